@@ -1,0 +1,279 @@
+//! The command line: one set of [`Options`] for people and for programs, and what follows from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::error::Error;
+use crate::values::{Line, Machine, MemSize, Seconds, Seed, Smp, Word};
+
+const AFTER_HELP: &str = "\
+Exit status:
+    0  pass
+    1  the kernel's verdict is fail
+    2  a wrong option, something missing that could not be installed,
+       a kernel that does not build, or a QEMU that does not start
+    3  the kernel panicked, or the machine reset itself (a triple fault)
+    4  no answer in time
+    5  the kernel refused the machine; it says why
+  130  interrupted
+
+Environment:
+  OCTOPOD_QEMU=PATH      as --qemu
+  OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
+
+Examples:
+  cargo run                                           stress on eight CPUs
+  cargo run -- boot --smp 64 --machine pc             64 CPUs on an older PC
+  cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
+  cargo run -- stress --seconds 60 --json out.json    a report for programs
+  cargo run -- boot -- -d int -D int.log              QEMU's own options behind --";
+
+/// Time that a run may take beyond the seconds that its user asked for, before it is given up.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// octopod: builds the kernel, boots it in QEMU, and returns its verdict.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "octopod",
+    version,
+    about,
+    after_help = AFTER_HELP,
+    override_usage = "cargo run -- [COMMAND] [OPTIONS] [-- QEMU ARGUMENTS]",
+    max_term_width = 110
+)]
+pub struct Options {
+    /// What to do.
+    #[arg(value_enum, value_name = "COMMAND", default_value = "stress")]
+    pub mode: Mode,
+
+    /// CPUs, as QEMU's -smp: a number, or as in 6,sockets=2,cores=3,threads=1 or 2,maxcpus=4.
+    #[arg(long, value_name = "N|QEMU-STRING", default_value = "8", help_heading = "Machine")]
+    pub smp: Smp,
+
+    /// Memory, as in 128M or 2G.
+    #[arg(long, value_name = "SIZE", default_value = "128M", help_heading = "Machine")]
+    pub mem: MemSize,
+
+    /// CPU model, as QEMU's -cpu [default: under tcg qemu64 with what TCG has of newer features, under kvm host].
+    #[arg(long, value_name = "MODEL", help_heading = "Machine")]
+    pub cpu: Option<Line>,
+
+    /// pc, q35 or microvm; properties of QEMU's may follow, as in microvm,acpi=off.
+    #[arg(long, value_name = "MACHINE", default_value = "q35", help_heading = "Machine")]
+    pub machine: Machine,
+
+    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's.
+    #[arg(long, value_enum, value_name = "ACCEL", default_value = "auto", help_heading = "Machine")]
+    pub accel: AccelChoice,
+
+    /// The door by which the kernel is entered.
+    #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "pvh", help_heading = "Machine")]
+    pub boot: BootProtocol,
+
+    /// How long all workloads together run, with up to three decimals [default: the kernel's own].
+    #[arg(long, value_name = "S", help_heading = "Stress")]
+    pub seconds: Option<Seconds>,
+
+    /// Which workloads, separated by commas [default: all].
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
+    pub workloads: Vec<Word>,
+
+    /// Where the random choices start from, decimal or as 0x1f [default: the kernel draws one].
+    #[arg(long, value_name = "N", help_heading = "Stress")]
+    pub seed: Option<Seed>,
+
+    /// More words for the kernel's command line.
+    #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true, help_heading = "Kernel")]
+    pub append: Option<Line>,
+
+    /// Build without optimisation.
+    #[arg(long, help_heading = "Kernel")]
+    pub debug: bool,
+
+    /// Build with deliberate faults, and commit this one.
+    #[arg(long, value_name = "NAME", help_heading = "Kernel")]
+    pub fault: Option<Word>,
+
+    /// Boot this ELF file instead of building one.
+    #[arg(long, value_name = "ELF", conflicts_with = "debug", help_heading = "Kernel")]
+    pub kernel: Option<PathBuf>,
+
+    /// Give the run up after so long [default: 60, and what --seconds says].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800), help_heading = "Run")]
+    pub timeout: Option<u64>,
+
+    /// Write the report here as well; - means standard output, which then holds nothing else.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub json: Option<PathBuf>,
+
+    /// Keep the run's files here [default: a folder of its own under target/octopod/runs].
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out: Option<PathBuf>,
+
+    /// Print the verdict only.
+    #[arg(long, conflicts_with = "verbose", help_heading = "Run")]
+    pub quiet: bool,
+
+    /// Print also what the tools say, QEMU's command line, and the records.
+    #[arg(long, help_heading = "Run")]
+    pub verbose: bool,
+
+    /// The QEMU to use [default: qemu-system-x86_64, installed if it is missing].
+    #[arg(
+        long = "qemu",
+        value_name = "PATH",
+        env = "OCTOPOD_QEMU",
+        hide_env_values = true,
+        help_heading = "Run"
+    )]
+    pub qemu_program: Option<OsString>,
+
+    /// Arguments for QEMU, behind all others.
+    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
+    pub qemu_arguments: Vec<OsString>,
+}
+
+/// What the launcher is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Bring all CPUs up, say how long each stage took, and end.
+    Boot,
+    /// Boot, then let all CPUs race for frames, and prove that none was lost or handed out twice.
+    Stress,
+    /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
+    Doctor,
+}
+
+impl Mode {
+    /// Its name, on the launcher's command line and, as `work=`, on the kernel's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Boot => "boot",
+            Mode::Stress => "stress",
+            Mode::Doctor => "doctor",
+        }
+    }
+}
+
+/// `--accel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccelChoice {
+    /// KVM where the processor shows vmx or svm and /dev/kvm opens; else TCG.
+    Auto,
+    /// The host's processor.
+    Kvm,
+    /// QEMU's own translator.
+    Tcg,
+}
+
+/// `--boot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BootProtocol {
+    /// QEMU's -kernel, by the ELF file's PVH note.
+    Pvh,
+}
+
+impl Default for Options {
+    /// What `cargo run` alone means.
+    fn default() -> Options {
+        Options::parse_from(["octopod"])
+    }
+}
+
+impl Options {
+    /// Refuses what is wrong only together.
+    pub fn check(&self) -> Result<(), Error> {
+        let stress_options = [
+            ("--seconds", self.seconds.is_some()),
+            ("--workloads", !self.workloads.is_empty()),
+            ("--seed", self.seed.is_some()),
+        ];
+        match stress_options.into_iter().find(|(_, given)| *given && self.mode != Mode::Stress) {
+            Some((option, _)) => {
+                Err(Error::OptionOfAnotherMode { option, applies_to: "stress", mode: self.mode.name() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The kernel's command line. What the user appends comes last, where it wins.
+    pub fn kernel_command_line(&self) -> String {
+        let mut words = vec![format!("work={}", self.mode.name())];
+        words.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
+        if !self.workloads.is_empty() {
+            let names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
+            words.push(format!("stress.workloads={}", names.join(",")));
+        }
+        words.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
+        words.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));
+        words.extend(self.append.as_ref().map(Line::to_string));
+        words.join(" ")
+    }
+
+    /// How long the machine may run.
+    pub fn time_limit(&self) -> Duration {
+        let work = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
+        self.timeout.map_or(GRACE + work, Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        Options::try_parse_from([&["octopod"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_default_is_stress_on_eight_cpus() {
+        let options = Options::default();
+        assert_eq!((options.mode, options.smp.to_string()), (Mode::Stress, "8".to_owned()));
+        assert_eq!(options.kernel_command_line(), "work=stress");
+    }
+
+    #[test]
+    fn options_may_stand_on_either_side_of_the_command() {
+        for arguments in [["--smp", "2", "boot"], ["boot", "--smp", "2"]] {
+            let options = options(&arguments);
+            assert_eq!((options.mode, options.smp.to_string()), (Mode::Boot, "2".to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_kernel_hears_of_each_option_that_is_its_own() {
+        let options = options(&[
+            "--append",
+            "log=debug stress.seed=1",
+            "--seconds",
+            "5",
+            "--workloads",
+            "pairs,bulk",
+            "--seed",
+            "7",
+            "--fault",
+            "lose_frame",
+        ]);
+        assert_eq!(
+            options.kernel_command_line(),
+            "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 fault=lose_frame log=debug stress.seed=1"
+        );
+        assert_eq!(options.time_limit(), Duration::from_secs(65));
+    }
+
+    #[test]
+    fn stress_options_are_for_stress() {
+        let error = options(&["boot", "--seed", "7"]).check().unwrap_err();
+        assert_eq!(error.to_string(), "--seed is an option of stress, not of boot");
+        assert!(options(&["--seed", "7"]).check().is_ok());
+    }
+
+    #[test]
+    fn the_rest_is_qemus() {
+        let options = options(&["boot", "--", "-d", "int"]);
+        assert_eq!(options.qemu_arguments, ["-d", "int"]);
+    }
+}

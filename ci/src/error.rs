@@ -1,0 +1,138 @@
+//! Everything that keeps the launcher from booting a kernel, with what it takes to say what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::report::VerdictKind;
+
+/// Why there was no run, or why one was broken off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Options that are well-formed each, but do not go together.
+    #[error("{option} is an option of {applies_to}, not of {mode}")]
+    OptionOfAnotherMode {
+        /// The option, with its dashes.
+        option: &'static str,
+        /// The mode that knows it.
+        applies_to: &'static str,
+        /// The mode that was asked for.
+        mode: &'static str,
+    },
+    /// KVM was asked for by name and cannot work.
+    #[error("--accel kvm cannot work here: {reason}; use --accel tcg, or auto")]
+    KvmUnusable {
+        /// What stands against it.
+        reason: String,
+    },
+    /// A tool is missing and may not, or could not, be installed.
+    #[error("{what} is missing, and {obstacle}; to install it, type: {line}")]
+    Missing {
+        /// The tool.
+        what: String,
+        /// Why the launcher did not install it.
+        obstacle: String,
+        /// The command that does.
+        line: String,
+    },
+    /// A tool is missing, and there is no command that is known to install it.
+    #[error("{what} is missing: {advice}")]
+    MissingByHand {
+        /// The tool.
+        what: String,
+        /// What to do.
+        advice: String,
+    },
+    /// `OCTOPOD_QEMU`, or the QEMU that was found, cannot be asked for its version.
+    #[error("{} does not answer to --version as QEMU does: {answer}", program.display())]
+    NotQemu {
+        /// The program.
+        program: PathBuf,
+        /// What it did instead.
+        answer: String,
+    },
+    /// A program could not be started, or did not end in time.
+    #[error("{program}: {source}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program took longer than it may.
+    #[error("{program} did not end within {} s", limit.as_secs())]
+    ProgramTimeout {
+        /// Its name.
+        program: String,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// A program ended with a failure.
+    #[error("{program} failed ({status}):\n{output}")]
+    ProgramFailed {
+        /// Its command line.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// The last lines that it wrote.
+        output: String,
+    },
+    /// The kernel does not build.
+    #[error("the kernel does not build ({status}):\n{diagnostics}")]
+    KernelBuild {
+        /// How cargo ended.
+        status: String,
+        /// What the compiler said.
+        diagnostics: String,
+    },
+    /// Cargo ended well but named no executable.
+    #[error("cargo built the kernel but named no executable for {target}")]
+    NoExecutable {
+        /// The cargo target that was asked for.
+        target: &'static str,
+    },
+    /// Another launcher has held the build lock for too long.
+    #[error("another octopod has been building for {} s; wait for it or end it, then try again", waited.as_secs())]
+    BuildLocked {
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// The kernel's file is not one.
+    #[error("{} is not a kernel that can be booted: {reason}", path.display())]
+    NotAKernel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or folder of the launcher's own could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// `read`, `write`, ...
+        action: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Ctrl-C, SIGTERM or SIGHUP.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// The verdict that a report gives for this error.
+    pub fn verdict(&self) -> VerdictKind {
+        match self {
+            Error::OptionOfAnotherMode { .. } | Error::KvmUnusable { .. } => VerdictKind::Usage,
+            Error::Interrupted => VerdictKind::Interrupted,
+            _ => VerdictKind::Error,
+        }
+    }
+
+    /// For `map_err`: what was to be done to which file.
+    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::File { action, path, source }
+    }
+}

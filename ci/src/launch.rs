@@ -1,0 +1,260 @@
+//! From options to an outcome, one step a line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::accel::{self, Decision, Host};
+use crate::cli::Options;
+use crate::error::Error;
+use crate::interrupt;
+use crate::kernel_build::{self, Kernel};
+use crate::notice::{Notice, Observer, Silent};
+use crate::qemu::{Machine, Qemu};
+use crate::records::Seen;
+use crate::report::{FrameReport, HostReport, KernelReport, Report};
+use crate::run::{self, Run};
+use crate::rundir::{RunDir, Workspace};
+use crate::setup;
+use crate::symbols::Symbols;
+use crate::verdict::{Judgement, judge};
+
+/// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
+const MAX_SOCKET_BYTES: usize = 100;
+
+/// What came of a launch.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The launcher's exit status.
+    pub status: u8,
+    /// What happened, for programs.
+    pub report: Report,
+    /// What the kernel said to people, line by line.
+    pub serial: Vec<String>,
+    /// What QEMU complained of.
+    pub complaint: String,
+    /// The CPUs' registers, if the run was given up.
+    pub registers: Option<String>,
+    /// Where the CPUs were by then, in names.
+    pub cpus_at: Vec<CpuPlace>,
+    /// The run's folder, once it has one.
+    pub run_dir: Option<PathBuf>,
+}
+
+/// Where a CPU was when the run was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuPlace {
+    /// QEMU's number for it.
+    pub cpu: String,
+    /// Whether it waited for an interrupt.
+    pub halted: bool,
+    /// The instruction, with the functions that it belongs to.
+    pub frames: Vec<FrameReport>,
+}
+
+/// Does what `options` ask for, in silence.
+pub fn launch(options: &Options) -> Outcome {
+    launch_with(options, &mut Silent)
+}
+
+/// The same, with an observer. Whatever goes wrong is in the outcome's report.
+pub fn launch_with(options: &Options, observer: &mut dyn Observer) -> Outcome {
+    let mut folder = None;
+    let outcome = boot(options, &mut folder, observer).unwrap_or_else(|error| {
+        // A compiler's words may be coloured.
+        let reason = anstream::adapter::strip_str(&error.to_string()).to_string().trim_end().to_owned();
+        let judgement = Judgement { kind: error.verdict(), reason: Some(reason) };
+        let report = Report::assemble(
+            judgement,
+            options.kernel_command_line(),
+            None,
+            None,
+            &Seen::default(),
+            Vec::new(),
+        );
+        Outcome::without_a_run(report)
+    });
+    let run_dir = folder.map(|folder| folder.path);
+    let in_folder = run_dir.as_ref().map(|path| path.join("report.json"));
+    let asked_for = options.json.clone().filter(|path| path.as_os_str() != "-");
+    for path in in_folder.into_iter().chain(asked_for) {
+        if let Err(error) = outcome.report.write(&path) {
+            observer.notice(Notice::Note(&format!("cannot write the report to {}: {error}", path.display())));
+        }
+    }
+    Outcome { run_dir, ..outcome }
+}
+
+impl Outcome {
+    fn without_a_run(report: Report) -> Outcome {
+        let (serial, complaint, cpus_at) = Default::default();
+        Outcome {
+            status: report.status(),
+            report,
+            serial,
+            complaint,
+            registers: None,
+            cpus_at,
+            run_dir: None,
+        }
+    }
+}
+
+fn boot(
+    options: &Options,
+    folder: &mut Option<RunDir>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, Error> {
+    options.check()?;
+    let workspace = Workspace::find();
+    let decision = accel::decide(options.accel, &Host::examine())?;
+    let qemu = setup::qemu::provide(options.qemu_program.as_deref(), observer)?;
+    if options.kernel.is_none() {
+        setup::target::provide(observer)?;
+    }
+    let kernel = kernel_build::provide(options, &workspace, observer)?;
+    if interrupt::requested() {
+        return Err(Error::Interrupted);
+    }
+    let folder = folder.insert(RunDir::create(&workspace, options.mode.name(), options.out.as_deref())?);
+    let booted = folder.adopt(&kernel.path)?;
+    let command_line = options.kernel_command_line();
+    let sockets = socket_folder()?;
+    let qmp_socket = sockets.path().join("qmp");
+    let mut machine = Machine {
+        options,
+        accel: decision.accel,
+        kernel: &booted,
+        command_line: &command_line,
+        qmp_socket: None,
+    };
+    let script = qemu.script(&qemu.arguments(&machine));
+    folder.write_script("qemu.sh", &script)?;
+    machine.qmp_socket = Some(&qmp_socket);
+    let arguments = qemu.arguments(&machine);
+
+    announce(options, &qemu, &decision, &kernel, &script, observer);
+    let run = run::run(&qemu, &arguments, &qmp_socket, folder, options.time_limit(), observer)?;
+
+    let symbols = Symbols::read(&booted, &workspace.root);
+    let host = host_report(options, &qemu, &decision, &run);
+    let last_line = run.serial.iter().rev().find(|line| !line.trim().is_empty()).map(String::as_str);
+    let judgement = judge(&run.end, &run.seen, last_line, &run.complaint);
+    let kernel = KernelReport { variant: kernel.variant, image_bytes: kernel.image_bytes };
+    let report = Report::assemble(
+        judgement,
+        command_line,
+        Some(host),
+        Some(kernel),
+        &run.seen,
+        backtrace(&run.seen, &symbols),
+    );
+    Ok(Outcome {
+        status: report.status(),
+        report,
+        cpus_at: run.registers.as_deref().map(|text| cpus_at(text, &symbols)).unwrap_or_default(),
+        serial: run.serial,
+        complaint: run.complaint,
+        registers: run.registers,
+        run_dir: None,
+    })
+}
+
+fn announce(
+    options: &Options,
+    qemu: &Qemu,
+    decision: &Decision,
+    kernel: &Kernel,
+    script: &[u8],
+    observer: &mut dyn Observer,
+) {
+    let line = format!(
+        "QEMU {}, {}, {} with -smp {} and {}; kernel `{}`, {} KiB",
+        qemu.version,
+        decision.accel.name(),
+        options.machine,
+        options.smp,
+        options.mem,
+        kernel.variant,
+        kernel.image_bytes.div_ceil(1024),
+    );
+    observer.notice(Notice::Note(&line));
+    observer.notice(Notice::Tool(&format!("{}: {}", decision.accel.name(), decision.reason)));
+    observer.notice(Notice::Tool(&String::from_utf8_lossy(script)));
+    observer.notice(Notice::Step("booting"));
+}
+
+/// A folder of a short name for QEMU's socket.
+fn socket_folder() -> Result<tempfile::TempDir, Error> {
+    let builder = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("octopod-");
+        builder
+    };
+    let folder = builder().tempdir().map_err(Error::file("make a folder in", std::env::temp_dir()))?;
+    if folder.path().as_os_str().len() + "/qmp".len() <= MAX_SOCKET_BYTES {
+        return Ok(folder);
+    }
+    builder().tempdir_in("/tmp").map_err(Error::file("make a folder in", "/tmp"))
+}
+
+fn host_report(options: &Options, qemu: &Qemu, decision: &Decision, run: &Run) -> HostReport {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let cpu = options.cpu.as_ref().map(ToString::to_string);
+    HostReport {
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+        qemu_version: qemu.version.to_string(),
+        accel: decision.accel.name(),
+        machine: options.machine.to_string(),
+        cpu: cpu.unwrap_or_else(|| qemu.default_cpu(decision.accel).to_owned()),
+        smp: options.smp.to_string(),
+        memory_bytes: options.mem.bytes(),
+        qemu_start_to_online_ms: run.start_to_online.map(millis),
+        wall_ms: millis(run.wall),
+    }
+}
+
+/// The instruction at fault, if there is one, and the calls that led there.
+fn backtrace(seen: &Seen, symbols: &Symbols) -> Vec<FrameReport> {
+    let Some(panic) = &seen.panic else {
+        return Vec::new();
+    };
+    let fault = panic.rip.map(|rip| symbols.instruction(rip, panic.slide)).unwrap_or_default();
+    fault.into_iter().chain(symbols.backtrace(&seen.frames, panic.slide)).collect()
+}
+
+/// Each CPU's place, from QEMU's list of registers, which calls the instruction pointer RIP or EIP by the CPU's mode.
+/// The kernel is taken to run where it was linked.
+fn cpus_at(registers: &str, symbols: &Symbols) -> Vec<CpuPlace> {
+    let mut places = Vec::new();
+    let mut cpu = String::new();
+    for line in registers.lines() {
+        if let Some(number) = line.trim().strip_prefix("CPU#") {
+            cpu = number.to_owned();
+        }
+        let value = |name: &str| line.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
+        let pointer = value("RIP=").or_else(|| value("EIP="));
+        if let Some(address) = pointer.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+            let halted = value("HLT=") == Some("1");
+            places.push(CpuPlace { cpu: cpu.clone(), halted, frames: symbols.instruction(address, 0) });
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_cpus_place_is_found_in_qemus_list() {
+        let text = "\nCPU#0\nRAX=1 RBX=2\nRIP=ffff800000101234 RFL=00000246 [---Z-P-] CPL=0 HLT=0\n\n\
+                    CPU#1\nEIP=0000fff0 EFL=00000002 HLT=1\n";
+        let places = cpus_at(text, &Symbols::read(Path::new("/nonexistent"), Path::new("/")));
+        let found: Vec<_> =
+            places.iter().map(|at| (at.cpu.as_str(), at.halted, at.frames[0].address.as_str())).collect();
+        assert_eq!(found, [("0", false, "0xffff800000101234"), ("1", true, "0x000000000000fff0")]);
+    }
+}

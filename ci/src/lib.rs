@@ -1,0 +1,30 @@
+//! The host side of octopod, behind `cargo run`: sees that the tools are there, builds the kernel, boots it in QEMU,
+//! and turns what it says into a verdict, a report and an exit status.
+//!
+//! [`launch`] is all of it in one call, and prints nothing; boot tests are built on it.
+
+pub mod accel;
+pub mod cli;
+pub mod error;
+pub mod interrupt;
+pub mod kernel_build;
+mod launch;
+pub mod notice;
+pub mod process;
+pub mod qemu;
+pub mod qmp;
+pub mod records;
+pub mod report;
+pub mod run;
+pub mod rundir;
+pub mod setup;
+pub mod symbols;
+pub mod table;
+pub mod ui;
+pub mod values;
+pub mod verdict;
+pub mod version;
+
+pub use cli::{Mode, Options};
+pub use launch::{CpuPlace, Outcome, launch, launch_with};
+pub use report::{Report, VerdictKind};

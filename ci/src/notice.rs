@@ -1,0 +1,34 @@
+//! What the launcher tells while it works. The library itself prints nothing.
+
+use octopod::wire::{Progress, Record};
+
+/// Something that has just happened.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// A step that takes time begins, or has come further.
+    Step(&'a str),
+    /// Something that people should know, such as a package source that was added.
+    Note(&'a str),
+    /// A line that a tool wrote.
+    Tool(&'a str),
+    /// A line that the kernel wrote for people.
+    Kernel(&'a str),
+    /// A workload has come further.
+    Progress(&'a Progress<String>),
+    /// Any other record.
+    Record(&'a Record<String>),
+}
+
+/// Hears of what happens.
+pub trait Observer {
+    /// Called from the thread that runs the launcher.
+    fn notice(&mut self, notice: Notice<'_>);
+}
+
+/// Keeps it all to itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn notice(&mut self, _: Notice<'_>) {}
+}

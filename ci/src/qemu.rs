@@ -1,0 +1,222 @@
+//! QEMU's command line for a run.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use octopod::wire::EXIT_PORT;
+
+use crate::accel::Accel;
+use crate::cli::Options;
+use crate::version::Version;
+
+/// A QEMU for x86-64 that answers.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// The program.
+    pub program: PathBuf,
+    /// What it calls itself.
+    pub version: Version,
+}
+
+/// The parts of a command line that are chosen for each run.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// The user's options.
+    pub options: &'a Options,
+    /// Who runs the guest's code.
+    pub accel: Accel,
+    /// The kernel.
+    pub kernel: &'a Path,
+    /// Its command line.
+    pub command_line: &'a str,
+    /// Where QEMU listens for its machine protocol; a run by hand has none.
+    pub qmp_socket: Option<&'a Path>,
+}
+
+/// A command line in groups, each an option with its value.
+pub type Arguments = Vec<Vec<OsString>>;
+
+impl Qemu {
+    /// The `-cpu` of a run whose user names none.
+    ///
+    /// Under TCG a fixed model with fixed additions, since `max` differs between QEMU's versions and `host` between
+    /// machines. All additions are ones that TCG has, so that QEMU prints no warning.
+    pub fn default_cpu(&self, accel: Accel) -> &'static str {
+        match accel {
+            Accel::Kvm => "host",
+            Accel::Tcg if self.version >= Version::TCG_X2APIC => {
+                "qemu64,+x2apic,+pdpe1gb,+rdtscp,+smep,+smap,+umip"
+            }
+            Accel::Tcg => "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip",
+        }
+    }
+
+    /// All arguments of a run, without the program.
+    pub fn arguments(&self, machine: &Machine<'_>) -> Arguments {
+        let options = machine.options;
+        let given = |option: &str| options.qemu_arguments.iter().any(|argument| argument == option);
+        let mut arguments = Arguments::new();
+        let mut add = |group: &[&OsStr]| arguments.push(group.iter().map(|&part| part.to_owned()).collect());
+
+        add(&["-kernel".as_ref(), machine.kernel.as_ref()]);
+        add(&["-append".as_ref(), machine.command_line.as_ref()]);
+        add(&["-M".as_ref(), machine_value(options).as_ref()]);
+        // A second -accel would be a fallback, not a replacement.
+        if !given("-accel") {
+            let accel = match machine.accel {
+                Accel::Kvm => "kvm",
+                Accel::Tcg => "tcg,thread=multi",
+            };
+            add(&["-accel".as_ref(), accel.as_ref()]);
+        }
+        let cpu = options
+            .cpu
+            .as_ref()
+            .map_or_else(|| self.default_cpu(machine.accel).to_owned(), ToString::to_string);
+        add(&["-cpu".as_ref(), cpu.as_ref()]);
+        add(&["-smp".as_ref(), options.smp.to_string().as_ref()]);
+        add(&["-m".as_ref(), options.mem.to_string().as_ref()]);
+        add(&["-nodefaults".as_ref()]);
+        if options.machine.name() != "microvm" {
+            add(&["-vga".as_ref(), "std".as_ref()]);
+        }
+        add(&["-display".as_ref(), "none".as_ref()]);
+        // Makes QEMU end where the machine would start anew, as after a triple fault.
+        add(&["-no-reboot".as_ref()]);
+        add(&["-serial".as_ref(), "stdio".as_ref()]);
+        let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04");
+        add(&["-device".as_ref(), exit.as_ref()]);
+        if let Some(socket) = machine.qmp_socket {
+            let mut value = OsString::from("unix:");
+            value.push(escape_commas(socket.as_os_str()));
+            value.push(",server=on,wait=off");
+            add(&["-qmp".as_ref(), &value]);
+        }
+        arguments.extend(grouped(&options.qemu_arguments));
+        arguments
+    }
+
+    /// The command line as a shell script that runs the same machine by hand, one option a line.
+    pub fn script(&self, arguments: &Arguments) -> Vec<u8> {
+        let mut script = b"#!/bin/sh\n# The run's command line, less the socket by which the launcher talks to QEMU.\nexec ".to_vec();
+        script.extend(quoted(self.program.as_os_str()));
+        for group in arguments {
+            script.extend_from_slice(b" \\\n   ");
+            for argument in group {
+                script.push(b' ');
+                script.extend(quoted(argument));
+            }
+        }
+        script.extend_from_slice(b" \"$@\"\n");
+        script
+    }
+}
+
+/// The user's machine, with what octopod wants of it; the user's own properties come last, where they win.
+fn machine_value(options: &Options) -> String {
+    let machine = &options.machine;
+    let ours = match machine.name() {
+        // A serial port for the log, the clocks that the timer is calibrated against, and no words of QEMU's own on
+        // the kernel's command line.
+        "microvm" => ",isa-serial=on,pit=on,pic=on,rtc=on,auto-kernel-cmdline=off",
+        _ => "",
+    };
+    format!("{}{ours}{}", machine.name(), machine.properties())
+}
+
+/// QEMU ends a value at a comma, and takes two for one.
+fn escape_commas(value: &OsStr) -> OsString {
+    let mut escaped = Vec::with_capacity(value.len());
+    for &byte in value.as_bytes() {
+        escaped.push(byte);
+        if byte == b',' {
+            escaped.push(byte);
+        }
+    }
+    OsString::from_vec(escaped)
+}
+
+/// Each option with what follows it.
+fn grouped(arguments: &[OsString]) -> Arguments {
+    let mut groups = Arguments::new();
+    for argument in arguments {
+        match groups.last_mut() {
+            Some(group) if !argument.as_bytes().starts_with(b"-") => group.push(argument.clone()),
+            _ => groups.push(vec![argument.clone()]),
+        }
+    }
+    groups
+}
+
+fn quoted(argument: &OsStr) -> Vec<u8> {
+    // Only a NUL byte cannot be quoted, and no argument of a program can hold one.
+    shlex::bytes::try_quote(argument.as_bytes())
+        .map_or_else(|_| argument.as_bytes().to_vec(), |quoted| quoted.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn script(major: u32, accel: Accel, arguments: &[&str]) -> String {
+        let options = Options::try_parse_from([&["octopod"], arguments].concat()).unwrap();
+        let qemu = Qemu {
+            program: "/usr/bin/qemu-system-x86_64".into(),
+            version: Version { major, minor: 0, micro: 0 },
+        };
+        let machine = Machine {
+            options: &options,
+            accel,
+            kernel: Path::new("/k/octopod-kernel"),
+            command_line: &options.kernel_command_line(),
+            qmp_socket: Some(Path::new("/tmp/a,b/qmp")),
+        };
+        // Which harmless characters are quoted is the quoting library's affair.
+        String::from_utf8(qemu.script(&qemu.arguments(&machine))).unwrap().replace('\'', "")
+    }
+
+    #[test]
+    fn the_default_command_line() {
+        let expected = r#"exec /usr/bin/qemu-system-x86_64 \
+    -kernel /k/octopod-kernel \
+    -append 'work=stress stress.seconds=5' \
+    -M q35 \
+    -accel tcg,thread=multi \
+    -cpu qemu64,+x2apic,+pdpe1gb,+rdtscp,+smep,+smap,+umip \
+    -smp 8 \
+    -m 128M \
+    -nodefaults \
+    -vga std \
+    -display none \
+    -no-reboot \
+    -serial stdio \
+    -device 'isa-debug-exit,iobase=0xf4,iosize=0x04' \
+    -qmp 'unix:/tmp/a,,b/qmp,server=on,wait=off' \
+    -d int "$@"
+"#;
+        let script = script(10, Accel::Tcg, &["--seconds", "5", "--", "-d", "int"]);
+        let expected = expected.replace('\'', "");
+        assert_eq!(script.split_once("exec ").unwrap().1, expected.strip_prefix("exec ").unwrap());
+    }
+
+    #[test]
+    fn an_older_tcg_is_not_asked_for_what_it_lacks() {
+        assert!(!script(7, Accel::Tcg, &["boot"]).contains("x2apic"));
+        assert!(script(7, Accel::Kvm, &["boot"]).contains("-cpu host"));
+        assert!(script(7, Accel::Tcg, &["boot", "--cpu", "qemu64,-nx"]).contains("-cpu qemu64,-nx \\"));
+    }
+
+    #[test]
+    fn a_users_machine_and_accelerator_win() {
+        let script = script(
+            10,
+            Accel::Tcg,
+            &["boot", "--machine", "microvm,acpi=off", "--", "-accel", "tcg,thread=single"],
+        );
+        assert!(script.contains("auto-kernel-cmdline=off,acpi=off"), "{script}");
+        assert!(!script.contains("thread=multi") && !script.contains("-vga"), "{script}");
+    }
+}

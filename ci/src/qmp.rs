@@ -1,0 +1,145 @@
+//! A small client of QEMU's machine protocol: one question at a time, each with a deadline.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+/// Why QEMU gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    /// The socket failed, or the deadline passed.
+    #[error("QMP: {0}")]
+    Io(#[from] io::Error),
+    /// An answer that is no JSON.
+    #[error("QMP sent something that is no JSON: {0}")]
+    Garbled(#[from] serde_json::Error),
+    /// QEMU closed the connection.
+    #[error("QMP: QEMU closed the connection")]
+    Closed,
+    /// QEMU refused the command.
+    #[error("QMP refused {command}: {answer}")]
+    Refused {
+        /// What was asked.
+        command: String,
+        /// What QEMU answered.
+        answer: Value,
+    },
+}
+
+/// A connection that is ready for commands.
+pub struct Qmp {
+    reader: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Connects, hears the greeting out and negotiates.
+    pub fn connect(socket: &Path, deadline: Instant) -> Result<Qmp, QmpError> {
+        let mut qmp = Qmp { reader: BufReader::new(UnixStream::connect(socket)?) };
+        while qmp.receive(deadline)?.get("QMP").is_none() {}
+        qmp.execute("qmp_capabilities", json!({}), deadline)?;
+        Ok(qmp)
+    }
+
+    /// Asks, and waits for the answer; events that come between are dropped.
+    pub fn execute(&mut self, command: &str, arguments: Value, deadline: Instant) -> Result<Value, QmpError> {
+        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
+        line.push('\n');
+        let stream = self.reader.get_mut();
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        stream.write_all(line.as_bytes())?;
+        loop {
+            let mut answer = self.receive(deadline)?;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
+            }
+            if let Some(error) = answer.get_mut("error") {
+                return Err(QmpError::Refused { command: command.to_owned(), answer: error.take() });
+            }
+        }
+    }
+
+    /// Runs a line of QEMU's monitor for people, and returns what it prints.
+    pub fn monitor(&mut self, line: &str, deadline: Instant) -> Result<String, QmpError> {
+        let answer = self.execute("human-monitor-command", json!({ "command-line": line }), deadline)?;
+        Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Result<Value, QmpError> {
+        self.reader.get_ref().set_read_timeout(Some(left(deadline)?))?;
+        let mut line = String::new();
+        match self.reader.read_line(&mut line)? {
+            0 => Err(QmpError::Closed),
+            _ => Ok(serde_json::from_str(&line)?),
+        }
+    }
+}
+
+/// The time that is left; a timeout of zero would mean none at all.
+fn left(deadline: Instant) -> io::Result<std::time::Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A QEMU that greets, sends an event before each answer, and knows only what `answer` knows.
+    fn fake(answer: fn(&Value) -> Option<Value>) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        let listener = UnixListener::bind(&socket).unwrap();
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut writer = stream.try_clone().unwrap();
+            writeln!(writer, "{}", json!({ "QMP": { "capabilities": [] } })).unwrap();
+            for line in BufReader::new(stream).lines() {
+                let asked: Value = serde_json::from_str(&line.unwrap()).unwrap();
+                writeln!(writer, "{}", json!({ "event": "RESUME" })).unwrap();
+                if let Some(answer) = answer(&asked) {
+                    writeln!(writer, "{answer}").unwrap();
+                }
+            }
+        });
+        (folder, socket)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn answers_come_through_past_events() {
+        let (_folder, socket) = fake(|asked| match asked["arguments"]["command-line"].as_str() {
+            Some(line) => Some(json!({ "return": format!("{line}\r\n") })),
+            None => Some(json!({ "return": {} })),
+        });
+        let mut qmp = Qmp::connect(&socket, soon()).unwrap();
+        assert_eq!(qmp.monitor("info registers -a", soon()).unwrap(), "info registers -a\n");
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_refused() {
+        let (_folder, socket) = fake(|asked| match asked["execute"].as_str() {
+            Some("qmp_capabilities") => Some(json!({ "return": {} })),
+            _ => Some(json!({ "error": { "desc": "unknown" } })),
+        });
+        let mut qmp = Qmp::connect(&socket, soon()).unwrap();
+        let error = qmp.execute("swim", json!({}), soon()).unwrap_err();
+        assert!(error.to_string().contains("swim") && error.to_string().contains("unknown"), "{error}");
+    }
+
+    #[test]
+    fn silence_ends_at_the_deadline() {
+        let (_folder, socket) = fake(|_| None);
+        let error = Qmp::connect(&socket, Instant::now() + Duration::from_millis(100)).map(drop).unwrap_err();
+        assert!(matches!(error, QmpError::Io(_)), "{error}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Reads the serial port's lines and gathers what the kernel's records say.
+
+use octopod::wire::{
+    Boot, Cpu, Events, MARKER, Memory, Panic, Progress, Reason, Record, Stress, StressCpu, Verdict,
+};
+
+/// Return addresses beyond this many say nothing more.
+const MAX_FRAMES: usize = 256;
+
+/// Records of one kind beyond this many can only come from a kernel that has lost its way.
+const MAX_OF_A_KIND: usize = 1 << 16;
+
+/// Lines that could not be read are counted; this many are kept as well.
+const MAX_UNREADABLE_KEPT: usize = 5;
+
+/// All that the kernel has said so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// How it came up.
+    pub boot: Option<Boot<String>>,
+    /// The CPUs, in the order in which they were reported.
+    pub cpus: Vec<Cpu<String>>,
+    /// The frame allocator's books.
+    pub memory: Option<Memory>,
+    /// The workload under way.
+    pub progress: Option<Progress<String>>,
+    /// The workloads that have ended.
+    pub stress: Vec<Stress<String>>,
+    /// Their shares for each CPU.
+    pub stress_cpus: Vec<StressCpu<String>>,
+    /// What was counted on the way.
+    pub events: Option<Events>,
+    /// Why the kernel refused the machine.
+    pub refused: Option<String>,
+    /// What is wrong with the kernel's command line.
+    pub usage: Option<String>,
+    /// The first CPU's last words.
+    pub panic: Option<Panic<String>>,
+    /// The return addresses on its stack, innermost first.
+    pub frames: Vec<u64>,
+    /// The run's result.
+    pub verdict: Option<Verdict<String>>,
+    /// How many lines began as a record and were none.
+    pub unreadable: u64,
+    /// The first few of those.
+    pub unreadable_lines: Vec<String>,
+}
+
+/// What a line of the serial port is.
+#[derive(Debug, PartialEq)]
+pub enum Line {
+    /// For people.
+    Plain(String),
+    /// For programs; what stood before it on the same line is for people.
+    Record(String, Box<Record<String>>),
+    /// Meant for programs, but not to be understood.
+    Unreadable(String),
+}
+
+/// Tells what a line is. A record may begin in mid-line: another CPU's words may have been cut short by a panic.
+pub fn read_line(line: &str) -> Line {
+    let line = line.trim_end_matches(['\r', '\n']);
+    let Some(at) = line.find(MARKER) else {
+        return Line::Plain(line.to_owned());
+    };
+    match serde_json::from_str(&line[at + MARKER.len()..]) {
+        Ok(record) => Line::Record(line[..at].to_owned(), Box::new(record)),
+        Err(_) => Line::Unreadable(line.to_owned()),
+    }
+}
+
+/// What of a line a terminal may be shown: firmware clears the screen, also on a serial port, and what a broken kernel
+/// prints is not known at all.
+pub fn printable(line: &str) -> String {
+    anstream::adapter::strip_str(line).to_string().chars().filter(|c| *c == '\t' || !c.is_control()).collect()
+}
+
+impl Seen {
+    /// Enters a record into the books.
+    pub fn take(&mut self, record: Record<String>) {
+        match record {
+            Record::Boot(boot) => self.boot = Some(boot),
+            Record::Cpu(cpu) => push(&mut self.cpus, cpu, MAX_OF_A_KIND),
+            Record::Memory(memory) => self.memory = Some(memory),
+            Record::Progress(progress) => self.progress = Some(progress),
+            Record::Stress(stress) => {
+                self.progress = None;
+                push(&mut self.stress, stress, MAX_OF_A_KIND);
+            }
+            Record::StressCpu(share) => push(&mut self.stress_cpus, share, MAX_OF_A_KIND),
+            Record::Events(events) => self.events = Some(events),
+            Record::Refused(Reason { reason }) => self.refused = Some(reason),
+            Record::Usage(Reason { reason }) => self.usage = Some(reason),
+            // A panic within the panic must not hide the one that began it.
+            Record::Panic(panic) => drop(self.panic.get_or_insert(panic)),
+            Record::Frame(frame) => push(&mut self.frames, frame.address, MAX_FRAMES),
+            Record::Verdict(verdict) => self.verdict = Some(verdict),
+        }
+    }
+
+    /// Counts a line that was meant to be a record.
+    pub fn take_unreadable(&mut self, line: &str) {
+        self.unreadable += 1;
+        push(&mut self.unreadable_lines, printable(line).chars().take(200).collect(), MAX_UNREADABLE_KEPT);
+    }
+}
+
+fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
+    if list.len() < limit {
+        list.push(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::wire::Frame;
+
+    use super::*;
+
+    fn line(record: &Record<String>) -> String {
+        format!("{MARKER}{}\r", serde_json::to_string(record).unwrap())
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_sent() {
+        let sent = Record::Frame(Frame { address: 0xffff_8000_0010_0000 });
+        assert_eq!(read_line(&line(&sent)), Line::Record(String::new(), Box::new(sent.clone())));
+        let behind_words = format!("cpu 3: half a sent{}", line(&sent));
+        assert_eq!(read_line(&behind_words), Line::Record("cpu 3: half a sent".to_owned(), Box::new(sent)));
+    }
+
+    #[test]
+    fn what_is_cut_or_unknown_is_unreadable() {
+        let whole = line(&Record::Refused(Reason { reason: "no NX".to_owned() }));
+        for end in MARKER.len()..whole.len() - 2 {
+            assert!(matches!(read_line(&whole[..end]), Line::Unreadable(_)), "{:?}", &whole[..end]);
+        }
+        assert!(matches!(read_line("@octopod {\"tentacles\":8}"), Line::Unreadable(_)));
+        assert!(matches!(read_line("octopod: hello"), Line::Plain(_)));
+    }
+
+    #[test]
+    fn a_terminal_is_not_commanded() {
+        assert_eq!(printable("\u{1b}[2J\u{1b}cSea\u{8}BIOS\t1\u{7f}\r"), "SeaBIOS\t1");
+    }
+
+    #[test]
+    fn the_first_panic_counts() {
+        let panic =
+            |cpu| Record::Panic(Panic { cpu, message: "x".to_owned(), location: None, rip: None, slide: 0 });
+        let mut seen = Seen::default();
+        seen.take(panic(3));
+        seen.take(panic(4));
+        assert_eq!(seen.panic.unwrap().cpu, 3);
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut seen = Seen::default();
+        for address in 0..10_000 {
+            seen.take(Record::Frame(Frame { address }));
+            seen.take_unreadable("x");
+        }
+        assert_eq!((seen.frames.len(), seen.unreadable_lines.len()), (MAX_FRAMES, MAX_UNREADABLE_KEPT));
+        assert_eq!(seen.unreadable, 10_000);
+    }
+}

@@ -1,0 +1,299 @@
+//! What a run leaves for programs: `report.json`, schema 1, and the exit status.
+//!
+//! Put together from the kernel's records and the launcher's own findings by [`Report::assemble`], which touches
+//! nothing outside. The report names no path of the machine that wrote it.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, Stress};
+use serde::Serialize;
+
+use crate::records::Seen;
+use crate::verdict::Judgement;
+
+/// The report's format. A field may be added within a number; it takes a new one to change or remove one.
+pub const SCHEMA: u32 = 1;
+
+/// The result of a run in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// All is well.
+    Pass,
+    /// The kernel found something wrong, or the witnesses contradict each other.
+    Fail,
+    /// The kernel panicked, or the machine reset itself.
+    Panic,
+    /// No answer in time.
+    Timeout,
+    /// The kernel cannot run on this machine.
+    Refused,
+    /// The launcher's or the kernel's command line is wrong.
+    Usage,
+    /// Something is missing, the kernel does not build, or QEMU did not start.
+    Error,
+    /// A signal ended the launcher.
+    Interrupted,
+}
+
+impl VerdictKind {
+    /// The launcher's exit status.
+    pub fn status(self) -> u8 {
+        match self {
+            VerdictKind::Pass => 0,
+            VerdictKind::Fail => 1,
+            VerdictKind::Usage | VerdictKind::Error => 2,
+            VerdictKind::Panic => 3,
+            VerdictKind::Timeout => 4,
+            VerdictKind::Refused => 5,
+            VerdictKind::Interrupted => 130,
+        }
+    }
+}
+
+/// The whole report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The result.
+    pub verdict: VerdictKind,
+    /// Why, unless it is a pass.
+    pub reason: Option<String>,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// What the launcher chose and measured; absent if there was no run.
+    pub host: Option<HostReport>,
+    /// What was booted; absent if nothing was.
+    pub kernel: Option<KernelReport>,
+    /// How the kernel came up.
+    pub boot: Option<BootReport>,
+    /// The CPUs that the firmware lists.
+    pub cpus: Vec<Cpu<String>>,
+    /// The frame allocator's books.
+    pub memory: Option<MemoryReport>,
+    /// The workloads, in the order in which they ran.
+    pub stress: Vec<StressReport>,
+    /// What was counted on the way.
+    pub events: Option<Events>,
+    /// The kernel's last words.
+    pub panic: Option<PanicReport>,
+    /// Record lines that could not be read.
+    pub unreadable_records: u64,
+}
+
+/// What the launcher chose and measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostReport {
+    /// The host's operating system.
+    pub os: &'static str,
+    /// The host's architecture.
+    pub arch: &'static str,
+    /// QEMU's version.
+    pub qemu_version: String,
+    /// `kvm` or `tcg`.
+    pub accel: &'static str,
+    /// QEMU's `-M`.
+    pub machine: String,
+    /// QEMU's `-cpu`.
+    pub cpu: String,
+    /// QEMU's `-smp`.
+    pub smp: String,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// From QEMU's start until the kernel said that its CPUs are online, in milliseconds.
+    pub qemu_start_to_online_ms: Option<u64>,
+    /// From QEMU's start to its end, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// What was booted.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelReport {
+    /// The cargo profile and features that it was built with; `given` for a file named by the user.
+    pub variant: String,
+    /// Bytes that the loader copies to memory, without symbols and debug information.
+    pub image_bytes: u64,
+}
+
+/// How the kernel came up.
+#[derive(Clone, Debug, Serialize)]
+pub struct BootReport {
+    /// What the kernel said.
+    #[serde(flatten)]
+    pub kernel: Boot<String>,
+    /// `kvm` or `tcg`.
+    pub accel: Option<&'static str>,
+}
+
+/// The frame allocator's books, before and after.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryReport {
+    /// What the kernel said at the start.
+    #[serde(flatten)]
+    pub kernel: Memory,
+    /// Free frames after the work, from the verdict.
+    pub frames_free_after: Option<u64>,
+}
+
+/// A workload's result.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StressReport {
+    /// The workload's name.
+    pub workload: String,
+    /// The allocator under test.
+    pub allocator: String,
+    /// CPUs that took part.
+    pub cpus: u32,
+    /// Hand-outs and returns of all CPUs.
+    pub operations: u64,
+    /// How long it ran.
+    pub seconds: f64,
+    /// Frames that were free before and are not free after.
+    pub lost: u64,
+    /// Frames that were handed out while somebody held them, or returned by one who did not.
+    pub doubled: u64,
+    /// How long one hand-out and its return take together.
+    pub cycles: Cycles,
+    /// Each CPU's share, by its number.
+    pub per_cpu_operations: Vec<u64>,
+}
+
+/// The kernel's last words.
+#[derive(Clone, Debug, Serialize)]
+pub struct PanicReport {
+    /// The CPU that panicked first.
+    pub cpu: u32,
+    /// What it said.
+    pub message: String,
+    /// Where in the source.
+    pub location: Option<String>,
+    /// The calls that led there, innermost first.
+    pub backtrace: Vec<FrameReport>,
+}
+
+/// A call on a panicking CPU's stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FrameReport {
+    /// The address as the CPU had it, in hexadecimal; JSON's numbers would round it.
+    pub address: String,
+    /// The function, if the symbols know it.
+    pub function: Option<String>,
+    /// `file:line`, if they know that.
+    pub location: Option<String>,
+    /// Whether the compiler put this function's body into its caller's.
+    pub inlined: bool,
+}
+
+impl Report {
+    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols.
+    pub fn assemble(
+        judgement: Judgement,
+        command_line: String,
+        host: Option<HostReport>,
+        kernel: Option<KernelReport>,
+        seen: &Seen,
+        backtrace: Vec<FrameReport>,
+    ) -> Report {
+        let accel = host.as_ref().map(|host| host.accel);
+        let frames_free_after = seen.verdict.as_ref().map(|verdict| verdict.frames_free_after);
+        let mut shares = ShareFinder::new(seen);
+        Report {
+            schema: SCHEMA,
+            verdict: judgement.kind,
+            reason: judgement.reason,
+            command_line,
+            host,
+            kernel,
+            boot: seen.boot.clone().map(|kernel| BootReport { kernel, accel }),
+            cpus: seen.cpus.clone(),
+            memory: seen.memory.map(|kernel| MemoryReport { kernel, frames_free_after }),
+            stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
+            events: seen.events,
+            panic: seen.panic.clone().map(|panic| PanicReport {
+                cpu: panic.cpu,
+                message: panic.message,
+                location: panic.location,
+                backtrace,
+            }),
+            unreadable_records: seen.unreadable,
+        }
+    }
+
+    /// The launcher's exit status.
+    pub fn status(&self) -> u8 {
+        self.verdict.status()
+    }
+
+    /// Writes the report so that a reader finds either all of it or the one before.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        // A device or pipe, as /dev/stderr, cannot be replaced by a file.
+        if path.exists() && !path.is_file() {
+            return fs::write(path, self.to_json());
+        }
+        let mut file = tempfile::Builder::new().permissions(world_readable()).tempfile_in(folder)?;
+        io::Write::write_all(&mut file, self.to_json().as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// As text, with a line end.
+    pub fn to_json(&self) -> String {
+        let mut text =
+            serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
+        text.push('\n');
+        text
+    }
+}
+
+/// Temporary files are their owner's alone; a report is for whoever may read the folder.
+fn world_readable() -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(0o644)
+}
+
+fn stress_report(stress: &Stress<String>, shares: &mut ShareFinder<'_>) -> StressReport {
+    StressReport {
+        workload: stress.workload.clone(),
+        allocator: stress.allocator.clone(),
+        cpus: stress.cpus,
+        operations: stress.operations,
+        seconds: Duration::from_micros(stress.elapsed_us).as_secs_f64(),
+        lost: stress.lost,
+        doubled: stress.doubled,
+        cycles: stress.cycles,
+        per_cpu_operations: shares.take(&stress.workload),
+    }
+}
+
+/// Finds each workload's shares. A workload may run twice under one name, with another allocator: the shares of the
+/// first run come before those of the second, and a CPU's number that comes again begins the second.
+struct ShareFinder<'a> {
+    left: Vec<&'a octopod::wire::StressCpu<String>>,
+}
+
+impl<'a> ShareFinder<'a> {
+    fn new(seen: &'a Seen) -> ShareFinder<'a> {
+        ShareFinder { left: seen.stress_cpus.iter().collect() }
+    }
+
+    fn take(&mut self, workload: &str) -> Vec<u64> {
+        let mut by_cpu: Vec<(u32, u64)> = Vec::new();
+        self.left.retain(|share| {
+            let wanted = share.workload == workload && by_cpu.iter().all(|(cpu, _)| *cpu != share.cpu);
+            if wanted {
+                by_cpu.push((share.cpu, share.operations));
+            }
+            !wanted
+        });
+        by_cpu.sort_unstable();
+        by_cpu.into_iter().map(|(_, operations)| operations).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

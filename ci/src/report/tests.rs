@@ -1,0 +1,127 @@
+use octopod::wire::{Panic, StressCpu, Verdict};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn stress(allocator: &str) -> Stress<String> {
+    Stress {
+        workload: "pairs".to_owned(),
+        allocator: allocator.to_owned(),
+        cpus: 2,
+        operations: 30,
+        elapsed_us: 1_500_000,
+        lost: 0,
+        doubled: 0,
+        cycles: Cycles { p50: 1, p99: 2, p999: 3, max: 4 },
+    }
+}
+
+fn share(cpu: u32, operations: u64) -> StressCpu<String> {
+    StressCpu { workload: "pairs".to_owned(), cpu, operations }
+}
+
+fn seen() -> Seen {
+    Seen {
+        boot: Some(Boot {
+            protocol: "pvh".to_owned(),
+            apic_mode: "x2apic".to_owned(),
+            clock_source: "hpet".to_owned(),
+            tsc_khz: 1,
+            apic_timer_khz: 2,
+            cpus_listed: 2,
+            cpus_online: 2,
+            entry_to_online_us: 3,
+            entry_to_work_us: Some(4),
+            init_to_online_us: 5,
+        }),
+        memory: Some(Memory { frames_total: 9, metadata_bytes: 8, frames_free_before: 7 }),
+        stress: vec![stress("octopod"), stress("locked")],
+        stress_cpus: vec![share(1, 20), share(0, 10), share(0, 1), share(1, 2)],
+        verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 7 }),
+        ..Seen::default()
+    }
+}
+
+fn host() -> HostReport {
+    HostReport {
+        os: "linux",
+        arch: "x86_64",
+        qemu_version: "10.0.2".to_owned(),
+        accel: "tcg",
+        machine: "q35".to_owned(),
+        cpu: "qemu64".to_owned(),
+        smp: "2".to_owned(),
+        memory_bytes: 1 << 27,
+        qemu_start_to_online_ms: Some(150),
+        wall_ms: 900,
+    }
+}
+
+fn assembled(kind: VerdictKind, seen: &Seen) -> Value {
+    let judgement = Judgement { kind, reason: None };
+    let kernel = KernelReport { variant: "kernel".to_owned(), image_bytes: 4096 };
+    let report =
+        Report::assemble(judgement, "work=stress".to_owned(), Some(host()), Some(kernel), seen, vec![]);
+    serde_json::from_str(&report.to_json()).unwrap()
+}
+
+#[test]
+fn the_report_has_the_fields_of_schema_1() {
+    let report = assembled(VerdictKind::Pass, &seen());
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["verdict"], "pass");
+    assert_eq!(report["reason"], Value::Null);
+    assert_eq!(report["boot"]["accel"], "tcg");
+    assert_eq!(report["boot"]["cpus_online"], 2);
+    assert_eq!(report["memory"]["frames_total"], 9);
+    assert_eq!(report["memory"]["frames_free_after"], 7);
+    assert_eq!(report["kernel"]["image_bytes"], 4096);
+    assert_eq!(report["host"]["qemu_start_to_online_ms"], 150);
+    assert_eq!(
+        report["stress"][0],
+        json!({
+            "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "seconds": 1.5, "lost": 0,
+            "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "per_cpu_operations": [10, 20]
+        })
+    );
+}
+
+#[test]
+fn shares_go_to_the_run_that_they_came_before() {
+    let report = assembled(VerdictKind::Pass, &seen());
+    assert_eq!(report["stress"][1]["per_cpu_operations"], json!([1, 2]));
+}
+
+#[test]
+fn a_run_that_said_nothing_still_has_a_report() {
+    let report = assembled(VerdictKind::Timeout, &Seen::default());
+    assert_eq!((&report["verdict"], &report["boot"]), (&json!("timeout"), &Value::Null));
+    assert_eq!((&report["cpus"], &report["stress"]), (&json!([]), &json!([])));
+}
+
+#[test]
+fn last_words_are_kept() {
+    let panic = Panic { cpu: 3, message: "oh".to_owned(), location: None, rip: None, slide: 0 };
+    let report = assembled(VerdictKind::Panic, &Seen { panic: Some(panic), ..Seen::default() });
+    assert_eq!(report["panic"], json!({ "cpu": 3, "message": "oh", "location": null, "backtrace": [] }));
+}
+
+#[test]
+fn each_verdict_has_its_status() {
+    use VerdictKind::*;
+    let statuses = [Pass, Fail, Usage, Error, Panic, Timeout, Refused, Interrupted].map(VerdictKind::status);
+    assert_eq!(statuses, [0, 1, 2, 2, 3, 4, 5, 130]);
+}
+
+#[test]
+fn a_report_replaces_the_one_before_in_one_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/report.json");
+    let judgement = || Judgement { kind: VerdictKind::Pass, reason: None };
+    for line in ["a", "b"] {
+        let report = Report::assemble(judgement(), line.to_owned(), None, None, &Seen::default(), vec![]);
+        report.write(&path).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap().contains("\"command_line\": \"b\""));
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+}

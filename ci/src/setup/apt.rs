@@ -1,0 +1,256 @@
+//! QEMU by apt. A Debian release keeps the QEMU that it came with; its backports often hold a newer one, whose TCG
+//! has x2APIC. So on Debian the backports suite is added, from the very source that the machine already uses, and
+//! kept only if it has the newer QEMU.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::PROBE_LIMIT;
+use super::packages::{OsRelease, Privilege, find_program};
+use crate::error::Error;
+use crate::notice::{Notice, Observer};
+use crate::process::capture;
+use crate::version::Version;
+
+const PACKAGE: &str = "qemu-system-x86";
+const ADDED_FILE: &str = "/etc/apt/sources.list.d/octopod-backports.sources";
+const DEFAULT_URI: &str = "http://deb.debian.org/debian";
+const DEFAULT_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One source of packages, from either of apt's formats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is.
+    pub uris: Vec<String>,
+    /// Its suites, as `bookworm` or `bookworm-updates`.
+    pub suites: Vec<String>,
+    /// Its components, as `main`.
+    pub components: Vec<String>,
+    /// The key that signs it: a file's path, or the key itself on several lines.
+    pub signed_by: Option<String>,
+}
+
+/// Installs QEMU with apt, from backports where they have a newer one.
+pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Observer) -> Result<(), Error> {
+    let apt = Apt { apt_get, privilege };
+    let release = OsRelease::read();
+    let suite =
+        release.codename.filter(|_| release.id == "debian").map(|codename| format!("{codename}-backports"));
+    let Some(suite) = suite else {
+        apt.update(observer)?;
+        return apt.install(None, observer);
+    };
+    let sources = read_sources(Path::new("/etc/apt"));
+    let ours = !sources.iter().any(|source| source.suites.contains(&suite));
+    match apt.install_from_backports(&suite, &sources, ours, observer) {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(error) => observer.notice(Notice::Note(&format!("{suite} is of no use: {error}"))),
+    }
+    if ours && Path::new(ADDED_FILE).exists() {
+        observer.notice(Notice::Note(&format!("removing {ADDED_FILE} again")));
+        apt.remove_added_file(observer)?;
+    }
+    apt.update(observer)?;
+    apt.install(None, observer)
+}
+
+struct Apt<'a> {
+    apt_get: &'a Path,
+    privilege: &'a Privilege,
+}
+
+impl Apt<'_> {
+    /// False if the backports have nothing newer.
+    fn install_from_backports(
+        &self,
+        suite: &str,
+        sources: &[Source],
+        add: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, Error> {
+        if add {
+            let text = backports_source(sources, suite, Path::new(DEFAULT_KEYRING).exists());
+            let source = text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("; ");
+            observer.notice(Notice::Note(&format!("adding a package source, {ADDED_FILE}: {source}")));
+            self.add_file(&text, observer)?;
+        }
+        self.update(observer)?;
+        let offers = self.offers()?;
+        let newest = |from_suite: bool| {
+            let offers = offers.iter().filter(|offer| (offer.suite == suite) == from_suite);
+            offers.map(|offer| offer.version).max()
+        };
+        if newest(true) <= newest(false) {
+            observer.notice(Notice::Note(&format!("{suite} has no newer QEMU")));
+            return Ok(false);
+        }
+        self.install(Some(suite), observer)?;
+        Ok(true)
+    }
+
+    /// Not all of a machine's sources may answer, and those that QEMU comes from may still: what counts is what apt
+    /// offers in the end, and whether it installs.
+    fn update(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+        match self.privilege.run(self.apt_get, &["update", "-q"], observer) {
+            Err(error @ Error::ProgramFailed { .. }) => observer.notice(Notice::Note(&error.to_string())),
+            other => drop(other?),
+        }
+        Ok(())
+    }
+
+    fn install(&self, suite: Option<&str>, observer: &mut dyn Observer) -> Result<(), Error> {
+        let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+        arguments.extend(suite.iter().flat_map(|suite| ["-t", suite]));
+        arguments.push(PACKAGE);
+        self.privilege.run(self.apt_get, &arguments, observer).map(drop)
+    }
+
+    /// The versions that apt could install. Reading takes no privilege.
+    fn offers(&self) -> Result<Vec<Offer>, Error> {
+        let program = find_program("apt-cache").unwrap_or_else(|| self.apt_get.with_file_name("apt-cache"));
+        Ok(read_madison(&capture(Command::new(program).args(["madison", PACKAGE]), PROBE_LIMIT)?.stdout))
+    }
+
+    fn add_file(&self, text: &str, observer: &mut dyn Observer) -> Result<(), Error> {
+        let own = tempfile::Builder::new().suffix(".sources").tempfile();
+        let own = own.map_err(Error::file("make a file in", std::env::temp_dir()))?;
+        fs::write(own.path(), text).map_err(Error::file("write", own.path()))?;
+        let from = own.path().to_string_lossy();
+        // apt reads its sources as another user.
+        self.privilege.run(&tool("install"), &["-m", "0644", &from, ADDED_FILE], observer).map(drop)
+    }
+
+    fn remove_added_file(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+        self.privilege.run(&tool("rm"), &["-f", ADDED_FILE], observer).map(drop)
+    }
+}
+
+fn tool(name: &str) -> PathBuf {
+    find_program(name).unwrap_or_else(|| name.into())
+}
+
+/// A version that apt could install, and the suite that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offer {
+    version: Version,
+    suite: String,
+}
+
+/// Reads `apt-cache madison`: `package | version | uri suite/component arch Packages`.
+fn read_madison(text: &str) -> Vec<Offer> {
+    let offer = |line: &str| {
+        let mut columns = line.split('|').map(str::trim);
+        let (_, version, origin) = (columns.next()?, columns.next()?, columns.next()?);
+        let (suite, _) = origin.split_whitespace().nth(1)?.split_once('/')?;
+        Some(Offer { version: Version::from_debian(version)?, suite: suite.to_owned() })
+    };
+    text.lines().filter_map(offer).collect()
+}
+
+/// Reads all sources that are switched on, of `/etc/apt` or a folder like it.
+pub fn read_sources(folder: &Path) -> Vec<Source> {
+    let mut files = vec![folder.join("sources.list")];
+    let more = fs::read_dir(folder.join("sources.list.d")).into_iter().flatten().filter_map(Result::ok);
+    files.extend(more.map(|entry| entry.path()));
+    files.sort();
+    let mut sources = Vec::new();
+    for file in files {
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => sources.extend(text.lines().filter_map(parse_line)),
+            Some("sources") => sources.extend(parse_deb822(&text)),
+            _ => {}
+        }
+    }
+    sources
+}
+
+/// Reads a line as `deb [signed-by=/k.gpg] http://host/debian bookworm main`.
+fn parse_line(line: &str) -> Option<Source> {
+    let line = line.split('#').next()?.trim();
+    let rest = line.strip_prefix("deb")?;
+    // Not `deb-src`.
+    let mut rest = rest.strip_prefix([' ', '\t', '['])?.trim_start();
+    let mut signed_by = None;
+    if let Some((options, behind)) = line.split_once('[').and_then(|(_, behind)| behind.split_once(']')) {
+        let mut options = options.split_whitespace();
+        signed_by = options.find_map(|option| option.strip_prefix("signed-by=")).map(str::to_owned);
+        rest = behind;
+    }
+    let mut words = rest.split_whitespace().map(str::to_owned);
+    Some(Source {
+        uris: vec![words.next()?],
+        suites: vec![words.next()?],
+        components: words.collect(),
+        signed_by,
+    })
+}
+
+/// Reads the format of `*.sources`: stanzas of `Name: value`, where a line that begins with a space continues.
+fn parse_deb822(text: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')).chain([""]) {
+        if line.trim().is_empty() {
+            sources.extend(deb822_source(&std::mem::take(&mut fields)));
+        } else if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = fields.last_mut() {
+                value.push('\n');
+                value.push_str(line);
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+    sources
+}
+
+fn deb822_source(fields: &[(String, String)]) -> Option<Source> {
+    let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let words = |name: &str| -> Vec<String> {
+        field(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    };
+    let off = field("enabled").is_some_and(|value| ["no", "false", "0", "off"].contains(&value.as_str()));
+    if off || !words("types").iter().any(|kind| kind == "deb") {
+        return None;
+    }
+    Some(Source {
+        uris: words("uris"),
+        suites: words("suites"),
+        components: words("components"),
+        signed_by: field("signed-by"),
+    })
+}
+
+/// The text of a file that adds `suite`, reached and signed as the release itself is.
+fn backports_source(sources: &[Source], suite: &str, have_keyring: bool) -> String {
+    let codename = suite.strip_suffix("-backports").unwrap_or(suite);
+    let has = |list: &[String], word: &str| list.iter().any(|entry| entry == word);
+    let fetched = |uri: &String| !uri.starts_with("cdrom:") && !uri.starts_with("file:");
+    let release = sources.iter().find(|source| {
+        has(&source.suites, codename) && has(&source.components, "main") && source.uris.iter().any(fetched)
+    });
+    let uris = release.map_or_else(
+        || DEFAULT_URI.to_owned(),
+        |source| source.uris.iter().filter(|uri| fetched(uri)).cloned().collect::<Vec<_>>().join(" "),
+    );
+    let signed_by = match release {
+        Some(source) => source.signed_by.clone(),
+        None => have_keyring.then(|| DEFAULT_KEYRING.to_owned()),
+    };
+    let mut text = "# Added by octopod's launcher for a newer QEMU; may be removed.\n".to_owned();
+    let _ = writeln!(text, "Types: deb\nURIs: {uris}\nSuites: {suite}\nComponents: main");
+    if let Some(key) = signed_by {
+        let _ = writeln!(text, "Signed-By: {key}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! What is there, what is missing, and what each part is for. Looks, and changes nothing.
+
+use std::process::Command;
+
+use super::packages::{Manager, Privilege};
+use super::{NO_INSTALL, PROBE_LIMIT, may_install, qemu, target};
+use crate::accel::{self, Host};
+use crate::cli::Options;
+use crate::kernel_build::TARGET;
+use crate::process::capture;
+use crate::version::Version;
+
+/// Whether a part is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is.
+    Present,
+    /// It is not, and something needs it.
+    Missing,
+    /// It is not, and there is a way without.
+    Absent,
+}
+
+/// One row of the doctor's table.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What it is.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub state: State,
+    /// Its version, or what is wrong.
+    pub found: String,
+    /// What it is for.
+    pub purpose: &'static str,
+}
+
+/// Whether nothing that is needed is missing.
+pub fn healthy(parts: &[Part]) -> bool {
+    parts.iter().all(|part| part.state != State::Missing)
+}
+
+/// Looks at this machine.
+pub fn examine(options: &Options) -> Vec<Part> {
+    vec![rust(), cargo(), kernel_target(), qemu_part(options), accelerator(options), rustup(), packages()]
+}
+
+fn rust() -> Part {
+    let (state, found) = match target::rustc(&["--version"]) {
+        Ok(version) => (State::Present, version.trim().to_owned()),
+        Err(error) => (State::Missing, error.to_string()),
+    };
+    Part { name: "rustc", state, found, purpose: "compiles the kernel" }
+}
+
+fn cargo() -> Part {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (state, found) = match capture(Command::new(program).arg("--version"), PROBE_LIMIT) {
+        Ok(answer) if answer.status.success() => (State::Present, answer.stdout.trim().to_owned()),
+        Ok(answer) => (State::Missing, answer.tail(1)),
+        Err(error) => (State::Missing, error.to_string()),
+    };
+    Part { name: "cargo", state, found, purpose: "builds the kernel" }
+}
+
+fn kernel_target() -> Part {
+    let (state, found) = match target::installed() {
+        Ok(true) => (State::Present, TARGET.to_owned()),
+        Ok(false) => (State::Missing, format!("rustup target add {TARGET}")),
+        Err(error) => (State::Missing, error.to_string()),
+    };
+    Part { name: "Rust target", state, found, purpose: "the core library that the kernel is built on" }
+}
+
+fn qemu_part(options: &Options) -> Part {
+    let found = qemu::find(options.qemu_program.as_deref());
+    let (state, found) = match found
+        .and_then(|program| program.map(|program| qemu::probe(&program)).transpose())
+    {
+        Ok(Some(qemu)) if qemu.version < Version::TCG_X2APIC => {
+            (State::Present, format!("{}; from {} on its TCG has x2APIC", qemu.version, Version::TCG_X2APIC))
+        }
+        Ok(Some(qemu)) => (State::Present, qemu.version.to_string()),
+        Ok(None) => {
+            let line = Manager::find().map_or("https://www.qemu.org/download/".to_owned(), Manager::line);
+            (State::Missing, line)
+        }
+        Err(error) => (State::Missing, error.to_string()),
+    };
+    Part { name: "QEMU", state, found, purpose: "the machine that the kernel boots on" }
+}
+
+fn accelerator(options: &Options) -> Part {
+    let (state, found) = match accel::decide(options.accel, &Host::examine()) {
+        Ok(decision) => (State::Present, format!("{}: {}", decision.accel.name(), decision.reason)),
+        Err(error) => (State::Missing, error.to_string()),
+    };
+    Part { name: "accelerator", state, found, purpose: "runs the guest's code" }
+}
+
+fn rustup() -> Part {
+    let answer = capture(Command::new("rustup").arg("--version"), PROBE_LIMIT);
+    let (state, found) = match answer {
+        Ok(answer) if answer.status.success() => {
+            (State::Present, answer.stdout.lines().next().unwrap_or_default().trim().to_owned())
+        }
+        _ => (State::Absent, "not found".to_owned()),
+    };
+    Part { name: "rustup", state, found, purpose: "adds the Rust target if it is missing" }
+}
+
+fn packages() -> Part {
+    let (state, found) = match Manager::find().filter(|manager| manager.path().is_some()) {
+        None => (State::Absent, "none that octopod knows".to_owned()),
+        Some(manager) => {
+            let name = manager.program();
+            match (may_install(), Privilege::find(manager)) {
+                (false, _) => (State::Absent, format!("{name}, but {NO_INSTALL} is set")),
+                (true, Privilege::None) => {
+                    (State::Absent, format!("{name}, but neither root nor sudo without a password"))
+                }
+                (true, Privilege::Direct) => (State::Present, name.to_owned()),
+                (true, Privilege::Sudo(_)) => (State::Present, format!("{name}, by sudo")),
+            }
+        }
+    };
+    Part { name: "package manager", state, found, purpose: "installs QEMU if it is missing" }
+}

@@ -1,0 +1,89 @@
+//! QEMU for x86-64: the one that the user names, the one that is there, or one from the system's package manager.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::packages::{Manager, Privilege, find_program};
+use super::{NO_INSTALL, PROBE_LIMIT, apt, may_install};
+use crate::error::Error;
+use crate::notice::{Notice, Observer};
+use crate::process::capture;
+use crate::qemu::Qemu;
+use crate::version::Version;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Finds QEMU, and installs it if it is missing; `named` is the one that the user wants.
+pub fn provide(named: Option<&OsStr>, observer: &mut dyn Observer) -> Result<Qemu, Error> {
+    let program = match find(named)? {
+        Some(program) => program,
+        None => {
+            install(observer)?;
+            find_program(PROGRAM)
+                .ok_or_else(|| missing("the package that should hold it was installed without it"))?
+        }
+    };
+    let qemu = probe(&program)?;
+    if qemu.version < Version::OLDEST_TESTED {
+        let oldest = Version::OLDEST_TESTED;
+        observer.notice(Notice::Note(&format!("QEMU {} is older than any tested ({oldest})", qemu.version)));
+    }
+    Ok(qemu)
+}
+
+/// The QEMU that is there, if one is. One that the user names must be.
+pub(super) fn find(named: Option<&OsStr>) -> Result<Option<PathBuf>, Error> {
+    let Some(named) = named.filter(|name| !name.is_empty()) else {
+        return Ok(find_program(PROGRAM));
+    };
+    match which::which(named) {
+        Ok(program) => Ok(Some(program)),
+        Err(_) => {
+            let what = format!("{}, the QEMU that --qemu or OCTOPOD_QEMU names,", named.display());
+            Err(Error::MissingByHand { what, advice: "there is no such program".to_owned() })
+        }
+    }
+}
+
+/// Asks a QEMU for its version.
+pub(super) fn probe(program: &Path) -> Result<Qemu, Error> {
+    let answer = capture(Command::new(program).arg("--version"), PROBE_LIMIT)?;
+    match Version::from_banner(&answer.stdout) {
+        Some(version) => Ok(Qemu { program: program.to_owned(), version }),
+        None => Err(Error::NotQemu { program: program.to_owned(), answer: answer.tail(3) }),
+    }
+}
+
+fn install(observer: &mut dyn Observer) -> Result<(), Error> {
+    if !may_install() {
+        return Err(missing(&format!("{NO_INSTALL} is set")));
+    }
+    let Some((manager, program)) = Manager::find().and_then(|manager| Some((manager, manager.path()?)))
+    else {
+        return Err(missing("no package manager that octopod knows is there"));
+    };
+    let privilege = Privilege::find(manager);
+    if privilege == Privilege::None {
+        return Err(missing("this is neither root, nor may it use sudo without a password"));
+    }
+    observer.notice(Notice::Note(&format!("QEMU is missing: installing it with {}", manager.program())));
+    if manager == Manager::Apt {
+        return apt::install_qemu(&program, &privilege, observer);
+    }
+    for arguments in manager.install_qemu() {
+        privilege.run(&program, &arguments, observer)?;
+    }
+    Ok(())
+}
+
+fn missing(obstacle: &str) -> Error {
+    let what = format!("QEMU ({PROGRAM})");
+    match Manager::find() {
+        Some(manager) => Error::Missing { what, obstacle: obstacle.to_owned(), line: manager.line() },
+        None => Error::MissingByHand {
+            what,
+            advice: format!("{obstacle}. See https://www.qemu.org/download/, or name one by --qemu PATH"),
+        },
+    }
+}

@@ -1,0 +1,70 @@
+//! The Rust target that the kernel is built for: its core library comes with rustup, not with the compiler.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
+use crate::error::Error;
+use crate::kernel_build::TARGET;
+use crate::notice::{Notice, Observer};
+use crate::process::{capture, capture_with};
+
+/// Adds the target if it is missing.
+pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {
+    if installed()? {
+        return Ok(());
+    }
+    let what = format!("the Rust target {TARGET}");
+    let line = format!("rustup target add {TARGET}");
+    if which::which("rustup").is_err() {
+        let advice = format!(
+            "rustup is not there to add it. Install rustup (https://rustup.rs), or your distribution's package with \
+             Rust's standard library for {TARGET}"
+        );
+        return Err(Error::MissingByHand { what, advice });
+    }
+    if !may_install() {
+        return Err(Error::Missing { what, obstacle: format!("{NO_INSTALL} is set"), line });
+    }
+    observer.notice(Notice::Note(&format!("adding {what}: {line}")));
+    observer.notice(Notice::Step(&line));
+    let mut command = Command::new("rustup");
+    command.args(["target", "add", TARGET]);
+    let added =
+        capture_with(&mut command, INSTALL_LIMIT, INSTALL_GRACE, |line| observer.notice(Notice::Tool(line)))?;
+    // What rustup did counts, not what it said: the compiler in use may be of another toolchain.
+    match added.status.success() && installed()? {
+        true => Ok(()),
+        false => Err(Error::ProgramFailed {
+            program: line,
+            status: added.status.to_string(),
+            output: added.tail(12),
+        }),
+    }
+}
+
+/// Whether the compiler in use has the target's core library.
+pub(super) fn installed() -> Result<bool, Error> {
+    let folder = rustc(&["--print", "target-libdir", "--target", TARGET])?;
+    let Ok(entries) = fs::read_dir(PathBuf::from(folder.trim())) else {
+        return Ok(false);
+    };
+    Ok(entries
+        .filter_map(Result::ok)
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
+}
+
+/// Asks the compiler that cargo will use.
+pub(super) fn rustc(arguments: &[&str]) -> Result<String, Error> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let answer = capture(Command::new(&rustc).args(arguments), PROBE_LIMIT)?;
+    match answer.status.success() {
+        true => Ok(answer.stdout),
+        false => Err(Error::ProgramFailed {
+            program: format!("rustc {}", arguments.join(" ")),
+            status: answer.status.to_string(),
+            output: answer.tail(12),
+        }),
+    }
+}

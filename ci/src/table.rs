@@ -1,0 +1,205 @@
+//! A report in at most 80 columns, for people.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use indicatif::HumanCount;
+
+use crate::report::{Report, StressReport, VerdictKind};
+
+const COLUMNS: u16 = 80;
+
+/// How the kernel came up, and each workload's figures.
+pub fn summary(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(boot) = &report.boot {
+        let kernel = &boot.kernel;
+        lines.push(format!(
+            "{} of {} CPUs online in {}, {} and {} clock",
+            kernel.cpus_online,
+            kernel.cpus_listed,
+            millis(kernel.entry_to_online_us),
+            kernel.apic_mode,
+            kernel.clock_source,
+        ));
+    }
+    for cpu in report.cpus.iter().filter(|cpu| cpu.state != "online") {
+        let stage = cpu.failed_stage.as_deref().unwrap_or("none");
+        lines.push(format!(
+            "CPU {} (APIC ID {}) did not come online; last stage: {stage}",
+            cpu.cpu, cpu.apic_id
+        ));
+    }
+    if !report.stress.is_empty() {
+        lines.extend(workloads(&report.stress).lines().map(|line| line.trim_end().to_owned()));
+    }
+    lines
+}
+
+fn workloads(stress: &[StressReport]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS);
+    table.set_header([
+        "workload",
+        "allocator",
+        "operations",
+        "per second",
+        "lost",
+        "twice",
+        "p50",
+        "p99",
+        "max",
+    ]);
+    for result in stress {
+        let rate = if result.seconds > 0.0 { result.operations as f64 / result.seconds } else { 0.0 };
+        table.add_row([
+            result.workload.clone(),
+            result.allocator.clone(),
+            HumanCount(result.operations).to_string(),
+            HumanCount(rate as u64).to_string(),
+            HumanCount(result.lost).to_string(),
+            HumanCount(result.doubled).to_string(),
+            short(result.cycles.p50),
+            short(result.cycles.p99),
+            short(result.cycles.max),
+        ]);
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if at >= 2 {
+            column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(16)));
+        }
+    }
+    table
+}
+
+/// The verdict as a word and a sentence.
+pub fn verdict(report: &Report) -> (&'static str, String) {
+    let reason = || report.reason.clone().unwrap_or_default();
+    match report.verdict {
+        VerdictKind::Pass => ("PASS", passed(report)),
+        VerdictKind::Fail => ("FAIL", reason()),
+        VerdictKind::Panic => ("PANIC", reason()),
+        VerdictKind::Timeout => ("TIMEOUT", reason()),
+        VerdictKind::Refused => ("REFUSED", reason()),
+        VerdictKind::Usage => ("USAGE", reason()),
+        VerdictKind::Error => ("ERROR", reason()),
+        VerdictKind::Interrupted => ("INTERRUPTED", "ended by a signal".to_owned()),
+    }
+}
+
+fn passed(report: &Report) -> String {
+    let mut parts = Vec::new();
+    if let Some(boot) = &report.boot {
+        let CpuCount { number, noun } = CpuCount::of(boot.kernel.cpus_online);
+        parts.push(format!("{number} {noun}"));
+        if report.stress.is_empty() {
+            parts.push(format!("online in {}", millis(boot.kernel.entry_to_online_us)));
+        }
+    }
+    if !report.stress.is_empty() {
+        let operations = report.stress.iter().map(|stress| stress.operations).fold(0, u64::saturating_add);
+        parts.push(format!("{} operations", HumanCount(operations)));
+        parts.push("nothing lost".to_owned());
+        parts.push("nothing handed out twice".to_owned());
+    }
+    parts.join(", ")
+}
+
+struct CpuCount {
+    number: u32,
+    noun: &'static str,
+}
+
+impl CpuCount {
+    fn of(number: u32) -> CpuCount {
+        CpuCount { number, noun: if number == 1 { "CPU" } else { "CPUs" } }
+    }
+}
+
+fn millis(microseconds: u64) -> String {
+    format!("{:.1} ms", Duration::from_micros(microseconds).as_secs_f64() * 1000.0)
+}
+
+/// A number of cycles in at most five characters: what matters of a latency is its order of magnitude.
+fn short(cycles: u64) -> String {
+    let mut scaled = cycles as f64;
+    for suffix in ["", "k", "M", "G", "T"] {
+        if scaled < 999.5 {
+            let digits = if suffix.is_empty() || scaled >= 99.95 { 0 } else { 1 };
+            return format!("{scaled:.digits$}{suffix}");
+        }
+        scaled /= 1000.0;
+    }
+    format!("{cycles:.1e}")
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::wire::{Boot, Cycles, Stress, Verdict};
+
+    use super::*;
+    use crate::records::Seen;
+    use crate::verdict::Judgement;
+
+    fn report(workloads: &[&str], operations: u64) -> Report {
+        let boot = Boot {
+            protocol: "pvh".to_owned(),
+            apic_mode: "x2apic".to_owned(),
+            clock_source: "pm_timer".to_owned(),
+            tsc_khz: 1,
+            apic_timer_khz: 1,
+            cpus_listed: 8,
+            cpus_online: 8,
+            entry_to_online_us: 12_345,
+            entry_to_work_us: None,
+            init_to_online_us: 1,
+        };
+        let stress = |name: &&str| Stress {
+            workload: name.to_string(),
+            allocator: "octopod".to_owned(),
+            cpus: 8,
+            operations,
+            elapsed_us: 1_000_000,
+            lost: 0,
+            doubled: 0,
+            cycles: Cycles { p50: 120, p99: 4_321, p999: 99_999, max: 123_456_789 },
+        };
+        let seen = Seen {
+            boot: Some(boot),
+            stress: workloads.iter().map(stress).collect(),
+            verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 0 }),
+            ..Seen::default()
+        };
+        let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
+        Report::assemble(judgement, String::new(), None, None, &seen, Vec::new())
+    }
+
+    #[test]
+    fn the_verdict_says_what_was_proved() {
+        let (word, rest) = verdict(&report(&["pairs"], 12_345_678));
+        assert_eq!(word, "PASS");
+        assert_eq!(rest, "8 CPUs, 12,345,678 operations, nothing lost, nothing handed out twice");
+        assert_eq!(verdict(&report(&[], 0)).1, "8 CPUs, online in 12.3 ms");
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal() {
+        let lines = summary(&report(&["pairs", "producer_consumer"], 9_876_543_210_987));
+        assert_eq!(lines[0], "8 of 8 CPUs online in 12.3 ms, x2apic and pm_timer clock");
+        assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS.into()), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("4.3k") && line.contains("123M")), "{lines:#?}");
+    }
+
+    #[test]
+    fn cycles_are_short_and_not_rounded_into_a_fourth_digit() {
+        let all = [0, 999, 1_000, 99_949, 99_950, 999_499, 999_500, 123_456_789].map(short);
+        assert_eq!(all, ["0", "999", "1.0k", "99.9k", "100k", "999k", "1.0M", "123M"]);
+    }
+}

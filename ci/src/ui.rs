@@ -1,0 +1,191 @@
+//! What people see: the kernel's lines as they come, a bar while work goes on, and a table at the end.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use octopod::wire::Progress;
+
+use crate::cli::Options;
+use crate::launch::Outcome;
+use crate::notice::{Notice, Observer};
+use crate::records::printable;
+use crate::report::{FrameReport, Report, VerdictKind};
+use crate::setup::doctor::{Part, State};
+use crate::table;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+
+/// Registers of this many CPUs are worth showing; registers.txt has them all.
+const CPUS_SHOWN: usize = 16;
+
+/// Prints to the terminal, or where its output is sent.
+pub struct Console {
+    /// Standard output belongs to the report.
+    to_stderr: bool,
+    quiet: bool,
+    verbose: bool,
+    bar: ProgressBar,
+    in_workload: bool,
+}
+
+impl Console {
+    /// As `options` want it.
+    pub fn new(options: &Options) -> Console {
+        let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        // The bar hides itself where standard error is no terminal.
+        let bar = if options.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        Console { to_stderr, quiet: options.quiet, verbose: options.verbose, bar, in_workload: false }
+    }
+
+    /// Prints a line past the bar. Nobody is left to be told if that fails.
+    fn line(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = match self.to_stderr {
+                true => writeln!(anstream::stderr(), "{text}"),
+                false => writeln!(anstream::stdout(), "{text}"),
+            };
+        });
+    }
+
+    fn step(&mut self, text: &str) {
+        self.in_workload = false;
+        self.bar.set_style(style("{spinner} {wide_msg}"));
+        self.bar.set_message(text.to_owned());
+        self.bar.enable_steady_tick(Duration::from_millis(100));
+    }
+
+    fn progress(&mut self, progress: &Progress<String>) {
+        self.bar.set_prefix(format!("{}/{} {}", progress.index + 1, progress.of, progress.workload));
+        self.bar.set_length(progress.budget_ms);
+        self.bar.set_position(progress.elapsed_ms.min(progress.budget_ms));
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        self.bar.set_message(format!(
+            "{:.1} of {:.0} s, {} operations",
+            seconds(progress.elapsed_ms),
+            seconds(progress.budget_ms),
+            HumanCount(progress.operations)
+        ));
+        if !self.in_workload {
+            self.in_workload = true;
+            self.bar.disable_steady_tick();
+            self.bar.set_style(style("{prefix} {bar:24} {msg}"));
+        }
+    }
+
+    /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
+    pub fn finish(&mut self, outcome: &Outcome) {
+        self.bar.finish_and_clear();
+        let report = &outcome.report;
+        if !self.quiet {
+            self.panic(report);
+            self.places(outcome);
+            if !outcome.complaint.is_empty() && !self.verbose {
+                self.line(&format!("{FAINT}QEMU:{FAINT:#} {}", outcome.complaint.trim_end()));
+            }
+            for line in table::summary(report) {
+                self.line(&line);
+            }
+            if let Some(folder) = &outcome.run_dir {
+                // Shorter from here, where it is below.
+                let here = std::env::current_dir().unwrap_or_default();
+                let folder = folder.strip_prefix(here).unwrap_or(folder);
+                self.line(&format!("{FAINT}{}{FAINT:#}", folder.display()));
+            }
+        }
+        let style = match report.verdict {
+            VerdictKind::Pass => GOOD,
+            VerdictKind::Refused | VerdictKind::Interrupted => WARN,
+            _ => BAD,
+        };
+        let (word, text) = table::verdict(report);
+        // What a tool said at length stands above, so that the last line is the verdict.
+        let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
+        if !self.quiet && !details.is_empty() {
+            self.line(details);
+        }
+        self.line(&format!("{style}{word}{style:#}  {}", printable(sentence.trim_end_matches(':'))));
+        if self.to_stderr {
+            let _ = anstream::stdout().write_all(report.to_json().as_bytes());
+        }
+    }
+
+    fn panic(&self, report: &Report) {
+        let Some(panic) = &report.panic else { return };
+        let place = printable(panic.location.as_deref().unwrap_or("an unknown place"));
+        self.line(&format!(
+            "{BAD}CPU {} panicked{BAD:#} at {place}: {}",
+            panic.cpu,
+            printable(&panic.message)
+        ));
+        for frame in &panic.backtrace {
+            self.line(&format!("    {}", shown(frame)));
+        }
+    }
+
+    /// Where the CPUs were when the run was given up.
+    fn places(&self, outcome: &Outcome) {
+        for place in outcome.cpus_at.iter().take(CPUS_SHOWN) {
+            let state = if place.halted { "halted at" } else { "runs at" };
+            let mut head = format!("    CPU {} {state}", place.cpu);
+            for frame in &place.frames {
+                self.line(&format!("{head} {}", shown(frame)));
+                head = " ".repeat(head.len());
+            }
+        }
+        let more = outcome.cpus_at.len().saturating_sub(CPUS_SHOWN);
+        if more > 0 {
+            self.line(&format!("    and {more} more CPUs; see registers.txt"));
+        }
+        if let (Some(text), true) = (&outcome.registers, outcome.cpus_at.is_empty()) {
+            self.line(&format!("    no registers: {}", text.trim()));
+        }
+    }
+
+    /// Prints the doctor's table.
+    pub fn doctor(&self, parts: &[Part]) {
+        for part in parts {
+            let (style, word) = match part.state {
+                State::Present => (GOOD, "ok"),
+                State::Missing => (BAD, "missing"),
+                State::Absent => (WARN, "absent"),
+            };
+            let Part { name, purpose, .. } = part;
+            self.line(&format!("{style}{word:<8}{style:#}{name:<16} {FAINT}{purpose}{FAINT:#}"));
+            self.line(&format!("        {}", part.found.trim().replace('\n', "\n        ")));
+        }
+    }
+}
+
+impl Observer for Console {
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            _ if self.quiet => {}
+            Notice::Step(text) => self.step(text),
+            Notice::Note(text) => self.line(&format!("{FAINT}launcher:{FAINT:#} {text}")),
+            Notice::Tool(text) if self.verbose => self.line(text),
+            Notice::Kernel(text) => self.line(text),
+            Notice::Progress(progress) => self.progress(progress),
+            Notice::Record(record) if self.verbose => {
+                let text = serde_json::to_string(record).unwrap_or_default();
+                self.line(&format!("{FAINT}{text}{FAINT:#}"));
+            }
+            Notice::Tool(_) | Notice::Record(_) => {}
+        }
+    }
+}
+
+fn shown(frame: &FrameReport) -> String {
+    let function = frame.function.as_deref().unwrap_or("(no symbol)");
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    let place = frame.location.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
+    format!("{} {function}{inlined}{place}", frame.address)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,292 @@
+//! The values of options: each is checked where it is read, and says what is allowed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Why a value was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Not a CPU count and QEMU properties.
+    #[error("allowed: a number from 1 to {MAX_CPUS}, and QEMU's {} as KEY=NUMBER, as in 6,sockets=2,cores=3,threads=1", SMP_KEYS.join(", "))]
+    Smp,
+    /// Not a size.
+    #[error("allowed: a whole number with K, M (the default), G or T, as in 128M")]
+    MemSize,
+    /// Not a time.
+    #[error("allowed: from 0.001 to 86400 seconds, with up to three decimals")]
+    Seconds,
+    /// Not a seed.
+    #[error("allowed: a whole number up to 64 bits, decimal or as 0x1f")]
+    Seed,
+    /// Not a machine that octopod knows.
+    #[error("allowed: {}, and QEMU's machine properties behind a comma, as in microvm,acpi=off", MACHINES.join(", "))]
+    Machine,
+    /// Would not stay one word on the kernel's command line.
+    #[error("allowed: letters, digits, '-', '_' and '.'")]
+    Word,
+    /// Would not stay one line.
+    #[error("allowed: printable characters on one line")]
+    Line,
+}
+
+/// The highest CPU count that a QEMU machine takes today (q35 in QEMU 10).
+const MAX_CPUS: u32 = 4096;
+/// A day.
+const MAX_SECONDS: Duration = Duration::from_secs(86_400);
+const SMP_KEYS: [&str; 9] =
+    ["cpus", "maxcpus", "sockets", "dies", "clusters", "modules", "cores", "threads", "drawers"];
+const MACHINES: [&str; 3] = ["pc", "q35", "microvm"];
+
+/// What goes behind QEMU's `-smp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smp(String);
+
+impl FromStr for Smp {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Smp, ValueError> {
+        for (place, part) in text.split(',').enumerate() {
+            let number = match part.split_once('=') {
+                Some((key, number)) if SMP_KEYS.contains(&key) => number,
+                None if place == 0 => part,
+                _ => return Err(ValueError::Smp),
+            };
+            match number.parse() {
+                Ok(1..=MAX_CPUS) => {}
+                _ => return Err(ValueError::Smp),
+            }
+        }
+        Ok(Smp(text.to_owned()))
+    }
+}
+
+/// What goes behind QEMU's `-m`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemSize {
+    text: String,
+    bytes: u64,
+}
+
+impl MemSize {
+    /// The size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl FromStr for MemSize {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<MemSize, ValueError> {
+        let (digits, shift) = match text.char_indices().next_back() {
+            Some((at, 'K' | 'k')) => (&text[..at], 10),
+            Some((at, 'M' | 'm')) => (&text[..at], 20),
+            Some((at, 'G' | 'g')) => (&text[..at], 30),
+            Some((at, 'T' | 't')) => (&text[..at], 40),
+            _ => (text, 20),
+        };
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ValueError::MemSize);
+        }
+        let number: u64 = digits.parse().map_err(|_| ValueError::MemSize)?;
+        match number.checked_mul(1 << shift) {
+            Some(bytes) if bytes > 0 && bytes <= i64::MAX as u64 => {
+                Ok(MemSize { text: text.to_owned(), bytes })
+            }
+            _ => Err(ValueError::MemSize),
+        }
+    }
+}
+
+/// A time in seconds, as the kernel reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seconds {
+    text: String,
+    time: Duration,
+}
+
+impl Seconds {
+    /// The time.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Seconds, ValueError> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 3 {
+            return Err(ValueError::Seconds);
+        }
+        let time = Duration::try_from_secs_f64(text.parse().map_err(|_| ValueError::Seconds)?);
+        match time.map_err(|_| ValueError::Seconds)? {
+            time if time >= Duration::from_millis(1) && time <= MAX_SECONDS => {
+                Ok(Seconds { text: text.to_owned(), time })
+            }
+            _ => Err(ValueError::Seconds),
+        }
+    }
+}
+
+/// Where random choices start from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed(String);
+
+impl FromStr for Seed {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Seed, ValueError> {
+        let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
+        // The library's parser takes a sign.
+        match u64::from_str_radix(digits, radix) {
+            Ok(_) if !digits.starts_with('+') => Ok(Seed(text.to_owned())),
+            _ => Err(ValueError::Seed),
+        }
+    }
+}
+
+/// What goes behind QEMU's `-M`: one of the machines that octopod knows, and properties of the user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    text: String,
+    name: &'static str,
+}
+
+impl Machine {
+    /// `pc`, `q35` or `microvm`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What the user put behind the name, with its comma.
+    pub fn properties(&self) -> &str {
+        &self.text[self.name.len()..]
+    }
+}
+
+impl FromStr for Machine {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Machine, ValueError> {
+        let (name, properties) = text.split_once(',').unwrap_or((text, "a=b"));
+        let name = MACHINES.into_iter().find(|known| *known == name).ok_or(ValueError::Machine)?;
+        let well_formed =
+            properties.split(',').all(|pair| pair.split_once('=').is_some_and(|(key, _)| !key.is_empty()));
+        if !well_formed {
+            return Err(ValueError::Machine);
+        }
+        Ok(Machine { text: text.to_owned(), name })
+    }
+}
+
+/// One word of the kernel's command line: a workload, a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(String);
+
+impl FromStr for Word {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Word, ValueError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if text.is_empty() || !text.chars().all(plain) {
+            return Err(ValueError::Word);
+        }
+        Ok(Word(text.to_owned()))
+    }
+}
+
+/// Any one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line(String);
+
+impl FromStr for Line {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Line, ValueError> {
+        if text.chars().any(char::is_control) {
+            return Err(ValueError::Line);
+        }
+        Ok(Line(text.to_owned()))
+    }
+}
+
+macro_rules! displayed_as {
+    ($($name:ident . $field:tt),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.$field)
+            }
+        }
+    )*};
+}
+displayed_as!(Smp.0, MemSize.text, Seconds.text, Seed.0, Machine.text, Word.0, Line.0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smp_takes_a_number_and_qemus_keys() {
+        for good in ["1", "8", "4096", "6,sockets=2,cores=3,threads=1", "2,maxcpus=4", "cpus=3"] {
+            assert_eq!(good.parse::<Smp>().unwrap().to_string(), good);
+        }
+        for bad in ["", "0", "4097", "-1", "eight", "4,", "4,8", "4,sockets", "4,sockets=", "4,legs=8", "1 "]
+        {
+            assert_eq!(bad.parse::<Smp>(), Err(ValueError::Smp), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn mem_sizes_are_mebibytes_without_a_suffix() {
+        for (good, bytes) in [("64", 64 << 20), ("8192K", 8 << 20), ("128M", 128 << 20), ("16T", 16 << 40)] {
+            assert_eq!(good.parse::<MemSize>().unwrap().bytes(), bytes);
+        }
+        for bad in ["", "M", "0", "0M", "-1M", "+1M", "1.5G", "128MB", "128Mi", "99999999999T", "é"] {
+            assert_eq!(bad.parse::<MemSize>(), Err(ValueError::MemSize), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn seconds_have_three_decimals_at_most() {
+        for (good, millis) in [("1", 1_000), ("0.25", 250), ("0.001", 1), ("86400", 86_400_000)] {
+            assert_eq!(good.parse::<Seconds>().unwrap().time(), Duration::from_millis(millis));
+        }
+        for bad in ["", "0", "0.0001", "1.", ".5", "-1", "+1", "1e3", "86400.001", "86401", "inf"] {
+            assert_eq!(bad.parse::<Seconds>(), Err(ValueError::Seconds), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_are_decimal_or_hexadecimal() {
+        for good in ["0", "7", "0xFf", "18446744073709551615"] {
+            assert_eq!(good.parse::<Seed>().unwrap().to_string(), good);
+        }
+        for bad in ["", "0x", "+7", "0x+7", "-1", "ff", "18446744073709551616"] {
+            assert_eq!(bad.parse::<Seed>(), Err(ValueError::Seed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_may_have_properties() {
+        let machine: Machine = "microvm,acpi=off,pit=on".parse().unwrap();
+        assert_eq!((machine.name(), machine.properties()), ("microvm", ",acpi=off,pit=on"));
+        assert_eq!("q35".parse::<Machine>().unwrap().properties(), "");
+        for bad in ["", "isapc", "q35,", "q35,acpi", "Q35", "q35 ", "q35,=on"] {
+            assert_eq!(bad.parse::<Machine>(), Err(ValueError::Machine), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn words_and_lines_stay_one() {
+        assert!("no_tlb-flush.2".parse::<Word>().is_ok());
+        for bad in ["", "a b", "a=b", "a,b", "ä"] {
+            assert!(bad.parse::<Word>().is_err(), "{bad:?}");
+        }
+        assert!("log=debug acpi_rsdp=0x6000000".parse::<Line>().is_ok());
+        assert!("a\nb".parse::<Line>().is_err());
+    }
+}

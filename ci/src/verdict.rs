@@ -1,0 +1,285 @@
+//! How a run ended, judged from three witnesses: QEMU's status, the kernel's records, and the clock.
+//!
+//! A pass needs QEMU's status and the kernel's verdict to agree. Where witnesses contradict each other, the run has
+//! failed, and the reason names the contradiction.
+
+use std::time::Duration;
+
+use octopod::wire::ExitCode;
+
+use crate::records::Seen;
+use crate::report::VerdictKind;
+
+/// How a run ended, as the launcher saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// QEMU ended with a status.
+    Status(i32),
+    /// A signal ended QEMU.
+    Signal(i32),
+    /// The launcher ended QEMU when the time was up.
+    Deadline(Duration),
+    /// The launcher ended QEMU because it was asked to.
+    Interrupted,
+}
+
+/// The result, and unless it is a pass, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The result.
+    pub kind: VerdictKind,
+    /// One line, without a full stop.
+    pub reason: Option<String>,
+}
+
+/// Judges a run. `last_line` is the kernel's last plain line, `complaint` what QEMU wrote to its standard error.
+pub fn judge(end: &End, seen: &Seen, last_line: Option<&str>, complaint: &str) -> Judgement {
+    let (kind, reason) = match *end {
+        End::Interrupted => (VerdictKind::Interrupted, Some("interrupted".to_owned())),
+        End::Deadline(limit) => on_deadline(limit, seen, last_line),
+        End::Signal(signal) => {
+            (VerdictKind::Error, Some(format!("signal {signal} ended QEMU{}", quoted(complaint))))
+        }
+        End::Status(status) => match ExitCode::from_qemu_status(status) {
+            Some(ExitCode::Pass) => match contradiction(seen) {
+                None => (VerdictKind::Pass, None),
+                Some(reason) => (VerdictKind::Fail, Some(reason)),
+            },
+            Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
+            Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(last_words(seen))),
+            Some(ExitCode::Refused) => (
+                VerdictKind::Refused,
+                seen.refused
+                    .clone()
+                    .or(last_line.map(str::to_owned))
+                    .or(Some("it did not say why".to_owned())),
+            ),
+            Some(ExitCode::Usage) => (
+                VerdictKind::Usage,
+                seen.usage
+                    .clone()
+                    .or(Some("the kernel's command line is wrong; it did not say how".to_owned())),
+            ),
+            None => without_a_code(status, seen, last_line, complaint),
+        },
+    };
+    Judgement { kind, reason }
+}
+
+fn on_deadline(limit: Duration, seen: &Seen, last_line: Option<&str>) -> (VerdictKind, Option<String>) {
+    let seconds = limit.as_secs();
+    if seen.panic.is_some() {
+        let reason = format!("{} (and the machine did not end within {seconds} s)", last_words(seen));
+        return (VerdictKind::Panic, Some(reason));
+    }
+    let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
+        (Some(verdict), ..) => {
+            let said = if verdict.pass { "pass" } else { "fail" };
+            format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")
+        }
+        (None, Some(at), _) => {
+            format!("no verdict within {seconds} s; last seen in workload {}", at.workload)
+        }
+        (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
+        (None, None, None) => {
+            let after = last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
+            format!("no answer within {seconds} s{after}")
+        }
+    };
+    (VerdictKind::Timeout, Some(reason))
+}
+
+/// What in the records speaks against the pass that QEMU's status stands for.
+fn contradiction(seen: &Seen) -> Option<String> {
+    let lossy = seen.stress.iter().find(|stress| stress.lost > 0 || stress.doubled > 0);
+    if let Some(panic) = &seen.panic {
+        Some(format!("the exit code says pass, but CPU {} panicked: {}", panic.cpu, panic.message))
+    } else if let Some(reason) = seen.refused.as_ref().or(seen.usage.as_ref()) {
+        Some(format!("the exit code says pass, but the kernel refused to run: {reason}"))
+    } else if seen.unreadable > 0 {
+        let first = seen.unreadable_lines.first().map_or("", String::as_str);
+        Some(format!("{} record lines could not be read, the first: {first}", seen.unreadable))
+    } else if let Some(stress) = lossy {
+        Some(format!(
+            "the exit code says pass, but workload {} lost {} frames and handed {} out twice",
+            stress.workload, stress.lost, stress.doubled
+        ))
+    } else {
+        match &seen.verdict {
+            None => Some("the exit code says pass, but there was no verdict on the serial port".to_owned()),
+            Some(verdict) if !verdict.pass => {
+                let reason = verdict.reason.as_deref().unwrap_or("no reason given");
+                Some(format!("the exit code says pass, but the verdict says fail: {reason}"))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+fn failure(seen: &Seen) -> String {
+    match &seen.verdict {
+        Some(verdict) if verdict.pass => "the exit code says fail, but the verdict says pass".to_owned(),
+        Some(verdict) => verdict.reason.clone().unwrap_or_else(|| "the kernel did not say why".to_owned()),
+        None => "the exit code says fail, and there was no verdict on the serial port".to_owned(),
+    }
+}
+
+fn last_words(seen: &Seen) -> String {
+    match &seen.panic {
+        Some(panic) => {
+            let place = panic.location.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
+            format!("CPU {}: {}{place}", panic.cpu, panic.message)
+        }
+        None => "the kernel panicked without last words".to_owned(),
+    }
+}
+
+/// QEMU ended by itself: the kernel wrote no exit code.
+fn without_a_code(
+    status: i32,
+    seen: &Seen,
+    last_line: Option<&str>,
+    complaint: &str,
+) -> (VerdictKind, Option<String>) {
+    let spoke = last_line.is_some() || seen.boot.is_some() || !seen.cpus.is_empty();
+    match status {
+        0 if seen.panic.is_some() => {
+            (VerdictKind::Panic, Some(format!("{} (then QEMU reset or powered off)", last_words(seen))))
+        }
+        0 => {
+            let after = last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
+            let reason = format!("QEMU reset or powered off without a verdict (a triple fault?){after}");
+            (VerdictKind::Panic, Some(reason))
+        }
+        1 if !spoke => (VerdictKind::Error, Some(format!("QEMU did not start{}", quoted(complaint)))),
+        _ => {
+            let reason =
+                format!("QEMU ended with status {status}, which is not the kernel's{}", quoted(complaint));
+            (VerdictKind::Error, Some(reason))
+        }
+    }
+}
+
+fn quoted(complaint: &str) -> String {
+    let complaint = complaint.trim();
+    if complaint.is_empty() { String::new() } else { format!(": {complaint}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::wire::{Panic, Progress, Verdict};
+
+    use super::*;
+
+    const PASS: i32 = ExitCode::Pass.qemu_status();
+
+    fn said(pass: bool) -> Seen {
+        let reason = (!pass).then(|| "2 frames lost".to_owned());
+        Seen { verdict: Some(Verdict { pass, reason, frames_free_after: 1 }), ..Seen::default() }
+    }
+
+    fn panicked() -> Seen {
+        let location = Some("src/a.rs:7".to_owned());
+        Seen {
+            panic: Some(Panic { cpu: 3, message: "oh".to_owned(), location, rip: None, slide: 0 }),
+            ..Seen::default()
+        }
+    }
+
+    fn on(end: End, seen: &Seen) -> (VerdictKind, String) {
+        let judged = judge(&end, seen, None, "");
+        (judged.kind, judged.reason.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_pass_needs_the_status_and_the_verdict() {
+        assert_eq!(on(End::Status(PASS), &said(true)), (VerdictKind::Pass, String::new()));
+        let (kind, reason) = on(End::Status(PASS), &Seen::default());
+        assert_eq!(kind, VerdictKind::Fail);
+        assert!(reason.contains("no verdict on the serial port"), "{reason}");
+        for status in [0, 1, 2, ExitCode::Fail.qemu_status(), ExitCode::Panicked.qemu_status()] {
+            assert_ne!(on(End::Status(status), &said(true)).0, VerdictKind::Pass, "{status}");
+        }
+        for end in [End::Interrupted, End::Signal(11), End::Deadline(Duration::from_secs(9))] {
+            assert_ne!(on(end, &said(true)).0, VerdictKind::Pass);
+        }
+    }
+
+    #[test]
+    fn records_that_contradict_a_pass_make_it_a_failure() {
+        let mut garbled = said(true);
+        garbled.take_unreadable("@octopod {");
+        let lossy = octopod::wire::Stress {
+            workload: "pairs".to_owned(),
+            allocator: "octopod".to_owned(),
+            cpus: 8,
+            operations: 1,
+            elapsed_us: 1,
+            lost: 1,
+            doubled: 0,
+            cycles: Default::default(),
+        };
+        let refused = Seen { refused: Some("no NX".to_owned()), ..said(true) };
+        let lost = Seen { stress: vec![lossy], ..said(true) };
+        let panic = Seen { verdict: said(true).verdict, ..panicked() };
+        for (seen, word) in [
+            (said(false), "2 frames lost"),
+            (garbled, "@octopod {"),
+            (refused, "NX"),
+            (lost, "pairs"),
+            (panic, "oh"),
+        ] {
+            let (kind, reason) = on(End::Status(PASS), &seen);
+            assert_eq!(kind, VerdictKind::Fail);
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+
+    #[test]
+    fn each_of_the_kernels_codes_has_its_verdict() {
+        let kind = |code: ExitCode| on(End::Status(code.qemu_status()), &Seen::default()).0;
+        assert_eq!(kind(ExitCode::Fail), VerdictKind::Fail);
+        assert_eq!(kind(ExitCode::Panicked), VerdictKind::Panic);
+        assert_eq!(kind(ExitCode::Refused), VerdictKind::Refused);
+        assert_eq!(kind(ExitCode::Usage), VerdictKind::Usage);
+        let failed = End::Status(ExitCode::Fail.qemu_status());
+        assert_eq!(on(failed, &said(false)), (VerdictKind::Fail, "2 frames lost".to_owned()));
+    }
+
+    #[test]
+    fn a_refusal_without_its_record_still_has_its_line() {
+        let end = End::Status(ExitCode::Refused.qemu_status());
+        let judged = judge(&end, &Seen::default(), Some("octopod: this processor lacks NX"), "");
+        assert_eq!(judged.reason.unwrap(), "octopod: this processor lacks NX");
+    }
+
+    #[test]
+    fn qemus_own_statuses_are_told_apart() {
+        let (kind, reason) = on(End::Status(0), &Seen::default());
+        assert_eq!(kind, VerdictKind::Panic);
+        assert!(reason.starts_with("QEMU reset or powered off without a verdict (a triple fault?)"));
+        let judged = judge(&End::Status(1), &Seen::default(), None, "invalid accelerator nope\n");
+        assert_eq!(judged.kind, VerdictKind::Error);
+        assert_eq!(judged.reason.unwrap(), "QEMU did not start: invalid accelerator nope");
+        let (kind, reason) = on(End::Status(7), &Seen::default());
+        assert_eq!(kind, VerdictKind::Error);
+        assert!(reason.contains("status 7"));
+    }
+
+    #[test]
+    fn a_deadline_says_how_far_the_kernel_came() {
+        let end = || End::Deadline(Duration::from_secs(9));
+        assert_eq!(on(end(), &Seen::default()), (VerdictKind::Timeout, "no answer within 9 s".to_owned()));
+        assert_eq!(on(end(), &panicked()).0, VerdictKind::Panic);
+        let progress = Progress {
+            workload: "bulk".to_owned(),
+            index: 0,
+            of: 1,
+            elapsed_ms: 1,
+            budget_ms: 2,
+            operations: 3,
+        };
+        let reason = on(end(), &Seen { progress: Some(progress), ..Seen::default() }).1;
+        assert!(reason.contains("workload bulk"), "{reason}");
+    }
+}

@@ -1,0 +1,234 @@
+//! What must hold for the kernel's image. Each check gives a line for each fault.
+
+use iced_x86::{
+    Code as Opcode, CpuidFeature, Decoder, DecoderOptions, Formatter, Instruction, InstructionInfoFactory,
+    IntelFormatter, Mnemonic, OpKind, Register,
+};
+
+use crate::elf::{Code, Image, RelocationKind, SegmentKind, Symbol};
+
+/// The function that does nothing but add 1 to a per-CPU counter.
+pub const PROBE: &str = "octopod_probe_per_cpu_add";
+
+/// What a loader may have to copy, at most: 400 KiB.
+pub const MAX_LOADED_BYTES: u64 = 400 * 1024;
+
+/// Code that runs before the kernel proper, or in real mode, by section.
+const EXEMPT_SECTIONS: [&str; 2] = [".rt0", ".ap_trampoline"];
+/// The same by the symbols around it.
+const EXEMPT_RANGE: [&str; 2] = ["ap_trampoline_start", "ap_trampoline_end"];
+
+/// A note of Xen's that holds the 32-bit physical entry point (Xen, public/elfnote.h: XEN_ELFNOTE_PHYS32_ENTRY).
+const PVH_NOTE_TYPE: u32 = 18;
+/// Header (12), name (4), and a 32-bit address: the PVH note, and nothing else.
+const PVH_NOTE_BYTES: usize = 20;
+
+/// Every check.
+pub fn all(image: &Image) -> Vec<String> {
+    let checks = [
+        no_vector_registers,
+        per_cpu_add_is_one_instruction,
+        only_relative_relocations,
+        no_writable_code,
+        pvh_note,
+        size,
+    ];
+    checks.iter().flat_map(|check| check(image)).collect()
+}
+
+/// The kernel is soft-float, and interrupts save no vector state: one such instruction would corrupt whoever had the
+/// registers in use.
+pub fn no_vector_registers(image: &Image) -> Vec<String> {
+    let bound = |name| image.symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address);
+    let exempt = match EXEMPT_RANGE.map(bound) {
+        [Some(start), Some(end)] => start..end,
+        _ => 0..0,
+    };
+    let mut info = InstructionInfoFactory::new();
+    let mut faults = Vec::new();
+    for code in image.code.iter().filter(|code| !EXEMPT_SECTIONS.contains(&&*code.section)) {
+        for instruction in disassemble(image, code).filter(|one| !exempt.contains(&one.ip())) {
+            let registers = info.info(&instruction).used_registers();
+            if registers.iter().any(|used| is_vector(used.register()))
+                || is_floating_point(instruction.code())
+            {
+                let (address, place) = (instruction.ip(), place_of(image, instruction.ip()));
+                faults.push(format!("vector code at {address:#x} in {place}: {}", text_of(&instruction)));
+            }
+        }
+    }
+    faults
+}
+
+fn is_vector(register: Register) -> bool {
+    register.is_vector_register()
+        || register.is_mm()
+        || register.is_st()
+        || register.is_k()
+        || register.is_tmm()
+}
+
+/// Those that work on the floating point state as a whole name no register.
+fn is_floating_point(code: Opcode) -> bool {
+    use CpuidFeature::{
+        FPU, FPU287, FPU287XL_ONLY, FPU387, FPU387SL_ONLY, FXSR, MMX, XSAVE, XSAVEC, XSAVEOPT, XSAVES,
+    };
+    let state = [FXSR, XSAVE, XSAVEC, XSAVEOPT, XSAVES];
+    let whole = [FPU, FPU287, FPU287XL_ONLY, FPU387, FPU387SL_ONLY, MMX];
+    // XGETBV and XSETBV say which state exists, and touch none of it.
+    let is_control = matches!(code, Opcode::Xgetbv | Opcode::Xsetbv);
+    !is_control
+        && code.cpuid_features().iter().any(|feature| state.contains(feature) || whole.contains(feature))
+}
+
+/// An interrupt may come between any two instructions, and may move the thread to another CPU.
+pub fn per_cpu_add_is_one_instruction(image: &Image) -> Vec<String> {
+    let Some(probe) = image.symbols.iter().find(|symbol| symbol.name == PROBE) else {
+        return vec![format!("there is no symbol {PROBE}")];
+    };
+    let Some(bytes) = bytes_of(image, probe) else {
+        return vec![format!("{PROBE} lies in no code")];
+    };
+    let mut increments = 0;
+    let mut faults = Vec::new();
+    for instruction in Decoder::with_ip(64, bytes, probe.address, DecoderOptions::NONE) {
+        if is_per_cpu_add(&instruction) {
+            increments += 1;
+        } else if !is_frame_of_a_function(&instruction) {
+            faults.push(format!(
+                "{PROBE}: `{}` where an increment through GS should be",
+                text_of(&instruction)
+            ));
+        }
+    }
+    if faults.is_empty() && increments != 1 {
+        faults.push(format!("{PROBE} has {increments} increments"));
+    }
+    faults
+}
+
+/// `add qword ptr gs:[rip + distance], amount`, or `inc`, not locked.
+fn is_per_cpu_add(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Add | Mnemonic::Inc)
+        && instruction.op0_kind() == OpKind::Memory
+        && instruction.memory_size().size() == 8
+        && instruction.memory_segment() == Register::GS
+        && instruction.memory_base() == Register::RIP
+        && !instruction.has_lock_prefix()
+}
+
+/// The kernel is built with frame pointers, also in functions that have no use for one.
+fn is_frame_of_a_function(instruction: &Instruction) -> bool {
+    let is_rbp = instruction.op0_kind() == OpKind::Register && instruction.op0_register() == Register::RBP;
+    match instruction.mnemonic() {
+        Mnemonic::Ret => true,
+        Mnemonic::Push | Mnemonic::Pop => is_rbp,
+        Mnemonic::Mov => {
+            is_rbp
+                && instruction.op1_kind() == OpKind::Register
+                && instruction.op1_register() == Register::RSP
+        }
+        _ => false,
+    }
+}
+
+/// rt0 adds a distance, and knows no other arithmetic.
+pub fn only_relative_relocations(image: &Image) -> Vec<String> {
+    let fault = |kind: &RelocationKind| match kind {
+        RelocationKind::Relative => None,
+        RelocationKind::Other(what) => Some(what.clone()),
+    };
+    let relocations = image.relocations.iter();
+    relocations
+        .filter_map(|one| {
+            Some(format!("{}: a relocation of {}, which rt0 cannot apply", one.section, fault(&one.kind)?))
+        })
+        .collect()
+}
+
+/// The final page tables give each segment its rights.
+pub fn no_writable_code(image: &Image) -> Vec<String> {
+    let both = image.segments.iter().filter(|segment| segment.writable && segment.executable);
+    both.map(|segment| format!("the segment at {:#x} is both writable and executable", segment.vaddr))
+        .collect()
+}
+
+/// QEMU takes the note's segment's alignment for the notes' own, and walks astray where it is not 4.
+pub fn pvh_note(image: &Image) -> Vec<String> {
+    let notes: Vec<_> = image.segments.iter().filter(|segment| segment.kind == SegmentKind::Note).collect();
+    let [note] = notes[..] else {
+        return vec![format!("there are {} note segments, not one", notes.len())];
+    };
+    let mut faults = Vec::new();
+    if note.align != 4 {
+        faults.push(format!("the note segment is aligned to {}, not 4", note.align));
+    }
+    if note.vaddr % 4 != 0 {
+        faults.push(format!("the note segment is at {:#x}, not at a multiple of 4", note.vaddr));
+    }
+    if note.data.len() != PVH_NOTE_BYTES {
+        faults.push(format!("the note segment has {} bytes, the PVH note {PVH_NOTE_BYTES}", note.data.len()));
+        return faults;
+    }
+    let word = |index: usize| u32::from_le_bytes(note.data[4 * index..][..4].try_into().unwrap());
+    let (name_bytes, value_bytes, note_type, name, entry) =
+        (word(0), word(1), word(2), &note.data[12..16], word(4));
+    if (name_bytes, value_bytes, note_type, name) != (4, 4, PVH_NOTE_TYPE, b"Xen\0") {
+        let name = name.escape_ascii();
+        faults.push(format!(
+            "the note is of type {note_type} and by \"{name}\", {name_bytes} and {value_bytes} bytes"
+        ));
+    }
+    let holds_entry = image.segments.iter().any(|segment| {
+        let range = segment.paddr..segment.paddr + segment.data.len() as u64;
+        segment.kind == SegmentKind::Load && segment.executable && range.contains(&entry.into())
+    });
+    if !holds_entry {
+        faults.push(format!("the PVH entry is {entry:#x}, which is in no executable segment"));
+    }
+    faults
+}
+
+/// What of the file is loaded, which is what stripping it leaves.
+pub fn size(image: &Image) -> Vec<String> {
+    let loaded = image.segments.iter().filter(|segment| segment.kind == SegmentKind::Load);
+    let bytes: u64 = loaded.map(|segment| segment.data.len() as u64).sum();
+    if bytes < MAX_LOADED_BYTES {
+        return Vec::new();
+    }
+    vec![format!("the image has {bytes} bytes to load, and {MAX_LOADED_BYTES} are too many")]
+}
+
+/// A section's instructions. Reading begins anew at each symbol, so that data between functions cannot hide what follows.
+pub fn disassemble<'a>(image: &Image, code: &'a Code) -> impl Iterator<Item = Instruction> + use<'a> {
+    let end = code.address + code.data.len() as u64;
+    let symbols = image.symbols.iter().map(|symbol| symbol.address);
+    let mut starts: Vec<_> = symbols.filter(|address| (code.address..end).contains(address)).collect();
+    starts.extend([code.address, end]);
+    starts.sort_unstable();
+    starts.dedup();
+    let pieces: Vec<_> = starts.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    pieces.into_iter().flat_map(move |(start, end)| {
+        let bytes = &code.data[(start - code.address) as usize..(end - code.address) as usize];
+        Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).into_iter()
+    })
+}
+
+fn bytes_of<'a>(image: &'a Image, symbol: &Symbol) -> Option<&'a [u8]> {
+    image.code.iter().find_map(|code| {
+        let start = usize::try_from(symbol.address.checked_sub(code.address)?).ok()?;
+        code.data.get(start..)?.get(..usize::try_from(symbol.size).ok()?)
+    })
+}
+
+/// The symbol that an address belongs to.
+fn place_of(image: &Image, address: u64) -> &str {
+    let before = image.symbols.iter().filter(|symbol| symbol.address <= address);
+    before.max_by_key(|symbol| (symbol.address, symbol.size)).map_or("no symbol", |symbol| &symbol.name)
+}
+
+fn text_of(instruction: &Instruction) -> String {
+    let mut text = String::new();
+    IntelFormatter::new().format(instruction, &mut text);
+    text
+}

@@ -1,0 +1,150 @@
+//! What the checks need of an ELF file, as plain data.
+
+use object::elf;
+use object::read::elf::{ElfFile64, ProgramHeader, SectionHeader};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, SectionKind};
+
+/// An executable file.
+pub struct Image {
+    /// What loaders look at.
+    pub segments: Vec<Segment>,
+    /// The sections that hold code.
+    pub code: Vec<Code>,
+    /// Every named address.
+    pub symbols: Vec<Symbol>,
+    /// What is left to be relocated when the image is loaded.
+    pub relocations: Vec<Relocation>,
+}
+
+/// A program header and the bytes that it covers.
+#[derive(Clone)]
+pub struct Segment {
+    /// What it is for.
+    pub kind: SegmentKind,
+    /// Its virtual address.
+    pub vaddr: u64,
+    /// Its physical address.
+    pub paddr: u64,
+    /// Its alignment.
+    pub align: u64,
+    /// Flag W.
+    pub writable: bool,
+    /// Flag X.
+    pub executable: bool,
+    /// Its bytes in the file.
+    pub data: Vec<u8>,
+}
+
+/// What a segment is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// Loaded into memory.
+    Load,
+    /// Notes to the loader.
+    Note,
+    /// Anything else.
+    Other,
+}
+
+/// A section of code.
+pub struct Code {
+    /// The section's name.
+    pub section: String,
+    /// The virtual address of the first byte.
+    pub address: u64,
+    /// The code.
+    pub data: Vec<u8>,
+}
+
+/// A named address.
+pub struct Symbol {
+    /// The name.
+    pub name: String,
+    /// The virtual address.
+    pub address: u64,
+    /// Bytes; 0 for most labels in assembly.
+    pub size: u64,
+}
+
+/// A relocation in a section that is loaded.
+pub struct Relocation {
+    /// The section that holds the relocation.
+    pub section: String,
+    /// Its kind.
+    pub kind: RelocationKind,
+}
+
+/// What a relocation asks for.
+#[derive(PartialEq, Eq)]
+pub enum RelocationKind {
+    /// Add the distance between where the image was linked for and where it is.
+    Relative,
+    /// Anything else, described.
+    Other(String),
+}
+
+impl Image {
+    /// Reads an ELF64 file.
+    pub fn read(bytes: &[u8]) -> Result<Image, object::Error> {
+        let file = ElfFile64::<Endianness>::parse(bytes)?;
+        let endian = file.endian();
+        let mut segments = Vec::new();
+        for header in file.elf_program_headers() {
+            let flags = header.p_flags(endian);
+            segments.push(Segment {
+                kind: match header.p_type(endian) {
+                    elf::PT_LOAD => SegmentKind::Load,
+                    elf::PT_NOTE => SegmentKind::Note,
+                    _ => SegmentKind::Other,
+                },
+                vaddr: header.p_vaddr(endian),
+                paddr: header.p_paddr(endian),
+                align: header.p_align(endian),
+                writable: flags.contains(elf::PF_W),
+                executable: flags.contains(elf::PF_X),
+                data: header.data(endian, bytes).unwrap_or_default().to_vec(),
+            });
+        }
+        let mut code = Vec::new();
+        for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+            let (section, address, data) =
+                (section.name()?.to_owned(), section.address(), section.data()?.to_vec());
+            code.push(Code { section, address, data });
+        }
+        let symbols = file.symbols().filter(|symbol| !symbol.is_undefined());
+        let symbols = symbols.filter_map(|symbol| {
+            let name = symbol.name().ok().filter(|name| !name.is_empty())?.to_owned();
+            Some(Symbol { name, address: symbol.address(), size: symbol.size() })
+        });
+        let symbols = symbols.collect();
+        Ok(Image { segments, code, symbols, relocations: relocations(&file, bytes)? })
+    }
+}
+
+/// Read from the sections themselves: a static file has no dynamic symbol table to find them by.
+fn relocations(file: &ElfFile64<'_>, bytes: &[u8]) -> Result<Vec<Relocation>, object::Error> {
+    let endian = file.endian();
+    let mut found = Vec::new();
+    let table = file.elf_section_table();
+    for section in table.iter().filter(|section| section.sh_flags(endian).contains(elf::SHF_ALLOC)) {
+        let name = String::from_utf8_lossy(table.section_name(endian, section)?).into_owned();
+        let mut push = |kind| found.push(Relocation { section: name.clone(), kind });
+        if let Some((entries, _)) = section.rela(endian, bytes)? {
+            for entry in entries {
+                push(match entry.r_type(endian, false) {
+                    elf::R_X86_64_RELATIVE => RelocationKind::Relative,
+                    other => RelocationKind::Other(format!("type {other}")),
+                });
+            }
+        }
+        if let Some((entries, _)) = section.rel(endian, bytes)? {
+            for entry in entries {
+                push(RelocationKind::Other(format!("type {} without an addend", entry.r_type(endian))));
+            }
+        }
+        if section.sh_type(endian) == elf::SHT_RELR {
+            push(RelocationKind::Other("the packed form".to_owned()));
+        }
+    }
+    Ok(found)
+}

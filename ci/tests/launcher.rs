@@ -1,0 +1,248 @@
+//! The launcher against machines that are shell scripts: what its exit status, report and last line say of each way
+//! in which a run can end, and that nothing of a run outlives it. No kernel is built and no QEMU is needed.
+
+#[path = "launcher/fake.rs"]
+mod fake;
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fake::{Fake, LAUNCHER, VERDICT_PASS};
+use octopod::wire::ExitCode;
+use octopod_ci::VerdictKind;
+
+const STATUS_PASS: i32 = ExitCode::Pass.qemu_status();
+
+fn say(lines: &[&str], then: &str) -> String {
+    let echo = |line: &&str| format!("cat <<'EOF'\n{line}\nEOF\n");
+    format!("{}{then}", lines.iter().map(echo).collect::<String>())
+}
+
+#[test]
+fn each_end_has_its_status_and_its_word() {
+    let verdict_fail =
+        r#"@octopod {"verdict":{"pass":false,"reason":"2 frames lost","frames_free_after":5}}"#;
+    let refused = r#"@octopod {"refused":{"reason":"this processor lacks NX"}}"#;
+    let usage = r#"@octopod {"usage":{"reason":"unknown option fro"}}"#;
+    let panic = r#"@octopod {"panic":{"cpu":3,"message":"oh","location":"src/x.rs:9","rip":null,"slide":0}}"#;
+    let exit = |code: ExitCode| format!("exit {}", code.qemu_status());
+    let pass = exit(ExitCode::Pass);
+    let rows = [
+        (say(&[VERDICT_PASS], &pass), 0, "PASS"),
+        (say(&[verdict_fail], &exit(ExitCode::Fail)), 1, "FAIL  2 frames lost"),
+        (say(&[], &pass), 1, "FAIL  the exit code says pass, but there was no verdict"),
+        (say(&[verdict_fail], &pass), 1, "FAIL  the exit code says pass, but the verdict says fail"),
+        (say(&["@octopod {\"verd", VERDICT_PASS], &pass), 1, "FAIL  1 record lines could not be read"),
+        (say(&[usage], &exit(ExitCode::Usage)), 2, "USAGE  unknown option fro"),
+        (say(&[], "echo 'no such machine' >&2; exit 1"), 2, "ERROR  QEMU did not start: no such machine"),
+        (say(&[VERDICT_PASS], "exit 7"), 2, "ERROR  QEMU ended with status 7"),
+        (say(&[], "kill -ABRT $$"), 2, "ERROR  signal 6 ended QEMU"),
+        (say(&[panic], &exit(ExitCode::Panicked)), 3, "PANIC  CPU 3: oh, at src/x.rs:9"),
+        (
+            say(&["octopod: up"], "exit 0"),
+            3,
+            "PANIC  QEMU reset or powered off without a verdict (a triple fault?)",
+        ),
+        (say(&[VERDICT_PASS], "exit 0"), 3, "PANIC  QEMU reset or powered off"),
+        (say(&[refused], &exit(ExitCode::Refused)), 5, "REFUSED  this processor lacks NX"),
+    ];
+    for (script, status, word) in rows {
+        let fake = Fake::new(&script);
+        let ended = fake.run(&["boot"]);
+        assert_eq!(ended.status, Some(status), "{script}\n{ended:#?}");
+        assert!(ended.last_line().starts_with(word), "{script}\n{ended:#?}");
+        let report = ended.report();
+        assert_eq!(report["schema"], 1);
+        let expected = word.split_whitespace().next().unwrap().to_lowercase();
+        assert_eq!(report["verdict"], expected.as_str(), "{script}");
+    }
+}
+
+#[test]
+fn a_machine_that_hangs_is_given_up_and_leaves_nothing_behind() {
+    // The second process holds the machine's streams open and does not hear a polite signal.
+    let fake =
+        Fake::new("echo 'octopod: up'; (trap '' TERM; sleep 600; sleep 600) & trap '' TERM; wait; sleep 600");
+    let alive = fake.watch();
+    let started = Instant::now();
+    let ended = fake.run(&["boot", "--timeout", "1"]);
+    assert_eq!(ended.status, Some(4), "{ended:#?}");
+    assert!(started.elapsed() < Duration::from_secs(30));
+    assert!(
+        ended.last_line().starts_with("TIMEOUT  no answer within 1 s; its last line: octopod: up"),
+        "{ended:#?}"
+    );
+    assert_eq!(ended.report()["verdict"], "timeout");
+    alive.all_gone();
+}
+
+#[test]
+fn what_a_dead_machine_leaves_behind_does_not_hold_the_launcher() {
+    let fake = Fake::new(&say(&[VERDICT_PASS], &format!("sleep 600 & exit {STATUS_PASS}")));
+    let alive = fake.watch();
+    let ended = fake.run(&["boot", "--timeout", "60"]);
+    assert_eq!(ended.status, Some(0), "{ended:#?}");
+    alive.all_gone();
+}
+
+#[test]
+fn floods_do_not_stop_the_clock() {
+    for script in ["while :; do echo 'octopod: again and again and again'; done", "exec cat /dev/zero"] {
+        let ended = Fake::new(script).run(&["boot", "--timeout", "1", "--quiet"]);
+        assert_eq!(ended.status, Some(4), "{script}");
+    }
+}
+
+#[test]
+fn a_line_of_absurd_length_is_cut_but_logged_whole() {
+    let long = "head -c 1000000 /dev/zero | tr '\\0' a; echo";
+    let fake = Fake::new(&format!("{long}\n{}", say(&[VERDICT_PASS], &format!("exit {STATUS_PASS}"))));
+    let ended = fake.run(&["boot"]);
+    assert_eq!(ended.status, Some(0));
+    let longest = ended.stdout.lines().map(str::len).max().unwrap();
+    assert!((1_000..100_000).contains(&longest), "{longest}");
+    assert!(fs::metadata(ended.out.join("serial.log")).unwrap().len() > 1_000_000);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_shown_as_such_and_logged_as_they_are() {
+    let fake = Fake::new(&say(
+        &[],
+        &say(&[VERDICT_PASS], &format!("printf 'a\\377\\033[2Jb\\r\\n'; exit {STATUS_PASS}")),
+    ));
+    let ended = fake.run(&["boot"]);
+    assert_eq!(ended.status, Some(0));
+    assert!(ended.stdout.contains("a\u{fffd}b\n"), "{ended:#?}");
+    let log = fs::read(ended.out.join("serial.log")).unwrap();
+    assert!(log.ends_with(b"a\xff\x1b[2Jb\r\n"));
+}
+
+#[test]
+fn harmless_complaints_are_logged_but_not_shown() {
+    let complain = "echo \"w: TCG doesn't support requested feature: x\" >&2; echo 'w: real' >&2\n";
+    let script = format!("{complain}{}", say(&[VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let fake = Fake::new(&script);
+    let ended = fake.run(&["boot"]);
+    assert!(ended.stdout.contains("w: real") && !ended.stdout.contains("TCG doesn't"), "{ended:#?}");
+    assert_eq!(fs::read_to_string(ended.out.join("qemu.log")).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_signal_ends_the_machine_and_says_so() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let fake = Fake::new("echo 'octopod: up'; sleep 600");
+        let alive = fake.watch();
+        let mut started = fake.start(&["boot"]);
+        started.wait_for_line("octopod: up");
+        kill_process(Pid::from_child(&started.child), signal).unwrap();
+        let ended = started.end();
+        assert_eq!(ended.status, Some(130), "{ended:#?}");
+        assert_eq!(ended.report()["verdict"], "interrupted");
+        alive.all_gone();
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn even_a_killed_launcher_takes_its_machine_with_it() {
+    let fake = Fake::new("echo 'octopod: up'; exec sleep 600");
+    let alive = fake.watch();
+    let mut started = fake.start(&["boot"]);
+    started.wait_for_line("octopod: up");
+    started.child.kill().unwrap();
+    assert_eq!(started.end().status, None);
+    alive.all_gone();
+}
+
+#[test]
+fn wrong_options_say_what_is_allowed() {
+    for (arguments, allowed) in [
+        (&["bot"][..], "boot, stress, doctor"),
+        (&["--smp", "0"], "a number from 1 to 4096"),
+        (&["--mem", "1.5G"], "K, M (the default), G or T"),
+        (&["--machine", "isapc"], "pc, q35, microvm"),
+        (&["--accel", "hvf"], "auto, kvm, tcg"),
+        (&["--boot", "uefi"], "pvh"),
+        (&["--seconds", "0"], "from 0.001 to 86400 seconds"),
+        (&["--workloads", "a b"], "letters, digits"),
+        (&["--timeout", "0"], "1..=604800"),
+        (&["--smpp", "1"], "--smp"),
+    ] {
+        let output = Command::new(LAUNCHER).args(arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr.contains(allowed), "{arguments:?}: {stderr}");
+    }
+    let output = Command::new(LAUNCHER).args(["boot", "--seed", "1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--seed is an option of stress, not of boot"));
+}
+
+#[test]
+fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
+    let output = Command::new(LAUNCHER)
+        .args(["boot", "--kernel", "unread"])
+        .env_remove("OCTOPOD_QEMU")
+        .env("OCTOPOD_NO_INSTALL", "1")
+        .env("PATH", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("QEMU (qemu-system-x86_64) is missing"), "{stdout}");
+    let line = octopod_ci::setup::packages::Manager::find().map(|manager| manager.line());
+    assert!(stdout.contains(&line.unwrap_or("--qemu PATH".to_owned())), "{stdout}");
+}
+
+#[test]
+fn a_qemu_that_is_none_is_named() {
+    let output = |qemu: &str| Command::new(LAUNCHER).args(["boot", "--qemu", qemu]).output().unwrap();
+    let missing = output("/nonexistent/qemu");
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stdout).contains("/nonexistent/qemu, the QEMU that --qemu"));
+    let other = output("sh");
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stdout).contains("does not answer to --version as QEMU does"));
+}
+
+#[test]
+fn json_on_standard_output_stands_alone() {
+    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let ended = fake.run(&["boot", "--json", "-"]);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report, ended.report());
+    assert!(ended.stderr.contains("octopod: up") && ended.stderr.contains("PASS"), "{ended:#?}");
+}
+
+#[test]
+fn quiet_is_one_line() {
+    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("echo x >&2; exit {STATUS_PASS}")));
+    let ended = fake.run(&["boot", "--quiet"]);
+    assert_eq!((ended.stdout.lines().count(), ended.stderr.as_str()), (1, ""), "{ended:#?}");
+}
+
+#[test]
+fn the_script_of_a_run_runs_the_same_machine() {
+    let fake = Fake::new("for word; do printf '<%s>' \"$word\"; done; echo");
+    let ended = fake.run(&["boot", "--append", "it's=\"a b\" $HOME", "--", "-name", "a,,b c"]);
+    let by_hand = Command::new("sh").arg(ended.out.join("qemu.sh")).output().unwrap();
+    let by_hand = String::from_utf8_lossy(&by_hand.stdout).into_owned();
+    assert!(by_hand.contains("<-append><work=boot it's=\"a b\" $HOME>"), "{by_hand}");
+    let (before, after) =
+        ended.stdout.lines().find(|line| line.starts_with('<')).unwrap().split_once("<-qmp>").unwrap();
+    let (_socket, after) = after.split_once('>').unwrap();
+    assert_eq!(by_hand.trim_end(), format!("{before}{after}"));
+    assert!(after.ends_with("<-name><a,,b c>"));
+}
+
+#[test]
+fn the_library_says_the_same_and_prints_nothing() {
+    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let outcome = octopod_ci::launch(&fake.options(octopod_ci::Mode::Boot));
+    assert_eq!((outcome.status, outcome.report.verdict), (0, VerdictKind::Pass));
+    assert_eq!(outcome.serial, ["octopod: up"]);
+    assert_eq!(outcome.report.command_line, "work=boot");
+}

@@ -1,0 +1,196 @@
+//! A QEMU that is a shell script, and a launcher that is made to use it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use octopod_ci::{Mode, Options};
+
+/// The launcher's program.
+pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_octopod");
+
+/// What a kernel says when all is well.
+pub const VERDICT_PASS: &str = r#"@octopod {"verdict":{"pass":true,"reason":null,"frames_free_after":7}}"#;
+
+/// No test's machine takes longer than this, however slow the host.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine that a test has written.
+pub struct Fake {
+    folder: tempfile::TempDir,
+}
+
+impl Fake {
+    /// A QEMU that gives its version, and runs `script` for a machine.
+    pub fn new(script: &str) -> Fake {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("qemu");
+        let version = "if [ \"$1\" = --version ]; then echo 'QEMU emulator version 10.0.2'; exit; fi";
+        // All that the machine starts inherits the pipe's writing end: its reader sees the end of the last one.
+        let hold = "if [ -p \"$0.alive\" ]; then exec 9>\"$0.alive\"; fi";
+        write_program(&program, &format!("#!/bin/sh\n{version}\n{hold}\n{script}\n"));
+        Fake { folder }
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("qemu")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    /// A kernel that need only be a file with segments: no one looks into it.
+    fn kernel() -> PathBuf {
+        std::env::current_exe().unwrap()
+    }
+
+    /// The same machine for the library.
+    pub fn options(&self, mode: Mode) -> Options {
+        Options {
+            mode,
+            qemu_program: Some(OsString::from(self.program())),
+            kernel: Some(Fake::kernel()),
+            out: Some(self.out()),
+            ..Options::default()
+        }
+    }
+
+    /// Begins to watch the machine's processes; must be called before it starts.
+    pub fn watch(&self) -> Watch {
+        let pipe = self.folder.path().join("qemu.alive");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (sender, gone) = channel();
+        thread::spawn(move || {
+            let mut file = fs::File::open(pipe).unwrap();
+            let mut rest = Vec::new();
+            let _ = sender.send(file.read_to_end(&mut rest).is_ok());
+        });
+        Watch { gone }
+    }
+
+    /// Starts the launcher on this machine.
+    pub fn start(&self, arguments: &[&str]) -> Started {
+        let at = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let (own, machine) = arguments.split_at(at);
+        let mut child = Command::new(LAUNCHER)
+            .args(own)
+            .arg("--kernel")
+            .arg(Fake::kernel())
+            .arg("--out")
+            .arg(self.out())
+            .args(machine)
+            .env("OCTOPOD_QEMU", self.program())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        Started { child, stdout, stderr, seen: String::new(), out: self.out() }
+    }
+
+    /// Runs the launcher on this machine to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).end()
+    }
+}
+
+/// Writes a program by another process. Written by this one, it could not be run while a child that another test has
+/// just forked still holds the file open for writing.
+fn write_program(path: &Path, text: &str) {
+    let script = "cat >\"$0\" && chmod +x \"$0\"";
+    let mut writer = Command::new("sh").args(["-c", script]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+}
+
+/// Whether any of a machine's processes is left.
+pub struct Watch {
+    gone: Receiver<bool>,
+}
+
+impl Watch {
+    /// Fails unless the last of them ends.
+    pub fn all_gone(self) {
+        assert!(self.gone.recv_timeout(PATIENCE).expect("a process of the machine's is left"));
+    }
+}
+
+fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(source).lines() {
+            let _ = sender.send(line.unwrap());
+        }
+    });
+    receiver
+}
+
+/// A launcher at work.
+pub struct Started {
+    /// Its process.
+    pub child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    seen: String,
+    out: PathBuf,
+}
+
+impl Started {
+    /// Waits until the launcher prints `wanted`.
+    pub fn wait_for_line(&mut self, wanted: &str) {
+        while !self.seen.lines().any(|line| line == wanted) {
+            self.seen +=
+                &self.stdout.recv_timeout(PATIENCE).expect("the launcher says what its machine says");
+            self.seen.push('\n');
+        }
+    }
+
+    /// Waits for the launcher's end.
+    pub fn end(mut self) -> Ended {
+        let rest = |from: &Receiver<String>| {
+            let mut text = String::new();
+            loop {
+                match from.recv_timeout(PATIENCE) {
+                    Ok(line) => text = text + &line + "\n",
+                    Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return text,
+                    Err(error) => panic!("the launcher does not end: {error}"),
+                }
+            }
+        };
+        let stdout = std::mem::take(&mut self.seen) + &rest(&self.stdout);
+        let stderr = rest(&self.stderr);
+        Ended { status: self.child.wait().unwrap().code(), stdout, stderr, out: self.out }
+    }
+}
+
+/// What a launcher left.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status; none if a signal ended it.
+    pub status: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed as errors.
+    pub stderr: String,
+    /// The run's folder.
+    pub out: PathBuf,
+}
+
+impl Ended {
+    /// The verdict's line.
+    pub fn last_line(&self) -> &str {
+        self.stdout.lines().last().unwrap_or_default()
+    }
+
+    /// The run's report.
+    pub fn report(&self) -> serde_json::Value {
+        let path = self.out.join("report.json");
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    }
+}

@@ -1,0 +1,126 @@
+//! Build glue of the kernel's package: turns `kernel.toml` into constants, and gives the linker the kernel's script.
+//!
+//! [`LIMITS`] lists the keys and what each may be; [`constants_of`] checks `kernel.toml` against it and makes Rust of
+//! it, which `src/config.rs` includes. What is wrong ends the build with a line that names the file and the key.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+/// Each key with its least and its greatest value. The key's last word is its unit, and decides the constant's type.
+const LIMITS: &[(&str, i64, i64)] = &[
+    // x2APIC IDs have 32 bits, but no emulator at hand offers more CPUs than this.
+    ("max_cpus", 1, 4096),
+    // Formatting a panic does not fit into fewer than four; far more would make CPUs expensive.
+    ("stack_pages", 4, 64),
+    ("ist_stack_pages", 1, 16),
+    // At least one line of progress each second, and no more lines than the serial port bears.
+    ("tick_hz", 1, 1000),
+    // Less would be a false alarm in waiting; more looks like a hang.
+    ("ap_init_to_online_ms", 100, 60_000),
+    ("request_ms", 100, 60_000),
+    ("ipi_delivery_ms", 1, 10_000),
+    ("panic_stop_ms", 1, 10_000),
+    ("stress_grace_ms", 1000, 3_600_000),
+    // The PIT counts 16 bits at 1.193 MHz, so it wraps after 54 ms.
+    ("calibration_ms", 1, 50),
+];
+
+fn main() {
+    if let Err(message) = run() {
+        // Cargo shows this line by itself, and a script's standard error only amid much else.
+        println!("cargo::error={message}");
+        process::exit(1);
+    }
+}
+
+fn run() -> Result<(), String> {
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    println!("cargo::rustc-check-cfg=cfg(loom)");
+    for input in ["config/build.rs", "config/kernel.toml", "linker"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    let text = read(&root.join("config/kernel.toml"))?;
+    let constants = constants_of(&text).map_err(|problem| format!("config/kernel.toml: {problem}"))?;
+    let target = Path::new(&variable("OUT_DIR")?).join("config.rs");
+    fs::write(&target, constants).map_err(|error| format!("{}: {error}", target.display()))?;
+    if variable("CARGO_CFG_TARGET_OS")? == "none" {
+        link_as_kernel(&root)?;
+    }
+    Ok(())
+}
+
+/// Links every program of this package, the kernel and examples alike, by the kernel's script. `.cargo/config.toml`
+/// could say so too, but only with a path relative to wherever cargo was called.
+fn link_as_kernel(root: &Path) -> Result<(), String> {
+    let script = root.join("linker/kernel.ld");
+    println!("cargo::rustc-link-arg-bins=-T{}", script.display());
+    // Cargo refuses this line in a package without examples.
+    let manifest: toml::Table =
+        read(&root.join("Cargo.toml"))?.parse().map_err(|error| format!("{error}"))?;
+    if manifest.contains_key("example") {
+        println!("cargo::rustc-link-arg-examples=-T{}", script.display());
+    }
+    Ok(())
+}
+
+/// The generated source, or what is wrong with the text.
+fn constants_of(text: &str) -> Result<String, String> {
+    let values: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| text[..span.start].lines().count());
+        format!("line {line}: {}", error.message())
+    })?;
+    if let Some(unknown) = values.keys().find(|key| LIMITS.iter().all(|(known, ..)| known != key)) {
+        let known: Vec<_> = LIMITS.iter().map(|(key, ..)| *key).collect();
+        return Err(format!("unknown key `{unknown}` (known: {})", known.join(", ")));
+    }
+    let mut source = String::new();
+    for &(key, least, most) in LIMITS {
+        let found = values.get(key).ok_or(format!("the key `{key}` is missing"))?;
+        let in_range = found.as_integer().filter(|value| (least..=most).contains(value));
+        let value =
+            in_range.ok_or(format!("`{key}` must be a whole number from {least} to {most}, not {found}"))?;
+        let about = comment_above(text, key);
+        if about.is_empty() {
+            return Err(format!("`{key}` needs a comment above it that says what it is"));
+        }
+        for line in about {
+            let _ = writeln!(source, "///{line}");
+        }
+        let _ = writeln!(source, "pub const {}: {} = {value};\n", key.to_uppercase(), type_of(key)?);
+    }
+    Ok(source)
+}
+
+/// The constant's type, by the unit that the key ends in.
+fn type_of(key: &str) -> Result<&'static str, String> {
+    match key.rsplit('_').next() {
+        Some("cpus" | "hz") => Ok("u32"),
+        Some("pages") => Ok("usize"),
+        Some("ms") => Ok("u64"),
+        _ => Err(format!("`{key}` does not end in a unit: _cpus, _hz, _pages or _ms")),
+    }
+}
+
+/// The comment lines right above a key, without their marks. The parser drops comments, so the text is looked through.
+fn comment_above<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    let mut comment = Vec::new();
+    for line in text.lines() {
+        if let Some(line) = line.strip_prefix('#') {
+            comment.push(line);
+        } else if line.split('=').next().is_some_and(|word| word.trim() == key) {
+            return comment;
+        } else {
+            comment.clear();
+        }
+    }
+    Vec::new()
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("{name}: {error}; this is meant to be run by cargo"))
+}

@@ -1,0 +1,210 @@
+//! The walk over sound tables, over broken ones, and over any bytes at all.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A whole table around the entries' bytes.
+pub fn table(entries: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    bytes[..4].copy_from_slice(b"APIC");
+    bytes[4..8].copy_from_slice(&((HEADER_BYTES + entries.len()) as u32).to_le_bytes());
+    bytes[36..40].copy_from_slice(&0xfee0_0000u32.to_le_bytes());
+    bytes[40..44].copy_from_slice(&1u32.to_le_bytes());
+    bytes.extend(entries);
+    bytes
+}
+
+fn walk(entries: &[u8]) -> Vec<Result<MadtEntry, MadtFault>> {
+    Madt::parse(&table(entries)).unwrap().entries().collect()
+}
+
+const CPU_0: [u8; 8] = [0, 8, 7, 3, 1, 0, 0, 0];
+const CPU_0_READ: MadtEntry = MadtEntry::LocalApic { uid: 7, apic_id: 3, flags: CpuFlags(1) };
+
+#[test]
+fn every_type_is_decoded() {
+    let cases: [(&[u8], MadtEntry); 8] = [
+        (&CPU_0, CPU_0_READ),
+        (
+            &[1, 12, 9, 0xee, 0, 0, 0xc0, 0xfe, 24, 0, 0, 0],
+            MadtEntry::IoApic { id: 9, address: 0xfec0_0000, gsi_base: 24 },
+        ),
+        (
+            &[2, 10, 0, 9, 20, 1, 0, 0, 0x0d, 0x40],
+            MadtEntry::InterruptOverride { bus: 0, source: 9, gsi: 276, flags: 0x400d },
+        ),
+        (&[4, 6, 0xff, 5, 0x10, 1], MadtEntry::LocalApicNmi { uid: 0xff, flags: 0x1005, lint: 1 }),
+        (
+            &[5, 12, 0xee, 0xee, 1, 2, 3, 4, 5, 6, 7, 8],
+            MadtEntry::LocalApicAddress { address: 0x0807_0605_0403_0201 },
+        ),
+        (
+            &[9, 16, 0xee, 0xee, 1, 1, 0, 0x80, 3, 0, 0, 0, 4, 3, 2, 1],
+            MadtEntry::LocalX2Apic { apic_id: 0x8000_0101, flags: CpuFlags(3), uid: 0x0102_0304 },
+        ),
+        (
+            &[10, 12, 5, 0, 0xff, 0xff, 0xff, 0xff, 1, 0xee, 0xee, 0xee],
+            MadtEntry::LocalX2ApicNmi { uid: u32::MAX, flags: 5, lint: 1 },
+        ),
+        (&[0x7f, 2], MadtEntry::Other { entry_type: 0x7f }),
+    ];
+    let all: Vec<u8> = cases.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
+    let expected: Vec<_> = cases.iter().map(|(_, entry)| Ok(*entry)).collect();
+    assert_eq!(walk(&all), expected);
+    for (bytes, _) in &cases[..7] {
+        assert_eq!(usize::from(size_of_type(bytes[0])), bytes.len(), "type {}", bytes[0]);
+    }
+}
+
+#[test]
+fn cpu_flags_are_bits_0_and_1() {
+    let read = |bits| (CpuFlags(bits).enabled(), CpuFlags(bits).online_capable());
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(read),
+        [(false, false), (true, false), (false, true), (true, true), (false, false)]
+    );
+}
+
+#[test]
+fn the_header_is_read_and_type_5_moves_the_apic() {
+    let plain = table(&CPU_0);
+    let madt = Madt::parse(&plain).unwrap();
+    assert_eq!((madt.local_apic_address(), madt.pcat_compat()), (0xfee0_0000, true));
+    let mut moved = table(&[5, 12, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    moved[40] = 0xfe;
+    let madt = Madt::parse(&moved).unwrap();
+    assert_eq!((madt.local_apic_address(), madt.pcat_compat()), (1 << 32, false));
+}
+
+#[test]
+fn an_entry_longer_than_its_type_is_taken() {
+    assert_eq!(walk(&[0, 10, 7, 3, 1, 0, 0, 0, 0xaa, 0xbb, 0x7f, 2])[0], Ok(CPU_0_READ));
+}
+
+#[test]
+fn an_unusable_length_is_reported_and_ends_the_walk() {
+    for length in [0, 1] {
+        let found = walk(&[&CPU_0[..], &[1, length], &CPU_0[..]].concat());
+        let fault = MadtFault { offset: 52, entry_type: 1, length, defect: Defect::NoLength };
+        assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
+    }
+}
+
+#[test]
+fn an_entry_past_the_end_is_reported_and_ends_the_walk() {
+    let found = walk(&[&CPU_0[..], &[9, 16, 0, 0]].concat());
+    let fault = MadtFault { offset: 52, entry_type: 9, length: 16, defect: Defect::PastEnd { left: 4 } };
+    assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
+    assert_eq!(
+        fault.to_string(),
+        "MADT entry at offset 52 (type 9, length 16): only 4 bytes are left of the table"
+    );
+    // The header of the table tells its end, not the slice: what lies behind belongs to somebody else.
+    let mut longer = table(&CPU_0[..7]);
+    longer.push(CPU_0[7]);
+    let found: Vec<_> = Madt::parse(&longer).unwrap().entries().collect();
+    let fault = MadtFault { offset: 44, entry_type: 0, length: 8, defect: Defect::PastEnd { left: 7 } };
+    assert_eq!(found, [Err(fault)]);
+}
+
+#[test]
+fn half_an_entry_header_at_the_end_is_reported() {
+    let found = walk(&[&CPU_0[..], &[0]].concat());
+    let fault = MadtFault { offset: 52, entry_type: 0, length: 0, defect: Defect::PastEnd { left: 1 } };
+    assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
+}
+
+#[test]
+fn an_entry_too_short_for_its_type_is_reported_and_passed_over() {
+    for (entry_type, needed) in [(0, 8), (1, 12), (2, 10), (4, 6), (5, 12), (9, 16), (10, 12)] {
+        for length in 2..needed {
+            let mut bytes = vec![0xcc; length.into()];
+            bytes[..2].copy_from_slice(&[entry_type, length]);
+            bytes.extend(CPU_0);
+            let fault = MadtFault { offset: 44, entry_type, length, defect: Defect::TooShort { needed } };
+            assert_eq!(walk(&bytes), [Err(fault), Ok(CPU_0_READ)]);
+        }
+    }
+}
+
+#[test]
+fn a_header_that_cannot_be_right_is_refused() {
+    let good = table(&CPU_0);
+    for found in 0..HEADER_BYTES {
+        assert_eq!(Madt::parse(&good[..found]).unwrap_err(), MadtError::NoHeader { found });
+    }
+    assert_eq!(Madt::parse(&good[..51]).unwrap_err(), MadtError::BadLength { stated: 52, found: 51 });
+    for stated in [0, 43, 53, u32::MAX] {
+        let mut bytes = good.clone();
+        bytes[4..8].copy_from_slice(&stated.to_le_bytes());
+        assert_eq!(Madt::parse(&bytes).unwrap_err(), MadtError::BadLength { stated, found: 52 });
+    }
+    let mut other = good.clone();
+    other[..4].copy_from_slice(b"FA\x01P");
+    let error = Madt::parse(&other).unwrap_err();
+    assert_eq!(error.to_string(), "MADT: the signature is \"FA\\x01P\", not \"APIC\"");
+}
+
+#[test]
+fn a_table_without_entries_is_empty() {
+    assert_eq!(walk(&[]), []);
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) }
+}
+
+/// Bytes in which types and lengths are often nearly right.
+fn any_entries() -> impl Strategy<Value = Vec<u8>> {
+    let entry = (0..12u8, 0..18u8, prop::collection::vec(any::<u8>(), 0..18)).prop_map(
+        |(entry_type, length, tail)| {
+            let mut bytes = vec![entry_type, length];
+            bytes.extend(tail);
+            bytes
+        },
+    );
+    prop::collection::vec(entry, 0..12).prop_map(|entries| entries.concat())
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_table_ends_and_accounts_for_every_byte(entries in any_entries()) {
+        let found = walk(&entries);
+        prop_assert!(found.len() <= entries.len().div_ceil(2));
+        // An oracle in the plainest words: where does each entry begin, and does the last one end with the table?
+        let mut at = 0;
+        for entry in &found {
+            prop_assert!(at < entries.len());
+            let length = entries.get(at + 1).copied().unwrap_or(0);
+            match entry {
+                Ok(_) => prop_assert!(length >= size_of_type(entries[at])),
+                Err(fault) => {
+                    prop_assert_eq!(fault.offset, HEADER_BYTES + at);
+                    prop_assert_eq!((fault.entry_type, fault.length), (entries[at], length));
+                    if !matches!(fault.defect, Defect::TooShort { .. }) {
+                        prop_assert!(length < 2 || at + usize::from(length) > entries.len());
+                        at = entries.len();
+                        continue;
+                    }
+                }
+            }
+            at += usize::from(length);
+        }
+        prop_assert_eq!(at, entries.len());
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), repair in any::<bool>()) {
+        let mut bytes = bytes;
+        if let (true, Some(head)) = (repair, bytes.get_mut(..8)) {
+            head.copy_from_slice(b"APIC\x40\0\0\0");
+        }
+        if let Ok(madt) = Madt::parse(&bytes) {
+            prop_assert!(madt.entries().count() <= bytes.len());
+            let _ = (madt.local_apic_address(), madt.pcat_compat());
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Layer 5: what the firmware's ACPI tables say of the machine: its CPUs, its timers, the wiring of NMI.
+
+pub mod madt;
+pub mod roster;
+mod timers;
+
+#[cfg(target_os = "none")]
+mod platform;
+#[cfg(target_os = "none")]
+mod tables;
+
+#[cfg(target_os = "none")]
+pub use platform::{NmiPin, Platform, read_platform};
+pub use roster::RosterEntry;
+pub use timers::{PmTimer, hpet_address, pm_timer};

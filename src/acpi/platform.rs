@@ -1,0 +1,118 @@
+//! The tables' content as the rest of the kernel wants it.
+
+use acpi::fadt::Fadt;
+use acpi::hpet::HpetTable;
+
+use super::madt::{Madt, MadtEntry};
+use super::roster::{self, Roster, RosterEntry};
+use super::{PmTimer, hpet_address, pm_timer, tables};
+use crate::boot::BootInfo;
+use crate::config::MAX_CPUS;
+use crate::cpu::ApicId;
+use crate::memory;
+
+/// A local APIC's pin that NMI is wired to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NmiPin {
+    /// LINT0 or LINT1.
+    pub pin: u8,
+    /// The CPU's UID; `None` for all CPUs.
+    pub uid: Option<u32>,
+    /// Whether the pin is active when low.
+    pub active_low: bool,
+}
+
+impl NmiPin {
+    /// Whether it is a pin of the CPU with that UID.
+    pub fn applies_to(&self, uid: Option<u32>) -> bool {
+        self.uid.is_none() || self.uid == uid
+    }
+}
+
+/// The machine, as far as ACPI knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Platform {
+    /// The usable CPUs, the boot processor first.
+    pub cpus: &'static [RosterEntry],
+    /// Where the local APICs' registers are, physical.
+    pub local_apic_address: u64,
+    /// The pins that NMI is wired to.
+    pub nmi_pins: &'static [NmiPin],
+    /// The power management timer.
+    pub pm_timer: Option<PmTimer>,
+    /// The HPET's registers, physical.
+    pub hpet: Option<u64>,
+}
+
+/// Why the machine cannot be described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// Reads the tables. `bsp` is the CPU that runs this. A machine without tables, or with broken ones, is described as
+/// having this one CPU, with a warning.
+pub fn read_platform(boot: &BootInfo, bsp: ApicId) -> Result<Platform, OutOfMemory> {
+    let (tables, address) = match tables::find(boot.rsdp, boot.extended_bios_data) {
+        Ok(found) => found,
+        Err(error) => {
+            log::warn!("no ACPI tables ({error:?}): going on with one CPU");
+            return alone(bsp);
+        }
+    };
+    let pm_timer = tables::bytes_of::<Fadt>(&tables).ok().and_then(pm_timer);
+    let hpet = tables::bytes_of::<HpetTable>(&tables).ok().and_then(hpet_address);
+    let madt = match tables::bytes_of::<acpi::madt::Madt>(&tables).map(Madt::parse) {
+        Ok(Ok(madt)) => madt,
+        Ok(Err(error)) => {
+            log::warn!("{error}: going on with one CPU");
+            return Ok(Platform { pm_timer, hpet, ..alone(bsp)? });
+        }
+        Err(error) => {
+            log::warn!("no table of CPUs ({error:?}): going on with one");
+            return Ok(Platform { pm_timer, hpet, ..alone(bsp)? });
+        }
+    };
+    let cpus = memory::alloc_slice_from(core::iter::repeat_n(
+        RosterEntry::EMPTY,
+        roster::count_usable(&madt).min(MAX_CPUS as usize),
+    ))
+    .ok_or(OutOfMemory)?;
+    let roster = Roster::fill(&madt, bsp, cpus);
+    log::info!("RSDP at {address:#x}: {roster}");
+    let pins = madt.entries().flatten().filter_map(nmi_pin);
+    let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
+    Ok(Platform {
+        cpus: &cpus[..roster.cpus as usize],
+        local_apic_address: madt.local_apic_address(),
+        nmi_pins,
+        pm_timer,
+        hpet,
+    })
+}
+
+fn nmi_pin(entry: MadtEntry) -> Option<NmiPin> {
+    let (uid, flags, pin) = match entry {
+        MadtEntry::LocalApicNmi { uid, flags, lint } => {
+            ((uid != 0xff).then_some(u32::from(uid)), flags, lint)
+        }
+        MadtEntry::LocalX2ApicNmi { uid, flags, lint } => ((uid != u32::MAX).then_some(uid), flags, lint),
+        _ => return None,
+    };
+    // Polarity is in the low two bits (ACPI 6.5 §5.2.12.5, table 5.26): 3 is active low.
+    Some(NmiPin { pin, uid, active_low: flags & 3 == 3 })
+}
+
+/// A machine of which nothing is known but the CPU that runs this.
+fn alone(bsp: ApicId) -> Result<Platform, OutOfMemory> {
+    let this = RosterEntry { apic_id: bsp, cpu: crate::cpu::CpuId::BSP, uid: None };
+    let cpus = memory::alloc_slice_from(core::iter::once(this)).ok_or(OutOfMemory)?;
+    // SAFETY: the MSR exists wherever there is a local APIC, which rt0 has checked; the register's low bits are flags
+    // (SDM Vol. 3A, 11.4.4).
+    let base = unsafe { x86_64::registers::model_specific::Msr::new(0x1b).read() };
+    Ok(Platform {
+        cpus,
+        local_apic_address: base & 0x000f_ffff_ffff_f000,
+        nmi_pins: &[],
+        pm_timer: None,
+        hpet: None,
+    })
+}

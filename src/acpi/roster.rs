@@ -1,0 +1,174 @@
+//! From the MADT's entries to the list of CPUs to start.
+//!
+//! Firmware lists CPUs that are switched off, lists one twice (by type 0 and by type 9), fills up with placeholders,
+//! and numbers with gaps. A [`RosterEntry`] stands for a CPU that is there, once, with a dense [`CpuId`]; what was
+//! passed over is counted in the [`Roster`]. [`count_usable`] says how large a table [`Roster::fill`] may need, so
+//! that tables grow with the machine. Reads [`super::madt`]; `smp` starts what is listed.
+
+use core::fmt;
+
+use super::madt::{Madt, MadtEntry, MadtFault};
+use crate::cpu::id::{ApicId, CpuId};
+
+#[cfg(test)]
+mod tests;
+
+/// One usable CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RosterEntry {
+    /// octopod's number for it.
+    pub cpu: CpuId,
+    /// The hardware's.
+    pub apic_id: ApicId,
+    /// What the ACPI namespace calls it; `None` for a bootstrap processor that the table does not list.
+    pub uid: Option<u32>,
+}
+
+impl RosterEntry {
+    /// What an unused slot of a table holds.
+    pub const EMPTY: RosterEntry =
+        RosterEntry { cpu: CpuId(u32::MAX), apic_id: ApicId::X2APIC_BROADCAST, uid: None };
+}
+
+/// What came of reading the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// CPUs written to the caller's table.
+    pub cpus: u32,
+    /// Whether the table lists the bootstrap processor as enabled. If not, it was put in: it is evidently running.
+    pub bsp_listed: bool,
+    /// Disabled entries whose CPU may be plugged in later.
+    pub hot_pluggable: u32,
+    /// Other disabled entries.
+    pub disabled: u32,
+    /// Enabled entries for an APIC ID that is on the list already.
+    pub duplicates: u32,
+    /// Enabled entries whose APIC ID is the one that addresses every CPU.
+    pub broadcast_ids: u32,
+    /// Usable CPUs for which the caller's table had no room. One that is listed twice counts twice.
+    pub left_out: u32,
+    /// CPUs on the list that only x2APIC mode can address, since their ID does not fit into 8 bits.
+    pub beyond_xapic: u32,
+    /// Entries that could not be read, of any type.
+    pub broken: u32,
+    /// The first of those.
+    pub first_fault: Option<MadtFault>,
+}
+
+/// How many slots [`Roster::fill`] needs at most: all enabled entries, and one for a bootstrap processor that is not
+/// among them. Duplicates are not looked for, so it may be more than there are CPUs.
+pub fn count_usable(madt: &Madt<'_>) -> usize {
+    let usable =
+        madt.entries().flatten().filter_map(cpu_of).filter(|listed| listed.enabled && !listed.is_broadcast);
+    usable.count() + 1
+}
+
+impl Roster {
+    /// Writes the usable CPUs to the beginning of `slots`: the bootstrap processor as CPU 0, then the others in the
+    /// table's order. The slots beyond [`Roster::cpus`] are left as they are.
+    ///
+    /// An ID that is greater than all before it is new without a search, and so a list in ascending order, the usual
+    /// one, takes linear time. Any other order compares each ID with all before it: 8 million comparisons for 4,096
+    /// CPUs in descending order, a few milliseconds, once.
+    pub fn fill(madt: &Madt<'_>, bsp: ApicId, slots: &mut [RosterEntry]) -> Roster {
+        let mut roster = Roster::default();
+        let Some((bsp_slot, ap_slots)) = slots.split_first_mut() else {
+            return roster;
+        };
+        *bsp_slot = RosterEntry { cpu: CpuId::BSP, apic_id: bsp, uid: None };
+        let mut aps = 0;
+        let mut highest_ap = None;
+        for entry in madt.entries() {
+            let listed = match entry.map(cpu_of) {
+                Ok(Some(listed)) => listed,
+                Ok(None) => continue,
+                Err(fault) => {
+                    roster.broken += 1;
+                    roster.first_fault.get_or_insert(fault);
+                    continue;
+                }
+            };
+            if !listed.enabled {
+                let count =
+                    if listed.online_capable { &mut roster.hot_pluggable } else { &mut roster.disabled };
+                *count += 1;
+            } else if listed.is_broadcast {
+                roster.broadcast_ids += 1;
+            } else if listed.apic_id == bsp {
+                roster.duplicates += u32::from(roster.bsp_listed);
+                roster.bsp_listed = true;
+                bsp_slot.uid.get_or_insert(listed.uid);
+            } else if highest_ap >= Some(listed.apic_id)
+                && ap_slots[..aps].iter().any(|known| known.apic_id == listed.apic_id)
+            {
+                roster.duplicates += 1;
+            } else if let Some(slot) = ap_slots.get_mut(aps) {
+                aps += 1;
+                *slot =
+                    RosterEntry { cpu: CpuId(aps as u32), apic_id: listed.apic_id, uid: Some(listed.uid) };
+                highest_ap = highest_ap.max(Some(listed.apic_id));
+                roster.beyond_xapic += u32::from(listed.apic_id >= ApicId::XAPIC_BROADCAST);
+            } else {
+                roster.left_out += 1;
+            }
+        }
+        roster.cpus = aps as u32 + 1;
+        roster.beyond_xapic += u32::from(bsp >= ApicId::XAPIC_BROADCAST);
+        roster
+    }
+}
+
+/// A CPU as the table lists it, whichever type of entry it is listed by.
+struct ListedCpu {
+    apic_id: ApicId,
+    uid: u32,
+    enabled: bool,
+    online_capable: bool,
+    is_broadcast: bool,
+}
+
+/// The CPU that an entry lists, if it lists one.
+fn cpu_of(entry: MadtEntry) -> Option<ListedCpu> {
+    let (apic_id, uid, flags, broadcast) = match entry {
+        MadtEntry::LocalApic { uid, apic_id, flags } => {
+            (ApicId(apic_id.into()), u32::from(uid), flags, ApicId::XAPIC_BROADCAST)
+        }
+        // 0xff is a number like any other here: only x2APIC mode can reach CPUs of this type past 254.
+        MadtEntry::LocalX2Apic { uid, apic_id, flags } => {
+            (ApicId(apic_id), uid, flags, ApicId::X2APIC_BROADCAST)
+        }
+        _ => return None,
+    };
+    Some(ListedCpu {
+        apic_id,
+        uid,
+        enabled: flags.enabled(),
+        online_capable: flags.online_capable(),
+        is_broadcast: apic_id == broadcast,
+    })
+}
+
+impl fmt::Display for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.cpus == 1 { "" } else { "s" };
+        write!(f, "{} usable CPU{plural}", self.cpus)?;
+        let notes = [
+            (self.hot_pluggable, "absent but pluggable"),
+            (self.disabled, "disabled"),
+            (self.duplicates, "listed again"),
+            (self.broadcast_ids, "with the broadcast ID"),
+            (self.left_out, "left out for want of room"),
+            (self.broken, "broken table entries"),
+        ];
+        for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} {what}")?;
+        }
+        if !self.bsp_listed {
+            f.write_str(", the bootstrap processor is not listed")?;
+        }
+        match &self.first_fault {
+            Some(fault) => write!(f, "; first: {fault}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The local APIC's registers, by either way in (SDM Vol. 3A, tables 11-1 and 11-6): for what the driver has no name
+//! for, and for what happens on a hot path.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use x86_64::registers::model_specific::Msr;
+
+use crate::cpu::ApicId;
+
+/// How the registers are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Through memory; IDs of 8 bits.
+    XApic,
+    /// Through MSRs; IDs of 32 bits.
+    X2Apic,
+}
+
+impl Mode {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::XApic => "xapic",
+            Mode::X2Apic => "x2apic",
+        }
+    }
+}
+
+/// A register's offset in an xAPIC's page; the MSR is 0x800 plus a sixteenth of that.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Register {
+    Id = 0x20,
+    TaskPriority = 0x80,
+    EndOfInterrupt = 0xb0,
+    InService0 = 0x100,
+    ErrorStatus = 0x280,
+    IcrLow = 0x300,
+    Lint0 = 0x350,
+    Lint1 = 0x360,
+    TimerCurrent = 0x390,
+}
+
+/// An entry of the local vector table that lets nothing through.
+pub const LVT_MASKED: u32 = 1 << 16;
+/// An entry that delivers an NMI.
+pub const LVT_NMI: u32 = 0b100 << 8;
+/// The pin is active when low.
+pub const LVT_ACTIVE_LOW: u32 = 1 << 13;
+/// The interrupt last sent has not been accepted yet (xAPIC only).
+pub const ICR_PENDING: u32 = 1 << 12;
+/// Assert, physical destination, NMI.
+const ICR_NMI: u32 = (1 << 14) | (0b100 << 8);
+const ICR_HIGH_OFFSET: u64 = 0x310;
+
+/// Where an xAPIC's page is mapped; 0 means x2APIC.
+static BASE: AtomicU64 = AtomicU64::new(0);
+
+pub fn set_mode(mode: Mode, base: u64) {
+    BASE.store(if mode == Mode::X2Apic { 0 } else { base }, Ordering::Relaxed);
+}
+
+/// How every CPU's registers are reached.
+pub fn mode() -> Mode {
+    if BASE.load(Ordering::Relaxed) == 0 { Mode::X2Apic } else { Mode::XApic }
+}
+
+#[inline]
+pub fn read(register: Register) -> u32 {
+    read_at(register as u32)
+}
+
+#[inline]
+fn read_at(offset: u32) -> u32 {
+    match BASE.load(Ordering::Relaxed) {
+        // SAFETY: the MSRs exist in x2APIC mode, and reading one has no effect.
+        0 => unsafe { Msr::new(0x800 + offset / 16).read() as u32 },
+        // SAFETY: the page is mapped as device memory for good.
+        base => unsafe { ((base + u64::from(offset)) as *const u32).read_volatile() },
+    }
+}
+
+#[inline]
+pub fn write(register: Register, value: u32) {
+    let offset = register as u32;
+    match BASE.load(Ordering::Relaxed) {
+        // SAFETY: the MSRs exist in x2APIC mode; the values written here are of the forms the manual allows.
+        0 => unsafe { Msr::new(0x800 + offset / 16).write(u64::from(value)) },
+        // SAFETY: as for reading.
+        base => unsafe { ((base + u64::from(offset)) as *mut u32).write_volatile(value) },
+    }
+}
+
+pub fn read_id() -> ApicId {
+    let id = read(Register::Id);
+    ApicId(match mode() {
+        Mode::XApic => id >> 24,
+        Mode::X2Apic => id,
+    })
+}
+
+/// A CPU's APIC ID as the upper half of the ICR wants it.
+pub fn destination(to: ApicId) -> u32 {
+    match mode() {
+        Mode::XApic => to.0 << 24,
+        Mode::X2Apic => to.0,
+    }
+}
+
+/// Makes earlier stores visible before a write to the ICR. An xAPIC's is a store to uncached memory, which is ordered
+/// by itself; a WRMSR to an x2APIC's is not (SDM Vol. 3A, 11.12.3).
+pub fn fence_before_icr() {
+    if mode() == Mode::X2Apic {
+        // SAFETY: rt0 refuses a processor without SSE2, whose instructions these are; they touch no vector register.
+        unsafe {
+            core::arch::x86_64::_mm_mfence();
+            core::arch::x86_64::_mm_lfence();
+        }
+    }
+}
+
+/// Sends an NMI.
+pub fn write_icr_nmi(to: ApicId) {
+    fence_before_icr();
+    match BASE.load(Ordering::Relaxed) {
+        // SAFETY: the ICR of this CPU, with a value of the form that the manual gives.
+        0 => unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(ICR_NMI)) },
+        base => {
+            // SAFETY: as above; the low half is written last, since that sends.
+            unsafe {
+                ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(destination(to));
+                ((base + Register::IcrLow as u64) as *mut u32).write_volatile(ICR_NMI);
+            }
+        }
+    }
+}
+
+/// Whether an interrupt on that vector is being handled.
+pub fn is_in_service(vector: u8) -> bool {
+    let word = Register::InService0 as u32 + u32::from(vector / 32) * 0x10;
+    read_at(word) & (1 << (vector % 32)) != 0
+}

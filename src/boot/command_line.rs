@@ -1,0 +1,323 @@
+//! The kernel's command line: words parted by white space, each `key=value`, the value in double quotes where it holds
+//! white space. [`Options::parse`] turns it into typed [`Options`], or into an [`OptionError`] that names the option,
+//! the value and what is allowed, for a word that nobody reads is a test that tests nothing. Of an option given twice
+//! the last one counts, so that a launcher can append a user's words to its own.
+//!
+//! The bytes are whatever the loader found; nothing here trusts them, needs a heap, or can panic.
+
+use core::fmt;
+use core::time::Duration;
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::{OptionError, ValueFault};
+
+/// The shortest total time for the stress.
+const MIN_STRESS_MS: u32 = 1;
+/// The longest total time for the stress: a day.
+const MAX_STRESS_MS: u32 = 86_400_000;
+
+/// What the kernel is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `work=`: what to do once all CPUs are up.
+    pub work: Work,
+    /// `stress.seconds=`: the time for all workloads together.
+    pub stress_time: Duration,
+    /// `stress.workloads=`: what to run, in this order.
+    pub stress_workloads: WorkloadList,
+    /// `stress.seed=`: where the workloads' randomness starts; `None` leaves the kernel to draw one.
+    pub stress_seed: Option<u64>,
+    /// `fault=`: the deliberate fault that the tests want to see caught.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            work: Work::Stress,
+            stress_time: Duration::from_secs(4),
+            stress_workloads: WorkloadList::all(),
+            stress_seed: None,
+            fault: None,
+        }
+    }
+}
+
+/// Declares an enum whose values are written by name on the command line, so that names, parser and the list of
+/// what is allowed cannot disagree.
+macro_rules! named {
+    ($(#[$about:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $type {
+            /// All of them, in the order of their declaration.
+            pub const ALL: &'static [$type] = &[$($type::$variant,)+];
+
+            /// The name on the command line.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($type::$variant => $name,)+
+                }
+            }
+
+            /// The one with this name.
+            pub fn from_name(name: &str) -> Option<$type> {
+                $type::ALL.iter().copied().find(|known| known.name() == name)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// What to do once all CPUs are up.
+    Work {
+        /// Nothing more: report how they came up.
+        Boot = "boot",
+        /// Draw frames on all CPUs at once.
+        Stress = "stress",
+    }
+}
+
+named! {
+    /// A part of the stress.
+    Workload {
+        /// Each CPU takes a frame and gives it back.
+        Pairs = "pairs",
+        /// Each CPU takes many frames, then gives all back.
+        Bulk = "bulk",
+        /// Frames are given back on another CPU than took them.
+        Remote = "remote",
+        /// All CPUs take until nothing is left, then all give back.
+        Storm = "storm",
+    }
+}
+
+named! {
+    /// A deliberate fault, there to show that its check can fail.
+    Fault {
+        /// The allocator hands a frame out twice.
+        DoubleHandOut = "double_hand_out",
+        /// The allocator loses a frame.
+        LoseFrame = "lose_frame",
+        /// One CPU is never sent its start-up IPI.
+        SkipSipi = "skip_sipi",
+        /// CPU 3 panics.
+        PanicCpu3 = "panic_cpu3",
+        /// An exception before anything is set up.
+        EarlyException = "early_exception",
+        /// The last CPU calls itself until its stack is full.
+        StackOverflow = "stack_overflow",
+    }
+}
+
+named! {
+    /// An option.
+    Key {
+        /// [`Options::work`]
+        Work = "work",
+        /// [`Options::stress_time`]
+        StressSeconds = "stress.seconds",
+        /// [`Options::stress_workloads`]
+        StressWorkloads = "stress.workloads",
+        /// [`Options::stress_seed`]
+        StressSeed = "stress.seed",
+        /// [`Options::fault`]
+        Fault = "fault",
+    }
+}
+
+/// Some of the workloads, each at most once, in the order asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WorkloadList {
+    /// Past the end lies [`Workload::Pairs`], so that equal lists are equal bytes.
+    items: [Workload; Workload::ALL.len()],
+    count: usize,
+}
+
+impl WorkloadList {
+    /// A list of none.
+    pub const fn none() -> WorkloadList {
+        WorkloadList { items: [Workload::Pairs; Workload::ALL.len()], count: 0 }
+    }
+
+    /// All of them, in the order of their declaration.
+    pub fn all() -> WorkloadList {
+        let mut list = WorkloadList::none();
+        for workload in Workload::ALL {
+            list.push(*workload);
+        }
+        list
+    }
+
+    /// The workloads in order.
+    pub fn as_slice(&self) -> &[Workload] {
+        &self.items[..self.count]
+    }
+
+    /// Appends one; `false` if it is there already, which also keeps the list within its array.
+    fn push(&mut self, workload: Workload) -> bool {
+        let is_new = !self.as_slice().contains(&workload);
+        if is_new {
+            self.items[self.count] = workload;
+            self.count += 1;
+        }
+        is_new
+    }
+}
+
+impl fmt::Debug for WorkloadList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+impl Options {
+    /// Reads a command line, without its final zero byte. `faults_built_in` says whether this kernel can do what
+    /// `fault=` asks for.
+    pub fn parse(line: &[u8], faults_built_in: bool) -> Result<Options, OptionError<'_>> {
+        let mut options = Options::default();
+        let mut rest = as_text(line)?;
+        while let Some((word, after)) = next_word(rest)? {
+            rest = after;
+            let Some(key) = Key::from_name(word.key) else {
+                return Err(OptionError::UnknownOption { key: word.key });
+            };
+            let Some(value) = word.value else {
+                return Err(OptionError::MissingValue { key });
+            };
+            options.set(key, value, faults_built_in).map_err(|fault| OptionError::BadValue {
+                key,
+                value,
+                fault,
+            })?;
+        }
+        Ok(options)
+    }
+
+    fn set<'a>(&mut self, key: Key, value: &'a str, faults_built_in: bool) -> Result<(), ValueFault<'a>> {
+        if value.is_empty() {
+            return Err(ValueFault::Empty);
+        }
+        match key {
+            Key::Work => self.work = Work::from_name(value).ok_or(ValueFault::UnknownName(value))?,
+            Key::StressSeconds => self.stress_time = parse_seconds(value)?,
+            Key::StressWorkloads => self.stress_workloads = parse_workloads(value)?,
+            Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
+            Key::Fault => {
+                let fault = Fault::from_name(value).ok_or(ValueFault::UnknownName(value))?;
+                if !faults_built_in {
+                    return Err(ValueFault::NotBuiltIn);
+                }
+                self.fault = Some(fault);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A word of the line.
+struct Word<'a> {
+    key: &'a str,
+    /// What follows the first `=`; `None` where there is no `=`.
+    value: Option<&'a str>,
+}
+
+/// The line as text: printable ASCII and white space, and nothing else, since a value is echoed on a terminal.
+fn as_text(line: &[u8]) -> Result<&str, OptionError<'_>> {
+    let is_text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    if let Some(offset) = line.iter().position(|byte| !is_text(*byte)) {
+        return Err(OptionError::BadByte { offset, byte: line[offset] });
+    }
+    // All of it is ASCII by now, so this cannot fail.
+    Ok(str::from_utf8(line).unwrap_or_default())
+}
+
+/// Splits off the next word; `None` at the end of the line.
+fn next_word(line: &str) -> Result<Option<(Word<'_>, &str)>, OptionError<'_>> {
+    let line = line.trim_ascii_start();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let bare_end = line.find(|c: char| c.is_ascii_whitespace()).unwrap_or(line.len());
+    let (bare, after) = line.split_at(bare_end);
+    let Some((key, value)) = bare.split_once('=') else {
+        return if bare.contains('"') {
+            Err(OptionError::StrayQuote { word: bare })
+        } else {
+            Ok(Some((Word { key: bare, value: None }, after)))
+        };
+    };
+    let is_quoted = value.starts_with('"');
+    if key.contains('"') || !is_quoted && value.contains('"') {
+        return Err(OptionError::StrayQuote { word: bare });
+    }
+    if !is_quoted {
+        return Ok(Some((Word { key, value: Some(value) }, after)));
+    }
+    // The quoted value may hold white space, so it is looked for in the line and not in the bare word.
+    let quoted = &line[key.len() + 2..];
+    let Some((value, after)) = quoted.split_once('"') else {
+        return Err(OptionError::UnclosedQuote { word: line });
+    };
+    if after.starts_with(|c: char| !c.is_ascii_whitespace()) {
+        return Err(OptionError::StrayQuote { word: &line[..key.len() + value.len() + 3] });
+    }
+    Ok(Some((Word { key, value: Some(value) }, after)))
+}
+
+/// Seconds with up to three decimals, counted in milliseconds: no floating point in a kernel without vector registers.
+fn parse_seconds(value: &str) -> Result<Duration, ValueFault<'_>> {
+    let (whole, decimals) = value.split_once('.').unwrap_or((value, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) {
+        return Err(ValueFault::NotSeconds);
+    }
+    if decimals.len() > 3 {
+        return Err(ValueFault::TooFine);
+    }
+    // What does not fit into the integer is out of range as well.
+    let seconds: u32 = whole.parse().map_err(|_| ValueFault::OutOfRange)?;
+    let digits: u32 = decimals.parse().map_err(|_| ValueFault::OutOfRange)?;
+    let thousandths = [100, 10, 1][decimals.len() - 1] * digits;
+    let total = seconds.checked_mul(1000).and_then(|ms| ms.checked_add(thousandths));
+    match total {
+        Some(ms @ MIN_STRESS_MS..=MAX_STRESS_MS) => Ok(Duration::from_millis(ms.into())),
+        _ => Err(ValueFault::OutOfRange),
+    }
+}
+
+fn parse_workloads(value: &str) -> Result<WorkloadList, ValueFault<'_>> {
+    let mut list = WorkloadList::none();
+    for name in value.split(',') {
+        let workload = Workload::from_name(name).ok_or(ValueFault::UnknownName(name))?;
+        if !list.push(workload) {
+            return Err(ValueFault::GivenTwice(name));
+        }
+    }
+    Ok(list)
+}
+
+fn parse_u64(value: &str) -> Result<u64, ValueFault<'_>> {
+    let (digits, radix) = match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (value, 10),
+    };
+    // The library's parser takes a sign, which has no meaning here.
+    if digits.is_empty() || !digits.bytes().all(|byte| char::from(byte).is_digit(radix)) {
+        return Err(ValueFault::NotANumber);
+    }
+    u64::from_str_radix(digits, radix).map_err(|_| ValueFault::OutOfRange)
+}

@@ -1,0 +1,156 @@
+//! What can be wrong with a command line, said so that the person who typed it can put it right.
+
+use core::fmt;
+
+use super::{Fault, Key, Work, Workload};
+
+/// Quoted text is cut to this many bytes: a message must fit into one line of the report.
+const MAX_QUOTED_BYTES: usize = 80;
+
+/// Why a command line was refused. Borrows from the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionError<'a> {
+    /// A byte that is neither printable ASCII nor white space.
+    BadByte {
+        /// Where in the line, from 0.
+        offset: usize,
+        /// The byte.
+        byte: u8,
+    },
+    /// A value's opening quote has no closing one.
+    UnclosedQuote {
+        /// The line from that word on.
+        word: &'a str,
+    },
+    /// A quote where none may be: they go around a whole value.
+    StrayQuote {
+        /// The word it stands in.
+        word: &'a str,
+    },
+    /// No option has this name.
+    UnknownOption {
+        /// The name.
+        key: &'a str,
+    },
+    /// The option stands there without `=`.
+    MissingValue {
+        /// The option.
+        key: Key,
+    },
+    /// The option does not take this value.
+    BadValue {
+        /// The option.
+        key: Key,
+        /// The value, without its quotes.
+        value: &'a str,
+        /// What is wrong with it.
+        fault: ValueFault<'a>,
+    },
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueFault<'a> {
+    /// There is nothing after the `=`.
+    Empty,
+    /// Not digits with, perhaps, a point and more digits.
+    NotSeconds,
+    /// More than three decimals.
+    TooFine,
+    /// Neither decimal nor hexadecimal.
+    NotANumber,
+    /// A number, but too small or too great.
+    OutOfRange,
+    /// The value, or this part of the list, is none of the names.
+    UnknownName(&'a str),
+    /// The list holds this name twice.
+    GivenTwice(&'a str),
+    /// The kernel was built without the feature that the option needs.
+    NotBuiltIn,
+}
+
+impl fmt::Display for OptionError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            OptionError::BadByte { offset, byte } => {
+                write!(f, "byte {byte:#04x} at offset {offset} of the command line is not printable ASCII")
+            }
+            OptionError::UnclosedQuote { word } => write!(f, "{}: the quote is not closed", Cut(word)),
+            OptionError::StrayQuote { word } => {
+                write!(f, "{}: quotes may only surround a whole value", Cut(word))
+            }
+            OptionError::UnknownOption { key } => {
+                write!(f, "{}: unknown option (known: {})", Cut(key), Names(Key::ALL))
+            }
+            OptionError::MissingValue { key } => {
+                write!(f, "{key}: needs a value, as in {key}=VALUE (allowed: {})", Allowed(key))
+            }
+            OptionError::BadValue { key, value, fault } => {
+                write!(f, "{key}={}: {fault}", Cut(value))?;
+                match fault {
+                    ValueFault::NotBuiltIn => Ok(()),
+                    _ => write!(f, " (allowed: {})", Allowed(key)),
+                }
+            }
+        }
+    }
+}
+
+impl core::error::Error for OptionError<'_> {}
+
+impl fmt::Display for ValueFault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ValueFault::Empty => f.write_str("no value"),
+            ValueFault::NotSeconds => f.write_str("not a number of seconds"),
+            ValueFault::TooFine => f.write_str("more than three decimals"),
+            ValueFault::NotANumber => f.write_str("not a number"),
+            ValueFault::OutOfRange => f.write_str("out of range"),
+            ValueFault::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),
+            ValueFault::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
+            ValueFault::NotBuiltIn => f.write_str(
+                "this kernel was built without deliberate faults (build it with the feature `faults`)",
+            ),
+        }
+    }
+}
+
+/// What an option takes.
+struct Allowed(Key);
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Key::Work => Names(Work::ALL).fmt(f),
+            Key::StressSeconds => f.write_str("0.001 to 86400"),
+            Key::StressWorkloads => write!(f, "a list of {}", Names(Workload::ALL)),
+            Key::StressSeed => f.write_str("0 to 18446744073709551615, or 0x0 to 0xffffffffffffffff"),
+            Key::Fault => Names(Fault::ALL).fmt(f),
+        }
+    }
+}
+
+/// Names, parted by commas.
+struct Names<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Names<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from the command line, cut to a length that a report can bear.
+struct Cut<'a>(&'a str);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_at_checked(MAX_QUOTED_BYTES) {
+            Some((head, tail)) if !tail.is_empty() => write!(f, "{head}..."),
+            _ => f.write_str(self.0),
+        }
+    }
+}

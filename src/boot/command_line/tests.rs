@@ -1,0 +1,212 @@
+//! The command line: what is taken, what is refused, and how the refusal reads.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Options, String> {
+    Options::parse(line.as_bytes(), false).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn assert_refused(line: &str, message: &str) {
+    assert_eq!(parse(line), Err(message.to_string()));
+}
+
+#[test]
+fn nothing_means_the_defaults() {
+    for line in ["", " ", "\t \n"] {
+        assert_eq!(parse(line), Ok(Options::default()));
+    }
+    let defaults = Options::default();
+    assert_eq!((defaults.work, defaults.stress_time), (Work::Stress, Duration::from_secs(4)));
+    assert_eq!(defaults.stress_workloads.as_slice(), Workload::ALL);
+    assert_eq!((defaults.stress_seed, defaults.fault), (None, None));
+}
+
+#[test]
+fn every_option_is_taken() {
+    let line =
+        b"work=boot  stress.seconds=0.25\tstress.workloads=storm,pairs stress.seed=0xFf fault=lose_frame\n";
+    let options = Options::parse(line, true).unwrap();
+    assert_eq!(options.work, Work::Boot);
+    assert_eq!(options.stress_time, Duration::from_millis(250));
+    assert_eq!(options.stress_workloads.as_slice(), [Workload::Storm, Workload::Pairs]);
+    assert_eq!(options.stress_seed, Some(255));
+    assert_eq!(options.fault, Some(Fault::LoseFrame));
+}
+
+#[test]
+fn names_are_found_again() {
+    assert!(Key::ALL.iter().all(|key| Key::from_name(key.name()) == Some(*key)));
+    for fault in Fault::ALL {
+        let line = format!("fault={fault}");
+        assert_eq!(Options::parse(line.as_bytes(), true).unwrap().fault, Some(*fault));
+    }
+    for workload in Workload::ALL {
+        let options = parse(&format!("stress.workloads={workload}")).unwrap();
+        assert_eq!(options.stress_workloads.as_slice(), [*workload]);
+    }
+}
+
+#[test]
+fn seconds_have_millisecond_resolution_and_bounds() {
+    let ms = |value: &str| {
+        parse(&format!("stress.seconds={value}")).map(|options| options.stress_time.as_millis())
+    };
+    for (value, expected) in [
+        ("0.001", 1),
+        ("0.01", 10),
+        ("0.1", 100),
+        ("1.50", 1500),
+        ("007", 7000),
+        ("86400", 86_400_000),
+        ("86400.000", 86_400_000),
+    ] {
+        assert_eq!(ms(value), Ok(expected), "{value}");
+    }
+    for value in ["0", "0.000", "86400.001", "86401", "4294967296", "99999999999999999999999"] {
+        assert_eq!(ms(value), Err(format!("stress.seconds={value}: out of range (allowed: 0.001 to 86400)")));
+    }
+    for value in ["abc", "-1", "+1", ".5", "5.", "1.2.3", "1e3", "0x4", "1,5", "."] {
+        let message = format!("stress.seconds={value}: not a number of seconds (allowed: 0.001 to 86400)");
+        assert_eq!(ms(value), Err(message));
+    }
+    assert_refused(
+        "stress.seconds=0.0005",
+        "stress.seconds=0.0005: more than three decimals (allowed: 0.001 to 86400)",
+    );
+}
+
+#[test]
+fn seeds_are_decimal_or_hexadecimal() {
+    let seed = |value: &str| parse(&format!("stress.seed={value}")).map(|options| options.stress_seed);
+    for (value, expected) in [
+        ("0", 0),
+        ("0x0", 0),
+        ("10", 10),
+        ("0X1f", 31),
+        ("18446744073709551615", u64::MAX),
+        ("0xffffffffffffffff", u64::MAX),
+    ] {
+        assert_eq!(seed(value), Ok(Some(expected)), "{value}");
+    }
+    let allowed = "(allowed: 0 to 18446744073709551615, or 0x0 to 0xffffffffffffffff)";
+    for value in ["18446744073709551616", "0x10000000000000000"] {
+        assert_eq!(seed(value), Err(format!("stress.seed={value}: out of range {allowed}")));
+    }
+    for value in ["-1", "+1", "0x", "0x+1", "1f", "0x1g", "one"] {
+        assert_eq!(seed(value), Err(format!("stress.seed={value}: not a number {allowed}")));
+    }
+}
+
+#[test]
+fn a_list_of_workloads_is_checked_name_by_name() {
+    let allowed = "(allowed: a list of pairs, bulk, remote, storm)";
+    assert_refused(
+        "stress.workloads=pairs,bulk,pairs",
+        &format!("stress.workloads=pairs,bulk,pairs: \"pairs\" is given twice {allowed}"),
+    );
+    assert_refused(
+        "stress.workloads=pairs,x",
+        &format!("stress.workloads=pairs,x: \"x\" is not known {allowed}"),
+    );
+    assert_refused(
+        "stress.workloads=pairs,",
+        &format!("stress.workloads=pairs,: \"\" is not known {allowed}"),
+    );
+    assert_refused("stress.workloads=", &format!("stress.workloads=: no value {allowed}"));
+}
+
+#[test]
+fn a_fault_needs_a_kernel_built_for_it() {
+    assert_refused(
+        "fault=skip_sipi",
+        "fault=skip_sipi: this kernel was built without deliberate faults (build it with the feature `faults`)",
+    );
+    let unknown = "fault=x: \"x\" is not known (allowed: double_hand_out, lose_frame, skip_sipi, panic_cpu3)";
+    for faults_built_in in [false, true] {
+        assert_eq!(Options::parse(b"fault=x", faults_built_in).unwrap_err().to_string(), unknown);
+    }
+}
+
+#[test]
+fn unknown_options_list_the_known_ones() {
+    let known = "(known: work, stress.seconds, stress.workloads, stress.seed, fault)";
+    for key in ["stres.seconds", "quiet", "Work", "-", "work:boot"] {
+        assert_refused(key, &format!("{key}: unknown option {known}"));
+        assert_refused(&format!("work=boot {key}=1"), &format!("{key}: unknown option {known}"));
+    }
+    assert_refused("=1", &format!(": unknown option {known}"));
+    assert_refused("work", "work: needs a value, as in work=VALUE (allowed: boot, stress)");
+    assert_refused("work=fly", "work=fly: \"fly\" is not known (allowed: boot, stress)");
+}
+
+#[test]
+fn of_an_option_given_twice_the_last_counts() {
+    let options = parse("work=stress stress.seed=1 work=boot stress.seed=2").unwrap();
+    assert_eq!((options.work, options.stress_seed), (Work::Boot, Some(2)));
+}
+
+#[test]
+fn quotes_surround_whole_values() {
+    assert_eq!(parse("work=\"boot\"\tstress.seed=\"7\"").unwrap().stress_seed, Some(7));
+    assert_refused("work=\"bo ot\"", "work=bo ot: \"bo ot\" is not known (allowed: boot, stress)");
+    assert_refused("work=\"\"", "work=: no value (allowed: boot, stress)");
+    for word in ["work=bo\"ot", "work=boot\"", "wo\"rk\"=boot", "\"work=boot\"", "\"", "work=\"boot\"x"] {
+        let shown = word.strip_suffix('x').unwrap_or(word);
+        assert_refused(word, &format!("{shown}: quotes may only surround a whole value"));
+    }
+    assert_refused("work=\"boot stress.seed=1", "work=\"boot stress.seed=1: the quote is not closed");
+    assert_refused("work=\"", "work=\": the quote is not closed");
+}
+
+#[test]
+fn bytes_that_are_not_text_are_named() {
+    for byte in [0, 7, 0x1b, 0x7f, 0x80, 0xff] {
+        let line = [b'a', byte];
+        let error = Options::parse(&line, false).unwrap_err();
+        assert_eq!(error, OptionError::BadByte { offset: 1, byte });
+    }
+    let message = "byte 0x1b at offset 0 of the command line is not printable ASCII";
+    assert_refused("\x1b[31m", message);
+}
+
+#[test]
+fn what_is_quoted_is_cut() {
+    let message = parse(&"x".repeat(4000)).unwrap_err();
+    assert!(message.starts_with(&format!("{}...: unknown option", "x".repeat(80))), "{message}");
+    let value = "y".repeat(80);
+    assert!(parse(&format!("work={value}")).unwrap_err().starts_with(&format!("work={value}: ")));
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_bytes_are_survived(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
+        if let Err(error) = Options::parse(&line, faults) {
+            prop_assert!(error.to_string().len() < 400, "{}", error);
+        }
+    }
+
+    /// Nearly right lines reach deeper than random bytes do.
+    #[test]
+    fn any_words_are_survived(line in "((work|stress\\.(seconds|seed|workloads)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
+        if let Err(error) = Options::parse(line.as_bytes(), true) {
+            prop_assert!(error.to_string().len() < 400, "{}", error);
+        }
+    }
+
+    #[test]
+    fn every_number_of_milliseconds_is_read_back(ms in MIN_STRESS_MS..=MAX_STRESS_MS, seed in any::<u64>()) {
+        let line = format!("stress.seconds={}.{:03} stress.seed={seed:#x}", ms / 1000, ms % 1000);
+        let options = parse(&line).unwrap();
+        prop_assert_eq!(options.stress_time, Duration::from_millis(ms.into()));
+        prop_assert_eq!(options.stress_seed, Some(seed));
+    }
+}

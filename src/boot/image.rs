@@ -1,0 +1,53 @@
+//! Where the kernel's own image lies, and which rights its parts want.
+
+use super::direct_map;
+use super::memory_map::PhysRange;
+
+unsafe extern "C" {
+    // From the linker script and rt0.S.
+    static image_start: u8;
+    static text_end: u8;
+    static rodata_end: u8;
+    static image_end: u8;
+    static boot_stack_guard: u8;
+}
+
+/// The image, `.bss` and all.
+pub fn all() -> PhysRange {
+    between(&raw const image_start, &raw const image_end)
+}
+
+/// Code: to be executed, never written.
+pub fn text() -> PhysRange {
+    between(&raw const image_start, &raw const text_end)
+}
+
+/// Constants: neither written nor executed.
+pub fn constants() -> PhysRange {
+    between(&raw const text_end, &raw const rodata_end)
+}
+
+/// Variables below the boot stack's guard page: written, never executed.
+pub fn data_below_guard() -> PhysRange {
+    between(&raw const rodata_end, &raw const boot_stack_guard)
+}
+
+/// Variables above it.
+pub fn data_above_guard() -> PhysRange {
+    PhysRange::new(data_below_guard().end + 4096, all().end)
+}
+
+/// Whether an address lies in the page below the boot stack.
+pub fn is_boot_stack_guard(address: u64) -> bool {
+    let guard = (&raw const boot_stack_guard).addr() as u64;
+    (guard..guard + 4096).contains(&address)
+}
+
+/// Whether an address is one of code.
+pub fn is_text(address: u64) -> bool {
+    ((&raw const image_start).addr() as u64..(&raw const text_end).addr() as u64).contains(&address)
+}
+
+fn between(start: *const u8, end: *const u8) -> PhysRange {
+    PhysRange::new(direct_map::phys(start.addr() as u64), direct_map::phys(end.addr() as u64))
+}

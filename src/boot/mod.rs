@@ -1,0 +1,44 @@
+//! Layer 3: from the loader's hand-over to one plain [`BootInfo`]. Nothing past this folder knows how the kernel was
+//! loaded.
+//!
+//! `rt0` is the first code that runs; [`collect`] copies what the loader left in memory before anybody may use that
+//! memory for something else.
+
+pub mod command_line;
+pub mod memory_map;
+pub mod pvh;
+
+#[cfg(target_os = "none")]
+mod collect;
+#[cfg(target_os = "none")]
+pub mod direct_map;
+#[cfg(target_os = "none")]
+pub mod image;
+#[cfg(target_os = "none")]
+mod rt0;
+
+#[cfg(target_os = "none")]
+pub use collect::{BootError, BootInfo, Protocol, collect};
+#[cfg(target_os = "none")]
+pub use rt0::{Handoff, idt, slide};
+
+#[cfg(target_os = "none")]
+use crate::{console, cpu::registers, wire};
+
+/// Ends the run because this machine or loader will not do.
+#[cfg(target_os = "none")]
+pub fn refuse(reason: core::fmt::Arguments) -> ! {
+    let reason = console::LineBuffer::<400>::format(reason);
+    log::error!("{}", reason.as_str());
+    console::send(&wire::Record::Refused(wire::Reason { reason: reason.as_str() }));
+    registers::exit(wire::ExitCode::Refused)
+}
+
+/// Ends the run because the kernel command line is wrong.
+#[cfg(target_os = "none")]
+pub fn refuse_options(error: &command_line::OptionError) -> ! {
+    let reason = console::LineBuffer::<400>::format(format_args!("{error}"));
+    log::error!("{}", reason.as_str());
+    console::send(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));
+    registers::exit(wire::ExitCode::Usage)
+}

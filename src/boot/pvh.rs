@@ -1,0 +1,286 @@
+//! The PVH door, pure part: what the loader leaves in memory, read from byte slices.
+//!
+//! The layout is Xen's public `hvm_start_info` ("x86/HVM direct boot ABI", xen/include/public/arch-x86/hvm/
+//! start_info.h): little-endian, a fixed head since version 0, the memory map since version 1. rt0 copies head, table
+//! and command line into a reserved block; [`StartInfo::parse`] and [`memory_map_entries`] make sense of the copies,
+//! and hand on [`RawEntry`]s to [`super::memory_map`].
+
+use core::fmt;
+
+use super::memory_map::{RawEntry, RegionKind};
+
+/// The structure's first word: "xEn3" with the top bit of the E set.
+pub const MAGIC: u32 = 0x336e_c578;
+
+/// Bytes of the structure in version 0, and the least that must be there to be looked at.
+pub const HEAD_BYTES: usize = 40;
+
+/// Bytes of the structure from version 1 on.
+pub const HEAD_BYTES_V1: usize = 56;
+
+/// Bytes of one entry of the memory map.
+pub const MEMORY_MAP_ENTRY_BYTES: usize = 24;
+
+/// Bytes of one entry of the module list.
+pub const MODULE_ENTRY_BYTES: usize = 32;
+
+/// A table that the loader left in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Where it lies, physical.
+    pub address: u64,
+    /// How many entries it has.
+    pub entries: u32,
+}
+
+/// What the loader passed. All addresses are physical and as yet unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartInfo {
+    /// The structure's version.
+    pub version: u32,
+    /// Flags for a Xen domain; 0 elsewhere.
+    pub flags: u32,
+    /// The module list, if there are modules.
+    pub modules: Option<Table>,
+    /// The command line, ended by a zero byte.
+    pub command_line_address: Option<u64>,
+    /// The ACPI RSDP.
+    pub rsdp_address: Option<u64>,
+    /// The memory map; absent in version 0, or where the loader gives none.
+    pub memory_map: Option<Table>,
+}
+
+/// Why the loader's structure cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PvhError {
+    /// It ends too soon.
+    Truncated {
+        /// Bytes that its version has.
+        needed: usize,
+        /// Bytes that were there.
+        found: usize,
+    },
+    /// It does not begin with [`MAGIC`].
+    BadMagic {
+        /// What it begins with.
+        found: u32,
+    },
+}
+
+impl fmt::Display for PvhError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PvhError::Truncated { needed, found } => {
+                write!(f, "the PVH start info is cut off: {found} bytes of {needed}")
+            }
+            PvhError::BadMagic { found } => {
+                write!(f, "the PVH start info begins with {found:#010x}, not with {MAGIC:#010x}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PvhError {}
+
+impl StartInfo {
+    /// Reads the structure. The slice may be longer than it; what later versions add is ignored.
+    pub fn parse(bytes: &[u8]) -> Result<StartInfo, PvhError> {
+        let truncated = |needed| PvhError::Truncated { needed, found: bytes.len() };
+        let magic = read_u32(bytes, 0).ok_or(truncated(HEAD_BYTES))?;
+        if magic != MAGIC {
+            return Err(PvhError::BadMagic { found: magic });
+        }
+        let version = read_u32(bytes, 4).ok_or(truncated(HEAD_BYTES))?;
+        let needed = if version == 0 { HEAD_BYTES } else { HEAD_BYTES_V1 };
+        let word = |offset| read_u32(bytes, offset).ok_or(truncated(needed));
+        let long = |offset| read_u64(bytes, offset).ok_or(truncated(needed));
+        let memory_map = if version == 0 { None } else { table(long(40)?, word(48)?) };
+        Ok(StartInfo {
+            version,
+            flags: word(8)?,
+            modules: table(long(16)?, word(12)?),
+            command_line_address: Some(long(24)?).filter(|address| *address != 0),
+            rsdp_address: Some(long(32)?).filter(|address| *address != 0),
+            memory_map,
+        })
+    }
+}
+
+/// The entries of a memory map. Bytes after the last whole entry are ignored.
+pub fn memory_map_entries(table: &[u8]) -> impl ExactSizeIterator<Item = RawEntry> + Clone + '_ {
+    table.chunks_exact(MEMORY_MAP_ENTRY_BYTES).map(|entry| {
+        // An exact chunk holds every field; the defaults are never used, and keep a panic out of the image.
+        RawEntry {
+            base: read_u64(entry, 0).unwrap_or_default(),
+            len: read_u64(entry, 8).unwrap_or_default(),
+            kind: RegionKind::from_e820(read_u32(entry, 16).unwrap_or_default()),
+        }
+    })
+}
+
+/// The loader says "none" by an address of 0, a count of 0, or both.
+fn table(address: u64, entries: u32) -> Option<Table> {
+    (address != 0 && entries != 0).then_some(Table { address, entries })
+}
+
+fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::{offset_of, size_of};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The structure as the ABI's C header declares it: the layout that the offsets above must agree with.
+    #[repr(C)]
+    struct AbiStartInfo {
+        magic: u32,
+        version: u32,
+        flags: u32,
+        nr_modules: u32,
+        modlist_paddr: u64,
+        cmdline_paddr: u64,
+        rsdp_paddr: u64,
+        memmap_paddr: u64,
+        memmap_entries: u32,
+        reserved: u32,
+    }
+
+    #[repr(C)]
+    struct AbiMemoryMapEntry {
+        addr: u64,
+        size: u64,
+        kind: u32,
+        reserved: u32,
+    }
+
+    #[repr(C)]
+    struct AbiModuleEntry {
+        paddr: u64,
+        size: u64,
+        cmdline_paddr: u64,
+        reserved: u64,
+    }
+
+    /// A structure in which every field has a value of its own, at the offset that the C layout gives it.
+    fn sample(version: u32) -> [u8; HEAD_BYTES_V1] {
+        let mut bytes = [0; HEAD_BYTES_V1];
+        let mut put =
+            |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
+        put(offset_of!(AbiStartInfo, magic), &MAGIC.to_le_bytes());
+        put(offset_of!(AbiStartInfo, version), &version.to_le_bytes());
+        put(offset_of!(AbiStartInfo, flags), &0x11u32.to_le_bytes());
+        put(offset_of!(AbiStartInfo, nr_modules), &2u32.to_le_bytes());
+        put(offset_of!(AbiStartInfo, modlist_paddr), &0x1_0000_1000u64.to_le_bytes());
+        put(offset_of!(AbiStartInfo, cmdline_paddr), &0x2000u64.to_le_bytes());
+        put(offset_of!(AbiStartInfo, rsdp_paddr), &0xf_5a20u64.to_le_bytes());
+        put(offset_of!(AbiStartInfo, memmap_paddr), &0x4000u64.to_le_bytes());
+        put(offset_of!(AbiStartInfo, memmap_entries), &7u32.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_abi() {
+        assert_eq!(HEAD_BYTES, offset_of!(AbiStartInfo, memmap_paddr));
+        assert_eq!(HEAD_BYTES_V1, size_of::<AbiStartInfo>());
+        assert_eq!(offset_of!(AbiStartInfo, reserved), 52);
+        assert_eq!(MEMORY_MAP_ENTRY_BYTES, size_of::<AbiMemoryMapEntry>());
+        assert_eq!(MODULE_ENTRY_BYTES, size_of::<AbiModuleEntry>());
+        assert_eq!(MAGIC.to_le_bytes(), [b'x', b'E' | 0x80, b'n', b'3']);
+    }
+
+    #[test]
+    fn every_field_is_read_from_its_place() {
+        let expected = StartInfo {
+            version: 1,
+            flags: 0x11,
+            modules: Some(Table { address: 0x1_0000_1000, entries: 2 }),
+            command_line_address: Some(0x2000),
+            rsdp_address: Some(0xf_5a20),
+            memory_map: Some(Table { address: 0x4000, entries: 7 }),
+        };
+        assert_eq!(StartInfo::parse(&sample(1)), Ok(expected));
+    }
+
+    #[test]
+    fn version_0_has_no_memory_map_and_needs_no_room_for_one() {
+        let info = StartInfo::parse(&sample(0)[..HEAD_BYTES]).unwrap();
+        assert_eq!((info.version, info.memory_map), (0, None));
+        assert_eq!(StartInfo::parse(&sample(0)).unwrap().memory_map, None);
+    }
+
+    #[test]
+    fn a_zero_address_or_count_means_none() {
+        for field in [12..16, 16..24, 24..32, 32..40, 40..48, 48..52] {
+            let mut bytes = sample(1);
+            bytes[field.clone()].fill(0);
+            let info = StartInfo::parse(&bytes).unwrap();
+            assert_eq!(info.modules.is_none(), field.end <= 24, "{field:?}");
+            assert_eq!(info.command_line_address.is_none(), field.start == 24, "{field:?}");
+            assert_eq!(info.rsdp_address.is_none(), field.start == 32, "{field:?}");
+            assert_eq!(info.memory_map.is_none(), field.start >= 40, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn a_structure_that_is_cut_off_is_refused_with_what_it_lacks() {
+        for length in 0..HEAD_BYTES_V1 {
+            // The memory map's last word is reserved, and so is not missed.
+            let expected = match length {
+                0..8 => Err(PvhError::Truncated { needed: HEAD_BYTES, found: length }),
+                8..52 => Err(PvhError::Truncated { needed: HEAD_BYTES_V1, found: length }),
+                _ => Ok(1),
+            };
+            assert_eq!(StartInfo::parse(&sample(1)[..length]).map(|info| info.version), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn another_magic_is_refused() {
+        let mut bytes = sample(1);
+        bytes[0] = 0;
+        let error = StartInfo::parse(&bytes).unwrap_err();
+        assert_eq!(error, PvhError::BadMagic { found: 0x336e_c500 });
+        assert_eq!(error.to_string(), "the PVH start info begins with 0x336ec500, not with 0x336ec578");
+    }
+
+    #[test]
+    fn memory_map_entries_are_read_from_their_places() {
+        let mut table = Vec::new();
+        for (base, len, kind) in [(0u64, 0x9_fc00u64, 1u32), (0xfffc_0000, 0x4_0000, 2), (1 << 40, 5, 7)] {
+            table.extend(base.to_le_bytes());
+            table.extend(len.to_le_bytes());
+            table.extend(kind.to_le_bytes());
+            table.extend(u32::MAX.to_le_bytes());
+        }
+        table.extend([1; MEMORY_MAP_ENTRY_BYTES - 1]);
+        let entries: Vec<_> = memory_map_entries(&table).collect();
+        let expected = [
+            RawEntry { base: 0, len: 0x9_fc00, kind: RegionKind::Usable },
+            RawEntry { base: 0xfffc_0000, len: 0x4_0000, kind: RegionKind::Reserved },
+            RawEntry { base: 1 << 40, len: 5, kind: RegionKind::Persistent },
+        ];
+        assert_eq!(entries, expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..100), magic in any::<bool>()) {
+            if let (true, Some(head)) = (magic, bytes.get_mut(..4)) {
+                head.copy_from_slice(&MAGIC.to_le_bytes());
+            }
+            let _ = StartInfo::parse(&bytes);
+            prop_assert_eq!(memory_map_entries(&bytes).count(), bytes.len() / MEMORY_MAP_ENTRY_BYTES);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Each CPU's own GDT and TSS.
+//!
+//! The selectors are the same on every CPU and the same as in rt0's and the trampoline's tables: code 8, data 16,
+//! TSS 24. GS is never loaded with a selector: that would clear GS base.
+
+use core::cell::UnsafeCell;
+
+use x86_64::VirtAddr;
+use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
+use x86_64::instructions::tables::load_tss;
+use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
+use x86_64::structures::tss::TaskStateSegment;
+
+use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::PerCpu;
+use crate::per_cpu;
+
+/// The stacks of the interrupt stack table (SDM Vol. 3A, 6.14.5): what may strike at any instruction, or when the
+/// current stack is the thing that is wrong, gets one of its own on every CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum IstStack {
+    /// #DF: most often the guard page under the main stack.
+    DoubleFault,
+    /// NMI.
+    Nmi,
+    /// #MC.
+    MachineCheck,
+    /// #DB.
+    Debug,
+}
+
+impl IstStack {
+    /// All of them, in the order of their index.
+    pub const ALL: [IstStack; 4] =
+        [IstStack::DoubleFault, IstStack::Nmi, IstStack::MachineCheck, IstStack::Debug];
+
+    /// Its place in the table, from 0 (the gate's field counts from 1).
+    pub const fn index(self) -> u16 {
+        self as u16
+    }
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            IstStack::DoubleFault => "double-fault",
+            IstStack::Nmi => "NMI",
+            IstStack::MachineCheck => "machine-check",
+            IstStack::Debug => "debug",
+        }
+    }
+}
+
+/// A GDT and the TSS that it points to.
+pub struct Descriptors {
+    tss: TaskStateSegment,
+    gdt: GlobalDescriptorTable,
+}
+
+per_cpu! {
+    static DESCRIPTORS: UnsafeCell<Descriptors> = UnsafeCell::new(Descriptors {
+        tss: TaskStateSegment::new(),
+        gdt: GlobalDescriptorTable::new(),
+    });
+}
+
+/// Gives this CPU its GDT and TSS, with `ist_tops` (in the order of [`IstStack::ALL`]) as its interrupt stacks.
+///
+/// # Safety
+/// Called once on each CPU, after GS base leads to its own area. Each top is the end of a mapped stack that nothing
+/// else uses.
+pub unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
+    let (code, data, tss) = DESCRIPTORS.with(guard, |descriptors| {
+        // SAFETY: `load_descriptors` runs once on each CPU, so this is the only reference there ever is; the area
+        // lives for good, so the processor may keep the addresses.
+        let Descriptors { tss, gdt } = unsafe { &mut *descriptors.get() };
+        for stack in IstStack::ALL {
+            tss.interrupt_stack_table[usize::from(stack.index())] =
+                VirtAddr::new(ist_tops[usize::from(stack.index())]);
+        }
+        let code = gdt.append(Descriptor::kernel_code_segment());
+        let data = gdt.append(Descriptor::kernel_data_segment());
+        let tss = gdt.append(Descriptor::tss_segment(tss));
+        gdt.load();
+        (code, data, tss)
+    });
+    // SAFETY: the selectors are those of the table just loaded: 64-bit code, data, and this CPU's own TSS.
+    unsafe {
+        CS::set_reg(code);
+        SS::set_reg(data);
+        DS::set_reg(SegmentSelector::NULL);
+        ES::set_reg(SegmentSelector::NULL);
+        load_tss(tss);
+    }
+}

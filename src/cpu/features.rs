@@ -1,0 +1,89 @@
+//! What CPUID says of this processor, as far as octopod asks.
+
+use raw_cpuid::{CpuId, CpuIdReaderNative};
+use x86_64::registers::control::{Cr4, Cr4Flags};
+
+use crate::cpu::ApicId;
+
+/// The optional features that some code here depends on. What octopod cannot do without, rt0 has checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    /// 1 GiB pages (CPUID 80000001H:EDX.26).
+    pub pages_1g: bool,
+    /// The local APIC's x2APIC mode (CPUID 1:ECX.21).
+    pub x2apic: bool,
+    /// The APIC timer's TSC-deadline mode (CPUID 1:ECX.24).
+    pub tsc_deadline: bool,
+    /// Supervisor-mode execution prevention (CPUID 7:EBX.7).
+    pub smep: bool,
+    /// User-mode instruction prevention (CPUID 7:ECX.2).
+    pub umip: bool,
+    /// The width of a physical address, in bits.
+    pub physical_bits: u8,
+    /// Whether the processor waits for no 10 ms between INIT and the start-up IPI: see [`Features::init_is_quick`].
+    pub init_is_quick: bool,
+    /// CPUID 15H as it stands, where it exists: the denominator and the numerator of the TSC's ratio to the core crystal
+    /// clock, and that clock in Hz. Any of them may be 0.
+    pub tsc_ratio: Option<(u32, u32, u32)>,
+    /// The TSC's frequency in kHz, where a hypervisor tells (leaf 40000010H).
+    pub hypervisor_tsc_khz: Option<u32>,
+}
+
+impl Features {
+    /// Asks this CPU.
+    pub fn read() -> Features {
+        let cpuid = CpuId::new();
+        let basic = cpuid.get_feature_info();
+        let extended = cpuid.get_extended_feature_info();
+        let processor = cpuid.get_extended_processor_and_feature_identifiers();
+        let capacity = cpuid.get_processor_capacity_feature_info();
+        Features {
+            pages_1g: processor.as_ref().is_some_and(|f| f.has_1gib_pages()),
+            x2apic: basic.as_ref().is_some_and(|f| f.has_x2apic()),
+            tsc_deadline: basic.as_ref().is_some_and(|f| f.has_tsc_deadline()),
+            smep: extended.as_ref().is_some_and(|f| f.has_smep()),
+            umip: extended.as_ref().is_some_and(|f| f.has_umip()),
+            // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
+            physical_bits: capacity.map_or(40, |c| c.physical_address_bits()),
+            init_is_quick: init_is_quick(&cpuid),
+            tsc_ratio: cpuid
+                .get_tsc_info()
+                .map(|tsc| (tsc.denominator(), tsc.numerator(), tsc.nominal_frequency())),
+            hypervisor_tsc_khz: cpuid
+                .get_hypervisor_info()
+                .and_then(|hypervisor| hypervisor.tsc_frequency())
+                .filter(|khz| *khz > 0),
+        }
+    }
+
+    /// Turns on what of it protects the kernel: on the boot processor, whose control registers the others take over.
+    pub fn enable(&self) {
+        let mut flags = Cr4Flags::empty();
+        flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, self.smep);
+        flags.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, self.umip);
+        // SAFETY: the processor has the features, and the kernel neither has user pages nor runs in user mode.
+        unsafe { Cr4::update(|cr4| cr4.insert(flags)) };
+    }
+}
+
+/// This CPU's APIC ID as it came up, before there is a local APIC driver to ask (SDM Vol. 3A, 11.12.8).
+pub fn initial_apic_id() -> ApicId {
+    let cpuid = CpuId::new();
+    let extended = cpuid.get_extended_topology_info().and_then(|mut levels| levels.next());
+    match extended {
+        Some(level) => ApicId(level.x2apic_id()),
+        None => ApicId(cpuid.get_feature_info().map_or(0, |basic| u32::from(basic.initial_local_apic_id()))),
+    }
+}
+
+/// The 10 ms after INIT are for processors with an external APIC. Linux (`smpboot.c`, `smp_quirk_init_udelay`) waits
+/// for none of them on Intel family 6 and above, on AMD from family 15 and on Hygon; so do we.
+fn init_is_quick(cpuid: &CpuId<CpuIdReaderNative>) -> bool {
+    let family = cpuid.get_feature_info().map_or(0, |f| u32::from(f.family_id()));
+    match cpuid.get_vendor_info().as_ref().map(|v| v.as_str()) {
+        Some("GenuineIntel") => family >= 6,
+        Some("AuthenticAMD") => family >= 15,
+        Some("HygonGenuine") => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,44 @@
+//! Layer 1: what one processor is and holds: features, registers, descriptor tables, per-CPU data, and the guard
+//! that keeps interrupts off.
+
+pub mod id;
+
+#[cfg(target_os = "none")]
+mod descriptors;
+#[cfg(target_os = "none")]
+mod features;
+#[cfg(target_os = "none")]
+mod irq_guard;
+#[cfg(target_os = "none")]
+pub mod per_cpu;
+#[cfg(target_os = "none")]
+pub mod registers;
+
+#[cfg(target_os = "none")]
+pub use descriptors::{Descriptors, IstStack, load_descriptors};
+#[cfg(target_os = "none")]
+pub use features::{Features, initial_apic_id};
+pub use id::{ApicId, CpuId};
+#[cfg(target_os = "none")]
+pub use irq_guard::IrqGuard;
+
+#[cfg(target_os = "none")]
+use per_cpu::PerCpu;
+
+#[cfg(target_os = "none")]
+crate::per_cpu! {
+    /// This CPU's number. 0 until bring-up has told it, which is right for the boot processor.
+    static CPU_ID: core::cell::Cell<u32> = core::cell::Cell::new(0);
+}
+
+/// The CPU that runs this. Without a guard the answer may be old by the time it is used.
+#[cfg(target_os = "none")]
+pub fn current() -> CpuId {
+    CpuId(CPU_ID.get())
+}
+
+/// Tells this CPU its number: once, during bring-up, before anything asks.
+#[cfg(target_os = "none")]
+pub fn set_current(cpu: CpuId) {
+    CPU_ID.set(cpu.0);
+}

@@ -1,0 +1,39 @@
+//! Registers and instructions that the `x86_64` crate has no name for.
+
+use core::arch::asm;
+use core::arch::x86_64::_rdtsc;
+
+use x86_64::instructions::port::Port;
+
+use crate::wire::{EXIT_PORT, ExitCode};
+
+/// The time stamp counter, as it stands at about this place: earlier instructions may still be under way.
+#[inline(always)]
+pub fn read_tsc() -> u64 {
+    // SAFETY: rt0 refuses a processor without a TSC, and CR4.TSD does not matter in ring 0.
+    unsafe { _rdtsc() }
+}
+
+/// This CPU's frame pointer.
+#[inline(always)]
+pub fn frame_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rbp", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Stops this CPU for good. Only an NMI still gets through, and finds it here again.
+pub fn halt_forever() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}
+
+/// Ends the run: tells the launcher's exit device, then halts. The device acts some time after the write.
+pub fn exit(code: ExitCode) -> ! {
+    // SAFETY: the port belongs to the exit device; on a machine without one nothing listens there.
+    unsafe { Port::<u32>::new(EXIT_PORT).write(code as u32) };
+    halt_forever()
+}

@@ -1,0 +1,197 @@
+//! Layer 5: from a gate to a handler.
+//!
+//! All 256 gates lead through their own stub to one entry, which saves every register and calls
+//! `interrupt_dispatch`. Layers above register their handlers by vector ([`register`]); a vector that nobody has
+//! registered is counted and, if the CPU raised it itself, fatal.
+
+pub mod pic;
+mod vector;
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use spin::Once;
+use x86_64::VirtAddr;
+use x86_64::instructions::tables::lidt;
+use x86_64::registers::control::Cr2;
+use x86_64::structures::DescriptorTablePointer;
+
+pub use vector::Vector;
+
+use crate::boot::{self, image};
+use crate::console::LineBuffer;
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{CpuId, IstStack};
+use crate::memory::stacks::{self, Stack};
+use crate::panic::{self, Death};
+use crate::per_cpu;
+
+core::arch::global_asm!(include_str!("stubs.S"), ".text", options(att_syntax));
+
+/// The registers of the code that was interrupted, as the entry saved them. What a handler changes here, that code
+/// gets back.
+#[derive(Debug)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Frame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rbp: u64,
+    pub rdi: u64,
+    pub rsi: u64,
+    pub rdx: u64,
+    pub rcx: u64,
+    pub rbx: u64,
+    pub rax: u64,
+    pub vector: u64,
+    /// 0 for vectors without one.
+    pub error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+// The stubs push two words, the entry 15, the processor five (SDM Vol. 3A, 6.14.2).
+const _: () = assert!(size_of::<Frame>() == (5 + 2 + 15) * 8);
+
+/// What handles a vector: with interrupts off, on the interrupted code's stack or the vector's own. It signals
+/// end-of-interrupt itself, where one is due.
+pub type Handler = fn(&mut Frame);
+
+/// A handler's address, or 0.
+static HANDLERS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+
+/// Tells the interrupt controller that an interrupt on an unregistered vector is over, if it was one.
+static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
+
+per_cpu! {
+    /// Interrupts on vectors that nobody has registered.
+    static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+}
+
+/// From now on `handler` gets the interrupts on `vector`, on every CPU.
+pub fn register(vector: Vector, handler: Handler) {
+    HANDLERS[usize::from(vector.get())].store(handler as usize, Ordering::Release);
+}
+
+/// Sets what acknowledges interrupts on vectors that nobody has registered.
+pub fn set_acknowledge(acknowledge: fn(Vector)) {
+    ACKNOWLEDGE.call_once(|| acknowledge);
+}
+
+/// Interrupts on unregistered vectors, of the CPU with that GS base.
+///
+/// # Safety
+/// As for [`PerCpu::of`].
+pub unsafe fn unexpected(gs_base: usize) -> u64 {
+    // SAFETY: the caller vouches.
+    unsafe { UNEXPECTED.of(gs_base) }.load(Ordering::Relaxed)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn interrupt_dispatch(frame: &mut Frame) {
+    let handler = HANDLERS[frame.vector as usize & 0xff].load(Ordering::Acquire);
+    if handler != 0 {
+        // SAFETY: only `register` stores here, and it stores a `Handler`.
+        let handler = unsafe { core::mem::transmute::<usize, Handler>(handler) };
+        handler(frame);
+    } else {
+        unregistered(frame);
+    }
+}
+
+#[cold]
+fn unregistered(frame: &Frame) {
+    let vector = Vector::new(frame.vector as u8);
+    let Some(name) = vector.exception() else {
+        UNEXPECTED.increment();
+        if let Some(acknowledge) = ACKNOWLEDGE.get() {
+            acknowledge(vector);
+        }
+        return;
+    };
+    let cr2 = Cr2::read_raw();
+    // A page fault on a stack that is full cannot be delivered there, and becomes a double fault; CR2 still tells.
+    let overflow = matches!(vector.get(), 8 | 14).then(|| Overflow::at(cr2)).flatten();
+    let overflow =
+        overflow.map(|overflow| LineBuffer::<60>::format(format_args!("{overflow}: "))).unwrap_or_default();
+    panic::die(&Death {
+        message: format_args!(
+            "{}exception {} ({name}), error code {:#x}, RIP {:#x}, RSP {:#x}, CR2 {cr2:#x}",
+            overflow.as_str(),
+            vector.get(),
+            frame.error_code,
+            frame.rip,
+            frame.rsp,
+        ),
+        location: None,
+        rip: Some(frame.rip),
+        frame_pointer: frame.rbp,
+    })
+}
+
+/// A stack that has run into its guard page.
+enum Overflow {
+    Boot,
+    Of(CpuId, Stack),
+}
+
+impl Overflow {
+    fn at(address: u64) -> Option<Overflow> {
+        if image::is_boot_stack_guard(address) {
+            return Some(Overflow::Boot);
+        }
+        stacks::guard_at(address).map(|(cpu, stack)| Overflow::Of(cpu, stack))
+    }
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Overflow::Boot => f.write_str("the boot stack is full"),
+            Overflow::Of(cpu, stack) => write!(f, "cpu {cpu}'s {} stack is full", stack.name()),
+        }
+    }
+}
+
+/// Gives the vectors that need one their own stacks. Once, after every CPU that may take them has a TSS.
+///
+/// # Safety
+/// Called by the boot processor, after it has loaded its TSS and before any other CPU runs.
+pub unsafe fn use_interrupt_stacks() {
+    // SAFETY: nobody else touches the table now; the processor reads a gate only when it is used.
+    let idt = unsafe { &mut *boot::idt() };
+    let stub =
+        |vector: u8| VirtAddr::new((&raw const interrupt_stubs).addr() as u64 + u64::from(vector) * 16);
+    // SAFETY: the addresses are those of the vectors' own stubs, as rt0 set them; every CPU's TSS has these stacks.
+    unsafe {
+        idt.double_fault.set_handler_addr(stub(8)).set_stack_index(IstStack::DoubleFault.index());
+        idt.non_maskable_interrupt.set_handler_addr(stub(2)).set_stack_index(IstStack::Nmi.index());
+        idt.machine_check.set_handler_addr(stub(18)).set_stack_index(IstStack::MachineCheck.index());
+        idt.debug.set_handler_addr(stub(1)).set_stack_index(IstStack::Debug.index());
+    }
+    load_idt();
+}
+
+unsafe extern "C" {
+    static interrupt_stubs: u8;
+}
+
+/// The table's limit and base, as `lidt` takes them.
+pub fn idt_pointer() -> DescriptorTablePointer {
+    DescriptorTablePointer { limit: 256 * 16 - 1, base: VirtAddr::new(boot::idt().addr() as u64) }
+}
+
+/// Loads the table on this CPU, by its address in the direct map.
+pub fn load_idt() {
+    // SAFETY: rt0 filled all 256 gates, and the table lives for good.
+    unsafe { lidt(&idt_pointer()) };
+}

@@ -1,0 +1,65 @@
+// The 256 interrupt stubs and the one entry behind them.
+//
+// A stub makes every frame alike: it pushes a zero where the processor pushes no error code (SDM Vol. 3A, 6.13),
+// then its own vector. The entry saves all general registers, so that the Rust side sees them as one structure
+// (interrupts::Frame) and whatever it leaves there is what the interrupted code gets back. The kernel is built
+// without vector registers, so there is no further state. GS base is the kernel's own on every CPU at all times
+// (there is no user mode), so no swapgs and no window in which an NMI would find a wrong one.
+//
+// The processor aligned the stack to 16 before it pushed 40 bytes; with the two words of the stub and 15 registers
+// that makes 176, so the call happens on an aligned stack.
+
+    .section .text.interrupt_stubs, "ax", @progbits
+    .balign 16
+    .global interrupt_stubs
+interrupt_stubs:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+    pushq $0
+    .endif
+    pushq $vector
+    jmp interrupt_entry
+    .set vector, vector + 1
+    .endr
+    .balign 16
+    .global interrupt_stubs_end
+interrupt_stubs_end:
+
+interrupt_entry:
+    pushq %rax
+    pushq %rbx
+    pushq %rcx
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+    pushq %rbp
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    cld
+    movq %rsp, %rdi
+    call interrupt_dispatch
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rbp
+    popq %rdi
+    popq %rsi
+    popq %rdx
+    popq %rcx
+    popq %rbx
+    popq %rax
+    addq $16, %rsp
+    iretq

@@ -1,0 +1,64 @@
+//! Who has which vector.
+
+/// An interrupt vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vector(u8);
+
+impl Vector {
+    /// The non-maskable interrupt.
+    pub const NMI: Vector = Vector(2);
+    /// The legacy PICs' first vector; they take sixteen. All are masked, but a spurious one gets through.
+    pub const PIC: Vector = Vector(0x20);
+    /// Another CPU asks this one to give back the frames that it keeps.
+    pub const DRAIN: Vector = Vector(0xf0);
+    /// There is work.
+    pub const WAKE: Vector = Vector(0xf1);
+    /// The local APIC's timer.
+    pub const TIMER: Vector = Vector(0xf2);
+    /// The local APIC found an error.
+    pub const APIC_ERROR: Vector = Vector(0xfe);
+    /// The local APIC had an interrupt that went away. Its low four bits are ones, as older APICs force them to be
+    /// (SDM Vol. 3A, 11.9).
+    pub const SPURIOUS: Vector = Vector(0xff);
+
+    /// That vector.
+    pub const fn new(vector: u8) -> Vector {
+        Vector(vector)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The exception that it stands for, if it is one (SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, table 8-1).
+    pub const fn exception(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0 => "#DE divide error",
+            1 => "#DB debug",
+            2 => "NMI",
+            3 => "#BP breakpoint",
+            4 => "#OF overflow",
+            5 => "#BR bound range exceeded",
+            6 => "#UD invalid opcode",
+            7 => "#NM device not available",
+            8 => "#DF double fault",
+            10 => "#TS invalid TSS",
+            11 => "#NP segment not present",
+            12 => "#SS stack-segment fault",
+            13 => "#GP general protection",
+            14 => "#PF page fault",
+            16 => "#MF x87 floating point",
+            17 => "#AC alignment check",
+            18 => "#MC machine check",
+            19 => "#XM SIMD floating point",
+            20 => "#VE virtualization",
+            21 => "#CP control protection",
+            28 => "#HV hypervisor injection",
+            29 => "#VC VMM communication",
+            30 => "#SX security",
+            9 | 15 | 22..=27 | 31 => "reserved",
+            32.. => return None,
+        })
+    }
+}

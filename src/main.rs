@@ -1,0 +1,13 @@
+//! The kernel as a program. Everything is in the library; rt0 finds its way from there.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+use octopod as _;
+
+/// On a host there is nothing to run: `cargo run` at the root starts the launcher, which boots the kernel in QEMU.
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("octopod-kernel runs on bare metal; `cargo run` boots it under QEMU");
+    std::process::exit(2);
+}

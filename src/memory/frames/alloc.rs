@@ -1,0 +1,187 @@
+//! Allocation: the hot path, the refill behind it, runs and blocks, and the search of the table that they share.
+
+use super::magazine::{BATCH, Hint, Magazine};
+use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::state::{self, Kind, State};
+use super::sync::{MODELLED, spin_loop};
+use super::want::{Claim, Loose, Run, Want};
+use super::{Frames, bitmap};
+
+/// How many blocks that may have something are tried before a fresh one is broken. With more, a search in much
+/// fragmented memory would take longer than a block is worth.
+const MAX_CANDIDATES: usize = 16;
+
+/// How long a search of every block is repeated because frames were seen on their way from one place to another: so many
+/// blocks looked at, about a second.
+///
+/// Another CPU is between two places for some tens of instructions, and a scan or two is the rule. But where CPUs are
+/// virtual, the host may stop one right there for many milliseconds, and memory is not exhausted because of that. Without
+/// a bound, a bitmap that somebody has scribbled on would hang whoever runs out of memory.
+const PATIENCE_BLOCKS: usize = if MODELLED { 64 } else { 1 << 28 };
+
+impl Frames {
+    /// Allocates a naturally aligned run of `order`; `None` if there is none, after this magazine was drained as well.
+    ///
+    /// Interrupts are off; not from NMIs. What other CPUs have in their magazines is not asked for: if `None` comes back
+    /// and memory matters, let them drain and try again.
+    #[inline(always)]
+    pub fn alloc(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+        if order != Order::FRAME {
+            return self.alloc_many(magazine, order);
+        }
+        match magazine.pop() {
+            Some(frame) => Some(frame),
+            None => self.refill(magazine),
+        }
+    }
+
+    /// Allocates as many single frames as `out` has room for; how many there were. They are at its start, in no order.
+    ///
+    /// Interrupts are off; not from NMIs.
+    pub fn alloc_bulk(&self, magazine: &mut Magazine, out: &mut [FrameNumber]) -> usize {
+        let mut done = 0;
+        loop {
+            let room = &mut out[done..];
+            let at_hand = magazine.len().min(room.len());
+            let (from_magazine, room) = room.split_at_mut(at_hand);
+            magazine.pop_many(from_magazine);
+            done += at_hand;
+            if room.is_empty() {
+                return done;
+            }
+            // A small rest goes by way of the magazine, for the sake of the calls to come.
+            let taken = if room.len() < BATCH {
+                self.fill(magazine)
+            } else {
+                let taken = self.take_loose(&mut magazine.hint, room);
+                done += taken;
+                taken
+            };
+            if taken == 0 {
+                return done;
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, magazine: &mut Magazine) -> Option<FrameNumber> {
+        self.fill(magazine);
+        magazine.pop()
+    }
+
+    /// Fills an empty magazine with up to a batch of frames; how many.
+    fn fill(&self, magazine: &mut Magazine) -> usize {
+        let (hint, room) = magazine.room();
+        let taken = self.take_loose(hint, room);
+        #[cfg(feature = "faults")]
+        super::faults::after_refill(self, &room[..taken]);
+        magazine.refilled(taken);
+        taken
+    }
+
+    /// Takes single frames from the table: as many as it finds in one place; how many.
+    pub(super) fn take_loose(&self, hint: &mut Hint, out: &mut [FrameNumber]) -> usize {
+        self.search(hint, Loose { out }).unwrap_or(0)
+    }
+
+    /// Orders 1 and above.
+    fn alloc_many(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+        self.find_many(&mut magazine.hint, order).or_else(|| {
+            // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
+            // shows up now is counted; there is nobody here to tell.
+            let _ = self.drain(magazine);
+            self.find_many(&mut magazine.hint, order)
+        })
+    }
+
+    pub(super) fn find_many(&self, hint: &mut Hint, order: Order) -> Option<FrameNumber> {
+        if order < Order::BLOCK { self.search(hint, Run { order }) } else { self.take_blocks(order) }
+    }
+
+    /// Order 9 and above, from the buddy.
+    fn take_blocks(&self, order: Order) -> Option<FrameNumber> {
+        let mut locked = self.locked.lock();
+        let block = locked.buddy.take(order)?;
+        self.table.mark(block, order.blocks(), State::huge(order));
+        Some(block.first_frame())
+    }
+
+    /// Looks through the table, nearest first: the block that the magazine holds, blocks with free frames that nobody
+    /// holds, a fresh block, and at last every block there is.
+    fn search<W: Want>(&self, hint: &mut Hint, mut want: W) -> Option<W::Got> {
+        if let Some(block) = hint.held
+            && let Some(got) = want.try_take(self, block, Claim::Own, &mut hint.word)
+        {
+            return Some(got);
+        }
+        for block in self.table.candidates(hint.near).take(MAX_CANDIDATES) {
+            if let Some(got) = want.try_take(self, block, Claim::Hold, &mut hint.word) {
+                self.release(hint);
+                *hint = Hint { held: Some(block), near: block, word: hint.word };
+                return Some(got);
+            }
+        }
+        self.break_block(hint, &mut want).or_else(|| self.search_everywhere(hint, &mut want))
+    }
+
+    /// Breaks a block from the buddy into frames. The magazine holds it from then on.
+    fn break_block<W: Want>(&self, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
+        let block = {
+            let mut locked = self.locked.lock();
+            let block = locked.buddy.take(Order::BLOCK)?;
+            self.table.mark(block, 1, State::transit(Order::BLOCK));
+            block
+        };
+        let taken = want.frames();
+        self.table.bitmap(block).reset_to_free_from(taken);
+        let state = State::whole(FRAMES_PER_BLOCK - taken).hold()?;
+        state::store(self.table.cell(block), state);
+        if state.free() > 0 {
+            self.table.note_free(block);
+        }
+        self.release(hint);
+        *hint = Hint { held: Some(block), near: block, word: taken / bitmap::WORD_BITS };
+        Some(want.fresh(block))
+    }
+
+    /// Looks at every block. `None` only if a whole scan has met nothing that would do, and nothing on its way: a frame
+    /// that nobody holds for as long as this takes is found.
+    #[cold]
+    #[inline(never)]
+    fn search_everywhere<W: Want>(&self, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
+        let scan_cost = self.table.blocks() + 4;
+        for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost) {
+            let mut on_its_way = false;
+            for block in self.table.all() {
+                match self.table.state(block).kind() {
+                    Kind::Frames => {
+                        if let Some(got) = want.try_take(self, block, Claim::Any, &mut hint.word) {
+                            return Some(got);
+                        }
+                        // Bits without a count: reserved and not collected yet, or put and not counted yet. The state is
+                        // not asked once more: what it says may be true by now, and was not when it was tried.
+                        on_its_way |= W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
+                    }
+                    Kind::Buddy | Kind::Transit => on_its_way = true,
+                    Kind::Absent | Kind::Huge | Kind::Corrupt => {}
+                }
+            }
+            if !on_its_way {
+                return None;
+            }
+            spin_loop();
+            if let Some(got) = self.break_block(hint, want) {
+                return Some(got);
+            }
+        }
+        None
+    }
+
+    /// The magazine no longer holds its block, which goes to the buddy if nothing of it is in use.
+    pub(super) fn release(&self, hint: &mut Hint) {
+        if let Some(block) = hint.held.take() {
+            self.settle(block, state::update(self.table.cell(block), State::unhold));
+        }
+    }
+}

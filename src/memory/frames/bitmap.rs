@@ -1,0 +1,201 @@
+//! One block's 512 bits, 1 = free, in one cache line.
+//!
+//! [`Bitmap`] has the shared operations; [`starts_of_runs`] and [`runs_by_order`] are the arithmetic under them. Counts are
+//! not kept here: a caller has reserved in the block's [state](super::state) before it takes bits, and adds to the
+//! count after it has set some.
+
+use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::sync::{AtomicU64, Ordering, spin_loop};
+
+/// Bits in a word.
+pub(super) const WORD_BITS: usize = u64::BITS as usize;
+/// Words in a block's bitmap.
+pub(super) const WORDS: usize = FRAMES_PER_BLOCK / WORD_BITS;
+
+/// A block's bitmap.
+#[repr(C, align(64))]
+pub(super) struct Bitmap {
+    words: [AtomicU64; WORDS],
+}
+
+const _: () = assert!(FRAMES_PER_BLOCK == WORDS * WORD_BITS);
+
+impl Bitmap {
+    /// A bitmap with nothing free.
+    pub(super) fn new() -> Self {
+        Self { words: core::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// Makes every frame from index `first` on free, and those below taken. Only while no other CPU uses the bitmap.
+    pub(super) fn reset_to_free_from(&self, first: usize) {
+        for (index, word) in self.words.iter().enumerate() {
+            let taken = first.saturating_sub(index * WORD_BITS);
+            let bits = if taken >= WORD_BITS { 0 } else { u64::MAX << taken };
+            word.store(bits, Ordering::Relaxed);
+        }
+    }
+
+    /// All words, each as it is at its own moment.
+    pub(super) fn load(&self) -> [u64; WORDS] {
+        core::array::from_fn(|index| self.word(index))
+    }
+
+    /// One word as it is now.
+    pub(super) fn word(&self, index: usize) -> u64 {
+        self.words[index].load(Ordering::Relaxed)
+    }
+
+    /// Whether no bit is set.
+    pub(super) fn is_empty(&self) -> bool {
+        (0..WORDS).all(|index| self.word(index) == 0)
+    }
+
+    /// Sets the bits of `mask` in a word. Returns which of them were set before.
+    pub(super) fn set(&self, index: usize, mask: u64) -> u64 {
+        self.words[index].fetch_or(mask, Ordering::AcqRel) & mask
+    }
+
+    /// Takes as many set bits as `out` has room for, and writes their frames there; the word where it stopped.
+    ///
+    /// The caller has reserved that many in the state word, so they are there; where others move them under way, a
+    /// further pass finds them, and each pass that fails is one in which others got theirs.
+    /// `out` is filled from its end: a magazine then pops ascending frames.
+    pub(super) fn collect(&self, start: usize, base: FrameNumber, out: &mut [FrameNumber]) -> usize {
+        let mut left = out.len();
+        let mut index = start % WORDS;
+        loop {
+            let mut word = self.word(index);
+            while word != 0 {
+                let (rest, listed) = list(word, base + index * WORD_BITS, &mut out[..left]);
+                match self.words[index].compare_exchange(word, rest, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => {
+                        left -= listed;
+                        break;
+                    }
+                    Err(now) => word = now,
+                }
+            }
+            if left == 0 {
+                return index;
+            }
+            index = (index + 1) % WORDS;
+            if index == start % WORDS {
+                spin_loop();
+            }
+        }
+    }
+
+    /// Whether an aligned run of this order, 1 to 8, is free at this moment.
+    pub(super) fn has_run(&self, order: Order) -> bool {
+        runs_by_order(&self.load(), order) != 0
+    }
+
+    /// Takes an aligned run of this order, 1 to 8; the index of its first frame.
+    pub(super) fn take_run(&self, start: usize, order: Order) -> Option<usize> {
+        if order.frames() > WORD_BITS {
+            return self.take_words(order.frames() / WORD_BITS);
+        }
+        let run = u64::MAX >> (WORD_BITS - order.frames());
+        for step in 0..WORDS {
+            let index = (start + step) % WORDS;
+            let mut word = self.word(index);
+            loop {
+                let starts = starts_of_runs(word, order);
+                if starts == 0 {
+                    break;
+                }
+                let bit = starts.trailing_zeros() as usize;
+                let rest = word & !(run << bit);
+                match self.words[index].compare_exchange(word, rest, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => return Some(index * WORD_BITS + bit),
+                    Err(now) => word = now,
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes `span` aligned neighbouring words that are wholly free.
+    fn take_words(&self, span: usize) -> Option<usize> {
+        (0..WORDS).step_by(span).find(|&first| self.take_words_at(first, span)).map(|first| first * WORD_BITS)
+    }
+
+    /// All of the words or none. While it holds some, it has cleared fewer bits than its caller has reserved, so nobody
+    /// else can be short of theirs.
+    fn take_words_at(&self, first: usize, span: usize) -> bool {
+        if (first..first + span).any(|index| self.word(index) != u64::MAX) {
+            return false;
+        }
+        for index in first..first + span {
+            let taken =
+                self.words[index].compare_exchange(u64::MAX, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if !taken {
+                for undo in first..index {
+                    self.set(undo, u64::MAX);
+                }
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Writes the frames of `word`'s lowest bits into `out` from its end, as many as fit; the bits left over, and how many
+/// were written.
+fn list(word: u64, first: FrameNumber, out: &mut [FrameNumber]) -> (u64, usize) {
+    let room = out.len();
+    if word == u64::MAX && room >= WORD_BITS {
+        for (offset, slot) in out[room - WORD_BITS..].iter_mut().rev().enumerate() {
+            *slot = first + offset;
+        }
+        return (0, WORD_BITS);
+    }
+    let mut rest = word;
+    let mut listed = 0;
+    for slot in out.iter_mut().rev() {
+        if rest == 0 {
+            break;
+        }
+        *slot = first + rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        listed += 1;
+    }
+    (rest, listed)
+}
+
+/// The bits of `word` at which an aligned run of 2^order set bits starts, order 0 to 6.
+pub(super) const fn starts_of_runs(word: u64, order: Order) -> u64 {
+    /// For each order, the bits at which a run may start.
+    const ALIGNED: [u64; 7] = [
+        0xffff_ffff_ffff_ffff,
+        0x5555_5555_5555_5555,
+        0x1111_1111_1111_1111,
+        0x0101_0101_0101_0101,
+        0x0001_0001_0001_0001,
+        0x0000_0001_0000_0001,
+        0x0000_0000_0000_0001,
+    ];
+    let mut runs = word;
+    let mut shift = 1;
+    // After a round, a bit stands for a run twice as long: it and its neighbour `shift` above were set.
+    while shift < order.frames() {
+        runs &= runs >> shift;
+        shift *= 2;
+    }
+    runs & ALIGNED[order.get() as usize]
+}
+
+/// How many aligned runs of 2^order set bits there are, order 0 to 9, those inside longer ones counted as well.
+pub(super) fn runs_by_order(words: &[u64; WORDS], order: Order) -> usize {
+    if order.frames() <= WORD_BITS {
+        return words.iter().map(|&word| starts_of_runs(word, order).count_ones() as usize).sum();
+    }
+    words.chunks(order.frames() / WORD_BITS).filter(|span| span.iter().all(|&word| word == u64::MAX)).count()
+}
+
+/// How many maximal aligned runs of each order there are, those inside longer ones not counted.
+pub(super) fn maximal_runs(words: &[u64; WORDS]) -> [usize; Order::BLOCK.get() as usize + 1] {
+    let runs: [usize; Order::BLOCK.get() as usize + 1] =
+        core::array::from_fn(|order| Order::new(order as u8).map_or(0, |order| runs_by_order(words, order)));
+    core::array::from_fn(|order| runs[order] - 2 * runs.get(order + 1).copied().unwrap_or(0))
+}

@@ -1,0 +1,55 @@
+//! Deliberate faults, so that a stress test can show that it would notice.
+//!
+//! One may be armed at a time, for all allocators: see [`arm`]. Each breaks what it breaks and nothing else: the books stay
+//! consistent, which is what makes such faults hard to find in earnest.
+
+use super::Frames;
+use super::number::FrameNumber;
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+/// A fault strikes once in so many refills or flushes.
+pub const EVERY: usize = 1000;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fault {
+    /// Nothing.
+    None = 0,
+    /// A frame that a magazine got from the table is free in the table as well, and will be handed out again.
+    HandOutTwice = 1,
+    /// A frame is forgotten on its way from a magazine to the table.
+    LoseOne = 2,
+}
+
+static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);
+static CHANCES: AtomicUsize = AtomicUsize::new(0);
+
+/// Chooses the fault that is to happen from now on.
+pub fn arm(fault: Fault) {
+    FAULT.store(fault as u8, Ordering::Relaxed);
+}
+
+/// Whether this fault happens now.
+fn strikes(fault: Fault) -> bool {
+    FAULT.load(Ordering::Relaxed) == fault as u8
+        && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+}
+
+/// The fault of a refill that has brought these frames.
+pub(super) fn after_refill(frames: &Frames, refill: &[FrameNumber]) {
+    if let Some(first) = refill.first()
+        && strikes(Fault::HandOutTwice)
+    {
+        // The frame that will be popped last: by then the other one has had time to find an owner.
+        let _ = frames.give_back(core::slice::from_ref(first));
+    }
+}
+
+/// The fault of a flush of these frames: those that do get flushed.
+pub(super) fn before_flush(batch: &[FrameNumber]) -> &[FrameNumber] {
+    match batch {
+        [_, rest @ ..] if strikes(Fault::LoseOne) => rest,
+        _ => batch,
+    }
+}

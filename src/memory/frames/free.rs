@@ -1,0 +1,297 @@
+//! Freeing: the hot path, the flush behind it, runs and blocks, and parts of blocks.
+//!
+//! A frame's bit says that it is free, so a double free shows when bits are set, at no cost: `fetch_or` returns those
+//! that were set before. What is wrong is reported and left as it was; what came along with it is freed.
+
+use super::bitmap::WORD_BITS;
+use super::magazine::{BATCH, Full, Magazine};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::state::{self, Kind, State};
+use super::sync::Ordering;
+use super::{Frames, FreeError, Locked};
+
+/// Whether every free of a single frame is checked at once. Otherwise it is when the frame gets back to the table.
+const CHECKED: bool = cfg!(debug_assertions);
+
+impl Frames {
+    /// Frees a run of `order`: as it was allocated, or an aligned part of it.
+    ///
+    /// Interrupts are off; not from NMIs. In release builds the error of a single frame may come from a later call, the
+    /// one that flushes the magazine; it names the frame.
+    ///
+    /// # Errors
+    /// What was wrong with the frame. Nothing has changed then, except that with a flush the other frames of the batch are
+    /// free.
+    #[inline(always)]
+    pub fn free(&self, magazine: &mut Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if order != Order::FRAME {
+            return self.free_many(frame, order);
+        }
+        if CHECKED {
+            self.check(magazine, frame)?;
+        }
+        match magazine.push(frame) {
+            Ok(()) => Ok(()),
+            Err(Full) => self.flush(magazine, frame),
+        }
+    }
+
+    /// Frees single frames.
+    ///
+    /// Interrupts are off; not from NMIs.
+    ///
+    /// # Errors
+    /// The first thing that was wrong; what was not is free.
+    pub fn free_bulk(&self, magazine: &mut Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
+        let small = frames.len() <= BATCH / 2;
+        if CHECKED && small {
+            // One by one, since each may be wrong, and may be so because of one before it.
+            let mut result = Ok(());
+            for &frame in frames {
+                result = result.and(self.free(magazine, frame, Order::FRAME));
+            }
+            return result;
+        }
+        if small && magazine.push_many(frames).is_ok() { Ok(()) } else { self.give_back(frames) }
+    }
+
+    /// Returns all that the magazine has to the table, and the block that it holds.
+    ///
+    /// Interrupts are off; not from NMIs.
+    ///
+    /// # Errors
+    /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
+    pub fn drain(&self, magazine: &mut Magazine) -> Result<(), FreeError> {
+        let result = self.give_back(magazine.frames());
+        magazine.drop_oldest(magazine.len());
+        self.release(&mut magazine.hint);
+        result
+    }
+
+    /// Makes room in a full magazine, and puts the frame in.
+    #[cold]
+    #[inline(never)]
+    fn flush(&self, magazine: &mut Magazine, frame: FrameNumber) -> Result<(), FreeError> {
+        let batch = &magazine.frames()[..BATCH];
+        #[cfg(feature = "faults")]
+        let batch = super::faults::before_flush(batch);
+        let result = self.give_back(batch);
+        magazine.drop_oldest(BATCH);
+        result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))
+    }
+
+    /// Checked builds: whether this frame can be free already.
+    fn check(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
+        let state = self.table.state(frame.block());
+        let (word, bit) = place(frame);
+        let free = match state.kind() {
+            Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+            Kind::Buddy | Kind::Transit => true,
+            Kind::Huge => false,
+            Kind::Frames if self.table.unmanaged(state, word, bit) != 0 => {
+                return Err(FreeError::NotManaged { frame });
+            }
+            Kind::Frames => self.table.bitmap(frame.block()).word(word) & bit != 0,
+        };
+        if free || magazine.frames().contains(&frame) { Err(self.double_free(frame, 1)) } else { Ok(()) }
+    }
+
+    /// Returns single frames to the table. Neighbours in the list that lie in one word take one operation on it, and those
+    /// in one block one on its state.
+    pub(super) fn give_back(&self, frames: &[FrameNumber]) -> Result<(), FreeError> {
+        let mut result = Ok(());
+        let mut rest = frames;
+        while let Some(&first) = rest.first() {
+            let block = first.block();
+            let state = match self.admit(first) {
+                Ok(state) => state,
+                Err(error) => {
+                    result = result.and(Err(error));
+                    rest = &rest[1..];
+                    continue;
+                }
+            };
+            let mut count = 0;
+            while let Some((run, mask, after)) = split_word(rest, block) {
+                let (newly_free, outcome) = self.set_bits(state, run[0], mask);
+                count += newly_free;
+                result = result.and(outcome);
+                if mask.count_ones() as usize != run.len() {
+                    result = result.and(Err(self.listed_twice(run)));
+                }
+                rest = after;
+            }
+            self.put(block, count);
+        }
+        result
+    }
+
+    /// The state of a frame's block if the frame can be in use. A block that was handed out whole is opened up, so that
+    /// parts of it can be freed.
+    fn admit(&self, frame: FrameNumber) -> Result<State, FreeError> {
+        let block = frame.block();
+        loop {
+            let state = self.table.state(block);
+            match state.kind() {
+                Kind::Frames => return Ok(state),
+                Kind::Huge => self.open_up(block),
+                // A block on its way has nobody's frames in it.
+                Kind::Buddy | Kind::Transit => return Err(self.double_free(frame, 1)),
+                Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+            }
+        }
+    }
+
+    /// Sets bits in the word of the bitmap that `frame` lies in: how many frames are free now that were not, which the
+    /// caller has to [`put`](Self::put), and what was wrong with others.
+    fn set_bits(&self, state: State, frame: FrameNumber, mask: u64) -> (usize, Result<(), FreeError>) {
+        let (word, _) = place(frame);
+        let foreign = self.table.unmanaged(state, word, mask);
+        let mask = mask & !foreign;
+        let doubled = self.table.bitmap(frame.block()).set(word, mask);
+        let result = if foreign != 0 {
+            Err(FreeError::NotManaged { frame: lowest(frame, foreign) })
+        } else if doubled != 0 {
+            Err(self.double_free(lowest(frame, doubled), doubled.count_ones() as usize))
+        } else {
+            Ok(())
+        };
+        ((mask & !doubled).count_ones() as usize, result)
+    }
+
+    /// Counts frames whose bits this CPU has set.
+    pub(super) fn put(&self, block: BlockNumber, count: usize) {
+        if count > 0 {
+            let change = state::update(self.table.cell(block), |state| state.put(count));
+            debug_assert!(change.is_some(), "more frames freed than managed in {block:?}");
+            self.settle(block, change);
+        }
+    }
+
+    /// What follows from a change of a block's state that may have raised its count or ended its hold.
+    pub(super) fn settle(&self, block: BlockNumber, change: Option<(State, State)>) {
+        match change {
+            Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
+            Some((old, new)) if old.free() == 0 && new.free() > 0 => self.table.note_free(block),
+            _ => {}
+        }
+    }
+
+    /// Orders 1 and above.
+    fn free_many(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            Err(FreeError::Misaligned { frame, order })
+        } else if order < Order::BLOCK {
+            self.free_run(frame, order)
+        } else {
+            self.free_blocks(frame, order)
+        }
+    }
+
+    /// Orders 1 to 8: a run of bits in one block. All of it or nothing, as far as can be seen beforehand.
+    fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        let state = self.admit(frame)?;
+        let bits = order.frames().min(WORD_BITS);
+        let words = (0..order.frames() / bits).map(|step| frame + step * WORD_BITS);
+        let mask = (u64::MAX >> (WORD_BITS - bits)) << (frame.get() % WORD_BITS);
+        for frame in words.clone() {
+            let (word, _) = place(frame);
+            let foreign = self.table.unmanaged(state, word, mask);
+            if foreign != 0 {
+                return Err(FreeError::NotManaged { frame: lowest(frame, foreign) });
+            }
+            let doubled = self.table.bitmap(frame.block()).word(word) & mask;
+            if doubled != 0 {
+                return Err(self.double_free(lowest(frame, doubled), 1));
+            }
+        }
+        let mut count = 0;
+        let mut result = Ok(());
+        for frame in words {
+            let (newly_free, outcome) = self.set_bits(state, frame, mask);
+            count += newly_free;
+            result = result.and(outcome);
+        }
+        self.put(frame.block(), count);
+        result
+    }
+
+    /// Order 9 and above.
+    fn free_blocks(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        let block = frame.block();
+        let mut locked = self.locked.lock();
+        let state = self.table.state(block);
+        let allocated = match state.kind() {
+            Kind::Huge => state.order().unwrap_or(Order::FRAME),
+            Kind::Frames => Order::BLOCK.half(),
+            Kind::Buddy | Kind::Transit => return Err(self.double_free(frame, 1)),
+            Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+        };
+        if allocated < order {
+            return Err(FreeError::WrongOrder { frame, given: order, at_most: allocated });
+        }
+        self.split_huge(&mut locked, block, allocated, order);
+        // SAFETY: the states say, under the lock that changes them, that these blocks were handed out as one; the caller
+        // gives them back, and from here on nobody else can.
+        unsafe { self.give_to_buddy(&mut locked, block, order) };
+        Ok(())
+    }
+
+    /// Turns a block that was handed out whole, or as part of a larger run, into 512 frames in use.
+    #[cold]
+    fn open_up(&self, block: BlockNumber) {
+        let mut locked = self.locked.lock();
+        let state = self.table.state(block);
+        // Another CPU may have freed a part of the same block a moment ago.
+        if let (Kind::Huge, Some(order)) = (state.kind(), state.order()) {
+            self.split_huge(&mut locked, block, order, Order::BLOCK);
+            self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
+            self.table.mark(block, 1, State::whole(0));
+        }
+    }
+
+    /// Breaks a run of blocks handed out at order `from` into the piece of order `to` around `block`, whose states are the
+    /// caller's to set, and around it the largest pieces that the rest gives.
+    fn split_huge(&self, _: &mut Locked, block: BlockNumber, from: Order, to: Order) {
+        let mut order = from;
+        while order > to {
+            order = order.half();
+            self.table.mark(block.head(order).buddy(order), order.blocks(), State::huge(order));
+        }
+    }
+
+    fn double_free(&self, frame: FrameNumber, times: usize) -> FreeError {
+        self.counters.double_frees.fetch_add(times, Ordering::Relaxed);
+        FreeError::DoubleFree { frame }
+    }
+
+    /// The error for frames of one word of which some are in the list more than once.
+    #[cold]
+    fn listed_twice(&self, run: &[FrameNumber]) -> FreeError {
+        let mut twice = run.iter().enumerate().filter(|&(index, frame)| run[..index].contains(frame));
+        let first = twice.next().map_or(run[0], |(_, &frame)| frame);
+        self.double_free(first, 1 + twice.count())
+    }
+}
+
+/// The word of its block's bitmap that a frame lies in, and its bit there.
+fn place(frame: FrameNumber) -> (usize, u64) {
+    (frame.index_in_block() / WORD_BITS, 1 << (frame.get() % WORD_BITS))
+}
+
+/// The frame of the lowest of these bits, in the same word as `frame`.
+fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
+    FrameNumber::new(frame.get() & !(WORD_BITS - 1)) + bits.trailing_zeros() as usize
+}
+
+/// Splits off the frames at the start of the list that lie in one word of this block's bitmap, with their bits.
+fn split_word(frames: &[FrameNumber], block: BlockNumber) -> Option<(&[FrameNumber], u64, &[FrameNumber])> {
+    let word = frames.first().filter(|frame| frame.block() == block)?.get() / WORD_BITS;
+    let (mut mask, mut length) = (0, 0);
+    for frame in frames.iter().take_while(|frame| frame.get() / WORD_BITS == word) {
+        mask |= 1 << (frame.get() % WORD_BITS);
+        length += 1;
+    }
+    let (run, after) = frames.split_at(length);
+    Some((run, mask, after))
+}

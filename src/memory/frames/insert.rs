@@ -1,0 +1,163 @@
+//! Taking memory in: whole blocks go to the buddy, in pieces as large as they come; the edges become blocks that are
+//! managed in part, each with a mask that says which frames are.
+//!
+//! A range is checked as a whole, under the lock, before any of it is taken in.
+
+use super::bitmap::WORD_BITS;
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::state::{self, Kind, State};
+use super::sync::Ordering;
+use super::{Frames, InsertError, Locked};
+use core::ops::Range;
+
+/// What of a range lies in one block.
+struct Piece {
+    block: BlockNumber,
+    /// Indices in the block.
+    frames: Range<usize>,
+}
+
+impl Piece {
+    fn is_whole(&self) -> bool {
+        self.frames.len() == FRAMES_PER_BLOCK
+    }
+
+    /// The bits of the piece in each word of the block's bitmap that it touches.
+    fn masks(&self) -> impl Iterator<Item = (usize, u64)> {
+        let Range { start, end } = self.frames;
+        (start / WORD_BITS..end.div_ceil(WORD_BITS)).map(move |word| {
+            let low = start.saturating_sub(word * WORD_BITS);
+            let high = (end - word * WORD_BITS).min(WORD_BITS);
+            (word, (u64::MAX << low) & (u64::MAX >> (WORD_BITS - high)))
+        })
+    }
+}
+
+/// The range, block by block.
+fn pieces(range: Range<FrameNumber>) -> impl Iterator<Item = Piece> {
+    let mut at = range.start;
+    core::iter::from_fn(move || {
+        (at < range.end).then(|| {
+            let (block, start) = (at.block(), at.index_in_block());
+            let length = (range.end - at).min(FRAMES_PER_BLOCK - start);
+            at = at + length;
+            Piece { block, frames: start..start + length }
+        })
+    })
+}
+
+impl Frames {
+    /// Gives memory to the allocator, at any time and in any portions, down to a single frame; how many frames it was.
+    ///
+    /// Interrupts are off; not from NMIs. Holds the buddy's lock for a time that grows with the number of blocks.
+    ///
+    /// # Errors
+    /// If any of it is managed already, or lies past the end, or there are too many edges. Nothing has changed then.
+    ///
+    /// # Safety
+    /// The frames are RAM, mapped writable in the direct map, and used by nobody: from here on they are the
+    /// allocator's.
+    pub unsafe fn insert(&self, range: Range<FrameNumber>) -> Result<usize, InsertError> {
+        if range.is_empty() {
+            return Ok(0);
+        }
+        if range.end > self.end {
+            return Err(InsertError::BeyondEnd { end: self.end });
+        }
+        let mut locked = self.locked.lock();
+        self.check_insert(&locked, range.clone())?;
+
+        let mut whole: Range<usize> = 0..0;
+        for piece in pieces(range.clone()) {
+            if !piece.is_whole() {
+                // SAFETY: the caller gives these frames, and the check has found them unmanaged.
+                unsafe { self.insert_edge(&mut locked, &piece) };
+            } else if whole.is_empty() {
+                whole = piece.block.0..piece.block.0 + 1;
+            } else {
+                whole.end += 1;
+            }
+        }
+        // SAFETY: as above; the whole blocks of a range lie side by side.
+        unsafe { self.insert_whole(&mut locked, whole) };
+        let frames = range.end - range.start;
+        self.counters.inserted_frames.fetch_add(frames, Ordering::Relaxed);
+        Ok(frames)
+    }
+
+    /// What speaks against taking the range in.
+    fn check_insert(&self, locked: &Locked, range: Range<FrameNumber>) -> Result<(), InsertError> {
+        let limit = self.table.mask_limit();
+        let mut masks_left = limit - locked.masks_used;
+        for piece in pieces(range) {
+            let state = self.table.state(piece.block);
+            let overlap = match state.kind() {
+                Kind::Absent if piece.is_whole() => None,
+                Kind::Absent => {
+                    masks_left =
+                        masks_left.checked_sub(1).ok_or(InsertError::TooManyPartialBlocks { limit })?;
+                    None
+                }
+                Kind::Frames if !state.is_whole() => piece.masks().find_map(|(word, bits)| {
+                    let managed = bits & !self.table.unmanaged(state, word, bits);
+                    (managed != 0).then(|| word * WORD_BITS + managed.trailing_zeros() as usize)
+                }),
+                _ => Some(piece.frames.start),
+            };
+            if let Some(index) = overlap {
+                return Err(InsertError::Overlap { frame: piece.block.first_frame() + index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a run of whole blocks.
+    ///
+    /// # Safety
+    /// They are absent, and as [`insert`](Self::insert) asks.
+    unsafe fn insert_whole(&self, locked: &mut Locked, mut blocks: Range<usize>) {
+        while !blocks.is_empty() {
+            let first = BlockNumber(blocks.start);
+            let order = Order::largest_at(first, blocks.len());
+            // SAFETY: the piece is aligned by its choice, and was nobody's before.
+            unsafe { self.give_to_buddy(locked, first, order) };
+            blocks.start += order.blocks();
+        }
+    }
+
+    /// Takes in less than a block.
+    ///
+    /// # Safety
+    /// The frames are not managed, and as [`insert`](Self::insert) asks.
+    unsafe fn insert_edge(&self, locked: &mut Locked, piece: &Piece) {
+        let (block, count) = (piece.block, piece.frames.len());
+        let (cell, bitmap) = (self.table.cell(block), self.table.bitmap(block));
+        let mut state = state::load(cell);
+        if state.kind() == Kind::Absent {
+            state = State::partial(locked.masks_used);
+            locked.masks_used += 1;
+            self.table.mask(state).reset_to_free_from(FRAMES_PER_BLOCK);
+            bitmap.reset_to_free_from(FRAMES_PER_BLOCK);
+            state::store(cell, state);
+        }
+        // The mask before the count of managed frames, that before the bits, and the free count last: whoever sees a
+        // frame free finds it managed.
+        for (word, bits) in piece.masks() {
+            self.table.mask(state).set(word, bits);
+        }
+        let adopted = state::update(cell, |state| state.adopt(count));
+        debug_assert!(adopted.is_some(), "more frames than a block has in {block:?}");
+        for (word, bits) in piece.masks() {
+            bitmap.set(word, bits);
+        }
+        match state::update(cell, |state| state.put(count)) {
+            // SAFETY: this CPU made the transition, so the block is free and nobody else's. Not by way of `settle`, which
+            // would ask for the lock.
+            Some((_, new)) if new.kind() == Kind::Transit => unsafe {
+                self.give_to_buddy(locked, block, Order::BLOCK);
+                self.table.note_taken(block);
+            },
+            change => self.settle(block, change),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Layer 1: what a CPU has at hand. The hot pair of an allocator is this file's `pop` and `push`.
+//!
+//! One compare serves both as the check for empty or full and as the bounds check, so either is six instructions, with no
+//! locked one, no loop and no line that another CPU writes to.
+
+use super::number::{BlockNumber, FrameNumber};
+
+/// Frames that a magazine can hold.
+pub const CAPACITY: usize = 128;
+/// Frames that move between a magazine and the table at once. Half the capacity: after a refill or a flush, as many pops
+/// or pushes as that are still to come before the next.
+pub const BATCH: usize = CAPACITY / 2;
+
+/// The magazine is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A CPU's own frames, and where it gets more.
+///
+/// One for each CPU, used with interrupts off by that CPU only: `&mut` says so. Before a magazine is given up,
+/// [`Frames::drain`](super::Frames::drain) must have emptied it, or its frames and the block it refills from are lost to
+/// others.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Magazine {
+    len: usize,
+    pub(super) hint: Hint,
+    frames: [FrameNumber; CAPACITY],
+}
+
+/// Where a CPU refills from.
+#[derive(Debug)]
+pub(super) struct Hint {
+    /// The block that this magazine holds, in the sense of its state word.
+    pub(super) held: Option<BlockNumber>,
+    /// The word of its bitmap to look at first.
+    pub(super) word: usize,
+    /// Where to start the search for another block. Apart for each CPU once it has found one, so that CPUs spread.
+    pub(super) near: BlockNumber,
+}
+
+impl Magazine {
+    /// An empty magazine.
+    pub const fn new() -> Self {
+        Self {
+            len: 0,
+            hint: Hint { held: None, word: 0, near: BlockNumber(0) },
+            frames: [FrameNumber::new(0); CAPACITY],
+        }
+    }
+
+    /// Takes the frame put in last.
+    #[inline(always)]
+    pub fn pop(&mut self) -> Option<FrameNumber> {
+        let last = self.len.wrapping_sub(1);
+        let frame = *self.frames.get(last)?;
+        self.len = last;
+        Some(frame)
+    }
+
+    /// Puts a frame in.
+    ///
+    /// # Errors
+    /// If there is no room; nothing has changed then.
+    #[inline(always)]
+    pub fn push(&mut self, frame: FrameNumber) -> Result<(), Full> {
+        let slot = self.frames.get_mut(self.len).ok_or(Full)?;
+        *slot = frame;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// How many frames are in it.
+    #[inline(always)]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is empty.
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The frames in it, the one to be popped next last.
+    pub fn frames(&self) -> &[FrameNumber] {
+        &self.frames[..self.len]
+    }
+
+    /// An empty magazine's room for a batch, and its hint. [`refilled`](Self::refilled) says how much of it was used.
+    pub(super) fn room(&mut self) -> (&mut Hint, &mut [FrameNumber; BATCH]) {
+        debug_assert!(self.is_empty());
+        let (room, _) = self.frames.split_first_chunk_mut().expect("a batch is less than the capacity");
+        (&mut self.hint, room)
+    }
+
+    /// The first `count` frames of the room are in the magazine now.
+    pub(super) fn refilled(&mut self, count: usize) {
+        self.len = count;
+    }
+
+    /// Drops the `count` oldest frames, which are those most likely to be in no cache any more.
+    pub(super) fn drop_oldest(&mut self, count: usize) {
+        self.frames.copy_within(count..self.len, 0);
+        self.len -= count;
+    }
+
+    /// Moves the `out.len()` newest frames to `out`, the newest last.
+    pub(super) fn pop_many(&mut self, out: &mut [FrameNumber]) {
+        let rest = self.len - out.len();
+        out.copy_from_slice(&self.frames[rest..self.len]);
+        self.len = rest;
+    }
+
+    /// Puts all of `frames` in, if they fit.
+    pub(super) fn push_many(&mut self, frames: &[FrameNumber]) -> Result<(), Full> {
+        let end = self.len + frames.len();
+        self.frames.get_mut(self.len..end).ok_or(Full)?.copy_from_slice(frames);
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl Default for Magazine {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,137 @@
+//! The frame allocator: who owns which 4 KiB of physical memory, from every CPU at once.
+//!
+//! Three layers, each asked only when the one above has nothing:
+//!
+//! 1. A [`Magazine`] for each CPU: an array of frames. Nothing shared is touched.
+//! 2. The block table: for each 2 MiB a state word and 512 bits. A refill or a flush moves a [`BATCH`] in a few atomic
+//!    operations; a frame freed on another CPU than its first costs what it costs at home. Orders 1–8 are aligned runs of
+//!    bits.
+//! 3. A buddy of whole blocks behind one lock. Orders 9–18 come from it.
+//!
+//! A wholly free block returns to the buddy by itself and merges there, so after a workload that frees everything the
+//! memory is as whole as before. [`Frames`] is the shared part; `state` has the protocol between the layers; the other
+//! files are `alloc`, `free` and `insert`, the three ways through it, and `census`, which counts and checks.
+//!
+//! **Context.** Everything here runs with interrupts off: a handler that came in between could take the lock that its
+//! CPU holds, or use a magazine that is half changed. Nothing waits, except for the lock of the buddy, held for a bounded
+//! time. Not from NMIs. The same files compile on the host, where they are tested.
+
+mod alloc;
+mod bitmap;
+mod buddy;
+mod census;
+mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
+mod free;
+mod insert;
+mod magazine;
+mod number;
+mod state;
+mod summary;
+mod sync;
+mod table;
+#[cfg(test)]
+mod tests;
+mod want;
+
+pub use error::{FreeError, InsertError, Invalid};
+pub use magazine::{BATCH, CAPACITY, Full, Magazine};
+pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
+
+use buddy::Buddy;
+use core::ptr::NonNull;
+use crossbeam_utils::CachePadded;
+use number::BlockNumber;
+use state::{Kind, State};
+use sync::{AtomicUsize, Lock, Ordering};
+use table::Table;
+
+/// The part of the allocator that all CPUs share.
+pub struct Frames {
+    table: Table,
+    end: FrameNumber,
+    /// On lines of their own: the fields above are read by all CPUs and never written.
+    locked: CachePadded<Lock<Locked>>,
+    counters: CachePadded<Counters>,
+}
+
+/// What the one lock guards, besides every state word that leaves `Absent`, `Buddy` or `Huge`.
+struct Locked {
+    buddy: Buddy,
+    masks_used: usize,
+}
+
+/// Counted where something rare happens, never on the way of every call.
+struct Counters {
+    inserted_frames: AtomicUsize,
+    double_frees: AtomicUsize,
+}
+
+impl Frames {
+    /// How much metadata the frames below `end` need: at most 2 bits a frame.
+    pub const fn metadata_bytes(end: FrameNumber) -> usize {
+        Table::metadata_bytes(end)
+    }
+
+    /// An allocator for frames below `end` that has none yet. `direct_map_base` is the address at which physical
+    /// address 0 is mapped.
+    ///
+    /// # Panics
+    /// If the base is not a multiple of 1 GiB, or zero: blocks are linked through the direct map, and natural alignment
+    /// must hold there.
+    ///
+    /// # Safety
+    /// `metadata` is aligned to 64 bytes, and the [`metadata_bytes`](Self::metadata_bytes) from there on are initialised
+    /// (zero or not: what must be zero is zeroed here), valid for reads and writes, and used by nothing else for as long
+    /// as the allocator is.
+    pub unsafe fn new(metadata: NonNull<u8>, end: FrameNumber, direct_map_base: usize) -> Self {
+        debug_assert!(metadata.cast::<bitmap::Bitmap>().is_aligned());
+        Self {
+            // SAFETY: the caller's conditions are those of the call.
+            table: unsafe { Table::new(metadata, end) },
+            end,
+            locked: CachePadded::new(Lock::new(Locked { buddy: Buddy::new(direct_map_base), masks_used: 0 })),
+            counters: CachePadded::new(Counters {
+                inserted_frames: AtomicUsize::new(0),
+                double_frees: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// The first frame past those that may be inserted.
+    pub fn end(&self) -> FrameNumber {
+        self.end
+    }
+
+    /// How many frees were refused because their frame was free already.
+    pub fn double_frees_caught(&self) -> usize {
+        self.counters.double_frees.load(Ordering::Relaxed)
+    }
+
+    /// Sends a block in transit, that this CPU made so, to the buddy.
+    #[cold]
+    fn retire(&self, block: BlockNumber) {
+        // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
+        unsafe { self.give_to_buddy(&mut self.locked.lock(), block, Order::BLOCK) };
+        self.table.note_taken(block);
+    }
+
+    /// Puts a piece into the buddy and says so in the states.
+    ///
+    /// # Safety
+    /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
+    unsafe fn give_to_buddy(&self, locked: &mut Locked, block: BlockNumber, order: Order) {
+        self.table.mark(block, order.blocks(), State::BUDDY);
+        // A neighbour whose first block is not in the buddy is not in there as one piece: then there is none to merge.
+        let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
+        // SAFETY: the caller's conditions; and not inside already, since it is in this CPU's hands.
+        unsafe {
+            if alone && locked.buddy.may_push() {
+                locked.buddy.push(block, order);
+            } else {
+                locked.buddy.give(block, order);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The units that the allocator counts in: frames of 4 KiB, blocks of 2 MiB, and orders, powers of two of a frame.
+//!
+//! Each is a type of its own, since mixing a frame's number with its address or with its block's number is the mistake
+//! that an allocator survives longest without anyone noticing.
+
+use core::fmt;
+use core::ops::{Add, Sub};
+
+/// log2 of a frame's size in bytes.
+pub const FRAME_SHIFT: u32 = 12;
+/// The size of a frame in bytes.
+pub const FRAME_BYTES: usize = 1 << FRAME_SHIFT;
+/// Frames in a block: the reach of one page-directory entry, and of one cache line of bits.
+pub const FRAMES_PER_BLOCK: usize = 1 << Order::BLOCK.get();
+/// How many orders there are, 0 to 18.
+pub const ORDERS: usize = Order::MAX.get() as usize + 1;
+
+/// A physical frame: its address divided by 4096.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct FrameNumber(usize);
+
+impl FrameNumber {
+    /// The frame with this number.
+    #[inline(always)]
+    pub const fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The frame that holds this physical address.
+    #[inline(always)]
+    pub const fn containing(address: usize) -> Self {
+        Self(address >> FRAME_SHIFT)
+    }
+
+    /// The number itself.
+    #[inline(always)]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+
+    /// The physical address of the frame's first byte.
+    #[inline(always)]
+    pub const fn address(self) -> usize {
+        self.0 << FRAME_SHIFT
+    }
+
+    /// Whether a run of this order may start here.
+    #[inline]
+    pub const fn is_aligned_to(self, order: Order) -> bool {
+        self.0 & (order.frames() - 1) == 0
+    }
+
+    pub(super) const fn block(self) -> BlockNumber {
+        BlockNumber(self.0 / FRAMES_PER_BLOCK)
+    }
+
+    pub(super) const fn index_in_block(self) -> usize {
+        self.0 % FRAMES_PER_BLOCK
+    }
+}
+
+impl Add<usize> for FrameNumber {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, frames: usize) -> Self {
+        Self(self.0 + frames)
+    }
+}
+
+impl Sub for FrameNumber {
+    type Output = usize;
+
+    #[inline(always)]
+    fn sub(self, earlier: Self) -> usize {
+        self.0 - earlier.0
+    }
+}
+
+impl fmt::Display for FrameNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frame {:#x}", self.0)
+    }
+}
+
+/// A size: 2^order frames, naturally aligned. 0 is a frame, 9 a block of 2 MiB, 18 one of 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Order(u8);
+
+impl Order {
+    /// One frame, 4 KiB.
+    pub const FRAME: Self = Self(0);
+    /// One block, 2 MiB: the smallest that the buddy deals in.
+    pub const BLOCK: Self = Self(9);
+    /// The largest, 1 GiB.
+    pub const MAX: Self = Self(18);
+
+    /// The order of this number, if there is one.
+    #[inline(always)]
+    pub const fn new(order: u8) -> Option<Self> {
+        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
+    }
+
+    /// The number itself.
+    #[inline(always)]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// How many frames a run of this order has.
+    #[inline(always)]
+    pub const fn frames(self) -> usize {
+        1 << self.0
+    }
+
+    /// How many bytes a run of this order has.
+    #[inline(always)]
+    pub const fn bytes(self) -> usize {
+        FRAME_BYTES << self.0
+    }
+
+    /// How many whole blocks a run of this order, 9 or above, has.
+    pub(super) const fn blocks(self) -> usize {
+        1 << (self.0 - Self::BLOCK.0)
+    }
+
+    /// The order that is half as large; not for order 0.
+    pub(super) const fn half(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// The largest order at which a range of blocks that starts at `start` and has `blocks` blocks can begin with a
+    /// naturally aligned piece.
+    pub(super) const fn largest_at(start: BlockNumber, blocks: usize) -> Self {
+        let by_size = blocks.ilog2();
+        let by_alignment = start.0.trailing_zeros();
+        let cap = (Self::MAX.0 - Self::BLOCK.0) as u32;
+        let least = if by_size < by_alignment { by_size } else { by_alignment };
+        Self(Self::BLOCK.0 + (if least < cap { least } else { cap }) as u8)
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "order {}", self.0)
+    }
+}
+
+/// A block of 2 MiB: its address divided by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(super) struct BlockNumber(pub(super) usize);
+
+impl BlockNumber {
+    /// Its first frame.
+    pub(super) const fn first_frame(self) -> FrameNumber {
+        FrameNumber(self.0 * FRAMES_PER_BLOCK)
+    }
+
+    /// The first block of the naturally aligned run of `order` that this one lies in.
+    pub(super) const fn head(self, order: Order) -> Self {
+        Self(self.0 & !(order.blocks() - 1))
+    }
+
+    /// The other half of the run of twice `order` that starts here or ends here.
+    pub(super) const fn buddy(self, order: Order) -> Self {
+        Self(self.0 ^ order.blocks())
+    }
+}

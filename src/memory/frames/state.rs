@@ -1,0 +1,246 @@
+//! The state word of a block, and every change that it may undergo.
+//!
+//! A [`State`] is a bitfield; its transitions are pure functions from the old word to the new one, or to `None` where the
+//! change is not allowed. They compose (`state.hold()?.take_up_to(64)`), and [`update`] runs them on the shared word, so
+//! that no other file does a compare-and-swap on it.
+//!
+//! ```text
+//!             insert            take (under the lock)        publish
+//!   Absent ───────────► Buddy ─────────────────────► Transit ────────► Frames
+//!     │                 │  ▲ ◄───────────────────────  │ ▲                │ ▲
+//!     │     alloc ≥ 9   ▼  │ free ≥ 9    give          └─┴────────────────┘ │
+//!     │                 Huge                   all 512 free, nobody's hint  │
+//!     │                   └─────────── a part of it is freed ───────────────┤
+//!     └────────────────── insert of less than a block ──────────────────────┘
+//! ```
+//! Words change from and to `Buddy` and `Huge`, and leave `Absent`, only under the buddy's lock; among `Frames`, and from
+//! there to `Transit`, by compare-and-swap from any CPU.
+//!
+//! **Count first.** A taker lowers `free` by what it wants and then collects that many bits from the bitmap; whoever
+//! frees sets bits first and raises `free` after. So at any moment *bits set ≥ free + frames reserved but not yet
+//! collected*: a taker finds its bits, and `free` = 512 implies that nobody has reserved any, which is why the step to
+//! `Transit` needs no further check.
+
+use super::number::{FRAMES_PER_BLOCK, Order};
+use super::sync::{AtomicU64, Ordering};
+
+/// What a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Not managed, not a frame of it.
+    Absent,
+    /// Wholly free, inside the buddy.
+    Buddy,
+    /// Wholly free, on its way between buddy and table, in the hands of one CPU.
+    Transit,
+    /// Dealt out by its bitmap.
+    Frames,
+    /// Part of an allocation of order 9 or above.
+    Huge,
+    /// No transition produces this.
+    Corrupt,
+}
+
+/// A field of the word: `BITS` bits from bit `LOW` up.
+struct Field<const LOW: u32, const BITS: u32>;
+
+impl<const LOW: u32, const BITS: u32> Field<LOW, BITS> {
+    const MAX: u64 = u64::MAX >> (64 - BITS);
+    const MASK: u64 = Self::MAX << LOW;
+
+    const fn get(word: u64) -> u64 {
+        (word >> LOW) & Self::MAX
+    }
+
+    const fn set(word: u64, value: u64) -> u64 {
+        (word & !Self::MASK) | (value << LOW)
+    }
+}
+
+type KindField = Field<0, 3>;
+type HeldField = Field<3, 1>;
+type OrderField = Field<4, 5>;
+type FreeField = Field<12, 10>;
+type ManagedField = Field<22, 10>;
+type MaskField = Field<32, 32>;
+
+const ABSENT: u64 = 0;
+const BUDDY: u64 = 1;
+const TRANSIT: u64 = 2;
+const FRAMES: u64 = 3;
+const HUGE: u64 = 4;
+
+const ALL: u64 = FRAMES_PER_BLOCK as u64;
+
+const _: () = {
+    assert!(HUGE <= KindField::MAX);
+    assert!(ALL <= FreeField::MAX && ALL <= ManagedField::MAX);
+    assert!(Order::MAX.get() as u64 <= OrderField::MAX);
+    let fields = [
+        KindField::MASK,
+        HeldField::MASK,
+        OrderField::MASK,
+        FreeField::MASK,
+        ManagedField::MASK,
+        MaskField::MASK,
+    ];
+    let mut seen = 0;
+    let mut index = 0;
+    while index < fields.len() {
+        assert!(seen & fields[index] == 0, "fields overlap");
+        seen |= fields[index];
+        index += 1;
+    }
+    // Zeroed metadata must read as a table of blocks that nobody manages.
+    assert!(State::ABSENT.0 == 0);
+};
+
+/// A block's state word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct State(u64);
+
+impl State {
+    pub(super) const ABSENT: Self = Self(ABSENT);
+    pub(super) const BUDDY: Self = Self(BUDDY);
+
+    /// A block in one CPU's hands, as a piece of this order.
+    pub(super) const fn transit(order: Order) -> Self {
+        Self(OrderField::set(TRANSIT, order.get() as u64))
+    }
+
+    /// A block of an allocation of this order, 9 or above.
+    pub(super) const fn huge(order: Order) -> Self {
+        Self(OrderField::set(HUGE, order.get() as u64))
+    }
+
+    /// A wholly managed block of which this many frames are free.
+    pub(super) const fn whole(free: usize) -> Self {
+        Self(FreeField::set(ManagedField::set(FRAMES, ALL), free as u64))
+    }
+
+    /// A block of which no frame is managed yet, with the place of the mask that will say which are.
+    pub(super) const fn partial(mask: usize) -> Self {
+        Self(MaskField::set(FRAMES, mask as u64))
+    }
+
+    pub(super) const fn kind(self) -> Kind {
+        match KindField::get(self.0) {
+            ABSENT => Kind::Absent,
+            BUDDY => Kind::Buddy,
+            TRANSIT => Kind::Transit,
+            FRAMES => Kind::Frames,
+            HUGE if matches!(self.order(), Some(order) if order.get() >= Order::BLOCK.get()) => Kind::Huge,
+            _ => Kind::Corrupt,
+        }
+    }
+
+    pub(super) const fn word(self) -> u64 {
+        self.0
+    }
+
+    const fn is_frames(self) -> bool {
+        KindField::get(self.0) == FRAMES
+    }
+
+    /// Frames: how many may be taken.
+    pub(super) const fn free(self) -> usize {
+        FreeField::get(self.0) as usize
+    }
+
+    /// Frames: how many of the block's frames the allocator was given.
+    pub(super) const fn managed(self) -> usize {
+        ManagedField::get(self.0) as usize
+    }
+
+    /// Frames: whether all 512 are the allocator's.
+    pub(super) const fn is_whole(self) -> bool {
+        ManagedField::get(self.0) == ALL
+    }
+
+    /// Frames, not whole: which mask says what is managed.
+    pub(super) const fn mask(self) -> usize {
+        MaskField::get(self.0) as usize
+    }
+
+    /// Frames: whether a magazine refills from this block.
+    pub(super) const fn is_held(self) -> bool {
+        HeldField::get(self.0) == 1
+    }
+
+    /// Huge and Transit: the order of the piece that the block is part of.
+    pub(super) const fn order(self) -> Option<Order> {
+        Order::new(OrderField::get(self.0) as u8)
+    }
+
+    /// Reserves up to `want` frames, and at least one.
+    pub(super) fn take_up_to(self, want: usize) -> Option<Self> {
+        let free = self.free();
+        (self.is_frames() && free > 0 && want > 0)
+            .then(|| Self(FreeField::set(self.0, (free - free.min(want)) as u64)))
+    }
+
+    /// Reserves exactly `count` frames.
+    pub(super) fn take(self, count: usize) -> Option<Self> {
+        let rest = self.free().checked_sub(count)?;
+        self.is_frames().then(|| Self(FreeField::set(self.0, rest as u64)))
+    }
+
+    /// Makes the block one magazine's own to refill from. It then stays in the table, even when wholly free, so that a
+    /// CPU that frees what it just took does not send the block to the buddy and fetch it back for ever.
+    pub(super) fn hold(self) -> Option<Self> {
+        (self.is_frames() && !self.is_held()).then(|| Self(HeldField::set(self.0, 1)))
+    }
+
+    /// Ends [`hold`](Self::hold).
+    pub(super) fn unhold(self) -> Option<Self> {
+        (self.is_frames() && self.is_held()).then(|| Self(HeldField::set(self.0, 0)).retired_if_free())
+    }
+
+    /// Gives back `count` frames whose bits are set already.
+    pub(super) fn put(self, count: usize) -> Option<Self> {
+        let free = self.free() + count;
+        (self.is_frames() && free <= self.managed())
+            .then(|| Self(FreeField::set(self.0, free as u64)).retired_if_free())
+    }
+
+    /// Counts `count` more of the block's frames as managed; they are not free until they are put.
+    pub(super) fn adopt(self, count: usize) -> Option<Self> {
+        let managed = self.managed() + count;
+        (self.is_frames() && managed <= FRAMES_PER_BLOCK)
+            .then(|| Self(ManagedField::set(self.0, managed as u64)))
+    }
+
+    /// A block without a holder whose every frame is free leaves the table in the same step that made it so: no other
+    /// CPU can then take from it, or retire it as well.
+    fn retired_if_free(self) -> Self {
+        if self.free() == FRAMES_PER_BLOCK && !self.is_held() { Self::transit(Order::BLOCK) } else { self }
+    }
+}
+
+/// The state as it is now.
+pub(super) fn load(cell: &AtomicU64) -> State {
+    State(cell.load(Ordering::Acquire))
+}
+
+/// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge` or `Transit`.
+pub(super) fn store(cell: &AtomicU64, state: State) {
+    cell.store(state.0, Ordering::Release);
+}
+
+/// Runs one transition on the shared word: the states before and after, or `None` if it is not allowed now.
+///
+/// Each failed round is another CPU's success, so the loop is lock-free.
+pub(super) fn update(
+    cell: &AtomicU64,
+    transition: impl Fn(State) -> Option<State>,
+) -> Option<(State, State)> {
+    let mut old = cell.load(Ordering::Relaxed);
+    loop {
+        let new = transition(State(old))?;
+        match cell.compare_exchange_weak(old, new.0, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return Some((State(old), new)),
+            Err(now) => old = now,
+        }
+    }
+}

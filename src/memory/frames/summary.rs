@@ -1,0 +1,114 @@
+//! Where to look for a block with free frames, without looking at each: one bit a block, and one bit for 64 of those.
+//!
+//! The bits are hints. A CPU that finds none set has not proved that nothing is free, and a block whose bit is set may
+//! be empty by the time it is looked at. What must not happen is that a bit stays clear for good while its block has
+//! free frames: so a bit is set after the count has risen from 0, and cleared before the count is read once more.
+//! Both are read-modify-write operations on the same word, so the later one of the two sees what came before the other.
+
+use super::number::BlockNumber;
+use super::sync::{AtomicU64, Ordering};
+
+const WORD_BITS: usize = u64::BITS as usize;
+
+/// The two levels of hints.
+pub(super) struct Summary {
+    /// A bit for each block.
+    blocks: &'static [AtomicU64],
+    /// A bit for each word of `blocks`, so that a search in terabytes of memory steps over what is empty.
+    words: &'static [AtomicU64],
+}
+
+impl Summary {
+    /// How many words each level has for so many blocks.
+    pub(super) const fn words_needed(blocks: usize) -> (usize, usize) {
+        let words = blocks.div_ceil(WORD_BITS);
+        (words, words.div_ceil(WORD_BITS))
+    }
+
+    /// A summary in these two levels, all zero.
+    pub(super) fn new(blocks: &'static [AtomicU64], words: &'static [AtomicU64]) -> Self {
+        Self { blocks, words }
+    }
+
+    /// Notes that the block has got free frames.
+    pub(super) fn set(&self, block: BlockNumber) {
+        let word = block.0 / WORD_BITS;
+        if set_bit(&self.blocks[word], block.0) == 0 {
+            set_bit(&self.words[word / WORD_BITS], word);
+        }
+    }
+
+    /// Notes that the block has no free frames left, unless `has_free` says that it has some again.
+    pub(super) fn clear(&self, block: BlockNumber, has_free: impl FnOnce() -> bool) {
+        let word = block.0 / WORD_BITS;
+        if clear_bit(&self.blocks[word], block.0) == 0 {
+            clear_bit(&self.words[word / WORD_BITS], word);
+            if self.blocks[word].load(Ordering::Acquire) != 0 {
+                set_bit(&self.words[word / WORD_BITS], word);
+            }
+        }
+        if has_free() {
+            self.set(block);
+        }
+    }
+
+    /// The blocks whose bit is set, from `start` on and round to it.
+    pub(super) fn candidates(&self, start: BlockNumber) -> impl Iterator<Item = BlockNumber> {
+        let mut at = start.0;
+        let mut wrapped = false;
+        core::iter::from_fn(move || {
+            loop {
+                let found = self.next(at).filter(|&block| !wrapped || block < start.0);
+                match found {
+                    Some(block) => {
+                        at = block + 1;
+                        return Some(BlockNumber(block));
+                    }
+                    None if wrapped => return None,
+                    None => {
+                        wrapped = true;
+                        at = 0;
+                    }
+                }
+            }
+        })
+    }
+
+    /// The first block from `from` on whose bit is set.
+    fn next(&self, from: usize) -> Option<usize> {
+        let mut word = from / WORD_BITS;
+        let mut bits = load_from(self.blocks.get(word)?, from);
+        while bits == 0 {
+            word = self.next_word(word + 1)?;
+            bits = self.blocks.get(word)?.load(Ordering::Relaxed);
+        }
+        Some(word * WORD_BITS + bits.trailing_zeros() as usize)
+    }
+
+    /// The first word of `blocks` from `from` on that has a bit set.
+    fn next_word(&self, from: usize) -> Option<usize> {
+        let mut group = from / WORD_BITS;
+        let mut bits = load_from(self.words.get(group)?, from);
+        while bits == 0 {
+            group += 1;
+            bits = self.words.get(group)?.load(Ordering::Relaxed);
+        }
+        Some(group * WORD_BITS + bits.trailing_zeros() as usize)
+    }
+}
+
+/// Sets the bit of this index in its word; the word before.
+fn set_bit(word: &AtomicU64, index: usize) -> u64 {
+    word.fetch_or(1 << (index % WORD_BITS), Ordering::AcqRel)
+}
+
+/// Clears the bit of this index in its word; the word after.
+fn clear_bit(word: &AtomicU64, index: usize) -> u64 {
+    let bit = 1 << (index % WORD_BITS);
+    word.fetch_and(!bit, Ordering::AcqRel) & !bit
+}
+
+/// The bits of a word from this index on.
+fn load_from(word: &AtomicU64, index: usize) -> u64 {
+    word.load(Ordering::Relaxed) & (u64::MAX << (index % WORD_BITS))
+}

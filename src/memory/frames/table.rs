@@ -1,0 +1,160 @@
+//! The block table: for each block of 2 MiB a state word and a bitmap, and what helps to find and to check them.
+//!
+//! It alone knows how a block's number becomes the place of its metadata: a sparse layout would change this file only.
+//! Start-up zeroes the states and the summary, 8⅛ bytes a block. Bitmaps are not touched until their block is broken into
+//! frames, nor masks until their block is managed in part.
+
+use super::bitmap::Bitmap;
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
+use super::state::{self, Kind, State};
+use super::summary::Summary;
+use super::sync::{AtomicU64, MODELLED, place, place_as_is};
+use core::ptr::NonNull;
+
+/// Metadata starts, and each of its parts starts, at a cache line.
+pub(super) const LINE_BYTES: usize = 64;
+
+/// Where each part of the metadata lies, in bytes from its start.
+struct Layout {
+    blocks: usize,
+    masks: usize,
+    summary_blocks_at: usize,
+    summary_words_at: usize,
+    masks_at: usize,
+    bitmaps_at: usize,
+    bytes: usize,
+}
+
+impl Layout {
+    const fn new(end: FrameNumber) -> Self {
+        let blocks = end.get().div_ceil(FRAMES_PER_BLOCK);
+        // A partial block lies at the edge of a range of memory, and memory maps have few ranges; but small machines
+        // have few blocks as well, and may have an edge in every other.
+        let masks = if blocks < 128 { blocks / 2 + 1 } else { 56 + blocks / 16 };
+        let (summary_blocks, summary_words) = Summary::words_needed(blocks);
+        let summary_blocks_at = (blocks * 8).next_multiple_of(LINE_BYTES);
+        let summary_words_at = summary_blocks_at + (summary_blocks * 8).next_multiple_of(LINE_BYTES);
+        let masks_at = summary_words_at + (summary_words * 8).next_multiple_of(LINE_BYTES);
+        let bitmaps_at = masks_at + masks * LINE_BYTES;
+        let bytes = bitmaps_at + blocks * LINE_BYTES;
+        Self { blocks, masks, summary_blocks_at, summary_words_at, masks_at, bitmaps_at, bytes }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<AtomicU64>() == 8 || MODELLED, "states are 8 bytes");
+    assert!(size_of::<Bitmap>() == LINE_BYTES || MODELLED, "a bitmap is one line");
+    // 2 bits a frame, for 1 GiB and for 16 TiB.
+    assert!(Layout::new(FrameNumber::new(1 << 18)).bytes <= (1 << 18) / 4);
+    assert!(Layout::new(FrameNumber::new(1 << 32)).bytes <= (1 << 32) / 4);
+};
+
+/// The block table.
+pub(super) struct Table {
+    states: &'static [AtomicU64],
+    bitmaps: &'static [Bitmap],
+    /// For blocks managed in part: 1 = managed. A mask only ever grows, and stays its block's.
+    masks: &'static [Bitmap],
+    summary: Summary,
+}
+
+impl Table {
+    /// How much metadata the frames below `end` need.
+    pub(super) const fn metadata_bytes(end: FrameNumber) -> usize {
+        Layout::new(end).bytes
+    }
+
+    /// A table in which every block below `end` is absent.
+    ///
+    /// # Safety
+    /// From `metadata` on, aligned to [`LINE_BYTES`], there are [`metadata_bytes`](Self::metadata_bytes) of
+    /// initialised memory with any content, valid for reads and writes, and used by nothing else while the table is.
+    pub(super) unsafe fn new(metadata: NonNull<u8>, end: FrameNumber) -> Self {
+        let layout = Layout::new(end);
+        let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
+        let zero = || AtomicU64::new(0);
+        // SAFETY: the layout keeps its parts apart, each at a line's start, within the bytes that the caller gives for
+        // this alone; all bit patterns are valid for an atomic integer, and so for an array of them.
+        unsafe {
+            let at = |offset: usize| metadata.add(offset);
+            Self {
+                states: place(at(0), layout.blocks, zero),
+                summary: Summary::new(
+                    place(at(layout.summary_blocks_at), summary_blocks, zero),
+                    place(at(layout.summary_words_at), summary_words, zero),
+                ),
+                masks: place_as_is(at(layout.masks_at), layout.masks, Bitmap::new),
+                bitmaps: place_as_is(at(layout.bitmaps_at), layout.blocks, Bitmap::new),
+            }
+        }
+    }
+
+    /// How many blocks there are, managed or not.
+    pub(super) fn blocks(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Every block.
+    pub(super) fn all(&self) -> impl Iterator<Item = BlockNumber> + use<> {
+        (0..self.blocks()).map(BlockNumber)
+    }
+
+    /// How many blocks may be managed in part.
+    pub(super) fn mask_limit(&self) -> usize {
+        self.masks.len()
+    }
+
+    /// A block's state word.
+    #[inline]
+    pub(super) fn cell(&self, block: BlockNumber) -> &AtomicU64 {
+        &self.states[block.0]
+    }
+
+    /// A block's state now. Past the end everything is absent.
+    #[inline]
+    pub(super) fn state(&self, block: BlockNumber) -> State {
+        self.states.get(block.0).map_or(State::ABSENT, state::load)
+    }
+
+    /// Sets the states of a run of blocks. Under the buddy's lock.
+    pub(super) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
+        for cell in &self.states[first.0..first.0 + blocks] {
+            state::store(cell, state);
+        }
+    }
+
+    /// A block's bitmap, which has a meaning while the block's kind is `Frames`.
+    #[inline]
+    pub(super) fn bitmap(&self, block: BlockNumber) -> &Bitmap {
+        &self.bitmaps[block.0]
+    }
+
+    /// The mask of a block that is managed in part.
+    pub(super) fn mask(&self, state: State) -> &Bitmap {
+        &self.masks[state.mask()]
+    }
+
+    /// Which of these bits in a word of the block's bitmap stand for frames that are not managed.
+    #[inline]
+    pub(super) fn unmanaged(&self, state: State, word: usize, bits: u64) -> u64 {
+        if state.is_whole() { 0 } else { bits & !self.mask(state).word(word) }
+    }
+
+    /// The summary learns that the block has got free frames.
+    pub(super) fn note_free(&self, block: BlockNumber) {
+        self.summary.set(block);
+    }
+
+    /// The summary learns that the block has none left.
+    pub(super) fn note_taken(&self, block: BlockNumber) {
+        self.summary.clear(block, || {
+            let state = self.state(block);
+            state.kind() == Kind::Frames && state.free() > 0
+        });
+    }
+
+    /// Blocks that probably have free frames, from `start` on and round.
+    pub(super) fn candidates(&self, start: BlockNumber) -> impl Iterator<Item = BlockNumber> {
+        self.summary.candidates(start)
+    }
+}

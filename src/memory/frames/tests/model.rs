@@ -1,0 +1,363 @@
+//! Random sequences against a naive model, which keeps an owner for each frame, and against the crate's allocator.
+
+use super::super::{FrameNumber, Frames, Magazine, ORDERS, Order};
+use super::{World, order};
+use buddy_system_allocator::FrameAllocator;
+use core::ops::Range;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const CPUS: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Alloc {
+        cpu: usize,
+        order: u8,
+    },
+    /// Frees the allocation at this place of the list, as it is.
+    Free {
+        cpu: usize,
+        which: usize,
+    },
+    /// Frees the first half of it, and keeps the other.
+    FreeHalf {
+        cpu: usize,
+        which: usize,
+    },
+    AllocBulk {
+        cpu: usize,
+        count: usize,
+    },
+    /// Frees this many single frames in one call.
+    FreeBulk {
+        cpu: usize,
+        count: usize,
+    },
+    Drain {
+        cpu: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cpu = 0..CPUS;
+    let orders = prop_oneof![6 => Just(0u8), 4 => 1..=8u8, 2 => 9..=12u8, 1 => 13..=18u8];
+    prop_oneof![
+        8 => (cpu.clone(), orders).prop_map(|(cpu, order)| Step::Alloc { cpu, order }),
+        6 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, which)| Step::Free { cpu, which }),
+        1 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, which)| Step::FreeHalf { cpu, which }),
+        2 => (cpu.clone(), 1..700usize).prop_map(|(cpu, count)| Step::AllocBulk { cpu, count }),
+        2 => (cpu.clone(), 1..700usize).prop_map(|(cpu, count)| Step::FreeBulk { cpu, count }),
+        1 => cpu.prop_map(|cpu| Step::Drain { cpu }),
+    ]
+}
+
+/// Memory as a firmware might describe it, in a world of 20 blocks.
+fn memory_map() -> impl Strategy<Value = Vec<Range<usize>>> {
+    const END: usize = 20 * 512;
+    prop_oneof![
+        Just(std::vec![0..END]),
+        Just(std::vec![1..159, 256..END - 37]),
+        Just(std::vec![0..700, 701..3000, 4096..8192, 8192..8200, 9000..END]),
+        Just(std::vec![3..4, 5..6, 70..129, 512..513]),
+        (0..END / 2, 1..END / 2).prop_map(|(start, len)| std::vec![start..start + len]),
+    ]
+}
+
+struct Model {
+    world: World,
+    magazines: [Magazine; CPUS],
+    /// For each frame, whether the allocator has it, that is: managed and not handed out.
+    free: Vec<bool>,
+    /// What is out.
+    out: Vec<(FrameNumber, Order)>,
+    oracle: FrameAllocator<33>,
+    /// For each frame that is out here, what of the oracle's is out for it.
+    oracle_out: Vec<(usize, usize)>,
+}
+
+impl Model {
+    fn new(map: &[Range<usize>]) -> Self {
+        let world = World::empty(20);
+        let mut oracle = FrameAllocator::new();
+        let mut free = std::vec![false; world.len];
+        for range in map {
+            assert_eq!(world.insert(range.clone()), Ok(range.len()));
+            free[range.clone()].fill(true);
+            oracle.add_frame(world.first.get() + range.start, world.first.get() + range.end);
+        }
+        let magazines = core::array::from_fn(|_| Magazine::new());
+        Self { world, magazines, free, out: Vec::new(), oracle, oracle_out: Vec::new() }
+    }
+
+    fn drain_all(&mut self) {
+        for magazine in &mut self.magazines {
+            assert_eq!(self.world.frames.drain(magazine), Ok(()));
+        }
+    }
+
+    /// Whether the model knows of a free run of this order.
+    fn has_run(&self, order: Order) -> bool {
+        let misaligned = self.world.first.get() % order.frames();
+        let skip = (order.frames() - misaligned) % order.frames();
+        self.free.get(skip..).is_some_and(|free| {
+            free.chunks_exact(order.frames()).any(|run| run.iter().all(|&is_free| is_free))
+        })
+    }
+
+    fn take(&mut self, frame: FrameNumber, order: Order) {
+        assert!(frame.is_aligned_to(order), "{frame} is not aligned to {order}");
+        let index = self.world.index(frame);
+        for is_free in &mut self.free[index..index + order.frames()] {
+            assert!(*is_free, "{frame} at {order}: in use, or never the allocator's");
+            *is_free = false;
+        }
+        self.out.push((frame, order));
+    }
+
+    fn alloc(&mut self, cpu: usize, order: Order) {
+        let mut got = self.world.frames.alloc(&mut self.magazines[cpu], order);
+        if got.is_none() {
+            if order == Order::FRAME {
+                assert_eq!(self.world.frames.free_frames(), 0, "frames in the table were not found");
+            }
+            self.drain_all();
+            got = self.world.frames.alloc(&mut self.magazines[cpu], order);
+            assert_eq!(got.is_some(), self.has_run(order), "{order} after draining all");
+        }
+        if let Some(frame) = got {
+            self.take(frame, order);
+        }
+    }
+
+    fn free(&mut self, cpu: usize, frame: FrameNumber, order: Order) {
+        let index = self.world.index(frame);
+        self.free[index..index + order.frames()].fill(true);
+        assert_eq!(self.world.frames.free(&mut self.magazines[cpu], frame, order), Ok(()));
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Alloc { cpu, order: number } => self.alloc(cpu, order(number)),
+            Step::Free { cpu, which } => {
+                if !self.out.is_empty() {
+                    let (frame, order) = self.out.swap_remove(which % self.out.len());
+                    self.free(cpu, frame, order);
+                }
+            }
+            Step::FreeHalf { cpu, which } => {
+                if !self.out.is_empty() {
+                    let (frame, whole) = self.out.swap_remove(which % self.out.len());
+                    match whole.get().checked_sub(1).map(order) {
+                        Some(half) => {
+                            self.out.push((frame + half.frames(), half));
+                            self.free(cpu, frame, half);
+                        }
+                        None => self.free(cpu, frame, whole),
+                    }
+                }
+            }
+            Step::AllocBulk { cpu, count } => {
+                let mut frames = std::vec![FrameNumber::new(0); count];
+                let got = self.world.frames.alloc_bulk(&mut self.magazines[cpu], &mut frames);
+                assert!(got == count || self.world.frames.free_frames() == 0, "too few");
+                for &frame in &frames[..got] {
+                    self.take(frame, Order::FRAME);
+                }
+            }
+            Step::FreeBulk { cpu, count } => {
+                let mut frames = Vec::new();
+                self.out.retain(|&(frame, order)| {
+                    let goes = order == Order::FRAME && frames.len() < count;
+                    if goes {
+                        frames.push(frame);
+                    }
+                    !goes
+                });
+                for &frame in &frames {
+                    let index = self.world.index(frame);
+                    self.free[index] = true;
+                }
+                assert_eq!(self.world.frames.free_bulk(&mut self.magazines[cpu], &frames), Ok(()));
+            }
+            Step::Drain { cpu } => assert_eq!(self.world.frames.drain(&mut self.magazines[cpu]), Ok(())),
+        }
+    }
+
+    /// The oracle's free memory, once everything is back, in the pieces that octopod says it has.
+    fn assert_oracle_agrees(&mut self, by_order: &[usize; ORDERS]) {
+        for number in (0..ORDERS).rev() {
+            for _ in 0..by_order[number] >> number {
+                let start = self.oracle.alloc(1 << number);
+                assert!(start.is_some(), "the oracle has no piece of order {number}: {by_order:?}");
+                self.oracle_out.extend(start.map(|start| (start, 1 << number)));
+            }
+        }
+        assert_eq!(self.oracle.alloc(1), None, "the oracle has more than {by_order:?}");
+        for (start, count) in self.oracle_out.drain(..) {
+            self.oracle.dealloc(start, count);
+        }
+    }
+
+    fn assert_consistent(&mut self) {
+        let (frames, magazines) = (&self.world.frames, &self.magazines);
+        assert_eq!(frames.validate(), Ok(()));
+        let in_magazines: usize = magazines.iter().map(Magazine::len).sum();
+        let free = self.free.iter().filter(|&&is_free| is_free).count();
+        assert_eq!(frames.free_frames() + in_magazines, free);
+        assert_eq!(frames.free_by_order().iter().sum::<usize>(), frames.free_frames());
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(96)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_steps_agree_with_the_model(
+        map in memory_map(),
+        steps in prop::collection::vec(step(), 1..250),
+    ) {
+        let mut model = Model::new(&map);
+        let before = model.world.frames.free_by_order();
+        model.assert_oracle_agrees(&before);
+        for (index, step) in steps.iter().enumerate() {
+            model.run(step);
+            if index % 32 == 0 {
+                model.assert_consistent();
+            }
+        }
+        model.assert_consistent();
+        // What one CPU can get while the others are drained is everything that is not out.
+        model.drain_all();
+        let free = model.free.iter().filter(|&&is_free| is_free).count();
+        let rest = model.world.take_everything(&mut model.magazines[0]);
+        assert_eq!(rest.len(), free);
+        for frame in rest {
+            model.take(frame, Order::FRAME);
+        }
+        for (index, (frame, order)) in core::mem::take(&mut model.out).into_iter().enumerate() {
+            model.free(index % CPUS, frame, order);
+        }
+        model.drain_all();
+        model.world.assert_as_before(before);
+        model.assert_oracle_agrees(&before);
+    }
+
+    /// The same requests to both, until either says no: as long as nothing is free but whole, both say yes.
+    #[test]
+    fn whatever_fits_the_oracle_in_order_of_size_fits_here(
+        mut orders in prop::collection::vec(0..=13u8, 1..60),
+    ) {
+        orders.sort_unstable_by(|a, b| b.cmp(a));
+        let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)));
+        for number in orders {
+            let here = model.world.frames.alloc(&mut model.magazines[0], order(number));
+            let there = model.oracle.alloc(1 << number);
+            assert_eq!(here.is_some(), there.is_some(), "order {number}");
+            if let Some(frame) = here {
+                model.take(frame, order(number));
+            }
+        }
+        assert_eq!(model.world.frames.validate(), Ok(()));
+    }
+}
+
+#[test]
+fn single_frames_of_a_checkerboard_are_all_found() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let mut other = Magazine::new();
+    let all = world.take_everything(&mut magazine);
+    let (even, odd): (Vec<_>, Vec<_>) = all.into_iter().partition(|frame| frame.get() % 2 == 0);
+    assert_eq!(world.frames.free_bulk(&mut other, &even), Ok(()));
+    assert_eq!(world.frames.alloc(&mut magazine, order(1)), None);
+    assert_eq!(world.frames.drain(&mut other), Ok(()));
+    assert_eq!(world.frames.free_by_order()[0], even.len());
+    let again = world.take_everything(&mut magazine);
+    assert_eq!(again.len(), even.len());
+    assert!(again.iter().all(|frame| frame.get() % 2 == 0));
+    assert_eq!(world.frames.free_bulk(&mut other, &odd), Ok(()));
+    assert_eq!(world.frames.free_bulk(&mut other, &again), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.drain(&mut other), Ok(()));
+    world.assert_as_before(World::new(4).frames.free_by_order());
+}
+
+#[test]
+fn every_order_up_to_one_gibibyte() {
+    let world = World::new(3 * 512);
+    let before = world.frames.free_by_order();
+    assert_eq!(before[18], 3 << 18);
+    let mut magazine = Magazine::new();
+    let mut out = Vec::new();
+    for number in 0..=18 {
+        let frame = world.frames.alloc(&mut magazine, order(number)).expect("there is memory");
+        assert!(frame.is_aligned_to(order(number)));
+        out.push((world.index(frame), order(number)));
+    }
+    assert_eq!(world.frames.alloc(&mut magazine, Order::MAX), None);
+    out.sort_unstable_by_key(|&(start, _)| start);
+    assert!(out.windows(2).all(|pair| pair[0].0 + pair[0].1.frames() <= pair[1].0), "overlap");
+    assert_eq!(world.frames.validate(), Ok(()));
+    for (start, order) in out {
+        assert_eq!(world.frames.free(&mut magazine, world.first + start, order), Ok(()));
+    }
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+#[test]
+fn what_one_magazine_keeps_does_not_fail_its_own_cpu() {
+    let world = World::new(1);
+    let mut magazine = Magazine::new();
+    let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("there is memory");
+    assert_eq!(world.frames.free(&mut magazine, frame, Order::FRAME), Ok(()));
+    assert_eq!(world.frames.alloc(&mut magazine, Order::BLOCK), Some(world.first));
+    assert_eq!(world.frames.alloc(&mut magazine, Order::FRAME), None);
+}
+
+#[test]
+fn partial_blocks_are_used_up_before_fresh_ones_are_broken() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let frames: Vec<_> = (0..1024).filter_map(|_| world.frames.alloc(&mut magazine, Order::FRAME)).collect();
+    assert_eq!(frames.len(), 1024);
+    let (stay, go): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| frame.get() % 2 == 0);
+    assert_eq!(world.frames.free_bulk(&mut magazine, &go), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    let mut other = Magazine::new();
+    let again = (0..512).filter_map(|_| world.frames.alloc(&mut other, Order::FRAME)).count();
+    assert_eq!((again, stay.len()), (512, 512));
+    assert_eq!(free_blocks(&world.frames), 2);
+}
+
+#[test]
+fn a_cpu_that_goes_round_a_full_block_keeps_it() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let mut frames = [FrameNumber::new(0); 200];
+    let mut first = None;
+    for _ in 0..10 {
+        assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut frames), frames.len());
+        let block = frames[0].block();
+        assert_eq!(*first.get_or_insert(block), block);
+        assert_eq!(world.frames.free_bulk(&mut magazine, &frames), Ok(()));
+        assert_eq!(free_blocks(&world.frames), 3, "the block in use stays in the table");
+    }
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(free_blocks(&world.frames), 4);
+}
+
+/// Blocks that order 9 could have, the magazine's own aside.
+fn free_blocks(frames: &Frames) -> usize {
+    let mut magazine = Magazine::new();
+    let taken: Vec<_> = core::iter::from_fn(|| frames.alloc(&mut magazine, Order::BLOCK)).collect();
+    for &frame in &taken {
+        assert_eq!(frames.free(&mut magazine, frame, Order::BLOCK), Ok(()));
+    }
+    taken.len()
+}

@@ -1,0 +1,264 @@
+//! The pure parts: units, transitions of the state word, arithmetic on bits, the summary, the magazine.
+
+use super::super::bitmap::{Bitmap, WORDS, maximal_runs, runs_by_order, starts_of_runs};
+use super::super::magazine::{BATCH, CAPACITY, Full, Magazine};
+use super::super::number::{BlockNumber, FrameNumber, Order};
+use super::super::state::{self, Kind, State};
+use super::super::summary::Summary;
+use super::super::sync::AtomicU64;
+use super::super::{Frames, ORDERS};
+use super::order;
+use std::boxed::Box;
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
+#[test]
+fn orders_end_at_one_gibibyte() {
+    assert_eq!(ORDERS, 19);
+    assert_eq!(Order::new(19), None);
+    assert_eq!(Order::MAX.bytes(), 1 << 30);
+    assert_eq!(Order::BLOCK.frames(), 512);
+    assert!(FrameNumber::new(0x40).is_aligned_to(order(6)));
+    assert!(!FrameNumber::new(0x40).is_aligned_to(order(7)));
+    assert_eq!(FrameNumber::containing(0x1fff).address(), 0x1000);
+}
+
+#[test]
+fn largest_piece_is_bounded_by_size_alignment_and_one_gibibyte() {
+    assert_eq!(Order::largest_at(BlockNumber(0), 1), order(9));
+    assert_eq!(Order::largest_at(BlockNumber(4), 100), order(11));
+    assert_eq!(Order::largest_at(BlockNumber(64), 5), order(11));
+    assert_eq!(Order::largest_at(BlockNumber(0), 1 << 20), order(18));
+}
+
+#[test]
+fn metadata_is_at_most_two_bits_a_frame() {
+    for frames in [1 << 15, 1 << 16, 1 << 18, (1 << 20) + 1, 1 << 24, 1 << 32usize] {
+        let bytes = Frames::metadata_bytes(FrameNumber::new(frames));
+        // What the last block and the start of each part are rounded up by.
+        assert!(bytes * 8 <= frames * 2 + 8 * 8 * 64, "{frames} frames: {bytes} bytes");
+    }
+}
+
+#[test]
+fn taking_and_putting_back_never_leave_the_bounds() {
+    for free in 0..=512 {
+        let state = State::whole(free).hold().expect("nobody holds it");
+        for count in [1, 2, 63, 64, 255, 511, 512] {
+            let some = state.take_up_to(count);
+            assert_eq!(some.map(State::free), (free > 0).then(|| free.saturating_sub(count)));
+            let exact = state.take(count);
+            assert_eq!(exact.map(State::free), free.checked_sub(count));
+            assert_eq!(exact.and_then(|state| state.put(count)), exact.map(|_| state));
+            assert_eq!(state.put(count).is_some(), free + count <= 512);
+        }
+    }
+    assert_eq!(State::whole(5).take_up_to(0), None);
+}
+
+#[test]
+fn a_free_block_leaves_the_table_unless_held() {
+    let full = State::whole(500).put(12).expect("it fits");
+    assert_eq!(full.kind(), Kind::Transit);
+    let held = State::whole(500).hold().and_then(|state| state.put(12)).expect("it fits");
+    assert_eq!((held.kind(), held.free(), held.is_held()), (Kind::Frames, 512, true));
+    assert_eq!(held.hold(), None);
+    assert_eq!(held.unhold().map(State::kind), Some(Kind::Transit));
+    assert_eq!(State::whole(3).hold().and_then(State::unhold), Some(State::whole(3)));
+    assert_eq!(State::whole(3).unhold(), None);
+}
+
+#[test]
+fn a_partial_block_stays_until_it_is_whole() {
+    let part = State::partial(77).adopt(511).and_then(|state| state.put(511)).expect("they fit");
+    assert_eq!((part.kind(), part.free(), part.managed(), part.mask()), (Kind::Frames, 511, 511, 77));
+    assert!(!part.is_whole());
+    assert_eq!(part.put(1), None, "more free than managed");
+    assert_eq!(part.adopt(2), None, "more managed than a block has");
+    let whole = part.adopt(1).expect("it fits");
+    assert!(whole.is_whole());
+    assert_eq!(whole.put(1).map(State::kind), Some(Kind::Transit));
+}
+
+#[test]
+fn only_frames_can_be_taken_from() {
+    for state in [State::ABSENT, State::BUDDY, State::transit(order(9)), State::huge(order(12))] {
+        assert_ne!(state.kind(), Kind::Frames);
+        assert!(state.take_up_to(1).is_none());
+        assert!(state.take(0).is_none());
+        assert!(state.put(0).is_none());
+        assert!(state.hold().is_none());
+        assert!(state.unhold().is_none());
+        assert!(state.adopt(1).is_none());
+    }
+    for number in 9..=18 {
+        assert_eq!(State::huge(order(number)).order(), Order::new(number));
+        assert_eq!(State::huge(order(number)).kind(), Kind::Huge);
+        assert_eq!(State::transit(order(number)).order(), Order::new(number));
+    }
+}
+
+#[test]
+fn update_changes_the_word_or_leaves_it() {
+    let cell = AtomicU64::new(State::whole(10).word());
+    assert_eq!(state::update(&cell, |state| state.take(11)), None);
+    assert_eq!(state::load(&cell), State::whole(10));
+    assert_eq!(state::update(&cell, |state| state.take(4)), Some((State::whole(10), State::whole(6))));
+    assert_eq!(state::load(&cell), State::whole(6));
+}
+
+/// The first `count` of a fixed series of words: dense ones, sparse ones, and patterns.
+fn words(count: usize) -> impl Iterator<Item = u64> {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..count).map(move |index| {
+        let mut next = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        match index % 5 {
+            0 => next(),
+            1 => next() | next() | next(),
+            2 => next() & next() & next(),
+            3 => u64::MAX << (next() % 64),
+            _ => u64::MAX ^ (1 << (next() % 64)),
+        }
+    })
+}
+
+#[test]
+fn starts_of_runs_agree_with_looking_at_each_bit() {
+    for word in words(500) {
+        for number in 0..=6 {
+            let frames = order(number).frames();
+            let naive = (0..64)
+                .step_by(frames)
+                .filter(|&at| (at..at + frames).all(|bit| word >> bit & 1 == 1))
+                .fold(0u64, |starts, at| starts | 1 << at);
+            assert_eq!(starts_of_runs(word, order(number)), naive, "{word:#x} order {number}");
+        }
+    }
+}
+
+#[test]
+fn maximal_runs_cover_each_bit_once() {
+    let mut source = words(4000);
+    for round in 0..400 {
+        let mut map: [u64; WORDS] = core::array::from_fn(|_| source.next().unwrap_or(u64::MAX));
+        // Long runs do not come by chance.
+        if round % 4 == 0 {
+            map[..4].fill(u64::MAX);
+        }
+        if round % 8 == 0 {
+            map.fill(u64::MAX);
+        }
+        let runs = maximal_runs(&map);
+        let covered: usize = runs.iter().enumerate().map(|(number, count)| count << number).sum();
+        let ones: usize = map.iter().map(|word| word.count_ones() as usize).sum();
+        assert_eq!(covered, ones);
+        assert_eq!(runs[9], usize::from(ones == 512));
+        let largest = (0..=9).rev().find(|&number| runs_by_order(&map, order(number)) > 0);
+        assert_eq!(largest, (0..=9).rev().find(|&number| runs[usize::from(number)] > 0));
+    }
+}
+
+#[test]
+fn a_bitmap_gives_each_bit_once() {
+    for start in 0..WORDS {
+        let bitmap = Bitmap::new();
+        bitmap.reset_to_free_from(70);
+        let base = FrameNumber::new(512 * 9);
+        let mut seen = BTreeSet::new();
+        for count in [1, 64, 3, 100, 130, 64, 80] {
+            let mut out = std::vec![FrameNumber::new(0); count];
+            bitmap.collect(start, base, &mut out);
+            seen.extend(out.into_iter().map(|frame| frame - base));
+        }
+        assert!(bitmap.is_empty());
+        assert_eq!(seen, (70..512).collect());
+    }
+}
+
+#[test]
+fn a_refill_from_a_fresh_block_pops_ascending() {
+    let bitmap = Bitmap::new();
+    bitmap.reset_to_free_from(0);
+    let mut out = [FrameNumber::new(0); 70];
+    assert_eq!(bitmap.collect(1, FrameNumber::new(0), &mut out), 2);
+    let popped: Vec<usize> = out.iter().rev().map(|frame| frame.get()).collect();
+    assert_eq!(popped, (64..134).collect::<Vec<_>>());
+}
+
+#[test]
+fn runs_come_aligned_from_every_start() {
+    for number in 1..=8 {
+        for start in 0..WORDS {
+            let bitmap = Bitmap::new();
+            // One frame is missing, so one run of each order is.
+            bitmap.reset_to_free_from(1);
+            let mut seen = BTreeSet::new();
+            while let Some(index) = bitmap.take_run(start, order(number)) {
+                assert_eq!(index % order(number).frames(), 0);
+                assert!(seen.insert(index));
+            }
+            assert_eq!(seen.len(), 512 / order(number).frames() - 1);
+            assert!(!bitmap.has_run(order(number)));
+            let left: usize = bitmap.load().iter().map(|word| word.count_ones() as usize).sum();
+            assert_eq!(left, order(number).frames() - 1);
+        }
+    }
+}
+
+#[test]
+fn setting_bits_tells_which_were_set() {
+    let bitmap = Bitmap::new();
+    assert_eq!(bitmap.set(3, 0b1100), 0);
+    assert_eq!(bitmap.set(3, 0b0110), 0b0100);
+    assert_eq!(bitmap.word(3), 0b1110);
+}
+
+#[test]
+fn the_summary_finds_what_is_set_and_nothing_else() {
+    let blocks = 64 * 64 * 2 + 70;
+    let (low, high) = Summary::words_needed(blocks);
+    let level = |count: usize| -> &'static [AtomicU64] {
+        Box::leak((0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().into_boxed_slice())
+    };
+    let summary = Summary::new(level(low), level(high));
+    let found =
+        |start: usize| summary.candidates(BlockNumber(start)).map(|block| block.0).collect::<Vec<_>>();
+    assert_eq!(found(5), []);
+    let set = [0, 63, 64, 4095, 4096, 5000, 8191, 8192, blocks - 1];
+    for block in set {
+        summary.set(BlockNumber(block));
+    }
+    assert_eq!(found(0), set);
+    assert_eq!(found(64), [64, 4095, 4096, 5000, 8191, 8192, blocks - 1, 0, 63]);
+    assert_eq!(found(blocks - 1), [blocks - 1, 0, 63, 64, 4095, 4096, 5000, 8191, 8192]);
+    for block in [63, 64, 5000, blocks - 1] {
+        summary.clear(BlockNumber(block), || false);
+    }
+    assert_eq!(found(100), [4095, 4096, 8191, 8192, 0]);
+    summary.clear(BlockNumber(4096), || true);
+    assert_eq!(found(4096), [4096, 8191, 8192, 0, 4095], "a block that has got frames again keeps its bit");
+}
+
+#[test]
+fn a_magazine_is_a_stack_with_a_bound() {
+    let mut magazine = Magazine::new();
+    assert_eq!(magazine.pop(), None);
+    for number in 0..CAPACITY {
+        assert_eq!(magazine.push(FrameNumber::new(number)), Ok(()));
+    }
+    assert_eq!(magazine.push(FrameNumber::new(999)), Err(Full));
+    assert_eq!(magazine.len(), CAPACITY);
+    magazine.drop_oldest(BATCH);
+    assert_eq!(magazine.frames()[0], FrameNumber::new(BATCH));
+    for number in (BATCH..CAPACITY).rev() {
+        assert_eq!(magazine.pop(), Some(FrameNumber::new(number)));
+    }
+    assert!(magazine.is_empty());
+    assert_eq!(magazine.pop(), None);
+    assert_eq!(align_of::<Magazine>(), 64);
+}

@@ -1,0 +1,152 @@
+//! What a search of the table is for: some frames, wherever they lie, or one aligned run.
+//!
+//! [`Want`] is the seam between the search, which knows in which order to try blocks, and the taking, which knows what to
+//! reserve in one block and which bits to collect.
+
+use super::Frames;
+use super::bitmap::WORD_BITS;
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::state::{self, Kind, State};
+
+/// By which right a block is taken from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// This magazine holds it.
+    Own,
+    /// Nobody holds it; with the first frames taken from it, this magazine will.
+    Hold,
+    /// Whoever holds it: memory is short.
+    Any,
+}
+
+impl Claim {
+    fn apply(self, state: State) -> Option<State> {
+        if self == Self::Hold { state.hold() } else { Some(state) }
+    }
+}
+
+/// What is searched for.
+pub(super) trait Want {
+    /// What is found.
+    type Got;
+
+    /// Whether every free frame would do, so that nothing is missing while one is about to be put back.
+    const ANY_FRAME_DOES: bool;
+
+    /// How many frames of a fresh block would be taken.
+    fn frames(&self) -> usize;
+
+    /// The first [`frames`](Self::frames) of a fresh block, which are the caller's.
+    fn fresh(&mut self, block: BlockNumber) -> Self::Got;
+
+    /// Takes from this block, starting at this word of its bitmap, and moves the word on.
+    fn try_take(
+        &mut self,
+        frames: &Frames,
+        block: BlockNumber,
+        claim: Claim,
+        word: &mut usize,
+    ) -> Option<Self::Got>;
+}
+
+/// As many frames as `out` has room for, and at least one. What is got is how many: they are at its start.
+pub(super) struct Loose<'a> {
+    pub(super) out: &'a mut [FrameNumber],
+}
+
+impl Want for Loose<'_> {
+    type Got = usize;
+    const ANY_FRAME_DOES: bool = true;
+
+    fn frames(&self) -> usize {
+        self.out.len().min(FRAMES_PER_BLOCK)
+    }
+
+    fn fresh(&mut self, block: BlockNumber) -> usize {
+        let count = self.frames();
+        for (index, slot) in self.out[..count].iter_mut().rev().enumerate() {
+            *slot = block.first_frame() + index;
+        }
+        count
+    }
+
+    fn try_take(
+        &mut self,
+        frames: &Frames,
+        block: BlockNumber,
+        claim: Claim,
+        word: &mut usize,
+    ) -> Option<usize> {
+        let want = self.out.len();
+        let (old, new) =
+            state::update(frames.table.cell(block), |state| claim.apply(state)?.take_up_to(want))?;
+        let count = old.free() - new.free();
+        *word = frames.table.bitmap(block).collect(*word, block.first_frame(), &mut self.out[..count]);
+        if new.free() == 0 {
+            frames.table.note_taken(block);
+        }
+        Some(count)
+    }
+}
+
+/// An aligned run of order 1 to 8. What is got is its first frame.
+pub(super) struct Run {
+    pub(super) order: Order,
+}
+
+impl Want for Run {
+    type Got = FrameNumber;
+    const ANY_FRAME_DOES: bool = false;
+
+    fn frames(&self) -> usize {
+        self.order.frames()
+    }
+
+    fn fresh(&mut self, block: BlockNumber) -> FrameNumber {
+        block.first_frame()
+    }
+
+    fn try_take(
+        &mut self,
+        frames: &Frames,
+        block: BlockNumber,
+        claim: Claim,
+        word: &mut usize,
+    ) -> Option<FrameNumber> {
+        let (table, count) = (&frames.table, self.order.frames());
+        // A reservation hides frames from others for as long as it lasts, so a block of which less is known than of
+        // one's own is looked at first.
+        let state = table.state(block);
+        if claim != Claim::Own
+            && (state.kind() != Kind::Frames
+                || state.free() < count
+                || !table.bitmap(block).has_run(self.order))
+        {
+            return None;
+        }
+        let (_, new) = state::update(table.cell(block), |state| claim.apply(state)?.take(count))?;
+        let Some(index) = table.bitmap(block).take_run(*word, self.order) else {
+            frames.unreserve(block, count, claim);
+            return None;
+        };
+        *word = index / WORD_BITS;
+        if new.free() == 0 {
+            table.note_taken(block);
+        }
+        Some(block.first_frame() + index)
+    }
+}
+
+impl Frames {
+    /// Gives back a reservation for which no run was found, and the hold that came with it.
+    #[cold]
+    fn unreserve(&self, block: BlockNumber, count: usize, claim: Claim) {
+        self.settle(
+            block,
+            state::update(self.table.cell(block), |state| {
+                let state = state.put(count)?;
+                if claim == Claim::Hold { state.unhold() } else { Some(state) }
+            }),
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! Layer 4: page tables, stacks, frames.
+//!
+//! [`init`] leads from the loader's memory map to the final page tables and the frame allocator, and from then on
+//! [`alloc`] and [`free`] draw on it through this CPU's magazine. The allocator itself is in [`frames`], which knows
+//! neither CPUs nor interrupts; this module is what ties it to them.
+
+pub mod frames;
+
+#[cfg(target_os = "none")]
+mod early;
+#[cfg(target_os = "none")]
+mod init;
+#[cfg(target_os = "none")]
+mod paging;
+#[cfg(target_os = "none")]
+mod per_cpu_frames;
+#[cfg(target_os = "none")]
+pub mod stacks;
+
+#[cfg(target_os = "none")]
+pub use init::{LowMemory, MemoryError, Passage, init, map_device, map_firmware, map_stacks, root};
+#[cfg(target_os = "none")]
+pub use paging::{MapError, load_root};
+#[cfg(target_os = "none")]
+pub use per_cpu_frames::{
+    alloc, alloc_slice_from, alloc_without_waiting, drain_this_cpu, frames, free, new_cpu_area,
+    set_drain_others,
+};

@@ -1,0 +1,228 @@
+//! Page tables: what is mapped, and with which rights.
+//!
+//! One address space for all CPUs. Ranges are mapped with the largest pages that they and the processor allow; a
+//! page is writable or executable, never both, and the kernel never maps one frame with both rights. The upper half is
+//! the same in every tree and so global; what a tree has in the lower half goes with the tree.
+
+use core::fmt;
+
+use x86_64::structures::paging::PageTableFlags as Flags;
+use x86_64::structures::paging::page_table::PageTableEntry;
+use x86_64::structures::paging::{PageTable, PhysFrame};
+use x86_64::{PhysAddr, VirtAddr};
+
+use crate::boot::direct_map;
+
+/// What may be done with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Executed and read.
+    Text,
+    /// Read.
+    Constants,
+    /// Read and written.
+    Data,
+    /// Read and written, past all caches (PAT entry 3: UC; SDM Vol. 3A, 12.12).
+    Device,
+}
+
+impl Rights {
+    fn flags(self, virt: u64) -> Flags {
+        let global = if virt >= direct_map::PAGE_OFFSET { Flags::GLOBAL } else { Flags::empty() };
+        let common = Flags::PRESENT | global;
+        match self {
+            Rights::Text => common,
+            Rights::Constants => common | Flags::NO_EXECUTE,
+            Rights::Data => common | Flags::WRITABLE | Flags::NO_EXECUTE,
+            Rights::Device => {
+                common | Flags::WRITABLE | Flags::NO_EXECUTE | Flags::NO_CACHE | Flags::WRITE_THROUGH
+            }
+        }
+    }
+}
+
+/// Why a range could not be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// No frame for a page table.
+    OutOfFrames,
+    /// Something else is mapped there.
+    Occupied {
+        /// The first such address.
+        address: u64,
+    },
+    /// The physical range lies beyond the direct map's room.
+    OutOfReach {
+        /// Its end.
+        end: u64,
+    },
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MapError::OutOfFrames => f.write_str("no memory for page tables"),
+            MapError::Occupied { address } => write!(f, "{address:#x} is mapped already"),
+            MapError::OutOfReach { end } => write!(f, "physical addresses up to {end:#x} are out of reach"),
+        }
+    }
+}
+
+/// Where frames for page tables come from: physical addresses of frames that the direct map shows.
+pub type FrameSource<'a> = &'a mut dyn FnMut() -> Option<u64>;
+
+/// A tree of page tables.
+pub struct PageTables {
+    root: u64,
+    largest_level: u8,
+}
+
+/// Bytes that an entry of a table of that level spans: 1 for 4 KiB, 2 for 2 MiB, 3 for 1 GiB, 4 for 512 GiB.
+const fn span(level: u8) -> u64 {
+    1 << (12 + 9 * (level as u64 - 1))
+}
+
+impl PageTables {
+    /// An empty tree.
+    pub fn new(pages_1g: bool, frames: FrameSource) -> Result<PageTables, MapError> {
+        let root = new_table(frames)?;
+        Ok(PageTables { root, largest_level: if pages_1g { 3 } else { 2 } })
+    }
+
+    /// The root table's physical address, as CR3 takes it.
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// The root table's entry behind an address.
+    pub fn root_entry(&self, address: u64) -> PageTableEntry {
+        // SAFETY: the tree is this structure's alone, and so is the table.
+        let root = unsafe { &*table(self.root) };
+        root[VirtAddr::new(address).p4_index()].clone()
+    }
+
+    /// Copies another tree's root entry: both see the same tables from then on.
+    pub fn share_root_entry(&mut self, address: u64, entry: PageTableEntry) {
+        // SAFETY: `&mut self` and the tree is this structure's alone.
+        let root = unsafe { &mut *table(self.root) };
+        root[VirtAddr::new(address).p4_index()] = entry;
+    }
+
+    /// Maps `bytes` from `physical` on at `virt`; all three are multiples of 4 KiB. Nothing was mapped there before,
+    /// so no TLB holds anything that would have to go.
+    ///
+    /// # Safety
+    /// The tree may be live: what the range leads to is the caller's to make reachable, with these rights.
+    pub unsafe fn map(
+        &mut self,
+        virt: u64,
+        physical: u64,
+        bytes: u64,
+        rights: Rights,
+        frames: FrameSource,
+    ) -> Result<(), MapError> {
+        let end = physical + bytes;
+        if end > direct_map::MAX_PHYSICAL {
+            return Err(MapError::OutOfReach { end });
+        }
+        self.fill(self.root, 4, Piece { virt, physical, bytes }, rights, frames)
+    }
+
+    /// Whether an address is mapped.
+    pub fn is_mapped(&self, address: u64) -> bool {
+        let mut at = self.root;
+        for level in (1..=4).rev() {
+            // SAFETY: `at` is a table of this tree.
+            let entry = &unsafe { &*table(at) }[index(address, level)];
+            if !entry.flags().contains(Flags::PRESENT) {
+                return false;
+            }
+            if level == 1 || entry.flags().contains(Flags::HUGE_PAGE) {
+                return true;
+            }
+            at = entry.addr().as_u64();
+        }
+        true
+    }
+
+    fn fill(
+        &self,
+        at: u64,
+        level: u8,
+        mut piece: Piece,
+        rights: Rights,
+        frames: FrameSource,
+    ) -> Result<(), MapError> {
+        let span = span(level);
+        while piece.bytes > 0 {
+            // SAFETY: `at` is a table of this tree, and `map`, the only way here, holds the tree exclusively; the
+            // reference ends before the recursion makes another.
+            let entry = &mut unsafe { &mut *table(at) }[index(piece.virt, level)];
+            let here = piece.bytes.min(span - piece.virt % span);
+            let whole = here == span && piece.physical.is_multiple_of(span);
+            if whole && level <= self.largest_level {
+                if !entry.is_unused() {
+                    return Err(MapError::Occupied { address: piece.virt });
+                }
+                let huge = if level > 1 { Flags::HUGE_PAGE } else { Flags::empty() };
+                entry.set_addr(PhysAddr::new(piece.physical), rights.flags(piece.virt) | huge);
+            } else {
+                if entry.is_unused() {
+                    // Rights are decided where the page is; on the way down nothing is denied.
+                    entry.set_addr(PhysAddr::new(new_table(frames)?), Flags::PRESENT | Flags::WRITABLE);
+                } else if entry.flags().contains(Flags::HUGE_PAGE) {
+                    return Err(MapError::Occupied { address: piece.virt });
+                }
+                let below = entry.addr().as_u64();
+                self.fill(below, level - 1, Piece { bytes: here, ..piece }, rights, frames)?;
+            }
+            piece = Piece {
+                virt: piece.virt.wrapping_add(here),
+                physical: piece.physical + here,
+                bytes: piece.bytes - here,
+            };
+        }
+        Ok(())
+    }
+
+    /// Makes this CPU use the tree.
+    ///
+    /// # Safety
+    /// The tree maps what this CPU runs and stands on, as it did before.
+    pub unsafe fn load(&self) {
+        // SAFETY: the caller vouches.
+        unsafe { load_root(self.root) };
+    }
+}
+
+/// Makes this CPU use the tree with that root.
+///
+/// # Safety
+/// As for [`PageTables::load`].
+pub unsafe fn load_root(root: u64) {
+    use x86_64::registers::control::{Cr3, Cr3Flags};
+    // SAFETY: the caller vouches.
+    unsafe { Cr3::write(PhysFrame::containing_address(PhysAddr::new(root)), Cr3Flags::empty()) };
+}
+
+#[derive(Clone, Copy)]
+struct Piece {
+    virt: u64,
+    physical: u64,
+    bytes: u64,
+}
+
+fn table(physical: u64) -> *mut PageTable {
+    direct_map::pointer(physical)
+}
+
+fn index(address: u64, level: u8) -> usize {
+    ((address / span(level)) % 512) as usize
+}
+
+fn new_table(frames: FrameSource) -> Result<u64, MapError> {
+    let frame = frames().ok_or(MapError::OutOfFrames)?;
+    // SAFETY: the source hands out frames that are nobody else's and that the direct map shows.
+    unsafe { table(frame).write(PageTable::new()) };
+    Ok(frame)
+}

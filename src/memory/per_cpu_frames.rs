@@ -1,0 +1,117 @@
+//! The frame allocator, as this CPU sees it: through its own magazine, with interrupts off for as long as that takes.
+
+use core::cell::UnsafeCell;
+
+use spin::Once;
+
+use super::frames::{FRAME_BYTES, FrameNumber, Frames, FreeError, Magazine, Order};
+use crate::boot::direct_map;
+use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::{self, PerCpu};
+use crate::per_cpu;
+
+static FRAMES: Once<Frames> = Once::new();
+
+/// Asks all other CPUs to give back the frames that they keep, and waits until they have.
+static DRAIN_OTHERS: Once<fn()> = Once::new();
+
+per_cpu! {
+    static MAGAZINE: UnsafeCell<Magazine> = UnsafeCell::new(Magazine::new());
+}
+
+pub(super) fn set_frames(frames: Frames) {
+    FRAMES.call_once(|| frames);
+}
+
+/// Sets what makes the other CPUs give back their frames. It is called with interrupts on.
+pub fn set_drain_others(drain: fn()) {
+    DRAIN_OTHERS.call_once(|| drain);
+}
+
+/// The shared layers of the allocator. What they do needs interrupts off.
+pub fn frames() -> &'static Frames {
+    FRAMES.get().expect("frames are used before the memory stage")
+}
+
+#[inline(always)]
+fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> R) -> R {
+    let frames = frames();
+    MAGAZINE.with(guard, |magazine| {
+        // SAFETY: this CPU's own magazine; the guard keeps handlers out, NMIs allocate nothing, and `f` (all of them
+        // are in this module) does not come back here.
+        f(frames, unsafe { &mut *magazine.get() })
+    })
+}
+
+/// A block of frames, naturally aligned. With interrupts on: if there is none, the other CPUs are asked for what they
+/// keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off: `None` at once.
+#[inline]
+pub fn alloc(order: Order) -> Option<FrameNumber> {
+    let guard = IrqGuard::new();
+    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
+        return Some(frame);
+    }
+    let may_wait = guard.were_enabled();
+    drop(guard);
+    if may_wait { alloc_after_drain(order) } else { None }
+}
+
+/// As [`alloc`], but never waits.
+pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
+    with_magazine(&IrqGuard::new(), |frames, magazine| frames.alloc(magazine, order))
+}
+
+#[cold]
+fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
+    if let Some(drain_others) = DRAIN_OTHERS.get() {
+        drain_others();
+    }
+    let guard = IrqGuard::new();
+    drain_this_cpu(&guard);
+    with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order))
+}
+
+/// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.
+#[inline]
+pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    with_magazine(&IrqGuard::new(), |frames, magazine| frames.free(magazine, frame, order))
+}
+
+/// Gives all frames that this CPU keeps to the shared layers. A frame among them that was free already is left out;
+/// the allocator counts it.
+pub fn drain_this_cpu(guard: &IrqGuard) {
+    // What is wrong with a frame here was the fault of whoever freed it, who is long gone.
+    let _ = with_magazine(guard, |frames, magazine| frames.drain(magazine));
+}
+
+/// Memory for good, holding the iterator's items.
+pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'static mut [T]> {
+    let count = items.clone().count();
+    let bytes = count.checked_mul(size_of::<T>())?;
+    if bytes == 0 {
+        return Some(&mut []);
+    }
+    let start = alloc_bytes(bytes)?.cast::<T>();
+    const { assert!(align_of::<T>() <= FRAME_BYTES) };
+    let mut written = 0;
+    for item in items.take(count) {
+        // SAFETY: fresh memory with room for `count` items.
+        unsafe { start.add(written).write(item) };
+        written += 1;
+    }
+    // SAFETY: `written` items have been written to memory that nobody else has and that is never given back.
+    Some(unsafe { core::slice::from_raw_parts_mut(start, written) })
+}
+
+fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
+    let order = bytes.div_ceil(FRAME_BYTES).next_power_of_two().trailing_zeros();
+    let frame = alloc_without_waiting(Order::new(u8::try_from(order).ok()?)?)?;
+    Some(direct_map::pointer(frame.address() as u64))
+}
+
+/// Makes a CPU's area and returns the GS base that leads to it.
+pub fn new_cpu_area() -> Option<usize> {
+    let area = alloc_bytes(per_cpu::area_bytes())?;
+    // SAFETY: fresh memory of that size, aligned to a page, never given back.
+    Some(unsafe { per_cpu::copy_template(area) })
+}

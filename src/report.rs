@@ -1,0 +1,138 @@
+//! What the run tells the launcher, but for what a workload tells about itself.
+
+use core::fmt;
+
+use ap_trampoline::Stage;
+
+use crate::boot::BootInfo;
+use crate::console::{self, LineBuffer};
+use crate::cpu::IrqGuard;
+use crate::cpu::registers::exit;
+use crate::memory::frames::Frames;
+use crate::smp::{self, BringUp};
+use crate::stress::StressError;
+use crate::time::{self, Clock};
+use crate::wire::{self, ExitCode, Record, StagesUs};
+use crate::{apic, interrupts, memory};
+
+/// Why the verdict is fail.
+#[derive(Clone, Copy, Debug)]
+pub enum Reason {
+    /// CPUs that the firmware lists did not come online.
+    MissingCpus,
+    /// The stress found something.
+    Stress(StressError),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Stress(error) => error.fmt(f),
+            Reason::MissingCpus => {
+                let mut missing = smp::cpus().iter().filter(|cpu| !cpu.is_online());
+                let count = missing.clone().count();
+                let Some(first) = missing.next() else { return f.write_str("a CPU is missing") };
+                write!(
+                    f,
+                    "cpu {} (APIC ID {}) did not start, last seen in stage {}",
+                    first.id(),
+                    first.entry.apic_id,
+                    first.stage().name()
+                )?;
+                match count {
+                    1 => Ok(()),
+                    count => write!(f, ", and {} more", count - 1),
+                }
+            }
+        }
+    }
+}
+
+/// The memory map, and the frame allocator's size.
+pub fn memory_map(boot: &BootInfo) {
+    for region in boot.map.regions() {
+        log::debug!("{} {}", region.range, region.owner);
+    }
+    let _guard = IrqGuard::new();
+    let frames = memory::frames();
+    let total = frames.total_frames();
+    let metadata = Frames::metadata_bytes(frames.end());
+    log::info!("{} MiB in {total} frames, {} KiB of tables", total >> 8, metadata >> 10);
+}
+
+/// How the CPUs came up: one record for each, then one for all.
+pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
+    let init_to_online_us = time::us_at(up.last_online_tsc).saturating_sub(time::us_at(up.first_init_tsc));
+    log::info!("{} of {} CPUs online, {init_to_online_us} us after the first INIT", up.online, up.listed);
+    console::send(&Record::Boot(wire::Boot {
+        protocol: boot.protocol.name(),
+        apic_mode: apic::mode().name(),
+        clock_source: clock.source.name(),
+        tsc_khz: clock.tsc_hz / 1000,
+        apic_timer_khz: clock.apic_timer_hz / 1000 * u64::from(apic::TIMER_DIVIDER),
+        cpus_listed: up.listed,
+        cpus_online: up.online,
+        entry_to_online_us: time::us_at(up.last_online_tsc),
+        entry_to_work_us: None,
+        init_to_online_us,
+    }));
+    for cpu in smp::cpus() {
+        let at = |stage| cpu.stamp(stage).map(time::us_at);
+        let failed_stage = (!cpu.is_online()).then(|| cpu.stage().name());
+        console::send(&Record::Cpu(wire::Cpu {
+            cpu: cpu.id().0,
+            apic_id: cpu.entry.apic_id.0,
+            state: if cpu.is_online() { "online" } else { "failed" },
+            failed_stage,
+            stages_us: StagesUs {
+                sipi_sent: at(Stage::SipiSent),
+                real_mode: at(Stage::RealMode),
+                protected_mode: at(Stage::ProtectedMode),
+                long_mode: at(Stage::LongMode),
+                descriptors: at(Stage::Descriptors),
+                apic: at(Stage::Apic),
+                timer: at(Stage::Timer),
+                online: at(Stage::Online),
+            },
+        }));
+    }
+}
+
+/// The frame allocator's books before the work.
+pub fn free_before_work(frames_free_before: u64) {
+    let frames = memory::frames();
+    console::send(&Record::Memory(wire::Memory {
+        frames_total: frames.total_frames() as u64,
+        metadata_bytes: Frames::metadata_bytes(frames.end()) as u64,
+        frames_free_before,
+    }));
+}
+
+/// What was counted on the way, then the verdict. Ends the run.
+pub fn verdict(outcome: Result<(), Reason>) -> ! {
+    let counts = || {
+        smp::cpus().iter().filter_map(smp::Cpu::gs_base).map(|gs_base| {
+            // SAFETY: a CPU's GS base is that of an area that lives for good.
+            unsafe { (apic::counts(gs_base), interrupts::unexpected(gs_base)) }
+        })
+    };
+    console::send(&Record::Events(wire::Events {
+        double_free_caught: memory::frames().double_frees_caught() as u64,
+        spurious: counts().map(|(apic, _)| apic.spurious).sum::<u64>() + interrupts::pic::spurious_count(),
+        unexpected_interrupts: counts().map(|(_, unexpected)| unexpected).sum(),
+        timer_interrupts: counts().map(|(apic, _)| apic.timer).sum(),
+        unanswered_requests: smp::unanswered(),
+    }));
+    let reason = outcome.err().map(|reason| LineBuffer::<400>::format(format_args!("{reason}")));
+    let reason = reason.as_ref().map(LineBuffer::as_str);
+    match reason {
+        None => log::info!("pass"),
+        Some(reason) => log::error!("fail: {reason}"),
+    }
+    console::send(&Record::Verdict(wire::Verdict {
+        pass: reason.is_none(),
+        reason,
+        frames_free_after: memory::frames().free_frames() as u64,
+    }));
+    exit(if reason.is_none() { ExitCode::Pass } else { ExitCode::Fail })
+}

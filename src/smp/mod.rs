@@ -1,0 +1,105 @@
+//! Layer 8: all CPUs as one machine: bringing them up, giving them work, asking them for frames, stopping them.
+//!
+//! [`start`] wakes every CPU that the firmware lists, all at once, and waits for each with one deadline; a CPU that does
+//! not come is named with the stage in which it was last seen, and the rest goes on without it.
+
+mod bring_up;
+mod drain;
+mod stop;
+mod work;
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use spin::Once;
+
+pub use ap_trampoline::Stage;
+pub use bring_up::{BringUp, SmpError, start};
+pub use drain::unanswered;
+pub use stop::nmis;
+pub use work::{halt_until, idle, run_on_all, wake_others};
+
+use crate::acpi::RosterEntry;
+use crate::cpu::{CpuId, per_cpu};
+
+/// One CPU that the firmware lists.
+pub struct Cpu {
+    /// What the firmware says of it.
+    pub entry: RosterEntry,
+    /// Its GS base; 0 until it has an area.
+    gs_base: AtomicU64,
+    /// One more than its place among the online CPUs; 0 while it is not online.
+    online: AtomicU64,
+    /// Where it was last seen, as a [`Stage`].
+    stage: AtomicU64,
+    /// The TSC at each stage, or 0.
+    stamps: [AtomicU64; Stage::COUNT],
+    /// The last piece of work that it finished.
+    finished: AtomicU64,
+    /// Whether it has stopped for good.
+    stopped: AtomicBool,
+}
+
+static CPUS: Once<&'static [Cpu]> = Once::new();
+
+/// All CPUs that the firmware lists, by [`CpuId`]; none before [`start`].
+pub fn cpus() -> &'static [Cpu] {
+    CPUS.get().copied().unwrap_or_default()
+}
+
+/// The CPUs that are online.
+pub fn online() -> impl Iterator<Item = &'static Cpu> + Clone {
+    cpus().iter().filter(|cpu| cpu.is_online())
+}
+
+impl Cpu {
+    fn new(entry: RosterEntry) -> Cpu {
+        Cpu {
+            entry,
+            gs_base: AtomicU64::new(0),
+            online: AtomicU64::new(0),
+            stage: AtomicU64::new(0),
+            stamps: [const { AtomicU64::new(0) }; Stage::COUNT],
+            finished: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> CpuId {
+        self.entry.cpu
+    }
+
+    /// Whether it takes work.
+    pub fn is_online(&self) -> bool {
+        self.rank().is_some()
+    }
+
+    /// Its place among the online CPUs, from 0.
+    pub fn rank(&self) -> Option<usize> {
+        (self.online.load(Ordering::Acquire) as usize).checked_sub(1)
+    }
+
+    /// Where it was last seen.
+    pub fn stage(&self) -> Stage {
+        Stage::ALL[self.stage.load(Ordering::Relaxed) as usize % Stage::COUNT]
+    }
+
+    /// The TSC when it reached a stage, if it did.
+    pub fn stamp(&self, stage: Stage) -> Option<u64> {
+        Some(self.stamps[stage as usize].load(Ordering::Relaxed)).filter(|tsc| *tsc != 0)
+    }
+
+    /// Its GS base, if it has an area.
+    pub fn gs_base(&self) -> Option<usize> {
+        Some(self.gs_base.load(Ordering::Relaxed) as usize).filter(|base| *base != 0)
+    }
+
+    /// Its copy of a per-CPU variable, if it has an area.
+    pub fn get<P: per_cpu::PerCpu>(&self, variable: P) -> Option<&'static P::Value>
+    where
+        P::Value: Sync,
+    {
+        // SAFETY: only `start` sets `gs_base`, to that of an area that lives for good.
+        self.gs_base().map(|gs_base| unsafe { variable.of(gs_base) })
+    }
+}

@@ -1,0 +1,110 @@
+//! Work for all CPUs at once.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Cpu, cpus, online};
+use crate::apic::{self, Message};
+use crate::cpu::{self, CpuId, IrqGuard};
+use crate::interrupts::{Frame, Vector};
+use crate::sync::{Deadline, IrqMutex, TimedOut};
+
+/// The piece of work at hand, numbered from 1.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
+static WORK: IrqMutex<Option<Work>> = IrqMutex::new(None);
+
+/// A borrowed function, with its lifetime left out.
+#[derive(Clone, Copy)]
+struct Work(*const (dyn Fn(&'static Cpu) + Sync));
+
+// SAFETY: the function is `Sync`, and `run_on_all` outlives every use of it.
+unsafe impl Send for Work {}
+
+/// Runs `work` on every online CPU, this one among them, and returns when all have finished. The boot processor alone
+/// calls this, with interrupts on.
+///
+/// # Panics
+/// If a CPU has not finished after `limit_ms`: it may still be using what `work` borrows.
+pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
+    let deadline = Deadline::after_ms(limit_ms);
+    // SAFETY: only the lifetime is changed. This function returns only when every CPU has finished with it.
+    let erased = Work(unsafe {
+        core::mem::transmute::<*const (dyn Fn(&'static Cpu) + Sync + '_), *const (dyn Fn(&'static Cpu) + Sync)>(
+            work,
+        )
+    });
+    *WORK.lock() = Some(erased);
+    let epoch = EPOCH.fetch_add(1, Ordering::AcqRel) + 1;
+    wake_others();
+    run(&cpus()[cpu::current().index()], epoch);
+    for cpu in online() {
+        if halt_until(&deadline, || cpu.finished.load(Ordering::Acquire) >= epoch).is_err() {
+            panic!("cpu {} has not finished its work after {limit_ms} ms", cpu.id());
+        }
+    }
+}
+
+/// Ends the halt of every other online CPU, so that each looks again at what it waits for.
+///
+/// # Panics
+/// If one cannot be reached.
+pub fn wake_others() {
+    let me = cpu::current();
+    for cpu in online().filter(|cpu| cpu.id() != me) {
+        wake_one(cpu);
+    }
+}
+
+fn wake_one(cpu: &Cpu) {
+    if let Err(error) = apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::WAKE)) {
+        panic!("cpu {}: {error}", cpu.id());
+    }
+}
+
+/// Halts until the condition holds, at most until the deadline; whoever makes it true wakes this CPU. Interrupts are on.
+/// The tick ends a halt too, so that the deadline is noticed.
+pub fn halt_until(deadline: &Deadline, condition: impl Fn() -> bool) -> Result<(), TimedOut> {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        let (holds, passed) = (condition(), deadline.has_passed());
+        if holds || passed {
+            x86_64::instructions::interrupts::enable();
+            return if holds { Ok(()) } else { Err(TimedOut) };
+        }
+        // An interrupt that came since the look above is taken only after `hlt` has begun, and ends it.
+        x86_64::instructions::interrupts::enable_and_hlt();
+    }
+}
+
+fn run(cpu: &'static Cpu, epoch: u64) {
+    let work = *WORK.lock();
+    if let Some(Work(work)) = work {
+        // SAFETY: `run_on_all` waits until this CPU has finished.
+        unsafe { (*work)(cpu) };
+    }
+    cpu.finished.store(epoch, Ordering::Release);
+    // The boot processor may be waiting for this.
+    if cpu.id() != CpuId::BSP {
+        wake_one(&cpus()[CpuId::BSP.index()]);
+    }
+}
+
+/// The interrupt only ends a halt.
+pub(super) fn wake(_: &mut Frame) {
+    apic::end_of_interrupt();
+}
+
+/// Waits for work, and does it, for good.
+pub fn idle() -> ! {
+    let me = &cpus()[cpu::current().index()];
+    loop {
+        x86_64::instructions::interrupts::disable();
+        let epoch = EPOCH.load(Ordering::Acquire);
+        if me.finished.load(Ordering::Relaxed) < epoch && me.is_online() {
+            x86_64::instructions::interrupts::enable();
+            run(me, epoch);
+        } else {
+            // As in `halt_until`.
+            x86_64::instructions::interrupts::enable_and_hlt();
+        }
+    }
+}

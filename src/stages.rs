@@ -1,0 +1,123 @@
+//! The whole of octopod, from rt0 to the verdict, on one screen. Each stage takes what the one before it gave.
+
+use crate::acpi::{self, Platform};
+use crate::boot::command_line::{Fault, Options, Work};
+use crate::boot::{self, BootInfo, Handoff};
+use crate::cpu::{self, CpuId, Features, IrqGuard};
+#[cfg(feature = "faults")]
+use crate::faults;
+use crate::memory::{self, LowMemory};
+use crate::report::{self, Reason};
+use crate::smp::{self, BringUp};
+use crate::time::{self, Clock};
+use crate::{apic, console, interrupts, stress};
+
+/// Where rt0 goes when it is done: 64-bit mode, the boot stack, early tables, gates, GS base, interrupts off.
+#[unsafe(no_mangle)]
+extern "C" fn rust_entry(handoff: &Handoff) -> ! {
+    #[cfg(feature = "faults")]
+    faults::at_entry(handoff);
+    let guard = IrqGuard::new(); //                                   interrupts stay off until all CPUs are up
+    let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
+    let options = options(&boot); //                                  the kernel command line, or a clear error
+    let features = Features::read(); //                               what this processor has beyond the necessary
+    let low = memory(&mut boot, &features); //                        final page tables, then frames
+    boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
+    let platform = platform(&boot); //                                ACPI: CPUs, timers, NMI pins
+    let clock = clock(&guard, &features, &platform, &boot); //        local APIC, TSC, tick
+    let up = other_cpus(&guard, &features, platform, clock, low, &options); // all of them at once
+    drop(guard);
+    x86_64::instructions::interrupts::enable(); //                    from here on handlers run
+    report::boot(&boot, &clock, &up);
+    let outcome = work(&options, &up);
+    report::verdict(outcome)
+}
+
+fn loader(handoff: &Handoff) -> BootInfo {
+    cpu::per_cpu::init();
+    console::init();
+    // SAFETY: once, on rt0's tables, and nothing outside the image has been written.
+    let boot =
+        unsafe { boot::collect(handoff) }.unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    log::info!("octopod {} by {}, {}", env!("CARGO_PKG_VERSION"), boot.protocol.name(), boot.map_report);
+    boot
+}
+
+fn options(boot: &BootInfo) -> Options {
+    let options = Options::parse(boot.command_line, cfg!(feature = "faults"));
+    let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
+    #[cfg(feature = "faults")]
+    faults::arm(options.fault);
+    options
+}
+
+fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
+    let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    report::memory_map(boot);
+    low
+}
+
+fn boot_cpu(guard: &IrqGuard, features: &Features) {
+    if let Err(error) = memory::map_stacks(CpuId::BSP) {
+        boot::refuse(format_args!("too little memory for the boot processor's stacks: {error}"));
+    }
+    features.enable();
+    // SAFETY: once; the stacks have just been mapped, and no other CPU runs.
+    unsafe {
+        cpu::load_descriptors(guard, memory::stacks::ist_tops(CpuId::BSP));
+        interrupts::use_interrupt_stacks();
+        interrupts::pic::mask_all();
+    }
+}
+
+fn platform(boot: &BootInfo) -> Platform {
+    let bsp = cpu::initial_apic_id();
+    acpi::read_platform(boot, bsp)
+        .unwrap_or_else(|_| boot::refuse(format_args!("too little memory for the list of CPUs")))
+}
+
+fn clock(guard: &IrqGuard, features: &Features, platform: &Platform, boot: &BootInfo) -> Clock {
+    let refuse = |error: &dyn core::fmt::Display| -> ! { boot::refuse(format_args!("{error}")) };
+    if let Err(error) = apic::init(features, platform.local_apic_address) {
+        refuse(&error);
+    }
+    if let Err(error) = apic::enable(guard, platform.nmi_pins, platform.cpus[0].uid) {
+        refuse(&error);
+    }
+    let clock = time::init(guard, features, platform, boot.entry_tsc).unwrap_or_else(|error| refuse(&error));
+    log::info!(
+        "{}, TSC {} kHz and APIC timer {} kHz by {}",
+        apic::mode().name(),
+        clock.tsc_hz / 1000,
+        clock.apic_timer_hz / 1000 * u64::from(apic::TIMER_DIVIDER),
+        clock.source.name()
+    );
+    time::start_tick(guard, &clock);
+    clock
+}
+
+fn other_cpus(
+    guard: &IrqGuard,
+    features: &Features,
+    platform: Platform,
+    clock: Clock,
+    low: Option<LowMemory>,
+    options: &Options,
+) -> BringUp {
+    let skip = (options.fault == Some(Fault::SkipSipi)).then(|| CpuId(platform.cpus.len() as u32 - 1));
+    smp::start(guard, platform, features, clock, low, skip)
+        .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
+}
+
+fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
+    #[cfg(feature = "faults")]
+    faults::at_work(options.fault);
+    match options.work {
+        Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
+        Work::Stress => {
+            let seed = options.stress_seed.unwrap_or_else(cpu::registers::read_tsc);
+            stress::run(options, seed, report::free_before_work).map_err(Reason::Stress)?;
+        }
+    }
+    if up.online < up.listed { Err(Reason::MissingCpus) } else { Ok(()) }
+}

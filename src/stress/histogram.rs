@@ -1,0 +1,121 @@
+//! How long things took, in buckets whose width grows with the value.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::wire::Cycles;
+
+/// Each power of two is split into so many buckets, so a quantile is right to one part in eight.
+const SPLIT_BITS: u32 = 3;
+const SPLIT: u64 = 1 << SPLIT_BITS;
+
+/// Values below [`SPLIT`] have buckets of their own; each of the powers of two from there to 2^63 has eight.
+const BUCKETS: usize = (64 - SPLIT_BITS as usize + 1) * SPLIT as usize;
+
+/// Samples of one CPU. It alone adds; others may look.
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    max: AtomicU64,
+}
+
+fn bucket_of(value: u64) -> usize {
+    if value < SPLIT {
+        return value as usize;
+    }
+    let exponent = value.ilog2();
+    let within = (value >> (exponent - SPLIT_BITS)) & (SPLIT - 1);
+    ((exponent - SPLIT_BITS + 1) as u64 * SPLIT + within) as usize
+}
+
+/// The greatest value that falls into a bucket.
+fn top_of(bucket: usize) -> u64 {
+    let (power, within) = (bucket as u64 / SPLIT, bucket as u64 % SPLIT);
+    if power == 0 {
+        return within;
+    }
+    let width = 1u64 << (power - 1);
+    ((SPLIT + within) * width).saturating_add(width - 1)
+}
+
+impl Histogram {
+    /// No samples.
+    pub const fn new() -> Histogram {
+        Histogram { buckets: [const { AtomicU64::new(0) }; BUCKETS], max: AtomicU64::new(0) }
+    }
+
+    /// Adds a sample. Only the CPU that the histogram belongs to calls this.
+    pub fn record(&self, value: u64) {
+        let bucket = &self.buckets[bucket_of(value)];
+        bucket.store(bucket.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if value > self.max.load(Ordering::Relaxed) {
+            self.max.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets all samples.
+    pub fn clear(&self) {
+        self.buckets.iter().chain([&self.max]).for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram::new()
+    }
+}
+
+/// What several histograms say together. A quantile is the top of its bucket, but never above the greatest sample.
+pub fn summarise(histograms: &[Histogram]) -> Cycles {
+    let count_in =
+        |bucket: usize| histograms.iter().map(|one| one.buckets[bucket].load(Ordering::Relaxed)).sum::<u64>();
+    let samples: u64 = (0..BUCKETS).map(count_in).sum();
+    let max = histograms.iter().map(|one| one.max.load(Ordering::Relaxed)).max().unwrap_or(0);
+    let quantile = |per_mille: u64| {
+        let rank = (u128::from(samples) * u128::from(per_mille)).div_ceil(1000) as u64;
+        let mut seen = 0;
+        let bucket = (0..BUCKETS).find(|bucket| {
+            seen += count_in(*bucket);
+            seen >= rank && seen > 0
+        });
+        bucket.map_or(0, top_of).min(max)
+    };
+    Cycles { p50: quantile(500), p99: quantile(990), p999: quantile(999), max }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_falls_into_the_first_bucket_that_reaches_it() {
+        for value in (0..5000).chain((12..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
+            let bucket = bucket_of(value);
+            assert!(value <= top_of(bucket), "{value}");
+            assert!(bucket == 0 || value > top_of(bucket - 1), "{value}");
+        }
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+        assert_eq!(top_of(BUCKETS - 1), u64::MAX);
+    }
+
+    #[test]
+    fn quantiles_are_right_to_an_eighth() {
+        let halves = [Histogram::new(), Histogram::new()];
+        for value in 1..=10_000 {
+            halves[value as usize % 2].record(value);
+        }
+        let cycles = summarise(&halves);
+        assert_eq!(cycles.max, 10_000);
+        for (found, exact) in [(cycles.p50, 5_000), (cycles.p99, 9_900), (cycles.p999, 9_990)] {
+            assert!(found >= exact && found <= exact + exact / 8, "{found} for {exact}");
+        }
+    }
+
+    #[test]
+    fn no_samples_and_one_sample() {
+        let one = [Histogram::new()];
+        assert_eq!(summarise(&one), Cycles::default());
+        one[0].record(77);
+        assert_eq!(summarise(&one), Cycles { p50: 77, p99: 77, p999: 77, max: 77 });
+        one[0].clear();
+        assert_eq!(summarise(&one), Cycles::default());
+    }
+}

@@ -1,0 +1,185 @@
+//! Who has which frame, on the word of those who have them.
+//!
+//! One word for each frame, swapped at each hand-out and return. A frame that is handed out while somebody has it, or
+//! returned by somebody who has not, shows at once in the value that the swap brings back.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A frame's number.
+pub type Frame = usize;
+
+/// An owner's number.
+pub type OwnerId = u32;
+
+/// The owner words of frames 0 up to the slice's length; 0 means nobody's.
+#[derive(Clone, Copy)]
+pub struct Owners<'a>(&'a [AtomicU64]);
+
+/// A frame that is not whose it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubled {
+    /// It was handed out while somebody had it.
+    HandedOutTwice {
+        /// The frame.
+        frame: Frame,
+        /// Who had it.
+        holder: OwnerId,
+        /// Who got it as well.
+        receiver: OwnerId,
+    },
+    /// It was returned by somebody who did not have it.
+    ReturnedByStranger {
+        /// The frame.
+        frame: Frame,
+        /// Who had it, if anybody.
+        holder: Option<OwnerId>,
+        /// Who returned it.
+        returner: OwnerId,
+    },
+    /// It is none of the frames that there are.
+    NoSuchFrame {
+        /// The frame.
+        frame: Frame,
+        /// Who got it.
+        receiver: OwnerId,
+    },
+}
+
+impl fmt::Display for Doubled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Doubled::HandedOutTwice { frame, holder, receiver } => {
+                write!(f, "frame {frame:#x} was handed out to cpu {receiver} while cpu {holder} had it")
+            }
+            Doubled::ReturnedByStranger { frame, holder: Some(holder), returner } => {
+                write!(f, "frame {frame:#x} was returned by cpu {returner} while cpu {holder} had it")
+            }
+            Doubled::ReturnedByStranger { frame, holder: None, returner } => {
+                write!(f, "frame {frame:#x} was returned by cpu {returner} while nobody had it")
+            }
+            Doubled::NoSuchFrame { frame, receiver } => {
+                write!(f, "frame {frame:#x}, which cpu {receiver} was handed, does not exist")
+            }
+        }
+    }
+}
+
+/// A word holds its owner's number plus one above this, and below it a frame's number plus one: the next of a list.
+const NEXT_BITS: u32 = 40;
+const NEXT_MASK: u64 = (1 << NEXT_BITS) - 1;
+
+fn word(owner: OwnerId, next: Option<Frame>) -> u64 {
+    (u64::from(owner) + 1) << NEXT_BITS | next.map_or(0, |frame| frame as u64 + 1)
+}
+
+fn owner_of(word: u64) -> Option<OwnerId> {
+    (word >> NEXT_BITS).checked_sub(1).map(|owner| owner as OwnerId)
+}
+
+impl<'a> Owners<'a> {
+    /// Owner words in that memory, all of which are 0.
+    pub fn new(words: &'a [AtomicU64]) -> Owners<'a> {
+        Owners(words)
+    }
+
+    /// `receiver` was handed the frame. On an error it has not got it and must not return it to the allocator either:
+    /// whoever had it before still has it.
+    pub fn hand_out(&self, frame: Frame, receiver: OwnerId) -> Result<(), Doubled> {
+        self.hand_out_linked(frame, receiver, None)
+    }
+
+    /// As [`hand_out`](Owners::hand_out); the frame becomes the head of a list whose rest begins with `next`. Somebody
+    /// who takes more frames than fit into any table of its own keeps them that way.
+    pub fn hand_out_linked(
+        &self,
+        frame: Frame,
+        receiver: OwnerId,
+        next: Option<Frame>,
+    ) -> Result<(), Doubled> {
+        let slot = self.0.get(frame).ok_or(Doubled::NoSuchFrame { frame, receiver })?;
+        let old = slot.swap(word(receiver, next), Ordering::AcqRel);
+        match owner_of(old) {
+            None => Ok(()),
+            Some(holder) => {
+                slot.store(old, Ordering::Release);
+                Err(Doubled::HandedOutTwice { frame, holder, receiver })
+            }
+        }
+    }
+
+    /// `holder` is about to return the frame. Gives the next of its list.
+    pub fn give_back(&self, frame: Frame, holder: OwnerId) -> Result<Option<Frame>, Doubled> {
+        let stranger = |word| Doubled::ReturnedByStranger { frame, holder: owner_of(word), returner: holder };
+        let slot = self.0.get(frame).ok_or(stranger(0))?;
+        let old = slot.swap(0, Ordering::AcqRel);
+        if owner_of(old) == Some(holder) {
+            Ok((old & NEXT_MASK).checked_sub(1).map(|frame| frame as Frame))
+        } else {
+            Err(stranger(old))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(count: usize) -> Vec<AtomicU64> {
+        (0..count).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    #[test]
+    fn a_frame_goes_out_and_comes_back() {
+        let words = words(4);
+        let owners = Owners::new(&words);
+        for owner in [0, 7, 4095] {
+            assert_eq!(owners.hand_out(3, owner), Ok(()));
+            assert_eq!(owners.give_back(3, owner), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_second_hand_out_names_both_owners_and_changes_nothing() {
+        let words = words(4);
+        let owners = Owners::new(&words);
+        assert_eq!(owners.hand_out(0, 1), Ok(()));
+        assert_eq!(owners.hand_out(0, 2), Err(Doubled::HandedOutTwice { frame: 0, holder: 1, receiver: 2 }));
+        assert_eq!(owners.give_back(0, 1), Ok(None));
+    }
+
+    #[test]
+    fn a_stranger_cannot_return_a_frame() {
+        let words = words(4);
+        let owners = Owners::new(&words);
+        let stranger = |holder| Err(Doubled::ReturnedByStranger { frame: 2, holder, returner: 5 });
+        assert_eq!(owners.give_back(2, 5), stranger(None));
+        assert_eq!(owners.hand_out(2, 0), Ok(()));
+        assert_eq!(owners.give_back(2, 5), stranger(Some(0)));
+    }
+
+    #[test]
+    fn a_frame_that_does_not_exist_is_reported() {
+        let words = words(4);
+        let owners = Owners::new(&words);
+        assert_eq!(owners.hand_out(4, 1), Err(Doubled::NoSuchFrame { frame: 4, receiver: 1 }));
+        assert!(owners.give_back(4, 1).is_err());
+    }
+
+    #[test]
+    fn a_list_of_frames_is_walked_to_its_end() {
+        let words = words(100);
+        let owners = Owners::new(&words);
+        let mut head = None;
+        for frame in 0..100 {
+            owners.hand_out_linked(frame, 3, head).unwrap();
+            head = Some(frame);
+        }
+        let mut walked = Vec::new();
+        while let Some(frame) = head {
+            walked.push(frame);
+            head = owners.give_back(frame, 3).unwrap();
+        }
+        assert!(walked.into_iter().eq((0..100).rev()));
+    }
+}

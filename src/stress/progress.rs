@@ -1,0 +1,57 @@
+//! How far the workload at hand is: told by the boot processor's tick, whatever that CPU is doing.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::boot::command_line::Workload;
+use crate::cpu::{self, CpuId};
+use crate::sync::IrqMutex;
+use crate::wire::{self, Record};
+use crate::{console, per_cpu, smp, time};
+
+per_cpu! {
+    /// This CPU's operations in the workload at hand.
+    pub static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+}
+
+/// The workload at hand.
+#[derive(Clone, Copy)]
+pub struct Progress {
+    /// Which.
+    pub workload: Workload,
+    /// Its place among those of this run.
+    pub index: u32,
+    /// How many this run has.
+    pub of: u32,
+    /// When it began.
+    pub began_us: u64,
+    /// How long it may take.
+    pub budget_us: u64,
+}
+
+static CURRENT: IrqMutex<Option<Progress>> = IrqMutex::new(None);
+
+/// From now on the tick speaks of this workload, or of none.
+pub fn set(progress: Option<Progress>) {
+    *CURRENT.lock() = progress;
+}
+
+/// What each tick does.
+pub fn tick() {
+    if cpu::current() != CpuId::BSP {
+        return;
+    }
+    let Some(current) = CURRENT.try_lock().and_then(|current| *current) else { return };
+    console::send(&Record::Progress(wire::Progress {
+        workload: current.workload.name(),
+        index: current.index,
+        of: current.of,
+        elapsed_ms: time::now_us().saturating_sub(current.began_us) / 1000,
+        budget_ms: current.budget_us / 1000,
+        operations: total_operations(),
+    }));
+}
+
+/// The operations of all CPUs in the workload at hand.
+pub fn total_operations() -> u64 {
+    smp::online().filter_map(|cpu| cpu.get(OPERATIONS)).map(|one| one.load(Ordering::Relaxed)).sum()
+}

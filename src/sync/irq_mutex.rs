@@ -1,0 +1,64 @@
+//! A spin lock that a handler may take too.
+
+use core::ops::{Deref, DerefMut};
+
+use crate::cpu::IrqGuard;
+
+/// `spin`'s mutex, with interrupts off while it is held: otherwise a handler that wants the lock would wait for the
+/// very code that it interrupted. Not to be taken from an NMI, which no guard keeps out.
+pub struct IrqMutex<T>(spin::mutex::SpinMutex<T>);
+
+/// The lock, held.
+pub struct IrqMutexGuard<'a, T> {
+    // Dropped in this order: the lock is free before interrupts are on again.
+    lock: spin::mutex::SpinMutexGuard<'a, T>,
+    irq: IrqGuard,
+}
+
+impl<T> IrqMutex<T> {
+    /// A free lock.
+    pub const fn new(value: T) -> IrqMutex<T> {
+        IrqMutex(spin::mutex::SpinMutex::new(value))
+    }
+
+    /// Takes the lock; waits as long as another CPU holds it.
+    pub fn lock(&self) -> IrqMutexGuard<'_, T> {
+        let irq = IrqGuard::new();
+        IrqMutexGuard { lock: self.0.lock(), irq }
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self) -> Option<IrqMutexGuard<'_, T>> {
+        let irq = IrqGuard::new();
+        Some(IrqMutexGuard { lock: self.0.try_lock()?, irq })
+    }
+
+    /// Frees the lock on its holder's behalf.
+    ///
+    /// # Safety
+    /// The holder is stopped for good, and the value tolerates being left half-way.
+    pub unsafe fn force_unlock(&self) {
+        // SAFETY: the caller vouches.
+        unsafe { self.0.force_unlock() }
+    }
+}
+
+impl<T> IrqMutexGuard<'_, T> {
+    /// The proof that interrupts are off.
+    pub fn irq_guard(&self) -> &IrqGuard {
+        &self.irq
+    }
+}
+
+impl<T> Deref for IrqMutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.lock
+    }
+}
+
+impl<T> DerefMut for IrqMutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.lock
+    }
+}

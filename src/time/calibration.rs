@@ -1,0 +1,224 @@
+//! The arithmetic behind the clock: what a counter's frequency is, measured against one that is known, and how its
+//! ticks become nanoseconds. Reading the counters is the rest of `time`'s job; here nothing touches hardware.
+//!
+//! A [`ReferenceClock`] is a counter of known frequency, with its width and direction. Two readings of it beside two of
+//! the TSC give a frequency; [`Median`] makes one of three and says how far they agree; [`Scale`] converts by one
+//! multiplication. Where CPUID knows, [`tsc_hz_from_cpuid`] spares all of that.
+
+#[cfg(test)]
+mod tests;
+
+/// The ACPI power management timer's frequency (ACPI 6.5 §4.8.3.3).
+pub const PM_TIMER_HZ: u64 = 3_579_545;
+
+/// The 8254 interval timer's input frequency: a twelfth of the PC's 14.318 MHz crystal.
+pub const PIT_HZ: u64 = 1_193_182;
+
+/// The longest period that an HPET may have, in femtoseconds: 100 ns (IA-PC HPET specification 1.0a, §2.3.4).
+pub const MAX_HPET_PERIOD_FS: u32 = 0x05f5_e100;
+
+/// Nanoseconds in a second.
+pub const NS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Femtoseconds in a second.
+const FS_PER_SECOND: u64 = 1_000_000_000_000_000;
+
+/// The frequency of a counter that made `cycles` steps while a reference made `reference_ticks`, to the nearest hertz.
+/// `None` if the reference did not move, or if no frequency comes out that 64 bits hold.
+pub const fn frequency_hz(cycles: u64, reference_ticks: u64, reference_hz: u64) -> Option<u64> {
+    rational_frequency(cycles, reference_ticks, reference_hz, 1)
+}
+
+/// As [`frequency_hz`], with the reference's frequency as a fraction.
+const fn rational_frequency(cycles: u64, ticks: u64, numerator: u64, denominator: u64) -> Option<u64> {
+    let divisor = ticks as u128 * denominator as u128;
+    if divisor == 0 {
+        return None;
+    }
+    let Some(dividend) = (cycles as u128 * numerator as u128).checked_add(divisor / 2) else { return None };
+    let hz = dividend / divisor;
+    if hz == 0 || hz > u64::MAX as u128 { None } else { Some(hz as u64) }
+}
+
+/// A counter whose frequency is known and which wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReferenceClock {
+    /// Hertz as a fraction: an HPET's period is whole, its frequency need not be.
+    numerator: u64,
+    denominator: u64,
+    /// As many ones as the counter has bits.
+    mask: u64,
+    counts_down: bool,
+}
+
+impl ReferenceClock {
+    /// The power management timer; `wide` where the FADT's flag TMR_VAL_EXT gives it 32 bits for 24 (ACPI 6.5 §5.2.9,
+    /// fixed feature flags).
+    pub const fn pm_timer(wide: bool) -> ReferenceClock {
+        let mask = if wide { 0xffff_ffff } else { 0xff_ffff };
+        ReferenceClock { numerator: PM_TIMER_HZ, denominator: 1, mask, counts_down: false }
+    }
+
+    /// An HPET's main counter, by the period and the width that its capability register tells (IA-PC HPET specification
+    /// 1.0a, §2.3.4: COUNTER_CLK_PERIOD, COUNT_SIZE_CAP). `None` for a period that cannot be.
+    pub const fn hpet(period_fs: u32, wide: bool) -> Option<ReferenceClock> {
+        if period_fs == 0 || period_fs > MAX_HPET_PERIOD_FS {
+            return None;
+        }
+        let mask = if wide { u64::MAX } else { 0xffff_ffff };
+        Some(ReferenceClock {
+            numerator: FS_PER_SECOND,
+            denominator: period_fs as u64,
+            mask,
+            counts_down: false,
+        })
+    }
+
+    /// A channel of the interval timer that counts down from 2^16, which is what a reload value of 0 means.
+    pub const fn pit() -> ReferenceClock {
+        ReferenceClock { numerator: PIT_HZ, denominator: 1, mask: 0xffff, counts_down: true }
+    }
+
+    /// Ticks from one reading to the next, right as long as less than [`wrap_ns`](Self::wrap_ns) lies between them.
+    /// Bits beyond the counter's width are ignored.
+    pub const fn ticks_between(&self, earlier: u64, later: u64) -> u64 {
+        let moved = if self.counts_down { earlier.wrapping_sub(later) } else { later.wrapping_sub(earlier) };
+        moved & self.mask
+    }
+
+    /// How long a number of ticks takes, in whole nanoseconds.
+    pub const fn ns_of(&self, ticks: u64) -> u64 {
+        // The product is below 2^121: 64 bits of ticks, 27 of an HPET's period, 30 of nanoseconds.
+        let ns = ticks as u128 * self.denominator as u128 * NS_PER_SECOND as u128 / self.numerator as u128;
+        if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
+    }
+
+    /// Ticks that take at least so long.
+    pub const fn ticks_for_ns(&self, ns: u64) -> u64 {
+        let scale = self.denominator as u128 * NS_PER_SECOND as u128;
+        let ticks = (ns as u128 * self.numerator as u128).div_ceil(scale);
+        if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
+    }
+
+    /// After how long the counter shows the same value again, in nanoseconds; `u64::MAX` for later than that.
+    pub const fn wrap_ns(&self) -> u64 {
+        // One short of the whole period, which 64 bits need not hold.
+        self.ns_of(self.mask)
+    }
+
+    /// The frequency of a counter that made `cycles` steps between two readings of this one, in hertz.
+    pub const fn frequency_hz(&self, cycles: u64, earlier: u64, later: u64) -> Option<u64> {
+        rational_frequency(cycles, self.ticks_between(earlier, later), self.numerator, self.denominator)
+    }
+}
+
+/// The TSC's frequency from CPUID leaf 15H: EAX is the denominator and EBX the numerator of its ratio to the core
+/// crystal clock, ECX that clock in hertz. `None` where any is 0, which means "not enumerated" (Intel SDM Vol. 2A,
+/// CPUID, leaf 15H); hypervisors offer the leaf with zeros throughout.
+pub const fn tsc_hz_from_cpuid(denominator: u32, numerator: u32, crystal_hz: u32) -> Option<u64> {
+    frequency_hz(numerator as u64, denominator as u64, crystal_hz as u64)
+}
+
+/// The median of three measurements of one frequency, and how far they can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Median {
+    /// The one in the middle.
+    pub hz: u64,
+    /// How far the nearer of the other two is from it, in parts per million.
+    pub nearest_ppm: u64,
+    /// How far the highest and the lowest are apart, in parts per million of the median.
+    pub spread_ppm: u64,
+}
+
+impl Median {
+    /// The median of three.
+    pub const fn of(samples: [u64; 3]) -> Median {
+        let [a, b, c] = samples;
+        let (low, high) = if a <= b { (a, b) } else { (b, a) };
+        let (low, hz, high) = if c <= low {
+            (c, low, high)
+        } else if c <= high {
+            (low, c, high)
+        } else {
+            (low, high, c)
+        };
+        let below = hz - low;
+        let above = high - hz;
+        let nearest = if below < above { below } else { above };
+        Median {
+            hz,
+            nearest_ppm: parts_per_million(nearest, hz),
+            spread_ppm: parts_per_million(high - low, hz),
+        }
+    }
+
+    /// Whether two of the three agree within the tolerance. One that does not is an interruption by the host or the
+    /// firmware, which the median has outvoted; if none do, the measurement must be repeated.
+    pub const fn agrees(&self, tolerance_ppm: u64) -> bool {
+        self.hz != 0 && self.nearest_ppm <= tolerance_ppm
+    }
+}
+
+const fn parts_per_million(part: u64, whole: u64) -> u64 {
+    if whole == 0 {
+        return if part == 0 { 0 } else { u64::MAX };
+    }
+    let ppm = part as u128 * 1_000_000 / whole as u128;
+    if ppm > u64::MAX as u128 { u64::MAX } else { ppm as u64 }
+}
+
+/// Converts a count at one frequency into a count at another, by one 64 by 64 bit multiplication and a shift.
+///
+/// With `exact` for `count * to_hz / from_hz`, [`convert`](Self::convert) gives a whole number that is never greater
+/// than `exact` and less by under `1 + count / 2^shift`. The shift is the greatest, up to 63, with which the
+/// multiplier fits into 64 bits: 63 from cycles of 500 MHz and above to nanoseconds, so that two centuries after power-on
+/// the result is less than 2 ns short. Both functions are monotone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    multiplier: u64,
+    shift: u32,
+}
+
+impl Scale {
+    /// From counts at `from_hz` to counts at `to_hz`. `None` if either is 0.
+    pub const fn new(from_hz: u64, to_hz: u64) -> Option<Scale> {
+        if from_hz == 0 || to_hz == 0 {
+            return None;
+        }
+        let mut shift = 63;
+        loop {
+            let multiplier = ((to_hz as u128) << shift) / from_hz as u128;
+            // Ends at a shift of 0 at the latest, where the quotient is no greater than `to_hz`.
+            if multiplier <= u64::MAX as u128 {
+                return Some(Scale { multiplier: multiplier as u64, shift });
+            }
+            shift -= 1;
+        }
+    }
+
+    /// From counts at `hz` to nanoseconds.
+    pub const fn to_ns(hz: u64) -> Option<Scale> {
+        Scale::new(hz, NS_PER_SECOND)
+    }
+
+    /// From nanoseconds to counts at `hz`.
+    pub const fn from_ns(hz: u64) -> Option<Scale> {
+        Scale::new(NS_PER_SECOND, hz)
+    }
+
+    /// The count at the other frequency, rounded down. A result of 2^64 or more loses its upper bits; in nanoseconds
+    /// that takes 584 years. The mask tells the compiler that one double shift will do.
+    #[inline]
+    pub const fn convert(&self, count: u64) -> u64 {
+        ((count as u128 * self.multiplier as u128) >> (self.shift & 63)) as u64
+    }
+
+    /// A count at the other frequency that is no less than the exact one, and greater by at most
+    /// `3 + count / 2^shift`; `u64::MAX` for what 64 bits do not hold. For deadlines, which must not be early.
+    pub const fn convert_up(&self, count: u64) -> u64 {
+        let below = (count as u128 * self.multiplier as u128) >> self.shift;
+        let shortfall = (count >> self.shift) as u128 + 2;
+        let above = below + shortfall;
+        if above > u64::MAX as u128 { u64::MAX } else { above as u64 }
+    }
+}

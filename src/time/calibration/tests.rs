@@ -1,0 +1,210 @@
+//! The arithmetic against plain 128-bit arithmetic, and the values that the manuals fix.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_frequency_is_the_ratio_of_two_counts() {
+    assert_eq!(frequency_hz(30_000_000, 35_795, PM_TIMER_HZ), Some(3_000_037_715));
+    assert_eq!(frequency_hz(1, 2, 3), Some(2), "1.5 rounds up");
+    assert_eq!(frequency_hz(4, 3, 1), Some(1), "1.33 rounds down");
+    assert_eq!(frequency_hz(1, 0, 1), None, "the reference stands still");
+    assert_eq!(frequency_hz(0, 1, 1), None, "the counter stands still");
+    assert_eq!(frequency_hz(1, 3, 1), None, "less than half a hertz");
+    assert_eq!(frequency_hz(u64::MAX, 1, 2), None, "more than 64 bits");
+    assert_eq!(frequency_hz(u64::MAX, u64::MAX, u64::MAX), Some(u64::MAX));
+}
+
+#[test]
+fn counters_wrap_at_their_own_width() {
+    let narrow = ReferenceClock::pm_timer(false);
+    let wide = ReferenceClock::pm_timer(true);
+    assert_eq!(narrow.ticks_between(0xff_fff0, 0x10), 0x20);
+    assert_eq!(narrow.ticks_between(0xabff_fff0, 0x12_000010), 0x20, "bits beyond the width");
+    assert_eq!(wide.ticks_between(0xff_fff0, 0x100_0010), 0x20);
+    assert_eq!(wide.ticks_between(0xffff_fff0, 0x10), 0x20);
+    assert_eq!(ReferenceClock::hpet(1, true).unwrap().ticks_between(u64::MAX, 4), 5);
+    assert_eq!(ReferenceClock::hpet(1, false).unwrap().ticks_between(0xffff_ffff, 4), 5);
+}
+
+#[test]
+fn the_pit_counts_down() {
+    let pit = ReferenceClock::pit();
+    assert_eq!(pit.ticks_between(0xffff, 0xff00), 0xff);
+    assert_eq!(pit.ticks_between(0x10, 0xfff0), 0x20);
+    assert_eq!(pit.ticks_between(7, 7), 0);
+}
+
+#[test]
+fn an_hpets_period_has_bounds() {
+    assert_eq!(ReferenceClock::hpet(0, true), None);
+    assert_eq!(ReferenceClock::hpet(MAX_HPET_PERIOD_FS + 1, true), None);
+    assert_eq!(ReferenceClock::hpet(u32::MAX, true), None);
+    let slowest = ReferenceClock::hpet(MAX_HPET_PERIOD_FS, true).unwrap();
+    assert_eq!(slowest.ns_of(1), 100);
+    // QEMU's has a period of 10 ns, many chipsets' one of 69.841279 ns.
+    assert_eq!(
+        ReferenceClock::hpet(10_000_000, false).unwrap().frequency_hz(25_000, 0, 1000),
+        Some(2_500_000_000)
+    );
+    assert_eq!(ReferenceClock::hpet(69_841_279, false).unwrap().ns_of(14_318_180), 1_000_000_004);
+}
+
+#[test]
+fn when_counters_wrap_is_known() {
+    let ms = |clock: ReferenceClock| clock.wrap_ns() / 1_000_000;
+    assert_eq!(ms(ReferenceClock::pit()), 54);
+    assert_eq!(ms(ReferenceClock::pm_timer(false)), 4686);
+    assert_eq!(ms(ReferenceClock::pm_timer(true)), 1_199_864);
+    assert_eq!(ms(ReferenceClock::hpet(10_000_000, false).unwrap()), 42_949);
+    assert_eq!(ReferenceClock::hpet(MAX_HPET_PERIOD_FS, true).unwrap().wrap_ns(), u64::MAX);
+}
+
+#[test]
+fn cpuid_leaf_15_with_a_zero_tells_nothing() {
+    // Skylake: 24 MHz crystal, ratio 216/2.
+    assert_eq!(tsc_hz_from_cpuid(2, 216, 24_000_000), Some(2_592_000_000));
+    for (denominator, numerator, crystal) in [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (2, 216, 0)] {
+        assert_eq!(tsc_hz_from_cpuid(denominator, numerator, crystal), None);
+    }
+    assert_eq!(tsc_hz_from_cpuid(1, u32::MAX, u32::MAX), Some(u64::from(u32::MAX).pow(2)));
+    assert_eq!(tsc_hz_from_cpuid(u32::MAX, 1, 1), None);
+}
+
+#[test]
+fn the_median_outvotes_one_outlier() {
+    for samples in [
+        [1000, 1001, 5000],
+        [1000, 5000, 1001],
+        [1001, 1000, 5000],
+        [1001, 5000, 1000],
+        [5000, 1000, 1001],
+        [5000, 1001, 1000],
+    ] {
+        let median = Median::of(samples);
+        assert_eq!((median.hz, median.nearest_ppm, median.spread_ppm), (1001, 999, 3_996_003));
+        assert!(median.agrees(999));
+        assert!(!median.agrees(998));
+    }
+    assert_eq!(Median::of([7, 7, 7]), Median { hz: 7, nearest_ppm: 0, spread_ppm: 0 });
+}
+
+#[test]
+fn three_that_differ_do_not_agree() {
+    let median = Median::of([900_000, 1_000_000, 1_200_000]);
+    assert_eq!((median.hz, median.nearest_ppm, median.spread_ppm), (1_000_000, 100_000, 300_000));
+    assert!(!median.agrees(50_000));
+    assert!(!Median::of([0, 0, 0]).agrees(u64::MAX), "a clock that stands still");
+    assert!(!Median::of([0, 0, u64::MAX]).agrees(u64::MAX));
+    assert_eq!(Median::of([0, 1, u64::MAX]).spread_ppm, u64::MAX);
+}
+
+#[test]
+fn a_scale_wants_two_frequencies() {
+    assert_eq!(Scale::to_ns(0), None);
+    assert_eq!(Scale::from_ns(0), None);
+    assert_eq!(Scale::new(u64::MAX, 1).unwrap().convert(u64::MAX), 0, "just short of 1");
+    assert_eq!(Scale::new(1, u64::MAX).unwrap().convert(1), u64::MAX);
+}
+
+#[test]
+fn a_gigahertz_is_exact() {
+    let scale = Scale::to_ns(NS_PER_SECOND).unwrap();
+    assert_eq!(scale.shift, 63);
+    for count in [0, 1, 12345, u64::MAX] {
+        assert_eq!(scale.convert(count), count);
+    }
+}
+
+#[test]
+fn the_shift_is_63_from_500_mhz_up() {
+    assert_eq!(Scale::to_ns(500_000_000).unwrap().shift, 62);
+    for hz in [500_000_001, NS_PER_SECOND, 3_000_000_000, 10_000_000_000] {
+        assert_eq!(Scale::to_ns(hz).unwrap().shift, 63);
+    }
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5000) }
+}
+
+/// Numbers of every size, not nearly all of them huge.
+fn any_size() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0..64u32).prop_map(|(value, shift)| value >> shift)
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn convert_keeps_its_bounds(from in any_size(), to in any_size(), count in any_size()) {
+        let (from, to) = (from.max(1), to.max(1));
+        let scale = Scale::new(from, to).unwrap();
+        let exact = u128::from(count) * u128::from(to) / u128::from(from);
+        let up = scale.convert_up(count);
+        if exact >= 1 << 64 {
+            // The exact value does not fit; the one that must not be early says so, but for its own rounding.
+            prop_assert_eq!(up, u64::MAX);
+            return Ok(());
+        }
+        let found = u128::from(scale.convert(count));
+        let slack = 1 + (u128::from(count) >> scale.shift);
+        prop_assert!(found <= exact, "{} > {}", found, exact);
+        // `exact` is rounded down here, which can only make the difference smaller.
+        prop_assert!(exact - found <= slack, "{} is short of {}", found, exact);
+        let ceiling = (u128::from(count) * u128::from(to)).div_ceil(from.into());
+        prop_assert!(u128::from(up) >= ceiling.min(u64::MAX.into()), "{} is early for {}", up, ceiling);
+        prop_assert!(u128::from(up) <= exact + 2 + slack, "{} is late for {}", up, exact);
+    }
+
+    #[test]
+    fn tsc_to_ns_is_less_than_2_ns_short(hz in 500_000_001..20_000_000_000u64, cycles in 0..1u64 << 63) {
+        let exact = u128::from(cycles) * u128::from(NS_PER_SECOND) / u128::from(hz);
+        let found = u128::from(Scale::to_ns(hz).unwrap().convert(cycles));
+        prop_assert!(found <= exact && exact - found < 2);
+    }
+
+    #[test]
+    fn convert_is_monotone(hz in 1_000_000..20_000_000_000u64, a in 0..1u64 << 53, step in 0..10_000u64) {
+        for scale in [Scale::to_ns(hz).unwrap(), Scale::from_ns(hz).unwrap()] {
+            prop_assert!(scale.convert(a) <= scale.convert(a + step));
+            prop_assert!(scale.convert_up(a) <= scale.convert_up(a + step));
+        }
+    }
+
+    #[test]
+    fn a_deadline_there_and_back_is_not_early(hz in 1_000_000..20_000_000_000u64, ns in 0..1u64 << 55) {
+        let cycles = Scale::from_ns(hz).unwrap().convert_up(ns);
+        prop_assert!(u128::from(cycles) * u128::from(NS_PER_SECOND) >= u128::from(ns) * u128::from(hz));
+    }
+
+    #[test]
+    fn a_frequency_is_found_again(hz in 1_000_000..20_000_000_000u64, start in any::<u64>(), ms in 5..50u64) {
+        for clock in [
+            ReferenceClock::pit(),
+            ReferenceClock::pm_timer(false),
+            ReferenceClock::pm_timer(true),
+            ReferenceClock::hpet(10_000_000, false).unwrap(),
+            ReferenceClock::hpet(69_841_279, true).unwrap(),
+        ] {
+            let ticks = clock.ticks_for_ns(ms * 1_000_000);
+            let later = if clock.counts_down { start.wrapping_sub(ticks) } else { start.wrapping_add(ticks) };
+            let cycles = u128::from(ticks) * u128::from(clock.denominator) * u128::from(hz) / u128::from(clock.numerator);
+            let found = clock.frequency_hz(cycles as u64, start & clock.mask, later & clock.mask).unwrap();
+            // A cycle more or less in the whole of it.
+            prop_assert!(found.abs_diff(hz) <= 1000 / ms + 1, "{} for {}", found, hz);
+            prop_assert!(clock.ns_of(ticks) + 1 >= ms * 1_000_000);
+        }
+    }
+
+    #[test]
+    fn no_readings_panic(a in any::<u64>(), b in any::<u64>(), c in any::<u64>(), period in 1..=MAX_HPET_PERIOD_FS) {
+        let clock = ReferenceClock::hpet(period, true).unwrap();
+        let _ = (clock.frequency_hz(a, b, c), clock.ns_of(a), clock.ticks_for_ns(a), clock.wrap_ns());
+        let median = Median::of([a, b, c]);
+        let mut sorted = [a, b, c];
+        sorted.sort_unstable();
+        prop_assert_eq!(median.hz, sorted[1]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Timers whose frequency is known, to measure others against.
+
+use x86_64::instructions::port::{Port, PortReadOnly};
+
+use super::calibration::ReferenceClock;
+use crate::acpi::{Platform, PmTimer};
+use crate::memory;
+
+/// Registers of an HPET (IA-PC HPET specification 1.0a, §2.3).
+const HPET_CAPABILITIES: usize = 0x00;
+const HPET_CONFIGURATION: usize = 0x10;
+const HPET_MAIN_COUNTER: usize = 0xf0;
+const HPET_ENABLE: u64 = 1;
+const HPET_COUNTER_IS_64_BITS: u64 = 1 << 13;
+const HPET_BYTES: u64 = 0x400;
+
+/// Ports of the interval timer and of its second channel's gate (Intel 8254 datasheet).
+const PIT_CHANNEL_2: u16 = 0x42;
+const PIT_COMMAND: u16 = 0x43;
+const SPEAKER_CONTROL: u16 = 0x61;
+/// Channel 2, low byte then high byte, mode 2: count down, start over.
+const PIT_COUNT: u8 = 0b1011_0100;
+/// Hold channel 2's count until it has been read.
+const PIT_LATCH: u8 = 0b1000_0000;
+
+/// A running timer.
+pub enum Reference {
+    /// The high-precision event timer.
+    Hpet {
+        /// Its registers, mapped.
+        registers: *mut u64,
+        /// Its frequency and width.
+        clock: ReferenceClock,
+    },
+    /// ACPI's power management timer.
+    PmTimer(PmTimer),
+    /// The interval timer's second channel.
+    Pit,
+}
+
+impl Reference {
+    /// The timers that the machine seems to have, the best first: an HPET's steps are the shortest, and reading the PIT
+    /// takes three port accesses. Only the last is tried without being listed anywhere.
+    pub fn candidates(platform: &Platform) -> [Option<Reference>; 3] {
+        [
+            platform.hpet.and_then(Reference::hpet),
+            platform.pm_timer.map(Reference::PmTimer),
+            Some(Reference::pit()),
+        ]
+    }
+
+    fn hpet(physical: u64) -> Option<Reference> {
+        let registers = memory::map_device(physical, HPET_BYTES).ok()?.cast::<u64>().as_ptr();
+        // SAFETY: the registers are mapped as device memory for good, and only the boot processor, once, is here. The
+        // timer must run in order to be read; it raises no interrupts unless a comparator is set up, and none is.
+        let capabilities = unsafe {
+            let capabilities = registers.byte_add(HPET_CAPABILITIES).read_volatile();
+            let configuration = registers.byte_add(HPET_CONFIGURATION);
+            configuration.write_volatile(configuration.read_volatile() | HPET_ENABLE);
+            capabilities
+        };
+        let period_fs = (capabilities >> 32) as u32;
+        let clock = ReferenceClock::hpet(period_fs, capabilities & HPET_COUNTER_IS_64_BITS != 0)?;
+        Some(Reference::Hpet { registers, clock })
+    }
+
+    fn pit() -> Reference {
+        // SAFETY: channel 2 drives the speaker and nothing else. Its gate is opened, the speaker's is closed.
+        unsafe {
+            let mut control = Port::<u8>::new(SPEAKER_CONTROL);
+            let value = control.read();
+            control.write(value & !0b11 | 0b01);
+            Port::<u8>::new(PIT_COMMAND).write(PIT_COUNT);
+            // A count of 0 means 2^16.
+            let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
+            channel.write(0);
+            channel.write(0);
+        }
+        Reference::Pit
+    }
+
+    /// Its name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reference::Hpet { .. } => "hpet",
+            Reference::PmTimer(_) => "pm_timer",
+            Reference::Pit => "pit",
+        }
+    }
+
+    /// How its readings are to be understood.
+    pub fn clock(&self) -> ReferenceClock {
+        match self {
+            Reference::Hpet { clock, .. } => *clock,
+            Reference::PmTimer(timer) => ReferenceClock::pm_timer(timer.wide),
+            Reference::Pit => ReferenceClock::pit(),
+        }
+    }
+
+    /// Its count.
+    pub fn read(&self) -> u64 {
+        match self {
+            // SAFETY: mapped for good; reading has no effect.
+            Reference::Hpet { registers, .. } => unsafe {
+                registers.byte_add(HPET_MAIN_COUNTER).read_volatile()
+            },
+            // SAFETY: reading the timer's port has no effect.
+            Reference::PmTimer(timer) => u64::from(unsafe { PortReadOnly::<u32>::new(timer.port).read() }),
+            // SAFETY: latching and reading channel 2 does not disturb its count; no other code uses the PIT.
+            Reference::Pit => unsafe {
+                Port::<u8>::new(PIT_COMMAND).write(PIT_LATCH);
+                let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
+                let low = channel.read();
+                u64::from(u16::from_le_bytes([low, channel.read()]))
+            },
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What the kernel tells a program: single lines on the serial port, each [`MARKER`] followed by one JSON
+//! object, and an exit code written to QEMU's `isa-debug-exit` device.
+//!
+//! The launcher links this very file, so the two sides cannot disagree. Every record is of bounded size: what
+//! grows with the number of CPUs is sent as one record for each. Strings are generic, so that the kernel borrows
+//! (`Record<&str>`) and the launcher owns (`Record<String>`). Times are integers in the unit that the field names.
+
+use serde::{Deserialize, Serialize};
+
+/// Begins each line that is meant for a program. Everything else on the serial port is for people.
+pub const MARKER: &str = "@octopod ";
+
+/// The I/O port of the `isa-debug-exit` device that the launcher adds to the machine.
+pub const EXIT_PORT: u16 = 0xf4;
+
+/// The longest line that the kernel sends for a program, marker and line end included, in bytes.
+pub const MAX_RECORD_BYTES: usize = 1024;
+
+/// How a run ended, as written to [`EXIT_PORT`].
+///
+/// QEMU ends with status `(code << 1) | 1`. None of these can be mistaken for QEMU's own 0 (which it also returns
+/// for a triple fault under `-no-reboot`) or 1 (it did not start).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// The verdict is pass.
+    Pass = 0x10,
+    /// The verdict is fail.
+    Fail = 0x11,
+    /// The kernel panicked, or took an exception that nothing handles.
+    Panicked = 0x12,
+    /// The kernel refused the machine.
+    Refused = 0x13,
+    /// An option on the kernel command line is unknown or malformed.
+    Usage = 0x14,
+}
+
+impl ExitCode {
+    /// All of them.
+    pub const ALL: [ExitCode; 5] =
+        [ExitCode::Pass, ExitCode::Fail, ExitCode::Panicked, ExitCode::Refused, ExitCode::Usage];
+
+    /// The exit status that QEMU turns this code into.
+    pub const fn qemu_status(self) -> i32 {
+        ((self as i32) << 1) | 1
+    }
+
+    /// The code behind an exit status of QEMU's; `None` where QEMU ended for a reason of its own.
+    pub fn from_qemu_status(status: i32) -> Option<ExitCode> {
+        ExitCode::ALL.into_iter().find(|code| code.qemu_status() == status)
+    }
+}
+
+/// One line for a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record<S> {
+    /// Once, when the last CPU is online or given up.
+    Boot(Boot<S>),
+    /// Once for each CPU that the firmware lists as usable.
+    Cpu(Cpu<S>),
+    /// Once, when the frame allocator stands.
+    Memory(Memory),
+    /// Each 100 ms while a workload runs, from the BSP's APIC timer.
+    Progress(Progress<S>),
+    /// Once for each workload, when it has ended.
+    Stress(Stress<S>),
+    /// Once for each workload and CPU, before the workload's [`Record::Stress`].
+    StressCpu(StressCpu<S>),
+    /// Once, before the verdict.
+    Events(Events),
+    /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].
+    Refused(Reason<S>),
+    /// The command line is wrong. Ends the run with [`ExitCode::Usage`].
+    Usage(Reason<S>),
+    /// Last words. Ends the run with [`ExitCode::Panicked`].
+    Panic(Panic<S>),
+    /// One for each return address, innermost first, after [`Record::Panic`].
+    Frame(Frame),
+    /// The run's result, the last record of a run that did not panic.
+    Verdict(Verdict<S>),
+}
+
+/// How the kernel came up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot<S> {
+    /// The boot protocol that the loader spoke: `pvh`.
+    pub protocol: S,
+    /// The local APIC's mode: `xapic` or `x2apic`.
+    pub apic_mode: S,
+    /// What the TSC was calibrated against: `cpuid`, `hypervisor`, `hpet`, `pm_timer` or `pit`.
+    pub clock_source: S,
+    /// The TSC's frequency, in kHz.
+    pub tsc_khz: u64,
+    /// The local APIC timer's frequency before its divider, in kHz.
+    pub apic_timer_khz: u64,
+    /// CPUs that the firmware lists as usable.
+    pub cpus_listed: u32,
+    /// CPUs that came online.
+    pub cpus_online: u32,
+    /// From rt0's first look at the TSC to the last CPU online, in microseconds.
+    pub entry_to_online_us: u64,
+    /// From there to the first CPU's first unit of work; absent where the kernel only boots.
+    pub entry_to_work_us: Option<u64>,
+    /// From the first INIT to the last CPU online, in microseconds.
+    pub init_to_online_us: u64,
+}
+
+/// One CPU that the firmware lists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cpu<S> {
+    /// octopod's own dense number.
+    pub cpu: u32,
+    /// The hardware's number.
+    pub apic_id: u32,
+    /// `online` or `failed`.
+    pub state: S,
+    /// Where it was last seen, if it failed.
+    pub failed_stage: Option<S>,
+    /// When it reached each stage, in microseconds after rt0's first look at the TSC.
+    pub stages_us: StagesUs,
+}
+
+/// When a CPU reached each stage of its bring-up; `None` for a stage it did not reach or, on the BSP, has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StagesUs {
+    /// The BSP sent it its first start-up IPI.
+    pub sipi_sent: Option<u64>,
+    /// It executed the trampoline's first instruction.
+    pub real_mode: Option<u64>,
+    /// It runs 32-bit code and has claimed its slot.
+    pub protected_mode: Option<u64>,
+    /// It runs 64-bit code in the high half, on its own stack.
+    pub long_mode: Option<u64>,
+    /// Its per-CPU area, GDT, TSS and the IDT are loaded.
+    pub descriptors: Option<u64>,
+    /// Its local APIC is enabled.
+    pub apic: Option<u64>,
+    /// Its APIC timer is set up.
+    pub timer: Option<u64>,
+    /// It takes work.
+    pub online: Option<u64>,
+}
+
+/// The frame allocator's books.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Frames (4 KiB) under the allocator's care.
+    pub frames_total: u64,
+    /// Bytes that the allocator's own tables take.
+    pub metadata_bytes: u64,
+    /// Free frames before the work.
+    pub frames_free_before: u64,
+}
+
+/// A workload under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress<S> {
+    /// The workload's name.
+    pub workload: S,
+    /// Its place among the workloads of this run, from 0.
+    pub index: u32,
+    /// How many workloads this run has.
+    pub of: u32,
+    /// Time since the workload began, in milliseconds.
+    pub elapsed_ms: u64,
+    /// The time it may take, in milliseconds; a workload that ends by itself may take less.
+    pub budget_ms: u64,
+    /// Operations of all CPUs so far in this workload.
+    pub operations: u64,
+}
+
+/// A workload's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stress<S> {
+    /// The workload's name.
+    pub workload: S,
+    /// The allocator under test.
+    pub allocator: S,
+    /// CPUs that took part.
+    pub cpus: u32,
+    /// Hand-outs and returns of all CPUs.
+    pub operations: u64,
+    /// How long it ran, in microseconds.
+    pub elapsed_us: u64,
+    /// Frames that were free before and are not free after.
+    pub lost: u64,
+    /// Frames that were handed out while somebody held them, or returned by one who did not.
+    pub doubled: u64,
+    /// How long one hand-out and its return take together.
+    pub cycles: Cycles,
+}
+
+/// A latency distribution, in TSC cycles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cycles {
+    /// Half of the samples are no greater.
+    pub p50: u64,
+    /// 99 in 100 are no greater.
+    pub p99: u64,
+    /// 999 in 1,000 are no greater.
+    pub p999: u64,
+    /// The greatest sample.
+    pub max: u64,
+}
+
+/// One CPU's share of a workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StressCpu<S> {
+    /// The workload's name.
+    pub workload: S,
+    /// The CPU.
+    pub cpu: u32,
+    /// Its operations.
+    pub operations: u64,
+}
+
+/// What was counted on the way, over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// Frees that the allocator refused.
+    pub double_free_caught: u64,
+    /// Spurious interrupts, from the local APICs and the legacy PIC.
+    pub spurious: u64,
+    /// Interrupts on vectors that nothing has registered.
+    pub unexpected_interrupts: u64,
+    /// APIC timer interrupts.
+    pub timer_interrupts: u64,
+    /// Requests to another CPU that it did not answer in time.
+    pub unanswered_requests: u64,
+}
+
+/// One line that says why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason<S> {
+    /// The reason, without a full stop.
+    pub reason: S,
+}
+
+/// A kernel's last words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Panic<S> {
+    /// The CPU that panicked first.
+    pub cpu: u32,
+    /// What it said, cut to what fits.
+    pub message: S,
+    /// Where in the source, as `file:line`; absent for an exception.
+    pub location: Option<S>,
+    /// The instruction at fault; absent for a panic.
+    pub rip: Option<u64>,
+    /// What to subtract from an address to find it in the kernel's ELF file.
+    pub slide: u64,
+}
+
+/// A return address in the panicking CPU's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// The address as the CPU had it.
+    pub address: u64,
+}
+
+/// The run's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict<S> {
+    /// Whether all is well.
+    pub pass: bool,
+    /// If not, the first reason why not.
+    pub reason: Option<S>,
+    /// Free frames after the work.
+    pub frames_free_after: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExitCode;
+
+    #[test]
+    fn exit_codes_cannot_be_mistaken_for_qemus_own() {
+        for code in ExitCode::ALL {
+            assert!(code.qemu_status() > 1);
+            assert_eq!(ExitCode::from_qemu_status(code.qemu_status()), Some(code));
+        }
+        assert_eq!(ExitCode::from_qemu_status(0), None);
+        assert_eq!(ExitCode::from_qemu_status(1), None);
+    }
+}

@@ -1,0 +1,309 @@
+//! Holds the order of the layers: reads every source under `src/` and fails on an import upward, and on a loop among
+//! modules of one layer. `LAYERS` is the order; a new top-level module must be given a place in it.
+//!
+//! What counts as an import is any path that leaves its own top-level module, wherever it stands: in a `use`, in an
+//! expression or a type, in the arguments of a macro or in its definition. Code under `#[cfg(test)]` is exempt. What
+//! cannot be seen are calls by symbol name from assembly, and paths that a procedural macro makes up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+#[path = "layers/edges.rs"]
+mod edges;
+
+use edges::{Edge, Source, edges_of};
+
+/// Each top-level module and its layer. A module may import from lower layers, and from its own where no loop arises.
+const LAYERS: &[(&str, u8)] = &[
+    ("config", 0),
+    ("wire", 0),
+    ("cpu", 1),
+    ("sync", 2),
+    ("log", 2),
+    ("console", 2),
+    ("boot", 3),
+    // Whatever can find a fatal fault imports it, so it lies low and reaches the other CPUs by a hook.
+    ("panic", 3),
+    ("memory", 4),
+    ("interrupts", 5),
+    ("acpi", 5),
+    ("apic", 6),
+    ("time", 7),
+    ("smp", 8),
+    ("sched", 9),
+    ("trace", 10),
+    ("stress", 10),
+    ("bench", 10),
+    ("shell", 10),
+    ("report", 11),
+    ("stages", 11),
+    ("lib", 11),
+    ("main", 11),
+];
+
+#[test]
+fn the_kernel_keeps_its_layers() {
+    let mut sources = Vec::new();
+    read_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut Vec::new(), &mut sources);
+    let found = edges_of(&sources);
+    assert!(!found.is_empty(), "no import was found in {} files: the test has gone blind", sources.len());
+    let violations = violations(LAYERS, &sources, &found);
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}
+
+/// Reads every `.rs` file of a folder, each with its module's path as the file system tells it.
+fn read_sources(folder: &Path, modules: &mut Vec<String>, sources: &mut Vec<Source>) {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
+        if path.is_dir() {
+            modules.push(stem);
+            read_sources(&path, modules, sources);
+            modules.pop();
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_str().unwrap().to_string();
+            sources.push(Source::new(name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+fn layer_of(layers: &[(&str, u8)], module: &str) -> Option<u8> {
+    layers.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
+}
+
+/// Everything that breaks the order, one line each.
+fn violations(layers: &[(&str, u8)], sources: &[Source], edges: &BTreeSet<Edge>) -> Vec<String> {
+    let importing = edges.iter().flat_map(|edge| [&*edge.from, &*edge.to]);
+    let modules: BTreeSet<&str> = sources.iter().map(Source::top).chain(importing).collect();
+    let unplaced = modules.iter().filter(|module| layer_of(layers, module).is_none());
+    let mut lines: Vec<_> = unplaced
+        .map(|module| format!("`{module}` has no place: give it a layer in tests/layers.rs"))
+        .collect();
+    let mut sideways: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for edge in edges {
+        let (Some(from), Some(to)) = (layer_of(layers, &edge.from), layer_of(layers, &edge.to)) else {
+            continue;
+        };
+        if to > from {
+            lines.push(format!(
+                "{}: {} (layer {from}) imports upward from {} (layer {to})",
+                edge.place, edge.from, edge.to
+            ));
+        } else if to == from {
+            sideways.entry(&edge.from).or_default().insert(&edge.to);
+        }
+    }
+    if let Some(mut ring) = find_loop(&sideways) {
+        ring.push(ring[0]);
+        lines.push(format!("modules of one layer import each other in a loop: {}", ring.join(" -> ")));
+        for step in ring.windows(2) {
+            lines.extend(
+                edges
+                    .iter()
+                    .find(|e| e.from == step[0] && e.to == step[1])
+                    .map(|e| format!("  {}: {} imports from {}", e.place, e.from, e.to)),
+            );
+        }
+    }
+    lines
+}
+
+/// A loop in the graph, if there is one: what is left when every module that imports from none of the rest has been
+/// taken away, again and again, holds nothing but loops and ways into them.
+fn find_loop<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+    let mut rest = graph.clone();
+    loop {
+        let names: BTreeSet<&str> = rest.keys().copied().collect();
+        let before = rest.len();
+        rest.retain(|_, targets| targets.iter().any(|target| names.contains(target)));
+        if rest.len() == before {
+            break;
+        }
+    }
+    let mut walk = vec![*rest.keys().next()?];
+    loop {
+        let next = rest[walk.last()?].iter().copied().find(|target| rest.contains_key(target))?;
+        if let Some(start) = walk.iter().position(|module| *module == next) {
+            return Some(walk.split_off(start));
+        }
+        walk.push(next);
+    }
+}
+
+/// An order for the tests of the test, which must not change with the kernel's.
+const SAMPLE_LAYERS: &[(&str, u8)] = &[
+    ("config", 0),
+    ("cpu", 1),
+    ("sync", 2),
+    ("memory", 4),
+    ("acpi", 5),
+    ("interrupts", 5),
+    ("smp", 8),
+    ("bench", 10),
+    ("shell", 10),
+    ("stress", 10),
+    ("trace", 10),
+    ("work", 10),
+    ("lib", 11),
+    ("main", 11),
+];
+
+/// What the check says to a crate that is made up of these files.
+fn check(files: &[(&str, &str)]) -> Vec<String> {
+    let sources: Vec<_> =
+        files.iter().map(|(name, text)| Source::new(format!("src/{name}"), text.to_string())).collect();
+    violations(SAMPLE_LAYERS, &sources, &edges_of(&sources))
+}
+
+/// Each way to write an import from `smp`, in a file of `cpu`, far below it.
+#[test]
+fn an_import_upward_is_found_however_it_is_written() {
+    for text in [
+        "use crate::smp::call;",
+        "use crate::smp;",
+        "pub use crate::smp as above;",
+        "use crate::{config, smp};",
+        "use crate::{config::{self, A}, smp::{self, b::c}};",
+        "use octopod::smp::call;",
+        "use ::octopod::{smp};",
+        "use super::super::smp::call;",
+        "use super::super::{smp, config};",
+        "use super::{super::smp, id};",
+        "fn f() { use crate::smp::call; }",
+        "fn f() { crate::smp::call(); }",
+        "fn f() { super::super::smp::call(); }",
+        "fn f(x: &[crate::smp::CpuSet]) {}",
+        "fn f<T: crate::smp::Settle>() {}",
+        "impl crate::smp::Settle for X {}",
+        "impl X { fn f() -> Option<crate::smp::CpuSet> { None } }",
+        "fn f() { match x { crate::smp::A => {} _ => {} } }",
+        "fn f() { let _ = X { a: [crate::smp::B; 3] }; }",
+        "static S: fn() = crate::smp::call;",
+        "fn f() { panic!(\"{}\", crate::smp::count()); }",
+        "fn f() { vec![(1, [crate::smp::count()])]; }",
+        "fn f() { core::arch::asm!(\"call {}\", sym crate::smp::call); }",
+        "macro_rules! m { ($x:expr) => { $crate::smp::call($x) }; }",
+        "macro_rules! m { () => { use $crate::{config, smp::call}; }; }",
+        "m! { use super::super::{smp}; }",
+        "#[cfg(not(test))] use crate::smp;",
+        "#[cfg(any(test, loom))] use crate::smp;",
+        "mod inner { use super::super::super::smp; }",
+        "mod inner { fn f() { crate::smp::call() } }",
+        "#[derive(crate::smp::Trace)] struct X;",
+        "use crate::r#smp::call;",
+        "crate::smp::declare! { static X: u8 = 0; }",
+        "fn f() { crate::smp_call!(1); }",
+        "use crate::smp_call;",
+        "fn f() { smp::call(); } use crate::*;",
+    ] {
+        let smp = "pub fn call() {} #[macro_export] macro_rules! smp_call { () => {}; }";
+        let found =
+            check(&[("cpu/per_cpu.rs", text), ("smp/mod.rs", smp), ("config.rs", ""), ("lib.rs", "")]);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        let above = if text.contains('*') { "lib (layer 11)" } else { "smp (layer 8)" };
+        assert_eq!(
+            found[0],
+            format!("src/cpu/per_cpu.rs:1: cpu (layer 1) imports upward from {above}"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_import_upward_is_let_pass() {
+    for text in [
+        "use crate::cpu::id::CpuId;",
+        "use crate::{cpu, config, sync::IrqMutex};",
+        "use super::super::super::cpu::id;",
+        "use super::smp;",
+        "use self::smp::call;",
+        "use smp::call;",
+        "fn f() { smp::call(); other::crate_::smp::x(); }",
+        "pub(crate) fn f() {} pub(super) fn g() {} pub(in crate::smp) fn h() {}",
+        "//! [`crate::smp`]\n/// [`crate::smp::call`]\nfn f() {}",
+        "fn f() { log!(\"crate::smp::call\", a.smp, b::smp::c); }",
+        "#[cfg(test)] mod tests { use crate::smp; }",
+        "#[cfg(test)] use crate::smp;",
+        "#[cfg(all(test, target_os = \"linux\"))] fn f() { crate::smp::call(); }",
+        "impl X { #[cfg(test)] fn f() { crate::smp::call(); } }",
+        "#[cfg(test)] mod tests;",
+        "use crate::per_cpu; crate::per_cpu! { static X: u8 = 0; }",
+    ] {
+        let found = check(&[
+            ("memory/frames/magazine.rs", text),
+            (
+                "memory/frames/magazine/tests.rs",
+                if text.ends_with("mod tests;") { "use crate::smp;" } else { "" },
+            ),
+            ("cpu/mod.rs", "#[macro_export] macro_rules! per_cpu { () => { $crate::cpu::x() }; }"),
+            ("config.rs", ""),
+            ("sync.rs", ""),
+            ("smp.rs", "use crate::memory::frames;"),
+            ("lib.rs", "pub mod cpu; pub mod memory; pub mod smp; pub use smp::call;"),
+            ("main.rs", "fn main() { octopod::smp::call() }"),
+        ]);
+        assert_eq!(found, [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_test_file_is_exempt_only_where_its_declaration_is() {
+    let found =
+        check(&[("cpu/mod.rs", "mod tests;"), ("cpu/tests.rs", "\n\nuse crate::smp;"), ("smp.rs", "")]);
+    assert_eq!(found, ["src/cpu/tests.rs:3: cpu (layer 1) imports upward from smp (layer 8)"]);
+    let found = check(&[
+        ("cpu.rs", "#[cfg(test)]\nmod tests;"),
+        ("cpu/tests.rs", "mod deep;"),
+        ("cpu/tests/deep.rs", "use crate::smp;"),
+        ("smp.rs", ""),
+    ]);
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn a_loop_within_a_layer_is_found() {
+    let interrupts = ("interrupts/mod.rs", "use crate::acpi::madt;");
+    assert_eq!(check(&[interrupts, ("acpi.rs", "")]), [""; 0]);
+    assert_eq!(
+        check(&[interrupts, ("acpi.rs", "fn f() { crate::interrupts::register() }")]),
+        [
+            "modules of one layer import each other in a loop: acpi -> interrupts -> acpi",
+            "  src/acpi.rs:1: acpi imports from interrupts",
+            "  src/interrupts/mod.rs:1: interrupts imports from acpi",
+        ]
+    );
+}
+
+#[test]
+fn a_long_loop_is_found_and_a_way_into_it_is_not_part_of_it() {
+    let found = check(&[
+        ("bench.rs", "use crate::stress;"),
+        ("stress.rs", "use crate::{shell, trace};"),
+        ("shell.rs", "use crate::work;"),
+        ("work.rs", "use crate::{stress, trace};"),
+        ("trace.rs", ""),
+    ]);
+    assert_eq!(
+        found[0],
+        "modules of one layer import each other in a loop: stress -> shell -> work -> stress"
+    );
+}
+
+#[test]
+fn a_module_without_a_layer_is_refused() {
+    assert_eq!(
+        check(&[("drivers/mod.rs", "")]),
+        ["`drivers` has no place: give it a layer in tests/layers.rs"]
+    );
+    let inline = check(&[("lib.rs", "pub mod drivers { use crate::cpu; }"), ("cpu.rs", "")]);
+    assert_eq!(inline, ["`drivers` has no place: give it a layer in tests/layers.rs"]);
+}
+
+#[test]
+fn inline_modules_of_the_root_are_modules_like_any_other() {
+    let found = check(&[("lib.rs", "pub mod cpu {\nuse crate::smp;\nuse super::smp::x; }\npub mod smp {}")]);
+    let message = |line| format!("src/lib.rs:{line}: cpu (layer 1) imports upward from smp (layer 8)");
+    assert_eq!(found, [message(2), message(3)]);
+}
