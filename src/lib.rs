@@ -14,7 +14,7 @@
 //! | 6 | `apic` |
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
-//! | 10 | [`stress`] |
+//! | 10 | `selftest`, [`stress`] |
 //! | 11 | `faults`, `report`, `stages` |
 //!
 //! `stages` shows the whole boot on one screen.
@@ -50,6 +50,9 @@ pub mod time;
 pub mod smp;
 
 pub mod stress;
+
+#[cfg(target_os = "none")]
+pub mod selftest;
 
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod faults;

@@ -13,7 +13,7 @@ use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock};
 use crate::wire::{self, ExitCode, Record, StagesUs};
-use crate::{apic, interrupts, memory};
+use crate::{apic, interrupts, memory, selftest};
 
 /// Why the verdict is fail.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +22,15 @@ pub enum Reason {
     MissingCpus,
     /// The stress found something.
     Stress(StressError),
+    /// The self-test found something.
+    SelfTest(selftest::Failure),
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Stress(error) => error.fmt(f),
+            Reason::SelfTest(failure) => failure.fmt(f),
             Reason::MissingCpus => {
                 let mut missing = smp::cpus().iter().filter(|cpu| !cpu.is_online());
                 let count = missing.clone().count();

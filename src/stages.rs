@@ -10,7 +10,7 @@ use crate::memory::{self, LowMemory};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::{apic, console, interrupts, stress};
+use crate::{apic, console, interrupts, selftest, stress};
 
 /// Where rt0 goes when it is done: 64-bit mode, the boot stack, early tables, gates, GS base, interrupts off.
 #[unsafe(no_mangle)]
@@ -114,6 +114,10 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
     faults::at_work(options.fault);
     match options.work {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
+        Work::SelfTest => {
+            selftest::run().map_err(Reason::SelfTest)?;
+            report::free_before_work(memory::frames().free_frames() as u64);
+        }
         Work::Stress => {
             let seed = options.stress_seed.unwrap_or_else(cpu::registers::read_tsc);
             stress::run(options, seed, report::free_before_work).map_err(Reason::Stress)?;

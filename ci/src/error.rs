@@ -105,6 +105,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The boot matrix cannot be read.
+    #[error("{}: {reason}", crate::rows::FILE)]
+    Matrix {
+        /// Why.
+        reason: String,
+    },
     /// A file or folder of the launcher's own could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

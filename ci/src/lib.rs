@@ -15,6 +15,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod records;
 pub mod report;
+pub mod rows;
 pub mod run;
 pub mod rundir;
 pub mod setup;

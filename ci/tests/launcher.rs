@@ -193,6 +193,7 @@ fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
     assert_eq!(output.status.code(), Some(2));
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(stdout.contains("QEMU (qemu-system-x86_64) is missing"), "{stdout}");
+    assert!(stdout.contains("OCTOPOD_NO_INSTALL is set"), "{stdout}");
     let line = octopod_ci::setup::packages::Manager::find().map(|manager| manager.line());
     assert!(stdout.contains(&line.unwrap_or("--qemu PATH".to_owned())), "{stdout}");
 }

@@ -88,6 +88,8 @@ named! {
         Boot = "boot",
         /// Draw frames on all CPUs at once.
         Stress = "stress",
+        /// Enter every interrupt vector on every CPU, and see that nothing is disturbed.
+        SelfTest = "selftest",
     }
 }
 

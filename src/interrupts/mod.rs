@@ -82,6 +82,19 @@ pub fn register(vector: Vector, handler: Handler) {
     HANDLERS[usize::from(vector.get())].store(handler as usize, Ordering::Release);
 }
 
+/// As [`register`], or takes the vector back; gives who had it before.
+pub fn replace(vector: Vector, handler: Option<Handler>) -> Option<Handler> {
+    let new = handler.map_or(0, |handler| handler as usize);
+    let old = HANDLERS[usize::from(vector.get())].swap(new, Ordering::AcqRel);
+    // SAFETY: nothing but handlers and 0 is ever stored, and 0 is `None`.
+    unsafe { core::mem::transmute::<usize, Option<Handler>>(old) }
+}
+
+/// Where a vector's stub lies, 16 bytes each.
+pub fn stub(vector: u8) -> u64 {
+    (&raw const interrupt_stubs).addr() as u64 + u64::from(vector) * 16
+}
+
 /// Sets what acknowledges interrupts on vectors that nobody has registered.
 pub fn set_acknowledge(acknowledge: fn(Vector)) {
     ACKNOWLEDGE.call_once(|| acknowledge);
@@ -99,12 +112,10 @@ pub unsafe fn unexpected(gs_base: usize) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_dispatch(frame: &mut Frame) {
     let handler = HANDLERS[frame.vector as usize & 0xff].load(Ordering::Acquire);
-    if handler != 0 {
-        // SAFETY: only `register` stores here, and it stores a `Handler`.
-        let handler = unsafe { core::mem::transmute::<usize, Handler>(handler) };
-        handler(frame);
-    } else {
-        unregistered(frame);
+    // SAFETY: nothing but handlers and 0 is ever stored, and 0 is `None`.
+    match unsafe { core::mem::transmute::<usize, Option<Handler>>(handler) } {
+        Some(handler) => handler(frame),
+        None => unregistered(frame),
     }
 }
 

@@ -124,7 +124,8 @@ fn a_fault_needs_a_kernel_built_for_it() {
         "fault=skip_sipi",
         "fault=skip_sipi: this kernel was built without deliberate faults (build it with the feature `faults`)",
     );
-    let unknown = "fault=x: \"x\" is not known (allowed: double_hand_out, lose_frame, skip_sipi, panic_cpu3)";
+    let unknown = "fault=x: \"x\" is not known (allowed: double_hand_out, lose_frame, skip_sipi, panic_cpu3, \
+                   early_exception, stack_overflow)";
     for faults_built_in in [false, true] {
         assert_eq!(Options::parse(b"fault=x", faults_built_in).unwrap_err().to_string(), unknown);
     }

@@ -10,6 +10,7 @@ mod inserting;
 mod misuse;
 mod model;
 mod parts;
+mod policy;
 
 use super::{FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, Magazine, Order};
 use core::ops::Range;
@@ -84,7 +85,7 @@ impl World {
         frame - self.first
     }
 
-    /// Every frame that there is, one by one; all magazines are empty afterwards but for nothing.
+    /// Every frame that there is, one by one.
     pub(super) fn take_everything(&self, magazine: &mut Magazine) -> Vec<FrameNumber> {
         core::iter::from_fn(|| self.frames.alloc(magazine, Order::FRAME)).collect()
     }

@@ -1,0 +1,101 @@
+//! Which block is taken from, kept and given back: what users of the allocator would notice, case by case.
+
+use super::super::{FrameNumber, Frames, Magazine, Order};
+use super::{World, order};
+use std::vec::Vec;
+
+#[test]
+fn single_frames_of_a_checkerboard_are_all_found() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let mut other = Magazine::new();
+    let all = world.take_everything(&mut magazine);
+    let (even, odd): (Vec<_>, Vec<_>) = all.into_iter().partition(|frame| frame.get() % 2 == 0);
+    assert_eq!(world.frames.free_bulk(&mut other, &even), Ok(()));
+    assert_eq!(world.frames.alloc(&mut magazine, order(1)), None);
+    assert_eq!(world.frames.drain(&mut other), Ok(()));
+    assert_eq!(world.frames.free_by_order()[0], even.len());
+    let again = world.take_everything(&mut magazine);
+    assert_eq!(again.len(), even.len());
+    assert!(again.iter().all(|frame| frame.get() % 2 == 0));
+    assert_eq!(world.frames.free_bulk(&mut other, &odd), Ok(()));
+    assert_eq!(world.frames.free_bulk(&mut other, &again), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.drain(&mut other), Ok(()));
+    world.assert_as_before(World::new(4).frames.free_by_order());
+}
+
+#[test]
+fn every_order_up_to_one_gibibyte() {
+    let world = World::new(3 * 512);
+    let before = world.frames.free_by_order();
+    assert_eq!(before[18], 3 << 18);
+    let mut magazine = Magazine::new();
+    let mut out = Vec::new();
+    for number in 0..=18 {
+        let frame = world.frames.alloc(&mut magazine, order(number)).expect("there is memory");
+        assert!(frame.is_aligned_to(order(number)));
+        out.push((world.index(frame), order(number)));
+    }
+    assert_eq!(world.frames.alloc(&mut magazine, Order::MAX), None);
+    out.sort_unstable_by_key(|&(start, _)| start);
+    assert!(out.windows(2).all(|pair| pair[0].0 + pair[0].1.frames() <= pair[1].0), "overlap");
+    assert_eq!(world.frames.validate(), Ok(()));
+    for (start, order) in out {
+        assert_eq!(world.frames.free(&mut magazine, world.first + start, order), Ok(()));
+    }
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+#[test]
+fn what_one_magazine_keeps_does_not_fail_its_own_cpu() {
+    let world = World::new(1);
+    let mut magazine = Magazine::new();
+    let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("there is memory");
+    assert_eq!(world.frames.free(&mut magazine, frame, Order::FRAME), Ok(()));
+    assert_eq!(world.frames.alloc(&mut magazine, Order::BLOCK), Some(world.first));
+    assert_eq!(world.frames.alloc(&mut magazine, Order::FRAME), None);
+}
+
+#[test]
+fn partial_blocks_are_used_up_before_fresh_ones_are_broken() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let frames: Vec<_> = (0..1024).filter_map(|_| world.frames.alloc(&mut magazine, Order::FRAME)).collect();
+    assert_eq!(frames.len(), 1024);
+    let (stay, go): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| frame.get() % 2 == 0);
+    assert_eq!(world.frames.free_bulk(&mut magazine, &go), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    let mut other = Magazine::new();
+    let again = (0..512).filter_map(|_| world.frames.alloc(&mut other, Order::FRAME)).count();
+    assert_eq!((again, stay.len()), (512, 512));
+    assert_eq!(free_blocks(&world.frames), 2);
+}
+
+#[test]
+fn a_cpu_that_goes_round_a_full_block_keeps_it() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let mut frames = [FrameNumber::new(0); 200];
+    let mut first = None;
+    for _ in 0..10 {
+        assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut frames), frames.len());
+        let block = frames[0].block();
+        assert_eq!(*first.get_or_insert(block), block);
+        assert_eq!(world.frames.free_bulk(&mut magazine, &frames), Ok(()));
+        assert_eq!(free_blocks(&world.frames), 3, "the block in use stays in the table");
+    }
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(free_blocks(&world.frames), 4);
+}
+
+/// Blocks that order 9 could have, the magazine's own aside.
+fn free_blocks(frames: &Frames) -> usize {
+    let mut magazine = Magazine::new();
+    let taken: Vec<_> = core::iter::from_fn(|| frames.alloc(&mut magazine, Order::BLOCK)).collect();
+    for &frame in &taken {
+        assert_eq!(frames.free(&mut magazine, frame, Order::BLOCK), Ok(()));
+    }
+    taken.len()
+}
