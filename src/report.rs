@@ -76,7 +76,6 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         cpus_listed: up.listed,
         cpus_online: up.online,
         entry_to_online_us: time::us_at(up.last_online_tsc),
-        entry_to_work_us: None,
         init_to_online_us,
     }));
     for cpu in smp::cpus() {

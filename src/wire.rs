@@ -61,6 +61,8 @@ pub enum Record<S> {
     Cpu(Cpu<S>),
     /// Once, when the frame allocator stands.
     Memory(Memory),
+    /// Once, when the first workload has ended; never where the kernel only boots.
+    Work(Work),
     /// Each 100 ms while a workload runs, from the BSP's APIC timer.
     Progress(Progress<S>),
     /// Once for each workload, when it has ended.
@@ -100,8 +102,6 @@ pub struct Boot<S> {
     pub cpus_online: u32,
     /// From rt0's first look at the TSC to the last CPU online, in microseconds.
     pub entry_to_online_us: u64,
-    /// From there to the first CPU's first unit of work; absent where the kernel only boots.
-    pub entry_to_work_us: Option<u64>,
     /// From the first INIT to the last CPU online, in microseconds.
     pub init_to_online_us: u64,
 }
@@ -151,6 +151,13 @@ pub struct Memory {
     pub metadata_bytes: u64,
     /// Free frames before the work.
     pub frames_free_before: u64,
+}
+
+/// When the work began.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// From rt0's first look at the TSC to the first unit of work, in microseconds.
+    pub entry_to_work_us: u64,
 }
 
 /// A workload under way.

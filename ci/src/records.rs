@@ -1,7 +1,7 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Boot, Cpu, Events, MARKER, Memory, Panic, Progress, Reason, Record, Stress, StressCpu, Verdict,
+    Boot, Cpu, Events, MARKER, Memory, Panic, Progress, Reason, Record, Stress, StressCpu, Verdict, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -22,6 +22,8 @@ pub struct Seen {
     pub cpus: Vec<Cpu<String>>,
     /// The frame allocator's books.
     pub memory: Option<Memory>,
+    /// When the work began.
+    pub work: Option<Work>,
     /// The workload under way.
     pub progress: Option<Progress<String>>,
     /// The workloads that have ended.
@@ -82,6 +84,7 @@ impl Seen {
             Record::Boot(boot) => self.boot = Some(boot),
             Record::Cpu(cpu) => push(&mut self.cpus, cpu, MAX_OF_A_KIND),
             Record::Memory(memory) => self.memory = Some(memory),
+            Record::Work(work) => self.work = Some(work),
             Record::Progress(progress) => self.progress = Some(progress),
             Record::Stress(stress) => {
                 self.progress = None;

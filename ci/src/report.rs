@@ -126,6 +126,8 @@ pub struct BootReport {
     pub kernel: Boot<String>,
     /// `kvm` or `tcg`.
     pub accel: Option<&'static str>,
+    /// From the kernel's entry to the first unit of work, in microseconds; absent where it only boots.
+    pub entry_to_work_us: Option<u64>,
 }
 
 /// The frame allocator's books, before and after.
@@ -207,7 +209,11 @@ impl Report {
             command_line,
             host,
             kernel,
-            boot: seen.boot.clone().map(|kernel| BootReport { kernel, accel }),
+            boot: seen.boot.clone().map(|kernel| BootReport {
+                kernel,
+                accel,
+                entry_to_work_us: seen.work.map(|work| work.entry_to_work_us),
+            }),
             cpus: seen.cpus.clone(),
             memory: seen.memory.map(|kernel| MemoryReport { kernel, frames_free_after }),
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),

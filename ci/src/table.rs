@@ -158,7 +158,6 @@ mod tests {
             cpus_listed: 8,
             cpus_online: 8,
             entry_to_online_us: 12_345,
-            entry_to_work_us: None,
             init_to_online_us: 1,
         };
         let stress = |name: &&str| Stress {

@@ -148,6 +148,7 @@ fn run_one(
         ids: tables.ids,
         rings: tables.rings,
         faults: &faults,
+        began_tsc: AtomicU64::new(0),
         storm_taken: AtomicU64::new(0),
         storm_free: AtomicU64::new(free_before),
         storm_goes_on: AtomicBool::new(false),
@@ -163,6 +164,10 @@ fn run_one(
     progress::set(None);
     let free_after = drain_and_count();
     let (lost, gained) = (free_before.saturating_sub(free_after), free_after.saturating_sub(free_before));
+    if index == 0 {
+        let entry_to_work_us = time::us_at(shared.began_tsc.load(Ordering::Relaxed));
+        console::send(&Record::Work(wire::Work { entry_to_work_us }));
+    }
     report(tables, &shared, elapsed_us, lost, gained);
 
     if let Some(fault) = faults.first() {

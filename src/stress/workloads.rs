@@ -46,6 +46,8 @@ pub struct Shared<'a> {
     pub rings: &'a [Ring],
     /// What went wrong.
     pub faults: &'a Faults,
+    /// The TSC when the work began.
+    pub began_tsc: AtomicU64,
     /// Frames that the round of `storm` at hand has taken.
     pub storm_taken: AtomicU64,
     /// Frames that were free before it.
@@ -130,6 +132,9 @@ pub fn run(shared: &Shared, rank: usize) {
     let seed = shared.seed ^ (rank as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut worker = Worker { shared, rank, rng: Rng::with_seed(seed) };
     shared.barrier.wait();
+    if rank == 0 {
+        shared.began_tsc.store(read_tsc(), Ordering::Relaxed);
+    }
     match shared.workload {
         Workload::Pairs => worker.pairs(),
         Workload::Bulk => worker.bulk(),

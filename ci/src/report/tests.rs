@@ -1,4 +1,4 @@
-use octopod::wire::{Panic, StressCpu, Verdict};
+use octopod::wire::{Panic, StressCpu, Verdict, Work};
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,9 +31,9 @@ fn seen() -> Seen {
             cpus_listed: 2,
             cpus_online: 2,
             entry_to_online_us: 3,
-            entry_to_work_us: Some(4),
             init_to_online_us: 5,
         }),
+        work: Some(Work { entry_to_work_us: 4 }),
         memory: Some(Memory { frames_total: 9, metadata_bytes: 8, frames_free_before: 7 }),
         stress: vec![stress("octopod"), stress("locked")],
         stress_cpus: vec![share(1, 20), share(0, 10), share(0, 1), share(1, 2)],
@@ -73,6 +73,7 @@ fn the_report_has_the_fields_of_schema_1() {
     assert_eq!(report["reason"], Value::Null);
     assert_eq!(report["boot"]["accel"], "tcg");
     assert_eq!(report["boot"]["cpus_online"], 2);
+    assert_eq!(report["boot"]["entry_to_work_us"], 4);
     assert_eq!(report["memory"]["frames_total"], 9);
     assert_eq!(report["memory"]["frames_free_after"], 7);
     assert_eq!(report["kernel"]["image_bytes"], 4096);
