@@ -139,8 +139,8 @@ fn unknown_options_list_the_known_ones() {
         assert_refused(&format!("work=boot {key}=1"), &format!("{key}: unknown option {known}"));
     }
     assert_refused("=1", &format!(": unknown option {known}"));
-    assert_refused("work", "work: needs a value, as in work=VALUE (allowed: boot, stress)");
-    assert_refused("work=fly", "work=fly: \"fly\" is not known (allowed: boot, stress)");
+    assert_refused("work", "work: needs a value, as in work=VALUE (allowed: boot, stress, selftest)");
+    assert_refused("work=fly", "work=fly: \"fly\" is not known (allowed: boot, stress, selftest)");
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn of_an_option_given_twice_the_last_counts() {
 #[test]
 fn quotes_surround_whole_values() {
     assert_eq!(parse("work=\"boot\"\tstress.seed=\"7\"").unwrap().stress_seed, Some(7));
-    assert_refused("work=\"bo ot\"", "work=bo ot: \"bo ot\" is not known (allowed: boot, stress)");
-    assert_refused("work=\"\"", "work=: no value (allowed: boot, stress)");
+    assert_refused("work=\"bo ot\"", "work=bo ot: \"bo ot\" is not known (allowed: boot, stress, selftest)");
+    assert_refused("work=\"\"", "work=: no value (allowed: boot, stress, selftest)");
     for word in ["work=bo\"ot", "work=boot\"", "wo\"rk\"=boot", "\"work=boot\"", "\"", "work=\"boot\"x"] {
         let shown = word.strip_suffix('x').unwrap_or(word);
         assert_refused(word, &format!("{shown}: quotes may only surround a whole value"));
