@@ -279,7 +279,14 @@ pub struct Verdict<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::ExitCode;
+    use super::{ExitCode, MARKER};
+
+    #[test]
+    fn rt0_which_knows_no_rust_writes_the_same_marker() {
+        let source = include_str!("boot/rt0.S");
+        // \173 is an opening brace there.
+        assert!(source.contains(&format!("\\r\\n{MARKER}\\173")));
+    }
 
     #[test]
     fn exit_codes_cannot_be_mistaken_for_qemus_own() {

@@ -13,8 +13,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 pub use line_buffer::LineBuffer;
 pub use logger::{init, set_clock};
 
-use crate::cpu::registers::read_tsc;
-use crate::sync::IrqMutex;
+use crate::sync::{Deadline, IrqMutex};
 use crate::wire::{MARKER, MAX_RECORD_BYTES, Record};
 use serial::Serial;
 
@@ -33,21 +32,21 @@ pub fn records_cut() -> u64 {
     RECORDS_CUT.load(Ordering::Relaxed)
 }
 
-/// How long a dying CPU waits for the line's holder, in TSC cycles: about a second. The holder may be another CPU in
-/// the middle of a line, or one that was stopped there.
-const TAKE_OVER_CYCLES: u64 = 2_000_000_000;
+/// How long a dying CPU waits for the line's holder, which may be another CPU in the middle of a line, or one that was
+/// stopped there.
+const TAKE_OVER_MS: u64 = 200;
 
 /// Hands the serial line to a CPU that is dying: waits for its holder a moment, then takes it all the same.
 ///
 /// # Safety
 /// All other CPUs have been told to stop; only the one CPU that ends the run calls this.
 pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
-    let began = read_tsc();
+    let deadline = Deadline::after_ms(TAKE_OVER_MS);
     let mut serial = loop {
         if let Some(serial) = SERIAL.try_lock() {
             break serial;
         }
-        if read_tsc().wrapping_sub(began) > TAKE_OVER_CYCLES {
+        if deadline.has_passed() {
             // SAFETY: the holder is stopped, or is the very code that died on this CPU. A line cut in two is the
             // worst that a half-done holder leaves behind.
             unsafe { SERIAL.force_unlock() };

@@ -5,13 +5,12 @@ use core::fmt;
 use uart_16550::backend::PioBackend;
 use uart_16550::{BaudRate, Config, Uart16550};
 
-use crate::cpu::registers::read_tsc;
+use crate::sync::Deadline;
 
 const COM1: u16 = 0x3f8;
 
-/// How long to wait for the transmitter before a write is dropped, in TSC cycles. 16 bytes at 115,200 baud take
-/// 1.4 ms; this is a tenth of a second at 5 GHz.
-const TRANSMIT_CYCLES: u64 = 500_000_000;
+/// How long to wait for the transmitter before a write is dropped: 16 bytes at 115,200 baud take 1.4 ms.
+const TRANSMIT_MS: u64 = 100;
 
 /// The first serial port; without one, whatever is written is dropped.
 pub struct Serial(Option<Uart16550<PioBackend>>);
@@ -39,13 +38,13 @@ impl Serial {
     /// Writes the bytes as they are. A transmitter that never gets ready costs the rest of the bytes, not the run.
     pub fn write_bytes(&mut self, mut bytes: &[u8]) {
         let Some(uart) = &mut self.0 else { return };
-        let mut waiting_since = read_tsc();
+        let mut deadline = Deadline::after_ms(TRANSMIT_MS);
         while !bytes.is_empty() {
             let sent = uart.send_bytes(bytes);
             bytes = &bytes[sent..];
             if sent > 0 {
-                waiting_since = read_tsc();
-            } else if read_tsc().wrapping_sub(waiting_since) > TRANSMIT_CYCLES {
+                deadline = Deadline::after_ms(TRANSMIT_MS);
+            } else if deadline.has_passed() {
                 return;
             } else {
                 core::hint::spin_loop();
