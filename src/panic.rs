@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use spin::Once;
 
-use crate::boot::{image, slide};
+use crate::boot::{handoff, image};
 use crate::console::{self, LastWords, LineBuffer};
 use crate::cpu::{self, registers};
 use crate::wire::{ExitCode, Frame, Panic, Record};
@@ -76,7 +76,7 @@ fn speak(line: &mut LastWords, me: u32, death: &Death) {
         message: message.as_str(),
         location,
         rip: death.rip,
-        slide: slide(),
+        slide: handoff().slide,
     }));
     for address in Backtrace::from(death.frame_pointer).take(MAX_FRAMES) {
         let _ = writeln!(line, "  {address:#018x}");
@@ -100,7 +100,7 @@ impl Iterator for Backtrace {
 
     fn next(&mut self) -> Option<u64> {
         // Stacks grow down, so the chain goes up; a frame that is not aligned or not the kernel's ends it.
-        if self.frame < crate::boot::direct_map::PAGE_OFFSET || !self.frame.is_multiple_of(8) {
+        if self.frame < crate::boot::direct_map::UPPER_HALF || !self.frame.is_multiple_of(8) {
             return None;
         }
         let frame = self.frame as *const [u64; 2];

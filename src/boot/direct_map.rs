@@ -1,19 +1,37 @@
-//! The direct map: all of physical memory, in order, from [`PAGE_OFFSET`] on. The kernel's own image is a part of it.
+//! The direct map: all of physical memory, in order, from [`base`] on. The kernel's own image is a part of it.
 //!
-//! rt0's early tables map the first 4 GiB; the final ones map what the memory map calls memory, wherever it lies.
+//! rt0 draws the base at each boot, a multiple of 1 GiB, so that neither is found where it was the time before; large
+//! pages need no finer alignment. rt0's early tables map the first 4 GiB; the final ones map what the memory map calls
+//! memory, wherever it lies.
 
-/// Where physical address 0 is seen. The lowest address of the upper half.
-pub const PAGE_OFFSET: u64 = 0xffff_8000_0000_0000;
+/// The lowest address of the upper half of four-level paging. No base lies below.
+pub const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
 
-/// How much the direct map has room for: half of what the upper half of four-level paging holds.
+/// How much the direct map has room for, whatever its base.
 pub const MAX_PHYSICAL: u64 = 1 << 46;
 
 /// How much of it rt0's early tables map.
 pub const EARLY_LIMIT: u64 = 1 << 32;
 
+/// Above the base by this much the direct map cannot reach: room for what has addresses of its own.
+pub const BEYOND: u64 = 0x5000_0000_0000;
+
+/// The highest base that rt0 draws.
+const MAX_BASE: u64 = UPPER_HALF + (1 << 45);
+
+// What lies beyond the direct map must not wrap around, even over the highest base.
+const _: () = assert!(MAX_PHYSICAL <= BEYOND && MAX_BASE.checked_add(BEYOND + (1 << 40)).is_some());
+
+/// Where physical address 0 is seen.
+#[inline]
+pub fn base() -> u64 {
+    super::handoff().direct_map_base
+}
+
 /// Where a physical address is seen.
-pub const fn virt(physical: u64) -> u64 {
-    PAGE_OFFSET + physical
+#[inline]
+pub fn virt(physical: u64) -> u64 {
+    base() + physical
 }
 
 /// A pointer to what lies at a physical address.
@@ -22,6 +40,6 @@ pub fn pointer<T>(physical: u64) -> *mut T {
 }
 
 /// The physical address behind one in the direct map.
-pub const fn phys(virt: u64) -> u64 {
-    virt - PAGE_OFFSET
+pub fn phys(virt: u64) -> u64 {
+    virt - base()
 }

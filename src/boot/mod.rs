@@ -20,7 +20,7 @@ mod rt0;
 #[cfg(target_os = "none")]
 pub use collect::{BootError, BootInfo, Protocol, collect};
 #[cfg(target_os = "none")]
-pub use rt0::{Handoff, idt, slide};
+pub use rt0::{Handoff, handoff, idt};
 
 #[cfg(target_os = "none")]
 use crate::{console, cpu::registers, wire};

@@ -139,6 +139,8 @@ relocations:
     subl $IMAGE_PHYS, %ebx
     movl %ebx, rt0_off_handoff + HANDOFF_SLIDE(%ebp)
     movl $0, rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp)
+    movl $0, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE(%ebp)
+    movl $PAGE_OFFSET_HIGH, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp)
     leal rt0_off_rela_start(%ebp), %edx
 .Lrela:
     leal rt0_off_rela_end(%ebp), %eax

@@ -4,7 +4,7 @@ use core::mem::{offset_of, size_of};
 
 use x86_64::structures::idt::InterruptDescriptorTable;
 
-use super::direct_map::PAGE_OFFSET;
+use super::direct_map::UPPER_HALF;
 use super::pvh;
 use crate::wire::{EXIT_PORT, ExitCode};
 
@@ -18,6 +18,8 @@ pub struct Handoff {
     pub entry_tsc: u64,
     /// How much higher the image runs than it was linked.
     pub slide: u64,
+    /// Where physical address 0 is seen.
+    pub direct_map_base: u64,
 }
 
 core::arch::global_asm!(
@@ -30,6 +32,7 @@ core::arch::global_asm!(
     ".set HANDOFF_START_INFO, {start_info}",
     ".set HANDOFF_ENTRY_TSC, {entry_tsc}",
     ".set HANDOFF_SLIDE, {slide}",
+    ".set HANDOFF_DIRECT_MAP_BASE, {direct_map_base}",
     ".set HANDOFF_BYTES, {handoff_bytes}",
     // Xen's hvm_start_info.
     ".set PVH_MAGIC, {pvh_magic}",
@@ -61,12 +64,13 @@ core::arch::global_asm!(
     include_str!("rt0.S"),
     ".code64",
     ".text",
-    page_offset = const PAGE_OFFSET,
-    page_offset_high = const PAGE_OFFSET >> 32,
-    page_offset_pml4 = const (PAGE_OFFSET >> 39) & 511,
+    page_offset = const UPPER_HALF,
+    page_offset_high = const UPPER_HALF >> 32,
+    page_offset_pml4 = const (UPPER_HALF >> 39) & 511,
     start_info = const offset_of!(Handoff, start_info),
     entry_tsc = const offset_of!(Handoff, entry_tsc),
     slide = const offset_of!(Handoff, slide),
+    direct_map_base = const offset_of!(Handoff, direct_map_base),
     handoff_bytes = const size_of::<Handoff>(),
     pvh_magic = const pvh::MAGIC,
     exit_port = const EXIT_PORT,
@@ -79,10 +83,11 @@ unsafe extern "C" {
     static mut early_idt: InterruptDescriptorTable;
 }
 
-/// How much higher the image runs than it was linked, for those who report addresses.
-pub fn slide() -> u64 {
+/// What rt0 left behind.
+#[inline]
+pub fn handoff() -> &'static Handoff {
     // SAFETY: rt0 wrote it before any Rust ran, and nobody writes it again.
-    unsafe { (&raw const rt0_handoff).read() }.slide
+    unsafe { &*(&raw const rt0_handoff) }
 }
 
 /// The interrupt descriptor table that rt0 filled, the only one there is.

@@ -8,7 +8,7 @@ use super::frames::{FrameNumber, Frames, InsertError, Order};
 use super::paging::{MapError, PageTables, Rights};
 use super::per_cpu_frames::{self, alloc_without_waiting};
 use super::stacks::{self, Stack};
-use crate::boot::direct_map::{self, EARLY_LIMIT, PAGE_OFFSET};
+use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, Owner, PhysRange, RegionKind, ReservedReason};
 use crate::boot::{BootInfo, image};
 use crate::cpu::{CpuId, Features};
@@ -93,7 +93,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     // SAFETY: the range has just been taken from the map for this; it is mapped, and `usable_frames` leaves it out.
     let frames = unsafe {
         metadata.write_bytes(0, bytes);
-        Frames::new(metadata, end, PAGE_OFFSET as usize)
+        Frames::new(metadata, end, direct_map::base() as usize)
     };
     for run in map.usable_frames() {
         let run = FrameNumber::new(run.start as usize)..FrameNumber::new(run.end as usize);

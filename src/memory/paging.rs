@@ -28,7 +28,7 @@ pub enum Rights {
 
 impl Rights {
     fn flags(self, virt: u64) -> Flags {
-        let global = if virt >= direct_map::PAGE_OFFSET { Flags::GLOBAL } else { Flags::empty() };
+        let global = if virt >= direct_map::UPPER_HALF { Flags::GLOBAL } else { Flags::empty() };
         let common = Flags::PRESENT | global;
         match self {
             Rights::Text => common,

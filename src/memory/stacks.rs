@@ -5,14 +5,16 @@
 //! runs over meets that page; the fault then needs a stack that still works, which is what the double fault's own is
 //! for.
 
-use crate::boot::direct_map::PAGE_OFFSET;
+use crate::boot::direct_map;
 use crate::config::{IST_STACK_PAGES, STACK_PAGES};
 use crate::cpu::{CpuId, IstStack};
 
 const PAGE: u64 = 4096;
 
-/// Where the region begins: above all that the direct map can need.
-const BASE: u64 = PAGE_OFFSET + 0x6000_0000_0000;
+/// Where the region begins.
+fn base() -> u64 {
+    direct_map::base() + direct_map::BEYOND
+}
 
 /// Which of a CPU's stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +66,12 @@ impl Stack {
 const ROW_BYTES: u64 = Stack::ALL[4].offset() + PAGE + Stack::ALL[4].bytes();
 
 /// The lowest usable address of a stack; the page below it is its guard.
-pub const fn bottom(cpu: CpuId, stack: Stack) -> u64 {
-    BASE + cpu.0 as u64 * ROW_BYTES + stack.offset() + PAGE
+pub fn bottom(cpu: CpuId, stack: Stack) -> u64 {
+    base() + cpu.0 as u64 * ROW_BYTES + stack.offset() + PAGE
 }
 
 /// One past a stack's highest address: where a stack pointer starts.
-pub const fn top(cpu: CpuId, stack: Stack) -> u64 {
+pub fn top(cpu: CpuId, stack: Stack) -> u64 {
     bottom(cpu, stack) + stack.bytes()
 }
 
@@ -84,7 +86,7 @@ pub const BYTES_PER_CPU: u64 =
 
 /// Whose guard page that is, if it is one.
 pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
-    let offset = address.checked_sub(BASE)?;
+    let offset = address.checked_sub(base())?;
     let cpu = CpuId(u32::try_from(offset / ROW_BYTES).ok()?);
     let stack = Stack::ALL
         .into_iter()
