@@ -1,11 +1,14 @@
 //! Deliberate faults, built in by the cargo feature `faults` and chosen by `fault=` on the kernel command line: each
 //! must be caught, so that every check is known to be able to fail.
 
+use core::sync::atomic::AtomicU8;
+
 use crate::boot::command_line::Fault;
 use crate::boot::{Handoff, direct_map, pvh};
-use crate::cpu::CpuId;
+use crate::cpu::{self, CpuId};
+use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
-use crate::smp;
+use crate::{memory, smp};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 const STRIKE_MS: u64 = 10_000;
@@ -15,7 +18,7 @@ pub fn at_entry(handoff: &Handoff) {
     // SAFETY: rt0 has checked the loader's structure, which lies in the first 4 GiB, as its command line does under
     // QEMU, for which alone this is built.
     let line = unsafe {
-        let head = core::slice::from_raw_parts(direct_map::pointer(handoff.start_info), pvh::HEAD_BYTES_V1);
+        let head = core::slice::from_raw_parts(direct_map::pointer(handoff.loader_info), pvh::HEAD_BYTES_V1);
         let address = pvh::StartInfo::parse(head).ok().and_then(|info| info.command_line_address);
         address.map(|address| core::ffi::CStr::from_ptr(direct_map::pointer(address)).to_bytes())
     };
@@ -43,16 +46,73 @@ pub fn at_work(fault: Option<Fault>) {
                 assert!(cpu.id() != CpuId(3), "the deliberate fault panic_cpu3")
             });
         }
-        Some(Fault::StackOverflow) => {
-            let last = smp::online().last().map(smp::Cpu::id);
-            smp::run_on_all(STRIKE_MS, &|cpu| {
-                if Some(cpu.id()) == last {
-                    fill_stack(0);
-                }
-            });
-        }
+        Some(Fault::StackOverflow) => on_last_cpu(&|| {
+            fill_stack(0);
+        }),
+        Some(Fault::OverflowNmiStack) => overflow_in_handler::<2>(),
+        Some(Fault::OverflowMachineCheckStack) => overflow_in_handler::<18>(),
+        Some(Fault::OverflowDebugStack) => overflow_in_handler::<1>(),
+        Some(Fault::OverflowDoubleFaultStack) => overflow_in_handler::<8>(),
+        Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
+        Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),
+        Some(Fault::ExecuteData) => on_last_cpu(&|| execute((&raw const RETURN).addr() as u64)),
+        Some(Fault::TouchPage0) => on_last_cpu(&|| read_from(direct_map::virt(0x10))),
+        Some(Fault::TouchNull) => on_last_cpu(&|| read_from(0x10)),
         _ => {}
     }
+}
+
+/// The faults that the audit must find.
+pub fn before_audit(fault: Option<Fault>) {
+    match fault {
+        Some(Fault::WritableText) => memory::map_text_writable().expect("memory for a page table"),
+        Some(Fault::StalePat) => on_last_cpu(&|| cpu::set_pat(cpu::PAT_AT_RESET)),
+        _ => {}
+    }
+}
+
+fn on_last_cpu(strike: &(dyn Fn() + Sync)) {
+    let last = smp::online().last().map(smp::Cpu::id);
+    smp::run_on_all(STRIKE_MS, &|cpu| {
+        if Some(cpu.id()) == last {
+            strike();
+        }
+    });
+}
+
+static CONSTANT: [u64; 2] = [0x0c70_90d0, 8];
+
+/// The machine code of a `ret`, among variables.
+static RETURN: AtomicU8 = AtomicU8::new(0xc3);
+
+fn write_to(address: u64) {
+    // SAFETY: none; to be stopped is the purpose. In assembly, so that the compiler draws no conclusions.
+    unsafe { core::arch::asm!("mov byte ptr [{}], 0xcc", in(reg) address, options(nostack)) };
+}
+
+fn read_from(address: u64) {
+    // SAFETY: as for `write_to`.
+    unsafe { core::arch::asm!("mov {0:e}, dword ptr [{0}]", inout(reg) address => _, options(nostack)) };
+}
+
+fn execute(address: u64) {
+    // SAFETY: as for `write_to`; what is called returns at once, should nothing stop it.
+    unsafe { core::arch::asm!("call {}", in(reg) address, clobber_abi("C")) };
+}
+
+/// Fills the stack that the vector's handler runs on. The instruction pushes no error code where an exception would; its
+/// handler never returns, so nobody misses it.
+fn overflow_in_handler<const VECTOR: u8>() {
+    interrupts::replace(Vector::new(VECTOR), Some(fill_own_stack));
+    // SAFETY: the handler does not return.
+    on_last_cpu(&|| unsafe { core::arch::asm!("int {}", const VECTOR) });
+}
+
+fn fill_own_stack(frame: &mut Frame) {
+    // What this ends in may be the same vector again: a double fault on the double fault's own stack.
+    interrupts::replace(Vector::new(frame.vector as u8), None);
+    // Not as the last thing, or it would take this function's place in the backtrace.
+    core::hint::black_box(fill_stack(0));
 }
 
 /// Calls itself until something stops it.

@@ -14,7 +14,7 @@
 //! | 6 | `apic` |
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
-//! | 10 | `selftest`, [`stress`] |
+//! | 10 | `audit`, `selftest`, [`stress`] |
 //! | 11 | `faults`, `report`, `stages` |
 //!
 //! `stages` shows the whole boot on one screen.
@@ -51,6 +51,8 @@ pub mod smp;
 
 pub mod stress;
 
+#[cfg(target_os = "none")]
+pub mod audit;
 #[cfg(target_os = "none")]
 pub mod selftest;
 

@@ -4,22 +4,25 @@ use core::fmt;
 
 use ap_trampoline::Stage;
 
-use crate::boot::BootInfo;
+use crate::boot::{BootInfo, handoff};
 use crate::console::{self, LineBuffer};
-use crate::cpu::IrqGuard;
-use crate::cpu::registers::exit;
+use crate::cpu::registers::{exit, read_tsc};
+use crate::cpu::{Features, IrqGuard};
+use crate::memory::audit::Pages;
 use crate::memory::frames::Frames;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock};
 use crate::wire::{self, ExitCode, Record, StagesUs};
-use crate::{apic, interrupts, memory, selftest};
+use crate::{apic, audit, interrupts, memory, selftest};
 
 /// Why the verdict is fail.
 #[derive(Clone, Copy, Debug)]
 pub enum Reason {
     /// CPUs that the firmware lists did not come online.
     MissingCpus,
+    /// Something is mapped, or a CPU set up, as it must not be.
+    House(audit::Finding),
     /// The stress found something.
     Stress(StressError),
     /// The self-test found something.
@@ -29,6 +32,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Reason::House(finding) => finding.fmt(f),
             Reason::Stress(error) => error.fmt(f),
             Reason::SelfTest(failure) => failure.fmt(f),
             Reason::MissingCpus => {
@@ -54,7 +58,9 @@ impl fmt::Display for Reason {
 /// The memory map, and the frame allocator's size.
 pub fn memory_map(boot: &BootInfo) {
     for region in boot.map.regions() {
-        log::debug!("{} {}", region.range, region.owner);
+        let owner = LineBuffer::<40>::format(format_args!("{}", region.owner));
+        let (start, end) = (region.range.start, region.range.end);
+        console::send(&Record::Region(wire::Region { start, end, owner: owner.as_str() }));
     }
     let _guard = IrqGuard::new();
     let frames = memory::frames();
@@ -69,6 +75,9 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     log::info!("{} of {} CPUs online, {init_to_online_us} us after the first INIT", up.online, up.listed);
     console::send(&Record::Boot(wire::Boot {
         protocol: boot.protocol.name(),
+        kaslr: handoff().kaslr().name(),
+        direct_map_base: handoff().direct_map_base,
+        slide: handoff().slide,
         apic_mode: apic::mode().name(),
         clock_source: clock.source.name(),
         tsc_khz: clock.tsc_hz / 1000,
@@ -98,6 +107,33 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             },
         }));
     }
+}
+
+/// Looks whether the house is locked, and tells what is in it.
+pub fn house(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
+    let began = read_tsc();
+    let found = audit::run(boot.map, features).map_err(Reason::House)?;
+    let walk_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
+    let all = [found.text, found.constants, found.data, found.device];
+    let [small, large, huge] = [0, 1, 2].map(|size| all.iter().map(|pages| pages.by_size[size]).sum::<u64>());
+    log::info!(
+        "page tables: {huge} pages of 1 GiB, {large} of 2 MiB, {small} of 4 KiB in {} runs, by {} tables: locked",
+        found.runs,
+        found.tables
+    );
+    let pages = |pages: Pages| {
+        let [small, large, huge] = pages.by_size;
+        wire::Pages { small, large, huge }
+    };
+    console::send(&Record::PageTables(wire::PageTables {
+        tables: found.tables,
+        text: pages(found.text),
+        constants: pages(found.constants),
+        data: pages(found.data),
+        device: pages(found.device),
+        walk_us,
+    }));
+    Ok(())
 }
 
 /// The frame allocator's books before the work.

@@ -2,7 +2,7 @@
 
 use crate::acpi::{self, Platform};
 use crate::boot::command_line::{Fault, Options, Work};
-use crate::boot::{self, BootInfo, Handoff};
+use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::cpu::{self, CpuId, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
@@ -21,6 +21,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
     let options = options(&boot); //                                  the kernel command line, or a clear error
     let features = Features::read(); //                               what this processor has beyond the necessary
+    redirects(&guard, &features); //                                  code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     let platform = platform(&boot); //                                ACPI: CPUs, timers, NMI pins
@@ -29,7 +30,10 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     drop(guard);
     x86_64::instructions::interrupts::enable(); //                    from here on handlers run
     report::boot(&boot, &clock, &up);
-    let outcome = work(&options, &up);
+    #[cfg(feature = "faults")]
+    faults::before_audit(options.fault);
+    let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
+    let outcome = locked.and_then(|()| work(&options, &up));
     report::verdict(outcome)
 }
 
@@ -40,6 +44,15 @@ fn loader(handoff: &Handoff) -> BootInfo {
     let boot =
         unsafe { boot::collect(handoff) }.unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     log::info!("octopod {} by {}, {}", env!("CARGO_PKG_VERSION"), boot.protocol.name(), boot.map_report);
+    log::info!(
+        "loaded at {:#x}, physical memory from {:#x} on (by {})",
+        boot::image::all().start,
+        handoff.direct_map_base,
+        handoff.kaslr().name()
+    );
+    if handoff.kaslr() == Kaslr::Tsc {
+        log::warn!("this processor has neither RDSEED nor RDRAND: the kernel's address can be guessed");
+    }
     boot
 }
 
@@ -49,6 +62,14 @@ fn options(boot: &BootInfo) -> Options {
     #[cfg(feature = "faults")]
     faults::arm(options.fault);
     options
+}
+
+fn redirects(guard: &IrqGuard, features: &Features) {
+    // SAFETY: rt0's tables let code be written, and no other CPU runs.
+    match unsafe { cpu::redirect::install(guard, features, boot::image::text_addresses()) } {
+        Ok((installed, rows)) => log::debug!("{installed} of {rows} functions redirected"),
+        Err(error) => boot::refuse(format_args!("{error}")),
+    }
 }
 
 fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
@@ -62,6 +83,7 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
         boot::refuse(format_args!("too little memory for the boot processor's stacks: {error}"));
     }
     features.enable();
+    cpu::set_memory_types();
     // SAFETY: once; the stacks have just been mapped, and no other CPU runs.
     unsafe {
         cpu::load_descriptors(guard, memory::stacks::ist_tops(CpuId::BSP));

@@ -59,7 +59,11 @@ pub enum Record<S> {
     Boot(Boot<S>),
     /// Once for each CPU that the firmware lists as usable.
     Cpu(Cpu<S>),
-    /// Once, when the frame allocator stands.
+    /// Once for each region of the memory map, in ascending order, when the frame allocator stands.
+    Region(Region<S>),
+    /// Once, before the work, if the walk of the page tables found nothing wrong.
+    PageTables(PageTables),
+    /// Once, before the work.
     Memory(Memory),
     /// Once, when the first workload has ended; never where the kernel only boots.
     Work(Work),
@@ -86,8 +90,16 @@ pub enum Record<S> {
 /// How the kernel came up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Boot<S> {
-    /// The boot protocol that the loader spoke: `pvh`.
+    /// The boot protocol that the loader spoke: `pvh`, `multiboot1` or `multiboot2`.
     pub protocol: S,
+    /// What the direct map's base was drawn from: `rdseed`, `rdrand`, `tsc`, or `off`.
+    pub kaslr: S,
+    /// Where physical address 0 is seen.
+    #[serde(with = "hex")]
+    pub direct_map_base: u64,
+    /// What to subtract from an address to find it in the kernel's ELF file.
+    #[serde(with = "hex")]
+    pub slide: u64,
     /// The local APIC's mode: `xapic` or `x2apic`.
     pub apic_mode: S,
     /// What the TSC was calibrated against: `cpuid`, `hypervisor`, `hpet`, `pm_timer` or `pit`.
@@ -140,6 +152,45 @@ pub struct StagesUs {
     pub timer: Option<u64>,
     /// It takes work.
     pub online: Option<u64>,
+}
+
+/// A region of physical memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Region<S> {
+    /// Its first address. No physical address needs more than 52 bits, so a number will do.
+    pub start: u64,
+    /// One past its last address.
+    pub end: u64,
+    /// `usable`, or why it is not.
+    pub owner: S,
+}
+
+/// What the walk of the live page tables counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PageTables {
+    /// Frames that hold page tables.
+    pub tables: u64,
+    /// Executable pages: the kernel's code.
+    pub text: Pages,
+    /// Pages that can only be read.
+    pub constants: Pages,
+    /// Pages that can be written.
+    pub data: Pages,
+    /// Pages that are written past the caches.
+    pub device: Pages,
+    /// How long the walk took, in microseconds.
+    pub walk_us: u64,
+}
+
+/// Pages of each size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pages {
+    /// Of 4 KiB.
+    pub small: u64,
+    /// Of 2 MiB.
+    pub large: u64,
+    /// Of 1 GiB.
+    pub huge: u64,
 }
 
 /// The frame allocator's books.
@@ -277,13 +328,40 @@ pub struct Verdict<S> {
     pub frames_free_after: u64,
 }
 
+/// Addresses as hexadecimal strings: many a program that reads JSON keeps 53 bits of a number.
+mod hex {
+    use core::fmt;
+
+    use serde::de::{Error, Unexpected, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{value:#x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        struct Hex;
+        impl Visitor<'_> for Hex {
+            type Value = u64;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a hexadecimal number as a string, with 0x before it")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+                let digits = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+                digits.ok_or(E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Hex)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ExitCode, MARKER};
 
     #[test]
     fn rt0_which_knows_no_rust_writes_the_same_marker() {
-        let source = include_str!("boot/rt0.S");
+        let source = include_str!("boot/door.S");
         // \173 is an opening brace there.
         assert!(source.contains(&format!("\\r\\n{MARKER}\\173")));
     }

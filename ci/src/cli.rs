@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::doors::Door;
 use crate::error::Error;
+use crate::matrix::MatrixOptions;
 use crate::values::{Line, Machine, MemSize, Seconds, Seed, Smp, Word};
 
 const AFTER_HELP: &str = "\
 Exit status:
     0  pass
-    1  the kernel's verdict is fail
+    1  the kernel's verdict is fail; a row of the matrix failed, or its QEMU did not start
     2  a wrong option, something missing that could not be installed,
        a kernel that does not build, or a QEMU that does not start
     3  the kernel panicked, or the machine reset itself (a triple fault)
@@ -22,14 +24,18 @@ Exit status:
 
 Environment:
   OCTOPOD_QEMU=PATH      as --qemu
+  OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
   OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
 
 Examples:
   cargo run                                           stress on eight CPUs
   cargo run -- boot --smp 64 --machine pc             64 CPUs on an older PC
   cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
+  cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
   cargo run -- stress --seconds 60 --json out.json    a report for programs
-  cargo run -- boot -- -d int -D int.log              QEMU's own options behind --";
+  cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
+  cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
+  cargo run -- matrix memory                          the rows whose name contains `memory`";
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.
 const GRACE: Duration = Duration::from_secs(60);
@@ -65,13 +71,20 @@ pub struct Options {
     #[arg(long, value_name = "MACHINE", default_value = "q35", help_heading = "Machine")]
     pub machine: Machine,
 
-    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's.
-    #[arg(long, value_enum, value_name = "ACCEL", default_value = "auto", help_heading = "Machine")]
+    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's. The matrix has tcg by default.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ACCEL",
+        default_value = "auto",
+        default_value_if("mode", "matrix", "tcg"),
+        help_heading = "Machine"
+    )]
     pub accel: AccelChoice,
 
     /// The door by which the kernel is entered.
-    #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "pvh", help_heading = "Machine")]
-    pub boot: BootProtocol,
+    #[arg(long, value_enum, value_name = "DOOR", default_value = "pvh", help_heading = "Machine")]
+    pub boot: Door,
 
     /// How long all workloads together run, with up to three decimals [default: the kernel's own].
     #[arg(long, value_name = "S", help_heading = "Stress")]
@@ -97,8 +110,12 @@ pub struct Options {
     #[arg(long, value_name = "NAME", help_heading = "Kernel")]
     pub fault: Option<Word>,
 
+    /// Compress the kernel, and boot a loader that unpacks it.
+    #[arg(long, help_heading = "Kernel")]
+    pub compressed: bool,
+
     /// Boot this ELF file instead of building one.
-    #[arg(long, value_name = "ELF", conflicts_with = "debug", help_heading = "Kernel")]
+    #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed"], help_heading = "Kernel")]
     pub kernel: Option<PathBuf>,
 
     /// Give the run up after so long [default: 60, and what --seconds says].
@@ -131,6 +148,10 @@ pub struct Options {
     )]
     pub qemu_program: Option<OsString>,
 
+    /// What only the matrix knows.
+    #[command(flatten)]
+    pub matrix: MatrixOptions,
+
     /// Arguments for QEMU, behind all others.
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     pub qemu_arguments: Vec<OsString>,
@@ -143,6 +164,8 @@ pub enum Mode {
     Boot,
     /// Boot, then let all CPUs race for frames, and prove that none was lost or handed out twice.
     Stress,
+    /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
+    Matrix,
     /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
     Doctor,
 }
@@ -153,8 +176,14 @@ impl Mode {
         match self {
             Mode::Boot => "boot",
             Mode::Stress => "stress",
+            Mode::Matrix => "matrix",
             Mode::Doctor => "doctor",
         }
+    }
+
+    /// Whether it boots a kernel, one.
+    pub fn boots(self) -> bool {
+        matches!(self, Mode::Boot | Mode::Stress)
     }
 }
 
@@ -169,11 +198,15 @@ pub enum AccelChoice {
     Tcg,
 }
 
-/// `--boot`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BootProtocol {
-    /// QEMU's -kernel, by the ELF file's PVH note.
-    Pvh,
+impl AccelChoice {
+    /// Its name, on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            AccelChoice::Auto => "auto",
+            AccelChoice::Kvm => "kvm",
+            AccelChoice::Tcg => "tcg",
+        }
+    }
 }
 
 impl Default for Options {
@@ -186,6 +219,8 @@ impl Default for Options {
 impl Options {
     /// Refuses what is wrong only together.
     pub fn check(&self) -> Result<(), Error> {
+        self.matrix.check(self)?;
+        self.boot.check(self)?;
         let stress_options = [
             ("--seconds", self.seconds.is_some()),
             ("--workloads", !self.workloads.is_empty()),
@@ -216,7 +251,7 @@ impl Options {
     /// How long the machine may run.
     pub fn time_limit(&self) -> Duration {
         let work = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
-        self.timeout.map_or(GRACE + work, Duration::from_secs)
+        self.timeout.map_or(GRACE + self.boot.grace() + work, Duration::from_secs)
     }
 }
 

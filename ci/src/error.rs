@@ -19,6 +19,30 @@ pub enum Error {
         /// The mode that was asked for.
         mode: &'static str,
     },
+    /// A door that a machine does not have.
+    #[error("--boot {door} does not go with --machine {machine}, which has no disc drive")]
+    DoorOfAnotherMachine {
+        /// The door.
+        door: &'static str,
+        /// The machine.
+        machine: &'static str,
+    },
+    /// The kernel would not get the command line that was meant.
+    #[error("--boot {door} cannot pass {character} to the kernel: GRUB would put a backslash before it")]
+    CharacterBeyondGrub {
+        /// The door.
+        door: &'static str,
+        /// The character.
+        character: char,
+    },
+    /// QEMU writes the file's name on the kernel's command line, where it must be one word.
+    #[error("--boot {door} cannot boot {}, whose path has a space in it; name another folder by --out DIR", path.display())]
+    SpaceInPath {
+        /// The door.
+        door: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// KVM was asked for by name and cannot work.
     #[error("--accel kvm cannot work here: {reason}; use --accel tcg, or auto")]
     KvmUnusable {
@@ -106,11 +130,32 @@ pub enum Error {
         reason: String,
     },
     /// The boot matrix cannot be read.
-    #[error("{}: {reason}", crate::rows::FILE)]
+    #[error("{}: {problem}", path.display())]
     Matrix {
+        /// The file.
+        path: PathBuf,
         /// Why.
-        reason: String,
+        problem: crate::rows::Problem,
     },
+    /// No row of the boot matrix is what was asked for.
+    #[error("no row of {} is called like {}; there are {rows}", path.display(), names.join(" or "))]
+    NoSuchRow {
+        /// The file.
+        path: PathBuf,
+        /// The parts of names that were asked for.
+        names: Vec<String>,
+        /// How many rows there are.
+        rows: usize,
+    },
+    /// A row's folder is another launcher's at the moment.
+    #[error("another octopod is running the same row in {}; --out DIR keeps the files of two apart", folder.display())]
+    RowBusy {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The results of the matrix cannot be written as XML.
+    #[error("cannot write the results as JUnit XML: {0}")]
+    Junit(#[from] quick_junit::SerializeError),
     /// A file or folder of the launcher's own could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
@@ -130,7 +175,12 @@ impl Error {
     /// The verdict that a report gives for this error.
     pub fn verdict(&self) -> VerdictKind {
         match self {
-            Error::OptionOfAnotherMode { .. } | Error::KvmUnusable { .. } => VerdictKind::Usage,
+            Error::OptionOfAnotherMode { .. }
+            | Error::DoorOfAnotherMachine { .. }
+            | Error::CharacterBeyondGrub { .. }
+            | Error::SpaceInPath { .. }
+            | Error::KvmUnusable { .. }
+            | Error::NoSuchRow { .. } => VerdictKind::Usage,
             Error::Interrupted => VerdictKind::Interrupted,
             _ => VerdictKind::Error,
         }

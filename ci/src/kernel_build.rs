@@ -15,12 +15,23 @@ use crate::cli::Options;
 use crate::error::Error;
 use crate::interrupt::{self, Listener};
 use crate::notice::{Notice, Observer};
+use crate::pack;
 use crate::process::{Happening, Stream, Streams, Supervised};
 use crate::rundir::Workspace;
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";
-const BINARY: &str = "octopod-kernel";
+
+/// A package's program for the kernel's target.
+struct Program {
+    package: &'static str,
+    binary: &'static str,
+}
+
+const KERNEL: Program = Program { package: "octopod", binary: "octopod-kernel" };
+const UNPACKER: Program = Program { package: "octopod-unpacker", binary: "octopod-unpacker" };
+/// Names the compressed kernel to the unpacker's build script.
+const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
 
 /// A first build downloads and compiles everything, perhaps on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -47,12 +58,16 @@ const NOT_FOR_THE_KERNEL: [&str; 7] = [
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The ELF file.
+    /// The ELF file that is booted.
     pub path: PathBuf,
+    /// The one that has the symbols.
+    pub symbols: PathBuf,
     /// What it was built as.
     pub variant: String,
-    /// Bytes that the loader copies to memory.
+    /// Bytes that the loader copies to memory, or would if the kernel were not compressed.
     pub image_bytes: u64,
+    /// Bytes that the loader copies of a compressed kernel, unpacker and all.
+    pub compressed_bytes: Option<u64>,
 }
 
 /// The cargo profile and features of a build.
@@ -60,16 +75,28 @@ pub struct Kernel {
 struct Variant {
     profile: &'static str,
     faults: bool,
+    compressed: bool,
 }
 
 impl Variant {
     fn of(options: &Options) -> Variant {
-        Variant { profile: if options.debug { "dev" } else { "kernel" }, faults: options.fault.is_some() }
+        Variant {
+            profile: if options.debug { "dev" } else { "kernel" },
+            faults: options.fault.is_some(),
+            compressed: options.compressed,
+        }
     }
 
     fn name(self) -> String {
-        format!("{}{}", self.profile, if self.faults { "-faults" } else { "" })
+        let faults = if self.faults { "-faults" } else { "" };
+        let compressed = if self.compressed { "-compressed" } else { "" };
+        format!("{}{faults}{compressed}", self.profile)
     }
+}
+
+/// The name of the kernel that `options` ask for. Options of the same variant boot the same file.
+pub fn variant(options: &Options) -> String {
+    Variant::of(options).name()
 }
 
 /// Builds what `options` ask for, or takes the file that they name.
@@ -83,21 +110,40 @@ pub fn provide(
         let image_bytes = image_bytes(&bytes)
             .map_err(|error| Error::NotAKernel { path: path.clone(), reason: error.to_string() })?;
         let path = std::path::absolute(path).map_err(Error::file("find", path))?;
-        return Ok(Kernel { path, variant: "given".to_owned(), image_bytes });
+        let (symbols, variant) = (path.clone(), "given".to_owned());
+        return Ok(Kernel { path, symbols, variant, image_bytes, compressed_bytes: None });
     }
     let variant = Variant::of(options);
     let folder = workspace.own().join("kernels").join(variant.name());
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let _lock = lock(&workspace.own().join("build.lock"), observer)?;
-    let built = build(variant, workspace, observer)?;
-    let bytes = fs::read(&built).map_err(Error::file("read", &built))?;
-    let image_bytes =
-        image_bytes(&bytes).map_err(|error| Error::NotAKernel { path: built, reason: error.to_string() })?;
-    let path = folder.join(BINARY);
-    if !fs::read(&path).is_ok_and(|present| present == bytes) {
-        replace(&path, &bytes).map_err(Error::file("write", &path))?;
+    let built = build(&KERNEL, variant, None, workspace, observer)?;
+    let (symbols, kernel) = keep(&built, &folder.join(KERNEL.binary))?;
+    let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
+    let size = |elf: &[u8]| image_bytes(elf).map_err(|error| not_a_kernel(error.to_string()));
+    let image_bytes = size(&kernel)?;
+    let (mut path, mut compressed_bytes) = (symbols.clone(), None);
+    if variant.compressed {
+        let payload = pack::payload(&kernel).map_err(|error| not_a_kernel(error.to_string()))?;
+        let payload_path = folder.join("payload");
+        if !fs::read(&payload_path).is_ok_and(|present| present == payload) {
+            replace(&payload_path, &payload).map_err(Error::file("write", &payload_path))?;
+        }
+        let built = build(&UNPACKER, variant, Some(&payload_path), workspace, observer)?;
+        let (unpacker, bytes) = keep(&built, &folder.join(UNPACKER.binary))?;
+        compressed_bytes = Some(size(&bytes)?);
+        path = unpacker;
     }
-    Ok(Kernel { path, variant: variant.name(), image_bytes })
+    Ok(Kernel { path, symbols, variant: variant.name(), image_bytes, compressed_bytes })
+}
+
+/// Copies what cargo has built to where the next build, of another variant, does not replace it.
+fn keep(built: &Path, path: &Path) -> Result<(PathBuf, Vec<u8>), Error> {
+    let bytes = fs::read(built).map_err(Error::file("read", built))?;
+    if !fs::read(path).is_ok_and(|present| present == bytes) {
+        replace(path, &bytes).map_err(Error::file("write", path))?;
+    }
+    Ok((path.to_owned(), bytes))
 }
 
 /// Puts `bytes` at `path` in one step: who has the old file open keeps it.
@@ -137,9 +183,18 @@ fn lock(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
     Err(Error::Interrupted)
 }
 
-fn build(variant: Variant, workspace: &Workspace, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+fn build(
+    program: &Program,
+    variant: Variant,
+    payload: Option<&Path>,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf, Error> {
     observer.notice(Notice::Step("building the kernel"));
-    let mut command = cargo(variant, workspace);
+    let mut command = cargo(program, variant, workspace);
+    if let Some(payload) = payload {
+        command.env(PAYLOAD, payload);
+    }
     let mut cargo = Supervised::spawn(&mut command, Streams::default())
         .map_err(|source| Error::Program { program: "cargo".to_owned(), source })?;
     let deadline = Instant::now() + BUILD_LIMIT;
@@ -148,7 +203,7 @@ fn build(variant: Variant, workspace: &Workspace, observer: &mut dyn Observer) -
         match cargo.next(deadline) {
             Happening::Line(Stream::Stdout, line) => {
                 if let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_str(&line)
-                    && artifact.target.name == BINARY
+                    && artifact.target.name == program.binary
                 {
                     executable = artifact.executable.or(executable);
                 }
@@ -178,15 +233,21 @@ fn build(variant: Variant, workspace: &Workspace, observer: &mut dyn Observer) -
     if !status.success() {
         return Err(Error::KernelBuild { status: status.to_string(), diagnostics });
     }
-    executable.map(Into::into).ok_or(Error::NoExecutable { target: BINARY })
+    executable.map(Into::into).ok_or(Error::NoExecutable { target: program.binary })
 }
 
-fn cargo(variant: Variant, workspace: &Workspace) -> Command {
+fn cargo(program: &Program, variant: Variant, workspace: &Workspace) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&workspace.root).args(["build", "--package", "octopod", "--bin", BINARY]);
+    command.current_dir(&workspace.root).args([
+        "build",
+        "--package",
+        program.package,
+        "--bin",
+        program.binary,
+    ]);
     command.args(["--target", TARGET, "--profile", variant.profile]);
     command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
-    if variant.faults {
+    if variant.faults && program.package == KERNEL.package {
         command.args(["--features", "faults"]);
     }
     if std::env::var_os("CARGO_TARGET_DIR").is_some() {
@@ -214,12 +275,19 @@ mod tests {
 
     #[test]
     fn variants_do_not_share_a_file() {
-        let name = |debug, fault: Option<&str>| {
+        let name = |debug, fault: Option<&str>, compressed| {
             let fault = fault.map(|name| name.parse().unwrap());
-            Variant::of(&Options { debug, fault, ..Options::default() }).name()
+            Variant::of(&Options { debug, fault, compressed, ..Options::default() }).name()
         };
-        let names = [name(false, None), name(true, None), name(false, Some("x")), name(true, Some("x"))];
-        assert_eq!(names, ["kernel", "dev", "kernel-faults", "dev-faults"]);
+        assert_eq!([name(false, None, false), name(true, None, false)], ["kernel", "dev"]);
+        assert_eq!(
+            [name(false, Some("x"), false), name(true, Some("x"), false)],
+            ["kernel-faults", "dev-faults"]
+        );
+        assert_eq!(
+            [name(false, None, true), name(true, Some("x"), true)],
+            ["kernel-compressed", "dev-faults-compressed"]
+        );
     }
 
     #[test]

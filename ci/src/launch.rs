@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::accel::{self, Decision, Host};
 use crate::cli::Options;
+use crate::doors;
 use crate::error::Error;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub cpus_at: Vec<CpuPlace>,
     /// The run's folder, once it has one.
     pub run_dir: Option<PathBuf>,
+    /// What kept the launcher from booting anything, or broke the run off.
+    pub error: Option<Error>,
 }
 
 /// Where a CPU was when the run was given up.
@@ -71,7 +74,7 @@ pub fn launch_with(options: &Options, observer: &mut dyn Observer) -> Outcome {
             &Seen::default(),
             Vec::new(),
         );
-        Outcome::without_a_run(report)
+        Outcome { error: Some(error), ..Outcome::without_a_run(report) }
     });
     let run_dir = folder.map(|folder| folder.path);
     let in_folder = run_dir.as_ref().map(|path| path.join("report.json"));
@@ -95,6 +98,7 @@ impl Outcome {
             registers: None,
             cpus_at,
             run_dir: None,
+            error: None,
         }
     }
 }
@@ -111,22 +115,17 @@ fn boot(
     if options.kernel.is_none() {
         setup::target::provide(observer)?;
     }
+    let tools = setup::doors::provide(options.boot, &qemu.program, observer)?;
     let kernel = kernel_build::provide(options, &workspace, observer)?;
     if interrupt::requested() {
         return Err(Error::Interrupted);
     }
     let folder = folder.insert(RunDir::create(&workspace, options.mode.name(), options.out.as_deref())?);
     let booted = folder.adopt(&kernel.path)?;
-    let command_line = options.kernel_command_line();
+    let medium = doors::prepare(options, &tools, &booted, folder, observer)?;
     let sockets = socket_folder()?;
     let qmp_socket = sockets.path().join("qmp");
-    let mut machine = Machine {
-        options,
-        accel: decision.accel,
-        kernel: &booted,
-        command_line: &command_line,
-        qmp_socket: None,
-    };
+    let mut machine = Machine { options, accel: decision.accel, medium: &medium, qmp_socket: None };
     let script = qemu.script(&qemu.arguments(&machine));
     folder.write_script("qemu.sh", &script)?;
     machine.qmp_socket = Some(&qmp_socket);
@@ -135,14 +134,19 @@ fn boot(
     announce(options, &qemu, &decision, &kernel, &script, observer);
     let run = run::run(&qemu, &arguments, &qmp_socket, folder, options.time_limit(), observer)?;
 
-    let symbols = Symbols::read(&booted, &workspace.root);
+    let symbols = Symbols::read(&kernel.symbols, &workspace.root);
+    let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);
     let host = host_report(options, &qemu, &decision, &run);
     let last_line = run.serial.iter().rev().find(|line| !line.trim().is_empty()).map(String::as_str);
     let judgement = judge(&run.end, &run.seen, last_line, &run.complaint);
-    let kernel = KernelReport { variant: kernel.variant, image_bytes: kernel.image_bytes };
+    let kernel = KernelReport {
+        variant: kernel.variant,
+        image_bytes: kernel.image_bytes,
+        compressed_bytes: kernel.compressed_bytes,
+    };
     let report = Report::assemble(
         judgement,
-        command_line,
+        options.kernel_command_line(),
         Some(host),
         Some(kernel),
         &run.seen,
@@ -151,11 +155,12 @@ fn boot(
     Ok(Outcome {
         status: report.status(),
         report,
-        cpus_at: run.registers.as_deref().map(|text| cpus_at(text, &symbols)).unwrap_or_default(),
+        cpus_at: run.registers.as_deref().map(|text| cpus_at(text, &symbols, slide)).unwrap_or_default(),
         serial: run.serial,
         complaint: run.complaint,
         registers: run.registers,
         run_dir: None,
+        error: None,
     })
 }
 
@@ -167,15 +172,18 @@ fn announce(
     script: &[u8],
     observer: &mut dyn Observer,
 ) {
+    let kib = |bytes: u64| bytes.div_ceil(1024);
+    let compressed = kernel.compressed_bytes.map(|bytes| format!(", {} KiB compressed", kib(bytes)));
     let line = format!(
-        "QEMU {}, {}, {} with -smp {} and {}; kernel `{}`, {} KiB",
+        "QEMU {}, {}, {} with -smp {} and {}; kernel `{}`, {} KiB{}",
         qemu.version,
         decision.accel.name(),
         options.machine,
         options.smp,
         options.mem,
         kernel.variant,
-        kernel.image_bytes.div_ceil(1024),
+        kib(kernel.image_bytes),
+        compressed.unwrap_or_default(),
     );
     observer.notice(Notice::Note(&line));
     observer.notice(Notice::Tool(&format!("{}: {}", decision.accel.name(), decision.reason)));
@@ -203,6 +211,7 @@ fn host_report(options: &Options, qemu: &Qemu, decision: &Decision, run: &Run) -
     HostReport {
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
+        door: options.boot.name(),
         qemu_version: qemu.version.to_string(),
         accel: decision.accel.name(),
         machine: options.machine.to_string(),
@@ -224,8 +233,8 @@ fn backtrace(seen: &Seen, symbols: &Symbols) -> Vec<FrameReport> {
 }
 
 /// Each CPU's place, from QEMU's list of registers, which calls the instruction pointer RIP or EIP by the CPU's mode.
-/// The kernel is taken to run where it was linked.
-fn cpus_at(registers: &str, symbols: &Symbols) -> Vec<CpuPlace> {
+/// A kernel that has not said by how much it slid is taken to run where it was linked.
+fn cpus_at(registers: &str, symbols: &Symbols, slide: u64) -> Vec<CpuPlace> {
     let mut places = Vec::new();
     let mut cpu = String::new();
     for line in registers.lines() {
@@ -236,7 +245,7 @@ fn cpus_at(registers: &str, symbols: &Symbols) -> Vec<CpuPlace> {
         let pointer = value("RIP=").or_else(|| value("EIP="));
         if let Some(address) = pointer.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
             let halted = value("HLT=") == Some("1");
-            places.push(CpuPlace { cpu: cpu.clone(), halted, frames: symbols.instruction(address, 0) });
+            places.push(CpuPlace { cpu: cpu.clone(), halted, frames: symbols.instruction(address, slide) });
         }
     }
     places
@@ -252,7 +261,7 @@ mod tests {
     fn every_cpus_place_is_found_in_qemus_list() {
         let text = "\nCPU#0\nRAX=1 RBX=2\nRIP=ffff800000101234 RFL=00000246 [---Z-P-] CPL=0 HLT=0\n\n\
                     CPU#1\nEIP=0000fff0 EFL=00000002 HLT=1\n";
-        let places = cpus_at(text, &Symbols::read(Path::new("/nonexistent"), Path::new("/")));
+        let places = cpus_at(text, &Symbols::read(Path::new("/nonexistent"), Path::new("/")), 0);
         let found: Vec<_> =
             places.iter().map(|at| (at.cpu.as_str(), at.halted, at.frames[0].address.as_str())).collect();
         assert_eq!(found, [("0", false, "0xffff800000101234"), ("1", true, "0x000000000000fff0")]);

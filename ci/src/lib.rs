@@ -5,11 +5,14 @@
 
 pub mod accel;
 pub mod cli;
+pub mod doors;
 pub mod error;
 pub mod interrupt;
 pub mod kernel_build;
 mod launch;
+pub mod matrix;
 pub mod notice;
+pub mod pack;
 pub mod process;
 pub mod qemu;
 pub mod qmp;

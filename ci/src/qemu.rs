@@ -8,6 +8,7 @@ use octopod::wire::EXIT_PORT;
 
 use crate::accel::Accel;
 use crate::cli::Options;
+use crate::doors::Medium;
 use crate::version::Version;
 
 /// A QEMU for x86-64 that answers.
@@ -26,10 +27,8 @@ pub struct Machine<'a> {
     pub options: &'a Options,
     /// Who runs the guest's code.
     pub accel: Accel,
-    /// The kernel.
-    pub kernel: &'a Path,
-    /// Its command line.
-    pub command_line: &'a str,
+    /// What it boots from.
+    pub medium: &'a Medium,
     /// Where QEMU listens for its machine protocol; a run by hand has none.
     pub qmp_socket: Option<&'a Path>,
 }
@@ -56,11 +55,9 @@ impl Qemu {
     pub fn arguments(&self, machine: &Machine<'_>) -> Arguments {
         let options = machine.options;
         let given = |option: &str| options.qemu_arguments.iter().any(|argument| argument == option);
-        let mut arguments = Arguments::new();
+        let mut arguments = machine.medium.arguments();
         let mut add = |group: &[&OsStr]| arguments.push(group.iter().map(|&part| part.to_owned()).collect());
 
-        add(&["-kernel".as_ref(), machine.kernel.as_ref()]);
-        add(&["-append".as_ref(), machine.command_line.as_ref()]);
         add(&["-M".as_ref(), machine_value(options).as_ref()]);
         // A second -accel would be a fallback, not a replacement.
         if !given("-accel") {
@@ -126,7 +123,7 @@ fn machine_value(options: &Options) -> String {
 }
 
 /// QEMU ends a value at a comma, and takes two for one.
-fn escape_commas(value: &OsStr) -> OsString {
+pub(crate) fn escape_commas(value: &OsStr) -> OsString {
     let mut escaped = Vec::with_capacity(value.len());
     for &byte in value.as_bytes() {
         escaped.push(byte);
@@ -170,8 +167,10 @@ mod tests {
         let machine = Machine {
             options: &options,
             accel,
-            kernel: Path::new("/k/octopod-kernel"),
-            command_line: &options.kernel_command_line(),
+            medium: &Medium::Kernel {
+                file: "/k/octopod-kernel".into(),
+                command_line: options.kernel_command_line(),
+            },
             qmp_socket: Some(Path::new("/tmp/a,b/qmp")),
         };
         // Which harmless characters are quoted is the quoting library's affair.

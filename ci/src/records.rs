@@ -1,7 +1,8 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Boot, Cpu, Events, MARKER, Memory, Panic, Progress, Reason, Record, Stress, StressCpu, Verdict, Work,
+    Boot, Cpu, Events, MARKER, Memory, PageTables, Panic, Progress, Reason, Record, Region, Stress,
+    StressCpu, Verdict, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -20,6 +21,10 @@ pub struct Seen {
     pub boot: Option<Boot<String>>,
     /// The CPUs, in the order in which they were reported.
     pub cpus: Vec<Cpu<String>>,
+    /// The memory map.
+    pub regions: Vec<Region<String>>,
+    /// What the walk of the page tables counted.
+    pub page_tables: Option<PageTables>,
     /// The frame allocator's books.
     pub memory: Option<Memory>,
     /// When the work began.
@@ -83,6 +88,8 @@ impl Seen {
         match record {
             Record::Boot(boot) => self.boot = Some(boot),
             Record::Cpu(cpu) => push(&mut self.cpus, cpu, MAX_OF_A_KIND),
+            Record::Region(region) => push(&mut self.regions, region, MAX_OF_A_KIND),
+            Record::PageTables(tables) => self.page_tables = Some(tables),
             Record::Memory(memory) => self.memory = Some(memory),
             Record::Work(work) => self.work = Some(work),
             Record::Progress(progress) => self.progress = Some(progress),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, Stress};
+use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress};
 use serde::Serialize;
 
 use crate::records::Seen;
@@ -91,6 +91,8 @@ pub struct HostReport {
     pub os: &'static str,
     /// The host's architecture.
     pub arch: &'static str,
+    /// The door by which the kernel was entered, as `--boot` takes it.
+    pub door: &'static str,
     /// QEMU's version.
     pub qemu_version: String,
     /// `kvm` or `tcg`.
@@ -116,6 +118,8 @@ pub struct KernelReport {
     pub variant: String,
     /// Bytes that the loader copies to memory, without symbols and debug information.
     pub image_bytes: u64,
+    /// The same for the compressed kernel and its unpacker; absent if it is not compressed.
+    pub compressed_bytes: Option<u64>,
 }
 
 /// How the kernel came up.
@@ -138,6 +142,10 @@ pub struct MemoryReport {
     pub kernel: Memory,
     /// Free frames after the work, from the verdict.
     pub frames_free_after: Option<u64>,
+    /// The memory map: each region with what it is or was reserved for, in ascending order.
+    pub regions: Vec<Region<String>>,
+    /// The pages by size and rights, if nothing was wrong with them.
+    pub page_tables: Option<PageTables>,
 }
 
 /// A workload's result.
@@ -215,7 +223,12 @@ impl Report {
                 entry_to_work_us: seen.work.map(|work| work.entry_to_work_us),
             }),
             cpus: seen.cpus.clone(),
-            memory: seen.memory.map(|kernel| MemoryReport { kernel, frames_free_after }),
+            memory: seen.memory.map(|kernel| MemoryReport {
+                kernel,
+                frames_free_after,
+                regions: seen.regions.clone(),
+                page_tables: seen.page_tables,
+            }),
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
             events: seen.events,
             panic: seen.panic.clone().map(|panic| PanicReport {
@@ -235,16 +248,7 @@ impl Report {
 
     /// Writes the report so that a reader finds either all of it or the one before.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        // A device or pipe, as /dev/stderr, cannot be replaced by a file.
-        if path.exists() && !path.is_file() {
-            return fs::write(path, self.to_json());
-        }
-        let mut file = tempfile::Builder::new().permissions(world_readable()).tempfile_in(folder)?;
-        io::Write::write_all(&mut file, self.to_json().as_bytes())?;
-        file.persist(path)?;
-        Ok(())
+        write_whole(path, self.to_json().as_bytes())
     }
 
     /// As text, with a line end.
@@ -254,6 +258,20 @@ impl Report {
         text.push('\n');
         text
     }
+}
+
+/// Writes a file so that a reader finds either all of it or the one before.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    // A device or pipe, as /dev/stderr, cannot be replaced by a file.
+    if path.exists() && !path.is_file() {
+        return fs::write(path, bytes);
+    }
+    let mut file = tempfile::Builder::new().permissions(world_readable()).tempfile_in(folder)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Temporary files are their owner's alone; a report is for whoever may read the folder.

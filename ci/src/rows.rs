@@ -1,12 +1,16 @@
 //! The boot matrix: rows of `config/machines.toml`, each a command line of this launcher's and what must come of it.
+//!
+//! A command line says all that a row is about: door, machine, CPUs, processor, memory, APIC mode. It can be pasted. A
+//! row that lists variants in `with` stands for itself and for one more row with each of them.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use serde::Deserialize;
 
-use crate::cli::Options;
+use crate::cli::{AccelChoice, Options};
 use crate::error::Error;
 use crate::launch::Outcome;
 use crate::version::Version;
@@ -15,7 +19,7 @@ use crate::version::Version;
 pub const FILE: &str = "config/machines.toml";
 
 /// Which run of the tests a row belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Every run.
@@ -29,10 +33,13 @@ pub enum Tier {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// What the row is called; unique.
+    /// What the row is called; unique, also as a folder's name.
     pub name: String,
     /// The launcher's arguments, as one would type them after `cargo run --`.
     pub run: String,
+    /// More arguments: each entry makes another row of this one. Empty in a row that [`read`] returns.
+    #[serde(default)]
+    pub with: Vec<String>,
     /// When it is run.
     #[serde(default)]
     pub tier: Tier,
@@ -72,6 +79,47 @@ pub struct Expect {
     pub backtrace: Option<String>,
 }
 
+/// Why the rows cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The file is not of the format.
+    #[error("{0}")]
+    Format(#[from] toml::de::Error),
+    /// A row cannot be run.
+    #[error("row `{name}`: {problem}")]
+    Row {
+        /// The row.
+        name: String,
+        /// What is wrong with it.
+        problem: RowProblem,
+    },
+    /// Two rows would share a folder.
+    #[error("the rows `{first}` and `{second}` would share a folder: no two may be called alike")]
+    SharedName {
+        /// The row that comes first.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+/// Why a row cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RowProblem {
+    /// What a shell would wait for the end of.
+    #[error("a quote in `{0}` does not end")]
+    Quote(String),
+    /// The launcher does not understand it.
+    #[error("{0}")]
+    Options(#[from] clap::Error),
+    /// It boots nothing.
+    #[error("`{0}` boots nothing")]
+    BootsNothing(&'static str),
+    /// Its `qemu` is none.
+    #[error("`{0}` is not a version")]
+    Version(String),
+}
+
 /// All rows.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,39 +127,93 @@ struct Matrix {
     row: Vec<Row>,
 }
 
-/// Reads the rows from the workspace at `root`.
-pub fn read(root: &Path) -> Result<Vec<Row>, Error> {
-    let path = root.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    parse(&text).map_err(|reason| Error::Matrix { reason })
+/// Reads the rows of the file at `path`, each variant a row of its own.
+pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+    parse(&text).map_err(|problem| Error::Matrix { path: path.to_owned(), problem })
 }
 
-fn parse(text: &str) -> Result<Vec<Row>, String> {
-    let matrix: Matrix = toml::from_str(text).map_err(|error| error.to_string())?;
-    let mut names = BTreeSet::new();
-    for row in &matrix.row {
-        if !names.insert(&row.name) {
-            return Err(format!("two rows are called `{}`", row.name));
-        }
-        row.options().map_err(|error| format!("row `{}`: {error}", row.name))?;
-        row.oldest_qemu().map_err(|error| format!("row `{}`: {error}", row.name))?;
+fn parse(text: &str) -> Result<Vec<Row>, Problem> {
+    let matrix: Matrix = toml::from_str(text)?;
+    let mut rows = Vec::new();
+    for row in matrix.row {
+        let name = row.name.clone();
+        rows.extend(row.expand().map_err(|problem| Problem::Row { name, problem })?);
     }
-    Ok(matrix.row)
+    let mut names: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for row in &rows {
+        if let Some(first) = names.insert(row.folder(), &row.name) {
+            return Err(Problem::SharedName { first: first.to_owned(), second: row.name.clone() });
+        }
+        let usable = row.options(AccelChoice::Tcg).and_then(|_| row.oldest_qemu());
+        usable.map_err(|problem| Problem::Row { name: row.name.clone(), problem })?;
+    }
+    Ok(rows)
 }
 
 impl Row {
-    /// The options of its run, under TCG: that is what is the same on every host.
-    pub fn options(&self) -> Result<Options, String> {
-        let words = shlex::split(&self.run).ok_or("a quote that does not end")?;
-        let words = ["octopod".to_owned(), "--accel".to_owned(), "tcg".to_owned()].into_iter().chain(words);
-        Options::try_parse_from(words).map_err(|error| error.to_string())
+    /// The row itself, and one for each of its variants, called `NAME [VARIANT]`.
+    fn expand(mut self) -> Result<Vec<Row>, RowProblem> {
+        let variants = std::mem::take(&mut self.with);
+        let mut rows = vec![self];
+        for variant in variants {
+            let base = &rows[0];
+            let name = format!("{} [{variant}]", base.name);
+            let run = joined(&base.words_with(words(&variant)?)?);
+            rows.push(Row { name, run, ..base.clone() });
+        }
+        Ok(rows)
+    }
+
+    /// Its arguments with `more` of the launcher's own, which go before QEMU's.
+    fn words_with(&self, more: Vec<String>) -> Result<Vec<String>, RowProblem> {
+        let mut all = words(&self.run)?;
+        let end = all.iter().position(|word| word == "--").unwrap_or(all.len());
+        all.splice(end..end, more);
+        Ok(all)
+    }
+
+    /// The options of its run. A row that names no accelerator of its own has `accel`.
+    pub fn options(&self, accel: AccelChoice) -> Result<Options, RowProblem> {
+        let words = ["octopod".to_owned()].into_iter().chain(words(&self.run)?);
+        let matches = Options::command().try_get_matches_from(words)?;
+        let mut options = Options::from_arg_matches(&matches)?;
+        if matches.value_source("accel") != Some(ValueSource::CommandLine) {
+            options.accel = accel;
+        }
+        match options.mode.boots() {
+            true => Ok(options),
+            false => Err(RowProblem::BootsNothing(options.mode.name())),
+        }
+    }
+
+    /// What to type to have the same run again, given its [`Row::options`]: the row's own arguments, the accelerator
+    /// and the QEMU that is used.
+    pub fn command_line(&self, options: &Options) -> String {
+        let mut more = vec!["--accel".to_owned(), options.accel.name().to_owned()];
+        if let Some(program) = &options.qemu_program {
+            more.extend(["--qemu".to_owned(), program.to_string_lossy().into_owned()]);
+        }
+        // Arguments that the row has already would be refused a second time.
+        let own = words(&self.run).unwrap_or_default();
+        let is_own = |option: &String| own.iter().any(|word| word.split('=').next() == Some(option));
+        let more = more.chunks(2).filter(|pair| !is_own(&pair[0])).flatten().cloned().collect();
+        let words = self.words_with(more).unwrap_or_default();
+        format!("cargo run -- {}", joined(&words))
+    }
+
+    /// A folder's name of its own.
+    pub fn folder(&self) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-.=".contains(c) { c } else { '_' };
+        let name: String = self.name.chars().map(plain).collect();
+        PathBuf::from(name.trim_matches(['_', '.']))
     }
 
     /// The oldest QEMU that can do it.
-    pub fn oldest_qemu(&self) -> Result<Option<Version>, String> {
+    pub fn oldest_qemu(&self) -> Result<Option<Version>, RowProblem> {
         let parse = |text: &String| {
             let banner = format!("QEMU emulator version {text}");
-            Version::from_banner(&banner).ok_or(format!("`{text}` is not a version"))
+            Version::from_banner(&banner).ok_or(RowProblem::Version(text.clone()))
         };
         self.qemu.as_ref().map(parse).transpose()
     }
@@ -189,26 +291,15 @@ impl Row {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rows_of_this_repository_can_be_read() {
-        let rows = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
-        assert!(rows.iter().any(|row| row.tier == Tier::Fast));
-    }
-
-    #[test]
-    fn a_row_that_cannot_be_run_is_refused_by_name() {
-        let row = |run: &str, more: &str| {
-            parse(&format!("[[row]]\nname = \"a\"\nrun = \"{run}\"\n{more}expect = {{ status = 0 }}\n"))
-        };
-        assert!(row("boot --smp 2", "").is_ok());
-        assert!(row("boot --smp two", "").unwrap_err().contains("row `a`"));
-        assert!(row("boot", "qemu = \"new\"\n").unwrap_err().contains("`new` is not a version"));
-        assert!(row("boot", "colour = 1\n").unwrap_err().contains("colour"));
-        let twice = "[[row]]\nname = \"a\"\nrun = \"boot\"\nexpect = { status = 0 }\n".repeat(2);
-        assert!(parse(&twice).unwrap_err().contains("two rows"));
-    }
+/// The words of a command line, as a shell would see them.
+fn words(text: &str) -> Result<Vec<String>, RowProblem> {
+    shlex::split(text).ok_or_else(|| RowProblem::Quote(text.to_owned()))
 }
+
+/// The reverse. A word with a zero byte in it cannot come from a command line.
+fn joined(words: &[String]) -> String {
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

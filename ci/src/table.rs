@@ -151,6 +151,9 @@ mod tests {
     fn report(workloads: &[&str], operations: u64) -> Report {
         let boot = Boot {
             protocol: "pvh".to_owned(),
+            kaslr: "off".to_owned(),
+            direct_map_base: 0xffff_8000_0000_0000,
+            slide: 0,
             apic_mode: "x2apic".to_owned(),
             clock_source: "pm_timer".to_owned(),
             tsc_khz: 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use octopod::wire::Progress;
+use octopod::wire::{Progress, Record, Region};
 
 use crate::cli::Options;
 use crate::launch::Outcome;
@@ -170,6 +170,7 @@ impl Observer for Console {
             Notice::Tool(text) if self.verbose => self.line(text),
             Notice::Kernel(text) => self.line(text),
             Notice::Progress(progress) => self.progress(progress),
+            Notice::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),
             Notice::Record(record) if self.verbose => {
                 let text = serde_json::to_string(record).unwrap_or_default();
                 self.line(&format!("{FAINT}{text}{FAINT:#}"));
@@ -177,6 +178,12 @@ impl Observer for Console {
             Notice::Tool(_) | Notice::Record(_) => {}
         }
     }
+}
+
+/// A line of the table of memory.
+fn region_line(region: &Region<String>) -> String {
+    let kib = region.end.saturating_sub(region.start).div_ceil(1024);
+    format!("{:#014x}..{:#014x} {kib:>13} KiB  {}", region.start, region.end, printable(&region.owner))
 }
 
 fn shown(frame: &FrameReport) -> String {

@@ -3,6 +3,8 @@
 
 #[path = "launcher/fake.rs"]
 mod fake;
+#[path = "launcher/matrix.rs"]
+mod matrix;
 
 use std::fs;
 use std::process::Command;
@@ -160,12 +162,12 @@ fn even_a_killed_launcher_takes_its_machine_with_it() {
 #[test]
 fn wrong_options_say_what_is_allowed() {
     for (arguments, allowed) in [
-        (&["bot"][..], "boot, stress, doctor"),
+        (&["bot"][..], "boot, stress, matrix, doctor"),
         (&["--smp", "0"], "a number from 1 to 4096"),
         (&["--mem", "1.5G"], "K, M (the default), G or T"),
         (&["--machine", "isapc"], "pc, q35, microvm"),
         (&["--accel", "hvf"], "auto, kvm, tcg"),
-        (&["--boot", "uefi"], "pvh"),
+        (&["--boot", "bios"], "multiboot2, uefi"),
         (&["--seconds", "0"], "from 0.001 to 86400 seconds"),
         (&["--workloads", "a b"], "letters, digits"),
         (&["--timeout", "0"], "1..=604800"),
@@ -196,6 +198,29 @@ fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
     assert!(stdout.contains("OCTOPOD_NO_INSTALL is set"), "{stdout}");
     let line = octopod_ci::setup::packages::Manager::find().map(|manager| manager.line());
     assert!(stdout.contains(&line.unwrap_or("--qemu PATH".to_owned())), "{stdout}");
+}
+
+#[test]
+fn what_a_door_needs_is_named_and_only_for_that_door() {
+    let fake = Fake::new("exit 1");
+    let start = |door: &str| {
+        let output = Command::new(LAUNCHER)
+            .args(["boot", "--kernel", "unread", "--boot", door])
+            .env("OCTOPOD_QEMU", fake.program())
+            .env("OCTOPOD_NO_INSTALL", "1")
+            .env("PATH", "")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let stdout = start("multiboot2");
+    assert!(stdout.contains("GRUB for BIOS, xorriso, which --boot multiboot2 needs, is missing"), "{stdout}");
+    assert!(stdout.contains("OCTOPOD_NO_INSTALL is set"), "{stdout}");
+    for door in ["pvh", "multiboot1"] {
+        let stdout = start(door);
+        assert!(stdout.contains("cannot read unread"), "{stdout}");
+    }
 }
 
 #[test]

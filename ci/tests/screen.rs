@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use octopod::wire::MARKER;
 use octopod_ci::accel::Accel;
+use octopod_ci::doors::Medium;
 use octopod_ci::notice::Silent;
 use octopod_ci::process::{Happening, Stream, Streams, Supervised};
 use octopod_ci::qemu::Machine;
@@ -28,13 +29,9 @@ fn a_refusal_is_on_the_text_screen() {
     let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("qmp");
-    let machine = Machine {
-        options: &options,
-        accel: Accel::Tcg,
-        kernel: &kernel.path,
-        command_line: "work=boot",
-        qmp_socket: Some(&socket),
-    };
+    let medium = Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line() };
+    let machine =
+        Machine { options: &options, accel: Accel::Tcg, medium: &medium, qmp_socket: Some(&socket) };
     // Without the device that ends the run, the machine stands still after the message.
     let is_exit = |group: &&Vec<_>| {
         group.iter().any(|part: &std::ffi::OsString| part.to_string_lossy().contains("isa-debug-exit"))

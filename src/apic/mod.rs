@@ -27,8 +27,8 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
-use crate::per_cpu;
 use crate::sync::{Deadline, TimedOut};
+use crate::{per_cpu, redirect};
 
 pub use handlers::{Counts, counts, set_timer_hook};
 pub use registers::{Mode, mode};
@@ -141,10 +141,14 @@ pub fn id() -> ApicId {
     registers::read_id()
 }
 
-/// Tells this CPU's local APIC that the interrupt in service is over.
-#[inline]
-pub fn end_of_interrupt() {
-    registers::write(Register::EndOfInterrupt, 0);
+redirect! {
+    /// Tells this CPU's local APIC that the interrupt in service is over.
+    pub fn end_of_interrupt() = registers::end_of_interrupt_xapic
+        => registers::end_of_interrupt_x2apic, if |features| features.x2apic;
+
+    /// Writes the interrupt command register, which sends. The CPU's interrupts are off.
+    fn write_icr(destination: ApicId, command: u32) = registers::write_icr_xapic
+        => registers::write_icr_x2apic, if |features| features.x2apic;
 }
 
 /// What to send to another CPU.
@@ -163,26 +167,29 @@ pub enum Message {
 /// Sends a message to the CPU with that APIC ID; returns when it is on its way.
 pub fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
     wait_for_idle_icr(to)?;
-    let destination = registers::destination(to);
-    with_driver(guard, |driver| {
-        registers::fence_before_icr();
-        // SAFETY: the driver writes this CPU's ICR; what the message does to its receiver is the sender's purpose.
-        unsafe {
-            match message {
-                Message::Fixed(vector) => driver.send_ipi(vector.get(), destination),
-                Message::Nmi => driver.send_nmi(destination),
-                Message::Init => driver.send_init_ipi(destination),
-                Message::StartUp(page) => driver.send_sipi(page, destination),
+    match message {
+        // On the paths that must be fast, and from an NMI's victim, the register is written without the driver.
+        Message::Fixed(vector) => write_icr(to, registers::ICR_ASSERT | u32::from(vector.get())),
+        Message::Nmi => write_icr(to, registers::ICR_NMI),
+        Message::Init | Message::StartUp(_) => with_driver(guard, |driver| {
+            let destination = registers::destination(to);
+            registers::fence_before_icr();
+            // SAFETY: the driver writes this CPU's ICR; what the message does to its receiver is the sender's purpose.
+            unsafe {
+                match message {
+                    Message::StartUp(page) => driver.send_sipi(page, destination),
+                    _ => driver.send_init_ipi(destination),
+                }
             }
-        }
-    });
+        }),
+    }
     Ok(())
 }
 
 /// Sends an NMI without the driver: for a CPU that dies, whatever it was doing.
 pub fn send_nmi_in_emergency(to: ApicId) {
     if wait_for_idle_icr(to).is_ok() {
-        registers::write_icr_nmi(to);
+        write_icr(to, registers::ICR_NMI);
     }
 }
 

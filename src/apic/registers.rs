@@ -49,8 +49,10 @@ pub const LVT_NMI: u32 = 0b100 << 8;
 pub const LVT_ACTIVE_LOW: u32 = 1 << 13;
 /// The interrupt last sent has not been accepted yet (xAPIC only).
 pub const ICR_PENDING: u32 = 1 << 12;
-/// Assert, physical destination, NMI.
-const ICR_NMI: u32 = (1 << 14) | (0b100 << 8);
+/// Assert, physical destination, the vector in the low byte.
+pub const ICR_ASSERT: u32 = 1 << 14;
+/// The same for an NMI.
+pub const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
 const ICR_HIGH_OFFSET: u64 = 0x310;
 
 /// Where an xAPIC's page is mapped; 0 means x2APIC.
@@ -119,20 +121,31 @@ pub fn fence_before_icr() {
     }
 }
 
-/// Sends an NMI.
-pub fn write_icr_nmi(to: ApicId) {
-    fence_before_icr();
-    match BASE.load(Ordering::Relaxed) {
-        // SAFETY: the ICR of this CPU, with a value of the form that the manual gives.
-        0 => unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(ICR_NMI)) },
-        base => {
-            // SAFETY: as above; the low half is written last, since that sends.
-            unsafe {
-                ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(destination(to));
-                ((base + Register::IcrLow as u64) as *mut u32).write_volatile(ICR_NMI);
-            }
-        }
+pub extern "C" fn end_of_interrupt_xapic() {
+    // SAFETY: the page is mapped as device memory for good.
+    unsafe {
+        ((BASE.load(Ordering::Relaxed) + Register::EndOfInterrupt as u64) as *mut u32).write_volatile(0)
+    };
+}
+
+pub extern "C" fn end_of_interrupt_x2apic() {
+    // SAFETY: the MSR exists in x2APIC mode and takes nothing but 0.
+    unsafe { Msr::new(0x80b).write(0) };
+}
+
+pub extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
+    let base = BASE.load(Ordering::Relaxed);
+    // SAFETY: the ICR of this CPU; the low half is written last, since that sends.
+    unsafe {
+        ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(to.0 << 24);
+        ((base + Register::IcrLow as u64) as *mut u32).write_volatile(command);
     }
+}
+
+pub extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
+    fence_before_icr();
+    // SAFETY: the ICR of this CPU, with a value of the form that the manual gives.
+    unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
 }
 
 /// Whether an interrupt on that vector is being handled.

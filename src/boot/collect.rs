@@ -1,4 +1,5 @@
-//! Copies what the loader passed out of memory that will soon be used for other things.
+//! Copies what the loader passed out of memory that will soon be used for other things, and makes one [`BootInfo`] of
+//! it, whichever door the kernel was entered by.
 
 use core::fmt;
 
@@ -6,8 +7,10 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::direct_map::{self, EARLY_LIMIT};
 use super::memory_map::{MemoryMap, PhysRange, Report, ReservedReason};
-use super::pvh::{self, PvhError, StartInfo};
-use super::{Handoff, image};
+use super::multiboot1::{self, Framebuffer, Multiboot1Error};
+use super::multiboot2::{self, Multiboot2Error};
+use super::pvh::{self, PvhError, StartInfo, Table};
+use super::{Handoff, MAX_COMMAND_LINE_BYTES, PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, image};
 use crate::console::LineBuffer;
 
 /// How the kernel was loaded.
@@ -15,6 +18,10 @@ use crate::console::LineBuffer;
 pub enum Protocol {
     /// Xen's direct boot, which QEMU's `-kernel` speaks.
     Pvh,
+    /// The first Multiboot.
+    Multiboot1,
+    /// The second.
+    Multiboot2,
 }
 
 impl Protocol {
@@ -22,6 +29,8 @@ impl Protocol {
     pub const fn name(self) -> &'static str {
         match self {
             Protocol::Pvh => "pvh",
+            Protocol::Multiboot1 => "multiboot1",
+            Protocol::Multiboot2 => "multiboot2",
         }
     }
 }
@@ -30,14 +39,18 @@ impl Protocol {
 pub struct BootInfo {
     /// How it was loaded.
     pub protocol: Protocol,
-    /// The machine's memory, with page 0 and the kernel's image reserved already.
+    /// The machine's memory, with page 0, the kernel's image and the modules reserved already.
     pub map: &'static mut MemoryMap,
     /// What was wrong with the loader's memory map.
     pub map_report: Report,
     /// The kernel command line.
     pub command_line: &'static [u8],
-    /// Where the loader says that the RSDP lies, physical.
+    /// Where the RSDP lies, physical, if the loader says so: perhaps in a copy of the loader's own.
     pub rsdp: Option<u64>,
+    /// What was loaded beside the kernel.
+    pub modules: &'static [PhysRange],
+    /// The screen that the loader has set up.
+    pub framebuffer: Option<Framebuffer>,
     /// Where a BIOS says that its extended data area begins: a word in page 0, which is not mapped for long.
     pub extended_bios_data: u64,
     /// The TSC when the kernel began.
@@ -50,8 +63,12 @@ const EBDA_SEGMENT_AT: u64 = 0x40e;
 /// Why the loader's information cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootError {
-    /// The structure itself is broken.
+    /// PVH's structure is broken.
     Pvh(PvhError),
+    /// Multiboot's is.
+    Multiboot1(Multiboot1Error),
+    /// Multiboot 2's is.
+    Multiboot2(Multiboot2Error),
     /// Something lies beyond what the early page tables map.
     OutOfReach {
         /// What.
@@ -61,86 +78,235 @@ pub enum BootError {
     },
     /// There is no memory map.
     NoMemoryMap,
-    /// The memory map is longer than any machine's.
-    MemoryMapTooLong {
-        /// Its entries.
-        entries: u32,
+    /// Something is longer than on any machine.
+    TooLong {
+        /// What.
+        what: &'static str,
+        /// Its length.
+        length: u64,
+        /// The most that is allowed.
+        limit: u64,
     },
-    /// The command line does not end.
-    CommandLineTooLong,
 }
 
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BootError::Pvh(error) => error.fmt(f),
+            BootError::Multiboot1(error) => error.fmt(f),
+            BootError::Multiboot2(error) => error.fmt(f),
             BootError::OutOfReach { what, address } => {
                 write!(f, "the loader put {what} at {address:#x}, beyond 4 GiB")
             }
             BootError::NoMemoryMap => f.write_str("the loader passed no memory map"),
-            BootError::MemoryMapTooLong { entries } => {
-                write!(f, "the loader's memory map has {entries} entries, more than {MAX_MAP_ENTRIES}")
-            }
-            BootError::CommandLineTooLong => {
-                write!(f, "the kernel command line is longer than {MAX_COMMAND_LINE_BYTES} bytes")
+            BootError::TooLong { what, length, limit } => {
+                write!(f, "{what} takes {length} bytes, more than {limit}")
             }
         }
     }
 }
 
-const MAX_MAP_ENTRIES: u32 = 4096;
-const MAX_COMMAND_LINE_BYTES: usize = 2048;
+/// The most that a table of the loader's may take, and the whole of Multiboot 2's information: 40,000 entries.
+const MAX_TABLE_BYTES: u64 = 1 << 20;
+const MAX_MODULES: usize = 32;
+/// An RSDP of revision 2 and above has 36 bytes; later ones may grow.
+const MAX_RSDP_BYTES: usize = 64;
+/// The structure of Multiboot 1 up to its last field.
+const MULTIBOOT1_BYTES: u64 = multiboot1::INFO_BYTES as u64;
 
+/// The reserved block: what is kept of the loader's words.
 struct Copies {
     map: MemoryMap,
     command_line: LineBuffer<MAX_COMMAND_LINE_BYTES>,
+    modules: [PhysRange; MAX_MODULES],
+    module_count: usize,
+    rsdp: [u8; MAX_RSDP_BYTES],
 }
 
-static COPIES: SpinMutex<Copies> =
-    SpinMutex::new(Copies { map: MemoryMap::empty(), command_line: LineBuffer::new() });
+static COPIES: SpinMutex<Copies> = SpinMutex::new(Copies {
+    map: MemoryMap::empty(),
+    command_line: LineBuffer::new(),
+    modules: [PhysRange::new(0, 0); MAX_MODULES],
+    module_count: 0,
+    rsdp: [0; MAX_RSDP_BYTES],
+});
+
+/// What a door leaves for the rest of this file to do.
+#[derive(Default)]
+struct Found {
+    map_report: Report,
+    rsdp: Option<u64>,
+    framebuffer: Option<Framebuffer>,
+}
 
 /// Copies the loader's information.
 ///
 /// # Safety
 /// Called once, on rt0's page tables, before anything else is written to memory outside the image.
 pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
-    // SAFETY: the caller vouches for the time; what the loader left is plain bytes.
-    let start_info = unsafe { loader_bytes("its structure", handoff.start_info, pvh::HEAD_BYTES_V1 as u64) }?;
-    let start_info = StartInfo::parse(start_info).map_err(BootError::Pvh)?;
     let copies: &'static mut Copies = SpinMutexGuard::leak(COPIES.lock());
-
-    let table = start_info.memory_map.ok_or(BootError::NoMemoryMap)?;
-    if table.entries > MAX_MAP_ENTRIES {
-        return Err(BootError::MemoryMapTooLong { entries: table.entries });
-    }
-    let table_bytes = u64::from(table.entries) * pvh::MEMORY_MAP_ENTRY_BYTES as u64;
-    // SAFETY: as above.
-    let table = unsafe { loader_bytes("the memory map", table.address, table_bytes) }?;
-    let map_report = copies.map.fill(pvh::memory_map_entries(table));
+    // SAFETY: the caller vouches for the time.
+    let (protocol, found) = unsafe {
+        match handoff.protocol {
+            PROTOCOL_MULTIBOOT1 => (Protocol::Multiboot1, multiboot1(handoff.loader_info, copies)?),
+            PROTOCOL_MULTIBOOT2 => (Protocol::Multiboot2, multiboot2(handoff.loader_info, copies)?),
+            _ => (Protocol::Pvh, pvh(handoff.loader_info, copies)?),
+        }
+    };
     let _ = copies.map.reserve(PhysRange::new(0, 4096), ReservedReason::FirstPage);
     let _ = copies.map.reserve(image::all(), ReservedReason::Kernel);
-
-    if let Some(address) = start_info.command_line_address {
-        let room = (EARLY_LIMIT - address.min(EARLY_LIMIT)).clamp(1, MAX_COMMAND_LINE_BYTES as u64);
-        // SAFETY: as above.
-        let bytes = unsafe { loader_bytes("the command line", address, room) }?;
-        let end = bytes.iter().position(|byte| *byte == 0).ok_or(BootError::CommandLineTooLong)?;
-        copies.command_line.push_bytes(&bytes[..end]);
+    let modules = &copies.modules[..copies.module_count];
+    for module in modules {
+        let _ = copies.map.reserve(*module, ReservedReason::LoaderInfo);
     }
-
     // SAFETY: as above.
     let segment = unsafe { loader_bytes("the BIOS's variables", EBDA_SEGMENT_AT, 2) }?;
     let extended_bios_data = (u64::from(segment[0]) | u64::from(segment[1]) << 8) * 16;
-
     Ok(BootInfo {
-        protocol: Protocol::Pvh,
+        protocol,
         map: &mut copies.map,
-        map_report,
+        map_report: found.map_report,
         command_line: copies.command_line.as_bytes(),
-        rsdp: start_info.rsdp_address,
+        rsdp: found.rsdp,
+        modules,
+        framebuffer: found.framebuffer,
         extended_bios_data,
         entry_tsc: handoff.entry_tsc,
     })
+}
+
+/// # Safety
+/// As for [`collect`].
+unsafe fn pvh(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
+    // SAFETY: the caller vouches; so for all of these.
+    unsafe {
+        let info = StartInfo::parse(loader_bytes("its structure", info, pvh::HEAD_BYTES_V1 as u64)?);
+        let info = info.map_err(BootError::Pvh)?;
+        let map = info.memory_map.ok_or(BootError::NoMemoryMap)?;
+        let map = loader_table("the memory map", map, pvh::MEMORY_MAP_ENTRY_BYTES)?;
+        let map_report = copies.map.fill(pvh::memory_map_entries(map));
+        if let Some(address) = info.command_line_address {
+            copies.command_line(loader_string(address)?)?;
+        }
+        if let Some(modules) = info.modules {
+            // A module's address and length come first (Xen's hvm_modlist_entry).
+            let list = loader_table("the list of modules", modules, pvh::MODULE_ENTRY_BYTES)?;
+            for entry in list.chunks_exact(pvh::MODULE_ENTRY_BYTES) {
+                let word =
+                    |at: usize| entry[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                copies.module(PhysRange::new(word(0), word(0).saturating_add(word(8))))?;
+            }
+        }
+        Ok(Found { map_report, rsdp: info.rsdp_address, framebuffer: None })
+    }
+}
+
+/// # Safety
+/// As for [`collect`].
+unsafe fn multiboot1(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
+    // SAFETY: the caller vouches; so for all of these.
+    unsafe {
+        let info = multiboot1::Info::parse(loader_bytes("its structure", info, MULTIBOOT1_BYTES)?);
+        let info = info.map_err(BootError::Multiboot1)?;
+        let map = info.memory_map.ok_or(BootError::NoMemoryMap)?;
+        let map = loader_bytes("the memory map", map.start, checked("the memory map", map.len())?)?;
+        let map_report = copies.map.fill(multiboot1::memory_map_entries(map).map_err(BootError::Multiboot1)?);
+        if let Some(address) = info.command_line_address {
+            copies.command_line(without_program(loader_string(address)?))?;
+        }
+        if let Some(modules) = info.modules {
+            let list = loader_table("the list of modules", modules, multiboot1::MODULE_ENTRY_BYTES)?;
+            for module in multiboot1::modules(list) {
+                copies.module(module.range)?;
+            }
+        }
+        Ok(Found { map_report, rsdp: None, framebuffer: info.framebuffer })
+    }
+}
+
+/// # Safety
+/// As for [`collect`].
+unsafe fn multiboot2(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
+    // SAFETY: the caller vouches; so for all of these.
+    let bytes = unsafe {
+        let head = loader_bytes("its structure", info, multiboot2::HEAD_BYTES as u64)?;
+        let length = multiboot2::total_bytes(head).map_err(BootError::Multiboot2)?;
+        loader_bytes("its structure", info, checked("the Multiboot 2 information", length.into())?)?
+    };
+    let info = multiboot2::Info::parse(bytes).map_err(BootError::Multiboot2)?;
+    let map_report = copies.map.fill(info.memory_map.ok_or(BootError::NoMemoryMap)?.entries());
+    copies.command_line(info.command_line.unwrap_or_default())?;
+    for module in info.modules() {
+        copies.module(module.range)?;
+    }
+    let rsdp = info.rsdp.map(|rsdp| copies.rsdp(rsdp));
+    Ok(Found { map_report, rsdp, framebuffer: info.framebuffer })
+}
+
+impl Copies {
+    fn command_line(&mut self, line: &[u8]) -> Result<(), BootError> {
+        if line.len() > MAX_COMMAND_LINE_BYTES {
+            let (length, limit) = (line.len() as u64, MAX_COMMAND_LINE_BYTES as u64);
+            return Err(BootError::TooLong { what: "the kernel command line", length, limit });
+        }
+        self.command_line.push_bytes(line);
+        Ok(())
+    }
+
+    fn module(&mut self, range: PhysRange) -> Result<(), BootError> {
+        let Some(slot) = self.modules.get_mut(self.module_count) else {
+            let what = "the list of modules";
+            let bytes = size_of::<PhysRange>() as u64;
+            let (length, limit) = ((MAX_MODULES as u64 + 1) * bytes, MAX_MODULES as u64 * bytes);
+            return Err(BootError::TooLong { what, length, limit });
+        };
+        *slot = range;
+        self.module_count += 1;
+        Ok(())
+    }
+
+    /// Keeps a copy of the RSDP; gives its physical address.
+    fn rsdp(&mut self, rsdp: &[u8]) -> u64 {
+        let bytes = rsdp.len().min(MAX_RSDP_BYTES);
+        self.rsdp[..bytes].copy_from_slice(&rsdp[..bytes]);
+        direct_map::phys(self.rsdp.as_ptr().addr() as u64)
+    }
+}
+
+/// Multiboot 1's command line begins with the file's name, as the loader was given it; an option has no slash before its
+/// equals sign.
+fn without_program(line: &[u8]) -> &[u8] {
+    let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let is_option = word.contains(&b'=') && !word.starts_with(b"/") && !word.starts_with(b"(");
+    if is_option { line } else { &line[word.len()..] }
+}
+
+fn checked(what: &'static str, length: u64) -> Result<u64, BootError> {
+    if length > MAX_TABLE_BYTES {
+        return Err(BootError::TooLong { what, length, limit: MAX_TABLE_BYTES });
+    }
+    Ok(length)
+}
+
+/// # Safety
+/// As for [`collect`]; the slice must not be kept.
+unsafe fn loader_table(what: &'static str, table: Table, entry: usize) -> Result<&'static [u8], BootError> {
+    let bytes = checked(what, u64::from(table.entries) * entry as u64)?;
+    // SAFETY: the caller vouches.
+    unsafe { loader_bytes(what, table.address, bytes) }
+}
+
+/// A string that ends with a zero byte, without it.
+///
+/// # Safety
+/// As for [`collect`]; the slice must not be kept.
+unsafe fn loader_string(address: u64) -> Result<&'static [u8], BootError> {
+    let (what, limit) = ("the kernel command line", MAX_COMMAND_LINE_BYTES as u64);
+    let room = (EARLY_LIMIT - address.min(EARLY_LIMIT)).clamp(1, limit + 1);
+    // SAFETY: the caller vouches.
+    let bytes = unsafe { loader_bytes(what, address, room) }?;
+    let end = bytes.iter().position(|byte| *byte == 0);
+    Ok(&bytes[..end.ok_or(BootError::TooLong { what, length: room, limit })?])
 }
 
 /// What the loader left at a physical address.

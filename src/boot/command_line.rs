@@ -30,6 +30,8 @@ pub struct Options {
     pub stress_workloads: WorkloadList,
     /// `stress.seed=`: where the workloads' randomness starts; `None` leaves the kernel to draw one.
     pub stress_seed: Option<u64>,
+    /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
+    pub kaslr: Switch,
     /// `fault=`: the deliberate fault that the tests want to see caught.
     pub fault: Option<Fault>,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             stress_time: Duration::from_secs(4),
             stress_workloads: WorkloadList::all(),
             stress_seed: None,
+            kaslr: Switch::On,
             fault: None,
         }
     }
@@ -94,6 +97,16 @@ named! {
 }
 
 named! {
+    /// Whether something is done.
+    Switch {
+        /// It is.
+        On = "on",
+        /// It is not.
+        Off = "off",
+    }
+}
+
+named! {
     /// A part of the stress.
     Workload {
         /// Each CPU takes a frame and gives it back.
@@ -122,6 +135,28 @@ named! {
         EarlyException = "early_exception",
         /// The last CPU calls itself until its stack is full.
         StackOverflow = "stack_overflow",
+        /// As that, in the NMI handler, on its stack.
+        OverflowNmiStack = "overflow_nmi_stack",
+        /// As that, in the machine check handler, on its stack.
+        OverflowMachineCheckStack = "overflow_machine_check_stack",
+        /// As that, in the debug exception handler, on its stack.
+        OverflowDebugStack = "overflow_debug_stack",
+        /// As that, in the double fault handler, on its stack.
+        OverflowDoubleFaultStack = "overflow_double_fault_stack",
+        /// The last CPU writes to its own code.
+        WriteText = "write_text",
+        /// The last CPU writes to a constant.
+        WriteConstants = "write_constants",
+        /// The last CPU calls a variable.
+        ExecuteData = "execute_data",
+        /// The last CPU reads page 0, where the direct map would show it.
+        TouchPage0 = "touch_page_0",
+        /// The last CPU reads through a null pointer.
+        TouchNull = "touch_null",
+        /// The kernel's code is mapped a second time, to be written.
+        WritableText = "writable_text",
+        /// The last CPU's page attribute table is the one at reset.
+        StalePat = "stale_pat",
     }
 }
 
@@ -136,6 +171,8 @@ named! {
         StressWorkloads = "stress.workloads",
         /// [`Options::stress_seed`]
         StressSeed = "stress.seed",
+        /// [`Options::kaslr`]
+        Kaslr = "kaslr",
         /// [`Options::fault`]
         Fault = "fault",
     }
@@ -218,6 +255,7 @@ impl Options {
             Key::StressSeconds => self.stress_time = parse_seconds(value)?,
             Key::StressWorkloads => self.stress_workloads = parse_workloads(value)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
+            Key::Kaslr => self.kaslr = Switch::from_name(value).ok_or(ValueFault::UnknownName(value))?,
             Key::Fault => {
                 let fault = Fault::from_name(value).ok_or(ValueFault::UnknownName(value))?;
                 if !faults_built_in {

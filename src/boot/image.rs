@@ -43,9 +43,14 @@ pub fn is_boot_stack_guard(address: u64) -> bool {
     (guard..guard + 4096).contains(&address)
 }
 
+/// Where code is seen.
+pub fn text_addresses() -> core::ops::Range<u64> {
+    (&raw const image_start).addr() as u64..(&raw const text_end).addr() as u64
+}
+
 /// Whether an address is one of code.
 pub fn is_text(address: u64) -> bool {
-    ((&raw const image_start).addr() as u64..(&raw const text_end).addr() as u64).contains(&address)
+    text_addresses().contains(&address)
 }
 
 fn between(start: *const u8, end: *const u8) -> PhysRange {

@@ -6,6 +6,8 @@
 
 pub mod command_line;
 pub mod memory_map;
+pub mod multiboot1;
+pub mod multiboot2;
 pub mod pvh;
 
 #[cfg(target_os = "none")]
@@ -20,7 +22,17 @@ mod rt0;
 #[cfg(target_os = "none")]
 pub use collect::{BootError, BootInfo, Protocol, collect};
 #[cfg(target_os = "none")]
-pub use rt0::{Handoff, handoff, idt};
+pub use rt0::{Handoff, Kaslr, handoff, idt};
+
+/// Entered by PVH.
+pub const PROTOCOL_PVH: u32 = 0;
+/// Entered by Multiboot 1.
+pub const PROTOCOL_MULTIBOOT1: u32 = 1;
+/// Entered by Multiboot 2.
+pub const PROTOCOL_MULTIBOOT2: u32 = 2;
+
+/// The longest kernel command line.
+pub const MAX_COMMAND_LINE_BYTES: usize = 2048;
 
 #[cfg(target_os = "none")]
 use crate::{console, cpu::registers, wire};

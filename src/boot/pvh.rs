@@ -123,11 +123,13 @@ fn table(address: u64, entries: u32) -> Option<Table> {
     (address != 0 && entries != 0).then_some(Table { address, entries })
 }
 
-fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
+/// The little-endian word at `offset`, if it is there.
+pub(super) fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
 
-fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
+/// The same, of eight bytes.
+pub(super) fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
 

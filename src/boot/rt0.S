@@ -1,9 +1,8 @@
 // rt0: from the loader's 32-bit hand-over to the first Rust function.
 //
-// Entry (PVH): 32-bit protected mode, paging off, flat segments, interrupts off, no stack.
-//     ebx = physical address of hvm_start_info
+// Entry, from door.S: edi = the protocol, ebx = the loader's information, ebp = this image, esp = a scratch stack.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
-//     - a 32 KiB stack, early tables that map the first 4 GiB at 0 and at PAGE_OFFSET (2 MiB pages),
+//     - a 32 KiB stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
 //     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area,
 //     - CR0.WP, CR4.PAE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set.
 // A machine that lacks something gets one line on COM1 and on the VGA text screen, one record for the launcher,
@@ -12,77 +11,145 @@
 // Everything that Rust or an exception handler relies on is set up in 32-bit code, so that the gates work from the
 // first 64-bit instruction on. The code knows nothing of where it was loaded: ebp holds the physical address of
 // image_start, and all else is reached by its distance from there (the rt0_off_* symbols of the linker script).
-// Up to the label `features` it must run on an 80486, and up to `in_ram` without memory of its own.
+// Up to the label `features` it must run on an 80486, and up to `in_ram` it uses no memory but its own section.
 
     .section .rt0, "ax", @progbits
     .code32
-    .global rt0_pvh
-rt0_pvh:
-    cli
-    cld
-    cmpl $PVH_MAGIC, (%ebx)
-    jne unknown_loader
-
-    // Where are we? A call needs a stack, and the only memory that is known to be RAM is the loader's structure:
-    // borrow its first field, whose value is known, and put it back.
-    leal 4(%ebx), %esp
-    call 1f
-1:  popl %ebp
-    subl $(1b - rt0_pvh), %ebp
-    movl $PVH_MAGIC, (%ebx)
-
-    movl $(message_misaligned - rt0_pvh), %esi
+located:
+    movl $(message_misaligned - rt0_entry), %esi
     testl $0xfff, %ebp
     jnz refuse
     cmpl $IMAGE_PHYS, %ebp
     jb refuse
+    leal rt0_off_image_end(%ebp), %eax
+    cmpl %ebp, %eax
+    jb refuse
+    movl %eax, (image_end_at - rt0_entry)(%ebp)
 
-    // The image and its .bss must lie in RAM that the loader reported. eax runs from the image's start to its end
-    // (esp, with no stack yet, holds the end); each pass looks for a RAM entry that covers eax and moves eax to
-    // that entry's end.
-    movl $(message_no_map - rt0_pvh), %esi
+    // edi = the first entry's base field, ecx = the end of the table, edx = from one entry to the next, or 0 where each
+    // entry says so itself.
+    cmpl $PROTOCOL_MULTIBOOT1, %edi
+    je multiboot1_map
+    cmpl $PROTOCOL_MULTIBOOT2, %edi
+    je multiboot2_map
+pvh_map:
+    movl $PROTOCOL_PVH, (protocol - rt0_entry)(%ebp)
+    movl $(message_no_map - rt0_entry), %esi
     cmpl $1, START_INFO_VERSION(%ebx)
     jb refuse
     cmpl $0, START_INFO_MEMMAP + 4(%ebx)
     jne refuse
-    cmpl $0, START_INFO_MEMMAP_ENTRIES(%ebx)
-    je refuse
-    movl %ebp, %eax
-    leal rt0_off_image_end(%ebp), %esp
-.Lscan:
     movl START_INFO_MEMMAP(%ebx), %edi
-    movl START_INFO_MEMMAP_ENTRIES(%ebx), %ecx
+    imull $24, START_INFO_MEMMAP_ENTRIES(%ebx), %ecx
+    addl %edi, %ecx
+    movl $24, %edx
+    xorl %eax, %eax
+    cmpl $0, START_INFO_COMMAND_LINE + 4(%ebx)
+    jne 1f
+    movl START_INFO_COMMAND_LINE(%ebx), %eax
+1:  movl %eax, (command_line - rt0_entry)(%ebp)
+    jmp check_ram
+
+multiboot1_map:
+    movl $PROTOCOL_MULTIBOOT1, (protocol - rt0_entry)(%ebp)
+    movl $(message_no_map - rt0_entry), %esi
+    testl $(1 << 6), (%ebx)
+    jz refuse
+    movl 48(%ebx), %edi
+    movl %edi, %ecx
+    addl 44(%ebx), %ecx
+    // Each entry's size stands before it and does not count itself.
+    addl $4, %edi
+    xorl %edx, %edx
+    xorl %eax, %eax
+    testl $(1 << 2), (%ebx)
+    jz 1f
+    movl 16(%ebx), %eax
+1:  movl %eax, (command_line - rt0_entry)(%ebp)
+    jmp check_ram
+
+multiboot2_map:
+    movl $PROTOCOL_MULTIBOOT2, (protocol - rt0_entry)(%ebp)
+    movl $0, (command_line - rt0_entry)(%ebp)
+    xorl %edi, %edi
+    leal 8(%ebx), %eax
+.Ltag:
+    movl (%eax), %esi
+    testl %esi, %esi
+    jz .Ltags_end
+    cmpl $1, %esi
+    jne 1f
+    leal 8(%eax), %esi
+    movl %esi, (command_line - rt0_entry)(%ebp)
+    jmp 2f
+1:  cmpl $6, %esi
+    jne 2f
+    leal 16(%eax), %edi
+    movl 8(%eax), %edx
+    movl 4(%eax), %ecx
+    addl %eax, %ecx
+2:  movl 4(%eax), %esi
+    // A tag that is shorter than its own head would be walked for ever.
+    cmpl $8, %esi
+    jb .Ltags_end
+    leal 7(%eax, %esi), %eax
+    andl $-8, %eax
+    jmp .Ltag
+.Ltags_end:
+    movl $(message_no_map - rt0_entry), %esi
+    testl %edi, %edi
+    jz refuse
+
+    // The image and its .bss must lie in RAM that the loader reported. eax runs from the image's start to its end; each
+    // pass looks for a RAM entry that covers eax and moves eax to that entry's end.
+check_ram:
+    movl $(message_no_map - rt0_entry), %esi
+    cmpl %edi, %ecx
+    jbe refuse
+    movl %ebp, %eax
+.Lscan:
+    pushl %edi
 .Lentry:
     cmpl $MEMMAP_RAM, 16(%edi)
     jne .Lnext
     cmpl $0, 4(%edi)
     jne .Lnext
-    movl (%edi), %edx
-    cmpl %eax, %edx
+    movl (%edi), %esi
+    cmpl %eax, %esi
     ja .Lnext
+    addl 8(%edi), %esi
+    pushl %esi
     movl 12(%edi), %esi
-    addl 8(%edi), %edx
     adcl $0, %esi
+    popl %esi
     jnz in_ram
-    cmpl %eax, %edx
+    cmpl %eax, %esi
     jbe .Lnext
-    movl %edx, %eax
-    cmpl %esp, %eax
+    movl %esi, %eax
+    cmpl (image_end_at - rt0_entry)(%ebp), %eax
     jae in_ram
+    popl %edi
     jmp .Lscan
 .Lnext:
-    addl $24, %edi
-    decl %ecx
-    jnz .Lentry
-    movl $(message_not_in_ram - rt0_pvh), %esi
+    addl %edx, %edi
+    testl %edx, %edx
+    jnz 1f
+    addl -4(%edi), %edi
+    addl $4, %edi
+1:  cmpl %ecx, %edi
+    jb .Lentry
+    movl $(message_not_in_ram - rt0_entry), %esi
     jmp refuse
 
 in_ram:
     leal rt0_off_boot_stack_top(%ebp), %esp
-    movl %ebx, rt0_off_handoff + HANDOFF_START_INFO(%ebp)
+    movl %ebx, rt0_off_handoff + HANDOFF_LOADER_INFO(%ebp)
+    movl $0, rt0_off_handoff + HANDOFF_LOADER_INFO + 4(%ebp)
+    movl (protocol - rt0_entry)(%ebp), %eax
+    movl %eax, rt0_off_handoff + HANDOFF_PROTOCOL(%ebp)
 
     // CPUID is there if EFLAGS.ID can be toggled (SDM Vol. 1, 20.1.1).
-    movl $(message_no_cpuid - rt0_pvh), %esi
+    movl $(message_no_cpuid - rt0_entry), %esi
     pushfl
     popl %eax
     movl %eax, %ecx
@@ -103,7 +170,7 @@ features:
     movl $1, %eax
     cpuid
     movl %edx, %eax
-    movl $(required_leaf_1 - rt0_pvh), %esi
+    movl $(required_leaf_1 - rt0_entry), %esi
     call check_features
     movl $0x80000000, %eax
     cpuid
@@ -113,7 +180,7 @@ features:
     movl $0x80000001, %eax
     cpuid
 1:  movl %edx, %eax
-    movl $(required_leaf_80000001 - rt0_pvh), %esi
+    movl $(required_leaf_80000001 - rt0_entry), %esi
     call check_features
     movb $0, (%edi)
     leal rt0_off_message(%ebp), %eax
@@ -133,28 +200,48 @@ bss:
     xorl %eax, %eax
     rep stosl
 
+direct_map_base:
+    // One of 64 root entries and 256 places in it: UPPER_HALF + 512 GiB * (bits 0-5) + 1 GiB * (bits 6-13). Four GiB from
+    // there on share one table.
+    call draw
+    movl %eax, %ecx
+    andl $63, %ecx
+    movl %ecx, (root_entry - rt0_entry)(%ebp)
+    shll $7, %ecx
+    shrl $6, %eax
+    andl $255, %eax
+    movl %eax, (gib_entry - rt0_entry)(%ebp)
+    movl %eax, %edx
+    shrl $2, %edx
+    addl %edx, %ecx
+    addl $UPPER_HALF_HIGH, %ecx
+    shll $30, %eax
+    movl %eax, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE(%ebp)
+    movl %ecx, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp)
+
 relocations:
-    // The slide is what the image's virtual address is above the linked one.
-    movl %ebp, %ebx
-    subl $IMAGE_PHYS, %ebx
-    movl %ebx, rt0_off_handoff + HANDOFF_SLIDE(%ebp)
-    movl $0, rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp)
-    movl $0, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE(%ebp)
-    movl $PAGE_OFFSET_HIGH, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp)
+    // The slide is how much higher the image runs than it was linked: at IMAGE_PHYS over UPPER_HALF.
+    subl $UPPER_HALF_HIGH, %ecx
+    addl %ebp, %eax
+    adcl $0, %ecx
+    subl $IMAGE_PHYS, %eax
+    sbbl $0, %ecx
+    movl %eax, rt0_off_handoff + HANDOFF_SLIDE(%ebp)
+    movl %ecx, rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp)
     leal rt0_off_rela_start(%ebp), %edx
+    leal rt0_off_rela_end(%ebp), %ebx
 .Lrela:
-    leal rt0_off_rela_end(%ebp), %eax
-    cmpl %eax, %edx
+    cmpl %ebx, %edx
     jae .Lrela_done
-    movl $(message_relocation - rt0_pvh), %esi
+    movl $(message_relocation - rt0_entry), %esi
     cmpl $R_X86_64_RELATIVE, 8(%edx)
     jne refuse
     movl (%edx), %edi
     subl $IMAGE_PHYS, %edi
     movl 16(%edx), %eax
     movl 20(%edx), %ecx
-    addl %ebx, %eax
-    adcl $0, %ecx
+    addl rt0_off_handoff + HANDOFF_SLIDE(%ebp), %eax
+    adcl rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp), %ecx
     movl %eax, (%ebp, %edi)
     movl %ecx, 4(%ebp, %edi)
     addl $24, %edx
@@ -162,9 +249,12 @@ relocations:
 .Lrela_done:
 
 gates:
-    // 256 interrupt gates (SDM Vol. 3A, 6.14.1), each to its own stub in the high half.
+    // 256 interrupt gates (SDM Vol. 3A, 6.14.1), each to its own stub in the high half, whose address is in ebx:edx.
     leal rt0_off_idt(%ebp), %edi
     leal rt0_off_stubs(%ebp), %edx
+    movl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp), %ebx
+    addl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE(%ebp), %edx
+    adcl $0, %ebx
     movl $256, %ecx
 .Lgate:
     movzwl %dx, %eax
@@ -173,10 +263,11 @@ gates:
     movl %edx, %eax
     movw $0x8e00, %ax
     movl %eax, 4(%edi)
-    movl $PAGE_OFFSET_HIGH, 8(%edi)
+    movl %ebx, 8(%edi)
     movl $0, 12(%edi)
     addl $16, %edi
     addl $16, %edx
+    adcl $0, %ebx
     decl %ecx
     jnz .Lgate
 
@@ -192,24 +283,28 @@ per_cpu:
     wrmsr
 
 early_page_tables:
-    // One PML4, one PDPT, four page directories: the first 4 GiB, at 0 and again at PAGE_OFFSET.
+    // The root; one table of GiBs for the identity map and one for the direct map; four of 2 MiB pages, which both share.
     leal rt0_off_early_tables(%ebp), %edi
-    movl $(6 * 4096 / 4), %ecx
+    movl $(7 * 4096 / 4), %ecx
     xorl %eax, %eax
     rep stosl
     leal rt0_off_early_tables(%ebp), %edi
     leal 4096 + 3(%edi), %eax
     movl %eax, (%edi)
-    movl %eax, (PAGE_OFFSET_PML4 * 8)(%edi)
-    leal 2 * 4096 + 3(%edi), %eax
-    movl %eax, 4096(%edi)
     addl $4096, %eax
-    movl %eax, 4096 + 8(%edi)
+    movl (root_entry - rt0_entry)(%ebp), %ecx
+    movl %eax, (256 * 8)(%edi, %ecx, 8)
+    movl (gib_entry - rt0_entry)(%ebp), %edx
+    leal 2 * 4096(%edi, %edx, 8), %edx
+    leal 3 * 4096 + 3(%edi), %eax
+    xorl %ecx, %ecx
+1:  movl %eax, 4096(%edi, %ecx, 8)
+    movl %eax, (%edx, %ecx, 8)
     addl $4096, %eax
-    movl %eax, 4096 + 16(%edi)
-    addl $4096, %eax
-    movl %eax, 4096 + 24(%edi)
-    leal 2 * 4096(%edi), %edx
+    incl %ecx
+    cmpl $4, %ecx
+    jb 1b
+    leal 3 * 4096(%edi), %edx
     movl $0x83, %eax
     movl $2048, %ecx
 1:  movl %eax, (%edx)
@@ -238,7 +333,7 @@ long_mode:
     pushl %eax
     pushw $(256 * 16 - 1)
     lidt (%esp)
-    leal (early_gdt - rt0_pvh)(%ebp), %eax
+    leal (early_gdt - rt0_entry)(%ebp), %eax
     pushl %eax
     pushw $(early_gdt_end - early_gdt - 1)
     lgdt (%esp)
@@ -246,13 +341,13 @@ long_mode:
     movl $(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG), %eax
     movl %eax, %cr0
     pushl $CODE_SELECTOR
-    leal (rt0_64 - rt0_pvh)(%ebp), %eax
+    leal (rt0_64 - rt0_entry)(%ebp), %eax
     pushl %eax
     lretl
 
     .code64
 rt0_64:
-    movabsq $PAGE_OFFSET, %rax
+    movq rt0_handoff + HANDOFF_DIRECT_MAP_BASE(%rip), %rax
     leaq 1f(%rip), %rcx
     addq %rax, %rcx
     jmp *%rcx
@@ -268,6 +363,74 @@ rt0_64:
     jmp rust_entry
 
     .code32
+// A number for the direct map's base in eax, at random unless the command line says kaslr=off; the handoff says where it
+// came from.
+draw:
+    movl $KASLR_OFF, %edi
+    movl (command_line - rt0_entry)(%ebp), %esi
+    testl %esi, %esi
+    jz 2f
+    movl $COMMAND_LINE_LIMIT, %ecx
+    // A word of its own: at the start or behind a space, before a space or the end.
+1:  leal (message_kaslr_off - rt0_entry)(%ebp), %edx
+    movl %esi, %ebx
+3:  movb (%edx), %al
+    testb %al, %al
+    jz 4f
+    cmpb %al, (%ebx)
+    jne 5f
+    incl %edx
+    incl %ebx
+    jmp 3b
+4:  cmpb $0x20, (%ebx)
+    ja 5f
+    xorl %eax, %eax
+    jmp drawn
+5:  // On to the next word.
+    movb (%esi), %al
+    testb %al, %al
+    jz 2f
+    incl %esi
+    decl %ecx
+    jz 2f
+    cmpb $0x20, %al
+    ja 5b
+    jmp 1b
+
+2:  movl $KASLR_RDSEED, %edi
+    xorl %eax, %eax
+    cpuid
+    cmpl $7, %eax
+    jb 2f
+    movl $7, %eax
+    xorl %ecx, %ecx
+    cpuid
+    testl $(1 << 18), %ebx
+    jz 2f
+    movl $KASLR_TRIES, %ecx
+1:  rdseed %eax
+    jc drawn
+    decl %ecx
+    jnz 1b
+2:  movl $KASLR_RDRAND, %edi
+    movl $1, %eax
+    cpuid
+    testl $(1 << 30), %ecx
+    jz 2f
+    movl $KASLR_TRIES, %ecx
+1:  rdrand %eax
+    jc drawn
+    decl %ecx
+    jnz 1b
+    // The TSC's low bits are the least predictable; a multiplication by an odd constant brings them everywhere.
+2:  movl $KASLR_TSC, %edi
+    rdtsc
+    imull $0x9e3779b1, %eax, %eax
+    shrl $12, %eax
+drawn:
+    movl %edi, rt0_off_handoff + HANDOFF_KASLR(%ebp)
+    ret
+
 // eax = feature bits, ebp+esi = rows of (mask, name); appends the names of missing features at edi.
 check_features:
     addl %ebp, %esi
@@ -278,10 +441,10 @@ check_features:
     testl %ecx, %eax
     jnz .Lskip
     leal rt0_off_message(%ebp), %ecx
-    movl $(message_lacks - rt0_pvh), %edx
+    movl $(message_lacks - rt0_entry), %edx
     cmpl %ecx, %edi
     je 1f
-    movl $(message_comma - rt0_pvh), %edx
+    movl $(message_comma - rt0_entry), %edx
 1:  call append
     leal 4(%esi), %edx
     subl %ebp, %edx
@@ -304,98 +467,22 @@ append:
     jmp 1b
 2:  ret
 
-unknown_loader:
-    // Nothing is known here, so nothing can be lost by a word below the old boot sector's place.
-    movl $0x7c00, %esp
-    call 1f
-1:  popl %ebp
-    subl $(1b - rt0_pvh), %ebp
-    movl $(message_unknown_loader - rt0_pvh), %esi
-
-// Says "octopod: " and the reason at ebp+esi, and ends the run. Needs no memory: where the image does not lie in
-// RAM there is none. ebx walks the VGA screen, edi the string; each wait for the UART is bounded.
-    .macro put_string
-1:  movb (%edi), %al
-    testb %al, %al
-    jz 4f
-    movb %al, %cl
-    movw $(COM1 + 5), %dx
-    movl $0x20000, %esp
-2:  inb %dx, %al
-    testb $0x20, %al
-    jnz 3f
-    decl %esp
-    jnz 2b
-3:  movw $COM1, %dx
-    movb %cl, %al
-    outb %al, %dx
-    testl %ebx, %ebx
-    jz 5f
-    movb $0x0f, %ah
-    movw %ax, (%ebx)
-    addl $2, %ebx
-5:  incl %edi
-    jmp 1b
-4:
-    .endm
-
-refuse:
-    // 115,200 baud, eight data bits, no parity, one stop bit, FIFO on.
-    movw $(COM1 + 1), %dx
-    xorl %eax, %eax
-    outb %al, %dx
-    movw $(COM1 + 3), %dx
-    movb $0x80, %al
-    outb %al, %dx
-    movw $COM1, %dx
-    movb $1, %al
-    outb %al, %dx
-    movw $(COM1 + 1), %dx
-    movb $0, %al
-    outb %al, %dx
-    movw $(COM1 + 3), %dx
-    movb $3, %al
-    outb %al, %dx
-    movw $(COM1 + 2), %dx
-    movb $0xc7, %al
-    outb %al, %dx
-
-    movl $VGA_TEXT, %edi
-    movl $(80 * 25 / 2), %ecx
-    movl $0x0f200f20, %eax
-    rep stosl
-
-    movl $VGA_TEXT, %ebx
-    leal (message_octopod - rt0_pvh)(%ebp), %edi
-    put_string
-    leal (%ebp, %esi), %edi
-    put_string
-    xorl %ebx, %ebx
-    leal (message_record - rt0_pvh)(%ebp), %edi
-    put_string
-    leal (%ebp, %esi), %edi
-    put_string
-    leal (message_record_end - rt0_pvh)(%ebp), %edi
-    put_string
-    movw $EXIT_PORT, %dx
-    movl $EXIT_REFUSED, %eax
-    outl %eax, %dx
-1:  cli
-    hlt
-    jmp 1b
-
-message_octopod:        .asciz "octopod: "
-// \173 and \175 are braces, which global_asm! would take for operands.
-message_record:         .asciz "\r\n@octopod \173\"refused\":\173\"reason\":\""
-message_record_end:     .asciz "\"\175\175\r\n"
-message_unknown_loader: .asciz "not started by a PVH loader"
-message_misaligned:     .asciz "loaded below 1 MiB or not on a page boundary"
+message_misaligned:     .asciz "loaded below 1 MiB, not on a page boundary, or across 4 GiB"
 message_no_map:         .asciz "the loader passed no memory map"
 message_not_in_ram:     .asciz "too little memory: the kernel does not lie in RAM that the loader reported"
 message_no_cpuid:       .asciz "this processor lacks CPUID"
 message_relocation:     .asciz "the image holds a relocation that is not R_X86_64_RELATIVE"
 message_lacks:          .asciz "this processor lacks "
 message_comma:          .asciz ", "
+message_kaslr_off:      .asciz "kaslr=off"
+
+    // What rt0 remembers.
+    .balign 4
+protocol:       .long 0
+command_line:   .long 0
+image_end_at:   .long 0
+root_entry:     .long 0
+gib_entry:      .long 0
 
     // Bits of EDX: a mask, then the name in twelve bytes.
     .macro required bit, name
@@ -426,17 +513,11 @@ early_gdt:
     .quad 0x00cf93000000ffff
 early_gdt_end:
 
-    .section .note.pvh, "a", @note
-    .balign 4
-    .long 4, 4, XEN_ELFNOTE_PHYS32_ENTRY
-    .asciz "Xen"
-    .long rt0_phys
-
     .section .early, "aw", @nobits
     .balign 4096
     .global early_tables
 early_tables:
-    .skip 6 * 4096
+    .skip 7 * 4096
     .global early_idt
 early_idt:
     .skip 256 * 16

@@ -5,7 +5,7 @@ use core::mem::{offset_of, size_of};
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 use super::direct_map::UPPER_HALF;
-use super::pvh;
+use super::{PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, multiboot1, multiboot2, pvh};
 use crate::wire::{EXIT_PORT, ExitCode};
 
 /// What rt0 hands to Rust.
@@ -13,31 +13,94 @@ use crate::wire::{EXIT_PORT, ExitCode};
 #[repr(C)]
 pub struct Handoff {
     /// The physical address of the loader's structure.
-    pub start_info: u64,
+    pub loader_info: u64,
     /// The TSC when rt0 had found that there is one: the zero of every time in a report.
     pub entry_tsc: u64,
     /// How much higher the image runs than it was linked.
     pub slide: u64,
     /// Where physical address 0 is seen.
     pub direct_map_base: u64,
+    /// Which door it came by: one of `PROTOCOL_*`.
+    pub protocol: u32,
+    /// What the base was drawn from: one of `KASLR_*`.
+    pub kaslr: u32,
+}
+
+/// The command line says `kaslr=off`.
+const KASLR_OFF: u32 = 0;
+const KASLR_RDSEED: u32 = 1;
+const KASLR_RDRAND: u32 = 2;
+const KASLR_TSC: u32 = 3;
+
+/// What the direct map's base was drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kaslr {
+    /// Not drawn: the lowest there is.
+    Off,
+    /// RDSEED.
+    Rdseed,
+    /// RDRAND.
+    Rdrand,
+    /// The time stamp counter, which others may know.
+    Tsc,
+}
+
+impl Kaslr {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kaslr::Off => "off",
+            Kaslr::Rdseed => "rdseed",
+            Kaslr::Rdrand => "rdrand",
+            Kaslr::Tsc => "tsc",
+        }
+    }
+}
+
+impl Handoff {
+    /// What the direct map's base was drawn from.
+    pub fn kaslr(&self) -> Kaslr {
+        match self.kaslr {
+            KASLR_OFF => Kaslr::Off,
+            KASLR_RDSEED => Kaslr::Rdseed,
+            KASLR_RDRAND => Kaslr::Rdrand,
+            _ => Kaslr::Tsc,
+        }
+    }
 }
 
 core::arch::global_asm!(
     ".set IMAGE_PHYS, 0x100000",
-    ".set PAGE_OFFSET, {page_offset}",
-    ".set PAGE_OFFSET_HIGH, {page_offset_high}",
-    ".set PAGE_OFFSET_PML4, {page_offset_pml4}",
+    ".set UPPER_HALF_HIGH, {upper_half_high}",
     ".set CODE_SELECTOR, 8",
     ".set DATA_SELECTOR, 16",
-    ".set HANDOFF_START_INFO, {start_info}",
+    ".set HANDOFF_LOADER_INFO, {loader_info}",
+    ".set HANDOFF_PROTOCOL, {handoff_protocol}",
+    ".set HANDOFF_KASLR, {handoff_kaslr}",
+    ".set PROTOCOL_PVH, {protocol_pvh}",
+    ".set PROTOCOL_MULTIBOOT1, {protocol_multiboot1}",
+    ".set PROTOCOL_MULTIBOOT2, {protocol_multiboot2}",
+    ".set KASLR_OFF, {kaslr_off}",
+    ".set KASLR_RDSEED, {kaslr_rdseed}",
+    ".set KASLR_RDRAND, {kaslr_rdrand}",
+    ".set KASLR_TSC, {kaslr_tsc}",
+    // As often as Intel advises to try RDRAND (SDM Vol. 1, 7.3.17.1).
+    ".set KASLR_TRIES, 10",
+    ".set COMMAND_LINE_LIMIT, {command_line_limit}",
+    // Multiboot 0.6.96, 3.1 and 3.2: memory information wanted, address fields valid.
+    ".set MULTIBOOT1_MAGIC, {multiboot1_magic}",
+    ".set MULTIBOOT1_HEADER_FLAGS, {multiboot1_header_flags}",
+    // Multiboot 2.0, 3.1.1 and 3.3.
+    ".set MULTIBOOT2_MAGIC, {multiboot2_magic}",
+    ".set MULTIBOOT2_HEADER_MAGIC, {multiboot2_header_magic}",
     ".set HANDOFF_ENTRY_TSC, {entry_tsc}",
     ".set HANDOFF_SLIDE, {slide}",
     ".set HANDOFF_DIRECT_MAP_BASE, {direct_map_base}",
     ".set HANDOFF_BYTES, {handoff_bytes}",
     // Xen's hvm_start_info.
     ".set PVH_MAGIC, {pvh_magic}",
-    ".set XEN_ELFNOTE_PHYS32_ENTRY, 18",
     ".set START_INFO_VERSION, 4",
+    ".set START_INFO_COMMAND_LINE, 24",
     ".set START_INFO_MEMMAP, 40",
     ".set START_INFO_MEMMAP_ENTRIES, 48",
     ".set MEMMAP_RAM, 1",
@@ -57,21 +120,32 @@ core::arch::global_asm!(
     ".set EFER_LME, 1 << 8",
     ".set EFER_NXE, 1 << 11",
     ".set R_X86_64_RELATIVE, 8",
-    ".set COM1, 0x3f8",
-    ".set VGA_TEXT, 0xb8000",
     ".set EXIT_PORT, {exit_port}",
     ".set EXIT_REFUSED, {exit_refused}",
+    include_str!("door.S"),
     include_str!("rt0.S"),
     ".code64",
     ".text",
-    page_offset = const UPPER_HALF,
-    page_offset_high = const UPPER_HALF >> 32,
-    page_offset_pml4 = const (UPPER_HALF >> 39) & 511,
-    start_info = const offset_of!(Handoff, start_info),
+    upper_half_high = const UPPER_HALF >> 32,
+    loader_info = const offset_of!(Handoff, loader_info),
+    handoff_protocol = const offset_of!(Handoff, protocol),
+    handoff_kaslr = const offset_of!(Handoff, kaslr),
+    protocol_pvh = const PROTOCOL_PVH,
+    protocol_multiboot1 = const PROTOCOL_MULTIBOOT1,
+    protocol_multiboot2 = const PROTOCOL_MULTIBOOT2,
+    kaslr_off = const KASLR_OFF,
+    kaslr_rdseed = const KASLR_RDSEED,
+    kaslr_rdrand = const KASLR_RDRAND,
+    kaslr_tsc = const KASLR_TSC,
+    command_line_limit = const super::MAX_COMMAND_LINE_BYTES,
     entry_tsc = const offset_of!(Handoff, entry_tsc),
     slide = const offset_of!(Handoff, slide),
     direct_map_base = const offset_of!(Handoff, direct_map_base),
     handoff_bytes = const size_of::<Handoff>(),
+    multiboot1_magic = const multiboot1::LOADER_MAGIC,
+    multiboot1_header_flags = const multiboot1::HEADER_MEMORY_INFO | multiboot1::HEADER_ADDRESSES,
+    multiboot2_magic = const multiboot2::LOADER_MAGIC,
+    multiboot2_header_magic = const multiboot2::HEADER_MAGIC,
     pvh_magic = const pvh::MAGIC,
     exit_port = const EXIT_PORT,
     exit_refused = const ExitCode::Refused as u32,

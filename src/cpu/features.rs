@@ -16,8 +16,12 @@ pub struct Features {
     pub tsc_deadline: bool,
     /// Supervisor-mode execution prevention (CPUID 7:EBX.7).
     pub smep: bool,
+    /// Supervisor-mode access prevention (CPUID 7:EBX.20).
+    pub smap: bool,
     /// User-mode instruction prevention (CPUID 7:ECX.2).
     pub umip: bool,
+    /// Instructions for the bases of FS and GS (CPUID 7:EBX.0).
+    pub fsgsbase: bool,
     /// The width of a physical address, in bits.
     pub physical_bits: u8,
     /// Whether the processor waits for no 10 ms between INIT and the start-up IPI: see [`Features::init_is_quick`].
@@ -42,7 +46,9 @@ impl Features {
             x2apic: basic.as_ref().is_some_and(|f| f.has_x2apic()),
             tsc_deadline: basic.as_ref().is_some_and(|f| f.has_tsc_deadline()),
             smep: extended.as_ref().is_some_and(|f| f.has_smep()),
+            smap: extended.as_ref().is_some_and(|f| f.has_smap()),
             umip: extended.as_ref().is_some_and(|f| f.has_umip()),
+            fsgsbase: extended.as_ref().is_some_and(|f| f.has_fsgsbase()),
             // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
             physical_bits: capacity.map_or(40, |c| c.physical_address_bits()),
             init_is_quick: init_is_quick(&cpuid),
@@ -58,11 +64,18 @@ impl Features {
 
     /// Turns on what of it protects the kernel: on the boot processor, whose control registers the others take over.
     pub fn enable(&self) {
+        // SAFETY: the processor has the features, and the kernel neither has user pages nor runs in user mode.
+        unsafe { Cr4::update(|cr4| cr4.insert(self.protection())) };
+    }
+
+    /// The bits of CR4 that stand for them.
+    pub fn protection(&self) -> Cr4Flags {
         let mut flags = Cr4Flags::empty();
         flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, self.smep);
+        flags.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, self.smap);
         flags.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, self.umip);
-        // SAFETY: the processor has the features, and the kernel neither has user pages nor runs in user mode.
-        unsafe { Cr4::update(|cr4| cr4.insert(flags)) };
+        flags.set(Cr4Flags::FSGSBASE, self.fsgsbase);
+        flags
     }
 }
 

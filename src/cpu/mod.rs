@@ -4,6 +4,8 @@
 pub mod id;
 
 #[cfg(target_os = "none")]
+mod controls;
+#[cfg(target_os = "none")]
 mod descriptors;
 #[cfg(target_os = "none")]
 mod features;
@@ -11,9 +13,12 @@ mod features;
 mod irq_guard;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
+pub mod redirect;
 #[cfg(target_os = "none")]
 pub mod registers;
 
+#[cfg(target_os = "none")]
+pub use controls::{Controls, PAT_AT_RESET, set_memory_types, set_pat};
 #[cfg(target_os = "none")]
 pub use descriptors::{Descriptors, IstStack, load_descriptors};
 #[cfg(target_os = "none")]

@@ -134,11 +134,15 @@ fn unregistered(frame: &Frame) {
     let overflow = matches!(vector.get(), 8 | 14).then(|| Overflow::at(cr2)).flatten();
     let overflow =
         overflow.map(|overflow| LineBuffer::<60>::format(format_args!("{overflow}: "))).unwrap_or_default();
+    let attempt = (vector.get() == 14).then_some(PageFault { error_code: frame.error_code, address: cr2 });
+    let attempt =
+        attempt.map(|fault| LineBuffer::<100>::format(format_args!(": {fault}"))).unwrap_or_default();
     panic::die(&Death {
         message: format_args!(
-            "{}exception {} ({name}), error code {:#x}, RIP {:#x}, RSP {:#x}, CR2 {cr2:#x}",
+            "{}exception {} ({name}){}, error code {:#x}, RIP {:#x}, RSP {:#x}, CR2 {cr2:#x}",
             overflow.as_str(),
             vector.get(),
+            attempt.as_str(),
             frame.error_code,
             frame.rip,
             frame.rsp,
@@ -147,6 +151,30 @@ fn unregistered(frame: &Frame) {
         rip: Some(frame.rip),
         frame_pointer: frame.rbp,
     })
+}
+
+/// A page fault in words, from its error code (SDM Vol. 3A, 4.7) and CR2.
+struct PageFault {
+    error_code: u64,
+    address: u64,
+}
+
+impl fmt::Display for PageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = |bit: u32| self.error_code & 1 << bit != 0;
+        let (attempt, may_not) = match () {
+            () if has(4) => ("execution of", "may not be executed"),
+            () if has(1) => ("write to", "may not be written"),
+            () => ("read of", "may not be read"),
+        };
+        let reason = match () {
+            () if has(3) => "whose page tables have a reserved bit set",
+            () if has(0) => may_not,
+            () => "where nothing is mapped",
+        };
+        let link = if has(0) && !has(3) { "which " } else { "" };
+        write!(f, "{attempt} {:#x}, {link}{reason}", self.address)
+    }
 }
 
 /// A stack that has run into its guard page.

@@ -1,9 +1,8 @@
 //! Frames before there is a frame allocator: taken from the end of one usable range, never given back.
 
-use crate::boot::direct_map::EARLY_LIMIT;
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 
-/// Hands out single frames below 4 GiB, which rt0's tables map.
+/// Hands out single frames below a limit: what rt0's tables map.
 pub struct EarlyFrames {
     /// What is left of the range.
     free: PhysRange,
@@ -12,10 +11,10 @@ pub struct EarlyFrames {
 }
 
 impl EarlyFrames {
-    /// Chooses the largest usable range below 4 GiB.
-    pub fn new(map: &MemoryMap) -> Option<EarlyFrames> {
+    /// Chooses the largest usable range below `limit`.
+    pub fn new(map: &MemoryMap, limit: u64) -> Option<EarlyFrames> {
         let whole_frames = |range: PhysRange| {
-            let frames = PhysRange::new(range.start, range.end.min(EARLY_LIMIT)).whole_frames();
+            let frames = PhysRange::new(range.start, range.end.min(limit)).whole_frames();
             PhysRange::new(frames.start * FRAME_BYTES, frames.end * FRAME_BYTES)
         };
         let free = map

@@ -3,13 +3,16 @@
 use core::fmt;
 use core::ptr::NonNull;
 
+use super::audit::is_memory;
 use super::early::EarlyFrames;
 use super::frames::{FrameNumber, Frames, InsertError, Order};
 use super::paging::{MapError, PageTables, Rights};
+use super::passage::LowMemory;
 use super::per_cpu_frames::{self, alloc_without_waiting};
 use super::stacks::{self, Stack};
+use super::windows::{Window, Windows};
 use crate::boot::direct_map::{self, EARLY_LIMIT};
-use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, Owner, PhysRange, RegionKind, ReservedReason};
+use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 use crate::boot::{BootInfo, image};
 use crate::cpu::{CpuId, Features};
 use crate::sync::IrqMutex;
@@ -17,11 +20,15 @@ use crate::sync::IrqMutex;
 /// The kernel's page tables.
 static TABLES: IrqMutex<Option<PageTables>> = IrqMutex::new(None);
 
-/// Where a PC's RAM below 1 MiB ends at the latest, and where its read-only memory begins. Between them lie the
-/// windows of the display.
-const LOW_RAM_END: u64 = 0xa_0000;
-const BIOS_ROM: u64 = 0xc_0000;
-const LOW_END: u64 = 0x10_0000;
+/// What they map beside memory.
+static WINDOWS: IrqMutex<Windows> = IrqMutex::new(Windows::new());
+
+/// Where a PC's RAM below 1 MiB ends at the latest: then comes the window of the display.
+pub(super) const LOW_RAM_END: u64 = 0xa_0000;
+const DISPLAY: PhysRange = PhysRange::new(LOW_RAM_END, 0xc_0000);
+
+/// The read-only memory of the BIOS and of its extensions.
+const BIOS_ROM: PhysRange = PhysRange::new(0xc_0000, 0x10_0000);
 
 /// Why memory could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +44,13 @@ pub enum MemoryError {
     },
     /// The frame allocator refused a range.
     Insert(InsertError),
+    /// The frame allocator has another number of frames than the memory map has to give.
+    Books {
+        /// Usable in the map.
+        usable: u64,
+        /// Under the allocator's care.
+        taken: u64,
+    },
 }
 
 impl fmt::Display for MemoryError {
@@ -52,32 +66,25 @@ impl fmt::Display for MemoryError {
                 )
             }
             MemoryError::Insert(error) => write!(f, "the frame allocator: {error}"),
+            MemoryError::Books { usable, taken } => {
+                write!(f, "{usable} frames are usable, and the frame allocator has {taken}")
+            }
         }
     }
 }
-
-/// What the other CPUs need in order to wake up: frames in reach of real mode and of 32-bit code. To be given back.
-#[derive(Debug)]
-pub struct LowMemory {
-    /// A page below 1 MiB.
-    page: u64,
-    /// Frames below 4 GiB for the page tables of [`Passage`].
-    tables: PhysRange,
-}
-
-/// How many page tables lead to one page in the lower half.
-const PASSAGE_TABLES: u64 = 4;
 
 /// Sets up memory: reserves what is in use, builds and loads the final page tables, and hands all usable memory that
 /// is left to the frame allocator. Once, by the boot processor, on rt0's tables. `None` for [`LowMemory`] where there
 /// is no page below 1 MiB: then no other CPU can be started.
 pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
+    // Where firmware calls it usable it is wrong: what the kernel writes there would be seen, or would not be kept.
+    let _ = map.reserve(PhysRange::new(DISPLAY.start, BIOS_ROM.end), ReservedReason::LegacyWindows);
     // Before anything is reserved: what is given back later lies below this too.
     let end = FrameNumber::new(map.highest_usable().unwrap_or(0).div_ceil(FRAME_BYTES) as usize);
     let low = LowMemory::reserve(map);
 
-    let mut early = EarlyFrames::new(map).ok_or(MemoryError::NoMemory)?;
+    let mut early = EarlyFrames::new(map, EARLY_LIMIT).ok_or(MemoryError::NoMemory)?;
     let tables = map_everything(map, features, &mut early).map_err(MemoryError::Map)?;
     // SAFETY: they map the image, on whose boot stack this runs, as rt0's tables did.
     unsafe { tables.load() };
@@ -90,15 +97,18 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
         .ok_or(MemoryError::NoRoomForFrameTables { bytes })?;
     let _ = map.reserve(metadata, ReservedReason::FrameTables);
     let metadata = NonNull::new(direct_map::pointer::<u8>(metadata.start)).ok_or(MemoryError::NoMemory)?;
-    // SAFETY: the range has just been taken from the map for this; it is mapped, and `usable_frames` leaves it out.
-    let frames = unsafe {
-        metadata.write_bytes(0, bytes);
-        Frames::new(metadata, end, direct_map::base() as usize)
-    };
+    // SAFETY: the range has just been taken from the map for this; it is mapped, and `usable_frames` leaves it out. RAM
+    // holds whatever it holds, which is what counts as initialised here; to clear it all would take seconds for
+    // terabytes of memory.
+    let frames = unsafe { Frames::new(metadata, end, direct_map::base() as usize) };
     for run in map.usable_frames() {
         let run = FrameNumber::new(run.start as usize)..FrameNumber::new(run.end as usize);
         // SAFETY: usable RAM that nothing has reserved, mapped for good.
         unsafe { frames.insert(run) }.map_err(MemoryError::Insert)?;
+    }
+    let (usable, taken) = (map.usable_frame_count(), frames.total_frames() as u64);
+    if usable != taken {
+        return Err(MemoryError::Books { usable, taken });
     }
     per_cpu_frames::set_frames(frames);
     Ok(low)
@@ -119,17 +129,32 @@ fn map_everything(
     };
     map_range(image::text(), Rights::Text)?;
     map_range(image::constants(), Rights::Constants)?;
-    map_range(image::data_below_guard(), Rights::Data)?;
-    map_range(image::data_above_guard(), Rights::Data)?;
+    map_range(DISPLAY, Rights::Device)?;
+    map_range(BIOS_ROM, Rights::Constants)?;
+    // Never an error: the list is empty.
+    let _ = WINDOWS.lock().add(DISPLAY, Window::Device);
+    let _ = WINDOWS.lock().add(BIOS_ROM, Window::Firmware);
 
-    // Page 0 stays out.
-    map_range(PhysRange::new(FRAME_BYTES, LOW_RAM_END), Rights::Data)?;
-    map_range(PhysRange::new(LOW_RAM_END, BIOS_ROM), Rights::Device)?;
-    map_range(PhysRange::new(BIOS_ROM, LOW_END), Rights::Constants)?;
-
-    // Neighbouring regions become one range, so that large pages span their borders, and regions that share a page
-    // map it once.
-    let mut pending = PhysRange::new(LOW_END, LOW_END);
+    // All other memory is data, the image's own included, so that large pages span every border that is not one of
+    // rights. Neighbouring regions become one range, and regions that share a page map it once.
+    let without_rights = [
+        PhysRange::new(0, FRAME_BYTES),
+        PhysRange::new(image::text().start, image::constants().end),
+        PhysRange::new(image::data_below_guard().end, image::data_above_guard().start),
+    ];
+    let mut map_data = |range: PhysRange| {
+        let mut start = range.start;
+        for hole in without_rights {
+            let piece = PhysRange::new(start, range.end.min(hole.start));
+            if !piece.is_empty() {
+                map_range(piece, Rights::Data)?;
+            }
+            start = if hole.end > range.start { start.max(hole.end) } else { start };
+        }
+        let rest = PhysRange::new(start, range.end);
+        if rest.is_empty() { Ok(()) } else { map_range(rest, Rights::Data) }
+    };
+    let mut pending = PhysRange::new(0, 0);
     for region in map.regions().iter().filter(|region| is_memory(region.owner)) {
         let start = (region.range.start & !(FRAME_BYTES - 1)).max(pending.end);
         let end = region.range.end.next_multiple_of(FRAME_BYTES);
@@ -137,24 +162,24 @@ fn map_everything(
             continue;
         }
         if start > pending.end {
-            map_range(pending, Rights::Data)?;
+            map_data(pending)?;
             pending = PhysRange::new(start, end);
         } else {
             pending.end = end;
         }
     }
-    map_range(pending, Rights::Data)?;
+    map_data(pending)?;
     Ok(tables)
 }
 
-/// Whether a region belongs in the direct map as memory. The image is mapped by its parts.
-fn is_memory(owner: Owner) -> bool {
-    match owner {
-        Owner::Firmware(kind) => {
-            matches!(kind, RegionKind::Usable | RegionKind::AcpiReclaimable | RegionKind::AcpiNvs)
-        }
-        Owner::Kernel(reason) => reason != ReservedReason::Kernel,
-    }
+/// The kernel's page tables, once there are any.
+pub(super) fn tables() -> &'static IrqMutex<Option<PageTables>> {
+    &TABLES
+}
+
+/// What they map beside memory.
+pub(super) fn windows() -> &'static IrqMutex<Windows> {
+    &WINDOWS
 }
 
 /// The root of the kernel's page tables, as CR3 takes it.
@@ -164,17 +189,24 @@ pub fn root() -> u64 {
 
 /// Maps device registers in the direct map, uncached. Interrupts may be on or off; waits for the tables' lock.
 pub fn map_device(physical: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
-    map_missing(physical, bytes, Rights::Device)
+    map_missing(physical, bytes, Window::Device)
 }
 
 /// Lets firmware's tables be read where they lie, wherever that is. `None` where they cannot lie there.
 pub fn map_firmware(physical: u64, bytes: u64) -> Option<NonNull<u8>> {
-    map_missing(physical, bytes, Rights::Constants).ok()
+    map_missing(physical, bytes, Window::Firmware).ok()
 }
 
-fn map_missing(physical: u64, bytes: u64, rights: Rights) -> Result<NonNull<u8>, MapError> {
+fn map_missing(physical: u64, bytes: u64, window: Window) -> Result<NonNull<u8>, MapError> {
     let end = physical.checked_add(bytes).filter(|end| *end <= direct_map::MAX_PHYSICAL);
     let end = end.ok_or(MapError::OutOfReach { end: physical.saturating_add(bytes) })?;
+    if physical < FRAME_BYTES {
+        return Err(MapError::FirstPage);
+    }
+    let rights = match window {
+        Window::Device => Rights::Device,
+        Window::Firmware => Rights::Constants,
+    };
     let mut tables = TABLES.lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
     let mut page = physical & !(FRAME_BYTES - 1);
@@ -182,6 +214,8 @@ fn map_missing(physical: u64, bytes: u64, rights: Rights) -> Result<NonNull<u8>,
         if !tables.is_mapped(direct_map::virt(page)) {
             // SAFETY: nothing is mapped there yet, so no reference leads there.
             unsafe { tables.map(direct_map::virt(page), page, FRAME_BYTES, rights, &mut table_frame) }?;
+            let range = PhysRange::new(page, page + FRAME_BYTES);
+            WINDOWS.lock().add(range, window).map_err(|_| MapError::TooManyWindows)?;
         }
         page += FRAME_BYTES;
     }
@@ -207,64 +241,13 @@ pub fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
     Ok(())
 }
 
-/// Page tables to enter long mode with: the kernel's half, and one page of the lower half at its physical address.
-#[derive(Debug)]
-pub struct Passage {
-    low: LowMemory,
-    root: u64,
-}
-
-impl LowMemory {
-    fn reserve(map: &mut MemoryMap) -> Option<LowMemory> {
-        let page = map.find_usable_below(LOW_RAM_END, FRAME_BYTES, FRAME_BYTES)?;
-        let _ = map.reserve(page, ReservedReason::Trampoline);
-        let tables = map.find_usable_below(EARLY_LIMIT, PASSAGE_TABLES * FRAME_BYTES, FRAME_BYTES)?;
-        let _ = map.reserve(tables, ReservedReason::Trampoline);
-        Some(LowMemory { page: page.start, tables })
-    }
-
-    /// Builds the passage. What the kernel maps later in parts of its half that are empty now is not in it.
-    pub fn open(self) -> Result<Passage, MapError> {
-        let mut next = (self.tables.start..self.tables.end).step_by(FRAME_BYTES as usize);
-        let mut source = || next.next();
-        let mut passage = PageTables::new(false, &mut source)?;
-        // SAFETY: the tree is not live; the page is this structure's own.
-        unsafe { passage.map(self.page, self.page, FRAME_BYTES, Rights::Text, &mut source) }?;
-        let kernel = TABLES.lock();
-        let kernel = kernel.as_ref().ok_or(MapError::OutOfFrames)?;
-        for slot in 256..512u64 {
-            let address = 0xffff_0000_0000_0000 | slot << 39;
-            passage.share_root_entry(address, kernel.root_entry(address));
-        }
-        Ok(Passage { low: self, root: passage.root() })
-    }
-}
-
-impl Passage {
-    /// The page's physical address: below 1 MiB, executable in the passage's tables, writable in the direct map.
-    pub fn page(&self) -> u64 {
-        self.low.page
-    }
-
-    /// The root of the tables, below 4 GiB, as CR3 takes it.
-    pub fn root(&self) -> u32 {
-        self.root as u32
-    }
-
-    /// Gives the page and the tables to the frame allocator.
-    ///
-    /// # Safety
-    /// No CPU uses either any more, or ever will.
-    pub unsafe fn close(self) -> Result<(), MemoryError> {
-        let frames = super::frames();
-        let tables = self.low.tables.whole_frames();
-        for frame in tables.chain(PhysRange::new(self.low.page, self.low.page + FRAME_BYTES).whole_frames()) {
-            let frame = frame as usize;
-            let _guard = crate::cpu::IrqGuard::new();
-            // SAFETY: usable RAM that `LowMemory::reserve` took from the map; the caller vouches that it is free.
-            unsafe { frames.insert(FrameNumber::new(frame)..FrameNumber::new(frame + 1)) }
-                .map_err(MemoryError::Insert)?;
-        }
-        Ok(())
-    }
+/// Shows the first page of the kernel's code a second time, to be written: above all stacks, where nothing else is. For
+/// the test that wants to see the audit fail.
+#[cfg(feature = "faults")]
+pub fn map_text_writable() -> Result<(), MapError> {
+    let mut tables = TABLES.lock();
+    let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
+    let address = stacks::region(crate::config::MAX_CPUS as usize).1;
+    // SAFETY: nobody uses the address.
+    unsafe { tables.map(address, image::text().start, FRAME_BYTES, Rights::Data, &mut table_frame) }
 }

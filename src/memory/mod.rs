@@ -4,23 +4,35 @@
 //! [`alloc`] and [`free`] draw on it through this CPU's magazine. The allocator itself is in [`frames`], which knows
 //! neither CPUs nor interrupts; this module is what ties it to them.
 
+pub mod audit;
 pub mod frames;
+pub mod windows;
 
 #[cfg(target_os = "none")]
+mod audit_live;
+#[cfg(any(target_os = "none", test))]
 mod early;
 #[cfg(target_os = "none")]
 mod init;
 #[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
+mod passage;
+#[cfg(target_os = "none")]
 mod per_cpu_frames;
 #[cfg(target_os = "none")]
 pub mod stacks;
 
 #[cfg(target_os = "none")]
-pub use init::{LowMemory, MemoryError, Passage, init, map_device, map_firmware, map_stacks, root};
+pub use audit_live::audit_live;
+#[cfg(all(target_os = "none", feature = "faults"))]
+pub use init::map_text_writable;
+#[cfg(target_os = "none")]
+pub use init::{MemoryError, init, map_device, map_firmware, map_stacks, root};
 #[cfg(target_os = "none")]
 pub use paging::{MapError, load_root};
+#[cfg(target_os = "none")]
+pub use passage::{LowMemory, Passage};
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
     alloc, alloc_slice_from, alloc_without_waiting, drain_this_cpu, frames, free, new_cpu_area,

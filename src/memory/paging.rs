@@ -3,6 +3,9 @@
 //! One address space for all CPUs. Ranges are mapped with the largest pages that they and the processor allow; a
 //! page is writable or executable, never both, and the kernel never maps one frame with both rights. The upper half is
 //! the same in every tree and so global; what a tree has in the lower half goes with the tree.
+//!
+//! Four levels, always: every door leads in with paging off, and rt0 writes CR4 as a whole, without LA57, so a processor
+//! that has five levels uses four. That is enough for 64 TiB of memory; `audit` finds a CPU on which it is otherwise.
 
 use core::fmt;
 
@@ -56,6 +59,10 @@ pub enum MapError {
         /// Its end.
         end: u64,
     },
+    /// Page 0, which stays unmapped.
+    FirstPage,
+    /// More separate ranges of devices and firmware than are kept account of.
+    TooManyWindows,
 }
 
 impl fmt::Display for MapError {
@@ -64,6 +71,8 @@ impl fmt::Display for MapError {
             MapError::OutOfFrames => f.write_str("no memory for page tables"),
             MapError::Occupied { address } => write!(f, "{address:#x} is mapped already"),
             MapError::OutOfReach { end } => write!(f, "physical addresses up to {end:#x} are out of reach"),
+            MapError::FirstPage => f.write_str("page 0 is not to be mapped"),
+            MapError::TooManyWindows => f.write_str("too many separate ranges of devices and firmware"),
         }
     }
 }

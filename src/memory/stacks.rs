@@ -84,6 +84,17 @@ pub fn ist_tops(cpu: CpuId) -> [u64; 4] {
 pub const BYTES_PER_CPU: u64 =
     STACK_PAGES as u64 * PAGE + IstStack::ALL.len() as u64 * IST_STACK_PAGES as u64 * PAGE;
 
+/// The addresses that the rows of so many CPUs take.
+pub fn region(cpus: usize) -> (u64, u64) {
+    (base(), base() + cpus as u64 * ROW_BYTES)
+}
+
+/// The guard pages of so many CPUs, in ascending order.
+pub fn guards(cpus: usize) -> impl Iterator<Item = u64> {
+    let cpus = (0..cpus).map(|cpu| CpuId(cpu as u32));
+    cpus.flat_map(|cpu| Stack::ALL.map(|stack| bottom(cpu, stack) - PAGE))
+}
+
 /// Whose guard page that is, if it is one.
 pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
     let offset = address.checked_sub(base())?;

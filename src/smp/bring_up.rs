@@ -297,6 +297,7 @@ extern "C" fn ap_entry(slot: &'static Slot) -> ! {
     let Some(common) = COMMON.get() else { halt_forever() };
     // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
     unsafe { memory::load_root(common.root) };
+    cpu::set_memory_types();
     per_cpu::init();
     cpu::set_current(CpuId(slot.cpu));
     let guard = IrqGuard::new();

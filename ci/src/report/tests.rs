@@ -1,4 +1,4 @@
-use octopod::wire::{Panic, StressCpu, Verdict, Work};
+use octopod::wire::{Pages, Panic, StressCpu, Verdict, Work};
 use serde_json::{Value, json};
 
 use super::*;
@@ -20,10 +20,17 @@ fn share(cpu: u32, operations: u64) -> StressCpu<String> {
     StressCpu { workload: "pairs".to_owned(), cpu, operations }
 }
 
+fn pages(small: u64, large: u64, huge: u64) -> Pages {
+    Pages { small, large, huge }
+}
+
 fn seen() -> Seen {
     Seen {
         boot: Some(Boot {
             protocol: "pvh".to_owned(),
+            kaslr: "off".to_owned(),
+            direct_map_base: 0xffff_8000_0000_0000,
+            slide: 0,
             apic_mode: "x2apic".to_owned(),
             clock_source: "hpet".to_owned(),
             tsc_khz: 1,
@@ -35,6 +42,15 @@ fn seen() -> Seen {
         }),
         work: Some(Work { entry_to_work_us: 4 }),
         memory: Some(Memory { frames_total: 9, metadata_bytes: 8, frames_free_before: 7 }),
+        regions: vec![Region { start: 4096, end: 1 << 52, owner: "usable".to_owned() }],
+        page_tables: Some(PageTables {
+            tables: 4,
+            text: pages(1, 0, 0),
+            constants: pages(2, 0, 0),
+            data: pages(3, 4, 5),
+            device: pages(6, 0, 0),
+            walk_us: 7,
+        }),
         stress: vec![stress("octopod"), stress("locked")],
         stress_cpus: vec![share(1, 20), share(0, 10), share(0, 1), share(1, 2)],
         verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 7 }),
@@ -46,6 +62,7 @@ fn host() -> HostReport {
     HostReport {
         os: "linux",
         arch: "x86_64",
+        door: "pvh",
         qemu_version: "10.0.2".to_owned(),
         accel: "tcg",
         machine: "q35".to_owned(),
@@ -59,7 +76,7 @@ fn host() -> HostReport {
 
 fn assembled(kind: VerdictKind, seen: &Seen) -> Value {
     let judgement = Judgement { kind, reason: None };
-    let kernel = KernelReport { variant: "kernel".to_owned(), image_bytes: 4096 };
+    let kernel = KernelReport { variant: "kernel".to_owned(), image_bytes: 4096, compressed_bytes: None };
     let report =
         Report::assemble(judgement, "work=stress".to_owned(), Some(host()), Some(kernel), seen, vec![]);
     serde_json::from_str(&report.to_json()).unwrap()
@@ -76,6 +93,11 @@ fn the_report_has_the_fields_of_schema_1() {
     assert_eq!(report["boot"]["entry_to_work_us"], 4);
     assert_eq!(report["memory"]["frames_total"], 9);
     assert_eq!(report["memory"]["frames_free_after"], 7);
+    assert_eq!(
+        report["memory"]["regions"],
+        json!([{ "start": 4096, "end": 4_503_599_627_370_496u64, "owner": "usable" }])
+    );
+    assert_eq!(report["memory"]["page_tables"]["data"], json!({ "small": 3, "large": 4, "huge": 5 }));
     assert_eq!(report["kernel"]["image_bytes"], 4096);
     assert_eq!(report["host"]["qemu_start_to_online_ms"], 150);
     assert_eq!(

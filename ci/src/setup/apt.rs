@@ -40,7 +40,7 @@ pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Ob
         release.codename.filter(|_| release.id == "debian").map(|codename| format!("{codename}-backports"));
     let Some(suite) = suite else {
         apt.update(observer)?;
-        return apt.install(None, observer);
+        return apt.install(None, &[PACKAGE], observer);
     };
     let sources = read_sources(Path::new("/etc/apt"));
     let ours = !sources.iter().any(|source| source.suites.contains(&suite));
@@ -55,7 +55,19 @@ pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Ob
         apt.remove_added_file(observer)?;
     }
     apt.update(observer)?;
-    apt.install(None, observer)
+    apt.install(None, &[PACKAGE], observer)
+}
+
+/// Installs packages that any release has new enough.
+pub fn install(
+    apt_get: &Path,
+    privilege: &Privilege,
+    packages: &[&str],
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
+    let apt = Apt { apt_get, privilege };
+    apt.update(observer)?;
+    apt.install(None, packages, observer)
 }
 
 struct Apt<'a> {
@@ -88,7 +100,7 @@ impl Apt<'_> {
             observer.notice(Notice::Note(&format!("{suite} has no newer QEMU")));
             return Ok(false);
         }
-        self.install(Some(suite), observer)?;
+        self.install(Some(suite), &[PACKAGE], observer)?;
         Ok(true)
     }
 
@@ -102,10 +114,17 @@ impl Apt<'_> {
         Ok(())
     }
 
-    fn install(&self, suite: Option<&str>, observer: &mut dyn Observer) -> Result<(), Error> {
+    fn install(
+        &self,
+        suite: Option<&str>,
+        packages: &[&str],
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
         let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+        // Another launcher may be installing too.
+        arguments.extend(["-o", "DPkg::Lock::Timeout=300"]);
         arguments.extend(suite.iter().flat_map(|suite| ["-t", suite]));
-        arguments.push(PACKAGE);
+        arguments.extend(packages);
         self.privilege.run(self.apt_get, &arguments, observer).map(drop)
     }
 

@@ -2,10 +2,12 @@
 
 use std::process::Command;
 
+use super::doors::Need;
 use super::packages::{Manager, Privilege};
 use super::{NO_INSTALL, PROBE_LIMIT, may_install, qemu, target};
 use crate::accel::{self, Host};
 use crate::cli::Options;
+use crate::doors::Firmware;
 use crate::kernel_build::TARGET;
 use crate::process::capture;
 use crate::version::Version;
@@ -41,7 +43,10 @@ pub fn healthy(parts: &[Part]) -> bool {
 
 /// Looks at this machine.
 pub fn examine(options: &Options) -> Vec<Part> {
-    vec![rust(), cargo(), kernel_target(), qemu_part(options), accelerator(options), rustup(), packages()]
+    let mut parts = vec![rust(), cargo(), kernel_target(), qemu_part(options), accelerator(options)];
+    parts.extend(door_parts(options));
+    parts.extend([rustup(), packages()]);
+    parts
 }
 
 fn rust() -> Part {
@@ -89,6 +94,39 @@ fn qemu_part(options: &Options) -> Part {
     Part { name: "QEMU", state, found, purpose: "the machine that the kernel boots on" }
 }
 
+/// What doors need beside QEMU. Only what the door that was asked for needs is missed.
+fn door_parts(options: &Options) -> Vec<Part> {
+    let all = [
+        (Need::Grub(Firmware::Bios), "loads the kernel; needed only for --boot multiboot1-grub, multiboot2"),
+        (Need::Grub(Firmware::Uefi), "loads the kernel; needed only for --boot uefi, uefi-multiboot1"),
+        (
+            Need::Xorriso,
+            "writes the disc; needed only for --boot multiboot1-grub, multiboot2, uefi, uefi-multiboot1",
+        ),
+        (Need::Mtools, "makes the disc's UEFI partition; needed only for --boot uefi, uefi-multiboot1"),
+        (Need::Ovmf, "UEFI firmware; needed only for --boot uefi, uefi-multiboot1"),
+    ];
+    let qemu = qemu::find(options.qemu_program.as_deref()).ok().flatten();
+    let part = |(need, purpose): (Need, &'static str)| {
+        let absent = if Need::of(options.boot).contains(&need) { State::Missing } else { State::Absent };
+        let (state, found) = match need.find(qemu.as_deref()) {
+            Ok(Some(path)) => (State::Present, path.display().to_string()),
+            Ok(None) => {
+                let manager = Manager::find();
+                let line = manager.map(|manager| (manager, need.packages(manager)));
+                let line = line.filter(|(_, packages)| !packages.is_empty());
+                (
+                    absent,
+                    line.map_or("not found".to_owned(), |(manager, packages)| manager.line_for(packages)),
+                )
+            }
+            Err(error) => (absent, error.to_string()),
+        };
+        Part { name: need.name(), state, found, purpose }
+    };
+    all.into_iter().map(part).collect()
+}
+
 fn accelerator(options: &Options) -> Part {
     let (state, found) = match accel::decide(options.accel, &Host::examine()) {
         Ok(decision) => (State::Present, format!("{}: {}", decision.accel.name(), decision.reason)),
@@ -123,5 +161,10 @@ fn packages() -> Part {
             }
         }
     };
-    Part { name: "package manager", state, found, purpose: "installs QEMU if it is missing" }
+    Part {
+        name: "package manager",
+        state,
+        found,
+        purpose: "installs QEMU, or what a door needs, if it is missing",
+    }
 }

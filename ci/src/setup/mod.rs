@@ -1,7 +1,8 @@
-//! Sees to it that what a run needs is there: the Rust target and QEMU, installed where the launcher may.
+//! Sees to it that what a run needs is there: the Rust target, QEMU, and what a door needs beside it, installed where the launcher may.
 
 pub mod apt;
 pub mod doctor;
+pub mod doors;
 pub mod packages;
 pub mod qemu;
 pub mod target;

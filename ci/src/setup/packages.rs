@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{INSTALL_GRACE, INSTALL_LIMIT, PROBE_LIMIT};
+use super::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, apt, may_install};
 use crate::error::Error;
 use crate::notice::{Notice, Observer};
 use crate::process::{Captured, capture, capture_with};
@@ -70,29 +70,79 @@ impl Manager {
         find_program(self.program())
     }
 
-    /// Its commands that install QEMU, in order, without asking back.
-    pub fn install_qemu(self) -> Vec<Vec<&'static str>> {
+    /// The package that holds QEMU for x86-64.
+    pub fn qemu_package(self) -> &'static str {
         match self {
-            Manager::Apt => {
-                vec![vec!["update"], vec!["install", "-y", "--no-install-recommends", "qemu-system-x86"]]
-            }
-            Manager::Dnf => {
-                vec![vec!["install", "-y", "--setopt=install_weak_deps=False", "qemu-system-x86-core"]]
-            }
-            Manager::Pacman => vec![vec!["-Sy", "--needed", "--noconfirm", "qemu-system-x86"]],
-            Manager::Zypper => vec![vec!["--non-interactive", "install", "--no-recommends", "qemu-x86"]],
-            Manager::Apk => vec![vec!["add", "qemu-system-x86_64"]],
-            Manager::Brew => vec![vec!["install", "qemu"]],
+            Manager::Apt | Manager::Pacman => "qemu-system-x86",
+            Manager::Dnf => "qemu-system-x86-core",
+            Manager::Zypper => "qemu-x86",
+            Manager::Apk => "qemu-system-x86_64",
+            Manager::Brew => "qemu",
         }
     }
 
-    /// The same as one line to type.
+    /// Its commands that install `packages`, in order, without asking back.
+    pub fn install<'a>(self, packages: &[&'a str]) -> Vec<Vec<&'a str>> {
+        let with = |words: &[&'a str]| [words, packages].concat();
+        match self {
+            Manager::Apt => vec![vec!["update"], with(&["install", "-y", "--no-install-recommends"])],
+            Manager::Dnf => vec![with(&["install", "-y", "--setopt=install_weak_deps=False"])],
+            Manager::Pacman => vec![with(&["-Sy", "--needed", "--noconfirm"])],
+            Manager::Zypper => vec![with(&["--non-interactive", "install", "--no-recommends"])],
+            Manager::Apk => vec![with(&["add"])],
+            Manager::Brew => vec![with(&["install"])],
+        }
+    }
+
+    /// The line to type that installs QEMU.
     pub fn line(self) -> String {
+        self.line_for(&[self.qemu_package()])
+    }
+
+    /// The line to type that installs `packages`.
+    pub fn line_for(self, packages: &[&str]) -> String {
         let sudo = if self == Manager::Brew { "" } else { "sudo " };
-        let commands = self.install_qemu();
+        let commands = self.install(packages);
         let lines: Vec<_> =
             commands.iter().map(|words| format!("{sudo}{} {}", self.program(), words.join(" "))).collect();
         lines.join(" && ")
+    }
+}
+
+/// A package manager that the launcher may use.
+#[derive(Debug)]
+pub struct Leave {
+    /// Which one.
+    pub manager: Manager,
+    /// Its program.
+    pub program: PathBuf,
+    /// What makes it work.
+    pub privilege: Privilege,
+}
+
+impl Leave {
+    /// The leave to install, or what stands against it.
+    pub fn ask() -> Result<Leave, String> {
+        if !may_install() {
+            return Err(format!("{NO_INSTALL} is set"));
+        }
+        let found = Manager::find().and_then(|manager| Some((manager, manager.path()?)));
+        let (manager, program) = found.ok_or("no package manager that octopod knows is there")?;
+        match Privilege::find(manager) {
+            Privilege::None => Err("this is neither root, nor may it use sudo without a password".to_owned()),
+            privilege => Ok(Leave { manager, program, privilege }),
+        }
+    }
+
+    /// Installs `packages`.
+    pub fn install(&self, packages: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {
+        if self.manager == Manager::Apt {
+            return apt::install(&self.program, &self.privilege, packages, observer);
+        }
+        for arguments in self.manager.install(packages) {
+            self.privilege.run(&self.program, &arguments, observer)?;
+        }
+        Ok(())
     }
 }
 

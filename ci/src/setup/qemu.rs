@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::packages::{Manager, Privilege, find_program};
-use super::{NO_INSTALL, PROBE_LIMIT, apt, may_install};
+use super::packages::{Leave, Manager, find_program};
+use super::{PROBE_LIMIT, apt};
 use crate::error::Error;
 use crate::notice::{Notice, Observer};
 use crate::process::capture;
@@ -56,25 +56,13 @@ pub(super) fn probe(program: &Path) -> Result<Qemu, Error> {
 }
 
 fn install(observer: &mut dyn Observer) -> Result<(), Error> {
-    if !may_install() {
-        return Err(missing(&format!("{NO_INSTALL} is set")));
-    }
-    let Some((manager, program)) = Manager::find().and_then(|manager| Some((manager, manager.path()?)))
-    else {
-        return Err(missing("no package manager that octopod knows is there"));
-    };
-    let privilege = Privilege::find(manager);
-    if privilege == Privilege::None {
-        return Err(missing("this is neither root, nor may it use sudo without a password"));
-    }
+    let leave = Leave::ask().map_err(|obstacle| missing(&obstacle))?;
+    let manager = leave.manager;
     observer.notice(Notice::Note(&format!("QEMU is missing: installing it with {}", manager.program())));
     if manager == Manager::Apt {
-        return apt::install_qemu(&program, &privilege, observer);
+        return apt::install_qemu(&leave.program, &leave.privilege, observer);
     }
-    for arguments in manager.install_qemu() {
-        privilege.run(&program, &arguments, observer)?;
-    }
-    Ok(())
+    leave.install(&[manager.qemu_package()], observer)
 }
 
 fn missing(obstacle: &str) -> Error {

@@ -18,7 +18,7 @@ pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_octopod");
 pub const VERDICT_PASS: &str = r#"@octopod {"verdict":{"pass":true,"reason":null,"frames_free_after":7}}"#;
 
 /// No test's machine takes longer than this, however slow the host.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine that a test has written.
 pub struct Fake {
@@ -37,7 +37,8 @@ impl Fake {
         Fake { folder }
     }
 
-    fn program(&self) -> PathBuf {
+    /// Its program.
+    pub fn program(&self) -> PathBuf {
         self.folder.path().join("qemu")
     }
 
@@ -46,7 +47,7 @@ impl Fake {
     }
 
     /// A kernel that need only be a file with segments: no one looks into it.
-    fn kernel() -> PathBuf {
+    pub fn kernel() -> PathBuf {
         std::env::current_exe().unwrap()
     }
 
@@ -78,13 +79,22 @@ impl Fake {
     pub fn start(&self, arguments: &[&str]) -> Started {
         let at = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let (own, machine) = arguments.split_at(at);
-        let mut child = Command::new(LAUNCHER)
-            .args(own)
-            .arg("--kernel")
-            .arg(Fake::kernel())
-            .arg("--out")
-            .arg(self.out())
-            .args(machine)
+        let mut command = Command::new(LAUNCHER);
+        command.args(own).arg("--kernel").arg(Fake::kernel()).arg("--out").arg(self.out()).args(machine);
+        self.spawn(command)
+    }
+
+    /// Starts the launcher's matrix on this machine, with these rows.
+    pub fn start_matrix(&self, rows: &str, arguments: &[&str]) -> Started {
+        let file = self.folder.path().join("machines.toml");
+        fs::write(&file, rows).unwrap();
+        let mut command = Command::new(LAUNCHER);
+        command.arg("matrix").arg("--rows").arg(file).arg("--out").arg(self.out()).args(arguments);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Started {
+        let mut child = command
             .env("OCTOPOD_QEMU", self.program())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -125,7 +125,9 @@ fn a_fault_needs_a_kernel_built_for_it() {
         "fault=skip_sipi: this kernel was built without deliberate faults (build it with the feature `faults`)",
     );
     let unknown = "fault=x: \"x\" is not known (allowed: double_hand_out, lose_frame, skip_sipi, panic_cpu3, \
-                   early_exception, stack_overflow)";
+                   early_exception, stack_overflow, overflow_nmi_stack, overflow_machine_check_stack, \
+                   overflow_debug_stack, overflow_double_fault_stack, write_text, write_constants, execute_data, \
+                   touch_page_0, touch_null, writable_text, stale_pat)";
     for faults_built_in in [false, true] {
         assert_eq!(Options::parse(b"fault=x", faults_built_in).unwrap_err().to_string(), unknown);
     }
@@ -133,7 +135,7 @@ fn a_fault_needs_a_kernel_built_for_it() {
 
 #[test]
 fn unknown_options_list_the_known_ones() {
-    let known = "(known: work, stress.seconds, stress.workloads, stress.seed, fault)";
+    let known = "(known: work, stress.seconds, stress.workloads, stress.seed, kaslr, fault)";
     for key in ["stres.seconds", "quiet", "Work", "-", "work:boot"] {
         assert_refused(key, &format!("{key}: unknown option {known}"));
         assert_refused(&format!("work=boot {key}=1"), &format!("{key}: unknown option {known}"));

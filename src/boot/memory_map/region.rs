@@ -91,6 +91,8 @@ impl RegionKind {
 pub enum ReservedReason {
     /// Page 0: kept unmapped so that a null pointer faults, and home to the BIOS's own variables.
     FirstPage,
+    /// What a PC shows of its display and its BIOS between 640 KiB and 1 MiB.
+    LegacyWindows,
     /// The kernel's image and BSS.
     Kernel,
     /// What the loader passed: command line, tables, modules.
@@ -141,6 +143,7 @@ impl fmt::Display for Owner {
             Owner::Firmware(RegionKind::Reserved) => "reserved by firmware",
             Owner::Firmware(RegionKind::Unusable) => "unusable",
             Owner::Kernel(ReservedReason::FirstPage) => "first page",
+            Owner::Kernel(ReservedReason::LegacyWindows) => "display and BIOS",
             Owner::Kernel(ReservedReason::Kernel) => "kernel image",
             Owner::Kernel(ReservedReason::LoaderInfo) => "loader's information",
             Owner::Kernel(ReservedReason::AcpiTables) => "ACPI tables",

@@ -6,11 +6,16 @@
 //! - **When to look for a neighbour to merge with.** The heap's `dealloc` walks a list that may be long; the caller knows
 //!   from one state word that there is nothing to find, and then the block is only pushed.
 //!
+//! Pieces of the largest order, which have no neighbour to merge with, are not linked but kept as runs of numbers, while
+//! there is room for another run. So nothing in them is touched before it is needed: on terabytes of memory, where the
+//! host backs the first touch of each GiB with 2 MiB, that is the difference between a boot and none.
+//!
 //! Of the heap's statistics only the difference *total − allocated* means anything here: the bytes that are free inside.
 
 use super::number::{BlockNumber, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Order};
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 /// The heap's classes are powers of two in bytes; the last one is that of the largest order.
@@ -20,6 +25,7 @@ const BLOCK_BYTES: usize = FRAMES_PER_BLOCK * FRAME_BYTES;
 /// Free blocks, singly and in larger pieces.
 pub(super) struct Buddy {
     heap: Heap<CLASSES>,
+    untouched: Untouched,
     direct_map_base: usize,
 }
 
@@ -34,12 +40,22 @@ impl Buddy {
             direct_map_base != 0 && direct_map_base.is_multiple_of(Order::MAX.bytes()),
             "a direct map at {direct_map_base:#x} breaks natural alignment"
         );
-        Self { heap: Heap::new(), direct_map_base }
+        Self { heap: Heap::new(), untouched: Untouched::new(), direct_map_base }
     }
 
     /// Takes a piece of this order, 9 or above; its first block.
     pub(super) fn take(&mut self, order: Order) -> Option<BlockNumber> {
-        let address = self.heap.alloc(layout(order)).ok()?.addr().get();
+        let mut piece = self.heap.alloc(layout(order));
+        if piece.is_err() {
+            let block = self.untouched.take()?;
+            if order == Order::MAX {
+                return Some(block);
+            }
+            // SAFETY: the piece was given in as one that `push` takes, and is nowhere else now.
+            unsafe { self.link(block, Order::MAX) };
+            piece = self.heap.alloc(layout(order));
+        }
+        let address = piece.ok()?.addr().get();
         Some(FrameNumber::containing(address.wrapping_sub(self.direct_map_base)).block())
     }
 
@@ -49,6 +65,17 @@ impl Buddy {
     /// The piece is naturally aligned, mapped in the direct map, free, and not inside already; from here on nobody
     /// touches it until it is taken out.
     pub(super) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
+        if order < Order::MAX || !self.untouched.add(block) {
+            // SAFETY: the caller's conditions are those of the call.
+            unsafe { self.link(block, order) };
+        }
+    }
+
+    /// Links a piece into the heap's list.
+    ///
+    /// # Safety
+    /// As for [`push`](Self::push).
+    unsafe fn link(&mut self, block: BlockNumber, order: Order) {
         let start = self.address(block);
         // SAFETY: the caller gives memory that is mapped, free and not inside already.
         unsafe { self.heap.add_to_heap(start, start + order.bytes()) };
@@ -59,12 +86,16 @@ impl Buddy {
     /// # Safety
     /// As for [`push`](Self::push).
     pub(super) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
+        // To leave the heap for good counts like a push.
+        if order == Order::MAX && self.may_push() && self.untouched.add(block) {
+            return;
+        }
         let mut piece = NonNull::new(self.address(block) as *mut u8);
         if self.heap.stats_alloc_actual() < order.bytes() {
             // What did not come from the heap, or came by `push`, must be counted before it may be deallocated. What
             // comes back is what was pushed, or else one just as free and as large.
             // SAFETY: the caller's conditions are those of the call.
-            unsafe { self.push(block, order) };
+            unsafe { self.link(block, order) };
             piece = self.heap.alloc(layout(order)).ok();
         }
         if let Some(piece) = piece {
@@ -82,7 +113,8 @@ impl Buddy {
 
     /// Bytes inside.
     pub(super) fn free_bytes(&self) -> usize {
-        self.heap.stats_total_bytes() - self.heap.stats_alloc_actual()
+        let in_heap = self.heap.stats_total_bytes() - self.heap.stats_alloc_actual();
+        in_heap + self.untouched.pieces() * Order::MAX.bytes()
     }
 
     fn address(&self, block: BlockNumber) -> usize {
@@ -90,8 +122,115 @@ impl Buddy {
     }
 }
 
+/// Runs of pieces of the largest order, by their number. Memory maps have few, and what is given back to a run's end
+/// joins it.
+struct Untouched {
+    /// Those that are empty are free places.
+    runs: [Range<usize>; Untouched::RUNS],
+}
+
+impl Untouched {
+    const RUNS: usize = 8;
+
+    const fn new() -> Untouched {
+        Untouched { runs: [const { 0..0 }; Untouched::RUNS] }
+    }
+
+    /// Adds the piece that begins there; `false` if it would need a run more than there can be.
+    fn add(&mut self, block: BlockNumber) -> bool {
+        let piece = block.0 / Order::MAX.blocks();
+        let is_run = |run: &&mut Range<usize>| run.start < run.end;
+        if let Some(run) = self.runs.iter_mut().filter(is_run).find(|run| run.end == piece) {
+            run.end += 1;
+            return true;
+        }
+        if let Some(run) = self.runs.iter_mut().filter(is_run).find(|run| run.start == piece + 1) {
+            run.start -= 1;
+            return true;
+        }
+        let place = self.runs.iter_mut().find(|run| run.start == run.end);
+        place.map(|place| *place = piece..piece + 1).is_some()
+    }
+
+    /// Takes the lowest piece; its first block.
+    fn take(&mut self) -> Option<BlockNumber> {
+        let run = self.runs.iter_mut().filter(|run| run.start < run.end).min_by_key(|run| run.start)?;
+        let piece = run.start;
+        run.start += 1;
+        Some(BlockNumber(piece * Order::MAX.blocks()))
+    }
+
+    /// How many there are.
+    fn pieces(&self) -> usize {
+        self.runs.iter().map(Range::len).sum()
+    }
+}
+
 /// An order as the heap wants it.
 fn layout(order: Order) -> Layout {
     // SAFETY: the size is a power of two, and no order's comes near `isize::MAX`.
     unsafe { Layout::from_size_align_unchecked(order.bytes(), order.bytes()) }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn gib(number: usize) -> BlockNumber {
+        BlockNumber(number * Order::MAX.blocks())
+    }
+
+    /// Where nothing is mapped: whoever touches a piece here does not survive it.
+    fn buddy() -> Buddy {
+        Buddy::new(1 << 62)
+    }
+
+    #[test]
+    fn large_pieces_go_in_and_out_untouched() {
+        let mut buddy = buddy();
+        for number in [3, 4, 5, 7, 2, 6, 100] {
+            // SAFETY: none of it is touched, which is what this shows.
+            unsafe { buddy.push(gib(number), Order::MAX) };
+        }
+        assert_eq!(buddy.free_bytes(), 7 << 30);
+        let taken: Vec<_> =
+            core::iter::from_fn(|| buddy.take(Order::MAX)).map(|block| block.0 / 512).collect();
+        assert_eq!(taken, [2, 3, 4, 5, 6, 7, 100]);
+        assert_eq!(buddy.free_bytes(), 0);
+        for number in taken.into_iter().rev() {
+            // SAFETY: as above.
+            unsafe { buddy.give(gib(number), Order::MAX) };
+        }
+        assert_eq!(buddy.free_bytes(), 7 << 30);
+    }
+
+    #[test]
+    fn runs_are_joined_at_both_ends_and_bounded() {
+        let mut untouched = Untouched::new();
+        let scattered =
+            (0..20).map(|number| untouched.add(gib(10 * number + 5))).filter(|added| *added).count();
+        assert_eq!(scattered, Untouched::RUNS);
+        assert!(untouched.add(gib(6)) && untouched.add(gib(4)) && !untouched.add(gib(8)));
+        assert_eq!(untouched.pieces(), Untouched::RUNS + 2);
+        assert_eq!(untouched.take(), Some(gib(4)));
+    }
+
+    /// Backed by the host, one piece is split, and becomes whole again as the heap's own.
+    #[test]
+    fn a_piece_is_linked_when_it_must_be_split() {
+        let world = super::super::tests::World::new(1536);
+        let before = world.frames.free_by_order();
+        let mut magazine = super::super::Magazine::new();
+        let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("a frame");
+        let huge = world.frames.alloc(&mut magazine, Order::MAX).expect("a gigabyte");
+        assert_eq!(world.frames.validate(), Ok(()));
+        assert_eq!(world.frames.free(&mut magazine, huge, Order::MAX), Ok(()));
+        assert_eq!(world.frames.free(&mut magazine, frame, Order::FRAME), Ok(()));
+        assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+        world.assert_as_before(before);
+    }
 }

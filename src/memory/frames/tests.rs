@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod books;
 mod concurrent;
 #[cfg(feature = "faults")]
 mod fault;

@@ -1,0 +1,191 @@
+//! Runs one row. The boot tests of `cargo test` and the `matrix` command are both built on it.
+//!
+//! A [`Runner`] is what all rows share; it makes a [`Job`] of each row, and installs and builds what they need before
+//! the first is run: two must not install at once, and no compiler is to compete with a machine for the processor.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::result::{Ended, RowResult, Skip};
+use super::schedule::Weight;
+use crate::accel::{self, Host};
+use crate::cli::{AccelChoice, Options};
+use crate::doors::Door;
+use crate::error::Error;
+use crate::launch::launch_with;
+use crate::notice::Observer;
+use crate::qemu::Qemu;
+use crate::rows::{self, Problem, Row, RowProblem};
+use crate::rundir::Workspace;
+use crate::version::Version;
+use crate::{interrupt, kernel_build, setup};
+
+/// What all rows share: one QEMU, one accelerator, a folder for their folders, a kernel of each variant.
+#[derive(Debug)]
+pub struct Runner {
+    /// The one that is named, if one is; a row's command line names it too.
+    named: Option<OsString>,
+    qemu: Qemu,
+    accel: AccelChoice,
+    host: Host,
+    folder: PathBuf,
+}
+
+/// A row that is ready to be run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The row.
+    pub row: Row,
+    options: Options,
+    /// What is known before it is run, and spares the run.
+    foregone: Option<Ended>,
+    folder: PathBuf,
+}
+
+impl Runner {
+    /// Sees to it that there is a QEMU, the one that is named or any, and that `accel` can be had.
+    pub fn new(
+        qemu: Option<&OsStr>,
+        accel: AccelChoice,
+        folder: PathBuf,
+        observer: &mut dyn Observer,
+    ) -> Result<Runner, Error> {
+        let host = Host::examine();
+        accel::decide(accel, &host)?;
+        let found = setup::qemu::provide(qemu, observer)?;
+        Ok(Runner { named: qemu.map(OsStr::to_owned), qemu: found, accel, host, folder })
+    }
+
+    /// The version of the QEMU that was found.
+    pub fn qemu_version(&self) -> Version {
+        self.qemu.version
+    }
+
+    /// Makes a job of each row.
+    pub fn jobs(&self, rows: Vec<Row>) -> Result<Vec<Job>, Error> {
+        let job = |row: Row| match self.job(&row) {
+            Ok((options, skip)) => {
+                let foregone = skip.map(Ended::Skipped);
+                Ok(Job { folder: self.folder.join(row.folder()), row, options, foregone })
+            }
+            Err(problem) => {
+                let problem = Problem::Row { name: row.name, problem };
+                Err(Error::Matrix { path: rows::FILE.into(), problem })
+            }
+        };
+        rows.into_iter().map(job).collect()
+    }
+
+    fn job(&self, row: &Row) -> Result<(Options, Option<Skip>), RowProblem> {
+        let mut options = row.options(self.accel)?;
+        options.qemu_program = self.named.clone();
+        let has = self.qemu.version;
+        let too_old = row.oldest_qemu()?.filter(|needs| has < *needs);
+        let skip = match (too_old, accel::decide(options.accel, &self.host)) {
+            (Some(needs), _) => Some(Skip::QemuTooOld { needs, has }),
+            (None, Err(error)) => Some(Skip::NoAccelerator(error.to_string())),
+            (None, Ok(_)) => None,
+        };
+        Ok((options, skip))
+    }
+
+    /// Gets what the jobs' doors need, and builds the kernels that they boot, each variant once.
+    pub fn prepare<'a>(
+        &self,
+        jobs: impl IntoIterator<Item = &'a mut Job>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        let workspace = Workspace::find();
+        let mut doors: Vec<(Door, Option<Ended>)> = Vec::new();
+        let mut kernels: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {
+            let door = job.options.boot;
+            if !doors.iter().any(|(known, _)| *known == door) {
+                doors.push((door, self.closed(door, observer)?));
+            }
+            job.foregone =
+                doors.iter().find(|(known, _)| *known == door).and_then(|(_, closed)| closed.clone());
+            if job.foregone.is_some() || job.options.kernel.is_some() {
+                continue;
+            }
+            let variant = kernel_build::variant(&job.options);
+            let kernel = match kernels.get(&variant) {
+                Some(kernel) => kernel.clone(),
+                None => {
+                    setup::target::provide(observer)?;
+                    kernel_build::provide(&job.options, &workspace, observer)?.path
+                }
+            };
+            job.options.kernel = Some(kernels.entry(variant).or_insert(kernel).clone());
+        }
+        Ok(())
+    }
+
+    /// What a row ends with whose door cannot be used on this host.
+    fn closed(&self, door: Door, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
+        match setup::doors::provide(door, &self.qemu.program, observer) {
+            Ok(_) => Ok(None),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error @ (Error::Missing { .. } | Error::MissingByHand { .. })) => {
+                Ok(Some(Ended::Skipped(Skip::ToolMissing(error.to_string()))))
+            }
+            Err(error) => Ok(Some(Ended::NotStarted(error.to_string()))),
+        }
+    }
+}
+
+impl Job {
+    /// What it needs of the host.
+    pub fn weight(&self) -> Weight {
+        Weight::of(&self.options)
+    }
+
+    /// Runs the row, unless there is a reason not to.
+    pub fn run(&self, observer: &mut dyn Observer) -> RowResult {
+        let not_begun = |ended| RowResult::not_begun(&self.row, &self.options, ended);
+        match &self.foregone {
+            Some(ended) => return not_begun(ended.clone()),
+            None if interrupt::requested() => return not_begun(Ended::Skipped(Skip::Interrupted)),
+            None => {}
+        }
+        // Held until the run is over.
+        let _folder = match take(&self.folder) {
+            Ok(lock) => lock,
+            Err(error) => return not_begun(Ended::NotStarted(error.to_string())),
+        };
+        let options = Options { out: Some(self.folder.clone()), ..self.options.clone() };
+        let began = Instant::now();
+        let outcome = launch_with(&options, observer);
+        RowResult::of(&self.row, &self.options, outcome, began.elapsed())
+    }
+}
+
+/// Takes a row's folder for this process.
+fn take(folder: &Path) -> Result<File, Error> {
+    fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(Error::file("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::RowBusy { folder: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(Error::File { action: "lock", path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rows_folder_has_one_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("rows/a");
+        let owner = take(&folder).unwrap();
+        assert!(take(&folder).unwrap_err().to_string().contains("another octopod is running the same row"));
+        drop(owner);
+        take(&folder).unwrap();
+    }
+}

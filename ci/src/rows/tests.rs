@@ -1,0 +1,79 @@
+use super::*;
+
+fn row(run: &str, more: &str) -> Result<Vec<Row>, String> {
+    parse(&format!("[[row]]\nname = \"a\"\nrun = \"{run}\"\n{more}expect = {{ status = 0 }}\n"))
+        .map_err(|problem| problem.to_string())
+}
+
+#[test]
+fn the_rows_of_this_repository_can_be_read() {
+    let rows = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FILE)).unwrap();
+    assert!(rows.iter().any(|row| row.tier == Tier::Fast));
+}
+
+#[test]
+fn a_row_that_cannot_be_run_is_refused_by_name() {
+    assert!(row("boot --smp 2", "").is_ok());
+    assert!(row("boot --smp two", "").unwrap_err().contains("row `a`"));
+    assert!(row("boot --append 'x", "").unwrap_err().contains("a quote in"));
+    assert!(row("boot", "qemu = \"new\"\n").unwrap_err().contains("`new` is not a version"));
+    assert!(row("boot", "colour = 1\n").unwrap_err().contains("colour"));
+    assert!(row("doctor", "").unwrap_err().contains("`doctor` boots nothing"));
+    assert!(row("matrix", "").unwrap_err().contains("`matrix` boots nothing"));
+}
+
+#[test]
+fn no_two_rows_share_a_folder() {
+    let two = |first: &str, second: &str| {
+        let row = |name| format!("[[row]]\nname = \"{name}\"\nrun = \"boot\"\nexpect = {{ status = 0 }}\n");
+        parse(&(row(first) + &row(second))).map_err(|problem| problem.to_string())
+    };
+    assert!(two("a", "b").is_ok());
+    assert!(two("a", "a").unwrap_err().contains("`a` and `a` would share a folder"));
+    assert!(two("a b", "a_b").is_err());
+}
+
+#[test]
+fn a_variant_is_one_more_row_with_its_arguments_before_qemus() {
+    let rows = row("boot --smp 2 -- -d int", "with = [\"--mem 64M\", \"--append 'a b'\"]\n").unwrap();
+    let found: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.run.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("a", "boot --smp 2 -- -d int"),
+            ("a [--mem 64M]", "boot --smp 2 --mem 64M -- -d int"),
+            ("a [--append 'a b']", "boot --smp 2 --append 'a b' -- -d int"),
+        ]
+    );
+    let options = rows[2].options(AccelChoice::Tcg).unwrap();
+    assert_eq!(options.append.unwrap().to_string(), "a b");
+    assert_eq!(options.qemu_arguments, ["-d", "int"]);
+    assert_eq!(rows[1].folder(), Path::new("a__--mem_64M"));
+}
+
+#[test]
+fn a_variant_cannot_contradict_its_row() {
+    let problem = row("boot --smp 2", "with = [\"--smp 3\"]\n").unwrap_err();
+    assert!(problem.contains("row `a [--smp 3]`") && problem.contains("--smp"), "{problem}");
+    assert!(row("boot", "with = [\"--append 'x\"]\n").unwrap_err().contains("row `a`: a quote"));
+}
+
+#[test]
+fn a_row_has_the_accelerator_of_the_matrix_or_its_own() {
+    let accel = |run: &str| row(run, "").unwrap()[0].options(AccelChoice::Tcg).unwrap().accel;
+    assert_eq!(accel("boot"), AccelChoice::Tcg);
+    assert_eq!(accel("boot --accel kvm"), AccelChoice::Kvm);
+    assert_eq!(accel("boot --accel auto"), AccelChoice::Auto);
+}
+
+#[test]
+fn the_command_line_of_a_row_is_its_run_again() {
+    let line = |run: &str, qemu: Option<&str>| {
+        let row = row(run, "").unwrap().remove(0);
+        let mut options = row.options(AccelChoice::Tcg).unwrap();
+        options.qemu_program = qemu.map(Into::into);
+        row.command_line(&options)
+    };
+    assert_eq!(line("boot --smp 2 -- -d int", None), "cargo run -- boot --smp 2 --accel tcg -- -d int");
+    assert_eq!(line("boot --accel kvm", Some("/q")), "cargo run -- boot --accel kvm --qemu /q");
+}

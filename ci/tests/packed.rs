@@ -1,0 +1,51 @@
+//! A compressed kernel that was damaged on its way is refused with the reason, not run.
+
+use clap::Parser;
+use octopod_ci::notice::Silent;
+use octopod_ci::rundir::Workspace;
+use octopod_ci::{Options, kernel_build, launch, setup};
+use octopod_payload::{HEAD_BYTES, Head};
+
+const BOOT: [&str; 6] = ["octopod", "boot", "--smp", "1", "--accel", "tcg"];
+
+#[test]
+fn a_damaged_payload_is_refused() {
+    let named = std::env::var_os("OCTOPOD_QEMU");
+    setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
+    setup::target::provide(&mut Silent).unwrap();
+    let options = Options::parse_from(BOOT.iter().chain(["--compressed"].iter()));
+    let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
+    let whole = std::fs::read(&kernel.path).unwrap();
+    // The unpacker's code and its symbols hold the magic number too, but no head behind it that makes sense.
+    let (at, head) = (0..whole.len()).find_map(|at| Some((at, head_at(&whole[at..])?))).unwrap();
+
+    let boot_with = |change: &dyn Fn(&mut [u8])| {
+        let mut damaged = whole.clone();
+        change(&mut damaged[at..]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), damaged).unwrap();
+        let mut options = Options::parse_from(BOOT);
+        options.kernel = Some(file.path().to_owned());
+        let outcome = launch(&options);
+        (outcome.status, outcome.report.reason.unwrap_or_default())
+    };
+    let in_the_middle = HEAD_BYTES + head.packed_bytes as usize / 2;
+    let damaged = "the compressed kernel is damaged: its checksum is wrong";
+    assert_eq!(boot_with(&|payload| payload[in_the_middle] ^= 1), (5, damaged.to_owned()));
+    let no_kernel = "the unpacker was built without a kernel";
+    assert_eq!(boot_with(&|payload| payload[0] ^= 1), (5, no_kernel.to_owned()));
+    // The last byte of the head's second checksum: what comes out is not what went in.
+    let not_the_same =
+        "the kernel was not unpacked to what was packed: too little memory, or a damaged image";
+    let at = octopod_payload::UNPACKED_CHECKSUM_AT;
+    assert_eq!(boot_with(&|payload| payload[at] ^= 1), (5, not_the_same.to_owned()));
+    assert_eq!(boot_with(&|_| {}).0, 0);
+}
+
+fn head_at(bytes: &[u8]) -> Option<Head> {
+    Head::from_bytes(bytes).filter(|head| {
+        head.packed_bytes > 0
+            && head.packed_bytes < head.unpacked_bytes
+            && head.unpacked_bytes <= head.memory_bytes
+    })
+}

@@ -1,0 +1,60 @@
+//! Layer 10: whether the house is locked, on every CPU: the live page tables, and the registers by which each CPU reads
+//! them.
+
+use core::fmt;
+
+use crate::boot::memory_map::MemoryMap;
+use crate::cpu::{Controls, CpuId, Features};
+use crate::memory;
+use crate::memory::audit::{Inventory, Violation};
+use crate::smp;
+use crate::sync::IrqMutex;
+
+/// A CPU needs microseconds for its part; a host that is slow to run it may need longer.
+const LIMIT_MS: u64 = 10_000;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A mapping.
+    Mapping(Violation),
+    /// A CPU's register.
+    Register {
+        /// The CPU.
+        cpu: CpuId,
+        /// The register.
+        name: &'static str,
+        /// What it holds.
+        is: u64,
+        /// What it should hold.
+        should: u64,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Mapping(violation) => violation.fmt(f),
+            Finding::Register { cpu, name, is, should } => {
+                write!(f, "cpu {cpu}: {name} is {is:#x} and should be {should:#x}")
+            }
+        }
+    }
+}
+
+/// Looks at everything, when all CPUs are up.
+pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
+    let wanted = Controls::read().wanted(features, memory::root());
+    let first: IrqMutex<Option<Finding>> = IrqMutex::new(None);
+    smp::run_on_all(LIMIT_MS, &|cpu| {
+        if let Some((name, is, should)) = Controls::read().first_difference(&wanted) {
+            first.lock().get_or_insert(Finding::Register { cpu: cpu.id(), name, is, should });
+        }
+    });
+    let found = *first.lock();
+    if let Some(finding) = found {
+        return Err(finding);
+    }
+    let cpus = smp::cpus().len();
+    memory::audit_live(map, cpus, features.pages_1g).map_err(Finding::Mapping)
+}

@@ -1,0 +1,187 @@
+// The door: where every loader enters, what it looks for, and the way out if it entered wrongly.
+//
+// Two programs begin with this: the kernel, whose rt0.S goes on at `located`, and the unpacker of a compressed kernel.
+// The magic numbers come from Rust (boot::rt0); rt0_phys, rt0_phys_data_end and rt0_phys_image_end are the linker script's.
+//
+// Entry: 32-bit protected mode, paging off, flat segments, interrupts off, no stack, and
+//     PVH: ebx = physical address of hvm_start_info, which begins with PVH_MAGIC
+//     Multiboot 1 and 2: eax = MULTIBOOT1_MAGIC or MULTIBOOT2_MAGIC, ebx = physical address of the information
+// Exit to `located`: edi = PROTOCOL_*, ebx as it was, ebp = the physical address of rt0_entry, esp = the scratch stack
+//
+// It uses no memory but this section, which lies in RAM: plainly so, for it is being executed.
+
+    .set COM1, 0x3f8
+    .set UART_TRIES, 0x20000
+    .set VGA_TEXT, 0xb8000
+    .set XEN_ELFNOTE_PHYS32_ENTRY, 18
+
+    .section .rt0, "ax", @progbits
+    .code32
+    .global rt0_entry
+rt0_entry:
+    jmp find_image
+
+    // Loaders look for these in the first KiBs of the file. QEMU's -kernel takes a Multiboot 1 header for the whole
+    // truth and then overlooks the PVH note, so the magic is left out here; whoever wants that door writes it, and the
+    // checksum, into a copy of the file.
+    .balign 4
+    .global multiboot1_header
+multiboot1_header:
+    .long 0
+    .long MULTIBOOT1_HEADER_FLAGS
+    .long 0
+    .long rt0_phys + (multiboot1_header - rt0_entry)
+    .long rt0_phys
+    .long rt0_phys_data_end
+    .long rt0_phys_image_end
+    .long rt0_phys
+    .balign 8
+multiboot2_header:
+    .long MULTIBOOT2_HEADER_MAGIC, 0, multiboot2_header_end - multiboot2_header
+    .long -(MULTIBOOT2_HEADER_MAGIC + (multiboot2_header_end - multiboot2_header))
+    // Addresses, which spare the loader from reading the ELF file: GRUB refuses one that holds relocations.
+    .short 2, 0
+    .long 24
+    .long rt0_phys + (multiboot2_header - rt0_entry)
+    .long rt0_phys
+    .long rt0_phys_data_end
+    .long rt0_phys_image_end
+    // Entry address.
+    .short 3, 0
+    .long 12
+    .long rt0_phys
+    .balign 8
+    // Relocatable, on a page boundary from 1 MiB on, as high as there is room: any address is as good as another, and
+    // low memory is what others may need.
+    .short 10, 0
+    .long 24
+    .long IMAGE_PHYS, 0xffffffff, 4096, 2
+    // The end.
+    .short 0, 0
+    .long 8
+multiboot2_header_end:
+
+find_image:
+    cli
+    cld
+    movl $PROTOCOL_MULTIBOOT1, %edi
+    cmpl $MULTIBOOT1_MAGIC, %eax
+    je 1f
+    movl $PROTOCOL_MULTIBOOT2, %edi
+    cmpl $MULTIBOOT2_MAGIC, %eax
+    je 1f
+    movl $PROTOCOL_PVH, %edi
+    cmpl $PVH_MAGIC, (%ebx)
+    jne unknown_loader
+1:
+    // Where are we? A call needs a stack, and the only memory that is known so far is the loader's structure: borrow its
+    // first word, and put it back.
+    movl (%ebx), %edx
+    leal 4(%ebx), %esp
+    call 1f
+1:  popl %ebp
+    movl %edx, (%ebx)
+    subl $(1b - rt0_entry), %ebp
+    leal (scratch_stack - rt0_entry)(%ebp), %esp
+
+    jmp located
+
+unknown_loader:
+    // Nothing is known here, so nothing can be lost by a word below the old boot sector's place.
+    movl $0x7c00, %esp
+    call 1f
+1:  popl %ebp
+    subl $(1b - rt0_entry), %ebp
+    leal (scratch_stack - rt0_entry)(%ebp), %esp
+    movl $(message_unknown_loader - rt0_entry), %esi
+    jmp refuse
+
+
+// Writes the string at edi to COM1 and, unless ebx is 0, to the screen at ebx, which moves on.
+put_string:
+    movb (%edi), %cl
+    testb %cl, %cl
+    jz 4f
+    movw $(COM1 + 5), %dx
+    movl $UART_TRIES, %eax
+    pushl %eax
+2:  inb %dx, %al
+    testb $0x20, %al
+    jnz 3f
+    decl (%esp)
+    jnz 2b
+3:  popl %eax
+    movw $COM1, %dx
+    movb %cl, %al
+    outb %al, %dx
+    testl %ebx, %ebx
+    jz 5f
+    movb $0x0f, %ah
+    movw %ax, (%ebx)
+    addl $2, %ebx
+5:  incl %edi
+    jmp put_string
+4:  ret
+
+// Says "octopod: " and the reason at ebp+esi, and ends the run.
+refuse:
+    // 115,200 baud, eight data bits, no parity, one stop bit, FIFO on.
+    movw $(COM1 + 1), %dx
+    xorl %eax, %eax
+    outb %al, %dx
+    movw $(COM1 + 3), %dx
+    movb $0x80, %al
+    outb %al, %dx
+    movw $COM1, %dx
+    movb $1, %al
+    outb %al, %dx
+    movw $(COM1 + 1), %dx
+    movb $0, %al
+    outb %al, %dx
+    movw $(COM1 + 3), %dx
+    movb $3, %al
+    outb %al, %dx
+    movw $(COM1 + 2), %dx
+    movb $0xc7, %al
+    outb %al, %dx
+
+    movl $VGA_TEXT, %edi
+    movl $(80 * 25 / 2), %ecx
+    movl $0x0f200f20, %eax
+    rep stosl
+
+    movl $VGA_TEXT, %ebx
+    leal (message_octopod - rt0_entry)(%ebp), %edi
+    call put_string
+    leal (%ebp, %esi), %edi
+    call put_string
+    xorl %ebx, %ebx
+    leal (message_record - rt0_entry)(%ebp), %edi
+    call put_string
+    leal (%ebp, %esi), %edi
+    call put_string
+    leal (message_record_end - rt0_entry)(%ebp), %edi
+    call put_string
+    movw $EXIT_PORT, %dx
+    movl $EXIT_REFUSED, %eax
+    outl %eax, %dx
+1:  cli
+    hlt
+    jmp 1b
+
+message_octopod:        .asciz "octopod: "
+// \173 and \175 are braces, which global_asm! would take for operands.
+message_record:         .asciz "\r\n@octopod \173\"refused\":\173\"reason\":\""
+message_record_end:     .asciz "\"\175\175\r\n"
+message_unknown_loader: .asciz "not started by a Multiboot or PVH loader"
+
+    .balign 4
+    .skip 64
+scratch_stack:
+
+    .section .note.pvh, "a", @note
+    .balign 4
+    .long 4, 4, XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long rt0_phys
+

@@ -1,0 +1,353 @@
+//! Is the house locked? A walk of page tables that holds every mapping against the rules that it must keep.
+//!
+//! The core is pure: it sees tables only through a function that reads an entry, and what it is to expect in [`House`].
+//! It trusts nothing that built the tables, so it asks of each mapping what can be done with it and what it leads to, not
+//! whether somebody meant it. Neighbouring pages with the same rights become one [`Run`] before they are judged: the cost
+//! is one look at each entry, and terabytes in large pages are a handful of runs.
+
+use super::windows::{Window, Windows};
+use crate::boot::memory_map::{Owner, PhysRange, Region, RegionKind, ReservedReason};
+
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub use rule::{Rule, Violation};
+
+/// Entries of a table, and bytes of a page.
+const ENTRIES: usize = 512;
+const PAGE: u64 = 4096;
+
+/// The upper half of four-level paging.
+const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
+
+// An entry's bits (SDM Vol. 3A, tables 4-15 to 4-20).
+const PRESENT: u64 = 1 << 0;
+const WRITABLE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const WRITE_THROUGH: u64 = 1 << 3;
+const NO_CACHE: u64 = 1 << 4;
+const LARGE: u64 = 1 << 7;
+const SMALL_PAT: u64 = 1 << 7;
+const LARGE_PAT: u64 = 1 << 12;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+// Memory types as the PAT encodes them (SDM Vol. 3A, table 12-10).
+const UNCACHED: u8 = 0;
+const WRITE_BACK: u8 = 6;
+
+/// What the tables are held against.
+#[derive(Clone, Copy, Debug)]
+pub struct House<'a> {
+    /// Where physical address 0 is seen.
+    pub direct_map_base: u64,
+    /// The addresses of the region that holds the CPUs' stacks: the one place beside the direct map.
+    pub stacks: (u64, u64),
+    /// The image's code.
+    pub text: PhysRange,
+    /// The image's constants.
+    pub constants: PhysRange,
+    /// The memory map.
+    pub regions: &'a [Region],
+    /// What is mapped beside memory.
+    pub windows: &'a Windows,
+    /// The page attribute table that turns an entry's bits into a memory type.
+    pub pat: u64,
+    /// Whether the processor has 1 GiB pages.
+    pub pages_1g: bool,
+}
+
+/// Pages of each size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Of 4 KiB, 2 MiB and 1 GiB.
+    pub by_size: [u64; 3],
+}
+
+/// What the walk has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Frames that hold page tables, the root among them.
+    pub tables: u64,
+    /// Runs of neighbouring pages with the same rights.
+    pub runs: u64,
+    /// Executable pages.
+    pub text: Pages,
+    /// Pages that can only be read.
+    pub constants: Pages,
+    /// Pages that can be written.
+    pub data: Pages,
+    /// Pages that are written past the caches.
+    pub device: Pages,
+}
+
+/// What memory is, as far as a mapping of it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ground {
+    Memory,
+    Window(Window),
+}
+
+/// What can be done with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rights {
+    writable: bool,
+    executable: bool,
+    user: bool,
+    memory_type: u8,
+}
+
+/// Neighbours, in addresses and in memory, with the same rights.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    virt: u64,
+    physical: PhysRange,
+    rights: Rights,
+    pages: Pages,
+}
+
+/// Walks the tree with that root. `guards` are the addresses of pages that must not be mapped, in ascending order;
+/// `read_entry` gives a table's entry by the table's physical address and an index below 512.
+///
+/// # Errors
+/// The first rule found broken, by address.
+pub fn audit(
+    root: u64,
+    house: &House<'_>,
+    guards: impl Iterator<Item = u64>,
+    read_entry: impl Fn(u64, usize) -> u64,
+) -> Result<Inventory, Violation> {
+    let inventory = Inventory { tables: 1, ..Inventory::default() };
+    let mut walk = Walk { house, guards: guards.peekable(), read_entry, run: None, inventory, text_bytes: 0 };
+    walk.table(root, 4, 0, Rights { writable: true, executable: true, user: true, memory_type: 0 })?;
+    walk.end_run()?;
+    if walk.text_bytes != house.text.len() {
+        return Err(Violation { address: house.virt(house.text.start), rule: Rule::TextMissing });
+    }
+    Ok(walk.inventory)
+}
+
+/// Whether a region is memory, to be mapped as such.
+pub fn is_memory(owner: Owner) -> bool {
+    match owner {
+        Owner::Firmware(kind) => {
+            matches!(kind, RegionKind::Usable | RegionKind::AcpiReclaimable | RegionKind::AcpiNvs)
+        }
+        Owner::Kernel(reason) => reason != ReservedReason::LegacyWindows,
+    }
+}
+
+struct Walk<'a, G: Iterator<Item = u64>, R> {
+    house: &'a House<'a>,
+    guards: core::iter::Peekable<G>,
+    read_entry: R,
+    run: Option<Run>,
+    inventory: Inventory,
+    /// Executable bytes so far, all of them text.
+    text_bytes: u64,
+}
+
+impl<G: Iterator<Item = u64>, R: Fn(u64, usize) -> u64> Walk<'_, G, R> {
+    /// A table of that level, which begins at `start`; `above` is what the entries on the way to it allow.
+    fn table(&mut self, at: u64, level: u8, start: u64, above: Rights) -> Result<(), Violation> {
+        let span = PAGE << (9 * (u32::from(level) - 1));
+        for index in 0..ENTRIES {
+            let entry = (self.read_entry)(at, index);
+            if entry & PRESENT == 0 {
+                continue;
+            }
+            let mut virt = start + index as u64 * span;
+            if level == 4 && index >= ENTRIES / 2 {
+                virt |= UPPER_HALF;
+            }
+            let is_large = level > 1 && entry & LARGE != 0;
+            let allowed = level < 3 || level == 3 && self.house.pages_1g;
+            if is_large && !allowed {
+                return Err(Violation { address: virt, rule: Rule::Malformed });
+            }
+            let rights = Rights {
+                writable: above.writable && entry & WRITABLE != 0,
+                executable: above.executable && entry & NO_EXECUTE == 0,
+                user: above.user && entry & USER != 0,
+                memory_type: self.house.memory_type(entry, is_large),
+            };
+            if level > 1 && !is_large {
+                let table = entry & ADDRESS;
+                if self.house.ground(table) != Some((Ground::Memory, None)) {
+                    return Err(Violation { address: virt, rule: Rule::TableOutsideMemory { table } });
+                }
+                self.inventory.tables += 1;
+                self.table(table, level - 1, virt, rights)?;
+                continue;
+            }
+            let physical = entry & ADDRESS & if is_large { !LARGE_PAT } else { !0 };
+            if !physical.is_multiple_of(span) {
+                return Err(Violation { address: virt, rule: Rule::Malformed });
+            }
+            self.page(virt, PhysRange::new(physical, physical + span), rights, level)?;
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, virt: u64, physical: PhysRange, rights: Rights, level: u8) -> Result<(), Violation> {
+        let size = usize::from(level) - 1;
+        if let Some(run) = &mut self.run
+            && run.rights == rights
+            && run.physical.end == physical.start
+            && run.virt.wrapping_add(run.physical.len()) == virt
+        {
+            run.physical.end = physical.end;
+            run.pages.by_size[size] += 1;
+            return Ok(());
+        }
+        self.end_run()?;
+        let mut pages = Pages::default();
+        pages.by_size[size] = 1;
+        self.run = Some(Run { virt, physical, rights, pages });
+        Ok(())
+    }
+
+    /// Judges the run that has just ended, and counts it.
+    fn end_run(&mut self) -> Result<(), Violation> {
+        let Some(run) = self.run.take() else { return Ok(()) };
+        let last = run.virt + (run.physical.len() - 1);
+        while self.guards.next_if(|guard| *guard < run.virt).is_some() {}
+        if let Some(guard) = self.guards.next_if(|guard| *guard <= last) {
+            return Err(Violation { address: guard, rule: Rule::GuardMapped });
+        }
+        self.house.judge(&run)?;
+        let rights = run.rights;
+        let count = match () {
+            () if rights.executable => &mut self.inventory.text,
+            () if rights.memory_type != WRITE_BACK => &mut self.inventory.device,
+            () if rights.writable => &mut self.inventory.data,
+            () => &mut self.inventory.constants,
+        };
+        for (sum, pages) in count.by_size.iter_mut().zip(run.pages.by_size) {
+            *sum += pages;
+        }
+        self.inventory.runs += 1;
+        if rights.executable {
+            self.text_bytes += run.physical.len();
+        }
+        Ok(())
+    }
+}
+
+impl House<'_> {
+    fn virt(&self, physical: u64) -> u64 {
+        self.direct_map_base + physical
+    }
+
+    /// What the PAT makes of an entry's three bits.
+    fn memory_type(&self, entry: u64, is_large: bool) -> u8 {
+        let pat_bit = if is_large { LARGE_PAT } else { SMALL_PAT };
+        let index = u32::from(entry & WRITE_THROUGH != 0)
+            | u32::from(entry & NO_CACHE != 0) << 1
+            | u32::from(entry & pat_bit != 0) << 2;
+        (self.pat >> (8 * index)) as u8 & 7
+    }
+
+    /// What lies at the beginning of a page, and where at the latest something else begins, if it is not a frame of
+    /// memory by itself. `None` where nothing is known to lie.
+    fn ground(&self, page: u64) -> Option<(Ground, Option<u64>)> {
+        if let Some((window, end)) = self.windows.at(page) {
+            return Some((Ground::Window(window), Some(end)));
+        }
+        let first = self.regions.partition_point(|region| region.range.end <= page);
+        // A page that memory shares with something else is mapped as memory.
+        let in_page = self.regions[first..].iter().take_while(|region| region.range.start < page + PAGE);
+        in_page.clone().find(|region| is_memory(region.owner)).map(|_| (Ground::Memory, None))
+    }
+
+    /// Where the memory ends that a page is part of.
+    fn end_of_memory(&self, page: u64) -> u64 {
+        let mut end = page + PAGE;
+        let first = self.regions.partition_point(|region| region.range.end <= page);
+        for region in self.regions[first..].iter().filter(|region| is_memory(region.owner)) {
+            if region.range.start > end {
+                break;
+            }
+            end = end.max(region.range.end.next_multiple_of(PAGE));
+        }
+        end.min(self.windows.next_after(page).unwrap_or(u64::MAX))
+    }
+
+    fn judge(&self, run: &Run) -> Result<(), Violation> {
+        let Run { virt, physical, rights, .. } = *run;
+        let in_place = virt.wrapping_sub(physical.start) == self.direct_map_base;
+        let broken = |address: u64, rule: Rule| Err(Violation { address, rule });
+        // Where the run shows a physical address.
+        let seen_at = |address: u64| virt + (address.max(physical.start) - physical.start);
+
+        if virt < UPPER_HALF {
+            return broken(virt, Rule::LowerHalf);
+        }
+        if rights.user {
+            return broken(virt, Rule::User);
+        }
+        if rights.writable && rights.executable {
+            return broken(virt, Rule::WritableAndExecutable);
+        }
+        if overlap(physical, self.text) && !(in_place && rights.executable) {
+            return broken(seen_at(self.text.start), Rule::SecondMappingOfText);
+        }
+        if rights.executable && physical.start < self.text.start {
+            return broken(virt, Rule::ExecutableOutsideText);
+        }
+        if rights.executable && physical.end > self.text.end {
+            return broken(seen_at(self.text.end), Rule::ExecutableOutsideText);
+        }
+        if rights.writable && overlap(physical, self.constants) {
+            return broken(seen_at(self.constants.start), Rule::ConstantsWritable);
+        }
+        let in_stacks = (self.stacks.0..self.stacks.1).contains(&virt);
+        if !in_place && !(in_stacks && rights.writable) {
+            return broken(virt, Rule::OutOfPlace);
+        }
+        self.judge_ground(run)?;
+        let best = Pages::fewest(physical, self.pages_1g);
+        if in_place && rights.writable && rights.memory_type == WRITE_BACK && run.pages != best {
+            return broken(virt, Rule::NeedlesslySmall);
+        }
+        Ok(())
+    }
+
+    /// Holds the run against what it leads to, piece by piece.
+    fn judge_ground(&self, run: &Run) -> Result<(), Violation> {
+        let mut at = run.physical.start;
+        while at < run.physical.end {
+            let address = run.virt + (at - run.physical.start);
+            let Some((ground, end)) = self.ground(at) else {
+                return Err(Violation { address, rule: Rule::NobodysMemory { physical: at } });
+            };
+            let rule = match ground {
+                Ground::Memory => (run.rights.memory_type != WRITE_BACK).then_some(Rule::MemoryNotWriteBack),
+                Ground::Window(Window::Device) => {
+                    (run.rights.memory_type != UNCACHED).then_some(Rule::DeviceCached)
+                }
+                Ground::Window(Window::Firmware) => run.rights.writable.then_some(Rule::FirmwareWritable),
+            };
+            if let Some(rule) = rule {
+                return Err(Violation { address, rule });
+            }
+            at = end.unwrap_or_else(|| self.end_of_memory(at));
+        }
+        Ok(())
+    }
+}
+
+impl Pages {
+    /// The fewest pages that show a range where it lies.
+    fn fewest(range: PhysRange, pages_1g: bool) -> Pages {
+        let inner = |size: u64| (range.end / size).saturating_sub(range.start.div_ceil(size)) * size;
+        let (in_2m, in_1g) = (inner(PAGE << 9), if pages_1g { inner(PAGE << 18) } else { 0 });
+        let by_size = [(range.len() - in_2m) / PAGE, (in_2m - in_1g) / (PAGE << 9), in_1g / (PAGE << 18)];
+        Pages { by_size }
+    }
+}
+
+fn overlap(a: PhysRange, b: PhysRange) -> bool {
+    a.start < b.end && b.start < a.end
+}

@@ -1,0 +1,340 @@
+//! A house on paper: tables as a machine has them, which are in order, and then one thing wrong at a time.
+
+extern crate std;
+
+use std::collections::HashMap;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::boot::memory_map::{MemoryMap, RawEntry};
+
+const BASE: u64 = 0xffff_8940_0000_0000;
+const STACKS: (u64, u64) = (0xffff_d940_0000_0000, 0xffff_d940_0001_0000);
+const PAT: u64 = 0x0007_0406_0007_0406;
+const MIB: u64 = 1 << 20;
+
+const TEXT: PhysRange = PhysRange::new(0x10_0000, 0x10_4000);
+const CONSTANTS: PhysRange = PhysRange::new(0x10_4000, 0x10_6000);
+const BOOT_GUARD: u64 = 0x10_8000;
+/// Where the machine's memory ends; its last frame is the root table.
+const END: u64 = 2 << 30;
+const APIC: PhysRange = PhysRange::new(0xfee0_0000, 0xfee0_1000);
+const ACPI: PhysRange = PhysRange::new(0xf_0000, 0x10_0000);
+
+const RX: u64 = PRESENT;
+const RO: u64 = PRESENT | NO_EXECUTE;
+const RW: u64 = PRESENT | WRITABLE | NO_EXECUTE;
+const IO: u64 = RW | NO_CACHE | WRITE_THROUGH;
+
+struct Paper {
+    tables: HashMap<u64, [u64; ENTRIES]>,
+    next_table: u64,
+    map: MemoryMap,
+    windows: Windows,
+    pages_1g: bool,
+}
+
+impl Paper {
+    /// Nothing mapped.
+    fn blank(pages_1g: bool) -> Paper {
+        let usable =
+            |start: u64, end: u64| RawEntry { base: start, len: end - start, kind: RegionKind::Usable };
+        let map = MemoryMap::from_entries([usable(0, 0x9_fc00), usable(MIB, END)]).0;
+        let mut windows = Windows::new();
+        windows.add(APIC, Window::Device).unwrap();
+        windows.add(ACPI, Window::Firmware).unwrap();
+        let root = END - PAGE;
+        Paper { tables: HashMap::from([(root, [0; ENTRIES])]), next_table: root, map, windows, pages_1g }
+    }
+
+    /// A kernel's tree, in order.
+    fn in_order(pages_1g: bool) -> Paper {
+        let mut paper = Paper::blank(pages_1g);
+        paper.direct(PhysRange::new(PAGE, 0xa_0000), RW);
+        paper.direct(ACPI, RO);
+        paper.direct(TEXT, RX);
+        paper.direct(CONSTANTS, RO);
+        paper.direct(PhysRange::new(CONSTANTS.end, BOOT_GUARD), RW);
+        paper.direct(PhysRange::new(BOOT_GUARD + PAGE, END), RW);
+        paper.direct(APIC, IO);
+        paper.set(STACKS.0 + PAGE, 1, 0x50_0000 | RW);
+        paper.set(STACKS.0 + 2 * PAGE, 1, 0x70_0000 | RW);
+        paper
+    }
+
+    /// Maps a range where the direct map has it, in the largest pages.
+    fn direct(&mut self, range: PhysRange, flags: u64) {
+        let mut at = range.start;
+        while at < range.end {
+            let fits = |size: u64| at.is_multiple_of(size) && range.end - at >= size;
+            let level = match () {
+                () if self.pages_1g && fits(1 << 30) => 3,
+                () if fits(1 << 21) => 2,
+                () => 1,
+            };
+            let large = if level > 1 { LARGE } else { 0 };
+            self.set(BASE + at, level, at | flags | large);
+            at += PAGE << (9 * (level - 1));
+        }
+    }
+
+    /// The entry of that level for an address, with tables on the way as they are needed.
+    fn entry(&mut self, virt: u64, level: u32) -> &mut u64 {
+        let mut at = END - PAGE;
+        for on_the_way in ((level + 1)..=4).rev() {
+            let index = (virt >> (12 + 9 * (on_the_way - 1))) as usize % ENTRIES;
+            let mut entry = self.tables[&at][index];
+            if entry == 0 {
+                self.next_table -= PAGE;
+                self.tables.insert(self.next_table, [0; ENTRIES]);
+                entry = self.next_table | PRESENT | WRITABLE;
+                self.tables.get_mut(&at).unwrap()[index] = entry;
+            }
+            assert!(on_the_way == 4 || entry & LARGE == 0, "a large page is in the way of {virt:#x}");
+            at = entry & ADDRESS;
+        }
+        &mut self.tables.get_mut(&at).unwrap()[(virt >> (12 + 9 * (level - 1))) as usize % ENTRIES]
+    }
+
+    fn set(&mut self, virt: u64, level: u32, entry: u64) {
+        *self.entry(virt, level) = entry;
+    }
+
+    fn audit_with(&self, pat: u64) -> Result<Inventory, Violation> {
+        let house = House {
+            direct_map_base: BASE,
+            stacks: STACKS,
+            text: TEXT,
+            constants: CONSTANTS,
+            regions: self.map.regions(),
+            windows: &self.windows,
+            pat,
+            pages_1g: self.pages_1g,
+        };
+        let guards = [BASE, BASE + BOOT_GUARD, STACKS.0, STACKS.0 + 3 * PAGE];
+        audit(END - PAGE, &house, guards.into_iter(), |table, index| self.tables[&table][index])
+    }
+
+    fn audit(&self) -> Result<Inventory, Violation> {
+        self.audit_with(PAT)
+    }
+}
+
+/// What comes of a tree in order to which this has been done.
+#[track_caller]
+fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut Paper)) {
+    let mut paper = Paper::in_order(true);
+    harm(&mut paper);
+    assert_eq!(paper.audit(), Err(Violation { address, rule }));
+}
+
+#[test]
+fn a_house_in_order_is_counted() {
+    let found = Paper::in_order(true).audit().unwrap();
+    assert_eq!(found.text.by_size, [4, 0, 0]);
+    assert_eq!(found.constants.by_size, [2 + 16, 0, 0]);
+    // Page 0, text, constants, the guard and the BIOS have no part in the first 2 MiB that is data.
+    assert_eq!(found.data.by_size, [159 + 256 - 4 - 2 - 1 + 2, 511, 1]);
+    assert_eq!(found.device.by_size, [1, 0, 0]);
+    // The root; from the second level on, tables for the direct map's first and fourth GiB, and for the stacks.
+    assert_eq!(found.tables, 1 + 5 + 3);
+    let without = Paper::in_order(false).audit().unwrap();
+    assert_eq!(without.data.by_size, [found.data.by_size[0], 1023, 0]);
+    assert_eq!(without.runs, found.runs);
+}
+
+#[test]
+fn the_identity_map_must_be_gone() {
+    assert_found(0x9_f000, Rule::LowerHalf, |paper| paper.set(0x9_f000, 1, 0x9_f000 | RX));
+    assert_found(0x7fff_ffff_f000, Rule::LowerHalf, |paper| paper.set(0x7fff_ffff_f000, 1, 0x20_0000 | RW));
+}
+
+#[test]
+fn nothing_is_writable_and_executable() {
+    let text = BASE + TEXT.start + PAGE;
+    assert_found(text, Rule::WritableAndExecutable, |paper| *paper.entry(text, 1) |= WRITABLE);
+    let data = BASE + 4 * MIB;
+    assert_found(data, Rule::WritableAndExecutable, |paper| *paper.entry(data, 2) &= !NO_EXECUTE);
+}
+
+#[test]
+fn nothing_but_text_is_executable_and_all_of_text_is() {
+    let constants = BASE + CONSTANTS.start;
+    assert_found(constants, Rule::ExecutableOutsideText, |paper| *paper.entry(constants, 1) &= !NO_EXECUTE);
+    let firmware = BASE + ACPI.end - PAGE;
+    // It lies right before the text, and so becomes one run with it.
+    assert_found(firmware, Rule::ExecutableOutsideText, |paper| *paper.entry(firmware, 1) &= !NO_EXECUTE);
+    let begin = BASE + TEXT.start;
+    assert_found(begin, Rule::TextMissing, |paper| paper.set(begin + 2 * PAGE, 1, 0));
+}
+
+#[test]
+fn text_is_seen_once() {
+    for flags in [RW, RO, RX] {
+        let address = STACKS.0 + 5 * PAGE;
+        let harm = |paper: &mut Paper| paper.set(address, 1, (TEXT.start + PAGE) | flags);
+        assert_found(address, Rule::SecondMappingOfText, harm);
+    }
+    // Within a large page of another place.
+    let large = STACKS.0 + (2 << 20);
+    let harm = |paper: &mut Paper| paper.set(large, 2, RW | LARGE);
+    assert_found(large + TEXT.start, Rule::SecondMappingOfText, harm);
+    let text = BASE + TEXT.start + PAGE;
+    assert_found(text, Rule::SecondMappingOfText, |paper| *paper.entry(text, 1) |= NO_EXECUTE);
+}
+
+#[test]
+fn constants_are_constant() {
+    let address = BASE + CONSTANTS.start + PAGE;
+    assert_found(address, Rule::ConstantsWritable, |paper| *paper.entry(address, 1) |= WRITABLE);
+    let alias = STACKS.0 + 5 * PAGE;
+    assert_found(alias, Rule::ConstantsWritable, |paper| paper.set(alias, 1, CONSTANTS.start | RW));
+}
+
+#[test]
+fn guards_are_not_mapped() {
+    assert_found(BASE, Rule::GuardMapped, |paper| paper.set(BASE, 1, RW));
+    let boot = BASE + BOOT_GUARD;
+    assert_found(boot, Rule::GuardMapped, |paper| paper.set(boot, 1, BOOT_GUARD | RW));
+    for guard in [STACKS.0, STACKS.0 + 3 * PAGE] {
+        assert_found(guard, Rule::GuardMapped, |paper| paper.set(guard, 1, 0x60_0000 | RW));
+    }
+}
+
+#[test]
+fn nothing_lies_where_nothing_should() {
+    let beyond = STACKS.1;
+    assert_found(beyond, Rule::OutOfPlace, |paper| paper.set(beyond, 1, 0x60_0000 | RW));
+    let constant = STACKS.0 + 5 * PAGE;
+    assert_found(constant, Rule::OutOfPlace, |paper| paper.set(constant, 1, 0x60_0000 | RO));
+    let hole = BASE + END;
+    let rule = Rule::NobodysMemory { physical: END };
+    assert_found(hole, rule, |paper| paper.set(hole, 1, END | RW));
+    let low = BASE + 0xb_8000;
+    assert_found(low, Rule::NobodysMemory { physical: 0xb_8000 }, |paper| paper.set(low, 1, 0xb_8000 | IO));
+    let data = BASE + 4 * MIB;
+    assert_found(data, Rule::User, |paper| {
+        for level in 2..=4 {
+            *paper.entry(data, level) |= USER;
+        }
+    });
+}
+
+#[test]
+fn memory_types_fit_what_is_there() {
+    let apic = BASE + APIC.start;
+    assert_found(apic, Rule::DeviceCached, |paper| *paper.entry(apic, 1) &= !(NO_CACHE | WRITE_THROUGH));
+    // UC- is not enough: an MTRR could make write-combining of it.
+    assert_found(apic, Rule::DeviceCached, |paper| *paper.entry(apic, 1) &= !WRITE_THROUGH);
+    let data = BASE + 4 * MIB;
+    assert_found(data, Rule::MemoryNotWriteBack, |paper| *paper.entry(data, 2) |= NO_CACHE | WRITE_THROUGH);
+    let firmware = BASE + ACPI.start;
+    assert_found(firmware, Rule::FirmwareWritable, |paper| *paper.entry(firmware, 1) |= WRITABLE);
+    // The bits mean what the table says.
+    let uncached_first = Paper::in_order(true).audit_with(PAT & !0xff).unwrap_err();
+    assert_eq!(uncached_first.rule, Rule::MemoryNotWriteBack);
+    let mut paper = Paper::in_order(true);
+    *paper.entry(data, 2) |= LARGE_PAT;
+    assert_eq!(paper.audit(), Paper::in_order(true).audit());
+    assert_eq!(paper.audit_with(PAT & 0xffff_ff00_ffff_ffff).unwrap_err().address, data);
+}
+
+#[test]
+fn tables_are_memory_and_entries_make_sense() {
+    let address = BASE + (3 << 30);
+    let rule = Rule::TableOutsideMemory { table: APIC.start };
+    assert_found(address, rule, |paper| paper.set(address, 3, APIC.start | PRESENT | WRITABLE));
+    let root_entry = BASE & !((1 << 39) - 1) | 1 << 39;
+    assert_found(root_entry, Rule::Malformed, |paper| paper.set(root_entry, 4, RW | LARGE));
+    let crooked = BASE + 4 * MIB;
+    assert_found(crooked, Rule::Malformed, |paper| *paper.entry(crooked, 2) |= 1 << 14);
+    let mut paper = Paper::in_order(true);
+    paper.pages_1g = false;
+    assert_eq!(paper.audit().unwrap_err(), Violation { address: BASE + (1 << 30), rule: Rule::Malformed });
+}
+
+#[test]
+fn pages_are_as_large_as_can_be() {
+    let address = BASE + 4 * MIB;
+    // The run begins behind the boot stack's guard.
+    assert_found(BASE + BOOT_GUARD + PAGE, Rule::NeedlesslySmall, |paper| {
+        paper.set(address, 2, 0);
+        for page in 0..512 {
+            paper.set(address + page * PAGE, 1, (4 * MIB + page * PAGE) | RW);
+        }
+    });
+}
+
+#[test]
+fn rights_are_what_the_whole_way_allows() {
+    let mut paper = Paper::in_order(true);
+    // A right that a table above takes away is not there, whatever the page says.
+    let data = BASE + 4 * MIB;
+    *paper.entry(data, 2) &= !NO_EXECUTE;
+    *paper.entry(data, 3) |= NO_EXECUTE;
+    let text_gone = Violation { address: BASE + TEXT.start, rule: Rule::SecondMappingOfText };
+    assert_eq!(paper.audit(), Err(text_gone));
+}
+
+#[test]
+fn a_rule_reads_as_a_sentence() {
+    let violation = Violation { address: 0x1000, rule: Rule::NobodysMemory { physical: 0x2000 } };
+    let text = std::format!("{violation}");
+    assert_eq!(text, "page tables: 0x1000 leads to 0x2000, where nothing is known to lie");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// Whatever else hangs in the tree, it is found, or it broke no rule; and the walk ends.
+    #[test]
+    fn any_entry_is_survived(
+        pages in prop::collection::vec((0..512u64, 0..512u64, any::<u64>()), 1..8)
+    ) {
+        let mut paper = Paper::in_order(true);
+        for (high, low, entry) in pages {
+            let virt = BASE & !((1 << 39) - 1) | 2 << 39 | high << 21 | low << 12;
+            paper.set(virt, 1, entry);
+        }
+        if let Ok(found) = paper.audit() {
+            prop_assert_eq!(found.text, Paper::in_order(true).audit().unwrap().text);
+        }
+    }
+
+    /// The fewest pages are what greed finds.
+    #[test]
+    fn fewest_pages(first in 0..600_000u64, pages in 1..600_000u64, pages_1g in any::<bool>()) {
+        let range = PhysRange::new(first * PAGE, (first + pages) * PAGE);
+        let mut by_size = [0; 3];
+        let mut at = range.start;
+        while at < range.end {
+            let fits = |size: &usize| {
+                let bytes = PAGE << (9 * size);
+                (*size < 2 || pages_1g) && at.is_multiple_of(bytes) && range.end - at >= bytes
+            };
+            let size = (0..3).rev().find(fits).unwrap();
+            by_size[size] += 1;
+            at += PAGE << (9 * size);
+        }
+        prop_assert_eq!(Pages::fewest(range, pages_1g), Pages { by_size });
+    }
+}
+
+#[test]
+fn windows_are_kept() {
+    let mut windows = Windows::new();
+    let page = |number: u64| PhysRange::new(number * PAGE, (number + 1) * PAGE);
+    windows.add(page(1), Window::Device).unwrap();
+    windows.add(page(2), Window::Device).unwrap();
+    windows.add(page(3), Window::Firmware).unwrap();
+    assert_eq!(windows.at(2 * PAGE), Some((Window::Device, 3 * PAGE)));
+    assert_eq!(windows.at(3 * PAGE + 5), Some((Window::Firmware, 4 * PAGE)));
+    assert_eq!(
+        (windows.at(0), windows.next_after(0), windows.next_after(PAGE)),
+        (None, Some(PAGE), Some(3 * PAGE))
+    );
+    let more: Vec<_> = (10..100).map(|number| windows.add(page(2 * number), Window::Device)).collect();
+    assert_eq!(more.iter().filter(|added| added.is_ok()).count(), 62);
+}

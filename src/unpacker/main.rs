@@ -1,0 +1,68 @@
+//! Unpacks a compressed kernel to the pages behind itself, and enters it as if the loader had done so. All of it is
+//! assembly: it runs before anything is known of the processor.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod kernel {
+    use octopod_payload::{
+        HEAD_BYTES, MAGIC, PACKED_BYTES_AT, PACKED_CHECKSUM_AT, UNPACKED_BYTES_AT, UNPACKED_CHECKSUM_AT, door,
+    };
+
+    core::arch::global_asm!(
+        ".set IMAGE_PHYS, 0x100000",
+        ".set PROTOCOL_PVH, {protocol_pvh}",
+        ".set PROTOCOL_MULTIBOOT1, {protocol_multiboot1}",
+        ".set PROTOCOL_MULTIBOOT2, {protocol_multiboot2}",
+        ".set PVH_MAGIC, {pvh_magic}",
+        ".set MULTIBOOT1_MAGIC, {multiboot1_magic}",
+        ".set MULTIBOOT1_HEADER_FLAGS, {multiboot1_header_flags}",
+        ".set MULTIBOOT2_MAGIC, {multiboot2_magic}",
+        ".set MULTIBOOT2_HEADER_MAGIC, {multiboot2_header_magic}",
+        ".set EXIT_PORT, {exit_port}",
+        ".set EXIT_REFUSED, {exit_refused}",
+        ".set PAYLOAD_MAGIC, {magic}",
+        ".set HEAD_BYTES, {head_bytes}",
+        ".set PACKED_BYTES, {packed_bytes}",
+        ".set PACKED_CHECKSUM, {packed_checksum}",
+        ".set UNPACKED_BYTES, {unpacked_bytes}",
+        ".set UNPACKED_CHECKSUM, {unpacked_checksum}",
+        include_str!("../boot/door.S"),
+        include_str!("unpacker.S"),
+        ".section .payload, \"a\"",
+        concat!(".incbin \"", env!("OCTOPOD_PAYLOAD_COPY"), "\""),
+        ".code64",
+        ".text",
+        protocol_pvh = const door::PROTOCOL_PVH,
+        protocol_multiboot1 = const door::PROTOCOL_MULTIBOOT1,
+        protocol_multiboot2 = const door::PROTOCOL_MULTIBOOT2,
+        pvh_magic = const door::PVH_MAGIC,
+        multiboot1_magic = const door::MULTIBOOT1_MAGIC,
+        multiboot1_header_flags = const door::MULTIBOOT1_HEADER_FLAGS,
+        multiboot2_magic = const door::MULTIBOOT2_MAGIC,
+        multiboot2_header_magic = const door::MULTIBOOT2_HEADER_MAGIC,
+        exit_port = const door::EXIT_PORT,
+        exit_refused = const door::EXIT_REFUSED,
+        magic = const MAGIC,
+        head_bytes = const HEAD_BYTES,
+        packed_bytes = const PACKED_BYTES_AT,
+        packed_checksum = const PACKED_CHECKSUM_AT,
+        unpacked_bytes = const UNPACKED_BYTES_AT,
+        unpacked_checksum = const UNPACKED_CHECKSUM_AT,
+        options(att_syntax)
+    );
+}
+
+/// On a host there is nothing to run.
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("octopod-unpacker runs on bare metal; `cargo run -- --compressed` boots it under QEMU");
+    std::process::exit(2);
+}
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn never_called(_: &core::panic::PanicInfo) -> ! {
+    // There is no Rust code here that could panic, but the language asks for a handler.
+    loop {}
+}

@@ -1,0 +1,132 @@
+// The unpacker: an LZ4 block, checked before and after, unpacked to the pages behind it; then the kernel's own entry.
+//
+// Entry, from door.S: edi = the protocol, ebx = the loader's information, ebp = rt0_entry, esp = a scratch stack.
+// Exit: the first byte of the unpacked image, with eax and ebx as the loader set them. The kernel runs wherever it is
+//     put, finds that out by itself, and checks that it lies in RAM.
+//
+// The pages behind the payload are reserved by this image's own size, so whoever loaded it has kept them free. 32-bit
+// code for an 80486: what the processor lacks is for the kernel to say.
+
+    .section .rt0, "ax", @progbits
+    .code32
+located:
+    movl %edi, (protocol - rt0_entry)(%ebp)
+    movl %ebx, (loader_info - rt0_entry)(%ebp)
+
+    movl $(message_no_payload - rt0_entry), %esi
+    leal unpacker_off_payload(%ebp), %ebx
+    cmpl $PAYLOAD_MAGIC, (%ebx)
+    jne refuse
+    cmpl $0, UNPACKED_BYTES(%ebx)
+    je refuse
+
+    leal HEAD_BYTES(%ebx), %edi
+    movl PACKED_BYTES(%ebx), %ecx
+    call checksum
+    movl $(message_damaged - rt0_entry), %esi
+    cmpl PACKED_CHECKSUM(%ebx), %eax
+    jne refuse
+
+    // A block is a row of sequences: a token, literals, the distance and length of a match (LZ4 block format). Having
+    // passed its checksum it is what the packer wrote, so its lengths need no further check.
+    leal HEAD_BYTES(%ebx), %esi
+    leal unpacker_off_kernel(%ebp), %edi
+    movl PACKED_BYTES(%ebx), %edx
+    addl %esi, %edx
+sequence:
+    xorl %eax, %eax
+    lodsb
+    pushl %eax
+    movl %eax, %ecx
+    shrl $4, %ecx
+    call length
+    rep movsb
+    popl %ecx
+    // The last sequence ends behind its literals.
+    cmpl %edx, %esi
+    jae unpacked
+    xorl %eax, %eax
+    lodsw
+    andl $15, %ecx
+    call length_behind_distance
+    addl $4, %ecx
+    pushl %esi
+    movl %edi, %esi
+    subl %eax, %esi
+    // Byte by byte: a match may reach into what it copies.
+    rep movsb
+    popl %esi
+    jmp sequence
+
+unpacked:
+    leal unpacker_off_kernel(%ebp), %edx
+    movl $(message_damaged_kernel - rt0_entry), %esi
+    subl %edx, %edi
+    cmpl UNPACKED_BYTES(%ebx), %edi
+    jne refuse
+    movl %edi, %ecx
+    movl %edx, %edi
+    call checksum
+    movl $(message_damaged_kernel - rt0_entry), %esi
+    cmpl UNPACKED_CHECKSUM(%ebx), %eax
+    jne refuse
+    leal unpacker_off_kernel(%ebp), %edx
+
+    movl (loader_info - rt0_entry)(%ebp), %ebx
+    movl (protocol - rt0_entry)(%ebp), %ecx
+    movl $MULTIBOOT1_MAGIC, %eax
+    cmpl $PROTOCOL_MULTIBOOT1, %ecx
+    je 1f
+    movl $MULTIBOOT2_MAGIC, %eax
+    cmpl $PROTOCOL_MULTIBOOT2, %ecx
+    je 1f
+    xorl %eax, %eax
+1:  jmp *%edx
+
+// ecx = four bits of a token; 15 means that bytes follow which are to be added, up to the first that is not 255.
+// `length_behind_distance` keeps eax, which holds the distance.
+length:
+    cmpl $15, %ecx
+    jne 2f
+1:  xorl %eax, %eax
+    lodsb
+    addl %eax, %ecx
+    cmpb $255, %al
+    je 1b
+2:  ret
+
+length_behind_distance:
+    pushl %eax
+    call length
+    popl %eax
+    ret
+
+// eax = Adler-32 (RFC 1950) of the ecx bytes at edi. Spoils ecx, edx, esi, edi.
+checksum:
+    movl $1, %eax
+    xorl %edx, %edx
+    testl %ecx, %ecx
+    jz 4f
+1:  movzbl (%edi), %esi
+    incl %edi
+    addl %esi, %eax
+    cmpl $65521, %eax
+    jb 2f
+    subl $65521, %eax
+2:  addl %eax, %edx
+    cmpl $65521, %edx
+    jb 3f
+    subl $65521, %edx
+3:  decl %ecx
+    jnz 1b
+4:  shll $16, %edx
+    orl %edx, %eax
+    ret
+
+message_no_payload:     .asciz "the unpacker was built without a kernel"
+message_damaged:        .asciz "the compressed kernel is damaged: its checksum is wrong"
+message_damaged_kernel: .asciz "the kernel was not unpacked to what was packed: too little memory, or a damaged image"
+
+    .balign 4
+protocol:       .long 0
+loader_info:    .long 0
