@@ -8,7 +8,7 @@ use spin::Once;
 
 use crate::boot::{handoff, image};
 use crate::console::{self, LastWords, LineBuffer};
-use crate::cpu::{self, registers};
+use crate::cpu::{self, registers, thread};
 use crate::wire::{ExitCode, Frame, Panic, Record};
 
 /// The CPU that is dying; there is only ever one.
@@ -99,18 +99,18 @@ impl Iterator for Backtrace {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        // Stacks grow down, so the chain goes up; a frame that is not aligned or not the kernel's ends it.
-        if self.frame < crate::boot::direct_map::UPPER_HALF || !self.frame.is_multiple_of(8) {
+        // A frame that is not aligned, or on no stack of this CPU's, ends the chain.
+        let both = [self.frame, self.frame.checked_add(8)?];
+        if !self.frame.is_multiple_of(8) || !both.into_iter().all(thread::is_on_stack) {
             return None;
         }
         let frame = self.frame as *const [u64; 2];
-        // SAFETY: every function keeps a frame pointer, so this is a frame's saved pointer and return address. Should
-        // it be damaged and lead nowhere, the fault that follows finds DYING set and ends the run as well.
+        // SAFETY: both words lie on a stack of this CPU's, which is mapped.
         let [caller, return_address] = unsafe { frame.read_volatile() };
         if !image::is_text(return_address) {
             return None;
         }
-        self.frame = if caller > self.frame { caller } else { 0 };
+        self.frame = caller;
         Some(return_address)
     }
 }

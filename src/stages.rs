@@ -38,7 +38,6 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
 }
 
 fn loader(handoff: &Handoff) -> BootInfo {
-    cpu::per_cpu::init();
     console::init();
     // SAFETY: once, on rt0's tables, and nothing outside the image has been written.
     let boot =

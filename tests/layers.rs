@@ -60,6 +60,10 @@ fn read_sources(folder: &Path, modules: &mut Vec<String>, sources: &mut Vec<Sour
     entries.sort();
     for path in entries {
         let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
+        if path.join("Cargo.toml").exists() {
+            // A crate of its own.
+            continue;
+        }
         if path.is_dir() {
             modules.push(stem);
             read_sources(&path, modules, sources);

@@ -212,7 +212,11 @@ unsafe fn multiboot1(info: u64, copies: &mut Copies) -> Result<Found, BootError>
         let map = loader_bytes("the memory map", map.start, checked("the memory map", map.len())?)?;
         let map_report = copies.map.fill(multiboot1::memory_map_entries(map).map_err(BootError::Multiboot1)?);
         if let Some(address) = info.command_line_address {
-            copies.command_line(without_program(loader_string(address)?))?;
+            let loader = match info.loader_name_address {
+                Some(name) => loader_string(name)?,
+                None => &[],
+            };
+            copies.command_line(multiboot1::without_file_name(loader_string(address)?, loader))?;
         }
         if let Some(modules) = info.modules {
             let list = loader_table("the list of modules", modules, multiboot1::MODULE_ENTRY_BYTES)?;
@@ -271,14 +275,6 @@ impl Copies {
         self.rsdp[..bytes].copy_from_slice(&rsdp[..bytes]);
         direct_map::phys(self.rsdp.as_ptr().addr() as u64)
     }
-}
-
-/// Multiboot 1's command line begins with the file's name, as the loader was given it; an option has no slash before its
-/// equals sign.
-fn without_program(line: &[u8]) -> &[u8] {
-    let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let is_option = word.contains(&b'=') && !word.starts_with(b"/") && !word.starts_with(b"(");
-    if is_option { line } else { &line[word.len()..] }
 }
 
 fn checked(what: &'static str, length: u64) -> Result<u64, BootError> {

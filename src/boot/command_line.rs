@@ -9,10 +9,12 @@ use core::fmt;
 use core::time::Duration;
 
 mod error;
+mod names;
 #[cfg(test)]
 mod tests;
 
 pub use error::{OptionError, ValueFault};
+pub use names::{Fault, Key, Switch, Work, Workload};
 
 /// The shortest total time for the stress.
 const MIN_STRESS_MS: u32 = 1;
@@ -46,135 +48,6 @@ impl Default for Options {
             kaslr: Switch::On,
             fault: None,
         }
-    }
-}
-
-/// Declares an enum whose values are written by name on the command line, so that names, parser and the list of
-/// what is allowed cannot disagree.
-macro_rules! named {
-    ($(#[$about:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $type {
-            $($(#[$doc])* $variant,)+
-        }
-
-        impl $type {
-            /// All of them, in the order of their declaration.
-            pub const ALL: &'static [$type] = &[$($type::$variant,)+];
-
-            /// The name on the command line.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $($type::$variant => $name,)+
-                }
-            }
-
-            /// The one with this name.
-            pub fn from_name(name: &str) -> Option<$type> {
-                $type::ALL.iter().copied().find(|known| known.name() == name)
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.name())
-            }
-        }
-    };
-}
-
-named! {
-    /// What to do once all CPUs are up.
-    Work {
-        /// Nothing more: report how they came up.
-        Boot = "boot",
-        /// Draw frames on all CPUs at once.
-        Stress = "stress",
-        /// Enter every interrupt vector on every CPU, and see that nothing is disturbed.
-        SelfTest = "selftest",
-    }
-}
-
-named! {
-    /// Whether something is done.
-    Switch {
-        /// It is.
-        On = "on",
-        /// It is not.
-        Off = "off",
-    }
-}
-
-named! {
-    /// A part of the stress.
-    Workload {
-        /// Each CPU takes a frame and gives it back.
-        Pairs = "pairs",
-        /// Each CPU takes many frames, then gives all back.
-        Bulk = "bulk",
-        /// Frames are given back on another CPU than took them.
-        Remote = "remote",
-        /// All CPUs take until nothing is left, then all give back.
-        Storm = "storm",
-    }
-}
-
-named! {
-    /// A deliberate fault, there to show that its check can fail.
-    Fault {
-        /// The allocator hands a frame out twice.
-        DoubleHandOut = "double_hand_out",
-        /// The allocator loses a frame.
-        LoseFrame = "lose_frame",
-        /// One CPU is never sent its start-up IPI.
-        SkipSipi = "skip_sipi",
-        /// CPU 3 panics.
-        PanicCpu3 = "panic_cpu3",
-        /// An exception before anything is set up.
-        EarlyException = "early_exception",
-        /// The last CPU calls itself until its stack is full.
-        StackOverflow = "stack_overflow",
-        /// As that, in the NMI handler, on its stack.
-        OverflowNmiStack = "overflow_nmi_stack",
-        /// As that, in the machine check handler, on its stack.
-        OverflowMachineCheckStack = "overflow_machine_check_stack",
-        /// As that, in the debug exception handler, on its stack.
-        OverflowDebugStack = "overflow_debug_stack",
-        /// As that, in the double fault handler, on its stack.
-        OverflowDoubleFaultStack = "overflow_double_fault_stack",
-        /// The last CPU writes to its own code.
-        WriteText = "write_text",
-        /// The last CPU writes to a constant.
-        WriteConstants = "write_constants",
-        /// The last CPU calls a variable.
-        ExecuteData = "execute_data",
-        /// The last CPU reads page 0, where the direct map would show it.
-        TouchPage0 = "touch_page_0",
-        /// The last CPU reads through a null pointer.
-        TouchNull = "touch_null",
-        /// The kernel's code is mapped a second time, to be written.
-        WritableText = "writable_text",
-        /// The last CPU's page attribute table is the one at reset.
-        StalePat = "stale_pat",
-    }
-}
-
-named! {
-    /// An option.
-    Key {
-        /// [`Options::work`]
-        Work = "work",
-        /// [`Options::stress_time`]
-        StressSeconds = "stress.seconds",
-        /// [`Options::stress_workloads`]
-        StressWorkloads = "stress.workloads",
-        /// [`Options::stress_seed`]
-        StressSeed = "stress.seed",
-        /// [`Options::kaslr`]
-        Kaslr = "kaslr",
-        /// [`Options::fault`]
-        Fault = "fault",
     }
 }
 

@@ -64,14 +64,16 @@ multiboot2_header_end:
 find_image:
     cli
     cld
+    // PVH says nothing of eax, and some firmware leaves Multiboot's number there; no Multiboot information begins with
+    // PVH's.
+    movl $PROTOCOL_PVH, %edi
+    cmpl $PVH_MAGIC, (%ebx)
+    je 1f
     movl $PROTOCOL_MULTIBOOT1, %edi
     cmpl $MULTIBOOT1_MAGIC, %eax
     je 1f
     movl $PROTOCOL_MULTIBOOT2, %edi
     cmpl $MULTIBOOT2_MAGIC, %eax
-    je 1f
-    movl $PROTOCOL_PVH, %edi
-    cmpl $PVH_MAGIC, (%ebx)
     jne unknown_loader
 1:
     // Where are we? A call needs a stack, and the only memory that is known so far is the loader's structure: borrow its

@@ -352,6 +352,23 @@ rt0_64:
     addq %rax, %rcx
     jmp *%rcx
 1:  leaq boot_stack_top(%rip), %rsp
+
+    // The first thread and the first CPU, linked to each other: FS base leads to the thread, which knows the CPU's GS
+    // base, and the CPU's area knows both.
+    leaq boot_thread(%rip), %rax
+    movq %rax, THREAD_THIS(%rax)
+    leaq boot_stack(%rip), %rcx
+    movq %rcx, THREAD_STACK_BOTTOM(%rax)
+    movq %rsp, THREAD_STACK_TOP(%rax)
+    movl $rt0_bsp_gs_base, %ecx
+    movq %rcx, THREAD_GS_BASE(%rax)
+    movq %rcx, %gs:{gs_base_variable}(%rip)
+    movq %rax, %gs:{current_thread_variable}(%rip)
+    movq %rax, %rdx
+    shrq $32, %rdx
+    movl $IA32_FS_BASE, %ecx
+    wrmsr
+
     movl $DATA_SELECTOR, %eax
     movl %eax, %ss
     movl %eax, %ds
@@ -525,9 +542,13 @@ early_idt:
 boot_stack_guard:
     .skip 4096
 boot_stack:
-    .skip 32 * 1024
+    .skip BOOT_STACK_BYTES
     .global boot_stack_top
 boot_stack_top:
+    .global boot_thread
+    .balign 16
+boot_thread:
+    .skip THREAD_BYTES
     .global rt0_handoff
 rt0_handoff:
     .skip HANDOFF_BYTES

@@ -6,6 +6,7 @@ use x86_64::structures::idt::InterruptDescriptorTable;
 
 use super::direct_map::UPPER_HALF;
 use super::{PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, multiboot1, multiboot2, pvh};
+use crate::cpu::thread::layout;
 use crate::wire::{EXIT_PORT, ExitCode};
 
 /// What rt0 hands to Rust.
@@ -116,7 +117,14 @@ core::arch::global_asm!(
     ".set CR4_OSFXSR, 1 << 9",
     ".set CR4_OSXMMEXCPT, 1 << 10",
     ".set IA32_EFER, 0xc0000080",
+    ".set IA32_FS_BASE, 0xc0000100",
     ".set IA32_GS_BASE, 0xc0000101",
+    ".set BOOT_STACK_BYTES, 32 * 1024",
+    ".set THREAD_THIS, {thread_this}",
+    ".set THREAD_GS_BASE, {thread_gs_base}",
+    ".set THREAD_STACK_BOTTOM, {thread_stack_bottom}",
+    ".set THREAD_STACK_TOP, {thread_stack_top}",
+    ".set THREAD_BYTES, {thread_bytes}",
     ".set EFER_LME, 1 << 8",
     ".set EFER_NXE, 1 << 11",
     ".set R_X86_64_RELATIVE, 8",
@@ -146,6 +154,13 @@ core::arch::global_asm!(
     multiboot1_header_flags = const multiboot1::HEADER_MEMORY_INFO | multiboot1::HEADER_ADDRESSES,
     multiboot2_magic = const multiboot2::LOADER_MAGIC,
     multiboot2_header_magic = const multiboot2::HEADER_MAGIC,
+    thread_this = const layout::THIS,
+    thread_gs_base = const layout::GS_BASE,
+    thread_stack_bottom = const layout::STACK_BOTTOM,
+    thread_stack_top = const layout::STACK_TOP,
+    thread_bytes = const layout::BYTES,
+    gs_base_variable = sym crate::cpu::per_cpu::GS_BASE,
+    current_thread_variable = sym crate::cpu::thread::CURRENT_THREAD,
     pvh_magic = const pvh::MAGIC,
     exit_port = const EXIT_PORT,
     exit_refused = const ExitCode::Refused as u32,
@@ -161,7 +176,7 @@ unsafe extern "C" {
 #[inline]
 pub fn handoff() -> &'static Handoff {
     // SAFETY: rt0 wrote it before any Rust ran, and nobody writes it again.
-    unsafe { &*(&raw const rt0_handoff) }
+    unsafe { &rt0_handoff }
 }
 
 /// The interrupt descriptor table that rt0 filled, the only one there is.

@@ -64,6 +64,15 @@ per_cpu! {
     });
 }
 
+/// The ends of this CPU's interrupt stacks, in the order of [`IstStack::ALL`]; 0 before it has any.
+pub(super) fn ist_tops() -> [u64; 4] {
+    let descriptors = DESCRIPTORS.as_ptr();
+    // SAFETY: this CPU's own table, which `load_descriptors` has written, or which is as it was made; whatever code of
+    // this CPU asks, none writes it meanwhile.
+    let table = unsafe { (*(*descriptors).get()).tss.interrupt_stack_table };
+    IstStack::ALL.map(|stack| table[usize::from(stack.index())].as_u64())
+}
+
 /// Gives this CPU its GDT and TSS, with `ist_tops` (in the order of [`IstStack::ALL`]) as its interrupt stacks.
 ///
 /// # Safety

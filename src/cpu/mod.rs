@@ -16,6 +16,8 @@ pub mod per_cpu;
 pub mod redirect;
 #[cfg(target_os = "none")]
 pub mod registers;
+#[cfg(target_os = "none")]
+pub mod thread;
 
 #[cfg(target_os = "none")]
 pub use controls::{Controls, PAT_AT_RESET, set_memory_types, set_pat};

@@ -237,27 +237,30 @@ macro_rules! per_cpu {
             #[unsafe(link_section = ".percpu")]
             static TEMPLATE: $crate::cpu::per_cpu::Template<$T> = $crate::cpu::per_cpu::Template::new($initial);
 
-            // SAFETY: TEMPLATE lies in .percpu, and each accessor is one instruction of its width on the copy that
-            // GS base leads to. The instructions touch only this CPU's area, which is nobody else's.
-            unsafe impl $crate::cpu::per_cpu::PerCpu for $NAME {
-                type Value = $T;
-                #[inline(always)]
-                fn template() -> *const $T {
-                    (&raw const TEMPLATE).cast()
-                }
-                $crate::per_cpu!(@load load_8, u8, reg_byte, "mov {value}, gs:[rip + {variable}]", TEMPLATE);
-                $crate::per_cpu!(@load load_32, u32, reg, "mov {value:e}, gs:[rip + {variable}]", TEMPLATE);
-                $crate::per_cpu!(@load load_64, u64, reg, "mov {value}, gs:[rip + {variable}]", TEMPLATE);
-                $crate::per_cpu!(@store store_8, u8, reg_byte, "mov gs:[rip + {variable}], {value}", TEMPLATE);
-                $crate::per_cpu!(@store store_32, u32, reg, "mov gs:[rip + {variable}], {value:e}", TEMPLATE);
-                $crate::per_cpu!(@store store_64, u64, reg, "mov gs:[rip + {variable}], {value}", TEMPLATE);
-                $crate::per_cpu!(@store add_32, u32, reg, "add gs:[rip + {variable}], {value:e}", TEMPLATE);
-                $crate::per_cpu!(@store add_64, u64, reg, "add gs:[rip + {variable}], {value}", TEMPLATE);
-                $crate::per_cpu!(@increment increment_32, "inc dword ptr gs:[rip + {variable}]", TEMPLATE);
-                $crate::per_cpu!(@increment increment_64, "inc qword ptr gs:[rip + {variable}]", TEMPLATE);
-            }
+            $crate::per_cpu!(@variable $NAME, $T, TEMPLATE);
         };
     )+};
+    (@variable $NAME:ident, $T:ty, $TEMPLATE:ident) => {
+        // SAFETY: the template lies in .percpu, and each accessor is one instruction of its width on the copy that GS base
+        // leads to. The instructions touch only this CPU's area, which is nobody else's.
+        unsafe impl $crate::cpu::per_cpu::PerCpu for $NAME {
+            type Value = $T;
+            #[inline(always)]
+            fn template() -> *const $T {
+                (&raw const $TEMPLATE).cast()
+            }
+            $crate::per_cpu!(@load load_8, u8, reg_byte, "mov {value}, gs:[rip + {variable}]", $TEMPLATE);
+            $crate::per_cpu!(@load load_32, u32, reg, "mov {value:e}, gs:[rip + {variable}]", $TEMPLATE);
+            $crate::per_cpu!(@load load_64, u64, reg, "mov {value}, gs:[rip + {variable}]", $TEMPLATE);
+            $crate::per_cpu!(@store store_8, u8, reg_byte, "mov gs:[rip + {variable}], {value}", $TEMPLATE);
+            $crate::per_cpu!(@store store_32, u32, reg, "mov gs:[rip + {variable}], {value:e}", $TEMPLATE);
+            $crate::per_cpu!(@store store_64, u64, reg, "mov gs:[rip + {variable}], {value}", $TEMPLATE);
+            $crate::per_cpu!(@store add_32, u32, reg, "add gs:[rip + {variable}], {value:e}", $TEMPLATE);
+            $crate::per_cpu!(@store add_64, u64, reg, "add gs:[rip + {variable}], {value}", $TEMPLATE);
+            $crate::per_cpu!(@increment increment_32, "inc dword ptr gs:[rip + {variable}]", $TEMPLATE);
+            $crate::per_cpu!(@increment increment_64, "inc qword ptr gs:[rip + {variable}]", $TEMPLATE);
+        }
+    };
     (@load $name:ident, $int:ty, $class:ident, $instruction:literal, $TEMPLATE:ident) => {
         #[inline(always)]
         fn $name() -> $int {
@@ -289,10 +292,14 @@ macro_rules! per_cpu {
     };
 }
 
-per_cpu! {
-    /// GS base, where one instruction reads it.
-    static GS_BASE: Cell<usize> = Cell::new(0);
-}
+/// GS base, where one instruction reads it. Written by hand, for rt0 names the template.
+#[derive(Clone, Copy)]
+struct GsBase;
+
+#[unsafe(link_section = ".percpu")]
+pub(crate) static GS_BASE: Template<Cell<usize>> = Template::new(Cell::new(0));
+
+per_cpu!(@variable GsBase, Cell<usize>, GS_BASE);
 
 unsafe extern "C" {
     // From the linker script.
@@ -313,18 +320,16 @@ pub fn area_bytes() -> usize {
 pub unsafe fn copy_template(area: *mut u8) -> usize {
     // SAFETY: the template is `area_bytes` long and is never written; the caller vouches for the target.
     unsafe { area.copy_from_nonoverlapping(&raw const percpu_start, area_bytes()) };
-    area.addr().wrapping_sub((&raw const percpu_start).addr())
+    let gs_base = area.addr().wrapping_sub((&raw const percpu_start).addr());
+    // SAFETY: the new area's own copy of the variable, which nobody uses yet.
+    unsafe { GsBase::template().cast_mut().wrapping_byte_add(gs_base).write(Cell::new(gs_base)) };
+    gs_base
 }
 
 /// This CPU's GS base.
 #[inline(always)]
 pub fn gs_base() -> usize {
-    GS_BASE.get()
-}
-
-/// Lets this CPU's own area know where it lies. The first thing that a CPU does in Rust.
-pub fn init() {
-    GS_BASE.set(x86_64::registers::model_specific::GsBase::read().as_u64() as usize);
+    GsBase.get()
 }
 
 /// A counter increment as the compiler makes it, for the test that looks at the machine code.

@@ -5,9 +5,10 @@
 //! whether somebody meant it. Neighbouring pages with the same rights become one [`Run`] before they are judged: the cost
 //! is one look at each entry, and terabytes in large pages are a handful of runs.
 
-use super::windows::{Window, Windows};
+use super::windows::Windows;
 use crate::boot::memory_map::{Owner, PhysRange, Region, RegionKind, ReservedReason};
 
+mod judge;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -33,8 +34,7 @@ const LARGE_PAT: u64 = 1 << 12;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-// Memory types as the PAT encodes them (SDM Vol. 3A, table 12-10).
-const UNCACHED: u8 = 0;
+/// A memory type as the PAT encodes it (SDM Vol. 3A, table 12-10).
 const WRITE_BACK: u8 = 6;
 
 /// What the tables are held against.
@@ -80,13 +80,6 @@ pub struct Inventory {
     pub data: Pages,
     /// Pages that are written past the caches.
     pub device: Pages,
-}
-
-/// What memory is, as far as a mapping of it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ground {
-    Memory,
-    Window(Window),
 }
 
 /// What can be done with a page.
@@ -174,7 +167,7 @@ impl<G: Iterator<Item = u64>, R: Fn(u64, usize) -> u64> Walk<'_, G, R> {
             };
             if level > 1 && !is_large {
                 let table = entry & ADDRESS;
-                if self.house.ground(table) != Some((Ground::Memory, None)) {
+                if !self.house.is_memory(table) {
                     return Err(Violation { address: virt, rule: Rule::TableOutsideMemory { table } });
                 }
                 self.inventory.tables += 1;
@@ -235,109 +228,6 @@ impl<G: Iterator<Item = u64>, R: Fn(u64, usize) -> u64> Walk<'_, G, R> {
     }
 }
 
-impl House<'_> {
-    fn virt(&self, physical: u64) -> u64 {
-        self.direct_map_base + physical
-    }
-
-    /// What the PAT makes of an entry's three bits.
-    fn memory_type(&self, entry: u64, is_large: bool) -> u8 {
-        let pat_bit = if is_large { LARGE_PAT } else { SMALL_PAT };
-        let index = u32::from(entry & WRITE_THROUGH != 0)
-            | u32::from(entry & NO_CACHE != 0) << 1
-            | u32::from(entry & pat_bit != 0) << 2;
-        (self.pat >> (8 * index)) as u8 & 7
-    }
-
-    /// What lies at the beginning of a page, and where at the latest something else begins, if it is not a frame of
-    /// memory by itself. `None` where nothing is known to lie.
-    fn ground(&self, page: u64) -> Option<(Ground, Option<u64>)> {
-        if let Some((window, end)) = self.windows.at(page) {
-            return Some((Ground::Window(window), Some(end)));
-        }
-        let first = self.regions.partition_point(|region| region.range.end <= page);
-        // A page that memory shares with something else is mapped as memory.
-        let in_page = self.regions[first..].iter().take_while(|region| region.range.start < page + PAGE);
-        in_page.clone().find(|region| is_memory(region.owner)).map(|_| (Ground::Memory, None))
-    }
-
-    /// Where the memory ends that a page is part of.
-    fn end_of_memory(&self, page: u64) -> u64 {
-        let mut end = page + PAGE;
-        let first = self.regions.partition_point(|region| region.range.end <= page);
-        for region in self.regions[first..].iter().filter(|region| is_memory(region.owner)) {
-            if region.range.start > end {
-                break;
-            }
-            end = end.max(region.range.end.next_multiple_of(PAGE));
-        }
-        end.min(self.windows.next_after(page).unwrap_or(u64::MAX))
-    }
-
-    fn judge(&self, run: &Run) -> Result<(), Violation> {
-        let Run { virt, physical, rights, .. } = *run;
-        let in_place = virt.wrapping_sub(physical.start) == self.direct_map_base;
-        let broken = |address: u64, rule: Rule| Err(Violation { address, rule });
-        // Where the run shows a physical address.
-        let seen_at = |address: u64| virt + (address.max(physical.start) - physical.start);
-
-        if virt < UPPER_HALF {
-            return broken(virt, Rule::LowerHalf);
-        }
-        if rights.user {
-            return broken(virt, Rule::User);
-        }
-        if rights.writable && rights.executable {
-            return broken(virt, Rule::WritableAndExecutable);
-        }
-        if overlap(physical, self.text) && !(in_place && rights.executable) {
-            return broken(seen_at(self.text.start), Rule::SecondMappingOfText);
-        }
-        if rights.executable && physical.start < self.text.start {
-            return broken(virt, Rule::ExecutableOutsideText);
-        }
-        if rights.executable && physical.end > self.text.end {
-            return broken(seen_at(self.text.end), Rule::ExecutableOutsideText);
-        }
-        if rights.writable && overlap(physical, self.constants) {
-            return broken(seen_at(self.constants.start), Rule::ConstantsWritable);
-        }
-        let in_stacks = (self.stacks.0..self.stacks.1).contains(&virt);
-        if !in_place && !(in_stacks && rights.writable) {
-            return broken(virt, Rule::OutOfPlace);
-        }
-        self.judge_ground(run)?;
-        let best = Pages::fewest(physical, self.pages_1g);
-        if in_place && rights.writable && rights.memory_type == WRITE_BACK && run.pages != best {
-            return broken(virt, Rule::NeedlesslySmall);
-        }
-        Ok(())
-    }
-
-    /// Holds the run against what it leads to, piece by piece.
-    fn judge_ground(&self, run: &Run) -> Result<(), Violation> {
-        let mut at = run.physical.start;
-        while at < run.physical.end {
-            let address = run.virt + (at - run.physical.start);
-            let Some((ground, end)) = self.ground(at) else {
-                return Err(Violation { address, rule: Rule::NobodysMemory { physical: at } });
-            };
-            let rule = match ground {
-                Ground::Memory => (run.rights.memory_type != WRITE_BACK).then_some(Rule::MemoryNotWriteBack),
-                Ground::Window(Window::Device) => {
-                    (run.rights.memory_type != UNCACHED).then_some(Rule::DeviceCached)
-                }
-                Ground::Window(Window::Firmware) => run.rights.writable.then_some(Rule::FirmwareWritable),
-            };
-            if let Some(rule) = rule {
-                return Err(Violation { address, rule });
-            }
-            at = end.unwrap_or_else(|| self.end_of_memory(at));
-        }
-        Ok(())
-    }
-}
-
 impl Pages {
     /// The fewest pages that show a range where it lies.
     fn fewest(range: PhysRange, pages_1g: bool) -> Pages {
@@ -346,8 +236,4 @@ impl Pages {
         let by_size = [(range.len() - in_2m) / PAGE, (in_2m - in_1g) / (PAGE << 9), in_1g / (PAGE << 18)];
         Pages { by_size }
     }
-}
-
-fn overlap(a: PhysRange, b: PhysRange) -> bool {
-    a.start < b.end && b.start < a.end
 }

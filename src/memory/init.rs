@@ -139,6 +139,8 @@ fn map_everything(
     // rights. Neighbouring regions become one range, and regions that share a page map it once.
     let without_rights = [
         PhysRange::new(0, FRAME_BYTES),
+        // Mapped above, even where the loader calls some of it memory and has left something there.
+        PhysRange::new(DISPLAY.start, BIOS_ROM.end),
         PhysRange::new(image::text().start, image::constants().end),
         PhysRange::new(image::data_below_guard().end, image::data_above_guard().start),
     ];

@@ -51,6 +51,23 @@ impl LowMemory {
         }
         Ok(Passage { low: self, root: passage.root() })
     }
+
+    /// Gives the page and the tables' frames to the frame allocator.
+    ///
+    /// # Safety
+    /// No CPU uses either any more, or ever will.
+    pub unsafe fn give_back(self) -> Result<(), MemoryError> {
+        let frames = super::frames();
+        let tables = self.tables.whole_frames();
+        for frame in tables.chain(PhysRange::new(self.page, self.page + FRAME_BYTES).whole_frames()) {
+            let frame = frame as usize;
+            let _guard = crate::cpu::IrqGuard::new();
+            // SAFETY: usable RAM that `LowMemory::reserve` took from the map; the caller vouches that it is free.
+            unsafe { frames.insert(FrameNumber::new(frame)..FrameNumber::new(frame + 1)) }
+                .map_err(MemoryError::Insert)?;
+        }
+        Ok(())
+    }
 }
 
 impl Passage {
@@ -67,17 +84,9 @@ impl Passage {
     /// Gives the page and the tables to the frame allocator.
     ///
     /// # Safety
-    /// No CPU uses either any more, or ever will.
+    /// As for [`LowMemory::give_back`].
     pub unsafe fn close(self) -> Result<(), MemoryError> {
-        let frames = super::frames();
-        let tables = self.low.tables.whole_frames();
-        for frame in tables.chain(PhysRange::new(self.low.page, self.low.page + FRAME_BYTES).whole_frames()) {
-            let frame = frame as usize;
-            let _guard = crate::cpu::IrqGuard::new();
-            // SAFETY: usable RAM that `LowMemory::reserve` took from the map; the caller vouches that it is free.
-            unsafe { frames.insert(FrameNumber::new(frame)..FrameNumber::new(frame + 1)) }
-                .map_err(MemoryError::Insert)?;
-        }
-        Ok(())
+        // SAFETY: the caller vouches.
+        unsafe { self.low.give_back() }
     }
 }

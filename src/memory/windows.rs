@@ -25,6 +25,12 @@ pub struct Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyWindows;
 
+impl Default for Windows {
+    fn default() -> Windows {
+        Windows::new()
+    }
+}
+
 impl Windows {
     /// None.
     pub const fn new() -> Windows {

@@ -10,7 +10,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{CpuId, IrqGuard};
+use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, Frame, Handler, Vector};
 use crate::sync::IrqMutex;
 use crate::{per_cpu, smp};
@@ -93,6 +93,11 @@ pub enum Failure {
         /// The value that it saw.
         value: u64,
     },
+    /// The CPU and the thread that it works on do not lead to each other.
+    Thread {
+        /// The CPU.
+        cpu: CpuId,
+    },
     /// A register was changed.
     Changed {
         /// The CPU.
@@ -115,6 +120,7 @@ impl fmt::Display for Failure {
             Failure::Seen { cpu, vector, what, value } => {
                 write!(f, "cpu {cpu}, vector {vector}: the handler saw {what} {value:#x}")
             }
+            Failure::Thread { cpu } => write!(f, "cpu {cpu} and its thread do not lead to each other"),
             Failure::Changed { cpu, vector, register, value } => {
                 write!(f, "cpu {cpu}, vector {vector}: {register} came back as {value:#x}")
             }
@@ -172,6 +178,9 @@ pub fn run() -> Result<(), Failure> {
     }
     smp::run_on_all(LIMIT_MS, &|cpu| {
         let guard = IrqGuard::new();
+        if !thread::is_linked(&guard) {
+            FIRST.lock().get_or_insert(Failure::Thread { cpu: cpu.id() });
+        }
         for vector in 0..=255 {
             if let Err(failure) = probe_vector(&guard, cpu.id(), vector) {
                 FIRST.lock().get_or_insert(failure);

@@ -21,7 +21,7 @@ use crate::apic::{self, ApicError, Message};
 use crate::boot::direct_map;
 use crate::config::AP_INIT_TO_ONLINE_MS;
 use crate::cpu::registers::{halt_forever, read_tsc};
-use crate::cpu::{self, ApicId, CpuId, Features, IrqGuard, load_descriptors, per_cpu};
+use crate::cpu::{self, ApicId, CpuId, Features, IrqGuard, load_descriptors, per_cpu, thread};
 use crate::interrupts;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError, Passage};
@@ -102,11 +102,12 @@ pub fn start(
     bsp.online.store(1, Ordering::Release);
 
     let first_init_tsc = read_tsc();
-    if !aps.is_empty() {
-        match low {
-            Some(low) => wake_all(guard, aps, features, low, skip)?,
-            None => log::warn!("no usable page below 1 MiB: the other CPUs cannot be started"),
-        }
+    match low {
+        Some(low) if !aps.is_empty() => wake_all(guard, aps, features, low, skip)?,
+        // SAFETY: nobody has been told of it.
+        Some(low) => give_back(unsafe { low.give_back() }),
+        None if aps.is_empty() => {}
+        None => log::warn!("no usable page below 1 MiB: the other CPUs cannot be started"),
     }
     // A rank for each, in the order of their numbers.
     for (rank, cpu) in super::online().enumerate() {
@@ -286,9 +287,14 @@ impl Trampoline {
             return;
         }
         // SAFETY: every processor that was sent here is in the kernel, on the kernel's tables.
-        if let Err(error) = unsafe { self.passage.close() } {
-            log::warn!("the trampoline's page is not given back: {error}");
-        }
+        give_back(unsafe { self.passage.close() });
+    }
+}
+
+/// Complains if the trampoline's page could not be given back; the audit then finds it missing.
+fn give_back(outcome: Result<(), memory::MemoryError>) {
+    if let Err(error) = outcome {
+        log::warn!("the trampoline's page is not given back: {error}");
     }
 }
 
@@ -298,9 +304,10 @@ extern "C" fn ap_entry(slot: &'static Slot) -> ! {
     // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
     unsafe { memory::load_root(common.root) };
     cpu::set_memory_types();
-    per_cpu::init();
     cpu::set_current(CpuId(slot.cpu));
     let guard = IrqGuard::new();
+    let cpu = CpuId(slot.cpu);
+    thread::adopt_own(&guard, stacks::bottom(cpu, Stack::Main)..stacks::top(cpu, Stack::Main));
     // SAFETY: once on this CPU, whose GS base the trampoline has set; the stacks are this CPU's own.
     unsafe { load_descriptors(&guard, slot.ist_tops) };
     reached(slot, Stage::Descriptors);

@@ -33,6 +33,10 @@ pub struct Grub {
     pub xorriso: PathBuf,
 }
 
+/// What becomes the disc, and the disc, in the run's folder.
+const TREE: &str = "disc";
+const ISO: &str = "octopod.iso";
+
 impl Grub {
     /// Makes a disc in the run's folder that boots `kernel` by GRUB's `command`.
     pub fn make_disc(
@@ -44,7 +48,7 @@ impl Grub {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
         observer.notice(Notice::Step("making the disc"));
-        let (tree, iso) = (folder.file("disc"), folder.file("octopod.iso"));
+        let (tree, iso) = (folder.file(TREE), folder.file(ISO));
         // A folder that the user names may hold an earlier run's.
         for old in [&tree, &iso] {
             let removed = if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) };
@@ -63,7 +67,7 @@ impl Grub {
         if fs::hard_link(kernel, &on_disc).is_err() {
             fs::copy(kernel, &on_disc).map_err(Error::file("copy", kernel))?;
         }
-        let mut mkrescue = self.command(&tree, &iso);
+        let mut mkrescue = self.command(&folder.path);
         let ended = capture_with(&mut mkrescue, DISC_LIMIT, DISC_GRACE, |line| {
             observer.notice(Notice::Tool(line));
         })?;
@@ -78,14 +82,16 @@ impl Grub {
         Ok(iso)
     }
 
-    fn command(&self, tree: &Path, iso: &Path) -> Command {
+    /// Run in the folder and with names from there: xorriso takes an equals sign in a path for a mark of its own.
+    fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.mkrescue);
+        command.current_dir(folder);
         if let Some(modules) = &self.modules {
             command.arg("-d").arg(modules);
         }
         // What a menu would need, and half of the disc.
         command.args(["--fonts=", "--locales=", "--themes="]);
-        command.arg("--xorriso").arg(&self.xorriso).arg("-o").arg(iso).arg(tree);
+        command.arg("--xorriso").arg(&self.xorriso).args(["-o", ISO, TREE]);
         command
     }
 }

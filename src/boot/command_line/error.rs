@@ -144,14 +144,16 @@ impl<T: fmt::Display> fmt::Display for Names<'_, T> {
     }
 }
 
-/// Text from the command line, cut to a length that a report can bear.
+/// Text from the command line, cut to a length that a report can bear. White space becomes spaces: a terminal would obey
+/// the rest of it.
 struct Cut<'a>(&'a str);
 
 impl fmt::Display for Cut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_at_checked(MAX_QUOTED_BYTES) {
-            Some((head, tail)) if !tail.is_empty() => write!(f, "{head}..."),
-            _ => f.write_str(self.0),
+        use fmt::Write;
+        for character in self.0.chars().take(MAX_QUOTED_BYTES) {
+            f.write_char(if character.is_ascii_whitespace() { ' ' } else { character })?;
         }
+        if self.0.len() > MAX_QUOTED_BYTES { f.write_str("...") } else { Ok(()) }
     }
 }

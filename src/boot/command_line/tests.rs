@@ -213,3 +213,8 @@ proptest! {
         prop_assert_eq!(options.stress_seed, Some(seed));
     }
 }
+
+#[test]
+fn what_is_echoed_commands_no_terminal() {
+    assert_refused("=\"III$\t \r", "=\"III$   : the quote is not closed");
+}

@@ -130,6 +130,8 @@ macro_rules! redirect {
             const SOURCE: extern "C" fn($($T),*) $(-> $R)? = $name;
             const SPECIAL: extern "C" fn($($T),*) $(-> $R)? = $special;
 
+            const CONDITION: fn(&$crate::cpu::Features) -> bool = $condition;
+
             #[used]
             #[unsafe(link_section = ".redirects")]
             // SAFETY: both are of one type, and the source is assembled to that length.
@@ -138,7 +140,7 @@ macro_rules! redirect {
                     SOURCE as *const (),
                     $crate::cpu::redirect::SOURCE_BYTES,
                     SPECIAL as *const (),
-                    $condition,
+                    CONDITION,
                 )
             };
         };

@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::super::windows::Window;
 use super::*;
 use crate::boot::memory_map::{MemoryMap, RawEntry};
 

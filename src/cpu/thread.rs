@@ -1,0 +1,117 @@
+//! The thread at work: what FS base leads to, from the first Rust instruction of each CPU on.
+//!
+//! There is no scheduler yet, so there is one thread for each CPU: the boot processor's, a static that rt0 links with
+//! that CPU's area before any Rust runs, and every other CPU's own, in its area. A thread knows its stack, which is what
+//! tells a backtrace where to stop.
+
+use core::cell::Cell;
+use core::ops::Range;
+
+use x86_64::VirtAddr;
+use x86_64::registers::model_specific::FsBase;
+
+use crate::config::IST_STACK_PAGES;
+use crate::cpu::per_cpu::{PerCpu, Template};
+use crate::cpu::{IrqGuard, descriptors};
+use crate::per_cpu;
+
+/// A thread. rt0 fills in the boot processor's, so the layout is fixed.
+#[repr(C)]
+pub struct Thread {
+    /// Its own address, where one instruction reads it through FS.
+    this: Cell<*const Thread>,
+    /// The GS base of the CPU that it runs on.
+    gs_base: Cell<u64>,
+    stack_bottom: Cell<u64>,
+    stack_top: Cell<u64>,
+}
+
+// SAFETY: a thread's fields are written by its own CPU alone, before it runs; later they are only read.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    const fn new() -> Thread {
+        Thread {
+            this: Cell::new(core::ptr::null()),
+            gs_base: Cell::new(0),
+            stack_bottom: Cell::new(0),
+            stack_top: Cell::new(0),
+        }
+    }
+
+    /// Its stack.
+    pub fn stack(&self) -> Range<u64> {
+        self.stack_bottom.get()..self.stack_top.get()
+    }
+}
+
+/// The thread that this CPU works on, where the CPU's area keeps it. Written by hand, for rt0 names the template.
+#[derive(Clone, Copy)]
+pub struct CurrentThread;
+
+#[unsafe(link_section = ".percpu")]
+pub(crate) static CURRENT_THREAD: Template<Cell<usize>> = Template::new(Cell::new(0));
+
+per_cpu!(@variable CurrentThread, Cell<usize>, CURRENT_THREAD);
+
+per_cpu! {
+    static OWN: Thread = Thread::new();
+}
+
+/// Makes this CPU work on a thread of its own, on that stack: once, on each CPU but the boot processor, which comes with
+/// one.
+pub fn adopt_own(guard: &IrqGuard, stack: Range<u64>) {
+    let own = OWN.as_ptr();
+    OWN.with(guard, |thread| {
+        thread.this.set(own);
+        thread.gs_base.set(crate::cpu::per_cpu::gs_base() as u64);
+        thread.stack_bottom.set(stack.start);
+        thread.stack_top.set(stack.end);
+    });
+    CurrentThread.set(own.addr());
+    FsBase::write(VirtAddr::from_ptr(own));
+}
+
+/// The thread that this CPU works on.
+pub fn current() -> &'static Thread {
+    let this: *const Thread;
+    // SAFETY: FS base leads to a thread from each CPU's first Rust instruction on, whose first field is its address; it
+    // lives for good.
+    unsafe {
+        core::arch::asm!("mov {}, fs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
+        &*this
+    }
+}
+
+/// Whether an address lies on a stack that this CPU may be on: its thread's, or one of its interrupt stacks.
+pub fn is_on_stack(address: u64) -> bool {
+    let ist_bytes = IST_STACK_PAGES as u64 * 4096;
+    current().stack().contains(&address)
+        || descriptors::ist_tops()
+            .into_iter()
+            .any(|top| (top.saturating_sub(ist_bytes)..top).contains(&address))
+}
+
+/// Whether this CPU and its thread know each other, as rt0 or [`adopt_own`] have linked them.
+pub fn is_linked(_: &IrqGuard) -> bool {
+    let thread = current();
+    core::ptr::from_ref(thread).addr() == CurrentThread.get()
+        && thread.gs_base.get() as usize == crate::cpu::per_cpu::gs_base()
+        && thread.stack().contains(&crate::cpu::registers::frame_pointer())
+}
+
+/// Offsets for rt0.
+pub(crate) mod layout {
+    use core::mem::{offset_of, size_of};
+
+    use super::Thread;
+
+    pub(crate) const THIS: usize = offset_of!(Thread, this);
+    pub(crate) const GS_BASE: usize = offset_of!(Thread, gs_base);
+    pub(crate) const STACK_BOTTOM: usize = offset_of!(Thread, stack_bottom);
+    pub(crate) const STACK_TOP: usize = offset_of!(Thread, stack_top);
+    pub(crate) const BYTES: usize = size_of::<Thread>();
+
+    // `current` reads the first word.
+    const _: () = assert!(THIS == 0);
+}

@@ -1,0 +1,132 @@
+//! What a run of pages is held against.
+
+use super::super::windows::Window;
+use super::{
+    House, LARGE_PAT, NO_CACHE, PAGE, Pages, Rule, Run, SMALL_PAT, UPPER_HALF, Violation, WRITE_BACK,
+    WRITE_THROUGH, is_memory,
+};
+use crate::boot::memory_map::PhysRange;
+
+/// The other memory type that a rule knows (SDM Vol. 3A, table 12-10).
+const UNCACHED: u8 = 0;
+
+/// What memory is, as far as a mapping of it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ground {
+    Memory,
+    Window(Window),
+}
+
+impl House<'_> {
+    pub(super) fn virt(&self, physical: u64) -> u64 {
+        self.direct_map_base + physical
+    }
+
+    /// What the PAT makes of an entry's three bits.
+    pub(super) fn memory_type(&self, entry: u64, is_large: bool) -> u8 {
+        let pat_bit = if is_large { LARGE_PAT } else { SMALL_PAT };
+        let index = u32::from(entry & WRITE_THROUGH != 0)
+            | u32::from(entry & NO_CACHE != 0) << 1
+            | u32::from(entry & pat_bit != 0) << 2;
+        (self.pat >> (8 * index)) as u8 & 7
+    }
+
+    /// What lies at the beginning of a page, and where at the latest something else begins, if it is not a frame of
+    /// memory by itself. `None` where nothing is known to lie.
+    fn ground(&self, page: u64) -> Option<(Ground, Option<u64>)> {
+        if let Some((window, end)) = self.windows.at(page) {
+            return Some((Ground::Window(window), Some(end)));
+        }
+        let first = self.regions.partition_point(|region| region.range.end <= page);
+        // A page that memory shares with something else is mapped as memory.
+        let in_page = self.regions[first..].iter().take_while(|region| region.range.start < page + PAGE);
+        in_page.clone().find(|region| is_memory(region.owner)).map(|_| (Ground::Memory, None))
+    }
+
+    /// Whether a page is memory.
+    pub(super) fn is_memory(&self, page: u64) -> bool {
+        matches!(self.ground(page), Some((Ground::Memory, _)))
+    }
+
+    /// Where the memory ends that a page is part of.
+    fn end_of_memory(&self, page: u64) -> u64 {
+        let mut end = page + PAGE;
+        let first = self.regions.partition_point(|region| region.range.end <= page);
+        for region in self.regions[first..].iter().filter(|region| is_memory(region.owner)) {
+            if region.range.start > end {
+                break;
+            }
+            end = end.max(region.range.end.next_multiple_of(PAGE));
+        }
+        end.min(self.windows.next_after(page).unwrap_or(u64::MAX))
+    }
+
+    /// Holds a run against every rule.
+    pub(super) fn judge(&self, run: &Run) -> Result<(), Violation> {
+        let Run { virt, physical, rights, .. } = *run;
+        let in_place = virt.wrapping_sub(physical.start) == self.direct_map_base;
+        let broken = |address: u64, rule: Rule| Err(Violation { address, rule });
+        // Where the run shows a physical address.
+        let seen_at = |address: u64| virt + (address.max(physical.start) - physical.start);
+
+        if virt < UPPER_HALF {
+            return broken(virt, Rule::LowerHalf);
+        }
+        if rights.user {
+            return broken(virt, Rule::User);
+        }
+        if rights.writable && rights.executable {
+            return broken(virt, Rule::WritableAndExecutable);
+        }
+        if overlap(physical, self.text) && !(in_place && rights.executable) {
+            return broken(seen_at(self.text.start), Rule::SecondMappingOfText);
+        }
+        if rights.executable && physical.start < self.text.start {
+            return broken(virt, Rule::ExecutableOutsideText);
+        }
+        if rights.executable && physical.end > self.text.end {
+            return broken(seen_at(self.text.end), Rule::ExecutableOutsideText);
+        }
+        if rights.writable && overlap(physical, self.constants) {
+            return broken(seen_at(self.constants.start), Rule::ConstantsWritable);
+        }
+        let in_stacks = (self.stacks.0..self.stacks.1).contains(&virt);
+        let is_stack = in_stacks && rights.writable;
+        if !in_place && !is_stack {
+            return broken(virt, Rule::OutOfPlace);
+        }
+        self.judge_ground(run)?;
+        let best = Pages::fewest(physical, self.pages_1g);
+        if in_place && rights.writable && rights.memory_type == WRITE_BACK && run.pages != best {
+            return broken(virt, Rule::NeedlesslySmall);
+        }
+        Ok(())
+    }
+
+    /// Holds the run against what it leads to, piece by piece.
+    fn judge_ground(&self, run: &Run) -> Result<(), Violation> {
+        let mut at = run.physical.start;
+        while at < run.physical.end {
+            let address = run.virt + (at - run.physical.start);
+            let Some((ground, end)) = self.ground(at) else {
+                return Err(Violation { address, rule: Rule::NobodysMemory { physical: at } });
+            };
+            let rule = match ground {
+                Ground::Memory => (run.rights.memory_type != WRITE_BACK).then_some(Rule::MemoryNotWriteBack),
+                Ground::Window(Window::Device) => {
+                    (run.rights.memory_type != UNCACHED).then_some(Rule::DeviceCached)
+                }
+                Ground::Window(Window::Firmware) => run.rights.writable.then_some(Rule::FirmwareWritable),
+            };
+            if let Some(rule) = rule {
+                return Err(Violation { address, rule });
+            }
+            at = end.unwrap_or_else(|| self.end_of_memory(at));
+        }
+        Ok(())
+    }
+}
+
+fn overlap(a: PhysRange, b: PhysRange) -> bool {
+    a.start < b.end && b.start < a.end
+}
