@@ -1,4 +1,5 @@
-//! A compressed kernel that was damaged on its way is refused with the reason, not run.
+//! A compressed kernel that was damaged on its way is refused with the reason, not run; and so is a kernel that is entered
+//! by nobody it knows.
 
 use clap::Parser;
 use octopod_ci::notice::Silent;
@@ -10,24 +11,14 @@ const BOOT: [&str; 6] = ["octopod", "boot", "--smp", "1", "--accel", "tcg"];
 
 #[test]
 fn a_damaged_payload_is_refused() {
-    let named = std::env::var_os("OCTOPOD_QEMU");
-    setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
-    setup::target::provide(&mut Silent).unwrap();
-    let options = Options::parse_from(BOOT.iter().chain(["--compressed"].iter()));
-    let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
-    let whole = std::fs::read(&kernel.path).unwrap();
+    let whole = compressed_kernel();
     // The unpacker's code and its symbols hold the magic number too, but no head behind it that makes sense.
     let (at, head) = (0..whole.len()).find_map(|at| Some((at, head_at(&whole[at..])?))).unwrap();
 
     let boot_with = |change: &dyn Fn(&mut [u8])| {
         let mut damaged = whole.clone();
         change(&mut damaged[at..]);
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), damaged).unwrap();
-        let mut options = Options::parse_from(BOOT);
-        options.kernel = Some(file.path().to_owned());
-        let outcome = launch(&options);
-        (outcome.status, outcome.report.reason.unwrap_or_default())
+        boot(&damaged, "pvh")
     };
     let in_the_middle = HEAD_BYTES + head.packed_bytes as usize / 2;
     let damaged = "the compressed kernel is damaged: its checksum is wrong";
@@ -40,6 +31,38 @@ fn a_damaged_payload_is_refused() {
     let at = octopod_payload::UNPACKED_CHECKSUM_AT;
     assert_eq!(boot_with(&|payload| payload[at] ^= 1), (5, not_the_same.to_owned()));
     assert_eq!(boot_with(&|_| {}).0, 0);
+}
+
+/// The unpacker enters the kernel as its own loader entered it; one that hands on another number is no loader that the
+/// kernel knows.
+#[test]
+fn an_unknown_loader_is_refused() {
+    let mut whole = compressed_kernel();
+    // mov eax, 0x2badb002
+    let instruction = [0xb8, 0x02, 0xb0, 0xad, 0x2b];
+    let at = whole.windows(instruction.len()).position(|bytes| bytes == instruction).unwrap();
+    whole[at + 1] ^= 1;
+    let reason = "not started by a Multiboot or PVH loader";
+    assert_eq!(boot(&whole, "multiboot1"), (5, reason.to_owned()));
+}
+
+fn compressed_kernel() -> Vec<u8> {
+    let named = std::env::var_os("OCTOPOD_QEMU");
+    setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
+    setup::target::provide(&mut Silent).unwrap();
+    let options = Options::parse_from(BOOT.iter().chain(["--compressed"].iter()));
+    let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
+    std::fs::read(&kernel.path).unwrap()
+}
+
+/// Boots that file by that door: the status, and the reason.
+fn boot(elf: &[u8], door: &str) -> (u8, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), elf).unwrap();
+    let mut options = Options::parse_from(BOOT.iter().chain(["--boot", door].iter()));
+    options.kernel = Some(file.path().to_owned());
+    let outcome = launch(&options);
+    (outcome.status, outcome.report.reason.unwrap_or_default())
 }
 
 fn head_at(bytes: &[u8]) -> Option<Head> {
