@@ -13,7 +13,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-pub use error::{OptionError, ValueFault};
+pub use error::{MAX_MESSAGE_BYTES, OptionError, ValueFault};
 pub use names::{Fault, Key, Switch, Work, Workload};
 
 /// The shortest total time for the stress.

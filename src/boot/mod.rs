@@ -49,7 +49,7 @@ pub fn refuse(reason: core::fmt::Arguments) -> ! {
 /// Ends the run because the kernel command line is wrong.
 #[cfg(target_os = "none")]
 pub fn refuse_options(error: &command_line::OptionError) -> ! {
-    let reason = console::LineBuffer::<400>::format(format_args!("{error}"));
+    let reason = console::LineBuffer::<{ command_line::MAX_MESSAGE_BYTES }>::format(format_args!("{error}"));
     log::error!("{}", reason.as_str());
     console::send(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));
     registers::exit(wire::ExitCode::Usage)

@@ -3,14 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use octopod::boot::command_line::Options;
+use octopod::boot::command_line::{MAX_MESSAGE_BYTES, Options};
 
 fuzz_target!(|bytes: &[u8]| {
     for faults in [false, true] {
         if let Err(error) = Options::parse(bytes, faults) {
             // What is said of it fits on a line, and commands no terminal.
             let text = error.to_string();
-            assert!(text.len() <= 400 && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+            assert!(text.len() <= MAX_MESSAGE_BYTES && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
         }
     }
 });

@@ -144,6 +144,9 @@ impl<T: fmt::Display> fmt::Display for Names<'_, T> {
     }
 }
 
+/// No message is longer: it quotes at most two cut texts, and lists all names of one kind.
+pub const MAX_MESSAGE_BYTES: usize = 640;
+
 /// Text from the command line, cut to a length that a report can bear. White space becomes spaces: a terminal would obey
 /// the rest of it.
 struct Cut<'a>(&'a str);

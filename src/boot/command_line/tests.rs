@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
         if let Err(error) = Options::parse(&line, faults) {
-            prop_assert!(error.to_string().len() < 400, "{}", error);
+            prop_assert!(error.to_string().len() <= MAX_MESSAGE_BYTES, "{}", error);
         }
     }
 
@@ -201,7 +201,7 @@ proptest! {
     #[test]
     fn any_words_are_survived(line in "((work|stress\\.(seconds|seed|workloads)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
         if let Err(error) = Options::parse(line.as_bytes(), true) {
-            prop_assert!(error.to_string().len() < 400, "{}", error);
+            prop_assert!(error.to_string().len() <= MAX_MESSAGE_BYTES, "{}", error);
         }
     }
 
