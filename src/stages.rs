@@ -136,7 +136,7 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
     match options.work {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
         Work::SelfTest => {
-            selftest::run().map_err(Reason::SelfTest)?;
+            selftest::run(options.selftest_parts.as_slice()).map_err(Reason::SelfTest)?;
             report::free_before_work(memory::frames().free_frames() as u64);
         }
         Work::Stress => {

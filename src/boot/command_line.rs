@@ -5,16 +5,19 @@
 //!
 //! The bytes are whatever the loader found; nothing here trusts them, needs a heap, or can panic.
 
-use core::fmt;
 use core::time::Duration;
 
 mod error;
+mod list;
 mod names;
 #[cfg(test)]
 mod tests;
 
 pub use error::{MAX_MESSAGE_BYTES, OptionError, ValueFault};
-pub use names::{Fault, Key, Switch, Work, Workload};
+pub use list::List;
+pub use names::{Fault, Key, Part, Switch, Work, Workload};
+
+use names::Named;
 
 /// The shortest total time for the stress.
 const MIN_STRESS_MS: u32 = 1;
@@ -32,6 +35,8 @@ pub struct Options {
     pub stress_workloads: WorkloadList,
     /// `stress.seed=`: where the workloads' randomness starts; `None` leaves the kernel to draw one.
     pub stress_seed: Option<u64>,
+    /// `selftest.parts=`: what to run, in this order.
+    pub selftest_parts: PartList,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
     pub kaslr: Switch,
     /// `fault=`: the deliberate fault that the tests want to see caught.
@@ -45,56 +50,17 @@ impl Default for Options {
             stress_time: Duration::from_secs(4),
             stress_workloads: WorkloadList::all(),
             stress_seed: None,
+            selftest_parts: PartList::all(),
             kaslr: Switch::On,
             fault: None,
         }
     }
 }
 
-/// Some of the workloads, each at most once, in the order asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct WorkloadList {
-    /// Past the end lies [`Workload::Pairs`], so that equal lists are equal bytes.
-    items: [Workload; Workload::ALL.len()],
-    count: usize,
-}
-
-impl WorkloadList {
-    /// A list of none.
-    pub const fn none() -> WorkloadList {
-        WorkloadList { items: [Workload::Pairs; Workload::ALL.len()], count: 0 }
-    }
-
-    /// All of them, in the order of their declaration.
-    pub fn all() -> WorkloadList {
-        let mut list = WorkloadList::none();
-        for workload in Workload::ALL {
-            list.push(*workload);
-        }
-        list
-    }
-
-    /// The workloads in order.
-    pub fn as_slice(&self) -> &[Workload] {
-        &self.items[..self.count]
-    }
-
-    /// Appends one; `false` if it is there already, which also keeps the list within its array.
-    fn push(&mut self, workload: Workload) -> bool {
-        let is_new = !self.as_slice().contains(&workload);
-        if is_new {
-            self.items[self.count] = workload;
-            self.count += 1;
-        }
-        is_new
-    }
-}
-
-impl fmt::Debug for WorkloadList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_slice().fmt(f)
-    }
-}
+/// Some of the workloads, in the order asked for.
+pub type WorkloadList = List<Workload, { Workload::ALL.len() }>;
+/// Some of the self-test's parts, in the order asked for.
+pub type PartList = List<Part, { Part::ALL.len() }>;
 
 impl Options {
     /// Reads a command line, without its final zero byte. `faults_built_in` says whether this kernel can do what
@@ -126,7 +92,8 @@ impl Options {
         match key {
             Key::Work => self.work = Work::from_name(value).ok_or(ValueFault::UnknownName(value))?,
             Key::StressSeconds => self.stress_time = parse_seconds(value)?,
-            Key::StressWorkloads => self.stress_workloads = parse_workloads(value)?,
+            Key::StressWorkloads => self.stress_workloads = parse_list(value, Workload::from_name)?,
+            Key::SelfTestParts => self.selftest_parts = parse_list(value, Part::from_name)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
             Key::Kaslr => self.kaslr = Switch::from_name(value).ok_or(ValueFault::UnknownName(value))?,
             Key::Fault => {
@@ -212,11 +179,14 @@ fn parse_seconds(value: &str) -> Result<Duration, ValueFault<'_>> {
     }
 }
 
-fn parse_workloads(value: &str) -> Result<WorkloadList, ValueFault<'_>> {
-    let mut list = WorkloadList::none();
+fn parse_list<T: Named, const N: usize>(
+    value: &str,
+    from_name: fn(&str) -> Option<T>,
+) -> Result<List<T, N>, ValueFault<'_>> {
+    let mut list = List::none();
     for name in value.split(',') {
-        let workload = Workload::from_name(name).ok_or(ValueFault::UnknownName(name))?;
-        if !list.push(workload) {
+        let item = from_name(name).ok_or(ValueFault::UnknownName(name))?;
+        if !list.push(item) {
             return Err(ValueFault::GivenTwice(name));
         }
     }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Fault, Key, Switch, Work, Workload};
+use super::{Fault, Key, Part, Switch, Work, Workload};
 
 /// Quoted text is cut to this many bytes: a message must fit into one line of the report.
 const MAX_QUOTED_BYTES: usize = 80;
@@ -124,6 +124,7 @@ impl fmt::Display for Allowed {
             Key::Work => Names(Work::ALL).fmt(f),
             Key::StressSeconds => f.write_str("0.001 to 86400"),
             Key::StressWorkloads => write!(f, "a list of {}", Names(Workload::ALL)),
+            Key::SelfTestParts => write!(f, "a list of {}", Names(Part::ALL)),
             Key::StressSeed => f.write_str("0 to 18446744073709551615, or 0x0 to 0xffffffffffffffff"),
             Key::Kaslr => Names(Switch::ALL).fmt(f),
             Key::Fault => Names(Fault::ALL).fmt(f),

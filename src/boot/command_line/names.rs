@@ -2,6 +2,12 @@
 
 use core::fmt;
 
+/// What [`named!`] declares.
+pub trait Named: Copy + PartialEq + fmt::Debug + 'static {
+    /// All of them, in the order of their declaration.
+    const NAMES: &'static [Self];
+}
+
 /// Declares an enum whose values are written by name on the command line, so that names, parser and the list of
 /// what is allowed cannot disagree.
 macro_rules! named {
@@ -29,6 +35,10 @@ macro_rules! named {
             }
         }
 
+        impl Named for $type {
+            const NAMES: &'static [$type] = $type::ALL;
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(self.name())
@@ -44,7 +54,7 @@ named! {
         Boot = "boot",
         /// Draw frames on all CPUs at once.
         Stress = "stress",
-        /// Enter every interrupt vector on every CPU, and see that nothing is disturbed.
+        /// See what only the machine can show of the kernel: [`Part`].
         SelfTest = "selftest",
     }
 }
@@ -70,6 +80,14 @@ named! {
         Remote = "remote",
         /// All CPUs take until nothing is left, then all give back.
         Storm = "storm",
+    }
+}
+
+named! {
+    /// A part of the self-test.
+    Part {
+        /// Every interrupt vector is entered, and nothing is disturbed.
+        Vectors = "vectors",
     }
 }
 
@@ -124,6 +142,8 @@ named! {
         StressWorkloads = "stress.workloads",
         /// [`Options::stress_seed`](super::Options::stress_seed)
         StressSeed = "stress.seed",
+        /// [`Options::selftest_parts`](super::Options::selftest_parts)
+        SelfTestParts = "selftest.parts",
         /// [`Options::kaslr`](super::Options::kaslr)
         Kaslr = "kaslr",
         /// [`Options::fault`](super::Options::fault)
