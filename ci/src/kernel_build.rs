@@ -18,6 +18,7 @@ use crate::notice::{Notice, Observer};
 use crate::pack;
 use crate::process::{Happening, Stream, Streams, Supervised};
 use crate::rundir::Workspace;
+use crate::seal;
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";
@@ -118,32 +119,33 @@ pub fn provide(
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let _lock = lock(&workspace.own().join("build.lock"), observer)?;
     let built = build(&KERNEL, variant, None, workspace, observer)?;
-    let (symbols, kernel) = keep(&built, &folder.join(KERNEL.binary))?;
+    let symbols = folder.join(KERNEL.binary);
     let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
+    let kernel = seal::sealed(fs::read(&built).map_err(Error::file("read", &built))?);
+    let kernel = kernel.map_err(|error| not_a_kernel(error.to_string()))?;
+    keep(&kernel, &symbols)?;
     let size = |elf: &[u8]| image_bytes(elf).map_err(|error| not_a_kernel(error.to_string()));
     let image_bytes = size(&kernel)?;
     let (mut path, mut compressed_bytes) = (symbols.clone(), None);
     if variant.compressed {
         let payload = pack::payload(&kernel).map_err(|error| not_a_kernel(error.to_string()))?;
         let payload_path = folder.join("payload");
-        if !fs::read(&payload_path).is_ok_and(|present| present == payload) {
-            replace(&payload_path, &payload).map_err(Error::file("write", &payload_path))?;
-        }
+        keep(&payload, &payload_path)?;
         let built = build(&UNPACKER, variant, Some(&payload_path), workspace, observer)?;
-        let (unpacker, bytes) = keep(&built, &folder.join(UNPACKER.binary))?;
-        compressed_bytes = Some(size(&bytes)?);
-        path = unpacker;
+        let unpacker = fs::read(&built).map_err(Error::file("read", &built))?;
+        path = folder.join(UNPACKER.binary);
+        keep(&unpacker, &path)?;
+        compressed_bytes = Some(size(&unpacker)?);
     }
     Ok(Kernel { path, symbols, variant: variant.name(), image_bytes, compressed_bytes })
 }
 
-/// Copies what cargo has built to where the next build, of another variant, does not replace it.
-fn keep(built: &Path, path: &Path) -> Result<(PathBuf, Vec<u8>), Error> {
-    let bytes = fs::read(built).map_err(Error::file("read", built))?;
+/// Keeps what cargo has built where the next build, of another variant, does not replace it.
+fn keep(bytes: &[u8], path: &Path) -> Result<(), Error> {
     if !fs::read(path).is_ok_and(|present| present == bytes) {
-        replace(path, &bytes).map_err(Error::file("write", path))?;
+        replace(path, bytes).map_err(Error::file("write", path))?;
     }
-    Ok((path.to_owned(), bytes))
+    Ok(())
 }
 
 /// Puts `bytes` at `path` in one step: who has the old file open keeps it.

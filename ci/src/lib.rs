@@ -21,6 +21,7 @@ pub mod report;
 pub mod rows;
 pub mod run;
 pub mod rundir;
+pub mod seal;
 pub mod setup;
 pub mod symbols;
 pub mod table;

@@ -1,7 +1,8 @@
-//! A compressed kernel that was damaged on its way is refused with the reason, not run; and so is a kernel that is entered
-//! by nobody it knows.
+//! A kernel that was damaged on its way, compressed or not, is refused with the reason, not run; and so is one that is
+//! entered by nobody it knows.
 
 use clap::Parser;
+use object::{Object, ObjectSegment, ObjectSymbol};
 use octopod_ci::notice::Silent;
 use octopod_ci::rundir::Workspace;
 use octopod_ci::{Options, kernel_build, launch, setup};
@@ -33,6 +34,32 @@ fn a_damaged_payload_is_refused() {
     assert_eq!(boot_with(&|_| {}).0, 0);
 }
 
+/// Damage in code, in a constant and in a variable; and a file without a checksum, which is believed.
+#[test]
+fn a_damaged_kernel_is_refused() {
+    let whole = kernel(&[]);
+    let file = object::File::parse(&*whole).unwrap();
+    let place = |name: &str, below: u64| {
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap();
+        let address = symbol.address() - below;
+        let mut segments = file.segments().map(|segment| (segment.address(), segment.file_range()));
+        let found = segments.find(|(start, (_, bytes))| (*start..start + bytes).contains(&address));
+        let (start, (at, _)) = found.unwrap();
+        (at + address - start) as usize
+    };
+    let damaged = "the kernel was damaged after it was loaded: too little memory, or a faulty one";
+    for at in [place("sealed_start", 0), place("rela_start", 0), place("sealed_end", 1)] {
+        let mut damaged_kernel = whole.clone();
+        damaged_kernel[at] ^= 1;
+        assert_eq!(boot(&damaged_kernel, "pvh"), (5, damaged.to_owned()), "byte {at} of the file");
+    }
+    let mut unsealed = whole.clone();
+    let checksum = place("rt0_checksum", 0);
+    assert_ne!(unsealed[checksum..checksum + 4], [0; 4]);
+    unsealed[checksum..checksum + 4].fill(0);
+    assert_eq!(boot(&unsealed, "pvh").0, 0);
+}
+
 /// The unpacker enters the kernel as its own loader entered it; one that hands on another number is no loader that the
 /// kernel knows.
 #[test]
@@ -47,10 +74,14 @@ fn an_unknown_loader_is_refused() {
 }
 
 fn compressed_kernel() -> Vec<u8> {
+    kernel(&["--compressed"])
+}
+
+fn kernel(options: &[&str]) -> Vec<u8> {
     let named = std::env::var_os("OCTOPOD_QEMU");
     setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
     setup::target::provide(&mut Silent).unwrap();
-    let options = Options::parse_from(BOOT.iter().chain(["--compressed"].iter()));
+    let options = Options::parse_from(BOOT.iter().chain(options));
     let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
     std::fs::read(&kernel.path).unwrap()
 }

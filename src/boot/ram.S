@@ -1,6 +1,8 @@
 // The image and its .bss must lie in RAM that the loader reported, whichever way it reports.
 //
-// Entry at `located`, from door.S: edi = the protocol, ebx = the loader's information, ebp = the image. Exit: in_ram, with
+// Lying there it must still be what was built: firmware that finds little memory uses some of it twice.
+//
+// Entry at `located`, from door.S: edi = the protocol, ebx = the loader's information, ebp = the image. Exit: intact, with
 // the protocol and the command line's place noted.
 
     .section .rt0, "ax", @progbits
@@ -130,3 +132,21 @@ check_ram:
     jb .Lentry
     movl $(message_not_in_ram - rt0_entry), %esi
     jmp refuse
+
+in_ram:
+    // From behind this section to the last initialised byte. The launcher writes the checksum into the file; one that comes
+    // straight from the linker has none.
+    cmpl $0, (rt0_checksum - rt0_entry)(%ebp)
+    je intact
+    leal rt0_off_sealed_start(%ebp), %edi
+    movl $rt0_off_sealed_end, %ecx
+    subl $rt0_off_sealed_start, %ecx
+    call checksum
+    movl $(message_damaged - rt0_entry), %esi
+    cmpl (rt0_checksum - rt0_entry)(%ebp), %eax
+    jne refuse
+    jmp intact
+
+    .balign 4
+    .global rt0_checksum
+rt0_checksum:   .long 0

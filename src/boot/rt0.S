@@ -1,6 +1,7 @@
 // rt0: from the loader's 32-bit hand-over to the first Rust function.
 //
-// Entry, from door.S by way of ram.S: ebx = the loader's information, ebp = this image, which lies in RAM.
+// Entry, from door.S by way of ram.S: ebx = the loader's information, ebp = this image, which lies in RAM, as it
+//     was built.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
 //     - a 32 KiB stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
 //     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area,
@@ -11,11 +12,11 @@
 // Everything that Rust or an exception handler relies on is set up in 32-bit code, so that the gates work from the
 // first 64-bit instruction on. The code knows nothing of where it was loaded: ebp holds the physical address of
 // image_start, and all else is reached by its distance from there (the rt0_off_* symbols of the linker script).
-// Up to the label `features` it must run on an 80486, and up to `in_ram` it uses no memory but its own section.
+// Up to the label `features` it must run on an 80486, and up to `intact` it uses no memory but its own section.
 
     .section .rt0, "ax", @progbits
     .code32
-in_ram:
+intact:
     leal rt0_off_boot_stack_top(%ebp), %esp
     movl %ebx, rt0_off_handoff + HANDOFF_LOADER_INFO(%ebp)
     movl $0, rt0_off_handoff + HANDOFF_LOADER_INFO + 4(%ebp)
@@ -293,8 +294,9 @@ append:
 message_misaligned:     .asciz "loaded below 1 MiB, not on a page boundary, or across 4 GiB"
 message_no_map:         .asciz "the loader passed no memory map"
 message_not_in_ram:     .asciz "too little memory: the kernel does not lie in RAM that the loader reported"
+message_damaged:        .asciz "the kernel was damaged after it was loaded: too little memory, or a faulty one"
 message_no_cpuid:       .asciz "this processor lacks CPUID"
-message_relocation:     .asciz "the image holds a relocation that is not R_X86_64_RELATIVE"
+message_relocation:     .asciz "the kernel holds a relocation that is not R_X86_64_RELATIVE"
 message_lacks:          .asciz "this processor lacks "
 message_comma:          .asciz ", "
 message_kaslr_off:      .asciz "kaslr=off"

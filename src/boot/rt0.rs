@@ -132,6 +132,7 @@ core::arch::global_asm!(
     ".set EXIT_REFUSED, {exit_refused}",
     include_str!("door.S"),
     include_str!("ram.S"),
+    include_str!("checksum.S"),
     include_str!("rt0.S"),
     include_str!("kaslr.S"),
     ".code64",

@@ -29,6 +29,7 @@ mod kernel {
         ".set UNPACKED_CHECKSUM, {unpacked_checksum}",
         include_str!("../boot/door.S"),
         include_str!("unpacker.S"),
+        include_str!("../boot/checksum.S"),
         ".section .payload, \"a\"",
         concat!(".incbin \"", env!("OCTOPOD_PAYLOAD_COPY"), "\""),
         ".code64",

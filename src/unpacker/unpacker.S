@@ -101,28 +101,6 @@ length_behind_distance:
     popl %eax
     ret
 
-// eax = Adler-32 (RFC 1950) of the ecx bytes at edi. Spoils ecx, edx, esi, edi.
-checksum:
-    movl $1, %eax
-    xorl %edx, %edx
-    testl %ecx, %ecx
-    jz 4f
-1:  movzbl (%edi), %esi
-    incl %edi
-    addl %esi, %eax
-    cmpl $65521, %eax
-    jb 2f
-    subl $65521, %eax
-2:  addl %eax, %edx
-    cmpl $65521, %edx
-    jb 3f
-    subl $65521, %edx
-3:  decl %ecx
-    jnz 1b
-4:  shll $16, %edx
-    orl %edx, %eax
-    ret
-
 message_no_payload:     .asciz "the unpacker was built without a kernel"
 message_damaged:        .asciz "the compressed kernel is damaged: its checksum is wrong"
 message_damaged_kernel: .asciz "the kernel was not unpacked to what was packed: too little memory, or a damaged image"
