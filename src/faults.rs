@@ -1,11 +1,13 @@
 //! Deliberate faults, built in by the cargo feature `faults` and chosen by `fault=` on the kernel command line: each
 //! must be caught, so that every check is known to be able to fail.
 
+mod redirects;
+
 use core::sync::atomic::AtomicU8;
 
 use crate::boot::command_line::Fault;
 use crate::boot::{Handoff, direct_map, pvh};
-use crate::cpu::{self, CpuId};
+use crate::cpu::CpuId;
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
 use crate::{memory, smp};
@@ -29,8 +31,10 @@ pub fn at_entry(handoff: &Handoff) {
     }
 }
 
-/// Prepares the faults of the frame allocator.
+/// Prepares the faults that strike by themselves: those of the frame allocator, and functions that are about to be
+/// redirected.
 pub fn arm(fault: Option<Fault>) {
+    redirects::arm(fault);
     frame_faults::arm(match fault {
         Some(Fault::DoubleHandOut) => frame_faults::Fault::HandOutTwice,
         Some(Fault::LoseFrame) => frame_faults::Fault::LoseOne,
@@ -64,10 +68,8 @@ pub fn at_work(fault: Option<Fault>) {
 
 /// The faults that the audit must find.
 pub fn before_audit(fault: Option<Fault>) {
-    match fault {
-        Some(Fault::WritableText) => memory::map_text_writable().expect("memory for a page table"),
-        Some(Fault::StalePat) => on_last_cpu(&|| cpu::set_pat(cpu::PAT_AT_RESET)),
-        _ => {}
+    if fault == Some(Fault::WritableText) {
+        memory::map_text_writable().expect("memory for a page table");
     }
 }
 

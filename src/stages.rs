@@ -1,7 +1,7 @@
 //! The whole of octopod, from rt0 to the verdict, on one screen. Each stage takes what the one before it gave.
 
 use crate::acpi::{self, Platform};
-use crate::boot::command_line::{Fault, Options, Work};
+use crate::boot::command_line::{Options, Work};
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::cpu::{self, CpuId, Features, IrqGuard};
 #[cfg(feature = "faults")]
@@ -26,7 +26,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     let platform = platform(&boot); //                                ACPI: CPUs, timers, NMI pins
     let clock = clock(&guard, &features, &platform, &boot); //        local APIC, TSC, tick
-    let up = other_cpus(&guard, &features, platform, clock, low, &options); // all of them at once
+    let up = other_cpus(&guard, &features, platform, clock, low); // all of them at once
     drop(guard);
     x86_64::instructions::interrupts::enable(); //                    from here on handlers run
     report::boot(&boot, &clock, &up);
@@ -123,10 +123,8 @@ fn other_cpus(
     platform: Platform,
     clock: Clock,
     low: Option<LowMemory>,
-    options: &Options,
 ) -> BringUp {
-    let skip = (options.fault == Some(Fault::SkipSipi)).then(|| CpuId(platform.cpus.len() as u32 - 1));
-    smp::start(guard, platform, features, clock, low, skip)
+    smp::start(guard, platform, features, clock, low)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
 }
 

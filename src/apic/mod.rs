@@ -28,7 +28,7 @@ use crate::cpu::{ApicId, Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
 use crate::sync::{Deadline, TimedOut};
-use crate::{per_cpu, redirect};
+use crate::{per_cpu, redirect, redirectable};
 
 pub use handlers::{Counts, counts, set_timer_hook};
 pub use registers::{Mode, mode};
@@ -164,26 +164,28 @@ pub enum Message {
     StartUp(u8),
 }
 
-/// Sends a message to the CPU with that APIC ID; returns when it is on its way.
-pub fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
-    wait_for_idle_icr(to)?;
-    match message {
-        // On the paths that must be fast, and from an NMI's victim, the register is written without the driver.
-        Message::Fixed(vector) => write_icr(to, registers::ICR_ASSERT | u32::from(vector.get())),
-        Message::Nmi => write_icr(to, registers::ICR_NMI),
-        Message::Init | Message::StartUp(_) => with_driver(guard, |driver| {
-            let destination = registers::destination(to);
-            registers::fence_before_icr();
-            // SAFETY: the driver writes this CPU's ICR; what the message does to its receiver is the sender's purpose.
-            unsafe {
-                match message {
-                    Message::StartUp(page) => driver.send_sipi(page, destination),
-                    _ => driver.send_init_ipi(destination),
+redirectable! {
+    /// Sends a message to the CPU with that APIC ID; returns when it is on its way.
+    pub fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
+        wait_for_idle_icr(to)?;
+        match message {
+            // On the paths that must be fast, and from an NMI's victim, the register is written without the driver.
+            Message::Fixed(vector) => write_icr(to, registers::ICR_ASSERT | u32::from(vector.get())),
+            Message::Nmi => write_icr(to, registers::ICR_NMI),
+            Message::Init | Message::StartUp(_) => with_driver(guard, |driver| {
+                let destination = registers::destination(to);
+                registers::fence_before_icr();
+                // SAFETY: the driver writes this CPU's ICR; what the message does to its receiver is the sender's purpose.
+                unsafe {
+                    match message {
+                        Message::StartUp(page) => driver.send_sipi(page, destination),
+                        _ => driver.send_init_ipi(destination),
+                    }
                 }
-            }
-        }),
+            }),
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Sends an NMI without the driver: for a CPU that dies, whatever it was doing.

@@ -4,12 +4,13 @@ use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
 use super::Features;
+use crate::redirectable;
 
 /// The page attribute table (SDM Vol. 4, table 2-2).
 const IA32_PAT: u32 = 0x277;
 
 /// What the table holds at reset (SDM Vol. 3A, table 12-12): write-back, write-through, UC-, UC, and the same again.
-pub const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
+const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 
 /// What it holds on every CPU of ours: entries 0 to 3 as at reset, so that entries without the PAT bit mean what they
 /// always did and the change needs no flush; entry 5 is write-combining, for a display's memory.
@@ -74,17 +75,13 @@ impl Controls {
     }
 }
 
-/// Gives this CPU our page attribute table. Each has its own, and INIT leaves it as it was.
-pub fn set_memory_types() {
-    set_pat(PAT);
-}
-
-/// Writes the page attribute table, where there is one.
-pub fn set_pat(pat: u64) {
-    if has_pat() {
-        // SAFETY: of the entries that differ between the tables that come here (ours and the one at reset), no mapping
-        // uses any, so no memory changes its type.
-        unsafe { Msr::new(IA32_PAT).write(pat) };
+redirectable! {
+    /// Gives this CPU our page attribute table, where it has one. Each has its own, and INIT leaves it as it was.
+    pub fn set_memory_types() {
+        if has_pat() {
+            // SAFETY: no mapping uses an entry that changes, so no memory changes its type.
+            unsafe { Msr::new(IA32_PAT).write(PAT) };
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Features {
     pub umip: bool,
     /// Instructions for the bases of FS and GS (CPUID 7:EBX.0).
     pub fsgsbase: bool,
+    /// Enhanced REP MOVSB and STOSB (CPUID 7:EBX.9).
+    pub erms: bool,
     /// The width of a physical address, in bits.
     pub physical_bits: u8,
     /// Whether the processor waits for no 10 ms between INIT and the start-up IPI: see [`Features::init_is_quick`].
@@ -49,6 +51,7 @@ impl Features {
             smap: extended.as_ref().is_some_and(|f| f.has_smap()),
             umip: extended.as_ref().is_some_and(|f| f.has_umip()),
             fsgsbase: extended.as_ref().is_some_and(|f| f.has_fsgsbase()),
+            erms: extended.as_ref().is_some_and(|f| f.has_rep_movsb_stosb()),
             // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
             physical_bits: capacity.map_or(40, |c| c.physical_address_bits()),
             init_is_quick: init_is_quick(&cpuid),

@@ -18,9 +18,11 @@ pub mod redirect;
 pub mod registers;
 #[cfg(target_os = "none")]
 pub mod thread;
+#[cfg(target_os = "none")]
+pub mod zero;
 
 #[cfg(target_os = "none")]
-pub use controls::{Controls, PAT_AT_RESET, set_memory_types, set_pat};
+pub use controls::{Controls, set_memory_types};
 #[cfg(target_os = "none")]
 pub use descriptors::{Descriptors, IstStack, load_descriptors};
 #[cfg(target_os = "none")]
@@ -28,6 +30,8 @@ pub use features::{Features, initial_apic_id};
 pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
 pub use irq_guard::IrqGuard;
+#[cfg(target_os = "none")]
+pub use zero::zero_page;
 
 #[cfg(target_os = "none")]
 use per_cpu::PerCpu;

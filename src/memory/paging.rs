@@ -15,6 +15,7 @@ use x86_64::structures::paging::{PageTable, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::boot::direct_map;
+use crate::cpu;
 
 /// What may be done with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +232,8 @@ fn index(address: u64, level: u8) -> usize {
 
 fn new_table(frames: FrameSource) -> Result<u64, MapError> {
     let frame = frames().ok_or(MapError::OutOfFrames)?;
+    // An entry of zeros is one that is not present.
     // SAFETY: the source hands out frames that are nobody else's and that the direct map shows.
-    unsafe { table(frame).write(PageTable::new()) };
+    cpu::zero_page(unsafe { &mut *direct_map::pointer(frame) });
     Ok(frame)
 }

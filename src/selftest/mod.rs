@@ -2,6 +2,7 @@
 //! each on every CPU; `selftest.parts=` chooses among them.
 
 mod vectors;
+mod zeroing;
 
 use core::fmt;
 
@@ -12,12 +13,15 @@ use crate::boot::command_line::Part;
 pub enum Failure {
     /// [`Part::Vectors`]
     Vectors(vectors::Failure),
+    /// [`Part::Zeroing`]
+    Zeroing(zeroing::Failure),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Vectors(failure) => failure.fmt(f),
+            Failure::Zeroing(failure) => failure.fmt(f),
         }
     }
 }
@@ -30,6 +34,7 @@ pub fn run(parts: &[Part]) -> Result<(), Failure> {
     for part in parts {
         match part {
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
+            Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
         }
     }
     Ok(())

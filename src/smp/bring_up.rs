@@ -79,14 +79,13 @@ pub struct BringUp {
     pub last_online_tsc: u64,
 }
 
-/// Brings up all CPUs. Once, by the boot processor, interrupts off. `skip` is never sent its start-up interrupt.
+/// Brings up all CPUs. Once, by the boot processor, interrupts off.
 pub fn start(
     guard: &IrqGuard,
     platform: Platform,
     features: &Features,
     clock: Clock,
     low: Option<LowMemory>,
-    skip: Option<CpuId>,
 ) -> Result<BringUp, SmpError> {
     let cpus = memory::alloc_slice_from(platform.cpus.iter().map(|entry| Cpu::new(*entry)));
     let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
@@ -103,7 +102,7 @@ pub fn start(
 
     let first_init_tsc = read_tsc();
     match low {
-        Some(low) if !aps.is_empty() => wake_all(guard, aps, features, low, skip)?,
+        Some(low) if !aps.is_empty() => wake_all(guard, aps, features, low)?,
         // SAFETY: nobody has been told of it.
         Some(low) => give_back(unsafe { low.give_back() }),
         None if aps.is_empty() => {}
@@ -128,7 +127,6 @@ fn wake_all(
     aps: &'static [Cpu],
     features: &Features,
     low: LowMemory,
-    skip: Option<CpuId>,
 ) -> Result<(), SmpError> {
     for ap in aps {
         let gs_base = memory::new_cpu_area().ok_or(SmpError::OutOfMemory)?;
@@ -165,15 +163,14 @@ fn wake_all(
         Deadline::after_us(INIT_US).wait();
     }
     let start_up = Message::StartUp((trampoline.passage.page() >> 12) as u8);
-    let called = |slot: &&Slot| reachable(slot) && skip != Some(CpuId(slot.cpu));
     let began = read_tsc();
-    send_to_all(start_up, &mut slots.iter().filter(called));
+    send_to_all(start_up, &mut slots.iter().filter(reachable));
     for after_us in REPEAT_AFTER_US {
         let everybody_seen =
-            || slots.iter().filter(called).all(|slot| trampoline.last_seen(slot) > Stage::SipiSent);
+            || slots.iter().filter(reachable).all(|slot| trampoline.last_seen(slot) > Stage::SipiSent);
         let elapsed_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
         let _ = Deadline::after_us(after_us.saturating_sub(elapsed_us)).wait_until(everybody_seen);
-        let silent = |slot: &&Slot| called(slot) && trampoline.last_seen(slot) == Stage::SipiSent;
+        let silent = |slot: &&Slot| reachable(slot) && trampoline.last_seen(slot) == Stage::SipiSent;
         send_to_all(start_up, &mut slots.iter().filter(silent));
     }
     let is_online = |slot: &Slot| slot.state.load(Ordering::Acquire) == SlotState::Online as u32;

@@ -88,6 +88,8 @@ named! {
     Part {
         /// Every interrupt vector is entered, and nothing is disturbed.
         Vectors = "vectors",
+        /// A page is zeroed, to its last byte and no further.
+        Zeroing = "zeroing",
     }
 }
 
@@ -98,7 +100,7 @@ named! {
         DoubleHandOut = "double_hand_out",
         /// The allocator loses a frame.
         LoseFrame = "lose_frame",
-        /// One CPU is never sent its start-up IPI.
+        /// The last CPU's start-up IPIs are lost on their way.
         SkipSipi = "skip_sipi",
         /// CPU 3 panics.
         PanicCpu3 = "panic_cpu3",
@@ -126,8 +128,14 @@ named! {
         TouchNull = "touch_null",
         /// The kernel's code is mapped a second time, to be written.
         WritableText = "writable_text",
-        /// The last CPU's page attribute table is the one at reset.
+        /// No CPU but the boot processor sets its page attribute table.
         StalePat = "stale_pat",
+        /// A function is redirected that is shorter than the jump.
+        ShortRedirect = "short_redirect",
+        /// Two functions are redirected that overlap.
+        OverlappingRedirect = "overlapping_redirect",
+        /// One function is redirected twice.
+        DoubleRedirect = "double_redirect",
     }
 }
 

@@ -1,0 +1,80 @@
+//! Faults by redirection: a function of the kernel's is replaced before it is first called, so the kernel itself holds
+//! no code for them; and rows that must be refused.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::apic::{self, ApicError, Message};
+use crate::boot::command_line::Fault;
+use crate::cpu::redirect::{PATCH_BYTES, Redirect, SOURCE_BYTES};
+use crate::cpu::{self, ApicId, Features, IrqGuard};
+use crate::{redirect, smp};
+
+/// One more than the place of the fault among all of them, or 0.
+static ARMED: AtomicU8 = AtomicU8::new(0);
+
+/// Chooses the fault; before redirects are installed.
+pub fn arm(fault: Option<Fault>) {
+    let place = fault.and_then(|fault| Fault::ALL.iter().position(|known| *known == fault));
+    ARMED.store(place.map_or(0, |place| place as u8 + 1), Ordering::Relaxed);
+}
+
+/// Whether it is this one: the condition of a row.
+fn is_armed(fault: Fault) -> bool {
+    let place = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
+    place.and_then(|place| Fault::ALL.get(place)) == Some(&fault)
+}
+
+redirect! {
+    apic::send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError>
+        => lose_start_up, if |_| is_armed(Fault::SkipSipi);
+    cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
+}
+
+/// [`apic::send`], but what tells the last CPU to start never arrives.
+#[allow(improper_ctypes_definitions)]
+extern "C" fn lose_start_up(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
+    let is_last = smp::cpus().last().is_some_and(|last| last.entry.apic_id == to);
+    if is_last && matches!(message, Message::StartUp(_)) {
+        return Ok(());
+    }
+    apic::send::ordinary(guard, to, message)
+}
+
+/// [`cpu::set_memory_types`], on the boot processor alone: while it prepares itself, no CPU is listed yet.
+extern "C" fn leave_memory_types() {
+    if smp::cpus().is_empty() {
+        cpu::set_memory_types::ordinary();
+    }
+}
+
+// Two rows for one function, which have to be refused; that neither is ever called is the point.
+redirect! {
+    cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::DoubleRedirect);
+    cpu::set_memory_types() => cpu::set_memory_types::ordinary, if |_| is_armed(Fault::DoubleRedirect);
+}
+
+/// Two functions that lie as no macro would lay them: the first shorter than a jump, the second right behind it.
+#[unsafe(naked)]
+extern "C" fn short() {
+    core::arch::naked_asm!("ret", ".skip {length} - 1, 0xcc", ".skip {room}, 0xcc",
+        length = const SHORT_BYTES, room = const SOURCE_BYTES);
+}
+
+const SHORT_BYTES: usize = PATCH_BYTES - 1;
+
+const fn row(name: &'static str, offset: usize, length: usize, condition: fn(&Features) -> bool) -> Redirect {
+    let source = (short as extern "C" fn() as *const ()).wrapping_byte_add(offset);
+    // SAFETY: the bytes are those of `short`, which nobody calls, and of the room behind it; both functions take nothing
+    // and return nothing.
+    unsafe {
+        Redirect::new(name, source, length, leave_memory_types as extern "C" fn() as *const (), condition)
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".redirects")]
+static ROWS: [Redirect; 3] = [
+    row("short", 0, SHORT_BYTES, |_| is_armed(Fault::ShortRedirect)),
+    row("earlier", 0, SOURCE_BYTES, |_| is_armed(Fault::OverlappingRedirect)),
+    row("later", SHORT_BYTES, SOURCE_BYTES, |_| is_armed(Fault::OverlappingRedirect)),
+];
