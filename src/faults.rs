@@ -10,7 +10,7 @@ use crate::boot::{Handoff, direct_map, pvh};
 use crate::cpu::CpuId;
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
-use crate::{memory, smp};
+use crate::{bench, memory, smp};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 const STRIKE_MS: u64 = 10_000;
@@ -53,6 +53,7 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::StackOverflow) => on_last_cpu(&|| {
             fill_stack(0);
         }),
+        Some(Fault::UnsteadyCost) => bench::become_unsteady(),
         Some(Fault::OverflowNmiStack) => overflow_in_handler::<2>(),
         Some(Fault::OverflowMachineCheckStack) => overflow_in_handler::<18>(),
         Some(Fault::OverflowDebugStack) => overflow_in_handler::<1>(),

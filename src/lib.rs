@@ -14,7 +14,7 @@
 //! | 6 | `apic` |
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
-//! | 10 | `audit`, `selftest`, [`stress`] |
+//! | 10 | `audit`, `bench`, `selftest`, [`stress`] |
 //! | 11 | `faults`, `report`, `stages` |
 //!
 //! `stages` shows the whole boot on one screen.
@@ -53,6 +53,8 @@ pub mod stress;
 
 #[cfg(target_os = "none")]
 pub mod audit;
+#[cfg(target_os = "none")]
+pub mod bench;
 #[cfg(target_os = "none")]
 pub mod selftest;
 

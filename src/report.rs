@@ -14,7 +14,7 @@ use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock};
 use crate::wire::{self, ExitCode, Record, StagesUs};
-use crate::{apic, audit, interrupts, memory, selftest};
+use crate::{apic, audit, bench, interrupts, memory, selftest};
 
 /// Why the verdict is fail.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub enum Reason {
     House(audit::Finding),
     /// The stress found something.
     Stress(StressError),
+    /// The bench has no exact figures.
+    Bench(bench::Failure),
     /// The self-test found something.
     SelfTest(selftest::Failure),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::House(finding) => finding.fmt(f),
             Reason::Stress(error) => error.fmt(f),
+            Reason::Bench(failure) => failure.fmt(f),
             Reason::SelfTest(failure) => failure.fmt(f),
             Reason::MissingCpus => {
                 let mut missing = smp::cpus().iter().filter(|cpu| !cpu.is_online());

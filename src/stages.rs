@@ -10,7 +10,7 @@ use crate::memory::{self, LowMemory};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::{apic, console, interrupts, selftest, stress};
+use crate::{apic, bench, console, interrupts, selftest, stress};
 
 /// Where rt0 goes when it is done: 64-bit mode, the boot stack, early tables, gates, GS base, interrupts off.
 #[unsafe(no_mangle)]
@@ -133,6 +133,7 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
     faults::at_work(options.fault);
     match options.work {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
+        Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
         Work::SelfTest => {
             selftest::run(options.selftest_parts.as_slice()).map_err(Reason::SelfTest)?;
             report::free_before_work(memory::frames().free_frames() as u64);

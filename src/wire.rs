@@ -7,8 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod bench;
 mod memory;
 
+pub use bench::Bench;
 pub use memory::{Memory, PageTables, Pages, Region};
 
 /// Begins each line that is meant for a program. Everything else on the serial port is for people.
@@ -77,6 +79,8 @@ pub enum Record<S> {
     Stress(Stress<S>),
     /// Once for each workload and CPU, before the workload's [`Record::Stress`].
     StressCpu(StressCpu<S>),
+    /// Once for each benchmark, when it has been measured.
+    Bench(Bench<S>),
     /// Once, before the verdict.
     Events(Events),
     /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::bench;
 use crate::doors::Door;
 use crate::error::Error;
 use crate::matrix::MatrixOptions;
@@ -34,6 +35,7 @@ Examples:
   cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
   cargo run -- stress --seconds 60 --json out.json    a report for programs
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
+  cargo run -- bench                                  what things cost, in instructions
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`";
 
@@ -56,7 +58,13 @@ pub struct Options {
     pub mode: Mode,
 
     /// CPUs, as QEMU's -smp: a number, or as in 6,sockets=2,cores=3,threads=1 or 2,maxcpus=4.
-    #[arg(long, value_name = "N|QEMU-STRING", default_value = "8", help_heading = "Machine")]
+    #[arg(
+        long,
+        value_name = "N|QEMU-STRING",
+        default_value = "8",
+        default_value_if("mode", "bench", "1"),
+        help_heading = "Machine"
+    )]
     pub smp: Smp,
 
     /// Memory, as in 128M or 2G.
@@ -77,7 +85,7 @@ pub struct Options {
         value_enum,
         value_name = "ACCEL",
         default_value = "auto",
-        default_value_if("mode", "matrix", "tcg"),
+        default_value_ifs([("mode", "matrix", "tcg"), ("mode", "bench", "tcg")]),
         help_heading = "Machine"
     )]
     pub accel: AccelChoice,
@@ -164,6 +172,8 @@ pub enum Mode {
     Boot,
     /// Boot, then let all CPUs race for frames, and prove that none was lost or handed out twice.
     Stress,
+    /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU.
+    Bench,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
     Matrix,
     /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
@@ -176,6 +186,7 @@ impl Mode {
         match self {
             Mode::Boot => "boot",
             Mode::Stress => "stress",
+            Mode::Bench => "bench",
             Mode::Matrix => "matrix",
             Mode::Doctor => "doctor",
         }
@@ -183,7 +194,7 @@ impl Mode {
 
     /// Whether it boots a kernel, one.
     pub fn boots(self) -> bool {
-        matches!(self, Mode::Boot | Mode::Stress)
+        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench)
     }
 }
 
@@ -221,6 +232,7 @@ impl Options {
     pub fn check(&self) -> Result<(), Error> {
         self.matrix.check(self)?;
         self.boot.check(self)?;
+        bench::check(self)?;
         let stress_options = [
             ("--seconds", self.seconds.is_some()),
             ("--workloads", !self.workloads.is_empty()),

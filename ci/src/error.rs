@@ -19,6 +19,24 @@ pub enum Error {
         /// The mode that was asked for.
         mode: &'static str,
     },
+    /// The bench counts instructions on a machine of its own.
+    #[error("bench counts instructions under TCG on one CPU, so {option} cannot be {value}: {reason}")]
+    NotCountable {
+        /// The option.
+        option: &'static str,
+        /// What was asked for.
+        value: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The limits cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Limits {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: toml::de::Error,
+    },
     /// A door that a machine does not have.
     #[error("--boot {door} does not go with --machine {machine}, which has no disc drive")]
     DoorOfAnotherMachine {
@@ -179,6 +197,7 @@ impl Error {
             | Error::DoorOfAnotherMachine { .. }
             | Error::CharacterBeyondGrub { .. }
             | Error::SpaceInPath { .. }
+            | Error::NotCountable { .. }
             | Error::KvmUnusable { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,
             Error::Interrupted => VerdictKind::Interrupted,

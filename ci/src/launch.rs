@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::accel::{self, Decision, Host};
-use crate::cli::Options;
+use crate::bench::Limits;
+use crate::cli::{Mode, Options};
 use crate::doors;
 use crate::error::Error;
 use crate::interrupt;
@@ -110,6 +111,7 @@ fn boot(
 ) -> Result<Outcome, Error> {
     options.check()?;
     let workspace = Workspace::find();
+    let limits = (options.mode == Mode::Bench).then(|| Limits::read(&workspace.root)).transpose()?;
     let decision = accel::decide(options.accel, &Host::examine())?;
     let qemu = setup::qemu::provide(options.qemu_program.as_deref(), observer)?;
     if options.kernel.is_none() {
@@ -144,7 +146,7 @@ fn boot(
         image_bytes: kernel.image_bytes,
         compressed_bytes: kernel.compressed_bytes,
     };
-    let report = Report::assemble(
+    let mut report = Report::assemble(
         judgement,
         options.kernel_command_line(),
         Some(host),
@@ -152,6 +154,9 @@ fn boot(
         &run.seen,
         backtrace(&run.seen, &symbols),
     );
+    if let Some(limits) = &limits {
+        limits.apply_to(&mut report);
+    }
     Ok(Outcome {
         status: report.status(),
         report,
@@ -215,7 +220,7 @@ fn host_report(options: &Options, qemu: &Qemu, decision: &Decision, run: &Run) -
         qemu_version: qemu.version.to_string(),
         accel: decision.accel.name(),
         machine: options.machine.to_string(),
-        cpu: cpu.unwrap_or_else(|| qemu.default_cpu(decision.accel).to_owned()),
+        cpu: cpu.unwrap_or_else(|| qemu.default_cpu(options.mode, decision.accel).to_owned()),
         smp: options.smp.to_string(),
         memory_bytes: options.mem.bytes(),
         qemu_start_to_online_ms: run.start_to_online.map(millis),

@@ -4,6 +4,7 @@
 //! [`launch`] is all of it in one call, and prints nothing; boot tests are built on it.
 
 pub mod accel;
+pub mod bench;
 pub mod cli;
 pub mod doors;
 pub mod error;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use octopod::wire::EXIT_PORT;
 
 use crate::accel::Accel;
-use crate::cli::Options;
+use crate::bench;
+use crate::cli::{Mode, Options};
 use crate::doors::Medium;
 use crate::version::Version;
 
@@ -41,9 +42,12 @@ impl Qemu {
     ///
     /// Under TCG a fixed model with fixed additions, since `max` differs between QEMU's versions and `host` between
     /// machines. All additions are ones that TCG has, so that QEMU prints no warning.
-    pub fn default_cpu(&self, accel: Accel) -> &'static str {
+    ///
+    /// The bench has an xAPIC: QEMU's x2APIC does not go together with counted instructions (`Bad icount read`).
+    pub fn default_cpu(&self, mode: Mode, accel: Accel) -> &'static str {
         match accel {
             Accel::Kvm => "host",
+            Accel::Tcg if mode == Mode::Bench => "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip",
             Accel::Tcg if self.version >= Version::TCG_X2APIC => {
                 "qemu64,+x2apic,+pdpe1gb,+rdtscp,+smep,+smap,+umip"
             }
@@ -54,6 +58,7 @@ impl Qemu {
     /// All arguments of a run, without the program.
     pub fn arguments(&self, machine: &Machine<'_>) -> Arguments {
         let options = machine.options;
+        let counts = options.mode == Mode::Bench;
         let given = |option: &str| options.qemu_arguments.iter().any(|argument| argument == option);
         let mut arguments = machine.medium.arguments();
         let mut add = |group: &[&OsStr]| arguments.push(group.iter().map(|&part| part.to_owned()).collect());
@@ -63,14 +68,18 @@ impl Qemu {
         if !given("-accel") {
             let accel = match machine.accel {
                 Accel::Kvm => "kvm",
+                Accel::Tcg if counts => "tcg,thread=single",
                 Accel::Tcg => "tcg,thread=multi",
             };
             add(&["-accel".as_ref(), accel.as_ref()]);
+            if counts {
+                add(&["-icount".as_ref(), bench::ICOUNT.as_ref()]);
+            }
         }
         let cpu = options
             .cpu
             .as_ref()
-            .map_or_else(|| self.default_cpu(machine.accel).to_owned(), ToString::to_string);
+            .map_or_else(|| self.default_cpu(options.mode, machine.accel).to_owned(), ToString::to_string);
         add(&["-cpu".as_ref(), cpu.as_ref()]);
         add(&["-smp".as_ref(), options.smp.to_string().as_ref()]);
         add(&["-m".as_ref(), options.mem.to_string().as_ref()]);
@@ -206,6 +215,15 @@ mod tests {
         assert!(!script(7, Accel::Tcg, &["boot"]).contains("x2apic"));
         assert!(script(7, Accel::Kvm, &["boot"]).contains("-cpu host"));
         assert!(script(7, Accel::Tcg, &["boot", "--cpu", "qemu64,-nx"]).contains("-cpu qemu64,-nx \\"));
+    }
+
+    #[test]
+    fn the_bench_counts_instructions() {
+        let script = script(10, Accel::Tcg, &["bench"]);
+        for option in ["-accel tcg,thread=single", "-icount shift=0,sleep=off", "-smp 1 "] {
+            assert!(script.contains(option), "{script}");
+        }
+        assert!(!script.contains("x2apic"), "{script}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Boot, Cpu, Events, MARKER, Memory, PageTables, Panic, Progress, Reason, Record, Region, Stress,
+    Bench, Boot, Cpu, Events, MARKER, Memory, PageTables, Panic, Progress, Reason, Record, Region, Stress,
     StressCpu, Verdict, Work,
 };
 
@@ -35,6 +35,8 @@ pub struct Seen {
     pub stress: Vec<Stress<String>>,
     /// Their shares for each CPU.
     pub stress_cpus: Vec<StressCpu<String>>,
+    /// What things cost.
+    pub bench: Vec<Bench<String>>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// Why the kernel refused the machine.
@@ -98,6 +100,7 @@ impl Seen {
                 push(&mut self.stress, stress, MAX_OF_A_KIND);
             }
             Record::StressCpu(share) => push(&mut self.stress_cpus, share, MAX_OF_A_KIND),
+            Record::Bench(bench) => push(&mut self.bench, bench, MAX_OF_A_KIND),
             Record::Events(events) => self.events = Some(events),
             Record::Refused(Reason { reason }) => self.refused = Some(reason),
             Record::Usage(Reason { reason }) => self.usage = Some(reason),

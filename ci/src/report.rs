@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress};
+use octopod::wire::{Bench, Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress};
 use serde::Serialize;
 
 use crate::records::Seen;
@@ -76,6 +76,8 @@ pub struct Report {
     pub memory: Option<MemoryReport>,
     /// The workloads, in the order in which they ran.
     pub stress: Vec<StressReport>,
+    /// What things cost, in the order in which it was measured.
+    pub bench: Vec<BenchReport>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// The kernel's last words.
@@ -171,6 +173,23 @@ pub struct StressReport {
     pub per_cpu_operations: Vec<u64>,
 }
 
+/// What something costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BenchReport {
+    /// The benchmark's name.
+    pub name: String,
+    /// What the figures count: `instructions`.
+    pub unit: String,
+    /// For one operation.
+    pub value: f64,
+    /// What it may be; absent for what is only shown, and where nothing was compared.
+    pub limit: Option<f64>,
+    /// What it should be, where the limit is higher.
+    pub goal: Option<f64>,
+    /// What Linux 6.1 takes for the same.
+    pub linux: Option<f64>,
+}
+
 /// The kernel's last words.
 #[derive(Clone, Debug, Serialize)]
 pub struct PanicReport {
@@ -230,6 +249,7 @@ impl Report {
                 page_tables: seen.page_tables,
             }),
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
+            bench: seen.bench.iter().map(bench_report).collect(),
             events: seen.events,
             panic: seen.panic.clone().map(|panic| PanicReport {
                 cpu: panic.cpu,
@@ -278,6 +298,17 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn world_readable() -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
     fs::Permissions::from_mode(0o644)
+}
+
+fn bench_report(bench: &Bench<String>) -> BenchReport {
+    BenchReport {
+        name: bench.name.clone(),
+        unit: bench.unit.clone(),
+        value: bench.total as f64 / bench.operations as f64,
+        limit: None,
+        goal: None,
+        linux: None,
+    }
 }
 
 fn stress_report(stress: &Stress<String>, shares: &mut ShareFinder<'_>) -> StressReport {

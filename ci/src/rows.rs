@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use serde::Deserialize;
 
-use crate::cli::{AccelChoice, Options};
+use crate::cli::{AccelChoice, Mode, Options};
 use crate::error::Error;
 use crate::launch::Outcome;
 use crate::version::Version;
@@ -173,12 +173,12 @@ impl Row {
         Ok(all)
     }
 
-    /// The options of its run. A row that names no accelerator of its own has `accel`.
+    /// The options of its run. A row that names no accelerator of its own has `accel`, but the bench its own.
     pub fn options(&self, accel: AccelChoice) -> Result<Options, RowProblem> {
         let words = ["octopod".to_owned()].into_iter().chain(words(&self.run)?);
         let matches = Options::command().try_get_matches_from(words)?;
         let mut options = Options::from_arg_matches(&matches)?;
-        if matches.value_source("accel") != Some(ValueSource::CommandLine) {
+        if options.mode != Mode::Bench && matches.value_source("accel") != Some(ValueSource::CommandLine) {
             options.accel = accel;
         }
         match options.mode.boots() {

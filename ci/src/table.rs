@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::HumanCount;
 
-use crate::report::{Report, StressReport, VerdictKind};
+use crate::report::{BenchReport, Report, StressReport, VerdictKind};
 
 const COLUMNS: u16 = 80;
 
@@ -32,6 +32,9 @@ pub fn summary(report: &Report) -> Vec<String> {
     }
     if !report.stress.is_empty() {
         lines.extend(workloads(&report.stress).lines().map(|line| line.trim_end().to_owned()));
+    }
+    if !report.bench.is_empty() {
+        lines.extend(costs(&report.bench).lines().map(|line| line.trim_end().to_owned()));
     }
     lines
 }
@@ -79,6 +82,40 @@ fn workloads(stress: &[StressReport]) -> Table {
     table
 }
 
+fn costs(bench: &[BenchReport]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS);
+    table.set_header(["instructions for", "here", "limit", "goal", "Linux 6.1"]);
+    let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), plain);
+    for figure in bench {
+        table.add_row([
+            figure.name.clone(),
+            plain(figure.value),
+            shown(figure.limit),
+            shown(figure.goal),
+            shown(figure.linux),
+        ]);
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if at >= 1 {
+            column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(40)));
+        }
+    }
+    table
+}
+
+/// A count that may have a fraction, which is then shown to the hundredth.
+pub(crate) fn plain(count: f64) -> String {
+    if count.fract() == 0.0 { format!("{count}") } else { format!("{count:.2}") }
+}
+
 /// The verdict as a word and a sentence.
 pub fn verdict(report: &Report) -> (&'static str, String) {
     let reason = || report.reason.clone().unwrap_or_default();
@@ -99,7 +136,7 @@ fn passed(report: &Report) -> String {
     if let Some(boot) = &report.boot {
         let CpuCount { number, noun } = CpuCount::of(boot.kernel.cpus_online);
         parts.push(format!("{number} {noun}"));
-        if report.stress.is_empty() {
+        if report.stress.is_empty() && report.bench.is_empty() {
             parts.push(format!("online in {}", millis(boot.kernel.entry_to_online_us)));
         }
     }
@@ -108,6 +145,9 @@ fn passed(report: &Report) -> String {
         parts.push(format!("{} operations", HumanCount(operations)));
         parts.push("nothing lost".to_owned());
         parts.push("nothing handed out twice".to_owned());
+    }
+    if !report.bench.is_empty() {
+        parts.push(format!("{} figures, none above its limit", report.bench.len()));
     }
     parts.join(", ")
 }

@@ -54,6 +54,8 @@ named! {
         Boot = "boot",
         /// Draw frames on all CPUs at once.
         Stress = "stress",
+        /// Count what things cost, in instructions.
+        Bench = "bench",
         /// See what only the machine can show of the kernel: [`Part`].
         SelfTest = "selftest",
     }
@@ -136,6 +138,8 @@ named! {
         OverlappingRedirect = "overlapping_redirect",
         /// One function is redirected twice.
         DoubleRedirect = "double_redirect",
+        /// A benchmark takes longer each time.
+        UnsteadyCost = "unsteady_cost",
     }
 }
 

@@ -4,7 +4,7 @@
 //! that were set before. What is wrong is reported and left as it was; what came along with it is freed.
 
 use super::bitmap::WORD_BITS;
-use super::magazine::{BATCH, Full, Magazine};
+use super::magazine::{BATCH, Full, Hint, Magazine};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
@@ -65,6 +65,7 @@ impl Frames {
         let result = self.give_back(magazine.frames());
         magazine.drop_oldest(magazine.len());
         self.release(&mut magazine.hint);
+        magazine.hint = Hint::NEW;
         result
     }
 

@@ -39,14 +39,15 @@ pub(super) struct Hint {
     pub(super) near: BlockNumber,
 }
 
+impl Hint {
+    /// Before the first refill.
+    pub(super) const NEW: Self = Self { held: None, word: 0, near: BlockNumber(0) };
+}
+
 impl Magazine {
     /// An empty magazine.
     pub const fn new() -> Self {
-        Self {
-            len: 0,
-            hint: Hint { held: None, word: 0, near: BlockNumber(0) },
-            frames: [FrameNumber::new(0); CAPACITY],
-        }
+        Self { len: 0, hint: Hint::NEW, frames: [FrameNumber::new(0); CAPACITY] }
     }
 
     /// Takes the frame put in last.

@@ -1,0 +1,70 @@
+//! What frames cost, through the same calls that everybody uses, interrupts on before and after.
+
+use super::meter::{Meter, opaque, repeat};
+use crate::cpu::IrqGuard;
+use crate::memory;
+use crate::memory::frames::{FrameNumber, Order};
+
+/// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
+pub const BULK: usize = 512;
+
+const NO_MEMORY: &str = "a machine with too little memory for the bench";
+
+fn alloc(order: Order) -> FrameNumber {
+    FrameNumber::new(opaque(memory::alloc(order).expect(NO_MEMORY).get()))
+}
+
+fn free(frame: FrameNumber, order: Order) {
+    memory::free(frame, order).expect("the bench frees what it has got");
+}
+
+/// Begins as every other time: nothing in the magazine, no block to refill from.
+fn begin_anew() {
+    memory::drain_this_cpu(&IrqGuard::new());
+}
+
+/// A run of frames of that order taken and given back.
+pub fn pair<const ORDER: u8>(meter: &mut Meter, repetitions: u32) {
+    let order = const { Order::new(ORDER).expect("an order that there is") };
+    begin_anew();
+    free(alloc(order), order);
+    meter.count(|| repeat(repetitions, || free(alloc(order), order)));
+}
+
+/// [`BULK`] single frames taken one by one, then given back one by one.
+pub fn bulk(meter: &mut Meter, repetitions: u32) {
+    let mut held = [FrameNumber::new(0); BULK];
+    begin_anew();
+    take(&mut held);
+    give(&held);
+    meter.count(|| {
+        repeat(repetitions, || {
+            take(&mut held);
+            give(&held);
+        });
+    });
+}
+
+/// Of [`bulk`], the giving back.
+pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
+    let mut held = [FrameNumber::new(0); BULK];
+    begin_anew();
+    take(&mut held);
+    give(&held);
+    repeat(repetitions, || {
+        take(&mut held);
+        meter.count(|| give(&held));
+    });
+}
+
+fn take(held: &mut [FrameNumber; BULK]) {
+    for slot in held {
+        *slot = alloc(Order::FRAME);
+    }
+}
+
+fn give(held: &[FrameNumber; BULK]) {
+    for &frame in held {
+        free(frame, Order::FRAME);
+    }
+}

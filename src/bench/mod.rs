@@ -1,0 +1,132 @@
+//! Layer 10: what things cost, in instructions, exactly.
+//!
+//! QEMU's TCG under `-icount shift=0` lets the TSC advance by one for each instruction, on every host alike, so that a
+//! cost is a number that can be compared, and a limit one that a test can hold. `work=bench` measures each [`Benchmark`]
+//! of [`ALL`] and sends one record for it; the launcher compares with `config/bench.toml`. [`meter`] is how it is
+//! measured, and what is done so that a figure cannot be wrong without notice.
+//!
+//! To add one: a function that repeats the operation inside [`Meter::count`], a line in [`ALL`], its limit in
+//! `config/bench.toml`.
+
+mod frames;
+mod interrupts;
+mod meter;
+mod primitives;
+
+use core::fmt;
+
+use crate::apic::{self, TimerMode};
+use crate::console;
+use crate::cpu::IrqGuard;
+use crate::memory;
+use crate::wire::{self, Record};
+
+#[cfg(feature = "faults")]
+pub use meter::faults::begin as become_unsteady;
+use meter::{Meter, empty_loop, empty_windows};
+
+/// One thing whose cost is of interest.
+struct Benchmark {
+    /// Its name in reports and in `config/bench.toml`.
+    name: &'static str,
+    /// Repeats it so many times, the counted part of it in [`Meter::count`].
+    run: fn(&mut Meter, u32),
+    /// The same without it: the repetition's own cost, which is taken off.
+    empty: fn(&mut Meter, u32),
+    /// How often it is repeated in one measurement.
+    repetitions: u32,
+    /// What one repetition is divided by: the pages of a bulk, or 1.
+    operations: u32,
+}
+
+/// An operation that is repeated in one counted loop.
+const fn each(name: &'static str, run: fn(&mut Meter, u32)) -> Benchmark {
+    Benchmark { name, run, empty: empty_loop, repetitions: 1000, operations: 1 }
+}
+
+/// A repetition that handles many pages, of which the cost for one is wanted.
+const fn per_page(name: &'static str, run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Benchmark {
+    Benchmark { name, run, empty, repetitions: 16, operations: frames::BULK as u32 }
+}
+
+/// All of them, in the order of the report.
+const ALL: &[Benchmark] = &[
+    each("per_cpu_add", primitives::per_cpu_add),
+    each("spin_irqsave_pair", primitives::spin_irqsave_pair),
+    each("clock_now", primitives::clock_now),
+    each("irq_entry_exit", interrupts::entry_exit),
+    each("self_ipi", interrupts::self_ipi),
+    each("frame_pair_order0", frames::pair::<0>),
+    each("frame_pair_order3", frames::pair::<3>),
+    each("frame_pair_order9", frames::pair::<9>),
+    per_page("frame_bulk512_per_page", frames::bulk, empty_loop),
+    per_page("frame_bulk512_free_per_page", frames::bulk_free, empty_windows),
+];
+
+/// Why there are no figures, or no exact ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The TSC does not advance by one for each instruction.
+    NotCounting {
+        /// Instructions that were executed.
+        executed: u64,
+        /// By how much the TSC advanced.
+        counted: u64,
+    },
+    /// Two measurements of the same thing differ.
+    Unsteady {
+        /// Which benchmark.
+        name: &'static str,
+        /// Instructions in the first measurement.
+        first: u64,
+        /// Instructions in a later one.
+        later: u64,
+    },
+    /// The repetition costs less with the operation than without.
+    Negative {
+        /// Which benchmark.
+        name: &'static str,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotCounting { executed, counted } => write!(
+                f,
+                "the TSC advanced by {counted} over {executed} instructions: the bench needs -icount shift=0"
+            ),
+            Failure::Unsteady { name, first, later } => {
+                write!(f, "{name}: {first} instructions in one measurement, {later} in another")
+            }
+            Failure::Negative { name } => write!(f, "{name}: cheaper than nothing"),
+        }
+    }
+}
+
+/// Measures everything and sends a record for each. `begin` is told how many frames are free before. Only the boot processor calls this, with interrupts on, while it is
+/// the only CPU or all others are halted.
+///
+/// # Errors
+/// If instructions are not what the TSC counts, or a figure is not the same each time.
+pub fn run(begin: fn(u64)) -> Result<(), Failure> {
+    memory::drain_this_cpu(&IrqGuard::new());
+    begin(memory::frames().free_frames() as u64);
+    // The tick would come in between.
+    apic::set_timer(&IrqGuard::new(), TimerMode::OneShot, 0);
+    meter::check()?;
+    for benchmark in ALL {
+        let Benchmark { name, operations, repetitions, .. } = *benchmark;
+        let instructions = meter::measure(benchmark)?;
+        let operations = u64::from(operations) * u64::from(repetitions);
+        log::info!("{name}: {instructions} instructions for {operations}");
+        console::send(&Record::Bench(wire::Bench {
+            name,
+            unit: "instructions",
+            total: instructions,
+            operations,
+        }));
+    }
+    memory::drain_this_cpu(&IrqGuard::new());
+    Ok(())
+}

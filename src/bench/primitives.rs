@@ -1,0 +1,34 @@
+//! What everything else is made of.
+
+use core::cell::Cell;
+use core::hint::black_box;
+
+use super::meter::{Meter, repeat};
+use crate::cpu::per_cpu::PerCpu;
+use crate::sync::IrqMutex;
+use crate::{per_cpu, time};
+
+per_cpu! {
+    static COUNTER: Cell<u64> = Cell::new(0);
+}
+
+static LOCK: IrqMutex<()> = IrqMutex::new(());
+
+/// One more on a per-CPU counter.
+pub fn per_cpu_add(meter: &mut Meter, repetitions: u32) {
+    meter.count(|| repeat(repetitions, || COUNTER.increment()));
+}
+
+/// A lock that a handler may take too, taken and freed, without contention, interrupts on before and after.
+pub fn spin_irqsave_pair(meter: &mut Meter, repetitions: u32) {
+    meter.count(|| repeat(repetitions, || drop(LOCK.lock())));
+}
+
+/// The time.
+pub fn clock_now(meter: &mut Meter, repetitions: u32) {
+    meter.count(|| {
+        repeat(repetitions, || {
+            black_box(time::now_us());
+        });
+    });
+}
