@@ -102,6 +102,18 @@ pub struct Options {
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
     pub workloads: Vec<Word>,
 
+    /// Which allocators, separated by commas: octopod, magazine, locked [default: octopod].
+    #[arg(long = "allocator", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
+    pub allocators: Vec<Word>,
+
+    /// On how many CPUs, one number after the other [default: all; for several allocators 1, 2, 4 and so on].
+    #[arg(long, value_name = "N,M", value_delimiter = ',', help_heading = "Stress")]
+    pub cpus: Vec<u32>,
+
+    /// Run the workloads as threads of this host, with --mem of its memory, and boot nothing.
+    #[arg(long, conflicts_with_all = ["append", "debug", "fault", "compressed", "kernel"], help_heading = "Stress")]
+    pub host: bool,
+
     /// Where the random choices start from, decimal or as 0x1f [default: the kernel draws one].
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
@@ -236,6 +248,9 @@ impl Options {
         let stress_options = [
             ("--seconds", self.seconds.is_some()),
             ("--workloads", !self.workloads.is_empty()),
+            ("--allocator", !self.allocators.is_empty()),
+            ("--cpus", !self.cpus.is_empty()),
+            ("--host", self.host),
             ("--seed", self.seed.is_some()),
         ];
         match stress_options.into_iter().find(|(_, given)| *given && self.mode != Mode::Stress) {
@@ -253,6 +268,14 @@ impl Options {
         if !self.workloads.is_empty() {
             let names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
             words.push(format!("stress.workloads={}", names.join(",")));
+        }
+        if !self.allocators.is_empty() {
+            let names: Vec<String> = self.allocators.iter().map(Word::to_string).collect();
+            words.push(format!("stress.allocators={}", names.join(",")));
+        }
+        if !self.cpus.is_empty() {
+            let numbers: Vec<String> = self.cpus.iter().map(u32::to_string).collect();
+            words.push(format!("stress.cpus={}", numbers.join(",")));
         }
         words.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
         words.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));

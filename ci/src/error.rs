@@ -61,6 +61,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The kernel would refuse this.
+    #[error("{message}")]
+    KernelOption {
+        /// What it would say.
+        message: String,
+    },
     /// KVM was asked for by name and cannot work.
     #[error("--accel kvm cannot work here: {reason}; use --accel tcg, or auto")]
     KvmUnusable {
@@ -199,6 +205,7 @@ impl Error {
             | Error::SpaceInPath { .. }
             | Error::NotCountable { .. }
             | Error::KvmUnusable { .. }
+            | Error::KernelOption { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,
             Error::Interrupted => VerdictKind::Interrupted,
             _ => VerdictKind::Error,

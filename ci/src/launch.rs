@@ -8,6 +8,7 @@ use crate::bench::Limits;
 use crate::cli::{Mode, Options};
 use crate::doors;
 use crate::error::Error;
+use crate::host_stress;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
 use crate::notice::{Notice, Observer, Silent};
@@ -112,6 +113,13 @@ fn boot(
     options.check()?;
     let workspace = Workspace::find();
     let limits = (options.mode == Mode::Bench).then(|| Limits::read(&workspace.root)).transpose()?;
+    if options.host {
+        *folder = Some(RunDir::create(&workspace, "stress-host", options.out.as_deref())?);
+        let (judgement, seen) = host_stress::run(options, observer)?;
+        let report =
+            Report::assemble(judgement, options.kernel_command_line(), None, None, &seen, Vec::new());
+        return Ok(Outcome::without_a_run(report));
+    }
     let decision = accel::decide(options.accel, &Host::examine())?;
     let qemu = setup::qemu::provide(options.qemu_program.as_deref(), observer)?;
     if options.kernel.is_none() {

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cli;
 pub mod doors;
 pub mod error;
+pub mod host_stress;
 pub mod interrupt;
 pub mod kernel_build;
 mod launch;

@@ -31,7 +31,12 @@ pub fn summary(report: &Report) -> Vec<String> {
         ));
     }
     if !report.stress.is_empty() {
-        lines.extend(workloads(&report.stress).lines().map(|line| line.trim_end().to_owned()));
+        let table = if is_comparison(&report.stress) {
+            comparison(&report.stress)
+        } else {
+            workloads(&report.stress)
+        };
+        lines.extend(table.lines().map(|line| line.trim_end().to_owned()));
     }
     if !report.bench.is_empty() {
         lines.extend(costs(&report.bench).lines().map(|line| line.trim_end().to_owned()));
@@ -39,12 +44,76 @@ pub fn summary(report: &Report) -> Vec<String> {
     lines
 }
 
-fn workloads(stress: &[StressReport]) -> Table {
+/// Whether one workload ran more than once: on several allocators, or several numbers of CPUs.
+fn is_comparison(stress: &[StressReport]) -> bool {
+    stress.iter().any(|result| (&result.allocator, result.cpus) != (&stress[0].allocator, stress[0].cpus))
+}
+
+/// Operations per second, in thousands: a line for each workload and allocator, a column for each number of CPUs.
+fn comparison(stress: &[StressReport]) -> Table {
+    let firsts = |key: &dyn Fn(&StressReport) -> String| {
+        let mut seen = Vec::new();
+        for name in stress.iter().map(key) {
+            if !seen.contains(&name) {
+                seen.push(name);
+            }
+        }
+        seen
+    };
+    let counts = firsts(&|result| result.cpus.to_string());
+    let mut table = plain_table();
+    let header = ["workload".to_owned(), "allocator".to_owned()].into_iter();
+    table.set_header(header.chain(counts.iter().map(|count| match count.as_str() {
+        "1" => "1 CPU".to_owned(),
+        count => format!("{count} CPUs"),
+    })));
+    for workload in firsts(&|result| result.workload.clone()) {
+        for (place, allocator) in firsts(&|result| result.allocator.clone()).into_iter().enumerate() {
+            let name = if place == 0 { workload.clone() } else { String::new() };
+            let cells = counts.iter().map(|count| {
+                let found = stress.iter().find(|result| {
+                    result.workload == workload
+                        && result.allocator == allocator
+                        && result.cpus.to_string() == *count
+                });
+                found.map_or_else(String::new, |result| format!("{} k/s", HumanCount(rate(result) / 1000)))
+            });
+            table.add_row([name, allocator.clone()].into_iter().chain(cells));
+        }
+    }
+    align(&mut table);
+    table
+}
+
+/// Operations per second.
+fn rate(result: &StressReport) -> u64 {
+    if result.seconds > 0.0 { (result.operations as f64 / result.seconds) as u64 } else { 0 }
+}
+
+fn plain_table() -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(COLUMNS);
+    table
+}
+
+/// Two columns of names, then numbers.
+fn align(table: &mut Table) {
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if at >= 2 {
+            column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(16)));
+        }
+    }
+}
+
+fn workloads(stress: &[StressReport]) -> Table {
+    let mut table = plain_table();
     table.set_header([
         "workload",
         "allocator",
@@ -57,12 +126,11 @@ fn workloads(stress: &[StressReport]) -> Table {
         "max",
     ]);
     for result in stress {
-        let rate = if result.seconds > 0.0 { result.operations as f64 / result.seconds } else { 0.0 };
         table.add_row([
             result.workload.clone(),
             result.allocator.clone(),
             HumanCount(result.operations).to_string(),
-            HumanCount(rate as u64).to_string(),
+            HumanCount(rate(result)).to_string(),
             HumanCount(result.lost).to_string(),
             HumanCount(result.doubled).to_string(),
             short(result.cycles.p50),
@@ -70,15 +138,7 @@ fn workloads(stress: &[StressReport]) -> Table {
             short(result.cycles.max),
         ]);
     }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if at >= 2 {
-            column.set_cell_alignment(CellAlignment::Right);
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        } else {
-            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(16)));
-        }
-    }
+    align(&mut table);
     table
 }
 
@@ -221,6 +281,21 @@ mod tests {
         };
         let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
         Report::assemble(judgement, String::new(), None, None, &seen, Vec::new())
+    }
+
+    #[test]
+    fn allocators_stand_side_by_side() {
+        let mut report = report(&["pairs", "pairs", "storm", "storm"], 7_777_000);
+        for (index, result) in report.stress.iter_mut().enumerate() {
+            result.allocator = ["octopod", "locked"][index % 2].to_owned();
+            result.cpus = [1, 1, 8, 8][index];
+        }
+        let lines = summary(&report);
+        let words: Vec<Vec<&str>> = lines[1..].iter().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["workload", "allocator", "1", "CPU", "8", "CPUs"]);
+        assert_eq!(words[1], ["pairs", "octopod", "7,777", "k/s"]);
+        assert_eq!(words[4], ["locked", "7,777", "k/s"]);
+        assert_eq!(words.len(), 5);
     }
 
     #[test]

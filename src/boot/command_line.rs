@@ -15,7 +15,7 @@ mod tests;
 
 pub use error::{MAX_MESSAGE_BYTES, OptionError, ValueFault};
 pub use list::List;
-pub use names::{Fault, Key, Part, Switch, Work, Workload};
+pub use names::{Allocator, Fault, Key, Part, Switch, Work, Workload};
 
 use names::Named;
 
@@ -24,13 +24,20 @@ const MIN_STRESS_MS: u32 = 1;
 /// The longest total time for the stress: a day.
 const MAX_STRESS_MS: u32 = 86_400_000;
 
+/// How many numbers of CPUs may be asked for.
+pub const MAX_CPU_COUNTS: usize = 8;
+
 /// What the kernel is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// `work=`: what to do once all CPUs are up.
     pub work: Work,
-    /// `stress.seconds=`: the time for all workloads together.
-    pub stress_time: Duration,
+    /// `stress.seconds=`: the time for all workloads together; `None` leaves it to the kernel.
+    pub stress_time: Option<Duration>,
+    /// `stress.allocators=`: what to stress, in this order.
+    pub stress_allocators: AllocatorList,
+    /// `stress.cpus=`: on how many CPUs, one after the other; 0 stands for none. All 0: the kernel chooses.
+    pub stress_cpus: [u32; MAX_CPU_COUNTS],
     /// `stress.workloads=`: what to run, in this order.
     pub stress_workloads: WorkloadList,
     /// `stress.seed=`: where the workloads' randomness starts; `None` leaves the kernel to draw one.
@@ -47,7 +54,9 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             work: Work::Stress,
-            stress_time: Duration::from_secs(4),
+            stress_time: None,
+            stress_allocators: AllocatorList::of(Allocator::Octopod),
+            stress_cpus: [0; MAX_CPU_COUNTS],
             stress_workloads: WorkloadList::all(),
             stress_seed: None,
             selftest_parts: PartList::all(),
@@ -59,6 +68,8 @@ impl Default for Options {
 
 /// Some of the workloads, in the order asked for.
 pub type WorkloadList = List<Workload, { Workload::ALL.len() }>;
+/// Some of the allocators, in the order asked for.
+pub type AllocatorList = List<Allocator, { Allocator::ALL.len() }>;
 /// Some of the self-test's parts, in the order asked for.
 pub type PartList = List<Part, { Part::ALL.len() }>;
 
@@ -91,7 +102,9 @@ impl Options {
         }
         match key {
             Key::Work => self.work = Work::from_name(value).ok_or(ValueFault::UnknownName(value))?,
-            Key::StressSeconds => self.stress_time = parse_seconds(value)?,
+            Key::StressSeconds => self.stress_time = Some(parse_seconds(value)?),
+            Key::StressAllocators => self.stress_allocators = parse_list(value, Allocator::from_name)?,
+            Key::StressCpus => self.stress_cpus = parse_cpu_counts(value)?,
             Key::StressWorkloads => self.stress_workloads = parse_list(value, Workload::from_name)?,
             Key::SelfTestParts => self.selftest_parts = parse_list(value, Part::from_name)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
@@ -191,6 +204,21 @@ fn parse_list<T: Named, const N: usize>(
         }
     }
     Ok(list)
+}
+
+fn parse_cpu_counts(value: &str) -> Result<[u32; MAX_CPU_COUNTS], ValueFault<'_>> {
+    let mut counts = [0; MAX_CPU_COUNTS];
+    let mut last = 0;
+    for (index, word) in value.split(',').enumerate() {
+        let slot = counts.get_mut(index).ok_or(ValueFault::NotAscending)?;
+        let number = parse_u64(word)?;
+        *slot = u32::try_from(number).map_err(|_| ValueFault::OutOfRange)?;
+        if *slot <= last {
+            return Err(ValueFault::NotAscending);
+        }
+        last = *slot;
+    }
+    Ok(counts)
 }
 
 fn parse_u64(value: &str) -> Result<u64, ValueFault<'_>> {

@@ -3,18 +3,28 @@
 //! [`run`] puts the workloads through one after the other. Each frame has an owner word ([`owners`]); before and after
 //! each workload all magazines are drained and the books compared.
 
+pub mod books;
+pub mod faults;
 pub mod histogram;
+#[cfg(not(target_os = "none"))]
+pub mod host;
 pub mod owners;
 pub mod ring;
+pub mod source;
+pub mod workloads;
 
 #[cfg(target_os = "none")]
+mod arena;
+#[cfg(target_os = "none")]
 mod barrier;
+#[cfg(target_os = "none")]
+mod kernel;
+#[cfg(target_os = "none")]
+mod lent;
 #[cfg(target_os = "none")]
 mod progress;
 #[cfg(target_os = "none")]
 mod run;
-#[cfg(target_os = "none")]
-mod workloads;
 
 #[cfg(target_os = "none")]
 pub use run::{StressError, run};

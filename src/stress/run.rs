@@ -1,24 +1,49 @@
-//! One workload after the other, and the books before and after each.
+//! One workload after the other, on each allocator and each number of CPUs, and the books before and after each.
 
+use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
+
 use super::barrier::Barrier;
+use super::books::{Books, Discrepancy};
+use super::faults::Faults;
 use super::histogram::{Histogram, summarise};
+use super::kernel::Kernel;
+use super::lent::Loan;
 use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress};
 use super::ring::Ring;
-use super::workloads::{self, Fault, Faults, Shared};
-use crate::boot::command_line::{Options, Workload};
+use super::source::{Cache, Cached, FrameSource, Octopod, Seat};
+use super::workloads::{self, Shared};
+use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
-use crate::cpu::{CpuId, IrqGuard};
-use crate::memory::frames::Invalid;
 use crate::sync::Deadline;
 use crate::wire::{self, Record};
 use crate::{console, memory, smp, time};
 
-/// The allocator under test.
-const ALLOCATOR: &str = "octopod";
+/// How long all workloads take together, on the one allocator and all CPUs, if nobody says.
+const DEFAULT_MS: u64 = 4_000;
+
+/// How long each takes where allocators or numbers of CPUs are compared, if nobody says.
+const DEFAULT_COMPARED_MS: u64 = 200;
+
+/// Where something went wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    workload: Workload,
+    allocator: Allocator,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.allocator {
+            Allocator::Octopod => self.workload.fmt(f),
+            other => write!(f, "{} on {other}", self.workload),
+        }
+    }
+}
 
 /// Why the verdict is fail.
 #[derive(Clone, Copy, Debug)]
@@ -28,33 +53,21 @@ pub enum StressError {
         /// What they need in a row.
         bytes: usize,
     },
-    /// Something went wrong while a workload ran.
-    Fault {
-        /// Which workload.
-        workload: Workload,
-        /// The first thing that went wrong.
-        fault: Fault,
+    /// There is too little memory to lend some to another allocator.
+    NothingToLend,
+    /// More CPUs were asked for than are online.
+    TooFewCpus {
+        /// How many were asked for.
+        asked: u32,
+        /// How many are online.
+        online: u32,
     },
-    /// A workload left fewer free frames than it found.
-    Lost {
-        /// Which workload.
-        workload: Workload,
-        /// How many fewer.
-        frames: u64,
-    },
-    /// A workload left more free frames than it found.
-    Gained {
-        /// Which workload.
-        workload: Workload,
-        /// How many more.
-        frames: u64,
-    },
-    /// The allocator's books are wrong.
-    Invalid {
-        /// After which workload.
-        workload: Workload,
-        /// Which rule is broken, and where.
-        invalid: Invalid,
+    /// Something is wrong after a workload.
+    Discrepancy {
+        /// Where.
+        place: Place,
+        /// What.
+        discrepancy: Discrepancy,
     },
 }
 
@@ -64,16 +77,11 @@ impl fmt::Display for StressError {
             StressError::OutOfMemory { bytes } => {
                 write!(f, "no memory for the stress's own tables: {bytes} bytes in a row")
             }
-            StressError::Fault { workload, fault } => write!(f, "{workload}: {fault}"),
-            StressError::Lost { workload, frames } => {
-                write!(f, "{workload}: {frames} frames that were free before are not free after")
+            StressError::NothingToLend => f.write_str("too little memory to lend some to another allocator"),
+            StressError::TooFewCpus { asked, online } => {
+                write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
             }
-            StressError::Gained { workload, frames } => {
-                write!(f, "{workload}: {frames} more frames are free than were before")
-            }
-            StressError::Invalid { workload, invalid } => {
-                write!(f, "{workload}: the allocator's books are wrong: {invalid}")
-            }
+            StressError::Discrepancy { place, discrepancy } => write!(f, "{place}: {discrepancy}"),
         }
     }
 }
@@ -83,132 +91,212 @@ struct Tables {
     owners: &'static [AtomicU64],
     histograms: &'static [Histogram],
     rings: &'static [Ring],
-    ids: &'static [CpuId],
+    ids: &'static [u32],
+    caches: &'static [CachePadded<UnsafeCell<Cache>>],
 }
 
 impl Tables {
-    fn new() -> Result<Tables, StressError> {
+    fn new(allocators: &[Allocator]) -> Result<Tables, StressError> {
         fn table<T>(items: impl Iterator<Item = T> + Clone) -> Result<&'static [T], StressError> {
             let bytes = items.clone().count() * size_of::<T>();
             memory::alloc_slice_from(items).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
         }
         let online = smp::online();
+        let caches = if allocators.contains(&Allocator::Magazine) { online.clone().count() } else { 0 };
         Ok(Tables {
             owners: table((0..memory::frames().end().get()).map(|_| AtomicU64::new(0)))?,
             histograms: table(online.clone().map(|_| Histogram::new()))?,
             rings: table(online.clone().map(|_| Ring::new()))?,
-            ids: table(online.map(|cpu| cpu.id()))?,
+            ids: table(online.map(|cpu| cpu.id().0))?,
+            caches: table((0..caches).map(|_| CachePadded::new(UnsafeCell::new(Cache::new()))))?,
         })
     }
 }
 
-/// Runs the workloads that the options ask for, and reports each. Only the boot processor calls this, with interrupts
-/// on, when all CPUs wait for work. `before_work` is called when everything is ready, with the number of free frames.
+/// What is to be run.
+struct Plan<'a> {
+    allocators: &'a [Allocator],
+    workloads: &'a [Workload],
+    /// On how many CPUs, one after the other; 0 stands for none.
+    cpus: [u32; MAX_CPU_COUNTS],
+    seed: u64,
+    budget_us: u64,
+}
+
+impl<'a> Plan<'a> {
+    fn new(options: &'a Options, seed: u64, online: u32) -> Result<Plan<'a>, StressError> {
+        let allocators = options.stress_allocators.as_slice();
+        let workloads = options.stress_workloads.as_slice();
+        let mut cpus = options.stress_cpus;
+        if let Some(asked) = cpus.into_iter().find(|asked| *asked > online) {
+            return Err(StressError::TooFewCpus { asked, online });
+        }
+        if cpus[0] == 0 && allocators.len() == 1 {
+            cpus[0] = online;
+        } else if cpus[0] == 0 {
+            let powers = (0..u32::BITS).map(|shift| 1 << shift).take_while(|power| *power < online);
+            // Of very many powers the first few tell the story.
+            for (slot, count) in cpus.iter_mut().zip(powers.take(MAX_CPU_COUNTS - 1).chain([online])) {
+                *slot = count;
+            }
+        }
+        let counts = cpus.iter().filter(|count| **count > 0).count();
+        let runs = (allocators.len() * workloads.len() * counts).max(1) as u64;
+        let default_ms = if allocators.len() * counts == 1 { DEFAULT_MS } else { DEFAULT_COMPARED_MS * runs };
+        let total_us = options.stress_time.map_or(default_ms * 1000, |time| time.as_micros() as u64);
+        Ok(Plan { allocators, workloads, cpus, seed, budget_us: total_us / runs })
+    }
+
+    fn cpu_counts(&self) -> impl Iterator<Item = u32> + Clone {
+        self.cpus.into_iter().take_while(|count| *count > 0)
+    }
+}
+
+/// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
+/// all CPUs wait for work. `before_work` is called when everything is ready, with the number of free frames.
 ///
 /// # Errors
 /// The first thing that went wrong; the workloads after it are not run.
 pub fn run(options: &Options, seed: u64, before_work: impl FnOnce(u64)) -> Result<(), StressError> {
-    let tables = Tables::new()?;
+    let plan = Plan::new(options, seed, smp::online().count() as u32)?;
+    let tables = Tables::new(plan.allocators)?;
     time::set_tick_hook(progress::tick);
-    let workloads = options.stress_workloads.as_slice();
-    let budget_us = options.stress_time.as_micros() as u64 / workloads.len().max(1) as u64;
-    log::info!("seed {seed:#x}, {} ms for each workload", budget_us / 1000);
-    before_work(drain_and_count());
-    for (index, workload) in workloads.iter().enumerate() {
-        let place = (index as u32, workloads.len() as u32);
-        run_one(&tables, *workload, place, budget_us, seed)?;
+    log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
+    drain(&Octopod);
+    before_work(Octopod.free_frames() as u64);
+    let mut index = 0;
+    for cpus in plan.cpu_counts() {
+        for allocator in plan.allocators {
+            let mut bench =
+                Bench { plan: &plan, tables: &tables, allocator: *allocator, cpus, index: &mut index };
+            match allocator {
+                Allocator::Octopod => bench.run_all(&Octopod)?,
+                Allocator::Locked | Allocator::Magazine => {
+                    // What every CPU keeps is lent as well.
+                    drain(&Octopod);
+                    Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match allocator {
+                        Allocator::Magazine => bench.run_all(&Cached::new(tables.caches, locked)),
+                        _ => bench.run_all(locked),
+                    })?;
+                }
+            }
+        }
     }
+    // What was lent has come back, perhaps to a magazine; the books at the end are compared with those before.
+    drain(&Octopod);
     Ok(())
 }
 
-fn run_one(
-    tables: &Tables,
-    workload: Workload,
-    (index, of): (u32, u32),
-    budget_us: u64,
-    seed: u64,
-) -> Result<(), StressError> {
-    let free_before = drain_and_count();
-    let limit_ms = budget_us / 1000 + STRESS_GRACE_MS;
-    let cpus = tables.ids.len() as u32;
-    for cpu in smp::online() {
-        if let Some(operations) = cpu.get(OPERATIONS) {
+/// One allocator on some CPUs.
+struct Bench<'a> {
+    plan: &'a Plan<'a>,
+    tables: &'a Tables,
+    allocator: Allocator,
+    cpus: u32,
+    /// The place of the next workload among all of this run.
+    index: &'a mut u32,
+}
+
+impl Bench<'_> {
+    fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
+        for workload in self.plan.workloads {
+            self.run_one(source, *workload)?;
+            *self.index += 1;
+        }
+        Ok(())
+    }
+
+    fn run_one(&self, source: &dyn FrameSource, workload: Workload) -> Result<(), StressError> {
+        let place = Place { workload, allocator: self.allocator };
+        drain(source);
+        let before = Books::of(source);
+        for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
         }
+        let (tables, cpus) = (self.tables, self.cpus as usize);
+        tables.histograms.iter().for_each(Histogram::clear);
+        let limit_ms = self.plan.budget_us / 1000 + STRESS_GRACE_MS;
+        let faults = Faults::new();
+        let shared = Shared {
+            workload,
+            seed: self.plan.seed,
+            source,
+            owners: Owners::new(tables.owners),
+            histograms: &tables.histograms[..cpus],
+            ids: &tables.ids[..cpus],
+            rings: &tables.rings[..cpus],
+            faults: &faults,
+            began: AtomicU64::new(0),
+            free_before: before.free(),
+            moved: AtomicU64::new(0),
+            goes_on: AtomicBool::new(false),
+        };
+        let began_us = time::now_us();
+        let kernel = Kernel {
+            end: Deadline::after_us(self.plan.budget_us),
+            barrier: Barrier::new(self.cpus, Deadline::after_ms(limit_ms)),
+        };
+        progress::set(Some(self.progress(workload, began_us)));
+        smp::run_on_all(limit_ms, &|cpu| {
+            if let Some(rank) = cpu.rank().filter(|rank| *rank < cpus) {
+                // SAFETY: of each rank there is one CPU, and it takes one seat at a time.
+                workloads::run(&kernel, &shared, unsafe { Seat::new(rank) });
+            }
+        });
+        let elapsed_us = time::now_us() - began_us;
+        progress::set(None);
+        drain(source);
+        let after = Books::of(source);
+        if *self.index == 0 {
+            let entry_to_work_us = time::us_at(shared.began.load(Ordering::Relaxed));
+            console::send(&Record::Work(wire::Work { entry_to_work_us }));
+        }
+        self.report(&shared, elapsed_us, before.lost_and_gained(&after));
+        before
+            .compare(&after, &faults, source)
+            .map_err(|discrepancy| StressError::Discrepancy { place, discrepancy })
     }
-    tables.histograms.iter().for_each(Histogram::clear);
-    let faults = Faults::new();
-    let shared = Shared {
-        workload,
-        seed,
-        end: Deadline::after_us(budget_us),
-        barrier: Barrier::new(cpus, Deadline::after_ms(limit_ms)),
-        owners: Owners::new(tables.owners),
-        histograms: tables.histograms,
-        ids: tables.ids,
-        rings: tables.rings,
-        faults: &faults,
-        began_tsc: AtomicU64::new(0),
-        storm_taken: AtomicU64::new(0),
-        storm_free: AtomicU64::new(free_before),
-        storm_goes_on: AtomicBool::new(false),
-    };
-    let began_us = time::now_us();
-    progress::set(Some(Progress { workload, index, of, began_us, budget_us }));
-    smp::run_on_all(limit_ms, &|cpu| {
+
+    fn progress(&self, workload: Workload, began_us: u64) -> Progress {
+        let runs = self.plan.cpu_counts().count() * self.plan.allocators.len() * self.plan.workloads.len();
+        Progress { workload, index: *self.index, of: runs as u32, began_us, budget_us: self.plan.budget_us }
+    }
+
+    fn report(&self, shared: &Shared, elapsed_us: u64, (lost, gained): (u64, u64)) {
+        let workload = shared.workload.name();
+        for cpu in smp::online().take(self.cpus as usize) {
+            let operations = cpu.get(OPERATIONS).map_or(0, |operations| operations.load(Ordering::Relaxed));
+            console::send(&Record::StressCpu(wire::StressCpu { workload, cpu: cpu.id().0, operations }));
+        }
+        let operations = progress::total_operations();
+        // A frame too many has been returned by somebody who did not have it.
+        let doubled = shared.faults.doubled().max(gained);
+        let (allocator, cpus) = (self.allocator.name(), self.cpus);
+        match self.plan.allocators.len() * self.plan.cpu_counts().count() {
+            1 => log::info!("{workload}: {operations} operations, {lost} lost, {doubled} doubled"),
+            _ => log::info!(
+                "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {doubled} doubled"
+            ),
+        }
+        console::send(&Record::Stress(wire::Stress {
+            workload,
+            allocator,
+            cpus,
+            operations,
+            elapsed_us,
+            lost,
+            doubled,
+            cycles: summarise(shared.histograms),
+        }));
+    }
+}
+
+/// Empties what the allocator keeps for each CPU.
+fn drain(source: &dyn FrameSource) {
+    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
         if let Some(rank) = cpu.rank() {
-            workloads::run(&shared, rank);
+            // SAFETY: as in `run_one`, and no workload runs.
+            source.drain(&mut unsafe { Seat::new(rank) });
         }
     });
-    let elapsed_us = time::now_us() - began_us;
-    progress::set(None);
-    let free_after = drain_and_count();
-    let (lost, gained) = (free_before.saturating_sub(free_after), free_after.saturating_sub(free_before));
-    if index == 0 {
-        let entry_to_work_us = time::us_at(shared.began_tsc.load(Ordering::Relaxed));
-        console::send(&Record::Work(wire::Work { entry_to_work_us }));
-    }
-    report(tables, &shared, elapsed_us, lost, gained);
-
-    if let Some(fault) = faults.first() {
-        return Err(StressError::Fault { workload, fault });
-    }
-    if lost > 0 {
-        return Err(StressError::Lost { workload, frames: lost });
-    }
-    if gained > 0 {
-        return Err(StressError::Gained { workload, frames: gained });
-    }
-    let _guard = IrqGuard::new();
-    memory::frames().validate().map_err(|invalid| StressError::Invalid { workload, invalid })
-}
-
-fn report(tables: &Tables, shared: &Shared, elapsed_us: u64, lost: u64, gained: u64) {
-    let workload = shared.workload.name();
-    for cpu in smp::online() {
-        let operations = cpu.get(OPERATIONS).map_or(0, |operations| operations.load(Ordering::Relaxed));
-        console::send(&Record::StressCpu(wire::StressCpu { workload, cpu: cpu.id().0, operations }));
-    }
-    let operations = progress::total_operations();
-    // A frame too many has been returned by somebody who did not have it.
-    let doubled = shared.faults.doubled().max(gained);
-    let cpus = tables.ids.len() as u32;
-    log::info!("{workload}: {operations} operations, {lost} lost, {doubled} doubled");
-    console::send(&Record::Stress(wire::Stress {
-        workload,
-        allocator: ALLOCATOR,
-        cpus,
-        operations,
-        elapsed_us,
-        lost,
-        doubled,
-        cycles: summarise(tables.histograms),
-    }));
-}
-
-/// Empties all magazines and counts the free frames.
-fn drain_and_count() -> u64 {
-    smp::run_on_all(STRESS_GRACE_MS, &|_| memory::drain_this_cpu(&IrqGuard::new()));
-    let _guard = IrqGuard::new();
-    memory::frames().free_frames() as u64
 }

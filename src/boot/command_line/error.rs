@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Fault, Key, Part, Switch, Work, Workload};
+use super::{Allocator, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
 
 /// Quoted text is cut to this many bytes: a message must fit into one line of the report.
 const MAX_QUOTED_BYTES: usize = 80;
@@ -65,6 +65,8 @@ pub enum ValueFault<'a> {
     UnknownName(&'a str),
     /// The list holds this name twice.
     GivenTwice(&'a str),
+    /// Not ascending numbers above 0, or too many.
+    NotAscending,
     /// The kernel was built without the feature that the option needs.
     NotBuiltIn,
 }
@@ -108,6 +110,7 @@ impl fmt::Display for ValueFault<'_> {
             ValueFault::OutOfRange => f.write_str("out of range"),
             ValueFault::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),
             ValueFault::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
+            ValueFault::NotAscending => f.write_str("not a list of ascending numbers above 0"),
             ValueFault::NotBuiltIn => f.write_str(
                 "this kernel was built without deliberate faults (build it with the feature `faults`)",
             ),
@@ -124,6 +127,8 @@ impl fmt::Display for Allowed {
             Key::Work => Names(Work::ALL).fmt(f),
             Key::StressSeconds => f.write_str("0.001 to 86400"),
             Key::StressWorkloads => write!(f, "a list of {}", Names(Workload::ALL)),
+            Key::StressAllocators => write!(f, "a list of {}", Names(Allocator::ALL)),
+            Key::StressCpus => write!(f, "a list of at most {MAX_CPU_COUNTS} ascending numbers of CPUs"),
             Key::SelfTestParts => write!(f, "a list of {}", Names(Part::ALL)),
             Key::StressSeed => f.write_str("0 to 18446744073709551615, or 0x0 to 0xffffffffffffffff"),
             Key::Kaslr => Names(Switch::ALL).fmt(f),

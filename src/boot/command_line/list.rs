@@ -19,6 +19,13 @@ impl<T: Named, const N: usize> List<T, N> {
         List { items: [T::NAMES[0]; N], count: 0 }
     }
 
+    /// A list of one.
+    pub fn of(item: T) -> List<T, N> {
+        let mut list = List::none();
+        list.push(item);
+        list
+    }
+
     /// All of them, in the order of their declaration.
     pub fn all() -> List<T, N> {
         let mut list = List::none();

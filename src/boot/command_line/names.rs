@@ -78,10 +78,28 @@ named! {
         Pairs = "pairs",
         /// Each CPU takes many frames, then gives all back.
         Bulk = "bulk",
+        /// Each CPU takes runs of random sizes, which live for random times.
+        Random = "random",
         /// Frames are given back on another CPU than took them.
         Remote = "remote",
+        /// Each CPU takes runs of every order, and gives some back frame by frame.
+        Orders = "orders",
+        /// All frames are taken and every second one is given back, then taken by one CPU.
+        Checkerboard = "checkerboard",
         /// All CPUs take until nothing is left, then all give back.
         Storm = "storm",
+    }
+}
+
+named! {
+    /// An allocator to be stressed.
+    Allocator {
+        /// The kernel's own.
+        Octopod = "octopod",
+        /// A plain array for each CPU before the locked one.
+        Magazine = "magazine",
+        /// A library's, behind one lock.
+        Locked = "locked",
     }
 }
 
@@ -154,6 +172,10 @@ named! {
         StressWorkloads = "stress.workloads",
         /// [`Options::stress_seed`](super::Options::stress_seed)
         StressSeed = "stress.seed",
+        /// [`Options::stress_allocators`](super::Options::stress_allocators)
+        StressAllocators = "stress.allocators",
+        /// [`Options::stress_cpus`](super::Options::stress_cpus)
+        StressCpus = "stress.cpus",
         /// [`Options::selftest_parts`](super::Options::selftest_parts)
         SelfTestParts = "selftest.parts",
         /// [`Options::kaslr`](super::Options::kaslr)

@@ -19,9 +19,10 @@ fn nothing_means_the_defaults() {
         assert_eq!(parse(line), Ok(Options::default()));
     }
     let defaults = Options::default();
-    assert_eq!((defaults.work, defaults.stress_time), (Work::Stress, Duration::from_secs(4)));
+    assert_eq!((defaults.work, defaults.stress_time), (Work::Stress, None));
     assert_eq!(defaults.stress_workloads.as_slice(), Workload::ALL);
     assert_eq!((defaults.stress_seed, defaults.fault), (None, None));
+    assert_eq!(defaults.stress_allocators.as_slice(), [Allocator::Octopod]);
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn every_option_is_taken() {
         b"work=boot  stress.seconds=0.25\tstress.workloads=storm,pairs stress.seed=0xFf fault=lose_frame\n";
     let options = Options::parse(line, true).unwrap();
     assert_eq!(options.work, Work::Boot);
-    assert_eq!(options.stress_time, Duration::from_millis(250));
+    assert_eq!(options.stress_time, Some(Duration::from_millis(250)));
     assert_eq!(options.stress_workloads.as_slice(), [Workload::Storm, Workload::Pairs]);
     assert_eq!(options.stress_seed, Some(255));
     assert_eq!(options.fault, Some(Fault::LoseFrame));
@@ -43,6 +44,10 @@ fn names_are_found_again() {
         let line = format!("fault={fault}");
         assert_eq!(Options::parse(line.as_bytes(), true).unwrap().fault, Some(*fault));
     }
+    for allocator in Allocator::ALL {
+        let options = parse(&format!("stress.allocators={allocator}")).unwrap();
+        assert_eq!(options.stress_allocators.as_slice(), [*allocator]);
+    }
     for workload in Workload::ALL {
         let options = parse(&format!("stress.workloads={workload}")).unwrap();
         assert_eq!(options.stress_workloads.as_slice(), [*workload]);
@@ -50,9 +55,20 @@ fn names_are_found_again() {
 }
 
 #[test]
+fn cpu_counts_ascend() {
+    assert_eq!(parse("stress.cpus=1,2,0x10").unwrap().stress_cpus, [1, 2, 16, 0, 0, 0, 0, 0]);
+    let allowed = "(allowed: a list of at most 8 ascending numbers of CPUs)";
+    for list in ["0", "2,2", "4,1", "1,2,3,4,5,6,7,8,9"] {
+        let message = format!("stress.cpus={list}: not a list of ascending numbers above 0 {allowed}");
+        assert_refused(&format!("stress.cpus={list}"), &message);
+    }
+    assert_refused("stress.cpus=1,", &format!("stress.cpus=1,: not a number {allowed}"));
+}
+
+#[test]
 fn seconds_have_millisecond_resolution_and_bounds() {
     let ms = |value: &str| {
-        parse(&format!("stress.seconds={value}")).map(|options| options.stress_time.as_millis())
+        parse(&format!("stress.seconds={value}")).map(|options| options.stress_time.unwrap().as_millis())
     };
     for (value, expected) in [
         ("0.001", 1),
@@ -102,7 +118,7 @@ fn seeds_are_decimal_or_hexadecimal() {
 
 #[test]
 fn a_list_of_workloads_is_checked_name_by_name() {
-    let allowed = "(allowed: a list of pairs, bulk, remote, storm)";
+    let allowed = format!("(allowed: a list of {})", names(Workload::ALL));
     assert_refused(
         "stress.workloads=pairs,bulk,pairs",
         &format!("stress.workloads=pairs,bulk,pairs: \"pairs\" is given twice {allowed}"),
@@ -204,7 +220,7 @@ proptest! {
 
     /// Nearly right lines reach deeper than random bytes do.
     #[test]
-    fn any_words_are_survived(line in "((work|stress\\.(seconds|seed|workloads)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
+    fn any_words_are_survived(line in "((work|stress\\.(seconds|seed|workloads|allocators|cpus)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
         if let Err(error) = Options::parse(line.as_bytes(), true) {
             prop_assert!(error.to_string().len() <= MAX_MESSAGE_BYTES, "{}", error);
         }
@@ -214,7 +230,7 @@ proptest! {
     fn every_number_of_milliseconds_is_read_back(ms in MIN_STRESS_MS..=MAX_STRESS_MS, seed in any::<u64>()) {
         let line = format!("stress.seconds={}.{:03} stress.seed={seed:#x}", ms / 1000, ms % 1000);
         let options = parse(&line).unwrap();
-        prop_assert_eq!(options.stress_time, Duration::from_millis(ms.into()));
+        prop_assert_eq!(options.stress_time, Some(Duration::from_millis(ms.into())));
         prop_assert_eq!(options.stress_seed, Some(seed));
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     /// Backed by the host, one piece is split, and becomes whole again as the heap's own.
     #[test]
     fn a_piece_is_linked_when_it_must_be_split() {
-        let world = super::super::tests::World::new(1536);
+        let world = super::super::host::World::new(1536);
         let before = world.frames.free_by_order();
         let mut magazine = super::super::Magazine::new();
         let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("a frame");

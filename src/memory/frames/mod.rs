@@ -24,6 +24,8 @@ mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod free;
+#[cfg(not(target_os = "none"))]
+pub mod host;
 mod insert;
 mod magazine;
 mod number;

@@ -103,6 +103,14 @@ impl Order {
         if order <= Self::MAX.0 { Some(Self(order)) } else { None }
     }
 
+    /// The smallest that has so many frames, if there is one.
+    pub const fn containing(frames: usize) -> Option<Self> {
+        match frames.checked_next_power_of_two() {
+            Some(frames) => Self::new(frames.trailing_zeros() as u8),
+            None => None,
+        }
+    }
+
     /// The number itself.
     #[inline(always)]
     pub const fn get(self) -> u8 {

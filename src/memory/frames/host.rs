@@ -1,0 +1,107 @@
+//! The allocator on the host: memory of the host's in the role of RAM, for tests, stress and benchmarks there.
+
+extern crate std;
+
+use core::ops::Range;
+use core::ptr::NonNull;
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::vec::Vec;
+
+use super::{FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, InsertError, Magazine, ORDERS, Order};
+
+/// Host memory in the role of RAM: frames and the metadata for them.
+///
+/// Physical addresses are the host's modulo 1 GiB, or more: so the direct map's base is as aligned as the kernel's.
+pub struct World {
+    /// The allocator.
+    pub frames: Frames,
+    /// The first frame; aligned like the largest power of two of blocks that fits.
+    pub first: FrameNumber,
+    /// How many frames there are.
+    pub len: usize,
+    memory: (NonNull<u8>, Layout),
+    metadata: (NonNull<u8>, Layout),
+}
+
+// SAFETY: the pointers are only for `drop`; the allocator itself is Sync.
+unsafe impl Sync for World {}
+
+impl World {
+    /// RAM of so many blocks, not a frame of which is inserted yet.
+    pub fn empty(blocks: usize) -> Self {
+        let bytes = blocks * FRAMES_PER_BLOCK * FRAME_BYTES;
+        let align = bytes.next_power_of_two().min(Order::MAX.bytes());
+        let layout = Layout::from_size_align(bytes, align).expect("a layout");
+        // SAFETY: the layout's size is not zero.
+        let memory = NonNull::new(unsafe { alloc(layout) }).expect("host memory");
+        let address = memory.as_ptr().expose_provenance();
+        let base = address & !(Order::MAX.bytes() - 1);
+        let first = FrameNumber::containing(address - base);
+        let end = first + blocks * FRAMES_PER_BLOCK;
+
+        let layout = Layout::from_size_align(Frames::metadata_bytes(end), 64).expect("a layout");
+        // SAFETY: the layout's size is not zero.
+        let metadata = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("host memory");
+        // SAFETY: it initialises all of the metadata, with what would show if anything relied on zeroes.
+        unsafe { metadata.write_bytes(0xa5, layout.size()) };
+        // SAFETY: metadata of the size asked for, aligned, initialised, and the allocator's own until `drop`.
+        let frames = unsafe { Frames::new(metadata, end, base) };
+        Self {
+            frames,
+            first,
+            len: blocks * FRAMES_PER_BLOCK,
+            memory: (memory, Layout::from_size_align(bytes, align).expect("a layout")),
+            metadata: (metadata, layout),
+        }
+    }
+
+    /// RAM of so many blocks, all inserted.
+    pub fn new(blocks: usize) -> Self {
+        let world = Self::empty(blocks);
+        assert_eq!(world.insert(0..world.len), Ok(world.len));
+        world
+    }
+
+    /// Inserts frames by their index from the first.
+    ///
+    /// # Errors
+    /// The allocator's.
+    ///
+    /// # Panics
+    /// If the range reaches past the memory.
+    pub fn insert(&self, range: Range<usize>) -> Result<usize, InsertError> {
+        assert!(range.end <= self.len);
+        // SAFETY: the world's memory, which only the allocator uses.
+        unsafe { self.frames.insert(self.first + range.start..self.first + range.end) }
+    }
+
+    /// A frame's index from the first.
+    pub fn index(&self, frame: FrameNumber) -> usize {
+        frame - self.first
+    }
+
+    /// Every frame that there is, one by one.
+    pub fn take_everything(&self, magazine: &mut Magazine) -> Vec<FrameNumber> {
+        core::iter::from_fn(|| self.frames.alloc(magazine, Order::FRAME)).collect()
+    }
+
+    /// Checks that nothing is out and nothing in pieces: all free, and as whole as in `before`.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_as_before(&self, before: [usize; ORDERS]) {
+        assert_eq!(self.frames.validate(), Ok(()));
+        assert_eq!(self.frames.free_frames(), self.frames.total_frames());
+        assert_eq!(self.frames.free_by_order(), before);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // SAFETY: both were allocated with these layouts, and the allocator goes with them.
+        unsafe {
+            dealloc(self.memory.0.as_ptr(), self.memory.1);
+            dealloc(self.metadata.0.as_ptr(), self.metadata.1);
+        }
+    }
+}

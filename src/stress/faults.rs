@@ -1,0 +1,98 @@
+//! What goes wrong while a workload runs.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use super::owners::Doubled;
+use super::source::alone;
+use crate::memory::frames::{FrameNumber, FreeError, Order};
+
+/// What went wrong in a workload: the first thing in full, the rest as a count.
+pub struct Faults {
+    doubled: AtomicU64,
+    first: Mutex<Option<Fault>>,
+}
+
+/// One thing that went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A frame is not whose it should be.
+    Doubled(Doubled),
+    /// Frames that nobody held could not be obtained.
+    Stranded {
+        /// How many were taken.
+        taken: u64,
+        /// How many there were.
+        free: u64,
+    },
+    /// A run does not start where its order allows.
+    Misaligned {
+        /// Its first frame.
+        frame: FrameNumber,
+        /// Its order.
+        order: Order,
+    },
+    /// A run was handed out although no two free frames were neighbours.
+    FromNowhere {
+        /// Its first frame.
+        frame: FrameNumber,
+        /// Its order.
+        order: Order,
+    },
+    /// The allocator would not take a frame back.
+    Refused(FreeError),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Doubled(doubled) => doubled.fmt(f),
+            Fault::Stranded { taken, free } => {
+                write!(f, "all CPUs together obtained {taken} frames of {free} that were free")
+            }
+            Fault::Misaligned { frame, order } => write!(f, "{frame} was handed out at {order}"),
+            Fault::FromNowhere { frame, order } => {
+                write!(f, "{frame} was handed out at {order} while every second frame was in use")
+            }
+            Fault::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
+        }
+    }
+}
+
+impl Faults {
+    /// None so far.
+    pub const fn new() -> Faults {
+        Faults { doubled: AtomicU64::new(0), first: Mutex::new(None) }
+    }
+
+    /// How many frames were handed out twice or returned by a stranger.
+    pub fn doubled(&self) -> u64 {
+        self.doubled.load(Ordering::Relaxed)
+    }
+
+    /// The first thing that went wrong.
+    pub fn first(&self) -> Option<Fault> {
+        alone(|| *self.first.lock())
+    }
+
+    /// Notes one thing more; whether it is the first.
+    pub fn note(&self, fault: Fault) -> bool {
+        if let Fault::Doubled(_) = fault {
+            self.doubled.fetch_add(1, Ordering::Relaxed);
+        }
+        alone(|| {
+            let mut first = self.first.lock();
+            let is_first = first.is_none();
+            first.get_or_insert(fault);
+            is_first
+        })
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults::new()
+    }
+}

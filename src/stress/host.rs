@@ -1,0 +1,190 @@
+//! The stress on the host: the same workloads and checks, with threads in the place of CPUs and memory of the host's in the
+//! place of RAM.
+
+extern crate std;
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+
+use crossbeam_utils::CachePadded;
+
+use super::books::{Books, Discrepancy};
+use super::faults::{Fault, Faults};
+use super::histogram::{Histogram, summarise};
+use super::owners::Owners;
+use super::ring::Ring;
+use super::source::{Cache, Cached, FrameSource, Hosted, Locked, Seat};
+use super::workloads::{self, Platform, Shared};
+use crate::boot::command_line::{Allocator, Workload};
+use crate::memory::frames::host::World;
+use crate::wire::Stress;
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct HostRun {
+    /// The allocator.
+    pub allocator: Allocator,
+    /// The workload.
+    pub workload: Workload,
+    /// How many threads.
+    pub threads: usize,
+    /// How much memory, in blocks of 2 MiB.
+    pub blocks: usize,
+    /// For how long.
+    pub time: Duration,
+    /// Where the randomness starts.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The figures, as the kernel would report them; in nanoseconds where it has cycles.
+    pub figures: Stress<&'static str>,
+    /// Each thread's operations.
+    pub operations: Vec<u64>,
+    /// The verdict.
+    pub verdict: Result<(), Discrepancy>,
+}
+
+struct Threads {
+    barrier: Barrier,
+    end: Instant,
+    began: Instant,
+    operations: Vec<CachePadded<AtomicU64>>,
+}
+
+impl Platform for Threads {
+    fn cycles(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    fn has_ended(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    fn meet(&self) {
+        self.barrier.wait();
+    }
+
+    fn count(&self, rank: usize, operations: u64) {
+        let count = &self.operations[rank];
+        count.store(count.load(Ordering::Relaxed) + operations, Ordering::Relaxed);
+    }
+
+    fn tell(&self, fault: &Fault) {
+        std::eprintln!("{fault}");
+    }
+}
+
+impl HostRun {
+    /// Runs it, on memory of its own.
+    pub fn run(&self) -> Outcome {
+        let world = World::new(self.blocks);
+        let seats = self.threads;
+        match self.allocator {
+            Allocator::Octopod => self.run_on(&world, &Hosted::new(&world, seats)),
+            Allocator::Locked => self.run_on(&world, &locked(&world)),
+            Allocator::Magazine => {
+                let caches: Vec<_> =
+                    (0..seats).map(|_| CachePadded::new(UnsafeCell::new(Cache::new()))).collect();
+                self.run_on(&world, &Cached::new(&caches, &locked(&world)))
+            }
+        }
+    }
+
+    fn run_on(&self, world: &World, source: &dyn FrameSource) -> Outcome {
+        let end_of_memory = world.first.get() + world.len;
+        let owners: Vec<_> = (0..end_of_memory).map(|_| AtomicU64::new(0)).collect();
+        let histograms: Vec<_> = (0..self.threads).map(|_| Histogram::new()).collect();
+        let rings: Vec<_> = (0..self.threads).map(|_| Ring::new()).collect();
+        let ids: Vec<_> = (0..self.threads as u32).collect();
+        let faults = Faults::new();
+        let before = Books::of(source);
+        let shared = Shared {
+            workload: self.workload,
+            seed: self.seed,
+            source,
+            owners: Owners::new(&owners),
+            histograms: &histograms,
+            ids: &ids,
+            rings: &rings,
+            faults: &faults,
+            began: AtomicU64::new(0),
+            free_before: before.free(),
+            moved: AtomicU64::new(0),
+            goes_on: AtomicBool::new(false),
+        };
+        let began = Instant::now();
+        let threads = Threads {
+            barrier: Barrier::new(self.threads),
+            end: began + self.time,
+            began,
+            operations: (0..self.threads).map(|_| CachePadded::default()).collect(),
+        };
+        std::thread::scope(|scope| {
+            for number in 0..self.threads {
+                let (threads, shared) = (&threads, &shared);
+                // SAFETY: each thread has the seat of its own number, and no other seats are made meanwhile.
+                scope.spawn(move || workloads::run(threads, shared, unsafe { Seat::new(number) }));
+            }
+        });
+        let elapsed = began.elapsed();
+        for number in 0..self.threads {
+            // SAFETY: the threads have ended.
+            source.drain(&mut unsafe { Seat::new(number) });
+        }
+        let after = Books::of(source);
+        let (lost, gained) = before.lost_and_gained(&after);
+        let operations: Vec<u64> =
+            threads.operations.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        Outcome {
+            figures: Stress {
+                workload: self.workload.name(),
+                allocator: self.allocator.name(),
+                cpus: self.threads as u32,
+                operations: operations.iter().sum(),
+                elapsed_us: elapsed.as_micros() as u64,
+                lost,
+                doubled: faults.doubled().max(gained),
+                cycles: summarise(&histograms),
+            },
+            operations,
+            verdict: before.compare(&after, &faults, source),
+        }
+    }
+}
+
+/// The library's allocator on that memory.
+fn locked(world: &World) -> Locked {
+    let locked = Locked::new();
+    locked.insert(world.first..world.first + world.len);
+    locked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More threads than the host has cores make it likely that one is stopped anywhere.
+    #[test]
+    fn every_workload_runs_on_every_allocator() {
+        for allocator in Allocator::ALL {
+            for workload in Workload::ALL {
+                let run = HostRun {
+                    allocator: *allocator,
+                    workload: *workload,
+                    threads: 4,
+                    blocks: 8,
+                    time: Duration::from_millis(40),
+                    seed: 7,
+                };
+                let outcome = run.run();
+                assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
+            }
+        }
+    }
+}

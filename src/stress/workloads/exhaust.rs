@@ -1,0 +1,141 @@
+//! Workloads that take all there is. Nothing that is free may be out of reach.
+
+use core::sync::atomic::Ordering;
+
+use super::{Fault, Platform, Worker};
+use crate::memory::frames::{FrameNumber, Order};
+use crate::stress::owners::Frame;
+
+/// Two frames in a row.
+const PAIR: Order = Order::new(1).expect("there are more orders than that");
+
+impl<P: Platform> Worker<'_, P> {
+    /// All CPUs take until nothing is left, then return all of it.
+    pub(super) fn storm(&mut self) {
+        loop {
+            let mine = self.take_everything(self.shared.free_before);
+            let again = self.shared.goes_on.load(Ordering::Acquire);
+            self.return_all(mine);
+            self.platform.meet();
+            if !again {
+                return;
+            }
+        }
+    }
+
+    /// All CPUs take everything and return every second frame: then no run can be had, but every one of these frames. One CPU
+    /// after the other takes them alone, if the allocator can get at what others keep; else all do.
+    pub(super) fn checkerboard(&mut self) {
+        for round in 0.. {
+            let alone = self.shared.source.reaches_everything().then_some(round % self.shared.ids.len());
+            let mine = self.take_everything(self.shared.free_before);
+            let again = self.shared.goes_on.load(Ordering::Acquire);
+            let (kept, returned) = self.return_odd(mine);
+            let free = self.sum_up(returned);
+            if let Some(frame) = self.alloc(PAIR) {
+                let order = PAIR;
+                self.note(Fault::FromNowhere { frame, order });
+                self.free(frame, order);
+            }
+            self.platform.meet();
+            let more = self.take_everything_as(alone.is_none_or(|rank| rank == self.rank), free);
+            self.return_all(more);
+            self.return_all(kept);
+            self.platform.meet();
+            if !again {
+                return;
+            }
+        }
+    }
+
+    /// Takes frame after frame until no CPU gets any, and compares what all have got with what was free. Gives the head of
+    /// the list of this CPU's frames. Says whether there is another round, too.
+    fn take_everything(&mut self, free: u64) -> Option<Frame> {
+        self.take_everything_as(true, free)
+    }
+
+    /// The same, on a CPU that takes nothing itself if `takes` is false.
+    fn take_everything_as(&mut self, takes: bool, free: u64) -> Option<Frame> {
+        let (head, taken) = if takes { self.take_all() } else { (None, 0) };
+        let taken = self.sum_up(taken);
+        if self.rank == 0 {
+            if taken != free {
+                self.note(Fault::Stranded { taken, free });
+            }
+            self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
+        }
+        self.platform.meet();
+        head
+    }
+
+    /// Takes frame after frame until there is none; the head of their list, and how many they are.
+    fn take_all(&mut self) -> (Option<Frame>, u64) {
+        let (mut head, mut taken) = (None, 0);
+        loop {
+            let (frame, cycles) = self.alloc_timed(Order::FRAME);
+            let Some(frame) = frame else { return (head, taken) };
+            self.record(cycles);
+            match self.shared.owners.hand_out_linked(frame.get(), self.id, head) {
+                Ok(()) => {
+                    head = Some(frame.get());
+                    taken += 1;
+                    self.count(1);
+                }
+                Err(doubled) => self.note(Fault::Doubled(doubled)),
+            }
+        }
+    }
+
+    /// Adds up what each CPU brings.
+    fn sum_up(&self, mine: u64) -> u64 {
+        self.shared.moved.fetch_add(mine, Ordering::AcqRel);
+        self.platform.meet();
+        let sum = self.shared.moved.load(Ordering::Acquire);
+        self.platform.meet();
+        if self.rank == 0 {
+            self.shared.moved.store(0, Ordering::Release);
+        }
+        self.platform.meet();
+        sum
+    }
+
+    fn return_all(&mut self, mut head: Option<Frame>) {
+        while let Some(number) = head {
+            let Some(next) = self.unlink(number) else { break };
+            self.free(FrameNumber::new(number), Order::FRAME);
+            self.count(1);
+            head = next;
+        }
+    }
+
+    /// Returns the frames of odd numbers, and keeps the others in a list of their own; how many it returned.
+    fn return_odd(&mut self, mut head: Option<Frame>) -> (Option<Frame>, u64) {
+        let (mut kept, mut returned) = (None, 0);
+        while let Some(number) = head {
+            let Some(next) = self.unlink(number) else { break };
+            if number % 2 == 1 {
+                self.free(FrameNumber::new(number), Order::FRAME);
+                self.count(1);
+                returned += 1;
+            } else {
+                match self.shared.owners.hand_out_linked(number, self.id, kept) {
+                    Ok(()) => kept = Some(number),
+                    Err(doubled) => self.note(Fault::Doubled(doubled)),
+                }
+            }
+            head = next;
+        }
+        (kept, returned)
+    }
+
+    /// Takes the frame out of this CPU's list and gives the rest of it; `None` if it was not in there.
+    fn unlink(&mut self, number: Frame) -> Option<Option<Frame>> {
+        match self.shared.owners.give_back(number, self.id) {
+            Ok(next) => Some(next),
+            Err(doubled) => {
+                self.note(Fault::Doubled(doubled));
+                None
+            }
+        }
+    }
+}

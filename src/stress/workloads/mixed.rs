@@ -1,0 +1,87 @@
+//! Runs of several orders.
+
+use super::{Platform, Worker};
+use crate::memory::frames::{FrameNumber, Order};
+
+/// How many runs `random` holds at most.
+const RANDOM_HELD: usize = 128;
+/// How many runs of one order `orders` holds at most.
+const ORDERS_HELD: usize = 16;
+
+impl<P: Platform> Worker<'_, P> {
+    /// Runs whose sizes and lifetimes are drawn: each size half as often as the next smaller one, as in a kernel whose page
+    /// tables, stacks and buffers come from one place; and each run lives until it is drawn, so most live shortly and some
+    /// very long.
+    pub(super) fn random(&mut self) {
+        let mut held = [(FrameNumber::new(0), Order::FRAME); RANDOM_HELD];
+        let mut count = 0;
+        while !self.platform.has_ended() {
+            // Where it holds half of what it may, taking and returning are equally likely.
+            if self.rng.usize(..RANDOM_HELD) >= count {
+                let order = self.random_order();
+                let (frame, cycles) = self.alloc_timed(order);
+                if let Some(frame) = frame {
+                    self.record(cycles);
+                    if self.got(frame, order) {
+                        held[count] = (frame, order);
+                        count += 1;
+                    }
+                } else if count > 0 {
+                    // Memory is short, so this CPU gives up what it has had longest.
+                    let (frame, order) = held[0];
+                    self.put(frame, order);
+                    held.copy_within(1..count, 0);
+                    count -= 1;
+                }
+            } else {
+                count -= 1;
+                held.swap(self.rng.usize(..=count), count);
+                let (frame, order) = held[count];
+                self.put(frame, order);
+            }
+            self.count(1);
+        }
+        for (frame, order) in &held[..count] {
+            self.put(*frame, *order);
+        }
+        self.count(count as u64);
+    }
+
+    /// The number of heads before the first tail.
+    fn random_order(&mut self) -> Order {
+        let heads = self.rng.u64(..).trailing_ones().min(u32::from(Order::BLOCK.get()) + 1);
+        Order::new(heads as u8).unwrap_or(Order::MAX)
+    }
+
+    /// Each order in turn, from frames to gigabytes: as many as there are, up to a few, until there is none. The last run of each order comes back
+    /// in parts, frame by frame: whoever frees the tail of a larger run must find it taken.
+    pub(super) fn orders(&mut self) {
+        let mut held = [FrameNumber::new(0); ORDERS_HELD];
+        while !self.platform.has_ended() {
+            for order in (0..=Order::MAX.get()).filter_map(Order::new) {
+                let mut count = 0;
+                while count < ORDERS_HELD {
+                    let (frame, cycles) = self.alloc_timed(order);
+                    let Some(frame) = frame else { break };
+                    self.record(cycles);
+                    if self.got(frame, order) {
+                        held[count] = frame;
+                        count += 1;
+                    }
+                }
+                let Some((last, others)) = held[..count].split_last() else { break };
+                for frame in others {
+                    self.put(*frame, order);
+                }
+                if order <= Order::BLOCK {
+                    for index in (0..order.frames()).rev() {
+                        self.put(*last + index, Order::FRAME);
+                    }
+                } else {
+                    self.put(*last, order);
+                }
+                self.count(2 * count as u64);
+            }
+        }
+    }
+}

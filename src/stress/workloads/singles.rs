@@ -1,0 +1,104 @@
+//! Single frames, as most of a kernel's are.
+
+use super::{Platform, TIMED, Worker};
+use crate::memory::frames::{FrameNumber, Order};
+use crate::stress::ring::Ring;
+
+/// How many frames `pairs` holds at most.
+const PAIRS_HELD: usize = 32;
+/// How many `bulk` takes at once.
+const BULK_HELD: usize = 512;
+/// How many `remote` sends before it looks what has come.
+const REMOTE_SENT: u32 = 64;
+
+impl<P: Platform> Worker<'_, P> {
+    /// A few frames at a time, returned in any order: the life of most frames.
+    pub(super) fn pairs(&mut self) {
+        let mut held = [FrameNumber::new(0); PAIRS_HELD];
+        while !self.platform.has_ended() {
+            let wanted = self.rng.usize(1..=PAIRS_HELD);
+            self.take_and_return(&mut held[..wanted]);
+        }
+    }
+
+    /// More frames than a magazine holds, so that every round reaches the shared layers.
+    pub(super) fn bulk(&mut self) {
+        let mut held = [FrameNumber::new(0); BULK_HELD];
+        while !self.platform.has_ended() {
+            self.take_and_return(&mut held);
+        }
+    }
+
+    fn take_and_return(&mut self, held: &mut [FrameNumber]) {
+        let mut count = 0;
+        let mut timed = None;
+        for slot in held.iter_mut() {
+            let is_timed = timed.is_none() && self.rng.u32(..TIMED) == 0;
+            let (frame, cycles) =
+                if is_timed { self.alloc_timed(Order::FRAME) } else { (self.alloc(Order::FRAME), 0) };
+            // When memory is short the others have it; what this CPU has got has to do.
+            let Some(frame) = frame else { break };
+            if is_timed {
+                timed = Some((frame, cycles));
+            }
+            if self.got(frame, Order::FRAME) {
+                *slot = frame;
+                count += 1;
+            }
+        }
+        let held = &mut held[..count];
+        self.rng.shuffle(held);
+        for frame in held {
+            if self.gives_back(*frame, Order::FRAME, self.id) {
+                let began = self.platform.cycles();
+                self.free(*frame, Order::FRAME);
+                if let Some((timed_frame, cycles)) = timed
+                    && timed_frame == *frame
+                {
+                    self.record(cycles + self.platform.cycles().wrapping_sub(began));
+                }
+            }
+        }
+        self.count(2 * count as u64);
+    }
+
+    /// Every frame is freed on another CPU than the one that took it.
+    pub(super) fn remote(&mut self) {
+        let senders = self.shared.ids.len();
+        let outgoing = &self.shared.rings[self.rank];
+        let sender_rank = (self.rank + senders - 1) % senders;
+        let incoming = &self.shared.rings[sender_rank];
+        let sender = self.shared.ids[sender_rank];
+        while !self.platform.has_ended() {
+            for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
+                let (frame, cycles) = self.alloc_timed(Order::FRAME);
+                let Some(frame) = frame else { break };
+                if !self.got(frame, Order::FRAME) {
+                    continue;
+                }
+                if !outgoing.send(frame.get() as u64) {
+                    // The other CPU is behind.
+                    self.put(frame, Order::FRAME);
+                    self.count(2);
+                    break;
+                }
+                self.record(cycles);
+                self.count(1);
+            }
+            self.receive_all(incoming, sender);
+        }
+        // Nobody sends any more.
+        self.platform.meet();
+        self.receive_all(incoming, sender);
+    }
+
+    fn receive_all(&mut self, incoming: &Ring, sender: u32) {
+        while let Some(frame) = incoming.receive() {
+            let frame = FrameNumber::new(frame as usize);
+            if self.gives_back(frame, Order::FRAME, sender) {
+                self.free(frame, Order::FRAME);
+            }
+            self.count(1);
+        }
+    }
+}
