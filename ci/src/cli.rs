@@ -36,11 +36,15 @@ Examples:
   cargo run -- stress --seconds 60 --json out.json    a report for programs
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
   cargo run -- bench                                  what things cost, in instructions
+  cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`";
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// The longest time that `--timeout` can ask for.
+const DEBUGGING: Duration = Duration::from_secs(604_800);
 
 /// octopod: builds the kernel, boots it in QEMU, and returns its verdict.
 #[derive(Clone, Debug, Parser)]
@@ -138,7 +142,7 @@ pub struct Options {
     #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed"], help_heading = "Kernel")]
     pub kernel: Option<PathBuf>,
 
-    /// Give the run up after so long [default: 60, and what --seconds says].
+    /// Give the run up after so long [default: 60, and what --seconds says; no limit for gdb].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800), help_heading = "Run")]
     pub timeout: Option<u64>,
 
@@ -186,6 +190,8 @@ pub enum Mode {
     Stress,
     /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU.
     Bench,
+    /// Start the machine, wait for gdb before its first instruction, and print the line to type.
+    Gdb,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
     Matrix,
     /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
@@ -193,20 +199,29 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Its name, on the launcher's command line and, as `work=`, on the kernel's.
+    /// Its name, on the launcher's command line.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Boot => "boot",
             Mode::Stress => "stress",
             Mode::Bench => "bench",
+            Mode::Gdb => "gdb",
             Mode::Matrix => "matrix",
             Mode::Doctor => "doctor",
         }
     }
 
+    /// What the kernel is told to do, as `work=`.
+    fn work(self) -> &'static str {
+        match self {
+            Mode::Gdb => Mode::Boot.name(),
+            other => other.name(),
+        }
+    }
+
     /// Whether it boots a kernel, one.
     pub fn boots(self) -> bool {
-        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench)
+        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench | Mode::Gdb)
     }
 }
 
@@ -263,7 +278,7 @@ impl Options {
 
     /// The kernel's command line. What the user appends comes last, where it wins.
     pub fn kernel_command_line(&self) -> String {
-        let mut words = vec![format!("work={}", self.mode.name())];
+        let mut words = vec![format!("work={}", self.mode.work())];
         words.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
         if !self.workloads.is_empty() {
             let names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
@@ -285,6 +300,10 @@ impl Options {
 
     /// How long the machine may run.
     pub fn time_limit(&self) -> Duration {
+        if self.mode == Mode::Gdb {
+            // Who debugs takes the time that it takes.
+            return self.timeout.map_or(DEBUGGING, Duration::from_secs);
+        }
         let work = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
         self.timeout.map_or(GRACE + self.boot.grace() + work, Duration::from_secs)
     }
@@ -339,6 +358,14 @@ mod tests {
         let error = options(&["boot", "--seed", "7"]).check().unwrap_err();
         assert_eq!(error.to_string(), "--seed is an option of stress, not of boot");
         assert!(options(&["--seed", "7"]).check().is_ok());
+    }
+
+    #[test]
+    fn what_is_debugged_boots_and_waits() {
+        let gdb = options(&["gdb", "--append", "work=stress"]);
+        assert_eq!(gdb.kernel_command_line(), "work=boot work=stress");
+        assert_eq!(gdb.time_limit(), DEBUGGING);
+        assert_eq!(options(&["gdb", "--timeout", "5"]).time_limit(), Duration::from_secs(5));
     }
 
     #[test]

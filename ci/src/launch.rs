@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::accel::{self, Decision, Host};
 use crate::bench::Limits;
 use crate::cli::{Mode, Options};
+use crate::debugger;
 use crate::doors;
 use crate::error::Error;
 use crate::host_stress;
@@ -125,6 +126,9 @@ fn boot(
     if options.kernel.is_none() {
         setup::target::provide(observer)?;
     }
+    if options.mode == Mode::Gdb {
+        setup::gdb::provide(observer)?;
+    }
     let tools = setup::doors::provide(options.boot, &qemu.program, observer)?;
     let kernel = kernel_build::provide(options, &workspace, observer)?;
     if interrupt::requested() {
@@ -139,9 +143,16 @@ fn boot(
     let script = qemu.script(&qemu.arguments(&machine));
     folder.write_script("qemu.sh", &script)?;
     machine.qmp_socket = Some(&qmp_socket);
-    let arguments = qemu.arguments(&machine);
-
+    let mut arguments = qemu.arguments(&machine);
     announce(options, &qemu, &decision, &kernel, &script, observer);
+    if options.mode == Mode::Gdb {
+        let socket = sockets.path().join("gdb");
+        arguments.extend(debugger::arguments(&socket));
+        let symbols = if options.compressed { &kernel.symbols } else { &booted };
+        let script = debugger::write_script(options, &workspace.root, symbols, &socket, folder)?;
+        let line = debugger::line(&script);
+        observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
+    }
     let run = run::run(&qemu, &arguments, &qmp_socket, folder, options.time_limit(), observer)?;
 
     let symbols = Symbols::read(&kernel.symbols, &workspace.root);

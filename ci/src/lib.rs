@@ -6,6 +6,7 @@
 pub mod accel;
 pub mod bench;
 pub mod cli;
+pub mod debugger;
 pub mod doors;
 pub mod error;
 pub mod host_stress;

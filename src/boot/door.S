@@ -56,6 +56,8 @@ multiboot2_header:
     .short 10, 0
     .long 24
     .long IMAGE_PHYS, 0xffffffff, 4096, 2
+    // No framebuffer tag, not even an optional one: with it GRUB leaves a BIOS machine in graphics mode (seen with 2.06, also
+    // where the tag asks for 80 by 25 of text), and a refusal on the text screen would be seen by nobody.
     // The end.
     .short 0, 0
     .long 8

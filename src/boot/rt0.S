@@ -31,6 +31,7 @@ intact:
     xorl $(1 << 21), %eax
     pushl %eax
     popfl
+cpuid_toggled: // a test stops here, and makes this a processor on which nothing has changed
     pushfl
     popl %eax
     pushl %ecx

@@ -234,10 +234,11 @@ macro_rules! per_cpu {
         $visibility struct $NAME;
 
         const _: () = {
+            // By the variable's own name, which debuggers show.
             #[unsafe(link_section = ".percpu")]
-            static TEMPLATE: $crate::cpu::per_cpu::Template<$T> = $crate::cpu::per_cpu::Template::new($initial);
+            static $NAME: $crate::cpu::per_cpu::Template<$T> = $crate::cpu::per_cpu::Template::new($initial);
 
-            $crate::per_cpu!(@variable $NAME, $T, TEMPLATE);
+            $crate::per_cpu!(@variable $NAME, $T, $NAME);
         };
     )+};
     (@variable $NAME:ident, $T:ty, $TEMPLATE:ident) => {

@@ -121,7 +121,7 @@ impl MatrixOptions {
             ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
         ];
         let (foreign, applies_to) = match options.mode {
-            Mode::Matrix => (&of_a_run[..], "boot and stress"),
+            Mode::Matrix => (&of_a_run[..], "boot, stress and gdb"),
             _ => (&of_the_matrix[..], "matrix"),
         };
         match foreign.iter().find(|(_, given)| *given) {

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use super::doors::Need;
 use super::packages::{Manager, Privilege};
-use super::{NO_INSTALL, PROBE_LIMIT, may_install, qemu, target};
+use super::{NO_INSTALL, PROBE_LIMIT, gdb, may_install, qemu, target};
 use crate::accel::{self, Host};
-use crate::cli::Options;
+use crate::cli::{Mode, Options};
 use crate::doors::Firmware;
 use crate::kernel_build::TARGET;
 use crate::process::capture;
@@ -45,7 +45,7 @@ pub fn healthy(parts: &[Part]) -> bool {
 pub fn examine(options: &Options) -> Vec<Part> {
     let mut parts = vec![rust(), cargo(), kernel_target(), qemu_part(options), accelerator(options)];
     parts.extend(door_parts(options));
-    parts.extend([rustup(), packages()]);
+    parts.extend([debugger(options), rustup(), packages()]);
     parts
 }
 
@@ -133,6 +133,18 @@ fn accelerator(options: &Options) -> Part {
         Err(error) => (State::Missing, error.to_string()),
     };
     Part { name: "accelerator", state, found, purpose: "runs the guest's code" }
+}
+
+fn debugger(options: &Options) -> Part {
+    let absent = if options.mode == Mode::Gdb { State::Missing } else { State::Absent };
+    let (state, found) = match gdb::find() {
+        Some(path) => (State::Present, path.display().to_string()),
+        None => {
+            let line = Manager::find().map(|manager| manager.line_for(&[gdb::PROGRAM]));
+            (absent, line.unwrap_or_else(|| "not found".to_owned()))
+        }
+    };
+    Part { name: "gdb", state, found, purpose: "looks into a running kernel; needed only for `gdb`" }
 }
 
 fn rustup() -> Part {

@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod doctor;
 pub mod doors;
+pub mod gdb;
 pub mod packages;
 pub mod qemu;
 pub mod target;

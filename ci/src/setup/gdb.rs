@@ -1,0 +1,34 @@
+//! gdb, looked for and installed only when a run is to be debugged.
+
+use std::path::PathBuf;
+
+use super::packages::{Leave, Manager, find_program};
+use crate::error::Error;
+use crate::notice::{Notice, Observer};
+
+/// Its program, and the package that holds it, everywhere.
+pub(super) const PROGRAM: &str = "gdb";
+
+/// Where it is, if it is.
+pub fn find() -> Option<PathBuf> {
+    find_program(PROGRAM)
+}
+
+/// Finds it, and installs it if it is missing.
+pub fn provide(observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+    if let Some(program) = find() {
+        return Ok(program);
+    }
+    let leave = Leave::ask().map_err(|obstacle| missing(&obstacle))?;
+    observer.notice(Notice::Note(&format!("gdb is missing: installing it with {}", leave.manager.program())));
+    leave.install(&[PROGRAM], observer)?;
+    find().ok_or_else(|| missing("the package that should hold it was installed without it"))
+}
+
+fn missing(obstacle: &str) -> Error {
+    let (what, obstacle) = (PROGRAM.to_owned(), obstacle.to_owned());
+    match Manager::find() {
+        Some(manager) => Error::Missing { what, obstacle, line: manager.line_for(&[PROGRAM]) },
+        None => Error::MissingByHand { what, advice: obstacle },
+    }
+}

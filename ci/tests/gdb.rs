@@ -1,0 +1,146 @@
+//! The kernel under gdb: stopped on another CPU, wherever KASLR has put it; and a processor without CPUID, which QEMU has
+//! not, made by gdb. Skipped where gdb is not installed.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use clap::Parser;
+use object::{Object, ObjectSymbol};
+use octopod_ci::notice::{Notice, Observer};
+use octopod_ci::process::capture;
+use octopod_ci::{Options, Outcome, launch_with, setup};
+
+/// Long enough for a host with much else to do, and a build.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Passes on that the launcher waits for gdb.
+struct Waiting(Sender<String>);
+
+impl Observer for Waiting {
+    fn notice(&mut self, notice: Notice<'_>) {
+        if let Notice::Note(text) = notice
+            && let Some((_, line)) = text.split_once("in another terminal: ")
+        {
+            let _ = self.0.send(line.to_owned());
+        }
+    }
+}
+
+/// A run that waits for gdb, with its folder; `None` where there is no gdb.
+fn waiting(arguments: &[&str], folder: &Path) -> Option<JoinHandle<Outcome>> {
+    if setup::gdb::find().is_none() {
+        eprintln!("skipped: gdb is not installed");
+        return None;
+    }
+    let always = ["octopod", "gdb", "--accel", "tcg", "--timeout", "120", "--out"];
+    let mut options = Options::parse_from(always.iter().chain([&folder.to_str().unwrap()]).chain(arguments));
+    options.qemu_program = std::env::var_os("OCTOPOD_QEMU");
+    let (sender, line) = channel();
+    let run = thread::spawn(move || launch_with(&options, &mut Waiting(sender)));
+    match line.recv() {
+        Ok(line) => assert!(line.starts_with("gdb -x ") && line.ends_with("debug.gdb"), "{line}"),
+        Err(_) => panic!("{:?}", run.join().unwrap().error),
+    }
+    Some(run)
+}
+
+/// What gdb says to these commands, behind those of the run's script.
+fn gdb(folder: &Path, commands: &[&str]) -> String {
+    let mut command = Command::new("gdb");
+    command.args(["-nx", "-batch", "-x"]).arg(folder.join("debug.gdb"));
+    command.args(commands.iter().flat_map(|command| ["-ex", *command]));
+    let answer = capture(&mut command, LIMIT).unwrap();
+    format!("{}\n{}", answer.stdout, answer.stderr)
+}
+
+/// The value behind `NAME = `, in the line of that thread.
+fn value_of<'a>(text: &'a str, thread: &str, name: &str) -> &'a str {
+    let wanted = format!("thread {thread}: ");
+    let line = text.lines().find(|line| line.starts_with(&wanted) && line.contains(name));
+    line.and_then(|line| line.split_once(" = "))
+        .unwrap_or_else(|| panic!("no {name} of {thread} in\n{text}"))
+        .1
+}
+
+#[test]
+fn gdb_stops_on_an_ap_and_reads_its_variables() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(run) = waiting(&["--smp", "3"], folder.path()) else { return };
+    let said = gdb(
+        folder.path(),
+        &[
+            "break octopod::smp::bring_up::ap_entry",
+            "continue",
+            "printf \"stopped on %d\\n\", $_thread",
+            "info threads",
+            "octopod cpus",
+            "octopod per-cpu GS_BASE",
+            "printf \"its GS base is %lu\\n\", $gs_base",
+            "octopod backtraces",
+            "delete",
+            "octopod symbols",
+            "detach",
+        ],
+    );
+    let outcome = run.join().unwrap();
+    let line = |start: &str| {
+        let found = said.lines().find_map(|line| line.strip_prefix(start));
+        found.unwrap_or_else(|| panic!("gdb did not say `{start}`:\n{said}")).trim().to_owned()
+    };
+    let thread = line("stopped on ");
+    assert!(thread == "2" || thread == "3", "thread {thread} is no AP's:\n{said}");
+    for cpu in ["CPU#0", "CPU#1", "CPU#2"] {
+        assert!(said.contains(cpu), "{cpu} is no thread:\n{said}");
+    }
+    let of_ap = value_of(&said, &thread, "octopod::cpu::per_cpu::GS_BASE");
+    assert_eq!(of_ap, line("its GS base is "), "{said}");
+    assert_ne!(of_ap, value_of(&said, "1", "octopod::cpu::per_cpu::GS_BASE"), "{said}");
+    assert!(said.contains("octopod::smp::bring_up::ap_entry ("), "no backtrace of an AP:\n{said}");
+    assert!(said.contains("octopod::stages::rust_entry ("), "no backtrace of the boot processor:\n{said}");
+
+    // Once from what rt0 hands on, once from the table of gates.
+    let slides: Vec<_> = said.lines().filter(|line| line.starts_with("octopod: symbols are 0x")).collect();
+    assert!(slides.len() == 2 && slides[0] == slides[1], "{slides:?}\n{said}");
+    assert!(!slides[0].contains(" 0x0 "), "KASLR is on by default:\n{said}");
+
+    // Let go, the kernel ends as it would have ended.
+    assert_eq!(
+        (outcome.status, outcome.report.boot.map(|boot| boot.kernel.cpus_online)),
+        (0, Some(3)),
+        "{said}"
+    );
+}
+
+/// A processor whose EFLAGS.ID does not stay as it was set. No emulator that is at hand is one: gdb takes the bit back.
+#[test]
+fn a_processor_without_cpuid_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(run) = waiting(&["--smp", "1"], folder.path()) else { return };
+    let bytes = std::fs::read(folder.path().join("octopod-kernel")).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let address = |name: &str| file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap().address();
+    let toggled = address("cpuid_toggled") - address("image_start") + address("rt0_phys");
+    // The run's script would run past it.
+    let script = folder.path().join("debug.gdb");
+    let text = std::fs::read_to_string(&script).unwrap();
+    std::fs::write(&script, text.replace(" early\n", "\n")).unwrap();
+    let said = gdb(
+        folder.path(),
+        &[
+            &format!("hbreak *{toggled:#x}"),
+            "continue",
+            "printf \"stopped at %#lx\\n\", $pc",
+            // EFLAGS.ID, which rt0 has just set.
+            "set $eflags = (int)$eflags & ~(1 << 21)",
+            "delete",
+            "detach",
+        ],
+    );
+    let outcome = run.join().unwrap();
+    assert!(said.contains(&format!("stopped at {toggled:#x}")), "{said}");
+    let reason = outcome.report.reason.unwrap_or_default();
+    assert_eq!((outcome.status, &*reason), (5, "this processor lacks CPUID"), "{said}");
+}
