@@ -121,7 +121,7 @@ impl MatrixOptions {
             ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
         ];
         let (foreign, applies_to) = match options.mode {
-            Mode::Matrix => (&of_a_run[..], "boot, stress and gdb"),
+            Mode::Matrix => (&of_a_run[..], "boot, stress, bench and gdb"),
             _ => (&of_the_matrix[..], "matrix"),
         };
         match foreign.iter().find(|(_, given)| *given) {
@@ -214,12 +214,12 @@ mod tests {
         let refused = |arguments: &[&str]| options(arguments).check().unwrap_err().to_string();
         assert_eq!(
             refused(&["matrix", "--smp", "2"]),
-            "--smp is an option of boot and stress, not of matrix"
+            "--smp is an option of boot, stress, bench and gdb, not of matrix"
         );
         assert_eq!(refused(&["matrix", "--seed", "2"]), "--seed is an option of stress, not of matrix");
         assert_eq!(
             refused(&["matrix", "--", "-d"]),
-            "-- QEMU ARGUMENTS is an option of boot and stress, not of matrix"
+            "-- QEMU ARGUMENTS is an option of boot, stress, bench and gdb, not of matrix"
         );
         assert_eq!(refused(&["boot", "--tier", "full"]), "--tier is an option of matrix, not of boot");
         assert_eq!(refused(&["stress", "x"]), "NAME is an option of matrix, not of stress");

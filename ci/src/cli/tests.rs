@@ -1,0 +1,64 @@
+//! What a command line means.
+
+use super::*;
+
+fn options(arguments: &[&str]) -> Options {
+    Options::try_parse_from([&["octopod"], arguments].concat()).unwrap()
+}
+
+#[test]
+fn the_default_is_stress_on_eight_cpus() {
+    let options = Options::default();
+    assert_eq!((options.mode, options.smp.to_string()), (Mode::Stress, "8".to_owned()));
+    assert_eq!(options.kernel_command_line(), "work=stress");
+}
+
+#[test]
+fn options_may_stand_on_either_side_of_the_command() {
+    for arguments in [["--smp", "2", "boot"], ["boot", "--smp", "2"]] {
+        let options = options(&arguments);
+        assert_eq!((options.mode, options.smp.to_string()), (Mode::Boot, "2".to_owned()));
+    }
+}
+
+#[test]
+fn the_kernel_hears_of_each_option_that_is_its_own() {
+    let options = options(&[
+        "--append",
+        "log=debug stress.seed=1",
+        "--seconds",
+        "5",
+        "--workloads",
+        "pairs,bulk",
+        "--seed",
+        "7",
+        "--fault",
+        "lose_frame",
+    ]);
+    assert_eq!(
+        options.kernel_command_line(),
+        "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 fault=lose_frame log=debug stress.seed=1"
+    );
+    assert_eq!(options.time_limit(), Duration::from_secs(65));
+}
+
+#[test]
+fn stress_options_are_for_stress() {
+    let error = options(&["boot", "--seed", "7"]).check().unwrap_err();
+    assert_eq!(error.to_string(), "--seed is an option of stress, not of boot");
+    assert!(options(&["--seed", "7"]).check().is_ok());
+}
+
+#[test]
+fn what_is_debugged_boots_and_waits() {
+    let gdb = options(&["gdb", "--append", "work=stress"]);
+    assert_eq!(gdb.kernel_command_line(), "work=boot work=stress");
+    assert_eq!(gdb.time_limit(), DEBUGGING);
+    assert_eq!(options(&["gdb", "--timeout", "5"]).time_limit(), Duration::from_secs(5));
+}
+
+#[test]
+fn the_rest_is_qemus() {
+    let options = options(&["boot", "--", "-d", "int"]);
+    assert_eq!(options.qemu_arguments, ["-d", "int"]);
+}
