@@ -9,9 +9,13 @@
 //!
 //! Each processor then finds its [`Slot`] in the kernel's memory by its APIC ID and claims it. Offsets reach the
 //! assembly from these very types.
+//!
+//! The page is never given back: a processor that comes when nobody waits for it any more halts in it, and those that
+//! are started later wake up in it too.
 
 #![no_std]
 
+use core::fmt;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -73,16 +77,29 @@ pub struct Mailbox {
     pub cr3: u32,
     /// The low half of EFER; LMA is set by the processor itself.
     pub efer: u32,
-    /// Processors that found no slot, or one that is no longer waiting.
-    pub strays: AtomicU32,
     /// How many slots there are.
     pub slot_count: u32,
-    /// Where the first slot lies.
+    /// Where a 32-bit counter lies of processors that found no slot, or one that is no longer waiting. Not in this page,
+    /// which they cannot write from long mode on.
+    pub strays: u64,
+    /// Where the first slot lies; they are in ascending order of their APIC IDs.
     pub slots: u64,
     /// Where a processor goes with its slot in RDI.
     pub entry: u64,
-    /// Where a processor goes that nobody waits for.
-    pub go_away: u64,
+    /// Looked at only where the feature `faults` is on.
+    pub hold: Hold,
+}
+
+/// A deliberate fault: one processor waits at the end of a stage until it is let go.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Hold {
+    /// Whom it is for.
+    pub apic_id: u32,
+    /// The [`Stage`].
+    pub stage: u32,
+    /// Whether it still waits: 0 lets it go.
+    pub is_on: AtomicU32,
 }
 
 impl Mailbox {
@@ -130,8 +147,10 @@ pub enum Stage {
     ProtectedMode,
     /// It runs 64-bit code and has claimed its slot.
     LongMode,
-    /// It has its area, GDT, TSS and the IDT.
-    Descriptors,
+    /// It has its stack and its per-CPU area, and runs on the kernel's page tables.
+    Gs,
+    /// It has its GDT, its TSS, and the IDT with stacks of its own.
+    Idt,
     /// Its local APIC is on.
     Apic,
     /// Its APIC timer is set up.
@@ -142,7 +161,7 @@ pub enum Stage {
 
 impl Stage {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// All of them, in their order.
     pub const ALL: [Stage; Stage::COUNT] = [
@@ -150,7 +169,8 @@ impl Stage {
         Stage::RealMode,
         Stage::ProtectedMode,
         Stage::LongMode,
-        Stage::Descriptors,
+        Stage::Gs,
+        Stage::Idt,
         Stage::Apic,
         Stage::Timer,
         Stage::Online,
@@ -163,15 +183,28 @@ impl Stage {
             Stage::RealMode => "real_mode",
             Stage::ProtectedMode => "protected_mode",
             Stage::LongMode => "long_mode",
-            Stage::Descriptors => "descriptors",
+            Stage::Gs => "gs",
+            Stage::Idt => "idt",
             Stage::Apic => "apic",
             Stage::Timer => "timer",
             Stage::Online => "online",
         }
     }
+
+    /// The one with this name.
+    pub fn from_name(name: &str) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.name() == name)
+    }
 }
 
-/// What one processor needs in order to come up, and what it tells about it. Two cache lines of its own.
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What one processor needs in order to come up, and what it tells about it. Two cache lines of its own. Once its
+/// processor was given up it is never used again, for that may stand anywhere.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct Slot {
@@ -187,8 +220,6 @@ pub struct Slot {
     pub stack_top: u64,
     /// Its GS base.
     pub gs_base: u64,
-    /// The ends of its interrupt stacks.
-    pub ist_tops: [u64; 4],
     /// The TSC at each stage; 0 where it has not been.
     pub stamps: [AtomicU64; Stage::COUNT],
 }
@@ -245,7 +276,10 @@ mod image {
         ".set MAILBOX_SLOTS, {mailbox} + {slots}",
         ".set MAILBOX_SLOT_COUNT, {mailbox} + {slot_count}",
         ".set MAILBOX_ENTRY, {mailbox} + {entry}",
-        ".set MAILBOX_GO_AWAY, {mailbox} + {go_away}",
+        ".set MAILBOX_HOLD_APIC_ID, {mailbox} + {hold_apic_id}",
+        ".set MAILBOX_HOLD_STAGE, {mailbox} + {hold_stage}",
+        ".set MAILBOX_HOLD_IS_ON, {mailbox} + {hold_is_on}",
+        ".set FAULTS, {faults}",
         ".set SLOT_BYTES, {slot_bytes}",
         ".set SLOT_APIC_ID, {apic_id}",
         ".set SLOT_STATE, {state}",
@@ -257,6 +291,8 @@ mod image {
         ".set SLOT_STAMP_LONG_MODE, {stamp_long_mode}",
         ".set STATE_WAITING, {waiting}",
         ".set STATE_CLAIMED, {claimed}",
+        ".set STAGE_REAL_MODE, {stage_real_mode}",
+        ".set STAGE_PROTECTED_MODE, {stage_protected_mode}",
         ".set STAGE_LONG_MODE, {stage_long_mode}",
         include_str!("trampoline.S"),
         ".text",
@@ -277,7 +313,10 @@ mod image {
         slots = const offset_of!(Mailbox, slots),
         slot_count = const offset_of!(Mailbox, slot_count),
         entry = const offset_of!(Mailbox, entry),
-        go_away = const offset_of!(Mailbox, go_away),
+        hold_apic_id = const offset_of!(Mailbox, hold.apic_id),
+        hold_stage = const offset_of!(Mailbox, hold.stage),
+        hold_is_on = const offset_of!(Mailbox, hold.is_on),
+        faults = const cfg!(feature = "faults") as u32,
         slot_bytes = const size_of::<Slot>(),
         apic_id = const offset_of!(Slot, apic_id),
         state = const offset_of!(Slot, state),
@@ -289,6 +328,8 @@ mod image {
         stamp_long_mode = const slot_stamp!(LongMode),
         waiting = const SlotState::Waiting as u32,
         claimed = const SlotState::Claimed as u32,
+        stage_real_mode = const Stage::RealMode as u32,
+        stage_protected_mode = const Stage::ProtectedMode as u32,
         stage_long_mode = const Stage::LongMode as u32,
         options(att_syntax)
     );
@@ -324,6 +365,7 @@ mod tests {
     fn stages_are_numbered_in_their_order() {
         for (number, stage) in Stage::ALL.into_iter().enumerate() {
             assert_eq!(stage as usize, number);
+            assert_eq!(Stage::from_name(stage.name()), Some(stage));
         }
     }
 

@@ -10,7 +10,22 @@
 //
 // All processors run this at once, so until one has claimed its slot it has no memory of its own: what it knows it
 // keeps in registers, and where it was it leaves behind as a bit in this page, found by its APIC ID.
+// A processor that finds no slot to claim has no stack either, so it halts here, and the page is never given back.
 //     ebx = APIC ID, edi:esi = TSC in real mode, esp = TSC in protected mode less that, ebp = this page
+
+// A deliberate fault: the processor waits at the end of a stage until it is let go. \base is the page's.
+    .macro HOLD stage, base
+    .if FAULTS
+    cmpl %ebx, MAILBOX_HOLD_APIC_ID\base
+    jne 9f
+    cmpl $\stage, MAILBOX_HOLD_STAGE\base
+    jne 9f
+8:  pause
+    cmpl $0, MAILBOX_HOLD_IS_ON\base
+    jne 8b
+9:
+    .endif
+    .endm
 
     .section .ap_trampoline, "a", @progbits
     .balign 16
@@ -46,6 +61,7 @@ real_mode:
     jae 1f
     lock btsl %ebx, SEEN_REAL_MODE
 1:
+    HOLD STAGE_REAL_MODE
     xorl %ebp, %ebp
     movw %cs, %bp
     shll $4, %ebp
@@ -69,6 +85,7 @@ ap_trampoline_protected_mode:
     jae 1f
     lock btsl %ebx, SEEN_PROTECTED_MODE(%ebp)
 1:
+    HOLD STAGE_PROTECTED_MODE, (%ebp)
     // The boot processor's own control registers; EFER before CR3, whose tables use NX.
     movl MAILBOX_CR4(%ebp), %eax
     movl %eax, %cr4
@@ -93,15 +110,22 @@ ap_trampoline_long_mode:
     movl %esp, %r10d
     lidt MAILBOX_IDT_POINTER(%rbp)
 
-    // r8 = the slot that bears this APIC ID.
-    movq MAILBOX_SLOTS(%rbp), %r8
-    movl MAILBOX_SLOT_COUNT(%rbp), %ecx
-1:  testl %ecx, %ecx
-    jz go_away
+    // r8 = the slot that bears this APIC ID, by bisection: ecx <= its number < edx. All processors do this at once, and a
+    // thousand of them would step over half a million slots one by one.
+    movq MAILBOX_SLOTS(%rbp), %r9
+    xorl %ecx, %ecx
+    movl MAILBOX_SLOT_COUNT(%rbp), %edx
+1:  cmpl %edx, %ecx
+    jae go_away
+    leal (%rcx, %rdx), %eax
+    shrl $1, %eax
+    imulq $SLOT_BYTES, %rax, %r8
+    addq %r9, %r8
     cmpl %ebx, SLOT_APIC_ID(%r8)
     je 2f
-    addq $SLOT_BYTES, %r8
-    decl %ecx
+    cmoval %eax, %edx
+    ja 1b
+    leal 1(%rax), %ecx
     jmp 1b
 2:  movl $STATE_WAITING, %eax
     movl $STATE_CLAIMED, %ecx
@@ -118,6 +142,7 @@ ap_trampoline_long_mode:
     orq %rdx, %rax
     movq %rax, SLOT_STAMP_LONG_MODE(%r8)
     movl $STAGE_LONG_MODE, SLOT_STAGE(%r8)
+    HOLD STAGE_LONG_MODE, (%rbp)
 
     movq SLOT_STACK_TOP(%r8), %rsp
     movl $IA32_GS_BASE, %ecx
@@ -131,10 +156,13 @@ ap_trampoline_long_mode:
     pushq %rbp
     jmp *%rax
 
-// A processor that nobody waits for, or waits for no longer, leaves this page for good, as it may be used again.
+// A processor that nobody waits for, or waits for no longer. It has no stack and needs none: interrupts are off, INIT has
+// masked its NMI pins, and nobody sends an NMI to a CPU that is not online.
 go_away:
-    lock incl MAILBOX_STRAYS(%rbp)
-    movq MAILBOX_GO_AWAY(%rbp), %rax
-    jmp *%rax
+    movq MAILBOX_STRAYS(%rbp), %rax
+    lock incl (%rax)
+1:  cli
+    hlt
+    jmp 1b
     .global ap_trampoline_end
 ap_trampoline_end:

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::boot::memory_map::{MemoryMap, Owner, PhysRange, ReservedReason};
+use crate::boot::memory_map::MemoryMap;
 use crate::cpu::{Controls, CpuId, Features};
 use crate::memory;
 use crate::memory::audit::{Inventory, Violation};
@@ -29,12 +29,12 @@ pub enum Finding {
         /// What it should hold.
         should: u64,
     },
-    /// The frame allocator's books: what was usable, and what has been given back since, make up all that it has.
+    /// The frame allocator's books: what was usable at the memory stage is all that it has.
     Frames {
         /// Under its care.
         taken: u64,
-        /// Usable or given back.
-        given: u64,
+        /// Usable in the map.
+        usable: u64,
     },
 }
 
@@ -45,10 +45,10 @@ impl fmt::Display for Finding {
             Finding::Register { cpu, name, is, should } => {
                 write!(f, "cpu {cpu}: {name} is {is:#x} and should be {should:#x}")
             }
-            Finding::Frames { taken, given } => {
+            Finding::Frames { taken, usable } => {
                 write!(
                     f,
-                    "the frame allocator has {taken} frames, not the {given} that it should have been given"
+                    "the frame allocator has {taken} frames, not the {usable} that the memory map has to give"
                 )
             }
         }
@@ -68,23 +68,10 @@ pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
     if let Some(finding) = found {
         return Err(finding);
     }
-    let (taken, given) = (memory::frames().total_frames() as u64, frames_given(map));
-    if taken != given {
-        return Err(Finding::Frames { taken, given });
+    let (taken, usable) = (memory::frames().total_frames() as u64, map.usable_frame_count());
+    if taken != usable {
+        return Err(Finding::Frames { taken, usable });
     }
     let cpus = smp::cpus().len();
     memory::audit_live(map, cpus, features.pages_1g).map_err(Finding::Mapping)
-}
-
-/// What was usable at the memory stage, and the trampoline, which is given back once no CPU can come to it any more.
-fn frames_given(map: &MemoryMap) -> u64 {
-    let frames = |range: PhysRange| {
-        let frames = range.whole_frames();
-        frames.end - frames.start
-    };
-    let trampoline = Owner::Kernel(ReservedReason::Trampoline);
-    let trampoline = map.regions().iter().filter(|region| region.owner == trampoline);
-    let is_over = smp::cpus().iter().all(smp::Cpu::is_online);
-    let given_back = if is_over { trampoline.map(|region| frames(region.range)).sum() } else { 0 };
-    map.usable_frame_count() + given_back
 }

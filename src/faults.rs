@@ -1,11 +1,12 @@
 //! Deliberate faults, built in by the cargo feature `faults` and chosen by `fault=` on the kernel command line: each
 //! must be caught, so that every check is known to be able to fail.
 
+mod bring_up;
 mod redirects;
 
 use core::sync::atomic::AtomicU8;
 
-use crate::boot::command_line::Fault;
+use crate::boot::command_line::{Fault, Options};
 use crate::boot::{Handoff, direct_map, pvh};
 use crate::cpu::CpuId;
 use crate::interrupts::{self, Frame, Vector};
@@ -33,8 +34,10 @@ pub fn at_entry(handoff: &Handoff) {
 
 /// Prepares the faults that strike by themselves: those of the frame allocator, and functions that are about to be
 /// redirected.
-pub fn arm(fault: Option<Fault>) {
+pub fn arm(options: &Options) {
+    let fault = options.fault;
     redirects::arm(fault);
+    bring_up::arm(options.fault_stage);
     frame_faults::arm(match fault {
         Some(Fault::DoubleHandOut) => frame_faults::Fault::HandOutTwice,
         Some(Fault::LoseFrame) => frame_faults::Fault::LoseOne,

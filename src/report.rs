@@ -21,6 +21,11 @@ use crate::{apic, audit, bench, interrupts, memory, selftest};
 pub enum Reason {
     /// CPUs that the firmware lists did not come online.
     MissingCpus,
+    /// A page beside the trampoline's is not as it was.
+    TrampolineOverrun {
+        /// The trampoline's page, physical.
+        page: u64,
+    },
     /// Something is mapped, or a CPU set up, as it must not be.
     House(audit::Finding),
     /// The stress found something.
@@ -38,17 +43,19 @@ impl fmt::Display for Reason {
             Reason::Stress(error) => error.fmt(f),
             Reason::Bench(failure) => failure.fmt(f),
             Reason::SelfTest(failure) => failure.fmt(f),
+            Reason::TrampolineOverrun { page } => {
+                write!(f, "bring-up has changed a page beside the trampoline's at {page:#x}")
+            }
             Reason::MissingCpus => {
                 let mut missing = smp::cpus().iter().filter(|cpu| !cpu.is_online());
                 let count = missing.clone().count();
                 let Some(first) = missing.next() else { return f.write_str("a CPU is missing") };
-                write!(
-                    f,
-                    "cpu {} (APIC ID {}) did not start, last seen in stage {}",
-                    first.id(),
-                    first.entry.apic_id,
-                    first.stage().name()
-                )?;
+                write!(f, "cpu {} (APIC ID {}) ", first.id(), first.entry.apic_id)?;
+                if first.is_reachable() {
+                    write!(f, "did not start, last seen in stage {}", first.stage())?;
+                } else {
+                    f.write_str("cannot be reached without x2APIC mode")?;
+                }
                 match count {
                     1 => Ok(()),
                     count => write!(f, ", and {} more", count - 1),
@@ -75,7 +82,13 @@ pub fn memory_map(boot: &BootInfo) {
 /// How the CPUs came up: one record for each, then one for all.
 pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     let init_to_online_us = time::us_at(up.last_online_tsc).saturating_sub(time::us_at(up.first_init_tsc));
-    log::info!("{} of {} CPUs online, {init_to_online_us} us after the first INIT", up.online, up.listed);
+    log::info!(
+        "{} of {} CPUs online, {init_to_online_us} us after the first INIT, {} KiB for each",
+        up.online,
+        up.listed,
+        up.bytes_per_cpu.div_ceil(1024)
+    );
+    log::debug!("the trampoline lies at {:#x}, for good", up.trampoline_page);
     console::send(&Record::Boot(wire::Boot {
         protocol: boot.protocol.name(),
         kaslr: handoff().kaslr().name(),
@@ -89,6 +102,14 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         cpus_online: up.online,
         entry_to_online_us: time::us_at(up.last_online_tsc),
         init_to_online_us,
+        bring_up: wire::BringUp {
+            init_delay_us: up.rounds.init_delay_us,
+            start_up_rounds: up.rounds.start_ups,
+            apic_error_status: up.rounds.error_status,
+            bytes_per_cpu: up.bytes_per_cpu,
+            frames_taken: up.frames_taken,
+            trampoline_page: up.trampoline_page,
+        },
     }));
     for cpu in smp::cpus() {
         let at = |stage| cpu.stamp(stage).map(time::us_at);
@@ -103,7 +124,8 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
                 real_mode: at(Stage::RealMode),
                 protected_mode: at(Stage::ProtectedMode),
                 long_mode: at(Stage::LongMode),
-                descriptors: at(Stage::Descriptors),
+                gs: at(Stage::Gs),
+                idt: at(Stage::Idt),
                 apic: at(Stage::Apic),
                 timer: at(Stage::Timer),
                 online: at(Stage::Online),
@@ -163,6 +185,7 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         unexpected_interrupts: counts().map(|(_, unexpected)| unexpected).sum(),
         timer_interrupts: counts().map(|(apic, _)| apic.timer).sum(),
         unanswered_requests: smp::unanswered(),
+        cpus_sent_away: smp::sent_away(),
     }));
     let reason = outcome.err().map(|reason| LineBuffer::<400>::format(format_args!("{reason}")));
     let reason = reason.as_ref().map(LineBuffer::as_str);

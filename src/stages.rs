@@ -1,7 +1,8 @@
 //! The whole of octopod, from rt0 to the verdict, on one screen. Each stage takes what the one before it gave.
 
 use crate::acpi::{self, Platform};
-use crate::boot::command_line::{Options, Work};
+use crate::boot::command_line::{Options, Switch, Work};
+use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::cpu::{self, CpuId, Features, IrqGuard};
 #[cfg(feature = "faults")]
@@ -19,12 +20,12 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     faults::at_entry(handoff);
     let guard = IrqGuard::new(); //                                   interrupts stay off until all CPUs are up
     let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
-    let options = options(&boot); //                                  the kernel command line, or a clear error
-    let features = Features::read(); //                               what this processor has beyond the necessary
+    let options = options(&mut boot); //                              the kernel command line, or a clear error
+    let features = features(&options); //                             what this processor has beyond the necessary
     redirects(&guard, &features); //                                  code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
-    let platform = platform(&boot); //                                ACPI: CPUs, timers, NMI pins
+    let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
     let clock = clock(&guard, &features, &platform, &boot); //        local APIC, TSC, tick
     let up = other_cpus(&guard, &features, platform, clock, low); // all of them at once
     drop(guard);
@@ -55,12 +56,28 @@ fn loader(handoff: &Handoff) -> BootInfo {
     boot
 }
 
-fn options(boot: &BootInfo) -> Options {
+fn options(boot: &mut BootInfo) -> Options {
     let options = Options::parse(boot.command_line, cfg!(feature = "faults"));
     let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
     #[cfg(feature = "faults")]
-    faults::arm(options.fault);
+    faults::arm(&options);
+    if let Some(range) = options.reserve {
+        let _ = boot.map.reserve(range, ReservedReason::CommandLine);
+    }
+    boot.rsdp = options.acpi_rsdp.or(boot.rsdp);
     options
+}
+
+fn features(options: &Options) -> Features {
+    let mut features = Features::read();
+    if options.x2apic == Switch::Off && features.x2apic {
+        if features.x2apic_only {
+            log::warn!("firmware has locked the local APICs in x2APIC mode, so x2apic=off has no effect");
+        } else {
+            features.x2apic = false;
+        }
+    }
+    features
 }
 
 fn redirects(guard: &IrqGuard, features: &Features) {
@@ -91,9 +108,9 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
     }
 }
 
-fn platform(boot: &BootInfo) -> Platform {
+fn platform(boot: &BootInfo, options: &Options) -> Platform {
     let bsp = cpu::initial_apic_id();
-    acpi::read_platform(boot, bsp)
+    acpi::read_platform(boot, bsp, options.max_cpus)
         .unwrap_or_else(|_| boot::refuse(format_args!("too little memory for the list of CPUs")))
 }
 
@@ -102,9 +119,7 @@ fn clock(guard: &IrqGuard, features: &Features, platform: &Platform, boot: &Boot
     if let Err(error) = apic::init(features, platform.local_apic_address) {
         refuse(&error);
     }
-    if let Err(error) = apic::enable(guard, platform.nmi_pins, platform.cpus[0].uid) {
-        refuse(&error);
-    }
+    apic::enable(guard, platform.nmi_pins, platform.cpus[0].uid);
     let clock = time::init(guard, features, platform, boot.entry_tsc).unwrap_or_else(|error| refuse(&error));
     log::info!(
         "{}, TSC {} kHz and APIC timer {} kHz by {}",
@@ -143,5 +158,15 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
             stress::run(options, seed, report::free_before_work).map_err(Reason::Stress)?;
         }
     }
-    if up.online < up.listed { Err(Reason::MissingCpus) } else { Ok(()) }
+    if !up.neighbours_intact {
+        return Err(Reason::TrampolineOverrun { page: up.trampoline_page });
+    }
+    match (up.online < up.listed, options.allow_missing_cpus) {
+        (true, Switch::Off) => Err(Reason::MissingCpus),
+        (true, Switch::On) => {
+            log::warn!("{}", Reason::MissingCpus);
+            Ok(())
+        }
+        (false, _) => Ok(()),
+    }
 }

@@ -124,6 +124,26 @@ pub struct Boot<S> {
     pub entry_to_online_us: u64,
     /// From the first INIT to the last CPU online, in microseconds.
     pub init_to_online_us: u64,
+    /// How the other CPUs were called, and what they cost.
+    pub bring_up: BringUp,
+}
+
+/// How the other CPUs were called, and what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BringUp {
+    /// The wait after the first INIT that older processors need, in microseconds.
+    pub init_delay_us: u64,
+    /// How many times start-up IPIs were sent, to all CPUs or to those that had given no sign of life.
+    pub start_up_rounds: u32,
+    /// What the local APIC's error status register held after INIT and after any of those rounds, all in one.
+    pub apic_error_status: u32,
+    /// What each further CPU costs in memory: area, stacks, lines in tables. In bytes.
+    pub bytes_per_cpu: u64,
+    /// Frames that all CPUs but the first took together, page tables included.
+    pub frames_taken: u64,
+    /// The page below 1 MiB that the CPUs woke up in; 0 where there was none.
+    #[serde(with = "hex")]
+    pub trampoline_page: u64,
 }
 
 /// One CPU that the firmware lists.
@@ -148,12 +168,14 @@ pub struct StagesUs {
     pub sipi_sent: Option<u64>,
     /// It executed the trampoline's first instruction.
     pub real_mode: Option<u64>,
-    /// It runs 32-bit code and has claimed its slot.
+    /// It runs 32-bit code.
     pub protected_mode: Option<u64>,
-    /// It runs 64-bit code in the high half, on its own stack.
+    /// It runs 64-bit code and has claimed its slot.
     pub long_mode: Option<u64>,
-    /// Its per-CPU area, GDT, TSS and the IDT are loaded.
-    pub descriptors: Option<u64>,
+    /// It has its per-CPU area, and runs on the kernel's page tables.
+    pub gs: Option<u64>,
+    /// Its GDT, TSS and the IDT are loaded.
+    pub idt: Option<u64>,
     /// Its local APIC is enabled.
     pub apic: Option<u64>,
     /// Its APIC timer is set up.
@@ -244,6 +266,8 @@ pub struct Events {
     pub timer_interrupts: u64,
     /// Requests to another CPU that it did not answer in time.
     pub unanswered_requests: u64,
+    /// CPUs that came after they had been given up, or that nobody had called, and halted.
+    pub cpus_sent_away: u32,
 }
 
 /// One line that says why.

@@ -262,6 +262,7 @@ mod tests {
             cpus_online: 8,
             entry_to_online_us: 12_345,
             init_to_online_us: 1,
+            bring_up: Default::default(),
         };
         let stress = |name: &&str| Stress {
             workload: name.to_string(),

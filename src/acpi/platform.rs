@@ -7,7 +7,6 @@ use super::madt::{Madt, MadtEntry};
 use super::roster::{self, Roster, RosterEntry};
 use super::{PmTimer, hpet_address, pm_timer, tables};
 use crate::boot::BootInfo;
-use crate::config::MAX_CPUS;
 use crate::cpu::ApicId;
 use crate::memory;
 
@@ -50,7 +49,8 @@ pub struct OutOfMemory;
 
 /// Reads the tables. `bsp` is the CPU that runs this. A machine without tables, or with broken ones, is described as
 /// having this one CPU, with a warning.
-pub fn read_platform(boot: &BootInfo, bsp: ApicId) -> Result<Platform, OutOfMemory> {
+/// No more than `max_cpus` CPUs are listed.
+pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Platform, OutOfMemory> {
     let (tables, address) = match tables::find(boot.rsdp, boot.extended_bios_data) {
         Ok(found) => found,
         Err(error) => {
@@ -73,11 +73,14 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId) -> Result<Platform, OutOfMemo
     };
     let cpus = memory::alloc_slice_from(core::iter::repeat_n(
         RosterEntry::EMPTY,
-        roster::count_usable(&madt).min(MAX_CPUS as usize),
+        roster::count_usable(&madt).min(max_cpus as usize),
     ))
     .ok_or(OutOfMemory)?;
     let roster = Roster::fill(&madt, bsp, cpus);
     log::info!("RSDP at {address:#x}: {roster}");
+    if roster.left_out > 0 {
+        log::warn!("{} CPUs are left out: there may be at most {max_cpus}", roster.left_out);
+    }
     let pins = madt.entries().flatten().filter_map(nmi_pin);
     let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
     Ok(Platform {

@@ -33,14 +33,23 @@ pub enum Register {
     Id = 0x20,
     TaskPriority = 0x80,
     EndOfInterrupt = 0xb0,
+    Spurious = 0xf0,
     InService0 = 0x100,
     ErrorStatus = 0x280,
     IcrLow = 0x300,
+    LvtTimer = 0x320,
     Lint0 = 0x350,
     Lint1 = 0x360,
+    LvtError = 0x370,
+    TimerInitial = 0x380,
     TimerCurrent = 0x390,
+    TimerDivide = 0x3e0,
 }
 
+/// In the spurious interrupt vector register: the APIC is on.
+pub const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// In the divide configuration register (figure 11-10).
+pub const DIVIDE_BY_16: u32 = 0b0011;
 /// An entry of the local vector table that lets nothing through.
 pub const LVT_MASKED: u32 = 1 << 16;
 /// An entry that delivers an NMI.
@@ -53,6 +62,10 @@ pub const ICR_PENDING: u32 = 1 << 12;
 pub const ICR_ASSERT: u32 = 1 << 14;
 /// The same for an NMI.
 pub const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
+/// INIT. A later one with bit 14 clear, which ends it, has been without effect since the Pentium (11.6.1).
+pub const ICR_INIT: u32 = ICR_ASSERT | (0b101 << 8);
+/// A start-up interrupt, the page's number in the low byte.
+pub const ICR_START_UP: u32 = ICR_ASSERT | (0b110 << 8);
 const ICR_HIGH_OFFSET: u64 = 0x310;
 
 /// Where an xAPIC's page is mapped; 0 means x2APIC.
@@ -101,23 +114,13 @@ pub fn read_id() -> ApicId {
     })
 }
 
-/// A CPU's APIC ID as the upper half of the ICR wants it.
-pub fn destination(to: ApicId) -> u32 {
-    match mode() {
-        Mode::XApic => to.0 << 24,
-        Mode::X2Apic => to.0,
-    }
-}
-
-/// Makes earlier stores visible before a write to the ICR. An xAPIC's is a store to uncached memory, which is ordered
-/// by itself; a WRMSR to an x2APIC's is not (SDM Vol. 3A, 11.12.3).
-pub fn fence_before_icr() {
-    if mode() == Mode::X2Apic {
-        // SAFETY: rt0 refuses a processor without SSE2, whose instructions these are; they touch no vector register.
-        unsafe {
-            core::arch::x86_64::_mm_mfence();
-            core::arch::x86_64::_mm_lfence();
-        }
+/// Makes earlier stores visible before a write to an x2APIC's ICR. An xAPIC's is a store to uncached memory, which is
+/// ordered by itself; a WRMSR to an x2APIC's is not (SDM Vol. 3A, 11.12.3).
+fn fence_before_icr() {
+    // SAFETY: rt0 refuses a processor without SSE2, whose instructions these are; they touch no vector register.
+    unsafe {
+        core::arch::x86_64::_mm_mfence();
+        core::arch::x86_64::_mm_lfence();
     }
 }
 

@@ -7,6 +7,11 @@
 
 use core::time::Duration;
 
+use ap_trampoline::Stage;
+
+use super::memory_map::PhysRange;
+use crate::config::MAX_CPUS;
+
 mod error;
 mod list;
 mod names;
@@ -46,8 +51,22 @@ pub struct Options {
     pub selftest_parts: PartList,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
     pub kaslr: Switch,
+    /// `x2apic=`: whether the local APICs are used in x2APIC mode where the processor has it. Off, a CPU whose APIC ID is
+    /// above 254 cannot be reached.
+    pub x2apic: Switch,
+    /// `max_cpus=`: the most CPUs to start, the boot processor among them. Those that firmware lists beyond them are left
+    /// out.
+    pub max_cpus: u32,
+    /// `allow_missing_cpus=`: whether a listed CPU that does not start is a warning and not a failure.
+    pub allow_missing_cpus: Switch,
+    /// `acpi_rsdp=`: where the RSDP lies, physical, instead of where the loader says.
+    pub acpi_rsdp: Option<u64>,
+    /// `reserve=START-END`: physical memory that the kernel leaves alone, from START to just before END.
+    pub reserve: Option<PhysRange>,
     /// `fault=`: the deliberate fault that the tests want to see caught.
     pub fault: Option<Fault>,
+    /// `fault.stage=`: where a fault of bring-up strikes.
+    pub fault_stage: Stage,
 }
 
 impl Default for Options {
@@ -61,7 +80,13 @@ impl Default for Options {
             stress_seed: None,
             selftest_parts: PartList::all(),
             kaslr: Switch::On,
+            x2apic: Switch::On,
+            max_cpus: MAX_CPUS,
+            allow_missing_cpus: Switch::Off,
+            acpi_rsdp: None,
+            reserve: None,
             fault: None,
+            fault_stage: Stage::LongMode,
         }
     }
 }
@@ -101,16 +126,22 @@ impl Options {
             return Err(ValueFault::Empty);
         }
         match key {
-            Key::Work => self.work = Work::from_name(value).ok_or(ValueFault::UnknownName(value))?,
+            Key::Work => self.work = parse_name(value, Work::from_name)?,
             Key::StressSeconds => self.stress_time = Some(parse_seconds(value)?),
             Key::StressAllocators => self.stress_allocators = parse_list(value, Allocator::from_name)?,
             Key::StressCpus => self.stress_cpus = parse_cpu_counts(value)?,
             Key::StressWorkloads => self.stress_workloads = parse_list(value, Workload::from_name)?,
             Key::SelfTestParts => self.selftest_parts = parse_list(value, Part::from_name)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
-            Key::Kaslr => self.kaslr = Switch::from_name(value).ok_or(ValueFault::UnknownName(value))?,
+            Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
+            Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,
+            Key::MaxCpus => self.max_cpus = parse_cpus(value)?,
+            Key::AllowMissingCpus => self.allow_missing_cpus = parse_name(value, Switch::from_name)?,
+            Key::AcpiRsdp => self.acpi_rsdp = Some(parse_u64(value)?),
+            Key::Reserve => self.reserve = Some(parse_range(value)?),
+            Key::FaultStage => self.fault_stage = parse_name(value, stage_from_name)?,
             Key::Fault => {
-                let fault = Fault::from_name(value).ok_or(ValueFault::UnknownName(value))?;
+                let fault = parse_name(value, Fault::from_name)?;
                 if !faults_built_in {
                     return Err(ValueFault::NotBuiltIn);
                 }
@@ -190,6 +221,29 @@ fn parse_seconds(value: &str) -> Result<Duration, ValueFault<'_>> {
         Some(ms @ MIN_STRESS_MS..=MAX_STRESS_MS) => Ok(Duration::from_millis(ms.into())),
         _ => Err(ValueFault::OutOfRange),
     }
+}
+
+fn parse_name<T>(value: &str, from_name: fn(&str) -> Option<T>) -> Result<T, ValueFault<'_>> {
+    from_name(value).ok_or(ValueFault::UnknownName(value))
+}
+
+/// The stages at whose end a CPU can be held: not the first, in which it does not run yet, and not the last.
+pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(Stage::COUNT - 1).0.split_at(1).1;
+
+fn stage_from_name(name: &str) -> Option<Stage> {
+    FAULT_STAGES.iter().copied().find(|stage| stage.name() == name)
+}
+
+fn parse_cpus(value: &str) -> Result<u32, ValueFault<'_>> {
+    let cpus = u32::try_from(parse_u64(value)?).map_err(|_| ValueFault::OutOfRange)?;
+    if (1..=MAX_CPUS).contains(&cpus) { Ok(cpus) } else { Err(ValueFault::OutOfRange) }
+}
+
+/// Two addresses, the second one past the last byte.
+fn parse_range(value: &str) -> Result<PhysRange, ValueFault<'_>> {
+    let (start, end) = value.split_once('-').ok_or(ValueFault::NotARange)?;
+    let range = PhysRange::new(parse_u64(start)?, parse_u64(end)?);
+    if range.start < range.end { Ok(range) } else { Err(ValueFault::NotARange) }
 }
 
 fn parse_list<T: Named, const N: usize>(

@@ -1,7 +1,10 @@
 //! What CPUID says of this processor, as far as octopod asks.
 
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use x86_64::registers::control::{Cr4, Cr4Flags};
+use x86_64::registers::model_specific::Msr;
 
 use crate::cpu::ApicId;
 
@@ -10,8 +13,10 @@ use crate::cpu::ApicId;
 pub struct Features {
     /// 1 GiB pages (CPUID 80000001H:EDX.26).
     pub pages_1g: bool,
-    /// The local APIC's x2APIC mode (CPUID 1:ECX.21).
+    /// The local APIC's x2APIC mode (CPUID 1:ECX.21), if it is to be used.
     pub x2apic: bool,
+    /// Whether the local APIC cannot leave that mode (IA32_XAPIC_DISABLE_STATUS, bit 0: SDM Vol. 4, table 2-2).
+    pub x2apic_only: bool,
     /// The APIC timer's TSC-deadline mode (CPUID 1:ECX.24).
     pub tsc_deadline: bool,
     /// Supervisor-mode execution prevention (CPUID 7:EBX.7).
@@ -46,6 +51,7 @@ impl Features {
         Features {
             pages_1g: processor.as_ref().is_some_and(|f| f.has_1gib_pages()),
             x2apic: basic.as_ref().is_some_and(|f| f.has_x2apic()),
+            x2apic_only: xapic_is_disabled(),
             tsc_deadline: basic.as_ref().is_some_and(|f| f.has_tsc_deadline()),
             smep: extended.as_ref().is_some_and(|f| f.has_smep()),
             smap: extended.as_ref().is_some_and(|f| f.has_smap()),
@@ -89,6 +95,21 @@ pub fn initial_apic_id() -> ApicId {
     match extended {
         Some(level) => ApicId(level.x2apic_id()),
         None => ApicId(cpuid.get_feature_info().map_or(0, |basic| u32::from(basic.initial_local_apic_id()))),
+    }
+}
+
+/// Whether firmware has locked the local APIC in x2APIC mode. IA32_ARCH_CAPABILITIES says by bit 21 whether there is a
+/// register to tell, and CPUID 7:EDX.29 whether there is that one.
+fn xapic_is_disabled() -> bool {
+    if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & (1 << 29) == 0 {
+        return false;
+    }
+    const IA32_ARCH_CAPABILITIES: u32 = 0x10a;
+    const IA32_XAPIC_DISABLE_STATUS: u32 = 0xbd;
+    // SAFETY: both registers exist, as asked, and reading them has no effect.
+    unsafe {
+        Msr::new(IA32_ARCH_CAPABILITIES).read() & (1 << 21) != 0
+            && Msr::new(IA32_XAPIC_DISABLE_STATUS).read() & 1 != 0
     }
 }
 

@@ -19,7 +19,7 @@ pub fn arm(fault: Option<Fault>) {
 }
 
 /// Whether it is this one: the condition of a row.
-fn is_armed(fault: Fault) -> bool {
+pub(super) fn is_armed(fault: Fault) -> bool {
     let place = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
     place.and_then(|place| Fault::ALL.get(place)) == Some(&fault)
 }

@@ -1,13 +1,13 @@
 //! The way into long mode for the other CPUs: a page below 1 MiB that they wake up in, and tables of their own that show
 //! it where it lies. The kernel's tree never has anything in the lower half, so nothing has to be taken out of it.
 
-use super::frames::FrameNumber;
-use super::init::{LOW_RAM_END, MemoryError, tables};
+use super::init::{LOW_RAM_END, tables};
 use super::paging::{MapError, PageTables, Rights};
 use crate::boot::direct_map::EARLY_LIMIT;
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 
-/// What the other CPUs need in order to wake up: frames in reach of real mode and of 32-bit code. To be given back.
+/// What the other CPUs need in order to wake up: frames in reach of real mode and of 32-bit code. Kept for good, for a
+/// CPU may come late, or be called later.
 #[derive(Debug)]
 pub struct LowMemory {
     /// A page below 1 MiB.
@@ -15,6 +15,10 @@ pub struct LowMemory {
     /// Frames below 4 GiB for the page tables of [`Passage`].
     tables: PhysRange,
 }
+
+/// Pages on either side of the trampoline's that are reserved with it. A kernel for tests has them to see that they stay
+/// as they are.
+const NEIGHBOURS: u64 = cfg!(feature = "faults") as u64;
 
 /// How many page tables lead to one page in the lower half.
 const PASSAGE_TABLES: u64 = 4;
@@ -29,11 +33,11 @@ pub struct Passage {
 impl LowMemory {
     /// Takes what is needed out of the map; `None` where there is no page below 1 MiB.
     pub(super) fn reserve(map: &mut MemoryMap) -> Option<LowMemory> {
-        let page = map.find_usable_below(LOW_RAM_END, FRAME_BYTES, FRAME_BYTES)?;
-        let _ = map.reserve(page, ReservedReason::Trampoline);
+        let pages = map.find_usable_below(LOW_RAM_END, (1 + 2 * NEIGHBOURS) * FRAME_BYTES, FRAME_BYTES)?;
+        let _ = map.reserve(pages, ReservedReason::Trampoline);
         let tables = map.find_usable_below(EARLY_LIMIT, PASSAGE_TABLES * FRAME_BYTES, FRAME_BYTES)?;
         let _ = map.reserve(tables, ReservedReason::Trampoline);
-        Some(LowMemory { page: page.start, tables })
+        Some(LowMemory { page: pages.start + NEIGHBOURS * FRAME_BYTES, tables })
     }
 
     /// Builds the passage. What the kernel maps later in parts of its half that are empty now is not in it.
@@ -52,21 +56,9 @@ impl LowMemory {
         Ok(Passage { low: self, root: passage.root() })
     }
 
-    /// Gives the page and the tables' frames to the frame allocator.
-    ///
-    /// # Safety
-    /// No CPU uses either any more, or ever will.
-    pub unsafe fn give_back(self) -> Result<(), MemoryError> {
-        let frames = super::frames();
-        let tables = self.tables.whole_frames();
-        for frame in tables.chain(PhysRange::new(self.page, self.page + FRAME_BYTES).whole_frames()) {
-            let frame = frame as usize;
-            let _guard = crate::cpu::IrqGuard::new();
-            // SAFETY: usable RAM that `LowMemory::reserve` took from the map; the caller vouches that it is free.
-            unsafe { frames.insert(FrameNumber::new(frame)..FrameNumber::new(frame + 1)) }
-                .map_err(MemoryError::Insert)?;
-        }
-        Ok(())
+    /// The page's physical address.
+    pub fn page(&self) -> u64 {
+        self.page
     }
 }
 
@@ -81,12 +73,9 @@ impl Passage {
         self.root as u32
     }
 
-    /// Gives the page and the tables to the frame allocator.
-    ///
-    /// # Safety
-    /// As for [`LowMemory::give_back`].
-    pub unsafe fn close(self) -> Result<(), MemoryError> {
-        // SAFETY: the caller vouches.
-        unsafe { self.low.give_back() }
+    /// The pages on either side of the trampoline's, where they are reserved too: physical addresses.
+    pub fn neighbours(&self) -> impl Iterator<Item = u64> {
+        let beside = [self.low.page - FRAME_BYTES, self.low.page + FRAME_BYTES];
+        beside.into_iter().take(2 * NEIGHBOURS as usize)
     }
 }

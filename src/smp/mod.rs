@@ -13,13 +13,16 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Once;
 
 pub use ap_trampoline::Stage;
-pub use bring_up::{BringUp, SmpError, start};
+pub use bring_up::{BringUp, SmpError, sent_away, start};
+#[cfg(feature = "faults")]
+pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
 pub use drain::unanswered;
 pub use stop::nmis;
 pub use work::{halt_until, idle, run_on_all, wake_others};
 
 use crate::acpi::RosterEntry;
-use crate::cpu::{CpuId, per_cpu};
+use crate::apic;
+use crate::cpu::{ApicId, CpuId, per_cpu};
 
 /// One CPU that the firmware lists.
 pub struct Cpu {
@@ -72,6 +75,12 @@ impl Cpu {
     /// Whether it takes work.
     pub fn is_online(&self) -> bool {
         self.rank().is_some()
+    }
+
+    /// Whether an interrupt can be sent to it: under xAPIC only where its ID has eight bits and is not the one that
+    /// means all CPUs.
+    pub fn is_reachable(&self) -> bool {
+        apic::mode() == apic::Mode::X2Apic || self.entry.apic_id < ApicId::XAPIC_BROADCAST
     }
 
     /// Its place among the online CPUs, from 0.

@@ -39,6 +39,7 @@ fn seen() -> Seen {
             cpus_online: 2,
             entry_to_online_us: 3,
             init_to_online_us: 5,
+            bring_up: Default::default(),
         }),
         work: Some(Work { entry_to_work_us: 4 }),
         memory: Some(Memory { frames_total: 9, metadata_bytes: 8, frames_free_before: 7 }),

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use super::{Allocator, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
+use super::{Allocator, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
+use crate::config::MAX_CPUS;
 
 /// Quoted text is cut to this many bytes: a message must fit into one line of the report.
 const MAX_QUOTED_BYTES: usize = 80;
@@ -59,6 +60,8 @@ pub enum ValueFault<'a> {
     TooFine,
     /// Neither decimal nor hexadecimal.
     NotANumber,
+    /// Not two numbers with a dash between them, the second one greater.
+    NotARange,
     /// A number, but too small or too great.
     OutOfRange,
     /// The value, or this part of the list, is none of the names.
@@ -107,6 +110,7 @@ impl fmt::Display for ValueFault<'_> {
             ValueFault::NotSeconds => f.write_str("not a number of seconds"),
             ValueFault::TooFine => f.write_str("more than three decimals"),
             ValueFault::NotANumber => f.write_str("not a number"),
+            ValueFault::NotARange => f.write_str("not a range"),
             ValueFault::OutOfRange => f.write_str("out of range"),
             ValueFault::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),
             ValueFault::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
@@ -130,8 +134,13 @@ impl fmt::Display for Allowed {
             Key::StressAllocators => write!(f, "a list of {}", Names(Allocator::ALL)),
             Key::StressCpus => write!(f, "a list of at most {MAX_CPU_COUNTS} ascending numbers of CPUs"),
             Key::SelfTestParts => write!(f, "a list of {}", Names(Part::ALL)),
-            Key::StressSeed => f.write_str("0 to 18446744073709551615, or 0x0 to 0xffffffffffffffff"),
-            Key::Kaslr => Names(Switch::ALL).fmt(f),
+            Key::StressSeed | Key::AcpiRsdp => {
+                f.write_str("0 to 18446744073709551615, or 0x0 to 0xffffffffffffffff")
+            }
+            Key::MaxCpus => write!(f, "1 to {MAX_CPUS}"),
+            Key::Reserve => f.write_str("START-END, as in 0x8000-0x9000"),
+            Key::FaultStage => Names(FAULT_STAGES).fmt(f),
+            Key::Kaslr | Key::X2Apic | Key::AllowMissingCpus => Names(Switch::ALL).fmt(f),
             Key::Fault => Names(Fault::ALL).fmt(f),
         }
     }
@@ -151,7 +160,7 @@ impl<T: fmt::Display> fmt::Display for Names<'_, T> {
 }
 
 /// No message is longer: it quotes at most two cut texts, and lists all names of one kind.
-pub const MAX_MESSAGE_BYTES: usize = 640;
+pub const MAX_MESSAGE_BYTES: usize = 800;
 
 /// Text from the command line, cut to a length that a report can bear. White space becomes spaces: a terminal would obey
 /// the rest of it.

@@ -122,6 +122,14 @@ named! {
         LoseFrame = "lose_frame",
         /// The last CPU's start-up IPIs are lost on their way.
         SkipSipi = "skip_sipi",
+        /// The last CPU stops at the end of the stage that `fault.stage=` names.
+        StopAtStage = "stop_at_stage",
+        /// As that, and goes on as soon as it was given up.
+        LateAtStage = "late_at_stage",
+        /// The trampoline is one byte too long for its page.
+        OverrunTrampoline = "overrun_trampoline",
+        /// Firmware hands over with every local APIC in x2APIC mode. Nothing has to catch that: it must do no harm.
+        FirmwareX2Apic = "firmware_x2apic",
         /// CPU 3 panics.
         PanicCpu3 = "panic_cpu3",
         /// An exception before anything is set up.
@@ -180,7 +188,19 @@ named! {
         SelfTestParts = "selftest.parts",
         /// [`Options::kaslr`](super::Options::kaslr)
         Kaslr = "kaslr",
+        /// [`Options::x2apic`](super::Options::x2apic)
+        X2Apic = "x2apic",
+        /// [`Options::max_cpus`](super::Options::max_cpus)
+        MaxCpus = "max_cpus",
+        /// [`Options::allow_missing_cpus`](super::Options::allow_missing_cpus)
+        AllowMissingCpus = "allow_missing_cpus",
+        /// [`Options::acpi_rsdp`](super::Options::acpi_rsdp)
+        AcpiRsdp = "acpi_rsdp",
+        /// [`Options::reserve`](super::Options::reserve)
+        Reserve = "reserve",
         /// [`Options::fault`](super::Options::fault)
         Fault = "fault",
+        /// [`Options::fault_stage`](super::Options::fault_stage)
+        FaultStage = "fault.stage",
     }
 }

@@ -105,6 +105,8 @@ pub enum ReservedReason {
     EarlyTables,
     /// The frame allocator's own tables.
     FrameTables,
+    /// What the command line says is to be left alone.
+    CommandLine,
     /// Areas and stacks of the CPUs.
     PerCpu,
 }
@@ -150,6 +152,7 @@ impl fmt::Display for Owner {
             Owner::Kernel(ReservedReason::Trampoline) => "AP trampoline",
             Owner::Kernel(ReservedReason::EarlyTables) => "early tables",
             Owner::Kernel(ReservedReason::FrameTables) => "frame allocator's tables",
+            Owner::Kernel(ReservedReason::CommandLine) => "reserved by command line",
             Owner::Kernel(ReservedReason::PerCpu) => "per-CPU areas and stacks",
         })
     }

@@ -1,0 +1,69 @@
+//! Faults of bring-up: the last CPU is held at the end of a stage, for good or until it was given up; the trampoline is too
+//! long; firmware hands over in another mode.
+//!
+//! In the first stages, which have no Rust, the trampoline itself looks whether its processor is held.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use ap_trampoline::{FILLER, Hold, PAGE_BYTES, Slot};
+
+use super::redirects::is_armed;
+use crate::acpi::NmiPin;
+use crate::boot::command_line::Fault;
+use crate::config::AP_INIT_TO_ONLINE_MS;
+use crate::cpu::IrqGuard;
+use crate::smp::Stage;
+use crate::sync::Deadline;
+use crate::{apic, redirect, smp};
+
+/// At the end of which stage the last CPU is held.
+static STAGE: AtomicU32 = AtomicU32::new(0);
+
+/// Chooses the stage; before redirects are installed.
+pub fn arm(stage: Stage) {
+    STAGE.store(stage as u32, Ordering::Relaxed);
+}
+
+fn holds() -> bool {
+    is_armed(Fault::StopAtStage) || is_armed(Fault::LateAtStage)
+}
+
+redirect! {
+    smp::hold() -> Hold => hold_the_last, if |_| holds();
+    smp::reached(slot: &Slot, stage: Stage) => reached, if |_| holds();
+    smp::settled() => let_go, if |_| is_armed(Fault::LateAtStage);
+    smp::fill_page(page: &mut [u8; PAGE_BYTES]) => overrun_page, if |_| is_armed(Fault::OverrunTrampoline);
+    apic::enable(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) => enable_after_firmware,
+        if |_| is_armed(Fault::FirmwareX2Apic);
+}
+
+extern "C" fn hold_the_last() -> Hold {
+    let apic_id = smp::cpus().last().map_or(u32::MAX, |last| last.entry.apic_id.0);
+    Hold { apic_id, stage: STAGE.load(Ordering::Relaxed), is_on: 1.into() }
+}
+
+/// [`smp::reached`], with the stay between leaving word and looking whether anybody still waits.
+extern "C" fn reached(slot: &Slot, stage: Stage) {
+    smp::reached::ordinary(slot, stage);
+    smp::wait_while_held(slot, stage);
+}
+
+/// When it has been decided that it is too late.
+extern "C" fn let_go() {
+    smp::let_go();
+    let came = Deadline::after_ms(AP_INIT_TO_ONLINE_MS).wait_until(|| smp::sent_away() > 0);
+    came.expect("the CPU that was let go comes, and is sent away");
+}
+
+extern "C" fn overrun_page(page: &mut [u8; PAGE_BYTES]) {
+    smp::fill_page::ordinary(page);
+    // SAFETY: the byte behind the page is in a page that was reserved with it, to see this.
+    unsafe { page.as_mut_ptr().add(PAGE_BYTES).write(FILLER) };
+}
+
+/// [`apic::enable`], on a machine whose firmware has turned on x2APIC mode on every CPU.
+#[allow(improper_ctypes_definitions)]
+extern "C" fn enable_after_firmware(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
+    apic::set_x2apic_as_firmware();
+    apic::enable::ordinary(guard, nmi_pins, uid);
+}

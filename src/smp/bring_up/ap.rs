@@ -1,0 +1,88 @@
+//! An application processor's way from the trampoline to its first idle moment.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use ap_trampoline::{Slot, SlotState, Stage};
+
+use super::super::work;
+use crate::acpi::Platform;
+use crate::apic;
+use crate::cpu::registers::{halt_forever, read_tsc};
+use crate::cpu::{self, CpuId, IrqGuard, load_descriptors, thread};
+use crate::memory;
+use crate::memory::stacks::{self, Stack};
+use crate::redirectable;
+use crate::time::{self, Clock};
+
+/// What every application processor reads on its way up.
+static COMMON: spin::Once<Common> = spin::Once::new();
+
+struct Common {
+    root: u64,
+    platform: Platform,
+    clock: Clock,
+}
+
+/// Processors that came when nobody waited for them. The trampoline counts here too.
+pub static SENT_AWAY: AtomicU32 = AtomicU32::new(0);
+
+/// How many processors came after they had been given up, or that nobody had called, and halted. Some may yet come.
+pub fn sent_away() -> u32 {
+    SENT_AWAY.load(Ordering::Acquire)
+}
+
+/// Sets what the processors will read, once, before they are called.
+pub fn set_common(platform: Platform, clock: Clock) {
+    COMMON.call_once(|| Common { root: memory::root(), platform, clock });
+}
+
+/// Where an application processor enters the kernel: on its own stack, GS base set, interrupts off.
+pub extern "C" fn entry(slot: &'static Slot) -> ! {
+    let Some(common) = COMMON.get() else { halt_forever() };
+    // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
+    unsafe { memory::load_root(common.root) };
+    cpu::set_memory_types();
+    let cpu = CpuId(slot.cpu);
+    cpu::set_current(cpu);
+    let guard = IrqGuard::new();
+    thread::adopt_own(&guard, stacks::bottom(cpu, Stack::Main)..stacks::top(cpu, Stack::Main));
+    reached(slot, Stage::Gs);
+    // SAFETY: once on this CPU, whose GS base the trampoline has set; the stacks are this CPU's own.
+    unsafe { load_descriptors(&guard, stacks::ist_tops(cpu)) };
+    reached(slot, Stage::Idt);
+    let uid = common.platform.cpus[cpu.index()].uid;
+    apic::enable(&guard, common.platform.nmi_pins, uid);
+    reached(slot, Stage::Apic);
+    time::start_tick(&guard, &common.clock);
+    reached(slot, Stage::Timer);
+    stamp(slot, Stage::Online);
+    let claimed = SlotState::Claimed as u32;
+    let online = SlotState::Online as u32;
+    if slot.state.compare_exchange(claimed, online, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        go_away();
+    }
+    x86_64::instructions::interrupts::enable();
+    drop(guard);
+    work::idle()
+}
+
+redirectable! {
+    /// Leaves word of a stage on this CPU's way up, and goes no further if nobody waits for it any more.
+    pub fn reached(slot: &Slot, stage: Stage) {
+        stamp(slot, stage);
+        if slot.state.load(Ordering::Acquire) == SlotState::GivenUp as u32 {
+            go_away();
+        }
+    }
+}
+
+fn stamp(slot: &Slot, stage: Stage) {
+    slot.stamps[stage as usize].store(read_tsc(), Ordering::Relaxed);
+    slot.stage.store(stage as u32, Ordering::Release);
+}
+
+/// Where a processor ends that nobody waits for: on its own stack, with interrupts off.
+fn go_away() -> ! {
+    SENT_AWAY.fetch_add(1, Ordering::AcqRel);
+    halt_forever()
+}

@@ -1,0 +1,216 @@
+//! Waking the application processors.
+//!
+//! All of them run the trampoline at once. What each needs lies ready in a slot that it finds by its APIC ID, so none
+//! waits for another, and none can take what is another's. The boot processor calls them in [`rounds`]; [`trampoline`]
+//! is the page that they wake up in, [`ap`] their way from there to their first idle moment. One deadline bounds it all,
+//! and decides: from then on a CPU is online, or given up for good. One that answers later goes away again, on a stack,
+//! an area and a slot that are nobody else's, for none of them is ever used again.
+
+mod ap;
+mod rounds;
+mod trampoline;
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use ap_trampoline::{Slot, SlotState, Stage};
+
+use super::{CPUS, Cpu, drain, stop, work};
+use crate::acpi::{Platform, RosterEntry};
+use crate::apic::ApicError;
+use crate::config::AP_INIT_TO_ONLINE_MS;
+use crate::cpu::per_cpu;
+use crate::cpu::registers::read_tsc;
+use crate::cpu::{Features, IrqGuard};
+use crate::interrupts;
+use crate::memory::frames::FRAME_BYTES;
+use crate::memory::stacks::{self, Stack};
+use crate::memory::{self, LowMemory, MapError};
+use crate::redirectable;
+use crate::sync::Deadline;
+use crate::time::Clock;
+
+pub use ap::sent_away;
+use rounds::Rounds;
+use trampoline::Trampoline;
+#[cfg(feature = "faults")]
+pub use {
+    ap::reached,
+    trampoline::{fill_page, hold, let_go, wait_while_held},
+};
+
+/// Why the other CPUs could not even be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmpError {
+    /// Memory for tables, areas or stacks.
+    OutOfMemory,
+    /// Page tables or stacks.
+    Map(MapError),
+    /// The boot processor's APIC.
+    Apic(ApicError),
+}
+
+impl fmt::Display for SmpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SmpError::OutOfMemory => f.write_str("too little memory for the CPUs' areas and stacks"),
+            SmpError::Map(MapError::OutOfFrames) => f.write_str("too little memory for the CPUs' stacks"),
+            SmpError::Map(error) => write!(f, "the CPUs' stacks: {error}"),
+            SmpError::Apic(error) => error.fmt(f),
+        }
+    }
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug)]
+pub struct BringUp {
+    /// CPUs online, the boot processor among them.
+    pub online: u32,
+    /// CPUs that were listed.
+    pub listed: u32,
+    /// The TSC when the first INIT was sent.
+    pub first_init_tsc: u64,
+    /// The TSC when the last CPU came online.
+    pub last_online_tsc: u64,
+    /// The calls themselves.
+    pub rounds: Rounds,
+    /// The page that the processors woke up in, physical; 0 where there was none.
+    pub trampoline_page: u64,
+    /// Whether the pages beside it have stayed as they were. Only a kernel with deliberate faults built in has them to
+    /// itself and can tell.
+    pub neighbours_intact: bool,
+    /// What each further CPU costs in memory, in bytes: [`BYTES_PER_CPU`] and its area.
+    pub bytes_per_cpu: u64,
+    /// Frames that all of them took together, page tables included.
+    pub frames_taken: u64,
+}
+
+/// What a CPU takes beside its area: its stacks, and its lines in the tables.
+const BYTES_PER_CPU: u64 =
+    stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<RosterEntry>()) as u64;
+
+/// Brings up all CPUs. Once, by the boot processor, interrupts off; waits for them, at most until the deadline.
+pub fn start(
+    guard: &IrqGuard,
+    platform: Platform,
+    features: &Features,
+    clock: Clock,
+    low: Option<LowMemory>,
+) -> Result<BringUp, SmpError> {
+    let free_before = memory::frames().free_frames();
+    let cpus = memory::alloc_slice_from(platform.cpus.iter().map(|entry| Cpu::new(*entry)));
+    let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
+    let (bsp, aps) = cpus.split_first().ok_or(SmpError::OutOfMemory)?;
+    ap::set_common(platform, clock);
+    interrupts::register(interrupts::Vector::WAKE, work::wake);
+    drain::register();
+    stop::register();
+
+    bsp.gs_base.store(per_cpu::gs_base() as u64, Ordering::Relaxed);
+    bsp.stage.store(Stage::Online as u64, Ordering::Relaxed);
+    bsp.stamps[Stage::Online as usize].store(read_tsc(), Ordering::Relaxed);
+    bsp.online.store(1, Ordering::Release);
+
+    let trampoline_page = low.as_ref().map_or(0, LowMemory::page);
+    let trampoline = match low {
+        _ if aps.is_empty() => None,
+        None => {
+            log::warn!("no usable page below 1 MiB: the other CPUs cannot be started");
+            None
+        }
+        Some(low) => Some(prepare(aps, low)?),
+    };
+    let frames_taken = free_before.saturating_sub(memory::frames().free_frames()) as u64;
+    let first_init_tsc = read_tsc();
+    let rounds = trampoline.map(|trampoline| wake_all(guard, cpus, features, trampoline));
+    // A rank for each, in the order of their numbers.
+    for (rank, cpu) in super::online().enumerate() {
+        cpu.online.store(rank as u64 + 1, Ordering::Release);
+    }
+    Ok(BringUp {
+        online: super::online().count() as u32,
+        listed: cpus.len() as u32,
+        first_init_tsc,
+        last_online_tsc: super::online()
+            .filter_map(|cpu| cpu.stamp(Stage::Online))
+            .fold(first_init_tsc, u64::max),
+        rounds: rounds.unwrap_or_default(),
+        trampoline_page,
+        neighbours_intact: trampoline.is_none_or(Trampoline::neighbours_are_intact),
+        bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes().next_multiple_of(FRAME_BYTES) as u64,
+        frames_taken,
+    })
+}
+
+/// Everything that costs memory, before the first CPU is called.
+fn prepare(aps: &'static [Cpu], low: LowMemory) -> Result<&'static Trampoline, SmpError> {
+    // Those that cannot be called need nothing.
+    let reachable = aps.iter().filter(|ap| ap.is_reachable());
+    for ap in reachable.clone() {
+        let gs_base = memory::new_cpu_area().ok_or(SmpError::OutOfMemory)?;
+        ap.gs_base.store(gs_base as u64, Ordering::Relaxed);
+        memory::map_stacks(ap.id()).map_err(SmpError::Map)?;
+    }
+    let slots = memory::alloc_slice_from(reachable.map(slot_for)).ok_or(SmpError::OutOfMemory)?;
+    // The trampoline looks for a processor's slot by bisection.
+    slots.sort_unstable_by_key(|slot| slot.apic_id);
+    // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
+    let passage = low.open().map_err(SmpError::Map)?;
+    Ok(trampoline::prepare(passage, slots))
+}
+
+fn wake_all(guard: &IrqGuard, cpus: &'static [Cpu], features: &Features, trampoline: &Trampoline) -> Rounds {
+    let deadline = Deadline::after_ms(AP_INIT_TO_ONLINE_MS);
+    let slots = trampoline.slots();
+    let rounds = rounds::call(guard, slots, trampoline, features.init_is_quick);
+    // How it ends for each is decided below, by its own slot.
+    let _ = deadline.wait_until(|| slots.iter().all(is_online));
+    for slot in slots {
+        let ap = &cpus[slot.cpu as usize];
+        if !settle(slot) {
+            log::error!(
+                "cpu {} (APIC ID {}): not online {AP_INIT_TO_ONLINE_MS} ms after INIT, last seen in stage {}",
+                ap.id(),
+                ap.entry.apic_id,
+                trampoline.last_seen(slot)
+            );
+        }
+        ap.stage.store(trampoline.last_seen(slot) as u64, Ordering::Relaxed);
+        for (to, from) in ap.stamps.iter().zip(&slot.stamps) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        ap.online.store(u64::from(is_online(slot)), Ordering::Release);
+    }
+    settled();
+    rounds
+}
+
+redirectable! {
+    /// Called when it is decided for each CPU whether it is online.
+    pub fn settled() {}
+}
+
+fn slot_for(ap: &Cpu) -> Slot {
+    Slot {
+        apic_id: ap.entry.apic_id.0,
+        state: (SlotState::Waiting as u32).into(),
+        stage: (Stage::SipiSent as u32).into(),
+        cpu: ap.id().0,
+        stack_top: stacks::top(ap.id(), Stack::Main),
+        gs_base: ap.gs_base.load(Ordering::Relaxed),
+        stamps: Default::default(),
+    }
+}
+
+fn is_online(slot: &Slot) -> bool {
+    slot.state.load(Ordering::Acquire) == SlotState::Online as u32
+}
+
+/// Decides whether a processor is online: from here on it is, or it finds that nobody waits for it. Its stack, area and
+/// slot are never used again, for it may stand anywhere.
+fn settle(slot: &Slot) -> bool {
+    let gave_up = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        (state != SlotState::Online as u32).then_some(SlotState::GivenUp as u32)
+    });
+    gave_up.is_err()
+}

@@ -1,0 +1,81 @@
+//! The calls: INIT to all, then the start-up interrupt to all, and again to those that have left no sign of life (SDM
+//! Vol. 3A, 9.4.4.1).
+//!
+//! Each CPU is called by its ID. The shorthand "all excluding self" would take one write for all of them, but reach those
+//! as well that the firmware lists as disabled, or does not list: some are broken, some are another owner's.
+
+use core::sync::atomic::Ordering;
+
+use ap_trampoline::{Slot, Stage};
+
+use super::trampoline::Trampoline;
+use crate::apic::{self, Message};
+use crate::cpu::registers::read_tsc;
+use crate::cpu::{ApicId, IrqGuard};
+use crate::sync::Deadline;
+use crate::time;
+
+/// The wait between INIT and the start-up interrupt, for processors that need one: see `Features::init_is_quick`.
+const INIT_US: u64 = 10_000;
+
+/// When to send the start-up interrupt again to those that have left no sign of life: the manual's 200 µs after the
+/// first, and once more for hosts that were slow to run the processor.
+const REPEAT_AFTER_US: [u64; 2] = [200, 10_000];
+
+/// How the calls went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rounds {
+    /// How long was waited after INIT, in microseconds.
+    pub init_delay_us: u64,
+    /// How many times start-up interrupts were sent, to all or to some.
+    pub start_ups: u32,
+    /// What the error status register held after any of the rounds, all in one (SDM Vol. 3A, 11.5.3).
+    pub error_status: u32,
+}
+
+/// Calls the CPUs of these slots, and returns when all have left a sign of life or the last round is over; not when they
+/// are online. Interrupts off.
+pub fn call(guard: &IrqGuard, slots: &[Slot], trampoline: &Trampoline, init_is_quick: bool) -> Rounds {
+    let mut rounds = Rounds::default();
+    send_to(guard, Message::Init, slots.iter(), &mut rounds);
+    if !init_is_quick {
+        Deadline::after_us(INIT_US).wait();
+        rounds.init_delay_us = INIT_US;
+    }
+    let start_up = Message::StartUp(trampoline.start_up_page());
+    let is_silent = |slot: &&Slot| trampoline.last_seen(slot) == Stage::SipiSent;
+    let began = read_tsc();
+    for slot in slots {
+        slot.stamps[Stage::SipiSent as usize].store(read_tsc(), Ordering::Relaxed);
+    }
+    send_to(guard, start_up, slots.iter(), &mut rounds);
+    for after_us in REPEAT_AFTER_US {
+        let elapsed_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
+        let rest = Deadline::after_us(after_us.saturating_sub(elapsed_us));
+        if rest.wait_until(|| !slots.iter().any(|slot| is_silent(&slot))).is_ok() {
+            break;
+        }
+        send_to(guard, start_up, slots.iter().filter(is_silent), &mut rounds);
+    }
+    rounds
+}
+
+fn send_to<'a>(
+    guard: &IrqGuard,
+    message: Message,
+    slots: impl Iterator<Item = &'a Slot>,
+    rounds: &mut Rounds,
+) {
+    for slot in slots {
+        // One that cannot be reached is found missing later, and named then.
+        if let Err(error) = apic::send(guard, ApicId(slot.apic_id), message) {
+            log::warn!("cpu {}: {error}", slot.cpu);
+        }
+    }
+    rounds.start_ups += u32::from(message != Message::Init);
+    let status = apic::read_error_status();
+    if status != 0 {
+        log::warn!("{message:?}: the local APIC reports error {status:#x}");
+    }
+    rounds.error_status |= status;
+}

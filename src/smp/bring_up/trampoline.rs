@@ -1,0 +1,152 @@
+//! The page that the processors wake up in, from the kernel's side. `ap_trampoline` has its code and its map.
+
+use core::sync::atomic::Ordering;
+
+use ap_trampoline::{
+    FILLER, Hold, MAILBOX, Mailbox, PAGE_BYTES, SEEN_BITS, SEEN_PROTECTED_MODE, SEEN_REAL_MODE, Slot, Stage,
+    TablePointer,
+};
+use spin::Once;
+use x86_64::registers::control::{Cr0, Cr4};
+use x86_64::registers::model_specific::{Efer, EferFlags};
+
+use super::ap;
+use crate::boot::direct_map;
+use crate::cpu::ApicId;
+use crate::interrupts;
+use crate::memory::Passage;
+use crate::redirectable;
+
+/// There is one, for good: CPUs that are called later wake up in it too.
+static TRAMPOLINE: Once<Trampoline> = Once::new();
+
+/// The page, filled and ready, and the slots that it leads to.
+#[derive(Debug)]
+pub struct Trampoline {
+    passage: Passage,
+    slots: &'static [Slot],
+}
+
+/// What the pages beside the trampoline's are filled with where the kernel has them to itself.
+const NEIGHBOUR_FILLER: u8 = 0xa5;
+
+/// Fills the page, once. The slots are in ascending order of their APIC IDs.
+pub fn prepare(passage: Passage, slots: &'static [Slot]) -> &'static Trampoline {
+    TRAMPOLINE.call_once(|| {
+        let trampoline = Trampoline { passage, slots };
+        trampoline.fill();
+        trampoline
+    })
+}
+
+redirectable! {
+    /// Fills a page so that a processor that runs astray in it is caught.
+    pub fn fill_page(page: &mut [u8; PAGE_BYTES]) {
+        page.fill(FILLER);
+    }
+
+    /// Who is to be held on its way up, and where: nobody.
+    pub fn hold() -> Hold {
+        Hold { apic_id: ApicId::X2APIC_BROADCAST.0, ..Hold::default() }
+    }
+}
+
+/// Waits as long as this CPU is held in that stage: a deliberate fault.
+#[cfg(feature = "faults")]
+pub fn wait_while_held(slot: &Slot, stage: Stage) {
+    let Some(trampoline) = TRAMPOLINE.get() else { return };
+    let hold = &trampoline.mailbox().hold;
+    let is_meant = hold.apic_id == slot.apic_id && hold.stage == stage as u32;
+    while is_meant && hold.is_on.load(Ordering::Acquire) != 0 {
+        core::hint::spin_loop();
+    }
+}
+
+/// Lets the processor go that is held.
+#[cfg(feature = "faults")]
+pub fn let_go() {
+    if let Some(trampoline) = TRAMPOLINE.get() {
+        trampoline.mailbox().hold.is_on.store(0, Ordering::Release);
+    }
+}
+
+impl Trampoline {
+    fn fill(&self) {
+        let code = ap_trampoline::code();
+        assert!(code.len() <= MAILBOX, "the trampoline's code runs into its mailbox");
+        let idt = interrupts::idt_pointer();
+        let mut mailbox = Mailbox::new(self.passage.page() as u32);
+        mailbox.idt_pointer = TablePointer { limit: idt.limit, base: idt.base.as_u64() };
+        mailbox.cr0 = Cr0::read_raw() as u32;
+        mailbox.cr3 = self.passage.root();
+        mailbox.cr4 = Cr4::read_raw() as u32;
+        // LMA is the processor's to set.
+        mailbox.efer = (Efer::read() - EferFlags::LONG_MODE_ACTIVE).bits() as u32;
+        mailbox.slots = self.slots.as_ptr().addr() as u64;
+        mailbox.slot_count = self.slots.len() as u32;
+        mailbox.strays = (&raw const ap::SENT_AWAY).addr() as u64;
+        mailbox.entry = ap::entry as *const () as u64;
+        mailbox.hold = hold();
+        let page: *mut u8 = direct_map::pointer(self.passage.page());
+        // SAFETY: the page is the passage's own, mapped for writing in the direct map, and no processor has been told of
+        // it yet. Code, mailbox and marks lie apart, as `ap_trampoline` asserts. The neighbours are the passage's own as
+        // well, where it has any.
+        unsafe {
+            for neighbour in self.passage.neighbours() {
+                direct_map::pointer::<u8>(neighbour).write_bytes(NEIGHBOUR_FILLER, PAGE_BYTES);
+            }
+            fill_page(&mut *page.cast());
+            page.copy_from_nonoverlapping(code.as_ptr(), code.len());
+            page.add(MAILBOX).cast::<Mailbox>().write(mailbox);
+            page.add(SEEN_REAL_MODE).write_bytes(0, SEEN_BITS / 8);
+            page.add(SEEN_PROTECTED_MODE).write_bytes(0, SEEN_BITS / 8);
+        }
+    }
+
+    /// The slots of all CPUs that can be called.
+    pub fn slots(&self) -> &'static [Slot] {
+        self.slots
+    }
+
+    /// The page's number, as a start-up interrupt bears it.
+    pub fn start_up_page(&self) -> u8 {
+        (self.passage.page() >> 12) as u8
+    }
+
+    /// Where a processor was last seen: in its slot, or, before it has claimed that, by its marks in the page.
+    pub fn last_seen(&self, slot: &Slot) -> Stage {
+        let stage = slot.stage.load(Ordering::Acquire) as usize;
+        if stage != Stage::SipiSent as usize {
+            return Stage::ALL[stage % Stage::COUNT];
+        }
+        if self.is_marked(SEEN_PROTECTED_MODE, slot.apic_id) {
+            Stage::ProtectedMode
+        } else if self.is_marked(SEEN_REAL_MODE, slot.apic_id) {
+            Stage::RealMode
+        } else {
+            Stage::SipiSent
+        }
+    }
+
+    fn is_marked(&self, marks: usize, apic_id: u32) -> bool {
+        let id = apic_id as usize;
+        let page: *const u8 = direct_map::pointer(self.passage.page());
+        // SAFETY: a byte of the page; the processors set its bits meanwhile, which a volatile read allows for.
+        id < SEEN_BITS && unsafe { page.add(marks + id / 8).read_volatile() } & (1 << (id % 8)) != 0
+    }
+
+    #[cfg(feature = "faults")]
+    fn mailbox(&self) -> &Mailbox {
+        // SAFETY: `fill` wrote it there, and the page is never given back; what is written since is atomic.
+        unsafe { &*direct_map::pointer::<Mailbox>(self.passage.page() + MAILBOX as u64) }
+    }
+
+    /// Whether the pages beside this one are as [`prepare`] left them.
+    pub fn neighbours_are_intact(&self) -> bool {
+        self.passage.neighbours().all(|neighbour| {
+            // SAFETY: the passage's own page, mapped in the direct map, which nobody writes after `fill`.
+            let bytes = unsafe { &*direct_map::pointer::<[u8; PAGE_BYTES]>(neighbour) };
+            bytes.iter().all(|byte| *byte == NEIGHBOUR_FILLER)
+        })
+    }
+}
