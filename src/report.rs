@@ -113,11 +113,15 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     }));
     for cpu in smp::cpus() {
         let at = |stage| cpu.stamp(stage).map(time::us_at);
-        let failed_stage = (!cpu.is_online()).then(|| cpu.stage().name());
+        let failed_stage = (!cpu.is_online() && cpu.was_called()).then(|| cpu.stage().name());
         console::send(&Record::Cpu(wire::Cpu {
             cpu: cpu.id().0,
             apic_id: cpu.entry.apic_id.0,
-            state: if cpu.is_online() { "online" } else { "failed" },
+            state: match (cpu.is_online(), cpu.was_called()) {
+                (true, _) => "online",
+                (false, true) => "failed",
+                (false, false) => "not_called",
+            },
             failed_stage,
             stages_us: StagesUs {
                 sipi_sent: at(Stage::SipiSent),
@@ -187,6 +191,11 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         unanswered_requests: smp::unanswered(),
         cpus_sent_away: smp::sent_away(),
     }));
+    match smp::sent_away() {
+        0 => {}
+        1 => log::warn!("1 CPU came after it had been given up, and was sent away"),
+        count => log::warn!("{count} CPUs came after they had been given up, and were sent away"),
+    }
     let reason = outcome.err().map(|reason| LineBuffer::<400>::format(format_args!("{reason}")));
     let reason = reason.as_ref().map(LineBuffer::as_str);
     match reason {

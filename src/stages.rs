@@ -161,7 +161,9 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
     if !up.neighbours_intact {
         return Err(Reason::TrampolineOverrun { page: up.trampoline_page });
     }
-    match (up.online < up.listed, options.allow_missing_cpus) {
+    // Without a page to wake up in there is no CPU but this one, and that has been said.
+    let is_alone = up.trampoline_page == 0;
+    match (up.online < up.listed && !is_alone, options.allow_missing_cpus) {
         (true, Switch::Off) => Err(Reason::MissingCpus),
         (true, Switch::On) => {
             log::warn!("{}", Reason::MissingCpus);

@@ -153,7 +153,7 @@ pub struct Cpu<S> {
     pub cpu: u32,
     /// The hardware's number.
     pub apic_id: u32,
-    /// `online` or `failed`.
+    /// `online`, `failed`, or `not_called` where there is no page to wake up in, or its APIC ID cannot be reached.
     pub state: S,
     /// Where it was last seen, if it failed.
     pub failed_stage: Option<S>,

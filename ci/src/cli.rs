@@ -122,6 +122,10 @@ pub struct Options {
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
 
+    /// Listed CPUs that do not start are a warning, not a failure.
+    #[arg(long, help_heading = "Kernel")]
+    pub allow_missing_cpus: bool,
+
     /// More words for the kernel's command line.
     #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true, help_heading = "Kernel")]
     pub append: Option<Line>,
@@ -294,6 +298,9 @@ impl Options {
         }
         words.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
         words.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));
+        if self.allow_missing_cpus {
+            words.push("allow_missing_cpus=on".to_owned());
+        }
         words.extend(self.append.as_ref().map(Line::to_string));
         words.join(" ")
     }

@@ -24,11 +24,11 @@ pub fn summary(report: &Report) -> Vec<String> {
         ));
     }
     for cpu in report.cpus.iter().filter(|cpu| cpu.state != "online") {
-        let stage = cpu.failed_stage.as_deref().unwrap_or("none");
-        lines.push(format!(
-            "CPU {} (APIC ID {}) did not come online; last stage: {stage}",
-            cpu.cpu, cpu.apic_id
-        ));
+        let why = match &cpu.failed_stage {
+            Some(stage) => format!("did not come online; last stage: {stage}"),
+            None => "was not called".to_owned(),
+        };
+        lines.push(format!("CPU {} (APIC ID {}) {why}", cpu.cpu, cpu.apic_id));
     }
     if !report.stress.is_empty() {
         let table = if is_comparison(&report.stress) {

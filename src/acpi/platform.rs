@@ -79,7 +79,7 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     let roster = Roster::fill(&madt, bsp, cpus);
     log::info!("RSDP at {address:#x}: {roster}");
     if roster.left_out > 0 {
-        log::warn!("{} CPUs are left out: there may be at most {max_cpus}", roster.left_out);
+        log::warn!("{} of the listed CPUs left out: there may be at most {max_cpus}", roster.left_out);
     }
     let pins = madt.entries().flatten().filter_map(nmi_pin);
     let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;

@@ -83,6 +83,11 @@ impl Cpu {
         apic::mode() == apic::Mode::X2Apic || self.entry.apic_id < ApicId::XAPIC_BROADCAST
     }
 
+    /// Whether it was called, or is the boot processor: it has an area, and an APIC ID that can be reached.
+    pub fn was_called(&self) -> bool {
+        self.gs_base().is_some()
+    }
+
     /// Its place among the online CPUs, from 0.
     pub fn rank(&self) -> Option<usize> {
         (self.online.load(Ordering::Acquire) as usize).checked_sub(1)

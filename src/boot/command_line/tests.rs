@@ -38,6 +38,35 @@ fn every_option_is_taken() {
 }
 
 #[test]
+fn the_options_of_bring_up_are_taken_and_bounded() {
+    let options =
+        parse("x2apic=off max_cpus=3 allow_missing_cpus=on acpi_rsdp=0x6000000 reserve=0x8000-36864");
+    let options = options.unwrap();
+    assert_eq!((options.x2apic, options.max_cpus), (Switch::Off, 3));
+    assert_eq!((options.allow_missing_cpus, options.acpi_rsdp), (Switch::On, Some(0x600_0000)));
+    assert_eq!(options.reserve, Some(PhysRange::new(0x8000, 0x9000)));
+    for stage in FAULT_STAGES {
+        assert_eq!(parse(&format!("fault.stage={stage}")).unwrap().fault_stage, *stage);
+    }
+
+    for value in ["0", &(MAX_CPUS + 1).to_string(), "4294967297"] {
+        assert_refused(
+            &format!("max_cpus={value}"),
+            &format!("max_cpus={value}: out of range (allowed: 1 to {MAX_CPUS})"),
+        );
+    }
+    for value in ["0x8000", "2-1", "1-1"] {
+        let message = format!("reserve={value}: not a range (allowed: START-END, as in 0x8000-0x9000)");
+        assert_refused(&format!("reserve={value}"), &message);
+    }
+    // Before the first of these a CPU does not run, and behind the last one it is not coming up any more.
+    assert_eq!(FAULT_STAGES.len(), Stage::COUNT - 2);
+    for stage in ["sipi_sent", "online"] {
+        assert!(parse(&format!("fault.stage={stage}")).is_err(), "{stage}");
+    }
+}
+
+#[test]
 fn names_are_found_again() {
     assert!(Key::ALL.iter().all(|key| Key::from_name(key.name()) == Some(*key)));
     for fault in Fault::ALL {

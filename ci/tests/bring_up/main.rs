@@ -1,0 +1,216 @@
+//! Bring-up on machines whose firmware lists CPUs as no emulator's does, and what bring-up costs.
+
+mod tables;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use clap::Parser;
+use octopod_ci::notice::Silent;
+use octopod_ci::rundir::Workspace;
+use octopod_ci::{Options, Outcome, kernel_build, launch, setup};
+
+use tables::{ADDRESS, Image, LOCAL_APIC, Madt, ROOM};
+
+#[test]
+fn a_listed_cpu_that_does_not_exist_is_named_and_the_rest_boots() {
+    let image = Madt::listing(&[0, 1, 9, 2, 3]).image();
+    let outcome = boot_with(&image, &["--smp", "4"]);
+    assert_eq!(outcome.status, 1, "{}", told(&outcome));
+    assert_eq!(
+        outcome.report.reason.as_deref(),
+        Some("cpu 2 (APIC ID 9) did not start, last seen in stage sipi_sent")
+    );
+    assert_eq!(online(&outcome), [0, 1, 2, 3]);
+
+    let outcome = boot_with(&image, &["--smp", "4", "--allow-missing-cpus"]);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    says(&outcome, "warning: cpu 2 (APIC ID 9) did not start");
+    assert_eq!(online(&outcome), [0, 1, 2, 3]);
+}
+
+#[test]
+fn cpus_are_listed_in_any_order_twice_and_by_either_type() {
+    let outcome = boot_with(&Madt::listing(&[3, 1, 0, 2]).image(), &["--smp", "4"]);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    let ids: Vec<_> = outcome.report.cpus.iter().map(|cpu| (cpu.cpu, cpu.apic_id)).collect();
+    assert_eq!(ids, [(0, 0), (1, 3), (2, 1), (3, 2)]);
+
+    let twice = Madt::listing(&[0, 1, 1, 2, 3]).x2apic_cpu(2).image();
+    let outcome = boot_with(&twice, &["--smp", "4"]);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    says(&outcome, "4 usable CPUs, 2 listed again");
+
+    let by_type_9 = (0..4).fold(Madt::new(LOCAL_APIC), Madt::x2apic_cpu).image();
+    let outcome = boot_with(&by_type_9, &["--smp", "4"]);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    assert_eq!(online(&outcome), [0, 1, 2, 3]);
+}
+
+#[test]
+fn broken_entries_end_the_list_but_not_the_boot() {
+    for (entry, complaint) in [
+        (&[0, 0, 2, 2, 1, 0, 0, 0][..], "shorter than any entry"),
+        (&[0, 1, 2, 2, 1, 0, 0, 0], "shorter than any entry"),
+        (&[0, 0xff, 2, 2, 1, 0, 0, 0], "only 8 bytes are left of the table"),
+        (&[9], "only 1 bytes are left of the table"),
+    ] {
+        let outcome = boot_with(&Madt::listing(&[0, 1]).bytes(entry).image(), &["--smp", "4"]);
+        assert_eq!(outcome.status, 0, "{}", told(&outcome));
+        says(&outcome, complaint);
+        assert_eq!(online(&outcome), [0, 1]);
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_believed_leaves_one_cpu() {
+    let whole = || Madt::listing(&[0, 1, 2, 3]).image();
+    for image in
+        [whole().with_broken_madt(), whole().with_madt_length(u32::MAX), whole().with_madt_length(20)]
+    {
+        let outcome = boot_with(&image, &["--smp", "4"]);
+        assert_eq!(outcome.status, 0, "{}", told(&outcome));
+        says(&outcome, "no table of CPUs");
+        assert_eq!(online(&outcome), [0]);
+    }
+    // The firmware's own are still there.
+    let outcome = boot_with(&whole().with_broken_rsdp(), &["--smp", "4"]);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    assert_eq!(online(&outcome), [0, 1, 2, 3]);
+}
+
+/// QEMU decodes the registers' address from no register, so nothing can really be moved; but whose word is believed shows.
+#[test]
+fn the_local_apics_address_is_the_processors_and_type_5_overrides_the_header() {
+    let off = ["--smp", "2", "--append", "x2apic=off"];
+    let header_is_wrong = Madt::new(0xfed1_0000).cpu(0).cpu(1);
+    let outcome = boot_with(&header_is_wrong.local_apic_address(LOCAL_APIC.into()).image(), &off);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    assert!(!told(&outcome).contains("the MADT has the local APIC's registers"), "{}", told(&outcome));
+
+    let override_is_wrong = Madt::listing(&[0, 1]).local_apic_address(0x10_0000_0000);
+    let outcome = boot_with(&override_is_wrong.image(), &off);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    says(&outcome, "the MADT has the local APIC's registers at 0x1000000000, the processor at 0xfee00000");
+    assert_eq!(online(&outcome), [0, 1]);
+}
+
+#[test]
+fn an_id_that_needs_x2apic_mode_is_named_where_that_is_off() {
+    let image = Madt::listing(&[0, 1]).x2apic_cpu(300).image();
+    let outcome = boot_with(&image, &["--smp", "2", "--append", "x2apic=off"]);
+    assert_eq!(outcome.status, 1, "{}", told(&outcome));
+    let reason = "cpu 2 (APIC ID 300) cannot be reached without x2APIC mode";
+    assert_eq!(outcome.report.reason.as_deref(), Some(reason));
+    assert_eq!(outcome.report.cpus[2].state, "not_called");
+    assert_eq!(online(&outcome), [0, 1]);
+}
+
+#[test]
+fn the_trampoline_goes_where_memory_is_free() {
+    for (reserved, page) in [("0x9000-0xa0000", 0x8000), ("0x8000-0xa0000", 0x7000)] {
+        let outcome = boot(&["--smp", "3", "--append", &format!("reserve={reserved}")]);
+        assert_eq!(outcome.status, 0, "{}", told(&outcome));
+        assert_eq!(outcome.report.boot.as_ref().unwrap().kernel.bring_up.trampoline_page, page, "{reserved}");
+        assert_eq!(online(&outcome), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn a_cpu_costs_less_than_64_kib_and_leaves_a_stamp_at_each_stage_in_order() {
+    let outcome = boot(&["--smp", "64"]);
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    let bring_up = outcome.report.boot.as_ref().unwrap().kernel.bring_up;
+    let measured = bring_up.frames_taken * 4096 / 63;
+    println!("{} bytes for each CPU, {measured} with page tables", bring_up.bytes_per_cpu);
+    assert!(bring_up.bytes_per_cpu > 0 && bring_up.bytes_per_cpu < 64 << 10, "{bring_up:?}");
+    assert!((1..64 << 10).contains(&measured), "{bring_up:?}");
+    assert_eq!(bring_up.apic_error_status, 0);
+    assert!((1..=3).contains(&bring_up.start_up_rounds), "{bring_up:?}");
+    for cpu in &outcome.report.cpus[1..] {
+        let at = cpu.stages_us;
+        let stages = [
+            at.sipi_sent,
+            at.real_mode,
+            at.protected_mode,
+            at.long_mode,
+            at.gs,
+            at.idt,
+            at.apic,
+            at.timer,
+            at.online,
+        ];
+        assert!(stages.iter().all(Option::is_some) && stages.is_sorted(), "{cpu:?}");
+    }
+}
+
+/// From the first INIT to the last CPU online, less the wait after INIT; the best of a few, for the host may be busy.
+#[test]
+fn bring_up_is_quick() {
+    let runs = |smp: &str, mem: &str, limit_us: u64| {
+        let best = (0..5).map(|_| {
+            let outcome = boot(&["--smp", smp, "--mem", mem]);
+            assert_eq!(outcome.status, 0, "{}", told(&outcome));
+            let kernel = &outcome.report.boot.as_ref().unwrap().kernel;
+            kernel.init_to_online_us - kernel.bring_up.init_delay_us
+        });
+        let best = best.min().unwrap();
+        println!("{smp} CPUs: {best} us after the wait for INIT");
+        assert!(best <= limit_us, "{smp} CPUs take {best} us, more than {limit_us}");
+    };
+    runs("8", "128M", 10_000);
+    if std::env::var("OCTOPOD_TIER").as_deref() == Ok("full") {
+        runs("255", "512M", 60_000);
+    }
+}
+
+/// Boots with these tables instead of the firmware's.
+fn boot_with(image: &Image, arguments: &[&str]) -> Outcome {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&image.0).unwrap();
+    let loader = format!("loader,file={},addr={ADDRESS:#x},force-raw=on", file.path().display());
+    let options = format!("acpi_rsdp={ADDRESS:#x} reserve={ADDRESS:#x}-{:#x}", ADDRESS + ROOM);
+    let mut arguments: Vec<String> = arguments.iter().map(|word| word.to_string()).collect();
+    match arguments.iter().position(|word| word == "--append") {
+        Some(at) => arguments[at + 1] += &format!(" {options}"),
+        None => arguments.extend(["--append".to_owned(), options]),
+    }
+    arguments.extend(["--", "-device", &loader].map(str::to_owned));
+    boot(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn boot(arguments: &[&str]) -> Outcome {
+    let mut options = Options::parse_from(["octopod", "boot", "--accel", "tcg"].iter().chain(arguments));
+    options.kernel = Some(kernel().clone());
+    launch(&options)
+}
+
+/// The kernel, built once.
+fn kernel() -> &'static PathBuf {
+    static KERNEL: OnceLock<PathBuf> = OnceLock::new();
+    KERNEL.get_or_init(|| {
+        let named = std::env::var_os("OCTOPOD_QEMU");
+        setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
+        setup::target::provide(&mut Silent).unwrap();
+        let options = Options::parse_from(["octopod", "boot"]);
+        kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap().path
+    })
+}
+
+/// The APIC IDs of the CPUs that are online, ascending.
+fn online(outcome: &Outcome) -> Vec<u32> {
+    let online = outcome.report.cpus.iter().filter(|cpu| cpu.state == "online");
+    let mut ids: Vec<_> = online.map(|cpu| cpu.apic_id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn told(outcome: &Outcome) -> String {
+    format!("{:?} {:?}\n{}", outcome.error, outcome.report.reason, outcome.serial.join("\n"))
+}
+
+#[track_caller]
+fn says(outcome: &Outcome, part: &str) {
+    assert!(told(outcome).contains(part), "the kernel did not say `{part}`:\n{}", told(outcome));
+}
