@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | [`config`], [`wire`] |
 //! | 1 | [`cpu`] |
-//! | 2 | `sync`, `console` |
+//! | 2 | [`sync`], `console` |
 //! | 3 | [`boot`], `panic` |
 //! | 4 | [`memory`] |
 //! | 5 | `interrupts`, [`acpi`] |
@@ -28,7 +28,6 @@ pub mod cpu;
 
 #[cfg(target_os = "none")]
 pub mod console;
-#[cfg(target_os = "none")]
 pub mod sync;
 
 pub mod boot;

@@ -139,8 +139,11 @@ fn other_cpus(
     clock: Clock,
     low: Option<LowMemory>,
 ) -> BringUp {
-    smp::start(guard, platform, features, clock, low)
-        .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
+    let up = smp::start(guard, platform, features, clock, low)
+        .unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    smp::open_calls()
+        .unwrap_or_else(|| boot::refuse(format_args!("too little memory for calls between CPUs")));
+    up
 }
 
 fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
@@ -150,7 +153,8 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
         Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
         Work::SelfTest => {
-            selftest::run(options.selftest_parts.as_slice()).map_err(Reason::SelfTest)?;
+            selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds)
+                .map_err(Reason::SelfTest)?;
             report::free_before_work(memory::frames().free_frames() as u64);
         }
         Work::Stress => {

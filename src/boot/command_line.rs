@@ -28,6 +28,8 @@ use names::Named;
 const MIN_STRESS_MS: u32 = 1;
 /// The longest total time for the stress: a day.
 const MAX_STRESS_MS: u32 = 86_400_000;
+/// The most rounds of a part of the self-test.
+const MAX_ROUNDS: u32 = 1_000_000_000;
 
 /// How many numbers of CPUs may be asked for.
 pub const MAX_CPU_COUNTS: usize = 8;
@@ -49,6 +51,8 @@ pub struct Options {
     pub stress_seed: Option<u64>,
     /// `selftest.parts=`: what to run, in this order.
     pub selftest_parts: PartList,
+    /// `selftest.rounds=`: how many rounds a part takes that goes in rounds, all CPUs together.
+    pub selftest_rounds: u32,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
     pub kaslr: Switch,
     /// `x2apic=`: whether the local APICs are used in x2APIC mode where the processor has it. Off, a CPU whose APIC ID is
@@ -79,6 +83,7 @@ impl Default for Options {
             stress_workloads: WorkloadList::all(),
             stress_seed: None,
             selftest_parts: PartList::all(),
+            selftest_rounds: 1000,
             kaslr: Switch::On,
             x2apic: Switch::On,
             max_cpus: MAX_CPUS,
@@ -132,6 +137,7 @@ impl Options {
             Key::StressCpus => self.stress_cpus = parse_cpu_counts(value)?,
             Key::StressWorkloads => self.stress_workloads = parse_list(value, Workload::from_name)?,
             Key::SelfTestParts => self.selftest_parts = parse_list(value, Part::from_name)?,
+            Key::SelfTestRounds => self.selftest_rounds = parse_rounds(value)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
             Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
             Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,
@@ -273,6 +279,14 @@ fn parse_cpu_counts(value: &str) -> Result<[u32; MAX_CPU_COUNTS], ValueFault<'_>
         last = *slot;
     }
     Ok(counts)
+}
+
+fn parse_rounds(value: &str) -> Result<u32, ValueFault<'_>> {
+    let rounds = parse_u64(value)?;
+    u32::try_from(rounds)
+        .ok()
+        .filter(|rounds| (1..=MAX_ROUNDS).contains(rounds))
+        .ok_or(ValueFault::OutOfRange)
 }
 
 fn parse_u64(value: &str) -> Result<u64, ValueFault<'_>> {

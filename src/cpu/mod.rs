@@ -16,6 +16,7 @@ pub mod per_cpu;
 pub mod redirect;
 #[cfg(target_os = "none")]
 pub mod registers;
+mod set;
 #[cfg(target_os = "none")]
 pub mod thread;
 #[cfg(target_os = "none")]
@@ -32,6 +33,7 @@ pub use id::{ApicId, CpuId};
 pub use irq_guard::IrqGuard;
 #[cfg(target_os = "none")]
 pub use zero::zero_page;
+pub use set::CpuSet;
 
 #[cfg(target_os = "none")]
 use per_cpu::PerCpu;

@@ -9,8 +9,8 @@ impl Vector {
     pub const NMI: Vector = Vector(2);
     /// The legacy PICs' first vector; they take sixteen. All are masked, but a spurious one gets through.
     pub const PIC: Vector = Vector(0x20);
-    /// Another CPU asks this one to give back the frames that it keeps.
-    pub const DRAIN: Vector = Vector(0xf0);
+    /// Another CPU has put a call into this one's inbox.
+    pub const CALL: Vector = Vector(0xf0);
     /// There is work.
     pub const WAKE: Vector = Vector(0xf1);
     /// The local APIC's timer.

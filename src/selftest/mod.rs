@@ -1,6 +1,8 @@
 //! Layer 10: what only the machine itself can show of the kernel. `work=selftest` runs its parts one after the other,
 //! each on every CPU; `selftest.parts=` chooses among them.
 
+mod calls;
+mod meeting;
 mod vectors;
 mod zeroing;
 
@@ -8,9 +10,13 @@ use core::fmt;
 
 use crate::boot::command_line::Part;
 
+use meeting::Meeting;
+
 /// What a part found.
 #[derive(Clone, Copy, Debug)]
 pub enum Failure {
+    /// [`Part::Calls`]
+    Calls(calls::Failure),
     /// [`Part::Vectors`]
     Vectors(vectors::Failure),
     /// [`Part::Zeroing`]
@@ -20,19 +26,21 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Calls(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
         }
     }
 }
 
-/// Runs the parts. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
+/// Runs the parts, each that goes in rounds for `rounds` of them. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
 ///
 /// # Errors
 /// The first failure of the first part that fails.
-pub fn run(parts: &[Part]) -> Result<(), Failure> {
+pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
     for part in parts {
         match part {
+            Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
         }

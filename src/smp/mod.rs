@@ -4,6 +4,7 @@
 //! not come is named with the stage in which it was last seen, and the rest goes on without it.
 
 mod bring_up;
+mod call;
 mod drain;
 mod stop;
 mod work;
@@ -16,7 +17,10 @@ pub use ap_trampoline::Stage;
 pub use bring_up::{BringUp, SmpError, sent_away, start};
 #[cfg(feature = "faults")]
 pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
-pub use drain::unanswered;
+pub use call::{
+    CallError, Function, all_online, answered, call, call_without_waiting, open as open_calls, other_online,
+    unanswered,
+};
 pub use stop::nmis;
 pub use work::{halt_until, idle, run_on_all, wake_others};
 

@@ -54,7 +54,7 @@ pub fn wake_others() {
     }
 }
 
-fn wake_one(cpu: &Cpu) {
+pub(super) fn wake_one(cpu: &Cpu) {
     if let Err(error) = apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::WAKE)) {
         panic!("cpu {}: {error}", cpu.id());
     }

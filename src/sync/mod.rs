@@ -1,7 +1,12 @@
-//! Layer 2: locks that are safe against interrupts, and waits that end.
+//! Layer 2: locks that are safe against interrupts, waits that end, and what CPUs ask of each other.
 
+#[cfg(target_os = "none")]
 mod deadline;
+pub mod inboxes;
+#[cfg(target_os = "none")]
 mod irq_mutex;
 
+#[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut, set_tsc_khz};
+#[cfg(target_os = "none")]
 pub use irq_mutex::{IrqMutex, IrqMutexGuard};

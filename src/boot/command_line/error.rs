@@ -141,6 +141,7 @@ impl fmt::Display for Allowed {
             Key::Reserve => f.write_str("START-END, as in 0x8000-0x9000"),
             Key::FaultStage => Names(FAULT_STAGES).fmt(f),
             Key::Kaslr | Key::X2Apic | Key::AllowMissingCpus => Names(Switch::ALL).fmt(f),
+            Key::SelfTestRounds => f.write_str("1 to 1000000000"),
             Key::Fault => Names(Fault::ALL).fmt(f),
         }
     }

@@ -110,6 +110,8 @@ named! {
         Vectors = "vectors",
         /// A page is zeroed, to its last byte and no further.
         Zeroing = "zeroing",
+        /// All CPUs call each other.
+        Calls = "calls",
     }
 }
 
@@ -186,6 +188,8 @@ named! {
         StressCpus = "stress.cpus",
         /// [`Options::selftest_parts`](super::Options::selftest_parts)
         SelfTestParts = "selftest.parts",
+        /// [`Options::selftest_rounds`](super::Options::selftest_rounds)
+        SelfTestRounds = "selftest.rounds",
         /// [`Options::kaslr`](super::Options::kaslr)
         Kaslr = "kaslr",
         /// [`Options::x2apic`](super::Options::x2apic)

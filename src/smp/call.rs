@@ -1,0 +1,342 @@
+//! Calls between CPUs: [`call`] waits until each target has run a function, [`call_without_waiting`] does not. The
+//! lock-free half is [`inboxes`](crate::sync::inboxes); this module ties it to CPUs, interrupts and time.
+//!
+//! A CPU that waits goes on answering: by interrupt if it waits with interrupts on, by looking into its own inbox if
+//! they are off. So CPUs that call each other cannot wait in a circle, whatever their interrupts. A wait with interrupts
+//! on ends in a halt when the answer is slow to come, and the last target to finish ends that halt.
+//!
+//! Every call ends. What a target has not begun within [`REQUEST_MS`] is taken back and will never be run; the target is
+//! named, with the addresses on its stack. What it has begun and not ended cannot be taken back: it is given as much time
+//! again, then the kernel panics, since what the call borrows must not be left behind. A CPU that goes offline closes its
+//! inbox and runs what has come by then: a call to it is run, or is an error.
+
+use core::cell::Cell;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+
+use super::{cpus, halt_until, online};
+use crate::apic::{self, ApicError, Message};
+use crate::config::REQUEST_MS;
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
+use crate::interrupts::{self, Frame, Vector};
+use crate::sync::inboxes::{Inboxes, Put, SLOTS, Slot};
+use crate::sync::{Deadline, TimedOut};
+use crate::{memory, per_cpu};
+
+/// How long a wait with interrupts on spins before it halts. A CPU that runs answers in a few microseconds; one that
+/// does not may be waiting for the very core that the spinning takes.
+const SPIN_US: u64 = 20;
+
+/// What a target runs, with interrupts off. It may not panic on purpose, nor take long: its CPU does nothing else
+/// meanwhile. It may call other CPUs in turn.
+pub type Function = fn(usize);
+
+static INBOXES: Once<Inboxes<'static>> = Once::new();
+
+per_cpu! {
+    /// Slots whose calls this CPU waits for, one bit each.
+    static WAITING: Cell<u32> = Cell::new(0);
+    /// Waits for a free slot, one inside the other.
+    static WAITING_FOR_SLOT: Cell<u32> = Cell::new(0);
+    /// Calls that this CPU has run for others or, by interrupt, for itself.
+    static ANSWERED: AtomicU64 = AtomicU64::new(0);
+    /// Interrupts that told it to look into its inbox.
+    static NOTIFIED: AtomicU64 = AtomicU64::new(0);
+}
+
+/// Targets that did not answer in time.
+static UNANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// Why a call was not run on every target. On all others it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// Targets did not begin within [`REQUEST_MS`]; the call was taken back from them.
+    Unanswered {
+        /// The first of them.
+        first: CpuId,
+        /// How many.
+        count: u32,
+    },
+    /// A target takes no calls: it is not online.
+    Offline {
+        /// The first.
+        first: CpuId,
+    },
+    /// The interrupt to a target could not be sent.
+    NotSent {
+        /// The first.
+        first: CpuId,
+        /// Why.
+        error: ApicError,
+    },
+    /// This CPU waits for [`SLOTS`] calls or slots already, one inside the other.
+    TooDeep,
+    /// This CPU has [`SLOTS`] calls under way, and none of them ended within [`REQUEST_MS`].
+    TooMany,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Unanswered { first, count: 1 } => {
+                write!(f, "cpu {first} did not answer a call in {REQUEST_MS} ms")
+            }
+            CallError::Unanswered { first, count } => {
+                write!(f, "cpu {first} and {} more did not answer a call in {REQUEST_MS} ms", count - 1)
+            }
+            CallError::Offline { first } => write!(f, "cpu {first} is not online and takes no calls"),
+            CallError::NotSent { first, error } => write!(f, "cpu {first} could not be called: {error}"),
+            CallError::TooDeep => write!(f, "{SLOTS} calls wait for each other on one CPU"),
+            CallError::TooMany => {
+                write!(f, "{SLOTS} calls of one CPU are under way, and none ended in {REQUEST_MS} ms")
+            }
+        }
+    }
+}
+
+/// Targets that have not answered a call in time, since the kernel began.
+pub fn unanswered() -> u64 {
+    UNANSWERED.load(Ordering::Relaxed)
+}
+
+/// The calls that the CPU with that GS base has answered, and how many interrupts it took for that.
+///
+/// # Safety
+/// As for [`PerCpu::of`].
+pub unsafe fn answered(gs_base: usize) -> (u64, u64) {
+    // SAFETY: the caller vouches.
+    let (calls, interrupts) = unsafe { (ANSWERED.of(gs_base), NOTIFIED.of(gs_base)) };
+    (calls.load(Ordering::Relaxed), interrupts.load(Ordering::Relaxed))
+}
+
+/// Every online CPU.
+pub fn all_online() -> CpuSet {
+    online().map(super::Cpu::id).collect()
+}
+
+/// Every online CPU but this one.
+pub fn other_online() -> CpuSet {
+    let mut others = all_online();
+    others.remove(cpu::current());
+    others
+}
+
+/// Lets the CPUs that are online by now be called. Once, by the boot processor, when all are up. `None` if there is no
+/// memory for the inboxes: [`Inboxes::words_for`] as many CPUs as are listed.
+pub fn open() -> Option<()> {
+    let count = cpus().len();
+    let zero = || AtomicU64::new(0);
+    let rows = memory::alloc_slice_from((0..Inboxes::words_for(count)).map(|_| zero()))?;
+    let slots = memory::alloc_slice_from((0..Inboxes::slots_for(count)).map(|_| Slot::new()))?;
+    let inboxes = INBOXES.call_once(|| Inboxes::new(count, rows, slots));
+    interrupts::register(Vector::CALL, interrupt);
+    for cpu in online() {
+        inboxes.open(cpu.id().index());
+    }
+    Some(())
+}
+
+/// Runs `function` on every CPU of `targets`, this one included if it is among them, and returns when all have finished.
+/// It runs with interrupts off. Interrupts here may be on or off; with them on, this CPU halts if it takes long. Not from
+/// an NMI.
+///
+/// # Errors
+/// See [`CallError`]. On targets that the error does not speak of, the function was run, exactly once.
+///
+/// # Panics
+/// If a target does not end what it has begun, twice [`REQUEST_MS`] after the call.
+pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
+    fn run<F: Fn()>(data: usize) {
+        let function: *const F = core::ptr::with_exposed_provenance(data);
+        // SAFETY: `call` borrows the function until every target that has its address is done with it; `F` is `Sync`.
+        let function = unsafe { &*function };
+        function();
+    }
+    let guard = IrqGuard::new();
+    let me = cpu::current();
+    let data = core::ptr::from_ref(function).expose_provenance();
+    let others = Targets { set: targets, without: Some(me) };
+    let waiting = if others.iter().next().is_none() {
+        None
+    } else {
+        let slot = free_slot(&guard)?;
+        WAITING.set(WAITING.get() | 1 << slot);
+        Some((slot, send(&guard, slot, &others, run::<F>, data)))
+    };
+    if targets.contains(me) {
+        function();
+    }
+    let may_halt = guard.were_enabled();
+    drop(guard);
+    let Some((slot, sent)) = waiting else { return Ok(()) };
+    let answered = wait(me, slot, &others, may_halt);
+    let _guard = IrqGuard::new();
+    WAITING.set(WAITING.get() & !(1 << slot));
+    answered.and(sent)
+}
+
+/// Asks every CPU of `targets` to run `function` with `data`, and does not wait for that. If this CPU is among them, it
+/// takes an interrupt like the others, as soon as interrupts are on. Waits only where [`SLOTS`] of this CPU's calls are
+/// under way already. Interrupts may be on or off. Not from an NMI.
+///
+/// # Errors
+/// [`CallError::Offline`], [`CallError::NotSent`] for a target that will not run it, and [`CallError::TooDeep`],
+/// [`CallError::TooMany`] where nobody will.
+pub fn call_without_waiting(targets: &CpuSet, function: Function, data: usize) -> Result<(), CallError> {
+    let guard = IrqGuard::new();
+    let slot = free_slot(&guard)?;
+    send(&guard, slot, &Targets { set: targets, without: None }, function, data)
+}
+
+/// Whom a call is for.
+struct Targets<'a> {
+    set: &'a CpuSet,
+    without: Option<CpuId>,
+}
+
+impl Targets<'_> {
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = CpuId> + Clone + '_ {
+        self.set.iter().filter(|cpu| Some(*cpu) != self.without)
+    }
+}
+
+/// # Panics
+/// Before [`open`].
+#[inline]
+fn inboxes() -> &'static Inboxes<'static> {
+    INBOXES.get().expect("a CPU is called before calls are open")
+}
+
+/// A slot of this CPU's whose last call is done and has been waited for, if anybody did.
+#[inline]
+fn free_slot(guard: &IrqGuard) -> Result<usize, CallError> {
+    let (inboxes, me) = (inboxes(), cpu::current().index());
+    let free = |slot: &usize| WAITING.get() & 1 << slot == 0 && inboxes.is_done(me, *slot);
+    match (0..SLOTS).find(free) {
+        Some(slot) => Ok(slot),
+        None => wait_for_slot(guard, free),
+    }
+}
+
+#[cold]
+fn wait_for_slot(guard: &IrqGuard, free: impl Fn(&usize) -> bool) -> Result<usize, CallError> {
+    // What the inbox holds may lead back here: the stack has room for so much of that.
+    if WAITING.get().count_ones() as usize == SLOTS || WAITING_FOR_SLOT.get() as usize == SLOTS {
+        return Err(CallError::TooDeep);
+    }
+    WAITING_FOR_SLOT.set(WAITING_FOR_SLOT.get() + 1);
+    let mut found = None;
+    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| {
+        answer(guard);
+        found = (0..SLOTS).find(&free);
+        found.is_some()
+    });
+    WAITING_FOR_SLOT.set(WAITING_FOR_SLOT.get() - 1);
+    found.ok_or(CallError::TooMany)
+}
+
+/// Puts a call into each target's inbox.
+#[inline]
+fn send(
+    guard: &IrqGuard,
+    slot: usize,
+    targets: &Targets,
+    function: Function,
+    data: usize,
+) -> Result<(), CallError> {
+    let (inboxes, me) = (inboxes(), cpu::current().index());
+    let mut outcome = Ok(());
+    inboxes.prepare(me, slot, function as usize, data, targets.iter().count());
+    for target in targets.iter() {
+        // A CPU that is not even listed is not online either.
+        let put = if target.index() < inboxes.cpus() {
+            inboxes.put(me, slot, target.index())
+        } else {
+            inboxes.target_done(me, slot);
+            Put::Closed
+        };
+        let refused = match put {
+            Put::Quiet => continue,
+            Put::Closed => CallError::Offline { first: target },
+            Put::Notify => {
+                let to = cpus()[target.index()].entry.apic_id;
+                let Err(error) = apic::send(guard, to, Message::Fixed(Vector::CALL)) else { continue };
+                inboxes.not_notified(target.index());
+                if !inboxes.take_back(me, slot, target.index()) {
+                    continue;
+                }
+                CallError::NotSent { first: target, error }
+            }
+        };
+        outcome = outcome.and(Err(refused));
+    }
+    outcome
+}
+
+/// Waits until all targets have finished, and deals with those that do not.
+fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(), CallError> {
+    let inboxes = inboxes();
+    if wait_for_answers(inboxes, me, slot, may_halt).is_ok() {
+        return Ok(());
+    }
+    let mut silent = CpuSet::EMPTY;
+    for target in targets.iter() {
+        if inboxes.take_back(me.index(), slot, target.index()) {
+            silent.insert(target);
+        }
+    }
+    for cpu in silent.iter() {
+        UNANSWERED.fetch_add(1, Ordering::Relaxed);
+        log::error!("cpu {cpu}: no answer to a call in {REQUEST_MS} ms");
+    }
+    // Those that have begun it.
+    if wait_for_answers(inboxes, me, slot, may_halt).is_err() {
+        let busy = targets.iter().find(|cpu| inboxes.is_running(me.index(), slot, cpu.index()));
+        let busy = busy.unwrap_or(me);
+        panic!("cpu {busy} has not ended a call of cpu {me}'s in {} ms", 2 * REQUEST_MS);
+    }
+    match silent.iter().next() {
+        None => Ok(()),
+        Some(first) => Err(CallError::Unanswered { first, count: silent.len() as u32 }),
+    }
+}
+
+fn wait_for_answers(inboxes: &Inboxes, me: CpuId, slot: usize, may_halt: bool) -> Result<(), TimedOut> {
+    let is_done = || inboxes.is_done(me.index(), slot);
+    let deadline = Deadline::after_ms(REQUEST_MS);
+    if !may_halt {
+        return deadline.wait_until(|| {
+            answer(&IrqGuard::new());
+            is_done()
+        });
+    }
+    match Deadline::after_us(SPIN_US).wait_until(is_done) {
+        Ok(()) => Ok(()),
+        Err(TimedOut) => halt_until(&deadline, || inboxes.is_done_or_wake_me(me.index(), slot)),
+    }
+}
+
+/// Runs what lies in this CPU's inbox.
+#[inline]
+fn answer(_: &IrqGuard) {
+    inboxes().answer(
+        cpu::current().index(),
+        |call| {
+            ANSWERED.increment();
+            // SAFETY: nothing but a `Function` is put into a slot, and the inbox has it once for each call.
+            let function = unsafe { core::mem::transmute::<usize, Function>(call.function) };
+            function(call.data);
+        },
+        |sender| super::work::wake_one(&cpus()[sender]),
+    );
+}
+
+fn interrupt(_: &mut Frame) {
+    NOTIFIED.increment();
+    apic::end_of_interrupt();
+    answer(&IrqGuard::new());
+}

@@ -1,0 +1,271 @@
+//! Who has asked whom to run what: the lock-free half of `smp::call`, which compiles and is tested on any host.
+//!
+//! Each CPU has [`SLOTS`] slots, and a call takes one of its sender's, whatever the number of its targets: it says what
+//! to run, and how many targets have not finished. Each CPU has an *inbox*, one bit for each slot of each sender. The
+//! bit is the request itself: the sender sets it, and whoever clears it has the call: the target in order to run it, or
+//! the sender, who has lost patience, in order to take it back. So nothing is allocated for a call, nothing of it lies on
+//! a stack, and a target that comes to it too late finds no bit and touches nothing.
+//!
+//! Beside its inbox each CPU has two flags. *Notified*: an interrupt is on its way, or the target is about to look; so
+//! only the sender that finds the flag clear sends one. *Closed*: the CPU takes no calls. Both sides change the flags by
+//! read-modify-write operations, which have one order: a sender that comes before the target's has its bit seen, and one
+//! that comes after it is told to send an interrupt, or that the inbox is closed.
+//!
+//! Calls have no order among each other.
+
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Calls that one CPU may have under way at once: those that it waits for, one inside the other, and those that it does
+/// not wait for.
+pub const SLOTS: usize = 8;
+
+const WORD_BITS: usize = u64::BITS as usize;
+/// Rows begin at a multiple of so many words, for two CPUs never to share a line or a pair of lines that is fetched
+/// together (Intel Optimization Manual, 3.7.3).
+const ROW_ALIGN: usize = 128 / size_of::<u64>();
+
+/// In [`FLAGS`]: an interrupt is on its way.
+const NOTIFIED: u64 = 1 << 0;
+/// In [`FLAGS`]: no more calls.
+const CLOSED: u64 = 1 << 1;
+
+/// In [`Slot::left`]: the sender sleeps until the rest is 0.
+const ASLEEP: u64 = 1 << 32;
+
+/// Where a row's flags are; the inbox follows, then as many words that say which calls of the inbox are being run.
+const FLAGS: usize = 0;
+const INBOX: usize = 1;
+
+/// What a call is.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Slot {
+    function: AtomicUsize,
+    data: AtomicUsize,
+    /// How many targets have not finished, and [`ASLEEP`].
+    left: AtomicU64,
+}
+
+impl Slot {
+    /// One that nobody uses.
+    #[allow(clippy::new_without_default, reason = "atomics under loom have no const default")]
+    pub fn new() -> Slot {
+        Slot { function: AtomicUsize::new(0), data: AtomicUsize::new(0), left: AtomicU64::new(0) }
+    }
+}
+
+/// All CPUs' slots and inboxes.
+#[derive(Debug)]
+pub struct Inboxes<'a> {
+    cpus: usize,
+    /// Words of one inbox.
+    words: usize,
+    stride: usize,
+    rows: &'a [AtomicU64],
+    slots: &'a [Slot],
+}
+
+/// What the sender has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing: the target is about to look.
+    Quiet,
+    /// Send an interrupt.
+    Notify,
+    /// The inbox is closed, and the call is not in it.
+    Closed,
+}
+
+/// A call that a target has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// What to run.
+    pub function: usize,
+    /// What to run it with.
+    pub data: usize,
+    index: usize,
+}
+
+impl<'a> Inboxes<'a> {
+    /// How many words [`Inboxes::new`] wants for so many CPUs.
+    pub const fn words_for(cpus: usize) -> usize {
+        cpus * Self::stride(cpus)
+    }
+
+    /// How many slots it wants.
+    pub const fn slots_for(cpus: usize) -> usize {
+        cpus * SLOTS
+    }
+
+    const fn stride(cpus: usize) -> usize {
+        (INBOX + 2 * (cpus * SLOTS).div_ceil(WORD_BITS)).next_multiple_of(ROW_ALIGN)
+    }
+
+    /// Inboxes for so many CPUs, all closed. The words are 0, and the first lies at a multiple of 128 bytes for the sake
+    /// of speed.
+    ///
+    /// # Panics
+    /// If it is given another number of words or slots than [`Inboxes::words_for`] and [`Inboxes::slots_for`] say.
+    pub fn new(cpus: usize, rows: &'a [AtomicU64], slots: &'a [Slot]) -> Inboxes<'a> {
+        assert_eq!((rows.len(), slots.len()), (Self::words_for(cpus), Self::slots_for(cpus)));
+        let words = (cpus * SLOTS).div_ceil(WORD_BITS);
+        let inboxes = Inboxes { cpus, words, stride: Self::stride(cpus), rows, slots };
+        for cpu in 0..cpus {
+            inboxes.row(cpu)[FLAGS].store(CLOSED, Ordering::Relaxed);
+        }
+        inboxes
+    }
+
+    /// How many CPUs have an inbox.
+    pub fn cpus(&self) -> usize {
+        self.cpus
+    }
+
+    #[inline]
+    fn row(&self, cpu: usize) -> &[AtomicU64] {
+        &self.rows[cpu * self.stride..][..self.stride]
+    }
+
+    #[inline]
+    fn slot(&self, from: usize, slot: usize) -> &Slot {
+        &self.slots[from * SLOTS + slot]
+    }
+
+    // --- The sender's side: on the CPU `from` alone, which does nothing else with the slot meanwhile. ---
+
+    /// Whether every target of the slot's last call has finished with it.
+    #[inline]
+    pub fn is_done(&self, from: usize, slot: usize) -> bool {
+        self.slot(from, slot).left.load(Ordering::Acquire) & !ASLEEP == 0
+    }
+
+    /// Says what the slot's next call is, and how many targets [`Inboxes::put`] will be given. The last call is done.
+    #[inline]
+    pub fn prepare(&self, from: usize, slot: usize, function: usize, data: usize, targets: usize) {
+        let call = self.slot(from, slot);
+        call.function.store(function, Ordering::Relaxed);
+        call.data.store(data, Ordering::Relaxed);
+        call.left.store(targets as u64, Ordering::Relaxed);
+    }
+
+    /// Puts the slot's call into a target's inbox.
+    #[inline]
+    pub fn put(&self, from: usize, slot: usize, to: usize) -> Put {
+        let row = self.row(to);
+        let (word, bit) = place(from, slot);
+        // Release: what `prepare` has written comes with the bit.
+        row[INBOX + word].fetch_or(bit, Ordering::Release);
+        // Release: the bit comes with the flag. Acquire: a closed inbox has been emptied before, or will find the bit.
+        match row[FLAGS].fetch_or(NOTIFIED, Ordering::AcqRel) & (NOTIFIED | CLOSED) {
+            0 => Put::Notify,
+            NOTIFIED => Put::Quiet,
+            _ if self.take_back(from, slot, to) => Put::Closed,
+            // The CPU has run it on its way out.
+            _ => Put::Quiet,
+        }
+    }
+
+    /// The interrupt that [`Put::Notify`] asked for could not be sent: the next sender is to try again.
+    pub fn not_notified(&self, to: usize) {
+        self.row(to)[FLAGS].fetch_and(!NOTIFIED, Ordering::AcqRel);
+    }
+
+    /// Takes the slot's call out of a target's inbox; whether it was still there. If not, the target has begun it.
+    pub fn take_back(&self, from: usize, slot: usize, to: usize) -> bool {
+        let (word, bit) = place(from, slot);
+        let was_in = self.row(to)[INBOX + word].fetch_and(!bit, Ordering::AcqRel) & bit != 0;
+        if was_in {
+            self.target_done(from, slot);
+        }
+        was_in
+    }
+
+    /// One of the targets that [`Inboxes::prepare`] was told of has no inbox.
+    pub fn target_done(&self, from: usize, slot: usize) {
+        self.slot(from, slot).left.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether the slot's call is in a target's inbox.
+    pub fn is_waiting(&self, from: usize, slot: usize, to: usize) -> bool {
+        let (word, bit) = place(from, slot);
+        self.row(to)[INBOX + word].load(Ordering::Acquire) & bit != 0
+    }
+
+    /// Whether a target is running the slot's call.
+    pub fn is_running(&self, from: usize, slot: usize, to: usize) -> bool {
+        let (word, bit) = place(from, slot);
+        self.row(to)[INBOX + self.words + word].load(Ordering::Acquire) & bit != 0
+    }
+
+    /// As [`Inboxes::is_done`], but if it is not, the target that finishes last is told to wake the sender.
+    pub fn is_done_or_wake_me(&self, from: usize, slot: usize) -> bool {
+        self.slot(from, slot).left.fetch_or(ASLEEP, Ordering::AcqRel) & !ASLEEP == 0
+    }
+
+    // --- The target's side: on the CPU `me` alone. ---
+
+    /// Takes every call that lies in this CPU's inbox and gives it to `run`; then tells its sender, and `wake` if that
+    /// sleeps. A call that comes meanwhile is run as well, or its sender sends another interrupt. `run` may come back
+    /// here, and so may an interrupt.
+    #[inline]
+    pub fn answer(&self, me: usize, mut run: impl FnMut(Taken), mut wake: impl FnMut(usize)) {
+        let row = self.row(me);
+        // Acquire: the bits of all that found the flag set.
+        row[FLAGS].fetch_and(!NOTIFIED, Ordering::AcqRel);
+        for word in 0..self.words {
+            let mut waiting = row[INBOX + word].load(Ordering::Relaxed);
+            while waiting != 0 {
+                let bit = waiting & waiting.wrapping_neg();
+                waiting ^= bit;
+                // One at a time: what this CPU does not come to can still be taken back.
+                if row[INBOX + word].fetch_and(!bit, Ordering::Acquire) & bit == 0 {
+                    continue;
+                }
+                let index = word * WORD_BITS + bit.trailing_zeros() as usize;
+                let running = &row[INBOX + self.words + word];
+                running.store(running.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+                let call = &self.slots[index];
+                let (function, data) =
+                    (call.function.load(Ordering::Relaxed), call.data.load(Ordering::Relaxed));
+                run(Taken { function, data, index });
+                running.store(running.load(Ordering::Relaxed) & !bit, Ordering::Release);
+                // Release: what `run` has done. From here on the slot is its sender's again.
+                if call.left.fetch_sub(1, Ordering::AcqRel) == ASLEEP | 1 {
+                    wake(index / SLOTS);
+                }
+            }
+        }
+    }
+
+    /// From now on this CPU takes calls. Whoever came to the closed inbox has left the other flag set.
+    pub fn open(&self, me: usize) {
+        self.row(me)[FLAGS].fetch_and(!(CLOSED | NOTIFIED), Ordering::AcqRel);
+    }
+
+    /// From now on this CPU takes no calls; then it must [`Inboxes::answer`] once, which runs all that came before.
+    pub fn close(&self, me: usize) {
+        self.row(me)[FLAGS].fetch_or(CLOSED, Ordering::AcqRel);
+    }
+}
+
+impl Taken {
+    /// Whose call it is.
+    pub fn from(&self) -> usize {
+        self.index / SLOTS
+    }
+}
+
+/// The word and the bit that stand for a slot in every inbox.
+#[inline]
+fn place(from: usize, slot: usize) -> (usize, u64) {
+    let index = from * SLOTS + slot;
+    (index / WORD_BITS, 1 << (index % WORD_BITS))
+}
+
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;
