@@ -31,7 +31,7 @@ pub use base::set_x2apic_as_firmware;
 pub use handlers::{Counts, counts, set_timer_hook};
 pub use registers::{Mode, mode};
 
-use registers::{ICR_PENDING, Register};
+use registers::Register;
 
 per_cpu! {
     /// Whether this CPU's local APIC is on.
@@ -166,6 +166,15 @@ redirectable! {
     }
 }
 
+/// Interrupts this CPU itself, once interrupts are on.
+#[inline]
+pub fn send_to_self(_: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
+    let anybody = ApicId(0);
+    wait_for_idle_icr(anybody)?;
+    write_icr(anybody, registers::ICR_ASSERT | registers::ICR_SELF | u32::from(vector.get()));
+    Ok(())
+}
+
 /// Sends an NMI, without a proof that interrupts are off: for a CPU that dies, whatever it was doing.
 pub fn send_nmi_in_emergency(to: ApicId) {
     if wait_for_idle_icr(to).is_ok() {
@@ -173,12 +182,16 @@ pub fn send_nmi_in_emergency(to: ApicId) {
     }
 }
 
+#[inline]
 fn wait_for_idle_icr(to: ApicId) -> Result<(), ApicError> {
-    if registers::mode() == Mode::X2Apic {
-        return Ok(());
-    }
+    // The rule, for which no deadline has to be worked out.
+    if registers::icr_is_idle() { Ok(()) } else { wait_for_busy_icr(to) }
+}
+
+#[cold]
+fn wait_for_busy_icr(to: ApicId) -> Result<(), ApicError> {
     Deadline::after_ms(IPI_DELIVERY_MS)
-        .wait_until(|| registers::read(Register::IcrLow) & ICR_PENDING == 0)
+        .wait_until(registers::icr_is_idle)
         .map_err(|TimedOut| ApicError::NotDelivered { to })
 }
 

@@ -57,10 +57,12 @@ pub const LVT_NMI: u32 = 0b100 << 8;
 /// The pin is active when low.
 pub const LVT_ACTIVE_LOW: u32 = 1 << 13;
 /// The interrupt last sent has not been accepted yet (xAPIC only).
-pub const ICR_PENDING: u32 = 1 << 12;
+const ICR_PENDING: u32 = 1 << 12;
 /// Assert, physical destination, the vector in the low byte.
 pub const ICR_ASSERT: u32 = 1 << 14;
-/// The same for an NMI.
+/// To this CPU itself, whatever the destination.
+pub const ICR_SELF: u32 = 0b01 << 18;
+/// The same as [`ICR_ASSERT`] for an NMI.
 pub const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
 /// INIT. A later one with bit 14 clear, which ends it, has been without effect since the Pentium (11.6.1).
 pub const ICR_INIT: u32 = ICR_ASSERT | (0b101 << 8);
@@ -149,6 +151,19 @@ pub extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
     fence_before_icr();
     // SAFETY: the ICR of this CPU, with a value of the form that the manual gives.
     unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
+}
+
+/// Whether the interrupt last sent is on its way, so that the ICR may be written. An x2APIC's always may.
+#[inline]
+pub fn icr_is_idle() -> bool {
+    match BASE.load(Ordering::Relaxed) {
+        0 => true,
+        base => {
+            // SAFETY: as for `read_at`.
+            let low = unsafe { ((base + Register::IcrLow as u64) as *const u32).read_volatile() };
+            low & ICR_PENDING == 0
+        }
+    }
 }
 
 /// Whether an interrupt on that vector is being handled.

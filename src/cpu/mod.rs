@@ -31,9 +31,9 @@ pub use features::{Features, initial_apic_id};
 pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
 pub use irq_guard::IrqGuard;
+pub use set::CpuSet;
 #[cfg(target_os = "none")]
 pub use zero::zero_page;
-pub use set::CpuSet;
 
 #[cfg(target_os = "none")]
 use per_cpu::PerCpu;

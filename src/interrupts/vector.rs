@@ -15,6 +15,8 @@ impl Vector {
     pub const WAKE: Vector = Vector(0xf1);
     /// The local APIC's timer.
     pub const TIMER: Vector = Vector(0xf2);
+    /// This CPU has put a call into its own list.
+    pub const CALL_SELF: Vector = Vector(0xf3);
     /// The local APIC found an error.
     pub const APIC_ERROR: Vector = Vector(0xfe);
     /// The local APIC had an interrupt that went away. Its low four bits are ones, as older APICs force them to be

@@ -10,7 +10,7 @@ use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::per_cpu;
-use crate::smp::{self, CallError};
+use crate::smp::{self, CALLS_TO_SELF, CallError};
 use crate::sync::inboxes::SLOTS;
 use crate::sync::{Deadline, IrqMutex};
 
@@ -137,27 +137,26 @@ fn refused() -> Result<(), Failure> {
     }
 }
 
-/// More calls to itself than there are slots: none is run before interrupts are on or a slot is needed, and none is lost.
+/// More calls to itself than there is room for: none is run before interrupts are on or room is needed, and none is lost.
 fn to_itself(me: CpuId) -> Result<(), Failure> {
     fn count(_: usize) {
         OWN.set(OWN.get() + 1);
     }
     let before = OWN.get();
     let guard = IrqGuard::new();
-    for index in 0..2 * SLOTS {
-        smp::call_without_waiting(&CpuSet::of(me), count, 0)
-            .map_err(|error| Failure::Call { cpu: me, error })?;
-        if index < SLOTS && OWN.get() != before {
+    for index in 0..2 * CALLS_TO_SELF {
+        smp::call_self(count, 0);
+        if index < CALLS_TO_SELF && OWN.get() != before {
             return Err(Failure::Misplaced { cpu: me, what: "while its interrupts were off" });
         }
     }
     drop(guard);
     let ran = || OWN.get() - before;
-    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| ran() as usize == 2 * SLOTS);
-    if ran() as usize == 2 * SLOTS {
+    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| ran() as usize == 2 * CALLS_TO_SELF);
+    if ran() as usize == 2 * CALLS_TO_SELF {
         return Ok(());
     }
-    Err(Failure::Count { cpu: me, ran: u64::from(ran()), sent: 2 * SLOTS as u64 })
+    Err(Failure::Count { cpu: me, ran: u64::from(ran()), sent: 2 * CALLS_TO_SELF as u64 })
 }
 
 /// Notes that a call is sent to these CPUs.

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 
-use super::{cpus, halt_until, online};
+use super::{call_self, cpus, halt_until, online};
 use crate::apic::{self, ApicError, Message};
 use crate::config::REQUEST_MS;
 use crate::cpu::per_cpu::PerCpu;
@@ -41,7 +41,7 @@ per_cpu! {
     static WAITING: Cell<u32> = Cell::new(0);
     /// Waits for a free slot, one inside the other.
     static WAITING_FOR_SLOT: Cell<u32> = Cell::new(0);
-    /// Calls that this CPU has run for others or, by interrupt, for itself.
+    /// Calls that this CPU has run for others.
     static ANSWERED: AtomicU64 = AtomicU64::new(0);
     /// Interrupts that told it to look into its inbox.
     static NOTIFIED: AtomicU64 = AtomicU64::new(0);
@@ -133,6 +133,7 @@ pub fn open() -> Option<()> {
     let slots = memory::alloc_slice_from((0..Inboxes::slots_for(count)).map(|_| Slot::new()))?;
     let inboxes = INBOXES.call_once(|| Inboxes::new(count, rows, slots));
     interrupts::register(Vector::CALL, interrupt);
+    interrupts::register(Vector::CALL_SELF, super::call_self::interrupt);
     for cpu in online() {
         inboxes.open(cpu.id().index());
     }
@@ -158,7 +159,7 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     let guard = IrqGuard::new();
     let me = cpu::current();
     let data = core::ptr::from_ref(function).expose_provenance();
-    let others = Targets { set: targets, without: Some(me) };
+    let others = Targets { set: targets, without: me };
     let waiting = if others.iter().next().is_none() {
         None
     } else {
@@ -179,7 +180,7 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
 }
 
 /// Asks every CPU of `targets` to run `function` with `data`, and does not wait for that. If this CPU is among them, it
-/// takes an interrupt like the others, as soon as interrupts are on. Waits only where [`SLOTS`] of this CPU's calls are
+/// is as with [`call_self`]. Waits only where [`SLOTS`] of this CPU's calls are
 /// under way already. Interrupts may be on or off. Not from an NMI.
 ///
 /// # Errors
@@ -187,20 +188,28 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
 /// [`CallError::TooMany`] where nobody will.
 pub fn call_without_waiting(targets: &CpuSet, function: Function, data: usize) -> Result<(), CallError> {
     let guard = IrqGuard::new();
-    let slot = free_slot(&guard)?;
-    send(&guard, slot, &Targets { set: targets, without: None }, function, data)
+    let me = cpu::current();
+    let others = Targets { set: targets, without: me };
+    let sent = match others.iter().next() {
+        None => Ok(()),
+        Some(_) => send(&guard, free_slot(&guard)?, &others, function, data),
+    };
+    if targets.contains(me) {
+        call_self(function, data);
+    }
+    sent
 }
 
 /// Whom a call is for.
 struct Targets<'a> {
     set: &'a CpuSet,
-    without: Option<CpuId>,
+    without: CpuId,
 }
 
 impl Targets<'_> {
     #[inline]
     fn iter(&self) -> impl Iterator<Item = CpuId> + Clone + '_ {
-        self.set.iter().filter(|cpu| Some(*cpu) != self.without)
+        self.set.iter().filter(|cpu| *cpu != self.without)
     }
 }
 
@@ -250,31 +259,41 @@ fn send(
 ) -> Result<(), CallError> {
     let (inboxes, me) = (inboxes(), cpu::current().index());
     let mut outcome = Ok(());
-    inboxes.prepare(me, slot, function as usize, data, targets.iter().count());
+    let mut taken = 0;
+    inboxes.prepare(me, slot, function as usize, data);
     for target in targets.iter() {
-        // A CPU that is not even listed is not online either.
         let put = if target.index() < inboxes.cpus() {
             inboxes.put(me, slot, target.index())
         } else {
-            inboxes.target_done(me, slot);
+            // A CPU that is not even listed is not online either.
             Put::Closed
         };
-        let refused = match put {
-            Put::Quiet => continue,
-            Put::Closed => CallError::Offline { first: target },
-            Put::Notify => {
-                let to = cpus()[target.index()].entry.apic_id;
-                let Err(error) = apic::send(guard, to, Message::Fixed(Vector::CALL)) else { continue };
-                inboxes.not_notified(target.index());
-                if !inboxes.take_back(me, slot, target.index()) {
-                    continue;
-                }
-                CallError::NotSent { first: target, error }
-            }
+        let sent = match put {
+            Put::Quiet => Ok(()),
+            Put::Notify => notify(guard, slot, target),
+            Put::Closed => Err(CallError::Offline { first: target }),
         };
-        outcome = outcome.and(Err(refused));
+        taken += usize::from(put != Put::Closed);
+        if sent.is_err() {
+            outcome = outcome.and(sent);
+        }
     }
+    inboxes.counted(me, slot, taken);
     outcome
+}
+
+/// Interrupts a target, or takes the call back from it.
+#[inline]
+fn notify(guard: &IrqGuard, slot: usize, target: CpuId) -> Result<(), CallError> {
+    let to = cpus()[target.index()].entry.apic_id;
+    apic::send(guard, to, Message::Fixed(Vector::CALL)).or_else(|error| {
+        inboxes().not_notified(target.index());
+        match inboxes().take_back(cpu::current().index(), slot, target.index()) {
+            true => Err(CallError::NotSent { first: target, error }),
+            // It has looked into its inbox all the same.
+            false => Ok(()),
+        }
+    })
 }
 
 /// Waits until all targets have finished, and deals with those that do not.

@@ -5,6 +5,7 @@
 
 mod bring_up;
 mod call;
+mod call_self;
 mod drain;
 mod stop;
 mod work;
@@ -21,6 +22,7 @@ pub use call::{
     CallError, Function, all_online, answered, call, call_without_waiting, open as open_calls, other_online,
     unanswered,
 };
+pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use stop::nmis;
 pub use work::{halt_until, idle, run_on_all, wake_others};
 

@@ -34,6 +34,8 @@ const CLOSED: u64 = 1 << 1;
 
 /// In [`Slot::left`]: the sender sleeps until the rest is 0.
 const ASLEEP: u64 = 1 << 32;
+/// In [`Slot::left`]: the sender is still counting its targets, of which there are fewer than this.
+const COUNTING: u64 = 1 << 31;
 
 /// Where a row's flags are; the inbox follows, then as many words that say which calls of the inbox are being run.
 const FLAGS: usize = 0;
@@ -45,7 +47,7 @@ const INBOX: usize = 1;
 pub struct Slot {
     function: AtomicUsize,
     data: AtomicUsize,
-    /// How many targets have not finished, and [`ASLEEP`].
+    /// How many targets have not finished, with [`COUNTING`] and [`ASLEEP`].
     left: AtomicU64,
 }
 
@@ -142,13 +144,21 @@ impl<'a> Inboxes<'a> {
         self.slot(from, slot).left.load(Ordering::Acquire) & !ASLEEP == 0
     }
 
-    /// Says what the slot's next call is, and how many targets [`Inboxes::put`] will be given. The last call is done.
+    /// Says what the slot's next call is. The last call is done. After the last [`Inboxes::put`] comes
+    /// [`Inboxes::counted`].
     #[inline]
-    pub fn prepare(&self, from: usize, slot: usize, function: usize, data: usize, targets: usize) {
+    pub fn prepare(&self, from: usize, slot: usize, function: usize, data: usize) {
         let call = self.slot(from, slot);
         call.function.store(function, Ordering::Relaxed);
         call.data.store(data, Ordering::Relaxed);
-        call.left.store(targets as u64, Ordering::Relaxed);
+        call.left.store(COUNTING, Ordering::Relaxed);
+    }
+
+    /// Says how many targets were given to [`Inboxes::put`] that did not turn out [`Put::Closed`]. Some of them may have
+    /// finished by now.
+    #[inline]
+    pub fn counted(&self, from: usize, slot: usize, targets: usize) {
+        self.slot(from, slot).left.fetch_sub(COUNTING - targets as u64, Ordering::AcqRel);
     }
 
     /// Puts the slot's call into a target's inbox.
@@ -162,7 +172,7 @@ impl<'a> Inboxes<'a> {
         match row[FLAGS].fetch_or(NOTIFIED, Ordering::AcqRel) & (NOTIFIED | CLOSED) {
             0 => Put::Notify,
             NOTIFIED => Put::Quiet,
-            _ if self.take_back(from, slot, to) => Put::Closed,
+            _ if self.clear(from, slot, to) => Put::Closed,
             // The CPU has run it on its way out.
             _ => Put::Quiet,
         }
@@ -175,17 +185,17 @@ impl<'a> Inboxes<'a> {
 
     /// Takes the slot's call out of a target's inbox; whether it was still there. If not, the target has begun it.
     pub fn take_back(&self, from: usize, slot: usize, to: usize) -> bool {
-        let (word, bit) = place(from, slot);
-        let was_in = self.row(to)[INBOX + word].fetch_and(!bit, Ordering::AcqRel) & bit != 0;
+        let was_in = self.clear(from, slot, to);
         if was_in {
-            self.target_done(from, slot);
+            self.slot(from, slot).left.fetch_sub(1, Ordering::AcqRel);
         }
         was_in
     }
 
-    /// One of the targets that [`Inboxes::prepare`] was told of has no inbox.
-    pub fn target_done(&self, from: usize, slot: usize) {
-        self.slot(from, slot).left.fetch_sub(1, Ordering::AcqRel);
+    /// Clears the bit; whether it was set.
+    fn clear(&self, from: usize, slot: usize, to: usize) -> bool {
+        let (word, bit) = place(from, slot);
+        self.row(to)[INBOX + word].fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
     /// Whether the slot's call is in a target's inbox.

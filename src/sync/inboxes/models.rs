@@ -34,8 +34,9 @@ impl Model {
 
     fn send(&self, from: usize) -> Put {
         // The data is the sender's number, so that a call that is read too early is seen.
-        self.inboxes.prepare(from, 0, 1, from, 1);
+        self.inboxes.prepare(from, 0, 1, from);
         let put = self.inboxes.put(from, 0, TARGET);
+        self.inboxes.counted(from, 0, usize::from(put != Put::Closed));
         if put == Put::Notify {
             self.interrupts.fetch_add(1, Ordering::AcqRel);
         }

@@ -17,8 +17,10 @@ fn one_interrupt_serves_all_that_come_before_it_is_taken() {
     let inboxes = Inboxes::new(3, &rows, &slots);
     inboxes.open(2);
     let put = |from, slot| {
-        inboxes.prepare(from, slot, 7, from * SLOTS + slot, 1);
-        inboxes.put(from, slot, 2)
+        inboxes.prepare(from, slot, 7, from * SLOTS + slot);
+        let put = inboxes.put(from, slot, 2);
+        inboxes.counted(from, slot, 1);
+        put
     };
     assert_eq!([put(0, 0), put(1, 0), put(0, 1)], [Put::Notify, Put::Quiet, Put::Quiet]);
     let mut seen = Vec::new();
@@ -35,8 +37,9 @@ fn a_target_that_has_not_begun_is_known_from_one_that_has_not_ended() {
     for to in [7, 199] {
         inboxes.open(to);
     }
-    inboxes.prepare(3, 5, 0, 0, 2);
+    inboxes.prepare(3, 5, 0, 0);
     assert_eq!([7, 199].map(|to| inboxes.put(3, 5, to)), [Put::Notify; 2]);
+    inboxes.counted(3, 5, 2);
     inboxes.answer(
         199,
         |_| {
@@ -57,8 +60,9 @@ fn a_call_that_runs_may_take_the_rest_of_the_inbox() {
     let inboxes = Inboxes::new(2, &rows, &slots);
     inboxes.open(1);
     for slot in 0..SLOTS {
-        inboxes.prepare(0, slot, 0, slot, 1);
+        inboxes.prepare(0, slot, 0, slot);
         inboxes.put(0, slot, 1);
+        inboxes.counted(0, slot, 1);
     }
     let mut inner = Vec::new();
     let mut outer = Vec::new();
@@ -104,12 +108,13 @@ fn a_crowd_loses_nothing() {
                         take_interrupt();
                         thread::yield_now();
                     }
-                    inboxes.prepare(me, slot, 0, 0, CPUS - 1);
+                    inboxes.prepare(me, slot, 0, 0);
                     for to in (0..CPUS).filter(|to| *to != me) {
                         if inboxes.put(me, slot, to) == Put::Notify {
                             interrupts[to].store(true, Ordering::Release);
                         }
                     }
+                    inboxes.counted(me, slot, CPUS - 1);
                 }
                 while !(0..SLOTS).all(|slot| inboxes.is_done(me, slot)) {
                     take_interrupt();
