@@ -19,6 +19,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     // Less would be a false alarm in waiting; more looks like a hang.
     ("ap_init_to_online_ms", 100, 60_000),
     ("request_ms", 100, 60_000),
+    ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),
     ("stress_grace_ms", 1000, 3_600_000),

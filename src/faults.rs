@@ -8,7 +8,7 @@ use core::sync::atomic::AtomicU8;
 
 use crate::boot::command_line::{Fault, Options};
 use crate::boot::{Handoff, direct_map, pvh};
-use crate::cpu::CpuId;
+use crate::cpu::{CpuId, CpuSet};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
 use crate::{bench, memory, smp};
@@ -61,6 +61,10 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::OverflowMachineCheckStack) => overflow_in_handler::<18>(),
         Some(Fault::OverflowDebugStack) => overflow_in_handler::<1>(),
         Some(Fault::OverflowDoubleFaultStack) => overflow_in_handler::<8>(),
+        Some(Fault::SpinForever) => {
+            let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
+            smp::call_without_waiting(&CpuSet::of(last), spin_forever, 0).expect("the last CPU takes calls");
+        }
         Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
         Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),
         Some(Fault::ExecuteData) => on_last_cpu(&|| execute((&raw const RETURN).addr() as u64)),
@@ -84,6 +88,14 @@ fn on_last_cpu(strike: &(dyn Fn() + Sync)) {
             strike();
         }
     });
+}
+
+/// Called by another CPU, so with interrupts off.
+#[inline(never)]
+fn spin_forever(_: usize) {
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 static CONSTANT: [u64; 2] = [0x0c70_90d0, 8];

@@ -19,7 +19,7 @@ const NOBODY: u32 = u32::MAX;
 static STOP_OTHERS: Once<fn()> = Once::new();
 
 /// A backtrace ends here at the latest.
-const MAX_FRAMES: usize = 32;
+pub const MAX_FRAMES: usize = 32;
 
 /// What a CPU died of.
 pub struct Death<'a> {
@@ -78,21 +78,19 @@ fn speak(line: &mut LastWords, me: u32, death: &Death) {
         rip: death.rip,
         slide: handoff().slide,
     }));
-    for address in Backtrace::from(death.frame_pointer).take(MAX_FRAMES) {
+    for address in backtrace(death.frame_pointer) {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::Frame(Frame { address }));
     }
 }
 
-/// The return addresses behind a frame pointer, innermost first.
-struct Backtrace {
-    frame: u64,
+/// The return addresses behind a frame pointer of this CPU's, innermost first, at most [`MAX_FRAMES`]. Any context.
+pub fn backtrace(frame_pointer: u64) -> impl Iterator<Item = u64> {
+    Backtrace { frame: frame_pointer }.take(MAX_FRAMES)
 }
 
-impl Backtrace {
-    fn from(frame: u64) -> Backtrace {
-        Backtrace { frame }
-    }
+struct Backtrace {
+    frame: u64,
 }
 
 impl Iterator for Backtrace {

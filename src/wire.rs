@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 mod bench;
 mod memory;
+mod warning;
 
 pub use bench::Bench;
 pub use memory::{Memory, PageTables, Pages, Region};
+pub use warning::{Warning, WarningFrame};
 
 /// Begins each line that is meant for a program. Everything else on the serial port is for people.
 pub const MARKER: &str = "@octopod ";
@@ -81,6 +83,10 @@ pub enum Record<S> {
     StressCpu(StressCpu<S>),
     /// Once for each benchmark, when it has been measured.
     Bench(Bench<S>),
+    /// Whenever a CPU does not do what it should, and the run goes on.
+    Warning(Warning<S>),
+    /// One for each return address, innermost first, after [`Record::Warning`]; others' records may come between.
+    WarningFrame(WarningFrame),
     /// Once, before the verdict.
     Events(Events),
     /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].

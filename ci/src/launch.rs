@@ -173,6 +173,9 @@ fn boot(
         &run.seen,
         backtrace(&run.seen, &symbols),
     );
+    for (report, (warning, frames)) in report.warnings.iter_mut().zip(&run.seen.warnings) {
+        report.backtrace = calls(warning.rip, frames, warning.slide, &symbols);
+    }
     if let Some(limits) = &limits {
         limits.apply_to(&mut report);
     }
@@ -247,13 +250,15 @@ fn host_report(options: &Options, qemu: &Qemu, decision: &Decision, run: &Run) -
     }
 }
 
-/// The instruction at fault, if there is one, and the calls that led there.
+/// Where the first CPU panicked.
 fn backtrace(seen: &Seen, symbols: &Symbols) -> Vec<FrameReport> {
-    let Some(panic) = &seen.panic else {
-        return Vec::new();
-    };
-    let fault = panic.rip.map(|rip| symbols.instruction(rip, panic.slide)).unwrap_or_default();
-    fault.into_iter().chain(symbols.backtrace(&seen.frames, panic.slide)).collect()
+    seen.panic.as_ref().map_or_else(Vec::new, |panic| calls(panic.rip, &seen.frames, panic.slide, symbols))
+}
+
+/// The instruction, if it is known, and the calls that led there.
+fn calls(rip: Option<u64>, frames: &[u64], slide: u64, symbols: &Symbols) -> Vec<FrameReport> {
+    let instruction = rip.map(|rip| symbols.instruction(rip, slide)).unwrap_or_default();
+    instruction.into_iter().chain(symbols.backtrace(frames, slide)).collect()
 }
 
 /// Each CPU's place, from QEMU's list of registers, which calls the instruction pointer RIP or EIP by the CPU's mode.

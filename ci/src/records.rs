@@ -2,7 +2,7 @@
 
 use octopod::wire::{
     Bench, Boot, Cpu, Events, MARKER, Memory, PageTables, Panic, Progress, Reason, Record, Region, Stress,
-    StressCpu, Verdict, Work,
+    StressCpu, Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -37,6 +37,8 @@ pub struct Seen {
     pub stress_cpus: Vec<StressCpu<String>>,
     /// What things cost.
     pub bench: Vec<Bench<String>>,
+    /// What was wrong on the way, each with the return addresses on the CPU's stack.
+    pub warnings: Vec<(Warning<String>, Vec<u64>)>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// Why the kernel refused the machine.
@@ -101,6 +103,13 @@ impl Seen {
             }
             Record::StressCpu(share) => push(&mut self.stress_cpus, share, MAX_OF_A_KIND),
             Record::Bench(bench) => push(&mut self.bench, bench, MAX_OF_A_KIND),
+            Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
+            Record::WarningFrame(frame) => {
+                let last = self.warnings.iter_mut().rev().find(|(warning, _)| warning.cpu == frame.cpu);
+                if let Some((_, frames)) = last {
+                    push(frames, frame.address, MAX_FRAMES);
+                }
+            }
             Record::Events(events) => self.events = Some(events),
             Record::Refused(Reason { reason }) => self.refused = Some(reason),
             Record::Usage(Reason { reason }) => self.usage = Some(reason),
@@ -165,6 +174,25 @@ mod tests {
         seen.take(panic(3));
         seen.take(panic(4));
         assert_eq!(seen.panic.unwrap().cpu, 3);
+    }
+
+    #[test]
+    fn a_warning_gets_its_own_cpus_addresses() {
+        let warning = |cpu, message: &str| {
+            let (kind, message) = ("call".to_owned(), message.to_owned());
+            Record::Warning(Warning { cpu, kind, message, rip: Some(1), slide: 0 })
+        };
+        let frame = |cpu, address| Record::WarningFrame(octopod::wire::WarningFrame { cpu, address });
+        let mut seen = Seen::default();
+        for record in
+            [warning(3, "a"), warning(4, "b"), frame(3, 30), frame(4, 40), frame(5, 50), frame(3, 31)]
+        {
+            seen.take(record);
+        }
+        seen.take(warning(3, "c"));
+        seen.take(frame(3, 32));
+        let frames: Vec<_> = seen.warnings.iter().map(|(_, frames)| frames.clone()).collect();
+        assert_eq!(frames, [vec![30, 31], vec![40], vec![32]]);
     }
 
     #[test]

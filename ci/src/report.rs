@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Bench, Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress};
+use octopod::wire::{Bench, Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Warning};
 use serde::Serialize;
 
 use crate::records::Seen;
@@ -80,6 +80,8 @@ pub struct Report {
     pub bench: Vec<BenchReport>,
     /// What was counted on the way.
     pub events: Option<Events>,
+    /// What was wrong on the way and did not end the run.
+    pub warnings: Vec<WarningReport>,
     /// The kernel's last words.
     pub panic: Option<PanicReport>,
     /// Record lines that could not be read.
@@ -203,7 +205,20 @@ pub struct PanicReport {
     pub backtrace: Vec<FrameReport>,
 }
 
-/// A call on a panicking CPU's stack.
+/// A CPU that did not do what it should.
+#[derive(Clone, Debug, Serialize)]
+pub struct WarningReport {
+    /// The CPU.
+    pub cpu: u32,
+    /// Who noticed: `call` or `watchdog`.
+    pub kind: String,
+    /// What is wrong.
+    pub message: String,
+    /// Where it was, innermost call first; empty if not even an NMI reached it.
+    pub backtrace: Vec<FrameReport>,
+}
+
+/// A call on a CPU's stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FrameReport {
     /// The address as the CPU had it, in hexadecimal; JSON's numbers would round it.
@@ -217,7 +232,8 @@ pub struct FrameReport {
 }
 
 impl Report {
-    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols.
+    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols; those of the warnings are left to
+    /// whoever has symbols.
     pub fn assemble(
         judgement: Judgement,
         command_line: String,
@@ -251,6 +267,7 @@ impl Report {
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
             bench: seen.bench.iter().map(bench_report).collect(),
             events: seen.events,
+            warnings: seen.warnings.iter().map(|(warning, _)| warning_report(warning)).collect(),
             panic: seen.panic.clone().map(|panic| PanicReport {
                 cpu: panic.cpu,
                 message: panic.message,
@@ -309,6 +326,11 @@ fn bench_report(bench: &Bench<String>) -> BenchReport {
         goal: None,
         linux: None,
     }
+}
+
+fn warning_report(warning: &Warning<String>) -> WarningReport {
+    let Warning { cpu, kind, message, .. } = warning.clone();
+    WarningReport { cpu, kind, message, backtrace: Vec::new() }
 }
 
 fn stress_report(stress: &Stress<String>, shares: &mut ShareFinder<'_>) -> StressReport {

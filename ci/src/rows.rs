@@ -75,7 +75,7 @@ pub struct Expect {
     pub operations: Option<u64>,
     /// The least frames under the allocator's care.
     pub frames: Option<u64>,
-    /// A part of a function's name in the backtrace.
+    /// A part of a function's name in the backtrace of the panic or of a warning.
     pub backtrace: Option<String>,
 }
 
@@ -271,7 +271,8 @@ impl Row {
             must(frames >= least, format!("{frames} frames, fewer than {least}"));
         }
         if let Some(part) = &expect.backtrace {
-            let calls = report.panic.iter().flat_map(|panic| &panic.backtrace);
+            let warnings = report.warnings.iter().flat_map(|warning| &warning.backtrace);
+            let calls = report.panic.iter().flat_map(|panic| &panic.backtrace).chain(warnings);
             let found = calls.filter_map(|frame| frame.function.as_ref()).any(|name| name.contains(part));
             must(found, format!("`{part}` is not in the backtrace"));
         }

@@ -82,6 +82,7 @@ impl Console {
         self.bar.finish_and_clear();
         let report = &outcome.report;
         if !self.quiet {
+            self.warnings(report);
             self.panic(report);
             self.places(outcome);
             if !outcome.complaint.is_empty() && !self.verbose {
@@ -124,6 +125,17 @@ impl Console {
         ));
         for frame in &panic.backtrace {
             self.line(&format!("    {}", shown(frame)));
+        }
+    }
+
+    /// The CPUs that did not do what they should. What is wrong with them the kernel has said; here is where they were.
+    fn warnings(&self, report: &Report) {
+        for warning in report.warnings.iter().filter(|warning| !warning.backtrace.is_empty()) {
+            let message = printable(&warning.message);
+            self.line(&format!("{WARN}CPU {}{WARN:#}: {message}, at", warning.cpu));
+            for frame in &warning.backtrace {
+                self.line(&format!("    {}", shown(frame)));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::config::STRESS_GRACE_MS;
+use crate::smp;
 use crate::sync::Deadline;
 
 /// A meeting point, to be used 2^32 times by all CPUs together. Whoever waits there has interrupts on.
@@ -27,7 +28,9 @@ impl Meeting {
         let all = (round + 1) * self.cpus;
         let have_come =
             || self.arrived.load(Ordering::Acquire) >= all || self.is_over.load(Ordering::Acquire);
-        if Deadline::after_ms(STRESS_GRACE_MS).wait_until(have_come).is_err() {
+        if have_come() {
+            smp::wake_others();
+        } else if smp::halt_until(&Deadline::after_ms(STRESS_GRACE_MS), have_come).is_err() {
             panic!("a CPU did not come to a meeting in {STRESS_GRACE_MS} ms");
         }
     }
@@ -35,5 +38,6 @@ impl Meeting {
     /// Nobody waits any more: this CPU has failed and will not come again.
     pub fn call_off(&self) {
         self.is_over.store(true, Ordering::Release);
+        smp::wake_others();
     }
 }

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 
-use super::{call_self, cpus, halt_until, online};
+use super::{call_self, cpus, halt_until, nmi, online};
 use crate::apic::{self, ApicError, Message};
 use crate::config::REQUEST_MS;
 use crate::cpu::per_cpu::PerCpu;
@@ -29,6 +29,9 @@ use crate::{memory, per_cpu};
 /// How long a wait with interrupts on spins before it halts. A CPU that runs answers in a few microseconds; one that
 /// does not may be waiting for the very core that the spinning takes.
 const SPIN_US: u64 = 20;
+
+/// Of so many CPUs that do not answer one call, the stacks are looked at.
+const MAX_PLACES: usize = 4;
 
 /// What a target runs, with interrupts off. It may not panic on purpose, nor take long: its CPU does nothing else
 /// meanwhile. It may call other CPUs in turn.
@@ -302,20 +305,23 @@ fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(),
     if wait_for_answers(inboxes, me, slot, may_halt).is_ok() {
         return Ok(());
     }
+    // Where they are now, not where they will be once somebody has spoken of them.
+    let waiting = |cpu: &CpuId| inboxes.is_waiting(me.index(), slot, cpu.index());
+    for cpu in targets.iter().filter(waiting).take(MAX_PLACES) {
+        nmi::warn(&cpus()[cpu.index()], "call", format_args!("no answer to a call in {REQUEST_MS} ms"));
+    }
     let mut silent = CpuSet::EMPTY;
     for target in targets.iter() {
         if inboxes.take_back(me.index(), slot, target.index()) {
             silent.insert(target);
         }
     }
-    for cpu in silent.iter() {
-        UNANSWERED.fetch_add(1, Ordering::Relaxed);
-        log::error!("cpu {cpu}: no answer to a call in {REQUEST_MS} ms");
-    }
+    UNANSWERED.fetch_add(silent.len() as u64, Ordering::Relaxed);
     // Those that have begun it.
     if wait_for_answers(inboxes, me, slot, may_halt).is_err() {
-        let busy = targets.iter().find(|cpu| inboxes.is_running(me.index(), slot, cpu.index()));
-        let busy = busy.unwrap_or(me);
+        let mut running = targets.iter().filter(|cpu| inboxes.is_running(me.index(), slot, cpu.index()));
+        let busy = running.next().unwrap_or(me);
+        nmi::warn(&cpus()[busy.index()], "call", format_args!("a call does not end"));
         panic!("cpu {busy} has not ended a call of cpu {me}'s in {} ms", 2 * REQUEST_MS);
     }
     match silent.iter().next() {

@@ -7,7 +7,7 @@ mod bring_up;
 mod call;
 mod call_self;
 mod drain;
-mod stop;
+mod nmi;
 mod work;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub use call::{
     unanswered,
 };
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
-pub use stop::nmis;
+pub use nmi::{Place, nmis, place_of};
 pub use work::{halt_until, idle, run_on_all, wake_others};
 
 use crate::acpi::RosterEntry;

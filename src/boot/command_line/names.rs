@@ -146,6 +146,8 @@ named! {
         OverflowDebugStack = "overflow_debug_stack",
         /// As that, in the double fault handler, on its stack.
         OverflowDoubleFaultStack = "overflow_double_fault_stack",
+        /// The last CPU spins with interrupts off.
+        SpinForever = "spin_forever",
         /// The last CPU writes to its own code.
         WriteText = "write_text",
         /// The last CPU writes to a constant.

@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::{Slot, SlotState, Stage};
 
-use super::{CPUS, Cpu, drain, stop, work};
+use super::{CPUS, Cpu, drain, nmi, work};
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic::ApicError;
 use crate::config::AP_INIT_TO_ONLINE_MS;
@@ -104,7 +104,7 @@ pub fn start(
     ap::set_common(platform, clock);
     interrupts::register(interrupts::Vector::WAKE, work::wake);
     drain::register();
-    stop::register();
+    nmi::register();
 
     bsp.gs_base.store(per_cpu::gs_base() as u64, Ordering::Relaxed);
     bsp.stage.store(Stage::Online as u64, Ordering::Relaxed);

@@ -1,0 +1,173 @@
+//! Non-maskable interrupts: what reaches a CPU that takes no others.
+//!
+//! An NMI says nothing about why it came, and two that come close together are one. So whoever sends one leaves a word
+//! first, and the handler looks for every word each time: has a CPU died, does one want to know where this one is? Only
+//! if there is none, the NMI came from outside, and is counted.
+//!
+//! The handler takes no lock, sends nothing on the serial line and waits for nobody, for it may have struck anywhere. It
+//! has a stack of its own, which the next NMI would begin anew; none comes before `iret` (SDM Vol. 3A, 6.7.1), so nothing
+//! in it may raise an exception, whose `iret` would let one in.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::{Cpu, cpus};
+use crate::config::{NMI_ANSWER_MS, PANIC_STOP_MS};
+use crate::console::{self, LineBuffer};
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::registers::halt_forever;
+use crate::cpu::{self, IrqGuard};
+use crate::interrupts::{self, Frame, Vector};
+use crate::panic::{self, MAX_FRAMES};
+use crate::sync::Deadline;
+use crate::wire::{self, Record};
+use crate::{apic, boot, per_cpu};
+
+per_cpu! {
+    /// NMIs for which nobody had left a word: those from outside, less those that became one with others.
+    static NMIS: AtomicU64 = AtomicU64::new(0);
+    static REQUEST: Request = Request::new();
+}
+
+/// Where a CPU leaves its place for another.
+struct Request {
+    /// Whether some CPU is asking.
+    is_taken: AtomicBool,
+    /// One of [`NONE`], [`ASKED`], [`WRITING`], [`ANSWERED`].
+    state: AtomicU32,
+    rip: AtomicU64,
+    count: AtomicUsize,
+    frames: [AtomicU64; MAX_FRAMES],
+}
+
+const NONE: u32 = 0;
+const ASKED: u32 = 1;
+const WRITING: u32 = 2;
+const ANSWERED: u32 = 3;
+
+impl Request {
+    const fn new() -> Request {
+        Request {
+            is_taken: AtomicBool::new(false),
+            state: AtomicU32::new(NONE),
+            rip: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
+            frames: [const { AtomicU64::new(0) }; MAX_FRAMES],
+        }
+    }
+
+    fn change(&self, from: u32, to: u32) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// In the handler, on the CPU that was asked.
+    fn answer(&self, frame: &Frame) {
+        self.rip.store(frame.rip, Ordering::Relaxed);
+        let mut count = 0;
+        for (slot, address) in self.frames.iter().zip(panic::backtrace(frame.rbp)) {
+            slot.store(address, Ordering::Relaxed);
+            count += 1;
+        }
+        self.count.store(count, Ordering::Relaxed);
+        self.state.store(ANSWERED, Ordering::Release);
+    }
+}
+
+/// How many NMIs came that no CPU of ours had sent.
+pub fn nmis() -> u64 {
+    cpus().iter().filter_map(|cpu| cpu.get(NMIS)).map(|nmis| nmis.load(Ordering::Relaxed)).sum()
+}
+
+pub fn register() {
+    interrupts::register(Vector::NMI, nmi);
+    panic::set_stop_others(stop_others);
+}
+
+fn nmi(frame: &mut Frame) {
+    if panic::is_dying() {
+        if let Some(cpu) = cpus().get(cpu::current().index()) {
+            cpu.stopped.store(true, Ordering::Release);
+        }
+        halt_forever();
+    }
+    let request = REQUEST.as_ptr();
+    // SAFETY: this CPU's own copy, which lives for good; all of it is atomic.
+    let request = unsafe { &*request };
+    if request.change(ASKED, WRITING) {
+        request.answer(frame);
+    } else {
+        NMIS.increment();
+    }
+}
+
+/// Stops all other CPUs by NMI and waits a moment for them; one that does not stop is beyond help.
+fn stop_others() {
+    let guard = IrqGuard::new();
+    if !apic::is_enabled(&guard) {
+        return;
+    }
+    let others = || super::online().filter(|cpu| cpu.id() != cpu::current());
+    for cpu in others() {
+        apic::send_nmi_in_emergency(cpu.entry.apic_id);
+    }
+    let _ = Deadline::after_ms(PANIC_STOP_MS)
+        .wait_until(|| others().all(|cpu| cpu.stopped.load(Ordering::Acquire)));
+}
+
+/// Where a CPU was when an NMI struck it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The instruction.
+    pub rip: u64,
+    frames: [u64; MAX_FRAMES],
+    count: usize,
+}
+
+impl Place {
+    /// The return addresses on its stack, innermost first.
+    pub fn frames(&self) -> &[u64] {
+        &self.frames[..self.count]
+    }
+}
+
+/// Asks another CPU by NMI where it is. `None` if it does not answer within [`NMI_ANSWER_MS`], or if somebody else is
+/// asking. Interrupts may be on or off; not from an NMI.
+pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
+    let request = cpu.get(REQUEST)?;
+    if request.is_taken.swap(true, Ordering::AcqRel) {
+        return None;
+    }
+    request.state.store(ASKED, Ordering::Release);
+    apic::send_nmi_in_emergency(cpu.entry.apic_id);
+    let is_answered = || request.state.load(Ordering::Acquire) == ANSWERED;
+    let place = match Deadline::after_ms(NMI_ANSWER_MS).wait_until(is_answered) {
+        Ok(()) => Some(Place {
+            rip: request.rip.load(Ordering::Relaxed),
+            frames: core::array::from_fn(|index| request.frames[index].load(Ordering::Relaxed)),
+            count: request.count.load(Ordering::Relaxed),
+        }),
+        Err(_) => None,
+    };
+    // One that is still writing keeps its request for good: nobody may mix what it writes with something else.
+    if place.is_some() || request.change(ASKED, NONE) {
+        request.is_taken.store(false, Ordering::Release);
+    }
+    place
+}
+
+/// Tells people and the launcher what is wrong with a CPU, and where it is. Interrupts may be on or off.
+pub fn warn(cpu: &'static Cpu, kind: &'static str, message: fmt::Arguments) {
+    let place = place_of(cpu);
+    let message = LineBuffer::<120>::format(message);
+    log::warn!("cpu {}: {}", cpu.id(), message.as_str());
+    console::send(&Record::Warning(wire::Warning {
+        cpu: cpu.id().0,
+        kind,
+        message: message.as_str(),
+        rip: place.map(|place| place.rip),
+        slide: boot::handoff().slide,
+    }));
+    for address in place.iter().flat_map(|place| place.frames()) {
+        console::send(&Record::WarningFrame(wire::WarningFrame { cpu: cpu.id().0, address: *address }));
+    }
+}

@@ -1,0 +1,27 @@
+//! What is wrong and does not end the run.
+
+use serde::{Deserialize, Serialize};
+
+/// A CPU that is not doing what it should.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warning<S> {
+    /// The CPU.
+    pub cpu: u32,
+    /// Who noticed: `call` or `watchdog`.
+    pub kind: S,
+    /// What is wrong, without a full stop.
+    pub message: S,
+    /// The instruction at which an NMI struck it; absent if it did not answer that either.
+    pub rip: Option<u64>,
+    /// What to subtract from an address to find it in the kernel's ELF file.
+    pub slide: u64,
+}
+
+/// A return address on the stack of the CPU that the last [`Warning`] of that number spoke of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WarningFrame {
+    /// The CPU.
+    pub cpu: u32,
+    /// The address as the CPU had it.
+    pub address: u64,
+}
