@@ -126,9 +126,9 @@ pub struct Options {
     #[arg(long, help_heading = "Kernel")]
     pub allow_missing_cpus: bool,
 
-    /// More words for the kernel's command line.
+    /// More words for the kernel's command line; may be given more than once.
     #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true, help_heading = "Kernel")]
-    pub append: Option<Line>,
+    pub append: Vec<Line>,
 
     /// Build without optimisation.
     #[arg(long, help_heading = "Kernel")]
@@ -301,7 +301,7 @@ impl Options {
         if self.allow_missing_cpus {
             words.push("allow_missing_cpus=on".to_owned());
         }
-        words.extend(self.append.as_ref().map(Line::to_string));
+        words.extend(self.append.iter().map(Line::to_string));
         words.join(" ")
     }
 

@@ -35,6 +35,6 @@ pub use paging::{MapError, load_root};
 pub use passage::{LowMemory, Passage};
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
-    alloc, alloc_slice_from, alloc_without_waiting, drain_this_cpu, frames, free, new_cpu_area,
-    set_drain_others,
+    Zeroable, alloc, alloc_slice_from, alloc_slice_zeroed, alloc_without_waiting, drain_this_cpu, frames,
+    free, new_cpu_area, set_drain_others,
 };

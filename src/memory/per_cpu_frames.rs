@@ -103,6 +103,31 @@ pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'s
     Some(unsafe { core::slice::from_raw_parts_mut(start, written) })
 }
 
+/// Types of which a value whose every byte is zero is valid, and a proper beginning.
+///
+/// # Safety
+/// It is.
+pub unsafe trait Zeroable {}
+
+// SAFETY: an integer.
+unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
+
+/// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
+pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
+    const { assert!(align_of::<T>() <= FRAME_BYTES) };
+    let bytes = count.checked_mul(size_of::<T>())?;
+    if bytes == 0 {
+        return Some(&mut []);
+    }
+    let start = alloc_bytes(bytes)?;
+    // SAFETY: fresh memory of that size, which nobody else has and which is never given back; zeroes are a valid `T`, whose
+    // implementation of the trait vouches for that.
+    unsafe {
+        start.write_bytes(0, bytes);
+        Some(core::slice::from_raw_parts_mut(start.cast(), count))
+    }
+}
+
 fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
     let order = bytes.div_ceil(FRAME_BYTES).next_power_of_two().trailing_zeros();
     let frame = alloc_without_waiting(Order::new(u8::try_from(order).ok()?)?)?;

@@ -3,7 +3,6 @@
 
 extern crate std;
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use super::faults::{Fault, Faults};
 use super::histogram::{Histogram, summarise};
 use super::owners::Owners;
 use super::ring::Ring;
-use super::source::{Cache, Cached, FrameSource, Hosted, Locked, Seat};
+use super::source::{Cached, FrameSource, Hosted, Locked, Seat, SeatCache};
 use super::workloads::{self, Platform, Shared};
 use crate::boot::command_line::{Allocator, Workload};
 use crate::memory::frames::host::World;
@@ -89,8 +88,7 @@ impl HostRun {
             Allocator::Octopod => self.run_on(&world, &Hosted::new(&world, seats)),
             Allocator::Locked => self.run_on(&world, &locked(&world)),
             Allocator::Magazine => {
-                let caches: Vec<_> =
-                    (0..seats).map(|_| CachePadded::new(UnsafeCell::new(Cache::new()))).collect();
+                let caches: Vec<_> = (0..seats).map(|_| SeatCache::new()).collect();
                 self.run_on(&world, &Cached::new(&caches, &locked(&world)))
             }
         }

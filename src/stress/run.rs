@@ -1,10 +1,7 @@
 //! One workload after the other, on each allocator and each number of CPUs, and the books before and after each.
 
-use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use crossbeam_utils::CachePadded;
 
 use super::barrier::Barrier;
 use super::books::{Books, Discrepancy};
@@ -15,10 +12,11 @@ use super::lent::Loan;
 use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress};
 use super::ring::Ring;
-use super::source::{Cache, Cached, FrameSource, Octopod, Seat};
+use super::source::{Cached, FrameSource, Octopod, Seat, SeatCache};
 use super::workloads::{self, Shared};
 use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
+use crate::memory::Zeroable;
 use crate::sync::Deadline;
 use crate::wire::{self, Record};
 use crate::{console, memory, smp, time};
@@ -92,26 +90,34 @@ struct Tables {
     histograms: &'static [Histogram],
     rings: &'static [Ring],
     ids: &'static [u32],
-    caches: &'static [CachePadded<UnsafeCell<Cache>>],
+    caches: &'static [SeatCache],
 }
 
 impl Tables {
     fn new(allocators: &[Allocator]) -> Result<Tables, StressError> {
-        fn table<T>(items: impl Iterator<Item = T> + Clone) -> Result<&'static [T], StressError> {
-            let bytes = items.clone().count() * size_of::<T>();
-            memory::alloc_slice_from(items).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
+        fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
+            let bytes = count * size_of::<T>();
+            memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
         }
-        let online = smp::online();
-        let caches = if allocators.contains(&Allocator::Magazine) { online.clone().count() } else { 0 };
+        let ids = memory::alloc_slice_from(smp::online().map(|cpu| cpu.id().0))
+            .ok_or(StressError::OutOfMemory { bytes: size_of_val(smp::cpus()) })?;
+        let caches = if allocators.contains(&Allocator::Magazine) { ids.len() } else { 0 };
         Ok(Tables {
-            owners: table((0..memory::frames().end().get()).map(|_| AtomicU64::new(0)))?,
-            histograms: table(online.clone().map(|_| Histogram::new()))?,
-            rings: table(online.clone().map(|_| Ring::new()))?,
-            ids: table(online.map(|cpu| cpu.id().0))?,
-            caches: table((0..caches).map(|_| CachePadded::new(UnsafeCell::new(Cache::new()))))?,
+            owners: table(memory::frames().end().get())?,
+            histograms: table(ids.len())?,
+            rings: table(ids.len())?,
+            caches: table(caches)?,
+            ids,
         })
     }
 }
+
+// SAFETY: all three are arrays of integers and counts, and empty when these are 0.
+unsafe impl Zeroable for Histogram {}
+// SAFETY: as above.
+unsafe impl Zeroable for Ring {}
+// SAFETY: as above.
+unsafe impl Zeroable for SeatCache {}
 
 /// What is to be run.
 struct Plan<'a> {

@@ -15,7 +15,7 @@ use core::marker::PhantomData;
 #[cfg(not(target_os = "none"))]
 pub use hosted::Hosted;
 pub use locked::Locked;
-pub use magazine::{Cache, Cached};
+pub use magazine::{Cached, SeatCache};
 #[cfg(target_os = "none")]
 pub use own::Octopod;
 

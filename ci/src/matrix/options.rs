@@ -113,7 +113,7 @@ impl MatrixOptions {
             ("--cpu", options.cpu.is_some()),
             ("--machine", options.machine != default.machine),
             ("--boot", options.boot != default.boot),
-            ("--append", options.append.is_some()),
+            ("--append", !options.append.is_empty()),
             ("--debug", options.debug),
             ("--fault", options.fault.is_some()),
             ("--kernel", options.kernel.is_some()),

@@ -46,7 +46,7 @@ fn a_variant_is_one_more_row_with_its_arguments_before_qemus() {
         ]
     );
     let options = rows[2].options(AccelChoice::Tcg).unwrap();
-    assert_eq!(options.append.unwrap().to_string(), "a b");
+    assert_eq!(options.append[0].to_string(), "a b");
     assert_eq!(options.qemu_arguments, ["-d", "int"]);
     assert_eq!(rows[1].folder(), Path::new("a__--mem_64M"));
 }

@@ -8,21 +8,25 @@ use super::{FrameSource, Locked, Seat, alone};
 use crate::memory::frames::{BATCH, CAPACITY, FrameNumber, FreeError, Order};
 
 /// One seat's frames: as many as octopod's own magazine holds, moved in batches of the same size.
-pub struct Cache {
+struct Cache {
     frames: [FrameNumber; CAPACITY],
     count: usize,
 }
 
-impl Cache {
+/// One seat's cache, on lines of its own.
+pub struct SeatCache(CachePadded<UnsafeCell<Cache>>);
+
+impl SeatCache {
     /// An empty one.
-    pub const fn new() -> Cache {
-        Cache { frames: [FrameNumber::new(0); CAPACITY], count: 0 }
+    pub const fn new() -> SeatCache {
+        let cache = Cache { frames: [FrameNumber::new(0); CAPACITY], count: 0 };
+        SeatCache(CachePadded::new(UnsafeCell::new(cache)))
     }
 }
 
-impl Default for Cache {
-    fn default() -> Cache {
-        Cache::new()
+impl Default for SeatCache {
+    fn default() -> SeatCache {
+        SeatCache::new()
     }
 }
 
@@ -31,7 +35,7 @@ impl Default for Cache {
 /// What lies in the caches of others is out of reach for a CPU that finds nothing, and a run of more than one frame is taken
 /// from the shared part alone: that is what a plain cache is.
 pub struct Cached<'a> {
-    caches: &'a [CachePadded<UnsafeCell<Cache>>],
+    caches: &'a [SeatCache],
     shared: &'a Locked,
 }
 
@@ -40,7 +44,7 @@ unsafe impl Sync for Cached<'_> {}
 
 impl<'a> Cached<'a> {
     /// With a cache for each seat, before `shared`.
-    pub fn new(caches: &'a [CachePadded<UnsafeCell<Cache>>], shared: &'a Locked) -> Cached<'a> {
+    pub fn new(caches: &'a [SeatCache], shared: &'a Locked) -> Cached<'a> {
         Cached { caches, shared }
     }
 
@@ -48,7 +52,7 @@ impl<'a> Cached<'a> {
     fn with<R>(&self, seat: &mut Seat, f: impl FnOnce(&mut Cache) -> R) -> R {
         // SAFETY: the seat is held by this CPU alone, `f` (all of them are in this file) does not come back here, and what
         // might interrupt this has a seat of its own.
-        alone(|| f(unsafe { &mut *self.caches[seat.number()].get() }))
+        alone(|| f(unsafe { &mut *self.caches[seat.number()].0.get() }))
     }
 }
 
