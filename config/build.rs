@@ -22,6 +22,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),
+    ("machine_check_ms", 1, 10_000),
     ("stress_grace_ms", 1000, 3_600_000),
     // The PIT counts 16 bits at 1.193 MHz, so it wraps after 54 ms.
     ("calibration_ms", 1, 50),

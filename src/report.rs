@@ -1,6 +1,7 @@
 //! What the run tells the launcher, but for what a workload tells about itself.
 
 use core::fmt;
+use core::sync::atomic::Ordering;
 
 use ap_trampoline::Stage;
 
@@ -8,6 +9,7 @@ use crate::boot::{BootInfo, handoff};
 use crate::console::{self, LineBuffer};
 use crate::cpu::registers::{exit, read_tsc};
 use crate::cpu::{Features, IrqGuard};
+use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
 use crate::memory::frames::Frames;
 use crate::smp::{self, BringUp};
@@ -175,19 +177,42 @@ pub fn free_before_work(frames_free_before: u64) {
     }));
 }
 
+/// Each CPU's interrupts on a vector, in the order of the CPUs; none from one that has no area.
+fn interrupts_by_cpu(vector: Vector) -> impl Iterator<Item = u64> {
+    smp::cpus().iter().map(move |cpu| {
+        let counts = cpu.get(interrupts::COUNTS);
+        counts.map_or(0, |counts| counts[usize::from(vector.get())].load(Ordering::Relaxed))
+    })
+}
+
+fn interrupts_on(vector: Vector) -> u64 {
+    interrupts_by_cpu(vector).sum()
+}
+
+/// The table of interrupts: a record for each vector that any came on, and for each so many CPUs.
+fn interrupt_counts() {
+    for vector in (0..=255).map(Vector::new).filter(|vector| interrupts_on(*vector) > 0) {
+        let mut counts = interrupts_by_cpu(vector);
+        for first_cpu in (0..smp::cpus().len() as u32).step_by(wire::COUNTS_IN_RECORD) {
+            console::send(&Record::Interrupts(wire::Interrupts {
+                vector: vector.get(),
+                name: interrupts::name(vector),
+                first_cpu,
+                counts: counts.by_ref().take(wire::COUNTS_IN_RECORD).collect(),
+            }));
+        }
+    }
+}
+
 /// What was counted on the way, then the verdict. Ends the run.
 pub fn verdict(outcome: Result<(), Reason>) -> ! {
-    let counts = || {
-        smp::cpus().iter().filter_map(smp::Cpu::gs_base).map(|gs_base| {
-            // SAFETY: a CPU's GS base is that of an area that lives for good.
-            unsafe { (apic::counts(gs_base), interrupts::unexpected(gs_base)) }
-        })
-    };
+    interrupt_counts();
+    let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));
     console::send(&Record::Events(wire::Events {
         double_free_caught: memory::frames().double_frees_caught() as u64,
-        spurious: counts().map(|(apic, _)| apic.spurious).sum::<u64>() + interrupts::pic::spurious_count(),
-        unexpected_interrupts: counts().map(|(_, unexpected)| unexpected).sum(),
-        timer_interrupts: counts().map(|(apic, _)| apic.timer).sum(),
+        spurious: interrupts::pic::vectors().chain([Vector::SPURIOUS]).map(interrupts_on).sum(),
+        unexpected_interrupts: unexpected.map(|count| count.load(Ordering::Relaxed)).sum(),
+        timer_interrupts: interrupts_on(Vector::TIMER),
         unanswered_requests: smp::unanswered(),
         cpus_sent_away: smp::sent_away(),
     }));

@@ -106,6 +106,8 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
         interrupts::use_interrupt_stacks();
         interrupts::pic::mask_all();
     }
+    interrupts::machine_check::init();
+    cpu::machine_check::enable();
 }
 
 fn platform(boot: &BootInfo, options: &Options) -> Platform {

@@ -8,10 +8,12 @@
 use serde::{Deserialize, Serialize};
 
 mod bench;
+mod interrupts;
 mod memory;
 mod warning;
 
 pub use bench::Bench;
+pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use memory::{Memory, PageTables, Pages, Region};
 pub use warning::{Warning, WarningFrame};
 
@@ -87,6 +89,8 @@ pub enum Record<S> {
     Warning(Warning<S>),
     /// One for each return address, innermost first, after [`Record::Warning`]; others' records may come between.
     WarningFrame(WarningFrame),
+    /// Before the verdict: once for each vector that an interrupt came on, and for each [`COUNTS_IN_RECORD`] CPUs.
+    Interrupts(Interrupts<S>),
     /// Once, before the verdict.
     Events(Events),
     /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].

@@ -1,8 +1,8 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Bench, Boot, Cpu, Events, MARKER, Memory, PageTables, Panic, Progress, Reason, Record, Region, Stress,
-    StressCpu, Verdict, Warning, Work,
+    Bench, Boot, Cpu, Events, Interrupts, MARKER, Memory, PageTables, Panic, Progress, Reason, Record,
+    Region, Stress, StressCpu, Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -39,6 +39,8 @@ pub struct Seen {
     pub bench: Vec<Bench<String>>,
     /// What was wrong on the way, each with the return addresses on the CPU's stack.
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
+    /// The table of interrupts, as it came.
+    pub interrupts: Vec<Interrupts<String>>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// Why the kernel refused the machine.
@@ -110,6 +112,7 @@ impl Seen {
                     push(frames, frame.address, MAX_FRAMES);
                 }
             }
+            Record::Interrupts(interrupts) => push(&mut self.interrupts, interrupts, MAX_OF_A_KIND),
             Record::Events(events) => self.events = Some(events),
             Record::Refused(Reason { reason }) => self.refused = Some(reason),
             Record::Usage(Reason { reason }) => self.usage = Some(reason),
@@ -135,7 +138,7 @@ fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::Frame;
+    use octopod::wire::{COUNTS_IN_RECORD, Frame, MAX_RECORD_BYTES};
 
     use super::*;
 
@@ -149,6 +152,17 @@ mod tests {
         assert_eq!(read_line(&line(&sent)), Line::Record(String::new(), Box::new(sent.clone())));
         let behind_words = format!("cpu 3: half a sent{}", line(&sent));
         assert_eq!(read_line(&behind_words), Line::Record("cpu 3: half a sent".to_owned(), Box::new(sent)));
+    }
+
+    #[test]
+    fn the_longest_table_of_interrupts_fits_in_a_record() {
+        let sent = line(&Record::Interrupts(Interrupts {
+            vector: 255,
+            name: "n".repeat(60),
+            first_cpu: u32::MAX,
+            counts: [u64::MAX; COUNTS_IN_RECORD].into_iter().collect(),
+        }));
+        assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
     }
 
     #[test]

@@ -13,6 +13,10 @@ use serde::Serialize;
 use crate::records::Seen;
 use crate::verdict::Judgement;
 
+mod interrupts;
+
+pub use interrupts::InterruptReport;
+
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
 pub const SCHEMA: u32 = 1;
 
@@ -78,6 +82,8 @@ pub struct Report {
     pub stress: Vec<StressReport>,
     /// What things cost, in the order in which it was measured.
     pub bench: Vec<BenchReport>,
+    /// The interrupts that were taken, by vector and CPU, in the order of the vectors.
+    pub interrupts: Vec<InterruptReport>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// What was wrong on the way and did not end the run.
@@ -266,6 +272,7 @@ impl Report {
             }),
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
             bench: seen.bench.iter().map(bench_report).collect(),
+            interrupts: interrupts::reports(seen),
             events: seen.events,
             warnings: seen.warnings.iter().map(|(warning, _)| warning_report(warning)).collect(),
             panic: seen.panic.clone().map(|panic| PanicReport {

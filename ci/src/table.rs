@@ -7,6 +7,10 @@ use indicatif::HumanCount;
 
 use crate::report::{BenchReport, Report, StressReport, VerdictKind};
 
+mod interrupts;
+
+pub use interrupts::interrupts;
+
 const COLUMNS: u16 = 80;
 
 /// How the kernel came up, and each workload's figures.

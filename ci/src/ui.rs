@@ -88,6 +88,9 @@ impl Console {
             if !outcome.complaint.is_empty() && !self.verbose {
                 self.line(&format!("{FAINT}QEMU:{FAINT:#} {}", outcome.complaint.trim_end()));
             }
+            if self.verbose && !report.interrupts.is_empty() {
+                table::interrupts(&report.interrupts).iter().for_each(|line| self.line(line));
+            }
             for line in table::summary(report) {
                 self.line(&line);
             }
@@ -183,6 +186,8 @@ impl Observer for Console {
             Notice::Kernel(text) => self.line(text),
             Notice::Progress(progress) => self.progress(progress),
             Notice::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),
+            // A table at the end shows them.
+            Notice::Record(Record::Interrupts(_)) => {}
             Notice::Record(record) if self.verbose => {
                 let text = serde_json::to_string(record).unwrap_or_default();
                 self.line(&format!("{FAINT}{text}{FAINT:#}"));

@@ -28,7 +28,7 @@ use crate::{per_cpu, redirect, redirectable};
 
 #[cfg(feature = "faults")]
 pub use base::set_x2apic_as_firmware;
-pub use handlers::{Counts, counts, set_timer_hook};
+pub use handlers::set_timer_hook;
 pub use registers::{Mode, mode};
 
 use registers::Register;

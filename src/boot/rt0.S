@@ -142,7 +142,7 @@ gates:
     movl %ebx, 8(%edi)
     movl $0, 12(%edi)
     addl $16, %edi
-    addl $16, %edx
+    addl $rt0_stub_bytes, %edx
     adcl $0, %ebx
     decl %ecx
     jnz .Lgate

@@ -29,6 +29,8 @@ pub struct Features {
     pub fsgsbase: bool,
     /// Enhanced REP MOVSB and STOSB (CPUID 7:EBX.9).
     pub erms: bool,
+    /// The machine-check exception (CPUID 1:EDX.7).
+    pub machine_check: bool,
     /// The width of a physical address, in bits.
     pub physical_bits: u8,
     /// Whether the processor waits for no 10 ms between INIT and the start-up IPI: see [`Features::init_is_quick`].
@@ -58,6 +60,7 @@ impl Features {
             umip: extended.as_ref().is_some_and(|f| f.has_umip()),
             fsgsbase: extended.as_ref().is_some_and(|f| f.has_fsgsbase()),
             erms: extended.as_ref().is_some_and(|f| f.has_rep_movsb_stosb()),
+            machine_check: basic.as_ref().is_some_and(|f| f.has_mce()),
             // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
             physical_bits: capacity.map_or(40, |c| c.physical_address_bits()),
             init_is_quick: init_is_quick(&cpuid),
@@ -84,6 +87,7 @@ impl Features {
         flags.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, self.smap);
         flags.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, self.umip);
         flags.set(Cr4Flags::FSGSBASE, self.fsgsbase);
+        flags.set(Cr4Flags::MACHINE_CHECK_EXCEPTION, self.machine_check);
         flags
     }
 }

@@ -11,6 +11,7 @@ mod descriptors;
 mod features;
 #[cfg(target_os = "none")]
 mod irq_guard;
+pub mod machine_check;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
 pub mod redirect;

@@ -1,14 +1,17 @@
 //! Layer 5: from a gate to a handler.
 //!
 //! All 256 gates lead through their own stub to one entry, which saves every register and calls
-//! `interrupt_dispatch`. Layers above register their handlers by vector ([`register`]); a vector that nobody has
-//! registered is counted and, if the CPU raised it itself, fatal.
+//! `interrupt_dispatch`. Layers above register their handlers by vector and name ([`register`]); each interrupt is
+//! counted by CPU and vector ([`counts`]), and on a vector that nobody has registered it is, if the CPU raised it
+//! itself, fatal.
 
+mod counts;
+pub mod machine_check;
 pub mod pic;
 mod vector;
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use spin::Once;
 use x86_64::VirtAddr;
@@ -16,6 +19,7 @@ use x86_64::instructions::tables::lidt;
 use x86_64::registers::control::Cr2;
 use x86_64::structures::DescriptorTablePointer;
 
+pub use counts::{COUNTS, Counts, name};
 pub use vector::Vector;
 
 use crate::boot::{self, image};
@@ -26,7 +30,18 @@ use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
 
-core::arch::global_asm!(include_str!("stubs.S"), ".text", options(att_syntax));
+/// What a vector's stub takes; the linker script checks it.
+const STUB_BYTES: usize = 32;
+
+core::arch::global_asm!(
+    ".set STUB_BYTES, {stub_bytes}",
+    ".set INTERRUPT_COUNTS, {counts}",
+    include_str!("stubs.S"),
+    ".text",
+    stub_bytes = const STUB_BYTES,
+    counts = sym counts::TEMPLATE,
+    options(att_syntax)
+);
 
 /// The registers of the code that was interrupted, as the entry saved them. What a handler changes here, that code
 /// gets back.
@@ -66,33 +81,37 @@ const _: () = assert!(size_of::<Frame>() == (5 + 2 + 15) * 8);
 /// end-of-interrupt itself, where one is due.
 pub type Handler = fn(&mut Frame);
 
-/// A handler's address, or 0.
-static HANDLERS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+/// A handler's address; where nobody has registered one, that of [`unregistered`], so that the entry need not ask.
+static HANDLERS: [AtomicPtr<()>; 256] = [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; 256];
+
+const UNREGISTERED: Handler = unregistered;
 
 /// Tells the interrupt controller that an interrupt on an unregistered vector is over, if it was one.
 static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
 
 per_cpu! {
     /// Interrupts on vectors that nobody has registered.
-    static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+    pub static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
 }
 
-/// From now on `handler` gets the interrupts on `vector`, on every CPU.
-pub fn register(vector: Vector, handler: Handler) {
-    HANDLERS[usize::from(vector.get())].store(handler as usize, Ordering::Release);
+/// From now on `handler` gets the interrupts on `vector`, on every CPU. The name stands in the table of counts.
+pub fn register(vector: Vector, name: &'static str, handler: Handler) {
+    counts::set_name(vector, name);
+    replace(vector, Some(handler));
 }
 
-/// As [`register`], or takes the vector back; gives who had it before.
+/// Gives the vector to another handler, or to none, and leaves its name; returns who had it before.
 pub fn replace(vector: Vector, handler: Option<Handler>) -> Option<Handler> {
-    let new = handler.map_or(0, |handler| handler as usize);
-    let old = HANDLERS[usize::from(vector.get())].swap(new, Ordering::AcqRel);
-    // SAFETY: nothing but handlers and 0 is ever stored, and 0 is `None`.
-    unsafe { core::mem::transmute::<usize, Option<Handler>>(old) }
+    let new = handler.unwrap_or(UNREGISTERED);
+    let old = HANDLERS[usize::from(vector.get())].swap(new as *mut (), Ordering::AcqRel);
+    // SAFETY: nothing but handlers is ever stored.
+    let old = unsafe { core::mem::transmute::<*mut (), Handler>(old) };
+    (!core::ptr::fn_addr_eq(old, UNREGISTERED)).then_some(old)
 }
 
-/// Where a vector's stub lies, 16 bytes each.
+/// Where a vector's stub lies.
 pub fn stub(vector: u8) -> u64 {
-    (&raw const interrupt_stubs).addr() as u64 + u64::from(vector) * 16
+    ((&raw const interrupt_stubs).addr() + usize::from(vector) * STUB_BYTES) as u64
 }
 
 /// Sets what acknowledges interrupts on vectors that nobody has registered.
@@ -100,27 +119,16 @@ pub fn set_acknowledge(acknowledge: fn(Vector)) {
     ACKNOWLEDGE.call_once(|| acknowledge);
 }
 
-/// Interrupts on unregistered vectors, of the CPU with that GS base.
-///
-/// # Safety
-/// As for [`PerCpu::of`].
-pub unsafe fn unexpected(gs_base: usize) -> u64 {
-    // SAFETY: the caller vouches.
-    unsafe { UNEXPECTED.of(gs_base) }.load(Ordering::Relaxed)
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_dispatch(frame: &mut Frame) {
     let handler = HANDLERS[frame.vector as usize & 0xff].load(Ordering::Acquire);
-    // SAFETY: nothing but handlers and 0 is ever stored, and 0 is `None`.
-    match unsafe { core::mem::transmute::<usize, Option<Handler>>(handler) } {
-        Some(handler) => handler(frame),
-        None => unregistered(frame),
-    }
+    // SAFETY: nothing but handlers is ever stored.
+    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
+    handler(frame);
 }
 
 #[cold]
-fn unregistered(frame: &Frame) {
+fn unregistered(frame: &mut Frame) {
     let vector = Vector::new(frame.vector as u8);
     let Some(name) = vector.exception() else {
         UNEXPECTED.increment();
@@ -208,8 +216,7 @@ impl fmt::Display for Overflow {
 pub unsafe fn use_interrupt_stacks() {
     // SAFETY: nobody else touches the table now; the processor reads a gate only when it is used.
     let idt = unsafe { &mut *boot::idt() };
-    let stub =
-        |vector: u8| VirtAddr::new((&raw const interrupt_stubs).addr() as u64 + u64::from(vector) * 16);
+    let stub = |vector| VirtAddr::new(stub(vector));
     // SAFETY: the addresses are those of the vectors' own stubs, as rt0 set them; every CPU's TSS has these stacks.
     unsafe {
         idt.double_fault.set_handler_addr(stub(8)).set_stack_index(IstStack::DoubleFault.index());

@@ -1,16 +1,11 @@
 //! The legacy interrupt controllers: moved out of the exceptions' way, and masked for good.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use x86_64::instructions::port::Port;
 
 use super::{Frame, Vector, register};
 
 const COMMAND: [u16; 2] = [0x20, 0xa0];
 const DATA: [u16; 2] = [0x21, 0xa1];
-
-/// Interrupts from controllers that are fully masked: line 7 or 15, when a request went away too early.
-static SPURIOUS: AtomicU64 = AtomicU64::new(0);
 
 /// Moves both controllers' lines to [`Vector::PIC`] and masks all of them.
 ///
@@ -31,20 +26,20 @@ pub unsafe fn mask_all() {
             write(DATA[pic], 0xff);
         }
     }
-    for line in 0..16 {
-        register(Vector::new(Vector::PIC.get() + line), spurious);
+    for vector in vectors() {
+        register(vector, "legacy PIC", spurious);
     }
 }
 
-/// How many interrupts came in spite of the mask.
-pub fn spurious_count() -> u64 {
-    SPURIOUS.load(Ordering::Relaxed)
+/// The vectors of both controllers' lines. What comes on them, fully masked as they are, is spurious: line 7 or 15, when a
+/// request went away too early.
+pub fn vectors() -> impl Iterator<Item = Vector> {
+    (0..16).map(|line| Vector::new(Vector::PIC.get() + line))
 }
 
 /// A masked line cannot be in service, so none of these gets an end-of-interrupt; but a spurious one of the second
 /// controller is in service in the first, on line 2.
 fn spurious(frame: &mut Frame) {
-    SPURIOUS.fetch_add(1, Ordering::Relaxed);
     if frame.vector >= u64::from(Vector::PIC.get()) + 8 {
         // SAFETY: a non-specific end-of-interrupt for the first controller, which has one in service.
         unsafe { write(COMMAND[0], 0x20) };

@@ -1,6 +1,7 @@
 // The 256 interrupt stubs and the one entry behind them.
 //
-// A stub makes every frame alike: it pushes a zero where the processor pushes no error code (SDM Vol. 3A, 6.13),
+// A stub counts the interrupt, by one instruction that an NMI cannot split; whatever happens later, it is in the books.
+// Then it makes every frame alike: it pushes a zero where the processor pushes no error code (SDM Vol. 3A, 6.13),
 // then its own vector. The entry saves all general registers, so that the Rust side sees them as one structure
 // (interrupts::Frame) and whatever it leaves there is what the interrupted code gets back. The kernel is built
 // without vector registers, so there is no further state. GS base is the kernel's own on every CPU at all times
@@ -10,12 +11,13 @@
 // that makes 176, so the call happens on an aligned stack.
 
     .section .text.interrupt_stubs, "ax", @progbits
-    .balign 16
+    .balign STUB_BYTES
     .global interrupt_stubs
 interrupt_stubs:
     .set vector, 0
     .rept 256
-    .balign 16
+    .balign STUB_BYTES
+    incq %gs:INTERRUPT_COUNTS + 8 * vector(%rip)
     .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
     pushq $0
     .endif
@@ -23,7 +25,7 @@ interrupt_stubs:
     jmp interrupt_entry
     .set vector, vector + 1
     .endr
-    .balign 16
+    .balign STUB_BYTES
     .global interrupt_stubs_end
 interrupt_stubs_end:
 

@@ -7,6 +7,8 @@ pub struct Vector(u8);
 impl Vector {
     /// The non-maskable interrupt.
     pub const NMI: Vector = Vector(2);
+    /// A machine check.
+    pub const MACHINE_CHECK: Vector = Vector(18);
     /// The legacy PICs' first vector; they take sixteen. All are masked, but a spurious one gets through.
     pub const PIC: Vector = Vector(0x20);
     /// Another CPU has put a call into this one's inbox.

@@ -135,8 +135,8 @@ pub fn open() -> Option<()> {
     let rows = memory::alloc_slice_from((0..Inboxes::words_for(count)).map(|_| zero()))?;
     let slots = memory::alloc_slice_from((0..Inboxes::slots_for(count)).map(|_| Slot::new()))?;
     let inboxes = INBOXES.call_once(|| Inboxes::new(count, rows, slots));
-    interrupts::register(Vector::CALL, interrupt);
-    interrupts::register(Vector::CALL_SELF, super::call_self::interrupt);
+    interrupts::register(Vector::CALL, "call", interrupt);
+    interrupts::register(Vector::CALL_SELF, "call to self", super::call_self::interrupt);
     for cpu in online() {
         inboxes.open(cpu.id().index());
     }

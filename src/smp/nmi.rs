@@ -79,7 +79,7 @@ pub fn nmis() -> u64 {
 }
 
 pub fn register() {
-    interrupts::register(Vector::NMI, nmi);
+    interrupts::register(Vector::NMI, "NMI", nmi);
     panic::set_stop_others(stop_others);
 }
 

@@ -42,6 +42,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
     unsafe { memory::load_root(common.root) };
     cpu::set_memory_types();
+    cpu::machine_check::enable();
     let cpu = CpuId(slot.cpu);
     cpu::set_current(cpu);
     let guard = IrqGuard::new();

@@ -102,7 +102,7 @@ pub fn start(
     let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
     let (bsp, aps) = cpus.split_first().ok_or(SmpError::OutOfMemory)?;
     ap::set_common(platform, clock);
-    interrupts::register(interrupts::Vector::WAKE, work::wake);
+    interrupts::register(interrupts::Vector::WAKE, "wake", work::wake);
     drain::register();
     nmi::register();
 

@@ -1,0 +1,136 @@
+//! A kernel in QEMU that a test talks to while it runs: reads its lines, and asks QEMU's monitor to do things to it.
+
+// Each test program uses a part.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use octopod::wire::ExitCode;
+use octopod_ci::accel::Accel;
+use octopod_ci::doors::Medium;
+use octopod_ci::notice::Silent;
+use octopod_ci::process::{Happening, Stream, Streams, Supervised};
+use octopod_ci::qemu::Machine;
+use octopod_ci::qmp::Qmp;
+use octopod_ci::records::{Line, Seen, read_line};
+use octopod_ci::rundir::Workspace;
+use octopod_ci::{Options, kernel_build, setup};
+
+/// Long enough for a host with much else to do.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The guest, under TCG. It is ended when this is dropped.
+pub struct Guest {
+    machine: Supervised,
+    socket: std::path::PathBuf,
+    deadline: Instant,
+    /// The lines for people, so far.
+    pub lines: Vec<String>,
+    /// The records, so far.
+    pub seen: Seen,
+    _folder: tempfile::TempDir,
+}
+
+impl Guest {
+    /// Boots the kernel by the launcher's `arguments`.
+    pub fn boot(arguments: &[&str]) -> Guest {
+        let options = Options::parse_from(["octopod"].iter().chain(arguments));
+        let named = std::env::var_os("OCTOPOD_QEMU");
+        let qemu = setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
+        setup::target::provide(&mut Silent).unwrap();
+        let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        let medium = Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line() };
+        let machine =
+            Machine { options: &options, accel: Accel::Tcg, medium: &medium, qmp_socket: Some(&socket) };
+        let arguments = qemu.arguments(&machine);
+        let mut command = Command::new(&qemu.program);
+        command.args(arguments.iter().flatten().map(AsRef::<OsStr>::as_ref));
+        Guest {
+            machine: Supervised::spawn(&mut command, Streams::default()).unwrap(),
+            socket,
+            deadline: Instant::now() + LIMIT,
+            lines: Vec::new(),
+            seen: Seen::default(),
+            _folder: folder,
+        }
+    }
+
+    /// Hears the guest out until `enough` holds.
+    pub fn hear_until(&mut self, what: &str, enough: impl Fn(&Guest) -> bool) {
+        while !enough(self) {
+            match self.hear() {
+                None => {}
+                Some(end) => panic!("{end} before {what}:\n{}", self.lines.join("\n")),
+            }
+        }
+    }
+
+    /// Hears the guest out to its end, which the kernel itself has to bring about.
+    pub fn hear_out(&mut self) -> ExitCode {
+        loop {
+            match self.hear() {
+                None => {}
+                Some(End::Exit(code)) => return code,
+                Some(end) => panic!("{end}:\n{}", self.lines.join("\n")),
+            }
+        }
+    }
+
+    fn hear(&mut self) -> Option<End> {
+        match self.machine.next(self.deadline) {
+            Happening::Line(Stream::Stdout, line) => match read_line(&line) {
+                Line::Plain(text) => self.lines.push(text),
+                Line::Record(words, record) => {
+                    if !words.is_empty() {
+                        self.lines.push(words);
+                    }
+                    self.seen.take(*record);
+                }
+                Line::Unreadable(line) => panic!("a record that cannot be read: {line}"),
+            },
+            Happening::Line(Stream::Stderr, line) => self.lines.push(format!("QEMU: {line}")),
+            Happening::Ended(status) => {
+                let code = status.code().and_then(ExitCode::from_qemu_status);
+                return Some(code.map_or(End::Other(status), End::Exit));
+            }
+            Happening::Deadline => return Some(End::Deadline),
+            Happening::Interrupted => panic!("interrupted"),
+        }
+        None
+    }
+
+    /// Runs a line of QEMU's monitor for people.
+    pub fn monitor(&self, line: &str) -> String {
+        let mut qmp = Qmp::connect(&self.socket, self.deadline).unwrap();
+        qmp.monitor(line, self.deadline).unwrap()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.machine.end(Duration::from_secs(1));
+    }
+}
+
+/// How QEMU ended, or did not.
+#[derive(Debug)]
+enum End {
+    Exit(ExitCode),
+    Other(std::process::ExitStatus),
+    Deadline,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Exit(code) => write!(f, "the kernel ended ({code:?})"),
+            End::Other(status) => write!(f, "QEMU ended with {status}"),
+            End::Deadline => write!(f, "{LIMIT:?} passed"),
+        }
+    }
+}

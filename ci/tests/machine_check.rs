@@ -1,0 +1,54 @@
+//! Machine checks, injected by QEMU's monitor into a kernel at work: one report that names bank, status, address and CPU,
+//! whether one CPU is told of the error or all of them.
+
+#[path = "guest/mod.rs"]
+mod guest;
+
+use guest::Guest;
+use octopod::wire::ExitCode;
+
+/// Valid, uncorrected, enabled, with a valid address and misc register; the processor's state is intact.
+const STATUS: &str = "0xbd00000000000134";
+
+/// Injects an error into bank 3 of CPU 2, and returns what the kernel says when it dies. The monitor's line is
+/// `mce [-b] cpu bank status mcg_status address misc`; the global status 5 says that the code could go on.
+fn last_words(cpu: &str, broadcast: &str, global_status: &str, status: &str) -> (u32, String) {
+    let work = ["stress", "--smp", "4", "--seconds", "60", "--workloads", "pairs", "--cpu", cpu];
+    let mut guest = Guest::boot(&work);
+    guest.hear_until("the work", |guest| guest.seen.work.is_some() || guest.seen.progress.is_some());
+    let answer = guest.monitor(&format!("mce {broadcast} 2 3 {status} {global_status} 0x12345000 0x8c"));
+    assert_eq!(answer.trim(), "");
+    assert_eq!(guest.hear_out(), ExitCode::Panicked);
+    let panics = guest.lines.iter().filter(|line| line.contains("panicked")).count();
+    assert_eq!(panics, 1, "{:#?}", guest.lines);
+    let panic = guest.seen.panic.take().expect("last words");
+    (panic.cpu, panic.message)
+}
+
+#[test]
+fn bank_status_address_and_cpu_are_named() {
+    assert_eq!(
+        last_words("qemu64", "", "0x5", STATUS),
+        (
+            2,
+            format!(
+                "machine check: bank 3, status {STATUS} (uncorrected, cache hierarchy, context intact), address \
+                 0x12345000, misc 0x8c; the interrupted code is not at fault and could go on (status 0x5)"
+            )
+        )
+    );
+}
+
+/// Intel's processors tell all CPUs, and all come at once; QEMU gives the others an error that none of their banks had enabled, as bystanders have.
+#[test]
+fn of_all_cpus_the_one_that_has_the_bank_speaks() {
+    assert_eq!(
+        last_words("qemu64,vendor=GenuineIntel", "-b", "0x6", "0xb600000000000e0b"),
+        (
+            2,
+            "machine check: bank 3, status 0xb600000000000e0b (uncorrected, bus or interconnect, context \
+             corrupt), address 0x12345000; the interrupted code is at fault and could not go on (status 0x6)"
+                .to_owned()
+        )
+    );
+}
