@@ -27,6 +27,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
     let clock = clock(&guard, &features, &platform, &boot); //        local APIC, TSC, tick
+    serial_input(&platform); //                                       the I/O APICs, and a first device on them
     let up = other_cpus(&guard, &features, platform, clock, low); // all of them at once
     drop(guard);
     x86_64::instructions::interrupts::enable(); //                    from here on handlers run
@@ -132,6 +133,17 @@ fn clock(guard: &IrqGuard, features: &Features, platform: &Platform, boot: &Boot
     );
     time::start_tick(guard, &clock);
     clock
+}
+
+/// Without I/O APICs, or without a port, nothing is received; nobody depends on it.
+fn serial_input(platform: &Platform) {
+    let pins =
+        apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    let counts = (platform.io_apics.len(), pins);
+    match apic::serial_input::init(platform.pin_rules, platform.cpus[0].apic_id) {
+        Ok(gsi) => log::info!("{} I/O APICs with {} pins, serial input by pin {gsi}", counts.0, counts.1),
+        Err(error) => log::info!("{} I/O APICs with {} pins, no serial input: {error}", counts.0, counts.1),
+    }
 }
 
 fn other_cpus(

@@ -104,6 +104,13 @@ pub enum MadtEntry {
         /// Polarity and trigger mode.
         flags: u16,
     },
+    /// Type 3 (§5.2.12.6): a pin of an I/O APIC that NMI is wired to.
+    NmiSource {
+        /// Polarity and trigger mode.
+        flags: u16,
+        /// The pin's global interrupt number.
+        gsi: u32,
+    },
     /// Type 4 (§5.2.12.7): a local APIC's pin that NMI is wired to.
     LocalApicNmi {
         /// The CPU's UID; 0xff for all CPUs.
@@ -239,6 +246,7 @@ const fn size_of_type(entry_type: u8) -> u8 {
         0 => 8,
         1 => 12,
         2 => 10,
+        3 => 8,
         4 => 6,
         5 => 12,
         9 => 16,
@@ -256,6 +264,7 @@ fn decode(entry_type: u8, entry: &[u8]) -> MadtEntry {
         0 => MadtEntry::LocalApic { uid: byte(2), apic_id: byte(3), flags: CpuFlags(word(4)) },
         1 => MadtEntry::IoApic { id: byte(2), address: word(4), gsi_base: word(8) },
         2 => MadtEntry::InterruptOverride { bus: byte(2), source: byte(3), gsi: word(4), flags: half(8) },
+        3 => MadtEntry::NmiSource { flags: half(2), gsi: word(4) },
         4 => MadtEntry::LocalApicNmi { uid: byte(2), flags: half(3), lint: byte(5) },
         5 => MadtEntry::LocalApicAddress { address: u64::from(word(4)) | u64::from(word(8)) << 32 },
         9 => MadtEntry::LocalX2Apic { apic_id: word(4), flags: CpuFlags(word(8)), uid: word(12) },

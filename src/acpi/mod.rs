@@ -1,8 +1,10 @@
-//! Layer 5: what the firmware's ACPI tables say of the machine: its CPUs, its timers, the wiring of NMI.
+//! Layer 5: what the firmware's ACPI tables say of the machine: its CPUs, its timers, the wiring of
+//! interrupts.
 
 pub mod madt;
 pub mod roster;
 mod timers;
+mod wiring;
 
 #[cfg(target_os = "none")]
 mod platform;
@@ -13,3 +15,4 @@ mod tables;
 pub use platform::{NmiPin, Platform, read_platform};
 pub use roster::RosterEntry;
 pub use timers::{PmTimer, hpet_address, pm_timer};
+pub use wiring::{IoApicEntry, Line, PinRule, WiringError, isa_line};

@@ -5,7 +5,7 @@ use acpi::hpet::HpetTable;
 
 use super::madt::{Madt, MadtEntry};
 use super::roster::{self, Roster, RosterEntry};
-use super::{PmTimer, hpet_address, pm_timer, tables};
+use super::{IoApicEntry, PinRule, PmTimer, hpet_address, pm_timer, tables};
 use crate::boot::BootInfo;
 use crate::cpu::ApicId;
 use crate::memory;
@@ -37,6 +37,10 @@ pub struct Platform {
     pub local_apic_address: u64,
     /// The pins that NMI is wired to.
     pub nmi_pins: &'static [NmiPin],
+    /// The I/O APICs.
+    pub io_apics: &'static [IoApicEntry],
+    /// What is special about their pins.
+    pub pin_rules: &'static [PinRule],
     /// The power management timer.
     pub pm_timer: Option<PmTimer>,
     /// The HPET's registers, physical.
@@ -83,10 +87,14 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     }
     let pins = madt.entries().flatten().filter_map(nmi_pin);
     let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
+    let io_apics = madt.entries().flatten().filter_map(IoApicEntry::from_madt);
+    let pin_rules = madt.entries().flatten().filter_map(PinRule::from_madt);
     Ok(Platform {
         cpus: &cpus[..roster.cpus as usize],
         local_apic_address: madt.local_apic_address(),
         nmi_pins,
+        io_apics: memory::alloc_slice_from(io_apics).ok_or(OutOfMemory)?,
+        pin_rules: memory::alloc_slice_from(pin_rules).ok_or(OutOfMemory)?,
         pm_timer,
         hpet,
     })
@@ -115,6 +123,8 @@ fn alone(bsp: ApicId) -> Result<Platform, OutOfMemory> {
         cpus,
         local_apic_address: base & 0x000f_ffff_ffff_f000,
         nmi_pins: &[],
+        io_apics: &[],
+        pin_rules: &[],
         pm_timer: None,
         hpet: None,
     })

@@ -1,4 +1,4 @@
-//! Layer 6: each CPU's local APIC.
+//! Layer 6: each CPU's local APIC, and in [`io_apic`] what brings devices' interrupts to it.
 //!
 //! Both modes, xAPIC through memory and x2APIC through MSRs, have the same registers but for the interrupt command
 //! register; `registers` hides the difference. The crate `x2apic` is not used: it takes the mode from CPUID alone, so that
@@ -11,7 +11,9 @@
 
 mod base;
 mod handlers;
+pub mod io_apic;
 mod registers;
+pub mod serial_input;
 
 use core::cell::Cell;
 use core::fmt;

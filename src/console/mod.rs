@@ -1,8 +1,9 @@
 //! Layer 2: the serial line, for people (`log`'s macros) and for programs ([`send`]).
 //!
 //! One lock keeps lines whole between CPUs; it masks interrupts, so a handler may log as well. An NMI may not: it
-//! could wait for the code that it struck.
+//! could wait for the code that it struck. What the line receives is read by [`read_byte`].
 
+mod input;
 mod line_buffer;
 mod logger;
 mod serial;
@@ -10,12 +11,14 @@ mod serial;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+pub use input::{listen, loop_back, read_byte, receive};
 pub use line_buffer::LineBuffer;
 pub use logger::{init, set_clock};
 
 use crate::sync::{Deadline, IrqMutex};
 use crate::wire::{MARKER, MAX_RECORD_BYTES, Record};
 use serial::Serial;
+pub use serial::{Lost, lost};
 
 static SERIAL: IrqMutex<Serial> = IrqMutex::new(Serial::absent());
 

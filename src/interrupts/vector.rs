@@ -11,6 +11,8 @@ impl Vector {
     pub const MACHINE_CHECK: Vector = Vector(18);
     /// The legacy PICs' first vector; they take sixteen. All are masked, but a spurious one gets through.
     pub const PIC: Vector = Vector(0x20);
+    /// The serial port has received something.
+    pub const SERIAL: Vector = Vector(0x30);
     /// Another CPU has put a call into this one's inbox.
     pub const CALL: Vector = Vector(0xf0);
     /// There is work.

@@ -3,6 +3,7 @@
 
 mod calls;
 mod meeting;
+mod serial;
 mod vectors;
 mod zeroing;
 
@@ -17,6 +18,8 @@ use meeting::Meeting;
 pub enum Failure {
     /// [`Part::Calls`]
     Calls(calls::Failure),
+    /// [`Part::Serial`]
+    Serial(serial::Failure),
     /// [`Part::Vectors`]
     Vectors(vectors::Failure),
     /// [`Part::Zeroing`]
@@ -27,6 +30,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Calls(failure) => failure.fmt(f),
+            Failure::Serial(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
         }
@@ -41,6 +45,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
     for part in parts {
         match part {
             Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
+            Part::Serial => serial::run().map_err(Failure::Serial)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
         }

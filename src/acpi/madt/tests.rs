@@ -24,7 +24,7 @@ const CPU_0_READ: MadtEntry = MadtEntry::LocalApic { uid: 7, apic_id: 3, flags: 
 
 #[test]
 fn every_type_is_decoded() {
-    let cases: [(&[u8], MadtEntry); 8] = [
+    let cases: [(&[u8], MadtEntry); 9] = [
         (&CPU_0, CPU_0_READ),
         (
             &[1, 12, 9, 0xee, 0, 0, 0xc0, 0xfe, 24, 0, 0, 0],
@@ -34,6 +34,7 @@ fn every_type_is_decoded() {
             &[2, 10, 0, 9, 20, 1, 0, 0, 0x0d, 0x40],
             MadtEntry::InterruptOverride { bus: 0, source: 9, gsi: 276, flags: 0x400d },
         ),
+        (&[3, 8, 0x0f, 0x10, 23, 1, 0, 0], MadtEntry::NmiSource { flags: 0x100f, gsi: 279 }),
         (&[4, 6, 0xff, 5, 0x10, 1], MadtEntry::LocalApicNmi { uid: 0xff, flags: 0x1005, lint: 1 }),
         (
             &[5, 12, 0xee, 0xee, 1, 2, 3, 4, 5, 6, 7, 8],
@@ -52,7 +53,7 @@ fn every_type_is_decoded() {
     let all: Vec<u8> = cases.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
     let expected: Vec<_> = cases.iter().map(|(_, entry)| Ok(*entry)).collect();
     assert_eq!(walk(&all), expected);
-    for (bytes, _) in &cases[..7] {
+    for (bytes, _) in &cases[..8] {
         assert_eq!(usize::from(size_of_type(bytes[0])), bytes.len(), "type {}", bytes[0]);
     }
 }

@@ -112,6 +112,8 @@ named! {
         Zeroing = "zeroing",
         /// All CPUs call each other.
         Calls = "calls",
+        /// The serial port's receive interrupt reaches every CPU.
+        Serial = "serial",
     }
 }
 

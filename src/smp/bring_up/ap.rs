@@ -42,7 +42,6 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
     unsafe { memory::load_root(common.root) };
     cpu::set_memory_types();
-    cpu::machine_check::enable();
     let cpu = CpuId(slot.cpu);
     cpu::set_current(cpu);
     let guard = IrqGuard::new();
@@ -50,6 +49,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     reached(slot, Stage::Gs);
     // SAFETY: once on this CPU, whose GS base the trampoline has set; the stacks are this CPU's own.
     unsafe { load_descriptors(&guard, stacks::ist_tops(cpu)) };
+    cpu::machine_check::enable();
     reached(slot, Stage::Idt);
     let uid = common.platform.cpus[cpu.index()].uid;
     apic::enable(&guard, common.platform.nmi_pins, uid);

@@ -1,0 +1,33 @@
+//! What the serial line receives.
+
+use heapless::spsc::Consumer;
+
+use super::SERIAL;
+use super::serial::RING;
+use crate::sync::IrqMutex;
+
+static INPUT: IrqMutex<Option<Consumer<'static, u8, RING>>> = IrqMutex::new(None);
+
+/// Lets the line interrupt when it receives something; false without a line. Once, when its interrupt has a handler that
+/// calls [`receive`].
+pub fn listen() -> bool {
+    let input = SERIAL.lock().listen();
+    let listens = input.is_some();
+    *INPUT.lock() = input;
+    listens
+}
+
+/// Takes in what the line has received: for the interrupt's handler. Waits for the line, whose holder may be writing.
+pub fn receive() {
+    SERIAL.lock().receive();
+}
+
+/// The next byte that was received, if there is one. Any context but an NMI; never waits for the line.
+pub fn read_byte() -> Option<u8> {
+    INPUT.lock().as_mut()?.dequeue()
+}
+
+/// Lets the line receive these bytes from itself; false where it cannot. Any context but an NMI; waits for the line.
+pub fn loop_back(bytes: &[u8]) -> bool {
+    SERIAL.lock().loop_back(bytes)
+}

@@ -1,0 +1,166 @@
+//! The serial port's receive interrupt: bytes that the port sends to itself arrive, through the I/O APIC, on each CPU in
+//! turn and on no other; and what does not fit is counted.
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use crate::apic::serial_input;
+use crate::console::{self, Lost};
+use crate::cpu::{ApicId, CpuId};
+use crate::interrupts::{self, Vector};
+use crate::smp::{self, Cpu};
+use crate::sync::Deadline;
+
+/// What the port itself holds.
+const FIFO: usize = 16;
+
+/// What the kernel holds.
+const RING: usize = 255;
+
+/// How long bytes have from the port to the ring, in milliseconds; they need microseconds.
+const LIMIT_MS: u64 = 10_000;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The port cannot send to itself.
+    NoLoop,
+    /// The interrupt could not be led to that CPU.
+    NoRoute {
+        /// The CPU.
+        cpu: CpuId,
+    },
+    /// Other bytes came than were sent.
+    Bytes {
+        /// Who was to receive them.
+        cpu: CpuId,
+        /// How many came that should.
+        right: usize,
+    },
+    /// Another number of interrupts came than should.
+    Interrupts {
+        /// Who got them.
+        cpu: CpuId,
+        /// Who was to receive.
+        receiver: CpuId,
+        /// How many came.
+        count: u64,
+    },
+    /// What was lost is not what the books say.
+    Lost {
+        /// What they should say.
+        expected: Lost,
+        /// What they say.
+        found: Lost,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NoLoop => f.write_str("the serial port does not send to itself"),
+            Failure::NoRoute { cpu } => write!(f, "the serial port's interrupt cannot be led to cpu {cpu}"),
+            Failure::Bytes { cpu, right } => {
+                write!(f, "cpu {cpu} received other bytes than were sent, from the {right}th on")
+            }
+            Failure::Interrupts { cpu, receiver, count } => {
+                write!(f, "cpu {cpu} got {count} serial interrupts while cpu {receiver} was to receive")
+            }
+            Failure::Lost { expected, found } => write!(
+                f,
+                "{} bytes dropped and {} overruns were counted, there were {} and {}",
+                found.dropped, found.overruns, expected.dropped, expected.overruns
+            ),
+        }
+    }
+}
+
+/// Runs the part. Only the boot processor calls this, with interrupts on, when all CPUs wait for work. A machine without a
+/// way from the port to a CPU passes with a word.
+///
+/// # Errors
+/// The first failure.
+pub fn run() -> Result<(), Failure> {
+    if !serial_input::is_open() {
+        log::info!("no serial input: nothing to test");
+        return Ok(());
+    }
+    while console::read_byte().is_some() {}
+    let reachable = || smp::online().filter(|cpu| cpu.entry.apic_id < ApicId::XAPIC_BROADCAST);
+    for cpu in reachable() {
+        one_cpu(cpu)?;
+    }
+    let bsp = &smp::cpus()[CpuId::BSP.index()];
+    serial_input::move_to(bsp.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: bsp.id() })?;
+    overruns()?;
+    log::info!("serial input received on each of {} CPUs, what was lost was counted", reachable().count());
+    Ok(())
+}
+
+fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {
+    let id = receiver.id();
+    serial_input::move_to(receiver.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
+    let before = |cpu: &'static Cpu| interrupts_of(cpu);
+    let total = || smp::online().map(before).sum::<u64>();
+    let (own, all) = (interrupts_of(receiver), total());
+    let sent: [u8; FIFO] = core::array::from_fn(|index| id.0 as u8 ^ (index as u8 * 17));
+    if !console::loop_back(&sent) {
+        return Err(Failure::NoLoop);
+    }
+    let right = sent.iter().take_while(|byte| next_byte() == Some(**byte)).count();
+    if right < sent.len() || console::read_byte().is_some() {
+        return Err(Failure::Bytes { cpu: id, right });
+    }
+    // The port waits for a few bytes more before it interrupts, but not for ever: so there is one interrupt or a few.
+    let (own, all) = (interrupts_of(receiver) - own, total() - all);
+    if own == 0 {
+        return Err(Failure::Interrupts { cpu: id, receiver: id, count: 0 });
+    }
+    match all - own {
+        0 => Ok(()),
+        count => {
+            let other = smp::online().find(|cpu| cpu.id() != id && interrupts_of(cpu) > 0);
+            Err(Failure::Interrupts { cpu: other.map_or(id, Cpu::id), receiver: id, count })
+        }
+    }
+}
+
+/// The next byte, waited for.
+fn next_byte() -> Option<u8> {
+    let mut byte = None;
+    let _ = Deadline::after_ms(LIMIT_MS).wait_until(|| {
+        byte = console::read_byte();
+        byte.is_some()
+    });
+    byte
+}
+
+fn interrupts_of(cpu: &Cpu) -> u64 {
+    let counts = cpu.get(interrupts::COUNTS);
+    counts.map_or(0, |counts| counts[usize::from(Vector::SERIAL.get())].load(Ordering::Relaxed))
+}
+
+/// Four bytes more than the port holds, then more than the ring holds.
+fn overruns() -> Result<(), Failure> {
+    const TOO_MANY: usize = 4;
+    let before = console::lost();
+    if !console::loop_back(&[0x5a; FIFO + TOO_MANY]) {
+        return Err(Failure::NoLoop);
+    }
+    for _ in 0..FIFO {
+        next_byte().ok_or(Failure::Bytes { cpu: CpuId::BSP, right: 0 })?;
+    }
+    let rounds = RING / FIFO + 1;
+    for _ in 0..rounds {
+        if !console::loop_back(&[0xa5; FIFO]) {
+            return Err(Failure::NoLoop);
+        }
+        // Not by its interrupt, which may be late: the next round must find the port empty.
+        console::receive();
+    }
+    let found = console::lost();
+    let found = Lost { dropped: found.dropped - before.dropped, overruns: found.overruns - before.overruns };
+    let expected = Lost { dropped: (rounds * FIFO - RING) as u64, overruns: TOO_MANY as u64 };
+    while console::read_byte().is_some() {}
+    if found == expected { Ok(()) } else { Err(Failure::Lost { expected, found }) }
+}
