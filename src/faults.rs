@@ -11,7 +11,7 @@ use crate::boot::{Handoff, direct_map, pvh};
 use crate::cpu::{CpuId, CpuSet};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
-use crate::{bench, memory, smp};
+use crate::{bench, memory, selftest, smp};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 const STRIKE_MS: u64 = 10_000;
@@ -32,12 +32,15 @@ pub fn at_entry(handoff: &Handoff) {
     }
 }
 
-/// Prepares the faults that strike by themselves: those of the frame allocator, and functions that are about to be
-/// redirected.
+/// Prepares the faults that strike by themselves: those of the frame allocator and of the self-test, and functions that
+/// are about to be redirected.
 pub fn arm(options: &Options) {
     let fault = options.fault;
     redirects::arm(fault);
     bring_up::arm(options.fault_stage);
+    if fault == Some(Fault::ClobberRegister) {
+        selftest::arm_clobber();
+    }
     frame_faults::arm(match fault {
         Some(Fault::DoubleHandOut) => frame_faults::Fault::HandOutTwice,
         Some(Fault::LoseFrame) => frame_faults::Fault::LoseOne,
@@ -121,14 +124,14 @@ fn execute(address: u64) {
 /// Fills the stack that the vector's handler runs on. The instruction pushes no error code where an exception would; its
 /// handler never returns, so nobody misses it.
 fn overflow_in_handler<const VECTOR: u8>() {
-    interrupts::replace(Vector::new(VECTOR), Some(fill_own_stack));
+    interrupts::replace(Vector::new(VECTOR), fill_own_stack);
     // SAFETY: the handler does not return.
     on_last_cpu(&|| unsafe { core::arch::asm!("int {}", const VECTOR) });
 }
 
 fn fill_own_stack(frame: &mut Frame) {
     // What this ends in may be the same vector again: a double fault on the double fault's own stack.
-    interrupts::replace(Vector::new(frame.vector as u8), None);
+    interrupts::replace(Vector::new(frame.vector as u8), interrupts::UNREGISTERED);
     // Not as the last thing, or it would take this function's place in the backtrace.
     core::hint::black_box(fill_stack(0));
 }

@@ -139,10 +139,9 @@ fn clock(guard: &IrqGuard, features: &Features, platform: &Platform, boot: &Boot
 fn serial_input(platform: &Platform) {
     let pins =
         apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
-    let counts = (platform.io_apics.len(), pins);
     match apic::serial_input::init(platform.pin_rules, platform.cpus[0].apic_id) {
-        Ok(gsi) => log::info!("{} I/O APICs with {} pins, serial input by pin {gsi}", counts.0, counts.1),
-        Err(error) => log::info!("{} I/O APICs with {} pins, no serial input: {error}", counts.0, counts.1),
+        Ok(gsi) => log::info!("{pins} I/O APIC pins, serial input by pin {gsi}"),
+        Err(error) => log::info!("{pins} I/O APIC pins, no serial input: {error}"),
     }
 }
 

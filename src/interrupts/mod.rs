@@ -31,7 +31,7 @@ use crate::panic::{self, Death};
 use crate::per_cpu;
 
 /// What a vector's stub takes; the linker script checks it.
-const STUB_BYTES: usize = 32;
+pub const STUB_BYTES: usize = 32;
 
 core::arch::global_asm!(
     ".set STUB_BYTES, {stub_bytes}",
@@ -84,7 +84,8 @@ pub type Handler = fn(&mut Frame);
 /// A handler's address; where nobody has registered one, that of [`unregistered`], so that the entry need not ask.
 static HANDLERS: [AtomicPtr<()>; 256] = [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; 256];
 
-const UNREGISTERED: Handler = unregistered;
+/// Who has the vectors that nobody has registered.
+pub const UNREGISTERED: Handler = unregistered;
 
 /// Tells the interrupt controller that an interrupt on an unregistered vector is over, if it was one.
 static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
@@ -97,20 +98,18 @@ per_cpu! {
 /// From now on `handler` gets the interrupts on `vector`, on every CPU. The name stands in the table of counts.
 pub fn register(vector: Vector, name: &'static str, handler: Handler) {
     counts::set_name(vector, name);
-    replace(vector, Some(handler));
+    replace(vector, handler);
 }
 
-/// Gives the vector to another handler, or to none, and leaves its name; returns who had it before.
-pub fn replace(vector: Vector, handler: Option<Handler>) -> Option<Handler> {
-    let new = handler.unwrap_or(UNREGISTERED);
-    let old = HANDLERS[usize::from(vector.get())].swap(new as *mut (), Ordering::AcqRel);
+/// Gives the vector to another handler, [`UNREGISTERED`] for none, and leaves its name; returns who had it before.
+pub fn replace(vector: Vector, handler: Handler) -> Handler {
+    let old = HANDLERS[usize::from(vector.get())].swap(handler as *mut (), Ordering::AcqRel);
     // SAFETY: nothing but handlers is ever stored.
-    let old = unsafe { core::mem::transmute::<*mut (), Handler>(old) };
-    (!core::ptr::fn_addr_eq(old, UNREGISTERED)).then_some(old)
+    unsafe { core::mem::transmute::<*mut (), Handler>(old) }
 }
 
 /// Where a vector's stub lies.
-pub fn stub(vector: u8) -> u64 {
+fn stub(vector: u8) -> u64 {
     ((&raw const interrupt_stubs).addr() + usize::from(vector) * STUB_BYTES) as u64
 }
 

@@ -7,6 +7,9 @@ mod serial;
 mod vectors;
 mod zeroing;
 
+#[cfg(feature = "faults")]
+pub use vectors::faults::arm as arm_clobber;
+
 use core::fmt;
 
 use crate::boot::command_line::Part;

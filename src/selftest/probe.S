@@ -1,8 +1,9 @@
-// Enters an interrupt stub as the processor does, with every general register and the flags set to a pattern, and
-// notes what they are afterwards.
+// Executes `int n` with a pattern in every general register, the stack pointer among them, and the flags, and notes what
+// they are afterwards.
 //
-// Entry: interrupt_probe(stub, has_error_code, *const Registers, *mut Registers), interrupts off.
-// The frame is the one of SDM Vol. 3A, 6.14.2; IRETQ brings the code back to the label `returned`.
+// Entry: interrupt_probe(instruction, distance), interrupts off. What to load lies in this CPU's PROBE, but for the stack
+// pointer: that is so many bytes below the caller's, of any alignment, and noted there. The instruction is one of those
+// in `interrupt_instructions`, which go on at `returned`.
 
     .text
     .global interrupt_probe
@@ -14,66 +15,30 @@ interrupt_probe:
     pushq %r13
     pushq %r14
     pushq %r15
-    pushq %rcx
+    movq %rsp, %gs:PROBE + PROBE_CALLER_RSP(%rip)
 
-    // The processor aligns the stack before it pushes anything.
-    movq %rsp, %rax
-    andq $-16, %rsp
-    movl %ss, %r8d
-    pushq %r8
-    pushq %rax
-    pushq PROBE_FLAGS(%rdx)
-    movl %cs, %r8d
-    pushq %r8
-    leaq returned(%rip), %r8
-    pushq %r8
-    testq %rsi, %rsi
-    jz 1f
-    pushq $PROBE_ERROR_CODE
-1:  pushq %rdi
-
-    movq PROBE_R15(%rdx), %r15
-    movq PROBE_R14(%rdx), %r14
-    movq PROBE_R13(%rdx), %r13
-    movq PROBE_R12(%rdx), %r12
-    movq PROBE_R11(%rdx), %r11
-    movq PROBE_R10(%rdx), %r10
-    movq PROBE_R9(%rdx), %r9
-    movq PROBE_R8(%rdx), %r8
-    movq PROBE_RBP(%rdx), %rbp
-    movq PROBE_RDI(%rdx), %rdi
-    movq PROBE_RSI(%rdx), %rsi
-    movq PROBE_RCX(%rdx), %rcx
-    movq PROBE_RBX(%rdx), %rbx
-    movq PROBE_RAX(%rdx), %rax
-    movq PROBE_RDX(%rdx), %rdx
+    subq %rsi, %rsp
+    movq %rsp, %gs:PROBE + PROBE_BEFORE + PROBE_RSP(%rip)
+    pushq %rdi
+    pushq %gs:PROBE + PROBE_BEFORE + PROBE_FLAGS(%rip)
+    .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
+    movq %gs:PROBE + PROBE_BEFORE + PROBE_\register(%rip), %\register
+    .endr
+    popfq
     ret
 
 returned:
-    // The stack is where it was before the frame: *mut Registers lies on top.
+    // Nothing until the flags are saved changes them.
+    movq %rsp, %gs:PROBE + PROBE_AFTER + PROBE_RSP(%rip)
+    movq %gs:PROBE + PROBE_CALLER_RSP(%rip), %rsp
     pushfq
-    cld
-    pushq %rdx
-    movq 16(%rsp), %rdx
-    movq %r15, PROBE_R15(%rdx)
-    movq %r14, PROBE_R14(%rdx)
-    movq %r13, PROBE_R13(%rdx)
-    movq %r12, PROBE_R12(%rdx)
-    movq %r11, PROBE_R11(%rdx)
-    movq %r10, PROBE_R10(%rdx)
-    movq %r9, PROBE_R9(%rdx)
-    movq %r8, PROBE_R8(%rdx)
-    movq %rbp, PROBE_RBP(%rdx)
-    movq %rdi, PROBE_RDI(%rdx)
-    movq %rsi, PROBE_RSI(%rdx)
-    movq %rcx, PROBE_RCX(%rdx)
-    movq %rbx, PROBE_RBX(%rdx)
-    movq %rax, PROBE_RAX(%rdx)
-    popq %rax
-    movq %rax, PROBE_RDX(%rdx)
-    popq %rax
-    movq %rax, PROBE_FLAGS(%rdx)
-    popq %rcx
+    popq %gs:PROBE + PROBE_AFTER + PROBE_FLAGS(%rip)
+    // Bit 1 is always set; interrupts are off, the direction is up.
+    pushq $2
+    popfq
+    .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
+    movq %\register, %gs:PROBE + PROBE_AFTER + PROBE_\register(%rip)
+    .endr
     popq %r15
     popq %r14
     popq %r13
@@ -81,3 +46,26 @@ returned:
     popq %rbx
     popq %rbp
     ret
+
+// `int n` for each vector, 8 bytes each. Written as bytes: an assembler makes the breakpoint's instruction of vector 3.
+    .balign 8
+    .global interrupt_instructions
+interrupt_instructions:
+    .set vector, 0
+    .rept 256
+    .balign 8
+    .byte 0xcd, vector
+    jmp returned
+    .set vector, vector + 1
+    .endr
+
+// What the gates of some vectors lead to during the test, 16 bytes each: the instruction pushes no error code where the
+// exception would, so this does, and the vector's own stub finds the stack as it is in earnest.
+    .balign 16
+    .global interrupt_shims
+interrupt_shims:
+    .irp vector, 8, 10, 11, 12, 13, 14, 17, 21, 29, 30
+    .balign 16
+    pushq $PROBE_ERROR_CODE
+    jmp interrupt_stubs + PROBE_STUB_BYTES * \vector
+    .endr

@@ -1,10 +1,12 @@
-//! All 256 vectors are entered as the processor enters them, with a pattern in every register. Each must lead to a
-//! handler that sees its own number, the error code where there is one, and the pattern; and afterwards every register
-//! and the flags must be what they were.
+//! `int n` for all 256 vectors on every CPU, twice: with a pattern in all sixteen general registers, with every flag of the
+//! program's set and interrupts on, and with the opposite of both. Each must lead to a handler that sees its own number, the
+//! error code where there is one, and the pattern; afterwards every register and the flags must be what they were, and the
+//! interrupt must have been counted.
+
+mod failure;
+mod probe;
 
 use core::cell::Cell;
-use core::fmt;
-use core::mem::offset_of;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cpu::per_cpu::PerCpu;
@@ -13,150 +15,30 @@ use crate::interrupts::{self, Frame, Handler, Vector};
 use crate::sync::IrqMutex;
 use crate::{per_cpu, smp};
 
+pub use failure::Failure;
+use failure::SEEN;
+use probe::{ERROR_CODE, NAMES, Registers, TestGates, has_error_code};
+
 /// How long all CPUs have, in milliseconds.
 const LIMIT_MS: u64 = 30_000;
 
-/// What the probe pushes where the processor pushes an error code.
-const ERROR_CODE: u64 = 0x5a;
+/// Carry, parity, adjust, zero, sign, interrupt, direction, overflow, alignment check and ID: what a program may set
+/// without a trap or another mode (SDM Vol. 1, 3.4.3).
+const ALL_FLAGS: u64 = 0xed5 | 1 << 18 | 1 << 21;
 
-/// Carry, parity, adjust, zero, sign, direction and overflow, and the bit that is always set; interrupts stay off.
-const FLAGS: u64 = 0xcd7;
-
-/// The general registers and the flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-struct Registers {
-    general: [u64; 15],
-    flags: u64,
-}
-
-/// The general registers in the order of [`Frame`].
-const NAMES: [&str; 15] =
-    ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax"];
-
-macro_rules! probe {
-    ($($symbol:literal = $index:literal),+ $(,)?) => {
-        core::arch::global_asm!(
-            $(concat!(".set PROBE_", $symbol, ", 8 * ", $index),)+
-            ".set PROBE_FLAGS, {flags}",
-            ".set PROBE_ERROR_CODE, {error_code}",
-            include_str!("probe.S"),
-            flags = const offset_of!(Registers, flags),
-            error_code = const ERROR_CODE,
-            options(att_syntax)
-        );
-    };
-}
-
-probe!(
-    "R15" = 0,
-    "R14" = 1,
-    "R13" = 2,
-    "R12" = 3,
-    "R11" = 4,
-    "R10" = 5,
-    "R9" = 6,
-    "R8" = 7,
-    "RBP" = 8,
-    "RDI" = 9,
-    "RSI" = 10,
-    "RDX" = 11,
-    "RCX" = 12,
-    "RBX" = 13,
-    "RAX" = 14,
-);
-
-unsafe extern "C" {
-    fn interrupt_probe(stub: u64, has_error_code: u64, before: *const Registers, after: *mut Registers);
-}
-
-/// What a vector did wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Its handler was not called.
-    NotHandled {
-        /// The CPU.
-        cpu: CpuId,
-        /// The vector.
-        vector: u8,
-    },
-    /// The handler saw something else.
-    Seen {
-        /// The CPU.
-        cpu: CpuId,
-        /// The vector.
-        vector: u8,
-        /// What.
-        what: &'static str,
-        /// The value that it saw.
-        value: u64,
-    },
-    /// The CPU and the thread that it works on do not lead to each other.
-    Thread {
-        /// The CPU.
-        cpu: CpuId,
-    },
-    /// A register was changed.
-    Changed {
-        /// The CPU.
-        cpu: CpuId,
-        /// The vector.
-        vector: u8,
-        /// Which register.
-        register: &'static str,
-        /// What it held afterwards.
-        value: u64,
-    },
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::NotHandled { cpu, vector } => {
-                write!(f, "cpu {cpu}, vector {vector}: its handler was not called")
-            }
-            Failure::Seen { cpu, vector, what, value } => {
-                write!(f, "cpu {cpu}, vector {vector}: the handler saw {what} {value:#x}")
-            }
-            Failure::Thread { cpu } => write!(f, "cpu {cpu} and its thread do not lead to each other"),
-            Failure::Changed { cpu, vector, register, value } => {
-                write!(f, "cpu {cpu}, vector {vector}: {register} came back as {value:#x}")
-            }
-        }
-    }
-}
+/// Always set.
+const FIXED_FLAG: u64 = 1 << 1;
 
 per_cpu! {
-    /// Whether this CPU is in a probe.
-    static PROBING: Cell<bool> = Cell::new(false);
-    /// What the probe's handler saw wrong: 1 more than an index into [`SEEN`], or [`NOT_CALLED`], or 0.
+    /// The address behind the instruction that is being probed, until its handler has been called; then 0.
+    static AWAITED_RIP: Cell<u64> = Cell::new(0);
+    /// The vector that is being probed.
+    static VECTOR: Cell<u32> = Cell::new(0);
+    /// What the handler saw wrong: 1 more than an index into [`SEEN`], or 0.
     static FOUND: Cell<u32> = Cell::new(0);
     /// The value that it saw.
     static FOUND_VALUE: Cell<u64> = Cell::new(0);
-    /// The vector that is being probed.
-    static VECTOR: Cell<u32> = Cell::new(0);
 }
-
-const NOT_CALLED: u32 = u32::MAX;
-const SEEN: [&str; 17] = [
-    "r15",
-    "r14",
-    "r13",
-    "r12",
-    "r11",
-    "r10",
-    "r9",
-    "r8",
-    "rbp",
-    "rdi",
-    "rsi",
-    "rdx",
-    "rcx",
-    "rbx",
-    "rax",
-    "the vector",
-    "the error code",
-];
 
 /// Who handled each vector before.
 static PREVIOUS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
@@ -169,10 +51,10 @@ static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
 /// # Errors
 /// The first failure.
 pub fn run() -> Result<(), Failure> {
+    let gates = TestGates::new();
     for number in 0..=255u8 {
-        let previous = interrupts::replace(Vector::new(number), Some(handler));
-        PREVIOUS[usize::from(number)]
-            .store(previous.map_or(0, |handler| handler as usize), Ordering::Release);
+        let previous = interrupts::replace(Vector::new(number), handler);
+        PREVIOUS[usize::from(number)].store(previous as usize, Ordering::Release);
     }
     smp::run_on_all(LIMIT_MS, &|cpu| {
         let guard = IrqGuard::new();
@@ -180,95 +62,113 @@ pub fn run() -> Result<(), Failure> {
             FIRST.lock().get_or_insert(Failure::Thread { cpu: cpu.id() });
         }
         for vector in 0..=255 {
-            if let Err(failure) = probe_vector(&guard, cpu.id(), vector) {
-                FIRST.lock().get_or_insert(failure);
+            for inverted in [false, true] {
+                let probed = gates.with(&guard, || probe_vector(&guard, cpu.id(), vector, inverted));
+                if let Err(failure) = probed {
+                    FIRST.lock().get_or_insert(failure);
+                }
             }
         }
     });
     for number in 0..=255u8 {
         interrupts::replace(Vector::new(number), previous(number));
     }
-    log::info!("256 vectors entered on each of {} CPUs", smp::online().count());
+    log::info!("int n for 256 vectors, twice on each of {} CPUs", smp::online().count());
     match *FIRST.lock() {
         None => Ok(()),
         Some(failure) => Err(failure),
     }
 }
 
-/// A pattern in which no two registers, and no register of two vectors, are alike.
-fn pattern(vector: u8) -> Registers {
-    let general =
-        core::array::from_fn(|index| 0x0123_4567_89ab_cd00 + ((index as u64) << 56) + u64::from(vector));
-    Registers { general, flags: FLAGS }
+/// A pattern in which no two registers, and no register of two vectors, are alike; or its opposite.
+fn pattern(vector: u8, inverted: bool) -> Registers {
+    let flip = if inverted { u64::MAX } else { 0 };
+    let general = core::array::from_fn(|index| {
+        (0x0123_4567_89ab_cd00 + ((index as u64) << 56) + u64::from(vector)) ^ flip
+    });
+    let flags = FIXED_FLAG | if inverted { 0 } else { ALL_FLAGS };
+    Registers { general, rsp: 0, flags }
 }
 
-fn has_error_code(vector: u8) -> bool {
-    // SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, 8.2.21 and 8.2.22.
-    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
-}
-
-fn probe_vector(_: &IrqGuard, cpu: CpuId, vector: u8) -> Result<(), Failure> {
-    let before = pattern(vector);
-    let mut after = Registers::default();
+fn probe_vector(guard: &IrqGuard, cpu: CpuId, vector: u8, inverted: bool) -> Result<(), Failure> {
+    let count =
+        || interrupts::COUNTS.with(guard, |counts| counts[usize::from(vector)].load(Ordering::Relaxed));
+    let counted_before = count();
     VECTOR.set(u32::from(vector));
-    FOUND.set(NOT_CALLED);
-    PROBING.set(true);
-    // SAFETY: the stub belongs to the vector, whose handler is ours and returns; the guard keeps interrupts off, and the
-    // probe saves what its caller's registers held.
-    unsafe {
-        interrupt_probe(interrupts::stub(vector), u64::from(has_error_code(vector)), &before, &mut after);
+    FOUND.set(0);
+    AWAITED_RIP.set(probe::return_address(vector));
+    let (before, after) = probe::run(guard, vector, pattern(vector, inverted));
+    if AWAITED_RIP.get() != 0 {
+        AWAITED_RIP.set(0);
+        return Err(Failure::NotHandled { cpu, vector });
     }
-    PROBING.set(false);
-    match FOUND.get() {
-        0 => {}
-        NOT_CALLED => return Err(Failure::NotHandled { cpu, vector }),
-        found => {
-            let what = SEEN[found as usize - 1];
-            return Err(Failure::Seen { cpu, vector, what, value: FOUND_VALUE.get() });
-        }
+    // A device's interrupt on the same vector may have come as well.
+    if count() == counted_before {
+        return Err(Failure::NotCounted { cpu, vector });
     }
-    let changed = |register, value| Failure::Changed { cpu, vector, register, value };
-    for (index, name) in NAMES.iter().enumerate() {
-        if after.general[index] != before.general[index] {
-            return Err(changed(name, after.general[index]));
-        }
+    // Out of the books again, which are about devices.
+    interrupts::COUNTS.with(guard, |counts| counts[usize::from(vector)].fetch_sub(1, Ordering::Relaxed));
+    if let Some(found) = (FOUND.get() as usize).checked_sub(1) {
+        return Err(Failure::Seen { cpu, vector, what: SEEN[found], value: FOUND_VALUE.get() });
     }
-    if after.flags == before.flags { Ok(()) } else { Err(changed("rflags", after.flags)) }
+    let general = NAMES.into_iter().zip(before.general.into_iter().zip(after.general));
+    let mut all = general.chain([("rsp", (before.rsp, after.rsp)), ("rflags", (before.flags, after.flags))]);
+    match all.find(|(_, (before, after))| before != after) {
+        None => Ok(()),
+        Some((register, (_, value))) => Err(Failure::Changed { cpu, vector, register, value }),
+    }
 }
 
 fn handler(frame: &mut Frame) {
-    if !PROBING.get() {
-        // An interrupt in earnest, on a CPU that is not being probed at the moment.
-        if let Some(previous) = previous(frame.vector as u8) {
-            previous(frame);
-        }
-        return;
-    }
     let vector = VECTOR.get() as u8;
-    let expected = pattern(vector).general;
-    let found = [
+    // One in earnest comes before the instruction, at another address, or after it, when nothing is awaited any more.
+    if frame.vector != u64::from(vector) || AWAITED_RIP.get() != frame.rip {
+        return previous(frame.vector as u8)(frame);
+    }
+    AWAITED_RIP.set(0);
+    let expected = probe::loaded();
+    let general = [
         frame.r15, frame.r14, frame.r13, frame.r12, frame.r11, frame.r10, frame.r9, frame.r8, frame.rbp,
         frame.rdi, frame.rsi, frame.rdx, frame.rcx, frame.rbx, frame.rax,
     ];
     let error_code = if has_error_code(vector) { ERROR_CODE } else { 0 };
-    let registers = found.into_iter().zip(expected);
-    let mut all = registers.chain([(frame.vector, u64::from(vector)), (frame.error_code, error_code)]);
-    match all.position(|(found, expected)| found != expected) {
-        None => FOUND.set(0),
-        Some(index) => {
+    let rest = [(frame.rsp, expected.rsp), (frame.rflags, expected.flags), (frame.error_code, error_code)];
+    let all = general.into_iter().zip(expected.general).chain(rest);
+    for (index, (seen, expected)) in all.enumerate() {
+        if seen != expected {
             FOUND.set(index as u32 + 1);
-            FOUND_VALUE.set(found.get(index).copied().unwrap_or(if index == 15 {
-                frame.vector
-            } else {
-                frame.error_code
-            }));
+            FOUND_VALUE.set(seen);
+            break;
         }
     }
+    #[cfg(feature = "faults")]
+    faults::clobber(frame);
     // What the handler does to its own registers must not matter.
 }
 
-fn previous(vector: u8) -> Option<Handler> {
+fn previous(vector: u8) -> Handler {
     let address = PREVIOUS[usize::from(vector)].load(Ordering::Acquire);
-    // SAFETY: `run` stores nothing but handlers and 0, for which `None` is the niche.
-    unsafe { core::mem::transmute::<usize, Option<Handler>>(address) }
+    // SAFETY: `run` has stored a handler for each vector before `handler` got any.
+    unsafe { core::mem::transmute::<usize, Handler>(address) }
+}
+
+/// A deliberate fault of the test's own.
+#[cfg(feature = "faults")]
+pub mod faults {
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::interrupts::Frame;
+
+    static ARMED: AtomicBool = AtomicBool::new(false);
+
+    /// From now on the interrupted code gets back another r12 than it had, on one vector.
+    pub fn arm() {
+        ARMED.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn clobber(frame: &mut Frame) {
+        if frame.vector == 0x80 && ARMED.load(Ordering::Relaxed) {
+            frame.r12 ^= 1;
+        }
+    }
 }

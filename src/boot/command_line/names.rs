@@ -172,6 +172,8 @@ named! {
         DoubleRedirect = "double_redirect",
         /// A benchmark takes longer each time.
         UnsteadyCost = "unsteady_cost",
+        /// The self-test's handler of one vector changes a register of the code that it interrupted.
+        ClobberRegister = "clobber_register",
     }
 }
 

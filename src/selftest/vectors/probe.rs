@@ -1,0 +1,177 @@
+//! The instructions, and the gates that they go through.
+
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+
+use x86_64::VirtAddr;
+use x86_64::instructions::tables::lidt;
+use x86_64::structures::DescriptorTablePointer;
+
+use crate::boot;
+use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::{PerCpu, Template};
+use crate::interrupts;
+use crate::per_cpu;
+
+/// What the shims push where the processor pushes an error code.
+pub const ERROR_CODE: u64 = 0x5a;
+
+/// The vectors whose exceptions push an error code (SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, 8.2.21 and 8.2.22), in
+/// the order of the shims.
+const WITH_ERROR_CODE: [u8; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
+
+/// Whether the vector's exception pushes one.
+pub fn has_error_code(vector: u8) -> bool {
+    WITH_ERROR_CODE.contains(&vector)
+}
+
+/// All general registers and the flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Registers {
+    /// In the order of [`NAMES`].
+    pub general: [u64; 15],
+    /// The stack pointer.
+    pub rsp: u64,
+    /// RFLAGS.
+    pub flags: u64,
+}
+
+/// The registers in the order of [`interrupts::Frame`].
+pub const NAMES: [&str; 15] =
+    ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax"];
+
+/// What the probe loads and what it finds, where it needs no register to reach it.
+#[repr(C)]
+struct Probe {
+    before: UnsafeCell<Registers>,
+    after: UnsafeCell<Registers>,
+    caller_rsp: UnsafeCell<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct ThisProbe;
+
+#[unsafe(link_section = ".percpu")]
+static PROBE: Template<Probe> = Template::new(Probe {
+    before: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
+    after: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
+    caller_rsp: UnsafeCell::new(0),
+});
+
+per_cpu!(@variable ThisProbe, Probe, PROBE);
+
+macro_rules! probe {
+    ($($register:ident = $index:literal),+ $(,)?) => {
+        core::arch::global_asm!(
+            $(concat!(".set PROBE_", stringify!($register), ", 8 * ", $index),)+
+            ".set PROBE, {probe}",
+            ".set PROBE_BEFORE, {before}",
+            ".set PROBE_AFTER, {after}",
+            ".set PROBE_CALLER_RSP, {caller_rsp}",
+            ".set PROBE_RSP, {rsp}",
+            ".set PROBE_FLAGS, {flags}",
+            ".set PROBE_ERROR_CODE, {error_code}",
+            ".set PROBE_STUB_BYTES, {stub_bytes}",
+            include_str!("../probe.S"),
+            probe = sym PROBE,
+            before = const offset_of!(Probe, before),
+            after = const offset_of!(Probe, after),
+            caller_rsp = const offset_of!(Probe, caller_rsp),
+            rsp = const offset_of!(Registers, rsp),
+            flags = const offset_of!(Registers, flags),
+            error_code = const ERROR_CODE,
+            stub_bytes = const interrupts::STUB_BYTES,
+            options(att_syntax)
+        );
+    };
+}
+
+probe!(
+    r15 = 0,
+    r14 = 1,
+    r13 = 2,
+    r12 = 3,
+    r11 = 4,
+    r10 = 5,
+    r9 = 6,
+    r8 = 7,
+    rbp = 8,
+    rdi = 9,
+    rsi = 10,
+    rdx = 11,
+    rcx = 12,
+    rbx = 13,
+    rax = 14,
+);
+
+unsafe extern "C" {
+    fn interrupt_probe(instruction: u64, distance: u64);
+    static interrupt_instructions: u8;
+    static interrupt_shims: u8;
+}
+
+fn instruction(vector: u8) -> u64 {
+    (&raw const interrupt_instructions).addr() as u64 + u64::from(vector) * 8
+}
+
+/// Where the code goes on behind `int vector`, an instruction of two bytes.
+pub fn return_address(vector: u8) -> u64 {
+    instruction(vector) + 2
+}
+
+/// Loads the registers, raises the interrupt, and gives what they held before, with the stack pointer, and after. The
+/// handlers of all vectors return.
+pub fn run(_: &IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
+    /// Beyond all that this code keeps below its stack pointer.
+    const BELOW: u64 = 256;
+    let probe = ThisProbe.as_ptr();
+    // SAFETY: (1) this CPU's own, and the guard keeps it to this code: the handler of the test only reads `before`; (2) the
+    // probe saves what its caller's registers held, and moves the stack pointer only down; (3) interrupts are on, if the
+    // pattern wants it, no longer than the probe runs: whatever comes finds a good stack and good gates.
+    unsafe {
+        (*probe).before.get().write(load);
+        interrupt_probe(instruction(vector), BELOW + u64::from(vector));
+        ((*probe).before.get().read(), (*probe).after.get().read())
+    }
+}
+
+/// What the probe on this CPU has loaded.
+pub fn loaded() -> Registers {
+    // SAFETY: this CPU's own, and `run` writes it only before the interrupt.
+    unsafe { (*ThisProbe.as_ptr()).before.get().read() }
+}
+
+/// The kernel's gates, but that those of the vectors with an error code lead through a shim: see `probe.S`.
+///
+/// An exception in earnest on such a vector, while these gates are in use, comes with two error codes, and its report is
+/// wrong. They are used for no more than the probe itself.
+#[repr(align(16))]
+pub struct TestGates([[u64; 2]; 256]);
+
+impl TestGates {
+    /// A copy of the kernel's, with the shims.
+    pub fn new() -> TestGates {
+        // SAFETY: 256 gates of 16 bytes, which nobody changes once all CPUs are up.
+        let mut gates = unsafe { boot::idt().cast::<[[u64; 2]; 256]>().read() };
+        for (index, vector) in WITH_ERROR_CODE.into_iter().enumerate() {
+            let shim = ((&raw const interrupt_shims).addr() + index * 16) as u64;
+            // SDM Vol. 3A, figure 6-8: the address is in three parts, around selector, stack and type.
+            let [low, high] = &mut gates[usize::from(vector)];
+            *low = *low & 0x0000_ffff_ffff_0000 | shim & 0xffff | (shim >> 16 & 0xffff) << 48;
+            *high = shim >> 32;
+        }
+        TestGates(gates)
+    }
+
+    /// Runs `f` with these gates on this CPU.
+    pub fn with<R>(&self, _: &IrqGuard, f: impl FnOnce() -> R) -> R {
+        let base = VirtAddr::from_ptr(&raw const self.0);
+        // SAFETY: the gates are the kernel's or lead to shims that end in the kernel's stubs, and `self` lives until the
+        // kernel's own are loaded again.
+        unsafe { lidt(&DescriptorTablePointer { limit: size_of::<TestGates>() as u16 - 1, base }) };
+        let result = f();
+        interrupts::load_idt();
+        result
+    }
+}
