@@ -52,3 +52,12 @@ fn of_all_cpus_the_one_that_has_the_bank_speaks() {
         )
     );
 }
+
+/// Valid and uncorrected, but not enabled: it is in the bank without having been signalled. Nobody else comes, so after a
+/// wait this CPU says that it was told nothing.
+#[test]
+fn a_bystander_is_not_taken_for_the_error() {
+    let (cpu, message) = last_words("qemu64", "", "0x5", "0xad00000000000134");
+    let expected = "machine check: no CPU's bank holds an uncorrected error;";
+    assert!(cpu == 2 && message.starts_with(expected), "CPU {cpu}: {message}");
+}

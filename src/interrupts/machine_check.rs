@@ -40,7 +40,7 @@ struct Findings {
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.found {
-            None => write!(f, "no CPU's bank holds an uncorrected error")?,
+            None => f.write_str("no CPU's bank holds an uncorrected error")?,
             Some((error, 0)) => write!(f, "{error}")?,
             Some((error, others)) => write!(f, "{error}, and {others} more of this CPU's banks")?,
         }
