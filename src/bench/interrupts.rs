@@ -21,7 +21,7 @@ per_cpu! {
 /// dispatch to a handler that does nothing, and back.
 pub fn entry_exit(meter: &mut Meter, repetitions: u32) {
     fn nothing(_: &mut Frame) {}
-    let previous = interrupts::replace(Vector::new(VECTOR), Some(nothing));
+    let previous = interrupts::replace(Vector::new(VECTOR), nothing);
     meter.count(|| {
         repeat(repetitions, || {
             // SAFETY: the handler returns, and the entry restores every register and the flags.
@@ -37,7 +37,7 @@ pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
         HANDLED.increment();
         apic::end_of_interrupt();
     }
-    let previous = interrupts::replace(Vector::new(VECTOR), Some(handled));
+    let previous = interrupts::replace(Vector::new(VECTOR), handled);
     let me = apic::id();
     meter.count(|| {
         repeat(repetitions, || {
