@@ -1,9 +1,9 @@
 //! Layer 6: each CPU's local APIC, and in [`io_apic`] what brings devices' interrupts to it.
 //!
 //! Both modes, xAPIC through memory and x2APIC through MSRs, have the same registers but for the interrupt command
-//! register; `registers` hides the difference. The crate `x2apic` is not used: it takes the mode from CPUID alone, so that
-//! a processor that has x2APIC could not be used without it, and it unmasks both pins and the timer when it turns an APIC
-//! on.
+//! register; `registers` hides the difference. The crate `x2apic` drives the I/O APICs ([`io_apic`]). Its `LocalApic` is not
+//! used: it takes the mode from CPUID alone, so that a processor that has x2APIC could not be used without it, and it
+//! unmasks both pins and the timer when it turns an APIC on.
 //!
 //! What bites: the ICR of an xAPIC may not be written while an interrupt is on its way ([`send`] waits, with a deadline); a
 //! write to that of an x2APIC is not ordered behind earlier stores (SDM Vol. 3A, 11.12.3: it fences); the error status
