@@ -7,14 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Bench, Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Warning};
+use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Warning};
 use serde::Serialize;
 
 use crate::records::Seen;
 use crate::verdict::Judgement;
 
+mod bench;
 mod interrupts;
 
+pub use bench::BenchReport;
 pub use interrupts::InterruptReport;
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
@@ -181,23 +183,6 @@ pub struct StressReport {
     pub per_cpu_operations: Vec<u64>,
 }
 
-/// What something costs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct BenchReport {
-    /// The benchmark's name.
-    pub name: String,
-    /// What the figures count: `instructions`.
-    pub unit: String,
-    /// For one operation.
-    pub value: f64,
-    /// What it may be; absent for what is only shown, and where nothing was compared.
-    pub limit: Option<f64>,
-    /// What it should be, where the limit is higher.
-    pub goal: Option<f64>,
-    /// What Linux 6.1 takes for the same.
-    pub linux: Option<f64>,
-}
-
 /// The kernel's last words.
 #[derive(Clone, Debug, Serialize)]
 pub struct PanicReport {
@@ -271,7 +256,7 @@ impl Report {
                 page_tables: seen.page_tables,
             }),
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
-            bench: seen.bench.iter().map(bench_report).collect(),
+            bench: seen.bench.iter().map(bench::report).collect(),
             interrupts: interrupts::reports(seen),
             events: seen.events,
             warnings: seen.warnings.iter().map(|(warning, _)| warning_report(warning)).collect(),
@@ -322,17 +307,6 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn world_readable() -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
     fs::Permissions::from_mode(0o644)
-}
-
-fn bench_report(bench: &Bench<String>) -> BenchReport {
-    BenchReport {
-        name: bench.name.clone(),
-        unit: bench.unit.clone(),
-        value: bench.total as f64 / bench.operations as f64,
-        limit: None,
-        goal: None,
-        linux: None,
-    }
 }
 
 fn warning_report(warning: &Warning<String>) -> WarningReport {
