@@ -18,6 +18,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("tick_hz", 1, 1000),
     // Less would be a false alarm in waiting; more looks like a hang.
     ("ap_init_to_online_ms", 100, 60_000),
+    ("ap_turn_ms", 0, 1000),
     ("request_ms", 100, 60_000),
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),

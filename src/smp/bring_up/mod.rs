@@ -18,7 +18,7 @@ use ap_trampoline::{Slot, SlotState, Stage};
 use super::{CPUS, Cpu, drain, nmi, work};
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic::ApicError;
-use crate::config::AP_INIT_TO_ONLINE_MS;
+use crate::config::{AP_INIT_TO_ONLINE_MS, AP_TURN_MS};
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
@@ -160,8 +160,9 @@ fn prepare(aps: &'static [Cpu], low: LowMemory) -> Result<&'static Trampoline, S
 }
 
 fn wake_all(guard: &IrqGuard, cpus: &'static [Cpu], features: &Features, trampoline: &Trampoline) -> Rounds {
-    let deadline = Deadline::after_ms(AP_INIT_TO_ONLINE_MS);
     let slots = trampoline.slots();
+    let limit_ms = AP_INIT_TO_ONLINE_MS + slots.len() as u64 * AP_TURN_MS;
+    let deadline = Deadline::after_ms(limit_ms);
     let rounds = rounds::call(guard, slots, trampoline, features.init_is_quick);
     // How it ends for each is decided below, by its own slot.
     let _ = deadline.wait_until(|| slots.iter().all(is_online));
@@ -169,7 +170,7 @@ fn wake_all(guard: &IrqGuard, cpus: &'static [Cpu], features: &Features, trampol
         let ap = &cpus[slot.cpu as usize];
         if !settle(slot) {
             log::error!(
-                "cpu {} (APIC ID {}): not online {AP_INIT_TO_ONLINE_MS} ms after INIT, last seen in stage {}",
+                "cpu {} (APIC ID {}): not online {limit_ms} ms after INIT, last seen in stage {}",
                 ap.id(),
                 ap.entry.apic_id,
                 trampoline.last_seen(slot)
