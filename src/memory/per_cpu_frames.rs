@@ -45,9 +45,27 @@ fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> 
 
 /// A block of frames, naturally aligned. With interrupts on: if there is none, the other CPUs are asked for what they
 /// keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off: `None` at once.
-#[inline]
+#[inline(always)]
 pub fn alloc(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
+    if order == Order::FRAME {
+        // Only the magazine is needed for this, and no other word of memory is looked at.
+        // SAFETY: as in `with_magazine`.
+        if let Some(frame) = MAGAZINE.with(&guard, |magazine| unsafe { &mut *magazine.get() }.pop()) {
+            drop(guard);
+            return Some(frame);
+        }
+    }
+    // Looked at here, so that the short way has one end only, and no caller looks at it again.
+    let frame = alloc_beyond_magazine(guard, order)?;
+    Some(frame)
+}
+
+/// What [`alloc`] does when the magazine has nothing that fits. Takes the guard, so that its end need not be told apart
+/// from that of the short way.
+#[cold]
+#[inline(never)]
+fn alloc_beyond_magazine(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
         return Some(frame);
     }
@@ -72,9 +90,25 @@ fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
 }
 
 /// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.
-#[inline]
+#[inline(always)]
 pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    with_magazine(&IrqGuard::new(), |frames, magazine| frames.free(magazine, frame, order))
+    let guard = IrqGuard::new();
+    if order == Order::FRAME && !Frames::CHECKS_EACH_FREE {
+        // SAFETY: as in `with_magazine`.
+        if MAGAZINE.with(&guard, |magazine| unsafe { &mut *magazine.get() }.push(frame)).is_ok() {
+            drop(guard);
+            return Ok(());
+        }
+    }
+    free_beyond_magazine(guard, frame, order)?;
+    Ok(())
+}
+
+/// What [`free`] does when the magazine has no room, or is not what the order belongs in.
+#[cold]
+#[inline(never)]
+fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
 }
 
 /// Gives all frames that this CPU keeps to the shared layers. A frame among them that was free already is left out;

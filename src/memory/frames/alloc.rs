@@ -95,8 +95,25 @@ impl Frames {
         })
     }
 
+    #[inline]
     pub(super) fn find_many(&self, hint: &mut Hint, order: Order) -> Option<FrameNumber> {
-        if order < Order::BLOCK { self.search(hint, Run { order }) } else { self.take_blocks(order) }
+        if order >= Order::BLOCK {
+            return self.take_blocks(order);
+        }
+        let mut want = Run { order };
+        // What comes to pass nearly always is apart from the search, which has much to keep track of.
+        if let Some(block) = hint.held
+            && let Some(frame) = want.try_take(self, block, Claim::Own, &mut hint.word)
+        {
+            return Some(frame);
+        }
+        self.search_run(hint, want)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search_run(&self, hint: &mut Hint, want: Run) -> Option<FrameNumber> {
+        self.search(hint, want)
     }
 
     /// Order 9 and above, from the buddy.

@@ -91,28 +91,44 @@ impl Bitmap {
     }
 
     /// Takes an aligned run of this order, 1 to 8; the index of its first frame.
+    #[inline]
     pub(super) fn take_run(&self, start: usize, order: Order) -> Option<usize> {
+        let index = start % WORDS;
+        if order.frames() < WORD_BITS
+            && let Some(first) = self.take_run_in(index, order)
+        {
+            return Some(first);
+        }
+        self.take_run_beyond(index, order)
+    }
+
+    /// [`take_run`](Self::take_run) where the first word has none.
+    #[cold]
+    #[inline(never)]
+    fn take_run_beyond(&self, start: usize, order: Order) -> Option<usize> {
         if order.frames() > WORD_BITS {
             return self.take_words(order.frames() / WORD_BITS);
         }
+        (0..WORDS).find_map(|step| self.take_run_in((start + step) % WORDS, order))
+    }
+
+    /// Takes an aligned run of this order, 1 to 6, in one word; the index of its first frame.
+    #[inline]
+    fn take_run_in(&self, index: usize, order: Order) -> Option<usize> {
         let run = u64::MAX >> (WORD_BITS - order.frames());
-        for step in 0..WORDS {
-            let index = (start + step) % WORDS;
-            let mut word = self.word(index);
-            loop {
-                let starts = starts_of_runs(word, order);
-                if starts == 0 {
-                    break;
-                }
-                let bit = starts.trailing_zeros() as usize;
-                let rest = word & !(run << bit);
-                match self.words[index].compare_exchange(word, rest, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => return Some(index * WORD_BITS + bit),
-                    Err(now) => word = now,
-                }
+        let mut word = self.word(index);
+        loop {
+            let starts = starts_of_runs(word, order);
+            if starts == 0 {
+                return None;
+            }
+            let bit = starts.trailing_zeros() as usize;
+            let rest = word & !(run << bit);
+            match self.words[index].compare_exchange(word, rest, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(index * WORD_BITS + bit),
+                Err(now) => word = now,
             }
         }
-        None
     }
 
     /// Takes `span` aligned neighbouring words that are wholly free.
@@ -141,26 +157,32 @@ impl Bitmap {
 }
 
 /// Writes the frames of `word`'s lowest bits into `out` from its end, as many as fit; the bits left over, and how many
-/// were written.
+/// were written. Frames that were freed together lie together, so it goes by runs of bits.
 fn list(word: u64, first: FrameNumber, out: &mut [FrameNumber]) -> (u64, usize) {
-    let room = out.len();
-    if word == u64::MAX && room >= WORD_BITS {
-        for (offset, slot) in out[room - WORD_BITS..].iter_mut().rev().enumerate() {
-            *slot = first + offset;
-        }
-        return (0, WORD_BITS);
-    }
     let mut rest = word;
-    let mut listed = 0;
-    for slot in out.iter_mut().rev() {
-        if rest == 0 {
-            break;
-        }
-        *slot = first + rest.trailing_zeros() as usize;
-        rest &= rest - 1;
-        listed += 1;
+    let mut room = out.len();
+    while rest != 0 && room > 0 {
+        let start = rest.trailing_zeros() as usize;
+        let run = ((rest >> start).trailing_ones() as usize).min(room);
+        descend(&mut out[room - run..room], first + start);
+        room -= run;
+        rest &= !((u64::MAX >> (WORD_BITS - run)) << start);
     }
-    (rest, listed)
+    (rest, out.len() - room)
+}
+
+/// Fills `out` with consecutive frames, the first one last.
+fn descend(out: &mut [FrameNumber], first: FrameNumber) {
+    let mut next = first;
+    let (rest, chunks) = out.as_rchunks_mut::<8>();
+    for chunk in chunks.iter_mut().rev() {
+        *chunk = core::array::from_fn(|index| next + (7 - index));
+        next = next + 8;
+    }
+    for slot in rest.iter_mut().rev() {
+        *slot = next;
+        next = next + 1;
+    }
 }
 
 /// The bits of `word` at which an aligned run of 2^order set bits starts, order 0 to 6.

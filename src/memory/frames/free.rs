@@ -4,16 +4,22 @@
 //! that were set before. What is wrong is reported and left as it was; what came along with it is freed.
 
 use super::bitmap::WORD_BITS;
-use super::magazine::{BATCH, Full, Hint, Magazine};
+use super::magazine::{BATCH, CAPACITY, Full, Hint, Magazine};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
 use super::{Frames, FreeError, Locked};
 
-/// Whether every free of a single frame is checked at once. Otherwise it is when the frame gets back to the table.
-const CHECKED: bool = cfg!(debug_assertions);
+/// A flush ends where a word of a bitmap does, once this many frames have gone: to leave a part of a word behind would
+/// cost an operation more now, and one at each later flush and refill.
+const ENOUGH: usize = BATCH * 3 / 4;
+
+const _: () = assert!(ENOUGH + WORD_BITS <= CAPACITY);
 
 impl Frames {
+    /// Whether every free of a single frame is checked at once. Otherwise it is when the frame gets back to the table.
+    pub const CHECKS_EACH_FREE: bool = cfg!(debug_assertions);
+
     /// Frees a run of `order`: as it was allocated, or an aligned part of it.
     ///
     /// Interrupts are off; not from NMIs. In release builds the error of a single frame may come from a later call, the
@@ -27,7 +33,7 @@ impl Frames {
         if order != Order::FRAME {
             return self.free_many(frame, order);
         }
-        if CHECKED {
+        if Self::CHECKS_EACH_FREE {
             self.check(magazine, frame)?;
         }
         match magazine.push(frame) {
@@ -44,7 +50,7 @@ impl Frames {
     /// The first thing that was wrong; what was not is free.
     pub fn free_bulk(&self, magazine: &mut Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
         let small = frames.len() <= BATCH / 2;
-        if CHECKED && small {
+        if Self::CHECKS_EACH_FREE && small {
             // One by one, since each may be wrong, and may be so because of one before it.
             let mut result = Ok(());
             for &frame in frames {
@@ -73,11 +79,14 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn flush(&self, magazine: &mut Magazine, frame: FrameNumber) -> Result<(), FreeError> {
-        let batch = &magazine.frames()[..BATCH];
+        let batch = magazine.frames();
         #[cfg(feature = "faults")]
-        let batch = super::faults::before_flush(batch);
-        let result = self.give_back(batch);
-        magazine.drop_oldest(BATCH);
+        let batch = super::faults::before_flush(&batch[..BATCH]);
+        let (flushed, result) = self.give_back_at_least(batch, ENOUGH);
+        // What the deliberate fault has left out is to be lost.
+        #[cfg(feature = "faults")]
+        let flushed = flushed + (BATCH - batch.len());
+        magazine.drop_oldest(flushed);
         result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))
     }
 
@@ -97,12 +106,18 @@ impl Frames {
         if free || magazine.frames().contains(&frame) { Err(self.double_free(frame, 1)) } else { Ok(()) }
     }
 
-    /// Returns single frames to the table. Neighbours in the list that lie in one word take one operation on it, and those
-    /// in one block one on its state.
+    /// Returns single frames to the table.
     pub(super) fn give_back(&self, frames: &[FrameNumber]) -> Result<(), FreeError> {
+        self.give_back_at_least(frames, frames.len()).1
+    }
+
+    /// Returns so many of these single frames to the table, and those behind them that lie in the same word; how many.
+    /// Neighbours in the list that lie in one word take one operation on it, and those in one block one on its state.
+    fn give_back_at_least(&self, frames: &[FrameNumber], least: usize) -> (usize, Result<(), FreeError>) {
         let mut result = Ok(());
         let mut rest = frames;
-        while let Some(&first) = rest.first() {
+        let enough = |rest: &[FrameNumber]| frames.len() - rest.len() >= least;
+        while let Some(&first) = rest.first().filter(|_| !enough(rest)) {
             let block = first.block();
             let state = match self.admit(first) {
                 Ok(state) => state,
@@ -114,17 +129,21 @@ impl Frames {
             };
             let mut count = 0;
             while let Some((run, mask, after)) = split_word(rest, block) {
-                let (newly_free, outcome) = self.set_bits(state, run[0], mask);
-                count += newly_free;
-                result = result.and(outcome);
-                if mask.count_ones() as usize != run.len() {
-                    result = result.and(Err(self.listed_twice(run)));
+                match self.set_bits(state, run[0], mask) {
+                    (newly_free, Ok(())) if newly_free == run.len() => count += newly_free,
+                    (newly_free, outcome) => {
+                        count += newly_free;
+                        result = result.and(self.what_was_wrong(outcome, run, mask));
+                    }
                 }
                 rest = after;
+                if enough(rest) {
+                    break;
+                }
             }
             self.put(block, count);
         }
-        result
+        (frames.len() - rest.len(), result)
     }
 
     /// The state of a frame's block if the frame can be in use. A block that was handed out whole is opened up, so that
@@ -150,6 +169,9 @@ impl Frames {
         let foreign = self.table.unmanaged(state, word, mask);
         let mask = mask & !foreign;
         let doubled = self.table.bitmap(frame.block()).set(word, mask);
+        if foreign | doubled == 0 {
+            return (mask.count_ones() as usize, Ok(()));
+        }
         let result = if foreign != 0 {
             Err(FreeError::NotManaged { frame: lowest(frame, foreign) })
         } else if doubled != 0 {
@@ -190,7 +212,35 @@ impl Frames {
     }
 
     /// Orders 1 to 8: a run of bits in one block. All of it or nothing, as far as can be seen beforehand.
+    #[inline]
     fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        let block = frame.block();
+        let state = self.table.state(block);
+        if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
+            // Nearly always: one word, and nothing wrong.
+            let (word, bit) = place(frame);
+            let mask = (bit << order.frames()).wrapping_sub(bit);
+            let bitmap = self.table.bitmap(block);
+            if self.table.unmanaged(state, word, mask) | bitmap.word(word) & mask == 0 {
+                // Another CPU may be freeing a part of it this very moment.
+                let doubled = bitmap.set(word, mask);
+                if doubled == 0 {
+                    self.put(block, order.frames());
+                    return Ok(());
+                }
+                let times = doubled.count_ones() as usize;
+                self.put(block, order.frames() - times);
+                return Err(self.double_free(lowest(frame, doubled), times));
+            }
+        }
+        self.free_run_with_care(frame, order)
+    }
+
+    /// [`free_run`](Self::free_run) for runs of several words, blocks that were handed out whole, and whatever is
+    /// wrong.
+    #[cold]
+    #[inline(never)]
+    fn free_run_with_care(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let state = self.admit(frame)?;
         let bits = order.frames().min(WORD_BITS);
         let words = (0..order.frames() / bits).map(|step| frame + step * WORD_BITS);
@@ -261,9 +311,22 @@ impl Frames {
         }
     }
 
+    #[cold]
     fn double_free(&self, frame: FrameNumber, times: usize) -> FreeError {
         self.counters.double_frees.fetch_add(times, Ordering::Relaxed);
         FreeError::DoubleFree { frame }
+    }
+
+    /// What is wrong with frames of one word of which fewer were freed than are in the list.
+    #[cold]
+    fn what_was_wrong(
+        &self,
+        outcome: Result<(), FreeError>,
+        run: &[FrameNumber],
+        mask: u64,
+    ) -> Result<(), FreeError> {
+        let twice = mask.count_ones() as usize != run.len();
+        outcome.and(if twice { Err(self.listed_twice(run)) } else { Ok(()) })
     }
 
     /// The error for frames of one word of which some are in the list more than once.
@@ -286,11 +349,23 @@ fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
 }
 
 /// Splits off the frames at the start of the list that lie in one word of this block's bitmap, with their bits.
+#[inline]
 fn split_word(frames: &[FrameNumber], block: BlockNumber) -> Option<(&[FrameNumber], u64, &[FrameNumber])> {
-    let word = frames.first().filter(|frame| frame.block() == block)?.get() / WORD_BITS;
+    let base = frames.first().filter(|frame| frame.block() == block)?.get() & !(WORD_BITS - 1);
+    let bit = |frame: &FrameNumber| frame.get() ^ base;
     let (mut mask, mut length) = (0, 0);
-    for frame in frames.iter().take_while(|frame| frame.get() / WORD_BITS == word) {
-        mask |= 1 << (frame.get() % WORD_BITS);
+    // A magazine's frames mostly lie together, so several are looked at before one is found to lie elsewhere.
+    let (chunks, _) = frames.as_chunks::<8>();
+    for chunk in chunks {
+        let bits = chunk.each_ref().map(bit);
+        if bits.iter().fold(0, |all, bit| all | bit) >= WORD_BITS {
+            break;
+        }
+        mask = bits.iter().fold(mask, |mask, bit| mask | 1 << bit);
+        length += chunk.len();
+    }
+    for bit in frames[length..].iter().map(bit).take_while(|&bit| bit < WORD_BITS) {
+        mask |= 1 << bit;
         length += 1;
     }
     let (run, after) = frames.split_at(length);

@@ -117,7 +117,11 @@ impl Table {
     }
 
     /// Sets the states of a run of blocks. Under the buddy's lock.
+    #[inline]
     pub(super) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
+        if blocks == 1 {
+            return state::store(self.cell(first), state);
+        }
         for cell in &self.states[first.0..first.0 + blocks] {
             state::store(cell, state);
         }

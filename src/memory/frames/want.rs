@@ -4,7 +4,7 @@
 //! reserve in one block and which bits to collect.
 
 use super::Frames;
-use super::bitmap::WORD_BITS;
+use super::bitmap::{WORD_BITS, WORDS};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 
@@ -49,6 +49,9 @@ pub(super) trait Want {
     ) -> Option<Self::Got>;
 }
 
+/// So many frames in one word are enough for a refill.
+const WORTHWHILE: usize = WORD_BITS / 4;
+
 /// As many frames as `out` has room for, and at least one. What is got is how many: they are at its start.
 pub(super) struct Loose<'a> {
     pub(super) out: &'a mut [FrameNumber],
@@ -77,7 +80,9 @@ impl Want for Loose<'_> {
         claim: Claim,
         word: &mut usize,
     ) -> Option<usize> {
-        let want = self.out.len();
+        // What is left of a word that others have taken from: by itself, so that the next one is taken whole.
+        let at_hand = frames.table.bitmap(block).word(*word % WORDS).count_ones() as usize;
+        let want = if at_hand >= WORTHWHILE { self.out.len().min(at_hand) } else { self.out.len() };
         let (old, new) =
             state::update(frames.table.cell(block), |state| claim.apply(state)?.take_up_to(want))?;
         let count = old.free() - new.free();
@@ -106,6 +111,7 @@ impl Want for Run {
         block.first_frame()
     }
 
+    #[inline(always)]
     fn try_take(
         &mut self,
         frames: &Frames,
