@@ -5,7 +5,8 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::HumanCount;
 
-use crate::report::{BenchReport, Report, StressReport, VerdictKind};
+use crate::bench::BenchReport;
+use crate::report::{Report, StressReport, VerdictKind};
 
 mod interrupts;
 

@@ -10,6 +10,53 @@ pub const BULK: usize = 512;
 
 const NO_MEMORY: &str = "a machine with too little memory for the bench";
 
+/// Frames of blocks that are in use in part, held so that everything measured here draws on whole blocks: what is left
+/// between the kernel and its neighbours in memory is another machine's business.
+pub struct Loose {
+    frames: &'static mut [FrameNumber],
+    held: usize,
+}
+
+impl Loose {
+    /// More are not to be expected: a memory map has few edges.
+    const MOST: usize = 4096;
+
+    /// Takes frames until there is a whole block of them in a row, and gives that back. `None` if there is none.
+    pub fn hold() -> Option<Loose> {
+        let frames = memory::alloc_slice_from((0..Self::MOST).map(FrameNumber::new))?;
+        let mut loose = Loose { frames, held: 0 };
+        begin_anew();
+        let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
+        while in_a_row < BULK {
+            let frame = memory::alloc(Order::FRAME)?;
+            *loose.frames.get_mut(loose.held)? = frame;
+            let follows = in_a_row > 0 && frame == next;
+            in_a_row = if follows { in_a_row + 1 } else { usize::from(frame.is_aligned_to(Order::BLOCK)) };
+            next = frame + 1;
+            loose.held += 1;
+        }
+        loose.give_back_from(loose.held - BULK);
+        Some(loose)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.held
+    }
+
+    /// Gives them back.
+    pub fn release(mut self) {
+        self.give_back_from(0);
+    }
+
+    fn give_back_from(&mut self, first: usize) {
+        for &frame in &self.frames[first..self.held] {
+            free(frame, Order::FRAME);
+        }
+        self.held = first;
+    }
+}
+
 fn alloc(order: Order) -> FrameNumber {
     FrameNumber::new(opaque(memory::alloc(order).expect(NO_MEMORY).get()))
 }

@@ -82,6 +82,8 @@ pub enum Failure {
         /// Instructions in a later one.
         later: u64,
     },
+    /// There is not a whole block of frames, or there are too many parts of blocks.
+    NoMemory,
     /// The repetition costs less with the operation than without.
     Negative {
         /// Which benchmark.
@@ -99,6 +101,7 @@ impl fmt::Display for Failure {
             Failure::Unsteady { name, first, later } => {
                 write!(f, "{name}: {first} instructions in one measurement, {later} in another")
             }
+            Failure::NoMemory => f.write_str("too little memory, or too much in pieces, for the bench"),
             Failure::Negative { name } => write!(f, "{name}: cheaper than nothing"),
         }
     }
@@ -110,8 +113,9 @@ impl fmt::Display for Failure {
 /// # Errors
 /// If instructions are not what the TSC counts, or a figure is not the same each time.
 pub fn run(begin: fn(u64)) -> Result<(), Failure> {
+    let loose = frames::Loose::hold().ok_or(Failure::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
-    begin(memory::frames().free_frames() as u64);
+    begin(memory::frames().free_frames() as u64 + loose.count() as u64);
     // The tick would come in between.
     apic::set_timer(&IrqGuard::new(), TimerMode::OneShot, 0);
     meter::check()?;
@@ -127,6 +131,7 @@ pub fn run(begin: fn(u64)) -> Result<(), Failure> {
             operations,
         }));
     }
+    loose.release();
     memory::drain_this_cpu(&IrqGuard::new());
     Ok(())
 }

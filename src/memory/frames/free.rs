@@ -1,14 +1,14 @@
-//! Freeing: the hot path, the flush behind it, runs and blocks, and parts of blocks.
+//! Freeing single frames: the hot path and the flush behind it. Runs and blocks are in `free_many`.
 //!
 //! A frame's bit says that it is free, so a double free shows when bits are set, at no cost: `fetch_or` returns those
 //! that were set before. What is wrong is reported and left as it was; what came along with it is freed.
 
 use super::bitmap::WORD_BITS;
 use super::magazine::{BATCH, CAPACITY, Full, Hint, Magazine};
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
-use super::{Frames, FreeError, Locked};
+use super::{Frames, FreeError};
 
 /// A flush ends where a word of a bitmap does, once this many frames have gone: to leave a part of a word behind would
 /// cost an operation more now, and one at each later flush and refill.
@@ -148,7 +148,7 @@ impl Frames {
 
     /// The state of a frame's block if the frame can be in use. A block that was handed out whole is opened up, so that
     /// parts of it can be freed.
-    fn admit(&self, frame: FrameNumber) -> Result<State, FreeError> {
+    pub(super) fn admit(&self, frame: FrameNumber) -> Result<State, FreeError> {
         let block = frame.block();
         loop {
             let state = self.table.state(block);
@@ -164,7 +164,12 @@ impl Frames {
 
     /// Sets bits in the word of the bitmap that `frame` lies in: how many frames are free now that were not, which the
     /// caller has to [`put`](Self::put), and what was wrong with others.
-    fn set_bits(&self, state: State, frame: FrameNumber, mask: u64) -> (usize, Result<(), FreeError>) {
+    pub(super) fn set_bits(
+        &self,
+        state: State,
+        frame: FrameNumber,
+        mask: u64,
+    ) -> (usize, Result<(), FreeError>) {
         let (word, _) = place(frame);
         let foreign = self.table.unmanaged(state, word, mask);
         let mask = mask & !foreign;
@@ -200,119 +205,8 @@ impl Frames {
         }
     }
 
-    /// Orders 1 and above.
-    fn free_many(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        if !frame.is_aligned_to(order) {
-            Err(FreeError::Misaligned { frame, order })
-        } else if order < Order::BLOCK {
-            self.free_run(frame, order)
-        } else {
-            self.free_blocks(frame, order)
-        }
-    }
-
-    /// Orders 1 to 8: a run of bits in one block. All of it or nothing, as far as can be seen beforehand.
-    #[inline]
-    fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        let block = frame.block();
-        let state = self.table.state(block);
-        if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
-            // Nearly always: one word, and nothing wrong.
-            let (word, bit) = place(frame);
-            let mask = (bit << order.frames()).wrapping_sub(bit);
-            let bitmap = self.table.bitmap(block);
-            if self.table.unmanaged(state, word, mask) | bitmap.word(word) & mask == 0 {
-                // Another CPU may be freeing a part of it this very moment.
-                let doubled = bitmap.set(word, mask);
-                if doubled == 0 {
-                    self.put(block, order.frames());
-                    return Ok(());
-                }
-                let times = doubled.count_ones() as usize;
-                self.put(block, order.frames() - times);
-                return Err(self.double_free(lowest(frame, doubled), times));
-            }
-        }
-        self.free_run_with_care(frame, order)
-    }
-
-    /// [`free_run`](Self::free_run) for runs of several words, blocks that were handed out whole, and whatever is
-    /// wrong.
     #[cold]
-    #[inline(never)]
-    fn free_run_with_care(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        let state = self.admit(frame)?;
-        let bits = order.frames().min(WORD_BITS);
-        let words = (0..order.frames() / bits).map(|step| frame + step * WORD_BITS);
-        let mask = (u64::MAX >> (WORD_BITS - bits)) << (frame.get() % WORD_BITS);
-        for frame in words.clone() {
-            let (word, _) = place(frame);
-            let foreign = self.table.unmanaged(state, word, mask);
-            if foreign != 0 {
-                return Err(FreeError::NotManaged { frame: lowest(frame, foreign) });
-            }
-            let doubled = self.table.bitmap(frame.block()).word(word) & mask;
-            if doubled != 0 {
-                return Err(self.double_free(lowest(frame, doubled), 1));
-            }
-        }
-        let mut count = 0;
-        let mut result = Ok(());
-        for frame in words {
-            let (newly_free, outcome) = self.set_bits(state, frame, mask);
-            count += newly_free;
-            result = result.and(outcome);
-        }
-        self.put(frame.block(), count);
-        result
-    }
-
-    /// Order 9 and above.
-    fn free_blocks(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        let block = frame.block();
-        let mut locked = self.locked.lock();
-        let state = self.table.state(block);
-        let allocated = match state.kind() {
-            Kind::Huge => state.order().unwrap_or(Order::FRAME),
-            Kind::Frames => Order::BLOCK.half(),
-            Kind::Buddy | Kind::Transit => return Err(self.double_free(frame, 1)),
-            Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
-        };
-        if allocated < order {
-            return Err(FreeError::WrongOrder { frame, given: order, at_most: allocated });
-        }
-        self.split_huge(&mut locked, block, allocated, order);
-        // SAFETY: the states say, under the lock that changes them, that these blocks were handed out as one; the caller
-        // gives them back, and from here on nobody else can.
-        unsafe { self.give_to_buddy(&mut locked, block, order) };
-        Ok(())
-    }
-
-    /// Turns a block that was handed out whole, or as part of a larger run, into 512 frames in use.
-    #[cold]
-    fn open_up(&self, block: BlockNumber) {
-        let mut locked = self.locked.lock();
-        let state = self.table.state(block);
-        // Another CPU may have freed a part of the same block a moment ago.
-        if let (Kind::Huge, Some(order)) = (state.kind(), state.order()) {
-            self.split_huge(&mut locked, block, order, Order::BLOCK);
-            self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
-            self.table.mark(block, 1, State::whole(0));
-        }
-    }
-
-    /// Breaks a run of blocks handed out at order `from` into the piece of order `to` around `block`, whose states are the
-    /// caller's to set, and around it the largest pieces that the rest gives.
-    fn split_huge(&self, _: &mut Locked, block: BlockNumber, from: Order, to: Order) {
-        let mut order = from;
-        while order > to {
-            order = order.half();
-            self.table.mark(block.head(order).buddy(order), order.blocks(), State::huge(order));
-        }
-    }
-
-    #[cold]
-    fn double_free(&self, frame: FrameNumber, times: usize) -> FreeError {
+    pub(super) fn double_free(&self, frame: FrameNumber, times: usize) -> FreeError {
         self.counters.double_frees.fetch_add(times, Ordering::Relaxed);
         FreeError::DoubleFree { frame }
     }
@@ -339,12 +233,12 @@ impl Frames {
 }
 
 /// The word of its block's bitmap that a frame lies in, and its bit there.
-fn place(frame: FrameNumber) -> (usize, u64) {
+pub(super) fn place(frame: FrameNumber) -> (usize, u64) {
     (frame.index_in_block() / WORD_BITS, 1 << (frame.get() % WORD_BITS))
 }
 
 /// The frame of the lowest of these bits, in the same word as `frame`.
-fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
+pub(super) fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
     FrameNumber::new(frame.get() & !(WORD_BITS - 1)) + bits.trailing_zeros() as usize
 }
 

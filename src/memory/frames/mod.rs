@@ -24,6 +24,7 @@ mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod free;
+mod free_many;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 mod insert;
