@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use octopod::wire::Bench;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::cli::{AccelChoice, Mode, Options};
 use crate::error::Error;
@@ -81,36 +80,6 @@ impl Limits {
     }
 }
 
-/// What something costs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct BenchReport {
-    /// The benchmark's name.
-    pub name: String,
-    /// What the figures count: `instructions`.
-    pub unit: String,
-    /// For one operation.
-    pub value: f64,
-    /// What it may be; absent for what is only shown, and where nothing was compared.
-    pub limit: Option<f64>,
-    /// What it should be, where the limit is higher.
-    pub goal: Option<f64>,
-    /// What Linux 6.1 takes for the same.
-    pub linux: Option<f64>,
-}
-
-impl From<&Bench<String>> for BenchReport {
-    fn from(bench: &Bench<String>) -> BenchReport {
-        BenchReport {
-            name: bench.name.clone(),
-            unit: bench.unit.clone(),
-            value: bench.total as f64 / bench.operations as f64,
-            limit: None,
-            goal: None,
-            linux: None,
-        }
-    }
-}
-
 /// Refuses what would make the bench's figures something else than counts.
 pub fn check(options: &Options) -> Result<(), Error> {
     if options.mode != Mode::Bench {
@@ -137,6 +106,7 @@ pub fn check(options: &Options) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use octopod::wire::Bench;
 
     use super::*;
     use crate::records::Seen;

@@ -10,7 +10,6 @@ use std::{fs, io};
 use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Warning};
 use serde::Serialize;
 
-use crate::bench::BenchReport;
 use crate::records::Seen;
 use crate::verdict::Judgement;
 

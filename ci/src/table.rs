@@ -5,8 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::HumanCount;
 
-use crate::bench::BenchReport;
-use crate::report::{Report, StressReport, VerdictKind};
+use crate::report::{BenchReport, Report, StressReport, VerdictKind};
 
 mod interrupts;
 

@@ -4,17 +4,21 @@ use core::arch::asm;
 use core::cell::Cell;
 
 use super::meter::{Meter, repeat};
-use crate::apic::{self, Message};
-use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::registers::read_tsc;
 use crate::interrupts::{self, Frame, Vector};
-use crate::per_cpu;
+use crate::{per_cpu, smp};
 
 /// A vector that nothing else has.
 const VECTOR: u8 = 0x60;
 
 per_cpu! {
-    static HANDLED: Cell<u64> = Cell::new(0);
+    /// Calls that were served.
+    static SERVED: Cell<u64> = Cell::new(0);
+    /// When the call under way began, by the TSC.
+    static BEGAN: Cell<u64> = Cell::new(0);
+    /// What all calls took until they were served.
+    static TOOK: Cell<u64> = Cell::new(0);
 }
 
 /// From a software interrupt to the instruction after it: the gate's stub, the entry that saves every register, the
@@ -31,23 +35,20 @@ pub fn entry_exit(meter: &mut Meter, repetitions: u32) {
     interrupts::replace(Vector::new(VECTOR), previous);
 }
 
-/// From the order to interrupt this CPU until its handler has returned, the handler having acknowledged.
+/// From a CPU's call to itself until the function that was called runs, in the interrupt that this takes.
 pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
-    fn handled(_: &mut Frame) {
-        HANDLED.increment();
-        apic::end_of_interrupt();
+    fn served(_: usize) {
+        TOOK.add(read_tsc().wrapping_sub(BEGAN.get()));
+        SERVED.increment();
     }
-    let previous = interrupts::replace(Vector::new(VECTOR), handled);
-    let me = apic::id();
-    meter.count(|| {
-        repeat(repetitions, || {
-            let before = HANDLED.get();
-            // On its own CPU nothing can keep it from being delivered.
-            let _ = apic::send(&IrqGuard::new(), me, Message::Fixed(Vector::new(VECTOR)));
-            while HANDLED.get() == before {
-                core::hint::spin_loop();
-            }
-        });
+    let before = TOOK.get();
+    repeat(repetitions, || {
+        let served_before = SERVED.get();
+        BEGAN.set(read_tsc());
+        smp::call_self(served, 0);
+        while SERVED.get() == served_before {
+            core::hint::spin_loop();
+        }
     });
-    interrupts::replace(Vector::new(VECTOR), previous);
+    meter.add(TOOK.get().wrapping_sub(before));
 }

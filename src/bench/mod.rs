@@ -55,7 +55,7 @@ const ALL: &[Benchmark] = &[
     each("spin_irqsave_pair", primitives::spin_irqsave_pair),
     each("clock_now", primitives::clock_now),
     each("irq_entry_exit", interrupts::entry_exit),
-    each("self_ipi", interrupts::self_ipi),
+    Benchmark { empty: empty_windows, ..each("self_ipi", interrupts::self_ipi) },
     each("frame_pair_order0", frames::pair::<0>),
     each("frame_pair_order3", frames::pair::<3>),
     each("frame_pair_order9", frames::pair::<9>),
