@@ -4,14 +4,11 @@
 use core::fmt;
 
 use crate::boot::memory_map::MemoryMap;
-use crate::cpu::{Controls, CpuId, Features};
+use crate::cpu::{self, Controls, CpuId, Features};
 use crate::memory;
 use crate::memory::audit::{Inventory, Violation};
-use crate::smp;
+use crate::smp::{self, CallError};
 use crate::sync::IrqMutex;
-
-/// A CPU needs microseconds for its part; a host that is slow to run it may need longer.
-const LIMIT_MS: u64 = 10_000;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +26,8 @@ pub enum Finding {
         /// What it should hold.
         should: u64,
     },
+    /// A CPU could not be asked for its registers.
+    Silent(CallError),
     /// The frame allocator's books: what was usable at the memory stage is all that it has.
     Frames {
         /// Under its care.
@@ -45,6 +44,7 @@ impl fmt::Display for Finding {
             Finding::Register { cpu, name, is, should } => {
                 write!(f, "cpu {cpu}: {name} is {is:#x} and should be {should:#x}")
             }
+            Finding::Silent(error) => error.fmt(f),
             Finding::Frames { taken, usable } => {
                 write!(
                     f,
@@ -59,11 +59,17 @@ impl fmt::Display for Finding {
 pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
     let wanted = Controls::read().wanted(features, memory::root());
     let first: IrqMutex<Option<Finding>> = IrqMutex::new(None);
-    smp::run_on_all(LIMIT_MS, &|cpu| {
+    let compare = || {
         if let Some((name, is, should)) = Controls::read().first_difference(&wanted) {
-            first.lock().get_or_insert(Finding::Register { cpu: cpu.id(), name, is, should });
+            let mut first = first.lock();
+            let cpu = cpu::current();
+            // Of several, the one with the lowest number, whichever came first.
+            if !matches!(*first, Some(Finding::Register { cpu: known, .. }) if known < cpu) {
+                *first = Some(Finding::Register { cpu, name, is, should });
+            }
         }
-    });
+    };
+    smp::call(&smp::all_online(), &compare).map_err(Finding::Silent)?;
     let found = *first.lock();
     if let Some(finding) = found {
         return Err(finding);

@@ -11,7 +11,7 @@ use crate::memory::{self, LowMemory};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::{apic, bench, console, interrupts, selftest, stress};
+use crate::{apic, audit, bench, console, interrupts, selftest, stress};
 
 /// Where rt0 goes when it is done: 64-bit mode, the boot stack, early tables, gates, GS base, interrupts off.
 #[unsafe(no_mangle)]
@@ -35,7 +35,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     #[cfg(feature = "faults")]
     faults::before_audit(options.fault);
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
-    let outcome = locked.and_then(|()| work(&options, &up));
+    let outcome = locked.and_then(|()| work(&boot, &features, &options, &up));
     report::verdict(outcome)
 }
 
@@ -159,7 +159,7 @@ fn other_cpus(
     up
 }
 
-fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
+fn work(boot: &BootInfo, features: &Features, options: &Options, up: &BringUp) -> Result<(), Reason> {
     #[cfg(feature = "faults")]
     faults::at_work(options.fault);
     match options.work {
@@ -168,6 +168,8 @@ fn work(options: &Options, up: &BringUp) -> Result<(), Reason> {
         Work::SelfTest => {
             selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds)
                 .map_err(Reason::SelfTest)?;
+            // Some of its parts map and unmap.
+            audit::run(boot.map, features).map_err(Reason::House)?;
             report::free_before_work(memory::frames().free_frames() as u64);
         }
         Work::Stress => {

@@ -21,6 +21,8 @@ mod set;
 #[cfg(target_os = "none")]
 pub mod thread;
 #[cfg(target_os = "none")]
+pub mod tlb;
+#[cfg(target_os = "none")]
 pub mod zero;
 
 #[cfg(target_os = "none")]

@@ -28,6 +28,8 @@ redirect! {
     apic::send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError>
         => lose_start_up, if |_| is_armed(Fault::SkipSipi);
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
+    cpu::tlb::forget(address: u64, pages: usize, most: usize)
+        => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
 }
 
 /// [`apic::send`], but what tells the last CPU to start never arrives.
@@ -44,6 +46,13 @@ extern "C" fn lose_start_up(guard: &IrqGuard, to: ApicId, message: Message) -> R
 extern "C" fn leave_memory_types() {
     if smp::cpus().is_empty() {
         cpu::set_memory_types::ordinary();
+    }
+}
+
+/// [`cpu::tlb::forget`], but not on the last CPU.
+extern "C" fn keep_stale_entries(address: u64, pages: usize, most: usize) {
+    if smp::cpus().last().is_some_and(|last| last.id() != cpu::current()) {
+        cpu::tlb::forget::ordinary(address, pages, most);
     }
 }
 

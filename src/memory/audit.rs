@@ -42,8 +42,10 @@ const WRITE_BACK: u8 = 6;
 pub struct House<'a> {
     /// Where physical address 0 is seen.
     pub direct_map_base: u64,
-    /// The addresses of the region that holds the CPUs' stacks: the one place beside the direct map.
+    /// The addresses of the region that holds the CPUs' stacks: a place beside the direct map.
     pub stacks: (u64, u64),
+    /// The addresses of the region for temporary mappings.
+    pub temporary: (u64, u64),
     /// The image's code.
     pub text: PhysRange,
     /// The image's constants.

@@ -1,7 +1,7 @@
 //! The [audit](super::audit) of the tables that this CPU uses.
 
 use super::audit::{House, Inventory, Violation, audit};
-use super::{init, stacks};
+use super::{init, stacks, vmap};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::cpu::Controls;
@@ -15,6 +15,7 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
     let house = House {
         direct_map_base: direct_map::base(),
         stacks: stacks::region(cpus),
+        temporary: vmap::region(),
         text: image::text(),
         constants: image::constants(),
         regions: map.regions(),

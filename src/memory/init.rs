@@ -224,7 +224,7 @@ fn map_missing(physical: u64, bytes: u64, window: Window) -> Result<NonNull<u8>,
     NonNull::new(direct_map::pointer(physical)).ok_or(MapError::OutOfReach { end })
 }
 
-fn table_frame() -> Option<u64> {
+pub(super) fn table_frame() -> Option<u64> {
     alloc_without_waiting(Order::FRAME).map(|frame| frame.address() as u64)
 }
 

@@ -22,6 +22,8 @@ mod passage;
 mod per_cpu_frames;
 #[cfg(target_os = "none")]
 pub mod stacks;
+#[cfg(target_os = "none")]
+mod vmap;
 
 #[cfg(target_os = "none")]
 pub use audit_live::audit_live;
@@ -38,3 +40,5 @@ pub use per_cpu_frames::{
     Zeroable, alloc, alloc_slice_from, alloc_slice_zeroed, alloc_without_waiting, drain_this_cpu, frames,
     free, new_cpu_area, set_drain_others,
 };
+#[cfg(target_os = "none")]
+pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};

@@ -2,7 +2,7 @@
 //!
 //! One address space for all CPUs. Ranges are mapped with the largest pages that they and the processor allow; a
 //! page is writable or executable, never both, and the kernel never maps one frame with both rights. The upper half is
-//! the same in every tree and so global; what a tree has in the lower half goes with the tree.
+//! the same in every tree and so global, but for what is mapped for a time; what a tree has in the lower half goes with the tree.
 //!
 //! Four levels, always: every door leads in with paging off, and rt0 writes CR4 as a whole, without LA57, so a processor
 //! that has five levels uses four. That is enough for 64 TiB of memory; `audit` finds a CPU on which it is otherwise.
@@ -26,6 +26,8 @@ pub enum Rights {
     Constants,
     /// Read and written.
     Data,
+    /// Read and written, for a time: not global, so that a CPU forgets it with a reload of CR3.
+    Temporary,
     /// Read and written, past all caches (PAT entry 3: UC; SDM Vol. 3A, 12.12).
     Device,
 }
@@ -38,6 +40,7 @@ impl Rights {
             Rights::Text => common,
             Rights::Constants => common | Flags::NO_EXECUTE,
             Rights::Data => common | Flags::WRITABLE | Flags::NO_EXECUTE,
+            Rights::Temporary => Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE,
             Rights::Device => {
                 common | Flags::WRITABLE | Flags::NO_EXECUTE | Flags::NO_CACHE | Flags::WRITE_THROUGH
             }
@@ -153,6 +156,40 @@ impl PageTables {
             at = entry.addr().as_u64();
         }
         true
+    }
+
+    /// Makes a page of 4 KiB lead nowhere. Its entry keeps the frame, and stays in use, until [`PageTables::forget`].
+    pub fn hide(&mut self, address: u64) {
+        if let Some(entry) = self.small_entry(address) {
+            let flags = entry.flags() - Flags::PRESENT;
+            entry.set_flags(flags);
+        }
+    }
+
+    /// Frees the entry of a hidden page; the frame that it led to.
+    pub fn forget(&mut self, address: u64) -> Option<u64> {
+        let entry = self.small_entry(address)?;
+        if entry.is_unused() || entry.flags().contains(Flags::PRESENT) {
+            return None;
+        }
+        let frame = entry.addr().as_u64();
+        entry.set_unused();
+        Some(frame)
+    }
+
+    /// The entry of a page table of the lowest level, if there is that table.
+    fn small_entry(&mut self, address: u64) -> Option<&mut PageTableEntry> {
+        let mut at = self.root;
+        for level in (2..=4).rev() {
+            // SAFETY: `at` is a table of this tree, which `&mut self` holds exclusively.
+            let entry = &unsafe { &*table(at) }[index(address, level)];
+            if !entry.flags().contains(Flags::PRESENT) || entry.flags().contains(Flags::HUGE_PAGE) {
+                return None;
+            }
+            at = entry.addr().as_u64();
+        }
+        // SAFETY: as above.
+        Some(&mut unsafe { &mut *table(at) }[index(address, 1)])
     }
 
     fn fill(

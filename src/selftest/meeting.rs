@@ -35,6 +35,11 @@ impl Meeting {
         }
     }
 
+    /// Whether a CPU has failed.
+    pub fn is_off(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
     /// Nobody waits any more: this CPU has failed and will not come again.
     pub fn call_off(&self) {
         self.is_over.store(true, Ordering::Release);

@@ -4,6 +4,7 @@
 mod calls;
 mod meeting;
 mod serial;
+mod shootdown;
 mod vectors;
 mod zeroing;
 
@@ -23,6 +24,8 @@ pub enum Failure {
     Calls(calls::Failure),
     /// [`Part::Serial`]
     Serial(serial::Failure),
+    /// [`Part::Shootdown`]
+    Shootdown(shootdown::Failure),
     /// [`Part::Vectors`]
     Vectors(vectors::Failure),
     /// [`Part::Zeroing`]
@@ -34,6 +37,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Calls(failure) => failure.fmt(f),
             Failure::Serial(failure) => failure.fmt(f),
+            Failure::Shootdown(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
         }
@@ -49,6 +53,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
         match part {
             Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
             Part::Serial => serial::run().map_err(Failure::Serial)?,
+            Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
         }

@@ -8,6 +8,7 @@ mod call;
 mod call_self;
 mod drain;
 mod nmi;
+mod shootdown;
 mod work;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +25,7 @@ pub use call::{
 };
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use nmi::{Place, nmis, place_of};
+pub use shootdown::{ShootdownError, shootdown};
 pub use work::{halt_until, idle, run_on_all, wake_others};
 
 use crate::acpi::RosterEntry;

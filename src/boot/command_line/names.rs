@@ -114,6 +114,8 @@ named! {
         Calls = "calls",
         /// The serial port's receive interrupt reaches every CPU.
         Serial = "serial",
+        /// No CPU reads through an entry of its TLB that is stale.
+        Shootdown = "shootdown",
     }
 }
 
@@ -148,6 +150,8 @@ named! {
         OverflowDebugStack = "overflow_debug_stack",
         /// As that, in the double fault handler, on its stack.
         OverflowDoubleFaultStack = "overflow_double_fault_stack",
+        /// The last CPU keeps stale entries in its TLB.
+        SkipShootdown = "skip_shootdown",
         /// The last CPU spins with interrupts off.
         SpinForever = "spin_forever",
         /// The last CPU writes to its own code.

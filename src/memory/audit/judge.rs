@@ -90,9 +90,9 @@ impl House<'_> {
         if rights.writable && overlap(physical, self.constants) {
             return broken(seen_at(self.constants.start), Rule::ConstantsWritable);
         }
-        let in_stacks = (self.stacks.0..self.stacks.1).contains(&virt);
-        let is_stack = in_stacks && rights.writable;
-        if !in_place && !is_stack {
+        let has_own_place = [self.stacks, self.temporary].iter().any(|own| (own.0..own.1).contains(&virt));
+        let is_own = has_own_place && rights.writable;
+        if !in_place && !is_own {
             return broken(virt, Rule::OutOfPlace);
         }
         self.judge_ground(run)?;

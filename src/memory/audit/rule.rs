@@ -21,7 +21,7 @@ pub enum Rule {
     ConstantsWritable,
     /// Page 0, or the page below a stack.
     GuardMapped,
-    /// Neither where the direct map would show it, nor a stack.
+    /// Neither where the direct map would show it, nor a stack or temporary.
     OutOfPlace,
     /// A device's registers, cached.
     DeviceCached,
@@ -66,7 +66,9 @@ impl fmt::Display for Violation {
             Rule::TextMissing => f.write_str("begins the kernel's code, not all of which is executable"),
             Rule::ConstantsWritable => f.write_str("is a constant and writable"),
             Rule::GuardMapped => f.write_str("is mapped, though it is page 0 or the page below a stack"),
-            Rule::OutOfPlace => f.write_str("is mapped, neither as part of the direct map nor as a stack"),
+            Rule::OutOfPlace => {
+                f.write_str("is mapped, neither as part of the direct map nor as a stack nor for a time")
+            }
             Rule::DeviceCached => f.write_str("is a device's and cached"),
             Rule::MemoryNotWriteBack => f.write_str("is memory and not write-back"),
             Rule::FirmwareWritable => f.write_str("is the firmware's and writable"),

@@ -12,6 +12,7 @@ use super::*;
 use crate::boot::memory_map::{MemoryMap, RawEntry};
 
 const BASE: u64 = 0xffff_8940_0000_0000;
+const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
 const STACKS: (u64, u64) = (0xffff_d940_0000_0000, 0xffff_d940_0001_0000);
 const PAT: u64 = 0x0007_0406_0007_0406;
 const MIB: u64 = 1 << 20;
@@ -107,6 +108,7 @@ impl Paper {
         let house = House {
             direct_map_base: BASE,
             stacks: STACKS,
+            temporary: TEMPORARY,
             text: TEXT,
             constants: CONSTANTS,
             regions: self.map.regions(),
@@ -221,6 +223,19 @@ fn nothing_lies_where_nothing_should() {
             *paper.entry(data, level) |= USER;
         }
     });
+}
+
+#[test]
+fn what_is_mapped_for_a_time_is_data_in_its_place() {
+    let (first, end) = TEMPORARY;
+    let mut paper = Paper::in_order(true);
+    paper.set(first, 1, 0x60_0000 | RW);
+    assert_eq!(paper.audit().map(drop), Ok(()));
+    for (address, flags, rule) in
+        [(end, RW, Rule::OutOfPlace), (first, RO, Rule::OutOfPlace), (first, RX, Rule::ExecutableOutsideText)]
+    {
+        assert_found(address, rule, |paper| paper.set(address, 1, 0x60_0000 | flags));
+    }
 }
 
 #[test]

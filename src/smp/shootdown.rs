@@ -1,0 +1,41 @@
+//! Making every CPU forget what is no longer mapped.
+
+use core::fmt;
+
+use super::{CallError, all_online, call};
+use crate::config::SHOOTDOWN_PAGES;
+use crate::cpu::tlb;
+use crate::memory::StaleRange;
+use crate::memory::frames::FreeError;
+
+/// Why a range was not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShootdownError {
+    /// A CPU did not acknowledge: the range and its frames are never used again.
+    Call(CallError),
+    /// The frame allocator did not take a frame back; it has the others.
+    Free(FreeError),
+}
+
+impl fmt::Display for ShootdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShootdownError::Call(error) => write!(f, "a stale mapping stays out of use: {error}"),
+            ShootdownError::Free(error) => write!(f, "the frames of a stale mapping: {error}"),
+        }
+    }
+}
+
+/// Makes every online CPU forget a stale range, and gives back its frames and addresses when the last has acknowledged.
+/// Up to [`SHOOTDOWN_PAGES`] pages go one by one; for more, a CPU reloads CR3. Interrupts may be on or off, as for [`call`].
+///
+/// A CPU that comes online later loads CR3 on its way, so it knows nothing of what was stale before.
+///
+/// # Errors
+/// See [`ShootdownError`].
+pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
+    let (address, pages) = (stale.address(), stale.pages());
+    call(&all_online(), &|| tlb::forget(address, pages, SHOOTDOWN_PAGES)).map_err(ShootdownError::Call)?;
+    // SAFETY: every CPU that is online has just dropped the range, and the others have not run since they loaded CR3.
+    unsafe { stale.settle() }.map_err(ShootdownError::Free)
+}
