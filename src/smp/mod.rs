@@ -1,7 +1,9 @@
-//! Layer 8: all CPUs as one machine: bringing them up, giving them work, asking them for frames, stopping them.
+//! Layer 8: all CPUs as one machine: bringing them up, giving them work, calling them, watching them, stopping them.
 //!
 //! [`start`] wakes every CPU that the firmware lists, all at once, and waits for each with one deadline; a CPU that does
-//! not come is named with the stage in which it was last seen, and the rest goes on without it.
+//! not come is named with the stage in which it was last seen, and the rest goes on without it. [`call`] runs a function
+//! on any of them, by an interrupt; [`run_on_all`] gives all of them a piece of work, to be done with interrupts on. What
+//! takes no interrupts any more is reached by NMI.
 
 mod bring_up;
 mod call;
