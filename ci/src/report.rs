@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Warning};
+use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress};
 use serde::Serialize;
 
 use crate::records::Seen;
@@ -15,9 +15,11 @@ use crate::verdict::Judgement;
 
 mod bench;
 mod interrupts;
+mod warning;
 
 pub use bench::BenchReport;
 pub use interrupts::InterruptReport;
+pub use warning::WarningReport;
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
 pub const SCHEMA: u32 = 1;
@@ -196,19 +198,6 @@ pub struct PanicReport {
     pub backtrace: Vec<FrameReport>,
 }
 
-/// A CPU that did not do what it should.
-#[derive(Clone, Debug, Serialize)]
-pub struct WarningReport {
-    /// The CPU.
-    pub cpu: u32,
-    /// Who noticed: `call` or `watchdog`.
-    pub kind: String,
-    /// What is wrong.
-    pub message: String,
-    /// Where it was, innermost call first; empty if not even an NMI reached it.
-    pub backtrace: Vec<FrameReport>,
-}
-
 /// A call on a CPU's stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FrameReport {
@@ -259,7 +248,7 @@ impl Report {
             bench: seen.bench.iter().map(bench::report).collect(),
             interrupts: interrupts::reports(seen),
             events: seen.events,
-            warnings: seen.warnings.iter().map(|(warning, _)| warning_report(warning)).collect(),
+            warnings: seen.warnings.iter().map(|(warning, _)| WarningReport::of(warning)).collect(),
             panic: seen.panic.clone().map(|panic| PanicReport {
                 cpu: panic.cpu,
                 message: panic.message,
@@ -307,11 +296,6 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn world_readable() -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
     fs::Permissions::from_mode(0o644)
-}
-
-fn warning_report(warning: &Warning<String>) -> WarningReport {
-    let Warning { cpu, kind, message, .. } = warning.clone();
-    WarningReport { cpu, kind, message, backtrace: Vec::new() }
 }
 
 fn stress_report(stress: &Stress<String>, shares: &mut ShareFinder<'_>) -> StressReport {

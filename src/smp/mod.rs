@@ -7,6 +7,7 @@
 
 mod bring_up;
 mod call;
+mod call_error;
 mod call_self;
 mod drain;
 mod nmi;
@@ -22,9 +23,9 @@ pub use bring_up::{BringUp, SmpError, sent_away, start};
 #[cfg(feature = "faults")]
 pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
 pub use call::{
-    CallError, Function, all_online, answered, call, call_without_waiting, open as open_calls, other_online,
-    unanswered,
+    Function, all_online, answered, call, call_without_waiting, open as open_calls, other_online, unanswered,
 };
+pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use nmi::{Place, nmis, place_of};
 pub use shootdown::{ShootdownError, shootdown};
