@@ -168,9 +168,37 @@ fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
     Some(direct_map::pointer(frame.address() as u64))
 }
 
-/// Makes a CPU's area and returns the GS base that leads to it.
-pub fn new_cpu_area() -> Option<usize> {
-    let area = alloc_bytes(per_cpu::area_bytes())?;
-    // SAFETY: fresh memory of that size, aligned to a page, never given back.
-    Some(unsafe { per_cpu::copy_template(area) })
+/// Memory for the areas of many CPUs, side by side: an area is a little more than a page, or than two.
+pub struct CpuAreas {
+    next: *mut u8,
+    left_in_chunk: usize,
+    left: usize,
+}
+
+impl CpuAreas {
+    /// The most that is taken in one piece.
+    const CHUNK: Order = Order::new(4).expect("there are more orders than that");
+
+    /// For so many CPUs.
+    pub fn for_cpus(count: usize) -> CpuAreas {
+        CpuAreas { next: core::ptr::null_mut(), left_in_chunk: 0, left: count }
+    }
+
+    /// Makes the next CPU's area and returns the GS base that leads to it. `None` without memory.
+    pub fn make(&mut self) -> Option<usize> {
+        let bytes = per_cpu::area_bytes();
+        if self.left_in_chunk < bytes {
+            let wanted = Order::containing((bytes * self.left.max(1)).div_ceil(FRAME_BYTES))?;
+            let least = Order::containing(bytes.div_ceil(FRAME_BYTES))?;
+            let order = wanted.min(Self::CHUNK).max(least);
+            self.next = direct_map::pointer(alloc_without_waiting(order)?.address() as u64);
+            self.left_in_chunk = order.bytes();
+        }
+        let area = self.next;
+        self.next = area.wrapping_byte_add(bytes);
+        self.left_in_chunk -= bytes;
+        self.left = self.left.saturating_sub(1);
+        // SAFETY: fresh memory of that size, never given back; a page is aligned to 128, and areas are multiples of that.
+        Some(unsafe { per_cpu::copy_template(area) })
+    }
 }

@@ -23,7 +23,6 @@ use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
 use crate::interrupts;
-use crate::memory::frames::FRAME_BYTES;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
 use crate::redirectable;
@@ -137,7 +136,7 @@ pub fn start(
         rounds: rounds.unwrap_or_default(),
         trampoline_page,
         neighbours_intact: trampoline.is_none_or(Trampoline::neighbours_are_intact),
-        bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes().next_multiple_of(FRAME_BYTES) as u64,
+        bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes() as u64,
         frames_taken,
     })
 }
@@ -146,8 +145,9 @@ pub fn start(
 fn prepare(aps: &'static [Cpu], low: LowMemory) -> Result<&'static Trampoline, SmpError> {
     // Those that cannot be called need nothing.
     let reachable = aps.iter().filter(|ap| ap.is_reachable());
+    let mut areas = memory::CpuAreas::for_cpus(reachable.clone().count());
     for ap in reachable.clone() {
-        let gs_base = memory::new_cpu_area().ok_or(SmpError::OutOfMemory)?;
+        let gs_base = areas.make().ok_or(SmpError::OutOfMemory)?;
         ap.gs_base.store(gs_base as u64, Ordering::Relaxed);
         memory::map_stacks(ap.id()).map_err(SmpError::Map)?;
     }
