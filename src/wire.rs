@@ -274,8 +274,10 @@ pub struct Events {
     pub unexpected_interrupts: u64,
     /// APIC timer interrupts.
     pub timer_interrupts: u64,
-    /// Requests to another CPU that it did not answer in time.
+    /// Calls that another CPU did not answer in time.
     pub unanswered_requests: u64,
+    /// Non-maskable interrupts that no CPU had sent.
+    pub nmis: u64,
     /// CPUs that came after they had been given up, or that nobody had called, and halted.
     pub cpus_sent_away: u32,
 }

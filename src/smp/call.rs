@@ -283,8 +283,22 @@ fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(),
 }
 
 fn wait_for_answers(inboxes: &Inboxes, me: CpuId, slot: usize, may_halt: bool) -> Result<(), TimedOut> {
+    wait_for_answers_until(&Deadline::after_ms(REQUEST_MS), inboxes, me, slot, may_halt)
+        // If the host stopped all CPUs, the time went by in one jump, and nobody has had any of it.
+        .or_else(|_| {
+            let again = Deadline::after_ms(REQUEST_MS / 8);
+            wait_for_answers_until(&again, inboxes, me, slot, may_halt)
+        })
+}
+
+fn wait_for_answers_until(
+    deadline: &Deadline,
+    inboxes: &Inboxes,
+    me: CpuId,
+    slot: usize,
+    may_halt: bool,
+) -> Result<(), TimedOut> {
     let is_done = || inboxes.is_done(me.index(), slot);
-    let deadline = Deadline::after_ms(REQUEST_MS);
     if !may_halt {
         return deadline.wait_until(|| {
             answer(&IrqGuard::new());
@@ -293,7 +307,7 @@ fn wait_for_answers(inboxes: &Inboxes, me: CpuId, slot: usize, may_halt: bool) -
     }
     match Deadline::after_us(SPIN_US).wait_until(is_done) {
         Ok(()) => Ok(()),
-        Err(TimedOut) => halt_until(&deadline, || inboxes.is_done_or_wake_me(me.index(), slot)),
+        Err(TimedOut) => halt_until(deadline, || inboxes.is_done_or_wake_me(me.index(), slot)),
     }
 }
 
