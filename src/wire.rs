@@ -1,5 +1,6 @@
 //! What the kernel tells a program: single lines on the serial port, each [`MARKER`] followed by one JSON
-//! object, and an exit code written to QEMU's `isa-debug-exit` device.
+//! object, and an exit code written to QEMU's `isa-debug-exit` device. Bochs has no such device: there the records alone
+//! say how it ended.
 //!
 //! The launcher links this very file, so the two sides cannot disagree. Every record is of bounded size: what
 //! grows with the number of CPUs is sent as one record for each. Strings are generic, so that the kernel borrows
@@ -22,6 +23,12 @@ pub const MARKER: &str = "@octopod ";
 
 /// The I/O port of the `isa-debug-exit` device that the launcher adds to the machine.
 pub const EXIT_PORT: u16 = 0xf4;
+
+/// The I/O port by which Bochs is ended: it takes [`SHUTDOWN`], byte by byte.
+pub const SHUTDOWN_PORT: u16 = 0x8900;
+
+/// What ends Bochs.
+pub const SHUTDOWN: &[u8; size_of::<u64>()] = b"Shutdown";
 
 /// The longest line that the kernel sends for a program, marker and line end included, in bytes.
 pub const MAX_RECORD_BYTES: usize = 1024;

@@ -169,6 +169,11 @@ refuse:
     movw $EXIT_PORT, %dx
     movl $EXIT_REFUSED, %eax
     outl %eax, %dx
+    // Bochs, which has no such port.
+    movw $SHUTDOWN_PORT, %dx
+    leal (message_shutdown - rt0_entry)(%ebp), %esi
+    movl $(message_shutdown_end - message_shutdown), %ecx
+    rep outsb
 1:  cli
     hlt
     jmp 1b
@@ -177,6 +182,8 @@ message_octopod:        .asciz "octopod: "
 // \173 and \175 are braces, which global_asm! would take for operands.
 message_record:         .asciz "\r\n@octopod \173\"refused\":\173\"reason\":\""
 message_record_end:     .asciz "\"\175\175\r\n"
+message_shutdown:       .quad SHUTDOWN
+message_shutdown_end:
 message_unknown_loader: .asciz "not started by a Multiboot or PVH loader"
 
     .balign 4

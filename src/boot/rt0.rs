@@ -7,7 +7,7 @@ use x86_64::structures::idt::InterruptDescriptorTable;
 use super::direct_map::UPPER_HALF;
 use super::{PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, multiboot1, multiboot2, pvh};
 use crate::cpu::thread::layout;
-use crate::wire::{EXIT_PORT, ExitCode};
+use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
 /// What rt0 hands to Rust.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ core::arch::global_asm!(
     ".set R_X86_64_RELATIVE, 8",
     ".set EXIT_PORT, {exit_port}",
     ".set EXIT_REFUSED, {exit_refused}",
+    ".set SHUTDOWN_PORT, {shutdown_port}",
+    ".set SHUTDOWN, {shutdown}",
     include_str!("door.S"),
     include_str!("ram.S"),
     include_str!("checksum.S"),
@@ -167,6 +169,8 @@ core::arch::global_asm!(
     pvh_magic = const pvh::MAGIC,
     exit_port = const EXIT_PORT,
     exit_refused = const ExitCode::Refused as u32,
+    shutdown_port = const SHUTDOWN_PORT,
+    shutdown = const u64::from_le_bytes(*SHUTDOWN),
     options(att_syntax)
 );
 

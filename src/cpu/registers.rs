@@ -5,7 +5,7 @@ use core::arch::x86_64::_rdtsc;
 
 use x86_64::instructions::port::Port;
 
-use crate::wire::{EXIT_PORT, ExitCode};
+use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
 /// The time stamp counter, as it stands at about this place: earlier instructions may still be under way.
 #[inline(always)]
@@ -31,9 +31,14 @@ pub fn halt_forever() -> ! {
     }
 }
 
-/// Ends the run: tells the launcher's exit device, then halts. The device acts some time after the write.
+/// Ends the run: tells the launcher's exit device, then Bochs, which has no such device, then halts. The device acts some
+/// time after the write.
 pub fn exit(code: ExitCode) -> ! {
     // SAFETY: the port belongs to the exit device; on a machine without one nothing listens there.
     unsafe { Port::<u32>::new(EXIT_PORT).write(code as u32) };
+    for &byte in SHUTDOWN {
+        // SAFETY: the port is Bochs's own; no machine of QEMU's has anything there.
+        unsafe { Port::<u8>::new(SHUTDOWN_PORT).write(byte) };
+    }
     halt_forever()
 }

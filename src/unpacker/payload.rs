@@ -84,6 +84,8 @@ pub mod door {
     pub const MULTIBOOT2_HEADER_MAGIC: u32 = 0xe852_50d6;
     pub const EXIT_PORT: u16 = 0xf4;
     pub const EXIT_REFUSED: u32 = 0x13;
+    pub const SHUTDOWN_PORT: u16 = 0x8900;
+    pub const SHUTDOWN: u64 = u64::from_le_bytes(*b"Shutdown");
 }
 
 #[cfg(test)]
@@ -106,6 +108,8 @@ mod tests {
         assert_eq!(door::MULTIBOOT2_HEADER_MAGIC, multiboot2::HEADER_MAGIC);
         assert_eq!(door::EXIT_PORT, wire::EXIT_PORT);
         assert_eq!(door::EXIT_REFUSED, ExitCode::Refused as u32);
+        assert_eq!(door::SHUTDOWN_PORT, wire::SHUTDOWN_PORT);
+        assert_eq!(door::SHUTDOWN, u64::from_le_bytes(*wire::SHUTDOWN));
     }
 
     #[test]
