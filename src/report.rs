@@ -228,7 +228,7 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         None => log::info!("pass"),
         Some(reason) => log::error!("fail: {reason}"),
     }
-    console::send(&Record::Verdict(wire::Verdict {
+    console::send_last(&Record::Verdict(wire::Verdict {
         pass: reason.is_none(),
         reason,
         frames_free_after: memory::frames().free_frames() as u64,

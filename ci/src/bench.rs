@@ -90,6 +90,9 @@ pub fn check(options: &Options) -> Result<(), Error> {
     if options.accel == AccelChoice::Kvm {
         return not_countable("--accel", "kvm", "only TCG counts instructions");
     }
+    if options.emulator != crate::emulator::Kind::Qemu {
+        return not_countable("--emulator", options.emulator.name(), "only TCG counts instructions");
+    }
     let smp = options.smp.to_string();
     if smp != "1" {
         return not_countable("--smp", &smp, "another CPU's instructions would be counted too");

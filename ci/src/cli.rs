@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::bench;
+use crate::bochs;
 use crate::doors::Door;
+use crate::emulator;
 use crate::error::Error;
 use crate::matrix::MatrixOptions;
 use crate::values::{Line, Machine, MemSize, Seconds, Seed, Smp, Word};
@@ -25,6 +27,7 @@ Exit status:
 
 Environment:
   OCTOPOD_QEMU=PATH      as --qemu
+  OCTOPOD_BOCHS=PATH     as --bochs
   OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
   OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
 
@@ -34,6 +37,7 @@ Examples:
   cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
   cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
   cargo run -- stress --seconds 60 --json out.json    a report for programs
+  cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
   cargo run -- bench                                  what things cost, in instructions
   cargo run -- gdb --append work=stress               wait for gdb, then stress
@@ -61,6 +65,10 @@ pub struct Options {
     #[arg(value_enum, value_name = "COMMAND", default_value = "stress")]
     pub mode: Mode,
 
+    /// Where it is booted. Bochs has one machine, takes a plain --smp and models of its own, and boots from discs.
+    #[arg(long, value_enum, value_name = "EMULATOR", default_value = "qemu", help_heading = "Machine")]
+    pub emulator: emulator::Kind,
+
     /// CPUs, as QEMU's -smp: a number, or as in 6,sockets=2,cores=3,threads=1 or 2,maxcpus=4.
     #[arg(
         long,
@@ -75,7 +83,8 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", default_value = "128M", help_heading = "Machine")]
     pub mem: MemSize,
 
-    /// CPU model, as QEMU's -cpu [default: under tcg qemu64 with what TCG has of newer features, under kvm host].
+    /// CPU model, as QEMU's -cpu [default: under tcg qemu64 with what TCG has of newer features, under kvm host; under Bochs
+    /// corei7_haswell_4770].
     #[arg(long, value_name = "MODEL", help_heading = "Machine")]
     pub cpu: Option<Line>,
 
@@ -95,7 +104,14 @@ pub struct Options {
     pub accel: AccelChoice,
 
     /// The door by which the kernel is entered.
-    #[arg(long, value_enum, value_name = "DOOR", default_value = "pvh", help_heading = "Machine")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "DOOR",
+        default_value = "pvh",
+        default_value_if("emulator", "bochs", "multiboot2"),
+        help_heading = "Machine"
+    )]
     pub boot: Door,
 
     /// How long all workloads together run, with up to three decimals [default: the kernel's own].
@@ -146,7 +162,7 @@ pub struct Options {
     #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed"], help_heading = "Kernel")]
     pub kernel: Option<PathBuf>,
 
-    /// Give the run up after so long [default: 60, and what --seconds says; no limit for gdb].
+    /// Give the run up after so long [default: 60, and what --seconds says; more for discs and Bochs; no limit for gdb].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800), help_heading = "Run")]
     pub timeout: Option<u64>,
 
@@ -175,6 +191,16 @@ pub struct Options {
         help_heading = "Run"
     )]
     pub qemu_program: Option<OsString>,
+
+    /// The Bochs to use [default: bochs, installed by apt-get if it is asked for and missing].
+    #[arg(
+        long = "bochs",
+        value_name = "PATH",
+        env = "OCTOPOD_BOCHS",
+        hide_env_values = true,
+        help_heading = "Run"
+    )]
+    pub bochs_program: Option<OsString>,
 
     /// What only the matrix knows.
     #[command(flatten)]
@@ -262,6 +288,7 @@ impl Options {
     /// Refuses what is wrong only together.
     pub fn check(&self) -> Result<(), Error> {
         self.matrix.check(self)?;
+        bochs::check(self)?;
         self.boot.check(self)?;
         bench::check(self)?;
         let stress_options = [
@@ -312,7 +339,8 @@ impl Options {
             return self.timeout.map_or(DEBUGGING, Duration::from_secs);
         }
         let work = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
-        self.timeout.map_or(GRACE + self.boot.grace() + work, Duration::from_secs)
+        let usual = self.emulator.time_limit(GRACE + self.boot.grace(), work);
+        self.timeout.map_or(usual, Duration::from_secs)
     }
 }
 

@@ -134,6 +134,12 @@ pub struct Flash {
 }
 
 impl Medium {
+    /// The name of the file that is booted, in the run's folder.
+    pub fn file_name(&self) -> &str {
+        let (Medium::Kernel { file: path, .. } | Medium::Disc { iso: path, .. }) = self;
+        path.file_name().and_then(OsStr::to_str).unwrap_or_default()
+    }
+
     /// QEMU's arguments for it.
     pub fn arguments(&self) -> Arguments {
         let group = |parts: &[&OsStr]| parts.iter().map(|&part| part.to_owned()).collect::<Vec<OsString>>();

@@ -53,6 +53,14 @@ pub enum Error {
         /// The character.
         character: char,
     },
+    /// Bochs has no such thing.
+    #[error("{option} does not go with --emulator bochs: {reason}")]
+    NotOnBochs {
+        /// The option.
+        option: &'static str,
+        /// Why not, or what does.
+        reason: &'static str,
+    },
     /// QEMU writes the file's name on the kernel's command line, where it must be one word.
     #[error("--boot {door} cannot boot {}, whose path has a space in it; name another folder by --out DIR", path.display())]
     SpaceInPath {
@@ -94,6 +102,14 @@ pub enum Error {
     /// `OCTOPOD_QEMU`, or the QEMU that was found, cannot be asked for its version.
     #[error("{} does not answer to --version as QEMU does: {answer}", program.display())]
     NotQemu {
+        /// The program.
+        program: PathBuf,
+        /// What it did instead.
+        answer: String,
+    },
+    /// The same of `OCTOPOD_BOCHS`.
+    #[error("{} does not answer to --help as Bochs does: {answer}", program.display())]
+    NotBochs {
         /// The program.
         program: PathBuf,
         /// What it did instead.
@@ -202,6 +218,7 @@ impl Error {
             Error::OptionOfAnotherMode { .. }
             | Error::DoorOfAnotherMachine { .. }
             | Error::CharacterBeyondGrub { .. }
+            | Error::NotOnBochs { .. }
             | Error::SpaceInPath { .. }
             | Error::NotCountable { .. }
             | Error::KvmUnusable { .. }

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::accel::{self, Decision, Host};
 use crate::bench::Limits;
 use crate::cli::{Mode, Options};
 use crate::debugger;
 use crate::doors;
+use crate::emulator::{Emulator, Kind};
 use crate::error::Error;
 use crate::host_stress;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
 use crate::notice::{Notice, Observer, Silent};
-use crate::qemu::{Machine, Qemu};
 use crate::records::Seen;
 use crate::report::{FrameReport, HostReport, KernelReport, Report};
 use crate::run::{self, Run};
@@ -21,9 +20,6 @@ use crate::rundir::{RunDir, Workspace};
 use crate::setup;
 use crate::symbols::Symbols;
 use crate::verdict::{Judgement, judge};
-
-/// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
-const MAX_SOCKET_BYTES: usize = 100;
 
 /// What came of a launch.
 #[derive(Debug)]
@@ -34,7 +30,7 @@ pub struct Outcome {
     pub report: Report,
     /// What the kernel said to people, line by line.
     pub serial: Vec<String>,
-    /// What QEMU complained of.
+    /// What the emulator complained of.
     pub complaint: String,
     /// The CPUs' registers, if the run was given up.
     pub registers: Option<String>,
@@ -49,7 +45,7 @@ pub struct Outcome {
 /// Where a CPU was when the run was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuPlace {
-    /// QEMU's number for it.
+    /// The emulator's number for it.
     pub cpu: String,
     /// Whether it waited for an interrupt.
     pub halted: bool,
@@ -121,15 +117,14 @@ fn boot(
             Report::assemble(judgement, options.kernel_command_line(), None, None, &seen, Vec::new());
         return Ok(Outcome::without_a_run(report));
     }
-    let decision = accel::decide(options.accel, &Host::examine())?;
-    let qemu = setup::qemu::provide(options.qemu_program.as_deref(), observer)?;
+    let emulator = Emulator::provide(options, observer)?;
     if options.kernel.is_none() {
         setup::target::provide(observer)?;
     }
     if options.mode == Mode::Gdb {
         setup::gdb::provide(observer)?;
     }
-    let tools = setup::doors::provide(options.boot, &qemu.program, observer)?;
+    let tools = setup::doors::provide(options.boot, emulator.qemu_program(), observer)?;
     let kernel = kernel_build::provide(options, &workspace, observer)?;
     if interrupt::requested() {
         return Err(Error::Interrupted);
@@ -137,29 +132,24 @@ fn boot(
     let folder = folder.insert(RunDir::create(&workspace, options.mode.name(), options.out.as_deref())?);
     let booted = folder.adopt(&kernel.path)?;
     let medium = doors::prepare(options, &tools, &booted, folder, observer)?;
-    let sockets = socket_folder()?;
-    let qmp_socket = sockets.path().join("qmp");
-    let mut machine = Machine { options, accel: decision.accel, medium: &medium, qmp_socket: None };
-    let script = qemu.script(&qemu.arguments(&machine));
-    folder.write_script("qemu.sh", &script)?;
-    machine.qmp_socket = Some(&qmp_socket);
-    let mut arguments = qemu.arguments(&machine);
-    announce(options, &qemu, &decision, &kernel, &script, observer);
-    if options.mode == Mode::Gdb {
-        let socket = sockets.path().join("gdb");
-        arguments.extend(debugger::arguments(&socket));
+    let mut machine = emulator.set_up(options, &medium, folder)?;
+    announce(options, &emulator, &kernel, &machine.script, observer);
+    if options.mode == Mode::Gdb
+        && let Some(socket) = machine.socket("gdb")
+    {
+        machine.arguments.extend(debugger::arguments(&socket).into_iter().flatten());
         let symbols = if options.compressed { &kernel.symbols } else { &booted };
         let script = debugger::write_script(options, &workspace.root, symbols, &socket, folder)?;
         let line = debugger::line(&script);
         observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
     }
-    let run = run::run(&qemu, &arguments, &qmp_socket, folder, options.time_limit(), observer)?;
+    let run = run::run(&machine, folder, options.time_limit(), observer)?;
 
     let symbols = Symbols::read(&kernel.symbols, &workspace.root);
     let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);
-    let host = host_report(options, &qemu, &decision, &run);
+    let host = host_report(options, &emulator, &run);
     let last_line = run.serial.iter().rev().find(|line| !line.trim().is_empty()).map(String::as_str);
-    let judgement = judge(&run.end, &run.seen, last_line, &run.complaint);
+    let judgement = judge(options.emulator, &run.end, &run.seen, last_line, &run.complaint);
     let kernel = KernelReport {
         variant: kernel.variant,
         image_bytes: kernel.image_bytes,
@@ -193,8 +183,7 @@ fn boot(
 
 fn announce(
     options: &Options,
-    qemu: &Qemu,
-    decision: &Decision,
+    emulator: &Emulator,
     kernel: &Kernel,
     script: &[u8],
     observer: &mut dyn Observer,
@@ -202,10 +191,11 @@ fn announce(
     let kib = |bytes: u64| bytes.div_ceil(1024);
     let compressed = kernel.compressed_bytes.map(|bytes| format!(", {} KiB compressed", kib(bytes)));
     let line = format!(
-        "QEMU {}, {}, {} with -smp {} and {}; kernel `{}`, {} KiB{}",
-        qemu.version,
-        decision.accel.name(),
-        options.machine,
+        "{} {}, {}, {} with -smp {} and {}; kernel `{}`, {} KiB{}",
+        options.emulator.title(),
+        emulator.version(),
+        emulator.accel(),
+        emulator.machine(options),
         options.smp,
         options.mem,
         kernel.variant,
@@ -213,36 +203,23 @@ fn announce(
         compressed.unwrap_or_default(),
     );
     observer.notice(Notice::Note(&line));
-    observer.notice(Notice::Tool(&format!("{}: {}", decision.accel.name(), decision.reason)));
+    observer.notice(Notice::Tool(&format!("{}: {}", emulator.accel(), emulator.accel_reason())));
     observer.notice(Notice::Tool(&String::from_utf8_lossy(script)));
     observer.notice(Notice::Step("booting"));
 }
 
-/// A folder of a short name for QEMU's socket.
-fn socket_folder() -> Result<tempfile::TempDir, Error> {
-    let builder = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("octopod-");
-        builder
-    };
-    let folder = builder().tempdir().map_err(Error::file("make a folder in", std::env::temp_dir()))?;
-    if folder.path().as_os_str().len() + "/qmp".len() <= MAX_SOCKET_BYTES {
-        return Ok(folder);
-    }
-    builder().tempdir_in("/tmp").map_err(Error::file("make a folder in", "/tmp"))
-}
-
-fn host_report(options: &Options, qemu: &Qemu, decision: &Decision, run: &Run) -> HostReport {
+fn host_report(options: &Options, emulator: &Emulator, run: &Run) -> HostReport {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let cpu = options.cpu.as_ref().map(ToString::to_string);
     HostReport {
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
         door: options.boot.name(),
-        qemu_version: qemu.version.to_string(),
-        accel: decision.accel.name(),
-        machine: options.machine.to_string(),
-        cpu: cpu.unwrap_or_else(|| qemu.default_cpu(options.mode, decision.accel).to_owned()),
+        emulator: options.emulator.name(),
+        emulator_version: emulator.version(),
+        qemu_version: (options.emulator == Kind::Qemu).then(|| emulator.version()),
+        accel: emulator.accel(),
+        machine: emulator.machine(options),
+        cpu: emulator.cpu(options),
         smp: options.smp.to_string(),
         memory_bytes: options.mem.bytes(),
         qemu_start_to_online_ms: run.start_to_online.map(millis),
@@ -261,7 +238,8 @@ fn calls(rip: Option<u64>, frames: &[u64], slide: u64, symbols: &Symbols) -> Vec
     instruction.into_iter().chain(symbols.backtrace(frames, slide)).collect()
 }
 
-/// Each CPU's place, from QEMU's list of registers, which calls the instruction pointer RIP or EIP by the CPU's mode.
+/// Each CPU's place, from a list of registers in QEMU's form, which calls the instruction pointer RIP or EIP by the CPU's
+/// mode.
 /// A kernel that has not said by how much it slid is taken to run where it was linked.
 fn cpus_at(registers: &str, symbols: &Symbols, slide: u64) -> Vec<CpuPlace> {
     let mut places = Vec::new();

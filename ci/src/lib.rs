@@ -1,13 +1,15 @@
-//! The host side of octopod, behind `cargo run`: sees that the tools are there, builds the kernel, boots it in QEMU,
+//! The host side of octopod, behind `cargo run`: sees that the tools are there, builds the kernel, boots it in QEMU or Bochs,
 //! and turns what it says into a verdict, a report and an exit status.
 //!
 //! [`launch`] is all of it in one call, and prints nothing; boot tests are built on it.
 
 pub mod accel;
 pub mod bench;
+pub mod bochs;
 pub mod cli;
 pub mod debugger;
 pub mod doors;
+pub mod emulator;
 pub mod error;
 pub mod host_stress;
 pub mod interrupt;

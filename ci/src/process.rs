@@ -162,6 +162,13 @@ impl Supervised {
         }
     }
 
+    /// Sends the child's group what Ctrl-C would.
+    pub fn interrupt(&mut self) {
+        if self.reaped.is_none() {
+            let _ = kill_process_group(self.group, Signal::INT);
+        }
+    }
+
     /// Asks the child's group to end, and kills what has not after `grace`.
     pub fn end(&mut self, grace: Duration) {
         for (signal, limit) in [(Signal::TERM, grace), (Signal::KILL, KILL_LIMIT)] {

@@ -155,7 +155,8 @@ fn grouped(arguments: &[OsString]) -> Arguments {
     groups
 }
 
-fn quoted(argument: &OsStr) -> Vec<u8> {
+/// An argument as a shell would take it.
+pub(crate) fn quoted(argument: &OsStr) -> Vec<u8> {
     // Only a NUL byte cannot be quoted, and no argument of a program can hold one.
     shlex::bytes::try_quote(argument.as_bytes())
         .map_or_else(|_| argument.as_bytes().to_vec(), |quoted| quoted.into_owned())

@@ -40,7 +40,7 @@ pub enum VerdictKind {
     Refused,
     /// The launcher's or the kernel's command line is wrong.
     Usage,
-    /// Something is missing, the kernel does not build, or QEMU did not start.
+    /// Something is missing, the kernel does not build, or the emulator did not start.
     Error,
     /// A signal ended the launcher.
     Interrupted,
@@ -107,21 +107,25 @@ pub struct HostReport {
     pub arch: &'static str,
     /// The door by which the kernel was entered, as `--boot` takes it.
     pub door: &'static str,
-    /// QEMU's version.
-    pub qemu_version: String,
-    /// `kvm` or `tcg`.
+    /// `qemu` or `bochs`.
+    pub emulator: &'static str,
+    /// Its version.
+    pub emulator_version: String,
+    /// QEMU's version; absent if it was not QEMU.
+    pub qemu_version: Option<String>,
+    /// `kvm` or `tcg`; `interpreter` in Bochs.
     pub accel: &'static str,
-    /// QEMU's `-M`.
+    /// QEMU's `-M`, or Bochs's chipset.
     pub machine: String,
-    /// QEMU's `-cpu`.
+    /// QEMU's `-cpu`, or Bochs's model.
     pub cpu: String,
     /// QEMU's `-smp`.
     pub smp: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// From QEMU's start until the kernel said that its CPUs are online, in milliseconds.
+    /// From the emulator's start until the kernel said that its CPUs are online, in milliseconds.
     pub qemu_start_to_online_ms: Option<u64>,
-    /// From QEMU's start to its end, in milliseconds.
+    /// From the emulator's start to its end, in milliseconds.
     pub wall_ms: u64,
 }
 
@@ -142,7 +146,7 @@ pub struct BootReport {
     /// What the kernel said.
     #[serde(flatten)]
     pub kernel: Boot<String>,
-    /// `kvm` or `tcg`.
+    /// As in [`HostReport`].
     pub accel: Option<&'static str>,
     /// From the kernel's entry to the first unit of work, in microseconds; absent where it only boots.
     pub entry_to_work_us: Option<u64>,

@@ -11,6 +11,7 @@ use clap::{CommandFactory, FromArgMatches};
 use serde::Deserialize;
 
 use crate::cli::{AccelChoice, Mode, Options};
+use crate::emulator::Kind;
 use crate::error::Error;
 use crate::launch::Outcome;
 use crate::version::Version;
@@ -173,12 +174,14 @@ impl Row {
         Ok(all)
     }
 
-    /// The options of its run. A row that names no accelerator of its own has `accel`, but the bench its own.
+    /// The options of its run. A row that names no accelerator of its own has `accel`, but the bench its own, and Bochs
+    /// none.
     pub fn options(&self, accel: AccelChoice) -> Result<Options, RowProblem> {
         let words = ["octopod".to_owned()].into_iter().chain(words(&self.run)?);
         let matches = Options::command().try_get_matches_from(words)?;
         let mut options = Options::from_arg_matches(&matches)?;
-        if options.mode != Mode::Bench && matches.value_source("accel") != Some(ValueSource::CommandLine) {
+        let chooses = options.mode != Mode::Bench && options.emulator == Kind::Qemu;
+        if chooses && matches.value_source("accel") != Some(ValueSource::CommandLine) {
             options.accel = accel;
         }
         match options.mode.boots() {
@@ -188,11 +191,17 @@ impl Row {
     }
 
     /// What to type to have the same run again, given its [`Row::options`]: the row's own arguments, the accelerator
-    /// and the QEMU that is used.
+    /// and the emulator that is used.
     pub fn command_line(&self, options: &Options) -> String {
-        let mut more = vec!["--accel".to_owned(), options.accel.name().to_owned()];
-        if let Some(program) = &options.qemu_program {
-            more.extend(["--qemu".to_owned(), program.to_string_lossy().into_owned()]);
+        let (mut more, program) = match options.emulator {
+            Kind::Qemu => {
+                let accel = vec!["--accel".to_owned(), options.accel.name().to_owned()];
+                (accel, ("--qemu", &options.qemu_program))
+            }
+            Kind::Bochs => (Vec::new(), ("--bochs", &options.bochs_program)),
+        };
+        if let (option, Some(program)) = program {
+            more.extend([option.to_owned(), program.to_string_lossy().into_owned()]);
         }
         // Arguments that the row has already would be refused a second time.
         let own = words(&self.run).unwrap_or_default();

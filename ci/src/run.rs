@@ -1,4 +1,4 @@
-//! One run: starts QEMU, hears it out, and ends it at the latest when the time is up.
+//! One run: starts the emulator, hears it out, and ends it at the latest when the time is up.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use octopod::wire::{MAX_RECORD_BYTES, Record};
 
+use crate::bochs;
+use crate::emulator::{Kind, QMP, Ready};
 use crate::error::Error;
 use crate::notice::{Notice, Observer};
 use crate::process::{Happening, Stream, Streams, Supervised};
-use crate::qemu::{Arguments, Qemu};
 use crate::qmp::{Qmp, QmpError};
 use crate::records::{Line, Seen, printable, read_line};
 use crate::rundir::RunDir;
@@ -22,13 +23,13 @@ const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;
 /// The plain lines that are kept in memory; serial.log has them all.
 const MAX_LINES_KEPT: usize = 20_000;
 
-/// QEMU's answer about its registers may take this long, on a machine with a thousand CPUs.
+/// The emulator's answer about its registers may take this long, on a machine with a thousand CPUs.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
 
-/// QEMU may use this long to end when it is asked to.
+/// The emulator may use this long to end when it is asked to.
 const QUIT_GRACE: Duration = Duration::from_secs(3);
 
-/// What QEMU says of every feature that a CPU model has and its TCG has not; and what its KVM says of more CPUs than
+/// Of Bochs only a panic is a complaint. What QEMU says of every feature that a CPU model has and its TCG has not; and what its KVM says of more CPUs than
 /// the host has.
 const HARMLESS: [&str; 2] =
     ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
@@ -42,21 +43,19 @@ pub struct Run {
     pub seen: Seen,
     /// What the kernel said to people.
     pub serial: Vec<String>,
-    /// What QEMU complained of, less what is known to be harmless.
+    /// What the emulator complained of, less what is known to be harmless.
     pub complaint: String,
-    /// From QEMU's start until the kernel's CPUs were online.
+    /// From the emulator's start until the kernel's CPUs were online.
     pub start_to_online: Option<Duration>,
-    /// From QEMU's start to its end.
+    /// From the emulator's start to its end.
     pub wall: Duration,
     /// The CPUs' registers, if the run was given up.
     pub registers: Option<String>,
 }
 
-/// Runs `qemu` for at most `limit`.
+/// Runs `machine` for at most `limit`.
 pub fn run(
-    qemu: &Qemu,
-    arguments: &Arguments,
-    qmp_socket: &Path,
+    machine: &Ready,
     folder: &RunDir,
     limit: Duration,
     observer: &mut dyn Observer,
@@ -64,27 +63,31 @@ pub fn run(
     let streams = Streams {
         max_line_bytes: MAX_LINE_BYTES,
         stdout_log: Some(folder.open("serial.log")?),
-        stderr_log: Some(folder.open("qemu.log")?),
+        stderr_log: Some(folder.open(machine.log_name())?),
     };
-    let mut command = Command::new(&qemu.program);
-    command.args(arguments.iter().flatten());
+    let mut command = Command::new(&machine.program);
+    command.args(&machine.arguments);
     let started = Instant::now();
     let mut child = Supervised::spawn(&mut command, streams)
-        .map_err(|source| Error::Program { program: qemu.program.display().to_string(), source })?;
-    let mut hearing = Hearing::new(started, observer);
+        .map_err(|source| Error::Program { program: machine.program.display().to_string(), source })?;
+    let mut hearing = Hearing::new(started, machine.kind, observer);
     let (end, registers) = loop {
         match child.next(started + limit) {
             Happening::Line(Stream::Stdout, line) => hearing.serial_line(&line),
             Happening::Line(Stream::Stderr, line) => hearing.complaint_line(&line),
+            Happening::Ended(_) if hearing.log.shut_down => break (End::ShutDown, None),
             Happening::Ended(status) => break (ended(status), None),
             Happening::Interrupted => {
                 child.end(QUIT_GRACE);
                 break (End::Interrupted, None);
             }
             Happening::Deadline => {
-                let registers = registers(qmp_socket);
+                let registers = match machine.socket(QMP) {
+                    Some(socket) => registers(&socket).unwrap_or_else(|error| format!("{error}\n")),
+                    None => interrupted_registers(&mut child),
+                };
                 child.end(QUIT_GRACE);
-                break (End::Deadline(limit), Some(registers.unwrap_or_else(|error| format!("{error}\n"))));
+                break (End::Deadline(limit), Some(registers));
             }
         }
     };
@@ -113,9 +116,25 @@ fn registers(socket: &Path) -> Result<String, QmpError> {
     Ok(text)
 }
 
+/// The same of Bochs, which shows them at its end.
+fn interrupted_registers(child: &mut Supervised) -> String {
+    child.interrupt();
+    let deadline = Instant::now() + REGISTERS_LIMIT;
+    let mut log = bochs::Log::default();
+    loop {
+        match child.next(deadline) {
+            Happening::Line(Stream::Stderr, line) => drop(log.take(&line)),
+            Happening::Line(Stream::Stdout, _) | Happening::Interrupted => {}
+            Happening::Ended(_) | Happening::Deadline => return log.registers,
+        }
+    }
+}
+
 /// Takes the lines of a run apart.
 struct Hearing<'a> {
     started: Instant,
+    kind: Kind,
+    log: bochs::Log,
     observer: &'a mut dyn Observer,
     seen: Seen,
     serial: Vec<String>,
@@ -124,9 +143,9 @@ struct Hearing<'a> {
 }
 
 impl Hearing<'_> {
-    fn new(started: Instant, observer: &mut dyn Observer) -> Hearing<'_> {
-        let (seen, serial, complaint) = Default::default();
-        Hearing { started, observer, seen, serial, complaint, start_to_online: None }
+    fn new(started: Instant, kind: Kind, observer: &mut dyn Observer) -> Hearing<'_> {
+        let (log, seen, serial, complaint) = Default::default();
+        Hearing { started, kind, log, observer, seen, serial, complaint, start_to_online: None }
     }
 
     fn serial_line(&mut self, line: &str) {
@@ -162,7 +181,11 @@ impl Hearing<'_> {
     }
 
     fn complaint_line(&mut self, line: &str) {
-        if !HARMLESS.iter().any(|known| line.contains(known)) {
+        let complains = match self.kind {
+            Kind::Qemu => !HARMLESS.iter().any(|known| line.contains(known)),
+            Kind::Bochs => self.log.take(line).is_some(),
+        };
+        if complains {
             self.observer.notice(Notice::Tool(line));
             if self.complaint.lines().count() < 20 {
                 self.complaint.push_str(line);

@@ -8,6 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use octopod::wire::{Progress, Record, Region};
 
 use crate::cli::Options;
+use crate::emulator::Kind;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
 use crate::records::printable;
@@ -29,6 +30,7 @@ pub struct Console {
     to_stderr: bool,
     quiet: bool,
     verbose: bool,
+    emulator: Kind,
     bar: ProgressBar,
     in_workload: bool,
 }
@@ -39,7 +41,8 @@ impl Console {
         let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
         // The bar hides itself where standard error is no terminal.
         let bar = if options.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        Console { to_stderr, quiet: options.quiet, verbose: options.verbose, bar, in_workload: false }
+        let Options { quiet, verbose, emulator, .. } = *options;
+        Console { to_stderr, quiet, verbose, emulator, bar, in_workload: false }
     }
 
     /// Prints a line past the bar. Nobody is left to be told if that fails.
@@ -86,7 +89,11 @@ impl Console {
             self.panic(report);
             self.places(outcome);
             if !outcome.complaint.is_empty() && !self.verbose {
-                self.line(&format!("{FAINT}QEMU:{FAINT:#} {}", outcome.complaint.trim_end()));
+                self.line(&format!(
+                    "{FAINT}{}:{FAINT:#} {}",
+                    self.emulator.title(),
+                    outcome.complaint.trim_end()
+                ));
             }
             if self.verbose && !report.interrupts.is_empty() {
                 table::interrupts(&report.interrupts).iter().for_each(|line| self.line(line));

@@ -1,25 +1,30 @@
-//! How a run ended, judged from three witnesses: QEMU's status, the kernel's records, and the clock.
+//! How a run ended, judged from three witnesses: QEMU's status, the kernel's records, and the clock. Of Bochs, whose
+//! status does not depend on the kernel, only that the kernel ended it.
 //!
-//! A pass needs QEMU's status and the kernel's verdict to agree. Where witnesses contradict each other, the run has
+//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree. Where witnesses contradict each other, the run has
 //! failed, and the reason names the contradiction.
 
 use std::time::Duration;
 
 use octopod::wire::ExitCode;
 
+use crate::bochs;
+use crate::emulator::Kind;
 use crate::records::Seen;
 use crate::report::VerdictKind;
 
 /// How a run ended, as the launcher saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// QEMU ended with a status.
+    /// The emulator ended with a status.
     Status(i32),
-    /// A signal ended QEMU.
+    /// The kernel ended Bochs.
+    ShutDown,
+    /// A signal ended the emulator.
     Signal(i32),
-    /// The launcher ended QEMU when the time was up.
+    /// The launcher ended the emulator when the time was up.
     Deadline(Duration),
-    /// The launcher ended QEMU because it was asked to.
+    /// The launcher ended the emulator because it was asked to.
     Interrupted,
 }
 
@@ -32,15 +37,22 @@ pub struct Judgement {
     pub reason: Option<String>,
 }
 
-/// Judges a run. `last_line` is the kernel's last plain line, `complaint` what QEMU wrote to its standard error.
-pub fn judge(end: &End, seen: &Seen, last_line: Option<&str>, complaint: &str) -> Judgement {
+/// Judges a run. `last_line` is the kernel's last plain line, `complaint` what the emulator complained
+/// of.
+pub fn judge(emulator: Kind, end: &End, seen: &Seen, last_line: Option<&str>, complaint: &str) -> Judgement {
+    let code = match *end {
+        End::ShutDown => code_of_the_records(seen),
+        End::Status(status) if emulator == Kind::Qemu => ExitCode::from_qemu_status(status),
+        _ => None,
+    };
+    let title = emulator.title();
     let (kind, reason) = match *end {
         End::Interrupted => (VerdictKind::Interrupted, Some("interrupted".to_owned())),
         End::Deadline(limit) => on_deadline(limit, seen, last_line),
         End::Signal(signal) => {
-            (VerdictKind::Error, Some(format!("signal {signal} ended QEMU{}", quoted(complaint))))
+            (VerdictKind::Error, Some(format!("signal {signal} ended {title}{}", quoted(complaint))))
         }
-        End::Status(status) => match ExitCode::from_qemu_status(status) {
+        End::ShutDown | End::Status(_) => match code {
             Some(ExitCode::Pass) => match contradiction(seen) {
                 None => (VerdictKind::Pass, None),
                 Some(reason) => (VerdictKind::Fail, Some(reason)),
@@ -60,7 +72,7 @@ pub fn judge(end: &End, seen: &Seen, last_line: Option<&str>, complaint: &str) -
                     .clone()
                     .or(Some("the kernel's command line is wrong; it did not say how".to_owned())),
             ),
-            None => without_a_code(status, seen, last_line, complaint),
+            None => without_a_code(emulator, end, seen, last_line, complaint),
         },
     };
     Judgement { kind, reason }
@@ -134,29 +146,51 @@ fn last_words(seen: &Seen) -> String {
     }
 }
 
-/// QEMU ended by itself: the kernel wrote no exit code.
+/// What the kernel's records say of its end: its code, where nobody could hear that.
+fn code_of_the_records(seen: &Seen) -> Option<ExitCode> {
+    match &seen.verdict {
+        _ if seen.panic.is_some() => Some(ExitCode::Panicked),
+        _ if seen.refused.is_some() => Some(ExitCode::Refused),
+        _ if seen.usage.is_some() => Some(ExitCode::Usage),
+        Some(verdict) if verdict.pass => Some(ExitCode::Pass),
+        Some(_) => Some(ExitCode::Fail),
+        None => None,
+    }
+}
+
+/// The emulator ended by itself, or the kernel ended it and gave no code.
 fn without_a_code(
-    status: i32,
+    emulator: Kind,
+    end: &End,
     seen: &Seen,
     last_line: Option<&str>,
     complaint: &str,
 ) -> (VerdictKind, Option<String>) {
     let spoke = last_line.is_some() || seen.boot.is_some() || !seen.cpus.is_empty();
-    match status {
-        0 if seen.panic.is_some() => {
-            (VerdictKind::Panic, Some(format!("{} (then QEMU reset or powered off)", last_words(seen))))
+    let title = emulator.title();
+    // Bochs ends with status 1 whatever it is, and says which it was.
+    let was_reset = match emulator {
+        Kind::Qemu => *end == End::Status(0),
+        Kind::Bochs => bochs::is_triple_fault(complaint),
+    };
+    match *end {
+        _ if was_reset && seen.panic.is_some() => {
+            (VerdictKind::Panic, Some(format!("{} (then {title} reset or powered off)", last_words(seen))))
         }
-        0 => {
+        _ if was_reset => {
             let after = last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
-            let reason = format!("QEMU reset or powered off without a verdict (a triple fault?){after}");
+            let reason = format!("{title} reset or powered off without a verdict (a triple fault?){after}");
             (VerdictKind::Panic, Some(reason))
         }
-        1 if !spoke => (VerdictKind::Error, Some(format!("QEMU did not start{}", quoted(complaint)))),
-        _ => {
+        End::Status(1) if !spoke => {
+            (VerdictKind::Error, Some(format!("{title} did not start{}", quoted(complaint))))
+        }
+        End::Status(status) => {
             let reason =
-                format!("QEMU ended with status {status}, which is not the kernel's{}", quoted(complaint));
+                format!("{title} ended with status {status}, which is not the kernel's{}", quoted(complaint));
             (VerdictKind::Error, Some(reason))
         }
+        _ => (VerdictKind::Fail, Some("the kernel ended the machine, but there was no verdict".to_owned())),
     }
 }
 
@@ -187,7 +221,7 @@ mod tests {
     }
 
     fn on(end: End, seen: &Seen) -> (VerdictKind, String) {
-        let judged = judge(&end, seen, None, "");
+        let judged = judge(Kind::Qemu, &end, seen, None, "");
         (judged.kind, judged.reason.unwrap_or_default())
     }
 
@@ -249,7 +283,7 @@ mod tests {
     #[test]
     fn a_refusal_without_its_record_still_has_its_line() {
         let end = End::Status(ExitCode::Refused.qemu_status());
-        let judged = judge(&end, &Seen::default(), Some("octopod: this processor lacks NX"), "");
+        let judged = judge(Kind::Qemu, &end, &Seen::default(), Some("octopod: this processor lacks NX"), "");
         assert_eq!(judged.reason.unwrap(), "octopod: this processor lacks NX");
     }
 
@@ -258,12 +292,40 @@ mod tests {
         let (kind, reason) = on(End::Status(0), &Seen::default());
         assert_eq!(kind, VerdictKind::Panic);
         assert!(reason.starts_with("QEMU reset or powered off without a verdict (a triple fault?)"));
-        let judged = judge(&End::Status(1), &Seen::default(), None, "invalid accelerator nope\n");
+        let judged = judge(Kind::Qemu, &End::Status(1), &Seen::default(), None, "invalid accelerator nope\n");
         assert_eq!(judged.kind, VerdictKind::Error);
         assert_eq!(judged.reason.unwrap(), "QEMU did not start: invalid accelerator nope");
         let (kind, reason) = on(End::Status(7), &Seen::default());
         assert_eq!(kind, VerdictKind::Error);
         assert!(reason.contains("status 7"));
+    }
+
+    #[test]
+    fn bochs_is_judged_by_the_records_and_its_end() {
+        let judged = |end: &End, seen: &Seen, complaint| {
+            let judged = judge(Kind::Bochs, end, seen, None, complaint);
+            (judged.kind, judged.reason.unwrap_or_default())
+        };
+        let end = End::ShutDown;
+        assert_eq!(judged(&end, &said(true), ""), (VerdictKind::Pass, String::new()));
+        assert_eq!(judged(&end, &said(false), ""), (VerdictKind::Fail, "2 frames lost".to_owned()));
+        assert_eq!(judged(&end, &Seen::default(), "").0, VerdictKind::Fail);
+        let panic_after_all = Seen { verdict: said(true).verdict, ..panicked() };
+        assert_eq!(judged(&end, &panic_after_all, "").0, VerdictKind::Panic);
+        let refused = Seen { refused: Some("no NX".to_owned()), ..Seen::default() };
+        assert_eq!(judged(&end, &refused, ""), (VerdictKind::Refused, "no NX".to_owned()));
+        let usage = Seen { usage: Some("fro".to_owned()), ..Seen::default() };
+        assert_eq!(judged(&end, &usage, ""), (VerdictKind::Usage, "fro".to_owned()));
+        // It was not the kernel that ended these, whatever it has said.
+        for (complaint, kind) in [
+            (">>PANIC<< exception(): 3rd (13) exception with no resolution", VerdictKind::Panic),
+            (">>PANIC<< bochsrc:1: directive not understood", VerdictKind::Error),
+        ] {
+            assert_eq!(judged(&End::Status(1), &said(true), complaint).0, kind);
+            assert_eq!(judged(&End::Status(1), &Seen::default(), complaint).0, kind);
+        }
+        // QEMU's code for a pass means nothing here.
+        assert_eq!(judged(&End::Status(PASS), &said(true), "").0, VerdictKind::Error);
     }
 
     #[test]

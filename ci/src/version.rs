@@ -1,4 +1,4 @@
-//! QEMU's version numbers, as QEMU and as package managers write them.
+//! Version numbers of QEMU and Bochs, as they and as package managers write them.
 
 use std::fmt;
 
@@ -24,6 +24,11 @@ impl Version {
     pub fn from_banner(banner: &str) -> Option<Version> {
         let (_, rest) = banner.lines().next()?.split_once("QEMU emulator version ")?;
         Version::from_start(rest)
+    }
+
+    /// Reads what Bochs says of itself before anything else.
+    pub fn from_bochs_banner(banner: &str) -> Option<Version> {
+        banner.lines().find_map(|line| Version::from_start(line.split_once("Bochs x86 Emulator ")?.1))
     }
 
     /// Reads a Debian package's version, as `1:10.0.2+ds-2~bpo12+1`: what counts is QEMU's part.
@@ -61,6 +66,8 @@ mod tests {
         assert_eq!(read("QEMU emulator version 9.2\n"), Some("9.2.0".to_owned()));
         assert_eq!(read("QEMU emulator version 8.2.50 (v8.2.0-1)"), Some("8.2.50".to_owned()));
         assert_eq!(read("GNU bash, version 5.2"), None);
+        let bochs = Version::from_bochs_banner("=====\n       Bochs x86 Emulator 2.7\n    Built from SVN");
+        assert_eq!(bochs, Some(Version { major: 2, minor: 7, micro: 0 }));
         assert_eq!(read(""), None);
     }
 

@@ -166,6 +166,12 @@ refuse:
     call put_string
     leal (message_record_end - rt0_entry)(%ebp), %edi
     call put_string
+    // What ends the machine does not wait for the line.
+    movw $(COM1 + 5), %dx
+    movl $UART_TRIES, %ecx
+6:  inb %dx, %al
+    testb $0x40, %al
+    loopz 6b
     movw $EXIT_PORT, %dx
     movl $EXIT_REFUSED, %eax
     outl %eax, %dx

@@ -42,7 +42,7 @@ use crate::{console, cpu::registers, wire};
 pub fn refuse(reason: core::fmt::Arguments) -> ! {
     let reason = console::LineBuffer::<400>::format(reason);
     log::error!("{}", reason.as_str());
-    console::send(&wire::Record::Refused(wire::Reason { reason: reason.as_str() }));
+    console::send_last(&wire::Record::Refused(wire::Reason { reason: reason.as_str() }));
     registers::exit(wire::ExitCode::Refused)
 }
 
@@ -51,6 +51,6 @@ pub fn refuse(reason: core::fmt::Arguments) -> ! {
 pub fn refuse_options(error: &command_line::OptionError) -> ! {
     let reason = console::LineBuffer::<{ command_line::MAX_MESSAGE_BYTES }>::format(format_args!("{error}"));
     log::error!("{}", reason.as_str());
-    console::send(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));
+    console::send_last(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));
     registers::exit(wire::ExitCode::Usage)
 }

@@ -30,6 +30,14 @@ pub fn send(record: &Record<&str>) {
     write_record(&mut SERIAL.lock(), record);
 }
 
+/// Sends the run's last record, and waits until all of it has left: what ends the machine does not wait. Any context but
+/// an NMI.
+pub fn send_last(record: &Record<&str>) {
+    let mut serial = SERIAL.lock();
+    write_record(&mut serial, record);
+    serial.drain();
+}
+
 /// How many records were too long to be sent.
 pub fn records_cut() -> u64 {
     RECORDS_CUT.load(Ordering::Relaxed)
@@ -59,6 +67,7 @@ pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
     // A CPU may die before there is a console.
     serial.open_if_absent();
     f(&mut LastWords(&mut serial));
+    serial.drain();
 }
 
 /// The serial line in the hands of a CPU that ends the run.

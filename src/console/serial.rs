@@ -16,7 +16,8 @@ use crate::sync::Deadline;
 
 const COM1: u16 = 0x3f8;
 
-/// How long to wait for the transmitter before a write is dropped: 16 bytes at 115,200 baud take 1.4 ms.
+/// How long to wait for the transmitter before a write is dropped, or what it holds is given up: 16 bytes at 115,200 baud
+/// take 1.4 ms.
 const TRANSMIT_MS: u64 = 100;
 
 /// How many received bytes the ring holds, and one: an interrupt's handler fills it by 16, a shell empties it at leisure.
@@ -140,6 +141,15 @@ impl Serial {
             } else {
                 core::hint::spin_loop();
             }
+        }
+    }
+
+    /// Waits until the last byte has left, or never will.
+    pub fn drain(&mut self) {
+        let Some(uart) = &mut self.uart else { return };
+        let deadline = Deadline::after_ms(TRANSMIT_MS);
+        while !status(uart).contains(LSR::TRANSMITTER_EMPTY) && !deadline.has_passed() {
+            core::hint::spin_loop();
         }
     }
 }

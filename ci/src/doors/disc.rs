@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use octopod::wire::{EXIT_PORT, ExitCode, MARKER};
+use octopod::wire::{EXIT_PORT, ExitCode, MARKER, SHUTDOWN, SHUTDOWN_PORT};
 
 use super::Firmware;
 use crate::error::Error;
@@ -101,7 +101,9 @@ impl Grub {
 /// kernel's stead, and ends the run.
 fn script(command: &str, command_line: &str) -> String {
     let words: String = command_line.split_whitespace().map(|word| format!(" {}", quoted(word))).collect();
-    // GRUB breaks lines at 80 columns, this one too.
+    let shutdown: String =
+        SHUTDOWN.iter().map(|byte| format!("outb {SHUTDOWN_PORT:#x} {byte:#x}\n")).collect();
+    // GRUB breaks lines at 80 columns, this one too; and does not wait for the line's last two characters.
     let record =
         format!("{MARKER}{{\"usage\":{{\"reason\":\"GRUB cannot load the kernel: see serial.log\"}}}}");
     format!(
@@ -115,8 +117,10 @@ fn script(command: &str, command_line: &str) -> String {
          fi\n\
          echo\n\
          echo {}\n\
+         echo\n\
          insmod iorw\n\
-         outb {EXIT_PORT:#x} {:#x}\n",
+         outb {EXIT_PORT:#x} {:#x}\n\
+         {shutdown}",
         quoted(&record),
         ExitCode::Usage as u8,
     )
@@ -161,8 +165,17 @@ if multiboot2 /boot/octopod 'work=boot' 'x=$a;b'; then
 fi
 echo
 echo '@octopod {"usage":{"reason":"GRUB cannot load the kernel: see serial.log"}}'
+echo
 insmod iorw
 outb 0xf4 0x14
+outb 0x8900 0x53
+outb 0x8900 0x68
+outb 0x8900 0x75
+outb 0x8900 0x74
+outb 0x8900 0x64
+outb 0x8900 0x6f
+outb 0x8900 0x77
+outb 0x8900 0x6e
 "#;
         assert_eq!(script("multiboot2", "work=boot  x=$a;b"), expected);
         let record = expected.lines().find_map(|line| line.strip_prefix("echo '@octopod ")).unwrap();

@@ -58,7 +58,8 @@ fn run(options: &Options, screen: &Screen) -> Result<u8, Error> {
 
     let mut preparation = screen.preparation();
     let qemu = options.qemu_program.as_deref();
-    let runner = Runner::new(qemu, options.accel, folder.join("rows"), &mut preparation)?;
+    let runner = Runner::new(qemu, options.accel, folder.join("rows"), &mut preparation)?
+        .with_bochs(options.bochs_program.clone());
     let mut jobs = runner.jobs(wanted.shard_of(asked_for))?;
     runner.prepare(&mut jobs, &mut preparation)?;
 

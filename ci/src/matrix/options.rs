@@ -108,6 +108,7 @@ impl MatrixOptions {
         ];
         let default = Options::default();
         let of_a_run = [
+            ("--emulator", options.emulator != default.emulator),
             ("--smp", options.smp != default.smp),
             ("--mem", options.mem != default.mem),
             ("--cpu", options.cpu.is_some()),

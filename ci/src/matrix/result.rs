@@ -128,7 +128,7 @@ pub struct RowResult {
     /// What the kernel said; in the run's folder too.
     #[serde(skip)]
     pub serial: Vec<String>,
-    /// What QEMU complained of.
+    /// What the emulator complained of.
     #[serde(skip)]
     pub complaint: String,
 }
@@ -173,7 +173,7 @@ impl RowResult {
         lines.push(self.command_line.clone());
         lines.extend(self.folder.iter().map(|folder| shown(folder)));
         if !self.complaint.is_empty() {
-            lines.push("QEMU said:".to_owned());
+            lines.push("the emulator said:".to_owned());
             lines.extend(self.complaint.lines().map(|line| format!("  {line}")));
         }
         let from = self.serial.len().saturating_sub(serial_lines);

@@ -14,6 +14,7 @@ use super::schedule::Weight;
 use crate::accel::{self, Host};
 use crate::cli::{AccelChoice, Options};
 use crate::doors::Door;
+use crate::emulator::Kind;
 use crate::error::Error;
 use crate::launch::launch_with;
 use crate::notice::Observer;
@@ -28,6 +29,8 @@ use crate::{interrupt, kernel_build, setup};
 pub struct Runner {
     /// The one that is named, if one is; a row's command line names it too.
     named: Option<OsString>,
+    /// The same of Bochs, which only the rows that boot on it need.
+    named_bochs: Option<OsString>,
     qemu: Qemu,
     accel: AccelChoice,
     host: Host,
@@ -56,7 +59,13 @@ impl Runner {
         let host = Host::examine();
         accel::decide(accel, &host)?;
         let found = setup::qemu::provide(qemu, observer)?;
-        Ok(Runner { named: qemu.map(OsStr::to_owned), qemu: found, accel, host, folder })
+        let named = qemu.map(OsStr::to_owned);
+        Ok(Runner { named, named_bochs: None, qemu: found, accel, host, folder })
+    }
+
+    /// The same with a Bochs of the user's own, if one is named.
+    pub fn with_bochs(self, named_bochs: Option<OsString>) -> Runner {
+        Runner { named_bochs, ..self }
     }
 
     /// The version of the QEMU that was found.
@@ -82,6 +91,7 @@ impl Runner {
     fn job(&self, row: &Row) -> Result<(Options, Option<Skip>), RowProblem> {
         let mut options = row.options(self.accel)?;
         options.qemu_program = self.named.clone();
+        options.bochs_program = self.named_bochs.clone().or(options.bochs_program);
         let has = self.qemu.version;
         let too_old = row.oldest_qemu()?.filter(|needs| has < *needs);
         let skip = match (too_old, accel::decide(options.accel, &self.host)) {
@@ -92,19 +102,19 @@ impl Runner {
         Ok((options, skip))
     }
 
-    /// Gets what the jobs' doors need, and builds the kernels that they boot, each variant once.
+    /// Gets what the jobs' emulators and doors need, and builds the kernels that they boot, each variant once.
     pub fn prepare<'a>(
         &self,
         jobs: impl IntoIterator<Item = &'a mut Job>,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let workspace = Workspace::find();
-        let mut doors: Vec<(Door, Option<Ended>)> = Vec::new();
+        let mut doors: Vec<((Kind, Door), Option<Ended>)> = Vec::new();
         let mut kernels: BTreeMap<String, PathBuf> = BTreeMap::new();
         for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {
-            let door = job.options.boot;
+            let door = (job.options.emulator, job.options.boot);
             if !doors.iter().any(|(known, _)| *known == door) {
-                doors.push((door, self.closed(door, observer)?));
+                doors.push((door, self.closed(&job.options, observer)?));
             }
             job.foregone =
                 doors.iter().find(|(known, _)| *known == door).and_then(|(_, closed)| closed.clone());
@@ -124,10 +134,15 @@ impl Runner {
         Ok(())
     }
 
-    /// What a row ends with whose door cannot be used on this host.
-    fn closed(&self, door: Door, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
-        match setup::doors::provide(door, &self.qemu.program, observer) {
-            Ok(_) => Ok(None),
+    /// What a row ends with whose emulator or door cannot be used on this host.
+    fn closed(&self, options: &Options, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
+        let emulator = match options.emulator {
+            Kind::Qemu => Ok(()),
+            Kind::Bochs => setup::bochs::provide(options.bochs_program.as_deref(), observer).map(drop),
+        };
+        let door = |()| setup::doors::provide(options.boot, Some(&self.qemu.program), observer).map(drop);
+        match emulator.and_then(door) {
+            Ok(()) => Ok(None),
             Err(Error::Interrupted) => Err(Error::Interrupted),
             Err(error @ (Error::Missing { .. } | Error::MissingByHand { .. })) => {
                 Ok(Some(Ended::Skipped(Skip::ToolMissing(error.to_string()))))

@@ -75,5 +75,6 @@ fn the_command_line_of_a_row_is_its_run_again() {
         row.command_line(&options)
     };
     assert_eq!(line("boot --smp 2 -- -d int", None), "cargo run -- boot --smp 2 --accel tcg -- -d int");
+    assert_eq!(line("boot --emulator bochs", Some("/q")), "cargo run -- boot --emulator bochs");
     assert_eq!(line("boot --accel kvm", Some("/q")), "cargo run -- boot --accel kvm --qemu /q");
 }

@@ -4,10 +4,11 @@ use std::process::Command;
 
 use super::doors::Need;
 use super::packages::{Manager, Privilege};
-use super::{NO_INSTALL, PROBE_LIMIT, gdb, may_install, qemu, target};
+use super::{NO_INSTALL, PROBE_LIMIT, bochs, gdb, may_install, qemu, target};
 use crate::accel::{self, Host};
 use crate::cli::{Mode, Options};
 use crate::doors::Firmware;
+use crate::emulator::Kind;
 use crate::kernel_build::TARGET;
 use crate::process::capture;
 use crate::version::Version;
@@ -44,6 +45,7 @@ pub fn healthy(parts: &[Part]) -> bool {
 /// Looks at this machine.
 pub fn examine(options: &Options) -> Vec<Part> {
     let mut parts = vec![rust(), cargo(), kernel_target(), qemu_part(options), accelerator(options)];
+    parts.push(bochs_part(options));
     parts.extend(door_parts(options));
     parts.extend([debugger(options), rustup(), packages()]);
     parts
@@ -92,6 +94,23 @@ fn qemu_part(options: &Options) -> Part {
         Err(error) => (State::Missing, error.to_string()),
     };
     Part { name: "QEMU", state, found, purpose: "the machine that the kernel boots on" }
+}
+
+fn bochs_part(options: &Options) -> Part {
+    let absent = if options.emulator == Kind::Bochs { State::Missing } else { State::Absent };
+    let found = bochs::find(options.bochs_program.as_deref());
+    let found = found.and_then(|program| program.map(|program| bochs::probe(&program)).transpose());
+    let (state, found) = match found {
+        Ok(Some(bochs)) => (State::Present, bochs.version.to_string()),
+        Ok(None) => {
+            let manager = Manager::find().map(|manager| (manager, bochs::packages(manager)));
+            let known = manager.filter(|(_, packages)| !packages.is_empty());
+            let line = known.map(|(manager, packages)| manager.line_for(packages));
+            (absent, line.unwrap_or("https://bochs.sourceforge.io/".to_owned()))
+        }
+        Err(error) => (absent, error.to_string()),
+    };
+    Part { name: "Bochs", state, found, purpose: "another such machine; needed only for --emulator bochs" }
 }
 
 /// What doors need beside QEMU. Only what the door that was asked for needs is missed.

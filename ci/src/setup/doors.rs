@@ -82,8 +82,8 @@ impl Need {
     }
 }
 
-/// Finds what `door` needs, and installs what is missing.
-pub fn provide(door: Door, qemu: &Path, observer: &mut dyn Observer) -> Result<Tools, Error> {
+/// Finds what `door` needs, and installs what is missing. Beside `qemu` there may be firmware.
+pub fn provide(door: Door, qemu: Option<&Path>, observer: &mut dyn Observer) -> Result<Tools, Error> {
     if Need::of(door).is_empty() {
         return Ok(Tools::default());
     }
@@ -103,14 +103,14 @@ pub fn provide(door: Door, qemu: &Path, observer: &mut dyn Observer) -> Result<T
     }
     let grub = door.disc_for().and_then(find_grub).zip(find_program("xorriso"));
     let grub = grub.map(|((mkrescue, modules), xorriso)| Grub { mkrescue, modules, xorriso });
-    let ovmf = if Need::of(door).contains(&Need::Ovmf) { find_ovmf(Some(qemu))? } else { None };
+    let ovmf = if Need::of(door).contains(&Need::Ovmf) { find_ovmf(qemu)? } else { None };
     Ok(Tools { grub, ovmf })
 }
 
-fn missing(door: Door, qemu: &Path) -> Result<Vec<Need>, Error> {
+fn missing(door: Door, qemu: Option<&Path>) -> Result<Vec<Need>, Error> {
     let mut missing = Vec::new();
     for need in Need::of(door) {
-        if need.find(Some(qemu))?.is_none() {
+        if need.find(qemu)?.is_none() {
             missing.push(*need);
         }
     }

@@ -1,6 +1,8 @@
-//! Sees to it that what a run needs is there: the Rust target, QEMU, and what a door needs beside it, installed where the launcher may.
+//! Sees to it that what a run needs is there: the Rust target, QEMU or Bochs, and what a door needs beside it,
+//! installed where the launcher may.
 
 pub mod apt;
+pub mod bochs;
 pub mod doctor;
 pub mod doors;
 pub mod gdb;
