@@ -17,7 +17,7 @@ use crate::values::{Line, Machine, MemSize, Seconds, Seed, Smp, Word};
 const AFTER_HELP: &str = "\
 Exit status:
     0  pass
-    1  the kernel's verdict is fail; a row of the matrix failed, or its QEMU did not start
+    1  the kernel's verdict is fail; a row of the matrix failed, or its emulator did not start
     2  a wrong option, something missing that could not be installed,
        a kernel that does not build, or a QEMU that does not start
     3  the kernel panicked, or the machine reset itself (a triple fault)
@@ -50,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// The longest time that `--timeout` can ask for.
 const DEBUGGING: Duration = Duration::from_secs(604_800);
 
-/// octopod: builds the kernel, boots it in QEMU, and returns its verdict.
+/// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "octopod",

@@ -167,6 +167,7 @@ fn wrong_options_say_what_is_allowed() {
         (&["--mem", "1.5G"], "K, M (the default), G or T"),
         (&["--machine", "isapc"], "pc, q35, microvm"),
         (&["--accel", "hvf"], "auto, kvm, tcg"),
+        (&["--emulator", "vmware"], "qemu, bochs"),
         (&["--boot", "bios"], "multiboot2, uefi"),
         (&["--seconds", "0"], "from 0.001 to 86400 seconds"),
         (&["--workloads", "a b"], "letters, digits"),
@@ -198,6 +199,32 @@ fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
     assert!(stdout.contains("OCTOPOD_NO_INSTALL is set"), "{stdout}");
     let line = octopod_ci::setup::packages::Manager::find().map(|manager| manager.line());
     assert!(stdout.contains(&line.unwrap_or("--qemu PATH".to_owned())), "{stdout}");
+}
+
+#[test]
+fn bochs_is_looked_for_only_where_it_is_asked_for() {
+    let start = |arguments: &[&str]| {
+        let output = Command::new(LAUNCHER)
+            .args(["boot", "--kernel", "unread", "--emulator", "bochs"])
+            .args(arguments)
+            .env_remove("OCTOPOD_BOCHS")
+            .env("OCTOPOD_NO_INSTALL", "1")
+            .env("PATH", "")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let stdout = start(&[]);
+    assert!(stdout.contains("Bochs (bochs) is missing") && stdout.contains("OCTOPOD_NO_INSTALL"), "{stdout}");
+    let stdout = start(&["--bochs", "/nonexistent/bochs"]);
+    assert!(stdout.contains("/nonexistent/bochs, the Bochs that --bochs"), "{stdout}");
+    let fake = Fake::new("exit 1");
+    let stdout = start(&["--bochs", fake.program().to_str().unwrap()]);
+    assert!(stdout.contains("does not answer to --help as Bochs does"), "{stdout}");
+    // What it cannot do is said before it is looked for.
+    let stdout = start(&["--machine", "pc"]);
+    assert!(stdout.contains("--machine does not go with --emulator bochs"), "{stdout}");
 }
 
 #[test]
