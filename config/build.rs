@@ -15,7 +15,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("stack_pages", 4, 64),
     ("ist_stack_pages", 1, 16),
     // At least one line of progress each second, and no more lines than the serial port bears.
-    ("tick_hz", 1, 1000),
+    ("progress_ms", 1, 1000),
     // Less would be a false alarm in waiting; more looks like a hang.
     ("ap_init_to_online_ms", 100, 60_000),
     ("ap_turn_ms", 0, 1000),

@@ -11,7 +11,7 @@ use crate::boot::{Handoff, direct_map, pvh};
 use crate::cpu::{CpuId, CpuSet};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
-use crate::{bench, memory, selftest, smp};
+use crate::{bench, memory, selftest, smp, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 const STRIKE_MS: u64 = 10_000;
@@ -38,6 +38,9 @@ pub fn arm(options: &Options) {
     let fault = options.fault;
     redirects::arm(fault);
     bring_up::arm(options.fault_stage);
+    if fault == Some(Fault::TscDrifts) {
+        time::faults::let_tsc_drift();
+    }
     if fault == Some(Fault::ClobberRegister) {
         selftest::arm_clobber();
     }
@@ -74,6 +77,14 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::TouchPage0) => on_last_cpu(&|| read_from(direct_map::virt(0x10))),
         Some(Fault::TouchNull) => on_last_cpu(&|| read_from(0x10)),
         _ => {}
+    }
+}
+
+/// The faults that the warp test must find.
+pub fn before_warp_test(fault: Option<Fault>) {
+    if fault == Some(Fault::TscWarps) {
+        // Less than a millisecond, which two CPUs that follow each other closely cannot miss.
+        on_last_cpu(&|| time::faults::shift_tsc(1_000_000));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::memory::audit::Pages;
 use crate::memory::frames::Frames;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
-use crate::time::{self, Clock};
+use crate::time::{self, Clock, Counter};
 use crate::wire::{self, ExitCode, Record, StagesUs};
 use crate::{apic, audit, bench, interrupts, memory, selftest};
 
@@ -99,7 +99,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         apic_mode: apic::mode().name(),
         clock_source: clock.source.name(),
         tsc_khz: clock.tsc_hz / 1000,
-        apic_timer_khz: clock.apic_timer_hz / 1000 * u64::from(apic::TIMER_DIVIDER),
+        apic_timer_khz: clock.apic_timer_hz / 1000,
         cpus_listed: up.listed,
         cpus_online: up.online,
         entry_to_online_us: time::us_at(up.last_online_tsc),
@@ -138,6 +138,28 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             },
         }));
     }
+}
+
+/// What the time is read from.
+pub fn counter(counter: &Counter) {
+    let Counter { name, distrust, warp, skew_ns, drift_ppm } = *counter;
+    let distrust = distrust.map(|distrust| LineBuffer::<100>::format(format_args!("{distrust}")));
+    log::info!(
+        "the time by {name}; TSCs at most {} cycles ({skew_ns} ns) apart in {} meetings; timers {}",
+        warp.skew_cycles,
+        warp.meetings,
+        time::timer::mode().name()
+    );
+    console::send(&Record::Clock(wire::Clock {
+        counter: name,
+        distrust: distrust.as_ref().map(LineBuffer::as_str),
+        skew_cycles: warp.skew_cycles,
+        skew_ns,
+        warps: warp.times,
+        meetings: warp.meetings,
+        drift_ppm,
+        timer_mode: time::timer::mode().name(),
+    }));
 }
 
 /// Looks whether the house is locked, and tells what is in it.

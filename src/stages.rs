@@ -4,6 +4,7 @@ use crate::acpi::{self, Platform};
 use crate::boot::command_line::{Options, Switch, Work};
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
+use crate::config::REQUEST_MS;
 use crate::cpu::{self, CpuId, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
@@ -26,12 +27,15 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let low = memory(&mut boot, &features); //                        final page tables, then frames
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
-    let clock = clock(&guard, &features, &platform, &boot); //        local APIC, TSC, tick
+    let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
-    let up = other_cpus(&guard, &features, platform, clock, low); // all of them at once
+    let up = other_cpus(&guard, &features, platform, low); // all of them at once
     drop(guard);
     x86_64::instructions::interrupts::enable(); //                    from here on handlers run
     report::boot(&boot, &clock, &up);
+    #[cfg(feature = "faults")]
+    faults::before_warp_test(options.fault);
+    counter(&features, &clock, &up, &options); //                     do all TSCs agree? else another counter
     #[cfg(feature = "faults")]
     faults::before_audit(options.fault);
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
@@ -117,21 +121,28 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
         .unwrap_or_else(|_| boot::refuse(format_args!("too little memory for the list of CPUs")))
 }
 
-fn clock(guard: &IrqGuard, features: &Features, platform: &Platform, boot: &BootInfo) -> Clock {
+fn clock(
+    guard: &IrqGuard,
+    features: &Features,
+    platform: &Platform,
+    boot: &BootInfo,
+    options: &Options,
+) -> Clock {
     let refuse = |error: &dyn core::fmt::Display| -> ! { boot::refuse(format_args!("{error}")) };
     if let Err(error) = apic::init(features, platform.local_apic_address) {
         refuse(&error);
     }
     apic::enable(guard, platform.nmi_pins, platform.cpus[0].uid);
-    let clock = time::init(guard, features, platform, boot.entry_tsc).unwrap_or_else(|error| refuse(&error));
+    let clock = time::init(guard, features, platform, boot.entry_tsc, options.clock)
+        .unwrap_or_else(|error| refuse(&error));
     log::info!(
         "{}, TSC {} kHz and APIC timer {} kHz by {}",
         apic::mode().name(),
         clock.tsc_hz / 1000,
-        clock.apic_timer_hz / 1000 * u64::from(apic::TIMER_DIVIDER),
+        clock.apic_timer_hz / 1000,
         clock.source.name()
     );
-    time::start_tick(guard, &clock);
+    time::timer::start(guard);
     clock
 }
 
@@ -145,18 +156,21 @@ fn serial_input(platform: &Platform) {
     }
 }
 
-fn other_cpus(
-    guard: &IrqGuard,
-    features: &Features,
-    platform: Platform,
-    clock: Clock,
-    low: Option<LowMemory>,
-) -> BringUp {
-    let up = smp::start(guard, platform, features, clock, low)
+fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<LowMemory>) -> BringUp {
+    let up = smp::start(guard, platform, features, low)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     smp::open_calls()
         .unwrap_or_else(|| boot::refuse(format_args!("too little memory for calls between CPUs")));
     up
+}
+
+fn counter(features: &Features, clock: &Clock, up: &BringUp, options: &Options) {
+    smp::run_on_all(REQUEST_MS, &|_| time::look_for_warps(up.online));
+    let counter = time::decide(features, clock, options.clock);
+    if counter.distrust.is_some() {
+        smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));
+    }
+    report::counter(&counter);
 }
 
 fn work(boot: &BootInfo, features: &Features, options: &Options, up: &BringUp) -> Result<(), Reason> {

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 mod bench;
 mod interrupts;
 mod memory;
+mod time;
 mod warning;
 
 pub use bench::Bench;
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use memory::{Memory, PageTables, Pages, Region};
+pub use time::{Clock, LATENESS_BUCKETS, Timers, lateness_bucket};
 pub use warning::{Warning, WarningFrame};
 
 /// Begins each line that is meant for a program. Everything else on the serial port is for people.
@@ -84,7 +86,7 @@ pub enum Record<S> {
     Memory(Memory),
     /// Once, when the first workload has ended; never where the kernel only boots.
     Work(Work),
-    /// Each 100 ms while a workload runs, from the BSP's APIC timer.
+    /// Now and then while a workload runs, by a timer of the BSP's.
     Progress(Progress<S>),
     /// Once for each workload, when it has ended.
     Stress(Stress<S>),
@@ -98,6 +100,10 @@ pub enum Record<S> {
     WarningFrame(WarningFrame),
     /// Before the verdict: once for each vector that an interrupt came on, and for each [`COUNTS_IN_RECORD`] CPUs.
     Interrupts(Interrupts<S>),
+    /// Once, after [`Record::Boot`], when it is known what the time is read from.
+    Clock(Clock<S>),
+    /// Once, when the self-test's timers have expired.
+    Timers(Timers<S>),
     /// Once, before the verdict.
     Events(Events),
     /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].

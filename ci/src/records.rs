@@ -1,8 +1,8 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Bench, Boot, Cpu, Events, Interrupts, MARKER, Memory, PageTables, Panic, Progress, Reason, Record,
-    Region, Stress, StressCpu, Verdict, Warning, Work,
+    Bench, Boot, Clock, Cpu, Events, Interrupts, MARKER, Memory, PageTables, Panic, Progress, Reason, Record,
+    Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -41,6 +41,10 @@ pub struct Seen {
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
     /// The table of interrupts, as it came.
     pub interrupts: Vec<Interrupts<String>>,
+    /// What the time is read from.
+    pub clock: Option<Clock<String>>,
+    /// How the self-test's timers did.
+    pub timers: Option<Timers<String>>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// Why the kernel refused the machine.
@@ -113,6 +117,8 @@ impl Seen {
                 }
             }
             Record::Interrupts(interrupts) => push(&mut self.interrupts, interrupts, MAX_OF_A_KIND),
+            Record::Clock(clock) => self.clock = Some(clock),
+            Record::Timers(timers) => self.timers = Some(timers),
             Record::Events(events) => self.events = Some(events),
             Record::Refused(Reason { reason }) => self.refused = Some(reason),
             Record::Usage(Reason { reason }) => self.usage = Some(reason),

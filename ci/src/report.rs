@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Boot, Cpu, Cycles, Events, Memory, PageTables, Region, Stress};
+use octopod::wire::{Boot, Clock, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Timers};
 use serde::Serialize;
 
 use crate::records::Seen;
@@ -88,6 +88,10 @@ pub struct Report {
     pub bench: Vec<BenchReport>,
     /// The interrupts that were taken, by vector and CPU, in the order of the vectors.
     pub interrupts: Vec<InterruptReport>,
+    /// What the time is read from.
+    pub clock: Option<Clock<String>>,
+    /// How the self-test's timers did; absent where it did not run.
+    pub timers: Option<Timers<String>>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// What was wrong on the way and did not end the run.
@@ -251,6 +255,8 @@ impl Report {
             stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
             bench: seen.bench.iter().map(bench::report).collect(),
             interrupts: interrupts::reports(seen),
+            clock: seen.clock.clone(),
+            timers: seen.timers.clone(),
             events: seen.events,
             warnings: seen.warnings.iter().map(|(warning, _)| WarningReport::of(warning)).collect(),
             panic: seen.panic.clone().map(|panic| PanicReport {

@@ -1,32 +1,13 @@
 //! Interrupts of the local APIC's own, and those that nobody asked for.
 
-use spin::Once;
-
 use super::registers::is_in_service;
 use super::{end_of_interrupt, read_error_status};
 use crate::interrupts::{self, Frame, Vector};
 
-/// Called at each timer interrupt, on the CPU that got it, with interrupts off.
-static TIMER_HOOK: Once<fn()> = Once::new();
-
-/// Sets what each timer interrupt calls.
-pub fn set_timer_hook(hook: fn()) {
-    TIMER_HOOK.call_once(|| hook);
-}
-
 pub fn register() {
-    interrupts::register(Vector::TIMER, "APIC timer", timer);
     interrupts::register(Vector::SPURIOUS, "spurious", spurious);
     interrupts::register(Vector::APIC_ERROR, "APIC error", error);
     interrupts::set_acknowledge(acknowledge);
-}
-
-fn timer(_: &mut Frame) {
-    // Before the hook: it may take long, and the next tick may come meanwhile.
-    end_of_interrupt();
-    if let Some(hook) = TIMER_HOOK.get() {
-        hook();
-    }
 }
 
 /// No end-of-interrupt: nothing is in service (SDM Vol. 3A, 11.9).

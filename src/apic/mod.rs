@@ -14,6 +14,7 @@ mod handlers;
 pub mod io_apic;
 mod registers;
 pub mod serial_input;
+mod timer;
 
 use core::cell::Cell;
 use core::fmt;
@@ -30,8 +31,11 @@ use crate::{per_cpu, redirect, redirectable};
 
 #[cfg(feature = "faults")]
 pub use base::set_x2apic_as_firmware;
-pub use handlers::set_timer_hook;
 pub use registers::{Mode, mode};
+pub use timer::{
+    TimerMode, deadline_mode_works, set_timer_count, set_tsc_deadline, start_timer, start_timer_masked,
+    timer_current,
+};
 
 use registers::Register;
 
@@ -104,7 +108,7 @@ redirectable! {
         registers::write(Register::Spurious, registers::SOFTWARE_ENABLE | u32::from(Vector::SPURIOUS.get()));
         registers::write(Register::LvtTimer, registers::LVT_MASKED | u32::from(Vector::TIMER.get()));
         registers::write(Register::TimerInitial, 0);
-        registers::write(Register::TimerDivide, registers::DIVIDE_BY_16);
+        registers::write(Register::TimerDivide, registers::DIVIDE_BY_1);
         registers::write(Register::LvtError, u32::from(Vector::APIC_ERROR.get()));
         for pin in 0..2 {
             let nmi = nmi_pins.iter().find(|nmi| nmi.pin == pin && nmi.applies_to(uid));
@@ -201,35 +205,4 @@ fn wait_for_busy_icr(to: ApicId) -> Result<(), ApicError> {
 pub fn read_error_status() -> u32 {
     registers::write(Register::ErrorStatus, 0);
     registers::read(Register::ErrorStatus)
-}
-
-/// How many APIC timer ticks a timer count stands for under [`set_timer`]'s divider.
-pub const TIMER_DIVIDER: u32 = 16;
-
-/// How the timer counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum TimerMode {
-    /// Down to 0, once.
-    OneShot = 0,
-    /// Down to 0, again and again.
-    Periodic = 1 << 17,
-}
-
-/// Starts this CPU's timer, from `count` (in units of [`TIMER_DIVIDER`] timer cycles) down to 0; 0 stops it.
-pub fn set_timer(_: &IrqGuard, mode: TimerMode, count: u32) {
-    registers::write(Register::TimerInitial, 0);
-    registers::write(Register::LvtTimer, mode as u32 | u32::from(Vector::TIMER.get()));
-    registers::write(Register::TimerInitial, count);
-}
-
-/// Runs this CPU's timer from `count` down without an interrupt, for calibration.
-pub fn start_timer_masked(_: &IrqGuard, count: u32) {
-    registers::write(Register::LvtTimer, registers::LVT_MASKED | u32::from(Vector::TIMER.get()));
-    registers::write(Register::TimerInitial, count);
-}
-
-/// What this CPU's timer has left, in units of [`TIMER_DIVIDER`] timer cycles.
-pub fn timer_current() -> u32 {
-    registers::read(Register::TimerCurrent)
 }

@@ -35,6 +35,7 @@ pub enum Register {
     EndOfInterrupt = 0xb0,
     Spurious = 0xf0,
     InService0 = 0x100,
+    Request0 = 0x200,
     ErrorStatus = 0x280,
     IcrLow = 0x300,
     LvtTimer = 0x320,
@@ -48,10 +49,12 @@ pub enum Register {
 
 /// In the spurious interrupt vector register: the APIC is on.
 pub const SOFTWARE_ENABLE: u32 = 1 << 8;
-/// In the divide configuration register (figure 11-10).
-pub const DIVIDE_BY_16: u32 = 0b0011;
 /// An entry of the local vector table that lets nothing through.
 pub const LVT_MASKED: u32 = 1 << 16;
+/// The timer's entry: the interrupt comes when the TSC reaches the deadline (SDM Vol. 3A, 11.5.4, figure 11-8).
+pub const LVT_TSC_DEADLINE: u32 = 0b10 << 17;
+/// The timer counts each cycle of its clock (SDM Vol. 3A, figure 11-10).
+pub const DIVIDE_BY_1: u32 = 0b1011;
 /// An entry that delivers an NMI.
 pub const LVT_NMI: u32 = 0b100 << 8;
 /// The pin is active when low.
@@ -168,6 +171,16 @@ pub fn icr_is_idle() -> bool {
 
 /// Whether an interrupt on that vector is being handled.
 pub fn is_in_service(vector: u8) -> bool {
-    let word = Register::InService0 as u32 + u32::from(vector / 32) * 0x10;
+    is_set(Register::InService0, vector)
+}
+
+/// Whether an interrupt on that vector waits to be taken.
+pub fn is_requested(vector: u8) -> bool {
+    is_set(Register::Request0, vector)
+}
+
+/// A bit of one of the registers of 256 bits, which are eight words 16 bytes apart.
+fn is_set(first: Register, vector: u8) -> bool {
+    let word = first as u32 + u32::from(vector / 32) * 0x10;
     read_at(word) & (1 << (vector % 32)) != 0
 }

@@ -15,7 +15,6 @@ mod primitives;
 
 use core::fmt;
 
-use crate::apic::{self, TimerMode};
 use crate::console;
 use crate::cpu::IrqGuard;
 use crate::memory;
@@ -56,6 +55,7 @@ const ALL: &[Benchmark] = &[
     each("clock_now", primitives::clock_now),
     each("irq_entry_exit", interrupts::entry_exit),
     Benchmark { empty: empty_windows, ..each("self_ipi", interrupts::self_ipi) },
+    Benchmark { empty: empty_windows, ..each("timer_expiry", interrupts::timer_expiry) },
     each("frame_pair_order0", frames::pair::<0>),
     each("frame_pair_order3", frames::pair::<3>),
     each("frame_pair_order9", frames::pair::<9>),
@@ -107,8 +107,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Measures everything and sends a record for each. `begin` is told how many frames are free before. Only the boot processor calls this, with interrupts on, while it is
-/// the only CPU or all others are halted.
+/// Measures everything and sends a record for each. `begin` is told how many frames are free before. Only the boot
+/// processor calls this, with interrupts on, while it is the only CPU or all others are halted.
 ///
 /// # Errors
 /// If instructions are not what the TSC counts, or a figure is not the same each time.
@@ -116,8 +116,6 @@ pub fn run(begin: fn(u64)) -> Result<(), Failure> {
     let loose = frames::Loose::hold().ok_or(Failure::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
     begin(memory::frames().free_frames() as u64 + loose.count() as u64);
-    // The tick would come in between.
-    apic::set_timer(&IrqGuard::new(), TimerMode::OneShot, 0);
     meter::check()?;
     for benchmark in ALL {
         let Benchmark { name, operations, repetitions, .. } = *benchmark;

@@ -28,7 +28,7 @@ pub fn spin_irqsave_pair(meter: &mut Meter, repetitions: u32) {
 pub fn clock_now(meter: &mut Meter, repetitions: u32) {
     meter.count(|| {
         repeat(repetitions, || {
-            black_box(time::now_us());
+            black_box(time::now_ns());
         });
     });
 }

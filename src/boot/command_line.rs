@@ -20,7 +20,7 @@ mod tests;
 
 pub use error::{MAX_MESSAGE_BYTES, OptionError, ValueFault};
 pub use list::List;
-pub use names::{Allocator, Fault, Key, Part, Switch, Work, Workload};
+pub use names::{Allocator, ClockChoice, Fault, Key, Part, Switch, Work, Workload};
 
 use names::Named;
 
@@ -53,6 +53,8 @@ pub struct Options {
     pub selftest_parts: PartList,
     /// `selftest.rounds=`: how many rounds a part takes that goes in rounds, all CPUs together.
     pub selftest_rounds: u32,
+    /// `clock=`: what the time is read from.
+    pub clock: ClockChoice,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
     pub kaslr: Switch,
     /// `x2apic=`: whether the local APICs are used in x2APIC mode where the processor has it. Off, a CPU whose APIC ID is
@@ -84,6 +86,7 @@ impl Default for Options {
             stress_seed: None,
             selftest_parts: PartList::all(),
             selftest_rounds: 1000,
+            clock: ClockChoice::Auto,
             kaslr: Switch::On,
             x2apic: Switch::On,
             max_cpus: MAX_CPUS,
@@ -139,6 +142,7 @@ impl Options {
             Key::SelfTestParts => self.selftest_parts = parse_list(value, Part::from_name)?,
             Key::SelfTestRounds => self.selftest_rounds = parse_rounds(value)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
+            Key::Clock => self.clock = parse_name(value, ClockChoice::from_name)?,
             Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
             Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,
             Key::MaxCpus => self.max_cpus = parse_cpus(value)?,

@@ -35,6 +35,10 @@ pub struct Features {
     pub physical_bits: u8,
     /// Whether the processor waits for no 10 ms between INIT and the start-up IPI: see [`Features::init_is_quick`].
     pub init_is_quick: bool,
+    /// RDTSCP (CPUID 80000001H:EDX.27).
+    pub rdtscp: bool,
+    /// The TSC runs at one rate whatever the processor does (CPUID 80000007H:EDX.8).
+    pub invariant_tsc: bool,
     /// CPUID 15H as it stands, where it exists: the denominator and the numerator of the TSC's ratio to the core crystal
     /// clock, and that clock in Hz. Any of them may be 0.
     pub tsc_ratio: Option<(u32, u32, u32)>,
@@ -64,6 +68,8 @@ impl Features {
             // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
             physical_bits: capacity.map_or(40, |c| c.physical_address_bits()),
             init_is_quick: init_is_quick(&cpuid),
+            rdtscp: processor.as_ref().is_some_and(|f| f.has_rdtscp()),
+            invariant_tsc: cpuid.get_advanced_power_mgmt_info().is_some_and(|apm| apm.has_invariant_tsc()),
             tsc_ratio: cpuid
                 .get_tsc_info()
                 .map(|tsc| (tsc.denominator(), tsc.numerator(), tsc.nominal_frequency())),

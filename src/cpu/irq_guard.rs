@@ -25,6 +25,15 @@ impl IrqGuard {
         IrqGuard { were_enabled, _not_send: PhantomData }
     }
 
+    /// For a handler, which the processor enters with interrupts off: spares it a look at the flags.
+    ///
+    /// # Safety
+    /// Interrupts are off, and stay so while the guard lives.
+    #[inline(always)]
+    pub unsafe fn in_handler() -> IrqGuard {
+        IrqGuard { were_enabled: false, _not_send: PhantomData }
+    }
+
     /// Whether interrupts were on before: what may not wait with interrupts off asks this.
     pub fn were_enabled(&self) -> bool {
         self.were_enabled

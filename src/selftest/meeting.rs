@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::config::STRESS_GRACE_MS;
 use crate::smp;
 use crate::sync::Deadline;
+use crate::time;
 
 /// A meeting point, to be used 2^32 times by all CPUs together. Whoever waits there has interrupts on.
 pub struct Meeting {
@@ -30,7 +31,7 @@ impl Meeting {
             || self.arrived.load(Ordering::Acquire) >= all || self.is_over.load(Ordering::Acquire);
         if have_come() {
             smp::wake_others();
-        } else if smp::halt_until(&Deadline::after_ms(STRESS_GRACE_MS), have_come).is_err() {
+        } else if time::halt_until(&Deadline::after_ms(STRESS_GRACE_MS), have_come).is_err() {
             panic!("a CPU did not come to a meeting in {STRESS_GRACE_MS} ms");
         }
     }

@@ -2,9 +2,11 @@
 //! each on every CPU; `selftest.parts=` chooses among them.
 
 mod calls;
+mod clock;
 mod meeting;
 mod serial;
 mod shootdown;
+mod timers;
 mod vectors;
 mod zeroing;
 
@@ -26,6 +28,10 @@ pub enum Failure {
     Serial(serial::Failure),
     /// [`Part::Shootdown`]
     Shootdown(shootdown::Failure),
+    /// [`Part::Clock`]
+    Clock(clock::Failure),
+    /// [`Part::Timers`]
+    Timers(timers::Failure),
     /// [`Part::Vectors`]
     Vectors(vectors::Failure),
     /// [`Part::Zeroing`]
@@ -38,6 +44,8 @@ impl fmt::Display for Failure {
             Failure::Calls(failure) => failure.fmt(f),
             Failure::Serial(failure) => failure.fmt(f),
             Failure::Shootdown(failure) => failure.fmt(f),
+            Failure::Clock(failure) => failure.fmt(f),
+            Failure::Timers(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
         }
@@ -54,6 +62,8 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
             Part::Serial => serial::run().map_err(Failure::Serial)?,
             Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
+            Part::Clock => clock::run().map_err(Failure::Clock)?,
+            Part::Timers => timers::run().map_err(Failure::Timers)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
         }

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 
-use super::{CallError, call_self, cpus, halt_until, nmi, online};
+use super::{CallError, call_self, cpus, nmi, online};
 use crate::apic::{self, Message};
 use crate::config::REQUEST_MS;
 use crate::cpu::per_cpu::PerCpu;
@@ -23,6 +23,7 @@ use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::sync::inboxes::{Inboxes, Put, SLOTS, Slot};
 use crate::sync::{Deadline, TimedOut};
+use crate::time::halt_until;
 use crate::{memory, per_cpu};
 
 /// How long a wait with interrupts on spins before it halts. A CPU that runs answers in a few microseconds; one that

@@ -29,7 +29,7 @@ pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use nmi::{Place, nmis, place_of};
 pub use shootdown::{ShootdownError, shootdown};
-pub use work::{halt_until, idle, run_on_all, wake_others};
+pub use work::{idle, run_on_all, wake_others};
 
 use crate::acpi::RosterEntry;
 use crate::apic;

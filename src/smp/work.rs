@@ -6,7 +6,8 @@ use super::{Cpu, cpus, online};
 use crate::apic::{self, Message};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Frame, Vector};
-use crate::sync::{Deadline, IrqMutex, TimedOut};
+use crate::sync::{Deadline, IrqMutex};
+use crate::time::halt_until;
 
 /// The piece of work at hand, numbered from 1.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
@@ -60,21 +61,6 @@ pub(super) fn wake_one(cpu: &Cpu) {
     }
 }
 
-/// Halts until the condition holds, at most until the deadline; whoever makes it true wakes this CPU. Interrupts are on.
-/// The tick ends a halt too, so that the deadline is noticed.
-pub fn halt_until(deadline: &Deadline, condition: impl Fn() -> bool) -> Result<(), TimedOut> {
-    loop {
-        x86_64::instructions::interrupts::disable();
-        let (holds, passed) = (condition(), deadline.has_passed());
-        if holds || passed {
-            x86_64::instructions::interrupts::enable();
-            return if holds { Ok(()) } else { Err(TimedOut) };
-        }
-        // An interrupt that came since the look above is taken only after `hlt` has begun, and ends it.
-        x86_64::instructions::interrupts::enable_and_hlt();
-    }
-}
-
 fn run(cpu: &'static Cpu, epoch: u64) {
     let work = *WORK.lock();
     if let Some(Work(work)) = work {
@@ -103,7 +89,7 @@ pub fn idle() -> ! {
             x86_64::instructions::interrupts::enable();
             run(me, epoch);
         } else {
-            // As in `halt_until`.
+            // An interrupt that came since the look above is taken only after `hlt` has begun, and ends it.
             x86_64::instructions::interrupts::enable_and_hlt();
         }
     }

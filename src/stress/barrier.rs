@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sync::Deadline;
-use crate::{cpu, smp};
+use crate::{cpu, smp, time};
 
 /// A meeting point for a fixed number of CPUs, to be used any number of times.
 pub struct Barrier {
@@ -32,7 +32,7 @@ impl Barrier {
             self.waiting.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::Release);
             smp::wake_others();
-        } else if smp::halt_until(&self.limit, || self.round.load(Ordering::Acquire) != round).is_err() {
+        } else if time::halt_until(&self.limit, || self.round.load(Ordering::Acquire) != round).is_err() {
             panic!(
                 "cpu {} waits for the others in vain: {} of {} are here",
                 cpu::current(),

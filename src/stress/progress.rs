@@ -1,10 +1,12 @@
-//! How far the workload at hand is: told by the boot processor's tick, whatever that CPU is doing.
+//! How far the workload at hand is: told by a timer of the boot processor's, whatever that CPU is doing.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 
 use crate::boot::command_line::Workload;
-use crate::cpu::{self, CpuId};
+use crate::config::PROGRESS_MS;
 use crate::sync::IrqMutex;
+use crate::time::timer::{self, Expiry, TimerId};
 use crate::wire::{self, Record};
 use crate::{console, per_cpu, smp, time};
 
@@ -30,16 +32,29 @@ pub struct Progress {
 
 static CURRENT: IrqMutex<Option<Progress>> = IrqMutex::new(None);
 
-/// From now on the tick speaks of this workload, or of none.
+/// From now on progress is that of this workload, or of none.
 pub fn set(progress: Option<Progress>) {
     *CURRENT.lock() = progress;
 }
 
-/// What each tick does.
-pub fn tick() {
-    if cpu::current() != CpuId::BSP {
-        return;
+/// Tells progress each [`PROGRESS_MS`] while it lives. Made and dropped on the same CPU.
+pub struct Reporter(Option<TimerId>);
+
+impl Reporter {
+    /// Begins. Without memory for a timer there is no progress to be seen, and nothing else is amiss.
+    pub fn start() -> Reporter {
+        let timer = timer::every(Duration::from_millis(PROGRESS_MS), tell, 0);
+        Reporter(timer.inspect_err(|error| log::warn!("no progress will be told: {error}")).ok())
     }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.0.take().map(timer::cancel);
+    }
+}
+
+fn tell(_: &Expiry) {
     let Some(current) = CURRENT.try_lock().and_then(|current| *current) else { return };
     console::send(&Record::Progress(wire::Progress {
         workload: current.workload.name(),

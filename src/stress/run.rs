@@ -10,7 +10,7 @@ use super::histogram::{Histogram, summarise};
 use super::kernel::Kernel;
 use super::lent::Loan;
 use super::owners::Owners;
-use super::progress::{self, OPERATIONS, Progress};
+use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::ring::Ring;
 use super::source::{Cached, FrameSource, Octopod, Seat, SeatCache};
 use super::workloads::{self, Shared};
@@ -166,7 +166,7 @@ impl<'a> Plan<'a> {
 pub fn run(options: &Options, seed: u64, before_work: impl FnOnce(u64)) -> Result<(), StressError> {
     let plan = Plan::new(options, seed, smp::online().count() as u32)?;
     let tables = Tables::new(plan.allocators)?;
-    time::set_tick_hook(progress::tick);
+    let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     drain(&Octopod);
     before_work(Octopod.free_frames() as u64);

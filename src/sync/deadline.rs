@@ -1,25 +1,36 @@
 //! Waits that end.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_utils::Backoff;
 
 use crate::cpu::registers::read_tsc;
 
-/// TSC cycles in a millisecond. Until the clock is calibrated: more than any processor has, so that a wait is too
-/// long rather than too short.
-static CYCLES_PER_MS: AtomicU64 = AtomicU64::new(10_000_000);
+/// TSC cycles in a nanosecond, as long as nobody knows: more than any processor has, so that a wait is too long rather
+/// than too short.
+const MOST_CYCLES_PER_NS: u64 = 10;
 
-/// Lets deadlines know how fast the TSC runs.
-pub fn set_tsc_khz(khz: u64) {
-    CYCLES_PER_MS.store(khz, Ordering::Relaxed);
+/// The clock, a `fn() -> u64`; 0 while there is none.
+static CLOCK: AtomicUsize = AtomicUsize::new(0);
+
+/// Lets deadlines know what time it is, in nanoseconds. None may be pending.
+pub fn set_clock(now_ns: fn() -> u64) {
+    CLOCK.store(now_ns as usize, Ordering::Release);
 }
 
-/// A point in time, by the TSC.
+fn now_ns() -> u64 {
+    let clock = CLOCK.load(Ordering::Acquire);
+    // SAFETY: nothing but such functions and 0 is ever stored, and 0 is `None`.
+    match unsafe { core::mem::transmute::<usize, Option<fn() -> u64>>(clock) } {
+        Some(now_ns) => now_ns(),
+        None => read_tsc() / MOST_CYCLES_PER_NS,
+    }
+}
+
+/// A point in time, the same on every CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
-    began: u64,
-    cycles: u64,
+    ns: u64,
 }
 
 /// A wait was in vain.
@@ -29,21 +40,26 @@ pub struct TimedOut;
 impl Deadline {
     /// That many milliseconds from now.
     pub fn after_ms(ms: u64) -> Deadline {
-        Deadline::after_us(ms * 1000)
+        Deadline::after_us(ms.saturating_mul(1000))
     }
 
     /// That many microseconds from now.
     pub fn after_us(us: u64) -> Deadline {
-        let cycles = us.saturating_mul(CYCLES_PER_MS.load(Ordering::Relaxed)) / 1000;
-        Deadline { began: read_tsc(), cycles }
+        Deadline { ns: now_ns().saturating_add(us.saturating_mul(1000)) }
+    }
+
+    /// How long it is until then, in nanoseconds; 0 when it has passed.
+    pub fn remaining_ns(&self) -> u64 {
+        self.ns.saturating_sub(now_ns())
     }
 
     /// Whether it has passed.
     pub fn has_passed(&self) -> bool {
-        read_tsc().wrapping_sub(self.began) >= self.cycles
+        now_ns() >= self.ns
     }
 
-    /// Waits until the condition holds, at most until the deadline. Interrupts stay as they are.
+    /// Waits until the condition holds, at most until the deadline, without letting go of the CPU: for waits that are
+    /// short, or with interrupts off. Interrupts stay as they are.
     pub fn wait_until(&self, mut condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
         let backoff = Backoff::new();
         while !condition() {

@@ -27,6 +27,12 @@ impl<T> IrqMutex<T> {
         IrqMutexGuard { lock: self.0.lock(), irq }
     }
 
+    /// As [`lock`](Self::lock), where interrupts are off already: spares the caller a second look at the flags.
+    #[inline]
+    pub fn lock_under<'a>(&'a self, _: &'a IrqGuard) -> spin::mutex::SpinMutexGuard<'a, T> {
+        self.0.lock()
+    }
+
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<IrqMutexGuard<'_, T>> {
         let irq = IrqGuard::new();

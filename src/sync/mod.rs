@@ -7,6 +7,6 @@ pub mod inboxes;
 mod irq_mutex;
 
 #[cfg(target_os = "none")]
-pub use deadline::{Deadline, TimedOut, set_tsc_khz};
+pub use deadline::{Deadline, TimedOut, set_clock};
 #[cfg(target_os = "none")]
 pub use irq_mutex::{IrqMutex, IrqMutexGuard};

@@ -100,6 +100,19 @@ impl ReferenceClock {
         if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
     }
 
+    /// From its ticks to nanoseconds.
+    pub const fn scale_to_ns(&self) -> Option<Scale> {
+        Scale::ratio(NS_PER_SECOND as u128 * self.denominator as u128, self.numerator as u128)
+    }
+
+    /// A count beyond the counter's width: the least that is no less than `before` and ends in the bits of `reading`. A
+    /// reading that is a little less than `before`, by up to a sixteenth of a wrap, is a counter that stumbled: then it is
+    /// `before` again.
+    pub const fn extend(&self, before: u64, reading: u64) -> u64 {
+        let moved = reading.wrapping_sub(before) & self.mask;
+        if moved > self.mask - self.mask / 16 { before } else { before.wrapping_add(moved) }
+    }
+
     /// After how long the counter shows the same value again, in nanoseconds; `u64::MAX` for later than that.
     pub const fn wrap_ns(&self) -> u64 {
         // One short of the whole period, which 64 bits need not hold.
@@ -159,7 +172,8 @@ impl Median {
     }
 }
 
-const fn parts_per_million(part: u64, whole: u64) -> u64 {
+/// A part of a whole.
+pub const fn parts_per_million(part: u64, whole: u64) -> u64 {
     if whole == 0 {
         return if part == 0 { 0 } else { u64::MAX };
     }
@@ -172,7 +186,7 @@ const fn parts_per_million(part: u64, whole: u64) -> u64 {
 /// With `exact` for `count * to_hz / from_hz`, [`convert`](Self::convert) gives a whole number that is never greater
 /// than `exact` and less by under `1 + count / 2^shift`. The shift is the greatest, up to 63, with which the
 /// multiplier fits into 64 bits: 63 from cycles of 500 MHz and above to nanoseconds, so that two centuries after power-on
-/// the result is less than 2 ns short. Both functions are monotone.
+/// the result is less than 2 ns short. It is monotone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
     multiplier: u64,
@@ -182,13 +196,20 @@ pub struct Scale {
 impl Scale {
     /// From counts at `from_hz` to counts at `to_hz`. `None` if either is 0.
     pub const fn new(from_hz: u64, to_hz: u64) -> Option<Scale> {
-        if from_hz == 0 || to_hz == 0 {
+        Scale::ratio(to_hz as u128, from_hz as u128)
+    }
+
+    /// To counts of which there are `numerator` for each `denominator`. `None` if either is 0 or does not fit.
+    const fn ratio(numerator: u128, denominator: u128) -> Option<Scale> {
+        if numerator == 0 || denominator == 0 || numerator > u64::MAX as u128 {
             return None;
         }
         let mut shift = 63;
         loop {
-            let multiplier = ((to_hz as u128) << shift) / from_hz as u128;
-            // Ends at a shift of 0 at the latest, where the quotient is no greater than `to_hz`.
+            let multiplier = (numerator << shift) / denominator;
+            if shift == 0 && multiplier > u64::MAX as u128 {
+                return None;
+            }
             if multiplier <= u64::MAX as u128 {
                 return Some(Scale { multiplier: multiplier as u64, shift });
             }
@@ -196,14 +217,12 @@ impl Scale {
         }
     }
 
+    /// Makes 0 of every count.
+    pub const NOTHING: Scale = Scale { multiplier: 0, shift: 0 };
+
     /// From counts at `hz` to nanoseconds.
     pub const fn to_ns(hz: u64) -> Option<Scale> {
         Scale::new(hz, NS_PER_SECOND)
-    }
-
-    /// From nanoseconds to counts at `hz`.
-    pub const fn from_ns(hz: u64) -> Option<Scale> {
-        Scale::new(NS_PER_SECOND, hz)
     }
 
     /// The count at the other frequency, rounded down. A result of 2^64 or more loses its upper bits; in nanoseconds
@@ -212,13 +231,42 @@ impl Scale {
     pub const fn convert(&self, count: u64) -> u64 {
         ((count as u128 * self.multiplier as u128) >> (self.shift & 63)) as u64
     }
+}
 
-    /// A count at the other frequency that is no less than the exact one, and greater by at most
-    /// `3 + count / 2^shift`; `u64::MAX` for what 64 bits do not hold. For deadlines, which must not be early.
-    pub const fn convert_up(&self, count: u64) -> u64 {
-        let below = (count as u128 * self.multiplier as u128) >> self.shift;
-        let shortfall = (count >> self.shift) as u128 + 2;
-        let above = below + shortfall;
-        if above > u64::MAX as u128 { u64::MAX } else { above as u64 }
+/// Nanoseconds into counts that take at least so long, for arming a timer: one multiplication, and a shift by a constant.
+/// What is longer than [`longest_ns`](Self::longest_ns) becomes that, and is for the caller to chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlarmScale {
+    /// Counts in a nanosecond, rounded up, with 32 bits behind the point.
+    multiplier: u64,
+    longest_ns: u64,
+}
+
+impl AlarmScale {
+    /// Nanoseconds are counts.
+    pub const GIGAHERTZ: AlarmScale = AlarmScale { multiplier: 1 << 32, longest_ns: u64::MAX - 1 };
+
+    /// To counts at `hz`, of which a timer takes no more than `most`. `None` if no time at all comes out.
+    pub const fn new(hz: u64, most: u64) -> Option<AlarmScale> {
+        let multiplier = ((hz as u128) << 32).div_ceil(NS_PER_SECOND as u128);
+        if multiplier == 0 || multiplier > u64::MAX as u128 || most < 2 {
+            return None;
+        }
+        let longest_ns = (((most - 1) as u128) << 32) / multiplier;
+        let longest_ns = if longest_ns > u64::MAX as u128 { u64::MAX } else { longest_ns as u64 };
+        Some(AlarmScale { multiplier: multiplier as u64, longest_ns })
+    }
+
+    /// The longest time that is converted.
+    pub const fn longest_ns(&self) -> u64 {
+        self.longest_ns
+    }
+
+    /// Counts that take no less than so long, or than [`longest_ns`](Self::longest_ns), and more by at most
+    /// `1 + ns / 2^32`; at least one, and never more than the timer takes.
+    #[inline]
+    pub const fn counts(&self, ns: u64) -> u64 {
+        let ns = if ns < self.longest_ns { ns } else { self.longest_ns };
+        ((ns as u128 * self.multiplier as u128) >> 32) as u64 + 1
     }
 }

@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use spin::Once;
-
 use super::calibration::{Median, Scale, frequency_hz, tsc_hz_from_cpuid};
 use super::reference::Reference;
+use super::{now, timer, trust};
 use crate::acpi::Platform;
+use crate::boot::command_line::ClockChoice;
 use crate::config::CALIBRATION_MS;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
@@ -52,10 +52,8 @@ pub struct Clock {
     pub source: Source,
     /// The TSC's frequency.
     pub tsc_hz: u64,
-    /// The frequency of the APIC timer's counter, behind [`apic::TIMER_DIVIDER`].
+    /// The APIC timer's frequency.
     pub apic_timer_hz: u64,
-    entry_tsc: u64,
-    to_ns: Scale,
 }
 
 /// Why there is no clock.
@@ -78,16 +76,22 @@ impl fmt::Display for ClockError {
     }
 }
 
-static CLOCK: Once<Clock> = Once::new();
-
 /// Finds out how fast the TSC and the APIC timer run. Once, by the boot processor, after its APIC is on. `entry_tsc` is
-/// where time begins.
+/// where time begins; `choice` is the user's.
 pub fn init(
     guard: &IrqGuard,
     features: &Features,
     platform: &Platform,
     entry_tsc: u64,
+    choice: ClockChoice,
 ) -> Result<Clock, ClockError> {
+    let reference = Reference::candidates(platform)
+        .into_iter()
+        .flatten()
+        .filter(|reference| {
+            ![ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice) || reference.name() == choice.name()
+        })
+        .find(is_moving);
     let told = features
         .tsc_ratio
         .and_then(|(denominator, numerator, crystal_hz)| {
@@ -95,36 +99,35 @@ pub fn init(
         })
         .map(|hz| (Source::Cpuid, hz))
         .or_else(|| features.hypervisor_tsc_khz.map(|khz| (Source::Hypervisor, u64::from(khz) * 1000)));
-    let (source, tsc_hz, apic_timer_hz) = match told {
-        Some((source, tsc_hz)) => {
+    let (source, tsc_hz, apic_timer_hz) = match (told, &reference) {
+        (Some((source, tsc_hz)), _) => {
             let apic_timer_hz = settle(|| measure_apic_timer(guard, tsc_hz).map(|hz| [hz, hz]))
                 .ok_or(ClockError::NoApicTimer)?[1];
             (source, tsc_hz, apic_timer_hz)
         }
-        None => Reference::candidates(platform)
-            .into_iter()
-            .flatten()
-            .find_map(|reference| {
-                let [tsc_hz, apic_timer_hz] = settle(|| measure_both(guard, &reference))?;
-                Some((Source::Measured(reference.name()), tsc_hz, apic_timer_hz))
-            })
-            .ok_or(ClockError::NoReference)?,
+        (None, Some(reference)) => {
+            let [tsc_hz, apic_timer_hz] =
+                settle(|| measure_both(guard, reference)).ok_or(ClockError::NoReference)?;
+            (Source::Measured(reference.name()), tsc_hz, apic_timer_hz)
+        }
+        (None, None) => return Err(ClockError::NoReference),
     };
+    #[cfg(feature = "faults")]
+    let tsc_hz = super::faults::calibrated(tsc_hz);
     let to_ns = Scale::to_ns(tsc_hz).ok_or(ClockError::NoReference)?;
-    let clock = *CLOCK.call_once(|| Clock { source, tsc_hz, apic_timer_hz, entry_tsc, to_ns });
-    sync::set_tsc_khz(tsc_hz / 1000);
-    console::set_clock(now_us);
-    Ok(clock)
+    // SAFETY: once, by the boot processor alone, under the guard.
+    unsafe { now::set_tsc(entry_tsc, to_ns) };
+    sync::set_clock(now::now_ns);
+    console::set_clock(now::now_us);
+    trust::begin(reference);
+    let clock = Clock { source, tsc_hz, apic_timer_hz };
+    if timer::init(guard, features, &clock) { Ok(clock) } else { Err(ClockError::NoApicTimer) }
 }
 
-/// Microseconds since the kernel began; 0 before there is a clock. Any context.
-pub fn now_us() -> u64 {
-    us_at(read_tsc())
-}
-
-/// When the TSC had that value, in microseconds after the kernel began.
-pub fn us_at(tsc: u64) -> u64 {
-    CLOCK.get().map_or(0, |clock| clock.to_ns.convert(tsc.saturating_sub(clock.entry_tsc)) / 1000)
+/// Whether it counts at all.
+fn is_moving(reference: &Reference) -> bool {
+    let at_rest = reference.read();
+    (0..READINGS_TO_MOVE).any(|_| reference.read() != at_rest)
 }
 
 /// Three measurements of two frequencies, taken until two of three agree for each; the medians then. If they never
@@ -150,9 +153,6 @@ fn settle(mut measure: impl FnMut() -> Option<[u64; 2]>) -> Option<[u64; 2]> {
 fn measure_both(guard: &IrqGuard, reference: &Reference) -> Option<[u64; 2]> {
     let clock = reference.clock();
     let window = clock.ticks_for_ns(CALIBRATION_MS * 1_000_000);
-    let at_rest = reference.read();
-    (0..READINGS_TO_MOVE).find(|_| reference.read() != at_rest)?;
-
     apic::start_timer_masked(guard, u32::MAX);
     let begin = Sample::take(reference);
     let mut now = begin.reference;
@@ -212,11 +212,4 @@ fn measure_apic_timer(guard: &IrqGuard, tsc_hz: u64) -> Option<u64> {
     let (end, end_timer) = (read_tsc(), apic::timer_current());
     apic::start_timer_masked(guard, 0);
     frequency_hz(u64::from(begin_timer - end_timer), end.wrapping_sub(begin), tsc_hz)
-}
-
-impl Clock {
-    /// The APIC timer count that a period of that frequency takes.
-    pub fn timer_count(&self, hz: u32) -> u32 {
-        u32::try_from(self.apic_timer_hz / u64::from(hz)).unwrap_or(u32::MAX)
-    }
 }

@@ -1,22 +1,39 @@
-//! Layer 7: what time it is, and each CPU's tick.
+//! Layer 7: what time it is, timers, and waits with an end.
 //!
-//! The TSC is the clock. CPUID or the hypervisor tell its frequency, or it is measured against a timer whose frequency
-//! is known ([`reference`]); [`calibration`] holds the arithmetic. The APIC timer is measured in the same windows.
+//! The TSC is the clock ([`now_ns`]), unless it turns out that it cannot be trusted ([`decide`]). CPUID or the hypervisor tell its frequency, or it is measured against a timer
+//! whose frequency is known ([`reference`]); [`calibration`] holds the arithmetic. The APIC timer is measured in the same
+//! windows. On it each CPU runs a queue of timers ([`timer`], ordered by [`heap`]): there is no tick, so a CPU that waits
+//! for nothing takes no interrupt. [`halt_until`] waits for a condition or a deadline on one of them.
 
 pub mod calibration;
+pub mod heap;
 
 #[cfg(target_os = "none")]
 mod clock;
 #[cfg(target_os = "none")]
+mod fallback;
+#[cfg(all(target_os = "none", feature = "faults"))]
+pub mod faults;
+#[cfg(target_os = "none")]
+mod now;
+#[cfg(target_os = "none")]
 mod reference;
 #[cfg(target_os = "none")]
-mod tick;
+pub mod timer;
+#[cfg(target_os = "none")]
+mod trust;
+#[cfg(target_os = "none")]
+mod wait;
+#[cfg(target_os = "none")]
+mod warp;
 
 #[cfg(target_os = "none")]
-pub use clock::{Clock, ClockError, Source, init, now_us, us_at};
+pub use clock::{Clock, ClockError, Source, init};
 #[cfg(target_os = "none")]
-pub use tick::start_tick;
-
-/// Sets what each CPU's tick calls, on that CPU, with interrupts off.
+pub use now::{now_ns, now_us, us_at};
 #[cfg(target_os = "none")]
-pub use crate::apic::set_timer_hook as set_tick_hook;
+pub use trust::{Counter, Distrust, decide};
+#[cfg(target_os = "none")]
+pub use wait::{halt_until, sleep};
+#[cfg(target_os = "none")]
+pub use warp::{Warp, look as look_for_warps};

@@ -38,6 +38,12 @@ pub enum Reference {
     Pit,
 }
 
+// SAFETY: the registers are mapped for good; reading an HPET or the PM timer is one access, from whichever CPU. The PIT,
+// whose reading is several, is read by the boot processor alone.
+unsafe impl Send for Reference {}
+// SAFETY: as above.
+unsafe impl Sync for Reference {}
+
 impl Reference {
     /// The timers that the machine seems to have, the best first: an HPET's steps are the shortest, and reading the PIT
     /// takes three port accesses. Only the last is tried without being listed anywhere.
@@ -77,6 +83,11 @@ impl Reference {
             channel.write(0);
         }
         Reference::Pit
+    }
+
+    /// Whether it can be the clock itself: the PIT wraps before anybody looks, and cannot be read by two CPUs at once.
+    pub fn is_clock(&self) -> bool {
+        !matches!(self, Reference::Pit)
     }
 
     /// Its name in reports.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Allocator, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
+use super::{Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
 use crate::config::MAX_CPUS;
 
 /// Quoted text is cut to this many bytes: a message must fit into one line of the report.
@@ -140,6 +140,7 @@ impl fmt::Display for Allowed {
             Key::MaxCpus => write!(f, "1 to {MAX_CPUS}"),
             Key::Reserve => f.write_str("START-END, as in 0x8000-0x9000"),
             Key::FaultStage => Names(FAULT_STAGES).fmt(f),
+            Key::Clock => Names(ClockChoice::ALL).fmt(f),
             Key::Kaslr | Key::X2Apic | Key::AllowMissingCpus => Names(Switch::ALL).fmt(f),
             Key::SelfTestRounds => f.write_str("1 to 1000000000"),
             Key::Fault => Names(Fault::ALL).fmt(f),

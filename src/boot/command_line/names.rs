@@ -72,6 +72,20 @@ named! {
 }
 
 named! {
+    /// What the time is read from.
+    ClockChoice {
+        /// The TSC, unless it cannot be trusted.
+        Auto = "auto",
+        /// The TSC, come what may.
+        Tsc = "tsc",
+        /// The HPET.
+        Hpet = "hpet",
+        /// ACPI's power management timer.
+        PmTimer = "pm_timer",
+    }
+}
+
+named! {
     /// A part of the stress.
     Workload {
         /// Each CPU takes a frame and gives it back.
@@ -106,6 +120,10 @@ named! {
 named! {
     /// A part of the self-test.
     Part {
+        /// The time never goes back, whichever CPU is asked.
+        Clock = "clock",
+        /// Timers expire once, and not too early.
+        Timers = "timers",
         /// Every interrupt vector is entered, and nothing is disturbed.
         Vectors = "vectors",
         /// A page is zeroed, to its last byte and no further.
@@ -164,6 +182,10 @@ named! {
         TouchPage0 = "touch_page_0",
         /// The last CPU reads through a null pointer.
         TouchNull = "touch_null",
+        /// The last CPU's TSC is ahead of the others'.
+        TscWarps = "tsc_warps",
+        /// The TSC runs at another rate than it was measured to.
+        TscDrifts = "tsc_drifts",
         /// The kernel's code is mapped a second time, to be written.
         WritableText = "writable_text",
         /// No CPU but the boot processor sets its page attribute table.
@@ -200,6 +222,8 @@ named! {
         SelfTestParts = "selftest.parts",
         /// [`Options::selftest_rounds`](super::Options::selftest_rounds)
         SelfTestRounds = "selftest.rounds",
+        /// [`Options::clock`](super::Options::clock)
+        Clock = "clock",
         /// [`Options::kaslr`](super::Options::kaslr)
         Kaslr = "kaslr",
         /// [`Options::x2apic`](super::Options::x2apic)

@@ -12,7 +12,7 @@ use crate::cpu::{self, CpuId, IrqGuard, load_descriptors, thread};
 use crate::memory;
 use crate::memory::stacks::{self, Stack};
 use crate::redirectable;
-use crate::time::{self, Clock};
+use crate::time;
 
 /// What every application processor reads on its way up.
 static COMMON: spin::Once<Common> = spin::Once::new();
@@ -20,7 +20,6 @@ static COMMON: spin::Once<Common> = spin::Once::new();
 struct Common {
     root: u64,
     platform: Platform,
-    clock: Clock,
 }
 
 /// Processors that came when nobody waited for them. The trampoline counts here too.
@@ -32,8 +31,8 @@ pub fn sent_away() -> u32 {
 }
 
 /// Sets what the processors will read, once, before they are called.
-pub fn set_common(platform: Platform, clock: Clock) {
-    COMMON.call_once(|| Common { root: memory::root(), platform, clock });
+pub fn set_common(platform: Platform) {
+    COMMON.call_once(|| Common { root: memory::root(), platform });
 }
 
 /// Where an application processor enters the kernel: on its own stack, GS base set, interrupts off.
@@ -54,7 +53,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let uid = common.platform.cpus[cpu.index()].uid;
     apic::enable(&guard, common.platform.nmi_pins, uid);
     reached(slot, Stage::Apic);
-    time::start_tick(&guard, &common.clock);
+    time::timer::start(&guard);
     reached(slot, Stage::Timer);
     stamp(slot, Stage::Online);
     let claimed = SlotState::Claimed as u32;

@@ -27,7 +27,6 @@ use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
 use crate::redirectable;
 use crate::sync::Deadline;
-use crate::time::Clock;
 
 pub use ap::sent_away;
 use rounds::Rounds;
@@ -93,14 +92,13 @@ pub fn start(
     guard: &IrqGuard,
     platform: Platform,
     features: &Features,
-    clock: Clock,
     low: Option<LowMemory>,
 ) -> Result<BringUp, SmpError> {
     let free_before = memory::frames().free_frames();
     let cpus = memory::alloc_slice_from(platform.cpus.iter().map(|entry| Cpu::new(*entry)));
     let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
     let (bsp, aps) = cpus.split_first().ok_or(SmpError::OutOfMemory)?;
-    ap::set_common(platform, clock);
+    ap::set_common(platform);
     interrupts::register(interrupts::Vector::WAKE, "wake", work::wake);
     drain::register();
     nmi::register();

@@ -1,0 +1,334 @@
+//! Timers on every CPU at once: a thousand of random length, of which none is early and none lost; then timers that this
+//! CPU and its neighbour cancel while they expire, each of which must do one of the two and not both; then nothing at
+//! all, during which no CPU but the boot processor takes a timer interrupt.
+
+use core::cell::Cell;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+
+use fastrand::Rng;
+use spin::Once;
+
+use crate::config::STRESS_GRACE_MS;
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{self, CpuId, IrqGuard};
+use crate::interrupts::{Counts, Vector};
+use crate::stress::histogram::{Histogram, summarise};
+use crate::sync::{Deadline, IrqMutex};
+use crate::time::timer::{self, Expiry, TimerError, TimerId};
+use crate::time::{self, halt_until};
+use crate::wire::{self, Record};
+use crate::{console, interrupts, memory, per_cpu, smp};
+
+/// Timers on each CPU.
+const TIMERS: usize = 1000;
+/// The longest of them, in nanoseconds.
+const LONGEST_NS: u64 = 50_000_000;
+/// The longest of those that are cancelled meanwhile: about as long as arming them all takes.
+const LONGEST_RACED_NS: u64 = 2_000_000;
+/// How long the others are left alone.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What a timer did wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure {
+    /// There is no memory for the books.
+    OutOfMemory,
+    /// A timer could not be armed.
+    Arm(TimerError),
+    /// A timer expired before its time.
+    Early {
+        /// Its CPU.
+        cpu: CpuId,
+        /// By so much.
+        ns: u64,
+    },
+    /// Timers that never expired, within so long that the host cannot be the reason.
+    Lost {
+        /// Their CPU.
+        cpu: CpuId,
+        /// How many.
+        timers: u64,
+    },
+    /// A timer that expired on another CPU than the one that armed it.
+    Astray {
+        /// Whose it was.
+        cpu: CpuId,
+    },
+    /// A timer's expiries and successful cancellations together are not one.
+    NotOnce {
+        /// Its CPU.
+        cpu: CpuId,
+        /// How often it expired.
+        expired: u32,
+        /// How often it was cancelled.
+        cancelled: u32,
+    },
+    /// A queue kept timers, or memory, that nobody needs.
+    Left {
+        /// Its CPU.
+        cpu: CpuId,
+        /// How many timers.
+        timers: usize,
+    },
+    /// A CPU with nothing to do took timer interrupts.
+    NotIdle {
+        /// Which.
+        cpu: CpuId,
+        /// How many.
+        interrupts: u64,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::OutOfMemory => f.write_str("no memory for the timers' books"),
+            Failure::Arm(error) => error.fmt(f),
+            Failure::Early { cpu, ns } => write!(f, "cpu {cpu}: a timer expired {ns} ns early"),
+            Failure::Lost { cpu, timers } => write!(f, "cpu {cpu}: {timers} timers did not expire"),
+            Failure::Astray { cpu } => write!(f, "a timer of cpu {cpu}'s expired on another"),
+            Failure::NotOnce { cpu, expired, cancelled } => {
+                write!(f, "cpu {cpu}: a timer expired {expired} times and was cancelled {cancelled} times")
+            }
+            Failure::Left { cpu, timers } => write!(f, "cpu {cpu}: {timers} timers are left"),
+            Failure::NotIdle { cpu, interrupts } => {
+                write!(f, "cpu {cpu} had nothing to do and took {interrupts} timer interrupts")
+            }
+        }
+    }
+}
+
+per_cpu! {
+    /// Timers of the part at hand that have expired here.
+    static EXPIRED: Cell<u64> = Cell::new(0);
+    /// Timer interrupts that this CPU had taken when it was left alone.
+    static BEFORE: AtomicU64 = AtomicU64::new(0);
+}
+
+/// What became of a timer.
+struct Probe {
+    not_before_ns: AtomicU64,
+    expired_ns: AtomicU64,
+    /// One more than the CPU that it expired on.
+    expired_on: AtomicU32,
+    expired: AtomicU32,
+    cancelled: AtomicU32,
+    timer: IrqMutex<Option<TimerId>>,
+}
+
+impl Probe {
+    fn new() -> Probe {
+        Probe {
+            not_before_ns: AtomicU64::new(0),
+            expired_ns: AtomicU64::new(0),
+            expired_on: AtomicU32::new(0),
+            expired: AtomicU32::new(0),
+            cancelled: AtomicU32::new(0),
+            timer: IrqMutex::new(None),
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.expired.load(Ordering::Relaxed) + self.cancelled.load(Ordering::Relaxed) > 0
+    }
+
+    fn forget(&self) {
+        self.expired.store(0, Ordering::Relaxed);
+        self.cancelled.store(0, Ordering::Relaxed);
+    }
+}
+
+/// [`TIMERS`] for each CPU, by rank.
+static PROBES: Once<&'static [Probe]> = Once::new();
+static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+
+fn probes(rank: usize) -> &'static [Probe] {
+    PROBES.get().and_then(|all| all.get(rank * TIMERS..(rank + 1) * TIMERS)).unwrap_or_default()
+}
+
+fn expired(expiry: &Expiry) {
+    let Some(probe) = PROBES.get().and_then(|all| all.get(expiry.data)) else { return };
+    probe.expired_ns.store(time::now_ns(), Ordering::Relaxed);
+    probe.expired_on.store(cpu::current().0 + 1, Ordering::Relaxed);
+    probe.expired.fetch_add(1, Ordering::Relaxed);
+    EXPIRED.set(EXPIRED.get() + 1);
+}
+
+/// Does all three. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
+///
+/// # Errors
+/// The first failure.
+pub fn run() -> Result<(), Failure> {
+    let cpus = smp::online().count();
+    let table = memory::alloc_slice_from((0..cpus * TIMERS).map(|_| Probe::new()));
+    let histograms = memory::alloc_slice_from((0..cpus).map(|_| Histogram::new()));
+    let (Some(table), Some(histograms)) = (table, histograms) else { return Err(Failure::OutOfMemory) };
+    PROBES.call_once(|| table);
+    let histograms = &*histograms;
+    let deadline = Deadline::after_ms(STRESS_GRACE_MS);
+    let each = |part: &(dyn Fn(CpuId, usize) -> Result<(), Failure> + Sync)| {
+        smp::run_on_all(2 * STRESS_GRACE_MS, &|cpu| {
+            let Some(rank) = cpu.rank() else { return };
+            if let Err(failure) = part(cpu.id(), rank) {
+                FIRST.lock().get_or_insert(failure);
+            }
+        });
+        FIRST.lock().map_or(Ok(()), Err)
+    };
+    each(&|cpu, rank| expire_all(cpu, rank, &histograms[rank], &deadline))?;
+    report(histograms);
+    each(&|_, rank| arm_to_be_raced(rank))?;
+    each(&|cpu, rank| race(cpu, rank, cpus, &deadline))?;
+    each(&|cpu, rank| judge_race(cpu, rank))?;
+    stay_idle()
+}
+
+/// Each its own seed, the same in every run.
+fn random(rank: usize) -> Rng {
+    Rng::with_seed(rank as u64)
+}
+
+fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadline) -> Result<(), Failure> {
+    let mut random = random(rank);
+    let own = probes(rank);
+    // The kernel's own: the clock may have one.
+    let before = timer::count();
+    EXPIRED.set(0);
+    for (number, probe) in own.iter().enumerate() {
+        let length_ns = random.u64(0..=LONGEST_NS);
+        probe.forget();
+        probe.not_before_ns.store(time::now_ns() + length_ns, Ordering::Relaxed);
+        timer::after(Duration::from_nanos(length_ns), expired, rank * TIMERS + number)
+            .map_err(Failure::Arm)?;
+    }
+    let all = || EXPIRED.get() >= TIMERS as u64;
+    if halt_until(deadline, all).is_err() {
+        return Err(Failure::Lost { cpu, timers: TIMERS as u64 - EXPIRED.get() });
+    }
+    for probe in own {
+        judge_once(cpu, probe)?;
+        let not_before_ns = probe.not_before_ns.load(Ordering::Relaxed);
+        let expired_ns = probe.expired_ns.load(Ordering::Relaxed);
+        match expired_ns.checked_sub(not_before_ns) {
+            Some(late_ns) => histogram.record(late_ns),
+            None => return Err(Failure::Early { cpu, ns: not_before_ns - expired_ns }),
+        }
+    }
+    match timer::count() {
+        timers if timers == before => Ok(()),
+        timers => Err(Failure::Left { cpu, timers }),
+    }
+}
+
+fn judge_once(cpu: CpuId, probe: &Probe) -> Result<(), Failure> {
+    let (expired, cancelled) =
+        (probe.expired.load(Ordering::Relaxed), probe.cancelled.load(Ordering::Relaxed));
+    if expired + cancelled != 1 {
+        return Err(Failure::NotOnce { cpu, expired, cancelled });
+    }
+    if expired == 1 && probe.expired_on.load(Ordering::Relaxed) != cpu.0 + 1 {
+        return Err(Failure::Astray { cpu });
+    }
+    Ok(())
+}
+
+fn report(histograms: &[Histogram]) {
+    let lateness_ns = summarise(histograms);
+    log::info!(
+        "{TIMERS} timers on each of {} CPUs: none early, none lost; late by {} ns as a rule, at most {} ns",
+        histograms.len(),
+        lateness_ns.p50,
+        lateness_ns.max
+    );
+    let mut below = [0; wire::LATENESS_BUCKETS];
+    for probe in PROBES.get().copied().unwrap_or_default() {
+        let late_ns = probe
+            .expired_ns
+            .load(Ordering::Relaxed)
+            .saturating_sub(probe.not_before_ns.load(Ordering::Relaxed));
+        let bucket = wire::lateness_bucket(late_ns);
+        below[bucket] += 1;
+    }
+    console::send(&Record::Timers(wire::Timers {
+        mode: timer::mode().name(),
+        cpus: histograms.len() as u32,
+        timers: (histograms.len() * TIMERS) as u64,
+        lateness_ns,
+        lateness_histogram: below,
+    }));
+}
+
+fn arm_to_be_raced(rank: usize) -> Result<(), Failure> {
+    let mut random = random(rank);
+    for (number, probe) in probes(rank).iter().enumerate() {
+        probe.forget();
+        let length = Duration::from_nanos(random.u64(0..=LONGEST_RACED_NS));
+        let timer = timer::after(length, expired, rank * TIMERS + number).map_err(Failure::Arm)?;
+        *probe.timer.lock() = Some(timer);
+    }
+    Ok(())
+}
+
+/// Cancels half of this CPU's timers and half of the next one's, some of them by both, while they expire.
+fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> Result<(), Failure> {
+    let mut random = random(rank + cpus);
+    let (own, next) = (probes(rank), probes((rank + 1) % cpus));
+    for _ in 0..TIMERS {
+        let probe = random.choice([own, next]).and_then(|of| random.choice(of));
+        let Some(probe) = probe else { continue };
+        let timer = *probe.timer.lock();
+        if timer.is_some_and(timer::cancel) {
+            probe.cancelled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    // What the kernel has of its own, and the alarm of this wait, end no sooner than the deadline.
+    let left = || own.iter().filter(|probe| !probe.is_settled()).count();
+    halt_until(deadline, || left() == 0).map_err(|_| Failure::Lost { cpu, timers: left() as u64 })
+}
+
+fn judge_race(cpu: CpuId, rank: usize) -> Result<(), Failure> {
+    probes(rank).iter().try_for_each(|probe| judge_once(cpu, probe))
+}
+
+/// Leaves all other CPUs alone, and counts their timer interrupts meanwhile.
+fn stay_idle() -> Result<(), Failure> {
+    // A timer that another CPU cancelled may have left the APIC timer set; one's own resets it.
+    smp::run_on_all(STRESS_GRACE_MS, &|_| {
+        if let Ok(timer) = timer::after(Duration::from_secs(1), |_| {}, 0) {
+            timer::cancel(timer);
+        }
+    });
+    let count = |cpu: &smp::Cpu| cpu.get(interrupts::COUNTS).map_or(0, timer_interrupts);
+    let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
+    for cpu in others() {
+        if let Some(before) = cpu.get(BEFORE) {
+            before.store(count(cpu), Ordering::Relaxed);
+        }
+    }
+    let own_before = timer_interrupts_here();
+    time::sleep(IDLE);
+    for cpu in others() {
+        let before = cpu.get(BEFORE).map_or(0, |before| before.load(Ordering::Relaxed));
+        let interrupts = count(cpu) - before;
+        if interrupts > 0 {
+            return Err(Failure::NotIdle { cpu: cpu.id(), interrupts });
+        }
+    }
+    log::info!("{} idle CPUs took no timer interrupt in {} ms", others().count(), IDLE.as_millis());
+    // The one who slept has been woken by one, or this saw nothing at all.
+    if timer_interrupts_here() == own_before {
+        Err(Failure::Lost { cpu: cpu::current(), timers: 1 })
+    } else {
+        Ok(())
+    }
+}
+
+fn timer_interrupts_here() -> u64 {
+    interrupts::COUNTS.with(&IrqGuard::new(), timer_interrupts)
+}
+
+fn timer_interrupts(counts: &Counts) -> u64 {
+    counts[usize::from(Vector::TIMER.get())].load(Ordering::Relaxed)
+}

@@ -1,0 +1,136 @@
+//! The heap against a list that is searched.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn storage(capacity: usize) -> Storage<'static, u32> {
+    Storage { places: vec![Place::EMPTY; capacity].leak(), slots: vec![Slot::EMPTY; capacity].leak() }
+}
+
+fn heap(capacity: usize) -> Heap<'static, u32> {
+    let mut heap = Heap::new();
+    assert!(heap.move_to(storage(capacity)).is_ok());
+    heap
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert {
+        deadline_ns: u64,
+    },
+    /// Cancels the timer that was put in as the so-and-so-manieth, be it there or not.
+    Cancel {
+        number: usize,
+    },
+    Advance {
+        to_ns: u64,
+    },
+    PostponeFirst {
+        by_ns: u64,
+    },
+    Move {
+        capacity: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..50u64).prop_map(|deadline_ns| Step::Insert { deadline_ns }),
+        3 => (0..60usize).prop_map(|number| Step::Cancel { number }),
+        2 => (0..50u64).prop_map(|to_ns| Step::Advance { to_ns }),
+        1 => (0..20u64).prop_map(|by_ns| Step::PostponeFirst { by_ns }),
+        1 => (0..40usize).prop_map(|capacity| Step::Move { capacity }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_does_what_a_list_does(steps in prop::collection::vec(step(), 1..200)) {
+        let mut heap = heap(4);
+        let mut keys: Vec<Key> = Vec::new();
+        // What is in the heap: payload, deadline. Payloads count up, as keys do.
+        let mut model: BTreeMap<u32, u64> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Insert { deadline_ns } => {
+                    let payload = keys.len() as u32;
+                    let key = heap.insert(deadline_ns, payload);
+                    prop_assert_eq!(key.is_some(), model.len() < heap.capacity());
+                    if let Some(key) = key {
+                        prop_assert!(!keys.contains(&key), "a name was given twice");
+                        keys.push(key);
+                        model.insert(payload, deadline_ns);
+                    }
+                }
+                Step::Cancel { number } => {
+                    if let Some(key) = keys.get(number) {
+                        let expected = model.remove(&(number as u32)).map(|_| number as u32);
+                        prop_assert_eq!(heap.cancel(*key), expected);
+                    }
+                }
+                Step::Advance { to_ns } => {
+                    while let Some(due) = heap.take_due(to_ns) {
+                        prop_assert_eq!(Some(&due.deadline_ns), model.values().min());
+                        prop_assert_eq!(model.remove(&due.payload), Some(due.deadline_ns));
+                        prop_assert_eq!(due.key, keys[due.payload as usize]);
+                    }
+                    prop_assert!(model.values().all(|deadline| *deadline > to_ns));
+                }
+                Step::PostponeFirst { by_ns } => {
+                    let before = heap.peek_due(u64::MAX);
+                    if let Some(due) = before {
+                        let deadline_ns = due.deadline_ns + by_ns;
+                        heap.postpone_first(deadline_ns);
+                        model.insert(due.payload, deadline_ns);
+                    }
+                }
+                Step::Move { capacity } => {
+                    let old = heap.capacity();
+                    let moved = heap.move_to(storage(capacity)).is_ok();
+                    prop_assert!(moved || capacity < old);
+                    prop_assert!(!moved || model.len() <= capacity);
+                    prop_assert_eq!(heap.capacity(), if moved { capacity } else { old });
+                }
+            }
+            prop_assert!(heap.is_sound());
+            prop_assert_eq!(heap.len(), model.len());
+            prop_assert_eq!(heap.first_deadline_ns(), model.values().min().copied());
+        }
+    }
+}
+
+#[test]
+fn without_storage_there_is_no_room() {
+    let mut heap = Heap::new();
+    assert_eq!(heap.insert(1, 1), None);
+    assert_eq!((heap.take_due(u64::MAX), heap.first_deadline_ns()), (None, None));
+}
+
+#[test]
+fn a_key_that_outlived_its_timer_and_its_storage_finds_nothing() {
+    let mut heap = heap(1);
+    let old = heap.insert(5, 50).unwrap();
+    assert_eq!(heap.take_due(4), None);
+    assert_eq!(heap.take_due(5).unwrap().payload, 50);
+    assert!(heap.move_to(storage(3)).is_ok());
+    let new = heap.insert(7, 70).unwrap();
+    assert_eq!(heap.cancel(old), None);
+    assert_eq!(heap.cancel(new), Some(70));
+    assert_eq!(heap.cancel(new), None);
+}
+
+#[test]
+fn storage_that_is_too_small_is_refused_and_nothing_is_lost() {
+    let mut heap = heap(3);
+    let keys = [3, 2, 1].map(|deadline| heap.insert(deadline, deadline as u32).unwrap());
+    assert_eq!(heap.move_to(storage(2)).unwrap_err().capacity(), 2);
+    assert_eq!(heap.cancel(keys[0]), Some(3));
+    assert_eq!(heap.cancel(keys[1]), Some(2));
+    // One timer is left, but in the third slot.
+    assert!(heap.move_to(storage(2)).is_err());
+    assert_eq!(heap.take_due(1).unwrap().key, keys[2]);
+    assert!(heap.move_to(storage(2)).is_ok());
+}

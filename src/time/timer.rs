@@ -1,0 +1,403 @@
+//! Each CPU's timers, on its own APIC timer.
+//!
+//! [`after`] and [`every`] put a timer into the queue of the CPU that calls, which interrupts itself when the earliest is
+//! due; [`cancel`] takes one out from any CPU. The queue is a [`Heap`] behind a lock of its own, since others may cancel;
+//! callbacks run without the lock, so they may arm and cancel. Its first [`INLINE`] timers need no memory, so the
+//! kernel's own waits never lack any; beyond that the storage doubles in blocks of frames, which go back when few timers
+//! are left.
+//!
+//! A timer is never early: deadlines are rounded up, and the interrupt looks at the clock. The APIC's count has 32 bits,
+//! and its frequency is measured, so an interrupt may come before anything is due; then it is set again for the rest. If
+//! the whole machine was stopped for a while, one interrupt finds all timers that are due, each runs once, and a periodic
+//! one is told how many periods it missed.
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::time::Duration;
+
+use super::Clock;
+use super::calibration::{AlarmScale, NS_PER_SECOND};
+use super::heap::{Due, Heap, Key, Place, Slot, Storage};
+use super::now::now_ns;
+use crate::apic::{self, TimerMode};
+use crate::boot::direct_map;
+use crate::cpu::per_cpu::{PerCpu, gs_base};
+use crate::cpu::registers::read_tsc;
+use crate::cpu::{Features, IrqGuard};
+use crate::interrupts::{self, Frame, Vector};
+use crate::memory::frames::{FrameNumber, Order};
+use crate::sync::IrqMutex;
+use crate::{memory, per_cpu};
+
+/// Timers that each CPU has room for without asking the frame allocator.
+pub const INLINE: usize = 16;
+
+/// The queue's storage shrinks when so few timers are left: well below [`INLINE`], so that it does not come and go.
+const FEW: usize = INLINE / 4;
+
+/// How far ahead a TSC deadline is set at most: no sum with the TSC overflows.
+const FARTHEST_CYCLES: u64 = u64::MAX >> 1;
+
+/// The longest delay and the longest period: 146 years, so that no sum of it and the time overflows.
+const LONGEST_NS: u64 = 1 << 62;
+
+/// No deadline is earlier.
+const EXPIRING: u64 = 0;
+
+/// No deadline at all.
+const NEVER: u64 = u64::MAX;
+
+/// What a timer calls, in the timer interrupt of the CPU that armed it, interrupts off: it must be quick and must not
+/// wait. It may arm and cancel timers, this one as well.
+pub type Callback = fn(&Expiry);
+
+/// A timer that is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    /// What it was armed with.
+    pub data: usize,
+    /// When it was to expire, in nanoseconds as [`now_ns`](super::now_ns) counts them.
+    pub deadline_ns: u64,
+    /// Of a periodic timer, the periods that have gone by altogether since then, for which there is no call.
+    pub missed: u64,
+}
+
+/// An armed timer. It may be kept for as long as one likes: of a timer that has expired, it names nothing.
+#[derive(Clone, Copy)]
+pub struct TimerId {
+    queue: &'static IrqMutex<Queue>,
+    key: Key,
+}
+
+/// Why a timer was not armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerError {
+    /// No memory for more timers than these.
+    OutOfMemory {
+        /// How many timers this CPU has.
+        timers: usize,
+    },
+}
+
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TimerError::OutOfMemory { timers } = self;
+        write!(f, "no memory for another timer beside {timers}")
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Timer {
+    callback: Callback,
+    data: usize,
+    /// 0 for one that expires once.
+    period_ns: u64,
+}
+
+/// How the APIC timer is set.
+#[derive(Clone, Copy)]
+struct Hardware {
+    /// `None` until this CPU's timer has been started.
+    mode: Option<TimerMode>,
+    /// To cycles of the APIC timer or of the TSC, as the mode wants.
+    scale: AlarmScale,
+}
+
+impl Hardware {
+    /// It is not: without a mode, the scale is not used.
+    const NONE: Hardware = Hardware { mode: None, scale: AlarmScale::GIGAHERTZ };
+}
+
+/// A CPU's timers.
+struct Queue {
+    heap: Heap<'static, Timer>,
+    /// What the APIC timer is set to, or [`NEVER`]; [`EXPIRING`] while the interrupt calls callbacks, and will set it
+    /// itself afterwards.
+    armed_ns: u64,
+    hardware: Hardware,
+    /// The inline storage while it is not used.
+    spare: Option<Storage<'static, Timer>>,
+    /// The frames that are used instead.
+    frames: Option<(FrameNumber, Order)>,
+}
+
+per_cpu! {
+    static QUEUE: IrqMutex<Queue> = IrqMutex::new(Queue::new());
+    static FIRST_PLACES: UnsafeCell<[Place; INLINE]> = UnsafeCell::new([Place::EMPTY; INLINE]);
+    static FIRST_SLOTS: UnsafeCell<[Slot<Timer>; INLINE]> = UnsafeCell::new([Slot::EMPTY; INLINE]);
+}
+
+/// How all CPUs' APIC timers are set.
+static HARDWARE: IrqMutex<Hardware> = IrqMutex::new(Hardware::NONE);
+
+/// Chooses how timers are set, for all CPUs. Once, by the boot processor, when there is a clock; `false` if the clock
+/// tells no frequencies.
+pub(super) fn init(guard: &IrqGuard, features: &Features, clock: &Clock) -> bool {
+    let deadline_mode = apic::deadline_mode_works(guard, features);
+    if features.tsc_deadline && !deadline_mode {
+        log::warn!("the APIC timer's TSC-deadline mode is offered and does nothing: counting down instead");
+    }
+    let (mode, scale) = if deadline_mode {
+        (TimerMode::TscDeadline, AlarmScale::new(clock.tsc_hz, FARTHEST_CYCLES))
+    } else {
+        (TimerMode::OneShot, AlarmScale::new(clock.apic_timer_hz, u64::from(u32::MAX)))
+    };
+    let Some(scale) = scale else { return false };
+    *HARDWARE.lock() = Hardware { mode: Some(mode), scale };
+    interrupts::register(Vector::TIMER, "APIC timer", interrupt);
+    true
+}
+
+/// How the timers are set.
+pub fn mode() -> TimerMode {
+    HARDWARE.lock().mode.unwrap_or(TimerMode::OneShot)
+}
+
+/// Makes this CPU's timers ready. Once on each CPU, after its APIC is on.
+pub fn start(guard: &IrqGuard) {
+    // SAFETY: this runs once on each CPU, and nothing else names the two variables; a CPU's area lives for good.
+    let storage = unsafe {
+        Storage { places: &mut *(*FIRST_PLACES.as_ptr()).get(), slots: &mut *(*FIRST_SLOTS.as_ptr()).get() }
+    };
+    // An empty heap goes anywhere.
+    let _ = own(guard).lock_under(guard).heap.move_to(storage);
+    restart(guard);
+}
+
+/// Sets this CPU's APIC timer up once more, as [`mode`] now says. No timer is lost. On each CPU after [`decide`] has
+/// changed the clock.
+///
+/// [`decide`]: super::decide
+pub fn restart(guard: &IrqGuard) {
+    let hardware = *HARDWARE.lock();
+    apic::start_timer(guard, hardware.mode.unwrap_or(TimerMode::OneShot));
+    let mut queue = own(guard).lock_under(guard);
+    queue.hardware = hardware;
+    let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
+    queue.set_hardware(guard, first_ns);
+}
+
+/// A TSC whose rate is unknown tells no deadline: from now on CPUs count down, each from its next [`restart`] on.
+pub(super) fn give_up_deadline_mode(clock: &Clock) {
+    if let Some(scale) = AlarmScale::new(clock.apic_timer_hz, u64::from(u32::MAX)) {
+        *HARDWARE.lock() = Hardware { mode: Some(TimerMode::OneShot), scale };
+    }
+}
+
+/// Calls `callback` on this CPU, once, not before that time is over. Any context but an NMI; with interrupts on it may
+/// wait for memory as [`memory::alloc`] does.
+///
+/// # Errors
+/// No memory. With fewer than [`INLINE`] timers that does not happen.
+#[inline]
+pub fn after(delay: Duration, callback: Callback, data: usize) -> Result<TimerId, TimerError> {
+    arm(ns_of(delay), Timer { callback, data, period_ns: 0 })
+}
+
+/// Calls `callback` on this CPU each time that a period is over, until it is cancelled. Deadlines do not drift; a period
+/// of 0 counts as one nanosecond. Context and errors as for [`after`].
+#[inline]
+pub fn every(period: Duration, callback: Callback, data: usize) -> Result<TimerId, TimerError> {
+    let period_ns = ns_of(period).max(1);
+    arm(period_ns, Timer { callback, data, period_ns })
+}
+
+#[inline]
+fn ns_of(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(NS_PER_SECOND);
+    whole.saturating_add(u64::from(duration.subsec_nanos())).min(LONGEST_NS)
+}
+
+fn arm(delay_ns: u64, timer: Timer) -> Result<TimerId, TimerError> {
+    // One more, for the part of a nanosecond that the clock does not show.
+    let deadline_ns = now_ns() + delay_ns + 1;
+    loop {
+        let guard = IrqGuard::new();
+        let queue = own(&guard);
+        let mut locked = queue.lock_under(&guard);
+        if let Some(key) = locked.heap.insert(deadline_ns, timer) {
+            if deadline_ns < locked.armed_ns {
+                locked.set_hardware(&guard, deadline_ns);
+            }
+            return Ok(TimerId { queue, key });
+        }
+        let full = locked.heap.capacity();
+        drop(locked);
+        drop(guard);
+        grow(full)?;
+    }
+}
+
+/// Cancels a timer, from any CPU and any context but an NMI. Whether it did: `true` means that the callback will not be
+/// called (again); `false` that the timer was cancelled before, or has expired, in which case its callback may be running
+/// at this moment, on the CPU that armed it.
+pub fn cancel(timer: TimerId) -> bool {
+    let guard = IrqGuard::new();
+    let mut queue = timer.queue.lock_under(&guard);
+    if queue.heap.cancel(timer.key).is_none() {
+        return false;
+    }
+    // A CPU that now waits for nothing shall take no interrupt. Only it can reach its APIC timer: cancelled from afar, the
+    // interrupt comes for nothing, once.
+    if core::ptr::eq(timer.queue, own(&guard)) && queue.armed_ns != EXPIRING {
+        let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
+        if first_ns != queue.armed_ns {
+            queue.set_hardware(&guard, first_ns);
+        }
+    }
+    queue.shrink();
+    true
+}
+
+/// How many timers this CPU has.
+pub fn count() -> usize {
+    let guard = IrqGuard::new();
+    own(&guard).lock_under(&guard).heap.len()
+}
+
+fn own(_: &IrqGuard) -> &'static IrqMutex<Queue> {
+    // SAFETY: the area of a CPU that runs lives for good.
+    unsafe { QUEUE.of(gs_base()) }
+}
+
+fn interrupt(_: &mut Frame) {
+    // At once: callbacks may take long, and the next interrupt may come meanwhile.
+    apic::end_of_interrupt();
+    // SAFETY: a handler, and what it calls keeps interrupts off.
+    let guard = unsafe { IrqGuard::in_handler() };
+    let queue = own(&guard);
+    // One look at the clock: whatever callbacks arm for at once waits for the next interrupt, so that even a timer that
+    // arms itself again and again lets the interrupted code run.
+    let now = now_ns();
+    let mut locked = queue.lock_under(&guard);
+    locked.armed_ns = EXPIRING;
+    while let Some((timer, expiry)) = locked.take_due(now) {
+        drop(locked);
+        (timer.callback)(&expiry);
+        locked = queue.lock_under(&guard);
+    }
+    let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);
+    locked.set_hardware(&guard, first_ns);
+}
+
+/// More storage for this CPU's timers than for `full`, unless somebody else has got it meanwhile.
+#[cold]
+fn grow(full: usize) -> Result<(), TimerError> {
+    let out_of_memory = TimerError::OutOfMemory { timers: full };
+    let bytes = (2 * full) * BYTES_PER_TIMER;
+    let order = bytes.div_ceil(Order::FRAME.bytes()).next_power_of_two().trailing_zeros();
+    let order = u8::try_from(order).ok().and_then(Order::new).ok_or(out_of_memory)?;
+    // Before the lock is taken, since this may wait where interrupts are on.
+    let frame = memory::alloc(order).ok_or(out_of_memory)?;
+    let guard = IrqGuard::new();
+    let mut queue = own(&guard).lock_under(&guard);
+    if queue.heap.capacity() > full {
+        give_back((frame, order));
+        return Ok(());
+    }
+    // SAFETY: the block was just allocated, is mapped in the direct map, and is given back only when the heap has been
+    // moved out of it.
+    let storage = unsafe { carve(direct_map::pointer(frame.address() as u64), order.bytes()) };
+    if let Ok(old) = queue.heap.move_to(storage) {
+        match queue.frames.replace((frame, order)) {
+            Some(old_frames) => give_back(old_frames),
+            None => queue.spare = Some(old),
+        }
+    }
+    Ok(())
+}
+
+const BYTES_PER_TIMER: usize = size_of::<Place>() + size_of::<Slot<Timer>>();
+
+/// Makes storage of a block of memory.
+///
+/// # Safety
+/// The block is the caller's alone, aligned to a page, and stays so for as long as the storage is used.
+unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
+    const { assert!(size_of::<Place>().is_multiple_of(align_of::<Slot<Timer>>())) };
+    let capacity = bytes / BYTES_PER_TIMER;
+    let places = block.cast::<Place>();
+    // SAFETY: both parts lie in the block, one behind the other, aligned as asserted, and are written before they are
+    // borrowed.
+    unsafe {
+        let slots = places.add(capacity).cast::<Slot<Timer>>();
+        for number in 0..capacity {
+            places.add(number).write(Place::EMPTY);
+            slots.add(number).write(Slot::EMPTY);
+        }
+        Storage {
+            places: core::slice::from_raw_parts_mut(places, capacity),
+            slots: core::slice::from_raw_parts_mut(slots, capacity),
+        }
+    }
+}
+
+fn give_back((frame, order): (FrameNumber, Order)) {
+    if let Err(error) = memory::free(frame, order) {
+        log::error!("the timers' memory at {:#x} is not taken back: {error:?}", frame.address());
+    }
+}
+
+/// A division takes longer than all the rest of an interrupt, and is hardly ever needed.
+#[cold]
+fn periods_in(ns: u64, period_ns: u64) -> u64 {
+    ns.checked_div(period_ns).unwrap_or(0)
+}
+
+impl Queue {
+    const fn new() -> Queue {
+        Queue { heap: Heap::new(), armed_ns: NEVER, hardware: Hardware::NONE, spare: None, frames: None }
+    }
+
+    /// The earliest timer that is due, out of the queue or put off to its next period.
+    #[inline]
+    fn take_due(&mut self, now_ns: u64) -> Option<(Timer, Expiry)> {
+        let Due { deadline_ns, payload: timer, .. } = self.heap.peek_due(now_ns)?;
+        let mut missed = 0;
+        if timer.period_ns == 0 {
+            self.heap.take_due(now_ns);
+            self.shrink();
+        } else {
+            let mut next_ns = deadline_ns + timer.period_ns;
+            if next_ns <= now_ns {
+                missed = periods_in(now_ns - deadline_ns, timer.period_ns);
+                next_ns += missed * timer.period_ns;
+            }
+            self.heap.postpone_first(next_ns);
+        }
+        Some((timer, Expiry { data: timer.data, deadline_ns, missed }))
+    }
+
+    /// Sets the APIC timer of the CPU that runs this, whose queue this is: for no time before the deadline, unless a count
+    /// of 32 bits does not reach so far. Part of the interrupt's path, of which each instruction counts.
+    #[inline(always)]
+    fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
+        self.armed_ns = deadline_ns;
+        let counts = self.hardware.scale.counts(deadline_ns.saturating_sub(now_ns()));
+        match self.hardware.mode {
+            None => {}
+            Some(TimerMode::OneShot) if deadline_ns == NEVER => apic::set_timer_count(guard, 0),
+            // The scale knows that there are only 32 bits.
+            Some(TimerMode::OneShot) => apic::set_timer_count(guard, counts as u32),
+            Some(TimerMode::TscDeadline) if deadline_ns == NEVER => apic::set_tsc_deadline(guard, 0),
+            Some(TimerMode::TscDeadline) => apic::set_tsc_deadline(guard, read_tsc() + counts),
+        }
+    }
+
+    /// Goes back to the inline storage when few timers are left, and none of them sits beyond it.
+    #[inline]
+    fn shrink(&mut self) {
+        if self.frames.is_some() && self.heap.len() <= FEW {
+            self.shrink_to_inline();
+        }
+    }
+
+    #[cold]
+    fn shrink_to_inline(&mut self) {
+        let Some(spare) = self.spare.take() else { return };
+        match self.heap.move_to(spare) {
+            Ok(_) => self.frames.take().map_or((), give_back),
+            Err(spare) => self.spare = Some(spare),
+        }
+    }
+}
