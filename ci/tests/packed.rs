@@ -60,6 +60,20 @@ fn a_damaged_kernel_is_refused() {
     assert_eq!(boot(&unsealed, "pvh").0, 0);
 }
 
+/// With so little RAM that the image just fits below what QEMU's firmware keeps (128 KiB, SeaBIOS's tables among it), it uses
+/// some of the image's place for itself at first. How much RAM that is follows from the image.
+#[test]
+fn a_kernel_that_firmware_has_damaged_is_refused() {
+    let whole = kernel(&[]);
+    let file = object::File::parse(&*whole).unwrap();
+    let end = file.symbols().find(|symbol| symbol.name() == Ok("rt0_phys_image_end")).unwrap().address();
+    let mem = format!("{}K", end.div_ceil(1024) + 128 + 16);
+    let options = Options::parse_from(BOOT.iter().chain(&["--mem", &mem]));
+    let outcome = launch(&options);
+    let reason = "the kernel was damaged after it was loaded: too little memory, or a faulty one";
+    assert_eq!((outcome.status, outcome.report.reason.as_deref()), (5, Some(reason)), "{mem}");
+}
+
 /// The unpacker enters the kernel as its own loader entered it; one that hands on another number is no loader that the
 /// kernel knows.
 #[test]
