@@ -11,41 +11,35 @@
 //! the whole machine was stopped for a while, one interrupt finds all timers that are due, each runs once, and a periodic
 //! one is told how many periods it missed.
 
+mod queue;
+
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::time::Duration;
 
+use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve, give_back};
+
 use super::Clock;
 use super::calibration::{AlarmScale, NS_PER_SECOND};
-use super::heap::{Due, Heap, Key, Place, Slot, Storage};
+use super::heap::{Key, Place, Slot, Storage};
 use super::now::now_ns;
 use crate::apic::{self, TimerMode};
 use crate::boot::direct_map;
 use crate::cpu::per_cpu::{PerCpu, gs_base};
-use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
-use crate::memory::frames::{FrameNumber, Order};
+use crate::memory::frames::Order;
 use crate::sync::IrqMutex;
 use crate::{memory, per_cpu};
 
 /// Timers that each CPU has room for without asking the frame allocator.
 pub const INLINE: usize = 16;
 
-/// The queue's storage shrinks when so few timers are left: well below [`INLINE`], so that it does not come and go.
-const FEW: usize = INLINE / 4;
-
 /// How far ahead a TSC deadline is set at most: no sum with the TSC overflows.
 const FARTHEST_CYCLES: u64 = u64::MAX >> 1;
 
 /// The longest delay and the longest period: 146 years, so that no sum of it and the time overflows.
 const LONGEST_NS: u64 = 1 << 62;
-
-/// No deadline is earlier.
-const EXPIRING: u64 = 0;
-
-/// No deadline at all.
-const NEVER: u64 = u64::MAX;
 
 /// What a timer calls, in the timer interrupt of the CPU that armed it, interrupts off: it must be quick and must not
 /// wait. It may arm and cancel timers, this one as well.
@@ -84,41 +78,6 @@ impl fmt::Display for TimerError {
         let TimerError::OutOfMemory { timers } = self;
         write!(f, "no memory for another timer beside {timers}")
     }
-}
-
-#[derive(Clone, Copy)]
-struct Timer {
-    callback: Callback,
-    data: usize,
-    /// 0 for one that expires once.
-    period_ns: u64,
-}
-
-/// How the APIC timer is set.
-#[derive(Clone, Copy)]
-struct Hardware {
-    /// `None` until this CPU's timer has been started.
-    mode: Option<TimerMode>,
-    /// To cycles of the APIC timer or of the TSC, as the mode wants.
-    scale: AlarmScale,
-}
-
-impl Hardware {
-    /// It is not: without a mode, the scale is not used.
-    const NONE: Hardware = Hardware { mode: None, scale: AlarmScale::GIGAHERTZ };
-}
-
-/// A CPU's timers.
-struct Queue {
-    heap: Heap<'static, Timer>,
-    /// What the APIC timer is set to, or [`NEVER`]; [`EXPIRING`] while the interrupt calls callbacks, and will set it
-    /// itself afterwards.
-    armed_ns: u64,
-    hardware: Hardware,
-    /// The inline storage while it is not used.
-    spare: Option<Storage<'static, Timer>>,
-    /// The frames that are used instead.
-    frames: Option<(FrameNumber, Order)>,
 }
 
 per_cpu! {
@@ -305,99 +264,4 @@ fn grow(full: usize) -> Result<(), TimerError> {
         }
     }
     Ok(())
-}
-
-const BYTES_PER_TIMER: usize = size_of::<Place>() + size_of::<Slot<Timer>>();
-
-/// Makes storage of a block of memory.
-///
-/// # Safety
-/// The block is the caller's alone, aligned to a page, and stays so for as long as the storage is used.
-unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
-    const { assert!(size_of::<Place>().is_multiple_of(align_of::<Slot<Timer>>())) };
-    let capacity = bytes / BYTES_PER_TIMER;
-    let places = block.cast::<Place>();
-    // SAFETY: both parts lie in the block, one behind the other, aligned as asserted, and are written before they are
-    // borrowed.
-    unsafe {
-        let slots = places.add(capacity).cast::<Slot<Timer>>();
-        for number in 0..capacity {
-            places.add(number).write(Place::EMPTY);
-            slots.add(number).write(Slot::EMPTY);
-        }
-        Storage {
-            places: core::slice::from_raw_parts_mut(places, capacity),
-            slots: core::slice::from_raw_parts_mut(slots, capacity),
-        }
-    }
-}
-
-fn give_back((frame, order): (FrameNumber, Order)) {
-    if let Err(error) = memory::free(frame, order) {
-        log::error!("the timers' memory at {:#x} is not taken back: {error:?}", frame.address());
-    }
-}
-
-/// A division takes longer than all the rest of an interrupt, and is hardly ever needed.
-#[cold]
-fn periods_in(ns: u64, period_ns: u64) -> u64 {
-    ns.checked_div(period_ns).unwrap_or(0)
-}
-
-impl Queue {
-    const fn new() -> Queue {
-        Queue { heap: Heap::new(), armed_ns: NEVER, hardware: Hardware::NONE, spare: None, frames: None }
-    }
-
-    /// The earliest timer that is due, out of the queue or put off to its next period.
-    #[inline]
-    fn take_due(&mut self, now_ns: u64) -> Option<(Timer, Expiry)> {
-        let Due { deadline_ns, payload: timer, .. } = self.heap.peek_due(now_ns)?;
-        let mut missed = 0;
-        if timer.period_ns == 0 {
-            self.heap.take_due(now_ns);
-            self.shrink();
-        } else {
-            let mut next_ns = deadline_ns + timer.period_ns;
-            if next_ns <= now_ns {
-                missed = periods_in(now_ns - deadline_ns, timer.period_ns);
-                next_ns += missed * timer.period_ns;
-            }
-            self.heap.postpone_first(next_ns);
-        }
-        Some((timer, Expiry { data: timer.data, deadline_ns, missed }))
-    }
-
-    /// Sets the APIC timer of the CPU that runs this, whose queue this is: for no time before the deadline, unless a count
-    /// of 32 bits does not reach so far. Part of the interrupt's path, of which each instruction counts.
-    #[inline(always)]
-    fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
-        self.armed_ns = deadline_ns;
-        let counts = self.hardware.scale.counts(deadline_ns.saturating_sub(now_ns()));
-        match self.hardware.mode {
-            None => {}
-            Some(TimerMode::OneShot) if deadline_ns == NEVER => apic::set_timer_count(guard, 0),
-            // The scale knows that there are only 32 bits.
-            Some(TimerMode::OneShot) => apic::set_timer_count(guard, counts as u32),
-            Some(TimerMode::TscDeadline) if deadline_ns == NEVER => apic::set_tsc_deadline(guard, 0),
-            Some(TimerMode::TscDeadline) => apic::set_tsc_deadline(guard, read_tsc() + counts),
-        }
-    }
-
-    /// Goes back to the inline storage when few timers are left, and none of them sits beyond it.
-    #[inline]
-    fn shrink(&mut self) {
-        if self.frames.is_some() && self.heap.len() <= FEW {
-            self.shrink_to_inline();
-        }
-    }
-
-    #[cold]
-    fn shrink_to_inline(&mut self) {
-        let Some(spare) = self.spare.take() else { return };
-        match self.heap.move_to(spare) {
-            Ok(_) => self.frames.take().map_or((), give_back),
-            Err(spare) => self.spare = Some(spare),
-        }
-    }
 }
