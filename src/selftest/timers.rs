@@ -294,9 +294,10 @@ fn judge_race(cpu: CpuId, rank: usize) -> Result<(), Failure> {
 
 /// Leaves all other CPUs alone, and counts their timer interrupts meanwhile.
 fn stay_idle() -> Result<(), Failure> {
-    // A timer that another CPU cancelled may have left the APIC timer set; one's own resets it.
+    // A timer that another CPU cancelled may have left the APIC timer set; one of its own that it cancels resets it, or
+    // comes in the middle of the silence if it does not.
     smp::run_on_all(STRESS_GRACE_MS, &|_| {
-        if let Ok(timer) = timer::after(Duration::from_secs(1), |_| {}, 0) {
+        if let Ok(timer) = timer::after(IDLE / 2, |_| {}, 0) {
             timer::cancel(timer);
         }
     });
