@@ -10,9 +10,11 @@ use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::per_cpu;
-use crate::smp::{self, CALLS_TO_SELF, CallError};
-use crate::sync::inboxes::SLOTS;
+use crate::smp::{self, CALL_DEPTH, CALLS_TO_SELF, CallError};
 use crate::sync::{Deadline, IrqMutex};
+
+/// What a round may take beyond that, when there are many more CPUs than the host has cores for.
+const ROUND_MS: u64 = 20;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +90,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let each = rounds.div_ceil(online);
     let meeting = Meeting::new(online);
     let interrupts_before = totals();
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    smp::run_on_all(STRESS_GRACE_MS + u64::from(rounds) * ROUND_MS, &|cpu| {
         let me = cpu.id();
         let outcome = to_itself(me)
             .and_then(|()| all_to_all(me, each))
@@ -233,7 +235,7 @@ fn nested(me: CpuId, meeting: &Meeting, rank: usize, rounds: u32) -> Result<(), 
     let others = smp::other_online();
     for _ in 0..rounds {
         meeting.wait();
-        if rank >= SLOTS {
+        if rank >= CALL_DEPTH as usize {
             continue;
         }
         note_sent(&others);

@@ -30,6 +30,12 @@ use crate::{memory, per_cpu};
 /// does not may be waiting for the very core that the spinning takes.
 const SPIN_US: u64 = 20;
 
+/// So many waits may go on inside each other on one CPU: one that waits runs what others ask of it, and that may wait in
+/// turn. The main stack has room for them, also in a kernel without optimisation, and for a panic in the last.
+pub const MAX_DEPTH: u32 = 4;
+
+const _: () = assert!((MAX_DEPTH as usize) < SLOTS, "waits leave no slot for calls that nobody waits for");
+
 /// Of so many CPUs that do not answer one call, the stacks are looked at.
 const MAX_PLACES: usize = 4;
 
@@ -42,8 +48,8 @@ static INBOXES: Once<Inboxes<'static>> = Once::new();
 per_cpu! {
     /// Slots whose calls this CPU waits for, one bit each.
     static WAITING: Cell<u32> = Cell::new(0);
-    /// Waits for a free slot, one inside the other.
-    static WAITING_FOR_SLOT: Cell<u32> = Cell::new(0);
+    /// Waits of this CPU, for calls or for a slot, one inside the other.
+    static DEPTH: Cell<u32> = Cell::new(0);
     /// Calls that this CPU has run for others.
     static ANSWERED: AtomicU64 = AtomicU64::new(0);
     /// Interrupts that told it to look into its inbox.
@@ -119,7 +125,11 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     let waiting = if others.iter().next().is_none() {
         None
     } else {
+        if DEPTH.get() == MAX_DEPTH {
+            return Err(CallError::TooDeep);
+        }
         let slot = free_slot(&guard)?;
+        DEPTH.set(DEPTH.get() + 1);
         WAITING.set(WAITING.get() | 1 << slot);
         Some((slot, send(&guard, slot, &others, run::<F>, data)))
     };
@@ -132,6 +142,7 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     let answered = wait(me, slot, &others, may_halt);
     let _guard = IrqGuard::new();
     WAITING.set(WAITING.get() & !(1 << slot));
+    DEPTH.set(DEPTH.get() - 1);
     answered.and(sent)
 }
 
@@ -189,18 +200,17 @@ fn free_slot(guard: &IrqGuard) -> Result<usize, CallError> {
 
 #[cold]
 fn wait_for_slot(guard: &IrqGuard, free: impl Fn(&usize) -> bool) -> Result<usize, CallError> {
-    // What the inbox holds may lead back here: the stack has room for so much of that.
-    if WAITING.get().count_ones() as usize == SLOTS || WAITING_FOR_SLOT.get() as usize == SLOTS {
+    if DEPTH.get() == MAX_DEPTH {
         return Err(CallError::TooDeep);
     }
-    WAITING_FOR_SLOT.set(WAITING_FOR_SLOT.get() + 1);
+    DEPTH.set(DEPTH.get() + 1);
     let mut found = None;
     let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| {
         answer(guard);
         found = (0..SLOTS).find(&free);
         found.is_some()
     });
-    WAITING_FOR_SLOT.set(WAITING_FOR_SLOT.get() - 1);
+    DEPTH.set(DEPTH.get() - 1);
     found.ok_or(CallError::TooMany)
 }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::call::MAX_DEPTH;
 use crate::apic::ApicError;
 use crate::config::REQUEST_MS;
 use crate::cpu::CpuId;
@@ -29,7 +30,7 @@ pub enum CallError {
         /// Why.
         error: ApicError,
     },
-    /// This CPU waits for [`SLOTS`] calls or slots already, one inside the other.
+    /// This CPU waits [`MAX_DEPTH`] times already, one wait inside the other.
     TooDeep,
     /// This CPU has [`SLOTS`] calls under way, and none of them ended within [`REQUEST_MS`].
     TooMany,
@@ -46,7 +47,7 @@ impl fmt::Display for CallError {
             }
             CallError::Offline { first } => write!(f, "cpu {first} is not online and takes no calls"),
             CallError::NotSent { first, error } => write!(f, "cpu {first} could not be called: {error}"),
-            CallError::TooDeep => write!(f, "{SLOTS} calls wait for each other on one CPU"),
+            CallError::TooDeep => write!(f, "{MAX_DEPTH} waits for calls lie inside each other on one CPU"),
             CallError::TooMany => {
                 write!(f, "{SLOTS} calls of one CPU are under way, and none ended in {REQUEST_MS} ms")
             }

@@ -23,7 +23,8 @@ pub use bring_up::{BringUp, SmpError, sent_away, start};
 #[cfg(feature = "faults")]
 pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
 pub use call::{
-    Function, all_online, answered, call, call_without_waiting, open as open_calls, other_online, unanswered,
+    Function, MAX_DEPTH as CALL_DEPTH, all_online, answered, call, call_without_waiting, open as open_calls,
+    other_online, unanswered,
 };
 pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
