@@ -1,10 +1,12 @@
 //! Whether the TSC may be the clock, decided when all CPUs are up.
 //!
 //! It must tell the same time on all CPUs, which the warp test finds out, and run at the rate that was measured or told.
-//! For the rate the processor vouches by its invariant bit. Emulators and older processors have no such bit, though under
-//! QEMU's TCG the TSC is as good as the host's clock; so without the bit the rate is measured once more, over the time
-//! since it was measured first, and must be the same. What is caught by that are frequencies that change with load and
-//! hypervisors that tell a wrong one. A TSC that fails is replaced by the HPET or the PM timer.
+//! That the rate is constant, the processor vouches for by its invariant bit. Emulators and older processors have no such
+//! bit, though under QEMU's TCG the TSC is as good as the host's clock; and a rate that was told, not measured, may be wrong
+//! all the same, as on an emulator that has taken CPUID over from a processor but not its speed. So without the bit, or
+//! without a measurement, the rate is measured over the time since the first reading, and must be the same. What is caught
+//! by that are frequencies that change with load, and those that were told wrongly. A TSC that fails is replaced by the HPET
+//! or the PM timer.
 
 use core::fmt;
 
@@ -13,7 +15,7 @@ use spin::Once;
 use super::calibration::parts_per_million;
 use super::reference::Reference;
 use super::warp::{self, Warp};
-use super::{Clock, fallback, now, timer};
+use super::{Clock, Source, fallback, now, timer};
 use crate::boot::command_line::ClockChoice;
 use crate::config::CALIBRATION_MS;
 use crate::cpu::Features;
@@ -78,7 +80,7 @@ pub enum Distrust {
         /// By how many cycles, at least.
         cycles: u64,
     },
-    /// Its rate has changed.
+    /// Its rate has changed, or was told wrongly.
     Drifts {
         /// By how much.
         ppm: u64,
@@ -91,7 +93,9 @@ impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Distrust::Warped { cycles } => write!(f, "the CPUs' TSCs are {cycles} cycles apart"),
-            Distrust::Drifts { ppm } => write!(f, "the TSC's rate has changed by {ppm} parts per million"),
+            Distrust::Drifts { ppm } => {
+                write!(f, "the TSC's rate is {ppm} parts per million from what it should be")
+            }
             Distrust::NotChosen => f.write_str("asked for on the command line"),
         }
     }
@@ -112,9 +116,10 @@ pub(super) fn begin(reference: Option<Reference>) {
 pub fn decide(features: &Features, clock: &Clock, choice: ClockChoice) -> Counter {
     let warp = warp::found();
     let drift_ppm = REFERENCE.get().map(|begun| drift_ppm(begun, clock.tsc_hz));
+    let is_vouched_for = features.invariant_tsc && matches!(clock.source, Source::Measured(_));
     let distrust = if warp.skew_cycles > 0 {
         Some(Distrust::Warped { cycles: warp.skew_cycles })
-    } else if let Some(ppm) = drift_ppm.filter(|ppm| *ppm > DRIFT_LIMIT_PPM && !features.invariant_tsc) {
+    } else if let Some(ppm) = drift_ppm.filter(|ppm| *ppm > DRIFT_LIMIT_PPM && !is_vouched_for) {
         Some(Distrust::Drifts { ppm })
     } else {
         [ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice).then_some(Distrust::NotChosen)
