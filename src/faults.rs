@@ -83,8 +83,8 @@ pub fn at_work(fault: Option<Fault>) {
 /// The faults that the warp test must find.
 pub fn before_warp_test(fault: Option<Fault>) {
     if fault == Some(Fault::TscWarps) {
-        // Less than a millisecond, which two CPUs that follow each other closely cannot miss.
-        on_last_cpu(&|| time::faults::shift_tsc(1_000_000));
+        // About a second, so that the next CPU that is looked at sees it, however busy the host is.
+        on_last_cpu(&|| time::faults::shift_tsc(1 << 32));
     }
 }
 

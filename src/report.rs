@@ -145,9 +145,10 @@ pub fn counter(counter: &Counter) {
     let Counter { name, distrust, warp, skew_ns, drift_ppm } = *counter;
     let distrust = distrust.map(|distrust| LineBuffer::<100>::format(format_args!("{distrust}")));
     log::info!(
-        "the time by {name}; TSCs at most {} cycles ({skew_ns} ns) apart in {} meetings; timers {}",
+        "the time by {name}; TSCs at most {} cycles ({skew_ns} ns) apart in {} meetings with {} CPUs; timers {}",
         warp.skew_cycles,
         warp.meetings,
+        warp.cpus,
         time::timer::mode().name()
     );
     console::send(&Record::Clock(wire::Clock {

@@ -5,7 +5,7 @@ use crate::boot::command_line::{Options, Switch, Work};
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::config::REQUEST_MS;
-use crate::cpu::{self, CpuId, Features, IrqGuard};
+use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
 use crate::memory::{self, LowMemory};
@@ -35,7 +35,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
     faults::before_warp_test(options.fault);
-    counter(&features, &clock, &up, &options); //                     do all TSCs agree? else another counter
+    counter(&features, &clock, &options); //                          do all TSCs agree? else another counter
     #[cfg(feature = "faults")]
     faults::before_audit(options.fault);
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
@@ -164,8 +164,12 @@ fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Op
     up
 }
 
-fn counter(features: &Features, clock: &Clock, up: &BringUp, options: &Options) {
-    smp::run_on_all(REQUEST_MS, &|_| time::look_for_warps(up.online));
+fn counter(features: &Features, clock: &Clock, options: &Options) {
+    for cpu in smp::other_online().iter() {
+        time::look_for_warps(|| {
+            smp::call_without_waiting(&CpuSet::of(cpu), |_| time::answer_for_warps(), 0).is_ok()
+        });
+    }
     let counter = time::decide(features, clock, options.clock);
     if counter.distrust.is_some() {
         smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));

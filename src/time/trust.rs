@@ -17,7 +17,7 @@ use super::reference::Reference;
 use super::warp::{self, Warp};
 use super::{Clock, Source, fallback, now, timer};
 use crate::boot::command_line::ClockChoice;
-use crate::config::CALIBRATION_MS;
+use crate::config::{CALIBRATION_MS, REQUEST_MS};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
 use crate::sync::Deadline;
@@ -109,12 +109,12 @@ pub(super) fn begin(reference: Option<Reference>) {
     }
 }
 
-/// Decides what the time is read from. Once, by the boot processor, interrupts on, when each online CPU has done
-/// [`look_for_warps`](super::look_for_warps) and before any of them depends on the time.
+/// Decides what the time is read from. Once, by the boot processor, interrupts on, when it has done
+/// [`look_for_warps`](super::look_for_warps) with each online CPU and before any of them depends on the time.
 ///
 /// After a change each CPU must [`timer::restart`].
 pub fn decide(features: &Features, clock: &Clock, choice: ClockChoice) -> Counter {
-    let warp = warp::found();
+    let warp = warp::found(&Deadline::after_ms(REQUEST_MS));
     let drift_ppm = REFERENCE.get().map(|begun| drift_ppm(begun, clock.tsc_hz));
     let is_vouched_for = features.invariant_tsc && matches!(clock.source, Source::Measured(_));
     let distrust = if warp.skew_cycles > 0 {
