@@ -21,6 +21,8 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("ap_turn_ms", 0, 1000),
     ("request_ms", 100, 60_000),
     ("shootdown_pages", 0, 512),
+    // An eighth of it is a timer's period.
+    ("watchdog_ms", 80, 600_000),
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),

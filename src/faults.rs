@@ -8,9 +8,11 @@ use core::sync::atomic::AtomicU8;
 
 use crate::boot::command_line::{Fault, Options};
 use crate::boot::{Handoff, direct_map, pvh};
-use crate::cpu::{CpuId, CpuSet};
+use crate::config::WATCHDOG_MS;
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
+use crate::sync::Deadline;
 use crate::{bench, memory, selftest, smp, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
@@ -71,6 +73,7 @@ pub fn at_work(fault: Option<Fault>) {
             let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
             smp::call_without_waiting(&CpuSet::of(last), spin_forever, 0).expect("the last CPU takes calls");
         }
+        Some(Fault::SpinAWhile) => on_last_cpu(&|| spin_a_while(2 * WATCHDOG_MS)),
         Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
         Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),
         Some(Fault::ExecuteData) => on_last_cpu(&|| execute((&raw const RETURN).addr() as u64)),
@@ -110,6 +113,12 @@ fn spin_forever(_: usize) {
     loop {
         core::hint::spin_loop();
     }
+}
+
+#[inline(never)]
+fn spin_a_while(ms: u64) {
+    let _guard = IrqGuard::new();
+    Deadline::after_ms(ms).wait();
 }
 
 static CONSTANT: [u64; 2] = [0x0c70_90d0, 8];

@@ -237,6 +237,7 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         unexpected_interrupts: unexpected.map(|count| count.load(Ordering::Relaxed)).sum(),
         timer_interrupts: interrupts_on(Vector::TIMER),
         unanswered_requests: smp::unanswered(),
+        watchdog_alarms: smp::watchdog_alarms(),
         nmis: smp::nmis(),
         cpus_sent_away: smp::sent_away(),
     }));

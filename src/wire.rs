@@ -289,6 +289,8 @@ pub struct Events {
     pub timer_interrupts: u64,
     /// Calls that another CPU did not answer in time.
     pub unanswered_requests: u64,
+    /// How often the watchdog found a CPU stuck.
+    pub watchdog_alarms: u64,
     /// Non-maskable interrupts that no CPU had sent.
     pub nmis: u64,
     /// CPUs that came after they had been given up, or that nobody had called, and halted.

@@ -12,6 +12,7 @@ mod call_self;
 mod drain;
 mod nmi;
 mod shootdown;
+mod watchdog;
 mod work;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +31,7 @@ pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use nmi::{Place, nmis, place_of};
 pub use shootdown::{ShootdownError, shootdown};
+pub use watchdog::alarms as watchdog_alarms;
 pub use work::{idle, run_on_all, wake_others};
 
 use crate::acpi::RosterEntry;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Cpu, cpus, online};
+use super::{Cpu, cpus, online, watchdog};
 use crate::apic::{self, Message};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Frame, Vector};
@@ -36,6 +36,8 @@ pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
     *WORK.lock() = Some(erased);
     let epoch = EPOCH.fetch_add(1, Ordering::AcqRel) + 1;
     wake_others();
+    // Until all have finished: whoever has taken the work up is watched by others at work, and one that has not by this.
+    let _beating = watchdog::begin();
     run(&cpus()[cpu::current().index()], epoch);
     for cpu in online() {
         if halt_until(&deadline, || cpu.finished.load(Ordering::Acquire) >= epoch).is_err() {
@@ -61,12 +63,19 @@ pub(super) fn wake_one(cpu: &Cpu) {
     }
 }
 
+/// Whether a CPU has work that it has not finished.
+pub(super) fn is_due(cpu: &Cpu) -> bool {
+    cpu.finished.load(Ordering::Acquire) < EPOCH.load(Ordering::Acquire)
+}
+
 fn run(cpu: &'static Cpu, epoch: u64) {
+    let beating = watchdog::begin();
     let work = *WORK.lock();
     if let Some(Work(work)) = work {
         // SAFETY: `run_on_all` waits until this CPU has finished.
         unsafe { (*work)(cpu) };
     }
+    drop(beating);
     cpu.finished.store(epoch, Ordering::Release);
     // The boot processor may be waiting for this.
     if cpu.id() != CpuId::BSP {

@@ -5,6 +5,7 @@ mod deadline;
 pub mod inboxes;
 #[cfg(target_os = "none")]
 mod irq_mutex;
+pub mod watch;
 
 #[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut, set_clock};

@@ -170,6 +170,8 @@ named! {
         OverflowDoubleFaultStack = "overflow_double_fault_stack",
         /// The last CPU keeps stale entries in its TLB.
         SkipShootdown = "skip_shootdown",
+        /// The last CPU spins with interrupts off for a while, in the middle of its work, and then goes on.
+        SpinAWhile = "spin_a_while",
         /// The last CPU spins with interrupts off.
         SpinForever = "spin_forever",
         /// The last CPU writes to its own code.
