@@ -1,4 +1,4 @@
-//! Layer 8: all CPUs as one machine: bringing them up, giving them work, calling them, stopping them.
+//! Layer 8: all CPUs as one machine: bringing them up, giving them work, calling them, watching them, stopping them.
 //!
 //! [`start`] wakes every CPU that the firmware lists, all at once, and waits for each with one deadline; a CPU that does
 //! not come is named with the stage in which it was last seen, and the rest goes on without it. [`call`] runs a function
