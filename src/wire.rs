@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 mod bench;
 mod interrupts;
 mod memory;
+mod stress;
 mod time;
 mod warning;
 
 pub use bench::Bench;
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use memory::{Memory, PageTables, Pages, Region};
+pub use stress::{BUCKETS_IN_RECORD, Bucket, Cycles, Latency, Progress, Stress, StressCpu};
 pub use time::{Clock, LATENESS_BUCKETS, Timers, lateness_bucket};
 pub use warning::{Warning, WarningFrame};
 
@@ -92,6 +94,8 @@ pub enum Record<S> {
     Stress(Stress<S>),
     /// Once for each workload and CPU, before the workload's [`Record::Stress`].
     StressCpu(StressCpu<S>),
+    /// For each [`BUCKETS_IN_RECORD`] buckets of a workload's latencies, before the workload's [`Record::Stress`].
+    Latency(Latency<S>),
     /// Once for each benchmark, when it has been measured.
     Bench(Bench<S>),
     /// Whenever a CPU does not do what it should, and the run goes on.
@@ -207,73 +211,28 @@ pub struct StagesUs {
     pub online: Option<u64>,
 }
 
+impl StagesUs {
+    /// All stages by their names, in the order in which a CPU goes through them.
+    pub fn in_order(&self) -> [(&'static str, Option<u64>); 9] {
+        [
+            ("sipi_sent", self.sipi_sent),
+            ("real_mode", self.real_mode),
+            ("protected_mode", self.protected_mode),
+            ("long_mode", self.long_mode),
+            ("gs", self.gs),
+            ("idt", self.idt),
+            ("apic", self.apic),
+            ("timer", self.timer),
+            ("online", self.online),
+        ]
+    }
+}
+
 /// When the work began.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// From rt0's first look at the TSC to the first unit of work, in microseconds.
     pub entry_to_work_us: u64,
-}
-
-/// A workload under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress<S> {
-    /// The workload's name.
-    pub workload: S,
-    /// Its place among the workloads of this run, from 0.
-    pub index: u32,
-    /// How many workloads this run has.
-    pub of: u32,
-    /// Time since the workload began, in milliseconds.
-    pub elapsed_ms: u64,
-    /// The time it may take, in milliseconds; a workload that ends by itself may take less.
-    pub budget_ms: u64,
-    /// Operations of all CPUs so far in this workload.
-    pub operations: u64,
-}
-
-/// A workload's result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stress<S> {
-    /// The workload's name.
-    pub workload: S,
-    /// The allocator under test.
-    pub allocator: S,
-    /// CPUs that took part.
-    pub cpus: u32,
-    /// Hand-outs and returns of all CPUs.
-    pub operations: u64,
-    /// How long it ran, in microseconds.
-    pub elapsed_us: u64,
-    /// Frames that were free before and are not free after.
-    pub lost: u64,
-    /// Frames that were handed out while somebody held them, or returned by one who did not.
-    pub doubled: u64,
-    /// How long one hand-out and its return take together.
-    pub cycles: Cycles,
-}
-
-/// A latency distribution, in TSC cycles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cycles {
-    /// Half of the samples are no greater.
-    pub p50: u64,
-    /// 99 in 100 are no greater.
-    pub p99: u64,
-    /// 999 in 1,000 are no greater.
-    pub p999: u64,
-    /// The greatest sample.
-    pub max: u64,
-}
-
-/// One CPU's share of a workload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StressCpu<S> {
-    /// The workload's name.
-    pub workload: S,
-    /// The CPU.
-    pub cpu: u32,
-    /// Its operations.
-    pub operations: u64,
 }
 
 /// What was counted on the way, over all CPUs.

@@ -40,6 +40,7 @@ Examples:
   cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
   cargo run -- bench                                  what things cost, in instructions
+  cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`";
@@ -224,6 +225,8 @@ pub enum Mode {
     Gdb,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
     Matrix,
+    /// Draw the pages of a run again, or set two runs side by side: folders of runs, or their report.json.
+    Report,
     /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
     Doctor,
 }
@@ -237,6 +240,7 @@ impl Mode {
             Mode::Bench => "bench",
             Mode::Gdb => "gdb",
             Mode::Matrix => "matrix",
+            Mode::Report => "report",
             Mode::Doctor => "doctor",
         }
     }

@@ -196,6 +196,20 @@ pub enum Error {
     /// The results of the matrix cannot be written as XML.
     #[error("cannot write the results as JUnit XML: {0}")]
     Junit(#[from] quick_junit::SerializeError),
+    /// A report cannot be understood, or no page made of it.
+    #[error("{}: {problem}", path.display())]
+    Report {
+        /// The report, or the folder of the page.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// Two runs can be compared, no more.
+    #[error("report takes two runs at most, and there are {given}")]
+    TooManyRuns {
+        /// How many were named.
+        given: usize,
+    },
     /// A file or folder of the launcher's own could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
@@ -223,6 +237,7 @@ impl Error {
             | Error::NotCountable { .. }
             | Error::KvmUnusable { .. }
             | Error::KernelOption { .. }
+            | Error::TooManyRuns { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,
             Error::Interrupted => VerdictKind::Interrupted,
             _ => VerdictKind::Error,

@@ -86,6 +86,7 @@ fn note(seen: &mut Seen, ran: &Ran) {
             operations: *operations,
         });
     }
+    seen.latencies.push(ran.buckets.clone());
     seen.stress.push(Stress {
         workload: figures.workload.to_owned(),
         allocator: figures.allocator.to_owned(),

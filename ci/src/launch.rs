@@ -211,13 +211,13 @@ fn announce(
 fn host_report(options: &Options, emulator: &Emulator, run: &Run) -> HostReport {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     HostReport {
-        os: std::env::consts::OS,
-        arch: std::env::consts::ARCH,
-        door: options.boot.name(),
-        emulator: options.emulator.name(),
+        os: std::env::consts::OS.to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        door: options.boot.name().to_owned(),
+        emulator: options.emulator.name().to_owned(),
         emulator_version: emulator.version(),
         qemu_version: (options.emulator == Kind::Qemu).then(|| emulator.version()),
-        accel: emulator.accel(),
+        accel: emulator.accel().to_owned(),
         machine: emulator.machine(options),
         cpu: emulator.cpu(options),
         smp: options.smp.to_string(),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use octopod_ci::ui::Console;
-use octopod_ci::{Mode, Options, interrupt, launch_with, matrix, setup};
+use octopod_ci::{Mode, Options, compare, interrupt, launch_with, matrix, page, setup};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -18,8 +18,13 @@ fn main() -> ExitCode {
         console.doctor(&parts);
         return if setup::doctor::healthy(&parts) { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }
+    if options.mode == Mode::Report {
+        let done = options.check().and_then(|()| compare::command(&options, |line| console.say(line)));
+        return done.map_or_else(|error| console.refuse(&error), |()| ExitCode::SUCCESS);
+    }
     catch_interrupts();
     let outcome = launch_with(&options, &mut console);
+    page::leave(&outcome, &mut console);
     console.finish(&outcome);
     ExitCode::from(outcome.status)
 }

@@ -1,8 +1,8 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Bench, Boot, Clock, Cpu, Events, Interrupts, MARKER, Memory, PageTables, Panic, Progress, Reason, Record,
-    Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
+    Bench, Boot, Bucket, Clock, Cpu, Events, Interrupts, MARKER, Memory, PageTables, Panic, Progress, Reason,
+    Record, Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -33,6 +33,10 @@ pub struct Seen {
     pub progress: Option<Progress<String>>,
     /// The workloads that have ended.
     pub stress: Vec<Stress<String>>,
+    /// Their latencies, in the same order.
+    pub latencies: Vec<Vec<Bucket>>,
+    /// Those of the workload under way.
+    pub latencies_so_far: Vec<Bucket>,
     /// Their shares for each CPU.
     pub stress_cpus: Vec<StressCpu<String>>,
     /// What things cost.
@@ -105,9 +109,15 @@ impl Seen {
             Record::Progress(progress) => self.progress = Some(progress),
             Record::Stress(stress) => {
                 self.progress = None;
+                push(&mut self.latencies, std::mem::take(&mut self.latencies_so_far), MAX_OF_A_KIND);
                 push(&mut self.stress, stress, MAX_OF_A_KIND);
             }
             Record::StressCpu(share) => push(&mut self.stress_cpus, share, MAX_OF_A_KIND),
+            Record::Latency(part) => {
+                for bucket in part.buckets {
+                    push(&mut self.latencies_so_far, bucket, MAX_OF_A_KIND);
+                }
+            }
             Record::Bench(bench) => push(&mut self.bench, bench, MAX_OF_A_KIND),
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
             Record::WarningFrame(frame) => {
@@ -144,7 +154,7 @@ fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{COUNTS_IN_RECORD, Frame, MAX_RECORD_BYTES};
+    use octopod::wire::{BUCKETS_IN_RECORD, COUNTS_IN_RECORD, Frame, Latency, MAX_RECORD_BYTES};
 
     use super::*;
 
@@ -169,6 +179,34 @@ mod tests {
             counts: [u64::MAX; COUNTS_IN_RECORD].into_iter().collect(),
         }));
         assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
+    }
+
+    #[test]
+    fn the_longest_latencies_fit_in_a_record_and_go_to_their_workload() {
+        let part = |bucket| {
+            let buckets = [bucket; BUCKETS_IN_RECORD].into_iter().collect();
+            Record::Latency(Latency { workload: "n".repeat(60), buckets })
+        };
+        let sent = line(&part((u64::MAX, u64::MAX)));
+        assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
+        let stress = |name: &str| Stress {
+            workload: name.to_owned(),
+            allocator: "octopod".to_owned(),
+            cpus: 1,
+            operations: 1,
+            elapsed_us: 1,
+            lost: 0,
+            doubled: 0,
+            cycles: Default::default(),
+        };
+        let mut seen = Seen::default();
+        for record in [part((1, 1)), part((2, 2)), Record::Stress(stress("a")), Record::Stress(stress("b"))] {
+            seen.take(record);
+        }
+        assert_eq!(
+            seen.latencies,
+            [[[(1, 1); BUCKETS_IN_RECORD], [(2, 2); BUCKETS_IN_RECORD]].concat(), vec![]]
+        );
     }
 
     #[test]

@@ -4,28 +4,29 @@
 //! nothing outside. The report names no path of the machine that wrote it.
 
 use std::path::Path;
-use std::time::Duration;
 use std::{fs, io};
 
-use octopod::wire::{Boot, Clock, Cpu, Cycles, Events, Memory, PageTables, Region, Stress, Timers};
-use serde::Serialize;
+use octopod::wire::{Boot, Clock, Cpu, Events, Memory, PageTables, Region, Timers};
+use serde::{Deserialize, Serialize};
 
 use crate::records::Seen;
 use crate::verdict::Judgement;
 
 mod bench;
 mod interrupts;
+mod stress;
 mod warning;
 
 pub use bench::BenchReport;
 pub use interrupts::InterruptReport;
+pub use stress::StressReport;
 pub use warning::WarningReport;
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
 pub const SCHEMA: u32 = 1;
 
 /// The result of a run in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
     /// All is well.
@@ -62,7 +63,7 @@ impl VerdictKind {
 }
 
 /// The whole report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -85,8 +86,10 @@ pub struct Report {
     /// The workloads, in the order in which they ran.
     pub stress: Vec<StressReport>,
     /// What things cost, in the order in which it was measured.
+    #[serde(default)]
     pub bench: Vec<BenchReport>,
     /// The interrupts that were taken, by vector and CPU, in the order of the vectors.
+    #[serde(default)]
     pub interrupts: Vec<InterruptReport>,
     /// What the time is read from.
     pub clock: Option<Clock<String>>,
@@ -95,6 +98,7 @@ pub struct Report {
     /// What was counted on the way.
     pub events: Option<Events>,
     /// What was wrong on the way and did not end the run.
+    #[serde(default)]
     pub warnings: Vec<WarningReport>,
     /// The kernel's last words.
     pub panic: Option<PanicReport>,
@@ -103,22 +107,24 @@ pub struct Report {
 }
 
 /// What the launcher chose and measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostReport {
     /// The host's operating system.
-    pub os: &'static str,
+    pub os: String,
     /// The host's architecture.
-    pub arch: &'static str,
+    pub arch: String,
     /// The door by which the kernel was entered, as `--boot` takes it.
-    pub door: &'static str,
+    pub door: String,
     /// `qemu` or `bochs`.
-    pub emulator: &'static str,
+    #[serde(default)]
+    pub emulator: String,
     /// Its version.
+    #[serde(default)]
     pub emulator_version: String,
     /// QEMU's version; absent if it was not QEMU.
     pub qemu_version: Option<String>,
     /// `kvm` or `tcg`; `interpreter` in Bochs.
-    pub accel: &'static str,
+    pub accel: String,
     /// QEMU's `-M`, or Bochs's chipset.
     pub machine: String,
     /// QEMU's `-cpu`, or Bochs's model.
@@ -134,7 +140,7 @@ pub struct HostReport {
 }
 
 /// What was booted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KernelReport {
     /// The cargo profile and features that it was built with; `given` for a file named by the user.
     pub variant: String,
@@ -145,19 +151,19 @@ pub struct KernelReport {
 }
 
 /// How the kernel came up.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootReport {
     /// What the kernel said.
     #[serde(flatten)]
     pub kernel: Boot<String>,
     /// As in [`HostReport`].
-    pub accel: Option<&'static str>,
+    pub accel: Option<String>,
     /// From the kernel's entry to the first unit of work, in microseconds; absent where it only boots.
     pub entry_to_work_us: Option<u64>,
 }
 
 /// The frame allocator's books, before and after.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemoryReport {
     /// What the kernel said at the start.
     #[serde(flatten)]
@@ -165,36 +171,14 @@ pub struct MemoryReport {
     /// Free frames after the work, from the verdict.
     pub frames_free_after: Option<u64>,
     /// The memory map: each region with what it is or was reserved for, in ascending order.
+    #[serde(default)]
     pub regions: Vec<Region<String>>,
     /// The pages by size and rights, if nothing was wrong with them.
     pub page_tables: Option<PageTables>,
 }
 
-/// A workload's result.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StressReport {
-    /// The workload's name.
-    pub workload: String,
-    /// The allocator under test.
-    pub allocator: String,
-    /// CPUs that took part.
-    pub cpus: u32,
-    /// Hand-outs and returns of all CPUs.
-    pub operations: u64,
-    /// How long it ran.
-    pub seconds: f64,
-    /// Frames that were free before and are not free after.
-    pub lost: u64,
-    /// Frames that were handed out while somebody held them, or returned by one who did not.
-    pub doubled: u64,
-    /// How long one hand-out and its return take together.
-    pub cycles: Cycles,
-    /// Each CPU's share, by its number.
-    pub per_cpu_operations: Vec<u64>,
-}
-
 /// The kernel's last words.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PanicReport {
     /// The CPU that panicked first.
     pub cpu: u32,
@@ -207,7 +191,7 @@ pub struct PanicReport {
 }
 
 /// A call on a CPU's stack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameReport {
     /// The address as the CPU had it, in hexadecimal; JSON's numbers would round it.
     pub address: String,
@@ -230,9 +214,8 @@ impl Report {
         seen: &Seen,
         backtrace: Vec<FrameReport>,
     ) -> Report {
-        let accel = host.as_ref().map(|host| host.accel);
+        let accel = host.as_ref().map(|host| host.accel.clone());
         let frames_free_after = seen.verdict.as_ref().map(|verdict| verdict.frames_free_after);
-        let mut shares = ShareFinder::new(seen);
         Report {
             schema: SCHEMA,
             verdict: judgement.kind,
@@ -252,7 +235,7 @@ impl Report {
                 regions: seen.regions.clone(),
                 page_tables: seen.page_tables,
             }),
-            stress: seen.stress.iter().map(|stress| stress_report(stress, &mut shares)).collect(),
+            stress: stress::reports(seen),
             bench: seen.bench.iter().map(bench::report).collect(),
             interrupts: interrupts::reports(seen),
             clock: seen.clock.clone(),
@@ -267,6 +250,11 @@ impl Report {
             }),
             unreadable_records: seen.unreadable,
         }
+    }
+
+    /// What latencies are counted in: on a machine cycles, by threads of a host its nanoseconds.
+    pub fn latency_unit(&self) -> &'static str {
+        if self.boot.is_some() { "TSC cycles" } else { "ns" }
     }
 
     /// The launcher's exit status.
@@ -308,44 +296,7 @@ fn world_readable() -> fs::Permissions {
     fs::Permissions::from_mode(0o644)
 }
 
-fn stress_report(stress: &Stress<String>, shares: &mut ShareFinder<'_>) -> StressReport {
-    StressReport {
-        workload: stress.workload.clone(),
-        allocator: stress.allocator.clone(),
-        cpus: stress.cpus,
-        operations: stress.operations,
-        seconds: Duration::from_micros(stress.elapsed_us).as_secs_f64(),
-        lost: stress.lost,
-        doubled: stress.doubled,
-        cycles: stress.cycles,
-        per_cpu_operations: shares.take(&stress.workload),
-    }
-}
-
-/// Finds each workload's shares. A workload may run twice under one name, with another allocator: the shares of the
-/// first run come before those of the second, and a CPU's number that comes again begins the second.
-struct ShareFinder<'a> {
-    left: Vec<&'a octopod::wire::StressCpu<String>>,
-}
-
-impl<'a> ShareFinder<'a> {
-    fn new(seen: &'a Seen) -> ShareFinder<'a> {
-        ShareFinder { left: seen.stress_cpus.iter().collect() }
-    }
-
-    fn take(&mut self, workload: &str) -> Vec<u64> {
-        let mut by_cpu: Vec<(u32, u64)> = Vec::new();
-        self.left.retain(|share| {
-            let wanted = share.workload == workload && by_cpu.iter().all(|(cpu, _)| *cpu != share.cpu);
-            if wanted {
-                by_cpu.push((share.cpu, share.operations));
-            }
-            !wanted
-        });
-        by_cpu.sort_unstable();
-        by_cpu.into_iter().map(|(_, operations)| operations).collect()
-    }
-}
-
+#[cfg(test)]
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::page;
 
 /// Older run folders are removed.
 const RUNS_KEPT: usize = 50;
@@ -55,7 +56,7 @@ impl RunDir {
             // QEMU is told of files in it, and the run's script is to work from anywhere.
             let path = fs::canonicalize(path).map_err(Error::file("find", path))?;
             // An earlier run's must not be taken for this one's.
-            for name in ["report.json", "registers.txt"] {
+            for name in ["report.json", "registers.txt", page::FILE].into_iter().chain(page::PICTURES) {
                 let _ = fs::remove_file(path.join(name));
             }
             return Ok(RunDir { path });

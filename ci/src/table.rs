@@ -91,7 +91,7 @@ fn comparison(stress: &[StressReport]) -> Table {
 
 /// Operations per second.
 fn rate(result: &StressReport) -> u64 {
-    if result.seconds > 0.0 { (result.operations as f64 / result.seconds) as u64 } else { 0 }
+    result.rate() as u64
 }
 
 fn plain_table() -> Table {

@@ -1,6 +1,7 @@
 //! What people see: the kernel's lines as they come, a bar while work goes on, and a table at the end.
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -9,6 +10,7 @@ use octopod::wire::{Progress, Record, Region};
 
 use crate::cli::Options;
 use crate::emulator::Kind;
+use crate::error::Error;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
 use crate::records::printable;
@@ -53,6 +55,18 @@ impl Console {
                 false => writeln!(anstream::stdout(), "{text}"),
             };
         });
+    }
+
+    /// Prints a line that was asked for.
+    pub fn say(&self, text: &str) {
+        self.line(text);
+    }
+
+    /// Says what keeps the launcher from doing as it was told; returns its exit status.
+    pub fn refuse(&self, error: &Error) -> ExitCode {
+        let word = if error.verdict() == VerdictKind::Usage { "USAGE" } else { "ERROR" };
+        self.line(&format!("{BAD}{word}{BAD:#}  {}", printable(&error.to_string())));
+        ExitCode::from(error.verdict().status())
     }
 
     fn step(&mut self, text: &str) {

@@ -5,6 +5,8 @@
 mod fake;
 #[path = "launcher/matrix.rs"]
 mod matrix;
+#[path = "launcher/pages.rs"]
+mod pages;
 
 use std::fs;
 use std::process::Command;
@@ -162,7 +164,7 @@ fn even_a_killed_launcher_takes_its_machine_with_it() {
 #[test]
 fn wrong_options_say_what_is_allowed() {
     for (arguments, allowed) in [
-        (&["bot"][..], "boot, stress, bench, gdb, matrix, doctor"),
+        (&["bot"][..], "boot, stress, bench, gdb, matrix, report, doctor"),
         (&["--smp", "0"], "a number from 1 to 4096"),
         (&["--mem", "1.5G"], "K, M (the default), G or T"),
         (&["--machine", "isapc"], "pc, q35, microvm"),

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::wire::Cycles;
+use crate::wire::{Bucket, Cycles};
 
 /// Each power of two is split into so many buckets, so a quantile is right to one part in eight.
 const SPLIT_BITS: u32 = 3;
@@ -63,20 +63,28 @@ impl Default for Histogram {
     }
 }
 
+/// How many samples all of them have in a bucket.
+fn count_in(histograms: &[Histogram], bucket: usize) -> u64 {
+    histograms.iter().map(|one| one.buckets[bucket].load(Ordering::Relaxed)).sum()
+}
+
+/// The buckets of several histograms together, in ascending order, without the empty ones.
+pub fn buckets(histograms: &[Histogram]) -> impl Iterator<Item = Bucket> {
+    (0..BUCKETS).map(|bucket| (top_of(bucket), count_in(histograms, bucket))).filter(|(_, count)| *count > 0)
+}
+
 /// What several histograms say together. A quantile is the top of its bucket, but never above the greatest sample.
 pub fn summarise(histograms: &[Histogram]) -> Cycles {
-    let count_in =
-        |bucket: usize| histograms.iter().map(|one| one.buckets[bucket].load(Ordering::Relaxed)).sum::<u64>();
-    let samples: u64 = (0..BUCKETS).map(count_in).sum();
+    let samples: u64 = buckets(histograms).map(|(_, count)| count).sum();
     let max = histograms.iter().map(|one| one.max.load(Ordering::Relaxed)).max().unwrap_or(0);
     let quantile = |per_mille: u64| {
         let rank = (u128::from(samples) * u128::from(per_mille)).div_ceil(1000) as u64;
         let mut seen = 0;
-        let bucket = (0..BUCKETS).find(|bucket| {
-            seen += count_in(*bucket);
-            seen >= rank && seen > 0
+        let bucket = buckets(histograms).find(|(_, count)| {
+            seen += count;
+            seen >= rank
         });
-        bucket.map_or(0, top_of).min(max)
+        bucket.map_or(0, |(top, _)| top).min(max)
     };
     Cycles { p50: quantile(500), p99: quantile(990), p999: quantile(999), max }
 }
@@ -107,6 +115,16 @@ mod tests {
         for (found, exact) in [(cycles.p50, 5_000), (cycles.p99, 9_900), (cycles.p999, 9_990)] {
             assert!(found >= exact && found <= exact + exact / 8, "{found} for {exact}");
         }
+    }
+
+    #[test]
+    fn the_buckets_hold_every_sample_of_every_histogram() {
+        let two = [Histogram::new(), Histogram::new()];
+        assert_eq!(buckets(&two).count(), 0);
+        for (histogram, value) in [(0, 3), (1, 3), (1, 16), (0, 17), (0, u64::MAX)] {
+            two[histogram].record(value);
+        }
+        assert!(buckets(&two).eq([(3, 2), (17, 2), (u64::MAX, 1)]));
     }
 
     #[test]

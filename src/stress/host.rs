@@ -12,14 +12,14 @@ use crossbeam_utils::CachePadded;
 
 use super::books::{Books, Discrepancy};
 use super::faults::{Fault, Faults};
-use super::histogram::{Histogram, summarise};
+use super::histogram::{Histogram, buckets, summarise};
 use super::owners::Owners;
 use super::ring::Ring;
 use super::source::{Cached, FrameSource, Hosted, Locked, Seat, SeatCache};
 use super::workloads::{self, Platform, Shared};
 use crate::boot::command_line::{Allocator, Workload};
 use crate::memory::frames::host::World;
-use crate::wire::Stress;
+use crate::wire::{Bucket, Stress};
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,8 @@ pub struct HostRun {
 pub struct Outcome {
     /// The figures, as the kernel would report them; in nanoseconds where it has cycles.
     pub figures: Stress<&'static str>,
+    /// The latencies, in nanoseconds, without empty buckets.
+    pub buckets: Vec<Bucket>,
     /// Each thread's operations.
     pub operations: Vec<u64>,
     /// The verdict.
@@ -150,6 +152,7 @@ impl HostRun {
                 doubled: faults.doubled().max(gained),
                 cycles: summarise(&histograms),
             },
+            buckets: buckets(&histograms).collect(),
             operations,
             verdict: before.compare(&after, &faults, source),
         }

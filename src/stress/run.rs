@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::barrier::Barrier;
 use super::books::{Books, Discrepancy};
 use super::faults::Faults;
-use super::histogram::{Histogram, summarise};
+use super::histogram::{Histogram, buckets, summarise};
 use super::kernel::Kernel;
 use super::lent::Loan;
 use super::owners::Owners;
@@ -18,7 +18,7 @@ use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
 use crate::memory::Zeroable;
 use crate::sync::Deadline;
-use crate::wire::{self, Record};
+use crate::wire::{self, BUCKETS_IN_RECORD, Record};
 use crate::{console, memory, smp, time};
 
 /// How long all workloads take together, on the one allocator and all CPUs, if nobody says.
@@ -273,6 +273,11 @@ impl Bench<'_> {
         for cpu in smp::online().take(self.cpus as usize) {
             let operations = cpu.get(OPERATIONS).map_or(0, |operations| operations.load(Ordering::Relaxed));
             console::send(&Record::StressCpu(wire::StressCpu { workload, cpu: cpu.id().0, operations }));
+        }
+        let mut latencies = buckets(shared.histograms).peekable();
+        while latencies.peek().is_some() {
+            let buckets = latencies.by_ref().take(BUCKETS_IN_RECORD).collect();
+            console::send(&Record::Latency(wire::Latency { workload, buckets }));
         }
         let operations = progress::total_operations();
         // A frame too many has been returned by somebody who did not have it.

@@ -13,8 +13,8 @@ use crate::rows::{Row, Tier};
 /// Options of `matrix`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct MatrixOptions {
-    /// Only the rows whose name contains this; with several, any of them.
-    #[arg(value_name = "NAME", help_heading = "Matrix")]
+    /// For matrix: only the rows whose name contains this; with several, any of them. For report: a run, or two.
+    #[arg(value_name = "NAME|RUN", help_heading = "Matrix and report")]
     pub names: Vec<String>,
 
     /// fast, or full for all rows [default: fast; where a NAME is given, full].
@@ -98,8 +98,8 @@ impl MatrixOptions {
 
     /// Refuses options of the matrix for a single run, and options of a run for the matrix, whose rows have their own.
     pub fn check(&self, options: &Options) -> Result<(), Error> {
+        let named = [("NAME", !self.names.is_empty())];
         let of_the_matrix = [
-            ("NAME", !self.names.is_empty()),
             ("--tier", self.tier.is_some()),
             ("--shard", self.shard.is_some()),
             ("--jobs", self.jobs.is_some()),
@@ -121,16 +121,19 @@ impl MatrixOptions {
             ("--timeout", options.timeout.is_some()),
             ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
         ];
-        let (foreign, applies_to) = match options.mode {
-            Mode::Matrix => (&of_a_run[..], "boot, stress, bench and gdb"),
-            _ => (&of_the_matrix[..], "matrix"),
+        let one_run = (&of_a_run[..], "boot, stress, bench and gdb");
+        let matrix = (&of_the_matrix[..], "matrix");
+        let foreign: &[_] = match options.mode {
+            Mode::Matrix => &[one_run],
+            Mode::Report => &[one_run, matrix],
+            _ => &[(&named[..], "matrix and report"), matrix],
         };
-        match foreign.iter().find(|(_, given)| *given) {
-            Some((option, _)) => {
-                Err(Error::OptionOfAnotherMode { option, applies_to, mode: options.mode.name() })
+        for (foreign, applies_to) in foreign.iter().copied() {
+            if let Some((option, _)) = foreign.iter().find(|(_, given)| *given) {
+                return Err(Error::OptionOfAnotherMode { option, applies_to, mode: options.mode.name() });
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 }
 
@@ -223,6 +226,12 @@ mod tests {
             "-- QEMU ARGUMENTS is an option of boot, stress, bench and gdb, not of matrix"
         );
         assert_eq!(refused(&["boot", "--tier", "full"]), "--tier is an option of matrix, not of boot");
-        assert_eq!(refused(&["stress", "x"]), "NAME is an option of matrix, not of stress");
+        assert_eq!(refused(&["stress", "x"]), "NAME is an option of matrix and report, not of stress");
+        assert_eq!(options(&["report", "old", "new"]).matrix.names, ["old", "new"]);
+        assert_eq!(
+            refused(&["report", "--smp", "2"]),
+            "--smp is an option of boot, stress, bench and gdb, not of report"
+        );
+        assert_eq!(refused(&["report", "--tier", "full"]), "--tier is an option of matrix, not of report");
     }
 }

@@ -1,10 +1,10 @@
 //! What things cost, as the report has it.
 
 use octopod::wire::Bench;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What something costs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     /// The benchmark's name.
     pub name: String,

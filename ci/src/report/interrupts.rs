@@ -1,11 +1,11 @@
 //! The table of interrupts, put together from its records.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::records::Seen;
 
 /// Interrupts on a vector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterruptReport {
     /// The vector.
     pub vector: u8,

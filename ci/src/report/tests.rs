@@ -1,4 +1,4 @@
-use octopod::wire::{Pages, Panic, StressCpu, Verdict, Work};
+use octopod::wire::{Cycles, Pages, Panic, Stress, StressCpu, Verdict, Work};
 use serde_json::{Value, json};
 
 use super::*;
@@ -53,6 +53,7 @@ fn seen() -> Seen {
             walk_us: 7,
         }),
         stress: vec![stress("octopod"), stress("locked")],
+        latencies: vec![vec![(2, 15)], vec![]],
         stress_cpus: vec![share(1, 20), share(0, 10), share(0, 1), share(1, 2)],
         verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 7 }),
         ..Seen::default()
@@ -61,13 +62,13 @@ fn seen() -> Seen {
 
 fn host() -> HostReport {
     HostReport {
-        os: "linux",
-        arch: "x86_64",
-        door: "pvh",
-        emulator: "qemu",
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        door: "pvh".to_owned(),
+        emulator: "qemu".to_owned(),
         emulator_version: "10.0.2".to_owned(),
         qemu_version: Some("10.0.2".to_owned()),
-        accel: "tcg",
+        accel: "tcg".to_owned(),
         machine: "q35".to_owned(),
         cpu: "qemu64".to_owned(),
         smp: "2".to_owned(),
@@ -107,7 +108,8 @@ fn the_report_has_the_fields_of_schema_1() {
         report["stress"][0],
         json!({
             "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "seconds": 1.5, "lost": 0,
-            "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "per_cpu_operations": [10, 20]
+            "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
+            "per_cpu_operations": [10, 20]
         })
     );
 }

@@ -1,12 +1,12 @@
 //! What was wrong on the way and did not end the run.
 
 use octopod::wire::Warning;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FrameReport;
 
 /// A CPU that did not do what it should.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WarningReport {
     /// The CPU.
     pub cpu: u32,

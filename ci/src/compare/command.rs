@@ -1,0 +1,73 @@
+//! `report`: reads runs, and leaves pages.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{lines, page};
+use crate::cli::Options;
+use crate::error::Error;
+use crate::report::{Report, SCHEMA, write_whole};
+use crate::rundir::Workspace;
+
+/// The comparison's file.
+const FILE: &str = "comparison.html";
+
+/// The number alone, to say what is wrong with a report of another schema rather than that a field is missing.
+#[derive(Deserialize)]
+struct Numbered {
+    schema: u32,
+}
+
+/// A run's report: its folder is named, or the file itself.
+///
+/// # Errors
+/// There is none, or none that this launcher can read.
+pub fn read(run: &Path) -> Result<Report, Error> {
+    let path = if run.is_dir() { run.join("report.json") } else { run.to_path_buf() };
+    let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
+    let unreadable =
+        |problem: serde_json::Error| Error::Report { path: path.clone(), problem: problem.to_string() };
+    let numbered: Numbered = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    if numbered.schema != SCHEMA {
+        let problem = format!("its schema is {}, this launcher reads {SCHEMA}", numbered.schema);
+        return Err(Error::Report { path, problem });
+    }
+    serde_json::from_slice(&bytes).map_err(unreadable)
+}
+
+/// Does what `options` ask for; `say` is given each line for the terminal.
+///
+/// # Errors
+/// A run that cannot be read, a page that cannot be drawn or written, more than two runs.
+pub fn command(options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error> {
+    let runs: Vec<PathBuf> = options.matrix.names.iter().map(PathBuf::from).collect();
+    match runs.as_slice() {
+        [] => draw(&Workspace::find().own().join("latest"), options, say),
+        [run] => draw(run, options, say),
+        [old, new] => {
+            let (old, new_report) = (read(old)?, read(new)?);
+            lines(&old, &new_report).iter().for_each(|line| say(line));
+            let path = folder(new, options).join(FILE);
+            write_whole(&path, page(&old, &new_report).as_bytes()).map_err(Error::file("write", &path))?;
+            say(&path.display().to_string());
+            Ok(())
+        }
+        more => Err(Error::TooManyRuns { given: more.len() }),
+    }
+}
+
+/// Where the pages go: where the user says, or to the run.
+fn folder(run: &Path, options: &Options) -> PathBuf {
+    let own = || if run.is_dir() { run } else { run.parent().unwrap_or(Path::new("")) };
+    options.out.clone().unwrap_or_else(|| own().to_path_buf())
+}
+
+fn draw(run: &Path, options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error> {
+    let report = read(run)?;
+    let folder = folder(run, options);
+    crate::page::write(&report, &folder)
+        .map_err(|problem| Error::Report { path: folder.clone(), problem: problem.to_string() })?;
+    say(&folder.join(crate::page::FILE).display().to_string());
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The comparison as a page, made as the page of a single run is.
+
+use maud::{Markup, html};
+
+use super::text::{figure, ratio};
+use super::{Change, Group, differences, groups};
+use crate::page::{colour, text, whole};
+use crate::report::Report;
+use crate::table;
+
+/// Two runs side by side.
+pub fn page(old: &Report, new: &Report) -> String {
+    let heading = |report: &Report| {
+        let (word, _) = table::verdict(report);
+        html! { span class=(colour(report.verdict)) { (word) } }
+    };
+    let groups = groups(old, new);
+    let all = || groups.iter().flat_map(|group| &group.rows);
+    let count = |change| all().filter(|row| row.change() == change).count();
+    let body = html! {
+        h1 { "Two runs: " (heading(old)) " and " (heading(new)) }
+        p { (count(Change::Better)) " figures are better, " (count(Change::Worse)) " worse, "
+            (count(Change::Same)) " the same to a tenth." }
+        (differing(old, new))
+        @for group in &groups { (section(group)) }
+    };
+    whole("octopod: two runs", body)
+}
+
+fn differing(old: &Report, new: &Report) -> Markup {
+    let differences = differences(old, new);
+    html! { @if !differences.is_empty() {
+        h2 { "What ran" }
+        div.scroll { table {
+            tr { th { "" } th { "old" } th { "new" } }
+            @for (name, old, new) in differences {
+                tr { td { (name) } td { (text(&old)) } td { (text(&new)) } }
+            }
+        } }
+    } }
+}
+
+fn section(group: &Group) -> Markup {
+    html! {
+        h2 { (group.name) }
+        div.scroll { table {
+            tr { th { "" } @for name in ["old", "new", "ratio"] { th.number { (name) } } th { "" } }
+            @for row in &group.rows {
+                @let class = match row.change() { Change::Better => "good", Change::Worse => "bad", _ => "faint" };
+                tr {
+                    td { (text(&row.name)) }
+                    td.number { (figure(row.old)) } td.number { (figure(row.new)) } td.number { (ratio(row)) }
+                    td class=(class) { (row.word()) }
+                }
+            }
+        } }
+    }
+}

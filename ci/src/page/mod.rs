@@ -1,0 +1,118 @@
+//! The report as a page for people: one file with its pictures in it, which loads nothing and runs nothing.
+//!
+//! Whatever came from the machine is text here, never markup: [`maud`] escapes it. The same report makes the same page.
+
+use std::path::Path;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::launch::Outcome;
+use crate::notice::{Notice, Observer};
+use crate::pictures::{self, Format, Picture};
+use crate::records::printable;
+use crate::report::{Report, VerdictKind, write_whole};
+use crate::table;
+
+mod sections;
+mod tables;
+
+/// The page's file.
+pub const FILE: &str = "report.html";
+
+/// The files that a page's pictures are in, each by itself.
+pub const PICTURES: [&str; 5] = ["boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg"];
+
+/// Leaves page and pictures in the folder of a run. What cannot be written is a note, and no fault of the run's.
+pub fn leave(outcome: &Outcome, observer: &mut dyn Observer) {
+    let Some(folder) = &outcome.run_dir else { return };
+    if let Err(problem) = write(&outcome.report, folder) {
+        observer.notice(Notice::Note(&format!("no {FILE} in {}: {problem}", folder.display())));
+    }
+}
+
+/// Writes page and pictures into a folder.
+pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let pictures = pictures::all(report)?;
+    for picture in &pictures {
+        write_whole(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
+    }
+    write_whole(&folder.join(FILE), page(report, &pictures).as_bytes())?;
+    Ok(())
+}
+
+/// The page.
+pub fn page(report: &Report, pictures: &[Picture]) -> String {
+    let (word, sentence) = table::verdict(report);
+    let title = format!("octopod: {}", word.to_lowercase());
+    let body = html! {
+        h1 { span class=(colour(report.verdict)) { (word) } }
+        p { (text(&sentence)) }
+        (sections::machine(report))
+        (sections::panic(report))
+        (sections::warnings(report))
+        (figure(pictures, "boot", sections::stages(report)))
+        (figure(pictures, "memory", tables::memory(report)))
+        (tables::stress(report))
+        (figure(pictures, "operations", html! {}))
+        (figure(pictures, "scaling", html! {}))
+        (figure(pictures, "latency", html! {}))
+        (tables::bench(report))
+        (tables::interrupts(report))
+        (sections::events(report))
+        p.faint { "Schema " (report.schema) "; the same for programs is in " code { "report.json" } "." }
+    };
+    whole(&title, body)
+}
+
+/// A page around its body.
+pub(crate) fn whole(title: &str, body: Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(style())) }
+            }
+            body { (body) }
+        }
+    };
+    page.into_string()
+}
+
+fn style() -> String {
+    let dark = pictures::dark_rules();
+    format!("\n{}@media (prefers-color-scheme: dark) {{\n{dark}}}\n", include_str!("page.css"))
+}
+
+/// A section with a picture, if there is one, and what belongs below it.
+fn figure(pictures: &[Picture], name: &str, below: Markup) -> Markup {
+    let Some(picture) = pictures.iter().find(|picture| picture.name == name) else { return below };
+    html! {
+        h2 { (picture.title) }
+        figure {
+            div class="wide" { (PreEscaped(picture.part(Format::Wide))) }
+            div class="narrow" { (PreEscaped(picture.part(Format::Narrow))) }
+            figcaption { (text(&picture.legend)) }
+        }
+        (below)
+    }
+}
+
+/// What came from a machine, without what a browser must not be shown.
+pub(crate) fn text(words: &str) -> String {
+    words.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// A verdict's class.
+pub(crate) fn colour(verdict: VerdictKind) -> &'static str {
+    match verdict {
+        VerdictKind::Pass => "good",
+        VerdictKind::Refused | VerdictKind::Interrupted => "warn",
+        _ => "bad",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What is said in words: the machine, what went wrong, what was counted.
+
+use maud::{Markup, html};
+use octopod::wire::StagesUs;
+
+use super::text;
+use crate::pictures::{Spread, bytes, time};
+use crate::report::{FrameReport, Report};
+
+/// What ran where.
+pub fn machine(report: &Report) -> Markup {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    if let Some(host) = &report.host {
+        rows.push(("machine", format!("{}, -smp {}, {}", host.machine, host.smp, bytes(host.memory_bytes))));
+        rows.push(("processor", host.cpu.clone()));
+        let version = host.qemu_version.as_ref().unwrap_or(&host.emulator_version);
+        // Before there was another one, it went without saying.
+        let name = if host.emulator.is_empty() { "qemu" } else { &host.emulator };
+        rows.push(("run by", format!("{name} {version}, {}, on {} {}", host.accel, host.os, host.arch)));
+        rows.push(("wall time", time(host.wall_ms as f64 * 1000.0)));
+    }
+    if let Some(kernel) = &report.kernel {
+        let compressed = kernel.compressed_bytes.map(|size| format!(", {} compressed", bytes(size)));
+        let size =
+            format!("{}, {}{}", kernel.variant, bytes(kernel.image_bytes), compressed.unwrap_or_default());
+        rows.push(("kernel", size));
+    }
+    rows.push(("command line", report.command_line.clone()));
+    if let Some(boot) = &report.boot {
+        let kernel = &boot.kernel;
+        let door = report.host.as_ref().map_or(&kernel.protocol, |host| &host.door);
+        rows.push(("loaded by", format!("{door}, KASLR by {}", kernel.kaslr)));
+        let clock = format!(
+            "{}, TSC {:.1} MHz by {}",
+            kernel.apic_mode,
+            kernel.tsc_khz as f64 / 1000.0,
+            kernel.clock_source
+        );
+        rows.push(("APIC and clock", clock));
+        if let Some(clock) = &report.clock {
+            let mut line = format!("by {}, timers {}", clock.counter, clock.timer_mode.replace('_', "-"));
+            if clock.skew_cycles > 0 {
+                line.push_str(&format!(", TSCs apart by up to {} ns", clock.skew_ns));
+            }
+            clock.drift_ppm.iter().for_each(|ppm| line.push_str(&format!(", off by {ppm} ppm")));
+            clock.distrust.iter().for_each(|why| line.push_str(&format!("; the TSC is not trusted: {why}")));
+            rows.push(("time", line));
+        }
+        if let Some(timers) = &report.timers {
+            let late = timers.lateness_ns;
+            let text = format!(
+                "{} on {} CPUs, late by {} in the middle, at most {}",
+                indicatif::HumanCount(timers.timers),
+                timers.cpus,
+                time(late.p50 as f64 / 1000.0),
+                time(late.max as f64 / 1000.0)
+            );
+            rows.push(("timers", text));
+        }
+        let online = format!(
+            "{} of {} in {}, of it {} for all others",
+            kernel.cpus_online,
+            kernel.cpus_listed,
+            time(kernel.entry_to_online_us as f64),
+            time(kernel.init_to_online_us as f64)
+        );
+        rows.push(("CPUs online", online));
+    }
+    html! {
+        dl {
+            @for (name, value) in rows { dt { (name) } dd { (text(&value)) } }
+        }
+    }
+}
+
+/// The kernel's last words.
+pub fn panic(report: &Report) -> Markup {
+    let Some(panic) = &report.panic else { return html! {} };
+    html! {
+        h2.bad { "CPU " (panic.cpu) " panicked" }
+        p { (text(&panic.message)) @if let Some(place) = &panic.location { ", at " code { (text(place)) } } }
+        (calls(&panic.backtrace))
+    }
+}
+
+/// What was wrong and did not end the run.
+pub fn warnings(report: &Report) -> Markup {
+    html! {
+        @if !report.warnings.is_empty() || report.unreadable_records > 0 { h2.warn { "Warnings" } }
+        @for warning in &report.warnings {
+            p { "CPU " (warning.cpu) ", by " (text(&warning.kind)) ": " (text(&warning.message)) }
+            (calls(&warning.backtrace))
+        }
+        @if report.unreadable_records > 0 { p { (report.unreadable_records) " record lines could not be read" } }
+    }
+}
+
+fn calls(frames: &[FrameReport]) -> Markup {
+    html! {
+        @if !frames.is_empty() {
+            pre {
+                @for frame in frames {
+                    (text(&frame.address)) " " (text(frame.function.as_deref().unwrap_or("(no symbol)")))
+                    @if frame.inlined { " (inlined)" }
+                    @if let Some(place) = &frame.location { "  " (text(place)) }
+                    "\n"
+                }
+            }
+        }
+    }
+}
+
+/// How long each stage took, over all CPUs, and the stamps of each.
+pub fn stages(report: &Report) -> Markup {
+    if report.cpus.is_empty() {
+        return html! {};
+    }
+    let names = StagesUs::default().in_order().map(|(name, _)| name);
+    let lasted = |stage: usize| {
+        Spread::of(report.cpus.iter().filter_map(|cpu| {
+            let stamps = cpu.stages_us.in_order();
+            Some(stamps[stage + 1].1?.saturating_sub(stamps[stage].1?))
+        }))
+    };
+    html! {
+        div.scroll { table {
+            caption { "How long each stage lasted" }
+            tr { th { "stage" } @for name in ["least", "median", "most"] { th.number { (name) } } }
+            @for stage in 0..8 { @if let Some(spread) = lasted(stage) {
+                tr {
+                    td { (names[stage]) }
+                    @for figure in [spread.min, spread.median, spread.max] { td.number { (time(figure as f64)) } }
+                }
+            } }
+        } }
+        details {
+            summary { "Each CPU's stamps, in µs since the kernel's entry" }
+            div.scroll.tall { table {
+                tr { th { "CPU" } th { "APIC ID" } th { "state" } @for name in names { th.number { (name) } } }
+                @for cpu in &report.cpus {
+                    tr {
+                        td { (cpu.cpu) } td { (cpu.apic_id) } td { (text(&cpu.state)) }
+                        @for (_, stamp) in cpu.stages_us.in_order() {
+                            td.number { @match stamp { Some(us) => (us), None => "–" } }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// What was counted on the way.
+pub fn events(report: &Report) -> Markup {
+    let Some(events) = &report.events else { return html! {} };
+    html! {
+        h2 { "Events" }
+        div.scroll { table {
+            @for (name, count) in crate::compare::fields(events) {
+                tr { td { (name.replace('_', " ")) } td.number { (indicatif::HumanCount(count)) } }
+            }
+        } }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reports for the tests of what is made of them.
+
+use octopod::wire::{
+    Bench, Cpu, Cycles, Interrupts, Memory, Region, StagesUs, Stress, StressCpu, Verdict, Warning,
+};
+
+use super::*;
+
+/// Words that want to be more than words.
+pub const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>\u{1b}[2J\u{0}<img src=x>";
+
+/// What a machine with so many CPUs may say, which ran each workload on each allocator with 1 and with all CPUs.
+pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
+    let mut seen = Seen {
+        boot: Some(Boot {
+            protocol: "pvh".to_owned(),
+            kaslr: "off".to_owned(),
+            direct_map_base: 0xffff_8000_0000_0000,
+            slide: 0,
+            apic_mode: "x2apic".to_owned(),
+            clock_source: "hpet".to_owned(),
+            tsc_khz: 2_300_000,
+            apic_timer_khz: 1_000_000,
+            cpus_listed: cpus,
+            cpus_online: cpus,
+            entry_to_online_us: 50_000,
+            init_to_online_us: 4_000,
+            bring_up: Default::default(),
+        }),
+        memory: Some(Memory { frames_total: 32_546, metadata_bytes: 6_848, frames_free_before: 32_000 }),
+        events: Some(Events { timer_interrupts: 17, ..Events::default() }),
+        verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 32_000 }),
+        ..Seen::default()
+    };
+    let region = |start, end, owner: &str| Region { start, end, owner: owner.to_owned() };
+    seen.regions = vec![
+        region(0, 0x1000, "first page"),
+        region(0x1000, 0x9_f000, "usable"),
+        region(0x10_0000, 0x800_0000, "usable"),
+        region(0xfd_0000_0000, 0x100_0000_0000, "reserved by firmware"),
+    ];
+    seen.cpus = (0..cpus).map(cpu).collect();
+    for first_cpu in (0..cpus).step_by(octopod::wire::COUNTS_IN_RECORD) {
+        let counts = (first_cpu..cpus).take(octopod::wire::COUNTS_IN_RECORD).map(u64::from).collect();
+        seen.interrupts.push(Interrupts { vector: 242, name: "APIC timer".to_owned(), first_cpu, counts });
+    }
+    for count in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
+        for allocator in allocators {
+            workloads.iter().for_each(|workload| add_stress(&mut seen, workload, allocator, count));
+        }
+    }
+    seen
+}
+
+fn cpu(cpu: u32) -> Cpu<String> {
+    let called = 46_000 + u64::from(cpu);
+    let first = called + 1_500 + u64::from(cpu % 7) * 100;
+    let after = |us| (cpu > 0).then_some(first + us);
+    let stages_us = StagesUs {
+        sipi_sent: (cpu > 0).then_some(called),
+        real_mode: after(0),
+        protected_mode: after(3),
+        long_mode: after(13),
+        gs: after(18),
+        idt: after(22),
+        apic: after(25),
+        timer: after(26),
+        online: Some(first + 27),
+    };
+    Cpu { cpu, apic_id: cpu, state: "online".to_owned(), failed_stage: None, stages_us }
+}
+
+fn add_stress(seen: &mut Seen, workload: &str, allocator: &str, cpus: u32) {
+    for cpu in 0..cpus {
+        let operations = 1_000 + u64::from(cpu);
+        seen.stress_cpus.push(StressCpu { workload: workload.to_owned(), cpu, operations });
+    }
+    seen.latencies.push(vec![(383, 900), (415, 80), (1_023, 9), (1 << 30, 1)]);
+    seen.stress.push(Stress {
+        workload: workload.to_owned(),
+        allocator: allocator.to_owned(),
+        cpus,
+        operations: 1_000 * u64::from(cpus),
+        elapsed_us: 500_000,
+        lost: 0,
+        doubled: 0,
+        cycles: Cycles { p50: 383, p99: 415, p999: 1_023, max: 1 << 30 },
+    });
+}
+
+/// The report on it.
+pub fn report(seen: &Seen) -> Report {
+    let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
+    Report::assemble(judgement, "work=stress".to_owned(), None, None, seen, Vec::new())
+}
+
+/// A report in which every word that a machine can say is hostile.
+pub fn hostile() -> Report {
+    let word = || HOSTILE.to_owned();
+    let mut seen = seen(2, &[HOSTILE, "pairs"], &[HOSTILE, "locked"]);
+    for cpu in &mut seen.cpus {
+        (cpu.state, cpu.failed_stage) = (word(), Some(word()));
+    }
+    seen.regions.iter_mut().for_each(|region| region.owner = word());
+    seen.interrupts.iter_mut().for_each(|vector| vector.name = word());
+    seen.bench.push(Bench { name: word(), unit: word(), total: 1, operations: 1 });
+    let warning = Warning { cpu: 1, kind: word(), message: word(), rip: None, slide: 0 };
+    seen.warnings.push((warning, Vec::new()));
+    if let Some(boot) = &mut seen.boot {
+        (boot.protocol, boot.kaslr, boot.apic_mode, boot.clock_source) = (word(), word(), word(), word());
+    }
+    let frame =
+        || FrameReport { address: word(), function: Some(word()), location: Some(word()), inlined: true };
+    let mut report = report(&seen);
+    (report.verdict, report.reason, report.command_line) = (VerdictKind::Panic, Some(word()), word());
+    report.warnings[0].backtrace = vec![frame()];
+    report.panic =
+        Some(PanicReport { cpu: 0, message: word(), location: Some(word()), backtrace: vec![frame()] });
+    report
+}

@@ -1,0 +1,92 @@
+//! What the stress measured, put together from its records.
+
+use std::time::Duration;
+
+use octopod::wire::{Bucket, Cycles, Stress, StressCpu};
+use serde::{Deserialize, Serialize};
+
+use crate::records::Seen;
+
+/// A workload's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StressReport {
+    /// The workload's name.
+    pub workload: String,
+    /// The allocator under test.
+    pub allocator: String,
+    /// CPUs that took part.
+    pub cpus: u32,
+    /// Hand-outs and returns of all CPUs.
+    pub operations: u64,
+    /// How long it ran.
+    pub seconds: f64,
+    /// Frames that were free before and are not free after.
+    pub lost: u64,
+    /// Frames that were handed out while somebody held them, or returned by one who did not.
+    pub doubled: u64,
+    /// How long one hand-out and its return take together.
+    pub cycles: Cycles,
+    /// The same in full: the buckets that hold a sample, each with the greatest value that falls into it.
+    #[serde(default)]
+    pub histogram: Vec<Bucket>,
+    /// Each CPU's share, by its number.
+    pub per_cpu_operations: Vec<u64>,
+}
+
+impl StressReport {
+    /// Operations a second.
+    pub fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { self.operations as f64 / self.seconds } else { 0.0 }
+    }
+}
+
+/// One for each workload that has ended.
+pub(super) fn reports(seen: &Seen) -> Vec<StressReport> {
+    let mut shares = ShareFinder::new(seen);
+    let histogram = |index| seen.latencies.get(index).cloned().unwrap_or_default();
+    seen.stress
+        .iter()
+        .enumerate()
+        .map(|(index, stress)| report(stress, histogram(index), &mut shares))
+        .collect()
+}
+
+fn report(stress: &Stress<String>, histogram: Vec<Bucket>, shares: &mut ShareFinder<'_>) -> StressReport {
+    StressReport {
+        workload: stress.workload.clone(),
+        allocator: stress.allocator.clone(),
+        cpus: stress.cpus,
+        operations: stress.operations,
+        seconds: Duration::from_micros(stress.elapsed_us).as_secs_f64(),
+        lost: stress.lost,
+        doubled: stress.doubled,
+        cycles: stress.cycles,
+        histogram,
+        per_cpu_operations: shares.take(&stress.workload),
+    }
+}
+
+/// Finds each workload's shares. A workload may run twice under one name, with another allocator: the shares of the
+/// first run come before those of the second, and a CPU's number that comes again begins the second.
+struct ShareFinder<'a> {
+    left: Vec<&'a StressCpu<String>>,
+}
+
+impl<'a> ShareFinder<'a> {
+    fn new(seen: &'a Seen) -> ShareFinder<'a> {
+        ShareFinder { left: seen.stress_cpus.iter().collect() }
+    }
+
+    fn take(&mut self, workload: &str) -> Vec<u64> {
+        let mut by_cpu: Vec<(u32, u64)> = Vec::new();
+        self.left.retain(|share| {
+            let wanted = share.workload == workload && by_cpu.iter().all(|(cpu, _)| *cpu != share.cpu);
+            if wanted {
+                by_cpu.push((share.cpu, share.operations));
+            }
+            !wanted
+        });
+        by_cpu.sort_unstable();
+        by_cpu.into_iter().map(|(_, operations)| operations).collect()
+    }
+}
