@@ -216,8 +216,8 @@ pub struct Slot {
     pub stage: AtomicU32,
     /// Its number in the kernel.
     pub cpu: u32,
-    /// The end of its stack.
-    pub stack_top: u64,
+    /// Where its stack begins: its end, or below what it left there when it went offline.
+    pub stack_top: AtomicU64,
     /// Its GS base.
     pub gs_base: u64,
     /// The TSC at each stage; 0 where it has not been.

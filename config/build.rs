@@ -19,6 +19,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     // Less would be a false alarm in waiting; more looks like a hang.
     ("ap_init_to_online_ms", 100, 60_000),
     ("ap_turn_ms", 0, 1000),
+    ("leave_ms", 100, 60_000),
     ("request_ms", 100, 60_000),
     ("shootdown_pages", 0, 512),
     // An eighth of it is a timer's period.

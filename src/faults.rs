@@ -2,6 +2,7 @@
 //! must be caught, so that every check is known to be able to fail.
 
 mod bring_up;
+mod hotplug;
 mod redirects;
 
 use core::sync::atomic::AtomicU8;

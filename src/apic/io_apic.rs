@@ -5,7 +5,7 @@
 //! - `set_table_entry` writes the half with the mask bit first, so that an entry would be live with its old destination:
 //!   [`route`] writes it masked, and opens it when it is whole;
 //! - `init` gives every pin a vector, unmasked as it may be, by adding bits to the old one: nothing here uses it;
-//! - an entry's `mode` panics on the values that the datasheet reserves: nothing here reads an entry.
+//! - an entry's `mode` panics on the values that the datasheet reserves: nothing here asks for it.
 
 use core::fmt;
 
@@ -142,4 +142,37 @@ pub fn route(line: Line, vector: Vector, to: ApicId) -> Result<(), IoApicError> 
         driver.enable_irq(pin);
     }
     Ok(())
+}
+
+/// Every line whose interrupts go to the first CPU goes to the second from now on; how many they were. Any context but an
+/// NMI. An interrupt that is on its way still comes to the old place.
+///
+/// # Errors
+/// [`IoApicError::OutOfReach`]; then nothing has changed.
+pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
+    let Ok(from) = u8::try_from(from.0) else { return Ok(0) };
+    let destination = u8::try_from(to.0).ok().filter(|_| to < ApicId::XAPIC_BROADCAST);
+    let mut moved = 0;
+    for chip in CHIPS.get().copied().unwrap_or_default() {
+        let mut driver = chip.driver.lock();
+        let Some(driver) = driver.as_mut() else { continue };
+        for pin in 0..chip.pins as u8 {
+            // SAFETY: the chip has the pin, and reading an entry has no effect.
+            let mut entry = unsafe { driver.table_entry(pin) };
+            let flags = entry.flags();
+            if flags.contains(IrqFlags::MASKED) || entry.dest() != from {
+                continue;
+            }
+            entry.set_dest(destination.ok_or(IoApicError::OutOfReach { to })?);
+            entry.set_flags(flags | IrqFlags::MASKED);
+            // SAFETY: as in `route`.
+            unsafe {
+                driver.disable_irq(pin);
+                driver.set_table_entry(pin, entry);
+                driver.enable_irq(pin);
+            }
+            moved += 1;
+        }
+    }
+    Ok(moved)
 }

@@ -101,7 +101,8 @@ pub fn init(features: &Features, listed_at: u64) -> Result<Mode, ApicError> {
 }
 
 redirectable! {
-    /// Turns on this CPU's local APIC, its timer still, whatever firmware has made of it. Once on each CPU.
+    /// Turns on this CPU's local APIC, its timer still, whatever firmware or INIT has made of it. Once on each CPU
+    /// each time that it comes up.
     pub fn enable(_guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
         base::enter(registers::mode(), XAPIC_PHYSICAL.load(Ordering::Relaxed));
         // First, for as long as it is off no entry of the vector table can be unmasked (SDM Vol. 3A, 11.4.7.2).
@@ -127,6 +128,11 @@ redirectable! {
 /// Whether this CPU's local APIC is on, so that it can send.
 pub fn is_enabled(_: &IrqGuard) -> bool {
     IS_ENABLED.get()
+}
+
+/// Whether an interrupt waits for this CPU to take it.
+pub fn is_any_requested(_: &IrqGuard) -> bool {
+    registers::is_any_requested()
 }
 
 /// This CPU's APIC ID.

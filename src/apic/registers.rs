@@ -179,6 +179,11 @@ pub fn is_requested(vector: u8) -> bool {
     is_set(Register::Request0, vector)
 }
 
+/// Whether any interrupt waits to be taken.
+pub fn is_any_requested() -> bool {
+    (0..8).any(|word| read_at(Register::Request0 as u32 + word * 0x10) != 0)
+}
+
 /// A bit of one of the registers of 256 bits, which are eight words 16 bytes apart.
 fn is_set(first: Register, vector: u8) -> bool {
     let word = first as u32 + u32::from(vector / 32) * 0x10;

@@ -76,13 +76,15 @@ pub(super) fn ist_tops() -> [u64; 4] {
 /// Gives this CPU its GDT and TSS, with `ist_tops` (in the order of [`IstStack::ALL`]) as its interrupt stacks.
 ///
 /// # Safety
-/// Called once on each CPU, after GS base leads to its own area. Each top is the end of a mapped stack that nothing
+/// Called on each CPU as it comes up, while it runs on another GDT, after GS base leads to its own area. Each top is the end of a mapped stack that nothing
 /// else uses.
 pub unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
     let (code, data, tss) = DESCRIPTORS.with(guard, |descriptors| {
-        // SAFETY: `load_descriptors` runs once on each CPU, so this is the only reference there ever is; the area
-        // lives for good, so the processor may keep the addresses.
+        // SAFETY: the processor uses neither table while `load_descriptors` runs, and nobody else ever has a reference; the
+        // area lives for good, so the processor may keep the addresses.
         let Descriptors { tss, gdt } = unsafe { &mut *descriptors.get() };
+        // A CPU that has been offline comes here again; its TSS is marked busy in the old table.
+        *gdt = GlobalDescriptorTable::new();
         for stack in IstStack::ALL {
             tss.interrupt_stack_table[usize::from(stack.index())] =
                 VirtAddr::new(ist_tops[usize::from(stack.index())]);

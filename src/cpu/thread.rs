@@ -58,8 +58,8 @@ per_cpu! {
     static OWN: Thread = Thread::new();
 }
 
-/// Makes this CPU work on a thread of its own, on that stack: once, on each CPU but the boot processor, which comes with
-/// one.
+/// Makes this CPU work on a thread of its own, on that stack: on each CPU as it comes up, but the boot processor, which
+/// comes with one.
 pub fn adopt_own(guard: &IrqGuard, stack: Range<u64>) {
     let own = OWN.as_ptr();
     OWN.with(guard, |thread| {

@@ -4,6 +4,7 @@
 mod calls;
 mod clock;
 mod meeting;
+mod offline;
 mod serial;
 mod shootdown;
 mod timers;
@@ -24,6 +25,8 @@ use meeting::Meeting;
 pub enum Failure {
     /// [`Part::Calls`]
     Calls(calls::Failure),
+    /// [`Part::Offline`]
+    Offline(offline::Failure),
     /// [`Part::Serial`]
     Serial(serial::Failure),
     /// [`Part::Shootdown`]
@@ -42,6 +45,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Calls(failure) => failure.fmt(f),
+            Failure::Offline(failure) => failure.fmt(f),
             Failure::Serial(failure) => failure.fmt(f),
             Failure::Shootdown(failure) => failure.fmt(f),
             Failure::Clock(failure) => failure.fmt(f),
@@ -60,6 +64,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
     for part in parts {
         match part {
             Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
+            Part::Offline => offline::run(rounds).map_err(Failure::Offline)?,
             Part::Serial => serial::run().map_err(Failure::Serial)?,
             Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
             Part::Clock => clock::run().map_err(Failure::Clock)?,

@@ -102,6 +102,17 @@ pub fn open() -> Option<()> {
     Some(())
 }
 
+/// From now on this CPU can be called.
+pub(super) fn open_one(_: &IrqGuard) {
+    inboxes().open(cpu::current().index());
+}
+
+/// From now on it cannot; what has come by now is run.
+pub(super) fn close(guard: &IrqGuard) {
+    inboxes().close(cpu::current().index());
+    answer(guard);
+}
+
 /// Runs `function` on every CPU of `targets`, this one included if it is among them, and returns when all have finished.
 /// It runs with interrupts off. Interrupts here may be on or off; with them on, this CPU halts if it takes long. Not from
 /// an NMI.
@@ -144,6 +155,18 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     WAITING.set(WAITING.get() & !(1 << slot));
     DEPTH.set(DEPTH.get() - 1);
     answered.and(sent)
+}
+
+/// As [`call`], for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
+/// since it closed its inbox, and runs nothing else that comes from elsewhere.
+///
+/// # Errors
+/// All but [`CallError::Offline`].
+pub fn call_those_online<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
+    match call(targets, function) {
+        Err(CallError::Offline { .. }) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Asks every CPU of `targets` to run `function` with `data`, and does not wait for that. If this CPU is among them, it
@@ -240,8 +263,9 @@ fn send(
             Put::Closed => Err(CallError::Offline { first: target }),
         };
         taken += usize::from(put != Put::Closed);
-        if sent.is_err() {
-            outcome = outcome.and(sent);
+        // That a CPU is offline is the least of errors, and hides no other.
+        if matches!(outcome, Ok(()) | Err(CallError::Offline { .. })) && sent.is_err() {
+            outcome = if outcome.is_err() && put == Put::Closed { outcome } else { sent };
         }
     }
     inboxes.counted(me, slot, taken);

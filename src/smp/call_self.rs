@@ -66,8 +66,9 @@ fn make_room(guard: &IrqGuard) {
     run(guard);
 }
 
+/// Runs all that waits.
 #[inline]
-fn run(guard: &IrqGuard) {
+pub(super) fn run(guard: &IrqGuard) {
     WAITING.with(guard, |waiting| {
         while waiting.first.get() != waiting.end.get() {
             let first = waiting.first.get();

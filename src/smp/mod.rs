@@ -3,19 +3,21 @@
 //! [`start`] wakes every CPU that the firmware lists, all at once, and waits for each with one deadline; a CPU that does
 //! not come is named with the stage in which it was last seen, and the rest goes on without it. [`call`] runs a function
 //! on any of them, by an interrupt; [`run_on_all`] gives all of them a piece of work, to be done with interrupts on. What
-//! takes no interrupts any more is reached by NMI.
+//! takes no interrupts any more is reached by NMI. [`hotplug`] takes CPUs offline and brings them back.
 
 mod bring_up;
 mod call;
 mod call_error;
 mod call_self;
 mod drain;
+pub mod hotplug;
 mod nmi;
+mod ranks;
 mod shootdown;
 mod watchdog;
 mod work;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use spin::Once;
 
@@ -24,7 +26,8 @@ pub use bring_up::{BringUp, SmpError, sent_away, start};
 #[cfg(feature = "faults")]
 pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
 pub use call::{
-    Function, MAX_DEPTH as CALL_DEPTH, all_online, answered, call, call_without_waiting, open as open_calls,
+    Function, MAX_DEPTH as CALL_DEPTH, all_online, answered, call, call_those_online, call_without_waiting,
+    open as open_calls,
     other_online, unanswered,
 };
 pub use call_error::CallError;
@@ -54,6 +57,10 @@ pub struct Cpu {
     finished: AtomicU64,
     /// Whether it has stopped for good.
     stopped: AtomicBool,
+    /// How far it is on its way offline, as a [`hotplug::Departure`].
+    departure: AtomicU32,
+    /// Where it left its stack when it last went offline, or 0.
+    context: AtomicU64,
 }
 
 static CPUS: Once<&'static [Cpu]> = Once::new();
@@ -78,6 +85,8 @@ impl Cpu {
             stamps: [const { AtomicU64::new(0) }; Stage::COUNT],
             finished: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            departure: AtomicU32::new(hotplug::Departure::Here as u32),
+            context: AtomicU64::new(0),
         }
     }
 
@@ -102,7 +111,7 @@ impl Cpu {
         self.gs_base().is_some()
     }
 
-    /// Its place among the online CPUs, from 0.
+    /// Its place among the online CPUs, from 0. It changes when others go offline or come back.
     pub fn rank(&self) -> Option<usize> {
         (self.online.load(Ordering::Acquire) as usize).checked_sub(1)
     }

@@ -11,6 +11,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::hotplug::Departure;
 use super::{Cpu, cpus};
 use crate::config::{NMI_ANSWER_MS, PANIC_STOP_MS};
 use crate::console::{self, LineBuffer};
@@ -130,10 +131,14 @@ impl Place {
     }
 }
 
-/// Asks another CPU by NMI where it is. `None` if it does not answer within [`NMI_ANSWER_MS`], or if somebody else is
-/// asking. Interrupts may be on or off; not from an NMI.
+/// Asks another CPU by NMI where it is. `None` if it does not answer within [`NMI_ANSWER_MS`], if it is offline, or if
+/// somebody else is asking. Interrupts may be on or off; not from an NMI.
 pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
     let request = cpu.get(REQUEST)?;
+    // What wakes up in the trampoline has no handlers yet.
+    if cpu.departure() == Departure::Gone {
+        return None;
+    }
     if request.is_taken.swap(true, Ordering::AcqRel) {
         return None;
     }

@@ -1,8 +1,9 @@
 //! Making every CPU forget what is no longer mapped.
 
 use core::fmt;
+use core::sync::atomic::{Ordering, fence};
 
-use super::{CallError, all_online, call};
+use super::{CallError, all_online, call_those_online};
 use crate::config::SHOOTDOWN_PAGES;
 use crate::cpu::tlb;
 use crate::memory::StaleRange;
@@ -29,13 +30,17 @@ impl fmt::Display for ShootdownError {
 /// Makes every online CPU forget a stale range, and gives back its frames and addresses when the last has acknowledged.
 /// Up to [`SHOOTDOWN_PAGES`] pages go one by one; for more, a CPU reloads CR3. Interrupts may be on or off, as for [`call`].
 ///
-/// A CPU that comes online later loads CR3 on its way, so it knows nothing of what was stale before.
+/// A CPU that comes online later loads CR3 on its way, so it knows nothing of what was stale before. One that goes
+/// offline meanwhile runs nothing more that could use the range.
 ///
 /// # Errors
 /// See [`ShootdownError`].
 pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
     let (address, pages) = (stale.address(), stale.pages());
-    call(&all_online(), &|| tlb::forget(address, pages, SHOOTDOWN_PAGES)).map_err(ShootdownError::Call)?;
+    // Whoever is not seen here comes later, and loads CR3 after the mapping was undone: see `hotplug`.
+    fence(Ordering::SeqCst);
+    call_those_online(&all_online(), &|| tlb::forget(address, pages, SHOOTDOWN_PAGES))
+        .map_err(ShootdownError::Call)?;
     // SAFETY: every CPU that is online has just dropped the range, and the others have not run since they loaded CR3.
     unsafe { stale.settle() }.map_err(ShootdownError::Free)
 }

@@ -1,16 +1,16 @@
 //! Work for all CPUs at once.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::{Cpu, cpus, online, watchdog};
+use super::hotplug::Departure;
+use super::ranks::{self, EPOCH};
+use super::{Cpu, cpus, hotplug, online, watchdog};
 use crate::apic::{self, Message};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Frame, Vector};
 use crate::sync::{Deadline, IrqMutex};
 use crate::time::halt_until;
 
-/// The piece of work at hand, numbered from 1.
-static EPOCH: AtomicU64 = AtomicU64::new(0);
 static WORK: IrqMutex<Option<Work>> = IrqMutex::new(None);
 
 /// A borrowed function, with its lifetime left out.
@@ -20,8 +20,9 @@ struct Work(*const (dyn Fn(&'static Cpu) + Sync));
 // SAFETY: the function is `Sync`, and `run_on_all` outlives every use of it.
 unsafe impl Send for Work {}
 
-/// Runs `work` on every online CPU, this one among them, and returns when all have finished. The boot processor alone
-/// calls this, with interrupts on.
+/// Runs `work` on every CPU that is online now, this one among them, and returns when all have finished. The boot processor
+/// alone calls this, with interrupts on. A CPU that goes offline out of its work must come back to it; one that comes
+/// online meanwhile has no part in it.
 ///
 /// # Panics
 /// If a CPU has not finished after `limit_ms`: it may still be using what `work` borrows.
@@ -33,14 +34,15 @@ pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
             work,
         )
     });
-    *WORK.lock() = Some(erased);
-    let epoch = EPOCH.fetch_add(1, Ordering::AcqRel) + 1;
+    let (epoch, participants) = ranks::begin_work(|| *WORK.lock() = Some(erased));
     wake_others();
     // Until all have finished: whoever has taken the work up is watched by others at work, and one that has not by this.
     let _beating = watchdog::begin();
     run(&cpus()[cpu::current().index()], epoch);
-    for cpu in online() {
-        if halt_until(&deadline, || cpu.finished.load(Ordering::Acquire) >= epoch).is_err() {
+    for cpu in participants.iter().map(|cpu| &cpus()[cpu.index()]) {
+        // One that was given up while it was away touches nothing any more.
+        let is_done = || cpu.finished.load(Ordering::Acquire) >= epoch || cpu.departure() == Departure::Lost;
+        if halt_until(&deadline, is_done).is_err() {
             panic!("cpu {} has not finished its work after {limit_ms} ms", cpu.id());
         }
     }
@@ -97,6 +99,9 @@ pub fn idle() -> ! {
         if me.finished.load(Ordering::Relaxed) < epoch && me.is_online() {
             x86_64::instructions::interrupts::enable();
             run(me, epoch);
+        } else if hotplug::is_asked(me) {
+            x86_64::instructions::interrupts::enable();
+            hotplug::leave_idle(me);
         } else {
             // An interrupt that came since the look above is taken only after `hlt` has begun, and ends it.
             x86_64::instructions::interrupts::enable_and_hlt();

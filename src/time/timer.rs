@@ -10,13 +10,17 @@
 //! and its frequency is measured, so an interrupt may come before anything is due; then it is set again for the rest. If
 //! the whole machine was stopped for a while, one interrupt finds all timers that are due, each runs once, and a periodic
 //! one is told how many periods it missed.
+//!
+//! While a CPU is offline, the boot processor serves its timers: [`guests`].
 
+mod guests;
 mod queue;
 
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::time::Duration;
 
+pub use guests::{Guest, host, resume, suspend};
 use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve, give_back};
 
 use super::Clock;
@@ -41,8 +45,8 @@ const FARTHEST_CYCLES: u64 = u64::MAX >> 1;
 /// The longest delay and the longest period: 146 years, so that no sum of it and the time overflows.
 const LONGEST_NS: u64 = 1 << 62;
 
-/// What a timer calls, in the timer interrupt of the CPU that armed it, interrupts off: it must be quick and must not
-/// wait. It may arm and cancel timers, this one as well.
+/// What a timer calls, in the timer interrupt of the CPU that armed it (of the boot processor, while that CPU is offline),
+/// interrupts off: it must be quick and must not wait. It may arm and cancel timers, this one as well.
 pub type Callback = fn(&Expiry);
 
 /// A timer that is due.
@@ -189,7 +193,7 @@ fn arm(delay_ns: u64, timer: Timer) -> Result<TimerId, TimerError> {
 
 /// Cancels a timer, from any CPU and any context but an NMI. Whether it did: `true` means that the callback will not be
 /// called (again); `false` that the timer was cancelled before, or has expired, in which case its callback may be running
-/// at this moment, on the CPU that armed it.
+/// at this moment, on the CPU that armed it or on the boot processor.
 pub fn cancel(timer: TimerId) -> bool {
     let guard = IrqGuard::new();
     let mut queue = timer.queue.lock_under(&guard);

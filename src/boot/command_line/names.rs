@@ -130,6 +130,8 @@ named! {
         Zeroing = "zeroing",
         /// All CPUs call each other.
         Calls = "calls",
+        /// CPUs go offline and come back while all are at work.
+        Offline = "offline",
         /// The serial port's receive interrupt reaches every CPU.
         Serial = "serial",
         /// No CPU reads through an entry of its TLB that is stale.
@@ -172,6 +174,12 @@ named! {
         SkipShootdown = "skip_shootdown",
         /// The last CPU spins with interrupts off for a while, in the middle of its work, and then goes on.
         SpinAWhile = "spin_a_while",
+        /// The last CPU does not notice that it is asked to go offline.
+        DeafToLeave = "deaf_to_leave",
+        /// The last CPU gets stuck on its way offline.
+        StuckLeaving = "stuck_leaving",
+        /// The last CPU's start-up IPIs are lost when it is to come back.
+        LostOnReturn = "lost_on_return",
         /// The last CPU spins with interrupts off.
         SpinForever = "spin_forever",
         /// The last CPU writes to its own code.

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use ap_trampoline::{Slot, SlotState, Stage};
 
-use super::super::work;
+use super::super::{cpus, hotplug, work};
 use crate::acpi::Platform;
 use crate::apic;
 use crate::cpu::registers::{halt_forever, read_tsc};
@@ -35,7 +35,8 @@ pub fn set_common(platform: Platform) {
     COMMON.call_once(|| Common { root: memory::root(), platform });
 }
 
-/// Where an application processor enters the kernel: on its own stack, GS base set, interrupts off.
+/// Where an application processor enters the kernel: on its own stack, GS base set, interrupts off. One that has been
+/// offline goes on from here to where it left; its timers are served elsewhere until then.
 pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let Some(common) = COMMON.get() else { halt_forever() };
     // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
@@ -46,20 +47,27 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let guard = IrqGuard::new();
     thread::adopt_own(&guard, stacks::bottom(cpu, Stack::Main)..stacks::top(cpu, Stack::Main));
     reached(slot, Stage::Gs);
-    // SAFETY: once on this CPU, whose GS base the trampoline has set; the stacks are this CPU's own.
+    // SAFETY: this CPU runs on the trampoline's GDT, which has also set its GS base; the stacks are this CPU's own.
     unsafe { load_descriptors(&guard, stacks::ist_tops(cpu)) };
     cpu::machine_check::enable();
     reached(slot, Stage::Idt);
     let uid = common.platform.cpus[cpu.index()].uid;
     apic::enable(&guard, common.platform.nmi_pins, uid);
     reached(slot, Stage::Apic);
-    time::timer::start(&guard);
+    let left_at = cpus()[cpu.index()].context();
+    if left_at.is_none() {
+        time::timer::start(&guard);
+    }
     reached(slot, Stage::Timer);
     stamp(slot, Stage::Online);
     let claimed = SlotState::Claimed as u32;
     let online = SlotState::Online as u32;
     if slot.state.compare_exchange(claimed, online, Ordering::AcqRel, Ordering::Acquire).is_err() {
         go_away();
+    }
+    if let Some(context) = left_at {
+        // SAFETY: this CPU left it there, and what has run since lies below it.
+        unsafe { hotplug::go_on(context) };
     }
     x86_64::instructions::interrupts::enable();
     drop(guard);

@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::{Slot, SlotState, Stage};
 
-use super::{CPUS, Cpu, drain, nmi, work};
+use super::{CPUS, Cpu, drain, nmi, ranks, work};
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic::ApicError;
 use crate::config::{AP_INIT_TO_ONLINE_MS, AP_TURN_MS};
@@ -89,7 +89,7 @@ const BYTES_PER_CPU: u64 =
 
 /// Brings up all CPUs. Once, by the boot processor, interrupts off; waits for them, at most until the deadline.
 pub fn start(
-    guard: &IrqGuard,
+    _guard: &IrqGuard,
     platform: Platform,
     features: &Features,
     low: Option<LowMemory>,
@@ -115,15 +115,12 @@ pub fn start(
             log::warn!("no usable page below 1 MiB: the other CPUs cannot be started");
             None
         }
-        Some(low) => Some(prepare(aps, low)?),
+        Some(low) => Some(prepare(aps, low, features)?),
     };
     let frames_taken = free_before.saturating_sub(memory::frames().free_frames()) as u64;
     let first_init_tsc = read_tsc();
-    let rounds = trampoline.map(|trampoline| wake_all(guard, cpus, features, trampoline));
-    // A rank for each, in the order of their numbers.
-    for (rank, cpu) in super::online().enumerate() {
-        cpu.online.store(rank as u64 + 1, Ordering::Release);
-    }
+    let rounds = trampoline.map(|trampoline| wake_all(cpus, trampoline));
+    ranks::count_first();
     Ok(BringUp {
         online: super::online().count() as u32,
         listed: cpus.len() as u32,
@@ -140,7 +137,11 @@ pub fn start(
 }
 
 /// Everything that costs memory, before the first CPU is called.
-fn prepare(aps: &'static [Cpu], low: LowMemory) -> Result<&'static Trampoline, SmpError> {
+fn prepare(
+    aps: &'static [Cpu],
+    low: LowMemory,
+    features: &Features,
+) -> Result<&'static Trampoline, SmpError> {
     // Those that cannot be called need nothing.
     let reachable = aps.iter().filter(|ap| ap.is_reachable());
     let mut areas = memory::CpuAreas::for_cpus(reachable.clone().count());
@@ -154,14 +155,14 @@ fn prepare(aps: &'static [Cpu], low: LowMemory) -> Result<&'static Trampoline, S
     slots.sort_unstable_by_key(|slot| slot.apic_id);
     // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
     let passage = low.open().map_err(SmpError::Map)?;
-    Ok(trampoline::prepare(passage, slots))
+    Ok(trampoline::prepare(passage, slots, features.init_is_quick))
 }
 
-fn wake_all(guard: &IrqGuard, cpus: &'static [Cpu], features: &Features, trampoline: &Trampoline) -> Rounds {
+fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
     let slots = trampoline.slots();
-    let limit_ms = AP_INIT_TO_ONLINE_MS + slots.len() as u64 * AP_TURN_MS;
+    let limit_ms = limit_ms(slots.len());
     let deadline = Deadline::after_ms(limit_ms);
-    let rounds = rounds::call(guard, slots, trampoline, features.init_is_quick);
+    let rounds = rounds::call(slots, trampoline);
     // How it ends for each is decided below, by its own slot.
     let _ = deadline.wait_until(|| slots.iter().all(is_online));
     for slot in slots {
@@ -184,6 +185,46 @@ fn wake_all(guard: &IrqGuard, cpus: &'static [Cpu], features: &Features, trampol
     rounds
 }
 
+/// How long so many CPUs have, from the first INIT to the last online.
+pub fn limit_ms(cpus: usize) -> u64 {
+    AP_INIT_TO_ONLINE_MS + cpus as u64 * AP_TURN_MS
+}
+
+/// A CPU that has been called again.
+pub struct Again {
+    slot: &'static Slot,
+    trampoline: &'static Trampoline,
+}
+
+/// Calls a CPU that has gone offline, once more the same way; it enters below what it left on its stack. Returns when it
+/// has left a sign of life, or when no more calls will do. `None` if it was given up before. One CPU at a time.
+pub fn call_again(cpu: &'static Cpu) -> Option<Again> {
+    let trampoline = trampoline::ready()?;
+    let slot = trampoline.slot_of(cpu.entry.apic_id)?;
+    if !is_online(slot) {
+        return None;
+    }
+    slot.stack_top.store(cpu.context()?, Ordering::Relaxed);
+    slot.stage.store(Stage::SipiSent as u32, Ordering::Relaxed);
+    trampoline.clear_marks(slot);
+    // Release: all that it reads once it has claimed the slot.
+    slot.state.store(SlotState::Waiting as u32, Ordering::Release);
+    rounds::call(core::slice::from_ref(slot), trampoline);
+    Some(Again { slot, trampoline })
+}
+
+impl Again {
+    /// Decides whether it has come, as at boot; if not, it never will.
+    pub fn settle(&self) -> bool {
+        settle(self.slot)
+    }
+
+    /// Where it was last seen.
+    pub fn last_seen(&self) -> Stage {
+        self.trampoline.last_seen(self.slot)
+    }
+}
+
 redirectable! {
     /// Called when it is decided for each CPU whether it is online.
     pub fn settled() {}
@@ -195,7 +236,7 @@ fn slot_for(ap: &Cpu) -> Slot {
         state: (SlotState::Waiting as u32).into(),
         stage: (Stage::SipiSent as u32).into(),
         cpu: ap.id().0,
-        stack_top: stacks::top(ap.id(), Stack::Main),
+        stack_top: stacks::top(ap.id(), Stack::Main).into(),
         gs_base: ap.gs_base.load(Ordering::Relaxed),
         stamps: Default::default(),
     }

@@ -34,11 +34,11 @@ pub struct Rounds {
 }
 
 /// Calls the CPUs of these slots, and returns when all have left a sign of life or the last round is over; not when they
-/// are online. Interrupts off.
-pub fn call(guard: &IrqGuard, slots: &[Slot], trampoline: &Trampoline, init_is_quick: bool) -> Rounds {
+/// are online. Interrupts may be on.
+pub fn call(slots: &[Slot], trampoline: &Trampoline) -> Rounds {
     let mut rounds = Rounds::default();
-    send_to(guard, Message::Init, slots.iter(), &mut rounds);
-    if !init_is_quick {
+    send_to(Message::Init, slots.iter(), &mut rounds);
+    if !trampoline.init_is_quick() {
         Deadline::after_us(INIT_US).wait();
         rounds.init_delay_us = INIT_US;
     }
@@ -48,27 +48,23 @@ pub fn call(guard: &IrqGuard, slots: &[Slot], trampoline: &Trampoline, init_is_q
     for slot in slots {
         slot.stamps[Stage::SipiSent as usize].store(read_tsc(), Ordering::Relaxed);
     }
-    send_to(guard, start_up, slots.iter(), &mut rounds);
+    send_to(start_up, slots.iter(), &mut rounds);
     for after_us in REPEAT_AFTER_US {
         let elapsed_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
         let rest = Deadline::after_us(after_us.saturating_sub(elapsed_us));
         if rest.wait_until(|| !slots.iter().any(|slot| is_silent(&slot))).is_ok() {
             break;
         }
-        send_to(guard, start_up, slots.iter().filter(is_silent), &mut rounds);
+        send_to(start_up, slots.iter().filter(is_silent), &mut rounds);
     }
     rounds
 }
 
-fn send_to<'a>(
-    guard: &IrqGuard,
-    message: Message,
-    slots: impl Iterator<Item = &'a Slot>,
-    rounds: &mut Rounds,
-) {
+fn send_to<'a>(message: Message, slots: impl Iterator<Item = &'a Slot>, rounds: &mut Rounds) {
+    let guard = IrqGuard::new();
     for slot in slots {
         // One that cannot be reached is found missing later, and named then.
-        if let Err(error) = apic::send(guard, ApicId(slot.apic_id), message) {
+        if let Err(error) = apic::send(&guard, ApicId(slot.apic_id), message) {
             log::warn!("cpu {}: {error}", slot.cpu);
         }
     }

@@ -1,6 +1,6 @@
 //! The page that the processors wake up in, from the kernel's side. `ap_trampoline` has its code and its map.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use ap_trampoline::{
     FILLER, Hold, MAILBOX, Mailbox, PAGE_BYTES, SEEN_BITS, SEEN_PROTECTED_MODE, SEEN_REAL_MODE, Slot, Stage,
@@ -25,18 +25,24 @@ static TRAMPOLINE: Once<Trampoline> = Once::new();
 pub struct Trampoline {
     passage: Passage,
     slots: &'static [Slot],
+    init_is_quick: bool,
 }
 
 /// What the pages beside the trampoline's are filled with where the kernel has them to itself.
 const NEIGHBOUR_FILLER: u8 = 0xa5;
 
 /// Fills the page, once. The slots are in ascending order of their APIC IDs.
-pub fn prepare(passage: Passage, slots: &'static [Slot]) -> &'static Trampoline {
+pub fn prepare(passage: Passage, slots: &'static [Slot], init_is_quick: bool) -> &'static Trampoline {
     TRAMPOLINE.call_once(|| {
-        let trampoline = Trampoline { passage, slots };
+        let trampoline = Trampoline { passage, slots, init_is_quick };
         trampoline.fill();
         trampoline
     })
+}
+
+/// The trampoline, once it is prepared.
+pub fn ready() -> Option<&'static Trampoline> {
+    TRAMPOLINE.get()
 }
 
 redirectable! {
@@ -106,6 +112,31 @@ impl Trampoline {
     /// The slots of all CPUs that can be called.
     pub fn slots(&self) -> &'static [Slot] {
         self.slots
+    }
+
+    /// The slot of the CPU with that APIC ID.
+    pub fn slot_of(&self, apic_id: ApicId) -> Option<&'static Slot> {
+        let place = self.slots.binary_search_by_key(&apic_id.0, |slot| slot.apic_id).ok()?;
+        self.slots.get(place)
+    }
+
+    /// Whether the processors need no wait after INIT: `Features::init_is_quick`.
+    pub fn init_is_quick(&self) -> bool {
+        self.init_is_quick
+    }
+
+    /// Takes back the marks that a processor left in the page when it came up before.
+    pub fn clear_marks(&self, slot: &Slot) {
+        let id = slot.apic_id as usize;
+        if id >= SEEN_BITS {
+            return;
+        }
+        let page: *mut u8 = direct_map::pointer(self.passage.page());
+        for marks in [SEEN_REAL_MODE, SEEN_PROTECTED_MODE] {
+            // SAFETY: a byte of the page, whose bits others change by locked instructions too.
+            let byte = unsafe { AtomicU8::from_ptr(page.add(marks + id / 8)) };
+            byte.fetch_and(!(1 << (id % 8)), Ordering::Relaxed);
+        }
     }
 
     /// The page's number, as a start-up interrupt bears it.

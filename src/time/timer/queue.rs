@@ -9,6 +9,7 @@ use crate::cpu::IrqGuard;
 use crate::cpu::registers::read_tsc;
 use crate::memory;
 use crate::memory::frames::{FrameNumber, Order};
+use crate::sync::IrqMutex;
 
 /// The queue's storage shrinks when so few timers are left: well below [`INLINE`], so that it does not come and go.
 pub const FEW: usize = INLINE / 4;
@@ -52,6 +53,8 @@ pub struct Queue {
     pub spare: Option<Storage<'static, Timer>>,
     /// The frames that are used instead.
     pub frames: Option<(FrameNumber, Order)>,
+    /// The next in the list of those whose CPUs are offline: see `guests`.
+    pub next_guest: Option<&'static IrqMutex<Queue>>,
 }
 
 pub const BYTES_PER_TIMER: usize = size_of::<Place>() + size_of::<Slot<Timer>>();
@@ -93,7 +96,14 @@ fn periods_in(ns: u64, period_ns: u64) -> u64 {
 
 impl Queue {
     pub const fn new() -> Queue {
-        Queue { heap: Heap::new(), armed_ns: NEVER, hardware: Hardware::NONE, spare: None, frames: None }
+        Queue {
+            heap: Heap::new(),
+            armed_ns: NEVER,
+            hardware: Hardware::NONE,
+            spare: None,
+            frames: None,
+            next_guest: None,
+        }
     }
 
     /// The earliest timer that is due, out of the queue or put off to its next period.

@@ -1,0 +1,351 @@
+//! CPUs go offline and come back: first each while it is idle, then any of them while all draw frames, call each other and
+//! arm timers. Nothing here looks at a clock: counts must come out even, and so must the frame allocator's books.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+
+use fastrand::Rng;
+
+use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
+use crate::memory::frames::{FrameNumber, Invalid, Order};
+use crate::smp::hotplug::{self, OfflineError, OnlineError};
+use crate::smp::{self, CallError, Cpu};
+use crate::sync::{Deadline, IrqMutex};
+use crate::time::timer::{self, Expiry};
+use crate::{memory, per_cpu};
+
+/// Where the choices start: the same in each run, for a failure to come again.
+const SEED: u64 = 0x0ff1_14e5;
+
+/// The most frames that a CPU at work holds, and timers that it has waiting.
+const MOST_FRAMES: usize = 24;
+const MOST_TIMERS: u64 = 8;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A CPU did not go.
+    Offline(OfflineError),
+    /// A CPU did not come back.
+    Online(OnlineError),
+    /// What should have been refused was not, or not with this error.
+    Refusal {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// Who is online is not as it should be.
+    Ranks {
+        /// After which CPU went or came.
+        cpu: CpuId,
+    },
+    /// A call failed.
+    Call {
+        /// The caller.
+        cpu: CpuId,
+        /// The error.
+        error: CallError,
+    },
+    /// Calls to a CPU, or timers of its, did not come out even.
+    Count {
+        /// The CPU.
+        cpu: CpuId,
+        /// Of what.
+        what: &'static str,
+        /// How many there should be.
+        sent: u64,
+        /// How many were run.
+        ran: u64,
+    },
+    /// CPUs did not go as often as they were taken off.
+    Departures {
+        /// How often one was taken off.
+        asked: u32,
+        /// How often one was away.
+        away: u64,
+    },
+    /// Frames did not come back.
+    Frames {
+        /// How many were free before.
+        before: u64,
+        /// How many are now.
+        after: u64,
+    },
+    /// The allocator's books.
+    Books(Invalid),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Offline(error) => error.fmt(f),
+            Failure::Online(error) => error.fmt(f),
+            Failure::Refusal { what } => write!(f, "{what} was not refused as it should be"),
+            Failure::Ranks { cpu } => {
+                write!(f, "the list of online CPUs is wrong after cpu {cpu} went or came")
+            }
+            Failure::Call { cpu, error } => write!(f, "a call of cpu {cpu}'s: {error}"),
+            Failure::Count { cpu, what, sent, ran } => {
+                write!(f, "cpu {cpu} should have run {sent} {what}, and {ran} were run")
+            }
+            Failure::Departures { asked, away } => {
+                write!(f, "CPUs were taken offline {asked} times, and were away {away} times")
+            }
+            Failure::Frames { before, after } => {
+                write!(f, "{before} frames were free before CPUs went and came, and {after} after that")
+            }
+            Failure::Books(invalid) => write!(f, "the allocator's books are wrong: {invalid}"),
+        }
+    }
+}
+
+per_cpu! {
+    /// Calls to this CPU that its inbox took, and those that were run.
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    static RAN: AtomicU64 = AtomicU64::new(0);
+    /// Timers of this CPU's, and those that expired, here or elsewhere.
+    static ARMED: AtomicU64 = AtomicU64::new(0);
+    static EXPIRED: AtomicU64 = AtomicU64::new(0);
+    /// How many times it was away in the middle of its work.
+    static AWAY: AtomicU64 = AtomicU64::new(0);
+}
+
+static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+
+/// Timers that another CPU than their own has served.
+static SERVED_ELSEWHERE: AtomicU64 = AtomicU64::new(0);
+
+/// Runs the part with `rounds` departures and returns in all. Only the boot processor calls this, with interrupts on, when
+/// all CPUs wait for work.
+///
+/// # Errors
+/// The first failure.
+pub fn run(rounds: u32) -> Result<(), Failure> {
+    refused()?;
+    let cpus = smp::online().count();
+    let before = free_frames()?;
+    if let Err(failure) = idle_ones(cpus) {
+        // The rest goes on.
+        smp::call(&smp::all_online(), &|| {}).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
+        log::warn!("{} CPUs go on without the one that failed", smp::online().count());
+        return Err(failure);
+    }
+    let is_over = AtomicBool::new(false);
+    let departures = AtomicU32::new(0);
+    let all = smp::all_online();
+    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+        let outcome = if cpu.id() == CpuId::BSP {
+            let outcome = take_turns(&all, rounds, &departures);
+            is_over.store(true, Ordering::Release);
+            outcome
+        } else {
+            work(cpu, &all, &is_over)
+        };
+        if let Err(failure) = outcome {
+            FIRST.lock().get_or_insert(failure);
+        }
+    });
+    let first = *FIRST.lock();
+    if let Some(failure) = first {
+        return Err(failure);
+    }
+    come_out_even("calls", SENT, RAN)?;
+    let departures = departures.into_inner();
+    let away: u64 =
+        smp::cpus().iter().filter_map(|cpu| cpu.get(AWAY)).map(|away| away.load(Ordering::Acquire)).sum();
+    if away != u64::from(departures) {
+        return Err(Failure::Departures { asked: departures, away });
+    }
+    come_out_even("timers", ARMED, EXPIRED)?;
+    let after = free_frames()?;
+    if before != after {
+        return Err(Failure::Frames { before, after });
+    }
+    let _guard = IrqGuard::new();
+    memory::frames().validate().map_err(Failure::Books)?;
+    let timers = SERVED_ELSEWHERE.load(Ordering::Relaxed);
+    log::info!(
+        "{rounds} rounds among {cpus} CPUs: {} went offline and came back, {timers} timers served meanwhile",
+        departures
+    );
+    Ok(())
+}
+
+/// What must not be done is refused.
+fn refused() -> Result<(), Failure> {
+    let nobody = CpuId(smp::cpus().len() as u32);
+    let expect = |what, holds: bool| if holds { Ok(()) } else { Err(Failure::Refusal { what }) };
+    let refusal = hotplug::offline(CpuId::BSP) == Err(OfflineError::IsBootCpu);
+    expect("the boot processor's departure", refusal)?;
+    let refusal = hotplug::offline(nobody) == Err(OfflineError::NotListed { cpu: nobody });
+    expect("the departure of a CPU that does not exist", refusal)?;
+    let refusal = hotplug::online(CpuId::BSP) == Err(OnlineError::IsOnline { cpu: CpuId::BSP });
+    expect("the return of a CPU that is online", refusal)?;
+    let _guard = IrqGuard::new();
+    let refusal = hotplug::offline(nobody) == Err(OfflineError::InterruptsOff);
+    expect("a wait with interrupts off", refusal)
+}
+
+/// Each CPU in turn goes while it has nothing to do, with timers that expire while it is away and after it has come back.
+fn idle_ones(cpus: usize) -> Result<(), Failure> {
+    for cpu in smp::all_online().iter().filter(|cpu| *cpu != CpuId::BSP) {
+        let me = &smp::cpus()[cpu.index()];
+        let arm = |_: usize| {
+            let me = cpu::current().index();
+            for delay in [Duration::from_millis(1), Duration::from_millis(100)] {
+                if timer::after(delay, expired, me).is_ok() {
+                    ARMED.increment();
+                }
+            }
+        };
+        let late: IrqMutex<Option<timer::TimerId>> = IrqMutex::new(None);
+        let arm_late = || {
+            arm(0);
+            *late.lock() = timer::after(Duration::from_secs(3600), expired, usize::MAX).ok();
+        };
+        smp::call(&CpuSet::of(cpu), &arm_late).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
+        hotplug::offline(cpu).map_err(Failure::Offline)?;
+        check_who_is_online(cpu, cpus - 1)?;
+        if hotplug::offline(cpu) != Err(OfflineError::NotOnline { cpu }) {
+            return Err(Failure::Refusal { what: "a second departure" });
+        }
+        // Nobody else serves them now.
+        come_out_even_for(me, "timers", ARMED, EXPIRED)?;
+        let is_cancelled = late.lock().take().is_some_and(timer::cancel);
+        if !is_cancelled {
+            return Err(Failure::Count { cpu, what: "timers", sent: 1, ran: 0 });
+        }
+        hotplug::online(cpu).map_err(Failure::Online)?;
+        check_who_is_online(cpu, cpus)?;
+        // It has its own timer again.
+        smp::call(&CpuSet::of(cpu), &|| arm(0)).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
+        come_out_even_for(me, "timers", ARMED, EXPIRED)?;
+    }
+    Ok(())
+}
+
+/// Whether so many CPUs are online, with ranks from 0, this CPU among them or not; and whether a call to it is run or
+/// refused accordingly.
+fn check_who_is_online(cpu: CpuId, count: usize) -> Result<(), Failure> {
+    let in_order = smp::online().enumerate().all(|(rank, cpu)| cpu.rank() == Some(rank));
+    let ran = AtomicU32::new(0);
+    let outcome = smp::call(&CpuSet::of(cpu), &|| {
+        ran.fetch_add(1, Ordering::Relaxed);
+    });
+    let is_right = match smp::cpus()[cpu.index()].is_online() {
+        true => outcome == Ok(()) && ran.into_inner() == 1,
+        false => outcome == Err(CallError::Offline { first: cpu }) && ran.into_inner() == 0,
+    };
+    let is_counted = smp::online().count() == count;
+    if in_order && is_right && is_counted { Ok(()) } else { Err(Failure::Ranks { cpu }) }
+}
+
+/// Takes CPUs off and brings them back, in any order, so that none to all of them are away at once.
+fn take_turns(all: &CpuSet, rounds: u32, departures: &AtomicU32) -> Result<(), Failure> {
+    let mut rng = Rng::with_seed(SEED);
+    let mut away = CpuSet::EMPTY;
+    let others = all.len() - 1;
+    for _ in 0..rounds {
+        let Some(cpu) = all.iter().nth(1 + rng.usize(..others.max(1))) else { break };
+        if away.remove(cpu) {
+            hotplug::online(cpu).map_err(Failure::Online)?;
+        } else {
+            hotplug::offline(cpu).map_err(Failure::Offline)?;
+            away.insert(cpu);
+            departures.fetch_add(1, Ordering::Relaxed);
+        }
+        check_who_is_online(cpu, all.len() - away.len())?;
+    }
+    away.iter().try_for_each(|cpu| hotplug::online(cpu).map_err(Failure::Online))
+}
+
+/// What the others do meanwhile.
+fn work(cpu: &Cpu, all: &CpuSet, is_over: &AtomicBool) -> Result<(), Failure> {
+    let mut rng = Rng::with_seed(SEED ^ u64::from(cpu.id().0 + 1));
+    let mut held = [FrameNumber::new(0); MOST_FRAMES];
+    while !is_over.load(Ordering::Acquire) {
+        let wanted = rng.usize(..MOST_FRAMES);
+        let taken = (0..wanted).map_while(|_| memory::alloc(Order::FRAME));
+        let count = held.iter_mut().zip(taken).map(|(slot, frame)| *slot = frame).count();
+        rng.shuffle(&mut held[..count]);
+        call_somebody(cpu.id(), all, &mut rng)?;
+        arm_something(cpu, &mut rng);
+        for frame in &held[..count] {
+            // A frame that is not taken back is missed in the end.
+            let _ = memory::free(*frame, Order::FRAME);
+        }
+        if hotplug::leave_if_asked() {
+            AWAY.increment();
+        }
+    }
+    Ok(())
+}
+
+/// Calls one CPU without waiting, and now and then all that are online.
+fn call_somebody(me: CpuId, all: &CpuSet, rng: &mut Rng) -> Result<(), Failure> {
+    let failed = |error| Failure::Call { cpu: me, error };
+    let Some(target) = all.iter().nth(rng.usize(..all.len())) else { return Ok(()) };
+    match smp::call_without_waiting(&CpuSet::of(target), |_| RAN.increment(), 0) {
+        Ok(()) => {
+            if let Some(sent) = smp::cpus()[target.index()].get(SENT) {
+                sent.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        Err(CallError::Offline { first }) if first == target && target != me => {}
+        Err(error) => return Err(failed(error)),
+    }
+    match rng.u32(..16) {
+        0 => smp::call_those_online(&smp::all_online(), &|| {}).map_err(failed),
+        _ => Ok(()),
+    }
+}
+
+/// Arms a timer for some time soon.
+fn arm_something(cpu: &Cpu, rng: &mut Rng) {
+    let expired_yet = cpu.get(EXPIRED).map_or(0, |expired| expired.load(Ordering::Acquire));
+    let delay = Duration::from_micros(rng.u64(..2000));
+    if ARMED.get() - expired_yet < MOST_TIMERS && timer::after(delay, expired, cpu.id().index()).is_ok() {
+        ARMED.increment();
+    }
+}
+
+/// The callback: on the CPU that armed the timer, or on the one that serves it meanwhile.
+fn expired(expiry: &Expiry) {
+    let Some(owner) = smp::cpus().get(expiry.data) else { return };
+    if owner.id() != cpu::current() {
+        SERVED_ELSEWHERE.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Some(expired) = owner.get(EXPIRED) {
+        expired.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn come_out_even<S, R>(what: &'static str, sent: S, ran: R) -> Result<(), Failure>
+where
+    S: PerCpu<Value = AtomicU64> + Copy,
+    R: PerCpu<Value = AtomicU64> + Copy,
+{
+    smp::cpus().iter().try_for_each(|cpu| come_out_even_for(cpu, what, sent, ran))
+}
+
+/// Whether as many were run as were sent, once what is still under way has been run as well.
+fn come_out_even_for<S, R>(cpu: &Cpu, what: &'static str, sent: S, ran: R) -> Result<(), Failure>
+where
+    S: PerCpu<Value = AtomicU64>,
+    R: PerCpu<Value = AtomicU64>,
+{
+    let (Some(sent), Some(ran)) = (cpu.get(sent), cpu.get(ran)) else { return Ok(()) };
+    let (sent, ran) = (sent.load(Ordering::Acquire), || ran.load(Ordering::Acquire));
+    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| ran() >= sent);
+    if ran() == sent { Ok(()) } else { Err(Failure::Count { cpu: cpu.id(), what, sent, ran: ran() }) }
+}
+
+/// The free frames, when no CPU keeps any.
+fn free_frames() -> Result<u64, Failure> {
+    let drain = || memory::drain_this_cpu(&IrqGuard::new());
+    smp::call(&smp::all_online(), &drain).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
+    let _guard = IrqGuard::new();
+    Ok(memory::frames().free_frames() as u64)
+}
