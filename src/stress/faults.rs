@@ -43,6 +43,11 @@ pub enum Fault {
     },
     /// The allocator would not take a frame back.
     Refused(FreeError),
+    /// A CPU did not go offline when it was asked.
+    Stayed {
+        /// Its number.
+        cpu: u32,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -57,6 +62,7 @@ impl fmt::Display for Fault {
                 write!(f, "{frame} was handed out at {order} while every second frame was in use")
             }
             Fault::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
+            Fault::Stayed { cpu } => write!(f, "cpu {cpu} did not go offline"),
         }
     }
 }

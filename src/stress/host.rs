@@ -3,7 +3,7 @@
 
 extern crate std;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
@@ -56,6 +56,23 @@ struct Threads {
     end: Instant,
     began: Instant,
     operations: Vec<CachePadded<AtomicU64>>,
+    /// For each thread one of [`HERE`], [`ASKED`], [`AWAY`] and [`CALLED`].
+    departures: Vec<AtomicU32>,
+}
+
+const HERE: u32 = 0;
+const ASKED: u32 = 1;
+const AWAY: u32 = 2;
+const CALLED: u32 = 3;
+
+impl Threads {
+    fn change_and_wait(&self, id: u32, to: u32, until: u32) {
+        let departure = &self.departures[id as usize];
+        departure.store(to, Ordering::Release);
+        while departure.load(Ordering::Acquire) != until {
+            std::thread::yield_now();
+        }
+    }
 }
 
 impl Platform for Threads {
@@ -74,6 +91,24 @@ impl Platform for Threads {
     fn count(&self, rank: usize, operations: u64) {
         let count = &self.operations[rank];
         count.store(count.load(Ordering::Relaxed) + operations, Ordering::Relaxed);
+    }
+
+    fn take_away(&self, id: u32) -> bool {
+        self.change_and_wait(id, ASKED, AWAY);
+        true
+    }
+
+    fn bring_back(&self, id: u32) {
+        self.change_and_wait(id, CALLED, HERE);
+    }
+
+    fn is_asked_to_leave(&self, id: u32) -> bool {
+        self.departures[id as usize].load(Ordering::Acquire) == ASKED
+    }
+
+    fn leave(&self, id: u32) {
+        self.change_and_wait(id, AWAY, CALLED);
+        self.departures[id as usize].store(HERE, Ordering::Release);
     }
 
     fn tell(&self, fault: &Fault) {
@@ -117,6 +152,7 @@ impl HostRun {
             free_before: before.free(),
             moved: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
         };
         let began = Instant::now();
         let threads = Threads {
@@ -124,6 +160,7 @@ impl HostRun {
             end: began + self.time,
             began,
             operations: (0..self.threads).map(|_| CachePadded::default()).collect(),
+            departures: (0..self.threads).map(|_| AtomicU32::new(HERE)).collect(),
         };
         std::thread::scope(|scope| {
             for number in 0..self.threads {

@@ -4,8 +4,11 @@ use super::barrier::Barrier;
 use super::faults::Fault;
 use super::progress::OPERATIONS;
 use super::workloads::Platform;
+use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
+use crate::smp;
+use crate::smp::hotplug::{self, Departure, OfflineError};
 use crate::sync::Deadline;
 
 /// The kernel, for one workload.
@@ -32,6 +35,32 @@ impl Platform for Kernel {
 
     fn count(&self, _: usize, operations: u64) {
         OPERATIONS.add(operations);
+    }
+
+    fn take_away(&self, id: u32) -> bool {
+        match hotplug::offline(CpuId(id)) {
+            Ok(()) => true,
+            Err(error @ OfflineError::DidNotLeave { stage: Departure::Asked, .. }) => {
+                log::error!("{error}");
+                false
+            }
+            // It will not be where all CPUs meet.
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn bring_back(&self, id: u32) {
+        if let Err(error) = hotplug::online(CpuId(id)) {
+            panic!("{error}");
+        }
+    }
+
+    fn is_asked_to_leave(&self, id: u32) -> bool {
+        hotplug::is_asked(&smp::cpus()[id as usize])
+    }
+
+    fn leave(&self, _: u32) {
+        hotplug::leave_if_asked();
     }
 
     fn tell(&self, fault: &Fault) {

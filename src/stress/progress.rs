@@ -68,5 +68,5 @@ fn tell(_: &Expiry) {
 
 /// The operations of all CPUs in the workload at hand.
 pub fn total_operations() -> u64 {
-    smp::online().filter_map(|cpu| cpu.get(OPERATIONS)).map(|one| one.load(Ordering::Relaxed)).sum()
+    smp::cpus().iter().filter_map(|cpu| cpu.get(OPERATIONS)).map(|one| one.load(Ordering::Relaxed)).sum()
 }

@@ -236,6 +236,7 @@ impl Bench<'_> {
             free_before: before.free(),
             moved: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
         };
         let began_us = time::now_us();
         let kernel = Kernel {
@@ -244,8 +245,9 @@ impl Bench<'_> {
         };
         progress::set(Some(self.progress(workload, began_us)));
         smp::run_on_all(limit_ms, &|cpu| {
-            if let Some(rank) = cpu.rank().filter(|rank| *rank < cpus) {
-                // SAFETY: of each rank there is one CPU, and it takes one seat at a time.
+            // Not by the CPU's rank at this moment, which others may have changed by going offline.
+            if let Ok(rank) = tables.ids[..cpus].binary_search(&cpu.id().0) {
+                // SAFETY: each CPU has a place of its own, and it takes one seat at a time.
                 workloads::run(&kernel, &shared, unsafe { Seat::new(rank) });
             }
         });
@@ -288,6 +290,9 @@ impl Bench<'_> {
             _ => log::info!(
                 "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {doubled} doubled"
             ),
+        }
+        if shared.workload == Workload::Offline {
+            log::info!("{workload}: {} times a CPU went and came back", shared.moved.load(Ordering::Relaxed));
         }
         console::send(&Record::Stress(wire::Stress {
             workload,

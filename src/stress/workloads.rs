@@ -3,6 +3,7 @@
 
 mod exhaust;
 mod mixed;
+mod offline;
 mod singles;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -30,6 +31,14 @@ pub trait Platform: Sync {
     fn meet(&self);
     /// Adds to the operations of the CPU of this rank, which is the caller's.
     fn count(&self, rank: usize, operations: u64);
+    /// Takes the CPU with that number away, out of its work; whether it went. The caller is another.
+    fn take_away(&self, id: u32) -> bool;
+    /// Brings a CPU back that was taken away.
+    fn bring_back(&self, id: u32);
+    /// Whether the caller, which is that CPU, is to go.
+    fn is_asked_to_leave(&self, id: u32) -> bool;
+    /// The caller goes, and returns when it has been brought back.
+    fn leave(&self, id: u32);
     /// Tells a person of the first fault, at once: the run may not get much further.
     fn tell(&self, fault: &Fault);
 }
@@ -56,10 +65,12 @@ pub struct Shared<'a> {
     pub began: AtomicU64,
     /// Frames that were free before.
     pub free_before: u64,
-    /// Frames that the phase at hand of an exhausting workload has moved.
+    /// Frames that the phase at hand of an exhausting workload has moved; CPUs that `offline` has taken away.
     pub moved: AtomicU64,
     /// Whether there is another round.
     pub goes_on: AtomicBool,
+    /// Whether the CPU that decides when the workload ends has done so.
+    pub is_over: AtomicBool,
 }
 
 /// One CPU at work.
@@ -88,6 +99,7 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
         Workload::Pairs => worker.pairs(),
         Workload::Bulk => worker.bulk(),
         Workload::Random => worker.random(),
+        Workload::Offline => worker.offline(),
         Workload::Remote => worker.remote(),
         Workload::Orders => worker.orders(),
         Workload::Checkerboard => worker.checkerboard(),

@@ -100,6 +100,8 @@ named! {
         Orders = "orders",
         /// All frames are taken and every second one is given back, then taken by one CPU.
         Checkerboard = "checkerboard",
+        /// As `random`, while one CPU after the other goes offline and comes back.
+        Offline = "offline",
         /// All CPUs take until nothing is left, then all give back.
         Storm = "storm",
     }

@@ -8,43 +8,73 @@ const RANDOM_HELD: usize = 128;
 /// How many runs of one order `orders` holds at most.
 const ORDERS_HELD: usize = 16;
 
+/// What `random` holds.
+pub(super) struct Held {
+    runs: [(FrameNumber, Order); RANDOM_HELD],
+    count: usize,
+}
+
+impl Held {
+    pub(super) fn new() -> Held {
+        Held { runs: [(FrameNumber::new(0), Order::FRAME); RANDOM_HELD], count: 0 }
+    }
+
+    /// There is room, since whoever holds [`RANDOM_HELD`] runs takes no more.
+    fn push(&mut self, frame: FrameNumber, order: Order) {
+        self.runs[self.count] = (frame, order);
+        self.count += 1;
+    }
+
+    /// The run at that place, whose place the last one takes; `None` if there are not so many.
+    pub(super) fn take(&mut self, place: usize) -> Option<(FrameNumber, Order)> {
+        let last = self.count.checked_sub(1).filter(|last| place <= *last)?;
+        self.runs.swap(place, last);
+        self.count = last;
+        Some(self.runs[last])
+    }
+}
+
 impl<P: Platform> Worker<'_, P> {
     /// Runs whose sizes and lifetimes are drawn: each size half as often as the next smaller one, as in a kernel whose page
     /// tables, stacks and buffers come from one place; and each run lives until it is drawn, so most live shortly and some
     /// very long.
     pub(super) fn random(&mut self) {
-        let mut held = [(FrameNumber::new(0), Order::FRAME); RANDOM_HELD];
-        let mut count = 0;
+        let mut held = Held::new();
         while !self.platform.has_ended() {
-            // Where it holds half of what it may, taking and returning are equally likely.
-            if self.rng.usize(..RANDOM_HELD) >= count {
-                let order = self.random_order();
-                let (frame, cycles) = self.alloc_timed(order);
-                if let Some(frame) = frame {
-                    self.record(cycles);
-                    if self.got(frame, order) {
-                        held[count] = (frame, order);
-                        count += 1;
-                    }
-                } else if count > 0 {
-                    // Memory is short, so this CPU gives up what it has had longest.
-                    let (frame, order) = held[0];
-                    self.put(frame, order);
-                    held.copy_within(1..count, 0);
-                    count -= 1;
+            self.take_or_return(&mut held);
+        }
+        self.put_all(&mut held);
+    }
+
+    /// One step of `random`.
+    pub(super) fn take_or_return(&mut self, held: &mut Held) {
+        // Where it holds half of what it may, taking and returning are equally likely.
+        if self.rng.usize(..RANDOM_HELD) >= held.count {
+            let order = self.random_order();
+            let (frame, cycles) = self.alloc_timed(order);
+            if let Some(frame) = frame {
+                self.record(cycles);
+                if self.got(frame, order) {
+                    held.push(frame, order);
                 }
-            } else {
-                count -= 1;
-                held.swap(self.rng.usize(..=count), count);
-                let (frame, order) = held[count];
+            } else if held.count > 0 {
+                // Memory is short, so this CPU gives up what it has had longest.
+                let (frame, order) = held.runs[0];
                 self.put(frame, order);
+                held.runs.copy_within(1..held.count, 0);
+                held.count -= 1;
             }
-            self.count(1);
+        } else if let Some((frame, order)) = held.take(self.rng.usize(..held.count)) {
+            self.put(frame, order);
         }
-        for (frame, order) in &held[..count] {
-            self.put(*frame, *order);
+        self.count(1);
+    }
+
+    pub(super) fn put_all(&mut self, held: &mut Held) {
+        self.count(held.count as u64);
+        while let Some((frame, order)) = held.take(0) {
+            self.put(frame, order);
         }
-        self.count(count as u64);
     }
 
     /// The number of heads before the first tail.

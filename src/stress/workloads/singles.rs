@@ -92,7 +92,7 @@ impl<P: Platform> Worker<'_, P> {
         self.receive_all(incoming, sender);
     }
 
-    fn receive_all(&mut self, incoming: &Ring, sender: u32) {
+    pub(super) fn receive_all(&mut self, incoming: &Ring, sender: u32) {
         while let Some(frame) = incoming.receive() {
             let frame = FrameNumber::new(frame as usize);
             if self.gives_back(frame, Order::FRAME, sender) {
