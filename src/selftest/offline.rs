@@ -1,20 +1,24 @@
 //! CPUs go offline and come back: first each while it is idle, then any of them while all draw frames, call each other and
 //! arm timers. Nothing here looks at a clock: counts must come out even, and so must the frame allocator's books.
 
-use core::fmt;
+mod failure;
+
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use fastrand::Rng;
 
+pub use failure::Failure;
+
+use crate::apic::{io_apic, serial_input};
 use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
-use crate::memory::frames::{FrameNumber, Invalid, Order};
+use crate::memory::frames::{FrameNumber, Order};
 use crate::smp::hotplug::{self, OfflineError, OnlineError};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::{Deadline, IrqMutex};
-use crate::time::timer::{self, Expiry};
+use crate::time::timer::{self, Expiry, TimerId};
 use crate::{memory, per_cpu};
 
 /// Where the choices start: the same in each run, for a failure to come again.
@@ -23,83 +27,6 @@ const SEED: u64 = 0x0ff1_14e5;
 /// The most frames that a CPU at work holds, and timers that it has waiting.
 const MOST_FRAMES: usize = 24;
 const MOST_TIMERS: u64 = 8;
-
-/// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// A CPU did not go.
-    Offline(OfflineError),
-    /// A CPU did not come back.
-    Online(OnlineError),
-    /// What should have been refused was not, or not with this error.
-    Refusal {
-        /// What was tried.
-        what: &'static str,
-    },
-    /// Who is online is not as it should be.
-    Ranks {
-        /// After which CPU went or came.
-        cpu: CpuId,
-    },
-    /// A call failed.
-    Call {
-        /// The caller.
-        cpu: CpuId,
-        /// The error.
-        error: CallError,
-    },
-    /// Calls to a CPU, or timers of its, did not come out even.
-    Count {
-        /// The CPU.
-        cpu: CpuId,
-        /// Of what.
-        what: &'static str,
-        /// How many there should be.
-        sent: u64,
-        /// How many were run.
-        ran: u64,
-    },
-    /// CPUs did not go as often as they were taken off.
-    Departures {
-        /// How often one was taken off.
-        asked: u32,
-        /// How often one was away.
-        away: u64,
-    },
-    /// Frames did not come back.
-    Frames {
-        /// How many were free before.
-        before: u64,
-        /// How many are now.
-        after: u64,
-    },
-    /// The allocator's books.
-    Books(Invalid),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Offline(error) => error.fmt(f),
-            Failure::Online(error) => error.fmt(f),
-            Failure::Refusal { what } => write!(f, "{what} was not refused as it should be"),
-            Failure::Ranks { cpu } => {
-                write!(f, "the list of online CPUs is wrong after cpu {cpu} went or came")
-            }
-            Failure::Call { cpu, error } => write!(f, "a call of cpu {cpu}'s: {error}"),
-            Failure::Count { cpu, what, sent, ran } => {
-                write!(f, "cpu {cpu} should have run {sent} {what}, and {ran} were run")
-            }
-            Failure::Departures { asked, away } => {
-                write!(f, "CPUs were taken offline {asked} times, and were away {away} times")
-            }
-            Failure::Frames { before, after } => {
-                write!(f, "{before} frames were free before CPUs went and came, and {after} after that")
-            }
-            Failure::Books(invalid) => write!(f, "the allocator's books are wrong: {invalid}"),
-        }
-    }
-}
 
 per_cpu! {
     /// Calls to this CPU that its inbox took, and those that were run.
@@ -126,7 +53,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     refused()?;
     let cpus = smp::online().count();
     let before = free_frames()?;
-    if let Err(failure) = idle_ones(cpus) {
+    if let Err(failure) = idle_ones(cpus, before) {
         // The rest goes on.
         smp::call(&smp::all_online(), &|| {}).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
         log::warn!("{} CPUs go on without the one that failed", smp::online().count());
@@ -188,42 +115,61 @@ fn refused() -> Result<(), Failure> {
     expect("a wait with interrupts off", refusal)
 }
 
-/// Each CPU in turn goes while it has nothing to do, with timers that expire while it is away and after it has come back.
-fn idle_ones(cpus: usize) -> Result<(), Failure> {
+/// Each CPU in turn goes while it has nothing to do, and leaves behind timers that expire while it is away, a frame in its
+/// magazine, and a line that interrupts it.
+fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
     for cpu in smp::all_online().iter().filter(|cpu| *cpu != CpuId::BSP) {
-        let me = &smp::cpus()[cpu.index()];
-        let arm = |_: usize| {
-            let me = cpu::current().index();
-            for delay in [Duration::from_millis(1), Duration::from_millis(100)] {
-                if timer::after(delay, expired, me).is_ok() {
-                    ARMED.increment();
-                }
-            }
-        };
-        let late: IrqMutex<Option<timer::TimerId>> = IrqMutex::new(None);
-        let arm_late = || {
-            arm(0);
+        let target = &smp::cpus()[cpu.index()];
+        let failed = |error| Failure::Call { cpu: CpuId::BSP, error };
+        let late: IrqMutex<Option<TimerId>> = IrqMutex::new(None);
+        let leave_behind = || {
+            arm(&[Duration::from_millis(1), Duration::from_millis(100)]);
             *late.lock() = timer::after(Duration::from_secs(3600), expired, usize::MAX).ok();
+            memory::alloc(Order::FRAME).map(|frame| memory::free(frame, Order::FRAME));
         };
-        smp::call(&CpuSet::of(cpu), &arm_late).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
+        smp::call(&CpuSet::of(cpu), &leave_behind).map_err(failed)?;
+        let has_line = serial_input::move_to(target.entry.apic_id).is_ok();
         hotplug::offline(cpu).map_err(Failure::Offline)?;
         check_who_is_online(cpu, cpus - 1)?;
+        check_lines(target, has_line)?;
+        let after = free_frames()?;
+        if free != after {
+            return Err(Failure::Frames { before: free, after });
+        }
         if hotplug::offline(cpu) != Err(OfflineError::NotOnline { cpu }) {
             return Err(Failure::Refusal { what: "a second departure" });
         }
-        // Nobody else serves them now.
-        come_out_even_for(me, "timers", ARMED, EXPIRED)?;
-        let is_cancelled = late.lock().take().is_some_and(timer::cancel);
-        if !is_cancelled {
+        // Nobody but the boot processor can serve them now.
+        come_out_even_for(target, "timers", ARMED, EXPIRED)?;
+        if !late.lock().take().is_some_and(timer::cancel) {
             return Err(Failure::Count { cpu, what: "timers", sent: 1, ran: 0 });
         }
         hotplug::online(cpu).map_err(Failure::Online)?;
         check_who_is_online(cpu, cpus)?;
-        // It has its own timer again.
-        smp::call(&CpuSet::of(cpu), &|| arm(0)).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
-        come_out_even_for(me, "timers", ARMED, EXPIRED)?;
+        // It has its own APIC timer again.
+        smp::call(&CpuSet::of(cpu), &|| arm(&[Duration::from_millis(1)])).map_err(failed)?;
+        come_out_even_for(target, "timers", ARMED, EXPIRED)?;
     }
     Ok(())
+}
+
+/// Arms timers of this CPU's.
+fn arm(delays: &[Duration]) {
+    for delay in delays {
+        if timer::after(*delay, expired, cpu::current().index()).is_ok() {
+            ARMED.increment();
+        }
+    }
+}
+
+/// Whether no line interrupts a CPU any more, and the one that did interrupts the boot processor.
+fn check_lines(gone: &Cpu, had_line: bool) -> Result<(), Failure> {
+    // To move them to where they are tells how many they are.
+    let lines_of = |cpu: &Cpu| io_apic::move_all(cpu.entry.apic_id, cpu.entry.apic_id);
+    match (lines_of(gone), lines_of(&smp::cpus()[CpuId::BSP.index()])) {
+        (Ok(0), Ok(lines)) if lines > 0 || !had_line => Ok(()),
+        _ => Err(Failure::Lines { cpu: gone.id() }),
+    }
 }
 
 /// Whether so many CPUs are online, with ranks from 0, this CPU among them or not; and whether a call to it is run or
@@ -306,8 +252,8 @@ fn call_somebody(me: CpuId, all: &CpuSet, rng: &mut Rng) -> Result<(), Failure> 
 fn arm_something(cpu: &Cpu, rng: &mut Rng) {
     let expired_yet = cpu.get(EXPIRED).map_or(0, |expired| expired.load(Ordering::Acquire));
     let delay = Duration::from_micros(rng.u64(..2000));
-    if ARMED.get() - expired_yet < MOST_TIMERS && timer::after(delay, expired, cpu.id().index()).is_ok() {
-        ARMED.increment();
+    if ARMED.get() - expired_yet < MOST_TIMERS {
+        arm(&[delay]);
     }
 }
 

@@ -157,18 +157,6 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     answered.and(sent)
 }
 
-/// As [`call`], for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
-/// since it closed its inbox, and runs nothing else that comes from elsewhere.
-///
-/// # Errors
-/// All but [`CallError::Offline`].
-pub fn call_those_online<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
-    match call(targets, function) {
-        Err(CallError::Offline { .. }) => Ok(()),
-        outcome => outcome,
-    }
-}
-
 /// Asks every CPU of `targets` to run `function` with `data`, and does not wait for that. If this CPU is among them, it
 /// is as with [`call_self`]. Waits only where [`SLOTS`] of this CPU's calls are
 /// under way already. Interrupts may be on or off. Not from an NMI.

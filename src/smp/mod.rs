@@ -26,12 +26,12 @@ pub use bring_up::{BringUp, SmpError, sent_away, start};
 #[cfg(feature = "faults")]
 pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
 pub use call::{
-    Function, MAX_DEPTH as CALL_DEPTH, all_online, answered, call, call_those_online, call_without_waiting,
-    open as open_calls,
+    Function, MAX_DEPTH as CALL_DEPTH, all_online, answered, call, call_without_waiting, open as open_calls,
     other_online, unanswered,
 };
 pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
+pub use hotplug::call_those_online;
 pub use nmi::{Place, nmis, place_of};
 pub use shootdown::{ShootdownError, shootdown};
 pub use watchdog::alarms as watchdog_alarms;

@@ -14,7 +14,7 @@
 //! good, as at boot.
 //!
 //! What else waits for CPUs knows of it. [`run_on_all`](super::run_on_all) waits for all that were online when it began;
-//! one that leaves its work comes back to it, or the work does not end. [`call_those_online`](super::call_those_online)
+//! one that leaves its work comes back to it, or the work does not end. [`call_those_online`]
 //! does not mind one that goes meanwhile. A panic stops those that are online; one that is about to be stops by itself.
 
 mod error;
@@ -32,10 +32,10 @@ pub use leave::leave_if_asked;
 pub(super) use leave::leave_idle;
 pub(super) use park::go_on;
 
-use super::{Cpu, bring_up, cpus, nmi, work};
+use super::{CallError, Cpu, bring_up, call, cpus, nmi, work};
 use crate::apic::{self, Message};
 use crate::config::LEAVE_MS;
-use crate::cpu::{self, CpuId, IrqGuard};
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::Vector;
 use crate::sync::{Deadline, TimedOut};
 use crate::time::halt_until;
@@ -132,6 +132,18 @@ pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     }
     target.set_departure(Departure::Lost);
     Err(OnlineError::DidNotCome { cpu, stage: again.last_seen(), ms })
+}
+
+/// As [`call`](super::call), for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
+/// since it closed its inbox, and runs nothing else that comes from elsewhere.
+///
+/// # Errors
+/// All but [`CallError::Offline`].
+pub fn call_those_online<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
+    match call::call(targets, function) {
+        Err(CallError::Offline { .. }) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Halts until the condition holds. Whoever makes it true looks at [`AT_IT`] and wakes this CPU.
