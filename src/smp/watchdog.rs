@@ -53,7 +53,7 @@ pub fn begin() -> Beating {
         return Beating(None);
     }
     let period = Duration::from_millis(WATCHDOG_MS) / BEATS;
-    match timer::every(period, beat, 0) {
+    match timer::every(period, beat, cpu::current().index()) {
         Ok(timer) => {
             DEPTH.set(1);
             set_beating(true);
@@ -81,7 +81,11 @@ fn set_beating(beating: bool) {
 }
 
 /// The timer's callback: interrupts off.
-fn beat(_: &Expiry) {
+fn beat(expiry: &Expiry) {
+    if expiry.data != cpu::current().index() {
+        // The CPU is offline, and this one has its timers meanwhile.
+        return;
+    }
     let guard = IrqGuard::new();
     BEAT.increment();
     STUCK.with(&guard, |stuck| {
