@@ -157,6 +157,7 @@ pub struct Boot<S> {
 
 /// How the other CPUs were called, and what they cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BringUp {
     /// The wait after the first INIT that older processors need, in microseconds.
     pub init_delay_us: u64,
@@ -237,6 +238,7 @@ pub struct Work {
 
 /// What was counted on the way, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Events {
     /// Frees that the allocator refused.
     pub double_free_caught: u64,

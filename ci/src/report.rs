@@ -23,6 +23,7 @@ pub use stress::StressReport;
 pub use warning::WarningReport;
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
+/// What is added is optional or has `serde(default)`: reports that were stored before are read as well.
 pub const SCHEMA: u32 = 1;
 
 /// The result of a run in one word.

@@ -23,6 +23,8 @@ const NOTABLE: f64 = 0.10;
 enum Better {
     More,
     Less,
+    /// It only shows that something is otherwise.
+    Neither,
 }
 
 /// Figures of one kind.
@@ -55,6 +57,8 @@ pub enum Change {
     Worse,
     /// No notable difference.
     Same,
+    /// A notable difference of something that is neither good nor bad.
+    Changed,
     /// Only one run has the figure.
     OneSided,
 }
@@ -79,19 +83,21 @@ impl Row {
     /// What it comes to.
     pub fn change(&self) -> Change {
         let (Some(old), Some(new)) = (self.old, self.new) else { return Change::OneSided };
-        let notable = (new - old).abs() > NOTABLE * old.max(new).max(0.0) * (1.0 - f64::EPSILON);
-        match (notable && new != old, (new > old) == (self.better == Better::More)) {
+        let notable = (new - old).abs() > NOTABLE * old.max(new);
+        match (notable, self.better) {
             (false, _) => Change::Same,
-            (true, true) => Change::Better,
-            (true, false) => Change::Worse,
+            (true, Better::Neither) => Change::Changed,
+            (true, better) if (new > old) == (better == Better::More) => Change::Better,
+            (true, _) => Change::Worse,
         }
     }
 
-    /// The same as a word: times are faster or slower, rates too.
+    /// The same as a word.
     pub fn word(&self) -> &'static str {
         match (self.change(), self.old.is_some()) {
             (Change::Better, _) => "better",
             (Change::Worse, _) => "worse",
+            (Change::Changed, _) => "changed",
             (Change::Same, _) => "",
             (Change::OneSided, true) => "gone",
             (Change::OneSided, false) => "new",
@@ -110,7 +116,7 @@ pub fn groups(old: &Report, new: &Report) -> Vec<Group> {
     let all = [
         ("boot", boot(old, new)),
         ("operations per second", rates(old, new)),
-        ("p99", quantiles(old, new)),
+        ("p99 of latency", quantiles(old, new)),
         ("instructions for", costs(old, new)),
         ("interrupts on", interrupts(old, new)),
         ("events", events(old, new)),
@@ -178,7 +184,13 @@ fn costs(old: &Report, new: &Report) -> Vec<Row> {
 fn interrupts(old: &Report, new: &Report) -> Vec<Row> {
     let all =
         |report: &crate::report::InterruptReport| report.per_cpu.iter().map(|count| *count as f64).sum();
-    joined(&old.interrupts, &new.interrupts, |one| format!("{} {}", one.vector, one.name), all, Better::Less)
+    joined(
+        &old.interrupts,
+        &new.interrupts,
+        |one| format!("{} {}", one.vector, one.name),
+        all,
+        Better::Neither,
+    )
 }
 
 fn events(old: &Report, new: &Report) -> Vec<Row> {
@@ -188,7 +200,7 @@ fn events(old: &Report, new: &Report) -> Vec<Row> {
         counts.push(("unreadable_records".to_owned(), report.unreadable_records));
         counts
     };
-    let rows = joined(&of(old), &of(new), |one| one.0.replace('_', " "), |one| one.1 as f64, Better::Less);
+    let rows = joined(&of(old), &of(new), |one| one.0.replace('_', " "), |one| one.1 as f64, Better::Neither);
     rows.into_iter().filter(|row| row.old != row.new).collect()
 }
 

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::lanes::{Lane, Spread, lanes};
-use super::palette::{FAINT, GRID, IDLE, INK, WRONG, series};
+use super::palette::{FAINT, GRID, IDLE, INK, PAPER, WRONG, series};
 use super::{Area, Drawn, Format, Picture, PictureError, draw, key, key_height, letters, time, words};
 use crate::report::Report;
 
@@ -228,7 +228,7 @@ impl Board<'_> {
                 ([cpu], [_]) => {
                     let last = cpu.failed_stage.as_ref().map(|stage| format!(", last seen in {stage}"));
                     let text = format!("{}{}", cpu.state.replace('_', " "), last.unwrap_or_default());
-                    words(area, &text, beside, letters(11.0).color(&WRONG), HPos::Left)?;
+                    wrong(area, &text, beside)?;
                 }
                 ([], [cpu]) if at(cpu, 0).is_none() => {
                     words(area, "calls the others", beside, letters(11.0).color(&FAINT), HPos::Left)?;
@@ -236,7 +236,7 @@ impl Board<'_> {
                 ([], _) => {}
                 (missing, _) => {
                     let text = format!("{} not online", missing.len());
-                    words(area, &text, beside, letters(11.0).color(&WRONG), HPos::Left)?;
+                    wrong(area, &text, beside)?;
                 }
             }
         }
@@ -276,6 +276,13 @@ impl Board<'_> {
         }
         Ok(())
     }
+}
+
+/// What went wrong, on a ground of its own: there may be a bar below it.
+fn wrong(area: &Area<'_>, text: &str, (x, y): (i32, i32)) -> Drawn {
+    let width = text.chars().count() as i32 * 6 + 8;
+    area.draw(&Rectangle::new([(x - 2, y - 7), (x + width, y + 7)], PAPER.filled()))?;
+    words(area, text, (x + 2, y), letters(11.0).color(&WRONG), HPos::Left)
 }
 
 /// The next round step that is no smaller.

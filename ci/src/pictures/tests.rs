@@ -12,6 +12,12 @@ fn looked_at(svg: &str) -> (f64, f64, Vec<String>) {
     let size = |name| root.attribute(name).unwrap().parse::<f64>().unwrap();
     let (width, height) = (size("width"), size("height"));
     for node in root.descendants() {
+        let number = |name| node.attribute(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        assert!(number("x") + number("width") <= width, "{node:?}");
+        for point in node.attribute("points").unwrap_or_default().split_whitespace() {
+            let x: f64 = point.split(',').next().unwrap().parse().unwrap();
+            assert!((0.0..=width).contains(&x), "{x} of {width}: {node:?}");
+        }
         for (name, limit) in [("x", width), ("cx", width), ("x1", width), ("y", height), ("cy", height)] {
             if let Some(at) = node.attribute(name).and_then(|text| text.parse::<f64>().ok()) {
                 assert!((0.0..=limit).contains(&at), "{name}={at} of {limit}: {node:?}");

@@ -55,7 +55,10 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
 fn cpu(cpu: u32) -> Cpu<String> {
     let called = 46_000 + u64::from(cpu);
     let first = called + 1_500 + u64::from(cpu % 7) * 100;
+    // A host that is busy keeps one of many waiting.
+    let kept_waiting = if cpu % 16 == 5 { 9_000 } else { 0 };
     let after = |us| (cpu > 0).then_some(first + us);
+    let late = |us| after(us + kept_waiting);
     let stages_us = StagesUs {
         sipi_sent: (cpu > 0).then_some(called),
         real_mode: after(0),
@@ -63,9 +66,9 @@ fn cpu(cpu: u32) -> Cpu<String> {
         long_mode: after(13),
         gs: after(18),
         idt: after(22),
-        apic: after(25),
-        timer: after(26),
-        online: Some(first + 27),
+        apic: late(25),
+        timer: late(26),
+        online: Some(first + 27 + kept_waiting),
     };
     Cpu { cpu, apic_id: cpu, state: "online".to_owned(), failed_stage: None, stages_us }
 }
