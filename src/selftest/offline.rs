@@ -41,6 +41,9 @@ per_cpu! {
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
 
+/// How often a CPU has done its part of [`check_work`].
+static WORKED: AtomicU64 = AtomicU64::new(0);
+
 /// Timers that another CPU than their own has served.
 static SERVED_ELSEWHERE: AtomicU64 = AtomicU64::new(0);
 
@@ -118,6 +121,7 @@ fn refused() -> Result<(), Failure> {
 /// Each CPU in turn goes while it has nothing to do, and leaves behind timers that expire while it is away, a frame in its
 /// magazine, and a line that interrupts it.
 fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
+    let mut expected = WORKED.load(Ordering::Acquire);
     for cpu in smp::all_online().iter().filter(|cpu| *cpu != CpuId::BSP) {
         let target = &smp::cpus()[cpu.index()];
         let failed = |error| Failure::Call { cpu: CpuId::BSP, error };
@@ -144,13 +148,25 @@ fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
         if !late.lock().take().is_some_and(timer::cancel) {
             return Err(Failure::Count { cpu, what: "timers", sent: 1, ran: 0 });
         }
+        check_work(cpu, cpus - 1, &mut expected)?;
         hotplug::online(cpu).map_err(Failure::Online)?;
         check_who_is_online(cpu, cpus)?;
+        check_work(cpu, cpus, &mut expected)?;
         // It has its own APIC timer again.
         smp::call(&CpuSet::of(cpu), &|| arm(&[Duration::from_millis(1)])).map_err(failed)?;
         come_out_even_for(target, "timers", ARMED, EXPIRED)?;
     }
     Ok(())
+}
+
+/// Whether a piece of work for all is done by so many CPUs, and `expected` times with all before it: a CPU that was away has
+/// no part in what was done meanwhile, and does not make up for it later.
+fn check_work(cpu: CpuId, count: usize, expected: &mut u64) -> Result<(), Failure> {
+    smp::run_on_all(STRESS_GRACE_MS, &|_| {
+        WORKED.fetch_add(1, Ordering::AcqRel);
+    });
+    *expected += count as u64;
+    if WORKED.load(Ordering::Acquire) == *expected { Ok(()) } else { Err(Failure::Ranks { cpu }) }
 }
 
 /// Arms timers of this CPU's.
