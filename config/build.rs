@@ -17,8 +17,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     // At least one line of progress each second, and no more lines than the serial port bears.
     ("progress_ms", 1, 1000),
     // Less would be a false alarm in waiting; more looks like a hang.
-    ("ap_init_to_online_ms", 100, 60_000),
-    ("ap_turn_ms", 0, 1000),
+    ("ap_progress_ms", 100, 60_000),
     ("leave_ms", 100, 60_000),
     ("request_ms", 100, 60_000),
     ("shootdown_pages", 0, 512),

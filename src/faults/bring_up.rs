@@ -10,7 +10,7 @@ use ap_trampoline::{FILLER, Hold, PAGE_BYTES, Slot};
 use super::redirects::is_armed;
 use crate::acpi::NmiPin;
 use crate::boot::command_line::Fault;
-use crate::config::AP_INIT_TO_ONLINE_MS;
+use crate::config::AP_PROGRESS_MS;
 use crate::cpu::IrqGuard;
 use crate::smp::Stage;
 use crate::sync::Deadline;
@@ -51,7 +51,7 @@ extern "C" fn reached(slot: &Slot, stage: Stage) {
 /// When it has been decided that it is too late.
 extern "C" fn let_go() {
     smp::let_go();
-    let came = Deadline::after_ms(AP_INIT_TO_ONLINE_MS).wait_until(|| smp::sent_away() > 0);
+    let came = Deadline::after_ms(AP_PROGRESS_MS).wait_until(|| smp::sent_away() > 0);
     came.expect("the CPU that was let go comes, and is sent away");
 }
 

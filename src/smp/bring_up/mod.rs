@@ -2,9 +2,9 @@
 //!
 //! All of them run the trampoline at once. What each needs lies ready in a slot that it finds by its APIC ID, so none
 //! waits for another, and none can take what is another's. The boot processor calls them in [`rounds`]; [`trampoline`]
-//! is the page that they wake up in, [`ap`] their way from there to their first idle moment. One deadline bounds it all,
-//! and decides: from then on a CPU is online, or given up for good. One that answers later goes away again, on a stack,
-//! an area and a slot that are nobody else's, for none of them is ever used again.
+//! is the page that they wake up in, [`ap`] their way from there to their first idle moment. They have time as long as any
+//! of them comes further; then it is decided: from there on a CPU is online, or given up for good. One that answers later
+//! goes away again, on a stack, an area and a slot that are nobody else's, for none of them is ever used again.
 
 mod ap;
 mod rounds;
@@ -18,7 +18,7 @@ use ap_trampoline::{Slot, SlotState, Stage};
 use super::{CPUS, Cpu, drain, nmi, ranks, work};
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic::ApicError;
-use crate::config::{AP_INIT_TO_ONLINE_MS, AP_TURN_MS};
+use crate::config::AP_PROGRESS_MS;
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
@@ -87,7 +87,7 @@ pub struct BringUp {
 const BYTES_PER_CPU: u64 =
     stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<RosterEntry>()) as u64;
 
-/// Brings up all CPUs. Once, by the boot processor, interrupts off; waits for them, at most until the deadline.
+/// Brings up all CPUs. Once, by the boot processor, interrupts off; waits for them as long as any comes further.
 pub fn start(
     _guard: &IrqGuard,
     platform: Platform,
@@ -160,16 +160,13 @@ fn prepare(
 
 fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
     let slots = trampoline.slots();
-    let limit_ms = limit_ms(slots.len());
-    let deadline = Deadline::after_ms(limit_ms);
     let rounds = rounds::call(slots, trampoline);
-    // How it ends for each is decided below, by its own slot.
-    let _ = deadline.wait_until(|| slots.iter().all(is_online));
+    wait_while_any_comes_on(slots, trampoline);
     for slot in slots {
         let ap = &cpus[slot.cpu as usize];
         if !settle(slot) {
             log::error!(
-                "cpu {} (APIC ID {}): not online {limit_ms} ms after INIT, last seen in stage {}",
+                "cpu {} (APIC ID {}): last seen in stage {}, and no CPU has come further for {AP_PROGRESS_MS} ms",
                 ap.id(),
                 ap.entry.apic_id,
                 trampoline.last_seen(slot)
@@ -185,9 +182,21 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
     rounds
 }
 
-/// How long so many CPUs have, from the first INIT to the last online.
-pub fn limit_ms(cpus: usize) -> u64 {
-    AP_INIT_TO_ONLINE_MS + cpus as u64 * AP_TURN_MS
+/// Waits until all are online, or none of them has come a stage further for [`AP_PROGRESS_MS`]. How it ends for each is
+/// decided later, by its own slot.
+///
+/// A host that gives all of them one core, or a tenth of one, lets them come one after the other, so no time from the
+/// first INIT on would tell a late CPU from a dead one. The wait ends all the same: there are only so many stages.
+fn wait_while_any_comes_on(slots: &[Slot], trampoline: &Trampoline) {
+    let all_online = || slots.iter().all(is_online);
+    let stages = || slots.iter().map(|slot| trampoline.last_seen(slot) as usize).sum::<usize>();
+    let mut seen = stages();
+    while !all_online() {
+        if Deadline::after_ms(AP_PROGRESS_MS).wait_until(|| stages() != seen || all_online()).is_err() {
+            return;
+        }
+        seen = stages();
+    }
 }
 
 /// A CPU that has been called again.

@@ -34,7 +34,7 @@ pub(super) use park::go_on;
 
 use super::{CallError, Cpu, bring_up, call, cpus, nmi, work};
 use crate::apic::{self, Message};
-use crate::config::LEAVE_MS;
+use crate::config::{AP_PROGRESS_MS, LEAVE_MS};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::Vector;
 use crate::sync::{Deadline, TimedOut};
@@ -125,7 +125,7 @@ pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     }
     let again = bring_up::call_again(target).ok_or(OnlineError::GivenUp { cpu })?;
     let is_back = || target.departure() == Departure::Here;
-    let ms = bring_up::limit_ms(1);
+    let ms = AP_PROGRESS_MS;
     // One that has come in time, though late, is waited for until it has settled.
     if wait(ms, is_back).is_ok() || (again.settle() && wait(ms, is_back).is_ok()) {
         return Ok(());
