@@ -57,10 +57,12 @@ impl Loose {
     }
 }
 
+#[inline(always)]
 fn alloc(order: Order) -> FrameNumber {
     FrameNumber::new(opaque(memory::alloc(order).expect(NO_MEMORY).get()))
 }
 
+#[inline(always)]
 fn free(frame: FrameNumber, order: Order) {
     memory::free(frame, order).expect("the bench frees what it has got");
 }
@@ -104,12 +106,14 @@ pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
     });
 }
 
+#[inline(always)]
 fn take(held: &mut [FrameNumber; BULK]) {
     for slot in held {
         *slot = alloc(Order::FRAME);
     }
 }
 
+#[inline(always)]
 fn give(held: &[FrameNumber; BULK]) {
     for &frame in held {
         free(frame, Order::FRAME);

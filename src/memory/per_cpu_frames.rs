@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 
 use spin::Once;
 
-use super::frames::{FRAME_BYTES, FrameNumber, Frames, FreeError, Magazine, Order};
+use super::frames::{CAPACITY, FRAME_BYTES, FrameNumber, Frames, FreeError, Full, Magazine, Order};
 use crate::boot::direct_map;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{self, PerCpu};
@@ -43,6 +43,34 @@ fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> 
     })
 }
 
+/// [`Magazine::pop`] on this CPU's own, by GS alone: its address is never formed.
+#[inline(always)]
+fn pop(_: &IrqGuard) -> Option<FrameNumber> {
+    let last = (MAGAZINE::load_64() as usize).wrapping_sub(1);
+    if last >= CAPACITY {
+        return None;
+    }
+    // SAFETY: `last` is below the capacity; the guard and this module keep everybody else out, as in `with_magazine`.
+    let frame = unsafe { MAGAZINE::load_word::<{ Magazine::FRAMES_AT }>(last) };
+    MAGAZINE::store_64(last as u64);
+    Some(FrameNumber::new(frame as usize))
+}
+
+/// [`Magazine::push`], likewise.
+#[inline(always)]
+fn push(_: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
+    let len = MAGAZINE::load_64() as usize;
+    if len >= CAPACITY {
+        return Err(Full);
+    }
+    // SAFETY: as in `pop`; any number is a frame's.
+    unsafe { MAGAZINE::store_word::<{ Magazine::FRAMES_AT }>(len, frame.get() as u64) };
+    MAGAZINE::store_64(len as u64 + 1);
+    Ok(())
+}
+
+const _: () = assert!(Magazine::LEN_AT == 0, "`pop` and `push` take the first word for the length");
+
 /// A block of frames, naturally aligned. With interrupts on: if there is none, the other CPUs are asked for what they
 /// keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off: `None` at once.
 #[inline(always)]
@@ -50,22 +78,45 @@ pub fn alloc(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     if order == Order::FRAME {
         // Only the magazine is needed for this, and no other word of memory is looked at.
-        // SAFETY: as in `with_magazine`.
-        if let Some(frame) = MAGAZINE.with(&guard, |magazine| unsafe { &mut *magazine.get() }.pop()) {
+        if let Some(frame) = pop(&guard) {
             drop(guard);
             return Some(frame);
         }
     }
+    // Each takes the guard, so that its end need not be told apart from that of the short way. Callers mostly know the
+    // order, and then only one is left.
+    let beyond = match order {
+        Order::FRAME => alloc_with_search,
+        order if order < Order::BLOCK => alloc_run,
+        _ => alloc_blocks,
+    };
     // Looked at here, so that the short way has one end only, and no caller looks at it again.
-    let frame = alloc_beyond_magazine(guard, order)?;
+    let frame = beyond(guard, order)?;
     Some(frame)
 }
 
-/// What [`alloc`] does when the magazine has nothing that fits. Takes the guard, so that its end need not be told apart
-/// from that of the short way.
+/// [`alloc`] for orders 1 to 8.
+#[inline(never)]
+fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_at_hand(magazine, order)) {
+        return Some(frame);
+    }
+    alloc_with_search(guard, order)
+}
+
+/// [`alloc`] for orders 9 and above.
+#[inline(never)]
+fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if let Some(frame) = frames().alloc_blocks(order) {
+        return Some(frame);
+    }
+    alloc_with_search(guard, order)
+}
+
+/// What [`alloc`] does when nothing is at hand.
 #[cold]
 #[inline(never)]
-fn alloc_beyond_magazine(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
         return Some(frame);
     }
@@ -94,18 +145,25 @@ fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
 pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
     if order == Order::FRAME && !Frames::CHECKS_EACH_FREE {
-        // SAFETY: as in `with_magazine`.
-        if MAGAZINE.with(&guard, |magazine| unsafe { &mut *magazine.get() }.push(frame)).is_ok() {
+        if push(&guard, frame).is_ok() {
             drop(guard);
             return Ok(());
         }
     }
-    free_beyond_magazine(guard, frame, order)?;
+    let beyond = if order < Order::BLOCK { free_beyond_magazine } else { free_blocks };
+    beyond(guard, frame, order)?;
     Ok(())
 }
 
+/// [`free`] for orders 9 and above.
+#[inline(never)]
+fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    let result = frames().free_blocks(frame, order);
+    drop(guard);
+    result
+}
+
 /// What [`free`] does when the magazine has no room, or is not what the order belongs in.
-#[cold]
 #[inline(never)]
 fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))

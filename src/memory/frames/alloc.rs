@@ -35,6 +35,31 @@ impl Frames {
         }
     }
 
+    /// A run of order 1 to 5 from the block that the magazine holds: what is there nearly always, apart from the search,
+    /// which has much to keep track of. `None` says nothing but that [`alloc`](Self::alloc) has to look.
+    ///
+    /// Interrupts are off; not from NMIs.
+    #[inline(always)]
+    pub fn alloc_at_hand(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+        if order == Order::FRAME || order.frames() >= bitmap::WORD_BITS {
+            return None;
+        }
+        let block = magazine.hint.held?;
+        let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word % bitmap::WORDS);
+        if !bitmap.has_run_in(word, order) {
+            return None;
+        }
+        let (_, new) = state::update(self.table.cell(block), |state| state.take(order.frames()))?;
+        let Some(index) = bitmap.take_run_in(word, order) else {
+            self.unreserve(block, order.frames(), Claim::Own);
+            return None;
+        };
+        if new.free() == 0 {
+            self.table.note_taken(block);
+        }
+        Some(block.first_frame() + index)
+    }
+
     /// Allocates as many single frames as `out` has room for; how many there were. They are at its start, in no order.
     ///
     /// Interrupts are off; not from NMIs.
@@ -98,26 +123,14 @@ impl Frames {
     #[inline]
     pub(super) fn find_many(&self, hint: &mut Hint, order: Order) -> Option<FrameNumber> {
         if order >= Order::BLOCK {
-            return self.take_blocks(order);
+            return self.alloc_blocks(order);
         }
-        let mut want = Run { order };
-        // What comes to pass nearly always is apart from the search, which has much to keep track of.
-        if let Some(block) = hint.held
-            && let Some(frame) = want.try_take(self, block, Claim::Own, &mut hint.word)
-        {
-            return Some(frame);
-        }
-        self.search_run(hint, want)
+        self.search(hint, Run { order })
     }
 
-    #[cold]
-    #[inline(never)]
-    fn search_run(&self, hint: &mut Hint, want: Run) -> Option<FrameNumber> {
-        self.search(hint, want)
-    }
-
-    /// Order 9 and above, from the buddy.
-    fn take_blocks(&self, order: Order) -> Option<FrameNumber> {
+    /// Order 9 and above, from the buddy. Interrupts are off.
+    #[inline(always)]
+    pub fn alloc_blocks(&self, order: Order) -> Option<FrameNumber> {
         let mut locked = self.locked.lock();
         let block = locked.buddy.take(order)?;
         self.table.mark(block, order.blocks(), State::huge(order));

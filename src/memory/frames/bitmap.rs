@@ -41,6 +41,7 @@ impl Bitmap {
     }
 
     /// One word as it is now.
+    #[inline(always)]
     pub(super) fn word(&self, index: usize) -> u64 {
         self.words[index].load(Ordering::Relaxed)
     }
@@ -51,6 +52,7 @@ impl Bitmap {
     }
 
     /// Sets the bits of `mask` in a word. Returns which of them were set before.
+    #[inline(always)]
     pub(super) fn set(&self, index: usize, mask: u64) -> u64 {
         self.words[index].fetch_or(mask, Ordering::AcqRel) & mask
     }
@@ -85,13 +87,37 @@ impl Bitmap {
         }
     }
 
+    /// Sets the bits of `mask` in a word if none of them is set: all or nothing.
+    #[inline(always)]
+    pub(super) fn set_if_clear(&self, index: usize, mask: u64) -> bool {
+        let mut word = self.word(index);
+        while word & mask == 0 {
+            match self.words[index].compare_exchange_weak(
+                word,
+                word | mask,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Whether an aligned run of this order, 0 to 6, is free in this word at this moment.
+    #[inline(always)]
+    pub(super) fn has_run_in(&self, index: usize, order: Order) -> bool {
+        lowest_run(self.word(index), order).is_some()
+    }
+
     /// Whether an aligned run of this order, 1 to 8, is free at this moment.
     pub(super) fn has_run(&self, order: Order) -> bool {
         runs_by_order(&self.load(), order) != 0
     }
 
     /// Takes an aligned run of this order, 1 to 8; the index of its first frame.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_run(&self, start: usize, order: Order) -> Option<usize> {
         let index = start % WORDS;
         if order.frames() < WORD_BITS
@@ -113,17 +139,12 @@ impl Bitmap {
     }
 
     /// Takes an aligned run of this order, 1 to 6, in one word; the index of its first frame.
-    #[inline]
-    fn take_run_in(&self, index: usize, order: Order) -> Option<usize> {
-        let run = u64::MAX >> (WORD_BITS - order.frames());
+    #[inline(always)]
+    pub(super) fn take_run_in(&self, index: usize, order: Order) -> Option<usize> {
         let mut word = self.word(index);
         loop {
-            let starts = starts_of_runs(word, order);
-            if starts == 0 {
-                return None;
-            }
-            let bit = starts.trailing_zeros() as usize;
-            let rest = word & !(run << bit);
+            let (bit, run) = lowest_run(word, order)?;
+            let rest = word & !run;
             match self.words[index].compare_exchange(word, rest, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Some(index * WORD_BITS + bit),
                 Err(now) => word = now,
@@ -176,7 +197,8 @@ fn descend(out: &mut [FrameNumber], first: FrameNumber) {
     let mut next = first;
     let (rest, chunks) = out.as_rchunks_mut::<8>();
     for chunk in chunks.iter_mut().rev() {
-        *chunk = core::array::from_fn(|index| next + (7 - index));
+        // Spelled out: where code is to be small, a loop of eight rounds stays one.
+        *chunk = [next + 7, next + 6, next + 5, next + 4, next + 3, next + 2, next + 1, next];
         next = next + 8;
     }
     for slot in rest.iter_mut().rev() {
@@ -185,18 +207,35 @@ fn descend(out: &mut [FrameNumber], first: FrameNumber) {
     }
 }
 
+/// For each order, 0 to 6, the bits at which a run may start.
+const ALIGNED: [u64; 7] = [
+    0xffff_ffff_ffff_ffff,
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+    0x0000_0000_0000_0001,
+];
+
+/// The lowest aligned run of 2^order set bits, order 0 to 6: the bit that it starts at, and all of its bits.
+///
+/// Without a loop over the order: from each group of bits of the complement, one is subtracted, and where the group was
+/// zero, its top bit shows the borrow. Beyond the lowest such group the borrow blurs the rest, which is not asked for.
+#[inline(always)]
+pub(super) fn lowest_run(word: u64, order: Order) -> Option<(usize, u64)> {
+    let aligned = ALIGNED[order.get() as usize];
+    let last = order.frames() - 1;
+    let ends = (!word).wrapping_sub(aligned) & word & (aligned << last);
+    if ends == 0 {
+        return None;
+    }
+    let start = ends.trailing_zeros() as usize - last;
+    Some((start, (u64::MAX >> (WORD_BITS - 1 - last)) << start))
+}
+
 /// The bits of `word` at which an aligned run of 2^order set bits starts, order 0 to 6.
 pub(super) const fn starts_of_runs(word: u64, order: Order) -> u64 {
-    /// For each order, the bits at which a run may start.
-    const ALIGNED: [u64; 7] = [
-        0xffff_ffff_ffff_ffff,
-        0x5555_5555_5555_5555,
-        0x1111_1111_1111_1111,
-        0x0101_0101_0101_0101,
-        0x0001_0001_0001_0001,
-        0x0000_0001_0000_0001,
-        0x0000_0000_0000_0001,
-    ];
     let mut runs = word;
     let mut shift = 1;
     // After a round, a bit stands for a run twice as long: it and its neighbour `shift` above were set.

@@ -44,6 +44,7 @@ impl Buddy {
     }
 
     /// Takes a piece of this order, 9 or above; its first block.
+    #[inline(always)]
     pub(super) fn take(&mut self, order: Order) -> Option<BlockNumber> {
         let mut piece = self.heap.alloc(layout(order));
         if piece.is_err() {

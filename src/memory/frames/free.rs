@@ -164,6 +164,7 @@ impl Frames {
 
     /// Sets bits in the word of the bitmap that `frame` lies in: how many frames are free now that were not, which the
     /// caller has to [`put`](Self::put), and what was wrong with others.
+    #[inline(always)]
     pub(super) fn set_bits(
         &self,
         state: State,
@@ -188,6 +189,7 @@ impl Frames {
     }
 
     /// Counts frames whose bits this CPU has set.
+    #[inline(always)]
     pub(super) fn put(&self, block: BlockNumber, count: usize) {
         if count > 0 {
             let change = state::update(self.table.cell(block), |state| state.put(count));
@@ -197,6 +199,7 @@ impl Frames {
     }
 
     /// What follows from a change of a block's state that may have raised its count or ended its hold.
+    #[inline(always)]
     pub(super) fn settle(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
@@ -233,6 +236,7 @@ impl Frames {
 }
 
 /// The word of its block's bitmap that a frame lies in, and its bit there.
+#[inline(always)]
 pub(super) fn place(frame: FrameNumber) -> (usize, u64) {
     (frame.index_in_block() / WORD_BITS, 1 << (frame.get() % WORD_BITS))
 }
@@ -242,20 +246,28 @@ pub(super) fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
     FrameNumber::new(frame.get() & !(WORD_BITS - 1)) + bits.trailing_zeros() as usize
 }
 
+/// Whether these frames follow one another. Spelled out: where code is to be small, a loop of eight rounds stays one.
+#[inline(always)]
+fn ascends(&[a, b, c, d, e, f, g, h]: &[FrameNumber; 8]) -> bool {
+    let differs = |frame: FrameNumber, by: usize| frame.get() ^ (a + by).get();
+    let first_half = differs(b, 1) | differs(c, 2) | differs(d, 3);
+    first_half | differs(e, 4) | differs(f, 5) | differs(g, 6) | differs(h, 7) == 0
+}
+
 /// Splits off the frames at the start of the list that lie in one word of this block's bitmap, with their bits.
-#[inline]
+#[inline(always)]
 fn split_word(frames: &[FrameNumber], block: BlockNumber) -> Option<(&[FrameNumber], u64, &[FrameNumber])> {
     let base = frames.first().filter(|frame| frame.block() == block)?.get() & !(WORD_BITS - 1);
     let bit = |frame: &FrameNumber| frame.get() ^ base;
     let (mut mask, mut length) = (0, 0);
-    // A magazine's frames mostly lie together, so several are looked at before one is found to lie elsewhere.
+    // A magazine's frames mostly follow one another, since they were taken so: eight of them make a byte of the word.
     let (chunks, _) = frames.as_chunks::<8>();
     for chunk in chunks {
-        let bits = chunk.each_ref().map(bit);
-        if bits.iter().fold(0, |all, bit| all | bit) >= WORD_BITS {
+        let first = bit(&chunk[0]);
+        if first > WORD_BITS - 8 || !ascends(chunk) {
             break;
         }
-        mask = bits.iter().fold(mask, |mask, bit| mask | 1 << bit);
+        mask |= 0xff << first;
         length += chunk.len();
     }
     for bit in frames[length..].iter().map(bit).take_while(|&bit| bit < WORD_BITS) {

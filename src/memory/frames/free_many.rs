@@ -8,36 +8,28 @@ use super::{Frames, FreeError, Locked};
 
 impl Frames {
     /// Orders 1 and above.
+    #[inline(always)]
     pub(super) fn free_many(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        if !frame.is_aligned_to(order) {
-            Err(FreeError::Misaligned { frame, order })
-        } else if order < Order::BLOCK {
-            self.free_run(frame, order)
-        } else {
-            self.free_blocks(frame, order)
-        }
+        if order < Order::BLOCK { self.free_run(frame, order) } else { self.free_blocks(frame, order) }
     }
 
     /// Orders 1 to 8: a run of bits in one block. All of it or nothing, as far as can be seen beforehand.
-    #[inline]
+    #[inline(always)]
     fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            return Err(FreeError::Misaligned { frame, order });
+        }
         let block = frame.block();
         let state = self.table.state(block);
         if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
             // Nearly always: one word, and nothing wrong.
             let (word, bit) = place(frame);
             let mask = (bit << order.frames()).wrapping_sub(bit);
-            let bitmap = self.table.bitmap(block);
-            if self.table.unmanaged(state, word, mask) | bitmap.word(word) & mask == 0 {
-                // Another CPU may be freeing a part of it this very moment.
-                let doubled = bitmap.set(word, mask);
-                if doubled == 0 {
-                    self.put(block, order.frames());
-                    return Ok(());
-                }
-                let times = doubled.count_ones() as usize;
-                self.put(block, order.frames() - times);
-                return Err(self.double_free(lowest(frame, doubled), times));
+            if self.table.unmanaged(state, word, mask) == 0
+                && self.table.bitmap(block).set_if_clear(word, mask)
+            {
+                self.put(block, order.frames());
+                return Ok(());
             }
         }
         self.free_run_with_care(frame, order)
@@ -74,8 +66,15 @@ impl Frames {
         result
     }
 
-    /// Order 9 and above.
-    fn free_blocks(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    /// Order 9 and above, otherwise as [`free`](Self::free). Interrupts are off.
+    ///
+    /// # Errors
+    /// What was wrong; nothing has changed then.
+    #[inline(always)]
+    pub fn free_blocks(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            return Err(FreeError::Misaligned { frame, order });
+        }
         let block = frame.block();
         let mut locked = self.locked.lock();
         let state = self.table.state(block);

@@ -3,6 +3,8 @@
 //! One compare serves both as the check for empty or full and as the bounds check, so either is six instructions, with no
 //! locked one, no loop and no line that another CPU writes to.
 
+use core::mem::offset_of;
+
 use super::number::{BlockNumber, FrameNumber};
 
 /// Frames that a magazine can hold.
@@ -45,6 +47,11 @@ impl Hint {
 }
 
 impl Magazine {
+    /// Where the number of frames lies, in bytes, for those who reach a magazine by one instruction.
+    pub const LEN_AT: usize = offset_of!(Magazine, len);
+    /// Where the frames lie, in bytes.
+    pub const FRAMES_AT: usize = offset_of!(Magazine, frames);
+
     /// An empty magazine.
     pub const fn new() -> Self {
         Self { len: 0, hint: Hint::NEW, frames: [FrameNumber::new(0); CAPACITY] }

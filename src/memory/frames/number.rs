@@ -46,15 +46,17 @@ impl FrameNumber {
     }
 
     /// Whether a run of this order may start here.
-    #[inline]
+    #[inline(always)]
     pub const fn is_aligned_to(self, order: Order) -> bool {
         self.0 & (order.frames() - 1) == 0
     }
 
+    #[inline(always)]
     pub(super) const fn block(self) -> BlockNumber {
         BlockNumber(self.0 / FRAMES_PER_BLOCK)
     }
 
+    #[inline(always)]
     pub(super) const fn index_in_block(self) -> usize {
         self.0 % FRAMES_PER_BLOCK
     }
@@ -130,6 +132,7 @@ impl Order {
     }
 
     /// How many whole blocks a run of this order, 9 or above, has.
+    #[inline(always)]
     pub(super) const fn blocks(self) -> usize {
         1 << (self.0 - Self::BLOCK.0)
     }
@@ -163,6 +166,7 @@ pub(super) struct BlockNumber(pub(super) usize);
 
 impl BlockNumber {
     /// Its first frame.
+    #[inline(always)]
     pub(super) const fn first_frame(self) -> FrameNumber {
         FrameNumber(self.0 * FRAMES_PER_BLOCK)
     }

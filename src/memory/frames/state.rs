@@ -48,10 +48,12 @@ impl<const LOW: u32, const BITS: u32> Field<LOW, BITS> {
     const MAX: u64 = u64::MAX >> (64 - BITS);
     const MASK: u64 = Self::MAX << LOW;
 
+    #[inline(always)]
     const fn get(word: u64) -> u64 {
         (word >> LOW) & Self::MAX
     }
 
+    #[inline(always)]
     const fn set(word: u64, value: u64) -> u64 {
         (word & !Self::MASK) | (value << LOW)
     }
@@ -124,6 +126,7 @@ impl State {
         Self(MaskField::set(FRAMES, mask as u64))
     }
 
+    #[inline(always)]
     pub(super) const fn kind(self) -> Kind {
         match KindField::get(self.0) {
             ABSENT => Kind::Absent,
@@ -139,41 +142,49 @@ impl State {
         self.0
     }
 
+    #[inline(always)]
     const fn is_frames(self) -> bool {
         KindField::get(self.0) == FRAMES
     }
 
     /// Frames: how many may be taken.
+    #[inline(always)]
     pub(super) const fn free(self) -> usize {
         FreeField::get(self.0) as usize
     }
 
     /// Frames: how many of the block's frames the allocator was given.
+    #[inline(always)]
     pub(super) const fn managed(self) -> usize {
         ManagedField::get(self.0) as usize
     }
 
     /// Frames: whether all 512 are the allocator's.
+    #[inline(always)]
     pub(super) const fn is_whole(self) -> bool {
         ManagedField::get(self.0) == ALL
     }
 
     /// Frames, not whole: which mask says what is managed.
+    #[inline(always)]
     pub(super) const fn mask(self) -> usize {
         MaskField::get(self.0) as usize
     }
 
     /// Frames: whether a magazine refills from this block.
+    #[inline(always)]
     pub(super) const fn is_held(self) -> bool {
         HeldField::get(self.0) == 1
     }
 
     /// Huge and Transit: the order of the piece that the block is part of.
+    #[inline(always)]
     pub(super) const fn order(self) -> Option<Order> {
         Order::new(OrderField::get(self.0) as u8)
     }
 
     /// Reserves up to `want` frames, and at least one.
+    #[inline(always)]
     pub(super) fn take_up_to(self, want: usize) -> Option<Self> {
         let free = self.free();
         (self.is_frames() && free > 0 && want > 0)
@@ -181,6 +192,7 @@ impl State {
     }
 
     /// Reserves exactly `count` frames.
+    #[inline(always)]
     pub(super) fn take(self, count: usize) -> Option<Self> {
         let rest = self.free().checked_sub(count)?;
         self.is_frames().then(|| Self(FreeField::set(self.0, rest as u64)))
@@ -188,6 +200,7 @@ impl State {
 
     /// Makes the block one magazine's own to refill from. It then stays in the table, even when wholly free, so that a
     /// CPU that frees what it just took does not send the block to the buddy and fetch it back for ever.
+    #[inline(always)]
     pub(super) fn hold(self) -> Option<Self> {
         (self.is_frames() && !self.is_held()).then(|| Self(HeldField::set(self.0, 1)))
     }
@@ -198,6 +211,7 @@ impl State {
     }
 
     /// Gives back `count` frames whose bits are set already.
+    #[inline(always)]
     pub(super) fn put(self, count: usize) -> Option<Self> {
         let free = self.free() + count;
         (self.is_frames() && free <= self.managed())
@@ -213,17 +227,20 @@ impl State {
 
     /// A block without a holder whose every frame is free leaves the table in the same step that made it so: no other
     /// CPU can then take from it, or retire it as well.
+    #[inline(always)]
     fn retired_if_free(self) -> Self {
         if self.free() == FRAMES_PER_BLOCK && !self.is_held() { Self::transit(Order::BLOCK) } else { self }
     }
 }
 
 /// The state as it is now.
+#[inline(always)]
 pub(super) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
 /// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge` or `Transit`.
+#[inline(always)]
 pub(super) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);
 }
@@ -231,6 +248,7 @@ pub(super) fn store(cell: &AtomicU64, state: State) {
 /// Runs one transition on the shared word: the states before and after, or `None` if it is not allowed now.
 ///
 /// Each failed round is another CPU's success, so the loop is lock-free.
+#[inline(always)]
 pub(super) fn update(
     cell: &AtomicU64,
     transition: impl Fn(State) -> Option<State>,

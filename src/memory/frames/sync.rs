@@ -29,6 +29,7 @@ mod real {
             Self(spin::Mutex::new(value))
         }
 
+        #[inline(always)]
         pub fn lock(&self) -> spin::MutexGuard<'_, T> {
             self.0.lock()
         }

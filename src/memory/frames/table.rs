@@ -105,19 +105,19 @@ impl Table {
     }
 
     /// A block's state word.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cell(&self, block: BlockNumber) -> &AtomicU64 {
         &self.states[block.0]
     }
 
     /// A block's state now. Past the end everything is absent.
-    #[inline]
+    #[inline(always)]
     pub(super) fn state(&self, block: BlockNumber) -> State {
         self.states.get(block.0).map_or(State::ABSENT, state::load)
     }
 
     /// Sets the states of a run of blocks. Under the buddy's lock.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
         if blocks == 1 {
             return state::store(self.cell(first), state);
@@ -128,28 +128,33 @@ impl Table {
     }
 
     /// A block's bitmap, which has a meaning while the block's kind is `Frames`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bitmap(&self, block: BlockNumber) -> &Bitmap {
         &self.bitmaps[block.0]
     }
 
     /// The mask of a block that is managed in part.
+    #[inline(always)]
     pub(super) fn mask(&self, state: State) -> &Bitmap {
         &self.masks[state.mask()]
     }
 
     /// Which of these bits in a word of the block's bitmap stand for frames that are not managed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unmanaged(&self, state: State, word: usize, bits: u64) -> u64 {
         if state.is_whole() { 0 } else { bits & !self.mask(state).word(word) }
     }
 
     /// The summary learns that the block has got free frames.
+    #[cold]
+    #[inline(never)]
     pub(super) fn note_free(&self, block: BlockNumber) {
         self.summary.set(block);
     }
 
     /// The summary learns that the block has none left.
+    #[cold]
+    #[inline(never)]
     pub(super) fn note_taken(&self, block: BlockNumber) {
         self.summary.clear(block, || {
             let state = self.state(block);

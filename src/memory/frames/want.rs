@@ -20,6 +20,7 @@ pub(super) enum Claim {
 }
 
 impl Claim {
+    #[inline(always)]
     fn apply(self, state: State) -> Option<State> {
         if self == Self::Hold { state.hold() } else { Some(state) }
     }
@@ -122,13 +123,14 @@ impl Want for Run {
         let (table, count) = (&frames.table, self.order.frames());
         // A reservation hides frames from others for as long as it lasts, so a block of which less is known than of
         // one's own is looked at first.
-        let state = table.state(block);
-        if claim != Claim::Own
-            && (state.kind() != Kind::Frames
+        if claim != Claim::Own {
+            let state = table.state(block);
+            if state.kind() != Kind::Frames
                 || state.free() < count
-                || !table.bitmap(block).has_run(self.order))
-        {
-            return None;
+                || !table.bitmap(block).has_run(self.order)
+            {
+                return None;
+            }
         }
         let (_, new) = state::update(table.cell(block), |state| claim.apply(state)?.take(count))?;
         let Some(index) = table.bitmap(block).take_run(*word, self.order) else {
@@ -146,7 +148,8 @@ impl Want for Run {
 impl Frames {
     /// Gives back a reservation for which no run was found, and the hold that came with it.
     #[cold]
-    fn unreserve(&self, block: BlockNumber, count: usize, claim: Claim) {
+    #[inline(never)]
+    pub(super) fn unreserve(&self, block: BlockNumber, count: usize, claim: Claim) {
         self.settle(
             block,
             state::update(self.table.cell(block), |state| {

@@ -1,6 +1,6 @@
 //! The pure parts: units, transitions of the state word, arithmetic on bits, the summary, the magazine.
 
-use super::super::bitmap::{Bitmap, WORDS, maximal_runs, runs_by_order, starts_of_runs};
+use super::super::bitmap::{Bitmap, WORDS, lowest_run, maximal_runs, runs_by_order, starts_of_runs};
 use super::super::magazine::{BATCH, CAPACITY, Full, Magazine};
 use super::super::number::{BlockNumber, FrameNumber, Order};
 use super::super::state::{self, Kind, State};
@@ -137,8 +137,23 @@ fn starts_of_runs_agree_with_looking_at_each_bit() {
                 .filter(|&at| (at..at + frames).all(|bit| word >> bit & 1 == 1))
                 .fold(0u64, |starts, at| starts | 1 << at);
             assert_eq!(starts_of_runs(word, order(number)), naive, "{word:#x} order {number}");
+            let lowest = (naive != 0).then(|| {
+                let start = naive.trailing_zeros();
+                (start as usize, (u64::MAX >> (64 - frames)) << start)
+            });
+            assert_eq!(lowest_run(word, order(number)), lowest, "{word:#x} order {number}");
         }
     }
+}
+
+#[test]
+fn a_run_is_put_into_a_word_whole_or_not_at_all() {
+    let bitmap = Bitmap::new();
+    assert!(bitmap.set_if_clear(3, 0xff00));
+    assert!(!bitmap.set_if_clear(3, 0x1ff));
+    assert_eq!(bitmap.word(3), 0xff00);
+    assert!(bitmap.set_if_clear(3, 0xff));
+    assert_eq!(bitmap.word(3), 0xffff);
 }
 
 #[test]
