@@ -144,11 +144,9 @@ fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
 #[inline(always)]
 pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
-    if order == Order::FRAME && !Frames::CHECKS_EACH_FREE {
-        if push(&guard, frame).is_ok() {
-            drop(guard);
-            return Ok(());
-        }
+    if order == Order::FRAME && !Frames::CHECKS_EACH_FREE && push(&guard, frame).is_ok() {
+        drop(guard);
+        return Ok(());
     }
     let beyond = if order < Order::BLOCK { free_beyond_magazine } else { free_blocks };
     beyond(guard, frame, order)?;
