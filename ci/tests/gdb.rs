@@ -72,7 +72,7 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let said = gdb(
         folder.path(),
         &[
-            "break octopod::smp::bring_up::ap_entry",
+            "break octopod::smp::bring_up::ap::entry",
             "continue",
             "printf \"stopped on %d\\n\", $_thread",
             "info threads",
@@ -98,7 +98,7 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let of_ap = value_of(&said, &thread, "octopod::cpu::per_cpu::GS_BASE");
     assert_eq!(of_ap, line("its GS base is "), "{said}");
     assert_ne!(of_ap, value_of(&said, "1", "octopod::cpu::per_cpu::GS_BASE"), "{said}");
-    assert!(said.contains("octopod::smp::bring_up::ap_entry ("), "no backtrace of an AP:\n{said}");
+    assert!(said.contains("octopod::smp::bring_up::ap::entry ("), "no backtrace of an AP:\n{said}");
     assert!(said.contains("octopod::stages::rust_entry ("), "no backtrace of the boot processor:\n{said}");
 
     // Once from what rt0 hands on, once from the table of gates.
