@@ -106,6 +106,18 @@ pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
     });
 }
 
+/// [`BULK`] single frames taken by one call and given back by another.
+pub fn bulk_call(meter: &mut Meter, repetitions: u32) {
+    let mut held = [FrameNumber::new(0); BULK];
+    begin_anew();
+    let mut both = || {
+        assert!(memory::alloc_bulk(&mut held) == BULK, "{NO_MEMORY}");
+        memory::free_bulk(&held).expect("the bench frees what it has got");
+    };
+    both();
+    meter.count(|| repeat(repetitions, both));
+}
+
 #[inline(always)]
 fn take(held: &mut [FrameNumber; BULK]) {
     for slot in held {

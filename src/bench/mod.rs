@@ -61,6 +61,7 @@ const ALL: &[Benchmark] = &[
     each("frame_pair_order9", frames::pair::<9>),
     per_page("frame_bulk512_per_page", frames::bulk, empty_loop),
     per_page("frame_bulk512_free_per_page", frames::bulk_free, empty_windows),
+    per_page("frame_bulk_call_per_page", frames::bulk_call, empty_loop),
 ];
 
 /// Why there are no figures, or no exact ones.

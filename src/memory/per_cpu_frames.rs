@@ -167,6 +167,20 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
     with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
 }
 
+/// As many single frames as `out` has room for, in one go; how many there were, at its start. Never waits; what other CPUs
+/// keep is not asked for.
+pub fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
+    with_magazine(&IrqGuard::new(), |frames, magazine| frames.alloc_bulk(magazine, out))
+}
+
+/// Gives single frames back in one go; any CPU may. Interrupts are off for as long as that takes.
+///
+/// # Errors
+/// The first thing that was wrong; what was not is free.
+pub fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
+    with_magazine(&IrqGuard::new(), |shared, magazine| shared.free_bulk(magazine, frames))
+}
+
 /// Gives all frames that this CPU keeps to the shared layers. A frame among them that was free already is left out;
 /// the allocator counts it.
 pub fn drain_this_cpu(guard: &IrqGuard) {

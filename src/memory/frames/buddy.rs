@@ -65,6 +65,7 @@ impl Buddy {
     /// # Safety
     /// The piece is naturally aligned, mapped in the direct map, free, and not inside already; from here on nobody
     /// touches it until it is taken out.
+    #[inline(always)]
     pub(super) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
         if order < Order::MAX || !self.untouched.add(block) {
             // SAFETY: the caller's conditions are those of the call.
@@ -76,6 +77,7 @@ impl Buddy {
     ///
     /// # Safety
     /// As for [`push`](Self::push).
+    #[inline(always)]
     unsafe fn link(&mut self, block: BlockNumber, order: Order) {
         let start = self.address(block);
         // SAFETY: the caller gives memory that is mapped, free and not inside already.
@@ -86,6 +88,8 @@ impl Buddy {
     ///
     /// # Safety
     /// As for [`push`](Self::push).
+    #[cold]
+    #[inline(never)]
     pub(super) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
         // To leave the heap for good counts like a push.
         if order == Order::MAX && self.may_push() && self.untouched.add(block) {
@@ -167,10 +171,11 @@ impl Untouched {
     }
 }
 
-/// An order as the heap wants it.
+/// An order as the heap wants it: by its alignment alone. The heap takes the larger of that and the size rounded up to a
+/// power of two, which has cost something by then.
 fn layout(order: Order) -> Layout {
-    // SAFETY: the size is a power of two, and no order's comes near `isize::MAX`.
-    unsafe { Layout::from_size_align_unchecked(order.bytes(), order.bytes()) }
+    // SAFETY: the alignment is a power of two, and no order's comes near `isize::MAX`.
+    unsafe { Layout::from_size_align_unchecked(0, order.bytes()) }
 }
 
 #[cfg(test)]

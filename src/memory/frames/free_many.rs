@@ -87,7 +87,9 @@ impl Frames {
         if allocated < order {
             return Err(FreeError::WrongOrder { frame, given: order, at_most: allocated });
         }
-        self.split_huge(&mut locked, block, allocated, order);
+        if allocated > order {
+            self.split_huge(&mut locked, block, allocated, order);
+        }
         // SAFETY: the states say, under the lock that changes them, that these blocks were handed out as one; the caller
         // gives them back, and from here on nobody else can.
         unsafe { self.give_to_buddy(&mut locked, block, order) };
@@ -109,6 +111,8 @@ impl Frames {
 
     /// Breaks a run of blocks handed out at order `from` into the piece of order `to` around `block`, whose states are the
     /// caller's to set, and around it the largest pieces that the rest gives.
+    #[cold]
+    #[inline(never)]
     fn split_huge(&self, _: &mut Locked, block: BlockNumber, from: Order, to: Order) {
         let mut order = from;
         while order > to {

@@ -114,6 +114,7 @@ impl Frames {
 
     /// Sends a block in transit, that this CPU made so, to the buddy.
     #[cold]
+    #[inline(never)]
     fn retire(&self, block: BlockNumber) {
         // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
         unsafe { self.give_to_buddy(&mut self.locked.lock(), block, Order::BLOCK) };
@@ -124,6 +125,7 @@ impl Frames {
     ///
     /// # Safety
     /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
+    #[inline(always)]
     unsafe fn give_to_buddy(&self, locked: &mut Locked, block: BlockNumber, order: Order) {
         self.table.mark(block, order.blocks(), State::BUDDY);
         // A neighbour whose first block is not in the buddy is not in there as one piece: then there is none to merge.
