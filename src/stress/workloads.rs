@@ -83,6 +83,8 @@ struct Worker<'a, P: Platform> {
     id: u32,
     seat: Seat,
     rng: Rng,
+    /// Whether it has not begun yet.
+    is_new: bool,
 }
 
 /// Runs the workload on this CPU, whose place among the CPUs at work is that of its seat.
@@ -90,7 +92,15 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
     let rank = seat.number();
     // Neighbouring seeds give unrelated streams only if they differ in more than a bit.
     let seed = shared.seed ^ (rank as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut worker = Worker { platform, shared, rank, id: shared.ids[rank], seat, rng: Rng::with_seed(seed) };
+    let mut worker = Worker {
+        platform,
+        shared,
+        rank,
+        id: shared.ids[rank],
+        seat,
+        rng: Rng::with_seed(seed),
+        is_new: true,
+    };
     platform.meet();
     if rank == 0 {
         shared.began.store(platform.cycles(), core::sync::atomic::Ordering::Relaxed);
@@ -109,6 +119,11 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
 }
 
 impl<P: Platform> Worker<'_, P> {
+    /// Whether there is another round. There is always a first: a host that was slow to begin has tested nothing else.
+    fn goes_on(&mut self) -> bool {
+        core::mem::take(&mut self.is_new) || !self.platform.has_ended()
+    }
+
     fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
         self.shared.source.alloc(&mut self.seat, order)
     }

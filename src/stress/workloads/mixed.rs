@@ -40,7 +40,7 @@ impl<P: Platform> Worker<'_, P> {
     /// very long.
     pub(super) fn random(&mut self) {
         let mut held = Held::new();
-        while !self.platform.has_ended() {
+        while self.goes_on() {
             self.take_or_return(&mut held);
         }
         self.put_all(&mut held);
@@ -87,7 +87,7 @@ impl<P: Platform> Worker<'_, P> {
     /// in parts, frame by frame: whoever frees the tail of a larger run must find it taken.
     pub(super) fn orders(&mut self) {
         let mut held = [FrameNumber::new(0); ORDERS_HELD];
-        while !self.platform.has_ended() {
+        while self.goes_on() {
             for order in (0..=Order::MAX.get()).filter_map(Order::new) {
                 let mut count = 0;
                 while count < ORDERS_HELD {

@@ -15,7 +15,7 @@ impl<P: Platform> Worker<'_, P> {
     /// A few frames at a time, returned in any order: the life of most frames.
     pub(super) fn pairs(&mut self) {
         let mut held = [FrameNumber::new(0); PAIRS_HELD];
-        while !self.platform.has_ended() {
+        while self.goes_on() {
             let wanted = self.rng.usize(1..=PAIRS_HELD);
             self.take_and_return(&mut held[..wanted]);
         }
@@ -24,7 +24,7 @@ impl<P: Platform> Worker<'_, P> {
     /// More frames than a magazine holds, so that every round reaches the shared layers.
     pub(super) fn bulk(&mut self) {
         let mut held = [FrameNumber::new(0); BULK_HELD];
-        while !self.platform.has_ended() {
+        while self.goes_on() {
             self.take_and_return(&mut held);
         }
     }
@@ -69,7 +69,7 @@ impl<P: Platform> Worker<'_, P> {
         let sender_rank = (self.rank + senders - 1) % senders;
         let incoming = &self.shared.rings[sender_rank];
         let sender = self.shared.ids[sender_rank];
-        while !self.platform.has_ended() {
+        while self.goes_on() {
             for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
                 let (frame, cycles) = self.alloc_timed(Order::FRAME);
                 let Some(frame) = frame else { break };
