@@ -11,7 +11,6 @@ use crate::cpu::registers::{exit, read_tsc};
 use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
-use crate::memory::frames::Frames;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock, Counter};
@@ -77,7 +76,7 @@ pub fn memory_map(boot: &BootInfo) {
     let _guard = IrqGuard::new();
     let frames = memory::frames();
     let total = frames.total_frames();
-    let metadata = Frames::metadata_bytes(frames.end());
+    let metadata = frames.table_bytes();
     log::info!("{} MiB in {total} frames, {} KiB of tables", total >> 8, metadata >> 10);
 }
 
@@ -195,7 +194,7 @@ pub fn free_before_work(frames_free_before: u64) {
     let frames = memory::frames();
     console::send(&Record::Memory(wire::Memory {
         frames_total: frames.total_frames() as u64,
-        metadata_bytes: Frames::metadata_bytes(frames.end()) as u64,
+        metadata_bytes: frames.table_bytes() as u64,
         frames_free_before,
     }));
 }

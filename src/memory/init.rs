@@ -1,6 +1,7 @@
 //! From the loader's memory map to the final page tables and the frame allocator.
 
 use core::fmt;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use super::audit::is_memory;
@@ -91,7 +92,9 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     *TABLES.lock() = Some(tables);
     early.finish(map);
 
-    let bytes = Frames::metadata_bytes(end);
+    // The tables themselves take a piece out of a range, which makes two edges more.
+    let partial_blocks = Frames::partial_blocks(runs_of(map)) + 2;
+    let bytes = Frames::metadata_bytes(end, partial_blocks);
     let metadata = map
         .find_usable_below(direct_map::MAX_PHYSICAL, bytes as u64, FRAME_BYTES)
         .ok_or(MemoryError::NoRoomForFrameTables { bytes })?;
@@ -100,9 +103,8 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     // SAFETY: the range has just been taken from the map for this; it is mapped, and `usable_frames` leaves it out. RAM
     // holds whatever it holds, which is what counts as initialised here; to clear it all would take seconds for
     // terabytes of memory.
-    let frames = unsafe { Frames::new(metadata, end, direct_map::base() as usize) };
-    for run in map.usable_frames() {
-        let run = FrameNumber::new(run.start as usize)..FrameNumber::new(run.end as usize);
+    let frames = unsafe { Frames::new(metadata, end, partial_blocks, direct_map::base() as usize) };
+    for run in runs_of(map) {
         // SAFETY: usable RAM that nothing has reserved, mapped for good.
         unsafe { frames.insert(run) }.map_err(MemoryError::Insert)?;
     }
@@ -112,6 +114,11 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     }
     per_cpu_frames::set_frames(frames);
     Ok(low)
+}
+
+/// The runs of usable frames.
+fn runs_of(map: &MemoryMap) -> impl Iterator<Item = Range<FrameNumber>> {
+    map.usable_frames().map(|run| FrameNumber::new(run.start as usize)..FrameNumber::new(run.end as usize))
 }
 
 fn map_everything(

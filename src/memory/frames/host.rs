@@ -27,8 +27,13 @@ pub struct World {
 unsafe impl Sync for World {}
 
 impl World {
-    /// RAM of so many blocks, not a frame of which is inserted yet.
+    /// RAM of so many blocks, not a frame of which is inserted yet; each can be managed in part.
     pub fn empty(blocks: usize) -> Self {
+        Self::with_edges(blocks, blocks)
+    }
+
+    /// The same, with so many blocks that can be managed in part.
+    pub fn with_edges(blocks: usize, partial_blocks: usize) -> Self {
         let bytes = blocks * FRAMES_PER_BLOCK * FRAME_BYTES;
         let align = bytes.next_power_of_two().min(Order::MAX.bytes());
         let layout = Layout::from_size_align(bytes, align).expect("a layout");
@@ -39,13 +44,14 @@ impl World {
         let first = FrameNumber::containing(address - base);
         let end = first + blocks * FRAMES_PER_BLOCK;
 
-        let layout = Layout::from_size_align(Frames::metadata_bytes(end), 64).expect("a layout");
+        let layout =
+            Layout::from_size_align(Frames::metadata_bytes(end, partial_blocks), 64).expect("a layout");
         // SAFETY: the layout's size is not zero.
         let metadata = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("host memory");
         // SAFETY: it initialises all of the metadata, with what would show if anything relied on zeroes.
         unsafe { metadata.write_bytes(0xa5, layout.size()) };
         // SAFETY: metadata of the size asked for, aligned, initialised, and the allocator's own until `drop`.
-        let frames = unsafe { Frames::new(metadata, end, base) };
+        let frames = unsafe { Frames::new(metadata, end, partial_blocks, base) };
         Self {
             frames,
             first,

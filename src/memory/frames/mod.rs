@@ -43,6 +43,7 @@ pub use magazine::{BATCH, CAPACITY, Full, Magazine};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
 
 use buddy::Buddy;
+use core::ops::Range;
 use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 use number::BlockNumber;
@@ -72,13 +73,26 @@ struct Counters {
 }
 
 impl Frames {
-    /// How much metadata the frames below `end` need: at most 2 bits a frame.
-    pub const fn metadata_bytes(end: FrameNumber) -> usize {
-        Table::metadata_bytes(end)
+    /// How much metadata the frames below `end` need, where so many [blocks are managed in
+    /// part](Self::partial_blocks): at most 2 bits a frame, unless that is every second block.
+    pub const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
+        Table::metadata_bytes(end, partial_blocks)
     }
 
-    /// An allocator for frames below `end` that has none yet. `direct_map_base` is the address at which physical
-    /// address 0 is mapped.
+    /// How many blocks would be managed in part, were these ranges inserted, which are in order and apart.
+    pub fn partial_blocks(ranges: impl Iterator<Item = Range<FrameNumber>>) -> usize {
+        let (mut count, mut last) = (0, None);
+        for edge in ranges.filter(|range| !range.is_empty()).flat_map(|range| [range.start, range.end]) {
+            if edge.index_in_block() != 0 && last != Some(edge.block()) {
+                count += 1;
+                last = Some(edge.block());
+            }
+        }
+        count
+    }
+
+    /// An allocator for frames below `end` that has none yet, of whose blocks up to `partial_blocks` can be managed in
+    /// part. `direct_map_base` is the address at which physical address 0 is mapped.
     ///
     /// # Panics
     /// If the base is not a multiple of 1 GiB, or zero: blocks are linked through the direct map, and natural alignment
@@ -88,11 +102,16 @@ impl Frames {
     /// `metadata` is aligned to 64 bytes, and the [`metadata_bytes`](Self::metadata_bytes) from there on are initialised
     /// (zero or not: what must be zero is zeroed here), valid for reads and writes, and used by nothing else for as long
     /// as the allocator is.
-    pub unsafe fn new(metadata: NonNull<u8>, end: FrameNumber, direct_map_base: usize) -> Self {
+    pub unsafe fn new(
+        metadata: NonNull<u8>,
+        end: FrameNumber,
+        partial_blocks: usize,
+        direct_map_base: usize,
+    ) -> Self {
         debug_assert!(metadata.cast::<bitmap::Bitmap>().is_aligned());
         Self {
             // SAFETY: the caller's conditions are those of the call.
-            table: unsafe { Table::new(metadata, end) },
+            table: unsafe { Table::new(metadata, end, partial_blocks) },
             end,
             locked: CachePadded::new(Lock::new(Locked { buddy: Buddy::new(direct_map_base), masks_used: 0 })),
             counters: CachePadded::new(Counters {
@@ -105,6 +124,11 @@ impl Frames {
     /// The first frame past those that may be inserted.
     pub fn end(&self) -> FrameNumber {
         self.end
+    }
+
+    /// How large the metadata is, in bytes.
+    pub fn table_bytes(&self) -> usize {
+        Self::metadata_bytes(self.end, self.table.mask_limit())
     }
 
     /// How many frees were refused because their frame was free already.

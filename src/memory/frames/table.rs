@@ -26,11 +26,8 @@ struct Layout {
 }
 
 impl Layout {
-    const fn new(end: FrameNumber) -> Self {
+    const fn new(end: FrameNumber, masks: usize) -> Self {
         let blocks = end.get().div_ceil(FRAMES_PER_BLOCK);
-        // A partial block lies at the edge of a range of memory, and memory maps have few ranges; but small machines
-        // have few blocks as well, and may have an edge in every other.
-        let masks = if blocks < 128 { blocks / 2 + 1 } else { 56 + blocks / 16 };
         let (summary_blocks, summary_words) = Summary::words_needed(blocks);
         let summary_blocks_at = (blocks * 8).next_multiple_of(LINE_BYTES);
         let summary_words_at = summary_blocks_at + (summary_blocks * 8).next_multiple_of(LINE_BYTES);
@@ -44,9 +41,9 @@ impl Layout {
 const _: () = {
     assert!(size_of::<AtomicU64>() == 8 || MODELLED, "states are 8 bytes");
     assert!(size_of::<Bitmap>() == LINE_BYTES || MODELLED, "a bitmap is one line");
-    // 2 bits a frame, for 1 GiB and for 16 TiB.
-    assert!(Layout::new(FrameNumber::new(1 << 18)).bytes <= (1 << 18) / 4);
-    assert!(Layout::new(FrameNumber::new(1 << 32)).bytes <= (1 << 32) / 4);
+    // 2 bits a frame, for 1 GiB and for 16 TiB, with more edges than a loader's map has.
+    assert!(Layout::new(FrameNumber::new(1 << 18), 128).bytes <= (1 << 18) / 4);
+    assert!(Layout::new(FrameNumber::new(1 << 32), 512).bytes <= (1 << 32) / 4);
 };
 
 /// The block table.
@@ -59,9 +56,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// How much metadata the frames below `end` need.
-    pub(super) const fn metadata_bytes(end: FrameNumber) -> usize {
-        Layout::new(end).bytes
+    /// How much metadata the frames below `end` need, where so many blocks are managed in part.
+    pub(super) const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
+        Layout::new(end, partial_blocks).bytes
     }
 
     /// A table in which every block below `end` is absent.
@@ -69,8 +66,8 @@ impl Table {
     /// # Safety
     /// From `metadata` on, aligned to [`LINE_BYTES`], there are [`metadata_bytes`](Self::metadata_bytes) of
     /// initialised memory with any content, valid for reads and writes, and used by nothing else while the table is.
-    pub(super) unsafe fn new(metadata: NonNull<u8>, end: FrameNumber) -> Self {
-        let layout = Layout::new(end);
+    pub(super) unsafe fn new(metadata: NonNull<u8>, end: FrameNumber, partial_blocks: usize) -> Self {
+        let layout = Layout::new(end, partial_blocks);
         let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
         let zero = || AtomicU64::new(0);
         // SAFETY: the layout keeps its parts apart, each at a line's start, within the bytes that the caller gives for

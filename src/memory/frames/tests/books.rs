@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::{FRAMES_PER_BLOCK, Magazine};
+use super::super::{FRAMES_PER_BLOCK, FrameNumber, Frames, Magazine};
 use super::World;
 use crate::boot::memory_map::{
     FRAME_BYTES, MemoryMap, Owner, PhysRange, RawEntry, RegionKind, ReservedReason,
@@ -28,7 +28,7 @@ fn frames(ranges: impl Iterator<Item = PhysRange>) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
     fn every_usable_frame_is_accounted_for(
@@ -73,9 +73,11 @@ proptest! {
         prop_assert_eq!(&noted, &early);
 
         // What goes to the allocator and what is reserved make up what the loader gave, without an overlap.
-        let world = World::empty(BLOCKS);
-        for run in map.usable_frames() {
-            world.insert(run.start as usize..run.end as usize).expect("room for every edge");
+        let runs = || map.usable_frames().map(|run| run.start as usize..run.end as usize);
+        let numbers = runs().map(|run| FrameNumber::new(run.start)..FrameNumber::new(run.end));
+        let world = World::with_edges(BLOCKS, Frames::partial_blocks(numbers));
+        for run in runs() {
+            world.insert(run).expect("room for every edge");
         }
         prop_assert_eq!(world.frames.total_frames() as u64, map.usable_frame_count());
         let everything = world.take_everything(&mut Magazine::new());

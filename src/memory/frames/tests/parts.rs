@@ -34,7 +34,7 @@ fn largest_piece_is_bounded_by_size_alignment_and_one_gibibyte() {
 #[test]
 fn metadata_is_at_most_two_bits_a_frame() {
     for frames in [1 << 15, 1 << 16, 1 << 18, (1 << 20) + 1, 1 << 24, 1 << 32usize] {
-        let bytes = Frames::metadata_bytes(FrameNumber::new(frames));
+        let bytes = Frames::metadata_bytes(FrameNumber::new(frames), frames / 512 / 4);
         // What the last block and the start of each part are rounded up by.
         assert!(bytes * 8 <= frames * 2 + 8 * 8 * 64, "{frames} frames: {bytes} bytes");
     }
