@@ -10,11 +10,14 @@
 //!   they need no guard;
 //! - everything else is borrowed under an [`IrqGuard`] by [`PerCpu::with`].
 
-use core::arch::asm;
+mod words;
+
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::cpu::IrqGuard;
+
+pub use words::Words;
 
 /// Where a per-CPU variable's initial value lies in the image.
 #[repr(transparent)]
@@ -62,36 +65,6 @@ pub unsafe trait PerCpu {
     fn add_64(value: u64);
     /// One 64-bit increment in memory.
     fn increment_64();
-
-    /// One 64-bit load of the word with this index in an array that lies `AT` bytes from the start of this CPU's copy.
-    ///
-    /// # Safety
-    /// The copy has such a word, and nobody holds a `&mut` to it.
-    #[inline(always)]
-    unsafe fn load_word<const AT: usize>(index: usize) -> u64 {
-        let value: u64;
-        // SAFETY: the caller's conditions, and GS base leads from the template to this CPU's copy.
-        unsafe {
-            asm!("mov {value}, gs:[{template} + 8 * {index} + {at}]", value = out(reg) value,
-                template = in(reg) Self::template(), index = in(reg) index, at = const AT,
-                options(nostack, preserves_flags));
-        }
-        value
-    }
-
-    /// One 64-bit store, otherwise as [`load_word`](Self::load_word).
-    ///
-    /// # Safety
-    /// As for [`load_word`](Self::load_word); and the value is valid there.
-    #[inline(always)]
-    unsafe fn store_word<const AT: usize>(index: usize, value: u64) {
-        // SAFETY: as in `load_word`.
-        unsafe {
-            asm!("mov gs:[{template} + 8 * {index} + {at}], {value}", value = in(reg) value,
-                template = in(reg) Self::template(), index = in(reg) index, at = const AT,
-                options(nostack, preserves_flags));
-        }
-    }
 
     /// This CPU's copy. The address stays true to this CPU only while the caller stays on it.
     #[inline(always)]

@@ -7,7 +7,7 @@ use spin::Once;
 use super::frames::{CAPACITY, FRAME_BYTES, FrameNumber, Frames, FreeError, Full, Magazine, Order};
 use crate::boot::direct_map;
 use crate::cpu::IrqGuard;
-use crate::cpu::per_cpu::{self, PerCpu};
+use crate::cpu::per_cpu::{self, PerCpu, Words};
 use crate::per_cpu;
 
 static FRAMES: Once<Frames> = Once::new();
@@ -148,9 +148,21 @@ pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         drop(guard);
         return Ok(());
     }
-    let beyond = if order < Order::BLOCK { free_beyond_magazine } else { free_blocks };
+    let beyond = match order {
+        Order::FRAME => free_beyond_magazine,
+        order if order < Order::BLOCK => free_run,
+        _ => free_blocks,
+    };
     beyond(guard, frame, order)?;
     Ok(())
+}
+
+/// [`free`] for orders 1 to 8.
+#[inline(never)]
+fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    let result = frames().free_run(frame, order);
+    drop(guard);
+    result
 }
 
 /// [`free`] for orders 9 and above.
@@ -161,7 +173,8 @@ fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), 
     result
 }
 
-/// What [`free`] does when the magazine has no room, or is not what the order belongs in.
+/// What [`free`] does with a single frame when the magazine has no room.
+#[cold]
 #[inline(never)]
 fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))

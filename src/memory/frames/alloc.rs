@@ -46,11 +46,10 @@ impl Frames {
         }
         let block = magazine.hint.held?;
         let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word % bitmap::WORDS);
-        if !bitmap.has_run_in(word, order) {
-            return None;
-        }
+        let seen = bitmap.see_run_in(word, order)?;
         let (_, new) = state::update(self.table.cell(block), |state| state.take(order.frames()))?;
-        let Some(index) = bitmap.take_run_in(word, order) else {
+        let Some(index) = bitmap.take_seen(word, seen) else {
+            // Another CPU has changed the word in between, which is rare.
             self.unreserve(block, order.frames(), Claim::Own);
             return None;
         };
@@ -112,7 +111,8 @@ impl Frames {
 
     /// Orders 1 and above.
     fn alloc_many(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
-        self.find_many(&mut magazine.hint, order).or_else(|| {
+        let at_hand = self.alloc_at_hand(magazine, order);
+        at_hand.or_else(|| self.find_many(&mut magazine.hint, order)).or_else(|| {
             // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
             // shows up now is counted; there is nobody here to tell.
             let _ = self.drain(magazine);

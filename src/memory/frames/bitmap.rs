@@ -20,6 +20,16 @@ pub(super) struct Bitmap {
 
 const _: () = assert!(FRAMES_PER_BLOCK == WORDS * WORD_BITS);
 
+/// A run of free frames in a word, and the word as it was when it was seen.
+#[derive(Clone, Copy)]
+pub(super) struct SeenRun {
+    word: u64,
+    /// Where it starts.
+    bit: usize,
+    /// All of its bits.
+    run: u64,
+}
+
 impl Bitmap {
     /// A bitmap with nothing free.
     pub(super) fn new() -> Self {
@@ -105,10 +115,19 @@ impl Bitmap {
         false
     }
 
-    /// Whether an aligned run of this order, 0 to 6, is free in this word at this moment.
+    /// The lowest aligned run of this order, 0 to 6, that is free in this word at this moment.
     #[inline(always)]
-    pub(super) fn has_run_in(&self, index: usize, order: Order) -> bool {
-        lowest_run(self.word(index), order).is_some()
+    pub(super) fn see_run_in(&self, index: usize, order: Order) -> Option<SeenRun> {
+        let word = self.word(index);
+        lowest_run(word, order).map(|(bit, run)| SeenRun { word, bit, run })
+    }
+
+    /// Takes a run that was seen in this word if the word is as it was then; the index of its first frame.
+    #[inline(always)]
+    pub(super) fn take_seen(&self, index: usize, seen: SeenRun) -> Option<usize> {
+        let SeenRun { word, bit, run } = seen;
+        self.words[index].compare_exchange(word, word & !run, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(index * WORD_BITS + bit)
     }
 
     /// Whether an aligned run of this order, 1 to 8, is free at this moment.

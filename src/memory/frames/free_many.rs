@@ -13,9 +13,12 @@ impl Frames {
         if order < Order::BLOCK { self.free_run(frame, order) } else { self.free_blocks(frame, order) }
     }
 
-    /// Orders 1 to 8: a run of bits in one block. All of it or nothing, as far as can be seen beforehand.
+    /// Orders 1 to 8, a run of bits in one block, otherwise as [`free`](Self::free). Interrupts are off.
+    ///
+    /// # Errors
+    /// What was wrong. Nothing has changed then, as far as it could be seen beforehand.
     #[inline(always)]
-    fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if !frame.is_aligned_to(order) {
             return Err(FreeError::Misaligned { frame, order });
         }
