@@ -1,6 +1,7 @@
 //! The command line: one set of [`Options`] for people and for programs, and what follows from it.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ Examples:
   cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
-  cargo run -- matrix memory                          the rows whose name contains `memory`";
+  cargo run -- matrix memory                          the rows whose name contains `memory`
+  cargo run -- soak boots --count 22                  a few of the long tier's boots";
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.
 const GRACE: Duration = Duration::from_secs(60);
@@ -93,13 +95,13 @@ pub struct Options {
     #[arg(long, value_name = "MACHINE", default_value = "q35", help_heading = "Machine")]
     pub machine: Machine,
 
-    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's. The matrix has tcg by default.
+    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's. The matrix and soaks have tcg by default.
     #[arg(
         long,
         value_enum,
         value_name = "ACCEL",
         default_value = "auto",
-        default_value_ifs([("mode", "matrix", "tcg"), ("mode", "bench", "tcg")]),
+        default_value_ifs([("mode", "matrix", "tcg"), ("mode", "bench", "tcg"), ("mode", "soak", "tcg")]),
         help_heading = "Machine"
     )]
     pub accel: AccelChoice,
@@ -203,6 +205,10 @@ pub struct Options {
     )]
     pub bochs_program: Option<OsString>,
 
+    /// How many, of what the soak counts: boots, operations, schedules [default: as in the README, "Long tiers"].
+    #[arg(long, value_name = "N", help_heading = "Soak")]
+    pub count: Option<NonZeroU64>,
+
     /// What only the matrix knows.
     #[command(flatten)]
     pub matrix: MatrixOptions,
@@ -225,6 +231,8 @@ pub enum Mode {
     Gdb,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
     Matrix,
+    /// The long tiers, by name or all: many boots, a long stress, models, mutants.
+    Soak,
     /// Draw the pages of a run again, or set two runs side by side: folders of runs, or their report.json.
     Report,
     /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
@@ -240,6 +248,7 @@ impl Mode {
             Mode::Bench => "bench",
             Mode::Gdb => "gdb",
             Mode::Matrix => "matrix",
+            Mode::Soak => "soak",
             Mode::Report => "report",
             Mode::Doctor => "doctor",
         }

@@ -187,6 +187,14 @@ pub enum Error {
         /// How many rows there are.
         rows: usize,
     },
+    /// No soak is called what was asked for.
+    #[error("there is no soak `{name}`; there are {}", known.join(", "))]
+    NoSuchSoak {
+        /// The name.
+        name: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
     /// A row's folder is another launcher's at the moment.
     #[error("another octopod is running the same row in {}; --out DIR keeps the files of two apart", folder.display())]
     RowBusy {
@@ -238,6 +246,7 @@ impl Error {
             | Error::KvmUnusable { .. }
             | Error::KernelOption { .. }
             | Error::TooManyRuns { .. }
+            | Error::NoSuchSoak { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,
             Error::Interrupted => VerdictKind::Interrupted,
             _ => VerdictKind::Error,

@@ -31,6 +31,7 @@ pub mod run;
 pub mod rundir;
 pub mod seal;
 pub mod setup;
+pub mod soak;
 pub mod symbols;
 pub mod table;
 pub mod ui;

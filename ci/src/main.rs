@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use octopod_ci::ui::Console;
-use octopod_ci::{Mode, Options, compare, interrupt, launch_with, matrix, page, setup};
+use octopod_ci::{Mode, Options, compare, interrupt, launch_with, matrix, page, setup, soak};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -23,6 +23,10 @@ fn main() -> ExitCode {
         return done.map_or_else(|error| console.refuse(&error), |()| ExitCode::SUCCESS);
     }
     catch_interrupts();
+    if options.mode == Mode::Soak {
+        let done = soak::command(&options, &mut console);
+        return done.map_or_else(|error| console.refuse(&error), ExitCode::from);
+    }
     let outcome = launch_with(&options, &mut console);
     page::leave(&outcome, &mut console);
     console.finish(&outcome);

@@ -69,8 +69,20 @@ impl Console {
         ExitCode::from(error.verdict().status())
     }
 
+    /// Prints whether something is as it must be; what is on further lines of `text` goes before.
+    pub fn verdict(&self, good: bool, text: &str) {
+        self.bar.finish_and_clear();
+        let (style, word) = if good { (GOOD, "PASS") } else { (BAD, "FAIL") };
+        let (sentence, details) = text.split_once('\n').unwrap_or((text, ""));
+        details.lines().for_each(|line| self.line(&printable(line)));
+        self.line(&format!("{style}{word}{style:#}  {}", printable(sentence)));
+    }
+
     fn step(&mut self, text: &str) {
         self.in_workload = false;
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.set_style(style("{spinner} {wide_msg}"));
         self.bar.set_message(text.to_owned());
         self.bar.enable_steady_tick(Duration::from_millis(100));

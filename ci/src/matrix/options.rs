@@ -13,8 +13,9 @@ use crate::rows::{Row, Tier};
 /// Options of `matrix`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct MatrixOptions {
-    /// For matrix: only the rows whose name contains this; with several, any of them. For report: a run, or two.
-    #[arg(value_name = "NAME|RUN", help_heading = "Matrix and report")]
+    /// For matrix: only the rows whose name contains this; with several, any of them. For soak: which [default: all]. For
+    /// report: a run, or two.
+    #[arg(value_name = "NAME|RUN", help_heading = "Matrix, soak and report")]
     pub names: Vec<String>,
 
     /// fast, or full for all rows [default: fast; where a NAME is given, full].
@@ -123,10 +124,13 @@ impl MatrixOptions {
         ];
         let one_run = (&of_a_run[..], "boot, stress, bench and gdb");
         let matrix = (&of_the_matrix[..], "matrix");
+        let of_a_soak = [("--count", options.count.is_some())];
+        let soak = (&of_a_soak[..], "soak");
         let foreign: &[_] = match options.mode {
-            Mode::Matrix => &[one_run],
-            Mode::Report => &[one_run, matrix],
-            _ => &[(&named[..], "matrix and report"), matrix],
+            Mode::Matrix => &[one_run, soak],
+            Mode::Soak => &[one_run, matrix],
+            Mode::Report => &[one_run, matrix, soak],
+            _ => &[(&named[..], "matrix, soak and report"), matrix, soak],
         };
         for (foreign, applies_to) in foreign.iter().copied() {
             if let Some((option, _)) = foreign.iter().find(|(_, given)| *given) {
@@ -226,7 +230,10 @@ mod tests {
             "-- QEMU ARGUMENTS is an option of boot, stress, bench and gdb, not of matrix"
         );
         assert_eq!(refused(&["boot", "--tier", "full"]), "--tier is an option of matrix, not of boot");
-        assert_eq!(refused(&["stress", "x"]), "NAME is an option of matrix and report, not of stress");
+        assert_eq!(refused(&["stress", "x"]), "NAME is an option of matrix, soak and report, not of stress");
+        assert_eq!(refused(&["boot", "--count", "2"]), "--count is an option of soak, not of boot");
+        assert_eq!(refused(&["soak", "--tier", "full"]), "--tier is an option of matrix, not of soak");
+        assert_eq!(options(&["soak", "boots", "--count", "2"]).accel, AccelChoice::Tcg);
         assert_eq!(options(&["report", "old", "new"]).matrix.names, ["old", "new"]);
         assert_eq!(
             refused(&["report", "--smp", "2"]),

@@ -47,7 +47,7 @@ pub(super) fn find(named: Option<&OsStr>) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Asks a QEMU for its version.
-pub(super) fn probe(program: &Path) -> Result<Qemu, Error> {
+pub(crate) fn probe(program: &Path) -> Result<Qemu, Error> {
     let answer = capture(Command::new(program).arg("--version"), PROBE_LIMIT)?;
     match Version::from_banner(&answer.stdout) {
         Some(version) => Ok(Qemu { program: program.to_owned(), version }),
