@@ -77,7 +77,7 @@ pub struct Options {
         long,
         value_name = "N|QEMU-STRING",
         default_value = "8",
-        default_value_if("mode", "bench", "1"),
+        default_value_if("mode", "bench", "2"),
         help_heading = "Machine"
     )]
     pub smp: Smp,
@@ -225,7 +225,7 @@ pub enum Mode {
     Boot,
     /// Boot, then let all CPUs race for frames, and prove that none was lost or handed out twice.
     Stress,
-    /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU.
+    /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU; the other answers calls.
     Bench,
     /// Start the machine, wait for gdb before its first instruction, and print the line to type.
     Gdb,

@@ -20,7 +20,7 @@ pub enum Error {
         mode: &'static str,
     },
     /// The bench counts instructions on a machine of its own.
-    #[error("bench counts instructions under TCG on one CPU, so {option} cannot be {value}: {reason}")]
+    #[error("bench counts instructions under TCG on one CPU or two, so {option} cannot be {value}: {reason}")]
     NotCountable {
         /// The option.
         option: &'static str,

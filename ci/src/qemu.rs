@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn the_bench_counts_instructions() {
         let script = script(10, Accel::Tcg, &["bench"]);
-        for option in ["-accel tcg,thread=single", "-icount shift=0,sleep=off", "-smp 1 "] {
+        for option in ["-accel tcg,thread=single", "-icount shift=0,sleep=off", "-smp 2 "] {
             assert!(script.contains(option), "{script}");
         }
         assert!(!script.contains("x2apic"), "{script}");

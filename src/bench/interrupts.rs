@@ -78,3 +78,14 @@ pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
     });
     meter.add(TOOK.get().wrapping_sub(before));
 }
+
+/// From a CPU's call to the other, idle until then, to the answer: the instructions of both, since QEMU counts for all CPUs
+/// together. They take turns there, and a CPU that waits hands over at its first PAUSE.
+pub fn call_round_trip(meter: &mut Meter, repetitions: u32) {
+    let targets = smp::other_online();
+    let mut answers = 0;
+    meter.count(|| {
+        repeat(repetitions, || answers += u32::from(smp::call(&targets, &|| {}).is_ok()));
+    });
+    assert_eq!(answers, repetitions, "a call to an idle CPU was not answered");
+}

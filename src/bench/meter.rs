@@ -3,7 +3,8 @@
 //! Of each benchmark, `n` and `2n` repetitions are counted, and the difference is taken: what happens once, before and
 //! after, drops out. From that the same difference of the empty repetition is subtracted. The whole is done several
 //! times, and every time must give the same number: a timer interrupt, a batch that runs into a slow path now and then,
-//! or an emulator that does not count would show.
+//! or an emulator that does not count would show. Where two CPUs take part, who gets how far by when differs by a few
+//! instructions in a thousand calls: there the lowest number counts.
 
 use core::arch::asm;
 
@@ -82,17 +83,19 @@ pub fn check() -> Result<(), Failure> {
 
 /// The instructions of all repetitions of a benchmark together.
 pub fn measure(benchmark: &Benchmark) -> Result<u64, Failure> {
-    let Benchmark { name, repetitions, .. } = *benchmark;
+    let Benchmark { name, repetitions, cpus, .. } = *benchmark;
     // Once for nothing: the state that repetitions leave behind is the one that later ones find.
     benchmark.take(repetitions);
     let first = benchmark.take(repetitions);
+    let mut lowest = first;
     for _ in 1..MEASUREMENTS {
         let later = benchmark.take(repetitions);
-        if later != first {
+        if later != first && cpus == 1 {
             return Err(Failure::Unsteady { name, first, later });
         }
+        lowest = lowest.min(later);
     }
-    if first > i64::MAX as u64 { Err(Failure::Negative { name }) } else { Ok(first) }
+    if lowest > i64::MAX as u64 { Err(Failure::Negative { name }) } else { Ok(lowest) }
 }
 
 /// The deliberate fault `unsteady_cost`.

@@ -18,6 +18,7 @@ use core::fmt;
 use crate::console;
 use crate::cpu::IrqGuard;
 use crate::memory;
+use crate::smp;
 use crate::wire::{self, Record};
 
 #[cfg(feature = "faults")]
@@ -36,16 +37,18 @@ struct Benchmark {
     repetitions: u32,
     /// What one repetition is divided by: the pages of a bulk, or 1.
     operations: u32,
+    /// How many CPUs it takes.
+    cpus: usize,
 }
 
 /// An operation that is repeated in one counted loop.
 const fn each(name: &'static str, run: fn(&mut Meter, u32)) -> Benchmark {
-    Benchmark { name, run, empty: empty_loop, repetitions: 1000, operations: 1 }
+    Benchmark { name, run, empty: empty_loop, repetitions: 1000, operations: 1, cpus: 1 }
 }
 
 /// A repetition that handles many pages, of which the cost for one is wanted.
 const fn per_page(name: &'static str, run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Benchmark {
-    Benchmark { name, run, empty, repetitions: 16, operations: frames::BULK as u32 }
+    Benchmark { name, run, empty, repetitions: 16, operations: frames::BULK as u32, cpus: 1 }
 }
 
 /// All of them, in the order of the report.
@@ -56,6 +59,7 @@ const ALL: &[Benchmark] = &[
     each("irq_entry_exit", interrupts::entry_exit),
     Benchmark { empty: empty_windows, ..each("self_ipi", interrupts::self_ipi) },
     Benchmark { empty: empty_windows, ..each("timer_expiry", interrupts::timer_expiry) },
+    Benchmark { cpus: 2, ..each("call_round_trip", interrupts::call_round_trip) },
     each("frame_pair_order0", frames::pair::<0>),
     each("frame_pair_order3", frames::pair::<3>),
     each("frame_pair_order9", frames::pair::<9>),
@@ -109,7 +113,8 @@ impl fmt::Display for Failure {
 }
 
 /// Measures everything and sends a record for each. `begin` is told how many frames are free before. Only the boot
-/// processor calls this, with interrupts on, while it is the only CPU or all others are halted.
+/// processor calls this, with interrupts on, while it is the only CPU or the other one is halted; what takes two CPUs is
+/// left out where there is one.
 ///
 /// # Errors
 /// If instructions are not what the TSC counts, or a figure is not the same each time.
@@ -118,7 +123,8 @@ pub fn run(begin: fn(u64)) -> Result<(), Failure> {
     memory::drain_this_cpu(&IrqGuard::new());
     begin(memory::frames().free_frames() as u64 + loose.count() as u64);
     meter::check()?;
-    for benchmark in ALL {
+    let cpus = smp::online().count();
+    for benchmark in ALL.iter().filter(|benchmark| benchmark.cpus <= cpus) {
         let Benchmark { name, operations, repetitions, .. } = *benchmark;
         let instructions = meter::measure(benchmark)?;
         let operations = u64::from(operations) * u64::from(repetitions);
