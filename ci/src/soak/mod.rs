@@ -8,6 +8,7 @@ pub mod boots;
 pub mod held;
 pub mod stress;
 
+use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -151,10 +152,13 @@ fn human(time: Duration) -> String {
     }
 }
 
-/// Builds the kernel once, and has `options` boot that one.
+/// Builds the kernel once, and has `options` boot that one, also when another has been built since.
 fn build(options: &mut Options, task: &Task<'_>, observer: &mut dyn Observer) -> Result<(), Error> {
     crate::setup::target::provide(observer)?;
-    options.kernel = Some(crate::kernel_build::provide(options, task.workspace, observer)?.path);
+    let built = crate::kernel_build::provide(options, task.workspace, observer)?.path;
+    let own = task.folder.file("kernel-of-all-runs");
+    fs::copy(&built, &own).map_err(Error::file("copy", &built))?;
+    options.kernel = Some(own);
     Ok(())
 }
 
