@@ -10,8 +10,10 @@ pub fn register() {
     interrupts::set_acknowledge(acknowledge);
 }
 
-/// No end-of-interrupt: nothing is in service (SDM Vol. 3A, 11.9).
-fn spurious(_: &mut Frame) {}
+/// Nothing is in service (SDM Vol. 3A, 11.9), unless a device was told to interrupt by just this vector.
+fn spurious(_: &mut Frame) {
+    acknowledge(Vector::SPURIOUS);
+}
 
 fn error(_: &mut Frame) {
     let status = read_error_status();

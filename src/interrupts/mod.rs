@@ -126,14 +126,19 @@ extern "C" fn interrupt_dispatch(frame: &mut Frame) {
     handler(frame);
 }
 
+/// Ends what came by the local APIC, if it did.
+fn acknowledge(vector: Vector) {
+    if let Some(acknowledge) = ACKNOWLEDGE.get() {
+        acknowledge(vector);
+    }
+}
+
 #[cold]
 fn unregistered(frame: &mut Frame) {
     let vector = Vector::new(frame.vector as u8);
     let Some(name) = vector.exception() else {
         UNEXPECTED.increment();
-        if let Some(acknowledge) = ACKNOWLEDGE.get() {
-            acknowledge(vector);
-        }
+        acknowledge(vector);
         return;
     };
     let cr2 = Cr2::read_raw();

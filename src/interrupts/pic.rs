@@ -38,8 +38,10 @@ pub fn vectors() -> impl Iterator<Item = Vector> {
 }
 
 /// A masked line cannot be in service, so none of these gets an end-of-interrupt; but a spurious one of the second
-/// controller is in service in the first, on line 2.
+/// controller is in service in the first, on line 2. What is in service in the local APIC came from a device that was
+/// told to interrupt by this vector.
 fn spurious(frame: &mut Frame) {
+    super::acknowledge(Vector::new(frame.vector as u8));
     if frame.vector >= u64::from(Vector::PIC.get()) + 8 {
         // SAFETY: a non-specific end-of-interrupt for the first controller, which has one in service.
         unsafe { write(COMMAND[0], 0x20) };

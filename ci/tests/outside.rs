@@ -1,0 +1,104 @@
+//! What comes from outside while eight CPUs are at work: a storm of NMIs, interrupts that nobody asked for, and a host that
+//! stops the whole machine. Nothing is lost, and nobody is accused.
+
+#[path = "guest/mod.rs"]
+mod guest;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use guest::Guest;
+use octopod::wire::ExitCode;
+
+/// How many NMIs each CPU is sent.
+const STORM: usize = 300;
+
+/// Longer than the watchdog waits, and than a call may take.
+const PAUSE: Duration = Duration::from_secs(6);
+
+const CPUS: usize = 8;
+
+fn at_work(guest: &mut Guest) {
+    guest.hear_until("the work", |guest| guest.seen.progress.is_some());
+}
+
+#[test]
+fn a_storm_of_nmis_costs_nothing_but_time() {
+    let mut guest = Guest::boot(&["stress", "--smp", "8", "--seconds", "8"]);
+    at_work(&mut guest);
+    for _ in 0..STORM {
+        // To every CPU.
+        assert_eq!(guest.monitor("nmi").trim(), "");
+    }
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    let lossless = |stress: &octopod::wire::Stress<String>| stress.lost == 0 && stress.doubled == 0;
+    assert!(!guest.seen.stress.is_empty() && guest.seen.stress.iter().all(lossless));
+    let events = guest.seen.events.expect("events");
+    // Those that come while a CPU still has one before it are one; how many, the host's load decides.
+    let sent = (STORM * CPUS) as u64;
+    assert!((CPUS as u64..=sent).contains(&events.nmis), "{} NMIs of {sent}", events.nmis);
+    assert_eq!((events.watchdog_alarms, events.unanswered_requests), (0, 0));
+    assert_eq!(guest.seen.warnings, []);
+}
+
+#[test]
+fn a_host_that_stops_the_machine_is_no_stuck_cpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let pid_argument = pid_file.to_str().unwrap();
+    let work = ["stress", "--smp", "8", "--seconds", "4", "--workloads", "pairs,storm"];
+    let mut guest = Guest::boot(&[&work[..], &["--", "-pidfile", pid_argument]].concat());
+    at_work(&mut guest);
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, pid.trim()]).status().unwrap().success());
+    };
+    signal("-STOP");
+    thread::sleep(PAUSE);
+    signal("-CONT");
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    let events = guest.seen.events.expect("events");
+    assert_eq!((events.watchdog_alarms, events.unanswered_requests), (0, 0), "{:#?}", guest.lines);
+    assert_eq!(guest.seen.warnings, []);
+}
+
+/// Every vector that a device may use, to every CPU, as message-signalled interrupts: those of the kernel's own too, and the
+/// spurious one's. One that were not acknowledged would keep its CPU from those below it.
+#[test]
+fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("qtest");
+    let qtest = format!("unix:{},server=on,wait=off", socket.display());
+    let work = ["stress", "--smp", "8", "--seconds", "8", "--", "-qtest", &qtest, "-qtest-log", "none"];
+    let mut guest = Guest::boot(&work);
+    at_work(&mut guest);
+    let mut answers = BufReader::new(UnixStream::connect(&socket).unwrap());
+    let vectors = 0x20..=0xffu8;
+    for vector in vectors.clone().rev() {
+        for cpu in 0..CPUS {
+            let address = 0xfee0_0000 | cpu << 12;
+            writeln!(answers.get_mut(), "writel {address:#x} {vector:#x}").unwrap();
+            let mut answer = String::new();
+            answers.read_line(&mut answer).unwrap();
+            assert_eq!(answer, "OK\n");
+        }
+    }
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    let seen = &guest.seen;
+    assert!(seen.stress.iter().all(|stress| stress.lost == 0 && stress.doubled == 0));
+    for vector in vectors {
+        let counts = seen.interrupts.iter().find(|counts| counts.vector == vector);
+        let counts = counts.unwrap_or_else(|| panic!("none on vector {vector:#x}"));
+        assert!(counts.counts.iter().filter(|&&count| count > 0).count() == CPUS, "{counts:?}");
+    }
+    let unexpected = seen.interrupts.iter().filter(|counts| counts.name == "unregistered");
+    let unexpected: Vec<u64> = unexpected.flat_map(|counts| counts.counts.iter().copied()).collect();
+    assert!(!unexpected.is_empty() && unexpected.iter().all(|&count| count == 1), "{unexpected:?}");
+    let events = seen.events.as_ref().expect("events");
+    assert_eq!(events.unexpected_interrupts, unexpected.len() as u64);
+    assert_eq!((events.watchdog_alarms, events.unanswered_requests), (0, 0));
+    assert_eq!(seen.warnings, []);
+}
