@@ -1,5 +1,5 @@
-//! What comes from outside while eight CPUs are at work: a storm of NMIs, interrupts that nobody asked for, and a host that
-//! stops the whole machine. Nothing is lost, and nobody is accused.
+//! What comes from outside while CPUs are at work: a storm of NMIs, interrupts that nobody asked for, CPUs that are plugged
+//! in, and a host that stops the whole machine. Nothing is lost, and nobody is accused.
 
 #[path = "guest/mod.rs"]
 mod guest;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use guest::Guest;
 use octopod::wire::ExitCode;
+use serde_json::json;
 
 /// How many NMIs each CPU is sent.
 const STORM: usize = 300;
@@ -101,4 +102,28 @@ fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
     assert_eq!(events.unexpected_interrupts, unexpected.len() as u64);
     assert_eq!((events.watchdog_alarms, events.unanswered_requests), (0, 0));
     assert_eq!(seen.warnings, []);
+}
+
+/// They wait for a SIPI that nobody sends, and those at work go on.
+#[test]
+fn cpus_that_are_plugged_in_are_left_alone() {
+    let mut guest = Guest::boot(&["stress", "--smp", "2,maxcpus=4", "--seconds", "3"]);
+    at_work(&mut guest);
+    let slots = guest.execute("query-hotpluggable-cpus", json!({}));
+    // What is there already has a path.
+    let free = slots.as_array().unwrap().iter().filter(|slot| slot.get("qom-path").is_none());
+    for (number, slot) in free.enumerate() {
+        let mut device = slot["props"].clone();
+        device["driver"] = slot["type"].clone();
+        device["id"] = json!(format!("plugged-{number}"));
+        guest.execute("device_add", device);
+    }
+    assert_eq!(guest.execute("query-cpus-fast", json!({})).as_array().unwrap().len(), 4);
+    let ended_before = guest.seen.stress.len();
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    assert_eq!(guest.seen.boot.as_ref().map(|boot| boot.cpus_online), Some(2));
+    assert!(guest.seen.stress.len() > ended_before, "no workload ended after the CPUs were plugged in");
+    assert!(
+        guest.seen.stress.iter().all(|stress| stress.cpus == 2 && stress.lost == 0 && stress.doubled == 0)
+    );
 }

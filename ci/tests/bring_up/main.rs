@@ -1,5 +1,8 @@
 //! Bring-up on machines whose firmware lists CPUs as no emulator's does, and what bring-up costs.
 
+mod frozen;
+#[path = "../guest/mod.rs"]
+mod guest;
 mod tables;
 
 use std::io::Write;

@@ -19,6 +19,7 @@ use octopod_ci::records::{Line, Seen, read_line};
 use octopod_ci::rundir::Workspace;
 use octopod_ci::{Options, kernel_build, setup};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// Long enough for a host with much else to do.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -115,8 +116,20 @@ impl Guest {
 
     /// Runs a line of QEMU's monitor for people.
     pub fn monitor(&self, line: &str) -> String {
-        let mut qmp = Qmp::connect(&self.socket, self.deadline).unwrap();
-        qmp.monitor(line, self.deadline).unwrap()
+        self.qmp().monitor(line, self.deadline).unwrap()
+    }
+
+    /// Runs a command of QEMU's machine protocol.
+    pub fn execute(&self, command: &str, arguments: Value) -> Value {
+        self.qmp().execute(command, arguments, self.deadline).unwrap()
+    }
+
+    fn qmp(&self) -> Qmp {
+        // A QEMU that has only just begun does not listen yet.
+        while !self.socket.exists() && Instant::now() < self.deadline {
+            std::thread::yield_now();
+        }
+        Qmp::connect(&self.socket, self.deadline).unwrap()
     }
 }
 
