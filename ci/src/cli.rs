@@ -45,7 +45,8 @@ Examples:
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`
-  cargo run -- soak boots --count 22                  a few of the long tier's boots";
+  cargo run -- soak boots --count 22                  a few of the long tier's boots
+  cargo run -- soak loom shuttle                      the models of what is lock-free";
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.
 const GRACE: Duration = Duration::from_secs(60);
@@ -205,7 +206,8 @@ pub struct Options {
     )]
     pub bochs_program: Option<OsString>,
 
-    /// How many, of what the soak counts: boots, operations, schedules [default: as in the README, "Long tiers"].
+    /// How many, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
+    /// mutants, inputs (fuzz) [default: as in the README, "Long tiers"].
     #[arg(long, value_name = "N", help_heading = "Soak")]
     pub count: Option<NonZeroU64>,
 
@@ -231,7 +233,7 @@ pub enum Mode {
     Gdb,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
     Matrix,
-    /// The long tiers, by name or all: many boots, a long stress, models, mutants.
+    /// The long tiers, by name or all: boots, stress, loom, shuttle, model, miri, mutants, fuzz.
     Soak,
     /// Draw the pages of a run again, or set two runs side by side: folders of runs, or their report.json.
     Report,

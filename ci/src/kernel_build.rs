@@ -256,6 +256,12 @@ fn cargo(program: &Program, variant: Variant, workspace: &Workspace) -> Command 
         // A relative one would mean another folder from the workspace's root.
         command.env("CARGO_TARGET_DIR", &workspace.target);
     }
+    forget_outer_cargo(&mut command);
+    command
+}
+
+/// Keeps from a cargo what the cargo that started the launcher has set, and what is meant for the host's programs alone.
+pub(crate) fn forget_outer_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let unwanted = NOT_FOR_THE_BUILD.iter().any(|prefix| text.starts_with(prefix));
@@ -263,7 +269,6 @@ fn cargo(program: &Program, variant: Variant, workspace: &Workspace) -> Command 
             command.env_remove(&name);
         }
     }
-    command
 }
 
 /// What a loader copies: the file's bytes in its loadable segments.

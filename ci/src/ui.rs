@@ -65,7 +65,9 @@ impl Console {
     /// Says what keeps the launcher from doing as it was told; returns its exit status.
     pub fn refuse(&self, error: &Error) -> ExitCode {
         let word = if error.verdict() == VerdictKind::Usage { "USAGE" } else { "ERROR" };
-        self.line(&format!("{BAD}{word}{BAD:#}  {}", printable(&error.to_string())));
+        let text = error.to_string();
+        let lines: Vec<String> = text.lines().map(printable).collect();
+        self.line(&format!("{BAD}{word}{BAD:#}  {}", lines.join("\n")));
         ExitCode::from(error.verdict().status())
     }
 

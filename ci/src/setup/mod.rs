@@ -8,6 +8,7 @@ pub mod doors;
 pub mod gdb;
 pub mod packages;
 pub mod qemu;
+pub mod rust;
 pub mod target;
 
 use std::ffi::OsStr;

@@ -18,6 +18,9 @@ const EVERY: u64 = 11;
 const FEW: u32 = 8;
 const MANY: u32 = 64;
 
+/// Boots, unless `--count` says otherwise.
+const BOOTS: u64 = 1_100;
+
 /// A held boot may take so long, in seconds: ten times the usual.
 const HELD_LIMIT_S: &str = "600";
 
@@ -41,10 +44,11 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut built = task.options_of_run(&["boot"]);
     build(&mut built, task, console)?;
     let mut tallies: [Tally; 4] = Default::default();
-    for number in 0..task.count {
+    let count = task.count.unwrap_or(BOOTS);
+    for number in 0..count {
         let (cpus, is_held) = kind(number);
         let share = if is_held { format!(", held to {}", held.share()) } else { String::new() };
-        console.notice(Notice::Step(&format!("boot {} of {}: {cpus} CPUs{share}", number + 1, task.count)));
+        console.notice(Notice::Step(&format!("boot {} of {}: {cpus} CPUs{share}", number + 1, count)));
 
         let smp = cpus.to_string();
         let mut arguments = vec!["boot", "--accel", task.options.accel.name(), "--smp", &smp];

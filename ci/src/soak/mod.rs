@@ -1,11 +1,18 @@
 //! `soak`: the long tiers, each a command, for nights and before a release.
 //!
 //! [`boots`] and [`stress`] are runs of the launcher's own, many of them or a long one; [`held`] takes the processor away
-//! from some of them. Each soak ends with one line that says what was done, and at the first failure with the folder of
-//! the run that failed.
+//! from some of them. The others are [cargo](cargo)'s: [`models`] and [`properties`] and [`miri`] run the library's tests
+//! for longer, or by other means, than `cargo test` does; [`mutants`] tests the tests; [`fuzz`] what reads foreign bytes.
+//! Each soak ends with one line that says what was done, and at the first failure with the folder of the run that failed.
 
 pub mod boots;
+pub mod cargo;
+pub mod fuzz;
 pub mod held;
+pub mod miri;
+pub mod models;
+pub mod mutants;
+pub mod properties;
 pub mod stress;
 
 use std::fs;
@@ -29,6 +36,18 @@ pub enum Soak {
     Boots,
     /// All workloads on eight CPUs, in one run.
     Stress,
+    /// Every interleaving of small models of what is lock-free.
+    Loom,
+    /// Random interleavings of larger models.
+    Shuttle,
+    /// Random operations on the frame allocator, against a naive model.
+    Model,
+    /// The frame allocator's tests in an interpreter that sees undefined behaviour.
+    Miri,
+    /// Changes to the frame allocator that its tests must see.
+    Mutants,
+    /// Random bytes for what reads other people's.
+    Fuzz,
 }
 
 /// What a soak found.
@@ -46,14 +65,12 @@ impl Soak {
         match self {
             Soak::Boots => "boots",
             Soak::Stress => "stress",
-        }
-    }
-
-    /// How many of what it counts are done unless `--count` says otherwise.
-    fn usual_count(self) -> u64 {
-        match self {
-            Soak::Boots => 1_100,
-            Soak::Stress => 1_000_000_000,
+            Soak::Loom => "loom",
+            Soak::Shuttle => "shuttle",
+            Soak::Model => "model",
+            Soak::Miri => "miri",
+            Soak::Mutants => "mutants",
+            Soak::Fuzz => "fuzz",
         }
     }
 
@@ -77,6 +94,12 @@ impl Soak {
         match self {
             Soak::Boots => boots::run(task, console),
             Soak::Stress => stress::run(task, console),
+            Soak::Loom => models::loom(task, console),
+            Soak::Shuttle => models::shuttle(task, console),
+            Soak::Model => properties::run(task, console),
+            Soak::Miri => miri::run(task, console),
+            Soak::Mutants => mutants::run(task, console),
+            Soak::Fuzz => fuzz::run(task, console),
         }
     }
 }
@@ -89,8 +112,8 @@ pub struct Task<'a> {
     pub workspace: &'a Workspace,
     /// Where its files go.
     pub folder: RunDir,
-    /// How many of what it counts.
-    pub count: u64,
+    /// How many of what it counts, if the user says.
+    pub count: Option<u64>,
 }
 
 impl Task<'_> {
@@ -121,7 +144,7 @@ pub fn command(options: &Options, console: &mut Console) -> Result<u8, Error> {
     for soak in Soak::named(&options.matrix.names)? {
         let named = options.out.as_ref().map(|folder| folder.join(soak.name()));
         let folder = RunDir::create(&workspace, &format!("soak-{}", soak.name()), named.as_deref())?;
-        let count = options.count.map_or(soak.usual_count(), NonZeroU64::get);
+        let count = options.count.map(NonZeroU64::get);
         let task = Task { options, workspace: &workspace, folder, count };
         let began = Instant::now();
         let ended = soak.run(&task, console)?;

@@ -10,6 +10,9 @@ use crate::notice::{Notice, Observer};
 use crate::rows::{Expect, Row, Tier};
 use crate::ui::Console;
 
+/// Operations, unless `--count` says otherwise.
+const OPERATIONS: u64 = 1_000_000_000;
+
 /// Seconds of the run that measures.
 const TRIAL_S: u64 = 20;
 
@@ -26,6 +29,7 @@ const ATTEMPTS: usize = 3;
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut built = task.options_of_run(&["stress"]);
     build(&mut built, task, console)?;
+    let count = task.count.unwrap_or(OPERATIONS);
     let mut seconds = TRIAL_S;
     let mut done = 0;
     for _ in 0..=ATTEMPTS {
@@ -43,15 +47,15 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
             return Ok(task.failed(&wrong.join("; "), &outcome, &arguments.join(" ")));
         }
         done = operations(&outcome);
-        if done >= task.count {
+        if done >= count {
             let workloads = outcome.report.stress.len();
             return Ok(Ended::Passed(format!(
                 "{done} operations of {workloads} workloads on 8 CPUs in one run, nothing lost, nothing handed out twice"
             )));
         }
-        seconds = time_for(task.count, done, seconds);
+        seconds = time_for(count, done, seconds);
     }
-    let text = format!("only {done} of {} operations in the last of {} runs", task.count, ATTEMPTS + 1);
+    let text = format!("only {done} of {} operations in the last of {} runs", count, ATTEMPTS + 1);
     Ok(Ended::Failed(text, task.folder.path.clone()))
 }
 

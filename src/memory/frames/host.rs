@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::vec::Vec;
 
+use super::sync::MODELLED;
 use super::{FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, InsertError, Magazine, ORDERS, Order};
 
 /// Host memory in the role of RAM: frames and the metadata for them.
@@ -23,8 +24,10 @@ pub struct World {
     metadata: (NonNull<u8>, Layout),
 }
 
-// SAFETY: the pointers are only for `drop`; the allocator itself is Sync.
+// SAFETY: the pointers are only for `drop`, to whose caller alone the memory belongs then; the allocator itself is Sync.
 unsafe impl Sync for World {}
+// SAFETY: as above; and the allocator is Send.
+unsafe impl Send for World {}
 
 impl World {
     /// RAM of so many blocks, not a frame of which is inserted yet; each can be managed in part.
@@ -35,7 +38,9 @@ impl World {
     /// The same, with so many blocks that can be managed in part.
     pub fn with_edges(blocks: usize, partial_blocks: usize) -> Self {
         let bytes = blocks * FRAMES_PER_BLOCK * FRAME_BYTES;
-        let align = bytes.next_power_of_two().min(Order::MAX.bytes());
+        // In a model the first frame is number 0, and the table no longer than the memory.
+        let align =
+            if MODELLED { Order::MAX.bytes() } else { bytes.next_power_of_two().min(Order::MAX.bytes()) };
         let layout = Layout::from_size_align(bytes, align).expect("a layout");
         // SAFETY: the layout's size is not zero.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("host memory");
@@ -104,10 +109,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // SAFETY: both were allocated with these layouts, and the allocator goes with them.
+        // SAFETY: both were allocated with these layouts, and the allocator goes with them. A model has one world at a
+        // time.
         unsafe {
             dealloc(self.memory.0.as_ptr(), self.memory.1);
             dealloc(self.metadata.0.as_ptr(), self.metadata.1);
+            #[cfg(any(loom, shuttle))]
+            super::sync::forget_placed();
         }
     }
 }

@@ -1,20 +1,19 @@
-//! Where atomics and locks come from: the real ones, or loom's, which try every interleaving.
+//! Where atomics and locks come from: the real ones; loom's, which try every interleaving of a small model; or shuttle's,
+//! which try random ones of a larger.
 //!
-//! The rest of the allocator names neither crate, and needs no statics, so a loom model can build a new allocator for
-//! each execution. loom's atomics are objects and cannot lie in raw memory, hence [`place`] and [`place_as_is`]: all that
-//! knows how metadata gets its shape.
+//! The rest of the allocator names none of these crates, and needs no statics, so a model can build a new allocator for
+//! each execution. The models' atomics are objects and cannot lie in raw memory, hence [`place`] and [`place_as_is`]: all
+//! that knows how metadata gets its shape.
 
-#![allow(unexpected_cfgs, reason = "`loom` is set by hand, for model runs only")]
+/// Whether a model checker runs this: its atomics are larger, and a model must be small.
+pub(super) const MODELLED: bool = cfg!(any(loom, shuttle));
 
-/// Whether loom runs this: its atomics are larger, and a model must be small.
-pub(super) const MODELLED: bool = cfg!(loom);
-
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(super) use modelled::*;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(super) use real::*;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod real {
     pub use core::hint::spin_loop;
     pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -60,43 +59,72 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod modelled {
     extern crate std;
 
-    pub use loom::hint::spin_loop;
-    pub use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    #[cfg(loom)]
+    use loom as checker;
+    #[cfg(shuttle)]
+    use shuttle as checker;
 
+    pub use checker::hint::spin_loop;
+    pub use checker::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    use core::cell::RefCell;
     use core::ptr::NonNull;
     use std::boxed::Box;
     use std::vec::Vec;
 
-    pub struct Lock<T>(loom::sync::Mutex<T>);
+    pub struct Lock<T>(checker::sync::Mutex<T>);
 
     impl<T> Lock<T> {
         pub fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(checker::sync::Mutex::new(value))
         }
 
-        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        pub fn lock(&self) -> checker::sync::MutexGuard<'_, T> {
             self.0.lock().expect("no model panics with the lock held")
         }
     }
 
-    /// As the real one, but in memory of its own, which is leaked.
+    std::thread_local! {
+        /// What ends the values that were placed on this thread, on which all of an execution runs.
+        static PLACED: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// As the real one, but in memory of its own, until [`forget_placed`].
     ///
     /// # Safety
     /// None of its own: it has the real one's signature.
-    pub unsafe fn place<T>(_at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
-        Box::leak((0..count).map(|_| make()).collect::<Vec<T>>().into_boxed_slice())
+    pub unsafe fn place<T: 'static>(_at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
+        let values = Box::into_raw((0..count).map(|_| make()).collect::<Vec<T>>().into_boxed_slice());
+        // SAFETY: made by `into_raw` above; the only owner, and called once.
+        let end = move || drop(unsafe { Box::from_raw(values) });
+        PLACED.with_borrow_mut(|placed| placed.push(Box::new(end)));
+        // SAFETY: valid until `end` is called, of which its caller takes care.
+        unsafe { &*values }
     }
 
     /// As [`place`].
     ///
     /// # Safety
     /// None of its own: it has the real one's signature.
-    pub unsafe fn place_as_is<T>(at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
+    pub unsafe fn place_as_is<T: 'static>(
+        at: NonNull<u8>,
+        count: usize,
+        make: impl Fn() -> T,
+    ) -> &'static [T] {
         // SAFETY: it asks for nothing.
         unsafe { place(at, count, make) }
+    }
+
+    /// Ends everything that was placed on this thread: a million executions would fill the host's memory.
+    ///
+    /// # Safety
+    /// None of it is used any more.
+    pub unsafe fn forget_placed() {
+        let placed = PLACED.take();
+        placed.into_iter().for_each(|end| end());
     }
 }

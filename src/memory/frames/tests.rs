@@ -4,12 +4,15 @@
 extern crate std;
 
 mod books;
+#[cfg(not(any(loom, shuttle)))]
 mod concurrent;
 #[cfg(feature = "faults")]
 mod fault;
 mod inserting;
 mod misuse;
 mod model;
+#[cfg(any(loom, shuttle))]
+mod models;
 mod parts;
 mod policy;
 

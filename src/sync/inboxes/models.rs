@@ -1,4 +1,4 @@
-//! Every interleaving of small numbers of senders with one target, by loom. The command is in the README.
+//! Every interleaving of small numbers of senders with one target, by loom. `cargo run -- soak loom` runs them.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -70,8 +70,17 @@ impl Model {
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound = Some(4);
-    builder.check(model);
+    builder.preemption_bound = builder.preemption_bound.or(Some(4));
+    let counted = std::sync::Arc::new(core::sync::atomic::AtomicU64::new(0));
+    let count = counted.clone();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    // For the launcher, which adds them up.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a model");
+    std::println!("counted {} interleavings: {test}", counted.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -102,7 +111,9 @@ fn loom_a_poll_does_not_swallow_a_call() {
             thread::spawn(move || model.send(from))
         });
         model.answer();
-        senders.map(|sender| sender.join().unwrap());
+        for sender in senders {
+            sender.join().unwrap();
+        }
         model.take_interrupts();
         for from in SENDERS {
             assert!(model.inboxes.is_done(from, 0));

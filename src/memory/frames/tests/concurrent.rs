@@ -103,8 +103,11 @@ fn run(blocks: usize, workload: impl Fn(&mut Cpu) + Sync) {
     assert_eq!(all.len(), world.len - 8, "one CPU gets every frame that nobody holds");
 }
 
-/// More in the long tier.
+/// More in the long tier, fewer in Miri.
 fn rounds(default: usize) -> usize {
+    if cfg!(miri) {
+        return default.div_ceil(2_000);
+    }
     std::env::var("FRAMES_ROUNDS")
         .ok()
         .and_then(|times| times.parse().ok())

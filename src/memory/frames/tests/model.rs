@@ -3,8 +3,10 @@
 use super::super::{FrameNumber, Magazine, ORDERS, Order};
 use super::{World, order};
 use buddy_system_allocator::FrameAllocator;
+use core::cell::Cell;
 use core::ops::Range;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::vec::Vec;
 
 const CPUS: usize = 3;
@@ -209,18 +211,38 @@ impl Model {
     }
 }
 
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(96)
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+/// Checks this of random values: of `PROPTEST_CASES`, and on until `check` has counted so many `operations`. What fails is
+/// shrunk first.
+fn check_random<S: Strategy>(values: S, operations: u64, check: impl Fn(S::Value, &Cell<u64>)) {
+    let cases = setting("PROPTEST_CASES").map_or(96, |cases| cases as u32);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let (done, mut runs) = (Cell::new(0), 0);
+    while runs == 0 || done.get() < operations {
+        let outcome = TestRunner::new(config.clone()).run(&values, |value| {
+            check(value, &done);
+            Ok(())
+        });
+        outcome.unwrap_or_else(|error| panic!("{error}"));
+        runs += cases;
+    }
+    std::println!("counted {} operations", done.get());
+    std::println!("counted {runs} cases");
+}
 
-    #[test]
-    fn random_steps_agree_with_the_model(
-        map in memory_map(),
-        steps in prop::collection::vec(step(), 1..250),
-    ) {
+/// How many operations the long tier wants.
+fn long_tier() -> u64 {
+    setting("FRAMES_MODEL_OPERATIONS").unwrap_or(0)
+}
+
+#[test]
+fn random_steps_agree_with_the_model() {
+    let steps = prop::collection::vec(step(), 1..250);
+    check_random((memory_map(), steps), long_tier(), |(map, steps), done| {
         let mut model = Model::new(&map);
         let before = model.world.frames.free_by_order();
         model.assert_oracle_agrees(&before);
@@ -245,16 +267,19 @@ proptest! {
         model.drain_all();
         model.world.assert_as_before(before);
         model.assert_oracle_agrees(&before);
-    }
+        done.update(|done| done + steps.len() as u64);
+    });
+}
 
-    /// The same requests to both, until either says no: as long as nothing is free but whole, both say yes.
-    #[test]
-    fn whatever_fits_the_oracle_in_order_of_size_fits_here(
-        mut orders in prop::collection::vec(0..=13u8, 1..60),
-    ) {
+/// The same requests to both, until either says no: as long as nothing is free but whole, both say yes.
+#[test]
+fn whatever_fits_the_oracle_in_order_of_size_fits_here() {
+    let orders = prop::collection::vec(0..=13u8, 1..60);
+    // A case has few, and costs as much to set up.
+    check_random(orders, long_tier() / 10, |mut orders, done| {
         orders.sort_unstable_by(|a, b| b.cmp(a));
         let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)));
-        for number in orders {
+        for &number in &orders {
             let here = model.world.frames.alloc(&mut model.magazines[0], order(number));
             let there = model.oracle.alloc(1 << number);
             assert_eq!(here.is_some(), there.is_some(), "order {number}");
@@ -263,5 +288,6 @@ proptest! {
             }
         }
         assert_eq!(model.world.frames.validate(), Ok(()));
-    }
+        done.update(|done| done + orders.len() as u64);
+    });
 }

@@ -1,0 +1,36 @@
+//! The frame allocator's tests under Miri, an interpreter that sees undefined behaviour: a wrong pointer, a data race, a
+//! value that is none. It is a hundred times slower or more, so the tests do less of the same there.
+
+use super::cargo::{Cargo, Tests};
+use super::{Ended, Task};
+use crate::error::Error;
+use crate::notice::{Notice, Observer};
+use crate::setup;
+use crate::ui::Console;
+
+/// The allocator takes addresses from numbers, as a kernel must, and the tests read their environment.
+const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation";
+
+/// Cases of each property test, unless `--count` says otherwise.
+const CASES: u64 = 2;
+
+/// Runs them once.
+pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+    setup::rust::nightly(&["miri", "rust-src"], console)?;
+    console.notice(Notice::Step("building the tests for Miri"));
+    let words = ["miri", "test", "--package", "octopod", "--lib", "--", "memory::frames::"];
+    let mut cargo = Cargo::nightly(task, "miri", &words);
+    cargo.command().env("MIRIFLAGS", FLAGS);
+    cargo.command().env("PROPTEST_CASES", task.count.unwrap_or(CASES).to_string());
+    let mut tests = Tests::default();
+    let ran = cargo.run(|line| {
+        tests.read(line);
+        if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.split(" ... ").next()) {
+            console.notice(Notice::Step(&format!("under Miri, done: {test}")));
+        }
+        console.notice(Notice::Tool(line));
+    })?;
+    tests.ended(ran, task, |tests| {
+        format!("{} tests of the frame allocator, no undefined behaviour", tests.passed)
+    })
+}

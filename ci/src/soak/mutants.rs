@@ -1,0 +1,222 @@
+//! `cargo mutants` on the frame allocator: each mutant is a small change that some test must see. Those that none can
+//! see are in `config/mutants.toml`, each with its reason; any other fails the soak.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::cargo::Cargo;
+use super::{Ended, Task};
+use crate::error::Error;
+use crate::notice::{Notice, Observer};
+use crate::setup;
+use crate::ui::Console;
+
+/// A mutant's tests may take so long, in seconds: many times what they do.
+const TEST_LIMIT_S: &str = "300";
+
+/// `config/mutants.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Where the mutants are made.
+    files: Vec<String>,
+    /// The part of them that must be caught, in percent.
+    least_caught_percent: u64,
+    /// Those that need not be.
+    #[serde(default)]
+    missed: Vec<Excused>,
+}
+
+/// A mutant that no test can see, or need see.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Excused {
+    /// As cargo-mutants names it, without line and column, which move.
+    mutant: String,
+    /// How many there are of this name.
+    #[serde(default = "one")]
+    times: u64,
+    /// Why.
+    reason: String,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What became of the mutants.
+#[derive(Debug, Default)]
+struct Outcomes {
+    /// Caught by a test, or by not coming to an end.
+    caught: u64,
+    /// Not caught, as cargo-mutants names them.
+    missed: Vec<String>,
+    /// Changes that do not compile.
+    unviable: u64,
+}
+
+/// Tries all mutants, or about as many as the task says, spread over all.
+pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+    let program = setup::rust::program("cargo-mutants", task.workspace, console)?;
+    let path = task.workspace.root.join("config/mutants.toml");
+    let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    let config: Config = toml::from_str(&text).map_err(|problem| Error::Limits { path, problem })?;
+
+    let mut words = vec!["mutants", "--package", "octopod", "--no-config"];
+    config.files.iter().for_each(|file| words.extend(["--file", file]));
+    let shard;
+    if let Some(count) = task.count {
+        let mut all = 0;
+        let listed =
+            Cargo::start_with(Command::new(&program), task, "mutants", &[&words[..], &["--list"]].concat())
+                .run(|line| all += u64::from(line.starts_with("src/")))?;
+        if !listed.status.success() {
+            return Err(listed.failed());
+        }
+        shard = format!("0/{}", all.div_ceil(count).max(1));
+        words.extend(["--shard", &shard, "--sharding", "round-robin"]);
+    }
+    let folder = task.folder.path.display().to_string();
+    words.extend(["--output", &folder, "--timeout", TEST_LIMIT_S, "--colors", "never"]);
+    words.extend(["--", "--lib", "memory::frames::"]);
+    console.notice(Notice::Step("the tests without a mutant"));
+    let mut done = 0;
+    let cargo = Cargo::start_with(Command::new(&program), task, "mutants", &words);
+    let ran = cargo.run(|line| {
+        done += 1;
+        console.notice(Notice::Step(&format!("mutants: {line}")));
+        console.notice(Notice::Tool(line));
+    })?;
+    let output = task.folder.file("mutants.out");
+    // 2 and 3: some were missed, or did not end.
+    if !matches!(ran.status.code(), Some(0 | 2 | 3)) || done == 0 {
+        return Err(ran.failed());
+    }
+    let outcomes = Outcomes::read(&output).map_err(Error::file("read", &output))?;
+    Ok(match config.judge(&outcomes) {
+        Ok(text) => Ended::Passed(text),
+        Err(text) => Ended::Failed(text, output),
+    })
+}
+
+impl Outcomes {
+    /// Reads what cargo-mutants has written.
+    fn read(folder: &Path) -> io::Result<Outcomes> {
+        let lines = |name: &str| -> io::Result<Vec<String>> {
+            Ok(fs::read_to_string(folder.join(name))?.lines().map(str::to_owned).collect())
+        };
+        Ok(Outcomes {
+            caught: (lines("caught.txt")?.len() + lines("timeout.txt")?.len()) as u64,
+            missed: lines("missed.txt")?,
+            unviable: lines("unviable.txt")?.len() as u64,
+        })
+    }
+}
+
+impl Config {
+    /// What was done, or what is wrong.
+    fn judge(&self, outcomes: &Outcomes) -> Result<String, String> {
+        let mut excused: BTreeMap<&str, u64> = BTreeMap::new();
+        for entry in self.missed.iter().filter(|entry| !entry.reason.trim().is_empty()) {
+            *excused.entry(&entry.mutant).or_default() += entry.times;
+        }
+        let mut unexcused = Vec::new();
+        for mutant in &outcomes.missed {
+            match excused.get_mut(without_place(mutant).as_str()) {
+                Some(left @ 1..) => *left -= 1,
+                _ => unexcused.push(mutant.as_str()),
+            }
+        }
+        let missed = outcomes.missed.len() as u64;
+        let all = outcomes.caught + missed;
+        let percent = 100 * outcomes.caught / all.max(1);
+        let figures = format!(
+            "{} of {all} mutants caught ({percent} %), {} not, {} do not compile",
+            outcomes.caught, missed, outcomes.unviable
+        );
+        if all == 0 {
+            return Err("there was no mutant".to_owned());
+        }
+        if !unexcused.is_empty() {
+            let list = unexcused.join("\n");
+            return Err(format!(
+                "{figures}; config/mutants.toml has no reason for {}\n{list}",
+                unexcused.len()
+            ));
+        }
+        if percent < self.least_caught_percent {
+            return Err(format!("{figures}; at least {} % must be", self.least_caught_percent));
+        }
+        Ok(format!("{figures}, each with its reason"))
+    }
+}
+
+/// `FILE: what is changed`, of `FILE:LINE:COLUMN: what is changed`.
+fn without_place(mutant: &str) -> String {
+    let (place, change) = mutant.split_once(": ").unwrap_or(("", mutant));
+    format!("{}: {change}", place.split(':').next().unwrap_or(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADD: &str = "src/a.rs:7:9: replace + with - in add";
+
+    fn config(times: u64, reason: &str) -> Config {
+        let excused = Excused {
+            mutant: "src/a.rs: replace + with - in add".to_owned(),
+            times,
+            reason: reason.to_owned(),
+        };
+        Config { files: Vec::new(), least_caught_percent: 90, missed: vec![excused] }
+    }
+
+    fn outcomes(caught: u64, missed: &[&str]) -> Outcomes {
+        Outcomes { caught, missed: missed.iter().map(|&text| text.to_owned()).collect(), unviable: 3 }
+    }
+
+    #[test]
+    fn what_is_missed_must_have_a_reason_wherever_its_line_is() {
+        let passed = config(1, "the same either way").judge(&outcomes(10, &[ADD])).unwrap();
+        assert!(passed.starts_with("10 of 11 mutants caught (90 %), 1 not, 3 do not compile"), "{passed}");
+        let other = "src/a.rs:8:1: replace - with + in add";
+        let failed = config(1, "the same either way").judge(&outcomes(99, &[ADD, other])).unwrap_err();
+        assert!(failed.ends_with(other), "{failed}");
+        assert!(config(1, " ").judge(&outcomes(99, &[ADD])).is_err(), "a reason must say something");
+    }
+
+    #[test]
+    fn a_reason_is_for_as_many_as_it_says() {
+        let twice = outcomes(99, &[ADD, "src/a.rs:7:13: replace + with - in add"]);
+        assert!(config(1, "x").judge(&twice).is_err());
+        assert!(config(2, "x").judge(&twice).is_ok());
+    }
+
+    #[test]
+    fn too_few_are_not_enough_with_any_reasons() {
+        let failed = config(1, "x").judge(&outcomes(8, &[ADD])).unwrap_err();
+        assert!(failed.contains("88 %"), "{failed}");
+        assert!(config(1, "x").judge(&Outcomes::default()).is_err());
+    }
+
+    #[test]
+    fn the_reasons_in_the_tree_can_be_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let config: Config =
+            toml::from_str(&fs::read_to_string(root.join("config/mutants.toml")).unwrap()).unwrap();
+        assert!(config.files.iter().all(|file| root.join(file).is_file()));
+        for entry in &config.missed {
+            assert!(!entry.reason.trim().is_empty(), "{}", entry.mutant);
+            assert!(
+                config.files.iter().any(|file| entry.mutant.starts_with(&format!("{file}: "))),
+                "{entry:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Meetings over more than single frames: runs, blocks that were handed out whole, blocks managed in part.
+
+use super::super::order;
+use super::*;
+
+/// Two frames that are no run: a search that reserves them in vain does not hide them from one that wants any.
+#[test]
+fn a_vain_reservation_is_not_out_of_memory() {
+    check(UNBOUNDED, || {
+        let (model, [mut here, there]) = Cpu::all_taken(1);
+        here.flush(&[model.frame(0, 1)]);
+        assert_eq!(here.refill(1), 1);
+        here.flush(&[model.frame(0, 1), model.frame(0, 130)]);
+        let there = there.on_thread(|cpu| cpu.refill(1));
+        assert_eq!(here.model.frames().find_many(&mut here.magazine.hint, order(1)), None);
+        let (there, got) = join(there);
+        assert_eq!(got, 1);
+        model.end([here, there]);
+    });
+}
+
+/// A run over two words, while a frame of it is taken and given back: whole or not at all.
+#[test]
+fn a_run_over_words_is_taken_whole_or_not_at_all() {
+    check(UNBOUNDED, || {
+        let (model, [mut here, there]) = Cpu::all_taken(1);
+        let run: Vec<_> = (128..256).map(|index| model.frame(0, index)).collect();
+        here.flush(&run);
+        let there = there.on_thread(|cpu| {
+            if cpu.refill(1) == 1 {
+                let taken = cpu.model.out.iter().enumerate().skip(128).take(128);
+                let only = taken.filter(|(_, out)| out.load(Ordering::Relaxed)).count();
+                assert!(only == 1 || only == 128 || only == 0 || only == 129, "{only}");
+            }
+        });
+        let run = here.model.frames().find_many(&mut here.magazine.hint, order(7));
+        if let Some(frame) = run {
+            here.model.take(frame, order(7));
+        }
+        let (there, ()) = join(there);
+        model.end([here, there]);
+    });
+}
+
+/// Parts of a block that was handed out whole, freed on two CPUs at once: it is opened up once.
+#[test]
+fn a_huge_block_is_opened_up_once() {
+    check(UNBOUNDED, || {
+        let model = Model::new(2);
+        let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
+        let start = here.alloc(order(10)).expect("all is free");
+        let there = there.on_thread(move |cpu| cpu.flush(&[start + 1]));
+        here.flush(&[start]);
+        let (there, ()) = join(there);
+        model.end([here, there]);
+    });
+}
+
+/// One CPU frees a frame of it, another one the half that this frame does not lie in, the third a run beside the frame.
+#[test]
+fn a_huge_block_is_split_while_parts_of_it_are_freed() {
+    check(Some(3), || {
+        let model = Model::new(2);
+        let [mut here, there, beyond] = core::array::from_fn(|_| Cpu::new(&model));
+        let start = here.alloc(order(10)).expect("all is free");
+        // Until it is split, a half is not a part that `free` takes; freed frame by frame it always is.
+        let there = there.on_thread(move |cpu| cpu.flush(&[start + 512]));
+        let beyond = beyond.on_thread(move |cpu| cpu.free(start + 64, order(6)));
+        here.flush(&[start]);
+        let ((there, ()), (beyond, ())) = (join(there), join(beyond));
+        model.end([here, there, beyond]);
+    });
+}
+
+/// Two halves of a larger piece go back to the buddy at once, and merge.
+#[test]
+fn blocks_freed_at_once_merge() {
+    check(UNBOUNDED, || {
+        let model = Model::new(2);
+        let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
+        let one = here.alloc(order(9)).expect("all is free");
+        let other = here.alloc(order(9)).expect("half is free");
+        let there = there.on_thread(move |cpu| cpu.free(other, order(9)));
+        here.free(one, order(9));
+        let (there, ()) = join(there);
+        assert_eq!(model.frames().free_by_order()[10], 1024);
+        model.end([here, there]);
+    });
+}
+
+/// More of a block is taken in while frames of it are in use.
+#[test]
+fn a_block_grows_while_its_frames_come_and_go() {
+    check(UNBOUNDED, || {
+        let model = Model::of(World::empty(1));
+        assert_eq!(model.world.insert(0..2), Ok(2));
+        let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
+        assert_eq!(here.refill(2), 2);
+        let there = there.on_thread(|cpu| {
+            assert_eq!(cpu.model.world.insert(2..512), Ok(510));
+        });
+        here.flush(&[model.frame(0, 0)]);
+        let (there, ()) = join(there);
+        model.end([here, there]);
+    });
+}
+
+/// A run and a frame of it, freed at once: the frame is counted once, whoever was first.
+#[test]
+fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
+    check(UNBOUNDED, || {
+        let (model, [mut here, there]) = Cpu::all_taken(1);
+        let run = model.frame(0, 8);
+        model.give(run, order(2));
+        let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[run + 1]));
+        let whole = here.model.frames().free(&mut here.magazine, run, order(2));
+        let (there, single) = join(there);
+        assert!(whole.is_err() != single.is_err(), "{whole:?} {single:?}");
+        // Where the run came second, none of it was freed: the other three are still out.
+        let free = model.frames().free_frames();
+        assert_eq!(free, if whole.is_ok() { 4 } else { 1 });
+        if whole.is_err() {
+            for index in [0, 2, 3] {
+                model.take(run + index, Order::FRAME);
+            }
+        }
+        model.end([here, there]);
+    });
+}
