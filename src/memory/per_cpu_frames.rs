@@ -95,10 +95,21 @@ pub fn alloc(order: Order) -> Option<FrameNumber> {
     Some(frame)
 }
 
-/// [`alloc`] for orders 1 to 8.
+/// [`alloc`] for orders 1 to 8. What is done seldom is a function of its own, so that no register has to be saved here.
 #[inline(never)]
 fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_kept(magazine, order)) {
+        drop(guard);
+        return Some(frame);
+    }
+    alloc_run_at_hand(guard, order)
+}
+
+/// [`alloc_run`] for a run that this CPU does not keep.
+#[inline(never)]
+fn alloc_run_at_hand(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_at_hand(magazine, order)) {
+        drop(guard);
         return Some(frame);
     }
     alloc_with_search(guard, order)
@@ -107,7 +118,11 @@ fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 /// [`alloc`] for orders 9 and above.
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    if let Some(frame) = frames().alloc_blocks(order) {
+    let at_hand = with_magazine(&guard, |frames, magazine| {
+        frames.alloc_kept(magazine, order).or_else(|| frames.alloc_blocks(order))
+    });
+    if let Some(frame) = at_hand {
+        drop(guard);
         return Some(frame);
     }
     alloc_with_search(guard, order)
@@ -160,7 +175,17 @@ pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
 /// [`free`] for orders 1 to 8.
 #[inline(never)]
 fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    let result = frames().free_run(frame, order);
+    if with_magazine(&guard, |frames, magazine| frames.keep_run(magazine, frame, order)) {
+        drop(guard);
+        return Ok(());
+    }
+    free_run_beyond_magazine(guard, frame, order)
+}
+
+/// [`free_run`] for a run that is not kept, or wrong.
+#[inline(never)]
+fn free_run_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    let result = with_magazine(&guard, |frames, magazine| frames.free_run(magazine, frame, order));
     drop(guard);
     result
 }
@@ -168,7 +193,7 @@ fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), Fre
 /// [`free`] for orders 9 and above.
 #[inline(never)]
 fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    let result = frames().free_blocks(frame, order);
+    let result = with_magazine(&guard, |frames, magazine| frames.free_blocks(magazine, frame, order));
     drop(guard);
     result
 }

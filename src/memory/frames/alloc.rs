@@ -35,6 +35,20 @@ impl Frames {
         }
     }
 
+    /// The run of this order that the magazine keeps, order 1 to 9. `None` says nothing but that [`alloc`](Self::alloc) has
+    /// to look.
+    ///
+    /// Interrupts are off; not from NMIs.
+    #[inline(always)]
+    pub fn alloc_kept(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+        let frame = magazine.reserve.take(order)?;
+        if order == Order::BLOCK {
+            // Nobody else may change the word of a block that is kept.
+            state::store(self.table.cell(frame.block()), State::huge(order));
+        }
+        Some(frame)
+    }
+
     /// A run of order 1 to 5 from the block that the magazine holds: what is there nearly always, apart from the search,
     /// which has much to keep track of. `None` says nothing but that [`alloc`](Self::alloc) has to look.
     ///
@@ -81,7 +95,7 @@ impl Frames {
                 done += taken;
                 taken
             };
-            if taken == 0 {
+            if taken == 0 && self.fill_from_reserve(magazine) == 0 {
                 return done;
             }
         }
@@ -90,7 +104,9 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn refill(&self, magazine: &mut Magazine) -> Option<FrameNumber> {
-        self.fill(magazine);
+        if self.fill(magazine) == 0 {
+            self.fill_from_reserve(magazine);
+        }
         magazine.pop()
     }
 
@@ -104,6 +120,18 @@ impl Frames {
         taken
     }
 
+    /// [`fill`](Self::fill) once more when there is nothing left: what the magazine keeps in runs may be what is missing.
+    #[cold]
+    #[inline(never)]
+    fn fill_from_reserve(&self, magazine: &mut Magazine) -> usize {
+        if magazine.kept_frames() == 0 {
+            return 0;
+        }
+        // A frame freed twice that shows up now is counted; there is nobody here to tell.
+        let _ = self.drain(magazine);
+        self.fill(magazine)
+    }
+
     /// Takes single frames from the table: as many as it finds in one place; how many.
     pub(super) fn take_loose(&self, hint: &mut Hint, out: &mut [FrameNumber]) -> usize {
         self.search(hint, Loose { out }).unwrap_or(0)
@@ -111,7 +139,7 @@ impl Frames {
 
     /// Orders 1 and above.
     fn alloc_many(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
-        let at_hand = self.alloc_at_hand(magazine, order);
+        let at_hand = self.alloc_kept(magazine, order).or_else(|| self.alloc_at_hand(magazine, order));
         at_hand.or_else(|| self.find_many(&mut magazine.hint, order)).or_else(|| {
             // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
             // shows up now is counted; there is nobody here to tell.
@@ -194,7 +222,7 @@ impl Frames {
                         on_its_way |= W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
                     }
                     Kind::Buddy | Kind::Transit => on_its_way = true,
-                    Kind::Absent | Kind::Huge | Kind::Corrupt => {}
+                    Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
                 }
             }
             if !on_its_way {

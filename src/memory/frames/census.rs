@@ -14,7 +14,7 @@ impl Frames {
         self.counters.inserted_frames.load(Ordering::Relaxed)
     }
 
-    /// How many frames are free in the table and the buddy. Those in magazines are not counted.
+    /// How many frames are free in the table and the buddy. Those that CPUs keep are not counted.
     pub fn free_frames(&self) -> usize {
         self.table
             .all()
@@ -23,7 +23,7 @@ impl Frames {
                 match state.kind() {
                     Kind::Buddy | Kind::Transit => FRAMES_PER_BLOCK,
                     Kind::Frames => state.free(),
-                    Kind::Absent | Kind::Huge | Kind::Corrupt => 0,
+                    Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => 0,
                 }
             })
             .sum()
@@ -47,7 +47,7 @@ impl Frames {
                 match self.table.state(block).kind() {
                     Kind::Buddy => in_buddy[index / WORD_BITS] |= 1 << (index % WORD_BITS),
                     Kind::Frames => count(Order::FRAME, &self.table.bitmap(block).load()),
-                    Kind::Absent | Kind::Transit | Kind::Huge | Kind::Corrupt => {}
+                    Kind::Absent | Kind::Transit | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
                 }
             }
             count(Order::BLOCK, &in_buddy);
@@ -81,7 +81,8 @@ impl Frames {
         let first = block.first_frame();
         match state.kind() {
             Kind::Absent => Ok(0),
-            Kind::Buddy => Ok(FRAMES_PER_BLOCK),
+            // Whose it is when it is kept, only that CPU's reserve could say.
+            Kind::Buddy | Kind::Kept => Ok(FRAMES_PER_BLOCK),
             Kind::Transit => Err(Invalid::Transit { block: first }),
             Kind::Corrupt => Err(Invalid::State { block: first, word: state.word() }),
             Kind::Huge => self.validate_huge(block, state).map(|()| FRAMES_PER_BLOCK),

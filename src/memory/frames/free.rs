@@ -6,6 +6,7 @@
 use super::bitmap::WORD_BITS;
 use super::magazine::{BATCH, CAPACITY, Full, Hint, Magazine};
 use super::number::{BlockNumber, FrameNumber, Order};
+use super::reserve::Reserve;
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
 use super::{Frames, FreeError};
@@ -31,7 +32,7 @@ impl Frames {
     #[inline(always)]
     pub fn free(&self, magazine: &mut Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order != Order::FRAME {
-            return self.free_many(frame, order);
+            return self.free_many(magazine, frame, order);
         }
         if Self::CHECKS_EACH_FREE {
             self.check(magazine, frame)?;
@@ -68,8 +69,11 @@ impl Frames {
     /// # Errors
     /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
     pub fn drain(&self, magazine: &mut Magazine) -> Result<(), FreeError> {
-        let result = self.give_back(magazine.frames());
+        let mut result = self.give_back(magazine.frames());
         magazine.drop_oldest(magazine.len());
+        for (frame, order) in core::mem::replace(&mut magazine.reserve, Reserve::new()).runs() {
+            result = result.and(self.give_back_run(frame, order));
+        }
         self.release(&mut magazine.hint);
         magazine.hint = Hint::NEW;
         result
@@ -96,14 +100,24 @@ impl Frames {
         let (word, bit) = place(frame);
         let free = match state.kind() {
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
-            Kind::Buddy | Kind::Transit => true,
+            Kind::Buddy | Kind::Transit | Kind::Kept => true,
             Kind::Huge => false,
             Kind::Frames if self.table.unmanaged(state, word, bit) != 0 => {
                 return Err(FreeError::NotManaged { frame });
             }
             Kind::Frames => self.table.bitmap(frame.block()).word(word) & bit != 0,
         };
-        if free || magazine.frames().contains(&frame) { Err(self.double_free(frame, 1)) } else { Ok(()) }
+        if free { Err(self.double_free(frame, 1)) } else { self.check_kept(magazine, frame, Order::FRAME) }
+    }
+
+    /// Checked builds: whether this CPU keeps a frame of the run, and so has it free already.
+    pub(super) fn check_kept(
+        &self,
+        magazine: &Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        magazine.lowest_of(frame, order).map_or(Ok(()), |frame| Err(self.double_free(frame, 1)))
     }
 
     /// Returns single frames to the table.
@@ -156,8 +170,8 @@ impl Frames {
             match state.kind() {
                 Kind::Frames => return Ok(state),
                 Kind::Huge => self.open_up(block),
-                // A block on its way has nobody's frames in it.
-                Kind::Buddy | Kind::Transit => return Err(self.double_free(frame, 1)),
+                // A block on its way, or kept as a whole, has nobody's frames in it.
+                Kind::Buddy | Kind::Transit | Kind::Kept => return Err(self.double_free(frame, 1)),
                 Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
             }
         }

@@ -2,15 +2,25 @@
 
 use super::bitmap::WORD_BITS;
 use super::free::{lowest, place};
+use super::magazine::Magazine;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
-use super::state::{Kind, State};
+use super::state::{self, Kind, State};
 use super::{Frames, FreeError, Locked};
 
 impl Frames {
     /// Orders 1 and above.
     #[inline(always)]
-    pub(super) fn free_many(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        if order < Order::BLOCK { self.free_run(frame, order) } else { self.free_blocks(frame, order) }
+    pub(super) fn free_many(
+        &self,
+        magazine: &mut Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        if order < Order::BLOCK {
+            self.free_run(magazine, frame, order)
+        } else {
+            self.free_blocks(magazine, frame, order)
+        }
     }
 
     /// Orders 1 to 8, a run of bits in one block, otherwise as [`free`](Self::free). Interrupts are off.
@@ -18,16 +28,75 @@ impl Frames {
     /// # Errors
     /// What was wrong. Nothing has changed then, as far as it could be seen beforehand.
     #[inline(always)]
-    pub fn free_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub fn free_run(
+        &self,
+        magazine: &mut Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
         if !frame.is_aligned_to(order) {
             return Err(FreeError::Misaligned { frame, order });
+        }
+        if Self::CHECKS_EACH_FREE {
+            self.check_kept(magazine, frame, order)?;
+        }
+        if let Some(place) = magazine.reserve.room(order) {
+            if self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS)) {
+                *place = frame;
+                return Ok(());
+            }
+        } else if magazine.reserve.has(frame, order) {
+            return Err(self.double_free(frame, 1));
+        }
+        self.give_back_run(frame, order)
+    }
+
+    /// What [`free_run`](Self::free_run) does mostly: the run, of order 1 to 5, is in the magazine then. `false` says nothing
+    /// but that `free_run` has to look.
+    ///
+    /// Interrupts are off; not from NMIs.
+    #[inline(always)]
+    pub fn keep_run(&self, magazine: &mut Magazine, frame: FrameNumber, order: Order) -> bool {
+        if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
+            return false;
+        }
+        match magazine.reserve.room(order) {
+            Some(place) if self.is_in_use(frame, order, 1) => {
+                *place = frame;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every frame of an aligned run of order 1 to 8, which has bits in so many words, is one of those that the
+    /// table deals out, and is taken.
+    #[inline(always)]
+    fn is_in_use(&self, frame: FrameNumber, order: Order, words: usize) -> bool {
+        let block = frame.block();
+        let state = self.table.state(block);
+        if state.kind() != Kind::Frames {
+            return false;
+        }
+        let (first, mask) = bits_of(frame, order);
+        let is_taken =
+            |word| self.table.unmanaged(state, word, mask) | self.table.bitmap(block).word(word) & mask == 0;
+        is_taken(first) && (words == 1 || (first + 1..first + words).all(is_taken))
+    }
+
+    /// Returns an aligned run to the table, or a block that was kept to the buddy.
+    #[inline(never)]
+    pub(super) fn give_back_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if order == Order::BLOCK {
+            // SAFETY: no CPU but the one that keeps a block makes anything of it, and here that one ends it.
+            unsafe { self.give_to_buddy(&mut self.locked.lock(), frame.block(), order) };
+            return Ok(());
         }
         let block = frame.block();
         let state = self.table.state(block);
         if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
             // Nearly always: one word, and nothing wrong.
-            let (word, bit) = place(frame);
-            let mask = (bit << order.frames()).wrapping_sub(bit);
+            let (word, mask) = bits_of(frame, order);
             if self.table.unmanaged(state, word, mask) == 0
                 && self.table.bitmap(block).set_if_clear(word, mask)
             {
@@ -35,18 +104,17 @@ impl Frames {
                 return Ok(());
             }
         }
-        self.free_run_with_care(frame, order)
+        self.give_back_run_with_care(frame, order)
     }
 
-    /// [`free_run`](Self::free_run) for runs of several words, blocks that were handed out whole, and whatever is
+    /// [`give_back_run`](Self::give_back_run) for runs of several words, blocks that were handed out whole, and whatever is
     /// wrong.
     #[cold]
     #[inline(never)]
-    fn free_run_with_care(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    fn give_back_run_with_care(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let state = self.admit(frame)?;
-        let bits = order.frames().min(WORD_BITS);
-        let words = (0..order.frames() / bits).map(|step| frame + step * WORD_BITS);
-        let mask = (u64::MAX >> (WORD_BITS - bits)) << (frame.get() % WORD_BITS);
+        let (_, mask) = bits_of(frame, order);
+        let words = (0..order.frames().div_ceil(WORD_BITS)).map(|step| frame + step * WORD_BITS);
         for frame in words.clone() {
             let (word, _) = place(frame);
             let foreign = self.table.unmanaged(state, word, mask);
@@ -74,17 +142,45 @@ impl Frames {
     /// # Errors
     /// What was wrong; nothing has changed then.
     #[inline(always)]
-    pub fn free_blocks(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub fn free_blocks(
+        &self,
+        magazine: &mut Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
         if !frame.is_aligned_to(order) {
             return Err(FreeError::Misaligned { frame, order });
         }
+        if Self::CHECKS_EACH_FREE {
+            self.check_kept(magazine, frame, order)?;
+        }
+        if let Some(place) = magazine.reserve.room(order)
+            && self.keep(frame.block())
+        {
+            *place = frame;
+            return Ok(());
+        }
+        self.free_blocks_to_buddy(frame, order)
+    }
+
+    /// Makes a block that was handed out as one this CPU's own. Of several that try at once, one succeeds.
+    #[inline(always)]
+    fn keep(&self, block: BlockNumber) -> bool {
+        // Looked at first, since the block may be past the end.
+        self.table.state(block).keep().is_some()
+            && state::update(self.table.cell(block), State::keep).is_some()
+    }
+
+    /// [`free_blocks`](Self::free_blocks) past the magazine.
+    #[inline(never)]
+    fn free_blocks_to_buddy(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let block = frame.block();
         let mut locked = self.locked.lock();
         let state = self.table.state(block);
         let allocated = match state.kind() {
             Kind::Huge => state.order().unwrap_or(Order::FRAME),
             Kind::Frames => Order::BLOCK.half(),
-            Kind::Buddy | Kind::Transit => return Err(self.double_free(frame, 1)),
+            Kind::Buddy | Kind::Transit | Kind::Kept => return Err(self.double_free(frame, 1)),
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
         };
         if allocated < order {
@@ -92,6 +188,9 @@ impl Frames {
         }
         if allocated > order {
             self.split_huge(&mut locked, block, allocated, order);
+        } else if order == Order::BLOCK && !self.keep(block) {
+            // Another CPU has freed it since: it needs no lock to keep one.
+            return Err(self.double_free(frame, 1));
         }
         // SAFETY: the states say, under the lock that changes them, that these blocks were handed out as one; the caller
         // gives them back, and from here on nobody else can.
@@ -108,7 +207,8 @@ impl Frames {
         if let (Kind::Huge, Some(order)) = (state.kind(), state.order()) {
             self.split_huge(&mut locked, block, order, Order::BLOCK);
             self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
-            self.table.mark(block, 1, State::whole(0));
+            // Refused if another CPU has freed the whole block meanwhile, without the lock: the caller looks again.
+            let _ = state::update(self.table.cell(block), State::open);
         }
     }
 
@@ -123,4 +223,12 @@ impl Frames {
             self.table.mark(block.head(order).buddy(order), order.blocks(), State::huge(order));
         }
     }
+}
+
+/// The first word of its block's bitmap that an aligned run of order 1 to 8 has bits in, and which: in each word, if there
+/// are several.
+#[inline(always)]
+fn bits_of(frame: FrameNumber, order: Order) -> (usize, u64) {
+    let all = u64::MAX >> (WORD_BITS - order.frames().min(WORD_BITS));
+    (frame.index_in_block() / WORD_BITS, all << (frame.get() % WORD_BITS))
 }

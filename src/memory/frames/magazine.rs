@@ -5,7 +5,8 @@
 
 use core::mem::offset_of;
 
-use super::number::{BlockNumber, FrameNumber};
+use super::number::{BlockNumber, FrameNumber, Order};
+use super::reserve::Reserve;
 
 /// Frames that a magazine can hold.
 pub const CAPACITY: usize = 128;
@@ -27,6 +28,7 @@ pub struct Full;
 pub struct Magazine {
     len: usize,
     pub(super) hint: Hint,
+    pub(super) reserve: Reserve,
     frames: [FrameNumber; CAPACITY],
 }
 
@@ -54,7 +56,7 @@ impl Magazine {
 
     /// An empty magazine.
     pub const fn new() -> Self {
-        Self { len: 0, hint: Hint::NEW, frames: [FrameNumber::new(0); CAPACITY] }
+        Self { len: 0, hint: Hint::NEW, reserve: Reserve::new(), frames: [FrameNumber::new(0); CAPACITY] }
     }
 
     /// Takes the frame put in last.
@@ -78,19 +80,34 @@ impl Magazine {
         Ok(())
     }
 
-    /// How many frames are in it.
+    /// How many single frames are in it.
     #[inline(always)]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is empty.
+    /// Whether no single frame is in it.
     #[inline(always)]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The frames in it, the one to be popped next last.
+    /// How many frames the CPU keeps from others: the single ones, and those of its runs.
+    pub fn kept_frames(&self) -> usize {
+        self.len + self.reserve.runs().map(|(_, order)| order.frames()).sum::<usize>()
+    }
+
+    /// The lowest frame of a run that is in here, by itself or in a run.
+    pub(super) fn lowest_of(&self, frame: FrameNumber, order: Order) -> Option<FrameNumber> {
+        let end = frame + order.frames();
+        let single = self.frames().iter().copied().filter(|single| (frame..end).contains(single));
+        let kept = self.reserve.runs().map(|(first, order)| (first, first + order.frames()));
+        let in_runs =
+            kept.filter(|&(first, last)| first < end && frame < last).map(|(first, _)| first.max(frame));
+        single.chain(in_runs).min()
+    }
+
+    /// The single frames in it, the one to be popped next last.
     pub fn frames(&self) -> &[FrameNumber] {
         &self.frames[..self.len]
     }

@@ -2,7 +2,7 @@
 //!
 //! Three layers, each asked only when the one above has nothing:
 //!
-//! 1. A [`Magazine`] for each CPU: an array of frames. Nothing shared is touched.
+//! 1. A [`Magazine`] for each CPU: an array of frames, and a run of each order from 1 to 9. Nothing shared is written.
 //! 2. The block table: for each 2 MiB a state word and 512 bits. A refill or a flush moves a [`BATCH`] in a few atomic
 //!    operations; a frame freed on another CPU than its first costs what it costs at home. Orders 1–8 are aligned runs of
 //!    bits.
@@ -30,6 +30,7 @@ pub mod host;
 mod insert;
 mod magazine;
 mod number;
+mod reserve;
 mod state;
 mod summary;
 mod sync;

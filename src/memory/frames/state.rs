@@ -9,12 +9,15 @@
 //!   Absent ───────────► Buddy ─────────────────────► Transit ────────► Frames
 //!     │                 │  ▲ ◄───────────────────────  │ ▲                │ ▲
 //!     │     alloc ≥ 9   ▼  │ free ≥ 9    give          └─┴────────────────┘ │
-//!     │                 Huge                   all 512 free, nobody's hint  │
-//!     │                   └─────────── a part of it is freed ───────────────┤
+//!     │        ┌──────► Huge                   all 512 free, nobody's hint  │
+//!     │  take  │  keep  │ └─────────── a part of it is freed ───────────────┤
+//!     │        └─ Kept ◄┘ ───► Buddy                                        │
 //!     └────────────────── insert of less than a block ──────────────────────┘
 //! ```
 //! Words change from and to `Buddy` and `Huge`, and leave `Absent`, only under the buddy's lock; among `Frames`, and from
-//! there to `Transit`, by compare-and-swap from any CPU.
+//! there to `Transit`, by compare-and-swap from any CPU. A block of order 9 goes from `Huge` to `Kept` by compare-and-swap
+//! from the CPU that frees it, so that of two that free it one is refused; and from there by that CPU alone, which nobody
+//! competes with: back when it is wanted again, or under the lock to `Buddy` when the CPU is drained.
 //!
 //! **Count first.** A taker lowers `free` by what it wants and then collects that many bits from the bitmap; whoever
 //! frees sets bits first and raises `free` after. So at any moment *bits set ≥ free + frames reserved but not yet
@@ -37,6 +40,8 @@ pub(super) enum Kind {
     Frames,
     /// Part of an allocation of order 9 or above.
     Huge,
+    /// Wholly free, and one CPU keeps it for its next allocation of order 9.
+    Kept,
     /// No transition produces this.
     Corrupt,
 }
@@ -71,11 +76,12 @@ const BUDDY: u64 = 1;
 const TRANSIT: u64 = 2;
 const FRAMES: u64 = 3;
 const HUGE: u64 = 4;
+const KEPT: u64 = 5;
 
 const ALL: u64 = FRAMES_PER_BLOCK as u64;
 
 const _: () = {
-    assert!(HUGE <= KindField::MAX);
+    assert!(KEPT <= KindField::MAX);
     assert!(ALL <= FreeField::MAX && ALL <= ManagedField::MAX);
     assert!(Order::MAX.get() as u64 <= OrderField::MAX);
     let fields = [
@@ -133,6 +139,7 @@ impl State {
             BUDDY => Kind::Buddy,
             TRANSIT => Kind::Transit,
             FRAMES => Kind::Frames,
+            KEPT => Kind::Kept,
             HUGE if matches!(self.order(), Some(order) if order.get() >= Order::BLOCK.get()) => Kind::Huge,
             _ => Kind::Corrupt,
         }
@@ -205,6 +212,17 @@ impl State {
         (self.is_frames() && !self.is_held()).then(|| Self(HeldField::set(self.0, 1)))
     }
 
+    /// Makes a block that was handed out by itself its freer's own. Whoever makes this step is the only one that frees it.
+    #[inline(always)]
+    pub(super) fn keep(self) -> Option<Self> {
+        (self == Self::huge(Order::BLOCK)).then_some(Self(KEPT))
+    }
+
+    /// Turns a block that was handed out into frames in use.
+    pub(super) fn open(self) -> Option<Self> {
+        (self.kind() == Kind::Huge).then_some(Self::whole(0))
+    }
+
     /// Ends [`hold`](Self::hold).
     pub(super) fn unhold(self) -> Option<Self> {
         (self.is_frames() && self.is_held()).then(|| Self(HeldField::set(self.0, 0)).retired_if_free())
@@ -239,7 +257,7 @@ pub(super) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
-/// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge` or `Transit`.
+/// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge`, `Kept` or `Transit`.
 #[inline(always)]
 pub(super) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);

@@ -15,6 +15,7 @@ mod model;
 mod models;
 mod parts;
 mod policy;
+mod reserve;
 
 use super::Order;
 use super::host::World;

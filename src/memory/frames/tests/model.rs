@@ -204,7 +204,7 @@ impl Model {
     fn assert_consistent(&mut self) {
         let (frames, magazines) = (&self.world.frames, &self.magazines);
         assert_eq!(frames.validate(), Ok(()));
-        let in_magazines: usize = magazines.iter().map(Magazine::len).sum();
+        let in_magazines: usize = magazines.iter().map(Magazine::kept_frames).sum();
         let free = self.free.iter().filter(|&&is_free| is_free).count();
         assert_eq!(frames.free_frames() + in_magazines, free);
         assert_eq!(frames.free_by_order().iter().sum::<usize>(), frames.free_frames());

@@ -97,5 +97,6 @@ fn free_blocks(frames: &Frames) -> usize {
     for &frame in &taken {
         assert_eq!(frames.free(&mut magazine, frame, Order::BLOCK), Ok(()));
     }
+    assert_eq!(frames.drain(&mut magazine), Ok(()));
     taken.len()
 }

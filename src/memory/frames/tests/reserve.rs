@@ -1,0 +1,222 @@
+//! The runs that a CPU keeps: handed out again, given back when they are asked for, and refused when they are freed twice.
+
+use super::super::{FRAMES_PER_BLOCK, FrameNumber, Frames, FreeError, Magazine, Order};
+use super::{World, order};
+use std::sync::Barrier;
+use std::vec::Vec;
+
+/// Every order that a CPU keeps a run of.
+fn kept_orders() -> impl Iterator<Item = Order> {
+    (1..=Order::BLOCK.get()).map(order)
+}
+
+#[test]
+fn the_run_freed_last_is_handed_out_next() {
+    let world = World::new(8);
+    let before = world.frames.free_by_order();
+    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
+    for order in kept_orders() {
+        let first = world.frames.alloc(&mut magazine, order).expect("there is memory");
+        let second = world.frames.alloc(&mut magazine, order).expect("there is memory");
+        assert_eq!(world.frames.free(&mut other, second, order), Ok(()));
+        assert_eq!(other.kept_frames(), order.frames(), "{order}");
+        // One is kept; the next one is everybody's.
+        let free = world.frames.free_frames();
+        assert_eq!(world.frames.free(&mut other, first, order), Ok(()));
+        assert_eq!(other.kept_frames(), order.frames(), "{order}");
+        assert_eq!(world.frames.free_frames(), free + order.frames(), "{order}");
+        assert_eq!(world.frames.validate(), Ok(()));
+        assert_eq!(world.frames.alloc(&mut other, order), Some(second));
+        assert_eq!(other.kept_frames(), 0);
+        assert_eq!(world.frames.free(&mut magazine, second, order), Ok(()));
+    }
+    let kept: usize = kept_orders().map(Order::frames).sum();
+    assert_eq!(magazine.kept_frames(), kept);
+    assert_eq!(world.frames.free_frames() + kept, world.frames.total_frames());
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(magazine.kept_frames(), 0);
+    world.assert_as_before(before);
+}
+
+/// Frees a run of every order that is kept to this magazine; how many frames that is.
+fn keep_all(world: &World, magazine: &mut Magazine) -> usize {
+    let runs: Vec<_> =
+        kept_orders().filter_map(|order| Some((world.frames.alloc(magazine, order)?, order))).collect();
+    for (frame, order) in runs {
+        assert_eq!(world.frames.free(magazine, frame, order), Ok(()));
+    }
+    magazine.kept_frames()
+}
+
+#[test]
+fn a_cpu_that_runs_out_uses_its_own_runs() {
+    let world = World::new(3);
+    let mut magazine = Magazine::new();
+    assert_eq!(keep_all(&world, &mut magazine), 2 * FRAMES_PER_BLOCK - 2);
+    let all = world.take_everything(&mut magazine);
+    assert_eq!(all.len(), world.len, "one by one");
+    assert_eq!(world.frames.free_bulk(&mut magazine, &all), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+
+    assert_eq!(keep_all(&world, &mut magazine), 2 * FRAMES_PER_BLOCK - 2);
+    let mut all = std::vec![FrameNumber::new(0); world.len];
+    assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut all), world.len, "in one call");
+    assert_eq!(world.frames.free_bulk(&mut magazine, &all), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+
+    assert_eq!(keep_all(&world, &mut magazine), 2 * FRAMES_PER_BLOCK - 2);
+    let blocks = core::iter::from_fn(|| world.frames.alloc(&mut magazine, Order::BLOCK)).count();
+    assert_eq!(blocks, 3, "in blocks");
+}
+
+#[test]
+fn what_another_cpu_keeps_is_there_once_it_is_drained() {
+    let world = World::new(2);
+    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
+    let kept = keep_all(&world, &mut other);
+    let mut all = world.take_everything(&mut magazine);
+    assert_eq!(all.len() + kept, world.len);
+    assert_eq!(world.frames.alloc(&mut magazine, order(3)), None);
+    assert_eq!(world.frames.alloc(&mut magazine, Order::BLOCK), None);
+    assert_eq!(world.frames.drain(&mut other), Ok(()));
+    all.extend(world.take_everything(&mut magazine));
+    assert_eq!(all.len(), world.len);
+    // Nothing of it is left behind there.
+    assert_eq!(world.frames.alloc(&mut other, order(3)), None);
+    assert_eq!(world.frames.alloc(&mut other, Order::BLOCK), None);
+}
+
+#[test]
+fn a_kept_run_freed_again_is_refused() {
+    let world = World::new(8);
+    let before = world.frames.free_by_order();
+    let mut magazine = Magazine::new();
+    for order in kept_orders() {
+        let frame = world.frames.alloc(&mut magazine, order).expect("there is memory");
+        assert_eq!(world.frames.free(&mut magazine, frame, order), Ok(()));
+        assert_eq!(
+            world.frames.free(&mut magazine, frame, order),
+            Err(FreeError::DoubleFree { frame }),
+            "{order}"
+        );
+        assert_eq!(magazine.kept_frames(), order.frames());
+        // In checked builds parts of it as well, and what it is a part of.
+        if Frames::CHECKS_EACH_FREE {
+            let last = frame + (order.frames() - 1);
+            assert_eq!(
+                world.frames.free(&mut magazine, last, Order::FRAME),
+                Err(FreeError::DoubleFree { frame: last })
+            );
+            let half = super::order(order.get() - 1);
+            let second = frame + half.frames();
+            assert_eq!(
+                world.frames.free(&mut magazine, second, half),
+                Err(FreeError::DoubleFree { frame: second })
+            );
+            let double = super::order(order.get() + 1);
+            let around = FrameNumber::new(frame.get() & !(double.frames() - 1));
+            assert_eq!(
+                world.frames.free(&mut magazine, around, double),
+                Err(FreeError::DoubleFree { frame })
+            );
+        }
+        assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+        world.assert_as_before(before);
+    }
+}
+
+#[test]
+fn a_block_that_one_cpu_keeps_is_refused_to_all() {
+    let world = World::new(4);
+    let before = world.frames.free_by_order();
+    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
+    let frame = world.frames.alloc(&mut magazine, Order::BLOCK).expect("there is memory");
+    assert_eq!(world.frames.free(&mut magazine, frame, Order::BLOCK), Ok(()));
+    for number in [1, 3, 6, 8, 9, 10] {
+        assert_eq!(
+            world.frames.free(&mut other, frame, order(number)),
+            Err(FreeError::DoubleFree { frame }),
+            "order {number}"
+        );
+    }
+    assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::DoubleFree { frame }));
+    assert_eq!(other.kept_frames(), 0);
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free(&mut other, frame, Order::BLOCK), Err(FreeError::DoubleFree { frame }));
+    world.assert_as_before(before);
+}
+
+/// As with single frames: two CPUs keep it, and the second one to give it back is told.
+#[test]
+fn a_run_that_two_cpus_keep_is_caught_when_they_are_drained() {
+    let world = World::new(4);
+    let before = world.frames.free_by_order();
+    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
+    for order in (1..Order::BLOCK.get()).map(order) {
+        let frame = world.frames.alloc(&mut magazine, order).expect("there is memory");
+        assert_eq!(world.frames.free(&mut magazine, frame, order), Ok(()));
+        assert_eq!(world.frames.free(&mut other, frame, order), Ok(()));
+        assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+        assert_eq!(world.frames.drain(&mut other), Err(FreeError::DoubleFree { frame }), "{order}");
+        world.assert_as_before(before);
+    }
+}
+
+#[test]
+fn runs_that_were_not_handed_out_are_not_kept() {
+    let world = World::empty(4);
+    // The first three frames of a block are foreign.
+    assert_eq!(world.insert(512 + 3..3 * 512), Ok(1021));
+    let before = world.frames.free_by_order();
+    let mut magazine = Magazine::new();
+    let run = world.frames.alloc(&mut magazine, order(1)).expect("there is memory");
+    for number in 1..=8 {
+        let foreign = world.first + 512;
+        let result = world.frames.free(&mut magazine, foreign, order(number));
+        assert_eq!(result, Err(FreeError::NotManaged { frame: foreign }));
+        // Larger than what was handed out: the rest of it is free.
+        let around = FrameNumber::new(run.get() & !(order(number).frames() - 1));
+        if number > 1 {
+            assert!(world.frames.free(&mut magazine, around, order(number)).is_err(), "order {number}");
+        }
+        assert_eq!(magazine.kept_frames(), 0);
+    }
+    assert_eq!(world.frames.free(&mut magazine, run, order(1)), Ok(()));
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+/// Two CPUs free the same block at the same moment, by whichever way: one of them is refused, and the books stay right.
+#[test]
+fn of_two_who_free_a_block_at_once_one_is_refused() {
+    const ROUNDS: usize = 2000;
+    let world = World::new(4);
+    let before = world.frames.free_by_order();
+    let start = Barrier::new(2);
+    let mut seats: [(Magazine, usize); 2] = core::array::from_fn(|_| (Magazine::new(), 0));
+    for round in 0..ROUNDS {
+        // Where a magazine has a block already, the next goes by way of the lock.
+        for (magazine, _) in &mut seats[..round % 3] {
+            let block = world.frames.alloc(magazine, Order::BLOCK).expect("there is memory");
+            assert_eq!(world.frames.free(magazine, block, Order::BLOCK), Ok(()));
+        }
+        let frame = world.frames.alloc(&mut Magazine::new(), Order::BLOCK).expect("there is memory");
+        std::thread::scope(|scope| {
+            for (magazine, freed) in &mut seats {
+                scope.spawn(|| {
+                    start.wait();
+                    match world.frames.free(magazine, frame, Order::BLOCK) {
+                        Ok(()) => *freed += 1,
+                        Err(error) => assert_eq!(error, FreeError::DoubleFree { frame }),
+                    }
+                });
+            }
+        });
+        for (magazine, _) in &mut seats {
+            assert_eq!(world.frames.drain(magazine), Ok(()));
+        }
+        world.assert_as_before(before);
+    }
+    assert_eq!(seats[0].1 + seats[1].1, ROUNDS);
+    assert_eq!(world.frames.double_frees_caught(), ROUNDS);
+}
