@@ -26,6 +26,7 @@ use crate::boot::{self, image};
 use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IstStack};
+use crate::memory;
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
@@ -82,7 +83,22 @@ const _: () = assert!(size_of::<Frame>() == (5 + 2 + 15) * 8);
 pub type Handler = fn(&mut Frame);
 
 /// A handler's address; where nobody has registered one, that of [`unregistered`], so that the entry need not ask.
-static HANDLERS: [AtomicPtr<()>; 256] = [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; 256];
+static HANDLERS: [AtomicPtr<()>; 256] = {
+    let mut handlers = [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; 256];
+    let mut index = 0;
+    while index < BEYOND_GUARDS.len() {
+        handlers[BEYOND_GUARDS[index] as usize] = AtomicPtr::new(beyond_guards as Handler as *mut ());
+        index += 1;
+    }
+    handlers
+};
+
+/// The vectors that come although interrupts are off, anywhere: #DB, NMI, #DF and #MC, those with stacks of their own.
+const BEYOND_GUARDS: [u8; 4] = [1, 2, 8, 18];
+
+/// Their handlers, in whose place the table above has [`beyond_guards`].
+static HANDLERS_BEYOND: [AtomicPtr<()>; BEYOND_GUARDS.len()] =
+    [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; BEYOND_GUARDS.len()];
 
 /// Who has the vectors that nobody has registered.
 pub const UNREGISTERED: Handler = unregistered;
@@ -103,7 +119,11 @@ pub fn register(vector: Vector, name: &'static str, handler: Handler) {
 
 /// Gives the vector to another handler, [`UNREGISTERED`] for none, and leaves its name; returns who had it before.
 pub fn replace(vector: Vector, handler: Handler) -> Handler {
-    let old = HANDLERS[usize::from(vector.get())].swap(handler as *mut (), Ordering::AcqRel);
+    let place = match BEYOND_GUARDS.iter().position(|beyond| *beyond == vector.get()) {
+        Some(index) => &HANDLERS_BEYOND[index],
+        None => &HANDLERS[usize::from(vector.get())],
+    };
+    let old = place.swap(handler as *mut (), Ordering::AcqRel);
     // SAFETY: nothing but handlers is ever stored.
     unsafe { core::mem::transmute::<*mut (), Handler>(old) }
 }
@@ -131,6 +151,16 @@ fn acknowledge(vector: Vector) {
     if let Some(acknowledge) = ACKNOWLEDGE.get() {
         acknowledge(vector);
     }
+}
+
+/// Calls the handler of a vector that may have interrupted the frame allocator, which it therefore finds barred.
+fn beyond_guards(frame: &mut Frame) {
+    let _bar = memory::Bar::new();
+    let index = BEYOND_GUARDS.iter().position(|vector| u64::from(*vector) == frame.vector);
+    let handler = HANDLERS_BEYOND[index.unwrap_or_default()].load(Ordering::Acquire);
+    // SAFETY: nothing but handlers is ever stored.
+    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
+    handler(frame);
 }
 
 #[cold]

@@ -37,8 +37,8 @@ pub use paging::{MapError, load_root};
 pub use passage::{LowMemory, Passage};
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
-    CpuAreas, Zeroable, alloc, alloc_bulk, alloc_slice_from, alloc_slice_zeroed, alloc_without_waiting,
-    drain_this_cpu, frames, free, free_bulk, set_drain_others,
+    Bar, CpuAreas, KEEPS_FRAMES, Zeroable, alloc, alloc_bulk, alloc_slice_from, alloc_slice_zeroed,
+    alloc_without_waiting, drain_this_cpu, frames, free, free_bulk, set_drain_others,
 };
 #[cfg(target_os = "none")]
 pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};

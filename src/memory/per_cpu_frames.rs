@@ -1,6 +1,7 @@
 //! The frame allocator, as this CPU sees it: through its own magazine, with interrupts off for as long as that takes.
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::AtomicU32;
 
 use spin::Once;
 
@@ -12,19 +13,29 @@ use crate::per_cpu;
 
 static FRAMES: Once<Frames> = Once::new();
 
-/// Asks all other CPUs to give back the frames that they keep, and waits until they have.
-static DRAIN_OTHERS: Once<fn()> = Once::new();
+/// Asks the other CPUs for the frames that they keep, as far as a run of that order may come of it, and waits for them.
+static DRAIN_OTHERS: Once<fn(Order)> = Once::new();
 
 per_cpu! {
     static MAGAZINE: UnsafeCell<Magazine> = UnsafeCell::new(Magazine::new());
+    /// Whether this CPU may keep frames from others, 1 or 0. It is 0 from when the CPU has given back all, and 1 again before
+    /// it keeps the next: whoever finds no frame in the shared layers and then 0 here misses nothing.
+    pub static KEEPS_FRAMES: AtomicU32 = AtomicU32::new(1);
 }
+
+/// A length by which neither [`pop`] nor [`push`] gets through: what is behind them first says that this CPU
+/// [keeps](KEEPS_FRAMES) something.
+const ASLEEP: u64 = CAPACITY as u64 + 1;
+
+/// The same, but there is no way behind them either: [`Bar`].
+const BARRED: u64 = CAPACITY as u64 + 2;
 
 pub(super) fn set_frames(frames: Frames) {
     FRAMES.call_once(|| frames);
 }
 
-/// Sets what makes the other CPUs give back their frames. It is called with interrupts on.
-pub fn set_drain_others(drain: fn()) {
+/// Sets what makes the other CPUs give back their frames. It is called with interrupts on, with the order that is wanted.
+pub fn set_drain_others(drain: fn(Order)) {
     DRAIN_OTHERS.call_once(|| drain);
 }
 
@@ -33,14 +44,61 @@ pub fn frames() -> &'static Frames {
     FRAMES.get().expect("frames are used before the memory stage")
 }
 
+/// With the magazine open: what is not [`is_shut`].
 #[inline(always)]
 fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> R) -> R {
     let frames = frames();
     MAGAZINE.with(guard, |magazine| {
-        // SAFETY: this CPU's own magazine; the guard keeps handlers out, NMIs allocate nothing, and `f` (all of them
-        // are in this module) does not come back here.
+        // SAFETY: this CPU's own magazine; the guard keeps handlers out, those that it cannot keep out are barred, and `f`
+        // (all of them are in this module) does not come back here.
         f(frames, unsafe { &mut *magazine.get() })
     })
+}
+
+/// Whether the magazine's length is none, but [`ASLEEP`] or [`BARRED`]. Whoever uses the magazine asks this first, and goes
+/// by way of [`open`]: by a jump, so that the way past it saves no register.
+#[inline(always)]
+fn is_shut() -> bool {
+    MAGAZINE::load_64() > CAPACITY as u64
+}
+
+/// This CPU is about to keep something; whether it may.
+#[cold]
+#[inline(never)]
+fn open(_: &IrqGuard) -> bool {
+    if MAGAZINE::load_64() == BARRED {
+        return false;
+    }
+    if is_shut() {
+        // Before the frames leave the shared layers, which takes a locked instruction.
+        KEEPS_FRAMES.set(1);
+        MAGAZINE::store_64(0);
+    }
+    true
+}
+
+/// While it lives, the allocator refuses whatever is asked of it on this CPU: `None`, [`FreeError::Barred`]. For handlers
+/// that come although interrupts are off, and so perhaps in the middle of a call; [`interrupts`](crate::interrupts) sees to
+/// it. They nest.
+pub struct Bar {
+    len: u64,
+}
+
+impl Bar {
+    /// Bars this CPU, on which it must be dropped as well.
+    #[expect(clippy::new_without_default, reason = "nothing is barred by default")]
+    pub fn new() -> Bar {
+        let len = MAGAZINE::load_64();
+        MAGAZINE::store_64(BARRED);
+        Bar { len }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        // What was interrupted finds the word as it left it.
+        MAGAZINE::store_64(self.len);
+    }
 }
 
 /// [`Magazine::pop`] on this CPU's own, by GS alone: its address is never formed.
@@ -98,6 +156,9 @@ pub fn alloc(order: Order) -> Option<FrameNumber> {
 /// [`alloc`] for orders 1 to 8. What is done seldom is a function of its own, so that no register has to be saved here.
 #[inline(never)]
 fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if is_shut() {
+        return alloc_with_search(guard, order);
+    }
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_kept(magazine, order)) {
         drop(guard);
         return Some(frame);
@@ -118,6 +179,9 @@ fn alloc_run_at_hand(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 /// [`alloc`] for orders 9 and above.
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if is_shut() {
+        return alloc_with_search(guard, order);
+    }
     let at_hand = with_magazine(&guard, |frames, magazine| {
         frames.alloc_kept(magazine, order).or_else(|| frames.alloc_blocks(order))
     });
@@ -132,6 +196,9 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 #[cold]
 #[inline(never)]
 fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if !open(&guard) {
+        return None;
+    }
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
         return Some(frame);
     }
@@ -142,17 +209,18 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 
 /// As [`alloc`], but never waits.
 pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
-    with_magazine(&IrqGuard::new(), |frames, magazine| frames.alloc(magazine, order))
+    let guard = IrqGuard::new();
+    if open(&guard) { with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) } else { None }
 }
 
 #[cold]
 fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
     if let Some(drain_others) = DRAIN_OTHERS.get() {
-        drain_others();
+        drain_others(order);
     }
-    let guard = IrqGuard::new();
-    drain_this_cpu(&guard);
-    with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order))
+    // Also if nobody was asked: what others were asked for by a third may have come since the first look.
+    drain_this_cpu(&IrqGuard::new());
+    alloc_without_waiting(order)
 }
 
 /// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.
@@ -175,6 +243,9 @@ pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
 /// [`free`] for orders 1 to 8.
 #[inline(never)]
 fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    if is_shut() {
+        return free_shut(guard, frame, order);
+    }
     if with_magazine(&guard, |frames, magazine| frames.keep_run(magazine, frame, order)) {
         drop(guard);
         return Ok(());
@@ -193,6 +264,9 @@ fn free_run_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -
 /// [`free`] for orders 9 and above.
 #[inline(never)]
 fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    if is_shut() {
+        return free_shut(guard, frame, order);
+    }
     let result = with_magazine(&guard, |frames, magazine| frames.free_blocks(magazine, frame, order));
     drop(guard);
     result
@@ -202,13 +276,30 @@ fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), 
 #[cold]
 #[inline(never)]
 fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    if is_shut() {
+        return free_shut(guard, frame, order);
+    }
+    with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
+}
+
+/// [`free`] on a CPU that keeps nothing.
+#[cold]
+#[inline(never)]
+fn free_shut(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    if !open(&guard) {
+        return Err(FreeError::Barred { frame });
+    }
     with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
 }
 
 /// As many single frames as `out` has room for, in one go; how many there were, at its start. Never waits; what other CPUs
 /// keep is not asked for.
 pub fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
-    with_magazine(&IrqGuard::new(), |frames, magazine| frames.alloc_bulk(magazine, out))
+    let guard = IrqGuard::new();
+    if is_shut() && !open(&guard) {
+        return 0;
+    }
+    with_magazine(&guard, |frames, magazine| frames.alloc_bulk(magazine, out))
 }
 
 /// Gives single frames back in one go; any CPU may. Interrupts are off for as long as that takes.
@@ -216,14 +307,23 @@ pub fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
 /// # Errors
 /// The first thing that was wrong; what was not is free.
 pub fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
-    with_magazine(&IrqGuard::new(), |shared, magazine| shared.free_bulk(magazine, frames))
+    let guard = IrqGuard::new();
+    if is_shut() && !open(&guard) {
+        return frames.first().map_or(Ok(()), |frame| Err(FreeError::Barred { frame: *frame }));
+    }
+    with_magazine(&guard, |shared, magazine| shared.free_bulk(magazine, frames))
 }
 
 /// Gives all frames that this CPU keeps to the shared layers. A frame among them that was free already is left out;
 /// the allocator counts it.
 pub fn drain_this_cpu(guard: &IrqGuard) {
+    if is_shut() {
+        return;
+    }
     // What is wrong with a frame here was the fault of whoever freed it, who is long gone.
     let _ = with_magazine(guard, |frames, magazine| frames.drain(magazine));
+    MAGAZINE::store_64(ASLEEP);
+    KEEPS_FRAMES.set(0);
 }
 
 /// Memory for good, holding the iterator's items.

@@ -66,6 +66,11 @@ pub enum FreeError {
         /// The largest order that the memory there can have been handed out in.
         at_most: Order,
     },
+    /// It was freed in an NMI, or in another handler that may have interrupted the allocator itself.
+    Barred {
+        /// The frame as the caller gave it.
+        frame: FrameNumber,
+    },
 }
 
 impl fmt::Display for FreeError {
@@ -79,6 +84,7 @@ impl fmt::Display for FreeError {
             Self::WrongOrder { frame, given, at_most } => {
                 write!(f, "{frame} freed at {given}, but was handed out at {at_most} or less")
             }
+            Self::Barred { frame } => write!(f, "{frame} freed in an NMI, where nothing may be"),
         }
     }
 }

@@ -6,7 +6,7 @@
 use core::mem::offset_of;
 
 use super::number::{BlockNumber, FrameNumber, Order};
-use super::reserve::Reserve;
+use super::reserve::{self, Reserve};
 
 /// Frames that a magazine can hold.
 pub const CAPACITY: usize = 128;
@@ -49,6 +49,8 @@ impl Hint {
 }
 
 impl Magazine {
+    /// How many frames it keeps at most, a whole block left aside.
+    pub const MOST_FRAMES: usize = CAPACITY + reserve::MOST_FRAMES;
     /// Where the number of frames lies, in bytes, for those who reach a magazine by one instruction.
     pub const LEN_AT: usize = offset_of!(Magazine, len);
     /// Where the frames lie, in bytes.

@@ -25,6 +25,7 @@ mod error;
 pub mod faults;
 mod free;
 mod free_many;
+mod gain;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 mod insert;
