@@ -111,6 +111,10 @@ impl Platform for Threads {
         self.departures[id as usize].store(HERE, Ordering::Release);
     }
 
+    fn interrupted(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+        work(handler);
+    }
+
     fn tell(&self, fault: &Fault) {
         std::eprintln!("{fault}");
     }
@@ -120,7 +124,8 @@ impl HostRun {
     /// Runs it, on memory of its own.
     pub fn run(&self) -> Outcome {
         let world = World::new(self.blocks);
-        let seats = self.threads;
+        // Those of the threads, and of what interrupts them.
+        let seats = 2 * self.threads;
         match self.allocator {
             Allocator::Octopod => self.run_on(&world, &Hosted::new(&world, seats)),
             Allocator::Locked => self.run_on(&world, &locked(&world)),
@@ -134,7 +139,7 @@ impl HostRun {
     fn run_on(&self, world: &World, source: &dyn FrameSource) -> Outcome {
         let end_of_memory = world.first.get() + world.len;
         let owners: Vec<_> = (0..end_of_memory).map(|_| AtomicU64::new(0)).collect();
-        let histograms: Vec<_> = (0..self.threads).map(|_| Histogram::new()).collect();
+        let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
         let rings: Vec<_> = (0..self.threads).map(|_| Ring::new()).collect();
         let ids: Vec<_> = (0..self.threads as u32).collect();
         let faults = Faults::new();
@@ -153,6 +158,8 @@ impl HostRun {
             moved: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            came: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         };
         let began = Instant::now();
         let threads = Threads {
@@ -165,12 +172,12 @@ impl HostRun {
         std::thread::scope(|scope| {
             for number in 0..self.threads {
                 let (threads, shared) = (&threads, &shared);
-                // SAFETY: each thread has the seat of its own number, and no other seats are made meanwhile.
+                // SAFETY: each thread has the seat of its own number and the handler's, and no others are made meanwhile.
                 scope.spawn(move || workloads::run(threads, shared, unsafe { Seat::new(number) }));
             }
         });
         let elapsed = began.elapsed();
-        for number in 0..self.threads {
+        for number in 0..2 * self.threads {
             // SAFETY: the threads have ended.
             source.drain(&mut unsafe { Seat::new(number) });
         }

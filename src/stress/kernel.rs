@@ -1,5 +1,7 @@
 //! What the workloads need of the kernel.
 
+use core::time::Duration;
+
 use super::barrier::Barrier;
 use super::faults::Fault;
 use super::progress::OPERATIONS;
@@ -10,6 +12,10 @@ use crate::cpu::registers::read_tsc;
 use crate::smp;
 use crate::smp::hotplug::{self, Departure, OfflineError};
 use crate::sync::Deadline;
+use crate::time::timer::{self, Expiry};
+
+/// How often a CPU is interrupted that is to be: 10,000 times a second.
+const INTERRUPT_PERIOD: Duration = Duration::from_micros(100);
 
 /// The kernel, for one workload.
 pub struct Kernel {
@@ -63,7 +69,24 @@ impl Platform for Kernel {
         hotplug::leave_if_asked();
     }
 
+    fn interrupted(&self, mut handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+        let data = (&raw mut handler).expose_provenance();
+        let timer = timer::every(INTERRUPT_PERIOD, strike, data);
+        let timer = timer.expect("a CPU at work has few timers, and the first need no memory");
+        work(&mut || {});
+        timer::cancel(timer);
+    }
+
     fn tell(&self, fault: &Fault) {
         log::error!("{fault}");
     }
+}
+
+/// The timer's callback: calls the handler.
+fn strike(expiry: &Expiry) {
+    let handler = core::ptr::with_exposed_provenance_mut::<&mut dyn FnMut()>(expiry.data);
+    // SAFETY: `interrupted` has the handler, and does not touch it until it has cancelled the timer, on this CPU: it does not
+    // go offline meanwhile, so the timer is served here and nowhere else.
+    let handler = unsafe { &mut *handler };
+    handler();
 }

@@ -6,11 +6,35 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::config::MAX_CPUS;
+
 /// A frame's number.
 pub type Frame = usize;
 
-/// An owner's number.
+/// An owner's number: that of a CPU, or of a CPU's interrupt handler.
 pub type OwnerId = u32;
+
+/// What is added to a CPU's number for that of its handler: more than any CPU's.
+const HANDLER: OwnerId = 1 << 20;
+
+const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < 1 << (u64::BITS - NEXT_BITS));
+
+/// Who owns what the timer interrupt handler of that CPU holds.
+pub const fn handler_of(cpu: OwnerId) -> OwnerId {
+    HANDLER + cpu
+}
+
+/// An owner in words.
+struct Named(OwnerId);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.checked_sub(HANDLER) {
+            Some(cpu) => write!(f, "the handler of cpu {cpu}"),
+            None => write!(f, "cpu {}", self.0),
+        }
+    }
+}
 
 /// The owner words of frames 0 up to the slice's length; 0 means nobody's.
 #[derive(Clone, Copy)]
@@ -50,16 +74,18 @@ impl fmt::Display for Doubled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Doubled::HandedOutTwice { frame, holder, receiver } => {
-                write!(f, "frame {frame:#x} was handed out to cpu {receiver} while cpu {holder} had it")
+                let (receiver, holder) = (Named(receiver), Named(holder));
+                write!(f, "frame {frame:#x} was handed out to {receiver} while {holder} had it")
             }
             Doubled::ReturnedByStranger { frame, holder: Some(holder), returner } => {
-                write!(f, "frame {frame:#x} was returned by cpu {returner} while cpu {holder} had it")
+                let (returner, holder) = (Named(returner), Named(holder));
+                write!(f, "frame {frame:#x} was returned by {returner} while {holder} had it")
             }
             Doubled::ReturnedByStranger { frame, holder: None, returner } => {
-                write!(f, "frame {frame:#x} was returned by cpu {returner} while nobody had it")
+                write!(f, "frame {frame:#x} was returned by {} while nobody had it", Named(returner))
             }
             Doubled::NoSuchFrame { frame, receiver } => {
-                write!(f, "frame {frame:#x}, which cpu {receiver} was handed, does not exist")
+                write!(f, "frame {frame:#x}, which {} was handed, does not exist", Named(receiver))
             }
         }
     }
@@ -156,6 +182,18 @@ mod tests {
         assert_eq!(owners.give_back(2, 5), stranger(None));
         assert_eq!(owners.hand_out(2, 0), Ok(()));
         assert_eq!(owners.give_back(2, 5), stranger(Some(0)));
+    }
+
+    #[test]
+    fn a_handler_is_not_its_cpu() {
+        let words = words(4);
+        let owners = Owners::new(&words);
+        assert_eq!(owners.hand_out(1, handler_of(MAX_CPUS - 1)), Ok(()));
+        let error = owners.give_back(1, MAX_CPUS - 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "frame 0x1 was returned by cpu 4095 while the handler of cpu 4095 had it"
+        );
     }
 
     #[test]

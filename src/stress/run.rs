@@ -101,10 +101,10 @@ impl Tables {
         }
         let ids = memory::alloc_slice_from(smp::online().map(|cpu| cpu.id().0))
             .ok_or(StressError::OutOfMemory { bytes: size_of_val(smp::cpus()) })?;
-        let caches = if allocators.contains(&Allocator::Magazine) { ids.len() } else { 0 };
+        let caches = if allocators.contains(&Allocator::Magazine) { 2 * ids.len() } else { 0 };
         Ok(Tables {
             owners: table(memory::frames().end().get())?,
-            histograms: table(ids.len())?,
+            histograms: table(2 * ids.len())?,
             rings: table(ids.len())?,
             caches: table(caches)?,
             ids,
@@ -228,7 +228,7 @@ impl Bench<'_> {
             seed: self.plan.seed,
             source,
             owners: Owners::new(tables.owners),
-            histograms: &tables.histograms[..cpus],
+            histograms: &tables.histograms[..2 * cpus],
             ids: &tables.ids[..cpus],
             rings: &tables.rings[..cpus],
             faults: &faults,
@@ -237,6 +237,8 @@ impl Bench<'_> {
             moved: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            came: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         };
         let began_us = time::now_us();
         let kernel = Kernel {
@@ -247,7 +249,7 @@ impl Bench<'_> {
         smp::run_on_all(limit_ms, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
             if let Ok(rank) = tables.ids[..cpus].binary_search(&cpu.id().0) {
-                // SAFETY: each CPU has a place of its own, and it takes one seat at a time.
+                // SAFETY: each CPU has a place of its own, and with it the seats of that number and of the handler's.
                 workloads::run(&kernel, &shared, unsafe { Seat::new(rank) });
             }
         });
@@ -294,6 +296,11 @@ impl Bench<'_> {
         if shared.workload == Workload::Offline {
             log::info!("{workload}: {} times a CPU went and came back", shared.moved.load(Ordering::Relaxed));
         }
+        if shared.workload == Workload::Interrupts {
+            let (came, refused) =
+                (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
+            log::info!("{workload}: {came} times a handler came in between, {refused} times it was refused");
+        }
         console::send(&Record::Stress(wire::Stress {
             workload,
             allocator,
@@ -309,10 +316,13 @@ impl Bench<'_> {
 
 /// Empties what the allocator keeps for each CPU.
 fn drain(source: &dyn FrameSource) {
+    let cpus = smp::online().count();
     smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
         if let Some(rank) = cpu.rank() {
-            // SAFETY: as in `run_one`, and no workload runs.
-            source.drain(&mut unsafe { Seat::new(rank) });
+            for number in [rank, cpus + rank] {
+                // SAFETY: each CPU has its own, no workload runs, and there are no more of them than twice the CPUs.
+                source.drain(&mut unsafe { Seat::new(number) });
+            }
         }
     });
 }

@@ -2,6 +2,7 @@
 //! what it needs of either is a [`Platform`].
 
 mod exhaust;
+mod interrupts;
 mod mixed;
 mod offline;
 mod singles;
@@ -12,7 +13,7 @@ use fastrand::Rng;
 
 use super::faults::{Fault, Faults};
 use super::histogram::Histogram;
-use super::owners::Owners;
+use super::owners::{Owners, handler_of};
 use super::ring::Ring;
 use super::source::{FrameSource, Seat};
 use crate::boot::command_line::Workload;
@@ -39,6 +40,9 @@ pub trait Platform: Sync {
     fn is_asked_to_leave(&self, id: u32) -> bool;
     /// The caller goes, and returns when it has been brought back.
     fn leave(&self, id: u32);
+    /// Runs `work` while `handler` comes in between on the same CPU: as an interrupt, where there are such; else it is what
+    /// `work` is given to call between its operations, and what comes as an interrupt is not called by that.
+    fn interrupted(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut()));
     /// Tells a person of the first fault, at once: the run may not get much further.
     fn tell(&self, fault: &Fault);
 }
@@ -53,7 +57,7 @@ pub struct Shared<'a> {
     pub source: &'a dyn FrameSource,
     /// Who has which frame.
     pub owners: Owners<'a>,
-    /// One for each CPU, by rank.
+    /// One for each CPU, by rank, then one for the handler of each.
     pub histograms: &'a [Histogram],
     /// The number of the CPU of each rank, as reports call it.
     pub ids: &'a [u32],
@@ -71,6 +75,10 @@ pub struct Shared<'a> {
     pub goes_on: AtomicBool,
     /// Whether the CPU that decides when the workload ends has done so.
     pub is_over: AtomicBool,
+    /// How often handlers came in between.
+    pub came: AtomicU64,
+    /// How often they found no memory.
+    pub refused: AtomicU64,
 }
 
 /// One CPU at work.
@@ -87,7 +95,8 @@ struct Worker<'a, P: Platform> {
     is_new: bool,
 }
 
-/// Runs the workload on this CPU, whose place among the CPUs at work is that of its seat.
+/// Runs the workload on this CPU, whose place among the CPUs at work is that of its seat. The seat of its handler, whose
+/// number is larger by as many as are at work, is this call's as well.
 pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
     let rank = seat.number();
     // Neighbouring seeds give unrelated streams only if they differ in more than a bit.
@@ -110,6 +119,7 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
         Workload::Bulk => worker.bulk(),
         Workload::Random => worker.random(),
         Workload::Offline => worker.offline(),
+        Workload::Interrupts => worker.interrupts(),
         Workload::Remote => worker.remote(),
         Workload::Orders => worker.orders(),
         Workload::Checkerboard => worker.checkerboard(),
@@ -118,7 +128,15 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
     platform.meet();
 }
 
-impl<P: Platform> Worker<'_, P> {
+impl<'a, P: Platform> Worker<'a, P> {
+    /// Who works in this CPU's handler.
+    fn handler(&mut self) -> Worker<'a, P> {
+        // SAFETY: whoever has given this worker its seat has given it the handler's too, and this is called once.
+        let seat = unsafe { Seat::new(self.shared.ids.len() + self.rank) };
+        let rng = self.rng.fork();
+        Worker { seat, rng, id: handler_of(self.id), is_new: false, ..*self }
+    }
+
     /// Whether there is another round. There is always a first: a host that was slow to begin has tested nothing else.
     fn goes_on(&mut self) -> bool {
         core::mem::take(&mut self.is_new) || !self.platform.has_ended()
@@ -142,7 +160,7 @@ impl<P: Platform> Worker<'_, P> {
     }
 
     fn record(&self, cycles: u64) {
-        self.shared.histograms[self.rank].record(cycles);
+        self.shared.histograms[self.seat.number()].record(cycles);
     }
 
     fn count(&self, operations: u64) {

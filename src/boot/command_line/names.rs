@@ -102,6 +102,8 @@ named! {
         Checkerboard = "checkerboard",
         /// As `random`, while one CPU after the other goes offline and comes back.
         Offline = "offline",
+        /// As `random`, on each CPU and in a timer interrupt that comes in between.
+        Interrupts = "interrupts",
         /// All CPUs take until nothing is left, then all give back.
         Storm = "storm",
     }

@@ -99,7 +99,7 @@ impl<P: Platform> Worker<'_, P> {
         sum
     }
 
-    fn return_all(&mut self, mut head: Option<Frame>) {
+    pub(super) fn return_all(&mut self, mut head: Option<Frame>) {
         while let Some(number) = head {
             let Some(next) = self.unlink(number) else { break };
             self.free(FrameNumber::new(number), Order::FRAME);

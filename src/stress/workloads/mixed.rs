@@ -46,8 +46,9 @@ impl<P: Platform> Worker<'_, P> {
         self.put_all(&mut held);
     }
 
-    /// One step of `random`.
-    pub(super) fn take_or_return(&mut self, held: &mut Held) {
+    /// One step of `random`; `false` if it was refused memory.
+    pub(super) fn take_or_return(&mut self, held: &mut Held) -> bool {
+        let mut has_memory = true;
         // Where it holds half of what it may, taking and returning are equally likely.
         if self.rng.usize(..RANDOM_HELD) >= held.count {
             let order = self.random_order();
@@ -57,17 +58,21 @@ impl<P: Platform> Worker<'_, P> {
                 if self.got(frame, order) {
                     held.push(frame, order);
                 }
-            } else if held.count > 0 {
-                // Memory is short, so this CPU gives up what it has had longest.
-                let (frame, order) = held.runs[0];
-                self.put(frame, order);
-                held.runs.copy_within(1..held.count, 0);
-                held.count -= 1;
+            } else {
+                has_memory = false;
+                if held.count > 0 {
+                    // Memory is short, so this CPU gives up what it has had longest.
+                    let (frame, order) = held.runs[0];
+                    self.put(frame, order);
+                    held.runs.copy_within(1..held.count, 0);
+                    held.count -= 1;
+                }
             }
         } else if let Some((frame, order)) = held.take(self.rng.usize(..held.count)) {
             self.put(frame, order);
         }
         self.count(1);
+        has_memory
     }
 
     pub(super) fn put_all(&mut self, held: &mut Held) {
