@@ -1,7 +1,7 @@
 //! Allocation: the hot path, the refill behind it, runs and blocks, and the search of the table that they share.
 
 use super::magazine::{BATCH, Hint, Magazine};
-use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::{MODELLED, spin_loop};
 use super::want::{Claim, Loose, Run, Want};
@@ -61,15 +61,12 @@ impl Frames {
         let block = magazine.hint.held?;
         let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word % bitmap::WORDS);
         let seen = bitmap.see_run_in(word, order)?;
-        let (_, new) = state::update(self.table.cell(block), |state| state.take(order.frames()))?;
+        state::update(self.table.cell(block), |state| state.take(order.frames()))?;
         let Some(index) = bitmap.take_seen(word, seen) else {
             // Another CPU has changed the word in between, which is rare.
             self.unreserve(block, order.frames(), Claim::Own);
             return None;
         };
-        if new.free() == 0 {
-            self.table.note_taken(block);
-        }
         Some(block.first_frame() + index)
     }
 
@@ -165,7 +162,7 @@ impl Frames {
         Some(block.first_frame())
     }
 
-    /// Looks through the table, nearest first: the block that the magazine holds, blocks with free frames that nobody
+    /// Looks through the table, nearest first: the blocks that the magazine holds, blocks with free frames that nobody
     /// holds, a fresh block, and at last every block there is.
     fn search<W: Want>(&self, hint: &mut Hint, mut want: W) -> Option<W::Got> {
         if let Some(block) = hint.held
@@ -173,10 +170,15 @@ impl Frames {
         {
             return Some(got);
         }
+        if let Some(block) = hint.spare
+            && let Some(got) = want.try_take(self, block, Claim::Own, &mut hint.word)
+        {
+            core::mem::swap(&mut hint.held, &mut hint.spare);
+            return Some(got);
+        }
         for block in self.table.candidates(hint.near).take(MAX_CANDIDATES) {
             if let Some(got) = want.try_take(self, block, Claim::Hold, &mut hint.word) {
-                self.release(hint);
-                *hint = Hint { held: Some(block), near: block, word: hint.word };
+                self.hold(hint, block);
                 return Some(got);
             }
         }
@@ -195,11 +197,8 @@ impl Frames {
         self.table.bitmap(block).reset_to_free_from(taken);
         let state = State::whole(FRAMES_PER_BLOCK - taken).hold()?;
         state::store(self.table.cell(block), state);
-        if state.free() > 0 {
-            self.table.note_free(block);
-        }
-        self.release(hint);
-        *hint = Hint { held: Some(block), near: block, word: taken / bitmap::WORD_BITS };
+        hint.word = taken / bitmap::WORD_BITS;
+        self.hold(hint, block);
         Some(want.fresh(block))
     }
 
@@ -236,10 +235,27 @@ impl Frames {
         None
     }
 
-    /// The magazine no longer holds its block, which goes to the buddy if nothing of it is in use.
+    /// The magazine holds this block, which is marked so, in the place of the older one of its two.
+    fn hold(&self, hint: &mut Hint, block: BlockNumber) {
+        hint.near = block;
+        let oldest = core::mem::replace(&mut hint.spare, hint.held.replace(block));
+        self.unhold(oldest);
+    }
+
+    /// The magazine no longer holds its blocks.
     pub(super) fn release(&self, hint: &mut Hint) {
-        if let Some(block) = hint.held.take() {
-            self.settle(block, state::update(self.table.cell(block), State::unhold));
+        self.unhold(hint.held.take());
+        self.unhold(hint.spare.take());
+    }
+
+    /// A block that is no longer held goes to the buddy if nothing of it is in use.
+    fn unhold(&self, block: Option<BlockNumber>) {
+        if let Some(block) = block {
+            let change = state::update(self.table.cell(block), State::unhold);
+            self.settle(block, change);
+            if change.is_some_and(|(_, new)| new.kind() == Kind::Frames && new.free() == 0) {
+                self.table.note_taken(block);
+            }
         }
     }
 }

@@ -164,6 +164,14 @@ impl Frames {
     /// parts of it can be freed.
     #[inline(always)]
     pub(super) fn admit(&self, frame: FrameNumber) -> Result<State, FreeError> {
+        let state = self.table.state(frame.block());
+        if state.kind() == Kind::Frames { Ok(state) } else { self.admit_other(frame) }
+    }
+
+    /// [`admit`](Self::admit) where the block is not dealt out by its bitmap, which is rare.
+    #[cold]
+    #[inline(never)]
+    fn admit_other(&self, frame: FrameNumber) -> Result<State, FreeError> {
         let block = frame.block();
         loop {
             let state = self.table.state(block);
@@ -218,7 +226,7 @@ impl Frames {
     pub(super) fn settle(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
-            Some((old, new)) if old.free() == 0 && new.free() > 0 => self.table.note_free(block),
+            Some((old, new)) if new.is_offered() && !old.is_offered() => self.table.note_free(block),
             _ => {}
         }
     }

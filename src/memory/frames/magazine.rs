@@ -35,8 +35,11 @@ pub struct Magazine {
 /// Where a CPU refills from.
 #[derive(Debug)]
 pub(super) struct Hint {
-    /// The block that this magazine holds, in the sense of its state word.
+    /// The block that this magazine takes from, and holds in the sense of its state word.
     pub(super) held: Option<BlockNumber>,
+    /// The one before, held as well: a CPU that takes and gives back somewhat more than a block has goes to and fro
+    /// between two, and neither is sent to the buddy and fetched back for ever.
+    pub(super) spare: Option<BlockNumber>,
     /// The word of its bitmap to look at first.
     pub(super) word: usize,
     /// Where to start the search for another block. Apart for each CPU once it has found one, so that CPUs spread.
@@ -45,7 +48,7 @@ pub(super) struct Hint {
 
 impl Hint {
     /// Before the first refill.
-    pub(super) const NEW: Self = Self { held: None, word: 0, near: BlockNumber(0) };
+    pub(super) const NEW: Self = Self { held: None, spare: None, word: 0, near: BlockNumber(0) };
 }
 
 impl Magazine {

@@ -184,6 +184,12 @@ impl State {
         HeldField::get(self.0) == 1
     }
 
+    /// Frames: whether a magazine that holds something else could take from it. Those that are go into the summary.
+    #[inline(always)]
+    pub(super) fn is_offered(self) -> bool {
+        !self.is_held() && self.free() > 0
+    }
+
     /// Huge and Transit: the order of the piece that the block is part of.
     #[inline(always)]
     pub(super) const fn order(self) -> Option<Order> {

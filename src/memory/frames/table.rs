@@ -1,7 +1,7 @@
 //! The block table: for each block of 2 MiB a state word and a bitmap, and what helps to find and to check them.
 //!
 //! It alone knows how a block's number becomes the place of its metadata: a sparse layout would change this file only.
-//! Start-up zeroes the states and the summary, 8⅛ bytes a block. Bitmaps are not touched until their block is broken into
+//! Start-up zeroes the states and the summary, 8⅛ bytes a block and at most 512 more. Bitmaps are not touched until their block is broken into
 //! frames, nor masks until their block is managed in part.
 
 use super::bitmap::Bitmap;
@@ -13,6 +13,8 @@ use core::ptr::NonNull;
 
 /// Metadata starts, and each of its parts starts, at a cache line.
 pub(super) const LINE_BYTES: usize = 64;
+/// States in a line, and lines among which those of neighbours are spread.
+const STATES_PER_LINE: usize = LINE_BYTES / 8;
 
 /// Where each part of the metadata lies, in bytes from its start.
 struct Layout {
@@ -29,7 +31,7 @@ impl Layout {
     const fn new(end: FrameNumber, masks: usize) -> Self {
         let blocks = end.get().div_ceil(FRAMES_PER_BLOCK);
         let (summary_blocks, summary_words) = Summary::words_needed(blocks);
-        let summary_blocks_at = (blocks * 8).next_multiple_of(LINE_BYTES);
+        let summary_blocks_at = cells(blocks) * 8;
         let summary_words_at = summary_blocks_at + (summary_blocks * 8).next_multiple_of(LINE_BYTES);
         let masks_at = summary_words_at + (summary_words * 8).next_multiple_of(LINE_BYTES);
         let bitmaps_at = masks_at + masks * LINE_BYTES;
@@ -46,8 +48,23 @@ const _: () = {
     assert!(Layout::new(FrameNumber::new(1 << 32), 512).bytes <= (1 << 32) / 4);
 };
 
+/// How many states there is room for: whole groups.
+const fn cells(blocks: usize) -> usize {
+    blocks.next_multiple_of(STATES_PER_LINE * STATES_PER_LINE)
+}
+
+/// The place of a block's state. CPUs take their blocks side by side from the buddy, and change the states with every
+/// batch: so the states of neighbours lie in different lines. In each group of 64 blocks they make a square of which a row
+/// is a line, and column *n* is moved by *n* rows; moved by exclusive or, which costs least and keeps the square.
+#[inline(always)]
+pub(super) const fn cell_of(block: BlockNumber) -> usize {
+    block.0 ^ (block.0 % STATES_PER_LINE * STATES_PER_LINE)
+}
+
 /// The block table.
 pub(super) struct Table {
+    blocks: usize,
+    /// By [`cell_of`].
     states: &'static [AtomicU64],
     bitmaps: &'static [Bitmap],
     /// For blocks managed in part: 1 = managed. A mask only ever grows, and stays its block's.
@@ -75,7 +92,8 @@ impl Table {
         unsafe {
             let at = |offset: usize| metadata.add(offset);
             Self {
-                states: place(at(0), layout.blocks, zero),
+                blocks: layout.blocks,
+                states: place(at(0), cells(layout.blocks), zero),
                 summary: Summary::new(
                     place(at(layout.summary_blocks_at), summary_blocks, zero),
                     place(at(layout.summary_words_at), summary_words, zero),
@@ -88,7 +106,7 @@ impl Table {
 
     /// How many blocks there are, managed or not.
     pub(super) fn blocks(&self) -> usize {
-        self.states.len()
+        self.blocks
     }
 
     /// Every block.
@@ -104,23 +122,20 @@ impl Table {
     /// A block's state word.
     #[inline(always)]
     pub(super) fn cell(&self, block: BlockNumber) -> &AtomicU64 {
-        &self.states[block.0]
+        &self.states[cell_of(block)]
     }
 
     /// A block's state now. Past the end everything is absent.
     #[inline(always)]
     pub(super) fn state(&self, block: BlockNumber) -> State {
-        self.states.get(block.0).map_or(State::ABSENT, state::load)
+        self.states.get(cell_of(block)).map_or(State::ABSENT, state::load)
     }
 
     /// Sets the states of a run of blocks. Under the buddy's lock.
     #[inline(always)]
     pub(super) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
-        if blocks == 1 {
-            return state::store(self.cell(first), state);
-        }
-        for cell in &self.states[first.0..first.0 + blocks] {
-            state::store(cell, state);
+        for block in first.0..first.0 + blocks {
+            state::store(self.cell(BlockNumber(block)), state);
         }
     }
 
@@ -142,20 +157,20 @@ impl Table {
         if state.is_whole() { 0 } else { bits & !self.mask(state).word(word) }
     }
 
-    /// The summary learns that the block has got free frames.
+    /// The summary learns that the block has got frames for whoever looks for a block.
     #[cold]
     #[inline(never)]
     pub(super) fn note_free(&self, block: BlockNumber) {
         self.summary.set(block);
     }
 
-    /// The summary learns that the block has none left.
+    /// The summary learns that the block has none left, or that a magazine holds it.
     #[cold]
     #[inline(never)]
     pub(super) fn note_taken(&self, block: BlockNumber) {
         self.summary.clear(block, || {
             let state = self.state(block);
-            state.kind() == Kind::Frames && state.free() > 0
+            state.kind() == Kind::Frames && state.is_offered()
         });
     }
 

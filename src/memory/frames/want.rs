@@ -24,6 +24,12 @@ impl Claim {
     fn apply(self, state: State) -> Option<State> {
         if self == Self::Hold { state.hold() } else { Some(state) }
     }
+
+    /// Whether the summary must learn that the block, now in this state, is nothing for other magazines any more.
+    #[inline(always)]
+    fn ends_offer(self, new: State) -> bool {
+        self == Self::Hold || (new.free() == 0 && !new.is_held())
+    }
 }
 
 /// What is searched for.
@@ -88,7 +94,7 @@ impl Want for Loose<'_> {
             state::update(frames.table.cell(block), |state| claim.apply(state)?.take_up_to(want))?;
         let count = old.free() - new.free();
         *word = frames.table.bitmap(block).collect(*word, block.first_frame(), &mut self.out[..count]);
-        if new.free() == 0 {
+        if claim.ends_offer(new) {
             frames.table.note_taken(block);
         }
         Some(count)
@@ -138,7 +144,7 @@ impl Want for Run {
             return None;
         };
         *word = index / WORD_BITS;
-        if new.free() == 0 {
+        if claim.ends_offer(new) {
             table.note_taken(block);
         }
         Some(block.first_frame() + index)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::vec::Vec;
 
-const THREADS: usize = 4;
+pub(super) const THREADS: usize = 4;
 
 /// Who has which frame.
 pub(super) struct Owners {
@@ -53,30 +53,30 @@ impl Random {
 }
 
 /// One thread's view.
-struct Cpu<'a> {
+pub(super) struct Cpu<'a> {
     world: &'a World,
     owners: &'a Owners,
-    number: usize,
+    pub(super) number: usize,
     magazine: Magazine,
-    random: Random,
+    pub(super) random: Random,
 }
 
 impl Cpu<'_> {
-    fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
+    pub(super) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
         let frame = self.world.frames.alloc(&mut self.magazine, order)?;
         assert!(frame.is_aligned_to(order));
         self.owners.take(self.world, frame, order);
         Some(frame)
     }
 
-    fn free(&mut self, frame: FrameNumber, order: Order) {
+    pub(super) fn free(&mut self, frame: FrameNumber, order: Order) {
         self.owners.give(self.world, frame, order);
         assert_eq!(self.world.frames.free(&mut self.magazine, frame, order), Ok(()));
     }
 }
 
 /// Runs a workload on every thread, drains, and checks that all is as before; then that one thread gets everything.
-fn run(blocks: usize, workload: impl Fn(&mut Cpu) + Sync) {
+pub(super) fn run(blocks: usize, workload: impl Fn(&mut Cpu) + Sync) {
     let world = World::empty(blocks);
     // An edge at either end.
     assert_eq!(world.insert(3..world.len - 5), Ok(world.len - 8));
@@ -104,7 +104,7 @@ fn run(blocks: usize, workload: impl Fn(&mut Cpu) + Sync) {
 }
 
 /// More in the long tier, fewer in Miri.
-fn rounds(default: usize) -> usize {
+pub(super) fn rounds(default: usize) -> usize {
     if cfg!(miri) {
         return default.div_ceil(2_000);
     }
@@ -320,43 +320,6 @@ fn a_vain_reservation_is_not_out_of_memory() {
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(world.frames.validate(), Ok(()));
-}
-
-/// Blocks that one CPU takes and another frees, whole or by halves that two CPUs free at once.
-#[test]
-fn blocks() {
-    type Parcel = Vec<(FrameNumber, Order)>;
-    let post: [Mutex<Parcel>; THREADS] = core::array::from_fn(|_| Mutex::default());
-    let collect = |number: usize| core::mem::take(&mut *post[number].lock().expect("no panics"));
-    let send = |number: usize, frame, order| {
-        post[number % THREADS].lock().expect("no panics").push((frame, order));
-    };
-    let finished = AtomicUsize::new(0);
-    run(12, |cpu| {
-        for _ in 0..rounds(20_000) {
-            let order = order([8, 9, 9, 9, 10][cpu.random.below(5)]);
-            if let Some(frame) = cpu.alloc(order) {
-                let half = super::order(order.get() - 1);
-                match cpu.random.below(4) {
-                    0 => {
-                        send(cpu.number + 1, frame, half);
-                        send(cpu.number + 2, frame + half.frames(), half);
-                    }
-                    1 => send(cpu.number + 1, frame, order),
-                    _ => cpu.free(frame, order),
-                }
-            }
-            for (frame, order) in collect(cpu.number) {
-                cpu.free(frame, order);
-            }
-        }
-        // The last one clears up what was sent to those that had finished.
-        if finished.fetch_add(1, Ordering::AcqRel) == THREADS - 1 {
-            for (frame, order) in (0..THREADS).flat_map(collect) {
-                cpu.free(frame, order);
-            }
-        }
-    });
 }
 
 /// Parts of one large allocation, freed by all at once.

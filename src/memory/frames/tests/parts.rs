@@ -6,6 +6,7 @@ use super::super::number::{BlockNumber, FrameNumber, Order};
 use super::super::state::{self, Kind, State};
 use super::super::summary::Summary;
 use super::super::sync::AtomicU64;
+use super::super::table;
 use super::super::{Frames, ORDERS};
 use super::order;
 use std::boxed::Box;
@@ -105,6 +106,17 @@ fn update_changes_the_word_or_leaves_it() {
     assert_eq!(state::load(&cell), State::whole(10));
     assert_eq!(state::update(&cell, |state| state.take(4)), Some((State::whole(10), State::whole(6))));
     assert_eq!(state::load(&cell), State::whole(6));
+}
+
+#[test]
+fn states_of_neighbours_lie_in_different_lines() {
+    let places: Vec<usize> = (0..192).map(|block| table::cell_of(BlockNumber(block))).collect();
+    assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len());
+    assert!(places.iter().enumerate().all(|(block, place)| place / 64 == block / 64), "a group stays one");
+    for group in places.chunks(8) {
+        let lines: BTreeSet<usize> = group.iter().map(|place| place / 8).collect();
+        assert_eq!(lines.len(), 8, "{group:?}");
+    }
 }
 
 /// The first `count` of a fixed series of words: dense ones, sparse ones, and patterns.

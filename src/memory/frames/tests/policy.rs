@@ -2,6 +2,7 @@
 
 use super::super::{FrameNumber, Frames, Magazine, Order};
 use super::{World, order};
+use std::collections::BTreeSet;
 use std::vec::Vec;
 
 #[test]
@@ -88,6 +89,31 @@ fn a_cpu_that_goes_round_a_full_block_keeps_it() {
     }
     assert_eq!(world.frames.drain(&mut magazine), Ok(()));
     assert_eq!(free_blocks(&world.frames), 4);
+}
+
+#[test]
+fn a_cpu_that_goes_to_and_fro_between_two_blocks_keeps_both() {
+    let world = World::new(6);
+    let before = world.frames.free_by_order();
+    let mut magazine = Magazine::new();
+    let mut frames = [FrameNumber::new(0); 700];
+    let blocks = |frames: &[FrameNumber]| frames.iter().map(|frame| frame.block().0).collect::<BTreeSet<_>>();
+    let mut first = None;
+    for _ in 0..10 {
+        assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut frames), frames.len());
+        assert_eq!(first.get_or_insert(blocks(&frames)), &blocks(&frames));
+        assert_eq!(world.frames.free_bulk(&mut magazine, &frames), Ok(()));
+        assert_eq!(free_blocks(&world.frames), 4, "both stay in the table");
+        assert_eq!(world.frames.validate(), Ok(()));
+    }
+    // With a third one, the oldest is everybody's again.
+    let mut many = [FrameNumber::new(0); 1300];
+    assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut many), many.len());
+    assert_eq!(blocks(&many).len(), 3);
+    assert_eq!(world.frames.free_bulk(&mut magazine, &many), Ok(()));
+    assert_eq!(free_blocks(&world.frames), 4);
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    world.assert_as_before(before);
 }
 
 /// Blocks that order 9 could have, the magazine's own aside.

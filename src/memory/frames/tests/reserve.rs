@@ -1,8 +1,10 @@
 //! The runs that a CPU keeps: handed out again, given back when they are asked for, and refused when they are freed twice.
 
 use super::super::{FRAMES_PER_BLOCK, FrameNumber, Frames, FreeError, Magazine, Order};
+use super::concurrent::{THREADS, rounds, run};
 use super::{World, order};
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::vec::Vec;
 
 /// Every order that a CPU keeps a run of.
@@ -219,4 +221,41 @@ fn of_two_who_free_a_block_at_once_one_is_refused() {
     }
     assert_eq!(seats[0].1 + seats[1].1, ROUNDS);
     assert_eq!(world.frames.double_frees_caught(), ROUNDS);
+}
+
+/// Blocks that one CPU takes and another frees, whole or by halves that two CPUs free at once.
+#[test]
+fn blocks() {
+    type Parcel = Vec<(FrameNumber, Order)>;
+    let post: [Mutex<Parcel>; THREADS] = core::array::from_fn(|_| Mutex::default());
+    let collect = |number: usize| core::mem::take(&mut *post[number].lock().expect("no panics"));
+    let send = |number: usize, frame, order| {
+        post[number % THREADS].lock().expect("no panics").push((frame, order));
+    };
+    let finished = AtomicUsize::new(0);
+    run(12, |cpu| {
+        for _ in 0..rounds(20_000) {
+            let order = order([8, 9, 9, 9, 10][cpu.random.below(5)]);
+            if let Some(frame) = cpu.alloc(order) {
+                let half = super::order(order.get() - 1);
+                match cpu.random.below(4) {
+                    0 => {
+                        send(cpu.number + 1, frame, half);
+                        send(cpu.number + 2, frame + half.frames(), half);
+                    }
+                    1 => send(cpu.number + 1, frame, order),
+                    _ => cpu.free(frame, order),
+                }
+            }
+            for (frame, order) in collect(cpu.number) {
+                cpu.free(frame, order);
+            }
+        }
+        // The last one clears up what was sent to those that had finished.
+        if finished.fetch_add(1, Ordering::AcqRel) == THREADS - 1 {
+            for (frame, order) in (0..THREADS).flat_map(collect) {
+                cpu.free(frame, order);
+            }
+        }
+    });
 }

@@ -1,0 +1,175 @@
+//! Two threads: next to each other, and one behind the other.
+
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use buddy_system_allocator::LockedFrameAllocator;
+use criterion::Criterion;
+use octopod::memory::frames::host::World;
+use octopod::memory::frames::{FrameNumber, Magazine, ORDERS, Order};
+
+use crate::ratios::{Ratios, Turn};
+
+/// Frames of a bulk, as in the kernel's bench: those of a block, and several times what a magazine holds.
+const BULK: usize = 512;
+/// Bulks in a turn: some tens of microseconds, far more than it takes two threads to start together.
+const BULKS: usize = 32;
+/// Frames that one thread takes and the other frees in a turn: for the slowest, that must not take too long either.
+const REMOTE: usize = 4 * BULK;
+/// A turn that takes so long was interrupted.
+const TOO_LONG: Duration = Duration::from_millis(3);
+/// Turns for which threads are started.
+const AT_ONCE: usize = 32;
+/// Blocks of memory.
+const BLOCKS: usize = 64;
+
+/// When something began and ended.
+type Span = (Instant, Instant);
+
+fn timed(work: impl FnOnce()) -> Span {
+    let start = Instant::now();
+    work();
+    (start, Instant::now())
+}
+
+/// Turns of two threads, which begin each at the same time. A side does its part and tells when that was.
+fn together(mut one: impl FnMut() -> Span, mut other: impl FnMut() -> Span + Send) -> Vec<[Span; 2]> {
+    let arrived = AtomicUsize::new(0);
+    let run = |side: &mut dyn FnMut() -> Span| {
+        let turn = |turn| {
+            arrived.fetch_add(1, Ordering::AcqRel);
+            while arrived.load(Ordering::Acquire) < 2 * turn {
+                // The other thread may be waiting for this processor.
+                thread::yield_now();
+            }
+            side()
+        };
+        (1..=AT_ONCE).map(turn).collect::<Vec<_>>()
+    };
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(|| run(&mut other));
+        (run(&mut one), other.join().expect("no thread panics"))
+    });
+    one.into_iter().zip(other).map(|(one, other)| [one, other]).collect()
+}
+
+/// How long either took, if the shorter one ran beside the longer one nearly all of its time, and neither was without a
+/// processor meanwhile. Otherwise the turn says nothing about two threads.
+fn side_by_side([(start, end), (other_start, other_end)]: [Span; 2]) -> Option<[Duration; 2]> {
+    let both = end.min(other_end).saturating_duration_since(start.max(other_start));
+    let (one, other) = (end - start, other_end - other_start);
+    (both * 10 >= one.min(other) * 8 && one.max(other) < TOO_LONG).then_some([one, other])
+}
+
+/// Repeats what gives some turns until there are as many as criterion wants.
+fn until_enough(wanted: u64, mut some: impl FnMut() -> Vec<Turn>) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    while turns.len() < wanted as usize {
+        turns.extend(some());
+    }
+    turns.truncate(wanted as usize);
+    turns
+}
+
+/// What a thread needs for a bulk.
+struct Seat<'a> {
+    world: &'a World,
+    magazine: Magazine,
+    held: [FrameNumber; BULK],
+}
+
+impl<'a> Seat<'a> {
+    fn new(world: &'a World) -> Seat<'a> {
+        Seat { world, magazine: Magazine::new(), held: [FrameNumber::new(0); BULK] }
+    }
+
+    fn turn(&mut self) -> Span {
+        timed(|| {
+            for _ in 0..BULKS {
+                for slot in &mut self.held {
+                    let frame = self.world.frames.alloc(&mut self.magazine, Order::FRAME);
+                    *slot = black_box(frame.expect("there is memory"));
+                }
+                for &frame in &self.held {
+                    self.world.frames.free(&mut self.magazine, frame, Order::FRAME).expect("its own frame");
+                }
+            }
+        })
+    }
+}
+
+/// Turns of two threads, of which the slower one counts, and of one alone.
+fn two_and_one([one, other]: &mut [Seat<'_>; 2]) -> Vec<Turn> {
+    let two = together(|| one.turn(), || other.turn());
+    let alone = || {
+        let (start, end) = one.turn();
+        end - start
+    };
+    let slower = two.into_iter().filter_map(side_by_side).map(|[one, other]| one.max(other));
+    slower.zip(std::iter::repeat_with(alone)).map(|(two, one)| [two, one]).collect()
+}
+
+/// Bulks of two threads at once, and of one; and for comparison of two threads that share nothing, which is what the
+/// machine itself takes for a second thread.
+pub fn bulk(criterion: &mut Criterion, ratios: &mut Ratios) {
+    let (world, other_world) = (World::new(BLOCKS), World::new(BLOCKS));
+    let mut shared = [Seat::new(&world), Seat::new(&world)];
+    let mut apart = [Seat::new(&world), Seat::new(&other_world)];
+    for (name, seats) in [("bulk_two_to_one", &mut shared), ("bulk_two_apart_to_one", &mut apart)] {
+        ratios.compare(criterion, name, ["two threads", "one thread"], |wanted| {
+            until_enough(wanted, || two_and_one(seats))
+        });
+    }
+}
+
+/// Frames are taken here while another thread frees those that were taken before; how long its turns took.
+fn freed_by_another(mut alloc: impl FnMut() -> usize, mut free: impl FnMut(usize) + Send) -> Vec<Duration> {
+    let mut first = [0; REMOTE];
+    first.fill_with(&mut alloc);
+    // One of them is filled while the other is emptied: each is locked by one thread in a turn.
+    let lists = [Mutex::new([0; REMOTE]), Mutex::new(first)];
+    let (mut filled, mut emptied) = (0, 0);
+    let turns = together(
+        || {
+            let mut list = lists[filled % 2].lock().expect("no thread panics");
+            filled += 1;
+            timed(|| list.fill_with(&mut alloc))
+        },
+        || {
+            emptied += 1;
+            // A copy, so that what is measured is not how the numbers come over.
+            let list = black_box(*lists[emptied % 2].lock().expect("no thread panics"));
+            timed(|| list.into_iter().for_each(&mut free))
+        },
+    );
+    let last = *lists[(AT_ONCE + 1) % 2].lock().expect("no thread panics");
+    last.into_iter().for_each(&mut free);
+    turns.into_iter().filter_map(side_by_side).map(|[_, freeing]| freeing).collect()
+}
+
+/// A frame freed on another thread than its first, and the same with the crate's allocator.
+pub fn remote(criterion: &mut Criterion, ratios: &mut Ratios) {
+    let world = World::new(BLOCKS);
+    let (mut taker, mut giver) = (Magazine::new(), Magazine::new());
+    let locked = LockedFrameAllocator::<ORDERS>::new();
+    locked.lock().add_frame(0, world.len);
+    ratios.compare(criterion, "remote_free_to_locked", ["octopod", "locked"], |wanted| {
+        until_enough(wanted, || {
+            let ours = freed_by_another(
+                || world.frames.alloc(&mut taker, Order::FRAME).expect("there is memory").get(),
+                |frame| {
+                    let frame = FrameNumber::new(frame);
+                    world.frames.free(&mut giver, frame, Order::FRAME).expect("a frame in use");
+                },
+            );
+            let theirs = freed_by_another(
+                || locked.lock().alloc(1).expect("there is memory"),
+                |frame| locked.lock().dealloc(frame, 1),
+            );
+            ours.into_iter().zip(theirs).map(|(ours, theirs)| [ours, theirs]).collect()
+        })
+    });
+}
