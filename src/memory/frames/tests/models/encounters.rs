@@ -64,7 +64,7 @@ fn a_frame_freed_from_afar_is_taken_or_left_but_never_lost() {
 /// The summary: one CPU takes a block's last frame while another gives one back, and a third looks for it.
 #[test]
 fn a_block_with_free_frames_is_found_again() {
-    check(Some(1), || {
+    check(Some(2), || {
         let (model, [mut here, there, beyond]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 3)]);
         let frame = model.frame(0, 70);
@@ -137,7 +137,7 @@ fn a_block_let_go_while_its_last_frame_is_freed_goes_home() {
 /// Retire against refill: a block that goes home is found on its way.
 #[test]
 fn a_block_on_its_way_home_is_not_out_of_memory() {
-    check(Some(4), || {
+    check(Some(5), || {
         let (model, [here, there]) = Cpu::all_taken(1);
         let rest: Vec<_> = (1..512).map(|index| model.frame(0, index)).collect();
         here.flush(&rest);
@@ -252,7 +252,7 @@ fn a_magazine_is_drained_while_another_refills() {
 /// The same with a third CPU that frees one from afar.
 #[test]
 fn a_magazine_is_drained_while_another_refills_and_a_third_frees() {
-    check(Some(1), || {
+    check(Some(2), || {
         let (model, [mut here, there, beyond]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 3), model.frame(0, 70)]);
         let frame = here.alloc(Order::FRAME).expect("two were free");

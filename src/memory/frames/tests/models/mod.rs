@@ -9,6 +9,7 @@ mod pieces;
 mod storms;
 
 use super::super::host::World;
+use super::super::state::Kind;
 use super::super::{FrameNumber, Frames, Magazine, Order};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -118,10 +119,21 @@ impl Model {
         }
     }
 
+    /// The summary is right where nobody is changing it.
+    fn assert_searches_find_all_blocks(&self) {
+        let table = &self.frames().table;
+        for block in table.all() {
+            let state = table.state(block);
+            let is_found = table.candidates(block).any(|found| found == block);
+            assert!(is_found || state.kind() != Kind::Frames || state.free() == 0, "{block:?} is hidden");
+        }
+    }
+
     /// The end of an execution, when every thread has ended: the books agree with the marks, and when all is given back,
     /// memory is as whole as before.
     fn end<const CPUS: usize>(&self, mut cpus: [Cpu; CPUS]) {
         assert_eq!(self.frames().validate(), Ok(()));
+        self.assert_searches_find_all_blocks();
         let out = |range: core::ops::Range<usize>| {
             self.out[range].iter().filter(|out| out.load(Ordering::Relaxed)).count()
         };
