@@ -150,6 +150,9 @@ impl Model {
         // All in one piece of each order that the number of blocks has.
         let whole = core::array::from_fn(|order| self.world.len & (1 << order));
         self.world.assert_as_before(whole);
+        // The books say so; the buddy must have it so as well.
+        let order = Order::new(self.world.len.ilog2() as u8).expect("an order");
+        assert_eq!(self.frames().alloc_blocks(order), Some(self.world.first), "not merged");
     }
 }
 
