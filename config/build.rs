@@ -1,4 +1,4 @@
-//! Build glue of the kernel's package: turns `kernel.toml` into constants, and gives the linker the kernel's script.
+//! Build glue of the kernel's package: turns `kernel.toml` and the list of modules into constants, and gives the linker the kernel's script.
 //!
 //! [`LIMITS`] lists the keys and what each may be; [`constants_of`] checks `kernel.toml` against it and makes Rust of
 //! it, which `src/config.rs` includes. What is wrong ends the build with a line that names the file and the key.
@@ -43,11 +43,12 @@ fn main() {
 fn run() -> Result<(), String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     println!("cargo::rustc-check-cfg=cfg(loom)");
-    for input in ["config/build.rs", "config/kernel.toml", "linker"] {
+    for input in ["config/build.rs", "config/kernel.toml", "linker", "src/lib.rs"] {
         println!("cargo::rerun-if-changed={input}");
     }
     let text = read(&root.join("config/kernel.toml"))?;
-    let constants = constants_of(&text).map_err(|problem| format!("config/kernel.toml: {problem}"))?;
+    let mut constants = constants_of(&text).map_err(|problem| format!("config/kernel.toml: {problem}"))?;
+    constants += &modules_of(&read(&root.join("src/lib.rs"))?);
     let target = Path::new(&variable("OUT_DIR")?).join("config.rs");
     fs::write(&target, constants).map_err(|error| format!("{}: {error}", target.display()))?;
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
@@ -96,6 +97,14 @@ fn constants_of(text: &str) -> Result<String, String> {
         let _ = writeln!(source, "pub const {}: {} = {value};\n", key.to_uppercase(), type_of(key)?);
     }
     Ok(source)
+}
+
+/// The names of the crate's modules, which are the targets of its log.
+fn modules_of(lib: &str) -> String {
+    let lines = lib.lines().map(|line| line.strip_prefix("pub ").unwrap_or(line));
+    let modules = lines.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let modules: Vec<_> = modules.map(|module| format!("{module:?}")).collect();
+    format!("/// The kernel's top-level modules.\npub const MODULES: &[&str] = &[{}];\n", modules.join(", "))
 }
 
 /// The constant's type, by the unit that the key ends in.

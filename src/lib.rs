@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | [`config`], [`wire`] |
 //! | 1 | [`cpu`] |
-//! | 2 | [`sync`], `console` |
+//! | 2 | [`sync`], [`console`] |
 //! | 3 | [`boot`], `panic` |
 //! | 4 | [`memory`] |
 //! | 5 | `interrupts`, [`acpi`] |
@@ -26,7 +26,6 @@ pub mod wire;
 
 pub mod cpu;
 
-#[cfg(target_os = "none")]
 pub mod console;
 pub mod sync;
 

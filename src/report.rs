@@ -238,6 +238,7 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         unanswered_requests: smp::unanswered(),
         watchdog_alarms: smp::watchdog_alarms(),
         nmis: smp::nmis(),
+        log_lines_lost: console::lines().lost,
         cpus_sent_away: smp::sent_away(),
     }));
     match smp::sent_away() {

@@ -5,6 +5,7 @@ use crate::boot::command_line::{Options, Switch, Work};
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::config::REQUEST_MS;
+use crate::console::screen::Shown;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
@@ -26,6 +27,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     redirects(&guard, &features); //                                  code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
+    screen(&boot); //                                                 the log, where people see it
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
@@ -44,7 +46,8 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
 }
 
 fn loader(handoff: &Handoff) -> BootInfo {
-    console::init();
+    console::init(handoff.entry_tsc);
+    memory::open_text_screen();
     // SAFETY: once, on rt0's tables, and nothing outside the image has been written.
     let boot =
         unsafe { boot::collect(handoff) }.unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
@@ -64,6 +67,7 @@ fn loader(handoff: &Handoff) -> BootInfo {
 fn options(boot: &mut BootInfo) -> Options {
     let options = Options::parse(boot.command_line, cfg!(feature = "faults"));
     let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
+    console::set_filter(options.log);
     #[cfg(feature = "faults")]
     faults::arm(&options);
     if let Some(range) = options.reserve {
@@ -113,6 +117,14 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
     }
     interrupts::machine_check::init();
     cpu::machine_check::enable();
+}
+
+fn screen(boot: &BootInfo) {
+    match memory::open_pixel_screen(boot) {
+        None => log::info!("no screen"),
+        Some(Shown::Text) => log::info!("text screen"),
+        Some(Shown::Pixels { columns, rows }) => log::info!("screen of {columns} by {rows} characters"),
+    }
 }
 
 fn platform(boot: &BootInfo, options: &Options) -> Platform {

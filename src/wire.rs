@@ -254,6 +254,8 @@ pub struct Events {
     pub watchdog_alarms: u64,
     /// Non-maskable interrupts that no CPU had sent.
     pub nmis: u64,
+    /// Lines of the log that could be neither written nor kept.
+    pub log_lines_lost: u64,
     /// CPUs that came after they had been given up, or that nobody had called, and halted.
     pub cpus_sent_away: u32,
 }

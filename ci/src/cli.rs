@@ -13,7 +13,7 @@ use crate::doors::Door;
 use crate::emulator;
 use crate::error::Error;
 use crate::matrix::MatrixOptions;
-use crate::values::{Line, Machine, MemSize, Seconds, Seed, Smp, Word};
+use crate::values::{Line, LogFilter, Machine, MemSize, Seconds, Seed, Smp, Word};
 
 const AFTER_HELP: &str = "\
 Exit status:
@@ -38,6 +38,7 @@ Examples:
   cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
   cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
   cargo run -- stress --seconds 60 --json out.json    a report for programs
+  cargo run -- boot --log smp=debug,warn              more of one module's log, less of the others'
   cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
   cargo run -- bench                                  what things cost, in instructions
@@ -145,6 +146,10 @@ pub struct Options {
     /// Listed CPUs that do not start are a warning, not a failure.
     #[arg(long, help_heading = "Kernel")]
     pub allow_missing_cpus: bool,
+
+    /// Which lines of the log are shown, as in smp=debug,info: a level for a module and all below it, and one for the rest.
+    #[arg(long, value_name = "FILTER", help_heading = "Kernel")]
+    pub log: Option<LogFilter>,
 
     /// More words for the kernel's command line; may be given more than once.
     #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true, help_heading = "Kernel")]
@@ -340,6 +345,7 @@ impl Options {
         }
         words.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
         words.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));
+        words.extend(self.log.as_ref().map(|filter| format!("log={filter}")));
         if self.allow_missing_cpus {
             words.push("allow_missing_cpus=on".to_owned());
         }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use octopod::console::filter::Filter;
+
 /// Why a value was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -25,6 +27,11 @@ pub enum ValueError {
     /// Would not stay one word on the kernel's command line.
     #[error("allowed: letters, digits, '-', '_' and '.'")]
     Word,
+    /// Would be refused by the kernel.
+    #[error(
+        "{0}; allowed: LEVEL and TARGET=LEVEL, as in smp=debug,info, the levels off, error, warn, info, debug, trace"
+    )]
+    LogFilter(String),
     /// Would not stay one line.
     #[error("allowed: printable characters on one line")]
     Line,
@@ -199,6 +206,21 @@ impl FromStr for Word {
     }
 }
 
+/// Which lines of the kernel's log are shown: read here by the kernel's own code, so that a wrong one costs no boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl FromStr for LogFilter {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<LogFilter, ValueError> {
+        match Filter::parse(text) {
+            Ok(_) => Ok(LogFilter(text.to_owned())),
+            Err(error) => Err(ValueError::LogFilter(error.to_string())),
+        }
+    }
+}
+
 /// Any one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line(String);
@@ -223,11 +245,19 @@ macro_rules! displayed_as {
         }
     )*};
 }
-displayed_as!(Smp.0, MemSize.text, Seconds.text, Seed.0, Machine.text, Word.0, Line.0);
+displayed_as!(Smp.0, MemSize.text, Seconds.text, Seed.0, Machine.text, Word.0, LogFilter.0, Line.0);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_what_the_kernel_takes() {
+        assert_eq!("smp=debug,info".parse::<LogFilter>().unwrap().to_string(), "smp=debug,info");
+        for bad in ["", "smp=", "loud", "smp=info,smp=off", "smp=info memory=info"] {
+            assert!(matches!(bad.parse::<LogFilter>(), Err(ValueError::LogFilter(_))), "{bad:?}");
+        }
+    }
 
     #[test]
     fn smp_takes_a_number_and_qemus_keys() {

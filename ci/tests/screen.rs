@@ -1,62 +1,90 @@
-//! A person without a serial cable must see why the kernel refuses the machine: the reason on the VGA text screen.
+//! A person without a serial cable sees what the serial line says: the log, the last words, and why the kernel refuses the
+//! machine; on VGA's text screen, or in pixels.
+//!
+//! What a screen must show is worked out from the lines that the serial port has sent, by the kernel's own code for text
+//! and glyphs; what it shows is read from QEMU, from the display's memory or a picture of the screen.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+#[path = "screen/picture.rs"]
+mod picture;
+#[path = "screen/watched.rs"]
+mod watched;
 
-use clap::Parser;
+use std::collections::HashMap;
+
+use octopod::console::screen::{TEXT_COLUMNS, TEXT_ROWS};
 use octopod::wire::MARKER;
-use octopod_ci::accel::Accel;
-use octopod_ci::doors::Medium;
-use octopod_ci::notice::Silent;
-use octopod_ci::process::{Happening, Stream, Streams, Supervised};
-use octopod_ci::qemu::Machine;
-use octopod_ci::qmp::Qmp;
-use octopod_ci::rundir::Workspace;
-use octopod_ci::{Options, kernel_build, setup};
-
-/// Long enough for a host with much else to do.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Where the text screen lies: 80 columns, a character and its colours for each cell.
-const FIRST_ROW: &str = "xp /160xb 0xb8000";
+use picture::Picture;
+use watched::Watched;
 
 #[test]
 fn a_refusal_is_on_the_text_screen() {
-    let options = Options::parse_from(["octopod", "boot", "--cpu", "qemu64,-nx", "--machine", "pc"]);
-    let named = std::env::var_os("OCTOPOD_QEMU");
-    let qemu = setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
-    setup::target::provide(&mut Silent).unwrap();
-    let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("qmp");
-    let medium = Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line() };
-    let machine =
-        Machine { options: &options, accel: Accel::Tcg, medium: &medium, qmp_socket: Some(&socket) };
-    // Without the device that ends the run, the machine stands still after the message.
-    let is_exit = |group: &&Vec<_>| {
-        group.iter().any(|part: &std::ffi::OsString| part.to_string_lossy().contains("isa-debug-exit"))
-    };
-    let arguments = qemu.arguments(&machine);
-    let mut command = Command::new(&qemu.program);
-    command.args(arguments.iter().filter(|group| !is_exit(group)).flatten());
-    let deadline = Instant::now() + LIMIT;
-    let mut machine = Supervised::spawn(&mut command, Streams::default()).unwrap();
-    loop {
-        match machine.next(deadline) {
-            Happening::Line(Stream::Stdout, line) if line.contains(MARKER) => break,
-            Happening::Line(..) => {}
-            other => panic!("QEMU said no word of a refusal: {other:?}"),
-        }
-    }
-    let dump = Qmp::connect(&socket, deadline).unwrap().monitor(FIRST_ROW, deadline).unwrap();
-    machine.end(Duration::from_secs(1));
-    assert_eq!(characters(&dump).trim_end(), "octopod: this processor lacks NX");
+    let mut machine = Watched::boot(&["boot", "--cpu", "qemu64,-nx", "--machine", "pc"]);
+    machine.hear_until(|line| line.contains(MARKER));
+    assert_eq!(machine.text_screen()[0], "octopod: this processor lacks NX");
 }
 
-/// The characters of a row, from the monitor's dump of its bytes: `000b8000: 0x6f 0x0f …`.
-fn characters(dump: &str) -> String {
-    let bytes =
-        dump.lines().filter_map(|line| line.split_once(':')).flat_map(|(_, bytes)| bytes.split_whitespace());
-    let bytes = bytes.map(|byte| u8::from_str_radix(byte.trim_start_matches("0x"), 16).unwrap());
-    bytes.step_by(2).map(char::from).collect()
+#[test]
+fn the_log_is_on_the_text_screen() {
+    // More lines than the screen has rows.
+    let mut machine =
+        Watched::boot(&["boot", "--smp", "4", "--append", "work=selftest selftest.parts=log,calls"]);
+    machine.hear_until(|line| line.contains("\"verdict\""));
+    let expected = machine.expected(None);
+    assert_eq!(machine.text_screen(), expected);
+    assert!(expected.iter().any(|row| row.ends_with("report: pass")), "{expected:#?}");
+
+    // And that is what the display makes of it: a picture of each character, wherever it stands.
+    let picture = machine.picture();
+    let (width, height) = (picture.width / TEXT_COLUMNS, picture.height / TEXT_ROWS);
+    let mut tiles: HashMap<char, Vec<u32>> = HashMap::new();
+    for (row, text) in expected.iter().enumerate() {
+        for (column, character) in format!("{text:TEXT_COLUMNS$}").chars().enumerate() {
+            let tile = picture.tile(column * width, row * height, width, height);
+            assert_eq!(
+                tiles.entry(character).or_insert_with(|| tile.clone()),
+                &tile,
+                "{character:?} in row {row}"
+            );
+        }
+    }
+    assert!(tiles.len() > 30, "only {} characters: the test has gone blind", tiles.len());
+    let mut different: Vec<_> = tiles.values().collect();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(different.len(), tiles.len(), "two characters look alike");
+}
+
+#[test]
+fn the_log_is_on_a_screen_of_pixels() {
+    let mut machine = Watched::boot(&[
+        "boot",
+        "--boot",
+        "uefi",
+        "--smp",
+        "2",
+        "--append",
+        "work=selftest selftest.parts=log",
+    ]);
+    machine.hear_until(|line| line.contains("\"verdict\""));
+    let picture = machine.picture();
+    let shown = picture.read();
+    let expected = machine.expected(Some(picture.cells()));
+    assert_eq!(shown, expected);
+    assert!(expected.iter().any(|row| row.ends_with("report: pass")), "{expected:#?}");
+}
+
+#[test]
+fn last_words_are_on_the_text_screen() {
+    let mut machine = Watched::boot(&["boot", "--smp", "4", "--fault", "panic_cpu3"]);
+    machine.hear_until(|line| line.contains("\"panic\""));
+    machine
+        .look_until("the last words", |rows| rows.iter().any(|row| row.contains("octopod: cpu3 panicked: ")));
+}
+
+#[test]
+fn where_there_is_no_screen_nothing_is_written() {
+    let mut machine = Watched::boot(&["boot", "--smp", "2", "--machine", "microvm"]);
+    machine.hear_until(|line| line.contains("\"verdict\""));
+    assert!(machine.lines.iter().any(|line| line.ends_with("stages: no screen")), "{:#?}", machine.lines);
+    assert!(machine.display_memory().iter().all(|byte| *byte == 0));
 }

@@ -11,6 +11,7 @@ use ap_trampoline::Stage;
 
 use super::memory_map::PhysRange;
 use crate::config::MAX_CPUS;
+use crate::console::filter::Filter;
 
 mod error;
 mod list;
@@ -53,6 +54,8 @@ pub struct Options {
     pub selftest_parts: PartList,
     /// `selftest.rounds=`: how many rounds a part takes that goes in rounds, all CPUs together.
     pub selftest_rounds: u32,
+    /// `log=`: which lines of the log are shown.
+    pub log: Filter,
     /// `clock=`: what the time is read from.
     pub clock: ClockChoice,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
@@ -86,6 +89,7 @@ impl Default for Options {
             stress_seed: None,
             selftest_parts: PartList::all(),
             selftest_rounds: 1000,
+            log: Filter::default(),
             clock: ClockChoice::Auto,
             kaslr: Switch::On,
             x2apic: Switch::On,
@@ -142,6 +146,7 @@ impl Options {
             Key::SelfTestParts => self.selftest_parts = parse_list(value, Part::from_name)?,
             Key::SelfTestRounds => self.selftest_rounds = parse_rounds(value)?,
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
+            Key::Log => self.log = Filter::parse(value).map_err(ValueFault::Filter)?,
             Key::Clock => self.clock = parse_name(value, ClockChoice::from_name)?,
             Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
             Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,

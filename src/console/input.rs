@@ -2,7 +2,8 @@
 
 use heapless::spsc::Consumer;
 
-use super::SERIAL;
+use super::line::SERIAL;
+use super::logger::write_kept;
 use super::serial::RING;
 use crate::sync::IrqMutex;
 
@@ -12,6 +13,7 @@ static INPUT: IrqMutex<Option<Consumer<'static, u8, RING>>> = IrqMutex::new(None
 /// calls [`receive`].
 pub fn listen() -> bool {
     let input = SERIAL.lock().listen();
+    write_kept();
     let listens = input.is_some();
     *INPUT.lock() = input;
     listens
@@ -20,6 +22,7 @@ pub fn listen() -> bool {
 /// Takes in what the line has received: for the interrupt's handler. Waits for the line, whose holder may be writing.
 pub fn receive() {
     SERIAL.lock().receive();
+    write_kept();
 }
 
 /// The next byte that was received, if there is one. Any context but an NMI; never waits for the line.
@@ -29,5 +32,7 @@ pub fn read_byte() -> Option<u8> {
 
 /// Lets the line receive these bytes from itself; false where it cannot. Any context but an NMI; waits for the line.
 pub fn loop_back(bytes: &[u8]) -> bool {
-    SERIAL.lock().loop_back(bytes)
+    let looped = SERIAL.lock().loop_back(bytes);
+    write_kept();
+    looped
 }

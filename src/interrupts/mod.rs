@@ -128,6 +128,14 @@ pub fn replace(vector: Vector, handler: Handler) -> Handler {
     unsafe { core::mem::transmute::<*mut (), Handler>(old) }
 }
 
+/// Who has the vector.
+pub fn handler(vector: Vector) -> Handler {
+    // SAFETY: nothing but handlers is ever stored.
+    unsafe {
+        core::mem::transmute::<*mut (), Handler>(HANDLERS[usize::from(vector.get())].load(Ordering::Acquire))
+    }
+}
+
 /// Where a vector's stub lies.
 fn stub(vector: u8) -> u64 {
     ((&raw const interrupt_stubs).addr() + usize::from(vector) * STUB_BYTES) as u64
@@ -140,10 +148,7 @@ pub fn set_acknowledge(acknowledge: fn(Vector)) {
 
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_dispatch(frame: &mut Frame) {
-    let handler = HANDLERS[frame.vector as usize & 0xff].load(Ordering::Acquire);
-    // SAFETY: nothing but handlers is ever stored.
-    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
-    handler(frame);
+    handler(Vector::new(frame.vector as u8))(frame);
 }
 
 /// Ends what came by the local APIC, if it did.

@@ -15,7 +15,7 @@ use super::windows::{Window, Windows};
 use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 use crate::boot::{BootInfo, image};
-use crate::cpu::{CpuId, Features};
+use crate::cpu::{Controls, CpuId, Features};
 use crate::sync::IrqMutex;
 
 /// The kernel's page tables.
@@ -30,6 +30,9 @@ const DISPLAY: PhysRange = PhysRange::new(LOW_RAM_END, 0xc_0000);
 
 /// The read-only memory of the BIOS and of its extensions.
 const BIOS_ROM: PhysRange = PhysRange::new(0xc_0000, 0x10_0000);
+
+/// As the page attribute table says it (SDM Vol. 3A, table 12-10).
+const WRITE_COMBINING: u64 = 1;
 
 /// Why memory could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +209,26 @@ pub fn map_firmware(physical: u64, bytes: u64) -> Option<NonNull<u8>> {
     map_missing(physical, bytes, Window::Firmware).ok()
 }
 
+/// Maps a screen's pixels in the direct map, write-combining where processors have page attributes. Interrupts may be on
+/// or off; waits for the tables' lock.
+///
+/// # Errors
+/// Among others [`MapError::Occupied`], where the map has memory of any kind there: a loader that says so is wrong about one
+/// of the two.
+pub(super) fn map_screen(map: &MemoryMap, physical: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
+    let range = PhysRange::new(physical, physical.saturating_add(bytes));
+    let in_the_way = map.regions().iter().filter(|region| is_memory(region.owner));
+    for region in in_the_way {
+        let whole = region.range.start & !(FRAME_BYTES - 1)..region.range.end.next_multiple_of(FRAME_BYTES);
+        if range.start < whole.end && whole.start < range.end {
+            return Err(MapError::Occupied { address: region.range.start.max(range.start) });
+        }
+    }
+    // Entry 5 is write-combining where there is a table of our own; elsewhere its bit must not be set.
+    let has_types = Controls::read().pat >> 40 & 7 == WRITE_COMBINING;
+    map_missing(physical, bytes, if has_types { Window::Screen } else { Window::Device })
+}
+
 fn map_missing(physical: u64, bytes: u64, window: Window) -> Result<NonNull<u8>, MapError> {
     let end = physical.checked_add(bytes).filter(|end| *end <= direct_map::MAX_PHYSICAL);
     let end = end.ok_or(MapError::OutOfReach { end: physical.saturating_add(bytes) })?;
@@ -214,6 +237,7 @@ fn map_missing(physical: u64, bytes: u64, window: Window) -> Result<NonNull<u8>,
     }
     let rights = match window {
         Window::Device => Rights::Device,
+        Window::Screen => Rights::Screen,
         Window::Firmware => Rights::Constants,
     };
     let mut tables = TABLES.lock();

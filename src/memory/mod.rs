@@ -21,6 +21,8 @@ mod passage;
 #[cfg(target_os = "none")]
 mod per_cpu_frames;
 #[cfg(target_os = "none")]
+mod screen;
+#[cfg(target_os = "none")]
 pub mod stacks;
 #[cfg(target_os = "none")]
 mod vmap;
@@ -40,5 +42,7 @@ pub use per_cpu_frames::{
     Bar, CpuAreas, KEEPS_FRAMES, Zeroable, alloc, alloc_bulk, alloc_slice_from, alloc_slice_zeroed,
     alloc_without_waiting, drain_this_cpu, frames, free, free_bulk, set_drain_others,
 };
+#[cfg(target_os = "none")]
+pub use screen::{open_pixel_screen, open_text_screen};
 #[cfg(target_os = "none")]
 pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};

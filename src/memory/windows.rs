@@ -10,6 +10,8 @@ const MAX_WINDOWS: usize = 64;
 pub enum Window {
     /// A device's registers.
     Device,
+    /// The pixels of a screen.
+    Screen,
     /// What firmware left to be read.
     Firmware,
 }

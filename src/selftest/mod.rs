@@ -3,6 +3,7 @@
 
 mod calls;
 mod clock;
+mod log;
 mod meeting;
 mod offline;
 mod serial;
@@ -29,6 +30,8 @@ pub enum Failure {
     Offline(offline::Failure),
     /// [`Part::Serial`]
     Serial(serial::Failure),
+    /// [`Part::Log`]
+    Log(log::Failure),
     /// [`Part::Shootdown`]
     Shootdown(shootdown::Failure),
     /// [`Part::Clock`]
@@ -47,6 +50,7 @@ impl fmt::Display for Failure {
             Failure::Calls(failure) => failure.fmt(f),
             Failure::Offline(failure) => failure.fmt(f),
             Failure::Serial(failure) => failure.fmt(f),
+            Failure::Log(failure) => failure.fmt(f),
             Failure::Shootdown(failure) => failure.fmt(f),
             Failure::Clock(failure) => failure.fmt(f),
             Failure::Timers(failure) => failure.fmt(f),
@@ -66,6 +70,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
             Part::Offline => offline::run(rounds).map_err(Failure::Offline)?,
             Part::Serial => serial::run().map_err(Failure::Serial)?,
+            Part::Log => log::run().map_err(Failure::Log)?,
             Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
             Part::Clock => clock::run().map_err(Failure::Clock)?,
             Part::Timers => timers::run().map_err(Failure::Timers)?,

@@ -34,10 +34,12 @@ fn the_kernel_hears_of_each_option_that_is_its_own() {
         "7",
         "--fault",
         "lose_frame",
+        "--log",
+        "smp=trace,warn",
     ]);
     assert_eq!(
         options.kernel_command_line(),
-        "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 fault=lose_frame log=debug stress.seed=1"
+        "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 fault=lose_frame log=smp=trace,warn log=debug stress.seed=1"
     );
     assert_eq!(options.time_limit(), Duration::from_secs(65));
 }

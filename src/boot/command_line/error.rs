@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::{Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
 use crate::config::MAX_CPUS;
+use crate::console::filter::FilterError;
 
 /// Quoted text is cut to this many bytes: a message must fit into one line of the report.
 const MAX_QUOTED_BYTES: usize = 80;
@@ -70,6 +71,8 @@ pub enum ValueFault<'a> {
     GivenTwice(&'a str),
     /// Not ascending numbers above 0, or too many.
     NotAscending,
+    /// Not a filter of log lines.
+    Filter(FilterError<'a>),
     /// The kernel was built without the feature that the option needs.
     NotBuiltIn,
 }
@@ -115,6 +118,7 @@ impl fmt::Display for ValueFault<'_> {
             ValueFault::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),
             ValueFault::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
             ValueFault::NotAscending => f.write_str("not a list of ascending numbers above 0"),
+            ValueFault::Filter(error) => error.fmt(f),
             ValueFault::NotBuiltIn => f.write_str(
                 "this kernel was built without deliberate faults (build it with the feature `faults`)",
             ),
@@ -140,6 +144,9 @@ impl fmt::Display for Allowed {
             Key::MaxCpus => write!(f, "1 to {MAX_CPUS}"),
             Key::Reserve => f.write_str("START-END, as in 0x8000-0x9000"),
             Key::FaultStage => Names(FAULT_STAGES).fmt(f),
+            Key::Log => f.write_str(
+                "a list of LEVEL and TARGET=LEVEL, as in smp=debug,info; levels off, error, warn, info, debug, trace",
+            ),
             Key::Clock => Names(ClockChoice::ALL).fmt(f),
             Key::Kaslr | Key::X2Apic | Key::AllowMissingCpus => Names(Switch::ALL).fmt(f),
             Key::SelfTestRounds => f.write_str("1 to 1000000000"),

@@ -138,6 +138,8 @@ named! {
         Offline = "offline",
         /// The serial port's receive interrupt reaches every CPU.
         Serial = "serial",
+        /// No line of the log is torn, and none is lost that is not counted.
+        Log = "log",
         /// No CPU reads through an entry of its TLB that is stale.
         Shootdown = "shootdown",
     }
@@ -236,6 +238,8 @@ named! {
         SelfTestParts = "selftest.parts",
         /// [`Options::selftest_rounds`](super::Options::selftest_rounds)
         SelfTestRounds = "selftest.rounds",
+        /// [`Options::log`](super::Options::log)
+        Log = "log",
         /// [`Options::clock`](super::Options::clock)
         Clock = "clock",
         /// [`Options::kaslr`](super::Options::kaslr)

@@ -67,6 +67,20 @@ fn the_options_of_bring_up_are_taken_and_bounded() {
 }
 
 #[test]
+fn a_filter_of_the_log_is_taken_or_refused() {
+    let options = parse("log=smp=debug,warn").unwrap();
+    assert_eq!(options.log.level_for("octopod::smp"), log::LevelFilter::Debug);
+    assert_eq!(options.log.level_for("octopod::time"), log::LevelFilter::Warn);
+    let allowed = "(allowed: a list of LEVEL and TARGET=LEVEL, as in smp=debug,info; levels off, error, warn, info, debug, trace)";
+    assert_refused("log=smp=loud", &format!("log=smp=loud: \"loud\" is not a level {allowed}"));
+    assert_refused(
+        "log=s/mp=info",
+        &format!("log=s/mp=info: \"s/mp\" is not a module's path of at most 40 bytes {allowed}"),
+    );
+    assert_refused("log=", &format!("log=: no value {allowed}"));
+}
+
+#[test]
 fn names_are_found_again() {
     assert!(Key::ALL.iter().all(|key| Key::from_name(key.name()) == Some(*key)));
     for fault in Fault::ALL {
@@ -249,7 +263,7 @@ proptest! {
 
     /// Nearly right lines reach deeper than random bytes do.
     #[test]
-    fn any_words_are_survived(line in "((work|stress\\.(seconds|seed|workloads|allocators|cpus)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
+    fn any_words_are_survived(line in "((work|log|stress\\.(seconds|seed|workloads|allocators|cpus)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
         if let Err(error) = Options::parse(line.as_bytes(), true) {
             prop_assert!(error.to_string().len() <= MAX_MESSAGE_BYTES, "{}", error);
         }

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::boot::memory_map::PhysRange;
 
-/// The other memory type that a rule knows (SDM Vol. 3A, table 12-10).
+/// The other memory types that a rule knows (SDM Vol. 3A, table 12-10).
 const UNCACHED: u8 = 0;
+const WRITE_COMBINING: u8 = 1;
 
 /// What memory is, as far as a mapping of it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,10 @@ impl House<'_> {
                 Ground::Memory => (run.rights.memory_type != WRITE_BACK).then_some(Rule::MemoryNotWriteBack),
                 Ground::Window(Window::Device) => {
                     (run.rights.memory_type != UNCACHED).then_some(Rule::DeviceCached)
+                }
+                Ground::Window(Window::Screen) => {
+                    let is_passed = [UNCACHED, WRITE_COMBINING].contains(&run.rights.memory_type);
+                    (!is_passed).then_some(Rule::DeviceCached)
                 }
                 Ground::Window(Window::Firmware) => run.rights.writable.then_some(Rule::FirmwareWritable),
             };

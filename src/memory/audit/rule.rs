@@ -23,7 +23,7 @@ pub enum Rule {
     GuardMapped,
     /// Neither where the direct map would show it, nor a stack or temporary.
     OutOfPlace,
-    /// A device's registers, cached.
+    /// A device's registers, or a screen, cached.
     DeviceCached,
     /// Memory, and not write-back.
     MemoryNotWriteBack,

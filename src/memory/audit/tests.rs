@@ -15,6 +15,8 @@ const BASE: u64 = 0xffff_8940_0000_0000;
 const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
 const STACKS: (u64, u64) = (0xffff_d940_0000_0000, 0xffff_d940_0001_0000);
 const PAT: u64 = 0x0007_0406_0007_0406;
+/// As that, but for entry 5.
+const WITH_COMBINING: u64 = 0x0007_0106_0007_0406;
 const MIB: u64 = 1 << 20;
 
 const TEXT: PhysRange = PhysRange::new(0x10_0000, 0x10_4000);
@@ -23,6 +25,7 @@ const BOOT_GUARD: u64 = 0x10_8000;
 /// Where the machine's memory ends; its last frame is the root table.
 const END: u64 = 2 << 30;
 const APIC: PhysRange = PhysRange::new(0xfee0_0000, 0xfee0_1000);
+const SCREEN: PhysRange = PhysRange::new(0x8000_0000, 0x8000_1000);
 const ACPI: PhysRange = PhysRange::new(0xf_0000, 0x10_0000);
 
 const RX: u64 = PRESENT;
@@ -239,6 +242,23 @@ fn memory_types_fit_what_is_there() {
     assert_found(apic, Rule::DeviceCached, |paper| *paper.entry(apic, 1) &= !(NO_CACHE | WRITE_THROUGH));
     // UC- is not enough: an MTRR could make write-combining of it.
     assert_found(apic, Rule::DeviceCached, |paper| *paper.entry(apic, 1) &= !WRITE_THROUGH);
+    // A screen may be write-combining, and its registers may not.
+    let with_screen = |types: u64| {
+        let mut paper = Paper::in_order(true);
+        paper.windows.add(SCREEN, Window::Screen).unwrap();
+        paper.set(BASE + SCREEN.start, 1, SCREEN.start | RW | types);
+        paper.audit_with(WITH_COMBINING)
+    };
+    for types in [SMALL_PAT | WRITE_THROUGH, NO_CACHE | WRITE_THROUGH] {
+        assert!(with_screen(types).is_ok());
+    }
+    for types in [0, WRITE_THROUGH, NO_CACHE] {
+        let address = BASE + SCREEN.start;
+        assert_eq!(with_screen(types).unwrap_err(), Violation { address, rule: Rule::DeviceCached });
+    }
+    let mut paper = Paper::in_order(true);
+    *paper.entry(apic, 1) ^= NO_CACHE | SMALL_PAT;
+    assert_eq!(paper.audit_with(WITH_COMBINING).unwrap_err().rule, Rule::DeviceCached);
     let data = BASE + 4 * MIB;
     assert_found(data, Rule::MemoryNotWriteBack, |paper| *paper.entry(data, 2) |= NO_CACHE | WRITE_THROUGH);
     let firmware = BASE + ACPI.start;

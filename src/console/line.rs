@@ -1,0 +1,114 @@
+//! The lock that keeps lines whole, records for the launcher, and the line in the hands of a CPU that dies.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::logger;
+use super::screen::{LiveScreen, SCREEN};
+use super::serial::Serial;
+use crate::sync::{Deadline, IrqMutex};
+use crate::wire::{MARKER, MAX_RECORD_BYTES, Record};
+
+/// Whoever has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
+pub(super) static SERIAL: IrqMutex<Serial> = IrqMutex::new(Serial::absent());
+
+/// Records that did not fit in a line; the launcher is told in the events.
+static RECORDS_CUT: AtomicU64 = AtomicU64::new(0);
+
+/// Runs a function while this CPU holds the console, with interrupts off: lines that come meanwhile are kept, or wait.
+pub fn hold<R>(f: impl FnOnce() -> R) -> R {
+    let serial = SERIAL.lock();
+    let result = f();
+    drop(serial);
+    logger::write_kept();
+    result
+}
+
+/// Sends a record to the launcher, whole lines only. Any context but an NMI; waits for the line.
+pub fn send(record: &Record<&str>) {
+    write_record(&mut SERIAL.lock(), record);
+    logger::write_kept();
+}
+
+/// Sends the run's last record, and waits until all of it has left: what ends the machine does not wait. Lines that still
+/// wait come before it, whatever the filter is. Any context but an NMI.
+pub fn send_last(record: &Record<&str>) {
+    let mut serial = SERIAL.lock();
+    logger::write_all_kept(&mut serial, &mut SCREEN.lock());
+    write_record(&mut serial, record);
+    serial.drain();
+}
+
+/// How many records were too long to be sent.
+pub fn records_cut() -> u64 {
+    RECORDS_CUT.load(Ordering::Relaxed)
+}
+
+/// How long a dying CPU waits for the line's holder, which may be another CPU in the middle of a line, or one that was
+/// stopped there.
+const TAKE_OVER_MS: u64 = 200;
+
+/// Hands the serial line to a CPU that is dying: waits for its holder a moment, then takes it all the same.
+///
+/// # Safety
+/// All other CPUs have been told to stop; only the one CPU that ends the run calls this.
+pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
+    let deadline = Deadline::after_ms(TAKE_OVER_MS);
+    let mut serial = loop {
+        if let Some(serial) = SERIAL.try_lock() {
+            break serial;
+        }
+        if deadline.has_passed() {
+            // SAFETY: the holder is stopped, or is the very code that died on this CPU. A line cut in two is the
+            // worst that a half-done holder leaves behind.
+            unsafe { SERIAL.force_unlock() };
+        }
+        core::hint::spin_loop();
+    };
+    // A CPU may die before there is a console.
+    serial.open_if_absent();
+    let mut screen = loop {
+        if let Some(screen) = SCREEN.try_lock() {
+            break screen;
+        }
+        // SAFETY: only who holds the line takes it, so its holder is stopped too. A screen half drawn is shown so.
+        unsafe { SCREEN.force_unlock() };
+    };
+    logger::write_all_kept(&mut serial, &mut screen);
+    f(&mut LastWords { serial: &mut serial, screen: &mut screen });
+    serial.drain();
+}
+
+/// The serial line and the screen in the hands of a CPU that ends the run.
+pub struct LastWords<'a> {
+    serial: &'a mut Serial,
+    screen: &'a mut LiveScreen,
+}
+
+impl LastWords<'_> {
+    /// Sends a record.
+    pub fn send(&mut self, record: &Record<&str>) {
+        write_record(self.serial, record);
+    }
+}
+
+impl Write for LastWords<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.screen.write(text);
+        self.serial.write_str(text)
+    }
+}
+
+fn write_record(serial: &mut Serial, record: &Record<&str>) {
+    let mut buffer = [0; MAX_RECORD_BYTES - MARKER.len() - 2];
+    match serde_json_core::to_slice(record, &mut buffer) {
+        Ok(length) => {
+            serial.write_bytes(MARKER.as_bytes());
+            serial.write_bytes(&buffer[..length]);
+            serial.write_bytes(b"\r\n");
+        }
+        Err(_) => {
+            RECORDS_CUT.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The machine's screen: what the log has said, where there is something to show it on.
+
+use core::ptr::NonNull;
+
+use super::font::Font;
+use super::pixels::{Layout, Memory, Pixels};
+use super::vga::TextMode;
+use super::{Surface, Text};
+use crate::console::line::SERIAL;
+use crate::console::logger::write_kept;
+use crate::sync::IrqMutex;
+
+/// The screen. Taken only by who holds the console: lines come in the same order here and there.
+pub static SCREEN: IrqMutex<LiveScreen> = IrqMutex::new(LiveScreen::new());
+
+/// What is shown, and where: on one of the two, or not yet. All zero at first.
+pub struct LiveScreen {
+    text: Text,
+    font: Font,
+    cells: Option<TextMode>,
+    pixels: Option<(Layout, Frame)>,
+}
+
+/// A frame buffer.
+struct Frame(NonNull<u8>);
+
+// SAFETY: whoever holds it writes the pixels; it belongs to no CPU.
+unsafe impl Send for Frame {}
+
+impl Memory for Frame {
+    #[inline(always)]
+    fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32) {
+        // SAFETY: a pixel of the layout, all of which is mapped, by `open_pixels`'s contract.
+        unsafe {
+            let pixel = self.0.add(byte);
+            if pixel_bytes == size_of::<u32>() {
+                pixel.cast::<u32>().write_unaligned(value);
+                return;
+            }
+            for (offset, part) in value.to_le_bytes().into_iter().take(pixel_bytes).enumerate() {
+                pixel.add(offset).write_volatile(part);
+            }
+        }
+    }
+}
+
+/// What the log is shown on beside the serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// VGA's text mode.
+    Text,
+    /// Pixels, with so many columns and rows of characters.
+    Pixels {
+        /// Columns.
+        columns: usize,
+        /// Rows.
+        rows: usize,
+    },
+}
+
+impl LiveScreen {
+    const fn new() -> LiveScreen {
+        LiveScreen { text: Text::new(), font: Font::blank(), cells: None, pixels: None }
+    }
+
+    /// Writes text behind what is there; without a screen it is kept, as much as a screen would show.
+    pub fn write(&mut self, text: &str) {
+        if let Some(cells) = &mut self.cells {
+            self.text.write(text, cells);
+        } else if let Some((layout, memory)) = &mut self.pixels {
+            self.text.write(text, &mut Pixels { layout: *layout, font: &self.font, memory });
+        } else {
+            self.text.write(text, &mut Nowhere);
+        }
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        let (columns, rows) = self.text.size();
+        let pixels = self.pixels.as_ref().map(|_| Shown::Pixels { columns, rows });
+        self.cells.as_ref().map(|_| Shown::Text).or(pixels)
+    }
+}
+
+struct Nowhere;
+
+impl Surface for Nowhere {
+    fn put(&mut self, _: usize, _: usize, _: u8) {}
+}
+
+/// Shows the log on VGA's text screen, if there is one, in that mode. What the screen showed before is gone.
+///
+/// # Safety
+/// Once; `cells` leads to physical 0xb8000, mapped for good, and nobody else drives the display.
+pub unsafe fn open_text(cells: NonNull<u16>) {
+    // SAFETY: the caller vouches.
+    let Some(mut mode) = (unsafe { TextMode::find(cells) }) else { return };
+    let serial = SERIAL.lock();
+    let mut screen = SCREEN.lock();
+    screen.text.show(&mut mode);
+    screen.cells = Some(mode);
+    drop(screen);
+    drop(serial);
+    write_kept();
+}
+
+/// Shows the log on a screen of pixels, unless it is shown already, or the layout makes no sense, or is too small. Returns
+/// what it is shown on.
+///
+/// # Safety
+/// `memory` leads to the display's memory, as much as the layout says, mapped for good; nobody else writes there.
+pub unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option<Shown> {
+    let serial = SERIAL.lock();
+    let mut screen = SCREEN.lock();
+    if let (None, Some((layout, memory))) = (screen.shown(), found.filter(|(layout, _)| fits(layout))) {
+        let LiveScreen { text, font, pixels, .. } = &mut *screen;
+        let (columns, rows) = layout.cells();
+        font.read();
+        text.grow(columns, rows);
+        let mut memory = Frame(memory);
+        for at in (0..layout.bytes()).step_by(size_of::<u32>()) {
+            memory.set(at, (layout.bytes() - at).min(size_of::<u32>()), 0);
+        }
+        text.show(&mut Pixels { layout, font, memory: &mut memory });
+        *pixels = Some((layout, memory));
+    }
+    let shown = screen.shown();
+    drop(screen);
+    drop(serial);
+    write_kept();
+    shown
+}
+
+/// Whether the text that was kept so far has room.
+fn fits(layout: &Layout) -> bool {
+    let (columns, rows) = layout.cells();
+    layout.is_sound() && columns >= super::TEXT_COLUMNS && rows >= super::TEXT_ROWS
+}

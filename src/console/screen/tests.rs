@@ -1,0 +1,170 @@
+//! What is written is what is shown.
+
+use proptest::prelude::*;
+
+use super::font::{Font, HEIGHT, WIDTH};
+use super::pixels::{Layout, Memory, Pixels};
+use super::*;
+
+/// Remembers what was put where.
+struct Fake {
+    cells: Vec<Vec<u8>>,
+    puts: usize,
+}
+
+impl Fake {
+    fn new() -> Fake {
+        Fake { cells: vec![vec![b' '; MAX_COLUMNS]; MAX_ROWS], puts: 0 }
+    }
+
+    fn rows(&self, text: &Text) -> Vec<String> {
+        let (columns, rows) = text.size();
+        let row =
+            |cells: &Vec<u8>| String::from_utf8(cells[..columns].to_vec()).unwrap().trim_end().to_owned();
+        self.cells[..rows].iter().map(row).collect()
+    }
+}
+
+impl Surface for Fake {
+    fn put(&mut self, column: usize, row: usize, character: u8) {
+        self.cells[row][column] = character;
+        self.puts += 1;
+    }
+}
+
+fn written(pieces: &[&str]) -> (Text, Fake) {
+    let (mut text, mut fake) = (Text::new(), Fake::new());
+    for piece in pieces {
+        text.write(piece, &mut fake);
+    }
+    (text, fake)
+}
+
+#[test]
+fn the_last_line_is_on_the_bottom_row() {
+    let lines: Vec<_> = (0..40).map(|line| format!("line {line}\n")).collect();
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let (text, fake) = written(&lines);
+    let expected: Vec<_> = (40 - TEXT_ROWS..40).map(|line| format!("line {line}")).collect();
+    assert_eq!(fake.rows(&text), expected);
+}
+
+#[test]
+fn a_line_that_just_fits_takes_one_row() {
+    let full = "x".repeat(TEXT_COLUMNS);
+    let (text, fake) = written(&[&full, "\nnext\n", &full, "y"]);
+    assert_eq!(fake.rows(&text)[..4], [full.clone(), "next".into(), full, "y".into()]);
+}
+
+#[test]
+fn what_is_not_ascii_is_a_question_mark() {
+    let (text, fake) = written(&["a\u{7f}é\u{1b}\tb\rc"]);
+    assert_eq!(fake.rows(&text)[0], "c????b");
+}
+
+#[test]
+fn scrolling_draws_only_what_changes() {
+    let (mut text, mut fake) = written(&["same\n".repeat(TEXT_ROWS).as_str()]);
+    fake.puts = 0;
+    text.write("same\n", &mut fake);
+    // The bottom row is cleared and written anew.
+    assert_eq!(fake.puts, 8);
+}
+
+#[test]
+fn a_larger_screen_keeps_what_was_written_before() {
+    let (mut text, _) = written(&["early\nlines\n"]);
+    text.grow(1, 1);
+    assert_eq!(text.size(), (TEXT_COLUMNS, TEXT_ROWS));
+    text.grow(100, 1000);
+    assert_eq!(text.size(), (100, MAX_ROWS));
+    let mut fake = Fake::new();
+    text.show(&mut fake);
+    text.write(&"x".repeat(101), &mut fake);
+    assert_eq!(fake.rows(&text)[..4], ["early".into(), "lines".into(), "x".repeat(100), "x".into()]);
+}
+
+proptest! {
+    #[test]
+    fn the_surface_shows_what_is_kept(pieces in prop::collection::vec("[ -~\n]{0,200}", 0..40)) {
+        let pieces: Vec<_> = pieces.iter().map(String::as_str).collect();
+        let (text, fake) = written(&pieces);
+        for row in 0..TEXT_ROWS {
+            prop_assert!(text.row(row).eq(fake.cells[row][..TEXT_COLUMNS].iter().copied()));
+        }
+        // Against the plain way: all rows of all lines, of which the last ones are seen.
+        let all = pieces.concat();
+        let mut rows: Vec<String> = Vec::new();
+        for line in all.split('\n') {
+            let cells: Vec<char> = line.chars().collect();
+            let chunks = cells.chunks(TEXT_COLUMNS).map(|chunk| chunk.iter().collect());
+            rows.extend(if cells.is_empty() { vec![String::new()] } else { chunks.collect() });
+        }
+        // Rows that nothing is written in yet are not begun.
+        while rows.last().is_some_and(String::is_empty) {
+            rows.pop();
+        }
+        let expected = rows.iter().skip(rows.len().saturating_sub(TEXT_ROWS)).map(|row| row.trim_end().to_owned());
+        let mut shown = fake.rows(&text);
+        shown.truncate(rows.len());
+        prop_assert_eq!(shown, expected.collect::<Vec<_>>());
+    }
+}
+
+struct Bytes(Vec<u8>);
+
+impl Memory for Bytes {
+    fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32) {
+        self.0[byte..byte + pixel_bytes].copy_from_slice(&value.to_le_bytes()[..pixel_bytes]);
+    }
+}
+
+#[test]
+fn glyphs_are_drawn_in_their_cells_and_nowhere_else() {
+    let mut font = Font::blank();
+    font.read();
+    for pixel_bytes in 2..=4 {
+        let layout = Layout { width: 20, height: 40, pitch_bytes: 90, pixel_bytes, foreground: 0x8765_4321 };
+        assert!(layout.is_sound());
+        assert_eq!(layout.cells(), (2, 3));
+        let mut memory = Bytes(vec![0x55; layout.bytes()]);
+        Pixels { layout, font: &font, memory: &mut memory }.put(1, 2, b'A');
+        for (at, byte) in memory.0.iter().enumerate() {
+            let (line, column) = (at / 90, at % 90 / pixel_bytes);
+            let within = (2 * HEIGHT..3 * HEIGHT).contains(&line) && (WIDTH..2 * WIDTH).contains(&column);
+            let expected = match within {
+                false => 0x55,
+                true if font.glyph(b'A')[line - 2 * HEIGHT] & 0x80 >> (column - WIDTH) == 0 => 0,
+                true => layout.foreground.to_le_bytes()[at % 90 % pixel_bytes],
+            };
+            assert_eq!(*byte, expected, "{pixel_bytes} bytes, byte {at}");
+        }
+    }
+}
+
+#[test]
+fn every_character_has_a_glyph_of_its_own() {
+    let mut font = Font::blank();
+    font.read();
+    let mut glyphs: Vec<_> = (b' '..=b'~').map(|character| *font.glyph(character)).collect();
+    assert_eq!(font.glyph(b' '), &[0; HEIGHT]);
+    assert_eq!(font.glyph(0xe9), font.glyph(b'?'));
+    glyphs.sort_unstable();
+    glyphs.dedup();
+    assert_eq!(glyphs.len(), usize::from(b'~' - b' ' + 1));
+}
+
+#[test]
+fn a_layout_that_makes_no_sense_is_found() {
+    let layout = Layout { width: 640, height: 480, pitch_bytes: 2560, pixel_bytes: 4, foreground: 1 };
+    assert!(layout.is_sound());
+    for wrong in [
+        Layout { pixel_bytes: 1, ..layout },
+        Layout { pixel_bytes: 5, ..layout },
+        Layout { pitch_bytes: 2559, ..layout },
+        Layout { width: usize::MAX, ..layout },
+        Layout { height: usize::MAX, ..layout },
+    ] {
+        assert!(!wrong.is_sound(), "{wrong:?}");
+    }
+}

@@ -1,0 +1,190 @@
+//! The log: eight CPUs write lines while each strikes the next by NMIs that log as well; then NMIs strike the very CPU that
+//! holds the console, more of them than lines can be kept. Every line is accounted for. That none was torn is seen by who
+//! reads them.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
+use crate::console::kept::MAX_KEPT;
+use crate::console::{self, Lines};
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{self, CpuId, IrqGuard};
+use crate::interrupts::{self, Frame, Handler, Vector};
+use crate::smp::{self, Cpu};
+use crate::sync::{Deadline, IrqMutex};
+use crate::{apic, per_cpu};
+
+/// So many CPUs log at once.
+const MOST_CPUS: usize = 8;
+
+/// Lines of each.
+const LINES: u64 = 25;
+
+/// NMIs for whose lines there is no room.
+const TOO_MANY: u64 = 6;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A CPU did not take an NMI.
+    NoNmi {
+        /// The CPU.
+        cpu: CpuId,
+    },
+    /// Other lines were counted than were logged.
+    Count {
+        /// How many were logged.
+        logged: u64,
+        /// What was counted meanwhile.
+        counted: Lines,
+    },
+    /// While the console was held, other lines were kept and lost than should.
+    Held {
+        /// What was counted.
+        counted: Lines,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let counts = |f: &mut fmt::Formatter, Lines { written, waiting, lost }: Lines| {
+            write!(f, "{written} lines written, {waiting} waiting and {lost} lost")
+        };
+        match *self {
+            Failure::NoNmi { cpu } => write!(f, "cpu {cpu} has not taken an NMI in {REQUEST_MS} ms"),
+            Failure::Count { logged, counted } => {
+                counts(f, counted)?;
+                write!(f, " of {logged}")
+            }
+            Failure::Held { counted } => {
+                counts(f, counted)?;
+                write!(f, " by {} NMIs while the console was held", MAX_KEPT as u64 + TOO_MANY)
+            }
+        }
+    }
+}
+
+per_cpu! {
+    /// Whether an NMI of this part's is on its way here.
+    static IS_ASKED: AtomicBool = AtomicBool::new(false);
+    /// NMIs of this part's that were sent here, and those that have logged.
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    static LOGGED: AtomicU64 = AtomicU64::new(0);
+}
+
+static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+
+/// Who has the other NMIs: a [`Handler`].
+static OTHERS: AtomicPtr<()> = AtomicPtr::new(interrupts::UNREGISTERED as *mut ());
+
+/// Logs, if the NMI is this part's.
+fn nmi(frame: &mut Frame) {
+    // SAFETY: this CPU's own copy, which lives for good and is atomic.
+    if !unsafe { &*IS_ASKED.as_ptr() }.swap(false, Ordering::AcqRel) {
+        // SAFETY: nothing but handlers is ever stored.
+        let others = unsafe { core::mem::transmute::<*mut (), Handler>(OTHERS.load(Ordering::Acquire)) };
+        return others(frame);
+    }
+    // SAFETY: as above.
+    let logged = unsafe { &*LOGGED.as_ptr() };
+    log::info!("NMI {} on cpu {}, from end to end", logged.load(Ordering::Relaxed), cpu::current());
+    logged.fetch_add(1, Ordering::Release);
+}
+
+/// Runs the part. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
+///
+/// # Errors
+/// The first failure.
+pub fn run() -> Result<(), Failure> {
+    let before = interrupts::handler(Vector::NMI);
+    OTHERS.store(before as *mut (), Ordering::Release);
+    interrupts::replace(Vector::NMI, nmi);
+    let outcome = all_at_once().and_then(|logged| while_held().map(|()| logged));
+    interrupts::replace(Vector::NMI, before);
+    let logged = outcome?;
+    log::info!("{logged} lines by {} CPUs and their NMIs, each written or counted", loggers().count());
+    Ok(())
+}
+
+fn loggers() -> impl Iterator<Item = &'static Cpu> + Clone {
+    smp::online().take(MOST_CPUS)
+}
+
+/// How many lines were logged.
+fn all_at_once() -> Result<u64, Failure> {
+    let lines_before = console::lines();
+    let nmis_before: u64 = loggers().map(|cpu| count(cpu, LOGGED)).sum();
+    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+        let Some(rank) = cpu.rank().filter(|rank| *rank < MOST_CPUS) else { return };
+        for line in 0..LINES {
+            if let Some(next) = loggers().cycle().nth(rank + 1)
+                && let Err(failure) = strike(next)
+            {
+                FIRST.lock().get_or_insert(failure);
+                return;
+            }
+            log::info!("line {line} of cpu {}, from end to end", cpu.id());
+        }
+    });
+    if let Some(failure) = *FIRST.lock() {
+        return Err(failure);
+    }
+    loggers().try_for_each(wait_for)?;
+    let nmis = loggers().map(|cpu| count(cpu, LOGGED)).sum::<u64>() - nmis_before;
+    let logged = nmis + LINES * loggers().count() as u64;
+    let counted = since(lines_before);
+    if counted == (Lines { written: logged, waiting: 0, lost: 0 }) {
+        Ok(logged)
+    } else {
+        Err(Failure::Count { logged, counted })
+    }
+}
+
+/// NMIs strike the CPU that holds the console: as many lines as there is room for come out afterwards, the rest is counted.
+fn while_held() -> Result<(), Failure> {
+    let before = console::lines();
+    let me = smp::online().next();
+    let held = console::hold(|| {
+        for _ in 0..MAX_KEPT as u64 + TOO_MANY {
+            let Some(me) = me else { continue };
+            strike(me).and_then(|()| wait_for(me))?;
+        }
+        Ok(since(before))
+    })?;
+    if held != (Lines { written: 0, waiting: MAX_KEPT as u64, lost: TOO_MANY }) {
+        return Err(Failure::Held { counted: held });
+    }
+    // And one that says how many were lost.
+    let after = since(before);
+    if after != (Lines { written: MAX_KEPT as u64 + 1, waiting: 0, lost: TOO_MANY }) {
+        return Err(Failure::Held { counted: after });
+    }
+    Ok(())
+}
+
+/// Sends an NMI to a CPU, when it has taken the one before.
+fn strike(cpu: &'static Cpu) -> Result<(), Failure> {
+    let (Some(is_asked), Some(sent)) = (cpu.get(IS_ASKED), cpu.get(SENT)) else { return Ok(()) };
+    wait_for(cpu)?;
+    sent.fetch_add(1, Ordering::Relaxed);
+    is_asked.store(true, Ordering::Release);
+    let _guard = IrqGuard::new();
+    apic::send_nmi_in_emergency(cpu.entry.apic_id);
+    Ok(())
+}
+
+/// Waits until a CPU has taken all NMIs of this part's.
+fn wait_for(cpu: &'static Cpu) -> Result<(), Failure> {
+    let has_logged = || count(cpu, LOGGED) == count(cpu, SENT);
+    Deadline::after_ms(REQUEST_MS).wait_until(has_logged).map_err(|_| Failure::NoNmi { cpu: cpu.id() })
+}
+
+fn count(cpu: &'static Cpu, counter: impl PerCpu<Value = AtomicU64>) -> u64 {
+    cpu.get(counter).map_or(0, |counter| counter.load(Ordering::Acquire))
+}
+
+fn since(before: Lines) -> Lines {
+    let now = console::lines();
+    Lines { written: now.written - before.written, waiting: now.waiting, lost: now.lost - before.lost }
+}
