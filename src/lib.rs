@@ -15,9 +15,32 @@
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
 //! | 10 | `audit`, `bench`, `selftest`, [`stress`] |
-//! | 11 | `faults`, `report`, `stages` |
+//! | 11 | `faults`, `report`, `program`, `stages` |
 //!
-//! `stages` shows the whole boot on one screen.
+//! # How it comes up
+//!
+//! `stages` shows the whole boot on one screen. Each stage takes what the ones before it gave:
+//!
+//! | stage | what | gives |
+//! |---|---|---|
+//! | rt0 | 32-bit code: checks the image and the processor, draws the kernel's address, early page tables | `Handoff` |
+//! | loader | the loader's word, by PVH or either Multiboot; the log is heard from here on, and seen on a text screen | `BootInfo` |
+//! | options | the kernel command line | [`Options`](boot::command_line::Options) |
+//! | features, redirects | what the processor has; functions that depend on it, while code is writable | `Features` |
+//! | memory | the final page tables, then the frame allocator | `LowMemory` |
+//! | boot CPU | its own GDT, TSS and stacks | |
+//! | screen | the loader's frame buffer, if there is one | |
+//! | platform | ACPI: CPUs, timers, I/O APICs | `Platform` |
+//! | clock | the local APIC, the TSC's and the timer's rate | `Clock` |
+//! | other CPUs | all of them at once | `BringUp` |
+//! | counter, audit | do all TSCs agree? a walk of the live page tables, a look at each CPU | |
+//! | program | the work, or a kernel of one's own | the verdict |
+//!
+//! # A kernel of one's own
+//!
+//! `program!` names the function that the boot ends in. `examples/hello.rs` and `examples/allocator.rs` are two such
+//! kernels, each in under forty lines; `cargo run -- run --example hello` boots one. Their documentation, and that of all
+//! that is the kernel's alone, is in `cargo doc --target x86_64-unknown-none`.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -58,6 +81,8 @@ pub mod selftest;
 
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod faults;
+#[cfg(target_os = "none")]
+pub mod program;
 #[cfg(target_os = "none")]
 mod report;
 #[cfg(target_os = "none")]

@@ -1,9 +1,9 @@
-//! The kernel as a program. Everything is in the library; rt0 finds its way from there.
+//! The kernel of this package: what the library boots ends in its own work, as the command line asks for it.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-use octopod as _;
+octopod::program!(octopod::stages::work);
 
 /// On a host there is nothing to run: `cargo run` at the root starts the launcher, which boots the kernel in QEMU.
 #[cfg(not(target_os = "none"))]

@@ -35,6 +35,8 @@ pub enum Reason {
     Bench(bench::Failure),
     /// The self-test found something.
     SelfTest(selftest::Failure),
+    /// A program of one's own says so.
+    Program(LineBuffer<100>),
 }
 
 impl fmt::Display for Reason {
@@ -44,6 +46,7 @@ impl fmt::Display for Reason {
             Reason::Stress(error) => error.fmt(f),
             Reason::Bench(failure) => failure.fmt(f),
             Reason::SelfTest(failure) => failure.fmt(f),
+            Reason::Program(reason) => f.write_str(reason.as_str()),
             Reason::TrampolineOverrun { page } => {
                 write!(f, "bring-up has changed a page beside the trampoline's at {page:#x}")
             }

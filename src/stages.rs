@@ -10,6 +10,7 @@ use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
 use crate::memory::{self, LowMemory};
+use crate::program::{self, Machine};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
@@ -41,7 +42,8 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     #[cfg(feature = "faults")]
     faults::before_audit(options.fault);
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
-    let outcome = locked.and_then(|()| work(&boot, &features, &options, &up));
+    let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
+    let outcome = locked.and_then(|()| program::run(&machine));
     report::verdict(outcome)
 }
 
@@ -189,7 +191,12 @@ fn counter(features: &Features, clock: &Clock, options: &Options) {
     report::counter(&counter);
 }
 
-fn work(boot: &BootInfo, features: &Features, options: &Options, up: &BringUp) -> Result<(), Reason> {
+/// The work that the command line asks for: the program of the kernel that this package builds.
+///
+/// # Errors
+/// The first thing that is not as it must be.
+pub fn work(machine: &Machine) -> Result<(), Reason> {
+    let Machine { boot, options, features, bring_up: up } = *machine;
     #[cfg(feature = "faults")]
     faults::at_work(options.fault);
     match options.work {

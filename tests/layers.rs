@@ -39,6 +39,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("shell", 10),
     ("faults", 11),
     ("report", 11),
+    ("program", 11),
     ("stages", 11),
     ("lib", 11),
     ("main", 11),

@@ -43,6 +43,7 @@ Examples:
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
   cargo run -- bench                                  what things cost, in instructions
   cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
+  cargo run -- run --example hello                    a kernel of one's own, from examples/
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`
@@ -167,8 +168,12 @@ pub struct Options {
     #[arg(long, help_heading = "Kernel")]
     pub compressed: bool,
 
+    /// Build and boot this example instead of the kernel.
+    #[arg(long, value_name = "NAME", required_if_eq("mode", "run"), help_heading = "Kernel")]
+    pub example: Option<Word>,
+
     /// Boot this ELF file instead of building one.
-    #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed"], help_heading = "Kernel")]
+    #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed", "example"], help_heading = "Kernel")]
     pub kernel: Option<PathBuf>,
 
     /// Give the run up after so long [default: 60, and what --seconds says; more for discs and Bochs; no limit for gdb].
@@ -234,6 +239,8 @@ pub enum Mode {
     Stress,
     /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU; the other answers calls.
     Bench,
+    /// Boot an example of the package, a kernel of one's own: the one that --example names.
+    Run,
     /// Start the machine, wait for gdb before its first instruction, and print the line to type.
     Gdb,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
@@ -253,6 +260,7 @@ impl Mode {
             Mode::Boot => "boot",
             Mode::Stress => "stress",
             Mode::Bench => "bench",
+            Mode::Run => "run",
             Mode::Gdb => "gdb",
             Mode::Matrix => "matrix",
             Mode::Soak => "soak",
@@ -264,14 +272,15 @@ impl Mode {
     /// What the kernel is told to do, as `work=`.
     fn work(self) -> &'static str {
         match self {
-            Mode::Gdb => Mode::Boot.name(),
+            // An example does what it does.
+            Mode::Gdb | Mode::Run => Mode::Boot.name(),
             other => other.name(),
         }
     }
 
     /// Whether it boots a kernel, one.
     pub fn boots(self) -> bool {
-        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench | Mode::Gdb)
+        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench | Mode::Run | Mode::Gdb)
     }
 }
 
@@ -319,6 +328,10 @@ impl Options {
             ("--host", self.host),
             ("--seed", self.seed.is_some()),
         ];
+        if self.example.is_some() && !matches!(self.mode, Mode::Run | Mode::Gdb) {
+            let mode = self.mode.name();
+            return Err(Error::OptionOfAnotherMode { option: "--example", applies_to: "run", mode });
+        }
         match stress_options.into_iter().find(|(_, given)| *given && self.mode != Mode::Stress) {
             Some((option, _)) => {
                 Err(Error::OptionOfAnotherMode { option, applies_to: "stress", mode: self.mode.name() })

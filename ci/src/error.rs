@@ -153,7 +153,7 @@ pub enum Error {
     #[error("cargo built the kernel but named no executable for {target}")]
     NoExecutable {
         /// The cargo target that was asked for.
-        target: &'static str,
+        target: String,
     },
     /// Another launcher has held the build lock for too long.
     #[error("another octopod has been building for {} s; wait for it or end it, then try again", waited.as_secs())]

@@ -19,18 +19,21 @@ use crate::pack;
 use crate::process::{Happening, Stream, Streams, Supervised};
 use crate::rundir::Workspace;
 use crate::seal;
+use crate::values::Word;
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";
 
 /// A package's program for the kernel's target.
-struct Program {
+struct Program<'a> {
     package: &'static str,
-    binary: &'static str,
+    /// What cargo calls programs of its kind: `bin` or `example`.
+    kind: &'static str,
+    name: &'a str,
 }
 
-const KERNEL: Program = Program { package: "octopod", binary: "octopod-kernel" };
-const UNPACKER: Program = Program { package: "octopod-unpacker", binary: "octopod-unpacker" };
+const KERNEL: Program = Program { package: "octopod", kind: "bin", name: "octopod-kernel" };
+const UNPACKER: Program = Program { package: "octopod-unpacker", kind: "bin", name: "octopod-unpacker" };
 /// Names the compressed kernel to the unpacker's build script.
 const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
 
@@ -73,15 +76,17 @@ pub struct Kernel {
 
 /// The cargo profile and features of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Variant {
+struct Variant<'a> {
     profile: &'static str,
     faults: bool,
     compressed: bool,
+    example: Option<&'a str>,
 }
 
-impl Variant {
-    fn of(options: &Options) -> Variant {
+impl Variant<'_> {
+    fn of(options: &Options) -> Variant<'_> {
         Variant {
+            example: options.example.as_ref().map(Word::as_str),
             profile: if options.debug { "dev" } else { "kernel" },
             faults: options.fault.is_some(),
             compressed: options.compressed,
@@ -91,7 +96,13 @@ impl Variant {
     fn name(self) -> String {
         let faults = if self.faults { "-faults" } else { "" };
         let compressed = if self.compressed { "-compressed" } else { "" };
-        format!("{}{faults}{compressed}", self.profile)
+        let example = self.example.map(|name| format!("-{name}")).unwrap_or_default();
+        format!("{}{faults}{compressed}{example}", self.profile)
+    }
+
+    /// What is built and then booted, or compressed.
+    fn program(&self) -> Program<'_> {
+        self.example.map_or(KERNEL, |name| Program { package: KERNEL.package, kind: "example", name })
     }
 }
 
@@ -118,8 +129,8 @@ pub fn provide(
     let folder = workspace.own().join("kernels").join(variant.name());
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let _lock = lock(&workspace.own().join("build.lock"), observer)?;
-    let built = build(&KERNEL, variant, None, workspace, observer)?;
-    let symbols = folder.join(KERNEL.binary);
+    let built = build(&variant.program(), variant, None, workspace, observer)?;
+    let symbols = folder.join(KERNEL.name);
     let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
     let kernel = seal::sealed(fs::read(&built).map_err(Error::file("read", &built))?);
     let kernel = kernel.map_err(|error| not_a_kernel(error.to_string()))?;
@@ -133,7 +144,7 @@ pub fn provide(
         keep(&payload, &payload_path)?;
         let built = build(&UNPACKER, variant, Some(&payload_path), workspace, observer)?;
         let unpacker = fs::read(&built).map_err(Error::file("read", &built))?;
-        path = folder.join(UNPACKER.binary);
+        path = folder.join(UNPACKER.name);
         keep(&unpacker, &path)?;
         compressed_bytes = Some(size(&unpacker)?);
     }
@@ -186,8 +197,8 @@ fn lock(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
 }
 
 fn build(
-    program: &Program,
-    variant: Variant,
+    program: &Program<'_>,
+    variant: Variant<'_>,
     payload: Option<&Path>,
     workspace: &Workspace,
     observer: &mut dyn Observer,
@@ -205,7 +216,7 @@ fn build(
         match cargo.next(deadline) {
             Happening::Line(Stream::Stdout, line) => {
                 if let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_str(&line)
-                    && artifact.target.name == program.binary
+                    && artifact.target.name == program.name
                 {
                     executable = artifact.executable.or(executable);
                 }
@@ -235,22 +246,20 @@ fn build(
     if !status.success() {
         return Err(Error::KernelBuild { status: status.to_string(), diagnostics });
     }
-    executable.map(Into::into).ok_or(Error::NoExecutable { target: program.binary })
+    executable.map(Into::into).ok_or(Error::NoExecutable { target: program.name.to_owned() })
 }
 
-fn cargo(program: &Program, variant: Variant, workspace: &Workspace) -> Command {
+fn cargo(program: &Program<'_>, variant: Variant<'_>, workspace: &Workspace) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&workspace.root).args([
-        "build",
-        "--package",
-        program.package,
-        "--bin",
-        program.binary,
-    ]);
+    command.current_dir(&workspace.root).args(["build", "--package", program.package]);
+    command.arg(format!("--{}", program.kind)).arg(program.name);
     command.args(["--target", TARGET, "--profile", variant.profile]);
     command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
     if variant.faults && program.package == KERNEL.package {
         command.args(["--features", "faults"]);
+    }
+    if program.kind == "example" {
+        command.args(["--features", "examples"]);
     }
     if std::env::var_os("CARGO_TARGET_DIR").is_some() {
         // A relative one would mean another folder from the workspace's root.
@@ -286,6 +295,8 @@ mod tests {
             let fault = fault.map(|name| name.parse().unwrap());
             Variant::of(&Options { debug, fault, compressed, ..Options::default() }).name()
         };
+        let example = Options { example: Some("hello".parse().unwrap()), ..Options::default() };
+        assert_eq!(variant(&example), "kernel-hello");
         assert_eq!([name(false, None, false), name(true, None, false)], ["kernel", "dev"]);
         assert_eq!(
             [name(false, Some("x"), false), name(true, Some("x"), false)],

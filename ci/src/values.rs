@@ -194,6 +194,13 @@ impl FromStr for Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word(String);
 
+impl Word {
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Word {
     type Err = ValueError;
 

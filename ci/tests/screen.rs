@@ -13,7 +13,6 @@ use std::collections::HashMap;
 
 use octopod::console::screen::{TEXT_COLUMNS, TEXT_ROWS};
 use octopod::wire::MARKER;
-use picture::Picture;
 use watched::Watched;
 
 #[test]

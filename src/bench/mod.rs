@@ -1,11 +1,11 @@
 //! Layer 10: what things cost, in instructions, exactly.
 //!
 //! QEMU's TCG under `-icount shift=0` lets the TSC advance by one for each instruction, on every host alike, so that a
-//! cost is a number that can be compared, and a limit one that a test can hold. `work=bench` measures each [`Benchmark`]
-//! of [`ALL`] and sends one record for it; the launcher compares with `config/bench.toml`. [`meter`] is how it is
+//! cost is a number that can be compared, and a limit one that a test can hold. `work=bench` measures each `Benchmark`
+//! of `ALL` and sends one record for it; the launcher compares with `config/bench.toml`. `meter` is how it is
 //! measured, and what is done so that a figure cannot be wrong without notice.
 //!
-//! To add one: a function that repeats the operation inside [`Meter::count`], a line in [`ALL`], its limit in
+//! To add one: a function that repeats the operation inside `Meter::count`, a line in `ALL`, its limit in
 //! `config/bench.toml`.
 
 mod frames;
@@ -29,7 +29,7 @@ use meter::{Meter, empty_loop, empty_windows};
 struct Benchmark {
     /// Its name in reports and in `config/bench.toml`.
     name: &'static str,
-    /// Repeats it so many times, the counted part of it in [`Meter::count`].
+    /// Repeats it so many times, the counted part of it in `Meter::count`.
     run: fn(&mut Meter, u32),
     /// The same without it: the repetition's own cost, which is taken off.
     empty: fn(&mut Meter, u32),

@@ -3,6 +3,7 @@
 use core::fmt;
 
 /// A line of at most `N` bytes. What does not fit is cut off at a character's edge.
+#[derive(Clone, Copy)]
 pub struct LineBuffer<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -48,6 +49,12 @@ impl<const N: usize> LineBuffer<N> {
 impl<const N: usize> Default for LineBuffer<N> {
     fn default() -> Self {
         LineBuffer::new()
+    }
+}
+
+impl<const N: usize> fmt::Debug for LineBuffer<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
     }
 }
 

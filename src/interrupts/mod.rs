@@ -2,7 +2,7 @@
 //!
 //! All 256 gates lead through their own stub to one entry, which saves every register and calls
 //! `interrupt_dispatch`. Layers above register their handlers by vector and name ([`register`]); each interrupt is
-//! counted by CPU and vector ([`counts`]), and on a vector that nobody has registered it is, if the CPU raised it
+//! counted by CPU and vector ([`Counts`]), and on a vector that nobody has registered it is, if the CPU raised it
 //! itself, fatal.
 
 mod counts;

@@ -2,7 +2,7 @@
 //!
 //! The core is pure: it sees tables only through a function that reads an entry, and what it is to expect in [`House`].
 //! It trusts nothing that built the tables, so it asks of each mapping what can be done with it and what it leads to, not
-//! whether somebody meant it. Neighbouring pages with the same rights become one [`Run`] before they are judged: the cost
+//! whether somebody meant it. Neighbouring pages with the same rights become one `Run` before they are judged: the cost
 //! is one look at each entry, and terabytes in large pages are a handful of runs.
 
 use super::windows::Windows;

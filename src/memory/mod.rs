@@ -1,7 +1,7 @@
 //! Layer 4: page tables, stacks, frames.
 //!
 //! [`init`] leads from the loader's memory map to the final page tables and the frame allocator, and from then on
-//! [`alloc`] and [`free`] draw on it through this CPU's magazine. The allocator itself is in [`frames`], which knows
+//! [`alloc`] and [`free`] draw on it through this CPU's magazine. The allocator itself is in [`mod@frames`], which knows
 //! neither CPUs nor interrupts; this module is what ties it to them.
 
 pub mod audit;

@@ -252,7 +252,7 @@ impl PageTables {
 /// Makes this CPU use the tree with that root.
 ///
 /// # Safety
-/// As for [`PageTables::load`].
+/// As for `PageTables::load`.
 pub unsafe fn load_root(root: u64) {
     use x86_64::registers::control::{Cr3, Cr3Flags};
     // SAFETY: the caller vouches.

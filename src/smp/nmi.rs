@@ -4,7 +4,7 @@
 //! first, and the handler looks for every word each time: has a CPU died, does one want to know where this one is? Only
 //! if there is none, the NMI came from outside, and is counted.
 //!
-//! The handler takes no lock, sends nothing on the serial line and waits for nobody, for it may have struck anywhere. It
+//! The handler takes no lock and waits for nobody, for it may have struck anywhere; what it logs waits for nobody either. It
 //! has a stack of its own, which the next NMI would begin anew; none comes before `iret` (SDM Vol. 3A, 6.7.1), so nothing
 //! in it may raise an exception, whose `iret` would let one in.
 

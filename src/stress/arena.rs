@@ -1,5 +1,5 @@
 //! Memory for the library allocator's own bookkeeping, which asks Rust's global allocator for tree nodes while it holds its
-//! lock. Nothing else in the kernel has a heap, and this is none for anything else: it must never call back into an allocator
+//! lock. Nothing else in this kernel has a heap, and this is none for anything else: it must never call back into an allocator
 //! under test, and it lends what it was given to whoever asks while the stress runs.
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -18,10 +18,24 @@ struct Pool {
     end: usize,
 }
 
-/// The kernel's global allocator.
 struct Arena(IrqMutex<Pool>);
 
-#[global_allocator]
+/// The arena as a global allocator: that of every program without a heap of its own (see [`program!`](crate::program!)).
+pub struct ArenaHeap;
+
+// SAFETY: all of it is the arena's.
+unsafe impl GlobalAlloc for ArenaHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is the same.
+        unsafe { ARENA.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { ARENA.dealloc(block, layout) }
+    }
+}
+
 static ARENA: Arena = Arena(IrqMutex::new(Pool { free: [0; CLASSES], next: 0, end: 0 }));
 
 /// Gives the arena that memory; all that was handed out from it before is void.

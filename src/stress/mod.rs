@@ -27,4 +27,6 @@ mod progress;
 mod run;
 
 #[cfg(target_os = "none")]
+pub use arena::ArenaHeap;
+#[cfg(target_os = "none")]
 pub use run::{StressError, run};

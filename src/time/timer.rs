@@ -1,7 +1,7 @@
 //! Each CPU's timers, on its own APIC timer.
 //!
 //! [`after`] and [`every`] put a timer into the queue of the CPU that calls, which interrupts itself when the earliest is
-//! due; [`cancel`] takes one out from any CPU. The queue is a [`Heap`] behind a lock of its own, since others may cancel;
+//! due; [`cancel`] takes one out from any CPU. The queue is a [`Heap`](super::heap::Heap) behind a lock of its own, since others may cancel;
 //! callbacks run without the lock, so they may arm and cancel. Its first [`INLINE`] timers need no memory, so the
 //! kernel's own waits never lack any; beyond that the storage doubles in blocks of frames, which go back when few timers
 //! are left.
@@ -11,7 +11,7 @@
 //! the whole machine was stopped for a while, one interrupt finds all timers that are due, each runs once, and a periodic
 //! one is told how many periods it missed.
 //!
-//! While a CPU is offline, the boot processor serves its timers: [`guests`].
+//! While a CPU is offline, the boot processor serves its timers (`guests`).
 
 mod guests;
 mod queue;
@@ -54,7 +54,7 @@ pub type Callback = fn(&Expiry);
 pub struct Expiry {
     /// What it was armed with.
     pub data: usize,
-    /// When it was to expire, in nanoseconds as [`now_ns`](super::now_ns) counts them.
+    /// When it was to expire, in nanoseconds as [`now_ns`] counts them.
     pub deadline_ns: u64,
     /// Of a periodic timer, the periods that have gone by altogether since then, for which there is no call.
     pub missed: u64,

@@ -77,7 +77,7 @@ pub struct BringUp {
     /// Whether the pages beside it have stayed as they were. Only a kernel with deliberate faults built in has them to
     /// itself and can tell.
     pub neighbours_intact: bool,
-    /// What each further CPU costs in memory, in bytes: [`BYTES_PER_CPU`] and its area.
+    /// What each further CPU costs in memory, in bytes: `BYTES_PER_CPU` and its area.
     pub bytes_per_cpu: u64,
     /// Frames that all of them took together, page tables included.
     pub frames_taken: u64,

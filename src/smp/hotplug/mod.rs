@@ -134,7 +134,7 @@ pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     Err(OnlineError::DidNotCome { cpu, stage: again.last_seen(), ms })
 }
 
-/// As [`call`](super::call), for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
+/// As [`call`], for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
 /// since it closed its inbox, and runs nothing else that comes from elsewhere.
 ///
 /// # Errors
