@@ -4,6 +4,7 @@
 mod calls;
 mod clock;
 mod log;
+mod contexts;
 mod meeting;
 mod offline;
 mod serial;
@@ -36,6 +37,8 @@ pub enum Failure {
     Shootdown(shootdown::Failure),
     /// [`Part::Clock`]
     Clock(clock::Failure),
+    /// [`Part::Contexts`]
+    Contexts(contexts::Failure),
     /// [`Part::Timers`]
     Timers(timers::Failure),
     /// [`Part::Vectors`]
@@ -53,6 +56,7 @@ impl fmt::Display for Failure {
             Failure::Log(failure) => failure.fmt(f),
             Failure::Shootdown(failure) => failure.fmt(f),
             Failure::Clock(failure) => failure.fmt(f),
+            Failure::Contexts(failure) => failure.fmt(f),
             Failure::Timers(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
@@ -73,6 +77,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Log => log::run().map_err(Failure::Log)?,
             Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
             Part::Clock => clock::run().map_err(Failure::Clock)?,
+            Part::Contexts => contexts::run().map_err(Failure::Contexts)?,
             Part::Timers => timers::run().map_err(Failure::Timers)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,

@@ -134,6 +134,8 @@ named! {
         Zeroing = "zeroing",
         /// All CPUs call each other.
         Calls = "calls",
+        /// Who may not wait for memory does not, and an NMI gets none.
+        Contexts = "contexts",
         /// CPUs go offline and come back while all are at work.
         Offline = "offline",
         /// The serial port's receive interrupt reaches every CPU.

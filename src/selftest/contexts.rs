@@ -1,0 +1,278 @@
+//! Who may not wait for memory does not. With interrupts off, as in any handler, a request that finds nothing fails at once,
+//! and no other CPU is asked. An NMI, which may have struck in the middle of the allocator, is refused whatever there is.
+//! Nothing here looks at a clock, but to give up.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crate::apic;
+use crate::boot::direct_map;
+use crate::config::STRESS_GRACE_MS;
+use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
+use crate::interrupts::{self, Frame, Vector};
+use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
+use crate::smp::{self, CallError, Cpu};
+use crate::sync::Deadline;
+use crate::{memory, per_cpu};
+
+/// NMIs that each CPU gets while it takes and returns frames.
+const NMIS: u64 = 50;
+
+/// What is taken and returned meanwhile, and asked for in an NMI: by each of the allocator's ways.
+const ORDERS: [Order; 3] =
+    [Order::FRAME, Order::new(3).expect("there are more orders than that"), Order::BLOCK];
+
+per_cpu! {
+    /// NMIs that this CPU has got.
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    /// Requests in them that were not refused.
+    static GRANTED: AtomicU64 = AtomicU64::new(0);
+}
+
+/// A frame that is in use, for NMIs to free.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no memory for the part itself.
+    OutOfMemory,
+    /// A CPU did not get its NMIs.
+    NoNmi {
+        /// The CPU.
+        cpu: CpuId,
+        /// How many it got.
+        got: u64,
+    },
+    /// The allocator did in an NMI what it was asked.
+    Granted {
+        /// On which CPU.
+        cpu: CpuId,
+        /// How many times.
+        times: u64,
+    },
+    /// The allocator's books are wrong after that.
+    Books(Invalid),
+    /// Frames that were free before are not free after, or the other way round.
+    Frames {
+        /// How many were free before.
+        before: usize,
+        /// How many are after.
+        after: usize,
+    },
+    /// Other CPUs were asked by one that must not wait, or for what they do not have.
+    Waited {
+        /// When.
+        when: &'static str,
+        /// How many calls they have answered for that.
+        calls: u64,
+    },
+    /// A request had another outcome than it must have.
+    Outcome {
+        /// Which, and when.
+        what: &'static str,
+    },
+    /// A CPU cannot be called.
+    Call(CallError),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::OutOfMemory => f.write_str("no memory to begin with"),
+            Failure::NoNmi { cpu, got } => write!(f, "cpu {cpu} got {got} NMIs of {NMIS}"),
+            Failure::Granted { cpu, times } => {
+                write!(f, "cpu {cpu} was not refused memory in an NMI, {times} times")
+            }
+            Failure::Books(invalid) => invalid.fmt(f),
+            Failure::Frames { before, after } => {
+                write!(f, "{before} frames were free before and {after} after")
+            }
+            Failure::Waited { when, calls } => {
+                write!(f, "other CPUs answered {calls} calls for frames {when}")
+            }
+            Failure::Outcome { what } => write!(f, "wrong: {what}"),
+            Failure::Call(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Runs the part. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
+///
+/// # Errors
+/// The first failure.
+pub fn run() -> Result<(), Failure> {
+    let before = free_frames()?;
+    in_nmis()?;
+    with_interrupts_off()?;
+    let after = free_frames()?;
+    if before != after {
+        return Err(Failure::Frames { before, after });
+    }
+    {
+        let _guard = IrqGuard::new();
+        memory::frames().validate().map_err(Failure::Books)?;
+    }
+    let cpus = smp::online().count();
+    log::info!(
+        "{NMIS} NMIs on each of {cpus} CPUs were refused memory; with interrupts off nobody was asked"
+    );
+    Ok(())
+}
+
+fn free_frames() -> Result<usize, Failure> {
+    smp::call(&smp::all_online(), &|| memory::drain_this_cpu(&IrqGuard::new())).map_err(Failure::Call)?;
+    let _guard = IrqGuard::new();
+    Ok(memory::frames().free_frames())
+}
+
+/// Each CPU takes and returns frames while the boot processor, which sends itself some too, strikes it by NMIs.
+fn in_nmis() -> Result<(), Failure> {
+    let in_use = memory::alloc(Order::FRAME).ok_or(Failure::OutOfMemory)?;
+    IN_USE.store(in_use.get(), Ordering::Relaxed);
+    let ordinary = interrupts::replace(Vector::NMI, ask);
+    let limit = Deadline::after_ms(STRESS_GRACE_MS / 2);
+    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+        if cpu.id() == CpuId::BSP {
+            strike_all(&limit);
+        } else {
+            while asked(cpu) < NMIS && !limit.has_passed() {
+                take_and_return();
+            }
+        }
+    });
+    interrupts::replace(Vector::NMI, ordinary);
+    let is_lost = memory::free(in_use, Order::FRAME).is_err();
+    for cpu in smp::online() {
+        let times = cpu.get(GRANTED).map_or(0, |granted| granted.load(Ordering::Acquire));
+        if times > 0 {
+            return Err(Failure::Granted { cpu: cpu.id(), times });
+        }
+        let got = asked(cpu);
+        if got < NMIS {
+            return Err(Failure::NoNmi { cpu: cpu.id(), got });
+        }
+    }
+    if is_lost { Err(Failure::Outcome { what: "a frame in use cannot be freed" }) } else { Ok(()) }
+}
+
+fn asked(cpu: &Cpu) -> u64 {
+    cpu.get(ASKED).map_or(0, |asked| asked.load(Ordering::Acquire))
+}
+
+fn strike_all(limit: &Deadline) {
+    let wants = |cpu: &&Cpu| asked(cpu) < NMIS;
+    while let Some(cpu) = smp::online().find(wants).filter(|_| !limit.has_passed()) {
+        let before = asked(cpu);
+        apic::send_nmi_in_emergency(cpu.entry.apic_id);
+        // Two that come close together would be one.
+        while asked(cpu) == before && !limit.has_passed() {
+            take_and_return();
+        }
+    }
+}
+
+fn take_and_return() {
+    let taken = ORDERS.map(|order| (memory::alloc_without_waiting(order), order));
+    for (frame, order) in taken.into_iter().filter_map(|(frame, order)| Some((frame?, order))) {
+        if let Err(error) = memory::free(frame, order) {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// The NMI handler of this part: asks for all that there is to be had. What it gets is lost, which the books show as well.
+fn ask(_: &mut Frame) {
+    let mut granted = 0;
+    for order in ORDERS {
+        granted += u64::from(memory::alloc(order).is_some());
+        granted += u64::from(memory::alloc_without_waiting(order).is_some());
+        let in_use = FrameNumber::new(IN_USE.load(Ordering::Relaxed));
+        granted += u64::from(memory::free(in_use, order) != Err(FreeError::Barred { frame: in_use }));
+    }
+    let mut frames = [FrameNumber::new(0); 4];
+    granted += memory::alloc_bulk(&mut frames) as u64;
+    granted += u64::from(memory::free_bulk(&frames).is_ok());
+    GRANTED.add(granted);
+    ASKED.increment();
+}
+
+/// One CPU holds all memory, another keeps one frame in its magazine.
+fn with_interrupts_off() -> Result<(), Failure> {
+    let mut all = None;
+    while let Some(frame) = memory::alloc(Order::FRAME) {
+        all = Some(link(frame, all));
+    }
+    let (Some((frame, rest)), Some(other)) = (all.map(unlink), smp::online().nth(1)) else {
+        return_all(all);
+        return Ok(());
+    };
+    let outcome = keep_elsewhere(frame, other).and_then(|()| with_one_frame_kept_elsewhere());
+    return_all(rest);
+    outcome.and_then(|got| memory::free(got, Order::FRAME).map_err(|_| outcome_of("the frame returned")))
+}
+
+fn keep_elsewhere(frame: FrameNumber, keeper: &Cpu) -> Result<(), Failure> {
+    let is_back = AtomicBool::new(false);
+    let call = || is_back.store(memory::free(frame, Order::FRAME).is_ok(), Ordering::Relaxed);
+    smp::call(&CpuSet::of(keeper.id()), &call).map_err(Failure::Call)?;
+    is_back.into_inner().then_some(()).ok_or(outcome_of("a frame cannot be freed on another CPU"))
+}
+
+fn with_one_frame_kept_elsewhere() -> Result<FrameNumber, Failure> {
+    let off = "with interrupts off";
+    {
+        let _guard = IrqGuard::new();
+        asks_nobody(off, || memory::alloc(Order::FRAME).is_none().then_some(()))?;
+    }
+    let hopeless = "that cannot come together";
+    asks_nobody(hopeless, || memory::alloc(Order::BLOCK).is_none().then_some(()))?;
+    let got = memory::alloc(Order::FRAME).ok_or(outcome_of("a frame that nobody holds is out of reach"))?;
+    asks_nobody("of CPUs that keep none", || memory::alloc(Order::FRAME).is_none().then_some(()))?;
+    Ok(got)
+}
+
+const fn outcome_of(what: &'static str) -> Failure {
+    Failure::Outcome { what }
+}
+
+/// Runs the request, which must not succeed and for which no CPU may be called.
+fn asks_nobody(when: &'static str, request: impl FnOnce() -> Option<()>) -> Result<(), Failure> {
+    let before = calls_answered();
+    let outcome = request().ok_or(outcome_of("memory was had where all of it is in use"));
+    match calls_answered() - before {
+        0 => outcome,
+        calls => Err(Failure::Waited { when, calls }),
+    }
+}
+
+fn calls_answered() -> u64 {
+    // SAFETY: the areas of CPUs that are online live for good.
+    smp::online().filter_map(Cpu::gs_base).map(|base| unsafe { smp::answered(base) }.0).sum()
+}
+
+/// Writes into a frame which one is next, 0 for none: frame 0 is nobody's.
+fn link(frame: FrameNumber, next: Option<FrameNumber>) -> FrameNumber {
+    let word = direct_map::pointer::<u64>(frame.address() as u64);
+    // SAFETY: the frame is this CPU's own, and lies in the direct map.
+    unsafe { word.write(next.map_or(0, |next| next.get() as u64)) };
+    frame
+}
+
+fn unlink(frame: FrameNumber) -> (FrameNumber, Option<FrameNumber>) {
+    let word = direct_map::pointer::<u64>(frame.address() as u64);
+    // SAFETY: as above, and `link` has written it.
+    let next = unsafe { word.read() };
+    (frame, Some(FrameNumber::new(next as usize)).filter(|next| next.get() != 0))
+}
+
+fn return_all(mut head: Option<FrameNumber>) {
+    while let Some(first) = head {
+        let (frame, next) = unlink(first);
+        if let Err(error) = memory::free(frame, Order::FRAME) {
+            log::error!("{error}");
+        }
+        head = next;
+    }
+}
