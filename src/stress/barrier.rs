@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::Deadline;
 use crate::{cpu, smp, time};
 
-/// A meeting point for a fixed number of CPUs, to be used any number of times.
+/// A meeting point for a number of CPUs, to be used any number of times.
 pub struct Barrier {
-    parties: u32,
+    parties: AtomicU32,
     limit: Deadline,
     waiting: AtomicU32,
     round: AtomicU32,
@@ -19,7 +19,17 @@ pub struct Barrier {
 impl Barrier {
     /// For so many CPUs, none of which waits beyond the deadline.
     pub fn new(parties: u32, limit: Deadline) -> Barrier {
-        Barrier { parties, limit, waiting: AtomicU32::new(0), round: AtomicU32::new(0) }
+        Barrier {
+            parties: AtomicU32::new(parties),
+            limit,
+            waiting: AtomicU32::new(0),
+            round: AtomicU32::new(0),
+        }
+    }
+
+    /// From now on one CPU less comes. The caller comes later itself.
+    pub fn leave_out_one(&self) {
+        self.parties.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Waits until all are here. Interrupts are on.
@@ -28,7 +38,7 @@ impl Barrier {
     /// When the deadline has passed.
     pub fn wait(&self) {
         let round = self.round.load(Ordering::Acquire);
-        if self.waiting.fetch_add(1, Ordering::AcqRel) + 1 == self.parties {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) + 1 == self.parties.load(Ordering::Acquire) {
             self.waiting.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::Release);
             smp::wake_others();
@@ -37,7 +47,7 @@ impl Barrier {
                 "cpu {} waits for the others in vain: {} of {} are here",
                 cpu::current(),
                 self.waiting.load(Ordering::Relaxed),
-                self.parties
+                self.parties.load(Ordering::Relaxed)
             );
         }
     }

@@ -48,6 +48,20 @@ pub enum Fault {
         /// Its number.
         cpu: u32,
     },
+    /// A CPU got stuck on its way offline, or could not be asked.
+    Stuck {
+        /// Its number.
+        cpu: u32,
+        /// The step of its departure that it was last seen at.
+        stage: &'static str,
+    },
+    /// A CPU did not come back.
+    Gone {
+        /// Its number.
+        cpu: u32,
+        /// The stage of its start that it was last seen at.
+        stage: &'static str,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -63,6 +77,8 @@ impl fmt::Display for Fault {
             }
             Fault::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
             Fault::Stayed { cpu } => write!(f, "cpu {cpu} did not go offline"),
+            Fault::Stuck { cpu, stage } => write!(f, "cpu {cpu} got stuck going offline, last seen {stage}"),
+            Fault::Gone { cpu, stage } => write!(f, "cpu {cpu} did not come back, last seen {stage}"),
         }
     }
 }

@@ -93,13 +93,14 @@ impl Platform for Threads {
         count.store(count.load(Ordering::Relaxed) + operations, Ordering::Relaxed);
     }
 
-    fn take_away(&self, id: u32) -> bool {
+    fn take_away(&self, id: u32) -> Result<(), Fault> {
         self.change_and_wait(id, ASKED, AWAY);
-        true
+        Ok(())
     }
 
-    fn bring_back(&self, id: u32) {
+    fn bring_back(&self, id: u32) -> Result<(), Fault> {
         self.change_and_wait(id, CALLED, HERE);
+        Ok(())
     }
 
     fn is_asked_to_leave(&self, id: u32) -> bool {

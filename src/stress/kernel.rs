@@ -1,5 +1,6 @@
 //! What the workloads need of the kernel.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use super::barrier::Barrier;
@@ -10,7 +11,7 @@ use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
 use crate::smp;
-use crate::smp::hotplug::{self, Departure, OfflineError};
+use crate::smp::hotplug::{self, Departure, OfflineError, OnlineError};
 use crate::sync::Deadline;
 use crate::time::timer::{self, Expiry};
 
@@ -23,6 +24,16 @@ pub struct Kernel {
     pub end: Deadline,
     /// Where all CPUs at work meet.
     pub barrier: Barrier,
+    /// Whether a CPU was left out that may still have to do with the work.
+    pub has_stuck: AtomicBool,
+}
+
+impl Kernel {
+    fn leave_out(&self, error: &dyn core::fmt::Display) {
+        log::error!("{error}");
+        self.has_stuck.store(true, Ordering::Release);
+        self.barrier.leave_out_one();
+    }
 }
 
 impl Platform for Kernel {
@@ -43,22 +54,30 @@ impl Platform for Kernel {
         OPERATIONS.add(operations);
     }
 
-    fn take_away(&self, id: u32) -> bool {
+    fn take_away(&self, id: u32) -> Result<(), Fault> {
         match hotplug::offline(CpuId(id)) {
-            Ok(()) => true,
-            Err(error @ OfflineError::DidNotLeave { stage: Departure::Asked, .. }) => {
-                log::error!("{error}");
-                false
+            Ok(()) => Ok(()),
+            Err(error @ OfflineError::DidNotLeave { stage, .. }) if stage != Departure::Asked => {
+                self.leave_out(&error);
+                Err(Fault::Stuck { cpu: id, stage: stage.name() })
             }
-            // It will not be where all CPUs meet.
-            Err(error) => panic!("{error}"),
+            // As online as before.
+            Err(error) => {
+                log::error!("{error}");
+                Err(Fault::Stayed { cpu: id })
+            }
         }
     }
 
-    fn bring_back(&self, id: u32) {
-        if let Err(error) = hotplug::online(CpuId(id)) {
-            panic!("{error}");
-        }
+    fn bring_back(&self, id: u32) -> Result<(), Fault> {
+        hotplug::online(CpuId(id)).map_err(|error| {
+            self.leave_out(&error);
+            let stage = match error {
+                OnlineError::DidNotCome { stage, .. } => stage.name(),
+                _ => "away",
+            };
+            Fault::Gone { cpu: id, stage }
+        })
     }
 
     fn is_asked_to_leave(&self, id: u32) -> bool {

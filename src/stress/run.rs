@@ -159,11 +159,17 @@ impl<'a> Plan<'a> {
 }
 
 /// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
-/// all CPUs wait for work. `before_work` is called when everything is ready, with the number of free frames.
+/// all CPUs wait for work. `before_work` is called when everything is ready, with the number of free frames; `give_up` when
+/// a CPU has got stuck, which may still use what is borrowed here, so that this must not return.
 ///
 /// # Errors
 /// The first thing that went wrong; the workloads after it are not run.
-pub fn run(options: &Options, seed: u64, before_work: impl FnOnce(u64)) -> Result<(), StressError> {
+pub fn run(
+    options: &Options,
+    seed: u64,
+    before_work: impl FnOnce(u64),
+    give_up: fn(StressError) -> !,
+) -> Result<(), StressError> {
     let plan = Plan::new(options, seed, smp::online().count() as u32)?;
     let tables = Tables::new(plan.allocators)?;
     let _reporter = Reporter::start();
@@ -173,8 +179,14 @@ pub fn run(options: &Options, seed: u64, before_work: impl FnOnce(u64)) -> Resul
     let mut index = 0;
     for cpus in plan.cpu_counts() {
         for allocator in plan.allocators {
-            let mut bench =
-                Bench { plan: &plan, tables: &tables, allocator: *allocator, cpus, index: &mut index };
+            let mut bench = Bench {
+                plan: &plan,
+                tables: &tables,
+                allocator: *allocator,
+                cpus,
+                index: &mut index,
+                give_up,
+            };
             match allocator {
                 Allocator::Octopod => bench.run_all(&Octopod)?,
                 Allocator::Locked | Allocator::Magazine => {
@@ -201,6 +213,7 @@ struct Bench<'a> {
     cpus: u32,
     /// The place of the next workload among all of this run.
     index: &'a mut u32,
+    give_up: fn(StressError) -> !,
 }
 
 impl Bench<'_> {
@@ -244,13 +257,22 @@ impl Bench<'_> {
         let kernel = Kernel {
             end: Deadline::after_us(self.plan.budget_us),
             barrier: Barrier::new(self.cpus, Deadline::after_ms(limit_ms)),
+            has_stuck: AtomicBool::new(false),
         };
         progress::set(Some(self.progress(workload, began_us)));
+        let give_up = self.give_up;
         smp::run_on_all(limit_ms, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
             if let Ok(rank) = tables.ids[..cpus].binary_search(&cpu.id().0) {
                 // SAFETY: each CPU has a place of its own, and with it the seats of that number and of the handler's.
                 workloads::run(&kernel, &shared, unsafe { Seat::new(rank) });
+                if rank == 0
+                    && kernel.has_stuck.load(Ordering::Acquire)
+                    && let Some(fault) = faults.first()
+                {
+                    let discrepancy = Discrepancy::Fault(fault);
+                    give_up(StressError::Discrepancy { place, discrepancy });
+                }
             }
         });
         let elapsed_us = time::now_us() - began_us;

@@ -32,10 +32,16 @@ pub trait Platform: Sync {
     fn meet(&self);
     /// Adds to the operations of the CPU of this rank, which is the caller's.
     fn count(&self, rank: usize, operations: u64);
-    /// Takes the CPU with that number away, out of its work; whether it went. The caller is another.
-    fn take_away(&self, id: u32) -> bool;
+    /// Takes the CPU with that number away, out of its work. The caller is another.
+    ///
+    /// # Errors
+    /// [`Fault::Stayed`], where it goes on with its work; else it meets nobody any more.
+    fn take_away(&self, id: u32) -> Result<(), Fault>;
     /// Brings a CPU back that was taken away.
-    fn bring_back(&self, id: u32);
+    ///
+    /// # Errors
+    /// It did not come, and meets nobody any more.
+    fn bring_back(&self, id: u32) -> Result<(), Fault>;
     /// Whether the caller, which is that CPU, is to go.
     fn is_asked_to_leave(&self, id: u32) -> bool;
     /// The caller goes, and returns when it has been brought back.

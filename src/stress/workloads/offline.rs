@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::mixed::Held;
-use super::{Fault, Platform, Worker};
+use super::{Platform, Worker};
 use crate::memory::frames::Order;
 
 /// The most CPUs that are away at once.
@@ -46,24 +46,31 @@ impl<P: Platform> Worker<'_, P> {
                 let rank = self.rng.usize(1..ranks);
                 let id = self.shared.ids[rank];
                 if let Some(place) = away[..count].iter().position(|other| *other == id) {
-                    self.platform.bring_back(id);
+                    self.bring_back(id);
                     count -= 1;
                     away[place] = away[count];
                 } else if count < MOST_AWAY {
-                    if self.platform.take_away(id) {
-                        self.shared.moved.fetch_add(1, Ordering::Relaxed);
-                        away[count] = id;
-                        count += 1;
-                    } else {
-                        self.note(Fault::Stayed { cpu: id });
+                    match self.platform.take_away(id) {
+                        Ok(()) => {
+                            self.shared.moved.fetch_add(1, Ordering::Relaxed);
+                            away[count] = id;
+                            count += 1;
+                        }
+                        Err(fault) => self.note(fault),
                     }
                 }
             }
-            if self.platform.has_ended() {
+            if self.platform.has_ended() || self.shared.faults.first().is_some() {
                 break;
             }
         }
-        away[..count].iter().for_each(|id| self.platform.bring_back(*id));
+        away[..count].iter().for_each(|id| self.bring_back(*id));
+    }
+
+    fn bring_back(&self, id: u32) {
+        if let Err(fault) = self.platform.bring_back(id) {
+            self.note(fault);
+        }
     }
 
     fn work(&mut self, held: &mut Held) {
