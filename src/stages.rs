@@ -212,7 +212,8 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
         Work::Stress => {
             let seed = options.stress_seed.unwrap_or_else(cpu::registers::read_tsc);
             let give_up = |error| report::verdict(Err(Reason::Stress(error)));
-            stress::run(options, seed, report::free_before_work, give_up).map_err(Reason::Stress)?;
+            stress::run(options, seed, boot.module(0), report::free_before_work, give_up)
+                .map_err(Reason::Stress)?;
         }
     }
     if !up.neighbours_intact {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use octopod::boot::command_line::Workload;
 
 use crate::bench;
 use crate::bochs;
@@ -13,6 +14,7 @@ use crate::doors::Door;
 use crate::emulator;
 use crate::error::Error;
 use crate::matrix::MatrixOptions;
+use crate::replay;
 use crate::values::{Line, LogFilter, Machine, MemSize, Seconds, Seed, Smp, Word};
 
 const AFTER_HELP: &str = "\
@@ -143,6 +145,10 @@ pub struct Options {
     /// Where the random choices start from, decimal or as 0x1f [default: the kernel draws one].
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
+
+    /// Replay this trace of allocations and frees, instead of the other workloads unless --workloads names some.
+    #[arg(long, value_name = "FILE", help_heading = "Stress")]
+    pub replay: Option<PathBuf>,
 
     /// Listed CPUs that do not start are a warning, not a failure.
     #[arg(long, help_heading = "Kernel")]
@@ -320,12 +326,14 @@ impl Options {
         bochs::check(self)?;
         self.boot.check(self)?;
         bench::check(self)?;
+        replay::check(self)?;
         let stress_options = [
             ("--seconds", self.seconds.is_some()),
             ("--workloads", !self.workloads.is_empty()),
             ("--allocator", !self.allocators.is_empty()),
             ("--cpus", !self.cpus.is_empty()),
             ("--host", self.host),
+            ("--replay", self.replay.is_some()),
             ("--seed", self.seed.is_some()),
         ];
         if self.example.is_some() && !matches!(self.mode, Mode::Run | Mode::Gdb) {
@@ -344,8 +352,12 @@ impl Options {
     pub fn kernel_command_line(&self) -> String {
         let mut words = vec![format!("work={}", self.mode.work())];
         words.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
-        if !self.workloads.is_empty() {
-            let names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
+        let mut names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
+        let replay = Workload::Replay.name();
+        if self.replay.is_some() && !names.iter().any(|name| name == replay) {
+            names.push(replay.to_owned());
+        }
+        if !names.is_empty() {
             words.push(format!("stress.workloads={}", names.join(",")));
         }
         if !self.allocators.is_empty() {

@@ -22,6 +22,7 @@ use crate::cli::Options;
 use crate::error::Error;
 use crate::notice::Observer;
 use crate::qemu::{Arguments, escape_commas};
+use crate::replay;
 use crate::rundir::RunDir;
 
 pub mod disc;
@@ -114,6 +115,8 @@ pub enum Medium {
         file: PathBuf,
         /// The kernel's command line.
         command_line: String,
+        /// What is loaded beside it.
+        module: Option<PathBuf>,
     },
     /// A disc with GRUB on it, which has the command line too.
     Disc {
@@ -144,10 +147,14 @@ impl Medium {
     pub fn arguments(&self) -> Arguments {
         let group = |parts: &[&OsStr]| parts.iter().map(|&part| part.to_owned()).collect::<Vec<OsString>>();
         match self {
-            Medium::Kernel { file, command_line } => vec![
-                group(&["-kernel".as_ref(), file.as_ref()]),
-                group(&["-append".as_ref(), command_line.as_ref()]),
-            ],
+            Medium::Kernel { file, command_line, module } => {
+                let mut arguments = vec![
+                    group(&["-kernel".as_ref(), file.as_ref()]),
+                    group(&["-append".as_ref(), command_line.as_ref()]),
+                ];
+                arguments.extend(module.iter().map(|module| group(&["-initrd".as_ref(), module.as_ref()])));
+                arguments
+            }
             Medium::Disc { iso, flash } => {
                 let mut arguments = Arguments::new();
                 if let Some(Flash { code, variables }) = flash {
@@ -191,7 +198,7 @@ pub fn prepare(
         if door == Door::Multiboot1 && file.as_os_str().as_bytes().contains(&b' ') {
             return Err(Error::SpaceInPath { door: door.name(), path: file });
         }
-        return Ok(Medium::Kernel { file, command_line });
+        return Ok(Medium::Kernel { file, command_line, module: replay::place(options, folder)? });
     };
     let command = if door.is_multiboot1() { "multiboot" } else { "multiboot2" };
     let iso = grub.make_disc(&file, command, &command_line, folder, observer)?;

@@ -75,6 +75,33 @@ pub enum Error {
         /// What it would say.
         message: String,
     },
+    /// A file to be replayed is no trace.
+    #[error("{}, {problem}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        problem: octopod::stress::trace::TraceError,
+    },
+    /// There is nothing to be replayed.
+    #[error("--workloads replay needs a trace: --replay FILE")]
+    NoTrace,
+    /// GRUB's discs hold nothing but the kernel.
+    #[error(
+        "--replay does not go with --boot {door}: take pvh or multiboot1, by which QEMU loads the trace beside the kernel"
+    )]
+    ReplayByDisc {
+        /// The door.
+        door: &'static str,
+    },
+    /// The trace is for more threads than it is to be replayed by.
+    #[error("the trace is for {traced} CPUs, and is to be replayed by {threads} threads")]
+    TraceForMore {
+        /// CPUs in the trace.
+        traced: usize,
+        /// Threads.
+        threads: usize,
+    },
     /// KVM was asked for by name and cannot work.
     #[error("--accel kvm cannot work here: {reason}; use --accel tcg, or auto")]
     KvmUnusable {
@@ -245,6 +272,10 @@ impl Error {
             | Error::NotCountable { .. }
             | Error::KvmUnusable { .. }
             | Error::KernelOption { .. }
+            | Error::Trace { .. }
+            | Error::NoTrace
+            | Error::ReplayByDisc { .. }
+            | Error::TraceForMore { .. }
             | Error::TooManyRuns { .. }
             | Error::NoSuchSoak { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use octopod::boot::command_line::{Allocator, Options as KernelOptions, Workload};
 use octopod::stress::host::{HostRun, Outcome as Ran};
+use octopod::stress::trace::{self, Trace};
 use octopod::wire::{Cycles, Progress, Stress, StressCpu};
 
 use crate::cli::Options;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::interrupt;
 use crate::notice::{Notice, Observer};
 use crate::records::Seen;
+use crate::replay;
 use crate::report::VerdictKind;
 use crate::verdict::Judgement;
 
@@ -29,7 +31,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement,
     let line = options.kernel_command_line();
     let kernel = KernelOptions::parse(line.as_bytes(), false)
         .map_err(|error| Error::KernelOption { message: error.to_string() })?;
-    let runs = plan(options, &kernel);
+    let text = options.replay.as_deref().map(replay::read).transpose()?;
+    let tables = text.as_ref().map(|(_, size)| trace::Tables::new(size));
+    // It has been checked.
+    let trace = tables.as_ref().zip(text.as_ref()).and_then(|(tables, (text, _))| tables.load(text).ok());
+    let runs = plan(options, &kernel, trace.as_ref());
+    let traced = trace.as_ref().map_or(0, Trace::cpus);
+    if let Some((threads, ..)) = runs.iter().find(|(threads, ..)| *threads < traced) {
+        return Err(Error::TraceForMore { traced, threads: *threads });
+    }
     let time = kernel.stress_time.map_or(DEFAULT_TIME, |time| time / runs.len().max(1) as u32);
     let seed = kernel.stress_seed.unwrap_or_else(rand_seed);
     observer.notice(Notice::Note(&format!(
@@ -50,8 +60,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement,
             operations: 0,
         }));
         let blocks = (options.mem.bytes() / BLOCK_BYTES).max(1) as usize;
-        let run =
-            HostRun { allocator: *allocator, workload: *workload, threads: *threads, blocks, time, seed };
+        let run = HostRun {
+            allocator: *allocator,
+            workload: *workload,
+            threads: *threads,
+            blocks,
+            time,
+            seed,
+            trace: trace.as_ref(),
+        };
         let ran = run.run();
         let place = format!("{workload} on {allocator} with {threads} threads");
         note(&mut seen, &ran);
@@ -64,8 +81,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement,
 }
 
 /// Threads, allocator and workload of each run.
-fn plan(options: &Options, kernel: &KernelOptions) -> Vec<(usize, Allocator, Workload)> {
+fn plan(
+    options: &Options,
+    kernel: &KernelOptions,
+    trace: Option<&Trace>,
+) -> Vec<(usize, Allocator, Workload)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = trace.map_or(cores, |trace| trace.cpus().max(cores));
     let threads: Vec<usize> = match options.cpus.as_slice() {
         [] if kernel.stress_allocators.as_slice().len() == 1 => vec![cores],
         [] => (0..).map(|shift| 1 << shift).take_while(|count| *count < cores).chain([cores]).collect(),

@@ -25,6 +25,7 @@ pub mod process;
 pub mod qemu;
 pub mod qmp;
 pub mod records;
+pub mod replay;
 pub mod report;
 pub mod rows;
 pub mod run;

@@ -180,6 +180,7 @@ mod tests {
             medium: &Medium::Kernel {
                 file: "/k/octopod-kernel".into(),
                 command_line: options.kernel_command_line(),
+                module: None,
             },
             qmp_socket: Some(Path::new("/tmp/a,b/qmp")),
         };

@@ -14,6 +14,7 @@ use crate::cli::{AccelChoice, Mode, Options};
 use crate::emulator::Kind;
 use crate::error::Error;
 use crate::launch::Outcome;
+use crate::rundir::Workspace;
 use crate::version::Version;
 
 /// The file, relative to the workspace's root.
@@ -180,6 +181,8 @@ impl Row {
         let words = ["octopod".to_owned()].into_iter().chain(words(&self.run)?);
         let matches = Options::command().try_get_matches_from(words)?;
         let mut options = Options::from_arg_matches(&matches)?;
+        // A row's paths begin at the workspace, wherever it is run.
+        options.replay = options.replay.map(|path| Workspace::find().root.join(path));
         let chooses = options.mode != Mode::Bench && options.emulator == Kind::Qemu;
         if chooses && matches.value_source("accel") != Some(ValueSource::CommandLine) {
             options.accel = accel;

@@ -57,6 +57,17 @@ pub struct BootInfo {
     pub entry_tsc: u64,
 }
 
+impl BootInfo {
+    /// What was loaded beside the kernel, by its place in the loader's list. On the final page tables.
+    pub fn module(&self, index: usize) -> Option<&'static [u8]> {
+        let range = self.modules.get(index)?;
+        // SAFETY: modules lie in memory that is reserved for them, so it is mapped in the direct map and nobody writes to it.
+        Some(unsafe {
+            core::slice::from_raw_parts(direct_map::pointer(range.start), (range.end - range.start) as usize)
+        })
+    }
+}
+
 /// The BIOS's variable that holds the segment of its extended data area.
 const EBDA_SEGMENT_AT: u64 = 0x40e;
 

@@ -85,7 +85,7 @@ impl Default for Options {
             stress_time: None,
             stress_allocators: AllocatorList::of(Allocator::Octopod),
             stress_cpus: [0; MAX_CPU_COUNTS],
-            stress_workloads: WorkloadList::all(),
+            stress_workloads: WorkloadList::all_but(Workload::Replay),
             stress_seed: None,
             selftest_parts: PartList::all(),
             selftest_rounds: 1000,

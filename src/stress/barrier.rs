@@ -8,6 +8,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::Deadline;
 use crate::{cpu, smp, time};
 
+/// How long a CPU spins that waits for another's next step, and how long it then halts between two looks.
+const SPIN_US: u64 = 20;
+const HALT_US: u64 = 200;
+
 /// A meeting point for a number of CPUs, to be used any number of times.
 pub struct Barrier {
     parties: AtomicU32,
@@ -30,6 +34,20 @@ impl Barrier {
     /// From now on one CPU less comes. The caller comes later itself.
     pub fn leave_out_one(&self) {
         self.parties.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Waits for what another CPU is about to do.
+    ///
+    /// # Panics
+    /// When the deadline has passed.
+    pub fn wait_until(&self, condition: impl Fn() -> bool) {
+        while Deadline::after_us(SPIN_US).wait_until(&condition).is_err() {
+            if self.limit.has_passed() {
+                panic!("cpu {} waits in vain for what another is to do", cpu::current());
+            }
+            // Nobody wakes it, for the other knows of no one who waits; but the other needs a core, perhaps this one's.
+            let _ = time::halt_until(&Deadline::after_us(HALT_US), &condition);
+        }
     }
 
     /// Waits until all are here. Interrupts are on.

@@ -16,6 +16,7 @@ use super::histogram::{Histogram, buckets, summarise};
 use super::owners::Owners;
 use super::ring::Ring;
 use super::source::{Cached, FrameSource, Hosted, Locked, Seat, SeatCache};
+use super::trace::Trace;
 use super::workloads::{self, Platform, Shared};
 use crate::boot::command_line::{Allocator, Workload};
 use crate::memory::frames::host::World;
@@ -23,7 +24,7 @@ use crate::wire::{Bucket, Stress};
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
-pub struct HostRun {
+pub struct HostRun<'a> {
     /// The allocator.
     pub allocator: Allocator,
     /// The workload.
@@ -36,6 +37,8 @@ pub struct HostRun {
     pub time: Duration,
     /// Where the randomness starts.
     pub seed: u64,
+    /// What `replay` replays.
+    pub trace: Option<&'a Trace<'a>>,
 }
 
 /// What came of it.
@@ -88,6 +91,12 @@ impl Platform for Threads {
         self.barrier.wait();
     }
 
+    fn wait_until(&self, condition: &dyn Fn() -> bool) {
+        while !condition() {
+            std::thread::yield_now();
+        }
+    }
+
     fn count(&self, rank: usize, operations: u64) {
         let count = &self.operations[rank];
         count.store(count.load(Ordering::Relaxed) + operations, Ordering::Relaxed);
@@ -121,7 +130,7 @@ impl Platform for Threads {
     }
 }
 
-impl HostRun {
+impl HostRun<'_> {
     /// Runs it, on memory of its own.
     pub fn run(&self) -> Outcome {
         let world = World::new(self.blocks);
@@ -161,6 +170,7 @@ impl HostRun {
             is_over: AtomicBool::new(false),
             came: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            trace: self.trace,
         };
         let began = Instant::now();
         let threads = Threads {
@@ -213,11 +223,15 @@ fn locked(world: &World) -> Locked {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trace;
     use super::*;
 
     /// More threads than the host has cores make it likely that one is stopped anywhere.
     #[test]
     fn every_workload_runs_on_every_allocator() {
+        let sample = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/ci/traces/sample.trace")).unwrap();
+        let tables = trace::Tables::new(&trace::measure(&sample).unwrap());
+        let trace = tables.load(&sample).unwrap();
         for allocator in Allocator::ALL {
             for workload in Workload::ALL {
                 let run = HostRun {
@@ -227,6 +241,7 @@ mod tests {
                     blocks: 8,
                     time: Duration::from_millis(40),
                     seed: 7,
+                    trace: Some(&trace),
                 };
                 let outcome = run.run();
                 assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");

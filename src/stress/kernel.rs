@@ -50,6 +50,10 @@ impl Platform for Kernel {
         self.barrier.wait();
     }
 
+    fn wait_until(&self, condition: &dyn Fn() -> bool) {
+        self.barrier.wait_until(condition);
+    }
+
     fn count(&self, _: usize, operations: u64) {
         OPERATIONS.add(operations);
     }

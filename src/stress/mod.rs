@@ -11,6 +11,7 @@ pub mod host;
 pub mod owners;
 pub mod ring;
 pub mod source;
+pub mod trace;
 pub mod workloads;
 
 #[cfg(target_os = "none")]

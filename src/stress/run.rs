@@ -13,6 +13,7 @@ use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::ring::Ring;
 use super::source::{Cached, FrameSource, Octopod, Seat, SeatCache};
+use super::trace::{self, Trace, TraceError};
 use super::workloads::{self, Shared};
 use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
@@ -60,6 +61,17 @@ pub enum StressError {
         /// How many are online.
         online: u32,
     },
+    /// `replay` without a trace to be replayed.
+    NoTrace,
+    /// The trace is none.
+    Trace(TraceError),
+    /// There are fewer CPUs than in the trace.
+    TraceForMore {
+        /// How many are in the trace.
+        traced: usize,
+        /// How many are to replay it.
+        cpus: u32,
+    },
     /// Something is wrong after a workload.
     Discrepancy {
         /// Where.
@@ -79,6 +91,13 @@ impl fmt::Display for StressError {
             StressError::TooFewCpus { asked, online } => {
                 write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
             }
+            StressError::NoTrace => {
+                f.write_str("replay needs a trace, which is the first module that is loaded")
+            }
+            StressError::Trace(error) => write!(f, "the trace: {error}"),
+            StressError::TraceForMore { traced, cpus } => {
+                write!(f, "the trace is for {traced} CPUs, and is to be replayed by {cpus}")
+            }
             StressError::Discrepancy { place, discrepancy } => write!(f, "{place}: {discrepancy}"),
         }
     }
@@ -91,10 +110,11 @@ struct Tables {
     rings: &'static [Ring],
     ids: &'static [u32],
     caches: &'static [SeatCache],
+    trace: Option<Trace<'static>>,
 }
 
 impl Tables {
-    fn new(allocators: &[Allocator]) -> Result<Tables, StressError> {
+    fn new(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
         fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
             let bytes = count * size_of::<T>();
             memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
@@ -107,6 +127,7 @@ impl Tables {
             histograms: table(2 * ids.len())?,
             rings: table(ids.len())?,
             caches: table(caches)?,
+            trace: trace.map(load).transpose()?,
             ids,
         })
     }
@@ -159,7 +180,7 @@ impl<'a> Plan<'a> {
 }
 
 /// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
-/// all CPUs wait for work. `before_work` is called when everything is ready, with the number of free frames; `give_up` when
+/// all CPUs wait for work. `trace` is the text of what `replay` replays. `before_work` is called when everything is ready, with the number of free frames; `give_up` when
 /// a CPU has got stuck, which may still use what is borrowed here, so that this must not return.
 ///
 /// # Errors
@@ -167,11 +188,21 @@ impl<'a> Plan<'a> {
 pub fn run(
     options: &Options,
     seed: u64,
+    trace: Option<&[u8]>,
     before_work: impl FnOnce(u64),
     give_up: fn(StressError) -> !,
 ) -> Result<(), StressError> {
     let plan = Plan::new(options, seed, smp::online().count() as u32)?;
-    let tables = Tables::new(plan.allocators)?;
+    let trace = if plan.workloads.contains(&Workload::Replay) {
+        Some(trace.ok_or(StressError::NoTrace)?)
+    } else {
+        None
+    };
+    let tables = Tables::new(plan.allocators, trace)?;
+    let traced = tables.trace.as_ref().map_or(0, Trace::cpus);
+    if let Some(cpus) = plan.cpu_counts().find(|cpus| (*cpus as usize) < traced) {
+        return Err(StressError::TraceForMore { traced, cpus });
+    }
     let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     drain(&Octopod);
@@ -252,6 +283,7 @@ impl Bench<'_> {
             is_over: AtomicBool::new(false),
             came: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            trace: tables.trace.as_ref(),
         };
         let began_us = time::now_us();
         let kernel = Kernel {
@@ -318,10 +350,15 @@ impl Bench<'_> {
         if shared.workload == Workload::Offline {
             log::info!("{workload}: {} times a CPU went and came back", shared.moved.load(Ordering::Relaxed));
         }
-        if shared.workload == Workload::Interrupts {
-            let (came, refused) =
-                (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
-            log::info!("{workload}: {came} times a handler came in between, {refused} times it was refused");
+        let (came, refused) = (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
+        match shared.workload {
+            Workload::Interrupts => {
+                log::info!(
+                    "{workload}: {came} times a handler came in between, {refused} times it was refused"
+                );
+            }
+            Workload::Replay => log::info!("{workload}: {came} rounds, {refused} allocations refused"),
+            _ => {}
         }
         console::send(&Record::Stress(wire::Stress {
             workload,
@@ -334,6 +371,17 @@ impl Bench<'_> {
             cycles: summarise(shared.histograms),
         }));
     }
+}
+
+/// Checks a trace and puts it into tables.
+fn load(text: &[u8]) -> Result<Trace<'static>, StressError> {
+    let size = trace::measure(text).map_err(StressError::Trace)?;
+    let mut tables = [[].as_slice(); 3];
+    for (table, words) in tables.iter_mut().zip(Trace::words(&size)) {
+        let bytes = words * size_of::<u64>();
+        *table = memory::alloc_slice_zeroed(words).ok_or(StressError::OutOfMemory { bytes })?;
+    }
+    Trace::load(text, tables).map_err(StressError::Trace)
 }
 
 /// Empties what the allocator keeps for each CPU.

@@ -5,6 +5,7 @@ mod exhaust;
 mod interrupts;
 mod mixed;
 mod offline;
+mod replay;
 mod singles;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -16,6 +17,7 @@ use super::histogram::Histogram;
 use super::owners::{Owners, handler_of};
 use super::ring::Ring;
 use super::source::{FrameSource, Seat};
+use super::trace::Trace;
 use crate::boot::command_line::Workload;
 use crate::memory::frames::{FrameNumber, Order};
 
@@ -30,6 +32,8 @@ pub trait Platform: Sync {
     fn has_ended(&self) -> bool;
     /// Waits until all who are at work are here.
     fn meet(&self);
+    /// Waits for what another CPU at work is about to do.
+    fn wait_until(&self, condition: &dyn Fn() -> bool);
     /// Adds to the operations of the CPU of this rank, which is the caller's.
     fn count(&self, rank: usize, operations: u64);
     /// Takes the CPU with that number away, out of its work. The caller is another.
@@ -81,10 +85,12 @@ pub struct Shared<'a> {
     pub goes_on: AtomicBool,
     /// Whether the CPU that decides when the workload ends has done so.
     pub is_over: AtomicBool,
-    /// How often handlers came in between.
+    /// How often handlers came in between; how often the trace was replayed.
     pub came: AtomicU64,
-    /// How often they found no memory.
+    /// How often handlers found no memory; allocations of the trace for which there was none.
     pub refused: AtomicU64,
+    /// What `replay` replays.
+    pub trace: Option<&'a Trace<'a>>,
 }
 
 /// One CPU at work.
@@ -130,6 +136,7 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
         Workload::Orders => worker.orders(),
         Workload::Checkerboard => worker.checkerboard(),
         Workload::Storm => worker.storm(),
+        Workload::Replay => worker.replay(),
     }
     platform.meet();
 }

@@ -24,7 +24,8 @@ fn names_are_those_of_the_command_line() {
 
 #[test]
 fn a_kernel_gets_its_command_line_from_qemu_and_a_disc_has_it() {
-    let medium = Medium::Kernel { file: "/r/octopod-kernel".into(), command_line: "work=boot".into() };
+    let medium =
+        Medium::Kernel { file: "/r/octopod-kernel".into(), command_line: "work=boot".into(), module: None };
     assert_eq!(lines(&medium), ["-kernel /r/octopod-kernel", "-append work=boot"]);
     let medium = Medium::Disc { iso: "/r,s/octopod.iso".into(), flash: None };
     assert_eq!(lines(&medium), ["-cdrom /r,s/octopod.iso"]);

@@ -46,7 +46,8 @@ impl Guest {
         let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("qmp");
-        let medium = Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line() };
+        let medium =
+            Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line(), module: None };
         let machine =
             Machine { options: &options, accel: Accel::Tcg, medium: &medium, qmp_socket: Some(&socket) };
         let arguments = qemu.arguments(&machine);

@@ -35,6 +35,15 @@ impl<T: Named, const N: usize> List<T, N> {
         list
     }
 
+    /// As [`all`](Self::all), but without this one.
+    pub fn all_but(without: T) -> List<T, N> {
+        let mut list = List::none();
+        for item in T::NAMES.iter().filter(|item| **item != without) {
+            list.push(*item);
+        }
+        list
+    }
+
     /// Those on the list, in order.
     pub fn as_slice(&self) -> &[T] {
         &self.items[..self.count]

@@ -106,6 +106,8 @@ named! {
         Interrupts = "interrupts",
         /// All CPUs take until nothing is left, then all give back.
         Storm = "storm",
+        /// What a trace says, which the loader has brought along as a module.
+        Replay = "replay",
     }
 }
 

@@ -1,0 +1,75 @@
+use std::format;
+use std::string::ToString;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn error_of(text: &str) -> std::string::String {
+    check(text.as_bytes()).expect_err(text).to_string()
+}
+
+#[test]
+fn each_cpu_gets_its_events_in_their_order() {
+    let text = b"# two CPUs\n+0 0 1\n\n+1 9 0\n  -0 0\n+2 18 1\n";
+    let size = measure(text).unwrap();
+    assert_eq!(size, Size { events: 4, runs: 3, cpus: 2 });
+    let tables = Tables::new(&size);
+    let trace = tables.load(text).unwrap();
+    let order = |number| Order::new(number).unwrap();
+    let of = |cpu| trace.of(cpu).collect::<Vec<_>>();
+    assert_eq!(of(0), [Event::Alloc { id: 1, order: order(9) }, Event::Free { id: 0 }]);
+    assert_eq!(of(1), [Event::Alloc { id: 0, order: order(0) }, Event::Alloc { id: 2, order: order(18) }]);
+    assert_eq!(of(2), []);
+    assert!(trace.runs.iter().all(|run| run.load(Ordering::Relaxed) == 0));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    for (text, expected) in [
+        ("", "line 1: the trace ends without an event"),
+        ("# nothing\n\n", "line 3: the trace ends without an event"),
+        ("+0 0 0\nx\n", "line 2: neither `+ID ORDER CPU` nor `-ID CPU`"),
+        ("+0 0\n", "line 1: the CPU is missing, or not a plain decimal number"),
+        ("+ 0 0 0\n", "line 1: the run's number is missing, or not a plain decimal number"),
+        ("+0 -1 0\n", "line 1: the order is missing, or not a plain decimal number"),
+        ("+0 19 0\n", "line 1: order 19 is above 18"),
+        ("+0 0 4096\n", "line 1: CPU 4096 is above 4095"),
+        ("+0 0 4294967296\n", "line 1: the CPU is missing, or not a plain decimal number"),
+        ("+0 0 0 0\n", "line 1: the end of the line is missing, or not a plain decimal number"),
+        ("+1 0 0\n", "line 1: the run is called 1, and the next in order is 0"),
+        ("\n+0 0 0\n-1 0\n", "line 3: run 1 is freed and was not allocated before"),
+        ("+0 0 0\n-0 0\n#\n-0 1\n", "line 4: run 0 is freed a second time"),
+    ] {
+        assert_eq!(error_of(text), expected, "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = check(&text);
+    }
+
+    #[test]
+    fn what_is_written_is_read(steps in proptest::collection::vec((0u8..=18, 0u32..9, any::<bool>()), 1..60)) {
+        let (mut text, mut alive, mut runs, mut events) = (std::string::String::new(), Vec::new(), 0, 0);
+        for (order, cpu, frees) in steps {
+            if frees && !alive.is_empty() {
+                let id: u32 = alive.swap_remove(order as usize % alive.len());
+                text += &format!("-{id} {cpu}\n");
+            } else {
+                text += &format!("+{runs} {order} {cpu}\n");
+                alive.push(runs);
+                runs += 1;
+            }
+            events += 1;
+        }
+        let size = check(text.as_bytes()).unwrap();
+        prop_assert_eq!((size.runs, size.events), (runs as usize, events));
+        let tables = Tables::new(&size);
+        let trace = tables.load(text.as_bytes()).unwrap();
+        prop_assert_eq!((0..size.cpus).map(|cpu| trace.of(cpu).count()).sum::<usize>(), events);
+    }
+}
