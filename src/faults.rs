@@ -50,6 +50,18 @@ pub fn arm(options: &Options) {
     frame_faults::arm(match fault {
         Some(Fault::DoubleHandOut) => frame_faults::Fault::HandOutTwice,
         Some(Fault::LoseFrame) => frame_faults::Fault::LoseOne,
+        Some(Fault::Miscount) => frame_faults::Fault::Miscount,
+        Some(Fault::Misalign) => frame_faults::Fault::Misalign,
+        Some(Fault::Strand) => frame_faults::Fault::Strand,
+        Some(Fault::ForgetBlock) => frame_faults::Fault::ForgetBlock,
+        Some(Fault::ForgetSummary) => frame_faults::Fault::ForgetSummary,
+        Some(Fault::AcceptDoubleFree) => frame_faults::Fault::AcceptDoubleFree,
+        Some(Fault::AcceptForeign) => frame_faults::Fault::AcceptForeign,
+        Some(Fault::AcceptWrongOrder) => frame_faults::Fault::AcceptWrongOrder,
+        Some(Fault::KeepFromOthers) => frame_faults::Fault::KeepFromOthers,
+        Some(Fault::WaitInHandler) => frame_faults::Fault::WaitInHandler,
+        Some(Fault::AllowInNmi) => frame_faults::Fault::AllowInNmi,
+        Some(Fault::LetHandlerIn) => frame_faults::Fault::LetHandlerIn,
         _ => frame_faults::Fault::None,
     });
 }

@@ -5,6 +5,8 @@ use core::sync::atomic::AtomicU32;
 
 use spin::Once;
 
+#[cfg(feature = "faults")]
+use super::frames::faults;
 use super::frames::{CAPACITY, FRAME_BYTES, FrameNumber, Frames, FreeError, Full, Magazine, Order};
 use crate::boot::direct_map;
 use crate::cpu::IrqGuard;
@@ -89,6 +91,10 @@ impl Bar {
     #[expect(clippy::new_without_default, reason = "nothing is barred by default")]
     pub fn new() -> Bar {
         let len = MAGAZINE::load_64();
+        #[cfg(feature = "faults")]
+        if faults::is_armed(faults::Fault::AllowInNmi) {
+            return Bar { len };
+        }
         MAGAZINE::store_64(BARRED);
         Bar { len }
     }
@@ -199,12 +205,30 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if !open(&guard) {
         return None;
     }
+    #[cfg(feature = "faults")]
+    let_handler_in(&guard);
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
         return Some(frame);
     }
     let may_wait = guard.were_enabled();
+    #[cfg(feature = "faults")]
+    let may_wait = may_wait || faults::is_armed(faults::Fault::WaitInHandler);
     drop(guard);
     if may_wait { alloc_after_drain(order) } else { None }
+}
+
+/// The fault of a refill that believes the length which it has read before an interrupt came.
+#[cfg(feature = "faults")]
+fn let_handler_in(guard: &IrqGuard) {
+    use crate::sync::Deadline;
+
+    if faults::is_armed(faults::Fault::LetHandlerIn) && guard.were_enabled() {
+        let len = MAGAZINE::load_64();
+        x86_64::instructions::interrupts::enable();
+        Deadline::after_us(200).wait();
+        x86_64::instructions::interrupts::disable();
+        MAGAZINE::store_64(len);
+    }
 }
 
 /// As [`alloc`], but never waits.

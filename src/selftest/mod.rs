@@ -6,6 +6,7 @@ mod clock;
 mod log;
 mod contexts;
 mod meeting;
+mod misuse;
 mod offline;
 mod serial;
 mod shootdown;
@@ -39,6 +40,8 @@ pub enum Failure {
     Clock(clock::Failure),
     /// [`Part::Contexts`]
     Contexts(contexts::Failure),
+    /// [`Part::Misuse`]
+    Misuse(misuse::Failure),
     /// [`Part::Timers`]
     Timers(timers::Failure),
     /// [`Part::Vectors`]
@@ -57,6 +60,7 @@ impl fmt::Display for Failure {
             Failure::Shootdown(failure) => failure.fmt(f),
             Failure::Clock(failure) => failure.fmt(f),
             Failure::Contexts(failure) => failure.fmt(f),
+            Failure::Misuse(failure) => failure.fmt(f),
             Failure::Timers(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
@@ -78,6 +82,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
             Part::Clock => clock::run().map_err(Failure::Clock)?,
             Part::Contexts => contexts::run().map_err(Failure::Contexts)?,
+            Part::Misuse => misuse::run().map_err(Failure::Misuse)?,
             Part::Timers => timers::run().map_err(Failure::Timers)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,

@@ -14,6 +14,10 @@ pub fn register() {
 /// Interrupts on. Waits for each online CPU that keeps anything, unless no run of this order can come of it; one that does
 /// not answer keeps what it has, and is named by `call`; one that goes offline gives back what it has by itself.
 fn drain_others(order: Order) {
+    #[cfg(feature = "faults")]
+    if memory::frames::faults::is_armed(memory::frames::faults::Fault::KeepFromOthers) {
+        return;
+    }
     // First who keeps something, and then what is in the shared layers: what moves there meanwhile is seen.
     let keepers: CpuSet = other_online().iter().filter(|cpu| keeps_frames(&cpus()[cpu.index()])).collect();
     if !memory::frames().may_gain(order, keepers.len() * Magazine::MOST_FRAMES) {

@@ -138,6 +138,8 @@ named! {
         Calls = "calls",
         /// Who may not wait for memory does not, and an NMI gets none.
         Contexts = "contexts",
+        /// What is given back wrongly is refused.
+        Misuse = "misuse",
         /// CPUs go offline and come back while all are at work.
         Offline = "offline",
         /// The serial port's receive interrupt reaches every CPU.
@@ -156,6 +158,30 @@ named! {
         DoubleHandOut = "double_hand_out",
         /// The allocator loses a frame.
         LoseFrame = "lose_frame",
+        /// The block table counts one frame less than comes back.
+        Miscount = "miscount",
+        /// The allocator hands out a run that begins one frame too far.
+        Misalign = "misalign",
+        /// A block whose last frame comes back stays in pieces.
+        Strand = "strand_block",
+        /// A whole block that goes back to the buddy does not get there.
+        ForgetBlock = "forget_block",
+        /// A block that has free frames again is not noted where a search would look.
+        ForgetSummary = "forget_summary",
+        /// What is free already may be freed again.
+        AcceptDoubleFree = "accept_double_free",
+        /// What the allocator was never given may be freed.
+        AcceptForeign = "accept_foreign",
+        /// More may be freed than was handed out.
+        AcceptWrongOrder = "accept_wrong_order",
+        /// A CPU without memory does not ask the others for what they keep.
+        KeepFromOthers = "keep_from_others",
+        /// A request with interrupts off waits for the other CPUs.
+        WaitInHandler = "wait_in_handler",
+        /// The allocator is open in NMIs.
+        AllowInNmi = "allow_in_nmi",
+        /// A refill lets an interrupt in half-way.
+        LetHandlerIn = "let_handler_in",
         /// The last CPU's start-up IPIs are lost on their way.
         SkipSipi = "skip_sipi",
         /// The last CPU stops at the end of the stage that `fault.stage=` names.

@@ -137,12 +137,15 @@ impl Frames {
     /// Orders 1 and above.
     fn alloc_many(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
         let at_hand = self.alloc_kept(magazine, order).or_else(|| self.alloc_at_hand(magazine, order));
-        at_hand.or_else(|| self.find_many(&mut magazine.hint, order)).or_else(|| {
+        let found = at_hand.or_else(|| self.find_many(&mut magazine.hint, order)).or_else(|| {
             // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
             // shows up now is counted; there is nobody here to tell.
             let _ = self.drain(magazine);
             self.find_many(&mut magazine.hint, order)
-        })
+        });
+        #[cfg(feature = "faults")]
+        let found = found.map(super::faults::handed_out);
+        found
     }
 
     #[inline]

@@ -110,6 +110,9 @@ impl Frames {
         if state.free() == FRAMES_PER_BLOCK && !state.is_held() {
             return Err(Invalid::Stranded { block: first });
         }
+        if state.free() > 0 && !self.table.is_noted(block) {
+            return Err(Invalid::NotNoted { block: first });
+        }
         if state.is_whole() {
             return Ok(());
         }

@@ -122,6 +122,11 @@ pub enum Invalid {
         /// The block's first frame.
         block: FrameNumber,
     },
+    /// A block with free frames that no search would look at before it looks at every block.
+    NotNoted {
+        /// The block's first frame.
+        block: FrameNumber,
+    },
     /// A block caught between table and buddy: no call is under way at quiescence.
     Transit {
         /// The block's first frame.

@@ -21,6 +21,30 @@ pub enum Fault {
     HandOutTwice = 1,
     /// A frame is forgotten on its way from a magazine to the table.
     LoseOne = 2,
+    /// The block table counts one frame less than comes back.
+    Miscount = 3,
+    /// The allocator hands out a run that begins one frame too far.
+    Misalign = 4,
+    /// A block whose last frame comes back stays in pieces.
+    Strand = 5,
+    /// A whole block that goes back to the buddy does not get there.
+    ForgetBlock = 6,
+    /// A block that has free frames again is not noted where a search would look.
+    ForgetSummary = 7,
+    /// What is free already may be freed again.
+    AcceptDoubleFree = 8,
+    /// What the allocator was never given may be freed.
+    AcceptForeign = 9,
+    /// More may be freed than was handed out.
+    AcceptWrongOrder = 10,
+    /// A CPU without memory does not ask the others for what they keep.
+    KeepFromOthers = 11,
+    /// A request with interrupts off waits for the other CPUs.
+    WaitInHandler = 12,
+    /// The allocator is open in NMIs.
+    AllowInNmi = 13,
+    /// A refill lets an interrupt in half-way.
+    LetHandlerIn = 14,
 }
 
 static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);
@@ -31,10 +55,29 @@ pub fn arm(fault: Fault) {
     FAULT.store(fault as u8, Ordering::Relaxed);
 }
 
+/// Whether this fault happens, each time that it can.
+pub fn is_armed(fault: Fault) -> bool {
+    FAULT.load(Ordering::Relaxed) == fault as u8
+}
+
 /// Whether this fault happens now.
 fn strikes(fault: Fault) -> bool {
-    FAULT.load(Ordering::Relaxed) == fault as u8
-        && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+}
+
+/// The same, for what happens to whole blocks, which is rare: every second time.
+pub(super) fn strikes_block(fault: Fault) -> bool {
+    is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % 2 == 1
+}
+
+/// How many of these frames that have come back are counted.
+pub(super) fn counted(frames: usize) -> usize {
+    if strikes(Fault::Miscount) { frames - 1 } else { frames }
+}
+
+/// The run that is handed out in the place of this one.
+pub(super) fn handed_out(run: FrameNumber) -> FrameNumber {
+    if strikes(Fault::Misalign) { run + 1 } else { run }
 }
 
 /// The fault of a refill that has brought these frames.

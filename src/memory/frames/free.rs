@@ -102,7 +102,7 @@ impl Frames {
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
             Kind::Buddy | Kind::Transit | Kind::Kept => true,
             Kind::Huge => false,
-            Kind::Frames if self.table.unmanaged(state, word, bit) != 0 => {
+            Kind::Frames if self.foreign(state, word, bit) != 0 => {
                 return Err(FreeError::NotManaged { frame });
             }
             Kind::Frames => self.table.bitmap(frame.block()).word(word) & bit != 0,
@@ -185,6 +185,16 @@ impl Frames {
         }
     }
 
+    /// Which of these bits stand for frames that the allocator was never given.
+    #[inline(always)]
+    pub(super) fn foreign(&self, state: State, word: usize, bits: u64) -> u64 {
+        #[cfg(feature = "faults")]
+        if super::faults::is_armed(super::faults::Fault::AcceptForeign) {
+            return 0;
+        }
+        self.table.unmanaged(state, word, bits)
+    }
+
     /// Sets bits in the word of the bitmap that `frame` lies in: how many frames are free now that were not, which the
     /// caller has to [`put`](Self::put), and what was wrong with others.
     #[inline(always)]
@@ -195,9 +205,12 @@ impl Frames {
         mask: u64,
     ) -> (usize, Result<(), FreeError>) {
         let (word, _) = place(frame);
-        let foreign = self.table.unmanaged(state, word, mask);
+        let foreign = self.foreign(state, word, mask);
         let mask = mask & !foreign;
         let doubled = self.table.bitmap(frame.block()).set(word, mask);
+        #[cfg(feature = "faults")]
+        let doubled =
+            if super::faults::is_armed(super::faults::Fault::AcceptDoubleFree) { 0 } else { doubled };
         if foreign | doubled == 0 {
             return (count(mask), Ok(()));
         }
@@ -214,6 +227,8 @@ impl Frames {
     /// Counts frames whose bits this CPU has set.
     #[inline(always)]
     pub(super) fn put(&self, block: BlockNumber, count: usize) {
+        #[cfg(feature = "faults")]
+        let count = if count > 0 { super::faults::counted(count) } else { 0 };
         if count > 0 {
             let change = state::update(self.table.cell(block), |state| state.put(count));
             debug_assert!(change.is_some(), "more frames freed than managed in {block:?}");
@@ -225,6 +240,13 @@ impl Frames {
     #[inline(always)]
     pub(super) fn settle(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
+            #[cfg(feature = "faults")]
+            Some((_, new))
+                if new.kind() == Kind::Transit
+                    && super::faults::strikes_block(super::faults::Fault::Strand) =>
+            {
+                state::store(self.table.cell(block), State::whole(super::FRAMES_PER_BLOCK));
+            }
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
             Some((old, new)) if new.is_offered() && !old.is_offered() => self.table.note_free(block),
             _ => {}

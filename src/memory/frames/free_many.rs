@@ -97,9 +97,7 @@ impl Frames {
         if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
             // Nearly always: one word, and nothing wrong.
             let (word, mask) = bits_of(frame, order);
-            if self.table.unmanaged(state, word, mask) == 0
-                && self.table.bitmap(block).set_if_clear(word, mask)
-            {
+            if self.foreign(state, word, mask) == 0 && self.table.bitmap(block).set_if_clear(word, mask) {
                 self.put(block, order.frames());
                 return Ok(());
             }
@@ -117,11 +115,14 @@ impl Frames {
         let words = (0..order.frames().div_ceil(WORD_BITS)).map(|step| frame + step * WORD_BITS);
         for frame in words.clone() {
             let (word, _) = place(frame);
-            let foreign = self.table.unmanaged(state, word, mask);
+            let foreign = self.foreign(state, word, mask);
             if foreign != 0 {
                 return Err(FreeError::NotManaged { frame: lowest(frame, foreign) });
             }
             let doubled = self.table.bitmap(frame.block()).word(word) & mask;
+            #[cfg(feature = "faults")]
+            let doubled =
+                if super::faults::is_armed(super::faults::Fault::AcceptDoubleFree) { 0 } else { doubled };
             if doubled != 0 {
                 return Err(self.double_free(lowest(frame, doubled), 1));
             }
@@ -182,6 +183,11 @@ impl Frames {
             Kind::Frames => Order::BLOCK.half(),
             Kind::Buddy | Kind::Transit | Kind::Kept => return Err(self.double_free(frame, 1)),
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+        };
+        #[cfg(feature = "faults")]
+        let allocated = match super::faults::is_armed(super::faults::Fault::AcceptWrongOrder) {
+            true => allocated.max(order),
+            false => allocated,
         };
         if allocated < order {
             return Err(FreeError::WrongOrder { frame, given: order, at_most: allocated });

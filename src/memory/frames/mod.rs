@@ -142,6 +142,10 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn retire(&self, block: BlockNumber) {
+        #[cfg(feature = "faults")]
+        if faults::strikes_block(faults::Fault::ForgetBlock) {
+            return self.table.mark(block, 1, State::BUDDY);
+        }
         // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
         unsafe { self.give_to_buddy(&mut self.locked.lock(), block, Order::BLOCK) };
         self.table.note_taken(block);

@@ -161,6 +161,10 @@ impl Table {
     #[cold]
     #[inline(never)]
     pub(super) fn note_free(&self, block: BlockNumber) {
+        #[cfg(feature = "faults")]
+        if super::faults::strikes_block(super::faults::Fault::ForgetSummary) {
+            return;
+        }
         self.summary.set(block);
     }
 
@@ -172,6 +176,11 @@ impl Table {
             let state = self.state(block);
             state.kind() == Kind::Frames && state.is_offered()
         });
+    }
+
+    /// Whether the summary says that the block has free frames.
+    pub(super) fn is_noted(&self, block: BlockNumber) -> bool {
+        self.summary.candidates(block).next() == Some(block)
     }
 
     /// Blocks that probably have free frames, from `start` on and round.
