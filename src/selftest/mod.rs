@@ -3,8 +3,8 @@
 
 mod calls;
 mod clock;
-mod log;
 mod contexts;
+mod log;
 mod meeting;
 mod misuse;
 mod offline;
