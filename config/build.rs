@@ -11,6 +11,8 @@ use std::{env, fs, process};
 const LIMITS: &[(&str, i64, i64)] = &[
     // x2APIC IDs have 32 bits, but no emulator at hand offers more CPUs than this.
     ("max_cpus", 1, 4096),
+    // The nodes' distances are a table of the square of this.
+    ("max_nodes", 1, 64),
     // Formatting a panic does not fit into fewer than four; far more would make CPUs expensive.
     ("stack_pages", 4, 64),
     ("ist_stack_pages", 1, 16),
@@ -111,9 +113,9 @@ fn modules_of(lib: &str) -> String {
 fn type_of(key: &str) -> Result<&'static str, String> {
     match key.rsplit('_').next() {
         Some("cpus" | "hz") => Ok("u32"),
-        Some("pages") => Ok("usize"),
+        Some("pages" | "nodes") => Ok("usize"),
         Some("ms") => Ok("u64"),
-        _ => Err(format!("`{key}` does not end in a unit: _cpus, _hz, _pages or _ms")),
+        _ => Err(format!("`{key}` does not end in a unit: _cpus, _hz, _pages, _nodes or _ms")),
     }
 }
 

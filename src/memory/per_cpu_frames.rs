@@ -189,7 +189,7 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
         return alloc_with_search(guard, order);
     }
     let at_hand = with_magazine(&guard, |frames, magazine| {
-        frames.alloc_kept(magazine, order).or_else(|| frames.alloc_blocks(order))
+        frames.alloc_kept(magazine, order).or_else(|| frames.alloc_whole(magazine, order))
     });
     if let Some(frame) = at_hand {
         drop(guard);

@@ -1,5 +1,6 @@
 //! Allocation: the hot path, the refill behind it, runs and blocks, and the search of the table that they share.
 
+use super::arenas::{Place, Scope};
 use super::magazine::{BATCH, Hint, Magazine};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
@@ -151,23 +152,34 @@ impl Frames {
     #[inline]
     pub(super) fn find_many(&self, hint: &mut Hint, order: Order) -> Option<FrameNumber> {
         if order >= Order::BLOCK {
-            return self.alloc_blocks(order);
+            return self.alloc_blocks(hint.scope, order);
         }
         self.search(hint, Run { order })
     }
 
-    /// Order 9 and above, from the buddy. Interrupts are off.
+    /// Order 9 and above, from the buddies. Interrupts are off.
     #[inline(always)]
-    pub fn alloc_blocks(&self, order: Order) -> Option<FrameNumber> {
-        let mut locked = self.locked.lock();
-        let block = locked.buddy.take(order)?;
-        self.table.mark(block, order.blocks(), State::huge(order));
-        Some(block.first_frame())
+    pub(super) fn alloc_blocks(&self, scope: Scope, order: Order) -> Option<FrameNumber> {
+        self.find_in_arenas(scope, |arena| {
+            let mut locked = arena.locked.lock();
+            let block = locked.buddy.take(order)?;
+            self.table.mark(block, order.blocks(), State::huge(order));
+            Some(block.first_frame())
+        })
     }
 
-    /// Looks through the table, nearest first: the blocks that the magazine holds, blocks with free frames that nobody
-    /// holds, a fresh block, and at last every block there is.
-    fn search<W: Want>(&self, hint: &mut Hint, mut want: W) -> Option<W::Got> {
+    /// A run of order 9 or above from a buddy: what is there nearly always. `None` says nothing but that
+    /// [`alloc`](Self::alloc) has to look.
+    ///
+    /// Interrupts are off; not from NMIs.
+    #[inline(always)]
+    pub fn alloc_whole(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+        self.alloc_blocks(magazine.hint.scope, order)
+    }
+
+    /// Looks through the table, nearest first: the blocks that the magazine holds; in each arena blocks with free frames
+    /// that nobody holds, and a fresh block; and at last every block there is.
+    pub(super) fn search<W: Want>(&self, hint: &mut Hint, mut want: W) -> Option<W::Got> {
         if let Some(block) = hint.held
             && let Some(got) = want.try_take(self, block, Claim::Own, &mut hint.word)
         {
@@ -179,19 +191,29 @@ impl Frames {
             core::mem::swap(&mut hint.held, &mut hint.spare);
             return Some(got);
         }
-        for block in self.table.candidates(hint.near).take(MAX_CANDIDATES) {
+        let found = self.find_in_arenas(hint.scope, |arena| {
+            self.search_arena(arena, hint, &mut want).or_else(|| self.break_block(arena, hint, &mut want))
+        });
+        found.or_else(|| self.search_everywhere(hint, &mut want))
+    }
+
+    /// Looks at blocks of this arena that probably have something.
+    fn search_arena<W: Want>(&self, arena: Place<'_>, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
+        let near = hint.near;
+        let candidates = arena.spans(self.table.all()).flat_map(|span| self.table.candidates(span, near));
+        for block in candidates.take(MAX_CANDIDATES) {
             if let Some(got) = want.try_take(self, block, Claim::Hold, &mut hint.word) {
                 self.hold(hint, block);
                 return Some(got);
             }
         }
-        self.break_block(hint, &mut want).or_else(|| self.search_everywhere(hint, &mut want))
+        None
     }
 
-    /// Breaks a block from the buddy into frames. The magazine holds it from then on.
-    fn break_block<W: Want>(&self, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
+    /// Breaks a block from an arena's buddy into frames. The magazine holds it from then on.
+    fn break_block<W: Want>(&self, arena: Place<'_>, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
         let block = {
-            let mut locked = self.locked.lock();
+            let mut locked = arena.locked.lock();
             let block = locked.buddy.take(Order::BLOCK)?;
             self.table.mark(block, 1, State::transit(Order::BLOCK));
             block
@@ -213,26 +235,34 @@ impl Frames {
         let scan_cost = self.table.blocks() + 4;
         for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost) {
             let mut on_its_way = false;
-            for block in self.table.all() {
-                match self.table.state(block).kind() {
+            let found = self.find_in_arenas(hint.scope, |arena| {
+                let mut blocks = arena.spans(self.table.all()).flat_map(BlockNumber::each);
+                blocks.find_map(|block| match self.table.state(block).kind() {
                     Kind::Frames => {
-                        if let Some(got) = want.try_take(self, block, Claim::Any, &mut hint.word) {
-                            return Some(got);
-                        }
+                        let got = want.try_take(self, block, Claim::Any, &mut hint.word);
                         // Bits without a count: reserved and not collected yet, or put and not counted yet. The state is
                         // not asked once more: what it says may be true by now, and was not when it was tried.
-                        on_its_way |= W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
+                        on_its_way |=
+                            got.is_none() && W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
+                        got
                     }
-                    Kind::Buddy | Kind::Transit => on_its_way = true,
-                    Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
-                }
+                    Kind::Buddy | Kind::Transit => {
+                        on_its_way = true;
+                        None
+                    }
+                    Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => None,
+                })
+            });
+            if found.is_some() {
+                return found;
             }
             if !on_its_way {
                 return None;
             }
             spin_loop();
-            if let Some(got) = self.break_block(hint, want) {
-                return Some(got);
+            let fresh = self.find_in_arenas(hint.scope, |arena| self.break_block(arena, hint, want));
+            if fresh.is_some() {
+                return fresh;
             }
         }
         None

@@ -135,6 +135,22 @@ impl Bitmap {
         runs_by_order(&self.load(), order) != 0
     }
 
+    /// Whether an aligned run of this order, 0 to 8, is free in the first words at this moment.
+    pub(super) fn has_run_below(&self, words: usize, order: Order) -> bool {
+        let mut all = self.load();
+        all[words..].fill(0);
+        runs_by_order(&all, order) != 0
+    }
+
+    /// Takes an aligned run of this order, 0 to 8, that lies in the first words; the index of its first frame.
+    pub(super) fn take_run_below(&self, words: usize, order: Order) -> Option<usize> {
+        if order.frames() <= WORD_BITS {
+            return (0..words).find_map(|index| self.take_run_in(index, order));
+        }
+        let span = order.frames() / WORD_BITS;
+        (0..words).step_by(span).find(|&first| self.take_words_at(first, span)).map(|first| first * WORD_BITS)
+    }
+
     /// Takes an aligned run of this order, 1 to 8; the index of its first frame.
     #[inline(always)]
     pub(super) fn take_run(&self, start: usize, order: Order) -> Option<usize> {

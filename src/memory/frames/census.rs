@@ -2,11 +2,27 @@
 //!
 //! All of it walks the table. While other CPUs allocate, the counts are close; at quiescence they are exact.
 
+use super::arenas::{Locked, Place};
 use super::bitmap::{WORD_BITS, WORDS, maximal_runs};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, ORDERS, Order};
+use super::partition::ArenaName;
 use super::state::{Kind, State};
 use super::sync::Ordering;
-use super::{Frames, Invalid, Locked};
+use super::{Frames, Invalid};
+use core::ops::Range;
+
+/// What an arena has, in frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaCensus {
+    /// Which it is; `None` for all memory while it is not divided.
+    pub name: Option<ArenaName>,
+    /// Under the allocator's care.
+    pub total: usize,
+    /// Free, but for those in magazines.
+    pub free: usize,
+    /// The free ones, by the largest order at which they could be handed out.
+    pub free_by_order: [usize; ORDERS],
+}
 
 impl Frames {
     /// How many frames the allocator was given.
@@ -14,25 +30,50 @@ impl Frames {
         self.counters.inserted_frames.load(Ordering::Relaxed)
     }
 
-    /// How many frames are free in the table and the buddy. Those that CPUs keep are not counted.
+    /// How many frames are free in the table and the buddies. Those that CPUs keep are not counted.
     pub fn free_frames(&self) -> usize {
-        self.table
-            .all()
-            .map(|block| {
-                let state = self.table.state(block);
-                match state.kind() {
-                    Kind::Buddy | Kind::Transit => FRAMES_PER_BLOCK,
-                    Kind::Frames => state.free(),
-                    Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => 0,
-                }
-            })
-            .sum()
+        BlockNumber::each(self.table.all()).map(|block| self.frames_of(block).1).sum()
     }
 
     /// Free frames by the largest order at which they could be handed out: the report on fragmentation. The sum is
     /// [`free_frames`](Self::free_frames).
     pub fn free_by_order(&self) -> [usize; ORDERS] {
         let mut frames = [0; ORDERS];
+        for arena in self.census() {
+            frames.iter_mut().zip(arena.free_by_order).for_each(|(sum, count)| *sum += count);
+        }
+        frames
+    }
+
+    /// What each arena has; all memory as one while it is not [divided](Self::divide).
+    pub fn census(&self) -> impl Iterator<Item = ArenaCensus> {
+        self.places().map(|(name, place)| {
+            let mut census = ArenaCensus { name, total: 0, free: 0, free_by_order: [0; ORDERS] };
+            for span in place.spans(self.table.all()) {
+                for block in BlockNumber::each(span.clone()) {
+                    let (total, free) = self.frames_of(block);
+                    census.total += total;
+                    census.free += free;
+                }
+                self.count_by_order(span, &mut census.free_by_order);
+            }
+            census
+        })
+    }
+
+    /// How many frames of a block are managed, and how many of these are free.
+    fn frames_of(&self, block: BlockNumber) -> (usize, usize) {
+        let state = self.table.state(block);
+        match state.kind() {
+            Kind::Buddy | Kind::Transit => (FRAMES_PER_BLOCK, FRAMES_PER_BLOCK),
+            Kind::Frames => (state.managed(), state.free()),
+            Kind::Huge | Kind::Kept => (FRAMES_PER_BLOCK, 0),
+            Kind::Absent | Kind::Corrupt => (0, 0),
+        }
+    }
+
+    fn count_by_order(&self, span: Range<BlockNumber>, frames: &mut [usize; ORDERS]) {
+        const GIGABYTE: usize = WORDS * WORD_BITS;
         let mut count = |lowest: Order, words: &[u64; WORDS]| {
             for (step, runs) in maximal_runs(words).iter().enumerate() {
                 let order = lowest.get() as usize + step;
@@ -40,39 +81,38 @@ impl Frames {
             }
         };
         // A gigabyte is to a block what a block is to a frame: 512 bits.
-        for gigabyte in (0..self.table.blocks()).step_by(WORDS * WORD_BITS) {
+        for gigabyte in span.start.0 / GIGABYTE..span.end.0.div_ceil(GIGABYTE) {
             let mut in_buddy = [0; WORDS];
-            for index in 0..WORDS * WORD_BITS {
-                let block = BlockNumber(gigabyte + index);
+            let first = gigabyte * GIGABYTE;
+            for index in span.start.0.max(first)..span.end.0.min(first + GIGABYTE) {
+                let block = BlockNumber(index);
                 match self.table.state(block).kind() {
-                    Kind::Buddy => in_buddy[index / WORD_BITS] |= 1 << (index % WORD_BITS),
+                    Kind::Buddy => in_buddy[(index - first) / WORD_BITS] |= 1 << (index % WORD_BITS),
                     Kind::Frames => count(Order::FRAME, &self.table.bitmap(block).load()),
                     Kind::Absent | Kind::Transit | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
                 }
             }
             count(Order::BLOCK, &in_buddy);
         }
-        frames
     }
 
     /// Checks every rule that ties states, bitmaps, masks and the buddy together.
     ///
-    /// Only at quiescence: no other CPU is in a call on this allocator. Interrupts are off. Holds the lock throughout, and
-    /// takes the buddy apart to see what is in it.
+    /// Only at quiescence: no other CPU is in a call on this allocator. Interrupts are off. Holds each arena's lock
+    /// for a while, and takes its buddy apart to see what is in it.
     ///
     /// # Errors
     /// The first rule found broken, with the block. If it was one about the buddy, what else is in there may be lost.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let mut locked = self.locked.lock();
         let mut managed = 0;
-        for block in self.table.all() {
+        for block in BlockNumber::each(self.table.all()) {
             managed += self.validate_block(block)?;
         }
         let inserted = self.total_frames();
         if managed != inserted {
             return Err(Invalid::Total { states: managed, inserted });
         }
-        self.validate_buddy(&mut locked)
+        self.places().try_for_each(|(_, place)| self.validate_buddy(place))
     }
 
     /// Checks one block by itself; how many frames of it are managed.
@@ -110,7 +150,7 @@ impl Frames {
         if state.free() == FRAMES_PER_BLOCK && !state.is_held() {
             return Err(Invalid::Stranded { block: first });
         }
-        if state.free() > 0 && !self.table.is_noted(block) {
+        if state.free() > 0 && !state.is_held() && !self.table.is_noted(block) {
             return Err(Invalid::NotNoted { block: first });
         }
         if state.is_whole() {
@@ -130,27 +170,30 @@ impl Frames {
         Ok(())
     }
 
-    /// Takes everything out of the buddy and compares it with the states, then puts it back as it was.
-    fn validate_buddy(&self, locked: &mut Locked) -> Result<(), Invalid> {
+    /// Takes everything out of an arena's buddy and compares it with the states, then puts it back as it was.
+    fn validate_buddy(&self, place: Place<'_>) -> Result<(), Invalid> {
+        let mut locked = place.locked.lock();
         let counted = locked.buddy.free_bytes();
-        let taken = self.empty_buddy(locked);
+        let taken = self.empty_buddy(place, &mut locked);
         let mut result = taken.map(|_| ());
-        let mut at = 0;
-        while at < self.table.blocks() {
-            let block = BlockNumber(at);
-            let state = self.table.state(block);
-            at += 1;
-            match (state.kind(), state.order()) {
-                (Kind::Transit, Some(order)) => {
-                    self.table.mark(block, order.blocks(), State::BUDDY);
-                    // SAFETY: the piece was taken out above and is marked with its order; the lock was held since.
-                    unsafe { locked.buddy.push(block, order) };
-                    at += order.blocks() - 1;
+        for span in place.spans(self.table.all()) {
+            let mut at = span.start.0;
+            while at < span.end.0 {
+                let block = BlockNumber(at);
+                let state = self.table.state(block);
+                at += 1;
+                match (state.kind(), state.order()) {
+                    (Kind::Transit, Some(order)) => {
+                        self.table.mark(block, order.blocks(), State::BUDDY);
+                        // SAFETY: the piece was taken out above and is marked with its order; the lock was held since.
+                        unsafe { locked.buddy.push(block, order) };
+                        at += order.blocks() - 1;
+                    }
+                    (Kind::Buddy, _) => {
+                        result = result.and(Err(Invalid::MissingFromBuddy { block: block.first_frame() }));
+                    }
+                    _ => {}
                 }
-                (Kind::Buddy, _) => {
-                    result = result.and(Err(Invalid::MissingFromBuddy { block: block.first_frame() }));
-                }
-                _ => {}
             }
         }
         let held = taken?;
@@ -161,10 +204,13 @@ impl Frames {
     /// Takes piece after piece out of the buddy and marks it as in transit; how many bytes they were. Largest first, so
     /// that none is split. Stops at the first that should not have been in there, since lists that hold a block twice
     /// may have no end.
-    fn empty_buddy(&self, locked: &mut Locked) -> Result<usize, Invalid> {
+    fn empty_buddy(&self, place: Place<'_>, locked: &mut Locked) -> Result<usize, Invalid> {
         let mut bytes = 0;
         for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
             while let Some(block) = locked.buddy.take(order) {
+                if !place.has(block, order) {
+                    return Err(Invalid::NotInBuddy { block: block.first_frame() });
+                }
                 let mut members = (block.0..block.0 + order.blocks()).map(BlockNumber);
                 if let Some(stray) = members.find(|&member| self.table.state(member).kind() != Kind::Buddy) {
                     return Err(Invalid::NotInBuddy { block: stray.first_frame() });

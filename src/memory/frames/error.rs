@@ -122,7 +122,7 @@ pub enum Invalid {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// A block with free frames that no search would look at before it looks at every block.
+    /// A block with free frames that no magazine holds, and that no search would look at before it looks at every block.
     NotNoted {
         /// The block's first frame.
         block: FrameNumber,

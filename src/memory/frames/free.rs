@@ -75,7 +75,7 @@ impl Frames {
             result = result.and(self.give_back_run(frame, order));
         }
         self.release(&mut magazine.hint);
-        magazine.hint = Hint::NEW;
+        magazine.hint = Hint::new(magazine.hint.scope);
         result
     }
 

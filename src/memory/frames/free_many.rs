@@ -89,7 +89,7 @@ impl Frames {
     pub(super) fn give_back_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order == Order::BLOCK {
             // SAFETY: no CPU but the one that keeps a block makes anything of it, and here that one ends it.
-            unsafe { self.give_to_buddy(&mut self.locked.lock(), frame.block(), order) };
+            unsafe { self.give_to_buddy(&mut self.locked(frame.block()).lock(), frame.block(), order) };
             return Ok(());
         }
         let block = frame.block();
@@ -176,7 +176,7 @@ impl Frames {
     #[inline(never)]
     fn free_blocks_to_buddy(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let block = frame.block();
-        let mut locked = self.locked.lock();
+        let mut locked = self.locked(block).lock();
         let state = self.table.state(block);
         let allocated = match state.kind() {
             Kind::Huge => state.order().unwrap_or(Order::FRAME),
@@ -207,7 +207,7 @@ impl Frames {
     /// Turns a block that was handed out whole, or as part of a larger run, into 512 frames in use.
     #[cold]
     pub(super) fn open_up(&self, block: BlockNumber) {
-        let mut locked = self.locked.lock();
+        let mut locked = self.locked(block).lock();
         let state = self.table.state(block);
         // Another CPU may have freed a part of the same block a moment ago.
         if let (Kind::Huge, Some(order)) = (state.kind(), state.order()) {

@@ -8,7 +8,10 @@ use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::vec::Vec;
 
 use super::sync::MODELLED;
-use super::{FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, InsertError, Magazine, ORDERS, Order};
+use super::{
+    Arena, DivideError, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, InsertError, Magazine, ORDERS,
+    Order, Partition,
+};
 
 /// Host memory in the role of RAM: frames and the metadata for them.
 ///
@@ -41,6 +44,11 @@ impl World {
         // In a model the first frame is number 0, and the table no longer than the memory.
         let align =
             if MODELLED { Order::MAX.bytes() } else { bytes.next_power_of_two().min(Order::MAX.bytes()) };
+        Self::aligned(blocks, partial_blocks, align)
+    }
+
+    fn aligned(blocks: usize, partial_blocks: usize, align: usize) -> Self {
+        let bytes = blocks * FRAMES_PER_BLOCK * FRAME_BYTES;
         let layout = Layout::from_size_align(bytes, align).expect("a layout");
         // SAFETY: the layout's size is not zero.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("host memory");
@@ -64,6 +72,31 @@ impl World {
             memory: (memory, Layout::from_size_align(bytes, align).expect("a layout")),
             metadata: (metadata, layout),
         }
+    }
+
+    /// RAM that begins at frame 0, as a machine's does, not a frame of which is inserted yet.
+    pub fn at_zero(blocks: usize) -> Self {
+        Self::aligned(blocks, blocks, Order::MAX.bytes())
+    }
+
+    /// The same, cut into arenas.
+    ///
+    /// # Panics
+    /// If it cannot be cut so.
+    pub fn divided(blocks: usize, partition: impl FnOnce(FrameNumber) -> Partition) -> Self {
+        let world = Self::at_zero(blocks);
+        world.divide(partition(world.first + world.len)).expect("nothing is out");
+        world
+    }
+
+    /// Cuts the memory into arenas. Nobody else uses the allocator meanwhile.
+    ///
+    /// # Errors
+    /// The allocator's.
+    pub fn divide(&self, partition: Partition) -> Result<(), DivideError> {
+        let arenas: Vec<Arena> = partition.arenas().iter().map(|_| self.frames.new_arena()).collect();
+        // SAFETY: the caller sees to it. The arenas are leaked.
+        unsafe { self.frames.divide(partition, arenas.leak()) }
     }
 
     /// RAM of so many blocks, all inserted.

@@ -7,7 +7,7 @@ use super::bitmap::WORD_BITS;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
-use super::{Frames, InsertError, Locked};
+use super::{Frames, InsertError, TakingIn};
 use core::ops::Range;
 
 /// What of a range lies in one block.
@@ -49,7 +49,7 @@ fn pieces(range: Range<FrameNumber>) -> impl Iterator<Item = Piece> {
 impl Frames {
     /// Gives memory to the allocator, at any time and in any portions, down to a single frame; how many frames it was.
     ///
-    /// Interrupts are off; not from NMIs. Holds the buddy's lock for a time that grows with the number of blocks.
+    /// Interrupts are off; not from NMIs. Holds locks for a time that grows with the number of blocks.
     ///
     /// # Errors
     /// If any of it is managed already, or lies past the end, or there are too many edges. Nothing has changed then.
@@ -64,14 +64,14 @@ impl Frames {
         if range.end > self.end {
             return Err(InsertError::BeyondEnd { end: self.end });
         }
-        let mut locked = self.locked.lock();
-        self.check_insert(&locked, range.clone())?;
+        let mut taking_in = self.taking_in.lock();
+        self.check_insert(&taking_in, range.clone())?;
 
         let mut whole: Range<usize> = 0..0;
         for piece in pieces(range.clone()) {
             if !piece.is_whole() {
                 // SAFETY: the caller gives these frames, and the check has found them unmanaged.
-                unsafe { self.insert_edge(&mut locked, &piece) };
+                unsafe { self.insert_edge(&mut taking_in, &piece) };
             } else if whole.is_empty() {
                 whole = piece.block.0..piece.block.0 + 1;
             } else {
@@ -79,16 +79,16 @@ impl Frames {
             }
         }
         // SAFETY: as above; the whole blocks of a range lie side by side.
-        unsafe { self.insert_whole(&mut locked, whole) };
+        unsafe { self.insert_whole(whole) };
         let frames = range.end - range.start;
         self.counters.inserted_frames.fetch_add(frames, Ordering::Relaxed);
         Ok(frames)
     }
 
     /// What speaks against taking the range in.
-    fn check_insert(&self, locked: &Locked, range: Range<FrameNumber>) -> Result<(), InsertError> {
+    fn check_insert(&self, taking_in: &TakingIn, range: Range<FrameNumber>) -> Result<(), InsertError> {
         let limit = self.table.mask_limit();
-        let mut masks_left = limit - locked.masks_used;
+        let mut masks_left = limit - taking_in.masks_used;
         for piece in pieces(range) {
             let state = self.table.state(piece.block);
             let overlap = match state.kind() {
@@ -115,12 +115,13 @@ impl Frames {
     ///
     /// # Safety
     /// They are absent, and as [`insert`](Self::insert) asks.
-    unsafe fn insert_whole(&self, locked: &mut Locked, mut blocks: Range<usize>) {
+    unsafe fn insert_whole(&self, mut blocks: Range<usize>) {
         while !blocks.is_empty() {
             let first = BlockNumber(blocks.start);
-            let order = Order::largest_at(first, blocks.len());
-            // SAFETY: the piece is aligned by its choice, and was nobody's before.
-            unsafe { self.give_to_buddy(locked, first, order) };
+            let within = self.partition().map_or(usize::MAX, |it| it.blocks_in_arena_from(first));
+            let order = Order::largest_at(first, within.min(blocks.len()));
+            // SAFETY: the piece is aligned by its choice, lies in one arena, and was nobody's before.
+            unsafe { self.give_to_buddy(&mut self.locked(first).lock(), first, order) };
             blocks.start += order.blocks();
         }
     }
@@ -129,13 +130,13 @@ impl Frames {
     ///
     /// # Safety
     /// The frames are not managed, and as [`insert`](Self::insert) asks.
-    unsafe fn insert_edge(&self, locked: &mut Locked, piece: &Piece) {
+    unsafe fn insert_edge(&self, taking_in: &mut TakingIn, piece: &Piece) {
         let (block, count) = (piece.block, piece.frames.len());
         let (cell, bitmap) = (self.table.cell(block), self.table.bitmap(block));
         let mut state = state::load(cell);
         if state.kind() == Kind::Absent {
-            state = State::partial(locked.masks_used);
-            locked.masks_used += 1;
+            state = State::partial(taking_in.masks_used);
+            taking_in.masks_used += 1;
             self.table.mask(state).reset_to_free_from(FRAMES_PER_BLOCK);
             bitmap.reset_to_free_from(FRAMES_PER_BLOCK);
             state::store(cell, state);
@@ -150,14 +151,6 @@ impl Frames {
         for (word, bits) in piece.masks() {
             bitmap.set(word, bits);
         }
-        match state::update(cell, |state| state.put(count)) {
-            // SAFETY: this CPU made the transition, so the block is free and nobody else's. Not by way of `settle`, which
-            // would ask for the lock.
-            Some((_, new)) if new.kind() == Kind::Transit => unsafe {
-                self.give_to_buddy(locked, block, Order::BLOCK);
-                self.table.note_taken(block);
-            },
-            change => self.settle(block, change),
-        }
+        self.settle(block, state::update(cell, |state| state.put(count)));
     }
 }

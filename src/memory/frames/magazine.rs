@@ -5,7 +5,9 @@
 
 use core::mem::offset_of;
 
+use super::arenas::Scope;
 use super::number::{BlockNumber, FrameNumber, Order};
+use super::partition::NodeId;
 use super::reserve::{self, Reserve};
 
 /// Frames that a magazine can hold.
@@ -44,11 +46,15 @@ pub(super) struct Hint {
     pub(super) word: usize,
     /// Where to start the search for another block. Apart for each CPU once it has found one, so that CPUs spread.
     pub(super) near: BlockNumber,
+    /// Where it may be, the nearest first.
+    pub(super) scope: Scope,
 }
 
 impl Hint {
     /// Before the first refill.
-    pub(super) const NEW: Self = Self { held: None, spare: None, word: 0, near: BlockNumber(0) };
+    pub(super) const fn new(scope: Scope) -> Self {
+        Self { held: None, spare: None, word: 0, near: BlockNumber(0), scope }
+    }
 }
 
 impl Magazine {
@@ -61,7 +67,19 @@ impl Magazine {
 
     /// An empty magazine.
     pub const fn new() -> Self {
-        Self { len: 0, hint: Hint::NEW, reserve: Reserve::new(), frames: [FrameNumber::new(0); CAPACITY] }
+        let hint = Hint::new(Scope::from(NodeId(0)));
+        Self { len: 0, hint, reserve: Reserve::new(), frames: [FrameNumber::new(0); CAPACITY] }
+    }
+
+    /// The node whose CPU this is. What is in the magazine, or held by it, is used up before the node's own memory is asked
+    /// for.
+    pub fn set_home(&mut self, node: NodeId) {
+        self.hint.scope = Scope::from(node);
+    }
+
+    /// The node whose CPU this is; the first one unless it was set.
+    pub fn home(&self) -> NodeId {
+        self.hint.scope.home
     }
 
     /// Takes the frame put in last.

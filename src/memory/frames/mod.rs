@@ -6,17 +6,20 @@
 //! 2. The block table: for each 2 MiB a state word and 512 bits. A refill or a flush moves a [`BATCH`] in a few atomic
 //!    operations; a frame freed on another CPU than its first costs what it costs at home. Orders 1–8 are aligned runs of
 //!    bits.
-//! 3. A buddy of whole blocks behind one lock. Orders 9–18 come from it.
+//! 3. Buddies of whole blocks, each behind its lock: one for each arena, which is what a NUMA node has of a zone. Orders
+//!    9–18 come from them. A CPU asks those of its own node first, then the others by distance.
 //!
 //! A wholly free block returns to the buddy by itself and merges there, so after a workload that frees everything the
 //! memory is as whole as before. [`Frames`] is the shared part; `state` has the protocol between the layers; the other
-//! files are `alloc`, `free` and `insert`, the three ways through it, and `census`, which counts and checks.
+//! files are `alloc`, `free` and `insert`, the three ways through it, `request`, where zone or node matter, and `census`, which
+//! counts and checks.
 //!
 //! **Context.** Everything here runs with interrupts off: a handler that came in between could take the lock that its
-//! CPU holds, or use a magazine that is half changed. Nothing waits, except for the lock of the buddy, held for a bounded
+//! CPU holds, or use a magazine that is half changed. Nothing waits, except for the lock of a buddy, held for a bounded
 //! time. Not from NMIs. The same files compile on the host, where they are tested.
 
 mod alloc;
+mod arenas;
 mod bitmap;
 mod buddy;
 mod census;
@@ -31,6 +34,8 @@ pub mod host;
 mod insert;
 mod magazine;
 mod number;
+mod partition;
+mod request;
 mod reserve;
 mod state;
 mod summary;
@@ -40,31 +45,37 @@ mod table;
 mod tests;
 mod want;
 
+pub use arenas::{Arena, DivideError};
+pub use census::ArenaCensus;
 pub use error::{FreeError, InsertError, Invalid};
 pub use magazine::{BATCH, CAPACITY, Full, Magazine};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
+pub use partition::{ArenaName, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
+pub use request::{FrameRequest, Nodes};
 
-use buddy::Buddy;
+use arenas::{Division, Locked};
 use core::ops::Range;
 use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 use number::BlockNumber;
 use state::{Kind, State};
-use sync::{AtomicUsize, Lock, Ordering};
+use sync::{AtomicUsize, Lock, Once, Ordering};
 use table::Table;
 
 /// The part of the allocator that all CPUs share.
 pub struct Frames {
     table: Table,
     end: FrameNumber,
-    /// On lines of their own: the fields above are read by all CPUs and never written.
-    locked: CachePadded<Lock<Locked>>,
+    direct_map_base: usize,
+    division: Once<Division>,
+    /// On lines of their own: the fields above are read by all CPUs and hardly ever written.
+    undivided: Arena,
+    taking_in: CachePadded<Lock<TakingIn>>,
     counters: CachePadded<Counters>,
 }
 
-/// What the one lock guards, besides every state word that leaves `Absent`, `Buddy` or `Huge`.
-struct Locked {
-    buddy: Buddy,
+/// What is locked while memory is taken in, besides every state word that leaves `Absent`. Before an arena's lock.
+struct TakingIn {
     masks_used: usize,
 }
 
@@ -115,7 +126,10 @@ impl Frames {
             // SAFETY: the caller's conditions are those of the call.
             table: unsafe { Table::new(metadata, end, partial_blocks) },
             end,
-            locked: CachePadded::new(Lock::new(Locked { buddy: Buddy::new(direct_map_base), masks_used: 0 })),
+            direct_map_base,
+            division: Once::new(),
+            undivided: Arena::new(direct_map_base),
+            taking_in: CachePadded::new(Lock::new(TakingIn { masks_used: 0 })),
             counters: CachePadded::new(Counters {
                 inserted_frames: AtomicUsize::new(0),
                 double_frees: AtomicUsize::new(0),
@@ -147,13 +161,14 @@ impl Frames {
             return self.table.mark(block, 1, State::BUDDY);
         }
         // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
-        unsafe { self.give_to_buddy(&mut self.locked.lock(), block, Order::BLOCK) };
+        unsafe { self.give_to_buddy(&mut self.locked(block).lock(), block, Order::BLOCK) };
         self.table.note_taken(block);
     }
 
-    /// Puts a piece into the buddy and says so in the states.
+    /// Puts a piece into its arena's buddy and says so in the states.
     ///
     /// # Safety
+    /// The lock is that of the piece's arena.
     /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
     #[inline(always)]
     unsafe fn give_to_buddy(&self, locked: &mut Locked, block: BlockNumber, order: Order) {

@@ -4,7 +4,7 @@
 //! that an allocator survives longest without anyone noticing.
 
 use core::fmt;
-use core::ops::{Add, Sub};
+use core::ops::{Add, Range, Sub};
 
 /// log2 of a frame's size in bytes.
 pub const FRAME_SHIFT: u32 = 12;
@@ -169,6 +169,11 @@ impl BlockNumber {
     #[inline(always)]
     pub(super) const fn first_frame(self) -> FrameNumber {
         FrameNumber(self.0 * FRAMES_PER_BLOCK)
+    }
+
+    /// The blocks of a range, one by one.
+    pub(super) fn each(range: Range<Self>) -> impl Iterator<Item = Self> + Clone {
+        (range.start.0..range.end.0).map(Self)
     }
 
     /// The first block of the naturally aligned run of `order` that this one lies in.

@@ -7,6 +7,7 @@
 
 use super::number::BlockNumber;
 use super::sync::{AtomicU64, Ordering};
+use core::ops::Range;
 
 const WORD_BITS: usize = u64::BITS as usize;
 
@@ -52,14 +53,21 @@ impl Summary {
         }
     }
 
-    /// The blocks whose bit is set, from `start` on and round to it.
-    pub(super) fn candidates(&self, start: BlockNumber) -> impl Iterator<Item = BlockNumber> {
-        let mut at = start.0;
+    /// The blocks of this range whose bit is set, from `start` on and round to it; from the first on if `start` is not one of
+    /// them.
+    pub(super) fn candidates(
+        &self,
+        range: Range<BlockNumber>,
+        start: BlockNumber,
+    ) -> impl Iterator<Item = BlockNumber> {
+        let (first, end) = (range.start.0, range.end.0);
+        let start = if range.contains(&start) { start.0 } else { first };
+        let mut at = start;
         let mut wrapped = false;
         core::iter::from_fn(move || {
             loop {
-                let found = self.next(at).filter(|&block| !wrapped || block < start.0);
-                match found {
+                let limit = if wrapped { start } else { end };
+                match self.next(at, limit) {
                     Some(block) => {
                         at = block + 1;
                         return Some(BlockNumber(block));
@@ -67,33 +75,36 @@ impl Summary {
                     None if wrapped => return None,
                     None => {
                         wrapped = true;
-                        at = 0;
+                        at = first;
                     }
                 }
             }
         })
     }
 
-    /// The first block from `from` on whose bit is set.
-    fn next(&self, from: usize) -> Option<usize> {
+    /// The first block from `from` on and below `end` whose bit is set.
+    fn next(&self, from: usize, end: usize) -> Option<usize> {
         let mut word = from / WORD_BITS;
         let mut bits = load_from(self.blocks.get(word)?, from);
         while bits == 0 {
-            word = self.next_word(word + 1)?;
+            word = self.next_word(word + 1, end.div_ceil(WORD_BITS))?;
             bits = self.blocks.get(word)?.load(Ordering::Relaxed);
         }
-        Some(word * WORD_BITS + bits.trailing_zeros() as usize)
+        Some(word * WORD_BITS + bits.trailing_zeros() as usize).filter(|&block| block < end)
     }
 
-    /// The first word of `blocks` from `from` on that has a bit set.
-    fn next_word(&self, from: usize) -> Option<usize> {
+    /// The first word of `blocks` from `from` on and below `end` that has a bit set.
+    fn next_word(&self, from: usize, end: usize) -> Option<usize> {
         let mut group = from / WORD_BITS;
         let mut bits = load_from(self.words.get(group)?, from);
         while bits == 0 {
             group += 1;
+            if group * WORD_BITS >= end {
+                return None;
+            }
             bits = self.words.get(group)?.load(Ordering::Relaxed);
         }
-        Some(group * WORD_BITS + bits.trailing_zeros() as usize)
+        Some(group * WORD_BITS + bits.trailing_zeros() as usize).filter(|&word| word < end)
     }
 }
 

@@ -8,6 +8,9 @@
 /// Whether a model checker runs this: its atomics are larger, and a model must be small.
 pub(super) const MODELLED: bool = cfg!(any(loom, shuttle));
 
+/// Set once and then only read. Models do not set it while other threads look.
+pub(super) use spin::Once;
+
 #[cfg(any(loom, shuttle))]
 pub(super) use modelled::*;
 #[cfg(not(any(loom, shuttle)))]

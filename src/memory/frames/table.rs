@@ -9,6 +9,7 @@ use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
 use super::state::{self, Kind, State};
 use super::summary::Summary;
 use super::sync::{AtomicU64, MODELLED, place, place_as_is};
+use core::ops::Range;
 use core::ptr::NonNull;
 
 /// Metadata starts, and each of its parts starts, at a cache line.
@@ -110,8 +111,8 @@ impl Table {
     }
 
     /// Every block.
-    pub(super) fn all(&self) -> impl Iterator<Item = BlockNumber> + use<> {
-        (0..self.blocks()).map(BlockNumber)
+    pub(super) fn all(&self) -> Range<BlockNumber> {
+        BlockNumber(0)..BlockNumber(self.blocks())
     }
 
     /// How many blocks may be managed in part.
@@ -180,11 +181,15 @@ impl Table {
 
     /// Whether the summary says that the block has free frames.
     pub(super) fn is_noted(&self, block: BlockNumber) -> bool {
-        self.summary.candidates(block).next() == Some(block)
+        self.summary.candidates(block..BlockNumber(block.0 + 1), block).next().is_some()
     }
 
-    /// Blocks that probably have free frames, from `start` on and round.
-    pub(super) fn candidates(&self, start: BlockNumber) -> impl Iterator<Item = BlockNumber> {
-        self.summary.candidates(start)
+    /// Blocks of this range that probably have free frames, from `start` on and round.
+    pub(super) fn candidates(
+        &self,
+        range: Range<BlockNumber>,
+        start: BlockNumber,
+    ) -> impl Iterator<Item = BlockNumber> {
+        self.summary.candidates(range, start)
     }
 }

@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod arenas;
 mod books;
 #[cfg(not(any(loom, shuttle)))]
 mod concurrent;

@@ -21,7 +21,7 @@ pub(super) enum Claim {
 
 impl Claim {
     #[inline(always)]
-    fn apply(self, state: State) -> Option<State> {
+    pub(super) fn apply(self, state: State) -> Option<State> {
         if self == Self::Hold { state.hold() } else { Some(state) }
     }
 

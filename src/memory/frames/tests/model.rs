@@ -1,6 +1,8 @@
 //! Random sequences against a naive model, which keeps an owner for each frame, and against the crate's allocator.
 
-use super::super::{FrameNumber, Magazine, ORDERS, Order};
+use super::super::partition::LOW_END;
+use super::super::{ArenaName, FrameNumber, FrameRequest, Magazine, NodeId, Nodes, ORDERS, Order, Zone};
+use super::arenas::two_nodes;
 use super::{World, order};
 use buddy_system_allocator::FrameAllocator;
 use core::cell::Cell;
@@ -10,12 +12,20 @@ use proptest::test_runner::TestRunner;
 use std::vec::Vec;
 
 const CPUS: usize = 3;
+/// CPU 2 is of the same node as CPU 0.
+const NODES: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
     Alloc {
         cpu: usize,
         order: u8,
+    },
+    AllocIn {
+        cpu: usize,
+        order: u8,
+        zone: Zone,
+        nodes: Nodes,
     },
     /// Frees the allocation at this place of the list, as it is.
     Free {
@@ -44,7 +54,16 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let cpu = 0..CPUS;
     let orders = prop_oneof![6 => Just(0u8), 4 => 1..=8u8, 2 => 9..=12u8, 1 => 13..=18u8];
+    let zones = prop::sample::select(Zone::ALL.to_vec());
+    let node = (0..NODES as u8).prop_map(NodeId);
+    let nodes = prop_oneof![
+        Just(Nodes::Nearest),
+        node.clone().prop_map(Nodes::NearestTo),
+        node.prop_map(Nodes::Only),
+    ];
     prop_oneof![
+        4 => (cpu.clone(), orders.clone(), zones, nodes)
+            .prop_map(|(cpu, order, zone, nodes)| Step::AllocIn { cpu, order, zone, nodes }),
         8 => (cpu.clone(), orders).prop_map(|(cpu, order)| Step::Alloc { cpu, order }),
         6 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, which)| Step::Free { cpu, which }),
         1 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, which)| Step::FreeHalf { cpu, which }),
@@ -66,6 +85,16 @@ fn memory_map() -> impl Strategy<Value = Vec<Range<usize>>> {
     ]
 }
 
+/// When memory is cut into arenas.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Division {
+    None,
+    /// Before it is taken in.
+    Before,
+    /// After that.
+    After,
+}
+
 struct Model {
     world: World,
     magazines: [Magazine; CPUS],
@@ -79,8 +108,17 @@ struct Model {
 }
 
 impl Model {
-    fn new(map: &[Range<usize>]) -> Self {
-        let world = World::empty(20);
+    fn new(map: &[Range<usize>], division: Division) -> Self {
+        let world = match division {
+            Division::None => World::empty(20),
+            Division::Before | Division::After => World::at_zero(20),
+        };
+        let divide = |at: Division| {
+            if division == at {
+                world.divide(two_nodes(world.first + world.len)).expect("nothing is out");
+            }
+        };
+        divide(Division::Before);
         let mut oracle = FrameAllocator::new();
         let mut free = std::vec![false; world.len];
         for range in map {
@@ -88,7 +126,12 @@ impl Model {
             free[range.clone()].fill(true);
             oracle.add_frame(world.first.get() + range.start, world.first.get() + range.end);
         }
-        let magazines = core::array::from_fn(|_| Magazine::new());
+        divide(Division::After);
+        let magazines = core::array::from_fn(|cpu| {
+            let mut magazine = Magazine::new();
+            magazine.set_home(NodeId((cpu % NODES) as u8));
+            magazine
+        });
         Self { world, magazines, free, out: Vec::new(), oracle, oracle_out: Vec::new() }
     }
 
@@ -98,13 +141,53 @@ impl Model {
         }
     }
 
-    /// Whether the model knows of a free run of this order.
-    fn has_run(&self, order: Order) -> bool {
+    /// Whose the memory of a frame is, and which zone's; nothing of that is known of undivided memory.
+    fn name_of(&self, frame: FrameNumber) -> Option<ArenaName> {
+        let cut = self.world.frames.partition()?;
+        Some(cut.arenas()[cut.arena_of(frame.block())])
+    }
+
+    /// Whether a run may be handed out for a request: all of it lies in one place, and there.
+    fn is_fit(&self, index: usize, order: Order, zone: Zone, node: Option<NodeId>) -> bool {
+        let (first, last) = (self.world.first + index, self.world.first + index + (order.frames() - 1));
+        let Some(name) = self.name_of(first) else { return zone == Zone::Normal && node.is_none() };
+        let frames = first.get()..=last.get();
+        self.name_of(last) == Some(name)
+            && name.zone <= zone
+            && (zone != Zone::Low || *frames.end() < LOW_END.get())
+            && node.is_none_or(|node| node == name.node)
+    }
+
+    /// Whether the model knows of a free run that a request may have.
+    fn has_run_in(&self, order: Order, zone: Zone, node: Option<NodeId>) -> bool {
         let misaligned = self.world.first.get() % order.frames();
         let skip = (order.frames() - misaligned) % order.frames();
         self.free.get(skip..).is_some_and(|free| {
-            free.chunks_exact(order.frames()).any(|run| run.iter().all(|&is_free| is_free))
+            let mut runs = free.chunks_exact(order.frames()).enumerate();
+            runs.any(|(at, run)| {
+                run.iter().all(|&is_free| is_free)
+                    && self.is_fit(skip + at * order.frames(), order, zone, node)
+            })
         })
+    }
+
+    fn has_run(&self, order: Order) -> bool {
+        self.has_run_in(order, Zone::Normal, None)
+    }
+
+    fn alloc_in(&mut self, cpu: usize, request: FrameRequest) {
+        let FrameRequest { order, zone, nodes } = request;
+        let mut got = self.world.frames.alloc_in(&mut self.magazines[cpu], request);
+        let only = if let Nodes::Only(node) = nodes { Some(node) } else { None };
+        if got.is_none() {
+            self.drain_all();
+            got = self.world.frames.alloc_in(&mut self.magazines[cpu], request);
+            assert_eq!(got.is_some(), self.has_run_in(order, zone, only), "{request:?} after draining all");
+        }
+        if let Some(frame) = got {
+            assert!(self.is_fit(self.world.index(frame), order, zone, only), "{frame} for {request:?}");
+            self.take(frame, order);
+        }
     }
 
     fn take(&mut self, frame: FrameNumber, order: Order) {
@@ -141,6 +224,9 @@ impl Model {
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Alloc { cpu, order: number } => self.alloc(cpu, order(number)),
+            Step::AllocIn { cpu, order: number, zone, nodes } => {
+                self.alloc_in(cpu, FrameRequest { order: order(number), zone, nodes });
+            }
             Step::Free { cpu, which } => {
                 if !self.out.is_empty() {
                     let (frame, order) = self.out.swap_remove(which % self.out.len());
@@ -242,8 +328,9 @@ fn long_tier() -> u64 {
 #[test]
 fn random_steps_agree_with_the_model() {
     let steps = prop::collection::vec(step(), 1..250);
-    check_random((memory_map(), steps), long_tier(), |(map, steps), done| {
-        let mut model = Model::new(&map);
+    let divisions = prop::sample::select(std::vec![Division::None, Division::Before, Division::After]);
+    check_random((memory_map(), divisions, steps), long_tier(), |(map, division, steps), done| {
+        let mut model = Model::new(&map, division);
         let before = model.world.frames.free_by_order();
         model.assert_oracle_agrees(&before);
         for (index, step) in steps.iter().enumerate() {
@@ -278,7 +365,7 @@ fn whatever_fits_the_oracle_in_order_of_size_fits_here() {
     // A case has few, and costs as much to set up.
     check_random(orders, long_tier() / 10, |mut orders, done| {
         orders.sort_unstable_by(|a, b| b.cmp(a));
-        let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)));
+        let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)), Division::None);
         for &number in &orders {
             let here = model.world.frames.alloc(&mut model.magazines[0], order(number));
             let there = model.oracle.alloc(1 << number);

@@ -253,8 +253,11 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
         Box::leak((0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().into_boxed_slice())
     };
     let summary = Summary::new(level(low), level(high));
-    let found =
-        |start: usize| summary.candidates(BlockNumber(start)).map(|block| block.0).collect::<Vec<_>>();
+    let within = |range: core::ops::Range<usize>, start: usize| {
+        let range = BlockNumber(range.start)..BlockNumber(range.end);
+        summary.candidates(range, BlockNumber(start)).map(|block| block.0).collect::<Vec<_>>()
+    };
+    let found = |start: usize| within(0..blocks, start);
     assert_eq!(found(5), []);
     let set = [0, 63, 64, 4095, 4096, 5000, 8191, 8192, blocks - 1];
     for block in set {
@@ -263,6 +266,13 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
     assert_eq!(found(0), set);
     assert_eq!(found(64), [64, 4095, 4096, 5000, 8191, 8192, blocks - 1, 0, 63]);
     assert_eq!(found(blocks - 1), [blocks - 1, 0, 63, 64, 4095, 4096, 5000, 8191, 8192]);
+    assert_eq!(within(63..5000, 64), [64, 4095, 4096, 63]);
+    assert_eq!(
+        within(63..5001, 7),
+        [63, 64, 4095, 4096, 5000],
+        "from the first on where the start is elsewhere"
+    );
+    assert_eq!(within(65..4095, 4000), []);
     for block in [63, 64, 5000, blocks - 1] {
         summary.clear(BlockNumber(block), || false);
     }
