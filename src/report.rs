@@ -5,12 +5,14 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::Stage;
 
+use crate::acpi::numa::Numa;
 use crate::boot::{BootInfo, handoff};
 use crate::console::{self, LineBuffer};
 use crate::cpu::registers::{exit, read_tsc};
 use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
+use crate::memory::frames::NodeId;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock, Counter};
@@ -81,6 +83,29 @@ pub fn memory_map(boot: &BootInfo) {
     let total = frames.total_frames();
     let metadata = frames.table_bytes();
     log::info!("{} MiB in {total} frames, {} KiB of tables", total >> 8, metadata >> 10);
+}
+
+/// The NUMA nodes, where there are several.
+pub fn zones(numa: &Numa<'_>) {
+    if numa.nodes() < 2 {
+        return;
+    }
+    for node in (0..numa.nodes() as u8).map(NodeId) {
+        let frames =
+            memory::frames().census().filter(|arena| arena.name.is_some_and(|name| name.node == node));
+        let mib = frames.map(|arena| arena.total).sum::<usize>() >> 8;
+        let domain = numa.domain(node).unwrap_or_default();
+        log::info!("{node} (domain {domain}): {mib} MiB, distances{}", Distances(numa, node));
+    }
+}
+
+struct Distances<'a>(&'a Numa<'a>, NodeId);
+
+impl fmt::Display for Distances<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Distances(numa, from) = self;
+        (0..numa.nodes() as u8).try_for_each(|to| write!(f, " {}", numa.distance(*from, NodeId(to))))
+    }
 }
 
 /// How the CPUs came up: one record for each, then one for all.

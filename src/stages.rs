@@ -30,6 +30,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log, where people see it
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
+    zones(&guard, &platform); //                                      which memory is near, or in reach of few
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
     let up = other_cpus(&guard, &features, platform, low); // all of them at once
@@ -133,6 +134,23 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
     let bsp = cpu::initial_apic_id();
     acpi::read_platform(boot, bsp, options.max_cpus)
         .unwrap_or_else(|_| boot::refuse(format_args!("too little memory for the list of CPUs")))
+}
+
+/// Cuts memory into zones and nodes; where the nodes cannot be, into zones.
+fn zones(guard: &IrqGuard, platform: &Platform) {
+    let numa = platform.numa;
+    // SAFETY: no other CPU has been started.
+    let by_node = unsafe { memory::divide(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
+    let divided = by_node.or_else(|error| {
+        log::warn!("{error}: going on with one node");
+        // SAFETY: as above.
+        unsafe { memory::divide(1, core::iter::empty(), |_, _| 0) }
+    });
+    if let Err(error) = divided {
+        log::warn!("{error}: going on without zones");
+    }
+    memory::set_home(guard, platform.cpus[0].node);
+    report::zones(numa);
 }
 
 fn clock(

@@ -1,11 +1,12 @@
 //! The MADT, the ACPI table that lists CPUs, I/O APICs and how legacy interrupts are wired, walked as a byte slice.
 //!
-//! A length byte that firmware got wrong must neither trap the walk in place nor lead it out of the table, so every
-//! step is checked and what is wrong comes out as a [`MadtFault`] among the entries. [`Madt::parse`] takes the whole
-//! table with its header, whose checksum the caller has verified; [`Madt::entries`] walks it. [`super::roster`] makes
+//! What is wrong with an entry comes out as a [`Fault`] among the others. [`Madt::parse`] takes the whole table with its
+//! header, whose checksum the caller has verified; [`Madt::entries`] walks it. [`super::roster`] makes
 //! a list of CPUs of it, `apic` reads the rest. Layouts: ACPI 6.5 §5.2.12, tables 5.19 and following.
 
 use core::fmt;
+
+use super::entries::{Fault, Walk, u32_at};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -39,36 +40,6 @@ pub enum MadtError {
         stated: u32,
         /// Bytes that were there.
         found: usize,
-    },
-}
-
-/// What is wrong with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MadtFault {
-    /// Where in the table the entry begins.
-    pub offset: usize,
-    /// The entry's type byte.
-    pub entry_type: u8,
-    /// The entry's length byte; 0 where the table ends before it.
-    pub length: u8,
-    /// What is wrong.
-    pub defect: Defect,
-}
-
-/// In which way an entry is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
-    /// It is shorter than the two bytes that every entry has, so there is no telling where the next one begins.
-    NoLength,
-    /// It ends past the table, so nothing can follow.
-    PastEnd {
-        /// Bytes from its beginning to the table's end.
-        left: usize,
-    },
-    /// It is shorter than its type requires. The walk goes on behind it.
-    TooShort {
-        /// Bytes that its type requires.
-        needed: u8,
     },
 }
 
@@ -201,42 +172,19 @@ impl<'a> Madt<'a> {
     /// The entries in the table's order, with a fault in the place of each broken one. After a fault that leaves no
     /// way to find the next entry the walk ends.
     pub fn entries(&self) -> Entries<'a> {
-        Entries { bytes: self.bytes, offset: HEADER_BYTES }
+        Entries(Walk { table: "MADT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type })
     }
 }
 
 /// The walk over a [`Madt`]'s entries.
 #[derive(Clone, Debug)]
-pub struct Entries<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-}
+pub struct Entries<'a>(Walk<'a>);
 
 impl Iterator for Entries<'_> {
-    type Item = Result<MadtEntry, MadtFault>;
+    type Item = Result<MadtEntry, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let offset = self.offset;
-        let rest = self.bytes.get(offset..)?;
-        let (&entry_type, tail) = rest.split_first()?;
-        let length = tail.first().copied().unwrap_or(0);
-        let left = rest.len();
-        let fault = |defect| Some(Err(MadtFault { offset, entry_type, length, defect }));
-        if left < 2 || usize::from(length) > left {
-            self.offset = self.bytes.len();
-            return fault(Defect::PastEnd { left });
-        }
-        if length < 2 {
-            self.offset = self.bytes.len();
-            return fault(Defect::NoLength);
-        }
-        // At least 2, so each step goes forward and the walk ends.
-        self.offset = offset + usize::from(length);
-        let needed = size_of_type(entry_type);
-        if length < needed {
-            return fault(Defect::TooShort { needed });
-        }
-        Some(Ok(decode(entry_type, &rest[..usize::from(length)])))
+        self.0.next().map(|entry| entry.map(|(entry_type, bytes)| decode(entry_type, bytes)))
     }
 }
 
@@ -273,11 +221,6 @@ fn decode(entry_type: u8, entry: &[u8]) -> MadtEntry {
     }
 }
 
-/// A little-endian word; 0 outside the slice, which the callers' checks exclude.
-fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    bytes.get(offset..).and_then(|tail| tail.first_chunk()).map_or(0, |word| u32::from_le_bytes(*word))
-}
-
 impl fmt::Display for MadtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -298,17 +241,3 @@ impl fmt::Display for MadtError {
 }
 
 impl core::error::Error for MadtError {}
-
-impl fmt::Display for MadtFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let MadtFault { offset, entry_type, length, defect } = self;
-        write!(f, "MADT entry at offset {offset} (type {entry_type}, length {length}): ")?;
-        match defect {
-            Defect::NoLength => f.write_str("shorter than any entry, the rest of the table is lost"),
-            Defect::PastEnd { left } => write!(f, "only {left} bytes are left of the table"),
-            Defect::TooShort { needed } => write!(f, "its type has {needed} bytes"),
-        }
-    }
-}
-
-impl core::error::Error for MadtFault {}

@@ -1,8 +1,12 @@
 //! Layer 5: what the firmware's ACPI tables say of the machine: its CPUs, its timers, the wiring of
-//! interrupts.
+//! interrupts, and what is near to what.
 
+pub mod entries;
 pub mod madt;
+pub mod numa;
 pub mod roster;
+pub mod slit;
+pub mod srat;
 mod timers;
 mod wiring;
 

@@ -1,12 +1,18 @@
 //! The tables' content as the rest of the kernel wants it.
 
+use acpi::AcpiTables;
 use acpi::fadt::Fadt;
 use acpi::hpet::HpetTable;
 
 use super::madt::{Madt, MadtEntry};
+use super::numa::Numa;
 use super::roster::{self, Roster, RosterEntry};
+use super::slit::Slit;
+use super::srat::Srat;
+use super::tables::Reader;
 use super::{IoApicEntry, PinRule, PmTimer, hpet_address, pm_timer, tables};
 use crate::boot::BootInfo;
+use crate::config::MAX_NODES;
 use crate::cpu::ApicId;
 use crate::memory;
 
@@ -45,6 +51,8 @@ pub struct Platform {
     pub pm_timer: Option<PmTimer>,
     /// The HPET's registers, physical.
     pub hpet: Option<u64>,
+    /// What memory is near to which CPUs.
+    pub numa: &'static Numa<'static>,
 }
 
 /// Why the machine cannot be described.
@@ -64,15 +72,16 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     };
     let pm_timer = tables::bytes_of::<Fadt>(&tables).ok().and_then(pm_timer);
     let hpet = tables::bytes_of::<HpetTable>(&tables).ok().and_then(hpet_address);
+    let numa = keep(numa(&tables))?;
     let madt = match tables::bytes_of::<acpi::madt::Madt>(&tables).map(Madt::parse) {
         Ok(Ok(madt)) => madt,
         Ok(Err(error)) => {
             log::warn!("{error}: going on with one CPU");
-            return Ok(Platform { pm_timer, hpet, ..alone(bsp)? });
+            return Ok(Platform { pm_timer, hpet, numa, ..alone(bsp)? });
         }
         Err(error) => {
             log::warn!("no table of CPUs ({error:?}): going on with one");
-            return Ok(Platform { pm_timer, hpet, ..alone(bsp)? });
+            return Ok(Platform { pm_timer, hpet, numa, ..alone(bsp)? });
         }
     };
     let cpus = memory::alloc_slice_from(core::iter::repeat_n(
@@ -85,6 +94,8 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     if roster.left_out > 0 {
         log::warn!("{} of the listed CPUs left out: there may be at most {max_cpus}", roster.left_out);
     }
+    let mut node_of = numa.nodes_of_cpus();
+    cpus.iter_mut().for_each(|cpu| cpu.node = node_of(cpu.apic_id));
     let pins = madt.entries().flatten().filter_map(nmi_pin);
     let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
     let io_apics = madt.entries().flatten().filter_map(IoApicEntry::from_madt);
@@ -97,7 +108,31 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
         pin_rules: memory::alloc_slice_from(pin_rules).ok_or(OutOfMemory)?,
         pm_timer,
         hpet,
+        numa,
     })
+}
+
+/// The nodes, if the tables tell of any and do not contradict themselves.
+fn numa(tables: &AcpiTables<Reader>) -> Numa<'static> {
+    let Ok(bytes) = tables::bytes_of::<tables::Srat>(tables) else { return Numa::one_node() };
+    let slit = tables::bytes_of::<tables::Slit>(tables).ok().and_then(|bytes| {
+        Slit::parse(bytes).inspect_err(|error| log::warn!("{error}: taking all nodes for equally far")).ok()
+    });
+    let numa = match Srat::parse(bytes).map(|srat| Numa::read(srat, slit)) {
+        Ok(Ok(numa)) => numa,
+        Ok(Err(error)) => {
+            log::warn!("{error}: going on with one node");
+            Numa::one_node()
+        }
+        Err(error) => {
+            log::warn!("{error}: going on with one node");
+            Numa::one_node()
+        }
+    };
+    if numa.left_out > 0 {
+        log::warn!("{} NUMA nodes left out: there may be at most {MAX_NODES}", numa.left_out);
+    }
+    numa
 }
 
 fn nmi_pin(entry: MadtEntry) -> Option<NmiPin> {
@@ -112,9 +147,13 @@ fn nmi_pin(entry: MadtEntry) -> Option<NmiPin> {
     Some(NmiPin { pin, uid, active_low: flags & 3 == 3 })
 }
 
+fn keep(numa: Numa<'static>) -> Result<&'static Numa<'static>, OutOfMemory> {
+    memory::alloc_slice_from(core::iter::once(numa)).and_then(|kept| kept.first()).ok_or(OutOfMemory)
+}
+
 /// A machine of which nothing is known but the CPU that runs this.
 fn alone(bsp: ApicId) -> Result<Platform, OutOfMemory> {
-    let this = RosterEntry { apic_id: bsp, cpu: crate::cpu::CpuId::BSP, uid: None };
+    let this = RosterEntry { apic_id: bsp, cpu: crate::cpu::CpuId::BSP, ..RosterEntry::EMPTY };
     let cpus = memory::alloc_slice_from(core::iter::once(this)).ok_or(OutOfMemory)?;
     // SAFETY: the MSR exists wherever there is a local APIC, which rt0 has checked; the register's low bits are flags
     // (SDM Vol. 3A, 11.4.4).
@@ -127,5 +166,6 @@ fn alone(bsp: ApicId) -> Result<Platform, OutOfMemory> {
         pin_rules: &[],
         pm_timer: None,
         hpet: None,
+        numa: keep(Numa::one_node())?,
     })
 }

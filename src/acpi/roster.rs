@@ -7,8 +7,10 @@
 
 use core::fmt;
 
-use super::madt::{Madt, MadtEntry, MadtFault};
+use super::entries::Fault;
+use super::madt::{Madt, MadtEntry};
 use crate::cpu::id::{ApicId, CpuId};
+use crate::memory::frames::NodeId;
 
 #[cfg(test)]
 mod tests;
@@ -22,12 +24,14 @@ pub struct RosterEntry {
     pub apic_id: ApicId,
     /// What the ACPI namespace calls it; `None` for a bootstrap processor that the table does not list.
     pub uid: Option<u32>,
+    /// Its NUMA node: the first one until another table has told.
+    pub node: NodeId,
 }
 
 impl RosterEntry {
     /// What an unused slot of a table holds.
     pub const EMPTY: RosterEntry =
-        RosterEntry { cpu: CpuId(u32::MAX), apic_id: ApicId::X2APIC_BROADCAST, uid: None };
+        RosterEntry { cpu: CpuId(u32::MAX), apic_id: ApicId::X2APIC_BROADCAST, uid: None, node: NodeId(0) };
 }
 
 /// What came of reading the table.
@@ -52,7 +56,7 @@ pub struct Roster {
     /// Entries that could not be read, of any type.
     pub broken: u32,
     /// The first of those.
-    pub first_fault: Option<MadtFault>,
+    pub first_fault: Option<Fault>,
 }
 
 /// How many slots [`Roster::fill`] needs at most: all enabled entries, and one for a bootstrap processor that is not
@@ -75,7 +79,7 @@ impl Roster {
         let Some((bsp_slot, ap_slots)) = slots.split_first_mut() else {
             return roster;
         };
-        *bsp_slot = RosterEntry { cpu: CpuId::BSP, apic_id: bsp, uid: None };
+        *bsp_slot = RosterEntry { cpu: CpuId::BSP, apic_id: bsp, ..RosterEntry::EMPTY };
         let mut aps = 0;
         let mut highest_ap = None;
         for entry in madt.entries() {
@@ -104,8 +108,8 @@ impl Roster {
                 roster.duplicates += 1;
             } else if let Some(slot) = ap_slots.get_mut(aps) {
                 aps += 1;
-                *slot =
-                    RosterEntry { cpu: CpuId(aps as u32), apic_id: listed.apic_id, uid: Some(listed.uid) };
+                let (cpu, apic_id, uid) = (CpuId(aps as u32), listed.apic_id, Some(listed.uid));
+                *slot = RosterEntry { cpu, apic_id, uid, ..RosterEntry::EMPTY };
                 highest_ap = highest_ap.max(Some(listed.apic_id));
                 roster.beyond_xapic += u32::from(listed.apic_id >= ApicId::XAPIC_BROADCAST);
             } else {

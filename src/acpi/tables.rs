@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 
 use acpi::rsdp::Rsdp;
-use acpi::sdt::SdtHeader;
+use acpi::sdt::{SdtHeader, Signature};
 use acpi::{AcpiError, AcpiHandler, AcpiTable, AcpiTables, PhysicalMapping};
 
 use crate::memory;
@@ -23,6 +23,31 @@ const RSDP_SIGNATURE: [u8; 8] = *b"RSD PTR ";
 /// Where a BIOS keeps the RSDP, on a multiple of 16 (ACPI 6.5 §5.2.5.1): the first KiB of its extended data area, or
 /// its read-only memory.
 const BIOS_AREA: core::ops::Range<u64> = 0xe_0000..0x10_0000;
+
+/// The tables that tell what is near to what, which the crate does not know.
+macro_rules! tables {
+    ($($(#[$about:meta])* $Table:ident = $SIGNATURE:ident;)*) => {$(
+        $(#[$about])*
+        #[repr(transparent)]
+        pub struct $Table(SdtHeader);
+
+        // SAFETY: a table begins with its header, and more of it is not looked at through this type.
+        unsafe impl AcpiTable for $Table {
+            const SIGNATURE: Signature = Signature::$SIGNATURE;
+
+            fn header(&self) -> &SdtHeader {
+                &self.0
+            }
+        }
+    )*};
+}
+
+tables! {
+    /// Which CPUs and which memory are of one proximity domain.
+    Srat = SRAT;
+    /// How far those are apart.
+    Slit = SLIT;
+}
 
 /// The first `bytes` bytes of this are what a place reads as that cannot be true.
 static ZEROS: [u8; MAX_RSDP_BYTES as usize] = [0; MAX_RSDP_BYTES as usize];

@@ -13,6 +13,8 @@ mod audit_live;
 #[cfg(any(target_os = "none", test))]
 mod early;
 #[cfg(target_os = "none")]
+pub mod frame_counts;
+#[cfg(target_os = "none")]
 mod init;
 #[cfg(target_os = "none")]
 mod paging;
@@ -20,6 +22,8 @@ mod paging;
 mod passage;
 #[cfg(target_os = "none")]
 mod per_cpu_frames;
+#[cfg(target_os = "none")]
+mod placement;
 #[cfg(target_os = "none")]
 mod screen;
 #[cfg(target_os = "none")]
@@ -42,6 +46,8 @@ pub use per_cpu_frames::{
     Bar, CpuAreas, KEEPS_FRAMES, Zeroable, alloc, alloc_bulk, alloc_slice_from, alloc_slice_zeroed,
     alloc_without_waiting, drain_this_cpu, frames, free, free_bulk, set_drain_others,
 };
+#[cfg(target_os = "none")]
+pub use placement::{PlacementError, alloc_in, divide, set_home};
 #[cfg(target_os = "none")]
 pub use screen::{open_pixel_screen, open_text_screen};
 #[cfg(target_os = "none")]

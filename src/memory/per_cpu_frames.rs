@@ -5,6 +5,10 @@ use core::sync::atomic::AtomicU32;
 
 use spin::Once;
 
+use super::frame_counts::{
+    BLOCK_ALLOCS, BLOCK_FREES, BULK_ALLOCS, BULK_FREES, DRAINS, FAILURES, FLUSHES, REFILLS, RUN_ALLOCS,
+    RUN_FREES,
+};
 #[cfg(feature = "faults")]
 use super::frames::faults;
 use super::frames::{CAPACITY, FRAME_BYTES, FrameNumber, Frames, FreeError, Full, Magazine, Order};
@@ -48,7 +52,7 @@ pub fn frames() -> &'static Frames {
 
 /// With the magazine open: what is not [`is_shut`].
 #[inline(always)]
-fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> R) -> R {
+pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> R) -> R {
     let frames = frames();
     MAGAZINE.with(guard, |magazine| {
         // SAFETY: this CPU's own magazine; the guard keeps handlers out, those that it cannot keep out are barred, and `f`
@@ -67,7 +71,7 @@ fn is_shut() -> bool {
 /// This CPU is about to keep something; whether it may.
 #[cold]
 #[inline(never)]
-fn open(_: &IrqGuard) -> bool {
+pub(super) fn open(_: &IrqGuard) -> bool {
     if MAGAZINE::load_64() == BARRED {
         return false;
     }
@@ -162,6 +166,7 @@ pub fn alloc(order: Order) -> Option<FrameNumber> {
 /// [`alloc`] for orders 1 to 8. What is done seldom is a function of its own, so that no register has to be saved here.
 #[inline(never)]
 fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    RUN_ALLOCS.increment();
     if is_shut() {
         return alloc_with_search(guard, order);
     }
@@ -185,6 +190,7 @@ fn alloc_run_at_hand(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 /// [`alloc`] for orders 9 and above.
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    BLOCK_ALLOCS.increment();
     if is_shut() {
         return alloc_with_search(guard, order);
     }
@@ -207,6 +213,9 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     }
     #[cfg(feature = "faults")]
     let_handler_in(&guard);
+    if order == Order::FRAME {
+        REFILLS.increment();
+    }
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
         return Some(frame);
     }
@@ -214,7 +223,11 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     #[cfg(feature = "faults")]
     let may_wait = may_wait || faults::is_armed(faults::Fault::WaitInHandler);
     drop(guard);
-    if may_wait { alloc_after_drain(order) } else { None }
+    let found = if may_wait { alloc_after_drain(order) } else { None };
+    if found.is_none() {
+        FAILURES.increment();
+    }
+    found
 }
 
 /// The fault of a refill that believes the length which it has read before an interrupt came.
@@ -234,17 +247,30 @@ fn let_handler_in(guard: &IrqGuard) {
 /// As [`alloc`], but never waits.
 pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
-    if open(&guard) { with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) } else { None }
+    if !open(&guard) {
+        return None;
+    }
+    let found = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order));
+    if found.is_none() {
+        FAILURES.increment();
+    }
+    found
 }
 
 #[cold]
 fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
+    drain_others(order);
+    // Also if nobody was asked: what others were asked for by a third may have come since the first look.
+    drain_this_cpu(&IrqGuard::new());
+    let guard = IrqGuard::new();
+    if open(&guard) { with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) } else { None }
+}
+
+/// Makes the other CPUs give back what they keep, if a run of that order may come of it. Interrupts are on; waits for them.
+pub(super) fn drain_others(order: Order) {
     if let Some(drain_others) = DRAIN_OTHERS.get() {
         drain_others(order);
     }
-    // Also if nobody was asked: what others were asked for by a third may have come since the first look.
-    drain_this_cpu(&IrqGuard::new());
-    alloc_without_waiting(order)
 }
 
 /// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.
@@ -267,6 +293,7 @@ pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
 /// [`free`] for orders 1 to 8.
 #[inline(never)]
 fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    RUN_FREES.increment();
     if is_shut() {
         return free_shut(guard, frame, order);
     }
@@ -288,6 +315,7 @@ fn free_run_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -
 /// [`free`] for orders 9 and above.
 #[inline(never)]
 fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    BLOCK_FREES.increment();
     if is_shut() {
         return free_shut(guard, frame, order);
     }
@@ -303,7 +331,13 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
     if is_shut() {
         return free_shut(guard, frame, order);
     }
-    with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
+    with_magazine(&guard, |frames, magazine| {
+        // Checked builds come here with every frame.
+        if magazine.len() == CAPACITY {
+            FLUSHES.increment();
+        }
+        frames.free(magazine, frame, order)
+    })
 }
 
 /// [`free`] on a CPU that keeps nothing.
@@ -323,7 +357,9 @@ pub fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     if is_shut() && !open(&guard) {
         return 0;
     }
-    with_magazine(&guard, |frames, magazine| frames.alloc_bulk(magazine, out))
+    let taken = with_magazine(&guard, |frames, magazine| frames.alloc_bulk(magazine, out));
+    BULK_ALLOCS.add(taken as u64);
+    taken
 }
 
 /// Gives single frames back in one go; any CPU may. Interrupts are off for as long as that takes.
@@ -335,6 +371,7 @@ pub fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
     if is_shut() && !open(&guard) {
         return frames.first().map_or(Ok(()), |frame| Err(FreeError::Barred { frame: *frame }));
     }
+    BULK_FREES.add(frames.len() as u64);
     with_magazine(&guard, |shared, magazine| shared.free_bulk(magazine, frames))
 }
 
@@ -344,6 +381,7 @@ pub fn drain_this_cpu(guard: &IrqGuard) {
     if is_shut() {
         return;
     }
+    DRAINS.increment();
     // What is wrong with a frame here was the fault of whoever freed it, who is long gone.
     let _ = with_magazine(guard, |frames, magazine| frames.drain(magazine));
     MAGAZINE::store_64(ASLEEP);

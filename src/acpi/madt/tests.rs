@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::entries::Defect;
 use super::*;
 
 /// A whole table around the entries' bytes.
@@ -15,7 +16,7 @@ pub fn table(entries: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn walk(entries: &[u8]) -> Vec<Result<MadtEntry, MadtFault>> {
+fn walk(entries: &[u8]) -> Vec<Result<MadtEntry, Fault>> {
     Madt::parse(&table(entries)).unwrap().entries().collect()
 }
 
@@ -87,7 +88,7 @@ fn an_entry_longer_than_its_type_is_taken() {
 fn an_unusable_length_is_reported_and_ends_the_walk() {
     for length in [0, 1] {
         let found = walk(&[&CPU_0[..], &[1, length], &CPU_0[..]].concat());
-        let fault = MadtFault { offset: 52, entry_type: 1, length, defect: Defect::NoLength };
+        let fault = Fault { table: "MADT", offset: 52, entry_type: 1, length, defect: Defect::NoLength };
         assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
     }
 }
@@ -95,7 +96,8 @@ fn an_unusable_length_is_reported_and_ends_the_walk() {
 #[test]
 fn an_entry_past_the_end_is_reported_and_ends_the_walk() {
     let found = walk(&[&CPU_0[..], &[9, 16, 0, 0]].concat());
-    let fault = MadtFault { offset: 52, entry_type: 9, length: 16, defect: Defect::PastEnd { left: 4 } };
+    let fault =
+        Fault { table: "MADT", offset: 52, entry_type: 9, length: 16, defect: Defect::PastEnd { left: 4 } };
     assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
     assert_eq!(
         fault.to_string(),
@@ -105,14 +107,16 @@ fn an_entry_past_the_end_is_reported_and_ends_the_walk() {
     let mut longer = table(&CPU_0[..7]);
     longer.push(CPU_0[7]);
     let found: Vec<_> = Madt::parse(&longer).unwrap().entries().collect();
-    let fault = MadtFault { offset: 44, entry_type: 0, length: 8, defect: Defect::PastEnd { left: 7 } };
+    let fault =
+        Fault { table: "MADT", offset: 44, entry_type: 0, length: 8, defect: Defect::PastEnd { left: 7 } };
     assert_eq!(found, [Err(fault)]);
 }
 
 #[test]
 fn half_an_entry_header_at_the_end_is_reported() {
     let found = walk(&[&CPU_0[..], &[0]].concat());
-    let fault = MadtFault { offset: 52, entry_type: 0, length: 0, defect: Defect::PastEnd { left: 1 } };
+    let fault =
+        Fault { table: "MADT", offset: 52, entry_type: 0, length: 0, defect: Defect::PastEnd { left: 1 } };
     assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
 }
 
@@ -123,7 +127,8 @@ fn an_entry_too_short_for_its_type_is_reported_and_passed_over() {
             let mut bytes = vec![0xcc; length.into()];
             bytes[..2].copy_from_slice(&[entry_type, length]);
             bytes.extend(CPU_0);
-            let fault = MadtFault { offset: 44, entry_type, length, defect: Defect::TooShort { needed } };
+            let fault =
+                Fault { table: "MADT", offset: 44, entry_type, length, defect: Defect::TooShort { needed } };
             assert_eq!(walk(&bytes), [Err(fault), Ok(CPU_0_READ)]);
         }
     }

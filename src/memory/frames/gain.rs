@@ -13,7 +13,12 @@ impl Frames {
             return kept > 0;
         }
         let heads = (0..self.table.blocks()).step_by(order.blocks());
-        kept > 0 && heads.map(BlockNumber).any(|head| self.lacks_at_most(kept, head, order))
+        // No piece is made of two arenas' blocks.
+        let in_one_arena = |head: &BlockNumber| {
+            self.partition().is_none_or(|partition| order.blocks() <= partition.blocks_in_arena_from(*head))
+        };
+        let mut heads = heads.map(BlockNumber).filter(in_one_arena);
+        kept > 0 && heads.any(|head| self.lacks_at_most(kept, head, order))
     }
 
     /// Whether of this piece no more frames than those are missing.

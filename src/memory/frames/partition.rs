@@ -266,10 +266,11 @@ impl Partition {
         self.arenas[self.arena_of(frame.block())].node
     }
 
-    /// The arenas from which a request of this node's is met, in the order in which they are asked.
+    /// The arenas from which a request of this node's is met, in the order in which they are asked. A node that there is not
+    /// asks as the first one does.
     #[inline]
     pub(super) fn plan(&self, home: NodeId) -> &[u8] {
-        self.plans.get(usize::from(home.0)).map_or(&[], |plan| plan)
+        self.plans.get(usize::from(home.0)).or(self.plans.first()).map_or(&[], |plan| plan)
     }
 
     /// The blocks of an arena, in ascending order.

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use ap_trampoline::{Slot, SlotState, Stage};
 
 use super::super::{cpus, hotplug, work};
-use crate::acpi::Platform;
+use crate::acpi::{Platform, RosterEntry};
 use crate::apic;
 use crate::cpu::registers::{halt_forever, read_tsc};
 use crate::cpu::{self, CpuId, IrqGuard, load_descriptors, thread};
@@ -51,7 +51,8 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     unsafe { load_descriptors(&guard, stacks::ist_tops(cpu)) };
     cpu::machine_check::enable();
     reached(slot, Stage::Idt);
-    let uid = common.platform.cpus[cpu.index()].uid;
+    let RosterEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
+    memory::set_home(&guard, node);
     apic::enable(&guard, common.platform.nmi_pins, uid);
     reached(slot, Stage::Apic);
     let left_at = cpus()[cpu.index()].context();
