@@ -9,7 +9,7 @@ use crate::acpi::numa::Numa;
 use crate::boot::{BootInfo, handoff};
 use crate::console::{self, LineBuffer};
 use crate::cpu::registers::{exit, read_tsc};
-use crate::cpu::{Features, IrqGuard};
+use crate::cpu::Features;
 use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
 use crate::memory::frames::NodeId;
@@ -71,28 +71,26 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The memory map, and the frame allocator's size.
+/// The memory map.
 pub fn memory_map(boot: &BootInfo) {
     for region in boot.map.regions() {
         let owner = LineBuffer::<40>::format(format_args!("{}", region.owner));
         let (start, end) = (region.range.start, region.range.end);
         console::send(&Record::Region(wire::Region { start, end, owner: owner.as_str() }));
     }
-    let _guard = IrqGuard::new();
+}
+
+/// The frame allocator's size, and the NUMA nodes, where there are several.
+pub fn zones(numa: &Numa<'_>) {
     let frames = memory::frames();
     let total = frames.total_frames();
     let metadata = frames.table_bytes();
     log::info!("{} MiB in {total} frames, {} KiB of tables", total >> 8, metadata >> 10);
-}
-
-/// The NUMA nodes, where there are several.
-pub fn zones(numa: &Numa<'_>) {
     if numa.nodes() < 2 {
         return;
     }
     for node in (0..numa.nodes() as u8).map(NodeId) {
-        let frames =
-            memory::frames().census().filter(|arena| arena.name.is_some_and(|name| name.node == node));
+        let frames = frames.census().filter(|arena| arena.name.is_some_and(|name| name.node == node));
         let mib = frames.map(|arena| arena.total).sum::<usize>() >> 8;
         let domain = numa.domain(node).unwrap_or_default();
         log::info!("{node} (domain {domain}): {mib} MiB, distances{}", Distances(numa, node));

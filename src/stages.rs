@@ -30,7 +30,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log, where people see it
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
-    zones(&guard, &platform); //                                      which memory is near, or in reach of few
+    zones(&guard, &boot, &platform); //                               which memory is near, or in reach of few
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
     let up = other_cpus(&guard, &features, platform, low); // all of them at once
@@ -137,7 +137,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
 }
 
 /// Cuts memory into zones and nodes; where the nodes cannot be, into zones.
-fn zones(guard: &IrqGuard, platform: &Platform) {
+fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     let numa = platform.numa;
     // SAFETY: no other CPU has been started.
     let by_node = unsafe { memory::divide(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
@@ -150,6 +150,9 @@ fn zones(guard: &IrqGuard, platform: &Platform) {
         log::warn!("{error}: going on without zones");
     }
     memory::set_home(guard, platform.cpus[0].node);
+    // What it keeps was taken from anywhere.
+    memory::drain_this_cpu(guard);
+    memory::insert_low(boot.map).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::zones(numa);
 }
 

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use super::audit::is_memory;
 use super::early::EarlyFrames;
-use super::frames::{FrameNumber, Frames, InsertError, Order};
+use super::frames::{FrameNumber, Frames, InsertError, LOW_ARENA_END, Order};
 use super::paging::{MapError, PageTables, Rights};
 use super::passage::LowMemory;
 use super::per_cpu_frames::{self, alloc_without_waiting};
@@ -78,7 +78,7 @@ impl fmt::Display for MemoryError {
 }
 
 /// Sets up memory: reserves what is in use, builds and loads the final page tables, and hands all usable memory that
-/// is left to the frame allocator. Once, by the boot processor, on rt0's tables. `None` for [`LowMemory`] where there
+/// is left, but for what [`insert_low`] gives later, to the frame allocator. Once, by the boot processor, on rt0's tables. `None` for [`LowMemory`] where there
 /// is no page below 1 MiB: then no other CPU can be started.
 pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
@@ -109,14 +109,27 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     let frames = unsafe { Frames::new(metadata, end, partial_blocks, direct_map::base() as usize) };
     for run in runs_of(map) {
         // SAFETY: usable RAM that nothing has reserved, mapped for good.
-        unsafe { frames.insert(run) }.map_err(MemoryError::Insert)?;
-    }
-    let (usable, taken) = (map.usable_frame_count(), frames.total_frames() as u64);
-    if usable != taken {
-        return Err(MemoryError::Books { usable, taken });
+        unsafe { frames.insert(run.start.max(LOW_ARENA_END)..run.end.max(LOW_ARENA_END)) }
+            .map_err(MemoryError::Insert)?;
     }
     per_cpu_frames::set_frames(frames);
     Ok(low)
+}
+
+/// Hands the memory to the frame allocator that [`init`] held back: that of the lowest zone, so that nothing took it before
+/// it was known for what it is. Once, when memory has been divided. Interrupts are off.
+///
+/// # Errors
+/// If the allocator refuses it, or does not have now what the map has to give.
+pub fn insert_low(map: &MemoryMap) -> Result<(), MemoryError> {
+    let frames = per_cpu_frames::frames();
+    for run in runs_of(map) {
+        // SAFETY: usable RAM that nothing has reserved, mapped for good, and held back until now.
+        unsafe { frames.insert(run.start.min(LOW_ARENA_END)..run.end.min(LOW_ARENA_END)) }
+            .map_err(MemoryError::Insert)?;
+    }
+    let (usable, taken) = (map.usable_frame_count(), frames.total_frames() as u64);
+    if usable == taken { Ok(()) } else { Err(MemoryError::Books { usable, taken }) }
 }
 
 /// The runs of usable frames.

@@ -36,7 +36,7 @@ pub use audit_live::audit_live;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use init::map_text_writable;
 #[cfg(target_os = "none")]
-pub use init::{MemoryError, init, map_device, map_firmware, map_stacks, root};
+pub use init::{MemoryError, init, insert_low, map_device, map_firmware, map_stacks, root};
 #[cfg(target_os = "none")]
 pub use paging::{MapError, load_root};
 #[cfg(target_os = "none")]

@@ -13,6 +13,7 @@ mod shootdown;
 mod timers;
 mod vectors;
 mod zeroing;
+mod zones;
 
 #[cfg(feature = "faults")]
 pub use vectors::faults::arm as arm_clobber;
@@ -48,6 +49,8 @@ pub enum Failure {
     Vectors(vectors::Failure),
     /// [`Part::Zeroing`]
     Zeroing(zeroing::Failure),
+    /// [`Part::Zones`]
+    Zones(zones::Failure),
 }
 
 impl fmt::Display for Failure {
@@ -64,6 +67,7 @@ impl fmt::Display for Failure {
             Failure::Timers(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
+            Failure::Zones(failure) => failure.fmt(f),
         }
     }
 }
@@ -86,6 +90,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Timers => timers::run().map_err(Failure::Timers)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
+            Part::Zones => zones::run().map_err(Failure::Zones)?,
         }
     }
     Ok(())

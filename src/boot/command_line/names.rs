@@ -134,6 +134,8 @@ named! {
         Vectors = "vectors",
         /// A page is zeroed, to its last byte and no further.
         Zeroing = "zeroing",
+        /// Frames come from the nearest node that has some, and from the zone that was asked for.
+        Zones = "zones",
         /// All CPUs call each other.
         Calls = "calls",
         /// Who may not wait for memory does not, and an NMI gets none.

@@ -50,7 +50,7 @@ pub use census::ArenaCensus;
 pub use error::{FreeError, InsertError, Invalid};
 pub use magazine::{BATCH, CAPACITY, Full, Magazine};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
-pub use partition::{ArenaName, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
+pub use partition::{ArenaName, LOW_ARENA_END, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
 pub use request::{FrameRequest, Nodes};
 
 use arenas::{Division, Locked};

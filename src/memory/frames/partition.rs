@@ -52,6 +52,8 @@ impl Zone {
 
 /// Where [`Zone::Low`] ends: in the middle of the first block.
 pub const LOW_END: FrameNumber = FrameNumber::new(1 << 8);
+/// Where its arena ends: with the first block.
+pub const LOW_ARENA_END: FrameNumber = FrameNumber::new(FRAMES_PER_BLOCK);
 /// Where [`Zone::Dma32`] ends.
 pub const DMA32_END: FrameNumber = FrameNumber::new(1 << 20);
 
