@@ -1,18 +1,19 @@
 //! What the run tells the launcher, but for what a workload tells about itself.
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use ap_trampoline::Stage;
 
 use crate::acpi::numa::Numa;
 use crate::boot::{BootInfo, handoff};
 use crate::console::{self, LineBuffer};
-use crate::cpu::registers::{exit, read_tsc};
 use crate::cpu::Features;
+use crate::cpu::registers::{exit, read_tsc};
 use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
-use crate::memory::frames::NodeId;
+use crate::memory::frame_counts;
+use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock, Counter};
@@ -215,8 +216,52 @@ pub fn house(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
     Ok(())
 }
 
+const _: () = assert!(wire::ORDERS == ORDERS);
+
+/// What each node has of each zone, and how whole it is.
+fn arenas(after: bool) {
+    for arena in memory::frames().census() {
+        let name = arena.name.unwrap_or(ArenaName { node: NodeId(0), zone: Zone::Normal });
+        console::send(&Record::Arena(wire::Arena {
+            after,
+            node: u32::from(name.node.0),
+            zone: name.zone.name(),
+            frames_total: arena.total as u64,
+            frames_free: arena.free as u64,
+            free_by_order: arena.free_by_order.map(|frames| frames as u64),
+        }));
+    }
+}
+
+/// What each CPU has asked of the frame allocator, where it has.
+fn frame_counts() {
+    for cpu in smp::cpus() {
+        let count = |counter: Option<&AtomicU64>| counter.map_or(0, |count| count.load(Ordering::Relaxed));
+        let nothing =
+            wire::FrameCounts { cpu: cpu.id().0, node: u32::from(cpu.entry.node.0), ..Default::default() };
+        let counts = wire::FrameCounts {
+            refills: count(cpu.get(frame_counts::REFILLS)),
+            flushes: count(cpu.get(frame_counts::FLUSHES)),
+            drains: count(cpu.get(frame_counts::DRAINS)),
+            failures: count(cpu.get(frame_counts::FAILURES)),
+            run_allocs: count(cpu.get(frame_counts::RUN_ALLOCS)),
+            run_frees: count(cpu.get(frame_counts::RUN_FREES)),
+            block_allocs: count(cpu.get(frame_counts::BLOCK_ALLOCS)),
+            block_frees: count(cpu.get(frame_counts::BLOCK_FREES)),
+            bulk_allocs: count(cpu.get(frame_counts::BULK_ALLOCS)),
+            bulk_frees: count(cpu.get(frame_counts::BULK_FREES)),
+            placed_allocs: count(cpu.get(frame_counts::PLACED_ALLOCS)),
+            ..nothing
+        };
+        if counts != nothing {
+            console::send(&Record::FrameCounts(counts));
+        }
+    }
+}
+
 /// The frame allocator's books before the work.
 pub fn free_before_work(frames_free_before: u64) {
+    arenas(false);
     let frames = memory::frames();
     console::send(&Record::Memory(wire::Memory {
         frames_total: frames.total_frames() as u64,
@@ -255,6 +300,8 @@ fn interrupt_counts() {
 /// What was counted on the way, then the verdict. Ends the run.
 pub fn verdict(outcome: Result<(), Reason>) -> ! {
     interrupt_counts();
+    frame_counts();
+    arenas(true);
     let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));
     console::send(&Record::Events(wire::Events {
         double_free_caught: memory::frames().double_frees_caught() as u64,

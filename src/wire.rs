@@ -17,7 +17,7 @@ mod warning;
 
 pub use bench::Bench;
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
-pub use memory::{Memory, PageTables, Pages, Region};
+pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
 pub use stress::{BUCKETS_IN_RECORD, Bucket, Cycles, Latency, Progress, Stress, StressCpu};
 pub use time::{Clock, LATENESS_BUCKETS, Timers, lateness_bucket};
 pub use warning::{Warning, WarningFrame};
@@ -86,6 +86,10 @@ pub enum Record<S> {
     PageTables(PageTables),
     /// Once, before the work.
     Memory(Memory),
+    /// Once for each node's part of a zone, before the work and after it.
+    Arena(Arena<S>),
+    /// Before the verdict, once for each CPU that has asked the frame allocator for anything.
+    FrameCounts(FrameCounts),
     /// Once, when the first workload has ended; never where the kernel only boots.
     Work(Work),
     /// Now and then while a workload runs, by a timer of the BSP's.

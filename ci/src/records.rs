@@ -1,8 +1,8 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Bench, Boot, Bucket, Clock, Cpu, Events, Interrupts, MARKER, Memory, PageTables, Panic, Progress, Reason,
-    Record, Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
+    Arena, Bench, Boot, Bucket, Clock, Cpu, Events, FrameCounts, Interrupts, MARKER, Memory, PageTables,
+    Panic, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -27,6 +27,10 @@ pub struct Seen {
     pub page_tables: Option<PageTables>,
     /// The frame allocator's books.
     pub memory: Option<Memory>,
+    /// What each node has of each zone, before the work and after it.
+    pub arenas: Vec<Arena<String>>,
+    /// What CPUs have asked of the frame allocator.
+    pub frame_counts: Vec<FrameCounts>,
     /// When the work began.
     pub work: Option<Work>,
     /// The workload under way.
@@ -105,6 +109,8 @@ impl Seen {
             Record::Region(region) => push(&mut self.regions, region, MAX_OF_A_KIND),
             Record::PageTables(tables) => self.page_tables = Some(tables),
             Record::Memory(memory) => self.memory = Some(memory),
+            Record::Arena(arena) => push(&mut self.arenas, arena, MAX_OF_A_KIND),
+            Record::FrameCounts(counts) => push(&mut self.frame_counts, counts, MAX_OF_A_KIND),
             Record::Work(work) => self.work = Some(work),
             Record::Progress(progress) => self.progress = Some(progress),
             Record::Stress(stress) => {
@@ -179,6 +185,37 @@ mod tests {
             counts: [u64::MAX; COUNTS_IN_RECORD].into_iter().collect(),
         }));
         assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
+    }
+
+    #[test]
+    fn the_largest_books_of_memory_fit_in_a_record() {
+        let arena = Arena {
+            after: false,
+            node: u32::MAX,
+            zone: "normal".to_owned(),
+            frames_total: u64::MAX,
+            frames_free: u64::MAX,
+            free_by_order: [u64::MAX; octopod::wire::ORDERS],
+        };
+        let of_most = u64::MAX;
+        let counts = FrameCounts {
+            cpu: u32::MAX,
+            node: u32::MAX,
+            refills: of_most,
+            flushes: of_most,
+            drains: of_most,
+            failures: of_most,
+            run_allocs: of_most,
+            run_frees: of_most,
+            block_allocs: of_most,
+            block_frees: of_most,
+            bulk_allocs: of_most,
+            bulk_frees: of_most,
+            placed_allocs: of_most,
+        };
+        for sent in [line(&Record::Arena(arena)), line(&Record::FrameCounts(counts))] {
+            assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-use octopod::wire::{Boot, Clock, Cpu, Events, Memory, PageTables, Region, Timers};
+use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, PageTables, Region, Timers};
 use serde::{Deserialize, Serialize};
 
 use crate::records::Seen;
@@ -14,11 +14,13 @@ use crate::verdict::Judgement;
 
 mod bench;
 mod interrupts;
+mod memory;
 mod stress;
 mod warning;
 
 pub use bench::BenchReport;
 pub use interrupts::InterruptReport;
+pub use memory::{ArenaReport, FreeReport};
 pub use stress::StressReport;
 pub use warning::WarningReport;
 
@@ -176,6 +178,12 @@ pub struct MemoryReport {
     pub regions: Vec<Region<String>>,
     /// The pages by size and rights, if nothing was wrong with them.
     pub page_tables: Option<PageTables>,
+    /// What each NUMA node has of each zone, and how whole it is.
+    #[serde(default)]
+    pub arenas: Vec<ArenaReport>,
+    /// What CPUs have asked of the allocator.
+    #[serde(default)]
+    pub calls: Vec<FrameCounts>,
 }
 
 /// The kernel's last words.
@@ -235,6 +243,8 @@ impl Report {
                 frames_free_after,
                 regions: seen.regions.clone(),
                 page_tables: seen.page_tables,
+                arenas: memory::arenas(seen),
+                calls: seen.frame_counts.clone(),
             }),
             stress: stress::reports(seen),
             bench: seen.bench.iter().map(bench::report).collect(),

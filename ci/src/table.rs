@@ -5,13 +5,16 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::HumanCount;
 
-use crate::report::{BenchReport, Report, StressReport, VerdictKind};
+use crate::report::{ArenaReport, BenchReport, FreeReport, Report, StressReport, VerdictKind};
 
 mod interrupts;
 
 pub use interrupts::interrupts;
 
 const COLUMNS: u16 = 80;
+
+/// The order of 2 MiB.
+const BLOCK_ORDER: usize = 9;
 
 /// How the kernel came up, and each workload's figures.
 pub fn summary(report: &Report) -> Vec<String> {
@@ -34,6 +37,7 @@ pub fn summary(report: &Report) -> Vec<String> {
         };
         lines.push(format!("CPU {} (APIC ID {}) {why}", cpu.cpu, cpu.apic_id));
     }
+    lines.extend(report.memory.iter().flat_map(|memory| nodes(&memory.arenas)));
     if !report.stress.is_empty() {
         let table = if is_comparison(&report.stress) {
             comparison(&report.stress)
@@ -46,6 +50,23 @@ pub fn summary(report: &Report) -> Vec<String> {
         lines.extend(costs(&report.bench).lines().map(|line| line.trim_end().to_owned()));
     }
     lines
+}
+
+/// What each NUMA node has, where there are several.
+fn nodes(arenas: &[ArenaReport]) -> Vec<String> {
+    let count = arenas.iter().map(|arena| arena.node + 1).max().unwrap_or(0);
+    let nodes = (0..count).filter(|_| count > 1).map(|node| {
+        let of_node = || arenas.iter().filter(|arena| arena.node == node);
+        let free = || of_node().filter_map(|arena| arena.after.as_ref());
+        let whole = |free: &FreeReport| free.by_order[BLOCK_ORDER..].iter().sum::<u64>();
+        format!(
+            "node {node}: {} of {} MiB free, {} of it in pieces of 2 MiB or more",
+            free().map(|free| free.frames).sum::<u64>() >> 8,
+            of_node().map(|arena| arena.frames_total).sum::<u64>() >> 8,
+            free().map(whole).sum::<u64>() >> 8
+        )
+    });
+    nodes.collect()
 }
 
 /// Whether one workload ran more than once: on several allocators, or several numbers of CPUs.

@@ -97,7 +97,10 @@ impl fmt::Display for Failure {
             }
             Failure::NotBack { node, zone, before, after } => {
                 let zone = zone.name();
-                write!(f, "zones: {before} frames were free in zone {zone} of {node} before, {after} are after")
+                write!(
+                    f,
+                    "zones: {before} frames were free in zone {zone} of {node} before, {after} are after"
+                )
             }
         }
     }
@@ -183,7 +186,9 @@ pub fn run() -> Result<(), Failure> {
     }
     let [low, dma32] = [zone(Zone::Low)?, zone(Zone::Dma32)?];
     let served = SERVED.load(Ordering::Relaxed);
-    log::info!("{served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB; all back");
+    log::info!(
+        "{served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB; all back"
+    );
     Ok(())
 }
 

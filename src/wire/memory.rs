@@ -41,6 +41,59 @@ pub struct Pages {
     pub huge: u64,
 }
 
+/// How many orders a record counts: 0 to 18, the frame allocator's.
+pub const ORDERS: usize = 19;
+
+/// What a NUMA node has of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arena<S> {
+    /// Whether this is after the work, or before.
+    pub after: bool,
+    /// The node.
+    pub node: u32,
+    /// `low`, below 1 MiB and up to the end of that block of 2 MiB; `dma32`, what else is below 4 GiB; `normal`, above.
+    pub zone: S,
+    /// Frames under the allocator's care.
+    pub frames_total: u64,
+    /// Free ones, but for those that CPUs keep.
+    pub frames_free: u64,
+    /// The free ones by the largest order at which they could be handed out.
+    pub free_by_order: [u64; ORDERS],
+}
+
+/// What a CPU has asked of the frame allocator. Single frames that its magazine served are not counted; each refill and each
+/// flush stands for some dozens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FrameCounts {
+    /// The CPU.
+    pub cpu: u32,
+    /// Its node.
+    pub node: u32,
+    /// Times that its empty magazine was refilled.
+    pub refills: u64,
+    /// Times that its full magazine was flushed.
+    pub flushes: u64,
+    /// Times that it gave back all that it kept.
+    pub drains: u64,
+    /// Requests that got nothing.
+    pub failures: u64,
+    /// Requests for orders 1 to 8.
+    pub run_allocs: u64,
+    /// Runs of these given back.
+    pub run_frees: u64,
+    /// Requests for orders 9 and above.
+    pub block_allocs: u64,
+    /// Runs of these given back.
+    pub block_frees: u64,
+    /// Single frames taken in bulk.
+    pub bulk_allocs: u64,
+    /// Single frames given back in bulk.
+    pub bulk_frees: u64,
+    /// Requests that named a zone or a node.
+    pub placed_allocs: u64,
+}
+
 /// The frame allocator's books.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {

@@ -2,10 +2,11 @@
 
 use indicatif::HumanCount;
 use maud::{Markup, html};
+use octopod::wire::ORDERS;
 
 use super::text;
 use crate::pictures::{Spread, bytes, short};
-use crate::report::Report;
+use crate::report::{ArenaReport, Report};
 use crate::table::plain;
 
 /// Interrupts of more CPUs than this are shown by their spread.
@@ -22,6 +23,17 @@ pub fn memory(report: &Report) -> Markup {
             @if let Some(after) = memory.frames_free_after { ", after it " (HumanCount(after)) }
             "."
         }
+        (arenas(&memory.arenas))
+        @if !memory.calls.is_empty() { details {
+            summary { "What CPUs have asked of the frame allocator, but for single frames from their magazines" }
+            div.scroll.tall { table {
+                @for (row, counts) in memory.calls.iter().enumerate() {
+                    @let fields = crate::compare::fields(counts);
+                    @if row == 0 { tr { @for (name, _) in &fields { th.number { (name.replace('_', " ")) } } } }
+                    tr { @for (_, count) in &fields { td.number { (HumanCount(*count)) } } }
+                }
+            } }
+        } }
         @if !memory.regions.is_empty() { details {
             summary { "The map, region by region" }
             div.scroll.tall { table {
@@ -36,6 +48,34 @@ pub fn memory(report: &Report) -> Markup {
                 }
             } }
         } }
+    }
+}
+
+/// Free frames by the largest piece that they are part of: how fragmented memory is.
+fn arenas(arenas: &[ArenaReport]) -> Markup {
+    let parts = |arena: &ArenaReport| {
+        let parts = [("before", arena.before.clone()), ("after", arena.after.clone())];
+        parts.into_iter().filter_map(|(when, free)| Some((when, free?)))
+    };
+    let has_some = |order: &usize| arenas.iter().flat_map(parts).any(|(_, free)| free.by_order[*order] > 0);
+    let orders: Vec<usize> = (0..ORDERS).filter(has_some).collect();
+    html! {
+        @if !arenas.is_empty() {
+            div.scroll.tall { table {
+                caption { "Free frames, by the largest piece that could be had of them" }
+                tr {
+                    th.number { "node" } th { "zone" } th.number { "frames" } th { "work" } th.number { "free" }
+                    @for order in &orders { th.number { (bytes(4096 << order)) } }
+                }
+                @for arena in arenas { @for (when, free) in parts(arena) {
+                    tr {
+                        td.number { (arena.node) } td { (text(&arena.zone)) } td.number { (HumanCount(arena.frames_total)) }
+                        td { (when) } td.number { (HumanCount(free.frames)) }
+                        @for order in &orders { td.number { (HumanCount(free.by_order[*order])) } }
+                    }
+                } }
+            } }
+        }
     }
 }
 

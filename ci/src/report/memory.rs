@@ -1,0 +1,91 @@
+//! What each NUMA node has of each zone, before the work and after it, put together from its records.
+
+use octopod::wire::ORDERS;
+use serde::{Deserialize, Serialize};
+
+use crate::records::Seen;
+
+/// Memory of one node in one zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArenaReport {
+    /// The node.
+    pub node: u32,
+    /// `low`, `dma32` or `normal`.
+    pub zone: String,
+    /// Frames under the allocator's care.
+    pub frames_total: u64,
+    /// The free ones before the work.
+    pub before: Option<FreeReport>,
+    /// The free ones after it.
+    pub after: Option<FreeReport>,
+}
+
+/// Free frames, and how whole they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreeReport {
+    /// How many they are, but for those that CPUs keep.
+    pub frames: u64,
+    /// The same by the largest order at which they could be handed out, from 0 on.
+    pub by_order: [u64; ORDERS],
+}
+
+/// One for each node and zone, in the order in which the kernel named them.
+pub(super) fn arenas(seen: &Seen) -> Vec<ArenaReport> {
+    let mut reports: Vec<ArenaReport> = Vec::new();
+    for arena in &seen.arenas {
+        let known =
+            reports.iter().position(|report| (report.node, &report.zone) == (arena.node, &arena.zone));
+        let place = known.unwrap_or_else(|| {
+            let (node, zone) = (arena.node, arena.zone.clone());
+            reports.push(ArenaReport { node, zone, frames_total: 0, before: None, after: None });
+            reports.len() - 1
+        });
+        let report = &mut reports[place];
+        report.frames_total = arena.frames_total;
+        let free = FreeReport { frames: arena.frames_free, by_order: arena.free_by_order };
+        *if arena.after { &mut report.after } else { &mut report.before } = Some(free);
+    }
+    reports
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::wire::Arena;
+
+    use super::*;
+
+    #[test]
+    fn before_and_after_come_together() {
+        let arena = |after, node, zone: &str, frames_free| Arena {
+            after,
+            node,
+            zone: zone.to_owned(),
+            frames_total: 100 + u64::from(node),
+            frames_free,
+            free_by_order: [frames_free; ORDERS],
+        };
+        let seen = Seen {
+            arenas: vec![
+                arena(false, 0, "low", 1),
+                arena(false, 0, "dma32", 2),
+                arena(false, 1, "dma32", 3),
+                arena(true, 0, "dma32", 4),
+                arena(true, 1, "dma32", 5),
+            ],
+            ..Seen::default()
+        };
+        let free = |report: &Option<FreeReport>| report.as_ref().map(|free| (free.frames, free.by_order[18]));
+        let found: Vec<_> = arenas(&seen)
+            .iter()
+            .map(|it| (it.node, it.zone.clone(), it.frames_total, free(&it.before), free(&it.after)))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0, "low".to_owned(), 100, Some((1, 1)), None),
+                (0, "dma32".to_owned(), 100, Some((2, 2)), Some((4, 4))),
+                (1, "dma32".to_owned(), 101, Some((3, 3)), Some((5, 5))),
+            ]
+        );
+    }
+}
