@@ -1,4 +1,6 @@
 //! The whole of octopod, from rt0 to the verdict, on one screen. Each stage takes what the one before it gave.
+//!
+//! No stage is inlined: what it needs on the boot stack is free again when it ends, and the work has the rest.
 
 use crate::acpi::{self, Platform};
 use crate::boot::command_line::{Options, Switch, Work};
@@ -48,6 +50,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     report::verdict(outcome)
 }
 
+#[inline(never)]
 fn loader(handoff: &Handoff) -> BootInfo {
     console::init(handoff.entry_tsc);
     memory::open_text_screen();
@@ -67,6 +70,7 @@ fn loader(handoff: &Handoff) -> BootInfo {
     boot
 }
 
+#[inline(never)]
 fn options(boot: &mut BootInfo) -> Options {
     let options = Options::parse(boot.command_line, cfg!(feature = "faults"));
     let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
@@ -100,12 +104,14 @@ fn redirects(guard: &IrqGuard, features: &Features) {
     }
 }
 
+#[inline(never)]
 fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::memory_map(boot);
     low
 }
 
+#[inline(never)]
 fn boot_cpu(guard: &IrqGuard, features: &Features) {
     if let Err(error) = memory::map_stacks(CpuId::BSP) {
         boot::refuse(format_args!("too little memory for the boot processor's stacks: {error}"));
@@ -130,6 +136,7 @@ fn screen(boot: &BootInfo) {
     }
 }
 
+#[inline(never)]
 fn platform(boot: &BootInfo, options: &Options) -> Platform {
     let bsp = cpu::initial_apic_id();
     acpi::read_platform(boot, bsp, options.max_cpus)
@@ -137,6 +144,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
 }
 
 /// Cuts memory into zones and nodes; where the nodes cannot be, into zones.
+#[inline(never)]
 fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     let numa = platform.numa;
     // SAFETY: no other CPU has been started.
@@ -156,6 +164,7 @@ fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     report::zones(numa);
 }
 
+#[inline(never)]
 fn clock(
     guard: &IrqGuard,
     features: &Features,
@@ -182,6 +191,7 @@ fn clock(
 }
 
 /// Without I/O APICs, or without a port, nothing is received; nobody depends on it.
+#[inline(never)]
 fn serial_input(platform: &Platform) {
     let pins =
         apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
@@ -191,6 +201,7 @@ fn serial_input(platform: &Platform) {
     }
 }
 
+#[inline(never)]
 fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<LowMemory>) -> BringUp {
     let up = smp::start(guard, platform, features, low)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
@@ -199,6 +210,7 @@ fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Op
     up
 }
 
+#[inline(never)]
 fn counter(features: &Features, clock: &Clock, options: &Options) {
     for cpu in smp::other_online().iter() {
         time::look_for_warps(|| {

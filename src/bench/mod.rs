@@ -118,6 +118,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// If instructions are not what the TSC counts, or a figure is not the same each time.
+#[inline(never)]
 pub fn run(begin: fn(u64)) -> Result<(), Failure> {
     let loose = frames::Loose::hold().ok_or(Failure::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());

@@ -76,6 +76,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The first failure of the first part that fails.
+#[inline(never)]
 pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
     for part in parts {
         match part {

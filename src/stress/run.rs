@@ -185,6 +185,7 @@ impl<'a> Plan<'a> {
 ///
 /// # Errors
 /// The first thing that went wrong; the workloads after it are not run.
+#[inline(never)]
 pub fn run(
     options: &Options,
     seed: u64,
