@@ -164,7 +164,7 @@ fn even_a_killed_launcher_takes_its_machine_with_it() {
 #[test]
 fn wrong_options_say_what_is_allowed() {
     for (arguments, allowed) in [
-        (&["bot"][..], "boot, stress, bench, gdb, matrix, report, doctor"),
+        (&["bot"][..], "boot, stress, bench, run, gdb, matrix, soak, report, doctor"),
         (&["--smp", "0"], "a number from 1 to 4096"),
         (&["--mem", "1.5G"], "K, M (the default), G or T"),
         (&["--machine", "isapc"], "pc, q35, microvm"),
@@ -173,6 +173,8 @@ fn wrong_options_say_what_is_allowed() {
         (&["--boot", "bios"], "multiboot2, uefi"),
         (&["--seconds", "0"], "from 0.001 to 86400 seconds"),
         (&["--workloads", "a b"], "letters, digits"),
+        (&["--log", "smp=loud"], "\"loud\" is not a level; allowed: LEVEL and TARGET=LEVEL"),
+        (&["run"], "--example <NAME>"),
         (&["--timeout", "0"], "1..=604800"),
         (&["--smpp", "1"], "--smp"),
     ] {
