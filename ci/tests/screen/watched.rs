@@ -60,7 +60,7 @@ impl Watched {
             machine: Supervised::spawn(&mut command, Streams::default()).unwrap(),
             socket,
             folder,
-            deadline: Instant::now() + LIMIT,
+            deadline: Instant::now() + LIMIT + options.boot.grace(),
             lines: Vec::new(),
         }
     }
