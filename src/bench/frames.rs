@@ -1,9 +1,10 @@
 //! What frames cost, through the same calls that everybody uses, interrupts on before and after.
 
 use super::meter::{Meter, opaque, repeat};
-use crate::cpu::IrqGuard;
 use crate::memory;
+use crate::memory::Octopod;
 use crate::memory::frames::{FrameNumber, Order};
+use crate::memory::source::{FrameSource, Seat};
 
 /// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
 pub const BULK: usize = 512;
@@ -28,7 +29,7 @@ impl Loose {
         begin_anew();
         let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
         while in_a_row < BULK {
-            let frame = memory::alloc(Order::FRAME)?;
+            let frame = SOURCE.alloc(&mut seat(), Order::FRAME)?;
             *loose.frames.get_mut(loose.held)? = frame;
             let follows = in_a_row > 0 && frame == next;
             in_a_row = if follows { in_a_row + 1 } else { usize::from(frame.is_aligned_to(Order::BLOCK)) };
@@ -57,19 +58,28 @@ impl Loose {
     }
 }
 
+/// What is measured.
+const SOURCE: Octopod = Octopod;
+
+#[inline(always)]
+fn seat() -> Seat {
+    // SAFETY: one CPU measures, and nothing of the kernel's other work has a seat.
+    unsafe { Seat::new(0) }
+}
+
 #[inline(always)]
 fn alloc(order: Order) -> FrameNumber {
-    FrameNumber::new(opaque(memory::alloc(order).expect(NO_MEMORY).get()))
+    FrameNumber::new(opaque(SOURCE.alloc(&mut seat(), order).expect(NO_MEMORY).get()))
 }
 
 #[inline(always)]
 fn free(frame: FrameNumber, order: Order) {
-    memory::free(frame, order).expect("the bench frees what it has got");
+    SOURCE.free(&mut seat(), frame, order).expect("the bench frees what it has got");
 }
 
 /// Begins as every other time: nothing in the magazine, no block to refill from.
 fn begin_anew() {
-    memory::drain_this_cpu(&IrqGuard::new());
+    SOURCE.drain(&mut seat());
 }
 
 /// A run of frames of that order taken and given back.

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod frames;
+pub mod source;
 pub mod windows;
 
 #[cfg(target_os = "none")]
@@ -13,9 +14,13 @@ mod audit_live;
 #[cfg(any(target_os = "none", test))]
 mod early;
 #[cfg(target_os = "none")]
+mod for_good;
+#[cfg(target_os = "none")]
 pub mod frame_counts;
 #[cfg(target_os = "none")]
 mod init;
+#[cfg(target_os = "none")]
+mod own;
 #[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
@@ -33,18 +38,22 @@ mod vmap;
 
 #[cfg(target_os = "none")]
 pub use audit_live::audit_live;
+#[cfg(target_os = "none")]
+pub use for_good::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use init::map_text_writable;
 #[cfg(target_os = "none")]
 pub use init::{MemoryError, init, insert_low, map_device, map_firmware, map_stacks, root};
+#[cfg(target_os = "none")]
+pub use own::Octopod;
 #[cfg(target_os = "none")]
 pub use paging::{MapError, load_root};
 #[cfg(target_os = "none")]
 pub use passage::{LowMemory, Passage};
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
-    Bar, CpuAreas, KEEPS_FRAMES, Zeroable, alloc, alloc_bulk, alloc_slice_from, alloc_slice_zeroed,
-    alloc_without_waiting, drain_this_cpu, frames, free, free_bulk, set_drain_others,
+    Bar, KEEPS_FRAMES, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free, free_bulk,
+    set_drain_others,
 };
 #[cfg(target_os = "none")]
 pub use placement::{PlacementError, alloc_in, divide, set_home};

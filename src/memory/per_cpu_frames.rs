@@ -11,10 +11,9 @@ use super::frame_counts::{
 };
 #[cfg(feature = "faults")]
 use super::frames::faults;
-use super::frames::{CAPACITY, FRAME_BYTES, FrameNumber, Frames, FreeError, Full, Magazine, Order};
-use crate::boot::direct_map;
+use super::frames::{CAPACITY, FrameNumber, Frames, FreeError, Full, Magazine, Order};
 use crate::cpu::IrqGuard;
-use crate::cpu::per_cpu::{self, PerCpu, Words};
+use crate::cpu::per_cpu::{PerCpu, Words};
 use crate::per_cpu;
 
 static FRAMES: Once<Frames> = Once::new();
@@ -386,89 +385,4 @@ pub fn drain_this_cpu(guard: &IrqGuard) {
     let _ = with_magazine(guard, |frames, magazine| frames.drain(magazine));
     MAGAZINE::store_64(ASLEEP);
     KEEPS_FRAMES.set(0);
-}
-
-/// Memory for good, holding the iterator's items.
-pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'static mut [T]> {
-    let count = items.clone().count();
-    let bytes = count.checked_mul(size_of::<T>())?;
-    if bytes == 0 {
-        return Some(&mut []);
-    }
-    let start = alloc_bytes(bytes)?.cast::<T>();
-    const { assert!(align_of::<T>() <= FRAME_BYTES) };
-    let mut written = 0;
-    for item in items.take(count) {
-        // SAFETY: fresh memory with room for `count` items.
-        unsafe { start.add(written).write(item) };
-        written += 1;
-    }
-    // SAFETY: `written` items have been written to memory that nobody else has and that is never given back.
-    Some(unsafe { core::slice::from_raw_parts_mut(start, written) })
-}
-
-/// Types of which a value whose every byte is zero is valid, and a proper beginning.
-///
-/// # Safety
-/// It is.
-pub unsafe trait Zeroable {}
-
-// SAFETY: an integer.
-unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
-
-/// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
-pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
-    const { assert!(align_of::<T>() <= FRAME_BYTES) };
-    let bytes = count.checked_mul(size_of::<T>())?;
-    if bytes == 0 {
-        return Some(&mut []);
-    }
-    let start = alloc_bytes(bytes)?;
-    // SAFETY: fresh memory of that size, which nobody else has and which is never given back; zeroes are a valid `T`, whose
-    // implementation of the trait vouches for that.
-    unsafe {
-        start.write_bytes(0, bytes);
-        Some(core::slice::from_raw_parts_mut(start.cast(), count))
-    }
-}
-
-fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
-    let order = bytes.div_ceil(FRAME_BYTES).next_power_of_two().trailing_zeros();
-    let frame = alloc_without_waiting(Order::new(u8::try_from(order).ok()?)?)?;
-    Some(direct_map::pointer(frame.address() as u64))
-}
-
-/// Memory for the areas of many CPUs, side by side: an area is a little more than a page, or than two.
-pub struct CpuAreas {
-    next: *mut u8,
-    left_in_chunk: usize,
-    left: usize,
-}
-
-impl CpuAreas {
-    /// The most that is taken in one piece.
-    const CHUNK: Order = Order::new(4).expect("there are more orders than that");
-
-    /// For so many CPUs.
-    pub fn for_cpus(count: usize) -> CpuAreas {
-        CpuAreas { next: core::ptr::null_mut(), left_in_chunk: 0, left: count }
-    }
-
-    /// Makes the next CPU's area and returns the GS base that leads to it. `None` without memory.
-    pub fn make(&mut self) -> Option<usize> {
-        let bytes = per_cpu::area_bytes();
-        if self.left_in_chunk < bytes {
-            let wanted = Order::containing((bytes * self.left.max(1)).div_ceil(FRAME_BYTES))?;
-            let least = Order::containing(bytes.div_ceil(FRAME_BYTES))?;
-            let order = wanted.min(Self::CHUNK).max(least);
-            self.next = direct_map::pointer(alloc_without_waiting(order)?.address() as u64);
-            self.left_in_chunk = order.bytes();
-        }
-        let area = self.next;
-        self.next = area.wrapping_byte_add(bytes);
-        self.left_in_chunk -= bytes;
-        self.left = self.left.saturating_sub(1);
-        // SAFETY: fresh memory of that size, never given back; a page is aligned to 128, and areas are multiples of that.
-        Some(unsafe { per_cpu::copy_template(area) })
-    }
 }

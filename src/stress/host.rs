@@ -137,18 +137,19 @@ impl HostRun<'_> {
         // Those of the threads, and of what interrupts them.
         let seats = 2 * self.threads;
         match self.allocator {
-            Allocator::Octopod => self.run_on(&world, &Hosted::new(&world, seats)),
-            Allocator::Locked => self.run_on(&world, &locked(&world)),
+            Allocator::Octopod => self.run_on(end_of(&world), &Hosted::new(&world, seats)),
+            Allocator::Locked => self.run_on(end_of(&world), &locked(&world)),
             Allocator::Magazine => {
                 let caches: Vec<_> = (0..seats).map(|_| SeatCache::new()).collect();
-                self.run_on(&world, &Cached::new(&caches, &locked(&world)))
+                self.run_on(end_of(&world), &Cached::new(&caches, &locked(&world)))
             }
         }
     }
 
-    fn run_on(&self, world: &World, source: &dyn FrameSource) -> Outcome {
-        let end_of_memory = world.first.get() + world.len;
-        let owners: Vec<_> = (0..end_of_memory).map(|_| AtomicU64::new(0)).collect();
+    /// The same on any allocator, whatever [`allocator`](Self::allocator) says: all of its frames lie below `end`, and it has
+    /// twice as many seats as there are threads.
+    pub fn run_on(&self, end: usize, source: &dyn FrameSource) -> Outcome {
+        let owners: Vec<_> = (0..end).map(|_| AtomicU64::new(0)).collect();
         let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
         let rings: Vec<_> = (0..self.threads).map(|_| Ring::new()).collect();
         let ids: Vec<_> = (0..self.threads as u32).collect();
@@ -214,6 +215,10 @@ impl HostRun<'_> {
     }
 }
 
+fn end_of(world: &World) -> usize {
+    world.first.get() + world.len
+}
+
 /// The library's allocator on that memory.
 fn locked(world: &World) -> Locked {
     let locked = Locked::new();
@@ -225,6 +230,7 @@ fn locked(world: &World) -> Locked {
 mod tests {
     use super::super::trace;
     use super::*;
+    use crate::memory::frames::{FrameNumber, FreeError, Order};
 
     /// More threads than the host has cores make it likely that one is stopped anywhere.
     #[test]
@@ -246,6 +252,63 @@ mod tests {
                 let outcome = run.run();
                 assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
             }
+        }
+    }
+
+    /// What an allocator was asked for, and what it gave, one number each.
+    struct Recorder<'a>(Hosted<'a>, std::sync::Mutex<Vec<u64>>);
+
+    impl FrameSource for Recorder<'_> {
+        fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
+            let frame = self.0.alloc(seat, order);
+            let number = frame.map_or(u64::MAX >> 8, |frame| frame.get() as u64);
+            self.1.lock().unwrap().push(number << 8 | u64::from(order.get()));
+            frame
+        }
+
+        fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+            self.1.lock().unwrap().push((frame.get() as u64) << 8 | 0x80 | u64::from(order.get()));
+            self.0.free(seat, frame, order)
+        }
+
+        fn drain(&self, seat: &mut Seat) {
+            self.0.drain(seat);
+        }
+
+        fn free_frames(&self) -> usize {
+            self.0.free_frames()
+        }
+    }
+
+    /// Every call until time ends the one or the other run: the last round alone knows of time.
+    #[test]
+    fn a_seed_repeats_a_run_on_one_core() {
+        const COMPARED: usize = 2_000;
+        for workload in Workload::ALL.iter().filter(|workload| **workload != Workload::Replay) {
+            let world = World::new(8);
+            let calls = |seed| {
+                let run = HostRun {
+                    allocator: Allocator::Octopod,
+                    workload: *workload,
+                    threads: 1,
+                    blocks: 8,
+                    time: Duration::from_millis(20),
+                    seed,
+                    trace: None,
+                };
+                let recorder = Recorder(Hosted::new(&world, 2), std::sync::Mutex::default());
+                assert_eq!(run.run_on(end_of(&world), &recorder).verdict, Ok(()));
+                let mut calls = recorder.1.into_inner().unwrap();
+                calls.truncate(COMPARED);
+                calls
+            };
+            let (first, again, other) = (calls(7), calls(7), calls(8));
+            let both = first.len().min(again.len());
+            assert!(both > 100, "{workload}: {both} calls");
+            assert_eq!(first[..both], again[..both], "{workload}");
+            // What draws no numbers is the same for every seed.
+            let draws = !matches!(workload, Workload::Orders | Workload::Checkerboard | Workload::Storm);
+            assert_eq!(first[..both] != other[..both.min(other.len())], draws, "{workload}");
         }
     }
 }

@@ -1,92 +1,16 @@
-//! What an allocator must offer to be stressed, compared and measured: [`FrameSource`].
-//!
-//! The workloads know nothing else of an allocator, so one that implements this runs under all of them, in the kernel and
-//! on the host, with the same checks.
+//! The allocators that are compared. The workloads know nothing else of one than that it is a [`FrameSource`], so each runs
+//! under all of them, in the kernel and on the host, with the same checks.
 
 #[cfg(not(target_os = "none"))]
 mod hosted;
 mod locked;
 mod magazine;
-#[cfg(target_os = "none")]
-mod own;
-
-use core::marker::PhantomData;
 
 #[cfg(not(target_os = "none"))]
 pub use hosted::Hosted;
 pub use locked::Locked;
 pub use magazine::{Cached, SeatCache};
+
 #[cfg(target_os = "none")]
-pub use own::Octopod;
-
-use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
-
-/// A place from which an allocator is used: one for each CPU at work, and one more for each CPU's timer handler. What an
-/// allocator keeps for a seat is touched by whoever has the seat, and by nobody else.
-pub struct Seat {
-    number: usize,
-    // Two references to one seat in two hands would be two hands in one cache.
-    _not_sync: PhantomData<core::cell::Cell<()>>,
-}
-
-impl Seat {
-    /// The seat of that number.
-    ///
-    /// # Safety
-    /// There is no other seat of that number for the same allocator at the same time.
-    pub const unsafe fn new(number: usize) -> Seat {
-        Seat { number, _not_sync: PhantomData }
-    }
-
-    /// Its number, from 0.
-    pub const fn number(&self) -> usize {
-        self.number
-    }
-}
-
-/// An allocator of frames, as the workloads see it.
-///
-/// All of it may be called by several CPUs at once, each from its own [`Seat`], with interrupts on, and from a timer
-/// handler. An implementation that must not be interrupted sees to that itself ([`alone`]).
-pub trait FrameSource: Sync {
-    /// A run of `2^order` frames whose first number is a multiple of its length; `None` if there is none.
-    fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber>;
-
-    /// Takes a run back, from whichever seat.
-    ///
-    /// # Errors
-    /// What is wrong with it, as far as the allocator can tell; then nothing has changed.
-    fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError>;
-
-    /// Whether a seat can obtain every frame that nobody holds, also those that the allocator keeps for other seats.
-    fn reaches_everything(&self) -> bool {
-        true
-    }
-
-    /// Gives what it keeps for this seat to its shared part.
-    fn drain(&self, seat: &mut Seat);
-
-    /// How many frames are free. Exact when nobody is in a call and every seat has been drained.
-    fn free_frames(&self) -> usize;
-
-    /// Free frames by the largest order in which they could be handed out, if it can tell; under the same conditions.
-    fn free_by_order(&self) -> Option<[usize; ORDERS]> {
-        None
-    }
-
-    /// Checks its own books, under the same conditions.
-    ///
-    /// # Errors
-    /// The first rule that is broken.
-    fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
-    }
-}
-
-/// Runs `f` with nothing of this CPU's own coming in between: in the kernel with interrupts off.
-#[inline(always)]
-pub fn alone<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_os = "none")]
-    let _guard = crate::cpu::IrqGuard::new();
-    f()
-}
+pub use crate::memory::Octopod;
+pub use crate::memory::source::{FrameSource, Seat, alone};

@@ -1,0 +1,96 @@
+//! The README's example of an allocator, as it stands there: it compiles, and runs under the workloads and their checks.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::time::Duration;
+
+use octopod::boot::command_line::{Allocator, Workload};
+use octopod::memory::frames::{FrameNumber, FreeError, Order};
+use octopod::memory::source::{FrameSource, Seat};
+use octopod::stress::host::HostRun;
+
+// The README from here on.
+/// Hands out single frames from one atomic bitmap.
+struct Bitmap<'a>(&'a [AtomicU64]);
+
+impl FrameSource for Bitmap<'_> {
+    fn alloc(&self, _: &mut Seat, order: Order) -> Option<FrameNumber> {
+        if order != Order::FRAME {
+            return None;
+        }
+        self.0.iter().enumerate().find_map(|(index, word)| {
+            let bits =
+                word.fetch_update(AcqRel, Relaxed, |bits| (bits != 0).then(|| bits & (bits - 1))).ok()?;
+            Some(FrameNumber::new(index * 64 + bits.trailing_zeros() as usize))
+        })
+    }
+
+    fn free(&self, _: &mut Seat, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
+        let bit = 1 << (frame.get() % 64);
+        match self.0[frame.get() / 64].fetch_or(bit, AcqRel) & bit {
+            0 => Ok(()),
+            _ => Err(FreeError::DoubleFree { frame }),
+        }
+    }
+
+    fn drain(&self, _: &mut Seat) {}
+
+    fn free_frames(&self) -> usize {
+        self.0.iter().map(|word| word.load(Relaxed).count_ones() as usize).sum()
+    }
+}
+// To here.
+
+const WORDS: usize = 64;
+
+#[test]
+fn the_example_is_the_readmes_and_short() {
+    let own = include_str!("own_allocator.rs");
+    let (_, example) = own.split_once("// The README from here on.\n").unwrap();
+    let (example, _) = example.split_once("// To here.").unwrap();
+    let readme = include_str!("../README.md");
+    assert!(
+        readme.contains(&format!("```rust\n{example}```\n")),
+        "README.md has another example:\n{example}"
+    );
+    assert!(example.lines().count() < 50);
+}
+
+/// Those that take single frames. `storm` has to come by each of them.
+#[test]
+fn the_example_runs_under_the_checks() {
+    for workload in [Workload::Pairs, Workload::Bulk, Workload::Remote, Workload::Storm] {
+        let words: Vec<_> = (0..WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
+        let outcome = run(workload).run_on(WORDS * 64, &Bitmap(&words));
+        assert_eq!(outcome.verdict, Ok(()), "{workload}");
+        assert!(outcome.figures.operations > 0);
+    }
+}
+
+/// What is wrong with an allocator is seen: this one returns each frame to the pool as soon as it was handed out.
+#[test]
+fn a_broken_one_is_caught() {
+    struct Generous<'a>(Bitmap<'a>);
+    impl FrameSource for Generous<'_> {
+        fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
+            let frame = self.0.alloc(seat, order)?;
+            self.0.free(seat, frame, order).ok()?;
+            Some(frame)
+        }
+        fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+            self.0.free(seat, frame, order)
+        }
+        fn drain(&self, _: &mut Seat) {}
+        fn free_frames(&self) -> usize {
+            self.0.free_frames()
+        }
+    }
+    let words: Vec<_> = (0..WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
+    let outcome = run(Workload::Pairs).run_on(WORDS * 64, &Generous(Bitmap(&words)));
+    assert!(outcome.verdict.is_err());
+}
+
+fn run(workload: Workload) -> HostRun<'static> {
+    let (allocator, threads, blocks, seed, trace) = (Allocator::Octopod, 3, 1, 7, None);
+    HostRun { allocator, workload, threads, blocks, time: Duration::from_millis(30), seed, trace }
+}
