@@ -35,7 +35,7 @@ pub const SHUTDOWN_PORT: u16 = 0x8900;
 pub const SHUTDOWN: &[u8; size_of::<u64>()] = b"Shutdown";
 
 /// The longest line that the kernel sends for a program, marker and line end included, in bytes.
-pub const MAX_RECORD_BYTES: usize = 1024;
+pub const MAX_RECORD_BYTES: usize = 1280;
 
 /// How a run ended, as written to [`EXIT_PORT`].
 ///

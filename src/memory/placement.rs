@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use super::frame_counts::{FAILURES, PLACED_ALLOCS};
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
-use super::per_cpu_frames::{alloc_slice_from, drain_others, frames, open, with_magazine};
+use super::for_good::alloc_slice_from;
+use super::per_cpu_frames::{drain_others, frames, open, with_magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 

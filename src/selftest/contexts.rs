@@ -23,6 +23,9 @@ const NMIS: u64 = 50;
 const ORDERS: [Order; 3] =
     [Order::FRAME, Order::new(3).expect("there are more orders than that"), Order::BLOCK];
 
+/// A run of more frames than all CPUs of the rows can keep.
+const TOO_LARGE: Order = Order::new(13).expect("there are more orders than that");
+
 per_cpu! {
     /// NMIs that this CPU has got.
     static ASKED: AtomicU64 = AtomicU64::new(0);
@@ -236,7 +239,7 @@ fn with_one_frame_kept_elsewhere() -> Result<FrameNumber, Failure> {
         asks_nobody(off, || memory::alloc(Order::FRAME).is_none().then_some(()))?;
     }
     let hopeless = "that cannot come together";
-    asks_nobody(hopeless, || memory::alloc(Order::BLOCK).is_none().then_some(()))?;
+    asks_nobody(hopeless, || memory::alloc(TOO_LARGE).is_none().then_some(()))?;
     let got = memory::alloc(Order::FRAME).ok_or(outcome_of("a frame that nobody holds is out of reach"))?;
     asks_nobody("of CPUs that keep none", || memory::alloc(Order::FRAME).is_none().then_some(()))?;
     Ok(got)
