@@ -48,3 +48,45 @@ pub fn place(options: &Options, folder: &RunDir) -> Result<Option<PathBuf>, Erro
     fs::copy(path, &copy).map_err(Error::file("copy", path))?;
     Ok(Some(copy))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::report::VerdictKind;
+
+    fn refusal(arguments: &[&str]) -> String {
+        let options = Options::try_parse_from([&["octopod"], arguments].concat()).unwrap();
+        let error = options.check().unwrap_err();
+        assert_eq!(error.verdict(), VerdictKind::Usage);
+        error.to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_is_refused_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trace");
+        fs::write(&file, "+0 0 0\n-0 0\n-0 1\n").unwrap();
+        let file = file.to_str().unwrap();
+        let problem = "line 3: run 0 is freed a second time";
+        assert_eq!(refusal(&["--replay", file]), format!("{file}, {problem}"));
+        assert_eq!(refusal(&["--workloads", "replay"]), "--workloads replay needs a trace: --replay FILE");
+        assert!(
+            refusal(&["--replay", file, "--boot", "uefi"])
+                .starts_with("--replay does not go with --boot uefi")
+        );
+    }
+
+    #[test]
+    fn the_kernel_is_told_to_replay() {
+        let line = |arguments: &[&str]| {
+            Options::try_parse_from([&["octopod", "--replay", "t"], arguments].concat())
+                .unwrap()
+                .kernel_command_line()
+        };
+        assert_eq!(line(&[]), "work=stress stress.workloads=replay");
+        assert_eq!(line(&["--workloads", "pairs,replay"]), "work=stress stress.workloads=pairs,replay");
+        assert_eq!(line(&["--workloads", "pairs"]), "work=stress stress.workloads=pairs,replay");
+    }
+}
