@@ -1,0 +1,142 @@
+use super::super::trace;
+use super::*;
+use crate::memory::frames::{FrameNumber, FreeError, Order};
+
+/// More threads than the host has cores make it likely that one is stopped anywhere.
+#[test]
+fn every_workload_runs_on_every_allocator() {
+    let sample = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/ci/traces/sample.trace")).unwrap();
+    let tables = trace::Tables::new(&trace::measure(&sample).unwrap());
+    let trace = tables.load(&sample).unwrap();
+    for allocator in Allocator::ALL {
+        for workload in Workload::ALL {
+            let run = HostRun {
+                allocator: *allocator,
+                workload: *workload,
+                threads: 4,
+                blocks: 8,
+                time: Duration::from_millis(40),
+                seed: 7,
+                trace: Some(&trace),
+            };
+            let outcome = run.run();
+            assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
+        }
+    }
+}
+
+/// What an allocator was asked for, and what it gave, one number each; frames are counted from that one on, for the host's
+/// memory lies elsewhere each time.
+struct Recorder<'a>(Hosted<'a>, usize, std::sync::Mutex<Vec<u64>>);
+
+impl FrameSource for Recorder<'_> {
+    fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
+        let frame = self.0.alloc(seat, order);
+        let number = frame.map_or(u64::MAX >> 8, |frame| (frame.get() - self.1) as u64);
+        self.2.lock().unwrap().push(number << 8 | u64::from(order.get()));
+        frame
+    }
+
+    fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        self.2.lock().unwrap().push(((frame.get() - self.1) as u64) << 8 | 0x80 | u64::from(order.get()));
+        self.0.free(seat, frame, order)
+    }
+
+    fn drain(&self, seat: &mut Seat) {
+        self.0.drain(seat);
+    }
+
+    fn free_frames(&self) -> usize {
+        self.0.free_frames()
+    }
+}
+
+/// One core, whose time is over when it has been asked for so often.
+struct OneCore(AtomicU32);
+
+impl Platform for OneCore {
+    fn cycles(&self) -> u64 {
+        0
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) >= 200
+    }
+
+    fn meet(&self) {}
+
+    fn wait_until(&self, condition: &dyn Fn() -> bool) {
+        assert!(condition(), "nobody else is there to make it true");
+    }
+
+    fn count(&self, _: usize, _: u64) {}
+
+    fn take_away(&self, _: u32) -> Result<(), Fault> {
+        unreachable!("the only core stays")
+    }
+
+    fn bring_back(&self, _: u32) -> Result<(), Fault> {
+        unreachable!("the only core stays")
+    }
+
+    fn is_asked_to_leave(&self, _: u32) -> bool {
+        false
+    }
+
+    fn leave(&self, _: u32) {}
+
+    fn interrupted(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+        work(handler);
+    }
+
+    fn tell(&self, fault: &Fault) {
+        panic!("{fault}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_a_run_on_one_core() {
+    for workload in Workload::ALL.iter().filter(|workload| **workload != Workload::Replay) {
+        let calls = |seed| {
+            let world = World::new(2);
+            let recorder = Recorder(Hosted::new(&world, 2), world.first.get(), std::sync::Mutex::default());
+            run_on_one_core(*workload, seed, &world, &recorder);
+            recorder.2.into_inner().unwrap()
+        };
+        let first = calls(7);
+        assert!(first.len() > 100, "{workload}: {} calls", first.len());
+        assert!(first == calls(7), "{workload}");
+        // What draws no numbers is the same for every seed.
+        let draws = !matches!(workload, Workload::Orders | Workload::Checkerboard | Workload::Storm);
+        assert_eq!(first != calls(8), draws, "{workload}");
+    }
+}
+
+fn run_on_one_core(workload: Workload, seed: u64, world: &World, source: &dyn FrameSource) {
+    let owners: Vec<_> = (0..end_of(world)).map(|_| AtomicU64::new(0)).collect();
+    let (histograms, rings, faults) = ([Histogram::new(), Histogram::new()], [Ring::new()], Faults::new());
+    let shared = Shared {
+        workload,
+        seed,
+        source,
+        owners: Owners::new(&owners),
+        histograms: &histograms,
+        ids: &[0],
+        rings: &rings,
+        faults: &faults,
+        began: AtomicU64::new(0),
+        free_before: Books::of(source).free(),
+        moved: AtomicU64::new(0),
+        goes_on: AtomicBool::new(false),
+        is_over: AtomicBool::new(false),
+        came: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        trace: None,
+    };
+    // SAFETY: there is no other seat.
+    workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { Seat::new(0) });
+    for number in 0..2 {
+        // SAFETY: the run has ended.
+        source.drain(&mut unsafe { Seat::new(number) });
+    }
+}
