@@ -221,14 +221,7 @@ pub fn run(
             };
             match allocator {
                 Allocator::Octopod => bench.run_all(&Octopod)?,
-                Allocator::Locked | Allocator::Magazine => {
-                    // What every CPU keeps is lent as well.
-                    drain(&Octopod);
-                    Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match allocator {
-                        Allocator::Magazine => bench.run_all(&Cached::new(tables.caches, locked)),
-                        _ => bench.run_all(locked),
-                    })?;
-                }
+                Allocator::Locked | Allocator::Magazine => bench.run_all_on_loan()?,
             }
         }
     }
@@ -249,6 +242,17 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// By itself, since a loan takes much of the stack.
+    #[inline(never)]
+    fn run_all_on_loan(&mut self) -> Result<(), StressError> {
+        // What every CPU keeps is lent as well.
+        drain(&Octopod);
+        Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match self.allocator {
+            Allocator::Magazine => self.run_all(&Cached::new(self.tables.caches, locked)),
+            _ => self.run_all(locked),
+        })
+    }
+
     fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
         for workload in self.plan.workloads {
             self.run_one(source, *workload)?;

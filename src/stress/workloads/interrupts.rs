@@ -21,7 +21,7 @@ impl<P: Platform> Worker<'_, P> {
     /// which must not wait for anybody.
     pub(super) fn interrupts(&mut self) {
         let handler = &mut self.handler();
-        let mut handlers = Held::new();
+        let (mut held, mut handlers) = (Held::new(), Held::new());
         let (came, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         let (platform, shared) = (self.platform, self.shared);
         let (ring, core) = (&shared.rings[self.rank], self.id);
@@ -35,7 +35,6 @@ impl<P: Platform> Worker<'_, P> {
             came.fetch_add(1, Ordering::Relaxed);
         };
         platform.interrupted(&mut strike, &mut |between| {
-            let mut held = Held::new();
             for round in 0.. {
                 // However slow the host is, the handler has come.
                 if !self.goes_on() && came.load(Ordering::Relaxed) > 0 {

@@ -8,20 +8,24 @@ const RANDOM_HELD: usize = 128;
 /// How many runs of one order `orders` holds at most.
 const ORDERS_HELD: usize = 16;
 
-/// What `random` holds.
+/// What `random` holds. Each run is a word, its order above its first frame: this lies on a stack, for the interrupt handler
+/// twice, where unoptimised code has copies.
 pub(super) struct Held {
-    runs: [(FrameNumber, Order); RANDOM_HELD],
+    runs: [u64; RANDOM_HELD],
     count: usize,
 }
 
+/// Where a run's order begins in its word.
+const ORDER_AT: u32 = 56;
+
 impl Held {
     pub(super) fn new() -> Held {
-        Held { runs: [(FrameNumber::new(0), Order::FRAME); RANDOM_HELD], count: 0 }
+        Held { runs: [0; RANDOM_HELD], count: 0 }
     }
 
     /// There is room, since whoever holds [`RANDOM_HELD`] runs takes no more.
     fn push(&mut self, frame: FrameNumber, order: Order) {
-        self.runs[self.count] = (frame, order);
+        self.runs[self.count] = frame.get() as u64 | u64::from(order.get()) << ORDER_AT;
         self.count += 1;
     }
 
@@ -30,7 +34,21 @@ impl Held {
         let last = self.count.checked_sub(1).filter(|last| place <= *last)?;
         self.runs.swap(place, last);
         self.count = last;
-        Some(self.runs[last])
+        Self::run(self.runs[last])
+    }
+
+    /// The run held longest; `None` if there is none.
+    fn take_first(&mut self) -> Option<(FrameNumber, Order)> {
+        let last = self.count.checked_sub(1)?;
+        let first = self.runs[0];
+        self.runs.copy_within(1..self.count, 0);
+        self.count = last;
+        Self::run(first)
+    }
+
+    fn run(word: u64) -> Option<(FrameNumber, Order)> {
+        let frame = FrameNumber::new((word & ((1 << ORDER_AT) - 1)) as usize);
+        Some((frame, Order::new((word >> ORDER_AT) as u8)?))
     }
 }
 
@@ -60,12 +78,9 @@ impl<P: Platform> Worker<'_, P> {
                 }
             } else {
                 has_memory = false;
-                if held.count > 0 {
-                    // Memory is short, so this CPU gives up what it has had longest.
-                    let (frame, order) = held.runs[0];
+                // Memory is short, so this CPU gives up what it has had longest.
+                if let Some((frame, order)) = held.take_first() {
                     self.put(frame, order);
-                    held.runs.copy_within(1..held.count, 0);
-                    held.count -= 1;
                 }
             }
         } else if let Some((frame, order)) = held.take(self.rng.usize(..held.count)) {
