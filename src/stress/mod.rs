@@ -19,6 +19,8 @@ mod arena;
 #[cfg(target_os = "none")]
 mod barrier;
 #[cfg(target_os = "none")]
+mod error;
+#[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
 mod lent;
@@ -30,4 +32,6 @@ mod run;
 #[cfg(target_os = "none")]
 pub use arena::ArenaHeap;
 #[cfg(target_os = "none")]
-pub use run::{StressError, run};
+pub use error::StressError;
+#[cfg(target_os = "none")]
+pub use run::run;

@@ -1,10 +1,10 @@
 //! One workload after the other, on each allocator and each number of CPUs, and the books before and after each.
 
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::barrier::Barrier;
 use super::books::{Books, Discrepancy};
+use super::error::{Place, StressError};
 use super::faults::Faults;
 use super::histogram::{Histogram, buckets, summarise};
 use super::kernel::Kernel;
@@ -13,7 +13,7 @@ use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::ring::Ring;
 use super::source::{Cached, FrameSource, Octopod, Seat, SeatCache};
-use super::trace::{self, Trace, TraceError};
+use super::trace::{self, Trace};
 use super::workloads::{self, Shared};
 use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
@@ -27,81 +27,6 @@ const DEFAULT_MS: u64 = 4_000;
 
 /// How long each takes where allocators or numbers of CPUs are compared, if nobody says.
 const DEFAULT_COMPARED_MS: u64 = 200;
-
-/// Where something went wrong.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    workload: Workload,
-    allocator: Allocator,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.allocator {
-            Allocator::Octopod => self.workload.fmt(f),
-            other => write!(f, "{} on {other}", self.workload),
-        }
-    }
-}
-
-/// Why the verdict is fail.
-#[derive(Clone, Copy, Debug)]
-pub enum StressError {
-    /// There is no memory for the stress's own tables.
-    OutOfMemory {
-        /// What they need in a row.
-        bytes: usize,
-    },
-    /// There is too little memory to lend some to another allocator.
-    NothingToLend,
-    /// More CPUs were asked for than are online.
-    TooFewCpus {
-        /// How many were asked for.
-        asked: u32,
-        /// How many are online.
-        online: u32,
-    },
-    /// `replay` without a trace to be replayed.
-    NoTrace,
-    /// The trace is none.
-    Trace(TraceError),
-    /// There are fewer CPUs than in the trace.
-    TraceForMore {
-        /// How many are in the trace.
-        traced: usize,
-        /// How many are to replay it.
-        cpus: u32,
-    },
-    /// Something is wrong after a workload.
-    Discrepancy {
-        /// Where.
-        place: Place,
-        /// What.
-        discrepancy: Discrepancy,
-    },
-}
-
-impl fmt::Display for StressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StressError::OutOfMemory { bytes } => {
-                write!(f, "no memory for the stress's own tables: {bytes} bytes in a row")
-            }
-            StressError::NothingToLend => f.write_str("too little memory to lend some to another allocator"),
-            StressError::TooFewCpus { asked, online } => {
-                write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
-            }
-            StressError::NoTrace => {
-                f.write_str("replay needs a trace, which is the first module that is loaded")
-            }
-            StressError::Trace(error) => write!(f, "the trace: {error}"),
-            StressError::TraceForMore { traced, cpus } => {
-                write!(f, "the trace is for {traced} CPUs, and is to be replayed by {cpus}")
-            }
-            StressError::Discrepancy { place, discrepancy } => write!(f, "{place}: {discrepancy}"),
-        }
-    }
-}
 
 /// Tables for all workloads of a run.
 struct Tables {

@@ -1,0 +1,84 @@
+//! Why the verdict of a stress is fail.
+
+use core::fmt;
+
+use super::books::Discrepancy;
+use super::trace::TraceError;
+use crate::boot::command_line::{Allocator, Workload};
+
+/// Where something went wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The workload.
+    pub workload: Workload,
+    /// The allocator.
+    pub allocator: Allocator,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.allocator {
+            Allocator::Octopod => self.workload.fmt(f),
+            other => write!(f, "{} on {other}", self.workload),
+        }
+    }
+}
+
+/// Why the verdict is fail.
+#[derive(Clone, Copy, Debug)]
+pub enum StressError {
+    /// There is no memory for the stress's own tables.
+    OutOfMemory {
+        /// What they need in a row.
+        bytes: usize,
+    },
+    /// There is too little memory to lend some to another allocator.
+    NothingToLend,
+    /// More CPUs were asked for than are online.
+    TooFewCpus {
+        /// How many were asked for.
+        asked: u32,
+        /// How many are online.
+        online: u32,
+    },
+    /// `replay` without a trace to be replayed.
+    NoTrace,
+    /// The trace is none.
+    Trace(TraceError),
+    /// There are fewer CPUs than in the trace.
+    TraceForMore {
+        /// How many are in the trace.
+        traced: usize,
+        /// How many are to replay it.
+        cpus: u32,
+    },
+    /// Something is wrong after a workload.
+    Discrepancy {
+        /// Where.
+        place: Place,
+        /// What.
+        discrepancy: Discrepancy,
+    },
+}
+
+impl fmt::Display for StressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StressError::OutOfMemory { bytes } => {
+                write!(f, "no memory for the stress's own tables: {bytes} bytes in a row")
+            }
+            StressError::NothingToLend => f.write_str("too little memory to lend some to another allocator"),
+            StressError::TooFewCpus { asked, online } => {
+                write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
+            }
+            StressError::NoTrace => {
+                f.write_str("replay needs a trace, which is the first module that is loaded")
+            }
+            StressError::Trace(error) => write!(f, "the trace: {error}"),
+            StressError::TraceForMore { traced, cpus } => {
+                write!(f, "the trace is for {traced} CPUs, and is to be replayed by {cpus}")
+            }
+            StressError::Discrepancy { place, discrepancy } => write!(f, "{place}: {discrepancy}"),
+        }
+    }
+}
