@@ -1,7 +1,7 @@
 //! From the SRAT and the SLIT to NUMA nodes: which memory is whose, and how far they are apart. Pure.
 //!
 //! Nodes are the proximity domains of what is in use, in ascending order, numbered densely. Firmware that contradicts itself
-//! is not believed in part: [`Numa::read`] refuses a SRAT as a whole, and then there is one node.
+//! is not believed in part: [`Numa::fill`] refuses a SRAT as a whole, and then there is one node.
 
 use core::fmt;
 use core::ops::Range;
@@ -19,7 +19,7 @@ use crate::memory::frames::{FRAME_BYTES, FrameNumber, NodeId};
 mod tests;
 
 /// The most ranges of memory.
-const MAX_RANGES: usize = 8 * MAX_NODES;
+const MAX_RANGES: usize = 4 * MAX_NODES;
 
 /// The machine's nodes.
 #[derive(Clone, Debug)]
@@ -78,45 +78,61 @@ impl<'a> Numa<'a> {
         Self { domains, ranges: Vec::new(), srat: None, slit: None, left_out: 0 }
     }
 
-    /// The nodes of these tables. Without a SLIT, or where it lacks a domain, all others are equally far.
+    /// Makes them the nodes of these tables: in place, for they are too large for a boot stack to hold twice. Without a
+    /// SLIT, or where it lacks a domain, all others are equally far.
     ///
     /// # Errors
-    /// Why the SRAT is not believed.
-    pub fn read(srat: Srat<'a>, slit: Option<Slit<'a>>) -> Result<Self, NumaError> {
-        let mut numa = Self { srat: Some(srat), slit, domains: Vec::new(), ..Self::one_node() };
-        let domain_of = |affinity| match affinity {
-            Affinity::Cpu { domain, .. } => Some(domain),
-            Affinity::Memory { bytes, domain, .. } => (bytes > 0).then_some(domain),
-        };
+    /// Why the SRAT is not believed. There is one node then.
+    pub fn fill(&mut self, srat: Srat<'a>, slit: Option<Slit<'a>>) -> Result<(), NumaError> {
+        let result = self.find_domains(srat).and_then(|()| self.find_ranges(srat));
+        if result.is_err() || self.domains.is_empty() {
+            self.domains.clear();
+            // Never without room: there may be at least one.
+            let _ = self.domains.push(0);
+            self.ranges.clear();
+            return result;
+        }
+        (self.srat, self.slit) = (Some(srat), slit);
+        Ok(())
+    }
+
+    fn find_domains(&mut self, srat: Srat<'a>) -> Result<(), NumaError> {
+        self.domains.clear();
+        self.left_out = 0;
         // The lowest domain above the last one, again and again: so they come out in order, each once.
         let mut next = Some(0);
         while let Some(least) = next {
             let mut lowest = None;
             for affinity in srat.affinities() {
-                let domain = domain_of(affinity.map_err(NumaError::Entry)?).filter(|domain| *domain >= least);
-                lowest = [lowest, domain].into_iter().flatten().min();
+                let domain = match affinity.map_err(NumaError::Entry)? {
+                    Affinity::Cpu { domain, .. } => Some(domain),
+                    Affinity::Memory { bytes, domain, .. } => (bytes > 0).then_some(domain),
+                };
+                lowest = [lowest, domain.filter(|domain| *domain >= least)].into_iter().flatten().min();
             }
             let Some(domain) = lowest else { break };
-            numa.left_out += u32::from(numa.domains.push(domain).is_err());
+            self.left_out += u32::from(self.domains.push(domain).is_err());
             next = domain.checked_add(1);
         }
-        if numa.domains.is_empty() {
-            return Ok(Self::one_node());
-        }
+        Ok(())
+    }
+
+    fn find_ranges(&mut self, srat: Srat<'a>) -> Result<(), NumaError> {
+        self.ranges.clear();
         for affinity in srat.affinities().flatten() {
             if let Affinity::Memory { base, bytes, domain } = affinity
                 && bytes > 0
             {
                 let end = base.checked_add(bytes).ok_or(NumaError::PastEnd { base })?;
-                let node = numa.node_of_domain(domain);
+                let node = self.node_of_domain(domain);
                 let full = |_| NumaError::TooManyRanges { limit: MAX_RANGES };
-                numa.ranges.push((base..end, node)).map_err(full)?;
+                self.ranges.push((base..end, node)).map_err(full)?;
             }
         }
-        numa.ranges.sort_unstable_by_key(|(range, _)| range.start);
-        match numa.ranges.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
+        self.ranges.sort_unstable_by_key(|(range, _)| range.start);
+        match self.ranges.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
             Some(pair) => Err(NumaError::Overlap { address: pair[1].0.start }),
-            None => Ok(numa),
+            None => Ok(()),
         }
     }
 

@@ -72,7 +72,7 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     };
     let pm_timer = tables::bytes_of::<Fadt>(&tables).ok().and_then(pm_timer);
     let hpet = tables::bytes_of::<HpetTable>(&tables).ok().and_then(hpet_address);
-    let numa = keep(numa(&tables))?;
+    let numa = numa(&tables)?;
     let madt = match tables::bytes_of::<acpi::madt::Madt>(&tables).map(Madt::parse) {
         Ok(Ok(madt)) => madt,
         Ok(Err(error)) => {
@@ -113,26 +113,28 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
 }
 
 /// The nodes, if the tables tell of any and do not contradict themselves.
-fn numa(tables: &AcpiTables<Reader>) -> Numa<'static> {
-    let Ok(bytes) = tables::bytes_of::<tables::Srat>(tables) else { return Numa::one_node() };
+#[inline(never)]
+fn numa(tables: &AcpiTables<Reader>) -> Result<&'static Numa<'static>, OutOfMemory> {
+    let numa = one_node()?;
+    let Ok(bytes) = tables::bytes_of::<tables::Srat>(tables) else { return Ok(numa) };
     let slit = tables::bytes_of::<tables::Slit>(tables).ok().and_then(|bytes| {
         Slit::parse(bytes).inspect_err(|error| log::warn!("{error}: taking all nodes for equally far")).ok()
     });
-    let numa = match Srat::parse(bytes).map(|srat| Numa::read(srat, slit)) {
-        Ok(Ok(numa)) => numa,
-        Ok(Err(error)) => {
-            log::warn!("{error}: going on with one node");
-            Numa::one_node()
-        }
-        Err(error) => {
-            log::warn!("{error}: going on with one node");
-            Numa::one_node()
-        }
-    };
+    match Srat::parse(bytes).map(|srat| numa.fill(srat, slit)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("{error}: going on with one node"),
+        Err(error) => log::warn!("{error}: going on with one node"),
+    }
     if numa.left_out > 0 {
         log::warn!("{} NUMA nodes left out: there may be at most {MAX_NODES}", numa.left_out);
     }
-    numa
+    Ok(numa)
+}
+
+#[inline(never)]
+fn one_node() -> Result<&'static mut Numa<'static>, OutOfMemory> {
+    let kept = memory::alloc_slice_from(core::iter::once_with(Numa::one_node));
+    kept.and_then(|one| one.first_mut()).ok_or(OutOfMemory)
 }
 
 fn nmi_pin(entry: MadtEntry) -> Option<NmiPin> {
@@ -145,10 +147,6 @@ fn nmi_pin(entry: MadtEntry) -> Option<NmiPin> {
     };
     // Polarity is in the low two bits (ACPI 6.5 §5.2.12.5, table 5.26): 3 is active low.
     Some(NmiPin { pin, uid, active_low: flags & 3 == 3 })
-}
-
-fn keep(numa: Numa<'static>) -> Result<&'static Numa<'static>, OutOfMemory> {
-    memory::alloc_slice_from(core::iter::once(numa)).and_then(|kept| kept.first()).ok_or(OutOfMemory)
 }
 
 /// A machine of which nothing is known but the CPU that runs this.
@@ -166,6 +164,6 @@ fn alone(bsp: ApicId) -> Result<Platform, OutOfMemory> {
         pin_rules: &[],
         pm_timer: None,
         hpet: None,
-        numa: keep(Numa::one_node())?,
+        numa: one_node()?,
     })
 }

@@ -49,6 +49,8 @@ pub unsafe fn divide(
     let frames = frames();
     let partition =
         Partition::new(frames.end(), nodes, ranges, distance).map_err(PlacementError::Partition)?;
+    let partition = alloc_slice_from(core::iter::once(partition)).and_then(|one| one.first());
+    let partition = partition.ok_or(PlacementError::OutOfMemory)?;
     let arenas = alloc_slice_from(partition.arenas().iter().map(|_| frames.new_arena()));
     let arenas = arenas.ok_or(PlacementError::OutOfMemory)?;
     // SAFETY: the caller's conditions are those of the call.

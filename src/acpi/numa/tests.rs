@@ -16,9 +16,19 @@ fn frames(range: Range<u64>) -> Range<FrameNumber> {
     frame(range.start)..frame(range.end)
 }
 
+fn numa<'a>(srat: &'a [u8], slit: Option<&'a [u8]>) -> Result<Numa<'a>, NumaError> {
+    let mut numa = Numa::one_node();
+    let slit = slit.and_then(|slit| Slit::parse(slit).ok());
+    let result = numa.fill(Srat::parse(srat).unwrap(), slit);
+    if result.is_err() {
+        assert_eq!((numa.nodes(), numa.ranges().count()), (1, 0));
+    }
+    result.map(|()| numa)
+}
+
 fn error_of(entries: &[Vec<u8>]) -> Option<NumaError> {
     let bytes = table(&entries.concat());
-    Numa::read(Srat::parse(&bytes).unwrap(), None).err()
+    numa(&bytes, None).err()
 }
 
 #[test]
@@ -42,7 +52,7 @@ fn domains_become_nodes_in_ascending_order() {
             _ => 50,
         }),
     );
-    let numa = Numa::read(Srat::parse(&srat).unwrap(), Slit::parse(&distances).ok()).unwrap();
+    let numa = numa(&srat, Some(&distances)).unwrap();
     assert_eq!([0, 1, 2, 3].map(|node| numa.domain(NodeId(node))), [Some(3), Some(7), Some(40), None]);
     let mut node_of = numa.nodes_of_cpus();
     assert_eq!([300, 0, 0, 300, 301].map(|id| node_of(ApicId(id)).0), [0, 1, 1, 0, 0], "in any order");
@@ -65,7 +75,7 @@ fn domains_become_nodes_in_ascending_order() {
 fn tables_that_say_nothing_mean_one_node() {
     for entries in [vec![], vec![apic(4, 0, 0)], vec![memory(3, 0, 0, 1)]] {
         let bytes = table(&entries.concat());
-        let numa = Numa::read(Srat::parse(&bytes).unwrap(), None).unwrap();
+        let numa = numa(&bytes, None).unwrap();
         assert_eq!((numa.nodes(), numa.ranges().count(), numa.nodes_of_cpus()(ApicId(0))), (1, 0, NodeId(0)));
     }
 }
@@ -84,7 +94,7 @@ fn tables_that_contradict_themselves_are_refused() {
 fn more_domains_than_nodes_are_counted_and_the_first_nodes() {
     let entries: Vec<_> = (0..20u64).map(|at| memory(at as u32, at * MIB, MIB, 1)).collect();
     let bytes = table(&entries.concat());
-    let numa = Numa::read(Srat::parse(&bytes).unwrap(), None).unwrap();
+    let numa = numa(&bytes, None).unwrap();
     assert_eq!((numa.nodes(), numa.left_out), (MAX_NODES, 20 - MAX_NODES as u32));
     assert_eq!(numa.ranges().last().unwrap().1, NodeId(0));
 }
@@ -114,7 +124,7 @@ proptest! {
         let bytes = table(&[entries.concat(), tail].concat());
         let distances: Vec<u8> = distances.iter().enumerate().map(|(at, far)| if at % 7 == 0 { 10 } else { *far }).collect();
         let slit = slit::tests::table(6, &distances);
-        let Ok(numa) = Numa::read(Srat::parse(&bytes).unwrap(), Slit::parse(&slit).ok()) else { return Ok(()) };
+        let Ok(numa) = numa(&bytes, Some(&slit)) else { return Ok(()) };
         prop_assert!((1..=MAX_NODES).contains(&numa.nodes()));
         let mut end = FrameNumber::new(0);
         for (range, node) in numa.ranges() {

@@ -30,7 +30,7 @@ impl Arena {
 
 /// How memory is divided, and the arenas.
 pub(super) struct Division {
-    partition: Partition,
+    partition: &'static Partition,
     arenas: &'static [Arena],
 }
 
@@ -105,7 +105,11 @@ impl Frames {
     /// # Safety
     /// No other CPU is in a call on this allocator, nor comes to one, until this has returned: it would look for blocks
     /// under another lock.
-    pub unsafe fn divide(&self, partition: Partition, arenas: &'static [Arena]) -> Result<(), DivideError> {
+    pub unsafe fn divide(
+        &self,
+        partition: &'static Partition,
+        arenas: &'static [Arena],
+    ) -> Result<(), DivideError> {
         if self.division.get().is_some() {
             return Err(DivideError::Twice);
         }
@@ -142,7 +146,7 @@ impl Frames {
 
     /// How memory is divided, once it is.
     pub fn partition(&self) -> Option<&Partition> {
-        self.division.get().map(|division| &division.partition)
+        self.division.get().map(|division| division.partition)
     }
 
     /// The lock of the buddy that this block goes to when it is free.

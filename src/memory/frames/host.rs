@@ -5,6 +5,7 @@ extern crate std;
 use core::ops::Range;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::boxed::Box;
 use std::vec::Vec;
 
 use super::sync::MODELLED;
@@ -89,14 +90,14 @@ impl World {
         world
     }
 
-    /// Cuts the memory into arenas. Nobody else uses the allocator meanwhile.
+    /// Cuts the memory into arenas, which are leaked. Nobody else uses the allocator meanwhile.
     ///
     /// # Errors
     /// The allocator's.
     pub fn divide(&self, partition: Partition) -> Result<(), DivideError> {
         let arenas: Vec<Arena> = partition.arenas().iter().map(|_| self.frames.new_arena()).collect();
-        // SAFETY: the caller sees to it. The arenas are leaked.
-        unsafe { self.frames.divide(partition, arenas.leak()) }
+        // SAFETY: the caller sees to it.
+        unsafe { self.frames.divide(Box::leak(Box::new(partition)), arenas.leak()) }
     }
 
     /// RAM of so many blocks, all inserted.
