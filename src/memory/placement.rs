@@ -3,12 +3,16 @@
 use core::fmt;
 use core::ops::Range;
 
+use super::for_good::{Zeroable, alloc_slice_from, alloc_slice_zeroed};
 use super::frame_counts::{FAILURES, PLACED_ALLOCS};
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
-use super::for_good::alloc_slice_from;
 use super::per_cpu_frames::{drain_others, frames, open, with_magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
+
+// SAFETY: numbers, and vectors of them, which are a length and room for elements: zeroes are an empty one. A host test of the
+// partition sees to it.
+unsafe impl Zeroable for Partition {}
 
 /// Why memory was not divided. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,7 @@ impl fmt::Display for PlacementError {
 impl core::error::Error for PlacementError {}
 
 /// Cuts memory into zones and nodes, of which `ranges` say whose memory is where: in ascending order, and apart. The
-/// arguments are those of [`Partition::new`]. Once; interrupts are off.
+/// arguments are those of [`Partition::fill`]. Once; interrupts are off.
 ///
 /// # Errors
 /// What speaks against it; another try may be made.
@@ -47,10 +51,9 @@ pub unsafe fn divide(
     distance: impl Fn(NodeId, NodeId) -> u8,
 ) -> Result<(), PlacementError> {
     let frames = frames();
-    let partition =
-        Partition::new(frames.end(), nodes, ranges, distance).map_err(PlacementError::Partition)?;
-    let partition = alloc_slice_from(core::iter::once(partition)).and_then(|one| one.first());
+    let partition = alloc_slice_zeroed::<Partition>(1).and_then(|one| one.first_mut());
     let partition = partition.ok_or(PlacementError::OutOfMemory)?;
+    partition.fill(frames.end(), nodes, ranges, distance).map_err(PlacementError::Partition)?;
     let arenas = alloc_slice_from(partition.arenas().iter().map(|_| frames.new_arena()));
     let arenas = arenas.ok_or(PlacementError::OutOfMemory)?;
     // SAFETY: the caller's conditions are those of the call.

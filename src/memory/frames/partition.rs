@@ -132,36 +132,60 @@ impl fmt::Display for PartitionError {
 impl core::error::Error for PartitionError {}
 
 impl Partition {
-    /// Cuts the memory below `end`.
-    ///
-    /// `ranges` say which memory is which node's: in ascending order, and apart. Memory that they leave out belongs to
-    /// what is below it, or to the first range's node. `distance(a, b)` is how far memory of `b` is from CPUs of `a`. Every
-    /// node asks itself first, whatever that says, and of equally far ones the next by number.
+    /// To be [filled](Self::fill).
+    pub const fn empty() -> Self {
+        Self { regions: Vec::new(), end: BlockNumber(0), arenas: Vec::new(), plans: Vec::new() }
+    }
+
+    /// [`fill`](Self::fill)ed, where the stack has room for it.
     ///
     /// # Errors
-    /// What is wrong with the ranges or the nodes.
+    /// As there.
     pub fn new(
         end: FrameNumber,
         nodes: usize,
         ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
         distance: impl Fn(NodeId, NodeId) -> u8,
     ) -> Result<Self, PartitionError> {
-        Self::with_dma32_end(end, nodes, ranges, distance, DMA32_END)
+        let mut partition = Self::empty();
+        partition.fill(end, nodes, ranges, distance)?;
+        Ok(partition)
+    }
+
+    /// Cuts the memory below `end`. In place: a partition takes some kilobytes.
+    ///
+    /// `ranges` say which memory is which node's: in ascending order, and apart. Memory that they leave out belongs to
+    /// what is below it, or to the first range's node. `distance(a, b)` is how far memory of `b` is from CPUs of `a`. Every
+    /// node asks itself first, whatever that says, and of equally far ones the next by number.
+    ///
+    /// # Errors
+    /// What is wrong with the ranges or the nodes. The partition is of no use then.
+    pub fn fill(
+        &mut self,
+        end: FrameNumber,
+        nodes: usize,
+        ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
+        distance: impl Fn(NodeId, NodeId) -> u8,
+    ) -> Result<(), PartitionError> {
+        self.fill_with(end, nodes, ranges, distance, DMA32_END)
     }
 
     /// The same with another border between [`Zone::Dma32`] and [`Zone::Normal`]: host tests have little memory.
-    pub(super) fn with_dma32_end(
+    pub(super) fn fill_with(
+        &mut self,
         end: FrameNumber,
         nodes: usize,
         ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
         distance: impl Fn(NodeId, NodeId) -> u8,
         dma32_end: FrameNumber,
-    ) -> Result<Self, PartitionError> {
+    ) -> Result<(), PartitionError> {
         if nodes == 0 || nodes > MAX_NODES {
             return Err(PartitionError::Nodes { count: nodes });
         }
-        let mut partition =
-            Self { regions: Vec::new(), end: above(end), arenas: Vec::new(), plans: Vec::new() };
+        self.regions.clear();
+        self.arenas.clear();
+        self.plans.clear();
+        self.end = above(end);
         let mut last_end = FrameNumber::new(0);
         let mut before = None;
         for (range, node) in ranges {
@@ -173,19 +197,19 @@ impl Partition {
             }
             last_end = range.end;
             let start = if before.is_none() { BlockNumber(0) } else { above(range.start) };
-            if before != Some(node) && start < partition.end {
-                partition.add_node(start, node, dma32_end)?;
+            if before != Some(node) && start < self.end {
+                self.add_node(start, node, dma32_end)?;
             }
             before = Some(node);
         }
         if before.is_none() {
-            partition.add_node(BlockNumber(0), NodeId(0), dma32_end)?;
+            self.add_node(BlockNumber(0), NodeId(0), dma32_end)?;
         }
-        partition.number_arenas();
+        self.number_arenas();
         for home in 0..nodes {
-            partition.add_plan(home, nodes, &distance);
+            self.add_plan(home, nodes, &distance);
         }
-        Ok(partition)
+        Ok(())
     }
 
     /// From here on memory is that node's.

@@ -27,7 +27,9 @@ fn in_a_row(a: NodeId, b: NodeId) -> u8 {
 fn partition(end: FrameNumber, nodes: usize, blocks: &[(usize, usize, u8)]) -> Partition {
     let ranges =
         blocks.iter().map(|&(start, end, node)| (at(start * 512 + 7)..at(end * 512 + 7), NodeId(node)));
-    Partition::with_dma32_end(end, nodes, ranges, in_a_row, at(DMA32_BLOCKS * 512)).expect("a partition")
+    let mut partition = Partition::empty();
+    partition.fill_with(end, nodes, ranges, in_a_row, at(DMA32_BLOCKS * 512)).expect("a partition");
+    partition
 }
 
 /// Twenty blocks: two nodes that take turns.
@@ -59,6 +61,19 @@ fn arenas_are_cut_at_blocks_and_named() {
     assert_eq!(cut.node_of(at(5 * 512 + 7)), NodeId(0));
     let spans: Vec<_> = (0..5).flat_map(|arena| cut.spans(arena)).collect();
     assert_eq!(spans.iter().map(|span| span.end.0 - span.start.0).sum::<usize>(), 20);
+}
+
+/// What the kernel counts on where it has a partition in fresh memory.
+#[test]
+fn zeroes_are_an_empty_partition() {
+    // SAFETY: its vectors are a length and room for elements, of which none is looked at while the length is 0.
+    let zeroes: Partition = unsafe { core::mem::zeroed() };
+    assert!(zeroes.arenas().is_empty() && zeroes.nodes() == 0 && zeroes.borders().count() == 0);
+    let cut = |mut partition: Partition| {
+        let filled = partition.fill(at(1 << 21), 1, core::iter::empty(), in_a_row);
+        (filled, partition.arenas().to_vec(), partition.borders().collect::<Vec<_>>())
+    };
+    assert_eq!(cut(zeroes), cut(Partition::empty()));
 }
 
 #[test]
