@@ -200,11 +200,17 @@ impl Frames {
     /// Looks at blocks of this arena that probably have something.
     fn search_arena<W: Want>(&self, arena: Place<'_>, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
         let near = hint.near;
-        let candidates = arena.spans(self.table.all()).flat_map(|span| self.table.candidates(span, near));
-        for block in candidates.take(MAX_CANDIDATES) {
-            if let Some(got) = want.try_take(self, block, Claim::Hold, &mut hint.word) {
-                self.hold(hint, block);
-                return Some(got);
+        let mut candidates = 0;
+        for span in arena.spans(self.table.all()) {
+            for block in self.table.candidates(span, near) {
+                if let Some(got) = want.try_take(self, block, Claim::Hold, &mut hint.word) {
+                    self.hold(hint, block);
+                    return Some(got);
+                }
+                candidates += 1;
+                if candidates == MAX_CANDIDATES {
+                    return None;
+                }
             }
         }
         None
@@ -236,22 +242,22 @@ impl Frames {
         for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost) {
             let mut on_its_way = false;
             let found = self.find_in_arenas(hint.scope, |arena| {
-                let mut blocks = arena.spans(self.table.all()).flat_map(BlockNumber::each);
-                blocks.find_map(|block| match self.table.state(block).kind() {
-                    Kind::Frames => {
-                        let got = want.try_take(self, block, Claim::Any, &mut hint.word);
-                        // Bits without a count: reserved and not collected yet, or put and not counted yet. The state is
-                        // not asked once more: what it says may be true by now, and was not when it was tried.
-                        on_its_way |=
-                            got.is_none() && W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
-                        got
+                for block in arena.spans(self.table.all()).flat_map(BlockNumber::each) {
+                    match self.table.state(block).kind() {
+                        Kind::Frames => {
+                            let got = want.try_take(self, block, Claim::Any, &mut hint.word);
+                            if got.is_some() {
+                                return got;
+                            }
+                            // Bits without a count: reserved and not collected yet, or put and not counted yet. The state
+                            // is not asked once more: what it says may be true by now, and was not when it was tried.
+                            on_its_way |= W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
+                        }
+                        Kind::Buddy | Kind::Transit => on_its_way = true,
+                        Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
                     }
-                    Kind::Buddy | Kind::Transit => {
-                        on_its_way = true;
-                        None
-                    }
-                    Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => None,
-                })
+                }
+                None
             });
             if found.is_some() {
                 return found;

@@ -170,12 +170,14 @@ impl Frames {
             let everywhere = scope.zone == Zone::Normal && !scope.only_home;
             return everywhere.then(|| Place { locked: &self.undivided.0, within: None }).and_then(f);
         };
-        partition.plan(scope.home).iter().map(|&arena| usize::from(arena)).find_map(|arena| {
-            if !scope.includes(partition.arenas()[arena]) {
-                return None;
+        for arena in partition.plan(scope.home).iter().map(|&arena| usize::from(arena)) {
+            if scope.includes(partition.arenas()[arena])
+                && let Some(found) = f(Place { locked: &arenas[arena].0, within: Some((partition, arena)) })
+            {
+                return Some(found);
             }
-            f(Place { locked: &arenas[arena].0, within: Some((partition, arena)) })
-        })
+        }
+        None
     }
 
     /// Every arena, or all memory as one.
@@ -201,14 +203,35 @@ pub(super) struct Place<'a> {
 impl<'a> Place<'a> {
     /// Its blocks, in ascending order. `all` are those of the table.
     #[inline]
-    pub(super) fn spans(self, all: Range<BlockNumber>) -> impl Iterator<Item = Range<BlockNumber>> + 'a {
-        let undivided = self.within.is_none().then_some(all);
-        let spans = self.within.map(|(partition, arena)| partition.spans(arena));
-        undivided.into_iter().chain(spans.into_iter().flatten())
+    pub(super) fn spans(self, all: Range<BlockNumber>) -> Spans<'a> {
+        Spans { within: self.within, all: Some(all), region: 0 }
     }
 
     /// Whether a piece lies in it, as far as it reaches.
     pub(super) fn has(self, first: BlockNumber, order: Order) -> bool {
         self.within.is_none_or(|(partition, arena)| partition.is_within(arena, first, order.blocks()))
+    }
+}
+
+/// The runs of blocks of a [`Place`]. A plain loop: in checked builds a chain of adapters costs an interrupt's stack.
+pub(super) struct Spans<'a> {
+    within: Option<(&'a Partition, usize)>,
+    all: Option<Range<BlockNumber>>,
+    /// The next region to look at.
+    region: usize,
+}
+
+impl Iterator for Spans<'_> {
+    type Item = Range<BlockNumber>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some((partition, arena)) = self.within else { return self.all.take() };
+        while let Some((owner, span)) = partition.region(self.region) {
+            self.region += 1;
+            if owner == arena {
+                return Some(span);
+            }
+        }
+        None
     }
 }

@@ -299,11 +299,11 @@ impl Partition {
         self.plans.get(usize::from(home.0)).or(self.plans.first()).map_or(&[], |plan| plan)
     }
 
-    /// The blocks of an arena, in ascending order.
-    pub(super) fn spans(&self, arena: usize) -> impl Iterator<Item = Range<BlockNumber>> {
-        self.regions.iter().enumerate().filter(move |(_, region)| usize::from(region.arena) == arena).map(
-            |(index, region)| region.start..self.regions.get(index + 1).map_or(self.end, |next| next.start),
-        )
+    /// The blocks of a region, by its place among all, and their arena.
+    pub(super) fn region(&self, index: usize) -> Option<(usize, Range<BlockNumber>)> {
+        let region = self.regions.get(index)?;
+        let end = self.regions.get(index + 1).map_or(self.end, |next| next.start);
+        Some((usize::from(region.arena), region.start..end))
     }
 
     /// Whether a piece lies in this arena, as far as it reaches.

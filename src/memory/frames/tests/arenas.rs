@@ -59,8 +59,9 @@ fn arenas_are_cut_at_blocks_and_named() {
     );
     assert_eq!(cut.arenas().len(), 5, "each name once: {:?}", cut.arenas());
     assert_eq!(cut.node_of(at(5 * 512 + 7)), NodeId(0));
-    let spans: Vec<_> = (0..5).flat_map(|arena| cut.spans(arena)).collect();
-    assert_eq!(spans.iter().map(|span| span.end.0 - span.start.0).sum::<usize>(), 20);
+    let regions: Vec<_> = (0..).map_while(|index| cut.region(index)).collect();
+    assert_eq!(regions.iter().map(|(_, span)| span.end.0 - span.start.0).sum::<usize>(), 20);
+    assert!(regions.iter().all(|(arena, span)| cut.arena_of(span.start) == *arena));
 }
 
 /// What the kernel counts on where it has a partition in fresh memory.
