@@ -188,47 +188,6 @@ fn runs_that_were_not_handed_out_are_not_kept() {
     world.assert_as_before(before);
 }
 
-/// Every interleaving of two CPUs that free the same block: by keeping it, by way of the lock where they keep one already,
-/// or one of them a part of it.
-#[cfg(loom)]
-#[test]
-fn loom_of_two_who_free_a_block_one_is_refused() {
-    for (keep_one, first_order) in [(0, 9), (1, 9), (2, 9), (0, 3), (1, 3)] {
-        loom::model(move || {
-            let world = std::sync::Arc::new(World::new(4));
-            let before = world.frames.free_by_order();
-            let mut magazines = [Magazine::new(), Magazine::new()];
-            // Of the second one, so that the first may free a part.
-            for magazine in magazines.iter_mut().rev().take(keep_one) {
-                let block = world.frames.alloc(magazine, Order::BLOCK).expect("there is memory");
-                assert_eq!(world.frames.free(magazine, block, Order::BLOCK), Ok(()));
-            }
-            let frame = world.frames.alloc_blocks(Order::BLOCK).expect("there is memory");
-            let [first, second] = magazines;
-            let free = |mut magazine: Magazine, order| {
-                let world = world.clone();
-                move || (world.frames.free(&mut magazine, frame, order), magazine)
-            };
-            let second = loom::thread::spawn(free(second, Order::BLOCK));
-            let first = free(first, order(first_order))();
-            let mut freed = 0;
-            for (result, mut magazine) in [first, second.join().expect("it does not panic")] {
-                match result {
-                    Ok(()) => freed += 1,
-                    Err(FreeError::DoubleFree { .. } | FreeError::WrongOrder { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-                assert_eq!(world.frames.drain(&mut magazine), Ok(()));
-            }
-            assert_eq!(freed, 1);
-            assert_eq!(world.frames.validate(), Ok(()));
-            if world.frames.free_frames() == world.len {
-                world.assert_as_before(before);
-            }
-        });
-    }
-}
-
 /// Two CPUs free the same block at the same moment, by whichever way: one of them is refused, and the books stay right.
 #[test]
 fn of_two_who_free_a_block_at_once_one_is_refused() {

@@ -199,6 +199,38 @@ fn a_frame_freed_twice_at_once_is_freed_once() {
     });
 }
 
+/// One block, freed on two CPUs at once, whole or a part of it: one of them is told. Each CPU keeps it, or has one already
+/// and goes by way of the buddy.
+#[test]
+fn a_block_freed_twice_at_once_is_freed_once() {
+    for (keepers, part) in [(0, 9), (1, 9), (2, 9), (0, 3), (1, 3)] {
+        check(UNBOUNDED, move || {
+            let part = order(part);
+            let model = Model::new(4);
+            let (mut here, mut there) = (Cpu::new(&model), Cpu::new(&model));
+            let frame = model.frames().alloc_blocks(Order::BLOCK).expect("all is free");
+            for cpu in [&mut there, &mut here].into_iter().take(keepers) {
+                let block = cpu.alloc(Order::BLOCK).expect("most is free");
+                cpu.free(block, Order::BLOCK);
+            }
+            let there =
+                there.on_thread(move |cpu| cpu.model.frames().free(&mut cpu.magazine, frame, Order::BLOCK));
+            let mine = model.frames().free(&mut here.magazine, frame, part);
+            let (there, theirs) = join(there);
+            match (mine, theirs) {
+                (Err(FreeError::DoubleFree { .. }), Ok(())) => {}
+                (Ok(()), Err(FreeError::DoubleFree { .. })) => assert_eq!(part, Order::BLOCK),
+                (Ok(()), Err(FreeError::WrongOrder { .. })) => {
+                    assert_ne!(part, Order::BLOCK);
+                    (part.frames()..512).for_each(|index| model.take(frame + index, Order::FRAME));
+                }
+                both => panic!("{both:?}"),
+            }
+            model.end([here, there]);
+        });
+    }
+}
+
 /// A full magazine flushes while an empty one refills from the same block.
 #[test]
 fn a_magazine_flushes_while_another_refills() {

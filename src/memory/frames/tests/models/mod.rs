@@ -137,7 +137,7 @@ impl Model {
         let out = |range: core::ops::Range<usize>| {
             self.out[range].iter().filter(|out| out.load(Ordering::Relaxed)).count()
         };
-        let at_hand: usize = cpus.iter().map(|cpu| cpu.magazine.len()).sum();
+        let at_hand: usize = cpus.iter().map(|cpu| cpu.magazine.kept_frames()).sum();
         assert_eq!(self.frames().free_frames() + at_hand + out(0..self.world.len), self.world.len, "lost");
         for block in 0..self.world.len / 512 {
             let frames: Vec<_> = (0..512)
