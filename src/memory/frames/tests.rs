@@ -16,6 +16,7 @@ mod model;
 mod models;
 mod parts;
 mod policy;
+#[cfg(not(any(loom, shuttle)))]
 mod reserve;
 
 use super::Order;

@@ -258,7 +258,7 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
         summary.candidates(range, BlockNumber(start)).map(|block| block.0).collect::<Vec<_>>()
     };
     let found = |start: usize| within(0..blocks, start);
-    assert_eq!(found(5), []);
+    assert!(found(5).is_empty());
     let set = [0, 63, 64, 4095, 4096, 5000, 8191, 8192, blocks - 1];
     for block in set {
         summary.set(BlockNumber(block));

@@ -205,7 +205,7 @@ fn a_frame_freed_twice_at_once_is_freed_once() {
 fn a_block_freed_twice_at_once_is_freed_once() {
     for (keepers, part) in [(0, 9), (1, 9), (2, 9), (0, 3), (1, 3)] {
         check(UNBOUNDED, move || {
-            let part = order(part);
+            let part = Order::new(part).expect("an order");
             let model = Model::new(4);
             let (mut here, mut there) = (Cpu::new(&model), Cpu::new(&model));
             let frame = model.frames().alloc_blocks(Order::BLOCK).expect("all is free");
