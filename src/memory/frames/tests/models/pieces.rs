@@ -82,8 +82,13 @@ fn blocks_freed_at_once_merge() {
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
         let one = here.alloc(order(9)).expect("all is free");
         let other = here.alloc(order(9)).expect("half is free");
-        let there = there.on_thread(move |cpu| cpu.free(other, order(9)));
+        // Neither is kept.
+        let there = there.on_thread(move |cpu| {
+            cpu.free(other, order(9));
+            cpu.drain();
+        });
         here.free(one, order(9));
+        here.drain();
         let (there, ()) = join(there);
         assert_eq!(model.frames().free_by_order()[10], 1024);
         model.end([here, there]);
@@ -111,11 +116,11 @@ fn a_block_grows_while_its_frames_come_and_go() {
 #[test]
 fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
     check(UNBOUNDED, || {
-        let (model, [mut here, there]) = Cpu::all_taken(1);
+        let (model, [here, there]) = Cpu::all_taken(1);
         let run = model.frame(0, 8);
         model.give(run, order(2));
         let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[run + 1]));
-        let whole = here.model.frames().free(&mut here.magazine, run, order(2));
+        let whole = here.model.frames().give_back_run(run, order(2));
         let (there, single) = join(there);
         assert!(whole.is_err() != single.is_err(), "{whole:?} {single:?}");
         // Where the run came second, none of it was freed: the other three are still out.
