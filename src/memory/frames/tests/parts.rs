@@ -299,3 +299,20 @@ fn a_magazine_is_a_stack_with_a_bound() {
     assert_eq!(magazine.pop(), None);
     assert_eq!(align_of::<Magazine>(), 64);
 }
+
+#[test]
+fn many_frames_go_into_a_magazine_at_once_or_not_at_all() {
+    let frames: Vec<_> = (0..CAPACITY).map(FrameNumber::new).collect();
+    let mut magazine = Magazine::new();
+    assert!(magazine.is_empty());
+    assert_eq!(magazine.push_many(&frames[..3]), Ok(()));
+    assert!(!magazine.is_empty());
+    assert_eq!(magazine.push_many(&frames[3..]), Ok(()));
+    assert_eq!(magazine.frames(), frames);
+    assert_eq!(magazine.push_many(&frames[..1]), Err(Full));
+    let mut newest = [FrameNumber::new(0); 2];
+    magazine.pop_many(&mut newest);
+    assert_eq!(newest, frames[CAPACITY - 2..]);
+    assert_eq!(magazine.push_many(&frames[..3]), Err(Full), "there is room for two");
+    assert_eq!(magazine.frames(), &frames[..CAPACITY - 2], "nothing has changed");
+}

@@ -82,7 +82,6 @@ fn blocks_freed_at_once_merge() {
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
         let one = here.alloc(order(9)).expect("all is free");
         let other = here.alloc(order(9)).expect("half is free");
-        // Neither is kept.
         let there = there.on_thread(move |cpu| {
             cpu.free(other, order(9));
             cpu.drain();
@@ -95,19 +94,55 @@ fn blocks_freed_at_once_merge() {
     });
 }
 
-/// More of a block is taken in while frames of it are in use.
+/// A block, freed whole on two CPUs at once: one of them keeps it, the other is told.
 #[test]
-fn a_block_grows_while_its_frames_come_and_go() {
+fn a_block_freed_twice_at_once_is_kept_once() {
     check(UNBOUNDED, || {
-        let model = Model::of(World::empty(1));
-        assert_eq!(model.world.insert(0..2), Ok(2));
+        let model = Model::new(1);
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
-        assert_eq!(here.refill(2), 2);
-        let there = there.on_thread(|cpu| {
-            assert_eq!(cpu.model.world.insert(2..512), Ok(510));
-        });
-        here.flush(&[model.frame(0, 0)]);
-        let (there, ()) = join(there);
+        let block = here.alloc(order(9)).expect("all is free");
+        model.give(block, order(9));
+        let free = move |cpu: &mut Cpu| cpu.model.frames().free(&mut cpu.magazine, block, order(9));
+        let there = there.on_thread(free);
+        let mine = free(&mut here);
+        let (there, theirs) = join(there);
+        assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
+        model.end([here, there]);
+    });
+}
+
+/// A block freed whole while a frame of it is freed as well: it is kept, or opened up, but never both.
+#[test]
+fn a_block_and_a_frame_of_it_freed_at_once_are_counted_once() {
+    check(UNBOUNDED, || {
+        let model = Model::new(1);
+        let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
+        let block = here.alloc(order(9)).expect("all is free");
+        model.give(block, order(9));
+        let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[block + 7]));
+        let whole = here.model.frames().free(&mut here.magazine, block, order(9));
+        let (there, single) = join(there);
+        assert!(whole.is_ok() != single.is_ok(), "{whole:?} {single:?}");
+        if single.is_ok() {
+            // The rest is still out.
+            (0..512).filter(|&index| index != 7).for_each(|index| model.take(block + index, Order::FRAME));
+        }
+        model.end([here, there]);
+    });
+}
+
+/// The last block is kept by one CPU, which drains while another looks for it.
+#[test]
+fn a_kept_block_is_given_back_while_another_looks_for_it() {
+    check(UNBOUNDED, || {
+        let model = Model::new(1);
+        let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
+        let block = here.alloc(order(9)).expect("all is free");
+        here.free(block, order(9));
+        let there = there.on_thread(|cpu| cpu.alloc(order(9)).is_some());
+        here.drain();
+        let (mut there, got) = join(there);
+        assert!(got || there.alloc(order(9)).is_some(), "given back, it is there");
         model.end([here, there]);
     });
 }
