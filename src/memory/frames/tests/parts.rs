@@ -316,3 +316,15 @@ fn many_frames_go_into_a_magazine_at_once_or_not_at_all() {
     assert_eq!(magazine.push_many(&frames[..3]), Err(Full), "there is room for two");
     assert_eq!(magazine.frames(), &frames[..CAPACITY - 2], "nothing has changed");
 }
+
+#[test]
+fn words_that_no_transition_makes_are_corrupt() {
+    let kind = |word| state::load(&AtomicU64::new(word)).kind();
+    // A kind in the low bits, an order from bit 4 up.
+    let huge = State::huge(Order::BLOCK).word() & 7;
+    assert_eq!(kind(huge | 9 << 4), Kind::Huge);
+    for order in [0, 1, 8, 19, 31] {
+        assert_eq!(kind(huge | order << 4), Kind::Corrupt, "huge, of order {order}");
+    }
+    assert_eq!(kind(7), Kind::Corrupt);
+}
