@@ -227,6 +227,7 @@ mod tests {
 
     /// Backed by the host, one piece is split, and becomes whole again as the heap's own.
     #[test]
+    #[cfg_attr(miri, ignore = "Miri aligns to 512 MiB at most")]
     fn a_piece_is_linked_when_it_must_be_split() {
         let world = super::super::host::World::new(1536);
         let before = world.frames.free_by_order();

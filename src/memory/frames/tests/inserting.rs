@@ -124,6 +124,7 @@ fn neighbouring_ranges_merge() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri aligns to 512 MiB at most")]
 fn too_many_edges_are_refused() {
     let world = World::with_edges(400, 81);
     let mut inserted = 0;
