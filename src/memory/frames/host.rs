@@ -51,6 +51,8 @@ impl World {
     fn aligned(blocks: usize, partial_blocks: usize, align: usize) -> Self {
         let bytes = blocks * FRAMES_PER_BLOCK * FRAME_BYTES;
         let layout = Layout::from_size_align(bytes, align).expect("a layout");
+        #[cfg(miri)]
+        leave_the_first_gigabyte();
         // SAFETY: the layout's size is not zero.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("host memory");
         let address = memory.as_ptr().expose_provenance();
@@ -139,6 +141,13 @@ impl World {
         assert_eq!(self.frames.free_frames(), self.frames.total_frames());
         assert_eq!(self.frames.free_by_order(), before);
     }
+}
+
+/// Miri's addresses begin at zero, where no direct map may.
+#[cfg(miri)]
+fn leave_the_first_gigabyte() {
+    static TAKEN: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    TAKEN.get_or_init(|| Vec::with_capacity(Order::MAX.bytes()));
 }
 
 impl Drop for World {
