@@ -324,6 +324,7 @@ fn a_vain_reservation_is_not_out_of_memory() {
 
 /// Parts of one large allocation, freed by all at once.
 #[test]
+#[cfg_attr(miri, ignore = "32,768 frames are too many for an interpreter")]
 fn a_huge_block_freed_by_all_in_pieces() {
     let world = World::new(64);
     let before = world.frames.free_by_order();
