@@ -78,7 +78,7 @@ pub mod stress;
 pub mod audit;
 #[cfg(target_os = "none")]
 pub mod bench;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "selftest"))]
 pub mod selftest;
 
 #[cfg(all(target_os = "none", feature = "faults"))]

@@ -14,11 +14,13 @@ use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
 use crate::memory::frame_counts;
 use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
+#[cfg(feature = "selftest")]
+use crate::selftest;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock, Counter};
 use crate::wire::{self, ExitCode, Record, StagesUs};
-use crate::{apic, audit, bench, interrupts, memory, selftest};
+use crate::{apic, audit, bench, interrupts, memory};
 
 /// Why the verdict is fail.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,7 @@ pub enum Reason {
     /// The bench has no exact figures.
     Bench(bench::Failure),
     /// The self-test found something.
+    #[cfg(feature = "selftest")]
     SelfTest(selftest::Failure),
     /// A program of one's own says so.
     Program(LineBuffer<100>),
@@ -48,6 +51,7 @@ impl fmt::Display for Reason {
             Reason::House(finding) => finding.fmt(f),
             Reason::Stress(error) => error.fmt(f),
             Reason::Bench(failure) => failure.fmt(f),
+            #[cfg(feature = "selftest")]
             Reason::SelfTest(failure) => failure.fmt(f),
             Reason::Program(reason) => f.write_str(reason.as_str()),
             Reason::TrampolineOverrun { page } => {

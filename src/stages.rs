@@ -3,7 +3,7 @@
 //! No stage is inlined: what it needs on the boot stack is free again when it ends, and the work has the rest.
 
 use crate::acpi::{self, Platform};
-use crate::boot::command_line::{Options, Switch, Work};
+use crate::boot::command_line::{BuiltIn, Options, Switch, Work};
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::config::REQUEST_MS;
@@ -16,7 +16,9 @@ use crate::program::{self, Machine};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::{apic, audit, bench, console, interrupts, selftest, stress};
+use crate::{apic, bench, console, interrupts, stress};
+#[cfg(feature = "selftest")]
+use crate::{audit, selftest};
 
 /// Where rt0 goes when it is done: 64-bit mode, the boot stack, early tables, gates, GS base, interrupts off.
 #[unsafe(no_mangle)]
@@ -72,7 +74,7 @@ fn loader(handoff: &Handoff) -> BootInfo {
 
 #[inline(never)]
 fn options(boot: &mut BootInfo) -> Options {
-    let options = Options::parse(boot.command_line, cfg!(feature = "faults"));
+    let options = Options::parse(boot.command_line, BuiltIn::HERE);
     let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
     console::set_filter(options.log);
     #[cfg(feature = "faults")]
@@ -224,24 +226,33 @@ fn counter(features: &Features, clock: &Clock, options: &Options) {
     report::counter(&counter);
 }
 
+#[cfg(feature = "selftest")]
+fn self_test(machine: &Machine) -> Result<(), Reason> {
+    let options = machine.options;
+    selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds).map_err(Reason::SelfTest)?;
+    // Some of its parts map and unmap.
+    audit::run(machine.boot.map, machine.features).map_err(Reason::House)?;
+    report::free_before_work(memory::frames().free_frames() as u64);
+    Ok(())
+}
+
+#[cfg(not(feature = "selftest"))]
+fn self_test(_: &Machine) -> Result<(), Reason> {
+    unreachable!("refused with the other options")
+}
+
 /// The work that the command line asks for: the program of the kernel that this package builds.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
 pub fn work(machine: &Machine) -> Result<(), Reason> {
-    let Machine { boot, options, features, bring_up: up } = *machine;
+    let Machine { boot, options, bring_up: up, .. } = *machine;
     #[cfg(feature = "faults")]
     faults::at_work(options.fault);
     match options.work {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
         Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
-        Work::SelfTest => {
-            selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds)
-                .map_err(Reason::SelfTest)?;
-            // Some of its parts map and unmap.
-            audit::run(boot.map, features).map_err(Reason::House)?;
-            report::free_before_work(memory::frames().free_frames() as u64);
-        }
+        Work::SelfTest => self_test(machine)?,
         Work::Stress => {
             let seed = options.stress_seed.unwrap_or_else(cpu::registers::read_tsc);
             let give_up = |error| report::verdict(Err(Reason::Stress(error)));

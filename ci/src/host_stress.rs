@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use octopod::boot::command_line::{Allocator, Options as KernelOptions, Workload};
+use octopod::boot::command_line::{Allocator, BuiltIn, Options as KernelOptions, Workload};
 use octopod::stress::host::{HostRun, Outcome as Ran};
 use octopod::stress::trace::{self, Trace};
 use octopod::wire::{Cycles, Progress, Stress, StressCpu};
@@ -29,7 +29,7 @@ const BLOCK_BYTES: u64 = 2 << 20;
 /// Options that the kernel would refuse.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement, Seen), Error> {
     let line = options.kernel_command_line();
-    let kernel = KernelOptions::parse(line.as_bytes(), false)
+    let kernel = KernelOptions::parse(line.as_bytes(), BuiltIn::NONE)
         .map_err(|error| Error::KernelOption { message: error.to_string() })?;
     let text = options.replay.as_deref().map(replay::read).transpose()?;
     let tables = text.as_ref().map(|(_, size)| trace::Tables::new(size));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use cargo_metadata::Message;
 use object::{Object, ObjectSegment};
+use octopod::boot::command_line::{BuiltIn, Options as KernelOptions, Work};
 
 use crate::cli::Options;
 use crate::error::Error;
@@ -79,6 +80,7 @@ pub struct Kernel {
 struct Variant<'a> {
     profile: &'static str,
     faults: bool,
+    selftest: bool,
     compressed: bool,
     example: Option<&'a str>,
 }
@@ -89,21 +91,32 @@ impl Variant<'_> {
             example: options.example.as_ref().map(Word::as_str),
             profile: if options.debug { "dev" } else { "kernel" },
             faults: options.fault.is_some(),
+            selftest: asks_for_selftest(&options.kernel_command_line()),
             compressed: options.compressed,
         }
     }
 
     fn name(self) -> String {
-        let faults = if self.faults { "-faults" } else { "" };
+        let parts = match self {
+            Variant { faults: true, .. } => "-faults",
+            Variant { selftest: true, .. } => "-selftest",
+            _ => "",
+        };
         let compressed = if self.compressed { "-compressed" } else { "" };
         let example = self.example.map(|name| format!("-{name}")).unwrap_or_default();
-        format!("{}{faults}{compressed}{example}", self.profile)
+        format!("{}{parts}{compressed}{example}", self.profile)
     }
 
     /// What is built and then booted, or compressed.
     fn program(&self) -> Program<'_> {
         self.example.map_or(KERNEL, |name| Program { package: KERNEL.package, kind: "example", name })
     }
+}
+
+/// Whether that is what the kernel would be told to do. Its mistakes are the kernel's to tell.
+fn asks_for_selftest(command_line: &str) -> bool {
+    KernelOptions::parse(command_line.as_bytes(), BuiltIn::ALL)
+        .is_ok_and(|options| options.work == Work::SelfTest)
 }
 
 /// The name of the kernel that `options` ask for. Options of the same variant boot the same file.
@@ -255,8 +268,11 @@ fn cargo(program: &Program<'_>, variant: Variant<'_>, workspace: &Workspace) -> 
     command.arg(format!("--{}", program.kind)).arg(program.name);
     command.args(["--target", TARGET, "--profile", variant.profile]);
     command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
-    if variant.faults && program.package == KERNEL.package {
-        command.args(["--features", "faults"]);
+    if program.package == KERNEL.package {
+        let features = [(variant.faults, "faults"), (variant.selftest, "selftest")];
+        for (_, feature) in features.into_iter().filter(|(wanted, _)| *wanted) {
+            command.args(["--features", feature]);
+        }
     }
     if program.kind == "example" {
         command.args(["--features", "examples"]);
@@ -295,6 +311,11 @@ mod tests {
             let fault = fault.map(|name| name.parse().unwrap());
             Variant::of(&Options { debug, fault, compressed, ..Options::default() }).name()
         };
+        let told = |words: &str| {
+            let append = vec![words.parse().unwrap()];
+            variant(&Options { append, ..Options::default() })
+        };
+        assert_eq!([told("work=selftest"), told("work=selftest work=boot")], ["kernel-selftest", "kernel"]);
         let example = Options { example: Some("hello".parse().unwrap()), ..Options::default() };
         assert_eq!(variant(&example), "kernel-hello");
         assert_eq!([name(false, None, false), name(true, None, false)], ["kernel", "dev"]);

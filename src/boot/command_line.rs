@@ -110,10 +110,28 @@ pub type AllocatorList = List<Allocator, { Allocator::ALL.len() }>;
 /// Some of the self-test's parts, in the order asked for.
 pub type PartList = List<Part, { Part::ALL.len() }>;
 
+/// What a kernel can do by the features that it was built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// What `fault=` asks for.
+    pub faults: bool,
+    /// `work=selftest`.
+    pub selftest: bool,
+}
+
+impl BuiltIn {
+    /// By this very build's features.
+    pub const HERE: BuiltIn =
+        BuiltIn { faults: cfg!(feature = "faults"), selftest: cfg!(feature = "selftest") };
+    /// Everything.
+    pub const ALL: BuiltIn = BuiltIn { faults: true, selftest: true };
+    /// Nothing.
+    pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false };
+}
+
 impl Options {
-    /// Reads a command line, without its final zero byte. `faults_built_in` says whether this kernel can do what
-    /// `fault=` asks for.
-    pub fn parse(line: &[u8], faults_built_in: bool) -> Result<Options, OptionError<'_>> {
+    /// Reads a command line, without its final zero byte, for a kernel that can do what `built_in` says.
+    pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, OptionError<'_>> {
         let mut options = Options::default();
         let mut rest = as_text(line)?;
         while let Some((word, after)) = next_word(rest)? {
@@ -124,21 +142,23 @@ impl Options {
             let Some(value) = word.value else {
                 return Err(OptionError::MissingValue { key });
             };
-            options.set(key, value, faults_built_in).map_err(|fault| OptionError::BadValue {
-                key,
-                value,
-                fault,
-            })?;
+            options.set(key, value, built_in).map_err(|fault| OptionError::BadValue { key, value, fault })?;
         }
         Ok(options)
     }
 
-    fn set<'a>(&mut self, key: Key, value: &'a str, faults_built_in: bool) -> Result<(), ValueFault<'a>> {
+    fn set<'a>(&mut self, key: Key, value: &'a str, built_in: BuiltIn) -> Result<(), ValueFault<'a>> {
         if value.is_empty() {
             return Err(ValueFault::Empty);
         }
         match key {
-            Key::Work => self.work = parse_name(value, Work::from_name)?,
+            Key::Work => {
+                let work = parse_name(value, Work::from_name)?;
+                if work == Work::SelfTest && !built_in.selftest {
+                    return Err(ValueFault::NotBuiltIn { what: "its self-test", feature: "selftest" });
+                }
+                self.work = work;
+            }
             Key::StressSeconds => self.stress_time = Some(parse_seconds(value)?),
             Key::StressAllocators => self.stress_allocators = parse_list(value, Allocator::from_name)?,
             Key::StressCpus => self.stress_cpus = parse_cpu_counts(value)?,
@@ -157,8 +177,8 @@ impl Options {
             Key::FaultStage => self.fault_stage = parse_name(value, stage_from_name)?,
             Key::Fault => {
                 let fault = parse_name(value, Fault::from_name)?;
-                if !faults_built_in {
-                    return Err(ValueFault::NotBuiltIn);
+                if !built_in.faults {
+                    return Err(ValueFault::NotBuiltIn { what: "deliberate faults", feature: "faults" });
                 }
                 self.fault = Some(fault);
             }

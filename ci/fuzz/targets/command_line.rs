@@ -3,11 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use octopod::boot::command_line::{MAX_MESSAGE_BYTES, Options};
+use octopod::boot::command_line::{BuiltIn, MAX_MESSAGE_BYTES, Options};
 
 fuzz_target!(|bytes: &[u8]| {
-    for faults in [false, true] {
-        if let Err(error) = Options::parse(bytes, faults) {
+    for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
+        if let Err(error) = Options::parse(bytes, built_in) {
             // What is said of it fits on a line, and commands no terminal.
             let text = error.to_string();
             assert!(text.len() <= MAX_MESSAGE_BYTES && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));

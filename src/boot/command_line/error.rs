@@ -75,7 +75,12 @@ pub enum ValueFault<'a> {
     /// Not a filter of log lines.
     Filter(FilterError<'a>),
     /// The kernel was built without the feature that the option needs.
-    NotBuiltIn,
+    NotBuiltIn {
+        /// What it lacks.
+        what: &'static str,
+        /// The cargo feature that has it.
+        feature: &'static str,
+    },
 }
 
 impl fmt::Display for OptionError<'_> {
@@ -97,7 +102,7 @@ impl fmt::Display for OptionError<'_> {
             OptionError::BadValue { key, value, fault } => {
                 write!(f, "{key}={}: {fault}", Cut(value))?;
                 match fault {
-                    ValueFault::NotBuiltIn => Ok(()),
+                    ValueFault::NotBuiltIn { .. } => Ok(()),
                     _ => write!(f, " (allowed: {})", Allowed(key)),
                 }
             }
@@ -120,9 +125,9 @@ impl fmt::Display for ValueFault<'_> {
             ValueFault::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
             ValueFault::NotAscending => f.write_str("not a list of ascending numbers above 0"),
             ValueFault::Filter(error) => error.fmt(f),
-            ValueFault::NotBuiltIn => f.write_str(
-                "this kernel was built without deliberate faults (build it with the feature `faults`)",
-            ),
+            ValueFault::NotBuiltIn { what, feature } => {
+                write!(f, "this kernel was built without {what} (build it with the feature `{feature}`)")
+            }
         }
     }
 }

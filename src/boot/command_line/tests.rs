@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn parse(line: &str) -> Result<Options, String> {
-    Options::parse(line.as_bytes(), false).map_err(|error| error.to_string())
+    Options::parse(line.as_bytes(), BuiltIn { faults: false, ..BuiltIn::ALL })
+        .map_err(|error| error.to_string())
 }
 
 #[track_caller]
@@ -30,7 +31,7 @@ fn nothing_means_the_defaults() {
 fn every_option_is_taken() {
     let line =
         b"work=boot  stress.seconds=0.25\tstress.workloads=storm,pairs stress.seed=0xFf fault=lose_frame\n";
-    let options = Options::parse(line, true).unwrap();
+    let options = Options::parse(line, BuiltIn::ALL).unwrap();
     assert_eq!(options.work, Work::Boot);
     assert_eq!(options.stress_time, Some(Duration::from_millis(250)));
     assert_eq!(options.stress_workloads.as_slice(), [Workload::Storm, Workload::Pairs]);
@@ -86,7 +87,7 @@ fn names_are_found_again() {
     assert!(Key::ALL.iter().all(|key| Key::from_name(key.name()) == Some(*key)));
     for fault in Fault::ALL {
         let line = format!("fault={fault}");
-        assert_eq!(Options::parse(line.as_bytes(), true).unwrap().fault, Some(*fault));
+        assert_eq!(Options::parse(line.as_bytes(), BuiltIn::ALL).unwrap().fault, Some(*fault));
     }
     for allocator in Allocator::ALL {
         let options = parse(&format!("stress.allocators={allocator}")).unwrap();
@@ -185,8 +186,13 @@ fn a_fault_needs_a_kernel_built_for_it() {
         "fault=skip_sipi: this kernel was built without deliberate faults (build it with the feature `faults`)",
     );
     let unknown = format!("fault=x: \"x\" is not known (allowed: {})", names(Fault::ALL));
-    for faults_built_in in [false, true] {
-        assert_eq!(Options::parse(b"fault=x", faults_built_in).unwrap_err().to_string(), unknown);
+    let lacking = Options::parse(b"work=selftest", BuiltIn::NONE).unwrap_err().to_string();
+    assert_eq!(
+        lacking,
+        "work=selftest: this kernel was built without its self-test (build it with the feature `selftest`)"
+    );
+    for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
+        assert_eq!(Options::parse(b"fault=x", built_in).unwrap_err().to_string(), unknown);
     }
 }
 
@@ -233,7 +239,7 @@ fn quotes_surround_whole_values() {
 fn bytes_that_are_not_text_are_named() {
     for byte in [0, 7, 0x1b, 0x7f, 0x80, 0xff] {
         let line = [b'a', byte];
-        let error = Options::parse(&line, false).unwrap_err();
+        let error = Options::parse(&line, BuiltIn::NONE).unwrap_err();
         assert_eq!(error, OptionError::BadByte { offset: 1, byte });
     }
     let message = "byte 0x1b at offset 0 of the command line is not printable ASCII";
@@ -257,7 +263,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
-        if let Err(error) = Options::parse(&line, faults) {
+        if let Err(error) = Options::parse(&line, BuiltIn { faults, selftest: faults }) {
             prop_assert!(error.to_string().len() <= MAX_MESSAGE_BYTES, "{}", error);
         }
     }
@@ -265,7 +271,7 @@ proptest! {
     /// Nearly right lines reach deeper than random bytes do.
     #[test]
     fn any_words_are_survived(line in "((work|log|stress\\.(seconds|seed|workloads|allocators|cpus)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x\" ]{0,9} ?){0,6}") {
-        if let Err(error) = Options::parse(line.as_bytes(), true) {
+        if let Err(error) = Options::parse(line.as_bytes(), BuiltIn::ALL) {
             prop_assert!(error.to_string().len() <= MAX_MESSAGE_BYTES, "{}", error);
         }
     }
