@@ -6,8 +6,8 @@ use super::state::Kind;
 
 impl Frames {
     /// Whether a run of `order` might come together if other CPUs gave back all that they keep, which is no more than
-    /// `kept` frames, whole blocks left aside. `false` is certain of a run that nobody has any frame of throughout the call. Looks at every block's
-    /// state where the order is 9 or above; any context.
+    /// `kept` frames, whole blocks left aside. `false` is certain of a run that nobody has any frame of throughout the
+    /// call. Looks at every block's state where the order is 9 or above; any context.
     pub fn may_gain(&self, order: Order, kept: usize) -> bool {
         if order < Order::BLOCK {
             return kept > 0;
