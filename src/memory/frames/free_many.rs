@@ -46,6 +46,10 @@ impl Frames {
                 return Ok(());
             }
         } else if magazine.reserve.has(frame, order) {
+            #[cfg(feature = "faults")]
+            if super::faults::is_armed(super::faults::Fault::AcceptDoubleFree) {
+                return self.give_back_run(frame, order);
+            }
             return Err(self.double_free(frame, 1));
         }
         self.give_back_run(frame, order)
