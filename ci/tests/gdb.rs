@@ -1,5 +1,5 @@
 //! The kernel under gdb: stopped on another CPU, wherever KASLR has put it; and a processor without CPUID, which QEMU has
-//! not, made by gdb. Skipped where gdb is not installed.
+//! not, made by gdb. Skipped, and said so, where there is no gdb and none can be installed.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use object::{Object, ObjectSymbol};
-use octopod_ci::notice::{Notice, Observer};
+use octopod_ci::notice::{Notice, Observer, Silent};
 use octopod_ci::process::capture;
 use octopod_ci::{Options, Outcome, launch_with, setup};
 
@@ -31,8 +31,8 @@ impl Observer for Waiting {
 
 /// A run that waits for gdb, with its folder; `None` where there is no gdb.
 fn waiting(arguments: &[&str], folder: &Path) -> Option<JoinHandle<Outcome>> {
-    if setup::gdb::find().is_none() {
-        eprintln!("skipped: gdb is not installed");
+    if let Err(error) = setup::gdb::provide(&mut Silent) {
+        eprintln!("skipped: {error}");
         return None;
     }
     let always = ["octopod", "gdb", "--accel", "tcg", "--timeout", "120", "--out"];

@@ -1,6 +1,7 @@
 //! gdb, looked for and installed only when a run is to be debugged.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use super::packages::{Leave, Manager, find_program};
 use crate::error::Error;
@@ -16,6 +17,9 @@ pub fn find() -> Option<PathBuf> {
 
 /// Finds it, and installs it if it is missing.
 pub fn provide(observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+    // Of several runs in one process, the first installs, and the others find.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(program) = find() {
         return Ok(program);
     }
