@@ -215,9 +215,11 @@ fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Op
 #[inline(never)]
 fn counter(features: &Features, clock: &Clock, options: &Options) {
     for cpu in smp::other_online().iter() {
-        time::look_for_warps(|| {
-            smp::call_without_waiting(&CpuSet::of(cpu), |_| time::answer_for_warps(), 0).is_ok()
-        });
+        let cpu = CpuSet::of(cpu);
+        time::look_for_warps(
+            || smp::call_without_waiting(&cpu, |_| time::answer_for_warps(), 0).is_ok(),
+            || smp::call(&cpu, &time::read_for_warps).is_ok(),
+        );
     }
     let counter = time::decide(features, clock, options.clock);
     if counter.distrust.is_some() {
