@@ -6,6 +6,8 @@ use core::fmt;
 
 use log::{Level, LevelFilter};
 
+use super::cut::Cut;
+
 /// The most rules for targets in one filter.
 pub const MAX_RULES: usize = 8;
 
@@ -51,11 +53,11 @@ pub enum FilterError<'a> {
 impl fmt::Display for FilterError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FilterError::NotALevel(word) => write!(f, "\"{word:.60}\" is not a level"),
+            FilterError::NotALevel(word) => write!(f, "\"{}\" is not a level", Cut(word)),
             FilterError::NotATarget(word) => {
-                write!(f, "\"{word:.60}\" is not a module's path of at most {MAX_TARGET_BYTES} bytes")
+                write!(f, "\"{}\" is not a module's path of at most {MAX_TARGET_BYTES} bytes", Cut(word))
             }
-            FilterError::GivenTwice(word) => write!(f, "\"{word:.60}\" is given twice"),
+            FilterError::GivenTwice(word) => write!(f, "\"{}\" is given twice", Cut(word)),
             FilterError::TooManyRules => write!(f, "more than {MAX_RULES} targets"),
         }
     }

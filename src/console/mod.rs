@@ -4,6 +4,7 @@
 //! could wait for the very code that it struck, its line is kept, and written by whoever frees the lock. [`filter`] says
 //! which lines are shown. What the line receives is read by `read_byte`.
 
+pub mod cut;
 pub mod filter;
 pub mod kept;
 pub mod screen;

@@ -4,11 +4,9 @@ use core::fmt;
 
 use super::{Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
 use crate::config::MAX_CPUS;
+use crate::console::cut::{Cut, MAX_CUT_BYTES};
 use crate::console::filter::FilterError;
 use crate::wire::MAX_RECORD_BYTES;
-
-/// Quoted text is cut to this many bytes: a message must fit into one line of the report.
-const MAX_QUOTED_BYTES: usize = 80;
 
 /// Why a command line was refused. Borrows from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +174,7 @@ impl<T: fmt::Display> fmt::Display for Names<'_, T> {
 
 /// No message is longer: it quotes at most two cut texts, and lists all names of one kind. Faults have the most.
 pub const MAX_MESSAGE_BYTES: usize = {
-    let (mut bytes, mut index) = (3 * MAX_QUOTED_BYTES, 0);
+    let (mut bytes, mut index) = (3 * MAX_CUT_BYTES, 0);
     while index < Fault::ALL.len() {
         bytes += Fault::ALL[index].name().len() + ", ".len();
         index += 1;
@@ -185,17 +183,3 @@ pub const MAX_MESSAGE_BYTES: usize = {
 };
 
 const _: () = assert!(MAX_MESSAGE_BYTES + 64 <= MAX_RECORD_BYTES, "the launcher is told as well");
-
-/// Text from the command line, cut to a length that a report can bear. White space becomes spaces: a terminal would obey
-/// the rest of it.
-struct Cut<'a>(&'a str);
-
-impl fmt::Display for Cut<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        for character in self.0.chars().take(MAX_QUOTED_BYTES) {
-            f.write_char(if character.is_ascii_whitespace() { ' ' } else { character })?;
-        }
-        if self.0.len() > MAX_QUOTED_BYTES { f.write_str("...") } else { Ok(()) }
-    }
-}
