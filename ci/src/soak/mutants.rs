@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::cargo::Cargo;
 use super::{Ended, Task};
@@ -16,6 +17,8 @@ use crate::notice::{Notice, Observer};
 use crate::setup;
 use crate::ui::Console;
 
+/// Where the allocator is, with its tests.
+const SOURCES: &str = "src/memory/frames";
 /// A mutant's tests may take so long, in seconds: ten times what they do.
 const TEST_LIMIT_S: &str = "30";
 /// What is run of each mutant.
@@ -56,8 +59,15 @@ fn one() -> u64 {
     1
 }
 
+/// What came of a file's mutants, and of which sources.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    sources: u64,
+    outcomes: Outcomes,
+}
+
 /// What became of the mutants.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Outcomes {
     /// Caught by a test, or by not coming to an end.
     caught: u64,
@@ -74,41 +84,106 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
     let config: Config = toml::from_str(&text).map_err(|problem| Error::Limits { path, problem })?;
 
-    let mut words = vec!["mutants", "--package", "octopod", "--no-config"];
-    config.files.iter().for_each(|file| words.extend(["--file", file]));
-    let shard;
-    if let Some(count) = task.count {
-        let mut all = 0;
-        let listed =
-            Cargo::start_with(Command::new(&program), task, "mutants", &[&words[..], &["--list"]].concat())
-                .run(|line| all += u64::from(line.starts_with("src/")))?;
-        if !listed.status.success() {
-            return Err(listed.failed());
+    let outcomes = match task.count {
+        Some(count) => a_part(&program, &config.files, count, task, console)?,
+        None => {
+            let sources = hash_of_sources(&task.workspace.root).map_err(Error::file("read", SOURCES))?;
+            let mut all = Outcomes::default();
+            for file in &config.files {
+                all.add(all_of(&program, file, sources, task, console)?);
+            }
+            all
         }
-        shard = format!("0/{}", all.div_ceil(count).max(1));
-        words.extend(["--shard", &shard, "--sharding", "round-robin"]);
-    }
-    let folder = task.folder.path.display().to_string();
-    words.extend(["--output", &folder, "--timeout", TEST_LIMIT_S, "--colors", "never", "--cargo-arg=--lib"]);
-    let pass = |more: &[&str], tests: &[&str], console: &mut Console| {
-        let words = [&words[..], more, &["--"], &TESTS, tests].concat();
-        try_all(Cargo::start_with(Command::new(&program), task, "mutants", &words), task, console)
     };
-    // A part of them is another part when those that were caught are left out: then all tests at once.
-    let mut outcomes = pass(&[], if task.count.is_some() { &[] } else { &SLOW }, console)?;
-    if task.count.is_none() && !outcomes.missed.is_empty() {
-        let all = outcomes.caught + outcomes.missed.len() as u64;
-        outcomes.missed = pass(&["--iterate"], &[], console)?.missed;
-        outcomes.caught = all - outcomes.missed.len() as u64;
-    }
     Ok(match config.judge(&outcomes) {
         Ok(text) => Ended::Passed(text),
         Err(text) => Ended::Failed(text, task.folder.path.clone()),
     })
 }
 
-/// Runs cargo-mutants to its end.
-fn try_all(mut cargo: Cargo, task: &Task<'_>, console: &mut Console) -> Result<Outcomes, Error> {
+/// About `count` mutants of these files, spread over all, with all tests.
+fn a_part(
+    program: &Path,
+    files: &[String],
+    count: u64,
+    task: &Task<'_>,
+    console: &mut Console,
+) -> Result<Outcomes, Error> {
+    let mut words = Vec::new();
+    files.iter().for_each(|file| words.extend(["--file", file]));
+    let mut all = 0;
+    let list = [&["mutants", "--package", "octopod", "--no-config", "--list"], &words[..]].concat();
+    let listed = Cargo::start_with(Command::new(program), task, "mutants", &list)
+        .run(|line| all += u64::from(line.starts_with("src/")))?;
+    if !listed.status.success() {
+        return Err(listed.failed());
+    }
+    let shard = format!("0/{}", all.div_ceil(count).max(1));
+    words.extend(["--shard", &shard, "--sharding", "round-robin"]);
+    pass(program, &words, &[], task, console)
+}
+
+/// All mutants of a file. What came of them is kept, so that a soak that was interrupted goes on with the next file, unless
+/// anything has changed since.
+fn all_of(
+    program: &Path,
+    file: &str,
+    sources: u64,
+    task: &Task<'_>,
+    console: &mut Console,
+) -> Result<Outcomes, Error> {
+    let folder = task.workspace.own().join("soak/mutants");
+    fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+    let path = folder.join(file.replace('/', "-")).with_extension("json");
+    let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    if let Some(kept) = kept.filter(|kept| kept.sources == sources) {
+        return Ok(kept.outcomes);
+    }
+    let mut outcomes = pass(program, &["--file", file], &SLOW, task, console)?;
+    if !outcomes.missed.is_empty() {
+        let all = outcomes.caught + outcomes.missed.len() as u64;
+        outcomes.missed = pass(program, &["--file", file, "--iterate"], &[], task, console)?.missed;
+        outcomes.caught = all - outcomes.missed.len() as u64;
+    }
+    let kept = Kept { sources, outcomes };
+    let text =
+        serde_json::to_string_pretty(&kept).map_err(|problem| Error::file("write", &path)(problem.into()))?;
+    fs::write(&path, text).map_err(Error::file("write", &path))?;
+    Ok(kept.outcomes)
+}
+
+/// A number that changes with the allocator, and so with its tests.
+fn hash_of_sources(root: &Path) -> io::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    let mut folders = vec![root.join(SOURCES)];
+    while let Some(folder) = folders.pop() {
+        let mut entries =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                fs::read(path)?.hash(&mut hasher);
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Runs cargo-mutants to its end, on the mutants that `words` choose, with all tests but `skipped`.
+fn pass(
+    program: &Path,
+    words: &[&str],
+    skipped: &[&str],
+    task: &Task<'_>,
+    console: &mut Console,
+) -> Result<Outcomes, Error> {
+    let folder = task.folder.path.display().to_string();
+    let always = ["mutants", "--package", "octopod", "--no-config", "--output", &folder];
+    let how = ["--timeout", TEST_LIMIT_S, "--colors", "never", "--cargo-arg=--lib"];
+    let words = [&always, words, &how, &["--"], &TESTS, skipped].concat();
+    let mut cargo = Cargo::start_with(Command::new(program), task, "mutants", &words);
     console.notice(Notice::Step("the tests without a mutant"));
     cargo.command().env("PROPTEST_CASES", CASES);
     // Every mutant is a build: no more of it than the tests need.
@@ -126,6 +201,12 @@ fn try_all(mut cargo: Cargo, task: &Task<'_>, console: &mut Console) -> Result<O
 }
 
 impl Outcomes {
+    fn add(&mut self, other: Outcomes) {
+        self.caught += other.caught;
+        self.missed.extend(other.missed);
+        self.unviable += other.unviable;
+    }
+
     /// Reads what cargo-mutants has written.
     fn read(folder: &Path) -> io::Result<Outcomes> {
         let lines = |name: &str| -> io::Result<Vec<String>> {
