@@ -63,12 +63,16 @@ fn run() -> Result<(), String> {
 /// could say so too, but only with a path relative to wherever cargo was called.
 fn link_as_kernel(root: &Path) -> Result<(), String> {
     let script = root.join("linker/kernel.ld");
-    println!("cargo::rustc-link-arg-bins=-T{}", script.display());
+    let arguments = [format!("-T{}", script.display()), "--pack-dyn-relocs=relr".to_owned()];
     // Cargo refuses this line in a package without examples.
     let manifest: toml::Table =
         read(&root.join("Cargo.toml"))?.parse().map_err(|error| format!("{error}"))?;
-    if manifest.contains_key("example") {
-        println!("cargo::rustc-link-arg-examples=-T{}", script.display());
+    let has_examples = manifest.contains_key("example");
+    for argument in arguments {
+        println!("cargo::rustc-link-arg-bins={argument}");
+        if has_examples {
+            println!("cargo::rustc-link-arg-examples={argument}");
+        }
     }
     Ok(())
 }

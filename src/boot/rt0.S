@@ -104,25 +104,34 @@ relocations:
     sbbl $0, %ecx
     movl %eax, rt0_off_handoff + HANDOFF_SLIDE(%ebp)
     movl %ecx, rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp)
-    leal rt0_off_rela_start(%ebp), %edx
-    leal rt0_off_rela_end(%ebp), %ebx
-.Lrela:
-    cmpl %ebx, %edx
-    jae .Lrela_done
-    movl $(message_relocation - rt0_entry), %esi
-    cmpl $R_X86_64_RELATIVE, 8(%edx)
-    jne refuse
-    movl (%edx), %edi
-    subl $IMAGE_PHYS, %edi
-    movl 16(%edx), %eax
-    movl 20(%edx), %ecx
-    addl rt0_off_handoff + HANDOFF_SLIDE(%ebp), %eax
-    adcl rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp), %ecx
-    movl %eax, (%ebp, %edi)
-    movl %ecx, 4(%ebp, %edi)
-    addl $24, %edx
-    jmp .Lrela
-.Lrela_done:
+    // Addresses in the image, packed (ELF gABI, SHT_RELR): an even word tells where one lies, and an odd one is a bitmap of
+    // the 63 words behind the last that was told of. The slide is added to each.
+    leal rt0_off_relr_start(%ebp), %esi
+    leal rt0_off_relr_end(%ebp), %ebx
+.Lrelr:
+    cmpl %ebx, %esi
+    jae .Lrelr_done
+    movl (%esi), %eax
+    movl 4(%esi), %edx
+    addl $8, %esi
+    testl $1, %eax
+    jnz .Lrelr_bitmap
+    leal -IMAGE_PHYS(%ebp, %eax), %edi
+    call relocate
+    jmp .Lrelr
+.Lrelr_bitmap:
+    movl $63, %ecx
+1:  shrdl $1, %edx, %eax
+    shrl $1, %edx
+    testl $1, %eax
+    jz 2f
+    call relocate
+    jmp 3f
+2:  addl $8, %edi
+3:  decl %ecx
+    jnz 1b
+    jmp .Lrelr
+.Lrelr_done:
 
 gates:
     // 256 interrupt gates (SDM Vol. 3A, 6.14.1), each to its own stub in the high half, whose address is in ebx:edx.
@@ -292,12 +301,22 @@ append:
     jmp 1b
 2:  ret
 
+    // Adds the slide to the address at edi, and goes on to the next word. Changes nothing else.
+relocate:
+    pushl %eax
+    movl rt0_off_handoff + HANDOFF_SLIDE(%ebp), %eax
+    addl %eax, (%edi)
+    movl rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp), %eax
+    adcl %eax, 4(%edi)
+    addl $8, %edi
+    popl %eax
+    ret
+
 message_misaligned:     .asciz "loaded below 1 MiB, not on a page boundary, or across 4 GiB"
 message_no_map:         .asciz "the loader passed no memory map"
 message_not_in_ram:     .asciz "too little memory: the kernel does not lie in RAM that the loader reported"
 message_damaged:        .asciz "the kernel was damaged after it was loaded: too little memory, or a faulty one"
 message_no_cpuid:       .asciz "this processor lacks CPUID"
-message_relocation:     .asciz "the kernel holds a relocation that is not R_X86_64_RELATIVE"
 message_lacks:          .asciz "this processor lacks "
 message_comma:          .asciz ", "
 message_kaslr_off:      .asciz "kaslr=off"

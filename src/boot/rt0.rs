@@ -127,7 +127,6 @@ core::arch::global_asm!(
     ".set THREAD_BYTES, {thread_bytes}",
     ".set EFER_LME, 1 << 8",
     ".set EFER_NXE, 1 << 11",
-    ".set R_X86_64_RELATIVE, 8",
     ".set EXIT_PORT, {exit_port}",
     ".set EXIT_REFUSED, {exit_refused}",
     ".set SHUTDOWN_PORT, {shutdown_port}",

@@ -28,7 +28,7 @@ pub fn all(image: &Image) -> Vec<String> {
     let checks = [
         no_vector_registers,
         per_cpu_add_is_one_instruction,
-        only_relative_relocations,
+        only_packed_relocations,
         no_writable_code,
         pvh_note,
         size,
@@ -132,10 +132,10 @@ fn is_frame_of_a_function(instruction: &Instruction) -> bool {
     }
 }
 
-/// rt0 adds a distance, and knows no other arithmetic.
-pub fn only_relative_relocations(image: &Image) -> Vec<String> {
+/// rt0 adds a distance, and knows no other arithmetic, nor any but the packed form.
+pub fn only_packed_relocations(image: &Image) -> Vec<String> {
     let fault = |kind: &RelocationKind| match kind {
-        RelocationKind::Relative => None,
+        RelocationKind::Packed(_) => None,
         RelocationKind::Other(what) => Some(what.clone()),
     };
     let relocations = image.relocations.iter();

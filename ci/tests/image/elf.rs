@@ -77,8 +77,8 @@ pub struct Relocation {
 /// What a relocation asks for.
 #[derive(PartialEq, Eq)]
 pub enum RelocationKind {
-    /// Add the distance between where the image was linked for and where it is.
-    Relative,
+    /// Add the distance between where the image was linked for and where it is, in the packed form: so many words of it.
+    Packed(usize),
     /// Anything else, described.
     Other(String),
 }
@@ -131,10 +131,7 @@ fn relocations(file: &ElfFile64<'_>, bytes: &[u8]) -> Result<Vec<Relocation>, ob
         let mut push = |kind| found.push(Relocation { section: name.clone(), kind });
         if let Some((entries, _)) = section.rela(endian, bytes)? {
             for entry in entries {
-                push(match entry.r_type(endian, false) {
-                    elf::R_X86_64_RELATIVE => RelocationKind::Relative,
-                    other => RelocationKind::Other(format!("type {other}")),
-                });
+                push(RelocationKind::Other(format!("type {}", entry.r_type(endian, false))));
             }
         }
         if let Some((entries, _)) = section.rel(endian, bytes)? {
@@ -143,7 +140,7 @@ fn relocations(file: &ElfFile64<'_>, bytes: &[u8]) -> Result<Vec<Relocation>, ob
             }
         }
         if section.sh_type(endian) == elf::SHT_RELR {
-            push(RelocationKind::Other("the packed form".to_owned()));
+            push(RelocationKind::Packed(section.data(endian, bytes)?.len() / size_of::<u64>()));
         }
     }
     Ok(found)
