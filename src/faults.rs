@@ -5,7 +5,8 @@ mod bring_up;
 mod hotplug;
 mod redirects;
 
-use core::sync::atomic::AtomicU8;
+use core::fmt;
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::boot::command_line::{Fault, Options};
 use crate::boot::{Handoff, direct_map, pvh};
@@ -14,7 +15,7 @@ use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
 use crate::sync::Deadline;
-use crate::{bench, memory, selftest, smp, time};
+use crate::{bench, cpu, memory, panic, redirect, selftest, smp, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 const STRIKE_MS: u64 = 10_000;
@@ -74,6 +75,9 @@ pub fn at_work(fault: Option<Fault>) {
                 assert!(cpu.id() != CpuId(3), "the deliberate fault panic_cpu3")
             });
         }
+        Some(Fault::PanicEverywhere) => panic_everywhere(),
+        Some(Fault::PanicInPanic) => on_last_cpu(&|| panic!("{}", PanicsWhenShown)),
+        Some(Fault::PanicInLine) => on_last_cpu(&|| log::info!("this line ends here{}", PanicsWhenShown)),
         Some(Fault::StackOverflow) => on_last_cpu(&|| {
             fill_stack(0);
         }),
@@ -108,6 +112,38 @@ pub fn before_warp_test(fault: Option<Fault>) {
 pub fn before_audit(fault: Option<Fault>) {
     if fault == Some(Fault::WritableText) {
         memory::map_text_writable().expect("memory for a page table");
+    }
+}
+
+/// Each CPU, when all have come here.
+fn panic_everywhere() {
+    static HERE: AtomicUsize = AtomicUsize::new(0);
+    let count = smp::online().count();
+    smp::run_on_all(STRIKE_MS, &|cpu| {
+        let _guard = IrqGuard::new();
+        HERE.fetch_add(1, Ordering::AcqRel);
+        let _ = Deadline::after_ms(STRIKE_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
+        panic!("the deliberate fault panic_everywhere, on cpu {}", cpu.id())
+    });
+}
+
+redirect! {
+    smp::stop_others() => stop_the_dead, if |_| redirects::is_armed(Fault::PanicEverywhere);
+}
+
+/// [`smp::stop_others`], when all of them have panicked too: whichever was first.
+extern "C" fn stop_the_dead() {
+    let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
+    let have_died = || others().filter_map(|cpu| cpu.get(panic::REMAINS)).all(panic::Remains::are_of_a_death);
+    let _ = Deadline::after_ms(STRIKE_MS).wait_until(have_died);
+    smp::stop_others::ordinary();
+}
+
+struct PanicsWhenShown;
+
+impl fmt::Display for PanicsWhenShown {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("the deliberate fault in a message")
     }
 }
 

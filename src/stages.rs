@@ -16,7 +16,8 @@ use crate::program::{self, Machine};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::{apic, bench, console, interrupts, stress};
+use crate::wire::BootStage;
+use crate::{apic, bench, console, interrupts, panic, stress};
 #[cfg(feature = "selftest")]
 use crate::{audit, selftest};
 
@@ -46,14 +47,23 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     counter(&features, &clock, &options); //                          do all TSCs agree? else another counter
     #[cfg(feature = "faults")]
     faults::before_audit(options.fault);
+    begin(BootStage::Audit);
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
+    begin(BootStage::Work);
     let outcome = locked.and_then(|()| program::run(&machine));
+    begin(BootStage::Verdict);
     report::verdict(outcome)
+}
+
+/// From here on the boot is in that stage.
+fn begin(stage: BootStage) {
+    panic::set_stage(stage);
 }
 
 #[inline(never)]
 fn loader(handoff: &Handoff) -> BootInfo {
+    begin(BootStage::Loader);
     console::init(handoff.entry_tsc);
     memory::open_text_screen();
     // SAFETY: once, on rt0's tables, and nothing outside the image has been written.
@@ -74,6 +84,7 @@ fn loader(handoff: &Handoff) -> BootInfo {
 
 #[inline(never)]
 fn options(boot: &mut BootInfo) -> Options {
+    begin(BootStage::Options);
     let options = Options::parse(boot.command_line, BuiltIn::HERE);
     let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
     console::set_filter(options.log);
@@ -87,6 +98,7 @@ fn options(boot: &mut BootInfo) -> Options {
 }
 
 fn features(options: &Options) -> Features {
+    begin(BootStage::Features);
     let mut features = Features::read();
     if options.x2apic == Switch::Off && features.x2apic {
         if features.x2apic_only {
@@ -99,6 +111,7 @@ fn features(options: &Options) -> Features {
 }
 
 fn redirects(guard: &IrqGuard, features: &Features) {
+    begin(BootStage::Redirects);
     // SAFETY: rt0's tables let code be written, and no other CPU runs.
     match unsafe { cpu::redirect::install(guard, features, boot::image::text_addresses()) } {
         Ok((installed, rows)) => log::debug!("{installed} of {rows} functions redirected"),
@@ -108,6 +121,7 @@ fn redirects(guard: &IrqGuard, features: &Features) {
 
 #[inline(never)]
 fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
+    begin(BootStage::Memory);
     let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::memory_map(boot);
     low
@@ -115,6 +129,7 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
 
 #[inline(never)]
 fn boot_cpu(guard: &IrqGuard, features: &Features) {
+    begin(BootStage::BootCpu);
     if let Err(error) = memory::map_stacks(CpuId::BSP) {
         boot::refuse(format_args!("too little memory for the boot processor's stacks: {error}"));
     }
@@ -131,6 +146,7 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
 }
 
 fn screen(boot: &BootInfo) {
+    begin(BootStage::Screen);
     match memory::open_pixel_screen(boot) {
         None => log::info!("no screen"),
         Some(Shown::Text) => log::info!("text screen"),
@@ -140,6 +156,7 @@ fn screen(boot: &BootInfo) {
 
 #[inline(never)]
 fn platform(boot: &BootInfo, options: &Options) -> Platform {
+    begin(BootStage::Platform);
     let bsp = cpu::initial_apic_id();
     acpi::read_platform(boot, bsp, options.max_cpus)
         .unwrap_or_else(|_| boot::refuse(format_args!("too little memory for the list of CPUs")))
@@ -148,6 +165,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
 /// Cuts memory into zones and nodes; where the nodes cannot be, into zones.
 #[inline(never)]
 fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
+    begin(BootStage::Zones);
     let numa = platform.numa;
     // SAFETY: no other CPU has been started.
     let by_node = unsafe { memory::divide(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
@@ -174,6 +192,7 @@ fn clock(
     boot: &BootInfo,
     options: &Options,
 ) -> Clock {
+    begin(BootStage::Clock);
     let refuse = |error: &dyn core::fmt::Display| -> ! { boot::refuse(format_args!("{error}")) };
     if let Err(error) = apic::init(features, platform.local_apic_address) {
         refuse(&error);
@@ -195,6 +214,7 @@ fn clock(
 /// Without I/O APICs, or without a port, nothing is received; nobody depends on it.
 #[inline(never)]
 fn serial_input(platform: &Platform) {
+    begin(BootStage::SerialInput);
     let pins =
         apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     match apic::serial_input::init(platform.pin_rules, platform.cpus[0].apic_id) {
@@ -205,6 +225,7 @@ fn serial_input(platform: &Platform) {
 
 #[inline(never)]
 fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<LowMemory>) -> BringUp {
+    begin(BootStage::OtherCpus);
     let up = smp::start(guard, platform, features, low)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     smp::open_calls()
@@ -214,6 +235,7 @@ fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Op
 
 #[inline(never)]
 fn counter(features: &Features, clock: &Clock, options: &Options) {
+    begin(BootStage::Counter);
     for cpu in smp::other_online().iter() {
         let cpu = CpuSet::of(cpu);
         time::look_for_warps(

@@ -10,14 +10,20 @@ use serde::{Deserialize, Serialize};
 
 mod bench;
 mod interrupts;
+mod last_words;
 mod memory;
+mod panic;
+mod stage;
 mod stress;
 mod time;
 mod warning;
 
 pub use bench::Bench;
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
+pub use last_words::{LAST_WORDS_BYTES, LastWords, last_words_magic};
 pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
+pub use panic::{Frame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, Registers};
+pub use stage::BootStage;
 pub use stress::{BUCKETS_IN_RECORD, Bucket, Cycles, Latency, Progress, Stress, StressCpu};
 pub use time::{Clock, LATENESS_BUCKETS, Timers, lateness_bucket};
 pub use warning::{Warning, WarningFrame};
@@ -122,6 +128,10 @@ pub enum Record<S> {
     Panic(Panic<S>),
     /// One for each return address, innermost first, after [`Record::Panic`].
     Frame(Frame),
+    /// After these, one for each CPU that was called.
+    PanicCpu(PanicCpu<S>),
+    /// One for each return address, innermost first, after the [`Record::PanicCpu`] of a CPU that was not the first.
+    PanicFrame(PanicFrame),
     /// The run's result, the last record of a run that did not panic.
     Verdict(Verdict<S>),
 }
@@ -269,28 +279,6 @@ pub struct Events {
 pub struct Reason<S> {
     /// The reason, without a full stop.
     pub reason: S,
-}
-
-/// A kernel's last words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Panic<S> {
-    /// The CPU that panicked first.
-    pub cpu: u32,
-    /// What it said, cut to what fits.
-    pub message: S,
-    /// Where in the source, as `file:line`; absent for an exception.
-    pub location: Option<S>,
-    /// The instruction at fault; absent for a panic.
-    pub rip: Option<u64>,
-    /// What to subtract from an address to find it in the kernel's ELF file.
-    pub slide: u64,
-}
-
-/// A return address in the panicking CPU's stack.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Frame {
-    /// The address as the CPU had it.
-    pub address: u64,
 }
 
 /// The run's result.

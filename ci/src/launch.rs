@@ -166,6 +166,15 @@ fn boot(
     for (report, (warning, frames)) in report.warnings.iter_mut().zip(&run.seen.warnings) {
         report.backtrace = calls(warning.rip, frames, warning.slide, &symbols);
     }
+    if let Some(panic) = &mut report.panic {
+        let slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
+        for (report, (cpu, frames)) in panic.cpus.iter_mut().zip(&run.seen.panic_cpus) {
+            if report.cpu != panic.cpu {
+                let rip = cpu.registers.map(|registers| registers.rip());
+                report.backtrace = calls(rip, frames, slide, &symbols);
+            }
+        }
+    }
     if let Some(limits) = &limits {
         limits.apply_to(&mut report);
     }

@@ -2,7 +2,7 @@
 
 use octopod::wire::{
     Arena, Bench, Boot, Bucket, Clock, Cpu, Events, FrameCounts, Interrupts, MARKER, Memory, PageTables,
-    Panic, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
+    Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -63,6 +63,8 @@ pub struct Seen {
     pub panic: Option<Panic<String>>,
     /// The return addresses on its stack, innermost first.
     pub frames: Vec<u64>,
+    /// What is known of each CPU after that, with the return addresses on its stack.
+    pub panic_cpus: Vec<(PanicCpu<String>, Vec<u64>)>,
     /// The run's result.
     pub verdict: Option<Verdict<String>>,
     /// How many lines began as a record and were none.
@@ -141,6 +143,13 @@ impl Seen {
             // A panic within the panic must not hide the one that began it.
             Record::Panic(panic) => drop(self.panic.get_or_insert(panic)),
             Record::Frame(frame) => push(&mut self.frames, frame.address, MAX_FRAMES),
+            Record::PanicCpu(cpu) => push(&mut self.panic_cpus, (cpu, Vec::new()), MAX_OF_A_KIND),
+            Record::PanicFrame(frame) => {
+                let last = self.panic_cpus.iter_mut().rev().find(|(known, _)| known.cpu == frame.cpu);
+                if let Some((_, frames)) = last {
+                    push(frames, frame.address, MAX_FRAMES);
+                }
+            }
             Record::Verdict(verdict) => self.verdict = Some(verdict),
         }
     }
@@ -263,8 +272,7 @@ mod tests {
 
     #[test]
     fn the_first_panic_counts() {
-        let panic =
-            |cpu| Record::Panic(Panic { cpu, message: "x".to_owned(), location: None, rip: None, slide: 0 });
+        let panic = |cpu| Record::Panic(Panic { cpu, message: "x".to_owned(), ..Panic::default() });
         let mut seen = Seen::default();
         seen.take(panic(3));
         seen.take(panic(4));

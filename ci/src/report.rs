@@ -15,12 +15,14 @@ use crate::verdict::Judgement;
 mod bench;
 mod interrupts;
 mod memory;
+mod panic;
 mod stress;
 mod warning;
 
 pub use bench::BenchReport;
 pub use interrupts::InterruptReport;
 pub use memory::{ArenaReport, FreeReport};
+pub use panic::{PanicCpuReport, PanicReport, cpus_in_words};
 pub use stress::StressReport;
 pub use warning::WarningReport;
 
@@ -186,19 +188,6 @@ pub struct MemoryReport {
     pub calls: Vec<FrameCounts>,
 }
 
-/// The kernel's last words.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PanicReport {
-    /// The CPU that panicked first.
-    pub cpu: u32,
-    /// What it said.
-    pub message: String,
-    /// Where in the source.
-    pub location: Option<String>,
-    /// The calls that led there, innermost first.
-    pub backtrace: Vec<FrameReport>,
-}
-
 /// A call on a CPU's stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameReport {
@@ -253,12 +242,7 @@ impl Report {
             timers: seen.timers.clone(),
             events: seen.events,
             warnings: seen.warnings.iter().map(|(warning, _)| WarningReport::of(warning)).collect(),
-            panic: seen.panic.clone().map(|panic| PanicReport {
-                cpu: panic.cpu,
-                message: panic.message,
-                location: panic.location,
-                backtrace,
-            }),
+            panic: PanicReport::of(seen, backtrace),
             unreadable_records: seen.unreadable,
         }
     }

@@ -14,6 +14,7 @@ use crate::cli::{AccelChoice, Mode, Options};
 use crate::emulator::Kind;
 use crate::error::Error;
 use crate::launch::Outcome;
+use crate::report::PanicCpuReport;
 use crate::rundir::Workspace;
 use crate::version::Version;
 
@@ -79,6 +80,12 @@ pub struct Expect {
     pub frames: Option<u64>,
     /// A part of a function's name in the backtrace of the panic or of a warning.
     pub backtrace: Option<String>,
+    /// How many other CPUs the last words show at a place of theirs, with calls that have names.
+    pub others: Option<usize>,
+    /// How many of them panicked as well.
+    pub others_panicked: Option<usize>,
+    /// A part of the name of a lock that the CPU which panicked first holds.
+    pub holds: Option<String>,
 }
 
 /// Why the rows cannot be used.
@@ -287,6 +294,28 @@ impl Row {
             let calls = report.panic.iter().flat_map(|panic| &panic.backtrace).chain(warnings);
             let found = calls.filter_map(|frame| frame.function.as_ref()).any(|name| name.contains(part));
             must(found, format!("`{part}` is not in the backtrace"));
+        }
+        if let Some(panic) = &report.panic {
+            let others = || panic.cpus.iter().filter(|cpu| cpu.cpu != panic.cpu);
+            let is_shown = |cpu: &&PanicCpuReport| cpu.backtrace.iter().any(|frame| frame.function.is_some());
+            let shown = others().filter(is_shown).count();
+            let panicked = others().filter(|cpu| cpu.message.is_some()).count();
+            let held = panic.first().into_iter().flat_map(|first| &first.locks);
+            must(
+                expect.others.is_none_or(|count| count == shown),
+                format!("{shown} other CPUs at their places"),
+            );
+            must(
+                expect.others_panicked.is_none_or(|count| count == panicked),
+                format!("{panicked} other CPUs panicked"),
+            );
+            let holds = |part: &String| held.clone().any(|name| name.contains(part));
+            must(
+                expect.holds.as_ref().is_none_or(holds),
+                format!("held locks: {:?}", held.clone().collect::<Vec<_>>()),
+            );
+        } else if expect.others.is_some() || expect.holds.is_some() {
+            must(false, "no last words".to_owned());
         }
         if outcome.status == 0 {
             for stress in &report.stress {

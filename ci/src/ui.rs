@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
 use crate::records::printable;
-use crate::report::{FrameReport, Report, VerdictKind};
+use crate::report::{FrameReport, Report, VerdictKind, cpus_in_words};
 use crate::setup::doctor::{Part, State};
 use crate::table;
 
@@ -35,6 +35,8 @@ pub struct Console {
     emulator: Kind,
     bar: ProgressBar,
     in_workload: bool,
+    /// The kernel has panicked; its last words come in names at the end.
+    has_panicked: bool,
 }
 
 impl Console {
@@ -44,7 +46,7 @@ impl Console {
         // The bar hides itself where standard error is no terminal.
         let bar = if options.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         let Options { quiet, verbose, emulator, .. } = *options;
-        Console { to_stderr, quiet, verbose, emulator, bar, in_workload: false }
+        Console { to_stderr, quiet, verbose, emulator, bar, in_workload: false, has_panicked: false }
     }
 
     /// Prints a line past the bar. Nobody is left to be told if that fails.
@@ -161,7 +163,28 @@ impl Console {
             panic.cpu,
             printable(&panic.message)
         ));
-        for frame in &panic.backtrace {
+        if let Some(stage) = &panic.stage {
+            self.line(&format!("    in stage {}", printable(stage)));
+        }
+        self.calls(&panic.backtrace);
+        if let Some(first) = panic.first() {
+            for four in first.registers.chunks(4) {
+                let four: Vec<_> = four.iter().map(|(name, value)| format!("{name:<6} {value}")).collect();
+                self.line(&printable(&format!("    {}", four.join("  "))));
+            }
+            if !first.locks.is_empty() {
+                self.line(&printable(&format!("    holds {}", first.locks.join(", "))));
+            }
+        }
+        for (numbers, cpu) in panic.others() {
+            let numbers = cpus_in_words(&numbers);
+            self.line(&format!("{WARN}{numbers}{WARN:#} {}", printable(&cpu.headline())));
+            self.calls(&cpu.backtrace);
+        }
+    }
+
+    fn calls(&self, frames: &[FrameReport]) {
+        for frame in frames {
             self.line(&format!("    {}", shown(frame)));
         }
     }
@@ -171,9 +194,7 @@ impl Console {
         for warning in report.warnings.iter().filter(|warning| !warning.backtrace.is_empty()) {
             let message = printable(&warning.message);
             self.line(&format!("{WARN}CPU {}{WARN:#}: {message}, at", warning.cpu));
-            for frame in &warning.backtrace {
-                self.line(&format!("    {}", shown(frame)));
-            }
+            self.calls(&warning.backtrace);
         }
     }
 
@@ -213,11 +234,13 @@ impl Console {
 
 impl Observer for Console {
     fn notice(&mut self, notice: Notice<'_>) {
+        self.has_panicked |= matches!(notice, Notice::Record(Record::Panic(_)));
         match notice {
             _ if self.quiet => {}
             Notice::Step(text) => self.step(text),
             Notice::Note(text) => self.line(&format!("{FAINT}launcher:{FAINT:#} {text}")),
             Notice::Tool(text) if self.verbose => self.line(text),
+            Notice::Kernel(_) if self.has_panicked && !self.verbose => {}
             Notice::Kernel(text) => self.line(text),
             Notice::Progress(progress) => self.progress(progress),
             Notice::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),

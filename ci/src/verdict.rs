@@ -215,7 +215,7 @@ mod tests {
     fn panicked() -> Seen {
         let location = Some("src/a.rs:7".to_owned());
         Seen {
-            panic: Some(Panic { cpu: 3, message: "oh".to_owned(), location, rip: None, slide: 0 }),
+            panic: Some(Panic { cpu: 3, message: "oh".to_owned(), location, ..Panic::default() }),
             ..Seen::default()
         }
     }

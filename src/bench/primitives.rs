@@ -13,6 +13,7 @@ per_cpu! {
 }
 
 static LOCK: IrqMutex<()> = IrqMutex::new(());
+crate::name_lock!(LOCK);
 
 /// One more on a per-CPU counter.
 pub fn per_cpu_add(meter: &mut Meter, repetitions: u32) {

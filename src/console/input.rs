@@ -8,6 +8,7 @@ use super::serial::RING;
 use crate::sync::IrqMutex;
 
 static INPUT: IrqMutex<Option<Consumer<'static, u8, RING>>> = IrqMutex::new(None);
+crate::name_lock!(INPUT);
 
 /// Lets the line interrupt when it receives something; false without a line. Once, when its interrupt has a handler that
 /// calls [`receive`].

@@ -11,6 +11,7 @@ use crate::wire::{MARKER, MAX_RECORD_BYTES, Record};
 
 /// Whoever has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
 pub(super) static SERIAL: IrqMutex<Serial> = IrqMutex::new(Serial::absent());
+crate::name_lock!(SERIAL);
 
 /// Records that did not fit in a line; the launcher is told in the events.
 static RECORDS_CUT: AtomicU64 = AtomicU64::new(0);

@@ -45,6 +45,8 @@ use per_cpu::PerCpu;
 crate::per_cpu! {
     /// This CPU's number. 0 until bring-up has told it, which is right for the boot processor.
     static CPU_ID: core::cell::Cell<u32> = core::cell::Cell::new(0);
+    /// One more: what this CPU writes into a lock that it takes.
+    static LOCK_WORD: core::cell::Cell<u32> = core::cell::Cell::new(1);
 }
 
 /// The CPU that runs this. Without a guard the answer may be old by the time it is used.
@@ -57,4 +59,12 @@ pub fn current() -> CpuId {
 #[cfg(target_os = "none")]
 pub fn set_current(cpu: CpuId) {
     CPU_ID.set(cpu.0);
+    LOCK_WORD.set(cpu.0 + 1);
+}
+
+/// One more than the number of the CPU that runs this: what tells its locks from others' and from free ones.
+#[cfg(target_os = "none")]
+#[inline(always)]
+pub fn lock_word() -> u32 {
+    LOCK_WORD.get()
 }

@@ -24,6 +24,7 @@ pub(super) static TEMPLATE: Template<Counts> = Template::new([const { AtomicU64:
 per_cpu!(@variable CountsHere, Counts, TEMPLATE);
 
 static NAMES: IrqMutex<[Option<&'static str>; 256]> = IrqMutex::new([None; 256]);
+crate::name_lock!(NAMES);
 
 pub(super) fn set_name(vector: Vector, name: &'static str) {
     NAMES.lock()[usize::from(vector.get())] = Some(name);

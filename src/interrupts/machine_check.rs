@@ -27,8 +27,8 @@ fn handle(frame: &mut Frame) {
     panic::die(&Death {
         message: format_args!("machine check: {}", Findings { found, global }),
         location: None,
-        rip: Some(frame.rip),
-        frame_pointer: frame.rbp,
+        is_exception: true,
+        registers: &frame.registers(),
     })
 }
 

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::tables::lidt;
-use x86_64::registers::control::Cr2;
+use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::structures::DescriptorTablePointer;
 
 pub use counts::{COUNTS, Counts, name};
@@ -30,6 +30,7 @@ use crate::memory;
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
+use crate::wire::Registers;
 
 /// What a vector's stub takes; the linker script checks it.
 pub const STUB_BYTES: usize = 32;
@@ -73,6 +74,19 @@ pub struct Frame {
     pub rflags: u64,
     pub rsp: u64,
     pub ss: u64,
+}
+
+impl Frame {
+    /// The same in the order that everybody knows. CR2 is that of the last page fault.
+    pub fn registers(&self) -> Registers {
+        let Frame { rip, rsp, rbp, rflags, rax, rbx, rcx, rdx, rsi, rdi, .. } = *self;
+        let Frame { r8, r9, r10, r11, r12, r13, r14, r15, .. } = *self;
+        let (cr2, cr3) = (Cr2::read_raw(), Cr3::read_raw().0.start_address().as_u64());
+        Registers([
+            rip, rsp, rbp, rflags, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, cr2,
+            cr3,
+        ])
+    }
 }
 
 // The stubs push two words, the entry 15, the processor five (SDM Vol. 3A, 6.14.2).
@@ -195,8 +209,8 @@ fn unregistered(frame: &mut Frame) {
             frame.rsp,
         ),
         location: None,
-        rip: Some(frame.rip),
-        frame_pointer: frame.rbp,
+        is_exception: true,
+        registers: &frame.registers(),
     })
 }
 

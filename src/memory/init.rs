@@ -20,9 +20,11 @@ use crate::sync::IrqMutex;
 
 /// The kernel's page tables.
 static TABLES: IrqMutex<Option<PageTables>> = IrqMutex::new(None);
+crate::name_lock!(TABLES);
 
 /// What they map beside memory.
 static WINDOWS: IrqMutex<Windows> = IrqMutex::new(Windows::new());
+crate::name_lock!(WINDOWS);
 
 /// Where a PC's RAM below 1 MiB ends at the latest: then comes the window of the display.
 pub(super) const LOW_RAM_END: u64 = 0xa_0000;

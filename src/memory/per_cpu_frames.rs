@@ -17,6 +17,7 @@ use crate::cpu::per_cpu::{PerCpu, Words};
 use crate::per_cpu;
 
 static FRAMES: Once<Frames> = Once::new();
+crate::name_lock!(FRAMES, |_, is_so| FRAMES.get().is_some_and(|frames| frames.lock_owners().any(is_so)));
 
 /// Asks the other CPUs for the frames that they keep, as far as a run of that order may come of it, and waits for them.
 static DRAIN_OTHERS: Once<fn(Order)> = Once::new();

@@ -25,6 +25,7 @@ const REGION_BYTES: u64 = REGION_PAGES as u64 * FRAME_BYTES;
 
 /// One bit for each page that is mapped or stale.
 static USED: IrqMutex<[u64; REGION_PAGES / 64]> = IrqMutex::new([0; REGION_PAGES / 64]);
+crate::name_lock!(USED);
 
 /// Why frames could not be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

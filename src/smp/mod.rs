@@ -32,6 +32,8 @@ pub use call::{
 pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use hotplug::call_those_online;
+#[cfg(feature = "faults")]
+pub use nmi::stop_others;
 pub use nmi::{Place, nmis, place_of};
 pub use shootdown::{ShootdownError, shootdown};
 pub use watchdog::alarms as watchdog_alarms;

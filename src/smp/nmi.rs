@@ -9,7 +9,7 @@
 //! in it may raise an exception, whose `iret` would let one in.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::hotplug::Departure;
 use super::{Cpu, cpus};
@@ -19,10 +19,10 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::halt_forever;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
-use crate::panic::{self, MAX_FRAMES};
+use crate::panic::{self, MAX_FRAMES, Victim};
 use crate::sync::Deadline;
 use crate::wire::{self, Record};
-use crate::{apic, boot, per_cpu};
+use crate::{apic, boot, per_cpu, redirectable};
 
 per_cpu! {
     /// NMIs for which nobody had left a word: those from outside, less those that became one with others.
@@ -30,15 +30,12 @@ per_cpu! {
     static REQUEST: Request = Request::new();
 }
 
-/// Where a CPU leaves its place for another.
+/// By which another CPU asks this one for its place, which it leaves in its remains.
 struct Request {
     /// Whether some CPU is asking.
     is_taken: AtomicBool,
     /// One of [`NONE`], [`ASKED`], [`WRITING`], [`ANSWERED`].
     state: AtomicU32,
-    rip: AtomicU64,
-    count: AtomicUsize,
-    frames: [AtomicU64; MAX_FRAMES],
 }
 
 const NONE: u32 = 0;
@@ -48,13 +45,7 @@ const ANSWERED: u32 = 3;
 
 impl Request {
     const fn new() -> Request {
-        Request {
-            is_taken: AtomicBool::new(false),
-            state: AtomicU32::new(NONE),
-            rip: AtomicU64::new(0),
-            count: AtomicUsize::new(0),
-            frames: [const { AtomicU64::new(0) }; MAX_FRAMES],
-        }
+        Request { is_taken: AtomicBool::new(false), state: AtomicU32::new(NONE) }
     }
 
     fn change(&self, from: u32, to: u32) -> bool {
@@ -63,13 +54,7 @@ impl Request {
 
     /// In the handler, on the CPU that was asked.
     fn answer(&self, frame: &Frame) {
-        self.rip.store(frame.rip, Ordering::Relaxed);
-        let mut count = 0;
-        for (slot, address) in self.frames.iter().zip(panic::backtrace(frame.rbp)) {
-            slot.store(address, Ordering::Relaxed);
-            count += 1;
-        }
-        self.count.store(count, Ordering::Relaxed);
+        panic::leave_place(&frame.registers());
         self.state.store(ANSWERED, Ordering::Release);
     }
 }
@@ -81,11 +66,14 @@ pub fn nmis() -> u64 {
 
 pub fn register() {
     interrupts::register(Vector::NMI, "NMI", nmi);
-    panic::set_stop_others(stop_others);
+    panic::set_others(&AllCpus);
 }
 
 fn nmi(frame: &mut Frame) {
     if panic::is_dying() {
+        if !panic::has_died() {
+            panic::leave_place(&frame.registers());
+        }
         if let Some(cpu) = cpus().get(cpu::current().index()) {
             cpu.stopped.store(true, Ordering::Release);
         }
@@ -101,18 +89,43 @@ fn nmi(frame: &mut Frame) {
     }
 }
 
-/// Stops all other CPUs by NMI and waits a moment for them; one that does not stop is beyond help.
-fn stop_others() {
-    let guard = IrqGuard::new();
-    if !apic::is_enabled(&guard) {
-        return;
+/// What a dying CPU wants of the others.
+struct AllCpus;
+
+impl panic::Others for AllCpus {
+    fn stop(&self) {
+        stop_others();
     }
-    let others = || super::online().filter(|cpu| cpu.id() != cpu::current());
-    for cpu in others() {
-        apic::send_nmi_in_emergency(cpu.entry.apic_id);
+
+    fn visit(&self, visit: &mut dyn FnMut(Victim)) {
+        for cpu in cpus() {
+            let Some(remains) = cpu.get(panic::REMAINS) else { continue };
+            let state = match (cpu.is_online(), cpu.departure()) {
+                (true, _) => "silent",
+                (false, Departure::Here) => "failed",
+                (false, _) => "offline",
+            };
+            let was_stopped = cpu.stopped.load(Ordering::Acquire);
+            let stage = cpu.stage().name();
+            visit(Victim { cpu: cpu.id(), state, stage, was_stopped, remains });
+        }
     }
-    let _ = Deadline::after_ms(PANIC_STOP_MS)
-        .wait_until(|| others().all(|cpu| cpu.stopped.load(Ordering::Acquire)));
+}
+
+redirectable! {
+    /// Stops all other CPUs by NMI and waits a moment for them; one that does not stop is beyond help.
+    pub fn stop_others() {
+        let guard = IrqGuard::new();
+        if !apic::is_enabled(&guard) {
+            return;
+        }
+        let others = || crate::smp::online().filter(|cpu| cpu.id() != cpu::current());
+        for cpu in others() {
+            apic::send_nmi_in_emergency(cpu.entry.apic_id);
+        }
+        let _ = Deadline::after_ms(PANIC_STOP_MS)
+            .wait_until(|| others().all(|cpu| cpu.stopped.load(Ordering::Acquire)));
+    }
 }
 
 /// Where a CPU was when an NMI struck it.
@@ -134,7 +147,7 @@ impl Place {
 /// Asks another CPU by NMI where it is. `None` if it does not answer within [`NMI_ANSWER_MS`], if it is offline, or if
 /// somebody else is asking. Interrupts may be on or off; not from an NMI.
 pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
-    let request = cpu.get(REQUEST)?;
+    let (request, remains) = (cpu.get(REQUEST)?, cpu.get(panic::REMAINS)?);
     // What wakes up in the trampoline has no handlers yet.
     if cpu.departure() == Departure::Gone {
         return None;
@@ -146,11 +159,15 @@ pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
     apic::send_nmi_in_emergency(cpu.entry.apic_id);
     let is_answered = || request.state.load(Ordering::Acquire) == ANSWERED;
     let place = match Deadline::after_ms(NMI_ANSWER_MS).wait_until(is_answered) {
-        Ok(()) => Some(Place {
-            rip: request.rip.load(Ordering::Relaxed),
-            frames: core::array::from_fn(|index| request.frames[index].load(Ordering::Relaxed)),
-            count: request.count.load(Ordering::Relaxed),
-        }),
+        Ok(()) => {
+            let mut place = Place { rip: 0, frames: [0; MAX_FRAMES], count: 0 };
+            place.rip = remains.registers().map_or(0, |registers| registers.rip());
+            for (slot, address) in place.frames.iter_mut().zip(remains.frames()) {
+                *slot = address;
+                place.count += 1;
+            }
+            Some(place)
+        }
         Err(_) => None,
     };
     // One that is still writing keeps its request for good: nobody may mix what it writes with something else.

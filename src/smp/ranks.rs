@@ -13,6 +13,7 @@ use crate::sync::IrqMutex;
 pub static EPOCH: AtomicU64 = AtomicU64::new(0);
 
 static RANKS: IrqMutex<()> = IrqMutex::new(());
+crate::name_lock!(RANKS);
 
 /// Begins the next piece of work, after `announce`: its number, and who takes part in it.
 pub fn begin_work(announce: impl FnOnce()) -> (u64, CpuSet) {

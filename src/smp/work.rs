@@ -12,6 +12,7 @@ use crate::sync::{Deadline, IrqMutex};
 use crate::time::halt_until;
 
 static WORK: IrqMutex<Option<Work>> = IrqMutex::new(None);
+crate::name_lock!(WORK);
 
 /// A borrowed function, with its lifetime left out.
 #[derive(Clone, Copy)]

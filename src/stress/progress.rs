@@ -31,6 +31,7 @@ pub struct Progress {
 }
 
 static CURRENT: IrqMutex<Option<Progress>> = IrqMutex::new(None);
+crate::name_lock!(CURRENT);
 
 /// From now on progress is that of this workload, or of none.
 pub fn set(progress: Option<Progress>) {

@@ -2,26 +2,30 @@
 
 use core::ops::{Deref, DerefMut};
 
+use super::owned::{OwnedGuard, OwnedMutex, Owner};
 use crate::cpu::IrqGuard;
 
-/// `spin`'s mutex, with interrupts off while it is held: otherwise a handler that wants the lock would wait for the
-/// very code that it interrupted. Not to be taken from an NMI, which no guard keeps out.
-pub struct IrqMutex<T>(spin::mutex::SpinMutex<T>);
+/// A lock with interrupts off while it is held: otherwise a handler that wants it would wait for the very code that it
+/// interrupted. Not to be taken from an NMI, which no guard keeps out.
+pub struct IrqMutex<T>(OwnedMutex<T>);
 
 /// The lock, held.
 pub struct IrqMutexGuard<'a, T> {
     // Dropped in this order: the lock is free before interrupts are on again.
-    lock: spin::mutex::SpinMutexGuard<'a, T>,
+    lock: OwnedGuard<'a, T>,
     irq: IrqGuard,
 }
 
 impl<T> IrqMutex<T> {
     /// A free lock.
     pub const fn new(value: T) -> IrqMutex<T> {
-        IrqMutex(spin::mutex::SpinMutex::new(value))
+        IrqMutex(OwnedMutex::new(value))
     }
 
     /// Takes the lock; waits as long as another CPU holds it.
+    ///
+    /// # Panics
+    /// If this CPU holds it already.
     pub fn lock(&self) -> IrqMutexGuard<'_, T> {
         let irq = IrqGuard::new();
         IrqMutexGuard { lock: self.0.lock(), irq }
@@ -29,7 +33,7 @@ impl<T> IrqMutex<T> {
 
     /// As [`lock`](Self::lock), where interrupts are off already: spares the caller a second look at the flags.
     #[inline]
-    pub fn lock_under<'a>(&'a self, _: &'a IrqGuard) -> spin::mutex::SpinMutexGuard<'a, T> {
+    pub fn lock_under<'a>(&'a self, _: &'a IrqGuard) -> OwnedGuard<'a, T> {
         self.0.lock()
     }
 
@@ -46,6 +50,11 @@ impl<T> IrqMutex<T> {
     pub unsafe fn force_unlock(&self) {
         // SAFETY: the caller vouches.
         unsafe { self.0.force_unlock() }
+    }
+
+    /// The word that tells who holds it.
+    pub const fn owner(&self) -> &Owner {
+        self.0.owner()
     }
 }
 

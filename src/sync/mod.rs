@@ -5,9 +5,17 @@ mod deadline;
 pub mod inboxes;
 #[cfg(target_os = "none")]
 mod irq_mutex;
+#[cfg(target_os = "none")]
+mod named;
+#[cfg(any(target_os = "none", test))]
+mod owned;
 pub mod watch;
 
 #[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut, set_clock};
 #[cfg(target_os = "none")]
 pub use irq_mutex::{IrqMutex, IrqMutexGuard};
+#[cfg(target_os = "none")]
+pub use named::{NamedLock, held, lock_name};
+#[cfg(target_os = "none")]
+pub use owned::{OwnedGuard, OwnedMutex, Owner};

@@ -89,9 +89,11 @@ per_cpu! {
     static FIRST_PLACES: UnsafeCell<[Place; INLINE]> = UnsafeCell::new([Place::EMPTY; INLINE]);
     static FIRST_SLOTS: UnsafeCell<[Slot<Timer>; INLINE]> = UnsafeCell::new([Slot::EMPTY; INLINE]);
 }
+crate::name_lock!(per_cpu QUEUE);
 
 /// How all CPUs' APIC timers are set.
 static HARDWARE: IrqMutex<Hardware> = IrqMutex::new(Hardware::NONE);
+crate::name_lock!(HARDWARE);
 
 /// Chooses how timers are set, for all CPUs. Once, by the boot processor, when there is a clock; `false` if the clock
 /// tells no frequencies.

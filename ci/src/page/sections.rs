@@ -5,7 +5,7 @@ use octopod::wire::StagesUs;
 
 use super::text;
 use crate::pictures::{Spread, bytes, time};
-use crate::report::{FrameReport, Report};
+use crate::report::{FrameReport, Report, cpus_in_words};
 
 /// What ran where.
 pub fn machine(report: &Report) -> Markup {
@@ -79,7 +79,21 @@ pub fn panic(report: &Report) -> Markup {
     html! {
         h2.bad { "CPU " (panic.cpu) " panicked" }
         p { (text(&panic.message)) @if let Some(place) = &panic.location { ", at " code { (text(place)) } } }
+        @if let Some(stage) = &panic.stage { p { "in stage " (text(stage)) } }
         (calls(&panic.backtrace))
+        @if let Some(first) = panic.first() {
+            pre {
+                @for four in first.registers.chunks(4) {
+                    @for (name, value) in four { (format!("{:<6} ", text(name))) (text(value)) "  " }
+                    "\n"
+                }
+            }
+            @if !first.locks.is_empty() { p { "holds " (text(&first.locks.join(", "))) } }
+        }
+        @for (numbers, cpu) in panic.others() {
+            p { (cpus_in_words(&numbers)) " " (text(&cpu.headline())) }
+            (calls(&cpu.backtrace))
+        }
     }
 }
 

@@ -117,7 +117,22 @@ pub fn hostile() -> Report {
     let mut report = report(&seen);
     (report.verdict, report.reason, report.command_line) = (VerdictKind::Panic, Some(word()), word());
     report.warnings[0].backtrace = vec![frame()];
-    report.panic =
-        Some(PanicReport { cpu: 0, message: word(), location: Some(word()), backtrace: vec![frame()] });
+    let cpu = |cpu| PanicCpuReport {
+        cpu,
+        state: word(),
+        stage: word(),
+        message: Some(word()),
+        registers: vec![(word(), word())],
+        locks: vec![word()],
+        backtrace: vec![frame()],
+    };
+    report.panic = Some(PanicReport {
+        cpu: 0,
+        message: word(),
+        location: Some(word()),
+        stage: Some(word()),
+        backtrace: vec![frame()],
+        cpus: vec![cpu(0), cpu(1)],
+    });
     report
 }

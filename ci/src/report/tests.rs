@@ -129,9 +129,12 @@ fn a_run_that_said_nothing_still_has_a_report() {
 
 #[test]
 fn last_words_are_kept() {
-    let panic = Panic { cpu: 3, message: "oh".to_owned(), location: None, rip: None, slide: 0 };
+    let panic = Panic { cpu: 3, message: "oh".to_owned(), ..Panic::default() };
     let report = assembled(VerdictKind::Panic, &Seen { panic: Some(panic), ..Seen::default() });
-    assert_eq!(report["panic"], json!({ "cpu": 3, "message": "oh", "location": null, "backtrace": [] }));
+    let expected = json!({
+        "cpu": 3, "message": "oh", "location": null, "stage": null, "backtrace": [], "cpus": [],
+    });
+    assert_eq!(report["panic"], expected);
 }
 
 #[test]

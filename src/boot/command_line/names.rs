@@ -196,6 +196,12 @@ named! {
         FirmwareX2Apic = "firmware_x2apic",
         /// CPU 3 panics.
         PanicCpu3 = "panic_cpu3",
+        /// All CPUs panic at once.
+        PanicEverywhere = "panic_everywhere",
+        /// The last CPU panics of something that panics when it is asked what it is.
+        PanicInPanic = "panic_in_panic",
+        /// The last CPU panics in the middle of a line, with the console's lock held.
+        PanicInLine = "panic_in_line",
         /// An exception before anything is set up.
         EarlyException = "early_exception",
         /// The last CPU calls itself until its stack is full.

@@ -12,6 +12,7 @@ use crate::sync::IrqMutex;
 
 /// The screen. Taken only by who holds the console: lines come in the same order here and there.
 pub static SCREEN: IrqMutex<LiveScreen> = IrqMutex::new(LiveScreen::new());
+crate::name_lock!(SCREEN);
 
 /// What is shown, and where: on one of the two, or not yet. All zero at first.
 pub struct LiveScreen {

@@ -149,6 +149,14 @@ impl Frames {
         self.division.get().map(|division| division.partition)
     }
 
+    /// The words that tell which CPU holds a lock of the allocator's.
+    #[cfg(target_os = "none")]
+    pub fn lock_owners(&self) -> impl Iterator<Item = &crate::sync::Owner> {
+        let divided = self.division.get().map_or(&[][..], |division| division.arenas);
+        let arenas = core::iter::once(&self.undivided).chain(divided);
+        arenas.map(|arena| arena.0.owner()).chain([self.taking_in.owner()])
+    }
+
     /// The lock of the buddy that this block goes to when it is free.
     #[inline(always)]
     pub(super) fn locked(&self, block: BlockNumber) -> &Lock<Locked> {

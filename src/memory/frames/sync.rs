@@ -24,18 +24,23 @@ mod real {
     use core::ptr::NonNull;
 
     /// A spin lock. It does not mask interrupts: the allocator's callers run with them off.
+    #[cfg(not(target_os = "none"))]
     pub struct Lock<T>(spin::Mutex<T>);
 
+    #[cfg(not(target_os = "none"))]
     impl<T> Lock<T> {
         pub const fn new(value: T) -> Self {
             Self(spin::Mutex::new(value))
         }
 
-        #[inline(always)]
         pub fn lock(&self) -> spin::MutexGuard<'_, T> {
             self.0.lock()
         }
     }
+
+    /// In the kernel, one that says who holds it.
+    #[cfg(target_os = "none")]
+    pub use crate::sync::OwnedMutex as Lock;
 
     /// `count` values made by `make`, laid out at `at`.
     ///

@@ -15,6 +15,7 @@ use crate::{memory, redirectable};
 
 /// Why the last CPU that refused to go did so.
 static REFUSAL: IrqMutex<Option<OfflineError>> = IrqMutex::new(None);
+crate::name_lock!(REFUSAL);
 
 pub fn why_refused(cpu: CpuId) -> OfflineError {
     REFUSAL.lock().take().unwrap_or(OfflineError::NotOnline { cpu })

@@ -19,6 +19,7 @@ struct Guests {
 }
 
 static GUESTS: IrqMutex<Guests> = IrqMutex::new(Guests { first: None, alarm: None });
+crate::name_lock!(GUESTS);
 
 /// The queue of a CPU that goes offline.
 #[derive(Clone, Copy)]

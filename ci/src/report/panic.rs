@@ -1,0 +1,156 @@
+//! The kernel's last words: of the CPU that panicked first, and of every other.
+
+use octopod::wire::{PanicCpu, Registers};
+use serde::{Deserialize, Serialize};
+
+use super::FrameReport;
+use crate::records::Seen;
+
+/// The kernel's last words.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PanicReport {
+    /// The CPU that panicked first.
+    pub cpu: u32,
+    /// What it said.
+    pub message: String,
+    /// Where in the source.
+    pub location: Option<String>,
+    /// How far the boot had come.
+    pub stage: Option<String>,
+    /// The calls that led there, innermost first.
+    pub backtrace: Vec<FrameReport>,
+    /// What is known of each CPU, of this one too.
+    #[serde(default)]
+    pub cpus: Vec<PanicCpuReport>,
+}
+
+/// A CPU when the kernel had panicked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PanicCpuReport {
+    /// Its number.
+    pub cpu: u32,
+    /// `panicked`, `stopped`, `silent`, `offline` or `failed`.
+    pub state: String,
+    /// The stage of its bring-up.
+    pub stage: String,
+    /// What it panicked of, if it was not the first.
+    pub message: Option<String>,
+    /// Its registers by name, each in hexadecimal; JSON's numbers would round them.
+    pub registers: Vec<(String, String)>,
+    /// The named locks that it holds.
+    pub locks: Vec<String>,
+    /// Where it was, innermost call first; of the first CPU, that is the report's own.
+    pub backtrace: Vec<FrameReport>,
+}
+
+impl PanicReport {
+    /// Without the other CPUs' backtraces, which take symbols.
+    pub(super) fn of(seen: &Seen, backtrace: Vec<FrameReport>) -> Option<PanicReport> {
+        let panic = seen.panic.clone()?;
+        Some(PanicReport {
+            cpu: panic.cpu,
+            message: panic.message,
+            location: panic.location,
+            stage: panic.stage,
+            backtrace,
+            cpus: seen.panic_cpus.iter().map(|(cpu, _)| PanicCpuReport::of(cpu)).collect(),
+        })
+    }
+
+    /// What is known of the CPU that panicked first.
+    pub fn first(&self) -> Option<&PanicCpuReport> {
+        self.cpus.iter().find(|cpu| cpu.cpu == self.cpu)
+    }
+
+    /// The others, those together of which the same is known but for their registers.
+    pub fn others(&self) -> Vec<(Vec<u32>, &PanicCpuReport)> {
+        let mut groups: Vec<(Vec<u32>, &PanicCpuReport)> = Vec::new();
+        for cpu in self.cpus.iter().filter(|cpu| cpu.cpu != self.cpu) {
+            match groups.iter_mut().find(|(_, known)| known.is_like(cpu)) {
+                Some((numbers, _)) => numbers.push(cpu.cpu),
+                None => groups.push((vec![cpu.cpu], cpu)),
+            }
+        }
+        groups
+    }
+}
+
+impl PanicCpuReport {
+    fn of(cpu: &PanicCpu<String>) -> PanicCpuReport {
+        let PanicCpu { cpu, state, stage, message, registers, locks } = cpu.clone();
+        let named = registers.iter().flat_map(Registers::named);
+        PanicCpuReport {
+            cpu,
+            state,
+            stage,
+            message,
+            registers: named.map(|(name, value)| (name.to_owned(), format!("{value:#018x}"))).collect(),
+            locks: locks.into_iter().collect(),
+            backtrace: Vec::new(),
+        }
+    }
+
+    fn is_like(&self, other: &PanicCpuReport) -> bool {
+        let known = |cpu: &PanicCpuReport| {
+            (
+                cpu.state.clone(),
+                cpu.stage.clone(),
+                cpu.message.clone(),
+                cpu.locks.clone(),
+                cpu.backtrace.clone(),
+            )
+        };
+        known(self) == known(other)
+    }
+
+    /// Its state in words, without its number.
+    pub fn headline(&self) -> String {
+        let mut line = format!("{}, stage {}", self.state, self.stage);
+        if let Some(message) = &self.message {
+            line.push_str(&format!(": {message}"));
+        }
+        if !self.locks.is_empty() {
+            line.push_str(&format!("; holds {}", self.locks.join(", ")));
+        }
+        line
+    }
+}
+
+/// Numbers of CPUs in words: `CPU 3`, `CPUs 0-2, 5`.
+pub fn cpus_in_words(numbers: &[u32]) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for &number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if number == *last + 1 => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let shown = |&(first, last): &(u32, u32)| match last - first {
+        0 => first.to_string(),
+        _ => format!("{first}-{last}"),
+    };
+    let list: Vec<_> = ranges.iter().map(shown).collect();
+    format!("{} {}", if numbers.len() == 1 { "CPU" } else { "CPUs" }, list.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::wire::{Panic, Record};
+
+    use super::*;
+
+    #[test]
+    fn cpus_of_which_the_same_is_known_are_told_together() {
+        let mut seen = Seen::default();
+        seen.take(Record::Panic(Panic { cpu: 1, ..Panic::default() }));
+        for cpu in 0..6 {
+            let state = if cpu == 4 { "silent" } else { "stopped" }.to_owned();
+            let registers = Some(Registers([cpu.into(); Registers::COUNT]));
+            seen.take(Record::PanicCpu(PanicCpu { cpu, state, registers, ..PanicCpu::default() }));
+        }
+        let report = PanicReport::of(&seen, Vec::new()).unwrap();
+        let groups: Vec<_> = report.others().iter().map(|(numbers, _)| cpus_in_words(numbers)).collect();
+        assert_eq!(groups, ["CPUs 0, 2-3, 5", "CPU 4"]);
+        assert_eq!(report.first().unwrap().registers[0], ("RIP".to_owned(), "0x0000000000000001".to_owned()));
+    }
+}

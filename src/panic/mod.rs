@@ -1,0 +1,143 @@
+//! Last words: once, from the first CPU that dies, after the others have been stopped by NMI. It tells of each CPU where
+//! it was, in which stage, with which registers and locks; of one that died a moment later also why.
+//!
+//! What may go wrong comes last. First a block of fixed format is left in memory ([`LastWords`]), then the message goes
+//! out, then the calls, then the other CPUs. A panic within all that says so in a line of its own and ends the run; what
+//! was said before stands. A CPU that dies when another has already leaves its reason for that one to tell.
+
+mod backtrace;
+mod last_words;
+mod remains;
+mod speak;
+
+use core::fmt;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+
+use spin::Once;
+
+pub use backtrace::backtrace;
+pub use remains::{REMAINS, Remains, has_died, leave_place, registers_here};
+
+use crate::console;
+use crate::cpu::{self, CpuId, registers};
+use crate::wire::{BootStage, ExitCode, Registers};
+
+/// The CPU that is dying; there is only ever one.
+static DYING: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = u32::MAX;
+
+/// Whether it has died a second time, over its last words.
+static DIED_AGAIN: AtomicBool = AtomicBool::new(false);
+
+static OTHERS: Once<&'static dyn Others> = Once::new();
+
+/// How far the boot has come.
+static STAGE: AtomicU8 = AtomicU8::new(BootStage::Loader as u8);
+
+/// A backtrace ends here at the latest.
+pub const MAX_FRAMES: usize = 32;
+
+/// What a CPU died of.
+pub struct Death<'a> {
+    /// What happened.
+    pub message: fmt::Arguments<'a>,
+    /// Where in the source it panicked.
+    pub location: Option<&'a core::panic::Location<'a>>,
+    /// Whether the instruction at RIP is at fault: in an exception.
+    pub is_exception: bool,
+    /// The registers, from whose frame pointer the backtrace begins.
+    pub registers: &'a Registers,
+}
+
+/// What is known of a CPU from outside.
+pub struct Victim {
+    /// Its number.
+    pub cpu: CpuId,
+    /// The state to be told, if it left no remains: `silent`, `offline` or `failed`.
+    pub state: &'static str,
+    /// The stage of its bring-up.
+    pub stage: &'static str,
+    /// Whether it was stopped.
+    pub was_stopped: bool,
+    /// What it left.
+    pub remains: &'static Remains,
+}
+
+/// What the layer that knows all CPUs does for one that is dying.
+pub trait Others: Sync {
+    /// Stops all other CPUs; returns when they have stopped, or will not.
+    fn stop(&self);
+    /// Shows every CPU that has an area, in their order.
+    fn visit(&self, visit: &mut dyn FnMut(Victim));
+}
+
+/// From now on a dying CPU can stop the others, and tell of them.
+pub fn set_others(others: &'static dyn Others) {
+    OTHERS.call_once(|| others);
+}
+
+/// Whether some CPU is dying. One that is told to stop then stops for good.
+pub fn is_dying() -> bool {
+    DYING.load(Ordering::Acquire) != NOBODY
+}
+
+/// Says how far the boot has come. The boot processor alone calls this.
+pub fn set_stage(stage: BootStage) {
+    STAGE.store(stage as u8, Ordering::Relaxed);
+}
+
+fn stage() -> &'static str {
+    BootStage::ALL.get(usize::from(STAGE.load(Ordering::Relaxed))).map_or("", |stage| stage.name())
+}
+
+/// Ends the run with last words. Any context; of several CPUs that die at once the first speaks and tells of the others.
+pub fn die(death: &Death) -> ! {
+    x86_64::instructions::interrupts::disable();
+    let me = cpu::current();
+    match DYING.compare_exchange(NOBODY, me.0, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {}
+        Err(dying) if dying == me.0 => die_again(me, death),
+        Err(_) => {
+            remains::leave_death(death.registers, death.message);
+            registers::halt_forever()
+        }
+    }
+    let location = speak::location(death);
+    let words = speak::first_words(me, death, &location);
+    // SAFETY: DYING lets one CPU through, once.
+    unsafe { last_words::leave(&words) };
+    // Before the console's lock is taken, or taken away.
+    remains::leave_place(death.registers);
+    if let Some(others) = OTHERS.get() {
+        others.stop();
+    }
+    // SAFETY: as above, and the others have just been stopped.
+    unsafe { console::take_over(|line| speak::speak(line, me, death, words)) };
+    registers::exit(ExitCode::Panicked)
+}
+
+/// The last words themselves went wrong.
+fn die_again(me: CpuId, death: &Death) -> ! {
+    if !DIED_AGAIN.swap(true, Ordering::AcqRel) {
+        // SAFETY: this is the one CPU that ends the run, and it does not come back to what it was at.
+        unsafe { console::take_over(|line| speak::speak_again(line, me, death)) };
+    }
+    registers::exit(ExitCode::Panicked)
+}
+
+/// What `panic!` ends in.
+pub fn panicked(info: &PanicInfo) -> ! {
+    die(&Death {
+        message: format_args!("{}", info.message()),
+        location: info.location(),
+        is_exception: false,
+        registers: &registers_here(),
+    })
+}
+
+#[cfg(all(target_os = "none", not(test)))]
+#[panic_handler]
+fn panic_handler(info: &PanicInfo) -> ! {
+    panicked(info)
+}

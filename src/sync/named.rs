@@ -1,0 +1,76 @@
+//! The locks that have a name, for whoever tells who holds them.
+
+use super::Owner;
+use crate::cpu;
+
+/// A lock by its name, as [`name_lock!`](crate::name_lock) lists it.
+pub struct NamedLock {
+    name: &'static str,
+    any: Any,
+}
+
+/// Whether a word of the lock's is so. A name may stand for several locks, or for one that is not there yet; of a lock that
+/// each CPU has a copy of, the copy of the CPU with that GS base is meant.
+type Any = fn(usize, &dyn Fn(&Owner) -> bool) -> bool;
+
+impl NamedLock {
+    /// For the macro.
+    pub const fn new(name: &'static str, any: Any) -> NamedLock {
+        NamedLock { name, any }
+    }
+}
+
+unsafe extern "C" {
+    // From the linker script.
+    static locks_start: u8;
+    static locks_end: u8;
+}
+
+fn named() -> &'static [NamedLock] {
+    let start = &raw const locks_start;
+    let bytes = (&raw const locks_end).addr() - start.addr();
+    // SAFETY: the linker puts the locks, aligned as they are, and nothing else between the two symbols.
+    unsafe { core::slice::from_raw_parts(start.cast(), bytes / size_of::<NamedLock>()) }
+}
+
+pub(super) fn name_of(owner: &Owner) -> Option<&'static str> {
+    let gs_base = cpu::per_cpu::gs_base();
+    let is_it = |lock: &&NamedLock| (lock.any)(gs_base, &|known| core::ptr::eq(known, owner));
+    named().iter().find(is_it).map(|lock| lock.name)
+}
+
+/// The named locks that this CPU holds, each by its number; of those that each CPU has one of, its own. Any context.
+pub fn held() -> impl Iterator<Item = u32> {
+    let (me, gs_base) = (cpu::current(), cpu::per_cpu::gs_base());
+    let is_held = move |lock: &NamedLock| (lock.any)(gs_base, &|owner| owner.get() == Some(me));
+    (0..).zip(named()).filter(move |(_, lock)| is_held(lock)).map(|(number, _)| number)
+}
+
+/// The name of the lock with that number.
+pub fn lock_name(number: u32) -> Option<&'static str> {
+    named().get(number as usize).map(|lock| lock.name)
+}
+
+/// Gives a lock the name of its static, under which a panic tells of it: `name_lock!(SERIAL);`, and for one that every CPU
+/// has a copy of, `name_lock!(per_cpu QUEUE);`. What is no static of its own, or is many, is looked through by a function
+/// that may not wait: whether any [`Owner`] is so.
+#[macro_export]
+macro_rules! name_lock {
+    (per_cpu $NAME:ident) => {
+        // SAFETY: only `held` and `name_of` call it, with the GS base of an area that lives for good.
+        $crate::name_lock!($NAME, |gs_base, is_so| is_so(unsafe {
+            $crate::cpu::per_cpu::PerCpu::of(&$NAME, gs_base).owner()
+        }));
+    };
+    ($NAME:ident) => {
+        $crate::name_lock!($NAME, |_, is_so| is_so($NAME.owner()));
+    };
+    ($NAME:ident, $any:expr) => {
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = ".locks")]
+            static ROW: $crate::sync::NamedLock =
+                $crate::sync::NamedLock::new(concat!(module_path!(), "::", stringify!($NAME)), $any);
+        };
+    };
+}

@@ -1,0 +1,44 @@
+//! How far the boot has come, as the boot processor sees it.
+
+macro_rules! stages {
+    ($($variant:ident = $name:literal,)+) => {
+        /// A stage of the boot: the steps of `src/stages.rs`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum BootStage {
+            $($variant,)+
+        }
+
+        impl BootStage {
+            /// All of them, in their order.
+            pub const ALL: &'static [BootStage] = &[$(BootStage::$variant,)+];
+
+            /// Its name in reports.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(BootStage::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+stages! {
+    Loader = "loader",
+    Options = "options",
+    Features = "features",
+    Redirects = "redirects",
+    Memory = "memory",
+    BootCpu = "boot_cpu",
+    Screen = "screen",
+    Platform = "platform",
+    Zones = "zones",
+    Clock = "clock",
+    SerialInput = "serial_input",
+    OtherCpus = "other_cpus",
+    Counter = "counter",
+    Audit = "audit",
+    Work = "work",
+    Verdict = "verdict",
+}
