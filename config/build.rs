@@ -16,6 +16,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     // Formatting a panic does not fit into fewer than four; far more would make CPUs expensive.
     ("stack_pages", 4, 64),
     ("ist_stack_pages", 1, 16),
+    ("trace_ring_pages", 1, 4096),
     // At least one line of progress each second, and no more lines than the serial port bears.
     ("progress_ms", 1, 1000),
     // Less would be a false alarm in waiting; more looks like a hang.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | [`config`], [`wire`] |
 //! | 1 | [`cpu`] |
-//! | 2 | [`sync`], [`console`] |
+//! | 2 | [`sync`], [`trace`], [`console`] |
 //! | 3 | [`boot`], `panic` |
 //! | 4 | [`memory`] |
 //! | 5 | `interrupts`, [`acpi`] |
@@ -53,6 +53,7 @@ pub mod cpu;
 
 pub mod console;
 pub mod sync;
+pub mod trace;
 
 pub mod boot;
 #[cfg(target_os = "none")]

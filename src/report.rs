@@ -1,5 +1,7 @@
 //! What the run tells the launcher, but for what a workload tells about itself.
 
+pub mod trace;
+
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -140,6 +142,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             apic_error_status: up.rounds.error_status,
             bytes_per_cpu: up.bytes_per_cpu,
             frames_taken: up.frames_taken,
+            trace_bytes_per_cpu: up.trace_bytes_per_cpu,
             trampoline_page: up.trampoline_page,
         },
     }));
@@ -173,6 +176,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
 /// What the time is read from.
 pub fn counter(counter: &Counter) {
     let Counter { name, distrust, warp, skew_ns, drift_ppm } = *counter;
+    trace::set_skew(warp.skew_cycles);
     let distrust = distrust.map(|distrust| LineBuffer::<100>::format(format_args!("{distrust}")));
     log::info!(
         "the time by {name}; TSCs at most {} cycles ({skew_ns} ns) apart in {} meetings with {} CPUs; timers {}",
@@ -329,6 +333,7 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         None => log::info!("pass"),
         Some(reason) => log::error!("fail: {reason}"),
     }
+    trace::send();
     console::send_last(&Record::Verdict(wire::Verdict {
         pass: reason.is_none(),
         reason,

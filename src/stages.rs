@@ -3,7 +3,7 @@
 //! No stage is inlined: what it needs on the boot stack is free again when it ends, and the work has the rest.
 
 use crate::acpi::{self, Platform};
-use crate::boot::command_line::{BuiltIn, Options, Switch, Work};
+use crate::boot::command_line::{BuiltIn, Options, Switch, TraceLevel, Work};
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr};
 use crate::config::REQUEST_MS;
@@ -16,8 +16,8 @@ use crate::program::{self, Machine};
 use crate::report::{self, Reason};
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::wire::BootStage;
-use crate::{apic, bench, console, interrupts, panic, stress};
+use crate::wire::{BootStage, TraceClass};
+use crate::{apic, bench, console, interrupts, panic, stress, trace};
 #[cfg(feature = "selftest")]
 use crate::{audit, selftest};
 
@@ -30,7 +30,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
     let options = options(&mut boot); //                              the kernel command line, or a clear error
     let features = features(&options); //                             what this processor has beyond the necessary
-    redirects(&guard, &features); //                                  code that depends on it, while code is writable
+    redirects(&guard, &features, &options); //                        code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
     boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log, where people see it
@@ -59,6 +59,8 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
 /// From here on the boot is in that stage.
 fn begin(stage: BootStage) {
     panic::set_stage(stage);
+    report::trace::stamp(stage);
+    trace!(BootStage, stage as u64);
 }
 
 #[inline(never)]
@@ -110,12 +112,24 @@ fn features(options: &Options) -> Features {
     features
 }
 
-fn redirects(guard: &IrqGuard, features: &Features) {
+fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
     begin(BootStage::Redirects);
     // SAFETY: rt0's tables let code be written, and no other CPU runs.
     match unsafe { cpu::redirect::install(guard, features, boot::image::text_addresses()) } {
         Ok((installed, rows)) => log::debug!("{installed} of {rows} functions redirected"),
         Err(error) => boot::refuse(format_args!("{error}")),
+    }
+    let level = match options.trace {
+        TraceLevel::Off => 0,
+        TraceLevel::Panic => TraceClass::Rare as u32,
+        TraceLevel::On => TraceClass::Hot as u32,
+    };
+    trace::init(guard, level);
+    panic::set_at_end(report::trace::send);
+    // SAFETY: as above.
+    match unsafe { cpu::branch::arm(guard, level, boot::image::text_addresses()) } {
+        Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
+        None => boot::refuse(format_args!("a static branch is not what it was built as")),
     }
 }
 
@@ -124,6 +138,13 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     begin(BootStage::Memory);
     let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::memory_map(boot);
+    // The others' are given when there are others.
+    if let Some(slots) =
+        trace::is_wanted().then(|| memory::alloc_slice_zeroed(trace::slots_wanted())).flatten()
+    {
+        // SAFETY: this CPU's own area, and interrupts are off.
+        unsafe { trace::give_ring(cpu::per_cpu::gs_base(), slots) };
+    }
     low
 }
 
@@ -207,6 +228,7 @@ fn clock(
         clock.apic_timer_hz / 1000,
         clock.source.name()
     );
+    report::trace::set_tsc_hz(clock.tsc_hz);
     time::timer::start(guard);
     clock
 }

@@ -16,16 +16,21 @@ mod panic;
 mod stage;
 mod stress;
 mod time;
+mod trace;
 mod warning;
 
 pub use bench::Bench;
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
-pub use last_words::{LAST_WORDS_BYTES, LastWords, last_words_magic};
+pub use last_words::{LAST_WORDS_BYTES, LastWords, last_words_magic, set_last_message};
 pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
 pub use panic::{Frame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, Registers};
 pub use stage::BootStage;
 pub use stress::{BUCKETS_IN_RECORD, Bucket, Cycles, Latency, Progress, Stress, StressCpu};
 pub use time::{Clock, LATENESS_BUCKETS, Timers, lateness_bucket};
+pub use trace::{
+    EVENTS_IN_RECORD, MAX_TRACE_PART_BYTES, PanicEvents, TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS,
+    TraceClass, TraceEvent, TracePart, Traced,
+};
 pub use warning::{Warning, WarningFrame};
 
 /// Begins each line that is meant for a program. Everything else on the serial port is for people.
@@ -132,6 +137,8 @@ pub enum Record<S> {
     PanicCpu(PanicCpu<S>),
     /// One for each return address, innermost first, after the [`Record::PanicCpu`] of a CPU that was not the first.
     PanicFrame(PanicFrame),
+    /// After these, each CPU's last trace events.
+    PanicEvents(PanicEvents),
     /// The run's result, the last record of a run that did not panic.
     Verdict(Verdict<S>),
 }
@@ -181,8 +188,10 @@ pub struct BringUp {
     pub apic_error_status: u32,
     /// What each further CPU costs in memory: area, stacks, lines in tables. In bytes.
     pub bytes_per_cpu: u64,
-    /// Frames that all CPUs but the first took together, page tables included.
+    /// Frames that all CPUs but the first took together, page tables included, but not their rings of trace events.
     pub frames_taken: u64,
+    /// The ring of trace events that each CPU has besides, in bytes.
+    pub trace_bytes_per_cpu: u64,
     /// The page below 1 MiB that the CPUs woke up in; 0 where there was none.
     #[serde(with = "hex")]
     pub trampoline_page: u64,

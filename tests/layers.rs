@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("cpu", 1),
     ("sync", 2),
     ("console", 2),
+    ("trace", 2),
     ("boot", 3),
     // Whatever can find a fatal fault imports it, so it lies low and reaches the other CPUs by a hook.
     ("panic", 3),
@@ -31,7 +32,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("time", 7),
     ("smp", 8),
     ("sched", 9),
-    ("trace", 10),
     ("audit", 10),
     ("selftest", 10),
     ("stress", 10),

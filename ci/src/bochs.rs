@@ -162,6 +162,7 @@ pub fn check(options: &Options) -> Result<(), Error> {
             options.mode == Mode::Gdb,
             "it has a debugger of its own, or a gdb stub if it was built with that",
         ),
+        ("--trace", options.trace, "it has no port for it that goes to a file"),
         ("--accel", options.accel != default.accel, "it interprets every instruction itself"),
         ("--machine", options.machine != default.machine, "it has one machine, an i440FX"),
         ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty(), "they are QEMU's"),

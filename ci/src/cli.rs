@@ -43,6 +43,7 @@ Examples:
   cargo run -- boot --log smp=debug,warn              more of one module's log, less of the others'
   cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
   cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
+  cargo run -- boot --trace                           a timeline of each CPU, for Perfetto
   cargo run -- bench                                  what things cost, in instructions
   cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
   cargo run -- run --example hello                    a kernel of one's own, from examples/
@@ -139,7 +140,7 @@ pub struct Options {
     pub cpus: Vec<u32>,
 
     /// Run the workloads as threads of this host, with --mem of its memory, and boot nothing.
-    #[arg(long, conflicts_with_all = ["append", "debug", "fault", "compressed", "kernel"], help_heading = "Stress")]
+    #[arg(long, conflicts_with_all = ["append", "trace", "debug", "fault", "compressed", "kernel"], help_heading = "Stress")]
     pub host: bool,
 
     /// Where the random choices start from, decimal or as 0x1f [default: the kernel draws one].
@@ -157,6 +158,10 @@ pub struct Options {
     /// Which lines of the log are shown, as in smp=debug,info: a level for a module and all below it, and one for the rest.
     #[arg(long, value_name = "FILTER", help_heading = "Kernel")]
     pub log: Option<LogFilter>,
+
+    /// Trace the run: what each CPU did when, as trace.json in the run's folder, for ui.perfetto.dev or chrome://tracing.
+    #[arg(long, help_heading = "Kernel")]
+    pub trace: bool,
 
     /// More words for the kernel's command line; may be given more than once.
     #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true, help_heading = "Kernel")]
@@ -371,6 +376,9 @@ impl Options {
         words.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
         words.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));
         words.extend(self.log.as_ref().map(|filter| format!("log={filter}")));
+        if self.trace {
+            words.push("trace=on".to_owned());
+        }
         if self.allow_missing_cpus {
             words.push("allow_missing_cpus=on".to_owned());
         }

@@ -16,6 +16,7 @@ use crate::notice::Observer;
 use crate::qemu::{Machine, Qemu};
 use crate::rundir::RunDir;
 use crate::setup;
+use crate::trace;
 
 /// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
 const MAX_SOCKET_BYTES: usize = 100;
@@ -155,7 +156,10 @@ impl Emulator {
             Emulator::Qemu(qemu, decision) => {
                 let sockets = socket_folder()?;
                 let socket = sockets.path().join(QMP);
-                let mut machine = Machine { options, accel: decision.accel, medium, qmp_socket: None };
+                let mut machine =
+                    Machine { options, accel: decision.accel, medium, qmp_socket: None, trace_file: None };
+                let trace_file = folder.file(trace::STREAM);
+                machine.trace_file = options.trace.then_some(&*trace_file);
                 let script = qemu.script(&qemu.arguments(&machine));
                 folder.write_script("qemu.sh", &script)?;
                 machine.qmp_socket = Some(&socket);

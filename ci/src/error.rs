@@ -255,6 +255,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The kernel's trace cannot be read.
+    #[error("{error}")]
+    TraceStream {
+        /// Why.
+        error: crate::trace::StreamError,
+    },
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,

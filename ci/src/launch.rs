@@ -13,12 +13,13 @@ use crate::host_stress;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
 use crate::notice::{Notice, Observer, Silent};
-use crate::records::Seen;
-use crate::report::{FrameReport, HostReport, KernelReport, Report};
+use crate::records::{Seen, TracedWords};
+use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, TraceReport};
 use crate::run::{self, Run};
 use crate::rundir::{RunDir, Workspace};
 use crate::setup;
 use crate::symbols::Symbols;
+use crate::trace::{self, Words};
 use crate::verdict::{Judgement, judge};
 
 /// What came of a launch.
@@ -175,6 +176,24 @@ fn boot(
             }
         }
     }
+    let vectors = run.seen.interrupts.iter().map(|table| (table.vector, table.name.clone()));
+    let known_slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
+    let words = Words::new(&symbols, known_slide, vectors);
+    add_events(&mut report, &run.seen, &words);
+    if options.trace {
+        match trace::convert(folder, &words) {
+            Ok(came) => {
+                report.trace = Some(came);
+                let file = folder.file(trace::FILE);
+                let TraceReport { cpus, events, lost } = came;
+                observer.notice(Notice::Note(&format!(
+                    "{events} trace events of {cpus} CPUs, {lost} lost; open in ui.perfetto.dev: {}",
+                    file.display()
+                )));
+            }
+            Err(error) => observer.notice(Notice::Note(&format!("no trace: {error}"))),
+        }
+    }
     if let Some(limits) = &limits {
         limits.apply_to(&mut report);
     }
@@ -188,6 +207,23 @@ fn boot(
         run_dir: None,
         error: None,
     })
+}
+
+/// The last trace events of each CPU, for a panic's report.
+fn add_events(report: &mut Report, seen: &Seen, words: &Words) {
+    let (Some(panic), Some(at)) = (&mut report.panic, seen.panic.as_ref().and_then(|panic| panic.tsc)) else {
+        return;
+    };
+    // Before it is known how fast the TSC is, cycles have to do.
+    let per_us = seen.boot.as_ref().map_or(1.0, |boot| boot.tsc_khz as f64 / 1000.0);
+    for cpu in &mut panic.cpus {
+        let own = seen.panic_events.iter().filter(|(number, _)| *number == cpu.cpu);
+        let report = |(_, (tsc, event, a, b)): &(u32, TracedWords)| EventReport {
+            us_before: at.wrapping_sub(*tsc) as i64 as f64 / per_us,
+            text: words.line(*event, *a, *b),
+        };
+        cpu.events = own.map(report).collect();
+    }
 }
 
 fn announce(

@@ -35,6 +35,7 @@ pub mod setup;
 pub mod soak;
 pub mod symbols;
 pub mod table;
+pub mod trace;
 pub mod ui;
 pub mod values;
 pub mod verdict;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use octopod::wire::EXIT_PORT;
+use octopod::wire::{EXIT_PORT, TRACE_PORT};
 
 use crate::accel::Accel;
 use crate::bench;
@@ -32,6 +32,8 @@ pub struct Machine<'a> {
     pub medium: &'a Medium,
     /// Where QEMU listens for its machine protocol; a run by hand has none.
     pub qmp_socket: Option<&'a Path>,
+    /// The file that the trace goes to, if one is wanted.
+    pub trace_file: Option<&'a Path>,
 }
 
 /// A command line in groups, each an option with its value.
@@ -93,6 +95,13 @@ impl Qemu {
         add(&["-serial".as_ref(), "stdio".as_ref()]);
         let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04");
         add(&["-device".as_ref(), exit.as_ref()]);
+        if let Some(file) = machine.trace_file {
+            let mut value = OsString::from("file,id=trace,path=");
+            value.push(escape_commas(file.as_os_str()));
+            add(&["-chardev".as_ref(), &value]);
+            let port = format!("isa-debugcon,iobase={TRACE_PORT:#x},chardev=trace");
+            add(&["-device".as_ref(), port.as_ref()]);
+        }
         if let Some(socket) = machine.qmp_socket {
             let mut value = OsString::from("unix:");
             value.push(escape_commas(socket.as_os_str()));
@@ -183,6 +192,7 @@ mod tests {
                 module: None,
             },
             qmp_socket: Some(Path::new("/tmp/a,b/qmp")),
+            trace_file: options.trace.then_some(Path::new("/r,s/trace.bin")),
         };
         // Which harmless characters are quoted is the quoting library's affair.
         String::from_utf8(qemu.script(&qemu.arguments(&machine))).unwrap().replace('\'', "")
@@ -210,6 +220,18 @@ mod tests {
         let script = script(10, Accel::Tcg, &["--seconds", "5", "--", "-d", "int"]);
         let expected = expected.replace('\'', "");
         assert_eq!(script.split_once("exec ").unwrap().1, expected.strip_prefix("exec ").unwrap());
+    }
+
+    #[test]
+    fn a_trace_has_a_port_of_its_own() {
+        let script = script(10, Accel::Tcg, &["boot", "--trace"]);
+        for option in [
+            "-chardev file,id=trace,path=/r,,s/trace.bin ",
+            "-device isa-debugcon,iobase=0xe9,chardev=trace ",
+        ] {
+            assert!(script.contains(option), "{script}");
+        }
+        assert!(script.contains("work=boot trace=on"), "{script}");
     }
 
     #[test]

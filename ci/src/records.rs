@@ -14,6 +14,9 @@ const MAX_OF_A_KIND: usize = 1 << 16;
 /// Lines that could not be read are counted; this many are kept as well.
 const MAX_UNREADABLE_KEPT: usize = 5;
 
+/// A trace event in a record: its TSC, its number, and its two words.
+pub type TracedWords = (u64, u8, u64, u64);
+
 /// All that the kernel has said so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -65,6 +68,8 @@ pub struct Seen {
     pub frames: Vec<u64>,
     /// What is known of each CPU after that, with the return addresses on its stack.
     pub panic_cpus: Vec<(PanicCpu<String>, Vec<u64>)>,
+    /// The last trace events of each, each with TSC, number and words.
+    pub panic_events: Vec<(u32, TracedWords)>,
     /// The run's result.
     pub verdict: Option<Verdict<String>>,
     /// How many lines began as a record and were none.
@@ -148,6 +153,11 @@ impl Seen {
                 let last = self.panic_cpus.iter_mut().rev().find(|(known, _)| known.cpu == frame.cpu);
                 if let Some((_, frames)) = last {
                     push(frames, frame.address, MAX_FRAMES);
+                }
+            }
+            Record::PanicEvents(part) => {
+                for event in part.events {
+                    push(&mut self.panic_events, (part.cpu, event), MAX_OF_A_KIND);
                 }
             }
             Record::Verdict(verdict) => self.verdict = Some(verdict),

@@ -17,6 +17,7 @@ mod interrupts;
 mod memory;
 mod panic;
 mod stress;
+mod trace;
 mod warning;
 
 pub use bench::BenchReport;
@@ -24,6 +25,7 @@ pub use interrupts::InterruptReport;
 pub use memory::{ArenaReport, FreeReport};
 pub use panic::{PanicCpuReport, PanicReport, cpus_in_words};
 pub use stress::StressReport;
+pub use trace::{EventReport, TraceReport};
 pub use warning::WarningReport;
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
@@ -107,6 +109,8 @@ pub struct Report {
     pub warnings: Vec<WarningReport>,
     /// The kernel's last words.
     pub panic: Option<PanicReport>,
+    /// What came of the trace, if one was asked for and came.
+    pub trace: Option<TraceReport>,
     /// Record lines that could not be read.
     pub unreadable_records: u64,
 }
@@ -243,6 +247,7 @@ impl Report {
             events: seen.events,
             warnings: seen.warnings.iter().map(|(warning, _)| WarningReport::of(warning)).collect(),
             panic: PanicReport::of(seen, backtrace),
+            trace: None,
             unreadable_records: seen.unreadable,
         }
     }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
 use crate::records::printable;
-use crate::report::{FrameReport, Report, VerdictKind, cpus_in_words};
+use crate::report::{EventReport, FrameReport, Report, VerdictKind, cpus_in_words};
 use crate::setup::doctor::{Part, State};
 use crate::table;
 
@@ -25,6 +25,9 @@ const FAINT: Style = Style::new().dimmed();
 
 /// Registers of this many CPUs are worth showing; registers.txt has them all.
 const CPUS_SHOWN: usize = 16;
+
+/// Of a CPU that was only stopped by a panic, so many of the last events are shown.
+const EVENTS_SHOWN: usize = 4;
 
 /// Prints to the terminal, or where its output is sent.
 pub struct Console {
@@ -175,11 +178,21 @@ impl Console {
             if !first.locks.is_empty() {
                 self.line(&printable(&format!("    holds {}", first.locks.join(", "))));
             }
+            self.events(&first.events, usize::MAX);
         }
         for (numbers, cpu) in panic.others() {
-            let numbers = cpus_in_words(&numbers);
-            self.line(&format!("{WARN}{numbers}{WARN:#} {}", printable(&cpu.headline())));
+            let shown = cpus_in_words(&numbers);
+            self.line(&format!("{WARN}{shown}{WARN:#} {}", printable(&cpu.headline())));
             self.calls(&cpu.backtrace);
+            // Of several, each has its own; report.json has them.
+            self.events(&cpu.events, if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
+        }
+    }
+
+    /// The newest trace events; report.json has the others.
+    fn events(&self, events: &[EventReport], most: usize) {
+        for event in &events[events.len().saturating_sub(most)..] {
+            self.line(&format!("    {:>12.1} us before: {}", event.us_before, printable(&event.text)));
         }
     }
 

@@ -56,6 +56,8 @@ const ALL: &[Benchmark] = &[
     each("per_cpu_add", primitives::per_cpu_add),
     each("spin_irqsave_pair", primitives::spin_irqsave_pair),
     each("clock_now", primitives::clock_now),
+    each("trace_off", primitives::trace_off),
+    each("trace_on", primitives::trace_on),
     each("irq_entry_exit", interrupts::entry_exit),
     Benchmark { empty: empty_windows, ..each("self_ipi", interrupts::self_ipi) },
     Benchmark { empty: empty_windows, ..each("timer_expiry", interrupts::timer_expiry) },

@@ -21,7 +21,7 @@ mod tests;
 
 pub use error::{MAX_MESSAGE_BYTES, OptionError, ValueFault};
 pub use list::List;
-pub use names::{Allocator, ClockChoice, Fault, Key, Part, Switch, Work, Workload};
+pub use names::{Allocator, ClockChoice, Fault, Key, Part, Switch, TraceLevel, Work, Workload};
 
 use names::Named;
 
@@ -58,6 +58,8 @@ pub struct Options {
     pub log: Filter,
     /// `clock=`: what the time is read from.
     pub clock: ClockChoice,
+    /// `trace=`: how much is traced.
+    pub trace: TraceLevel,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
     pub kaslr: Switch,
     /// `x2apic=`: whether the local APICs are used in x2APIC mode where the processor has it. Off, a CPU whose APIC ID is
@@ -91,6 +93,7 @@ impl Default for Options {
             selftest_rounds: 1000,
             log: Filter::default(),
             clock: ClockChoice::Auto,
+            trace: TraceLevel::Panic,
             kaslr: Switch::On,
             x2apic: Switch::On,
             max_cpus: MAX_CPUS,
@@ -168,6 +171,7 @@ impl Options {
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
             Key::Log => self.log = Filter::parse(value).map_err(ValueFault::Filter)?,
             Key::Clock => self.clock = parse_name(value, ClockChoice::from_name)?,
+            Key::Trace => self.trace = parse_name(value, TraceLevel::from_name)?,
             Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
             Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,
             Key::MaxCpus => self.max_cpus = parse_cpus(value)?,

@@ -4,6 +4,8 @@
 pub mod id;
 
 #[cfg(target_os = "none")]
+pub mod branch;
+#[cfg(target_os = "none")]
 mod controls;
 #[cfg(target_os = "none")]
 mod descriptors;

@@ -23,6 +23,15 @@ pub fn frame_pointer() -> u64 {
     value
 }
 
+/// Writes bytes to a port, one after the other.
+pub fn write_to_port(port: u16, bytes: &[u8]) {
+    // SAFETY: reads the bytes, and no more. What a write to the port does is its caller's affair, as with any port.
+    unsafe {
+        asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _, inout("rcx") bytes.len() => _,
+            options(nostack, preserves_flags, readonly));
+    }
+}
+
 /// Stops this CPU for good. Only an NMI still gets through, and finds it here again.
 pub fn halt_forever() -> ! {
     loop {

@@ -30,7 +30,7 @@ use crate::memory;
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
-use crate::wire::Registers;
+use crate::wire::{Registers, TraceEvent};
 
 /// What a vector's stub takes; the linker script checks it.
 pub const STUB_BYTES: usize = 32;
@@ -38,10 +38,16 @@ pub const STUB_BYTES: usize = 32;
 core::arch::global_asm!(
     ".set STUB_BYTES, {stub_bytes}",
     ".set INTERRUPT_COUNTS, {counts}",
+    ".set TRACE_ENTER, {trace_enter}",
+    ".set TRACE_EXIT, {trace_exit}",
+    ".set TRACE_CLASS, {trace_class}",
     include_str!("stubs.S"),
     ".text",
     stub_bytes = const STUB_BYTES,
     counts = sym counts::TEMPLATE,
+    trace_enter = const TraceEvent::InterruptEnter as u32,
+    trace_exit = const TraceEvent::InterruptExit as u32,
+    trace_class = const TraceEvent::InterruptEnter.class() as u32,
     options(att_syntax)
 );
 

@@ -10,6 +10,17 @@
 // The processor aligned the stack to 16 before it pushed 40 bytes; with the two words of the stub and 15 registers
 // that makes 176, so the call happens on an aligned stack.
 
+    // A static branch (cpu::branch): a NOP that boot turns into a jump where interrupts are traced.
+    .macro TRACE_PLACE target
+6:  .byte 0x0f, 0x1f, 0x44, 0x00, 0x00
+    .pushsection .branches, "a", @progbits
+    .balign 4
+    .long 6b - .
+    .long \target - .
+    .long TRACE_CLASS
+    .popsection
+    .endm
+
     .section .text.interrupt_stubs, "ax", @progbits
     .balign STUB_BYTES
     .global interrupt_stubs
@@ -46,9 +57,11 @@ interrupt_entry:
     pushq %r14
     pushq %r15
     cld
-    movq %rsp, %rdi
+    TRACE_PLACE 3f
+2:  movq %rsp, %rdi
     call interrupt_dispatch
-    popq %r15
+    TRACE_PLACE 4f
+5:  popq %r15
     popq %r14
     popq %r13
     popq %r12
@@ -65,3 +78,15 @@ interrupt_entry:
     popq %rax
     addq $16, %rsp
     iretq
+
+    // Where the trace records them: every register of the interrupted code is on the stack.
+3:  movl $TRACE_ENTER, %edi
+    movq 15 * 8(%rsp), %rsi
+    movq 17 * 8(%rsp), %r8
+    call octopod_trace_record
+    jmp 2b
+4:  movl $TRACE_EXIT, %edi
+    movq 15 * 8(%rsp), %rsi
+    xorl %r8d, %r8d
+    call octopod_trace_record
+    jmp 5b

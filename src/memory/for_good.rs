@@ -33,6 +33,9 @@ pub unsafe trait Zeroable {}
 // SAFETY: an integer.
 unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
 
+// SAFETY: integers.
+unsafe impl Zeroable for crate::trace::ring::Slot {}
+
 /// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
 pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
     const { assert!(align_of::<T>() <= FRAME_BYTES) };
@@ -64,7 +67,7 @@ pub struct CpuAreas {
 
 impl CpuAreas {
     /// The most that is taken in one piece.
-    const CHUNK: Order = Order::new(4).expect("there are more orders than that");
+    const CHUNK: Order = Order::new(5).expect("there are more orders than that");
 
     /// For so many CPUs.
     pub fn for_cpus(count: usize) -> CpuAreas {

@@ -14,7 +14,7 @@ use super::frames::faults;
 use super::frames::{CAPACITY, FrameNumber, Frames, FreeError, Full, Magazine, Order};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, Words};
-use crate::per_cpu;
+use crate::{per_cpu, trace};
 
 static FRAMES: Once<Frames> = Once::new();
 crate::name_lock!(FRAMES, |_, is_so| FRAMES.get().is_some_and(|frames| frames.lock_owners().any(is_so)));
@@ -217,6 +217,7 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
         REFILLS.increment();
     }
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) {
+        trace!(FrameRefill, order.get().into(), frame.get() as u64);
         return Some(frame);
     }
     let may_wait = guard.were_enabled();
@@ -225,7 +226,7 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     drop(guard);
     let found = if may_wait { alloc_after_drain(order) } else { None };
     if found.is_none() {
-        FAILURES.increment();
+        count_failure(order);
     }
     found
 }
@@ -252,7 +253,7 @@ pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
     }
     let found = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order));
     if found.is_none() {
-        FAILURES.increment();
+        count_failure(order);
     }
     found
 }
@@ -266,8 +267,16 @@ fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
     if open(&guard) { with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) } else { None }
 }
 
+/// Counts a request that got nothing.
+#[cold]
+pub(super) fn count_failure(order: Order) {
+    FAILURES.increment();
+    trace!(OutOfMemory, order.get().into());
+}
+
 /// Makes the other CPUs give back what they keep, if a run of that order may come of it. Interrupts are on; waits for them.
 pub(super) fn drain_others(order: Order) {
+    trace!(DrainOthers, order.get().into());
     if let Some(drain_others) = DRAIN_OTHERS.get() {
         drain_others(order);
     }
@@ -382,6 +391,7 @@ pub fn drain_this_cpu(guard: &IrqGuard) {
         return;
     }
     DRAINS.increment();
+    trace!(FrameDrain);
     // What is wrong with a frame here was the fault of whoever freed it, who is long gone.
     let _ = with_magazine(guard, |frames, magazine| frames.drain(magazine));
     MAGAZINE::store_64(ASLEEP);

@@ -4,9 +4,9 @@ use core::fmt;
 use core::ops::Range;
 
 use super::for_good::{Zeroable, alloc_slice_from, alloc_slice_zeroed};
-use super::frame_counts::{FAILURES, PLACED_ALLOCS};
+use super::frame_counts::PLACED_ALLOCS;
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
-use super::per_cpu_frames::{drain_others, frames, open, with_magazine};
+use super::per_cpu_frames::{count_failure, drain_others, frames, open, with_magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 
@@ -80,7 +80,7 @@ pub fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
         found = at_once(IrqGuard::new(), request);
     }
     if found.is_none() {
-        FAILURES.increment();
+        count_failure(request.order);
     }
     found
 }

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{Ordering, fence};
 
-use crate::wire::{LAST_WORDS_BYTES, LastWords, last_words_magic};
+use crate::wire::{LAST_WORDS_BYTES, LastWords, last_words_magic, set_last_message};
 
 #[repr(C, align(512))]
 struct Block(UnsafeCell<[u8; LAST_WORDS_BYTES]>);
@@ -20,17 +20,22 @@ static LAST_WORDS: Block = Block(UnsafeCell::new([0; LAST_WORDS_BYTES]));
 /// # Safety
 /// Only the one CPU that died first calls this.
 pub unsafe fn leave(words: &LastWords<&str>) {
-    let block = words.encode();
     let to = LAST_WORDS.0.get();
     // SAFETY: the caller is alone with the static.
-    unsafe { *to = block };
+    words.encode(unsafe { &mut *to });
     fence(Ordering::SeqCst);
     // SAFETY: likewise, and the block begins with its magic.
     unsafe { to.cast::<[u8; 16]>().write_volatile(last_words_magic()) };
 }
 
-/// What was left, if anything was.
-pub fn read() -> Option<LastWords<&'static str>> {
-    // SAFETY: only the one CPU that ends the run reads it, between its writes.
-    LastWords::decode(unsafe { &*LAST_WORDS.0.get() })
+/// Adds the message to a block that was left, and gives all of it, if there is one.
+///
+/// # Safety
+/// As for [`leave`], and nobody holds what this has given before.
+pub unsafe fn complete(message: &str) -> Option<LastWords<&'static str>> {
+    let block = LAST_WORDS.0.get();
+    // SAFETY: the caller is alone with the static.
+    set_last_message(unsafe { &mut *block }, message);
+    // SAFETY: likewise, and from here on it is only read.
+    LastWords::decode(unsafe { &*block })
 }

@@ -32,6 +32,9 @@ static DIED_AGAIN: AtomicBool = AtomicBool::new(false);
 
 static OTHERS: Once<&'static dyn Others> = Once::new();
 
+/// What is done when everything has been said.
+static AT_END: Once<fn()> = Once::new();
+
 /// How far the boot has come.
 static STAGE: AtomicU8 = AtomicU8::new(BootStage::Loader as u8);
 
@@ -60,6 +63,8 @@ pub struct Victim {
     pub stage: &'static str,
     /// Whether it was stopped.
     pub was_stopped: bool,
+    /// The GS base of its area.
+    pub gs_base: usize,
     /// What it left.
     pub remains: &'static Remains,
 }
@@ -75,6 +80,11 @@ pub trait Others: Sync {
 /// From now on a dying CPU can stop the others, and tell of them.
 pub fn set_others(others: &'static dyn Others) {
     OTHERS.call_once(|| others);
+}
+
+/// Sets what is done when everything has been said, with all other CPUs stopped; it may log.
+pub fn set_at_end(at_end: fn()) {
+    AT_END.call_once(|| at_end);
 }
 
 /// Whether some CPU is dying. One that is told to stop then stops for good.
@@ -103,17 +113,17 @@ pub fn die(death: &Death) -> ! {
             registers::halt_forever()
         }
     }
-    let location = speak::location(death);
-    let words = speak::first_words(me, death, &location);
-    // SAFETY: DYING lets one CPU through, once.
-    unsafe { last_words::leave(&words) };
+    speak::leave_first_words(me, death);
     // Before the console's lock is taken, or taken away.
     remains::leave_place(death.registers);
     if let Some(others) = OTHERS.get() {
         others.stop();
     }
     // SAFETY: as above, and the others have just been stopped.
-    unsafe { console::take_over(|line| speak::speak(line, me, death, words)) };
+    unsafe { console::take_over(|line| speak::speak(line, me, death)) };
+    if let Some(at_end) = AT_END.get() {
+        at_end();
+    }
     registers::exit(ExitCode::Panicked)
 }
 

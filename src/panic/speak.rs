@@ -7,8 +7,15 @@ use super::{Death, OTHERS, Victim, backtrace, last_words, remains, stage};
 use crate::boot::handoff;
 use crate::console::{LastWords as Line, LineBuffer};
 use crate::cpu::CpuId;
+use crate::cpu::per_cpu::gs_base;
 use crate::cpu::registers::read_tsc;
-use crate::wire::{Frame, LastWords, Panic, PanicCpu, PanicFrame, Record, Registers};
+use crate::trace::{self, ring::Ring};
+use crate::wire::{
+    EVENTS_IN_RECORD, Frame, LastWords, Panic, PanicCpu, PanicEvents, PanicFrame, Record, Registers, Traced,
+};
+
+/// So many of each CPU's last trace events are told.
+const EVENTS: usize = 32;
 
 /// Where in the source, as text.
 pub type Location = LineBuffer<80>;
@@ -25,9 +32,11 @@ pub fn location(death: &Death) -> Location {
     text
 }
 
-/// What can be said without formatting anything that is not this module's own.
-pub fn first_words<'a>(me: CpuId, death: &Death, location: &'a Location) -> LastWords<&'a str> {
-    LastWords {
+/// Leaves in memory what can be said without formatting anything that is not this module's own.
+#[inline(never)]
+pub fn leave_first_words(me: CpuId, death: &Death) {
+    let location = location(death);
+    let words = LastWords {
         cpu: me.0,
         panics: 1,
         rip: death.registers.rip(),
@@ -38,22 +47,29 @@ pub fn first_words<'a>(me: CpuId, death: &Death, location: &'a Location) -> Last
         location: location.as_str(),
         message: "",
         calls: backtrace(death.registers.rbp()).take(LastWords::<&str>::MAX_CALLS).collect(),
-    }
+    };
+    // SAFETY: called by the one CPU that died first, once.
+    unsafe { last_words::leave(&words) };
 }
 
 /// All of it.
-pub fn speak(line: &mut Line, me: CpuId, death: &Death, words: LastWords<&str>) {
-    let message = LineBuffer::<300>::format(death.message);
-    let words = LastWords { message: message.as_str(), ..words };
-    // SAFETY: the one CPU that ends the run.
-    unsafe { last_words::leave(&words) };
-    say(line, &words, death.is_exception.then(|| death.registers.rip()));
+pub fn speak(line: &mut Line, me: CpuId, death: &Death) {
+    say_first(line, death);
     say_registers(line, death.registers);
     for address in backtrace(death.registers.rbp()) {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::Frame(Frame { address }));
     }
     say_all(line, me);
+}
+
+/// The message, in a function of its own, whose stack the rest does not need.
+#[inline(never)]
+fn say_first(line: &mut Line, death: &Death) {
+    let message = LineBuffer::<300>::format(death.message);
+    // SAFETY: the one CPU that ends the run, and nothing of the block is in use.
+    let words = unsafe { last_words::complete(message.as_str()) }.unwrap_or_default();
+    say(line, &words, message.as_str(), death.is_exception.then(|| death.registers.rip()));
 }
 
 /// After a panic in [`speak`]: what it was, and of the rest what has not been said, unless that was what went wrong.
@@ -66,16 +82,14 @@ pub fn speak_again(line: &mut Line, me: CpuId, death: &Death) {
         return;
     }
     // It cannot be said what it panicked of first, but where.
-    let first = last_words::read();
     let text = LineBuffer::<300>::format(format_args!(
         "a panic whose message panics: {}, at {}",
         message.as_str(),
         place.as_str()
     ));
-    let words = LastWords { message: text.as_str(), ..first.unwrap_or_default() };
-    // SAFETY: the one CPU that ends the run.
-    unsafe { last_words::leave(&words) };
-    say(line, &words, None);
+    // SAFETY: the one CPU that ends the run; what the first time has used of the block is not used again.
+    let words = unsafe { last_words::complete(text.as_str()) }.unwrap_or_default();
+    say(line, &words, text.as_str(), None);
     for &address in &words.calls {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::Frame(Frame { address }));
@@ -84,21 +98,22 @@ pub fn speak_again(line: &mut Line, me: CpuId, death: &Death) {
 }
 
 /// The message, with which everything is said if nothing else is.
-fn say(line: &mut Line, words: &LastWords<&str>, rip: Option<u64>) {
+fn say(line: &mut Line, words: &LastWords<&str>, message: &str, rip: Option<u64>) {
     let location = (!words.location.is_empty()).then_some(words.location);
     // The line drops what it cannot send; it never fails.
-    let _ = writeln!(line, "\noctopod: cpu{} panicked: {}", words.cpu, words.message);
+    let _ = writeln!(line, "\noctopod: cpu{} panicked: {message}", words.cpu);
     if let Some(location) = location {
         let _ = writeln!(line, "  at {location}");
     }
     let _ = writeln!(line, "  in stage {}", words.stage);
     line.send(&Record::Panic(Panic {
         cpu: words.cpu,
-        message: words.message,
+        message,
         location,
         rip,
         slide: words.slide,
         stage: Some(words.stage),
+        tsc: Some(words.tsc),
     }));
     HAS_SPOKEN.store(true, Ordering::Release);
 }
@@ -117,7 +132,11 @@ fn say_all(line: &mut Line, me: CpuId) {
         // Then there is no other CPU yet.
         None => {
             let (state, stage, remains) = ("panicked", stage(), remains::own());
-            say_one(line, me, &Victim { cpu: me, state, stage, was_stopped: true, remains });
+            say_one(
+                line,
+                me,
+                &Victim { cpu: me, state, stage, was_stopped: true, gs_base: gs_base(), remains },
+            );
         }
     }
     let _ = writeln!(line, "octopod: end of the last words");
@@ -147,11 +166,23 @@ fn say_one(line: &mut Line, me: CpuId, victim: &Victim) {
         let _ = writeln!(line, "  holds {}", Listed(&locks));
     }
     line.send(&Record::PanicCpu(PanicCpu { cpu: cpu.0, state, stage, message, registers, locks }));
+    // SAFETY: areas live for good.
+    say_events(line, cpu, unsafe { trace::ring_of(victim.gs_base) });
     // Its own have been said.
     let calls = (cpu != me && is_known).then(|| remains.frames());
     for address in calls.into_iter().flatten() {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::PanicFrame(PanicFrame { cpu: cpu.0, address }));
+    }
+}
+
+/// For the launcher alone, which knows what the numbers mean.
+fn say_events(line: &mut Line, cpu: CpuId, ring: Option<Ring<'static>>) {
+    let mut events = ring.into_iter().flat_map(|ring| ring.newest(EVENTS)).flatten().peekable();
+    while events.peek().is_some() {
+        let events = events.by_ref().take(EVENTS_IN_RECORD);
+        let events = events.map(|Traced { tsc, event, a, b }| (tsc, event, a, b)).collect();
+        line.send(&Record::PanicEvents(PanicEvents { cpu: cpu.0, events }));
     }
 }
 

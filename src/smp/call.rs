@@ -24,7 +24,7 @@ use crate::interrupts::{self, Frame, Vector};
 use crate::sync::inboxes::{Inboxes, Put, SLOTS, Slot};
 use crate::sync::{Deadline, TimedOut};
 use crate::time::halt_until;
-use crate::{memory, per_cpu};
+use crate::{memory, per_cpu, trace};
 
 /// How long a wait with interrupts on spins before it halts. A CPU that runs answers in a few microseconds; one that
 /// does not may be waiting for the very core that the spinning takes.
@@ -239,6 +239,7 @@ fn send(
     let mut taken = 0;
     inboxes.prepare(me, slot, function as usize, data);
     for target in targets.iter() {
+        trace!(CallSend, function as usize as u64, target.0.into());
         let put = if target.index() < inboxes.cpus() {
             inboxes.put(me, slot, target.index())
         } else {
@@ -341,9 +342,11 @@ fn answer(_: &IrqGuard) {
         cpu::current().index(),
         |call| {
             ANSWERED.increment();
+            trace!(CallBegin, call.function as u64, call.data as u64);
             // SAFETY: nothing but a `Function` is put into a slot, and the inbox has it once for each call.
             let function = unsafe { core::mem::transmute::<usize, Function>(call.function) };
             function(call.data);
+            trace!(CallEnd, call.function as u64);
         },
         |sender| super::work::wake_one(&cpus()[sender]),
     );

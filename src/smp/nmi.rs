@@ -99,7 +99,7 @@ impl panic::Others for AllCpus {
 
     fn visit(&self, visit: &mut dyn FnMut(Victim)) {
         for cpu in cpus() {
-            let Some(remains) = cpu.get(panic::REMAINS) else { continue };
+            let (Some(gs_base), Some(remains)) = (cpu.gs_base(), cpu.get(panic::REMAINS)) else { continue };
             let state = match (cpu.is_online(), cpu.departure()) {
                 (true, _) => "silent",
                 (false, Departure::Here) => "failed",
@@ -107,7 +107,7 @@ impl panic::Others for AllCpus {
             };
             let was_stopped = cpu.stopped.load(Ordering::Acquire);
             let stage = cpu.stage().name();
-            visit(Victim { cpu: cpu.id(), state, stage, was_stopped, remains });
+            visit(Victim { cpu: cpu.id(), state, stage, was_stopped, gs_base, remains });
         }
     }
 }

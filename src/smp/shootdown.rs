@@ -8,6 +8,7 @@ use crate::config::SHOOTDOWN_PAGES;
 use crate::cpu::tlb;
 use crate::memory::StaleRange;
 use crate::memory::frames::FreeError;
+use crate::trace;
 
 /// Why a range was not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,13 @@ pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
     let (address, pages) = (stale.address(), stale.pages());
     // Whoever is not seen here comes later, and loads CR3 after the mapping was undone: see `hotplug`.
     fence(Ordering::SeqCst);
-    call_those_online(&all_online(), &|| tlb::forget(address, pages, SHOOTDOWN_PAGES))
-        .map_err(ShootdownError::Call)?;
+    trace!(ShootdownBegin, address, pages as u64);
+    call_those_online(&all_online(), &|| {
+        tlb::forget(address, pages, SHOOTDOWN_PAGES);
+        trace!(Forget, address, pages as u64);
+    })
+    .map_err(ShootdownError::Call)?;
+    trace!(ShootdownEnd, address, pages as u64);
     // SAFETY: every CPU that is online has just dropped the range, and the others have not run since they loaded CR3.
     unsafe { stale.settle() }.map_err(ShootdownError::Free)
 }

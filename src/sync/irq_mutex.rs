@@ -26,13 +26,14 @@ impl<T> IrqMutex<T> {
     ///
     /// # Panics
     /// If this CPU holds it already.
+    #[inline(always)]
     pub fn lock(&self) -> IrqMutexGuard<'_, T> {
         let irq = IrqGuard::new();
         IrqMutexGuard { lock: self.0.lock(), irq }
     }
 
     /// As [`lock`](Self::lock), where interrupts are off already: spares the caller a second look at the flags.
-    #[inline]
+    #[inline(always)]
     pub fn lock_under<'a>(&'a self, _: &'a IrqGuard) -> OwnedGuard<'a, T> {
         self.0.lock()
     }

@@ -3,6 +3,7 @@
 //! The owner costs nothing: a lock has to store some word to be taken, and a CPU's own is as quick to load as a constant.
 
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,6 +24,28 @@ impl Owner {
     pub fn get(&self) -> Option<CpuId> {
         self.0.load(Ordering::Acquire).checked_sub(1).map(CpuId)
     }
+
+    #[inline(always)]
+    fn take(&self) -> bool {
+        self.0.compare_exchange(0, lock_word(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_when_free(&self) {
+        let me = CpuId(lock_word() - 1);
+        loop {
+            match self.get() {
+                None if self.take() => return,
+                Some(owner) if owner == me => self.refuse_to_wait(owner),
+                _ => core::hint::spin_loop(),
+            }
+        }
+    }
+
+    fn refuse_to_wait(&self, owner: CpuId) -> ! {
+        panic!("cpu {owner} waits for {}, which it holds itself", name_of(self).unwrap_or("a lock"))
+    }
 }
 
 /// A lock that spins. It does not mask interrupts: whoever takes it has them off.
@@ -35,8 +58,11 @@ pub struct OwnedMutex<T> {
 // SAFETY: only one guard lives at a time, so the value is used by one CPU after the other.
 unsafe impl<T: Send> Sync for OwnedMutex<T> {}
 
-/// The lock, held.
-pub struct OwnedGuard<'a, T>(&'a OwnedMutex<T>);
+/// The lock, held. It stays on the CPU whose number is in the lock.
+pub struct OwnedGuard<'a, T> {
+    lock: &'a OwnedMutex<T>,
+    _not_send: PhantomData<*mut T>,
+}
 
 impl<T> OwnedMutex<T> {
     /// A free lock.
@@ -50,37 +76,17 @@ impl<T> OwnedMutex<T> {
     /// If this CPU holds it already: it would wait for itself.
     #[inline(always)]
     pub fn lock(&self) -> OwnedGuard<'_, T> {
-        match self.try_lock() {
-            Some(guard) => guard,
-            None => self.lock_when_free(),
+        if !self.owner.take() {
+            self.owner.take_when_free();
         }
-    }
-
-    #[cold]
-    fn lock_when_free(&self) -> OwnedGuard<'_, T> {
-        let me = CpuId(lock_word() - 1);
-        loop {
-            match self.owner.get() {
-                Some(owner) if owner == me => {
-                    let name = name_of(&self.owner).unwrap_or("a lock");
-                    panic!("cpu {me} waits for {name}, which it holds itself")
-                }
-                Some(_) => core::hint::spin_loop(),
-                None => {
-                    if let Some(guard) = self.try_lock() {
-                        return guard;
-                    }
-                }
-            }
-        }
+        OwnedGuard { lock: self, _not_send: PhantomData }
     }
 
     /// Takes the lock if it is free.
     #[inline(always)]
     pub fn try_lock(&self) -> Option<OwnedGuard<'_, T>> {
-        let taken = self.owner.0.compare_exchange(0, lock_word(), Ordering::Acquire, Ordering::Relaxed);
         // No guard is made where the lock is another's: to drop it would free that.
-        taken.is_ok().then(|| OwnedGuard(self))
+        self.owner.take().then(|| OwnedGuard { lock: self, _not_send: PhantomData })
     }
 
     /// Frees the lock on its holder's behalf.
@@ -100,7 +106,7 @@ impl<T> OwnedMutex<T> {
 impl<T> Drop for OwnedGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.owner.0.store(0, Ordering::Release);
+        self.lock.owner.0.store(0, Ordering::Release);
     }
 }
 
@@ -109,7 +115,7 @@ impl<T> Deref for OwnedGuard<'_, T> {
     #[inline(always)]
     fn deref(&self) -> &T {
         // SAFETY: the guard is the only one, and lives as long as this borrow.
-        unsafe { &*self.0.value.get() }
+        unsafe { &*self.lock.value.get() }
     }
 }
 
@@ -117,7 +123,7 @@ impl<T> DerefMut for OwnedGuard<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and the guard is borrowed alone.
-        unsafe { &mut *self.0.value.get() }
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 
@@ -188,5 +194,16 @@ mod tests {
         let lock = OwnedMutex::new(());
         let _held = lock.lock();
         let _ = lock.lock();
+    }
+
+    #[test]
+    fn a_lock_is_freed_on_its_holders_behalf() {
+        let lock = OwnedMutex::new(());
+        std::mem::forget(lock.lock());
+        CPU.set(1);
+        assert!(lock.try_lock().is_none());
+        // SAFETY: what held it is gone, and there is nothing in it.
+        unsafe { lock.force_unlock() };
+        assert!(lock.try_lock().is_some());
     }
 }

@@ -34,7 +34,7 @@ use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::Order;
 use crate::sync::IrqMutex;
-use crate::{memory, per_cpu};
+use crate::{memory, per_cpu, trace};
 
 /// Timers that each CPU has room for without asking the frame allocator.
 pub const INLINE: usize = 16;
@@ -181,6 +181,7 @@ fn arm(delay_ns: u64, timer: Timer) -> Result<TimerId, TimerError> {
         let queue = own(&guard);
         let mut locked = queue.lock_under(&guard);
         if let Some(key) = locked.heap.insert(deadline_ns, timer) {
+            trace!(TimerArm, timer.callback as usize as u64, deadline_ns);
             if deadline_ns < locked.armed_ns {
                 locked.set_hardware(&guard, deadline_ns);
             }
@@ -238,6 +239,7 @@ fn interrupt(_: &mut Frame) {
     locked.armed_ns = EXPIRING;
     while let Some((timer, expiry)) = locked.take_due(now) {
         drop(locked);
+        trace!(TimerExpire, timer.callback as usize as u64, expiry.deadline_ns);
         (timer.callback)(&expiry);
         locked = queue.lock_under(&guard);
     }

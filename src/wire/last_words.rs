@@ -66,8 +66,8 @@ impl<S> LastWords<S> {
 
 impl<S: AsRef<str>> LastWords<S> {
     /// The block, but for its magic: a copy that is left lying about shall not be found. What does not fit is cut.
-    pub fn encode(&self) -> [u8; LAST_WORDS_BYTES] {
-        let mut block = [0; LAST_WORDS_BYTES];
+    pub fn encode(&self, block: &mut [u8; LAST_WORDS_BYTES]) {
+        block.fill(0);
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(16, &VERSION.to_le_bytes());
         put(20, &self.cpu.to_le_bytes());
@@ -76,15 +76,22 @@ impl<S: AsRef<str>> LastWords<S> {
         for (at, number) in [(32, self.rip), (40, self.rsp), (48, self.tsc), (56, self.slide)] {
             put(at, &number.to_le_bytes());
         }
-        for (field, text) in [(STAGE, &self.stage), (LOCATION, &self.location), (MESSAGE, &self.message)] {
+        for (field, text) in [(STAGE, &self.stage), (LOCATION, &self.location)] {
             let text = text.as_ref();
             put(field.start, &text.as_bytes()[..text.floor_char_boundary(field.len())]);
         }
         for (index, call) in self.calls.iter().enumerate() {
             put(MESSAGE.end + 8 * index, &call.to_le_bytes());
         }
-        block
+        set_last_message(block, self.message.as_ref());
     }
+}
+
+/// Puts a message into a block that has all but that, cut to what fits.
+pub fn set_last_message(block: &mut [u8; LAST_WORDS_BYTES], message: &str) {
+    let fits = message.floor_char_boundary(MESSAGE.len());
+    block[MESSAGE].fill(0);
+    block[MESSAGE][..fits].copy_from_slice(&message.as_bytes()[..fits]);
 }
 
 impl<'a> LastWords<&'a str> {
@@ -97,7 +104,7 @@ impl<'a> LastWords<&'a str> {
                 .ok()
                 .map(|text| text.trim_end_matches('\0'))
         };
-        if block.get(..16)? != last_words_magic() || u32_at(16)? != VERSION {
+        if block.len() < LAST_WORDS_BYTES || block[..16] != last_words_magic() || u32_at(16)? != VERSION {
             return None;
         }
         let calls = (0..(u32_at(28)? as usize).min(MAX_CALLS)).map(|index| u64_at(MESSAGE.end + 8 * index));
@@ -141,32 +148,30 @@ mod tests {
         }
     }
 
-    fn with_magic(mut block: [u8; LAST_WORDS_BYTES]) -> [u8; LAST_WORDS_BYTES] {
+    fn block(words: &LastWords<&str>) -> [u8; LAST_WORDS_BYTES] {
+        let mut block = [0xa5; LAST_WORDS_BYTES];
+        words.encode(&mut block);
+        assert_eq!(LastWords::decode(&block), None);
         block[..16].copy_from_slice(&last_words_magic());
         block
-    }
-
-    fn block() -> [u8; LAST_WORDS_BYTES] {
-        with_magic(words().encode())
     }
 
     #[test]
     fn a_block_comes_back_as_it_was_written_and_is_found_in_a_dump() {
         let mut dump = vec![0xa5; 16 * LAST_WORDS_BYTES];
-        dump[7 * LAST_WORDS_BYTES..][..LAST_WORDS_BYTES].copy_from_slice(&block());
+        dump[7 * LAST_WORDS_BYTES..][..LAST_WORDS_BYTES].copy_from_slice(&block(&words()));
         assert_eq!(LastWords::find(&dump), Some((7 * LAST_WORDS_BYTES, words())));
         assert_eq!(LastWords::find(&dump[..7 * LAST_WORDS_BYTES]), None);
         for length in 0..LAST_WORDS_BYTES {
-            assert_eq!(LastWords::decode(&block()[..length]), None);
+            assert_eq!(LastWords::decode(&block(&words())[..length]), None);
         }
-        assert_eq!(LastWords::decode(&words().encode()), None);
     }
 
     #[test]
     fn what_does_not_fit_is_cut_at_a_character() {
         let long = "é".repeat(500);
         let long = LastWords { message: &*long, location: &long, stage: &long, ..words() };
-        let block = with_magic(long.encode());
+        let block = block(&long);
         let read = LastWords::decode(&block).unwrap();
         assert_eq!((read.stage.len(), read.location.len(), read.message.len()), (16, 80, 224));
         assert_eq!(read.calls, long.calls);

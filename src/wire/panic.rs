@@ -17,6 +17,8 @@ pub struct Panic<S> {
     pub slide: u64,
     /// How far the boot had come, as [`BootStage`](super::BootStage) names it.
     pub stage: Option<S>,
+    /// The TSC when it did.
+    pub tsc: Option<u64>,
 }
 
 /// A return address in the panicking CPU's stack.

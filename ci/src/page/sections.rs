@@ -94,6 +94,12 @@ pub fn panic(report: &Report) -> Markup {
             p { (cpus_in_words(&numbers)) " " (text(&cpu.headline())) }
             (calls(&cpu.backtrace))
         }
+        @for cpu in panic.cpus.iter().filter(|cpu| !cpu.events.is_empty()) {
+            details {
+                summary { "CPU " (cpu.cpu) ": its last events" }
+                pre { @for event in &cpu.events { (format!("{:>12.1} us before: ", event.us_before)) (text(&event.text)) "\n" } }
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use octopod::wire::{PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
 
-use super::FrameReport;
+use super::{EventReport, FrameReport};
 use crate::records::Seen;
 
 /// The kernel's last words.
@@ -41,6 +41,9 @@ pub struct PanicCpuReport {
     pub locks: Vec<String>,
     /// Where it was, innermost call first; of the first CPU, that is the report's own.
     pub backtrace: Vec<FrameReport>,
+    /// Its last trace events, oldest first.
+    #[serde(default)]
+    pub events: Vec<EventReport>,
 }
 
 impl PanicReport {
@@ -87,6 +90,7 @@ impl PanicCpuReport {
             registers: named.map(|(name, value)| (name.to_owned(), format!("{value:#018x}"))).collect(),
             locks: locks.into_iter().collect(),
             backtrace: Vec::new(),
+            events: Vec::new(),
         }
     }
 

@@ -58,8 +58,13 @@ impl Guest {
         let socket = folder.path().join("qmp");
         let medium =
             Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line(), module: None };
-        let machine =
-            Machine { options: &options, accel: Accel::Tcg, medium: &medium, qmp_socket: Some(&socket) };
+        let machine = Machine {
+            options: &options,
+            accel: Accel::Tcg,
+            medium: &medium,
+            qmp_socket: Some(&socket),
+            trace_file: None,
+        };
         let arguments = qemu.arguments(&machine);
         let mut command = Command::new(&qemu.program);
         let wanted = arguments.iter().filter(|group| wanted(group));

@@ -48,8 +48,13 @@ impl Watched {
         let run = RunDir::create(&workspace, options.mode.name(), Some(folder.path())).unwrap();
         let medium = doors::prepare(&options, &tools, &kernel.path, &run, &mut Silent).unwrap();
         let socket = folder.path().join("qmp");
-        let machine =
-            Machine { options: &options, accel: Accel::Tcg, medium: &medium, qmp_socket: Some(&socket) };
+        let machine = Machine {
+            options: &options,
+            accel: Accel::Tcg,
+            medium: &medium,
+            qmp_socket: Some(&socket),
+            trace_file: None,
+        };
         let is_exit = |group: &&Vec<OsString>| {
             group.iter().any(|part| part.to_string_lossy().contains("isa-debug-exit"))
         };

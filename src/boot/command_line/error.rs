@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use super::{Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, Work, Workload};
+use super::{
+    Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, TraceLevel, Work,
+    Workload,
+};
 use crate::config::MAX_CPUS;
 use crate::console::cut::{Cut, MAX_CUT_BYTES};
 use crate::console::filter::FilterError;
@@ -152,6 +155,7 @@ impl fmt::Display for Allowed {
                 "a list of LEVEL and TARGET=LEVEL, as in smp=debug,info; levels off, error, warn, info, debug, trace",
             ),
             Key::Clock => Names(ClockChoice::ALL).fmt(f),
+            Key::Trace => Names(TraceLevel::ALL).fmt(f),
             Key::Kaslr | Key::X2Apic | Key::AllowMissingCpus => Names(Switch::ALL).fmt(f),
             Key::SelfTestRounds => f.write_str("1 to 1000000000"),
             Key::Fault => Names(Fault::ALL).fmt(f),

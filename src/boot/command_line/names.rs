@@ -72,6 +72,18 @@ named! {
 }
 
 named! {
+    /// How much is traced.
+    TraceLevel {
+        /// Nothing.
+        Off = "off",
+        /// What comes seldom, for a panic to tell.
+        Panic = "panic",
+        /// Everything, and the launcher gets it.
+        On = "on",
+    }
+}
+
+named! {
     /// What the time is read from.
     ClockChoice {
         /// The TSC, unless it cannot be trusted.
@@ -280,6 +292,8 @@ named! {
         Log = "log",
         /// [`Options::clock`](super::Options::clock)
         Clock = "clock",
+        /// [`Options::trace`](super::Options::trace)
+        Trace = "trace",
         /// [`Options::kaslr`](super::Options::kaslr)
         Kaslr = "kaslr",
         /// [`Options::x2apic`](super::Options::x2apic)

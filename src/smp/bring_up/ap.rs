@@ -11,8 +11,7 @@ use crate::cpu::registers::{halt_forever, read_tsc};
 use crate::cpu::{self, CpuId, IrqGuard, load_descriptors, thread};
 use crate::memory;
 use crate::memory::stacks::{self, Stack};
-use crate::redirectable;
-use crate::time;
+use crate::{redirectable, time, trace};
 
 /// What every application processor reads on its way up.
 static COMMON: spin::Once<Common> = spin::Once::new();
@@ -87,6 +86,7 @@ redirectable! {
 
 fn stamp(slot: &Slot, stage: Stage) {
     slot.stamps[stage as usize].store(read_tsc(), Ordering::Relaxed);
+    trace!(CpuStage, stage as u64);
     slot.stage.store(stage as u32, Ordering::Release);
 }
 

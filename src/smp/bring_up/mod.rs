@@ -23,10 +23,11 @@ use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
 use crate::interrupts;
+use crate::memory::frames::Order;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
-use crate::redirectable;
 use crate::sync::Deadline;
+use crate::{redirectable, trace};
 
 pub use ap::sent_away;
 use rounds::Rounds;
@@ -79,8 +80,10 @@ pub struct BringUp {
     pub neighbours_intact: bool,
     /// What each further CPU costs in memory, in bytes: `BYTES_PER_CPU` and its area.
     pub bytes_per_cpu: u64,
-    /// Frames that all of them took together, page tables included.
+    /// Frames that all of them took together, page tables included, but not their rings.
     pub frames_taken: u64,
+    /// The ring of trace events that each has besides, in bytes.
+    pub trace_bytes_per_cpu: u64,
 }
 
 /// What a CPU takes beside its area: its stacks, and its lines in the tables.
@@ -118,6 +121,7 @@ pub fn start(
         Some(low) => Some(prepare(aps, low, features)?),
     };
     let frames_taken = free_before.saturating_sub(memory::frames().free_frames()) as u64;
+    let trace_bytes_per_cpu = give_trace_rings(aps);
     let first_init_tsc = read_tsc();
     let rounds = trampoline.map(|trampoline| wake_all(cpus, trampoline));
     ranks::count_first();
@@ -133,6 +137,7 @@ pub fn start(
         neighbours_intact: trampoline.is_none_or(Trampoline::neighbours_are_intact),
         bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes() as u64,
         frames_taken,
+        trace_bytes_per_cpu,
     })
 }
 
@@ -156,6 +161,26 @@ fn prepare(
     // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
     let passage = low.open().map_err(SmpError::Map)?;
     Ok(trampoline::prepare(passage, slots, features.init_is_quick))
+}
+
+/// Gives each CPU that has an area its ring for the trace; how many bytes that is. Without the memory for it, a CPU records
+/// nothing.
+fn give_trace_rings(aps: &[Cpu]) -> u64 {
+    let slots = trace::slots_wanted();
+    let mut rest: &'static [trace::ring::Slot] = &[];
+    for gs_base in aps.iter().filter(|_| slots > 0).filter_map(Cpu::gs_base) {
+        if rest.len() < slots {
+            // Small rings share a page.
+            let least = Order::FRAME.bytes() / size_of::<trace::ring::Slot>();
+            let Some(fresh) = memory::alloc_slice_zeroed(slots.max(least)) else { break };
+            rest = fresh;
+        }
+        let (ring, left) = rest.split_at(slots);
+        rest = left;
+        // SAFETY: the area was just made, for good, and its CPU does not run yet.
+        unsafe { trace::give_ring(gs_base, ring) };
+    }
+    (slots * size_of::<trace::ring::Slot>()) as u64
 }
 
 fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {

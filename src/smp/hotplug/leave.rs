@@ -11,7 +11,7 @@ use crate::config::LEAVE_MS;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};
 use crate::sync::{Deadline, IrqMutex};
 use crate::time::timer::{self, Guest};
-use crate::{memory, redirectable};
+use crate::{memory, redirectable, trace};
 
 /// Why the last CPU that refused to go did so.
 static REFUSAL: IrqMutex<Option<OfflineError>> = IrqMutex::new(None);
@@ -66,6 +66,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
         me.set_departure(Departure::Asked);
         return false;
     }
+    trace!(CpuLeaves, me.id().0.into());
     close(&guard);
     me.set_departure(Departure::Closed);
     let guest = timer::suspend(&guard);
@@ -84,6 +85,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     // A shootdown that did not see this CPU yet has unmapped its pages before this.
     tlb::forget(0, usize::MAX, 0);
     timer::resume(&guard);
+    trace!(CpuReturns, me.id().0.into());
     match handed_over {
         Ok(()) => {
             me.set_departure(Departure::Here);

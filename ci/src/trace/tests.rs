@@ -1,0 +1,81 @@
+use octopod::wire::{TRACE_MAGIC, TraceEvent, TracePart, Traced};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::symbols::Symbols;
+
+fn stream(parts: &[TracePart]) -> Vec<u8> {
+    let mut bytes = TRACE_MAGIC.to_vec();
+    parts.iter().for_each(|part| bytes.extend(postcard::to_stdvec(part).unwrap()));
+    bytes
+}
+
+fn event(event: TraceEvent, tsc: u64, a: u64) -> TracePart {
+    TracePart::Event(Traced { tsc, event: event as u8, a, b: 0 })
+}
+
+const START: TracePart =
+    TracePart::Start { tsc_hz: 1_000_000_000, entry_tsc: 1000, skew_cycles: 20, slide: 0 };
+
+fn parts() -> Vec<TracePart> {
+    vec![
+        START,
+        TracePart::Cpu { cpu: 0, recorded: 10, lost: 5 },
+        event(TraceEvent::BootStage, 1000, 0),
+        event(TraceEvent::BootStage, 9000, 1),
+        // Its beginning is lost.
+        event(TraceEvent::CallEnd, 1500, 7),
+        event(TraceEvent::InterruptEnter, 2000, 0xf0),
+        event(TraceEvent::CallBegin, 2100, 7),
+        event(TraceEvent::CallEnd, 2200, 7),
+        event(TraceEvent::InterruptExit, 2300, 0xf0),
+        // Recorded in the middle of another, so earlier and behind it.
+        event(TraceEvent::FrameDrain, 2250, 0),
+        TracePart::Cpu { cpu: 1, recorded: 1, lost: 0 },
+        event(TraceEvent::InterruptEnter, 2400, 0xf2),
+        event(TraceEvent::OutOfMemory, 3000, 0),
+        TracePart::End { events: 10 },
+    ]
+}
+
+fn document() -> Value {
+    let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
+    let words = Words::new(&symbols, 0, [(0xf0, "call".to_owned())]);
+    chrome::document(&read(&stream(&parts())).unwrap(), &words)
+}
+
+#[test]
+fn what_is_cut_or_no_trace_is_refused() {
+    let whole = stream(&parts());
+    assert_eq!(read(&whole).unwrap().cpus.len(), 2);
+    assert_eq!(read(&[]), Err(StreamError::Empty));
+    assert_eq!(read(b"SeaBIOS"), Err(StreamError::NoMagic));
+    for length in TRACE_MAGIC.len()..whole.len() {
+        assert!(matches!(read(&whole[..length]), Err(StreamError::Cut { .. })), "{length}");
+    }
+    let fewer = stream(&[START, TracePart::End { events: 1 }]);
+    assert_eq!(read(&fewer), Err(StreamError::Count { sent: 1, came: 0 }));
+    assert_eq!(read(&[&TRACE_MAGIC[..], &[99]].concat()), Err(StreamError::Part { at: TRACE_MAGIC.len() }));
+}
+
+#[test]
+fn the_document_has_a_track_for_each_cpu_and_whole_events() {
+    let document = document();
+    let events = document["traceEvents"].as_array().unwrap();
+    let tracks: Vec<_> = events.iter().filter(|event| event["name"] == "thread_name").collect();
+    assert_eq!(tracks.iter().map(|track| &track["args"]["name"]).collect::<Vec<_>>(), ["CPU 0", "CPU 1"]);
+    let shown = |event: &Value| (event["name"].clone(), event["ts"].as_f64().unwrap(), event["dur"].as_f64());
+    let timed: Vec<_> = events.iter().filter(|event| event["ph"] != "M").map(shown).collect();
+    let expected = [
+        ("loader", 0.0, Some(8.0)),
+        ("call", 1.0, Some(0.3)),
+        ("call 0x7", 1.1, Some(0.1)),
+        ("frame drain", 1.25, None),
+        // Its end had not come.
+        ("vector 0xf2", 1.4, Some(0.6)),
+        ("out of memory", 2.0, None),
+        ("options", 8.0, Some(0.0)),
+    ];
+    assert_eq!(timed, expected.map(|(name, ts, dur)| (json!(name), ts, dur)));
+    assert_eq!(document["otherData"], json!({ "lost_events": 5, "tsc_hz": 1_000_000_000, "skew_ns": 20.0 }));
+}

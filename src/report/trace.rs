@@ -1,0 +1,115 @@
+//! The trace on its way to the launcher: every CPU's ring, over a port of its own.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use x86_64::instructions::port::Port;
+
+use crate::boot::handoff;
+use crate::cpu::per_cpu::gs_base;
+use crate::cpu::registers::{read_tsc, write_to_port};
+use crate::cpu::{self, CpuId};
+use crate::smp::{self, Stage};
+use crate::trace::{self, RING_SLOTS};
+use crate::wire::{
+    BootStage, MAX_TRACE_PART_BYTES, TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS, TraceEvent, TracePart, Traced,
+};
+
+/// The TSC when the boot came to each of its stages, or 0.
+static BOOT_STAGES: [AtomicU64; BootStage::ALL.len()] = [const { AtomicU64::new(0) }; BootStage::ALL.len()];
+
+/// By how much TSCs are apart at most.
+static SKEW_CYCLES: AtomicU64 = AtomicU64::new(0);
+
+/// The TSC's frequency; 0 while nobody has told.
+static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+
+/// How fast the TSC is.
+pub fn set_tsc_hz(hz: u64) {
+    TSC_HZ.store(hz, Ordering::Relaxed);
+}
+
+/// The boot has come to that stage. What is stamped here is in the trace whatever the rings have forgotten.
+pub fn stamp(stage: BootStage) {
+    BOOT_STAGES[stage as usize].store(read_tsc(), Ordering::Relaxed);
+}
+
+/// What the warp test has found.
+pub fn set_skew(cycles: u64) {
+    SKEW_CYCLES.store(cycles, Ordering::Relaxed);
+}
+
+/// Sends the trace, if one is wanted. Once, at the end, by the CPU that ends the run; in a panic too. What other CPUs record
+/// meanwhile is not in it.
+pub fn send() {
+    if !trace::is_wanted() {
+        return;
+    }
+    // SAFETY: the port is the device's own; where there is none, nothing listens.
+    if unsafe { Port::<u8>::new(TRACE_PORT).read() } != TRACE_PORT_READS {
+        log::warn!("a trace is wanted, and there is no port to send it by");
+        return;
+    }
+    let cpus = || {
+        let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), cpu.gs_base()?)));
+        // Before there is a list, there is this CPU.
+        let alone = smp::cpus().is_empty().then(|| (cpu::current(), gs_base()));
+        all.chain(alone)
+    };
+    for (_, gs_base) in cpus() {
+        // SAFETY: areas live for good.
+        unsafe { trace::set_recording(gs_base, false) };
+    }
+    write_to_port(TRACE_PORT, &TRACE_MAGIC);
+    send_part(&TracePart::Start {
+        tsc_hz: TSC_HZ.load(Ordering::Relaxed),
+        entry_tsc: handoff().entry_tsc,
+        skew_cycles: SKEW_CYCLES.load(Ordering::Relaxed),
+        slide: handoff().slide,
+    });
+    let events = cpus().map(|(cpu, gs_base)| send_cpu(cpu, gs_base)).sum();
+    send_part(&TracePart::End { events });
+}
+
+/// A CPU's events; how many.
+fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
+    // SAFETY: areas live for good.
+    let ring = unsafe { trace::ring_of(gs_base) };
+    // Stages are told by their stamps, which are all there.
+    let is_told = |event: &Traced| {
+        event.event != TraceEvent::BootStage as u8 && event.event != TraceEvent::CpuStage as u8
+    };
+    let kept = || ring.into_iter().flat_map(|ring| ring.newest(RING_SLOTS));
+    let recorded = ring.map_or(0, |ring| ring.recorded());
+    let lost = recorded - kept().flatten().count() as u64;
+    send_part(&TracePart::Cpu { cpu: cpu.0, recorded, lost });
+    let mut sent = 0;
+    for event in stages_of(cpu).chain(kept().flatten().filter(is_told)) {
+        send_part(&TracePart::Event(event));
+        sent += 1;
+    }
+    sent
+}
+
+/// The stages that a CPU has come to: the boot's for the boot processor, those of its bring-up for any other.
+fn stages_of(cpu: CpuId) -> impl Iterator<Item = Traced> {
+    let boot_stages = BootStage::ALL.iter().copied().filter(move |_| cpu == CpuId::BSP).filter_map(|stage| {
+        let tsc = BOOT_STAGES[stage as usize].load(Ordering::Relaxed);
+        let event = TraceEvent::BootStage as u8;
+        (tsc != 0).then_some(Traced { tsc, event, a: stage as u64, b: 0 })
+    });
+    let ap = smp::cpus().get(cpu.index()).filter(|_| cpu != CpuId::BSP);
+    let cpu_stages = ap.into_iter().flat_map(|ap| {
+        Stage::ALL.into_iter().filter_map(|stage| {
+            Some(Traced { tsc: ap.stamp(stage)?, event: TraceEvent::CpuStage as u8, a: stage as u64, b: 0 })
+        })
+    });
+    boot_stages.chain(cpu_stages)
+}
+
+fn send_part(part: &TracePart) {
+    let mut buffer = [0; MAX_TRACE_PART_BYTES];
+    // The longest fits, which a test holds.
+    if let Ok(bytes) = postcard::to_slice(part, &mut buffer) {
+        write_to_port(TRACE_PORT, bytes);
+    }
+}
