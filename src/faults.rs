@@ -15,7 +15,7 @@ use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
 use crate::sync::Deadline;
-use crate::{bench, cpu, memory, panic, redirect, selftest, smp, time};
+use crate::{bench, console, cpu, memory, panic, redirect, selftest, smp, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 const STRIKE_MS: u64 = 10_000;
@@ -77,7 +77,9 @@ pub fn at_work(fault: Option<Fault>) {
         }
         Some(Fault::PanicEverywhere) => panic_everywhere(),
         Some(Fault::PanicInPanic) => on_last_cpu(&|| panic!("{}", PanicsWhenShown)),
-        Some(Fault::PanicInLine) => on_last_cpu(&|| log::info!("this line ends here{}", PanicsWhenShown)),
+        Some(Fault::PanicInConsole) => on_last_cpu(&|| {
+            console::hold(|| panic!("the deliberate fault panic_in_console"));
+        }),
         Some(Fault::StackOverflow) => on_last_cpu(&|| {
             fill_stack(0);
         }),

@@ -75,9 +75,31 @@ fn the_log_is_on_a_screen_of_pixels() {
 #[test]
 fn last_words_are_on_the_text_screen() {
     let mut machine = Watched::boot(&["boot", "--smp", "4", "--fault", "panic_cpu3"]);
-    machine.hear_until(|line| line.contains("\"panic\""));
-    machine
-        .look_until("the last words", |rows| rows.iter().any(|row| row.contains("octopod: cpu3 panicked: ")));
+    machine.hear_until(|line| line.contains(END));
+    check_last_words(&machine.text_screen());
+}
+
+#[test]
+fn last_words_are_on_a_screen_of_pixels() {
+    let mut machine = Watched::boot(&["boot", "--boot", "uefi", "--smp", "4", "--fault", "panic_cpu3"]);
+    machine.hear_until(|line| line.contains(END));
+    check_last_words(&machine.picture().read());
+}
+
+/// The last line of the last words; the screen has it before the serial line does.
+const END: &str = "octopod: end of the last words";
+
+/// A person sees who died of what, where each CPU was, and no numbers that only the launcher can read.
+fn check_last_words(rows: &[String]) {
+    let starts = |start: &str| rows.iter().position(|row| row.starts_with(start));
+    let message = "the deliberate fault panic_cpu3";
+    let first = starts(&format!("octopod: cpu3 panicked: {message}"));
+    assert!(first.is_some_and(|row| rows[row + 1].starts_with("  at src/faults.rs:")), "{rows:#?}");
+    for cpu in ["cpu 0 stopped, ", "cpu 1 stopped, ", "cpu 2 stopped, ", "cpu 3 panicked, "] {
+        assert!(starts(cpu) > first, "{cpu}: {rows:#?}");
+    }
+    let last = rows.iter().rfind(|row| !row.is_empty()).unwrap();
+    assert_eq!(*last, format!("{END} of cpu3: {message}"));
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl LastWords<'_> {
     pub fn send(&mut self, record: &Record<&str>) {
         write_record(self.serial, record);
     }
+
+    /// The serial line alone: for what would push the message off a screen.
+    pub fn aside(&mut self) -> &mut impl Write {
+        self.serial
+    }
 }
 
 impl Write for LastWords<'_> {

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{Ordering, fence};
 
-use crate::wire::{LAST_WORDS_BYTES, LastWords, last_words_magic, set_last_message};
+use crate::wire::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
 
 #[repr(C, align(512))]
 struct Block(UnsafeCell<[u8; LAST_WORDS_BYTES]>);
@@ -28,14 +28,14 @@ pub unsafe fn leave(words: &LastWords<&str>) {
     unsafe { to.cast::<[u8; 16]>().write_volatile(last_words_magic()) };
 }
 
-/// Adds the message to a block that was left, and gives all of it, if there is one.
+/// Adds the message to a block that was left, and how many CPUs have panicked, and gives all of it, if there is one.
 ///
 /// # Safety
 /// As for [`leave`], and nobody holds what this has given before.
-pub unsafe fn complete(message: &str) -> Option<LastWords<&'static str>> {
+pub unsafe fn complete(message: &str, panics: u32) -> Option<LastWords<&'static str>> {
     let block = LAST_WORDS.0.get();
     // SAFETY: the caller is alone with the static.
-    set_last_message(unsafe { &mut *block }, message);
+    complete_last_words(unsafe { &mut *block }, message, panics);
     // SAFETY: likewise, and from here on it is only read.
     LastWords::decode(unsafe { &*block })
 }

@@ -54,22 +54,34 @@ pub fn leave_first_words(me: CpuId, death: &Death) {
 
 /// All of it.
 pub fn speak(line: &mut Line, me: CpuId, death: &Death) {
-    say_first(line, death);
+    let message = say_first(line, me, death);
     say_registers(line, death.registers);
     for address in backtrace(death.registers.rbp()) {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::Frame(Frame { address }));
     }
-    say_all(line, me);
+    say_all(line, me, message);
 }
 
 /// The message, in a function of its own, whose stack the rest does not need.
 #[inline(never)]
-fn say_first(line: &mut Line, death: &Death) {
+fn say_first(line: &mut Line, me: CpuId, death: &Death) -> &'static str {
     let message = LineBuffer::<300>::format(death.message);
     // SAFETY: the one CPU that ends the run, and nothing of the block is in use.
-    let words = unsafe { last_words::complete(message.as_str()) }.unwrap_or_default();
+    let words = unsafe { last_words::complete(message.as_str(), panics(me)) }.unwrap_or_default();
     say(line, &words, message.as_str(), death.is_exception.then(|| death.registers.rip()));
+    words.message
+}
+
+/// How many CPUs have panicked.
+fn panics(me: CpuId) -> u32 {
+    let mut count = 1;
+    if let Some(others) = OTHERS.get() {
+        others.visit(&mut |victim| {
+            count += u32::from(victim.cpu != me && victim.remains.are_of_a_death());
+        });
+    }
+    count
 }
 
 /// After a panic in [`speak`]: what it was, and of the rest what has not been said, unless that was what went wrong.
@@ -88,13 +100,13 @@ pub fn speak_again(line: &mut Line, me: CpuId, death: &Death) {
         place.as_str()
     ));
     // SAFETY: the one CPU that ends the run; what the first time has used of the block is not used again.
-    let words = unsafe { last_words::complete(text.as_str()) }.unwrap_or_default();
+    let words = unsafe { last_words::complete(text.as_str(), panics(me)) }.unwrap_or_default();
     say(line, &words, text.as_str(), None);
     for &address in &words.calls {
         let _ = writeln!(line, "  {address:#018x}");
         line.send(&Record::Frame(Frame { address }));
     }
-    say_all(line, me);
+    say_all(line, me, words.message);
 }
 
 /// The message, with which everything is said if nothing else is.
@@ -125,8 +137,8 @@ fn say_registers(line: &mut Line, registers: &Registers) {
     }
 }
 
-/// Each CPU in turn, this one among them.
-fn say_all(line: &mut Line, me: CpuId) {
+/// Each CPU in turn, this one among them; and the message again, which may have left the screen.
+fn say_all(line: &mut Line, me: CpuId, message: &str) {
     match OTHERS.get() {
         Some(others) => others.visit(&mut |victim| say_one(line, me, &victim)),
         // Then there is no other CPU yet.
@@ -139,7 +151,7 @@ fn say_all(line: &mut Line, me: CpuId) {
             );
         }
     }
-    let _ = writeln!(line, "octopod: end of the last words");
+    let _ = writeln!(line, "octopod: end of the last words of cpu{me}: {message}");
 }
 
 fn say_one(line: &mut Line, me: CpuId, victim: &Victim) {
@@ -171,7 +183,7 @@ fn say_one(line: &mut Line, me: CpuId, victim: &Victim) {
     // Its own have been said.
     let calls = (cpu != me && is_known).then(|| remains.frames());
     for address in calls.into_iter().flatten() {
-        let _ = writeln!(line, "  {address:#018x}");
+        let _ = writeln!(line.aside(), "  {address:#018x}");
         line.send(&Record::PanicFrame(PanicFrame { cpu: cpu.0, address }));
     }
 }

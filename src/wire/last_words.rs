@@ -71,7 +71,6 @@ impl<S: AsRef<str>> LastWords<S> {
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(16, &VERSION.to_le_bytes());
         put(20, &self.cpu.to_le_bytes());
-        put(24, &self.panics.to_le_bytes());
         put(28, &(self.calls.len() as u32).to_le_bytes());
         for (at, number) in [(32, self.rip), (40, self.rsp), (48, self.tsc), (56, self.slide)] {
             put(at, &number.to_le_bytes());
@@ -83,12 +82,13 @@ impl<S: AsRef<str>> LastWords<S> {
         for (index, call) in self.calls.iter().enumerate() {
             put(MESSAGE.end + 8 * index, &call.to_le_bytes());
         }
-        set_last_message(block, self.message.as_ref());
+        complete_last_words(block, self.message.as_ref(), self.panics);
     }
 }
 
-/// Puts a message into a block that has all but that, cut to what fits.
-pub fn set_last_message(block: &mut [u8; LAST_WORDS_BYTES], message: &str) {
+/// Puts a message, cut to what fits, and the number of CPUs that panicked into a block that has all but that.
+pub fn complete_last_words(block: &mut [u8; LAST_WORDS_BYTES], message: &str, panics: u32) {
+    block[24..28].copy_from_slice(&panics.to_le_bytes());
     let fits = message.floor_char_boundary(MESSAGE.len());
     block[MESSAGE].fill(0);
     block[MESSAGE][..fits].copy_from_slice(&message.as_bytes()[..fits]);

@@ -124,17 +124,6 @@ impl Watched {
         rows.map(|cells| row(cells).trim_end().to_owned()).collect()
     }
 
-    /// Looks at the text screen until it shows what is meant.
-    pub fn look_until(&self, what: &str, is_there: impl Fn(&[String]) -> bool) {
-        loop {
-            let rows = self.text_screen();
-            if is_there(&rows) {
-                return;
-            }
-            assert!(Instant::now() < self.deadline, "the screen shows no word of {what}: {rows:#?}");
-        }
-    }
-
     /// A picture of the screen.
     pub fn picture(&self) -> Picture {
         let file = self.folder.path().join("screen.ppm");

@@ -212,8 +212,8 @@ named! {
         PanicEverywhere = "panic_everywhere",
         /// The last CPU panics of something that panics when it is asked what it is.
         PanicInPanic = "panic_in_panic",
-        /// The last CPU panics in the middle of a line, with the console's lock held.
-        PanicInLine = "panic_in_line",
+        /// The last CPU panics while it holds the console.
+        PanicInConsole = "panic_in_console",
         /// An exception before anything is set up.
         EarlyException = "early_exception",
         /// The last CPU calls itself until its stack is full.

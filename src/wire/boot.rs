@@ -1,0 +1,114 @@
+//! How the kernel came up, and each of its CPUs.
+
+use serde::{Deserialize, Serialize};
+
+use super::hex;
+
+/// How the kernel came up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot<S> {
+    /// The boot protocol that the loader spoke: `pvh`, `multiboot1` or `multiboot2`.
+    pub protocol: S,
+    /// What the direct map's base was drawn from: `rdseed`, `rdrand`, `tsc`, or `off`.
+    pub kaslr: S,
+    /// Where physical address 0 is seen.
+    #[serde(with = "hex")]
+    pub direct_map_base: u64,
+    /// What to subtract from an address to find it in the kernel's ELF file.
+    #[serde(with = "hex")]
+    pub slide: u64,
+    /// The local APIC's mode: `xapic` or `x2apic`.
+    pub apic_mode: S,
+    /// What the TSC was calibrated against: `cpuid`, `hypervisor`, `hpet`, `pm_timer` or `pit`.
+    pub clock_source: S,
+    /// The TSC's frequency, in kHz.
+    pub tsc_khz: u64,
+    /// The local APIC timer's frequency before its divider, in kHz.
+    pub apic_timer_khz: u64,
+    /// CPUs that the firmware lists as usable.
+    pub cpus_listed: u32,
+    /// CPUs that came online.
+    pub cpus_online: u32,
+    /// From rt0's first look at the TSC to the last CPU online, in microseconds.
+    pub entry_to_online_us: u64,
+    /// From the first INIT to the last CPU online, in microseconds.
+    pub init_to_online_us: u64,
+    /// How the other CPUs were called, and what they cost.
+    pub bring_up: BringUp,
+}
+
+/// How the other CPUs were called, and what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BringUp {
+    /// The wait after the first INIT that older processors need, in microseconds.
+    pub init_delay_us: u64,
+    /// How many times start-up IPIs were sent, to all CPUs or to those that had given no sign of life.
+    pub start_up_rounds: u32,
+    /// What the local APIC's error status register held after INIT and after any of those rounds, all in one.
+    pub apic_error_status: u32,
+    /// What each further CPU costs in memory: area, stacks, lines in tables. In bytes.
+    pub bytes_per_cpu: u64,
+    /// Frames that all CPUs but the first took together, page tables included, but not their rings of trace events.
+    pub frames_taken: u64,
+    /// The ring of trace events that each CPU has besides, in bytes.
+    pub trace_bytes_per_cpu: u64,
+    /// The page below 1 MiB that the CPUs woke up in; 0 where there was none.
+    #[serde(with = "hex")]
+    pub trampoline_page: u64,
+}
+
+/// One CPU that the firmware lists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cpu<S> {
+    /// octopod's own dense number.
+    pub cpu: u32,
+    /// The hardware's number.
+    pub apic_id: u32,
+    /// `online`, `failed`, or `not_called` where there is no page to wake up in, or its APIC ID cannot be reached.
+    pub state: S,
+    /// Where it was last seen, if it failed.
+    pub failed_stage: Option<S>,
+    /// When it reached each stage, in microseconds after rt0's first look at the TSC.
+    pub stages_us: StagesUs,
+}
+
+/// When a CPU reached each stage of its bring-up; `None` for a stage it did not reach or, on the BSP, has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StagesUs {
+    /// The BSP sent it its first start-up IPI.
+    pub sipi_sent: Option<u64>,
+    /// It executed the trampoline's first instruction.
+    pub real_mode: Option<u64>,
+    /// It runs 32-bit code.
+    pub protected_mode: Option<u64>,
+    /// It runs 64-bit code and has claimed its slot.
+    pub long_mode: Option<u64>,
+    /// It has its per-CPU area, and runs on the kernel's page tables.
+    pub gs: Option<u64>,
+    /// Its GDT, TSS and the IDT are loaded.
+    pub idt: Option<u64>,
+    /// Its local APIC is enabled.
+    pub apic: Option<u64>,
+    /// Its APIC timer is set up.
+    pub timer: Option<u64>,
+    /// It takes work.
+    pub online: Option<u64>,
+}
+
+impl StagesUs {
+    /// All stages by their names, in the order in which a CPU goes through them.
+    pub fn in_order(&self) -> [(&'static str, Option<u64>); 9] {
+        [
+            ("sipi_sent", self.sipi_sent),
+            ("real_mode", self.real_mode),
+            ("protected_mode", self.protected_mode),
+            ("long_mode", self.long_mode),
+            ("gs", self.gs),
+            ("idt", self.idt),
+            ("apic", self.apic),
+            ("timer", self.timer),
+            ("online", self.online),
+        ]
+    }
+}
