@@ -142,7 +142,6 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             apic_error_status: up.rounds.error_status,
             bytes_per_cpu: up.bytes_per_cpu,
             frames_taken: up.frames_taken,
-            trace_bytes_per_cpu: up.trace_bytes_per_cpu,
             trampoline_page: up.trampoline_page,
         },
     }));

@@ -67,7 +67,7 @@ pub struct CpuAreas {
 
 impl CpuAreas {
     /// The most that is taken in one piece.
-    const CHUNK: Order = Order::new(5).expect("there are more orders than that");
+    const CHUNK: Order = Order::new(4).expect("there are more orders than that");
 
     /// For so many CPUs.
     pub fn for_cpus(count: usize) -> CpuAreas {

@@ -47,12 +47,10 @@ pub struct BringUp {
     pub start_up_rounds: u32,
     /// What the local APIC's error status register held after INIT and after any of those rounds, all in one.
     pub apic_error_status: u32,
-    /// What each further CPU costs in memory: area, stacks, lines in tables. In bytes.
+    /// What each further CPU costs in memory: area, stacks, lines in tables, ring of trace events. In bytes.
     pub bytes_per_cpu: u64,
-    /// Frames that all CPUs but the first took together, page tables included, but not their rings of trace events.
+    /// Frames that all CPUs but the first took together, page tables included.
     pub frames_taken: u64,
-    /// The ring of trace events that each CPU has besides, in bytes.
-    pub trace_bytes_per_cpu: u64,
     /// The page below 1 MiB that the CPUs woke up in; 0 where there was none.
     #[serde(with = "hex")]
     pub trampoline_page: u64,

@@ -78,12 +78,10 @@ pub struct BringUp {
     /// Whether the pages beside it have stayed as they were. Only a kernel with deliberate faults built in has them to
     /// itself and can tell.
     pub neighbours_intact: bool,
-    /// What each further CPU costs in memory, in bytes: `BYTES_PER_CPU` and its area.
+    /// What each further CPU costs in memory, in bytes: `BYTES_PER_CPU`, its area, and its ring of trace events.
     pub bytes_per_cpu: u64,
-    /// Frames that all of them took together, page tables included, but not their rings.
+    /// Frames that all of them took together, page tables included.
     pub frames_taken: u64,
-    /// The ring of trace events that each has besides, in bytes.
-    pub trace_bytes_per_cpu: u64,
 }
 
 /// What a CPU takes beside its area: its stacks, and its lines in the tables.
@@ -120,8 +118,8 @@ pub fn start(
         }
         Some(low) => Some(prepare(aps, low, features)?),
     };
+    let ring_bytes = give_trace_rings(aps);
     let frames_taken = free_before.saturating_sub(memory::frames().free_frames()) as u64;
-    let trace_bytes_per_cpu = give_trace_rings(aps);
     let first_init_tsc = read_tsc();
     let rounds = trampoline.map(|trampoline| wake_all(cpus, trampoline));
     ranks::count_first();
@@ -135,9 +133,8 @@ pub fn start(
         rounds: rounds.unwrap_or_default(),
         trampoline_page,
         neighbours_intact: trampoline.is_none_or(Trampoline::neighbours_are_intact),
-        bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes() as u64,
+        bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes() as u64 + ring_bytes,
         frames_taken,
-        trace_bytes_per_cpu,
     })
 }
 
@@ -163,7 +160,7 @@ fn prepare(
     Ok(trampoline::prepare(passage, slots, features.init_is_quick))
 }
 
-/// Gives each CPU that has an area its ring for the trace; how many bytes that is. Without the memory for it, a CPU records
+/// Gives each CPU that has an area its ring for the trace; how many bytes each is. Without the memory for it, a CPU records
 /// nothing.
 fn give_trace_rings(aps: &[Cpu]) -> u64 {
     let slots = trace::slots_wanted();
