@@ -23,15 +23,17 @@ mod trace;
 mod warning;
 
 pub use bench::Bench;
-pub use boot::{Boot, BringUp, Cpu, StagesUs};
+pub use boot::{Arrivals, Boot, BringUp, Cpu, StagesUs};
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
 pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
 pub use panic::{Frame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, Registers};
 pub use stage::BootStage;
-pub use stress::{BUCKETS_IN_RECORD, Bucket, Cycles, Latency, Progress, Stress, StressCpu};
-pub use time::{Clock, LATENESS_BUCKETS, Timers, lateness_bucket};
+pub use stress::{
+    BUCKETS_IN_RECORD, Bucket, Cycles, LANES_IN_RECORD, Latency, Progress, Stress, StressCpu, cpus_per_lane,
+};
+pub use time::{Clock, LATENESS_BUCKETS, Lateness, Timers, lateness_bucket};
 pub use trace::{
     EVENTS_IN_RECORD, MAX_TRACE_PART_BYTES, PanicEvents, TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS,
     TraceClass, TraceEvent, TracePart, Traced,
@@ -48,6 +50,8 @@ pub const MAX_RECORD_BYTES: usize = 1280;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record<S> {
+    /// Now and then while the boot processor waits for the others.
+    Arrivals(Arrivals),
     /// Once, when the last CPU is online or given up.
     Boot(Boot<S>),
     /// Once for each CPU that the firmware lists as usable.
@@ -82,6 +86,8 @@ pub enum Record<S> {
     Interrupts(Interrupts<S>),
     /// Once, after [`Record::Boot`], when it is known what the time is read from.
     Clock(Clock<S>),
+    /// Before the verdict, for each CPU whose timers have expired; more than one where the buckets do not fit in it.
+    Lateness(Lateness),
     /// Once, when the self-test's timers have expired.
     Timers(Timers<S>),
     /// Once, before the verdict.

@@ -207,6 +207,10 @@ pub struct Options {
     #[arg(long, help_heading = "Run")]
     pub verbose: bool,
 
+    /// Where no terminal shows a bar: say each so many seconds how far it is.
+    #[arg(long, value_name = "SECONDS", default_value = "30", help_heading = "Run")]
+    pub progress: u64,
+
     /// The QEMU to use [default: qemu-system-x86_64, installed if it is missing].
     #[arg(
         long = "qemu",

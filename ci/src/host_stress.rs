@@ -52,12 +52,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement,
             return Err(Error::Interrupted);
         }
         observer.notice(Notice::Progress(&Progress {
-            workload: format!("{workload}, {allocator}"),
+            workload: workload.to_string(),
+            allocator: allocator.to_string(),
+            cpus: *threads as u32,
             index: index as u32,
             of: runs.len() as u32,
             elapsed_ms: 0,
             budget_ms: time.as_millis() as u64,
             operations: 0,
+            lanes: Default::default(),
         }));
         let blocks = (options.mem.bytes() / BLOCK_BYTES).max(1) as usize;
         let run = HostRun {
@@ -101,13 +104,12 @@ fn plan(
 
 fn note(seen: &mut Seen, ran: &Ran) {
     let figures = &ran.figures;
-    for (cpu, operations) in ran.operations.iter().enumerate() {
-        seen.stress_cpus.push(StressCpu {
-            workload: figures.workload.to_owned(),
-            cpu: cpu as u32,
-            operations: *operations,
-        });
-    }
+    let share = |(cpu, operations): (usize, &u64)| StressCpu {
+        workload: figures.workload.to_owned(),
+        cpu: cpu as u32,
+        operations: *operations,
+    };
+    seen.shares.push(ran.operations.iter().enumerate().map(share).collect());
     seen.latencies.push(ran.buckets.clone());
     seen.stress.push(Stress {
         workload: figures.workload.to_owned(),

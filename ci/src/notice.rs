@@ -7,6 +7,17 @@ use octopod::wire::{Progress, Record};
 pub enum Notice<'a> {
     /// A step that takes time begins, or has come further.
     Step(&'a str),
+    /// Of a step that is counted, so many parts are done.
+    Count {
+        /// The step.
+        what: &'a str,
+        /// Parts that are done.
+        done: u64,
+        /// Parts that there are.
+        of: u64,
+        /// What is being done now.
+        now: &'a str,
+    },
     /// Something that people should know, such as a package source that was added.
     Note(&'a str),
     /// A line that a tool wrote.

@@ -68,11 +68,13 @@ pub struct Streams {
     pub stdout_log: Option<File>,
     /// Receives the standard error as it is.
     pub stderr_log: Option<File>,
+    /// A carriage return ends a line as well: so programs write that draw a bar.
+    pub ends_at_returns: bool,
 }
 
 impl Default for Streams {
     fn default() -> Streams {
-        Streams { max_line_bytes: 1 << 20, stdout_log: None, stderr_log: None }
+        Streams { max_line_bytes: 1 << 20, stdout_log: None, stderr_log: None, ends_at_returns: false }
     }
 }
 
@@ -97,12 +99,12 @@ impl Supervised {
         let group = Pid::from_child(&child);
         let (sender, events) = sync_channel(CHANNEL_DEPTH);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let cap = streams.max_line_bytes;
+        let lines = Lines { max_bytes: streams.max_line_bytes, end_at_returns: streams.ends_at_returns };
         if let Some(stdout) = stdout {
-            read_in_thread(Stream::Stdout, stdout, streams.stdout_log, cap, sender.clone());
+            read_in_thread(Stream::Stdout, stdout, streams.stdout_log, lines, sender.clone());
         }
         if let Some(stderr) = stderr {
-            read_in_thread(Stream::Stderr, stderr, streams.stderr_log, cap, sender.clone());
+            read_in_thread(Stream::Stderr, stderr, streams.stderr_log, lines, sender.clone());
         }
         let end = sender.clone();
         thread::spawn(move || {
@@ -225,11 +227,24 @@ fn end_with_parent(command: &mut Command) {
     let _ = command;
 }
 
+/// How a stream is cut into lines.
+#[derive(Clone, Copy)]
+struct Lines {
+    max_bytes: usize,
+    end_at_returns: bool,
+}
+
+impl Lines {
+    fn is_end(self, byte: u8) -> bool {
+        byte == b'\n' || (byte == b'\r' && self.end_at_returns)
+    }
+}
+
 fn read_in_thread(
     stream: Stream,
     source: impl Read + Send + 'static,
     mut log: Option<File>,
-    max_line_bytes: usize,
+    lines: Lines,
     events: SyncSender<Event>,
 ) {
     thread::spawn(move || {
@@ -249,9 +264,12 @@ fn read_in_thread(
                 let _ = file.write_all(bytes);
                 logged += bytes.len() as u64;
             }
-            for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-                let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-                let room = max_line_bytes.saturating_sub(line.len());
+            for piece in bytes.split_inclusive(|&byte| lines.is_end(byte)) {
+                let (text, ends) = match piece.split_last() {
+                    Some((last, text)) if lines.is_end(*last) => (text, true),
+                    _ => (piece, false),
+                };
+                let room = lines.max_bytes.saturating_sub(line.len());
                 line.extend_from_slice(&text[..text.len().min(room)]);
                 if ends {
                     let _ = events.send(Event::Line(stream, std::mem::take(&mut line)));

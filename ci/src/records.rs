@@ -1,8 +1,9 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Arena, Bench, Boot, Bucket, Clock, Cpu, Events, FrameCounts, Interrupts, MARKER, Memory, PageTables,
-    Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict, Warning, Work,
+    Arena, Bench, Boot, Bucket, Clock, Cpu, Events, FrameCounts, Interrupts, Lateness, MARKER, Memory,
+    PageTables, Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict,
+    Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -44,8 +45,10 @@ pub struct Seen {
     pub latencies: Vec<Vec<Bucket>>,
     /// Those of the workload under way.
     pub latencies_so_far: Vec<Bucket>,
-    /// Their shares for each CPU.
-    pub stress_cpus: Vec<StressCpu<String>>,
+    /// The share of each CPU in them, in the same order.
+    pub shares: Vec<Vec<StressCpu<String>>>,
+    /// Those of the workload that is about to be reported.
+    pub shares_so_far: Vec<StressCpu<String>>,
     /// What things cost.
     pub bench: Vec<Bench<String>>,
     /// What was wrong on the way, each with the return addresses on the CPU's stack.
@@ -56,6 +59,8 @@ pub struct Seen {
     pub clock: Option<Clock<String>>,
     /// How the self-test's timers did.
     pub timers: Option<Timers<String>>,
+    /// How late all timers were, CPU by CPU.
+    pub lateness: Vec<Lateness>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// Why the kernel refused the machine.
@@ -111,6 +116,7 @@ impl Seen {
     /// Enters a record into the books.
     pub fn take(&mut self, record: Record<String>) {
         match record {
+            Record::Arrivals(_) => {}
             Record::Boot(boot) => self.boot = Some(boot),
             Record::Cpu(cpu) => push(&mut self.cpus, cpu, MAX_OF_A_KIND),
             Record::Region(region) => push(&mut self.regions, region, MAX_OF_A_KIND),
@@ -122,10 +128,11 @@ impl Seen {
             Record::Progress(progress) => self.progress = Some(progress),
             Record::Stress(stress) => {
                 self.progress = None;
+                push(&mut self.shares, std::mem::take(&mut self.shares_so_far), MAX_OF_A_KIND);
                 push(&mut self.latencies, std::mem::take(&mut self.latencies_so_far), MAX_OF_A_KIND);
                 push(&mut self.stress, stress, MAX_OF_A_KIND);
             }
-            Record::StressCpu(share) => push(&mut self.stress_cpus, share, MAX_OF_A_KIND),
+            Record::StressCpu(share) => push(&mut self.shares_so_far, share, MAX_OF_A_KIND),
             Record::Latency(part) => {
                 for bucket in part.buckets {
                     push(&mut self.latencies_so_far, bucket, MAX_OF_A_KIND);
@@ -142,6 +149,7 @@ impl Seen {
             Record::Interrupts(interrupts) => push(&mut self.interrupts, interrupts, MAX_OF_A_KIND),
             Record::Clock(clock) => self.clock = Some(clock),
             Record::Timers(timers) => self.timers = Some(timers),
+            Record::Lateness(part) => push(&mut self.lateness, part, MAX_OF_A_KIND),
             Record::Events(events) => self.events = Some(events),
             Record::Refused(Reason { reason }) => self.refused = Some(reason),
             Record::Usage(Reason { reason }) => self.usage = Some(reason),
@@ -193,6 +201,26 @@ mod tests {
         assert_eq!(read_line(&line(&sent)), Line::Record(String::new(), Box::new(sent.clone())));
         let behind_words = format!("cpu 3: half a sent{}", line(&sent));
         assert_eq!(read_line(&behind_words), Line::Record("cpu 3: half a sent".to_owned(), Box::new(sent)));
+    }
+
+    #[test]
+    fn progress_of_as_many_cpus_as_there_are_fits_in_a_record() {
+        let sent = line(&Record::Progress(Progress {
+            workload: "n".repeat(60),
+            allocator: "n".repeat(60),
+            cpus: u32::MAX,
+            index: u32::MAX,
+            of: u32::MAX,
+            elapsed_ms: u64::MAX,
+            budget_ms: u64::MAX,
+            operations: u64::MAX,
+            lanes: [u64::MAX; octopod::wire::LANES_IN_RECORD].into_iter().collect(),
+        }));
+        let late = line(&Record::Lateness(Lateness {
+            cpu: u32::MAX,
+            buckets_ns: [(u64::MAX, u64::MAX); BUCKETS_IN_RECORD].into_iter().collect(),
+        }));
+        assert!(sent.len() < MAX_RECORD_BYTES && late.len() < MAX_RECORD_BYTES, "{sent}\n{late}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::verdict::Judgement;
 
 mod bench;
 mod interrupts;
+mod lateness;
 mod memory;
 mod panic;
 mod stress;
@@ -22,6 +23,7 @@ mod warning;
 
 pub use bench::BenchReport;
 pub use interrupts::InterruptReport;
+pub use lateness::LatenessReport;
 pub use memory::{ArenaReport, FreeReport};
 pub use panic::{PanicCpuReport, PanicReport, cpus_in_words};
 pub use stress::StressReport;
@@ -102,6 +104,9 @@ pub struct Report {
     pub clock: Option<Clock<String>>,
     /// How the self-test's timers did; absent where it did not run.
     pub timers: Option<Timers<String>>,
+    /// How late timers were, for each CPU that had any.
+    #[serde(default)]
+    pub lateness: Vec<LatenessReport>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// What was wrong on the way and did not end the run.
@@ -244,6 +249,7 @@ impl Report {
             interrupts: interrupts::reports(seen),
             clock: seen.clock.clone(),
             timers: seen.timers.clone(),
+            lateness: lateness::reports(seen),
             events: seen.events,
             warnings: seen.warnings.iter().map(|(warning, _)| WarningReport::of(warning)).collect(),
             panic: PanicReport::of(seen, backtrace),

@@ -64,6 +64,7 @@ pub fn run(
         max_line_bytes: MAX_LINE_BYTES,
         stdout_log: Some(folder.open("serial.log")?),
         stderr_log: Some(folder.open(machine.log_name())?),
+        ..Streams::default()
     };
     let mut command = Command::new(&machine.program);
     command.args(&machine.arguments);

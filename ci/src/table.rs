@@ -252,8 +252,8 @@ fn millis(microseconds: u64) -> String {
     format!("{:.1} ms", Duration::from_micros(microseconds).as_secs_f64() * 1000.0)
 }
 
-/// A number of cycles in at most five characters: what matters of a latency is its order of magnitude.
-fn short(cycles: u64) -> String {
+/// A number in at most five characters: what matters of a latency is its order of magnitude.
+pub(crate) fn short(cycles: u64) -> String {
     let mut scaled = cycles as f64;
     for suffix in ["", "k", "M", "G", "T"] {
         if scaled < 999.5 {

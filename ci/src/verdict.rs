@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use octopod::wire::ExitCode;
+use octopod::wire::{ExitCode, Progress};
 
 use crate::bochs;
 use crate::emulator::Kind;
@@ -90,7 +90,10 @@ fn on_deadline(limit: Duration, seen: &Seen, last_line: Option<&str>) -> (Verdic
             format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")
         }
         (None, Some(at), _) => {
-            format!("no verdict within {seconds} s; last seen in workload {}", at.workload)
+            let Progress { workload, allocator, cpus, .. } = at;
+            format!(
+                "no verdict within {seconds} s; last seen in workload {workload} on {allocator} with {cpus} CPUs"
+            )
         }
         (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
         (None, None, None) => {
@@ -201,7 +204,7 @@ fn quoted(complaint: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{Panic, Progress, Verdict};
+    use octopod::wire::{Panic, Verdict};
 
     use super::*;
 
@@ -335,13 +338,16 @@ mod tests {
         assert_eq!(on(end(), &panicked()).0, VerdictKind::Panic);
         let progress = Progress {
             workload: "bulk".to_owned(),
+            allocator: "locked".to_owned(),
+            cpus: 8,
             index: 0,
             of: 1,
             elapsed_ms: 1,
             budget_ms: 2,
             operations: 3,
+            lanes: Default::default(),
         };
         let reason = on(end(), &Seen { progress: Some(progress), ..Seen::default() }).1;
-        assert!(reason.contains("workload bulk"), "{reason}");
+        assert!(reason.contains("workload bulk on locked with 8 CPUs"), "{reason}");
     }
 }

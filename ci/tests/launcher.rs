@@ -7,6 +7,8 @@ mod fake;
 mod matrix;
 #[path = "launcher/pages.rs"]
 mod pages;
+#[path = "launcher/terminal.rs"]
+mod terminal;
 
 use std::fs;
 use std::process::Command;

@@ -2,8 +2,9 @@
 //! CPU and its neighbour cancel while they expire, each of which must do one of the two and not both; then nothing at
 //! all, during which no CPU but the boot processor takes a timer interrupt.
 
+mod failure;
+
 use core::cell::Cell;
-use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
@@ -11,15 +12,17 @@ use fastrand::Rng;
 use spin::Once;
 
 use crate::config::STRESS_GRACE_MS;
-use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Counts, Vector};
 use crate::stress::histogram::{Histogram, summarise};
 use crate::sync::{Deadline, IrqMutex};
-use crate::time::timer::{self, Expiry, TimerError, TimerId};
+use crate::time::timer::{self, Expiry, TimerId};
 use crate::time::{self, halt_until};
 use crate::wire::{self, Record};
 use crate::{console, interrupts, memory, per_cpu, smp};
+
+pub use failure::Failure;
 
 /// Timers on each CPU.
 const TIMERS: usize = 1000;
@@ -29,76 +32,6 @@ const LONGEST_NS: u64 = 50_000_000;
 const LONGEST_RACED_NS: u64 = 2_000_000;
 /// How long the others are left alone.
 const IDLE: Duration = Duration::from_millis(100);
-
-/// What a timer did wrong.
-#[derive(Clone, Copy, Debug)]
-pub enum Failure {
-    /// There is no memory for the books.
-    OutOfMemory,
-    /// A timer could not be armed.
-    Arm(TimerError),
-    /// A timer expired before its time.
-    Early {
-        /// Its CPU.
-        cpu: CpuId,
-        /// By so much.
-        ns: u64,
-    },
-    /// Timers that never expired, within so long that the host cannot be the reason.
-    Lost {
-        /// Their CPU.
-        cpu: CpuId,
-        /// How many.
-        timers: u64,
-    },
-    /// A timer that expired on another CPU than the one that armed it.
-    Astray {
-        /// Whose it was.
-        cpu: CpuId,
-    },
-    /// A timer's expiries and successful cancellations together are not one.
-    NotOnce {
-        /// Its CPU.
-        cpu: CpuId,
-        /// How often it expired.
-        expired: u32,
-        /// How often it was cancelled.
-        cancelled: u32,
-    },
-    /// A queue kept timers, or memory, that nobody needs.
-    Left {
-        /// Its CPU.
-        cpu: CpuId,
-        /// How many timers.
-        timers: usize,
-    },
-    /// A CPU with nothing to do took timer interrupts.
-    NotIdle {
-        /// Which.
-        cpu: CpuId,
-        /// How many.
-        interrupts: u64,
-    },
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::OutOfMemory => f.write_str("no memory for the timers' books"),
-            Failure::Arm(error) => error.fmt(f),
-            Failure::Early { cpu, ns } => write!(f, "cpu {cpu}: a timer expired {ns} ns early"),
-            Failure::Lost { cpu, timers } => write!(f, "cpu {cpu}: {timers} timers did not expire"),
-            Failure::Astray { cpu } => write!(f, "a timer of cpu {cpu}'s expired on another"),
-            Failure::NotOnce { cpu, expired, cancelled } => {
-                write!(f, "cpu {cpu}: a timer expired {expired} times and was cancelled {cancelled} times")
-            }
-            Failure::Left { cpu, timers } => write!(f, "cpu {cpu}: {timers} timers are left"),
-            Failure::NotIdle { cpu, interrupts } => {
-                write!(f, "cpu {cpu} had nothing to do and took {interrupts} timer interrupts")
-            }
-        }
-    }
-}
 
 per_cpu! {
     /// Timers of the part at hand that have expired here.
@@ -195,6 +128,9 @@ fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadlin
     let own = probes(rank);
     // The kernel's own: the clock may have one.
     let before = timer::count();
+    // SAFETY: this CPU's own area, which lives for good.
+    let counted = || unsafe { timer::lateness(gs_base()) }.map(|(_, timers)| timers).sum::<u64>();
+    let counted_before = counted();
     EXPIRED.set(0);
     for (number, probe) in own.iter().enumerate() {
         let length_ns = random.u64(0..=LONGEST_NS);
@@ -206,6 +142,11 @@ fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadlin
     let all = || EXPIRED.get() >= TIMERS as u64;
     if halt_until(deadline, all).is_err() {
         return Err(Failure::Lost { cpu, timers: TIMERS as u64 - EXPIRED.get() });
+    }
+    // The alarm of the wait may have been one more.
+    let (expired, counted) = (EXPIRED.get(), counted() - counted_before);
+    if counted < expired {
+        return Err(Failure::Uncounted { cpu, expired, counted });
     }
     for probe in own {
         judge_once(cpu, probe)?;

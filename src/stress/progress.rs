@@ -3,11 +3,11 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use crate::boot::command_line::Workload;
+use crate::boot::command_line::{Allocator, Workload};
 use crate::config::PROGRESS_MS;
 use crate::sync::IrqMutex;
 use crate::time::timer::{self, Expiry, TimerId};
-use crate::wire::{self, Record};
+use crate::wire::{self, LANES_IN_RECORD, Record};
 use crate::{console, per_cpu, smp, time};
 
 per_cpu! {
@@ -20,6 +20,10 @@ per_cpu! {
 pub struct Progress {
     /// Which.
     pub workload: Workload,
+    /// On what.
+    pub allocator: Allocator,
+    /// By how many CPUs.
+    pub cpus: u32,
     /// Its place among those of this run.
     pub index: u32,
     /// How many this run has.
@@ -59,15 +63,32 @@ fn tell(_: &Expiry) {
     let Some(current) = CURRENT.try_lock().and_then(|current| *current) else { return };
     console::send(&Record::Progress(wire::Progress {
         workload: current.workload.name(),
+        allocator: current.allocator.name(),
+        cpus: current.cpus,
         index: current.index,
         of: current.of,
         elapsed_ms: time::now_us().saturating_sub(current.began_us) / 1000,
         budget_ms: current.budget_us / 1000,
         operations: total_operations(),
+        lanes: lanes(current.cpus as usize),
     }));
+}
+
+/// The operations of each CPU at work, or of so many neighbours as share a lane.
+fn lanes(cpus: usize) -> heapless::Vec<u64, LANES_IN_RECORD> {
+    let mut counts = operations().take(cpus).peekable();
+    let each = wire::cpus_per_lane(cpus);
+    core::iter::from_fn(|| counts.peek().is_some().then_some(()).map(|()| counts.by_ref().take(each).sum()))
+        .take(LANES_IN_RECORD)
+        .collect()
+}
+
+/// The operations of each CPU that has come online, in the workload at hand.
+fn operations() -> impl Iterator<Item = u64> {
+    smp::cpus().iter().filter_map(|cpu| cpu.get(OPERATIONS)).map(|one| one.load(Ordering::Relaxed))
 }
 
 /// The operations of all CPUs in the workload at hand.
 pub fn total_operations() -> u64 {
-    smp::cpus().iter().filter_map(|cpu| cpu.get(OPERATIONS)).map(|one| one.load(Ordering::Relaxed)).sum()
+    operations().sum()
 }

@@ -253,7 +253,15 @@ impl Bench<'_> {
 
     fn progress(&self, workload: Workload, began_us: u64) -> Progress {
         let runs = self.plan.cpu_counts().count() * self.plan.allocators.len() * self.plan.workloads.len();
-        Progress { workload, index: *self.index, of: runs as u32, began_us, budget_us: self.plan.budget_us }
+        Progress {
+            workload,
+            allocator: self.allocator,
+            cpus: self.cpus,
+            index: *self.index,
+            of: runs as u32,
+            began_us,
+            budget_us: self.plan.budget_us,
+        }
     }
 
     fn report(&self, shared: &Shared, elapsed_us: u64, (lost, gained): (u64, u64)) {

@@ -34,6 +34,7 @@ use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::Order;
 use crate::sync::IrqMutex;
+use crate::wire::Bucket;
 use crate::{memory, per_cpu, trace};
 
 /// Timers that each CPU has room for without asking the frame allocator.
@@ -219,6 +220,16 @@ pub fn cancel(timer: TimerId) -> bool {
 pub fn count() -> usize {
     let guard = IrqGuard::new();
     own(&guard).lock_under(&guard).heap.len()
+}
+
+/// How late the timers of the CPU with this area have been so far, each from its deadline to the interrupt that found it
+/// due: by powers of two, the greatest lateness of each bucket in nanoseconds and the number of timers in it, ascending.
+///
+/// # Safety
+/// `gs_base` is that of an area that was made by `copy_template` and lives for good.
+pub unsafe fn lateness(gs_base: usize) -> impl Iterator<Item = Bucket> {
+    // SAFETY: the caller vouches for the area.
+    unsafe { QUEUE.of(gs_base) }.lock().lateness.buckets()
 }
 
 fn own(_: &IrqGuard) -> &'static IrqMutex<Queue> {

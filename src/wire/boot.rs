@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::hex;
 
+/// How many CPUs have come so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// CPUs that have been called, and the boot processor.
+    pub called: u32,
+    /// Those of them that are online.
+    pub online: u32,
+}
+
 /// How the kernel came up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Boot<S> {

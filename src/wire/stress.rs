@@ -2,11 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How many CPUs, or groups of neighbours, a record of progress tells apart: 20 digits and a comma for each.
+pub const LANES_IN_RECORD: usize = 32;
+
+/// How many neighbouring CPUs share a lane where there are so many: a power of two, so that lanes stay what they are when
+/// a few CPUs are missing.
+pub const fn cpus_per_lane(cpus: usize) -> usize {
+    cpus.div_ceil(LANES_IN_RECORD).next_power_of_two()
+}
+
 /// A workload under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress<S> {
     /// The workload's name.
     pub workload: S,
+    /// The allocator under test.
+    pub allocator: S,
+    /// CPUs that take part.
+    pub cpus: u32,
     /// Its place among the workloads of this run, from 0.
     pub index: u32,
     /// How many workloads this run has.
@@ -17,6 +30,8 @@ pub struct Progress<S> {
     pub budget_ms: u64,
     /// Operations of all CPUs so far in this workload.
     pub operations: u64,
+    /// The same of each CPU, in their order; of each [`cpus_per_lane`] neighbours where there are more than fit.
+    pub lanes: heapless::Vec<u64, LANES_IN_RECORD>,
 }
 
 /// A workload's result.
@@ -78,4 +93,20 @@ pub struct Latency<S> {
     pub workload: S,
     /// The next buckets.
     pub buckets: heapless::Vec<Bucket, BUCKETS_IN_RECORD>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LANES_IN_RECORD, cpus_per_lane};
+
+    #[test]
+    fn all_cpus_have_a_lane_and_few_have_their_own() {
+        for cpus in [0, 1, 8, 32] {
+            assert_eq!(cpus_per_lane(cpus), 1, "{cpus}");
+        }
+        for (cpus, each) in [(33, 2), (64, 2), (65, 4), (300, 16), (1024, 32), (4096, 128)] {
+            assert_eq!(cpus_per_lane(cpus), each, "{cpus}");
+            assert!(cpus.div_ceil(each) <= LANES_IN_RECORD);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cycles;
+use super::{BUCKETS_IN_RECORD, Bucket, Cycles};
 
 /// What the time is read from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,17 @@ pub struct Clock<S> {
     pub drift_ppm: Option<u64>,
     /// How the APIC timers are set: `one_shot` or `tsc_deadline`.
     pub timer_mode: S,
+}
+
+/// How late a CPU's timers were, all of the run, from each timer's deadline to the interrupt that found it due.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lateness {
+    /// The CPU.
+    pub cpu: u32,
+    /// Timers that expired on it (on the boot processor, while it was offline) by how late they were: the greatest lateness
+    /// that falls into the bucket, in nanoseconds, and how many there are. Each bucket but the first reaches twice as far as
+    /// the one before; only those that hold a timer are sent, in ascending order.
+    pub buckets_ns: heapless::Vec<Bucket, BUCKETS_IN_RECORD>,
 }
 
 /// How many buckets the histogram of lateness has.

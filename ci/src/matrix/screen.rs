@@ -135,6 +135,10 @@ impl Observer for Preparation<'_> {
                 self.screen.total.set_message(text.to_owned());
                 self.screen.total.enable_steady_tick(Duration::from_millis(100));
             }
+            Notice::Count { what, done, of, now } => {
+                self.screen.total.set_message(format!("{what}, {done} of {of}: {now}"));
+                self.screen.total.enable_steady_tick(Duration::from_millis(100));
+            }
             Notice::Note(text) if !self.screen.quiet => {
                 self.screen.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
             }

@@ -1,7 +1,7 @@
 //! Reports for the tests of what is made of them.
 
 use octopod::wire::{
-    Bench, Cpu, Cycles, Interrupts, Memory, Region, StagesUs, Stress, StressCpu, Verdict, Warning,
+    Bench, Cpu, Cycles, Interrupts, Lateness, Memory, Region, StagesUs, Stress, StressCpu, Verdict, Warning,
 };
 
 use super::*;
@@ -44,6 +44,12 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
         let counts = (first_cpu..cpus).take(octopod::wire::COUNTS_IN_RECORD).map(u64::from).collect();
         seen.interrupts.push(Interrupts { vector: 242, name: "APIC timer".to_owned(), first_cpu, counts });
     }
+    seen.lateness = (0..cpus)
+        .map(|cpu| {
+            let buckets = [(1_023, 3), (4_095, 900), (8_191, 40 + u64::from(cpu)), ((1 << 24) - 1, 1)];
+            Lateness { cpu, buckets_ns: buckets.into_iter().collect() }
+        })
+        .collect();
     for count in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
         for allocator in allocators {
             workloads.iter().for_each(|workload| add_stress(&mut seen, workload, allocator, count));
@@ -74,10 +80,11 @@ fn cpu(cpu: u32) -> Cpu<String> {
 }
 
 fn add_stress(seen: &mut Seen, workload: &str, allocator: &str, cpus: u32) {
-    for cpu in 0..cpus {
+    let share = |cpu| {
         let operations = 1_000 + u64::from(cpu);
-        seen.stress_cpus.push(StressCpu { workload: workload.to_owned(), cpu, operations });
-    }
+        StressCpu { workload: workload.to_owned(), cpu, operations }
+    };
+    seen.shares.push((0..cpus).map(share).collect());
     seen.latencies.push(vec![(383, 900), (415, 80), (1_023, 9), (1 << 30, 1)]);
     seen.stress.push(Stress {
         workload: workload.to_owned(),

@@ -42,16 +42,13 @@ impl StressReport {
 
 /// One for each workload that has ended.
 pub(super) fn reports(seen: &Seen) -> Vec<StressReport> {
-    let mut shares = ShareFinder::new(seen);
     let histogram = |index| seen.latencies.get(index).cloned().unwrap_or_default();
-    seen.stress
-        .iter()
-        .enumerate()
-        .map(|(index, stress)| report(stress, histogram(index), &mut shares))
-        .collect()
+    let shares = |index: usize| seen.shares.get(index).map(|shares| by_cpu(shares)).unwrap_or_default();
+    let all = seen.stress.iter().enumerate();
+    all.map(|(index, stress)| report(stress, histogram(index), shares(index))).collect()
 }
 
-fn report(stress: &Stress<String>, histogram: Vec<Bucket>, shares: &mut ShareFinder<'_>) -> StressReport {
+fn report(stress: &Stress<String>, histogram: Vec<Bucket>, per_cpu_operations: Vec<u64>) -> StressReport {
     StressReport {
         workload: stress.workload.clone(),
         allocator: stress.allocator.clone(),
@@ -62,31 +59,12 @@ fn report(stress: &Stress<String>, histogram: Vec<Bucket>, shares: &mut ShareFin
         doubled: stress.doubled,
         cycles: stress.cycles,
         histogram,
-        per_cpu_operations: shares.take(&stress.workload),
+        per_cpu_operations,
     }
 }
 
-/// Finds each workload's shares. A workload may run twice under one name, with another allocator: the shares of the
-/// first run come before those of the second, and a CPU's number that comes again begins the second.
-struct ShareFinder<'a> {
-    left: Vec<&'a StressCpu<String>>,
-}
-
-impl<'a> ShareFinder<'a> {
-    fn new(seen: &'a Seen) -> ShareFinder<'a> {
-        ShareFinder { left: seen.stress_cpus.iter().collect() }
-    }
-
-    fn take(&mut self, workload: &str) -> Vec<u64> {
-        let mut by_cpu: Vec<(u32, u64)> = Vec::new();
-        self.left.retain(|share| {
-            let wanted = share.workload == workload && by_cpu.iter().all(|(cpu, _)| *cpu != share.cpu);
-            if wanted {
-                by_cpu.push((share.cpu, share.operations));
-            }
-            !wanted
-        });
-        by_cpu.sort_unstable();
-        by_cpu.into_iter().map(|(_, operations)| operations).collect()
-    }
+fn by_cpu(shares: &[StressCpu<String>]) -> Vec<u64> {
+    let mut shares: Vec<(u32, u64)> = shares.iter().map(|share| (share.cpu, share.operations)).collect();
+    shares.sort_unstable();
+    shares.into_iter().map(|(_, operations)| operations).collect()
 }

@@ -1,4 +1,4 @@
-use octopod::wire::{Cycles, Pages, Panic, Stress, StressCpu, Verdict, Work};
+use octopod::wire::{Cycles, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work};
 use serde_json::{Value, json};
 
 use super::*;
@@ -54,7 +54,7 @@ fn seen() -> Seen {
         }),
         stress: vec![stress("octopod"), stress("locked")],
         latencies: vec![vec![(2, 15)], vec![]],
-        stress_cpus: vec![share(1, 20), share(0, 10), share(0, 1), share(1, 2)],
+        shares: vec![vec![share(1, 20), share(0, 10)], vec![share(0, 1), share(1, 2)]],
         verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 7 }),
         ..Seen::default()
     }
@@ -116,8 +116,39 @@ fn the_report_has_the_fields_of_schema_1() {
 
 #[test]
 fn shares_go_to_the_run_that_they_came_before() {
-    let report = assembled(VerdictKind::Pass, &seen());
-    assert_eq!(report["stress"][1]["per_cpu_operations"], json!([1, 2]));
+    let mut seen = Seen::default();
+    // The same workload on one CPU, then on two, as where numbers of CPUs are compared.
+    for record in [
+        Record::StressCpu(share(0, 7)),
+        Record::Stress(Stress { cpus: 1, ..stress("octopod") }),
+        Record::StressCpu(share(0, 10)),
+        Record::StressCpu(share(1, 20)),
+        Record::Stress(stress("octopod")),
+    ] {
+        seen.take(record);
+    }
+    let report = assembled(VerdictKind::Pass, &seen);
+    assert_eq!(report["stress"][0]["per_cpu_operations"], json!([7]));
+    assert_eq!(report["stress"][1]["per_cpu_operations"], json!([10, 20]));
+}
+
+#[test]
+fn lateness_is_by_cpu_whatever_records_it_came_in() {
+    let part = |cpu, buckets: &[(u64, u64)]| {
+        Record::Lateness(Lateness { cpu, buckets_ns: buckets.iter().copied().collect() })
+    };
+    let mut seen = Seen::default();
+    for record in [part(0, &[(1023, 5)]), part(2, &[(1023, 1), (2047, 2)]), part(2, &[(1 << 40, 1)])] {
+        seen.take(record);
+    }
+    let report = assembled(VerdictKind::Pass, &seen);
+    assert_eq!(
+        report["lateness"],
+        json!([
+            { "cpu": 0, "buckets_ns": [[1023, 5]] },
+            { "cpu": 2, "buckets_ns": [[1023, 1], [2047, 2], [1_099_511_627_776u64, 1]] }
+        ])
+    );
 }
 
 #[test]

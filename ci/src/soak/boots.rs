@@ -48,7 +48,8 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     for number in 0..count {
         let (cpus, is_held) = kind(number);
         let share = if is_held { format!(", held to {}", held.share()) } else { String::new() };
-        console.notice(Notice::Step(&format!("boot {} of {}: {cpus} CPUs{share}", number + 1, count)));
+        let now = format!("{cpus} CPUs{share}");
+        console.notice(Notice::Count { what: "boots", done: number, of: count, now: &now });
 
         let smp = cpus.to_string();
         let mut arguments = vec!["boot", "--accel", task.options.accel.name(), "--smp", &smp];

@@ -77,29 +77,36 @@ impl Fake {
 
     /// Starts the launcher on this machine.
     pub fn start(&self, arguments: &[&str]) -> Started {
+        self.spawn(self.command(arguments))
+    }
+
+    /// The launcher on this machine, yet to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let at = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let (own, machine) = arguments.split_at(at);
         let mut command = Command::new(LAUNCHER);
         command.args(own).arg("--kernel").arg(Fake::kernel()).arg("--out").arg(self.out()).args(machine);
-        self.spawn(command)
+        command.env("OCTOPOD_QEMU", self.program());
+        command
     }
 
     /// Starts the launcher's matrix on this machine, with these rows.
     pub fn start_matrix(&self, rows: &str, arguments: &[&str]) -> Started {
+        self.spawn(self.matrix_command(rows, arguments))
+    }
+
+    /// The same, yet to be started.
+    pub fn matrix_command(&self, rows: &str, arguments: &[&str]) -> Command {
         let file = self.folder.path().join("machines.toml");
         fs::write(&file, rows).unwrap();
         let mut command = Command::new(LAUNCHER);
         command.arg("matrix").arg("--rows").arg(file).arg("--out").arg(self.out()).args(arguments);
-        self.spawn(command)
+        command.env("OCTOPOD_QEMU", self.program());
+        command
     }
 
     fn spawn(&self, mut command: Command) -> Started {
-        let mut child = command
-            .env("OCTOPOD_QEMU", self.program())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Started { child, stdout, stderr, seen: String::new(), out: self.out() }
     }

@@ -18,16 +18,16 @@ use ap_trampoline::{Slot, SlotState, Stage};
 use super::{CPUS, Cpu, drain, nmi, ranks, work};
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic::ApicError;
-use crate::config::AP_PROGRESS_MS;
+use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
-use crate::interrupts;
 use crate::memory::frames::Order;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
 use crate::sync::Deadline;
-use crate::{redirectable, trace};
+use crate::wire::{Arrivals, Record};
+use crate::{console, interrupts, redirectable, trace};
 
 pub use ap::sent_away;
 use rounds::Rounds;
@@ -213,11 +213,18 @@ fn wait_while_any_comes_on(slots: &[Slot], trampoline: &Trampoline) {
     let all_online = || slots.iter().all(is_online);
     let stages = || slots.iter().map(|slot| trampoline.last_seen(slot) as usize).sum::<usize>();
     let mut seen = stages();
+    let mut next_word = Deadline::after_ms(PROGRESS_MS);
     while !all_online() {
         if Deadline::after_ms(AP_PROGRESS_MS).wait_until(|| stages() != seen || all_online()).is_err() {
             return;
         }
         seen = stages();
+        if next_word.has_passed() {
+            let online = slots.iter().filter(|slot| is_online(slot)).count();
+            let arrivals = Arrivals { called: slots.len() as u32 + 1, online: online as u32 + 1 };
+            console::send(&Record::Arrivals(arrivals));
+            next_word = Deadline::after_ms(PROGRESS_MS);
+        }
     }
 }
 

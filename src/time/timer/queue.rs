@@ -10,6 +10,7 @@ use crate::cpu::registers::read_tsc;
 use crate::memory;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::sync::IrqMutex;
+use crate::wire::Bucket;
 
 /// The queue's storage shrinks when so few timers are left: well below [`INLINE`], so that it does not come and go.
 pub const FEW: usize = INLINE / 4;
@@ -26,6 +27,31 @@ pub struct Timer {
     pub data: usize,
     /// 0 for one that expires once.
     pub period_ns: u64,
+}
+
+/// Timers that are less late than 2 to this power, in nanoseconds, are all in one bucket.
+const FINEST_POWER: u32 = 10;
+
+/// How late timers were, by powers of two. A place for each bit of a number, so that none is out of bounds; the first few
+/// stay empty.
+#[derive(Clone, Copy)]
+pub struct Lateness([u64; u64::BITS as usize]);
+
+impl Lateness {
+    pub const NONE: Lateness = Lateness([0; u64::BITS as usize]);
+
+    /// Part of the interrupt's path, of which each instruction counts.
+    #[inline(always)]
+    pub fn record(&mut self, late_ns: u64) {
+        self.0[(late_ns | ((1 << FINEST_POWER) - 1)).ilog2() as usize] += 1;
+    }
+
+    /// The greatest lateness that falls into each bucket, in nanoseconds, and how many there are; without empty ones.
+    pub fn buckets(self) -> impl Iterator<Item = Bucket> {
+        let top = |power: usize| (2u64 << power).wrapping_sub(1);
+        let all = self.0.into_iter().enumerate().map(move |(power, count)| (top(power), count));
+        all.filter(|(_, count)| *count > 0)
+    }
 }
 
 /// How the APIC timer is set.
@@ -55,6 +81,8 @@ pub struct Queue {
     pub frames: Option<(FrameNumber, Order)>,
     /// The next in the list of those whose CPUs are offline: see `guests`.
     pub next_guest: Option<&'static IrqMutex<Queue>>,
+    /// How late its timers were.
+    pub lateness: Lateness,
 }
 
 pub const BYTES_PER_TIMER: usize = size_of::<Place>() + size_of::<Slot<Timer>>();
@@ -103,6 +131,7 @@ impl Queue {
             spare: None,
             frames: None,
             next_guest: None,
+            lateness: Lateness::NONE,
         }
     }
 
@@ -110,6 +139,7 @@ impl Queue {
     #[inline]
     pub fn take_due(&mut self, now_ns: u64) -> Option<(Timer, Expiry)> {
         let Due { deadline_ns, payload: timer, .. } = self.heap.peek_due(now_ns)?;
+        self.lateness.record(now_ns - deadline_ns);
         let mut missed = 0;
         if timer.period_ns == 0 {
             self.heap.take_due(now_ns);

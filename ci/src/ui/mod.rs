@@ -1,12 +1,14 @@
-//! What people see: the kernel's lines as they come, a bar while work goes on, and a table at the end.
+//! What people see: the kernel's lines as they come, [`bars`] while work goes on, and a table at the end.
+
+mod bars;
+mod each_cpu;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use octopod::wire::{Progress, Record, Region};
+use octopod::wire::{Arrivals, Record, Region};
 
 use crate::cli::Options;
 use crate::emulator::Kind;
@@ -17,6 +19,7 @@ use crate::records::printable;
 use crate::report::{EventReport, FrameReport, Report, VerdictKind, cpus_in_words};
 use crate::setup::doctor::{Part, State};
 use crate::table;
+use bars::Bars;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -36,8 +39,7 @@ pub struct Console {
     quiet: bool,
     verbose: bool,
     emulator: Kind,
-    bar: ProgressBar,
-    in_workload: bool,
+    bars: Bars,
     /// The kernel has panicked; its last words come in names at the end.
     has_panicked: bool,
 }
@@ -46,15 +48,14 @@ impl Console {
     /// As `options` want it.
     pub fn new(options: &Options) -> Console {
         let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-        // The bar hides itself where standard error is no terminal.
-        let bar = if options.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        let Options { quiet, verbose, emulator, .. } = *options;
-        Console { to_stderr, quiet, verbose, emulator, bar, in_workload: false, has_panicked: false }
+        let Options { quiet, verbose, emulator, progress, .. } = *options;
+        let bars = Bars::new(quiet, Duration::from_secs(progress));
+        Console { to_stderr, quiet, verbose, emulator, bars, has_panicked: false }
     }
 
-    /// Prints a line past the bar. Nobody is left to be told if that fails.
+    /// Prints a line past the bars. Nobody is left to be told if that fails.
     fn line(&self, text: &str) {
-        self.bar.suspend(|| {
+        self.bars.suspend(|| {
             let _ = match self.to_stderr {
                 true => writeln!(anstream::stderr(), "{text}"),
                 false => writeln!(anstream::stdout(), "{text}"),
@@ -77,45 +78,28 @@ impl Console {
     }
 
     /// Prints whether something is as it must be; what is on further lines of `text` goes before.
-    pub fn verdict(&self, good: bool, text: &str) {
-        self.bar.finish_and_clear();
+    pub fn verdict(&mut self, good: bool, text: &str) {
+        self.bars.clear();
         let (style, word) = if good { (GOOD, "PASS") } else { (BAD, "FAIL") };
         let (sentence, details) = text.split_once('\n').unwrap_or((text, ""));
         details.lines().for_each(|line| self.line(&printable(line)));
         self.line(&format!("{style}{word}{style:#}  {}", printable(sentence)));
     }
 
-    fn step(&mut self, text: &str) {
-        self.in_workload = false;
-        if self.bar.is_finished() {
-            self.bar.reset();
+    /// A line that stands in for a bar, if it is time for one.
+    fn tell(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.note(&text);
         }
-        self.bar.set_style(style("{spinner} {wide_msg}"));
-        self.bar.set_message(text.to_owned());
-        self.bar.enable_steady_tick(Duration::from_millis(100));
     }
 
-    fn progress(&mut self, progress: &Progress<String>) {
-        self.bar.set_prefix(format!("{}/{} {}", progress.index + 1, progress.of, progress.workload));
-        self.bar.set_length(progress.budget_ms);
-        self.bar.set_position(progress.elapsed_ms.min(progress.budget_ms));
-        let seconds = |ms: u64| ms as f64 / 1000.0;
-        self.bar.set_message(format!(
-            "{:.1} of {:.0} s, {} operations",
-            seconds(progress.elapsed_ms),
-            seconds(progress.budget_ms),
-            HumanCount(progress.operations)
-        ));
-        if !self.in_workload {
-            self.in_workload = true;
-            self.bar.disable_steady_tick();
-            self.bar.set_style(style("{prefix} {bar:24} {msg}"));
-        }
+    fn note(&self, text: &str) {
+        self.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
     }
 
     /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
     pub fn finish(&mut self, outcome: &Outcome) {
-        self.bar.finish_and_clear();
+        self.bars.clear();
         let report = &outcome.report;
         if !self.quiet {
             self.warnings(report);
@@ -250,12 +234,26 @@ impl Observer for Console {
         self.has_panicked |= matches!(notice, Notice::Record(Record::Panic(_)));
         match notice {
             _ if self.quiet => {}
-            Notice::Step(text) => self.step(text),
-            Notice::Note(text) => self.line(&format!("{FAINT}launcher:{FAINT:#} {text}")),
+            Notice::Step(text) => {
+                let told = self.bars.step(text);
+                self.tell(told);
+            }
+            Notice::Count { what, done, of, now } => {
+                let told = self.bars.count(what, done, of, now);
+                self.tell(told);
+            }
+            Notice::Note(text) => self.note(text),
             Notice::Tool(text) if self.verbose => self.line(text),
             Notice::Kernel(_) if self.has_panicked && !self.verbose => {}
             Notice::Kernel(text) => self.line(text),
-            Notice::Progress(progress) => self.progress(progress),
+            Notice::Progress(progress) => {
+                let told = self.bars.workload(progress);
+                self.tell(told);
+            }
+            Notice::Record(Record::Arrivals(Arrivals { called, online })) => {
+                let told = self.bars.count("CPUs online", (*online).into(), (*called).into(), "");
+                self.tell(told);
+            }
             Notice::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),
             // A table at the end shows them.
             Notice::Record(Record::Interrupts(_)) => {}
@@ -279,8 +277,4 @@ fn shown(frame: &FrameReport) -> String {
     let inlined = if frame.inlined { " (inlined)" } else { "" };
     let place = frame.location.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
     format!("{} {function}{inlined}{place}", frame.address)
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
