@@ -49,7 +49,9 @@ pub fn command(options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error
             let (old, new_report) = (read(old)?, read(new)?);
             lines(&old, &new_report).iter().for_each(|line| say(line));
             let path = folder(new, options).join(FILE);
-            write_whole(&path, page(&old, &new_report).as_bytes()).map_err(Error::file("write", &path))?;
+            let page = page(&old, &new_report)
+                .map_err(|problem| Error::Report { path: path.clone(), problem: problem.to_string() })?;
+            write_whole(&path, page.as_bytes()).map_err(Error::file("write", &path))?;
             say(&path.display().to_string());
             Ok(())
         }

@@ -1,15 +1,20 @@
 //! The comparison as a page, made as the page of a single run is.
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::text::{figure, ratio};
 use super::{Change, Group, differences, groups};
 use crate::page::{colour, text, whole};
+use crate::pictures::{self, Format, Picture, PictureError};
 use crate::report::Report;
 use crate::table;
 
 /// Two runs side by side.
-pub fn page(old: &Report, new: &Report) -> String {
+///
+/// # Errors
+/// A picture that cannot be drawn.
+pub fn page(old: &Report, new: &Report) -> Result<String, PictureError> {
+    let pictures = [pictures::all(old)?, pictures::all(new)?];
     let heading = |report: &Report| {
         let (word, _) = table::verdict(report);
         html! { span class=(colour(report.verdict)) { (word) } }
@@ -23,8 +28,30 @@ pub fn page(old: &Report, new: &Report) -> String {
             (count(Change::Same)) " the same to a tenth." }
         (differing(old, new))
         @for group in &groups { (section(group)) }
+        (pairs(&pictures))
     };
-    whole("octopod: two runs", body)
+    Ok(whole("octopod: two runs", body))
+}
+
+/// The pictures of both runs beside each other, as on a phone: two of these are as wide as a page.
+fn pairs([old, new]: &[Vec<Picture>; 2]) -> Markup {
+    let missing = |one: &&Picture| !new.iter().any(|other| other.name == one.name);
+    let find = |pictures: &[Picture], name: &str| pictures.iter().find(|one| one.name == name).cloned();
+    html! {
+        @for picture in new.iter().chain(old.iter().filter(missing)) {
+            h2 { (picture.title) }
+            div.pair { @for (name, of) in [("old", old), ("new", new)] {
+                figure {
+                    figcaption { (name) }
+                    @match find(of, picture.name) {
+                        Some(found) => (PreEscaped(found.part(Format::Narrow))),
+                        None => p.faint { "none" },
+                    }
+                }
+            } }
+            p.faint { (text(&picture.legend)) }
+        }
+    }
 }
 
 fn differing(old: &Report, new: &Report) -> Markup {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use scraper::Html;
+use scraper::{Html, Selector};
 
 use super::*;
 use crate::report::sample::{hostile, report, seen};
@@ -79,11 +79,20 @@ fn runs_that_were_stored_are_read_and_fit_a_terminal() {
 #[test]
 fn the_page_of_two_is_whole() {
     let (old, new) = two();
-    for page in [page(&old, &new), page(&hostile(), &new)] {
+    for page in [page(&old, &new), page(&hostile(), &new)].map(Result::unwrap) {
         assert!(Html::parse_document(&page).errors.is_empty());
         assert!(!page.contains("<script") && !page.contains("http"));
         assert!(page.contains("pairs, octopod, 2 CPUs") && page.contains("better"));
     }
+    // Each picture of either run, and of the one that has it not that there is none.
+    let boot_only = report(&seen(2, &[], &[]));
+    let page = page(&old, &boot_only).unwrap();
+    let html = Html::parse_document(&page);
+    let count = |selector: &str| html.select(&Selector::parse(selector).unwrap()).count();
+    let [of_old, of_new] = [&old, &boot_only].map(|report| crate::pictures::all(report).unwrap().len());
+    assert!(of_new < of_old);
+    assert_eq!(count(".pair figure"), 2 * of_old);
+    assert_eq!(count(".pair figure svg"), of_old + of_new);
 }
 
 fn refusal(text: &str) -> String {

@@ -20,7 +20,8 @@ mod tables;
 pub const FILE: &str = "report.html";
 
 /// The files that a page's pictures are in, each by itself.
-pub const PICTURES: [&str; 5] = ["boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg"];
+pub const PICTURES: [&str; 6] =
+    ["boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
 
 /// Leaves page and pictures in the folder of a run. What cannot be written is a note, and no fault of the run's.
 pub fn leave(outcome: &Outcome, observer: &mut dyn Observer) {
@@ -57,6 +58,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (figure(pictures, "scaling", html! {}))
         (figure(pictures, "latency", html! {}))
         (tables::bench(report))
+        (figure(pictures, "lateness", sections::lateness(report)))
         (tables::interrupts(report))
         (sections::events(report))
         p.faint { "Schema " (report.schema) "; the same for programs is in " code { "report.json" } "." }

@@ -103,29 +103,35 @@ pub fn panic(report: &Report) -> Markup {
     }
 }
 
-/// What was wrong and did not end the run.
+/// What was wrong and did not end the run, one line each; where the CPU was, for whoever asks.
 pub fn warnings(report: &Report) -> Markup {
+    let head = |cpu: u32, kind: &str, message: &str| format!("CPU {cpu}, by {kind}: {message}");
     html! {
         @if !report.warnings.is_empty() || report.unreadable_records > 0 { h2.warn { "Warnings" } }
-        @for warning in &report.warnings {
-            p { "CPU " (warning.cpu) ", by " (text(&warning.kind)) ": " (text(&warning.message)) }
-            (calls(&warning.backtrace))
+        @if !report.warnings.is_empty() {
+            div.tall { @for warning in &report.warnings {
+                @let head = head(warning.cpu, &warning.kind, &warning.message);
+                @if warning.backtrace.is_empty() { p { (text(&head)) } } @else {
+                    details { summary { (text(&head)) } (calls(&warning.backtrace)) }
+                }
+            } }
         }
         @if report.unreadable_records > 0 { p { (report.unreadable_records) " record lines could not be read" } }
     }
 }
 
+/// Calls, innermost first. What matters of a call, its name and its place, comes first where a line has to be broken.
 fn calls(frames: &[FrameReport]) -> Markup {
     html! {
         @if !frames.is_empty() {
-            pre {
-                @for frame in frames {
-                    (text(&frame.address)) " " (text(frame.function.as_deref().unwrap_or("(no symbol)")))
-                    @if frame.inlined { " (inlined)" }
-                    @if let Some(place) = &frame.location { "  " (text(place)) }
-                    "\n"
+            ol.calls { @for frame in frames { li {
+                code { (text(frame.function.as_deref().unwrap_or("(no symbol)"))) }
+                @if frame.inlined { " (inlined)" }
+                span.faint {
+                    @if let Some(place) = &frame.location { " " (text(place)) }
+                    " " code { (text(&frame.address)) }
                 }
-            }
+            } } }
         }
     }
 }
@@ -143,8 +149,8 @@ pub fn stages(report: &Report) -> Markup {
         }))
     };
     html! {
+        p.faint { "How long each stage lasted" }
         div.scroll { table {
-            caption { "How long each stage lasted" }
             tr { th { "stage" } @for name in ["least", "median", "most"] { th.number { (name) } } }
             @for stage in 0..8 { @if let Some(spread) = lasted(stage) {
                 tr {
@@ -167,6 +173,25 @@ pub fn stages(report: &Report) -> Markup {
                 }
             } }
         }
+    }
+}
+
+/// How late each CPU's timers were.
+pub fn lateness(report: &Report) -> Markup {
+    let at_most = |ns: Option<u64>| ns.map_or("–".to_owned(), |ns| time(ns as f64 / 1000.0));
+    html! {
+        @if !report.lateness.is_empty() { details {
+            summary { "CPU by CPU: timers, and how late they were at most" }
+            div.scroll.tall { table {
+                tr { @for name in ["CPU", "timers", "half", "99 %", "99.9 %", "all"] { th.number { (name) } } }
+                @for cpu in &report.lateness {
+                    tr {
+                        td.number { (cpu.cpu) } td.number { (indicatif::HumanCount(cpu.timers())) }
+                        @for part in [500, 990, 999, 1000] { td.number { (at_most(cpu.per_mille_ns(part))) } }
+                    }
+                }
+            } }
+        } }
     }
 }
 

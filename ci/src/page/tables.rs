@@ -61,8 +61,8 @@ fn arenas(arenas: &[ArenaReport]) -> Markup {
     let orders: Vec<usize> = (0..ORDERS).filter(has_some).collect();
     html! {
         @if !arenas.is_empty() {
+            p.faint { "Free frames, by the largest piece that could be had of them" }
             div.scroll.tall { table {
-                caption { "Free frames, by the largest piece that could be had of them" }
                 tr {
                     th.number { "node" } th { "zone" } th.number { "frames" } th { "work" } th.number { "free" }
                     @for order in &orders { th.number { (bytes(4096 << order)) } }

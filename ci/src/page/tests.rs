@@ -38,7 +38,8 @@ fn every_cpu_and_every_workload_is_in_it() {
     for cpus in [1, 8, 300, 1024] {
         let page = page_of(&report(&seen(cpus, &["pairs", "storm"], &["octopod"])));
         let html = parsed(&page);
-        assert_eq!(count(&html, "details .tall tr td:first-child + td + td"), cpus as usize + 4);
+        // Each CPU's stamps and its lateness, and the regions of the memory map.
+        assert_eq!(count(&html, "details .tall tr td:first-child + td + td"), 2 * cpus as usize + 4);
         for name in ["pairs", "storm", "APIC timer", "first page", "timer interrupts", "protected_mode"] {
             assert!(page.contains(name), "{name}");
         }
@@ -72,4 +73,25 @@ fn a_run_that_said_nothing_has_a_page() {
     let page = page_of(&silent);
     assert_eq!(count(&parsed(&page), "figure"), 0);
     assert!(page.contains("TIMEOUT") && page.contains("no answer within 1 s"));
+}
+
+#[test]
+fn many_warnings_do_not_hide_the_rest() {
+    let mut report = report(&seen(8, &["pairs"], &["octopod"]));
+    let call = crate::report::FrameReport {
+        address: "0xffff800000101234".to_owned(),
+        function: Some("octopod::smp::wait".to_owned()),
+        location: Some("src/smp/mod.rs:7".to_owned()),
+        inlined: true,
+    };
+    let warning = crate::report::WarningReport {
+        cpu: 3,
+        kind: "watchdog".to_owned(),
+        message: "no interrupt".to_owned(),
+        backtrace: vec![call; 30],
+    };
+    report.warnings = vec![warning; 20];
+    let html = parsed(&page_of(&report));
+    assert_eq!(count(&html, ".tall > details:not([open]) > summary"), 20);
+    assert_eq!(count(&html, "details > ol.calls > li"), 600);
 }

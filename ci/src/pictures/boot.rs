@@ -13,6 +13,9 @@ use crate::report::Report;
 /// Room for the lanes' names, in pixels.
 const NAMES: i32 = 74;
 
+/// Room for the length of what does not fit, in pixels.
+const BEYOND: i32 = 58;
+
 /// Room for an axis and its name.
 const AXIS: i32 = 40;
 
@@ -67,7 +70,7 @@ impl Span {
         usual.sort_unstable();
         let most = usual.get(usual.len() * 3 / 4).copied().unwrap_or(1).max(1);
         let to = if longest > 4 * most { 2 * most } else { longest };
-        Span { from: 0, to: to + to / 12 + 1, name: "since the CPU's first instruction".to_owned() }
+        Span { from: 0, to: to + 1, name: "since the CPU's first instruction".to_owned() }
     }
 }
 
@@ -93,7 +96,7 @@ pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
         .to_owned();
     if grouped {
         legend.push_str(&format!(
-            " Each lane stands for {} CPUs: bars are medians, thin lines go from the least to the greatest.",
+            " Each lane stands for {} CPUs: bars are medians, thin lines go from the first to the last that was online.",
             lanes[0].members.len()
         ));
     }
@@ -145,9 +148,15 @@ impl Half<'_, '_> {
         Ok(())
     }
 
-    fn line(&self, from: u64, to: u64, y: i32, colour: RGBColor) -> Drawn {
-        let points = [(self.x(from), y), (self.x(to).max(self.x(from) + 1), y)];
-        self.area.draw(&PathElement::new(points, colour.stroke_width(1)))?;
+    /// From the least to the greatest, with an end at each that fits.
+    fn whisker(&self, spread: &Spread, bottom: i32) -> Drawn {
+        let ends = [self.x(spread.min), self.x(spread.max).max(self.x(spread.min) + 1)];
+        self.area.draw(&PathElement::new(ends.map(|x| (x, bottom - 3)), INK))?;
+        for (x, at) in ends.into_iter().zip([spread.min, spread.max]) {
+            if at <= self.span.to {
+                self.area.draw(&PathElement::new([(x, bottom - 6), (x, bottom)], INK))?;
+            }
+        }
         Ok(())
     }
 }
@@ -168,7 +177,7 @@ impl Board<'_> {
         span: &'a Span,
         title: &str,
     ) -> Result<Half<'a, 'b>, Box<dyn std::error::Error>> {
-        let width = area.dim_in_pixel().0 as i32 - NAMES - 30;
+        let width = area.dim_in_pixel().0 as i32 - NAMES - BEYOND;
         let half = Half { area, span, width };
         words(area, title, (NAMES, 12), letters(13.0), HPos::Left)?;
         let in_ms = span.to - span.from >= 10_000;
@@ -214,11 +223,7 @@ impl Board<'_> {
                 if let Some(online) = online {
                     half.bar(awake, online.median.max(awake + 1), top, low, INK)?;
                     if grouped {
-                        half.line(online.min, online.max, bottom - 3, INK)?;
-                        for end in [online.min, online.max] {
-                            let x = half.x(end);
-                            area.draw(&PathElement::new([(x, bottom - 6), (x, bottom)], INK))?;
-                        }
+                        half.whisker(&online, bottom)?;
                     }
                 }
             }
@@ -255,23 +260,13 @@ impl Board<'_> {
             for pair in reached.windows(2) {
                 half.bar(pair[0].1.median, pair[1].1.median, top, bottom, stage_colour(pair[0].0))?;
             }
-            if grouped {
-                // How far apart the CPUs were when they left the stage of that colour.
-                for (line, pair) in reached.windows(2).enumerate() {
-                    let spread = pair[1].1;
-                    let y = bottom + 2 + line as i32 * 3 / 2;
-                    half.line(spread.min, spread.max, y, stage_colour(pair[0].0))?;
-                }
+            if let Some((_, last)) = reached.last().filter(|_| grouped) {
+                half.whisker(last, lane_bottom)?;
             }
             if let Some((_, last)) = reached.last().filter(|(_, last)| last.max > span.to) {
-                let edge = NAMES + half.width + 26;
-                words(
-                    area,
-                    &format!("▸ {}", time(last.max as f64)),
-                    (edge, top + 6),
-                    letters(10.0),
-                    HPos::Right,
-                )?;
+                let beyond = format!("▸ {}", time(last.max as f64));
+                let edge = (NAMES + half.width + 4, (top + bottom) / 2);
+                words(area, &beyond, edge, letters(10.0), HPos::Left)?;
             }
         }
         Ok(())

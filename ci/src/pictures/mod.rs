@@ -11,6 +11,7 @@ use crate::report::Report;
 
 mod boot;
 mod lanes;
+mod lateness;
 mod memory;
 mod palette;
 mod panels;
@@ -97,6 +98,7 @@ pub fn all(report: &Report) -> Result<Vec<Picture>, PictureError> {
         stress::operations(report),
         stress::scaling(report),
         stress::latency(report),
+        lateness::picture(report),
     ];
     all.into_iter().filter_map(Result::transpose).collect()
 }

@@ -1,15 +1,20 @@
 //! What the stress measured: each CPU's operations, how they grow with the CPUs, and how long one takes.
 
+use octopod::wire::Cycles;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::lanes::{Spread, lanes};
-use super::palette::{INK, series};
+use super::palette::{FAINT, INK, series};
 use super::panels::{Axis, Chart, Panels, counted, frame, power};
-use super::{Drawn, Picture, PictureError, draw, key, key_height};
+use super::{Drawn, Picture, PictureError, draw, key, key_height, letters};
 use crate::report::{Report, StressReport};
 
 /// Room above the panels where there is a key.
 const KEY_GAP: u32 = 12;
+
+/// Where a logarithmic axis of counts begins: below one, which is to be seen.
+const GROUND: f64 = -0.2;
 
 /// Each value of a key, once, in the order in which they come.
 fn firsts<'a, T: PartialEq>(stress: &'a [StressReport], key: impl Fn(&'a StressReport) -> T) -> Vec<T> {
@@ -54,7 +59,7 @@ pub fn operations(report: &Report) -> Result<Option<Picture>, PictureError> {
     let lane = lanes((0..).zip(&first.per_cpu_operations)).first().map_or(1, |lane| lane.members.len());
     if lane > 1 {
         legend.push_str(&format!(
-            " Each bar stands for {lane} CPUs: the median, and a line from the least to the greatest."
+            " Each bar stands for {lane} CPUs: their mean, and a line from the least to the greatest."
         ));
     }
     let height = |format| Panels::new(shown.len(), format).height();
@@ -80,7 +85,9 @@ pub fn operations(report: &Report) -> Result<Option<Picture>, PictureError> {
             for (place, lane) in lanes.iter().enumerate() {
                 let Some(spread) = Spread::of(lane.members.iter().copied()) else { continue };
                 let at = place as f64;
-                let corners = [(at - 0.38, 0.0), (at + 0.38, spread.median as f64)];
+                let mean =
+                    lane.members.iter().map(|count| *count as f64).sum::<f64>() / lane.members.len() as f64;
+                let corners = [(at - 0.38, 0.0), (at + 0.38, mean)];
                 chart.draw_series([Rectangle::new(corners, series(0).filled())])?;
                 if lane.members.len() > 1 {
                     let ends = [(at, spread.min as f64), (at, spread.max as f64)];
@@ -191,7 +198,7 @@ pub fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
         for (area, workload) in Panels::new(workloads.len(), format).split(&below).iter().zip(&workloads) {
             let range = log(least) - 0.15..log(most) + 0.15;
             let x = Axis { range, name: unit, label: &power, ticks: 10 };
-            let y = Axis { range: -0.2..highest, name: "samples", label: &power, ticks: 6 };
+            let y = Axis { range: GROUND..highest, name: "samples", label: &power, ticks: 6 };
             let mut chart = frame(area, workload, x, y)?;
             for (place, allocator) in allocators.iter().enumerate() {
                 let Some(result) = widest(stress, workload, allocator) else { continue };
@@ -200,10 +207,7 @@ pub fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
                 chart.draw_series([Polygon::new(line.clone(), filled)])?;
                 chart.draw_series(LineSeries::new(line, series(place).stroke_width(1)))?;
                 if allocators.len() == 1 {
-                    for quantile in [result.cycles.p50, result.cycles.p99, result.cycles.p999] {
-                        let ends = [(log(quantile), -0.2), (log(quantile), highest - 0.1)];
-                        chart.draw_series([PathElement::new(ends, INK)])?;
-                    }
+                    quantiles(&mut chart, &result.cycles, &log, highest)?;
                 }
             }
         }
@@ -211,9 +215,30 @@ pub fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
     })
 }
 
+/// A line for each quantile, with its name at its upper end. Names that would touch are on lines of their own.
+fn quantiles(chart: &mut Chart<'_, '_>, cycles: &Cycles, log: &dyn Fn(u64) -> f64, highest: f64) -> Drawn {
+    let all = [("p50", cycles.p50), ("p99", cycles.p99), ("p99.9", cycles.p999)];
+    let mut free_from = [i32::MIN; 3];
+    for (name, value) in all {
+        let ends = [(log(value), GROUND), (log(value), highest - 0.1)];
+        chart.draw_series([PathElement::new(ends, INK)])?;
+        let (x, _) = chart.backend_coord(&(log(value), highest));
+        let width = 6 * name.len() as i32;
+        let row = free_from.iter().position(|free| *free <= x).unwrap_or(free_from.len() - 1);
+        free_from[row] = x + width + 8;
+        // At the right edge there is room to the left alone.
+        let to_the_left = x + width + 3 > chart.plotting_area().get_pixel_range().0.end;
+        let (aside, side) = if to_the_left { (-3, HPos::Right) } else { (3, HPos::Left) };
+        let style = letters(10.0).color(&FAINT).pos(Pos::new(side, VPos::Center));
+        let at = (aside, 6 + 11 * row as i32);
+        let name = EmptyElement::at((log(value), highest)) + Text::new(name, at, style);
+        chart.draw_series([name])?;
+    }
+    Ok(())
+}
+
 /// A histogram as a line of steps, in logarithms; where no bucket is, it lies on the ground.
 fn outline(buckets: &[(u64, u64)]) -> Vec<(f64, f64)> {
-    const GROUND: f64 = -0.2;
     // An eighth of a power of two.
     let step = 2f64.log10() / 8.0;
     let mut line: Vec<(f64, f64)> = Vec::new();

@@ -34,7 +34,7 @@ fn every_picture_is_svg_that_stays_within_its_frame() {
         let report = report(&seen(cpus, &["pairs", "orders"], &["octopod", "magazine", "locked"]));
         let pictures = all(&report).unwrap();
         let names: Vec<_> = pictures.iter().map(|picture| picture.name).collect();
-        assert_eq!(names, ["boot", "memory", "operations", "scaling", "latency"]);
+        assert_eq!(names, ["boot", "memory", "operations", "scaling", "latency", "lateness"]);
         for picture in &pictures {
             let (width, height, words) = looked_at(&picture.file());
             assert_eq!(width, 960.0);
@@ -60,6 +60,7 @@ fn axes_have_names_and_lanes_their_cpus() {
     has(2, &["pairs", "orders", "CPU", "operations"]);
     has(3, &["pairs", "octopod", "locked", "CPUs", "per second", "1", "300"]);
     has(4, &["pairs", "locked", "TSC cycles", "samples", "1k"]);
+    has(5, &["all timers", "late by", "1 µs", "10 ms", "timers"]);
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn a_cpu_that_did_not_come_is_named_with_its_stage() {
     let (_, _, words) = looked_at(&pictures[0].file());
     assert!(words.contains(&"failed, last seen in long_mode".to_owned()), "{words:?}");
     let names: Vec<_> = pictures.iter().map(|picture| picture.name).collect();
-    assert_eq!(names, ["boot", "memory"]);
+    assert_eq!(names, ["boot", "memory", "lateness"]);
 }
 
 #[test]
