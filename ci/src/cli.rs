@@ -199,6 +199,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 
+    /// Leave the pictures in this folder as well, for a page of one's own.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub pictures: Option<PathBuf>,
+
     /// Print the verdict only.
     #[arg(long, conflicts_with = "verbose", help_heading = "Run")]
     pub quiet: bool,

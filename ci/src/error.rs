@@ -239,6 +239,12 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// There is no report of a run.
+    #[error("no run at {}: name the folder of one, or its report.json", path.display())]
+    NoReport {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// Two runs can be compared, no more.
     #[error("report takes two runs at most, and there are {given}")]
     TooManyRuns {

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         return done.map_or_else(|error| console.refuse(&error), ExitCode::from);
     }
     let outcome = launch_with(&options, &mut console);
-    page::leave(&outcome, &mut console);
+    page::leave(&outcome, options.pictures.as_deref(), &mut console);
     console.finish(&outcome);
     ExitCode::from(outcome.status)
 }

@@ -40,6 +40,7 @@ pub fn summary(report: &Report) -> Vec<String> {
     lines.extend(report.memory.iter().flat_map(|memory| nodes(&memory.arenas)));
     if !report.stress.is_empty() {
         let table = if is_comparison(&report.stress) {
+            lines.push("operations a second, by the number of CPUs:".to_owned());
             comparison(&report.stress)
         } else {
             workloads(&report.stress)
@@ -74,7 +75,7 @@ fn is_comparison(stress: &[StressReport]) -> bool {
     stress.iter().any(|result| (&result.allocator, result.cpus) != (&stress[0].allocator, stress[0].cpus))
 }
 
-/// Operations per second, in thousands: a line for each workload and allocator, a column for each number of CPUs.
+/// Operations per second: a line for each workload and allocator, a column for each number of CPUs.
 fn comparison(stress: &[StressReport]) -> Table {
     let firsts = |key: &dyn Fn(&StressReport) -> String| {
         let mut seen = Vec::new();
@@ -88,10 +89,7 @@ fn comparison(stress: &[StressReport]) -> Table {
     let counts = firsts(&|result| result.cpus.to_string());
     let mut table = plain_table();
     let header = ["workload".to_owned(), "allocator".to_owned()].into_iter();
-    table.set_header(header.chain(counts.iter().map(|count| match count.as_str() {
-        "1" => "1 CPU".to_owned(),
-        count => format!("{count} CPUs"),
-    })));
+    table.set_header(header.chain(counts.iter().cloned()));
     for workload in firsts(&|result| result.workload.clone()) {
         for (place, allocator) in firsts(&|result| result.allocator.clone()).into_iter().enumerate() {
             let name = if place == 0 { workload.clone() } else { String::new() };
@@ -101,7 +99,7 @@ fn comparison(stress: &[StressReport]) -> Table {
                         && result.allocator == allocator
                         && result.cpus.to_string() == *count
                 });
-                found.map_or_else(String::new, |result| format!("{} k/s", HumanCount(rate(result) / 1000)))
+                found.map_or_else(String::new, |result| short(rate(result)))
             });
             table.add_row([name, allocator.clone()].into_iter().chain(cells));
         }
@@ -317,11 +315,27 @@ mod tests {
             result.cpus = [1, 1, 8, 8][index];
         }
         let lines = summary(&report);
-        let words: Vec<Vec<&str>> = lines[1..].iter().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(words[0], ["workload", "allocator", "1", "CPU", "8", "CPUs"]);
-        assert_eq!(words[1], ["pairs", "octopod", "7,777", "k/s"]);
-        assert_eq!(words[4], ["locked", "7,777", "k/s"]);
+        let words: Vec<Vec<&str>> = lines[2..].iter().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["workload", "allocator", "1", "8"]);
+        assert_eq!(words[1], ["pairs", "octopod", "7.8M"]);
+        assert_eq!(words[4], ["locked", "7.8M"]);
         assert_eq!(words.len(), 5);
+    }
+
+    #[test]
+    fn the_widest_comparison_fits_a_terminal() {
+        let counts = [1, 2, 4, 8, 16, 1024, 2048, 4096];
+        assert_eq!(counts.len(), octopod::boot::command_line::MAX_CPU_COUNTS);
+        let names: Vec<&str> = counts.iter().flat_map(|_| ["checkerboard", "checkerboard"]).collect();
+        let mut report = report(&names, 99_949_999_000_000);
+        for (index, result) in report.stress.iter_mut().enumerate() {
+            result.allocator = ["octopod", "magazine"][index % 2].to_owned();
+            result.cpus = counts[index / 2];
+        }
+        let lines = summary(&report);
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS.into()), "{lines:#?}");
+        assert_eq!(lines[3].matches("99.9T").count(), counts.len(), "{lines:#?}");
     }
 
     #[test]

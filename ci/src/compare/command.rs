@@ -1,8 +1,10 @@
 //! `report`: reads runs, and leaves pages.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::error::Category;
 
 use super::{lines, page};
 use crate::cli::Options;
@@ -25,15 +27,28 @@ struct Numbered {
 /// There is none, or none that this launcher can read.
 pub fn read(run: &Path) -> Result<Report, Error> {
     let path = if run.is_dir() { run.join("report.json") } else { run.to_path_buf() };
-    let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
+    let bytes = std::fs::read(&path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => Error::NoReport { path: path.clone() },
+        _ => Error::file("read", &path)(source),
+    })?;
     let unreadable =
-        |problem: serde_json::Error| Error::Report { path: path.clone(), problem: problem.to_string() };
+        |problem: serde_json::Error| Error::Report { path: path.clone(), problem: in_words(&problem) };
     let numbered: Numbered = serde_json::from_slice(&bytes).map_err(unreadable)?;
     if numbered.schema != SCHEMA {
         let problem = format!("its schema is {}, this launcher reads {SCHEMA}", numbered.schema);
         return Err(Error::Report { path, problem });
     }
     serde_json::from_slice(&bytes).map_err(unreadable)
+}
+
+/// What is wrong with a report's JSON.
+fn in_words(problem: &serde_json::Error) -> String {
+    match problem.classify() {
+        Category::Eof => format!("it is cut off: {problem}"),
+        Category::Syntax => format!("it is no JSON: {problem}"),
+        Category::Data => format!("it is no report of a run: {problem}"),
+        Category::Io => problem.to_string(),
+    }
 }
 
 /// Does what `options` ask for; `say` is given each line for the terminal.
@@ -68,7 +83,7 @@ fn folder(run: &Path, options: &Options) -> PathBuf {
 fn draw(run: &Path, options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error> {
     let report = read(run)?;
     let folder = folder(run, options);
-    crate::page::write(&report, &folder)
+    crate::page::write(&report, &folder, options.pictures.as_deref())
         .map_err(|problem| Error::Report { path: folder.clone(), problem: problem.to_string() })?;
     say(&folder.join(crate::page::FILE).display().to_string());
     Ok(())

@@ -104,9 +104,20 @@ fn refusal(text: &str) -> String {
 #[test]
 fn what_cannot_be_read_says_why() {
     assert!(refusal("{\"schema\": 2}").ends_with("its schema is 2, this launcher reads 1"));
-    assert!(refusal("{\"schema\": 1}").contains("missing field `verdict`"));
-    assert!(refusal("tentacles").contains("expected"));
-    assert!(read(Path::new("/nonexistent")).unwrap_err().to_string().starts_with("cannot read /nonexistent"));
+    assert!(refusal("{\"schema\": 1}").contains("it is no report of a run: missing field `verdict`"));
+    assert!(refusal("7").contains("it is no report of a run: invalid type"));
+    assert!(refusal("tentacles").contains("it is no JSON: expected"));
+    assert!(refusal("").contains("it is cut off: EOF"));
+    let whole = report(&seen(2, &["pairs"], &["octopod"])).to_json();
+    assert!(refusal(&whole[..whole.len() / 2]).contains("it is cut off: EOF"));
+    let folder = tempfile::tempdir().unwrap();
+    for nowhere in [Path::new("/nonexistent"), folder.path()] {
+        let error = read(nowhere).unwrap_err();
+        assert_eq!(error.verdict().status(), 2);
+        assert!(error.to_string().starts_with(&format!("no run at {}", nowhere.display())), "{error}");
+    }
+    std::fs::create_dir(folder.path().join("report.json")).unwrap();
+    assert!(read(folder.path()).unwrap_err().to_string().starts_with("cannot read "));
 }
 
 #[test]

@@ -123,12 +123,14 @@ impl MatrixOptions {
             ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
         ];
         let one_run = (&of_a_run[..], "boot, stress, bench and gdb");
+        let of_a_page = [("--pictures", options.pictures.is_some())];
+        let page = (&of_a_page[..], "boot, stress, bench, run and report");
         let matrix = (&of_the_matrix[..], "matrix");
         let of_a_soak = [("--count", options.count.is_some())];
         let soak = (&of_a_soak[..], "soak");
         let foreign: &[_] = match options.mode {
-            Mode::Matrix => &[one_run, soak],
-            Mode::Soak => &[one_run, matrix],
+            Mode::Matrix => &[one_run, soak, page],
+            Mode::Soak => &[one_run, matrix, page],
             Mode::Report => &[one_run, matrix, soak],
             _ => &[(&named[..], "matrix, soak and report"), matrix, soak],
         };

@@ -23,19 +23,26 @@ pub const FILE: &str = "report.html";
 pub const PICTURES: [&str; 6] =
     ["boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
 
-/// Leaves page and pictures in the folder of a run. What cannot be written is a note, and no fault of the run's.
-pub fn leave(outcome: &Outcome, observer: &mut dyn Observer) {
+/// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. What cannot be
+/// written is a note, and no fault of the run's.
+pub fn leave(outcome: &Outcome, pictures: Option<&Path>, observer: &mut dyn Observer) {
     let Some(folder) = &outcome.run_dir else { return };
-    if let Err(problem) = write(&outcome.report, folder) {
+    if let Err(problem) = write(&outcome.report, folder, pictures) {
         observer.notice(Notice::Note(&format!("no {FILE} in {}: {problem}", folder.display())));
     }
 }
 
-/// Writes page and pictures into a folder.
-pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes page and pictures into a folder, and the pictures into another as well.
+pub fn write(
+    report: &Report,
+    folder: &Path,
+    pictures_folder: Option<&Path>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let pictures = pictures::all(report)?;
-    for picture in &pictures {
-        write_whole(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
+    for folder in pictures_folder.into_iter().chain([folder]) {
+        for picture in &pictures {
+            write_whole(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
+        }
     }
     write_whole(&folder.join(FILE), page(report, &pictures).as_bytes())?;
     Ok(())

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
+use octopod::wire::ExitCode;
+
 use super::fake::{Fake, LAUNCHER, VERDICT_PASS};
 use super::{STATUS_PASS, say};
 
@@ -54,6 +56,69 @@ fn two_runs_are_set_side_by_side() {
     assert!(line.ends_with("3.00 better"), "{text}");
     assert!(fs::read_to_string(new.join("comparison.html")).unwrap().contains("better"));
     let (status, text) = compare(&[old.as_os_str(), "/nonexistent".as_ref()]);
-    assert_eq!((status, text.starts_with("ERROR  cannot read /nonexistent")), (Some(2), true), "{text}");
+    assert_eq!((status, text.starts_with("ERROR  no run at /nonexistent")), (Some(2), true), "{text}");
     assert_eq!(compare(&["a".as_ref(), "b".as_ref(), "c".as_ref()]).0, Some(2));
+    for (json, problem) in [
+        ("{\"schema\": 7}", "its schema is 7, this launcher reads 1"),
+        ("{\"schema\": 1", "it is cut off"),
+        ("octopod", "it is no JSON"),
+    ] {
+        fs::write(old.join("report.json"), json).unwrap();
+        for arguments in [&[old.as_os_str()][..], &[old.as_os_str(), new.as_os_str()]] {
+            let (status, text) = compare(arguments);
+            assert_eq!(status, Some(2), "{text}");
+            assert!(text.starts_with("ERROR  ") && text.contains(problem), "{text}");
+        }
+    }
+}
+
+/// A workload's result on an allocator with so many CPUs.
+fn result(allocator: &str, cpus: u32) -> String {
+    let share =
+        |cpu: u32| serde_json::json!({ "stress_cpu": { "workload": "pairs", "cpu": cpu, "operations": 5 } });
+    let result = serde_json::json!({ "stress": {
+        "workload": "pairs", "allocator": allocator, "cpus": cpus, "operations": 5 * cpus, "elapsed_us": 1_000_000,
+        "lost": 0, "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }
+    } });
+    let lines = (0..cpus).map(share).chain([result]).map(|record| format!("@octopod {record}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_comparison_that_is_cut_off_keeps_what_was_measured() {
+    let all = [(1, "octopod"), (1, "locked"), (2, "octopod")].map(|(cpus, name)| result(name, cpus));
+    let lines: Vec<&str> = all.iter().map(String::as_str).collect();
+    let panic = r#"@octopod {"panic":{"cpu":1,"message":"oh","location":null,"rip":null,"slide":0}}"#;
+    let lost =
+        r#"@octopod {"verdict":{"pass":false,"reason":"pairs on locked: lost","frames_free_after":5}}"#;
+    let status = |code: ExitCode| format!("exit {}", code.qemu_status());
+    for (script, status, word) in [
+        (say(&lines, "sleep 600"), 4, "TIMEOUT"),
+        (say(&[&lines[..], &[panic]].concat(), &status(ExitCode::Panicked)), 3, "PANIC"),
+        (say(&[&lines[..], &[lost]].concat(), &status(ExitCode::Fail)), 1, "FAIL"),
+    ] {
+        let fake = Fake::new(&script);
+        let pictures = tempfile::tempdir().unwrap();
+        let folder = pictures.path().join("new").display().to_string();
+        let arguments = ["stress", "--allocator", "octopod,locked", "--timeout", "2", "--pictures", &folder];
+        let ended = fake.run(&arguments);
+        assert_eq!(ended.status, Some(status), "{ended:#?}");
+        assert!(ended.last_line().starts_with(word), "{ended:#?}");
+        let row = |words: &[&str]| {
+            ended.stdout.lines().any(|line| line.split_whitespace().eq(words.iter().copied()))
+        };
+        assert!(row(&["workload", "allocator", "1", "2"]), "{ended:#?}");
+        assert!(row(&["pairs", "octopod", "5", "10"]) && row(&["locked", "5"]), "{ended:#?}");
+        let rates = ended.report()["stress"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["operations"].clone())
+            .collect::<Vec<_>>();
+        assert_eq!(rates, [5, 5, 10]);
+        for folder in [&ended.out, &pictures.path().join("new")] {
+            let scaling = fs::read_to_string(folder.join("scaling.svg")).unwrap();
+            assert!(scaling.contains("octopod") && scaling.contains("locked"), "{scaling}");
+        }
+    }
 }
