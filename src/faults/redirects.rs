@@ -4,10 +4,12 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::apic::{self, ApicError, Message};
-use crate::boot::command_line::Fault;
+use crate::boot::command_line::{Allocator, Fault};
 use crate::cpu::redirect::{PATCH_BYTES, Redirect, SOURCE_BYTES};
 use crate::cpu::{self, ApicId, Features, IrqGuard};
-use crate::{redirect, smp};
+use crate::memory::frames::Order;
+use crate::memory::source::{FrameSource, Seat};
+use crate::{redirect, smp, stress};
 
 /// One more than the place of the fault among all of them, or 0.
 static ARMED: AtomicU8 = AtomicU8::new(0);
@@ -28,6 +30,8 @@ redirect! {
     apic::send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError>
         => lose_start_up, if |_| is_armed(Fault::SkipSipi);
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
+    stress::workload_over(source: &dyn FrameSource, allocator: Allocator)
+        => lose_lent_frame, if |_| is_armed(Fault::LoseLentFrame);
     cpu::tlb::forget(address: u64, pages: usize, most: usize)
         => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
 }
@@ -46,6 +50,15 @@ extern "C" fn lose_start_up(guard: &IrqGuard, to: ApicId, message: Message) -> R
 extern "C" fn leave_memory_types() {
     if smp::cpus().is_empty() {
         cpu::set_memory_types::ordinary();
+    }
+}
+
+/// [`stress::workload_over`], but somebody who takes frames and never gives them back has come in between.
+#[allow(improper_ctypes_definitions)]
+extern "C" fn lose_lent_frame(source: &dyn FrameSource, allocator: Allocator) {
+    if allocator == Allocator::Magazine {
+        // SAFETY: no workload runs, and only the boot processor is here.
+        let _ = source.alloc(&mut unsafe { Seat::new(0) }, Order::FRAME);
     }
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::books::Discrepancy;
+use super::faults::Fault;
 use super::trace::TraceError;
 use crate::boot::command_line::{Allocator, Workload};
 
@@ -59,6 +60,19 @@ pub enum StressError {
         /// What.
         discrepancy: Discrepancy,
     },
+}
+
+impl StressError {
+    /// Whether it is about an allocator that frames were lent to, and about nothing else: every CPU is where it should be,
+    /// and what was lent comes back whole.
+    pub fn is_a_borrowers(&self) -> bool {
+        let StressError::Discrepancy { place, discrepancy } = self else { return false };
+        let is_about_cpus = matches!(
+            discrepancy,
+            Discrepancy::Fault(Fault::Stayed { .. } | Fault::Stuck { .. } | Fault::Gone { .. })
+        );
+        place.allocator != Allocator::Octopod && !is_about_cpus
+    }
 }
 
 impl fmt::Display for StressError {

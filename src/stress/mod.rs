@@ -28,10 +28,12 @@ mod lent;
 mod progress;
 #[cfg(target_os = "none")]
 mod run;
+#[cfg(target_os = "none")]
+mod tables;
 
 #[cfg(target_os = "none")]
 pub use arena::ArenaHeap;
 #[cfg(target_os = "none")]
 pub use error::StressError;
 #[cfg(target_os = "none")]
-pub use run::run;
+pub use run::{run, workload_over};

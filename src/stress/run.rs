@@ -11,59 +11,21 @@ use super::kernel::Kernel;
 use super::lent::Loan;
 use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
-use super::ring::Ring;
-use super::source::{Cached, FrameSource, Octopod, Seat, SeatCache};
-use super::trace::{self, Trace};
+use super::source::{Cached, FrameSource, Octopod, Seat};
+use super::tables::Tables;
+use super::trace::Trace;
 use super::workloads::{self, Shared};
 use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
-use crate::memory::Zeroable;
 use crate::sync::Deadline;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
-use crate::{console, memory, smp, time};
+use crate::{console, redirectable, smp, time};
 
 /// How long all workloads take together, on the one allocator and all CPUs, if nobody says.
 const DEFAULT_MS: u64 = 4_000;
 
 /// How long each takes where allocators or numbers of CPUs are compared, if nobody says.
 const DEFAULT_COMPARED_MS: u64 = 200;
-
-/// Tables for all workloads of a run.
-struct Tables {
-    owners: &'static [AtomicU64],
-    histograms: &'static [Histogram],
-    rings: &'static [Ring],
-    ids: &'static [u32],
-    caches: &'static [SeatCache],
-    trace: Option<Trace<'static>>,
-}
-
-impl Tables {
-    fn new(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
-        fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
-            let bytes = count * size_of::<T>();
-            memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
-        }
-        let ids = memory::alloc_slice_from(smp::online().map(|cpu| cpu.id().0))
-            .ok_or(StressError::OutOfMemory { bytes: size_of_val(smp::cpus()) })?;
-        let caches = if allocators.contains(&Allocator::Magazine) { 2 * ids.len() } else { 0 };
-        Ok(Tables {
-            owners: table(memory::frames().end().get())?,
-            histograms: table(2 * ids.len())?,
-            rings: table(ids.len())?,
-            caches: table(caches)?,
-            trace: trace.map(load).transpose()?,
-            ids,
-        })
-    }
-}
-
-// SAFETY: all three are arrays of integers and counts, and empty when these are 0.
-unsafe impl Zeroable for Histogram {}
-// SAFETY: as above.
-unsafe impl Zeroable for Ring {}
-// SAFETY: as above.
-unsafe impl Zeroable for SeatCache {}
 
 /// What is to be run.
 struct Plan<'a> {
@@ -109,7 +71,8 @@ impl<'a> Plan<'a> {
 /// a CPU has got stuck, which may still use what is borrowed here, so that this must not return.
 ///
 /// # Errors
-/// The first thing that went wrong; the workloads after it are not run.
+/// The first thing that went wrong. Nothing more is run then, unless it is about an allocator that frames were lent to:
+/// that one is left out from there on, and the others go on.
 #[inline(never)]
 pub fn run(
     options: &Options,
@@ -134,8 +97,14 @@ pub fn run(
     drain(&Octopod);
     before_work(Octopod.free_frames() as u64);
     let mut index = 0;
+    let mut left_out = [false; Allocator::ALL.len()];
+    let mut first = None;
     for cpus in plan.cpu_counts() {
         for allocator in plan.allocators {
+            if left_out[*allocator as usize] {
+                index += plan.workloads.len() as u32;
+                continue;
+            }
             let mut bench = Bench {
                 plan: &plan,
                 tables: &tables,
@@ -144,15 +113,33 @@ pub fn run(
                 index: &mut index,
                 give_up,
             };
-            match allocator {
-                Allocator::Octopod => bench.run_all(&Octopod)?,
-                Allocator::Locked | Allocator::Magazine => bench.run_all_on_loan()?,
+            let ran = match allocator {
+                Allocator::Octopod => bench.run_all(&Octopod),
+                Allocator::Locked | Allocator::Magazine => bench.run_all_on_loan(),
+            };
+            match ran {
+                Ok(()) => {}
+                Err(error) if error.is_a_borrowers() => {
+                    log::error!("{error}: nothing more is run on {allocator}");
+                    left_out[*allocator as usize] = true;
+                    first.get_or_insert(error);
+                    // The loan has ended, whoever its borrower has given what.
+                    tables.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
+                }
+                Err(error) => return Err(error),
             }
         }
     }
     // What was lent has come back, perhaps to a magazine; the books at the end are compared with those before.
     drain(&Octopod);
-    Ok(())
+    first.map_or(Ok(()), Err)
+}
+
+redirectable! {
+    /// Called when a workload is over, before the books are read.
+    pub fn workload_over(source: &dyn FrameSource, allocator: Allocator) {
+        let _ = (source, allocator);
+    }
 }
 
 /// One allocator on some CPUs.
@@ -179,9 +166,11 @@ impl Bench<'_> {
     }
 
     fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
+        let end = *self.index + self.plan.workloads.len() as u32;
         for workload in self.plan.workloads {
-            self.run_one(source, *workload)?;
-            *self.index += 1;
+            let ran = self.run_one(source, *workload);
+            *self.index = if ran.is_ok() { *self.index + 1 } else { end };
+            ran?;
         }
         Ok(())
     }
@@ -239,6 +228,7 @@ impl Bench<'_> {
         });
         let elapsed_us = time::now_us() - began_us;
         progress::set(None);
+        workload_over(source, self.allocator);
         drain(source);
         let after = Books::of(source);
         if *self.index == 0 {
@@ -309,17 +299,6 @@ impl Bench<'_> {
             cycles: summarise(shared.histograms),
         }));
     }
-}
-
-/// Checks a trace and puts it into tables.
-fn load(text: &[u8]) -> Result<Trace<'static>, StressError> {
-    let size = trace::measure(text).map_err(StressError::Trace)?;
-    let mut tables = [[].as_slice(); 3];
-    for (table, words) in tables.iter_mut().zip(Trace::words(&size)) {
-        let bytes = words * size_of::<u64>();
-        *table = memory::alloc_slice_zeroed(words).ok_or(StressError::OutOfMemory { bytes })?;
-    }
-    Trace::load(text, tables).map_err(StressError::Trace)
 }
 
 /// Empties what the allocator keeps for each CPU.

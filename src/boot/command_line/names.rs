@@ -172,6 +172,8 @@ named! {
         DoubleHandOut = "double_hand_out",
         /// The allocator loses a frame.
         LoseFrame = "lose_frame",
+        /// The allocator `magazine` loses one of the frames that it was lent.
+        LoseLentFrame = "lose_lent_frame",
         /// The block table counts one frame less than comes back.
         Miscount = "miscount",
         /// The allocator hands out a run that begins one frame too far.
