@@ -1,5 +1,6 @@
 //! What the run tells the launcher, but for what a workload tells about itself.
 
+mod times;
 pub mod trace;
 
 use core::fmt;
@@ -304,23 +305,11 @@ fn interrupt_counts() {
     }
 }
 
-/// How late each CPU's timers were, where it had any.
-fn lateness() {
-    for cpu in smp::cpus() {
-        let Some(gs_base) = cpu.gs_base() else { continue };
-        // SAFETY: bring-up made the area, and areas live for good.
-        let mut buckets = unsafe { time::timer::lateness(gs_base) }.peekable();
-        while buckets.peek().is_some() {
-            let buckets_ns = buckets.by_ref().take(wire::BUCKETS_IN_RECORD).collect();
-            console::send(&Record::Lateness(wire::Lateness { cpu: cpu.id().0, buckets_ns }));
-        }
-    }
-}
-
 /// What was counted on the way, then the verdict. Ends the run.
 pub fn verdict(outcome: Result<(), Reason>) -> ! {
     interrupt_counts();
-    lateness();
+    times::boot_stages();
+    times::lateness();
     frame_counts();
     arenas(true);
     let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));

@@ -23,7 +23,7 @@ mod trace;
 mod warning;
 
 pub use bench::Bench;
-pub use boot::{Arrivals, Boot, BringUp, Cpu, StagesUs};
+pub use boot::{Arrivals, Boot, BootStages, BringUp, Cpu, STAGES_IN_RECORD, StagesUs};
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
@@ -86,6 +86,8 @@ pub enum Record<S> {
     Interrupts(Interrupts<S>),
     /// Once, after [`Record::Boot`], when it is known what the time is read from.
     Clock(Clock<S>),
+    /// Once, before the verdict.
+    BootStages(BootStages<S>),
     /// Before the verdict, for each CPU whose timers have expired; more than one where the buckets do not fit in it.
     Lateness(Lateness),
     /// Once, when the self-test's timers have expired.

@@ -23,6 +23,8 @@ pub type TracedWords = (u64, u8, u64, u64);
 pub struct Seen {
     /// How it came up.
     pub boot: Option<Boot<String>>,
+    /// When it came to each stage of its boot, in microseconds after its entry.
+    pub boot_stages: Vec<(String, u64)>,
     /// The CPUs, in the order in which they were reported.
     pub cpus: Vec<Cpu<String>>,
     /// The memory map.
@@ -118,6 +120,7 @@ impl Seen {
         match record {
             Record::Arrivals(_) => {}
             Record::Boot(boot) => self.boot = Some(boot),
+            Record::BootStages(stages) => self.boot_stages = stages.began_us.into_iter().collect(),
             Record::Cpu(cpu) => push(&mut self.cpus, cpu, MAX_OF_A_KIND),
             Record::Region(region) => push(&mut self.regions, region, MAX_OF_A_KIND),
             Record::PageTables(tables) => self.page_tables = Some(tables),
@@ -187,7 +190,9 @@ fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{BUCKETS_IN_RECORD, COUNTS_IN_RECORD, Frame, Latency, MAX_RECORD_BYTES};
+    use octopod::wire::{
+        BUCKETS_IN_RECORD, BootStage, BootStages, COUNTS_IN_RECORD, Frame, Latency, MAX_RECORD_BYTES,
+    };
 
     use super::*;
 
@@ -220,7 +225,11 @@ mod tests {
             cpu: u32::MAX,
             buckets_ns: [(u64::MAX, u64::MAX); BUCKETS_IN_RECORD].into_iter().collect(),
         }));
-        assert!(sent.len() < MAX_RECORD_BYTES && late.len() < MAX_RECORD_BYTES, "{sent}\n{late}");
+        let began_us = BootStage::ALL.iter().map(|stage| (stage.name().to_owned(), u64::MAX)).collect();
+        let stages = line(&Record::BootStages(BootStages { began_us }));
+        for sent in [sent, late, stages] {
+            assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
+        }
     }
 
     #[test]

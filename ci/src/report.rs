@@ -88,6 +88,9 @@ pub struct Report {
     pub kernel: Option<KernelReport>,
     /// How the kernel came up.
     pub boot: Option<BootReport>,
+    /// When the boot came to each of its stages, in their order.
+    #[serde(default)]
+    pub boot_stages: Vec<BootStageReport>,
     /// The CPUs that the firmware lists.
     pub cpus: Vec<Cpu<String>>,
     /// The frame allocator's books.
@@ -164,6 +167,21 @@ pub struct KernelReport {
     pub compressed_bytes: Option<u64>,
 }
 
+/// A stage of the boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootStageReport {
+    /// Its name.
+    pub stage: String,
+    /// When it began, in microseconds after the kernel's entry. It ended when the next one began.
+    pub began_us: u64,
+}
+
+impl BootStageReport {
+    fn of((stage, began_us): &(String, u64)) -> BootStageReport {
+        BootStageReport { stage: stage.clone(), began_us: *began_us }
+    }
+}
+
 /// How the kernel came up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootReport {
@@ -235,6 +253,7 @@ impl Report {
                 accel,
                 entry_to_work_us: seen.work.map(|work| work.entry_to_work_us),
             }),
+            boot_stages: seen.boot_stages.iter().map(BootStageReport::of).collect(),
             cpus: seen.cpus.clone(),
             memory: seen.memory.map(|kernel| MemoryReport {
                 kernel,

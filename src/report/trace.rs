@@ -33,6 +33,12 @@ pub fn stamp(stage: BootStage) {
     BOOT_STAGES[stage as usize].store(read_tsc(), Ordering::Relaxed);
 }
 
+/// The stages that the boot has come to, in their order, each with the TSC at that moment.
+pub fn boot_stages() -> impl Iterator<Item = (BootStage, u64)> {
+    let all = BootStage::ALL.iter().zip(&BOOT_STAGES);
+    all.map(|(stage, tsc)| (*stage, tsc.load(Ordering::Relaxed))).filter(|(_, tsc)| *tsc != 0)
+}
+
 /// What the warp test has found.
 pub fn set_skew(cycles: u64) {
     SKEW_CYCLES.store(cycles, Ordering::Relaxed);

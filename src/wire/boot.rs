@@ -4,6 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::hex;
 
+/// How many stages a record of them has room for.
+pub const STAGES_IN_RECORD: usize = 16;
+
+/// When the boot came to each of its stages, up to the verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BootStages<S> {
+    /// The stage's name, and when it began, in microseconds after rt0's first look at the TSC; in their order.
+    pub began_us: heapless::Vec<(S, u64), STAGES_IN_RECORD>,
+}
+
 /// How many CPUs have come so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrivals {

@@ -70,7 +70,7 @@ fn differing(old: &Report, new: &Report) -> Markup {
 fn section(group: &Group) -> Markup {
     html! {
         h2 { (group.name) }
-        div.scroll { table {
+        div.scroll.tall { table {
             tr { th { "" } @for name in ["old", "new", "ratio"] { th.number { (name) } } th { "" } }
             @for row in &group.rows {
                 @let class = match row.change() { Change::Better => "good", Change::Worse => "bad", _ => "faint" };

@@ -20,8 +20,8 @@ mod tables;
 pub const FILE: &str = "report.html";
 
 /// The files that a page's pictures are in, each by itself.
-pub const PICTURES: [&str; 6] =
-    ["boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
+pub const PICTURES: [&str; 7] =
+    ["stages.svg", "boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
 
 /// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. What cannot be
 /// written is a note, and no fault of the run's.
@@ -58,6 +58,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (sections::machine(report))
         (sections::panic(report))
         (sections::warnings(report))
+        (figure(pictures, "stages", html! {}))
         (figure(pictures, "boot", sections::stages(report)))
         (figure(pictures, "memory", tables::memory(report)))
         (tables::stress(report))

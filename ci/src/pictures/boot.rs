@@ -281,7 +281,7 @@ fn wrong(area: &Area<'_>, text: &str, (x, y): (i32, i32)) -> Drawn {
 }
 
 /// The next round step that is no smaller.
-fn step(least: f64) -> f64 {
+pub(super) fn step(least: f64) -> f64 {
     let power = 10f64.powf(least.max(0.1).log10().floor());
     [1.0, 2.0, 5.0, 10.0]
         .into_iter()

@@ -15,6 +15,7 @@ mod lateness;
 mod memory;
 mod palette;
 mod panels;
+mod stages;
 mod stress;
 
 pub use lanes::Spread;
@@ -93,6 +94,7 @@ impl Picture {
 /// All pictures that there is something to show for.
 pub fn all(report: &Report) -> Result<Vec<Picture>, PictureError> {
     let all = [
+        stages::picture(report),
         boot::picture(report),
         memory::picture(report),
         stress::operations(report),

@@ -39,6 +39,15 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
         region(0x10_0000, 0x800_0000, "usable"),
         region(0xfd_0000_0000, 0x100_0000_0000, "reserved by firmware"),
     ];
+    let stages = [
+        ("loader", 9),
+        ("memory", 900),
+        ("clock", 26_000),
+        ("other_cpus", 46_000),
+        ("work", 52_000),
+        ("verdict", 600_000),
+    ];
+    seen.boot_stages = stages.into_iter().map(|(name, began_us)| (name.to_owned(), began_us)).collect();
     seen.cpus = (0..cpus).map(cpu).collect();
     for first_cpu in (0..cpus).step_by(octopod::wire::COUNTS_IN_RECORD) {
         let counts = (first_cpu..cpus).take(octopod::wire::COUNTS_IN_RECORD).map(u64::from).collect();
@@ -112,6 +121,7 @@ pub fn hostile() -> Report {
         (cpu.state, cpu.failed_stage) = (word(), Some(word()));
     }
     seen.regions.iter_mut().for_each(|region| region.owner = word());
+    seen.boot_stages.iter_mut().for_each(|(name, _)| *name = word());
     seen.interrupts.iter_mut().for_each(|vector| vector.name = word());
     seen.bench.push(Bench { name: word(), unit: word(), total: 1, operations: 1 });
     let warning = Warning { cpu: 1, kind: word(), message: word(), rip: None, slide: 0 };
