@@ -1,12 +1,15 @@
 //! The command line: one set of [`Options`] for people and for programs, and what follows from it.
 
+mod help;
+mod mode;
+
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use octopod::boot::command_line::Workload;
+use clap::Parser;
+use octopod::boot::command_line::{MAX_CPU_COUNTS, Workload};
 
 use crate::bench;
 use crate::bochs;
@@ -17,44 +20,14 @@ use crate::matrix::MatrixOptions;
 use crate::replay;
 use crate::values::{Line, LogFilter, Machine, MemSize, Seconds, Seed, Smp, Word};
 
-const AFTER_HELP: &str = "\
-Exit status:
-    0  pass
-    1  the kernel's verdict is fail; a row of the matrix failed, or its emulator did not start
-    2  a wrong option, something missing that could not be installed,
-       a kernel that does not build, or a QEMU that does not start
-    3  the kernel panicked, or the machine reset itself (a triple fault)
-    4  no answer in time
-    5  the kernel refused the machine; it says why
-  130  interrupted
-
-Environment:
-  OCTOPOD_QEMU=PATH      as --qemu
-  OCTOPOD_BOCHS=PATH     as --bochs
-  OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
-  OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
-
-Examples:
-  cargo run                                           stress on eight CPUs
-  cargo run -- boot --smp 64 --machine pc             64 CPUs on an older PC
-  cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
-  cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
-  cargo run -- stress --seconds 60 --json out.json    a report for programs
-  cargo run -- boot --log smp=debug,warn              more of one module's log, less of the others'
-  cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
-  cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
-  cargo run -- boot --trace                           a timeline of each CPU, for Perfetto
-  cargo run -- bench                                  what things cost, in instructions
-  cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
-  cargo run -- run --example hello                    a kernel of one's own, from examples/
-  cargo run -- gdb --append work=stress               wait for gdb, then stress
-  cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
-  cargo run -- matrix memory                          the rows whose name contains `memory`
-  cargo run -- soak boots --count 22                  a few of the long tier's boots
-  cargo run -- soak loom shuttle                      the models of what is lock-free";
+use help::AFTER_HELP;
+pub use mode::{AccelChoice, Mode};
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// What each part of a comparison may take: its time if nobody gives one, and on a slow host much more to begin and to end.
+const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
 
 /// The longest time that `--timeout` can ask for.
 const DEBUGGING: Duration = Duration::from_secs(604_800);
@@ -249,82 +222,6 @@ pub struct Options {
     pub qemu_arguments: Vec<OsString>,
 }
 
-/// What the launcher is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Bring all CPUs up, say how long each stage took, and end.
-    Boot,
-    /// Boot, then let all CPUs race for frames, and prove that none was lost or handed out twice.
-    Stress,
-    /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU; the other answers calls.
-    Bench,
-    /// Boot an example of the package, a kernel of one's own: the one that --example names.
-    Run,
-    /// Start the machine, wait for gdb before its first instruction, and print the line to type.
-    Gdb,
-    /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
-    Matrix,
-    /// The long tiers, by name or all: boots, stress, loom, shuttle, model, miri, mutants, fuzz.
-    Soak,
-    /// Draw the pages of a run again, or set two runs side by side: folders of runs, or their report.json.
-    Report,
-    /// Say what is there, what is missing, and what each part is for; boot nothing, install nothing.
-    Doctor,
-}
-
-impl Mode {
-    /// Its name, on the launcher's command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Boot => "boot",
-            Mode::Stress => "stress",
-            Mode::Bench => "bench",
-            Mode::Run => "run",
-            Mode::Gdb => "gdb",
-            Mode::Matrix => "matrix",
-            Mode::Soak => "soak",
-            Mode::Report => "report",
-            Mode::Doctor => "doctor",
-        }
-    }
-
-    /// What the kernel is told to do, as `work=`.
-    fn work(self) -> &'static str {
-        match self {
-            // An example does what it does.
-            Mode::Gdb | Mode::Run => Mode::Boot.name(),
-            other => other.name(),
-        }
-    }
-
-    /// Whether it boots a kernel, one.
-    pub fn boots(self) -> bool {
-        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench | Mode::Run | Mode::Gdb)
-    }
-}
-
-/// `--accel`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AccelChoice {
-    /// KVM where the processor shows vmx or svm and /dev/kvm opens; else TCG.
-    Auto,
-    /// The host's processor.
-    Kvm,
-    /// QEMU's own translator.
-    Tcg,
-}
-
-impl AccelChoice {
-    /// Its name, on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            AccelChoice::Auto => "auto",
-            AccelChoice::Kvm => "kvm",
-            AccelChoice::Tcg => "tcg",
-        }
-    }
-}
-
 impl Default for Options {
     /// What `cargo run` alone means.
     fn default() -> Options {
@@ -394,13 +291,25 @@ impl Options {
         words.join(" ")
     }
 
+    /// How many parts a comparison has, at most: a workload on an allocator with so many CPUs. 0 if nothing is compared.
+    fn compared_parts(&self) -> u32 {
+        let allocators = self.allocators.len().max(1);
+        let counts = match self.cpus.len() {
+            0 if allocators > 1 => MAX_CPU_COUNTS,
+            given => given.max(1),
+        };
+        let workloads = if self.workloads.is_empty() { Workload::ALL.len() } else { self.workloads.len() };
+        if allocators * counts > 1 { (allocators * counts * workloads) as u32 } else { 0 }
+    }
+
     /// How long the machine may run.
     pub fn time_limit(&self) -> Duration {
         if self.mode == Mode::Gdb {
             // Who debugs takes the time that it takes.
             return self.timeout.map_or(DEBUGGING, Duration::from_secs);
         }
-        let work = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
+        let seconds = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
+        let work = seconds + GRACE_OF_A_PART * self.compared_parts();
         let usual = self.emulator.time_limit(GRACE + self.boot.grace(), work);
         self.timeout.map_or(usual, Duration::from_secs)
     }

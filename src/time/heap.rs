@@ -28,9 +28,13 @@ pub struct Place {
     slot: u32,
 }
 
+/// No timer has this deadline. It stands in the first place of a heap that has none, so that whoever asks what is due, and
+/// when the next one will be, looks at that place and at nothing else.
+const NEVER_NS: u64 = u64::MAX;
+
 impl Place {
     /// What storage is filled with.
-    pub const EMPTY: Place = Place { deadline_ns: 0, slot: 0 };
+    pub const EMPTY: Place = Place { deadline_ns: NEVER_NS, slot: 0 };
 }
 
 /// Where a timer's payload is kept.
@@ -116,10 +120,10 @@ impl<'a, T: Copy> Heap<'a, T> {
     /// The earliest deadline.
     #[inline]
     pub fn first_deadline_ns(&self) -> Option<u64> {
-        if self.len == 0 { None } else { self.storage.places.first().map(|place| place.deadline_ns) }
+        self.storage.places.first().map(|place| place.deadline_ns).filter(|first_ns| *first_ns != NEVER_NS)
     }
 
-    /// Puts a timer in. `None` if there is no room.
+    /// Puts a timer in, whose deadline is below [`u64::MAX`]. `None` if there is no room.
     pub fn insert(&mut self, deadline_ns: u64, payload: T) -> Option<Key> {
         let slot = self.free;
         // The list ends in a number that no slot has.
@@ -152,7 +156,8 @@ impl<'a, T: Copy> Heap<'a, T> {
     #[inline]
     fn due_place(&self, now_ns: u64) -> Option<Place> {
         let place = *self.storage.places.first()?;
-        (self.len > 0 && place.deadline_ns <= now_ns).then_some(place)
+        // Of a heap without timers, whose first place says so, no slot has an occupant either.
+        (place.deadline_ns <= now_ns).then_some(place)
     }
 
     #[inline]
@@ -209,6 +214,9 @@ impl<'a, T: Copy> Heap<'a, T> {
             }
         }
         self.free = free;
+        if let Some(first) = new.places.first_mut().filter(|_| self.len == 0) {
+            *first = Place::EMPTY;
+        }
         Ok(core::mem::replace(&mut self.storage, new))
     }
 
@@ -219,6 +227,9 @@ impl<'a, T: Copy> Heap<'a, T> {
         entry.at = self.free;
         self.free = slot;
         self.len -= 1;
+        if self.len == 0 {
+            self.storage.places[0] = Place::EMPTY;
+        }
         if at == self.len {
             return;
         }
@@ -286,6 +297,8 @@ impl<'a, T: Copy> Heap<'a, T> {
             }
             next = self.storage.slots[next as usize].at;
         }
-        ordered && linked && free + self.len == self.capacity()
+        let first = self.storage.places.first();
+        let says_so = first.is_none_or(|first| (self.len == 0) == (first.deadline_ns == NEVER_NS));
+        ordered && linked && says_so && free + self.len == self.capacity()
     }
 }

@@ -45,6 +45,19 @@ fn the_kernel_hears_of_each_option_that_is_its_own() {
 }
 
 #[test]
+fn a_comparison_has_time_for_each_of_its_parts() {
+    let limit = |arguments: &[&str]| options(arguments).time_limit().as_secs();
+    assert_eq!(limit(&["--allocator", "locked", "--cpus", "4"]), 60);
+    assert_eq!(
+        limit(&["--allocator", "octopod,locked", "--cpus", "1,8", "--workloads", "pairs,bulk"]),
+        60 + 2 * 8
+    );
+    let all = Workload::ALL.len() as u64;
+    assert_eq!(limit(&["--cpus", "1,2,4", "--seconds", "9"]), 60 + 9 + 2 * 3 * all);
+    assert_eq!(limit(&["--allocator", "octopod,locked"]), 60 + 2 * 2 * MAX_CPU_COUNTS as u64 * all);
+}
+
+#[test]
 fn stress_options_are_for_stress() {
     let error = options(&["boot", "--seed", "7"]).check().unwrap_err();
     assert_eq!(error.to_string(), "--seed is an option of stress, not of boot");

@@ -1,0 +1,38 @@
+//! What `--help` says behind the options.
+
+/// Statuses, environment, examples.
+pub const AFTER_HELP: &str = "\
+Exit status:
+    0  pass
+    1  the kernel's verdict is fail; a row of the matrix failed, or its emulator did not start
+    2  a wrong option, something missing that could not be installed,
+       a kernel that does not build, or a QEMU that does not start
+    3  the kernel panicked, or the machine reset itself (a triple fault)
+    4  no answer in time
+    5  the kernel refused the machine; it says why
+  130  interrupted
+
+Environment:
+  OCTOPOD_QEMU=PATH      as --qemu
+  OCTOPOD_BOCHS=PATH     as --bochs
+  OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
+  OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
+
+Examples:
+  cargo run                                           stress on eight CPUs
+  cargo run -- boot --smp 64 --machine pc             64 CPUs on an older PC
+  cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
+  cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
+  cargo run -- stress --seconds 60 --json out.json    a report for programs
+  cargo run -- boot --log smp=debug,warn              more of one module's log, less of the others'
+  cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
+  cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
+  cargo run -- boot --trace                           a timeline of each CPU, for Perfetto
+  cargo run -- bench                                  what things cost, in instructions
+  cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
+  cargo run -- run --example hello                    a kernel of one's own, from examples/
+  cargo run -- gdb --append work=stress               wait for gdb, then stress
+  cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
+  cargo run -- matrix memory                          the rows whose name contains `memory`
+  cargo run -- soak boots --count 22                  a few of the long tier's boots
+  cargo run -- soak loom shuttle                      the models of what is lock-free";
