@@ -52,8 +52,8 @@ pub use paging::{MapError, load_root};
 pub use passage::{LowMemory, Passage};
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
-    Bar, KEEPS_FRAMES, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free, free_bulk,
-    set_drain_others,
+    Bar, KEEPS_FRAMES, Whom, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free,
+    free_bulk, magazine_of, set_drain_others,
 };
 #[cfg(target_os = "none")]
 pub use placement::{PlacementError, alloc_in, divide, set_home};

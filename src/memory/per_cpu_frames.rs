@@ -1,6 +1,7 @@
 //! The frame allocator, as this CPU sees it: through its own magazine, with interrupts off for as long as that takes.
 
 use core::cell::UnsafeCell;
+use core::hint::spin_loop;
 use core::sync::atomic::AtomicU32;
 
 use spin::Once;
@@ -11,16 +12,30 @@ use super::frame_counts::{
 };
 #[cfg(feature = "faults")]
 use super::frames::faults;
-use super::frames::{CAPACITY, FrameNumber, Frames, FreeError, Full, Magazine, Order};
+use super::frames::{Afar, CAPACITY, FrameNumber, Frames, FreeError, Full, Magazine, Order};
+use crate::config::REQUEST_MS;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, Words};
+use crate::sync::Deadline;
 use crate::{per_cpu, trace};
 
 static FRAMES: Once<Frames> = Once::new();
 crate::name_lock!(FRAMES, |_, is_so| FRAMES.get().is_some_and(|frames| frames.lock_owners().any(is_so)));
 
-/// Asks the other CPUs for the frames that they keep, as far as a run of that order may come of it, and waits for them.
-static DRAIN_OTHERS: Once<fn(Order)> = Once::new();
+/// Asks other CPUs for what they keep, as far as a run of that order may come of it, and waits for them. `false` if nobody
+/// keeps what could make one.
+pub type DrainOthers = fn(Order, Whom) -> bool;
+
+static DRAIN_OTHERS: Once<DrainOthers> = Once::new();
+
+/// Who is asked for what they keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Those who have something of a run that may come together.
+    Few,
+    /// All who keep anything.
+    All,
+}
 
 per_cpu! {
     static MAGAZINE: UnsafeCell<Magazine> = UnsafeCell::new(Magazine::new());
@@ -31,23 +46,34 @@ per_cpu! {
 
 /// A length by which neither [`pop`] nor [`push`] gets through: what is behind them first says that this CPU
 /// [keeps](KEEPS_FRAMES) something.
-const ASLEEP: u64 = CAPACITY as u64 + 1;
+const ASLEEP: u64 = Magazine::ASLEEP as u64;
 
 /// The same, but there is no way behind them either: [`Bar`].
-const BARRED: u64 = CAPACITY as u64 + 2;
+const BARRED: u64 = ASLEEP + 1;
 
 pub(super) fn set_frames(frames: Frames) {
     FRAMES.call_once(|| frames);
 }
 
-/// Sets what makes the other CPUs give back their frames. It is called with interrupts on, with the order that is wanted.
-pub fn set_drain_others(drain: fn(Order)) {
+/// Sets what makes the other CPUs give back their frames. It is called with interrupts on.
+pub fn set_drain_others(drain: DrainOthers) {
     DRAIN_OTHERS.call_once(|| drain);
 }
 
 /// The shared layers of the allocator. What they do needs interrupts off.
 pub fn frames() -> &'static Frames {
     FRAMES.get().expect("frames are used before the memory stage")
+}
+
+/// The magazine of the CPU whose area lies that far above the template, for [`Frames::gain`].
+///
+/// # Safety
+/// As for [`PerCpu::of`].
+pub unsafe fn magazine_of(gs_base: usize) -> Afar {
+    let magazine = <MAGAZINE as PerCpu>::template().wrapping_byte_add(gs_base);
+    // SAFETY: there is an area, which lives for good, and every area has a magazine: a cell with nothing else in it. The
+    // words of a magazine are written by its CPU's own instructions, each of which writes a whole word.
+    unsafe { Afar::new(magazine.cast()) }
 }
 
 /// With the magazine open: what is not [`is_shut`].
@@ -208,7 +234,7 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 #[cold]
 #[inline(never)]
 fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    if !open(&guard) {
+    if is_shut() && !open(&guard) {
         return None;
     }
     #[cfg(feature = "faults")]
@@ -224,7 +250,8 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     #[cfg(feature = "faults")]
     let may_wait = may_wait || faults::is_armed(faults::Fault::WaitInHandler);
     drop(guard);
-    let found = if may_wait { alloc_after_drain(order) } else { None };
+    let found =
+        if may_wait { search_and_ask(order, |frames, magazine| frames.alloc(magazine, order)) } else { None };
     if found.is_none() {
         count_failure(order);
     }
@@ -234,8 +261,6 @@ fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 /// The fault of a refill that believes the length which it has read before an interrupt came.
 #[cfg(feature = "faults")]
 fn let_handler_in(guard: &IrqGuard) {
-    use crate::sync::Deadline;
-
     if faults::is_armed(faults::Fault::LetHandlerIn) && guard.were_enabled() {
         let len = MAGAZINE::load_64();
         x86_64::instructions::interrupts::enable();
@@ -258,15 +283,6 @@ pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
     found
 }
 
-#[cold]
-fn alloc_after_drain(order: Order) -> Option<FrameNumber> {
-    drain_others(order);
-    // Also if nobody was asked: what others were asked for by a third may have come since the first look.
-    drain_this_cpu(&IrqGuard::new());
-    let guard = IrqGuard::new();
-    if open(&guard) { with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order)) } else { None }
-}
-
 /// Counts a request that got nothing.
 #[cold]
 pub(super) fn count_failure(order: Order) {
@@ -274,12 +290,57 @@ pub(super) fn count_failure(order: Order) {
     trace!(OutOfMemory, order.get().into());
 }
 
-/// Makes the other CPUs give back what they keep, if a run of that order may come of it. Interrupts are on; waits for them.
-pub(super) fn drain_others(order: Order) {
-    trace!(DrainOthers, order.get().into());
-    if let Some(drain_others) = DRAIN_OTHERS.get() {
-        drain_others(order);
+/// What is left to do when a search has found nothing: to wait for what is on its way, and to ask the other CPUs for what
+/// they keep; first those that have something of one run, and if that has gone meanwhile, all. Interrupts are on, so that
+/// others are answered. Ends: others are asked twice at most, which ends by itself, and nothing is waited for beyond
+/// [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
+pub(super) fn search_and_ask(
+    order: Order,
+    mut search: impl FnMut(&Frames, &mut Magazine) -> Option<FrameNumber>,
+) -> Option<FrameNumber> {
+    let deadline = Deadline::after_ms(REQUEST_MS);
+    // What is on its way comes by itself.
+    let may_come =
+        |guard: IrqGuard| !is_shut() && with_magazine(&guard, |_, magazine| magazine.on_its_way().is_some());
+    let first = may_come(IrqGuard::new()).then_some(None);
+    for whom in first.into_iter().chain([Some(Whom::Few), Some(Whom::All)]) {
+        // Also if nobody was asked: what others were asked for by a third may have come since the first look.
+        let is_last = whom.is_some_and(|whom| !ask_others(order, whom));
+        loop {
+            let guard = IrqGuard::new();
+            drain_this_cpu(&guard);
+            if !open(&guard) {
+                return None;
+            }
+            let (found, on_its_way) = with_magazine(&guard, |frames, magazine| {
+                let found = search(frames, magazine);
+                (found, magazine.on_its_way())
+            });
+            // Here interrupts get in.
+            drop(guard);
+            match on_its_way {
+                _ if found.is_some() => return found,
+                None => break,
+                Some(block) if deadline.has_passed() => {
+                    log::warn!(
+                        "nothing free but what has been on its way for {REQUEST_MS} ms: in the 2 MiB from {block} on"
+                    );
+                    return None;
+                }
+                Some(_) => spin_loop(),
+            }
+        }
+        if is_last {
+            break;
+        }
     }
+    None
+}
+
+/// Asks other CPUs for what they keep; whether any of it may make such a run.
+fn ask_others(order: Order, whom: Whom) -> bool {
+    trace!(DrainOthers, order.get().into());
+    DRAIN_OTHERS.get().is_some_and(|drain_others| drain_others(order, whom))
 }
 
 /// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.
@@ -342,7 +403,7 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
     }
     with_magazine(&guard, |frames, magazine| {
         // Checked builds come here with every frame.
-        if magazine.len() == CAPACITY {
+        if !Frames::CHECKS_EACH_FREE || magazine.len() == CAPACITY {
             FLUSHES.increment();
         }
         frames.free(magazine, frame, order)

@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::for_good::{Zeroable, alloc_slice_from, alloc_slice_zeroed};
 use super::frame_counts::PLACED_ALLOCS;
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
-use super::per_cpu_frames::{count_failure, drain_others, frames, open, with_magazine};
+use super::per_cpu_frames::{count_failure, frames, open, search_and_ask, with_magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 
@@ -76,8 +76,7 @@ pub fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
     PLACED_ALLOCS.increment();
     let mut found = at_once(guard, request);
     if found.is_none() && may_wait {
-        drain_others(request.order);
-        found = at_once(IrqGuard::new(), request);
+        found = search_and_ask(request.order, |frames, magazine| frames.alloc_in(magazine, request));
     }
     if found.is_none() {
         count_failure(request.order);

@@ -3,29 +3,44 @@
 use core::sync::atomic::Ordering;
 
 use super::{Cpu, call_those_online, cpus, other_online};
-use crate::cpu::{CpuSet, IrqGuard};
+use crate::cpu::{self, CpuSet, IrqGuard};
 use crate::memory;
-use crate::memory::frames::{Magazine, Order};
+use crate::memory::Whom;
+use crate::memory::frames::{Afar, Gain, Order};
 
 pub fn register() {
     memory::set_drain_others(drain_others);
 }
 
-/// Interrupts on. Waits for each online CPU that keeps anything, unless no run of this order can come of it; one that does
-/// not answer keeps what it has, and is named by `call`; one that goes offline gives back what it has by itself.
-fn drain_others(order: Order) {
+/// Interrupts on. Waits for each of those asked; one that does not answer keeps what it has, and is named by `call`; one
+/// that goes offline gives back what it has by itself.
+fn drain_others(order: Order, whom: Whom) -> bool {
     #[cfg(feature = "faults")]
     if memory::frames::faults::is_armed(memory::frames::faults::Fault::KeepFromOthers) {
-        return;
+        return false;
     }
-    // First who keeps something, and then what is in the shared layers: what moves there meanwhile is seen.
-    let keepers: CpuSet = other_online().iter().filter(|cpu| keeps_frames(&cpus()[cpu.index()])).collect();
-    if !memory::frames().may_gain(order, keepers.len() * Magazine::MOST_FRAMES) {
-        return;
-    }
-    if let Err(error) = call_those_online(&keepers, &|| memory::drain_this_cpu(&IrqGuard::new())) {
+    let gain = memory::frames().gain(order, cpus().iter().filter_map(magazine));
+    let asked: CpuSet = match (gain, whom) {
+        (Gain::Nothing, _) => return false,
+        (Gain::Run(run), Whom::Few) => {
+            let has_any =
+                |cpu: &&Cpu| magazine(cpu).is_some_and(|magazine| magazine.has_any_of(run.start, run.end));
+            cpus().iter().filter(|cpu| cpu.id() != cpu::current()).filter(has_any).map(Cpu::id).collect()
+        }
+        (Gain::Run(_) | Gain::Unknown, _) => {
+            other_online().iter().filter(|cpu| keeps_frames(&cpus()[cpu.index()])).collect()
+        }
+    };
+    if let Err(error) = call_those_online(&asked, &|| memory::drain_this_cpu(&IrqGuard::new())) {
         log::warn!("frames that other CPUs keep: {error}");
     }
+    true
+}
+
+/// What a CPU keeps, online or not, if it was ever called.
+fn magazine(cpu: &Cpu) -> Option<Afar> {
+    // SAFETY: only `start` sets a GS base, to that of an area that lives for good.
+    cpu.gs_base().map(|gs_base| unsafe { memory::magazine_of(gs_base) })
 }
 
 fn keeps_frames(cpu: &Cpu) -> bool {

@@ -13,12 +13,15 @@ use super::{Frames, bitmap};
 const MAX_CANDIDATES: usize = 16;
 
 /// How long a search of every block is repeated because frames were seen on their way from one place to another: so many
-/// blocks looked at, about a second.
+/// blocks looked at, and four times at least.
 ///
 /// Another CPU is between two places for some tens of instructions, and a scan or two is the rule. But where CPUs are
-/// virtual, the host may stop one right there for many milliseconds, and memory is not exhausted because of that. Without
-/// a bound, a bitmap that somebody has scribbled on would hang whoever runs out of memory.
-const PATIENCE_BLOCKS: usize = if MODELLED { 64 } else { 1 << 28 };
+/// virtual, the host may stop one right there for many milliseconds, and memory is not exhausted because of that. In the
+/// kernel, who can wait does so with interrupts on, and [searches again](Magazine::on_its_way); on the host, where there are
+/// none, this goes on for about a second. Without a bound, a bitmap that somebody has scribbled on would hang whoever runs
+/// out of memory.
+const PATIENCE_BLOCKS: usize = if MODELLED || cfg!(target_os = "none") { 64 } else { 1 << 28 };
+const LEAST_SCANS: usize = 4;
 
 impl Frames {
     /// Allocates a naturally aligned run of `order`; `None` if there is none, after this magazine was drained as well.
@@ -109,12 +112,14 @@ impl Frames {
     }
 
     /// Fills an empty magazine with up to a batch of frames; how many.
-    fn fill(&self, magazine: &mut Magazine) -> usize {
+    pub(super) fn fill(&self, magazine: &mut Magazine) -> usize {
+        magazine.moves.begin();
         let (hint, room) = magazine.room();
         let taken = self.take_loose(hint, room);
         #[cfg(feature = "faults")]
         super::faults::after_refill(self, &room[..taken]);
         magazine.refilled(taken);
+        magazine.moves.end();
         taken
     }
 
@@ -138,14 +143,23 @@ impl Frames {
     /// Orders 1 and above.
     fn alloc_many(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
         let at_hand = self.alloc_kept(magazine, order).or_else(|| self.alloc_at_hand(magazine, order));
-        let found = at_hand.or_else(|| self.find_many(&mut magazine.hint, order)).or_else(|| {
+        let found = at_hand.or_else(|| self.find_run(magazine, order)).or_else(|| {
             // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
             // shows up now is counted; there is nobody here to tell.
             let _ = self.drain(magazine);
-            self.find_many(&mut magazine.hint, order)
+            self.find_run(magazine, order)
         });
         #[cfg(feature = "faults")]
         let found = found.map(super::faults::handed_out);
+        found
+    }
+
+    /// A run from the shared layers. It is a [move](super::moves): a run of several words is collected word by word, and put
+    /// back if one is missing.
+    fn find_run(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+        magazine.moves.begin();
+        let found = self.find_many(&mut magazine.hint, order);
+        magazine.moves.end();
         found
     }
 
@@ -233,14 +247,16 @@ impl Frames {
         Some(want.fresh(block))
     }
 
-    /// Looks at every block. `None` only if a whole scan has met nothing that would do, and nothing on its way: a frame
-    /// that nobody holds for as long as this takes is found.
+    /// Looks at every block. `None` if a whole scan has met nothing that would do, and nothing on its way: a frame that
+    /// nobody holds for as long as this takes is found. Or if what was on its way has not come, which the hint says then.
     #[cold]
     #[inline(never)]
     fn search_everywhere<W: Want>(&self, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
         let scan_cost = self.table.blocks() + 4;
-        for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost) {
-            let mut on_its_way = false;
+        hint.on_its_way = None;
+        let mut seen = None;
+        for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost).max(LEAST_SCANS) {
+            let mut on_its_way = None;
             let found = self.find_in_arenas(hint.scope, |arena| {
                 for block in arena.spans(self.table.all()).flat_map(BlockNumber::each) {
                     match self.table.state(block).kind() {
@@ -251,9 +267,11 @@ impl Frames {
                             }
                             // Bits without a count: reserved and not collected yet, or put and not counted yet. The state
                             // is not asked once more: what it says may be true by now, and was not when it was tried.
-                            on_its_way |= W::ANY_FRAME_DOES && !self.table.bitmap(block).is_empty();
+                            if want.would_do(self.table.bitmap(block)) {
+                                on_its_way = Some(block);
+                            }
                         }
-                        Kind::Buddy | Kind::Transit => on_its_way = true,
+                        Kind::Buddy | Kind::Transit => on_its_way = Some(block),
                         Kind::Absent | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
                     }
                 }
@@ -262,7 +280,8 @@ impl Frames {
             if found.is_some() {
                 return found;
             }
-            if !on_its_way {
+            seen = on_its_way;
+            if seen.is_none() {
                 return None;
             }
             spin_loop();
@@ -271,6 +290,7 @@ impl Frames {
                 return fresh;
             }
         }
+        hint.on_its_way = seen;
         None
     }
 

@@ -69,6 +69,7 @@ impl Frames {
     /// # Errors
     /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
     pub fn drain(&self, magazine: &mut Magazine) -> Result<(), FreeError> {
+        magazine.moves.begin();
         let mut result = self.give_back(magazine.frames());
         magazine.drop_oldest(magazine.len());
         for (frame, order) in core::mem::replace(&mut magazine.reserve, Reserve::new()).runs() {
@@ -76,6 +77,7 @@ impl Frames {
         }
         self.release(&mut magazine.hint);
         magazine.hint = Hint::new(magazine.hint.scope);
+        magazine.moves.end();
         result
     }
 
@@ -83,7 +85,9 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn flush(&self, magazine: &mut Magazine, frame: FrameNumber) -> Result<(), FreeError> {
-        let batch = magazine.frames();
+        magazine.moves.begin();
+        // It is full.
+        let batch = magazine.frames.as_slice();
         #[cfg(feature = "faults")]
         let batch = super::faults::before_flush(&batch[..BATCH]);
         let (flushed, result) = self.give_back_at_least(batch, ENOUGH);
@@ -91,6 +95,7 @@ impl Frames {
         #[cfg(feature = "faults")]
         let flushed = flushed + (BATCH - batch.len());
         magazine.drop_oldest(flushed);
+        magazine.moves.end();
         result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))
     }
 

@@ -6,9 +6,11 @@
 use core::mem::offset_of;
 
 use super::arenas::Scope;
+use super::moves::Moves;
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::partition::NodeId;
 use super::reserve::{self, Reserve};
+use super::sync::AtomicUsize;
 
 /// Frames that a magazine can hold.
 pub const CAPACITY: usize = 128;
@@ -28,10 +30,11 @@ pub struct Full;
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Magazine {
-    len: usize,
+    pub(super) len: usize,
+    pub(super) moves: Moves,
     pub(super) hint: Hint,
     pub(super) reserve: Reserve,
-    frames: [FrameNumber; CAPACITY],
+    pub(super) frames: [FrameNumber; CAPACITY],
 }
 
 /// Where a CPU refills from.
@@ -48,27 +51,44 @@ pub(super) struct Hint {
     pub(super) near: BlockNumber,
     /// Where it may be, the nearest first.
     pub(super) scope: Scope,
+    /// A block of which something was on its way when a search gave up.
+    pub(super) on_its_way: Option<BlockNumber>,
 }
 
 impl Hint {
     /// Before the first refill.
     pub(super) const fn new(scope: Scope) -> Self {
-        Self { held: None, spare: None, word: 0, near: BlockNumber(0), scope }
+        Self { held: None, spare: None, word: 0, near: BlockNumber(0), scope, on_its_way: None }
     }
 }
 
 impl Magazine {
     /// How many frames it keeps at most, a whole block left aside.
     pub const MOST_FRAMES: usize = CAPACITY + reserve::MOST_FRAMES;
+    /// What a CPU may write in the place of the length when it has drained its magazine, so that it notices before it uses
+    /// it again. Others take it for 0.
+    pub const ASLEEP: usize = CAPACITY + 1;
     /// Where the number of frames lies, in bytes, for those who reach a magazine by one instruction.
     pub const LEN_AT: usize = offset_of!(Magazine, len);
     /// Where the frames lie, in bytes.
     pub const FRAMES_AT: usize = offset_of!(Magazine, frames);
 
     /// An empty magazine.
+    #[cfg(not(any(loom, shuttle)))]
     pub const fn new() -> Self {
+        Self::with(AtomicUsize::new(0))
+    }
+
+    /// An empty magazine, in a model, whose atomics are made when it runs.
+    #[cfg(any(loom, shuttle))]
+    pub fn new() -> Self {
+        Self::with(AtomicUsize::new(0))
+    }
+
+    const fn with(moves: AtomicUsize) -> Self {
         let hint = Hint::new(Scope::from(NodeId(0)));
-        Self { len: 0, hint, reserve: Reserve::new(), frames: [FrameNumber::new(0); CAPACITY] }
+        let frames = [FrameNumber::new(0); CAPACITY];
+        Self { len: 0, moves: Moves::of(moves), hint, reserve: Reserve::new(), frames }
     }
 
     /// The node whose CPU this is. What is in the magazine, or held by it, is used up before the node's own memory is asked
@@ -118,6 +138,12 @@ impl Magazine {
     /// How many frames the CPU keeps from others: the single ones, and those of its runs.
     pub fn kept_frames(&self) -> usize {
         self.len + self.reserve.runs().map(|(_, order)| order.frames()).sum::<usize>()
+    }
+
+    /// Where the last search would have found something, had not another CPU been at it: the first frame of that block. Whoever
+    /// can wait searches again.
+    pub fn on_its_way(&self) -> Option<FrameNumber> {
+        self.hint.on_its_way.map(BlockNumber::first_frame)
     }
 
     /// The lowest frame of a run that is in here, by itself or in a run.

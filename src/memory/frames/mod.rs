@@ -11,13 +11,14 @@
 //!
 //! A wholly free block returns to the buddy by itself and merges there, so after a workload that frees everything the
 //! memory is as whole as before. [`Frames`] is the shared part; `state` has the protocol between the layers; the other
-//! files are `alloc`, `free` and `insert`, the three ways through it, `request`, where zone or node matter, and `census`, which
+//! files are `alloc`, `free` and `insert`, the three ways through it, `gain`, which says whether to ask other CPUs, `request`, where zone or node matter, and `census`, which
 //! counts and checks.
 //!
 //! **Context.** Everything here runs with interrupts off: a handler that came in between could take the lock that its
 //! CPU holds, or use a magazine that is half changed. Nothing waits, except for the lock of a buddy, held for a bounded
 //! time. Not from NMIs. The same files compile on the host, where they are tested.
 
+mod afar;
 mod alloc;
 mod arenas;
 mod bitmap;
@@ -33,6 +34,7 @@ mod gain;
 pub mod host;
 mod insert;
 mod magazine;
+mod moves;
 mod number;
 mod partition;
 mod request;
@@ -45,9 +47,11 @@ mod table;
 mod tests;
 mod want;
 
+pub use afar::Afar;
 pub use arenas::{Arena, DivideError};
 pub use census::ArenaCensus;
 pub use error::{FreeError, InsertError, Invalid};
+pub use gain::Gain;
 pub use magazine::{BATCH, CAPACITY, Full, Magazine};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
 pub use partition::{ArenaName, LOW_ARENA_END, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};

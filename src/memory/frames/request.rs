@@ -2,7 +2,7 @@
 
 use super::Frames;
 use super::arenas::Scope;
-use super::bitmap::{WORD_BITS, WORDS};
+use super::bitmap::{Bitmap, WORD_BITS, WORDS};
 use super::magazine::{Hint, Magazine};
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::partition::{LOW_END, NodeId, Zone};
@@ -64,15 +64,16 @@ impl Frames {
             Nodes::Only(node) => (node, true),
         };
         let scope = Scope { home, only_home, zone };
-        self.find_in(scope, order).or_else(|| {
+        self.find_in(magazine, scope, order).or_else(|| {
             // A frame freed twice that shows up now is counted; there is nobody here to tell.
             let _ = self.drain(magazine);
-            self.find_in(scope, order)
+            self.find_in(magazine, scope, order)
         })
     }
 
-    fn find_in(&self, scope: Scope, order: Order) -> Option<FrameNumber> {
+    fn find_in(&self, magazine: &mut Magazine, scope: Scope, order: Order) -> Option<FrameNumber> {
         let mut hint = Hint::new(scope);
+        magazine.moves.begin();
         let found = if scope.zone == Zone::Low {
             (order.frames() <= LOW_END.get()).then(|| self.search(&mut hint, LowRun { order })).flatten()
         } else if order == Order::FRAME {
@@ -82,6 +83,8 @@ impl Frames {
             self.find_many(&mut hint, order)
         };
         self.release(&mut hint);
+        magazine.hint.on_its_way = hint.on_its_way;
+        magazine.moves.end();
         found
     }
 }
@@ -100,7 +103,10 @@ const _: () = assert!(LowRun::WORDS <= WORDS && LOW_END.get().is_multiple_of(WOR
 
 impl Want for LowRun {
     type Got = FrameNumber;
-    const ANY_FRAME_DOES: bool = false;
+
+    fn would_do(&self, bitmap: &Bitmap) -> bool {
+        bitmap.has_run_below(Self::WORDS, self.order)
+    }
 
     fn frames(&self) -> usize {
         self.order.frames()

@@ -17,20 +17,20 @@
 use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
 
 /// Orders 1 to 9.
-const KEPT_ORDERS: usize = Order::BLOCK.get() as usize;
+pub(super) const KEPT_ORDERS: usize = Order::BLOCK.get() as usize;
 
 /// How many frames a CPU keeps in runs at most, whole blocks left aside: 2 + 4 + … + 256.
 pub(super) const MOST_FRAMES: usize = FRAMES_PER_BLOCK - 2;
 
 /// No frame has this number: its address would need 76 bits.
-const NONE: FrameNumber = FrameNumber::new(usize::MAX);
+pub(super) const NONE: FrameNumber = FrameNumber::new(usize::MAX);
 
 /// A CPU's own runs, one of each order at most.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(super) struct Reserve {
     /// The first frame of each, by the order less 1, or [`NONE`].
-    runs: [FrameNumber; KEPT_ORDERS],
+    pub(super) runs: [FrameNumber; KEPT_ORDERS],
 }
 
 impl Reserve {

@@ -19,7 +19,7 @@ pub(super) use real::*;
 #[cfg(not(any(loom, shuttle)))]
 mod real {
     pub use core::hint::spin_loop;
-    pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
     use core::ptr::NonNull;
 
@@ -77,7 +77,7 @@ mod modelled {
     use shuttle as checker;
 
     pub use checker::hint::spin_loop;
-    pub use checker::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub use checker::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
     use core::cell::RefCell;
     use core::ptr::NonNull;

@@ -4,7 +4,7 @@
 //! reserve in one block and which bits to collect.
 
 use super::Frames;
-use super::bitmap::{WORD_BITS, WORDS};
+use super::bitmap::{Bitmap, WORD_BITS, WORDS};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 
@@ -37,8 +37,9 @@ pub(super) trait Want {
     /// What is found.
     type Got;
 
-    /// Whether every free frame would do, so that nothing is missing while one is about to be put back.
-    const ANY_FRAME_DOES: bool;
+    /// Whether a block's bits show what is wanted. Where it could not be taken all the same, it is somebody's who has not
+    /// collected it yet, or it has not been counted yet.
+    fn would_do(&self, bitmap: &Bitmap) -> bool;
 
     /// How many frames of a fresh block would be taken.
     fn frames(&self) -> usize;
@@ -66,7 +67,10 @@ pub(super) struct Loose<'a> {
 
 impl Want for Loose<'_> {
     type Got = usize;
-    const ANY_FRAME_DOES: bool = true;
+
+    fn would_do(&self, bitmap: &Bitmap) -> bool {
+        !bitmap.is_empty()
+    }
 
     fn frames(&self) -> usize {
         self.out.len().min(FRAMES_PER_BLOCK)
@@ -108,7 +112,10 @@ pub(super) struct Run {
 
 impl Want for Run {
     type Got = FrameNumber;
-    const ANY_FRAME_DOES: bool = false;
+
+    fn would_do(&self, bitmap: &Bitmap) -> bool {
+        bitmap.has_run(self.order)
+    }
 
     fn frames(&self) -> usize {
         self.order.frames()
