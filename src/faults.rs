@@ -55,6 +55,7 @@ pub fn arm(options: &Options) {
         Some(Fault::Misalign) => frame_faults::Fault::Misalign,
         Some(Fault::Strand) => frame_faults::Fault::Strand,
         Some(Fault::ForgetBlock) => frame_faults::Fault::ForgetBlock,
+        Some(Fault::KeepApart) => frame_faults::Fault::KeepApart,
         Some(Fault::ForgetSummary) => frame_faults::Fault::ForgetSummary,
         Some(Fault::AcceptDoubleFree) => frame_faults::Fault::AcceptDoubleFree,
         Some(Fault::AcceptForeign) => frame_faults::Fault::AcceptForeign,

@@ -26,9 +26,8 @@ unsafe impl Send for Work {}
 /// online meanwhile has no part in it.
 ///
 /// # Panics
-/// If a CPU has not finished after `limit_ms`: it may still be using what `work` borrows.
+/// If a CPU has not finished `limit_ms` after this one: it may still be using what `work` borrows.
 pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
-    let deadline = Deadline::after_ms(limit_ms);
     // SAFETY: only the lifetime is changed. This function returns only when every CPU has finished with it.
     let erased = Work(unsafe {
         core::mem::transmute::<*const (dyn Fn(&'static Cpu) + Sync + '_), *const (dyn Fn(&'static Cpu) + Sync)>(
@@ -40,11 +39,12 @@ pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
     // Until all have finished: whoever has taken the work up is watched by others at work, and one that has not by this.
     let _beating = watchdog::begin();
     run(&cpus()[cpu::current().index()], epoch);
+    let deadline = Deadline::after_ms(limit_ms);
     for cpu in participants.iter().map(|cpu| &cpus()[cpu.index()]) {
         // One that was given up while it was away touches nothing any more.
         let is_done = || cpu.finished.load(Ordering::Acquire) >= epoch || cpu.departure() == Departure::Lost;
         if halt_until(&deadline, is_done).is_err() {
-            panic!("cpu {} has not finished its work after {limit_ms} ms", cpu.id());
+            panic!("cpu {} has not finished its work {limit_ms} ms after this one", cpu.id());
         }
     }
 }

@@ -1,33 +1,45 @@
 //! Where all CPUs wait for each other.
 //!
 //! They halt meanwhile: under an emulator with fewer cores than CPUs, one that spins takes the time of those that it
-//! waits for.
+//! waits for. A wait goes on as long as any of these comes further.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::patience::{InVain, Patience};
+use super::progress::OPERATIONS;
+use crate::config::STRESS_GRACE_MS;
+use crate::cpu::per_cpu::PerCpu;
 use crate::sync::Deadline;
-use crate::{cpu, smp, time};
+use crate::{cpu, per_cpu, smp, time};
 
 /// How long a CPU spins that waits for another's next step, and how long it then halts between two looks.
 const SPIN_US: u64 = 20;
 const HALT_US: u64 = 200;
 
-/// A meeting point for a number of CPUs, to be used any number of times.
-pub struct Barrier {
-    parties: AtomicU32,
-    limit: Deadline,
-    waiting: AtomicU32,
-    round: AtomicU32,
+per_cpu! {
+    /// Whether this CPU waits here, 1 or 0.
+    static WAITS: AtomicU32 = AtomicU32::new(0);
 }
 
-impl Barrier {
-    /// For so many CPUs, none of which waits beyond the deadline.
-    pub fn new(parties: u32, limit: Deadline) -> Barrier {
+/// A meeting point for a number of CPUs, to be used any number of times.
+pub struct Barrier<'a> {
+    /// Their numbers.
+    ids: &'a [u32],
+    /// How many of them come.
+    parties: AtomicU32,
+    waiting: AtomicU32,
+    round: AtomicU64,
+}
+
+impl<'a> Barrier<'a> {
+    /// For the CPUs of these numbers.
+    pub fn new(ids: &'a [u32]) -> Barrier<'a> {
         Barrier {
-            parties: AtomicU32::new(parties),
-            limit,
+            ids,
+            parties: AtomicU32::new(ids.len() as u32),
             waiting: AtomicU32::new(0),
-            round: AtomicU32::new(0),
+            round: AtomicU64::new(0),
         }
     }
 
@@ -39,34 +51,88 @@ impl Barrier {
     /// Waits for what another CPU is about to do.
     ///
     /// # Panics
-    /// When the deadline has passed.
+    /// When no CPU has done anything for [`STRESS_GRACE_MS`].
     pub fn wait_until(&self, condition: impl Fn() -> bool) {
-        while Deadline::after_us(SPIN_US).wait_until(&condition).is_err() {
-            if self.limit.has_passed() {
-                panic!("cpu {} waits in vain for what another is to do", cpu::current());
-            }
+        if Deadline::after_us(SPIN_US).wait_until(&condition).is_ok() {
+            return;
+        }
+        let waited = self.wait_patiently(|ms| {
+            let look = Deadline::after_ms(ms);
             // Nobody wakes it, for the other knows of no one who waits; but the other needs a core, perhaps this one's.
-            let _ = time::halt_until(&Deadline::after_us(HALT_US), &condition);
+            while !look.has_passed() && time::halt_until(&Deadline::after_us(HALT_US), &condition).is_err() {
+                if Deadline::after_us(SPIN_US).wait_until(&condition).is_ok() {
+                    return true;
+                }
+            }
+            condition()
+        });
+        if let Err(InVain { idle_ms }) = waited {
+            panic!(
+                "cpu {} waits in vain for what another is to do: none did anything for {idle_ms} ms",
+                cpu::current()
+            );
         }
     }
 
     /// Waits until all are here. Interrupts are on.
     ///
     /// # Panics
-    /// When the deadline has passed.
+    /// When none of those that are missing has done anything for [`STRESS_GRACE_MS`].
     pub fn wait(&self) {
         let round = self.round.load(Ordering::Acquire);
+        WAITS.set(1);
         if self.waiting.fetch_add(1, Ordering::AcqRel) + 1 == self.parties.load(Ordering::Acquire) {
             self.waiting.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::Release);
             smp::wake_others();
-        } else if time::halt_until(&self.limit, || self.round.load(Ordering::Acquire) != round).is_err() {
-            panic!(
-                "cpu {} waits for the others in vain: {} of {} are here",
-                cpu::current(),
-                self.waiting.load(Ordering::Relaxed),
-                self.parties.load(Ordering::Relaxed)
-            );
+        } else {
+            let is_over = || self.round.load(Ordering::Acquire) != round;
+            let waited = self.wait_patiently(|ms| time::halt_until(&Deadline::after_ms(ms), is_over).is_ok());
+            if let Err(InVain { idle_ms }) = waited {
+                panic!(
+                    "cpu {} waits for the others in vain: {} of {} are here, and for {idle_ms} ms nothing was done by cpu {}",
+                    cpu::current(),
+                    self.waiting.load(Ordering::Relaxed),
+                    self.parties.load(Ordering::Relaxed),
+                    Missing(self.ids),
+                );
+            }
         }
+        WAITS.set(0);
+    }
+
+    /// Waits, from look to look, for what `wait` waits for so many milliseconds; whether it has come.
+    fn wait_patiently(&self, wait: impl Fn(u64) -> bool) -> Result<(), InVain> {
+        let mut patience = Patience::new(STRESS_GRACE_MS);
+        while !wait(patience.look_ms()) {
+            patience.look(self.steps())?;
+        }
+        Ok(())
+    }
+
+    /// What all CPUs have done so far. Those that wait here do nothing.
+    fn steps(&self) -> u64 {
+        let operations =
+            |id: &u32| smp::cpus()[*id as usize].get(OPERATIONS).map(|count| count.load(Ordering::Relaxed));
+        let operations = self.ids.iter().filter_map(operations).fold(0, u64::wrapping_add);
+        // One that comes here has done something as well.
+        let came = self.round.load(Ordering::Relaxed) + u64::from(self.waiting.load(Ordering::Relaxed));
+        operations.wrapping_add(came)
+    }
+}
+
+/// Those of the CPUs of these numbers that wait at no barrier.
+struct Missing<'a>(&'a [u32]);
+
+impl fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waits = |id: u32| {
+            smp::cpus()[id as usize].get(WAITS).is_some_and(|waits| waits.load(Ordering::Relaxed) != 0)
+        };
+        for (place, id) in self.0.iter().filter(|id| !waits(**id)).enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{id}")?;
+        }
+        Ok(())
     }
 }

@@ -19,16 +19,16 @@ use crate::time::timer::{self, Expiry};
 const INTERRUPT_PERIOD: Duration = Duration::from_micros(100);
 
 /// The kernel, for one workload.
-pub struct Kernel {
+pub struct Kernel<'a> {
     /// When to end.
     pub end: Deadline,
     /// Where all CPUs at work meet.
-    pub barrier: Barrier,
+    pub barrier: Barrier<'a>,
     /// Whether a CPU was left out that may still have to do with the work.
     pub has_stuck: AtomicBool,
 }
 
-impl Kernel {
+impl Kernel<'_> {
     fn leave_out(&self, error: &dyn core::fmt::Display) {
         log::error!("{error}");
         self.has_stuck.store(true, Ordering::Release);
@@ -36,7 +36,7 @@ impl Kernel {
     }
 }
 
-impl Platform for Kernel {
+impl Platform for Kernel<'_> {
     #[inline(always)]
     fn cycles(&self) -> u64 {
         read_tsc()

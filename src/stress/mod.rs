@@ -9,6 +9,8 @@ pub mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 pub mod owners;
+#[cfg(any(target_os = "none", test))]
+mod patience;
 pub mod ring;
 pub mod source;
 pub mod trace;

@@ -184,7 +184,6 @@ impl Bench<'_> {
         }
         let (tables, cpus) = (self.tables, self.cpus as usize);
         tables.histograms.iter().for_each(Histogram::clear);
-        let limit_ms = self.plan.budget_us / 1000 + STRESS_GRACE_MS;
         let faults = Faults::new();
         let shared = Shared {
             workload,
@@ -207,12 +206,13 @@ impl Bench<'_> {
         let began_us = time::now_us();
         let kernel = Kernel {
             end: Deadline::after_us(self.plan.budget_us),
-            barrier: Barrier::new(self.cpus, Deadline::after_ms(limit_ms)),
+            barrier: Barrier::new(&tables.ids[..cpus]),
             has_stuck: AtomicBool::new(false),
         };
         progress::set(Some(self.progress(workload, began_us)));
         let give_up = self.give_up;
-        smp::run_on_all(limit_ms, &|cpu| {
+        // This CPU comes back when all have met for the last time.
+        smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
             if let Ok(rank) = tables.ids[..cpus].binary_search(&cpu.id().0) {
                 // SAFETY: each CPU has a place of its own, and with it the seats of that number and of the handler's.

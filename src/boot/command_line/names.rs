@@ -182,6 +182,8 @@ named! {
         Strand = "strand_block",
         /// A whole block that goes back to the buddy does not get there.
         ForgetBlock = "forget_block",
+        /// A whole block that goes back to the buddy is not merged with its free neighbour.
+        KeepApart = "keep_apart",
         /// A block that has free frames again is not noted where a search would look.
         ForgetSummary = "forget_summary",
         /// What is free already may be freed again.

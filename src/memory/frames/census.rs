@@ -184,6 +184,10 @@ impl Frames {
                 at += 1;
                 match (state.kind(), state.order()) {
                     (Kind::Transit, Some(order)) => {
+                        if self.is_unmerged(place, block, order) {
+                            result =
+                                result.and(Err(Invalid::NotMerged { block: block.first_frame(), order }));
+                        }
                         self.table.mark(block, order.blocks(), State::BUDDY);
                         // SAFETY: the piece was taken out above and is marked with its order; the lock was held since.
                         unsafe { locked.buddy.push(block, order) };
@@ -199,6 +203,16 @@ impl Frames {
         let held = taken?;
         result?;
         if held == counted { Ok(()) } else { Err(Invalid::BuddyBytes { held, counted }) }
+    }
+
+    /// Whether a piece that was taken out of the buddy is the lower half of a larger one, of which the upper half was in there
+    /// by itself as well.
+    fn is_unmerged(&self, place: Place<'_>, block: BlockNumber, order: Order) -> bool {
+        let other = block.buddy(order);
+        order < Order::MAX
+            && block < other
+            && place.has(other, order)
+            && self.table.state(other) == State::transit(order)
     }
 
     /// Takes piece after piece out of the buddy and marks it as in transit; how many bytes they were. Largest first, so

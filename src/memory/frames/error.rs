@@ -147,6 +147,13 @@ pub enum Invalid {
         /// The block's first frame.
         block: FrameNumber,
     },
+    /// The buddy holds two halves of a piece side by side, and could hand out the piece.
+    NotMerged {
+        /// The lower half's first frame.
+        block: FrameNumber,
+        /// The order of either.
+        order: Order,
+    },
     /// The buddy's own count of free bytes is not what it holds.
     BuddyBytes {
         /// Bytes that it holds.

@@ -45,6 +45,8 @@ pub enum Fault {
     AllowInNmi = 13,
     /// A refill lets an interrupt in half-way.
     LetHandlerIn = 14,
+    /// A whole block that goes back to the buddy is not merged with its free neighbour.
+    KeepApart = 15,
 }
 
 static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);

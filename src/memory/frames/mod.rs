@@ -179,6 +179,8 @@ impl Frames {
         self.table.mark(block, order.blocks(), State::BUDDY);
         // A neighbour whose first block is not in the buddy is not in there as one piece: then there is none to merge.
         let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
+        #[cfg(feature = "faults")]
+        let alone = alone || faults::is_armed(faults::Fault::KeepApart);
         // SAFETY: the caller's conditions; and not inside already, since it is in this CPU's hands.
         unsafe {
             if alone && locked.buddy.may_push() {

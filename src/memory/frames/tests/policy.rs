@@ -1,6 +1,8 @@
 //! Which block is taken from, kept and given back: what users of the allocator would notice, case by case.
 
-use super::super::{FrameNumber, Frames, Magazine, Order};
+use super::super::number::BlockNumber;
+use super::super::state::State;
+use super::super::{FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, Magazine, Order};
 use super::{World, order};
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -126,4 +128,29 @@ fn free_blocks(frames: &Frames) -> usize {
     }
     assert_eq!(frames.drain(&mut magazine), Ok(()));
     taken.len()
+}
+
+/// Two halves of a piece that went to the buddy without a look at each other. Two neighbours that are no halves are as they
+/// should be.
+#[test]
+fn neighbours_in_the_buddy_that_are_not_merged_are_a_fault() {
+    let world = World::new(4);
+    let first = world.first.block();
+    let push = |block: usize, order: Order| {
+        let block = BlockNumber(first.0 + block);
+        world.frames.table.mark(block, order.blocks(), State::BUDDY);
+        // SAFETY: this thread has the piece, and gives it to the arena that it came from.
+        unsafe { world.frames.locked(block).lock().buddy.push(block, order) };
+    };
+    let mut magazine = Magazine::new();
+    assert_eq!(world.frames.alloc(&mut magazine, order(11)), Some(world.first));
+    for block in [1, 2] {
+        push(block, Order::BLOCK);
+    }
+    world.frames.table.mark(BlockNumber(first.0), 1, State::huge(Order::BLOCK));
+    world.frames.table.mark(BlockNumber(first.0 + 3), 1, State::huge(Order::BLOCK));
+    assert_eq!(world.frames.validate(), Ok(()), "the second and the third");
+    push(3, Order::BLOCK);
+    let block = world.first + 2 * FRAMES_PER_BLOCK;
+    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block, order: Order::BLOCK }));
 }

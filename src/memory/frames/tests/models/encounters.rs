@@ -208,7 +208,7 @@ fn a_block_freed_twice_at_once_is_freed_once() {
             let part = Order::new(part).expect("an order");
             let model = Model::new(4);
             let (mut here, mut there) = (Cpu::new(&model), Cpu::new(&model));
-            let frame = model.frames().alloc_blocks(Order::BLOCK).expect("all is free");
+            let frame = model.frames().alloc_blocks(ANYWHERE, Order::BLOCK).expect("all is free");
             for cpu in [&mut there, &mut here].into_iter().take(keepers) {
                 let block = cpu.alloc(Order::BLOCK).expect("most is free");
                 cpu.free(block, Order::BLOCK);

@@ -9,9 +9,11 @@ mod pieces;
 #[cfg(shuttle)]
 mod storms;
 
+use super::super::arenas::Scope;
 use super::super::host::World;
+use super::super::number::BlockNumber;
 use super::super::state::Kind;
-use super::super::{FrameNumber, Frames, Magazine, Order};
+use super::super::{FrameNumber, Frames, Magazine, NodeId, Order};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -20,6 +22,9 @@ use std::vec::Vec;
 use loom::thread;
 #[cfg(shuttle)]
 use shuttle::thread;
+
+/// All memory.
+const ANYWHERE: Scope = Scope::from(NodeId(0));
 
 /// Every interleaving there is. Else a model says how many preemptions it is bounded to.
 const UNBOUNDED: Option<usize> = None;
@@ -123,9 +128,9 @@ impl Model {
     /// The summary is right where nobody is changing it.
     fn assert_searches_find_all_blocks(&self) {
         let table = &self.frames().table;
-        for block in table.all() {
+        for block in BlockNumber::each(table.all()) {
             let state = table.state(block);
-            let is_found = table.candidates(block).any(|found| found == block);
+            let is_found = table.candidates(table.all(), block).any(|found| found == block);
             assert!(is_found || state.kind() != Kind::Frames || state.free() == 0, "{block:?} is hidden");
         }
     }
@@ -153,7 +158,7 @@ impl Model {
         self.world.assert_as_before(whole);
         // The books say so; the buddy must have it so as well.
         let order = Order::new(self.world.len.ilog2() as u8).expect("an order");
-        assert_eq!(self.frames().alloc_blocks(order), Some(self.world.first), "not merged");
+        assert_eq!(self.frames().alloc_blocks(ANYWHERE, order), Some(self.world.first), "not merged");
     }
 }
 
