@@ -2,6 +2,11 @@
 //!
 //! Its CPU goes on meanwhile, and takes no notice. So what is seen is true of single frames, each at a moment of its own,
 //! and all of it together only where the [moves](super::moves) say so.
+//!
+//! By the letter of Rust's memory model that CPU writes plain words, and nobody may read them meanwhile. It is a sequence
+//! lock's bargain: a word of the processor's, written by one instruction, is read by one instruction, whatever comes is a
+//! number, and it is believed only where no move was under way. What the hot paths write without a move they write by
+//! instructions of their own, which Rust knows nothing of.
 
 use core::ptr::{addr_of, read_volatile};
 use core::sync::atomic::{AtomicUsize, Ordering};

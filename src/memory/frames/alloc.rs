@@ -281,9 +281,7 @@ impl Frames {
                 return found;
             }
             seen = on_its_way;
-            if seen.is_none() {
-                return None;
-            }
+            seen?;
             spin_loop();
             let fresh = self.find_in_arenas(hint.scope, |arena| self.break_block(arena, hint, want));
             if fresh.is_some() {

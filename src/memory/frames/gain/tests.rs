@@ -1,6 +1,5 @@
 extern crate std;
 
-use std::boxed::Box;
 use std::vec::Vec;
 
 use super::super::host::World;
@@ -14,7 +13,7 @@ fn order(number: u8) -> Order {
 /// CPUs, which others can look at.
 struct Cpus {
     world: World,
-    magazines: Vec<Box<Magazine>>,
+    magazines: Vec<Magazine>,
 }
 
 impl Cpus {
@@ -22,7 +21,7 @@ impl Cpus {
     fn new(blocks: usize, cpus: usize) -> Cpus {
         let world = World::at_zero(blocks);
         assert_eq!(world.insert(0..world.len), Ok(world.len));
-        Cpus { world, magazines: (0..cpus).map(|_| Box::new(Magazine::new())).collect() }
+        Cpus { world, magazines: (0..cpus).map(|_| Magazine::new()).collect() }
     }
 
     fn alloc(&mut self, cpu: usize, order: Order) -> FrameNumber {
@@ -48,7 +47,7 @@ impl Cpus {
 
     fn afar(&self) -> impl Iterator<Item = Afar> + Clone {
         // SAFETY: the magazines live while `self` does, and nobody writes to them while this is looked at.
-        self.magazines.iter().map(|magazine| unsafe { Afar::new(&raw const **magazine) })
+        self.magazines.iter().map(|magazine| unsafe { Afar::new(magazine) })
     }
 
     fn gain(&self, order: Order) -> Gain {
