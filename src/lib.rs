@@ -14,7 +14,7 @@
 //! | 6 | `apic` |
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
-//! | 10 | `audit`, `bench`, `selftest`, [`stress`] |
+//! | 10 | `audit`, `bench`, `selftest`, `shell`, [`stress`] |
 //! | 11 | `faults`, `report`, `program`, `stages` |
 //!
 //! # How it comes up
@@ -74,6 +74,9 @@ pub mod time;
 pub mod smp;
 
 pub mod stress;
+
+#[cfg(any(test, feature = "shell"))]
+pub mod shell;
 
 #[cfg(target_os = "none")]
 pub mod audit;

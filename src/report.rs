@@ -19,6 +19,8 @@ use crate::memory::frame_counts;
 use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
 #[cfg(feature = "selftest")]
 use crate::selftest;
+#[cfg(feature = "shell")]
+use crate::shell;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
 use crate::time::{self, Clock, Counter};
@@ -44,6 +46,9 @@ pub enum Reason {
     /// The self-test found something.
     #[cfg(feature = "selftest")]
     SelfTest(selftest::Failure),
+    /// The console's session found something.
+    #[cfg(feature = "shell")]
+    Shell(shell::Failure),
     /// A program of one's own says so.
     Program(LineBuffer<100>),
 }
@@ -56,6 +61,8 @@ impl fmt::Display for Reason {
             Reason::Bench(failure) => failure.fmt(f),
             #[cfg(feature = "selftest")]
             Reason::SelfTest(failure) => failure.fmt(f),
+            #[cfg(feature = "shell")]
+            Reason::Shell(failure) => failure.fmt(f),
             Reason::Program(reason) => f.write_str(reason.as_str()),
             Reason::TrampolineOverrun { page } => {
                 write!(f, "bring-up has changed a page beside the trampoline's at {page:#x}")
@@ -307,6 +314,20 @@ fn interrupt_counts() {
 
 /// What was counted on the way, then the verdict. Ends the run.
 pub fn verdict(outcome: Result<(), Reason>) -> ! {
+    let code = last_words(outcome);
+    exit(code)
+}
+
+/// The verdict is pass, and the machine is reset by that function.
+#[cfg(feature = "shell")]
+pub fn verdict_and_reset(boot: &BootInfo, reset: fn(&BootInfo) -> !) -> ! {
+    last_words(Ok(()));
+    console::send_last(&Record::Reset);
+    reset(boot)
+}
+
+/// What was counted on the way, then the verdict; the exit code that it stands for.
+fn last_words(outcome: Result<(), Reason>) -> ExitCode {
     interrupt_counts();
     times::boot_stages();
     times::lateness();
@@ -341,5 +362,5 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
         reason,
         frames_free_after: memory::frames().free_frames() as u64,
     }));
-    exit(if reason.is_none() { ExitCode::Pass } else { ExitCode::Fail })
+    if reason.is_none() { ExitCode::Pass } else { ExitCode::Fail }
 }

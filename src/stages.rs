@@ -14,6 +14,8 @@ use crate::faults;
 use crate::memory::{self, LowMemory};
 use crate::program::{self, Machine};
 use crate::report::{self, Reason};
+#[cfg(feature = "shell")]
+use crate::shell;
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
 use crate::wire::{BootStage, TraceClass};
@@ -287,6 +289,21 @@ fn self_test(_: &Machine) -> Result<(), Reason> {
     unreachable!("refused with the other options")
 }
 
+/// Does what is typed; whether the machine is to be reset in the end.
+#[cfg(feature = "shell")]
+fn shell(machine: &Machine) -> Result<bool, Reason> {
+    report::free_before_work(memory::frames().free_frames() as u64);
+    let give_up = |error| report::verdict(Err(Reason::Stress(error)));
+    shell::run(machine.boot, machine.options, give_up)
+        .map(|end| end == shell::End::Reboot)
+        .map_err(Reason::Shell)
+}
+
+#[cfg(not(feature = "shell"))]
+fn shell(_: &Machine) -> Result<bool, Reason> {
+    unreachable!("refused with the other options")
+}
+
 /// The work that the command line asks for: the program of the kernel that this package builds.
 ///
 /// # Errors
@@ -295,10 +312,12 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     let Machine { boot, options, bring_up: up, .. } = *machine;
     #[cfg(feature = "faults")]
     faults::at_work(options.fault);
+    let mut is_to_reset = false;
     match options.work {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
         Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
         Work::SelfTest => self_test(machine)?,
+        Work::Shell => is_to_reset = shell(machine)?,
         Work::Stress => {
             let seed = options.stress_seed.unwrap_or_else(cpu::registers::read_tsc);
             let give_up = |error| report::verdict(Err(Reason::Stress(error)));
@@ -312,11 +331,19 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     // Without a page to wake up in there is no CPU but this one, and that has been said.
     let is_alone = up.trampoline_page == 0;
     match (up.online < up.listed && !is_alone, options.allow_missing_cpus) {
-        (true, Switch::Off) => Err(Reason::MissingCpus),
-        (true, Switch::On) => {
-            log::warn!("{}", Reason::MissingCpus);
-            Ok(())
-        }
-        (false, _) => Ok(()),
+        (true, Switch::Off) => return Err(Reason::MissingCpus),
+        (true, Switch::On) => log::warn!("{}", Reason::MissingCpus),
+        (false, _) => {}
     }
+    if is_to_reset { reset(boot) } else { Ok(()) }
+}
+
+#[cfg(feature = "shell")]
+fn reset(boot: &BootInfo) -> ! {
+    report::verdict_and_reset(boot, shell::reset)
+}
+
+#[cfg(not(feature = "shell"))]
+fn reset(_: &BootInfo) -> ! {
+    unreachable!("asked for by the console alone")
 }

@@ -92,6 +92,10 @@ pub enum Record<S> {
     Lateness(Lateness),
     /// Once, when the self-test's timers have expired.
     Timers(Timers<S>),
+    /// Whenever the console is ready for a line.
+    Prompt,
+    /// After the verdict, where the machine is then reset and no exit code is written.
+    Reset,
     /// Once, before the verdict.
     Events(Events),
     /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].

@@ -18,6 +18,7 @@ use crate::emulator;
 use crate::error::Error;
 use crate::matrix::MatrixOptions;
 use crate::replay;
+use crate::shell;
 use crate::values::{Line, LogFilter, Machine, MemSize, Seconds, Seed, Smp, Word};
 
 use help::AFTER_HELP;
@@ -30,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(60);
 const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
 
 /// The longest time that `--timeout` can ask for.
-const DEBUGGING: Duration = Duration::from_secs(604_800);
+const UNLIMITED: Duration = Duration::from_secs(604_800);
 
 /// octopod: builds the kernel, boots it in QEMU or Bochs, and returns its verdict.
 #[derive(Clone, Debug, Parser)]
@@ -160,7 +161,7 @@ pub struct Options {
     #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed", "example"], help_heading = "Kernel")]
     pub kernel: Option<PathBuf>,
 
-    /// Give the run up after so long [default: 60, and what --seconds says; more for discs and Bochs; no limit for gdb].
+    /// Give the run up after so long [default: 60, and what --seconds says; more for discs and Bochs; no limit for gdb, nor for a shell at a terminal].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800), help_heading = "Run")]
     pub timeout: Option<u64>,
 
@@ -208,6 +209,10 @@ pub struct Options {
     )]
     pub bochs_program: Option<OsString>,
 
+    /// Type this line on the console instead of reading standard input; may be given more than once.
+    #[arg(long = "type", value_name = "LINE", help_heading = "Shell")]
+    pub typed: Vec<Line>,
+
     /// How many, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
     /// mutants, inputs (fuzz) [default: as in the README, "Long tiers"].
     #[arg(long, value_name = "N", help_heading = "Soak")]
@@ -237,6 +242,7 @@ impl Options {
         self.boot.check(self)?;
         bench::check(self)?;
         replay::check(self)?;
+        shell::check(self)?;
         let stress_options = [
             ("--seconds", self.seconds.is_some()),
             ("--workloads", !self.workloads.is_empty()),
@@ -304,9 +310,9 @@ impl Options {
 
     /// How long the machine may run.
     pub fn time_limit(&self) -> Duration {
-        if self.mode == Mode::Gdb {
-            // Who debugs takes the time that it takes.
-            return self.timeout.map_or(DEBUGGING, Duration::from_secs);
+        if self.mode == Mode::Gdb || self.mode == Mode::Shell && shell::is_interactive(self) {
+            // Who debugs or types takes the time that it takes.
+            return self.timeout.map_or(UNLIMITED, Duration::from_secs);
         }
         let seconds = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
         let work = seconds + GRACE_OF_A_PART * self.compared_parts();

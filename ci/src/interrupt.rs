@@ -14,12 +14,15 @@ static WAKERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
 
 /// Installs the handlers, once for each process.
 pub fn install() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| {
-        REQUESTED.store(true, Ordering::SeqCst);
-        for (_, wake) in WAKERS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            wake();
-        }
-    })
+    ctrlc::set_handler(request)
+}
+
+/// Does what a signal does.
+pub fn request() {
+    REQUESTED.store(true, Ordering::SeqCst);
+    for (_, wake) in WAKERS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        wake();
+    }
 }
 
 /// Whether a signal has asked this process to end.

@@ -18,6 +18,7 @@ use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, 
 use crate::run::{self, Run};
 use crate::rundir::{RunDir, Workspace};
 use crate::setup;
+use crate::shell::Names;
 use crate::symbols::Symbols;
 use crate::trace::{self, Words};
 use crate::verdict::{Judgement, judge};
@@ -144,7 +145,8 @@ fn boot(
         let line = debugger::line(&script);
         observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
     }
-    let run = run::run(&machine, folder, options.time_limit(), observer)?;
+    let names = Names::of(&kernel.symbols, &workspace.root);
+    let run = run::run(options, &machine, folder, names, observer)?;
 
     let symbols = Symbols::read(&kernel.symbols, &workspace.root);
     let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);

@@ -32,6 +32,7 @@ pub mod run;
 pub mod rundir;
 pub mod seal;
 pub mod setup;
+pub mod shell;
 pub mod soak;
 pub mod symbols;
 pub mod table;

@@ -24,6 +24,8 @@ pub enum Notice<'a> {
     Tool(&'a str),
     /// A line that the kernel wrote for people.
     Kernel(&'a str),
+    /// What the kernel's console writes, as it comes.
+    Console(&'a [u8]),
     /// A workload has come further.
     Progress(&'a Progress<String>),
     /// Any other record.

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub enum Stream {
 pub enum Happening {
     /// The child wrote a line; bytes that are not UTF-8 are replaced, and what exceeds the cap is cut.
     Line(Stream, String),
+    /// The child wrote these bytes to its standard output, where they are wanted as they come.
+    Bytes(Vec<u8>),
     /// It has ended, and all that it wrote has been handed out.
     Ended(ExitStatus),
     /// The deadline passed first.
@@ -54,6 +56,7 @@ pub enum Happening {
 
 enum Event {
     Line(Stream, Vec<u8>),
+    Bytes(Vec<u8>),
     Closed,
     Ended,
     Wake,
@@ -70,11 +73,20 @@ pub struct Streams {
     pub stderr_log: Option<File>,
     /// A carriage return ends a line as well: so programs write that draw a bar.
     pub ends_at_returns: bool,
+    /// The standard output comes as [`Happening::Bytes`], not in lines, and the standard input is
+    /// [taken](Supervised::take_stdin) by who feeds it; otherwise it is empty.
+    pub interactive: bool,
 }
 
 impl Default for Streams {
     fn default() -> Streams {
-        Streams { max_line_bytes: 1 << 20, stdout_log: None, stderr_log: None, ends_at_returns: false }
+        Streams {
+            max_line_bytes: 1 << 20,
+            stdout_log: None,
+            stderr_log: None,
+            ends_at_returns: false,
+            interactive: false,
+        }
     }
 }
 
@@ -91,9 +103,10 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts `command` with nothing on its standard input.
+    /// Starts `command`.
     pub fn spawn(command: &mut Command, streams: Streams) -> io::Result<Supervised> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let stdin = if streams.interactive { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         end_with_parent(command);
         let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
@@ -101,10 +114,11 @@ impl Supervised {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let lines = Lines { max_bytes: streams.max_line_bytes, end_at_returns: streams.ends_at_returns };
         if let Some(stdout) = stdout {
+            let lines = if streams.interactive { None } else { Some(lines) };
             read_in_thread(Stream::Stdout, stdout, streams.stdout_log, lines, sender.clone());
         }
         if let Some(stderr) = stderr {
-            read_in_thread(Stream::Stderr, stderr, streams.stderr_log, lines, sender.clone());
+            read_in_thread(Stream::Stderr, stderr, streams.stderr_log, Some(lines), sender.clone());
         }
         let end = sender.clone();
         thread::spawn(move || {
@@ -125,6 +139,11 @@ impl Supervised {
             reaped: None,
             interrupt_told: false,
         })
+    }
+
+    /// Its standard input, once, where it has one.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Its process number.
@@ -156,6 +175,7 @@ impl Supervised {
                 Ok(Event::Line(stream, bytes)) => {
                     return Happening::Line(stream, String::from_utf8_lossy(&bytes).into_owned());
                 }
+                Ok(Event::Bytes(bytes)) => return Happening::Bytes(bytes),
                 Ok(Event::Closed) => self.open_streams -= 1,
                 Ok(Event::Ended) => self.ended_at = Some(Instant::now()),
                 Ok(Event::Wake) | Err(RecvTimeoutError::Timeout) => {}
@@ -183,7 +203,7 @@ impl Supervised {
                 match self.next(deadline) {
                     Happening::Ended(_) => return,
                     Happening::Deadline => break,
-                    Happening::Line(..) | Happening::Interrupted => {}
+                    Happening::Line(..) | Happening::Bytes(_) | Happening::Interrupted => {}
                 }
             }
         }
@@ -240,11 +260,12 @@ impl Lines {
     }
 }
 
+/// Reads in lines, or as it comes.
 fn read_in_thread(
     stream: Stream,
     source: impl Read + Send + 'static,
     mut log: Option<File>,
-    lines: Lines,
+    lines: Option<Lines>,
     events: SyncSender<Event>,
 ) {
     thread::spawn(move || {
@@ -264,6 +285,12 @@ fn read_in_thread(
                 let _ = file.write_all(bytes);
                 logged += bytes.len() as u64;
             }
+            let Some(lines) = lines else {
+                let _ = events.send(Event::Bytes(bytes.to_vec()));
+                let used = bytes.len();
+                source.consume(used);
+                continue;
+            };
             for piece in bytes.split_inclusive(|&byte| lines.is_end(byte)) {
                 let (text, ends) = match piece.split_last() {
                     Some((last, text)) if lines.is_end(*last) => (text, true),
@@ -323,6 +350,8 @@ pub fn capture_with(
     let (mut stdout, mut stderr) = (String::new(), String::new());
     loop {
         match child.next(deadline) {
+            // Not interactive.
+            Happening::Bytes(_) => {}
             Happening::Line(stream, line) => {
                 on_line(&line);
                 let text = if stream == Stream::Stdout { &mut stdout } else { &mut stderr };

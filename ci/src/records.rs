@@ -79,6 +79,8 @@ pub struct Seen {
     pub panic_events: Vec<(u32, TracedWords)>,
     /// The run's result.
     pub verdict: Option<Verdict<String>>,
+    /// Whether the kernel has said that it resets the machine.
+    pub reset: bool,
     /// How many lines began as a record and were none.
     pub unreadable: u64,
     /// The first few of those.
@@ -153,6 +155,8 @@ impl Seen {
             Record::Clock(clock) => self.clock = Some(clock),
             Record::Timers(timers) => self.timers = Some(timers),
             Record::Lateness(part) => push(&mut self.lateness, part, MAX_OF_A_KIND),
+            Record::Prompt => {}
+            Record::Reset => self.reset = true,
             Record::Events(events) => self.events = Some(events),
             Record::Refused(Reason { reason }) => self.refused = Some(reason),
             Record::Usage(Reason { reason }) => self.usage = Some(reason),

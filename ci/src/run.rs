@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use octopod::wire::{MAX_RECORD_BYTES, Record};
 
 use crate::bochs;
+use crate::cli::{Mode, Options};
 use crate::emulator::{Kind, QMP, Ready};
 use crate::error::Error;
 use crate::notice::{Notice, Observer};
@@ -15,6 +16,7 @@ use crate::process::{Happening, Stream, Streams, Supervised};
 use crate::qmp::{Qmp, QmpError};
 use crate::records::{Line, Seen, printable, read_line};
 use crate::rundir::RunDir;
+use crate::shell::{Attached, Names, Piece, Sieve};
 use crate::verdict::End;
 
 /// A line of the kernel's may be this long; what is longer comes from one that has lost its way.
@@ -53,14 +55,17 @@ pub struct Run {
     pub registers: Option<String>,
 }
 
-/// Runs `machine` for at most `limit`.
+/// Runs `machine` for at most as long as `options` say. `names` are for the kernel's console.
 pub fn run(
+    options: &Options,
     machine: &Ready,
     folder: &RunDir,
-    limit: Duration,
+    names: Names,
     observer: &mut dyn Observer,
 ) -> Result<Run, Error> {
+    let limit = options.time_limit();
     let streams = Streams {
+        interactive: options.mode == Mode::Shell,
         max_line_bytes: MAX_LINE_BYTES,
         stdout_log: Some(folder.open("serial.log")?),
         stderr_log: Some(folder.open(machine.log_name())?),
@@ -72,9 +77,11 @@ pub fn run(
     let mut child = Supervised::spawn(&mut command, streams)
         .map_err(|source| Error::Program { program: machine.program.display().to_string(), source })?;
     let mut hearing = Hearing::new(started, machine.kind, observer);
+    hearing.attached = child.take_stdin().map(|stdin| Attached::new(options, stdin, names));
     let (end, registers) = loop {
         match child.next(started + limit) {
             Happening::Line(Stream::Stdout, line) => hearing.serial_line(&line),
+            Happening::Bytes(bytes) => hearing.serial_bytes(&bytes),
             Happening::Line(Stream::Stderr, line) => hearing.complaint_line(&line),
             Happening::Ended(_) if hearing.log.shut_down => break (End::ShutDown, None),
             Happening::Ended(status) => break (ended(status), None),
@@ -92,6 +99,7 @@ pub fn run(
             }
         }
     };
+    hearing.serial_end();
     if let Some(text) = &registers {
         let path = folder.file("registers.txt");
         std::fs::write(&path, text).map_err(Error::file("write", path))?;
@@ -125,7 +133,7 @@ fn interrupted_registers(child: &mut Supervised) -> String {
     loop {
         match child.next(deadline) {
             Happening::Line(Stream::Stderr, line) => drop(log.take(&line)),
-            Happening::Line(Stream::Stdout, _) | Happening::Interrupted => {}
+            Happening::Line(Stream::Stdout, _) | Happening::Bytes(_) | Happening::Interrupted => {}
             Happening::Ended(_) | Happening::Deadline => return log.registers,
         }
     }
@@ -141,12 +149,65 @@ struct Hearing<'a> {
     serial: Vec<String>,
     complaint: String,
     start_to_online: Option<Duration>,
+    /// Where there is a console: who uses it, and its bytes so far that are no whole line.
+    attached: Option<Attached>,
+    sieve: Sieve,
+    line: Vec<u8>,
 }
 
 impl Hearing<'_> {
     fn new(started: Instant, kind: Kind, observer: &mut dyn Observer) -> Hearing<'_> {
         let (log, seen, serial, complaint) = Default::default();
-        Hearing { started, kind, log, observer, seen, serial, complaint, start_to_online: None }
+        let sieve = Sieve::new(MAX_LINE_BYTES);
+        let (start_to_online, attached, line) = (None, None, Vec::new());
+        Hearing {
+            started,
+            kind,
+            log,
+            observer,
+            seen,
+            serial,
+            complaint,
+            start_to_online,
+            attached,
+            sieve,
+            line,
+        }
+    }
+
+    /// What came on the line of a kernel with a console.
+    fn serial_bytes(&mut self, bytes: &[u8]) {
+        for piece in self.sieve.take(bytes) {
+            match piece {
+                Piece::Record(record) => self.serial_line(&String::from_utf8_lossy(&record)),
+                Piece::Text(text) => self.console_text(&text),
+            }
+        }
+    }
+
+    fn console_text(&mut self, text: &[u8]) {
+        if let Some(attached) = self.attached.as_mut().filter(|attached| attached.shows_keys()) {
+            let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
+            self.observer.notice(Notice::Console(&attached.names.put_into(text, slide)));
+        }
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            let room = MAX_LINE_BYTES - self.line.len();
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.plain(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+            }
+        }
+    }
+
+    /// No more will come.
+    fn serial_end(&mut self) {
+        let rest = std::mem::replace(&mut self.sieve, Sieve::new(0)).rest();
+        self.console_text(&rest);
+        if !self.line.is_empty() {
+            self.console_text(b"\r\n");
+        }
+        self.attached = None;
     }
 
     fn serial_line(&mut self, line: &str) {
@@ -159,6 +220,9 @@ impl Hearing<'_> {
                 match &*record {
                     Record::Progress(progress) => self.observer.notice(Notice::Progress(progress)),
                     other => self.observer.notice(Notice::Record(other)),
+                }
+                if let (Record::Prompt, Some(attached)) = (&*record, &mut self.attached) {
+                    attached.prompted();
                 }
                 if matches!(*record, Record::Boot(_)) {
                     self.start_to_online.get_or_insert(self.started.elapsed());
@@ -175,7 +239,18 @@ impl Hearing<'_> {
 
     fn plain(&mut self, text: &str) {
         let text = printable(text);
-        self.observer.notice(Notice::Kernel(&text));
+        match self.attached.as_mut().filter(|attached| attached.in_session()) {
+            None => self.observer.notice(Notice::Kernel(&text)),
+            // It has been shown as it came.
+            Some(attached) if attached.shows_keys() => {}
+            Some(attached) => {
+                let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
+                let mut line = attached.names.put_into(format!("{text}\r").as_bytes(), slide);
+                line.pop();
+                line.push(b'\n');
+                self.observer.notice(Notice::Console(&line));
+            }
+        }
         if self.serial.len() < MAX_LINES_KEPT {
             self.serial.push(text);
         }

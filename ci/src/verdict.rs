@@ -42,6 +42,8 @@ pub struct Judgement {
 pub fn judge(emulator: Kind, end: &End, seen: &Seen, last_line: Option<&str>, complaint: &str) -> Judgement {
     let code = match *end {
         End::ShutDown => code_of_the_records(seen),
+        // QEMU's status for a machine that is reset, as this one was to be.
+        End::Status(0) if emulator == Kind::Qemu && seen.reset => code_of_the_records(seen),
         End::Status(status) if emulator == Kind::Qemu => ExitCode::from_qemu_status(status),
         _ => None,
     };

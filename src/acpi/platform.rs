@@ -11,6 +11,8 @@ use super::slit::Slit;
 use super::srat::Srat;
 use super::tables::Reader;
 use super::{IoApicEntry, PinRule, PmTimer, hpet_address, pm_timer, tables};
+#[cfg(feature = "shell")]
+use super::{ResetRegister, reset_register};
 use crate::boot::BootInfo;
 use crate::config::MAX_NODES;
 use crate::cpu::ApicId;
@@ -110,6 +112,13 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
         hpet,
         numa,
     })
+}
+
+/// What resets the machine, if its tables say so. They are read once more: nobody needs it but at the very end.
+#[cfg(feature = "shell")]
+pub fn find_reset_register(boot: &BootInfo) -> Option<ResetRegister> {
+    let (tables, _) = tables::find(boot.rsdp, boot.extended_bios_data).ok()?;
+    tables::bytes_of::<Fadt>(&tables).ok().and_then(reset_register)
 }
 
 /// The nodes, if the tables tell of any and do not contradict themselves.

@@ -21,8 +21,8 @@ const FADT_X_PM_TMR_BLK: usize = 208;
 const HPET_BASE_ADDRESS: usize = 40;
 
 /// Address spaces of a generic address structure (ACPI 6.5 §5.2.3.2).
-const SYSTEM_MEMORY: u8 = 0;
-const SYSTEM_IO: u8 = 1;
+pub(super) const SYSTEM_MEMORY: u8 = 0;
+pub(super) const SYSTEM_IO: u8 = 1;
 
 /// The power management timer that a FADT tells of. `None` where the hardware has none or the table is broken.
 pub fn pm_timer(fadt: &[u8]) -> Option<PmTimer> {
@@ -49,13 +49,13 @@ pub fn hpet_address(hpet: &[u8]) -> Option<u64> {
     }
 }
 
-fn generic_address(table: &[u8], offset: usize) -> Option<(u8, u64)> {
+pub(super) fn generic_address(table: &[u8], offset: usize) -> Option<(u8, u64)> {
     let structure: &[u8; 12] = table.get(offset..)?.first_chunk()?;
     let [space, _, _, _, address @ ..] = structure;
     Some((*space, u64::from_le_bytes(*address)))
 }
 
-fn u32_at(table: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn u32_at(table: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*table.get(offset..)?.first_chunk()?))
 }
 

@@ -5,6 +5,7 @@ use crate::memory;
 use crate::memory::Octopod;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::source::{FrameSource, Seat};
+use crate::sync::IrqMutex;
 
 /// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
 pub const BULK: usize = 512;
@@ -18,26 +19,40 @@ pub struct Loose {
     held: usize,
 }
 
+/// Where they are noted, between one bench and the next: what is allocated for good is allocated once.
+static NUMBERS: IrqMutex<Option<&'static mut [FrameNumber]>> = IrqMutex::new(None);
+crate::name_lock!(NUMBERS);
+
 impl Loose {
     /// More are not to be expected: a memory map has few edges.
     const MOST: usize = 4096;
 
     /// Takes frames until there is a whole block of them in a row, and gives that back. `None` if there is none.
     pub fn hold() -> Option<Loose> {
-        let frames = memory::alloc_slice_from((0..Self::MOST).map(FrameNumber::new))?;
+        let kept = NUMBERS.lock().take();
+        let frames = kept.or_else(|| memory::alloc_slice_from((0..Self::MOST).map(FrameNumber::new)))?;
         let mut loose = Loose { frames, held: 0 };
-        begin_anew();
-        let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
-        while in_a_row < BULK {
-            let frame = SOURCE.alloc(&mut seat(), Order::FRAME)?;
-            *loose.frames.get_mut(loose.held)? = frame;
-            let follows = in_a_row > 0 && frame == next;
-            in_a_row = if follows { in_a_row + 1 } else { usize::from(frame.is_aligned_to(Order::BLOCK)) };
-            next = frame + 1;
-            loose.held += 1;
+        if loose.take_to_a_whole_block().is_none() {
+            loose.release();
+            return None;
         }
         loose.give_back_from(loose.held - BULK);
         Some(loose)
+    }
+
+    fn take_to_a_whole_block(&mut self) -> Option<()> {
+        begin_anew();
+        let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
+        while in_a_row < BULK {
+            let place = self.frames.get_mut(self.held)?;
+            let frame = SOURCE.alloc(&mut seat(), Order::FRAME)?;
+            *place = frame;
+            self.held += 1;
+            let follows = in_a_row > 0 && frame == next;
+            in_a_row = if follows { in_a_row + 1 } else { usize::from(frame.is_aligned_to(Order::BLOCK)) };
+            next = frame + 1;
+        }
+        Some(())
     }
 
     /// How many there are.
@@ -48,6 +63,7 @@ impl Loose {
     /// Gives them back.
     pub fn release(mut self) {
         self.give_back_from(0);
+        *NUMBERS.lock() = Some(self.frames);
     }
 
     fn give_back_from(&mut self, first: usize) {

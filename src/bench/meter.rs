@@ -98,6 +98,14 @@ pub fn measure(benchmark: &Benchmark) -> Result<u64, Failure> {
     if lowest > i64::MAX as u64 { Err(Failure::Negative { name }) } else { Ok(lowest) }
 }
 
+/// The least that all repetitions of a benchmark together took, in whatever the TSC counts. `None` where that is lost in
+/// what else the TSC counted.
+#[cfg(feature = "shell")]
+pub fn lowest(benchmark: &Benchmark) -> Option<u64> {
+    let all = (0..=MEASUREMENTS).map(|_| benchmark.take(benchmark.repetitions) as i64);
+    all.skip(1).filter_map(|cycles| u64::try_from(cycles).ok()).min()
+}
+
 /// The deliberate fault `unsteady_cost`.
 #[cfg(feature = "faults")]
 pub mod faults {

@@ -120,16 +120,21 @@ pub struct BuiltIn {
     pub faults: bool,
     /// `work=selftest`.
     pub selftest: bool,
+    /// `work=shell`.
+    pub shell: bool,
 }
 
 impl BuiltIn {
     /// By this very build's features.
-    pub const HERE: BuiltIn =
-        BuiltIn { faults: cfg!(feature = "faults"), selftest: cfg!(feature = "selftest") };
+    pub const HERE: BuiltIn = BuiltIn {
+        faults: cfg!(feature = "faults"),
+        selftest: cfg!(feature = "selftest"),
+        shell: cfg!(feature = "shell"),
+    };
     /// Everything.
-    pub const ALL: BuiltIn = BuiltIn { faults: true, selftest: true };
+    pub const ALL: BuiltIn = BuiltIn { faults: true, selftest: true, shell: true };
     /// Nothing.
-    pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false };
+    pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false, shell: false };
 }
 
 impl Options {
@@ -159,6 +164,9 @@ impl Options {
                 let work = parse_name(value, Work::from_name)?;
                 if work == Work::SelfTest && !built_in.selftest {
                     return Err(ValueFault::NotBuiltIn { what: "its self-test", feature: "selftest" });
+                }
+                if work == Work::Shell && !built_in.shell {
+                    return Err(ValueFault::NotBuiltIn { what: "its console", feature: "shell" });
                 }
                 self.work = work;
             }
@@ -322,7 +330,8 @@ fn parse_rounds(value: &str) -> Result<u32, ValueFault<'_>> {
         .ok_or(ValueFault::OutOfRange)
 }
 
-fn parse_u64(value: &str) -> Result<u64, ValueFault<'_>> {
+/// A number, decimal or behind `0x`.
+pub(crate) fn parse_u64(value: &str) -> Result<u64, ValueFault<'_>> {
     let (digits, radix) = match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (value, 10),

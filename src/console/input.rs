@@ -31,6 +31,17 @@ pub fn read_byte() -> Option<u8> {
     INPUT.lock().as_mut()?.dequeue()
 }
 
+/// Shows bytes at the place where somebody types, on the serial line alone. `stands` says whether there is a prompt from
+/// now on: the next line that anybody writes takes its place, and whoever types has to draw it again
+/// ([`lines`](super::lines) tells of it). Any context but an NMI; waits for the line.
+pub fn prompt(bytes: &[u8], stands: bool) {
+    let mut serial = SERIAL.lock();
+    serial.write_bytes(bytes);
+    serial.has_prompt = stands;
+    drop(serial);
+    write_kept();
+}
+
 /// Lets the line receive these bytes from itself; false where it cannot. Any context but an NMI; waits for the line.
 pub fn loop_back(bytes: &[u8]) -> bool {
     let looped = SERIAL.lock().loop_back(bytes);

@@ -129,6 +129,13 @@ fn write_line<const N: usize>(line: &LineBuffer<N>) {
     write(&mut serial, &mut screen, line.as_str());
 }
 
+/// Writes a line for people as it is, whatever the filter: without time, CPU and module. Waits for the console; not from
+/// an NMI.
+pub fn say(text: fmt::Arguments) {
+    write_line::<MAX_LINE_BYTES>(&LineBuffer::format(text));
+    write_kept();
+}
+
 /// Leaves a line for whoever has the console next. Any context; waits for nobody.
 fn keep(kept: KeptLine) {
     match KEPT.push(kept) {
@@ -189,6 +196,7 @@ pub(super) fn write_all_kept(serial: &mut Serial, screen: &mut LiveScreen) -> bo
 /// Writes one line, whole.
 fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
     WRITTEN.fetch_add(1, Ordering::Relaxed);
+    serial.clear_prompt();
     // The serial line drops what it cannot send; it never fails.
     let _ = writeln!(serial, "{line}");
     screen.write(line);

@@ -21,12 +21,12 @@ mod logger;
 mod serial;
 
 #[cfg(target_os = "none")]
-pub use input::{listen, loop_back, read_byte, receive};
+pub use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
 pub use line::{LastWords, hold, records_cut, send, send_last, take_over};
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]
-pub use logger::{Lines, init, lines, set_clock, set_filter};
+pub use logger::{Lines, init, lines, say, set_clock, set_filter};
 #[cfg(target_os = "none")]
 pub use serial::{Lost, lost};

@@ -57,12 +57,14 @@ pub fn lost() -> Lost {
 pub struct Serial {
     uart: Option<Uart16550<PioBackend>>,
     received: Option<Producer<'static, u8, RING>>,
+    /// Whether a prompt stands in the last row of the terminal.
+    pub(super) has_prompt: bool,
 }
 
 impl Serial {
     /// No port yet.
     pub const fn absent() -> Serial {
-        Serial { uart: None, received: None }
+        Serial { uart: None, received: None, has_prompt: false }
     }
 
     /// Looks for the port and sets it up, unless that has been done: 115,200 baud, 8N1, polled.
@@ -141,6 +143,13 @@ impl Serial {
             } else {
                 core::hint::spin_loop();
             }
+        }
+    }
+
+    /// Makes room for a line where a prompt stands: back to the row's beginning, and the rest of it away (ECMA-48, 8.3.41).
+    pub(super) fn clear_prompt(&mut self) {
+        if core::mem::take(&mut self.has_prompt) {
+            self.write_bytes(b"\r\x1b[K");
         }
     }
 

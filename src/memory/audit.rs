@@ -7,7 +7,9 @@
 
 use super::windows::Windows;
 use crate::boot::memory_map::{Owner, PhysRange, Region, RegionKind, ReservedReason};
+use bits::{ADDRESS, LARGE, LARGE_PAT, NO_EXECUTE, PRESENT, USER, WRITABLE};
 
+pub(super) mod bits;
 mod judge;
 mod rule;
 #[cfg(test)]
@@ -21,18 +23,6 @@ const PAGE: u64 = 4096;
 
 /// The upper half of four-level paging.
 const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
-
-// An entry's bits (SDM Vol. 3A, tables 4-15 to 4-20).
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const WRITE_THROUGH: u64 = 1 << 3;
-const NO_CACHE: u64 = 1 << 4;
-const LARGE: u64 = 1 << 7;
-const SMALL_PAT: u64 = 1 << 7;
-const LARGE_PAT: u64 = 1 << 12;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// A memory type as the PAT encodes it (SDM Vol. 3A, table 12-10).
 const WRITE_BACK: u8 = 6;

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod frames;
 pub mod source;
+pub mod walk;
 pub mod windows;
 
 #[cfg(target_os = "none")]
@@ -50,6 +51,8 @@ pub use own::Octopod;
 pub use paging::{MapError, load_root};
 #[cfg(target_os = "none")]
 pub use passage::{LowMemory, Passage};
+#[cfg(all(target_os = "none", feature = "shell"))]
+pub use per_cpu_frames::kept_by_this_cpu;
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
     Bar, KEEPS_FRAMES, Whom, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free,

@@ -445,6 +445,12 @@ pub fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
     with_magazine(&guard, |shared, magazine| shared.free_bulk(magazine, frames))
 }
 
+/// How many frames this CPU keeps from others.
+#[cfg(feature = "shell")]
+pub fn kept_by_this_cpu(guard: &IrqGuard) -> usize {
+    if is_shut() { 0 } else { with_magazine(guard, |_, magazine| magazine.kept_frames()) }
+}
+
 /// Gives all frames that this CPU keeps to the shared layers. A frame among them that was free already is left out;
 /// the allocator counts it.
 pub fn drain_this_cpu(guard: &IrqGuard) {

@@ -87,7 +87,7 @@ pub fn run(
     } else {
         None
     };
-    let tables = Tables::new(plan.allocators, trace)?;
+    let tables = Tables::take(plan.allocators, trace)?;
     let traced = tables.trace.as_ref().map_or(0, Trace::cpus);
     if let Some(cpus) = plan.cpu_counts().find(|cpus| (*cpus as usize) < traced) {
         return Err(StressError::TraceForMore { traced, cpus });
@@ -124,7 +124,7 @@ pub fn run(
                     left_out[*allocator as usize] = true;
                     first.get_or_insert(error);
                     // The loan has ended, whoever its borrower has given what.
-                    tables.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
+                    tables.lasting.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
                 }
                 Err(error) => return Err(error),
             }
@@ -132,6 +132,7 @@ pub fn run(
     }
     // What was lent has come back, perhaps to a magazine; the books at the end are compared with those before.
     drain(&Octopod);
+    tables.keep();
     first.map_or(Ok(()), Err)
 }
 
@@ -182,7 +183,8 @@ impl Bench<'_> {
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
         }
-        let (tables, cpus) = (self.tables, self.cpus as usize);
+        let (tables, cpus) = (&self.tables.lasting, self.cpus as usize);
+        let ids = &tables.ids()[..cpus];
         tables.histograms.iter().for_each(Histogram::clear);
         let faults = Faults::new();
         let shared = Shared {
@@ -191,7 +193,7 @@ impl Bench<'_> {
             source,
             owners: Owners::new(tables.owners),
             histograms: &tables.histograms[..2 * cpus],
-            ids: &tables.ids[..cpus],
+            ids,
             rings: &tables.rings[..cpus],
             faults: &faults,
             began: AtomicU64::new(0),
@@ -201,12 +203,12 @@ impl Bench<'_> {
             is_over: AtomicBool::new(false),
             came: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            trace: tables.trace.as_ref(),
+            trace: self.tables.trace.as_ref(),
         };
         let began_us = time::now_us();
         let kernel = Kernel {
             end: Deadline::after_us(self.plan.budget_us),
-            barrier: Barrier::new(&tables.ids[..cpus]),
+            barrier: Barrier::new(ids),
             has_stuck: AtomicBool::new(false),
         };
         progress::set(Some(self.progress(workload, began_us)));
@@ -214,7 +216,7 @@ impl Bench<'_> {
         // This CPU comes back when all have met for the last time.
         smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
-            if let Ok(rank) = tables.ids[..cpus].binary_search(&cpu.id().0) {
+            if let Ok(rank) = ids.binary_search(&cpu.id().0) {
                 // SAFETY: each CPU has a place of its own, and with it the seats of that number and of the handler's.
                 workloads::run(&kernel, &shared, unsafe { Seat::new(rank) });
                 if rank == 0

@@ -1,4 +1,4 @@
-//! Memory for all workloads of a run.
+//! The stress's own tables. What is allocated for good is allocated once: a run that ends well leaves them to the next.
 
 use core::sync::atomic::AtomicU64;
 
@@ -9,46 +9,77 @@ use super::source::SeatCache;
 use super::trace::{self, Trace};
 use crate::boot::command_line::Allocator;
 use crate::memory::Zeroable;
+use crate::sync::IrqMutex;
 use crate::{memory, smp};
 
 /// Tables for all workloads of a run.
 pub struct Tables {
-    /// Whose each frame is.
-    pub owners: &'static [AtomicU64],
-    /// Latencies, two for each CPU: its own and its handler's.
-    pub histograms: &'static [Histogram],
-    /// What goes from one CPU to the next.
-    pub rings: &'static [Ring],
-    /// The CPUs, by rank.
-    pub ids: &'static [u32],
-    /// The arrays of `magazine`.
+    /// What the next run may have.
+    pub lasting: Lasting,
+    /// Two for each CPU, where an allocator needs them.
     pub caches: &'static [SeatCache],
-    /// What `replay` replays.
+    /// What is replayed.
     pub trace: Option<Trace<'static>>,
 }
 
+/// Tables with room for every CPU that is listed.
+pub struct Lasting {
+    /// Each frame's owner; all 0 between workloads.
+    pub owners: &'static [AtomicU64],
+    /// Two for each CPU.
+    pub histograms: &'static [Histogram],
+    /// One for each CPU.
+    pub rings: &'static [Ring],
+    ids: &'static mut [u32],
+    online: usize,
+}
+
+static KEPT: IrqMutex<Option<Lasting>> = IrqMutex::new(None);
+crate::name_lock!(KEPT);
+
 impl Tables {
-    /// Takes memory for them, for good.
-    ///
-    /// # Errors
-    /// There is too little, or the trace is none.
-    pub fn new(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
-        fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
-            let bytes = count * size_of::<T>();
-            memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
+    /// Those of the run before, or new ones. `trace` is the text of a trace.
+    pub fn take(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
+        let kept = KEPT.lock().take();
+        let mut lasting = kept.map_or_else(Lasting::new, Ok)?;
+        lasting.online = 0;
+        for (id, cpu) in lasting.ids.iter_mut().zip(smp::online()) {
+            *id = cpu.id().0;
+            lasting.online += 1;
         }
-        let ids = memory::alloc_slice_from(smp::online().map(|cpu| cpu.id().0))
-            .ok_or(StressError::OutOfMemory { bytes: size_of_val(smp::cpus()) })?;
-        let caches = if allocators.contains(&Allocator::Magazine) { 2 * ids.len() } else { 0 };
-        Ok(Tables {
+        let caches = if allocators.contains(&Allocator::Magazine) { 2 * lasting.online } else { 0 };
+        Ok(Tables { lasting, caches: table(caches)?, trace: trace.map(load).transpose()? })
+    }
+
+    /// Leaves what lasts to the next run, after one that found nothing wrong.
+    pub fn keep(self) {
+        *KEPT.lock() = Some(self.lasting);
+    }
+}
+
+impl Lasting {
+    fn new() -> Result<Lasting, StressError> {
+        let listed = smp::cpus().len();
+        let bytes = listed * size_of::<u32>();
+        Ok(Lasting {
             owners: table(memory::frames().end().get())?,
-            histograms: table(2 * ids.len())?,
-            rings: table(ids.len())?,
-            caches: table(caches)?,
-            trace: trace.map(load).transpose()?,
-            ids,
+            histograms: table(2 * listed)?,
+            rings: table(listed)?,
+            ids: memory::alloc_slice_from(core::iter::repeat_n(0, listed))
+                .ok_or(StressError::OutOfMemory { bytes })?,
+            online: 0,
         })
     }
+
+    /// The CPUs that were online when the run began, in ascending order.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids[..self.online]
+    }
+}
+
+fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
+    let bytes = count * size_of::<T>();
+    memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
 }
 
 // SAFETY: all three are arrays of integers and counts, and empty when these are 0.

@@ -123,6 +123,14 @@ impl<'a, T: Copy> Heap<'a, T> {
         self.storage.places.first().map(|place| place.deadline_ns).filter(|first_ns| *first_ns != NEVER_NS)
     }
 
+    /// The timers with their deadlines, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, T)> + '_ {
+        let places = self.storage.places.iter().take(self.len);
+        places.filter_map(|place| {
+            Some((place.deadline_ns, self.storage.slots.get(place.slot as usize)?.occupant?))
+        })
+    }
+
     /// Puts a timer in, whose deadline is below [`u64::MAX`]. `None` if there is no room.
     pub fn insert(&mut self, deadline_ns: u64, payload: T) -> Option<Key> {
         let slot = self.free;

@@ -14,6 +14,8 @@
 //! While a CPU is offline, the boot processor serves its timers (`guests`).
 
 mod guests;
+#[cfg(feature = "shell")]
+mod look;
 mod queue;
 
 use core::cell::UnsafeCell;
@@ -21,6 +23,8 @@ use core::fmt;
 use core::time::Duration;
 
 pub use guests::{Guest, host, resume, suspend};
+#[cfg(feature = "shell")]
+pub use look::{Armed, look};
 use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve, give_back};
 
 use super::Clock;

@@ -31,6 +31,8 @@ Examples:
   cargo run -- bench                                  what things cost, in instructions
   cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
   cargo run -- run --example hello                    a kernel of one's own, from examples/
+  cargo run -- shell                                  a console to ask the running kernel with
+  printf 'cpus\\nirq\\n' | cargo run -q -- shell         the same from a pipe; its end ends the run
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`

@@ -13,6 +13,9 @@ pub enum Mode {
     Bench,
     /// Boot an example of the package, a kernel of one's own: the one that --example names.
     Run,
+    /// Boot, then do what is typed: `help` lists the commands, Ctrl-D ends the run, Ctrl-] does so at once. Reads lines where
+    /// standard input is no terminal.
+    Shell,
     /// Start the machine, wait for gdb before its first instruction, and print the line to type.
     Gdb,
     /// Run the rows of config/machines.toml, several at once, and say which did not do what they must.
@@ -33,6 +36,7 @@ impl Mode {
             Mode::Stress => "stress",
             Mode::Bench => "bench",
             Mode::Run => "run",
+            Mode::Shell => "shell",
             Mode::Gdb => "gdb",
             Mode::Matrix => "matrix",
             Mode::Soak => "soak",
@@ -52,7 +56,7 @@ impl Mode {
 
     /// Whether it boots a kernel, one.
     pub fn boots(self) -> bool {
-        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench | Mode::Run | Mode::Gdb)
+        matches!(self, Mode::Boot | Mode::Stress | Mode::Bench | Mode::Run | Mode::Shell | Mode::Gdb)
     }
 }
 

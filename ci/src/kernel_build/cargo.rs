@@ -74,6 +74,8 @@ pub fn build(
                     executable = artifact.executable.or(executable);
                 }
             }
+            // Not interactive.
+            Happening::Bytes(_) => {}
             Happening::Line(Stream::Stderr, line) => {
                 let plain = anstream::adapter::strip_str(&line).to_string();
                 match Said::of(&plain) {
@@ -149,7 +151,7 @@ fn cargo(program: &Program<'_>, variant: Variant<'_>, workspace: &Workspace) -> 
     command.args(["--target", TARGET, "--profile", variant.profile]);
     command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
     if program.package == KERNEL.package {
-        let features = [(variant.faults, "faults"), (variant.selftest, "selftest")];
+        let features = [(variant.faults, "faults"), (variant.selftest, "selftest"), (variant.shell, "shell")];
         for (_, feature) in features.into_iter().filter(|(wanted, _)| *wanted) {
             command.args(["--features", feature]);
         }

@@ -119,6 +119,7 @@ mod tests {
             variant(&Options { append, ..Options::default() })
         };
         assert_eq!([told("work=selftest"), told("work=selftest work=boot")], ["kernel-selftest", "kernel"]);
+        assert_eq!(told("work=shell"), "kernel-shell");
         let example = Options { example: Some("hello".parse().unwrap()), ..Options::default() };
         assert_eq!(variant(&example), "kernel-hello");
         assert_eq!([name(false, None, false), name(true, None, false)], ["kernel", "dev"]);

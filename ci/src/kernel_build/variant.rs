@@ -29,6 +29,8 @@ pub struct Variant<'a> {
     pub faults: bool,
     /// Whether the self-test is.
     pub selftest: bool,
+    /// Whether the console is.
+    pub shell: bool,
     /// Whether the kernel is packed.
     pub compressed: bool,
     /// The example that is built in the kernel's place.
@@ -38,11 +40,13 @@ pub struct Variant<'a> {
 impl Variant<'_> {
     /// The one that `options` ask for.
     pub fn of(options: &Options) -> Variant<'_> {
+        let work = work(&options.kernel_command_line());
         Variant {
             example: options.example.as_ref().map(Word::as_str),
             profile: if options.debug { "dev" } else { "kernel" },
             faults: options.fault.is_some(),
-            selftest: asks_for_selftest(&options.kernel_command_line()),
+            selftest: work == Some(Work::SelfTest),
+            shell: work == Some(Work::Shell),
             compressed: options.compressed,
         }
     }
@@ -54,9 +58,10 @@ impl Variant<'_> {
             Variant { selftest: true, .. } => "-selftest",
             _ => "",
         };
+        let shell = if self.shell { "-shell" } else { "" };
         let compressed = if self.compressed { "-compressed" } else { "" };
         let example = self.example.map(|name| format!("-{name}")).unwrap_or_default();
-        format!("{}{parts}{compressed}{example}", self.profile)
+        format!("{}{parts}{shell}{compressed}{example}", self.profile)
     }
 
     /// What is built and then booted, or compressed.
@@ -65,8 +70,8 @@ impl Variant<'_> {
     }
 }
 
-/// Whether that is what the kernel would be told to do. Its mistakes are the kernel's to tell.
-fn asks_for_selftest(command_line: &str) -> bool {
-    KernelOptions::parse(command_line.as_bytes(), BuiltIn::ALL)
-        .is_ok_and(|options| options.work == Work::SelfTest)
+/// What the kernel would be told to do. Its mistakes are the kernel's to tell.
+fn work(command_line: &str) -> Option<Work> {
+    let options = KernelOptions::parse(command_line.as_bytes(), BuiltIn::ALL);
+    options.ok().map(|options| options.work)
 }

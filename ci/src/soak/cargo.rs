@@ -77,6 +77,8 @@ impl Cargo {
         let mut tail = VecDeque::new();
         loop {
             match child.next(deadline) {
+                // Not interactive.
+                Happening::Bytes(_) => {}
                 Happening::Line(_, line) => {
                     on_line(&line);
                     if tail.len() == LINES_KEPT {

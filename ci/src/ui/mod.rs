@@ -42,6 +42,8 @@ pub struct Console {
     bars: Bars,
     /// The kernel has panicked; its last words come in names at the end.
     has_panicked: bool,
+    /// Whether the kernel's console has the terminal.
+    in_session: bool,
 }
 
 impl Console {
@@ -50,7 +52,7 @@ impl Console {
         let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
         let Options { quiet, verbose, emulator, progress, .. } = *options;
         let bars = Bars::new(quiet, Duration::from_secs(progress));
-        Console { to_stderr, quiet, verbose, emulator, bars, has_panicked: false }
+        Console { to_stderr, quiet, verbose, emulator, bars, has_panicked: false, in_session: false }
     }
 
     /// Prints a line past the bars. Nobody is left to be told if that fails.
@@ -95,6 +97,18 @@ impl Console {
 
     fn note(&self, text: &str) {
         self.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
+    }
+
+    /// Shows what the kernel's console writes, as it is. Nobody is left to be told if that fails.
+    fn console(&mut self, bytes: &[u8]) {
+        if !self.in_session {
+            self.in_session = true;
+            self.bars.clear();
+        }
+        let _ = match self.to_stderr {
+            true => std::io::stderr().write_all(bytes).and_then(|()| std::io::stderr().flush()),
+            false => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+        };
     }
 
     /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
@@ -233,6 +247,7 @@ impl Observer for Console {
     fn notice(&mut self, notice: Notice<'_>) {
         self.has_panicked |= matches!(notice, Notice::Record(Record::Panic(_)));
         match notice {
+            Notice::Console(bytes) if self.quiet => self.console(bytes),
             _ if self.quiet => {}
             Notice::Step(text) => {
                 let told = self.bars.step(text);
@@ -246,6 +261,10 @@ impl Observer for Console {
             Notice::Tool(text) if self.verbose => self.line(text),
             Notice::Kernel(_) if self.has_panicked && !self.verbose => {}
             Notice::Kernel(text) => self.line(text),
+            Notice::Console(_) if self.has_panicked && !self.verbose => {}
+            Notice::Console(bytes) => self.console(bytes),
+            // A bar would stand where people type.
+            Notice::Progress(_) if self.in_session => {}
             Notice::Progress(progress) => {
                 let told = self.bars.workload(progress);
                 self.tell(told);

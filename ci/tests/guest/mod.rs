@@ -118,6 +118,7 @@ impl Guest {
                 return Some(code.map_or(End::Other(status), End::Exit));
             }
             Happening::Deadline => return Some(End::Deadline),
+            Happening::Bytes(_) => unreachable!("it was started for lines"),
             Happening::Interrupted => panic!("interrupted"),
         }
         None

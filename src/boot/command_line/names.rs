@@ -58,6 +58,8 @@ named! {
         Bench = "bench",
         /// See what only the machine can show of the kernel: [`Part`].
         SelfTest = "selftest",
+        /// Do what is typed.
+        Shell = "shell",
     }
 }
 

@@ -191,6 +191,12 @@ fn a_fault_needs_a_kernel_built_for_it() {
         lacking,
         "work=selftest: this kernel was built without its self-test (build it with the feature `selftest`)"
     );
+    let lacking =
+        Options::parse(b"work=shell", BuiltIn { shell: false, ..BuiltIn::ALL }).unwrap_err().to_string();
+    assert_eq!(
+        lacking,
+        "work=shell: this kernel was built without its console (build it with the feature `shell`)"
+    );
     for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
         assert_eq!(Options::parse(b"fault=x", built_in).unwrap_err().to_string(), unknown);
     }
@@ -269,7 +275,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
-        if let Err(error) = Options::parse(&line, BuiltIn { faults, selftest: faults }) {
+        if let Err(error) = Options::parse(&line, BuiltIn { faults, selftest: faults, shell: faults }) {
             prop_assert!(is_a_line(&error), "{:?}", error.to_string());
         }
     }

@@ -1,10 +1,8 @@
 //! What a run of pages is held against.
 
 use super::super::windows::Window;
-use super::{
-    House, LARGE_PAT, NO_CACHE, PAGE, Pages, Rule, Run, SMALL_PAT, UPPER_HALF, Violation, WRITE_BACK,
-    WRITE_THROUGH, is_memory,
-};
+use super::bits::{LARGE_PAT, NO_CACHE, SMALL_PAT, WRITE_THROUGH};
+use super::{House, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK, is_memory};
 use crate::boot::memory_map::PhysRange;
 
 /// The other memory types that a rule knows (SDM Vol. 3A, table 12-10).

@@ -8,6 +8,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::super::windows::Window;
+use super::bits::*;
 use super::*;
 use crate::boot::memory_map::{MemoryMap, RawEntry};
 

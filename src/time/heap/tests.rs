@@ -98,6 +98,8 @@ proptest! {
             prop_assert!(heap.is_sound());
             prop_assert_eq!(heap.len(), model.len());
             prop_assert_eq!(heap.first_deadline_ns(), model.values().min().copied());
+            let listed: BTreeMap<u32, u64> = heap.iter().map(|(deadline_ns, payload)| (payload, deadline_ns)).collect();
+            prop_assert_eq!(&listed, &model);
         }
     }
 }

@@ -1,0 +1,87 @@
+//! What a word that was begun can become.
+
+use heapless::Vec;
+
+use super::command::{MAX_ARGUMENTS, Vocabulary, begins_with};
+use super::table::{Argument, ROWS, Value, workloads};
+
+/// What a word that was begun can become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// Nothing that is known.
+    Nothing,
+    /// One thing: what is missing of it, which may be nothing.
+    One(&'static str),
+    /// Several: what they have in common beyond what is there, which may be nothing.
+    Several(&'static str),
+}
+
+/// What the last word of a line can become.
+pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completion {
+    let begun = last_word(line).len();
+    let mut completion = Completion::Nothing;
+    each_candidate(line, vocabulary, &mut |name| {
+        let rest = &name[begun..];
+        completion = match completion {
+            Completion::Nothing => Completion::One(rest),
+            Completion::One(other) | Completion::Several(other) => {
+                Completion::Several(in_common(other, rest))
+            }
+        };
+    });
+    completion
+}
+
+/// Calls `f` with everything that the last word of a line can become, each once.
+pub fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'static str)) {
+    let begun = last_word(line);
+    let mut before = line[..line.len() - begun.len()].split_ascii_whitespace();
+    let mut offer = |name: &'static str| {
+        if name.starts_with(begun) {
+            f(name);
+        }
+    };
+    let Some(name) = before.next() else {
+        return ROWS.iter().for_each(|row| offer(row.name));
+    };
+    let Some(row) = ROWS.iter().find(|row| row.name == name) else { return };
+    let mut values: Vec<Value, MAX_ARGUMENTS> = Vec::new();
+    for word in before {
+        let open = row.forms.iter().filter(|form| begins_with(form, &values));
+        let Some(value) = open
+            .filter_map(|form| form.get(values.len()))
+            .find_map(|argument| argument.read(word, vocabulary))
+        else {
+            return;
+        };
+        if values.push(value).is_err() {
+            return;
+        }
+    }
+    let place = values.len();
+    let open =
+        || row.forms.iter().filter(|form| begins_with(form, &values)).filter_map(|form| form.get(place));
+    for (index, argument) in open().enumerate() {
+        if open().take(index).any(|earlier| earlier == argument) {
+            continue;
+        }
+        match argument {
+            Argument::Word(word) => offer(word),
+            Argument::Command => ROWS.iter().for_each(|row| offer(row.name)),
+            Argument::Workload => workloads().for_each(|workload| offer(workload.name())),
+            Argument::Benchmark => vocabulary.benchmarks.iter().for_each(|name| offer(name)),
+            Argument::Cpu | Argument::Address | Argument::Milliseconds => {}
+        }
+    }
+}
+
+/// The word at the end of a line; empty behind a space.
+fn last_word(line: &str) -> &str {
+    line.rsplit(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default()
+}
+
+fn in_common(one: &'static str, other: &str) -> &'static str {
+    let bytes = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    // Names are ASCII.
+    one.get(..bytes).unwrap_or_default()
+}

@@ -1,0 +1,86 @@
+//! `cpus`, `call`, `offline`, `online`.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::answer::{CommandError, listed};
+use crate::console;
+use crate::cpu::{CpuId, CpuSet};
+use crate::interrupts;
+use crate::smp::hotplug::{self, Departure};
+use crate::smp::{self, Cpu};
+use crate::time;
+
+/// A line for each CPU.
+pub fn list() {
+    console::say(format_args!(
+        "{:>4} {:>7} {:>4} {:<24} {:>10} {:>10}",
+        "cpu", "apic id", "node", "state", "interrupts", "calls"
+    ));
+    for cpu in smp::cpus() {
+        // SAFETY: `gs_base` is that of an area that lives for good.
+        let calls = cpu.gs_base().map_or(0, |gs_base| unsafe { smp::answered(gs_base) }.0);
+        console::say(format_args!(
+            "{:>4} {:>7} {:>4} {:<24} {:>10} {calls:>10}",
+            cpu.id().0,
+            cpu.entry.apic_id.0,
+            cpu.entry.node.0,
+            State(cpu),
+            interrupts_of(cpu)
+        ));
+    }
+}
+
+fn interrupts_of(cpu: &Cpu) -> u64 {
+    let counts = cpu.get(interrupts::COUNTS);
+    counts.map_or(0, |counts| counts.iter().map(|count| count.load(Ordering::Relaxed)).sum())
+}
+
+/// Whether it works, and if not, why.
+struct State<'a>(&'a Cpu);
+
+impl fmt::Display for State<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpu = self.0;
+        match cpu.departure() {
+            Departure::Here | Departure::Refused if cpu.is_online() => f.pad("online"),
+            Departure::Here if !cpu.is_reachable() => f.pad("out of reach"),
+            Departure::Here if !cpu.was_called() => f.pad("not called"),
+            Departure::Here => f.pad("did not come"),
+            Departure::Gone => f.pad("offline"),
+            departure => f.pad(departure.name()),
+        }
+    }
+}
+
+/// Calls a CPU, this one perhaps.
+pub fn call(cpu: CpuId) -> Result<(), CommandError> {
+    listed(cpu)?;
+    let came_at = AtomicU64::new(0);
+    let began = time::now_ns();
+    smp::call(&CpuSet::of(cpu), &|| came_at.store(time::now_ns(), Ordering::Relaxed))
+        .map_err(CommandError::Call)?;
+    let ended = time::now_ns();
+    let there = came_at.into_inner().saturating_sub(began);
+    console::say(format_args!(
+        "cpu {cpu} ran the call after {there} ns; the answer was here after {} ns",
+        ended - began
+    ));
+    Ok(())
+}
+
+/// Takes a CPU offline.
+pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
+    let began_us = time::now_us();
+    hotplug::offline(cpu).map_err(CommandError::Offline)?;
+    console::say(format_args!("cpu {cpu} is offline, after {} us", time::now_us() - began_us));
+    Ok(())
+}
+
+/// Brings a CPU back.
+pub fn online(cpu: CpuId) -> Result<(), CommandError> {
+    let began_us = time::now_us();
+    hotplug::online(cpu).map_err(CommandError::Online)?;
+    console::say(format_args!("cpu {cpu} is online, after {} us", time::now_us() - began_us));
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `mem`, in its forms.
+
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::answer::CommandError;
+use super::command::View;
+use crate::boot::BootInfo;
+use crate::boot::memory_map::{Owner, Region};
+use crate::console;
+use crate::cpu::{CpuId, CpuSet, IrqGuard};
+use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
+use crate::memory::walk::{self, Page, is_canonical, memory_type_name};
+use crate::{memory, smp};
+
+/// Bytes of a frame, as KiB.
+const FRAME_KIB: u64 = 4;
+
+/// Shows what was asked for.
+pub fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
+    match view {
+        View::Summary => summary(boot),
+        View::Map => map(boot),
+        View::Frames => frames(),
+        View::Tables(address) => return tables(address),
+    }
+    Ok(())
+}
+
+fn summary(boot: &BootInfo) {
+    let frames = memory::frames();
+    let (total, free) = (frames.total_frames(), frames.free_frames());
+    let kept: usize = smp::online().map(|cpu| kept_by(cpu.id())).sum();
+    let of_kernel = |region: &&Region| matches!(region.owner, Owner::Kernel(_));
+    let reserved: u64 = boot.map.regions().iter().filter(of_kernel).map(|region| region.range.len()).sum();
+    console::say(format_args!(
+        "{total} frames ({} KiB) are the allocator's, {free} free",
+        total as u64 * FRAME_KIB
+    ));
+    console::say(format_args!(
+        "{kept} of the others are kept in magazines of CPUs, {} are in use",
+        total.saturating_sub(free + kept)
+    ));
+    console::say(format_args!(
+        "{} KiB of tables of the allocator, {} KiB that the kernel has taken from the map; see `mem map`",
+        frames.table_bytes() >> 10,
+        reserved >> 10
+    ));
+}
+
+fn map(boot: &BootInfo) {
+    for region in boot.map.regions() {
+        console::say(format_args!(
+            "{} {:>12} KiB  {}",
+            region.range,
+            region.range.len().div_ceil(1024),
+            region.owner
+        ));
+    }
+}
+
+fn frames() {
+    console::say(format_args!("free frames, by the largest order at which they can be handed out:"));
+    for arena in memory::frames().census() {
+        let name = arena.name.unwrap_or(ArenaName { node: NodeId(0), zone: Zone::Normal });
+        console::say(format_args!(
+            "node {} {:<6} {:>9} of {:>9} frames:{}",
+            name.node.0,
+            name.zone.name(),
+            arena.free,
+            arena.total,
+            ByOrder(arena.free_by_order)
+        ));
+    }
+    for cpu in smp::online() {
+        console::say(format_args!("cpu {:>4} keeps {:>4} frames", cpu.id().0, kept_by(cpu.id())));
+    }
+}
+
+/// What a CPU keeps, of which it alone can tell; none if it does not answer, which the call says.
+fn kept_by(cpu: CpuId) -> usize {
+    let kept = AtomicUsize::new(0);
+    let asked = smp::call(&CpuSet::of(cpu), &|| {
+        kept.store(memory::kept_by_this_cpu(&IrqGuard::new()), Ordering::Relaxed);
+    });
+    asked.map_or(0, |()| kept.into_inner())
+}
+
+struct ByOrder([usize; ORDERS]);
+
+impl fmt::Display for ByOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let there = self.0.iter().enumerate().filter(|(_, frames)| **frames > 0);
+        there.into_iter().try_for_each(|(order, frames)| write!(f, " {order}:{frames}"))
+    }
+}
+
+fn tables(address: u64) -> Result<(), CommandError> {
+    if !is_canonical(address) {
+        return Err(CommandError::NotCanonical { address });
+    }
+    let way = walk::walk_live(address);
+    for step in way.steps() {
+        console::say(format_args!(
+            "level {}: table {:#014x}, entry {:>3}: {:#018x}{}",
+            step.level,
+            step.table,
+            step.index,
+            step.entry,
+            if step.entry & 1 == 0 { ", not present" } else { "" }
+        ));
+    }
+    match way.page {
+        Some(page) => {
+            console::say(format_args!("{address:#x} is physical {:#x}: {}", page.physical, Rights(page)))
+        }
+        None => console::say(format_args!("{address:#x} is not mapped")),
+    }
+    Ok(())
+}
+
+/// What can be done with a page.
+struct Rights(Page);
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rights(page) = self;
+        write!(
+            f,
+            "a page of {} KiB, r{}{}{}, {}, {} by entry {} of the page attribute table",
+            page.bytes >> 10,
+            if page.writable { "w" } else { "-" },
+            if page.executable { "x" } else { "-" },
+            if page.user { ", for ring 3 too" } else { "" },
+            if page.global { "global" } else { "not global" },
+            memory_type_name(page.memory_type),
+            page.pat_entry
+        )
+    }
+}

@@ -1,0 +1,62 @@
+//! `timers`.
+
+use core::fmt;
+
+use crate::console;
+use crate::smp;
+use crate::time::timer::{self, Armed};
+use crate::time::{self};
+
+/// So many timers of each CPU are shown, those that are due first.
+const SHOWN: usize = 4;
+
+/// What each CPU waits for.
+pub fn list() {
+    console::say(format_args!("APIC timers: {}", timer::mode().name()));
+    for cpu in smp::cpus() {
+        let Some(gs_base) = cpu.gs_base() else { continue };
+        let mut first = [Armed::default(); SHOWN];
+        // SAFETY: the GS base is that of an area that lives for good.
+        let count = unsafe { timer::look(gs_base, &mut first) };
+        let served = if cpu.is_online() { "" } else { " (offline: served by cpu 0)" };
+        console::say(format_args!("cpu {:>4}: {count} armed{served}", cpu.id().0));
+        let now_ns = time::now_ns();
+        for armed in &first[..count.min(SHOWN)] {
+            let Armed { deadline_ns, period_ns, callback } = *armed;
+            console::say(format_args!(
+                "    calls {callback:#018x} {}{}",
+                Due(deadline_ns, now_ns),
+                Every(period_ns)
+            ));
+        }
+        if count > SHOWN {
+            console::say(format_args!("    and {} more", count - SHOWN));
+        }
+    }
+}
+
+struct Due(u64, u64);
+
+impl fmt::Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Due(deadline_ns, now_ns) = *self;
+        match deadline_ns.checked_sub(now_ns) {
+            // An alarm that waits for nothing is set to the end of time.
+            Some(ns) if ns > u64::MAX >> 2 => f.write_str("never"),
+            Some(ns) => write!(f, "in {} us", ns.div_ceil(1000)),
+            None => write!(f, "since {} us: it is late", (now_ns - deadline_ns) / 1000),
+        }
+    }
+}
+
+struct Every(u64);
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            period_ns if period_ns > u64::MAX >> 3 => Ok(()),
+            period_ns => write!(f, ", each {} us", period_ns / 1000),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `trace`.
+
+use core::fmt;
+
+use super::answer::CommandError;
+use super::command::Tracing;
+use crate::console;
+use crate::smp::{self, Cpu};
+use crate::time;
+use crate::trace::{self, SMALL_EVENTS};
+use crate::wire::{TraceEvent, Traced};
+
+/// Does what was asked for.
+pub fn act(tracing: Tracing) -> Result<(), CommandError> {
+    if trace::slots_wanted() == 0 {
+        return Err(CommandError::NoTrace);
+    }
+    match tracing {
+        Tracing::On => set_recording(true),
+        Tracing::Off => set_recording(false),
+        Tracing::Dump => smp::cpus().iter().for_each(dump),
+    }
+    Ok(())
+}
+
+fn set_recording(records: bool) {
+    for gs_base in smp::cpus().iter().filter_map(Cpu::gs_base) {
+        // SAFETY: the area of a CPU that has one lives for good.
+        unsafe { trace::set_recording(gs_base, records) };
+    }
+    let what = if trace::is_wanted() { "everything" } else { "what comes seldom (booted without trace=on)" };
+    match records {
+        true => console::say(format_args!("each CPU records {what}")),
+        false => console::say(format_args!("no CPU records anything")),
+    }
+}
+
+/// A CPU's newest events, oldest first.
+fn dump(cpu: &Cpu) {
+    let Some(gs_base) = cpu.gs_base() else { return };
+    // SAFETY: as above.
+    let Some(ring) = (unsafe { trace::ring_of(gs_base) }) else { return };
+    console::say(format_args!("cpu {}: {} events recorded, the newest:", cpu.id(), ring.recorded()));
+    for traced in ring.newest(SMALL_EVENTS) {
+        match traced {
+            Some(traced) => console::say(format_args!("{}", Shown(traced))),
+            None => console::say(format_args!("    (one that was overwritten meanwhile)")),
+        }
+    }
+}
+
+struct Shown(Traced);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shown(Traced { tsc, event, a, b }) = *self;
+        let us = time::us_at(tsc);
+        write!(f, "    [{:>3}.{:06}] ", us / 1_000_000, us % 1_000_000)?;
+        let Some(known) = TraceEvent::from_number(event) else { return write!(f, "event {event}") };
+        let (name, words) = known.names();
+        f.write_str(name)?;
+        let named = words.into_iter().zip([a, b]).filter(|(word, _)| !word.is_empty());
+        named.into_iter().try_for_each(|(word, value)| write!(f, " {word} {value:#x}"))
+    }
+}

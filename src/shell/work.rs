@@ -1,0 +1,66 @@
+//! `stress` and `bench`: the real ones, and what they found.
+
+use core::time::Duration;
+
+use super::answer::CommandError;
+use super::session::Session;
+use crate::bench::{self, Cost};
+use crate::boot::command_line::{Options, Workload, WorkloadList};
+use crate::console;
+use crate::cpu::registers::read_tsc;
+use crate::stress;
+
+/// Runs a workload, or all but the replay, and says what the checks say.
+pub fn stress(
+    session: &mut Session,
+    workload: Option<Workload>,
+    ms: Option<u64>,
+) -> Result<(), CommandError> {
+    if session.found.is_some() {
+        return Err(CommandError::StressedOut);
+    }
+    let options = Options {
+        stress_workloads: workload.map_or(WorkloadList::all_but(Workload::Replay), WorkloadList::of),
+        stress_time: ms.map(Duration::from_millis).or(session.options.stress_time),
+        ..*session.options
+    };
+    let seed = options.stress_seed.unwrap_or_else(read_tsc);
+    stress::run(&options, seed, None, |_| {}, session.give_up).map_err(|error| {
+        session.found = Some(error);
+        CommandError::Stress(error)
+    })?;
+    console::say(format_args!("stress: pass: nothing lost, nothing handed out twice"));
+    Ok(())
+}
+
+/// Measures a benchmark, or each.
+pub fn bench(name: Option<&str>) -> Result<(), CommandError> {
+    bench::look(name, &mut |name, cost| {
+        let each = |total: u64, operations: u64| {
+            let hundredths = (u128::from(total) * 100 / u128::from(operations.max(1))) as u64;
+            (hundredths / 100, hundredths % 100)
+        };
+        match cost {
+            Cost::Instructions(total, operations) => {
+                let (whole, hundredths) = each(total, operations);
+                console::say(format_args!("{name:<28} {whole:>8}.{hundredths:02} instructions"));
+            }
+            Cost::Cycles(total, operations) => {
+                let (whole, hundredths) = each(total, operations);
+                console::say(format_args!("{name:<28} {whole:>8}.{hundredths:02} cycles"));
+            }
+            Cost::Noise => console::say(format_args!("{name:<28} lost in the noise")),
+            Cost::TwoCpus => console::say(format_args!("{name:<28} only with two CPUs online")),
+            Cost::CountedOnly => {
+                console::say(format_args!(
+                    "{name:<28} only where instructions are counted (`cargo run -- bench`)"
+                ));
+            }
+        }
+    })
+    .map_err(CommandError::Bench)?;
+    console::say(format_args!(
+        "the least of several measurements; cycles are the TSC's, and depend on machine and host"
+    ));
+    Ok(())
+}
