@@ -7,6 +7,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
+/// Stacks, in pages. Code that is not optimised needs twice as much of them.
+const STACKS: [&str; 2] = ["stack_pages", "ist_stack_pages"];
+
 /// Each key with its least and its greatest value. The key's last word is its unit, and decides the constant's type.
 const LIMITS: &[(&str, i64, i64)] = &[
     // x2APIC IDs have 32 bits, but no emulator at hand offers more CPUs than this.
@@ -50,7 +53,9 @@ fn run() -> Result<(), String> {
         println!("cargo::rerun-if-changed={input}");
     }
     let text = read(&root.join("config/kernel.toml"))?;
-    let mut constants = constants_of(&text).map_err(|problem| format!("config/kernel.toml: {problem}"))?;
+    let stack_factor = if variable("OPT_LEVEL")? == "0" { 2 } else { 1 };
+    let mut constants =
+        constants_of(&text, stack_factor).map_err(|problem| format!("config/kernel.toml: {problem}"))?;
     constants += &modules_of(&read(&root.join("src/lib.rs"))?);
     let target = Path::new(&variable("OUT_DIR")?).join("config.rs");
     fs::write(&target, constants).map_err(|error| format!("{}: {error}", target.display()))?;
@@ -79,7 +84,7 @@ fn link_as_kernel(root: &Path) -> Result<(), String> {
 }
 
 /// The generated source, or what is wrong with the text.
-fn constants_of(text: &str) -> Result<String, String> {
+fn constants_of(text: &str, stack_factor: i64) -> Result<String, String> {
     let values: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text[..span.start].lines().count());
         format!("line {line}: {}", error.message())
@@ -94,6 +99,7 @@ fn constants_of(text: &str) -> Result<String, String> {
         let in_range = found.as_integer().filter(|value| (least..=most).contains(value));
         let value =
             in_range.ok_or(format!("`{key}` must be a whole number from {least} to {most}, not {found}"))?;
+        let value = if STACKS.contains(&key) { stack_factor * value } else { value };
         let about = comment_above(text, key);
         if about.is_empty() {
             return Err(format!("`{key}` needs a comment above it that says what it is"));

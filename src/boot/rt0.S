@@ -3,7 +3,7 @@
 // Entry, from door.S by way of ram.S: ebx = the loader's information, ebp = this image, which lies in RAM, as it
 //     was built.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
-//     - a 32 KiB stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
+//     - the boot stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
 //     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area,
 //     - CR0.WP, CR4.PAE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set.
 // A machine that lacks something gets one line on COM1 and on the VGA text screen, one record for the launcher,

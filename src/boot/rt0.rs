@@ -6,6 +6,7 @@ use x86_64::structures::idt::InterruptDescriptorTable;
 
 use super::direct_map::UPPER_HALF;
 use super::{PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, multiboot1, multiboot2, pvh};
+use crate::config::STACK_PAGES;
 use crate::cpu::thread::layout;
 use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
@@ -119,7 +120,7 @@ core::arch::global_asm!(
     ".set IA32_EFER, 0xc0000080",
     ".set IA32_FS_BASE, 0xc0000100",
     ".set IA32_GS_BASE, 0xc0000101",
-    ".set BOOT_STACK_BYTES, 32 * 1024",
+    ".set BOOT_STACK_BYTES, {boot_stack_bytes}",
     ".set THREAD_THIS, {thread_this}",
     ".set THREAD_GS_BASE, {thread_gs_base}",
     ".set THREAD_STACK_BOTTOM, {thread_stack_bottom}",
@@ -163,6 +164,8 @@ core::arch::global_asm!(
     thread_stack_bottom = const layout::STACK_BOTTOM,
     thread_stack_top = const layout::STACK_TOP,
     thread_bytes = const layout::BYTES,
+    // The boot processor works beneath the stages, which need some for themselves.
+    boot_stack_bytes = const (STACK_PAGES + 2) * 4096,
     gs_base_variable = sym crate::cpu::per_cpu::GS_BASE,
     current_thread_variable = sym crate::cpu::thread::CURRENT_THREAD,
     pvh_magic = const pvh::MAGIC,

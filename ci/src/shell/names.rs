@@ -110,13 +110,17 @@ mod tests {
         let program = std::env::current_exe().unwrap();
         let bytes = std::fs::read(&program).unwrap();
         let elf = object::File::parse(&*bytes).unwrap();
-        let wanted =
-            elf.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("address_in"))).unwrap();
-        let text = format!("a\r\n  at {:#018x}\r\nb", wanted.address() + 0x1000);
+        let wanted = elf
+            .symbols()
+            .find(|symbol| symbol.name().is_ok_and(|name| name.contains("5names10address_in")))
+            .unwrap();
+        // Past all addresses at which the program is linked.
+        const SLIDE: u64 = 1 << 46;
+        let text = format!("a\r\n  at {:#018x}\r\nb", wanted.address() + SLIDE);
         for size in [1, 7, 100] {
             let mut names = Names::of(&program, Path::new("/"));
             let named: Vec<u8> =
-                text.as_bytes().chunks(size).flat_map(|part| names.put_into(part, 0x1000)).collect();
+                text.as_bytes().chunks(size).flat_map(|part| names.put_into(part, SLIDE)).collect();
             let named = String::from_utf8(named).unwrap();
             assert!(named.starts_with("a\r\n  at 0x") && named.ends_with("\r\nb"), "{named}");
             assert!(named.contains("address_in"), "{named}");
