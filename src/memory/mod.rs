@@ -21,6 +21,8 @@ pub mod frame_counts;
 #[cfg(target_os = "none")]
 mod init;
 #[cfg(target_os = "none")]
+mod out_of_memory;
+#[cfg(target_os = "none")]
 mod own;
 #[cfg(target_os = "none")]
 mod paging;
@@ -46,6 +48,8 @@ pub use init::map_text_writable;
 #[cfg(target_os = "none")]
 pub use init::{MemoryError, init, insert_low, map_device, map_firmware, map_stacks, root};
 #[cfg(target_os = "none")]
+pub use out_of_memory::{DrainOthers, Whom, set_drain_others};
+#[cfg(target_os = "none")]
 pub use own::Octopod;
 #[cfg(target_os = "none")]
 pub use paging::{MapError, load_root};
@@ -55,8 +59,8 @@ pub use passage::{LowMemory, Passage};
 pub use per_cpu_frames::kept_by_this_cpu;
 #[cfg(target_os = "none")]
 pub use per_cpu_frames::{
-    Bar, KEEPS_FRAMES, Whom, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free,
-    free_bulk, magazine_of, set_drain_others,
+    Bar, KEEPS_FRAMES, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free, free_bulk,
+    magazine_of,
 };
 #[cfg(target_os = "none")]
 pub use placement::{PlacementError, alloc_in, divide, set_home};

@@ -1,7 +1,6 @@
 //! The frame allocator, as this CPU sees it: through its own magazine, with interrupts off for as long as that takes.
 
 use core::cell::UnsafeCell;
-use core::hint::spin_loop;
 use core::sync::atomic::AtomicU32;
 
 use spin::Once;
@@ -13,29 +12,15 @@ use super::frame_counts::{
 #[cfg(feature = "faults")]
 use super::frames::faults;
 use super::frames::{Afar, CAPACITY, FrameNumber, Frames, FreeError, Full, Magazine, Order};
-use crate::config::REQUEST_MS;
+use super::out_of_memory::search_and_ask;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, Words};
+#[cfg(feature = "faults")]
 use crate::sync::Deadline;
 use crate::{per_cpu, trace};
 
 static FRAMES: Once<Frames> = Once::new();
 crate::name_lock!(FRAMES, |_, is_so| FRAMES.get().is_some_and(|frames| frames.lock_owners().any(is_so)));
-
-/// Asks other CPUs for what they keep, as far as a run of that order may come of it, and waits for them. `false` if nobody
-/// keeps what could make one.
-pub type DrainOthers = fn(Order, Whom) -> bool;
-
-static DRAIN_OTHERS: Once<DrainOthers> = Once::new();
-
-/// Who is asked for what they keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
-    /// Those who have something of a run that may come together.
-    Few,
-    /// All who keep anything.
-    All,
-}
 
 per_cpu! {
     static MAGAZINE: UnsafeCell<Magazine> = UnsafeCell::new(Magazine::new());
@@ -53,11 +38,6 @@ const BARRED: u64 = ASLEEP + 1;
 
 pub(super) fn set_frames(frames: Frames) {
     FRAMES.call_once(|| frames);
-}
-
-/// Sets what makes the other CPUs give back their frames. It is called with interrupts on.
-pub fn set_drain_others(drain: DrainOthers) {
-    DRAIN_OTHERS.call_once(|| drain);
 }
 
 /// The shared layers of the allocator. What they do needs interrupts off.
@@ -90,7 +70,7 @@ pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Ma
 /// Whether the magazine's length is none, but [`ASLEEP`] or [`BARRED`]. Whoever uses the magazine asks this first, and goes
 /// by way of [`open`]: by a jump, so that the way past it saves no register.
 #[inline(always)]
-fn is_shut() -> bool {
+pub(super) fn is_shut() -> bool {
     MAGAZINE::load_64() > CAPACITY as u64
 }
 
@@ -288,59 +268,6 @@ pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
 pub(super) fn count_failure(order: Order) {
     FAILURES.increment();
     trace!(OutOfMemory, order.get().into());
-}
-
-/// What is left to do when a search has found nothing: to wait for what is on its way, and to ask the other CPUs for what
-/// they keep; first those that have something of one run, and if that has gone meanwhile, all. Interrupts are on, so that
-/// others are answered. Ends: others are asked twice at most, which ends by itself, and nothing is waited for beyond
-/// [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
-pub(super) fn search_and_ask(
-    order: Order,
-    mut search: impl FnMut(&Frames, &mut Magazine) -> Option<FrameNumber>,
-) -> Option<FrameNumber> {
-    let deadline = Deadline::after_ms(REQUEST_MS);
-    // What is on its way comes by itself.
-    let may_come =
-        |guard: IrqGuard| !is_shut() && with_magazine(&guard, |_, magazine| magazine.on_its_way().is_some());
-    let first = may_come(IrqGuard::new()).then_some(None);
-    for whom in first.into_iter().chain([Some(Whom::Few), Some(Whom::All)]) {
-        // Also if nobody was asked: what others were asked for by a third may have come since the first look.
-        let is_last = whom.is_some_and(|whom| !ask_others(order, whom));
-        loop {
-            let guard = IrqGuard::new();
-            drain_this_cpu(&guard);
-            if !open(&guard) {
-                return None;
-            }
-            let (found, on_its_way) = with_magazine(&guard, |frames, magazine| {
-                let found = search(frames, magazine);
-                (found, magazine.on_its_way())
-            });
-            // Here interrupts get in.
-            drop(guard);
-            match on_its_way {
-                _ if found.is_some() => return found,
-                None => break,
-                Some(block) if deadline.has_passed() => {
-                    log::warn!(
-                        "nothing free but what has been on its way for {REQUEST_MS} ms: in the 2 MiB from {block} on"
-                    );
-                    return None;
-                }
-                Some(_) => spin_loop(),
-            }
-        }
-        if is_last {
-            break;
-        }
-    }
-    None
-}
-
-/// Asks other CPUs for what they keep; whether any of it may make such a run.
-fn ask_others(order: Order, whom: Whom) -> bool {
-    trace!(DrainOthers, order.get().into());
-    DRAIN_OTHERS.get().is_some_and(|drain_others| drain_others(order, whom))
 }
 
 /// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.

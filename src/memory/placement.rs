@@ -6,7 +6,8 @@ use core::ops::Range;
 use super::for_good::{Zeroable, alloc_slice_from, alloc_slice_zeroed};
 use super::frame_counts::PLACED_ALLOCS;
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
-use super::per_cpu_frames::{count_failure, frames, open, search_and_ask, with_magazine};
+use super::out_of_memory::search_and_ask;
+use super::per_cpu_frames::{count_failure, frames, open, with_magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 
