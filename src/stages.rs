@@ -260,13 +260,15 @@ fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Op
 #[inline(never)]
 fn counter(features: &Features, clock: &Clock, options: &Options) {
     begin(BootStage::Counter);
-    for cpu in smp::other_online().iter() {
-        let cpu = CpuSet::of(cpu);
-        time::look_for_warps(
-            || smp::call_without_waiting(&cpu, |_| time::answer_for_warps(), 0).is_ok(),
-            || smp::call(&cpu, &time::read_for_warps).is_ok(),
-        );
-    }
+    let is_apart = |cpu: &CpuId| {
+        !time::look_for_warps(|| {
+            smp::call_without_waiting(&CpuSet::of(*cpu), |_| time::answer_for_warps(), 0).is_ok()
+        })
+    };
+    let apart: CpuSet = smp::other_online().iter().filter(is_apart).collect();
+    time::take_turns_for_warps(apart.iter().count() as u32, || {
+        smp::call(&apart, &time::read_for_warps).is_ok()
+    });
     let counter = time::decide(features, clock, options.clock);
     if counter.distrust.is_some() {
         smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));

@@ -36,4 +36,7 @@ pub use trust::{Counter, Distrust, decide};
 #[cfg(target_os = "none")]
 pub use wait::{halt_until, sleep};
 #[cfg(target_os = "none")]
-pub use warp::{Warp, answer as answer_for_warps, look as look_for_warps, read as read_for_warps};
+pub use warp::{
+    Warp, answer as answer_for_warps, look as look_for_warps, read as read_for_warps,
+    take_turns as take_turns_for_warps,
+};

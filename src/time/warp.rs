@@ -4,7 +4,7 @@
 //! One that reads less is behind the CPU that was there before it, by at least the difference: its TSC *warps*. That is
 //! found only where readings of the two alternate, so they go on until many have, or [`LIMIT_US`] are over. In pairs, since
 //! under an emulator with fewer cores than CPUs many at once would mostly wait for each other's turn. Two that an emulator
-//! does not run at once call each other instead: their readings then alternate, if at longer intervals.
+//! does not run at once take turns instead, by calls: their readings then alternate, if at longer intervals.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -53,26 +53,31 @@ pub struct Warp {
     pub cpus: u32,
 }
 
-/// The boot processor's part, with one other CPU: `ask` is to make that CPU call [`answer_for_warps`](answer), soon, and
-/// `call` to make it call [`read_for_warps`](read) and wait until it has; both say whether it will or has. Interrupts on,
-/// so that `call` may halt.
-pub fn look(ask: impl FnOnce() -> bool, call: impl Fn() -> bool) {
-    let guard = IrqGuard::new();
+/// The boot processor's part, with one other CPU: `ask` is to make that CPU call [`answer_for_warps`](answer), soon, and says
+/// whether it will. Gives whether the two have met often enough; else that CPU is one to [take turns](take_turns) with.
+pub fn look(ask: impl FnOnce() -> bool) -> bool {
+    let _guard = IrqGuard::new();
     let begun = BEGUN.load(Ordering::Relaxed) + 1;
     if !ask() {
-        return;
+        return false;
     }
     BEGUN.store(begun, Ordering::Relaxed);
     let is_done = || DONE.load(Ordering::Acquire) >= begun;
     alternate(LIMIT_OF_BSP_US, |_| is_done());
-    drop(guard);
-    let met = if is_done() { MET_BY_LAST.load(Ordering::Relaxed) } else { 0 };
-    let all_came = (met..FEWEST_MEETINGS).all(|_| {
-        let came = call();
+    let have_met = is_done() && MET_BY_LAST.load(Ordering::Relaxed) >= FEWEST_MEETINGS;
+    COMPARED.fetch_add(u32::from(have_met), Ordering::Relaxed);
+    have_met
+}
+
+/// The boot processor's part with so many CPUs that it does not run at once with: `call` is to make all of them call
+/// [`read_for_warps`](read) and wait until they have, and says whether they have. Each finds the reading of one that came
+/// before, and this CPU finds the last. Interrupts on, so that `call` may halt.
+pub fn take_turns(cpus: u32, call: impl Fn() -> bool) {
+    let all_came = (0..FEWEST_MEETINGS).all(|_| {
         read();
-        came
+        call()
     });
-    COMPARED.fetch_add(u32::from(all_came), Ordering::Relaxed);
+    COMPARED.fetch_add(if all_came { cpus } else { 0 }, Ordering::Relaxed);
 }
 
 /// The other CPU's part, as long as both run. Interrupts may be on.
