@@ -166,7 +166,7 @@ fn even_a_killed_launcher_takes_its_machine_with_it() {
 #[test]
 fn wrong_options_say_what_is_allowed() {
     for (arguments, allowed) in [
-        (&["bot"][..], "boot, stress, bench, run, gdb, matrix, soak, report, doctor"),
+        (&["bot"][..], "boot, stress, bench, run, shell, gdb, matrix, soak, report, doctor"),
         (&["--smp", "0"], "a number from 1 to 4096"),
         (&["--mem", "1.5G"], "K, M (the default), G or T"),
         (&["--machine", "isapc"], "pc, q35, microvm"),
