@@ -27,7 +27,7 @@ fn the_log_is_on_the_text_screen() {
     // More lines than the screen has rows.
     let mut machine =
         Watched::boot(&["boot", "--smp", "4", "--append", "work=selftest selftest.parts=log,calls"]);
-    machine.hear_until(|line| line.contains("\"verdict\""));
+    machine.hear_until(|line| line.contains("\"verdict\":"));
     let expected = machine.expected(None);
     assert_eq!(machine.text_screen(), expected);
     assert!(expected.iter().any(|row| row.ends_with("report: pass")), "{expected:#?}");
@@ -64,7 +64,7 @@ fn the_log_is_on_a_screen_of_pixels() {
         "--append",
         "work=selftest selftest.parts=log",
     ]);
-    machine.hear_until(|line| line.contains("\"verdict\""));
+    machine.hear_until(|line| line.contains("\"verdict\":"));
     let picture = machine.picture();
     let shown = picture.read();
     let expected = machine.expected(Some(picture.cells()));
@@ -105,7 +105,7 @@ fn check_last_words(rows: &[String]) {
 #[test]
 fn where_there_is_no_screen_nothing_is_written() {
     let mut machine = Watched::boot(&["boot", "--smp", "2", "--machine", "microvm"]);
-    machine.hear_until(|line| line.contains("\"verdict\""));
+    machine.hear_until(|line| line.contains("\"verdict\":"));
     assert!(machine.lines.iter().any(|line| line.ends_with("stages: no screen")), "{:#?}", machine.lines);
     assert!(machine.display_memory().iter().all(|byte| *byte == 0));
 }
