@@ -63,9 +63,8 @@ impl RunDir {
         }
         let runs = workspace.own().join("runs");
         let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
-        let name = format!("{stamp}-{mode}-{}", std::process::id());
+        let name = make_new(&runs, &format!("{stamp}-{mode}-{}", std::process::id()))?;
         let path = runs.join(&name);
-        fs::create_dir_all(&path).map_err(Error::file("make the folder", &path))?;
         // Neither a link that another run is replacing nor a folder that it is removing matters to this run.
         let _ = point_latest_to(&workspace.own(), &name);
         let _ = remove_old(&runs);
@@ -104,8 +103,24 @@ impl RunDir {
     }
 }
 
+/// Makes a folder that was not there; its name. One process may begin several runs within a millisecond.
+fn make_new(runs: &Path, name: &str) -> Result<String, Error> {
+    fs::create_dir_all(runs).map_err(Error::file("make the folder", runs))?;
+    let mut number = 1_u32;
+    loop {
+        let name = if number == 1 { name.to_owned() } else { format!("{name}.{number}") };
+        number += 1;
+        let path = runs.join(&name);
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::file("make the folder", &path)(error)),
+        }
+    }
+}
+
 fn point_latest_to(folder: &Path, run: &str) -> io::Result<()> {
-    let new = folder.join(format!("latest.{}", std::process::id()));
+    let new = folder.join(format!("latest.{run}"));
     let _ = fs::remove_file(&new);
     symlink(Path::new("runs").join(run), &new)?;
     fs::rename(&new, folder.join("latest"))
@@ -139,6 +154,16 @@ mod tests {
         assert!(!runs.join("20000101T000000000Z-boot-1").exists());
         let latest = fs::canonicalize(workspace.own().join("latest")).unwrap();
         assert_eq!(latest, fs::canonicalize(&run.path).unwrap());
+    }
+
+    #[test]
+    fn runs_that_begin_at_once_have_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<_> =
+            (0..20).map(|_| make_new(folder.path(), "20000101T000000000Z-boot-1").unwrap()).collect();
+        assert_eq!(names[..2], ["20000101T000000000Z-boot-1", "20000101T000000000Z-boot-1.2"]);
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
     }
 
     #[test]
