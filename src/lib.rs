@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | [`config`], [`wire`] |
 //! | 1 | [`cpu`] |
-//! | 2 | [`sync`], [`trace`], [`console`] |
+//! | 2 | [`sync`], [`trace`](mod@trace), [`console`] |
 //! | 3 | [`boot`], `panic` |
 //! | 4 | [`memory`] |
 //! | 5 | `interrupts`, [`acpi`] |

@@ -1,6 +1,6 @@
 //! Builds the kernel for its own target, one launcher at a time, and keeps each variant's file apart.
 //!
-//! [`variant`] says what is built, [`cargo`] has it built, [`lock`] lets one launcher at a time do so.
+//! `variant` says what is built, `cargo` has it built, `lock` lets one launcher at a time do so.
 
 mod cargo;
 mod lock;

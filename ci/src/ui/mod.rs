@@ -1,4 +1,4 @@
-//! What people see: the kernel's lines as they come, [`bars`] while work goes on, and a table at the end.
+//! What people see: the kernel's lines as they come, bars while work goes on, and a table at the end.
 
 mod bars;
 mod each_cpu;
