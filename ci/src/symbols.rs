@@ -107,6 +107,23 @@ fn loaded(elf: &[u8]) -> Option<Vec<Loaded>> {
     Some(parts.collect())
 }
 
+/// The test's own program, and where a function of it is linked whose name has all these parts.
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) fn own_function(parts: &[&str]) -> (PathBuf, Range<u64>) {
+    use object::{Object, ObjectSymbol};
+
+    let program = std::env::current_exe().unwrap();
+    let bytes = fs::read(&program).unwrap();
+    let elf = object::File::parse(&*bytes).unwrap();
+    let is_it = |name: &str| parts.iter().all(|part| name.contains(part));
+    let function = elf
+        .symbols()
+        .find(|symbol| symbol.name().is_ok_and(is_it) && symbol.size() > 1)
+        .expect("the test's own program names its functions");
+    let range = function.address()..function.address() + function.size();
+    (program, range)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,22 +155,11 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_function_is_found_by_an_address_in_it() {
-        use object::{Object, ObjectSymbol};
-
-        let program = std::env::current_exe().unwrap();
-        let bytes = std::fs::read(&program).unwrap();
-        let elf = object::File::parse(&*bytes).unwrap();
-        let wanted = elf
-            .symbols()
-            .find(|symbol| {
-                symbol.name().is_ok_and(|name| name.contains("symbols") && name.contains("backtrace"))
-                    && symbol.size() > 1
-            })
-            .expect("the test's own program names its functions");
+        let (program, function) = own_function(&["symbols", "backtrace"]);
         let slide = 0x1000_0000;
         let symbols = Symbols::read(&program, Path::new("/"));
         // The address behind the function's last instruction: only the byte before it is still inside.
-        let frames = symbols.backtrace(&[wanted.address() + wanted.size() + slide], slide);
+        let frames = symbols.backtrace(&[function.end + slide], slide);
         let outermost = frames.last().unwrap();
         assert!(outermost.function.as_ref().unwrap().contains("symbols::Symbols::backtrace"), "{frames:?}");
         assert!(!outermost.inlined);

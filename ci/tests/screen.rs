@@ -4,6 +4,8 @@
 //! What a screen must show is worked out from the lines that the serial port has sent, by the kernel's own code for text
 //! and glyphs; what it shows is read from QEMU, from the display's memory or a picture of the screen.
 
+#[path = "guest/mod.rs"]
+mod guest;
 #[path = "screen/picture.rs"]
 mod picture;
 #[path = "screen/watched.rs"]
@@ -12,22 +14,20 @@ mod watched;
 use std::collections::HashMap;
 
 use octopod::console::screen::{TEXT_COLUMNS, TEXT_ROWS};
-use octopod::wire::MARKER;
 use watched::Watched;
 
 #[test]
 fn a_refusal_is_on_the_text_screen() {
-    let mut machine = Watched::boot(&["boot", "--cpu", "qemu64,-nx", "--machine", "pc"]);
-    machine.hear_until(|line| line.contains(MARKER));
+    let arguments = ["boot", "--cpu", "qemu64,-nx", "--machine", "pc"];
+    let machine = Watched::boot_until(&arguments, "the refusal", |guest| guest.seen.refused.is_some());
     assert_eq!(machine.text_screen()[0], "octopod: this processor lacks NX");
 }
 
 #[test]
 fn the_log_is_on_the_text_screen() {
     // More lines than the screen has rows.
-    let mut machine =
+    let machine =
         Watched::boot(&["boot", "--smp", "4", "--append", "work=selftest selftest.parts=log,calls"]);
-    machine.hear_until(|line| line.contains("\"verdict\":"));
     let expected = machine.expected(None);
     assert_eq!(machine.text_screen(), expected);
     assert!(expected.iter().any(|row| row.ends_with("report: pass")), "{expected:#?}");
@@ -55,7 +55,7 @@ fn the_log_is_on_the_text_screen() {
 
 #[test]
 fn the_log_is_on_a_screen_of_pixels() {
-    let mut machine = Watched::boot(&[
+    let machine = Watched::boot(&[
         "boot",
         "--boot",
         "uefi",
@@ -64,7 +64,6 @@ fn the_log_is_on_a_screen_of_pixels() {
         "--append",
         "work=selftest selftest.parts=log",
     ]);
-    machine.hear_until(|line| line.contains("\"verdict\":"));
     let picture = machine.picture();
     let shown = picture.read();
     let expected = machine.expected(Some(picture.cells()));
@@ -74,16 +73,20 @@ fn the_log_is_on_a_screen_of_pixels() {
 
 #[test]
 fn last_words_are_on_the_text_screen() {
-    let mut machine = Watched::boot(&["boot", "--smp", "4", "--fault", "panic_cpu3"]);
-    machine.hear_until(|line| line.contains(END));
+    let machine = last_words_of(&["boot", "--smp", "4", "--fault", "panic_cpu3"]);
     check_last_words(&machine.text_screen());
 }
 
 #[test]
 fn last_words_are_on_a_screen_of_pixels() {
-    let mut machine = Watched::boot(&["boot", "--boot", "uefi", "--smp", "4", "--fault", "panic_cpu3"]);
-    machine.hear_until(|line| line.contains(END));
+    let machine = last_words_of(&["boot", "--boot", "uefi", "--smp", "4", "--fault", "panic_cpu3"]);
     check_last_words(&machine.picture().read());
+}
+
+/// A machine whose kernel has said all that it had to.
+fn last_words_of(arguments: &[&str]) -> Watched {
+    let said = |line: &String| line.contains(END);
+    Watched::boot_until(arguments, "the last words", |guest| guest.lines.iter().any(said))
 }
 
 /// The last line of the last words; the screen has it before the serial line does.
@@ -104,8 +107,11 @@ fn check_last_words(rows: &[String]) {
 
 #[test]
 fn where_there_is_no_screen_nothing_is_written() {
-    let mut machine = Watched::boot(&["boot", "--smp", "2", "--machine", "microvm"]);
-    machine.hear_until(|line| line.contains("\"verdict\":"));
-    assert!(machine.lines.iter().any(|line| line.ends_with("stages: no screen")), "{:#?}", machine.lines);
+    let machine = Watched::boot(&["boot", "--smp", "2", "--machine", "microvm"]);
+    assert!(
+        machine.guest.lines.iter().any(|line| line.ends_with("stages: no screen")),
+        "{:#?}",
+        machine.guest.lines
+    );
     assert!(machine.display_memory().iter().all(|byte| *byte == 0));
 }

@@ -36,10 +36,8 @@ unsafe extern "C" {
 }
 
 fn rows() -> &'static [Row] {
-    let start = &raw const branches_start;
-    let bytes = (&raw const branches_end).addr() - start.addr();
-    // SAFETY: the linker puts the rows, aligned as they are, and nothing else between the two symbols.
-    unsafe { core::slice::from_raw_parts(start.cast(), bytes / size_of::<Row>()) }
+    // SAFETY: the linker script gathers the section `.branches` between the two, aligned for its rows; none is ever written.
+    unsafe { super::section::rows(&raw const branches_start, &raw const branches_end) }
 }
 
 /// Turns the places of the classes up to `most` into jumps; gives how many, and how many places there are. `None`, and

@@ -19,6 +19,8 @@ pub mod per_cpu;
 pub mod redirect;
 #[cfg(target_os = "none")]
 pub mod registers;
+#[cfg(target_os = "none")]
+pub mod section;
 mod set;
 #[cfg(target_os = "none")]
 pub mod thread;

@@ -27,10 +27,8 @@ unsafe extern "C" {
 }
 
 fn named() -> &'static [NamedLock] {
-    let start = &raw const locks_start;
-    let bytes = (&raw const locks_end).addr() - start.addr();
-    // SAFETY: the linker puts the locks, aligned as they are, and nothing else between the two symbols.
-    unsafe { core::slice::from_raw_parts(start.cast(), bytes / size_of::<NamedLock>()) }
+    // SAFETY: the linker script gathers the section `.locks` between the two, aligned for its rows; none is ever written.
+    unsafe { cpu::section::rows(&raw const locks_start, &raw const locks_end) }
 }
 
 pub(super) fn name_of(owner: &Owner) -> Option<&'static str> {

@@ -106,17 +106,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_name_is_put_before_the_lines_end_however_it_is_cut() {
-        use object::{Object, ObjectSymbol};
-        let program = std::env::current_exe().unwrap();
-        let bytes = std::fs::read(&program).unwrap();
-        let elf = object::File::parse(&*bytes).unwrap();
-        let wanted = elf
-            .symbols()
-            .find(|symbol| symbol.name().is_ok_and(|name| name.contains("5names10address_in")))
-            .unwrap();
+        let (program, function) = crate::symbols::own_function(&["shell", "names", "address_in"]);
         // Past all addresses at which the program is linked.
         const SLIDE: u64 = 1 << 46;
-        let text = format!("a\r\n  at {:#018x}\r\nb", wanted.address() + SLIDE);
+        let text = format!("a\r\n  at {:#018x}\r\nb", function.start + SLIDE);
         for size in [1, 7, 100] {
             let mut names = Names::of(&program, Path::new("/"));
             let named: Vec<u8> =

@@ -3,20 +3,20 @@
 // Each test program uses a part.
 #![allow(dead_code)]
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use octopod::wire::ExitCode;
 use octopod_ci::accel::Accel;
-use octopod_ci::doors::Medium;
+use octopod_ci::doors;
 use octopod_ci::notice::Silent;
 use octopod_ci::process::{Happening, Stream, Streams, Supervised};
 use octopod_ci::qemu::Machine;
 use octopod_ci::qmp::Qmp;
 use octopod_ci::records::{Line, Seen, read_line};
-use octopod_ci::rundir::Workspace;
+use octopod_ci::rundir::{RunDir, Workspace};
 use octopod_ci::{Options, kernel_build, setup};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -28,12 +28,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Guest {
     machine: Supervised,
     socket: std::path::PathBuf,
-    deadline: Instant,
+    began: Instant,
+    limit: Duration,
     /// The lines for people, so far.
     pub lines: Vec<String>,
     /// The records, so far.
     pub seen: Seen,
-    _folder: tempfile::TempDir,
+    /// For files that belong to it.
+    pub folder: tempfile::TempDir,
 }
 
 impl Guest {
@@ -44,20 +46,22 @@ impl Guest {
 
     /// Boots it on a machine that it cannot end: what it did last stays to be looked at.
     pub fn boot_without_end(arguments: &[&str]) -> Guest {
-        let is_exit = |part: &std::ffi::OsString| part.to_string_lossy().starts_with("isa-debug-exit");
+        let is_exit = |part: &OsString| part.to_string_lossy().starts_with("isa-debug-exit");
         Guest::boot_with(arguments, |group| !group.iter().any(is_exit))
     }
 
-    fn boot_with(arguments: &[&str], wanted: impl Fn(&[std::ffi::OsString]) -> bool) -> Guest {
+    fn boot_with(arguments: &[&str], wanted: impl Fn(&[OsString]) -> bool) -> Guest {
         let options = Options::parse_from(["octopod"].iter().chain(arguments));
         let named = std::env::var_os("OCTOPOD_QEMU");
         let qemu = setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
         setup::target::provide(&mut Silent).unwrap();
-        let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
+        let tools = setup::doors::provide(options.boot, Some(&qemu.program), &mut Silent).unwrap();
+        let workspace = Workspace::find();
+        let kernel = kernel_build::provide(&options, &workspace, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&workspace, options.mode.name(), Some(folder.path())).unwrap();
+        let medium = doors::prepare(&options, &tools, &kernel.path, &run, &mut Silent).unwrap();
         let socket = folder.path().join("qmp");
-        let medium =
-            Medium::Kernel { file: kernel.path, command_line: options.kernel_command_line(), module: None };
         let machine = Machine {
             options: &options,
             accel: Accel::Tcg,
@@ -67,15 +71,15 @@ impl Guest {
         };
         let arguments = qemu.arguments(&machine);
         let mut command = Command::new(&qemu.program);
-        let wanted = arguments.iter().filter(|group| wanted(group));
-        command.args(wanted.flatten().map(AsRef::<OsStr>::as_ref));
+        command.args(arguments.iter().filter(|group| wanted(group)).flatten());
         Guest {
             machine: Supervised::spawn(&mut command, Streams::default()).unwrap(),
             socket,
-            deadline: Instant::now() + LIMIT,
+            limit: LIMIT + options.boot.grace(),
+            began: Instant::now(),
             lines: Vec::new(),
             seen: Seen::default(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -101,7 +105,7 @@ impl Guest {
     }
 
     fn hear(&mut self) -> Option<End> {
-        match self.machine.next(self.deadline) {
+        match self.machine.next(self.deadline()) {
             Happening::Line(Stream::Stdout, line) => match read_line(&line) {
                 Line::Plain(text) => self.lines.push(text),
                 Line::Record(words, record) => {
@@ -117,7 +121,7 @@ impl Guest {
                 let code = status.code().and_then(ExitCode::from_qemu_status);
                 return Some(code.map_or(End::Other(status), End::Exit));
             }
-            Happening::Deadline => return Some(End::Deadline),
+            Happening::Deadline => return Some(End::Deadline(self.limit)),
             Happening::Bytes(_) => unreachable!("it was started for lines"),
             Happening::Interrupted => panic!("interrupted"),
         }
@@ -134,20 +138,24 @@ impl Guest {
 
     /// Runs a line of QEMU's monitor for people.
     pub fn monitor(&self, line: &str) -> String {
-        self.qmp().monitor(line, self.deadline).unwrap()
+        self.qmp().monitor(line, self.deadline()).unwrap()
     }
 
     /// Runs a command of QEMU's machine protocol.
     pub fn execute(&self, command: &str, arguments: Value) -> Value {
-        self.qmp().execute(command, arguments, self.deadline).unwrap()
+        self.qmp().execute(command, arguments, self.deadline()).unwrap()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.began + self.limit
     }
 
     fn qmp(&self) -> Qmp {
         // A QEMU that has only just begun does not listen yet.
-        while !self.socket.exists() && Instant::now() < self.deadline {
+        while !self.socket.exists() && Instant::now() < self.deadline() {
             std::thread::yield_now();
         }
-        Qmp::connect(&self.socket, self.deadline).unwrap()
+        Qmp::connect(&self.socket, self.deadline()).unwrap()
     }
 }
 
@@ -162,7 +170,7 @@ impl Drop for Guest {
 enum End {
     Exit(ExitCode),
     Other(std::process::ExitStatus),
-    Deadline,
+    Deadline(Duration),
 }
 
 impl std::fmt::Display for End {
@@ -170,7 +178,7 @@ impl std::fmt::Display for End {
         match self {
             End::Exit(code) => write!(f, "the kernel ended ({code:?})"),
             End::Other(status) => write!(f, "QEMU ended with {status}"),
-            End::Deadline => write!(f, "{LIMIT:?} passed"),
+            End::Deadline(limit) => write!(f, "{limit:?} passed"),
         }
     }
 }

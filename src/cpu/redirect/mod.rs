@@ -71,10 +71,8 @@ mod install {
     }
 
     fn table() -> &'static [Redirect] {
-        let start = &raw const redirects_start;
-        let bytes = (&raw const redirects_end).addr() - start.addr();
-        // SAFETY: the linker puts the rows, aligned as they are, and nothing else between the two symbols.
-        unsafe { core::slice::from_raw_parts(start.cast(), bytes / size_of::<Redirect>()) }
+        // SAFETY: the linker script gathers the section `.redirects` between the two, aligned for its rows; none is ever written.
+        unsafe { crate::cpu::section::rows(&raw const redirects_start, &raw const redirects_end) }
     }
 
     /// Overwrites each source whose condition holds; gives how many, and how many rows there are. Once, by the boot
