@@ -19,12 +19,17 @@ use crate::ui::Console;
 
 /// Where the allocator is, with its tests.
 const SOURCES: &str = "src/memory/frames";
-/// A mutant's tests may take so long, in seconds: ten times what they do.
-const TEST_LIMIT_S: &str = "30";
-/// What is run of each mutant.
-const TESTS: [&str; 2] = ["memory::frames::", "--"];
-/// What is left out at first, since it takes most of the time and catches few that the rest does not.
-const SLOW: [&str; 2] = ["--skip", "concurrent"];
+/// The tests that are run of each mutant.
+struct Tests {
+    /// By which they are chosen.
+    words: &'static [&'static str],
+    /// How long they may take, in seconds: about ten times what they do. Many a mutant never comes to an end.
+    limit_s: &'static str,
+}
+
+const ALL: Tests = Tests { words: &["memory::frames::"], limit_s: "30" };
+/// Without those that take most of the time and catch few that the rest does not.
+const QUICK: Tests = Tests { words: &["memory::frames::", "--", "--skip", "concurrent"], limit_s: "8" };
 
 /// Cases of each property test: a mutant that these do not catch is seldom caught by more.
 const CASES: &str = "24";
@@ -62,8 +67,15 @@ fn one() -> u64 {
 /// What came of a file's mutants, and of which sources.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
-    sources: u64,
+    sources: Sources,
     outcomes: Outcomes,
+}
+
+/// Numbers that change with the allocator, and with its tests in files of their own.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Sources {
+    code: u64,
+    tests: u64,
 }
 
 /// What became of the mutants.
@@ -87,10 +99,10 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let outcomes = match task.count {
         Some(count) => a_part(&program, &config.files, count, task, console)?,
         None => {
-            let sources = hash_of_sources(&task.workspace.root).map_err(Error::file("read", SOURCES))?;
+            let sources = Sources::read(&task.workspace.root).map_err(Error::file("read", SOURCES))?;
             let mut all = Outcomes::default();
             for file in &config.files {
-                all.add(all_of(&program, file, sources, task, console)?);
+                all = all.and(all_of(&program, file, sources, task, console)?);
             }
             all
         }
@@ -120,15 +132,15 @@ fn a_part(
     }
     let shard = format!("0/{}", all.div_ceil(count).max(1));
     words.extend(["--shard", &shard, "--sharding", "round-robin"]);
-    pass(program, &words, &[], task, console)
+    pass(program, &words, &ALL, task, console)
 }
 
-/// All mutants of a file. What came of them is kept, so that a soak that was interrupted goes on with the next file, unless
-/// anything has changed since.
+/// All mutants of a file. What came of them is kept, so that a soak that was interrupted goes on with the next file. Once
+/// the allocator changes, all are tried again; when only its tests do, those that these had missed.
 fn all_of(
     program: &Path,
     file: &str,
-    sources: u64,
+    sources: Sources,
     task: &Task<'_>,
     console: &mut Console,
 ) -> Result<Outcomes, Error> {
@@ -136,15 +148,28 @@ fn all_of(
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let path = folder.join(file.replace('/', "-")).with_extension("json");
     let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-    if let Some(kept) = kept.filter(|kept| kept.sources == sources) {
-        return Ok(kept.outcomes);
-    }
-    let mut outcomes = pass(program, &["--file", file], &SLOW, task, console)?;
-    if !outcomes.missed.is_empty() {
-        let all = outcomes.caught + outcomes.missed.len() as u64;
-        outcomes.missed = pass(program, &["--file", file, "--iterate"], &[], task, console)?.missed;
-        outcomes.caught = all - outcomes.missed.len() as u64;
-    }
+    let outcomes = match kept.filter(|kept| kept.sources.code == sources.code) {
+        Some(kept) if kept.sources.tests == sources.tests => return Ok(kept.outcomes),
+        Some(kept) if kept.outcomes.missed.is_empty() => kept.outcomes,
+        Some(kept) => {
+            let only =
+                kept.outcomes.missed.iter().map(|name| format!("--re=^{}$", regex_syntax::escape(name)));
+            let words: Vec<_> = ["--file".to_owned(), file.to_owned()].into_iter().chain(only).collect();
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let again = pass(program, &words, &ALL, task, console)?;
+            kept.outcomes.without_missed().and(again)
+        }
+        None => {
+            let quick = pass(program, &["--file", file], &QUICK, task, console)?;
+            match quick.missed.is_empty() {
+                true => quick,
+                false => {
+                    let again = pass(program, &["--file", file, "--iterate"], &ALL, task, console)?;
+                    quick.without_missed().and(Outcomes { unviable: 0, ..again })
+                }
+            }
+        }
+    };
     let kept = Kept { sources, outcomes };
     let text =
         serde_json::to_string_pretty(&kept).map_err(|problem| Error::file("write", &path)(problem.into()))?;
@@ -152,37 +177,42 @@ fn all_of(
     Ok(kept.outcomes)
 }
 
-/// A number that changes with the allocator, and so with its tests.
-fn hash_of_sources(root: &Path) -> io::Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    let mut folders = vec![root.join(SOURCES)];
-    while let Some(folder) = folders.pop() {
-        let mut entries =
-            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-        entries.sort();
-        for path in entries {
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                fs::read(path)?.hash(&mut hasher);
+impl Sources {
+    /// As they are below `root` now.
+    fn read(root: &Path) -> io::Result<Sources> {
+        let (mut code, mut tests) = (DefaultHasher::new(), DefaultHasher::new());
+        let mut folders = vec![root.join(SOURCES)];
+        while let Some(folder) = folders.pop() {
+            let mut entries =
+                fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+            entries.sort();
+            for path in entries {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.strip_prefix(root).is_ok_and(|path| path.to_string_lossy().contains("/tests"))
+                {
+                    fs::read(path)?.hash(&mut tests);
+                } else {
+                    fs::read(path)?.hash(&mut code);
+                }
             }
         }
+        Ok(Sources { code: code.finish(), tests: tests.finish() })
     }
-    Ok(hasher.finish())
 }
 
-/// Runs cargo-mutants to its end, on the mutants that `words` choose, with all tests but `skipped`.
+/// Runs cargo-mutants to its end, on the mutants that `words` choose.
 fn pass(
     program: &Path,
     words: &[&str],
-    skipped: &[&str],
+    tests: &Tests,
     task: &Task<'_>,
     console: &mut Console,
 ) -> Result<Outcomes, Error> {
     let folder = task.folder.path.display().to_string();
     let always = ["mutants", "--package", "octopod", "--no-config", "--output", &folder];
-    let how = ["--timeout", TEST_LIMIT_S, "--colors", "never", "--cargo-arg=--lib"];
-    let words = [&always, words, &how, &["--"], &TESTS, skipped].concat();
+    let how = ["--timeout", tests.limit_s, "--colors", "never", "--cargo-arg=--lib"];
+    let words = [&always, words, &how, &["--"], tests.words].concat();
     let mut cargo = Cargo::start_with(Command::new(program), task, "mutants", &words);
     console.notice(Notice::Step("the tests without a mutant"));
     cargo.command().env("PROPTEST_CASES", CASES);
@@ -201,10 +231,15 @@ fn pass(
 }
 
 impl Outcomes {
-    fn add(&mut self, other: Outcomes) {
+    fn and(mut self, mut other: Outcomes) -> Outcomes {
         self.caught += other.caught;
-        self.missed.extend(other.missed);
+        self.missed.append(&mut other.missed);
         self.unviable += other.unviable;
+        self
+    }
+
+    fn without_missed(self) -> Outcomes {
+        Outcomes { missed: Vec::new(), ..self }
     }
 
     /// Reads what cargo-mutants has written.
