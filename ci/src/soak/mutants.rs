@@ -215,7 +215,7 @@ fn pass(
     let words = [&always, words, &how, &["--"], tests.words].concat();
     let mut cargo = Cargo::start_with(Command::new(program), task, "mutants", &words);
     console.notice(Notice::Step("the tests without a mutant"));
-    cargo.command().env("PROPTEST_CASES", CASES);
+    cargo.command().env("PROPTEST_CASES", CASES).env("OCTOPOD_END_AT_FIRST_FAILURE", "1");
     // Every mutant is a build: no more of it than the tests need.
     cargo.command().env("CARGO_PROFILE_DEV_DEBUG", "none").env("CARGO_INCREMENTAL", "1");
     let ran = cargo.run(|line| {

@@ -49,6 +49,8 @@ impl World {
     }
 
     fn aligned(blocks: usize, partial_blocks: usize, align: usize) -> Self {
+        #[cfg(test)]
+        super::tests::end_at_first_failure();
         let bytes = blocks * FRAMES_PER_BLOCK * FRAME_BYTES;
         let layout = Layout::from_size_align(bytes, align).expect("a layout");
         #[cfg(miri)]

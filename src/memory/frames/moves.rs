@@ -36,7 +36,8 @@ impl Moves {
     #[inline(always)]
     fn count(&self) {
         if MODELLED {
-            // In one step: loom remembers of a word the last access only, and a look here would hide others' before it.
+            // A model's magazines are plain memory, of which nobody sees an old state. None must be seen here either, and one
+            // of a change that is no exchange may be.
             self.0.fetch_add(1, Ordering::Relaxed);
             return;
         }

@@ -1,5 +1,6 @@
 //! A CPU out of memory looks at what another keeps, while that one moves it. A run that nobody holds is not overlooked.
 
+use super::super::super::want::{Claim, Loose, Want};
 use super::super::super::{Afar, Gain};
 use super::super::order;
 use super::*;
@@ -17,9 +18,27 @@ unsafe impl Sync for Seen {}
 unsafe impl Send for Seen {}
 
 impl Seen {
+    fn of(cpu: Cpu) -> Arc<Seen> {
+        Arc::new(Seen { model: cpu.model, magazine: UnsafeCell::new(cpu.magazine) })
+    }
+
     fn afar(&self) -> Afar {
         // SAFETY: it lives as long as `self`. A model's threads take turns, between two operations of the checker's.
         unsafe { Afar::new(self.magazine.get()) }
+    }
+
+    /// Does something with the magazine on a thread of its own; once only.
+    fn on_thread<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&Frames, &mut Magazine) -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        // SAFETY: no other thread writes to it.
+        thread::spawn(move || work(self.model.frames(), unsafe { &mut *self.magazine.get() }))
+    }
+
+    fn end(self: Arc<Self>) -> Cpu {
+        let seen = Arc::into_inner(self).expect("the thread has ended");
+        Cpu { model: seen.model, magazine: seen.magazine.into_inner() }
     }
 }
 
@@ -30,7 +49,7 @@ fn assert_seen(
     kept: core::ops::Range<usize>,
     work: impl Fn(&Frames, &mut Magazine) + Copy + Send + Sync + 'static,
 ) {
-    check(Some(3), move || {
+    check_looks(UNBOUNDED, move || {
         let (model, [here, mut there]) = Cpu::all_taken(1);
         let frames =
             |range: core::ops::Range<usize>| range.map(|index| model.frame(0, index)).collect::<Vec<_>>();
@@ -39,19 +58,12 @@ fn assert_seen(
             there.free(frame, Order::FRAME);
         }
         let wanted = order((table.len() + kept.len()).ilog2() as u8);
-        let seen = Arc::new(Seen { model: model.clone(), magazine: UnsafeCell::new(there.magazine) });
-        let thread = thread::spawn({
-            let seen = seen.clone();
-            move || {
-                // SAFETY: no other thread writes to it.
-                work(seen.model.frames(), unsafe { &mut *seen.magazine.get() });
-            }
-        });
+        let seen = Seen::of(there);
+        let thread = seen.clone().on_thread(work);
         let gain = model.frames().gain(wanted, [seen.afar()].into_iter());
         assert_ne!(gain, Gain::Nothing);
         thread.join().expect("the thread has not panicked");
-        let seen = Arc::into_inner(seen).expect("the thread has ended");
-        model.end([here, Cpu { model: seen.model, magazine: seen.magazine.into_inner() }]);
+        model.end([here, Seen::end(seen)]);
     });
 }
 
@@ -73,9 +85,30 @@ fn a_drain_and_a_refill_hide_no_run() {
     });
 }
 
-/// A run of two words that is looked for in vain is not out of sight for long: here of one whose second word is short of a
-/// frame.
+/// A run of two words is looked for, and its first word put back, since a third CPU has taken a frame of the second
+/// meanwhile: that first word is not out of sight.
 #[test]
 fn a_search_in_vain_hides_no_run() {
-    assert_seen(0..64, 0..0, |frames, magazine| assert_eq!(frames.alloc(magazine, order(7)), None));
+    check_looks(Some(4), || {
+        let (model, [here, there, beyond]) = Cpu::all_taken(1);
+        // One more, so that two CPUs can reserve theirs.
+        here.flush(&(0..129).map(|index| model.frame(0, index)).collect::<Vec<_>>());
+        let seen = Seen::of(there);
+        let searcher = seen.clone().on_thread(|frames, magazine| frames.alloc(magazine, order(7)));
+        let taker = beyond.on_thread(|cpu| {
+            let (mut frame, mut word) = ([FrameNumber::new(0)], 1);
+            let block = cpu.model.world.first.block();
+            let want = &mut Loose { out: &mut frame };
+            assert_eq!(want.try_take(cpu.model.frames(), block, Claim::Any, &mut word), Some(1));
+            cpu.model.take(frame[0], Order::FRAME);
+        });
+        let gain = model.frames().gain(order(6), [seen.afar()].into_iter());
+        let found = searcher.join().expect("the thread has not panicked");
+        let (beyond, ()) = join(taker);
+        match found {
+            Some(run) => model.take(run, order(7)),
+            None => assert_ne!(gain, Gain::Nothing),
+        }
+        model.end([here, beyond, Seen::end(seen)]);
+    });
 }

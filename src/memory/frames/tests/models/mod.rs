@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 #[cfg(loom)]
+use super::super::sync::stepped::LOADS_ARE_EXCHANGES;
+#[cfg(loom)]
 use loom::thread;
 #[cfg(shuttle)]
 use shuttle::thread;
@@ -46,6 +48,18 @@ fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     });
     report(&counted, "interleavings");
 }
+
+/// The same for a model of which one thread changes nothing, but looks. What it sees is never old.
+#[cfg(loom)]
+fn check_looks(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    LOADS_ARE_EXCHANGES.set(true);
+    check(preemptions, model);
+    LOADS_ARE_EXCHANGES.set(false);
+}
+
+/// Random interleavings overlook nothing.
+#[cfg(shuttle)]
+use check as check_looks;
 
 /// Runs a model in random interleavings: of the storms as many as `SHUTTLE_SCHEDULES` says, a tenth for the small models,
 /// which have few.
