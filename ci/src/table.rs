@@ -146,6 +146,7 @@ fn workloads(stress: &[StressReport]) -> Table {
         "twice",
         "p50",
         "p99",
+        "p99.9",
         "max",
     ]);
     for result in stress {
@@ -153,11 +154,12 @@ fn workloads(stress: &[StressReport]) -> Table {
             result.workload.clone(),
             result.allocator.clone(),
             HumanCount(result.operations).to_string(),
-            HumanCount(rate(result)).to_string(),
+            short(rate(result)),
             HumanCount(result.lost).to_string(),
             HumanCount(result.doubled).to_string(),
             short(result.cycles.p50),
             short(result.cycles.p99),
+            short(result.cycles.p999),
             short(result.cycles.max),
         ]);
     }

@@ -65,6 +65,14 @@ fn stress_options_are_for_stress() {
 }
 
 #[test]
+fn the_console_needs_somebody_to_type() {
+    let error = options(&["boot", "--append", "work=shell"]).check().unwrap_err();
+    assert_eq!(error.to_string(), "work=shell is an option of shell, not of boot");
+    assert!(options(&["boot", "--append", "work=shell work=boot"]).check().is_ok());
+    assert!(options(&["shell"]).check().is_ok());
+}
+
+#[test]
 fn what_is_debugged_boots_and_waits() {
     let gdb = options(&["gdb", "--append", "work=stress"]);
     assert_eq!(gdb.kernel_command_line(), "work=boot work=stress");

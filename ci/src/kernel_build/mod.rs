@@ -19,7 +19,8 @@ use crate::rundir::Workspace;
 use crate::seal;
 
 pub(crate) use cargo::forget_outer_cargo;
-use variant::{KERNEL, UNPACKER, Variant};
+pub use variant::Variant;
+use variant::{KERNEL, UNPACKER};
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";

@@ -20,6 +20,7 @@ use std::process::ChildStdin;
 use crate::cli::{Mode, Options};
 use crate::emulator::Kind;
 use crate::error::Error;
+use crate::kernel_build::Variant;
 use raw::RawMode;
 
 /// Whether somebody types.
@@ -32,6 +33,11 @@ pub fn check(options: &Options) -> Result<(), Error> {
     if options.mode != Mode::Shell && !options.typed.is_empty() {
         let mode = options.mode.name();
         return Err(Error::OptionOfAnotherMode { option: "--type", applies_to: "shell", mode });
+    }
+    if options.mode != Mode::Shell && Variant::of(options).shell {
+        // Nobody would type there.
+        let mode = options.mode.name();
+        return Err(Error::OptionOfAnotherMode { option: "work=shell", applies_to: "shell", mode });
     }
     if options.mode == Mode::Shell && options.emulator == Kind::Bochs {
         let reason = "the console needs a serial port that listens; take QEMU";

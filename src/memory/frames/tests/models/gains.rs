@@ -89,7 +89,7 @@ fn a_drain_and_a_refill_hide_no_run() {
 /// meanwhile: that first word is not out of sight.
 #[test]
 fn a_search_in_vain_hides_no_run() {
-    check_looks(Some(4), || {
+    check_looks(Some(3), || {
         let (model, [here, there, beyond]) = Cpu::all_taken(1);
         // One more, so that two CPUs can reserve theirs.
         here.flush(&(0..129).map(|index| model.frame(0, index)).collect::<Vec<_>>());
