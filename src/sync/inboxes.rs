@@ -13,10 +13,10 @@
 //!
 //! Calls have no order among each other.
 
+#[cfg(loom)]
+use super::loomed::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Calls that one CPU may have under way at once: those that it waits for, one inside the other, and those that it does
 /// not wait for.

@@ -5,6 +5,8 @@ mod deadline;
 pub mod inboxes;
 #[cfg(target_os = "none")]
 mod irq_mutex;
+#[cfg(loom)]
+pub mod loomed;
 #[cfg(target_os = "none")]
 mod named;
 #[cfg(any(target_os = "none", test))]

@@ -76,10 +76,10 @@ mod modelled {
     #[cfg(shuttle)]
     use shuttle as checker;
 
+    #[cfg(loom)]
+    pub use crate::sync::loomed::{AtomicU64, AtomicUsize};
     #[cfg(shuttle)]
     pub use checker::sync::atomic::{AtomicU64, AtomicUsize};
-    #[cfg(loom)]
-    pub use stepped::{AtomicU64, AtomicUsize};
 
     pub use checker::hint::spin_loop;
     pub use checker::sync::atomic::{Ordering, fence};
@@ -130,55 +130,6 @@ mod modelled {
     ) -> &'static [T] {
         // SAFETY: it asks for nothing.
         unsafe { place(at, count, make) }
-    }
-
-    /// Atomics whose loads loom sees.
-    ///
-    /// To know which orders are worth trying, loom remembers of a word who touched it last, be it by a load. So where a
-    /// thread loads a word before it changes it, that load hides another thread's earlier one, and the change is never
-    /// tried before that: a thread that only looks sees nothing change. A load that is an exchange with itself is not
-    /// overlooked; but it never gets an old value, as a load on a weaker processor may. Hence a model has both.
-    #[cfg(loom)]
-    pub mod stepped {
-        use core::cell::Cell;
-        use core::ops::Deref;
-
-        use super::{Ordering, checker, std};
-
-        std::thread_local! {
-            /// Of the model that this thread runs.
-            pub static LOADS_ARE_EXCHANGES: Cell<bool> = const { Cell::new(false) };
-        }
-
-        macro_rules! stepped {
-            ($($Name:ident of $T:ty),*) => {$(
-                #[derive(Debug)]
-                pub struct $Name(checker::sync::atomic::$Name);
-
-                impl $Name {
-                    pub fn new(value: $T) -> Self {
-                        Self(checker::sync::atomic::$Name::new(value))
-                    }
-
-                    pub fn load(&self, ordering: Ordering) -> $T {
-                        match LOADS_ARE_EXCHANGES.get() {
-                            true => self.0.fetch_or(0, ordering),
-                            false => self.0.load(ordering),
-                        }
-                    }
-                }
-
-                impl Deref for $Name {
-                    type Target = checker::sync::atomic::$Name;
-
-                    fn deref(&self) -> &Self::Target {
-                        &self.0
-                    }
-                }
-            )*};
-        }
-
-        stepped!(AtomicU64 of u64, AtomicUsize of usize);
     }
 
     /// Ends everything that was placed on this thread: a million executions would fill the host's memory.

@@ -18,6 +18,7 @@ mod parts;
 mod policy;
 #[cfg(not(any(loom, shuttle)))]
 mod reserve;
+mod validate;
 
 use super::Order;
 use super::host::World;

@@ -1,11 +1,10 @@
 //! Every interleaving of small numbers of senders with one target, by loom. `cargo run -- soak loom` runs them.
 
-use loom::model::Builder;
 use loom::sync::Arc;
-use loom::sync::atomic::AtomicUsize;
 use loom::thread;
 
 use super::*;
+use crate::sync::loomed::{Accesses, explore};
 
 /// Two senders and a target, all open.
 const SENDERS: [usize; 2] = [0, 1];
@@ -69,18 +68,7 @@ impl Model {
 }
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(4));
-    let counted = std::sync::Arc::new(core::sync::atomic::AtomicU64::new(0));
-    let count = counted.clone();
-    builder.check(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    // For the launcher, which adds them up.
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a model");
-    std::println!("counted {} interleavings: {test}", counted.load(Ordering::Relaxed));
+    explore(Some(4), &[Accesses::Exchanges, Accesses::Plain], model);
 }
 
 #[test]

@@ -166,6 +166,63 @@ fn nobody_can_tell_while_frames_are_in_somebodys_hands() {
     assert_eq!(cpus.gain(Order::BLOCK), Gain::Nothing);
 }
 
+/// What changes between a look at the moves and the next is seen, and nothing is certain then.
+#[test]
+fn nobody_can_tell_while_moves_are_made() {
+    let (cpus, _) = Cpus::all_taken(1, 2);
+    // Whenever somebody has looked at all, a CPU has moved something.
+    let restless = cpus.afar().enumerate().inspect(|&(cpu, _)| {
+        if cpu == 1 {
+            cpus.magazines[1].moves.begin();
+            cpus.magazines[1].moves.end();
+        }
+    });
+    assert_eq!(cpus.world.frames.gain(Order::BLOCK, restless.map(|(_, afar)| afar)), Gain::Unknown);
+}
+
+#[test]
+fn nobody_can_tell_while_cpus_come() {
+    let (cpus, _) = Cpus::all_taken(1, 1 + 3 * LOOKS);
+    // One more at each look; none of them has moved anything yet.
+    let looks = core::cell::Cell::new(0);
+    let growing = core::iter::once(()).flat_map(|()| {
+        looks.set(looks.get() + 1);
+        cpus.afar().skip(1).take(looks.get())
+    });
+    assert_eq!(cpus.world.frames.gain(Order::BLOCK, growing), Gain::Unknown);
+    assert_eq!(looks.get(), 3 * LOOKS);
+}
+
+#[test]
+fn a_run_anywhere_in_its_block_is_a_gain() {
+    for number in 1..=8 {
+        let order = order(number);
+        for first in (0..FRAMES_PER_BLOCK).step_by(order.frames()) {
+            let (mut cpus, all) = Cpus::all_taken(1, 2);
+            let run = &all[first..first + order.frames()];
+            run[1..].iter().for_each(|frame| cpus.free(0, *frame, Order::FRAME));
+            cpus.drain(0);
+            cpus.free(1, run[0], Order::FRAME);
+            assert_eq!(cpus.gain(order), Gain::Run(run[0]..run[0] + order.frames()));
+        }
+    }
+}
+
+/// Up to so many runs each is looked at, beyond only whether anything is kept.
+#[test]
+fn of_too_many_runs_nobody_can_tell() {
+    const BLOCKS: usize = MAX_RUNS / (FRAMES_PER_BLOCK / 2);
+    for (blocks, kept) in [(BLOCKS, Gain::Nothing), (BLOCKS + 1, Gain::Unknown)] {
+        let world = World::at_zero(blocks);
+        assert_eq!(world.insert(0..FRAMES_PER_BLOCK), Ok(FRAMES_PER_BLOCK));
+        let mut cpus = Cpus { world, magazines: (0..2).map(|_| Magazine::new()).collect() };
+        let all = cpus.world.take_everything(&mut cpus.magazines[0]);
+        assert_eq!(cpus.gain(order(1)), Gain::Nothing, "{blocks} blocks, all is in use");
+        cpus.free(1, all[0], Order::FRAME);
+        assert_eq!(cpus.gain(order(1)), kept, "{blocks} blocks");
+    }
+}
+
 /// Whoever moves frames between two looks is noticed, and else nobody.
 #[test]
 fn what_moves_frames_is_counted() {

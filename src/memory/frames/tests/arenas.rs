@@ -1,7 +1,7 @@
 //! Zones and nodes: how memory is cut, who is asked first, and what requests get.
 
 use super::super::{
-    ArenaName, DivideError, FrameNumber, FrameRequest, Magazine, NodeId, Nodes, Order, Partition,
+    Afar, ArenaName, DivideError, FrameNumber, FrameRequest, Gain, Magazine, NodeId, Nodes, Order, Partition,
     PartitionError, Zone,
 };
 use super::{World, order};
@@ -272,4 +272,25 @@ fn a_request_drains_its_own_magazine() {
     let request = FrameRequest::new(Order::FRAME).in_zone(Zone::Low);
     assert_eq!(world.frames.alloc_in(&mut magazine, request), Some(frames[low]));
     assert_eq!(world.frames.alloc_in(&mut magazine, request), None);
+}
+
+#[test]
+fn what_is_kept_completes_a_piece_of_one_arena_only() {
+    let world = World::divided(20, two_nodes);
+    assert_eq!(world.insert(0..world.len), Ok(world.len));
+    let mut all = world.take_everything(&mut Magazine::new());
+    all.sort();
+    // All of two blocks lies in the table, but for a frame, which is kept.
+    let gain = |block: usize| {
+        let (mut here, mut there) = (Magazine::new(), Magazine::new());
+        let frames = &all[block * 512..(block + 2) * 512];
+        assert_eq!(world.frames.free_bulk(&mut here, &frames[1..]), Ok(()));
+        assert_eq!(world.frames.drain(&mut here), Ok(()));
+        assert_eq!(world.frames.free(&mut there, frames[0], Order::FRAME), Ok(()));
+        // SAFETY: it outlives the call, and nobody writes to it meanwhile.
+        let there = unsafe { Afar::new(&there) };
+        world.frames.gain(order(10), [there].into_iter())
+    };
+    assert_eq!(gain(12), Gain::Nothing, "of two nodes");
+    assert_eq!(gain(14), Gain::Run(at(14 * 512)..at(16 * 512)));
 }

@@ -14,12 +14,12 @@ use super::super::host::World;
 use super::super::number::BlockNumber;
 use super::super::state::Kind;
 use super::super::{FrameNumber, Frames, Magazine, NodeId, Order};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::vec::Vec;
 
 #[cfg(loom)]
-use super::super::sync::stepped::LOADS_ARE_EXCHANGES;
+use crate::sync::loomed::{Accesses, explore};
 #[cfg(loom)]
 use loom::thread;
 #[cfg(shuttle)]
@@ -31,30 +31,16 @@ const ANYWHERE: Scope = Scope::from(NodeId(0));
 /// Every interleaving there is. Else a model says how many preemptions it is bounded to.
 const UNBOUNDED: Option<usize> = None;
 
-/// Runs a model in every interleaving with so many preemptions at most; `LOOM_MAX_PREEMPTIONS` sets another bound.
+/// Runs a model in every interleaving with so many preemptions at most.
 #[cfg(loom)]
 fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    let counted = Arc::new(AtomicU64::new(0));
-    let mut builder = loom::model::Builder::new();
-    // loom reads the variable itself.
-    builder.preemption_bound = builder.preemption_bound.or(preemptions);
-    builder.max_branches = 20_000;
-    builder.check({
-        let counted = counted.clone();
-        move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            model();
-        }
-    });
-    report(&counted, "interleavings");
+    explore(preemptions, &[Accesses::Exchanges, Accesses::Plain], model);
 }
 
-/// The same for a model of which one thread changes nothing, but looks. What it sees is never old.
+/// The same for a model of which one thread looks at plain memory of another's, where it sees nothing old.
 #[cfg(loom)]
 fn check_looks(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    LOADS_ARE_EXCHANGES.set(true);
-    check(preemptions, model);
-    LOADS_ARE_EXCHANGES.set(false);
+    explore(preemptions, &[Accesses::Exchanges], model);
 }
 
 /// Random interleavings overlook nothing.
@@ -76,7 +62,7 @@ fn schedules() -> usize {
 
 #[cfg(shuttle)]
 fn run_schedules(schedules: usize, model: impl Fn() + Sync + Send + 'static) {
-    let counted = Arc::new(AtomicU64::new(0));
+    let counted = Arc::new(core::sync::atomic::AtomicU64::new(0));
     let count = counted.clone();
     let model = move || {
         count.fetch_add(1, Ordering::Relaxed);
@@ -87,14 +73,10 @@ fn run_schedules(schedules: usize, model: impl Fn() + Sync + Send + 'static) {
     let walk = model.clone();
     shuttle::check_random(move || walk(), schedules - schedules / 2);
     shuttle::check_pct(move || model(), schedules / 2, 3);
-    report(&counted, "schedules");
-}
-
-/// For the launcher, which adds up what its tests have counted.
-fn report(counted: &AtomicU64, what: &str) {
+    // For the launcher, which adds them up.
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a model");
-    std::println!("counted {} {what}: {test}", counted.load(Ordering::Relaxed));
+    std::println!("counted {} schedules: {test}", counted.load(Ordering::Relaxed));
 }
 
 /// A world, and who has what of it.
@@ -139,13 +121,14 @@ impl Model {
         }
     }
 
-    /// The summary is right where nobody is changing it.
+    /// The summary is right where nobody is changing it: it has all blocks with free frames that no magazine holds.
     fn assert_searches_find_all_blocks(&self) {
         let table = &self.frames().table;
         for block in BlockNumber::each(table.all()) {
             let state = table.state(block);
             let is_found = table.candidates(table.all(), block).any(|found| found == block);
-            assert!(is_found || state.kind() != Kind::Frames || state.free() == 0, "{block:?} is hidden");
+            let is_offered = state.kind() == Kind::Frames && state.is_offered();
+            assert!(is_found || !is_offered, "{block:?} is hidden: {state:?}");
         }
     }
 
