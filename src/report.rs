@@ -199,6 +199,7 @@ pub fn counter(counter: &Counter) {
         skew_ns,
         warps: warp.times,
         meetings: warp.meetings,
+        cpus_met: warp.cpus.into(),
         drift_ppm,
         timer_mode: time::timer::mode().name(),
     }));

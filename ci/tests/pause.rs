@@ -1,5 +1,4 @@
-//! The host stops the whole machine for two seconds while eight CPUs work. For the guest the clock jumps: timers that came
-//! due meanwhile must catch up without a storm, and nobody may take the silence for a fault.
+//! The host's cores are elsewhere: for all of the guest at once, or for all of its CPUs but one.
 
 #[path = "guest/mod.rs"]
 mod guest;
@@ -13,6 +12,8 @@ use octopod::wire::ExitCode;
 
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// The host stops the whole machine for two seconds while eight CPUs work. For the guest the clock jumps: timers that came
+/// due meanwhile must catch up without a storm, and nobody may take the silence for a fault.
 #[test]
 fn timers_catch_up_without_a_storm_and_without_a_false_alarm() {
     let mut guest = Guest::boot(&["stress", "--smp", "8", "--seconds", "5", "--workloads", "remote"]);
@@ -50,4 +51,22 @@ fn timers_catch_up_without_a_storm_and_without_a_false_alarm() {
     assert_eq!(events.unanswered_requests, 0);
     let alarms: Vec<_> = guest.lines.iter().filter(|line| line.contains("error:")).collect();
     assert!(alarms.is_empty(), "{alarms:?}");
+}
+
+/// Where no two CPUs ever run at once, their TSCs are compared all the same, each with those of others.
+#[test]
+#[cfg(target_os = "linux")]
+fn cpus_that_share_one_core_compare_their_clocks() {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
+    let (this_thread, mut one) = (Pid::from_raw(0), CpuSet::new());
+    let cores = sched_getaffinity(this_thread).unwrap();
+    let core = (0..CpuSet::count()).find(|core| cores.is_set(*core).unwrap_or(false)).unwrap();
+    one.set(core).unwrap();
+    // What a thread starts may run where the thread may.
+    sched_setaffinity(this_thread, &one).unwrap();
+    let mut guest = Guest::boot(&["boot", "--smp", "8"]);
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    assert_eq!(guest.seen.clock.as_ref().unwrap().cpus_met, 7, "{:#?}", guest.lines);
 }

@@ -19,6 +19,8 @@ pub struct Clock<S> {
     pub warps: u64,
     /// In the search for that, how often readings of two CPUs alternated.
     pub meetings: u64,
+    /// With how many CPUs of the others.
+    pub cpus_met: u64,
     /// How far the TSC's rate is from what it was measured or told to be, in parts per million; absent where there is
     /// nothing to measure it by.
     pub drift_ppm: Option<u64>,
