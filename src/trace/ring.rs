@@ -125,6 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_overwritten_while_it_is_read_is_lost() {
+        let slots = [const { empty() }; 4];
+        let head = AtomicU64::new(0);
+        let ring = Ring::new(&slots, &head);
+        (0..4).for_each(|number| ring.write(&traced(number)));
+        let newest = ring.newest(4);
+        // The writer has begun with the oldest slot, whose first word it writes last.
+        head.fetch_add(SLOT_BYTES, Ordering::AcqRel);
+        slots[0][1].store(traced(4).tsc, Ordering::Release);
+        let expected = [None, Some(traced(1)), Some(traced(2)), Some(traced(3))];
+        assert_eq!(newest.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn a_reader_beside_the_writer_sees_whole_events_only() {
         let slots = [const { empty() }; 16];
         let head = AtomicU64::new(0);

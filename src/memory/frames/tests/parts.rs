@@ -238,6 +238,31 @@ fn runs_come_aligned_from_every_start() {
 }
 
 #[test]
+fn a_run_is_taken_from_the_word_that_is_named_or_the_next() {
+    for number in 0..=6 {
+        let bitmap = Bitmap::new();
+        bitmap.reset_to_free_from(0);
+        if number > 0 {
+            assert_eq!(bitmap.take_run(3 + WORDS, order(number)), Some(3 * 64), "order {number}");
+        }
+        let seen = bitmap.see_run_in(5, order(number)).expect("all is free");
+        assert_eq!(bitmap.take_seen(5, seen), Some(5 * 64));
+        assert_eq!(bitmap.word(5), !(u64::MAX >> (64 - order(number).frames())), "and no more of it");
+        // What has been taken since is not there.
+        let seen = bitmap.see_run_in(6, order(number)).expect("all is free");
+        bitmap.take_run_in(6, order(number));
+        assert_eq!(bitmap.take_seen(6, seen), None);
+    }
+    let bitmap = Bitmap::new();
+    bitmap.reset_to_free_from(7 * 64);
+    assert_eq!(bitmap.take_run(3, order(6)), Some(7 * 64));
+    assert!(bitmap.see_run_in(7, Order::FRAME).is_none());
+    assert!(bitmap.is_empty());
+    bitmap.set(2, 1);
+    assert!(!bitmap.is_empty());
+}
+
+#[test]
 fn setting_bits_tells_which_were_set() {
     let bitmap = Bitmap::new();
     assert_eq!(bitmap.set(3, 0b1100), 0);

@@ -1,5 +1,6 @@
 //! Which block is taken from, kept and given back: what users of the allocator would notice, case by case.
 
+use super::super::magazine::BATCH;
 use super::super::number::BlockNumber;
 use super::super::state::State;
 use super::super::{FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, Magazine, Order};
@@ -50,6 +51,20 @@ fn every_order_up_to_one_gibibyte() {
     }
     assert_eq!(world.frames.drain(&mut magazine), Ok(()));
     world.assert_as_before(before);
+}
+
+#[test]
+fn a_few_frames_freed_in_one_call_stay_with_the_cpu() {
+    let world = World::new(1);
+    let all = world.take_everything(&mut Magazine::new());
+    let few = BATCH / 2;
+    let mut magazine = Magazine::new();
+    assert_eq!(world.frames.free_bulk(&mut magazine, &all[..few]), Ok(()));
+    assert_eq!(magazine.len(), few);
+    assert_eq!(world.frames.free_frames(), 0);
+    // One more is too many, though there would be room.
+    assert_eq!(world.frames.free_bulk(&mut magazine, &all[few..2 * few + 1]), Ok(()));
+    assert_eq!((magazine.len(), world.frames.free_frames()), (few, few + 1));
 }
 
 #[test]

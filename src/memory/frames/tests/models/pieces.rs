@@ -6,7 +6,7 @@ use super::*;
 /// Two frames that are no run: a search that reserves them in vain does not hide them from one that wants any.
 #[test]
 fn a_vain_reservation_is_not_out_of_memory() {
-    check(UNBOUNDED, || {
+    check(Some(4), || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 1)]);
         assert_eq!(here.refill(1), 1);
