@@ -25,6 +25,8 @@ mod out_of_memory;
 #[cfg(target_os = "none")]
 mod own;
 #[cfg(target_os = "none")]
+mod own_magazine;
+#[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
 mod passage;
@@ -52,16 +54,15 @@ pub use out_of_memory::{DrainOthers, Whom, set_drain_others};
 #[cfg(target_os = "none")]
 pub use own::Octopod;
 #[cfg(target_os = "none")]
+pub use own_magazine::{Bar, KEEPS_FRAMES, magazine_of};
+#[cfg(target_os = "none")]
 pub use paging::{MapError, load_root};
 #[cfg(target_os = "none")]
 pub use passage::{LowMemory, Passage};
 #[cfg(all(target_os = "none", feature = "shell"))]
 pub use per_cpu_frames::kept_by_this_cpu;
 #[cfg(target_os = "none")]
-pub use per_cpu_frames::{
-    Bar, KEEPS_FRAMES, alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free, free_bulk,
-    magazine_of,
-};
+pub use per_cpu_frames::{alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free, free_bulk};
 #[cfg(target_os = "none")]
 pub use placement::{PlacementError, alloc_in, divide, set_home};
 #[cfg(target_os = "none")]

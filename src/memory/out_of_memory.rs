@@ -6,7 +6,8 @@ use core::hint::spin_loop;
 use spin::Once;
 
 use super::frames::{FrameNumber, Frames, Magazine, Order};
-use super::per_cpu_frames::{drain_this_cpu, is_shut, open, with_magazine};
+use super::own_magazine::{is_shut, open, with_magazine};
+use super::per_cpu_frames::drain_this_cpu;
 use crate::config::REQUEST_MS;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;

@@ -7,7 +7,8 @@ use super::for_good::{Zeroable, alloc_slice_from, alloc_slice_zeroed};
 use super::frame_counts::PLACED_ALLOCS;
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
 use super::out_of_memory::search_and_ask;
-use super::per_cpu_frames::{count_failure, frames, open, with_magazine};
+use super::own_magazine::{open, with_magazine};
+use super::per_cpu_frames::{count_failure, frames};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 

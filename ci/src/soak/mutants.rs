@@ -148,26 +148,19 @@ fn all_of(
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let path = folder.join(file.replace('/', "-")).with_extension("json");
     let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-    let outcomes = match kept.filter(|kept| kept.sources.code == sources.code) {
+    let before = match kept.filter(|kept| kept.sources.code == sources.code) {
         Some(kept) if kept.sources.tests == sources.tests => return Ok(kept.outcomes),
-        Some(kept) if kept.outcomes.missed.is_empty() => kept.outcomes,
-        Some(kept) => {
-            let only =
-                kept.outcomes.missed.iter().map(|name| format!("--re=^{}$", regex_syntax::escape(name)));
+        Some(kept) => kept.outcomes,
+        None => pass(program, &["--file", file], &QUICK, task, console)?,
+    };
+    let outcomes = match before.missed.is_empty() {
+        true => before,
+        false => {
+            let only = before.missed.iter().map(|name| format!("--re=^{}$", regex_syntax::escape(name)));
             let words: Vec<_> = ["--file".to_owned(), file.to_owned()].into_iter().chain(only).collect();
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             let again = pass(program, &words, &ALL, task, console)?;
-            kept.outcomes.without_missed().and(again)
-        }
-        None => {
-            let quick = pass(program, &["--file", file], &QUICK, task, console)?;
-            match quick.missed.is_empty() {
-                true => quick,
-                false => {
-                    let again = pass(program, &["--file", file, "--iterate"], &ALL, task, console)?;
-                    quick.without_missed().and(Outcomes { unviable: 0, ..again })
-                }
-            }
+            Outcomes { missed: Vec::new(), ..before }.and(again)
         }
     };
     let kept = Kept { sources, outcomes };
@@ -236,10 +229,6 @@ impl Outcomes {
         self.missed.append(&mut other.missed);
         self.unviable += other.unviable;
         self
-    }
-
-    fn without_missed(self) -> Outcomes {
-        Outcomes { missed: Vec::new(), ..self }
     }
 
     /// Reads what cargo-mutants has written.
