@@ -109,6 +109,12 @@ fn foreign_frames_are_refused_at_every_order() {
     // In a block of which other frames are managed.
     let frame = world.first + 512 + 32;
     assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::NotManaged { frame }));
+    if Frames::CHECKS_EACH_FREE {
+        assert_eq!(
+            world.frames.free(&mut magazine, frame, Order::FRAME),
+            Err(FreeError::NotManaged { frame })
+        );
+    }
     assert_eq!(world.frames.free(&mut magazine, frame, order(5)), Err(FreeError::NotManaged { frame }));
     let taken = world.take_everything(&mut magazine);
     assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::NotManaged { frame }));

@@ -67,6 +67,21 @@ fn a_few_frames_freed_in_one_call_stay_with_the_cpu() {
     assert_eq!((magazine.len(), world.frames.free_frames()), (few, few + 1));
 }
 
+/// Frames that follow one another are freed eight at a time; those of them that lie elsewhere are not taken for them.
+#[test]
+fn just_the_frames_in_the_list_are_freed() {
+    for elsewhere in 0..1_usize << 8 {
+        let world = World::new(1);
+        world.take_everything(&mut Magazine::new());
+        let frames: Vec<_> = (0..8).map(|index| 16 + index + 16 * (elsewhere >> index & 1)).collect();
+        let list: Vec<_> = frames.iter().map(|index| world.first + *index).collect();
+        assert_eq!(world.frames.give_back(&list), Ok(()));
+        let expected = frames.iter().fold(0, |bits, index| bits | 1_u64 << index);
+        assert_eq!(world.frames.table.bitmap(world.first.block()).word(0), expected, "{frames:?}");
+        assert_eq!(world.frames.free_frames(), 8);
+    }
+}
+
 #[test]
 fn what_one_magazine_keeps_does_not_fail_its_own_cpu() {
     let world = World::new(1);
