@@ -20,7 +20,7 @@ fn each_refill_gets_one_of_the_last_frames() {
 /// The same with three takers, in one word.
 #[test]
 fn each_of_three_refills_gets_one_of_the_last_frames() {
-    check(Some(2), || {
+    check_interleavings(Some(3), || {
         let (model, [mut here, there, beyond]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 3), model.frame(0, 4), model.frame(0, 200)]);
         let others = [there, beyond].map(|cpu| cpu.on_thread(|cpu| cpu.refill(1)));

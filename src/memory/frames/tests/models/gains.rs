@@ -49,7 +49,7 @@ fn assert_seen(
     kept: core::ops::Range<usize>,
     work: impl Fn(&Frames, &mut Magazine) + Copy + Send + Sync + 'static,
 ) {
-    check_looks(UNBOUNDED, move || {
+    check_interleavings(UNBOUNDED, move || {
         let (model, [here, mut there]) = Cpu::all_taken(1);
         let frames =
             |range: core::ops::Range<usize>| range.map(|index| model.frame(0, index)).collect::<Vec<_>>();
@@ -89,7 +89,7 @@ fn a_drain_and_a_refill_hide_no_run() {
 /// meanwhile: that first word is not out of sight.
 #[test]
 fn a_search_in_vain_hides_no_run() {
-    check_looks(Some(3), || {
+    check_interleavings(Some(3), || {
         let (model, [here, there, beyond]) = Cpu::all_taken(1);
         // One more, so that two CPUs can reserve theirs.
         here.flush(&(0..129).map(|index| model.frame(0, index)).collect::<Vec<_>>());

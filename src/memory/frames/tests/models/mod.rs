@@ -37,15 +37,16 @@ fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     explore(preemptions, &[Accesses::Exchanges, Accesses::Plain], model);
 }
 
-/// The same for a model of which one thread looks at plain memory of another's, where it sees nothing old.
+/// The same where nothing old is seen: for a model of which one thread looks at plain memory of another's, or in which there
+/// would be too much of it to see.
 #[cfg(loom)]
-fn check_looks(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+fn check_interleavings(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     explore(preemptions, &[Accesses::Exchanges], model);
 }
 
 /// Random interleavings overlook nothing.
 #[cfg(shuttle)]
-use check as check_looks;
+use check as check_interleavings;
 
 /// Runs a model in random interleavings: of the storms as many as `SHUTTLE_SCHEDULES` says, a tenth for the small models,
 /// which have few.
