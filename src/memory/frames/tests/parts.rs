@@ -5,7 +5,7 @@ use super::super::magazine::{BATCH, CAPACITY, Full, Magazine};
 use super::super::number::{BlockNumber, FrameNumber, Order};
 use super::super::state::{self, Kind, State};
 use super::super::summary::Summary;
-use super::super::sync::AtomicU64;
+use super::super::sync::{AtomicU64, Ordering};
 use super::super::table;
 use super::super::{Frames, ORDERS};
 use super::order;
@@ -277,7 +277,8 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
     let level = |count: usize| -> &'static [AtomicU64] {
         Box::leak((0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().into_boxed_slice())
     };
-    let summary = Summary::new(level(low), level(high));
+    let (blocks_level, words_level) = (level(low), level(high));
+    let summary = Summary::new(blocks_level, words_level);
     let within = |range: core::ops::Range<usize>, start: usize| {
         let range = BlockNumber(range.start)..BlockNumber(range.end);
         summary.candidates(range, BlockNumber(start)).map(|block| block.0).collect::<Vec<_>>()
@@ -304,6 +305,16 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
     assert_eq!(found(100), [4095, 4096, 8191, 8192, 0]);
     summary.clear(BlockNumber(4096), || true);
     assert_eq!(found(4096), [4096, 8191, 8192, 0, 4095], "a block that has got frames again keeps its bit");
+    // What is cleared leaves nothing behind, in either level, and hides nothing else.
+    let left = found(0);
+    for (index, block) in left.iter().enumerate() {
+        summary.clear(BlockNumber(*block), || false);
+        assert_eq!(found(0), left[index + 1..]);
+    }
+    let is_zero = |level: &[AtomicU64]| level.iter().all(|word| word.load(Ordering::Relaxed) == 0);
+    assert!(is_zero(blocks_level) && is_zero(words_level));
+    summary.clear(BlockNumber(7), || true);
+    assert_eq!(found(0), [7], "it has frames again");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::magazine::BATCH;
 use super::super::number::BlockNumber;
 use super::super::state::State;
-use super::super::{FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, Magazine, Order};
+use super::super::{CAPACITY, FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, Magazine, NodeId, Order};
 use super::{World, order};
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -80,6 +80,41 @@ fn just_the_frames_in_the_list_are_freed() {
         assert_eq!(world.frames.table.bitmap(world.first.block()).word(0), expected, "{frames:?}");
         assert_eq!(world.frames.free_frames(), 8);
     }
+}
+
+#[test]
+fn a_block_that_a_magazine_holds_is_not_offered() {
+    let world = World::new(2);
+    let mut magazine = Magazine::new();
+    let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("there is memory");
+    let block = frame.block();
+    assert!(!world.frames.table.is_noted(block), "held");
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert!(world.frames.table.is_noted(block));
+    world.take_everything(&mut magazine);
+    assert!(!world.frames.table.is_noted(block), "nothing is left");
+}
+
+#[test]
+fn a_magazine_keeps_as_much_as_it_says_at_most() {
+    let world = World::new(4);
+    let mut magazine = Magazine::new();
+    let singles: Vec<_> =
+        (0..CAPACITY).filter_map(|_| world.frames.alloc(&mut magazine, Order::FRAME)).collect();
+    let runs: Vec<_> = (1..=8)
+        .map(|number| {
+            (world.frames.alloc(&mut magazine, order(number)).expect("there is memory"), order(number))
+        })
+        .collect();
+    let mut other = Magazine::new();
+    let singles = singles.into_iter().map(|frame| (frame, Order::FRAME));
+    for (frame, order) in singles.chain(runs) {
+        assert_eq!(world.frames.free(&mut other, frame, order), Ok(()));
+    }
+    assert_eq!(other.kept_frames(), Magazine::MOST_FRAMES);
+    assert!(Magazine::ASLEEP > CAPACITY, "no number of frames");
+    other.set_home(NodeId(3));
+    assert_eq!(other.home(), NodeId(3));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Model checking. The [`encounters`] at one block, and those over larger [`pieces`], are small enough for every
-//! interleaving, under loom, as are those of a CPU that looks for [`gains`]; shuttle tries random ones of these, and of whole [`storms`].
+//! interleaving, under loom, as are those of a CPU that looks for [`gains`], and of the [`summaries`] alone; shuttle tries
+//! random ones of these, and of whole [`storms`].
 //!
 //! `cargo run -- soak loom` and `cargo run -- soak shuttle` run them, and say how many executions there were.
 
@@ -8,6 +9,7 @@ mod gains;
 mod pieces;
 #[cfg(shuttle)]
 mod storms;
+mod summaries;
 
 use super::super::arenas::Scope;
 use super::super::host::World;

@@ -1,5 +1,6 @@
 //! Meetings over more than single frames: runs, blocks that were handed out whole, blocks managed in part.
 
+use super::super::super::state::State;
 use super::super::order;
 use super::*;
 
@@ -168,5 +169,36 @@ fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
             }
         }
         model.end([here, there]);
+    });
+}
+
+/// What another CPU is at is told from what is not there. No thread is needed for that; but only a model gives up soon.
+#[test]
+fn a_search_says_where_to_look_again() {
+    check(UNBOUNDED, || {
+        let (model, [mut cpu]) = Cpu::all_taken(2);
+        let second = model.frame(1, 0);
+        let table = &model.frames().table;
+        let mut search = |order| {
+            assert_eq!(cpu.alloc(order), None);
+            cpu.magazine.on_its_way()
+        };
+        assert_eq!(search(Order::FRAME), None);
+        // A block between table and buddy.
+        let before = table.state(second.block());
+        table.mark(second.block(), 1, State::transit(Order::BLOCK));
+        assert_eq!(search(Order::FRAME), Some(second));
+        assert_eq!(search(order(3)), Some(second));
+        table.mark(second.block(), 1, before);
+        assert_eq!(search(order(3)), None);
+        // Frames whose bits are set, and which are not counted yet.
+        let bitmap = table.bitmap(second.block());
+        bitmap.set(3, 0b1010);
+        assert_eq!(search(Order::FRAME), Some(second));
+        assert_eq!(search(order(1)), None);
+        bitmap.set(3, 0b1111);
+        assert_eq!(search(order(2)), Some(second));
+        bitmap.reset_to_free_from(512);
+        model.end([cpu]);
     });
 }
