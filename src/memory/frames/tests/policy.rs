@@ -95,6 +95,57 @@ fn a_block_that_a_magazine_holds_is_not_offered() {
     assert!(!world.frames.table.is_noted(block), "nothing is left");
 }
 
+/// What the kernel tries first, without the search.
+#[test]
+fn the_short_ways_get_what_the_search_would() {
+    let world = World::new(4);
+    let before = world.frames.free_by_order();
+    let mut magazine = Magazine::new();
+    assert_eq!(world.frames.alloc_at_hand(&mut magazine, order(3)), None, "it holds no block");
+    let whole = world.frames.alloc_whole(&magazine, order(10)).expect("there is memory");
+    assert!(whole.is_aligned_to(order(10)));
+    assert_eq!(world.frames.validate(), Ok(()));
+
+    let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("there is memory");
+    assert_eq!(magazine.hint.word, BATCH / 64, "where the refill stopped");
+    let word = frame.block().first_frame() + magazine.hint.word * 64;
+    let mut runs = Vec::new();
+    for number in 1..=5 {
+        let run = world.frames.alloc_at_hand(&mut magazine, order(number)).expect("a word is free");
+        assert!(run.is_aligned_to(order(number)) && (word..word + 64).contains(&run), "order {number}");
+        runs.push((run, order(number)));
+    }
+    assert_eq!(world.frames.alloc_at_hand(&mut magazine, order(5)), None, "not in this word");
+    assert_eq!(world.frames.alloc_at_hand(&mut magazine, Order::FRAME), None);
+    assert_eq!(world.frames.alloc_at_hand(&mut magazine, order(6)), None);
+    assert_eq!(world.frames.validate(), Ok(()));
+    runs.extend([(whole, order(10)), (frame, Order::FRAME)]);
+    for (frame, order) in runs {
+        assert_eq!(world.frames.free(&mut magazine, frame, order), Ok(()));
+    }
+    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+#[test]
+fn a_small_bulk_leaves_the_rest_of_a_batch() {
+    for (wanted, left) in [(BATCH - 1, 1), (BATCH, 0), (BATCH + 1, 0)] {
+        let (world, mut magazine) = (World::new(1), Magazine::new());
+        let mut out = std::vec![FrameNumber::new(0); wanted];
+        assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut out), wanted);
+        assert_eq!(magazine.len(), left, "{wanted} at once");
+    }
+}
+
+#[test]
+fn a_refill_leaves_the_runs_that_are_kept() {
+    let (world, mut magazine) = (World::new(1), Magazine::new());
+    let run = world.frames.alloc(&mut magazine, order(3)).expect("there is memory");
+    assert_eq!(world.frames.free(&mut magazine, run, order(3)), Ok(()));
+    assert!(world.frames.alloc(&mut magazine, Order::FRAME).is_some());
+    assert_eq!(world.frames.alloc_kept(&mut magazine, order(3)), Some(run));
+}
+
 #[test]
 fn a_magazine_keeps_as_much_as_it_says_at_most() {
     let world = World::new(4);
