@@ -22,6 +22,9 @@ fn orders_end_at_one_gibibyte() {
     assert!(FrameNumber::new(0x40).is_aligned_to(order(6)));
     assert!(!FrameNumber::new(0x40).is_aligned_to(order(7)));
     assert_eq!(FrameNumber::containing(0x1fff).address(), 0x1000);
+    assert_eq!([1, 2, 3, 1 << 18].map(Order::containing), [0, 1, 2, 18].map(Order::new));
+    assert_eq!([(1 << 18) + 1, usize::MAX].map(Order::containing), [None; 2]);
+    assert_eq!(std::format!("{} at {}", FrameNumber::new(0x40), order(6)), "frame 0x40 at order 6");
 }
 
 #[test]
