@@ -134,6 +134,21 @@ fn a_block_let_go_while_its_last_frame_is_freed_goes_home() {
     });
 }
 
+/// Drain against a free from afar, of a block of which other frames stay out: whoever looks for one finds it.
+#[test]
+fn a_block_let_go_while_a_frame_of_it_is_freed_is_found() {
+    check(UNBOUNDED, || {
+        let (model, [mut here, there]) = Cpu::all_taken(1);
+        here.flush(&[model.frame(0, 3)]);
+        assert_eq!(here.refill(1), 1);
+        let frame = model.frame(0, 70);
+        let there = there.on_thread(move |cpu| cpu.flush(&[frame]));
+        here.drain();
+        let (there, ()) = join(there);
+        model.end([here, there]);
+    });
+}
+
 /// Retire against refill: a block that goes home is found on its way.
 #[test]
 fn a_block_on_its_way_home_is_not_out_of_memory() {
