@@ -36,6 +36,17 @@ fn largest_piece_is_bounded_by_size_alignment_and_one_gibibyte() {
 }
 
 #[test]
+fn blocks_with_an_edge_in_them_are_counted_once() {
+    let partial = |ranges: &[(usize, usize)]| {
+        let ranges = ranges.iter().map(|&(start, end)| FrameNumber::new(start)..FrameNumber::new(end));
+        Frames::partial_blocks(ranges)
+    };
+    assert_eq!(partial(&[(0, 512), (1024, 2048)]), 0);
+    assert_eq!(partial(&[(3, 3), (7, 9), (20, 30)]), 1);
+    assert_eq!(partial(&[(7, 512), (512, 1023), (1023, 1030)]), 3);
+}
+
+#[test]
 fn metadata_is_at_most_two_bits_a_frame() {
     for frames in [1 << 15, 1 << 16, 1 << 18, (1 << 20) + 1, 1 << 24, 1 << 32usize] {
         let bytes = Frames::metadata_bytes(FrameNumber::new(frames), frames / 512 / 4);
