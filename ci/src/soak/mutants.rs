@@ -71,7 +71,7 @@ struct Kept {
     outcomes: Outcomes,
 }
 
-/// Numbers that change with the allocator, and with its tests in files of their own.
+/// Numbers that change with the files in which mutants are made, and with what lies beside them: tests, and what these need.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Sources {
     code: u64,
@@ -99,7 +99,8 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let outcomes = match task.count {
         Some(count) => a_part(&program, &config.files, count, task, console)?,
         None => {
-            let sources = Sources::read(&task.workspace.root).map_err(Error::file("read", SOURCES))?;
+            let sources =
+                Sources::read(&task.workspace.root, &config.files).map_err(Error::file("read", SOURCES))?;
             let mut all = Outcomes::default();
             for file in &config.files {
                 all = all.and(all_of(&program, file, sources, task, console)?);
@@ -172,7 +173,7 @@ fn all_of(
 
 impl Sources {
     /// As they are below `root` now.
-    fn read(root: &Path) -> io::Result<Sources> {
+    fn read(root: &Path, files: &[String]) -> io::Result<Sources> {
         let (mut code, mut tests) = (DefaultHasher::new(), DefaultHasher::new());
         let mut folders = vec![root.join(SOURCES)];
         while let Some(folder) = folders.pop() {
@@ -182,11 +183,9 @@ impl Sources {
             for path in entries {
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.strip_prefix(root).is_ok_and(|path| path.to_string_lossy().contains("/tests"))
-                {
-                    fs::read(path)?.hash(&mut tests);
                 } else {
-                    fs::read(path)?.hash(&mut code);
+                    let is_code = files.iter().any(|file| root.join(file) == path);
+                    fs::read(path)?.hash(if is_code { &mut code } else { &mut tests });
                 }
             }
         }

@@ -55,9 +55,8 @@ impl World {
         let layout = Layout::from_size_align(bytes, align).expect("a layout");
         #[cfg(miri)]
         leave_the_first_gigabyte();
-        // SAFETY: the layout's size is not zero.
-        let memory = NonNull::new(unsafe { alloc(layout) }).expect("host memory");
-        let address = memory.as_ptr().expose_provenance();
+        let memory = allocate(layout);
+        let address = memory.0.as_ptr().expose_provenance();
         let base = address & !(Order::MAX.bytes() - 1);
         let first = FrameNumber::containing(address - base);
         let end = first + blocks * FRAMES_PER_BLOCK;
@@ -70,13 +69,7 @@ impl World {
         unsafe { metadata.write_bytes(0xa5, layout.size()) };
         // SAFETY: metadata of the size asked for, aligned, initialised, and the allocator's own until `drop`.
         let frames = unsafe { Frames::new(metadata, end, partial_blocks, base) };
-        Self {
-            frames,
-            first,
-            len: blocks * FRAMES_PER_BLOCK,
-            memory: (memory, Layout::from_size_align(bytes, align).expect("a layout")),
-            metadata: (metadata, layout),
-        }
+        Self { frames, first, len: blocks * FRAMES_PER_BLOCK, memory, metadata: (metadata, layout) }
     }
 
     /// RAM that begins at frame 0, as a machine's does, not a frame of which is inserted yet.
@@ -143,6 +136,24 @@ impl World {
         assert_eq!(self.frames.free_frames(), self.frames.total_frames());
         assert_eq!(self.frames.free_by_order(), before);
     }
+}
+
+/// Memory, and by which layout it goes back.
+fn allocate(layout: Layout) -> (NonNull<u8>, Layout) {
+    // SAFETY: no layout here has the size zero.
+    let get = |layout| NonNull::new(unsafe { alloc(layout) }).expect("host memory");
+    if !cfg!(miri) {
+        return (get(layout), layout);
+    }
+    // Miri aligns to 512 MiB at most, and its addresses ascend: what is not aligned is left for what comes next.
+    let possible = Layout::from_size_align(layout.size(), layout.align().min(1 << 29)).expect("a layout");
+    let (mut memory, mut left) = (get(possible), Vec::new());
+    while !memory.addr().get().is_multiple_of(layout.align()) {
+        left.push(core::mem::replace(&mut memory, get(possible)));
+    }
+    // SAFETY: each was allocated with this layout.
+    left.into_iter().for_each(|memory| unsafe { dealloc(memory.as_ptr(), possible) });
+    (memory, possible)
 }
 
 /// Miri's addresses begin at zero, where no direct map may.
