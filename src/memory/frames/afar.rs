@@ -23,7 +23,8 @@ impl Afar {
     /// The magazine at that address.
     ///
     /// # Safety
-    /// There is one, for as long as this value or a copy of it is used; each of its words is written by one instruction.
+    /// There is one, for as long as this value or a copy of it is used; each of its words is written by one instruction. The
+    /// address is one to write through, not that of a `&Magazine`: words are read as those of atomics.
     pub const unsafe fn new(magazine: *const Magazine) -> Self {
         Self(magazine)
     }

@@ -288,7 +288,7 @@ fn what_is_kept_completes_a_piece_of_one_arena_only() {
         assert_eq!(world.frames.drain(&mut here), Ok(()));
         assert_eq!(world.frames.free(&mut there, frames[0], Order::FRAME), Ok(()));
         // SAFETY: it outlives the call, and nobody writes to it meanwhile.
-        let there = unsafe { Afar::new(&there) };
+        let there = unsafe { Afar::new(&raw mut there) };
         world.frames.gain(order(10), [there].into_iter())
     };
     assert_eq!(gain(12), Gain::Nothing, "of two nodes");
