@@ -21,8 +21,11 @@ use super::trace::Trace;
 use crate::boot::command_line::Workload;
 use crate::memory::frames::{FrameNumber, Order};
 
-/// One in so many hand-outs is timed.
+/// One in so many hand-outs is timed. Under TCG a CPU that reads its TSC waits for all others that do.
 const TIMED: u32 = 16;
+
+/// So many short rounds are made before a CPU looks at the clock, for the same reason.
+const ROUNDS: usize = 16;
 
 /// What the workloads need of whatever they run on.
 pub trait Platform: Sync {
@@ -157,6 +160,18 @@ impl<'a, P: Platform> Worker<'a, P> {
 
     fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
         self.shared.source.alloc(&mut self.seat, order)
+    }
+
+    /// As [`alloc`](Self::alloc); how long one in [`TIMED`] takes is recorded, and each of a block or more, which are few.
+    fn alloc_sampled(&mut self, order: Order) -> Option<FrameNumber> {
+        if order < Order::BLOCK && self.rng.u32(..TIMED) != 0 {
+            return self.alloc(order);
+        }
+        let (frame, cycles) = self.alloc_timed(order);
+        if frame.is_some() {
+            self.record(cycles);
+        }
+        frame
     }
 
     /// As [`alloc`](Self::alloc), and how long that took.

@@ -72,9 +72,7 @@ impl<P: Platform> Worker<'_, P> {
     fn take_all(&mut self) -> (Option<Frame>, u64) {
         let (mut head, mut taken) = (None, 0);
         loop {
-            let (frame, cycles) = self.alloc_timed(Order::FRAME);
-            let Some(frame) = frame else { return (head, taken) };
-            self.record(cycles);
+            let Some(frame) = self.alloc_sampled(Order::FRAME) else { return (head, taken) };
             match self.shared.owners.hand_out_linked(frame.get(), self.id, head) {
                 Ok(()) => {
                     head = Some(frame.get());

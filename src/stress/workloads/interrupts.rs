@@ -76,9 +76,7 @@ impl<P: Platform> Worker<'_, P> {
     fn famine(&mut self, refused: &AtomicU64, between: &mut dyn FnMut()) {
         let (mut all, before) = (None, refused.load(Ordering::Relaxed));
         while refused.load(Ordering::Relaxed) == before {
-            let (frame, cycles) = self.alloc_timed(Order::FRAME);
-            if let Some(frame) = frame {
-                self.record(cycles);
+            if let Some(frame) = self.alloc_sampled(Order::FRAME) {
                 match self.shared.owners.hand_out_linked(frame.get(), self.id, all) {
                     Ok(()) => all = Some(frame.get()),
                     Err(doubled) => self.note(Fault::Doubled(doubled)),

@@ -1,6 +1,6 @@
 //! Runs of several orders.
 
-use super::{Platform, Worker};
+use super::{Platform, ROUNDS, Worker};
 use crate::memory::frames::{FrameNumber, Order};
 
 /// How many runs `random` holds at most.
@@ -59,7 +59,9 @@ impl<P: Platform> Worker<'_, P> {
     pub(super) fn random(&mut self) {
         let mut held = Held::new();
         while self.goes_on() {
-            self.take_or_return(&mut held);
+            for _ in 0..ROUNDS {
+                self.take_or_return(&mut held);
+            }
         }
         self.put_all(&mut held);
     }
@@ -70,9 +72,7 @@ impl<P: Platform> Worker<'_, P> {
         // Where it holds half of what it may, taking and returning are equally likely.
         if self.rng.usize(..RANDOM_HELD) >= held.count {
             let order = self.random_order();
-            let (frame, cycles) = self.alloc_timed(order);
-            if let Some(frame) = frame {
-                self.record(cycles);
+            if let Some(frame) = self.alloc_sampled(order) {
                 if self.got(frame, order) {
                     held.push(frame, order);
                 }
@@ -111,9 +111,7 @@ impl<P: Platform> Worker<'_, P> {
             for order in (0..=Order::MAX.get()).filter_map(Order::new) {
                 let mut count = 0;
                 while count < ORDERS_HELD {
-                    let (frame, cycles) = self.alloc_timed(order);
-                    let Some(frame) = frame else { break };
-                    self.record(cycles);
+                    let Some(frame) = self.alloc_sampled(order) else { break };
                     if self.got(frame, order) {
                         held[count] = frame;
                         count += 1;

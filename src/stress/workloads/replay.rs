@@ -45,11 +45,13 @@ impl<P: Platform> Worker<'_, P> {
     fn play(&mut self, trace: &Trace, event: Event) {
         match event {
             Event::Alloc { id, order } => {
-                let (frame, cycles) = self.alloc_timed(order);
-                let word = match frame {
+                let word = match self.alloc_sampled(order) {
                     Some(frame) => {
-                        self.record(cycles);
-                        if self.got(frame, order) { pack(frame, order, self.rank) } else { REFUSED }
+                        if self.got(frame, order) {
+                            pack(frame, order, self.rank)
+                        } else {
+                            REFUSED
+                        }
                     }
                     None => {
                         self.shared.refused.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Single frames, as most of a kernel's are.
 
-use super::{Platform, TIMED, Worker};
+use super::{Platform, ROUNDS, TIMED, Worker};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::ring::Ring;
 
@@ -16,8 +16,10 @@ impl<P: Platform> Worker<'_, P> {
     pub(super) fn pairs(&mut self) {
         let mut held = [FrameNumber::new(0); PAIRS_HELD];
         while self.goes_on() {
-            let wanted = self.rng.usize(1..=PAIRS_HELD);
-            self.take_and_return(&mut held[..wanted]);
+            for _ in 0..ROUNDS {
+                let wanted = self.rng.usize(1..=PAIRS_HELD);
+                self.take_and_return(&mut held[..wanted]);
+            }
         }
     }
 
@@ -50,12 +52,13 @@ impl<P: Platform> Worker<'_, P> {
         self.rng.shuffle(held);
         for frame in held {
             if self.gives_back(*frame, Order::FRAME, self.id) {
-                let began = self.platform.cycles();
-                self.free(*frame, Order::FRAME);
-                if let Some((timed_frame, cycles)) = timed
-                    && timed_frame == *frame
-                {
-                    self.record(cycles + self.platform.cycles().wrapping_sub(began));
+                match timed {
+                    Some((timed_frame, cycles)) if timed_frame == *frame => {
+                        let began = self.platform.cycles();
+                        self.free(*frame, Order::FRAME);
+                        self.record(cycles + self.platform.cycles().wrapping_sub(began));
+                    }
+                    _ => self.free(*frame, Order::FRAME),
                 }
             }
         }
@@ -71,8 +74,7 @@ impl<P: Platform> Worker<'_, P> {
         let sender = self.shared.ids[sender_rank];
         while self.goes_on() {
             for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
-                let (frame, cycles) = self.alloc_timed(Order::FRAME);
-                let Some(frame) = frame else { break };
+                let Some(frame) = self.alloc_sampled(Order::FRAME) else { break };
                 if !self.got(frame, Order::FRAME) {
                     continue;
                 }
@@ -82,7 +84,6 @@ impl<P: Platform> Worker<'_, P> {
                     self.count(2);
                     break;
                 }
-                self.record(cycles);
                 self.count(1);
             }
             self.receive_all(incoming, sender);
