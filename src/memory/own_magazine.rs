@@ -77,9 +77,9 @@ pub(super) fn fall_asleep(_: &IrqGuard) {
     KEEPS_FRAMES.set(0);
 }
 
-/// While it lives, the allocator refuses whatever is asked of it on this CPU: `None`, [`FreeError::Barred`]. For handlers
-/// that come although interrupts are off, and so perhaps in the middle of a call; [`interrupts`](crate::interrupts) sees to
-/// it. They nest.
+/// While it lives, the allocator refuses whatever is asked of it on this CPU: `None`,
+/// [`Barred`](super::frames::FreeError::Barred). For handlers that come although interrupts are off, and so perhaps in the
+/// middle of a call; [`interrupts`](crate::interrupts) sees to it. They nest.
 pub struct Bar {
     len: u64,
 }
