@@ -1,4 +1,5 @@
-//! Build glue of the kernel's package: turns `kernel.toml` and the list of modules into constants, and gives the linker the kernel's script.
+//! Build glue of the kernel's package: turns `kernel.toml` and the list of modules into constants, and gives the linker the
+//! kernel's script.
 //!
 //! [`LIMITS`] lists the keys and what each may be; [`constants_of`] checks `kernel.toml` against it and makes Rust of
 //! it, which `src/config.rs` includes. What is wrong ends the build with a line that names the file and the key.

@@ -56,8 +56,8 @@ pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
 /// }
 /// ```
 ///
-/// `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the heap of Rust's `alloc`. Without it there
-/// is none but what the stress needs for itself.
+/// `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the heap of Rust's `alloc`. Without it
+/// there is none but what the stress needs for itself.
 ///
 /// A program links by `linker/kernel.ld`, as `config/build.rs` has it done; `examples/` holds two.
 #[macro_export]

@@ -75,7 +75,8 @@ pub struct Options {
     #[arg(long, value_name = "MACHINE", default_value = "q35", help_heading = "Machine")]
     pub machine: Machine,
 
-    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's. The matrix and soaks have tcg by default.
+    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's. The matrix and soaks have tcg by
+    /// default.
     #[arg(
         long,
         value_enum,
@@ -161,7 +162,8 @@ pub struct Options {
     #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed", "example"], help_heading = "Kernel")]
     pub kernel: Option<PathBuf>,
 
-    /// Give the run up after so long [default: 60, and what --seconds says; more for discs and Bochs; no limit for gdb, nor for a shell at a terminal].
+    /// Give the run up after so long [default: 60, and what --seconds says; more for discs and Bochs; no limit for gdb, nor
+    /// for a shell at a terminal].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800), help_heading = "Run")]
     pub timeout: Option<u64>,
 

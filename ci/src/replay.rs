@@ -1,5 +1,5 @@
-//! `stress --replay FILE`: a recorded trace is checked here, with the kernel's own code, and then goes to the kernel as a module
-//! beside it, or to the threads of `--host`.
+//! `stress --replay FILE`: a recorded trace is checked here, with the kernel's own code, and then goes to the kernel as a
+//! module beside it, or to the threads of `--host`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -31,8 +31,8 @@ const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
 /// The emulator may use this long to end when it is asked to.
 const QUIT_GRACE: Duration = Duration::from_secs(3);
 
-/// Of Bochs only a panic is a complaint. What QEMU says of every feature that a CPU model has and its TCG has not; and what its KVM says of more CPUs than
-/// the host has.
+/// Of Bochs only a panic is a complaint. What QEMU says of every feature that a CPU model has and its TCG has not; and what
+/// its KVM says of more CPUs than the host has.
 const HARMLESS: [&str; 2] =
     ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
 

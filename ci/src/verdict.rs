@@ -1,8 +1,8 @@
 //! How a run ended, judged from three witnesses: QEMU's status, the kernel's records, and the clock. Of Bochs, whose
 //! status does not depend on the kernel, only that the kernel ended it.
 //!
-//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree. Where witnesses contradict each other, the run has
-//! failed, and the reason names the contradiction.
+//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree. Where witnesses contradict each other,
+//! the run has failed, and the reason names the contradiction.
 
 use std::time::Duration;
 

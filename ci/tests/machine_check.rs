@@ -40,7 +40,8 @@ fn bank_status_address_and_cpu_are_named() {
     );
 }
 
-/// Intel's processors tell all CPUs, and all come at once; QEMU gives the others an error that none of their banks had enabled, as bystanders have.
+/// Intel's processors tell all CPUs, and all come at once; QEMU gives the others an error that none of their banks had
+/// enabled, as bystanders have.
 #[test]
 fn of_all_cpus_the_one_that_has_the_bank_speaks() {
     assert_eq!(

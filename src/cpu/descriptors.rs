@@ -76,8 +76,8 @@ pub(super) fn ist_tops() -> [u64; 4] {
 /// Gives this CPU its GDT and TSS, with `ist_tops` (in the order of [`IstStack::ALL`]) as its interrupt stacks.
 ///
 /// # Safety
-/// Called on each CPU as it comes up, while it runs on another GDT, after GS base leads to its own area. Each top is the end of a mapped stack that nothing
-/// else uses.
+/// Called on each CPU as it comes up, while it runs on another GDT, after GS base leads to its own area. Each top is the
+/// end of a mapped stack that nothing else uses.
 pub unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
     let (code, data, tss) = DESCRIPTORS.with(guard, |descriptors| {
         // SAFETY: the processor uses neither table while `load_descriptors` runs, and nobody else ever has a reference; the

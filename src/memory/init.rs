@@ -80,8 +80,8 @@ impl fmt::Display for MemoryError {
 }
 
 /// Sets up memory: reserves what is in use, builds and loads the final page tables, and hands all usable memory that
-/// is left, but for what [`insert_low`] gives later, to the frame allocator. Once, by the boot processor, on rt0's tables. `None` for [`LowMemory`] where there
-/// is no page below 1 MiB: then no other CPU can be started.
+/// is left, but for what [`insert_low`] gives later, to the frame allocator. Once, by the boot processor, on rt0's tables.
+/// `None` for [`LowMemory`] where there is no page below 1 MiB: then no other CPU can be started.
 pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
     // Where firmware calls it usable it is wrong: what the kernel writes there would be seen, or would not be kept.

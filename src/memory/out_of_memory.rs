@@ -34,8 +34,8 @@ pub fn set_drain_others(drain: DrainOthers) {
 }
 
 /// Goes on where a first search has found nothing: asks first those CPUs that have something of one run, and if that has gone
-/// meanwhile, all. Interrupts are on, so that others are answered. Ends: others are asked twice at most, which ends by itself, and nothing is waited for beyond
-/// [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
+/// meanwhile, all. Interrupts are on, so that others are answered. Ends: others are asked twice at most, which ends by
+/// itself, and nothing is waited for beyond [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
 pub(super) fn search_and_ask(
     order: Order,
     mut search: impl FnMut(&Frames, &mut Magazine) -> Option<FrameNumber>,

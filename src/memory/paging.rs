@@ -2,7 +2,8 @@
 //!
 //! One address space for all CPUs. Ranges are mapped with the largest pages that they and the processor allow; a
 //! page is writable or executable, never both, and the kernel never maps one frame with both rights. The upper half is
-//! the same in every tree and so global, but for what is mapped for a time; what a tree has in the lower half goes with the tree.
+//! the same in every tree and so global, but for what is mapped for a time; what a tree has in the lower half goes with the
+//! tree.
 //!
 //! Four levels, always: every door leads in with paging off, and rt0 writes CR4 as a whole, without LA57, so a processor
 //! that has five levels uses four. That is enough for 64 TiB of memory; `audit` finds a CPU on which it is otherwise.

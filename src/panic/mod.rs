@@ -1,9 +1,10 @@
 //! Last words: once, from the first CPU that dies, after the others have been stopped by NMI. It tells of each CPU where
 //! it was, in which stage, with which registers and locks; of one that died a moment later also why.
 //!
-//! What may go wrong comes last. First a block of fixed format is left in memory ([`LastWords`](crate::wire::LastWords)), then the message goes
-//! out, then the calls, then the other CPUs. A panic within all that says so in a line of its own and ends the run; what
-//! was said before stands. A CPU that dies when another has already leaves its reason for that one to tell.
+//! What may go wrong comes last. First a block of fixed format is left in memory ([`LastWords`](crate::wire::LastWords)),
+//! then the message goes out, then the calls, then the other CPUs. A panic within all that says so in a line of its own and
+//! ends the run; what was said before stands. A CPU that dies when another has already leaves its reason for that one to
+//! tell.
 
 mod backtrace;
 mod last_words;

@@ -72,7 +72,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs the parts, each that goes in rounds for `rounds` of them. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
+/// Runs the parts, each that goes in rounds for `rounds` of them. Only the boot processor calls this, with interrupts on,
+/// when all CPUs wait for work.
 ///
 /// # Errors
 /// The first failure of the first part that fails.

@@ -29,7 +29,8 @@ impl fmt::Display for ShootdownError {
 }
 
 /// Makes every online CPU forget a stale range, and gives back its frames and addresses when the last has acknowledged.
-/// Up to [`SHOOTDOWN_PAGES`] pages go one by one; for more, a CPU reloads CR3. Interrupts may be on or off, as for [`call`](super::call).
+/// Up to [`SHOOTDOWN_PAGES`] pages go one by one; for more, a CPU reloads CR3. Interrupts may be on or off, as for
+/// [`call`](super::call).
 ///
 /// A CPU that comes online later loads CR3 on its way, so it knows nothing of what was stale before. One that goes
 /// offline meanwhile runs nothing more that could use the range.

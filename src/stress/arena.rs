@@ -1,6 +1,6 @@
 //! Memory for the library allocator's own bookkeeping, which asks Rust's global allocator for tree nodes while it holds its
-//! lock. Nothing else in this kernel has a heap, and this is none for anything else: it must never call back into an allocator
-//! under test, and it lends what it was given to whoever asks while the stress runs.
+//! lock. Nothing else in this kernel has a heap, and this is none for anything else: it must never call back into an
+//! allocator under test, and it lends what it was given to whoever asks while the stress runs.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;

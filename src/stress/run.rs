@@ -67,8 +67,9 @@ impl<'a> Plan<'a> {
 }
 
 /// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
-/// all CPUs wait for work. `trace` is the text of what `replay` replays. `before_work` is called when everything is ready, with the number of free frames; `give_up` when
-/// a CPU has got stuck, which may still use what is borrowed here, so that this must not return.
+/// all CPUs wait for work. `trace` is the text of what `replay` replays. `before_work` is called when everything is ready,
+/// with the number of free frames; `give_up` when a CPU has got stuck, which may still use what is borrowed here, so that
+/// this must not return.
 ///
 /// # Errors
 /// The first thing that went wrong. Nothing more is run then, unless it is about an allocator that frames were lent to:

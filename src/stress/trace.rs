@@ -7,8 +7,8 @@
 //! -ID CPU             CPU frees the run called ID
 //! ```
 //!
-//! All numbers are decimal. Runs are called 0, 1, 2 and so on, in the order of their allocation. Any CPU may free a run, once.
-//! What the trace never frees is returned at its end.
+//! All numbers are decimal. Runs are called 0, 1, 2 and so on, in the order of their allocation. Any CPU may free a run,
+//! once. What the trace never frees is returned at its end.
 //!
 //! The same code reads it in the launcher and in the kernel, where it has no heap: [`measure`] says how much there is, and
 //! [`Trace::load`] puts it into tables of that size. The bytes are whatever they are; nothing here trusts them, or can panic.

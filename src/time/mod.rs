@@ -1,9 +1,10 @@
 //! Layer 7: what time it is, timers, and waits with an end.
 //!
-//! The TSC is the clock ([`now_ns`]), unless it turns out that it cannot be trusted ([`decide`]). CPUID or the hypervisor tell its frequency, or it is measured against a timer
-//! whose frequency is known (`reference`); [`calibration`] holds the arithmetic. The APIC timer is measured in the same
-//! windows. On it each CPU runs a queue of timers ([`timer`], ordered by [`heap`]): there is no tick, so a CPU that waits
-//! for nothing takes no interrupt. [`halt_until`] waits for a condition or a deadline on one of them.
+//! The TSC is the clock ([`now_ns`]), unless it turns out that it cannot be trusted ([`decide`]). CPUID or the hypervisor
+//! tell its frequency, or it is measured against a timer whose frequency is known (`reference`); [`calibration`] holds the
+//! arithmetic. The APIC timer is measured in the same windows. On it each CPU runs a queue of timers ([`timer`], ordered by
+//! [`heap`]): there is no tick, so a CPU that waits for nothing takes no interrupt. [`halt_until`] waits for a condition or
+//! a deadline on one of them.
 
 pub mod calibration;
 pub mod heap;

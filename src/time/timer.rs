@@ -1,10 +1,10 @@
 //! Each CPU's timers, on its own APIC timer.
 //!
 //! [`after`] and [`every`] put a timer into the queue of the CPU that calls, which interrupts itself when the earliest is
-//! due; [`cancel`] takes one out from any CPU. The queue is a [`Heap`](super::heap::Heap) behind a lock of its own, since others may cancel;
-//! callbacks run without the lock, so they may arm and cancel. Its first [`INLINE`] timers need no memory, so the
-//! kernel's own waits never lack any; beyond that the storage doubles in blocks of frames, which go back when few timers
-//! are left.
+//! due; [`cancel`] takes one out from any CPU. The queue is a [`Heap`](super::heap::Heap) behind a lock of its own, since
+//! others may cancel; callbacks run without the lock, so they may arm and cancel. Its first [`INLINE`] timers need no
+//! memory, so the kernel's own waits never lack any; beyond that the storage doubles in blocks of frames, which go back
+//! when few timers are left.
 //!
 //! A timer is never early: deadlines are rounded up, and the interrupt looks at the clock. The APIC's count has 32 bits,
 //! and its frequency is measured, so an interrupt may come before anything is due; then it is set again for the rest. If

@@ -9,7 +9,8 @@ pub enum Mode {
     Boot,
     /// Boot, then let all CPUs race for frames, and prove that none was lost or handed out twice.
     Stress,
-    /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU; the other answers calls.
+    /// Count the instructions that things cost, and compare with the limits in config/bench.toml. Under TCG, on one CPU;
+    /// the other answers calls.
     Bench,
     /// Boot an example of the package, a kernel of one's own: the one that --example names.
     Run,

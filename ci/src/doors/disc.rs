@@ -97,8 +97,8 @@ impl Grub {
 }
 
 /// GRUB's configuration. UEFI firmware has no text screen, so that GRUB there sets up a screen of pixels if it has the
-/// drivers, and complains if it has not. Where GRUB cannot load the kernel it would wait at its prompt for ever; so it says that in the
-/// kernel's stead, and ends the run.
+/// drivers, and complains if it has not. Where GRUB cannot load the kernel it would wait at its prompt for ever; so it says
+/// that in the kernel's stead, and ends the run.
 fn script(command: &str, command_line: &str) -> String {
     let words: String = command_line.split_whitespace().map(|word| format!(" {}", quoted(word))).collect();
     let shutdown: String =

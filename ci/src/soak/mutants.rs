@@ -19,6 +19,7 @@ use crate::ui::Console;
 
 /// Where the allocator is, with its tests.
 const SOURCES: &str = "src/memory/frames";
+
 /// The tests that are run of each mutant.
 struct Tests {
     /// By which they are chosen.

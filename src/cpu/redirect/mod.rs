@@ -71,7 +71,8 @@ mod install {
     }
 
     fn table() -> &'static [Redirect] {
-        // SAFETY: the linker script gathers the section `.redirects` between the two, aligned for its rows; none is ever written.
+        // SAFETY: the linker script gathers the section `.redirects` between the two, aligned for its rows; none is ever
+        // written.
         unsafe { crate::cpu::section::rows(&raw const redirects_start, &raw const redirects_end) }
     }
 

@@ -205,8 +205,8 @@ impl Frames {
         if held == counted { Ok(()) } else { Err(Invalid::BuddyBytes { held, counted }) }
     }
 
-    /// Whether a piece that was taken out of the buddy is the lower half of a larger one, of which the upper half was in there
-    /// by itself as well.
+    /// Whether a piece that was taken out of the buddy is the lower half of a larger one, of which the upper half was in
+    /// there by itself as well.
     fn is_unmerged(&self, place: Place<'_>, block: BlockNumber, order: Order) -> bool {
         let other = block.buddy(order);
         order < Order::MAX

@@ -37,8 +37,8 @@ pub enum Gain {
 
 impl Frames {
     /// Whether a run of `order` comes together if CPUs gave back what they keep. `magazines` are those of every CPU that has
-    /// one, this one's as well. [`Gain::Nothing`] is certain of a run that nobody has any frame of throughout the call; but for
-    /// a single frame in the table, which every search finds.
+    /// one, this one's as well. [`Gain::Nothing`] is certain of a run that nobody has any frame of throughout the call; but
+    /// for a single frame in the table, which every search finds.
     ///
     /// Takes a time that grows with the memory and with the number of CPUs. Any context; interrupts are best left on.
     pub fn gain(&self, order: Order, magazines: impl Iterator<Item = Afar> + Clone) -> Gain {

@@ -140,8 +140,8 @@ impl Magazine {
         self.len + self.reserve.runs().map(|(_, order)| order.frames()).sum::<usize>()
     }
 
-    /// Where the last search would have found something, had not another CPU been at it: the first frame of that block. Whoever
-    /// can wait searches again.
+    /// Where the last search would have found something, had not another CPU been at it: the first frame of that block.
+    /// Whoever can wait searches again.
     pub fn on_its_way(&self) -> Option<FrameNumber> {
         self.hint.on_its_way.map(BlockNumber::first_frame)
     }

@@ -11,8 +11,8 @@
 //!
 //! A wholly free block returns to the buddy by itself and merges there, so after a workload that frees everything the
 //! memory is as whole as before. [`Frames`] is the shared part; `state` has the protocol between the layers; the other
-//! files are `alloc`, `free` and `insert`, the three ways through it, `gain`, which says whether to ask other CPUs, `request`, where zone or node matter, and `census`, which
-//! counts and checks.
+//! files are `alloc`, `free` and `insert`, the three ways through it, `gain`, which says whether to ask other CPUs,
+//! `request`, where zone or node matter, and `census`, which counts and checks.
 //!
 //! **Context.** Everything here runs with interrupts off: a handler that came in between could take the lock that its
 //! CPU holds, or use a magazine that is half changed. Nothing waits, except for the lock of a buddy, held for a bounded

@@ -15,9 +15,10 @@
 //!     └────────────────── insert of less than a block ──────────────────────┘
 //! ```
 //! Words change from and to `Buddy` and `Huge` only under the lock of the block's arena, and leave `Absent` only under that
-//! of `insert`; among `Frames`, and from there to `Transit`, by compare-and-swap from any CPU. A block of order 9 goes from `Huge` to `Kept` by compare-and-swap
-//! from the CPU that frees it, so that of two that free it one is refused; and from there by that CPU alone, which nobody
-//! competes with: back when it is wanted again, or under the lock to `Buddy` when the CPU is drained.
+//! of `insert`; among `Frames`, and from there to `Transit`, by compare-and-swap from any CPU. A block of order 9 goes from
+//! `Huge` to `Kept` by compare-and-swap from the CPU that frees it, so that of two that free it one is refused; and from
+//! there by that CPU alone, which nobody competes with: back when it is wanted again, or under the lock to `Buddy` when the
+//! CPU is drained.
 //!
 //! **Count first.** A taker lowers `free` by what it wants and then collects that many bits from the bitmap; whoever
 //! frees sets bits first and raises `free` after. So at any moment *bits set ≥ free + frames reserved but not yet

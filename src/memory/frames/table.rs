@@ -1,8 +1,8 @@
 //! The block table: for each block of 2 MiB a state word and a bitmap, and what helps to find and to check them.
 //!
 //! It alone knows how a block's number becomes the place of its metadata: a sparse layout would change this file only.
-//! Start-up zeroes the states and the summary, 8⅛ bytes a block and at most 512 more. Bitmaps are not touched until their block is broken into
-//! frames, nor masks until their block is managed in part.
+//! Start-up zeroes the states and the summary, 8⅛ bytes a block and at most 512 more. Bitmaps are not touched until their
+//! block is broken into frames, nor masks until their block is managed in part.
 
 use super::bitmap::Bitmap;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};

@@ -103,8 +103,8 @@ impl<P: Platform> Worker<'_, P> {
         Order::new(heads as u8).unwrap_or(Order::MAX)
     }
 
-    /// Each order in turn, from frames to gigabytes: as many as there are, up to a few, until there is none. The last run of each order comes back
-    /// in parts, frame by frame: whoever frees the tail of a larger run must find it taken.
+    /// Each order in turn, from frames to gigabytes: as many as there are, up to a few, until there is none. The last run
+    /// of each order comes back in parts, frame by frame: whoever frees the tail of a larger run must find it taken.
     pub(super) fn orders(&mut self) {
         let mut held = [FrameNumber::new(0); ORDERS_HELD];
         while self.goes_on() {

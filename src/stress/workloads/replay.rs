@@ -6,8 +6,8 @@ use super::{Platform, Worker};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::trace::{Event, Trace};
 
-/// What became of a run, in a word that is 0 before it is allocated: there was no memory for it, or its first frame, and above
-/// that the rank of the CPU that took it and its order.
+/// What became of a run, in a word that is 0 before it is allocated: there was no memory for it, or its first frame, and
+/// above that the rank of the CPU that took it and its order.
 const REFUSED: u64 = u64::MAX;
 const RANK_AT: u32 = 40;
 const ORDER_AT: u32 = 56;

@@ -45,20 +45,30 @@ fn refills_that_want_more_than_there_is_get_all_of_it() {
     });
 }
 
-/// Refill against a free from afar: the block that is refilled from gets a frame back.
-#[test]
-fn a_frame_freed_from_afar_is_taken_or_left_but_never_lost() {
-    check(UNBOUNDED, || {
+/// A CPU holds a block, whose last free frame it has taken, and does something while another CPU frees a frame of it.
+fn as_a_frame_is_freed(here_does: fn(&mut Cpu)) {
+    check(UNBOUNDED, move || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 3)]);
         assert_eq!(here.refill(1), 1);
         let frame = model.frame(0, 70);
         let there = there.on_thread(move |cpu| cpu.flush(&[frame]));
-        let got = here.refill(2);
+        here_does(&mut here);
         let (there, ()) = join(there);
-        assert!(got <= 1);
         model.end([here, there]);
     });
+}
+
+/// Refill against a free from afar: the block that is refilled from gets a frame back.
+#[test]
+fn a_frame_freed_from_afar_is_taken_or_left_but_never_lost() {
+    as_a_frame_is_freed(|here| assert!(here.refill(2) <= 1));
+}
+
+/// Drain against a free from afar, of a block of which other frames stay out: whoever looks for one finds it.
+#[test]
+fn a_block_let_go_while_a_frame_of_it_is_freed_is_found() {
+    as_a_frame_is_freed(Cpu::drain);
 }
 
 /// The summary: one CPU takes a block's last frame while another gives one back, and a third looks for it.
@@ -130,21 +140,6 @@ fn a_block_let_go_while_its_last_frame_is_freed_goes_home() {
         here.drain();
         let (there, ()) = join(there);
         assert_eq!(model.frames().free_by_order()[9], 512);
-        model.end([here, there]);
-    });
-}
-
-/// Drain against a free from afar, of a block of which other frames stay out: whoever looks for one finds it.
-#[test]
-fn a_block_let_go_while_a_frame_of_it_is_freed_is_found() {
-    check(UNBOUNDED, || {
-        let (model, [mut here, there]) = Cpu::all_taken(1);
-        here.flush(&[model.frame(0, 3)]);
-        assert_eq!(here.refill(1), 1);
-        let frame = model.frame(0, 70);
-        let there = there.on_thread(move |cpu| cpu.flush(&[frame]));
-        here.drain();
-        let (there, ()) = join(there);
         model.end([here, there]);
     });
 }
