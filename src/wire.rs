@@ -119,7 +119,7 @@ pub enum Record<S> {
 /// When the work began.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// From rt0's first look at the TSC to the first unit of work, in microseconds.
+    /// From rt0's first look at the TSC to when everything is ready for the first unit of work, in microseconds.
     pub entry_to_work_us: u64,
 }
 

@@ -17,7 +17,7 @@ use super::owners::Owners;
 use super::ring::Ring;
 use super::source::{Cached, FrameSource, Hosted, Locked, Seat, SeatCache};
 use super::trace::Trace;
-use super::workloads::{self, Platform, Shared};
+use super::workloads::{self, Platform, Shared, Sums};
 use crate::boot::command_line::{Allocator, Workload};
 use crate::memory::frames::host::World;
 use crate::wire::{Bucket, Stress};
@@ -164,9 +164,9 @@ impl HostRun<'_> {
             ids: &ids,
             rings: &rings,
             faults: &faults,
-            began: AtomicU64::new(0),
             free_before: before.free(),
-            moved: AtomicU64::new(0),
+            sums: Sums::default(),
+            taken_away: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             came: AtomicU64::new(0),

@@ -32,6 +32,8 @@ mod progress;
 mod run;
 #[cfg(target_os = "none")]
 mod tables;
+#[cfg(target_os = "none")]
+mod touch;
 
 #[cfg(target_os = "none")]
 pub use arena::ArenaHeap;

@@ -13,8 +13,9 @@ use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
 use super::source::{Cached, FrameSource, Octopod, Seat};
 use super::tables::Tables;
+use super::touch;
 use super::trace::Trace;
-use super::workloads::{self, Shared};
+use super::workloads::{self, Shared, Sums};
 use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
 use crate::config::STRESS_GRACE_MS;
 use crate::sync::Deadline;
@@ -54,11 +55,22 @@ impl<'a> Plan<'a> {
                 *slot = count;
             }
         }
-        let counts = cpus.iter().filter(|count| **count > 0).count();
-        let runs = (allocators.len() * workloads.len() * counts).max(1) as u64;
-        let default_ms = if allocators.len() * counts == 1 { DEFAULT_MS } else { DEFAULT_COMPARED_MS * runs };
+        let mut plan = Plan { allocators, workloads, cpus, seed, budget_us: 0 };
+        let runs = plan.runs().max(1) as u64;
+        let default_ms = if plan.compares() { DEFAULT_COMPARED_MS * runs } else { DEFAULT_MS };
         let total_us = options.stress_time.map_or(default_ms * 1000, |time| time.as_micros() as u64);
-        Ok(Plan { allocators, workloads, cpus, seed, budget_us: total_us / runs })
+        plan.budget_us = total_us / runs;
+        Ok(plan)
+    }
+
+    /// How often a workload is run.
+    fn runs(&self) -> usize {
+        self.workloads.len() * self.allocators.len() * self.cpu_counts().count()
+    }
+
+    /// Whether each workload is run more than once.
+    fn compares(&self) -> bool {
+        self.allocators.len() * self.cpu_counts().count() > 1
     }
 
     fn cpu_counts(&self) -> impl Iterator<Item = u32> + Clone {
@@ -97,6 +109,10 @@ pub fn run(
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     drain(&Octopod);
     before_work(Octopod.free_frames() as u64);
+    console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
+    if plan.runs() > 1 {
+        touch::all_free_blocks();
+    }
     let mut index = 0;
     let mut left_out = [false; Allocator::ALL.len()];
     let mut first = None;
@@ -197,9 +213,9 @@ impl Bench<'_> {
             ids,
             rings: &tables.rings[..cpus],
             faults: &faults,
-            began: AtomicU64::new(0),
             free_before: before.free(),
-            moved: AtomicU64::new(0),
+            sums: Sums::default(),
+            taken_away: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             came: AtomicU64::new(0),
@@ -234,10 +250,6 @@ impl Bench<'_> {
         workload_over(source, self.allocator);
         drain(source);
         let after = Books::of(source);
-        if *self.index == 0 {
-            let entry_to_work_us = time::us_at(shared.began.load(Ordering::Relaxed));
-            console::send(&Record::Work(wire::Work { entry_to_work_us }));
-        }
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
         before
             .compare(&after, &faults, source)
@@ -245,13 +257,12 @@ impl Bench<'_> {
     }
 
     fn progress(&self, workload: Workload, began_us: u64) -> Progress {
-        let runs = self.plan.cpu_counts().count() * self.plan.allocators.len() * self.plan.workloads.len();
         Progress {
             workload,
             allocator: self.allocator,
             cpus: self.cpus,
             index: *self.index,
-            of: runs as u32,
+            of: self.plan.runs() as u32,
             began_us,
             budget_us: self.plan.budget_us,
         }
@@ -272,14 +283,18 @@ impl Bench<'_> {
         // A frame too many has been returned by somebody who did not have it.
         let doubled = shared.faults.doubled().max(gained);
         let (allocator, cpus) = (self.allocator.name(), self.cpus);
-        match self.plan.allocators.len() * self.plan.cpu_counts().count() {
-            1 => log::info!("{workload}: {operations} operations, {lost} lost, {doubled} doubled"),
-            _ => log::info!(
+        if self.plan.compares() {
+            log::info!(
                 "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {doubled} doubled"
-            ),
+            );
+        } else {
+            log::info!("{workload}: {operations} operations, {lost} lost, {doubled} doubled");
         }
         if shared.workload == Workload::Offline {
-            log::info!("{workload}: {} times a CPU went and came back", shared.moved.load(Ordering::Relaxed));
+            log::info!(
+                "{workload}: {} times a CPU went and came back",
+                shared.taken_away.load(Ordering::Relaxed)
+            );
         }
         let (came, refused) = (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
         match shared.workload {

@@ -10,6 +10,8 @@ mod singles;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
+use exhaust::Phase;
+pub use exhaust::Sums;
 use fastrand::Rng;
 
 use super::faults::{Fault, Faults};
@@ -22,10 +24,10 @@ use crate::boot::command_line::Workload;
 use crate::memory::frames::{FrameNumber, Order};
 
 /// One in so many hand-outs is timed. Under TCG a CPU that reads its TSC waits for all others that do.
-const TIMED: u32 = 16;
+const TIMED: u32 = 128;
 
 /// So many short rounds are made before a CPU looks at the clock, for the same reason.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 64;
 
 /// What the workloads need of whatever they run on.
 pub trait Platform: Sync {
@@ -78,12 +80,12 @@ pub struct Shared<'a> {
     pub rings: &'a [Ring],
     /// What went wrong.
     pub faults: &'a Faults,
-    /// The clock when the work began.
-    pub began: AtomicU64,
     /// Frames that were free before.
     pub free_before: u64,
-    /// Frames that the phase at hand of an exhausting workload has moved; CPUs that `offline` has taken away.
-    pub moved: AtomicU64,
+    /// How many frames the exhausting workloads have moved.
+    pub sums: Sums,
+    /// How often `offline` has taken a CPU away.
+    pub taken_away: AtomicU64,
     /// Whether there is another round.
     pub goes_on: AtomicBool,
     /// Whether the CPU that decides when the workload ends has done so.
@@ -106,6 +108,7 @@ struct Worker<'a, P: Platform> {
     id: u32,
     seat: Seat,
     rng: Rng,
+    phase: Phase,
     /// Whether it has not begun yet.
     is_new: bool,
 }
@@ -123,12 +126,10 @@ pub fn run<P: Platform>(platform: &P, shared: &Shared, seat: Seat) {
         id: shared.ids[rank],
         seat,
         rng: Rng::with_seed(seed),
+        phase: Phase::default(),
         is_new: true,
     };
     platform.meet();
-    if rank == 0 {
-        shared.began.store(platform.cycles(), core::sync::atomic::Ordering::Relaxed);
-    }
     match shared.workload {
         Workload::Pairs => worker.pairs(),
         Workload::Bulk => worker.bulk(),

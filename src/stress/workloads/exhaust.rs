@@ -1,10 +1,22 @@
 //! Workloads that take all there is. Nothing that is free may be out of reach.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Fault, Platform, Worker};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::owners::Frame;
+
+/// What all CPUs of a workload add up, phase after phase. Neighbouring phases have a sum each, so that one meeting is enough
+/// for a phase: nobody adds to the next but one while somebody still reads this one.
+#[derive(Default)]
+pub struct Sums([AtomicU64; 2]);
+
+/// How far one CPU is with its [`Sums`], and what it found in either: they only ever grow.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Phase {
+    next: usize,
+    found: [u64; 2],
+}
 
 /// Two frames in a row.
 const PAIR: Order = Order::new(1).expect("there are more orders than that");
@@ -57,14 +69,13 @@ impl<P: Platform> Worker<'_, P> {
     /// The same, on a CPU that takes nothing itself if `takes` is false.
     fn take_everything_as(&mut self, takes: bool, free: u64) -> Option<Frame> {
         let (head, taken) = if takes { self.take_all() } else { (None, 0) };
-        let taken = self.sum_up(taken);
         if self.rank == 0 {
-            if taken != free {
-                self.note(Fault::Stranded { taken, free });
-            }
             self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
         }
-        self.platform.meet();
+        let taken = self.sum_up(taken);
+        if self.rank == 0 && taken != free {
+            self.note(Fault::Stranded { taken, free });
+        }
         head
     }
 
@@ -84,17 +95,15 @@ impl<P: Platform> Worker<'_, P> {
         }
     }
 
-    /// Adds up what each CPU brings.
-    fn sum_up(&self, mine: u64) -> u64 {
-        self.shared.moved.fetch_add(mine, Ordering::AcqRel);
+    /// Adds up what each CPU brings. All meet here, once.
+    fn sum_up(&mut self, mine: u64) -> u64 {
+        let which = self.phase.next;
+        self.phase.next = 1 - which;
+        let sum = &self.shared.sums.0[which];
+        sum.fetch_add(mine, Ordering::AcqRel);
         self.platform.meet();
-        let sum = self.shared.moved.load(Ordering::Acquire);
-        self.platform.meet();
-        if self.rank == 0 {
-            self.shared.moved.store(0, Ordering::Release);
-        }
-        self.platform.meet();
-        sum
+        let now = sum.load(Ordering::Acquire);
+        now.wrapping_sub(core::mem::replace(&mut self.phase.found[which], now))
     }
 
     pub(super) fn return_all(&mut self, mut head: Option<Frame>) {

@@ -52,7 +52,7 @@ impl<P: Platform> Worker<'_, P> {
                 } else if count < MOST_AWAY {
                     match self.platform.take_away(id) {
                         Ok(()) => {
-                            self.shared.moved.fetch_add(1, Ordering::Relaxed);
+                            self.shared.taken_away.fetch_add(1, Ordering::Relaxed);
                             away[count] = id;
                             count += 1;
                         }

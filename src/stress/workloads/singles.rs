@@ -73,24 +73,30 @@ impl<P: Platform> Worker<'_, P> {
         let incoming = &self.shared.rings[sender_rank];
         let sender = self.shared.ids[sender_rank];
         while self.goes_on() {
-            for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
-                let Some(frame) = self.alloc_sampled(Order::FRAME) else { break };
-                if !self.got(frame, Order::FRAME) {
-                    continue;
-                }
-                if !outgoing.send(frame.get() as u64) {
-                    // The other CPU is behind.
-                    self.put(frame, Order::FRAME);
-                    self.count(2);
-                    break;
-                }
-                self.count(1);
+            for _ in 0..ROUNDS {
+                self.send_some(outgoing);
+                self.receive_all(incoming, sender);
             }
-            self.receive_all(incoming, sender);
         }
         // Nobody sends any more.
         self.platform.meet();
         self.receive_all(incoming, sender);
+    }
+
+    fn send_some(&mut self, outgoing: &Ring) {
+        for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
+            let Some(frame) = self.alloc_sampled(Order::FRAME) else { return };
+            if !self.got(frame, Order::FRAME) {
+                continue;
+            }
+            if !outgoing.send(frame.get() as u64) {
+                // The other CPU is behind.
+                self.put(frame, Order::FRAME);
+                self.count(2);
+                return;
+            }
+            self.count(1);
+        }
     }
 
     pub(super) fn receive_all(&mut self, incoming: &Ring, sender: u32) {

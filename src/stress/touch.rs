@@ -1,0 +1,29 @@
+//! The first touch of memory. A host gives its guest a page when that first writes to it, which may take it milliseconds:
+//! whichever workload and allocator came first would pay for all that are compared with it.
+
+use crate::boot::direct_map;
+use crate::memory;
+use crate::memory::frames::{FrameNumber, Order};
+
+/// Writes once to each free block of 2 MiB, as many as a host is likely to give at once. Interrupts are on; nobody else
+/// allocates meanwhile.
+pub fn all_free_blocks() {
+    let mut last = None;
+    while let Some(block) = memory::alloc_without_waiting(Order::BLOCK) {
+        // SAFETY: the block is this function's own.
+        unsafe { link(block).write(last) };
+        last = Some(block);
+    }
+    while let Some(block) = last {
+        // SAFETY: as above, and it was written when the block was taken.
+        last = unsafe { link(block).read() };
+        if let Err(error) = memory::free(block, Order::BLOCK) {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// Where a block's first bytes say which was taken before it.
+fn link(block: FrameNumber) -> *mut Option<FrameNumber> {
+    direct_map::pointer(block.address() as u64)
+}
