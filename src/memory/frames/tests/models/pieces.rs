@@ -172,7 +172,9 @@ fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
     });
 }
 
-/// What another CPU is at is told from what is not there. No thread is needed for that; but only a model gives up soon.
+/// What another CPU is at is told from what is not there. No thread is needed for that, which shuttle would refuse; but only
+/// a model gives up soon.
+#[cfg(loom)]
 #[test]
 fn a_search_says_where_to_look_again() {
     check(UNBOUNDED, || {
