@@ -1,5 +1,6 @@
 //! Meetings over more than single frames: runs, blocks that were handed out whole, blocks managed in part.
 
+#[cfg(loom)]
 use super::super::super::state::State;
 use super::super::order;
 use super::*;
