@@ -121,13 +121,17 @@ fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
         Ok((installed, rows)) => log::debug!("{installed} of {rows} functions redirected"),
         Err(error) => boot::refuse(format_args!("{error}")),
     }
-    let level = match options.trace {
+    let wanted = options.trace();
+    let level = match wanted {
         TraceLevel::Off => 0,
         TraceLevel::Panic => TraceClass::Rare as u32,
-        TraceLevel::On => TraceClass::Hot as u32,
+        TraceLevel::All | TraceLevel::On => TraceClass::Hot as u32,
     };
     trace::init(guard, level);
-    panic::set_at_end(report::trace::send);
+    if wanted == TraceLevel::On {
+        report::trace::set_wanted();
+        panic::set_at_end(report::trace::send);
+    }
     // SAFETY: as above.
     match unsafe { cpu::branch::arm(guard, level, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
@@ -142,7 +146,7 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     report::memory_map(boot);
     // The others' are given when there are others.
     if let Some(slots) =
-        trace::is_wanted().then(|| memory::alloc_slice_zeroed(trace::slots_wanted())).flatten()
+        trace::records_all().then(|| memory::alloc_slice_zeroed(trace::slots_wanted())).flatten()
     {
         // SAFETY: this CPU's own area, and interrupts are off.
         unsafe { trace::give_ring(cpu::per_cpu::gs_base(), slots) };

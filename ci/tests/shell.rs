@@ -229,9 +229,12 @@ fn real_work_is_done(shell: &mut Terminal) {
     assert!(dump.contains("cpu 3: ") && dump.contains(" frame drain"), "{dump}");
     shell.ask("stress pairs 20");
     assert_eq!(shell.ask("trace dump"), dump);
-    assert!(one_line(&shell.ask("trace on")).contains("each CPU records"));
-    shell.ask("stress pairs 20");
-    assert_ne!(shell.ask("trace dump"), dump);
+    assert!(one_line(&shell.ask("trace on")).contains("each CPU records everything"));
+    shell.ask("call 3");
+    let dump = shell.ask("trace dump");
+    let of_cpu_3 = dump.split("cpu 3: ").nth(1).unwrap_or_default();
+    assert!(of_cpu_3.contains("interrupt vector 0xf0"), "{dump}");
+    assert!(of_cpu_3.contains("octopod::smp::work::idle"), "{dump}");
     let text = backtrace.lines().find_map(|line| line.strip_prefix("  at ")).unwrap();
     let tables = shell.ask(&format!("mem tables {}", text.split(' ').next().unwrap()));
     assert!(tables.contains("r-x, global, WB"), "{tables}");

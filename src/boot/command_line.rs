@@ -58,8 +58,8 @@ pub struct Options {
     pub log: Filter,
     /// `clock=`: what the time is read from.
     pub clock: ClockChoice,
-    /// `trace=`: how much is traced.
-    pub trace: TraceLevel,
+    /// `trace=`: how much is traced; `None` leaves that to [`trace`](Self::trace).
+    pub trace: Option<TraceLevel>,
     /// `kaslr=`: whether the direct map's base is drawn at random. rt0 has looked for it long before.
     pub kaslr: Switch,
     /// `x2apic=`: whether the local APICs are used in x2APIC mode where the processor has it. Off, a CPU whose APIC ID is
@@ -93,7 +93,7 @@ impl Default for Options {
             selftest_rounds: 1000,
             log: Filter::default(),
             clock: ClockChoice::Auto,
-            trace: TraceLevel::Panic,
+            trace: None,
             kaslr: Switch::On,
             x2apic: Switch::On,
             max_cpus: MAX_CPUS,
@@ -138,6 +138,12 @@ impl BuiltIn {
 }
 
 impl Options {
+    /// How much is traced: what a panic is to tell of, and in the shell, where somebody may ask, everything.
+    pub fn trace(&self) -> TraceLevel {
+        let unsaid = if self.work == Work::Shell { TraceLevel::All } else { TraceLevel::Panic };
+        self.trace.unwrap_or(unsaid)
+    }
+
     /// Reads a command line, without its final zero byte, for a kernel that can do what `built_in` says.
     pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, OptionError<'_>> {
         let mut options = Options::default();
@@ -179,7 +185,7 @@ impl Options {
             Key::StressSeed => self.stress_seed = Some(parse_u64(value)?),
             Key::Log => self.log = Filter::parse(value).map_err(ValueFault::Filter)?,
             Key::Clock => self.clock = parse_name(value, ClockChoice::from_name)?,
-            Key::Trace => self.trace = parse_name(value, TraceLevel::from_name)?,
+            Key::Trace => self.trace = Some(parse_name(value, TraceLevel::from_name)?),
             Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
             Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,
             Key::MaxCpus => self.max_cpus = parse_cpus(value)?,

@@ -1,6 +1,6 @@
 //! The trace on its way to the launcher: every CPU's ring, over a port of its own.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use x86_64::instructions::port::Port;
 
@@ -22,6 +22,14 @@ static SKEW_CYCLES: AtomicU64 = AtomicU64::new(0);
 
 /// The TSC's frequency; 0 while nobody has told.
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the launcher gets it.
+static IS_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the launcher gets it.
+pub fn set_wanted() {
+    IS_WANTED.store(true, Ordering::Relaxed);
+}
 
 /// How fast the TSC is.
 pub fn set_tsc_hz(hz: u64) {
@@ -47,7 +55,7 @@ pub fn set_skew(cycles: u64) {
 /// Sends the trace, if one is wanted. Once, at the end, by the CPU that ends the run; in a panic too. What other CPUs record
 /// meanwhile is not in it.
 pub fn send() {
-    if !trace::is_wanted() {
+    if !IS_WANTED.load(Ordering::Relaxed) {
         return;
     }
     // SAFETY: the port is the device's own; where there is none, nothing listens.

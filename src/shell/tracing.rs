@@ -28,7 +28,8 @@ fn set_recording(records: bool) {
         // SAFETY: the area of a CPU that has one lives for good.
         unsafe { trace::set_recording(gs_base, records) };
     }
-    let what = if trace::is_wanted() { "everything" } else { "what comes seldom (booted without trace=on)" };
+    let what =
+        if trace::records_all() { "everything" } else { "what comes seldom (booted with trace=panic)" };
     match records {
         true => console::say(format_args!("each CPU records {what}")),
         false => console::say(format_args!("no CPU records anything")),

@@ -3,7 +3,8 @@
 //! Each CPU has a [`ring`] of its own and writes it without a lock; interrupts and NMIs may record in the middle of a
 //! record. Where nothing is recorded, `trace!` is one NOP (see [`branch`](crate::cpu::branch)), and its arguments are not
 //! even computed. `trace=` decides at boot: `off`; `panic`, the default, which records what comes seldom in rings of
-//! [`SMALL_EVENTS`], for a panic to tell; `on`, which records all of it in rings of [`TRACE_RING_PAGES`], for the launcher.
+//! [`SMALL_EVENTS`], for a panic to tell; `all`, which records all of it in rings of [`TRACE_RING_PAGES`], as the shell does;
+//! `on`, which sends them to the launcher, too.
 
 pub mod ring;
 
@@ -11,7 +12,7 @@ pub mod ring;
 mod record;
 
 #[cfg(target_os = "none")]
-pub use record::{give_ring, init, is_wanted, record, ring_of, set_recording, slots_wanted};
+pub use record::{give_ring, init, record, records_all, ring_of, set_recording, slots_wanted};
 
 use crate::config::TRACE_RING_PAGES;
 

@@ -107,8 +107,8 @@ pub fn init(_: &IrqGuard, level: u32) {
     }
 }
 
-/// Whether the launcher wants a trace.
-pub fn is_wanted() -> bool {
+/// Whether all is recorded, not only what comes seldom.
+pub fn records_all() -> bool {
     LEVEL.load(Ordering::Relaxed) >= TraceClass::Hot as u32
 }
 
@@ -116,7 +116,7 @@ pub fn is_wanted() -> bool {
 pub fn slots_wanted() -> usize {
     match LEVEL.load(Ordering::Relaxed) {
         0 => 0,
-        _ if is_wanted() => RING_SLOTS,
+        _ if records_all() => RING_SLOTS,
         _ => SMALL_EVENTS,
     }
 }

@@ -8,6 +8,10 @@ use crate::symbols::Symbols;
 /// What stands before an address on a line of the console's, and whether it is one to return to.
 const BEFORE: [(&str, bool); 3] = [("  at 0x", false), ("  by 0x", true), ("    calls 0x", false)];
 
+/// How a traced event begins, and what stands before an address of code in it.
+const EVENT: &str = "    [";
+const IN_EVENT: [&str; 3] = [" function 0x", " callback 0x", " rip 0x"];
+
 /// Digits of an address.
 const DIGITS: usize = 16;
 
@@ -69,10 +73,12 @@ impl Names {
 /// The address on a line, if it is one that has one.
 fn address_in(line: &[u8]) -> Option<(u64, bool)> {
     let line = str::from_utf8(line).ok()?;
-    BEFORE.iter().find_map(|(before, returns)| {
-        let digits = line.strip_prefix(before)?.get(..DIGITS)?;
-        Some((u64::from_str_radix(digits, 16).ok()?, *returns))
-    })
+    let number = |text: &str| u64::from_str_radix(text.get(..DIGITS)?, 16).ok();
+    if line.starts_with(EVENT) {
+        let address = IN_EVENT.iter().find_map(|before| number(line.split_once(before)?.1))?;
+        return Some((address, false));
+    }
+    BEFORE.iter().find_map(|(before, returns)| Some((number(line.strip_prefix(before)?)?, *returns)))
 }
 
 #[cfg(test)]
@@ -85,8 +91,14 @@ mod tests {
         assert_eq!(address_in(b"  at 0xffff800000100000"), Some((address, false)));
         assert_eq!(address_in(b"  by 0xffff800000100000"), Some((address, true)));
         assert_eq!(address_in(b"    calls 0xffff800000100000 in 7 us"), Some((address, false)));
+        assert_eq!(
+            address_in(b"    [  0.1] call function 0xffff800000100000 data 0x1"),
+            Some((address, false))
+        );
         for line in [
             "  at 0xffff8000",
+            "    [  0.1] frame refill order 0xffff800000100000",
+            "call function 0xffff800000100000",
             "at 0xffff800000100000",
             "octopod>   at 0xffff800000100000",
             "  by 0x12345678zzzzzzzz",

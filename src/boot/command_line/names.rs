@@ -80,6 +80,8 @@ named! {
         Off = "off",
         /// What comes seldom, for a panic to tell.
         Panic = "panic",
+        /// Everything, for whoever asks for it in the shell.
+        All = "all",
         /// Everything, and the launcher gets it.
         On = "on",
     }
