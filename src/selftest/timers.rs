@@ -224,6 +224,8 @@ fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> Result<(),
             probe.cancelled.fetch_add(1, Ordering::Relaxed);
         }
     }
+    // Some of them were another CPU's, which waits for the last of its own.
+    smp::wake_others();
     // What the kernel has of its own, and the alarm of this wait, end no sooner than the deadline.
     let left = || own.iter().filter(|probe| !probe.is_settled()).count();
     halt_until(deadline, || left() == 0).map_err(|_| Failure::Lost { cpu, timers: left() as u64 })
