@@ -1,8 +1,10 @@
 //! What moves on a terminal while work goes on; where no terminal is, a line about it now and then.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
-use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use octopod::wire::Progress;
 
 use super::each_cpu::EachCpu;
@@ -19,11 +21,18 @@ enum Shown {
     Workload,
 }
 
+/// What stands beside the bar. All of it changes before any of it is drawn; each of the library's own setters draws.
+#[derive(Debug, Default)]
+struct Words {
+    before: String,
+    behind: String,
+    below: String,
+}
+
 /// A bar, and below it a line for the CPUs. All of it hides itself where standard error is no terminal.
 pub struct Bars {
-    all: MultiProgress,
     bar: ProgressBar,
-    each_cpu: ProgressBar,
+    words: Arc<Mutex<Words>>,
     shown: Shown,
     rates: EachCpu,
     tells: Tells,
@@ -32,24 +41,19 @@ pub struct Bars {
 impl Bars {
     /// Bars, or a line each `interval`. `quiet`: neither.
     pub fn new(quiet: bool, interval: Duration) -> Bars {
-        let all = MultiProgress::new();
-        if quiet {
-            all.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        let tells = Tells { interval: (!quiet && all.is_hidden()).then_some(interval), last: Instant::now() };
-        Bars {
-            bar: all.add(ProgressBar::new_spinner()),
-            each_cpu: ProgressBar::new_spinner(),
-            all,
-            shown: Shown::Nothing,
-            rates: EachCpu::default(),
-            tells,
-        }
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        let interval = (!quiet && bar.is_hidden()).then_some(interval);
+        Bars::over(bar, interval)
+    }
+
+    fn over(bar: ProgressBar, interval: Option<Duration>) -> Bars {
+        let tells = Tells { interval, last: Instant::now() };
+        Bars { bar, words: Arc::default(), shown: Shown::Nothing, rates: EachCpu::default(), tells }
     }
 
     /// Does something to the terminal that the bars would be in the way of.
     pub fn suspend(&self, f: impl FnOnce()) {
-        self.all.suspend(f);
+        self.bar.suspend(f);
     }
 
     /// A step that nobody can count. Returns what to say of it, where nothing moves and it is time to.
@@ -63,12 +67,12 @@ impl Bars {
 
     /// A step of which `done` parts of so many are done. Returns what to say, as [`Bars::step`].
     pub fn count(&mut self, what: &str, done: u64, of: u64, now: &str) -> Option<String> {
-        if self.show(Shown::Count, "{prefix} {bar:24} {pos} of {len}  {wide_msg}") {
+        let behind = format!("{} of {of}", done.min(of));
+        *self.words() = Words { before: what.to_owned(), behind, below: String::new() };
+        if self.show(Shown::Count, "{before} {bar:24} {behind}  {wide_msg}") {
             self.bar.enable_steady_tick(TICK);
         }
-        self.bar.set_prefix(what.to_owned());
-        self.bar.set_length(of);
-        self.bar.set_position(done.min(of));
+        self.fill(done, of);
         self.bar.set_message(now.to_owned());
         self.tells.due(|| {
             let now = if now.is_empty() { String::new() } else { format!(": {now}") };
@@ -78,41 +82,62 @@ impl Bars {
 
     /// A workload, and what each CPU does. Returns what to say, as [`Bars::step`].
     pub fn workload(&mut self, progress: &Progress<String>) -> Option<String> {
-        if self.show(Shown::Workload, "{prefix} {wide_bar} {msg}") {
-            self.bar.disable_steady_tick();
-            self.each_cpu = self.all.add(ProgressBar::new_spinner());
-            self.each_cpu.set_style(style("{wide_msg}"));
-        }
         let Progress { workload, allocator, index, of, .. } = progress;
         let place = if allocator == "octopod" { String::new() } else { format!(" on {allocator}") };
         let name = format!("{}/{of} {workload}{place}", index + 1);
         let seconds = |ms: u64| ms as f64 / 1000.0;
-        let message = format!(
+        let figures = format!(
             "{:.1} of {:.1} s, {} operations",
             seconds(progress.elapsed_ms),
             seconds(progress.budget_ms),
             HumanCount(progress.operations)
         );
-        self.bar.set_length(progress.budget_ms);
-        self.bar.set_position(progress.elapsed_ms.min(progress.budget_ms));
         let line = self.rates.line(progress);
-        if let Some(line) = &line {
-            self.each_cpu.set_message(line.clone());
-        }
         let told = self.tells.due(|| {
-            let line = line.map(|line| format!("; {line}")).unwrap_or_default();
-            format!("{name}: {message}{line}")
+            let line = line.as_deref().map(|line| format!("; {line}")).unwrap_or_default();
+            format!("{name}: {figures}{line}")
         });
-        self.bar.set_prefix(name);
-        self.bar.set_message(message);
+        // What says nothing new leaves the line as it was.
+        let below = line.unwrap_or_else(|| mem::take(&mut self.words().below));
+        *self.words() = Words { before: name, behind: figures, below };
+        if self.show(Shown::Workload, "{before} {wide_bar} {behind}\n{below}") {
+            self.bar.disable_steady_tick();
+        }
+        self.fill(progress.elapsed_ms, progress.budget_ms);
         told
+    }
+
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fill(&self, done: u64, of: u64) {
+        self.bar.update(|state| {
+            state.set_len(of);
+            state.set_pos(done.min(of));
+        });
     }
 
     /// Nothing moves any more.
     pub fn clear(&mut self) {
-        self.each_cpu.finish_and_clear();
         self.bar.finish_and_clear();
         self.shown = Shown::Nothing;
+    }
+
+    fn style(&self, template: &str) -> ProgressStyle {
+        let key = |text: fn(&Words) -> &str| {
+            let words = self.words.clone();
+            move |_: &ProgressState, to: &mut dyn fmt::Write| {
+                let words = words.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever draws has no use for the error.
+                let _ = to.write_str(text(&words));
+            }
+        };
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("before", key(|words| &words.before))
+            .with_key("behind", key(|words| &words.behind))
+            .with_key("below", key(|words| &words.below))
     }
 
     /// Makes the bar one of that kind. Whether it was of another.
@@ -120,14 +145,10 @@ impl Bars {
         if self.shown == kind {
             return false;
         }
-        if self.shown == Shown::Workload {
-            self.each_cpu.finish_and_clear();
-            self.all.remove(&self.each_cpu);
-        }
         if self.bar.is_finished() {
             self.bar.reset();
         }
-        self.bar.set_style(style(template));
+        self.bar.set_style(self.style(template));
         self.shown = kind;
         true
     }
@@ -150,6 +171,47 @@ impl Tells {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+#[cfg(test)]
+mod tests {
+    use indicatif::{InMemoryTerm, ProgressDrawTarget};
+
+    use super::*;
+
+    fn record(index: u32, elapsed_ms: u64, operations: u64) -> Progress<String> {
+        Progress {
+            workload: ["pairs", "bulk"][index as usize].to_owned(),
+            allocator: "octopod".to_owned(),
+            cpus: 1,
+            index,
+            of: 2,
+            elapsed_ms,
+            budget_ms: 1000,
+            operations,
+            lanes: [operations].into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn nothing_of_what_was_is_drawn_beside_what_is() {
+        let terminal = InMemoryTerm::new(4, 60);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut bars = Bars::over(ProgressBar::with_draw_target(None, target), None);
+        bars.step("booting");
+        bars.workload(&record(0, 500, 1000));
+        assert_eq!(
+            terminal.contents(),
+            "1/2 pairs █████████░░░░░░░░░░ 0.5 of 1.0 s, 1,000 operations\nCPU 0, a second:  2.0k"
+        );
+        terminal.moves_since_last_check();
+        bars.workload(&record(1, 250, 10));
+        let drawn = terminal.moves_since_last_check();
+        assert!(drawn.contains("2/2 bulk") && !drawn.contains("1,000") && !drawn.contains("2.0k"), "{drawn}");
+        assert_eq!(drawn.matches("2/2 bulk").count(), 1, "{drawn}");
+        assert_eq!(
+            terminal.contents(),
+            "2/2 bulk █████░░░░░░░░░░░░░░░░░░ 0.2 of 1.0 s, 10 operations\nCPU 0, a second:    40"
+        );
+        bars.clear();
+        assert_eq!(terminal.contents(), "");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::num::NonZero;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
@@ -15,8 +14,8 @@ use super::fake::{Fake, PATIENCE, VERDICT_PASS};
 use super::{STATUS_PASS, say};
 
 /// A terminal's size, as people have it.
-const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
-const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 80;
 
 /// Begins every command to a terminal.
 const ESCAPE: char = '\u{1b}';
@@ -30,7 +29,7 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn start(mut command: Command) -> OnTerminal {
-        let size = Winsize { ws_row: ROWS.get(), ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(Some(&size), None).unwrap();
         let other_end = terminal.slave.try_clone().unwrap();
         command.env("TERM", "xterm-256color").stdout(terminal.slave).stderr(other_end);
@@ -73,8 +72,8 @@ impl OnTerminal {
         let mut screen = vt100::Parser::new(ROWS, COLUMNS, 0);
         screen.process(&self.seen);
         let rows: Vec<String> =
-            screen.screen().rows(0, COLUMNS.get()).map(|row| row.trim_end().to_owned()).collect();
-        let wrapped = (0..ROWS.get()).find(|row| screen.screen().row_wrapped(*row));
+            screen.screen().rows(0, COLUMNS).map(|row| row.trim_end().to_owned()).collect();
+        let wrapped = (0..ROWS).find(|row| screen.screen().row_wrapped(*row));
         assert_eq!(wrapped, None, "a line is longer than the terminal is wide: {rows:#?}");
         (status, self.text(), rows.into_iter().filter(|row| !row.is_empty()).collect())
     }
