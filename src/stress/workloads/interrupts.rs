@@ -13,7 +13,7 @@ const STEPS: usize = 32;
 const HANDLER_STEPS: usize = 8;
 
 /// Once in so many rounds, the first of them included, the first CPU takes all there is.
-const FAMINE_ROUNDS: u64 = 256;
+const FAMINE_ROUNDS: u64 = 4096;
 
 impl<P: Platform> Worker<'_, P> {
     /// Core and handler both work as in `random`, the handler a few steps at a time. The core sends frames to its handler,
