@@ -111,7 +111,7 @@ pub fn run(
     before_work(Octopod.free_frames() as u64);
     console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
     if plan.runs() > 1 {
-        touch::all_free_blocks();
+        touch::free_blocks();
     }
     let mut index = 0;
     let mut left_out = [false; Allocator::ALL.len()];
