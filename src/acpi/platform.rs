@@ -99,6 +99,7 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     let mut node_of = numa.nodes_of_cpus();
     cpus.iter_mut().for_each(|cpu| cpu.node = node_of(cpu.apic_id));
     let pins = madt.entries().flatten().filter_map(nmi_pin);
+    log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
     let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
     let io_apics = madt.entries().flatten().filter_map(IoApicEntry::from_madt);
     let pin_rules = madt.entries().flatten().filter_map(PinRule::from_madt);

@@ -108,7 +108,9 @@ fn open(entry: &IoApicEntry) -> Result<(IoApic, u32), IoApicError> {
         // SAFETY: the chip has the pin, and a masked pin does nothing.
         unsafe { driver.disable_irq(pin) };
     }
-    Ok((driver, u32::from(last) + 1))
+    let pins = u32::from(last) + 1;
+    log::debug!("I/O APIC at {address:#x}: {pins} pins, from GSI {} on", entry.gsi_base);
+    Ok((driver, pins))
 }
 
 /// From now on the line's interrupts go to the CPU with that APIC ID, on `vector`, whose handler acknowledges them to the

@@ -110,6 +110,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     // terabytes of memory.
     let frames = unsafe { Frames::new(metadata, end, partial_blocks, direct_map::base() as usize) };
     for run in runs_of(map) {
+        log::debug!("usable: frames {:#x}..{:#x}", run.start.get(), run.end.get());
         // SAFETY: usable RAM that nothing has reserved, mapped for good.
         unsafe { frames.insert(run.start.max(LOW_ARENA_END)..run.end.max(LOW_ARENA_END)) }
             .map_err(MemoryError::Insert)?;

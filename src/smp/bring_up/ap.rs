@@ -71,6 +71,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     }
     x86_64::instructions::interrupts::enable();
     drop(guard);
+    log::debug!("online on {node}");
     work::idle()
 }
 

@@ -57,6 +57,13 @@ pub fn call(slots: &[Slot], trampoline: &Trampoline) -> Rounds {
         }
         send_to(start_up, slots.iter().filter(is_silent), &mut rounds);
     }
+    log::debug!(
+        "INIT to {} CPUs, {} rounds of start-up interrupts to page {:#x}: {} have not woken",
+        slots.len(),
+        rounds.start_ups,
+        trampoline.start_up_page(),
+        slots.iter().filter(is_silent).count()
+    );
     rounds
 }
 

@@ -95,6 +95,7 @@ pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
     }
     let stage = target.departure();
     if stage == Departure::Gone {
+        log::debug!("cpu {cpu} is offline");
         return Ok(());
     }
     nmi::warn(target, "offline", format_args!("not offline {LEAVE_MS} ms after it was asked, {stage}"));
@@ -128,6 +129,7 @@ pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     let ms = AP_PROGRESS_MS;
     // One that has come in time, though late, is waited for until it has settled.
     if wait(ms, is_back).is_ok() || (again.settle() && wait(ms, is_back).is_ok()) {
+        log::debug!("cpu {cpu} is back");
         return Ok(());
     }
     target.set_departure(Departure::Lost);
