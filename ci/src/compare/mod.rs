@@ -124,7 +124,7 @@ pub fn groups(old: &Report, new: &Report) -> Vec<Group> {
     all.into_iter().filter(|(_, rows)| !rows.is_empty()).map(|(name, rows)| Group { name, rows }).collect()
 }
 
-/// Rows for the keys of either list, in the order of the new one, and of the old one what the new has not.
+/// Rows for the keys of either list: of both, then of the new one alone, in its order, then of the old one alone.
 fn joined<T>(
     old: &[T],
     new: &[T],
@@ -139,7 +139,10 @@ fn joined<T>(
             names.push(name);
         }
     }
-    names.into_iter().map(|name| Row::of(name.clone(), find(old, &name), find(new, &name), better)).collect()
+    let row = |name: String| Row::of(name.clone(), find(old, &name), find(new, &name), better);
+    let mut rows: Vec<Row> = names.into_iter().map(row).collect();
+    rows.sort_by_key(|row| row.old.is_none() || row.new.is_none());
+    rows
 }
 
 fn boot(old: &Report, new: &Report) -> Vec<Row> {

@@ -38,6 +38,12 @@ fn what_is_faster_slower_new_or_gone_is_said() {
     assert_eq!(rate("storm, octopod, 1 CPU").word(), "worse");
     assert_eq!(rate("remote, octopod, 1 CPU").word(), "gone");
     assert_eq!(row(&groups, "p99 of latency", "pairs, octopod, 2 CPUs").word(), "");
+    // What can be compared comes first, whichever run is the new one.
+    for (old, new) in [(&old, &new), (&new, &old)] {
+        let rates = super::groups(old, new).into_iter().find(|group| group.name == "operations per second");
+        let in_both: Vec<_> = rates.unwrap().rows.iter().map(|row| row.ratio().is_some()).collect();
+        assert!(in_both.is_sorted_by(|before, after| before >= after) && in_both.contains(&false));
+    }
     let events = &groups.iter().find(|group| group.name == "events").unwrap().rows;
     let changed: Vec<_> =
         events.iter().map(|row| (row.name.as_str(), row.old, row.new, row.word())).collect();
