@@ -8,8 +8,9 @@ use crate::notice::{Notice, Observer};
 use crate::setup;
 use crate::ui::Console;
 
-/// The allocator takes addresses from numbers, as a kernel must, and the tests read their environment.
-const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation";
+/// The allocator takes addresses from numbers, as a kernel must; the tests read their environment, and leak what lives for good
+/// in a kernel.
+const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation -Zmiri-ignore-leaks";
 
 /// Cases of each property test, unless `--count` says otherwise.
 const CASES: u64 = 2;
