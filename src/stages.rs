@@ -128,10 +128,8 @@ fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
         TraceLevel::All | TraceLevel::On => TraceClass::Hot as u32,
     };
     trace::init(guard, level);
-    if wanted == TraceLevel::On {
-        report::trace::set_wanted();
-        panic::set_at_end(report::trace::send);
-    }
+    report::trace::set_wanted(wanted == TraceLevel::On);
+    panic::set_at_end(report::trace::send);
     // SAFETY: as above.
     match unsafe { cpu::branch::arm(guard, level, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),

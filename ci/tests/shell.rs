@@ -26,6 +26,11 @@ fn one_line(answer: &str) -> &str {
     line
 }
 
+/// What a dump of the trace says of CPU 3, the last.
+fn newest_of_cpu_3(dump: &str) -> String {
+    dump.split_once("cpu 3: ").unwrap_or_else(|| panic!("{dump:?} has no cpu 3")).1.to_owned()
+}
+
 #[test]
 fn somebody_types() {
     let mut shell = Terminal::start(&["--smp", "4"]);
@@ -230,11 +235,13 @@ fn real_work_is_done(shell: &mut Terminal) {
     shell.ask("stress pairs 20");
     assert_eq!(shell.ask("trace dump"), dump);
     assert!(one_line(&shell.ask("trace on")).contains("each CPU records everything"));
+    shell.ask("stress pairs 20");
+    assert_ne!(shell.ask("trace dump"), dump);
+    let before = newest_of_cpu_3(&shell.ask("trace dump"));
     shell.ask("call 3");
-    let dump = shell.ask("trace dump");
-    let of_cpu_3 = dump.split("cpu 3: ").nth(1).unwrap_or_default();
-    assert!(of_cpu_3.contains("interrupt vector 0xf0"), "{dump}");
-    assert!(of_cpu_3.contains("octopod::smp::work::idle"), "{dump}");
+    let after = newest_of_cpu_3(&shell.ask("trace dump"));
+    assert!(after != before && after.contains("interrupt vector 0xf0"), "{after}");
+    assert!(after.contains("octopod::smp::work::idle"), "{after}");
     let text = backtrace.lines().find_map(|line| line.strip_prefix("  at ")).unwrap();
     let tables = shell.ask(&format!("mem tables {}", text.split(' ').next().unwrap()));
     assert!(tables.contains("r-x, global, WB"), "{tables}");

@@ -93,13 +93,13 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Plat
     .ok_or(OutOfMemory)?;
     let roster = Roster::fill(&madt, bsp, cpus);
     log::info!("RSDP at {address:#x}: {roster}");
+    log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
     if roster.left_out > 0 {
         log::warn!("{} of the listed CPUs left out: there may be at most {max_cpus}", roster.left_out);
     }
     let mut node_of = numa.nodes_of_cpus();
     cpus.iter_mut().for_each(|cpu| cpu.node = node_of(cpu.apic_id));
     let pins = madt.entries().flatten().filter_map(nmi_pin);
-    log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
     let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
     let io_apics = madt.entries().flatten().filter_map(IoApicEntry::from_madt);
     let pin_rules = madt.entries().flatten().filter_map(PinRule::from_madt);

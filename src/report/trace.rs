@@ -23,12 +23,12 @@ static SKEW_CYCLES: AtomicU64 = AtomicU64::new(0);
 /// The TSC's frequency; 0 while nobody has told.
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the launcher gets it.
+/// Whether [`send`] sends it.
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on the launcher gets it.
-pub fn set_wanted() {
-    IS_WANTED.store(true, Ordering::Relaxed);
+/// Whether the launcher is to get it.
+pub fn set_wanted(is_wanted: bool) {
+    IS_WANTED.store(is_wanted, Ordering::Relaxed);
 }
 
 /// How fast the TSC is.

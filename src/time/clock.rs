@@ -137,9 +137,13 @@ fn settle(mut measure: impl FnMut() -> Option<[u64; 2]>) -> Option<[u64; 2]> {
     for _ in 0..ATTEMPTS {
         let samples = [measure()?, measure()?, measure()?];
         medians = [0, 1].map(|which| Median::of(samples.map(|sample| sample[which])));
-        for Median { hz, spread_ppm, .. } in medians {
-            log::debug!("three measurements: {hz} Hz, {spread_ppm} parts per million apart");
-        }
+        log::debug!(
+            "of three measurements the medians are {} and {} Hz; they are {} and {} parts per million apart",
+            medians[0].hz,
+            medians[1].hz,
+            medians[0].spread_ppm,
+            medians[1].spread_ppm
+        );
         if medians.iter().all(|median| median.agrees(TOLERANCE_PPM)) {
             return Some(medians.map(|median| median.hz));
         }

@@ -67,9 +67,8 @@ impl Bars {
 
     /// A step of which `done` parts of so many are done. Returns what to say, as [`Bars::step`].
     pub fn count(&mut self, what: &str, done: u64, of: u64, now: &str) -> Option<String> {
-        let behind = format!("{} of {of}", done.min(of));
-        *self.words() = Words { before: what.to_owned(), behind, below: String::new() };
-        if self.show(Shown::Count, "{before} {bar:24} {behind}  {wide_msg}") {
+        *self.words() = Words { before: what.to_owned(), ..Words::default() };
+        if self.show(Shown::Count, "{before} {bar:24} {pos} of {len}  {wide_msg}") {
             self.bar.enable_steady_tick(TICK);
         }
         self.fill(done, of);
@@ -108,7 +107,7 @@ impl Bars {
     }
 
     fn words(&self) -> MutexGuard<'_, Words> {
-        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.words)
     }
 
     fn fill(&self, done: u64, of: u64) {
@@ -128,9 +127,8 @@ impl Bars {
         let key = |text: fn(&Words) -> &str| {
             let words = self.words.clone();
             move |_: &ProgressState, to: &mut dyn fmt::Write| {
-                let words = words.lock().unwrap_or_else(PoisonError::into_inner);
                 // Whoever draws has no use for the error.
-                let _ = to.write_str(text(&words));
+                let _ = to.write_str(text(&locked(&words)));
             }
         };
         ProgressStyle::with_template(template)
@@ -169,6 +167,10 @@ impl Tells {
         self.last = Instant::now();
         Some(text())
     }
+}
+
+fn locked(words: &Mutex<Words>) -> MutexGuard<'_, Words> {
+    words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
