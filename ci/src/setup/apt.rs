@@ -1,6 +1,6 @@
 //! QEMU by apt. A Debian release keeps the QEMU that it came with; its backports often hold a newer one, whose TCG
-//! has x2APIC. So on Debian the backports suite is added, from the very source that the machine already uses, and
-//! kept only if it has the newer QEMU.
+//! has x2APIC. So on Debian the backports suite is added from the mirror that the machine's own configuration names, and
+//! kept only if it has the newer QEMU. Where the configuration names no mirror, the line to add is printed.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,8 +16,9 @@ use crate::version::Version;
 
 const PACKAGE: &str = "qemu-system-x86";
 const ADDED_FILE: &str = "/etc/apt/sources.list.d/octopod-backports.sources";
-const DEFAULT_URI: &str = "http://deb.debian.org/debian";
-const DEFAULT_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Suites that name a release by its age. Other archives than Debian's use these names too.
+const ALIASES: [&str; 4] = ["stable", "oldstable", "oldoldstable", "testing"];
 
 /// One source of packages, from either of apt's formats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,14 +44,19 @@ pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Ob
         return apt.install(None, &[PACKAGE], observer);
     };
     let sources = read_sources(Path::new("/etc/apt"));
-    let ours = !sources.iter().any(|source| source.suites.contains(&suite));
-    match apt.install_from_backports(&suite, &sources, ours, observer) {
-        Ok(true) => return Ok(()),
-        Ok(false) => {}
-        Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) => observer.notice(Notice::Note(&format!("{suite} is of no use: {error}"))),
+    let is_configured = sources.iter().any(|source| source.suites.contains(&suite));
+    let added = if is_configured { None } else { backports_source(&sources, &suite) };
+    if is_configured || added.is_some() {
+        match apt.install_from_backports(&suite, added.as_deref(), observer) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => observer.notice(Notice::Note(&format!("{suite} cannot be used: {error}"))),
+        }
+    } else {
+        observer.notice(Notice::Note(&line_to_add(&suite)));
     }
-    if ours && Path::new(ADDED_FILE).exists() {
+    if added.is_some() && Path::new(ADDED_FILE).exists() {
         observer.notice(Notice::Note(&format!("removing {ADDED_FILE} again")));
         apt.remove_added_file(observer)?;
     }
@@ -76,19 +82,18 @@ struct Apt<'a> {
 }
 
 impl Apt<'_> {
-    /// False if the backports have nothing newer.
+    /// Installs QEMU from `suite`, which the file `added` adds unless it is configured. False if the suite has no newer
+    /// QEMU than the release.
     fn install_from_backports(
         &self,
         suite: &str,
-        sources: &[Source],
-        add: bool,
+        added: Option<&str>,
         observer: &mut dyn Observer,
     ) -> Result<bool, Error> {
-        if add {
-            let text = backports_source(sources, suite, Path::new(DEFAULT_KEYRING).exists());
+        if let Some(text) = added {
             let source = text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("; ");
             observer.notice(Notice::Note(&format!("adding a package source, {ADDED_FILE}: {source}")));
-            self.add_file(&text, observer)?;
+            self.add_file(text, observer)?;
         }
         self.update(observer)?;
         let offers = self.offers()?;
@@ -190,7 +195,7 @@ pub fn read_sources(folder: &Path) -> Vec<Source> {
     sources
 }
 
-/// Reads a line as `deb [signed-by=/k.gpg] http://host/debian bookworm main`.
+/// Reads a line as `deb [signed-by=/k.gpg] http://m.example/debian bookworm main`.
 fn parse_line(line: &str) -> Option<Source> {
     let line = line.split('#').next()?.trim();
     let rest = line.strip_prefix("deb")?;
@@ -247,28 +252,45 @@ fn deb822_source(fields: &[(String, String)]) -> Option<Source> {
     })
 }
 
-/// The text of a file that adds `suite`, reached and signed as the release itself is.
-fn backports_source(sources: &[Source], suite: &str, have_keyring: bool) -> String {
+/// The text of a file that adds `suite`, fetched from the mirror of the release and signed as the release is. `None` if
+/// the configuration names no mirror of the release.
+fn backports_source(sources: &[Source], suite: &str) -> Option<String> {
     let codename = suite.strip_suffix("-backports").unwrap_or(suite);
-    let has = |list: &[String], word: &str| list.iter().any(|entry| entry == word);
-    let fetched = |uri: &String| !uri.starts_with("cdrom:") && !uri.starts_with("file:");
-    let release = sources.iter().find(|source| {
-        has(&source.suites, codename) && has(&source.components, "main") && source.uris.iter().any(fetched)
-    });
-    let uris = release.map_or_else(
-        || DEFAULT_URI.to_owned(),
-        |source| source.uris.iter().filter(|uri| fetched(uri)).cloned().collect::<Vec<_>>().join(" "),
-    );
-    let signed_by = match release {
-        Some(source) => source.signed_by.clone(),
-        None => have_keyring.then(|| DEFAULT_KEYRING.to_owned()),
-    };
+    let (source, uris) = mirror_of(sources, codename)?;
     let mut text = "# Added by octopod's launcher for a newer QEMU; may be removed.\n".to_owned();
-    let _ = writeln!(text, "Types: deb\nURIs: {uris}\nSuites: {suite}\nComponents: main");
-    if let Some(key) = signed_by {
+    let _ = writeln!(text, "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main", uris.join(" "));
+    if let Some(key) = &source.signed_by {
         let _ = writeln!(text, "Signed-By: {key}");
     }
-    text
+    Some(text)
+}
+
+/// The source that the release comes from, with those of its URIs that are fetched over a network: by the release's name,
+/// else by that of its updates, else by its age.
+fn mirror_of<'a>(sources: &'a [Source], codename: &str) -> Option<(&'a Source, Vec<&'a str>)> {
+    let updates = format!("{codename}-updates");
+    let is_fetched = |uri: &&str| !["cdrom:", "file:", "copy:"].iter().any(|local| uri.starts_with(local));
+    let uris = |source: &'a Source, by_age: bool| -> Vec<&'a str> {
+        let uris = source.uris.iter().map(String::as_str).filter(is_fetched);
+        uris.filter(|uri| !by_age || uri.trim_end_matches('/').ends_with("/debian")).collect()
+    };
+    let find = |by_age: bool, is_suite: &dyn Fn(&str) -> bool| {
+        let has_main = |source: &&Source| source.components.iter().any(|component| component == "main");
+        let named = |source: &&Source| source.suites.iter().any(|suite| is_suite(suite));
+        let candidates = sources.iter().filter(has_main).filter(named);
+        candidates.map(|source| (source, uris(source, by_age))).find(|(_, uris)| !uris.is_empty())
+    };
+    find(false, &|suite| suite == codename)
+        .or_else(|| find(false, &|suite| suite == updates))
+        .or_else(|| find(true, &|suite| ALIASES.contains(&suite)))
+}
+
+/// What people can do where no mirror is known.
+fn line_to_add(suite: &str) -> String {
+    format!(
+        "apt's configuration names no mirror of this release, so that its own QEMU is installed; for a newer one add \
+         `deb MIRROR {suite} main`, with the URI of a Debian mirror, to /etc/apt/sources.list"
+    )
 }
 
 #[cfg(test)]

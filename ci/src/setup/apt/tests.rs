@@ -54,13 +54,53 @@ fn lines_are_read_with_and_without_options() {
 
 #[test]
 fn backports_come_from_where_the_release_comes_from() {
-    let text = backports_source(&parse_deb822(DEB822), "bookworm-backports", true);
+    let text = backports_source(&parse_deb822(DEB822), "bookworm-backports").unwrap();
     assert!(text.contains("\nURIs: http://mirror.example/debian\nSuites: bookworm-backports\n"), "{text}");
     assert!(text.ends_with("Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"), "{text}");
     assert_eq!(parse_deb822(&text).len(), 1);
-    let on_disc = parse_line("deb cdrom:[Debian] bookworm main").into_iter().collect::<Vec<_>>();
-    let text = backports_source(&on_disc, "bookworm-backports", false);
-    assert!(text.contains(DEFAULT_URI) && !text.contains("Signed-By"), "{text}");
+}
+
+#[test]
+fn without_a_mirror_in_the_configuration_nothing_is_added_and_the_line_is_printed() {
+    let sources = |lines: &[&str]| lines.iter().filter_map(|line| parse_line(line)).collect::<Vec<_>>();
+    for local in [
+        "deb cdrom:[Debian] bookworm main",
+        "deb file:/srv/debian bookworm main",
+        "deb http://m.example/debian bookworm contrib",
+        "deb http://m.example/debian trixie main",
+        // A vendor's own archive.
+        "deb https://vendor.example/chrome/deb stable main",
+    ] {
+        assert_eq!(backports_source(&sources(&[local]), "bookworm-backports"), None, "{local}");
+    }
+    let line = line_to_add("bookworm-backports");
+    assert!(line.contains("deb MIRROR bookworm-backports main"), "{line}");
+}
+
+#[test]
+fn a_release_that_is_named_by_its_age_or_by_its_updates_has_a_mirror_too() {
+    for line in [
+        "deb http://m.example/debian/ stable main",
+        "deb http://m.example/debian bookworm-updates main",
+        "deb mirror+file:/etc/apt/mirrors.list bookworm main",
+    ] {
+        let source = parse_line(line).unwrap();
+        let uri = source.uris[0].clone();
+        let text = backports_source(&[source], "bookworm-backports").unwrap();
+        assert!(text.contains(&format!("URIs: {uri}\n")), "{text}");
+    }
+}
+
+/// A mirror that is written here would be wrong on a machine behind a proxy, in another country or without a network.
+#[test]
+fn no_source_file_names_a_mirror() {
+    let own = [include_str!("../apt.rs"), include_str!("../packages.rs"), include_str!("../doctor.rs")];
+    for text in own {
+        for uri in text.split("http").skip(1).map(|rest| rest.split(['"', ' ', '`']).next().unwrap_or(rest)) {
+            let is_mirror = ["/debian", "/ubuntu", "deb.", "archive."].iter().any(|part| uri.contains(part));
+            assert!(!is_mirror || uri.contains(".example"), "http{uri}");
+        }
+    }
 }
 
 #[test]
