@@ -69,7 +69,7 @@ fn run() -> Result<(), String> {
 /// Links every program of this package, the kernel and examples alike, by the kernel's script. `.cargo/config.toml`
 /// could say so too, but only with a path relative to wherever cargo was called.
 fn link_as_kernel(root: &Path) -> Result<(), String> {
-    let script = root.join("linker/kernel.ld");
+    let script = copy_to_out_dir(&root.join("linker/kernel.ld"))?;
     let arguments = [format!("-T{}", script.display()), "--pack-dyn-relocs=relr".to_owned()];
     // Cargo refuses this line in a package without examples.
     let manifest: toml::Table =
@@ -82,6 +82,15 @@ fn link_as_kernel(root: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Copies a file to cargo's folder for this script. A clone that is copied or moved keeps what this script has said; of
+/// the paths in it, cargo adapts those of this folder only.
+fn copy_to_out_dir(file: &Path) -> Result<PathBuf, String> {
+    let name = file.file_name().unwrap_or_default();
+    let copy = Path::new(&variable("OUT_DIR")?).join(name);
+    fs::write(&copy, read(file)?).map_err(|error| format!("{}: {error}", copy.display()))?;
+    Ok(copy)
 }
 
 /// The generated source, or what is wrong with the text.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[path = "layers/edges.rs"]
 mod edges;
@@ -48,15 +48,20 @@ const LAYERS: &[(&str, u8)] = &[
 #[test]
 fn the_kernel_keeps_its_layers() {
     let mut sources = Vec::new();
-    read_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut Vec::new(), &mut sources);
+    read_sources(&package(), &package().join("src"), &mut Vec::new(), &mut sources);
     let found = edges_of(&sources);
     assert!(!found.is_empty(), "no import was found in {} files: the test has gone blind", sources.len());
     let violations = violations(LAYERS, &sources, &found);
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
+/// The package's folder, as cargo names it at run time: the program may have been built in another.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into()
+}
+
 /// Reads every `.rs` file of a folder, each with its module's path as the file system tells it.
-fn read_sources(folder: &Path, modules: &mut Vec<String>, sources: &mut Vec<Source>) {
+fn read_sources(package: &Path, folder: &Path, modules: &mut Vec<String>, sources: &mut Vec<Source>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
@@ -67,10 +72,10 @@ fn read_sources(folder: &Path, modules: &mut Vec<String>, sources: &mut Vec<Sour
         }
         if path.is_dir() {
             modules.push(stem);
-            read_sources(&path, modules, sources);
+            read_sources(package, &path, modules, sources);
             modules.pop();
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_str().unwrap().to_string();
+            let name = path.strip_prefix(package).unwrap().to_str().unwrap().to_string();
             sources.push(Source::new(name, fs::read_to_string(&path).unwrap()));
         }
     }

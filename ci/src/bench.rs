@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_workspaces_own_limits_can_be_read() {
-        let limits = Limits::read(&crate::rundir::Workspace::find().root).unwrap();
+        let limits = Limits::read(&crate::rundir::Workspace::find().unwrap().root).unwrap();
         assert!(limits.0.values().all(|limit| limit.goal.is_none() || limit.goal < limit.limit));
     }
 }

@@ -108,6 +108,24 @@ pub enum Error {
         /// What stands against it.
         reason: String,
     },
+    /// No checkout of octopod is found.
+    #[error(
+        "no checkout of octopod at {} or above it: change to one, or name one by {variable}=DIR", here.display()
+    )]
+    NoCheckout {
+        /// The current folder.
+        here: PathBuf,
+        /// The variable that names one.
+        variable: &'static str,
+    },
+    /// The folder that the user names is no checkout of octopod.
+    #[error("{}, which {variable} names, is no checkout of octopod", path.display())]
+    NotACheckout {
+        /// The folder.
+        path: PathBuf,
+        /// The variable that names it.
+        variable: &'static str,
+    },
     /// A tool is missing and may not, or could not, be installed.
     #[error("{what} is missing, and {obstacle}; to install it, type: {line}")]
     Missing {

@@ -110,7 +110,7 @@ fn boot(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
     options.check()?;
-    let workspace = Workspace::find();
+    let workspace = Workspace::find()?;
     let limits = (options.mode == Mode::Bench).then(|| Limits::read(&workspace.root)).transpose()?;
     if options.host {
         *folder = Some(RunDir::create(&workspace, "stress-host", options.out.as_deref())?);

@@ -6,6 +6,7 @@
 pub mod accel;
 pub mod bench;
 pub mod bochs;
+pub mod checkout;
 pub mod cli;
 pub mod compare;
 pub mod debugger;

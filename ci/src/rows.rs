@@ -124,6 +124,9 @@ pub enum RowProblem {
     /// It boots nothing.
     #[error("`{0}` boots nothing")]
     BootsNothing(&'static str),
+    /// Its files cannot be found.
+    #[error("{0}")]
+    Checkout(Box<Error>),
     /// Its `qemu` is none.
     #[error("`{0}` is not a version")]
     Version(String),
@@ -189,7 +192,10 @@ impl Row {
         let matches = Options::command().try_get_matches_from(words)?;
         let mut options = Options::from_arg_matches(&matches)?;
         // A row's paths begin at the workspace, wherever it is run.
-        options.replay = options.replay.map(|path| Workspace::find().root.join(path));
+        if let Some(path) = &mut options.replay {
+            let workspace = Workspace::find().map_err(|error| RowProblem::Checkout(Box::new(error)))?;
+            *path = workspace.root.join(&path);
+        }
         let chooses = options.mode != Mode::Bench && options.emulator == Kind::Qemu;
         if chooses && matches.value_source("accel") != Some(ValueSource::CommandLine) {
             options.accel = accel;

@@ -5,41 +5,12 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+pub use crate::checkout::Workspace;
 use crate::error::Error;
 use crate::page;
 
 /// Older run folders are removed.
 const RUNS_KEPT: usize = 50;
-
-/// The workspace and its `target/octopod`.
-#[derive(Clone, Debug)]
-pub struct Workspace {
-    /// The folder of the workspace's Cargo.toml.
-    pub root: PathBuf,
-    /// Cargo's target folder.
-    pub target: PathBuf,
-}
-
-impl Workspace {
-    /// The workspace that this launcher was built in.
-    pub fn find() -> Workspace {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest.parent().unwrap_or(manifest).to_path_buf();
-        let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            // Cargo reads a relative one against the current folder.
-            Some(folder) if !folder.is_empty() => {
-                std::path::absolute(&folder).unwrap_or_else(|_| folder.into())
-            }
-            _ => root.join("target"),
-        };
-        Workspace { root, target }
-    }
-
-    /// Where the launcher keeps what is its own.
-    pub fn own(&self) -> PathBuf {
-        self.target.join("octopod")
-    }
-}
 
 /// The folder of one run.
 #[derive(Clone, Debug)]

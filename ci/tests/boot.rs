@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Error> {
-    let workspace = Workspace::find();
+    let workspace = Workspace::find().unwrap();
     let full = std::env::var("OCTOPOD_TIER").is_ok_and(|tier| tier == "full");
     let tier = if full { Tier::Full } else { Tier::Fast };
     let wanted = MatrixOptions { tier: Some(tier), ..MatrixOptions::default() };

@@ -20,7 +20,7 @@ use elf::{Code, Image, Relocation, RelocationKind, Segment, SegmentKind, Symbol}
 
 #[test]
 fn the_kernel_image_is_sound() {
-    let kernel = kernel_build::provide(&Options::default(), &Workspace::find(), &mut Silent)
+    let kernel = kernel_build::provide(&Options::default(), &Workspace::find().unwrap(), &mut Silent)
         .unwrap_or_else(|error| panic!("the kernel does not build: {error}"));
     let bytes = std::fs::read(&kernel.path).unwrap();
     let image = Image::read(&bytes).unwrap();

@@ -1,6 +1,8 @@
 //! The launcher against machines that are shell scripts: what its exit status, report and last line say of each way
 //! in which a run can end, and that nothing of a run outlives it. No kernel is built and no QEMU is needed.
 
+#[path = "launcher/checkout.rs"]
+mod checkout;
 #[path = "launcher/fake.rs"]
 mod fake;
 #[path = "launcher/matrix.rs"]
@@ -14,7 +16,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fake::{Fake, LAUNCHER, VERDICT_PASS};
+use fake::{Fake, VERDICT_PASS, launcher};
 use octopod::wire::ExitCode;
 use octopod_ci::VerdictKind;
 
@@ -180,19 +182,19 @@ fn wrong_options_say_what_is_allowed() {
         (&["--timeout", "0"], "1..=604800"),
         (&["--smpp", "1"], "--smp"),
     ] {
-        let output = Command::new(LAUNCHER).args(arguments).output().unwrap();
+        let output = Command::new(launcher()).args(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr.contains(allowed), "{arguments:?}: {stderr}");
     }
-    let output = Command::new(LAUNCHER).args(["boot", "--seed", "1"]).output().unwrap();
+    let output = Command::new(launcher()).args(["boot", "--seed", "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stdout).contains("--seed is an option of stress, not of boot"));
 }
 
 #[test]
 fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
-    let output = Command::new(LAUNCHER)
+    let output = Command::new(launcher())
         .args(["boot", "--kernel", "unread"])
         .env_remove("OCTOPOD_QEMU")
         .env("OCTOPOD_NO_INSTALL", "1")
@@ -210,7 +212,7 @@ fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
 #[test]
 fn bochs_is_looked_for_only_where_it_is_asked_for() {
     let start = |arguments: &[&str]| {
-        let output = Command::new(LAUNCHER)
+        let output = Command::new(launcher())
             .args(["boot", "--kernel", "unread", "--emulator", "bochs"])
             .args(arguments)
             .env_remove("OCTOPOD_BOCHS")
@@ -237,7 +239,7 @@ fn bochs_is_looked_for_only_where_it_is_asked_for() {
 fn what_a_door_needs_is_named_and_only_for_that_door() {
     let fake = Fake::new("exit 1");
     let start = |door: &str| {
-        let output = Command::new(LAUNCHER)
+        let output = Command::new(launcher())
             .args(["boot", "--kernel", "unread", "--boot", door])
             .env("OCTOPOD_QEMU", fake.program())
             .env("OCTOPOD_NO_INSTALL", "1")
@@ -258,7 +260,7 @@ fn what_a_door_needs_is_named_and_only_for_that_door() {
 
 #[test]
 fn a_qemu_that_is_none_is_named() {
-    let output = |qemu: &str| Command::new(LAUNCHER).args(["boot", "--qemu", qemu]).output().unwrap();
+    let output = |qemu: &str| Command::new(launcher()).args(["boot", "--qemu", qemu]).output().unwrap();
     let missing = output("/nonexistent/qemu");
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stdout).contains("/nonexistent/qemu, the QEMU that --qemu"));

@@ -96,7 +96,7 @@ fn kernel(options: &[&str]) -> Vec<u8> {
     setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
     setup::target::provide(&mut Silent).unwrap();
     let options = Options::parse_from(BOOT.iter().chain(options));
-    let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
+    let kernel = kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap();
     std::fs::read(&kernel.path).unwrap()
 }
 

@@ -30,7 +30,7 @@ fn the_time_to_boot_stays_in_proportion() {
     setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
     setup::target::provide(&mut Silent).unwrap();
     let options = Options::parse_from(["octopod", "boot"]);
-    let kernel = kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap().path;
+    let kernel = kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap().path;
     let (small, large) = (best_ms("1G", &kernel), best_ms("256G", &kernel));
     println!("1 GiB: {small} ms, 256 GiB: {large} ms");
     assert!(large <= 3 * small, "256 GiB take {large} ms to boot, 1 GiB {small} ms");

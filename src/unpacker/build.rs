@@ -33,13 +33,17 @@ fn run() -> Result<(), String> {
         Err(_) => Head::default().to_bytes().to_vec(),
     };
     let head = Head::from_bytes(&payload).ok_or("OCTOPOD_PAYLOAD names a file that is no payload")?;
-    let copy = PathBuf::from(variable("OUT_DIR")?).join("payload");
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    let copy = out_dir.join("payload");
     fs::write(&copy, payload).map_err(|error| format!("{}: {error}", copy.display()))?;
     println!("cargo::rustc-env=OCTOPOD_PAYLOAD_COPY={}", copy.display());
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
+        // Cargo adapts the path of its folder for this script, and no other, in a clone that is copied or moved.
+        println!("cargo::rerun-if-changed=../../linker/unpacker.ld");
         let script = folder.join("../../linker/unpacker.ld");
-        println!("cargo::rerun-if-changed={}", script.display());
-        println!("cargo::rustc-link-arg-bins=-T{}", script.display());
+        let copy = out_dir.join("unpacker.ld");
+        fs::copy(&script, &copy).map_err(|error| format!("{}: {error}", script.display()))?;
+        println!("cargo::rustc-link-arg-bins=-T{}", copy.display());
         // It finds its own data by distances; a loader that moves it need relocate nothing.
         println!("cargo::rustc-link-arg-bins=--no-pie");
         println!("cargo::rustc-link-arg-bins=--defsym=kernel_memory_bytes={}", head.memory_bytes);

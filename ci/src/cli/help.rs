@@ -17,6 +17,7 @@ Environment:
   OCTOPOD_BOCHS=PATH     as --bochs
   OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
   OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
+  OCTOPOD_ROOT=DIR       the checkout to work on, instead of the one that is found
 
 Examples:
   cargo run                                           stress on eight CPUs

@@ -58,7 +58,7 @@ fn in_words(problem: &serde_json::Error) -> String {
 pub fn command(options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error> {
     let runs: Vec<PathBuf> = options.matrix.names.iter().map(PathBuf::from).collect();
     match runs.as_slice() {
-        [] => draw(&Workspace::find().own().join("latest"), options, say),
+        [] => draw(&Workspace::find()?.own().join("latest"), options, say),
         [run] => draw(run, options, say),
         [old, new] => {
             let (old, new_report) = (read(old)?, read(new)?);

@@ -62,7 +62,7 @@ pub fn provide(
     let variant = Variant::of(options);
     let folder = workspace.own().join("kernels").join(variant.name());
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
-    let _lock = lock::take(&workspace.own().join("build.lock"), observer)?;
+    let _lock = lock::take(&workspace.shared().join("build.lock"), observer)?;
     let built = cargo::build(&variant.program(), variant, None, workspace, observer)?;
     let symbols = folder.join(KERNEL.name);
     let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
@@ -140,7 +140,7 @@ mod tests {
         let path = folder.path().join("notes.txt");
         fs::write(&path, "not a kernel").unwrap();
         let options = Options { kernel: Some(path), ..Options::default() };
-        let error = provide(&options, &Workspace::find(), &mut crate::notice::Silent).unwrap_err();
+        let error = provide(&options, &Workspace::find().unwrap(), &mut crate::notice::Silent).unwrap_err();
         assert!(error.to_string().contains("notes.txt is not a kernel that can be booted"), "{error}");
     }
 }

@@ -37,7 +37,7 @@ pub fn command(options: &Options) -> u8 {
 
 fn run(options: &Options, screen: &Screen) -> Result<u8, Error> {
     options.check()?;
-    let workspace = Workspace::find();
+    let workspace = Workspace::find()?;
     let wanted = &options.matrix;
     let file = wanted.rows.clone().unwrap_or_else(|| workspace.root.join(rows::FILE));
     let all = rows::read(&file)?;

@@ -108,7 +108,7 @@ impl Runner {
         jobs: impl IntoIterator<Item = &'a mut Job>,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
-        let workspace = Workspace::find();
+        let workspace = Workspace::find()?;
         let mut doors: Vec<((Kind, Door), Option<Ended>)> = Vec::new();
         let mut kernels: BTreeMap<String, PathBuf> = BTreeMap::new();
         for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {

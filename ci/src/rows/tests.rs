@@ -7,7 +7,7 @@ fn row(run: &str, more: &str) -> Result<Vec<Row>, String> {
 
 #[test]
 fn the_rows_of_this_repository_can_be_read() {
-    let rows = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FILE)).unwrap();
+    let rows = read(&Workspace::find().unwrap().root.join(FILE)).unwrap();
     assert!(rows.iter().any(|row| row.tier == Tier::Fast));
 }
 

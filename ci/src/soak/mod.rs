@@ -140,7 +140,7 @@ impl Task<'_> {
 /// Does what `options` ask for, and returns the exit status: that of the first soak that fails.
 pub fn command(options: &Options, console: &mut Console) -> Result<u8, Error> {
     options.check()?;
-    let workspace = Workspace::find();
+    let workspace = Workspace::find()?;
     for soak in Soak::named(&options.matrix.names)? {
         let named = options.out.as_ref().map(|folder| folder.join(soak.name()));
         let folder = RunDir::create(&workspace, &format!("soak-{}", soak.name()), named.as_deref())?;

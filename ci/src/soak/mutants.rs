@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_reasons_in_the_tree_can_be_read() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let root = crate::checkout::Workspace::find().unwrap().root;
         let config: Config =
             toml::from_str(&fs::read_to_string(root.join("config/mutants.toml")).unwrap()).unwrap();
         assert!(config.files.iter().all(|file| root.join(file).is_file()));

@@ -197,7 +197,7 @@ fn kernel() -> &'static PathBuf {
         setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
         setup::target::provide(&mut Silent).unwrap();
         let options = Options::parse_from(["octopod", "boot"]);
-        kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap().path
+        kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap().path
     })
 }
 

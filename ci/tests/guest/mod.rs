@@ -56,7 +56,7 @@ impl Guest {
         let qemu = setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
         setup::target::provide(&mut Silent).unwrap();
         let tools = setup::doors::provide(options.boot, Some(&qemu.program), &mut Silent).unwrap();
-        let workspace = Workspace::find();
+        let workspace = Workspace::find().unwrap();
         let kernel = kernel_build::provide(&options, &workspace, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(&workspace, options.mode.name(), Some(folder.path())).unwrap();

@@ -11,7 +11,12 @@ use std::time::Duration;
 
 use octopod_ci::{Mode, Options};
 
-/// The launcher's program.
+/// The launcher's program, as cargo names it at run time: this test may have been built in another folder.
+pub fn launcher() -> PathBuf {
+    std::env::var_os("CARGO_BIN_EXE_octopod").map_or_else(|| LAUNCHER.into(), PathBuf::from)
+}
+
+/// The launcher's program where this test was built.
 pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_octopod");
 
 /// What a kernel says when all is well.
@@ -84,7 +89,7 @@ impl Fake {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let at = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let (own, machine) = arguments.split_at(at);
-        let mut command = Command::new(LAUNCHER);
+        let mut command = Command::new(launcher());
         command.args(own).arg("--kernel").arg(Fake::kernel()).arg("--out").arg(self.out()).args(machine);
         command.env("OCTOPOD_QEMU", self.program());
         command
@@ -99,7 +104,7 @@ impl Fake {
     pub fn matrix_command(&self, rows: &str, arguments: &[&str]) -> Command {
         let file = self.folder.path().join("machines.toml");
         fs::write(&file, rows).unwrap();
-        let mut command = Command::new(LAUNCHER);
+        let mut command = Command::new(launcher());
         command.arg("matrix").arg("--rows").arg(file).arg("--out").arg(self.out()).args(arguments);
         command.env("OCTOPOD_QEMU", self.program());
         command

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use octopod::wire::ExitCode;
 
-use super::fake::{Fake, LAUNCHER, VERDICT_PASS};
+use super::fake::{Fake, VERDICT_PASS, launcher};
 use super::{STATUS_PASS, say};
 
 #[test]
@@ -21,7 +21,8 @@ fn each_run_leaves_a_page_and_one_that_cannot_be_written_is_no_failure() {
     assert!(fs::read_to_string(ended.out.join("boot.svg")).unwrap().contains("CPU 0"));
     // Drawn once more from what was stored, it is the same.
     fs::remove_file(&file).unwrap();
-    let again = Command::new(LAUNCHER).args([OsStr::new("report"), ended.out.as_os_str()]).output().unwrap();
+    let again =
+        Command::new(launcher()).args([OsStr::new("report"), ended.out.as_os_str()]).output().unwrap();
     assert!(again.status.success(), "{again:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), page);
     // A file cannot be put in a folder's place.
@@ -47,7 +48,7 @@ fn two_runs_are_set_side_by_side() {
     });
     let [old, new] = fakes.each_ref().map(|fake| fake.run(&["stress"]).out);
     let compare = |arguments: &[&OsStr]| {
-        let output = Command::new(LAUNCHER).arg("report").args(arguments).output().unwrap();
+        let output = Command::new(launcher()).arg("report").args(arguments).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (status, text) = compare(&[old.as_os_str(), new.join("report.json").as_os_str()]);

@@ -39,7 +39,7 @@ pub fn build(arguments: &[&str]) {
     use clap::Parser;
     let options = Options::parse_from(["octopod"].iter().chain(arguments));
     setup::target::provide(&mut Silent).unwrap();
-    kernel_build::provide(&options, &Workspace::find(), &mut Silent).unwrap();
+    kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap();
 }
 
 /// The launcher's command line for a console, and the folder of its run.

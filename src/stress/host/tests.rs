@@ -2,10 +2,16 @@ use super::super::trace;
 use super::*;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
+/// A trace of the package, where cargo runs the tests: the program may have been built in another folder.
+fn sample_path() -> std::path::PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    std::path::Path::new(&package).join("ci/traces/sample.trace")
+}
+
 /// More threads than the host has cores make it likely that one is stopped anywhere.
 #[test]
 fn every_workload_runs_on_every_allocator() {
-    let sample = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/ci/traces/sample.trace")).unwrap();
+    let sample = std::fs::read(sample_path()).unwrap();
     let tables = trace::Tables::new(&trace::measure(&sample).unwrap());
     let trace = tables.load(&sample).unwrap();
     for allocator in Allocator::ALL {
