@@ -103,6 +103,14 @@ pub fn at_work(fault: Option<Fault>) {
     }
 }
 
+/// The faults that strike when the self-test has passed.
+#[cfg(feature = "selftest")]
+pub fn after_selftest(fault: Option<Fault>) {
+    if fault == Some(Fault::PanicAfterSelfTest) {
+        on_last_cpu(&|| panic!("the injected fault panic_after_selftest"));
+    }
+}
+
 /// The faults that the warp test must find.
 pub fn before_warp_test(fault: Option<Fault>) {
     if fault == Some(Fault::TscWarps) {

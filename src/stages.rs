@@ -284,6 +284,8 @@ fn self_test(machine: &Machine) -> Result<(), Reason> {
     selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds).map_err(Reason::SelfTest)?;
     // Some of its parts map and unmap.
     audit::run(machine.boot.map, machine.features).map_err(Reason::House)?;
+    #[cfg(feature = "faults")]
+    faults::after_selftest(options.fault);
     report::free_before_work(memory::frames().free_frames() as u64);
     Ok(())
 }

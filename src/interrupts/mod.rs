@@ -6,12 +6,13 @@
 //! itself, fatal.
 
 mod counts;
+mod handlers;
 pub mod machine_check;
 pub mod pic;
 mod vector;
 
 use core::fmt;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 use spin::Once;
 use x86_64::VirtAddr;
@@ -20,13 +21,13 @@ use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::structures::DescriptorTablePointer;
 
 pub use counts::{COUNTS, Counts, name};
+pub use handlers::{Handler, HandlerSlot, handler, replace};
 pub use vector::Vector;
 
 use crate::boot::{self, image};
 use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IstStack};
-use crate::memory;
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
@@ -98,28 +99,6 @@ impl Frame {
 // The stubs push two words, the entry 15, the processor five (SDM Vol. 3A, 6.14.2).
 const _: () = assert!(size_of::<Frame>() == (5 + 2 + 15) * 8);
 
-/// What handles a vector: with interrupts off, on the interrupted code's stack or the vector's own. It signals
-/// end-of-interrupt itself, where one is due.
-pub type Handler = fn(&mut Frame);
-
-/// A handler's address; where nobody has registered one, that of [`unregistered`], so that the entry need not ask.
-static HANDLERS: [AtomicPtr<()>; 256] = {
-    let mut handlers = [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; 256];
-    let mut index = 0;
-    while index < BEYOND_GUARDS.len() {
-        handlers[BEYOND_GUARDS[index] as usize] = AtomicPtr::new(beyond_guards as Handler as *mut ());
-        index += 1;
-    }
-    handlers
-};
-
-/// The vectors that come although interrupts are off, anywhere: #DB, NMI, #DF and #MC, those with stacks of their own.
-const BEYOND_GUARDS: [u8; 4] = [1, 2, 8, 18];
-
-/// Their handlers, in whose place the table above has [`beyond_guards`].
-static HANDLERS_BEYOND: [AtomicPtr<()>; BEYOND_GUARDS.len()] =
-    [const { AtomicPtr::new(UNREGISTERED as *mut ()) }; BEYOND_GUARDS.len()];
-
 /// Who has the vectors that nobody has registered.
 pub const UNREGISTERED: Handler = unregistered;
 
@@ -137,25 +116,6 @@ pub fn register(vector: Vector, name: &'static str, handler: Handler) {
     replace(vector, handler);
 }
 
-/// Gives the vector to another handler, [`UNREGISTERED`] for none, and leaves its name; returns who had it before.
-pub fn replace(vector: Vector, handler: Handler) -> Handler {
-    let place = match BEYOND_GUARDS.iter().position(|beyond| *beyond == vector.get()) {
-        Some(index) => &HANDLERS_BEYOND[index],
-        None => &HANDLERS[usize::from(vector.get())],
-    };
-    let old = place.swap(handler as *mut (), Ordering::AcqRel);
-    // SAFETY: nothing but handlers is ever stored.
-    unsafe { core::mem::transmute::<*mut (), Handler>(old) }
-}
-
-/// Who has the vector.
-pub fn handler(vector: Vector) -> Handler {
-    // SAFETY: nothing but handlers is ever stored.
-    unsafe {
-        core::mem::transmute::<*mut (), Handler>(HANDLERS[usize::from(vector.get())].load(Ordering::Acquire))
-    }
-}
-
 /// Where a vector's stub lies.
 fn stub(vector: u8) -> u64 {
     ((&raw const interrupt_stubs).addr() + usize::from(vector) * STUB_BYTES) as u64
@@ -168,7 +128,7 @@ pub fn set_acknowledge(acknowledge: fn(Vector)) {
 
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_dispatch(frame: &mut Frame) {
-    handler(Vector::new(frame.vector as u8))(frame);
+    handlers::dispatch(frame);
 }
 
 /// Ends what came by the local APIC, if it did.
@@ -176,16 +136,6 @@ fn acknowledge(vector: Vector) {
     if let Some(acknowledge) = ACKNOWLEDGE.get() {
         acknowledge(vector);
     }
-}
-
-/// Calls the handler of a vector that may have interrupted the frame allocator, which it therefore finds barred.
-fn beyond_guards(frame: &mut Frame) {
-    let _bar = memory::Bar::new();
-    let index = BEYOND_GUARDS.iter().position(|vector| u64::from(*vector) == frame.vector);
-    let handler = HANDLERS_BEYOND[index.unwrap_or_default()].load(Ordering::Acquire);
-    // SAFETY: nothing but handlers is ever stored.
-    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
-    handler(frame);
 }
 
 #[cold]

@@ -5,16 +5,16 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::apic;
 use crate::boot::direct_map;
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
-use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::Deadline;
 use crate::{memory, per_cpu};
+
+use super::nmis;
 
 /// NMIs that each CPU gets while it takes and returns frames.
 const NMIS: u64 = 50;
@@ -134,7 +134,22 @@ fn free_frames() -> Result<usize, Failure> {
 fn in_nmis() -> Result<(), Failure> {
     let in_use = memory::alloc(Order::FRAME).ok_or(Failure::OutOfMemory)?;
     IN_USE.store(in_use.get(), Ordering::Relaxed);
-    let ordinary = interrupts::replace(Vector::NMI, ask);
+    nmis::with_handler(ask, ask_everywhere)?;
+    let is_lost = memory::free(in_use, Order::FRAME).is_err();
+    for cpu in smp::online() {
+        let times = cpu.get(GRANTED).map_or(0, |granted| granted.load(Ordering::Acquire));
+        if times > 0 {
+            return Err(Failure::Granted { cpu: cpu.id(), times });
+        }
+        let got = asked(cpu);
+        if got < NMIS {
+            return Err(Failure::NoNmi { cpu: cpu.id(), got });
+        }
+    }
+    if is_lost { Err(Failure::Outcome { what: "a frame in use cannot be freed" }) } else { Ok(()) }
+}
+
+fn ask_everywhere() -> Result<(), Failure> {
     let limit = Deadline::after_ms(STRESS_GRACE_MS / 2);
     // The first one where nothing is under way: if that is granted anything, the next might never return.
     strike(&smp::cpus()[CpuId::BSP.index()], &limit, || {});
@@ -150,19 +165,7 @@ fn in_nmis() -> Result<(), Failure> {
             }
         }
     });
-    interrupts::replace(Vector::NMI, ordinary);
-    let is_lost = memory::free(in_use, Order::FRAME).is_err();
-    for cpu in smp::online() {
-        let times = cpu.get(GRANTED).map_or(0, |granted| granted.load(Ordering::Acquire));
-        if times > 0 {
-            return Err(Failure::Granted { cpu: cpu.id(), times });
-        }
-        let got = asked(cpu);
-        if got < NMIS {
-            return Err(Failure::NoNmi { cpu: cpu.id(), got });
-        }
-    }
-    if is_lost { Err(Failure::Outcome { what: "a frame in use cannot be freed" }) } else { Ok(()) }
+    Ok(())
 }
 
 fn asked(cpu: &Cpu) -> u64 {
@@ -176,11 +179,10 @@ fn strike_all(limit: &Deadline) {
     }
 }
 
-/// Sends an NMI and waits until it has come: two that come close together would be one.
+/// Sends an NMI and waits until it has been handled.
 fn strike(cpu: &Cpu, limit: &Deadline, meanwhile: impl Fn()) {
-    let before = asked(cpu);
-    apic::send_nmi_in_emergency(cpu.entry.apic_id);
-    while asked(cpu) == before && !limit.has_passed() {
+    nmis::send(cpu);
+    while !nmis::is_idle(cpu) && !limit.has_passed() {
         meanwhile();
     }
 }
@@ -194,8 +196,9 @@ fn take_and_return() {
     }
 }
 
-/// The NMI handler of this part: asks for all that there is to be had. What it gets is lost, which the books show as well.
-fn ask(_: &mut Frame) {
+/// What each NMI of this part does: it asks for all that there is to be had. What it gets is lost, which the books show as
+/// well.
+fn ask() {
     let mut granted = 0;
     for order in ORDERS {
         granted += u64::from(memory::alloc(order).is_some());

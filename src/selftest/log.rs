@@ -3,17 +3,15 @@
 //! reads them.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::console::kept::MAX_KEPT;
 use crate::console::{self, Lines};
-use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{self, CpuId, IrqGuard};
-use crate::interrupts::{self, Frame, Handler, Vector};
+use crate::cpu::{self, CpuId};
 use crate::smp::{self, Cpu};
 use crate::sync::{Deadline, IrqMutex};
-use crate::{apic, per_cpu};
+
+use super::nmis;
 
 /// So many CPUs log at once.
 const MOST_CPUS: usize = 8;
@@ -65,31 +63,11 @@ impl fmt::Display for Failure {
     }
 }
 
-per_cpu! {
-    /// Whether an NMI of this part's is on its way here.
-    static IS_ASKED: AtomicBool = AtomicBool::new(false);
-    /// NMIs of this part's that were sent here, and those that have logged.
-    static SENT: AtomicU64 = AtomicU64::new(0);
-    static LOGGED: AtomicU64 = AtomicU64::new(0);
-}
-
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
 
-/// Who has the other NMIs: a [`Handler`].
-static OTHERS: AtomicPtr<()> = AtomicPtr::new(interrupts::UNREGISTERED as *mut ());
-
-/// Logs, if the NMI is this part's.
-fn nmi(frame: &mut Frame) {
-    // SAFETY: this CPU's own copy, which lives for good and is atomic.
-    if !unsafe { &*IS_ASKED.as_ptr() }.swap(false, Ordering::AcqRel) {
-        // SAFETY: nothing but handlers is ever stored.
-        let others = unsafe { core::mem::transmute::<*mut (), Handler>(OTHERS.load(Ordering::Acquire)) };
-        return others(frame);
-    }
-    // SAFETY: as above.
-    let logged = unsafe { &*LOGGED.as_ptr() };
-    log::info!("NMI {} on cpu {}, from end to end", logged.load(Ordering::Relaxed), cpu::current());
-    logged.fetch_add(1, Ordering::Release);
+/// What each NMI of this part does.
+fn log_line() {
+    log::info!("NMI {} on cpu {}, from end to end", nmis::handled_here(), cpu::current());
 }
 
 /// Runs the part. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
@@ -97,12 +75,10 @@ fn nmi(frame: &mut Frame) {
 /// # Errors
 /// The first failure.
 pub fn run() -> Result<(), Failure> {
-    let before = interrupts::handler(Vector::NMI);
-    OTHERS.store(before as *mut (), Ordering::Release);
-    interrupts::replace(Vector::NMI, nmi);
-    let outcome = all_at_once().and_then(|logged| while_held().map(|()| logged));
-    interrupts::replace(Vector::NMI, before);
-    let logged = outcome?;
+    let logged = nmis::with_handler(log_line, || {
+        let logged = all_at_once()?;
+        while_held().map(|()| logged)
+    })?;
     log::info!("{logged} lines by {} CPUs and their NMIs, each written or counted", loggers().count());
     Ok(())
 }
@@ -114,7 +90,7 @@ fn loggers() -> impl Iterator<Item = &'static Cpu> + Clone {
 /// How many lines were logged.
 fn all_at_once() -> Result<u64, Failure> {
     let lines_before = console::lines();
-    let nmis_before: u64 = loggers().map(|cpu| count(cpu, LOGGED)).sum();
+    let nmis_before: u64 = loggers().map(nmis::handled).sum();
     smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
         let Some(rank) = cpu.rank().filter(|rank| *rank < MOST_CPUS) else { return };
         for line in 0..LINES {
@@ -131,7 +107,7 @@ fn all_at_once() -> Result<u64, Failure> {
         return Err(failure);
     }
     loggers().try_for_each(wait_for)?;
-    let nmis = loggers().map(|cpu| count(cpu, LOGGED)).sum::<u64>() - nmis_before;
+    let nmis = loggers().map(nmis::handled).sum::<u64>() - nmis_before;
     let logged = nmis + LINES * loggers().count() as u64;
     let counted = since(lines_before);
     if counted == (Lines { written: logged, waiting: 0, lost: 0 }) {
@@ -163,25 +139,18 @@ fn while_held() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends an NMI to a CPU, when it has taken the one before.
+/// Sends an NMI to a CPU, when it has handled the one before.
 fn strike(cpu: &'static Cpu) -> Result<(), Failure> {
-    let (Some(is_asked), Some(sent)) = (cpu.get(IS_ASKED), cpu.get(SENT)) else { return Ok(()) };
     wait_for(cpu)?;
-    sent.fetch_add(1, Ordering::Relaxed);
-    is_asked.store(true, Ordering::Release);
-    let _guard = IrqGuard::new();
-    apic::send_nmi_in_emergency(cpu.entry.apic_id);
+    nmis::send(cpu);
     Ok(())
 }
 
-/// Waits until a CPU has taken all NMIs of this part's.
+/// Waits until a CPU has handled all NMIs of this part.
 fn wait_for(cpu: &'static Cpu) -> Result<(), Failure> {
-    let has_logged = || count(cpu, LOGGED) == count(cpu, SENT);
-    Deadline::after_ms(REQUEST_MS).wait_until(has_logged).map_err(|_| Failure::NoNmi { cpu: cpu.id() })
-}
-
-fn count(cpu: &'static Cpu, counter: impl PerCpu<Value = AtomicU64>) -> u64 {
-    cpu.get(counter).map_or(0, |counter| counter.load(Ordering::Acquire))
+    Deadline::after_ms(REQUEST_MS)
+        .wait_until(|| nmis::is_idle(cpu))
+        .map_err(|_| Failure::NoNmi { cpu: cpu.id() })
 }
 
 fn since(before: Lines) -> Lines {

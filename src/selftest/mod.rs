@@ -7,6 +7,7 @@ mod contexts;
 mod log;
 mod meeting;
 mod misuse;
+mod nmis;
 mod offline;
 mod serial;
 mod shootdown;
@@ -19,8 +20,10 @@ mod zones;
 pub use vectors::faults::arm as arm_clobber;
 
 use core::fmt;
+use core::ptr::fn_addr_eq;
 
 use crate::boot::command_line::Part;
+use crate::interrupts::{self, HandlerSlot, Vector};
 
 use meeting::Meeting;
 
@@ -51,6 +54,13 @@ pub enum Failure {
     Zeroing(zeroing::Failure),
     /// [`Part::Zones`]
     Zones(zones::Failure),
+    /// A part did not restore the handler of a vector.
+    Handler {
+        /// The part.
+        part: Part,
+        /// The vector.
+        vector: u8,
+    },
 }
 
 impl fmt::Display for Failure {
@@ -68,9 +78,15 @@ impl fmt::Display for Failure {
             Failure::Vectors(failure) => failure.fmt(f),
             Failure::Zeroing(failure) => failure.fmt(f),
             Failure::Zones(failure) => failure.fmt(f),
+            Failure::Handler { part, vector } => {
+                write!(f, "the part {} has not restored the handler of vector {vector}", part.name())
+            }
         }
     }
 }
+
+/// The handler of each vector before the first part, for each part must restore those that it replaces.
+static HANDLERS_BEFORE: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
 
 /// Runs the parts, each that goes in rounds for `rounds` of them. Only the boot processor calls this, with interrupts on,
 /// when all CPUs wait for work.
@@ -79,6 +95,9 @@ impl fmt::Display for Failure {
 /// The first failure of the first part that fails.
 #[inline(never)]
 pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
+    for (vector, before) in HANDLERS_BEFORE.iter().enumerate() {
+        before.replace(interrupts::handler(Vector::new(vector as u8)));
+    }
     for part in parts {
         match part {
             Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
@@ -93,6 +112,11 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
             Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
             Part::Zones => zones::run().map_err(Failure::Zones)?,
+        }
+        for (vector, before) in (0..=u8::MAX).zip(&HANDLERS_BEFORE) {
+            if !fn_addr_eq(before.get(), interrupts::handler(Vector::new(vector))) {
+                return Err(Failure::Handler { part: *part, vector });
+            }
         }
     }
     Ok(())

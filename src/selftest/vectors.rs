@@ -7,11 +7,12 @@ mod failure;
 mod probe;
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::ptr::fn_addr_eq;
+use core::sync::atomic::Ordering;
 
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, thread};
-use crate::interrupts::{self, Frame, Handler, Vector};
+use crate::interrupts::{self, Frame, Handler, HandlerSlot, Vector};
 use crate::sync::IrqMutex;
 use crate::{per_cpu, smp};
 
@@ -44,8 +45,8 @@ per_cpu! {
     static FOUND_VALUE: Cell<u64> = Cell::new(0);
 }
 
-/// Who handled each vector before.
-static PREVIOUS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+/// The handler of each vector from before the part.
+static PREVIOUS: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
 
@@ -57,8 +58,16 @@ static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
 pub fn run() -> Result<(), Failure> {
     let gates = TestGates::new();
     for number in 0..=255u8 {
-        let previous = interrupts::replace(Vector::new(number), handler);
-        PREVIOUS[usize::from(number)].store(previous as usize, Ordering::Release);
+        let vector = Vector::new(number);
+        let before = interrupts::handler(vector);
+        // Before the vector has another handler, which calls this one.
+        PREVIOUS[usize::from(number)].replace(before);
+        let replaced = interrupts::replace(vector, handler);
+        let is_consistent =
+            fn_addr_eq(before, replaced) && fn_addr_eq(interrupts::handler(vector), handler as Handler);
+        if !is_consistent {
+            FIRST.lock().get_or_insert(Failure::Table { vector: number });
+        }
     }
     smp::run_on_all(LIMIT_MS, &|cpu| {
         let guard = IrqGuard::new();
@@ -75,7 +84,7 @@ pub fn run() -> Result<(), Failure> {
         }
     });
     for number in 0..=255u8 {
-        interrupts::replace(Vector::new(number), previous(number));
+        interrupts::replace(Vector::new(number), PREVIOUS[usize::from(number)].get());
     }
     log::info!("int n for 256 vectors, twice on each of {} CPUs", smp::online().count());
     match *FIRST.lock() {
@@ -127,7 +136,7 @@ fn handler(frame: &mut Frame) {
     let vector = VECTOR.get() as u8;
     // One in earnest comes before the instruction, at another address, or after it, when nothing is awaited any more.
     if frame.vector != u64::from(vector) || AWAITED_RIP.get() != frame.rip {
-        return previous(frame.vector as u8)(frame);
+        return PREVIOUS[frame.vector as u8 as usize].get()(frame);
     }
     AWAITED_RIP.set(0);
     let expected = probe::loaded();
@@ -152,12 +161,6 @@ fn handler(frame: &mut Frame) {
     #[cfg(feature = "faults")]
     faults::clobber(frame);
     // What the handler does to its own registers must not matter.
-}
-
-fn previous(vector: u8) -> Handler {
-    let address = PREVIOUS[usize::from(vector)].load(Ordering::Acquire);
-    // SAFETY: `run` has stored a handler for each vector before `handler` got any.
-    unsafe { core::mem::transmute::<usize, Handler>(address) }
 }
 
 /// A deliberate fault of the test's own.

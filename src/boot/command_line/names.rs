@@ -216,6 +216,8 @@ named! {
         FirmwareX2Apic = "firmware_x2apic",
         /// CPU 3 panics.
         PanicCpu3 = "panic_cpu3",
+        /// The last CPU panics when the self-test has passed.
+        PanicAfterSelfTest = "panic_after_selftest",
         /// All CPUs panic at once.
         PanicEverywhere = "panic_everywhere",
         /// The last CPU panics of something that panics when it is asked what it is.

@@ -54,6 +54,11 @@ pub enum Failure {
         /// The value that it saw.
         value: u64,
     },
+    /// `handler` and `replace` do not speak of the same slot of the table of handlers.
+    Table {
+        /// The vector.
+        vector: u8,
+    },
     /// The CPU and the thread that it works on do not lead to each other.
     Thread {
         /// The CPU.
@@ -83,6 +88,9 @@ impl fmt::Display for Failure {
             }
             Failure::Seen { cpu, vector, what, value } => {
                 write!(f, "cpu {cpu}, vector {vector}: the handler saw {what} {value:#x}")
+            }
+            Failure::Table { vector } => {
+                write!(f, "vector {vector}: `handler` and `replace` use different slots of the table")
             }
             Failure::Thread { cpu } => write!(f, "cpu {cpu} and its thread do not lead to each other"),
             Failure::Changed { cpu, vector, register, value } => {

@@ -1,0 +1,82 @@
+//! NMIs that a part of the self-test sends, apart from all others.
+//!
+//! While [`with_handler`] runs, an NMI that [`send`] has announced calls the part's function; every other NMI (a panic, a
+//! request for a backtrace, one from outside) goes to the handler that had the vector before. So a machine that fails
+//! during the part still stops, and still says where each CPU was.
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+use crate::apic;
+use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::PerCpu;
+use crate::interrupts::{self, Frame, HandlerSlot, Vector};
+use crate::per_cpu;
+use crate::smp::Cpu;
+
+per_cpu! {
+    /// Whether an NMI from [`send`] is under way to this CPU.
+    static IS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
+    /// NMIs that [`send`] sent to this CPU.
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    /// Those of them whose function has returned.
+    static HANDLED: AtomicU64 = AtomicU64::new(0);
+}
+
+/// The handler from before the part.
+static PREVIOUS: HandlerSlot = HandlerSlot::new(interrupts::UNREGISTERED);
+
+/// The part's function, a `fn()`.
+static ON_NMI: AtomicPtr<()> = AtomicPtr::new(nothing as fn() as *mut ());
+
+fn nothing() {}
+
+/// Runs `part`, during which each NMI from [`send`] calls `on_nmi`. Then the previous handler has the vector again.
+///
+/// **Context:** thread, interrupts on; one caller at a time (the boot processor, which runs the self-test).
+pub fn with_handler<R>(on_nmi: fn(), part: impl FnOnce() -> R) -> R {
+    ON_NMI.store(on_nmi as *mut (), Ordering::Release);
+    PREVIOUS.replace(interrupts::handler(Vector::NMI));
+    let previous = interrupts::replace(Vector::NMI, nmi);
+    let outcome = part();
+    interrupts::replace(Vector::NMI, previous);
+    outcome
+}
+
+fn nmi(frame: &mut Frame) {
+    // SAFETY: this CPU's own copy: its area is never given back, and all of the value is atomic.
+    if !unsafe { &*IS_ANNOUNCED.as_ptr() }.swap(false, Ordering::AcqRel) {
+        return PREVIOUS.get()(frame);
+    }
+    // SAFETY: `with_handler` and the initial value alone write it, and both store a `fn()`.
+    let on_nmi = unsafe { core::mem::transmute::<*mut (), fn()>(ON_NMI.load(Ordering::Acquire)) };
+    on_nmi();
+    // SAFETY: as for IS_ANNOUNCED: this CPU's own copy, never given back, atomic.
+    unsafe { &*HANDLED.as_ptr() }.fetch_add(1, Ordering::Release);
+}
+
+/// Sends an NMI to a CPU. The previous one must have been [handled](is_idle): two that are pending together are delivered
+/// as one (SDM Vol. 3A, 6.7.1).
+///
+/// **Context:** any but NMI.
+pub fn send(cpu: &Cpu) {
+    let (Some(is_announced), Some(sent)) = (cpu.get(IS_ANNOUNCED), cpu.get(SENT)) else { return };
+    sent.fetch_add(1, Ordering::Relaxed);
+    is_announced.store(true, Ordering::Release);
+    let _guard = IrqGuard::new();
+    apic::send_nmi_in_emergency(cpu.entry.apic_id);
+}
+
+/// Whether a CPU has handled every NMI that was sent to it.
+pub fn is_idle(cpu: &Cpu) -> bool {
+    handled(cpu) == cpu.get(SENT).map_or(0, |sent| sent.load(Ordering::Relaxed))
+}
+
+/// How many of these NMIs a CPU has handled since the boot.
+pub fn handled(cpu: &Cpu) -> u64 {
+    cpu.get(HANDLED).map_or(0, |handled| handled.load(Ordering::Acquire))
+}
+
+/// How many of these NMIs this CPU has handled since the boot: for `on_nmi`, whose own is not among them yet.
+pub fn handled_here() -> u64 {
+    HANDLED.get()
+}
