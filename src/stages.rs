@@ -28,7 +28,8 @@ use crate::{audit, selftest};
 extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     #[cfg(feature = "faults")]
     faults::at_entry(handoff);
-    let guard = IrqGuard::new(); //                                   interrupts stay off until all CPUs are up
+    // SAFETY: rt0 has led GS base to this CPU's area and comes here once, with interrupts off.
+    let guard = unsafe { IrqGuard::of_entry() }; //                   interrupts stay off until all CPUs are up
     let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
     let options = options(&mut boot); //                              the kernel command line, or a clear error
     let features = features(&options); //                             what this processor has beyond the necessary
@@ -41,8 +42,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
     let up = other_cpus(&guard, &features, platform, low); // all of them at once
-    drop(guard);
-    x86_64::instructions::interrupts::enable(); //                    from here on handlers run
+    drop(guard); //                                                   from here on handlers run
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
     faults::before_warp_test(options.fault);

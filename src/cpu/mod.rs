@@ -12,7 +12,7 @@ mod descriptors;
 #[cfg(target_os = "none")]
 mod features;
 #[cfg(target_os = "none")]
-mod irq_guard;
+pub mod irq_guard;
 pub mod machine_check;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
@@ -37,7 +37,7 @@ pub use descriptors::{Descriptors, IstStack, load_descriptors};
 pub use features::{Features, initial_apic_id};
 pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
-pub use irq_guard::IrqGuard;
+pub use irq_guard::{IrqGuard, interrupts_enabled};
 pub use set::CpuSet;
 #[cfg(target_os = "none")]
 pub use zero::zero_page;

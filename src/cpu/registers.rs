@@ -32,10 +32,10 @@ pub fn write_to_port(port: u16, bytes: &[u8]) {
     }
 }
 
-/// Stops this CPU for good. Only an NMI still gets through, and finds it here again.
+/// Halts this CPU permanently. Only an NMI is still taken, and returns here. Any context.
 pub fn halt_forever() -> ! {
+    super::irq_guard::disable_forever();
     loop {
-        x86_64::instructions::interrupts::disable();
         x86_64::instructions::hlt();
     }
 }

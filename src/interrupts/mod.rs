@@ -27,7 +27,7 @@ pub use vector::Vector;
 use crate::boot::{self, image};
 use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{CpuId, IstStack};
+use crate::cpu::{CpuId, IrqGuard, IstStack, irq_guard};
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
@@ -39,6 +39,7 @@ pub const STUB_BYTES: usize = 32;
 core::arch::global_asm!(
     ".set STUB_BYTES, {stub_bytes}",
     ".set INTERRUPT_COUNTS, {counts}",
+    ".set IRQ_DEPTH, {irq_depth}",
     ".set TRACE_ENTER, {trace_enter}",
     ".set TRACE_EXIT, {trace_exit}",
     ".set TRACE_CLASS, {trace_class}",
@@ -46,6 +47,7 @@ core::arch::global_asm!(
     ".text",
     stub_bytes = const STUB_BYTES,
     counts = sym counts::TEMPLATE,
+    irq_depth = sym irq_guard::IRQ_DEPTH,
     trace_enter = const TraceEvent::InterruptEnter as u32,
     trace_exit = const TraceEvent::InterruptExit as u32,
     trace_class = const TraceEvent::InterruptEnter.class() as u32,
@@ -53,10 +55,11 @@ core::arch::global_asm!(
 );
 
 /// The registers of the code that was interrupted, as the entry saved them. What a handler changes here, that code
-/// gets back.
+/// gets back. Only the entry makes one, so a handler's reference to it is the proof that a handler runs.
 #[derive(Debug)]
 #[repr(C)]
 #[allow(missing_docs)]
+#[expect(clippy::manual_non_exhaustive, reason = "no other module of this crate makes one either")]
 pub struct Frame {
     pub r15: u64,
     pub r14: u64,
@@ -81,9 +84,18 @@ pub struct Frame {
     pub rflags: u64,
     pub rsp: u64,
     pub ss: u64,
+    made_by_entry: (),
 }
 
 impl Frame {
+    /// The proof that interrupts are off: the entry has counted this handler's call, which does not return while the frame
+    /// is borrowed.
+    #[inline(always)]
+    pub fn irq_guard(&self) -> &IrqGuard {
+        // SAFETY: only the entry makes a frame, and `interrupt_dispatch` lends it to handlers for their call alone.
+        unsafe { IrqGuard::of_handler() }
+    }
+
     /// The same in the order that everybody knows. CR2 is that of the last page fault.
     pub fn registers(&self) -> Registers {
         let Frame { rip, rsp, rbp, rflags, rax, rbx, rcx, rdx, rsi, rdi, .. } = *self;

@@ -57,11 +57,14 @@ interrupt_entry:
     pushq %r14
     pushq %r15
     cld
+    // The handler counts as a reason for which interrupts are off (cpu::irq_guard).
+    incq %gs:IRQ_DEPTH(%rip)
     TRACE_PLACE 3f
 2:  movq %rsp, %rdi
     call interrupt_dispatch
     TRACE_PLACE 4f
-5:  popq %r15
+5:  decq %gs:IRQ_DEPTH(%rip)
+    popq %r15
     popq %r14
     popq %r13
     popq %r12

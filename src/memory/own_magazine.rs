@@ -135,12 +135,10 @@ const _: () = assert!(Magazine::LEN_AT == 0, "`pop` and `push` take the first wo
 
 /// The fault of a refill that believes the length which it has read before an interrupt came.
 #[cfg(feature = "faults")]
-pub(super) fn let_handler_in(guard: &IrqGuard) {
+pub(super) fn let_handler_in(guard: &mut IrqGuard) {
     if faults::is_armed(faults::Fault::LetHandlerIn) && guard.were_enabled() {
         let len = MAGAZINE::load_64();
-        x86_64::instructions::interrupts::enable();
-        Deadline::after_us(200).wait();
-        x86_64::instructions::interrupts::disable();
+        guard.window(|| Deadline::after_us(200).wait());
         MAGAZINE::store_64(len);
     }
 }

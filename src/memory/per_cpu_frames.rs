@@ -97,12 +97,12 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 /// What [`alloc`] does when nothing is at hand.
 #[cold]
 #[inline(never)]
-fn alloc_with_search(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if is_shut() && !open(&guard) {
         return None;
     }
     #[cfg(feature = "faults")]
-    let_handler_in(&guard);
+    let_handler_in(&mut guard);
     if order == Order::FRAME {
         REFILLS.increment();
     }

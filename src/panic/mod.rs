@@ -21,7 +21,7 @@ pub use backtrace::backtrace;
 pub use remains::{REMAINS, Remains, has_died, leave_place, registers_here};
 
 use crate::console;
-use crate::cpu::{self, CpuId, registers};
+use crate::cpu::{self, CpuId, irq_guard, registers};
 use crate::wire::{BootStage, ExitCode, Registers};
 
 /// The CPU that is dying; there is only ever one.
@@ -104,7 +104,7 @@ fn stage() -> &'static str {
 
 /// Ends the run with last words. Any context; of several CPUs that die at once the first speaks and tells of the others.
 pub fn die(death: &Death) -> ! {
-    x86_64::instructions::interrupts::disable();
+    irq_guard::disable_forever();
     let me = cpu::current();
     match DYING.compare_exchange(NOBODY, me.0, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}

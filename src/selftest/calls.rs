@@ -180,7 +180,7 @@ fn land(targets: &CpuSet) {
 }
 
 fn land_anywhere(_: usize) {
-    if x86_64::instructions::interrupts::are_enabled() {
+    if cpu::interrupts_enabled() {
         FIRST
             .lock()
             .get_or_insert(Failure::Misplaced { cpu: cpu::current(), what: "while its interrupts were on" });

@@ -1,6 +1,8 @@
 //! Who may not wait for memory does not. With interrupts off, as in any handler, a request that finds nothing fails at once,
 //! and no other CPU is asked. An NMI, which may have struck in the middle of the allocator, is refused whatever there is.
-//! Nothing here looks at a clock, but to give up.
+//! Nothing here looks at a clock, but to give up. Before that: interrupt guards nest.
+
+mod guards;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -106,6 +108,7 @@ impl fmt::Display for Failure {
 /// # Errors
 /// The first failure.
 pub fn run() -> Result<(), Failure> {
+    guards::check().map_err(outcome_of)?;
     let before = free_frames()?;
     in_nmis()?;
     with_interrupts_off()?;

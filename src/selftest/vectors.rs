@@ -70,13 +70,13 @@ pub fn run() -> Result<(), Failure> {
         }
     }
     smp::run_on_all(LIMIT_MS, &|cpu| {
-        let guard = IrqGuard::new();
+        let mut guard = IrqGuard::new();
         if !thread::is_linked(&guard) {
             FIRST.lock().get_or_insert(Failure::Thread { cpu: cpu.id() });
         }
         for vector in 0..=255 {
             for inverted in [false, true] {
-                let probed = gates.with(&guard, || probe_vector(&guard, cpu.id(), vector, inverted));
+                let probed = gates.with(&mut guard, |guard| probe_vector(guard, cpu.id(), vector, inverted));
                 if let Err(failure) = probed {
                     FIRST.lock().get_or_insert(failure);
                 }
@@ -103,10 +103,11 @@ fn pattern(vector: u8, inverted: bool) -> Registers {
     Registers { general, rsp: 0, flags }
 }
 
-fn probe_vector(guard: &IrqGuard, cpu: CpuId, vector: u8, inverted: bool) -> Result<(), Failure> {
-    let count =
-        || interrupts::COUNTS.with(guard, |counts| counts[usize::from(vector)].load(Ordering::Relaxed));
-    let counted_before = count();
+fn probe_vector(guard: &mut IrqGuard, cpu: CpuId, vector: u8, inverted: bool) -> Result<(), Failure> {
+    let count = |guard: &IrqGuard| {
+        interrupts::COUNTS.with(guard, |counts| counts[usize::from(vector)].load(Ordering::Relaxed))
+    };
+    let counted_before = count(guard);
     VECTOR.set(u32::from(vector));
     FOUND.set(0);
     AWAITED_RIP.set(probe::return_address(vector));
@@ -116,7 +117,7 @@ fn probe_vector(guard: &IrqGuard, cpu: CpuId, vector: u8, inverted: bool) -> Res
         return Err(Failure::NotHandled { cpu, vector });
     }
     // A device's interrupt on the same vector may have come as well.
-    if count() == counted_before {
+    if count(guard) == counted_before {
         return Err(Failure::NotCounted { cpu, vector });
     }
     // Out of the books again, which are about devices.

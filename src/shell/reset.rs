@@ -10,6 +10,7 @@ use x86_64::structures::DescriptorTablePointer;
 
 use crate::acpi::{self, ResetRegister};
 use crate::boot::BootInfo;
+use crate::cpu::irq_guard;
 use crate::cpu::registers::halt_forever;
 use crate::memory;
 use crate::sync::Deadline;
@@ -25,7 +26,7 @@ const PULSE_RESET: u8 = 0xfe;
 
 /// Resets the machine.
 pub fn reset(boot: &BootInfo) -> ! {
-    x86_64::instructions::interrupts::disable();
+    irq_guard::disable_forever();
     by_tables(boot);
     Deadline::after_ms(EACH_MS).wait();
     by_keyboard_controller();

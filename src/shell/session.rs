@@ -3,7 +3,6 @@
 use core::fmt;
 
 use spin::Mutex;
-use x86_64::instructions::interrupts;
 
 use super::command::{Command, Vocabulary, parse};
 use super::editor::{Editor, Event, Line, MAX_LINE, Terminal};
@@ -15,6 +14,7 @@ use crate::bench;
 use crate::boot::BootInfo;
 use crate::boot::command_line::Options;
 use crate::console::{self, Lost};
+use crate::cpu::IrqGuard;
 use crate::stress::StressError;
 use crate::wire::Record;
 
@@ -171,17 +171,16 @@ impl Reader {
 fn next_byte(editor: &mut Editor<Serial>) -> u8 {
     let mut written = console::lines().written;
     loop {
-        interrupts::disable();
+        let mut guard = IrqGuard::new();
         if let Some(byte) = console::read_byte() {
-            interrupts::enable();
             return byte;
         }
         let now = console::lines().written;
         if now == written {
-            // An interrupt that came since the look above is taken only after `hlt` has begun, and ends it.
-            interrupts::enable_and_hlt();
+            // An interrupt that has arrived since the two checks ends the halt.
+            guard.halt();
         } else {
-            interrupts::enable();
+            drop(guard);
             written = now;
             editor.draw();
         }

@@ -95,17 +95,17 @@ pub(super) fn wake(_: &mut Frame) {
 pub fn idle() -> ! {
     let me = &cpus()[cpu::current().index()];
     loop {
-        x86_64::instructions::interrupts::disable();
+        let mut guard = IrqGuard::new();
         let epoch = EPOCH.load(Ordering::Acquire);
         if me.finished.load(Ordering::Relaxed) < epoch && me.is_online() {
-            x86_64::instructions::interrupts::enable();
+            drop(guard);
             run(me, epoch);
         } else if hotplug::is_asked(me) {
-            x86_64::instructions::interrupts::enable();
+            drop(guard);
             hotplug::leave_idle(me);
         } else {
-            // An interrupt that came since the look above is taken only after `hlt` has begun, and ends it.
-            x86_64::instructions::interrupts::enable_and_hlt();
+            // An interrupt that has arrived since the two checks ends the halt.
+            guard.halt();
         }
     }
 }

@@ -182,8 +182,17 @@ impl<'a, T: Copy> Heap<'a, T> {
         if self.len == 1 {
             // Most CPUs have one timer, which has nothing to be compared with.
             first.deadline_ns = deadline_ns;
-        } else if self.len > 1 {
-            let slot = first.slot;
+        } else {
+            self.postpone_first_of_many(deadline_ns);
+        }
+    }
+
+    /// [`postpone_first`](Self::postpone_first) where there is not exactly one timer. Out of line, so that one compare on the
+    /// common path decides.
+    #[inline(never)]
+    fn postpone_first_of_many(&mut self, deadline_ns: u64) {
+        if self.len > 1 {
+            let slot = self.storage.places[0].slot;
             self.sink(0, Place { deadline_ns, slot });
         }
     }

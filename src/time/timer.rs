@@ -241,25 +241,24 @@ fn own(_: &IrqGuard) -> &'static IrqMutex<Queue> {
     unsafe { QUEUE.of(gs_base()) }
 }
 
-fn interrupt(_: &mut Frame) {
+fn interrupt(frame: &mut Frame) {
     // At once: callbacks may take long, and the next interrupt may come meanwhile.
     apic::end_of_interrupt();
-    // SAFETY: a handler, and what it calls keeps interrupts off.
-    let guard = unsafe { IrqGuard::in_handler() };
-    let queue = own(&guard);
+    let guard = frame.irq_guard();
+    let queue = own(guard);
     // One look at the clock: whatever callbacks arm for at once waits for the next interrupt, so that even a timer that
     // arms itself again and again lets the interrupted code run.
     let now = now_ns();
-    let mut locked = queue.lock_under(&guard);
+    let mut locked = queue.lock_under(guard);
     locked.armed_ns = EXPIRING;
     while let Some((timer, expiry)) = locked.take_due(now) {
         drop(locked);
         trace!(TimerExpire, timer.callback as usize as u64, expiry.deadline_ns);
         (timer.callback)(&expiry);
-        locked = queue.lock_under(&guard);
+        locked = queue.lock_under(guard);
     }
     let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);
-    locked.set_hardware(&guard, first_ns);
+    locked.set_hardware(guard, first_ns);
 }
 
 /// More storage for this CPU's timers than for `full`, unless somebody else has got it meanwhile.

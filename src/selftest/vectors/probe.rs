@@ -120,20 +120,23 @@ pub fn return_address(vector: u8) -> u64 {
     instruction(vector) + 2
 }
 
-/// Loads the registers, raises the interrupt, and gives what they held before, with the stack pointer, and after. The
-/// handlers of all vectors return.
-pub fn run(_: &IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
+/// Loads the registers, raises the interrupt, and returns what they held before, with the stack pointer, and after. The
+/// handlers of all vectors return. The patterns differ in IF, so the probe runs in a window.
+///
+/// # Panics
+/// If interrupts were off before the guard.
+pub fn run(guard: &mut IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
     /// Beyond all that this code keeps below its stack pointer.
     const BELOW: u64 = 256;
     let probe = ThisProbe.as_ptr();
-    // SAFETY: (1) this CPU's own, and the guard keeps it to this code: the handler of the test only reads `before`; (2) the
-    // probe saves what its caller's registers held, and moves the stack pointer only down; (3) interrupts are on, if the
-    // pattern wants it, no longer than the probe runs: whatever comes finds a good stack and good gates.
-    unsafe {
-        (*probe).before.get().write(load);
-        interrupt_probe(instruction(vector), BELOW + u64::from(vector));
-        ((*probe).before.get().read(), (*probe).after.get().read())
-    }
+    // SAFETY: this CPU's own, which only this function writes, and its callers share the one guard.
+    unsafe { (*probe).before.get().write(load) };
+    // SAFETY: the probe saves what its caller's registers held, moves the stack pointer only down, and leaves interrupts off,
+    // which the end of the window allows for; a handler that runs meanwhile finds a stack and gates that are in order, and
+    // only reads `before`.
+    guard.window(|| unsafe { interrupt_probe(instruction(vector), BELOW + u64::from(vector)) });
+    // SAFETY: this CPU's own, and the probe has ended.
+    unsafe { ((*probe).before.get().read(), (*probe).after.get().read()) }
 }
 
 /// What the probe on this CPU has loaded.
@@ -165,12 +168,12 @@ impl TestGates {
     }
 
     /// Runs `f` with these gates on this CPU.
-    pub fn with<R>(&self, _: &IrqGuard, f: impl FnOnce() -> R) -> R {
+    pub fn with<R>(&self, guard: &mut IrqGuard, f: impl FnOnce(&mut IrqGuard) -> R) -> R {
         let base = VirtAddr::from_ptr(&raw const self.0);
         // SAFETY: the gates are the kernel's or lead to shims that end in the kernel's stubs, and `self` lives until the
         // kernel's own are loaded again.
         unsafe { lidt(&DescriptorTablePointer { limit: size_of::<TestGates>() as u16 - 1, base }) };
-        let result = f();
+        let result = f(guard);
         interrupts::load_idt();
         result
     }

@@ -43,7 +43,9 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     cpu::set_memory_types();
     let cpu = CpuId(slot.cpu);
     cpu::set_current(cpu);
-    let guard = IrqGuard::new();
+    // SAFETY: the trampoline has led GS base to this CPU's area and comes here with interrupts off. Of guards on this CPU's
+    // stack there is one if it has been offline, that of `hotplug::leave`, and this one is forgotten before that goes on.
+    let guard = unsafe { IrqGuard::of_entry() };
     thread::adopt_own(&guard, stacks::bottom(cpu, Stack::Main)..stacks::top(cpu, Stack::Main));
     reached(slot, Stage::Gs);
     // SAFETY: this CPU runs on the trampoline's GDT, which has also set its GS base; the stacks are this CPU's own.
@@ -66,10 +68,11 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
         go_away();
     }
     if let Some(context) = left_at {
+        // `leave` goes on with its own.
+        core::mem::forget(guard);
         // SAFETY: this CPU left it there, and what has run since lies below it.
         unsafe { hotplug::go_on(context) };
     }
-    x86_64::instructions::interrupts::enable();
     drop(guard);
     log::debug!("online on {node}");
     work::idle()

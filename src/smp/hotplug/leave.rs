@@ -2,8 +2,6 @@
 
 use core::sync::atomic::Ordering;
 
-use x86_64::instructions::interrupts;
-
 use super::super::{Cpu, call, call_self, cpus, ranks};
 use super::{Departure, OfflineError, park, wake_who_waits};
 use crate::apic::{self, io_apic};
@@ -57,7 +55,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
         }
         return false;
     }
-    let guard = IrqGuard::new();
+    let mut guard = IrqGuard::new();
     // Whoever asked may have given up.
     if !me.change_departure(Departure::Asked, Departure::Noticed) {
         return false;
@@ -70,7 +68,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     close(&guard);
     me.set_departure(Departure::Closed);
     let guest = timer::suspend(&guard);
-    let handed_over = be_quiet(me, &guard).and_then(|()| hand_over(me, guest));
+    let handed_over = be_quiet(me, &mut guard).and_then(|()| hand_over(me, guest));
     let is_gone = handed_over.is_ok();
     if is_gone {
         memory::drain_this_cpu(&guard);
@@ -105,16 +103,16 @@ fn refuse(me: &Cpu, error: OfflineError) {
     wake_who_waits(&IrqGuard::new());
 }
 
-/// Takes every interrupt that has come. Interrupts are off before and after; nobody sends any more, but what was sent
-/// before the lines were moved and the inbox was closed may still be on its way.
-fn be_quiet(me: &Cpu, guard: &IrqGuard) -> Result<(), OfflineError> {
+/// Takes every pending interrupt. No source sends any more, but what was sent before the lines were moved and the inbox was
+/// closed may still be in flight.
+///
+/// # Panics
+/// If interrupts were off before this guard.
+fn be_quiet(me: &Cpu, guard: &mut IrqGuard) -> Result<(), OfflineError> {
     let quiet = Deadline::after_ms(LEAVE_MS / 2).wait_until(|| {
         let is_quiet = !apic::is_any_requested(guard);
         if !is_quiet {
-            // The instruction after STI is still not interrupted (SDM Vol. 2B, STI).
-            interrupts::enable();
-            core::hint::spin_loop();
-            interrupts::disable();
+            guard.window(core::hint::spin_loop);
         }
         is_quiet
     });

@@ -68,7 +68,7 @@ impl Drop for Turn {
 /// # Errors
 /// See [`OfflineError`]. But for [`OfflineError::DidNotLeave`] beyond [`Departure::Asked`], the CPU is as online as before.
 pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
-    if !x86_64::instructions::interrupts::are_enabled() {
+    if !cpu::interrupts_enabled() {
         return Err(OfflineError::InterruptsOff);
     }
     let target = cpus().get(cpu.index()).ok_or(OfflineError::NotListed { cpu })?;
@@ -110,7 +110,7 @@ pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
 /// # Errors
 /// See [`OnlineError`]. After [`OnlineError::DidNotCome`] it never comes back.
 pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
-    if !x86_64::instructions::interrupts::are_enabled() {
+    if !cpu::interrupts_enabled() {
         return Err(OnlineError::InterruptsOff);
     }
     let target = cpus().get(cpu.index()).ok_or(OnlineError::NotListed { cpu })?;

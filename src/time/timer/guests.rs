@@ -71,8 +71,7 @@ pub fn resume(guard: &IrqGuard) {
 
 /// The alarm: on the boot processor, in its timer interrupt.
 fn serve(_: &Expiry) {
-    // SAFETY: a handler, and what it calls keeps interrupts off.
-    let guard = unsafe { IrqGuard::in_handler() };
+    let guard = IrqGuard::new();
     // As in `interrupt`, one look at the clock.
     let now = now_ns();
     loop {

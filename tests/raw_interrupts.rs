@@ -1,0 +1,104 @@
+//! RFLAGS.IF is changed by `src/cpu/irq_guard.rs` alone, whose per-CPU count must agree with it: no other source of the
+//! kernel contains an instruction that changes it, or calls a function of another crate that does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The instructions, as words of assembly.
+const INSTRUCTIONS: [&str; 9] = ["sti", "stiq", "cli", "popf", "popfq", "popfl", "popfd", "iret", "iretq"];
+
+/// Functions of the crate `x86_64`. Clippy refuses them by `clippy.toml` too, but not in a macro of another crate.
+const FUNCTIONS: [&str; 5] = [
+    "interrupts::enable",
+    "interrupts::disable",
+    "interrupts::without_interrupts",
+    "interrupts::enable_and_hlt",
+    "rflags::write",
+];
+
+/// Sources that may, with the instructions in them and the reason.
+const ALLOWED: &[(&str, &[&str], &str)] = &[
+    ("src/cpu/irq_guard.rs", &["sti", "cli"], "the guard itself"),
+    ("src/interrupts/stubs.S", &["iretq"], "returns to what was interrupted, whose flags those are"),
+    ("src/boot/door.S", &["cli"], "before any Rust code of this CPU"),
+    ("src/boot/rt0.S", &["popfl"], "before any Rust code, and the bit is not IF"),
+    ("src/smp/hotplug/park.rs", &["cli"], "interrupts are off already, and no Rust code follows"),
+    ("src/selftest/probe.S", &["popfq"], "runs in a guard's window and ends with interrupts off"),
+];
+
+#[test]
+fn only_the_guard_changes_the_interrupt_flag() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    collect(&root.join("src"), &mut sources);
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    for path in sources {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, what) in changes(&name, &text) {
+            seen.push((name.clone(), what));
+            let may = ALLOWED.iter().any(|(file, which, _)| *file == name && which.contains(&what));
+            if !may {
+                found.push(format!("{name}:{number}: {what}"));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "the interrupt flag is changed without the guard's count:\n{}",
+        found.join("\n")
+    );
+    for (file, which, _) in ALLOWED {
+        for what in *which {
+            let is_there = seen.iter().any(|(name, other)| name == file && other == what);
+            assert!(is_there, "{file} contains no {what} any more: take it out of the list");
+        }
+    }
+}
+
+#[test]
+fn each_way_is_found() {
+    assert_eq!(changes("x.rs", "unsafe { asm!(\"sti\", \"nop\") }"), [(1, "sti")]);
+    assert_eq!(changes("x.rs", "asm!(\n    \"2: cli; hlt\")"), [(2, "cli")]);
+    assert_eq!(changes("x.rs", "x86_64::instructions::interrupts::enable();"), [(1, "interrupts::enable")]);
+    assert_eq!(changes("x.rs", "interrupts::enable_and_hlt();"), [(1, "interrupts::enable_and_hlt")]);
+    assert_eq!(changes("x.S", "1:  popfq // restores IF"), [(1, "popfq")]);
+    assert_eq!(changes("x.S", "    // cli\n    hlt"), []);
+    assert_eq!(changes("x.rs", "// \"sti\"\nlet client = \"list\";\ninterrupts::enabled_by()"), []);
+}
+
+/// The lines that change IF. A comment does not; in Rust only string literals hold instructions.
+fn changes(name: &str, text: &str) -> Vec<(usize, &'static str)> {
+    let mut found = Vec::new();
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    for (index, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        let assembly: Vec<&str> =
+            if name.ends_with(".S") { vec![code] } else { code.split('"').skip(1).step_by(2).collect() };
+        let mut look = |part: &str, what: &'static str| {
+            let bytes = part.as_bytes();
+            let whole = part.match_indices(what).any(|(at, _)| {
+                !is_word(bytes.get(at.wrapping_sub(1))) && !is_word(bytes.get(at + what.len()))
+            });
+            if whole {
+                found.push((index + 1, what));
+            }
+        };
+        for part in assembly {
+            INSTRUCTIONS.into_iter().for_each(|what| look(part, what));
+        }
+        FUNCTIONS.into_iter().for_each(|what| look(code, what));
+    }
+    found
+}
+
+fn collect(folder: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "S") {
+            sources.push(path);
+        }
+    }
+}
