@@ -4,27 +4,33 @@
 extern crate alloc;
 use alloc::alloc::{GlobalAlloc, Layout};
 use octopod::boot::direct_map;
+use octopod::memory::FrameRange;
 use octopod::memory::frames::{FRAME_BYTES, FrameNumber, Order};
 use octopod::program::{Machine, Reason};
-use octopod::{config::REQUEST_MS, memory, smp};
+use octopod::{config::REQUEST_MS, smp};
 octopod::program!(sort_everywhere, heap: Heap);
 
-/// A run of frames for each allocation: wasteful, and as quick as frames are.
+/// Contiguous frames for each allocation: wasteful, and as quick as frames are.
 struct Heap;
 
 fn order(layout: Layout) -> Option<Order> {
     Order::containing(layout.size().max(layout.align()).div_ceil(FRAME_BYTES))
 }
 
-// SAFETY: a run is nobody else's until it is freed, is aligned to its size, and is always seen in the direct map.
+// SAFETY: the frames of an allocation are owned, aligned to their size, and mapped in the direct map until they are freed.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let run = order(layout).and_then(memory::alloc);
-        run.map_or(core::ptr::null_mut(), |frame| direct_map::pointer(frame.address() as u64))
+        let Some(range) = order(layout).and_then(FrameRange::alloc) else { return core::ptr::null_mut() };
+        let start = range.as_ptr();
+        // The allocation owns the frames from here on, without a handle.
+        range.into_raw();
+        start
     }
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        let frame = FrameNumber::containing(direct_map::phys(start.expose_provenance() as u64) as usize);
-        assert_eq!(order(layout).map(|order| memory::free(frame, order)), Some(Ok(())));
+        let first = FrameNumber::containing(direct_map::phys(start.expose_provenance() as u64) as usize);
+        let frames = order(layout).map_or(0, Order::frames);
+        // SAFETY: `alloc` has left this allocation so many frames without a handle; its owner frees it here.
+        drop(unsafe { FrameRange::from_raw(first, frames) });
     }
 }
 

@@ -25,7 +25,7 @@ impl FrameSource for Bitmap<'_> {
         })
     }
 
-    fn free(&self, _: &mut Seat, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
         let bit = 1 << (frame.get() % 64);
         match self.0[frame.get() / 64].fetch_or(bit, AcqRel) & bit {
             0 => Ok(()),
@@ -74,11 +74,13 @@ fn a_broken_one_is_caught() {
     impl FrameSource for Generous<'_> {
         fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
             let frame = self.0.alloc(seat, order)?;
-            self.0.free(seat, frame, order).ok()?;
+            // SAFETY: the frame was just allocated, and has no memory that anything could use.
+            unsafe { self.0.free(seat, frame, order) }.ok()?;
             Some(frame)
         }
-        fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-            self.0.free(seat, frame, order)
+        unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+            // SAFETY: the bitmap takes any number; its frames have no memory that anything could use.
+            unsafe { self.0.free(seat, frame, order) }
         }
         fn drain(&self, _: &mut Seat) {}
         fn free_frames(&self) -> usize {

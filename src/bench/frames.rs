@@ -1,10 +1,9 @@
 //! What frames cost, through the same calls that everybody uses, interrupts on before and after.
 
 use super::meter::{Meter, opaque, repeat};
-use crate::memory;
-use crate::memory::Octopod;
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::source::{FrameSource, Seat};
+use crate::memory::{self, Octopod, OwnedFrame};
 use crate::sync::IrqMutex;
 
 /// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
@@ -90,7 +89,8 @@ fn alloc(order: Order) -> FrameNumber {
 
 #[inline(always)]
 fn free(frame: FrameNumber, order: Order) {
-    SOURCE.free(&mut seat(), frame, order).expect("the bench frees what it has got");
+    // SAFETY: every caller frees what it has allocated, once; the bench does not use the frames' memory.
+    unsafe { SOURCE.free(&mut seat(), frame, order) }.expect("the bench frees what it has got");
 }
 
 /// Begins as every other time: nothing in the magazine, no block to refill from.
@@ -104,6 +104,21 @@ pub fn pair<const ORDER: u8>(meter: &mut Meter, repetitions: u32) {
     begin_anew();
     free(alloc(order), order);
     meter.count(|| repeat(repetitions, || free(alloc(order), order)));
+}
+
+/// A frame allocated and freed by its owning handle.
+pub fn owned_pair(meter: &mut Meter, repetitions: u32) {
+    begin_anew();
+    owned_pair_once();
+    meter.count(|| repeat(repetitions, owned_pair_once));
+}
+
+#[inline(always)]
+fn owned_pair_once() {
+    let frame = OwnedFrame::alloc().expect(NO_MEMORY).into_raw();
+    let number = FrameNumber::new(opaque(frame.get()));
+    // SAFETY: it is the number that `into_raw` returned.
+    drop(unsafe { OwnedFrame::from_raw(number) });
 }
 
 /// [`BULK`] single frames taken one by one, then given back one by one.
@@ -138,7 +153,8 @@ pub fn bulk_call(meter: &mut Meter, repetitions: u32) {
     begin_anew();
     let mut both = || {
         assert!(memory::alloc_bulk(&mut held) == BULK, "{NO_MEMORY}");
-        memory::free_bulk(&held).expect("the bench frees what it has got");
+        // SAFETY: `alloc_bulk` has just allocated all of these frames; the bench does not use their memory.
+        unsafe { memory::free_bulk(&held) }.expect("the bench frees what it has got");
     };
     both();
     meter.count(|| repeat(repetitions, both));

@@ -71,6 +71,7 @@ const ALL: &[Benchmark] = &[
     Benchmark { empty: empty_windows, counted_only: true, ..each("timer_expiry", interrupts::timer_expiry) },
     Benchmark { cpus: 2, ..each("call_round_trip", interrupts::call_round_trip) },
     each("frame_pair_order0", frames::pair::<0>),
+    each("owned_frame_pair", frames::owned_pair),
     each("frame_pair_order3", frames::pair::<3>),
     each("frame_pair_order9", frames::pair::<9>),
     per_page("frame_bulk512_per_page", frames::bulk, empty_loop),

@@ -17,6 +17,8 @@ mod early;
 #[cfg(target_os = "none")]
 mod for_good;
 #[cfg(target_os = "none")]
+mod frame_batch;
+#[cfg(target_os = "none")]
 pub mod frame_counts;
 #[cfg(target_os = "none")]
 mod init;
@@ -26,6 +28,8 @@ mod out_of_memory;
 mod own;
 #[cfg(target_os = "none")]
 mod own_magazine;
+#[cfg(target_os = "none")]
+mod owned;
 #[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
@@ -45,6 +49,8 @@ mod vmap;
 pub use audit_live::audit_live;
 #[cfg(target_os = "none")]
 pub use for_good::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
+#[cfg(target_os = "none")]
+pub use frame_batch::FrameBatch;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use init::map_text_writable;
 #[cfg(target_os = "none")]
@@ -56,16 +62,24 @@ pub use own::Octopod;
 #[cfg(target_os = "none")]
 pub use own_magazine::{Bar, KEEPS_FRAMES, magazine_of};
 #[cfg(target_os = "none")]
+pub use owned::{FrameRange, OwnedFrame};
+#[cfg(target_os = "none")]
 pub use paging::{MapError, load_root};
 #[cfg(target_os = "none")]
 pub use passage::{LowMemory, Passage};
+#[cfg(target_os = "none")]
+pub use per_cpu_frames::drain_this_cpu;
 #[cfg(all(target_os = "none", feature = "shell"))]
-pub use per_cpu_frames::kept_by_this_cpu;
+pub(crate) use per_cpu_frames::kept_by_this_cpu;
 #[cfg(target_os = "none")]
-pub use per_cpu_frames::{alloc, alloc_bulk, alloc_without_waiting, drain_this_cpu, frames, free, free_bulk};
+pub(crate) use per_cpu_frames::{alloc, alloc_bulk, alloc_without_waiting, frames, free, free_bulk};
 #[cfg(target_os = "none")]
-pub use placement::{PlacementError, alloc_in, divide, set_home};
+pub use placement::PlacementError;
+#[cfg(target_os = "none")]
+pub(crate) use placement::{alloc_in, divide, set_home};
 #[cfg(target_os = "none")]
 pub use screen::{open_pixel_screen, open_text_screen};
+#[cfg(target_os = "none")]
+pub(crate) use vmap::{AbandonedPages, region as mapping_region};
 #[cfg(target_os = "none")]
 pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};

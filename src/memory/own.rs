@@ -15,8 +15,9 @@ impl FrameSource for Octopod {
     }
 
     #[inline(always)]
-    fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        free(frame, order)
+    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        // SAFETY: the caller owns the frames, as the trait's `free` demands.
+        unsafe { free(frame, order) }
     }
 
     fn drain(&self, _: &mut Seat) {

@@ -25,14 +25,14 @@ pub(super) fn set_frames(frames: Frames) {
 }
 
 /// The shared layers of the allocator. What they do needs interrupts off.
-pub fn frames() -> &'static Frames {
+pub(crate) fn frames() -> &'static Frames {
     FRAMES.get().expect("frames are used before the memory stage")
 }
 
-/// A block of frames, naturally aligned. With interrupts on: if there is none, the other CPUs are asked for what they
+/// The first of `2^order` frames, naturally aligned, which the caller owns from then on. With interrupts on: if there is none, the other CPUs are asked for what they
 /// keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off: `None` at once.
 #[inline(always)]
-pub fn alloc(order: Order) -> Option<FrameNumber> {
+pub(crate) fn alloc(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     if order == Order::FRAME {
         // Only the magazine is needed for this, and no other word of memory is looked at.
@@ -123,7 +123,7 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
 }
 
 /// As [`alloc`], but never waits.
-pub fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
+pub(crate) fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     if !open(&guard) {
         return None;
@@ -142,9 +142,18 @@ pub(super) fn count_failure(order: Order) {
     trace!(OutOfMemory, order.get().into());
 }
 
-/// Gives a block back; any CPU may. Never waits but for the shared buddy's lock.
+/// Frees `2^order` frames; any CPU may. Never waits but for the shared buddy's lock.
+///
+/// # Errors
+/// What was wrong, as far as the allocator can tell; the frames stay as they were. In release builds the error of a single
+/// frame may come from a later call, and names that frame.
+///
+/// # Safety
+/// The caller owns the frames: they were allocated at this or a higher order, have not been freed since, and nothing uses
+/// their memory any more. A free that the allocator is certain to refuse (frames that it does not have in use) is no
+/// violation.
 #[inline(always)]
-pub fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
     if order == Order::FRAME && !Frames::CHECKS_EACH_FREE && push(&guard, frame).is_ok() {
         drop(guard);
@@ -221,7 +230,7 @@ fn free_shut(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), Fr
 
 /// As many single frames as `out` has room for, in one go; how many there were, at its start. Never waits; what other CPUs
 /// keep is not asked for.
-pub fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
+pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     let guard = IrqGuard::new();
     if is_shut() && !open(&guard) {
         return 0;
@@ -231,11 +240,14 @@ pub fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     taken
 }
 
-/// Gives single frames back in one go; any CPU may. Interrupts are off for as long as that takes.
+/// Frees single frames in one go; any CPU may. Interrupts are off for as long as that takes.
 ///
 /// # Errors
 /// The first thing that was wrong; what was not is free.
-pub fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
+///
+/// # Safety
+/// As for [`free`], for each frame.
+pub(crate) unsafe fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
     if is_shut() && !open(&guard) {
         return frames.first().map_or(Ok(()), |frame| Err(FreeError::Barred { frame: *frame }));
@@ -246,7 +258,7 @@ pub fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
 
 /// How many frames this CPU keeps from others.
 #[cfg(feature = "shell")]
-pub fn kept_by_this_cpu(guard: &IrqGuard) -> usize {
+pub(crate) fn kept_by_this_cpu(guard: &IrqGuard) -> usize {
     if is_shut() { 0 } else { with_magazine(guard, |_, magazine| magazine.kept_frames()) }
 }
 

@@ -47,7 +47,7 @@ impl core::error::Error for PlacementError {}
 ///
 /// # Safety
 /// No other CPU allocates or frees, nor begins to, until this has returned.
-pub unsafe fn divide(
+pub(crate) unsafe fn divide(
     nodes: usize,
     ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
     distance: impl Fn(NodeId, NodeId) -> u8,
@@ -63,7 +63,7 @@ pub unsafe fn divide(
 }
 
 /// Tells this CPU its node: its memory is asked first from now on.
-pub fn set_home(guard: &IrqGuard, node: NodeId) {
+pub(crate) fn set_home(guard: &IrqGuard, node: NodeId) {
     // What is set does not depend on whether the CPU may keep anything.
     let _ = open(guard);
     with_magazine(guard, |_, magazine| magazine.set_home(node));
@@ -72,7 +72,7 @@ pub fn set_home(guard: &IrqGuard, node: NodeId) {
 /// A naturally aligned run of frames from where the request wants it. With interrupts on: if there is none, the other CPUs
 /// are asked for what they keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off:
 /// `None` at once. Not for hot paths: the magazine is passed over, and all of the search is done each time.
-pub fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
+pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     let may_wait = guard.were_enabled();
     PLACED_ALLOCS.increment();

@@ -35,11 +35,15 @@ pub trait FrameSource: Sync {
     /// A run of `2^order` frames whose first number is a multiple of its length; `None` if there is none.
     fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber>;
 
-    /// Takes a run back, from whichever seat.
+    /// Frees `2^order` frames, from whichever seat.
     ///
     /// # Errors
     /// What is wrong with it, as far as the allocator can tell; then nothing has changed.
-    fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError>;
+    ///
+    /// # Safety
+    /// The caller owns the frames: [`alloc`](Self::alloc) of this allocator returned them, at this or a higher order, they have
+    /// not been freed since, and nothing uses their memory any more.
+    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError>;
 
     /// Whether a seat can obtain every frame that nobody holds, also those that the allocator keeps for other seats.
     fn reaches_everything(&self) -> bool {

@@ -7,11 +7,11 @@ mod guards;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::boot::direct_map;
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
+use crate::memory::{FrameRange, OwnedFrame};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::Deadline;
 use crate::{memory, per_cpu};
@@ -138,7 +138,9 @@ fn in_nmis() -> Result<(), Failure> {
     let in_use = memory::alloc(Order::FRAME).ok_or(Failure::OutOfMemory)?;
     IN_USE.store(in_use.get(), Ordering::Relaxed);
     nmis::with_handler(ask, ask_everywhere)?;
-    let is_lost = memory::free(in_use, Order::FRAME).is_err();
+    // SAFETY: allocated above, and its memory is not used; the NMI handlers' frees of it were refused, or have been reported
+    // as granted.
+    let is_lost = unsafe { memory::free(in_use, Order::FRAME) }.is_err();
     for cpu in smp::online() {
         let times = cpu.get(GRANTED).map_or(0, |granted| granted.load(Ordering::Acquire));
         if times > 0 {
@@ -191,12 +193,7 @@ fn strike(cpu: &Cpu, limit: &Deadline, meanwhile: impl Fn()) {
 }
 
 fn take_and_return() {
-    let taken = ORDERS.map(|order| (memory::alloc_without_waiting(order), order));
-    for (frame, order) in taken.into_iter().filter_map(|(frame, order)| Some((frame?, order))) {
-        if let Err(error) = memory::free(frame, order) {
-            log::error!("{error}");
-        }
-    }
+    drop(ORDERS.map(FrameRange::alloc_nowait));
 }
 
 /// What each NMI of this part does: it asks for all that there is to be had. What it gets is lost, which the books show as
@@ -207,48 +204,49 @@ fn ask() {
         granted += u64::from(memory::alloc(order).is_some());
         granted += u64::from(memory::alloc_without_waiting(order).is_some());
         let in_use = FrameNumber::new(IN_USE.load(Ordering::Relaxed));
-        granted += u64::from(memory::free(in_use, order) != Err(FreeError::Barred { frame: in_use }));
+        // SAFETY: nothing uses the frame's memory, and the free is to be refused. If it is granted, `GRANTED` says so, and the part
+        // fails.
+        let freed = unsafe { memory::free(in_use, order) };
+        granted += u64::from(freed != Err(FreeError::Barred { frame: in_use }));
     }
     let mut frames = [FrameNumber::new(0); 4];
     granted += memory::alloc_bulk(&mut frames) as u64;
-    granted += u64::from(memory::free_bulk(&frames).is_ok());
+    // SAFETY: nothing uses the memory of frame 0, or of frames just allocated, and the free is to be refused.
+    granted += u64::from(unsafe { memory::free_bulk(&frames) }.is_ok());
     GRANTED.add(granted);
     ASKED.increment();
 }
 
 /// One CPU holds all memory, another keeps one frame in its magazine.
 fn with_interrupts_off() -> Result<(), Failure> {
-    let mut all = None;
-    while let Some(frame) = memory::alloc(Order::FRAME) {
-        all = Some(link(frame, all));
+    let mut all = FrameList::new();
+    while let Some(frame) = OwnedFrame::alloc() {
+        all.push(frame);
     }
-    let (Some((frame, rest)), Some(other)) = (all.map(unlink), smp::online().nth(1)) else {
-        return_all(all);
-        return Ok(());
-    };
-    let outcome = keep_elsewhere(frame, other).and_then(|()| with_one_frame_kept_elsewhere());
-    return_all(rest);
-    outcome.and_then(|got| memory::free(got, Order::FRAME).map_err(|_| outcome_of("the frame returned")))
+    let (Some(frame), Some(other)) = (all.pop(), smp::online().nth(1)) else { return Ok(()) };
+    keep_elsewhere(frame, other)?;
+    with_one_frame_kept_elsewhere()
 }
 
-fn keep_elsewhere(frame: FrameNumber, keeper: &Cpu) -> Result<(), Failure> {
+fn keep_elsewhere(frame: OwnedFrame, keeper: &Cpu) -> Result<(), Failure> {
     let is_back = AtomicBool::new(false);
-    let call = || is_back.store(memory::free(frame, Order::FRAME).is_ok(), Ordering::Relaxed);
+    let number = frame.into_raw();
+    // SAFETY: `into_raw` has handed the frame over to this call, which runs once.
+    let call = || is_back.store(unsafe { memory::free(number, Order::FRAME) }.is_ok(), Ordering::Relaxed);
     smp::call(&CpuSet::of(keeper.id()), &call).map_err(Failure::Call)?;
     is_back.into_inner().then_some(()).ok_or(outcome_of("a frame cannot be freed on another CPU"))
 }
 
-fn with_one_frame_kept_elsewhere() -> Result<FrameNumber, Failure> {
+fn with_one_frame_kept_elsewhere() -> Result<(), Failure> {
     let off = "with interrupts off";
     {
         let _guard = IrqGuard::new();
-        asks_nobody(off, || memory::alloc(Order::FRAME).is_none().then_some(()))?;
+        asks_nobody(off, || OwnedFrame::alloc().is_none().then_some(()))?;
     }
     let hopeless = "that cannot come together";
-    asks_nobody(hopeless, || memory::alloc(TOO_LARGE).is_none().then_some(()))?;
-    let got = memory::alloc(Order::FRAME).ok_or(outcome_of("a frame that nobody holds is out of reach"))?;
-    asks_nobody("of CPUs that keep none", || memory::alloc(Order::FRAME).is_none().then_some(()))?;
-    Ok(got)
+    asks_nobody(hopeless, || FrameRange::alloc(TOO_LARGE).is_none().then_some(()))?;
+    let _got = OwnedFrame::alloc().ok_or(outcome_of("a frame that nobody holds is out of reach"))?;
+    asks_nobody("of CPUs that keep none", || OwnedFrame::alloc().is_none().then_some(()))
 }
 
 const fn outcome_of(what: &'static str) -> Failure {
@@ -270,27 +268,34 @@ fn calls_answered() -> u64 {
     smp::online().filter_map(Cpu::gs_base).map(|base| unsafe { smp::answered(base) }.0).sum()
 }
 
-/// Writes into a frame which one is next, 0 for none: frame 0 is nobody's.
-fn link(frame: FrameNumber, next: Option<FrameNumber>) -> FrameNumber {
-    let word = direct_map::pointer::<u64>(frame.address() as u64);
-    // SAFETY: the frame is this CPU's own, and lies in the direct map.
-    unsafe { word.write(next.map_or(0, |next| next.get() as u64)) };
-    frame
+/// Any number of frames, linked through their own memory.
+struct FrameList(Option<OwnedFrame>);
+
+impl FrameList {
+    fn new() -> FrameList {
+        FrameList(None)
+    }
+
+    fn push(&mut self, frame: OwnedFrame) {
+        // Frame 0 is never the allocator's: it stands for the end.
+        let next = self.0.take().map_or(0, |next| next.into_raw().get() as u64);
+        // SAFETY: the frame is owned.
+        unsafe { frame.as_ptr().cast::<u64>().write(next) };
+        self.0 = Some(frame);
+    }
+
+    fn pop(&mut self) -> Option<OwnedFrame> {
+        let first = self.0.take()?;
+        // SAFETY: the frame is owned, and `push` wrote the word.
+        let next = unsafe { first.as_ptr().cast::<u64>().read() };
+        // SAFETY: `push` took the frame of this number out of its handle when it wrote the word, which has now been used up.
+        self.0 = (next != 0).then(|| unsafe { OwnedFrame::from_raw(FrameNumber::new(next as usize)) });
+        Some(first)
+    }
 }
 
-fn unlink(frame: FrameNumber) -> (FrameNumber, Option<FrameNumber>) {
-    let word = direct_map::pointer::<u64>(frame.address() as u64);
-    // SAFETY: as above, and `link` has written it.
-    let next = unsafe { word.read() };
-    (frame, Some(FrameNumber::new(next as usize)).filter(|next| next.get() != 0))
-}
-
-fn return_all(mut head: Option<FrameNumber>) {
-    while let Some(first) = head {
-        let (frame, next) = unlink(first);
-        if let Err(error) = memory::free(frame, Order::FRAME) {
-            log::error!("{error}");
-        }
-        head = next;
+impl Drop for FrameList {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
     }
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod clock;
 mod contexts;
+mod handles;
 mod log;
 mod meeting;
 mod misuse;
@@ -44,6 +45,8 @@ pub enum Failure {
     Clock(clock::Failure),
     /// [`Part::Contexts`]
     Contexts(contexts::Failure),
+    /// [`Part::Handles`]
+    Handles(handles::Failure),
     /// [`Part::Misuse`]
     Misuse(misuse::Failure),
     /// [`Part::Timers`]
@@ -73,6 +76,7 @@ impl fmt::Display for Failure {
             Failure::Shootdown(failure) => failure.fmt(f),
             Failure::Clock(failure) => failure.fmt(f),
             Failure::Contexts(failure) => failure.fmt(f),
+            Failure::Handles(failure) => failure.fmt(f),
             Failure::Misuse(failure) => failure.fmt(f),
             Failure::Timers(failure) => failure.fmt(f),
             Failure::Vectors(failure) => failure.fmt(f),
@@ -107,6 +111,7 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
             Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
             Part::Clock => clock::run().map_err(Failure::Clock)?,
             Part::Contexts => contexts::run().map_err(Failure::Contexts)?,
+            Part::Handles => handles::run().map_err(Failure::Handles)?,
             Part::Misuse => misuse::run().map_err(Failure::Misuse)?,
             Part::Timers => timers::run().map_err(Failure::Timers)?,
             Part::Vectors => vectors::run().map_err(Failure::Vectors)?,

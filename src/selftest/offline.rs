@@ -14,7 +14,7 @@ use crate::apic::{io_apic, serial_input};
 use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
-use crate::memory::frames::{FrameNumber, Order};
+use crate::memory::OwnedFrame;
 use crate::smp::hotplug::{self, OfflineError, OnlineError};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::{Deadline, IrqMutex};
@@ -129,7 +129,7 @@ fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
         let leave_behind = || {
             arm(&[Duration::from_millis(1), Duration::from_millis(100)]);
             *late.lock() = timer::after(Duration::from_secs(3600), expired, usize::MAX).ok();
-            memory::alloc(Order::FRAME).map(|frame| memory::free(frame, Order::FRAME));
+            drop(OwnedFrame::alloc());
         };
         smp::call(&CpuSet::of(cpu), &leave_behind).map_err(failed)?;
         let has_line = serial_input::move_to(target.entry.apic_id).is_ok();
@@ -226,18 +226,14 @@ fn take_turns(all: &CpuSet, rounds: u32, departures: &AtomicU32) -> Result<(), F
 /// What the others do meanwhile.
 fn work(cpu: &Cpu, all: &CpuSet, is_over: &AtomicBool) -> Result<(), Failure> {
     let mut rng = Rng::with_seed(SEED ^ u64::from(cpu.id().0 + 1));
-    let mut held = [FrameNumber::new(0); MOST_FRAMES];
+    let mut held: heapless::Vec<OwnedFrame, MOST_FRAMES> = heapless::Vec::new();
     while !is_over.load(Ordering::Acquire) {
         let wanted = rng.usize(..MOST_FRAMES);
-        let taken = (0..wanted).map_while(|_| memory::alloc(Order::FRAME));
-        let count = held.iter_mut().zip(taken).map(|(slot, frame)| *slot = frame).count();
-        rng.shuffle(&mut held[..count]);
+        held.extend((0..wanted).map_while(|_| OwnedFrame::alloc()));
+        rng.shuffle(&mut held);
         call_somebody(cpu.id(), all, &mut rng)?;
         arm_something(cpu, &mut rng);
-        for frame in &held[..count] {
-            // A frame that is not taken back is missed in the end.
-            let _ = memory::free(*frame, Order::FRAME);
-        }
+        held.clear();
         if hotplug::leave_if_asked() {
             AWAY.increment();
         }

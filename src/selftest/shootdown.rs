@@ -9,12 +9,11 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::Meeting;
-use crate::boot::direct_map;
 use crate::config::{SHOOTDOWN_PAGES, STRESS_GRACE_MS};
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
-use crate::memory::frames::{FrameNumber, Order};
-use crate::memory::{self, Mapping, REGION_PAGES, VmapError};
+use crate::memory::frames::FrameNumber;
+use crate::memory::{self, FrameBatch, Mapping, OwnedFrame, REGION_PAGES, VmapError};
 use crate::smp::{self, Cpu, ShootdownError};
 use crate::sync::IrqMutex;
 use crate::{per_cpu, smp::CallError};
@@ -157,34 +156,35 @@ fn take_part(cpu: &Cpu, meeting: &Meeting, rounds: u32, most: usize) -> Result<(
 fn replace(cpu: &Cpu, old: Option<Mapping>, pages: usize) -> Result<Mapping, Failure> {
     MADE.set(MADE.get() + 1);
     let tag = (cpu.id().0 as u64 + 1) << 48 | MADE.get() << 16;
-    let mut frames = [FrameNumber::new(0); MOST];
-    let frames = &mut frames[..pages];
-    fill(frames, tag)?;
+    let mut buffer = [FrameNumber::new(0); MOST];
+    let frames = fill(&mut buffer[..pages], tag)?;
     if let Some(old) = old {
         smp::shootdown(old.unmap()).map_err(Failure::Shootdown)?;
     }
-    let mapping = memory::vmap(frames).map_err(Failure::Map)?;
+    let mapping = memory::vmap(frames).map_err(|(error, _)| Failure::Map(error))?;
     note(cpu, Some(&mapping), tag);
     Ok(mapping)
 }
 
 /// A mapping of new frames.
 fn map(pages: usize, tag: u64) -> Result<Mapping, Failure> {
-    let mut frames = [FrameNumber::new(0); MOST];
-    let frames = &mut frames[..pages];
-    fill(frames, tag)?;
-    memory::vmap(frames).map_err(Failure::Map)
+    let mut buffer = [FrameNumber::new(0); MOST];
+    let frames = fill(&mut buffer[..pages], tag)?;
+    memory::vmap(frames).map_err(|(error, _)| Failure::Map(error))
 }
 
-/// Takes frames and writes the tag and the page's number into each, by way of the direct map.
-fn fill(frames: &mut [FrameNumber], tag: u64) -> Result<(), Failure> {
-    for (page, frame) in frames.iter_mut().enumerate() {
-        *frame = memory::alloc(Order::FRAME).ok_or(Failure::OutOfMemory)?;
-        let word: *mut u64 = direct_map::pointer(frame.address() as u64);
-        // SAFETY: a frame of this CPU's own.
-        unsafe { word.write_volatile(tag | page as u64) };
+/// Allocates frames and writes the tag and the page's number into each, through the direct map.
+fn fill(buffer: &mut [FrameNumber], tag: u64) -> Result<FrameBatch<'_>, Failure> {
+    let pages = buffer.len();
+    let mut frames = FrameBatch::new(buffer);
+    for page in 0..pages {
+        let frame = OwnedFrame::alloc().ok_or(Failure::OutOfMemory)?;
+        // SAFETY: `frame` owns the memory.
+        unsafe { frame.as_ptr().cast::<u64>().write_volatile(tag | page as u64) };
+        // There is room for as many as there are pages.
+        let _ = frames.push(frame);
     }
-    Ok(())
+    Ok(frames)
 }
 
 fn note(cpu: &Cpu, mapping: Option<&Mapping>, tag: u64) {

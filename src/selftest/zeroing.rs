@@ -5,13 +5,13 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::boot::direct_map;
 use crate::cpu::redirect::{PATCH_BYTES, patch};
 use crate::cpu::zero::{PAGE_BYTES, Page, zero_by_bytes, zero_by_quadwords, zero_page};
 use crate::cpu::{CpuId, Features};
+use crate::memory::FrameRange;
 use crate::memory::frames::Order;
+use crate::smp;
 use crate::sync::IrqMutex;
-use crate::{memory, smp};
 
 /// How long all CPUs have, in milliseconds.
 const LIMIT_MS: u64 = 30_000;
@@ -104,10 +104,9 @@ pub fn run() -> Result<(), Failure> {
 
 fn try_on(cpu: CpuId, by: &'static str, zero: Zero) -> Result<(), Failure> {
     let order = Order::new(PAGES.trailing_zeros() as u8).ok_or(Failure::OutOfMemory)?;
-    let frames = memory::alloc(order).ok_or(Failure::OutOfMemory)?;
-    let start: *mut MaybeUninit<Page> = direct_map::pointer(frames.address() as u64);
-    // SAFETY: the frames have just been handed out, to nobody else, and the direct map shows them; once they are filled,
-    // they hold initialised bytes.
+    let mut frames = FrameRange::alloc(order).ok_or(Failure::OutOfMemory)?;
+    let start = frames.as_uninit().as_mut_ptr().cast::<MaybeUninit<Page>>();
+    // SAFETY: `frames` owns the memory, of `PAGES` pages; once they are filled, they hold initialised bytes.
     let bytes = unsafe {
         start.write_bytes(PATTERN, PAGES);
         zero(&mut *start.add(ZEROED));
@@ -124,7 +123,5 @@ fn try_on(cpu: CpuId, by: &'static str, zero: Zero) -> Result<(), Failure> {
         offset: at as isize - zeroed.start as isize,
         value: *value,
     });
-    // Never an error: the frames are this function's.
-    let _ = memory::free(frames, order);
     wrong.map_or(Ok(()), Err)
 }

@@ -12,6 +12,7 @@ use crate::boot::direct_map;
 use crate::config::{MAX_NODES, STRESS_GRACE_MS};
 use crate::cpu::{CpuId, IrqGuard};
 use crate::memory;
+use crate::memory::FrameRange;
 use crate::memory::frames::{ArenaCensus, FrameNumber, FrameRequest, MAX_ARENAS, NodeId, Nodes, Order, Zone};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::IrqMutex;
@@ -153,8 +154,11 @@ impl Held {
             // SAFETY: `add` wrote it, and the run is still this list's.
             let [next, order] = unsafe { direct_map::pointer::<[u64; 2]>(self.head).read() };
             self.head = next;
-            // Never an error: the run was handed out at this order.
-            let _ = Order::new(order as u8).map(|order| memory::free(frame, order));
+            if let Some(order) = Order::new(order as u8) {
+                // SAFETY: `add` took the frames over from their allocation at this order; the list, which owned them, has no
+                // entry for them any more.
+                drop(unsafe { FrameRange::from_raw(frame, order.frames()) });
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ pub use hotplug::call_those_online;
 #[cfg(feature = "faults")]
 pub use nmi::stop_others;
 pub use nmi::{Place, nmis, place_of};
-pub use shootdown::{ShootdownError, shootdown};
+pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub use watchdog::alarms as watchdog_alarms;
 pub use work::{idle, run_on_all, wake_others};
 

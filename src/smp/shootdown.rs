@@ -6,14 +6,14 @@ use core::sync::atomic::{Ordering, fence};
 use super::{CallError, all_online, call_those_online};
 use crate::config::SHOOTDOWN_PAGES;
 use crate::cpu::tlb;
-use crate::memory::StaleRange;
 use crate::memory::frames::FreeError;
+use crate::memory::{self, AbandonedPages, REGION_PAGES, StaleRange};
 use crate::trace;
 
 /// Why a range was not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShootdownError {
-    /// A CPU did not acknowledge: the range and its frames are never used again.
+    /// A CPU did not acknowledge: the range and its frames stay out of use, until a later shootdown succeeds.
     Call(CallError),
     /// The frame allocator did not take a frame back; it has the others.
     Free(FreeError),
@@ -28,18 +28,58 @@ impl fmt::Display for ShootdownError {
     }
 }
 
-/// Makes every online CPU forget a stale range, and gives back its frames and addresses when the last has acknowledged.
-/// Up to [`SHOOTDOWN_PAGES`] pages go one by one; for more, a CPU reloads CR3. Interrupts may be on or off, as for
-/// [`call`](super::call).
+/// Flushes a stale range on every online CPU, and frees its frames and addresses when the last has acknowledged. Stale pages
+/// that have no owner any more, because their handle was dropped, are flushed and freed with it.
 ///
-/// A CPU that comes online later loads CR3 on its way, so it knows nothing of what was stale before. One that goes
-/// offline meanwhile runs nothing more that could use the range.
+/// Up to [`SHOOTDOWN_PAGES`] pages are flushed one by one; for more, a CPU reloads CR3. A CPU that comes online later loads CR3
+/// on its way, so its TLB holds nothing of what was stale before. A CPU that goes offline meanwhile runs nothing more that could
+/// use the range.
+///
+/// **Context:** as for [`call`](super::call): thread or interrupt context, interrupts on or off.
 ///
 /// # Errors
 /// See [`ShootdownError`].
 pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
-    let (address, pages) = (stale.address(), stale.pages());
-    // Whoever is not seen here comes later, and loads CR3 after the mapping was undone: see `hotplug`.
+    let abandoned = AbandonedPages::take();
+    if abandoned.count() == 0 {
+        flush(stale.address(), stale.pages())?;
+        // SAFETY: `flush` returns only when every online CPU has flushed the range; one that comes online loads CR3 first.
+        return unsafe { stale.settle() }.map_err(ShootdownError::Free);
+    }
+    flush_region()?;
+    // SAFETY: `flush_region` returns only when every online CPU has flushed the whole region, the range with it; one that comes
+    // online loads CR3 first.
+    let outcome = unsafe { stale.settle() };
+    // SAFETY: they were taken before the region was flushed.
+    outcome.and(unsafe { abandoned.settle() }).map_err(ShootdownError::Free)
+}
+
+/// Frees the frames and the addresses of mappings that were dropped without a [`shootdown`]; how many pages.
+///
+/// **Context:** as for [`shootdown`].
+///
+/// # Errors
+/// See [`ShootdownError`].
+pub fn purge_mappings() -> Result<usize, ShootdownError> {
+    let abandoned = AbandonedPages::take();
+    let count = abandoned.count();
+    if count > 0 {
+        flush_region()?;
+        // SAFETY: they were taken before the region was flushed, and `flush_region` returns only when every online CPU has done
+        // so; one that comes online loads CR3 first.
+        unsafe { abandoned.settle() }.map_err(ShootdownError::Free)?;
+    }
+    Ok(count)
+}
+
+fn flush_region() -> Result<(), ShootdownError> {
+    let (start, _) = memory::mapping_region();
+    flush(start, REGION_PAGES)
+}
+
+/// Makes every online CPU drop these pages from its TLB.
+fn flush(address: u64, pages: usize) -> Result<(), ShootdownError> {
+    // A CPU that is not seen online here comes online later, and loads CR3 after the pages were unmapped: see `hotplug`.
     fence(Ordering::SeqCst);
     trace!(ShootdownBegin, address, pages as u64);
     call_those_online(&all_online(), &|| {
@@ -48,6 +88,5 @@ pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
     })
     .map_err(ShootdownError::Call)?;
     trace!(ShootdownEnd, address, pages as u64);
-    // SAFETY: every CPU that is online has just dropped the range, and the others have not run since they loaded CR3.
-    unsafe { stale.settle() }.map_err(ShootdownError::Free)
+    Ok(())
 }

@@ -1,12 +1,9 @@
 //! Frames that the kernel's allocator lends to another one while that is under test.
 
-use core::ops::Range;
-
 use super::arena;
 use super::source::Locked;
-use crate::boot::direct_map;
-use crate::memory;
-use crate::memory::frames::{FRAME_BYTES, FrameNumber, ORDERS, Order};
+use crate::memory::frames::{FRAME_BYTES, ORDERS, Order};
+use crate::memory::{self, FrameRange};
 
 /// What the library's trees need for each frame at worst: half of all frames free by themselves, each in a node that is not
 /// half full.
@@ -20,41 +17,38 @@ const MAX_PIECES: usize = 8 * ORDERS;
 
 /// Frames on loan, and the arena that their borrower needs.
 pub struct Loan {
-    pieces: [(FrameNumber, Order); MAX_PIECES],
-    count: usize,
-    arena: (FrameNumber, Order),
+    pieces: heapless::Vec<FrameRange, MAX_PIECES>,
+    /// Dropped after the arena has been withdrawn from it.
+    _arena: FrameRange,
 }
 
 impl Loan {
-    /// Takes what is free, in the largest pieces. Nobody else allocates meanwhile. `None` if there is too little.
+    /// Takes what is free, in the largest pieces. No other CPU allocates meanwhile. `None` if there is too little.
     pub fn take() -> Option<Loan> {
         let bytes = memory::frames().total_frames() * ARENA_BYTES_PER_FRAME;
         let order = Order::containing(bytes.div_ceil(FRAME_BYTES))?;
-        let arena = (memory::alloc(order)?, order);
-        let Some(kept) = memory::alloc(KEPT) else {
-            give_back(arena);
-            return None;
-        };
-        let mut loan = Loan { pieces: [(FrameNumber::new(0), Order::FRAME); MAX_PIECES], count: 0, arena };
+        let arena = FrameRange::alloc(order)?;
+        let kept = FrameRange::alloc(KEPT)?;
+        let mut pieces = heapless::Vec::new();
         for order in (0..ORDERS as u8).rev().filter_map(Order::new) {
-            while loan.count < MAX_PIECES
-                && let Some(frame) = memory::alloc_without_waiting(order)
+            while !pieces.is_full()
+                && let Some(piece) = FrameRange::alloc_nowait(order)
             {
-                loan.pieces[loan.count] = (frame, order);
-                loan.count += 1;
+                // There is room, as the condition says.
+                let _ = pieces.push(piece);
             }
         }
-        give_back((kept, KEPT));
-        // SAFETY: the frames are this loan's own, in the direct map, and the arena is withdrawn before they go back.
-        unsafe { arena::lend(direct_map::pointer(arena.0.address() as u64), order.bytes()) };
-        Some(loan)
+        drop(kept);
+        // SAFETY: the frames are this loan's own, in the direct map, and the arena is withdrawn before they are freed, in `drop`.
+        unsafe { arena::lend(arena.as_ptr(), arena.bytes()) };
+        Some(Loan { pieces, _arena: arena })
     }
 
     /// Lets a new allocator have the frames, and `f` have the allocator.
     pub fn lend<R>(&self, f: impl FnOnce(&Locked) -> R) -> R {
         let locked = Locked::new();
-        for (frame, order) in &self.pieces[..self.count] {
-            locked.insert(Range { start: *frame, end: *frame + order.frames() });
+        for piece in &self.pieces {
+            locked.insert(piece.number()..piece.number() + piece.frames());
         }
         f(&locked)
     }
@@ -62,17 +56,7 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        // SAFETY: whoever had something of it lived in `lend` alone.
+        // SAFETY: the arena's only user is the `Locked` of `lend`, which lived in that call alone.
         unsafe { arena::withdraw() };
-        give_back(self.arena);
-        for piece in &self.pieces[..self.count] {
-            give_back(*piece);
-        }
-    }
-}
-
-fn give_back((frame, order): (FrameNumber, Order)) {
-    if let Err(error) = memory::free(frame, order) {
-        log::error!("{error}");
     }
 }

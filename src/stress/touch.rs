@@ -19,9 +19,10 @@ pub fn free_blocks() {
         last = Some(block);
     }
     while let Some(block) = last {
-        // SAFETY: as above, and it was written when the block was taken.
+        // SAFETY: the block is this function's own since the loop above, which wrote its link.
         last = unsafe { link(block).read() };
-        if let Err(error) = memory::free(block, Order::BLOCK) {
+        // SAFETY: the block was allocated above, and its link, which was its only use, has been read.
+        if let Err(error) = unsafe { memory::free(block, Order::BLOCK) } {
             log::error!("{error}");
         }
     }

@@ -183,7 +183,10 @@ impl<'a, P: Platform> Worker<'a, P> {
     }
 
     fn free(&mut self, frame: FrameNumber, order: Order) {
-        if let Err(error) = self.shared.source.free(&mut self.seat, frame, order) {
+        // SAFETY: this workload allocated the run from this source, and nothing uses its memory: workloads read and write owner
+        // words only. The run is freed once: each caller has cleared its owner words before (`gives_back`, `unlink`), or has
+        // just allocated it and not noted an owner.
+        if let Err(error) = unsafe { self.shared.source.free(&mut self.seat, frame, order) } {
             self.note(Fault::Refused(error));
         }
     }

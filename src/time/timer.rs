@@ -25,21 +25,21 @@ use core::time::Duration;
 pub use guests::{Guest, host, resume, suspend};
 #[cfg(feature = "shell")]
 pub use look::{Armed, look};
-use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve, give_back};
+use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve};
 
 use super::Clock;
 use super::calibration::{AlarmScale, NS_PER_SECOND};
 use super::heap::{Key, Place, Slot, Storage};
 use super::now::now_ns;
 use crate::apic::{self, TimerMode};
-use crate::boot::direct_map;
 use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
+use crate::memory::FrameRange;
 use crate::memory::frames::Order;
 use crate::sync::IrqMutex;
 use crate::wire::Bucket;
-use crate::{memory, per_cpu, trace};
+use crate::{per_cpu, trace};
 
 /// Timers that each CPU has room for without asking the frame allocator.
 pub const INLINE: usize = 16;
@@ -155,7 +155,7 @@ pub(super) fn give_up_deadline_mode(clock: &Clock) {
 }
 
 /// Calls `callback` on this CPU, once, not before that time is over. Any context but an NMI; with interrupts on it may
-/// wait for memory as [`memory::alloc`] does.
+/// wait for memory as [`FrameRange::alloc`] does.
 ///
 /// # Errors
 /// No memory. With fewer than [`INLINE`] timers that does not happen.
@@ -269,21 +269,19 @@ fn grow(full: usize) -> Result<(), TimerError> {
     let order = bytes.div_ceil(Order::FRAME.bytes()).next_power_of_two().trailing_zeros();
     let order = u8::try_from(order).ok().and_then(Order::new).ok_or(out_of_memory)?;
     // Before the lock is taken, since this may wait where interrupts are on.
-    let frame = memory::alloc(order).ok_or(out_of_memory)?;
+    let frames = FrameRange::alloc(order).ok_or(out_of_memory)?;
     let guard = IrqGuard::new();
     let mut queue = own(&guard).lock_under(&guard);
     if queue.heap.capacity() > full {
-        give_back((frame, order));
         return Ok(());
     }
-    // SAFETY: the block was just allocated, is mapped in the direct map, and is given back only when the heap has been
-    // moved out of it.
-    let storage = unsafe { carve(direct_map::pointer(frame.address() as u64), order.bytes()) };
-    if let Ok(old) = queue.heap.move_to(storage) {
-        match queue.frames.replace((frame, order)) {
-            Some(old_frames) => give_back(old_frames),
-            None => queue.spare = Some(old),
-        }
+    // SAFETY: `frames` owns the memory, which is mapped and page-aligned. It goes into `queue.frames` with the storage, and is
+    // dropped only after the heap has moved to another one: here, by the next `grow`, or by `shrink_to_inline`.
+    let storage = unsafe { carve(frames.as_ptr(), frames.bytes()) };
+    if let Ok(old) = queue.heap.move_to(storage)
+        && queue.frames.replace(frames).is_none()
+    {
+        queue.spare = Some(old);
     }
     Ok(())
 }

@@ -156,6 +156,8 @@ named! {
         Calls = "calls",
         /// Who may not wait for memory does not, and an NMI gets none.
         Contexts = "contexts",
+        /// Owning handles of frames and mappings free what they own, once.
+        Handles = "handles",
         /// What is given back wrongly is refused.
         Misuse = "misuse",
         /// CPUs go offline and come back while all are at work.

@@ -113,6 +113,15 @@ impl Order {
         }
     }
 
+    /// The largest order at which a range of `frames` frames that starts at `first` can begin with a naturally aligned piece;
+    /// `None` for an empty range.
+    pub const fn largest_in(first: FrameNumber, frames: usize) -> Option<Self> {
+        let Some(by_size) = frames.checked_ilog2() else { return None };
+        let by_alignment = first.0.trailing_zeros();
+        let least = if by_size < by_alignment { by_size } else { by_alignment };
+        Some(Self(if least < Self::MAX.0 as u32 { least as u8 } else { Self::MAX.0 }))
+    }
+
     /// The number itself.
     #[inline(always)]
     pub const fn get(self) -> u8 {
@@ -184,5 +193,35 @@ impl BlockNumber {
     /// The other half of the run of twice `order` that starts here or ends here.
     pub(super) const fn buddy(self, order: Order) -> Self {
         Self(self.0 ^ order.blocks())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_into_aligned_pieces_without_gaps() {
+        for first in 0..40 {
+            for frames in 0..70 {
+                let (mut next, mut left) = (FrameNumber::new(first), frames);
+                while let Some(order) = Order::largest_in(next, left) {
+                    assert!(next.is_aligned_to(order) && order.frames() <= left, "{first} {frames}");
+                    // The next larger piece is either misaligned or too long.
+                    let twice = Order(order.0 + 1);
+                    assert!(!next.is_aligned_to(twice) || twice.frames() > left, "{first} {frames}");
+                    next = next + order.frames();
+                    left -= order.frames();
+                }
+                assert_eq!((next.get(), left), (first + frames, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn no_piece_exceeds_the_largest_order() {
+        let largest = Order::largest_in(FrameNumber::new(0), 3 * Order::MAX.frames());
+        assert_eq!(largest, Some(Order::MAX));
+        assert_eq!(Order::largest_in(FrameNumber::new(0), usize::MAX), Some(Order::MAX));
     }
 }

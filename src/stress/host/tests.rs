@@ -43,9 +43,10 @@ impl FrameSource for Recorder<'_> {
         frame
     }
 
-    fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         self.2.lock().unwrap().push(((frame.get() - self.1) as u64) << 8 | 0x80 | u64::from(order.get()));
-        self.0.free(seat, frame, order)
+        // SAFETY: the caller owns the frames, which `alloc` got from the same allocator.
+        unsafe { self.0.free(seat, frame, order) }
     }
 
     fn drain(&self, seat: &mut Seat) {

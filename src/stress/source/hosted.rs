@@ -40,7 +40,7 @@ impl FrameSource for Hosted<'_> {
         self.with(seat, |magazine| self.world.frames.alloc(magazine, order))
     }
 
-    fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         self.with(seat, |magazine| self.world.frames.free(magazine, frame, order))
     }
 

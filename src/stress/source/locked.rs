@@ -80,7 +80,7 @@ impl FrameSource for Locked {
         })
     }
 
-    fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         alone(|| {
             let mut allocator = self.allocator.lock();
             allocator.dealloc(frame.get(), order.frames());

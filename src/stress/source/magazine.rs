@@ -70,9 +70,10 @@ impl FrameSource for Cached<'_> {
         })
     }
 
-    fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order != Order::FRAME {
-            return self.shared.free(seat, frame, order);
+            // SAFETY: the caller owns the frames, as the trait's `free` demands; those of other orders than 0 are `shared`'s.
+            return unsafe { self.shared.free(seat, frame, order) };
         }
         self.with(seat, |cache| {
             if cache.count == CAPACITY {

@@ -7,8 +7,7 @@ use super::{Callback, Expiry, INLINE};
 use crate::apic::{self, TimerMode};
 use crate::cpu::IrqGuard;
 use crate::cpu::registers::read_tsc;
-use crate::memory;
-use crate::memory::frames::{FrameNumber, Order};
+use crate::memory::FrameRange;
 use crate::sync::IrqMutex;
 use crate::wire::Bucket;
 
@@ -77,8 +76,8 @@ pub struct Queue {
     pub hardware: Hardware,
     /// The inline storage while it is not used.
     pub spare: Option<Storage<'static, Timer>>,
-    /// The frames that are used instead.
-    pub frames: Option<(FrameNumber, Order)>,
+    /// The frames that hold the storage while it is not inline.
+    pub frames: Option<FrameRange>,
     /// The next in the list of those whose CPUs are offline: see `guests`.
     pub next_guest: Option<&'static IrqMutex<Queue>>,
     /// How late its timers were.
@@ -107,12 +106,6 @@ pub unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
             places: core::slice::from_raw_parts_mut(places, capacity),
             slots: core::slice::from_raw_parts_mut(slots, capacity),
         }
-    }
-}
-
-pub fn give_back((frame, order): (FrameNumber, Order)) {
-    if let Err(error) = memory::free(frame, order) {
-        log::error!("the timers' memory at {:#x} is not taken back: {error:?}", frame.address());
     }
 }
 
@@ -183,7 +176,7 @@ impl Queue {
     fn shrink_to_inline(&mut self) {
         let Some(spare) = self.spare.take() else { return };
         match self.heap.move_to(spare) {
-            Ok(_) => self.frames.take().map_or((), give_back),
+            Ok(_) => drop(self.frames.take()),
             Err(spare) => self.spare = Some(spare),
         }
     }
