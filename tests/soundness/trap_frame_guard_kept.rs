@@ -1,0 +1,14 @@
+//! Keeps the guard that a handler's trap frame lends beyond the handler.
+//! refused: lifetime may not live long enough
+
+use octopod::cpu::IrqGuard;
+use octopod::interrupts::Frame;
+
+pub fn lent(frame: &Frame) -> &IrqGuard {
+    frame.irq_guard()
+}
+
+#[cfg(attempt)]
+pub fn kept(frame: &Frame) -> &'static IrqGuard {
+    frame.irq_guard()
+}
