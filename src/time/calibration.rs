@@ -79,6 +79,14 @@ impl ReferenceClock {
         ReferenceClock { numerator: PIT_HZ, denominator: 1, mask: 0xffff, counts_down: true }
     }
 
+    /// A TSC of known frequency. `None` for 0 Hz.
+    pub const fn tsc(hz: u64) -> Option<ReferenceClock> {
+        if hz == 0 {
+            return None;
+        }
+        Some(ReferenceClock { numerator: hz, denominator: 1, mask: u64::MAX, counts_down: false })
+    }
+
     /// Ticks from one reading to the next, right as long as less than [`wrap_ns`](Self::wrap_ns) lies between them.
     /// Bits beyond the counter's width are ignored.
     pub const fn ticks_between(&self, earlier: u64, later: u64) -> u64 {
@@ -169,6 +177,28 @@ impl Median {
     /// firmware, which the median has outvoted; if none do, the measurement must be repeated.
     pub const fn agrees(&self, tolerance_ppm: u64) -> bool {
         self.hz != 0 && self.nearest_ppm <= tolerance_ppm
+    }
+}
+
+/// One counter's frequency over three adjacent windows and over all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// The median of the three windows.
+    pub median: Median,
+    /// Over the three windows as one, in hertz.
+    whole_hz: u64,
+}
+
+impl Windows {
+    /// The frequency in each window and over all three, in hertz.
+    pub const fn of(windows_hz: [u64; 3], whole_hz: u64) -> Windows {
+        Windows { median: Median::of(windows_hz), whole_hz }
+    }
+
+    /// The frequency in hertz. Where all three windows agree within the tolerance it is that of the whole, in which the
+    /// error of a sample weighs a third; else it is the median, which an interruption at one sample cannot move.
+    pub const fn hz(&self, tolerance_ppm: u64) -> u64 {
+        if self.median.spread_ppm <= tolerance_ppm { self.whole_hz } else { self.median.hz }
     }
 }
 

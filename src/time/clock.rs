@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::calibration::{Median, Scale, frequency_hz, tsc_hz_from_cpuid};
+use super::calibration::{ReferenceClock, Scale, Windows, tsc_hz_from_cpuid};
 use super::reference::Reference;
 use super::{now, timer, trust};
 use crate::acpi::Platform;
@@ -12,12 +12,18 @@ use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
 use crate::{apic, console, sync};
 
-/// How far two of three measurements may be apart, in parts per million. The PIT's steps of 838 ns and the host's
-/// jitter at both ends of 5 ms make a few hundred.
+/// How far two of three windows may differ, in parts per million. The PIT's steps of 838 ns and the jitter of a host at
+/// both ends of a window of 2 ms make several hundred.
 const TOLERANCE_PPM: u64 = 1_000;
 
-/// How often three measurements are taken until two of them agree.
+/// How many times the windows are measured until two of three agree.
 const ATTEMPTS: u32 = 5;
+
+/// The longest window is [`CALIBRATION_MS`] shifted left by this. Three of them stay below the 54.9 ms after which the PIT
+/// wraps; `config/build.rs` bounds the constant.
+const LONGEST_WINDOW_SHIFT: u32 = 2;
+
+const NS_PER_MS: u64 = 1_000_000;
 
 /// A timer that has not moved after so many readings is not there: reading takes at least tens of nanoseconds, and the
 /// slowest timer's steps are below a microsecond.
@@ -101,13 +107,13 @@ pub fn init(
         .or_else(|| features.hypervisor_tsc_khz.map(|khz| (Source::Hypervisor, u64::from(khz) * 1000)));
     let (source, tsc_hz, apic_timer_hz) = match (told, &reference) {
         (Some((source, tsc_hz)), _) => {
-            let apic_timer_hz = settle(|| measure_apic_timer(guard, tsc_hz).map(|hz| [hz, hz]))
-                .ok_or(ClockError::NoApicTimer)?[1];
+            let clock = ReferenceClock::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
+            let [_, apic_timer_hz] = measure(guard, clock, read_tsc).ok_or(ClockError::NoApicTimer)?;
             (source, tsc_hz, apic_timer_hz)
         }
         (None, Some(reference)) => {
             let [tsc_hz, apic_timer_hz] =
-                settle(|| measure_both(guard, reference)).ok_or(ClockError::NoReference)?;
+                measure(guard, reference.clock(), || reference.read()).ok_or(ClockError::NoReference)?;
             (Source::Measured(reference.name()), tsc_hz, apic_timer_hz)
         }
         (None, None) => return Err(ClockError::NoReference),
@@ -130,57 +136,75 @@ fn is_moving(reference: &Reference) -> bool {
     (0..READINGS_TO_MOVE).any(|_| reference.read() != at_rest)
 }
 
-/// Three measurements of two frequencies, taken until two of three agree for each; the medians then. If they never
-/// agree, the last medians with a warning: a clock that is somewhat off is better than none.
-fn settle(mut measure: impl FnMut() -> Option<[u64; 2]>) -> Option<[u64; 2]> {
-    let mut medians = [Median::of([0; 3]); 2];
-    for _ in 0..ATTEMPTS {
-        let samples = [measure()?, measure()?, measure()?];
-        medians = [0, 1].map(|which| Median::of(samples.map(|sample| sample[which])));
+/// Measures the frequencies of the TSC and of the APIC timer, in hertz, against a clock that `read` reads. `None` if the
+/// clock or one of the counters does not move.
+///
+/// One attempt takes four samples, which bound three adjacent windows. It ends the measurement if two of the three windows
+/// agree within [`TOLERANCE_PPM`], for either counter. The next attempt has windows of twice the length: the error of a
+/// sample weighs half as much there. After the last attempt the medians are used, with a warning.
+fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> Option<[u64; 2]> {
+    let mut best = [Windows::of([0; 3], 0); 2];
+    for attempt in 0..ATTEMPTS {
+        let window_ns = CALIBRATION_MS * NS_PER_MS << attempt.min(LONGEST_WINDOW_SHIFT);
+        let samples = four_samples(guard, &clock, &read, clock.ticks_for_ns(window_ns))?;
+        let between = |a: &Sample, b: &Sample| {
+            Some([
+                clock.frequency_hz(b.tsc.wrapping_sub(a.tsc), a.reference, b.reference)?,
+                clock.frequency_hz(u64::from(a.timer.wrapping_sub(b.timer)), a.reference, b.reference)?,
+            ])
+        };
+        let [s0, s1, s2, s3] = &samples;
+        let (windows, whole) = ([between(s0, s1)?, between(s1, s2)?, between(s2, s3)?], between(s0, s3)?);
+        best = [0, 1].map(|counter| Windows::of(windows.map(|window| window[counter]), whole[counter]));
+        let [tsc, timer] = best.map(|windows| windows.median);
         log::debug!(
-            "of three measurements the medians are {} and {} Hz; they are {} and {} parts per million apart",
-            medians[0].hz,
-            medians[1].hz,
-            medians[0].spread_ppm,
-            medians[1].spread_ppm
+            "clock: attempt {attempt}, windows of {window_ns} ns: TSC {} Hz +- {} ppm, APIC timer {} Hz +- {} ppm",
+            tsc.hz,
+            tsc.spread_ppm,
+            timer.hz,
+            timer.spread_ppm
         );
-        if medians.iter().all(|median| median.agrees(TOLERANCE_PPM)) {
-            return Some(medians.map(|median| median.hz));
+        if best.iter().all(|windows| windows.median.agrees(TOLERANCE_PPM)) {
+            return Some(best.map(|windows| windows.hz(TOLERANCE_PPM)));
         }
     }
+    let [tsc, timer] = best.map(|windows| windows.median);
     log::warn!(
-        "the clock's measurements are {} and {} parts per million apart",
-        medians[0].spread_ppm,
-        medians[1].spread_ppm
+        "clock: measurements differ by {} ppm (TSC) and {} ppm (APIC timer)",
+        tsc.spread_ppm,
+        timer.spread_ppm
     );
-    Some(medians.map(|median| median.hz))
+    Some([tsc.hz, timer.hz])
 }
 
-/// One measurement of the TSC and the APIC timer against a timer of known frequency. `None` if one of them stands.
-fn measure_both(guard: &IrqGuard, reference: &Reference) -> Option<[u64; 2]> {
-    let clock = reference.clock();
-    let window = clock.ticks_for_ns(CALIBRATION_MS * 1_000_000);
+/// Four samples, each `window` ticks of the clock after the one before. `None` if the clock stands still.
+fn four_samples(
+    guard: &IrqGuard,
+    clock: &ReferenceClock,
+    read: &impl Fn() -> u64,
+    window: u64,
+) -> Option<[Sample; 4]> {
     apic::start_timer_masked(guard, u32::MAX);
-    let begin = Sample::take(reference);
-    let mut now = begin.reference;
-    let mut unmoved = 0;
-    while clock.ticks_between(begin.reference, now) < window {
-        let next = reference.read();
-        unmoved = if next == now { unmoved + 1 } else { 0 };
-        if unmoved > READINGS_TO_MOVE {
-            return None;
+    let mut samples = [Sample::take(read); 4];
+    for number in 1..samples.len() {
+        let begin = samples[number - 1].reference;
+        let (mut now, mut unmoved) = (begin, 0);
+        while clock.ticks_between(begin, now) < window {
+            let next = read();
+            unmoved = if next == now { unmoved + 1 } else { 0 };
+            if unmoved > READINGS_TO_MOVE {
+                return None;
+            }
+            now = next;
         }
-        now = next;
+        samples[number] = Sample::take(read);
     }
-    let end = Sample::take(reference);
     apic::start_timer_masked(guard, 0);
-    Some([
-        clock.frequency_hz(end.tsc.wrapping_sub(begin.tsc), begin.reference, end.reference)?,
-        clock.frequency_hz(u64::from(begin.timer - end.timer), begin.reference, end.reference)?,
-    ])
+    Some(samples)
 }
 
-/// The three counters at about one moment.
+/// The three counters, read at one moment.
+#[derive(Clone, Copy)]
 struct Sample {
     reference: u64,
     tsc: u64,
@@ -188,35 +212,20 @@ struct Sample {
 }
 
 impl Sample {
-    /// Of five tries the one that took the least time: in the others something came in between.
-    fn take(reference: &Reference) -> Sample {
-        let attempt = |_| {
+    /// Reads all three, five times, and keeps the reading that took the fewest cycles: an interruption lengthens a reading.
+    fn take(read: &impl Fn() -> u64) -> Sample {
+        let attempt = || {
             let before = read_tsc();
-            let value = reference.read();
-            let tsc = read_tsc();
-            let timer = apic::timer_current();
-            (read_tsc().wrapping_sub(before), Sample { reference: value, tsc, timer })
+            let sample = Sample { reference: read(), tsc: read_tsc(), timer: apic::timer_current() };
+            (read_tsc().wrapping_sub(before), sample)
         };
-        let (mut best_time, mut best) = attempt(0);
-        for number in 1..5 {
-            let (time, sample) = attempt(number);
+        let (mut best_time, mut best) = attempt();
+        for _ in 1..5 {
+            let (time, sample) = attempt();
             if time < best_time {
                 (best_time, best) = (time, sample);
             }
         }
         best
     }
-}
-
-/// One measurement of the APIC timer against a TSC of known frequency.
-fn measure_apic_timer(guard: &IrqGuard, tsc_hz: u64) -> Option<u64> {
-    let window = tsc_hz * CALIBRATION_MS / 1000;
-    apic::start_timer_masked(guard, u32::MAX);
-    let (begin, begin_timer) = (read_tsc(), apic::timer_current());
-    while read_tsc().wrapping_sub(begin) < window {
-        core::hint::spin_loop();
-    }
-    let (end, end_timer) = (read_tsc(), apic::timer_current());
-    apic::start_timer_masked(guard, 0);
-    frequency_hz(u64::from(begin_timer - end_timer), end.wrapping_sub(begin), tsc_hz)
 }

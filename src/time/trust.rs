@@ -26,6 +26,9 @@ use crate::sync::Deadline;
 /// several per cent; a host that stops the emulator while two counters are read makes far less than one.
 const DRIFT_LIMIT_PPM: u64 = 10_000;
 
+/// The shortest window in which the drift is measured: as long as a calibration.
+const DRIFT_WINDOW_MS: u64 = 3 * CALIBRATION_MS;
+
 /// How often a rate is measured until it is the right one.
 const ATTEMPTS: u32 = 5;
 
@@ -149,7 +152,7 @@ fn drift_ppm(begun: &Begun, tsc_hz: u64) -> u64 {
     for _ in 0..ATTEMPTS {
         let elapsed_ns =
             |tsc: u64| (u128::from(tsc.wrapping_sub(begin.tsc)) * 1_000_000_000 / u128::from(tsc_hz)) as u64;
-        let window_ns = CALIBRATION_MS * 1_000_000;
+        let window_ns = DRIFT_WINDOW_MS * 1_000_000;
         let elapsed = elapsed_ns(read_tsc());
         if elapsed > clock.wrap_ns() / 2 {
             // Who knows how often the reference has wrapped.

@@ -5,6 +5,7 @@
 //! as well that the firmware lists as disabled, or does not list: some are broken, some are another owner's.
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 
 use ap_trampoline::{Slot, Stage};
 
@@ -13,7 +14,7 @@ use crate::apic::{self, Message};
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{ApicId, IrqGuard};
 use crate::sync::Deadline;
-use crate::time;
+use crate::time::{self, timer};
 
 /// The wait between INIT and the start-up interrupt, for processors that need one: see `Features::init_is_quick`.
 const INIT_US: u64 = 10_000;
@@ -51,8 +52,14 @@ pub fn call(slots: &[Slot], trampoline: &Trampoline) -> Rounds {
     send_to(start_up, slots.iter(), &mut rounds);
     for after_us in REPEAT_AFTER_US {
         let elapsed_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
-        let rest = Deadline::after_us(after_us.saturating_sub(elapsed_us));
-        if rest.wait_until(|| !slots.iter().any(|slot| is_silent(&slot))).is_ok() {
+        let rest_us = after_us.saturating_sub(elapsed_us);
+        // An emulator that runs its CPUs in turns (QEMU's `-icount`) takes the time to its next timer event for the reset
+        // of a CPU. An armed timer bounds that; without one the wait would be over before any AP ran. The interrupt needs
+        // no handling, and without the memory for a timer nothing but that bound is lost.
+        let bound = timer::after(Duration::from_micros(rest_us), |_| {}, 0);
+        let outcome = Deadline::after_us(rest_us).wait_until(|| !slots.iter().any(|slot| is_silent(&slot)));
+        bound.map(timer::cancel).ok();
+        if outcome.is_ok() {
             break;
         }
         send_to(start_up, slots.iter().filter(is_silent), &mut rounds);

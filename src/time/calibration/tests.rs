@@ -110,6 +110,20 @@ fn the_median_outvotes_one_outlier() {
 }
 
 #[test]
+fn windows_that_agree_use_the_whole_and_an_outlier_the_median() {
+    let agree = Windows::of([999_800, 1_000_000, 1_000_300], 1_000_033);
+    assert_eq!(agree.hz(1_000), 1_000_033);
+    // An interruption at the first sample shortens the first window and the whole alike.
+    let outlier = Windows::of([900_000, 1_000_000, 1_000_300], 966_766);
+    assert!(outlier.median.agrees(1_000));
+    assert_eq!(outlier.hz(1_000), 1_000_000);
+    // One at an inner sample spoils both windows that it bounds, and the third is their median.
+    let inner = Windows::of([900_000, 1_100_000, 1_000_000], 1_000_000);
+    assert!(!inner.median.agrees(1_000));
+    assert_eq!(inner.hz(1_000), 1_000_000);
+}
+
+#[test]
 fn three_that_differ_do_not_agree() {
     let median = Median::of([900_000, 1_000_000, 1_200_000]);
     assert_eq!((median.hz, median.nearest_ppm, median.spread_ppm), (1_000_000, 100_000, 300_000));
