@@ -143,6 +143,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         cpus_listed: up.listed,
         cpus_online: up.online,
         entry_to_online_us: time::us_at(up.last_online_tsc),
+        entry_to_online_ns: time::ns_at(up.last_online_tsc),
         init_to_online_us,
         bring_up: wire::BringUp {
             init_delay_us: up.rounds.init_delay_us,

@@ -1,5 +1,7 @@
 //! What things may cost: `config/bench.toml`, and a run of the bench held against it.
 
+pub mod boots;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -58,8 +60,7 @@ impl Limits {
         }
         let wrong = self.wrong_in(report);
         if report.verdict == VerdictKind::Pass && !wrong.is_empty() {
-            report.verdict = VerdictKind::Fail;
-            report.reason = Some(wrong.join("; "));
+            report.fail(wrong.join("; "));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bench::Limits;
+use crate::bench::{self, Limits};
 use crate::cli::{Mode, Options};
 use crate::debugger;
 use crate::doors;
@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
 use crate::notice::{Notice, Observer, Silent};
 use crate::records::{Seen, TracedWords};
-use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, TraceReport};
+use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, TraceReport, VerdictKind};
 use crate::run::{self, Run};
 use crate::rundir::{RunDir, Workspace};
 use crate::setup;
@@ -197,6 +197,12 @@ fn boot(
         }
     }
     if let Some(limits) = &limits {
+        if report.verdict == VerdictKind::Pass {
+            match bench::boots::measure(&booted, &folder.path, observer) {
+                Ok(figures) => report.add_bench(&figures),
+                Err(failure) => report.fail(failure.to_string()),
+            }
+        }
         limits.apply_to(&mut report);
     }
     Ok(Outcome {

@@ -36,6 +36,10 @@ pub struct Machine<'a> {
     pub trace_file: Option<&'a Path>,
 }
 
+/// The `-cpu` of a run with counted instructions. It has an xAPIC: QEMU's x2APIC does not go together with these (`Bad icount
+/// read`).
+pub const COUNTED_CPU: &str = "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip";
+
 /// A command line in groups, each an option with its value.
 pub type Arguments = Vec<Vec<OsString>>;
 
@@ -45,11 +49,11 @@ impl Qemu {
     /// Under TCG a fixed model with fixed additions, since `max` differs between QEMU's versions and `host` between
     /// machines. All additions are ones that TCG has, so that QEMU prints no warning.
     ///
-    /// The bench has an xAPIC: QEMU's x2APIC does not go together with counted instructions (`Bad icount read`).
+    /// The bench has [`COUNTED_CPU`].
     pub fn default_cpu(&self, mode: Mode, accel: Accel) -> &'static str {
         match accel {
             Accel::Kvm => "host",
-            Accel::Tcg if mode == Mode::Bench => "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip",
+            Accel::Tcg if mode == Mode::Bench => COUNTED_CPU,
             Accel::Tcg if self.version >= Version::TCG_X2APIC => {
                 "qemu64,+x2apic,+pdpe1gb,+rdtscp,+smep,+smap,+umip"
             }

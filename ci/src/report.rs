@@ -277,6 +277,17 @@ impl Report {
         }
     }
 
+    /// Adds figures of benchmarks.
+    pub fn add_bench(&mut self, figures: &[octopod::wire::Bench<String>]) {
+        self.bench.extend(figures.iter().map(bench::report));
+    }
+
+    /// Turns the verdict into a failure with this reason.
+    pub fn fail(&mut self, reason: String) {
+        self.verdict = VerdictKind::Fail;
+        self.reason = Some(reason);
+    }
+
     /// What latencies are counted in: on a machine cycles, by threads of a host its nanoseconds.
     pub fn latency_unit(&self) -> &'static str {
         if self.boot.is_some() { "TSC cycles" } else { "ns" }

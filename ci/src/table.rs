@@ -173,11 +173,12 @@ fn costs(bench: &[BenchReport]) -> Table {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(COLUMNS);
-    table.set_header(["instructions for", "here", "limit", "goal", "Linux 6.1"]);
+    table.set_header(["cost", "unit", "here", "limit", "goal", "Linux 6.1"]);
     let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), plain);
     for figure in bench {
         table.add_row([
             figure.name.clone(),
+            figure.unit.clone(),
             plain(figure.value),
             shown(figure.limit),
             shown(figure.goal),
@@ -186,7 +187,7 @@ fn costs(bench: &[BenchReport]) -> Table {
     }
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if at >= 1 {
+        if at >= 2 {
             column.set_cell_alignment(CellAlignment::Right);
             column.set_constraint(ColumnConstraint::ContentWidth);
         } else {

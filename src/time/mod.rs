@@ -31,7 +31,7 @@ mod warp;
 #[cfg(target_os = "none")]
 pub use clock::{Clock, ClockError, Source, init};
 #[cfg(target_os = "none")]
-pub use now::{now_ns, now_us, us_at};
+pub use now::{now_ns, now_us, ns_at, us_at};
 #[cfg(target_os = "none")]
 pub use trust::{Counter, Distrust, decide};
 #[cfg(target_os = "none")]

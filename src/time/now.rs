@@ -84,3 +84,8 @@ pub fn now_us() -> u64 {
 pub fn us_at(tsc: u64) -> u64 {
     ns_of(tsc) / 1000
 }
+
+/// When the TSC had that value, in nanoseconds after the kernel began.
+pub fn ns_at(tsc: u64) -> u64 {
+    ns_of(tsc)
+}

@@ -50,6 +50,9 @@ pub struct Boot<S> {
     pub cpus_online: u32,
     /// From rt0's first look at the TSC to the last CPU online, in microseconds.
     pub entry_to_online_us: u64,
+    /// The same, in nanoseconds.
+    #[serde(default)]
+    pub entry_to_online_ns: u64,
     /// From the first INIT to the last CPU online, in microseconds.
     pub init_to_online_us: u64,
     /// How the other CPUs were called, and what they cost.

@@ -24,6 +24,7 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
             cpus_listed: cpus,
             cpus_online: cpus,
             entry_to_online_us: 50_000,
+            entry_to_online_ns: 50_000_000,
             init_to_online_us: 4_000,
             bring_up: Default::default(),
         }),

@@ -38,6 +38,7 @@ fn seen() -> Seen {
             cpus_listed: 2,
             cpus_online: 2,
             entry_to_online_us: 3,
+            entry_to_online_ns: 3_000,
             init_to_online_us: 5,
             bring_up: Default::default(),
         }),

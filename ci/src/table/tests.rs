@@ -19,6 +19,7 @@ fn report(workloads: &[&str], operations: u64) -> Report {
         cpus_listed: 8,
         cpus_online: 8,
         entry_to_online_us: 12_345,
+        entry_to_online_ns: 12_345_000,
         init_to_online_us: 1,
         bring_up: Default::default(),
     };

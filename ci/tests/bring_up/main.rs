@@ -148,26 +148,6 @@ fn a_cpu_costs_less_than_64_kib_and_leaves_a_stamp_at_each_stage_in_order() {
     }
 }
 
-/// From the first INIT to the last CPU online, less the wait after INIT; the best of a few, for the host may be busy.
-#[test]
-fn bring_up_is_quick() {
-    let runs = |smp: &str, mem: &str, limit_us: u64| {
-        let best = (0..5).map(|_| {
-            let outcome = boot(&["--smp", smp, "--mem", mem]);
-            assert_eq!(outcome.status, 0, "{}", told(&outcome));
-            let kernel = &outcome.report.boot.as_ref().unwrap().kernel;
-            kernel.init_to_online_us - kernel.bring_up.init_delay_us
-        });
-        let best = best.min().unwrap();
-        println!("{smp} CPUs: {best} us after the wait for INIT");
-        assert!(best <= limit_us, "{smp} CPUs take {best} us, more than {limit_us}");
-    };
-    runs("8", "128M", 10_000);
-    if std::env::var("OCTOPOD_TIER").as_deref() == Ok("full") {
-        runs("255", "512M", 60_000);
-    }
-}
-
 /// Boots with these tables instead of the firmware's.
 fn boot_with(image: &Image, arguments: &[&str]) -> Outcome {
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -128,11 +128,16 @@ impl Frames {
         for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
             while let Some(first) = undivided.buddy.take(order) {
                 let mut blocks = first.0..first.0 + order.blocks();
+                let is_cut = partition.blocks_in_arena_from(first) < blocks.len();
                 while !blocks.is_empty() {
                     let first = BlockNumber(blocks.start);
                     let within = partition.blocks_in_arena_from(first).min(blocks.len());
                     let order = Order::largest_at(first, within);
                     let mut locked = arenas[partition.arena_of(first)].0.lock();
+                    // The order in a state must not reach across a border.
+                    if is_cut {
+                        self.table.mark_in_buddy(first, order);
+                    }
                     // SAFETY: it was in the other buddy, whose conditions are the same, and the caller keeps everybody
                     // from it meanwhile. Pieces of one buddy have been merged as far as they go.
                     unsafe { locked.buddy.push(first, order) };

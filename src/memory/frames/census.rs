@@ -32,7 +32,15 @@ impl Frames {
 
     /// How many frames are free in the table and the buddies. Those that CPUs keep are not counted.
     pub fn free_frames(&self) -> usize {
-        BlockNumber::each(self.table.all()).map(|block| self.frames_of(block).1).sum()
+        let (mut free, mut block) = (0, BlockNumber(0));
+        while block < self.table.all().end {
+            let state = self.table.state(block);
+            // A large free piece is one step: there are 8 million blocks in 16 TiB.
+            let blocks = if state.kind() == Kind::Buddy { state.free_blocks() } else { 1 };
+            free += if blocks > 1 { blocks * FRAMES_PER_BLOCK } else { self.frames_of(block).1 };
+            block = BlockNumber(block.0 + blocks);
+        }
+        free
     }
 
     /// Free frames by the largest order at which they could be handed out: the report on fragmentation. The sum is
@@ -121,8 +129,15 @@ impl Frames {
         let first = block.first_frame();
         match state.kind() {
             Kind::Absent => Ok(0),
+            Kind::Buddy => {
+                let mut piece = (block.0..block.0 + state.free_blocks()).map(BlockNumber);
+                match piece.find(|&member| self.table.state(member).kind() != Kind::Buddy) {
+                    None => Ok(FRAMES_PER_BLOCK),
+                    Some(stray) => Err(Invalid::NotInBuddy { block: stray.first_frame() }),
+                }
+            }
             // Whose it is when it is kept, only that CPU's reserve could say.
-            Kind::Buddy | Kind::Kept => Ok(FRAMES_PER_BLOCK),
+            Kind::Kept => Ok(FRAMES_PER_BLOCK),
             Kind::Transit => Err(Invalid::Transit { block: first }),
             Kind::Corrupt => Err(Invalid::State { block: first, word: state.word() }),
             Kind::Huge => self.validate_huge(block, state).map(|()| FRAMES_PER_BLOCK),
@@ -188,7 +203,7 @@ impl Frames {
                             result =
                                 result.and(Err(Invalid::NotMerged { block: block.first_frame(), order }));
                         }
-                        self.table.mark(block, order.blocks(), State::BUDDY);
+                        self.table.mark_in_buddy(block, order);
                         // SAFETY: the piece was taken out above and is marked with its order; the lock was held since.
                         unsafe { locked.buddy.push(block, order) };
                         at += order.blocks() - 1;

@@ -18,10 +18,6 @@ struct Piece {
 }
 
 impl Piece {
-    fn is_whole(&self) -> bool {
-        self.frames.len() == FRAMES_PER_BLOCK
-    }
-
     /// The bits of the piece in each word of the block's bitmap that it touches.
     fn masks(&self) -> impl Iterator<Item = (usize, u64)> {
         let Range { start, end } = self.frames;
@@ -33,17 +29,32 @@ impl Piece {
     }
 }
 
-/// The range, block by block.
-fn pieces(range: Range<FrameNumber>) -> impl Iterator<Item = Piece> {
-    let mut at = range.start;
-    core::iter::from_fn(move || {
-        (at < range.end).then(|| {
-            let (block, start) = (at.block(), at.index_in_block());
-            let length = (range.end - at).min(FRAMES_PER_BLOCK - start);
-            at = at + length;
-            Piece { block, frames: start..start + length }
-        })
-    })
+/// A range in parts: the blocks of which it covers all frames, and what it covers of one block before and after these.
+struct Parts {
+    edges: [Option<Piece>; 2],
+    whole: Range<BlockNumber>,
+}
+
+impl Parts {
+    fn of(range: &Range<FrameNumber>) -> Parts {
+        let piece = |start: FrameNumber, end: FrameNumber| {
+            let first = start.index_in_block();
+            (start < end).then(|| Piece { block: start.block(), frames: first..first + (end - start) })
+        };
+        let up = range.start.get().next_multiple_of(FRAMES_PER_BLOCK);
+        let down = range.end.get() / FRAMES_PER_BLOCK * FRAMES_PER_BLOCK;
+        if up > down {
+            // Within one block, and not all of it.
+            let block = range.start.block();
+            return Parts { edges: [piece(range.start, range.end), None], whole: block..block };
+        }
+        let (up, down) = (FrameNumber::new(up), FrameNumber::new(down));
+        Parts { edges: [piece(range.start, up), piece(down, range.end)], whole: up.block()..down.block() }
+    }
+
+    fn edges(&self) -> impl Iterator<Item = &Piece> {
+        self.edges.iter().flatten()
+    }
 }
 
 impl Frames {
@@ -65,50 +76,57 @@ impl Frames {
             return Err(InsertError::BeyondEnd { end: self.end });
         }
         let mut taking_in = self.taking_in.lock();
-        self.check_insert(&taking_in, range.clone())?;
-
-        let mut whole: Range<usize> = 0..0;
-        for piece in pieces(range.clone()) {
-            if !piece.is_whole() {
-                // SAFETY: the caller gives these frames, and the check has found them unmanaged.
-                unsafe { self.insert_edge(&mut taking_in, &piece) };
-            } else if whole.is_empty() {
-                whole = piece.block.0..piece.block.0 + 1;
-            } else {
-                whole.end += 1;
-            }
+        let parts = Parts::of(&range);
+        self.check_insert(&taking_in, &parts)?;
+        for edge in parts.edges() {
+            // SAFETY: the caller gives these frames (see `# Safety`), and `check_insert` found them unmanaged.
+            unsafe { self.insert_edge(&mut taking_in, edge) };
         }
-        // SAFETY: as above; the whole blocks of a range lie side by side.
-        unsafe { self.insert_whole(whole) };
+        // SAFETY: the caller gives these blocks (see `# Safety`), and `check_insert` found them absent.
+        unsafe { self.insert_whole(parts.whole.start.0..parts.whole.end.0) };
         let frames = range.end - range.start;
         self.counters.inserted_frames.fetch_add(frames, Ordering::Relaxed);
         Ok(frames)
     }
 
-    /// What speaks against taking the range in.
-    fn check_insert(&self, taking_in: &TakingIn, range: Range<FrameNumber>) -> Result<(), InsertError> {
+    /// Checks that no frame of a range is managed yet, and that there are masks left for its edges.
+    fn check_insert(&self, taking_in: &TakingIn, parts: &Parts) -> Result<(), InsertError> {
         let limit = self.table.mask_limit();
         let mut masks_left = limit - taking_in.masks_used;
-        for piece in pieces(range) {
-            let state = self.table.state(piece.block);
+        if let Some(block) = self.table.first_managed(parts.whole.clone()) {
+            return Err(InsertError::Overlap { frame: self.first_managed_frame(block) });
+        }
+        for edge in parts.edges() {
+            let state = self.table.state(edge.block);
             let overlap = match state.kind() {
-                Kind::Absent if piece.is_whole() => None,
                 Kind::Absent => {
                     masks_left =
                         masks_left.checked_sub(1).ok_or(InsertError::TooManyPartialBlocks { limit })?;
                     None
                 }
-                Kind::Frames if !state.is_whole() => piece.masks().find_map(|(word, bits)| {
+                Kind::Frames if !state.is_whole() => edge.masks().find_map(|(word, bits)| {
                     let managed = bits & !self.table.unmanaged(state, word, bits);
                     (managed != 0).then(|| word * WORD_BITS + managed.trailing_zeros() as usize)
                 }),
-                _ => Some(piece.frames.start),
+                _ => Some(edge.frames.start),
             };
             if let Some(index) = overlap {
-                return Err(InsertError::Overlap { frame: piece.block.first_frame() + index });
+                return Err(InsertError::Overlap { frame: edge.block.first_frame() + index });
             }
         }
         Ok(())
+    }
+
+    /// The first frame of a managed block that is managed.
+    fn first_managed_frame(&self, block: BlockNumber) -> FrameNumber {
+        let state = self.table.state(block);
+        if state.kind() != Kind::Frames || state.is_whole() {
+            return block.first_frame();
+        }
+        let words = self.table.mask(state).load();
+        let index = words.iter().enumerate().find(|(_, word)| **word != 0);
+        let index = index.map_or(0, |(at, word)| at * WORD_BITS + word.trailing_zeros() as usize);
+        block.first_frame() + index
     }
 
     /// Takes in a run of whole blocks.

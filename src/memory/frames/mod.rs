@@ -62,7 +62,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 use number::BlockNumber;
-use state::{Kind, State};
+use state::Kind;
 use sync::{AtomicUsize, Lock, Once, Ordering};
 use table::Table;
 
@@ -162,7 +162,7 @@ impl Frames {
     fn retire(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
         if faults::strikes_block(faults::Fault::ForgetBlock) {
-            return self.table.mark(block, 1, State::BUDDY);
+            return self.table.mark_in_buddy(block, Order::BLOCK);
         }
         // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
         unsafe { self.give_to_buddy(&mut self.locked(block).lock(), block, Order::BLOCK) };
@@ -176,7 +176,7 @@ impl Frames {
     /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
     #[inline(always)]
     unsafe fn give_to_buddy(&self, locked: &mut Locked, block: BlockNumber, order: Order) {
-        self.table.mark(block, order.blocks(), State::BUDDY);
+        self.table.mark_in_buddy(block, order);
         // A neighbour whose first block is not in the buddy is not in there as one piece: then there is none to merge.
         let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
         #[cfg(feature = "faults")]

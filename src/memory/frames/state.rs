@@ -113,6 +113,20 @@ impl State {
     pub(super) const ABSENT: Self = Self(ABSENT);
     pub(super) const BUDDY: Self = Self(BUDDY);
 
+    /// The first block of a free piece of this order, as it was given to the buddy. All blocks of the piece stay in the
+    /// buddy at least until the first one leaves: a larger piece is split from its lower end.
+    pub(super) const fn buddy(order: Order) -> Self {
+        Self(OrderField::set(BUDDY, order.get() as u64))
+    }
+
+    /// Buddy: how many blocks from this one on are free in the buddy at least.
+    pub(super) fn free_blocks(self) -> usize {
+        match self.order() {
+            Some(order) if order >= Order::BLOCK => order.blocks(),
+            _ => 1,
+        }
+    }
+
     /// A block in one CPU's hands, as a piece of this order.
     pub(super) const fn transit(order: Order) -> Self {
         Self(OrderField::set(TRANSIT, order.get() as u64))
@@ -191,7 +205,7 @@ impl State {
         !self.is_held() && self.free() > 0
     }
 
-    /// Huge and Transit: the order of the piece that the block is part of.
+    /// Huge and Transit: the order of the piece that the block is part of. Buddy: see [`buddy`](Self::buddy).
     #[inline(always)]
     pub(super) const fn order(self) -> Option<Order> {
         Order::new(OrderField::get(self.0) as u8)

@@ -5,7 +5,7 @@
 //! block is broken into frames, nor masks until their block is managed in part.
 
 use super::bitmap::Bitmap;
-use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::summary::Summary;
 use super::sync::{AtomicU64, MODELLED, place, place_as_is};
@@ -51,7 +51,7 @@ const _: () = {
 
 /// How many states there is room for: whole groups.
 const fn cells(blocks: usize) -> usize {
-    blocks.next_multiple_of(STATES_PER_LINE * STATES_PER_LINE)
+    blocks.next_multiple_of(GROUP)
 }
 
 /// The place of a block's state. CPUs take their blocks side by side from the buddy, and change the states with every
@@ -60,6 +60,25 @@ const fn cells(blocks: usize) -> usize {
 #[inline(always)]
 pub(super) const fn cell_of(block: BlockNumber) -> usize {
     block.0 ^ (block.0 % STATES_PER_LINE * STATES_PER_LINE)
+}
+
+/// Blocks whose cells are the same places as their numbers, in another order.
+const GROUP: usize = STATES_PER_LINE * STATES_PER_LINE;
+
+/// A range of blocks as whole groups, and what lies before and after these.
+struct Groups {
+    before: Range<usize>,
+    groups: Range<usize>,
+    after: Range<usize>,
+}
+
+impl Groups {
+    fn of(first: BlockNumber, blocks: usize) -> Groups {
+        let (start, end) = (first.0, first.0 + blocks);
+        let up = start.next_multiple_of(GROUP).min(end);
+        let down = (end - end % GROUP).max(up);
+        Groups { before: start..up, groups: up..down, after: down..end }
+    }
 }
 
 /// The block table.
@@ -135,9 +154,42 @@ impl Table {
     /// Sets the states of a run of blocks. Under the buddy's lock.
     #[inline(always)]
     pub(super) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
+        if blocks >= GROUP {
+            return self.mark_many(first, blocks, state);
+        }
         for block in first.0..first.0 + blocks {
             state::store(self.cell(BlockNumber(block)), state);
         }
+    }
+
+    /// [`mark`](Self::mark) for many blocks: the cells of a whole group are marked in the order in which they lie.
+    #[cold]
+    #[inline(never)]
+    fn mark_many(&self, first: BlockNumber, blocks: usize, state: State) {
+        let Groups { before, groups, after } = Groups::of(first, blocks);
+        for block in before.chain(after) {
+            state::store(self.cell(BlockNumber(block)), state);
+        }
+        self.states[groups].iter().for_each(|cell| state::store(cell, state));
+    }
+
+    /// Marks a free piece as the buddy's. Under the lock of the piece's arena.
+    #[inline(always)]
+    pub(super) fn mark_in_buddy(&self, first: BlockNumber, order: Order) {
+        self.mark(first, order.blocks(), State::BUDDY);
+        state::store(self.cell(first), State::buddy(order));
+    }
+
+    /// The first block of the range that is managed.
+    pub(super) fn first_managed(&self, blocks: Range<BlockNumber>) -> Option<BlockNumber> {
+        let Groups { before, groups, after } = Groups::of(blocks.start, blocks.end.0 - blocks.start.0);
+        let is_absent = |block: usize| self.state(BlockNumber(block)) == State::ABSENT;
+        if before.chain(after).all(is_absent)
+            && self.states[groups].iter().all(|cell| state::load(cell) == State::ABSENT)
+        {
+            return None;
+        }
+        BlockNumber::each(blocks).find(|block| !is_absent(block.0))
     }
 
     /// A block's bitmap, which has a meaning while the block's kind is `Frames`.

@@ -125,3 +125,14 @@ fn metadata_is_as_large_as_was_asked_for() {
     assert_eq!(world.frames.table_bytes(), Frames::metadata_bytes(world.frames.end(), 3));
     assert!(world.frames.table_bytes() > 100 * FRAMES_PER_BLOCK / 8, "a bit for each frame");
 }
+
+/// The first block of a free piece holds the piece's order, and the count of free frames relies on it.
+#[test]
+fn a_free_piece_with_a_block_that_is_in_use_is_found() {
+    let (world, block, _) = with_run(2, Order::BLOCK);
+    let free = block.buddy(Order::BLOCK);
+    let (head, in_use) = if free < block { (free, block) } else { (block, free) };
+    set(&world, head, State::buddy(order(10)));
+    set(&world, in_use, State::huge(Order::BLOCK));
+    assert_eq!(world.frames.validate(), Err(Invalid::NotInBuddy { block: in_use.first_frame() }));
+}
