@@ -8,8 +8,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use ap_trampoline::Stage;
 
+use crate::acpi::expected::{CpuLimit, Unlisted};
 use crate::acpi::numa::Numa;
-use crate::boot::{BootInfo, handoff};
+use crate::boot::defect::Defect;
+use crate::boot::{BootInfo, handoff, report_defect, unreported_defects};
 use crate::console::{self, LineBuffer};
 use crate::cpu::Features;
 use crate::cpu::registers::{exit, read_tsc};
@@ -32,6 +34,8 @@ use crate::{apic, audit, bench, interrupts, memory};
 pub enum Reason {
     /// CPUs that the firmware lists did not come online.
     MissingCpus,
+    /// There are CPUs that the kernel has not on its list.
+    UnlistedCpus(Unlisted),
     /// A page beside the trampoline's is not as it was.
     TrampolineOverrun {
         /// The trampoline's page, physical.
@@ -53,6 +57,20 @@ pub enum Reason {
     Program(LineBuffer<100>),
 }
 
+/// Whether a listed CPU should have come online and did not. One that xAPIC mode cannot address should not; one that went
+/// offline since had come.
+fn is_missing(cpu: &smp::Cpu) -> bool {
+    cpu.stamp(Stage::Online).is_none() && cpu.is_reachable()
+}
+
+/// The CPUs that are missing, by the rule of [`crate::acpi::expected`].
+pub fn missing_cpus(up: &BringUp) -> Option<Reason> {
+    if smp::cpus().iter().any(is_missing) {
+        return Some(Reason::MissingCpus);
+    }
+    up.expected.unlisted(up.listed).map(Reason::UnlistedCpus)
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -67,15 +85,16 @@ impl fmt::Display for Reason {
             Reason::TrampolineOverrun { page } => {
                 write!(f, "bring-up has changed a page beside the trampoline's at {page:#x}")
             }
+            Reason::UnlistedCpus(unlisted) => unlisted.fmt(f),
             Reason::MissingCpus => {
-                let mut missing = smp::cpus().iter().filter(|cpu| !cpu.is_online());
+                let mut missing = smp::cpus().iter().filter(|cpu| is_missing(cpu));
                 let count = missing.clone().count();
                 let Some(first) = missing.next() else { return f.write_str("a CPU is missing") };
-                write!(f, "cpu {} (APIC ID {}) ", first.id(), first.entry.apic_id)?;
-                if first.is_reachable() {
-                    write!(f, "did not start, last seen in stage {}", first.stage())?;
+                write!(f, "cpu {} (APIC ID {}) did not start, ", first.id(), first.entry.apic_id)?;
+                if first.was_called() {
+                    write!(f, "last seen in stage {}", first.stage())?;
                 } else {
-                    f.write_str("cannot be reached without x2APIC mode")?;
+                    f.write_str("no free page below 1 MiB for the AP trampoline")?;
                 }
                 match count {
                     1 => Ok(()),
@@ -130,6 +149,15 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         up.listed,
         up.bytes_per_cpu.div_ceil(1024)
     );
+    let mut unreachable = smp::cpus().iter().filter(|cpu| !cpu.is_reachable());
+    let unreachable_count = unreachable.clone().count() as u32;
+    if let Some(first) = unreachable.next() {
+        let reason = format_args!(
+            "{unreachable_count} CPUs cannot be addressed without x2APIC mode, the first has APIC ID {}: not started",
+            first.entry.apic_id
+        );
+        report_defect(&Defect { table: "MADT", address: None, offset: None, reason });
+    }
     log::debug!("the trampoline lies at {:#x}, for good", up.trampoline_page);
     console::send(&Record::Boot(wire::Boot {
         protocol: boot.protocol.name(),
@@ -142,6 +170,13 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         apic_timer_khz: clock.apic_timer_hz / 1000,
         cpus_listed: up.listed,
         cpus_online: up.online,
+        cpus_expected: Some(wire::ExpectedCpus {
+            by_tables: up.expected.by_tables,
+            disabled: up.expected.disabled,
+            by_cpuid: up.expected.by_cpuid,
+            unreachable: unreachable_count,
+            limit: up.expected.limit.map(CpuLimit::name),
+        }),
         entry_to_online_us: time::us_at(up.last_online_tsc),
         entry_to_online_ns: time::ns_at(up.last_online_tsc),
         init_to_online_us,
@@ -154,7 +189,12 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             trampoline_page: up.trampoline_page,
         },
     }));
+    let mut absent = 0;
     for cpu in smp::cpus() {
+        absent += usize::from(!cpu.is_online());
+        if !cpu.is_online() && absent > wire::MAX_ABSENT_CPUS {
+            continue;
+        }
         let at = |stage| cpu.stamp(stage).map(time::us_at);
         let failed_stage = (!cpu.is_online() && cpu.was_called()).then(|| cpu.stage().name());
         console::send(&Record::Cpu(wire::Cpu {
@@ -322,10 +362,10 @@ pub fn verdict(outcome: Result<(), Reason>) -> ! {
 
 /// The verdict is pass, and the machine is reset by that function.
 #[cfg(feature = "shell")]
-pub fn verdict_and_reset(boot: &BootInfo, reset: fn(&BootInfo) -> !) -> ! {
+pub fn verdict_and_reset(reset: fn() -> !) -> ! {
     last_words(Ok(()));
     console::send_last(&Record::Reset);
-    reset(boot)
+    reset()
 }
 
 /// What was counted on the way, then the verdict; the exit code that it stands for.
@@ -347,6 +387,12 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
         log_lines_lost: console::lines().lost,
         cpus_sent_away: smp::sent_away(),
     }));
+    match unreported_defects() {
+        0 => {}
+        count => {
+            log::warn!("{count} more defects of descriptions by firmware or boot loader were not logged")
+        }
+    }
     match smp::sent_away() {
         0 => {}
         1 => log::warn!("1 CPU came after it had been given up, and was sent away"),

@@ -97,7 +97,7 @@ fn options(boot: &mut BootInfo) -> Options {
     if let Some(range) = options.reserve {
         let _ = boot.map.reserve(range, ReservedReason::CommandLine);
     }
-    boot.rsdp = options.acpi_rsdp.or(boot.rsdp);
+    boot.rsdp_by_command_line = options.acpi_rsdp;
     options
 }
 
@@ -140,6 +140,8 @@ fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
 #[inline(never)]
 fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     begin(BootStage::Memory);
+    // SAFETY: rt0's page tables are in use until `memory::init`, which is the first to write outside the image.
+    unsafe { acpi::reserve_tables(boot, features.physical_bits) };
     let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::memory_map(boot);
     // The others' are given when there are others.
@@ -184,7 +186,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
     begin(BootStage::Platform);
     let bsp = cpu::initial_apic_id();
     acpi::read_platform(boot, bsp, options.max_cpus)
-        .unwrap_or_else(|_| boot::refuse(format_args!("too little memory for the list of CPUs")))
+        .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
 }
 
 /// Cuts memory into zones and nodes; where the nodes cannot be, into zones.
@@ -334,22 +336,20 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     if !up.neighbours_intact {
         return Err(Reason::TrampolineOverrun { page: up.trampoline_page });
     }
-    // Without a page to wake up in there is no CPU but this one, and that has been said.
-    let is_alone = up.trampoline_page == 0;
-    match (up.online < up.listed && !is_alone, options.allow_missing_cpus) {
-        (true, Switch::Off) => return Err(Reason::MissingCpus),
-        (true, Switch::On) => log::warn!("{}", Reason::MissingCpus),
-        (false, _) => {}
+    match (report::missing_cpus(up), options.allow_missing_cpus) {
+        (Some(reason), Switch::Off) => return Err(reason),
+        (Some(reason), Switch::On) => log::warn!("{reason}"),
+        (None, _) => {}
     }
-    if is_to_reset { reset(boot) } else { Ok(()) }
+    if is_to_reset { reset() } else { Ok(()) }
 }
 
 #[cfg(feature = "shell")]
-fn reset(boot: &BootInfo) -> ! {
-    report::verdict_and_reset(boot, shell::reset)
+fn reset() -> ! {
+    report::verdict_and_reset(shell::reset)
 }
 
 #[cfg(not(feature = "shell"))]
-fn reset(_: &BootInfo) -> ! {
+fn reset() -> ! {
     unreachable!("asked for by the console alone")
 }

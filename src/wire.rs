@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod bench;
 mod boot;
+mod defect;
 mod exit;
 mod hex;
 mod interrupts;
@@ -23,7 +24,10 @@ mod trace;
 mod warning;
 
 pub use bench::Bench;
-pub use boot::{Arrivals, Boot, BootStages, BringUp, Cpu, STAGES_IN_RECORD, StagesUs};
+pub use boot::{
+    Arrivals, Boot, BootStages, BringUp, Cpu, ExpectedCpus, MAX_ABSENT_CPUS, STAGES_IN_RECORD, StagesUs,
+};
+pub use defect::Defect;
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
@@ -54,7 +58,8 @@ pub enum Record<S> {
     Arrivals(Arrivals),
     /// Once, when the last CPU is online or given up.
     Boot(Boot<S>),
-    /// Once for each CPU that the firmware lists as usable.
+    /// Once for each CPU that the firmware lists as usable; of those that did not come online only for the first
+    /// [`MAX_ABSENT_CPUS`].
     Cpu(Cpu<S>),
     /// Once for each region of the memory map, in ascending order, when the frame allocator stands.
     Region(Region<S>),
@@ -80,6 +85,8 @@ pub enum Record<S> {
     Bench(Bench<S>),
     /// Whenever a CPU does not do what it should, and the run goes on.
     Warning(Warning<S>),
+    /// Whenever a description by firmware, the boot loader or the command line proves wrong, and the run goes on.
+    Defect(Defect<S>),
     /// One for each return address, innermost first, after [`Record::Warning`]; others' records may come between.
     WarningFrame(WarningFrame),
     /// Before the verdict: once for each vector that an interrupt came on, and for each [`COUNTS_IN_RECORD`] CPUs.

@@ -1,9 +1,9 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 
 use octopod::wire::{
-    Arena, Bench, Boot, Bucket, Clock, Cpu, Events, FrameCounts, Interrupts, Lateness, MARKER, Memory,
-    PageTables, Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict,
-    Warning, Work,
+    Arena, Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, MARKER,
+    Memory, PageTables, Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers,
+    Verdict, Warning, Work,
 };
 
 /// Return addresses beyond this many say nothing more.
@@ -55,6 +55,8 @@ pub struct Seen {
     pub bench: Vec<Bench<String>>,
     /// What was wrong on the way, each with the return addresses on the CPU's stack.
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
+    /// What firmware, the boot loader or the command line describes wrongly.
+    pub defects: Vec<Defect<String>>,
     /// The table of interrupts, as it came.
     pub interrupts: Vec<Interrupts<String>>,
     /// What the time is read from.
@@ -145,6 +147,7 @@ impl Seen {
             }
             Record::Bench(bench) => push(&mut self.bench, bench, MAX_OF_A_KIND),
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
+            Record::Defect(defect) => push(&mut self.defects, defect, MAX_OF_A_KIND),
             Record::WarningFrame(frame) => {
                 let last = self.warnings.iter_mut().rev().find(|(warning, _)| warning.cpu == frame.cpu);
                 if let Some((_, frames)) = last {

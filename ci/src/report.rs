@@ -270,7 +270,7 @@ impl Report {
             timers: seen.timers.clone(),
             lateness: lateness::reports(seen),
             events: seen.events,
-            warnings: seen.warnings.iter().map(|(warning, _)| WarningReport::of(warning)).collect(),
+            warnings: warning::reports(seen),
             panic: PanicReport::of(seen, backtrace),
             trace: None,
             unreadable_records: seen.unreadable,

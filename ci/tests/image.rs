@@ -221,7 +221,7 @@ fn a_pvh_note_that_loaders_would_not_find_is_found() {
 fn an_image_too_large_is_found() {
     let mut image = good_image();
     image.segments[1].data = vec![0; MAX_LOADED_BYTES as usize - 128];
-    assert_faults(checks::size(&image), &["409600 bytes"]);
+    assert_faults(checks::size(&image), &["524288 bytes"]);
     image.segments[1].data.pop();
     assert_faults(checks::size(&image), &[]);
 }

@@ -37,6 +37,16 @@ pub enum Defect {
     },
 }
 
+impl Fault {
+    /// Whether an entry of the MADT may have listed a CPU, or the rest of the table, which is lost, more of them.
+    pub fn may_hide_a_cpu(&self) -> bool {
+        match self.defect {
+            Defect::NoLength | Defect::PastEnd { .. } => true,
+            Defect::TooShort { .. } => matches!(self.entry_type, 0 | 9),
+        }
+    }
+}
+
 /// The walk: each entry's type and bytes, no fewer than its type requires, in the table's order, with a fault in the place
 /// of each broken one. After a fault that leaves no way to find the next entry it ends.
 #[derive(Clone, Debug)]
@@ -91,8 +101,25 @@ pub(super) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { table, offset, entry_type, length, defect } = self;
-        write!(f, "{table} entry at offset {offset} (type {entry_type}, length {length}): ")?;
+        let Fault { table, offset, .. } = self;
+        write!(f, "{table}, offset {offset}: {}", self.reason())
+    }
+}
+
+/// A [`Fault`] without where it is.
+pub struct FaultReason<'a>(&'a Fault);
+
+impl Fault {
+    /// What is wrong, without where it is.
+    pub fn reason(&self) -> FaultReason<'_> {
+        FaultReason(self)
+    }
+}
+
+impl fmt::Display for FaultReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { entry_type, length, defect, .. } = self.0;
+        write!(f, "entry of type {entry_type}, length {length}: ")?;
         match defect {
             Defect::NoLength => f.write_str("shorter than any entry, the rest of the table is lost"),
             Defect::PastEnd { left } => write!(f, "only {left} bytes are left of the table"),

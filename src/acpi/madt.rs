@@ -225,15 +225,15 @@ impl fmt::Display for MadtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MadtError::NoHeader { found } => {
-                write!(f, "MADT: {found} bytes, the header alone has {HEADER_BYTES}")
+                write!(f, "{found} bytes, the header alone has {HEADER_BYTES}")
             }
             MadtError::WrongSignature { found } => {
-                write!(f, "MADT: the signature is \"{}\", not \"APIC\"", found.escape_ascii())
+                write!(f, "the signature is \"{}\", not \"APIC\"", found.escape_ascii())
             }
             MadtError::BadLength { stated, found } => {
                 write!(
                     f,
-                    "MADT: the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself"
+                    "the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself"
                 )
             }
         }

@@ -1,7 +1,12 @@
 //! From the SRAT and the SLIT to NUMA nodes: which memory is whose, and how far they are apart. Pure.
 //!
-//! Nodes are the proximity domains of what is in use, in ascending order, numbered densely. Firmware that contradicts itself
-//! is not believed in part: [`Numa::fill`] refuses a SRAT as a whole, and then there is one node.
+//! Nodes are the proximity domains that have CPUs or memory, in ascending order, numbered densely. What memory there is
+//! the memory map says: a range of the SRAT without any claims nothing. Where two ranges claim the same memory, one of
+//! memory that is there counts more than a window for hot-plugging, and that more than non-volatile memory, as in Linux's
+//! `numa_cleanup_meminfo`. Two equal claims by different domains are a contradiction, and firmware that contradicts itself
+//! is not believed in part: [`Numa::fill`] refuses such a SRAT as a whole, and then there is one node.
+//!
+//! Each pass over the table takes time in proportion to its entries, however many domains they name.
 
 use core::fmt;
 use core::ops::Range;
@@ -9,10 +14,12 @@ use core::ops::Range;
 use heapless::Vec;
 
 use super::entries::Fault;
+use super::index::Index;
+use super::roster::RosterEntry;
 use super::slit::{LOCAL, REMOTE, Slit};
-use super::srat::{Affinity, Srat};
+use super::srat::{Affinity, MemoryKind, Srat};
+use crate::boot::memory_map::{PhysRange, Region};
 use crate::config::MAX_NODES;
-use crate::cpu::id::ApicId;
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, NodeId};
 
 #[cfg(test)]
@@ -27,11 +34,21 @@ pub struct Numa<'a> {
     /// Each node's proximity domain, in ascending order.
     domains: Vec<u32, MAX_NODES>,
     /// In ascending order, and apart.
-    ranges: Vec<(Range<u64>, NodeId), MAX_RANGES>,
+    ranges: Vec<Claim, MAX_RANGES>,
     srat: Option<Srat<'a>>,
     slit: Option<Slit<'a>>,
-    /// Domains beyond the limit, whose memory and CPUs count as the first node's.
+    /// Entries for domains beyond the limit, whose memory and CPUs count as the first node's.
     pub left_out: u32,
+    /// Ranges that end past the end of all addresses. They count up to there.
+    pub past_end: u32,
+}
+
+/// A node's range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim {
+    range: PhysRange,
+    node: NodeId,
+    kind: MemoryKind,
 }
 
 /// Why a SRAT is not believed.
@@ -39,15 +56,12 @@ pub struct Numa<'a> {
 pub enum NumaError {
     /// An entry is broken.
     Entry(Fault),
-    /// A range ends past the end of all addresses.
-    PastEnd {
-        /// Its first address.
-        base: u64,
-    },
     /// Two domains claim the same memory.
     Overlap {
         /// Its first address.
         address: u64,
+        /// The domains, in the order of their nodes' claims.
+        domains: [u32; 2],
     },
     /// There are more ranges than there is room for.
     TooManyRanges {
@@ -60,9 +74,10 @@ impl fmt::Display for NumaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             NumaError::Entry(fault) => fault.fmt(f),
-            NumaError::PastEnd { base } => write!(f, "SRAT: memory at {base:#x} has no end"),
-            NumaError::Overlap { address } => write!(f, "SRAT: two domains claim memory at {address:#x}"),
-            NumaError::TooManyRanges { limit } => write!(f, "SRAT: more than {limit} ranges of memory"),
+            NumaError::Overlap { address, domains: [first, second] } => {
+                write!(f, "domains {first} and {second} both claim memory at {address:#x}")
+            }
+            NumaError::TooManyRanges { limit } => write!(f, "more than {limit} separate ranges of memory"),
         }
     }
 }
@@ -75,16 +90,21 @@ impl<'a> Numa<'a> {
         let mut domains = Vec::new();
         // Never without room: there may be at least one.
         let _ = domains.push(0);
-        Self { domains, ranges: Vec::new(), srat: None, slit: None, left_out: 0 }
+        Self { domains, ranges: Vec::new(), srat: None, slit: None, left_out: 0, past_end: 0 }
     }
 
     /// Makes them the nodes of these tables: in place, for they are too large for a boot stack to hold twice. Without a
-    /// SLIT, or where it lacks a domain, all others are equally far.
+    /// SLIT, or where it lacks a domain, all others are equally far. `regions` is the memory map.
     ///
     /// # Errors
     /// Why the SRAT is not believed. There is one node then.
-    pub fn fill(&mut self, srat: Srat<'a>, slit: Option<Slit<'a>>) -> Result<(), NumaError> {
-        let result = self.find_domains(srat).and_then(|()| self.find_ranges(srat));
+    pub fn fill(
+        &mut self,
+        srat: Srat<'a>,
+        slit: Option<Slit<'a>>,
+        regions: &[Region],
+    ) -> Result<(), NumaError> {
+        let result = self.find_domains(srat, regions).and_then(|()| self.find_ranges(srat, regions));
         if result.is_err() || self.domains.is_empty() {
             self.domains.clear();
             // Never without room: there may be at least one.
@@ -96,44 +116,99 @@ impl<'a> Numa<'a> {
         Ok(())
     }
 
-    fn find_domains(&mut self, srat: Srat<'a>) -> Result<(), NumaError> {
+    /// Keeps the lowest domains, as many as there may be nodes.
+    fn find_domains(&mut self, srat: Srat<'a>, regions: &[Region]) -> Result<(), NumaError> {
         self.domains.clear();
         self.left_out = 0;
-        // The lowest domain above the last one, again and again: so they come out in order, each once.
-        let mut next = Some(0);
-        while let Some(least) = next {
-            let mut lowest = None;
-            for affinity in srat.affinities() {
-                let domain = match affinity.map_err(NumaError::Entry)? {
-                    Affinity::Cpu { domain, .. } => Some(domain),
-                    Affinity::Memory { bytes, domain, .. } => (bytes > 0).then_some(domain),
-                };
-                lowest = [lowest, domain.filter(|domain| *domain >= least)].into_iter().flatten().min();
+        let mut is_full = false;
+        for affinity in srat.affinities() {
+            let Some(domain) = domain_of(affinity.map_err(NumaError::Entry)?, regions) else { continue };
+            let Err(place) = self.domains.binary_search(&domain) else { continue };
+            if self.domains.is_full() {
+                is_full = true;
+                if place == self.domains.len() {
+                    continue;
+                }
+                self.domains.pop();
             }
-            let Some(domain) = lowest else { break };
-            self.left_out += u32::from(self.domains.push(domain).is_err());
-            next = domain.checked_add(1);
+            // Never without room: what was full has lost its last.
+            let _ = self.domains.insert(place, domain);
+        }
+        if is_full {
+            let named = srat.affinities().flatten().filter_map(|affinity| domain_of(affinity, regions));
+            self.left_out = named.filter(|domain| self.domains.binary_search(domain).is_err()).count() as u32;
         }
         Ok(())
     }
 
-    fn find_ranges(&mut self, srat: Srat<'a>) -> Result<(), NumaError> {
+    fn find_ranges(&mut self, srat: Srat<'a>, regions: &[Region]) -> Result<(), NumaError> {
         self.ranges.clear();
-        for affinity in srat.affinities().flatten() {
-            if let Affinity::Memory { base, bytes, domain } = affinity
-                && bytes > 0
-            {
-                let end = base.checked_add(bytes).ok_or(NumaError::PastEnd { base })?;
-                let node = self.node_of_domain(domain);
-                let full = |_| NumaError::TooManyRanges { limit: MAX_RANGES };
-                self.ranges.push((base..end, node)).map_err(full)?;
+        self.past_end = 0;
+        for wanted in MemoryKind::ALL {
+            for affinity in srat.affinities().flatten() {
+                if let Affinity::Memory { base, bytes, domain, kind } = affinity
+                    && kind == wanted
+                    && bytes > 0
+                {
+                    self.past_end += u32::from(base.checked_add(bytes).is_none());
+                    let range = PhysRange::new(base, base.saturating_add(bytes));
+                    self.claim(Claim { range, node: self.node_of_domain(domain), kind }, regions)?;
+                }
             }
         }
-        self.ranges.sort_unstable_by_key(|(range, _)| range.start);
-        match self.ranges.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
-            Some(pair) => Err(NumaError::Overlap { address: pair[1].0.start }),
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// Enters what of a claim has memory and is not claimed yet.
+    fn claim(&mut self, claim: Claim, regions: &[Region]) -> Result<(), NumaError> {
+        let mut at = claim.range.start;
+        while at < claim.range.end {
+            let next = self.ranges.partition_point(|known| known.range.end <= at);
+            let known = self.ranges.get(next).copied().filter(|known| known.range.start < claim.range.end);
+            let end = match known {
+                Some(known) if known.range.start <= at => {
+                    let end = known.range.end.min(claim.range.end);
+                    let is_equal = known.node != claim.node && known.kind == claim.kind;
+                    if is_equal && let Some(address) = first_memory(regions, PhysRange::new(at, end)) {
+                        let domains = [known.node, claim.node].map(|node| self.domain(node).unwrap_or(0));
+                        return Err(NumaError::Overlap { address, domains });
+                    }
+                    end
+                }
+                known => {
+                    let end = known.map_or(claim.range.end, |known| known.range.start);
+                    let range = PhysRange::new(at, end);
+                    if first_memory(regions, range).is_some() {
+                        self.enter(next, Claim { range, ..claim })?;
+                    }
+                    end
+                }
+            };
+            at = end;
         }
+        Ok(())
+    }
+
+    /// Enters a claim before the one at `next`, or makes it one with its neighbours.
+    fn enter(&mut self, next: usize, claim: Claim) -> Result<(), NumaError> {
+        let is_same = |known: &Claim| known.node == claim.node && known.kind == claim.kind;
+        let mut range = claim.range;
+        if let Some(after) = self.ranges.get(next)
+            && is_same(after)
+            && after.range.start == range.end
+        {
+            range.end = after.range.end;
+            self.ranges.remove(next);
+        }
+        if let Some(before) = next.checked_sub(1).and_then(|before| self.ranges.get_mut(before))
+            && is_same(before)
+            && before.range.end == range.start
+        {
+            before.range.end = range.end;
+            return Ok(());
+        }
+        let full = |_| NumaError::TooManyRanges { limit: MAX_RANGES };
+        self.ranges.insert(next, Claim { range, ..claim }).map_err(full)
     }
 
     /// How many nodes there are, at least one.
@@ -149,21 +224,18 @@ impl<'a> Numa<'a> {
     /// The frames of each range, in ascending order, and apart. A frame in which two ranges meet is the lower one's.
     pub fn ranges(&self) -> impl Iterator<Item = (Range<FrameNumber>, NodeId)> {
         let frame = |address: u64| FrameNumber::new(address.div_ceil(FRAME_BYTES as u64) as usize);
-        self.ranges.iter().map(move |(range, node)| (frame(range.start)..frame(range.end), *node))
+        self.ranges.iter().map(move |claim| (frame(claim.range.start)..frame(claim.range.end), claim.node))
     }
 
-    /// Tells the nodes of CPUs; the first one for a CPU that the table does not list. Asked in the table's order, for all
-    /// CPUs together it walks the table once.
-    pub fn nodes_of_cpus(&self) -> impl FnMut(ApicId) -> NodeId {
-        let listed =
-            self.srat.into_iter().flat_map(|srat| srat.affinities().flatten()).filter_map(|affinity| {
-                if let Affinity::Cpu { apic_id, domain } = affinity { Some((apic_id, domain)) } else { None }
-            });
-        let count = listed.clone().count();
-        let mut round = listed.cycle();
-        move |apic_id| {
-            let found = round.by_ref().take(count).find(|(listed, _)| *listed == apic_id);
-            found.map_or(NodeId(0), |(_, domain)| self.node_of_domain(domain))
+    /// Gives CPUs their nodes, which `index` finds by their APIC IDs: the first node where the table does not list the CPU, and
+    /// the last entry's where it lists it twice.
+    pub fn assign(&self, cpus: &mut [RosterEntry], index: &Index<'_>) {
+        for affinity in self.srat.iter().flat_map(|srat| srat.affinities().flatten()) {
+            if let Affinity::Cpu { apic_id, domain } = affinity
+                && let Some(place) = index.find(apic_id.0, |place| cpus[place].apic_id.0)
+            {
+                cpus[place].node = self.node_of_domain(domain);
+            }
         }
     }
 
@@ -178,4 +250,23 @@ impl<'a> Numa<'a> {
     fn node_of_domain(&self, domain: u32) -> NodeId {
         NodeId(self.domains.binary_search(&domain).unwrap_or(0) as u8)
     }
+}
+
+/// The domain that an entry gives something to: a CPU, or memory that is there.
+fn domain_of(affinity: Affinity, regions: &[Region]) -> Option<u32> {
+    match affinity {
+        Affinity::Cpu { domain, .. } => Some(domain),
+        Affinity::Memory { base, bytes, domain, .. } => {
+            let range = PhysRange::new(base, base.saturating_add(bytes));
+            first_memory(regions, range).map(|_| domain)
+        }
+    }
+}
+
+/// The first address in a range at which the map has memory.
+fn first_memory(regions: &[Region], range: PhysRange) -> Option<u64> {
+    let first = regions.partition_point(|region| region.range.end <= range.start);
+    let mut inside = regions[first..].iter().take_while(|region| region.range.start < range.end);
+    let memory = inside.find(|region| region.owner.is_memory() && !range.is_empty())?;
+    Some(memory.range.start.max(range.start))
 }

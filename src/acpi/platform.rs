@@ -1,39 +1,39 @@
 //! The tables' content as the rest of the kernel wants it.
 
-use acpi::AcpiTables;
-use acpi::fadt::Fadt;
-use acpi::hpet::HpetTable;
+use core::fmt;
 
-use super::madt::{Madt, MadtEntry};
-use super::numa::Numa;
+use spin::Once;
+
+use super::PmTimer;
+use super::describe::{Description, report_entry};
+use super::expected::{CpuLimit, ExpectedCpus};
+use super::index::Index;
+use super::live::{Early, Live};
+use super::madt::Madt;
+use super::numa::{Numa, NumaError};
+use super::reset::ResetRegister;
 use super::roster::{self, Roster, RosterEntry};
+use super::rsdp::RsdpSource;
 use super::slit::Slit;
 use super::srat::Srat;
-use super::tables::Reader;
-use super::{IoApicEntry, PinRule, PmTimer, hpet_address, pm_timer, tables};
-#[cfg(feature = "shell")]
-use super::{ResetRegister, reset_register};
-use crate::boot::BootInfo;
-use crate::config::MAX_NODES;
-use crate::cpu::ApicId;
+use super::tables::{self, NoTables, Tables};
+use super::wiring::{self, IoApicEntry, NmiPin, PinRule};
+use crate::boot::defect::Defect;
+use crate::boot::windows::Device;
+use crate::boot::{BootInfo, Rsdp, report_defect};
+use crate::config::{MAX_CPUS, MAX_NODES};
+use crate::cpu::{ApicId, CpuId, package_cpus};
 use crate::memory;
 
-/// A local APIC's pin that NMI is wired to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NmiPin {
-    /// LINT0 or LINT1.
-    pub pin: u8,
-    /// The CPU's UID; `None` for all CPUs.
-    pub uid: Option<u32>,
-    /// Whether the pin is active when low.
-    pub active_low: bool,
-}
+/// Bytes of a local APIC's registers.
+const LOCAL_APIC_BYTES: u64 = 4096;
 
-impl NmiPin {
-    /// Whether it is a pin of the CPU with that UID.
-    pub fn applies_to(&self, uid: Option<u32>) -> bool {
-        self.uid.is_none() || self.uid == uid
-    }
+/// What resets the machine, from [`read_platform`] on.
+static RESET: Once<Option<ResetRegister>> = Once::new();
+
+/// What resets the machine, if its tables say so. A register in memory is not mapped yet.
+pub fn reset_register() -> Option<ResetRegister> {
+    RESET.get().copied().flatten()
 }
 
 /// The machine, as far as ACPI knows it.
@@ -41,8 +41,10 @@ impl NmiPin {
 pub struct Platform {
     /// The usable CPUs, the boot processor first.
     pub cpus: &'static [RosterEntry],
-    /// Where the local APICs' registers are, physical.
-    pub local_apic_address: u64,
+    /// How many there must be.
+    pub expected: ExpectedCpus,
+    /// Where the tables have the local APICs' registers, physical; `None` where no table says.
+    pub local_apic_address: Option<u64>,
     /// The pins that NMI is wired to.
     pub nmi_pins: &'static [NmiPin],
     /// The I/O APICs.
@@ -57,123 +59,186 @@ pub struct Platform {
     pub numa: &'static Numa<'static>,
 }
 
-/// Why the machine cannot be described.
+/// There is no memory for the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
+pub struct OutOfMemory {
+    /// How many CPUs there are to list.
+    pub cpus: usize,
+}
 
-/// Reads the tables. `bsp` is the CPU that runs this. A machine without tables, or with broken ones, is described as
-/// having this one CPU, with a warning.
-/// No more than `max_cpus` CPUs are listed.
-pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: u32) -> Result<Platform, OutOfMemory> {
-    let (tables, address) = match tables::find(boot.rsdp, boot.extended_bios_data) {
-        Ok(found) => found,
-        Err(error) => {
-            log::warn!("no ACPI tables ({error:?}): going on with one CPU");
-            return alone(bsp);
-        }
-    };
-    let pm_timer = tables::bytes_of::<Fadt>(&tables).ok().and_then(pm_timer);
-    let hpet = tables::bytes_of::<HpetTable>(&tables).ok().and_then(hpet_address);
-    let numa = numa(&tables)?;
-    let madt = match tables::bytes_of::<acpi::madt::Madt>(&tables).map(Madt::parse) {
-        Ok(Ok(madt)) => madt,
-        Ok(Err(error)) => {
-            log::warn!("{error}: going on with one CPU");
-            return Ok(Platform { pm_timer, hpet, numa, ..alone(bsp)? });
-        }
-        Err(error) => {
-            log::warn!("no table of CPUs ({error:?}): going on with one");
-            return Ok(Platform { pm_timer, hpet, numa, ..alone(bsp)? });
-        }
-    };
-    let cpus = memory::alloc_slice_from(core::iter::repeat_n(
-        RosterEntry::EMPTY,
-        roster::count_usable(&madt).min(max_cpus as usize),
-    ))
-    .ok_or(OutOfMemory)?;
-    let roster = Roster::fill(&madt, bsp, cpus);
-    log::info!("RSDP at {address:#x}: {roster}");
-    log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
-    if roster.left_out > 0 {
-        log::warn!("{} of the listed CPUs left out: there may be at most {max_cpus}", roster.left_out);
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "too little memory for a list of {} CPUs (max_cpus= limits it)", self.cpus)
     }
-    let mut node_of = numa.nodes_of_cpus();
-    cpus.iter_mut().for_each(|cpu| cpu.node = node_of(cpu.apic_id));
-    let pins = madt.entries().flatten().filter_map(nmi_pin);
-    let nmi_pins = memory::alloc_slice_from(pins).ok_or(OutOfMemory)?;
-    let io_apics = madt.entries().flatten().filter_map(IoApicEntry::from_madt);
-    let pin_rules = madt.entries().flatten().filter_map(PinRule::from_madt);
-    Ok(Platform {
-        cpus: &cpus[..roster.cpus as usize],
-        local_apic_address: madt.local_apic_address(),
-        nmi_pins,
-        io_apics: memory::alloc_slice_from(io_apics).ok_or(OutOfMemory)?,
-        pin_rules: memory::alloc_slice_from(pin_rules).ok_or(OutOfMemory)?,
-        pm_timer,
-        hpet,
+}
+
+/// Reserves the tables that firmware left in memory that it calls usable, before anything is written there. Defects are
+/// reported when [`read_platform`] comes upon them.
+///
+/// # Safety
+/// On rt0's page tables, and nothing is written to memory outside the image meanwhile.
+pub unsafe fn reserve_tables(boot: &mut BootInfo, address_bits: u8) {
+    let (sources, area) = (sources(boot), boot.extended_bios_data);
+    // SAFETY: the caller's conditions are those of the call.
+    let memory = unsafe { Early::new(boot.map, address_bits) };
+    let _ = tables::find(&memory, sources.into_iter().flatten(), area, &mut |_| {});
+}
+
+/// Where RSDPs may be, the most authoritative first.
+fn sources(boot: &BootInfo) -> [Option<RsdpSource<'static>>; 2] {
+    let by_loader = boot.rsdp.map(|rsdp| match rsdp {
+        Rsdp::At(address) => RsdpSource::Loader(address),
+        Rsdp::Copy(bytes) => RsdpSource::Copy(bytes),
+    });
+    [boot.rsdp_by_command_line.map(RsdpSource::CommandLine), by_loader]
+}
+
+/// Reads the tables. `bsp` is the CPU that runs this; without a table that lists CPUs it is the only one. No more than
+/// `max_cpus` CPUs are listed, if the command line says so. Once, by the BSP; what is wrong is reported.
+///
+/// # Errors
+/// If there is no memory for the list of CPUs.
+pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: Option<u32>) -> Result<Platform, OutOfMemory> {
+    let sink = &mut report_defect;
+    // Before any table: none can lie there.
+    let local_apic = crate::cpu::registers::apic_base();
+    if let Err(fault) = memory::claim_device(Device::LocalApic, local_apic, LOCAL_APIC_BYTES) {
+        let reason = format_args!("the processor has its registers {fault}");
+        report_defect(&Defect { table: "local APIC", address: Some(local_apic), offset: None, reason });
+    }
+    let found = tables::find(&Live, sources(boot).into_iter().flatten(), boot.extended_bios_data, sink);
+    let mut limit = max_cpus.map(CpuLimit::MaxCpus);
+    let tables = found.unwrap_or_else(|error| {
+        let reason = format_args!("{error}: falling back to one CPU");
+        report_defect(&Defect { table: "RSDP", address: None, offset: None, reason });
+        if error == NoTables::NoRsdp {
+            limit = Some(CpuLimit::NoAcpi);
+        }
+        Tables::default()
+    });
+    let description = Description::read(&tables, &mut memory::claim_device, sink);
+    RESET.call_once(|| description.reset);
+    let by_cpuid = package_cpus();
+    let numa = numa(boot, description.srat, description.slit)?;
+    let platform = Platform {
+        cpus: &[],
+        expected: ExpectedCpus { by_cpuid, limit, ..ExpectedCpus::default() },
+        local_apic_address: None,
+        nmi_pins: &[],
+        io_apics: &[],
+        pin_rules: &[],
+        pm_timer: description.pm_timer,
+        hpet: description.hpet,
         numa,
+    };
+    let Some((madt, address)) = description.madt else {
+        if found.is_ok() {
+            let reason = format_args!("no usable MADT: falling back to one CPU");
+            report_defect(&Defect { table: "RSDP", address: tables.rsdp, offset: None, reason });
+        }
+        let this = RosterEntry { apic_id: bsp, cpu: CpuId::BSP, ..RosterEntry::EMPTY };
+        let cpus = memory::alloc_slice_from(core::iter::once(this)).ok_or(OutOfMemory { cpus: 1 })?;
+        return Ok(Platform { cpus, ..platform });
+    };
+    let list = CpuList::read(&madt, bsp, max_cpus, numa)?;
+    let roster = list.roster;
+    log::info!("RSDP at {:#x}: {roster}", tables.rsdp.unwrap_or_default());
+    log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
+    let report = |reason: fmt::Arguments<'_>| {
+        report_defect(&Defect { table: "MADT", address: Some(address), offset: None, reason });
+    };
+    if !roster.bsp_listed {
+        report(format_args!("does not list the bootstrap processor, APIC ID {bsp}, as enabled"));
+    }
+    if roster.left_out > 0 {
+        let most = list.cpus.len();
+        log::warn!("{} of the listed CPUs left out: there may be at most {most}", roster.left_out);
+    }
+    let no_memory = OutOfMemory { cpus: list.cpus.len() };
+    let pins = wiring::nmi_pins(&madt, address, list.cpus, &list.by_uid, sink);
+    let nmi_pins = memory::alloc_slice_from(pins).ok_or(no_memory)?;
+    let wiring = &description.wiring;
+    Ok(Platform {
+        cpus: list.cpus,
+        expected: ExpectedCpus {
+            by_tables: roster.cpus + roster.left_out,
+            disabled: roster.disabled + roster.hot_pluggable,
+            hiding: roster.hiding,
+            ..platform.expected
+        },
+        local_apic_address: Some(madt.local_apic_address()),
+        nmi_pins,
+        io_apics: memory::alloc_slice_from(wiring.io_apics.iter().copied()).ok_or(no_memory)?,
+        pin_rules: memory::alloc_slice_from(wiring.pin_rules.iter().copied()).ok_or(no_memory)?,
+        ..platform
     })
 }
 
-/// What resets the machine, if its tables say so. They are read once more: nobody needs it but at the very end.
-#[cfg(feature = "shell")]
-pub fn find_reset_register(boot: &BootInfo) -> Option<ResetRegister> {
-    let (tables, _) = tables::find(boot.rsdp, boot.extended_bios_data).ok()?;
-    tables::bytes_of::<Fadt>(&tables).ok().and_then(reset_register)
+/// The CPUs of a MADT.
+struct CpuList {
+    cpus: &'static [RosterEntry],
+    roster: Roster,
+    /// Finds them by their UIDs.
+    by_uid: Index<'static>,
+}
+
+impl CpuList {
+    #[inline(never)]
+    fn read(
+        madt: &Madt<'_>,
+        bsp: ApicId,
+        max_cpus: Option<u32>,
+        numa: &Numa<'_>,
+    ) -> Result<CpuList, OutOfMemory> {
+        let room = roster::count_usable(madt).min(max_cpus.unwrap_or(MAX_CPUS) as usize);
+        let no_memory = OutOfMemory { cpus: room };
+        let slots = memory::alloc_slice_from(core::iter::repeat_n(RosterEntry::EMPTY, room));
+        let slots = slots.ok_or(no_memory)?;
+        let words = memory::alloc_slice_from(core::iter::repeat_n(0u16, Index::words_for(room)));
+        let mut index = Index::new(words.ok_or(no_memory)?);
+        let roster = Roster::fill(madt, bsp, slots, &mut index);
+        let (cpus, _) = slots.split_at_mut(roster.cpus as usize);
+        numa.assign(cpus, &index);
+        index.clear();
+        let uid_at = |place: usize| cpus[place].uid.unwrap_or(u32::MAX);
+        for (place, cpu) in cpus.iter().enumerate() {
+            if let Some(uid) = cpu.uid {
+                index.enter(uid, place, uid_at);
+            }
+        }
+        Ok(CpuList { cpus, roster, by_uid: index })
+    }
 }
 
 /// The nodes, if the tables tell of any and do not contradict themselves.
 #[inline(never)]
-fn numa(tables: &AcpiTables<Reader>) -> Result<&'static Numa<'static>, OutOfMemory> {
-    let numa = one_node()?;
-    let Ok(bytes) = tables::bytes_of::<tables::Srat>(tables) else { return Ok(numa) };
-    let slit = tables::bytes_of::<tables::Slit>(tables).ok().and_then(|bytes| {
-        Slit::parse(bytes).inspect_err(|error| log::warn!("{error}: taking all nodes for equally far")).ok()
-    });
-    match Srat::parse(bytes).map(|srat| numa.fill(srat, slit)) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::warn!("{error}: going on with one node"),
-        Err(error) => log::warn!("{error}: going on with one node"),
+fn numa(
+    boot: &BootInfo,
+    srat: Option<(Srat<'static>, u64)>,
+    slit: Option<Slit<'static>>,
+) -> Result<&'static Numa<'static>, OutOfMemory> {
+    let kept = memory::alloc_slice_from(core::iter::once_with(Numa::one_node));
+    let numa = kept.and_then(|one| one.first_mut()).ok_or(OutOfMemory { cpus: 1 })?;
+    let Some((srat, address)) = srat else { return Ok(numa) };
+    let report = |reason: fmt::Arguments<'_>| {
+        report_defect(&Defect { table: "SRAT", address: Some(address), offset: None, reason });
+    };
+    match numa.fill(srat, slit, boot.map.regions()) {
+        Ok(()) => {}
+        Err(NumaError::Entry(fault)) => {
+            report_entry(&fault, address, &mut report_defect);
+            report(format_args!("an entry is broken: falling back to one node"));
+        }
+        Err(error) => report(format_args!("{error}: falling back to one node")),
     }
     if numa.left_out > 0 {
-        log::warn!("{} NUMA nodes left out: there may be at most {MAX_NODES}", numa.left_out);
+        let count = numa.left_out;
+        report(format_args!(
+            "{count} entries for domains beyond the lowest {MAX_NODES}: they count as node 0"
+        ));
+    }
+    if numa.past_end > 0 {
+        report(format_args!("{} ranges of memory end past the end of all addresses", numa.past_end));
     }
     Ok(numa)
-}
-
-#[inline(never)]
-fn one_node() -> Result<&'static mut Numa<'static>, OutOfMemory> {
-    let kept = memory::alloc_slice_from(core::iter::once_with(Numa::one_node));
-    kept.and_then(|one| one.first_mut()).ok_or(OutOfMemory)
-}
-
-fn nmi_pin(entry: MadtEntry) -> Option<NmiPin> {
-    let (uid, flags, pin) = match entry {
-        MadtEntry::LocalApicNmi { uid, flags, lint } => {
-            ((uid != 0xff).then_some(u32::from(uid)), flags, lint)
-        }
-        MadtEntry::LocalX2ApicNmi { uid, flags, lint } => ((uid != u32::MAX).then_some(uid), flags, lint),
-        _ => return None,
-    };
-    // Polarity is in the low two bits (ACPI 6.5 §5.2.12.5, table 5.26): 3 is active low.
-    Some(NmiPin { pin, uid, active_low: flags & 3 == 3 })
-}
-
-/// A machine of which nothing is known but the CPU that runs this.
-fn alone(bsp: ApicId) -> Result<Platform, OutOfMemory> {
-    let this = RosterEntry { apic_id: bsp, cpu: crate::cpu::CpuId::BSP, ..RosterEntry::EMPTY };
-    let cpus = memory::alloc_slice_from(core::iter::once(this)).ok_or(OutOfMemory)?;
-    // SAFETY: the MSR exists wherever there is a local APIC, which rt0 has checked; the register's low bits are flags
-    // (SDM Vol. 3A, 11.4.4).
-    let base = unsafe { x86_64::registers::model_specific::Msr::new(0x1b).read() };
-    Ok(Platform {
-        cpus,
-        local_apic_address: base & 0x000f_ffff_ffff_f000,
-        nmi_pins: &[],
-        io_apics: &[],
-        pin_rules: &[],
-        pm_timer: None,
-        hpet: None,
-        numa: one_node()?,
-    })
 }

@@ -1,6 +1,6 @@
 //! The register by which a machine is reset, if the FADT tells of one (ACPI 6.5 §4.8.3.6).
 
-use super::timers::{SYSTEM_IO, SYSTEM_MEMORY, generic_address, u32_at};
+use super::timers::{RegisterFault, SYSTEM_IO, SYSTEM_MEMORY, free_port, generic_address, u32_at};
 
 /// Fields of the FADT (ACPI 6.5 §5.2.9, table 5.9).
 const FADT_FLAGS: usize = 112;
@@ -27,17 +27,23 @@ pub enum ResetRegister {
     },
 }
 
-/// The reset register that a FADT tells of. `None` where there is none, or one in a PCI function's registers.
-pub fn reset_register(fadt: &[u8]) -> Option<ResetRegister> {
-    if u32_at(fadt, FADT_FLAGS)? & FADT_RESET_REG_SUP == 0 {
-        return None;
+/// The reset register that a FADT tells of; `None` where there is none.
+///
+/// # Errors
+/// Why the one that the table names is not used: among others one among a PCI function's registers.
+pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterFault> {
+    let truncated = RegisterFault::Truncated { found: fadt.len() };
+    // The first revision has neither the flag's meaning nor the field.
+    let Some(flags) = u32_at(fadt, FADT_FLAGS) else { return Ok(None) };
+    if flags & FADT_RESET_REG_SUP == 0 {
+        return Ok(None);
     }
-    let value = *fadt.get(FADT_RESET_VALUE)?;
-    match generic_address(fadt, FADT_RESET_REG)? {
-        (_, 0) => None,
-        (SYSTEM_IO, port) => Some(ResetRegister::Port { port: port.try_into().ok()?, value }),
-        (SYSTEM_MEMORY, address) => Some(ResetRegister::Memory { address, value }),
-        _ => None,
+    let value = *fadt.get(FADT_RESET_VALUE).ok_or(truncated)?;
+    match generic_address(fadt, FADT_RESET_REG).ok_or(truncated)? {
+        (_, 0) => Ok(None),
+        (SYSTEM_IO, port) => Ok(Some(ResetRegister::Port { port: free_port(port, 1)?, value })),
+        (SYSTEM_MEMORY, address) => Ok(Some(ResetRegister::Memory { address, value })),
+        (space, _) => Err(RegisterFault::Space { space }),
     }
 }
 
@@ -56,20 +62,29 @@ mod tests {
 
     #[test]
     fn the_register_is_a_port_or_a_byte_of_memory() {
-        let found = |table: &[u8]| reset_register(table);
+        let found = |table: &[u8]| reset_register(table).unwrap().unwrap();
         let port = ResetRegister::Port { port: 0xcf9, value: 0x0f };
-        assert_eq!(found(&fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0xcf9)), Some(port));
+        assert_eq!(found(&fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0xcf9)), port);
         let byte = ResetRegister::Memory { address: 0xfee0_0000, value: 0x0f };
-        assert_eq!(found(&fadt(FADT_RESET_REG_SUP, SYSTEM_MEMORY, 0xfee0_0000)), Some(byte));
+        assert_eq!(found(&fadt(FADT_RESET_REG_SUP, SYSTEM_MEMORY, 0xfee0_0000)), byte);
     }
 
     #[test]
     fn a_machine_may_have_none() {
+        for table in [fadt(0, SYSTEM_IO, 0xcf9), fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0), Vec::new()] {
+            assert_eq!(reset_register(&table), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_register_that_cannot_be_used_is_refused() {
+        let fault = |space, address| reset_register(&fadt(FADT_RESET_REG_SUP, space, address)).unwrap_err();
+        assert_eq!(fault(SYSTEM_IO, 0x1_0000), RegisterFault::NoPort { address: 0x1_0000 });
+        let owner = "the serial port";
+        assert_eq!(fault(SYSTEM_IO, 0x3f8), RegisterFault::PortTaken { port: 0x3f8, owner });
+        assert_eq!(fault(2, 0xcf9), RegisterFault::Space { space: 2 });
         let table = fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0xcf9);
-        assert_eq!(reset_register(&fadt(0, SYSTEM_IO, 0xcf9)), None);
-        assert_eq!(reset_register(&fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0)), None);
-        assert_eq!(reset_register(&fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0x1_0000)), None);
-        assert_eq!(reset_register(&fadt(FADT_RESET_REG_SUP, 2, 0xcf9)), None);
-        assert_eq!([reset_register(&table[..FADT_RESET_VALUE]), reset_register(&[])], [None, None]);
+        let cut = reset_register(&table[..FADT_RESET_VALUE]).unwrap_err();
+        assert_eq!(cut, RegisterFault::Truncated { found: FADT_RESET_VALUE });
     }
 }

@@ -53,13 +53,16 @@ impl fmt::Display for SlitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             SlitError::BadHeader { stated, found } => {
-                write!(f, "no SLIT, or one that states {stated} bytes where there are {found}")
+                write!(
+                    f,
+                    "the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself"
+                )
             }
             SlitError::TooShort { domains, left } => {
-                write!(f, "SLIT: {left} bytes for the distances of {domains} domains")
+                write!(f, "{left} bytes for the distances of {domains} domains")
             }
             SlitError::BadDistance { from, to, distance } => {
-                write!(f, "SLIT: domain {to} cannot be {distance} from domain {from}")
+                write!(f, "domain {to} cannot be {distance} from domain {from}")
             }
         }
     }
@@ -83,10 +86,11 @@ impl<'a> Slit<'a> {
         };
         // It fits, for the square of it does.
         let domains = domains as usize;
-        for (at, &distance) in distances.iter().enumerate() {
-            let (from, to) = (at / domains, at % domains);
-            if distance < LOCAL || from == to && distance != LOCAL {
-                return Err(SlitError::BadDistance { from, to, distance });
+        for (from, row) in distances.chunks(domains.max(1)).enumerate() {
+            for (to, &distance) in row.iter().enumerate() {
+                if distance < LOCAL || from == to && distance != LOCAL {
+                    return Err(SlitError::BadDistance { from, to, distance });
+                }
             }
         }
         Ok(Slit { domains, distances })

@@ -31,7 +31,7 @@ pub struct BadHeader {
 impl fmt::Display for BadHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BadHeader { stated, found } = self;
-        write!(f, "no SRAT, or one that states {stated} bytes where there are {found}")
+        write!(f, "the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself")
     }
 }
 
@@ -47,7 +47,7 @@ pub enum Affinity {
         /// Its proximity domain.
         domain: u32,
     },
-    /// Type 1 (§5.2.16.2): memory. Whether more may be plugged in there does not matter: the memory map says what is there.
+    /// Type 1 (§5.2.16.2): memory, or a range of addresses where there may come to be some: the memory map says what is there.
     Memory {
         /// Its first address, physical.
         base: u64,
@@ -55,7 +55,33 @@ pub enum Affinity {
         bytes: u64,
         /// Its proximity domain.
         domain: u32,
+        /// What the flags say of it.
+        kind: MemoryKind,
     },
+}
+
+/// What kind of memory an entry is about (table 5.59, flags), in the order in which claims on the same memory count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemoryKind {
+    /// Memory that is there.
+    Plain,
+    /// Bit 1: memory may be plugged in.
+    HotPluggable,
+    /// Bit 2: memory that keeps its content.
+    NonVolatile,
+}
+
+impl MemoryKind {
+    /// All of them, in order.
+    pub const ALL: [MemoryKind; 3] = [MemoryKind::Plain, MemoryKind::HotPluggable, MemoryKind::NonVolatile];
+
+    const fn from_flags(flags: u32) -> MemoryKind {
+        match (flags & 1 << 1, flags & 1 << 2) {
+            (_, 1..) => MemoryKind::NonVolatile,
+            (1.., _) => MemoryKind::HotPluggable,
+            _ => MemoryKind::Plain,
+        }
+    }
 }
 
 impl<'a> Srat<'a> {
@@ -99,9 +125,12 @@ fn decode(entry_type: u8, entry: &[u8]) -> Option<Affinity> {
             apic_id: ApicId(word(0) >> 24),
             domain: word(0) >> 16 & 0xff | word(8) & 0xffff_ff00,
         }),
-        1 if in_use(word(28)) => {
-            Some(Affinity::Memory { base: u64_at(entry, 8), bytes: u64_at(entry, 16), domain: word(2) })
-        }
+        1 if in_use(word(28)) => Some(Affinity::Memory {
+            base: u64_at(entry, 8),
+            bytes: u64_at(entry, 16),
+            domain: word(2),
+            kind: MemoryKind::from_flags(word(28)),
+        }),
         2 if in_use(word(12)) => Some(Affinity::Cpu { apic_id: ApicId(word(8)), domain: word(4) }),
         _ => None,
     }

@@ -1,138 +1,332 @@
-//! Finding tables, by the `acpi` crate, from the RSDP down; each found table is checked by its checksum.
+//! From the RSDP to the tables that the kernel reads: the walk over the XSDT or the RSDT.
 //!
-//! The crate believes every length that it reads. So [`Reader`], through which it sees memory, shows it a page of
-//! zeros in the place of anything whose length cannot be true; zeros bear no signature, and it passes on.
+//! Nothing in memory is trusted. A table is used only where all of it can lie (`TableMemory`), its length makes sense and
+//! its checksum is right; OEM fields are bytes, and any alignment will do. What is wrong is reported with the table's
+//! address, and costs that table alone: a broken XSDT leaves the RSDT of the same RSDP, and an RSDP without any usable list
+//! leaves the next RSDP. The work is bounded, whatever the list holds: see [`MAX_CHECKED_BYTES`].
 
-use core::ptr::NonNull;
+use core::fmt;
 
-use acpi::rsdp::Rsdp;
-use acpi::sdt::{SdtHeader, Signature};
-use acpi::{AcpiError, AcpiHandler, AcpiTable, AcpiTables, PhysicalMapping};
+use super::entries::{u32_at, u64_at};
+use super::madt::Madt;
+use super::roster::count_usable;
+use super::rsdp::{Rsdp, RsdpSource, TableMemory, in_bios, sum};
+use crate::boot::defect::{Defect, DefectSink};
+use crate::boot::physical::AddressFault;
 
-use crate::memory;
+#[cfg(test)]
+mod tests;
+
+/// Bytes of the header common to all tables (ACPI 6.5 §5.2.6, table 5.4).
+pub const HEADER_BYTES: usize = 36;
 
 /// Larger than any table; firmware's largest, the DSDT, has some hundred KiB.
-const MAX_TABLE_BYTES: usize = 1 << 20;
+pub const MAX_TABLE_BYTES: u32 = 1 << 20;
 
-/// The RSDP's size from revision 2 on; more would be a later revision's.
-const MAX_RSDP_BYTES: u32 = 4096;
+/// How many bytes of tables are summed up at most. A list that names a large table again and again would otherwise keep
+/// the kernel busy for minutes.
+pub const MAX_CHECKED_BYTES: u64 = 32 << 20;
 
-/// What an RSDP begins with.
-const RSDP_SIGNATURE: [u8; 8] = *b"RSD PTR ";
+/// How many broken tables of one list are reported each for itself.
+const MAX_BROKEN_REPORTED: u32 = 4;
 
-/// Where a BIOS keeps the RSDP, on a multiple of 16 (ACPI 6.5 §5.2.5.1): the first KiB of its extended data area, or
-/// its read-only memory.
-const BIOS_AREA: core::ops::Range<u64> = 0xe_0000..0x10_0000;
-
-/// The tables that tell what is near to what, which the crate does not know.
-macro_rules! tables {
-    ($($(#[$about:meta])* $Table:ident = $SIGNATURE:ident;)*) => {$(
-        $(#[$about])*
-        #[repr(transparent)]
-        pub struct $Table(SdtHeader);
-
-        // SAFETY: a table begins with its header, and more of it is not looked at through this type.
-        unsafe impl AcpiTable for $Table {
-            const SIGNATURE: Signature = Signature::$SIGNATURE;
-
-            fn header(&self) -> &SdtHeader {
-                &self.0
-            }
-        }
-    )*};
+/// A table with a right checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table<'a> {
+    /// Where it lies, physical.
+    pub address: u64,
+    /// Exactly as long as its header says.
+    pub bytes: &'a [u8],
 }
 
-tables! {
+/// The tables that the kernel reads, as far as there are any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tables<'a> {
+    /// Where the RSDP lies that they were found by; `None` for a copy.
+    pub rsdp: Option<u64>,
+    /// CPUs, I/O APICs, and how interrupts are wired. Of several the one that lists the most usable CPUs.
+    pub madt: Option<Table<'a>>,
+    /// Fixed hardware. Of several tables of a kind the first.
+    pub fadt: Option<Table<'a>>,
+    /// The high-precision event timer.
+    pub hpet: Option<Table<'a>>,
     /// Which CPUs and which memory are of one proximity domain.
-    Srat = SRAT;
+    pub srat: Option<Table<'a>>,
     /// How far those are apart.
-    Slit = SLIT;
+    pub slit: Option<Table<'a>>,
 }
 
-/// The first `bytes` bytes of this are what a place reads as that cannot be true.
-static ZEROS: [u8; MAX_RSDP_BYTES as usize] = [0; MAX_RSDP_BYTES as usize];
+/// Why there are no tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTables {
+    /// Nothing names an RSDP, and no BIOS has one: a machine without ACPI.
+    NoRsdp,
+    /// There is one, or something names one, but none leads to a table.
+    Unusable,
+}
 
-/// The crate's view of physical memory.
-#[derive(Clone, Debug)]
-pub struct Reader;
+impl fmt::Display for NoTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoTables::NoRsdp => "no ACPI tables: no RSDP found",
+            NoTables::Unusable => "no ACPI tables: no RSDP leads to any",
+        })
+    }
+}
 
-impl Reader {
-    /// What lies there, if it can.
-    fn look(address: usize, bytes: usize) -> Option<NonNull<u8>> {
-        if address == 0 || bytes > MAX_TABLE_BYTES {
-            return None;
+impl core::error::Error for NoTables {}
+
+/// Finds the tables: by the RSDPs that are `named`, in that order, else by those of a BIOS, whose extended data area begins
+/// at `extended_area`.
+///
+/// # Errors
+/// Why there are none; `defects` has the reasons.
+pub fn find<'a, 'b>(
+    memory: &impl TableMemory<'a>,
+    named: impl Iterator<Item = RsdpSource<'b>> + Clone,
+    extended_area: u64,
+    defects: DefectSink<'_>,
+) -> Result<Tables<'a>, NoTables> {
+    let mut no_tables = NoTables::NoRsdp;
+    // A loader may name the one of the BIOS, which has been tried then.
+    let tried = named.clone();
+    let is_new = |address: &u64| !tried.clone().any(|source| source.address() == Some(*address));
+    let bios = core::iter::once_with(|| in_bios(memory, extended_area)).flatten().filter(is_new);
+    for source in named.chain(bios.map(RsdpSource::Bios)) {
+        no_tables = NoTables::Unusable;
+        let Some(rsdp) = Rsdp::read(source, memory, defects) else { continue };
+        if let Some(tables) = by_rsdp(rsdp, memory, defects) {
+            return Ok(Tables { rsdp: source.address(), ..tables });
         }
-        let at = memory::map_firmware(address as u64, bytes as u64)?;
-        // An RSDP is as long as a header; what else is asked for in that length is one, and the crate is about to
-        // believe its length.
-        // SAFETY: that many bytes are mapped, and firmware's tables are plain bytes that nobody writes.
-        if bytes == size_of::<SdtHeader>() && unsafe { at.cast::<[u8; 8]>().read() } != RSDP_SIGNATURE {
-            // SAFETY: as above.
-            let length = unsafe { at.cast::<SdtHeader>().read_unaligned() }.length as usize;
-            if !(size_of::<SdtHeader>()..=MAX_TABLE_BYTES).contains(&length) {
+        let reason = format_args!("{source}: leads to no table: not used");
+        defects(&Defect { table: "RSDP", address: source.address(), offset: None, reason });
+    }
+    Err(no_tables)
+}
+
+fn by_rsdp<'a>(rsdp: Rsdp, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) -> Option<Tables<'a>> {
+    let xsdt = rsdp.xsdt.map(|address| List { signature: "XSDT", address, entry_bytes: 8 });
+    let rsdt = rsdp.rsdt.map(|address| List { signature: "RSDT", address, entry_bytes: 4 });
+    [xsdt, rsdt].into_iter().flatten().find_map(|list| list.read(memory, defects))
+}
+
+/// A list of tables.
+#[derive(Clone, Copy)]
+struct List {
+    signature: &'static str,
+    address: u64,
+    entry_bytes: usize,
+}
+
+impl List {
+    /// The tables that it names; `None` if it cannot be read or names none at all.
+    fn read<'a>(self, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) -> Option<Tables<'a>> {
+        let List { signature, address, entry_bytes } = self;
+        let list = match Header::peek(memory, address).and_then(|header| {
+            if header.signature != *signature.as_bytes() {
+                return Err(TableFault::Signature { found: header.signature });
+            }
+            header.open(memory, &mut u64::from(MAX_TABLE_BYTES))
+        }) {
+            Ok(table) => table.bytes,
+            Err(fault) => {
+                let reason = format_args!("{fault}: not used");
+                defects(&Defect { table: signature, address: Some(address), offset: None, reason });
                 return None;
             }
+        };
+        let mut found = Found { budget: MAX_CHECKED_BYTES, ..Found::default() };
+        let mut bogus = Bogus::default();
+        let entries = list[HEADER_BYTES..].chunks_exact(entry_bytes);
+        let rest = entries.remainder().len();
+        for (index, entry) in entries.enumerate() {
+            let at = if entry_bytes == 8 { u64_at(entry, 0) } else { u32_at(entry, 0).into() };
+            // Firmware leaves entries empty rather than out.
+            if at == 0 {
+                continue;
+            }
+            let offset = HEADER_BYTES + index * entry_bytes;
+            match Header::peek(memory, at).and_then(Header::checked) {
+                Ok(header) => found.take(header, memory, defects),
+                Err(fault) => bogus.count(offset, at, fault),
+            }
         }
-        Some(at)
+        if let Some((offset, at, fault)) = bogus.first {
+            let count = bogus.count;
+            let reason = match count {
+                1 => format_args!("names a table at {at:#x}: {fault}: not used"),
+                _ => format_args!("names a table at {at:#x}: {fault}: not used, nor are {} more", count - 1),
+            };
+            defects(&Defect { table: signature, address: Some(address), offset: Some(offset), reason });
+        }
+        if rest > 0 {
+            let offset = Some(list.len() - rest);
+            let reason = format_args!("ends within an entry, after {rest} bytes of {entry_bytes}");
+            defects(&Defect { table: signature, address: Some(address), offset, reason });
+        }
+        found.report(signature, address, defects);
+        if !found.any {
+            let reason = format_args!("names no table: not used");
+            defects(&Defect { table: signature, address: Some(address), offset: None, reason });
+            return None;
+        }
+        Some(found.tables)
     }
 }
 
-impl AcpiHandler for Reader {
-    unsafe fn map_physical_region<T>(&self, address: usize, bytes: usize) -> PhysicalMapping<Self, T> {
-        let at = Reader::look(address, bytes).unwrap_or(NonNull::from(&ZEROS).cast());
-        // SAFETY: mapped for good, or the zeros. The crate reads a table's header, which the zeros hold, before it
-        // reads more, and a header of zeros bears no table's signature.
-        unsafe { PhysicalMapping::new(address, at.cast(), bytes, bytes, self.clone()) }
-    }
-
-    fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
+/// Entries of a list that lead to no table.
+#[derive(Default)]
+struct Bogus {
+    count: u32,
+    first: Option<(usize, u64, TableFault)>,
 }
 
-/// Finds the tables: at the RSDP that the loader named, else where a BIOS keeps it, whose extended data area begins at
-/// `extended_bios_data`. Also returns the RSDP's address.
-pub fn find(named: Option<u64>, extended_bios_data: u64) -> Result<(AcpiTables<Reader>, u64), AcpiError> {
-    let mut error = AcpiError::NoValidRsdp;
-    let candidates = named.into_iter().chain(BIOS_AREA.step_by(16)).chain(first_kib(extended_bios_data));
-    for address in candidates {
-        if !may_be_rsdp(address) {
-            continue;
+impl Bogus {
+    fn count(&mut self, offset: usize, address: u64, fault: TableFault) {
+        self.count += 1;
+        self.first.get_or_insert((offset, address, fault));
+    }
+}
+
+/// What a list leads to.
+#[derive(Default)]
+struct Found<'a> {
+    tables: Tables<'a>,
+    /// Whether any table was there, of whatever kind.
+    any: bool,
+    /// How many bytes may still be summed up.
+    budget: u64,
+    /// Broken tables of the kinds that the kernel reads.
+    broken: u32,
+    madts: u32,
+    madt_cpus: usize,
+}
+
+impl<'a> Found<'a> {
+    fn take(&mut self, header: Header, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) {
+        self.any = true;
+        let (name, slot) = match &header.signature {
+            b"APIC" => ("MADT", &mut self.tables.madt),
+            b"FACP" => ("FADT", &mut self.tables.fadt),
+            b"HPET" => ("HPET", &mut self.tables.hpet),
+            b"SRAT" => ("SRAT", &mut self.tables.srat),
+            b"SLIT" => ("SLIT", &mut self.tables.slit),
+            _ => return,
+        };
+        let is_madt = name == "MADT";
+        // The list names it twice, or it is a second one of which only the first counts.
+        if slot.is_some_and(|known| known.address == header.address || !is_madt) {
+            return;
         }
-        // SAFETY: the RSDP is mapped, and as long as it says.
-        match unsafe { AcpiTables::from_rsdp(Reader, address as usize) } {
-            Ok(tables) => return Ok((tables, address)),
-            Err(found) => {
-                log::warn!("the RSDP at {address:#x} leads nowhere: {found:?}");
-                error = found;
+        let table = match header.open(memory, &mut self.budget) {
+            Ok(table) => table,
+            Err(fault) => {
+                self.broken += 1;
+                if self.broken <= MAX_BROKEN_REPORTED {
+                    let reason = format_args!("{fault}: not used");
+                    defects(&Defect { table: name, address: Some(header.address), offset: None, reason });
+                }
+                return;
+            }
+        };
+        if !is_madt {
+            *slot = Some(table);
+            return;
+        }
+        let cpus = Madt::parse(table.bytes).map_or(0, |madt| count_usable(&madt));
+        self.madts += 1;
+        if slot.is_none() || cpus > self.madt_cpus {
+            (*slot, self.madt_cpus) = (Some(table), cpus);
+        }
+    }
+
+    fn report(&self, list: &'static str, address: u64, defects: DefectSink<'_>) {
+        if let more @ 1.. = self.broken.saturating_sub(MAX_BROKEN_REPORTED) {
+            let reason = format_args!("{more} more of its tables are broken: not used");
+            defects(&Defect { table: list, address: Some(address), offset: None, reason });
+        }
+        if let (2.., Some(madt)) = (self.madts, self.tables.madt) {
+            let reason =
+                format_args!("one of {}: the one that lists the most usable CPUs is used", self.madts);
+            defects(&Defect { table: "MADT", address: Some(madt.address), offset: None, reason });
+        }
+    }
+}
+
+/// Why a table is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TableFault {
+    /// It cannot lie there.
+    Address(AddressFault),
+    /// It is another table, or none.
+    Signature {
+        /// Its first four bytes.
+        found: [u8; 4],
+    },
+    /// The length in its header is less than the header, or more than any table has.
+    Length {
+        /// The length.
+        stated: u32,
+    },
+    /// The sum of its bytes is not 0.
+    Checksum,
+    /// The list has led to too much already.
+    TooMuch,
+}
+
+impl fmt::Display for TableFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TableFault::Address(fault) => fault.fmt(f),
+            TableFault::Signature { found } => write!(f, "signature \"{}\"", found.escape_ascii()),
+            TableFault::Length { stated } => {
+                write!(f, "a length of {stated} bytes, not {HEADER_BYTES} to {MAX_TABLE_BYTES}")
+            }
+            TableFault::Checksum => f.write_str("the checksum is wrong"),
+            TableFault::TooMuch => {
+                write!(f, "beyond the {} MiB of tables that are checked", MAX_CHECKED_BYTES >> 20)
             }
         }
     }
-    Err(error)
 }
 
-/// Where an RSDP can be in an extended BIOS data area, if that can be one: a machine without a BIOS has anything there.
-fn first_kib(start: u64) -> impl Iterator<Item = u64> {
-    let end = if (0x8_0000..0xa_0000).contains(&start) { start + 1024 } else { start };
-    (start..end).step_by(16)
+/// The beginning of a table.
+#[derive(Clone, Copy)]
+struct Header {
+    address: u64,
+    signature: [u8; 4],
+    length: u32,
 }
 
-/// Whether the signature is there and the length can be true; the crate checks the checksum, of as many bytes as the
-/// structure says.
-fn may_be_rsdp(address: u64) -> bool {
-    let Some(at) = memory::map_firmware(address, size_of::<Rsdp>() as u64) else { return false };
-    // SAFETY: mapped for that many bytes, and firmware's tables are plain bytes that nobody writes.
-    let bytes = unsafe { at.cast::<[u8; size_of::<Rsdp>()]>().read() };
-    let revision = bytes[15];
-    let length = u32::from_le_bytes([bytes[20], bytes[21], bytes[22], bytes[23]]);
-    bytes.starts_with(&RSDP_SIGNATURE)
-        && (revision == 0
-            || (size_of::<Rsdp>() as u32 <= length
-                && length <= MAX_RSDP_BYTES
-                && memory::map_firmware(address, u64::from(length)).is_some()))
-}
+impl Header {
+    fn peek<'a>(memory: &impl TableMemory<'a>, address: u64) -> Result<Header, TableFault> {
+        let mut bytes = [0; HEADER_BYTES];
+        memory.peek(address, &mut bytes).map_err(TableFault::Address)?;
+        let [s0, s1, s2, s3, ..] = bytes;
+        Ok(Header { address, signature: [s0, s1, s2, s3], length: u32_at(&bytes, 4) })
+    }
 
-/// A table's bytes, header and all.
-pub fn bytes_of<T: AcpiTable>(tables: &AcpiTables<Reader>) -> Result<&'static [u8], AcpiError> {
-    let table = tables.find_table::<T>()?;
-    // SAFETY: `Reader` mapped all of it for good and never unmaps, and nobody writes to firmware's tables.
-    Ok(unsafe { core::slice::from_raw_parts(table.virtual_start().as_ptr().cast(), table.region_length()) })
+    /// The header, if it can be that of a table in a list: a name, and not that of a list.
+    fn checked(self) -> Result<Header, TableFault> {
+        let is_name = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        let is_list = [*b"XSDT", *b"RSDT"].contains(&self.signature);
+        if is_list || !self.signature.iter().all(is_name) {
+            return Err(TableFault::Signature { found: self.signature });
+        }
+        Ok(self)
+    }
+
+    /// All of the table, if it is sound. `budget` is what may still be summed up, in bytes.
+    fn open<'a>(self, memory: &impl TableMemory<'a>, budget: &mut u64) -> Result<Table<'a>, TableFault> {
+        let Header { address, length, .. } = self;
+        if !(HEADER_BYTES as u32..=MAX_TABLE_BYTES).contains(&length) {
+            return Err(TableFault::Length { stated: length });
+        }
+        *budget = budget.checked_sub(length.into()).ok_or(TableFault::TooMuch)?;
+        let bytes = memory.map(address, length.into()).map_err(TableFault::Address)?;
+        if sum(bytes) != 0 {
+            return Err(TableFault::Checksum);
+        }
+        Ok(Table { address, bytes })
+    }
 }

@@ -1,5 +1,10 @@
 //! Where the tables say that timers of known frequency are.
 
+use core::fmt;
+
+use super::ports;
+use crate::boot::physical::AddressFault;
+
 /// The power management timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PmTimer {
@@ -17,6 +22,9 @@ const FADT_TMR_VAL_EXT: u32 = 1 << 8;
 const FADT_HW_REDUCED_ACPI: u32 = 1 << 20;
 const FADT_X_PM_TMR_BLK: usize = 208;
 
+/// The timer's register takes so many ports.
+const PM_TIMER_PORTS: u16 = 4;
+
 /// A field of the HPET's table (IA-PC HPET specification 1.0a, §3.2.4).
 const HPET_BASE_ADDRESS: usize = 40;
 
@@ -24,28 +32,101 @@ const HPET_BASE_ADDRESS: usize = 40;
 pub(super) const SYSTEM_MEMORY: u8 = 0;
 pub(super) const SYSTEM_IO: u8 = 1;
 
-/// The power management timer that a FADT tells of. `None` where the hardware has none or the table is broken.
-pub fn pm_timer(fadt: &[u8]) -> Option<PmTimer> {
-    let flags = u32_at(fadt, FADT_FLAGS)?;
+/// Why a table's register is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegisterFault {
+    /// The table ends before the field.
+    Truncated {
+        /// Bytes of the table.
+        found: usize,
+    },
+    /// The register is in an address space in which such a register cannot be, or that the kernel has no access to.
+    Space {
+        /// The number of the space (ACPI 6.5 §5.2.3.2, table 5.1).
+        space: u8,
+    },
+    /// There are not so many ports.
+    NoPort {
+        /// The address.
+        address: u64,
+    },
+    /// Another device has the port.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Whose it is.
+        owner: &'static str,
+    },
+    /// There can be no registers at that address.
+    Address {
+        /// The address, physical.
+        address: u64,
+        /// Why not.
+        fault: AddressFault,
+    },
+}
+
+impl fmt::Display for RegisterFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RegisterFault::Truncated { found } => write!(f, "the table ends before it, after {found} bytes"),
+            RegisterFault::Space { space } => write!(f, "in address space {space}"),
+            RegisterFault::NoPort { address } => write!(f, "at {address:#x}, which is no port"),
+            RegisterFault::PortTaken { port, owner } => {
+                write!(f, "at port {port:#x}, which is that of {owner}")
+            }
+            RegisterFault::Address { address, fault } => write!(f, "at {address:#x}: {fault}"),
+        }
+    }
+}
+
+impl core::error::Error for RegisterFault {}
+
+/// The power management timer that a FADT tells of; `None` where the hardware has none.
+///
+/// # Errors
+/// Why the one that the table names is not used.
+pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
+    let truncated = RegisterFault::Truncated { found: fadt.len() };
+    let flags = u32_at(fadt, FADT_FLAGS).ok_or(truncated)?;
     if flags & FADT_HW_REDUCED_ACPI != 0 {
-        return None;
+        return Ok(None);
     }
     let extended = generic_address(fadt, FADT_X_PM_TMR_BLK).filter(|(_, address)| *address != 0);
     let address = match extended {
         Some((SYSTEM_IO, address)) => address,
-        Some(_) => return None,
-        None if *fadt.get(FADT_PM_TMR_LEN)? >= 4 => u64::from(u32_at(fadt, FADT_PM_TMR_BLK)?),
-        None => return None,
+        Some((space, _)) => return Err(RegisterFault::Space { space }),
+        None if *fadt.get(FADT_PM_TMR_LEN).ok_or(truncated)? >= PM_TIMER_PORTS as u8 => {
+            u64::from(u32_at(fadt, FADT_PM_TMR_BLK).ok_or(truncated)?)
+        }
+        None => return Ok(None),
     };
-    let port = u16::try_from(address).ok().filter(|port| *port != 0)?;
-    Some(PmTimer { port, wide: flags & FADT_TMR_VAL_EXT != 0 })
+    if address == 0 {
+        return Ok(None);
+    }
+    let port = free_port(address, PM_TIMER_PORTS)?;
+    Ok(Some(PmTimer { port, wide: flags & FADT_TMR_VAL_EXT != 0 }))
 }
 
-/// The physical address of the HPET's registers. `None` where the table puts them anywhere but in memory.
-pub fn hpet_address(hpet: &[u8]) -> Option<u64> {
-    match generic_address(hpet, HPET_BASE_ADDRESS)? {
-        (SYSTEM_MEMORY, address) => Some(address).filter(|address| *address != 0),
-        _ => None,
+/// The first of `count` ports, if there are so many and no other device has them.
+pub(super) fn free_port(address: u64, count: u16) -> Result<u16, RegisterFault> {
+    let port = u16::try_from(address).ok().filter(|port| port.checked_add(count - 1).is_some());
+    let port = port.ok_or(RegisterFault::NoPort { address })?;
+    match ports::owner(port, count) {
+        Some(owner) => Err(RegisterFault::PortTaken { port, owner }),
+        None => Ok(port),
+    }
+}
+
+/// The physical address of the HPET's registers.
+///
+/// # Errors
+/// Why the table names none.
+pub fn hpet_address(hpet: &[u8]) -> Result<u64, RegisterFault> {
+    match generic_address(hpet, HPET_BASE_ADDRESS) {
+        Some((SYSTEM_MEMORY, address)) => Ok(address),
+        Some((space, _)) => Err(RegisterFault::Space { space }),
+        None => Err(RegisterFault::Truncated { found: hpet.len() }),
     }
 }
 
@@ -74,9 +155,9 @@ mod tests {
     #[test]
     fn the_first_revision_has_only_the_short_address() {
         let timer = pm_timer(&fadt(116, 0, 0x608, 4));
-        assert_eq!(timer, Some(PmTimer { port: 0x608, wide: false }));
+        assert_eq!(timer, Ok(Some(PmTimer { port: 0x608, wide: false })));
         let timer = pm_timer(&fadt(116, FADT_TMR_VAL_EXT, 0x608, 4));
-        assert_eq!(timer, Some(PmTimer { port: 0x608, wide: true }));
+        assert_eq!(timer, Ok(Some(PmTimer { port: 0x608, wide: true })));
     }
 
     #[test]
@@ -84,29 +165,39 @@ mod tests {
         let mut table = fadt(276, 0, 0x608, 4);
         table[FADT_X_PM_TMR_BLK] = SYSTEM_IO;
         table[FADT_X_PM_TMR_BLK + 4..][..8].copy_from_slice(&0xb008u64.to_le_bytes());
-        assert_eq!(pm_timer(&table), Some(PmTimer { port: 0xb008, wide: false }));
+        assert_eq!(pm_timer(&table), Ok(Some(PmTimer { port: 0xb008, wide: false })));
         table[FADT_X_PM_TMR_BLK] = SYSTEM_MEMORY;
-        assert_eq!(pm_timer(&table), None);
+        assert_eq!(pm_timer(&table), Err(RegisterFault::Space { space: SYSTEM_MEMORY }));
     }
 
     #[test]
     fn a_machine_may_have_no_pm_timer() {
-        assert_eq!(pm_timer(&fadt(276, FADT_HW_REDUCED_ACPI, 0x608, 4)), None);
-        assert_eq!(pm_timer(&fadt(276, 0, 0x608, 0)), None);
-        assert_eq!(pm_timer(&fadt(276, 0, 0, 4)), None);
-        assert_eq!(pm_timer(&fadt(276, 0, 0x1_0608, 4)), None);
-        assert_eq!(pm_timer(&[0; 80]), None);
-        assert_eq!(pm_timer(&[]), None);
+        assert_eq!(pm_timer(&fadt(276, FADT_HW_REDUCED_ACPI, 0x608, 4)), Ok(None));
+        assert_eq!(pm_timer(&fadt(276, 0, 0x608, 0)), Ok(None));
+        assert_eq!(pm_timer(&fadt(276, 0, 0, 4)), Ok(None));
+    }
+
+    #[test]
+    fn a_pm_timer_takes_four_ports_that_no_other_device_has() {
+        let fault = |port| pm_timer(&fadt(276, 0, port, 4)).unwrap_err();
+        for address in [0x1_0608, 0xfffd, u32::MAX] {
+            assert_eq!(fault(address), RegisterFault::NoPort { address: address.into() });
+        }
+        assert_eq!(pm_timer(&fadt(276, 0, 0xfffc, 4)), Ok(Some(PmTimer { port: 0xfffc, wide: false })));
+        for (port, owner) in [(0x3f5, "the serial port"), (0x3ff, "the serial port"), (0x3e, "the PIT")] {
+            assert_eq!(fault(port), RegisterFault::PortTaken { port: port as u16, owner });
+        }
+        assert_eq!(pm_timer(&[0; 80]), Err(RegisterFault::Truncated { found: 80 }));
+        assert_eq!(pm_timer(&[]), Err(RegisterFault::Truncated { found: 0 }));
     }
 
     #[test]
     fn an_hpet_lies_in_memory_or_is_not_used() {
         let mut table = vec![0; 56];
-        assert_eq!(hpet_address(&table), None);
         table[HPET_BASE_ADDRESS + 4..][..8].copy_from_slice(&0xfed0_0000u64.to_le_bytes());
-        assert_eq!(hpet_address(&table), Some(0xfed0_0000));
+        assert_eq!(hpet_address(&table), Ok(0xfed0_0000));
         table[HPET_BASE_ADDRESS] = SYSTEM_IO;
-        assert_eq!(hpet_address(&table), None);
-        assert_eq!(hpet_address(&table[..50]), None);
+        assert_eq!(hpet_address(&table), Err(RegisterFault::Space { space: SYSTEM_IO }));
+        assert_eq!(hpet_address(&table[..50]), Err(RegisterFault::Truncated { found: 50 }));
     }
 }

@@ -8,27 +8,78 @@
 //! - an entry's `mode` panics on the values that the datasheet reserves: nothing here asks for it.
 
 use core::fmt;
+use core::ops::Range;
+use core::ptr::NonNull;
 
+use heapless::Vec;
 use spin::Once;
 use x2apic::ioapic::{IoApic, IrqFlags, IrqMode, RedirectionTableEntry};
 
+use crate::acpi::io_apic_probe::{IoApicRegisters, NoIoApic, probe};
+use crate::acpi::wiring::{IO_APIC_BYTES, MAX_IO_APICS};
 use crate::acpi::{IoApicEntry, Line};
+use crate::boot::defect::Defect;
+use crate::boot::report_defect;
+use crate::boot::windows::Device;
 use crate::cpu::ApicId;
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
 use crate::sync::IrqMutex;
 
-/// The registers: the index at 0, the window at 0x10.
-const REGISTER_BYTES: u64 = 0x14;
+/// Where the window register is, in bytes after the index register.
+const WINDOW: usize = 0x10;
 
-/// As many pins as the version register's field can name, all ones: what nobody answers reads as.
-const PINS_OF_NOBODY: u32 = 256;
+/// How many I/O APICs that prove to be none are reported each for itself.
+const MAX_REFUSED_REPORTED: usize = 4;
 
 struct Chip {
     gsi_base: u32,
     pins: u32,
-    /// None where the firmware lists what is not there.
-    driver: IrqMutex<Option<IoApic>>,
+    driver: IrqMutex<IoApic>,
+}
+
+/// The registers of what may be an I/O APIC.
+#[derive(Clone, Copy)]
+struct Registers(NonNull<u32>);
+
+impl IoApicRegisters for Registers {
+    fn index(&self) -> u32 {
+        // SAFETY: `Registers` is made in `open` alone, of a mapping of `memory::map_device` that stays while it is in use.
+        unsafe { self.0.read_volatile() }
+    }
+
+    fn set_index(&self, index: u32) {
+        // SAFETY: mapped, as for `index`; the address is a device's alone, which `memory::map_device` has checked, and an I/O
+        // APIC's index register has no effect of its own.
+        unsafe { self.0.write_volatile(index) };
+    }
+
+    fn window(&self) -> u32 {
+        // SAFETY: mapped, as for `index`; the window lies within the bytes that are mapped.
+        unsafe { self.0.byte_add(WINDOW).read_volatile() }
+    }
+}
+
+/// An I/O APIC that answers as one.
+#[derive(Clone)]
+struct Found {
+    registers: Registers,
+    gsis: Range<u32>,
+}
+
+/// Why an I/O APIC of the firmware's list is not used.
+enum Refusal {
+    Map(MapError),
+    Absent(NoIoApic),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Map(error) => error.fmt(f),
+            Refusal::Absent(reason) => reason.fmt(f),
+        }
+    }
 }
 
 static CHIPS: Once<&'static [Chip]> = Once::new();
@@ -36,18 +87,6 @@ static CHIPS: Once<&'static [Chip]> = Once::new();
 /// Why a device's interrupt goes nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoApicError {
-    /// An I/O APIC's registers could not be mapped.
-    Map {
-        /// Where they are, physical.
-        address: u32,
-        /// Why not.
-        error: MapError,
-    },
-    /// There is no I/O APIC where the firmware says.
-    Absent {
-        /// Where, physical.
-        address: u32,
-    },
     /// No memory for the list.
     OutOfMemory,
     /// No I/O APIC has the pin.
@@ -65,8 +104,6 @@ pub enum IoApicError {
 impl fmt::Display for IoApicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IoApicError::Map { address, error } => write!(f, "the I/O APIC at {address:#x}: {error}"),
-            IoApicError::Absent { address } => write!(f, "there is no I/O APIC at {address:#x}"),
             IoApicError::OutOfMemory => f.write_str("too little memory for the list of I/O APICs"),
             IoApicError::NoPin { gsi } => write!(f, "no I/O APIC has a pin for global interrupt {gsi}"),
             IoApicError::OutOfReach { to } => write!(f, "no I/O APIC reaches APIC ID {to}"),
@@ -74,43 +111,73 @@ impl fmt::Display for IoApicError {
     }
 }
 
-/// Finds the I/O APICs and masks all their pins; gives how many pins there are. Once, by the boot processor, in any
-/// context. One that cannot be used is left out with a warning.
+/// Finds the I/O APICs and masks all their pins; returns how many pins there are. One that cannot be used is left out with
+/// a warning.
+///
+/// **Context**: once, by the BSP, before the APs run.
 ///
 /// # Errors
 /// [`IoApicError::OutOfMemory`]
 pub fn init(entries: &[IoApicEntry]) -> Result<u32, IoApicError> {
-    let none_yet =
-        |entry: &IoApicEntry| Chip { gsi_base: entry.gsi_base, pins: 0, driver: IrqMutex::new(None) };
-    let chips = memory::alloc_slice_from(entries.iter().map(none_yet)).ok_or(IoApicError::OutOfMemory)?;
-    for (chip, entry) in chips.iter_mut().zip(entries) {
-        match open(entry) {
-            Ok((driver, pins)) => (chip.pins, chip.driver) = (pins, IrqMutex::new(Some(driver))),
-            Err(error) => log::warn!("{error}: going on without it"),
+    let mut found: Vec<Found, MAX_IO_APICS> = Vec::new();
+    let mut refused = 0;
+    for entry in entries {
+        match open(entry, &found) {
+            // The list of entries is no longer than this one.
+            Ok(chip) => drop(found.push(chip)),
+            Err(refusal) => {
+                refused += 1;
+                if refused <= MAX_REFUSED_REPORTED {
+                    let reason = format_args!("I/O APIC {} of the MADT: {refusal}: not used", entry.id);
+                    let address = Some(entry.address.into());
+                    report_defect(&Defect { table: "I/O APIC", address, offset: None, reason });
+                }
+            }
         }
+    }
+    if let more @ 1.. = refused.saturating_sub(MAX_REFUSED_REPORTED) {
+        let reason = format_args!("{more} more of the MADT are not used");
+        report_defect(&Defect { table: "I/O APIC", address: None, offset: None, reason });
+    }
+    let chips = memory::alloc_slice_from(found.iter().map(Chip::new)).ok_or(IoApicError::OutOfMemory)?;
+    for chip in chips.iter() {
+        let mut driver = chip.driver.lock();
+        for pin in 0..chip.pins as u8 {
+            // SAFETY: the chip has the pin, and a masked pin does nothing.
+            unsafe { driver.disable_irq(pin) };
+        }
+        log::debug!("I/O APIC: {} pins, from GSI {} on", chip.pins, chip.gsi_base);
     }
     Ok(CHIPS.call_once(|| chips).iter().map(|chip| chip.pins).sum())
 }
 
-fn open(entry: &IoApicEntry) -> Result<(IoApic, u32), IoApicError> {
-    let address = entry.address;
-    let registers = memory::map_device(address.into(), REGISTER_BYTES)
-        .map_err(|error| IoApicError::Map { address, error })?;
-    // SAFETY: the registers are mapped uncached for good, and nothing else touches them: the firmware's list, which
-    // `init` goes through once, is the only place where their address is known.
-    let mut driver = unsafe { IoApic::new(registers.addr().get() as u64) };
-    // SAFETY: the registers are the driver's, and reading the version has no effect.
-    let last = unsafe { driver.max_table_entry() };
-    if u32::from(last) + 1 == PINS_OF_NOBODY {
-        return Err(IoApicError::Absent { address });
+/// Maps the registers and looks whether an I/O APIC answers; if not, nothing stays mapped.
+fn open(entry: &IoApicEntry, others: &[Found]) -> Result<Found, Refusal> {
+    let address = u64::from(entry.address);
+    let registers = memory::map_device(Device::IoApic, address, IO_APIC_BYTES).map_err(Refusal::Map)?;
+    let registers = Registers(registers.cast());
+    let known = others.iter().map(|found| (&found.registers, found.gsis.clone()));
+    match probe(&registers, entry.gsi_base, known) {
+        Ok(gsis) => Ok(Found { registers, gsis }),
+        Err(reason) => {
+            let page = |registers: &Registers| registers.0.addr().get() / 4096;
+            let is_shared = others.iter().any(|other| page(&other.registers) == page(&registers));
+            if !is_shared {
+                // SAFETY: no I/O APIC in use has registers in the page, and `registers` ends here.
+                unsafe { memory::unmap_device(address, IO_APIC_BYTES) };
+            }
+            Err(Refusal::Absent(reason))
+        }
     }
-    for pin in 0..=last {
-        // SAFETY: the chip has the pin, and a masked pin does nothing.
-        unsafe { driver.disable_irq(pin) };
+}
+
+impl Chip {
+    fn new(found: &Found) -> Chip {
+        // SAFETY: the registers are mapped uncached for the kernel's lifetime, for `open` unmaps only pages of chips that it
+        // refuses; `probe` has found them to be no other chip's, and `init`, which is called once, drops all `Registers`.
+        let driver = unsafe { IoApic::new(found.registers.0.addr().get() as u64) };
+        Chip { gsi_base: found.gsis.start, pins: found.gsis.len() as u32, driver: IrqMutex::new(driver) }
     }
-    let pins = u32::from(last) + 1;
-    log::debug!("I/O APIC at {address:#x}: {pins} pins, from GSI {} on", entry.gsi_base);
-    Ok((driver, pins))
 }
 
 /// From now on the line's interrupts go to the CPU with that APIC ID, on `vector`, whose handler acknowledges them to the
@@ -126,7 +193,6 @@ pub fn route(line: Line, vector: Vector, to: ApicId) -> Result<(), IoApicError> 
     let chips = CHIPS.get().copied().unwrap_or_default();
     let chip = chips.iter().find(has_pin).ok_or(IoApicError::NoPin { gsi: line.gsi })?;
     let mut driver = chip.driver.lock();
-    let driver = driver.as_mut().ok_or(IoApicError::NoPin { gsi: line.gsi })?;
     let pin = (line.gsi - chip.gsi_base) as u8;
 
     let mut flags = IrqFlags::MASKED;
@@ -157,7 +223,6 @@ pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
     let mut moved = 0;
     for chip in CHIPS.get().copied().unwrap_or_default() {
         let mut driver = chip.driver.lock();
-        let Some(driver) = driver.as_mut() else { continue };
         for pin in 0..chip.pins as u8 {
             // SAFETY: the chip has the pin, and reading an entry has no effect.
             let mut entry = unsafe { driver.table_entry(pin) };

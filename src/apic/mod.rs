@@ -21,6 +21,9 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::acpi::NmiPin;
+use crate::boot::defect::Defect;
+use crate::boot::report_defect;
+use crate::boot::windows::Device;
 use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};
@@ -79,18 +82,18 @@ impl fmt::Display for ApicError {
 ///
 /// `listed_at` is where the firmware's table has the registers. The processor's own word counts, for it is the processor
 /// that decodes the address.
-pub fn init(features: &Features, listed_at: u64) -> Result<Mode, ApicError> {
+pub fn init(features: &Features, listed_at: Option<u64>) -> Result<Mode, ApicError> {
     let mode = if features.x2apic {
         Mode::X2Apic
     } else {
         let registers_at = base::address();
-        if registers_at != listed_at {
-            log::warn!(
-                "the MADT has the local APIC's registers at {listed_at:#x}, the processor at {registers_at:#x}, \
-                 where they are used"
+        if let Some(listed_at) = listed_at.filter(|listed_at| *listed_at != registers_at) {
+            let reason = format_args!(
+                "the local APIC's registers are not there: the processor has them at {registers_at:#x}"
             );
+            report_defect(&Defect { table: "MADT", address: Some(listed_at), offset: None, reason });
         }
-        let registers = memory::map_device(registers_at, 4096).map_err(ApicError::Map)?;
+        let registers = memory::map_device(Device::LocalApic, registers_at, 4096).map_err(ApicError::Map)?;
         XAPIC_PHYSICAL.store(registers_at, Ordering::Relaxed);
         XAPIC_BASE.store(registers.addr().get() as u64, Ordering::Relaxed);
         Mode::XApic

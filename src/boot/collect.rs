@@ -5,13 +5,19 @@ use core::fmt;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+use super::defect::Defect;
 use super::direct_map::{self, EARLY_LIMIT};
 use super::memory_map::{MemoryMap, PhysRange, Report, ReservedReason};
 use super::multiboot1::{self, Framebuffer, Multiboot1Error};
 use super::multiboot2::{self, Multiboot2Error};
+use super::physical::{PhysicalLayout, Purpose, REACH_BITS};
 use super::pvh::{self, PvhError, StartInfo, Table};
-use super::{Handoff, MAX_COMMAND_LINE_BYTES, PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, image};
+use super::windows::Windows;
+use super::{
+    Handoff, MAX_COMMAND_LINE_BYTES, PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, image, report_defect,
+};
 use crate::console::LineBuffer;
+use crate::cpu;
 
 /// How the kernel was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +51,11 @@ pub struct BootInfo {
     pub map_report: Report,
     /// The kernel command line.
     pub command_line: &'static [u8],
-    /// Where the RSDP lies, physical, if the loader says so: perhaps in a copy of the loader's own.
-    pub rsdp: Option<u64>,
-    /// What was loaded beside the kernel.
+    /// The RSDP, if the loader says so.
+    pub rsdp: Option<Rsdp>,
+    /// Where the command line says that the RSDP lies, physical; `None` until it has been read.
+    pub rsdp_by_command_line: Option<u64>,
+    /// What was loaded beside the kernel. A module that cannot be where the loader says is an empty range.
     pub modules: &'static [PhysRange],
     /// The screen that the loader has set up.
     pub framebuffer: Option<Framebuffer>,
@@ -57,14 +65,23 @@ pub struct BootInfo {
     pub entry_tsc: u64,
 }
 
+/// What a loader says of the RSDP.
+#[derive(Clone, Copy, Debug)]
+pub enum Rsdp {
+    /// Where it lies, physical.
+    At(u64),
+    /// What is in it.
+    Copy(&'static [u8]),
+}
+
 impl BootInfo {
-    /// What was loaded beside the kernel, by its place in the loader's list. On the final page tables.
+    /// What was loaded beside the kernel, by its place in the loader's list; `None` for one that cannot be where the list
+    /// has it. On the final page tables.
     pub fn module(&self, index: usize) -> Option<&'static [u8]> {
-        let range = self.modules.get(index)?;
-        // SAFETY: modules lie in memory that is reserved for them, so it is mapped in the direct map and nobody writes to it.
-        Some(unsafe {
-            core::slice::from_raw_parts(direct_map::pointer(range.start), (range.end - range.start) as usize)
-        })
+        let range = self.modules.get(index).filter(|range| !range.is_empty())?;
+        // SAFETY: `Copies::check_modules` has left only ranges that lie in memory, which the direct map shows, and has
+        // reserved them, so the kernel writes nothing there.
+        Some(unsafe { core::slice::from_raw_parts(direct_map::pointer(range.start), range.len() as usize) })
     }
 }
 
@@ -132,6 +149,7 @@ struct Copies {
     modules: [PhysRange; MAX_MODULES],
     module_count: usize,
     rsdp: [u8; MAX_RSDP_BYTES],
+    rsdp_bytes: usize,
 }
 
 static COPIES: SpinMutex<Copies> = SpinMutex::new(Copies {
@@ -140,14 +158,21 @@ static COPIES: SpinMutex<Copies> = SpinMutex::new(Copies {
     modules: [PhysRange::new(0, 0); MAX_MODULES],
     module_count: 0,
     rsdp: [0; MAX_RSDP_BYTES],
+    rsdp_bytes: 0,
 });
 
 /// What a door leaves for the rest of this file to do.
 #[derive(Default)]
 struct Found {
     map_report: Report,
-    rsdp: Option<u64>,
+    rsdp: Option<FoundRsdp>,
     framebuffer: Option<Framebuffer>,
+}
+
+/// What a door says of the RSDP: its address, or that [`Copies::rsdp`] has it.
+enum FoundRsdp {
+    At(u64),
+    Copied,
 }
 
 /// Copies the loader's information.
@@ -164,12 +189,12 @@ pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
             _ => (Protocol::Pvh, pvh(handoff.loader_info, copies)?),
         }
     };
+    let address_bits = cpu::physical_address_bits();
+    report_map(&found.map_report, copies.map.limit(1 << address_bits.min(REACH_BITS)));
     let _ = copies.map.reserve(PhysRange::new(0, 4096), ReservedReason::FirstPage);
     let _ = copies.map.reserve(image::all(), ReservedReason::Kernel);
+    copies.check_modules(address_bits);
     let modules = &copies.modules[..copies.module_count];
-    for module in modules {
-        let _ = copies.map.reserve(*module, ReservedReason::LoaderInfo);
-    }
     // SAFETY: as above.
     let segment = unsafe { loader_bytes("the BIOS's variables", EBDA_SEGMENT_AT, 2) }?;
     let extended_bios_data = (u64::from(segment[0]) | u64::from(segment[1]) << 8) * 16;
@@ -178,7 +203,11 @@ pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
         map: &mut copies.map,
         map_report: found.map_report,
         command_line: copies.command_line.as_bytes(),
-        rsdp: found.rsdp,
+        rsdp: found.rsdp.map(|rsdp| match rsdp {
+            FoundRsdp::At(address) => Rsdp::At(address),
+            FoundRsdp::Copied => Rsdp::Copy(&copies.rsdp[..copies.rsdp_bytes]),
+        }),
+        rsdp_by_command_line: None,
         modules,
         framebuffer: found.framebuffer,
         extended_bios_data,
@@ -208,7 +237,7 @@ unsafe fn pvh(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
                 copies.module(PhysRange::new(word(0), word(0).saturating_add(word(8))))?;
             }
         }
-        Ok(Found { map_report, rsdp: info.rsdp_address, framebuffer: None })
+        Ok(Found { map_report, rsdp: info.rsdp_address.map(FoundRsdp::At), framebuffer: None })
     }
 }
 
@@ -254,7 +283,7 @@ unsafe fn multiboot2(info: u64, copies: &mut Copies) -> Result<Found, BootError>
     for module in info.modules() {
         copies.module(module.range)?;
     }
-    let rsdp = info.rsdp.map(|rsdp| copies.rsdp(rsdp));
+    let rsdp = info.rsdp.map(|rsdp| copies.keep_rsdp(rsdp));
     Ok(Found { map_report, rsdp, framebuffer: info.framebuffer })
 }
 
@@ -280,11 +309,55 @@ impl Copies {
         Ok(())
     }
 
-    /// Keeps a copy of the RSDP; gives its physical address.
-    fn rsdp(&mut self, rsdp: &[u8]) -> u64 {
-        let bytes = rsdp.len().min(MAX_RSDP_BYTES);
-        self.rsdp[..bytes].copy_from_slice(&rsdp[..bytes]);
-        direct_map::phys(self.rsdp.as_ptr().addr() as u64)
+    /// Keeps a copy of the RSDP.
+    fn keep_rsdp(&mut self, rsdp: &[u8]) -> FoundRsdp {
+        self.rsdp_bytes = rsdp.len().min(MAX_RSDP_BYTES);
+        self.rsdp[..self.rsdp_bytes].copy_from_slice(&rsdp[..self.rsdp_bytes]);
+        FoundRsdp::Copied
+    }
+
+    /// Reserves the modules. One that cannot be where the loader has it becomes an empty range, with a warning; the others
+    /// keep their places in the list.
+    fn check_modules(&mut self, address_bits: u8) {
+        let windows = Windows::new();
+        for module in &mut self.modules[..self.module_count] {
+            let layout = PhysicalLayout { regions: self.map.regions(), windows: &windows, address_bits };
+            let bytes = module.end.saturating_sub(module.start);
+            match layout.check(module.start, bytes, Purpose::Module) {
+                Ok(range) => {
+                    let _ = self.map.reserve(range, ReservedReason::LoaderInfo);
+                }
+                Err(fault) => {
+                    let end = module.end;
+                    let reason = format_args!("ends at {end:#x}: {fault}: not used");
+                    report_defect(&Defect {
+                        table: "module",
+                        address: Some(module.start),
+                        offset: None,
+                        reason,
+                    });
+                    *module = PhysRange::new(0, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Reports what was wrong with the loader's memory map, and the memory in it that cannot be reached.
+fn report_map(report: &Report, unreachable_bytes: u64) {
+    let defect = |address, reason: fmt::Arguments<'_>| {
+        report_defect(&Defect { table: "memory map", address, offset: None, reason });
+    };
+    if report.is_contradictory() {
+        defect(None, format_args!("{report}"));
+    }
+    if unreachable_bytes > 0 {
+        defect(
+            None,
+            format_args!(
+                "{unreachable_bytes} bytes of memory lie beyond this processor's or the kernel's reach"
+            ),
+        );
     }
 }
 

@@ -65,9 +65,9 @@ pub struct Options {
     /// `x2apic=`: whether the local APICs are used in x2APIC mode where the processor has it. Off, a CPU whose APIC ID is
     /// above 254 cannot be reached.
     pub x2apic: Switch,
-    /// `max_cpus=`: the most CPUs to start, the boot processor among them. Those that firmware lists beyond them are left
-    /// out.
-    pub max_cpus: u32,
+    /// `max_cpus=`: the most CPUs to start, the boot processor among them; `None` leaves it to the kernel's own limit. Those
+    /// that firmware lists beyond them are left out.
+    pub max_cpus: Option<u32>,
     /// `allow_missing_cpus=`: whether a listed CPU that does not start is a warning and not a failure.
     pub allow_missing_cpus: Switch,
     /// `acpi_rsdp=`: where the RSDP lies, physical, instead of where the loader says.
@@ -96,7 +96,7 @@ impl Default for Options {
             trace: None,
             kaslr: Switch::On,
             x2apic: Switch::On,
-            max_cpus: MAX_CPUS,
+            max_cpus: None,
             allow_missing_cpus: Switch::Off,
             acpi_rsdp: None,
             reserve: None,
@@ -188,7 +188,7 @@ impl Options {
             Key::Trace => self.trace = Some(parse_name(value, TraceLevel::from_name)?),
             Key::Kaslr => self.kaslr = parse_name(value, Switch::from_name)?,
             Key::X2Apic => self.x2apic = parse_name(value, Switch::from_name)?,
-            Key::MaxCpus => self.max_cpus = parse_cpus(value)?,
+            Key::MaxCpus => self.max_cpus = Some(parse_cpus(value)?),
             Key::AllowMissingCpus => self.allow_missing_cpus = parse_name(value, Switch::from_name)?,
             Key::AcpiRsdp => self.acpi_rsdp = Some(parse_u64(value)?),
             Key::Reserve => self.reserve = Some(parse_range(value)?),

@@ -101,6 +101,25 @@ impl<const N: usize> RegionMap<N> {
         self.paint(range.rounded_out(), Owner::Kernel(reason), |old| old == Some(Owner::USABLE))
     }
 
+    /// Forgets what lies at or above `limit`, which cannot be reached. Returns how many bytes of memory that were.
+    pub fn limit(&mut self, limit: u64) -> u64 {
+        let mut memory_bytes = 0;
+        while let Some(last) = self.count.checked_sub(1) {
+            let Region { range, owner } = self.regions[last];
+            if range.end <= limit {
+                break;
+            }
+            let beyond = PhysRange::new(range.start.max(limit), range.end);
+            memory_bytes += if owner.is_memory() { beyond.len() } else { 0 };
+            if range.start >= limit {
+                self.remove(last);
+            } else {
+                self.regions[last].range.end = limit;
+            }
+        }
+        memory_bytes
+    }
+
     /// The regions in ascending order.
     pub fn regions(&self) -> &[Region] {
         &self.regions[..self.count]

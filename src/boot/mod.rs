@@ -5,10 +5,13 @@
 //! memory for something else.
 
 pub mod command_line;
+pub mod defect;
 pub mod memory_map;
 pub mod multiboot1;
 pub mod multiboot2;
+pub mod physical;
 pub mod pvh;
+pub mod windows;
 
 #[cfg(target_os = "none")]
 mod collect;
@@ -20,7 +23,9 @@ pub mod image;
 mod rt0;
 
 #[cfg(target_os = "none")]
-pub use collect::{BootError, BootInfo, Protocol, collect};
+pub use collect::{BootError, BootInfo, Protocol, Rsdp, collect};
+#[cfg(target_os = "none")]
+pub use defect::{report_defect, unreported_defects};
 #[cfg(target_os = "none")]
 pub use rt0::{Handoff, Kaslr, handoff, idt};
 

@@ -53,7 +53,6 @@ impl Features {
         let basic = cpuid.get_feature_info();
         let extended = cpuid.get_extended_feature_info();
         let processor = cpuid.get_extended_processor_and_feature_identifiers();
-        let capacity = cpuid.get_processor_capacity_feature_info();
         Features {
             pages_1g: processor.as_ref().is_some_and(|f| f.has_1gib_pages()),
             x2apic: basic.as_ref().is_some_and(|f| f.has_x2apic()),
@@ -65,8 +64,7 @@ impl Features {
             fsgsbase: extended.as_ref().is_some_and(|f| f.has_fsgsbase()),
             erms: extended.as_ref().is_some_and(|f| f.has_rep_movsb_stosb()),
             machine_check: basic.as_ref().is_some_and(|f| f.has_mce()),
-            // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
-            physical_bits: capacity.map_or(40, |c| c.physical_address_bits()),
+            physical_bits: physical_address_bits(),
             init_is_quick: init_is_quick(&cpuid),
             rdtscp: processor.as_ref().is_some_and(|f| f.has_rdtscp()),
             invariant_tsc: cpuid.get_advanced_power_mgmt_info().is_some_and(|apm| apm.has_invariant_tsc()),
@@ -106,6 +104,33 @@ pub fn initial_apic_id() -> ApicId {
         Some(level) => ApicId(level.x2apic_id()),
         None => ApicId(cpuid.get_feature_info().map_or(0, |basic| u32::from(basic.initial_local_apic_id()))),
     }
+}
+
+/// The width of a physical address, in bits (MAXPHYADDR).
+pub fn physical_address_bits() -> u8 {
+    let capacity = CpuId::new().get_processor_capacity_feature_info();
+    // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
+    capacity.map_or(40, |c| c.physical_address_bits())
+}
+
+/// How many CPUs this CPU's package has, by CPUID; 0 where no leaf counts them.
+///
+/// Leaves 1FH and 0BH count logical processors by level, the package last (SDM Vol. 2A, table 3-8); leaf 80000008H counts
+/// them on AMD (APM Vol. 3, E.4.7). Leaves 1 and 4 name only how many APIC IDs are set aside, which may be more.
+pub fn package_cpus() -> u32 {
+    let cpuid = CpuId::new();
+    let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
+    let counted = levels.into_iter().flatten().find_map(|levels| {
+        levels.map(|level| u32::from(level.processors())).max().filter(|count| *count > 0)
+    });
+    let by_amd = || match cpuid.get_vendor_info().as_ref().map(|vendor| vendor.as_str()) {
+        Some("AuthenticAMD" | "HygonGenuine") => {
+            let capacity = cpuid.get_processor_capacity_feature_info();
+            capacity.map_or(0, |capacity| capacity.num_phys_threads() as u32)
+        }
+        _ => 0,
+    };
+    counted.unwrap_or_else(by_amd)
 }
 
 /// Whether firmware has locked the local APIC in x2APIC mode. IA32_ARCH_CAPABILITIES says by bit 21 whether there is a

@@ -34,7 +34,7 @@ pub use controls::{Controls, set_memory_types};
 #[cfg(target_os = "none")]
 pub use descriptors::{Descriptors, IstStack, load_descriptors};
 #[cfg(target_os = "none")]
-pub use features::{Features, initial_apic_id};
+pub use features::{Features, initial_apic_id, package_cpus, physical_address_bits};
 pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
 pub use irq_guard::{IrqGuard, interrupts_enabled};

@@ -40,6 +40,14 @@ pub fn halt_forever() -> ! {
     }
 }
 
+/// Where this CPU's local APIC has its registers in xAPIC mode, physical (IA32_APIC_BASE: SDM Vol. 3A, 11.4.4).
+pub fn apic_base() -> u64 {
+    // SAFETY: the MSR exists wherever there is a local APIC, which rt0 has checked; reading it has no effect.
+    let value = unsafe { x86_64::registers::model_specific::Msr::new(0x1b).read() };
+    // The low bits are flags.
+    value & 0x000f_ffff_ffff_f000
+}
+
 /// Ends the run: tells the launcher's exit device, then Bochs, which has no such device, then halts. The device acts some
 /// time after the write.
 pub fn exit(code: ExitCode) -> ! {

@@ -5,8 +5,8 @@
 //! whether somebody meant it. Neighbouring pages with the same rights become one `Run` before they are judged: the cost
 //! is one look at each entry, and terabytes in large pages are a handful of runs.
 
-use super::windows::Windows;
-use crate::boot::memory_map::{Owner, PhysRange, Region, RegionKind, ReservedReason};
+use crate::boot::memory_map::{PhysRange, Region};
+use crate::boot::windows::Windows;
 use bits::{ADDRESS, LARGE, LARGE_PAT, NO_EXECUTE, PRESENT, USER, WRITABLE};
 
 pub(super) mod bits;
@@ -111,16 +111,6 @@ pub fn audit(
         return Err(Violation { address: house.virt(house.text.start), rule: Rule::TextMissing });
     }
     Ok(walk.inventory)
-}
-
-/// Whether a region is memory, to be mapped as such.
-pub fn is_memory(owner: Owner) -> bool {
-    match owner {
-        Owner::Firmware(kind) => {
-            matches!(kind, RegionKind::Usable | RegionKind::AcpiReclaimable | RegionKind::AcpiNvs)
-        }
-        Owner::Kernel(reason) => reason != ReservedReason::LegacyWindows,
-    }
 }
 
 struct Walk<'a, G: Iterator<Item = u64>, R> {

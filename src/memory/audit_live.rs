@@ -1,7 +1,7 @@
 //! The [audit](super::audit) of the tables that this CPU uses.
 
 use super::audit::{House, Inventory, Violation, audit};
-use super::{init, stacks, vmap};
+use super::{init, ioremap, stacks, vmap};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::cpu::Controls;
@@ -11,7 +11,7 @@ use crate::cpu::Controls;
 pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
     let controls = Controls::read();
     let _tables = init::tables().lock();
-    let windows = init::windows().lock();
+    let windows = ioremap::windows().lock();
     let house = House {
         direct_map_base: direct_map::base(),
         stacks: stacks::region(cpus),

@@ -4,37 +4,26 @@ use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use super::audit::is_memory;
 use super::early::EarlyFrames;
 use super::frames::{FrameNumber, Frames, InsertError, LOW_ARENA_END, Order};
+use super::ioremap;
 use super::paging::{MapError, PageTables, Rights};
 use super::passage::LowMemory;
 use super::per_cpu_frames::{self, alloc_without_waiting};
 use super::stacks::{self, Stack};
-use super::windows::{Window, Windows};
 use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
+use crate::boot::physical::{BIOS_ROM, DISPLAY};
 use crate::boot::{BootInfo, image};
-use crate::cpu::{Controls, CpuId, Features};
+use crate::cpu::{CpuId, Features};
 use crate::sync::IrqMutex;
 
 /// The kernel's page tables.
 static TABLES: IrqMutex<Option<PageTables>> = IrqMutex::new(None);
 crate::name_lock!(TABLES);
 
-/// What they map beside memory.
-static WINDOWS: IrqMutex<Windows> = IrqMutex::new(Windows::new());
-crate::name_lock!(WINDOWS);
-
 /// Where a PC's RAM below 1 MiB ends at the latest: then comes the window of the display.
-pub(super) const LOW_RAM_END: u64 = 0xa_0000;
-const DISPLAY: PhysRange = PhysRange::new(LOW_RAM_END, 0xc_0000);
-
-/// The read-only memory of the BIOS and of its extensions.
-const BIOS_ROM: PhysRange = PhysRange::new(0xc_0000, 0x10_0000);
-
-/// As the page attribute table says it (SDM Vol. 3A, table 12-10).
-const WRITE_COMBINING: u64 = 1;
+pub(super) const LOW_RAM_END: u64 = DISPLAY.start;
 
 /// Why memory could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +105,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
             .map_err(MemoryError::Insert)?;
     }
     per_cpu_frames::set_frames(frames);
+    ioremap::set_layout(map, features.physical_bits).ok_or(MemoryError::NoMemory)?;
     Ok(low)
 }
 
@@ -157,9 +147,7 @@ fn map_everything(
     map_range(image::constants(), Rights::Constants)?;
     map_range(DISPLAY, Rights::Device)?;
     map_range(BIOS_ROM, Rights::Constants)?;
-    // Never an error: the list is empty.
-    let _ = WINDOWS.lock().add(DISPLAY, Window::Device);
-    let _ = WINDOWS.lock().add(BIOS_ROM, Window::Firmware);
+    ioremap::add_legacy_windows();
 
     // All other memory is data, the image's own included, so that large pages span every border that is not one of
     // rights. Neighbouring regions become one range, and regions that share a page map it once.
@@ -183,7 +171,7 @@ fn map_everything(
         if rest.is_empty() { Ok(()) } else { map_range(rest, Rights::Data) }
     };
     let mut pending = PhysRange::new(0, 0);
-    for region in map.regions().iter().filter(|region| is_memory(region.owner)) {
+    for region in map.regions().iter().filter(|region| region.owner.is_memory()) {
         let start = (region.range.start & !(FRAME_BYTES - 1)).max(pending.end);
         let end = region.range.end.next_multiple_of(FRAME_BYTES);
         if end <= start {
@@ -205,70 +193,9 @@ pub(super) fn tables() -> &'static IrqMutex<Option<PageTables>> {
     &TABLES
 }
 
-/// What they map beside memory.
-pub(super) fn windows() -> &'static IrqMutex<Windows> {
-    &WINDOWS
-}
-
 /// The root of the kernel's page tables, as CR3 takes it.
 pub fn root() -> u64 {
     TABLES.lock().as_ref().map_or(0, PageTables::root)
-}
-
-/// Maps device registers in the direct map, uncached. Interrupts may be on or off; waits for the tables' lock.
-pub fn map_device(physical: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
-    map_missing(physical, bytes, Window::Device)
-}
-
-/// Lets firmware's tables be read where they lie, wherever that is. `None` where they cannot lie there.
-pub fn map_firmware(physical: u64, bytes: u64) -> Option<NonNull<u8>> {
-    map_missing(physical, bytes, Window::Firmware).ok()
-}
-
-/// Maps a screen's pixels in the direct map, write-combining where processors have page attributes. Interrupts may be on
-/// or off; waits for the tables' lock.
-///
-/// # Errors
-/// Among others [`MapError::Occupied`], where the map has memory of any kind there: a loader that says so is wrong about one
-/// of the two.
-pub(super) fn map_screen(map: &MemoryMap, physical: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
-    let range = PhysRange::new(physical, physical.saturating_add(bytes));
-    let in_the_way = map.regions().iter().filter(|region| is_memory(region.owner));
-    for region in in_the_way {
-        let whole = region.range.start & !(FRAME_BYTES - 1)..region.range.end.next_multiple_of(FRAME_BYTES);
-        if range.start < whole.end && whole.start < range.end {
-            return Err(MapError::Occupied { address: region.range.start.max(range.start) });
-        }
-    }
-    // Entry 5 is write-combining where there is a table of our own; elsewhere its bit must not be set.
-    let has_types = Controls::read().pat >> 40 & 7 == WRITE_COMBINING;
-    map_missing(physical, bytes, if has_types { Window::Screen } else { Window::Device })
-}
-
-fn map_missing(physical: u64, bytes: u64, window: Window) -> Result<NonNull<u8>, MapError> {
-    let end = physical.checked_add(bytes).filter(|end| *end <= direct_map::MAX_PHYSICAL);
-    let end = end.ok_or(MapError::OutOfReach { end: physical.saturating_add(bytes) })?;
-    if physical < FRAME_BYTES {
-        return Err(MapError::FirstPage);
-    }
-    let rights = match window {
-        Window::Device => Rights::Device,
-        Window::Screen => Rights::Screen,
-        Window::Firmware => Rights::Constants,
-    };
-    let mut tables = TABLES.lock();
-    let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
-    let mut page = physical & !(FRAME_BYTES - 1);
-    while page < end {
-        if !tables.is_mapped(direct_map::virt(page)) {
-            // SAFETY: nothing is mapped there yet, so no reference leads there.
-            unsafe { tables.map(direct_map::virt(page), page, FRAME_BYTES, rights, &mut table_frame) }?;
-            let range = PhysRange::new(page, page + FRAME_BYTES);
-            WINDOWS.lock().add(range, window).map_err(|_| MapError::TooManyWindows)?;
-        }
-        page += FRAME_BYTES;
-    }
-    NonNull::new(direct_map::pointer(physical)).ok_or(MapError::OutOfReach { end })
 }
 
 pub(super) fn table_frame() -> Option<u64> {

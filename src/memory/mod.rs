@@ -8,7 +8,6 @@ pub mod audit;
 pub mod frames;
 pub mod source;
 pub mod walk;
-pub mod windows;
 
 #[cfg(target_os = "none")]
 mod audit_live;
@@ -22,6 +21,8 @@ mod frame_batch;
 pub mod frame_counts;
 #[cfg(target_os = "none")]
 mod init;
+#[cfg(target_os = "none")]
+mod ioremap;
 #[cfg(target_os = "none")]
 mod out_of_memory;
 #[cfg(target_os = "none")]
@@ -54,7 +55,9 @@ pub use frame_batch::FrameBatch;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use init::map_text_writable;
 #[cfg(target_os = "none")]
-pub use init::{MemoryError, init, insert_low, map_device, map_firmware, map_stacks, root};
+pub use init::{MemoryError, init, insert_low, map_stacks, root};
+#[cfg(target_os = "none")]
+pub use ioremap::{claim_device, map_device, map_table, peek_table, unmap_device};
 #[cfg(target_os = "none")]
 pub use out_of_memory::{DrainOthers, Whom, set_drain_others};
 #[cfg(target_os = "none")]

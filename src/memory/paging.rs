@@ -16,6 +16,7 @@ use x86_64::structures::paging::{PageTable, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::boot::direct_map;
+use crate::boot::physical::AddressFault;
 use crate::cpu;
 
 /// What may be done with a page.
@@ -71,10 +72,8 @@ pub enum MapError {
         /// Its end.
         end: u64,
     },
-    /// Page 0, which stays unmapped.
-    FirstPage,
-    /// More separate ranges of devices and firmware than are kept account of.
-    TooManyWindows,
+    /// What is to be mapped cannot be there.
+    Address(AddressFault),
 }
 
 impl fmt::Display for MapError {
@@ -83,8 +82,7 @@ impl fmt::Display for MapError {
             MapError::OutOfFrames => f.write_str("no memory for page tables"),
             MapError::Occupied { address } => write!(f, "{address:#x} is mapped already"),
             MapError::OutOfReach { end } => write!(f, "physical addresses up to {end:#x} are out of reach"),
-            MapError::FirstPage => f.write_str("page 0 is not to be mapped"),
-            MapError::TooManyWindows => f.write_str("too many separate ranges of devices and firmware"),
+            MapError::Address(fault) => fault.fmt(f),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::init::map_screen;
+use super::ioremap::map_screen;
 use crate::boot::multiboot1::{Framebuffer, PixelFormat};
 use crate::boot::{BootInfo, direct_map};
 use crate::console::screen::pixels::Layout;
@@ -25,7 +25,7 @@ pub fn open_text_screen() {
 pub fn open_pixel_screen(boot: &BootInfo) -> Option<Shown> {
     let found = boot.framebuffer.as_ref().and_then(layout_of);
     let found = found.filter(|(_, layout)| layout.is_sound()).and_then(|(address, layout)| {
-        let mapped = map_screen(boot.map, address, layout.bytes() as u64);
+        let mapped = map_screen(address, layout.bytes() as u64);
         let mapped =
             mapped.inspect_err(|error| log::warn!("the screen at {address:#x} is not used: {error}"));
         Some((layout, mapped.ok()?))

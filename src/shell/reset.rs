@@ -9,7 +9,7 @@ use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::acpi::{self, ResetRegister};
-use crate::boot::BootInfo;
+use crate::boot::windows::Device;
 use crate::cpu::irq_guard;
 use crate::cpu::registers::halt_forever;
 use crate::memory;
@@ -25,22 +25,24 @@ const INPUT_FULL: u8 = 1 << 1;
 const PULSE_RESET: u8 = 0xfe;
 
 /// Resets the machine.
-pub fn reset(boot: &BootInfo) -> ! {
+pub fn reset() -> ! {
     irq_guard::disable_forever();
-    by_tables(boot);
+    by_tables();
     Deadline::after_ms(EACH_MS).wait();
     by_keyboard_controller();
     Deadline::after_ms(EACH_MS).wait();
     by_triple_fault()
 }
 
-fn by_tables(boot: &BootInfo) {
-    match acpi::find_reset_register(boot) {
-        // SAFETY: the tables say that this resets the machine, which is what is wanted.
+fn by_tables() {
+    match acpi::reset_register() {
+        // SAFETY: the tables say that this resets the machine, which is what is wanted, and `acpi` has refused ports of
+        // devices that the kernel drives.
         Some(ResetRegister::Port { port, value }) => unsafe { Port::new(port).write(value) },
         Some(ResetRegister::Memory { address, value }) => {
-            if let Ok(register) = memory::map_device(address, 1) {
-                // SAFETY: as above, and it is mapped.
+            if let Ok(register) = memory::map_device(Device::ResetRegister, address, 1) {
+                // SAFETY: `map_device` has mapped the byte as a device's, in a page that holds neither memory nor another
+                // device; the tables say that a write of this value there resets the machine.
                 unsafe { register.write_volatile(value) };
             }
         }

@@ -67,18 +67,24 @@ pub struct Clock {
 pub enum ClockError {
     /// CPUID is silent, and no timer of known frequency moves.
     NoReference,
+    /// CPUID is silent, and the timer that the command line asks for does not move.
+    NotThere(ClockChoice),
     /// The APIC timer does not count.
     NoApicTimer,
 }
 
 impl fmt::Display for ClockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ClockError::NoReference => {
-                "no clock: CPUID does not tell the TSC's frequency, and there is no HPET, PM timer or PIT that counts"
+        match self {
+            ClockError::NoReference => f.write_str(
+                "no clock: CPUID does not tell the TSC's frequency, and there is no HPET, PM timer or PIT that counts",
+            ),
+            ClockError::NotThere(choice) => {
+                let timer = if *choice == ClockChoice::Hpet { "HPET" } else { "PM timer" };
+                write!(f, "no {timer} that counts, which clock={} asks for", choice.name())
             }
-            ClockError::NoApicTimer => "the local APIC's timer does not count",
-        })
+            ClockError::NoApicTimer => f.write_str("the local APIC's timer does not count"),
+        }
     }
 }
 
@@ -91,12 +97,11 @@ pub fn init(
     entry_tsc: u64,
     choice: ClockChoice,
 ) -> Result<Clock, ClockError> {
+    let is_named = [ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice);
     let reference = Reference::candidates(platform)
         .into_iter()
         .flatten()
-        .filter(|reference| {
-            ![ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice) || reference.name() == choice.name()
-        })
+        .filter(|reference| !is_named || reference.name() == choice.name())
         .find(is_moving);
     let told = features
         .tsc_ratio
@@ -116,6 +121,7 @@ pub fn init(
                 measure(guard, reference.clock(), || reference.read()).ok_or(ClockError::NoReference)?;
             (Source::Measured(reference.name()), tsc_hz, apic_timer_hz)
         }
+        (None, None) if is_named => return Err(ClockError::NotThere(choice)),
         (None, None) => return Err(ClockError::NoReference),
     };
     #[cfg(feature = "faults")]

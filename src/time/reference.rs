@@ -1,9 +1,15 @@
 //! Timers whose frequency is known, to measure others against.
 
+use core::fmt;
+
 use x86_64::instructions::port::{Port, PortReadOnly};
 
 use super::calibration::ReferenceClock;
+use crate::acpi::describe::HPET_BYTES;
 use crate::acpi::{Platform, PmTimer};
+use crate::boot::defect::Defect;
+use crate::boot::report_defect;
+use crate::boot::windows::Device;
 use crate::memory;
 
 /// Registers of an HPET (IA-PC HPET specification 1.0a, §2.3).
@@ -11,8 +17,6 @@ const HPET_CAPABILITIES: usize = 0x00;
 const HPET_CONFIGURATION: usize = 0x10;
 const HPET_MAIN_COUNTER: usize = 0xf0;
 const HPET_ENABLE: u64 = 1;
-const HPET_COUNTER_IS_64_BITS: u64 = 1 << 13;
-const HPET_BYTES: u64 = 0x400;
 
 /// Ports of the interval timer and of its second channel's gate (Intel 8254 datasheet).
 const PIT_CHANNEL_2: u16 = 0x42;
@@ -55,18 +59,28 @@ impl Reference {
         ]
     }
 
+    /// The HPET at that address, running. One that is not there is reported.
     fn hpet(physical: u64) -> Option<Reference> {
-        let registers = memory::map_device(physical, HPET_BYTES).ok()?.cast::<u64>().as_ptr();
-        // SAFETY: the registers are mapped as device memory for good, and only the boot processor, once, is here. The
-        // timer must run in order to be read; it raises no interrupts unless a comparator is set up, and none is.
-        let capabilities = unsafe {
-            let capabilities = registers.byte_add(HPET_CAPABILITIES).read_volatile();
+        let defect = |reason: fmt::Arguments<'_>| {
+            report_defect(&Defect { table: "HPET", address: Some(physical), offset: None, reason });
+        };
+        let mapped = memory::map_device(Device::Hpet, physical, HPET_BYTES);
+        let mapped = mapped.inspect_err(|error| defect(format_args!("the timer {error}: not used"))).ok()?;
+        let registers = mapped.cast::<u64>().as_ptr();
+        // SAFETY: `map_device` has mapped the registers as a device's, and reading them has no effect.
+        let capabilities = unsafe { registers.byte_add(HPET_CAPABILITIES).read_volatile() };
+        let Some(clock) = ReferenceClock::hpet_by_capabilities(capabilities) else {
+            defect(format_args!("no timer there: its capabilities read as {capabilities:#x}: not used"));
+            // SAFETY: the page is that device's alone (`map_device`), and `registers` is not used again.
+            unsafe { memory::unmap_device(physical, HPET_BYTES) };
+            return None;
+        };
+        // SAFETY: mapped as a device's for the kernel's lifetime from here on, and only the BSP, once, is here. The timer must
+        // run in order to be read; it raises no interrupts unless a comparator is set up, and none is.
+        unsafe {
             let configuration = registers.byte_add(HPET_CONFIGURATION);
             configuration.write_volatile(configuration.read_volatile() | HPET_ENABLE);
-            capabilities
-        };
-        let period_fs = (capabilities >> 32) as u32;
-        let clock = ReferenceClock::hpet(period_fs, capabilities & HPET_COUNTER_IS_64_BITS != 0)?;
+        }
         Some(Reference::Hpet { registers, clock })
     }
 

@@ -7,6 +7,9 @@ use super::hex;
 /// How many stages a record of them has room for.
 pub const STAGES_IN_RECORD: usize = 16;
 
+/// How many CPUs that did not come online have a [`Cpu`] of their own. Firmware that lists more has lost its way.
+pub const MAX_ABSENT_CPUS: usize = 256;
+
 /// When the boot came to each of its stages, up to the verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BootStages<S> {
@@ -46,6 +49,8 @@ pub struct Boot<S> {
     pub apic_timer_khz: u64,
     /// CPUs that the firmware lists as usable.
     pub cpus_listed: u32,
+    /// What else is known of their number; absent in reports of old.
+    pub cpus_expected: Option<ExpectedCpus<S>>,
     /// CPUs that came online.
     pub cpus_online: u32,
     /// From rt0's first look at the TSC to the last CPU online, in microseconds.
@@ -57,6 +62,21 @@ pub struct Boot<S> {
     pub init_to_online_us: u64,
     /// How the other CPUs were called, and what they cost.
     pub bring_up: BringUp,
+}
+
+/// What is known of the number of CPUs, beside what the kernel took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedCpus<S> {
+    /// CPUs that the ACPI tables list as enabled; 0 where no table lists CPUs.
+    pub by_tables: u32,
+    /// CPUs that the tables list otherwise: disabled, or absent but pluggable.
+    pub disabled: u32,
+    /// CPUs in the BSP's package, by CPUID; 0 where it does not say.
+    pub by_cpuid: u32,
+    /// CPUs on the list that cannot be addressed: their APIC IDs do not fit into xAPIC mode's 8 bits.
+    pub unreachable: u32,
+    /// What limits the number by intention: `max_cpus`, or `no_acpi` on a machine without ACPI.
+    pub limit: Option<S>,
 }
 
 /// How the other CPUs were called, and what they cost.

@@ -88,6 +88,9 @@ fn many_warnings_do_not_hide_the_rest() {
         cpu: 3,
         kind: "watchdog".to_owned(),
         message: "no interrupt".to_owned(),
+        table: None,
+        address: None,
+        offset: None,
         backtrace: vec![call; 30],
     };
     report.warnings = vec![warning; 20];

@@ -23,6 +23,7 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
             apic_timer_khz: 1_000_000,
             cpus_listed: cpus,
             cpus_online: cpus,
+            cpus_expected: None,
             entry_to_online_us: 50_000,
             entry_to_online_ns: 50_000_000,
             init_to_online_us: 4_000,

@@ -37,6 +37,7 @@ fn seen() -> Seen {
             apic_timer_khz: 2,
             cpus_listed: 2,
             cpus_online: 2,
+            cpus_expected: None,
             entry_to_online_us: 3,
             entry_to_online_ns: 3_000,
             init_to_online_us: 5,

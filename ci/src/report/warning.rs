@@ -1,27 +1,54 @@
 //! What was wrong on the way and did not end the run.
 
-use octopod::wire::Warning;
+use octopod::wire::{Defect, Warning};
 use serde::{Deserialize, Serialize};
 
 use super::FrameReport;
+use crate::records::Seen;
 
-/// A CPU that did not do what it should.
+/// A CPU that did not do what it should, or a description by firmware, the boot loader or the command line that is wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WarningReport {
-    /// The CPU.
+    /// The CPU; 0 for a description.
     pub cpu: u32,
-    /// Who noticed: `call` or `watchdog`.
+    /// Who noticed: `call` or `watchdog`, or `firmware` for a description.
     pub kind: String,
     /// What is wrong.
     pub message: String,
-    /// Where it was, innermost call first; empty if not even an NMI reached it.
+    /// What holds a wrong description: a table by its signature, or another name, as `memory map` or `command line`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// The physical address that it concerns, in hexadecimal; JSON's numbers would round it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Where in the table, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Where the CPU was, innermost call first; empty if not even an NMI reached it.
     pub backtrace: Vec<FrameReport>,
 }
 
-impl WarningReport {
-    /// Without the backtrace, which takes symbols.
-    pub(super) fn of(warning: &Warning<String>) -> WarningReport {
-        let Warning { cpu, kind, message, .. } = warning.clone();
-        WarningReport { cpu, kind, message, backtrace: Vec::new() }
+/// All of them: those of CPUs in the order in which they came, then the descriptions.
+pub(super) fn reports(seen: &Seen) -> Vec<WarningReport> {
+    let of_cpus = seen.warnings.iter().map(|(warning, _)| of_cpu(warning));
+    of_cpus.chain(seen.defects.iter().map(of_description)).collect()
+}
+
+/// Without the backtrace, which takes symbols.
+fn of_cpu(warning: &Warning<String>) -> WarningReport {
+    let Warning { cpu, kind, message, .. } = warning.clone();
+    WarningReport { cpu, kind, message, table: None, address: None, offset: None, backtrace: Vec::new() }
+}
+
+fn of_description(defect: &Defect<String>) -> WarningReport {
+    let Defect { table, address, offset, reason } = defect.clone();
+    WarningReport {
+        cpu: 0,
+        kind: "firmware".to_owned(),
+        message: reason,
+        table: Some(table),
+        address: address.map(|address| format!("{address:#x}")),
+        offset,
+        backtrace: Vec::new(),
     }
 }

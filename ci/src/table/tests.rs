@@ -18,6 +18,7 @@ fn report(workloads: &[&str], operations: u64) -> Report {
         apic_timer_khz: 1,
         cpus_listed: 8,
         cpus_online: 8,
+        cpus_expected: None,
         entry_to_online_us: 12_345,
         entry_to_online_ns: 12_345_000,
         init_to_online_us: 1,

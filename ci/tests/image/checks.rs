@@ -10,8 +10,9 @@ use crate::elf::{Code, Image, RelocationKind, SegmentKind, Symbol};
 /// The function that does nothing but add 1 to a per-CPU counter.
 pub const PROBE: &str = "octopod_probe_per_cpu_add";
 
-/// What a loader may have to copy, at most: 400 KiB.
-pub const MAX_LOADED_BYTES: u64 = 400 * 1024;
+/// What a loader may have to copy, at most: 512 KiB. That firmware's tables and addresses are each checked, and each defect
+/// named, takes some 30 KiB.
+pub const MAX_LOADED_BYTES: u64 = 512 * 1024;
 
 /// Code that runs before the kernel proper, or in real mode, by section.
 const EXEMPT_SECTIONS: [&str; 2] = [".rt0", ".ap_trampoline"];

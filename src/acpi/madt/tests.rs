@@ -101,7 +101,7 @@ fn an_entry_past_the_end_is_reported_and_ends_the_walk() {
     assert_eq!(found, [Ok(CPU_0_READ), Err(fault)]);
     assert_eq!(
         fault.to_string(),
-        "MADT entry at offset 52 (type 9, length 16): only 4 bytes are left of the table"
+        "MADT, offset 52: entry of type 9, length 16: only 4 bytes are left of the table"
     );
     // The header of the table tells its end, not the slice: what lies behind belongs to somebody else.
     let mut longer = table(&CPU_0[..7]);

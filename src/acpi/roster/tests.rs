@@ -28,7 +28,8 @@ fn roster(entries: &[Vec<u8>], bsp: u32, room: usize) -> (Roster, Vec<u32>) {
     let bytes = table(&entries.concat());
     let madt = Madt::parse(&bytes).unwrap();
     let mut slots = vec![RosterEntry::EMPTY; room];
-    let roster = Roster::fill(&madt, ApicId(bsp), &mut slots);
+    let mut words = vec![0; Index::words_for(room)];
+    let roster = Roster::fill(&madt, ApicId(bsp), &mut slots, &mut Index::new(&mut words));
     let (used, unused) = slots.split_at(roster.cpus as usize);
     assert!(unused.iter().all(|slot| *slot == RosterEntry::EMPTY));
     for (index, entry) in used.iter().enumerate() {
@@ -57,7 +58,8 @@ fn the_bootstrap_processor_comes_first_wherever_it_is_listed() {
 fn uids_go_with_their_cpus() {
     let bytes = table(&[xapic(1, ON), x2apic(300, ON), xapic(0, ON)].concat());
     let mut slots = [RosterEntry::EMPTY; 4];
-    Roster::fill(&Madt::parse(&bytes).unwrap(), ApicId(0), &mut slots);
+    let mut words = [0; 8];
+    Roster::fill(&Madt::parse(&bytes).unwrap(), ApicId(0), &mut slots, &mut Index::new(&mut words));
     assert_eq!(
         slots[..3].iter().map(|slot| slot.uid).collect::<Vec<_>>(),
         [Some(100), Some(101), Some(1300)]
@@ -149,13 +151,12 @@ fn broken_entries_are_reported_and_the_rest_is_listed() {
     let entries = [xapic(0, ON), vec![9, 8, 0, 0, 1, 0, 0, 0], xapic(1, ON), vec![0, 0], xapic(2, ON)];
     let (report, ids) = roster(&entries, 0, 4);
     assert_eq!((ids, report.broken), (vec![0, 1], 2));
-    let expected = "2 usable CPUs, 2 broken table entries; \
-                    first: MADT entry at offset 52 (type 9, length 8): its type has 16 bytes";
-    assert_eq!(report.to_string(), expected);
+    assert_eq!(report.to_string(), "2 usable CPUs, 2 broken table entries");
+    assert_eq!(report.hiding.unwrap().offset, 52);
 }
 
 #[test]
-fn the_worst_order_of_4096_cpus_is_bearable() {
+fn a_descending_list_of_4096_cpus_is_taken_in_its_order() {
     let entries: Vec<_> = (0..4096).rev().map(|id| x2apic(id, ON)).collect();
     let (report, ids) = roster(&entries, 0, 4097);
     assert_eq!((report.cpus, report.duplicates, ids[1], ids[4095]), (4096, 0, 4095, 1));

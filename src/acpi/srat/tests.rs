@@ -50,17 +50,24 @@ fn every_type_is_decoded() {
         found,
         [
             Ok(Affinity::Cpu { apic_id: ApicId(3), domain }),
-            Ok(Affinity::Memory { base: 1 << 40 | 5, bytes: 1 << 33 | 7, domain }),
+            Ok(Affinity::Memory { base: 1 << 40 | 5, bytes: 1 << 33 | 7, domain, kind: MemoryKind::Plain }),
             Ok(Affinity::Cpu { apic_id: ApicId(0x1_0203), domain }),
         ]
     );
 }
 
 #[test]
-fn what_is_not_in_use_is_passed_over_and_hot_plug_does_not_matter() {
+fn what_is_not_in_use_is_passed_over() {
     assert_eq!(walk(&[apic(0, 0, 0), memory(0, 0, 9, 2), x2apic(0, 0, 2)]), []);
-    let memory = walk(&[memory(1, 0, 9, 3)]);
-    assert_eq!(memory, [Ok(Affinity::Memory { base: 0, bytes: 9, domain: 1 })]);
+}
+
+#[test]
+fn flags_tell_what_kind_of_memory_it_is() {
+    use MemoryKind::{HotPluggable, NonVolatile, Plain};
+    for (flags, kind) in [(1, Plain), (3, HotPluggable), (5, NonVolatile), (7, NonVolatile), (9, Plain)] {
+        let found = walk(&[memory(1, 0, 9, flags)]);
+        assert_eq!(found, [Ok(Affinity::Memory { base: 0, bytes: 9, domain: 1, kind })], "{flags}");
+    }
 }
 
 #[test]

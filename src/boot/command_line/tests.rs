@@ -44,7 +44,7 @@ fn the_options_of_bring_up_are_taken_and_bounded() {
     let options =
         parse("x2apic=off max_cpus=3 allow_missing_cpus=on acpi_rsdp=0x6000000 reserve=0x8000-36864");
     let options = options.unwrap();
-    assert_eq!((options.x2apic, options.max_cpus), (Switch::Off, 3));
+    assert_eq!((options.x2apic, options.max_cpus), (Switch::Off, Some(3)));
     assert_eq!((options.allow_missing_cpus, options.acpi_rsdp), (Switch::On, Some(0x600_0000)));
     assert_eq!(options.reserve, Some(PhysRange::new(0x8000, 0x9000)));
     for stage in FAULT_STAGES {

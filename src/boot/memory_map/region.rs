@@ -42,8 +42,18 @@ impl PhysRange {
         first..(self.end / FRAME_BYTES).max(first)
     }
 
+    /// Whether an address is in both.
+    pub const fn overlaps(self, other: PhysRange) -> bool {
+        self.start < other.end && other.start < self.end && !self.is_empty() && !other.is_empty()
+    }
+
+    /// Whether all of it is in the other.
+    pub const fn is_within(self, other: PhysRange) -> bool {
+        other.start <= self.start && self.end <= other.end
+    }
+
     /// The smallest range of whole frames that covers this one.
-    pub(super) fn rounded_out(self) -> PhysRange {
+    pub fn rounded_out(self) -> PhysRange {
         PhysRange::new(self.start / FRAME_BYTES * FRAME_BYTES, self.end.div_ceil(FRAME_BYTES) * FRAME_BYTES)
     }
 }
@@ -123,6 +133,16 @@ pub enum Owner {
 impl Owner {
     /// Usable memory that nobody has taken.
     pub(super) const USABLE: Owner = Owner::Firmware(RegionKind::Usable);
+
+    /// Whether there is memory, to be mapped as such.
+    pub fn is_memory(self) -> bool {
+        match self {
+            Owner::Firmware(kind) => {
+                matches!(kind, RegionKind::Usable | RegionKind::AcpiReclaimable | RegionKind::AcpiNvs)
+            }
+            Owner::Kernel(reason) => reason != ReservedReason::LegacyWindows,
+        }
+    }
 
     /// What to forget first when the map is full. A region that is forgotten becomes a hole, which is no more usable
     /// than a reserved region; only forgetting a usable one costs memory. In between is what somebody may yet look up.

@@ -34,6 +34,13 @@ pub struct Loss {
 }
 
 impl Report {
+    /// Whether what the table says cannot all be true, or memory was lost. Entries without a byte and a table out of order
+    /// are no contradiction.
+    pub fn is_contradictory(&self) -> bool {
+        let counts = [self.overlapping, self.wrapping, self.clamped, self.out_of_range, self.lost.forgotten];
+        counts.iter().any(|count| *count > 0) || self.lost.usable_bytes > 0
+    }
+
     /// Whether the loader's table was in order and fitted.
     pub fn is_clean(&self) -> bool {
         *self == Report { entries: self.entries, ..Report::default() }

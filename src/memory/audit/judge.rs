@@ -1,9 +1,9 @@
 //! What a run of pages is held against.
 
-use super::super::windows::Window;
 use super::bits::{LARGE_PAT, NO_CACHE, SMALL_PAT, WRITE_THROUGH};
-use super::{House, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK, is_memory};
+use super::{House, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK};
 use crate::boot::memory_map::PhysRange;
+use crate::boot::windows::Window;
 
 /// The other memory types that a rule knows (SDM Vol. 3A, table 12-10).
 const UNCACHED: u8 = 0;
@@ -39,7 +39,7 @@ impl House<'_> {
         let first = self.regions.partition_point(|region| region.range.end <= page);
         // A page that memory shares with something else is mapped as memory.
         let in_page = self.regions[first..].iter().take_while(|region| region.range.start < page + PAGE);
-        in_page.clone().find(|region| is_memory(region.owner)).map(|_| (Ground::Memory, None))
+        in_page.clone().find(|region| region.owner.is_memory()).map(|_| (Ground::Memory, None))
     }
 
     /// Whether a page is memory.
@@ -51,7 +51,7 @@ impl House<'_> {
     fn end_of_memory(&self, page: u64) -> u64 {
         let mut end = page + PAGE;
         let first = self.regions.partition_point(|region| region.range.end <= page);
-        for region in self.regions[first..].iter().filter(|region| is_memory(region.owner)) {
+        for region in self.regions[first..].iter().filter(|region| region.owner.is_memory()) {
             if region.range.start > end {
                 break;
             }
@@ -112,7 +112,7 @@ impl House<'_> {
             };
             let rule = match ground {
                 Ground::Memory => (run.rights.memory_type != WRITE_BACK).then_some(Rule::MemoryNotWriteBack),
-                Ground::Window(Window::Device) => {
+                Ground::Window(Window::Device(_)) => {
                     (run.rights.memory_type != UNCACHED).then_some(Rule::DeviceCached)
                 }
                 Ground::Window(Window::Screen) => {

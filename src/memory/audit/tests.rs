@@ -7,10 +7,10 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::windows::Window;
 use super::bits::*;
 use super::*;
-use crate::boot::memory_map::{MemoryMap, RawEntry};
+use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
+use crate::boot::windows::{Device, MAX_WINDOWS, Window};
 
 const BASE: u64 = 0xffff_8940_0000_0000;
 const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
@@ -49,7 +49,7 @@ impl Paper {
             |start: u64, end: u64| RawEntry { base: start, len: end - start, kind: RegionKind::Usable };
         let map = MemoryMap::from_entries([usable(0, 0x9_fc00), usable(MIB, END)]).0;
         let mut windows = Windows::new();
-        windows.add(APIC, Window::Device).unwrap();
+        windows.add(APIC, Window::Device(Device::LocalApic)).unwrap();
         windows.add(ACPI, Window::Firmware).unwrap();
         let root = END - PAGE;
         Paper { tables: HashMap::from([(root, [0; ENTRIES])]), next_table: root, map, windows, pages_1g }
@@ -358,15 +358,16 @@ proptest! {
 fn windows_are_kept() {
     let mut windows = Windows::new();
     let page = |number: u64| PhysRange::new(number * PAGE, (number + 1) * PAGE);
-    windows.add(page(1), Window::Device).unwrap();
-    windows.add(page(2), Window::Device).unwrap();
+    windows.add(page(1), Window::Device(Device::LocalApic)).unwrap();
+    windows.add(page(2), Window::Device(Device::LocalApic)).unwrap();
     windows.add(page(3), Window::Firmware).unwrap();
-    assert_eq!(windows.at(2 * PAGE), Some((Window::Device, 3 * PAGE)));
+    assert_eq!(windows.at(2 * PAGE), Some((Window::Device(Device::LocalApic), 3 * PAGE)));
     assert_eq!(windows.at(3 * PAGE + 5), Some((Window::Firmware, 4 * PAGE)));
     assert_eq!(
         (windows.at(0), windows.next_after(0), windows.next_after(PAGE)),
         (None, Some(PAGE), Some(3 * PAGE))
     );
-    let more: Vec<_> = (10..100).map(|number| windows.add(page(2 * number), Window::Device)).collect();
-    assert_eq!(more.iter().filter(|added| added.is_ok()).count(), 62);
+    let more: Vec<_> =
+        (10..300).map(|number| windows.add(page(2 * number), Window::Device(Device::LocalApic))).collect();
+    assert_eq!(more.iter().filter(|added| added.is_ok()).count(), MAX_WINDOWS - 2);
 }

@@ -16,6 +16,7 @@ use core::sync::atomic::Ordering;
 use ap_trampoline::{Slot, SlotState, Stage};
 
 use super::{CPUS, Cpu, drain, nmi, ranks, work};
+use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic::ApicError;
 use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
@@ -42,7 +43,14 @@ pub use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmpError {
     /// Memory for tables, areas or stacks.
-    OutOfMemory,
+    OutOfMemory {
+        /// How many CPUs there are.
+        cpus: usize,
+        /// What each takes, in bytes.
+        bytes_per_cpu: u64,
+        /// Bytes that were free.
+        free_bytes: u64,
+    },
     /// Page tables or stacks.
     Map(MapError),
     /// The boot processor's APIC.
@@ -52,8 +60,13 @@ pub enum SmpError {
 impl fmt::Display for SmpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SmpError::OutOfMemory => f.write_str("too little memory for the CPUs' areas and stacks"),
-            SmpError::Map(MapError::OutOfFrames) => f.write_str("too little memory for the CPUs' stacks"),
+            SmpError::OutOfMemory { cpus, bytes_per_cpu, free_bytes } => write!(
+                f,
+                "too little memory for the CPUs' areas and stacks: {cpus} CPUs take {} KiB each, {} KiB are free \
+                 (max_cpus= limits the CPUs)",
+                bytes_per_cpu.div_ceil(1024),
+                free_bytes / 1024
+            ),
             SmpError::Map(error) => write!(f, "the CPUs' stacks: {error}"),
             SmpError::Apic(error) => error.fmt(f),
         }
@@ -67,6 +80,8 @@ pub struct BringUp {
     pub online: u32,
     /// CPUs that were listed.
     pub listed: u32,
+    /// How many there must be.
+    pub expected: ExpectedCpus,
     /// The TSC when the first INIT was sent.
     pub first_init_tsc: u64,
     /// The TSC when the last CPU came online.
@@ -88,6 +103,9 @@ pub struct BringUp {
 const BYTES_PER_CPU: u64 =
     stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<RosterEntry>()) as u64;
 
+/// How many CPUs that did not start are logged each for itself.
+const MAX_MISSING_LOGGED: usize = 4;
+
 /// Brings up all CPUs. Once, by the boot processor, interrupts off; waits for them as long as any comes further.
 pub fn start(
     _guard: &IrqGuard,
@@ -96,9 +114,14 @@ pub fn start(
     low: Option<LowMemory>,
 ) -> Result<BringUp, SmpError> {
     let free_before = memory::frames().free_frames();
+    let no_memory = SmpError::OutOfMemory {
+        cpus: platform.cpus.len(),
+        bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes() as u64,
+        free_bytes: Order::FRAME.bytes() as u64 * free_before as u64,
+    };
     let cpus = memory::alloc_slice_from(platform.cpus.iter().map(|entry| Cpu::new(*entry)));
     let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
-    let (bsp, aps) = cpus.split_first().ok_or(SmpError::OutOfMemory)?;
+    let (bsp, aps) = cpus.split_first().ok_or(no_memory)?;
     ap::set_common(platform);
     interrupts::register(interrupts::Vector::WAKE, "wake", work::wake);
     drain::register();
@@ -113,10 +136,13 @@ pub fn start(
     let trampoline = match low {
         _ if aps.is_empty() => None,
         None => {
-            log::warn!("no usable page below 1 MiB: the other CPUs cannot be started");
+            log::warn!("no free page below 1 MiB for the AP trampoline: no AP is started");
             None
         }
-        Some(low) => Some(prepare(aps, low, features)?),
+        Some(low) => Some(prepare(aps, low, features).map_err(|error| match error {
+            MapError::OutOfFrames => no_memory,
+            error => SmpError::Map(error),
+        })?),
     };
     let ring_bytes = give_trace_rings(aps);
     let frames_taken = free_before.saturating_sub(memory::frames().free_frames()) as u64;
@@ -126,6 +152,7 @@ pub fn start(
     Ok(BringUp {
         online: super::online().count() as u32,
         listed: cpus.len() as u32,
+        expected: platform.expected,
         first_init_tsc,
         last_online_tsc: super::online()
             .filter_map(|cpu| cpu.stamp(Stage::Online))
@@ -143,20 +170,20 @@ fn prepare(
     aps: &'static [Cpu],
     low: LowMemory,
     features: &Features,
-) -> Result<&'static Trampoline, SmpError> {
+) -> Result<&'static Trampoline, MapError> {
     // Those that cannot be called need nothing.
     let reachable = aps.iter().filter(|ap| ap.is_reachable());
     let mut areas = memory::CpuAreas::for_cpus(reachable.clone().count());
     for ap in reachable.clone() {
-        let gs_base = areas.make().ok_or(SmpError::OutOfMemory)?;
+        let gs_base = areas.make().ok_or(MapError::OutOfFrames)?;
         ap.gs_base.store(gs_base as u64, Ordering::Relaxed);
-        memory::map_stacks(ap.id()).map_err(SmpError::Map)?;
+        memory::map_stacks(ap.id())?;
     }
-    let slots = memory::alloc_slice_from(reachable.map(slot_for)).ok_or(SmpError::OutOfMemory)?;
+    let slots = memory::alloc_slice_from(reachable.map(slot_for)).ok_or(MapError::OutOfFrames)?;
     // The trampoline looks for a processor's slot by bisection.
     slots.sort_unstable_by_key(|slot| slot.apic_id);
     // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
-    let passage = low.open().map_err(SmpError::Map)?;
+    let passage = low.open()?;
     Ok(trampoline::prepare(passage, slots, features.init_is_quick))
 }
 
@@ -184,9 +211,12 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
     let slots = trampoline.slots();
     let rounds = rounds::call(slots, trampoline);
     wait_while_any_comes_on(slots, trampoline);
+    let mut missing = 0;
     for slot in slots {
         let ap = &cpus[slot.cpu as usize];
-        if !settle(slot) {
+        let is_missing = !settle(slot);
+        missing += usize::from(is_missing);
+        if is_missing && missing <= MAX_MISSING_LOGGED {
             log::error!(
                 "cpu {} (APIC ID {}): last seen in stage {}, and no CPU has come further for {AP_PROGRESS_MS} ms",
                 ap.id(),
@@ -199,6 +229,9 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         ap.online.store(u64::from(is_online(slot)), Ordering::Release);
+    }
+    if let more @ 1.. = missing.saturating_sub(MAX_MISSING_LOGGED) {
+        log::error!("{more} more CPUs did not start");
     }
     settled();
     rounds

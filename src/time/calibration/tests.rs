@@ -56,6 +56,22 @@ fn the_pit_counts_down() {
 }
 
 #[test]
+fn an_hpets_capabilities_are_plausible_before_they_are_believed() {
+    // QEMU's: revision 1, three comparators, 64 bits, Intel, 10 ns.
+    let qemu = 0x0098_9680_8086_a201;
+    assert_eq!(ReferenceClock::hpet_by_capabilities(qemu), ReferenceClock::hpet(10_000_000, true));
+    assert_eq!(
+        ReferenceClock::hpet_by_capabilities(qemu & !(1 << 13)),
+        ReferenceClock::hpet(10_000_000, false)
+    );
+    for other in
+        [0, u64::MAX, qemu & !0xff, qemu | 0xff, qemu & !0xffff_0000, qemu | 0xffff_0000, qemu & 0xffff_ffff]
+    {
+        assert_eq!(ReferenceClock::hpet_by_capabilities(other), None, "{other:#x}");
+    }
+}
+
+#[test]
 fn an_hpets_period_has_bounds() {
     assert_eq!(ReferenceClock::hpet(0, true), None);
     assert_eq!(ReferenceClock::hpet(MAX_HPET_PERIOD_FS + 1, true), None);

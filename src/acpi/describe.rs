@@ -1,0 +1,136 @@
+//! From tables to what they say of the machine, checked against what can be. Pure, so that a host can run it on any tables.
+
+use core::fmt;
+
+use super::entries::Fault;
+use super::madt::Madt;
+use super::reset::{ResetRegister, reset_register};
+use super::slit::Slit;
+use super::srat::Srat;
+use super::tables::{Table, Tables};
+use super::timers::{PmTimer, RegisterFault, hpet_address, pm_timer};
+use super::wiring::Wiring;
+use crate::boot::defect::{Defect, DefectSink};
+use crate::boot::physical::AddressFault;
+use crate::boot::windows::Device;
+
+/// How many broken entries of a MADT are reported each for itself.
+const MAX_ENTRIES_REPORTED: u32 = 4;
+
+/// Bytes of an HPET's registers (IA-PC HPET specification 1.0a, §2.3.1).
+pub const HPET_BYTES: u64 = 1024;
+
+/// Says whether a device's registers can be somewhere, and keeps the place if so.
+pub type Claim<'a> = &'a mut dyn FnMut(Device, u64, u64) -> Result<(), AddressFault>;
+
+/// What the tables say.
+#[derive(Clone, Debug, Default)]
+pub struct Description<'a> {
+    /// The MADT, with where it lies.
+    pub madt: Option<(Madt<'a>, u64)>,
+    /// Interrupts from devices.
+    pub wiring: Wiring,
+    /// The power management timer.
+    pub pm_timer: Option<PmTimer>,
+    /// The HPET's registers, physical. Whether there are any is for the driver to find out.
+    pub hpet: Option<u64>,
+    /// What resets the machine.
+    pub reset: Option<ResetRegister>,
+    /// Which CPUs and memory are near to each other, with where the table lies.
+    pub srat: Option<(Srat<'a>, u64)>,
+    /// How far they are apart.
+    pub slit: Option<Slit<'a>>,
+}
+
+impl<'a> Description<'a> {
+    /// Reads the tables. What cannot be is left out, and reported to `defects`.
+    pub fn read(tables: &Tables<'a>, claim: Claim<'_>, defects: DefectSink<'_>) -> Description<'a> {
+        let mut description = Description::default();
+        if let Some(table) = tables.madt {
+            match Madt::parse(table.bytes) {
+                Ok(madt) => {
+                    report_entries(&madt, table.address, defects);
+                    let mut claim = |address, bytes| claim(Device::IoApic, address, bytes);
+                    description.wiring = Wiring::read(&madt, table.address, &mut claim, defects);
+                    description.madt = Some((madt, table.address));
+                }
+                Err(error) => report("MADT", table, format_args!("{error}: not used"), defects),
+            }
+        }
+        if let Some(table) = tables.hpet {
+            let address = hpet_address(table.bytes).and_then(|address| {
+                let claimed = claim(Device::Hpet, address, HPET_BYTES);
+                claimed.map(|()| address).map_err(|fault| RegisterFault::Address { address, fault })
+            });
+            match address {
+                Ok(address) => description.hpet = Some(address),
+                Err(fault) => report("HPET", table, format_args!("the timer {fault}: not used"), defects),
+            }
+        }
+        if let Some(table) = tables.fadt {
+            description.read_fadt(table, claim, defects);
+        }
+        if let Some(table) = tables.srat {
+            match Srat::parse(table.bytes) {
+                Ok(srat) => description.srat = Some((srat, table.address)),
+                Err(error) => report("SRAT", table, format_args!("{error}: not used"), defects),
+            }
+        }
+        if let Some(table) = tables.slit {
+            match Slit::parse(table.bytes) {
+                Ok(slit) => description.slit = Some(slit),
+                Err(error) => {
+                    let reason = format_args!("{error}: not used, all nodes count as equally far");
+                    report("SLIT", table, reason, defects);
+                }
+            }
+        }
+        description
+    }
+
+    fn read_fadt(&mut self, table: Table<'a>, claim: Claim<'_>, defects: DefectSink<'_>) {
+        match pm_timer(table.bytes) {
+            Ok(timer) => self.pm_timer = timer,
+            Err(fault) => report("FADT", table, format_args!("the PM timer {fault}: not used"), defects),
+        }
+        let reset = reset_register(table.bytes).and_then(|register| {
+            if let Some(ResetRegister::Memory { address, .. }) = register {
+                let claimed = claim(Device::ResetRegister, address, 1);
+                claimed.map_err(|fault| RegisterFault::Address { address, fault })?;
+            }
+            Ok(register)
+        });
+        match reset {
+            Ok(register) => self.reset = register,
+            Err(fault) => {
+                report("FADT", table, format_args!("the reset register {fault}: not used"), defects);
+            }
+        }
+    }
+}
+
+fn report(name: &'static str, table: Table<'_>, reason: fmt::Arguments<'_>, defects: DefectSink<'_>) {
+    defects(&Defect { table: name, address: Some(table.address), offset: None, reason });
+}
+
+/// Reports the broken entries of a MADT.
+fn report_entries(madt: &Madt<'_>, address: u64, defects: DefectSink<'_>) {
+    let mut broken = 0;
+    for fault in madt.entries().filter_map(Result::err) {
+        broken += 1;
+        if broken <= MAX_ENTRIES_REPORTED {
+            report_entry(&fault, address, defects);
+        }
+    }
+    if let more @ 1.. = broken.saturating_sub(MAX_ENTRIES_REPORTED) {
+        let reason = format_args!("{more} more broken entries: not used");
+        defects(&Defect { table: "MADT", address: Some(address), offset: None, reason });
+    }
+}
+
+/// Reports a broken entry of the table that lies at `address`.
+pub fn report_entry(fault: &Fault, address: u64, defects: DefectSink<'_>) {
+    let Fault { table, offset, .. } = *fault;
+    let reason = format_args!("{}: not used", fault.reason());
+    defects(&Defect { table, address: Some(address), offset: Some(offset), reason });
+}
