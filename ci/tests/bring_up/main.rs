@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use octopod_ci::notice::Silent;
+use octopod_ci::report::WarningReport;
 use octopod_ci::rundir::Workspace;
 use octopod_ci::{Options, Outcome, kernel_build, launch, setup};
 
@@ -52,35 +53,49 @@ fn cpus_are_listed_in_any_order_twice_and_by_either_type() {
 }
 
 #[test]
-fn broken_entries_end_the_list_but_not_the_boot() {
-    for (entry, complaint) in [
+fn cpus_that_broken_entries_hide_are_missing() {
+    for (entry, defect) in [
         (&[0, 0, 2, 2, 1, 0, 0, 0][..], "shorter than any entry"),
         (&[0, 1, 2, 2, 1, 0, 0, 0], "shorter than any entry"),
         (&[0, 0xff, 2, 2, 1, 0, 0, 0], "only 8 bytes are left of the table"),
         (&[9], "only 1 bytes are left of the table"),
     ] {
-        let outcome = boot_with(&Madt::listing(&[0, 1]).bytes(entry).image(), &["--smp", "4"]);
-        assert_eq!(outcome.status, 0, "{}", told(&outcome));
-        says(&outcome, complaint);
+        let image = Madt::listing(&[0, 1]).bytes(entry).image();
+        let outcome = boot_with(&image, &["--smp", "4"]);
+        assert_eq!(outcome.status, 1, "{}", told(&outcome));
+        let reason = outcome.report.reason.as_deref().unwrap_or_default();
+        assert!(reason.starts_with("CPUID counts 4 CPUs") && reason.contains(defect), "{reason}");
         assert_eq!(online(&outcome), [0, 1]);
+        let warning = warning(&outcome, "MADT");
+        assert_eq!((warning.address.as_deref(), warning.offset), (Some("0x6000080"), Some(60)));
+        assert!(warning.message.contains(defect), "{warning:?}");
+
+        let outcome = boot_with(&image, &["--smp", "4", "--allow-missing-cpus"]);
+        assert_eq!(outcome.status, 0, "{}", told(&outcome));
+        // Two packages, of which the table lists what the boot processor's has: CPUID cannot say whether all are there.
+        let outcome = boot_with(&image, &["--smp", "4,sockets=4"]);
+        assert_eq!(outcome.status, 1, "{}", told(&outcome));
     }
 }
 
 #[test]
-fn a_table_that_cannot_be_believed_leaves_one_cpu() {
+fn a_table_that_cannot_be_believed_leaves_one_cpu_and_the_others_missing() {
     let whole = || Madt::listing(&[0, 1, 2, 3]).image();
     for image in
         [whole().with_broken_madt(), whole().with_madt_length(u32::MAX), whole().with_madt_length(20)]
     {
         let outcome = boot_with(&image, &["--smp", "4"]);
-        assert_eq!(outcome.status, 0, "{}", told(&outcome));
-        says(&outcome, "no table of CPUs");
+        assert_eq!(outcome.status, 1, "{}", told(&outcome));
+        let reason = "CPUID counts 4 CPUs, and no usable ACPI table lists any";
+        assert_eq!(outcome.report.reason.as_deref(), Some(reason));
+        assert_eq!(warning(&outcome, "MADT").address.as_deref(), Some("0x6000080"));
         assert_eq!(online(&outcome), [0]);
     }
     // The firmware's own are still there.
     let outcome = boot_with(&whole().with_broken_rsdp(), &["--smp", "4"]);
     assert_eq!(outcome.status, 0, "{}", told(&outcome));
     assert_eq!(online(&outcome), [0, 1, 2, 3]);
+    assert_eq!(warning(&outcome, "RSDP").address.as_deref(), Some("0x6000000"));
 }
 
 /// QEMU decodes the registers' address from no register, so nothing can really be moved; but whose word is believed shows.
@@ -90,23 +105,27 @@ fn the_local_apics_address_is_the_processors_and_type_5_overrides_the_header() {
     let header_is_wrong = Madt::new(0xfed1_0000).cpu(0).cpu(1);
     let outcome = boot_with(&header_is_wrong.local_apic_address(LOCAL_APIC.into()).image(), &off);
     assert_eq!(outcome.status, 0, "{}", told(&outcome));
-    assert!(!told(&outcome).contains("the MADT has the local APIC's registers"), "{}", told(&outcome));
+    assert!(outcome.report.warnings.is_empty(), "{:?}", outcome.report.warnings);
 
     let override_is_wrong = Madt::listing(&[0, 1]).local_apic_address(0x10_0000_0000);
     let outcome = boot_with(&override_is_wrong.image(), &off);
     assert_eq!(outcome.status, 0, "{}", told(&outcome));
-    says(&outcome, "the MADT has the local APIC's registers at 0x1000000000, the processor at 0xfee00000");
+    let warning = warning(&outcome, "MADT");
+    assert_eq!(warning.address.as_deref(), Some("0x1000000000"));
+    assert!(warning.message.contains("the processor has them at 0xfee00000"), "{warning:?}");
     assert_eq!(online(&outcome), [0, 1]);
 }
 
 #[test]
-fn an_id_that_needs_x2apic_mode_is_named_where_that_is_off() {
+fn an_id_that_needs_x2apic_mode_is_a_limit_where_that_is_off() {
     let image = Madt::listing(&[0, 1]).x2apic_cpu(300).image();
     let outcome = boot_with(&image, &["--smp", "2", "--append", "x2apic=off"]);
-    assert_eq!(outcome.status, 1, "{}", told(&outcome));
-    let reason = "cpu 2 (APIC ID 300) cannot be reached without x2APIC mode";
-    assert_eq!(outcome.report.reason.as_deref(), Some(reason));
+    assert_eq!(outcome.status, 0, "{}", told(&outcome));
+    let message = "1 CPUs cannot be addressed without x2APIC mode, the first has APIC ID 300: not started";
+    assert_eq!(warning(&outcome, "MADT").message, message);
     assert_eq!(outcome.report.cpus[2].state, "not_called");
+    let expected = outcome.report.boot.as_ref().unwrap().kernel.cpus_expected.clone().unwrap();
+    assert_eq!((expected.by_tables, expected.unreachable), (3, 1));
     assert_eq!(online(&outcome), [0, 1]);
 }
 
@@ -187,6 +206,13 @@ fn online(outcome: &Outcome) -> Vec<u32> {
     let mut ids: Vec<_> = online.map(|cpu| cpu.apic_id).collect();
     ids.sort_unstable();
     ids
+}
+
+/// The first warning about that table.
+#[track_caller]
+fn warning<'a>(outcome: &'a Outcome, table: &str) -> &'a WarningReport {
+    let found = outcome.report.warnings.iter().find(|warning| warning.table.as_deref() == Some(table));
+    found.unwrap_or_else(|| panic!("no warning about {table}: {}", told(outcome)))
 }
 
 fn told(outcome: &Outcome) -> String {
