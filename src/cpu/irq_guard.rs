@@ -18,7 +18,7 @@ use core::arch::asm;
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-use crate::cpu::per_cpu::PerCpu;
+use crate::cpu::per_cpu::{PerCpu, Template};
 use crate::per_cpu;
 
 /// This CPU's count, which the entry of interrupts changes too. It starts at 1: each CPU enters Rust with interrupts off, and
@@ -28,8 +28,8 @@ use crate::per_cpu;
 struct Depth;
 
 #[unsafe(link_section = ".percpu")]
-pub(crate) static IRQ_DEPTH: crate::cpu::per_cpu::Template<Cell<u64>> =
-    crate::cpu::per_cpu::Template::new(Cell::new(1));
+// SAFETY: it lies in .percpu.
+pub(crate) static IRQ_DEPTH: Template<Cell<u64>> = unsafe { Template::new(Cell::new(1)) };
 
 per_cpu!(@variable Depth, Cell<u64>, IRQ_DEPTH);
 

@@ -5,90 +5,145 @@
 //! whichever CPU it runs on. The template itself is never written after rt0: the boot processor's area is a copy as
 //! well, so every later area starts from the values that the source says.
 //!
-//! Two ways in:
-//! - integers in a [`Cell`] are read, written and added to by one instruction each, which nothing can split, so
-//!   they need no guard;
-//! - everything else is borrowed under an [`IrqGuard`] by [`PerCpu::with`].
+//! Access to this CPU's copy:
+//! - integers, as [`Cell`] or atomic, are read, written and added to by one instruction each ([`Word`], [`Add`]), which
+//!   no interrupt can split, so they need no guard;
+//! - every type can be borrowed under an [`IrqGuard`] by [`PerCpu::with`];
+//! - hot paths reach words inside larger types by one instruction ([`RawAccess`], [`Words`]), which is `unsafe`.
+//!
+//! Another CPU's copy is reached by [`PerCpu::of`], where the type is [`Sync`].
 
+mod integers;
 mod words;
 
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::cpu::IrqGuard;
 
+pub use integers::{Add, Word};
 pub use words::Words;
 
-/// Where a per-CPU variable's initial value lies in the image.
+/// Alignment of an area, in bytes, and the greatest that a per-CPU variable may need.
+pub const AREA_ALIGN: usize = 128;
+
+/// Storage for a per-CPU variable's initial value in the image.
 #[repr(transparent)]
 pub struct Template<T>(UnsafeCell<T>);
 
-// SAFETY: (1) the template is only read, by the code that copies it; (2) `PerCpu::with` reaches this CPU's copy
-// alone, under a guard that keeps the CPU to itself. So no two CPUs ever share a `T`.
-unsafe impl<T> Sync for Template<T> {}
+// SAFETY: invariant I3 of docs/invariants.md. The template is only read, by `copy_template`. Code that runs on one CPU reaches
+// that CPU's copy, `PerCpu::with` under a guard; so no two CPUs share a `T`, and `PerCpu::of`, by which they would, demands
+// `T: Sync`. A value that is moved out of one CPU's copy may end up on another, hence `Send`.
+unsafe impl<T: Send> Sync for Template<T> {}
 
 impl<T> Template<T> {
-    /// For the macro.
-    pub const fn new(value: T) -> Template<T> {
+    /// Storage with that initial value. [`per_cpu!`](crate::per_cpu) calls this.
+    ///
+    /// # Safety
+    /// The storage is a static in the section `.percpu`: code adds GS base to its address.
+    pub const unsafe fn new(value: T) -> Template<T> {
+        const { assert!(align_of::<T>() <= AREA_ALIGN, "a per-CPU variable needs more than its area's alignment") };
         Template(UnsafeCell::new(value))
     }
 }
 
-/// A variable that every CPU has a copy of. Implemented by [`per_cpu!`](crate::per_cpu) alone.
+/// Access to this CPU's copy of a variable by one instruction of a fixed width, whatever the variable's type is.
+/// [`PerCpu::get`] and its like, which take the width from the type, are the safe form.
 ///
 /// # Safety
-/// `template` is the variable's address in `.percpu`, and each of the accessors is one instruction on this CPU's
-/// copy, of the width that its name tells.
-pub unsafe trait PerCpu {
+/// Each function is one instruction of the width in its name on this CPU's copy of one variable in `.percpu`.
+pub unsafe trait RawAccess {
+    /// One 8-bit load.
+    ///
+    /// # Safety
+    /// The variable has 8 bits at its start that are initialised. No other code changes them at the same time but by
+    /// atomic accesses or single instructions, and no `&mut` to them lives.
+    unsafe fn load_8() -> u8;
+    /// One 8-bit store.
+    ///
+    /// # Safety
+    /// As for [`load_8`](Self::load_8), no `&` to them lives but to an atomic or a cell, and the value is valid there.
+    unsafe fn store_8(value: u8);
+    /// One 32-bit load.
+    ///
+    /// # Safety
+    /// As for [`load_8`](Self::load_8), with 32 bits.
+    unsafe fn load_32() -> u32;
+    /// One 32-bit store.
+    ///
+    /// # Safety
+    /// As for [`store_8`](Self::store_8), with 32 bits.
+    unsafe fn store_32(value: u32);
+    /// One 32-bit addition in memory.
+    ///
+    /// # Safety
+    /// As for [`store_8`](Self::store_8), with 32 bits and the sum.
+    unsafe fn add_32(value: u32);
+    /// One 32-bit increment in memory.
+    ///
+    /// # Safety
+    /// As for [`store_8`](Self::store_8), with 32 bits and the sum.
+    unsafe fn increment_32();
+    /// One 64-bit load.
+    ///
+    /// # Safety
+    /// As for [`load_8`](Self::load_8), with 64 bits.
+    unsafe fn load_64() -> u64;
+    /// One 64-bit store.
+    ///
+    /// # Safety
+    /// As for [`store_8`](Self::store_8), with 64 bits.
+    unsafe fn store_64(value: u64);
+    /// One 64-bit addition in memory.
+    ///
+    /// # Safety
+    /// As for [`store_8`](Self::store_8), with 64 bits and the sum.
+    unsafe fn add_64(value: u64);
+    /// One 64-bit increment in memory.
+    ///
+    /// # Safety
+    /// As for [`store_8`](Self::store_8), with 64 bits and the sum.
+    unsafe fn increment_64();
+}
+
+/// A variable of which every CPU has a copy. Implemented by [`per_cpu!`](crate::per_cpu) alone.
+///
+/// # Safety
+/// `template` is the address of a [`Template`] of that type, and [`RawAccess`] is to the same variable.
+pub unsafe trait PerCpu: RawAccess {
     /// The variable's type.
     type Value;
 
     /// The address of the initial value.
     fn template() -> *const Self::Value;
-    /// One 8-bit load.
-    fn load_8() -> u8;
-    /// One 8-bit store.
-    fn store_8(value: u8);
-    /// One 32-bit load.
-    fn load_32() -> u32;
-    /// One 32-bit store.
-    fn store_32(value: u32);
-    /// One 32-bit addition in memory.
-    fn add_32(value: u32);
-    /// One 32-bit increment in memory.
-    fn increment_32();
-    /// One 64-bit load.
-    fn load_64() -> u64;
-    /// One 64-bit store.
-    fn store_64(value: u64);
-    /// One 64-bit addition in memory.
-    fn add_64(value: u64);
-    /// One 64-bit increment in memory.
-    fn increment_64();
 
-    /// This CPU's copy. The address stays true to this CPU only while the caller stays on it.
+    /// The address of this CPU's copy. It is this CPU's only while the caller stays on it.
     #[inline(always)]
     fn as_ptr(&self) -> *mut Self::Value {
         Self::template().cast_mut().wrapping_byte_add(gs_base())
     }
 
-    /// Borrows this CPU's copy. The guard is the proof that no other code of this CPU comes in between.
+    /// Borrows this CPU's copy for one call. The guard keeps this CPU's interrupt handlers out.
+    ///
+    /// **Context:** thread or interrupt. In a handler of NMI, #MC, #DB or #DF only if the type is [`Sync`]: the guard does
+    /// not keep those out of code that borrows the same copy (invariant I4).
     #[inline(always)]
     fn with<R>(&self, _guard: &IrqGuard, f: impl FnOnce(&Self::Value) -> R) -> R {
-        // SAFETY: the area of a CPU that runs holds a value of this type (it is a copy of the template) for good;
-        // it is shared with nobody else, and `&` excludes writes but through the type's own interior mutability.
+        // SAFETY: invariant I3: GS base leads to an area of this CPU that is never freed, a copy of the template, so a value
+        // of this type lies there. It is shared with no other CPU unless it is `Sync` (`of`). The guard keeps handlers out
+        // (I2), and `&` excludes writes other than through the type's own interior mutability.
         f(unsafe { &*self.as_ptr() })
     }
 
     /// Borrows the copy of the CPU whose area lies `gs_base` above the template.
     ///
     /// # Safety
-    /// `gs_base` is that of an area that was made by [`copy_template`] and lives for good.
+    /// `gs_base` was returned by [`copy_template`] or is the BSP's: an area that is never freed.
     unsafe fn of(&self, gs_base: usize) -> &'static Self::Value
     where
         Self::Value: Sync,
     {
-        // SAFETY: the caller vouches for the area; `Sync` makes the value fit for sharing between CPUs.
+        // SAFETY: the caller guarantees the area (see # Safety), which holds a value of this type as every area does
+        // (`copy_template`); `Sync` makes it fit for sharing between CPUs.
         unsafe { &*Self::template().wrapping_byte_add(gs_base) }
     }
 
@@ -133,97 +188,6 @@ pub unsafe trait PerCpu {
     }
 }
 
-/// Types that one instruction reads and one writes.
-pub trait Word {
-    /// The integer inside.
-    type Int: Copy;
-    /// Loads this CPU's copy of `P`.
-    fn load<P: PerCpu>() -> Self::Int;
-    /// Stores to this CPU's copy of `P`.
-    fn store<P: PerCpu>(value: Self::Int);
-}
-
-/// Words that one instruction adds to.
-pub trait Add: Word {
-    /// Adds to this CPU's copy of `P`.
-    fn add<P: PerCpu>(value: Self::Int);
-    /// Adds one to this CPU's copy of `P`.
-    fn increment<P: PerCpu>();
-}
-
-macro_rules! word {
-    ($int:ty, $raw:ty, $load:ident, $store:ident $(, $add:ident, $increment:ident)?) => {
-        impl Word for Cell<$int> {
-            type Int = $int;
-            #[inline(always)]
-            fn load<P: PerCpu>() -> $int {
-                P::$load() as $int
-            }
-            #[inline(always)]
-            fn store<P: PerCpu>(value: $int) {
-                P::$store(value as $raw);
-            }
-        }
-        $(impl Add for Cell<$int> {
-            #[inline(always)]
-            fn add<P: PerCpu>(value: $int) {
-                P::$add(value as $raw);
-            }
-            #[inline(always)]
-            fn increment<P: PerCpu>() {
-                P::$increment();
-            }
-        })?
-    };
-}
-
-word!(u8, u8, load_8, store_8);
-word!(u32, u32, load_32, store_32, add_32, increment_32);
-word!(u64, u64, load_64, store_64, add_64, increment_64);
-word!(usize, u64, load_64, store_64, add_64, increment_64);
-
-macro_rules! counter {
-    ($atomic:ty, $int:ty, $load:ident, $store:ident, $add:ident, $increment:ident) => {
-        /// A counter that its own CPU adds to, without a locked instruction, and that others may read.
-        impl Word for $atomic {
-            type Int = $int;
-            #[inline(always)]
-            fn load<P: PerCpu>() -> $int {
-                P::$load()
-            }
-            #[inline(always)]
-            fn store<P: PerCpu>(value: $int) {
-                P::$store(value);
-            }
-        }
-        impl Add for $atomic {
-            #[inline(always)]
-            fn add<P: PerCpu>(value: $int) {
-                P::$add(value);
-            }
-            #[inline(always)]
-            fn increment<P: PerCpu>() {
-                P::$increment();
-            }
-        }
-    };
-}
-
-counter!(AtomicU32, u32, load_32, store_32, add_32, increment_32);
-counter!(AtomicU64, u64, load_64, store_64, add_64, increment_64);
-
-impl Word for Cell<bool> {
-    type Int = bool;
-    #[inline(always)]
-    fn load<P: PerCpu>() -> bool {
-        P::load_8() != 0
-    }
-    #[inline(always)]
-    fn store<P: PerCpu>(value: bool) {
-        P::store_8(u8::from(value));
-    }
-}
-
 /// Declares per-CPU variables: `per_cpu! { static RUNS: Cell<u64> = Cell::new(0); }`, then
 /// `RUNS.increment()`.
 ///
@@ -238,22 +202,35 @@ macro_rules! per_cpu {
         $visibility struct $NAME;
 
         const _: () = {
+            // Evaluated outside the unsafe block.
+            const fn octopod_initial_value() -> $T {
+                $initial
+            }
+
             // By the variable's own name, which debuggers show.
             #[unsafe(link_section = ".percpu")]
-            static $NAME: $crate::cpu::per_cpu::Template<$T> = $crate::cpu::per_cpu::Template::new($initial);
+            static $NAME: $crate::cpu::per_cpu::Template<$T> = {
+                // SAFETY: the static lies in .percpu.
+                unsafe { $crate::cpu::per_cpu::Template::new(octopod_initial_value()) }
+            };
 
             $crate::per_cpu!(@variable $NAME, $T, $NAME);
         };
     )+};
     (@variable $NAME:ident, $T:ty, $TEMPLATE:ident) => {
-        // SAFETY: the template lies in .percpu, and each accessor is one instruction of its width on the copy that GS base
-        // leads to. The instructions touch only this CPU's area, which is nobody else's.
+        // SAFETY: the template is one of that type, as its own type says.
         unsafe impl $crate::cpu::per_cpu::PerCpu for $NAME {
             type Value = $T;
             #[inline(always)]
             fn template() -> *const $T {
-                (&raw const $TEMPLATE).cast()
+                let template: *const $crate::cpu::per_cpu::Template<$T> = &raw const $TEMPLATE;
+                template.cast()
             }
+        }
+
+        // SAFETY: a `Template` lies in .percpu (`Template::new`), and each function is one instruction of its width on the
+        // copy to which GS base leads.
+        unsafe impl $crate::cpu::per_cpu::RawAccess for $NAME {
             $crate::per_cpu!(@load load_8, u8, reg_byte, "mov {value}, gs:[rip + {variable}]", $TEMPLATE);
             $crate::per_cpu!(@load load_32, u32, reg, "mov {value:e}, gs:[rip + {variable}]", $TEMPLATE);
             $crate::per_cpu!(@load load_64, u64, reg, "mov {value}, gs:[rip + {variable}]", $TEMPLATE);
@@ -268,9 +245,9 @@ macro_rules! per_cpu {
     };
     (@load $name:ident, $int:ty, $class:ident, $instruction:literal, $TEMPLATE:ident) => {
         #[inline(always)]
-        fn $name() -> $int {
+        unsafe fn $name() -> $int {
             let value: $int;
-            // SAFETY: see the impl.
+            // SAFETY: reads this CPU's copy, whose bits the caller guarantees.
             unsafe {
                 core::arch::asm!($instruction, value = out($class) value, variable = sym $TEMPLATE,
                     options(nostack, preserves_flags));
@@ -280,15 +257,15 @@ macro_rules! per_cpu {
     };
     (@increment $name:ident, $instruction:literal, $TEMPLATE:ident) => {
         #[inline(always)]
-        fn $name() {
-            // SAFETY: see the impl.
+        unsafe fn $name() {
+            // SAFETY: changes this CPU's copy, whose bits and new value the caller guarantees.
             unsafe { core::arch::asm!($instruction, variable = sym $TEMPLATE, options(nostack)) }
         }
     };
     (@store $name:ident, $int:ty, $class:ident, $instruction:literal, $TEMPLATE:ident) => {
         #[inline(always)]
-        fn $name(value: $int) {
-            // SAFETY: see the impl.
+        unsafe fn $name(value: $int) {
+            // SAFETY: changes this CPU's copy, whose bits and new value the caller guarantees.
             unsafe {
                 core::arch::asm!($instruction, value = in($class) value, variable = sym $TEMPLATE,
                     options(nostack));
@@ -302,7 +279,8 @@ macro_rules! per_cpu {
 struct GsBase;
 
 #[unsafe(link_section = ".percpu")]
-pub(crate) static GS_BASE: Template<Cell<usize>> = Template::new(Cell::new(0));
+// SAFETY: it lies in .percpu.
+pub(crate) static GS_BASE: Template<Cell<usize>> = unsafe { Template::new(Cell::new(0)) };
 
 per_cpu!(@variable GsBase, Cell<usize>, GS_BASE);
 
@@ -312,7 +290,7 @@ unsafe extern "C" {
     static percpu_end: u8;
 }
 
-/// The size of an area, in bytes: a multiple of 128, so that no two CPUs' areas share a cache line or a pair of
+/// The size of an area, in bytes: a multiple of [`AREA_ALIGN`], so that no two CPUs' areas share a cache line or a pair of
 /// lines that is fetched together (Intel Optimization Manual, 3.7.3).
 pub fn area_bytes() -> usize {
     (&raw const percpu_end).addr() - (&raw const percpu_start).addr()
@@ -321,7 +299,7 @@ pub fn area_bytes() -> usize {
 /// Makes a new area at `area` and returns the GS base that leads to it.
 ///
 /// # Safety
-/// `area` is writable for [`area_bytes`] bytes, aligned to 128, unused, and stays so for good.
+/// `area` is writable for [`area_bytes`] bytes, aligned to [`AREA_ALIGN`], unused, and never freed.
 pub unsafe fn copy_template(area: *mut u8) -> usize {
     // SAFETY: the template is `area_bytes` long and is never written; the caller vouches for the target.
     unsafe { area.copy_from_nonoverlapping(&raw const percpu_start, area_bytes()) };

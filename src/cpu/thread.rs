@@ -6,6 +6,7 @@
 
 use core::cell::Cell;
 use core::ops::Range;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::FsBase;
@@ -15,33 +16,31 @@ use crate::cpu::per_cpu::{PerCpu, Template};
 use crate::cpu::{IrqGuard, descriptors};
 use crate::per_cpu;
 
-/// A thread. rt0 fills in the boot processor's, so the layout is fixed.
+/// A thread. rt0 fills in the BSP's, so the layout is fixed. Its own CPU writes the fields, again each time that it comes
+/// online, and any CPU may read them.
 #[repr(C)]
 pub struct Thread {
     /// Its own address, where one instruction reads it through FS.
-    this: Cell<*const Thread>,
+    this: AtomicPtr<Thread>,
     /// The GS base of the CPU that it runs on.
-    gs_base: Cell<u64>,
-    stack_bottom: Cell<u64>,
-    stack_top: Cell<u64>,
+    gs_base: AtomicU64,
+    stack_bottom: AtomicU64,
+    stack_top: AtomicU64,
 }
-
-// SAFETY: a thread's fields are written by its own CPU alone, before it runs; later they are only read.
-unsafe impl Sync for Thread {}
 
 impl Thread {
     const fn new() -> Thread {
         Thread {
-            this: Cell::new(core::ptr::null()),
-            gs_base: Cell::new(0),
-            stack_bottom: Cell::new(0),
-            stack_top: Cell::new(0),
+            this: AtomicPtr::new(core::ptr::null_mut()),
+            gs_base: AtomicU64::new(0),
+            stack_bottom: AtomicU64::new(0),
+            stack_top: AtomicU64::new(0),
         }
     }
 
     /// Its stack.
     pub fn stack(&self) -> Range<u64> {
-        self.stack_bottom.get()..self.stack_top.get()
+        self.stack_bottom.load(Ordering::Relaxed)..self.stack_top.load(Ordering::Relaxed)
     }
 }
 
@@ -50,7 +49,8 @@ impl Thread {
 pub struct CurrentThread;
 
 #[unsafe(link_section = ".percpu")]
-pub(crate) static CURRENT_THREAD: Template<Cell<usize>> = Template::new(Cell::new(0));
+// SAFETY: it lies in .percpu.
+pub(crate) static CURRENT_THREAD: Template<Cell<usize>> = unsafe { Template::new(Cell::new(0)) };
 
 per_cpu!(@variable CurrentThread, Cell<usize>, CURRENT_THREAD);
 
@@ -63,10 +63,10 @@ per_cpu! {
 pub fn adopt_own(guard: &IrqGuard, stack: Range<u64>) {
     let own = OWN.as_ptr();
     OWN.with(guard, |thread| {
-        thread.this.set(own);
-        thread.gs_base.set(crate::cpu::per_cpu::gs_base() as u64);
-        thread.stack_bottom.set(stack.start);
-        thread.stack_top.set(stack.end);
+        thread.this.store(own, Ordering::Relaxed);
+        thread.gs_base.store(crate::cpu::per_cpu::gs_base() as u64, Ordering::Relaxed);
+        thread.stack_bottom.store(stack.start, Ordering::Relaxed);
+        thread.stack_top.store(stack.end, Ordering::Relaxed);
     });
     CurrentThread.set(own.addr());
     FsBase::write(VirtAddr::from_ptr(own));
@@ -96,7 +96,7 @@ pub fn is_on_stack(address: u64) -> bool {
 pub fn is_linked(_: &IrqGuard) -> bool {
     let thread = current();
     core::ptr::from_ref(thread).addr() == CurrentThread.get()
-        && thread.gs_base.get() as usize == crate::cpu::per_cpu::gs_base()
+        && thread.gs_base.load(Ordering::Relaxed) as usize == crate::cpu::per_cpu::gs_base()
         && thread.stack().contains(&crate::cpu::registers::frame_pointer())
 }
 

@@ -19,7 +19,8 @@ pub struct CountsHere;
 pub const COUNTS: CountsHere = CountsHere;
 
 #[unsafe(link_section = ".percpu")]
-pub(super) static TEMPLATE: Template<Counts> = Template::new([const { AtomicU64::new(0) }; 256]);
+// SAFETY: it lies in .percpu.
+pub(super) static TEMPLATE: Template<Counts> = unsafe { Template::new([const { AtomicU64::new(0) }; 256]) };
 
 per_cpu!(@variable CountsHere, Counts, TEMPLATE);
 

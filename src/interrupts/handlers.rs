@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{Frame, UNREGISTERED, Vector};
+use crate::cpu::IrqGuard;
 use crate::memory;
 
 /// What handles a vector: with interrupts off, on the interrupted code's stack or the vector's own. It signals
@@ -91,7 +92,6 @@ pub(super) fn dispatch(frame: &mut Frame) {
 /// Calls the handler of a vector that may have interrupted the frame allocator: the allocator refuses every request until
 /// the handler returns. **Context:** NMI and the like; interrupts off.
 fn dispatch_ist(frame: &mut Frame) {
-    let _bar = memory::Bar::new();
     let index = ist_index(frame.vector as u8).unwrap_or_default();
-    IST_HANDLERS[index].get()(frame);
+    memory::with_alloc_disabled(&IrqGuard::new(), || IST_HANDLERS[index].get()(frame));
 }

@@ -63,7 +63,9 @@ pub use out_of_memory::{DrainOthers, Whom, set_drain_others};
 #[cfg(target_os = "none")]
 pub use own::Octopod;
 #[cfg(target_os = "none")]
-pub use own_magazine::{Bar, KEEPS_FRAMES, magazine_of};
+pub(crate) use own_magazine::with_alloc_disabled;
+#[cfg(target_os = "none")]
+pub use own_magazine::{KEEPS_FRAMES, magazine_of};
 #[cfg(target_os = "none")]
 pub use owned::{FrameRange, OwnedFrame};
 #[cfg(target_os = "none")]

@@ -8,7 +8,7 @@ use super::frames::faults;
 use super::frames::{Afar, CAPACITY, FrameNumber, Frames, Full, Magazine};
 use super::per_cpu_frames::frames;
 use crate::cpu::IrqGuard;
-use crate::cpu::per_cpu::{PerCpu, Words};
+use crate::cpu::per_cpu::{PerCpu, RawAccess, Words};
 use crate::per_cpu;
 #[cfg(feature = "faults")]
 use crate::sync::Deadline;
@@ -24,8 +24,8 @@ per_cpu! {
 /// [keeps](KEEPS_FRAMES) something.
 const ASLEEP: u64 = Magazine::ASLEEP as u64;
 
-/// The same, but there is no way behind them either: [`Bar`].
-const BARRED: u64 = ASLEEP + 1;
+/// A length by which neither gets through, and every function refuses: [`with_alloc_disabled`].
+const DISABLED: u64 = ASLEEP + 1;
 
 /// The magazine of the CPU whose area lies that far above the template, for [`Frames::gain`].
 ///
@@ -43,102 +43,109 @@ pub unsafe fn magazine_of(gs_base: usize) -> Afar {
 pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> R) -> R {
     let frames = frames();
     MAGAZINE.with(guard, |magazine| {
-        // SAFETY: this CPU's own magazine; the guard keeps handlers out, those that it cannot keep out are barred, and `f`
+        // SAFETY: this CPU's own magazine; the guard keeps handlers out, those that it cannot keep out find the allocator disabled, and `f`
         // (all of them are in `memory`) does not come back here.
         f(frames, unsafe { &mut *magazine.get() })
     })
 }
 
-/// Whether the magazine's length is none, but [`ASLEEP`] or [`BARRED`]. Whoever uses the magazine asks this first, and goes
+/// The magazine's length, or one of the two words in its place.
+#[inline(always)]
+fn len() -> u64 {
+    // SAFETY: the first word of `MAGAZINE` is the length (asserted below). This CPU's own code alone writes it, by single
+    // instructions, or through the `&mut` of `with_magazine`, whose closures do not come here.
+    unsafe { MAGAZINE::load_64() }
+}
+
+/// Sets what [`len`] returns.
+#[inline(always)]
+fn set_len(_: &IrqGuard, len: u64) {
+    // SAFETY: as for `len`; every number is a valid length word.
+    unsafe { MAGAZINE::store_64(len) };
+}
+
+const _: () = assert!(Magazine::LEN_AT == 0, "the length is the magazine's first word");
+
+/// Whether the magazine's length is none, but [`ASLEEP`] or [`DISABLED`]. Whoever uses the magazine asks this first, and goes
 /// by way of [`open`]: by a jump, so that the way past it saves no register.
 #[inline(always)]
 pub(super) fn is_shut() -> bool {
-    MAGAZINE::load_64() > CAPACITY as u64
+    len() > CAPACITY as u64
 }
 
 /// This CPU is about to keep something; whether it may.
 #[cold]
 #[inline(never)]
-pub(super) fn open(_: &IrqGuard) -> bool {
-    if MAGAZINE::load_64() == BARRED {
+pub(super) fn open(guard: &IrqGuard) -> bool {
+    if len() == DISABLED {
         return false;
     }
     if is_shut() {
         // Before the frames leave the shared layers, which takes a locked instruction.
         KEEPS_FRAMES.set(1);
-        MAGAZINE::store_64(0);
+        set_len(guard, 0);
     }
     true
 }
 
 /// The magazine is empty and shut, and the CPU keeps nothing from others.
-pub(super) fn fall_asleep(_: &IrqGuard) {
-    MAGAZINE::store_64(ASLEEP);
+pub(super) fn fall_asleep(guard: &IrqGuard) {
+    set_len(guard, ASLEEP);
     KEEPS_FRAMES.set(0);
 }
 
-/// While it lives, the allocator refuses whatever is asked of it on this CPU: `None`,
-/// [`Barred`](super::frames::FreeError::Barred). For handlers that come although interrupts are off, and so perhaps in the
-/// middle of a call; [`interrupts`](crate::interrupts) sees to it. They nest.
-pub struct Bar {
-    len: u64,
-}
-
-impl Bar {
-    /// Bars this CPU, on which it must be dropped as well.
-    #[expect(clippy::new_without_default, reason = "nothing is barred by default")]
-    pub fn new() -> Bar {
-        let len = MAGAZINE::load_64();
-        #[cfg(feature = "faults")]
-        if faults::is_armed(faults::Fault::AllowInNmi) {
-            return Bar { len };
-        }
-        MAGAZINE::store_64(BARRED);
-        Bar { len }
+/// Runs `f` with the allocator disabled on this CPU: every request is refused by `None` or
+/// [`Barred`](super::frames::FreeError::Barred). For handlers that are not kept out by a guard (NMI, #MC, #DB, #DF) and so
+/// may have interrupted the allocator anywhere; [`interrupts`](crate::interrupts) runs them in this. Calls nest.
+///
+/// There is no value that could be dropped late, on another CPU or out of order: what was interrupted finds the length as it
+/// left it when this returns, and `f` cannot change it.
+#[inline]
+pub(crate) fn with_alloc_disabled<R>(guard: &IrqGuard, f: impl FnOnce() -> R) -> R {
+    let interrupted = len();
+    #[cfg(feature = "faults")]
+    if faults::is_armed(faults::Fault::AllowInNmi) {
+        return f();
     }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        // What was interrupted finds the word as it left it.
-        MAGAZINE::store_64(self.len);
-    }
+    set_len(guard, DISABLED);
+    let result = f();
+    set_len(guard, interrupted);
+    result
 }
 
 /// [`Magazine::pop`] on this CPU's own, by GS alone: its address is never formed.
 #[inline(always)]
-pub(super) fn pop(_: &IrqGuard) -> Option<FrameNumber> {
-    let last = (MAGAZINE::load_64() as usize).wrapping_sub(1);
+pub(super) fn pop(guard: &IrqGuard) -> Option<FrameNumber> {
+    let last = (len() as usize).wrapping_sub(1);
     if last >= CAPACITY {
         return None;
     }
     // SAFETY: `last` is below the capacity; the guard and this module keep everybody else out, as in `with_magazine`.
     let frame = unsafe { MAGAZINE::load_word::<{ Magazine::FRAMES_AT }>(last) };
-    MAGAZINE::store_64(last as u64);
+    set_len(guard, last as u64);
     Some(FrameNumber::new(frame as usize))
 }
 
 /// [`Magazine::push`], likewise.
 #[inline(always)]
-pub(super) fn push(_: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
-    let len = MAGAZINE::load_64() as usize;
+pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
+    let len = len() as usize;
     if len >= CAPACITY {
         return Err(Full);
     }
-    // SAFETY: as in `pop`; any number is a frame's.
+    // SAFETY: `len` is below the capacity; the guard and this module keep other code of this CPU out, as in `with_magazine`;
+    // any number is a frame's.
     unsafe { MAGAZINE::store_word::<{ Magazine::FRAMES_AT }>(len, frame.get() as u64) };
-    MAGAZINE::store_64(len as u64 + 1);
+    set_len(guard, len as u64 + 1);
     Ok(())
 }
-
-const _: () = assert!(Magazine::LEN_AT == 0, "`pop` and `push` take the first word for the length");
 
 /// The fault of a refill that believes the length which it has read before an interrupt came.
 #[cfg(feature = "faults")]
 pub(super) fn let_handler_in(guard: &mut IrqGuard) {
     if faults::is_armed(faults::Fault::LetHandlerIn) && guard.were_enabled() {
-        let len = MAGAZINE::load_64();
+        let len = len();
         guard.window(|| Deadline::after_us(200).wait());
-        MAGAZINE::store_64(len);
+        set_len(guard, len);
     }
 }

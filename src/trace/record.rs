@@ -18,7 +18,8 @@ static LEVEL: AtomicU32 = AtomicU32::new(0);
 struct Base;
 
 #[unsafe(link_section = ".percpu")]
-static BASE: Template<AtomicU64> = Template::new(AtomicU64::new(0));
+// SAFETY: it lies in .percpu.
+static BASE: Template<AtomicU64> = unsafe { Template::new(AtomicU64::new(0)) };
 
 per_cpu!(@variable Base, AtomicU64, BASE);
 
@@ -27,7 +28,8 @@ per_cpu!(@variable Base, AtomicU64, BASE);
 struct Head;
 
 #[unsafe(link_section = ".percpu")]
-static HEAD: Template<AtomicU64> = Template::new(AtomicU64::new(0));
+// SAFETY: it lies in .percpu.
+static HEAD: Template<AtomicU64> = unsafe { Template::new(AtomicU64::new(0)) };
 
 per_cpu!(@variable Head, AtomicU64, HEAD);
 
@@ -36,7 +38,8 @@ per_cpu!(@variable Head, AtomicU64, HEAD);
 struct Mask;
 
 #[unsafe(link_section = ".percpu")]
-static MASK: Template<AtomicU64> = Template::new(AtomicU64::new(0));
+// SAFETY: it lies in .percpu.
+static MASK: Template<AtomicU64> = unsafe { Template::new(AtomicU64::new(0)) };
 
 per_cpu!(@variable Mask, AtomicU64, MASK);
 

@@ -49,15 +49,20 @@ struct Probe {
     caller_rsp: UnsafeCell<u64>,
 }
 
+impl Probe {
+    const EMPTY: Probe = Probe {
+        before: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
+        after: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
+        caller_rsp: UnsafeCell::new(0),
+    };
+}
+
 #[derive(Clone, Copy)]
 struct ThisProbe;
 
 #[unsafe(link_section = ".percpu")]
-static PROBE: Template<Probe> = Template::new(Probe {
-    before: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
-    after: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
-    caller_rsp: UnsafeCell::new(0),
-});
+// SAFETY: it lies in .percpu.
+static PROBE: Template<Probe> = unsafe { Template::new(Probe::EMPTY) };
 
 per_cpu!(@variable ThisProbe, Probe, PROBE);
 

@@ -1,0 +1,79 @@
+//! Integers as per-CPU variables: the type determines the width of the instruction.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use super::PerCpu;
+
+/// A type that one instruction reads and one writes: an integer in a [`Cell`], or an atomic, which other CPUs may read as
+/// well.
+pub trait Word: Sized {
+    /// The integer.
+    type Int: Copy;
+    /// Loads this CPU's copy of `P`.
+    fn load<P: PerCpu<Value = Self>>() -> Self::Int;
+    /// Stores to this CPU's copy of `P`.
+    fn store<P: PerCpu<Value = Self>>(value: Self::Int);
+}
+
+/// A [`Word`] that one instruction adds to. It is not a locked one: only the variable's own CPU may add.
+pub trait Add: Word {
+    /// Adds to this CPU's copy of `P`, wrapping around.
+    fn add<P: PerCpu<Value = Self>>(value: Self::Int);
+    /// Adds one to this CPU's copy of `P`, wrapping around.
+    fn increment<P: PerCpu<Value = Self>>();
+}
+
+macro_rules! word {
+    ($type:ty, $int:ty, $raw:ty, $load:ident, $store:ident $(, $add:ident, $increment:ident)?) => {
+        const _: () = assert!(size_of::<$type>() == size_of::<$raw>());
+
+        impl Word for $type {
+            type Int = $int;
+            #[inline(always)]
+            fn load<P: PerCpu<Value = Self>>() -> $int {
+                // SAFETY: the variable is of this type, which has the width of the instruction. Code of this CPU changes it
+                // through a cell or an atomic, other CPUs only if it is an atomic.
+                (unsafe { P::$load() }) as $int
+            }
+            #[inline(always)]
+            fn store<P: PerCpu<Value = Self>>(value: $int) {
+                // SAFETY: as in `load` of this impl; every value is valid.
+                unsafe { P::$store(value as $raw) };
+            }
+        }
+        $(impl Add for $type {
+            #[inline(always)]
+            fn add<P: PerCpu<Value = Self>>(value: $int) {
+                // SAFETY: as in `load` of `Word`'s impl; every sum is valid.
+                unsafe { P::$add(value as $raw) };
+            }
+            #[inline(always)]
+            fn increment<P: PerCpu<Value = Self>>() {
+                // SAFETY: as in `load` of `Word`'s impl; every sum is valid.
+                unsafe { P::$increment() };
+            }
+        })?
+    };
+}
+
+word!(Cell<u8>, u8, u8, load_8, store_8);
+word!(Cell<u32>, u32, u32, load_32, store_32, add_32, increment_32);
+word!(Cell<u64>, u64, u64, load_64, store_64, add_64, increment_64);
+word!(Cell<usize>, usize, u64, load_64, store_64, add_64, increment_64);
+word!(AtomicU32, u32, u32, load_32, store_32, add_32, increment_32);
+word!(AtomicU64, u64, u64, load_64, store_64, add_64, increment_64);
+
+impl Word for Cell<bool> {
+    type Int = bool;
+    #[inline(always)]
+    fn load<P: PerCpu<Value = Self>>() -> bool {
+        // SAFETY: the variable is one byte, which code of this CPU alone changes, through the cell.
+        (unsafe { P::load_8() }) != 0
+    }
+    #[inline(always)]
+    fn store<P: PerCpu<Value = Self>>(value: bool) {
+        // SAFETY: the variable is one byte, of which 0 and 1 are valid.
+        unsafe { P::store_8(u8::from(value)) };
+    }
+}
