@@ -18,7 +18,7 @@ use crate::report::{self, Reason};
 use crate::shell;
 use crate::smp::{self, BringUp};
 use crate::time::{self, Clock};
-use crate::wire::{BootStage, TraceClass};
+use crate::wire::{BootStage, Nonce, TraceClass};
 use crate::{apic, bench, console, interrupts, panic, stress, trace};
 #[cfg(feature = "selftest")]
 use crate::{audit, selftest};
@@ -90,6 +90,11 @@ fn loader(handoff: &Handoff) -> BootInfo {
 fn options(boot: &mut BootInfo) -> Options {
     begin(BootStage::Options);
     let options = Options::parse(boot.command_line, BuiltIn::HERE);
+    // The record about a wrong parameter is framed as well.
+    console::set_record_nonce(match &options {
+        Ok(options) => options.record_nonce,
+        Err(_) => Nonce::in_command_line(boot.command_line),
+    });
     let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
     console::set_filter(options.log);
     #[cfg(feature = "faults")]

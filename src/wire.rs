@@ -1,4 +1,4 @@
-//! What the kernel tells a program: single lines on the serial port, each [`MARKER`] followed by one JSON
+//! What the kernel tells a program: single lines on the serial port, each a [`RecordFrame`] followed by one JSON
 //! object, and an exit code written to QEMU's `isa-debug-exit` device. Bochs has no such device: there the records alone
 //! say how it ended.
 //!
@@ -12,6 +12,7 @@ mod bench;
 mod boot;
 mod defect;
 mod exit;
+mod frame;
 mod hex;
 mod interrupts;
 mod last_words;
@@ -29,6 +30,7 @@ pub use boot::{
 };
 pub use defect::Defect;
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
+pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
 pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
@@ -44,11 +46,11 @@ pub use trace::{
 };
 pub use warning::{Warning, WarningFrame};
 
-/// Begins each line that is meant for a program. Everything else on the serial port is for people.
-pub const MARKER: &str = "@octopod ";
+/// The longest record as JSON, in bytes.
+pub const MAX_JSON_BYTES: usize = 1269;
 
-/// The longest line that the kernel sends for a program, marker and line end included, in bytes.
-pub const MAX_RECORD_BYTES: usize = 1280;
+/// The longest line that the kernel sends for a program, frame and line end included, in bytes.
+pub const MAX_RECORD_BYTES: usize = MAX_JSON_BYTES + MAX_FRAME_BYTES;
 
 /// One line for a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,16 +172,4 @@ pub struct Verdict<S> {
     pub reason: Option<S>,
     /// Free frames after the work.
     pub frames_free_after: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::MARKER;
-
-    #[test]
-    fn rt0_which_knows_no_rust_writes_the_same_marker() {
-        let source = include_str!("boot/door.S");
-        // \173 is an opening brace there.
-        assert!(source.contains(&format!("\\r\\n{MARKER}\\173")));
-    }
 }

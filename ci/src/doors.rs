@@ -183,25 +183,26 @@ pub struct Tools {
     pub ovmf: Option<ovmf::Ovmf>,
 }
 
-/// Makes what the door needs in the run's folder, where `kernel` is already.
+/// Makes what the door needs in the run's folder, where `kernel` is already, for a kernel that is given `command_line`.
 pub fn prepare(
     options: &Options,
+    command_line: &str,
     tools: &Tools,
     kernel: &Path,
     folder: &RunDir,
     observer: &mut dyn Observer,
 ) -> Result<Medium, Error> {
     let door = options.boot;
-    let command_line = options.kernel_command_line();
     let file = if door.is_multiboot1() { with_header(kernel, folder)? } else { kernel.to_owned() };
     let Some(grub) = &tools.grub else {
         if door == Door::Multiboot1 && file.as_os_str().as_bytes().contains(&b' ') {
             return Err(Error::SpaceInPath { door: door.name(), path: file });
         }
+        let command_line = command_line.to_owned();
         return Ok(Medium::Kernel { file, command_line, module: replay::place(options, folder)? });
     };
     let command = if door.is_multiboot1() { "multiboot" } else { "multiboot2" };
-    let iso = grub.make_disc(&file, command, &command_line, folder, observer)?;
+    let iso = grub.make_disc(&file, command, command_line, folder, observer)?;
     let flash = match &tools.ovmf {
         None => None,
         Some(ovmf) => {

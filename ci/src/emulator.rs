@@ -13,7 +13,7 @@ use crate::cli::Options;
 use crate::doors::Medium;
 use crate::error::Error;
 use crate::notice::Observer;
-use crate::qemu::{Machine, Qemu};
+use crate::qemu::{Machine, Qemu, QmpSocket};
 use crate::rundir::RunDir;
 use crate::setup;
 use crate::trace;
@@ -21,7 +21,7 @@ use crate::trace;
 /// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
 const MAX_SOCKET_BYTES: usize = 100;
 
-/// The socket of QEMU's machine protocol.
+/// The socket of QEMU's machine protocol, at which the launcher listens.
 pub const QMP: &str = "qmp";
 
 /// `--emulator`.
@@ -157,12 +157,12 @@ impl Emulator {
                 let sockets = socket_folder()?;
                 let socket = sockets.path().join(QMP);
                 let mut machine =
-                    Machine { options, accel: decision.accel, medium, qmp_socket: None, trace_file: None };
+                    Machine { options, accel: decision.accel, medium, qmp: None, trace_file: None };
                 let trace_file = folder.file(trace::STREAM);
                 machine.trace_file = options.trace.then_some(&*trace_file);
                 let script = qemu.script(&qemu.arguments(&machine));
                 folder.write_script("qemu.sh", &script)?;
-                machine.qmp_socket = Some(&socket);
+                machine.qmp = Some(QmpSocket::Connects(&socket));
                 Ok(Ready {
                     kind: Kind::Qemu,
                     program: qemu.program.clone(),
@@ -191,7 +191,7 @@ impl Emulator {
 }
 
 impl Ready {
-    /// Where a socket to talk to QEMU by may be; [`QMP`] is one that it listens at.
+    /// Where a socket to talk to QEMU by may be; [`QMP`] is the one that it connects to.
     pub fn socket(&self, name: &str) -> Option<PathBuf> {
         self.sockets.as_ref().map(|folder| folder.path().join(name))
     }

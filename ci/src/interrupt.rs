@@ -1,25 +1,35 @@
 //! Ctrl-C, SIGTERM and SIGHUP, as something that a wait can wake up for.
 //!
-//! A signal sets a flag that never goes back, and wakes each wait that has registered a `Listener`. Only the
-//! binary installs the handlers; a program that uses the library keeps its own.
+//! The first signal asks the launcher to end: it sets a flag that never goes back, and wakes each wait that has registered a
+//! [`Listener`]. The second ends the process at once, with the status of an interrupted run: whatever the launcher waits for
+//! then, its user waits no longer. Only the binary installs the handlers; a program that uses the library keeps its own.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use crate::process;
+use crate::report::VerdictKind;
+use crate::shell::leave_raw_mode;
 
 type Waker = Box<dyn Fn() + Send>;
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 static WAKERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
 
 /// Installs the handlers, once for each process.
 pub fn install() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(request)
+    ctrlc::set_handler(|| {
+        if SIGNALS.load(Ordering::SeqCst) > 0 {
+            end_at_once();
+        }
+        request();
+    })
 }
 
-/// Does what a signal does.
+/// Does what the first signal does.
 pub fn request() {
-    REQUESTED.store(true, Ordering::SeqCst);
+    SIGNALS.fetch_add(1, Ordering::SeqCst);
     for (_, wake) in WAKERS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         wake();
     }
@@ -27,7 +37,19 @@ pub fn request() {
 
 /// Whether a signal has asked this process to end.
 pub fn requested() -> bool {
-    REQUESTED.load(Ordering::SeqCst)
+    count() > 0
+}
+
+/// How many signals have.
+pub fn count() -> u64 {
+    SIGNALS.load(Ordering::SeqCst)
+}
+
+/// Leaves the terminal usable and no child running, and ends the process, whatever its other threads do.
+fn end_at_once() -> ! {
+    leave_raw_mode();
+    process::kill_all();
+    std::process::exit(VerdictKind::Interrupted.status().into())
 }
 
 /// A wait that wants to be woken; ends with its scope.

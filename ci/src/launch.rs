@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use octopod::wire::{NONCE_PARAMETER, Nonce};
+
 use crate::bench::{self, Limits};
 use crate::cli::{Mode, Options};
 use crate::debugger;
@@ -13,15 +15,16 @@ use crate::host_stress;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
 use crate::notice::{Notice, Observer, Silent};
-use crate::records::{Seen, TracedWords};
+use crate::records::{Seen, TracedWords, draw_nonce};
 use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, TraceReport, VerdictKind};
-use crate::run::{self, Run};
+use crate::run::{self, Booted, Run};
 use crate::rundir::{RunDir, Workspace};
 use crate::setup;
 use crate::shell::Names;
 use crate::symbols::Symbols;
+use crate::text;
 use crate::trace::{self, Words};
-use crate::verdict::{Judgement, judge};
+use crate::verdict::{Asked, Judgement, Witnesses, judge};
 
 /// What came of a launch.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ pub fn launch_with(options: &Options, observer: &mut dyn Observer) -> Outcome {
     let mut folder = None;
     let outcome = boot(options, &mut folder, observer).unwrap_or_else(|error| {
         // A compiler's words may be coloured.
-        let reason = anstream::adapter::strip_str(&error.to_string()).to_string().trim_end().to_owned();
+        let reason = text::lines(&error.to_string()).trim_end().to_owned();
         let judgement = Judgement { kind: error.verdict(), reason: Some(reason) };
         let report = Report::assemble(
             judgement,
@@ -133,7 +136,10 @@ fn boot(
     }
     let folder = folder.insert(RunDir::create(&workspace, options.mode.name(), options.out.as_deref())?);
     let booted = folder.adopt(&kernel.path)?;
-    let medium = doors::prepare(options, &tools, &booted, folder, observer)?;
+    let nonce = nonce(options);
+    // First, so that no word of the user's can hide it; one of the same name counts instead.
+    let command_line = format!("{NONCE_PARAMETER}={nonce} {}", options.kernel_command_line());
+    let medium = doors::prepare(options, &command_line, &tools, &booted, folder, observer)?;
     let mut machine = emulator.set_up(options, &medium, folder)?;
     announce(options, &emulator, &kernel, &machine.script, observer);
     if options.mode == Mode::Gdb
@@ -146,13 +152,23 @@ fn boot(
         observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
     }
     let names = Names::of(&kernel.symbols, &workspace.root);
-    let run = run::run(options, &machine, folder, names, observer)?;
+    let run = run::run(options, &machine, folder, Booted { nonce, names }, observer)?;
 
     let symbols = Symbols::read(&kernel.symbols, &workspace.root);
     let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);
     let host = host_report(options, &emulator, &run);
-    let last_line = run.serial.iter().rev().find(|line| !line.trim().is_empty()).map(String::as_str);
-    let judgement = judge(options.emulator, &run.end, &run.seen, last_line, &run.complaint);
+    let mut lines = run.serial.iter().map(String::as_str).filter(|line| !line.trim().is_empty());
+    let (first_line, last_line) = (lines.clone().next(), lines.next_back());
+    let judgement = judge(&Witnesses {
+        emulator: options.emulator,
+        end: &run.end,
+        shutdown: run.shutdown.as_ref(),
+        seen: &run.seen,
+        first_line,
+        last_line,
+        complaint: &run.complaint,
+        asked: &Asked::of(options),
+    });
     let kernel = KernelReport {
         variant: kernel.variant,
         image_bytes: kernel.image_bytes,
@@ -215,6 +231,13 @@ fn boot(
         run_dir: None,
         error: None,
     })
+}
+
+/// The nonce of a run's records. Where instructions are counted, two runs of one machine are the same to the last of them,
+/// so their nonces are.
+fn nonce(options: &Options) -> Nonce {
+    let counts = options.mode == Mode::Bench || options.qemu_arguments.iter().any(|word| word == "-icount");
+    Nonce::new(u64::MAX).filter(|_| counts).unwrap_or_else(draw_nonce)
 }
 
 /// The last trace events of each CPU, for a panic's report.

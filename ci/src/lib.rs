@@ -37,6 +37,7 @@ pub mod shell;
 pub mod soak;
 pub mod symbols;
 pub mod table;
+pub mod text;
 pub mod trace;
 pub mod ui;
 pub mod values;

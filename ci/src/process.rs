@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,16 @@ impl Default for Streams {
     }
 }
 
+/// The process groups of all children under watch.
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Kills all children under watch and what they have started. For the end of the process, by a thread that may not wait.
+pub(crate) fn kill_all() {
+    for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let _ = kill_process_group(*group, Signal::KILL);
+    }
+}
+
 /// A child process under watch. Dropped, it is killed.
 pub struct Supervised {
     child: Child,
@@ -110,6 +121,7 @@ impl Supervised {
         end_with_parent(command);
         let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
+        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(group);
         let (sender, events) = sync_channel(CHANNEL_DEPTH);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let lines = Lines { max_bytes: streams.max_line_bytes, end_at_returns: streams.ends_at_returns };
@@ -212,6 +224,8 @@ impl Supervised {
     /// Kills what the child left behind in its group, then the child's own entry.
     fn reap(&mut self) -> ExitStatus {
         let _ = kill_process_group(self.group, Signal::KILL);
+        // Once it is reaped its number may become another's.
+        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|group| *group != self.group);
         let status = self.child.wait().unwrap_or_default();
         self.reaped = Some(status);
         status

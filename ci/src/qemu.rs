@@ -30,8 +30,8 @@ pub struct Machine<'a> {
     pub accel: Accel,
     /// What it boots from.
     pub medium: &'a Medium,
-    /// Where QEMU listens for its machine protocol; a run by hand has none.
-    pub qmp_socket: Option<&'a Path>,
+    /// The socket of its machine protocol; a run by hand has none.
+    pub qmp: Option<QmpSocket<'a>>,
     /// The file that the trace goes to, if one is wanted.
     pub trace_file: Option<&'a Path>,
 }
@@ -39,6 +39,15 @@ pub struct Machine<'a> {
 /// The `-cpu` of a run with counted instructions. It has an xAPIC: QEMU's x2APIC does not go together with these (`Bad icount
 /// read`).
 pub const COUNTED_CPU: &str = "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip";
+
+/// Who waits for whom at the socket of the machine protocol.
+#[derive(Clone, Copy, Debug)]
+pub enum QmpSocket<'a> {
+    /// QEMU listens there, and starts at once.
+    Listens(&'a Path),
+    /// Somebody listens there, to whom QEMU connects before it starts the machine.
+    Connects(&'a Path),
+}
 
 /// A command line in groups, each an option with its value.
 pub type Arguments = Vec<Vec<OsString>>;
@@ -106,10 +115,12 @@ impl Qemu {
             let port = format!("isa-debugcon,iobase={TRACE_PORT:#x},chardev=trace");
             add(&["-device".as_ref(), port.as_ref()]);
         }
-        if let Some(socket) = machine.qmp_socket {
+        if let Some(QmpSocket::Listens(socket) | QmpSocket::Connects(socket)) = machine.qmp {
             let mut value = OsString::from("unix:");
             value.push(escape_commas(socket.as_os_str()));
-            value.push(",server=on,wait=off");
+            if let Some(QmpSocket::Listens(_)) = machine.qmp {
+                value.push(",server=on,wait=off");
+            }
             add(&["-qmp".as_ref(), &value]);
         }
         arguments.extend(grouped(&options.qemu_arguments));
@@ -195,7 +206,7 @@ mod tests {
                 command_line: options.kernel_command_line(),
                 module: None,
             },
-            qmp_socket: Some(Path::new("/tmp/a,b/qmp")),
+            qmp: Some(QmpSocket::Connects(Path::new("/tmp/a,b/qmp"))),
             trace_file: options.trace.then_some(Path::new("/r,s/trace.bin")),
         };
         // Which harmless characters are quoted is the quoting library's affair.
@@ -218,7 +229,7 @@ mod tests {
     -no-reboot \
     -serial stdio \
     -device 'isa-debug-exit,iobase=0xf4,iosize=0x04' \
-    -qmp 'unix:/tmp/a,,b/qmp,server=on,wait=off' \
+    -qmp unix:/tmp/a,,b/qmp \
     -d int "$@"
 "#;
         let script = script(10, Accel::Tcg, &["--seconds", "5", "--", "-d", "int"]);

@@ -7,6 +7,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+mod monitor;
+
+pub use monitor::Monitor;
+
 /// Why QEMU gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
@@ -16,6 +20,9 @@ pub enum QmpError {
     /// An answer that is no JSON.
     #[error("QMP sent something that is no JSON: {0}")]
     Garbled(#[from] serde_json::Error),
+    /// QEMU has not connected, or not greeted yet.
+    #[error("QMP: QEMU is not connected")]
+    NotConnected,
     /// QEMU closed the connection.
     #[error("QMP: QEMU closed the connection")]
     Closed,

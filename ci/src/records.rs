@@ -1,10 +1,17 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
+//!
+//! [`framing`] tells records from text, [`plausible`] refuses numbers that cannot be true, and [`Seen`] gathers the rest.
 
 use octopod::wire::{
-    Arena, Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, MARKER,
-    Memory, PageTables, Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers,
-    Verdict, Warning, Work,
+    Arena, Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, Memory,
+    PageTables, Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict,
+    Warning, Work,
 };
+
+pub mod framing;
+pub mod plausible;
+
+pub use framing::{Framing, Order, Reading, Unreadable, draw_nonce};
 
 /// Return addresses beyond this many say nothing more.
 const MAX_FRAMES: usize = 256;
@@ -12,8 +19,11 @@ const MAX_FRAMES: usize = 256;
 /// Records of one kind beyond this many can only come from a kernel that has lost its way.
 const MAX_OF_A_KIND: usize = 1 << 16;
 
-/// Lines that could not be read are counted; this many are kept as well.
-const MAX_UNREADABLE_KEPT: usize = 5;
+/// No run has more results than this: workloads by allocators by numbers of CPUs.
+const MAX_RESULTS: usize = 1024;
+
+/// Lines that could not be read, and records that came once more, are counted; this many are kept as well.
+const MAX_KEPT: usize = 5;
 
 /// A trace event in a record: its TSC, its number, and its two words.
 pub type TracedWords = (u64, u8, u64, u64);
@@ -83,61 +93,97 @@ pub struct Seen {
     pub verdict: Option<Verdict<String>>,
     /// Whether the kernel has said that it resets the machine.
     pub reset: bool,
-    /// How many lines began as a record and were none.
+    /// How many records could not be read, or had numbers that cannot be true.
     pub unreadable: u64,
     /// The first few of those.
-    pub unreadable_lines: Vec<String>,
-}
-
-/// What a line of the serial port is.
-#[derive(Debug, PartialEq)]
-pub enum Line {
-    /// For people.
-    Plain(String),
-    /// For programs; what stood before it on the same line is for people.
-    Record(String, Box<Record<String>>),
-    /// Meant for programs, but not to be understood.
-    Unreadable(String),
-}
-
-/// Tells what a line is. A record may begin in mid-line: another CPU's words may have been cut short by a panic.
-pub fn read_line(line: &str) -> Line {
-    let line = line.trim_end_matches(['\r', '\n']);
-    let Some(at) = line.find(MARKER) else {
-        return Line::Plain(line.to_owned());
-    };
-    match serde_json::from_str(&line[at + MARKER.len()..]) {
-        Ok(record) => Line::Record(line[..at].to_owned(), Box::new(record)),
-        Err(_) => Line::Unreadable(line.to_owned()),
-    }
-}
-
-/// What of a line a terminal may be shown: firmware clears the screen, also on a serial port, and what a broken kernel
-/// prints is not known at all.
-pub fn printable(line: &str) -> String {
-    anstream::adapter::strip_str(line).to_string().chars().filter(|c| *c == '\t' || !c.is_control()).collect()
+    pub unreadable_lines: Vec<Unreadable>,
+    /// How many records were lost on the way, by their numbers.
+    pub lost: u64,
+    /// How many records came once more, by their numbers.
+    pub repeated: u64,
+    /// Kinds of records that a run has once, and of which another came; the first few.
+    pub not_once: Vec<&'static str>,
+    /// Whether the kernel has booted a second time.
+    pub booted_again: bool,
 }
 
 impl Seen {
-    /// Enters a record into the books.
+    /// Enters what a line holds of records. Gives back the record, if there was one that counts.
+    pub fn read<'a>(&mut self, reading: &'a Reading) -> Option<&'a Record<String>> {
+        self.unreadable += reading.cut;
+        match reading.order {
+            Order::Next => {}
+            Order::Gap(records) => self.lost += u64::from(records),
+            Order::Again => {
+                self.repeated += 1;
+                return None;
+            }
+            Order::SecondBoot => {
+                self.booted_again = true;
+                return None;
+            }
+            // What looked like records was text.
+            Order::First => *self = Seen::default(),
+        }
+        match reading.record.as_ref()? {
+            Ok(record) => {
+                self.take((**record).clone());
+                Some(record)
+            }
+            Err(unreadable) => {
+                self.unreadable += 1;
+                push(&mut self.unreadable_lines, unreadable.clone(), MAX_KEPT);
+                None
+            }
+        }
+    }
+
+    /// Enters a record.
     pub fn take(&mut self, record: Record<String>) {
         match record {
-            Record::Arrivals(_) => {}
-            Record::Boot(boot) => self.boot = Some(boot),
-            Record::BootStages(stages) => self.boot_stages = stages.began_us.into_iter().collect(),
-            Record::Cpu(cpu) => push(&mut self.cpus, cpu, MAX_OF_A_KIND),
-            Record::Region(region) => push(&mut self.regions, region, MAX_OF_A_KIND),
-            Record::PageTables(tables) => self.page_tables = Some(tables),
-            Record::Memory(memory) => self.memory = Some(memory),
+            Record::Arrivals(_) | Record::Prompt => {}
+            Record::Boot(boot) => {
+                // One boot has one such record, whatever else is lost.
+                self.booted_again |= self.boot.is_some();
+                self.boot.get_or_insert(boot);
+            }
+            Record::BootStages(stages) => {
+                let is_again = !self.boot_stages.is_empty();
+                self.once("boot_stages", is_again);
+                self.boot_stages = stages.began_us.into_iter().collect();
+            }
+            Record::Cpu(cpu) => {
+                let is_again = self.cpus.iter().any(|known| known.cpu == cpu.cpu);
+                self.once("cpu", is_again);
+                if !is_again {
+                    push(&mut self.cpus, cpu, MAX_OF_A_KIND);
+                }
+            }
+            Record::Region(region) => {
+                let is_again = self.regions.last().is_some_and(|last| last.end > region.start);
+                // The map has come, and begins once more.
+                self.booted_again |= is_again && self.boot.is_some();
+                self.once("region", is_again);
+                push(&mut self.regions, region, MAX_OF_A_KIND);
+            }
+            Record::PageTables(tables) => {
+                let is_again = self.page_tables.replace(tables).is_some();
+                self.once("page_tables", is_again);
+            }
+            Record::Memory(memory) => {
+                let is_again = self.memory.replace(memory).is_some();
+                self.once("memory", is_again);
+            }
             Record::Arena(arena) => push(&mut self.arenas, arena, MAX_OF_A_KIND),
             Record::FrameCounts(counts) => push(&mut self.frame_counts, counts, MAX_OF_A_KIND),
+            // At the kernel's console the stress runs as often as it is asked to.
             Record::Work(work) => self.work = Some(work),
             Record::Progress(progress) => self.progress = Some(progress),
             Record::Stress(stress) => {
                 self.progress = None;
-                push(&mut self.shares, std::mem::take(&mut self.shares_so_far), MAX_OF_A_KIND);
-                push(&mut self.latencies, std::mem::take(&mut self.latencies_so_far), MAX_OF_A_KIND);
-                push(&mut self.stress, stress, MAX_OF_A_KIND);
+                push(&mut self.shares, std::mem::take(&mut self.shares_so_far), MAX_RESULTS);
+                push(&mut self.latencies, std::mem::take(&mut self.latencies_so_far), MAX_RESULTS);
+                push(&mut self.stress, stress, MAX_RESULTS);
             }
             Record::StressCpu(share) => push(&mut self.shares_so_far, share, MAX_OF_A_KIND),
             Record::Latency(part) => {
@@ -145,7 +191,13 @@ impl Seen {
                     push(&mut self.latencies_so_far, bucket, MAX_OF_A_KIND);
                 }
             }
-            Record::Bench(bench) => push(&mut self.bench, bench, MAX_OF_A_KIND),
+            Record::Bench(bench) => {
+                let is_again = self.bench.iter().any(|known| known.name == bench.name);
+                self.once("bench", is_again);
+                if !is_again {
+                    push(&mut self.bench, bench, MAX_RESULTS);
+                }
+            }
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
             Record::Defect(defect) => push(&mut self.defects, defect, MAX_OF_A_KIND),
             Record::WarningFrame(frame) => {
@@ -155,14 +207,25 @@ impl Seen {
                 }
             }
             Record::Interrupts(interrupts) => push(&mut self.interrupts, interrupts, MAX_OF_A_KIND),
-            Record::Clock(clock) => self.clock = Some(clock),
+            Record::Clock(clock) => {
+                let is_again = self.clock.replace(clock).is_some();
+                self.once("clock", is_again);
+            }
             Record::Timers(timers) => self.timers = Some(timers),
             Record::Lateness(part) => push(&mut self.lateness, part, MAX_OF_A_KIND),
-            Record::Prompt => {}
             Record::Reset => self.reset = true,
-            Record::Events(events) => self.events = Some(events),
-            Record::Refused(Reason { reason }) => self.refused = Some(reason),
-            Record::Usage(Reason { reason }) => self.usage = Some(reason),
+            Record::Events(events) => {
+                let is_again = self.events.replace(events).is_some();
+                self.once("events", is_again);
+            }
+            Record::Refused(Reason { reason }) => {
+                let is_again = self.refused.replace(reason).is_some();
+                self.once("refused", is_again);
+            }
+            Record::Usage(Reason { reason }) => {
+                let is_again = self.usage.replace(reason).is_some();
+                self.once("usage", is_again);
+            }
             // A panic within the panic must not hide the one that began it.
             Record::Panic(panic) => drop(self.panic.get_or_insert(panic)),
             Record::Frame(frame) => push(&mut self.frames, frame.address, MAX_FRAMES),
@@ -178,14 +241,19 @@ impl Seen {
                     push(&mut self.panic_events, (part.cpu, event), MAX_OF_A_KIND);
                 }
             }
-            Record::Verdict(verdict) => self.verdict = Some(verdict),
+            Record::Verdict(verdict) => {
+                // The first one counts: a failure is not taken back.
+                let is_again = self.verdict.is_some();
+                self.once("verdict", is_again);
+                self.verdict.get_or_insert(verdict);
+            }
         }
     }
 
-    /// Counts a line that was meant to be a record.
-    pub fn take_unreadable(&mut self, line: &str) {
-        self.unreadable += 1;
-        push(&mut self.unreadable_lines, printable(line).chars().take(200).collect(), MAX_UNREADABLE_KEPT);
+    fn once(&mut self, kind: &'static str, is_again: bool) {
+        if is_again && !self.not_once.contains(&kind) {
+            push(&mut self.not_once, kind, MAX_KEPT);
+        }
     }
 }
 
@@ -198,21 +266,16 @@ fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
 #[cfg(test)]
 mod tests {
     use octopod::wire::{
-        BUCKETS_IN_RECORD, BootStage, BootStages, COUNTS_IN_RECORD, Frame, Latency, MAX_RECORD_BYTES,
+        BUCKETS_IN_RECORD, BootStage, BootStages, COUNTS_IN_RECORD, Frame, Latency, MAX_RECORD_BYTES, Nonce,
+        RecordFrame,
     };
 
     use super::*;
 
+    /// Without its line feed.
     fn line(record: &Record<String>) -> String {
-        format!("{MARKER}{}\r", serde_json::to_string(record).unwrap())
-    }
-
-    #[test]
-    fn a_record_comes_back_as_it_was_sent() {
-        let sent = Record::Frame(Frame { address: 0xffff_8000_0010_0000 });
-        assert_eq!(read_line(&line(&sent)), Line::Record(String::new(), Box::new(sent.clone())));
-        let behind_words = format!("cpu 3: half a sent{}", line(&sent));
-        assert_eq!(read_line(&behind_words), Line::Record("cpu 3: half a sent".to_owned(), Box::new(sent)));
+        let frame = RecordFrame { tag: Nonce::new(u64::MAX).map(|nonce| (nonce, u32::MAX)) };
+        format!("{frame}{}\r", serde_json::to_string(record).unwrap())
     }
 
     #[test]
@@ -310,21 +373,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_unknown_is_unreadable() {
-        let whole = line(&Record::Refused(Reason { reason: "no NX".to_owned() }));
-        for end in MARKER.len()..whole.len() - 2 {
-            assert!(matches!(read_line(&whole[..end]), Line::Unreadable(_)), "{:?}", &whole[..end]);
-        }
-        assert!(matches!(read_line("@octopod {\"tentacles\":8}"), Line::Unreadable(_)));
-        assert!(matches!(read_line("octopod: hello"), Line::Plain(_)));
-    }
-
-    #[test]
-    fn a_terminal_is_not_commanded() {
-        assert_eq!(printable("\u{1b}[2J\u{1b}cSea\u{8}BIOS\t1\u{7f}\r"), "SeaBIOS\t1");
-    }
-
-    #[test]
     fn the_first_panic_counts() {
         let panic = |cpu| Record::Panic(Panic { cpu, message: "x".to_owned(), ..Panic::default() });
         let mut seen = Seen::default();
@@ -352,14 +400,61 @@ mod tests {
         assert_eq!(frames, [vec![30, 31], vec![40], vec![32]]);
     }
 
+    fn verdict(pass: bool) -> Record<String> {
+        Record::Verdict(Verdict { pass, reason: None, frames_free_after: 7 })
+    }
+
+    #[test]
+    fn a_verdict_is_not_taken_back() {
+        let mut seen = Seen::default();
+        seen.take(verdict(false));
+        seen.take(verdict(true));
+        assert_eq!((seen.verdict.unwrap().pass, seen.not_once), (false, vec!["verdict"]));
+    }
+
     #[test]
     fn a_flood_is_bounded() {
-        let mut seen = Seen::default();
+        let (mut seen, mut framing) = (Seen::default(), Framing::new(Nonce::new(1).unwrap()));
         for address in 0..10_000 {
             seen.take(Record::Frame(Frame { address }));
-            seen.take_unreadable("x");
+            let reading = framing.read("@octopod {");
+            assert_eq!(seen.read(&reading), None);
         }
-        assert_eq!((seen.frames.len(), seen.unreadable_lines.len()), (MAX_FRAMES, MAX_UNREADABLE_KEPT));
+        assert_eq!((seen.frames.len(), seen.unreadable_lines.len()), (MAX_FRAMES, MAX_KEPT));
         assert_eq!(seen.unreadable, 10_000);
+    }
+
+    #[test]
+    fn the_first_record_with_the_nonce_makes_text_of_those_before() {
+        let (mut seen, mut framing) = (Seen::default(), Framing::new(Nonce::new(1).unwrap()));
+        let json = |record| serde_json::to_string(&record).unwrap();
+        let refused = json(Record::Refused(Reason { reason: "x".to_owned() }));
+        seen.read(&framing.read(&format!("@octopod {refused}")));
+        assert_eq!(seen.refused.as_deref(), Some("x"));
+        seen.read(&framing.read(&format!("@octopod:0000000000000001:0 {}", json(verdict(true)))));
+        seen.read(&framing.read(&format!("help @octopod {refused}")));
+        assert_eq!((seen.refused, seen.unreadable, seen.lost), (None, 0, 0));
+        assert!(seen.verdict.unwrap().pass);
+    }
+
+    #[test]
+    fn numbers_and_kinds_tell_of_a_second_boot() {
+        let line =
+            |number: u32| format!("@octopod:0000000000000001:{number} {{\"frame\":{{\"address\":1}}}}");
+        let (mut seen, mut framing) = (Seen::default(), Framing::new(Nonce::new(1).unwrap()));
+        for number in [0, 1, 3, 3] {
+            seen.read(&framing.read(&line(number)));
+        }
+        assert_eq!((seen.lost, seen.repeated, seen.booted_again, seen.frames.len()), (1, 1, false, 3));
+        seen.read(&framing.read(&line(0)));
+        assert!(seen.booted_again);
+        let mut seen = Seen::default();
+        let region = |start, end| Record::Region(Region { start, end, owner: "usable".to_owned() });
+        seen.take(region(0, 1));
+        seen.take(region(1, 2));
+        seen.boot = crate::report::sample::seen(1, &[], &[]).boot;
+        assert!(!seen.booted_again && seen.not_once.is_empty());
+        seen.take(region(0, 1));
+        assert!(seen.booted_again);
     }
 }

@@ -1,46 +1,47 @@
 //! One run: starts the emulator, hears it out, and ends it at the latest when the time is up.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use octopod::wire::{MAX_RECORD_BYTES, Record};
+use octopod::wire::Nonce;
 
 use crate::bochs;
 use crate::cli::{Mode, Options};
-use crate::emulator::{Kind, QMP, Ready};
+use crate::emulator::{QMP, Ready};
 use crate::error::Error;
-use crate::notice::{Notice, Observer};
+use crate::notice::Observer;
 use crate::process::{Happening, Stream, Streams, Supervised};
-use crate::qmp::{Qmp, QmpError};
-use crate::records::{Line, Seen, printable, read_line};
+use crate::qmp::Monitor;
+use crate::records::Seen;
 use crate::rundir::RunDir;
-use crate::shell::{Attached, Names, Piece, Sieve};
-use crate::verdict::End;
+use crate::shell::{Attached, Names};
+use crate::verdict::{End, Shutdown};
 
-/// A line of the kernel's may be this long; what is longer comes from one that has lost its way.
-const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;
+mod clock;
+mod hearing;
 
-/// The plain lines that are kept in memory; serial.log has them all.
-const MAX_LINES_KEPT: usize = 20_000;
+pub use clock::{RunClock, TICK};
+use hearing::{Hearing, MAX_LINE_BYTES};
 
 /// The emulator's answer about its registers may take this long, on a machine with a thousand CPUs.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
 
-/// The emulator may use this long to end when it is asked to.
+/// The emulator may use this long to end when it is asked to, or after the kernel's verdict where that comes with the
+/// deadline.
 const QUIT_GRACE: Duration = Duration::from_secs(3);
 
-/// Of Bochs only a panic is a complaint. What QEMU says of every feature that a CPU model has and its TCG has not; and what
-/// its KVM says of more CPUs than the host has.
-const HARMLESS: [&str; 2] =
-    ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
+/// What may wait to be read when the time is up: more than a pipe and the channel behind it hold. A machine that writes
+/// without a pause is given up all the same.
+const MAX_LATE: usize = 4096;
 
 /// All that a run showed.
 #[derive(Debug)]
 pub struct Run {
     /// How it ended.
     pub end: End,
+    /// What QEMU said of that.
+    pub shutdown: Option<Shutdown>,
     /// What the kernel's records said.
     pub seen: Seen,
     /// What the kernel said to people.
@@ -55,12 +56,23 @@ pub struct Run {
     pub registers: Option<String>,
 }
 
-/// Runs `machine` for at most as long as `options` say. `names` are for the kernel's console.
+/// What the kernel of a run is, for its records and its console.
+pub struct Booted {
+    /// The nonce that it was given.
+    pub nonce: Nonce,
+    /// Its names.
+    pub names: Names,
+}
+
+/// Runs `machine` for at most as long as `options` say.
+///
+/// # Errors
+/// The emulator or a file of the run cannot be started or written.
 pub fn run(
     options: &Options,
     machine: &Ready,
     folder: &RunDir,
-    names: Names,
+    booted: Booted,
     observer: &mut dyn Observer,
 ) -> Result<Run, Error> {
     let limit = options.time_limit();
@@ -71,41 +83,80 @@ pub fn run(
         stderr_log: Some(folder.open(machine.log_name())?),
         ..Streams::default()
     };
+    let socket = machine.socket(QMP);
+    let listen = |socket| Monitor::listen(socket).map_err(Error::file("listen at", socket));
+    let monitor = socket.as_deref().map(listen).transpose()?;
     let mut command = Command::new(&machine.program);
     command.args(&machine.arguments);
     let started = Instant::now();
     let mut child = Supervised::spawn(&mut command, streams)
         .map_err(|source| Error::Program { program: machine.program.display().to_string(), source })?;
-    let mut hearing = Hearing::new(started, machine.kind, observer);
-    hearing.attached = child.take_stdin().map(|stdin| Attached::new(options, stdin, names));
-    let (end, registers) = loop {
-        match child.next(started + limit) {
-            Happening::Line(Stream::Stdout, line) => hearing.serial_line(&line),
-            Happening::Bytes(bytes) => hearing.serial_bytes(&bytes),
-            Happening::Line(Stream::Stderr, line) => hearing.complaint_line(&line),
-            Happening::Ended(_) if hearing.log.shut_down => break (End::ShutDown, None),
-            Happening::Ended(status) => break (ended(status), None),
-            Happening::Interrupted => {
-                child.end(QUIT_GRACE);
-                break (End::Interrupted, None);
-            }
-            Happening::Deadline => {
-                let registers = match machine.socket(QMP) {
-                    Some(socket) => registers(&socket).unwrap_or_else(|error| format!("{error}\n")),
-                    None => interrupted_registers(&mut child),
-                };
-                child.end(QUIT_GRACE);
-                break (End::Deadline(limit), Some(registers));
-            }
-        }
-    };
+    let mut hearing = Hearing::new(started, machine.kind, booted.nonce, observer);
+    hearing.attached = child.take_stdin().map(|stdin| Attached::new(options, stdin, booted.names));
+    let mut clock = RunClock::new(limit, started);
+    let (end, registers) = hear_out(&mut child, &mut hearing, &mut clock, limit, monitor.as_ref());
     hearing.serial_end();
+    let shutdown = monitor.and_then(|monitor| monitor.shutdown(Instant::now() + QUIT_GRACE));
     if let Some(text) = &registers {
         let path = folder.file("registers.txt");
         std::fs::write(&path, text).map_err(Error::file("write", path))?;
     }
     let Hearing { seen, serial, complaint, start_to_online, .. } = hearing;
-    Ok(Run { end, seen, serial, complaint, start_to_online, wall: started.elapsed(), registers })
+    let wall = started.elapsed();
+    Ok(Run { end, shutdown, seen, serial, complaint, start_to_online, wall, registers })
+}
+
+/// Hears the machine out until it ends or has to. Returns how, and the registers if the time was up.
+fn hear_out(
+    child: &mut Supervised,
+    hearing: &mut Hearing<'_>,
+    clock: &mut RunClock,
+    limit: Duration,
+    monitor: Option<&Monitor>,
+) -> (End, Option<String>) {
+    let (mut is_over, mut late) = (false, 0);
+    loop {
+        let now = Instant::now();
+        let left = clock.left(now);
+        // What has arrived when the time is up counts, however long it has waited: it is read to the first pause.
+        late += usize::from(left.is_zero());
+        let happening = match left {
+            Duration::ZERO if late > MAX_LATE => Happening::Deadline,
+            Duration::ZERO => child.next(now + TICK),
+            left => child.next(now + left.min(TICK)),
+        };
+        match happening {
+            Happening::Line(Stream::Stdout, line) => hearing.serial_line(&line),
+            Happening::Bytes(bytes) => hearing.serial_bytes(&bytes),
+            Happening::Line(Stream::Stderr, line) => hearing.complaint_line(&line),
+            Happening::Ended(_) if hearing.log.shut_down => return (End::ShutDown, None),
+            Happening::Ended(status) => return (ended(status), None),
+            Happening::Interrupted => {
+                child.end(QUIT_GRACE);
+                return (End::Interrupted, None);
+            }
+            Happening::Deadline if left > Duration::ZERO => {}
+            Happening::Deadline if hearing.seen.verdict.is_some() && !is_over => {
+                // All is said; it only has to end.
+                is_over = true;
+                clock.extend(QUIT_GRACE);
+            }
+            Happening::Deadline => {
+                let registers = match monitor {
+                    Some(monitor) => monitor
+                        .registers(Instant::now() + REGISTERS_LIMIT)
+                        .unwrap_or_else(|error| format!("{error}\n")),
+                    None => interrupted_registers(child),
+                };
+                child.end(QUIT_GRACE);
+                return (End::Deadline(limit), Some(registers));
+            }
+        }
+        if hearing.seen.booted_again {
+            child.end(QUIT_GRACE);
+            return (End::SecondBoot, None);
+        }
+    }
 }
 
 fn ended(status: ExitStatus) -> End {
@@ -115,17 +166,7 @@ fn ended(status: ExitStatus) -> End {
     }
 }
 
-/// Where every CPU is, and QEMU asked to end.
-fn registers(socket: &Path) -> Result<String, QmpError> {
-    let deadline = Instant::now() + REGISTERS_LIMIT;
-    let mut qmp = Qmp::connect(socket, deadline)?;
-    let text = qmp.monitor("info registers -a", deadline)?;
-    // QEMU may close the connection before it answers; it is killed if it stays.
-    let _ = qmp.execute("quit", serde_json::json!({}), deadline);
-    Ok(text)
-}
-
-/// The same of Bochs, which shows them at its end.
+/// Where every CPU is, of Bochs, which shows them at its end.
 fn interrupted_registers(child: &mut Supervised) -> String {
     child.interrupt();
     let deadline = Instant::now() + REGISTERS_LIMIT;
@@ -135,138 +176,6 @@ fn interrupted_registers(child: &mut Supervised) -> String {
             Happening::Line(Stream::Stderr, line) => drop(log.take(&line)),
             Happening::Line(Stream::Stdout, _) | Happening::Bytes(_) | Happening::Interrupted => {}
             Happening::Ended(_) | Happening::Deadline => return log.registers,
-        }
-    }
-}
-
-/// Takes the lines of a run apart.
-struct Hearing<'a> {
-    started: Instant,
-    kind: Kind,
-    log: bochs::Log,
-    observer: &'a mut dyn Observer,
-    seen: Seen,
-    serial: Vec<String>,
-    complaint: String,
-    start_to_online: Option<Duration>,
-    /// Where there is a console: who uses it, and its bytes so far that are no whole line.
-    attached: Option<Attached>,
-    sieve: Sieve,
-    line: Vec<u8>,
-}
-
-impl Hearing<'_> {
-    fn new(started: Instant, kind: Kind, observer: &mut dyn Observer) -> Hearing<'_> {
-        let (log, seen, serial, complaint) = Default::default();
-        let sieve = Sieve::new(MAX_LINE_BYTES);
-        let (start_to_online, attached, line) = (None, None, Vec::new());
-        Hearing {
-            started,
-            kind,
-            log,
-            observer,
-            seen,
-            serial,
-            complaint,
-            start_to_online,
-            attached,
-            sieve,
-            line,
-        }
-    }
-
-    /// What came on the line of a kernel with a console.
-    fn serial_bytes(&mut self, bytes: &[u8]) {
-        for piece in self.sieve.take(bytes) {
-            match piece {
-                Piece::Record(record) => self.serial_line(&String::from_utf8_lossy(&record)),
-                Piece::Text(text) => self.console_text(&text),
-            }
-        }
-    }
-
-    fn console_text(&mut self, text: &[u8]) {
-        if let Some(attached) = self.attached.as_mut().filter(|attached| attached.shows_keys()) {
-            let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
-            self.observer.notice(Notice::Console(&attached.names.put_into(text, slide)));
-        }
-        for piece in text.split_inclusive(|byte| *byte == b'\n') {
-            let room = MAX_LINE_BYTES - self.line.len();
-            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.ends_with(b"\n") {
-                let line = std::mem::take(&mut self.line);
-                self.plain(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
-            }
-        }
-    }
-
-    /// No more will come.
-    fn serial_end(&mut self) {
-        let rest = std::mem::replace(&mut self.sieve, Sieve::new(0)).rest();
-        self.console_text(&rest);
-        if !self.line.is_empty() {
-            self.console_text(b"\r\n");
-        }
-        self.attached = None;
-    }
-
-    fn serial_line(&mut self, line: &str) {
-        match read_line(line) {
-            Line::Plain(text) => self.plain(&text),
-            Line::Record(words, record) => {
-                if !words.trim().is_empty() {
-                    self.plain(&words);
-                }
-                match &*record {
-                    Record::Progress(progress) => self.observer.notice(Notice::Progress(progress)),
-                    other => self.observer.notice(Notice::Record(other)),
-                }
-                if let (Record::Prompt, Some(attached)) = (&*record, &mut self.attached) {
-                    attached.prompted();
-                }
-                if matches!(*record, Record::Boot(_)) {
-                    self.start_to_online.get_or_insert(self.started.elapsed());
-                }
-                self.seen.take(*record);
-            }
-            Line::Unreadable(line) => {
-                self.seen.take_unreadable(&line);
-                self.observer
-                    .notice(Notice::Note(&format!("a record that cannot be read: {}", printable(&line))));
-            }
-        }
-    }
-
-    fn plain(&mut self, text: &str) {
-        let text = printable(text);
-        match self.attached.as_mut().filter(|attached| attached.in_session()) {
-            None => self.observer.notice(Notice::Kernel(&text)),
-            // It has been shown as it came.
-            Some(attached) if attached.shows_keys() => {}
-            Some(attached) => {
-                let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
-                let mut line = attached.names.put_into(format!("{text}\r").as_bytes(), slide);
-                line.pop();
-                line.push(b'\n');
-                self.observer.notice(Notice::Console(&line));
-            }
-        }
-        if self.serial.len() < MAX_LINES_KEPT {
-            self.serial.push(text);
-        }
-    }
-
-    fn complaint_line(&mut self, line: &str) {
-        let complains = match self.kind {
-            Kind::Qemu => !HARMLESS.iter().any(|known| line.contains(known)),
-            Kind::Bochs => self.log.take(line).is_some(),
-        };
-        if complains {
-            self.observer.notice(Notice::Tool(line));
-            if self.complaint.lines().count() < 20 {
-                self.complaint.push_str(line);
-                self.complaint.push('\n');
-            }
         }
     }
 }

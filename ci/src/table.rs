@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 use indicatif::HumanCount;
 
 use crate::report::{ArenaReport, BenchReport, FreeReport, Report, StressReport, VerdictKind};
+use crate::text;
 
 mod interrupts;
 
@@ -92,7 +93,7 @@ fn comparison(stress: &[StressReport]) -> Table {
     table.set_header(header.chain(counts.iter().cloned()));
     for workload in firsts(&|result| result.workload.clone()) {
         for (place, allocator) in firsts(&|result| result.allocator.clone()).into_iter().enumerate() {
-            let name = if place == 0 { workload.clone() } else { String::new() };
+            let name = if place == 0 { text::line(&workload) } else { String::new() };
             let cells = counts.iter().map(|count| {
                 let found = stress.iter().find(|result| {
                     result.workload == workload
@@ -101,7 +102,7 @@ fn comparison(stress: &[StressReport]) -> Table {
                 });
                 found.map_or_else(String::new, |result| short(rate(result)))
             });
-            table.add_row([name, allocator.clone()].into_iter().chain(cells));
+            table.add_row([name, text::line(&allocator)].into_iter().chain(cells));
         }
     }
     align(&mut table);
@@ -151,8 +152,8 @@ fn workloads(stress: &[StressReport]) -> Table {
     ]);
     for result in stress {
         table.add_row([
-            result.workload.clone(),
-            result.allocator.clone(),
+            text::line(&result.workload),
+            text::line(&result.allocator),
             HumanCount(result.operations).to_string(),
             short(rate(result)),
             HumanCount(result.lost).to_string(),
@@ -177,8 +178,8 @@ fn costs(bench: &[BenchReport]) -> Table {
     let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), plain);
     for figure in bench {
         table.add_row([
-            figure.name.clone(),
-            figure.unit.clone(),
+            text::line(&figure.name),
+            text::line(&figure.unit),
             plain(figure.value),
             shown(figure.limit),
             shown(figure.goal),

@@ -1,8 +1,8 @@
-//! How a run ended, judged from three witnesses: QEMU's status, the kernel's records, and the clock. Of Bochs, whose
-//! status does not depend on the kernel, only that the kernel ended it.
+//! How a run ended, judged from four witnesses: QEMU's status and what QEMU says of its end, the kernel's records, and the
+//! clock. Of Bochs, whose status does not depend on the kernel, only that the kernel ended it.
 //!
-//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree. Where witnesses contradict each other,
-//! the run has failed, and the reason names the contradiction.
+//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree, and the records to show what was asked for
+//! ([`evidence`]). Where witnesses contradict each other, the run has failed, and the reason names the contradiction.
 
 use std::time::Duration;
 
@@ -12,6 +12,13 @@ use crate::bochs;
 use crate::emulator::Kind;
 use crate::records::Seen;
 use crate::report::VerdictKind;
+
+mod asked;
+mod evidence;
+mod shutdown;
+
+pub use asked::{Asked, AskedWork};
+pub use shutdown::Shutdown;
 
 /// How a run ended, as the launcher saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub enum End {
     Deadline(Duration),
     /// The launcher ended the emulator because it was asked to.
     Interrupted,
+    /// The launcher ended the emulator because the kernel booted a second time.
+    SecondBoot,
 }
 
 /// The result, and unless it is a pass, why.
@@ -37,100 +46,190 @@ pub struct Judgement {
     pub reason: Option<String>,
 }
 
-/// Judges a run. `last_line` is the kernel's last plain line, `complaint` what the emulator complained
-/// of.
-pub fn judge(emulator: Kind, end: &End, seen: &Seen, last_line: Option<&str>, complaint: &str) -> Judgement {
-    let code = match *end {
-        End::ShutDown => code_of_the_records(seen),
-        // QEMU's status for a machine that is reset, as this one was to be.
-        End::Status(0) if emulator == Kind::Qemu && seen.reset => code_of_the_records(seen),
-        End::Status(status) if emulator == Kind::Qemu => ExitCode::from_qemu_status(status),
-        _ => None,
-    };
-    let title = emulator.title();
-    let (kind, reason) = match *end {
-        End::Interrupted => (VerdictKind::Interrupted, Some("interrupted".to_owned())),
-        End::Deadline(limit) => on_deadline(limit, seen, last_line),
-        End::Signal(signal) => {
-            (VerdictKind::Error, Some(format!("signal {signal} ended {title}{}", quoted(complaint))))
-        }
-        End::ShutDown | End::Status(_) => match code {
-            Some(ExitCode::Pass) => match contradiction(seen) {
-                None => (VerdictKind::Pass, None),
-                Some(reason) => (VerdictKind::Fail, Some(reason)),
-            },
-            Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
-            Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(last_words(seen))),
-            Some(ExitCode::Refused) => (
-                VerdictKind::Refused,
-                seen.refused
-                    .clone()
-                    .or(last_line.map(str::to_owned))
-                    .or(Some("it did not say why".to_owned())),
-            ),
-            Some(ExitCode::Usage) => (
-                VerdictKind::Usage,
-                seen.usage
-                    .clone()
-                    .or(Some("the kernel's command line is wrong; it did not say how".to_owned())),
-            ),
-            None => without_a_code(emulator, end, seen, last_line, complaint),
-        },
-    };
+/// What a run is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Witnesses<'a> {
+    /// What it ran in.
+    pub emulator: Kind,
+    /// How it ended.
+    pub end: &'a End,
+    /// What QEMU said of that over QMP; `None` if it said nothing.
+    pub shutdown: Option<&'a Shutdown>,
+    /// What the kernel's records said.
+    pub seen: &'a Seen,
+    /// The first line on the serial port that is no record.
+    pub first_line: Option<&'a str>,
+    /// The last one.
+    pub last_line: Option<&'a str>,
+    /// What the emulator complained of.
+    pub complaint: &'a str,
+    /// What the run was asked to do.
+    pub asked: &'a Asked,
+}
+
+/// Judges a run.
+pub fn judge(run: &Witnesses<'_>) -> Judgement {
+    let (kind, reason) = run.judge();
     Judgement { kind, reason }
 }
 
-fn on_deadline(limit: Duration, seen: &Seen, last_line: Option<&str>) -> (VerdictKind, Option<String>) {
-    let seconds = limit.as_secs();
-    if seen.panic.is_some() {
-        let reason = format!("{} (and the machine did not end within {seconds} s)", last_words(seen));
-        return (VerdictKind::Panic, Some(reason));
+type Judged = (VerdictKind, Option<String>);
+
+impl Witnesses<'_> {
+    fn judge(&self) -> Judged {
+        let seen = self.seen;
+        let title = self.emulator.title();
+        // Whatever came of the second boot, the first one's machine was reset.
+        if seen.booted_again && *self.end != End::Interrupted {
+            let reason = match &seen.panic {
+                Some(_) => format!("{} (and the kernel booted a second time)", last_words(seen)),
+                None => "the machine was reset: the kernel booted a second time".to_owned(),
+            };
+            return (VerdictKind::Panic, Some(reason));
+        }
+        match *self.end {
+            End::Interrupted => (VerdictKind::Interrupted, Some("interrupted".to_owned())),
+            End::Deadline(limit) => self.on_deadline(limit),
+            End::Signal(signal) => {
+                let reason = format!("signal {signal} ended {title}{}", quoted(self.complaint));
+                (VerdictKind::Error, Some(reason))
+            }
+            End::SecondBoot | End::ShutDown | End::Status(_) => match self.code() {
+                Some(ExitCode::Pass) => {
+                    let against = evidence::contradiction(seen);
+                    match against.or_else(|| evidence::missing(seen, self.asked)) {
+                        None => (VerdictKind::Pass, None),
+                        Some(reason) => (VerdictKind::Fail, Some(reason)),
+                    }
+                }
+                Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
+                Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(last_words(seen))),
+                Some(ExitCode::Refused) => {
+                    let line = self.last_line.map(str::to_owned);
+                    let reason = seen.refused.clone().or(line).or(Some("it did not say why".to_owned()));
+                    (VerdictKind::Refused, reason)
+                }
+                Some(ExitCode::Usage) => {
+                    let unsaid = "the kernel's command line is wrong; it did not say how".to_owned();
+                    (VerdictKind::Usage, seen.usage.clone().or(Some(unsaid)))
+                }
+                None => self.without_a_code(),
+            },
+        }
     }
-    let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
-        (Some(verdict), ..) => {
-            let said = if verdict.pass { "pass" } else { "fail" };
-            format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")
+
+    /// The kernel's exit code, where there is one.
+    fn code(&self) -> Option<ExitCode> {
+        let is_qemu = self.emulator == Kind::Qemu;
+        match *self.end {
+            End::ShutDown => code_of_the_records(self.seen),
+            // QEMU's status for a machine that is reset, as this one was to be.
+            End::Status(0) if is_qemu && self.seen.reset => code_of_the_records(self.seen),
+            End::Status(status) if is_qemu => ExitCode::from_qemu_status(status),
+            _ => None,
         }
-        (None, Some(at), _) => {
-            let Progress { workload, allocator, cpus, .. } = at;
-            format!(
-                "no verdict within {seconds} s; last seen in workload {workload} on {allocator} with {cpus} CPUs"
-            )
+    }
+
+    fn on_deadline(&self, limit: Duration) -> Judged {
+        let (seconds, seen) = (limit.as_secs(), self.seen);
+        if seen.panic.is_some() {
+            let reason = format!("{} (and the machine did not end within {seconds} s)", last_words(seen));
+            return (VerdictKind::Panic, Some(reason));
         }
-        (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
-        (None, None, None) => {
-            let after = last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
-            format!("no answer within {seconds} s{after}")
+        let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
+            (Some(verdict), ..) => {
+                let said = if verdict.pass { "pass" } else { "fail" };
+                format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")
+            }
+            (None, Some(at), _) => {
+                let Progress { workload, allocator, cpus, .. } = at;
+                format!(
+                    "no verdict within {seconds} s; last seen in workload {workload} on {allocator} with {cpus} CPUs"
+                )
+            }
+            (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
+            (None, None, None) => match self.last_line {
+                Some(line) => format!("no answer within {seconds} s; its last line: {line}"),
+                None if self.spoke() => format!("no answer within {seconds} s"),
+                None => format!("no answer within {seconds} s: nothing came on the serial line"),
+            },
+        };
+        (VerdictKind::Timeout, Some(reason))
+    }
+
+    /// The emulator ended by itself, or the kernel ended it and gave no code.
+    fn without_a_code(&self) -> Judged {
+        let (title, seen) = (self.emulator.title(), self.seen);
+        // Bochs ends with status 1 whatever it is, and says which it was.
+        let ended_quietly = match self.emulator {
+            Kind::Qemu => *self.end == End::Status(0),
+            Kind::Bochs => bochs::is_triple_fault(self.complaint),
+        };
+        if ended_quietly && seen.panic.is_some() {
+            let reason = format!("{} (then {title} reset or powered off)", last_words(seen));
+            return (VerdictKind::Panic, Some(reason));
         }
-    };
-    (VerdictKind::Timeout, Some(reason))
+        let after = self.last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
+        match *self.end {
+            End::Status(0) if self.emulator == Kind::Qemu => self.quiet_end(&after),
+            _ if ended_quietly => (
+                VerdictKind::Panic,
+                Some(format!("{title} reset or powered off without a verdict (a triple fault?){after}")),
+            ),
+            End::Status(1) if !self.spoke() => {
+                let hint = shutdown::hint(self.complaint).map(|hint| format!("; {hint}")).unwrap_or_default();
+                let reason = format!("{title} did not start{}{hint}", quoted(self.complaint));
+                (VerdictKind::Error, Some(reason))
+            }
+            End::Status(status) => {
+                let reason = format!(
+                    "{title} ended with status {status}, which is not the kernel's{}",
+                    quoted(self.complaint)
+                );
+                (VerdictKind::Error, Some(reason))
+            }
+            _ => {
+                let reason = "the kernel ended the machine, but there was no verdict".to_owned();
+                (VerdictKind::Fail, Some(reason))
+            }
+        }
+    }
+
+    /// QEMU's status is 0, which it has for everything but a start that failed.
+    fn quiet_end(&self, after: &str) -> Judged {
+        if let Some(shutdown) = self.shutdown {
+            let (kind, what) = shutdown.judge();
+            let said = if kind == VerdictKind::Error { quoted(self.complaint) } else { String::new() };
+            return (kind, Some(format!("{what} before the kernel's verdict{said}{after}")));
+        }
+        if let Some(signal) = shutdown::signal_in(self.complaint) {
+            let reason = format!("signal {signal} ended QEMU before the kernel's verdict{after}");
+            return (VerdictKind::Error, Some(reason));
+        }
+        if self.spoke() {
+            let reason = format!("QEMU reset or powered off without a verdict (a triple fault?){after}");
+            return (VerdictKind::Panic, Some(reason));
+        }
+        let said = self.first_line.or(self.complaint.trim().lines().next()).unwrap_or("nothing");
+        let reason = format!(
+            "QEMU ended with status 0 before it ran a machine, as it does for `help` and `-version`; it said: {said}"
+        );
+        (VerdictKind::Error, Some(reason))
+    }
+
+    /// Whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does not
+    /// come to run a machine.
+    fn spoke(&self) -> bool {
+        let has_record =
+            self.seen.boot.is_some() || !self.seen.cpus.is_empty() || !self.seen.regions.is_empty();
+        has_record || self.seen.verdict.is_some() || self.last_line.is_some_and(is_kernels)
+    }
 }
 
-/// What in the records speaks against the pass that QEMU's status stands for.
-fn contradiction(seen: &Seen) -> Option<String> {
-    let lossy = seen.stress.iter().find(|stress| stress.lost > 0 || stress.doubled > 0);
-    if let Some(panic) = &seen.panic {
-        Some(format!("the exit code says pass, but CPU {} panicked: {}", panic.cpu, panic.message))
-    } else if let Some(reason) = seen.refused.as_ref().or(seen.usage.as_ref()) {
-        Some(format!("the exit code says pass, but the kernel refused to run: {reason}"))
-    } else if seen.unreadable > 0 {
-        let first = seen.unreadable_lines.first().map_or("", String::as_str);
-        Some(format!("{} record lines could not be read, the first: {first}", seen.unreadable))
-    } else if let Some(stress) = lossy {
-        Some(format!(
-            "the exit code says pass, but workload {} lost {} frames and handed {} out twice",
-            stress.workload, stress.lost, stress.doubled
-        ))
-    } else {
-        match &seen.verdict {
-            None => Some("the exit code says pass, but there was no verdict on the serial port".to_owned()),
-            Some(verdict) if !verdict.pass => {
-                let reason = verdict.reason.as_deref().unwrap_or("no reason given");
-                Some(format!("the exit code says pass, but the verdict says fail: {reason}"))
-            }
-            Some(_) => None,
-        }
-    }
+/// Whether a line has the form of the kernel's: its log's time stamps, or its name.
+fn is_kernels(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with('[') || line.starts_with("octopod")
 }
 
 fn failure(seen: &Seen) -> String {
@@ -160,42 +259,6 @@ fn code_of_the_records(seen: &Seen) -> Option<ExitCode> {
         Some(verdict) if verdict.pass => Some(ExitCode::Pass),
         Some(_) => Some(ExitCode::Fail),
         None => None,
-    }
-}
-
-/// The emulator ended by itself, or the kernel ended it and gave no code.
-fn without_a_code(
-    emulator: Kind,
-    end: &End,
-    seen: &Seen,
-    last_line: Option<&str>,
-    complaint: &str,
-) -> (VerdictKind, Option<String>) {
-    let spoke = last_line.is_some() || seen.boot.is_some() || !seen.cpus.is_empty();
-    let title = emulator.title();
-    // Bochs ends with status 1 whatever it is, and says which it was.
-    let was_reset = match emulator {
-        Kind::Qemu => *end == End::Status(0),
-        Kind::Bochs => bochs::is_triple_fault(complaint),
-    };
-    match *end {
-        _ if was_reset && seen.panic.is_some() => {
-            (VerdictKind::Panic, Some(format!("{} (then {title} reset or powered off)", last_words(seen))))
-        }
-        _ if was_reset => {
-            let after = last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
-            let reason = format!("{title} reset or powered off without a verdict (a triple fault?){after}");
-            (VerdictKind::Panic, Some(reason))
-        }
-        End::Status(1) if !spoke => {
-            (VerdictKind::Error, Some(format!("{title} did not start{}", quoted(complaint))))
-        }
-        End::Status(status) => {
-            let reason =
-                format!("{title} ended with status {status}, which is not the kernel's{}", quoted(complaint));
-            (VerdictKind::Error, Some(reason))
-        }
-        _ => (VerdictKind::Fail, Some("the kernel ended the machine, but there was no verdict".to_owned())),
     }
 }
 

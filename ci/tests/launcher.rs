@@ -16,7 +16,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fake::{Fake, VERDICT_PASS, launcher};
+use fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher};
 use octopod::wire::ExitCode;
 use octopod_ci::VerdictKind;
 
@@ -37,11 +37,15 @@ fn each_end_has_its_status_and_its_word() {
     let exit = |code: ExitCode| format!("exit {}", code.qemu_status());
     let pass = exit(ExitCode::Pass);
     let rows = [
-        (say(&[VERDICT_PASS], &pass), 0, "PASS"),
+        (say(&[SOUND_BOOT, VERDICT_PASS], &pass), 0, "PASS"),
         (say(&[verdict_fail], &exit(ExitCode::Fail)), 1, "FAIL  2 frames lost"),
         (say(&[], &pass), 1, "FAIL  the exit code says pass, but there was no verdict"),
         (say(&[verdict_fail], &pass), 1, "FAIL  the exit code says pass, but the verdict says fail"),
-        (say(&["@octopod {\"verd", VERDICT_PASS], &pass), 1, "FAIL  1 record lines could not be read"),
+        (
+            say(&[SOUND_BOOT, "@octopod {\"verd", VERDICT_PASS], &pass),
+            1,
+            "FAIL  1 record lines could not be read",
+        ),
         (say(&[usage], &exit(ExitCode::Usage)), 2, "USAGE  unknown option fro"),
         (say(&[], "echo 'no such machine' >&2; exit 1"), 2, "ERROR  QEMU did not start: no such machine"),
         (say(&[VERDICT_PASS], "exit 7"), 2, "ERROR  QEMU ended with status 7"),
@@ -87,7 +91,7 @@ fn a_machine_that_hangs_is_given_up_and_leaves_nothing_behind() {
 
 #[test]
 fn what_a_dead_machine_leaves_behind_does_not_hold_the_launcher() {
-    let fake = Fake::new(&say(&[VERDICT_PASS], &format!("sleep 600 & exit {STATUS_PASS}")));
+    let fake = Fake::new(&say(&[SOUND_BOOT, VERDICT_PASS], &format!("sleep 600 & exit {STATUS_PASS}")));
     let alive = fake.watch();
     let ended = fake.run(&["boot", "--timeout", "60"]);
     assert_eq!(ended.status, Some(0), "{ended:#?}");
@@ -105,7 +109,8 @@ fn floods_do_not_stop_the_clock() {
 #[test]
 fn a_line_of_absurd_length_is_cut_but_logged_whole() {
     let long = "head -c 1000000 /dev/zero | tr '\\0' a; echo";
-    let fake = Fake::new(&format!("{long}\n{}", say(&[VERDICT_PASS], &format!("exit {STATUS_PASS}"))));
+    let fake =
+        Fake::new(&format!("{long}\n{}", say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"))));
     let ended = fake.run(&["boot"]);
     assert_eq!(ended.status, Some(0));
     let longest = ended.stdout.lines().map(str::len).max().unwrap();
@@ -117,7 +122,7 @@ fn a_line_of_absurd_length_is_cut_but_logged_whole() {
 fn bytes_that_are_no_text_are_shown_as_such_and_logged_as_they_are() {
     let fake = Fake::new(&say(
         &[],
-        &say(&[VERDICT_PASS], &format!("printf 'a\\377\\033[2Jb\\r\\n'; exit {STATUS_PASS}")),
+        &say(&[SOUND_BOOT, VERDICT_PASS], &format!("printf 'a\\377\\033[2Jb\\r\\n'; exit {STATUS_PASS}")),
     ));
     let ended = fake.run(&["boot"]);
     assert_eq!(ended.status, Some(0));
@@ -129,7 +134,7 @@ fn bytes_that_are_no_text_are_shown_as_such_and_logged_as_they_are() {
 #[test]
 fn harmless_complaints_are_logged_but_not_shown() {
     let complain = "echo \"w: TCG doesn't support requested feature: x\" >&2; echo 'w: real' >&2\n";
-    let script = format!("{complain}{}", say(&[VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let script = format!("{complain}{}", say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
     let fake = Fake::new(&script);
     let ended = fake.run(&["boot"]);
     assert!(ended.stdout.contains("w: real") && !ended.stdout.contains("TCG doesn't"), "{ended:#?}");
@@ -271,7 +276,7 @@ fn a_qemu_that_is_none_is_named() {
 
 #[test]
 fn json_on_standard_output_stands_alone() {
-    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let fake = Fake::new(&say(&["octopod: up", SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
     let ended = fake.run(&["boot", "--json", "-"]);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(report, ended.report());
@@ -280,7 +285,10 @@ fn json_on_standard_output_stands_alone() {
 
 #[test]
 fn quiet_is_one_line() {
-    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("echo x >&2; exit {STATUS_PASS}")));
+    let fake = Fake::new(&say(
+        &["octopod: up", SOUND_BOOT, VERDICT_PASS],
+        &format!("echo x >&2; exit {STATUS_PASS}"),
+    ));
     let ended = fake.run(&["boot", "--quiet"]);
     assert_eq!((ended.stdout.lines().count(), ended.stderr.as_str()), (1, ""), "{ended:#?}");
 }
@@ -291,7 +299,7 @@ fn the_script_of_a_run_runs_the_same_machine() {
     let ended = fake.run(&["boot", "--append", "it's=\"a b\" $HOME", "--", "-name", "a,,b c"]);
     let by_hand = Command::new("sh").arg(ended.out.join("qemu.sh")).output().unwrap();
     let by_hand = String::from_utf8_lossy(&by_hand.stdout).into_owned();
-    assert!(by_hand.contains("<-append><work=boot it's=\"a b\" $HOME>"), "{by_hand}");
+    assert!(by_hand.contains(" work=boot it's=\"a b\" $HOME>"), "{by_hand}");
     let (before, after) =
         ended.stdout.lines().find(|line| line.starts_with('<')).unwrap().split_once("<-qmp>").unwrap();
     let (_socket, after) = after.split_once('>').unwrap();
@@ -301,7 +309,7 @@ fn the_script_of_a_run_runs_the_same_machine() {
 
 #[test]
 fn the_library_says_the_same_and_prints_nothing() {
-    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let fake = Fake::new(&say(&["octopod: up", SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
     let outcome = octopod_ci::launch(&fake.options(octopod_ci::Mode::Boot));
     assert_eq!((outcome.status, outcome.report.verdict), (0, VerdictKind::Pass));
     assert_eq!(outcome.serial, ["octopod: up"]);

@@ -12,6 +12,7 @@ use ap_trampoline::Stage;
 use super::memory_map::PhysRange;
 use crate::config::MAX_CPUS;
 use crate::console::filter::Filter;
+use crate::wire::Nonce;
 
 mod error;
 mod list;
@@ -74,6 +75,8 @@ pub struct Options {
     pub acpi_rsdp: Option<u64>,
     /// `reserve=START-END`: physical memory that the kernel leaves alone, from START to just before END.
     pub reserve: Option<PhysRange>,
+    /// `record_nonce=`: the number that the run's records bear. The launcher draws it.
+    pub record_nonce: Option<Nonce>,
     /// `fault=`: the deliberate fault that the tests want to see caught.
     pub fault: Option<Fault>,
     /// `fault.stage=`: where a fault of bring-up strikes.
@@ -100,6 +103,7 @@ impl Default for Options {
             allow_missing_cpus: Switch::Off,
             acpi_rsdp: None,
             reserve: None,
+            record_nonce: None,
             fault: None,
             fault_stage: Stage::LongMode,
         }
@@ -192,6 +196,9 @@ impl Options {
             Key::AllowMissingCpus => self.allow_missing_cpus = parse_name(value, Switch::from_name)?,
             Key::AcpiRsdp => self.acpi_rsdp = Some(parse_u64(value)?),
             Key::Reserve => self.reserve = Some(parse_range(value)?),
+            Key::RecordNonce => {
+                self.record_nonce = Some(Nonce::from_digits(value.as_bytes()).ok_or(ValueFault::NotANonce)?);
+            }
             Key::FaultStage => self.fault_stage = parse_name(value, stage_from_name)?,
             Key::Fault => {
                 let fault = parse_name(value, Fault::from_name)?;

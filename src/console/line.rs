@@ -1,20 +1,25 @@
 //! The lock that keeps lines whole, records for the launcher, and the line in the hands of a CPU that dies.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::LineBuffer;
 use super::logger;
 use super::screen::{LiveScreen, SCREEN};
 use super::serial::Serial;
 use crate::sync::{Deadline, IrqMutex};
-use crate::wire::{MARKER, MAX_RECORD_BYTES, Record};
+use crate::wire::{MAX_FRAME_BYTES, MAX_JSON_BYTES, Nonce, Record, RecordFrame};
 
 /// Whoever has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
 pub(super) static SERIAL: IrqMutex<Serial> = IrqMutex::new(Serial::absent());
 crate::name_lock!(SERIAL);
 
-/// Records that did not fit in a line; the launcher is told in the events.
-static RECORDS_CUT: AtomicU64 = AtomicU64::new(0);
+/// The run's nonce, by which records are framed; 0 while there is none.
+static NONCE: AtomicU64 = AtomicU64::new(0);
+
+/// The number of the next record with a nonce. A record that does not fit in a line takes a number too, so that the
+/// launcher sees that it is missing.
+static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Runs a function while this CPU holds the console, with interrupts off: lines that come meanwhile are kept, or wait.
 pub fn hold<R>(f: impl FnOnce() -> R) -> R {
@@ -40,9 +45,9 @@ pub fn send_last(record: &Record<&str>) {
     serial.drain();
 }
 
-/// How many records were too long to be sent.
-pub fn records_cut() -> u64 {
-    RECORDS_CUT.load(Ordering::Relaxed)
+/// Frames all further records by the run's nonce. Called once, when the kernel command line has been read. Any context.
+pub fn set_record_nonce(nonce: Option<Nonce>) {
+    NONCE.store(nonce.map_or(0, Nonce::get), Ordering::Relaxed);
 }
 
 /// How long a dying CPU waits for the line's holder, which may be another CPU in the middle of a line, or one that was
@@ -106,15 +111,13 @@ impl Write for LastWords<'_> {
 }
 
 fn write_record(serial: &mut Serial, record: &Record<&str>) {
-    let mut buffer = [0; MAX_RECORD_BYTES - MARKER.len() - 2];
-    match serde_json_core::to_slice(record, &mut buffer) {
-        Ok(length) => {
-            serial.write_bytes(MARKER.as_bytes());
-            serial.write_bytes(&buffer[..length]);
-            serial.write_bytes(b"\r\n");
-        }
-        Err(_) => {
-            RECORDS_CUT.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    // The caller holds the line, so the numbers go out in their order.
+    let nonce = Nonce::new(NONCE.load(Ordering::Relaxed));
+    let tag = nonce.map(|nonce| (nonce, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)));
+    let mut buffer = [0; MAX_JSON_BYTES];
+    let Ok(length) = serde_json_core::to_slice(record, &mut buffer) else { return };
+    let frame = LineBuffer::<MAX_FRAME_BYTES>::format(format_args!("{}", RecordFrame { tag }));
+    serial.write_bytes(frame.as_str().as_bytes());
+    serial.write_bytes(&buffer[..length]);
+    serial.write_bytes(b"\r\n");
 }

@@ -23,7 +23,7 @@ mod serial;
 #[cfg(target_os = "none")]
 pub use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
-pub use line::{LastWords, hold, records_cut, send, send_last, take_over};
+pub use line::{LastWords, hold, send, send_last, set_record_nonce, take_over};
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]

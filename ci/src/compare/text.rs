@@ -3,7 +3,6 @@
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::{Group, Row, differences, groups};
-use crate::records::printable;
 use crate::report::Report;
 
 const COLUMNS: usize = 80;
@@ -43,7 +42,7 @@ pub fn ratio(row: &Row) -> String {
 }
 
 fn cut(text: &str, width: usize) -> String {
-    let text = printable(text);
+    let text = crate::text::line(text);
     if text.chars().count() <= width {
         return text;
     }

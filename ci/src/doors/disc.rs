@@ -103,9 +103,10 @@ fn script(command: &str, command_line: &str) -> String {
     let words: String = command_line.split_whitespace().map(|word| format!(" {}", quoted(word))).collect();
     let shutdown: String =
         SHUTDOWN.iter().map(|byte| format!("outb {SHUTDOWN_PORT:#x} {byte:#x}\n")).collect();
-    // GRUB breaks lines at 80 columns, this one too; and does not wait for the line's last two characters.
+    // GRUB breaks lines at 80 columns, this one too, which has no room for the nonce; and does not wait for the line's last
+    // two characters.
     let record =
-        format!("{MARKER}{{\"usage\":{{\"reason\":\"GRUB cannot load the kernel: see serial.log\"}}}}");
+        format!("{MARKER} {{\"usage\":{{\"reason\":\"GRUB cannot load the kernel: see serial.log\"}}}}");
     format!(
         "serial --unit=0 --speed=115200\n\
          terminal_input serial\n\

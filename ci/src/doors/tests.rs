@@ -78,6 +78,7 @@ fn a_kernel_without_a_header_cannot_come_in_by_multiboot1() {
     let workspace = crate::rundir::Workspace { root: folder.path().into(), target: folder.path().into() };
     let run = RunDir::create(&workspace, "boot", Some(&folder.path().join("out"))).unwrap();
     let options = options(&["boot", "--boot", "multiboot1"]);
-    let error = prepare(&options, &Tools::default(), &kernel, &run, &mut crate::notice::Silent).unwrap_err();
+    let error = prepare(&options, "work=boot", &Tools::default(), &kernel, &run, &mut crate::notice::Silent)
+        .unwrap_err();
     assert!(error.to_string().contains("is not a kernel that can be booted"), "{error}");
 }

@@ -5,6 +5,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::result::{Ended, Results, RowResult};
 use crate::error::Error;
+use crate::text;
 
 /// The kernel's lines that a failed row shows; its folder has all of them.
 const SERIAL_LINES: usize = 200;
@@ -33,13 +34,16 @@ fn case(row: &RowResult) -> TestCase {
         Ended::Skipped(_) => TestCaseStatus::skipped(),
     };
     if let Some(reason) = row.ended.reason() {
-        status.set_type(row.ended.name()).set_message(reason);
+        status.set_type(row.ended.name()).set_message(text::line(&reason));
     }
     if row.is_bad() {
-        status.set_description(row.details(SERIAL_LINES).join("\n"));
+        let details: Vec<_> = row.details(SERIAL_LINES).iter().map(|line| text::line(line)).collect();
+        status.set_description(details.join("\n"));
     }
-    let mut case = TestCase::new(row.name.as_str(), status);
-    case.set_classname("matrix").set_time(row.time).add_property(("command", row.command_line.as_str()));
+    let mut case = TestCase::new(text::line(&row.name), status);
+    case.set_classname("matrix")
+        .set_time(row.time)
+        .add_property(("command", text::line(&row.command_line).as_str()));
     case
 }
 

@@ -13,7 +13,7 @@ use super::runner::Job;
 use super::schedule::Watcher;
 use crate::cli::Options;
 use crate::notice::{Notice, Observer};
-use crate::records::printable;
+use crate::text;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -56,6 +56,7 @@ impl Screen {
 
     /// Prints a line past the bars. Nobody is left to be told if that fails.
     fn line(&self, text: &str) {
+        let text = text::styled(text);
         self.bars.suspend(|| {
             let _ = match self.to_stderr {
                 true => writeln!(anstream::stderr(), "{text}"),
@@ -88,7 +89,7 @@ impl Screen {
                 self.line(&format!("{style}{word}{style:#}  {}", row.name));
                 let serial_lines = if self.verbose { usize::MAX } else { SERIAL_LINES };
                 for line in row.details(serial_lines) {
-                    self.line(&format!("    {}", printable(&line)));
+                    self.line(&format!("    {}", text::line(&line)));
                 }
             }
             self.line("");
@@ -113,9 +114,9 @@ impl Screen {
         let text = error.to_string();
         let (sentence, details) = text.trim_end().split_once('\n').unwrap_or((text.trim_end(), ""));
         if !details.is_empty() {
-            self.line(details);
+            details.lines().for_each(|line| self.line(&format!("    {}", text::line(line))));
         }
-        self.line(&format!("{BAD}ERROR{BAD:#}  {}", sentence.trim_end_matches(':')));
+        self.line(&format!("{BAD}ERROR{BAD:#}  {}", text::line(sentence.trim_end_matches(':'))));
     }
 
     /// The work before the rows.
@@ -132,7 +133,7 @@ impl Observer for Preparation<'_> {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Step(text) => {
-                self.screen.total.set_message(text.to_owned());
+                self.screen.total.set_message(text::line(text));
                 self.screen.total.enable_steady_tick(Duration::from_millis(100));
             }
             Notice::Count { what, done, of, now } => {
@@ -180,10 +181,10 @@ struct AtWork<'a> {
 impl Observer for AtWork<'_> {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
-            Notice::Step(text) | Notice::Kernel(text) => self.bar.set_message(text.to_owned()),
+            Notice::Step(text) | Notice::Kernel(text) => self.bar.set_message(text::line(text)),
             Notice::Progress(progress) => self.bar.set_message(format!(
                 "{} {:.1} of {:.1} s",
-                progress.workload,
+                text::line(&progress.workload),
                 progress.elapsed_ms as f64 / 1000.0,
                 progress.budget_ms as f64 / 1000.0
             )),
@@ -213,7 +214,7 @@ fn head(result: &RowResult) -> String {
     let (style, word) = word(&result.ended);
     let seconds = format!("{:.1} s", result.time.as_secs_f64());
     let reason = result.ended.reason().unwrap_or_default();
-    let reason = reason.lines().next().map(|line| format!(": {}", printable(line))).unwrap_or_default();
+    let reason = reason.lines().next().map(|line| format!(": {}", text::line(line))).unwrap_or_default();
     format!("{style}{word:<5}{style:#} {FAINT}{seconds:>8}{FAINT:#}  {}{reason}", result.name)
 }
 

@@ -9,7 +9,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
 use crate::pictures::{self, Format, Picture};
-use crate::records::printable;
 use crate::report::{Report, VerdictKind, write_whole};
 use crate::table;
 
@@ -112,7 +111,7 @@ fn figure(pictures: &[Picture], name: &str, below: Markup) -> Markup {
 
 /// What came from a machine, without what a browser must not be shown.
 pub(crate) fn text(words: &str) -> String {
-    words.lines().map(printable).collect::<Vec<_>>().join("\n")
+    crate::text::lines(words)
 }
 
 /// A verdict's class.

@@ -136,7 +136,7 @@ fn letters(pixels: f64) -> TextStyle<'static> {
 
 /// Words at a place, in pixels.
 fn words(area: &Area<'_>, text: &str, at: (i32, i32), style: TextStyle<'_>, side: HPos) -> Drawn {
-    let text: String = crate::records::printable(text).chars().take(80).collect();
+    let text: String = crate::text::line(text).chars().take(80).collect();
     area.draw(&Text::new(text, at, style.pos(Pos::new(side, VPos::Center))))?;
     Ok(())
 }

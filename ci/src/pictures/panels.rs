@@ -60,7 +60,7 @@ pub fn frame<'a, 'b>(
     x: Axis<'_>,
     y: Axis<'_>,
 ) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
-    let title: String = crate::records::printable(title).chars().take(40).collect();
+    let title: String = crate::text::line(title).chars().take(40).collect();
     let mut chart = ChartBuilder::on(area)
         .caption(title, letters(13.0))
         .margin_right(14)

@@ -12,6 +12,7 @@ mod sieve;
 
 pub use feed::Feeder;
 pub use names::Names;
+pub(crate) use raw::leave_raw_mode;
 pub use sieve::{Piece, Sieve};
 
 use std::io::{self, IsTerminal};

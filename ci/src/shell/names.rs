@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::report::FrameReport;
 use crate::symbols::Symbols;
+use crate::text;
 
 /// What stands before an address on a line of the console's, and whether it is one to return to.
 const BEFORE: [(&str, bool); 3] = [("  at 0x", false), ("  by 0x", true), ("    calls 0x", false)];
@@ -66,7 +67,7 @@ impl Names {
             Some(format!("{function}{place}"))
         };
         let frames: Vec<_> = frames.iter().filter_map(frame).collect();
-        if frames.is_empty() { String::new() } else { format!("  {}", frames.join(" in ")) }
+        if frames.is_empty() { String::new() } else { text::line(&format!("  {}", frames.join(" in "))) }
     }
 }
 

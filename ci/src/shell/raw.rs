@@ -1,14 +1,18 @@
 //! The terminal without its own line editing, for as long as that is wanted.
 
 use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
+/// The terminal's own settings while they are replaced.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
 /// Keys come one by one, unseen and unchanged, until this is dropped: at the run's end, also where a panic ends it.
 pub struct RawMode {
-    before: Termios,
+    _private: (),
 }
 
 impl RawMode {
@@ -25,14 +29,22 @@ impl RawMode {
         raw.output_modes -= OutputModes::OPOST;
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         tcsetattr(io::stdin(), OptionalActions::Now, &raw).ok()?;
-        Some(RawMode { before })
+        Some(RawMode { _private: () })
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
+        leave_raw_mode();
+    }
+}
+
+/// Gives the terminal its own settings back, if they are replaced.
+pub fn leave_raw_mode() {
+    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
     }
 }

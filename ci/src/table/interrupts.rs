@@ -19,7 +19,7 @@ pub fn interrupts(interrupts: &[InterruptReport]) -> Vec<String> {
         let counts = vector.per_cpu.iter().take(columns).map(u64::to_string);
         let total = vector.per_cpu.iter().copied().fold(0, u64::saturating_add);
         let row = [format!("{:#04x}", vector.vector)].into_iter().chain(counts);
-        table.add_row(row.chain([total.to_string(), vector.name.clone()]));
+        table.add_row(row.chain([total.to_string(), crate::text::line(&vector.name)]));
     }
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));

@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
-use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use octopod::wire::Progress;
+
+use crate::text;
 
 use super::each_cpu::EachCpu;
 
@@ -39,9 +41,13 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Bars, or a line each `interval`. `quiet`: neither.
-    pub fn new(quiet: bool, interval: Duration) -> Bars {
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    /// Bars drawn on `target`, or a line each `interval`. `quiet`: neither.
+    pub fn new(target: ProgressDrawTarget, quiet: bool, interval: Duration) -> Bars {
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::with_draw_target(None, target).with_style(ProgressStyle::default_spinner())
+        };
         let interval = (!quiet && bar.is_hidden()).then_some(interval);
         Bars::over(bar, interval)
     }
@@ -57,12 +63,13 @@ impl Bars {
     }
 
     /// A step that nobody can count. Returns what to say of it, where nothing moves and it is time to.
-    pub fn step(&mut self, text: &str) -> Option<String> {
+    pub fn step(&mut self, words: &str) -> Option<String> {
         if self.show(Shown::Step, "{spinner} {wide_msg}") {
             self.bar.enable_steady_tick(TICK);
         }
-        self.bar.set_message(text.to_owned());
-        self.tells.due(|| text.to_owned())
+        let words = text::line(words);
+        self.bar.set_message(words.clone());
+        self.tells.due(|| words)
     }
 
     /// A step of which `done` parts of so many are done. Returns what to say, as [`Bars::step`].
@@ -72,7 +79,8 @@ impl Bars {
             self.bar.enable_steady_tick(TICK);
         }
         self.fill(done, of);
-        self.bar.set_message(now.to_owned());
+        let now = text::line(now);
+        self.bar.set_message(now.clone());
         self.tells.due(|| {
             let now = if now.is_empty() { String::new() } else { format!(": {now}") };
             format!("{what}, {} of {}{now}", HumanCount(done), HumanCount(of))
@@ -83,7 +91,7 @@ impl Bars {
     pub fn workload(&mut self, progress: &Progress<String>) -> Option<String> {
         let Progress { workload, allocator, index, of, .. } = progress;
         let place = if allocator == "octopod" { String::new() } else { format!(" on {allocator}") };
-        let name = format!("{}/{of} {workload}{place}", index + 1);
+        let name = text::line(&format!("{}/{of} {workload}{place}", u64::from(*index) + 1));
         let seconds = |ms: u64| ms as f64 / 1000.0;
         let figures = format!(
             "{:.1} of {:.1} s, {} operations",
@@ -175,7 +183,7 @@ fn locked(words: &Mutex<Words>) -> MutexGuard<'_, Words> {
 
 #[cfg(test)]
 mod tests {
-    use indicatif::{InMemoryTerm, ProgressDrawTarget};
+    use indicatif::InMemoryTerm;
 
     use super::*;
 

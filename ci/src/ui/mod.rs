@@ -2,11 +2,14 @@
 
 mod bars;
 mod each_cpu;
+mod outlet;
+mod terminal;
 
-use std::io::Write;
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use octopod::wire::{Arrivals, Record, Region};
 
@@ -15,11 +18,11 @@ use crate::emulator::Kind;
 use crate::error::Error;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
-use crate::records::printable;
 use crate::report::{EventReport, FrameReport, Report, VerdictKind, cpus_in_words};
 use crate::setup::doctor::{Part, State};
-use crate::table;
+use crate::{table, text};
 use bars::Bars;
+use outlet::{Outlet, Stream};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -34,8 +37,11 @@ const EVENTS_SHOWN: usize = 4;
 
 /// Prints to the terminal, or where its output is sent.
 pub struct Console {
-    /// Standard output belongs to the report.
-    to_stderr: bool,
+    outlet: Outlet,
+    /// Where lines go: to standard error where standard output belongs to the report.
+    stream: Stream,
+    /// Whether the one there shows colours.
+    has_colours: bool,
     quiet: bool,
     verbose: bool,
     emulator: Kind,
@@ -51,18 +57,28 @@ impl Console {
     pub fn new(options: &Options) -> Console {
         let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
         let Options { quiet, verbose, emulator, progress, .. } = *options;
-        let bars = Bars::new(quiet, Duration::from_secs(progress));
-        Console { to_stderr, quiet, verbose, emulator, bars, has_panicked: false, in_session: false }
+        let outlet = Outlet::new();
+        let target = terminal::target(outlet.handle());
+        let bars = Bars::new(target, quiet, Duration::from_secs(progress));
+        let (stream, choice) = match to_stderr {
+            true => (Stream::Stderr, AutoStream::choice(&io::stderr())),
+            false => (Stream::Stdout, AutoStream::choice(&io::stdout())),
+        };
+        let has_colours = choice != ColorChoice::Never;
+        let (has_panicked, in_session) = (false, false);
+        Console { outlet, stream, has_colours, quiet, verbose, emulator, bars, has_panicked, in_session }
     }
 
-    /// Prints a line past the bars. Nobody is left to be told if that fails.
+    /// Prints a line past the bars. Foreign text in it stays on the line, and commands no terminal.
     fn line(&self, text: &str) {
-        self.bars.suspend(|| {
-            let _ = match self.to_stderr {
-                true => writeln!(anstream::stderr(), "{text}"),
-                false => writeln!(anstream::stdout(), "{text}"),
-            };
-        });
+        let mut line = if self.has_colours { text::styled(text) } else { text::line(text) };
+        line.push('\n');
+        self.bars.suspend(|| self.outlet.write(self.stream, line.as_bytes()));
+    }
+
+    /// Prints foreign text of several lines, none of which can be taken for one of the launcher's own.
+    fn lines(&self, text: &str) {
+        text.lines().for_each(|line| self.line(&format!("    {}", text::line(line))));
     }
 
     /// Prints a line that was asked for.
@@ -74,8 +90,9 @@ impl Console {
     pub fn refuse(&self, error: &Error) -> ExitCode {
         let word = if error.verdict() == VerdictKind::Usage { "USAGE" } else { "ERROR" };
         let text = error.to_string();
-        let lines: Vec<String> = text.lines().map(printable).collect();
-        self.line(&format!("{BAD}{word}{BAD:#}  {}", lines.join("\n")));
+        let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
+        self.line(&format!("{BAD}{word}{BAD:#}  {}", text::line(sentence)));
+        self.lines(details);
         ExitCode::from(error.verdict().status())
     }
 
@@ -84,8 +101,8 @@ impl Console {
         self.bars.clear();
         let (style, word) = if good { (GOOD, "PASS") } else { (BAD, "FAIL") };
         let (sentence, details) = text.split_once('\n').unwrap_or((text, ""));
-        details.lines().for_each(|line| self.line(&printable(line)));
-        self.line(&format!("{style}{word}{style:#}  {}", printable(sentence)));
+        details.lines().for_each(|line| self.line(&text::line(line)));
+        self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence)));
     }
 
     /// A line that stands in for a bar, if it is time for one.
@@ -99,16 +116,13 @@ impl Console {
         self.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
     }
 
-    /// Shows what the kernel's console writes, as it is. Nobody is left to be told if that fails.
+    /// Shows what the kernel's console writes, as it is.
     fn console(&mut self, bytes: &[u8]) {
         if !self.in_session {
             self.in_session = true;
             self.bars.clear();
         }
-        let _ = match self.to_stderr {
-            true => std::io::stderr().write_all(bytes).and_then(|()| std::io::stderr().flush()),
-            false => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
-        };
+        self.outlet.write(self.stream, bytes);
     }
 
     /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
@@ -119,12 +133,10 @@ impl Console {
             self.warnings(report);
             self.panic(report);
             self.places(outcome);
-            if !outcome.complaint.is_empty() && !self.verbose {
-                self.line(&format!(
-                    "{FAINT}{}:{FAINT:#} {}",
-                    self.emulator.title(),
-                    outcome.complaint.trim_end()
-                ));
+            if !self.verbose {
+                let title = self.emulator.title();
+                let said = |line: &str| self.line(&format!("{FAINT}{title}:{FAINT:#} {}", text::line(line)));
+                outcome.complaint.lines().for_each(said);
             }
             if self.verbose && !report.interrupts.is_empty() {
                 table::interrupts(&report.interrupts).iter().for_each(|line| self.line(line));
@@ -136,7 +148,7 @@ impl Console {
                 // Shorter from here, where it is below.
                 let here = std::env::current_dir().unwrap_or_default();
                 let folder = folder.strip_prefix(here).unwrap_or(folder);
-                self.line(&format!("{FAINT}{}{FAINT:#}", folder.display()));
+                self.line(&format!("{FAINT}{}{FAINT:#}", text::line(&folder.display().to_string())));
             }
         }
         let style = match report.verdict {
@@ -148,39 +160,39 @@ impl Console {
         // What a tool said at length stands above, so that the last line is the verdict.
         let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
         if !self.quiet && !details.is_empty() {
-            self.line(details);
+            self.lines(details);
         }
-        self.line(&format!("{style}{word}{style:#}  {}", printable(sentence.trim_end_matches(':'))));
-        if self.to_stderr {
-            let _ = anstream::stdout().write_all(report.to_json().as_bytes());
+        self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence.trim_end_matches(':'))));
+        if self.stream == Stream::Stderr {
+            self.outlet.write(Stream::Stdout, report.to_json().as_bytes());
         }
     }
 
     fn panic(&self, report: &Report) {
         let Some(panic) = &report.panic else { return };
-        let place = printable(panic.location.as_deref().unwrap_or("an unknown place"));
+        let place = text::line(panic.location.as_deref().unwrap_or("an unknown place"));
         self.line(&format!(
             "{BAD}CPU {} panicked{BAD:#} at {place}: {}",
             panic.cpu,
-            printable(&panic.message)
+            text::line(&panic.message)
         ));
         if let Some(stage) = &panic.stage {
-            self.line(&format!("    in stage {}", printable(stage)));
+            self.line(&format!("    in stage {}", text::line(stage)));
         }
         self.calls(&panic.backtrace);
         if let Some(first) = panic.first() {
             for four in first.registers.chunks(4) {
                 let four: Vec<_> = four.iter().map(|(name, value)| format!("{name:<6} {value}")).collect();
-                self.line(&printable(&format!("    {}", four.join("  "))));
+                self.line(&text::line(&format!("    {}", four.join("  "))));
             }
             if !first.locks.is_empty() {
-                self.line(&printable(&format!("    holds {}", first.locks.join(", "))));
+                self.line(&text::line(&format!("    holds {}", first.locks.join(", "))));
             }
             self.events(&first.events, usize::MAX);
         }
         for (numbers, cpu) in panic.others() {
             let shown = cpus_in_words(&numbers);
-            self.line(&format!("{WARN}{shown}{WARN:#} {}", printable(&cpu.headline())));
+            self.line(&format!("{WARN}{shown}{WARN:#} {}", text::line(&cpu.headline())));
             self.calls(&cpu.backtrace);
             // Of several, each has its own; report.json has them.
             self.events(&cpu.events, if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
@@ -190,7 +202,7 @@ impl Console {
     /// The newest trace events; report.json has the others.
     fn events(&self, events: &[EventReport], most: usize) {
         for event in &events[events.len().saturating_sub(most)..] {
-            self.line(&format!("    {:>12.1} us before: {}", event.us_before, printable(&event.text)));
+            self.line(&format!("    {:>12.1} us before: {}", event.us_before, text::line(&event.text)));
         }
     }
 
@@ -203,7 +215,7 @@ impl Console {
     /// The CPUs that did not do what they should. What is wrong with them the kernel has said; here is where they were.
     fn warnings(&self, report: &Report) {
         for warning in report.warnings.iter().filter(|warning| !warning.backtrace.is_empty()) {
-            let message = printable(&warning.message);
+            let message = text::line(&warning.message);
             self.line(&format!("{WARN}CPU {}{WARN:#}: {message}, at", warning.cpu));
             self.calls(&warning.backtrace);
         }
@@ -224,7 +236,7 @@ impl Console {
             self.line(&format!("    and {more} more CPUs; see registers.txt"));
         }
         if let (Some(text), true) = (&outcome.registers, outcome.cpus_at.is_empty()) {
-            self.line(&format!("    no registers: {}", text.trim()));
+            self.line(&format!("    no registers: {}", text::line(text)));
         }
     }
 
@@ -238,7 +250,7 @@ impl Console {
             };
             let Part { name, purpose, .. } = part;
             self.line(&format!("{style}{word:<8}{style:#}{name:<16} {FAINT}{purpose}{FAINT:#}"));
-            self.line(&format!("        {}", part.found.trim().replace('\n', "\n        ")));
+            part.found.trim().lines().for_each(|line| self.line(&format!("        {}", text::line(line))));
         }
     }
 }
@@ -288,12 +300,12 @@ impl Observer for Console {
 /// A line of the table of memory.
 fn region_line(region: &Region<String>) -> String {
     let kib = region.end.saturating_sub(region.start).div_ceil(1024);
-    format!("{:#014x}..{:#014x} {kib:>13} KiB  {}", region.start, region.end, printable(&region.owner))
+    format!("{:#014x}..{:#014x} {kib:>13} KiB  {}", region.start, region.end, text::line(&region.owner))
 }
 
 fn shown(frame: &FrameReport) -> String {
     let function = frame.function.as_deref().unwrap_or("(no symbol)");
     let inlined = if frame.inlined { " (inlined)" } else { "" };
     let place = frame.location.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
-    format!("{} {function}{inlined}{place}", frame.address)
+    text::line(&format!("{} {function}{inlined}{place}", frame.address))
 }

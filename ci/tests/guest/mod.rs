@@ -13,9 +13,9 @@ use octopod_ci::accel::Accel;
 use octopod_ci::doors;
 use octopod_ci::notice::Silent;
 use octopod_ci::process::{Happening, Stream, Streams, Supervised};
-use octopod_ci::qemu::Machine;
+use octopod_ci::qemu::{Machine, QmpSocket};
 use octopod_ci::qmp::Qmp;
-use octopod_ci::records::{Line, Seen, read_line};
+use octopod_ci::records::{Framing, Seen, draw_nonce};
 use octopod_ci::rundir::{RunDir, Workspace};
 use octopod_ci::{Options, kernel_build, setup};
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,6 +30,7 @@ pub struct Guest {
     socket: std::path::PathBuf,
     began: Instant,
     limit: Duration,
+    framing: Framing,
     /// The lines for people, so far.
     pub lines: Vec<String>,
     /// The records, so far.
@@ -60,13 +61,15 @@ impl Guest {
         let kernel = kernel_build::provide(&options, &workspace, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(&workspace, options.mode.name(), Some(folder.path())).unwrap();
-        let medium = doors::prepare(&options, &tools, &kernel.path, &run, &mut Silent).unwrap();
+        let medium =
+            doors::prepare(&options, &options.kernel_command_line(), &tools, &kernel.path, &run, &mut Silent)
+                .unwrap();
         let socket = folder.path().join("qmp");
         let machine = Machine {
             options: &options,
             accel: Accel::Tcg,
             medium: &medium,
-            qmp_socket: Some(&socket),
+            qmp: Some(QmpSocket::Listens(&socket)),
             trace_file: None,
         };
         let arguments = qemu.arguments(&machine);
@@ -78,6 +81,8 @@ impl Guest {
             limit: LIMIT + options.boot.grace(),
             began: Instant::now(),
             lines: Vec::new(),
+            // A kernel without a nonce: its records are framed by none.
+            framing: Framing::new(draw_nonce()),
             seen: Seen::default(),
             folder,
         }
@@ -106,16 +111,16 @@ impl Guest {
 
     fn hear(&mut self) -> Option<End> {
         match self.machine.next(self.deadline()) {
-            Happening::Line(Stream::Stdout, line) => match read_line(&line) {
-                Line::Plain(text) => self.lines.push(text),
-                Line::Record(words, record) => {
-                    if !words.is_empty() {
-                        self.lines.push(words);
-                    }
-                    self.seen.take(*record);
+            Happening::Line(Stream::Stdout, line) => {
+                let reading = self.framing.read(&line);
+                if let Some(Err(unreadable)) = &reading.record {
+                    panic!("a record that cannot be read: {unreadable:?}");
                 }
-                Line::Unreadable(line) => panic!("a record that cannot be read: {line}"),
-            },
+                self.seen.read(&reading);
+                if reading.record.is_none() || !reading.text.is_empty() {
+                    self.lines.push(reading.text);
+                }
+            }
             Happening::Line(Stream::Stderr, line) => self.lines.push(format!("QEMU: {line}")),
             Happening::Ended(status) => {
                 let code = status.code().and_then(ExitCode::from_qemu_status);

@@ -19,7 +19,44 @@ pub fn launcher() -> PathBuf {
 /// The launcher's program where this test was built.
 pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_octopod");
 
-/// What a kernel says when all is well.
+/// The record of a CPU that is online.
+macro_rules! cpu {
+    ($number:literal) => {
+        concat!(
+            r#"@octopod {"cpu":{"cpu":"#,
+            $number,
+            r#","apic_id":"#,
+            $number,
+            r#","state":"online","failed_stage":null,"stages_us":{"online":5}}}"#,
+            "\n"
+        )
+    };
+}
+
+/// What a kernel says on its way to the work, on as many CPUs as the launcher's default.
+pub const SOUND_BOOT: &str = concat!(
+    r#"@octopod {"boot":{"protocol":"pvh","kaslr":"off","direct_map_base":"0xffff800000000000","slide":"0x0","#,
+    r#""apic_mode":"x2apic","clock_source":"hpet","tsc_khz":1000000,"apic_timer_khz":1000000,"cpus_listed":8,"#,
+    r#""cpus_online":8,"entry_to_online_us":5,"init_to_online_us":1,"bring_up":{}}}"#,
+    "\n",
+    cpu!(0),
+    cpu!(1),
+    cpu!(2),
+    cpu!(3),
+    cpu!(4),
+    cpu!(5),
+    cpu!(6),
+    cpu!(7),
+    r#"@octopod {"memory":{"frames_total":9,"metadata_bytes":1,"frames_free_before":7}}"#
+);
+
+/// The result of a workload.
+pub const PAIRS: &str = concat!(
+    r#"@octopod {"stress":{"workload":"pairs","allocator":"octopod","cpus":8,"operations":5,"elapsed_us":1000000,"#,
+    r#""lost":0,"doubled":0,"cycles":{"p50":1,"p99":2,"p999":3,"max":4}}}"#
+);
+
+/// What a kernel says at last when all is well.
 pub const VERDICT_PASS: &str = r#"@octopod {"verdict":{"pass":true,"reason":null,"frames_free_after":7}}"#;
 
 /// No test's machine takes longer than this, however slow the host.

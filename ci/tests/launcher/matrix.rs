@@ -7,11 +7,11 @@ use std::{fs, thread};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::fake::{Ended, Fake, PATIENCE};
-use super::{STATUS_PASS, VERDICT_PASS, say};
+use super::{SOUND_BOOT, STATUS_PASS, VERDICT_PASS, say};
 
 /// A machine that does what its kernel's command line says.
 fn machine() -> Fake {
-    let pass = say(&["octopod: up", VERDICT_PASS], &format!("exit {STATUS_PASS}"));
+    let pass = say(&["octopod: up", SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"));
     // The last word of the kernel's command line is the pipe that hears of the machine's process.
     let wait = "for word; do case $word in *do=wait=*) echo $$ >\"${word##*=}\";; esac; done; exec sleep 600";
     Fake::new(&format!(

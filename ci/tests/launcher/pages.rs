@@ -6,13 +6,12 @@ use std::process::Command;
 
 use octopod::wire::ExitCode;
 
-use super::fake::{Fake, VERDICT_PASS, launcher};
+use super::fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher};
 use super::{STATUS_PASS, say};
 
 #[test]
 fn each_run_leaves_a_page_and_one_that_cannot_be_written_is_no_failure() {
-    let cpu = r#"@octopod {"cpu":{"cpu":0,"apic_id":0,"state":"online","failed_stage":null,"stages_us":{"online":5}}}"#;
-    let fake = Fake::new(&say(&[cpu, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let fake = Fake::new(&say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
     let ended = fake.run(&["boot"]);
     assert_eq!(ended.status, Some(0), "{ended:#?}");
     let file = ended.out.join("report.html");
@@ -44,9 +43,9 @@ fn two_runs_are_set_side_by_side() {
         format!("@octopod {result}")
     };
     let fakes = [100, 300].map(|operations| {
-        Fake::new(&say(&[&stress(operations), VERDICT_PASS], &format!("exit {STATUS_PASS}")))
+        Fake::new(&say(&[SOUND_BOOT, &stress(operations), VERDICT_PASS], &format!("exit {STATUS_PASS}")))
     });
-    let [old, new] = fakes.each_ref().map(|fake| fake.run(&["stress"]).out);
+    let [old, new] = fakes.each_ref().map(|fake| fake.run(&["stress", "--workloads", "pairs"]).out);
     let compare = |arguments: &[&OsStr]| {
         let output = Command::new(launcher()).arg("report").args(arguments).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())

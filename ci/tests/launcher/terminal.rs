@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::pty::{Winsize, openpty};
 
-use super::fake::{Fake, PATIENCE, VERDICT_PASS};
+use super::fake::{Fake, PAIRS, PATIENCE, SOUND_BOOT, VERDICT_PASS};
 use super::{STATUS_PASS, say};
 
 /// A terminal's size, as people have it.
@@ -97,7 +97,7 @@ fn busy(until: &Path) -> String {
         &format!(
             "ms=0; while ! [ -e '{until}.arrived' ]; do echo '{arrivals}'; sleep 0.05; done\n\
              while ! [ -e '{until}' ]; do ms=$((ms + 100)); echo '{record}'; sleep 0.05; done\n\
-             cat <<'EOF'\n{VERDICT_PASS}\nEOF\nexit {STATUS_PASS}"
+             cat <<'EOF'\n{SOUND_BOOT}\n{PAIRS}\n{VERDICT_PASS}\nEOF\nexit {STATUS_PASS}"
         ),
     )
 }
@@ -107,7 +107,7 @@ fn on_a_terminal_bars_move_and_then_are_gone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("end");
     let fake = Fake::new(&busy(&file));
-    let mut running = OnTerminal::start(fake.command(&["stress"]));
+    let mut running = OnTerminal::start(fake.command(&["stress", "--workloads", "pairs"]));
     running.wait_for("17 of 64");
     fs::write(folder.path().join("end.arrived"), "").unwrap();
     running.wait_for("3/9 pairs on locked");
@@ -130,12 +130,14 @@ fn in_a_pipe_nothing_moves_and_a_line_says_how_far_it_is() {
         &[
             r#"@octopod {"arrivals":{"called":64,"online":17}}"#,
             r#"@octopod {"progress":{"workload":"pairs","allocator":"octopod","cpus":2,"index":2,"of":9,"elapsed_ms":100,"budget_ms":9000,"operations":5000,"lanes":[100,0]}}"#,
+            SOUND_BOOT,
+            PAIRS,
             VERDICT_PASS,
         ],
         &format!("exit {STATUS_PASS}"),
     );
     let fake = Fake::new(&script);
-    let ended = fake.run(&["stress", "--progress", "0"]);
+    let ended = fake.run(&["stress", "--workloads", "pairs", "--progress", "0"]);
     for line in [
         "launcher: CPUs online, 17 of 64",
         "launcher: 3/9 pairs: 0.1 of 9.0 s, 5,000 operations; CPUs 0–1, a second:  1.0k     0",
@@ -143,18 +145,24 @@ fn in_a_pipe_nothing_moves_and_a_line_says_how_far_it_is() {
         assert!(ended.stdout.lines().any(|said| said == line), "{line}: {ended:#?}");
     }
     // Half a minute has not gone by.
-    for arguments in [&["stress"][..], &["stress", "--quiet", "--progress", "0"]] {
+    for arguments in [
+        &["stress", "--workloads", "pairs"][..],
+        &["stress", "--workloads", "pairs", "--quiet", "--progress", "0"],
+    ] {
         let ended = fake.run(arguments);
         assert!(!ended.stdout.contains("3/9") && !ended.stdout.contains("17 of 64"), "{ended:#?}");
     }
-    for ended in [fake.run(&["stress"]), fake.run(&["stress", "--verbose"])] {
+    for ended in [
+        fake.run(&["stress", "--workloads", "pairs"]),
+        fake.run(&["stress", "--workloads", "pairs", "--verbose"]),
+    ] {
         assert!(!ended.stdout.contains([ESCAPE, '\r']) && ended.stderr.is_empty(), "{ended:#?}");
     }
 }
 
 #[test]
 fn colours_are_for_terminals_unless_the_environment_says_otherwise() {
-    let fake = Fake::new(&say(&["octopod: up", VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let fake = Fake::new(&say(&["octopod: up", SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
     let on_terminal = |environment: &[(&str, &str)]| {
         let mut command = fake.command(&["boot"]);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(environment.iter().copied());
@@ -182,7 +190,8 @@ fn quiet_is_one_line_on_a_terminal_too() {
         fs::write(folder.path().join(name), "").unwrap();
     }
     let fake = Fake::new(&busy(&folder.path().join("end")));
-    let (status, text, screen) = OnTerminal::start(fake.command(&["stress", "--quiet"])).end();
+    let (status, text, screen) =
+        OnTerminal::start(fake.command(&["stress", "--workloads", "pairs", "--quiet"])).end();
     assert_eq!((status, screen.len()), (Some(0), 1), "{text:?}");
     assert!(screen[0].starts_with("PASS"), "{text:?}");
 }

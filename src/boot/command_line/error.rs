@@ -9,7 +9,7 @@ use super::{
 use crate::config::MAX_CPUS;
 use crate::console::cut::{Cut, MAX_CUT_BYTES};
 use crate::console::filter::FilterError;
-use crate::wire::MAX_RECORD_BYTES;
+use crate::wire::MAX_JSON_BYTES;
 
 /// Why a command line was refused. Borrows from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub enum ValueFault<'a> {
     NotANumber,
     /// Not two numbers with a dash between them, the second one greater.
     NotARange,
+    /// Not the hexadecimal digits of a number above 0.
+    NotANonce,
     /// A number, but too small or too great.
     OutOfRange,
     /// The value, or this part of the list, is none of the names.
@@ -121,6 +123,7 @@ impl fmt::Display for ValueFault<'_> {
             ValueFault::TooFine => f.write_str("more than three decimals"),
             ValueFault::NotANumber => f.write_str("not a number"),
             ValueFault::NotARange => f.write_str("not a range"),
+            ValueFault::NotANonce => f.write_str("not a nonce"),
             ValueFault::OutOfRange => f.write_str("out of range"),
             ValueFault::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),
             ValueFault::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
@@ -157,6 +160,7 @@ impl fmt::Display for Allowed {
             Key::Clock => Names(ClockChoice::ALL).fmt(f),
             Key::Trace => Names(TraceLevel::ALL).fmt(f),
             Key::Kaslr | Key::X2Apic | Key::AllowMissingCpus => Names(Switch::ALL).fmt(f),
+            Key::RecordNonce => f.write_str("16 hexadecimal digits, not all 0"),
             Key::SelfTestRounds => f.write_str("1 to 1000000000"),
             Key::Fault => Names(Fault::ALL).fmt(f),
         }
@@ -186,4 +190,4 @@ pub const MAX_MESSAGE_BYTES: usize = {
     bytes
 };
 
-const _: () = assert!(MAX_MESSAGE_BYTES + 64 <= MAX_RECORD_BYTES, "the launcher is told as well");
+const _: () = assert!(MAX_MESSAGE_BYTES + 64 <= MAX_JSON_BYTES, "the launcher is told as well");

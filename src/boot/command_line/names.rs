@@ -318,6 +318,8 @@ named! {
         AcpiRsdp = "acpi_rsdp",
         /// [`Options::reserve`](super::Options::reserve)
         Reserve = "reserve",
+        /// [`Options::record_nonce`](super::Options::record_nonce)
+        RecordNonce = "record_nonce",
         /// [`Options::fault`](super::Options::fault)
         Fault = "fault",
         /// [`Options::fault_stage`](super::Options::fault_stage)

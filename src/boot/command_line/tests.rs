@@ -69,6 +69,16 @@ fn the_options_of_bring_up_are_taken_and_bounded() {
 }
 
 #[test]
+fn a_nonce_is_taken_or_refused() {
+    let options = parse("record_nonce=5f3a9c0e1b2d4f68 work=boot").unwrap();
+    assert_eq!(options.record_nonce, Nonce::new(0x5f3a_9c0e_1b2d_4f68));
+    let allowed = "not a nonce (allowed: 16 hexadecimal digits, not all 0)";
+    for value in ["0000000000000000", "5f3a", "5F3A9C0E1B2D4F68", "5f3a9c0e1b2d4f680"] {
+        assert_refused(&format!("record_nonce={value}"), &format!("record_nonce={value}: {allowed}"));
+    }
+}
+
+#[test]
 fn a_filter_of_the_log_is_taken_or_refused() {
     let options = parse("log=smp=debug,warn").unwrap();
     assert_eq!(options.log.level_for("octopod::smp"), log::LevelFilter::Debug);
