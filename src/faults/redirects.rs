@@ -1,15 +1,16 @@
 //! Faults by redirection: a function of the kernel's is replaced before it is first called, so the kernel itself holds
 //! no code for them; and rows that must be refused.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::apic::{self, ApicError, Message};
 use crate::boot::command_line::{Allocator, Fault};
+use crate::config::{REQUEST_MS, WATCHDOG_MS};
 use crate::cpu::redirect::{PATCH_BYTES, Redirect, SOURCE_BYTES};
 use crate::cpu::{self, ApicId, Features, IrqGuard};
 use crate::memory::frames::Order;
 use crate::memory::source::{FrameSource, Seat};
-use crate::{redirect, smp, stress};
+use crate::{redirect, smp, stress, time};
 
 /// One more than the place of the fault among all of them, or 0.
 static ARMED: AtomicU8 = AtomicU8::new(0);
@@ -34,6 +35,18 @@ redirect! {
         => lose_lent_frame, if |_| is_armed(Fault::LoseLentFrame);
     cpu::tlb::forget(address: u64, pages: usize, most: usize)
         => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
+    stress::reported() => jump_at_third_report, if |_| is_armed(Fault::ClockJump);
+}
+
+/// How far the clock jumps, in milliseconds: longer than the watchdog and than a call wait.
+const JUMP_MS: u64 = WATCHDOG_MS + REQUEST_MS;
+
+/// [`stress::reported`], after which the clock jumps once.
+extern "C" fn jump_at_third_report() {
+    static REPORTS: AtomicUsize = AtomicUsize::new(0);
+    if REPORTS.fetch_add(1, Ordering::Relaxed) == 2 {
+        time::faults::jump(JUMP_MS);
+    }
 }
 
 /// [`apic::send`], but what tells the last CPU to start never arrives.

@@ -40,4 +40,6 @@ pub use arena::ArenaHeap;
 #[cfg(target_os = "none")]
 pub use error::StressError;
 #[cfg(target_os = "none")]
+pub use progress::reported;
+#[cfg(target_os = "none")]
 pub use run::{run, workload_over};

@@ -8,7 +8,7 @@ use crate::config::PROGRESS_MS;
 use crate::sync::IrqMutex;
 use crate::time::timer::{self, Expiry, TimerId};
 use crate::wire::{self, LANES_IN_RECORD, Record};
-use crate::{console, per_cpu, smp, time};
+use crate::{console, per_cpu, redirectable, smp, time};
 
 per_cpu! {
     /// This CPU's operations in the workload at hand.
@@ -72,6 +72,12 @@ fn tell(_: &Expiry) {
         operations: total_operations(),
         lanes: lanes(current.cpus as usize),
     }));
+    reported();
+}
+
+redirectable! {
+    /// Called after each record of progress, in the timer interrupt of the BSP.
+    pub fn reported() {}
 }
 
 /// The operations of each CPU at work, or of so many neighbours as share a lane.

@@ -242,6 +242,8 @@ named! {
         SkipShootdown = "skip_shootdown",
         /// The last CPU spins with interrupts off for a while, in the middle of its work, and then goes on.
         SpinAWhile = "spin_a_while",
+        /// In the middle of the work the clock jumps ahead, as after the host has stopped the whole machine. It must do no harm.
+        ClockJump = "clock_jump",
         /// The last CPU does not notice that it is asked to go offline.
         DeafToLeave = "deaf_to_leave",
         /// The last CPU gets stuck on its way offline.
