@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | [`config`], [`wire`] |
 //! | 1 | [`cpu`] |
-//! | 2 | [`sync`], [`trace`](mod@trace), [`console`] |
+//! | 2 | [`sync`], `trace`, [`console`] |
 //! | 3 | [`boot`], `panic` |
 //! | 4 | [`memory`] |
 //! | 5 | `interrupts`, [`acpi`] |
@@ -39,12 +39,21 @@
 //! # A kernel of one's own
 //!
 //! `program!` names the function that the boot ends in. `examples/hello.rs` and `examples/allocator.rs` are two such
-//! kernels, each in under forty lines; `cargo run -- run --example hello` boots one. Their documentation, and that of all
-//! that is the kernel's alone, is in `cargo doc --target x86_64-unknown-none`.
+//! kernels, each in under fifty lines; `cargo run -- run --example hello` boots one. Their documentation, and that of all
+//! that is the kernel's alone, is in `cargo doc --target x86_64-unknown-none`. A program sees what is meant for programs; the
+//! rest is private to the crate, and `--document-private-items` shows it. Whatever a program calls without `unsafe` is
+//! sound: `docs/invariants.md` has the rules, `tests/soundness/` the attempts to break them.
 
 #![cfg_attr(not(test), no_std)]
+// Only the kernel with every feature uses all of the crate; there, what is unused is reported.
+#![cfg_attr(
+    not(all(target_os = "none", feature = "faults", feature = "selftest", feature = "shell")),
+    allow(dead_code, unused_imports)
+)]
 // Half of what the shared documentation speaks of is the kernel's alone; with that, every link is checked.
 #![cfg_attr(not(target_os = "none"), allow(rustdoc::broken_intra_doc_links))]
+// A module's head speaks of what is private to the crate too: `cargo doc --document-private-items` follows those links.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod config;
 pub mod wire;
@@ -53,11 +62,13 @@ pub mod cpu;
 
 pub mod console;
 pub mod sync;
-pub mod trace;
+mod trace;
+#[cfg(target_os = "none")]
+pub(crate) use trace::trace;
 
 pub mod boot;
 #[cfg(target_os = "none")]
-pub mod panic;
+mod panic;
 
 pub mod memory;
 
@@ -66,7 +77,7 @@ pub mod acpi;
 pub mod interrupts;
 
 #[cfg(target_os = "none")]
-pub mod apic;
+mod apic;
 
 pub mod time;
 
@@ -76,14 +87,14 @@ pub mod smp;
 pub mod stress;
 
 #[cfg(any(test, feature = "shell"))]
-pub mod shell;
+mod shell;
 
 #[cfg(target_os = "none")]
-pub mod audit;
+mod audit;
 #[cfg(target_os = "none")]
-pub mod bench;
+mod bench;
 #[cfg(all(target_os = "none", feature = "selftest"))]
-pub mod selftest;
+mod selftest;
 
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod faults;

@@ -2,6 +2,8 @@
 //!
 //! No stage is inlined: what it needs on the boot stack is free again when it ends, and the work has the rest.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use crate::acpi::{self, Platform};
 use crate::boot::command_line::{BuiltIn, Options, Switch, TraceLevel, Work};
 use crate::boot::memory_map::ReservedReason;
@@ -319,9 +321,17 @@ fn shell(_: &Machine) -> Result<bool, Reason> {
 
 /// The work that the command line asks for: the program of the kernel that this package builds.
 ///
+/// **Context:** the boot processor's thread, interrupts on, once in a boot.
+///
 /// # Errors
 /// The first thing that is not as it must be.
+///
+/// # Panics
+/// On another CPU, and if it has been called before: the works measure and take over the machine as a whole.
 pub fn work(machine: &Machine) -> Result<(), Reason> {
+    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+    assert!(cpu::current() == CpuId::BSP, "the work of the command line runs on the boot processor alone");
+    assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line runs once in a boot");
     let Machine { boot, options, bring_up: up, .. } = *machine;
     #[cfg(feature = "faults")]
     faults::at_work(options.fault);

@@ -4,22 +4,22 @@
 //! All parsing is pure and takes its memory through [`rsdp::TableMemory`], so that a host runs the same code over any image
 //! of tables. What cannot be is reported as a [`Defect`](crate::boot::defect::Defect) and costs no more than itself.
 
-pub mod describe;
-pub mod entries;
-pub mod expected;
-pub mod index;
-pub mod io_apic_probe;
+pub(crate) mod describe;
+pub(crate) mod entries;
+pub(crate) mod expected;
+pub(crate) mod index;
+pub(crate) mod io_apic_probe;
 pub mod madt;
 pub mod numa;
-pub mod ports;
-pub mod reset;
+pub(crate) mod ports;
+pub(crate) mod reset;
 pub mod roster;
-pub mod rsdp;
+pub(crate) mod rsdp;
 pub mod slit;
 pub mod srat;
-pub mod tables;
-pub mod timers;
-pub mod wiring;
+pub(crate) mod tables;
+pub(crate) mod timers;
+pub(crate) mod wiring;
 
 #[cfg(target_os = "none")]
 mod live;
@@ -27,8 +27,8 @@ mod live;
 mod platform;
 
 #[cfg(target_os = "none")]
-pub use platform::{OutOfMemory, Platform, read_platform, reserve_tables, reset_register};
-pub use reset::ResetRegister;
+pub(crate) use platform::{Platform, read_platform, reserve_tables, reset_register};
+pub(crate) use reset::ResetRegister;
 pub use roster::RosterEntry;
-pub use timers::PmTimer;
-pub use wiring::{IoApicEntry, Line, NmiPin, PinRule, WiringError, isa_line};
+pub(crate) use timers::PmTimer;
+pub(crate) use wiring::{IoApicEntry, Line, NmiPin, PinRule, WiringError, isa_line};

@@ -139,6 +139,7 @@ pub fn is_any_requested(_: &IrqGuard) -> bool {
 }
 
 /// This CPU's APIC ID.
+#[allow(dead_code, reason = "part of the local APIC's interface")]
 pub fn id() -> ApicId {
     registers::read_id()
 }
@@ -159,6 +160,7 @@ pub enum Message {
     /// An interrupt.
     Fixed(Vector),
     /// A non-maskable interrupt.
+    #[allow(dead_code, reason = "part of the local APIC's interface")]
     Nmi,
     /// INIT.
     Init,

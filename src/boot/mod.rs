@@ -1,33 +1,35 @@
 //! Layer 3: from the loader's hand-over to one plain [`BootInfo`]. Nothing past this folder knows how the kernel was
 //! loaded.
 //!
-//! `rt0` is the first code that runs; [`collect`] copies what the loader left in memory before anybody may use that
+//! `rt0` is the first code that runs; `collect` copies what the loader left in memory before anybody may use that
 //! memory for something else.
 
 pub mod command_line;
-pub mod defect;
+pub(crate) mod defect;
 pub mod memory_map;
 pub mod multiboot1;
 pub mod multiboot2;
-pub mod physical;
+pub(crate) mod physical;
 pub mod pvh;
-pub mod windows;
+pub(crate) mod windows;
 
 #[cfg(target_os = "none")]
 mod collect;
 #[cfg(target_os = "none")]
 pub mod direct_map;
 #[cfg(target_os = "none")]
-pub mod image;
+pub(crate) mod image;
 #[cfg(target_os = "none")]
 mod rt0;
 
 #[cfg(target_os = "none")]
-pub use collect::{BootError, BootInfo, Protocol, Rsdp, collect};
+pub use collect::{BootInfo, Protocol};
 #[cfg(target_os = "none")]
-pub use defect::{report_defect, unreported_defects};
+pub(crate) use collect::{Rsdp, collect};
 #[cfg(target_os = "none")]
-pub use rt0::{Handoff, Kaslr, handoff, idt};
+pub(crate) use defect::{report_defect, unreported_defects};
+#[cfg(target_os = "none")]
+pub(crate) use rt0::{Handoff, Kaslr, handoff, idt};
 
 /// Entered by PVH.
 pub const PROTOCOL_PVH: u32 = 0;
@@ -44,7 +46,7 @@ use crate::{console, cpu::registers, wire};
 
 /// Ends the run because this machine or loader will not do.
 #[cfg(target_os = "none")]
-pub fn refuse(reason: core::fmt::Arguments) -> ! {
+pub(crate) fn refuse(reason: core::fmt::Arguments) -> ! {
     let reason = console::LineBuffer::<400>::format(reason);
     log::error!("{}", reason.as_str());
     console::send_last(&wire::Record::Refused(wire::Reason { reason: reason.as_str() }));
@@ -53,7 +55,7 @@ pub fn refuse(reason: core::fmt::Arguments) -> ! {
 
 /// Ends the run because the kernel command line is wrong.
 #[cfg(target_os = "none")]
-pub fn refuse_options(error: &command_line::OptionError) -> ! {
+pub(crate) fn refuse_options(error: &command_line::OptionError) -> ! {
     let reason = console::LineBuffer::<{ command_line::MAX_MESSAGE_BYTES }>::format(format_args!("{error}"));
     log::error!("{}", reason.as_str());
     console::send_last(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));

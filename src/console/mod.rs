@@ -4,9 +4,9 @@
 //! could wait for the very code that it struck, its line is kept, and written by whoever frees the lock. [`filter`] says
 //! which lines are shown. What the line receives is read by `read_byte`.
 
-pub mod cut;
+pub(crate) mod cut;
 pub mod filter;
-pub mod kept;
+pub(crate) mod kept;
 pub mod screen;
 
 #[cfg(target_os = "none")]
@@ -21,12 +21,12 @@ mod logger;
 mod serial;
 
 #[cfg(target_os = "none")]
-pub use input::{listen, loop_back, prompt, read_byte, receive};
+pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
-pub use line::{LastWords, hold, send, send_last, set_record_nonce, take_over};
+pub(crate) use line::{LastWords, hold, send, send_last, set_record_nonce, take_over};
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]
-pub use logger::{Lines, init, lines, say, set_clock, set_filter};
+pub(crate) use logger::{Lines, init, lines, say, set_clock, set_filter};
 #[cfg(target_os = "none")]
-pub use serial::{Lost, lost};
+pub(crate) use serial::{Lost, lost};

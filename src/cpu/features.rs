@@ -79,13 +79,13 @@ impl Features {
     }
 
     /// Turns on what of it protects the kernel: on the boot processor, whose control registers the others take over.
-    pub fn enable(&self) {
+    pub(crate) fn enable(&self) {
         // SAFETY: the processor has the features, and the kernel neither has user pages nor runs in user mode.
         unsafe { Cr4::update(|cr4| cr4.insert(self.protection())) };
     }
 
     /// The bits of CR4 that stand for them.
-    pub fn protection(&self) -> Cr4Flags {
+    pub(crate) fn protection(&self) -> Cr4Flags {
         let mut flags = Cr4Flags::empty();
         flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, self.smep);
         flags.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, self.smap);

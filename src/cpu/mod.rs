@@ -1,10 +1,10 @@
 //! Layer 1: what one processor is and holds: features, registers, descriptor tables, per-CPU data, and the guard
 //! that keeps interrupts off.
 
-pub mod id;
+pub(crate) mod id;
 
 #[cfg(target_os = "none")]
-pub mod branch;
+pub(crate) mod branch;
 #[cfg(target_os = "none")]
 mod controls;
 #[cfg(target_os = "none")]
@@ -12,35 +12,37 @@ mod descriptors;
 #[cfg(target_os = "none")]
 mod features;
 #[cfg(target_os = "none")]
-pub mod irq_guard;
-pub mod machine_check;
+pub(crate) mod irq_guard;
+pub(crate) mod machine_check;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
 pub mod redirect;
 #[cfg(target_os = "none")]
-pub mod registers;
+pub(crate) mod registers;
 #[cfg(target_os = "none")]
-pub mod section;
+pub(crate) mod section;
 mod set;
 #[cfg(target_os = "none")]
-pub mod thread;
+pub(crate) mod thread;
 #[cfg(target_os = "none")]
-pub mod tlb;
+pub(crate) mod tlb;
 #[cfg(target_os = "none")]
-pub mod zero;
+pub(crate) mod zero;
 
 #[cfg(target_os = "none")]
-pub use controls::{Controls, set_memory_types};
+pub(crate) use controls::{Controls, set_memory_types};
 #[cfg(target_os = "none")]
-pub use descriptors::{Descriptors, IstStack, load_descriptors};
+pub(crate) use descriptors::{IstStack, load_descriptors};
 #[cfg(target_os = "none")]
-pub use features::{Features, initial_apic_id, package_cpus, physical_address_bits};
+pub use features::Features;
+#[cfg(target_os = "none")]
+pub(crate) use features::{initial_apic_id, package_cpus, physical_address_bits};
 pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
 pub use irq_guard::{IrqGuard, interrupts_enabled};
 pub use set::CpuSet;
 #[cfg(target_os = "none")]
-pub use zero::zero_page;
+pub use zero::{PAGE_BYTES, Page, zero_page};
 
 #[cfg(target_os = "none")]
 use per_cpu::PerCpu;
@@ -61,7 +63,7 @@ pub fn current() -> CpuId {
 
 /// Tells this CPU its number: once, during bring-up, before anything asks.
 #[cfg(target_os = "none")]
-pub fn set_current(cpu: CpuId) {
+pub(crate) fn set_current(cpu: CpuId) {
     CPU_ID.set(cpu.0);
     LOCK_WORD.set(cpu.0 + 1);
 }
@@ -69,6 +71,6 @@ pub fn set_current(cpu: CpuId) {
 /// One more than the number of the CPU that runs this: what tells its locks from others' and from free ones.
 #[cfg(target_os = "none")]
 #[inline(always)]
-pub fn lock_word() -> u32 {
+pub(crate) fn lock_word() -> u32 {
     LOCK_WORD.get()
 }

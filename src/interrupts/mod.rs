@@ -7,8 +7,8 @@
 
 mod counts;
 mod handlers;
-pub mod machine_check;
-pub mod pic;
+pub(crate) mod machine_check;
+pub(crate) mod pic;
 mod vector;
 
 use core::fmt;
@@ -20,8 +20,9 @@ use x86_64::instructions::tables::lidt;
 use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::structures::DescriptorTablePointer;
 
-pub use counts::{COUNTS, Counts, name};
-pub use handlers::{Handler, HandlerSlot, handler, replace};
+pub(crate) use counts::{COUNTS, Counts, name};
+pub use handlers::Handler;
+pub(crate) use handlers::{HandlerSlot, handler, replace};
 pub use vector::Vector;
 
 use crate::boot::{self, image};
@@ -34,7 +35,7 @@ use crate::per_cpu;
 use crate::wire::{Registers, TraceEvent};
 
 /// What a vector's stub takes; the linker script checks it.
-pub const STUB_BYTES: usize = 32;
+pub(crate) const STUB_BYTES: usize = 32;
 
 core::arch::global_asm!(
     ".set STUB_BYTES, {stub_bytes}",
@@ -112,18 +113,18 @@ impl Frame {
 const _: () = assert!(size_of::<Frame>() == (5 + 2 + 15) * 8);
 
 /// Who has the vectors that nobody has registered.
-pub const UNREGISTERED: Handler = unregistered;
+pub(crate) const UNREGISTERED: Handler = unregistered;
 
 /// Tells the interrupt controller that an interrupt on an unregistered vector is over, if it was one.
 static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
 
 per_cpu! {
     /// Interrupts on vectors that nobody has registered.
-    pub static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
 }
 
 /// From now on `handler` gets the interrupts on `vector`, on every CPU. The name stands in the table of counts.
-pub fn register(vector: Vector, name: &'static str, handler: Handler) {
+pub(crate) fn register(vector: Vector, name: &'static str, handler: Handler) {
     counts::set_name(vector, name);
     replace(vector, handler);
 }
@@ -134,7 +135,7 @@ fn stub(vector: u8) -> u64 {
 }
 
 /// Sets what acknowledges interrupts on vectors that nobody has registered.
-pub fn set_acknowledge(acknowledge: fn(Vector)) {
+pub(crate) fn set_acknowledge(acknowledge: fn(Vector)) {
     ACKNOWLEDGE.call_once(|| acknowledge);
 }
 
@@ -234,7 +235,7 @@ impl fmt::Display for Overflow {
 ///
 /// # Safety
 /// Called by the boot processor, after it has loaded its TSS and before any other CPU runs.
-pub unsafe fn use_interrupt_stacks() {
+pub(crate) unsafe fn use_interrupt_stacks() {
     // SAFETY: nobody else touches the table now; the processor reads a gate only when it is used.
     let idt = unsafe { &mut *boot::idt() };
     let stub = |vector| VirtAddr::new(stub(vector));
@@ -253,12 +254,12 @@ unsafe extern "C" {
 }
 
 /// The table's limit and base, as `lidt` takes them.
-pub fn idt_pointer() -> DescriptorTablePointer {
+pub(crate) fn idt_pointer() -> DescriptorTablePointer {
     DescriptorTablePointer { limit: 256 * 16 - 1, base: VirtAddr::new(boot::idt().addr() as u64) }
 }
 
 /// Loads the table on this CPU, by its address in the direct map.
-pub fn load_idt() {
+pub(crate) fn load_idt() {
     // SAFETY: rt0 filled all 256 gates, and the table lives for good.
     unsafe { lidt(&idt_pointer()) };
 }

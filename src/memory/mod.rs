@@ -1,13 +1,14 @@
 //! Layer 4: page tables, stacks, frames.
 //!
-//! [`init`] leads from the loader's memory map to the final page tables and the frame allocator, and from then on
-//! [`alloc`] and [`free`] draw on it through this CPU's magazine. The allocator itself is in [`mod@frames`], which knows
-//! neither CPUs nor interrupts; this module is what ties it to them.
+//! `init` leads from the loader's memory map to the final page tables and the frame allocator. From then on memory is
+//! owned by handles: [`OwnedFrame`], [`FrameRange`] and [`FrameBatch`] for frames, [`Mapping`] for frames that are mapped side by
+//! side. The functions behind them go by frame number, through this CPU's magazine, and are private to the crate. The
+//! allocator itself is in [`mod@frames`], which knows neither CPUs nor interrupts; this module ties it to them.
 
-pub mod audit;
+pub(crate) mod audit;
 pub mod frames;
 pub mod source;
-pub mod walk;
+pub(crate) mod walk;
 
 #[cfg(target_os = "none")]
 mod audit_live;
@@ -18,7 +19,7 @@ mod for_good;
 #[cfg(target_os = "none")]
 mod frame_batch;
 #[cfg(target_os = "none")]
-pub mod frame_counts;
+pub(crate) mod frame_counts;
 #[cfg(target_os = "none")]
 mod init;
 #[cfg(target_os = "none")]
@@ -42,48 +43,48 @@ mod placement;
 #[cfg(target_os = "none")]
 mod screen;
 #[cfg(target_os = "none")]
-pub mod stacks;
+pub(crate) mod stacks;
 #[cfg(target_os = "none")]
 mod vmap;
 
 #[cfg(target_os = "none")]
-pub use audit_live::audit_live;
+pub(crate) use audit_live::audit_live;
 #[cfg(target_os = "none")]
-pub use for_good::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
+pub(crate) use for_good::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
 #[cfg(target_os = "none")]
 pub use frame_batch::FrameBatch;
 #[cfg(all(target_os = "none", feature = "faults"))]
-pub use init::map_text_writable;
+pub(crate) use init::map_text_writable;
 #[cfg(target_os = "none")]
-pub use init::{MemoryError, init, insert_low, map_stacks, root};
+pub(crate) use init::{init, insert_low, map_stacks, root};
 #[cfg(target_os = "none")]
-pub use ioremap::{claim_device, map_device, map_table, peek_table, unmap_device};
+pub(crate) use ioremap::{claim_device, map_device, map_table, peek_table, unmap_device};
 #[cfg(target_os = "none")]
-pub use out_of_memory::{DrainOthers, Whom, set_drain_others};
+pub(crate) use out_of_memory::{Whom, set_drain_others};
 #[cfg(target_os = "none")]
 pub use own::Octopod;
 #[cfg(target_os = "none")]
-pub(crate) use own_magazine::with_alloc_disabled;
-#[cfg(target_os = "none")]
-pub use own_magazine::{KEEPS_FRAMES, magazine_of};
+pub(crate) use own_magazine::{KEEPS_FRAMES, magazine_of, with_alloc_disabled};
 #[cfg(target_os = "none")]
 pub use owned::{FrameRange, OwnedFrame};
 #[cfg(target_os = "none")]
-pub use paging::{MapError, load_root};
+pub use paging::MapError;
 #[cfg(target_os = "none")]
-pub use passage::{LowMemory, Passage};
+pub(crate) use paging::load_root;
 #[cfg(target_os = "none")]
-pub use per_cpu_frames::drain_this_cpu;
+pub(crate) use passage::{LowMemory, Passage};
+#[cfg(target_os = "none")]
+pub(crate) use per_cpu_frames::drain_this_cpu;
 #[cfg(all(target_os = "none", feature = "shell"))]
 pub(crate) use per_cpu_frames::kept_by_this_cpu;
 #[cfg(target_os = "none")]
 pub(crate) use per_cpu_frames::{alloc, alloc_bulk, alloc_without_waiting, frames, free, free_bulk};
 #[cfg(target_os = "none")]
-pub use placement::PlacementError;
+pub use per_cpu_frames::{free_frames, total_frames};
 #[cfg(target_os = "none")]
 pub(crate) use placement::{alloc_in, divide, set_home};
 #[cfg(target_os = "none")]
-pub use screen::{open_pixel_screen, open_text_screen};
+pub(crate) use screen::{open_pixel_screen, open_text_screen};
 #[cfg(target_os = "none")]
 pub(crate) use vmap::{AbandonedPages, region as mapping_region};
 #[cfg(target_os = "none")]

@@ -29,6 +29,21 @@ pub(crate) fn frames() -> &'static Frames {
     FRAMES.get().expect("frames are used before the memory stage")
 }
 
+/// How many frames the allocator has, free or in use.
+///
+/// **Context:** any, once the boot has set up memory.
+pub fn total_frames() -> usize {
+    frames().total_frames()
+}
+
+/// How many frames are free in the shared layers. It is exact while no CPU allocates or frees; frames that CPUs cache count as
+/// in use.
+///
+/// **Context:** any, once the boot has set up memory. It reads the state of each 2 MiB: not for hot paths.
+pub fn free_frames() -> usize {
+    frames().free_frames()
+}
+
 /// The first of `2^order` frames, naturally aligned, which the caller owns from then on. With interrupts on: if there is none, the other CPUs are asked for what they
 /// keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off: `None` at once.
 #[inline(always)]

@@ -73,6 +73,7 @@ impl<T: Terminal> Editor<T> {
     }
 
     /// The terminal.
+    #[cfg(test)]
     pub fn terminal(&mut self) -> &mut T {
         &mut self.port().terminal
     }

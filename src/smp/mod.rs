@@ -22,22 +22,21 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use spin::Once;
 
 pub use ap_trampoline::Stage;
-pub use bring_up::{BringUp, SmpError, sent_away, start};
+pub use bring_up::BringUp;
 #[cfg(feature = "faults")]
-pub use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
-pub use call::{
-    Function, MAX_DEPTH as CALL_DEPTH, all_online, answered, call, call_without_waiting, open as open_calls,
-    other_online, unanswered,
-};
+pub(crate) use bring_up::{fill_page, hold, let_go, reached, settled, wait_while_held};
+pub(crate) use bring_up::{sent_away, start};
+pub use call::{Function, MAX_DEPTH as CALL_DEPTH, all_online, call, call_without_waiting, other_online};
+pub(crate) use call::{answered, open as open_calls, unanswered};
 pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use hotplug::call_those_online;
 #[cfg(feature = "faults")]
-pub use nmi::stop_others;
-pub use nmi::{Place, nmis, place_of};
+pub(crate) use nmi::stop_others;
+pub(crate) use nmi::{nmis, place_of};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
-pub use watchdog::alarms as watchdog_alarms;
-pub use work::{idle, run_on_all, wake_others};
+pub(crate) use watchdog::alarms as watchdog_alarms;
+pub use work::{run_on_all, wake_others};
 
 use crate::acpi::RosterEntry;
 use crate::apic;

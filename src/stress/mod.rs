@@ -1,20 +1,20 @@
 //! Layer 10: all CPUs draw frames from one allocator, and every hand-out and return is checked while they race.
 //!
-//! [`run`] puts the workloads through one after the other. Each frame has an owner word ([`owners`]); before and after
+//! `run` puts the workloads through one after the other. Each frame has an owner word ([`owners`]); before and after
 //! each workload all magazines are drained and the books compared.
 
-pub mod books;
-pub mod faults;
-pub mod histogram;
+pub(crate) mod books;
+pub(crate) mod faults;
+pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
-pub mod owners;
+pub(crate) mod owners;
 #[cfg(any(target_os = "none", test))]
 mod patience;
-pub mod ring;
-pub mod source;
+pub(crate) mod ring;
+pub(crate) mod source;
 pub mod trace;
-pub mod workloads;
+pub(crate) mod workloads;
 
 #[cfg(target_os = "none")]
 mod arena;
@@ -38,8 +38,8 @@ mod touch;
 #[cfg(target_os = "none")]
 pub use arena::ArenaHeap;
 #[cfg(target_os = "none")]
-pub use error::StressError;
+pub(crate) use error::StressError;
 #[cfg(target_os = "none")]
-pub use progress::reported;
+pub(crate) use progress::reported;
 #[cfg(target_os = "none")]
-pub use run::{run, workload_over};
+pub(crate) use run::{run, workload_over};

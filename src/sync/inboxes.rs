@@ -261,6 +261,7 @@ impl<'a> Inboxes<'a> {
     }
 }
 
+#[cfg(test)]
 impl Taken {
     /// Whose call it is.
     pub fn from(&self) -> usize {

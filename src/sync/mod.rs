@@ -2,7 +2,7 @@
 
 #[cfg(target_os = "none")]
 mod deadline;
-pub mod inboxes;
+pub(crate) mod inboxes;
 #[cfg(target_os = "none")]
 mod irq_mutex;
 #[cfg(loom)]
@@ -11,13 +11,19 @@ pub mod loomed;
 mod named;
 #[cfg(any(target_os = "none", test))]
 mod owned;
-pub mod watch;
+pub(crate) mod watch;
 
 #[cfg(target_os = "none")]
-pub use deadline::{Deadline, TimedOut, set_clock};
+pub(crate) use deadline::set_clock;
+#[cfg(target_os = "none")]
+pub use deadline::{Deadline, TimedOut};
 #[cfg(target_os = "none")]
 pub use irq_mutex::{IrqMutex, IrqMutexGuard};
 #[cfg(target_os = "none")]
-pub use named::{NamedLock, held, lock_name};
+pub use named::NamedLock;
 #[cfg(target_os = "none")]
-pub use owned::{OwnedGuard, OwnedMutex, Owner};
+pub(crate) use named::{held, lock_name};
+#[cfg(target_os = "none")]
+pub(crate) use owned::OwnedMutex;
+#[cfg(target_os = "none")]
+pub use owned::{OwnedGuard, Owner};

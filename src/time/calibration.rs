@@ -301,6 +301,7 @@ impl AlarmScale {
     }
 
     /// The longest time that is converted.
+    #[cfg(test)]
     pub const fn longest_ns(&self) -> u64 {
         self.longest_ns
     }

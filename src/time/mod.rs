@@ -6,15 +6,15 @@
 //! [`heap`]): there is no tick, so a CPU that waits for nothing takes no interrupt. [`halt_until`] waits for a condition or
 //! a deadline on one of them.
 
-pub mod calibration;
-pub mod heap;
+pub(crate) mod calibration;
+pub(crate) mod heap;
 
 #[cfg(target_os = "none")]
 mod clock;
 #[cfg(target_os = "none")]
 mod fallback;
 #[cfg(all(target_os = "none", feature = "faults"))]
-pub mod faults;
+pub(crate) mod faults;
 #[cfg(target_os = "none")]
 mod now;
 #[cfg(target_os = "none")]
@@ -29,15 +29,17 @@ mod wait;
 mod warp;
 
 #[cfg(target_os = "none")]
-pub use clock::{Clock, ClockError, Source, init};
+pub(crate) use clock::{Clock, Source, init};
 #[cfg(target_os = "none")]
-pub use now::{now_ns, now_us, ns_at, us_at};
+pub use now::{now_ns, now_us};
 #[cfg(target_os = "none")]
-pub use trust::{Counter, Distrust, decide};
+pub(crate) use now::{ns_at, us_at};
+#[cfg(target_os = "none")]
+pub(crate) use trust::{Counter, decide};
 #[cfg(target_os = "none")]
 pub use wait::{halt_until, sleep};
 #[cfg(target_os = "none")]
-pub use warp::{
-    Warp, answer as answer_for_warps, look as look_for_warps, read as read_for_warps,
+pub(crate) use warp::{
+    answer as answer_for_warps, look as look_for_warps, read as read_for_warps,
     take_turns as take_turns_for_warps,
 };

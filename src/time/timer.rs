@@ -18,13 +18,13 @@ mod guests;
 mod look;
 mod queue;
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::time::Duration;
 
-pub use guests::{Guest, host, resume, suspend};
+pub(crate) use guests::{Guest, host, resume, suspend};
 #[cfg(feature = "shell")]
-pub use look::{Armed, look};
+pub(crate) use look::{Armed, look};
 use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve};
 
 use super::Clock;
@@ -91,6 +91,8 @@ impl fmt::Display for TimerError {
 
 per_cpu! {
     static QUEUE: IrqMutex<Queue> = IrqMutex::new(Queue::new());
+    /// Whether the queue has been given the two below.
+    static HAS_STORAGE: Cell<bool> = Cell::new(false);
     static FIRST_PLACES: UnsafeCell<[Place; INLINE]> = UnsafeCell::new([Place::EMPTY; INLINE]);
     static FIRST_SLOTS: UnsafeCell<[Slot<Timer>; INLINE]> = UnsafeCell::new([Slot::EMPTY; INLINE]);
 }
@@ -119,18 +121,26 @@ pub(super) fn init(guard: &IrqGuard, features: &Features, clock: &Clock) -> bool
 }
 
 /// How the timers are set.
-pub fn mode() -> TimerMode {
+pub(crate) fn mode() -> TimerMode {
     HARDWARE.lock().mode.unwrap_or(TimerMode::OneShot)
 }
 
-/// Makes this CPU's timers ready. Once on each CPU, after its APIC is on.
-pub fn start(guard: &IrqGuard) {
-    // SAFETY: this runs once on each CPU, and nothing else names the two variables; a CPU's area lives for good.
-    let storage = unsafe {
-        Storage { places: &mut *(*FIRST_PLACES.as_ptr()).get(), slots: &mut *(*FIRST_SLOTS.as_ptr()).get() }
-    };
-    // An empty heap goes anywhere.
-    let _ = own(guard).lock_under(guard).heap.move_to(storage);
+/// Makes this CPU's timers ready, after its APIC is on. A second call on a CPU only sets the APIC timer up again, as
+/// [`restart`] does.
+pub(crate) fn start(guard: &IrqGuard) {
+    if !HAS_STORAGE.get() {
+        HAS_STORAGE.set(true);
+        // SAFETY: nothing else names the two variables, and `HAS_STORAGE`, which is set above with interrupts off (`guard`),
+        // lets each CPU come here once: these are the only references. A CPU's area is never freed.
+        let storage = unsafe {
+            Storage {
+                places: &mut *(*FIRST_PLACES.as_ptr()).get(),
+                slots: &mut *(*FIRST_SLOTS.as_ptr()).get(),
+            }
+        };
+        // An empty heap goes anywhere.
+        let _ = own(guard).lock_under(guard).heap.move_to(storage);
+    }
     restart(guard);
 }
 
@@ -138,7 +148,7 @@ pub fn start(guard: &IrqGuard) {
 /// changed the clock.
 ///
 /// [`decide`]: super::decide
-pub fn restart(guard: &IrqGuard) {
+pub(crate) fn restart(guard: &IrqGuard) {
     let hardware = *HARDWARE.lock();
     apic::start_timer(guard, hardware.mode.unwrap_or(TimerMode::OneShot));
     let mut queue = own(guard).lock_under(guard);
@@ -231,7 +241,7 @@ pub fn count() -> usize {
 ///
 /// # Safety
 /// `gs_base` is that of an area that was made by `copy_template` and lives for good.
-pub unsafe fn lateness(gs_base: usize) -> impl Iterator<Item = Bucket> {
+pub(crate) unsafe fn lateness(gs_base: usize) -> impl Iterator<Item = Bucket> {
     // SAFETY: the caller vouches for the area.
     unsafe { QUEUE.of(gs_base) }.lock().lateness.buckets()
 }

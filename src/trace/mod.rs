@@ -27,7 +27,7 @@ const _: () = assert!(SMALL_EVENTS.is_power_of_two());
 
 /// Records an event with up to two words: `trace!(InterruptEnter, vector, rip)`, each a `u64`. Any context; on a CPU
 /// that has no ring yet, nothing is recorded. The words are computed only if the event is recorded.
-#[macro_export]
+#[cfg(target_os = "none")]
 macro_rules! trace {
     ($event:ident) => { $crate::trace!($event, 0, 0) };
     ($event:ident, $a:expr) => { $crate::trace!($event, $a, 0) };
@@ -50,3 +50,5 @@ macro_rules! trace {
         }
     }};
 }
+#[cfg(target_os = "none")]
+pub(crate) use trace;

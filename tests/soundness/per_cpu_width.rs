@@ -1,8 +1,8 @@
 //! Stores 64 bits to a per-CPU variable of 32, and adds to one that is no integer.
 //! refused: E0133 call to unsafe function `store_64` is unsafe
 //! refused: E0271 type mismatch resolving `<NARROW as PerCpu>::Value == AtomicU64`
-//! refused: E0277 the trait bound `Cell<Option<u64>>: octopod::cpu::per_cpu::Word` is not satisfied
-//! refused: E0277 the trait bound `Cell<Option<u64>>: octopod::cpu::per_cpu::Add` is not satisfied
+//! refused: E0277 Word` is not satisfied
+//! refused: E0277 Add` is not satisfied
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use buddy_system_allocator::LockedFrameAllocator;
 use criterion::Criterion;
 use octopod::memory::frames::host::World;
-use octopod::memory::frames::{CAPACITY, Magazine, ORDERS, Order};
+use octopod::memory::frames::{CAPACITY, ORDERS, Order};
 
 use crate::ratios::{Ratios, Turn};
 
@@ -56,12 +56,12 @@ impl Array {
 /// A pair of order 0, and a bare array's pop and push.
 pub fn order_0(criterion: &mut Criterion, ratios: &mut Ratios) {
     let world = World::new(8);
-    let mut magazine = Magazine::new();
+    let mut cache = world.cache();
     let mut array = Array { len: CAPACITY / 2, items: core::array::from_fn(|index| index) };
     ratios.compare(criterion, "pair_order0_to_array", ["octopod", "array"], |repetitions| {
         let ours = || {
-            let frame = world.frames.alloc(black_box(&mut magazine), Order::FRAME).expect("a frame");
-            world.frames.free(&mut magazine, black_box(frame), Order::FRAME).expect("its own frame");
+            let frame = black_box(&mut cache).alloc(Order::FRAME).expect("a frame");
+            cache.free(black_box(frame), Order::FRAME).expect("its own frame");
         };
         let theirs = || {
             let item = black_box(&mut array).pop().expect("an item");
@@ -75,13 +75,13 @@ pub fn order_0(criterion: &mut Criterion, ratios: &mut Ratios) {
 pub fn order_9(criterion: &mut Criterion, ratios: &mut Ratios) {
     const BLOCKS: usize = 64;
     let world = World::new(BLOCKS);
-    let mut magazine = Magazine::new();
+    let mut cache = world.cache();
     let locked = LockedFrameAllocator::<ORDERS>::new();
-    locked.lock().add_frame(0, world.len);
+    locked.lock().add_frame(0, world.frame_count());
     ratios.compare(criterion, "pair_order9_to_locked", ["octopod", "locked"], |repetitions| {
         let ours = || {
-            let frame = world.frames.alloc(black_box(&mut magazine), Order::BLOCK).expect("a block");
-            world.frames.free(&mut magazine, black_box(frame), Order::BLOCK).expect("its own block");
+            let frame = black_box(&mut cache).alloc(Order::BLOCK).expect("a block");
+            cache.free(black_box(frame), Order::BLOCK).expect("its own block");
         };
         let theirs = || {
             let frame = locked.lock().alloc(Order::BLOCK.frames()).expect("a block");

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use buddy_system_allocator::LockedFrameAllocator;
 use criterion::Criterion;
-use octopod::memory::frames::host::World;
-use octopod::memory::frames::{FrameNumber, Magazine, ORDERS, Order};
+use octopod::memory::frames::host::{Cache, World};
+use octopod::memory::frames::{FrameNumber, ORDERS, Order};
 
 use crate::ratios::{Ratios, Turn};
 
@@ -76,25 +76,24 @@ fn until_enough(wanted: u64, mut some: impl FnMut() -> Vec<Turn>) -> Vec<Turn> {
 
 /// What a thread needs for a bulk.
 struct Seat<'a> {
-    world: &'a World,
-    magazine: Magazine,
+    cache: Cache<'a>,
     held: [FrameNumber; BULK],
 }
 
 impl<'a> Seat<'a> {
     fn new(world: &'a World) -> Seat<'a> {
-        Seat { world, magazine: Magazine::new(), held: [FrameNumber::new(0); BULK] }
+        Seat { cache: world.cache(), held: [FrameNumber::new(0); BULK] }
     }
 
     fn turn(&mut self) -> Span {
         timed(|| {
             for _ in 0..BULKS {
                 for slot in &mut self.held {
-                    let frame = self.world.frames.alloc(&mut self.magazine, Order::FRAME);
+                    let frame = self.cache.alloc(Order::FRAME);
                     *slot = black_box(frame.expect("there is memory"));
                 }
                 for &frame in &self.held {
-                    self.world.frames.free(&mut self.magazine, frame, Order::FRAME).expect("its own frame");
+                    self.cache.free(frame, Order::FRAME).expect("its own frame");
                 }
             }
         })
@@ -153,16 +152,16 @@ fn freed_by_another(mut alloc: impl FnMut() -> usize, mut free: impl FnMut(usize
 /// A frame freed on another thread than its first, and the same with the crate's allocator.
 pub fn remote(criterion: &mut Criterion, ratios: &mut Ratios) {
     let world = World::new(BLOCKS);
-    let (mut taker, mut giver) = (Magazine::new(), Magazine::new());
+    let (mut taker, mut giver) = (world.cache(), world.cache());
     let locked = LockedFrameAllocator::<ORDERS>::new();
-    locked.lock().add_frame(0, world.len);
+    locked.lock().add_frame(0, world.frame_count());
     ratios.compare(criterion, "remote_free_to_locked", ["octopod", "locked"], |wanted| {
         until_enough(wanted, || {
             let ours = freed_by_another(
-                || world.frames.alloc(&mut taker, Order::FRAME).expect("there is memory").get(),
+                || taker.alloc(Order::FRAME).expect("there is memory").get(),
                 |frame| {
                     let frame = FrameNumber::new(frame);
-                    world.frames.free(&mut giver, frame, Order::FRAME).expect("a frame in use");
+                    giver.free(frame, Order::FRAME).expect("a frame in use");
                 },
             );
             let theirs = freed_by_another(

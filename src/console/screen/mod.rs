@@ -5,7 +5,7 @@
 //! character changes.
 
 pub mod font;
-pub mod pixels;
+pub(crate) mod pixels;
 
 #[cfg(target_os = "none")]
 mod live;
@@ -16,7 +16,7 @@ mod vga;
 mod tests;
 
 #[cfg(target_os = "none")]
-pub use live::{LiveScreen, SCREEN, Shown, open_pixels, open_text};
+pub(crate) use live::{LiveScreen, SCREEN, Shown, open_pixels, open_text};
 
 /// The most columns that are used; what a wider screen has is left dark.
 pub const MAX_COLUMNS: usize = 240;

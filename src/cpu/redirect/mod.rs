@@ -4,15 +4,17 @@
 //! A choice that never changes after boot should not be made again at each call. A *source* is a function of 16 bytes
 //! that jumps to its ordinary implementation, written in assembly so that no compiler sees through it. A *row* (source,
 //! length, destination, condition) lies in a section of its own; it may be declared with its source, or anywhere above
-//! it. [`install`] goes through the rows while code is still writable and overwrites each source whose condition holds
+//! it. `install` goes through the rows while code is still writable and overwrites each source whose condition holds
 //! with a jump to its destination. Where two conditions for one source hold, nothing is patched.
 
 mod rows;
 
-pub use rows::{PATCH_BYTES, RedirectError, Row, check, patch};
+pub(crate) use rows::{PATCH_BYTES, RedirectError, Row, check, patch};
 
 #[cfg(target_os = "none")]
-pub use install::{Redirect, install};
+pub use install::Redirect;
+#[cfg(target_os = "none")]
+pub(crate) use install::install;
 
 /// The length of a source that the macros make: room for a patch, and a round number.
 pub const SOURCE_BYTES: usize = 16;
@@ -84,7 +86,7 @@ mod install {
     ///
     /// # Safety
     /// `text` is the image's code, writable for now, and no other CPU runs it.
-    pub unsafe fn install(
+    pub(crate) unsafe fn install(
         _: &IrqGuard,
         features: &Features,
         text: Range<u64>,
@@ -114,7 +116,7 @@ mod install {
 /// }
 /// ```
 ///
-/// All are `extern "C"` functions of the declared type. A call before [`install`] goes to the first.
+/// All are `extern "C"` functions of the declared type. A call before `install` goes to the first.
 #[macro_export]
 macro_rules! redirect {
     ($(

@@ -10,8 +10,8 @@ use std::vec::Vec;
 
 use super::sync::MODELLED;
 use super::{
-    Arena, DivideError, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, InsertError, Magazine, ORDERS,
-    Order, Partition,
+    Arena, DivideError, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, FreeError, InsertError, Magazine,
+    ORDERS, Order, Partition,
 };
 
 /// Host memory in the role of RAM: frames and the metadata for them.
@@ -19,11 +19,11 @@ use super::{
 /// Physical addresses are the host's modulo 1 GiB, or more: so the direct map's base is as aligned as the kernel's.
 pub struct World {
     /// The allocator.
-    pub frames: Frames,
+    pub(crate) frames: Frames,
     /// The first frame; aligned like the largest power of two of blocks that fits.
-    pub first: FrameNumber,
+    pub(crate) first: FrameNumber,
     /// How many frames there are.
-    pub len: usize,
+    pub(crate) len: usize,
     memory: (NonNull<u8>, Layout),
     metadata: (NonNull<u8>, Layout),
 }
@@ -87,13 +87,13 @@ impl World {
         world
     }
 
-    /// Cuts the memory into arenas, which are leaked. Nobody else uses the allocator meanwhile.
+    /// Cuts the memory into arenas, which are leaked. The caller sees to it that nothing else uses the allocator meanwhile.
     ///
     /// # Errors
     /// The allocator's.
-    pub fn divide(&self, partition: Partition) -> Result<(), DivideError> {
+    pub(crate) fn divide(&self, partition: Partition) -> Result<(), DivideError> {
         let arenas: Vec<Arena> = partition.arenas().iter().map(|_| self.frames.new_arena()).collect();
-        // SAFETY: the caller sees to it.
+        // SAFETY: nothing else uses the allocator meanwhile, which the callers, all in this crate, see to.
         unsafe { self.frames.divide(Box::leak(Box::new(partition)), arenas.leak()) }
     }
 
@@ -117,13 +117,23 @@ impl World {
         unsafe { self.frames.insert(self.first + range.start..self.first + range.end) }
     }
 
+    /// How many frames there are.
+    pub fn frame_count(&self) -> usize {
+        self.len
+    }
+
+    /// A new cache of single frames and runs, as a CPU has one.
+    pub fn cache(&self) -> Cache<'_> {
+        Cache { world: self, magazine: Magazine::new() }
+    }
+
     /// A frame's index from the first.
     pub fn index(&self, frame: FrameNumber) -> usize {
         frame - self.first
     }
 
     /// Every frame that there is, one by one.
-    pub fn take_everything(&self, magazine: &mut Magazine) -> Vec<FrameNumber> {
+    pub(crate) fn take_everything(&self, magazine: &mut Magazine) -> Vec<FrameNumber> {
         core::iter::from_fn(|| self.frames.alloc(magazine, Order::FRAME)).collect()
     }
 
@@ -135,6 +145,32 @@ impl World {
         assert_eq!(self.frames.validate(), Ok(()));
         assert_eq!(self.frames.free_frames(), self.frames.total_frames());
         assert_eq!(self.frames.free_by_order(), before);
+    }
+}
+
+/// What one CPU caches of a [`World`]'s frames, and the way to the others. When it is dropped, the frames in it are lost to the
+/// world.
+pub struct Cache<'a> {
+    world: &'a World,
+    /// It is used with this world's allocator alone: its frames are taken for that allocator's.
+    magazine: Magazine,
+}
+
+impl Cache<'_> {
+    /// `2^order` frames, naturally aligned.
+    #[inline(always)]
+    pub fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
+        self.world.frames.alloc(&mut self.magazine, order)
+    }
+
+    /// Frees `2^order` frames. Nothing but the allocator uses the frames' memory, so a wrong free does no harm beyond the
+    /// allocator's books.
+    ///
+    /// # Errors
+    /// What was wrong, as far as the allocator can tell.
+    #[inline(always)]
+    pub fn free(&mut self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        self.world.frames.free(&mut self.magazine, frame, order)
     }
 }
 

@@ -9,7 +9,7 @@ use super::arenas::Scope;
 use super::moves::Moves;
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::partition::NodeId;
-use super::reserve::{self, Reserve};
+use super::reserve::Reserve;
 use super::sync::AtomicUsize;
 
 /// Frames that a magazine can hold.
@@ -64,7 +64,8 @@ impl Hint {
 
 impl Magazine {
     /// How many frames it keeps at most, a whole block left aside.
-    pub const MOST_FRAMES: usize = CAPACITY + reserve::MOST_FRAMES;
+    #[cfg(test)]
+    pub const MOST_FRAMES: usize = CAPACITY + super::reserve::MOST_FRAMES;
     /// What a CPU may write in the place of the length when it has drained its magazine, so that it notices before it uses
     /// it again. Others take it for 0.
     pub const ASLEEP: usize = CAPACITY + 1;

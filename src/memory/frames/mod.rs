@@ -26,7 +26,7 @@ mod buddy;
 mod census;
 mod error;
 #[cfg(feature = "faults")]
-pub mod faults;
+pub(crate) mod faults;
 mod free;
 mod free_many;
 mod gain;
@@ -47,12 +47,13 @@ mod table;
 mod tests;
 mod want;
 
-pub use afar::Afar;
-pub use arenas::{Arena, DivideError};
-pub use census::ArenaCensus;
+pub(crate) use afar::Afar;
+pub(crate) use arenas::{Arena, DivideError};
+pub(crate) use census::ArenaCensus;
 pub use error::{FreeError, InsertError, Invalid};
-pub use gain::Gain;
-pub use magazine::{BATCH, CAPACITY, Full, Magazine};
+pub(crate) use gain::Gain;
+pub use magazine::{BATCH, CAPACITY};
+pub(crate) use magazine::{Full, Magazine};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
 pub use partition::{ArenaName, LOW_ARENA_END, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
 pub use request::{FrameRequest, Nodes};
@@ -67,7 +68,10 @@ use sync::{AtomicUsize, Lock, Once, Ordering};
 use table::Table;
 
 /// The part of the allocator that all CPUs share.
-pub struct Frames {
+///
+/// It is private to the crate: its functions take frames by number and trust the caller to own what it frees, and a
+/// [`Magazine`] is of use with one allocator only. `memory` and `host` are the ways to it.
+pub(crate) struct Frames {
     table: Table,
     end: FrameNumber,
     direct_map_base: usize,

@@ -14,13 +14,14 @@
 //! **Nothing is stranded.** A CPU gives its runs back whenever it gives its single frames back, and it does both when it
 //! finds nothing else, of whatever order; when another CPU asks all others; and when it goes offline.
 
-use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
+use super::number::{FrameNumber, Order};
 
 /// Orders 1 to 9.
 pub(super) const KEPT_ORDERS: usize = Order::BLOCK.get() as usize;
 
 /// How many frames a CPU keeps in runs at most, whole blocks left aside: 2 + 4 + … + 256.
-pub(super) const MOST_FRAMES: usize = FRAMES_PER_BLOCK - 2;
+#[cfg(test)]
+pub(super) const MOST_FRAMES: usize = super::number::FRAMES_PER_BLOCK - 2;
 
 /// No frame has this number: its address would need 76 bits.
 pub(super) const NONE: FrameNumber = FrameNumber::new(usize::MAX);

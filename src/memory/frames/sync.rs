@@ -40,7 +40,7 @@ mod real {
 
     /// In the kernel, one that says who holds it.
     #[cfg(target_os = "none")]
-    pub use crate::sync::OwnedMutex as Lock;
+    pub(crate) use crate::sync::OwnedMutex as Lock;
 
     /// `count` values made by `make`, laid out at `at`.
     ///

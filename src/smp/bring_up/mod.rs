@@ -18,7 +18,6 @@ use ap_trampoline::{Slot, SlotState, Stage};
 use super::{CPUS, Cpu, drain, nmi, ranks, work};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{Platform, RosterEntry};
-use crate::apic::ApicError;
 use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
@@ -53,8 +52,6 @@ pub enum SmpError {
     },
     /// Page tables or stacks.
     Map(MapError),
-    /// The boot processor's APIC.
-    Apic(ApicError),
 }
 
 impl fmt::Display for SmpError {
@@ -68,7 +65,6 @@ impl fmt::Display for SmpError {
                 free_bytes / 1024
             ),
             SmpError::Map(error) => write!(f, "the CPUs' stacks: {error}"),
-            SmpError::Apic(error) => error.fmt(f),
         }
     }
 }

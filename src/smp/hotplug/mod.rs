@@ -25,8 +25,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::{Departure, OfflineError, OnlineError};
 #[cfg(feature = "faults")]
-pub use leave::close;
-pub use leave::is_asked;
+pub(crate) use leave::close;
+pub(crate) use leave::is_asked;
 pub use leave::leave_if_asked;
 
 pub(super) use leave::leave_idle;

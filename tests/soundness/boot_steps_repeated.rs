@@ -1,0 +1,18 @@
+//! Calls what the boot calls once, on one CPU, in its order: memory, CPU numbers, threads, timers, bring-up, clocks.
+//! refused: E0603 module `init` is private
+//! refused: E0603 function `init` is private
+//! refused: E0603 function `insert_low` is private
+//! refused: E0603 function `map_stacks` is private
+//! refused: E0603 function `set_current` is private
+//! refused: E0603 module `thread` is private
+//! refused: E0603 function `start` is private
+//! refused: E0603 function `set_clock` is private
+//! refused: E0603 function `open_calls` is private
+
+pub use octopod::{cpu, memory, smp, sync, time};
+
+#[cfg(attempt)]
+pub use octopod::{
+    cpu::set_current, cpu::thread::adopt_own, memory::init as init_memory, memory::insert_low, memory::map_stacks,
+    smp::open_calls, smp::start as start_cpus, sync::set_clock, time::init as init_time, time::timer::start,
+};
