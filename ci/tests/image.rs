@@ -41,6 +41,16 @@ const LOADED_AT: u64 = 0x10_0000;
 /// `add qword ptr gs:[rip + 0x40], 1`, then `ret`.
 const GOOD_PROBE: &[u8] = &[0x65, 0x48, 0x83, 0x05, 0x40, 0, 0, 0, 1, 0xc3];
 
+/// Where that has its rt0: behind all else.
+const RT0: u64 = TEXT + 0x400;
+
+/// An rt0 of one instruction, and its tables of the features that it looks for, by their bits.
+fn rt0(leaf_1: &[u32], leaf_80000001: &[u32]) -> Vec<u8> {
+    let row = |bit: &u32| [&(1u32 << bit).to_le_bytes()[..], b"NAME\0\0\0\0\0\0\0\0"].concat();
+    let table = |bits: &[u32]| [bits.iter().flat_map(row).collect(), vec![0; 16]].concat();
+    [&[0x0f, 0x57, 0xc0, 0xc3][..], &table(leaf_1), &table(leaf_80000001)].concat()
+}
+
 /// The smallest image that passes every check.
 fn good_image() -> Image {
     let load = |vaddr: u64, flags: &str, data: &[u8]| Segment {
@@ -67,10 +77,14 @@ fn good_image() -> Image {
             note,
         ],
         code: vec![
-            Code { section: ".rt0".to_owned(), address: TEXT, data: vec![0x0f, 0x57, 0xc0, 0xc3] },
+            Code { section: ".rt0".to_owned(), address: RT0, data: rt0(&[4, 15], &[29]) },
             Code { section: ".text".to_owned(), address: TEXT + 0x20, data: GOOD_PROBE.to_vec() },
         ],
-        symbols: vec![Symbol { name: PROBE.to_owned(), address: TEXT + 0x20, size: GOOD_PROBE.len() as u64 }],
+        symbols: vec![
+            Symbol { name: PROBE.to_owned(), address: TEXT + 0x20, size: GOOD_PROBE.len() as u64 },
+            Symbol { name: "required_leaf_1".to_owned(), address: RT0 + 4, size: 0 },
+            Symbol { name: "required_leaf_80000001".to_owned(), address: RT0 + 4 + 3 * 16, size: 0 },
+        ],
         relocations: vec![Relocation { section: ".relr.dyn".to_owned(), kind: RelocationKind::Packed(20) }],
     }
 }
@@ -123,6 +137,30 @@ fn vector_and_floating_point_code_is_found() {
         image.symbols.push(bound("ap_trampoline_end", TEXT + 0x40));
         assert_faults(checks::no_vector_registers(&image), &[]);
     }
+}
+
+#[test]
+fn an_instruction_that_rt0_does_not_check_the_processor_for_is_found() {
+    // rdtsc, cmovb eax,ecx, nop
+    let checked = [&[0x0f, 0x31][..], &[0x0f, 0x42, 0xc1], &[0x90]];
+    assert_faults(checks::only_checked_features(&with_probe(&checked.concat())), &[]);
+    let cases: [(&[u8], &str); 5] = [
+        (&[0x0f, 0x32], "rdmsr in octopod_probe_per_cpu_add needs MSR: bit 5 of EDX of leaf 0x1"),
+        (&[0x0f, 0xae, 0xf0], "needs SSE2: bit 26"),
+        (&[0x0f, 0xc7, 0x0f], "needs CX8: bit 8"),
+        (&[0x0f, 0x01, 0xf9], "needs RDTSCP: a feature that is neither checked nor guarded"),
+        (&[0xf3, 0x0f, 0xb8, 0xc1], "needs POPCNT: a feature that is neither"),
+    ];
+    for (bytes, text) in cases {
+        assert_faults(checks::only_checked_features(&with_probe(bytes)), &[text]);
+    }
+    let mut without = good_image();
+    without.code[0].data = rt0(&[4], &[29]);
+    without.symbols[2].address -= 16;
+    without.code[1].data = vec![0x0f, 0x42, 0xc1];
+    assert_faults(checks::only_checked_features(&without), &["cmovb eax,ecx"]);
+    without.symbols.truncate(2);
+    assert_faults(checks::only_checked_features(&without), &["no symbol required_leaf_80000001"]);
 }
 
 #[test]

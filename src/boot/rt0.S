@@ -336,11 +336,15 @@ gib_entry:      .long 0
     .fill 16 - (. - 9b), 1, 0
     .endm
     .balign 4
+    // ci/tests/image.rs holds these against the instructions of the whole image.
 required_leaf_1: // SDM Vol. 2A, CPUID, table 3-11
+    required 0, "FPU"
     required 4, "TSC"
     required 5, "MSR"
     required 6, "PAE"
+    required 8, "CX8"
     required 9, "APIC"
+    required 15, "CMOV"
     required 24, "FXSR"
     required 25, "SSE"
     required 26, "SSE2"

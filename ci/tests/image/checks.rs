@@ -28,6 +28,7 @@ const PVH_NOTE_BYTES: usize = 20;
 pub fn all(image: &Image) -> Vec<String> {
     let checks = [
         no_vector_registers,
+        only_checked_features,
         per_cpu_add_is_one_instruction,
         only_packed_relocations,
         no_writable_code,
@@ -59,6 +60,93 @@ pub fn no_vector_registers(image: &Image) -> Vec<String> {
         }
     }
     faults
+}
+
+/// What rt0 looks for by one row of a table: CPUID's leaf, and the bit of EDX.
+type FeatureBit = (u32, u32);
+
+/// Which bit of CPUID says that a processor has an instruction; `None` for what every processor with long mode has, whatever
+/// its CPUID says, and for what another feature brings with it.
+///
+/// # Errors
+/// A feature that neither is.
+fn feature_bit(feature: CpuidFeature) -> Result<Option<FeatureBit>, CpuidFeature> {
+    use CpuidFeature::*;
+    Ok(match feature {
+        INTEL8086 | INTEL8086_ONLY | INTEL186 | INTEL286 | INTEL286_ONLY | INTEL386 | INTEL386_ONLY | INTEL486
+        // CPUID itself rt0 finds by the flag that can be toggled; UD2 and PAUSE have no bit.
+        | CPUID | PAUSE | MULTIBYTENOP => None,
+        FPU | FPU287 | FPU387 => Some((1, 0)),
+        TSC => Some((1, 4)),
+        MSR => Some((1, 5)),
+        CX8 => Some((1, 8)),
+        CMOV => Some((1, 15)),
+        FXSR => Some((1, 24)),
+        SSE => Some((1, 25)),
+        SSE2 => Some((1, 26)),
+        X64 => Some((0x8000_0001, 29)),
+        other => return Err(other),
+    })
+}
+
+/// Instructions that only run where the kernel has found that the processor has them, by the functions that hold them.
+const GUARDED: [(CpuidFeature, &[&str]); 1] = [(CpuidFeature::RDTSCP, &["tsc_by_rdtscp"])];
+
+/// The processor that runs the image must have every instruction in it, and rt0 must have checked that, for all that it meets
+/// there else is an exception before there is a way to report one. What the compiler may use is not typed in here: it is
+/// what it has used.
+pub fn only_checked_features(image: &Image) -> Vec<String> {
+    let checked = match rows_of_rt0(image) {
+        Ok(rows) => rows,
+        Err(fault) => return vec![fault],
+    };
+    let mut faults = std::collections::BTreeMap::new();
+    for code in image.code.iter().filter(|code| !EXEMPT_SECTIONS.contains(&&*code.section)) {
+        for instruction in disassemble(image, code).filter(|one| !one.is_invalid()) {
+            for &feature in instruction.cpuid_features() {
+                let fault = match feature_bit(feature) {
+                    Ok(None) => continue,
+                    Ok(Some(bit)) if checked.iter().any(|(known, _)| *known == bit) => continue,
+                    Ok(Some((leaf, bit))) => {
+                        format!("bit {bit} of EDX of leaf {leaf:#x}, which rt0 does not check")
+                    }
+                    Err(_) => "a feature that is neither checked nor guarded".to_owned(),
+                };
+                let place = place_of(image, instruction.ip());
+                let is_guarded = GUARDED.iter().any(|(guarded, functions)| {
+                    *guarded == feature && functions.iter().any(|function| place.contains(function))
+                });
+                if !is_guarded {
+                    let text = format!("{} in {place} needs {feature:?}: {fault}", text_of(&instruction));
+                    faults.entry(format!("{feature:?}")).or_insert(text);
+                }
+            }
+        }
+    }
+    faults.into_values().collect()
+}
+
+/// The rows of rt0's tables, each with its name.
+pub fn rows_of_rt0(image: &Image) -> Result<Vec<(FeatureBit, String)>, String> {
+    let mut rows = Vec::new();
+    for (leaf, name) in [(1, "required_leaf_1"), (0x8000_0001, "required_leaf_80000001")] {
+        let table = image.symbols.iter().find(|symbol| symbol.name == name);
+        let table = table.ok_or(format!("there is no symbol {name}"))?.address;
+        let code = image
+            .code
+            .iter()
+            .find(|code| (code.address..code.address + code.data.len() as u64).contains(&table));
+        let code = code.ok_or(format!("{name} lies in no code"))?;
+        for row in code.data[(table - code.address) as usize..].chunks_exact(16) {
+            let mask = u32::from_le_bytes([row[0], row[1], row[2], row[3]]);
+            if mask == 0 {
+                break;
+            }
+            let name = String::from_utf8_lossy(&row[4..]).trim_end_matches('\0').to_owned();
+            rows.push(((leaf, mask.trailing_zeros()), name));
+        }
+    }
+    Ok(rows)
 }
 
 fn is_vector(register: Register) -> bool {
