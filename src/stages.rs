@@ -6,8 +6,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acpi::{self, Platform};
 use crate::boot::command_line::{BuiltIn, Options, Switch, TraceLevel, Work};
+use crate::boot::defect::Defect;
 use crate::boot::memory_map::ReservedReason;
-use crate::boot::{self, BootInfo, Handoff, Kaslr};
+use crate::boot::{self, BootInfo, Handoff, Kaslr, report_defect};
 use crate::config::REQUEST_MS;
 use crate::console::screen::Shown;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
@@ -101,8 +102,19 @@ fn options(boot: &mut BootInfo) -> Options {
     console::set_filter(options.log);
     #[cfg(feature = "faults")]
     faults::arm(&options);
-    if let Some(range) = options.reserve {
-        let _ = boot.map.reserve(range, ReservedReason::CommandLine);
+    for range in options.reserve.iter().filter(|range| !range.is_empty()) {
+        let is_usable = boot.map.usable().any(|usable| usable.overlaps(range.rounded_out()));
+        if !is_usable {
+            let reason =
+                format_args!("reserve= up to {:#x}: no usable memory there: without effect", range.end);
+            report_defect(&Defect {
+                table: "command line",
+                address: Some(range.start),
+                offset: None,
+                reason,
+            });
+        }
+        let _ = boot.map.reserve(*range, ReservedReason::CommandLine);
     }
     boot.rsdp_by_command_line = options.acpi_rsdp;
     options
@@ -254,7 +266,14 @@ fn serial_input(platform: &Platform) {
         apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     match apic::serial_input::init(platform.pin_rules, platform.cpus[0].apic_id) {
         Ok(gsi) => log::info!("{pins} I/O APIC pins, serial input by pin {gsi}"),
-        Err(error) => log::info!("{pins} I/O APIC pins, no serial input: {error}"),
+        Err(error) => {
+            log::info!("{pins} I/O APIC pins, no serial input: {error}");
+            // Where no table lists an I/O APIC that has been said.
+            if !platform.io_apics.is_empty() {
+                let reason = format_args!("no serial input: {error}");
+                report_defect(&Defect { table: "MADT", address: None, offset: None, reason });
+            }
+        }
     }
 }
 

@@ -57,6 +57,10 @@ impl<'a> Description<'a> {
                 Err(error) => report("MADT", table, format_args!("{error}: not used"), defects),
             }
         }
+        if description.madt.is_none() {
+            let reason = format_args!("leads to no usable MADT: falling back to one CPU");
+            defects(&Defect { table: "RSDP", address: tables.rsdp, offset: None, reason });
+        }
         if let Some(table) = tables.hpet {
             let address = hpet_address(table.bytes).and_then(|address| {
                 let claimed = claim(Device::Hpet, address, HPET_BYTES);

@@ -21,6 +21,8 @@ pub(crate) mod tables;
 pub(crate) mod timers;
 pub(crate) mod wiring;
 
+#[cfg(test)]
+mod image_tests;
 #[cfg(target_os = "none")]
 mod live;
 #[cfg(target_os = "none")]

@@ -13,11 +13,13 @@ use core::ops::Range;
 
 use heapless::Vec;
 
+use super::describe::report_entry;
 use super::entries::Fault;
 use super::index::Index;
 use super::roster::RosterEntry;
 use super::slit::{LOCAL, REMOTE, Slit};
 use super::srat::{Affinity, MemoryKind, Srat};
+use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::memory_map::{PhysRange, Region};
 use crate::config::MAX_NODES;
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, NodeId};
@@ -114,6 +116,37 @@ impl<'a> Numa<'a> {
         }
         (self.srat, self.slit) = (Some(srat), slit);
         Ok(())
+    }
+
+    /// The same with a SRAT that lies at `address`; what is wrong with it is reported.
+    pub fn fill_or_report(
+        &mut self,
+        srat: Srat<'a>,
+        address: u64,
+        slit: Option<Slit<'a>>,
+        regions: &[Region],
+        defects: DefectSink<'_>,
+    ) {
+        let result = self.fill(srat, slit, regions);
+        if let Err(NumaError::Entry(fault)) = &result {
+            report_entry(fault, address, defects);
+        }
+        let mut report = |reason: fmt::Arguments<'_>| {
+            defects(&Defect { table: "SRAT", address: Some(address), offset: None, reason });
+        };
+        match result {
+            Ok(()) => {}
+            Err(NumaError::Entry(_)) => report(format_args!("an entry is broken: falling back to one node")),
+            Err(error) => report(format_args!("{error}: falling back to one node")),
+        }
+        if let count @ 1.. = self.left_out {
+            report(format_args!(
+                "{count} entries for domains beyond the lowest {MAX_NODES}: they count as node 0"
+            ));
+        }
+        if let count @ 1.. = self.past_end {
+            report(format_args!("{count} ranges of memory end past the end of all addresses"));
+        }
     }
 
     /// Keeps the lowest domains, as many as there may be nodes.

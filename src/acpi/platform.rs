@@ -5,23 +5,23 @@ use core::fmt;
 use spin::Once;
 
 use super::PmTimer;
-use super::describe::{Description, report_entry};
+use super::describe::Description;
 use super::expected::{CpuLimit, ExpectedCpus};
 use super::index::Index;
 use super::live::{Early, Live};
 use super::madt::Madt;
-use super::numa::{Numa, NumaError};
+use super::numa::Numa;
 use super::reset::ResetRegister;
 use super::roster::{self, Roster, RosterEntry};
 use super::rsdp::RsdpSource;
 use super::slit::Slit;
 use super::srat::Srat;
-use super::tables::{self, NoTables, Tables};
+use super::tables::{self, NoTables};
 use super::wiring::{self, IoApicEntry, NmiPin, PinRule};
 use crate::boot::defect::Defect;
 use crate::boot::windows::Device;
 use crate::boot::{BootInfo, Rsdp, report_defect};
-use crate::config::{MAX_CPUS, MAX_NODES};
+use crate::config::MAX_CPUS;
 use crate::cpu::{ApicId, CpuId, package_cpus};
 use crate::memory;
 
@@ -108,15 +108,18 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: Option<u32>) -> Res
     }
     let found = tables::find(&Live, sources(boot).into_iter().flatten(), boot.extended_bios_data, sink);
     let mut limit = max_cpus.map(CpuLimit::MaxCpus);
-    let tables = found.unwrap_or_else(|error| {
-        let reason = format_args!("{error}: falling back to one CPU");
-        report_defect(&Defect { table: "RSDP", address: None, offset: None, reason });
-        if error == NoTables::NoRsdp {
-            limit = Some(CpuLimit::NoAcpi);
+    let rsdp = found.ok().and_then(|tables| tables.rsdp);
+    let description = match &found {
+        Ok(tables) => Description::read(tables, &mut memory::claim_device, sink),
+        Err(error) => {
+            let reason = format_args!("{error}: falling back to one CPU");
+            report_defect(&Defect { table: "RSDP", address: None, offset: None, reason });
+            if *error == NoTables::NoRsdp {
+                limit = Some(CpuLimit::NoAcpi);
+            }
+            Description::default()
         }
-        Tables::default()
-    });
-    let description = Description::read(&tables, &mut memory::claim_device, sink);
+    };
     RESET.call_once(|| description.reset);
     let by_cpuid = package_cpus();
     let numa = numa(boot, description.srat, description.slit)?;
@@ -132,24 +135,15 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: Option<u32>) -> Res
         numa,
     };
     let Some((madt, address)) = description.madt else {
-        if found.is_ok() {
-            let reason = format_args!("no usable MADT: falling back to one CPU");
-            report_defect(&Defect { table: "RSDP", address: tables.rsdp, offset: None, reason });
-        }
         let this = RosterEntry { apic_id: bsp, cpu: CpuId::BSP, ..RosterEntry::EMPTY };
         let cpus = memory::alloc_slice_from(core::iter::once(this)).ok_or(OutOfMemory { cpus: 1 })?;
         return Ok(Platform { cpus, ..platform });
     };
     let list = CpuList::read(&madt, bsp, max_cpus, numa)?;
     let roster = list.roster;
-    log::info!("RSDP at {:#x}: {roster}", tables.rsdp.unwrap_or_default());
+    log::info!("RSDP at {:#x}: {roster}", rsdp.unwrap_or_default());
     log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
-    let report = |reason: fmt::Arguments<'_>| {
-        report_defect(&Defect { table: "MADT", address: Some(address), offset: None, reason });
-    };
-    if !roster.bsp_listed {
-        report(format_args!("does not list the bootstrap processor, APIC ID {bsp}, as enabled"));
-    }
+    roster.report(bsp, address, sink);
     if roster.left_out > 0 {
         let most = list.cpus.len();
         log::warn!("{} of the listed CPUs left out: there may be at most {most}", roster.left_out);
@@ -220,25 +214,6 @@ fn numa(
     let kept = memory::alloc_slice_from(core::iter::once_with(Numa::one_node));
     let numa = kept.and_then(|one| one.first_mut()).ok_or(OutOfMemory { cpus: 1 })?;
     let Some((srat, address)) = srat else { return Ok(numa) };
-    let report = |reason: fmt::Arguments<'_>| {
-        report_defect(&Defect { table: "SRAT", address: Some(address), offset: None, reason });
-    };
-    match numa.fill(srat, slit, boot.map.regions()) {
-        Ok(()) => {}
-        Err(NumaError::Entry(fault)) => {
-            report_entry(&fault, address, &mut report_defect);
-            report(format_args!("an entry is broken: falling back to one node"));
-        }
-        Err(error) => report(format_args!("{error}: falling back to one node")),
-    }
-    if numa.left_out > 0 {
-        let count = numa.left_out;
-        report(format_args!(
-            "{count} entries for domains beyond the lowest {MAX_NODES}: they count as node 0"
-        ));
-    }
-    if numa.past_end > 0 {
-        report(format_args!("{} ranges of memory end past the end of all addresses", numa.past_end));
-    }
+    numa.fill_or_report(srat, address, slit, boot.map.regions(), &mut report_defect);
     Ok(numa)
 }

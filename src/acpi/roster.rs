@@ -10,6 +10,7 @@ use core::fmt;
 use super::entries::Fault;
 use super::index::Index;
 use super::madt::{Madt, MadtEntry};
+use crate::boot::defect::{Defect, DefectSink};
 use crate::cpu::id::{ApicId, CpuId};
 use crate::memory::frames::NodeId;
 
@@ -124,6 +125,16 @@ impl Roster {
         roster.cpus = aps as u32 + 1;
         roster.beyond_xapic += u32::from(bsp >= ApicId::XAPIC_BROADCAST);
         roster
+    }
+}
+
+impl Roster {
+    /// Reports what is odd about the list that a table at `address` has.
+    pub fn report(&self, bsp: ApicId, address: u64, defects: DefectSink<'_>) {
+        if !self.bsp_listed {
+            let reason = format_args!("does not list the bootstrap processor, APIC ID {bsp}, as enabled");
+            defects(&Defect { table: "MADT", address: Some(address), offset: None, reason });
+        }
     }
 }
 

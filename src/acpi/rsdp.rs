@@ -16,6 +16,9 @@ pub const OLD_BYTES: usize = 20;
 /// Its size from revision 2 on, which the second checksum covers.
 pub const NEW_BYTES: usize = 36;
 
+/// Its size in no revision, known or to come; a checksum over more is not looked for.
+const MAX_BYTES: usize = 64;
+
 /// Where a BIOS keeps it, at a multiple of 16 (ACPI 6.5 §5.2.5.1): its read-only memory from here on, or the first KiB of
 /// its extended data area.
 const BIOS_AREA: Range<u64> = 0xe_0000..BIOS_ROM.end;
@@ -100,17 +103,17 @@ impl Rsdp {
         let mut defect = |reason: fmt::Arguments<'_>| {
             defects(&Defect { table: "RSDP", address, offset: None, reason });
         };
-        let mut bytes = [0; NEW_BYTES];
+        let mut bytes = [0; MAX_BYTES];
         let read = match source {
             RsdpSource::Copy(copy) => {
-                let length = copy.len().min(NEW_BYTES);
+                let length = copy.len().min(MAX_BYTES);
                 bytes[..length].copy_from_slice(&copy[..length]);
                 if length < OLD_BYTES { Err(AddressFault::NoRange) } else { Ok(length) }
             }
             RsdpSource::CommandLine(at) | RsdpSource::Loader(at) | RsdpSource::Bios(at) => {
-                let whole = memory.peek(at, &mut bytes).map(|()| NEW_BYTES);
+                let mut peek = |length: usize| memory.peek(at, &mut bytes[..length]).map(|()| length);
                 // One of 20 bytes may lie at the very end of a region.
-                whole.or_else(|_| memory.peek(at, &mut bytes[..OLD_BYTES]).map(|()| OLD_BYTES))
+                peek(MAX_BYTES).or_else(|_| peek(NEW_BYTES)).or_else(|_| peek(OLD_BYTES))
             }
         };
         let there = match read {
@@ -135,10 +138,12 @@ impl Rsdp {
         } else if there.len() < NEW_BYTES {
             defect(format_args!("{source}: revision {revision}, but only {OLD_BYTES} bytes: no XSDT"));
             None
-        } else if (length as usize) < NEW_BYTES {
+        } else if !(NEW_BYTES..=MAX_BYTES).contains(&(length as usize)) {
             defect(format_args!("{source}: revision {revision}, but a length of {length}: no XSDT"));
             None
-        } else if sum(there) != 0 {
+        } else if sum(&there[..NEW_BYTES]) != 0
+            && there.get(..length as usize).is_none_or(|all| sum(all) != 0)
+        {
             defect(format_args!("{source}: the extended checksum is wrong: no XSDT"));
             None
         } else {
@@ -150,7 +155,7 @@ impl Rsdp {
         }
         if let Some(address) = address {
             // What is mapped stays as it is until it is read again: see `live::Early`.
-            let _ = memory.map(address, there.len() as u64);
+            let _ = memory.map(address, there.len().min(NEW_BYTES) as u64);
         }
         Some(Rsdp { xsdt, rsdt })
     }

@@ -69,13 +69,13 @@ pub enum RegisterFault {
 impl fmt::Display for RegisterFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RegisterFault::Truncated { found } => write!(f, "the table ends before it, after {found} bytes"),
-            RegisterFault::Space { space } => write!(f, "in address space {space}"),
-            RegisterFault::NoPort { address } => write!(f, "at {address:#x}, which is no port"),
+            RegisterFault::Truncated { found } => write!(f, "is beyond the table's {found} bytes"),
+            RegisterFault::Space { space } => write!(f, "is in address space {space}"),
+            RegisterFault::NoPort { address } => write!(f, "is at {address:#x}, which is no port"),
             RegisterFault::PortTaken { port, owner } => {
-                write!(f, "at port {port:#x}, which is that of {owner}")
+                write!(f, "is at port {port:#x}, which is that of {owner}")
             }
-            RegisterFault::Address { address, fault } => write!(f, "at {address:#x}: {fault}"),
+            RegisterFault::Address { address, fault } => write!(f, "is at {address:#x}: {fault}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The kernel's command line: words parted by white space, each `key=value`, the value in double quotes where it holds
 //! white space. [`Options::parse`] turns it into typed [`Options`], or into an [`OptionError`] that names the option,
 //! the value and what is allowed, for a word that nobody reads is a test that tests nothing. Of an option given twice
-//! the last one counts, so that a launcher can append a user's words to its own.
+//! the last one counts, so that a launcher can append a user's words to its own; of `reserve=` each.
 //!
 //! The bytes are whatever the loader found; nothing here trusts them, needs a heap, or can panic.
 
@@ -32,6 +32,9 @@ const MIN_STRESS_MS: u32 = 1;
 const MAX_STRESS_MS: u32 = 86_400_000;
 /// The most rounds of a part of the self-test.
 const MAX_ROUNDS: u32 = 1_000_000_000;
+
+/// How many ranges `reserve=` may name.
+pub const MAX_RESERVED: usize = 8;
 
 /// How many numbers of CPUs may be asked for.
 pub const MAX_CPU_COUNTS: usize = 8;
@@ -73,8 +76,9 @@ pub struct Options {
     pub allow_missing_cpus: Switch,
     /// `acpi_rsdp=`: where the RSDP lies, physical, instead of where the loader says.
     pub acpi_rsdp: Option<u64>,
-    /// `reserve=START-END`: physical memory that the kernel leaves alone, from START to just before END.
-    pub reserve: Option<PhysRange>,
+    /// `reserve=START-END`: physical memory that the kernel leaves alone, from START to just before END. May be given
+    /// [`MAX_RESERVED`] times: each range counts. Empty ranges stand for none.
+    pub reserve: [PhysRange; MAX_RESERVED],
     /// `record_nonce=`: the number that the run's records bear. The launcher draws it.
     pub record_nonce: Option<Nonce>,
     /// `fault=`: the deliberate fault that the tests want to see caught.
@@ -102,7 +106,7 @@ impl Default for Options {
             max_cpus: None,
             allow_missing_cpus: Switch::Off,
             acpi_rsdp: None,
-            reserve: None,
+            reserve: [PhysRange::new(0, 0); MAX_RESERVED],
             record_nonce: None,
             fault: None,
             fault_stage: Stage::LongMode,
@@ -195,7 +199,11 @@ impl Options {
             Key::MaxCpus => self.max_cpus = Some(parse_cpus(value)?),
             Key::AllowMissingCpus => self.allow_missing_cpus = parse_name(value, Switch::from_name)?,
             Key::AcpiRsdp => self.acpi_rsdp = Some(parse_u64(value)?),
-            Key::Reserve => self.reserve = Some(parse_range(value)?),
+            Key::Reserve => {
+                let range = parse_range(value)?;
+                let free = self.reserve.iter_mut().find(|slot| slot.is_empty());
+                *free.ok_or(ValueFault::TooManyRanges)? = range;
+            }
             Key::RecordNonce => {
                 self.record_nonce = Some(Nonce::from_digits(value.as_bytes()).ok_or(ValueFault::NotANonce)?);
             }

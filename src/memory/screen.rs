@@ -1,12 +1,17 @@
 //! The display's memory, shown to the console.
 
+use core::fmt;
 use core::ptr::NonNull;
 
 use super::ioremap::map_screen;
+use crate::boot::defect::Defect;
 use crate::boot::multiboot1::{Framebuffer, PixelFormat};
-use crate::boot::{BootInfo, direct_map};
+use crate::boot::{BootInfo, direct_map, report_defect};
 use crate::console::screen::pixels::Layout;
 use crate::console::screen::{self, Shown};
+
+/// The largest screen: more than 8192 by 8192 pixels of four bytes would be mapped page by page for a number's sake.
+const MAX_SCREEN_BYTES: usize = 256 << 20;
 
 /// Where VGA's text mode has its cells.
 const TEXT_CELLS: u64 = 0xb_8000;
@@ -23,12 +28,24 @@ pub fn open_text_screen() {
 /// Lets the log be seen on the screen that the loader has set up, unless it is seen already. Once, by the boot processor,
 /// when all CPUs' memory types are what they will be. Returns what it is seen on.
 pub fn open_pixel_screen(boot: &BootInfo) -> Option<Shown> {
-    let found = boot.framebuffer.as_ref().and_then(layout_of);
-    let found = found.filter(|(_, layout)| layout.is_sound()).and_then(|(address, layout)| {
-        let mapped = map_screen(address, layout.bytes() as u64);
-        let mapped =
-            mapped.inspect_err(|error| log::warn!("the screen at {address:#x} is not used: {error}"));
-        Some((layout, mapped.ok()?))
+    let found = boot.framebuffer.as_ref().and_then(layout_of).and_then(|(address, layout)| {
+        let refuse = |reason: fmt::Arguments<'_>| {
+            report_defect(&Defect { table: "framebuffer", address: Some(address), offset: None, reason });
+        };
+        if !layout.is_sound() || layout.bytes() > MAX_SCREEN_BYTES {
+            let Layout { width, height, pitch_bytes, pixel_bytes, .. } = layout;
+            refuse(format_args!(
+                "{height} lines of {pitch_bytes} bytes, with {width} pixels of {pixel_bytes} bytes in each: not used"
+            ));
+            return None;
+        }
+        match map_screen(address, layout.bytes() as u64) {
+            Ok(mapped) => Some((layout, mapped)),
+            Err(error) => {
+                refuse(format_args!("{error}: not used"));
+                None
+            }
+        }
     });
     // SAFETY: once; all that the layout says has just been mapped, for good, and is no memory of anybody's.
     unsafe { screen::open_pixels(found) }

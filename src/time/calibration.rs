@@ -17,6 +17,12 @@ pub const PIT_HZ: u64 = 1_193_182;
 /// The longest period that an HPET may have, in femtoseconds: 100 ns (IA-PC HPET specification 1.0a, §2.3.4).
 pub const MAX_HPET_PERIOD_FS: u32 = 0x05f5_e100;
 
+/// A shorter period, in femtoseconds, is none of an HPET's: a counter of 1 GHz.
+const MIN_HPET_PERIOD_FS: u32 = 1_000_000;
+
+/// The least number of an HPET's last timer: it has three at least.
+const HPET_LEAST_LAST_TIMER: u64 = 2;
+
 /// In an HPET's capabilities: its counter has 64 bits.
 const HPET_COUNT_SIZE_CAP: u64 = 1 << 13;
 
@@ -78,13 +84,18 @@ impl ReferenceClock {
     }
 
     /// The same, by that register as it is read. `None` where it holds what no HPET has: a revision of 0, which is not
-    /// permitted (REV_ID), no vendor, or a period that cannot be.
+    /// permitted (REV_ID), no vendor, fewer than three timers (NUM_TIM_CAP), or a period that cannot be. A table of
+    /// firmware's, which begins with four letters and its length, is none.
     pub const fn hpet_by_capabilities(capabilities: u64) -> Option<ReferenceClock> {
         let (revision, vendor) = (capabilities as u8, (capabilities >> 16) as u16);
+        let (last_timer, period_fs) = (capabilities >> 8 & 0x1f, (capabilities >> 32) as u32);
         if revision == 0 || revision == u8::MAX || vendor == 0 || vendor == u16::MAX {
             return None;
         }
-        ReferenceClock::hpet((capabilities >> 32) as u32, capabilities & HPET_COUNT_SIZE_CAP != 0)
+        if last_timer < HPET_LEAST_LAST_TIMER || period_fs < MIN_HPET_PERIOD_FS {
+            return None;
+        }
+        ReferenceClock::hpet(period_fs, capabilities & HPET_COUNT_SIZE_CAP != 0)
     }
 
     /// A channel of the interval timer that counts down from 2^16, which is what a reload value of 0 means.

@@ -8,7 +8,7 @@ use super::hex;
 pub const STAGES_IN_RECORD: usize = 16;
 
 /// How many CPUs that did not come online have a [`Cpu`] of their own. Firmware that lists more has lost its way.
-pub const MAX_ABSENT_CPUS: usize = 256;
+pub const MAX_ABSENT_CPUS: usize = 64;
 
 /// When the boot came to each of its stages, up to the verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

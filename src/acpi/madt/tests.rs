@@ -149,7 +149,7 @@ fn a_header_that_cannot_be_right_is_refused() {
     let mut other = good.clone();
     other[..4].copy_from_slice(b"FA\x01P");
     let error = Madt::parse(&other).unwrap_err();
-    assert_eq!(error.to_string(), "MADT: the signature is \"FA\\x01P\", not \"APIC\"");
+    assert_eq!(error.to_string(), "the signature is \"FA\\x01P\", not \"APIC\"");
 }
 
 #[test]

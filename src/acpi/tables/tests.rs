@@ -125,7 +125,11 @@ fn a_second_part_that_cannot_be_trusted_leaves_the_first() {
     let mut short = rsdp(2, 0x3000, 0x2000);
     short[20] = 33;
     set_checksum(&mut short, 32);
+    let mut long = rsdp(2, 0x3000, 0x2000);
+    long[20..24].fill(0xff);
+    set_checksum(&mut long, 32);
     for (rsdp, part) in [
+        (long, "a length of 4294967295: no XSDT"),
         (broken, "the extended checksum is wrong: no XSDT"),
         (short, "a length of 33: no XSDT"),
         (rsdp(2, 0x3000, 0x2000)[..20].to_vec(), "only 20 bytes: no XSDT"),
@@ -134,6 +138,15 @@ fn a_second_part_that_cannot_be_trusted_leaves_the_first() {
         assert_eq!(found, Some(0x4000));
         assert!(reported[0].starts_with("RSDP at 0x1000") && reported[0].contains(part), "{reported:#?}");
     }
+}
+
+#[test]
+fn a_later_revision_may_be_longer() {
+    let mut longer = [&rsdp(3, 0, 0x2000)[..], &[7; 4]].concat();
+    longer[20] = 40;
+    set_checksum(&mut longer, 32);
+    let tables = vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1))];
+    assert_eq!(madt_of(&paper([&longer[..], &[0; 99]].concat(), tables)), (Some(0x4000), vec![]));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use super::{
-    Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, Part, Switch, TraceLevel, Work,
-    Workload,
+    Allocator, ClockChoice, FAULT_STAGES, Fault, Key, MAX_CPU_COUNTS, MAX_RESERVED, Part, Switch, TraceLevel,
+    Work, Workload,
 };
 use crate::config::MAX_CPUS;
 use crate::console::cut::{Cut, MAX_CUT_BYTES};
@@ -65,6 +65,8 @@ pub enum ValueFault<'a> {
     NotANumber,
     /// Not two numbers with a dash between them, the second one greater.
     NotARange,
+    /// There are as many ranges already as there may be.
+    TooManyRanges,
     /// Not the hexadecimal digits of a number above 0.
     NotANonce,
     /// A number, but too small or too great.
@@ -123,6 +125,7 @@ impl fmt::Display for ValueFault<'_> {
             ValueFault::TooFine => f.write_str("more than three decimals"),
             ValueFault::NotANumber => f.write_str("not a number"),
             ValueFault::NotARange => f.write_str("not a range"),
+            ValueFault::TooManyRanges => write!(f, "more than {MAX_RESERVED} ranges"),
             ValueFault::NotANonce => f.write_str("not a nonce"),
             ValueFault::OutOfRange => f.write_str("out of range"),
             ValueFault::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),

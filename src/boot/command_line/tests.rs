@@ -46,7 +46,17 @@ fn the_options_of_bring_up_are_taken_and_bounded() {
     let options = options.unwrap();
     assert_eq!((options.x2apic, options.max_cpus), (Switch::Off, Some(3)));
     assert_eq!((options.allow_missing_cpus, options.acpi_rsdp), (Switch::On, Some(0x600_0000)));
-    assert_eq!(options.reserve, Some(PhysRange::new(0x8000, 0x9000)));
+    assert_eq!(options.reserve[..2], [PhysRange::new(0x8000, 0x9000), PhysRange::new(0, 0)]);
+    let several = "reserve=0-1 ".repeat(MAX_RESERVED);
+    assert!(
+        Options::parse(several.as_bytes(), BuiltIn::ALL)
+            .unwrap()
+            .reserve
+            .iter()
+            .all(|range| !range.is_empty())
+    );
+    let message = "reserve=1-2: more than 8 ranges (allowed: START-END, as in 0x8000-0x9000)";
+    assert_refused(&format!("{several}reserve=1-2"), message);
     for stage in FAULT_STAGES {
         assert_eq!(parse(&format!("fault.stage={stage}")).unwrap().fault_stage, *stage);
     }

@@ -64,9 +64,19 @@ fn an_hpets_capabilities_are_plausible_before_they_are_believed() {
         ReferenceClock::hpet_by_capabilities(qemu & !(1 << 13)),
         ReferenceClock::hpet(10_000_000, false)
     );
-    for other in
-        [0, u64::MAX, qemu & !0xff, qemu | 0xff, qemu & !0xffff_0000, qemu | 0xffff_0000, qemu & 0xffff_ffff]
-    {
+    for other in [
+        0,
+        u64::MAX,
+        qemu & !0xff,
+        qemu | 0xff,
+        qemu & !0xffff_0000,
+        qemu | 0xffff_0000,
+        qemu & 0xffff_ffff,
+        qemu & !0x1e00,
+        qemu & 0xffff_ffff | 999_999 << 32,
+        // The beginning of a FACS of 64 bytes.
+        u64::from_le_bytes(*b"FACS\x40\0\0\0"),
+    ] {
         assert_eq!(ReferenceClock::hpet_by_capabilities(other), None, "{other:#x}");
     }
 }

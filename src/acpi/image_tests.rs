@@ -1,0 +1,209 @@
+//! Images of tables of every shape, read by the same code that reads them in a boot.
+//!
+//! `cases` says what must come of each; `ci/tests/acpi` boots them. The memory here is that of the machine which boots them, so
+//! what is refused for its address is refused here as well; what only a device can answer is left to the boots.
+
+use std::collections::BTreeSet;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::describe::Description;
+use super::expected::{CpuLimit, ExpectedCpus};
+use super::index::Index;
+use super::numa::Numa;
+use super::roster::{self, Roster};
+use super::rsdp::{RsdpSource, TableMemory};
+use super::wiring::nmi_pins;
+use super::{RosterEntry, tables};
+use crate::boot::defect::Defect;
+use crate::boot::memory_map::{MemoryMap, PhysRange, RawEntry, RegionKind, ReservedReason};
+use crate::boot::physical::{AddressFault, BIOS_ROM, DISPLAY, PhysicalLayout, Purpose};
+use crate::boot::windows::{Device, Window, Windows};
+use crate::cpu::ApicId;
+
+// The boots use what is not used here.
+#[allow(dead_code)]
+#[path = "../../ci/tests/acpi/cases.rs"]
+mod cases;
+#[path = "../../ci/tests/acpi/images.rs"]
+mod images;
+
+use cases::{Case, room_for};
+use images::BASE;
+
+const MIB: u64 = 1 << 20;
+
+/// How many CPUs the machine has.
+const CPUS: u32 = 4;
+
+/// How many warnings there are at most: a flood of entries is a few.
+const MAX_WARNINGS: usize = 12;
+
+/// The memory of QEMU's q35 with 128 MiB, as far as it is known when tables are read.
+fn machine(image: &[u8]) -> MemoryMap {
+    use RegionKind::{Reserved, Usable};
+    let entry = |base, end: u64, kind| RawEntry { base, len: end - base, kind };
+    let (mut map, _) = MemoryMap::from_entries([
+        entry(0, 0x9_fc00, Usable),
+        entry(0x9_fc00, 0xa_0000, Reserved),
+        entry(0xf_0000, MIB, Reserved),
+        entry(MIB, 0x7fe_0000, Usable),
+        entry(0x7fe_0000, 128 * MIB, Reserved),
+        entry(0xb000_0000, 0xc000_0000, Reserved),
+        entry(0xfeff_c000, 0xff00_0000, Reserved),
+        entry(0xfffc_0000, 1 << 32, Reserved),
+        entry(0xfd_0000_0000, 1 << 40, Reserved),
+    ]);
+    let mut reserve = |start, end, reason| {
+        let _ = map.reserve(PhysRange::new(start, end), reason);
+    };
+    reserve(0, 4096, ReservedReason::FirstPage);
+    reserve(MIB, MIB + 0xa_0000, ReservedReason::Kernel);
+    reserve(BASE, BASE + room_for(image), ReservedReason::CommandLine);
+    reserve(0x7fd_7000, 0x7fe_0000, ReservedReason::EarlyTables);
+    // Firmware's own tables have the last 128 KiB, which the map calls reserved: a device is refused there as in a hole.
+    map
+}
+
+/// The image in that memory, and zeros around it.
+struct Loaded<'a> {
+    map: &'a MemoryMap,
+    windows: &'a Windows,
+    /// From [`BASE`] on, with zeros behind the image.
+    bytes: &'a [u8],
+    /// As long as any table.
+    zeros: &'a [u8],
+}
+
+impl<'a> TableMemory<'a> for Loaded<'a> {
+    fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
+        bytes.copy_from_slice(self.map(address, bytes.len() as u64)?);
+        Ok(())
+    }
+
+    fn map(&self, address: u64, bytes: u64) -> Result<&'a [u8], AddressFault> {
+        layout(self.map, self.windows).check(address, bytes, Purpose::Table)?;
+        let inside =
+            address.checked_sub(BASE).and_then(|at| self.bytes.get(at as usize..)?.get(..bytes as usize));
+        Ok(inside.unwrap_or(&self.zeros[..bytes as usize]))
+    }
+}
+
+fn layout<'a>(map: &'a MemoryMap, windows: &'a Windows) -> PhysicalLayout<'a> {
+    PhysicalLayout { regions: map.regions(), windows, address_bits: 40 }
+}
+
+/// What reading the tables comes to.
+struct Read {
+    /// The exit status that a boot must have.
+    status: u8,
+    /// CPUs that can come online.
+    cpus: u32,
+    warnings: Vec<String>,
+    tables: BTreeSet<&'static str>,
+    nodes: usize,
+}
+
+fn read(case: &Case) -> Read {
+    let map = machine(&case.image);
+    let mut windows = Windows::new();
+    windows.add(DISPLAY, Window::Device(Device::Display)).unwrap();
+    windows.add(BIOS_ROM, Window::Firmware).unwrap();
+    windows.add(PhysRange::new(0xfee0_0000, 0xfee0_1000), Window::Device(Device::LocalApic)).unwrap();
+    let before = windows.clone();
+    let mut bytes = case.image.clone();
+    bytes.resize(room_for(&case.image) as usize, 0);
+    let zeros = vec![0; MIB as usize];
+    let memory = Loaded { map: &map, windows: &before, bytes: &bytes, zeros: &zeros };
+
+    let (mut warnings, mut tables) = (Vec::new(), BTreeSet::new());
+    let mut sink = |defect: &Defect<'_>| {
+        warnings.push(defect.to_string());
+        tables.insert(defect.table);
+    };
+    let named = [RsdpSource::CommandLine(BASE)].into_iter();
+    let Ok(found) = tables::find(&memory, named, 0, &mut sink) else {
+        // Those of the BIOS are left, which the host has not.
+        return Read { status: 0, cpus: CPUS, warnings, tables, nodes: 1 };
+    };
+    let mut claim = |device, address, bytes| {
+        let range = layout(&map, &windows).check(address, bytes, Purpose::Registers(device))?;
+        windows.add(range.rounded_out(), Window::Device(device)).map_err(|_| AddressFault::TooManyWindows)
+    };
+    let description = Description::read(&found, &mut claim, &mut sink);
+    let mut numa = Numa::one_node();
+    if let Some((srat, address)) = description.srat {
+        numa.fill_or_report(srat, address, description.slit, map.regions(), &mut sink);
+    }
+
+    let max_cpus = case.append.split(' ').find_map(|word| word.strip_prefix("max_cpus=")?.parse().ok());
+    let limit = max_cpus.map(CpuLimit::MaxCpus);
+    let mut expected = ExpectedCpus { by_cpuid: CPUS, limit, ..ExpectedCpus::default() };
+    let mut ids = vec![0];
+    if let Some((madt, address)) = description.madt {
+        let room = roster::count_usable(&madt).min(max_cpus.unwrap_or(crate::config::MAX_CPUS) as usize);
+        let mut slots = vec![RosterEntry::EMPTY; room];
+        let mut words = vec![0; Index::words_for(room)];
+        let mut index = Index::new(&mut words);
+        let roster = Roster::fill(&madt, ApicId(0), &mut slots, &mut index);
+        slots.truncate(roster.cpus as usize);
+        numa.assign(&mut slots, &index);
+        roster.report(ApicId(0), address, &mut sink);
+        index.clear();
+        let uid_at = |place: usize| slots[place].uid.unwrap_or(u32::MAX);
+        for (place, uid) in slots.iter().enumerate().filter_map(|(place, cpu)| Some((place, cpu.uid?))) {
+            index.enter(uid, place, uid_at);
+        }
+        assert!(nmi_pins(&madt, address, &slots, &index, &mut sink).count() <= 2 * (slots.len() + 1));
+        expected = ExpectedCpus {
+            by_tables: roster.cpus + roster.left_out,
+            disabled: roster.disabled + roster.hot_pluggable,
+            hiding: roster.hiding,
+            ..expected
+        };
+        ids = slots.iter().map(|cpu| cpu.apic_id.0).collect();
+    }
+    let cpus = ids.iter().filter(|id| **id < CPUS).count() as u32;
+    let is_missing = cpus < ids.len() as u32 || expected.unlisted(ids.len() as u32).is_some();
+    let is_allowed = case.append.contains("allow_missing_cpus=on");
+    Read { status: u8::from(is_missing && !is_allowed), cpus, warnings, tables, nodes: numa.nodes() }
+}
+
+#[test]
+fn every_case_is_read_as_it_must_be() {
+    let all = cases::all();
+    let names: BTreeSet<_> = all.iter().map(|case| &case.name).collect();
+    assert_eq!(names.len(), all.len(), "two cases have one name");
+    let mut wrong = Vec::new();
+    for case in &all {
+        let read = read(case);
+        let wanted: BTreeSet<_> = case.warnings.iter().copied().collect();
+        // Whether there is memory for so many CPUs, or a clock, only a boot can tell.
+        let is_status = case.status == 5 || read.status == case.status;
+        if !is_status || read.cpus != case.cpus || read.tables != wanted || read.warnings.len() > MAX_WARNINGS
+        {
+            wrong.push(format!(
+                "{}: status {}, {} CPUs, warnings about {:?}: {:#?}",
+                case.name, read.status, read.cpus, read.tables, read.warnings
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+}
+
+#[test]
+fn domains_become_nodes_in_cases() {
+    let nodes = |name: &str| read(cases::all().iter().find(|case| case.name == name).unwrap()).nodes;
+    for (name, expected) in [
+        ("nodes-two", 2),
+        ("domains-of-the-last-numbers", 4),
+        ("memory-overlaps", 1),
+        ("memory-past-the-end", 2),
+        ("memory-twice", 2),
+        ("memory-pluggable", 2),
+        ("domains-20000", 16),
+        ("srat-entry-of-no-bytes", 1),
+    ] {
+        assert_eq!(nodes(name), expected, "{name}");
+    }
+}
