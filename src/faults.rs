@@ -9,7 +9,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::boot::command_line::{Fault, Options};
-use crate::boot::{Handoff, direct_map, pvh};
+use crate::boot::{self, Handoff, direct_map, pvh};
 use crate::config::WATCHDOG_MS;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
@@ -96,6 +96,7 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::SpinAWhile) => on_last_cpu(&|| spin_a_while(2 * WATCHDOG_MS)),
         Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
         Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),
+        Some(Fault::WriteIdt) => on_last_cpu(&|| write_to(boot::final_idt().addr() as u64)),
         Some(Fault::ExecuteData) => on_last_cpu(&|| execute((&raw const RETURN).addr() as u64)),
         Some(Fault::TouchPage0) => on_last_cpu(&|| read_from(direct_map::virt(0x10))),
         Some(Fault::TouchNull) => on_last_cpu(&|| read_from(0x10)),

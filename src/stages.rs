@@ -33,6 +33,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     faults::at_entry(handoff);
     // SAFETY: rt0 has led GS base to this CPU's area and comes here once, with interrupts off.
     let guard = unsafe { IrqGuard::of_entry() }; //                   interrupts stay off until all CPUs are up
+    interrupts::take_early_events(&guard, handoff); //                what 32-bit code could only count
     let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
     let options = options(&mut boot); //                              the kernel command line, or a clear error
     let features = features(&options); //                             what this processor has beyond the necessary
@@ -184,10 +185,9 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
     // SAFETY: once; the stacks have just been mapped, and no other CPU runs.
     unsafe {
         cpu::load_descriptors(guard, memory::stacks::ist_tops(CpuId::BSP));
-        interrupts::use_interrupt_stacks();
+        interrupts::load_idt();
         interrupts::pic::mask_all();
     }
-    interrupts::machine_check::init();
     cpu::machine_check::enable();
 }
 

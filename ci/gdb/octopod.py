@@ -11,11 +11,11 @@ import time
 
 import gdb
 
-# Where rt0 is entered into 64-bit mode, what it hands to Rust, and the table of gates.
+# Where rt0 is entered into 64-bit mode, what it hands to Rust, and the tables of gates: without and with interrupt stacks.
 LONG_MODE = "rt0_64"
 HANDOFF = "rt0_handoff"
 HANDOFF_TYPE = "octopod::boot::rt0::Handoff"
-GATES = "early_idt"
+GATES = ("early_idt", "final_idt")
 
 # From here on addresses are the kernel's.
 UPPER_HALF = 0xFFFF800000000000
@@ -43,7 +43,7 @@ def read_symbols(path):
     global kernel
     kernel = path
     gdb.execute(f'symbol-file "{path}"', to_string=True)
-    for name in (LONG_MODE, HANDOFF, GATES, "image_start", "rt0_phys"):
+    for name in (LONG_MODE, HANDOFF, *GATES, "image_start", "rt0_phys"):
         linked[name] = address_of(name)
 
 
@@ -173,7 +173,9 @@ class Symbols(gdb.Command):
                 break
         else:
             raise gdb.GdbError("no CPU runs the kernel yet")
-        slide_by(gates - linked[GATES])
+        # A gate of 16 bytes has its interrupt stack in byte 4; the NMI has one in the final table alone.
+        has_stacks = word_at(gates + 2 * 16) >> 32 & 7 != 0
+        slide_by(gates - linked[GATES[has_stacks]])
 
 
 class PerCpu(gdb.Command):

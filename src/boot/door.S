@@ -6,7 +6,8 @@
 // Entry: 32-bit protected mode, paging off, flat segments, interrupts off, no stack, and
 //     PVH: ebx = physical address of hvm_start_info, which begins with PVH_MAGIC
 //     Multiboot 1 and 2: eax = MULTIBOOT1_MAGIC or MULTIBOOT2_MAGIC, ebx = physical address of the information
-// Exit to `located`: edi = PROTOCOL_*, ebx as it was, ebp = the physical address of rt0_entry, esp = the scratch stack
+// Exit to `located`: edi = PROTOCOL_*, ebx as it was, ebp = the physical address of rt0_entry, esp = the scratch stack,
+//     GDT and IDT of descriptors_32.S: from `idt_loaded` on an NMI is counted and returned from
 //
 // It uses no memory but this section, which lies in RAM: plainly so, for it is being executed.
 
@@ -20,6 +21,10 @@
     .global rt0_entry
 rt0_entry:
     jmp find_image
+    // Where the unpacker enters an unpacked kernel: with edi, ebx and ebp as at `located`, esi = its event counters, its own
+    // GDT, IDT and stack. It needs no search for its own address, which would take a stack in the loader's memory.
+    .org rt0_entry + UNPACKED_ENTRY
+    jmp from_unpacker
 
     // Loaders look for these in the first KiBs of the file. QEMU's -kernel takes a Multiboot 1 header for the whole
     // truth and then overlooks the PVH note, so the magic is left out here; whoever wants that door writes it, and the
@@ -86,9 +91,10 @@ find_image:
 1:  popl %ebp
     movl %edx, (%ebx)
     subl $(1b - rt0_entry), %ebp
+    leal (no_events - rt0_entry)(%ebp), %esi
+from_unpacker:
     leal (scratch_stack - rt0_entry)(%ebp), %esp
-
-    jmp located
+    jmp load_descriptors_32
 
 unknown_loader:
     // Nothing is known here, so nothing can be lost by a word below the old boot sector's place.
@@ -192,8 +198,9 @@ message_shutdown:       .quad SHUTDOWN
 message_shutdown_end:
 message_unknown_loader: .asciz "not started by a Multiboot or PVH loader"
 
+    // Room for the few words of this code, and for an NMI.
     .balign 4
-    .skip 64
+    .skip 256
 scratch_stack:
 
     .section .note.pvh, "a", @note

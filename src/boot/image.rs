@@ -9,6 +9,7 @@ unsafe extern "C" {
     static text_end: u8;
     static rodata_end: u8;
     static image_end: u8;
+    static early_idt: u8;
     static boot_stack_guard: u8;
 }
 
@@ -27,14 +28,15 @@ pub fn constants() -> PhysRange {
     between(&raw const text_end, &raw const rodata_end)
 }
 
-/// Variables below the boot stack's guard page: written, never executed.
-pub fn data_below_guard() -> PhysRange {
-    between(&raw const rodata_end, &raw const boot_stack_guard)
+/// The interrupt descriptor tables: whole pages that rt0 fills, and that nobody writes later.
+pub fn interrupt_tables() -> PhysRange {
+    between(&raw const early_idt, &raw const boot_stack_guard)
 }
 
-/// Variables above it.
-pub fn data_above_guard() -> PhysRange {
-    PhysRange::new(data_below_guard().end + 4096, all().end)
+/// The page below the boot stack, behind [`interrupt_tables`]: not mapped.
+pub fn boot_stack_guard_page() -> PhysRange {
+    let start = interrupt_tables().end;
+    PhysRange::new(start, start + 4096)
 }
 
 /// Whether an address lies in the page below the boot stack.

@@ -29,7 +29,7 @@ pub(crate) use collect::{Rsdp, collect};
 #[cfg(target_os = "none")]
 pub(crate) use defect::{report_defect, unreported_defects};
 #[cfg(target_os = "none")]
-pub(crate) use rt0::{Handoff, Kaslr, handoff, idt};
+pub(crate) use rt0::{Handoff, Kaslr, early_gdt, early_idt, final_idt, handoff};
 
 /// Entered by PVH.
 pub const PROTOCOL_PVH: u32 = 0;
@@ -37,6 +37,9 @@ pub const PROTOCOL_PVH: u32 = 0;
 pub const PROTOCOL_MULTIBOOT1: u32 = 1;
 /// Entered by Multiboot 2.
 pub const PROTOCOL_MULTIBOOT2: u32 = 2;
+
+/// Where the unpacker enters an unpacked kernel, in bytes from its start; see `door.S`.
+pub const UNPACKED_ENTRY: u32 = 8;
 
 /// The longest kernel command line.
 pub const MAX_COMMAND_LINE_BYTES: usize = 2048;

@@ -5,12 +5,14 @@
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
 //     - the boot stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
 //     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area,
-//     - CR0.WP, CR4.PAE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set.
+//     - CR0.WP, CR4.PAE/MCE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set,
+//     - two IDTs, one without and one with interrupt stacks; the first is loaded,
+//     - in the handoff, the NMIs and machine checks so far.
 // A machine that lacks something gets one line on COM1 and on the VGA text screen, one record for the launcher,
 // and exit code REFUSED.
 //
 // Everything that Rust or an exception handler relies on is set up in 32-bit code, so that the gates work from the
-// first 64-bit instruction on. The code knows nothing of where it was loaded: ebp holds the physical address of
+// first 64-bit instruction on, and an NMI does no harm at any instruction (descriptors_32.S). The code knows nothing of where it was loaded: ebp holds the physical address of
 // image_start, and all else is reached by its distance from there (the rt0_off_* symbols of the linker script).
 // Up to the label `features` it must run on an 80486, and up to `intact` it uses no memory but its own section.
 
@@ -156,6 +158,27 @@ gates:
     decl %ecx
     jnz .Lgate
 
+    // The final table is the same, but that four vectors have stacks of their own (the IST field, SDM Vol. 3A, 6.14.5).
+    // Until a CPU has a TSS with those stacks, it uses the first.
+    leal rt0_off_idt(%ebp), %esi
+    leal rt0_off_final_idt(%ebp), %edi
+    movl $(256 * 16 / 4), %ecx
+    rep movsl
+    movb $IST_DEBUG, rt0_off_final_idt + 1 * 16 + 4(%ebp)
+    movb $IST_NMI, rt0_off_final_idt + 2 * 16 + 4(%ebp)
+    movb $IST_DOUBLE_FAULT, rt0_off_final_idt + 8 * 16 + 4(%ebp)
+    movb $IST_MACHINE_CHECK, rt0_off_final_idt + 18 * 16 + 4(%ebp)
+
+    // The table in use gets the exceptions' 64-bit gates beside its two 32-bit ones: vectors 2 to 8 and 10 to 18.
+    leal rt0_off_idt + 2 * 16(%ebp), %esi
+    leal (idt_32 - rt0_entry + 2 * 16)(%ebp), %edi
+    movl $(7 * 16 / 4), %ecx
+    rep movsl
+    addl $16, %esi
+    addl $16, %edi
+    movl $(9 * 16 / 4), %ecx
+    rep movsl
+
 per_cpu:
     leal rt0_off_percpu(%ebp), %esi
     leal rt0_off_bsp_area(%ebp), %edi
@@ -205,6 +228,9 @@ long_mode:
     testl $(1 << 13), %edx
     jz 1f
     orl $CR4_PGE, %eax
+1:  testl $(1 << 7), %edx
+    jz 1f
+    orl $CR4_MCE, %eax
 1:  movl %eax, %cr4
     leal rt0_off_early_tables(%ebp), %eax
     movl %eax, %cr3
@@ -212,16 +238,6 @@ long_mode:
     rdmsr
     orl $(EFER_LME | EFER_NXE), %eax
     wrmsr
-
-    // Both descriptor-table registers take their 32-bit bases from the stack; Rust reloads them with high ones.
-    leal rt0_off_idt(%ebp), %eax
-    pushl %eax
-    pushw $(256 * 16 - 1)
-    lidt (%esp)
-    leal (early_gdt - rt0_entry)(%ebp), %eax
-    pushl %eax
-    pushw $(early_gdt_end - early_gdt - 1)
-    lgdt (%esp)
 
     movl $(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG), %eax
     movl %eax, %cr0
@@ -236,7 +252,25 @@ rt0_64:
     leaq 1f(%rip), %rcx
     addq %rax, %rcx
     jmp *%rcx
-1:  leaq boot_stack_top(%rip), %rsp
+1:
+rt0_64_high:
+    leaq boot_stack_top(%rip), %rsp
+
+    // Both tables by their addresses in the high half, which stays mapped.
+    leaq early_gdt(%rip), %rax
+    pushq %rax
+    pushw $(early_gdt_end - early_gdt - 1)
+    lgdt (%rsp)
+    leaq early_idt(%rip), %rax
+    movq %rax, 2(%rsp)
+    movw $(256 * 16 - 1), (%rsp)
+    lidt (%rsp)
+    leaq boot_stack_top(%rip), %rsp
+    // Nothing counts there any more.
+    movl events_32 + EVENT_NMI(%rip), %eax
+    movl %eax, rt0_handoff + HANDOFF_NMIS(%rip)
+    movl events_32 + EVENT_MACHINE_CHECK(%rip), %eax
+    movl %eax, rt0_handoff + HANDOFF_MACHINE_CHECKS(%rip)
 
     // The first thread and the first CPU, linked to each other: FS base leads to the thread, which knows the CPU's GS
     // base, and the CPU's area knows both.
@@ -354,14 +388,6 @@ required_leaf_80000001: // APM Vol. 3, appendix E.4.2
     required 29, "long mode"
     .long 0
 
-    // The Accessed bits are set, so the processor never writes here.
-    .balign 8
-early_gdt:
-    .quad 0
-    .quad 0x00af9b000000ffff
-    .quad 0x00cf93000000ffff
-early_gdt_end:
-
     .section .early, "aw", @nobits
     .balign 4096
     .global early_tables
@@ -369,6 +395,9 @@ early_tables:
     .skip 7 * 4096
     .global early_idt
 early_idt:
+    .skip 256 * 16
+    .global final_idt
+final_idt:
     .skip 256 * 16
     .global boot_stack_guard
 boot_stack_guard:

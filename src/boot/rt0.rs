@@ -7,6 +7,7 @@ use x86_64::structures::idt::InterruptDescriptorTable;
 use super::direct_map::UPPER_HALF;
 use super::{PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, multiboot1, multiboot2, pvh};
 use crate::config::STACK_PAGES;
+use crate::cpu::IstStack;
 use crate::cpu::thread::layout;
 use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
@@ -26,6 +27,10 @@ pub struct Handoff {
     pub protocol: u32,
     /// What the base was drawn from: one of `KASLR_*`.
     pub kaslr: u32,
+    /// NMIs that 32-bit code has counted.
+    pub nmis: u32,
+    /// Machine checks that 32-bit code has counted; their banks are as the processor left them.
+    pub machine_checks: u32,
 }
 
 /// The command line says `kaslr=off`.
@@ -76,6 +81,14 @@ core::arch::global_asm!(
     ".set UPPER_HALF_HIGH, {upper_half_high}",
     ".set CODE_SELECTOR, 8",
     ".set DATA_SELECTOR, 16",
+    ".set CODE_32_SELECTOR, 24",
+    ".set UNPACKED_ENTRY, {unpacked_entry}",
+    ".set IST_DEBUG, {ist_debug}",
+    ".set IST_NMI, {ist_nmi}",
+    ".set IST_DOUBLE_FAULT, {ist_double_fault}",
+    ".set IST_MACHINE_CHECK, {ist_machine_check}",
+    ".set HANDOFF_NMIS, {nmis}",
+    ".set HANDOFF_MACHINE_CHECKS, {machine_checks}",
     ".set HANDOFF_LOADER_INFO, {loader_info}",
     ".set HANDOFF_PROTOCOL, {handoff_protocol}",
     ".set HANDOFF_KASLR, {handoff_kaslr}",
@@ -114,6 +127,7 @@ core::arch::global_asm!(
     ".set CR0_WP, 1 << 16",
     ".set CR0_PG, 1 << 31",
     ".set CR4_PAE, 1 << 5",
+    ".set CR4_MCE, 1 << 6",
     ".set CR4_PGE, 1 << 7",
     ".set CR4_OSFXSR, 1 << 9",
     ".set CR4_OSXMMEXCPT, 1 << 10",
@@ -133,6 +147,7 @@ core::arch::global_asm!(
     ".set SHUTDOWN_PORT, {shutdown_port}",
     ".set SHUTDOWN, {shutdown}",
     include_str!("door.S"),
+    include_str!("descriptors_32.S"),
     include_str!("ram.S"),
     include_str!("checksum.S"),
     include_str!("rt0.S"),
@@ -140,6 +155,13 @@ core::arch::global_asm!(
     ".code64",
     ".text",
     upper_half_high = const UPPER_HALF >> 32,
+    unpacked_entry = const super::UNPACKED_ENTRY,
+    ist_debug = const IstStack::Debug.gate_field(),
+    ist_nmi = const IstStack::Nmi.gate_field(),
+    ist_double_fault = const IstStack::DoubleFault.gate_field(),
+    ist_machine_check = const IstStack::MachineCheck.gate_field(),
+    nmis = const offset_of!(Handoff, nmis),
+    machine_checks = const offset_of!(Handoff, machine_checks),
     loader_info = const offset_of!(Handoff, loader_info),
     handoff_protocol = const offset_of!(Handoff, protocol),
     handoff_kaslr = const offset_of!(Handoff, kaslr),
@@ -178,7 +200,14 @@ core::arch::global_asm!(
 
 unsafe extern "C" {
     static rt0_handoff: Handoff;
-    static mut early_idt: InterruptDescriptorTable;
+    #[link_name = "early_idt"]
+    static EARLY_IDT: InterruptDescriptorTable;
+    #[link_name = "final_idt"]
+    static FINAL_IDT: InterruptDescriptorTable;
+    #[link_name = "early_gdt"]
+    static EARLY_GDT: u8;
+    #[link_name = "early_gdt_end"]
+    static EARLY_GDT_END: u8;
 }
 
 /// What rt0 left behind.
@@ -188,7 +217,18 @@ pub fn handoff() -> &'static Handoff {
     unsafe { &rt0_handoff }
 }
 
-/// The interrupt descriptor table that rt0 filled, the only one there is.
-pub fn idt() -> *mut InterruptDescriptorTable {
-    &raw mut early_idt
+/// The interrupt descriptor table without interrupt stacks: for a CPU that has no TSS yet. Nobody writes it after rt0.
+pub fn early_idt() -> *const InterruptDescriptorTable {
+    &raw const EARLY_IDT
+}
+
+/// The interrupt descriptor table in which #DB, NMI, #DF and #MC have stacks of their own. Nobody writes it after rt0.
+pub fn final_idt() -> *const InterruptDescriptorTable {
+    &raw const FINAL_IDT
+}
+
+/// The address of rt0's GDT, and its last byte's offset: for a CPU that has none of its own yet. Nobody writes it.
+pub fn early_gdt() -> (u64, u16) {
+    let (start, end) = ((&raw const EARLY_GDT).addr(), (&raw const EARLY_GDT_END).addr());
+    (start as u64, (end - start - 1) as u16)
 }

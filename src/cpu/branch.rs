@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use super::IrqGuard;
+use super::{IrqGuard, code};
 
 /// The NOP (SDM Vol. 2B, NOP, table 4-12), as long as a jump to a place in the same image.
 pub const NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
@@ -60,9 +60,13 @@ pub unsafe fn arm(_: &IrqGuard, most: u32, text: Range<u64>) -> Option<(usize, u
     for row in wanted.clone() {
         // JMP rel32 counts from the instruction behind it (SDM Vol. 2A, JMP). Both lie in the image, far closer than 2 GiB.
         let distance = (row.target().wrapping_sub(row.place() + NOP.len() as u64) as i32).to_le_bytes();
-        let jump = [0xe9, distance[0], distance[1], distance[2], distance[3]];
-        // SAFETY: the row has been checked, and the caller vouches that code may be written and that nobody runs it.
-        unsafe { (row.place() as *mut [u8; 5]).write_volatile(jump) };
+        let place = core::ptr::with_exposed_provenance::<[u8; 8]>(row.place() as usize);
+        // SAFETY: the row has been checked: the place lies in `text`, behind which the segment's last page is filled up.
+        let mut word = unsafe { place.read_unaligned() };
+        word[..NOP.len()].copy_from_slice(&[0xe9, distance[0], distance[1], distance[2], distance[3]]);
+        // SAFETY: the same bytes, which the caller lets be written; those behind the NOP stay as they are. The interrupts' own
+        // entry has such places, and an NMI may come: it finds the NOP or the jump.
+        unsafe { code::write_word(row.place(), word) };
     }
     // What was fetched before must not be executed (SDM Vol. 3A, 9.1.3): CPUID serialises.
     let _ = core::hint::black_box(core::arch::x86_64::__cpuid(0));

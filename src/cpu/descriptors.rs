@@ -40,6 +40,11 @@ impl IstStack {
         self as u16
     }
 
+    /// What a gate's IST field holds for it: 0 would mean no stack (SDM Vol. 3A, 6.14.5).
+    pub const fn gate_field(self) -> u8 {
+        self as u8 + 1
+    }
+
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,8 @@ pub(crate) mod id;
 #[cfg(target_os = "none")]
 pub(crate) mod branch;
 #[cfg(target_os = "none")]
+mod code;
+#[cfg(target_os = "none")]
 mod controls;
 #[cfg(target_os = "none")]
 mod descriptors;

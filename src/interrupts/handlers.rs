@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Frame, UNREGISTERED, Vector};
+use super::{Frame, UNREGISTERED, Vector, machine_check, nmi};
 use crate::cpu::IrqGuard;
 use crate::memory;
 
@@ -56,9 +56,14 @@ static HANDLERS: [HandlerSlot; 256] = {
     handlers
 };
 
-/// What [`dispatch_ist`] calls, in the order of [`IST_VECTORS`].
-static IST_HANDLERS: [HandlerSlot; IST_VECTORS.len()] =
-    [const { HandlerSlot::new(UNREGISTERED) }; IST_VECTORS.len()];
+/// What [`dispatch_ist`] calls, in the order of [`IST_VECTORS`]. An NMI and a machine check have a handler from the first
+/// instruction that has a gate.
+static IST_HANDLERS: [HandlerSlot; IST_VECTORS.len()] = [
+    HandlerSlot::new(UNREGISTERED),
+    HandlerSlot::new(nmi::count),
+    HandlerSlot::new(UNREGISTERED),
+    HandlerSlot::new(machine_check::handle),
+];
 
 fn ist_index(vector: u8) -> Option<usize> {
     IST_VECTORS.iter().position(|ist_vector| *ist_vector == vector)

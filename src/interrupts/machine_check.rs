@@ -2,22 +2,17 @@
 
 use core::fmt;
 
-use super::{Frame, Vector, register};
+use super::Frame;
 use crate::config::MACHINE_CHECK_MS;
 use crate::cpu::machine_check::{self, BankError, GlobalStatus, worst};
 use crate::panic::{self, Death};
 use crate::sync::Deadline;
 
-/// Registers the handler. Once, by the boot processor.
-pub fn init() {
-    register(Vector::MACHINE_CHECK, "machine check", handle);
-}
-
 /// On its own stack, possibly in the middle of anything, so it takes no lock.
 ///
 /// Intel's processors tell all CPUs of an error (SDM Vol. 3B, 16.10.4), and each comes here, most of them with nothing to
 /// say: those leave the last words to the one that knows the bank. What the banks hold stays there, for firmware to find.
-fn handle(frame: &mut Frame) {
+pub(super) fn handle(frame: &mut Frame) {
     let global = machine_check::global_status();
     let found = worst(machine_check::errors());
     if found.is_none() {
@@ -29,6 +24,19 @@ fn handle(frame: &mut Frame) {
         location: None,
         is_exception: true,
         registers: &frame.registers(),
+    })
+}
+
+/// Reports a machine check that arrived where nothing could report it, and ends the run: its banks and its global status are
+/// as it left them. **Context:** any.
+pub fn report_deferred() -> ! {
+    let global = machine_check::global_status();
+    let found = worst(machine_check::errors());
+    panic::die(&Death {
+        message: format_args!("machine check before this CPU was set up: {}", Findings { found, global }),
+        location: None,
+        is_exception: false,
+        registers: &panic::registers_here(),
     })
 }
 

@@ -8,6 +8,7 @@
 mod counts;
 mod handlers;
 pub(crate) mod machine_check;
+mod nmi;
 pub(crate) mod pic;
 mod vector;
 
@@ -19,16 +20,18 @@ use x86_64::VirtAddr;
 use x86_64::instructions::tables::lidt;
 use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::structures::DescriptorTablePointer;
+use x86_64::structures::idt::InterruptDescriptorTable;
 
 pub(crate) use counts::{COUNTS, Counts, name};
 pub use handlers::Handler;
 pub(crate) use handlers::{HandlerSlot, handler, replace};
+pub(crate) use nmi::EXTERNAL_NMIS;
 pub use vector::Vector;
 
-use crate::boot::{self, image};
+use crate::boot::{self, Handoff, image};
 use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{CpuId, IrqGuard, IstStack, irq_guard};
+use crate::cpu::{CpuId, IrqGuard, irq_guard};
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, Death};
 use crate::per_cpu;
@@ -129,11 +132,6 @@ pub(crate) fn register(vector: Vector, name: &'static str, handler: Handler) {
     replace(vector, handler);
 }
 
-/// Where a vector's stub lies.
-fn stub(vector: u8) -> u64 {
-    ((&raw const interrupt_stubs).addr() + usize::from(vector) * STUB_BYTES) as u64
-}
-
 /// Sets what acknowledges interrupts on vectors that nobody has registered.
 pub(crate) fn set_acknowledge(acknowledge: fn(Vector)) {
     ACKNOWLEDGE.call_once(|| acknowledge);
@@ -231,35 +229,32 @@ impl fmt::Display for Overflow {
     }
 }
 
-/// Gives the vectors that need one their own stacks. Once, after every CPU that may take them has a TSS.
+/// Counts what this CPU took in 32-bit code. A machine check there is reported now, because its banks can be read only from
+/// here on: then this does not return. Once, by the boot processor, at its first Rust function.
+pub(crate) fn take_early_events(guard: &IrqGuard, handoff: &Handoff) {
+    nmi::add_early(guard, handoff.nmis);
+    if handoff.machine_checks > 0 {
+        machine_check::report_deferred();
+    }
+}
+
+/// A table's limit and base, as `lidt` takes them.
+fn idt_pointer(table: *const InterruptDescriptorTable) -> DescriptorTablePointer {
+    let limit = (size_of::<InterruptDescriptorTable>() - 1) as u16;
+    DescriptorTablePointer { limit, base: VirtAddr::from_ptr(table) }
+}
+
+/// The table for a CPU that has no TSS yet: its limit and base.
+pub(crate) fn early_idt_pointer() -> DescriptorTablePointer {
+    idt_pointer(boot::early_idt())
+}
+
+/// Loads the table in which #DB, NMI, #DF and #MC have stacks of their own, by its address in the direct map.
 ///
 /// # Safety
-/// Called by the boot processor, after it has loaded its TSS and before any other CPU runs.
-pub(crate) unsafe fn use_interrupt_stacks() {
-    // SAFETY: nobody else touches the table now; the processor reads a gate only when it is used.
-    let idt = unsafe { &mut *boot::idt() };
-    let stub = |vector| VirtAddr::new(stub(vector));
-    // SAFETY: the addresses are those of the vectors' own stubs, as rt0 set them; every CPU's TSS has these stacks.
-    unsafe {
-        idt.double_fault.set_handler_addr(stub(8)).set_stack_index(IstStack::DoubleFault.index());
-        idt.non_maskable_interrupt.set_handler_addr(stub(2)).set_stack_index(IstStack::Nmi.index());
-        idt.machine_check.set_handler_addr(stub(18)).set_stack_index(IstStack::MachineCheck.index());
-        idt.debug.set_handler_addr(stub(1)).set_stack_index(IstStack::Debug.index());
-    }
-    load_idt();
-}
-
-unsafe extern "C" {
-    static interrupt_stubs: u8;
-}
-
-/// The table's limit and base, as `lidt` takes them.
-pub(crate) fn idt_pointer() -> DescriptorTablePointer {
-    DescriptorTablePointer { limit: 256 * 16 - 1, base: VirtAddr::new(boot::idt().addr() as u64) }
-}
-
-/// Loads the table on this CPU, by its address in the direct map.
-pub(crate) fn load_idt() {
-    // SAFETY: rt0 filled all 256 gates, and the table lives for good.
-    unsafe { lidt(&idt_pointer()) };
+/// This CPU has loaded its TSS, which has these stacks.
+pub(crate) unsafe fn load_idt() {
+    // SAFETY: rt0 filled all 256 gates with the vectors' stubs, in memory that is never given back and that the final page
+    // tables make read-only. The caller's condition covers the IST fields.
+    unsafe { lidt(&idt_pointer(boot::final_idt())) };
 }

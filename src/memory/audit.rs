@@ -40,6 +40,8 @@ pub struct House<'a> {
     pub text: PhysRange,
     /// The image's constants.
     pub constants: PhysRange,
+    /// Memory that nothing may write any more, though it is not among the constants, and the rule that says so.
+    pub read_only: &'a [(PhysRange, Rule)],
     /// The memory map.
     pub regions: &'a [Region],
     /// What is mapped beside memory.

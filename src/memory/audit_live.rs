@@ -1,6 +1,6 @@
 //! The [audit](super::audit) of the tables that this CPU uses.
 
-use super::audit::{House, Inventory, Violation, audit};
+use super::audit::{House, Inventory, Rule, Violation, audit};
 use super::{init, ioremap, stacks, vmap};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
@@ -18,13 +18,14 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
         temporary: vmap::region(),
         text: image::text(),
         constants: image::constants(),
+        read_only: &[(image::interrupt_tables(), Rule::InterruptTableWritable)],
         regions: map.regions(),
         windows: &windows,
         pat: controls.pat,
         pages_1g,
     };
     // Not by name alone: the loader may have put the image anywhere, but never at page 0.
-    let guards = [direct_map::virt(0), direct_map::virt(image::data_below_guard().end)];
+    let guards = [direct_map::virt(0), direct_map::virt(image::boot_stack_guard_page().start)];
     let guards = guards.into_iter().chain(stacks::guards(cpus));
     let root = controls.cr3 & Controls::CR3_ADDRESS;
     audit(root, &house, guards, |table, index| {

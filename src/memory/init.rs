@@ -145,6 +145,7 @@ fn map_everything(
     };
     map_range(image::text(), Rights::Text)?;
     map_range(image::constants(), Rights::Constants)?;
+    map_range(image::interrupt_tables(), Rights::Constants)?;
     map_range(DISPLAY, Rights::Device)?;
     map_range(BIOS_ROM, Rights::Constants)?;
     ioremap::add_legacy_windows();
@@ -156,7 +157,7 @@ fn map_everything(
         // Mapped above, even where the loader calls some of it memory and has left something there.
         PhysRange::new(DISPLAY.start, BIOS_ROM.end),
         PhysRange::new(image::text().start, image::constants().end),
-        PhysRange::new(image::data_below_guard().end, image::data_above_guard().start),
+        PhysRange::new(image::interrupt_tables().start, image::boot_stack_guard_page().end),
     ];
     let mut map_data = |range: PhysRange| {
         let mut start = range.start;

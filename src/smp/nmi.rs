@@ -9,7 +9,7 @@
 //! in it may raise an exception, whose `iret` would let one in.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::hotplug::Departure;
 use super::{Cpu, cpus};
@@ -25,8 +25,6 @@ use crate::wire::{self, Record};
 use crate::{apic, boot, per_cpu, redirectable};
 
 per_cpu! {
-    /// NMIs for which nobody had left a word: those from outside, less those that became one with others.
-    static NMIS: AtomicU64 = AtomicU64::new(0);
     static REQUEST: Request = Request::new();
 }
 
@@ -61,7 +59,11 @@ impl Request {
 
 /// How many NMIs came that no CPU of ours had sent.
 pub fn nmis() -> u64 {
-    cpus().iter().filter_map(|cpu| cpu.get(NMIS)).map(|nmis| nmis.load(Ordering::Relaxed)).sum()
+    cpus()
+        .iter()
+        .filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS))
+        .map(|nmis| nmis.load(Ordering::Relaxed))
+        .sum()
 }
 
 pub fn register() {
@@ -85,7 +87,7 @@ fn nmi(frame: &mut Frame) {
     if request.change(ASKED, WRITING) {
         request.answer(frame);
     } else {
-        NMIS.increment();
+        interrupts::EXTERNAL_NMIS.increment();
     }
 }
 

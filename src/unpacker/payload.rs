@@ -82,6 +82,7 @@ pub mod door {
     pub const MULTIBOOT1_HEADER_FLAGS: u32 = 1 << 1 | 1 << 16;
     pub const MULTIBOOT2_MAGIC: u32 = 0x36d7_6289;
     pub const MULTIBOOT2_HEADER_MAGIC: u32 = 0xe852_50d6;
+    pub const UNPACKED_ENTRY: u32 = 8;
     pub const EXIT_PORT: u16 = 0xf4;
     pub const EXIT_REFUSED: u32 = 0x13;
     pub const SHUTDOWN_PORT: u16 = 0x8900;
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(door::MULTIBOOT1_HEADER_FLAGS, flags);
         assert_eq!(door::MULTIBOOT2_MAGIC, multiboot2::LOADER_MAGIC);
         assert_eq!(door::MULTIBOOT2_HEADER_MAGIC, multiboot2::HEADER_MAGIC);
+        assert_eq!(door::UNPACKED_ENTRY, boot::UNPACKED_ENTRY);
         assert_eq!(door::EXIT_PORT, wire::EXIT_PORT);
         assert_eq!(door::EXIT_REFUSED, ExitCode::Refused as u32);
         assert_eq!(door::SHUTDOWN_PORT, wire::SHUTDOWN_PORT);

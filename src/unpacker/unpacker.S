@@ -1,8 +1,8 @@
 // The unpacker: an LZ4 block, checked before and after, unpacked to the pages behind it; then the kernel's own entry.
 //
 // Entry, from door.S: edi = the protocol, ebx = the loader's information, ebp = rt0_entry, esp = a scratch stack.
-// Exit: the first byte of the unpacked image, with eax and ebx as the loader set them. The kernel runs wherever it is
-//     put, finds that out by itself, and checks that it lies in RAM.
+// Exit: UNPACKED_ENTRY of the unpacked image, with edi and ebx as at `located`, ebp = the image, esi = the NMIs and machine
+//     checks counted so far. The kernel runs wherever it is put, and checks that it lies in RAM.
 //
 // The pages behind the payload are reserved by this image's own size, so whoever loaded it has kept them free. 32-bit
 // code for an 80486: what the processor lacks is for the kernel to say.
@@ -73,15 +73,11 @@ unpacked:
     leal unpacker_off_kernel(%ebp), %edx
 
     movl (loader_info - rt0_entry)(%ebp), %ebx
-    movl (protocol - rt0_entry)(%ebp), %ecx
-    movl $MULTIBOOT1_MAGIC, %eax
-    cmpl $PROTOCOL_MULTIBOOT1, %ecx
-    je 1f
-    movl $MULTIBOOT2_MAGIC, %eax
-    cmpl $PROTOCOL_MULTIBOOT2, %ecx
-    je 1f
-    xorl %eax, %eax
-1:  jmp *%edx
+    movl (protocol - rt0_entry)(%ebp), %edi
+    leal (events_32 - rt0_entry)(%ebp), %esi
+    movl %edx, %ebp
+    addl $UNPACKED_ENTRY, %edx
+    jmp *%edx
 
 // ecx = four bits of a token; 15 means that bytes follow which are to be added, up to the first that is not 255.
 // `length_behind_distance` keeps eax, which holds the distance.

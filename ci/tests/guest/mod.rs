@@ -35,6 +35,8 @@ pub struct Guest {
     pub lines: Vec<String>,
     /// The records, so far.
     pub seen: Seen,
+    /// The kernel's file, with its symbols.
+    pub kernel: std::path::PathBuf,
     /// For files that belong to it.
     pub folder: tempfile::TempDir,
 }
@@ -43,6 +45,13 @@ impl Guest {
     /// Boots the kernel by the launcher's `arguments`.
     pub fn boot(arguments: &[&str]) -> Guest {
         Guest::boot_with(arguments, |_| true)
+    }
+
+    /// Boots it, and gives it another time than a test usually has.
+    pub fn boot_for(arguments: &[&str], limit: Duration) -> Guest {
+        let mut guest = Guest::boot(arguments);
+        guest.limit = limit;
+        guest
     }
 
     /// Boots it on a machine that it cannot end: what it did last stays to be looked at.
@@ -84,6 +93,7 @@ impl Guest {
             // A kernel without a nonce: its records are framed by none.
             framing: Framing::new(draw_nonce()),
             seen: Seen::default(),
+            kernel: kernel.path,
             folder,
         }
     }

@@ -256,6 +256,8 @@ named! {
         WriteText = "write_text",
         /// The last CPU writes to a constant.
         WriteConstants = "write_constants",
+        /// The last CPU writes to a gate of the interrupt descriptor table.
+        WriteIdt = "write_idt",
         /// The last CPU calls a variable.
         ExecuteData = "execute_data",
         /// The last CPU reads page 0, where the direct map would show it.

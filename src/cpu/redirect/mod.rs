@@ -26,7 +26,7 @@ mod install {
     use core::ops::Range;
 
     use super::{RedirectError, Row, check, patch};
-    use crate::cpu::{Features, IrqGuard};
+    use crate::cpu::{Features, IrqGuard, code};
 
     /// A row of the table.
     #[repr(C)]
@@ -95,9 +95,15 @@ mod install {
         let installed = check(holding.clone(), text)?;
         for row in holding {
             let patch = patch(row.destination);
-            // SAFETY: the row has been checked: the source is code of ours with room for the patch, and the caller
-            // vouches that it may be written and that nobody is executing it.
-            unsafe { (row.source as *mut [u8; super::PATCH_BYTES]).write_volatile(patch) };
+            let (head, tail) = patch.split_first_chunk::<8>().unwrap_or((&[0x90; 8], &[]));
+            // SAFETY: `check` has passed the row, so the source lies in `text`, which the caller lets be written, and has room
+            // for the patch. An NMI may call the source meanwhile: the tail replaces filler behind the first instruction
+            // (`redirect!` makes a source of one jump), and the head is one store, after which both are one instruction.
+            unsafe {
+                let tail_at = core::ptr::with_exposed_provenance_mut::<u8>(row.source as usize + head.len());
+                tail_at.copy_from_nonoverlapping(tail.as_ptr(), tail.len());
+                code::write_word(row.source, *head);
+            }
         }
         // What was fetched before must not be executed (SDM Vol. 3A, 9.1.3): CPUID serialises.
         let _ = core::hint::black_box(core::arch::x86_64::__cpuid(0));

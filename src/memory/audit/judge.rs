@@ -89,6 +89,10 @@ impl House<'_> {
         if rights.writable && overlap(physical, self.constants) {
             return broken(seen_at(self.constants.start), Rule::ConstantsWritable);
         }
+        let is_written = |(range, _): &&(PhysRange, Rule)| rights.writable && overlap(physical, *range);
+        if let Some((range, rule)) = self.read_only.iter().find(is_written) {
+            return broken(seen_at(range.start), *rule);
+        }
         let has_own_place = [self.stacks, self.temporary].iter().any(|own| (own.0..own.1).contains(&virt));
         let is_own = has_own_place && rights.writable;
         if !in_place && !is_own {

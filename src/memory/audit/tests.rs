@@ -22,6 +22,8 @@ const MIB: u64 = 1 << 20;
 
 const TEXT: PhysRange = PhysRange::new(0x10_0000, 0x10_4000);
 const CONSTANTS: PhysRange = PhysRange::new(0x10_4000, 0x10_6000);
+/// The interrupt descriptor table: read-only memory behind variables.
+const IDT: PhysRange = PhysRange::new(0x10_7000, 0x10_8000);
 const BOOT_GUARD: u64 = 0x10_8000;
 /// Where the machine's memory ends; its last frame is the root table.
 const END: u64 = 2 << 30;
@@ -62,7 +64,8 @@ impl Paper {
         paper.direct(ACPI, RO);
         paper.direct(TEXT, RX);
         paper.direct(CONSTANTS, RO);
-        paper.direct(PhysRange::new(CONSTANTS.end, BOOT_GUARD), RW);
+        paper.direct(PhysRange::new(CONSTANTS.end, IDT.start), RW);
+        paper.direct(IDT, RO);
         paper.direct(PhysRange::new(BOOT_GUARD + PAGE, END), RW);
         paper.direct(APIC, IO);
         paper.set(STACKS.0 + PAGE, 1, 0x50_0000 | RW);
@@ -115,6 +118,7 @@ impl Paper {
             temporary: TEMPORARY,
             text: TEXT,
             constants: CONSTANTS,
+            read_only: &[(IDT, Rule::InterruptTableWritable)],
             regions: self.map.regions(),
             windows: &self.windows,
             pat,
@@ -141,9 +145,9 @@ fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut Paper)) {
 fn a_house_in_order_is_counted() {
     let found = Paper::in_order(true).audit().unwrap();
     assert_eq!(found.text.by_size, [4, 0, 0]);
-    assert_eq!(found.constants.by_size, [2 + 16, 0, 0]);
-    // Page 0, text, constants, the guard and the BIOS have no part in the first 2 MiB that is data.
-    assert_eq!(found.data.by_size, [159 + 256 - 4 - 2 - 1 + 2, 511, 1]);
+    assert_eq!(found.constants.by_size, [2 + 1 + 16, 0, 0]);
+    // Page 0, text, constants, the interrupt table, the guard and the BIOS have no part in the first 2 MiB that is data.
+    assert_eq!(found.data.by_size, [159 + 256 - 4 - 2 - 1 - 1 + 2, 511, 1]);
     assert_eq!(found.device.by_size, [1, 0, 0]);
     // The root; from the second level on, tables for the direct map's first and fourth GiB, and for the stacks.
     assert_eq!(found.tables, 1 + 5 + 3);
@@ -198,6 +202,14 @@ fn constants_are_constant() {
     assert_found(address, Rule::ConstantsWritable, |paper| *paper.entry(address, 1) |= WRITABLE);
     let alias = STACKS.0 + 5 * PAGE;
     assert_found(alias, Rule::ConstantsWritable, |paper| paper.set(alias, 1, CONSTANTS.start | RW));
+}
+
+#[test]
+fn interrupt_tables_are_read_only_wherever_they_are_mapped() {
+    let address = BASE + IDT.start;
+    assert_found(address, Rule::InterruptTableWritable, |paper| *paper.entry(address, 1) |= WRITABLE);
+    let alias = TEMPORARY.0 + 5 * PAGE;
+    assert_found(alias, Rule::InterruptTableWritable, |paper| paper.set(alias, 1, IDT.start | RW));
 }
 
 #[test]

@@ -160,8 +160,8 @@ pub struct TestGates([[u64; 2]; 256]);
 impl TestGates {
     /// A copy of the kernel's, with the shims.
     pub fn new() -> TestGates {
-        // SAFETY: 256 gates of 16 bytes, which nobody changes once all CPUs are up.
-        let mut gates = unsafe { boot::idt().cast::<[[u64; 2]; 256]>().read() };
+        // SAFETY: 256 gates of 16 bytes, which nobody writes after rt0.
+        let mut gates = unsafe { boot::final_idt().cast::<[[u64; 2]; 256]>().read() };
         for (index, vector) in WITH_ERROR_CODE.into_iter().enumerate() {
             let shim = ((&raw const interrupt_shims).addr() + index * 16) as u64;
             // SDM Vol. 3A, figure 6-8: the address is in three parts, around selector, stack and type.
@@ -179,7 +179,8 @@ impl TestGates {
         // kernel's own are loaded again.
         unsafe { lidt(&DescriptorTablePointer { limit: size_of::<TestGates>() as u16 - 1, base }) };
         let result = f(guard);
-        interrupts::load_idt();
+        // SAFETY: every CPU that runs work has loaded its TSS on its way up (`stages::boot_cpu`, `bring_up::ap::entry`).
+        unsafe { interrupts::load_idt() };
         result
     }
 }

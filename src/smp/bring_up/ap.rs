@@ -11,7 +11,7 @@ use crate::cpu::registers::{halt_forever, read_tsc};
 use crate::cpu::{self, CpuId, IrqGuard, load_descriptors, thread};
 use crate::memory;
 use crate::memory::stacks::{self, Stack};
-use crate::{redirectable, time, trace};
+use crate::{interrupts, redirectable, time, trace};
 
 /// What every application processor reads on its way up.
 static COMMON: spin::Once<Common> = spin::Once::new();
@@ -49,7 +49,10 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     thread::adopt_own(&guard, stacks::bottom(cpu, Stack::Main)..stacks::top(cpu, Stack::Main));
     reached(slot, Stage::Gs);
     // SAFETY: this CPU runs on the trampoline's GDT, which has also set its GS base; the stacks are this CPU's own.
-    unsafe { load_descriptors(&guard, stacks::ist_tops(cpu)) };
+    unsafe {
+        load_descriptors(&guard, stacks::ist_tops(cpu));
+        interrupts::load_idt();
+    }
     cpu::machine_check::enable();
     reached(slot, Stage::Idt);
     let RosterEntry { uid, node, .. } = common.platform.cpus[cpu.index()];

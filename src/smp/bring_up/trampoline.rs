@@ -80,7 +80,7 @@ impl Trampoline {
     fn fill(&self) {
         let code = ap_trampoline::code();
         assert!(code.len() <= MAILBOX, "the trampoline's code runs into its mailbox");
-        let idt = interrupts::idt_pointer();
+        let idt = interrupts::early_idt_pointer();
         let mut mailbox = Mailbox::new(self.passage.page() as u32);
         mailbox.idt_pointer = TablePointer { limit: idt.limit, base: idt.base.as_u64() };
         mailbox.cr0 = Cr0::read_raw() as u32;

@@ -1,0 +1,113 @@
+//! Which instructions the kernel's file has: those of a function, and those that can be reached from a label.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+/// The kernel's file.
+pub struct Kernel {
+    bytes: Vec<u8>,
+}
+
+impl Kernel {
+    pub fn read(path: &Path) -> Kernel {
+        Kernel { bytes: std::fs::read(path).unwrap() }
+    }
+
+    fn file(&self) -> object::File<'_> {
+        object::File::parse(&*self.bytes).unwrap()
+    }
+
+    /// The address of a symbol, as it was linked.
+    pub fn address(&self, name: &str) -> u64 {
+        let file = self.file();
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
+        symbol.unwrap_or_else(|| panic!("no symbol {name}")).address()
+    }
+
+    /// Where the image lies in memory if the loader put it where it was linked: what to subtract from an address.
+    pub fn offset(&self) -> u64 {
+        self.address("image_start") - self.address("rt0_phys")
+    }
+
+    /// The instructions of all functions whose demangled name contains one of these, ascending.
+    pub fn functions(&self, names: &[&str]) -> BTreeSet<u64> {
+        let file = self.file();
+        let mut found = BTreeSet::new();
+        for symbol in file.symbols().filter(|symbol| symbol.size() > 0) {
+            let name = addr2line::demangle_auto(symbol.name().unwrap_or_default().into(), None);
+            if names.iter().any(|wanted| name.contains(wanted)) {
+                let mut decoder = self.decoder(64, symbol.address(), 0);
+                while decoder.can_decode() && decoder.ip() < symbol.address() + symbol.size() {
+                    found.insert(decoder.decode().ip());
+                }
+            }
+        }
+        found
+    }
+
+    /// The instructions of the same section that can be reached from a label by direct jumps and calls. `bits` is the mode of
+    /// the code, and `offset` what to subtract from an address as it was linked.
+    pub fn reachable(&self, label: &str, bits: u32, offset: u64) -> BTreeSet<u64> {
+        let section = self.section(self.address(label));
+        let mut found = BTreeSet::new();
+        let mut starts = vec![self.address(label) - offset];
+        while let Some(start) = starts.pop() {
+            if !section.contains(&(start + offset)) {
+                continue;
+            }
+            let mut decoder = self.decoder(bits, start, offset);
+            while decoder.can_decode() {
+                let instruction = decoder.decode();
+                if instruction.is_invalid() || !found.insert(instruction.ip()) {
+                    break;
+                }
+                if instruction.is_jcc_short_or_near()
+                    || instruction.is_jmp_short_or_near()
+                    || instruction.is_loopcc()
+                    || instruction.is_loop()
+                    || instruction.is_jcx_short()
+                    || instruction.is_call_near()
+                {
+                    starts.push(instruction.near_branch_target());
+                }
+                if ends(&instruction) {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// The addresses of the section of code in which an address lies.
+    fn section(&self, address: u64) -> Range<u64> {
+        let file = self.file();
+        let code = file.sections().filter(|section| section.kind() == object::SectionKind::Text);
+        let mut ranges = code.map(|section| section.address()..section.address() + section.size());
+        ranges.find(|range| range.contains(&address)).unwrap_or_else(|| panic!("{address:#x} is no code"))
+    }
+
+    /// Decodes from `ip` on.
+    fn decoder(&self, bits: u32, ip: u64, offset: u64) -> Decoder<'_> {
+        let range = self.section(ip + offset);
+        let file = self.file();
+        let section = file.sections().find(|section| section.address() == range.start).unwrap();
+        let (at, bytes) = section.file_range().unwrap();
+        let start = at + (ip + offset - range.start);
+        let data = &self.bytes[start as usize..(at + bytes) as usize];
+        Decoder::with_ip(bits, data, ip, DecoderOptions::NONE)
+    }
+}
+
+fn ends(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.flow_control(),
+        FlowControl::UnconditionalBranch
+            | FlowControl::IndirectBranch
+            | FlowControl::Return
+            | FlowControl::Exception
+    )
+}

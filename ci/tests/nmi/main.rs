@@ -1,0 +1,163 @@
+//! NMIs and machine checks at every instruction of the early boot: each is counted or reported, and the boot goes on.
+//!
+//! QEMU's gdb stub stops the machine at each instruction of the code in question, once. There the CPU gets an NMI, as a
+//! message-signalled interrupt, which no entry of a local vector table masks; the next stop is in the same place or behind it,
+//! so no two are pending at once and each must be counted. Nothing here depends on time.
+
+mod code;
+#[path = "../guest/mod.rs"]
+mod guest;
+mod stub;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use guest::Guest;
+use octopod::wire::ExitCode;
+
+use code::Kernel;
+use stub::{Stop, Stub};
+
+/// Until QEMU has answered: for a host with much else to do.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The most instructions from the kernel's entry to its first gate.
+const WITHOUT_GATE: usize = 50;
+
+/// The vector of NMIs.
+const NMI: u8 = 2;
+
+/// A machine that stands before its first instruction, and what talks to it.
+struct Machine {
+    guest: Guest,
+    stub: Stub,
+    qtest: BufReader<UnixStream>,
+    kernel: Kernel,
+    /// NMIs sent so far, by CPU.
+    sent: Vec<u64>,
+}
+
+impl Machine {
+    /// A machine with so many CPUs, which will boot the kernel to where it was linked.
+    fn new(cpus: usize, arguments: &[&str]) -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let gdb = format!("unix:{},server=on,wait=off", path("gdb").display());
+        let qtest = format!("unix:{},server=on,wait=off", path("qtest").display());
+        let smp = cpus.to_string();
+        let ours = ["boot", "--smp", &smp, "--append", "kaslr=off"];
+        let qemus = ["--", "-S", "-gdb", &gdb, "-qtest", &qtest, "-qtest-log", "none"];
+        let guest = Guest::boot_for(&[&ours[..], arguments, &qemus[..]].concat(), LIMIT);
+        let stub = Stub::connect(&path("gdb"), LIMIT);
+        let qtest = BufReader::new(UnixStream::connect(path("qtest")).unwrap());
+        let kernel = Kernel::read(&guest.kernel);
+        Machine { guest, stub, qtest, kernel, sent: vec![0; cpus] }
+    }
+
+    /// Sends an NMI to a CPU, as a device does.
+    fn send_nmi(&mut self, cpu: usize) {
+        // SDM Vol. 3A, 11.11: the destination in bits 12 to 19 of the address, the delivery mode in bits 8 to 10 of the data.
+        let (address, data) = (0xfee0_0000 | cpu << 12, 0b100 << 8);
+        writeln!(self.qtest.get_mut(), "writel {address:#x} {data:#x}").unwrap();
+        let mut answer = String::new();
+        self.qtest.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "OK\n");
+        self.sent[cpu] += 1;
+    }
+
+    /// Sends an NMI to whichever CPU comes to one of these instructions first, and lets it go on. Returns the instructions
+    /// that no CPU came to before the machine ended.
+    fn strike_at(&mut self, instructions: BTreeSet<u64>) -> BTreeSet<u64> {
+        instructions.iter().for_each(|address| self.stub.set_breakpoint(*address));
+        let mut left = instructions;
+        while let Some(Stop { cpu, rip }) = self.stub.go() {
+            assert!(left.remove(&rip), "CPU {cpu} stopped at {rip:#x}, where it was not told to");
+            self.stub.clear_breakpoint(rip);
+            self.send_nmi(cpu);
+            if left.is_empty() {
+                break;
+            }
+        }
+        left
+    }
+
+    /// Hears the kernel out, which must pass and have counted each NMI.
+    fn assert_counted(mut self) {
+        self.stub.detach();
+        let code = self.guest.hear_out();
+        assert_eq!(code, ExitCode::Pass, "{:#?}", self.guest.lines);
+        let seen = &self.guest.seen;
+        let total: u64 = self.sent.iter().sum();
+        assert_eq!(seen.events.as_ref().map(|events| events.nmis), Some(total), "{:#?}", self.guest.lines);
+        let counts = seen.interrupts.iter().find(|counts| counts.vector == NMI);
+        assert_eq!(counts.map(|counts| counts.counts.to_vec()), Some(self.sent));
+        assert_eq!(seen.warnings, []);
+    }
+}
+
+/// From the instruction behind `lidt` to the jump to Rust. What only a refusal executes is not reached.
+#[test]
+fn at_each_instruction_of_rt0() {
+    let mut machine = Machine::new(1, &[]);
+    let offset = machine.kernel.offset();
+    let before_paging = machine.kernel.reachable("idt_loaded", 32, offset);
+    let low_half = machine.kernel.reachable("rt0_64", 64, offset);
+    let high_half = machine.kernel.reachable("rt0_64_high", 64, 0);
+    let all: BTreeSet<u64> = before_paging.union(&low_half).chain(&high_half).copied().collect();
+    let count = all.len();
+    let left = machine.strike_at(all);
+    let struck = count - left.len();
+    assert!(struck > 200 && struck as u64 == machine.sent[0], "{struck} of {count}");
+    machine.assert_counted();
+}
+
+/// Until then the IDT is the loader's: no loop, so this is also the time that it takes.
+#[test]
+fn a_few_instructions_pass_before_rt0_has_a_gate() {
+    let mut machine = Machine::new(1, &[]);
+    let [entry, loaded] = ["rt0_entry", "idt_loaded"].map(|label| machine.kernel.address(label));
+    let offset = machine.kernel.offset();
+    machine.stub.set_breakpoint(entry - offset);
+    let mut stop = machine.stub.go().expect("the kernel is entered");
+    machine.stub.clear_breakpoint(entry - offset);
+    let mut steps = 0;
+    while stop.rip != loaded - offset {
+        assert!(steps < WITHOUT_GATE, "at {:#x} after {steps} instructions", stop.rip);
+        stop = machine.stub.step().expect("the machine runs");
+        steps += 1;
+    }
+    machine.stub.detach();
+    assert_eq!(machine.guest.hear_out(), ExitCode::Pass, "{:#?}", machine.guest.lines);
+}
+
+/// What the boot processor does from its first Rust function on while descriptor tables, page tables and code change, and
+/// while its local APIC is set up. None of it is called by the handler, in which a second NMI would wait for the first.
+#[test]
+fn at_each_instruction_that_changes_tables_or_code() {
+    let functions = [
+        "octopod::stages::",
+        "rust_entry",
+        "octopod::interrupts::take_early_events",
+        "octopod::interrupts::load_idt",
+        "octopod::cpu::descriptors::load_descriptors",
+        "octopod::cpu::redirect::install",
+        "octopod::cpu::branch::arm",
+        "octopod::cpu::code::",
+        "octopod::cpu::controls::set_memory_types",
+        "octopod::cpu::machine_check::banks::",
+        "octopod::memory::init::init",
+        "octopod::memory::paging::load_root",
+        "octopod::apic::enable",
+        "octopod::trace::record::give_ring",
+        "octopod::smp::nmi::register",
+    ];
+    let mut machine = Machine::new(1, &[]);
+    let all = machine.kernel.functions(&functions);
+    let count = all.len();
+    let left = machine.strike_at(all);
+    let struck = count - left.len();
+    assert!(struck > 1000 && struck as u64 == machine.sent[0], "{struck} of {count}");
+    machine.assert_counted();
+}
