@@ -1,17 +1,19 @@
-//! The page below 1 MiB in which octopod's application processors wake up: its code, and the map of what lies where
-//! in it.
+//! The two pages below 1 MiB in which octopod's application processors wake up: their code, and the map of what lies where
+//! in them.
 //!
 //! | offset | what |
 //! |---|---|
 //! | 0 | the code of `trampoline.S`; the bytes after it are INT3 |
 //! | [`MAILBOX`] | [`Mailbox`]: what the boot processor tells them |
+//! | [`PAGE_BYTES`] | [`Scratch`]: what they write, and a stack |
 //! | [`SEEN_REAL_MODE`], [`SEEN_PROTECTED_MODE`] | one bit for each APIC ID, set by the processor that bears it |
 //!
-//! Each processor then finds its [`Slot`] in the kernel's memory by its APIC ID and claims it. Offsets reach the
-//! assembly from these very types.
+//! The first page is executed and, once it is filled, written by nobody; the second is written and never executed. Each
+//! processor then finds its [`Slot`] in the kernel's memory by its APIC ID and claims it. Offsets reach the assembly from
+//! these very types.
 //!
-//! The page is never given back: a processor that comes when nobody waits for it any more halts in it, and those that
-//! are started later wake up in it too.
+//! The pages are never given back: a processor that comes when nobody waits for it any more halts in them, and those that
+//! are started later wake up in them too.
 
 #![no_std]
 
@@ -19,22 +21,23 @@ use core::fmt;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Where the mailbox lies in the page.
+/// Where the mailbox lies in the first page.
 pub const MAILBOX: usize = 0x400;
-/// Where the bits of the processors that reached real mode lie in the page.
-pub const SEEN_REAL_MODE: usize = 0x800;
-/// Where the bits of the processors that reached protected mode lie in the page.
-pub const SEEN_PROTECTED_MODE: usize = 0xc00;
+/// A page's size; where the second page begins.
+pub const PAGE_BYTES: usize = 0x1000;
+/// The size of both pages.
+pub const BYTES: usize = 2 * PAGE_BYTES;
+/// Where the bits of the processors that reached real mode lie.
+pub const SEEN_REAL_MODE: usize = 0x1800;
+/// Where the bits of the processors that reached protected mode lie.
+pub const SEEN_PROTECTED_MODE: usize = 0x1c00;
 /// How many APIC IDs have such bits; those above are seen from long mode on.
 pub const SEEN_BITS: usize = 0x400 * 8;
-/// The page's size.
-pub const PAGE_BYTES: usize = 0x1000;
-/// What the page is filled with first, so that a processor that runs astray in it is caught: `int3`.
+/// What the first page is filled with first, so that a processor that runs astray in it is caught: `int3`.
 pub const FILLER: u8 = 0xcc;
 
 const CODE_32: u16 = 0x18;
 const CODE_64: u16 = 0x08;
-#[cfg(target_os = "none")]
 const DATA: u16 = 0x10;
 
 /// Null, 64-bit code, data, 32-bit code; the first three as in every other GDT of octopod's. The Accessed bits are
@@ -59,16 +62,50 @@ pub struct TablePointer {
     pub base: u64,
 }
 
-/// What the boot processor tells the others. Lies in the page, at [`MAILBOX`].
+/// Gates of the trampoline's own table: up to vector 18, a machine check.
+const GATES: usize = 19;
+
+/// The vectors of NMI and machine check.
+const NMI: usize = 2;
+const MACHINE_CHECK: usize = 18;
+
+/// What `iretq` takes from a stack (SDM Vol. 3A, 6.14.2).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ReturnFrame {
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+/// Bit 1 of RFLAGS is always set; CF and ZF (SDM Vol. 1, 3.4.3).
+const FLAGS: u64 = 1 << 1;
+const CARRY: u64 = 1 << 0;
+const ZERO: u64 = 1 << 6;
+
+/// What the boot processor tells the others. Lies in the first page, at [`MAILBOX`]; nobody writes it once it is filled in.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Mailbox {
     gdt: [u64; 4],
+    /// Gates of 64 bits for NMI and machine check, of 16 bytes each.
+    idt: [[u64; 2]; GATES],
+    /// Where a processor goes on after an NMI that came before it had a stack of its own: see `trampoline.S`.
+    restart: ReturnFrame,
+    claimed: ReturnFrame,
+    count: ReturnFrame,
+    halt: ReturnFrame,
     gdt_pointer: TablePointer,
+    own_idt_pointer: TablePointer,
     protected_mode: FarPointer,
     long_mode: FarPointer,
-    /// The kernel's interrupt descriptor table.
-    pub idt_pointer: TablePointer,
+    scratch_stack: FarPointer,
+    /// A GDT and an IDT of the kernel's, in its half of the address space: for the way from the trampoline to one's own.
+    pub kernel_gdt_pointer: TablePointer,
+    /// See `kernel_gdt_pointer`. Its gates use no interrupt stacks, for which there is no TSS yet.
+    pub kernel_idt_pointer: TablePointer,
     /// The control registers that every processor takes over from the boot processor.
     pub cr0: u32,
     /// See `cr0`.
@@ -79,16 +116,29 @@ pub struct Mailbox {
     pub efer: u32,
     /// How many slots there are.
     pub slot_count: u32,
-    /// Where a 32-bit counter lies of processors that found no slot, or one that is no longer waiting. Not in this page,
-    /// which they cannot write from long mode on.
+    /// Where a 32-bit counter lies of processors that found no slot, or one that is no longer waiting.
     pub strays: u64,
+    /// Where a 32-bit counter lies of NMIs in the trampoline, which no processor's own counter can have.
+    pub nmis: u64,
+    /// Where a 32-bit counter lies of machine checks in the trampoline. MCIP stays set, for the kernel to find.
+    pub machine_checks: u64,
     /// Where the first slot lies; they are in ascending order of their APIC IDs.
     pub slots: u64,
     /// Where a processor goes with its slot in RDI.
     pub entry: u64,
+}
+
+/// What is written in the second page.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Scratch {
     /// Looked at only where the feature `faults` is on.
     pub hold: Hold,
 }
+
+/// The end of a stack in the second page, which all processors share until each has its own: what is pushed there may be
+/// overwritten at any moment, and nobody reads it.
+const SCRATCH_STACK_TOP: usize = 0x1800;
 
 /// A deliberate fault: one processor waits at the end of a stage until it is let go.
 #[derive(Debug, Default)]
@@ -103,22 +153,48 @@ pub struct Hold {
 }
 
 impl Mailbox {
-    /// A mailbox for the page at the physical address `page`; the caller fills in the public fields.
+    /// A mailbox for the pages from the physical address `page` on; the caller fills in the public fields.
     pub fn new(page: u32) -> Mailbox {
+        let at = |offset: usize| u64::from(page) + offset as u64;
+        let code = |entry| page + code_offset(entry);
+        let stack = at(SCRATCH_STACK_TOP);
+        let go_on = |entry, flags| ReturnFrame {
+            rip: code(entry).into(),
+            cs: CODE_64.into(),
+            rflags: FLAGS | flags,
+            rsp: stack,
+            ss: DATA.into(),
+        };
+        let mut idt = [[0; 2]; GATES];
+        idt[NMI] = gate(code(Entry::Nmi));
+        idt[MACHINE_CHECK] = gate(code(Entry::MachineCheck));
         Mailbox {
             gdt: GDT,
+            idt,
+            restart: go_on(Entry::LongMode, 0),
+            claimed: go_on(Entry::Claimed, ZERO),
+            count: go_on(Entry::Count, 0),
+            halt: go_on(Entry::Halt, CARRY),
             gdt_pointer: TablePointer {
                 limit: (size_of::<[u64; 4]>() - 1) as u16,
-                base: u64::from(page) + (MAILBOX + offset_of!(Mailbox, gdt)) as u64,
+                base: at(MAILBOX + offset_of!(Mailbox, gdt)),
             },
-            protected_mode: FarPointer {
-                offset: page + code_offset(Entry::ProtectedMode),
-                selector: CODE_32,
+            own_idt_pointer: TablePointer {
+                limit: (size_of::<[[u64; 2]; GATES]>() - 1) as u16,
+                base: at(MAILBOX + offset_of!(Mailbox, idt)),
             },
-            long_mode: FarPointer { offset: page + code_offset(Entry::LongMode), selector: CODE_64 },
+            protected_mode: FarPointer { offset: code(Entry::ProtectedMode), selector: CODE_32 },
+            long_mode: FarPointer { offset: code(Entry::LongMode), selector: CODE_64 },
+            scratch_stack: FarPointer { offset: stack as u32, selector: DATA },
             ..Mailbox::default()
         }
     }
+}
+
+/// A 64-bit interrupt gate to that address below 4 GiB: present, ring 0, no interrupt stack (SDM Vol. 3A, 6.14.1).
+fn gate(address: u32) -> [u64; 2] {
+    let address = u64::from(address);
+    [address & 0xffff | u64::from(CODE_64) << 16 | 0x8e00 << 32 | (address >> 16) << 48, 0]
 }
 
 /// A slot's state: who may use its stack and area.
@@ -220,14 +296,22 @@ pub struct Slot {
     pub stack_top: AtomicU64,
     /// Its GS base.
     pub gs_base: u64,
+    /// Its FS base.
+    pub fs_base: u64,
     /// The TSC at each stage; 0 where it has not been.
     pub stamps: [AtomicU64; Stage::COUNT],
 }
 
 const _: () = {
-    assert!(MAILBOX + size_of::<Mailbox>() <= SEEN_REAL_MODE);
+    assert!(MAILBOX + size_of::<Mailbox>() <= PAGE_BYTES);
+    // A stack for a handful of words, and not on the marks.
+    assert!(
+        PAGE_BYTES + size_of::<Scratch>() + 0x400 <= SCRATCH_STACK_TOP && SCRATCH_STACK_TOP <= SEEN_REAL_MODE
+    );
     assert!(SEEN_REAL_MODE + SEEN_BITS / 8 == SEEN_PROTECTED_MODE);
-    assert!(SEEN_PROTECTED_MODE + SEEN_BITS / 8 == PAGE_BYTES);
+    assert!(SEEN_PROTECTED_MODE + SEEN_BITS / 8 == BYTES);
+    // IRETQ and the gates want no alignment, but a gate across two cache lines is read twice.
+    assert!(offset_of!(Mailbox, idt).is_multiple_of(16));
     assert!(size_of::<Slot>() == 128);
     assert!(size_of::<FarPointer>() == 6 && size_of::<TablePointer>() == 10);
 };
@@ -240,6 +324,11 @@ use image::code_offset;
 enum Entry {
     ProtectedMode,
     LongMode,
+    Claimed,
+    Count,
+    Halt,
+    Nmi,
+    MachineCheck,
 }
 
 #[cfg(not(target_os = "none"))]
@@ -264,8 +353,19 @@ mod image {
         ".set DATA_SELECTOR, {data}",
         ".set IA32_EFER, 0xc0000080",
         ".set IA32_GS_BASE, 0xc0000101",
+        ".set TRAMPOLINE_BYTES, {bytes}",
+        ".set IA32_FS_BASE, 0xc0000100",
+        ".set MAILBOX_RESTART, {mailbox} + {restart}",
+        ".set MAILBOX_CLAIMED, {mailbox} + {claimed_frame}",
+        ".set MAILBOX_COUNT, {mailbox} + {count}",
+        ".set MAILBOX_HALT, {mailbox} + {halt}",
         ".set MAILBOX_GDT_POINTER, {mailbox} + {gdt_pointer}",
-        ".set MAILBOX_IDT_POINTER, {mailbox} + {idt_pointer}",
+        ".set MAILBOX_OWN_IDT_POINTER, {mailbox} + {own_idt_pointer}",
+        ".set MAILBOX_KERNEL_GDT_POINTER, {mailbox} + {kernel_gdt_pointer}",
+        ".set MAILBOX_KERNEL_IDT_POINTER, {mailbox} + {kernel_idt_pointer}",
+        ".set MAILBOX_SCRATCH_STACK, {mailbox} + {scratch_stack}",
+        ".set MAILBOX_NMIS, {mailbox} + {nmis}",
+        ".set MAILBOX_MACHINE_CHECKS, {mailbox} + {machine_checks}",
         ".set MAILBOX_PROTECTED_MODE, {mailbox} + {protected_mode}",
         ".set MAILBOX_LONG_MODE, {mailbox} + {long_mode}",
         ".set MAILBOX_CR0, {mailbox} + {cr0}",
@@ -276,9 +376,9 @@ mod image {
         ".set MAILBOX_SLOTS, {mailbox} + {slots}",
         ".set MAILBOX_SLOT_COUNT, {mailbox} + {slot_count}",
         ".set MAILBOX_ENTRY, {mailbox} + {entry}",
-        ".set MAILBOX_HOLD_APIC_ID, {mailbox} + {hold_apic_id}",
-        ".set MAILBOX_HOLD_STAGE, {mailbox} + {hold_stage}",
-        ".set MAILBOX_HOLD_IS_ON, {mailbox} + {hold_is_on}",
+        ".set HOLD_APIC_ID, {scratch} + {hold_apic_id}",
+        ".set HOLD_STAGE, {scratch} + {hold_stage}",
+        ".set HOLD_IS_ON, {scratch} + {hold_is_on}",
         ".set FAULTS, {faults}",
         ".set SLOT_BYTES, {slot_bytes}",
         ".set SLOT_APIC_ID, {apic_id}",
@@ -286,6 +386,7 @@ mod image {
         ".set SLOT_STAGE, {stage}",
         ".set SLOT_STACK_TOP, {stack_top}",
         ".set SLOT_GS_BASE, {gs_base}",
+        ".set SLOT_FS_BASE, {fs_base}",
         ".set SLOT_STAMP_REAL_MODE, {stamp_real_mode}",
         ".set SLOT_STAMP_PROTECTED_MODE, {stamp_protected_mode}",
         ".set SLOT_STAMP_LONG_MODE, {stamp_long_mode}",
@@ -302,7 +403,18 @@ mod image {
         data = const DATA,
         mailbox = const MAILBOX,
         gdt_pointer = const offset_of!(Mailbox, gdt_pointer),
-        idt_pointer = const offset_of!(Mailbox, idt_pointer),
+        bytes = const BYTES,
+        restart = const offset_of!(Mailbox, restart),
+        claimed_frame = const offset_of!(Mailbox, claimed),
+        count = const offset_of!(Mailbox, count),
+        halt = const offset_of!(Mailbox, halt),
+        own_idt_pointer = const offset_of!(Mailbox, own_idt_pointer),
+        kernel_gdt_pointer = const offset_of!(Mailbox, kernel_gdt_pointer),
+        kernel_idt_pointer = const offset_of!(Mailbox, kernel_idt_pointer),
+        scratch_stack = const offset_of!(Mailbox, scratch_stack),
+        nmis = const offset_of!(Mailbox, nmis),
+        machine_checks = const offset_of!(Mailbox, machine_checks),
+        scratch = const PAGE_BYTES,
         protected_mode = const offset_of!(Mailbox, protected_mode),
         long_mode = const offset_of!(Mailbox, long_mode),
         cr0 = const offset_of!(Mailbox, cr0),
@@ -313,9 +425,9 @@ mod image {
         slots = const offset_of!(Mailbox, slots),
         slot_count = const offset_of!(Mailbox, slot_count),
         entry = const offset_of!(Mailbox, entry),
-        hold_apic_id = const offset_of!(Mailbox, hold.apic_id),
-        hold_stage = const offset_of!(Mailbox, hold.stage),
-        hold_is_on = const offset_of!(Mailbox, hold.is_on),
+        hold_apic_id = const offset_of!(Scratch, hold.apic_id),
+        hold_stage = const offset_of!(Scratch, hold.stage),
+        hold_is_on = const offset_of!(Scratch, hold.is_on),
         faults = const cfg!(feature = "faults") as u32,
         slot_bytes = const size_of::<Slot>(),
         apic_id = const offset_of!(Slot, apic_id),
@@ -323,6 +435,7 @@ mod image {
         stage = const offset_of!(Slot, stage),
         stack_top = const offset_of!(Slot, stack_top),
         gs_base = const offset_of!(Slot, gs_base),
+        fs_base = const offset_of!(Slot, fs_base),
         stamp_real_mode = const slot_stamp!(RealMode),
         stamp_protected_mode = const slot_stamp!(ProtectedMode),
         stamp_long_mode = const slot_stamp!(LongMode),
@@ -338,10 +451,15 @@ mod image {
         static ap_trampoline_start: u8;
         static ap_trampoline_protected_mode: u8;
         static ap_trampoline_long_mode: u8;
+        static ap_trampoline_claimed: u8;
+        static ap_trampoline_count: u8;
+        static ap_trampoline_halt: u8;
+        static ap_trampoline_nmi: u8;
+        static ap_trampoline_machine_check: u8;
         static ap_trampoline_end: u8;
     }
 
-    /// The code that belongs at the start of the page; at most [`MAILBOX`] bytes.
+    /// The code that belongs at the start of the first page; at most [`MAILBOX`] bytes.
     pub fn code() -> &'static [u8] {
         let bytes = (&raw const ap_trampoline_end).addr() - (&raw const ap_trampoline_start).addr();
         // SAFETY: both symbols delimit one section of constants.
@@ -352,6 +470,11 @@ mod image {
         let entry = match entry {
             Entry::ProtectedMode => (&raw const ap_trampoline_protected_mode).addr(),
             Entry::LongMode => (&raw const ap_trampoline_long_mode).addr(),
+            Entry::Claimed => (&raw const ap_trampoline_claimed).addr(),
+            Entry::Count => (&raw const ap_trampoline_count).addr(),
+            Entry::Halt => (&raw const ap_trampoline_halt).addr(),
+            Entry::Nmi => (&raw const ap_trampoline_nmi).addr(),
+            Entry::MachineCheck => (&raw const ap_trampoline_machine_check).addr(),
         };
         (entry - (&raw const ap_trampoline_start).addr()) as u32
     }

@@ -1,27 +1,41 @@
-// The page in which an application processor wakes up.
+// The pages in which an application processor wakes up.
 //
-// Who copies it, and where: the boot processor (smp::trampoline) copies ap_trampoline_start..end to the start of a
-// page below 1 MiB and fills in the mailbox at MAILBOX in the same page. A start-up IPI with that page's number
-// starts the processor at its first byte.
+// Who copies the code, and where: the boot processor (smp::trampoline) copies ap_trampoline_start..end to the start of two
+// pages below 1 MiB and fills in the mailbox at MAILBOX in the first. A start-up IPI with that page's number starts the
+// processor at its first byte.
 //
 // Entry: real mode, CS = page >> 4, IP = 0, CR0.CD and NW set, everything else as after INIT (SDM Vol. 3A, 9.1.1).
-// Exit: *MAILBOX_ENTRY(slot) in 64-bit mode, on the slot's stack, GS base and IDT loaded, on the trampoline's page
-//     tables still (the kernel's half and this one page at its physical address).
+// Exit: *MAILBOX_ENTRY(slot) in 64-bit mode, on the slot's stack, GS and FS base loaded, on the kernel's early GDT and IDT,
+//     on the trampoline's page tables still (the kernel's half and these two pages at their physical addresses).
 //
 // All processors run this at once, so until one has claimed its slot it has no memory of its own: what it knows it
-// keeps in registers, and where it was it leaves behind as a bit in this page, found by its APIC ID.
-// A processor that finds no slot to claim has no stack either, so it halts here, and the page is never given back.
-//     ebx = APIC ID, edi:esi = TSC in real mode, esp = TSC in protected mode less that, ebp = this page
+// keeps in registers, and where it was it leaves behind as a bit in the second page, found by its APIC ID.
+// A processor that finds no slot to claim has no stack either, so it halts here, and the pages are never given back.
+//     ebx = APIC ID, edi:esi = TSC in real mode, cr2 = TSC in protected mode less that, ebp = the first page
+//
+// NMI and machine check. INIT masks the processor's NMI pins, and nobody sends an NMI to a CPU that is not online, but a
+// broadcast or a device may. Up to CR0.PG, some sixty instructions, an NMI finds no gate. From there on both are counted and
+// returned from (a machine check is reported by the kernel, as soon as it can). What the processor pushes for them goes to a
+// stack that all share and may be overwritten at once; so the handler does not return to where it came from. It goes on from
+// one of four places, told by EDX and by a flag that changes in the very instruction that takes effect:
+//     EDX = 0, or CLAIMING without ZF: nothing has been done yet; begin again at long_mode
+//     CLAIMING with ZF: `cmpxchg` has claimed the slot; go on behind it
+//     GONE without CF: not counted yet; count
+//     GONE with CF: counted; halt
+// Once RSP is the slot's own stack the handler returns like any other.
+
+    .set CLAIMING, 1
+    .set GONE, 2
 
 // A deliberate fault: the processor waits at the end of a stage until it is let go. \base is the page's.
     .macro HOLD stage, base
     .if FAULTS
-    cmpl %ebx, MAILBOX_HOLD_APIC_ID\base
+    cmpl %ebx, HOLD_APIC_ID\base
     jne 9f
-    cmpl $\stage, MAILBOX_HOLD_STAGE\base
+    cmpl $\stage, HOLD_STAGE\base
     jne 9f
 8:  pause
-    cmpl $0, MAILBOX_HOLD_IS_ON\base
+    cmpl $0, HOLD_IS_ON\base
     jne 8b
 9:
     .endif
@@ -77,10 +91,11 @@ ap_trampoline_protected_mode:
     movl $DATA_SELECTOR, %eax
     movl %eax, %ds
     movl %eax, %es
-    movl %eax, %ss
+    lssl MAILBOX_SCRATCH_STACK(%ebp), %esp
     rdtsc
     subl %esi, %eax
-    movl %eax, %esp
+    // No page fault comes here that would change it.
+    movl %eax, %cr2
     cmpl $SEEN_BITS, %ebx
     jae 1f
     lock btsl %ebx, SEEN_PROTECTED_MODE(%ebp)
@@ -95,46 +110,56 @@ ap_trampoline_protected_mode:
     wrmsr
     movl MAILBOX_CR3(%ebp), %eax
     movl %eax, %cr3
+    // Gates of 64 bits, so they hold from the next instruction but one on. EDX is 0.
+    lidtl MAILBOX_OWN_IDT_POINTER(%ebp)
     movl MAILBOX_CR0(%ebp), %eax
     movl %eax, %cr0
+    .global ap_trampoline_paging
+ap_trampoline_paging:
     ljmpl *MAILBOX_LONG_MODE(%ebp)
 
     .code64
     .global ap_trampoline_long_mode
 ap_trampoline_long_mode:
+    xorl %edx, %edx
     // The upper halves are undefined after the change of mode (SDM Vol. 1, 3.4.1.1).
     movl %ebx, %ebx
     movl %ebp, %ebp
     movl %esi, %esi
     movl %edi, %edi
-    movl %esp, %r10d
-    lidt MAILBOX_IDT_POINTER(%rbp)
 
-    // r8 = the slot that bears this APIC ID, by bisection: ecx <= its number < edx. All processors do this at once, and a
+    // r8 = the slot that bears this APIC ID, by bisection: ecx <= its number < r11d. All processors do this at once, and a
     // thousand of them would step over half a million slots one by one.
     movq MAILBOX_SLOTS(%rbp), %r9
     xorl %ecx, %ecx
-    movl MAILBOX_SLOT_COUNT(%rbp), %edx
-1:  cmpl %edx, %ecx
+    movl MAILBOX_SLOT_COUNT(%rbp), %r11d
+1:  cmpl %r11d, %ecx
     jae go_away
-    leal (%rcx, %rdx), %eax
+    leal (%rcx, %r11), %eax
     shrl $1, %eax
     imulq $SLOT_BYTES, %rax, %r8
     addq %r9, %r8
     cmpl %ebx, SLOT_APIC_ID(%r8)
     je 2f
-    cmoval %eax, %edx
+    cmoval %eax, %r11d
     ja 1b
     leal 1(%rax), %ecx
     jmp 1b
 2:  movl $STATE_WAITING, %eax
     movl $STATE_CLAIMED, %ecx
+    // ZF = 0.
+    orl $CLAIMING, %edx
     lock cmpxchgl %ecx, SLOT_STATE(%r8)
     jne go_away
+    .global ap_trampoline_claimed
+ap_trampoline_claimed:
+    movq SLOT_STACK_TOP(%r8), %rsp
 
     shlq $32, %rdi
     orq %rsi, %rdi
     movq %rdi, SLOT_STAMP_REAL_MODE(%r8)
+    movq %cr2, %r10
+    movl %r10d, %r10d
     addq %r10, %rdi
     movq %rdi, SLOT_STAMP_PROTECTED_MODE(%r8)
     rdtsc
@@ -144,11 +169,17 @@ ap_trampoline_long_mode:
     movl $STAGE_LONG_MODE, SLOT_STAGE(%r8)
     HOLD STAGE_LONG_MODE, (%rbp)
 
-    movq SLOT_STACK_TOP(%r8), %rsp
     movl $IA32_GS_BASE, %ecx
     movl SLOT_GS_BASE(%r8), %eax
     movl SLOT_GS_BASE + 4(%r8), %edx
     wrmsr
+    movl $IA32_FS_BASE, %ecx
+    movl SLOT_FS_BASE(%r8), %eax
+    movl SLOT_FS_BASE + 4(%r8), %edx
+    wrmsr
+    // Now the kernel's own handlers have what they need. Its GDT has the same selectors.
+    lgdt MAILBOX_KERNEL_GDT_POINTER(%rbp)
+    lidt MAILBOX_KERNEL_IDT_POINTER(%rbp)
     movq %r8, %rdi
     movq MAILBOX_ENTRY(%rbp), %rax
     // The end of every chain of frame pointers.
@@ -156,13 +187,64 @@ ap_trampoline_long_mode:
     pushq %rbp
     jmp *%rax
 
-// A processor that nobody waits for, or waits for no longer. It has no stack and needs none: interrupts are off, INIT has
-// masked its NMI pins, and nobody sends an NMI to a CPU that is not online.
+// A processor that nobody waits for, or waits for no longer. It has no stack and needs none.
 go_away:
+    // CF = 0.
+    orl $GONE, %edx
+    .global ap_trampoline_count
+ap_trampoline_count:
     movq MAILBOX_STRAYS(%rbp), %rax
-    lock incl (%rax)
+    // One more, by a subtraction: that sets CF, unless it is the four-billionth.
+    lock subl $-1, (%rax)
+    .global ap_trampoline_halt
+ap_trampoline_halt:
 1:  cli
     hlt
     jmp 1b
+
+// In 64-bit mode, on the shared stack or on the slot's, RBP = the first page, whatever its upper half. The flags are the
+// interrupted code's until something changes them; pushes and moves do not.
+    .macro EVENT counter
+    pushq %rax
+    pushq %rcx
+    setz %al
+    setc %ah
+    movl %ebp, %ebp
+    movq \counter(%rbp), %rcx
+    lock incl (%rcx)
+    movq %rsp, %rcx
+    subq %rbp, %rcx
+    cmpq $TRAMPOLINE_BYTES, %rcx
+    jb on_shared_stack
+    popq %rcx
+    popq %rax
+    iretq
+    .endm
+
+    .global ap_trampoline_nmi
+ap_trampoline_nmi:
+    EVENT MAILBOX_NMIS
+
+    .global ap_trampoline_machine_check
+ap_trampoline_machine_check:
+    EVENT MAILBOX_MACHINE_CHECKS
+
+on_shared_stack:
+    testb $GONE, %dl
+    jnz 2f
+    testb $CLAIMING, %dl
+    jz 1f
+    testb %al, %al
+    jz 1f
+    leaq MAILBOX_CLAIMED(%rbp), %rsp
+    iretq
+1:  leaq MAILBOX_RESTART(%rbp), %rsp
+    iretq
+2:  testb %ah, %ah
+    jnz 3f
+    leaq MAILBOX_COUNT(%rbp), %rsp
+    iretq
+3:  leaq MAILBOX_HALT(%rbp), %rsp
+    iretq
     .global ap_trampoline_end
 ap_trampoline_end:

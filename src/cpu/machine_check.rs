@@ -87,6 +87,11 @@ impl GlobalStatus {
         self.0 & 1 != 0
     }
 
+    /// A machine check is being handled; another one would shut the processor down.
+    pub const fn is_in_progress(self) -> bool {
+        self.0 & 4 != 0
+    }
+
     /// The interrupted instruction has to do with the error.
     pub const fn is_at_fault(self) -> bool {
         self.0 & 2 != 0

@@ -51,7 +51,7 @@ use per_cpu::PerCpu;
 
 #[cfg(target_os = "none")]
 crate::per_cpu! {
-    /// This CPU's number. 0 until bring-up has told it, which is right for the boot processor.
+    /// This CPU's number: 0 for the boot processor, whose area is a plain copy of the template.
     static CPU_ID: core::cell::Cell<u32> = core::cell::Cell::new(0);
     /// One more: what this CPU writes into a lock that it takes.
     static LOCK_WORD: core::cell::Cell<u32> = core::cell::Cell::new(1);
@@ -63,11 +63,19 @@ pub fn current() -> CpuId {
     CpuId(CPU_ID.get())
 }
 
-/// Tells this CPU its number: once, during bring-up, before anything asks.
+/// Writes into a new area which CPU it belongs to, and that CPU's own thread with its stack, so that both are known from its
+/// first instruction on: an NMI may ask then.
+///
+/// # Safety
+/// `gs_base` is that of an area that `copy_template` made, and whose CPU does not run yet. `stack` will be that CPU's own.
 #[cfg(target_os = "none")]
-pub(crate) fn set_current(cpu: CpuId) {
-    CPU_ID.set(cpu.0);
-    LOCK_WORD.set(cpu.0 + 1);
+pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::Range<u64>) {
+    // SAFETY: the caller's condition.
+    unsafe {
+        per_cpu::write(CPU_ID, gs_base, core::cell::Cell::new(cpu.0));
+        per_cpu::write(LOCK_WORD, gs_base, core::cell::Cell::new(cpu.0 + 1));
+        thread::prepare(gs_base, stack);
+    }
 }
 
 /// One more than the number of the CPU that runs this: what tells its locks from others' and from free ones.

@@ -309,6 +309,15 @@ pub unsafe fn copy_template(area: *mut u8) -> usize {
     gs_base
 }
 
+/// Writes a variable in an area.
+///
+/// # Safety
+/// `gs_base` is that of an area that [`copy_template`] made, and whose CPU does not run yet.
+pub(super) unsafe fn write<P: PerCpu>(_: P, gs_base: usize, value: P::Value) {
+    // SAFETY: the area holds a copy of the variable, which nobody else uses as long as its CPU does not run.
+    unsafe { P::template().cast_mut().wrapping_byte_add(gs_base).write(value) };
+}
+
 /// This CPU's GS base.
 #[inline(always)]
 pub fn gs_base() -> usize {

@@ -8,11 +8,8 @@ use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use x86_64::VirtAddr;
-use x86_64::registers::model_specific::FsBase;
-
 use crate::config::IST_STACK_PAGES;
-use crate::cpu::per_cpu::{PerCpu, Template};
+use crate::cpu::per_cpu::{self, PerCpu, Template};
 use crate::cpu::{IrqGuard, descriptors};
 use crate::per_cpu;
 
@@ -58,18 +55,29 @@ per_cpu! {
     static OWN: Thread = Thread::new();
 }
 
-/// Makes this CPU work on a thread of its own, on that stack: on each CPU as it comes up, but the boot processor, which
-/// comes with one.
-pub fn adopt_own(guard: &IrqGuard, stack: Range<u64>) {
-    let own = OWN.as_ptr();
-    OWN.with(guard, |thread| {
-        thread.this.store(own, Ordering::Relaxed);
-        thread.gs_base.store(crate::cpu::per_cpu::gs_base() as u64, Ordering::Relaxed);
-        thread.stack_bottom.store(stack.start, Ordering::Relaxed);
-        thread.stack_top.store(stack.end, Ordering::Relaxed);
-    });
-    CurrentThread.set(own.addr());
-    FsBase::write(VirtAddr::from_ptr(own));
+/// The address of the thread that a CPU has in its area: its FS base when it enters the kernel. Of every CPU but the boot
+/// processor, which enters with a thread of rt0's.
+pub fn own_address(gs_base: usize) -> u64 {
+    OWN::template().wrapping_byte_add(gs_base).addr() as u64
+}
+
+/// Links a CPU and the thread in its area, on that stack.
+///
+/// # Safety
+/// `gs_base` is that of an area that `copy_template` made, and whose CPU does not run yet.
+pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
+    let own = own_address(gs_base);
+    let thread = Thread {
+        this: AtomicPtr::new(core::ptr::with_exposed_provenance_mut(own as usize)),
+        gs_base: AtomicU64::new(gs_base as u64),
+        stack_bottom: AtomicU64::new(stack.start),
+        stack_top: AtomicU64::new(stack.end),
+    };
+    // SAFETY: the caller's condition.
+    unsafe {
+        per_cpu::write(OWN, gs_base, thread);
+        per_cpu::write(CurrentThread, gs_base, Cell::new(own as usize));
+    }
 }
 
 /// The thread that this CPU works on.
@@ -92,7 +100,7 @@ pub fn is_on_stack(address: u64) -> bool {
             .any(|top| (top.saturating_sub(ist_bytes)..top).contains(&address))
 }
 
-/// Whether this CPU and its thread know each other, as rt0 or [`adopt_own`] have linked them.
+/// Whether this CPU and its thread know each other, as rt0 or [`cpu::prepare_area`](crate::cpu::prepare_area) have linked them.
 pub fn is_linked(_: &IrqGuard) -> bool {
     let thread = current();
     core::ptr::from_ref(thread).addr() == CurrentThread.get()

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use ap_trampoline::{FILLER, Hold, PAGE_BYTES, Slot};
+use ap_trampoline::{BYTES, FILLER, Hold, Slot};
 
 use super::redirects::is_armed;
 use crate::acpi::NmiPin;
@@ -32,7 +32,7 @@ redirect! {
     smp::hold() -> Hold => hold_the_last, if |_| holds();
     smp::reached(slot: &Slot, stage: Stage) => reached, if |_| holds();
     smp::settled() => let_go, if |_| is_armed(Fault::LateAtStage);
-    smp::fill_page(page: &mut [u8; PAGE_BYTES]) => overrun_page, if |_| is_armed(Fault::OverrunTrampoline);
+    smp::fill_pages(pages: &mut [u8; BYTES]) => overrun_pages, if |_| is_armed(Fault::OverrunTrampoline);
     apic::enable(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) => enable_after_firmware,
         if |_| is_armed(Fault::FirmwareX2Apic);
 }
@@ -55,10 +55,10 @@ extern "C" fn let_go() {
     came.expect("the CPU that was let go comes, and is sent away");
 }
 
-extern "C" fn overrun_page(page: &mut [u8; PAGE_BYTES]) {
-    smp::fill_page::ordinary(page);
-    // SAFETY: the byte behind the page is in a page that was reserved with it, to see this.
-    unsafe { page.as_mut_ptr().add(PAGE_BYTES).write(FILLER) };
+extern "C" fn overrun_pages(pages: &mut [u8; BYTES]) {
+    smp::fill_pages::ordinary(pages);
+    // SAFETY: the byte behind the pages is in a page that was reserved with them, to see this.
+    unsafe { pages.as_mut_ptr().add(BYTES).write(FILLER) };
 }
 
 /// [`apic::enable`], on a machine whose firmware has turned on x2APIC mode on every CPU.

@@ -1,7 +1,7 @@
 //! The [audit](super::audit) of the tables that this CPU uses.
 
 use super::audit::{House, Inventory, Rule, Violation, audit};
-use super::{init, ioremap, stacks, vmap};
+use super::{init, ioremap, passage, stacks, vmap};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::cpu::Controls;
@@ -18,7 +18,10 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
         temporary: vmap::region(),
         text: image::text(),
         constants: image::constants(),
-        read_only: &[(image::interrupt_tables(), Rule::InterruptTableWritable)],
+        read_only: &[
+            (image::interrupt_tables(), Rule::InterruptTableWritable),
+            (passage::sealed(), Rule::TrampolineWritable),
+        ],
         regions: map.regions(),
         windows: &windows,
         pat: controls.pat,

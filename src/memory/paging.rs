@@ -164,6 +164,12 @@ impl PageTables {
         true
     }
 
+    /// Takes away the right to write a page of 4 KiB. The caller makes TLBs forget it. `false` if no such page is mapped.
+    pub fn make_read_only(&mut self, address: u64) -> bool {
+        let entry = self.small_entry(address).filter(|entry| entry.flags().contains(Flags::PRESENT));
+        entry.map(|entry| entry.set_flags(entry.flags() - Flags::WRITABLE)).is_some()
+    }
+
     /// Makes a page of 4 KiB lead nowhere. Its entry keeps the frame, and stays in use, until [`PageTables::forget`].
     pub fn hide(&mut self, address: u64) {
         if let Some(entry) = self.small_entry(address) {

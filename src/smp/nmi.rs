@@ -12,7 +12,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::hotplug::Departure;
-use super::{Cpu, cpus};
+use super::{Cpu, bring_up, cpus};
 use crate::config::{NMI_ANSWER_MS, PANIC_STOP_MS};
 use crate::console::{self, LineBuffer};
 use crate::cpu::per_cpu::PerCpu;
@@ -57,13 +57,12 @@ impl Request {
     }
 }
 
-/// How many NMIs came that no CPU of ours had sent.
+/// How many NMIs came that no CPU of this kernel had sent: those that a CPU of its own counted, and those that APs counted
+/// before they had one.
 pub fn nmis() -> u64 {
-    cpus()
-        .iter()
-        .filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS))
-        .map(|nmis| nmis.load(Ordering::Relaxed))
-        .sum()
+    let counters = cpus().iter().filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS));
+    let by_cpu: u64 = counters.map(|nmis| nmis.load(Ordering::Relaxed)).sum();
+    by_cpu + u64::from(bring_up::trampoline_nmis())
 }
 
 pub fn register() {

@@ -8,6 +8,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 /// The kernel's file.
+#[derive(Clone)]
 pub struct Kernel {
     bytes: Vec<u8>,
 }
@@ -82,12 +83,14 @@ impl Kernel {
         found
     }
 
-    /// The addresses of the section of code in which an address lies.
+    /// The addresses of the section in which an address lies. The trampoline's code is among constants.
     fn section(&self, address: u64) -> Range<u64> {
         let file = self.file();
-        let code = file.sections().filter(|section| section.kind() == object::SectionKind::Text);
-        let mut ranges = code.map(|section| section.address()..section.address() + section.size());
-        ranges.find(|range| range.contains(&address)).unwrap_or_else(|| panic!("{address:#x} is no code"))
+        let loaded = file.sections().filter(|section| section.address() != 0);
+        let mut ranges = loaded.map(|section| section.address()..section.address() + section.size());
+        ranges
+            .find(|range| range.contains(&address))
+            .unwrap_or_else(|| panic!("{address:#x} is in no section"))
     }
 
     /// Decodes from `ip` on.

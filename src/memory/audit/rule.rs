@@ -21,6 +21,8 @@ pub enum Rule {
     ConstantsWritable,
     /// An interrupt descriptor table that can be written.
     InterruptTableWritable,
+    /// The trampoline's code, which can be written.
+    TrampolineWritable,
     /// Page 0, or the page below a stack.
     GuardMapped,
     /// Neither where the direct map would show it, nor a stack or temporary.
@@ -68,6 +70,7 @@ impl fmt::Display for Violation {
             Rule::TextMissing => f.write_str("begins the kernel's code, not all of which is executable"),
             Rule::ConstantsWritable => f.write_str("is a constant and writable"),
             Rule::InterruptTableWritable => f.write_str("is an interrupt descriptor table and writable"),
+            Rule::TrampolineWritable => f.write_str("is the AP trampoline's code and writable"),
             Rule::GuardMapped => f.write_str("is mapped, though it is page 0 or the page below a stack"),
             Rule::OutOfPlace => {
                 f.write_str("is mapped, neither as part of the direct map nor as a stack nor for a time")

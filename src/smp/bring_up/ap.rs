@@ -8,9 +8,9 @@ use super::super::{cpus, hotplug, work};
 use crate::acpi::{Platform, RosterEntry};
 use crate::apic;
 use crate::cpu::registers::{halt_forever, read_tsc};
-use crate::cpu::{self, CpuId, IrqGuard, load_descriptors, thread};
+use crate::cpu::{self, CpuId, IrqGuard, load_descriptors};
 use crate::memory;
-use crate::memory::stacks::{self, Stack};
+use crate::memory::stacks;
 use crate::{interrupts, redirectable, time, trace};
 
 /// What every application processor reads on its way up.
@@ -24,6 +24,15 @@ struct Common {
 /// Processors that came when nobody waited for them. The trampoline counts here too.
 pub static SENT_AWAY: AtomicU32 = AtomicU32::new(0);
 
+/// NMIs and machine checks that the trampoline counted, for which no CPU has a counter of its own yet.
+pub static TRAMPOLINE_NMIS: AtomicU32 = AtomicU32::new(0);
+pub static TRAMPOLINE_MACHINE_CHECKS: AtomicU32 = AtomicU32::new(0);
+
+/// NMIs that the trampoline counted.
+pub fn trampoline_nmis() -> u32 {
+    TRAMPOLINE_NMIS.load(Ordering::Relaxed)
+}
+
 /// How many processors came after they had been given up, or that nobody had called, and halted. Some may yet come.
 pub fn sent_away() -> u32 {
     SENT_AWAY.load(Ordering::Acquire)
@@ -34,7 +43,8 @@ pub fn set_common(platform: Platform) {
     COMMON.call_once(|| Common { root: memory::root(), platform });
 }
 
-/// Where an application processor enters the kernel: on its own stack, GS base set, interrupts off. One that has been
+/// Where an application processor enters the kernel: on its own stack, GS and FS base set, the early GDT and IDT loaded,
+/// interrupts off. One that has been
 /// offline goes on from here to where it left; its timers are served elsewhere until then.
 pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let Some(common) = COMMON.get() else { halt_forever() };
@@ -42,16 +52,19 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     unsafe { memory::load_root(common.root) };
     cpu::set_memory_types();
     let cpu = CpuId(slot.cpu);
-    cpu::set_current(cpu);
     // SAFETY: the trampoline has led GS base to this CPU's area and comes here with interrupts off. Of guards on this CPU's
     // stack there is one if it has been offline, that of `hotplug::leave`, and this one is forgotten before that goes on.
     let guard = unsafe { IrqGuard::of_entry() };
-    thread::adopt_own(&guard, stacks::bottom(cpu, Stack::Main)..stacks::top(cpu, Stack::Main));
     reached(slot, Stage::Gs);
-    // SAFETY: this CPU runs on the trampoline's GDT, which has also set its GS base; the stacks are this CPU's own.
+    // SAFETY: this CPU runs on rt0's GDT, and the trampoline has led GS base to its area; the stacks are this CPU's own.
     unsafe {
         load_descriptors(&guard, stacks::ist_tops(cpu));
         interrupts::load_idt();
+    }
+    if TRAMPOLINE_MACHINE_CHECKS.load(Ordering::Relaxed) > 0
+        && cpu::machine_check::global_status().is_in_progress()
+    {
+        interrupts::machine_check::report_deferred();
     }
     cpu::machine_check::enable();
     reached(slot, Stage::Idt);

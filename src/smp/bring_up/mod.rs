@@ -21,7 +21,7 @@ use crate::acpi::{Platform, RosterEntry};
 use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
-use crate::cpu::{Features, IrqGuard};
+use crate::cpu::{self, Features, IrqGuard, thread};
 use crate::memory::frames::Order;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
@@ -29,13 +29,13 @@ use crate::sync::Deadline;
 use crate::wire::{Arrivals, Record};
 use crate::{console, interrupts, redirectable, trace};
 
-pub use ap::sent_away;
+pub use ap::{sent_away, trampoline_nmis};
 use rounds::Rounds;
 use trampoline::Trampoline;
 #[cfg(feature = "faults")]
 pub use {
     ap::reached,
-    trampoline::{fill_page, hold, let_go, wait_while_held},
+    trampoline::{fill_pages, hold, let_go, wait_while_held},
 };
 
 /// Why the other CPUs could not even be called.
@@ -172,6 +172,9 @@ fn prepare(
     let mut areas = memory::CpuAreas::for_cpus(reachable.clone().count());
     for ap in reachable.clone() {
         let gs_base = areas.make().ok_or(MapError::OutOfFrames)?;
+        let stack = stacks::bottom(ap.id(), Stack::Main)..stacks::top(ap.id(), Stack::Main);
+        // SAFETY: the area was just made, for the kernel's lifetime, and its CPU does not run yet.
+        unsafe { cpu::prepare_area(gs_base, ap.id(), stack) };
         ap.gs_base.store(gs_base as u64, Ordering::Relaxed);
         memory::map_stacks(ap.id())?;
     }
@@ -180,7 +183,7 @@ fn prepare(
     slots.sort_unstable_by_key(|slot| slot.apic_id);
     // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
     let passage = low.open()?;
-    Ok(trampoline::prepare(passage, slots, features.init_is_quick))
+    trampoline::prepare(passage, slots, features.init_is_quick)
 }
 
 /// Gives each CPU that has an area its ring for the trace; how many bytes each is. Without the memory for it, a CPU records
@@ -305,6 +308,7 @@ fn slot_for(ap: &Cpu) -> Slot {
         cpu: ap.id().0,
         stack_top: stacks::top(ap.id(), Stack::Main).into(),
         gs_base: ap.gs_base.load(Ordering::Relaxed),
+        fs_base: ap.gs_base().map_or(0, thread::own_address),
         stamps: Default::default(),
     }
 }

@@ -1,26 +1,26 @@
-//! The page that the processors wake up in, from the kernel's side. `ap_trampoline` has its code and its map.
+//! The two pages that the processors wake up in, from the kernel's side. `ap_trampoline` has their code and their map.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use ap_trampoline::{
-    FILLER, Hold, MAILBOX, Mailbox, PAGE_BYTES, SEEN_BITS, SEEN_PROTECTED_MODE, SEEN_REAL_MODE, Slot, Stage,
-    TablePointer,
+    BYTES, FILLER, Hold, MAILBOX, Mailbox, PAGE_BYTES, SEEN_BITS, SEEN_PROTECTED_MODE, SEEN_REAL_MODE,
+    Scratch, Slot, Stage, TablePointer,
 };
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr4};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 
 use super::ap;
-use crate::boot::direct_map;
+use crate::boot::{self, direct_map};
 use crate::cpu::ApicId;
 use crate::interrupts;
-use crate::memory::Passage;
+use crate::memory::{MapError, Passage};
 use crate::redirectable;
 
 /// There is one, for good: CPUs that are called later wake up in it too.
 static TRAMPOLINE: Once<Trampoline> = Once::new();
 
-/// The page, filled and ready, and the slots that it leads to.
+/// The pages, filled and ready, and the slots that they lead to.
 #[derive(Debug)]
 pub struct Trampoline {
     passage: Passage,
@@ -31,12 +31,20 @@ pub struct Trampoline {
 /// What the pages beside the trampoline's are filled with where the kernel has them to itself.
 const NEIGHBOUR_FILLER: u8 = 0xa5;
 
-/// Fills the page, once. The slots are in ascending order of their APIC IDs.
-pub fn prepare(passage: Passage, slots: &'static [Slot], init_is_quick: bool) -> &'static Trampoline {
-    TRAMPOLINE.call_once(|| {
+/// Fills the pages, once, and makes the one with the code read-only. The slots are in ascending order of their APIC IDs.
+///
+/// # Errors
+/// The page with the code cannot be made read-only.
+pub fn prepare(
+    passage: Passage,
+    slots: &'static [Slot],
+    init_is_quick: bool,
+) -> Result<&'static Trampoline, MapError> {
+    TRAMPOLINE.try_call_once(|| {
         let trampoline = Trampoline { passage, slots, init_is_quick };
         trampoline.fill();
-        trampoline
+        trampoline.passage.seal()?;
+        Ok(trampoline)
     })
 }
 
@@ -46,9 +54,10 @@ pub fn ready() -> Option<&'static Trampoline> {
 }
 
 redirectable! {
-    /// Fills a page so that a processor that runs astray in it is caught.
-    pub fn fill_page(page: &mut [u8; PAGE_BYTES]) {
-        page.fill(FILLER);
+    /// Fills the pages: the first so that a processor that runs astray in it is caught, the second with zeroes.
+    pub fn fill_pages(pages: &mut [u8; BYTES]) {
+        pages[..PAGE_BYTES].fill(FILLER);
+        pages[PAGE_BYTES..].fill(0);
     }
 
     /// Who is to be held on its way up, and where: nobody.
@@ -61,7 +70,7 @@ redirectable! {
 #[cfg(feature = "faults")]
 pub fn wait_while_held(slot: &Slot, stage: Stage) {
     let Some(trampoline) = TRAMPOLINE.get() else { return };
-    let hold = &trampoline.mailbox().hold;
+    let hold = &trampoline.scratch().hold;
     let is_meant = hold.apic_id == slot.apic_id && hold.stage == stage as u32;
     while is_meant && hold.is_on.load(Ordering::Acquire) != 0 {
         core::hint::spin_loop();
@@ -72,7 +81,7 @@ pub fn wait_while_held(slot: &Slot, stage: Stage) {
 #[cfg(feature = "faults")]
 pub fn let_go() {
     if let Some(trampoline) = TRAMPOLINE.get() {
-        trampoline.mailbox().hold.is_on.store(0, Ordering::Release);
+        trampoline.scratch().hold.is_on.store(0, Ordering::Release);
     }
 }
 
@@ -81,8 +90,10 @@ impl Trampoline {
         let code = ap_trampoline::code();
         assert!(code.len() <= MAILBOX, "the trampoline's code runs into its mailbox");
         let idt = interrupts::early_idt_pointer();
+        let (gdt_base, gdt_limit) = boot::early_gdt();
         let mut mailbox = Mailbox::new(self.passage.page() as u32);
-        mailbox.idt_pointer = TablePointer { limit: idt.limit, base: idt.base.as_u64() };
+        mailbox.kernel_gdt_pointer = TablePointer { limit: gdt_limit, base: gdt_base };
+        mailbox.kernel_idt_pointer = TablePointer { limit: idt.limit, base: idt.base.as_u64() };
         mailbox.cr0 = Cr0::read_raw() as u32;
         mailbox.cr3 = self.passage.root();
         mailbox.cr4 = Cr4::read_raw() as u32;
@@ -91,21 +102,21 @@ impl Trampoline {
         mailbox.slots = self.slots.as_ptr().addr() as u64;
         mailbox.slot_count = self.slots.len() as u32;
         mailbox.strays = (&raw const ap::SENT_AWAY).addr() as u64;
+        mailbox.nmis = (&raw const ap::TRAMPOLINE_NMIS).addr() as u64;
+        mailbox.machine_checks = (&raw const ap::TRAMPOLINE_MACHINE_CHECKS).addr() as u64;
         mailbox.entry = ap::entry as *const () as u64;
-        mailbox.hold = hold();
         let page: *mut u8 = direct_map::pointer(self.passage.page());
-        // SAFETY: the page is the passage's own, mapped for writing in the direct map, and no processor has been told of
-        // it yet. Code, mailbox and marks lie apart, as `ap_trampoline` asserts. The neighbours are the passage's own as
-        // well, where it has any.
+        // SAFETY: the two pages are the passage's own, mapped for writing in the direct map until `prepare` seals the first, and
+        // no processor has been told of them yet. Code, mailbox, scratch and marks lie apart, as `ap_trampoline` asserts; the
+        // marks are 0 from `fill_pages`. The neighbours are the passage's own as well, where it has any.
         unsafe {
             for neighbour in self.passage.neighbours() {
                 direct_map::pointer::<u8>(neighbour).write_bytes(NEIGHBOUR_FILLER, PAGE_BYTES);
             }
-            fill_page(&mut *page.cast());
+            fill_pages(&mut *page.cast());
             page.copy_from_nonoverlapping(code.as_ptr(), code.len());
             page.add(MAILBOX).cast::<Mailbox>().write(mailbox);
-            page.add(SEEN_REAL_MODE).write_bytes(0, SEEN_BITS / 8);
-            page.add(SEEN_PROTECTED_MODE).write_bytes(0, SEEN_BITS / 8);
+            page.add(PAGE_BYTES).cast::<Scratch>().write(Scratch { hold: hold() });
         }
     }
 
@@ -167,12 +178,12 @@ impl Trampoline {
     }
 
     #[cfg(feature = "faults")]
-    fn mailbox(&self) -> &Mailbox {
+    fn scratch(&self) -> &Scratch {
         // SAFETY: `fill` wrote it there, and the page is never given back; what is written since is atomic.
-        unsafe { &*direct_map::pointer::<Mailbox>(self.passage.page() + MAILBOX as u64) }
+        unsafe { &*direct_map::pointer::<Scratch>(self.passage.page() + PAGE_BYTES as u64) }
     }
 
-    /// Whether the pages beside this one are as [`prepare`] left them.
+    /// Whether the pages beside these are as [`prepare`] left them.
     pub fn neighbours_are_intact(&self) -> bool {
         self.passage.neighbours().all(|neighbour| {
             // SAFETY: the passage's own page, mapped in the direct map, which nobody writes after `fill`.
