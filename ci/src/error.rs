@@ -285,6 +285,30 @@ pub enum Error {
         /// Why.
         error: crate::trace::StreamError,
     },
+    /// A machine type of QEMU's whose loader knows no PVH.
+    #[error(
+        "QEMU's machine type {machine} loads no PVH kernel, as those from 4.0 on do: take --boot multiboot1, or a newer type"
+    )]
+    MachineWithoutPvh {
+        /// The machine type.
+        machine: String,
+    },
+    /// The host has less memory than the stress is to have of it.
+    #[error("--mem asks for {} MiB of this host's memory, and this host has {} MiB to give", asked >> 20, available >> 20)]
+    HostMemory {
+        /// Bytes that were asked for.
+        asked: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+    /// Work of the launcher's own took longer than it may.
+    #[error("{what} took longer than {} s", limit.as_secs())]
+    TimedOut {
+        /// What it did.
+        what: &'static str,
+        /// The time it had.
+        limit: Duration,
+    },
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
@@ -299,6 +323,8 @@ impl Error {
             | Error::CharacterBeyondGrub { .. }
             | Error::NotOnBochs { .. }
             | Error::SpaceInPath { .. }
+            | Error::HostMemory { .. }
+            | Error::MachineWithoutPvh { .. }
             | Error::NotCountable { .. }
             | Error::KvmUnusable { .. }
             | Error::KernelOption { .. }
@@ -309,6 +335,7 @@ impl Error {
             | Error::TooManyRuns { .. }
             | Error::NoSuchSoak { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,
+            Error::TimedOut { .. } => VerdictKind::Timeout,
             Error::Interrupted => VerdictKind::Interrupted,
             _ => VerdictKind::Error,
         }

@@ -15,6 +15,7 @@ use crate::host_stress;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
 use crate::notice::{Notice, Observer, Silent};
+use crate::qemu;
 use crate::records::{Seen, TracedWords, draw_nonce};
 use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, TraceReport, VerdictKind};
 use crate::run::{self, Booted, Run};
@@ -113,6 +114,7 @@ fn boot(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
     options.check()?;
+    qemu::check(options)?;
     let workspace = Workspace::find()?;
     let limits = (options.mode == Mode::Bench).then(|| Limits::read(&workspace.root)).transpose()?;
     if options.host {

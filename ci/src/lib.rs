@@ -13,6 +13,7 @@ pub mod debugger;
 pub mod doors;
 pub mod emulator;
 pub mod error;
+pub mod files;
 pub mod host_stress;
 pub mod interrupt;
 pub mod kernel_build;

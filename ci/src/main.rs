@@ -18,11 +18,11 @@ fn main() -> ExitCode {
         console.doctor(&parts);
         return if setup::doctor::healthy(&parts) { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }
+    catch_interrupts();
     if options.mode == Mode::Report {
         let done = options.check().and_then(|()| compare::command(&options, |line| console.say(line)));
         return done.map_or_else(|error| console.refuse(&error), |()| ExitCode::SUCCESS);
     }
-    catch_interrupts();
     if options.mode == Mode::Soak {
         let done = soak::command(&options, &mut console);
         return done.map_or_else(|error| console.refuse(&error), ExitCode::from);

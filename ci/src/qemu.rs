@@ -9,7 +9,9 @@ use octopod::wire::{EXIT_PORT, TRACE_PORT};
 use crate::accel::Accel;
 use crate::bench;
 use crate::cli::{Mode, Options};
-use crate::doors::Medium;
+use crate::doors::{Door, Medium};
+use crate::emulator::Kind;
+use crate::error::Error;
 use crate::version::Version;
 
 /// A QEMU for x86-64 that answers.
@@ -48,6 +50,9 @@ pub enum QmpSocket<'a> {
     /// Somebody listens there, to whom QEMU connects before it starts the machine.
     Connects(&'a Path),
 }
+
+/// The first version of the PC machine types that loads PVH kernels.
+const FIRST_WITH_PVH: u32 = 4;
 
 /// A command line in groups, each an option with its value.
 pub type Arguments = Vec<Vec<OsString>>;
@@ -143,6 +148,29 @@ impl Qemu {
     }
 }
 
+/// Refuses a machine type that the user gives QEMU and that cannot load the kernel: QEMU says nothing of it, and the machine
+/// stays in its firmware.
+///
+/// # Errors
+/// The type is older than PVH.
+pub fn check(options: &Options) -> Result<(), Error> {
+    if options.emulator != Kind::Qemu || options.boot != Door::Pvh {
+        return Ok(());
+    }
+    let words = options.qemu_arguments.iter().filter_map(|word| word.to_str());
+    let types = words.clone().zip(words.skip(1)).filter(|(option, _)| ["-M", "-machine"].contains(option));
+    for (_, value) in types {
+        let name = value.split(',').next().unwrap_or_default();
+        let name = name.strip_prefix("type=").unwrap_or(name);
+        let version = ["pc-i440fx-", "pc-q35-"].iter().find_map(|family| name.strip_prefix(family));
+        let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        if major.is_some_and(|major| major < FIRST_WITH_PVH) {
+            return Err(Error::MachineWithoutPvh { machine: name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
 /// The user's machine, with what octopod wants of it; the user's own properties come last, where they win.
 fn machine_value(options: &Options) -> String {
     let machine = &options.machine;
@@ -235,6 +263,27 @@ mod tests {
         let script = script(10, Accel::Tcg, &["--seconds", "5", "--", "-d", "int"]);
         let expected = expected.replace('\'', "");
         assert_eq!(script.split_once("exec ").unwrap().1, expected.strip_prefix("exec ").unwrap());
+    }
+
+    #[test]
+    fn a_machine_type_from_before_pvh_is_refused() {
+        let refusal = |arguments: &[&str]| {
+            let options = Options::try_parse_from([&["octopod", "boot"], arguments].concat()).unwrap();
+            check(&options).err().map(|error| (error.to_string(), error.verdict().status()))
+        };
+        for machine in ["pc-i440fx-2.12", "pc-q35-3.1", "type=pc-q35-2.4,usb=off"] {
+            let (words, status) = refusal(&["--", "-M", machine]).unwrap();
+            assert!(words.contains("--boot multiboot1") && status == 2, "{words}");
+        }
+        for arguments in [
+            &["--", "-M", "pc-q35-4.0"][..],
+            &["--", "-M", "pc-i440fx-10.0"],
+            &["--", "-machine", "memory-backend=ram"],
+            &["--boot", "multiboot1", "--", "-M", "pc-i440fx-2.12"],
+            &["--", "-d", "pc-q35-2.4"],
+        ] {
+            assert_eq!(refusal(arguments), None, "{arguments:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,12 @@ use octopod::stress::trace;
 
 use crate::cli::Options;
 use crate::error::Error;
+use crate::files;
 use crate::rundir::RunDir;
 use crate::values::Word;
+
+/// A trace of fifty million events is smaller.
+const MAX_TRACE_BYTES: u64 = 1 << 30;
 
 /// Refuses a file that is no trace, and a door that brings no module along.
 ///
@@ -33,7 +37,7 @@ pub fn check(options: &Options) -> Result<(), Error> {
 /// # Errors
 /// The file cannot be read, or is none.
 pub fn read(path: &Path) -> Result<(Vec<u8>, trace::Size), Error> {
-    let text = fs::read(path).map_err(Error::file("read", path))?;
+    let text = files::read(path, MAX_TRACE_BYTES)?;
     let size = trace::check(&text).map_err(|problem| Error::Trace { path: path.to_owned(), problem })?;
     Ok((text, size))
 }

@@ -13,6 +13,7 @@ use crate::records::Seen;
 use crate::verdict::Judgement;
 
 mod bench;
+pub(crate) mod check;
 mod interrupts;
 mod lateness;
 mod memory;

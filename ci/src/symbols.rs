@@ -43,7 +43,7 @@ impl Symbols {
     /// Names the instruction at `address`.
     pub fn instruction(&self, address: u64, slide: u64) -> Vec<FrameReport> {
         let before_paging = self.loaded.iter().find(|part| part.physical.contains(&address));
-        let linked = before_paging.map(|part| part.linked + (address - part.physical.start));
+        let linked = before_paging.map(|part| part.linked.wrapping_add(address - part.physical.start));
         self.frames(address, linked.unwrap_or(address.wrapping_sub(slide)))
     }
 

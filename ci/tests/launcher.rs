@@ -3,6 +3,8 @@
 
 #[path = "launcher/checkout.rs"]
 mod checkout;
+#[path = "launcher/evidence.rs"]
+mod evidence;
 #[path = "launcher/fake.rs"]
 mod fake;
 #[path = "launcher/matrix.rs"]

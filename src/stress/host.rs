@@ -3,6 +3,8 @@
 
 extern crate std;
 
+mod activity;
+
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -21,6 +23,9 @@ use super::workloads::{self, Platform, Shared, Sums};
 use crate::boot::command_line::{Allocator, Workload};
 use crate::memory::frames::host::World;
 use crate::wire::{Bucket, Stress};
+
+use activity::Watched;
+pub use activity::{Activity, Call, ThreadActivity};
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -133,17 +138,34 @@ impl Platform for Threads {
 impl HostRun<'_> {
     /// Runs it, on memory of its own.
     pub fn run(&self) -> Outcome {
+        self.run_watched(None)
+    }
+
+    /// The same, while another thread reads what the threads do. It has to be made for as many threads.
+    pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
         let world = World::new(self.blocks);
         // Those of the threads, and of what interrupts them.
         let seats = 2 * self.threads;
         match self.allocator {
-            Allocator::Octopod => self.run_on(end_of(&world), &Hosted::new(&world, seats)),
-            Allocator::Locked => self.run_on(end_of(&world), &locked(&world)),
+            Allocator::Octopod => self.run_noted(&world, &Hosted::new(&world, seats), activity),
+            Allocator::Locked => self.run_noted(&world, &locked(&world), activity),
             Allocator::Magazine => {
                 let caches: Vec<_> = (0..seats).map(|_| SeatCache::new()).collect();
-                self.run_on(end_of(&world), &Cached::new(&caches, &locked(&world)))
+                self.run_noted(&world, &Cached::new(&caches, &locked(&world)), activity)
             }
         }
+    }
+
+    fn run_noted(&self, world: &World, source: &dyn FrameSource, activity: Option<&Activity>) -> Outcome {
+        match activity {
+            Some(activity) => self.run_on_watched(end_of(world), source, activity),
+            None => self.run_on(end_of(world), source),
+        }
+    }
+
+    /// As [`run_on`](Self::run_on), while another thread reads what the threads do.
+    pub fn run_on_watched(&self, end: usize, source: &dyn FrameSource, activity: &Activity) -> Outcome {
+        self.run_on(end, &Watched { source, activity })
     }
 
     /// The same on any allocator, whatever [`allocator`](Self::allocator) says: all of its frames lie below `end`, and it has

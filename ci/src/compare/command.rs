@@ -2,6 +2,9 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::error::Category;
@@ -9,8 +12,16 @@ use serde_json::error::Category;
 use super::{lines, page};
 use crate::cli::Options;
 use crate::error::Error;
-use crate::report::{Report, SCHEMA, write_whole};
+use crate::interrupt::Listener;
+use crate::report::{Report, SCHEMA, check, write_whole};
 use crate::rundir::Workspace;
+use crate::{files, text};
+
+/// A machine of 4,096 CPUs that has panicked leaves less.
+const MAX_REPORT_BYTES: u64 = 256 << 20;
+
+/// The largest reports take seconds.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The comparison's file.
 const FILE: &str = "comparison.html";
@@ -27,9 +38,11 @@ struct Numbered {
 /// There is none, or none that this launcher can read.
 pub fn read(run: &Path) -> Result<Report, Error> {
     let path = if run.is_dir() { run.join("report.json") } else { run.to_path_buf() };
-    let bytes = std::fs::read(&path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound => Error::NoReport { path: path.clone() },
-        _ => Error::file("read", &path)(source),
+    let bytes = files::read(&path, MAX_REPORT_BYTES).map_err(|error| match error {
+        Error::File { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Error::NoReport { path: path.clone() }
+        }
+        other => other,
     })?;
     let unreadable =
         |problem: serde_json::Error| Error::Report { path: path.clone(), problem: in_words(&problem) };
@@ -38,7 +51,11 @@ pub fn read(run: &Path) -> Result<Report, Error> {
         let problem = format!("its schema is {}, this launcher reads {SCHEMA}", numbered.schema);
         return Err(Error::Report { path, problem });
     }
-    serde_json::from_slice(&bytes).map_err(unreadable)
+    let report: Report = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    if let Some(problem) = check::problem(&report) {
+        return Err(Error::Report { path, problem: format!("its numbers cannot be true: {problem}") });
+    }
+    text::cleaned(report).map_err(unreadable)
 }
 
 /// What is wrong with a report's JSON.
@@ -54,21 +71,34 @@ fn in_words(problem: &serde_json::Error) -> String {
 /// Does what `options` ask for; `say` is given each line for the terminal.
 ///
 /// # Errors
-/// A run that cannot be read, a page that cannot be drawn or written, more than two runs.
+/// A run that cannot be read, a page that cannot be drawn or written, more than two runs; a signal, or the end of the time.
 pub fn command(options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error> {
+    // The work is not made to be broken off: a thread does it, which ends with the process.
+    let (sender, done) = channel();
+    let (woken, work) = (sender.clone(), options.clone());
+    let _listener = Listener::new(move || drop(woken.send(Err(Error::Interrupted))));
+    thread::spawn(move || sender.send(answer(&work)));
+    let limit = options.timeout.map_or(TIME_LIMIT, Duration::from_secs);
+    let lines = done.recv_timeout(limit).map_err(|_| Error::TimedOut { what: "report", limit })??;
+    lines.iter().for_each(|line| say(line));
+    Ok(())
+}
+
+/// The lines for the terminal.
+fn answer(options: &Options) -> Result<Vec<String>, Error> {
     let runs: Vec<PathBuf> = options.matrix.names.iter().map(PathBuf::from).collect();
     match runs.as_slice() {
-        [] => draw(&Workspace::find()?.own().join("latest"), options, say),
-        [run] => draw(run, options, say),
+        [] => draw(&Workspace::find()?.own().join("latest"), options),
+        [run] => draw(run, options),
         [old, new] => {
             let (old, new_report) = (read(old)?, read(new)?);
-            lines(&old, &new_report).iter().for_each(|line| say(line));
+            let mut said = lines(&old, &new_report);
             let path = folder(new, options).join(FILE);
             let page = page(&old, &new_report)
                 .map_err(|problem| Error::Report { path: path.clone(), problem: problem.to_string() })?;
             write_whole(&path, page.as_bytes()).map_err(Error::file("write", &path))?;
-            say(&path.display().to_string());
-            Ok(())
+            said.push(path.display().to_string());
+            Ok(said)
         }
         more => Err(Error::TooManyRuns { given: more.len() }),
     }
@@ -80,11 +110,10 @@ fn folder(run: &Path, options: &Options) -> PathBuf {
     options.out.clone().unwrap_or_else(|| own().to_path_buf())
 }
 
-fn draw(run: &Path, options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error> {
+fn draw(run: &Path, options: &Options) -> Result<Vec<String>, Error> {
     let report = read(run)?;
     let folder = folder(run, options);
     crate::page::write(&report, &folder, options.pictures.as_deref())
         .map_err(|problem| Error::Report { path: folder.clone(), problem: problem.to_string() })?;
-    say(&folder.join(crate::page::FILE).display().to_string());
-    Ok(())
+    Ok(vec![folder.join(crate::page::FILE).display().to_string()])
 }

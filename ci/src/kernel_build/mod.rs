@@ -13,6 +13,7 @@ use object::{Object, ObjectSegment};
 
 use crate::cli::Options;
 use crate::error::Error;
+use crate::files;
 use crate::notice::Observer;
 use crate::pack;
 use crate::rundir::Workspace;
@@ -24,6 +25,9 @@ use variant::{KERNEL, UNPACKER};
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";
+
+/// A kernel with all its symbols is a tenth of this.
+const MAX_KERNEL_BYTES: u64 = 256 << 20;
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
@@ -52,7 +56,7 @@ pub fn provide(
     observer: &mut dyn Observer,
 ) -> Result<Kernel, Error> {
     if let Some(path) = &options.kernel {
-        let bytes = fs::read(path).map_err(Error::file("read", path))?;
+        let bytes = files::read(path, MAX_KERNEL_BYTES)?;
         let image_bytes = image_bytes(&bytes)
             .map_err(|error| Error::NotAKernel { path: path.clone(), reason: error.to_string() })?;
         let path = std::path::absolute(path).map_err(Error::file("find", path))?;

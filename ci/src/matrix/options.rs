@@ -119,18 +119,19 @@ impl MatrixOptions {
             ("--debug", options.debug),
             ("--fault", options.fault.is_some()),
             ("--kernel", options.kernel.is_some()),
-            ("--timeout", options.timeout.is_some()),
             ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
         ];
         let one_run = (&of_a_run[..], "boot, stress, bench and gdb");
+        let with_a_limit = [("--timeout", options.timeout.is_some())];
+        let limit = (&with_a_limit[..], "boot, stress, bench, gdb and report");
         let of_a_page = [("--pictures", options.pictures.is_some())];
         let page = (&of_a_page[..], "boot, stress, bench, run and report");
         let matrix = (&of_the_matrix[..], "matrix");
         let of_a_soak = [("--count", options.count.is_some())];
         let soak = (&of_a_soak[..], "soak");
         let foreign: &[_] = match options.mode {
-            Mode::Matrix => &[one_run, soak, page],
-            Mode::Soak => &[one_run, matrix, page],
+            Mode::Matrix => &[one_run, limit, soak, page],
+            Mode::Soak => &[one_run, limit, matrix, page],
             Mode::Report => &[one_run, matrix, soak],
             _ => &[(&named[..], "matrix, soak and report"), matrix, soak],
         };

@@ -2,6 +2,7 @@
 //!
 //! Whatever came from the machine is text here, never markup: [`maud`] escapes it. The same report makes the same page.
 
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -43,7 +44,8 @@ pub fn write(
             write_whole(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
         }
     }
-    write_whole(&folder.join(FILE), page(report, &pictures).as_bytes())?;
+    let page = catch_unwind(|| page(report, &pictures)).map_err(|_| "the page cannot be made")?;
+    write_whole(&folder.join(FILE), page.as_bytes())?;
     Ok(())
 }
 

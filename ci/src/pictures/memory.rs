@@ -33,7 +33,7 @@ pub fn kinds(regions: &[Region<String>]) -> BTreeMap<&str, Kind> {
         let place = kinds.len();
         let kind = kinds.entry(&region.owner).or_insert(Kind { place, ..Kind::default() });
         kind.regions += 1;
-        kind.bytes += region.end.saturating_sub(region.start);
+        kind.bytes = kind.bytes.saturating_add(region.end.saturating_sub(region.start));
     }
     kinds
 }
@@ -88,10 +88,10 @@ pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
 
 fn strip(area: &Area<'_>, pieces: &[(u64, u64, Option<&str>)], kinds: &BTreeMap<&str, Kind>) -> Drawn {
     let width = f64::from(area.dim_in_pixel().0) - 32.0;
-    let total: f64 = pieces.iter().map(|(start, end, _)| weight(end - start)).sum();
+    let total: f64 = pieces.iter().map(|(start, end, _)| weight(end.saturating_sub(*start))).sum();
     let (mut x, mut free_from) = (16.0, 0);
     for (start, end, owner) in pieces {
-        let next = x + weight(end - start) / total * width;
+        let next = x + weight(end.saturating_sub(*start)) / total * width;
         let corners = [(x as i32, 30), (next as i32, STRIP_END)];
         match owner.and_then(|owner| kinds.get(owner).map(|kind| colour(owner, kind))) {
             Some(colour) => {

@@ -3,6 +3,8 @@
 //! Each picture is drawn twice, for wide pages and for phones, since a drawing that is scaled down has letters that nobody
 //! can read. Colours are those of a light page; a style sheet exchanges them on a dark one.
 
+use std::panic::catch_unwind;
+
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -91,18 +93,23 @@ impl Picture {
     }
 }
 
-/// All pictures that there is something to show for.
+/// All pictures that there is something to show for. One that cannot be drawn is an error, whatever the library does then.
 pub fn all(report: &Report) -> Result<Vec<Picture>, PictureError> {
-    let all = [
-        stages::picture(report),
-        boot::picture(report),
-        memory::picture(report),
-        stress::operations(report),
-        stress::scaling(report),
-        stress::latency(report),
-        lateness::picture(report),
+    type Draw = fn(&Report) -> Result<Option<Picture>, PictureError>;
+    let all: [(&str, Draw); 7] = [
+        ("stages", stages::picture),
+        ("boot", boot::picture),
+        ("memory", memory::picture),
+        ("operations", stress::operations),
+        ("scaling", stress::scaling),
+        ("latency", stress::latency),
+        ("lateness", lateness::picture),
     ];
-    all.into_iter().filter_map(Result::transpose).collect()
+    let drawn = all.into_iter().map(|(name, draw)| {
+        let panicked = |_| PictureError { name, problem: "the drawing panicked".to_owned() };
+        catch_unwind(|| draw(report)).map_err(panicked)?
+    });
+    drawn.filter_map(Result::transpose).collect()
 }
 
 /// Draws a picture in both formats; `height` and `paint` are asked for each.

@@ -20,7 +20,13 @@ pub(super) fn reports(seen: &Seen) -> Vec<InterruptReport> {
     let mut reports: Vec<InterruptReport> = Vec::new();
     for part in &seen.interrupts {
         match reports.last_mut() {
-            Some(last) if last.vector == part.vector => last.per_cpu.extend(&part.counts),
+            // A part that is not the next one is of no use: its counts would be another CPU's.
+            Some(last) if last.vector == part.vector => {
+                if last.per_cpu.len() == part.first_cpu as usize {
+                    last.per_cpu.extend(&part.counts);
+                }
+            }
+            _ if part.first_cpu != 0 => {}
             _ => reports.push(InterruptReport {
                 vector: part.vector,
                 name: part.name.clone(),

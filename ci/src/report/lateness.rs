@@ -38,7 +38,10 @@ pub(super) fn reports(seen: &Seen) -> Vec<LatenessReport> {
     let mut reports: Vec<LatenessReport> = Vec::new();
     for part in &seen.lateness {
         match reports.last_mut() {
-            Some(last) if last.cpu == part.cpu => last.buckets_ns.extend(&part.buckets_ns),
+            Some(last) if last.cpu == part.cpu => {
+                let end = last.buckets_ns.last().map_or(0, |(top, _)| *top);
+                last.buckets_ns.extend(part.buckets_ns.iter().filter(|(top, _)| *top > end));
+            }
             _ => reports.push(LatenessReport { cpu: part.cpu, buckets_ns: part.buckets_ns.to_vec() }),
         }
     }

@@ -125,12 +125,12 @@ pub fn cpus_in_words(numbers: &[u32]) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for &number in numbers {
         match ranges.last_mut() {
-            Some((_, last)) if number == *last + 1 => *last = number,
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
             _ => ranges.push((number, number)),
         }
     }
-    let shown = |&(first, last): &(u32, u32)| match last - first {
-        0 => first.to_string(),
+    let shown = |&(first, last): &(u32, u32)| match last == first {
+        true => first.to_string(),
         _ => format!("{first}-{last}"),
     };
     let list: Vec<_> = ranges.iter().map(shown).collect();

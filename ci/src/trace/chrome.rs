@@ -47,7 +47,7 @@ pub fn document(trace: &Trace, words: &Words) -> Value {
         entry_tsc: trace.entry_tsc,
         hz: if trace.tsc_hz == 0 { 1_000_000_000 } else { trace.tsc_hz },
     };
-    let lost: u64 = trace.cpus.iter().map(|cpu| cpu.lost).sum();
+    let lost = trace.lost();
     let mut events = vec![meta("process_name", None, json!({ "name": "octopod" }))];
     for cpu in &trace.cpus {
         events.push(meta("thread_name", Some(cpu.cpu), json!({ "name": format!("CPU {}", cpu.cpu) })));

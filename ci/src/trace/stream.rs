@@ -17,6 +17,13 @@ pub struct Trace {
     pub cpus: Vec<CpuTrace>,
 }
 
+impl Trace {
+    /// Events that all CPUs have lost.
+    pub fn lost(&self) -> u64 {
+        self.cpus.iter().fold(0, |sum, cpu| sum.saturating_add(cpu.lost))
+    }
+}
+
 /// What a CPU recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuTrace {

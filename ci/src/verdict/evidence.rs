@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use octopod::wire::MAX_ABSENT_CPUS;
+
 use super::{Asked, AskedWork};
 use crate::records::Seen;
 
@@ -64,15 +66,22 @@ fn cpus(seen: &Seen, asked: &Asked) -> Option<String> {
     };
     let (online, listed) = (boot.cpus_online, boot.cpus_listed);
     let reported = seen.cpus.len() as u64;
-    if reported != u64::from(listed) {
+    // Of very many that are absent the kernel names the first few.
+    let are_all_named = (listed - online) as usize <= MAX_ABSENT_CPUS;
+    if reported > u64::from(listed) || are_all_named && reported != u64::from(listed) {
         return Some(format!("firmware lists {listed} CPUs, and there are records of {reported}"));
     }
     let reported_online = seen.cpus.iter().filter(|cpu| cpu.state == "online").count() as u64;
     if reported_online != u64::from(online) {
         return Some(format!("{online} CPUs are online, but by their own records {reported_online}"));
     }
-    if online < listed && !asked.may_miss_cpus {
+    let expected = boot.cpus_expected.as_ref();
+    let reachable = listed.saturating_sub(expected.map_or(0, |expected| expected.unreachable));
+    if online < reachable && !asked.may_miss_cpus {
         return Some(format!("{online} of the {listed} CPUs that firmware lists are online"));
+    }
+    if expected.is_some_and(|expected| expected.limit.as_deref() == Some("no_acpi")) {
+        return None;
     }
     let limit = if boot.apic_mode == "xapic" { MAX_XAPIC_CPUS } else { u32::MAX };
     let wanted = asked.cpus?.min(limit);
@@ -128,7 +137,7 @@ fn work(seen: &Seen, work: &AskedWork) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{Cpu, Stress};
+    use octopod::wire::{Cpu, ExpectedCpus, Stress};
 
     use super::*;
     use crate::report::sample;
@@ -209,6 +218,12 @@ mod tests {
         assert_eq!(missing(&seen, &asked), None);
         seen.boot.as_mut().unwrap().apic_mode = "x2apic".to_owned();
         assert!(missing(&seen, &asked).is_some());
+        // Without ACPI nothing lists the others.
+        let by_cpuid = 300;
+        let (by_tables, disabled, unreachable, limit) = (0, 0, 0, Some("no_acpi".to_owned()));
+        let expected = ExpectedCpus { by_tables, disabled, by_cpuid, unreachable, limit };
+        seen.boot.as_mut().unwrap().cpus_expected = Some(expected);
+        assert_eq!(missing(&seen, &asked), None);
     }
 
     #[test]

@@ -84,7 +84,8 @@ impl Fake {
         self.folder.path().join("qemu")
     }
 
-    fn out(&self) -> PathBuf {
+    /// The run's folder.
+    pub fn out(&self) -> PathBuf {
         self.folder.path().join("out")
     }
 

@@ -1,0 +1,144 @@
+//! Sees that a thread does not come out of a call of the allocator.
+
+use std::fmt;
+use std::sync::Arc;
+
+use octopod::stress::host::{Activity, Call, ThreadActivity};
+
+/// A call that lasts for so many looks hangs. Between two looks lies at least a tick of the run's clock, in which the slowest
+/// allocator ends its call.
+const LOOKS: u32 = 50;
+
+/// A thread that hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hang {
+    thread: usize,
+    call: Call,
+    calls: u64,
+}
+
+impl fmt::Display for Hang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hang { thread, call, calls } = self;
+        write!(f, "thread {thread} hangs in an {call}, its call number {calls}")
+    }
+}
+
+/// Watches the threads of a run.
+pub struct Watchdog {
+    activity: Arc<Activity>,
+    last: Vec<ThreadActivity>,
+    /// For each thread, looks at which it was in the same call.
+    same: Vec<u32>,
+}
+
+impl Watchdog {
+    /// Of a run that begins.
+    pub fn new(activity: Arc<Activity>) -> Watchdog {
+        let last: Vec<_> = activity.threads().collect();
+        let same = vec![0; last.len()];
+        Watchdog { activity, last, same }
+    }
+
+    /// Looks at the threads; the first that hangs, if one does.
+    pub fn look(&mut self) -> Option<Hang> {
+        let mut hang = None;
+        for (thread, now) in self.activity.threads().enumerate() {
+            let is_same = now.call.is_some() && now == self.last[thread];
+            self.same[thread] = if is_same { self.same[thread] + 1 } else { 0 };
+            self.last[thread] = now;
+            if self.same[thread] >= LOOKS && hang.is_none() {
+                hang = now.call.map(|call| Hang { thread, call, calls: now.calls });
+            }
+        }
+        hang
+    }
+
+    /// Each thread's calls so far.
+    pub fn calls(&self) -> Vec<u64> {
+        self.activity.threads().map(|thread| thread.calls).collect()
+    }
+
+    /// What the threads are doing, in words.
+    pub fn doing(&self) -> String {
+        let in_words = |(thread, now): (usize, ThreadActivity)| match now.call {
+            Some(call) => format!("thread {thread} in call {} ({call})", now.calls),
+            None => format!("thread {thread} after call {}", now.calls),
+        };
+        let mut words: Vec<_> = self.activity.threads().enumerate().map(in_words).collect();
+        let more = words.len().saturating_sub(4);
+        words.truncate(4);
+        if more > 0 {
+            words.push(format!("{more} more"));
+        }
+        words.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::Duration;
+
+    use octopod::boot::command_line::{Allocator, Workload};
+    use octopod::memory::frames::{FrameNumber, FreeError, Order};
+    use octopod::stress::host::HostRun;
+    use octopod::stress::source::{FrameSource, Seat};
+
+    use super::*;
+
+    /// An allocator without frames, which does not come back until it is told to.
+    struct Hanging {
+        until: std::sync::Mutex<Receiver<()>>,
+    }
+
+    impl FrameSource for Hanging {
+        fn alloc(&self, _: &mut Seat, _: Order) -> Option<FrameNumber> {
+            let _ = self.until.lock().unwrap().recv();
+            None
+        }
+
+        unsafe fn free(&self, _: &mut Seat, _: FrameNumber, _: Order) -> Result<(), FreeError> {
+            Ok(())
+        }
+
+        fn drain(&self, _: &mut Seat) {}
+
+        fn free_frames(&self) -> usize {
+            0
+        }
+    }
+
+    #[test]
+    fn an_allocator_that_hangs_is_named_with_its_thread_and_its_call() {
+        let activity = Arc::new(Activity::new(1));
+        let (end, until) = channel();
+        let run = HostRun {
+            allocator: Allocator::Octopod,
+            workload: Workload::Pairs,
+            threads: 1,
+            blocks: 1,
+            time: Duration::from_millis(1),
+            seed: 1,
+            trace: None,
+        };
+        let mut watchdog = Watchdog::new(activity.clone());
+        let hang = thread::scope(|scope| {
+            let source = Hanging { until: std::sync::Mutex::new(until) };
+            let activity = &activity;
+            scope.spawn(move || run.run_on_watched(1, &source, activity));
+            // It gets there, and from then on each look finds it there.
+            let hang = loop {
+                match watchdog.look() {
+                    Some(hang) => break hang,
+                    None => thread::yield_now(),
+                }
+            };
+            drop(end);
+            hang
+        });
+        assert_eq!(hang.thread, 0);
+        assert_eq!(hang.to_string(), "thread 0 hangs in an alloc of order 0, its call number 1");
+    }
+}

@@ -1,0 +1,165 @@
+//! What the threads of a run on the host are doing, for another thread to read: an allocator that hangs cannot say so.
+
+extern crate std;
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::vec::Vec;
+
+use crossbeam_utils::CachePadded;
+
+use super::super::source::{FrameSource, Seat};
+use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
+
+/// A call of the allocator under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// An allocation of that order.
+    Alloc(Order),
+    /// A free of that order.
+    Free(Order),
+    /// The return of what the allocator keeps for the thread.
+    Drain,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Alloc(order) => write!(f, "alloc of order {}", order.get()),
+            Call::Free(order) => write!(f, "free of order {}", order.get()),
+            Call::Drain => f.write_str("drain"),
+        }
+    }
+}
+
+/// No call; then the calls by their orders, from the smallest on.
+const NONE: u32 = 0;
+const DRAIN: u32 = 1;
+const ALLOC: u32 = 2;
+const FREE: u32 = ALLOC + ORDERS as u32;
+
+impl Call {
+    fn code(self) -> u32 {
+        match self {
+            Call::Drain => DRAIN,
+            Call::Alloc(order) => ALLOC + u32::from(order.get()),
+            Call::Free(order) => FREE + u32::from(order.get()),
+        }
+    }
+
+    fn from_code(code: u32) -> Option<Call> {
+        let order = |from: u32| Order::new(u8::try_from(code - from).ok()?);
+        match code {
+            NONE => None,
+            DRAIN => Some(Call::Drain),
+            ALLOC..FREE => order(ALLOC).map(Call::Alloc),
+            _ => order(FREE).map(Call::Free),
+        }
+    }
+}
+
+/// One seat's.
+#[derive(Debug, Default)]
+struct OfSeat {
+    call: AtomicU32,
+    calls: AtomicU64,
+}
+
+/// What all threads are doing.
+#[derive(Debug)]
+pub struct Activity {
+    threads: usize,
+    seats: Vec<CachePadded<OfSeat>>,
+}
+
+/// What a thread is doing: the call that it is in, and how many calls it has begun, its handler's too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadActivity {
+    /// The call; `None` between calls.
+    pub call: Option<Call>,
+    /// Calls begun.
+    pub calls: u64,
+}
+
+impl Activity {
+    /// Of a run with so many threads.
+    pub fn new(threads: usize) -> Activity {
+        Activity { threads, seats: (0..2 * threads).map(|_| CachePadded::default()).collect() }
+    }
+
+    /// What each thread is doing, by its number.
+    pub fn threads(&self) -> impl Iterator<Item = ThreadActivity> {
+        (0..self.threads).map(|thread| {
+            let (own, handler) = (&self.seats[thread], &self.seats[self.threads + thread]);
+            let call = |seat: &OfSeat| Call::from_code(seat.call.load(Ordering::Relaxed));
+            let calls = [own, handler]
+                .iter()
+                .fold(0, |sum: u64, seat| sum.wrapping_add(seat.calls.load(Ordering::Relaxed)));
+            // A handler runs within its thread, so its call is the inner one.
+            ThreadActivity { call: call(handler).or_else(|| call(own)), calls }
+        })
+    }
+
+    /// Notes a call for as long as `f` runs.
+    fn during<R>(&self, seat: &mut Seat, call: Call, f: impl FnOnce(&mut Seat) -> R) -> R {
+        let Some(of_seat) = self.seats.get(seat.number()) else { return f(seat) };
+        // Only the seat's holder writes here.
+        of_seat.calls.store(of_seat.calls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        of_seat.call.store(call.code(), Ordering::Relaxed);
+        let result = f(seat);
+        of_seat.call.store(NONE, Ordering::Relaxed);
+        result
+    }
+}
+
+/// An allocator whose calls are noted.
+pub(super) struct Watched<'a> {
+    pub source: &'a dyn FrameSource,
+    pub activity: &'a Activity,
+}
+
+impl FrameSource for Watched<'_> {
+    fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
+        self.activity.during(seat, Call::Alloc(order), |seat| self.source.alloc(seat, order))
+    }
+
+    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        // SAFETY: the caller owns the frames, which `source` returned: this allocator has none of its own.
+        self.activity.during(seat, Call::Free(order), |seat| unsafe { self.source.free(seat, frame, order) })
+    }
+
+    fn reaches_everything(&self) -> bool {
+        self.source.reaches_everything()
+    }
+
+    fn drain(&self, seat: &mut Seat) {
+        self.activity.during(seat, Call::Drain, |seat| self.source.drain(seat));
+    }
+
+    fn free_frames(&self) -> usize {
+        self.source.free_frames()
+    }
+
+    fn free_by_order(&self) -> Option<[usize; ORDERS]> {
+        self.source.free_by_order()
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.source.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_known_by_its_code() {
+        let orders = (0..=Order::MAX.get()).filter_map(Order::new);
+        let calls = orders.flat_map(|order| [Call::Alloc(order), Call::Free(order)]).chain([Call::Drain]);
+        for call in calls {
+            assert_eq!(Call::from_code(call.code()), Some(call));
+        }
+        assert_eq!(Call::from_code(NONE), None);
+    }
+}
