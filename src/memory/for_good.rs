@@ -1,5 +1,7 @@
 //! Memory that is taken at boot and never given back: tables of the kernel's own, and the areas of CPUs.
 
+use core::mem::MaybeUninit;
+
 use super::alloc_without_waiting;
 use super::frames::{FRAME_BYTES, Order};
 use crate::boot::direct_map;
@@ -24,16 +26,16 @@ pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'s
     Some(unsafe { core::slice::from_raw_parts_mut(start, written) })
 }
 
-/// Types of which a value whose every byte is zero is valid, and a proper beginning.
+/// Types of which a value whose every byte is zero is valid, and empty.
 ///
 /// # Safety
-/// It is.
+/// All bytes zero are a valid value. The implementation relies on no layout that another crate keeps private.
 pub unsafe trait Zeroable {}
 
-// SAFETY: an integer.
+// SAFETY: an `AtomicU64` has the representation of a `u64`, of which zero is a value.
 unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
 
-// SAFETY: integers.
+// SAFETY: a `Slot` is an array of `AtomicU64`, of which each is zeroable.
 unsafe impl Zeroable for crate::trace::ring::Slot {}
 
 /// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
@@ -50,6 +52,15 @@ pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]>
         start.write_bytes(0, bytes);
         Some(core::slice::from_raw_parts_mut(start.cast(), count))
     }
+}
+
+/// Memory for one `T`, never freed, to be written in place. What is large then never lies on the stack.
+pub fn alloc_uninit<T>() -> Option<&'static mut MaybeUninit<T>> {
+    const { assert!(align_of::<T>() <= FRAME_BYTES && size_of::<T>() > 0) };
+    let start = alloc_bytes(size_of::<T>())?;
+    // SAFETY: `alloc_bytes` has just allocated so many bytes for this call alone, page-aligned, and nothing frees them. An
+    // uninitialised `T` has no other condition.
+    Some(unsafe { &mut *start.cast::<MaybeUninit<T>>() })
 }
 
 fn alloc_bytes(bytes: usize) -> Option<*mut u8> {

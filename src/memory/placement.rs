@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::for_good::{Zeroable, alloc_slice_from, alloc_slice_zeroed};
+use super::for_good::{alloc_slice_from, alloc_uninit};
 use super::frame_counts::PLACED_ALLOCS;
 use super::frames::{DivideError, FrameNumber, FrameRequest, NodeId, Partition, PartitionError};
 use super::out_of_memory::search_and_ask;
@@ -11,10 +11,6 @@ use super::own_magazine::{open, with_magazine};
 use super::per_cpu_frames::{count_failure, frames};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
-
-// SAFETY: numbers, and vectors of them, which are a length and room for elements: zeroes are an empty one. A host test of the
-// partition sees to it.
-unsafe impl Zeroable for Partition {}
 
 /// Why memory was not divided. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +49,8 @@ pub(crate) unsafe fn divide(
     distance: impl Fn(NodeId, NodeId) -> u8,
 ) -> Result<(), PlacementError> {
     let frames = frames();
-    let partition = alloc_slice_zeroed::<Partition>(1).and_then(|one| one.first_mut());
-    let partition = partition.ok_or(PlacementError::OutOfMemory)?;
+    let place = alloc_uninit::<Partition>().ok_or(PlacementError::OutOfMemory)?;
+    let partition = Partition::write_empty(place);
     partition.fill(frames.end(), nodes, ranges, distance).map_err(PlacementError::Partition)?;
     let arenas = alloc_slice_from(partition.arenas().iter().map(|_| frames.new_arena()));
     let arenas = arenas.ok_or(PlacementError::OutOfMemory)?;

@@ -2,17 +2,20 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crossbeam_utils::CachePadded;
-
 /// How many items a [`Ring`] holds.
 pub const CAPACITY: usize = 256;
+
+/// A count on cache lines of its own: two, since processors fetch them in pairs. Its layout is this crate's, so that zeroes
+/// are a value (`Zeroable`).
+#[repr(align(128))]
+struct Line(AtomicUsize);
 
 /// A bounded queue with one sender and one receiver, neither of which ever waits.
 pub struct Ring {
     /// How many items were ever sent.
-    sent: CachePadded<AtomicUsize>,
+    sent: Line,
     /// How many were ever received.
-    received: CachePadded<AtomicUsize>,
+    received: Line,
     items: [AtomicU64; CAPACITY],
 }
 
@@ -20,31 +23,31 @@ impl Ring {
     /// An empty queue.
     pub const fn new() -> Ring {
         Ring {
-            sent: CachePadded::new(AtomicUsize::new(0)),
-            received: CachePadded::new(AtomicUsize::new(0)),
+            sent: Line(AtomicUsize::new(0)),
+            received: Line(AtomicUsize::new(0)),
             items: [const { AtomicU64::new(0) }; CAPACITY],
         }
     }
 
     /// Sends an item, if there is room. Only the one sender calls this.
     pub fn send(&self, item: u64) -> bool {
-        let sent = self.sent.load(Ordering::Relaxed);
-        if sent.wrapping_sub(self.received.load(Ordering::Acquire)) == CAPACITY {
+        let sent = self.sent.0.load(Ordering::Relaxed);
+        if sent.wrapping_sub(self.received.0.load(Ordering::Acquire)) == CAPACITY {
             return false;
         }
         self.items[sent % CAPACITY].store(item, Ordering::Relaxed);
-        self.sent.store(sent.wrapping_add(1), Ordering::Release);
+        self.sent.0.store(sent.wrapping_add(1), Ordering::Release);
         true
     }
 
     /// Takes the oldest item, if there is one. Only the one receiver calls this.
     pub fn receive(&self) -> Option<u64> {
-        let received = self.received.load(Ordering::Relaxed);
-        if self.sent.load(Ordering::Acquire) == received {
+        let received = self.received.0.load(Ordering::Relaxed);
+        if self.sent.0.load(Ordering::Acquire) == received {
             return None;
         }
         let item = self.items[received % CAPACITY].load(Ordering::Relaxed);
-        self.received.store(received.wrapping_add(1), Ordering::Release);
+        self.received.0.store(received.wrapping_add(1), Ordering::Release);
         Some(item)
     }
 }

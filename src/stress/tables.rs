@@ -82,11 +82,11 @@ fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
     memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
 }
 
-// SAFETY: all three are arrays of integers and counts, and empty when these are 0.
+// SAFETY: a `Histogram` has fields of `AtomicU64` alone, of which zero is a value.
 unsafe impl Zeroable for Histogram {}
-// SAFETY: as above.
+// SAFETY: a `Ring` has fields of `Line`, which is an `AtomicUsize`, and `AtomicU64`, of which zero is a value.
 unsafe impl Zeroable for Ring {}
-// SAFETY: as above.
+// SAFETY: a `SeatCache` is a cell with frame numbers and a count, all `usize`, of which zero is a value.
 unsafe impl Zeroable for SeatCache {}
 
 /// Checks a trace and puts it into tables.

@@ -9,6 +9,7 @@
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
 use crate::config::MAX_NODES;
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use heapless::Vec;
 
@@ -135,6 +136,20 @@ impl Partition {
     /// To be [filled](Self::fill).
     pub const fn empty() -> Self {
         Self { regions: Vec::new(), end: BlockNumber(0), arenas: Vec::new(), plans: Vec::new() }
+    }
+
+    /// Writes an [`empty`](Self::empty) one, field by field: a partition takes some kilobytes, which shall not lie on the stack.
+    pub fn write_empty(place: &mut MaybeUninit<Self>) -> &mut Self {
+        let partition = place.as_mut_ptr();
+        // SAFETY: `place` is valid for writes of a `Partition`, and so is each field in it. All four fields are written before
+        // the reference is made.
+        unsafe {
+            (&raw mut (*partition).regions).write(Vec::new());
+            (&raw mut (*partition).end).write(BlockNumber(0));
+            (&raw mut (*partition).arenas).write(Vec::new());
+            (&raw mut (*partition).plans).write(Vec::new());
+            place.assume_init_mut()
+        }
     }
 
     /// [`fill`](Self::fill)ed, where the stack has room for it.

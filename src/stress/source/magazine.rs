@@ -2,8 +2,6 @@
 
 use core::cell::UnsafeCell;
 
-use crossbeam_utils::CachePadded;
-
 use super::{FrameSource, Locked, Seat, alone};
 use crate::memory::frames::{BATCH, CAPACITY, FrameNumber, FreeError, Order};
 
@@ -13,14 +11,15 @@ struct Cache {
     count: usize,
 }
 
-/// One seat's cache, on lines of its own.
-pub struct SeatCache(CachePadded<UnsafeCell<Cache>>);
+/// One seat's cache, on cache lines of its own. Its layout is this crate's, so that zeroes are a value (`Zeroable`).
+#[repr(align(128))]
+pub struct SeatCache(UnsafeCell<Cache>);
 
 impl SeatCache {
     /// An empty one.
     pub const fn new() -> SeatCache {
         let cache = Cache { frames: [FrameNumber::new(0); CAPACITY], count: 0 };
-        SeatCache(CachePadded::new(UnsafeCell::new(cache)))
+        SeatCache(UnsafeCell::new(cache))
     }
 }
 

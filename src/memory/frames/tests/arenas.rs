@@ -64,17 +64,19 @@ fn arenas_are_cut_at_blocks_and_named() {
     assert!(regions.iter().all(|(arena, span)| cut.arena_of(span.start) == *arena));
 }
 
-/// What the kernel counts on where it has a partition in fresh memory.
+/// The kernel makes its partition in memory that holds anything.
 #[test]
-fn zeroes_are_an_empty_partition() {
-    // SAFETY: its vectors are a length and room for elements, of which none is looked at while the length is 0.
-    let zeroes: Partition = unsafe { core::mem::zeroed() };
-    assert!(zeroes.arenas().is_empty() && zeroes.nodes() == 0 && zeroes.borders().count() == 0);
-    let cut = |mut partition: Partition| {
+fn a_partition_written_in_place_is_empty_whatever_was_there() {
+    let mut place = core::mem::MaybeUninit::<Partition>::uninit();
+    // SAFETY: the place is valid for writes of its own size; bytes need not be a valid partition there.
+    unsafe { place.as_mut_ptr().write_bytes(0xa5, 1) };
+    let written = Partition::write_empty(&mut place);
+    assert!(written.arenas().is_empty() && written.nodes() == 0 && written.borders().count() == 0);
+    let cut = |partition: &mut Partition| {
         let filled = partition.fill(at(1 << 21), 1, core::iter::empty(), in_a_row);
         (filled, partition.arenas().to_vec(), partition.borders().collect::<Vec<_>>())
     };
-    assert_eq!(cut(zeroes), cut(Partition::empty()));
+    assert_eq!(cut(written), cut(&mut Partition::empty()));
 }
 
 #[test]
