@@ -32,7 +32,7 @@ impl Reason {
     }
 }
 
-// SAFETY: `program!` alone defines it, and gives it this type.
+// It may be safe to call: `program!` defines the symbol, with this type; to define it otherwise takes `unsafe(no_mangle)`.
 unsafe extern "Rust" {
     safe fn octopod_program(machine: &Machine) -> Result<(), Reason>;
 }

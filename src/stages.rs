@@ -150,7 +150,8 @@ fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
     trace::init(guard, level);
     report::trace::set_wanted(wanted == TraceLevel::On);
     panic::set_at_end(report::trace::send);
-    // SAFETY: as above.
+    // SAFETY: rt0's tables let code be written: `memory`, the next stage, loads those that do not. No other CPU runs before
+    // `other_cpus`.
     match unsafe { cpu::branch::arm(guard, level, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
         None => boot::refuse(format_args!("a static branch is not what it was built as")),
@@ -213,11 +214,11 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
 fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     begin(BootStage::Zones);
     let numa = platform.numa;
-    // SAFETY: no other CPU has been started.
+    // SAFETY: no other CPU runs before `other_cpus`, a later stage, so none allocates or frees meanwhile.
     let by_node = unsafe { memory::divide(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
     let divided = by_node.or_else(|error| {
         log::warn!("{error}: going on with one node");
-        // SAFETY: as above.
+        // SAFETY: no other CPU runs before `other_cpus`, a later stage, so none allocates or frees meanwhile.
         unsafe { memory::divide(1, core::iter::empty(), |_, _| 0) }
     });
     if let Err(error) = divided {

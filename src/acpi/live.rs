@@ -72,7 +72,8 @@ impl<'a> TableMemory<'a> for Early<'_> {
         self.ranges.set(self.ranges.get() + 1);
         // Only what is usable is taken.
         let _ = self.map.borrow_mut().reserve(range, ReservedReason::AcpiTables);
-        // SAFETY: as for `peek`: mapped by rt0's tables, found by `check`, and unwritten by the guarantee of `new`'s caller.
+        // SAFETY: `check` has found memory within the first 4 GiB, which rt0's tables map; nothing writes there while the slice is
+        // in use, guaranteed by the caller of `new` (see # Safety).
         Ok(unsafe { core::slice::from_raw_parts(direct_map::pointer(address), bytes as usize) })
     }
 }

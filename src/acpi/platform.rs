@@ -79,7 +79,8 @@ impl fmt::Display for OutOfMemory {
 /// On rt0's page tables, and nothing is written to memory outside the image meanwhile.
 pub unsafe fn reserve_tables(boot: &mut BootInfo, address_bits: u8) {
     let (sources, area) = (sources(boot), boot.extended_bios_data);
-    // SAFETY: the caller's conditions are those of the call.
+    // SAFETY: rt0's page tables are in use and nothing outside the image is written meanwhile, guaranteed by the caller (see
+    // # Safety); `memory` ends with this function.
     let memory = unsafe { Early::new(boot.map, address_bits) };
     let _ = tables::find(&memory, sources.into_iter().flatten(), area, &mut |_| {});
 }

@@ -21,7 +21,8 @@ fn read() -> u64 {
 /// The change of mode is one that the manual allows (figure 11-27), and this CPU has no interrupt under way.
 unsafe fn write(value: u64) {
     let mut register = IA32_APIC_BASE;
-    // SAFETY: the caller vouches.
+    // SAFETY: the MSR exists (rt0 refuses a processor without a local APIC), and the change of mode is allowed now, guaranteed by
+    // the caller (see # Safety).
     unsafe { register.write(value) };
 }
 

@@ -49,13 +49,13 @@ impl IoApicRegisters for Registers {
     }
 
     fn set_index(&self, index: u32) {
-        // SAFETY: mapped, as for `index`; the address is a device's alone, which `memory::map_device` has checked, and an I/O
+        // SAFETY: `open` alone makes `Registers`, of a mapping that stays; the address is a device's alone, which `memory::map_device` has checked, and an I/O
         // APIC's index register has no effect of its own.
         unsafe { self.0.write_volatile(index) };
     }
 
     fn window(&self) -> u32 {
-        // SAFETY: mapped, as for `index`; the window lies within the bytes that are mapped.
+        // SAFETY: `open` alone makes `Registers`, of a mapping that stays; the window lies within the bytes that are mapped.
         unsafe { self.0.byte_add(WINDOW).read_volatile() }
     }
 }
@@ -232,7 +232,7 @@ pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
             }
             entry.set_dest(destination.ok_or(IoApicError::OutOfReach { to })?);
             entry.set_flags(flags | IrqFlags::MASKED);
-            // SAFETY: as in `route`.
+            // SAFETY: the chip has the pin; the pin is masked while its entry, which keeps its vector, changes.
             unsafe {
                 driver.disable_irq(pin);
                 driver.set_table_entry(pin, entry);

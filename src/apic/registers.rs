@@ -106,7 +106,8 @@ pub fn write(register: Register, value: u32) {
     match BASE.load(Ordering::Relaxed) {
         // SAFETY: the MSRs exist in x2APIC mode; the values written here are of the forms the manual allows.
         0 => unsafe { Msr::new(0x800 + offset / 16).write(u64::from(value)) },
-        // SAFETY: as for reading.
+        // SAFETY: a base other than 0 is that of the registers' page, which `apic::init` has mapped as device memory and nothing
+        // unmaps; `offset` is a register's in it.
         base => unsafe { ((base + u64::from(offset)) as *mut u32).write_volatile(value) },
     }
 }
@@ -162,7 +163,8 @@ pub fn icr_is_idle() -> bool {
     match BASE.load(Ordering::Relaxed) {
         0 => true,
         base => {
-            // SAFETY: as for `read_at`.
+            // SAFETY: a base other than 0 is that of the registers' page, which `apic::init` has mapped as device memory and
+            // nothing unmaps; reading the ICR has no effect.
             let low = unsafe { ((base + Register::IcrLow as u64) as *const u32).read_volatile() };
             low & ICR_PENDING == 0
         }

@@ -53,7 +53,7 @@ pub fn timer_expiry(meter: &mut Meter, repetitions: u32) {
     repeat(repetitions, || {
         next_ns += period.as_nanos() as u64;
         while time::now_ns() <= next_ns {}
-        // SAFETY: as in `entry_exit`; acknowledging an interrupt that the APIC did not deliver does nothing.
+        // SAFETY: the handler returns, and the entry restores every register and the flags; acknowledging an interrupt that the APIC did not deliver does nothing.
         meter.count(|| unsafe { asm!("int {}", const TIMER_VECTOR) });
     });
     timer::cancel(timer);

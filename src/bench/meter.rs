@@ -50,7 +50,7 @@ pub fn repeat(repetitions: u32, mut body: impl FnMut()) {
 /// A value of which the compiler knows nothing any more. Costs no instruction.
 #[inline(always)]
 pub fn opaque(mut value: usize) -> usize {
-    // SAFETY: as in `repeat`.
+    // SAFETY: no instruction at all; it only makes the compiler forget what it knows of the value.
     unsafe { asm!("/* {0} */", inout(reg) value, options(nostack, preserves_flags)) };
     value
 }

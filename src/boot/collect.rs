@@ -181,7 +181,8 @@ enum FoundRsdp {
 /// Called once, on rt0's page tables, before anything else is written to memory outside the image.
 pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
     let copies: &'static mut Copies = SpinMutexGuard::leak(COPIES.lock());
-    // SAFETY: the caller vouches for the time.
+    // SAFETY: all three need that this runs once, on rt0's page tables, before anything outside the image is written, which the
+    // caller guarantees (see # Safety).
     let (protocol, found) = unsafe {
         match handoff.protocol {
             PROTOCOL_MULTIBOOT1 => (Protocol::Multiboot1, multiboot1(handoff.loader_info, copies)?),
@@ -195,7 +196,8 @@ pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
     let _ = copies.map.reserve(image::all(), ReservedReason::Kernel);
     copies.check_modules(address_bits);
     let modules = &copies.modules[..copies.module_count];
-    // SAFETY: as above.
+    // SAFETY: rt0's page tables are in use and nothing outside the image has been written, guaranteed by the caller (see
+    // # Safety); the bytes are not kept.
     let segment = unsafe { loader_bytes("the BIOS's variables", EBDA_SEGMENT_AT, 2) }?;
     let extended_bios_data = (u64::from(segment[0]) | u64::from(segment[1]) << 8) * 16;
     Ok(BootInfo {
@@ -218,7 +220,8 @@ pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
 /// # Safety
 /// As for [`collect`].
 unsafe fn pvh(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
-    // SAFETY: the caller vouches; so for all of these.
+    // SAFETY: each of these needs that rt0's page tables are in use and that nothing outside the image has been written, which
+    // the caller guarantees (see # Safety); no slice outlives this function.
     unsafe {
         let info = StartInfo::parse(loader_bytes("its structure", info, pvh::HEAD_BYTES_V1 as u64)?);
         let info = info.map_err(BootError::Pvh)?;
@@ -244,7 +247,8 @@ unsafe fn pvh(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
 /// # Safety
 /// As for [`collect`].
 unsafe fn multiboot1(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
-    // SAFETY: the caller vouches; so for all of these.
+    // SAFETY: each of these needs that rt0's page tables are in use and that nothing outside the image has been written, which
+    // the caller guarantees (see # Safety); no slice outlives this function.
     unsafe {
         let info = multiboot1::Info::parse(loader_bytes("its structure", info, MULTIBOOT1_BYTES)?);
         let info = info.map_err(BootError::Multiboot1)?;
@@ -271,7 +275,8 @@ unsafe fn multiboot1(info: u64, copies: &mut Copies) -> Result<Found, BootError>
 /// # Safety
 /// As for [`collect`].
 unsafe fn multiboot2(info: u64, copies: &mut Copies) -> Result<Found, BootError> {
-    // SAFETY: the caller vouches; so for all of these.
+    // SAFETY: each of these needs that rt0's page tables are in use and that nothing outside the image has been written, which
+    // the caller guarantees (see # Safety); no slice outlives this function.
     let bytes = unsafe {
         let head = loader_bytes("its structure", info, multiboot2::HEAD_BYTES as u64)?;
         let length = multiboot2::total_bytes(head).map_err(BootError::Multiboot2)?;
@@ -372,7 +377,7 @@ fn checked(what: &'static str, length: u64) -> Result<u64, BootError> {
 /// As for [`collect`]; the slice must not be kept.
 unsafe fn loader_table(what: &'static str, table: Table, entry: usize) -> Result<&'static [u8], BootError> {
     let bytes = checked(what, u64::from(table.entries) * entry as u64)?;
-    // SAFETY: the caller vouches.
+    // SAFETY: the time is right, and the slice is not kept: guaranteed by the caller (see # Safety).
     unsafe { loader_bytes(what, table.address, bytes) }
 }
 
@@ -383,7 +388,7 @@ unsafe fn loader_table(what: &'static str, table: Table, entry: usize) -> Result
 unsafe fn loader_string(address: u64) -> Result<&'static [u8], BootError> {
     let (what, limit) = ("the kernel command line", MAX_COMMAND_LINE_BYTES as u64);
     let room = (EARLY_LIMIT - address.min(EARLY_LIMIT)).clamp(1, limit + 1);
-    // SAFETY: the caller vouches.
+    // SAFETY: the time is right, and the slice is not kept: guaranteed by the caller (see # Safety).
     let bytes = unsafe { loader_bytes(what, address, room) }?;
     let end = bytes.iter().position(|byte| *byte == 0);
     Ok(&bytes[..end.ok_or(BootError::TooLong { what, length: room, limit })?])

@@ -185,7 +185,7 @@ impl PhysicalLayout<'_> {
         let mut at = range.start;
         let mut regions = self.regions_from(range.start);
         while at < range.end {
-            if purpose != Purpose::Module && BIOS_ROM.start <= at && at < BIOS_ROM.end {
+            if purpose != Purpose::Module && (BIOS_ROM.start..BIOS_ROM.end).contains(&at) {
                 at = BIOS_ROM.end;
                 continue;
             }

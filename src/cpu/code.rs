@@ -12,7 +12,7 @@ use core::arch::asm;
 /// The bytes from `place` on are code that may be written. The instructions that they hold afterwards do what the callers of
 /// the code expect.
 pub unsafe fn write_word(place: u64, bytes: [u8; 8]) {
-    // SAFETY: the caller's condition. One instruction, because the compiler may write an array in pieces.
+    // SAFETY: the eight bytes are code that may be written, guaranteed by the caller (see # Safety). One instruction, because the compiler may write an array in pieces.
     unsafe {
         asm!("mov [{place}], {bytes}", place = in(reg) place, bytes = in(reg) u64::from_le_bytes(bytes),
             options(nostack, preserves_flags));

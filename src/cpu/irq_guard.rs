@@ -107,7 +107,8 @@ impl IrqGuard {
     /// As for [`window`](Self::window): the halt would never end.
     pub fn halt(&mut self) {
         self.check_only_one();
-        // SAFETY: as in `window`, this was the only guard. No interrupt is taken between STI and HLT (SDM Vol. 2B, STI).
+        // SAFETY: `check_only_one` has found the count 1, so this is the only guard, and `&mut self` keeps it unused while interrupts
+        // are on; count and flag are what they were when this returns. No interrupt is taken between STI and HLT (SDM Vol. 2B, STI).
         unsafe {
             asm!("dec qword ptr gs:[rip + {depth}]", "sti", "hlt", "cli", "inc qword ptr gs:[rip + {depth}]",
                 depth = sym IRQ_DEPTH, options(nostack));

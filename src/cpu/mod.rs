@@ -70,7 +70,7 @@ pub fn current() -> CpuId {
 /// `gs_base` is that of an area that `copy_template` made, and whose CPU does not run yet. `stack` will be that CPU's own.
 #[cfg(target_os = "none")]
 pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::Range<u64>) {
-    // SAFETY: the caller's condition.
+    // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
     unsafe {
         per_cpu::write(CPU_ID, gs_base, core::cell::Cell::new(cpu.0));
         per_cpu::write(LOCK_WORD, gs_base, core::cell::Cell::new(cpu.0 + 1));

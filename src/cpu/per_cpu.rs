@@ -301,7 +301,8 @@ pub fn area_bytes() -> usize {
 /// # Safety
 /// `area` is writable for [`area_bytes`] bytes, aligned to [`AREA_ALIGN`], unused, and never freed.
 pub unsafe fn copy_template(area: *mut u8) -> usize {
-    // SAFETY: the template is `area_bytes` long and is never written; the caller vouches for the target.
+    // SAFETY: the template is `area_bytes` long and is never written; the target is as long, writable and unused, guaranteed by the
+    // caller (see # Safety).
     unsafe { area.copy_from_nonoverlapping(&raw const percpu_start, area_bytes()) };
     let gs_base = area.addr().wrapping_sub((&raw const percpu_start).addr());
     // SAFETY: the new area's own copy of the variable, which nobody uses yet.

@@ -73,7 +73,7 @@ pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
         stack_bottom: AtomicU64::new(stack.start),
         stack_top: AtomicU64::new(stack.end),
     };
-    // SAFETY: the caller's condition.
+    // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
     unsafe {
         per_cpu::write(OWN, gs_base, thread);
         per_cpu::write(CurrentThread, gs_base, Cell::new(own as usize));

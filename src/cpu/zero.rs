@@ -27,7 +27,8 @@ pub extern "C" fn zero_by_quadwords(page: &mut MaybeUninit<Page>) {
 
 /// [`zero_page`] on a processor with ERMS.
 pub extern "C" fn zero_by_bytes(page: &mut MaybeUninit<Page>) {
-    // SAFETY: as above.
+    // SAFETY: `&mut` borrows all `PAGE_BYTES` of the page, and any bytes may be written to a `MaybeUninit`; the direction flag is
+    // clear wherever Rust runs.
     unsafe {
         core::arch::asm!("rep stosb", inout("rdi") page.as_mut_ptr() => _, inout("rcx") PAGE_BYTES => _,
             in("al") 0u8, options(nostack, preserves_flags));

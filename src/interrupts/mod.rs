@@ -255,6 +255,7 @@ pub(crate) fn early_idt_pointer() -> DescriptorTablePointer {
 /// This CPU has loaded its TSS, which has these stacks.
 pub(crate) unsafe fn load_idt() {
     // SAFETY: rt0 filled all 256 gates with the vectors' stubs, in memory that is never given back and that the final page
-    // tables make read-only. The caller's condition covers the IST fields.
+    // tables make read-only. The stacks that its IST fields name are in this
+    // CPU's TSS, guaranteed by the caller (see # Safety).
     unsafe { lidt(&idt_pointer(boot::final_idt())) };
 }

@@ -51,7 +51,7 @@ fn spurious(frame: &mut Frame) {
 /// # Safety
 /// The port is one of the controllers', and the caller may write it now.
 unsafe fn write(port: u16, value: u8) {
-    // SAFETY: the caller vouches for the port. The write to port 0x80 gives an old controller the time it needs
+    // SAFETY: the port is one of the controllers', guaranteed by the caller (see # Safety). The write to port 0x80 gives an old controller the time it needs
     // between two commands; nothing but a diagnostic display listens there.
     unsafe {
         Port::new(port).write(value);

@@ -46,8 +46,8 @@ pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]>
         return Some(&mut []);
     }
     let start = alloc_bytes(bytes)?;
-    // SAFETY: fresh memory of that size, which nobody else has and which is never given back; zeroes are a valid `T`, whose
-    // implementation of the trait vouches for that.
+    // SAFETY: `alloc_bytes` has just allocated the memory, of that size, for this call alone, and nothing frees it; zeros are a
+    // valid `T`, which its implementation of `Zeroable` guarantees.
     unsafe {
         start.write_bytes(0, bytes);
         Some(core::slice::from_raw_parts_mut(start.cast(), count))

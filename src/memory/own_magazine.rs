@@ -60,7 +60,8 @@ fn len() -> u64 {
 /// Sets what [`len`] returns.
 #[inline(always)]
 fn set_len(_: &IrqGuard, len: u64) {
-    // SAFETY: as for `len`; every number is a valid length word.
+    // SAFETY: the first word of `MAGAZINE` is the length (asserted below), and every number is a valid length word. The guard keeps
+    // handlers out, and no closure of `with_magazine`, which has a `&mut` to it, comes here.
     unsafe { MAGAZINE::store_64(len) };
 }
 
@@ -120,7 +121,8 @@ pub(super) fn pop(guard: &IrqGuard) -> Option<FrameNumber> {
     if last >= CAPACITY {
         return None;
     }
-    // SAFETY: `last` is below the capacity; the guard and this module keep everybody else out, as in `with_magazine`.
+    // SAFETY: `last` is below the capacity. The guard keeps handlers out, NMI handlers find the allocator disabled
+    // (`with_alloc_disabled`), and no closure of `with_magazine`, which has a `&mut`, comes here.
     let frame = unsafe { MAGAZINE::load_word::<{ Magazine::FRAMES_AT }>(last) };
     set_len(guard, last as u64);
     Some(FrameNumber::new(frame as usize))
@@ -133,8 +135,8 @@ pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
     if len >= CAPACITY {
         return Err(Full);
     }
-    // SAFETY: `len` is below the capacity; the guard and this module keep other code of this CPU out, as in `with_magazine`;
-    // any number is a frame's.
+    // SAFETY: `len` is below the capacity. The guard keeps handlers out, NMI handlers find the allocator disabled
+    // (`with_alloc_disabled`), and no closure of `with_magazine`, which has a `&mut`, comes here; any number is a frame's.
     unsafe { MAGAZINE::store_word::<{ Magazine::FRAMES_AT }>(len, frame.get() as u64) };
     set_len(guard, len as u64 + 1);
     Ok(())

@@ -200,7 +200,8 @@ impl PageTables {
             }
             at = entry.addr().as_u64();
         }
-        // SAFETY: as above.
+        // SAFETY: `at` is a table of this tree, found on the way down from its root; `&mut self` holds the tree exclusively, and
+        // the reference lives no longer than that borrow.
         Some(&mut unsafe { &mut *table(at) }[index(address, 1)])
     }
 
@@ -249,7 +250,7 @@ impl PageTables {
     /// # Safety
     /// The tree maps what this CPU runs and stands on, as it did before.
     pub unsafe fn load(&self) {
-        // SAFETY: the caller vouches.
+        // SAFETY: the tree maps what this CPU runs and stands on, guaranteed by the caller (see # Safety).
         unsafe { load_root(self.root) };
     }
 }
@@ -260,7 +261,7 @@ impl PageTables {
 /// As for `PageTables::load`.
 pub unsafe fn load_root(root: u64) {
     use x86_64::registers::control::{Cr3, Cr3Flags};
-    // SAFETY: the caller vouches.
+    // SAFETY: the tree maps what this CPU runs and stands on, guaranteed by the caller (see # Safety).
     unsafe { Cr3::write(PhysFrame::containing_address(PhysAddr::new(root)), Cr3Flags::empty()) };
 }
 

@@ -54,7 +54,7 @@ pub(crate) unsafe fn divide(
     partition.fill(frames.end(), nodes, ranges, distance).map_err(PlacementError::Partition)?;
     let arenas = alloc_slice_from(partition.arenas().iter().map(|_| frames.new_arena()));
     let arenas = arenas.ok_or(PlacementError::OutOfMemory)?;
-    // SAFETY: the caller's conditions are those of the call.
+    // SAFETY: no other CPU allocates or frees meanwhile, guaranteed by the caller (see # Safety).
     unsafe { frames.divide(partition, arenas) }.map_err(PlacementError::Divide)
 }
 

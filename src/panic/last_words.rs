@@ -24,7 +24,8 @@ pub unsafe fn leave(words: &LastWords<&str>) {
     // SAFETY: the caller is alone with the static.
     words.encode(unsafe { &mut *to });
     fence(Ordering::SeqCst);
-    // SAFETY: likewise, and the block begins with its magic.
+    // SAFETY: the caller is alone with the static (see # Safety), and the reference above has ended; the block begins with 16
+    // bytes of magic.
     unsafe { to.cast::<[u8; 16]>().write_volatile(last_words_magic()) };
 }
 
@@ -36,6 +37,7 @@ pub unsafe fn complete(message: &str, panics: u32) -> Option<LastWords<&'static 
     let block = LAST_WORDS.0.get();
     // SAFETY: the caller is alone with the static.
     complete_last_words(unsafe { &mut *block }, message, panics);
-    // SAFETY: likewise, and from here on it is only read.
+    // SAFETY: the caller is alone with the static (see # Safety), nobody holds what an earlier call returned, and from here on the
+    // block is only read.
     LastWords::decode(unsafe { &*block })
 }

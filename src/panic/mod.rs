@@ -120,7 +120,12 @@ pub fn die(death: &Death) -> ! {
     if let Some(others) = OTHERS.get() {
         others.stop();
     }
-    // SAFETY: as above, and the others have just been stopped.
+    // SAFETY: `take_over` wants (1) that this CPU alone ends the run and (2) that all others have been told to stop, since it may
+    // take the console's locks from their holders. (1) The exchange of `DYING` above succeeds on one CPU once: every later
+    // panic, on this CPU or another, leaves through its other arms. (2) `OTHERS.stop` has sent each other CPU an NMI, whose
+    // handler never returns; before it is set (in `smp::start`) no other CPU runs. A CPU that takes no NMI any more may still
+    // hold a lock and write: both locks guard devices and text alone, so that costs garbled output, and nothing frees them
+    // again, for this function ends the run.
     unsafe { console::take_over(|line| speak::speak(line, me, death)) };
     if let Some(at_end) = AT_END.get() {
         at_end();

@@ -50,7 +50,7 @@ fn nmi(frame: &mut Frame) {
     // SAFETY: `with_handler` and the initial value alone write it, and both store a `fn()`.
     let on_nmi = unsafe { core::mem::transmute::<*mut (), fn()>(ON_NMI.load(Ordering::Acquire)) };
     on_nmi();
-    // SAFETY: as for IS_ANNOUNCED: this CPU's own copy, never given back, atomic.
+    // SAFETY: this CPU's own copy: its area is never freed, and all of the value is atomic.
     unsafe { &*HANDLED.as_ptr() }.fetch_add(1, Ordering::Release);
 }
 

@@ -54,7 +54,8 @@ fn by_keyboard_controller() {
     let mut controller = Port::<u8>::new(CONTROLLER);
     // SAFETY: the port is the controller's; where there is none, nothing listens, and reads give ones.
     let _ = Deadline::after_ms(EACH_MS).wait_until(|| unsafe { controller.read() } & INPUT_FULL == 0);
-    // SAFETY: as above.
+    // SAFETY: the port is the keyboard controller's, or nothing listens there. The command pulses the reset line, which is this
+    // function's purpose, and touches no memory.
     unsafe { controller.write(PULSE_RESET) };
 }
 

@@ -39,7 +39,7 @@ fn set_recording(records: bool) {
 /// A CPU's newest events, oldest first.
 fn dump(cpu: &Cpu) {
     let Some(gs_base) = cpu.gs_base() else { return };
-    // SAFETY: as above.
+    // SAFETY: `Cpu::gs_base` returns that of an area that bring-up made, and no area is ever freed.
     let Some(ring) = (unsafe { trace::ring_of(gs_base) }) else { return };
     console::say(format_args!("cpu {}: {} events recorded, the newest:", cpu.id(), ring.recorded()));
     for traced in ring.newest(SMALL_EVENTS) {

@@ -23,15 +23,15 @@ struct Arena(IrqMutex<Pool>);
 /// The arena as a global allocator: that of every program without a heap of its own (see [`program!`](crate::program!)).
 pub struct ArenaHeap;
 
-// SAFETY: all of it is the arena's.
+// SAFETY: each call goes to `ARENA`, whose implementation satisfies the same contract.
 unsafe impl GlobalAlloc for ArenaHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the layout has a size, guaranteed by the caller of `GlobalAlloc::alloc`.
         unsafe { ARENA.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: `alloc` returned the block for this layout, guaranteed by the caller of `GlobalAlloc::dealloc`.
         unsafe { ARENA.dealloc(block, layout) }
     }
 }

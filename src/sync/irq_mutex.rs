@@ -49,7 +49,7 @@ impl<T> IrqMutex<T> {
     /// # Safety
     /// The holder is stopped for good, and the value tolerates being left half-way.
     pub unsafe fn force_unlock(&self) {
-        // SAFETY: the caller vouches.
+        // SAFETY: the holder is stopped and the value tolerates it, guaranteed by the caller (see # Safety).
         unsafe { self.0.force_unlock() }
     }
 

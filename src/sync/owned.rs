@@ -114,7 +114,7 @@ impl<T> Deref for OwnedGuard<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: the guard is the only one, and lives as long as this borrow.
+        // SAFETY: a lock has one guard at a time (`Owner::take`), and it lives as long as this borrow.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -122,7 +122,7 @@ impl<T> Deref for OwnedGuard<'_, T> {
 impl<T> DerefMut for OwnedGuard<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and the guard is borrowed alone.
+        // SAFETY: a lock has one guard at a time (`Owner::take`), and `&mut self` borrows it exclusively.
         unsafe { &mut *self.lock.value.get() }
     }
 }

@@ -151,7 +151,7 @@ fn is_moving(reference: &Reference) -> bool {
 fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> Option<[u64; 2]> {
     let mut best = [Windows::of([0; 3], 0); 2];
     for attempt in 0..ATTEMPTS {
-        let window_ns = CALIBRATION_MS * NS_PER_MS << attempt.min(LONGEST_WINDOW_SHIFT);
+        let window_ns = (CALIBRATION_MS * NS_PER_MS) << attempt.min(LONGEST_WINDOW_SHIFT);
         let samples = four_samples(guard, &clock, &read, clock.ticks_for_ns(window_ns))?;
         let between = |a: &Sample, b: &Sample| {
             Some([

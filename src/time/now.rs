@@ -56,7 +56,7 @@ pub(super) fn read_counter() -> u64 {
 /// # Safety
 /// Only one CPU runs, and its interrupts are off.
 pub(super) unsafe fn set_tsc(entry_tsc: u64, to_ns: Scale) {
-    // SAFETY: the caller vouches that nobody else reads.
+    // SAFETY: no other CPU runs and no handler interrupts, guaranteed by the caller (see # Safety), so nothing reads meanwhile.
     unsafe { *PARAMETERS.0.get() = Parameters { entry_tsc, to_ns } };
 }
 

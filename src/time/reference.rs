@@ -45,7 +45,8 @@ pub enum Reference {
 // SAFETY: the registers are mapped for good; reading an HPET or the PM timer is one access, from whichever CPU. The PIT,
 // whose reading is several, is read by the boot processor alone.
 unsafe impl Send for Reference {}
-// SAFETY: as above.
+// SAFETY: shared use is reading: one access for an HPET or the PM timer, from whichever CPU; the PIT is read by the boot
+// processor alone.
 unsafe impl Sync for Reference {}
 
 impl Reference {

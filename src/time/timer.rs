@@ -242,7 +242,7 @@ pub fn count() -> usize {
 /// # Safety
 /// `gs_base` is that of an area that was made by `copy_template` and lives for good.
 pub(crate) unsafe fn lateness(gs_base: usize) -> impl Iterator<Item = Bucket> {
-    // SAFETY: the caller vouches for the area.
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     unsafe { QUEUE.of(gs_base) }.lock().lateness.buckets()
 }
 

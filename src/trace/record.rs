@@ -129,10 +129,10 @@ pub fn slots_wanted() -> usize {
 /// # Safety
 /// `gs_base` is that of an area that lives for good, of this CPU with interrupts off or of one that does not run yet.
 pub unsafe fn give_ring(gs_base: usize, slots: &'static [Slot]) {
-    // SAFETY: the caller's condition.
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (base, head, mask, ring) =
         unsafe { (Base.of(gs_base), Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
-    // SAFETY: likewise.
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let so_far = unsafe { ring_of(gs_base) };
     base.store(0, Ordering::Relaxed);
     let new_head = AtomicU64::new(0);
@@ -154,7 +154,7 @@ pub unsafe fn give_ring(gs_base: usize, slots: &'static [Slot]) {
 /// # Safety
 /// `gs_base` is that of an area that lives for good.
 pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
-    // SAFETY: the caller's condition.
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (head, mask, ring) = unsafe { (Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
     let address = ring.load(Ordering::Acquire) as usize;
     let slots = ((mask.load(Ordering::Relaxed) + 1) / SLOT_BYTES) as usize;
@@ -172,7 +172,7 @@ pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
 /// # Safety
 /// `gs_base` is that of an area that lives for good.
 pub unsafe fn set_recording(gs_base: usize, records: bool) {
-    // SAFETY: the caller's condition.
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (base, ring) = unsafe { (Base.of(gs_base), RING.of(gs_base)) };
     base.store(if records { ring.load(Ordering::Relaxed) } else { 0 }, Ordering::Release);
 }

@@ -75,7 +75,7 @@ impl Nonce {
             let digits = value.strip_prefix(b"=")?;
             if parameter == NONCE_PARAMETER.as_bytes() { Nonce::from_digits(digits) } else { None }
         };
-        words.filter_map(value).last()
+        words.rev().find_map(value)
     }
 }
 

@@ -3,7 +3,7 @@
 //! refused: E0603 function `init` is private
 //! refused: E0603 function `insert_low` is private
 //! refused: E0603 function `map_stacks` is private
-//! refused: E0603 function `set_current` is private
+//! refused: E0603 function `prepare_area` is private
 //! refused: E0603 module `thread` is private
 //! refused: E0603 function `start` is private
 //! refused: E0603 function `set_clock` is private
@@ -13,6 +13,6 @@ pub use octopod::{cpu, memory, smp, sync, time};
 
 #[cfg(attempt)]
 pub use octopod::{
-    cpu::set_current, cpu::thread::adopt_own, memory::init as init_memory, memory::insert_low, memory::map_stacks,
+    cpu::prepare_area, cpu::thread::current as current_thread, memory::init as init_memory, memory::insert_low, memory::map_stacks,
     smp::open_calls, smp::start as start_cpus, sync::set_clock, time::init as init_time, time::timer::start,
 };

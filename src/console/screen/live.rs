@@ -93,7 +93,8 @@ impl Surface for Nowhere {
 /// # Safety
 /// Once; `cells` leads to physical 0xb8000, mapped for good, and nobody else drives the display.
 pub unsafe fn open_text(cells: NonNull<u16>) {
-    // SAFETY: the caller vouches.
+    // SAFETY: `cells` leads to the text screen's memory, and nothing else drives the display, guaranteed by the caller (see
+    // # Safety).
     let Some(mut mode) = (unsafe { TextMode::find(cells) }) else { return };
     let serial = SERIAL.lock();
     let mut screen = SCREEN.lock();

@@ -43,7 +43,8 @@ impl TextMode {
     /// # Safety
     /// `cells` leads to physical 0xb8000, mapped for good, and nobody else drives the display.
     pub unsafe fn find(cells: NonNull<u16>) -> Option<TextMode> {
-        // SAFETY: the caller vouches; without a VGA nothing answers, and all bits read as ones.
+        // SAFETY: nothing else drives the display, guaranteed by the caller (see # Safety). Without a VGA nothing answers, and all bits
+        // read as ones.
         unsafe {
             let miscellaneous = Port::<u8>::new(MISCELLANEOUS_OUTPUT).read();
             if miscellaneous == 0xff || miscellaneous & 1 == 0 {
@@ -77,7 +78,7 @@ impl Surface for TextMode {
 /// Nobody else uses the registers.
 unsafe fn read(index_port: u16, index: u8) -> Option<u8> {
     let mut select = Port::<u8>::new(index_port);
-    // SAFETY: the caller vouches; reading changes nothing but the index.
+    // SAFETY: nothing else uses the registers, guaranteed by the caller (see # Safety); reading changes nothing but the index.
     unsafe {
         select.write(index);
         (select.read() == index).then(|| Port::<u8>::new(index_port + 1).read())
@@ -89,7 +90,7 @@ unsafe fn read(index_port: u16, index: u8) -> Option<u8> {
 /// # Safety
 /// Nobody else uses the registers, and the display bears the value.
 unsafe fn write(index_port: u16, index: u8, value: u8) {
-    // SAFETY: the caller vouches.
+    // SAFETY: nothing else uses the registers, and the display bears the value, guaranteed by the caller (see # Safety).
     unsafe {
         Port::<u8>::new(index_port).write(index);
         Port::<u8>::new(index_port + 1).write(value);

@@ -30,8 +30,11 @@ fn register(bank: u8, register: Register) -> Msr {
 /// How many banks this CPU has; none without the architecture (CPUID 1:EDX.14).
 fn count() -> u8 {
     let has_banks = CpuId::new().get_feature_info().is_some_and(|basic| basic.has_mca());
-    // SAFETY: a processor with the architecture has the register.
-    if has_banks { unsafe { Msr::new(GLOBAL_CAPABILITIES).read() as u8 } } else { 0 }
+    if !has_banks {
+        return 0;
+    }
+    // SAFETY: a processor with the architecture has the register (SDM Vol. 3B, 16.3.1.1); reading it has no effect.
+    unsafe { Msr::new(GLOBAL_CAPABILITIES).read() as u8 }
 }
 
 /// Lets every bank of this CPU report, and tells and clears what they hold from before the boot. Once on each CPU, with
@@ -86,6 +89,10 @@ pub fn errors() -> impl Iterator<Item = BankError> {
 
 /// What the machine check leaves of the interrupted code.
 pub fn global_status() -> GlobalStatus {
-    // SAFETY: as for `count`: a CPU without banks has no such register, and then this says nothing.
-    GlobalStatus(if count() > 0 { unsafe { Msr::new(GLOBAL_STATUS).read() } } else { 0 })
+    if count() == 0 {
+        return GlobalStatus(0);
+    }
+    // SAFETY: `count` is above 0 only where CPUID reports the machine-check architecture, whose MCG_STATUS exists then (SDM
+    // Vol. 3B, 16.3.1.2); reading it has no effect.
+    GlobalStatus(unsafe { Msr::new(GLOBAL_STATUS).read() })
 }

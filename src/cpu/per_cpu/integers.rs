@@ -38,19 +38,22 @@ macro_rules! word {
             }
             #[inline(always)]
             fn store<P: PerCpu<Value = Self>>(value: $int) {
-                // SAFETY: as in `load` of this impl; every value is valid.
+                // SAFETY: `P::Value = Self` has the width of the instruction, and every value of that width is valid. The variable is a
+                // cell or an atomic, so that a shared copy may be written; other CPUs see it only if it is an atomic.
                 unsafe { P::$store(value as $raw) };
             }
         }
         $(impl Add for $type {
             #[inline(always)]
             fn add<P: PerCpu<Value = Self>>(value: $int) {
-                // SAFETY: as in `load` of `Word`'s impl; every sum is valid.
+                // SAFETY: `P::Value = Self` has the width of the instruction, and every sum of that width is valid. The variable is a
+                // cell or an atomic, so that a shared copy may be written; other CPUs see it only if it is an atomic.
                 unsafe { P::$add(value as $raw) };
             }
             #[inline(always)]
             fn increment<P: PerCpu<Value = Self>>() {
-                // SAFETY: as in `load` of `Word`'s impl; every sum is valid.
+                // SAFETY: `P::Value = Self` has the width of the instruction, and every sum of that width is valid. The variable is a
+                // cell or an atomic, so that a shared copy may be written; other CPUs see it only if it is an atomic.
                 unsafe { P::$increment() };
             }
         })?

@@ -14,7 +14,7 @@ pub trait Words: PerCpu {
     #[inline(always)]
     unsafe fn load_word<const AT: usize>(index: usize) -> u64 {
         let value: u64;
-        // SAFETY: the caller's conditions, and GS base leads from the template to this CPU's copy.
+        // SAFETY: the copy has such a word and no `&mut` to it, guaranteed by the caller (see # Safety); GS base leads from the template to this CPU's copy.
         unsafe {
             asm!("mov {value}, gs:[{template} + 8 * {index} + {at}]", value = out(reg) value,
                 template = in(reg) Self::template(), index = in(reg) index, at = const AT,
@@ -29,7 +29,8 @@ pub trait Words: PerCpu {
     /// As for [`load_word`](Self::load_word); and the value is valid there.
     #[inline(always)]
     unsafe fn store_word<const AT: usize>(index: usize, value: u64) {
-        // SAFETY: as in `load_word`.
+        // SAFETY: the copy has such a word and no `&mut` to it, and the value is valid there, guaranteed by the caller (see # Safety);
+        // GS base leads from the template to this CPU's copy.
         unsafe {
             asm!("mov gs:[{template} + 8 * {index} + {at}], {value}", value = in(reg) value,
                 template = in(reg) Self::template(), index = in(reg) index, at = const AT,

@@ -138,7 +138,7 @@ impl Frames {
                     if is_cut {
                         self.table.mark_in_buddy(first, order);
                     }
-                    // SAFETY: it was in the other buddy, whose conditions are the same, and the caller keeps everybody
+                    // SAFETY: the piece was in the other buddy, so it is aligned, mapped and free; the caller keeps everything else
                     // from it meanwhile. Pieces of one buddy have been merged as far as they go.
                     unsafe { locked.buddy.push(first, order) };
                     blocks.start += order.blocks();

@@ -68,7 +68,7 @@ impl Buddy {
     #[inline(always)]
     pub(super) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
         if order < Order::MAX || !self.untouched.add(block) {
-            // SAFETY: the caller's conditions are those of the call.
+            // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
             unsafe { self.link(block, order) };
         }
     }
@@ -99,7 +99,7 @@ impl Buddy {
         if self.heap.stats_alloc_actual() < order.bytes() {
             // What did not come from the heap, or came by `push`, must be counted before it may be deallocated. What
             // comes back is what was pushed, or else one just as free and as large.
-            // SAFETY: the caller's conditions are those of the call.
+            // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
             unsafe { self.link(block, order) };
             piece = self.heap.alloc(layout(order)).ok();
         }
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(taken, [2, 3, 4, 5, 6, 7, 100]);
         assert_eq!(buddy.free_bytes(), 0);
         for number in taken.into_iter().rev() {
-            // SAFETY: as above.
+            // SAFETY: the piece was taken out above, and pieces of the largest order are noted without being touched.
             unsafe { buddy.give(gib(number), Order::MAX) };
         }
         assert_eq!(buddy.free_bytes(), 7 << 30);

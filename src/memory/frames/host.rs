@@ -30,7 +30,7 @@ pub struct World {
 
 // SAFETY: the pointers are only for `drop`, to whose caller alone the memory belongs then; the allocator itself is Sync.
 unsafe impl Sync for World {}
-// SAFETY: as above; and the allocator is Send.
+// SAFETY: the pointers are used by `drop` alone, which frees the memory from whichever thread; the allocator is Send.
 unsafe impl Send for World {}
 
 impl World {

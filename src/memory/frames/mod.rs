@@ -131,7 +131,8 @@ impl Frames {
     ) -> Self {
         debug_assert!(metadata.cast::<bitmap::Bitmap>().is_aligned());
         Self {
-            // SAFETY: the caller's conditions are those of the call.
+            // SAFETY: the metadata is aligned, long enough, initialised and nothing else's, guaranteed by the caller (see
+            // # Safety).
             table: unsafe { Table::new(metadata, end, partial_blocks) },
             end,
             direct_map_base,
@@ -185,7 +186,8 @@ impl Frames {
         let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
         #[cfg(feature = "faults")]
         let alone = alone || faults::is_armed(faults::Fault::KeepApart);
-        // SAFETY: the caller's conditions; and not inside already, since it is in this CPU's hands.
+        // SAFETY: the piece is aligned, mapped and free, and the lock is its arena's, guaranteed by the caller (see # Safety); it is
+        // not inside already, since it is in this CPU's hands.
         unsafe {
             if alone && locked.buddy.may_push() {
                 locked.buddy.push(block, order);

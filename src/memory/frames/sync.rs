@@ -53,7 +53,8 @@ mod real {
             // SAFETY: the caller gives `count` places for a `T`, aligned and writable; `index` is below that.
             unsafe { first.add(index).write(make()) };
         }
-        // SAFETY: the caller's conditions, and the loop above has initialised every element.
+        // SAFETY: the memory is valid and nothing else's, guaranteed by the caller (see # Safety), and the loop above has initialised
+        // every element.
         unsafe { core::slice::from_raw_parts(first.as_ptr(), count) }
     }
 
@@ -62,7 +63,7 @@ mod real {
     /// # Safety
     /// As for [`place`]; besides, the memory is initialised, with no matter what, and any content is a valid `T`.
     pub unsafe fn place_as_is<T>(at: NonNull<u8>, count: usize, _make: impl Fn() -> T) -> &'static [T] {
-        // SAFETY: the caller's conditions are those of the call.
+        // SAFETY: the memory is valid, nothing else's, and holds valid elements, guaranteed by the caller (see # Safety).
         unsafe { core::slice::from_raw_parts(at.cast::<T>().as_ptr(), count) }
     }
 }

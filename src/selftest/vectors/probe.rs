@@ -50,6 +50,7 @@ struct Probe {
 }
 
 impl Probe {
+    #[allow(clippy::declare_interior_mutable_const, reason = "each use makes a probe of its own")]
     const EMPTY: Probe = Probe {
         before: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
         after: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),

@@ -20,7 +20,7 @@ pub struct Armed {
 /// # Safety
 /// As for [`PerCpu::of`].
 pub unsafe fn look(gs_base: usize, first: &mut [Armed]) -> usize {
-    // SAFETY: the caller vouches.
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let queue = unsafe { QUEUE.of(gs_base) }.lock();
     let mut found = 0;
     for (deadline_ns, timer) in queue.heap.iter() {

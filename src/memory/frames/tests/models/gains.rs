@@ -14,7 +14,7 @@ struct Seen {
 
 // SAFETY: one thread uses the magazine; another looks at it from afar, as CPUs do.
 unsafe impl Sync for Seen {}
-// SAFETY: as above.
+// SAFETY: the magazine is used by one thread at a time, and read from afar by another, as CPUs do.
 unsafe impl Send for Seen {}
 
 impl Seen {

@@ -1,0 +1,103 @@
+//! Reads every source and fails on a SAFETY comment that points elsewhere ("as above", "likewise", "the caller vouches").
+//!
+//! Such a comment names no fact, and the place that it points to moves away from it, or changes without it. A SAFETY comment
+//! states the obligation, the fact that meets it, and what enforces the fact. What a caller owes is stated as such: "…,
+//! guaranteed by the caller (see # Safety)".
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders with Rust sources, from the package's own.
+const FOLDERS: &[&str] = &["src", "ap_trampoline", "ci", "examples", "tests", "config"];
+
+/// Phrases that point elsewhere, in lower case.
+const PHRASES: &[&str] = &[
+    "as above",
+    "as below",
+    "as before",
+    "see above",
+    "likewise",
+    "as in ",
+    "as for ",
+    "same as ",
+    "vouch",
+    "caller's condition",
+    "conditions of the call",
+];
+
+/// A SAFETY comment: its line, from 1, and its words.
+type Comment = (usize, String);
+
+#[test]
+fn no_safety_comment_points_elsewhere() {
+    let package: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into();
+    let (mut files, mut found, mut problems) = (Vec::new(), 0, Vec::new());
+    FOLDERS.iter().for_each(|folder| sources(&package.join(folder), &mut files));
+    for file in files.iter().filter(|file| !file.ends_with("tests/safety_comments.rs")) {
+        for (line, words) in comments(&fs::read_to_string(file).unwrap()) {
+            found += 1;
+            if let Some(phrase) = points_elsewhere(&words) {
+                problems.push(format!("{}:{line}: {phrase:?}: {words}", file.display()));
+            }
+        }
+    }
+    assert!(found > 300, "{found} SAFETY comments in {} files: the test has gone blind", files.len());
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn comments_are_read_whole_and_judged() {
+    let source = "
+        // SAFETY: the pointer is valid,
+        // as above.
+        unsafe { f() };
+        // SAFETY: the area is never freed, guaranteed by the caller (see # Safety).
+        unsafe { g() };
+        let x = 1; // SAFETY: Likewise.
+        // SAFETY: it was in use.
+        let y = 2;
+        // Not one: as above.
+    ";
+    let comments = comments(source);
+    assert_eq!(comments.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 7, 8]);
+    assert_eq!(comments[0].1, "the pointer is valid, as above.");
+    let judged: Vec<_> = comments.iter().map(|(_, words)| points_elsewhere(words)).collect();
+    assert_eq!(judged, [Some("as above"), None, Some("likewise"), None]);
+}
+
+fn points_elsewhere(words: &str) -> Option<&'static str> {
+    // A phrase begins a word: "was in use" is none.
+    let words = format!(" {}", words.to_lowercase());
+    PHRASES.iter().copied().find(|phrase| words.contains(&format!(" {phrase}")))
+}
+
+fn comments(source: &str) -> Vec<Comment> {
+    let mut comments: Vec<Comment> = Vec::new();
+    let mut is_open = false;
+    for (index, line) in source.lines().enumerate() {
+        if let Some((_, words)) = line.split_once("// SAFETY:") {
+            comments.push((index + 1, words.trim().to_string()));
+            // What follows a line of code is a line long.
+            is_open = line.trim_start().starts_with("//");
+        } else if let Some(words) = line.trim_start().strip_prefix("// ").filter(|_| is_open) {
+            let (_, comment) = comments.last_mut().expect("a comment is open");
+            comment.push(' ');
+            comment.push_str(words.trim());
+        } else {
+            is_open = false;
+        }
+    }
+    comments
+}
+
+/// The Rust files below a folder, without what is built there.
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
