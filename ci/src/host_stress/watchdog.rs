@@ -83,8 +83,8 @@ mod tests {
 
     use octopod::boot::command_line::{Allocator, Workload};
     use octopod::memory::frames::{FrameNumber, FreeError, Order};
+    use octopod::memory::source::{FrameSource, Seat};
     use octopod::stress::host::HostRun;
-    use octopod::stress::source::{FrameSource, Seat};
 
     use super::*;
 
