@@ -38,18 +38,23 @@ def address_of(name):
     return int(found.group(), 16)
 
 
+def quoted(path):
+    """A path as one word of gdb's."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def read_symbols(path):
     """Reads the kernel's file as it was linked."""
     global kernel
     kernel = path
-    gdb.execute(f'symbol-file "{path}"', to_string=True)
+    gdb.execute(f"symbol-file {quoted(path)}", to_string=True)
     for name in (LONG_MODE, HANDOFF, *GATES, "image_start", "rt0_phys"):
         linked[name] = address_of(name)
 
 
 def slide_by(slide):
     """Moves all symbols, and with them the breakpoints that were set by name."""
-    gdb.execute(f'symbol-file -o {slide:#x} "{kernel}"', to_string=True)
+    gdb.execute(f"symbol-file -o {slide:#x} {quoted(kernel)}", to_string=True)
     print(f"octopod: symbols are {slide:#x} above where they were linked")
 
 

@@ -36,8 +36,6 @@ mod kernel {
         include_str!("../boot/descriptors_32.S"),
         include_str!("unpacker.S"),
         include_str!("../boot/checksum.S"),
-        ".section .payload, \"a\"",
-        concat!(".incbin \"", env!("OCTOPOD_PAYLOAD_COPY"), "\""),
         ".code64",
         ".text",
         protocol_pvh = const door::PROTOCOL_PVH,
@@ -62,6 +60,13 @@ mod kernel {
         options(att_syntax)
     );
 }
+
+/// The payload, where the linker's script puts it. Its file may have any path: no assembler reads it.
+#[cfg(target_os = "none")]
+#[used]
+#[unsafe(link_section = ".payload")]
+static PAYLOAD: [u8; include_bytes!(env!("OCTOPOD_PAYLOAD_COPY")).len()] =
+    *include_bytes!(env!("OCTOPOD_PAYLOAD_COPY"));
 
 /// On a host there is nothing to run.
 #[cfg(not(target_os = "none"))]
