@@ -66,20 +66,13 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Links every program of this package, the kernel and examples alike, by the kernel's script. `.cargo/config.toml`
+/// Links the kernel by its script; the launcher does the same for kernels in `examples/`. `.cargo/config.toml`
 /// could say so too, but only with a path relative to wherever cargo was called.
 fn link_as_kernel(root: &Path) -> Result<(), String> {
     let script = copy_to_out_dir(&root.join("linker/kernel.ld"))?;
     let arguments = [format!("-T{}", script.display()), "--pack-dyn-relocs=relr".to_owned()];
-    // Cargo refuses this line in a package without examples.
-    let manifest: toml::Table =
-        read(&root.join("Cargo.toml"))?.parse().map_err(|error| format!("{error}"))?;
-    let has_examples = manifest.contains_key("example");
     for argument in arguments {
         println!("cargo::rustc-link-arg-bins={argument}");
-        if has_examples {
-            println!("cargo::rustc-link-arg-examples={argument}");
-        }
     }
     Ok(())
 }

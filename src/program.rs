@@ -59,7 +59,7 @@ pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
 /// `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the heap of Rust's `alloc`. Without it
 /// there is none but what the stress needs for itself.
 ///
-/// A program links by `linker/kernel.ld`, as `config/build.rs` has it done; `examples/` holds two.
+/// A program links by `linker/kernel.ld`. The launcher builds each file in `examples/`, which holds two.
 #[macro_export]
 macro_rules! program {
     ($function:path) => {

@@ -35,6 +35,8 @@ pub struct Decision {
     pub accel: Accel,
     /// One line.
     pub reason: String,
+    /// Whether it is the launcher's own, so that another may take its place.
+    pub is_automatic: bool,
 }
 
 /// What the choice depends on.
@@ -70,8 +72,9 @@ fn virtualisation_flag(cpuinfo: &str) -> Option<&'static str> {
 
 /// Chooses for `host`.
 pub fn decide(choice: AccelChoice, host: &Host) -> Result<Decision, Error> {
-    let kvm = |reason: String| Decision { accel: Accel::Kvm, reason };
-    let tcg = |reason: String| Decision { accel: Accel::Tcg, reason };
+    let is_automatic = choice == AccelChoice::Auto;
+    let kvm = |reason: String| Decision { accel: Accel::Kvm, reason, is_automatic };
+    let tcg = |reason: String| Decision { accel: Accel::Tcg, reason, is_automatic };
     let obstacle = match (host.linux_on_x86_64, &host.kvm_device) {
         (false, _) => Some("the host is not x86-64 Linux".to_owned()),
         (true, Err(reason)) => Some(reason.clone()),

@@ -2,9 +2,10 @@
 
 mod help;
 mod mode;
+mod plan;
 
 use std::ffi::OsString;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::bochs;
 use crate::doors::Door;
 use crate::emulator;
 use crate::error::Error;
+use crate::kernel_build::Kernel;
+use crate::limits;
 use crate::matrix::MatrixOptions;
 use crate::replay;
 use crate::shell;
@@ -175,6 +178,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
 
+    /// Keep the newest N folders of runs in target/octopod/runs, and remove older ones; that of a run which has not ended is
+    /// always kept.
+    #[arg(long, value_name = "N", default_value = "50", help_heading = "Run")]
+    pub keep: NonZeroUsize,
+
     /// Leave the pictures in this folder as well, for a page of one's own.
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub pictures: Option<PathBuf>,
@@ -224,6 +232,10 @@ pub struct Options {
     #[command(flatten)]
     pub matrix: MatrixOptions,
 
+    /// For programs: boot this kernel, which has been built before, instead of building one.
+    #[arg(skip)]
+    pub built: Option<Kernel>,
+
     /// Arguments for QEMU, behind all others.
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     pub qemu_arguments: Vec<OsString>,
@@ -258,12 +270,12 @@ impl Options {
             let mode = self.mode.name();
             return Err(Error::OptionOfAnotherMode { option: "--example", applies_to: "run", mode });
         }
-        match stress_options.into_iter().find(|(_, given)| *given && self.mode != Mode::Stress) {
-            Some((option, _)) => {
-                Err(Error::OptionOfAnotherMode { option, applies_to: "stress", mode: self.mode.name() })
-            }
-            None => Ok(()),
+        if let Some((option, _)) =
+            stress_options.into_iter().find(|(_, given)| *given && self.mode != Mode::Stress)
+        {
+            return Err(Error::OptionOfAnotherMode { option, applies_to: "stress", mode: self.mode.name() });
         }
+        if self.mode.boots() { limits::check(self) } else { Ok(()) }
     }
 
     /// The kernel's command line. What the user appends comes last, where it wins.

@@ -10,29 +10,34 @@ use std::path::{Path, PathBuf};
 use crate::cli::Options;
 use crate::doors::Door;
 use crate::error::Error;
+use crate::files::scratch::Scratch;
 use crate::qemu::{Arguments, escape_commas};
 use crate::rundir::RunDir;
 
 /// The commands, from the workspace's root.
 const COMMANDS: &str = "ci/gdb/octopod.py";
 
+/// The socket that QEMU listens at.
+const SOCKET: &str = "gdb";
+
 /// The script's name in the run's folder.
 const SCRIPT: &str = "debug.gdb";
 
-/// What makes QEMU wait for a debugger at `socket`.
-pub fn arguments(socket: &Path) -> Arguments {
+/// What makes QEMU wait for a debugger.
+pub fn arguments(scratch: &Scratch) -> Arguments {
     let mut value = OsString::from("unix:");
-    value.push(escape_commas(socket.as_os_str()));
+    value.push(escape_commas(scratch.path().join(SOCKET).as_os_str()));
     value.push(",server=on,wait=off");
     vec![vec!["-S".into()], vec!["-gdb".into(), value]]
 }
 
-/// Writes gdb's script; gives its path.
+/// Writes gdb's script; returns a path of it. gdb takes a quote, a space or a letter of another alphabet in a file's name for
+/// something else, so that it is given names without them.
 pub fn write_script(
     options: &Options,
     root: &Path,
     symbols: &Path,
-    socket: &Path,
+    scratch: &Scratch,
     folder: &RunDir,
 ) -> Result<PathBuf, Error> {
     // By these doors QEMU itself loads the kernel to where it was linked. GRUB chooses a place, and an unpacker the one
@@ -40,14 +45,12 @@ pub fn write_script(
     let early = matches!(options.boot, Door::Pvh | Door::Multiboot1) && !options.compressed;
     let text = format!(
         "source {}\noctopod connect {} {}{}\n",
-        root.join(COMMANDS).display(),
-        quoted(symbols),
-        quoted(socket),
+        scratch.plain(&root.join(COMMANDS), "octopod.py")?.display(),
+        quoted(&scratch.plain(symbols, "kernel.elf")?),
+        quoted(&scratch.path().join(SOCKET)),
         if early { " early" } else { "" }
     );
-    let path = folder.file(SCRIPT);
-    std::fs::write(&path, text).map_err(Error::file("write", &path))?;
-    Ok(path)
+    scratch.plain(&folder.write(SCRIPT, text.as_bytes())?, SCRIPT)
 }
 
 /// The line to type in another terminal.

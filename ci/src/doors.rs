@@ -12,7 +12,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ use clap::ValueEnum;
 
 use crate::cli::Options;
 use crate::error::Error;
+use crate::files::output;
+use crate::files::scratch::Scratch;
 use crate::notice::Observer;
 use crate::qemu::{Arguments, escape_commas};
 use crate::replay;
@@ -143,6 +144,28 @@ impl Medium {
         path.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
+    /// The same for a script that is run when links in a temporary folder are gone: the files behind them, by descriptors
+    /// that the script opens, each with its number.
+    pub fn by_hand(&self) -> (Medium, Vec<(u8, PathBuf)>) {
+        let mut files = Vec::new();
+        let mut opened = |path: &Path, descriptor: u8| match fs::read_link(path) {
+            Ok(file) => {
+                files.push((descriptor, file));
+                PathBuf::from(format!("/dev/fd/{descriptor}"))
+            }
+            Err(_) => path.to_owned(),
+        };
+        let medium = match self {
+            Medium::Kernel { file, command_line, module } => Medium::Kernel {
+                file: opened(file, 8),
+                command_line: command_line.clone(),
+                module: module.as_ref().map(|module| opened(module, 9)),
+            },
+            disc => disc.clone(),
+        };
+        (medium, files)
+    }
+
     /// QEMU's arguments for it.
     pub fn arguments(&self) -> Arguments {
         let group = |parts: &[&OsStr]| parts.iter().map(|&part| part.to_owned()).collect::<Vec<OsString>>();
@@ -190,16 +213,22 @@ pub fn prepare(
     tools: &Tools,
     kernel: &Path,
     folder: &RunDir,
+    scratch: Option<&Scratch>,
     observer: &mut dyn Observer,
 ) -> Result<Medium, Error> {
     let door = options.boot;
     let file = if door.is_multiboot1() { with_header(kernel, folder)? } else { kernel.to_owned() };
     let Some(grub) = &tools.grub else {
-        if door == Door::Multiboot1 && file.as_os_str().as_bytes().contains(&b' ') {
-            return Err(Error::SpaceInPath { door: door.name(), path: file });
+        let mut file = file;
+        let mut module = replay::place(options, folder)?;
+        if let Some(scratch) = scratch.filter(|_| door == Door::Multiboot1) {
+            // QEMU writes the file's name on the kernel's command line, where it must be one word, and takes commas and spaces
+            // in a module's for marks of its own.
+            file = scratch.plain(&file, "kernel")?;
+            module = module.map(|module| scratch.plain(&module, "module")).transpose()?;
         }
         let command_line = command_line.to_owned();
-        return Ok(Medium::Kernel { file, command_line, module: replay::place(options, folder)? });
+        return Ok(Medium::Kernel { file, command_line, module });
     };
     let command = if door.is_multiboot1() { "multiboot" } else { "multiboot2" };
     let iso = grub.make_disc(&file, command, command_line, folder, observer)?;
@@ -207,7 +236,7 @@ pub fn prepare(
         None => None,
         Some(ovmf) => {
             let variables = folder.file("ovmf-variables.fd");
-            fs::copy(&ovmf.variables, &variables).map_err(Error::file("copy", &ovmf.variables))?;
+            output::copy(&ovmf.variables, &variables).map_err(Error::file("copy", &ovmf.variables))?;
             Some(Flash { code: ovmf.code.clone(), variables })
         }
     };
@@ -218,9 +247,7 @@ fn with_header(kernel: &Path, folder: &RunDir) -> Result<PathBuf, Error> {
     let bytes = fs::read(kernel).map_err(Error::file("read", kernel))?;
     let patched = header::with_multiboot1_header(bytes)
         .map_err(|error| Error::NotAKernel { path: kernel.to_owned(), reason: error.to_string() })?;
-    let path = folder.file("octopod-multiboot1");
-    fs::write(&path, patched).map_err(Error::file("write", &path))?;
-    Ok(path)
+    folder.write("octopod-multiboot1", &patched)
 }
 
 #[cfg(test)]

@@ -6,20 +6,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use octopod::wire::ExitCode;
 
-use crate::accel::{self, Decision, Host};
+use crate::accel::{self, Accel, Decision, Host};
 use crate::bochs::{self, Bochs};
 use crate::cli::Options;
 use crate::doors::Medium;
 use crate::error::Error;
+use crate::files::scratch::Scratch;
 use crate::notice::Observer;
 use crate::qemu::{Machine, Qemu, QmpSocket};
+use crate::run::Run;
 use crate::rundir::RunDir;
 use crate::setup;
 use crate::trace;
+use crate::verdict::End;
 
 /// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
-const MAX_SOCKET_BYTES: usize = 100;
+pub const MAX_SOCKET_BYTES: usize = 100;
 
 /// The socket of QEMU's machine protocol, at which the launcher listens.
 pub const QMP: &str = "qmp";
@@ -82,15 +86,15 @@ pub struct Ready {
     /// The same as a script, for people.
     pub script: Vec<u8>,
     /// The folder of the sockets by which QEMU is talked to; Bochs has none.
-    sockets: Option<tempfile::TempDir>,
+    sockets: Option<PathBuf>,
 }
 
 impl Emulator {
     /// Finds the emulator that is asked for, and installs it if it is missing.
-    pub fn provide(options: &Options, observer: &mut dyn Observer) -> Result<Emulator, Error> {
+    pub fn provide(options: &Options, host: &Host, observer: &mut dyn Observer) -> Result<Emulator, Error> {
         match options.emulator {
             Kind::Qemu => {
-                let decision = accel::decide(options.accel, &Host::examine())?;
+                let decision = accel::decide(options.accel, host)?;
                 let qemu = setup::qemu::provide(options.qemu_program.as_deref(), observer)?;
                 Ok(Emulator::Qemu(qemu, decision))
             }
@@ -98,6 +102,26 @@ impl Emulator {
                 setup::bochs::provide(options.bochs_program.as_deref(), observer).map(Emulator::Bochs)
             }
         }
+    }
+
+    /// Takes TCG if KVM was the launcher's own choice and did not get as far as the kernel. Returns what happened, for the
+    /// user, if there is to be another run.
+    pub fn fall_back(&mut self, run: &Run) -> Option<String> {
+        let Emulator::Qemu(_, decision) = self else { return None };
+        let is_choice = decision.is_automatic && decision.accel == Accel::Kvm;
+        let is_failure = match run.end {
+            End::Status(status) => ExitCode::from_qemu_status(status).is_none(),
+            End::Signal(_) => true,
+            End::Deadline(_) => run.complaint.to_lowercase().contains("kvm"),
+            End::ShutDown | End::Interrupted | End::SecondBoot => false,
+        };
+        if !is_choice || !is_failure || run.has_output() {
+            return None;
+        }
+        let complaint = run.complaint.lines().next().unwrap_or("QEMU ended before the kernel began");
+        let reason = format!("KVM does not work here, so that TCG is used instead: {complaint}");
+        *decision = Decision { accel: Accel::Tcg, reason: reason.clone(), is_automatic: true };
+        Some(reason)
     }
 
     /// QEMU's program, beside which its firmware lies.
@@ -151,30 +175,39 @@ impl Emulator {
 
     /// Makes a machine that boots from `medium`; what it needs, and a script to start it by hand, go into the run's
     /// folder.
-    pub fn set_up(&self, options: &Options, medium: &Medium, folder: &RunDir) -> Result<Ready, Error> {
+    pub fn set_up(
+        &self,
+        options: &Options,
+        medium: &Medium,
+        folder: &RunDir,
+        scratch: Option<&Scratch>,
+    ) -> Result<Ready, Error> {
         match self {
             Emulator::Qemu(qemu, decision) => {
-                let sockets = socket_folder()?;
-                let socket = sockets.path().join(QMP);
-                let mut machine =
-                    Machine { options, accel: decision.accel, medium, qmp: None, trace_file: None };
+                let socket = scratch.map(|scratch| scratch.path().join(QMP));
                 let trace_file = folder.file(trace::STREAM);
-                machine.trace_file = options.trace.then_some(&*trace_file);
-                let script = qemu.script(&qemu.arguments(&machine));
+                let (by_hand, files) = medium.by_hand();
+                let mut machine = Machine {
+                    options,
+                    accel: decision.accel,
+                    medium: &by_hand,
+                    qmp: None,
+                    trace_file: options.trace.then_some(&*trace_file),
+                };
+                let script = qemu.script(&qemu.arguments(&machine), &files);
                 folder.write_script("qemu.sh", &script)?;
-                machine.qmp = Some(QmpSocket::Connects(&socket));
+                machine = Machine { medium, qmp: socket.as_deref().map(QmpSocket::Connects), ..machine };
                 Ok(Ready {
                     kind: Kind::Qemu,
                     program: qemu.program.clone(),
                     arguments: qemu.arguments(&machine).into_iter().flatten().collect(),
                     script,
-                    sockets: Some(sockets),
+                    sockets: scratch.map(|scratch| scratch.path().to_owned()),
                 })
             }
             Emulator::Bochs(bochs) => {
                 for (name, text) in bochs.files(options, medium.file_name()) {
-                    let path = folder.file(name);
-                    std::fs::write(&path, text).map_err(Error::file("write", path))?;
+                    folder.write(name, text.as_bytes())?;
                 }
                 let script = bochs.script();
                 folder.write_script("bochs.sh", &script)?;
@@ -193,7 +226,7 @@ impl Emulator {
 impl Ready {
     /// Where a socket to talk to QEMU by may be; [`QMP`] is the one that it connects to.
     pub fn socket(&self, name: &str) -> Option<PathBuf> {
-        self.sockets.as_ref().map(|folder| folder.path().join(name))
+        self.sockets.as_ref().map(|folder| folder.join(name))
     }
 
     /// The file of the run's folder that gets what the emulator says itself.
@@ -203,18 +236,4 @@ impl Ready {
             Kind::Bochs => "bochs.log",
         }
     }
-}
-
-/// A folder of a short name for QEMU's sockets.
-fn socket_folder() -> Result<tempfile::TempDir, Error> {
-    let builder = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("octopod-");
-        builder
-    };
-    let folder = builder().tempdir().map_err(Error::file("make a folder in", std::env::temp_dir()))?;
-    if folder.path().join(QMP).as_os_str().len() <= MAX_SOCKET_BYTES {
-        return Ok(folder);
-    }
-    builder().tempdir_in("/tmp").map_err(Error::file("make a folder in", "/tmp"))
 }

@@ -61,14 +61,6 @@ pub enum Error {
         /// Why not, or what does.
         reason: &'static str,
     },
-    /// QEMU writes the file's name on the kernel's command line, where it must be one word.
-    #[error("--boot {door} cannot boot {}, whose path has a space in it; name another folder by --out DIR", path.display())]
-    SpaceInPath {
-        /// The door.
-        door: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
     /// The kernel would refuse this.
     #[error("{message}")]
     KernelOption {
@@ -101,6 +93,124 @@ pub enum Error {
         traced: usize,
         /// Threads.
         threads: usize,
+    },
+    /// The trace is for more CPUs than it is to be replayed on.
+    #[error("the trace is for {traced} CPUs, and is to be replayed on {cpus}: --smp {traced} has enough")]
+    TraceForMoreCpus {
+        /// CPUs in the trace.
+        traced: usize,
+        /// CPUs of the machine, or the fewest of `--cpus`.
+        cpus: usize,
+    },
+    /// The kernel takes no more.
+    #[error("the kernel's command line has {bytes} bytes, and at most {most} are allowed")]
+    CommandLineTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// The machine has no more.
+    #[error("--machine {machine} has at most {most} CPUs, and --smp asks for {cpus}")]
+    TooManyCpus {
+        /// The machine.
+        machine: &'static str,
+        /// CPUs that are asked for.
+        cpus: u32,
+        /// The limit.
+        most: u32,
+    },
+    /// The workloads are to run on more CPUs than the machine has.
+    #[error("--cpus {asked} asks for more CPUs than the {cpus} of --smp")]
+    TooFewCpus {
+        /// What is asked for.
+        asked: u32,
+        /// CPUs of the machine.
+        cpus: u32,
+    },
+    /// Nothing could be loaded.
+    #[error("--mem of {} KiB is too little: {what} needs at least {}", bytes.div_ceil(1024), size(*needs))]
+    TooLittleMemory {
+        /// The machine's memory.
+        bytes: u64,
+        /// The limit.
+        needs: u64,
+        /// What needs it.
+        what: String,
+    },
+    /// The run would replace a file that it reads.
+    #[error("{output} would replace {}, which is what {input} names; nothing was started", path.display())]
+    OutputIsInput {
+        /// The option that names the output.
+        output: String,
+        /// The file.
+        path: PathBuf,
+        /// The option that names the input.
+        input: String,
+    },
+    /// The run would replace a file that the kernel or the launcher is built from.
+    #[error("{output} would replace {}, a source file of this checkout; nothing was started", path.display())]
+    OutputIsSource {
+        /// The option that names the output.
+        output: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two outputs would be written to one file.
+    #[error("{first} and {second} would both be written to {}", path.display())]
+    OutputTwice {
+        /// An option.
+        first: String,
+        /// The other.
+        second: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was asked for cannot be written.
+    #[error("{what}: cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// The option that asks for it.
+        what: String,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was asked for could not be made.
+    #[error("{what}: {error}")]
+    NotMade {
+        /// The option that asks for it.
+        what: &'static str,
+        /// Why.
+        error: Box<Error>,
+    },
+    /// A file that is to be read is none.
+    #[error("cannot read {}: it is {kind}", path.display())]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A file that is to be read is larger than any of its kind.
+    #[error("cannot read {}: it has {bytes} bytes, and at most {most} are read", path.display())]
+    FileTooLarge {
+        /// Its path.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// There is no such kernel among the examples.
+    #[error("there is no example `{name}` in {}; there are {}", folder.display(), known.join(", "))]
+    NoSuchExample {
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// What there is.
+        known: Vec<String>,
     },
     /// KVM was asked for by name and cannot work.
     #[error("--accel kvm cannot work here: {reason}; use --accel tcg, or auto")]
@@ -176,6 +286,14 @@ pub enum Error {
         /// The time it had.
         limit: Duration,
     },
+    /// A program that was asked for a few lines wrote without end.
+    #[error("{program} wrote more than {bytes} bytes where a few lines were expected")]
+    ProgramFloods {
+        /// Its name.
+        program: String,
+        /// The limit.
+        bytes: usize,
+    },
     /// A program ended with a failure.
     #[error("{program} failed ({status}):\n{output}")]
     ProgramFailed {
@@ -193,6 +311,22 @@ pub enum Error {
         status: String,
         /// What the compiler said.
         diagnostics: String,
+    },
+    /// The kernel does not build, or not to what it must be, and settings of the user's reach its build.
+    #[error("{error}\nthese settings reach the kernel's build: {}", settings.join("; "))]
+    ForeignSettings {
+        /// What is wrong.
+        error: Box<Error>,
+        /// The settings, each with where it is from.
+        settings: Vec<String>,
+    },
+    /// A path that a tool cannot be given.
+    #[error("{} cannot be used: {reason}", path.display())]
+    UnusablePath {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
     },
     /// Cargo ended well but named no executable.
     #[error("cargo built the kernel but named no executable for {target}")]
@@ -240,9 +374,9 @@ pub enum Error {
         /// What there is.
         known: Vec<&'static str>,
     },
-    /// A row's folder is another launcher's at the moment.
-    #[error("another octopod is running the same row in {}; --out DIR keeps the files of two apart", folder.display())]
-    RowBusy {
+    /// Another run has its files in the folder at the moment.
+    #[error("another octopod is running in {}; --out DIR keeps the files of two apart", folder.display())]
+    FolderBusy {
         /// The folder.
         folder: PathBuf,
     },
@@ -322,7 +456,6 @@ impl Error {
             | Error::DoorOfAnotherMachine { .. }
             | Error::CharacterBeyondGrub { .. }
             | Error::NotOnBochs { .. }
-            | Error::SpaceInPath { .. }
             | Error::HostMemory { .. }
             | Error::MachineWithoutPvh { .. }
             | Error::NotCountable { .. }
@@ -332,6 +465,18 @@ impl Error {
             | Error::NoTrace
             | Error::ReplayByDisc { .. }
             | Error::TraceForMore { .. }
+            | Error::TraceForMoreCpus { .. }
+            | Error::CommandLineTooLong { .. }
+            | Error::TooManyCpus { .. }
+            | Error::TooFewCpus { .. }
+            | Error::TooLittleMemory { .. }
+            | Error::OutputIsInput { .. }
+            | Error::OutputIsSource { .. }
+            | Error::OutputTwice { .. }
+            | Error::NotAFile { .. }
+            | Error::FileTooLarge { .. }
+            | Error::NoSuchExample { .. }
+            | Error::UnusablePath { .. }
             | Error::TooManyRuns { .. }
             | Error::NoSuchSoak { .. }
             | Error::NoSuchRow { .. } => VerdictKind::Usage,
@@ -341,9 +486,27 @@ impl Error {
         }
     }
 
+    /// The same for a build that these settings reach. An interrupt stays one.
+    pub(crate) fn with_settings(self, settings: &[String]) -> Error {
+        match self {
+            Error::KernelBuild { .. } | Error::NotAKernel { .. } | Error::NoExecutable { .. } => {
+                Error::ForeignSettings { error: Box::new(self), settings: settings.to_vec() }
+            }
+            other => other,
+        }
+    }
+
     /// For `map_err`: what was to be done to which file.
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::File { action, path, source }
+    }
+}
+
+/// A size as people read it; none is rounded down.
+fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes => format!("{} KiB", bytes.div_ceil(1024)),
     }
 }

@@ -5,21 +5,25 @@ use std::time::Duration;
 
 use octopod::wire::{NONCE_PARAMETER, Nonce};
 
+use crate::accel::Host;
 use crate::bench::{self, Limits};
 use crate::cli::{Mode, Options};
 use crate::debugger;
 use crate::doors;
-use crate::emulator::{Emulator, Kind};
+use crate::emulator::{Emulator, Kind, MAX_SOCKET_BYTES, QMP};
 use crate::error::Error;
+use crate::files::Plan;
+use crate::files::scratch::Scratch;
 use crate::host_stress;
 use crate::interrupt;
 use crate::kernel_build::{self, Kernel};
+use crate::limits;
 use crate::notice::{Notice, Observer, Silent};
 use crate::qemu;
 use crate::records::{Seen, TracedWords, draw_nonce};
 use crate::report::{EventReport, FrameReport, HostReport, KernelReport, Report, TraceReport, VerdictKind};
 use crate::run::{self, Booted, Run};
-use crate::rundir::{RunDir, Workspace};
+use crate::rundir::{self, RunDir, Workspace};
 use crate::setup;
 use crate::shell::Names;
 use crate::symbols::Symbols;
@@ -46,6 +50,11 @@ pub struct Outcome {
     pub run_dir: Option<PathBuf>,
     /// What kept the launcher from booting anything, or broke the run off.
     pub error: Option<Error>,
+    /// What was asked for and could not be written. A pass without it has the status of an error.
+    pub unwritten: Vec<Error>,
+    /// The run's folder, which is in use for as long as this is.
+    #[expect(dead_code, reason = "held for as long as the page is being written")]
+    pub(crate) in_use: Option<RunDir>,
 }
 
 /// Where a CPU was when the run was given up.
@@ -59,6 +68,14 @@ pub struct CpuPlace {
     pub frames: Vec<FrameReport>,
 }
 
+/// How far a launch has come, for what is done at its end in any case.
+#[derive(Debug, Default)]
+struct Begun {
+    /// No output is an input, so that the report may be written where it was asked for.
+    may_write: bool,
+    folder: Option<RunDir>,
+}
+
 /// Does what `options` ask for, in silence.
 pub fn launch(options: &Options) -> Outcome {
     launch_with(options, &mut Silent)
@@ -66,8 +83,13 @@ pub fn launch(options: &Options) -> Outcome {
 
 /// The same, with an observer. Whatever goes wrong is in the outcome's report.
 pub fn launch_with(options: &Options, observer: &mut dyn Observer) -> Outcome {
-    let mut folder = None;
-    let outcome = boot(options, &mut folder, observer).unwrap_or_else(|error| {
+    launch_on(options, &Host::examine(), observer)
+}
+
+/// The same on a host that is described.
+pub fn launch_on(options: &Options, host: &Host, observer: &mut dyn Observer) -> Outcome {
+    let mut begun = Begun::default();
+    let mut outcome = boot(options, host, &mut begun, observer).unwrap_or_else(|error| {
         // A compiler's words may be coloured.
         let reason = text::lines(&error.to_string()).trim_end().to_owned();
         let judgement = Judgement { kind: error.verdict(), reason: Some(reason) };
@@ -81,18 +103,26 @@ pub fn launch_with(options: &Options, observer: &mut dyn Observer) -> Outcome {
         );
         Outcome { error: Some(error), ..Outcome::without_a_run(report) }
     });
-    let run_dir = folder.map(|folder| folder.path);
-    let in_folder = run_dir.as_ref().map(|path| path.join("report.json"));
-    let asked_for = options.json.clone().filter(|path| path.as_os_str() != "-");
-    for path in in_folder.into_iter().chain(asked_for) {
-        if let Err(error) = outcome.report.write(&path) {
-            observer.notice(Notice::Note(&format!("cannot write the report to {}: {error}", path.display())));
+    let in_folder = begun.folder.as_ref().map(|folder| ("the run's folder", folder.file("report.json")));
+    let asked_for = options.json.clone().filter(|path| begun.may_write && path.as_os_str() != "-");
+    for (what, path) in in_folder.into_iter().chain(asked_for.map(|path| ("--json", path))) {
+        if let Err(source) = outcome.report.write(&path) {
+            outcome.lacks(Error::Unwritable { what: what.to_owned(), path, source });
         }
     }
-    Outcome { run_dir, ..outcome }
+    let run_dir = begun.folder.as_ref().map(|folder| folder.path.clone());
+    Outcome { run_dir, in_use: begun.folder, ..outcome }
 }
 
 impl Outcome {
+    /// Something that was asked for could not be written.
+    pub fn lacks(&mut self, error: Error) {
+        if self.status == VerdictKind::Pass.status() {
+            self.status = error.verdict().status();
+        }
+        self.unwritten.push(error);
+    }
+
     fn without_a_run(report: Report) -> Outcome {
         let (serial, complaint, cpus_at) = Default::default();
         Outcome {
@@ -104,28 +134,36 @@ impl Outcome {
             cpus_at,
             run_dir: None,
             error: None,
+            unwritten: Vec::new(),
+            in_use: None,
         }
     }
 }
 
 fn boot(
     options: &Options,
-    folder: &mut Option<RunDir>,
+    host: &Host,
+    begun: &mut Begun,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
+    let workspace = Workspace::find()?;
+    let plan = options.plan(&workspace);
+    plan.check(Some(&workspace.root))?;
+    begun.may_write = true;
     options.check()?;
     qemu::check(options)?;
-    let workspace = Workspace::find()?;
     let limits = (options.mode == Mode::Bench).then(|| Limits::read(&workspace.root)).transpose()?;
     if options.host {
-        *folder = Some(RunDir::create(&workspace, "stress-host", options.out.as_deref())?);
+        let folder = run_folder(options, &workspace, "stress-host", &plan, observer)?;
+        begun.folder = Some(folder);
         let (judgement, seen) = host_stress::run(options, observer)?;
         let report =
             Report::assemble(judgement, options.kernel_command_line(), None, None, &seen, Vec::new());
         return Ok(Outcome::without_a_run(report));
     }
-    let emulator = Emulator::provide(options, observer)?;
-    if options.kernel.is_none() {
+    kernel_build::check(options, &workspace)?;
+    let mut emulator = Emulator::provide(options, host, observer)?;
+    if options.kernel.is_none() && options.built.is_none() {
         setup::target::provide(observer)?;
     }
     if options.mode == Mode::Gdb {
@@ -133,28 +171,38 @@ fn boot(
     }
     let tools = setup::doors::provide(options.boot, emulator.qemu_program(), observer)?;
     let kernel = kernel_build::provide(options, &workspace, observer)?;
+    limits::check_image(kernel.image_end, options.mem.bytes())?;
     if interrupt::requested() {
         return Err(Error::Interrupted);
     }
-    let folder = folder.insert(RunDir::create(&workspace, options.mode.name(), options.out.as_deref())?);
-    let booted = folder.adopt(&kernel.path)?;
+    let folder = run_folder(options, &workspace, options.mode.name(), &plan, observer)?;
+    let folder = begun.folder.insert(folder);
+    let kernel = adopted(kernel, folder)?;
+    let scratch = match options.emulator {
+        Kind::Qemu => Some(Scratch::new(QMP, MAX_SOCKET_BYTES)?),
+        Kind::Bochs => None,
+    };
     let nonce = nonce(options);
     // First, so that no word of the user's can hide it; one of the same name counts instead.
     let command_line = format!("{NONCE_PARAMETER}={nonce} {}", options.kernel_command_line());
-    let medium = doors::prepare(options, &command_line, &tools, &booted, folder, observer)?;
-    let mut machine = emulator.set_up(options, &medium, folder)?;
-    announce(options, &emulator, &kernel, &machine.script, observer);
-    if options.mode == Mode::Gdb
-        && let Some(socket) = machine.socket("gdb")
-    {
-        machine.arguments.extend(debugger::arguments(&socket).into_iter().flatten());
-        let symbols = if options.compressed { &kernel.symbols } else { &booted };
-        let script = debugger::write_script(options, &workspace.root, symbols, &socket, folder)?;
-        let line = debugger::line(&script);
-        observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
-    }
-    let names = Names::of(&kernel.symbols, &workspace.root);
-    let run = run::run(options, &machine, folder, Booted { nonce, names }, observer)?;
+    let medium =
+        doors::prepare(options, &command_line, &tools, &kernel.path, folder, scratch.as_ref(), observer)?;
+    let run = loop {
+        let mut machine = emulator.set_up(options, &medium, folder, scratch.as_ref())?;
+        announce(options, &emulator, &kernel, &machine.script, observer);
+        if let Some(scratch) = scratch.as_ref().filter(|_| options.mode == Mode::Gdb) {
+            machine.arguments.extend(debugger::arguments(scratch).into_iter().flatten());
+            let script = debugger::write_script(options, &workspace.root, &kernel.symbols, scratch, folder)?;
+            let line = debugger::line(&script);
+            observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
+        }
+        let booted = Booted { nonce, names: Names::of(&kernel.symbols, &workspace.root) };
+        let run = run::run(options, &machine, folder, booted, observer)?;
+        let Some(reason) = emulator.fall_back(&run) else { break run };
+        // The next one is listened for anew.
+        machine.socket(QMP).map(std::fs::remove_file);
+        observer.notice(Notice::Note(&reason));
+    };
 
     let symbols = Symbols::read(&kernel.symbols, &workspace.root);
     let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);
@@ -171,7 +219,7 @@ fn boot(
         complaint: &run.complaint,
         asked: &Asked::of(options),
     });
-    let kernel = KernelReport {
+    let kernel_report = KernelReport {
         variant: kernel.variant,
         image_bytes: kernel.image_bytes,
         compressed_bytes: kernel.compressed_bytes,
@@ -180,7 +228,7 @@ fn boot(
         judgement,
         options.kernel_command_line(),
         Some(host),
-        Some(kernel),
+        Some(kernel_report),
         &run.seen,
         backtrace(&run.seen, &symbols),
     );
@@ -200,6 +248,7 @@ fn boot(
     let known_slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
     let words = Words::new(&symbols, known_slide, vectors);
     add_events(&mut report, &run.seen, &words);
+    let mut lacking = None;
     if options.trace {
         match trace::convert(folder, &words) {
             Ok(came) => {
@@ -211,19 +260,21 @@ fn boot(
                     file.display()
                 )));
             }
-            Err(error) => observer.notice(Notice::Note(&format!("no trace: {error}"))),
+            Err(error) => {
+                lacking = Some(Error::NotMade { what: "--trace", error: Box::new(error) });
+            }
         }
     }
     if let Some(limits) = &limits {
         if report.verdict == VerdictKind::Pass {
-            match bench::boots::measure(&booted, &folder.path, observer) {
+            match bench::boots::measure(&kernel.path, &folder.path, observer) {
                 Ok(figures) => report.add_bench(&figures),
                 Err(failure) => report.fail(failure.to_string()),
             }
         }
         limits.apply_to(&mut report);
     }
-    Ok(Outcome {
+    let mut outcome = Outcome {
         status: report.status(),
         report,
         cpus_at: run.registers.as_deref().map(|text| cpus_at(text, &symbols, slide)).unwrap_or_default(),
@@ -232,7 +283,44 @@ fn boot(
         registers: run.registers,
         run_dir: None,
         error: None,
-    })
+        unwritten: Vec::new(),
+        in_use: None,
+    };
+    if let Some(error) = lacking {
+        outcome.lacks(error);
+    }
+    Ok(outcome)
+}
+
+/// The folder of a run; and as many older ones are removed as are too many.
+fn run_folder(
+    options: &Options,
+    workspace: &Workspace,
+    mode: &str,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<RunDir, Error> {
+    let folder = RunDir::create(workspace, mode, options.out.as_deref())?;
+    if options.out.is_none() {
+        let keep = options.keep.get();
+        match rundir::prune(workspace, keep, plan.inputs()) {
+            0 => {}
+            count => observer.notice(Notice::Note(&format!(
+                "removed {count} older run folders: the newest {keep} are kept (--keep N)"
+            ))),
+        }
+    }
+    Ok(folder)
+}
+
+/// The same kernel in the run's own files.
+fn adopted(kernel: Kernel, folder: &RunDir) -> Result<Kernel, Error> {
+    let path = folder.adopt(&kernel.path, "octopod-kernel", kernel.is_users)?;
+    let symbols = match kernel.symbols == kernel.path {
+        true => path.clone(),
+        false => folder.adopt(&kernel.symbols, "octopod-symbols", kernel.is_users)?,
+    };
+    Ok(kernel.moved_to(path, symbols, None))
 }
 
 /// The nonce of a run's records. Where instructions are counted, two runs of one machine are the same to the last of them,

@@ -18,6 +18,7 @@ pub mod host_stress;
 pub mod interrupt;
 pub mod kernel_build;
 mod launch;
+pub mod limits;
 pub mod matrix;
 pub mod notice;
 pub mod pack;
@@ -46,5 +47,5 @@ pub mod verdict;
 pub mod version;
 
 pub use cli::{Mode, Options};
-pub use launch::{CpuPlace, Outcome, launch, launch_with};
+pub use launch::{CpuPlace, Outcome, launch, launch_on, launch_with};
 pub use report::{Report, VerdictKind};

@@ -1,12 +1,16 @@
 //! The launcher's command line; the library does the work.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use octopod_ci::error::Error;
 use octopod_ci::ui::Console;
 use octopod_ci::{Mode, Options, compare, interrupt, launch_with, matrix, page, setup, soak};
 
 fn main() -> ExitCode {
+    survive_file_size_limit();
     let options = Options::parse();
     if options.mode == Mode::Matrix {
         catch_interrupts();
@@ -27,10 +31,24 @@ fn main() -> ExitCode {
         let done = soak::command(&options, &mut console);
         return done.map_or_else(|error| console.refuse(&error), ExitCode::from);
     }
-    let outcome = launch_with(&options, &mut console);
-    page::leave(&outcome, options.pictures.as_deref(), &mut console);
-    console.finish(&outcome);
+    let mut outcome = launch_with(&options, &mut console);
+    page::leave(&mut outcome, options.pictures.as_deref(), &mut console);
+    if let Err(source) = console.finish(&outcome) {
+        outcome.lacks(Error::Unwritable { what: "--json".to_owned(), path: "-".into(), source });
+    }
+    for error in &outcome.unwritten {
+        console.refuse(error);
+    }
     ExitCode::from(outcome.status)
+}
+
+/// Has a write beyond the limit of a file's size fail as one to a full disk does, rather than end the launcher. Programs that
+/// it starts have the system's own way.
+fn survive_file_size_limit() {
+    let exceeded = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, exceeded) {
+        eprintln!("octopod-ci: SIGXFSZ cannot be caught: {error}");
+    }
 }
 
 fn catch_interrupts() {

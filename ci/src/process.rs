@@ -5,6 +5,7 @@
 //! end; all of them report through one bounded channel, which also keeps a child that writes without end from
 //! filling the launcher's memory.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -19,8 +20,16 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use crate::error::Error;
 use crate::interrupt::{self, Listener};
 
-/// Events that may wait in the channel before the readers have to.
-const CHANNEL_DEPTH: usize = 1024;
+/// Events that may wait in the channel before the readers have to. With [`Streams::max_line_bytes`] it bounds the memory
+/// that a child can take, whatever it writes.
+const CHANNEL_DEPTH: usize = 64;
+
+/// Of what a short-lived program writes, so much is kept of the beginning of each stream, and of the end.
+const CAPTURED_HEAD_BYTES: usize = 256 << 10;
+const CAPTURED_TAIL_BYTES: usize = 64 << 10;
+
+/// What a program writes that only says something about itself.
+const ANSWER_BYTES: usize = 4 << 20;
 
 /// How long a dead child's streams may stay open, which they do while a process that it left behind holds them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
@@ -82,7 +91,7 @@ pub struct Streams {
 impl Default for Streams {
     fn default() -> Streams {
         Streams {
-            max_line_bytes: 1 << 20,
+            max_line_bytes: 256 << 10,
             stdout_log: None,
             stderr_log: None,
             ends_at_returns: false,
@@ -326,7 +335,39 @@ fn read_in_thread(
     });
 }
 
-/// All that a short-lived program wrote, and how it ended.
+/// Lines of a stream, of which the middle is left out where they are too many.
+#[derive(Debug, Default)]
+struct Kept {
+    head: String,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    /// All that was written.
+    bytes: usize,
+}
+
+impl Kept {
+    fn push(&mut self, line: &str) {
+        self.bytes += line.len() + 1;
+        if self.tail.is_empty() && self.head.len() + line.len() < CAPTURED_HEAD_BYTES {
+            self.head.push_str(line);
+            self.head.push('\n');
+            return;
+        }
+        self.tail_bytes += line.len() + 1;
+        self.tail.push_back(line.to_owned());
+        while self.tail_bytes > CAPTURED_TAIL_BYTES
+            && let Some(line) = self.tail.pop_front()
+        {
+            self.tail_bytes -= line.len() + 1;
+        }
+    }
+
+    fn text(self) -> String {
+        self.tail.into_iter().fold(self.head, |text, line| text + &line + "\n")
+    }
+}
+
+/// What a short-lived program wrote, and how it ended. Of very much, the beginning and the end.
 #[derive(Debug)]
 pub struct Captured {
     /// How it ended.
@@ -345,9 +386,9 @@ impl Captured {
     }
 }
 
-/// Runs `command` to its end, or to `limit`.
+/// Runs `command`, which only says something, to its end, or to `limit`. One that writes without end is broken off.
 pub fn capture(command: &mut Command, limit: Duration) -> Result<Captured, Error> {
-    capture_with(command, limit, Duration::from_secs(1), |_| {})
+    run_to_end(command, limit, Duration::from_secs(1), ANSWER_BYTES, |_| {})
 }
 
 /// The same, telling `on_line` of each line, and giving the program `grace` to end where it is broken off.
@@ -355,24 +396,39 @@ pub fn capture_with(
     command: &mut Command,
     limit: Duration,
     grace: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<Captured, Error> {
+    run_to_end(command, limit, grace, usize::MAX, on_line)
+}
+
+fn run_to_end(
+    command: &mut Command,
+    limit: Duration,
+    grace: Duration,
+    most_bytes: usize,
     mut on_line: impl FnMut(&str),
 ) -> Result<Captured, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = Supervised::spawn(command, Streams::default())
         .map_err(|source| Error::Program { program: program.clone(), source })?;
     let deadline = Instant::now() + limit;
-    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
     loop {
         match child.next(deadline) {
             // Not interactive.
             Happening::Bytes(_) => {}
             Happening::Line(stream, line) => {
                 on_line(&line);
-                let text = if stream == Stream::Stdout { &mut stdout } else { &mut stderr };
-                text.push_str(&line);
-                text.push('\n');
+                let kept = if stream == Stream::Stdout { &mut stdout } else { &mut stderr };
+                kept.push(&line);
+                if kept.bytes > most_bytes {
+                    child.end(grace);
+                    return Err(Error::ProgramFloods { program, bytes: most_bytes });
+                }
             }
-            Happening::Ended(status) => return Ok(Captured { status, stdout, stderr }),
+            Happening::Ended(status) => {
+                return Ok(Captured { status, stdout: stdout.text(), stderr: stderr.text() });
+            }
             Happening::Deadline => {
                 child.end(grace);
                 return Err(Error::ProgramTimeout { program, limit });
@@ -382,5 +438,39 @@ pub fn capture_with(
                 return Err(Error::Interrupted);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    const LONG: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn of_very_much_the_beginning_and_the_end_are_kept() {
+        let script = "echo first; head -c 3000000 /dev/zero | tr '\\0' a | fold -w 999; echo; echo last";
+        let answer = capture(&mut shell(script), LONG).unwrap();
+        let kept = answer.stdout.len();
+        assert!(answer.stdout.starts_with("first\naaa") && answer.stdout.ends_with("a\nlast\n"), "{kept}");
+        assert!(kept < CAPTURED_HEAD_BYTES + CAPTURED_TAIL_BYTES + 2_000, "{kept}");
+        assert!(answer.tail(1).ends_with("last"));
+    }
+
+    #[test]
+    fn what_only_says_something_does_not_do_so_without_end() {
+        for script in ["yes again and again", "yes >&2"] {
+            let ended = capture(&mut shell(script), LONG);
+            assert!(matches!(ended, Err(Error::ProgramFloods { .. })), "{script}: {ended:?}");
+        }
+        // No line of it ends.
+        let ended = capture(&mut shell("exec cat /dev/zero"), Duration::from_secs(1));
+        assert!(matches!(ended, Err(Error::ProgramTimeout { .. })), "{ended:?}");
     }
 }

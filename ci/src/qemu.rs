@@ -132,8 +132,9 @@ impl Qemu {
         arguments
     }
 
-    /// The command line as a shell script that runs the same machine by hand, one option a line.
-    pub fn script(&self, arguments: &Arguments) -> Vec<u8> {
+    /// The command line as a shell script that runs the same machine by hand, one option a line. Files are opened for it, each
+    /// as the descriptor of that number.
+    pub fn script(&self, arguments: &Arguments, files: &[(u8, PathBuf)]) -> Vec<u8> {
         let mut script = b"#!/bin/sh\n# The run's command line, less the socket by which the launcher talks to QEMU.\nexec ".to_vec();
         script.extend(quoted(self.program.as_os_str()));
         for group in arguments {
@@ -143,7 +144,12 @@ impl Qemu {
                 script.extend(quoted(argument));
             }
         }
-        script.extend_from_slice(b" \"$@\"\n");
+        script.extend_from_slice(b" \"$@\"");
+        for (descriptor, file) in files {
+            script.extend_from_slice(format!(" {descriptor}<").as_bytes());
+            script.extend(quoted(file.as_os_str()));
+        }
+        script.push(b'\n');
         script
     }
 }
@@ -238,7 +244,7 @@ mod tests {
             trace_file: options.trace.then_some(Path::new("/r,s/trace.bin")),
         };
         // Which harmless characters are quoted is the quoting library's affair.
-        String::from_utf8(qemu.script(&qemu.arguments(&machine))).unwrap().replace('\'', "")
+        String::from_utf8(qemu.script(&qemu.arguments(&machine), &[])).unwrap().replace('\'', "")
     }
 
     #[test]

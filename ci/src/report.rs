@@ -3,12 +3,13 @@
 //! Put together from the kernel's records and the launcher's own findings by [`Report::assemble`], which touches
 //! nothing outside. The report names no path of the machine that wrote it.
 
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, PageTables, Region, Timers};
 use serde::{Deserialize, Serialize};
 
+use crate::files::output;
 use crate::records::Seen;
 use crate::verdict::Judgement;
 
@@ -301,7 +302,7 @@ impl Report {
 
     /// Writes the report so that a reader finds either all of it or the one before.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        write_whole(path, self.to_json().as_bytes())
+        output::write(path, self.to_json().as_bytes())
     }
 
     /// As text, with a line end.
@@ -311,26 +312,6 @@ impl Report {
         text.push('\n');
         text
     }
-}
-
-/// Writes a file so that a reader finds either all of it or the one before.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    // A device or pipe, as /dev/stderr, cannot be replaced by a file.
-    if path.exists() && !path.is_file() {
-        return fs::write(path, bytes);
-    }
-    let mut file = tempfile::Builder::new().permissions(world_readable()).tempfile_in(folder)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.persist(path)?;
-    Ok(())
-}
-
-/// Temporary files are their owner's alone; a report is for whoever may read the folder.
-fn world_readable() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(0o644)
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub struct Run {
     pub shutdown: Option<Shutdown>,
     /// What the kernel's records said.
     pub seen: Seen,
+    /// Whether a record came, or what is taken for one.
+    pub has_records: bool,
     /// What the kernel said to people.
     pub serial: Vec<String>,
     /// What the emulator complained of, less what is known to be harmless.
@@ -54,6 +56,13 @@ pub struct Run {
     pub wall: Duration,
     /// The CPUs' registers, if the run was given up.
     pub registers: Option<String>,
+}
+
+impl Run {
+    /// Whether anything came by the serial port.
+    pub fn has_output(&self) -> bool {
+        self.has_records || self.serial.iter().any(|line| !line.trim().is_empty())
+    }
 }
 
 /// What the kernel of a run is, for its records and its console.
@@ -98,12 +107,11 @@ pub fn run(
     hearing.serial_end();
     let shutdown = monitor.and_then(|monitor| monitor.shutdown(Instant::now() + QUIT_GRACE));
     if let Some(text) = &registers {
-        let path = folder.file("registers.txt");
-        std::fs::write(&path, text).map_err(Error::file("write", path))?;
+        folder.write("registers.txt", text.as_bytes())?;
     }
-    let Hearing { seen, serial, complaint, start_to_online, .. } = hearing;
+    let Hearing { seen, has_records, serial, complaint, start_to_online, .. } = hearing;
     let wall = started.elapsed();
-    Ok(Run { end, shutdown, seen, serial, complaint, start_to_online, wall, registers })
+    Ok(Run { end, shutdown, seen, has_records, serial, complaint, start_to_online, wall, registers })
 }
 
 /// Hears the machine out until it ends or has to. Returns how, and the registers if the time was up.

@@ -49,6 +49,21 @@ const MACHINES: [&str; 3] = ["pc", "q35", "microvm"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smp(String);
 
+impl Smp {
+    /// How many CPUs the machine may have: those that it starts with, or more where some can be plugged in.
+    pub fn cpus(&self) -> u32 {
+        let of = |wanted: &str| {
+            let pairs = self.0.split(',').filter_map(|part| part.split_once('='));
+            pairs.filter(|(key, _)| *key == wanted).find_map(|(_, number)| number.parse::<u32>().ok())
+        };
+        let plain = self.0.split(',').next().and_then(|part| part.parse().ok());
+        let topology = SMP_KEYS.iter().filter(|key| !["cpus", "maxcpus"].contains(key));
+        let product = topology.filter_map(|key| of(key)).fold(1, u32::saturating_mul);
+        let first = plain.or_else(|| of("cpus")).unwrap_or(product);
+        of("maxcpus").unwrap_or(first).max(first)
+    }
+}
+
 impl FromStr for Smp {
     type Err = ValueError;
 
@@ -274,6 +289,19 @@ mod tests {
         for bad in ["", "0", "4097", "-1", "eight", "4,", "4,8", "4,sockets", "4,sockets=", "4,legs=8", "1 "]
         {
             assert_eq!(bad.parse::<Smp>(), Err(ValueError::Smp), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_cpus_of_a_topology_are_counted() {
+        for (text, cpus) in [
+            ("8", 8),
+            ("6,sockets=2,cores=3,threads=1", 6),
+            ("2,maxcpus=4", 4),
+            ("cpus=3", 3),
+            ("sockets=2,cores=3,threads=2", 12),
+        ] {
+            assert_eq!(text.parse::<Smp>().unwrap().cpus(), cpus, "{text}");
         }
     }
 

@@ -7,6 +7,10 @@ mod checkout;
 mod evidence;
 #[path = "launcher/fake.rs"]
 mod fake;
+#[path = "launcher/files.rs"]
+mod files;
+#[path = "launcher/limits.rs"]
+mod limits;
 #[path = "launcher/matrix.rs"]
 mod matrix;
 #[path = "launcher/pages.rs"]
@@ -202,7 +206,8 @@ fn wrong_options_say_what_is_allowed() {
 #[test]
 fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
     let output = Command::new(launcher())
-        .args(["boot", "--kernel", "unread"])
+        .args(["boot", "--kernel"])
+        .arg(Fake::kernel())
         .env_remove("OCTOPOD_QEMU")
         .env("OCTOPOD_NO_INSTALL", "1")
         .env("PATH", "")
@@ -220,7 +225,8 @@ fn without_qemu_and_without_leave_to_install_the_line_to_type_is_printed() {
 fn bochs_is_looked_for_only_where_it_is_asked_for() {
     let start = |arguments: &[&str]| {
         let output = Command::new(launcher())
-            .args(["boot", "--kernel", "unread", "--emulator", "bochs"])
+            .args(["boot", "--emulator", "bochs", "--kernel"])
+            .arg(Fake::kernel())
             .args(arguments)
             .env_remove("OCTOPOD_BOCHS")
             .env("OCTOPOD_NO_INSTALL", "1")
@@ -247,7 +253,8 @@ fn what_a_door_needs_is_named_and_only_for_that_door() {
     let fake = Fake::new("exit 1");
     let start = |door: &str| {
         let output = Command::new(launcher())
-            .args(["boot", "--kernel", "unread", "--boot", door])
+            .args(["boot", "--boot", door, "--kernel"])
+            .arg(Fake::kernel())
             .env("OCTOPOD_QEMU", fake.program())
             .env("OCTOPOD_NO_INSTALL", "1")
             .env("PATH", "")
@@ -261,7 +268,7 @@ fn what_a_door_needs_is_named_and_only_for_that_door() {
     assert!(stdout.contains("OCTOPOD_NO_INSTALL is set"), "{stdout}");
     for door in ["pvh", "multiboot1"] {
         let stdout = start(door);
-        assert!(stdout.contains("cannot read unread"), "{stdout}");
+        assert!(!stdout.contains("which --boot"), "{stdout}");
     }
 }
 

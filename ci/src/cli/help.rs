@@ -6,7 +6,8 @@ Exit status:
     0  pass
     1  the kernel's verdict is fail; a row of the matrix failed, or its emulator did not start
     2  a wrong option, something missing that could not be installed,
-       a kernel that does not build, or a QEMU that does not start
+       a kernel that does not build, a QEMU that does not start,
+       or a pass of which something that was asked for could not be written
     3  the kernel panicked, or the machine reset itself (a triple fault)
     4  no answer in time
     5  the kernel refused the machine; it says why

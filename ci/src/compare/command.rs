@@ -12,10 +12,11 @@ use serde_json::error::Category;
 use super::{lines, page};
 use crate::cli::Options;
 use crate::error::Error;
+use crate::files::{input, output};
 use crate::interrupt::Listener;
-use crate::report::{Report, SCHEMA, check, write_whole};
+use crate::report::{Report, SCHEMA, check};
 use crate::rundir::Workspace;
-use crate::{files, text};
+use crate::text;
 
 /// A machine of 4,096 CPUs that has panicked leaves less.
 const MAX_REPORT_BYTES: u64 = 256 << 20;
@@ -24,7 +25,7 @@ const MAX_REPORT_BYTES: u64 = 256 << 20;
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The comparison's file.
-const FILE: &str = "comparison.html";
+pub const FILE: &str = "comparison.html";
 
 /// The number alone, to say what is wrong with a report of another schema rather than that a field is missing.
 #[derive(Deserialize)]
@@ -37,8 +38,8 @@ struct Numbered {
 /// # Errors
 /// There is none, or none that this launcher can read.
 pub fn read(run: &Path) -> Result<Report, Error> {
-    let path = if run.is_dir() { run.join("report.json") } else { run.to_path_buf() };
-    let bytes = files::read(&path, MAX_REPORT_BYTES).map_err(|error| match error {
+    let path = report_of(run);
+    let bytes = input::read(&path, MAX_REPORT_BYTES).map_err(|error| match error {
         Error::File { source, .. } if source.kind() == ErrorKind::NotFound => {
             Error::NoReport { path: path.clone() }
         }
@@ -56,6 +57,11 @@ pub fn read(run: &Path) -> Result<Report, Error> {
         return Err(Error::Report { path, problem: format!("its numbers cannot be true: {problem}") });
     }
     text::cleaned(report).map_err(unreadable)
+}
+
+/// The report of a run: its folder is named, or the file itself.
+pub fn report_of(run: &Path) -> PathBuf {
+    if run.is_dir() { run.join("report.json") } else { run.to_path_buf() }
 }
 
 /// What is wrong with a report's JSON.
@@ -86,17 +92,21 @@ pub fn command(options: &Options, mut say: impl FnMut(&str)) -> Result<(), Error
 
 /// The lines for the terminal.
 fn answer(options: &Options) -> Result<Vec<String>, Error> {
+    let workspace = Workspace::find()?;
+    options.plan(&workspace).check(Some(&workspace.root))?;
     let runs: Vec<PathBuf> = options.matrix.names.iter().map(PathBuf::from).collect();
     match runs.as_slice() {
-        [] => draw(&Workspace::find()?.own().join("latest"), options),
+        [] => draw(&workspace.own().join("latest"), options),
         [run] => draw(run, options),
         [old, new] => {
             let (old, new_report) = (read(old)?, read(new)?);
             let mut said = lines(&old, &new_report);
-            let path = folder(new, options).join(FILE);
+            let folder = folder(new, options.out.as_deref());
+            std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+            let path = folder.join(FILE);
             let page = page(&old, &new_report)
                 .map_err(|problem| Error::Report { path: path.clone(), problem: problem.to_string() })?;
-            write_whole(&path, page.as_bytes()).map_err(Error::file("write", &path))?;
+            output::write(&path, page.as_bytes()).map_err(Error::file("write", &path))?;
             said.push(path.display().to_string());
             Ok(said)
         }
@@ -105,15 +115,18 @@ fn answer(options: &Options) -> Result<Vec<String>, Error> {
 }
 
 /// Where the pages go: where the user says, or to the run.
-fn folder(run: &Path, options: &Options) -> PathBuf {
+pub fn folder(run: &Path, named: Option<&Path>) -> PathBuf {
     let own = || if run.is_dir() { run } else { run.parent().unwrap_or(Path::new("")) };
-    options.out.clone().unwrap_or_else(|| own().to_path_buf())
+    named.unwrap_or_else(own).to_path_buf()
 }
 
 fn draw(run: &Path, options: &Options) -> Result<Vec<String>, Error> {
     let report = read(run)?;
-    let folder = folder(run, options);
-    crate::page::write(&report, &folder, options.pictures.as_deref())
+    let folder = folder(run, options.out.as_deref());
+    if let Some(named) = &options.pictures {
+        crate::page::write_pictures(&report, named)?;
+    }
+    crate::page::write(&report, &folder)
         .map_err(|problem| Error::Report { path: folder.clone(), problem: problem.to_string() })?;
     Ok(vec![folder.join(crate::page::FILE).display().to_string()])
 }

@@ -11,7 +11,7 @@ mod command;
 mod page;
 mod text;
 
-pub use command::{command, read};
+pub use command::{FILE, command, folder, read, report_of};
 pub use page::page;
 pub use text::lines;
 

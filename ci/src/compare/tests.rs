@@ -67,6 +67,7 @@ fn runs_that_were_stored_are_read_and_fit_a_terminal() {
     let (old, new) = two();
     let paths = [("old", old), ("new", new)].map(|(name, report)| {
         let path = folder.path().join(name);
+        std::fs::create_dir(&path).unwrap();
         report.write(&path.join("report.json")).unwrap();
         path
     });

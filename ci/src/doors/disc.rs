@@ -9,6 +9,7 @@ use octopod::wire::{EXIT_PORT, ExitCode, MARKER, SHUTDOWN, SHUTDOWN_PORT};
 
 use super::Firmware;
 use crate::error::Error;
+use crate::files::output;
 use crate::notice::{Notice, Observer};
 use crate::process::capture_with;
 use crate::rundir::RunDir;
@@ -18,6 +19,9 @@ const DISC_LIMIT: Duration = Duration::from_secs(60);
 
 /// The disc's builder may use this long to remove its own files.
 const DISC_GRACE: Duration = Duration::from_secs(2);
+
+/// What becomes the disc, beside it.
+const TREE: &str = "disc";
 
 /// The kernel on the disc.
 const KERNEL: &str = "/boot/octopod";
@@ -33,8 +37,7 @@ pub struct Grub {
     pub xorriso: PathBuf,
 }
 
-/// What becomes the disc, and the disc, in the run's folder.
-const TREE: &str = "disc";
+/// The disc in the run's folder.
 const ISO: &str = "octopod.iso";
 
 impl Grub {
@@ -48,37 +51,29 @@ impl Grub {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
         observer.notice(Notice::Step("making the disc"));
-        let (tree, iso) = (folder.file(TREE), folder.file(ISO));
-        // A folder that the user names may hold an earlier run's.
-        for old in [&tree, &iso] {
-            let removed = if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) };
-            match removed {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::file("remove", old)(error));
-                }
-                _ => {}
-            }
-        }
+        // What becomes the disc, and the disc until it is whole.
+        let work = folder.temporary_folder()?;
+        let (tree, part) = (work.path().join(TREE), work.path().join(ISO));
         let configuration = tree.join("boot/grub");
         fs::create_dir_all(&configuration).map_err(Error::file("make the folder", &configuration))?;
         let path = configuration.join("grub.cfg");
         fs::write(&path, script(command, command_line)).map_err(Error::file("write", &path))?;
         let on_disc = tree.join(KERNEL.trim_start_matches('/'));
-        if fs::hard_link(kernel, &on_disc).is_err() {
-            fs::copy(kernel, &on_disc).map_err(Error::file("copy", kernel))?;
-        }
-        let mut mkrescue = self.command(&folder.path);
+        output::link_or_copy(kernel, &on_disc).map_err(Error::file("copy", kernel))?;
+        let mut mkrescue = self.command(work.path());
         let ended = capture_with(&mut mkrescue, DISC_LIMIT, DISC_GRACE, |line| {
             observer.notice(Notice::Tool(line));
         })?;
         // It has been known to end well without having written anything.
-        if !ended.status.success() || !iso.is_file() {
+        if !ended.status.success() || !part.is_file() {
             return Err(Error::ProgramFailed {
                 program: self.mkrescue.display().to_string(),
                 status: ended.status.to_string(),
                 output: ended.tail(12),
             });
         }
+        let iso = folder.file(ISO);
+        fs::rename(&part, &iso).map_err(Error::file("write", &iso))?;
         Ok(iso)
     }
 

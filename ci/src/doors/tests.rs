@@ -71,6 +71,36 @@ fn a_slow_firmware_has_time() {
     assert_eq!(options(&["boot", "--boot", "uefi", "--timeout", "7"]).time_limit(), Duration::from_secs(7));
 }
 
+/// QEMU would break each of these names up: it stands on the kernel's command line, and a module's beside its arguments.
+#[test]
+fn multiboot1_has_plain_names_for_files_of_any() {
+    use header::tests::{BASE, BLANK, file};
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = crate::rundir::Workspace { root: folder.path().into(), target: folder.path().into() };
+    let trace = folder.path().join("trace");
+    fs::write(&trace, "+0 0 0\n").unwrap();
+    for name in ["a b", "it's", "a,b", "100%", "\u{e4}"] {
+        let run = RunDir::create(&workspace, "boot", Some(&folder.path().join(name))).unwrap();
+        let kernel = run.write("octopod-kernel", &file(header::SYMBOL, BASE, &BLANK)).unwrap();
+        let options = options(&["stress", "--boot", "multiboot1", "--replay", trace.to_str().unwrap()]);
+        let scratch = Scratch::new("qmp", 100).unwrap();
+        let (line, silent) = (options.kernel_command_line(), &mut crate::notice::Silent);
+        let medium = prepare(&options, &line, &Tools::default(), &kernel, &run, Some(&scratch), silent);
+        let medium = medium.unwrap();
+        let Medium::Kernel { file, module: Some(module), .. } = &medium else { panic!("{medium:?}") };
+        for path in [file, module] {
+            let text = path.to_str().unwrap();
+            assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)), "{text}");
+            assert!(fs::canonicalize(path).unwrap().starts_with(&run.path), "{text}");
+        }
+        // The script outlives the links.
+        let (by_hand, files) = medium.by_hand();
+        assert_eq!(lines(&by_hand)[0], "-kernel /dev/fd/8");
+        assert!(lines(&by_hand).contains(&"-initrd /dev/fd/9".to_owned()));
+        assert!(files.iter().all(|(_, file)| file.starts_with(&run.path)), "{files:?}");
+    }
+}
+
 #[test]
 fn a_kernel_without_a_header_cannot_come_in_by_multiboot1() {
     let folder = tempfile::tempdir().unwrap();
@@ -78,7 +108,7 @@ fn a_kernel_without_a_header_cannot_come_in_by_multiboot1() {
     let workspace = crate::rundir::Workspace { root: folder.path().into(), target: folder.path().into() };
     let run = RunDir::create(&workspace, "boot", Some(&folder.path().join("out"))).unwrap();
     let options = options(&["boot", "--boot", "multiboot1"]);
-    let error = prepare(&options, "work=boot", &Tools::default(), &kernel, &run, &mut crate::notice::Silent)
-        .unwrap_err();
+    let (tools, silent) = (Tools::default(), &mut crate::notice::Silent);
+    let error = prepare(&options, "work=boot", &tools, &kernel, &run, None, silent).unwrap_err();
     assert!(error.to_string().contains("is not a kernel that can be booted"), "{error}");
 }

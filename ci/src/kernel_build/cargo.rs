@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use cargo_metadata::Message;
 
-use super::TARGET;
-use super::variant::{KERNEL, Program, Variant};
+use super::isolation::Settings;
+use super::variant::{KERNEL_PACKAGE, Kind, Program, Variant};
+use super::{TARGET, example};
 use crate::error::Error;
 use crate::notice::{Notice, Observer};
 use crate::process::{Happening, Stream, Streams, Supervised};
@@ -43,6 +44,9 @@ const NOT_FOR_THE_KERNEL: [&str; 7] = [
 const SHOW_COUNTS: [(&str, &str); 2] =
     [("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100")];
 
+/// What cargo says beyond this is left out of an error.
+const MOST_DIAGNOSTICS: usize = 1 << 20;
+
 /// Builds a program. Returns the file that cargo has made.
 ///
 /// # Errors
@@ -50,12 +54,13 @@ const SHOW_COUNTS: [(&str, &str); 2] =
 pub fn build(
     program: &Program<'_>,
     variant: Variant<'_>,
+    settings: &Settings,
     payload: Option<&Path>,
     workspace: &Workspace,
     observer: &mut dyn Observer,
 ) -> Result<PathBuf, Error> {
     observer.notice(Notice::Step(BUILDING));
-    let mut command = cargo(program, variant, workspace);
+    let mut command = cargo(program, variant, settings, workspace)?;
     if let Some(payload) = payload {
         command.env(PAYLOAD, payload);
     }
@@ -86,8 +91,10 @@ pub fn build(
                     Said::Unit => observer.notice(Notice::Tool(&line)),
                     Said::Other => {
                         observer.notice(Notice::Tool(&line));
-                        diagnostics.push_str(&line);
-                        diagnostics.push('\n');
+                        if diagnostics.len() + line.len() < MOST_DIAGNOSTICS {
+                            diagnostics.push_str(&line);
+                            diagnostics.push('\n');
+                        }
                     }
                 }
             }
@@ -144,27 +151,32 @@ impl Said<'_> {
     }
 }
 
-fn cargo(program: &Program<'_>, variant: Variant<'_>, workspace: &Workspace) -> Command {
+fn cargo(
+    program: &Program<'_>,
+    variant: Variant<'_>,
+    settings: &Settings,
+    workspace: &Workspace,
+) -> Result<Command, Error> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&workspace.root).args(["build", "--package", program.package]);
-    command.arg(format!("--{}", program.kind)).arg(program.name);
-    command.args(["--target", TARGET, "--profile", variant.profile]);
-    command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
-    if program.package == KERNEL.package {
-        let features = [(variant.faults, "faults"), (variant.selftest, "selftest"), (variant.shell, "shell")];
-        for (_, feature) in features.into_iter().filter(|(wanted, _)| *wanted) {
-            command.args(["--features", feature]);
+    command.current_dir(&workspace.root).args(["build", "--bin", program.name]);
+    let features = variant.features();
+    match program.kind {
+        Kind::Package(package) => {
+            command.args(["--package", package]);
+            for feature in features.iter().filter(|_| package == KERNEL_PACKAGE) {
+                command.args(["--features", feature]);
+            }
+        }
+        Kind::Example => {
+            command.arg("--manifest-path").arg(example::package(workspace, program.name, &features)?);
         }
     }
-    if program.kind == "example" {
-        command.args(["--features", "examples"]);
-    }
-    if std::env::var_os("CARGO_TARGET_DIR").is_some() {
-        // A relative one would mean another folder from the workspace's root.
-        command.env("CARGO_TARGET_DIR", &workspace.target);
-    }
+    command.args(["--target", TARGET, "--profile", variant.profile]);
+    command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
     forget_outer_cargo(&mut command);
-    command
+    settings.apply(&mut command);
+    command.env("CARGO_TARGET_DIR", &workspace.target);
+    Ok(command)
 }
 
 /// Keeps from a cargo what the cargo that started the launcher has set, and what is meant for the host's programs alone.

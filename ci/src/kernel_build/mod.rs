@@ -1,33 +1,42 @@
 //! Builds the kernel for its own target, one launcher at a time, and keeps each variant's file apart.
 //!
-//! `variant` says what is built, `cargo` has it built, `lock` lets one launcher at a time do so.
+//! `variant` says what is built, `isolation` with which settings, `cargo` has it built, `lock` lets one launcher at a time
+//! do so; `example` has the kernels in `examples/`.
 
 mod cargo;
+mod example;
+mod isolation;
 mod lock;
 mod variant;
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::sync::Arc;
 
-use object::{Object, ObjectSegment};
+use object::elf::PT_LOAD;
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Endianness, Object, ObjectSegment};
 
 use crate::cli::Options;
 use crate::error::Error;
-use crate::files;
+use crate::files::scratch::Scratch;
+use crate::files::{input, output};
 use crate::notice::Observer;
 use crate::pack;
 use crate::rundir::Workspace;
 use crate::seal;
+use crate::values::Word;
 
 pub(crate) use cargo::forget_outer_cargo;
+use isolation::Settings;
 pub use variant::Variant;
 use variant::{KERNEL, UNPACKER};
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";
 
-/// A kernel with all its symbols is a tenth of this.
-const MAX_KERNEL_BYTES: u64 = 256 << 20;
+/// No kernel is larger.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
@@ -42,11 +51,48 @@ pub struct Kernel {
     pub image_bytes: u64,
     /// Bytes that the loader copies of a compressed kernel, unpacker and all.
     pub compressed_bytes: Option<u64>,
+    /// The physical address behind the image, where its file wants it.
+    pub image_end: u64,
+    /// Whether the user has named its file.
+    pub is_users: bool,
+    /// The build lock, under which no other build replaces the files.
+    _lock: Option<Arc<File>>,
+    /// The folder of the files, where it goes with the last kernel in it.
+    _folder: Option<Arc<Scratch>>,
+}
+
+impl Kernel {
+    /// The same kernel in files of the caller's own, which no build replaces.
+    pub fn moved_to(self, path: PathBuf, symbols: PathBuf, folder: Option<Arc<Scratch>>) -> Kernel {
+        Kernel { path, symbols, _lock: None, _folder: folder, ..self }
+    }
 }
 
 /// The name of the kernel that `options` ask for. Options of the same variant boot the same file.
 pub fn variant(options: &Options) -> String {
     Variant::of(options).name()
+}
+
+/// Refuses a kernel that cannot be had, before anything is installed or built.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(options: &Options, workspace: &Workspace) -> Result<(), Error> {
+    if let Some(path) = &options.kernel {
+        input::open(path, MOST_BYTES)?;
+    } else if options.built.is_none() {
+        example_of(options).map_or(Ok(()), |name| example::source(&workspace.root, name).map(drop))?;
+        let root = workspace.root.to_str().filter(|root| !root.chars().any(char::is_control));
+        root.map(drop).ok_or_else(|| Error::UnusablePath {
+            path: workspace.root.clone(),
+            reason: "cargo takes only paths of UTF-8 without control characters",
+        })?;
+    }
+    Ok(())
+}
+
+fn example_of(options: &Options) -> Option<&str> {
+    options.example.as_ref().map(Word::as_str)
 }
 
 /// Builds what `options` ask for, or takes the file that they name.
@@ -55,58 +101,108 @@ pub fn provide(
     workspace: &Workspace,
     observer: &mut dyn Observer,
 ) -> Result<Kernel, Error> {
+    if let Some(kernel) = &options.built {
+        return Ok(kernel.clone());
+    }
     if let Some(path) = &options.kernel {
-        let bytes = files::read(path, MAX_KERNEL_BYTES)?;
-        let image_bytes = image_bytes(&bytes)
-            .map_err(|error| Error::NotAKernel { path: path.clone(), reason: error.to_string() })?;
+        let image = Image::of(&input::read(path, MOST_BYTES)?);
+        let image =
+            image.map_err(|error| Error::NotAKernel { path: path.clone(), reason: error.to_string() })?;
         let path = std::path::absolute(path).map_err(Error::file("find", path))?;
-        let (symbols, variant) = (path.clone(), "given".to_owned());
-        return Ok(Kernel { path, symbols, variant, image_bytes, compressed_bytes: None });
+        return Ok(Kernel {
+            symbols: path.clone(),
+            path,
+            variant: "given".to_owned(),
+            image_bytes: image.bytes,
+            compressed_bytes: None,
+            image_end: image.end,
+            is_users: true,
+            _lock: None,
+            _folder: None,
+        });
     }
     let variant = Variant::of(options);
+    let settings = Settings::read(&workspace.root, variant.profile)?;
+    build(variant, &settings, workspace, observer).map_err(|error| {
+        // What the user has set for all builds may be what is wrong with this one.
+        let foreign = isolation::foreign(&workspace.root, &settings);
+        match foreign.is_empty() {
+            true => error,
+            false => error.with_settings(&foreign),
+        }
+    })
+}
+
+fn build(
+    variant: Variant<'_>,
+    settings: &Settings,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<Kernel, Error> {
     let folder = workspace.own().join("kernels").join(variant.name());
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
-    let _lock = lock::take(&workspace.shared().join("build.lock"), observer)?;
-    let built = cargo::build(&variant.program(), variant, None, workspace, observer)?;
+    // Cargo puts what it builds of two checkouts with one target folder into the same files.
+    let lock = lock::take(&workspace.shared().join("build.lock"), observer)?;
+    let built = cargo::build(&variant.program(), variant, settings, None, workspace, observer)?;
     let symbols = folder.join(KERNEL.name);
     let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
-    let kernel = seal::sealed(fs::read(&built).map_err(Error::file("read", &built))?);
+    let kernel = seal::sealed(input::read(&built, MOST_BYTES)?);
     let kernel = kernel.map_err(|error| not_a_kernel(error.to_string()))?;
     keep(&kernel, &symbols)?;
-    let size = |elf: &[u8]| image_bytes(elf).map_err(|error| not_a_kernel(error.to_string()));
-    let image_bytes = size(&kernel)?;
-    let (mut path, mut compressed_bytes) = (symbols.clone(), None);
+    let image_of = |elf: &[u8]| Image::of(elf).map_err(|error| not_a_kernel(error.to_string()));
+    let image = image_of(&kernel)?;
+    let (mut path, mut compressed) = (symbols.clone(), None);
     if variant.compressed {
         let payload = pack::payload(&kernel).map_err(|error| not_a_kernel(error.to_string()))?;
         let payload_path = folder.join("payload");
         keep(&payload, &payload_path)?;
-        let built = cargo::build(&UNPACKER, variant, Some(&payload_path), workspace, observer)?;
-        let unpacker = fs::read(&built).map_err(Error::file("read", &built))?;
+        let built = cargo::build(&UNPACKER, variant, settings, Some(&payload_path), workspace, observer)?;
+        let unpacker = input::read(&built, MOST_BYTES)?;
         path = folder.join(UNPACKER.name);
         keep(&unpacker, &path)?;
-        compressed_bytes = Some(size(&unpacker)?);
+        compressed = Some(image_of(&unpacker)?);
     }
-    Ok(Kernel { path, symbols, variant: variant.name(), image_bytes, compressed_bytes })
+    Ok(Kernel {
+        path,
+        symbols: symbols.clone(),
+        variant: variant.name(),
+        image_bytes: image.bytes,
+        compressed_bytes: compressed.as_ref().map(|unpacker| unpacker.bytes),
+        image_end: compressed.map_or(image.end, |unpacker| unpacker.end),
+        is_users: false,
+        _lock: Some(Arc::new(lock)),
+        _folder: None,
+    })
 }
 
-/// Keeps what cargo has built where the next build, of another variant, does not replace it.
+/// Keeps what cargo has built where the next build, of another variant, does not replace it. Who has the old file open, or a
+/// link to it, keeps that one.
 fn keep(bytes: &[u8], path: &Path) -> Result<(), Error> {
     if !fs::read(path).is_ok_and(|present| present == bytes) {
-        replace(path, bytes).map_err(Error::file("write", path))?;
+        output::write(path, bytes).map_err(Error::file("write", path))?;
     }
     Ok(())
 }
 
-/// Puts `bytes` at `path` in one step: who has the old file open keeps it.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, bytes)?;
-    fs::rename(&new, path)
+/// What a loader makes of a file.
+struct Image {
+    /// What it copies: the file's bytes in its loadable segments.
+    bytes: u64,
+    /// The physical address behind the last segment.
+    end: u64,
 }
 
-/// What a loader copies: the file's bytes in its loadable segments.
-fn image_bytes(elf: &[u8]) -> Result<u64, object::Error> {
-    Ok(object::File::parse(elf)?.segments().map(|segment| segment.file_range().1).sum())
+impl Image {
+    fn of(elf: &[u8]) -> Result<Image, object::Error> {
+        let bytes = object::File::parse(elf)?.segments().map(|segment| segment.file_range().1).sum();
+        let end = ElfFile64::<Endianness>::parse(elf).map_or(0, |file| {
+            let endian = file.endian();
+            let loaded = file.elf_program_headers().iter().filter(|part| part.p_type(endian) == PT_LOAD);
+            let ends = loaded.map(|part| part.p_paddr(endian).saturating_add(part.p_memsz(endian)));
+            ends.max().unwrap_or_default()
+        });
+        Ok(Image { bytes, end })
+    }
 }
 
 #[cfg(test)]

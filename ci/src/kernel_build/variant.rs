@@ -5,20 +5,30 @@ use octopod::boot::command_line::{BuiltIn, Options as KernelOptions, Work};
 use crate::cli::Options;
 use crate::values::Word;
 
-/// A package's program for the kernel's target.
+/// The kernel's package.
+pub const KERNEL_PACKAGE: &str = "octopod";
+
+/// A program for the kernel's target.
 pub struct Program<'a> {
-    /// The package.
-    pub package: &'static str,
-    /// What cargo calls programs of its kind: `bin` or `example`.
-    pub kind: &'static str,
-    /// The program's name.
+    /// What it is a program of.
+    pub kind: Kind,
+    /// Its name.
     pub name: &'a str,
 }
 
+/// Where a program is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The workspace's package of this name.
+    Package(&'static str),
+    /// A file in `examples/`.
+    Example,
+}
+
 /// The kernel of this package.
-pub const KERNEL: Program = Program { package: "octopod", kind: "bin", name: "octopod-kernel" };
+pub const KERNEL: Program = Program { kind: Kind::Package(KERNEL_PACKAGE), name: "octopod-kernel" };
 /// What a compressed kernel is behind.
-pub const UNPACKER: Program = Program { package: "octopod-unpacker", kind: "bin", name: "octopod-unpacker" };
+pub const UNPACKER: Program = Program { kind: Kind::Package("octopod-unpacker"), name: "octopod-unpacker" };
 
 /// The cargo profile and features of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +76,13 @@ impl Variant<'_> {
 
     /// What is built and then booted, or compressed.
     pub fn program(&self) -> Program<'_> {
-        self.example.map_or(KERNEL, |name| Program { package: KERNEL.package, kind: "example", name })
+        self.example.map_or(KERNEL, |name| Program { kind: Kind::Example, name })
+    }
+
+    /// The features of the kernel's package that it has.
+    pub fn features(&self) -> Vec<&'static str> {
+        let features = [(self.faults, "faults"), (self.selftest, "selftest"), (self.shell, "shell")];
+        features.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature).collect()
     }
 }
 

@@ -23,6 +23,7 @@ use screen::Screen;
 
 use crate::cli::Options;
 use crate::error::Error;
+use crate::files::output;
 use crate::rows;
 use crate::rundir::Workspace;
 
@@ -38,6 +39,7 @@ pub fn command(options: &Options) -> u8 {
 fn run(options: &Options, screen: &Screen) -> Result<u8, Error> {
     options.check()?;
     let workspace = Workspace::find()?;
+    options.plan(&workspace).check(Some(&workspace.root))?;
     let wanted = &options.matrix;
     let file = wanted.rows.clone().unwrap_or_else(|| workspace.root.join(rows::FILE));
     let all = rows::read(&file)?;
@@ -80,15 +82,30 @@ fn run(options: &Options, screen: &Screen) -> Result<u8, Error> {
         rows,
     };
 
+    // Each is tried: what cannot be written to one place may be to another, and the counts are shown in any case.
+    std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let asked_for = options.json.as_deref().filter(|path| path.as_os_str() != "-");
-    write(&junit, &junit::to_xml(&results)?)?;
-    for path in [Some(json.as_path()), asked_for].into_iter().flatten() {
-        write(path, &results.to_json())?;
-    }
-    screen.finish(&results, &[&json, &junit]);
+    let mut written = vec![junit::to_xml(&results).and_then(|xml| write("--junit", &junit, &xml))];
+    written.extend(
+        [Some(json.as_path()), asked_for]
+            .into_iter()
+            .flatten()
+            .map(|path| write("--json", path, &results.to_json())),
+    );
+    let shown = screen.finish(&results, &[&json, &junit]);
+    written.push(shown.map_err(|source| Error::Unwritable {
+        what: "--json".to_owned(),
+        path: "-".into(),
+        source,
+    }));
+    written.into_iter().collect::<Result<(), Error>>()?;
     Ok(results.status())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    crate::report::write_whole(path, text.as_bytes()).map_err(Error::file("write", path))
+fn write(what: &str, path: &Path, text: &str) -> Result<(), Error> {
+    output::write(path, text.as_bytes()).map_err(|source| Error::Unwritable {
+        what: what.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
 }

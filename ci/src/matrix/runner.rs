@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::result::{Ended, RowResult, Skip};
@@ -16,6 +16,9 @@ use crate::cli::{AccelChoice, Options};
 use crate::doors::Door;
 use crate::emulator::Kind;
 use crate::error::Error;
+use crate::files::output;
+use crate::files::scratch::Scratch;
+use crate::kernel_build::Kernel;
 use crate::launch::launch_with;
 use crate::notice::Observer;
 use crate::qemu::Qemu;
@@ -23,6 +26,9 @@ use crate::rows::{self, Problem, Row, RowProblem};
 use crate::rundir::Workspace;
 use crate::version::Version;
 use crate::{interrupt, kernel_build, setup};
+
+/// The folder of the kernels, beside those of the rows; no row's name begins so.
+const KERNELS: &str = "_kernels";
 
 /// What all rows share: one QEMU, one accelerator, a folder for their folders, a kernel of each variant.
 #[derive(Debug)]
@@ -110,7 +116,7 @@ impl Runner {
     ) -> Result<(), Error> {
         let workspace = Workspace::find()?;
         let mut doors: Vec<((Kind, Door), Option<Ended>)> = Vec::new();
-        let mut kernels: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
         for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {
             let door = (job.options.emulator, job.options.boot);
             if !doors.iter().any(|(known, _)| *known == door) {
@@ -126,12 +132,24 @@ impl Runner {
                 Some(kernel) => kernel.clone(),
                 None => {
                     setup::target::provide(observer)?;
-                    kernel_build::provide(&job.options, &workspace, observer)?.path
+                    self.own(kernel_build::provide(&job.options, &workspace, observer)?)?
                 }
             };
-            job.options.kernel = Some(kernels.entry(variant).or_insert(kernel).clone());
+            job.options.built = Some(kernels.entry(variant).or_insert(kernel).clone());
         }
         Ok(())
+    }
+
+    /// A kernel in a file of the matrix's own: a build of another launcher meanwhile does not change what the rows boot.
+    fn own(&self, kernel: Kernel) -> Result<Kernel, Error> {
+        let folder = Scratch::new_in(&self.folder.join(KERNELS))?;
+        let own = |file: &Path, name: &str| {
+            let own = folder.path().join(name);
+            output::link_or_copy(file, &own).map_err(Error::file("copy", file)).map(|()| own)
+        };
+        let (path, symbols) =
+            (own(&kernel.path, "octopod-kernel")?, own(&kernel.symbols, "octopod-symbols")?);
+        Ok(kernel.moved_to(path, symbols, Some(Arc::new(folder))))
     }
 
     /// What a row ends with whose emulator or door cannot be used on this host.
@@ -166,41 +184,9 @@ impl Job {
             None if interrupt::requested() => return not_begun(Ended::Skipped(Skip::Interrupted)),
             None => {}
         }
-        // Held until the run is over.
-        let _folder = match take(&self.folder) {
-            Ok(lock) => lock,
-            Err(error) => return not_begun(Ended::NotStarted(error.to_string())),
-        };
         let options = Options { out: Some(self.folder.clone()), ..self.options.clone() };
         let began = Instant::now();
         let outcome = launch_with(&options, observer);
         RowResult::of(&self.row, &self.options, outcome, began.elapsed())
-    }
-}
-
-/// Takes a row's folder for this process.
-fn take(folder: &Path) -> Result<File, Error> {
-    fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(Error::file("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::RowBusy { folder: folder.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(Error::File { action: "lock", path, source }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rows_folder_has_one_owner() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("rows/a");
-        let owner = take(&folder).unwrap();
-        assert!(take(&folder).unwrap_err().to_string().contains("another octopod is running the same row"));
-        drop(owner);
-        take(&folder).unwrap();
     }
 }

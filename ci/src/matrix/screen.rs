@@ -77,7 +77,10 @@ impl Screen {
     }
 
     /// Says what was wrong, and the counts; with `--json -`, the results alone on standard output.
-    pub fn finish(&self, results: &Results, files: &[&std::path::Path]) {
+    ///
+    /// # Errors
+    /// They cannot be written there.
+    pub fn finish(&self, results: &Results, files: &[&std::path::Path]) -> std::io::Result<()> {
         self.total.finish_and_clear();
         if !self.quiet {
             for row in results.rows.iter().filter(|row| matches!(row.ended, Ended::Skipped(_))) {
@@ -103,8 +106,9 @@ impl Screen {
             }
         }
         self.line(&results.counts.to_string());
-        if self.to_stderr {
-            let _ = anstream::stdout().write_all(results.to_json().as_bytes());
+        match self.to_stderr {
+            true => print(&results.to_json()),
+            false => Ok(()),
         }
     }
 
@@ -123,6 +127,13 @@ impl Screen {
     pub fn preparation(&self) -> impl Observer + '_ {
         Preparation { screen: self }
     }
+}
+
+/// Writes a document to the standard output, all of it.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 struct Preparation<'a> {

@@ -7,10 +7,12 @@ use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::error::Error;
+use crate::files::output;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
 use crate::pictures::{self, Format, Picture};
-use crate::report::{Report, VerdictKind, write_whole};
+use crate::report::{Report, VerdictKind};
 use crate::table;
 
 mod sections;
@@ -23,29 +25,50 @@ pub const FILE: &str = "report.html";
 pub const PICTURES: [&str; 7] =
     ["stages.svg", "boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
 
-/// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. What cannot be
-/// written is a note, and no fault of the run's.
-pub fn leave(outcome: &Outcome, pictures: Option<&Path>, observer: &mut dyn Observer) {
-    let Some(folder) = &outcome.run_dir else { return };
-    if let Err(problem) = write(&outcome.report, folder, pictures) {
+/// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. A page or picture
+/// that cannot be had is a note, and no fault of the run's; but pictures that were asked for are missed.
+pub fn leave(outcome: &mut Outcome, pictures: Option<&Path>, observer: &mut dyn Observer) {
+    let Some(folder) = outcome.run_dir.clone() else { return };
+    if let Some(named) = pictures
+        && let Err(error) = write_pictures(&outcome.report, named)
+    {
+        outcome.lacks(error);
+    }
+    if let Err(problem) = write(&outcome.report, &folder) {
         observer.notice(Notice::Note(&format!("no {FILE} in {}: {problem}", folder.display())));
     }
 }
 
-/// Writes page and pictures into a folder, and the pictures into another as well.
-pub fn write(
-    report: &Report,
-    folder: &Path,
-    pictures_folder: Option<&Path>,
-) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes page and pictures into a folder.
+pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let pictures = pictures::all(report)?;
-    for folder in pictures_folder.into_iter().chain([folder]) {
-        for picture in &pictures {
-            write_whole(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
-        }
-    }
+    std::fs::create_dir_all(folder)?;
+    write_files(&pictures, folder)?;
     let page = catch_unwind(|| page(report, &pictures)).map_err(|_| "the page cannot be made")?;
-    write_whole(&folder.join(FILE), page.as_bytes())?;
+    output::write(&folder.join(FILE), page.as_bytes())?;
+    Ok(())
+}
+
+/// Writes the pictures into a folder that the user names, which is made if it is missing.
+///
+/// # Errors
+/// They cannot be drawn, or not be written there.
+pub fn write_pictures(report: &Report, folder: &Path) -> Result<(), Error> {
+    let drawn = pictures::all(report);
+    let drawn =
+        drawn.map_err(|problem| Error::Report { path: folder.to_owned(), problem: problem.to_string() })?;
+    let written = std::fs::create_dir_all(folder).and_then(|()| write_files(&drawn, folder));
+    written.map_err(|source| Error::Unwritable {
+        what: "--pictures".to_owned(),
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+fn write_files(pictures: &[Picture], folder: &Path) -> std::io::Result<()> {
+    for picture in pictures {
+        output::write(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
+    }
     Ok(())
 }
 

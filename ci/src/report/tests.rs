@@ -1,6 +1,8 @@
 use octopod::wire::{Cycles, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work};
 use serde_json::{Value, json};
 
+use std::fs;
+
 use super::*;
 
 fn stress(allocator: &str) -> Stress<String> {
@@ -180,7 +182,7 @@ fn each_verdict_has_its_status() {
 #[test]
 fn a_report_replaces_the_one_before_in_one_step() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("new/report.json");
+    let path = folder.path().join("report.json");
     let judgement = || Judgement { kind: VerdictKind::Pass, reason: None };
     for line in ["a", "b"] {
         let report = Report::assemble(judgement(), line.to_owned(), None, None, &Seen::default(), vec![]);

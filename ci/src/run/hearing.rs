@@ -16,6 +16,8 @@ pub const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;
 
 /// The plain lines that are kept in memory; serial.log has them all.
 const MAX_LINES_KEPT: usize = 20_000;
+/// The bytes that these may have together.
+const MAX_BYTES_KEPT: usize = 8 << 20;
 
 /// Lines of the emulator's that are kept in memory; its log has them all.
 const MAX_COMPLAINTS: usize = 20;
@@ -35,8 +37,12 @@ pub struct Hearing<'a> {
     pub log: bochs::Log,
     /// What the kernel's records said.
     pub seen: Seen,
+    /// Whether a record came, or what is taken for one.
+    pub has_records: bool,
     /// What the kernel said to people.
     pub serial: Vec<String>,
+    /// Bytes of these lines.
+    kept_bytes: usize,
     /// What the emulator complained of, less what is known to be harmless.
     pub complaint: String,
     complaints: usize,
@@ -61,7 +67,9 @@ impl Hearing<'_> {
             framing,
             log,
             seen,
+            has_records: false,
             serial,
+            kept_bytes: 0,
             complaint,
             complaints,
             start_to_online,
@@ -113,6 +121,7 @@ impl Hearing<'_> {
     }
 
     fn take(&mut self, reading: &Reading) {
+        self.has_records |= reading.record.is_some();
         if reading.record.is_none() || !reading.text.trim().is_empty() {
             self.plain(&reading.text);
         }
@@ -149,7 +158,8 @@ impl Hearing<'_> {
                 self.observer.notice(Notice::Console(&named));
             }
         }
-        if self.serial.len() < MAX_LINES_KEPT {
+        if self.serial.len() < MAX_LINES_KEPT && self.kept_bytes + line.len() <= MAX_BYTES_KEPT {
+            self.kept_bytes += line.len();
             self.serial.push(line);
         }
     }

@@ -58,7 +58,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
             arguments.extend(["--timeout", HELD_LIMIT_S, "--qemu", &program]);
         }
         let mut options = task.options_of_run(&arguments);
-        options.kernel.clone_from(&built.kernel);
+        options.built.clone_from(&built.built);
         let outcome = launch_with(&options, &mut Silent);
         if interrupt::requested() {
             return Err(Error::Interrupted);

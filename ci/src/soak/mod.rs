@@ -15,7 +15,6 @@ pub mod mutants;
 pub mod properties;
 pub mod stress;
 
-use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use crate::cli::Options;
 use crate::error::Error;
 use crate::launch::Outcome;
 use crate::notice::Observer;
-use crate::rundir::{RunDir, Workspace};
+use crate::rundir::{self, RunDir, Workspace};
 use crate::ui::Console;
 
 /// What can be soaked, in the order in which all are run.
@@ -117,6 +116,11 @@ pub struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// The folder of the soak's runs, which each run takes over from the one before.
+    fn run(&self) -> PathBuf {
+        self.folder.file("run")
+    }
+
     /// Options of a run with these arguments, in this soak's folder.
     fn options_of_run(&self, arguments: &[&str]) -> Options {
         let words = ["octopod"].iter().chain(arguments);
@@ -125,7 +129,7 @@ impl Task<'_> {
         if !arguments.contains(&"--qemu") {
             options.qemu_program.clone_from(&self.options.qemu_program);
         }
-        options.out = Some(self.folder.path.clone());
+        options.out = Some(self.run());
         options
     }
 
@@ -133,7 +137,7 @@ impl Task<'_> {
     fn failed(&self, what: &str, outcome: &Outcome, arguments: &str) -> Ended {
         let reason = outcome.report.reason.as_deref().unwrap_or("see its report");
         let text = format!("{what}: {}\nto repeat it: cargo run -- {arguments}", reason.trim());
-        Ended::Failed(text, self.folder.path.clone())
+        Ended::Failed(text, self.run())
     }
 }
 
@@ -141,9 +145,11 @@ impl Task<'_> {
 pub fn command(options: &Options, console: &mut Console) -> Result<u8, Error> {
     options.check()?;
     let workspace = Workspace::find()?;
+    options.plan(&workspace).check(Some(&workspace.root))?;
     for soak in Soak::named(&options.matrix.names)? {
         let named = options.out.as_ref().map(|folder| folder.join(soak.name()));
         let folder = RunDir::create(&workspace, &format!("soak-{}", soak.name()), named.as_deref())?;
+        rundir::prune(&workspace, options.keep.get(), std::iter::empty());
         let count = options.count.map(NonZeroU64::get);
         let task = Task { options, workspace: &workspace, folder, count };
         let began = Instant::now();
@@ -178,10 +184,10 @@ fn human(time: Duration) -> String {
 /// Builds the kernel once, and has `options` boot that one, also when another has been built since.
 fn build(options: &mut Options, task: &Task<'_>, observer: &mut dyn Observer) -> Result<(), Error> {
     crate::setup::target::provide(observer)?;
-    let built = crate::kernel_build::provide(options, task.workspace, observer)?.path;
-    let own = task.folder.file("kernel-of-all-runs");
-    fs::copy(&built, &own).map_err(Error::file("copy", &built))?;
-    options.kernel = Some(own);
+    let built = crate::kernel_build::provide(options, task.workspace, observer)?;
+    let path = task.folder.adopt(&built.path, "octopod-kernel", built.is_users)?;
+    let symbols = task.folder.adopt(&built.symbols, "octopod-symbols", built.is_users)?;
+    options.built = Some(built.moved_to(path, symbols, None));
     Ok(())
 }
 

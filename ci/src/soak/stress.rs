@@ -37,7 +37,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
         let time = seconds.to_string();
         let arguments = ["stress", "--accel", task.options.accel.name(), "--smp", "8", "--seconds", &time];
         let mut options = task.options_of_run(&arguments);
-        options.kernel.clone_from(&built.kernel);
+        options.built.clone_from(&built.built);
         let outcome = launch_with(&options, console);
         if interrupt::requested() {
             return Err(Error::Interrupted);

@@ -4,11 +4,14 @@
 //! What has a beginning and an end is one complete event: halves whose other half was lost would confuse a viewer. An end
 //! whose beginning is lost is left out; what had not ended when the trace did ends there.
 
+use std::io::{self, Write};
+
 use octopod::wire::{TraceEvent, Traced};
 use serde_json::{Value, json};
 
-use super::stream::{CpuTrace, Trace};
+use super::stream::{CpuTrace, Start};
 use super::words::Words;
+use crate::report::TraceReport;
 
 /// The one process there is.
 const PROCESS: u32 = 1;
@@ -41,31 +44,69 @@ fn category(event: TraceEvent) -> &'static str {
     }
 }
 
-/// The whole document.
-pub fn document(trace: &Trace, words: &Words) -> Value {
-    let clock = Clock {
-        entry_tsc: trace.entry_tsc,
-        hz: if trace.tsc_hz == 0 { 1_000_000_000 } else { trace.tsc_hz },
-    };
-    let lost = trace.lost();
-    let mut events = vec![meta("process_name", None, json!({ "name": "octopod" }))];
-    for cpu in &trace.cpus {
-        events.push(meta("thread_name", Some(cpu.cpu), json!({ "name": format!("CPU {}", cpu.cpu) })));
-        events.push(meta("thread_sort_index", Some(cpu.cpu), json!({ "sort_index": cpu.cpu })));
+/// A trace, as it will be written.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    start: Start,
+    /// The CPUs with the numbers of the events that they have lost.
+    cpus: Vec<(u32, u64)>,
+    /// Events that came.
+    events: u64,
+    items: Vec<Item>,
+}
+
+impl Timeline {
+    /// One without a CPU.
+    pub fn new(start: Start) -> Timeline {
+        Timeline { start, ..Timeline::default() }
     }
-    let mut timed: Vec<_> = trace.cpus.iter().flat_map(|cpu| track(cpu, &clock, words)).collect();
-    // The longer of two that begin together holds the other.
-    timed.sort_by_key(|item| (item.start_tsc, std::cmp::Reverse(item.end_tsc)));
-    events.extend(timed.into_iter().map(|item| item.json));
-    json!({
-        "traceEvents": events,
-        "displayTimeUnit": "ns",
-        "otherData": {
-            "lost_events": lost,
-            "tsc_hz": trace.tsc_hz,
-            "skew_ns": trace.skew_cycles as f64 / clock.hz as f64 * 1e9,
-        },
-    })
+
+    /// Adds what a CPU has recorded.
+    pub fn add(&mut self, cpu: &CpuTrace) {
+        self.cpus.push((cpu.cpu, cpu.lost));
+        self.events += cpu.events.len() as u64;
+        self.items.extend(track(cpu));
+    }
+
+    /// Puts all in the order of time.
+    pub fn sort(&mut self) {
+        // The longer of two that begin together holds the other.
+        self.items.sort_by_key(|item| (item.begin.tsc, std::cmp::Reverse(item.end_tsc())));
+    }
+
+    /// How much there is in it.
+    pub fn report(&self) -> TraceReport {
+        let lost = self.cpus.iter().fold(0, |all: u64, (_, lost)| all.saturating_add(*lost));
+        TraceReport { cpus: self.cpus.len(), events: self.events, lost }
+    }
+
+    /// Writes the whole document, one event a line.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write(&self, out: &mut dyn Write, words: &Words) -> io::Result<()> {
+        let Start { tsc_hz, entry_tsc, skew_cycles, .. } = self.start;
+        let clock = Clock { entry_tsc, hz: if tsc_hz == 0 { 1_000_000_000 } else { tsc_hz } };
+        out.write_all(b"{\"traceEvents\":[\n")?;
+        serde_json::to_writer(&mut *out, &meta("process_name", None, json!({ "name": "octopod" })))?;
+        let mut event = |event: Value| {
+            out.write_all(b",\n")?;
+            serde_json::to_writer(&mut *out, &event).map_err(io::Error::from)
+        };
+        for (cpu, _) in &self.cpus {
+            event(meta("thread_name", Some(*cpu), json!({ "name": format!("CPU {cpu}") })))?;
+            event(meta("thread_sort_index", Some(*cpu), json!({ "sort_index": cpu })))?;
+        }
+        for item in &self.items {
+            event(item.json(&clock, words))?;
+        }
+        let other = json!({
+            "lost_events": self.report().lost,
+            "tsc_hz": tsc_hz,
+            "skew_ns": skew_cycles as f64 / clock.hz as f64 * 1e9,
+        });
+        writeln!(out, "\n],\"displayTimeUnit\":\"ns\",\"otherData\":{other}}}")
+    }
 }
 
 fn meta(name: &str, track: Option<u32>, arguments: Value) -> Value {
@@ -92,24 +133,32 @@ impl Clock {
     }
 }
 
+/// A slice of a track, or a mark on it.
+#[derive(Clone, Copy, Debug)]
 struct Item {
-    start_tsc: u64,
-    end_tsc: u64,
-    json: Value,
+    cpu: u32,
+    event: TraceEvent,
+    begin: Traced,
+    /// `None` for a mark.
+    end: Option<u64>,
 }
 
-/// A CPU's events.
-fn track(cpu: &CpuTrace, clock: &Clock, words: &Words) -> Vec<Item> {
-    let item = |begin: &Traced, event: TraceEvent, end_tsc: Option<u64>| {
+impl Item {
+    fn end_tsc(&self) -> u64 {
+        self.end.unwrap_or(self.begin.tsc)
+    }
+
+    fn json(&self, clock: &Clock, words: &Words) -> Value {
+        let Item { cpu, event, begin, end } = *self;
         let mut json = json!({
             "name": words.title(event, begin.a),
             "cat": category(event),
             "pid": PROCESS,
-            "tid": cpu.cpu,
+            "tid": cpu,
             "ts": clock.at(begin.tsc),
             "args": words.arguments(event, begin.a, begin.b),
         });
-        match end_tsc {
+        match end {
             Some(end) => {
                 json["ph"] = json!("X");
                 json["dur"] = json!(((clock.at(end) - clock.at(begin.tsc)) * 1e3).round() / 1e3);
@@ -119,7 +168,17 @@ fn track(cpu: &CpuTrace, clock: &Clock, words: &Words) -> Vec<Item> {
                 json["s"] = json!("t");
             }
         }
-        Item { start_tsc: begin.tsc, end_tsc: end_tsc.unwrap_or(begin.tsc), json }
+        json
+    }
+}
+
+/// A CPU's events.
+fn track(cpu: &CpuTrace) -> Vec<Item> {
+    let item = |begin: &Traced, event: TraceEvent, end: Option<u64>| Item {
+        cpu: cpu.cpu,
+        event,
+        begin: *begin,
+        end,
     };
     let last_tsc = cpu.events.last().map_or(0, |event| event.tsc);
     let mut items = Vec::new();

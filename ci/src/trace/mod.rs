@@ -4,43 +4,44 @@ mod chrome;
 mod stream;
 mod words;
 
-use std::path::Path;
+use std::fs::File;
 
-pub use stream::{CpuTrace, StreamError, Trace, read};
+pub use stream::{CpuTrace, Section, Start, StreamError, sections};
 pub use words::Words;
 
 use crate::error::Error;
-use crate::files;
+use crate::files::output;
 use crate::report::TraceReport;
 use crate::rundir::RunDir;
+use chrome::Timeline;
 
 /// The file of the run's folder that the kernel's stream goes to.
 pub const STREAM: &str = "trace.bin";
-
-/// A kernel with 4,096 CPUs and full rings sends less.
-const MAX_STREAM_BYTES: u64 = 400 << 20;
 
 /// The file that is made of it.
 pub const FILE: &str = "trace.json";
 
 /// Makes the file of the run's stream, which is then no longer needed. `Err` says why there is none.
 pub fn convert(folder: &RunDir, words: &Words) -> Result<TraceReport, Error> {
-    let stream = folder.file(STREAM);
-    let bytes = files::read(&stream, MAX_STREAM_BYTES)?;
-    let trace = read(&bytes).map_err(|error| Error::TraceStream { error })?;
-    write(&trace, words, &folder.file(FILE))?;
-    // Nobody misses it.
+    let (stream, path) = (folder.file(STREAM), folder.file(FILE));
+    let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
+    let timeline = timeline(file).map_err(|error| Error::TraceStream { error })?;
+    output::write_by(&path, |file| timeline.write(file, words)).map_err(Error::file("write", path))?;
+    // It has served its purpose.
     let _ = std::fs::remove_file(&stream);
-    Ok(TraceReport {
-        cpus: trace.cpus.len(),
-        events: trace.cpus.iter().map(|cpu| cpu.events.len() as u64).sum(),
-        lost: trace.lost(),
-    })
+    Ok(timeline.report())
 }
 
-fn write(trace: &Trace, words: &Words, path: &Path) -> Result<(), Error> {
-    let text = serde_json::to_vec(&chrome::document(trace, words)).unwrap_or_default();
-    std::fs::write(path, text).map_err(Error::file("write", path))
+/// What a stream says, ready to be written.
+fn timeline(stream: impl std::io::Read) -> Result<Timeline, StreamError> {
+    let mut timeline = Timeline::default();
+    sections(stream, |section| match section {
+        // A kernel that panics while it sends its trace begins again.
+        Section::Start(start) => timeline = Timeline::new(start),
+        Section::Cpu(cpu) => timeline.add(&cpu),
+    })?;
+    timeline.sort();
+    Ok(timeline)
 }
 
 #[cfg(test)]

@@ -1,10 +1,21 @@
 //! The kernel's stream: a magic, then parts one behind the other.
 
+use std::io::{self, Read};
+
 use octopod::wire::{TRACE_MAGIC, TracePart, Traced};
 
-/// All that was traced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trace {
+/// Events that a trace may have: those of more than a thousand CPUs with rings of the usual size. A stream of more comes from
+/// a kernel that has lost its way.
+const MOST_EVENTS: u64 = 4 << 20;
+
+/// A part of a stream has fewer bytes.
+const PART_BYTES: usize = 256;
+/// Bytes that are read at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// What is said of a trace before its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
     /// The TSC's frequency; 0 if the kernel did not know it yet.
     pub tsc_hz: u64,
     /// The TSC when the kernel was entered.
@@ -13,15 +24,15 @@ pub struct Trace {
     pub skew_cycles: u64,
     /// What to subtract from an address to find it in the kernel's ELF file.
     pub slide: u64,
-    /// The CPUs, in their order.
-    pub cpus: Vec<CpuTrace>,
 }
 
-impl Trace {
-    /// Events that all CPUs have lost.
-    pub fn lost(&self) -> u64 {
-        self.cpus.iter().fold(0, |sum, cpu| sum.saturating_add(cpu.lost))
-    }
+/// A part of a trace that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// A trace begins; what came before counts for nothing.
+    Start(Start),
+    /// A CPU, in their order.
+    Cpu(CpuTrace),
 }
 
 /// What a CPU recorded.
@@ -37,6 +48,15 @@ pub struct CpuTrace {
     pub events: Vec<Traced>,
 }
 
+impl CpuTrace {
+    /// All of its events have come.
+    fn complete(mut self) -> Section {
+        // What interrupts a record comes behind it in the ring, and was earlier.
+        self.events.sort_by_key(|event| event.tsc);
+        Section::Cpu(self)
+    }
+}
+
 /// Why a stream cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
@@ -46,6 +66,18 @@ pub enum StreamError {
     /// It begins with something else.
     #[error("what came by the trace's port is no trace")]
     NoMagic,
+    /// The system cannot read it.
+    #[error("the trace cannot be read: {kind}")]
+    Unreadable {
+        /// Why.
+        kind: io::ErrorKind,
+    },
+    /// There are more events than a kernel has room for.
+    #[error("the trace has more than {most} events")]
+    TooMany {
+        /// The limit.
+        most: u64,
+    },
     /// A part is none.
     #[error("the trace cannot be read from byte {at} on")]
     Part {
@@ -68,40 +100,97 @@ pub enum StreamError {
     },
 }
 
-/// Reads a stream.
-pub fn read(bytes: &[u8]) -> Result<Trace, StreamError> {
-    if bytes.is_empty() {
-        return Err(StreamError::Empty);
-    }
-    let mut rest = bytes.strip_prefix(&TRACE_MAGIC).ok_or(StreamError::NoMagic)?;
-    let mut trace = Trace::default();
-    let mut came = 0;
-    while !rest.is_empty() {
-        let wrong = StreamError::Part { at: bytes.len() - rest.len() };
-        let (part, after) = match postcard::take_from_bytes(rest) {
-            Ok(read) => read,
-            Err(postcard::Error::DeserializeUnexpectedEnd) => return Err(StreamError::Cut { events: came }),
-            Err(_) => return Err(wrong),
-        };
-        rest = after;
+/// Reads a stream and passes on its sections as they come. No more than one CPU's events are held.
+///
+/// # Errors
+/// It is none, or not whole; what was passed on before is then not to be used.
+pub fn sections(source: impl Read, mut take: impl FnMut(Section)) -> Result<(), StreamError> {
+    let mut parts = Parts::new(source);
+    parts.magic()?;
+    let (mut came, mut open) = (0, None::<CpuTrace>);
+    loop {
+        let at = parts.at;
+        let Some(part) = parts.next(came)? else { return Err(StreamError::Cut { events: came }) };
         match part {
             TracePart::Start { tsc_hz, entry_tsc, skew_cycles, slide } => {
-                trace = Trace { tsc_hz, entry_tsc, skew_cycles, slide, cpus: Vec::new() };
+                open = None;
+                take(Section::Start(Start { tsc_hz, entry_tsc, skew_cycles, slide }));
             }
             TracePart::Cpu { cpu, recorded, lost } => {
-                trace.cpus.push(CpuTrace { cpu, recorded, lost, events: Vec::new() });
+                let next = CpuTrace { cpu, recorded, lost, events: Vec::new() };
+                open.replace(next).map(|cpu| take(cpu.complete()));
             }
             TracePart::Event(event) => {
                 came += 1;
-                trace.cpus.last_mut().ok_or(wrong)?.events.push(event);
+                if came > MOST_EVENTS {
+                    return Err(StreamError::TooMany { most: MOST_EVENTS });
+                }
+                open.as_mut().ok_or(StreamError::Part { at })?.events.push(event);
             }
             TracePart::End { events: sent } if sent == came => {
-                // What interrupts a record comes behind it in the ring, and was earlier.
-                trace.cpus.iter_mut().for_each(|cpu| cpu.events.sort_by_key(|event| event.tsc));
-                return Ok(trace);
+                open.map(|cpu| take(cpu.complete()));
+                return Ok(());
             }
             TracePart::End { events: sent } => return Err(StreamError::Count { sent, came }),
         }
     }
-    Err(StreamError::Cut { events: came })
+}
+
+/// The parts of a stream, decoded one by one.
+struct Parts<R> {
+    source: R,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that have been used.
+    used: usize,
+    /// Bytes of the stream that have been used.
+    at: usize,
+    has_ended: bool,
+}
+
+impl<R: Read> Parts<R> {
+    fn new(source: R) -> Parts<R> {
+        Parts { source, buffer: Vec::new(), used: 0, at: 0, has_ended: false }
+    }
+
+    /// Sees to it that a whole part is in the buffer, if there is one.
+    fn fill(&mut self) -> Result<(), StreamError> {
+        while self.buffer.len() - self.used < PART_BYTES && !self.has_ended {
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            let mut chunk = self.source.by_ref().take(CHUNK_BYTES as u64);
+            let read = chunk.read_to_end(&mut self.buffer);
+            self.has_ended = read.map_err(|error| StreamError::Unreadable { kind: error.kind() })? == 0;
+        }
+        Ok(())
+    }
+
+    fn magic(&mut self) -> Result<(), StreamError> {
+        self.fill()?;
+        match self.buffer.strip_prefix(&TRACE_MAGIC) {
+            _ if self.buffer.is_empty() => Err(StreamError::Empty),
+            None => Err(StreamError::NoMagic),
+            Some(_) => {
+                (self.used, self.at) = (TRACE_MAGIC.len(), TRACE_MAGIC.len());
+                Ok(())
+            }
+        }
+    }
+
+    /// The next part; `None` at the end of the stream. So many events `came` before.
+    fn next(&mut self, came: u64) -> Result<Option<TracePart>, StreamError> {
+        self.fill()?;
+        let bytes = &self.buffer[self.used..];
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let (part, rest) = match postcard::take_from_bytes(bytes) {
+            Ok(read) => read,
+            Err(postcard::Error::DeserializeUnexpectedEnd) => return Err(StreamError::Cut { events: came }),
+            Err(_) => return Err(StreamError::Part { at: self.at }),
+        };
+        let length = bytes.len() - rest.len();
+        self.used += length;
+        self.at += length;
+        Ok(Some(part))
+    }
 }

@@ -1,6 +1,8 @@
 use octopod::wire::{TRACE_MAGIC, TraceEvent, TracePart, Traced};
 use serde_json::{Value, json};
 
+use std::path::Path;
+
 use super::*;
 use crate::symbols::Symbols;
 
@@ -41,13 +43,21 @@ fn parts() -> Vec<TracePart> {
 fn document() -> Value {
     let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
     let words = Words::new(&symbols, 0, [(0xf0, "call".to_owned())]);
-    chrome::document(&read(&stream(&parts())).unwrap(), &words)
+    let mut text = Vec::new();
+    timeline(&*stream(&parts())).unwrap().write(&mut text, &words).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// All sections of a stream.
+fn read(bytes: &[u8]) -> Result<Vec<Section>, StreamError> {
+    let mut all = Vec::new();
+    sections(bytes, |section| all.push(section)).map(|()| all)
 }
 
 #[test]
 fn what_is_cut_or_no_trace_is_refused() {
     let whole = stream(&parts());
-    assert_eq!(read(&whole).unwrap().cpus.len(), 2);
+    assert_eq!(read(&whole).unwrap().len(), 3);
     assert_eq!(read(&[]), Err(StreamError::Empty));
     assert_eq!(read(b"SeaBIOS"), Err(StreamError::NoMagic));
     for length in TRACE_MAGIC.len()..whole.len() {
@@ -56,6 +66,15 @@ fn what_is_cut_or_no_trace_is_refused() {
     let fewer = stream(&[START, TracePart::End { events: 1 }]);
     assert_eq!(read(&fewer), Err(StreamError::Count { sent: 1, came: 0 }));
     assert_eq!(read(&[&TRACE_MAGIC[..], &[99]].concat()), Err(StreamError::Part { at: TRACE_MAGIC.len() }));
+}
+
+#[test]
+fn what_was_sent_before_a_second_start_counts_for_nothing() {
+    let cpu = |cpu| TracePart::Cpu { cpu, recorded: 1, lost: 3 };
+    let drain = || event(TraceEvent::FrameDrain, 2000, 0);
+    let parts = [START, cpu(0), drain(), START, cpu(1), drain(), TracePart::End { events: 2 }];
+    let report = timeline(&*stream(&parts)).unwrap().report();
+    assert_eq!((report.cpus, report.events, report.lost), (1, 1, 3));
 }
 
 #[test]

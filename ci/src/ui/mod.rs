@@ -126,7 +126,10 @@ impl Console {
     }
 
     /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
-    pub fn finish(&mut self, outcome: &Outcome) {
+    ///
+    /// # Errors
+    /// The report cannot be written there.
+    pub fn finish(&mut self, outcome: &Outcome) -> io::Result<()> {
         self.bars.clear();
         let report = &outcome.report;
         if !self.quiet {
@@ -165,7 +168,9 @@ impl Console {
         self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence.trim_end_matches(':'))));
         if self.stream == Stream::Stderr {
             self.outlet.write(Stream::Stdout, report.to_json().as_bytes());
+            self.outlet.flush()?;
         }
+        Ok(())
     }
 
     fn panic(&self, report: &Report) {

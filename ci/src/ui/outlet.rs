@@ -50,6 +50,8 @@ struct Queue {
     file: Option<Spill>,
     /// Bytes for which there was no room.
     left_out: u64,
+    /// Why the standard output could not be written to, the first time.
+    failure: Option<io::Error>,
     is_writing: bool,
     is_closed: bool,
 }
@@ -75,8 +77,10 @@ impl Outlet {
         let queue = shared.clone();
         let writer = thread::spawn(move || {
             while let Some((stream, bytes)) = queue.next() {
-                // Nobody is left to be told if that fails.
-                let _ = write(stream, &bytes);
+                // Most of what is written says what happens, and is missed by no one. What was asked for is: see `flush`.
+                if let (Stream::Stdout, Err(error)) = (stream, write(stream, &bytes)) {
+                    queue.locked().failure.get_or_insert(error);
+                }
             }
         });
         Outlet { shared, writer: Some(writer) }
@@ -86,6 +90,21 @@ impl Outlet {
     pub fn write(&self, stream: Stream, bytes: &[u8]) {
         self.shared.locked().push(stream, bytes);
         self.shared.changed.notify_all();
+    }
+
+    /// Waits until all is written, or a signal asks for the launcher's end.
+    ///
+    /// # Errors
+    /// Why a part of the standard output could not be written.
+    pub fn flush(&self) -> io::Result<()> {
+        let wakes = self.shared.clone();
+        let _listener = Listener::new(move || wakes.changed.notify_all());
+        let signals = interrupt::count();
+        let mut queue = self.shared.locked();
+        while (queue.is_writing || queue.waits()) && interrupt::count() == signals {
+            queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.failure.take().map_or(Ok(()), Err)
     }
 
     /// A second handle on the same queue, for what draws by itself.
@@ -98,18 +117,11 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         self.shared.locked().is_closed = true;
         self.shared.changed.notify_all();
-        let wakes = self.shared.clone();
-        let _listener = Listener::new(move || wakes.changed.notify_all());
-        let signals = interrupt::count();
-        let mut queue = self.shared.locked();
-        while queue.is_writing || queue.waits() {
-            if interrupt::count() > signals {
-                return;
-            }
-            queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
+        let _ = self.flush();
+        let queue = self.shared.locked();
+        let is_done = !(queue.is_writing || queue.waits());
         drop(queue);
-        if let Some(writer) = self.writer.take() {
+        if let Some(writer) = self.writer.take().filter(|_| is_done) {
             let _ = writer.join();
         }
     }

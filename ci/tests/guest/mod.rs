@@ -70,9 +70,8 @@ impl Guest {
         let kernel = kernel_build::provide(&options, &workspace, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(&workspace, options.mode.name(), Some(folder.path())).unwrap();
-        let medium =
-            doors::prepare(&options, &options.kernel_command_line(), &tools, &kernel.path, &run, &mut Silent)
-                .unwrap();
+        let line = options.kernel_command_line();
+        let medium = doors::prepare(&options, &line, &tools, &kernel.path, &run, None, &mut Silent).unwrap();
         let socket = folder.path().join("qmp");
         let machine = Machine {
             options: &options,

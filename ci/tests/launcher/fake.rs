@@ -148,7 +148,8 @@ impl Fake {
         command
     }
 
-    fn spawn(&self, mut command: Command) -> Started {
+    /// Starts this command, a launcher on this machine.
+    pub fn spawn(&self, mut command: Command) -> Started {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Started { child, stdout, stderr, seen: String::new(), out: self.out() }
@@ -162,7 +163,7 @@ impl Fake {
 
 /// Writes a program by another process. Written by this one, it could not be run while a child that another test has
 /// just forked still holds the file open for writing.
-fn write_program(path: &Path, text: &str) {
+pub fn write_program(path: &Path, text: &str) {
     let script = "cat >\"$0\" && chmod +x \"$0\"";
     let mut writer = Command::new("sh").args(["-c", script]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
     writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

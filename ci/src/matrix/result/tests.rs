@@ -31,6 +31,8 @@ fn outcome(kind: VerdictKind, reason: Option<&str>, serial: &[&str]) -> Outcome 
         cpus_at: Vec::new(),
         run_dir: Some(PathBuf::from("/somewhere/rows/x")),
         error: None,
+        unwritten: Vec::new(),
+        in_use: None,
     }
 }
 
