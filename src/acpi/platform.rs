@@ -142,7 +142,10 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: Option<u32>) -> Res
     };
     let list = CpuList::read(&madt, bsp, max_cpus, numa)?;
     let roster = list.roster;
-    log::info!("RSDP at {:#x}: {roster}", rsdp.unwrap_or_default());
+    match rsdp {
+        Some(rsdp) => log::info!("RSDP at {rsdp:#x}: {roster}"),
+        None => log::info!("RSDP passed by the boot loader: {roster}"),
+    }
     log::debug!("{} NUMA nodes, local APICs at {:#x}", numa.nodes(), madt.local_apic_address());
     roster.report(bsp, address, sink);
     if roster.left_out > 0 {

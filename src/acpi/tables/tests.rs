@@ -183,7 +183,7 @@ fn a_bios_has_it_at_a_multiple_of_16() {
     rom[0x1_5a18..][..36].copy_from_slice(&rsdp(2, 0, 0x2000));
     let tables = |rom| paper(vec![], vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0xe_0000, rom)]);
     let find_by_bios = |paper: &Paper, area| {
-        let found = find(&&*paper, core::iter::empty(), area, &mut |_| {});
+        let found = find(&paper, core::iter::empty(), area, &mut |_| {});
         found.map(|tables| tables.rsdp)
     };
     assert_eq!(find_by_bios(&tables(rom.clone()), 0), Err(NoTables::NoRsdp));
