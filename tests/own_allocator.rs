@@ -2,12 +2,11 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::time::Duration;
 
 use octopod::boot::command_line::{Allocator, Workload};
 use octopod::memory::frames::{FrameNumber, FreeError, Order};
 use octopod::memory::source::{FrameSource, Seat};
-use octopod::stress::host::HostRun;
+use octopod::stress::host::{Bound, HostRun};
 
 // The README from here on.
 /// Hands out single frames from one atomic bitmap.
@@ -94,5 +93,6 @@ fn a_broken_one_is_caught() {
 
 fn run(workload: Workload) -> HostRun<'static> {
     let (allocator, threads, blocks, seed, trace) = (Allocator::Octopod, 3, 1, 7, None);
-    HostRun { allocator, workload, threads, blocks, time: Duration::from_millis(30), seed, trace }
+    let bound = Bound::Operations(10_000);
+    HostRun { allocator, workload, threads, blocks, bound, seed, trace }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use octopod::boot::command_line::{Allocator, BuiltIn, Options as KernelOptions, Workload};
-use octopod::stress::host::{Activity, HostRun, Outcome as Ran};
+use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
 use octopod::stress::trace;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
@@ -151,7 +151,7 @@ impl Work {
                 workload: part.workload,
                 threads: part.threads,
                 blocks: self.blocks,
-                time: self.time,
+                bound: Bound::Time(self.time),
                 seed: self.seed,
                 trace: trace.as_ref(),
             };

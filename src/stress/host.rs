@@ -27,6 +27,15 @@ use crate::wire::{Bucket, Stress};
 use activity::Watched;
 pub use activity::{Activity, Call, ThreadActivity};
 
+/// When a workload ends. Each thread then finishes its round.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// After this time.
+    Time(Duration),
+    /// When all threads together have done this many operations.
+    Operations(u64),
+}
+
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
 pub struct HostRun<'a> {
@@ -39,7 +48,7 @@ pub struct HostRun<'a> {
     /// How much memory, in blocks of 2 MiB.
     pub blocks: usize,
     /// For how long.
-    pub time: Duration,
+    pub bound: Bound,
     /// Where the randomness starts.
     pub seed: u64,
     /// What `replay` replays.
@@ -61,7 +70,7 @@ pub struct Outcome {
 
 struct Threads {
     barrier: Barrier,
-    end: Instant,
+    bound: Bound,
     began: Instant,
     operations: Vec<CachePadded<AtomicU64>>,
     /// For each thread one of [`HERE`], [`ASKED`], [`AWAY`] and [`CALLED`].
@@ -89,7 +98,12 @@ impl Platform for Threads {
     }
 
     fn has_ended(&self) -> bool {
-        Instant::now() >= self.end
+        match self.bound {
+            Bound::Time(time) => self.began.elapsed() >= time,
+            Bound::Operations(most) => {
+                self.operations.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>() >= most
+            }
+        }
     }
 
     fn meet(&self) {
@@ -198,7 +212,7 @@ impl HostRun<'_> {
         let began = Instant::now();
         let threads = Threads {
             barrier: Barrier::new(self.threads),
-            end: began + self.time,
+            bound: self.bound,
             began,
             operations: (0..self.threads).map(|_| CachePadded::default()).collect(),
             departures: (0..self.threads).map(|_| AtomicU32::new(HERE)).collect(),

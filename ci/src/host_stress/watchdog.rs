@@ -84,7 +84,7 @@ mod tests {
     use octopod::boot::command_line::{Allocator, Workload};
     use octopod::memory::frames::{FrameNumber, FreeError, Order};
     use octopod::memory::source::{FrameSource, Seat};
-    use octopod::stress::host::HostRun;
+    use octopod::stress::host::{Bound, HostRun};
 
     use super::*;
 
@@ -119,7 +119,7 @@ mod tests {
             workload: Workload::Pairs,
             threads: 1,
             blocks: 1,
-            time: Duration::from_millis(1),
+            bound: Bound::Time(Duration::ZERO),
             seed: 1,
             trace: None,
         };

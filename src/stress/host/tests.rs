@@ -21,12 +21,19 @@ fn every_workload_runs_on_every_allocator() {
                 workload: *workload,
                 threads: 4,
                 blocks: 8,
-                time: Duration::from_millis(40),
+                bound: Bound::Operations(20_000),
                 seed: 7,
                 trace: Some(&trace),
             };
             let outcome = run.run();
             assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
+            // `replay` is bounded by its trace.
+            let most = if *workload == Workload::Replay { 1 } else { 20_000 };
+            assert!(
+                outcome.figures.operations >= most,
+                "{workload} on {allocator}: {}",
+                outcome.figures.operations
+            );
         }
     }
 }
