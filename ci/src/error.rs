@@ -185,7 +185,7 @@ pub enum Error {
         error: Box<Error>,
     },
     /// A file that is to be read is none.
-    #[error("cannot read {}: it is {kind}", path.display())]
+    #[error("cannot read {}: it is not a regular file, but {kind}", path.display())]
     NotAFile {
         /// Its path.
         path: PathBuf,

@@ -48,7 +48,7 @@ pub(super) fn kind(file_type: FileType) -> &'static str {
         kind if kind.is_fifo() => "a FIFO",
         kind if kind.is_socket() => "a socket",
         kind if kind.is_char_device() || kind.is_block_device() => "a device",
-        _ => "no regular file",
+        _ => "of another kind",
     }
 }
 
@@ -66,8 +66,8 @@ mod tests {
         assert_eq!(read(&file, 5).unwrap(), b"12345");
         let refusal = |path: &Path, most| read(path, most).unwrap_err().to_string();
         assert!(refusal(&file, 4).contains("5 bytes"), "{}", refusal(&file, 4));
-        assert!(refusal(folder.path(), 9).ends_with("it is a folder"), "{}", refusal(folder.path(), 9));
-        assert!(refusal(Path::new("/dev/zero"), 9).ends_with("it is a device"));
+        assert!(refusal(folder.path(), 9).ends_with("but a folder"), "{}", refusal(folder.path(), 9));
+        assert!(refusal(Path::new("/dev/zero"), 9).ends_with("but a device"));
         assert!(refusal(Path::new("/nonexistent"), 9).contains("cannot read"));
     }
 

@@ -62,11 +62,11 @@ fn kernels_and_traces_that_are_no_files_are_refused() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let fake = Fake::new("exit 1");
     for (option, path, kind) in [
-        ("--kernel", fifo.to_str().unwrap(), "it is a FIFO"),
-        ("--kernel", "/dev/zero", "it is a device"),
-        ("--kernel", "/", "it is a folder"),
-        ("--replay", fifo.to_str().unwrap(), "it is a FIFO"),
-        ("--replay", "/dev/zero", "it is a device"),
+        ("--kernel", fifo.to_str().unwrap(), "but a FIFO"),
+        ("--kernel", "/dev/zero", "but a device"),
+        ("--kernel", "/", "but a folder"),
+        ("--replay", fifo.to_str().unwrap(), "but a FIFO"),
+        ("--replay", "/dev/zero", "but a device"),
     ] {
         let mut command = Command::new(launcher());
         command.args(["stress", option, path]).env("OCTOPOD_QEMU", fake.program());
