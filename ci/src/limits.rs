@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 /// Where the kernel is linked to; loaders put nothing lower.
 const IMAGE_START: u64 = MIB;
 
-/// What firmware and GRUB take before there is a kernel, as measured with SeaBIOS and OVMF under QEMU.
+/// What firmware and GRUB take before there is a kernel. Estimates, which have not been measured yet.
 const BIOS_NEEDS: u64 = 16 * MIB;
 const UEFI_NEEDS: u64 = 64 * MIB;
 
