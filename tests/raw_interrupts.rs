@@ -1,4 +1,6 @@
-//! RFLAGS.IF is changed by `src/cpu/irq_guard.rs` alone, whose per-CPU count must agree with it: no other source of the
+//! Two rules of `docs/invariants.md` that the compiler does not see.
+//!
+//! I1: RFLAGS.IF is changed by `src/cpu/irq_guard.rs` alone, whose per-CPU count must agree with it: no other source of the
 //! kernel contains an instruction that changes it, or calls a function of another crate that does.
 
 use std::fs;
@@ -54,6 +56,39 @@ fn only_the_guard_changes_the_interrupt_flag() {
             assert!(is_there, "{file} contains no {what} any more: take it out of the list");
         }
     }
+}
+
+/// Files with volatile accesses, and to what: I6 of `docs/invariants.md`.
+const VOLATILE: &[(&str, &str)] = &[
+    ("src/apic/io_apic.rs", "device registers"),
+    ("src/apic/registers.rs", "device registers"),
+    ("src/console/screen/pixels.rs", "the frame buffer"),
+    ("src/console/screen/vga.rs", "VGA's text memory"),
+    ("src/cpu/branch.rs", "code that boot patches"),
+    ("src/memory/frames/afar.rs", "to be replaced by atomics"),
+    ("src/panic/last_words.rs", "a block that a debugger reads"),
+    ("src/shell/reset.rs", "the reset register"),
+    ("src/smp/bring_up/trampoline.rs", "to be replaced by atomics"),
+    ("src/time/reference.rs", "device registers"),
+];
+
+#[test]
+fn only_devices_are_accessed_by_volatile() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    collect(&root.join("src"), &mut sources);
+    let has = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().any(|line| {
+            let code = line.split("//").next().unwrap_or_default();
+            code.contains("read_volatile") || code.contains("write_volatile")
+        })
+    };
+    let name = |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
+    let mut found: Vec<String> = sources.iter().filter(|path| has(path)).map(name).collect();
+    found.sort();
+    let listed: Vec<&str> = VOLATILE.iter().map(|(file, _)| *file).collect();
+    assert_eq!(found, listed, "volatile is for devices: memory that other CPUs write is accessed by atomics");
 }
 
 #[test]

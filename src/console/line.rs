@@ -54,10 +54,14 @@ pub fn set_record_nonce(nonce: Option<Nonce>) {
 /// stopped there.
 const TAKE_OVER_MS: u64 = 200;
 
-/// Hands the serial line to a CPU that is dying: waits for its holder a moment, then takes it all the same.
+/// Runs `f` with the serial line and the screen, for a CPU that ends the run: waits for their holder for [`TAKE_OVER_MS`], then
+/// takes the locks by force.
+///
+/// **Context:** any, with interrupts off permanently.
 ///
 /// # Safety
-/// All other CPUs have been told to stop; only the one CPU that ends the run calls this.
+/// The code that holds either lock, on this CPU or on another, does not go on if it has not released it in that time. Only the
+/// one CPU that ends the run calls this.
 pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
     let deadline = Deadline::after_ms(TAKE_OVER_MS);
     let mut serial = loop {
@@ -65,8 +69,8 @@ pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
             break serial;
         }
         if deadline.has_passed() {
-            // SAFETY: the holder is stopped, or is the very code that died on this CPU. A line cut in two is the
-            // worst that a half-done holder leaves behind.
+            // SAFETY: the holder does not go on (see # Safety). `Serial` tolerates to be left half-way: it is a port, and
+            // counts that are only printed; the worst is a line cut in two.
             unsafe { SERIAL.force_unlock() };
         }
         core::hint::spin_loop();
@@ -77,7 +81,9 @@ pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
         if let Some(screen) = SCREEN.try_lock() {
             break screen;
         }
-        // SAFETY: only who holds the line takes it, so its holder is stopped too. A screen half drawn is shown so.
+        // SAFETY: this lock is taken under that of the line alone, which this CPU has now, so its holder does not go on either.
+        // `LiveScreen` tolerates to be left half-way: positions are checked where they are used; the worst is a screen half
+        // drawn.
         unsafe { SCREEN.force_unlock() };
     };
     logger::write_all_kept(&mut serial, &mut screen);

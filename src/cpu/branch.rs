@@ -50,6 +50,7 @@ pub unsafe fn arm(_: &IrqGuard, most: u32, text: Range<u64>) -> Option<(usize, u
     let is_sound = |row: &Row| {
         text.contains(&row.place())
             && text.contains(&row.target())
+            // Volatile: code is no Rust object, and the processor reads it by other ways than loads.
             // SAFETY: the place is in the code, which can be read, and ends with more than these bytes.
             && unsafe { (row.place() as *const [u8; 5]).read_volatile() } == NOP
     };

@@ -4,6 +4,7 @@
 //! TSS 24. GS is never loaded with a selector: that would clear GS base.
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
@@ -67,15 +68,20 @@ per_cpu! {
         tss: TaskStateSegment::new(),
         gdt: GlobalDescriptorTable::new(),
     });
+    /// The ends of this CPU's interrupt stacks, in the order of [`IstStack::ALL`], for code that may have interrupted
+    /// [`load_descriptors`]; 0 before there are any.
+    static IST_TOPS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 }
 
 /// The ends of this CPU's interrupt stacks, in the order of [`IstStack::ALL`]; 0 before it has any.
+///
+/// **Context:** any, NMI and #MC too. It does not read the TSS, to which [`load_descriptors`] may have a `&mut` where this
+/// has interrupted it.
 pub(super) fn ist_tops() -> [u64; 4] {
-    let descriptors = DESCRIPTORS.as_ptr();
-    // SAFETY: this CPU's own table, which `load_descriptors` has written, or which is as it was made; whatever code of
-    // this CPU asks, none writes it meanwhile.
-    let table = unsafe { (*(*descriptors).get()).tss.interrupt_stack_table };
-    IstStack::ALL.map(|stack| table[usize::from(stack.index())].as_u64())
+    // SAFETY: this CPU's own copy, which is never freed (I3) and is all atomic; the caller's CPU cannot change in a context
+    // in which the answer matters to it.
+    let tops = unsafe { &*IST_TOPS.as_ptr() };
+    tops.each_ref().map(|top| top.load(Ordering::Relaxed))
 }
 
 /// Gives this CPU its GDT and TSS, with `ist_tops` (in the order of [`IstStack::ALL`]) as its interrupt stacks.
@@ -85,8 +91,10 @@ pub(super) fn ist_tops() -> [u64; 4] {
 /// end of a mapped stack that nothing else uses.
 pub unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
     let (code, data, tss) = DESCRIPTORS.with(guard, |descriptors| {
-        // SAFETY: the processor uses neither table while `load_descriptors` runs, and nobody else ever has a reference; the
-        // area lives for good, so the processor may keep the addresses.
+        // SAFETY: this function alone borrows the value, and cannot run twice at once on a CPU: the guard keeps handlers out,
+        // and those of NMI and #MC do not call it (I4) nor read the tables (`ist_tops`). The processor uses neither table
+        // yet: it runs on another GDT (see # Safety) and has no task register from this one. The area is never freed (I3), so
+        // the processor may keep the addresses.
         let Descriptors { tss, gdt } = unsafe { &mut *descriptors.get() };
         // A CPU that has been offline comes here again; its TSS is marked busy in the old table.
         *gdt = GlobalDescriptorTable::new();
@@ -94,6 +102,11 @@ pub unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
             tss.interrupt_stack_table[usize::from(stack.index())] =
                 VirtAddr::new(ist_tops[usize::from(stack.index())]);
         }
+        IST_TOPS.with(guard, |tops| {
+            for (top, value) in tops.iter().zip(ist_tops) {
+                top.store(value, Ordering::Relaxed);
+            }
+        });
         let code = gdt.append(Descriptor::kernel_code_segment());
         let data = gdt.append(Descriptor::kernel_data_segment());
         let tss = gdt.append(Descriptor::tss_segment(tss));

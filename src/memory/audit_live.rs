@@ -1,7 +1,9 @@
 //! The [audit](super::audit) of the tables that this CPU uses.
 
+use core::sync::atomic::Ordering;
+
 use super::audit::{House, Inventory, Rule, Violation, audit};
-use super::{init, ioremap, passage, stacks, vmap};
+use super::{init, ioremap, paging, passage, stacks, vmap};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::cpu::Controls;
@@ -32,9 +34,7 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
     let guards = guards.into_iter().chain(stacks::guards(cpus));
     let root = controls.cr3 & Controls::CR3_ADDRESS;
     audit(root, &house, guards, |table, index| {
-        let table = direct_map::pointer::<[u64; 512]>(table).cast_const().cast::<u64>();
-        // SAFETY: a table of the live tree, in memory, as the audit has checked; the processors set bits in it
-        // meanwhile, which a volatile read allows for, and nobody changes it otherwise while the lock is held.
-        unsafe { table.add(index % 512).read_volatile() }
+        // SAFETY: a table of the live tree, as the audit has checked before it reads, and the lock keeps it one.
+        unsafe { paging::entry_of(table, index) }.load(Ordering::Relaxed)
     })
 }

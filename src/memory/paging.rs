@@ -9,11 +9,13 @@
 //! that has five levels uses four. That is enough for 64 TiB of memory; `audit` finds a CPU on which it is otherwise.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use x86_64::PhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
-use x86_64::structures::paging::page_table::PageTableEntry;
-use x86_64::structures::paging::{PageTable, PhysFrame};
-use x86_64::{PhysAddr, VirtAddr};
+use x86_64::structures::paging::PhysFrame;
+
+use super::audit::bits::ADDRESS;
 
 use crate::boot::direct_map;
 use crate::boot::physical::AddressFault;
@@ -114,17 +116,20 @@ impl PageTables {
     }
 
     /// The root table's entry behind an address.
-    pub fn root_entry(&self, address: u64) -> PageTableEntry {
-        // SAFETY: the tree is this structure's alone, and so is the table.
-        let root = unsafe { &*table(self.root) };
-        root[VirtAddr::new(address).p4_index()].clone()
+    pub fn root_entry(&self, address: u64) -> Entry {
+        Entry::load(self.entry(self.root, index(address, 4)))
     }
 
     /// Copies another tree's root entry: both see the same tables from then on.
-    pub fn share_root_entry(&mut self, address: u64, entry: PageTableEntry) {
-        // SAFETY: `&mut self` and the tree is this structure's alone.
-        let root = unsafe { &mut *table(self.root) };
-        root[VirtAddr::new(address).p4_index()] = entry;
+    pub fn share_root_entry(&mut self, address: u64, entry: Entry) {
+        self.entry(self.root, index(address, 4)).store(entry.0, Ordering::Relaxed);
+    }
+
+    /// An entry of a table of this tree.
+    fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
+        // SAFETY: the callers start at the root, made by `new_table` as every table is, and go to what an entry leads to that is
+        // present and no page. Tables are not freed before the tree.
+        unsafe { entry_of(table, index) }
     }
 
     /// Maps `bytes` from `physical` on at `virt`; all three are multiples of 4 KiB. Nothing was mapped there before,
@@ -151,58 +156,54 @@ impl PageTables {
     pub fn is_mapped(&self, address: u64) -> bool {
         let mut at = self.root;
         for level in (1..=4).rev() {
-            // SAFETY: `at` is a table of this tree.
-            let entry = &unsafe { &*table(at) }[index(address, level)];
-            if !entry.flags().contains(Flags::PRESENT) {
+            let entry = Entry::load(self.entry(at, index(address, level)));
+            if !entry.has(Flags::PRESENT) {
                 return false;
             }
-            if level == 1 || entry.flags().contains(Flags::HUGE_PAGE) {
+            if level == 1 || entry.has(Flags::HUGE_PAGE) {
                 return true;
             }
-            at = entry.addr().as_u64();
+            at = entry.address();
         }
         true
     }
 
     /// Takes away the right to write a page of 4 KiB. The caller makes TLBs forget it. `false` if no such page is mapped.
     pub fn make_read_only(&mut self, address: u64) -> bool {
-        let entry = self.small_entry(address).filter(|entry| entry.flags().contains(Flags::PRESENT));
-        entry.map(|entry| entry.set_flags(entry.flags() - Flags::WRITABLE)).is_some()
+        let entry = self.small_entry(address).filter(|entry| Entry::load(entry).has(Flags::PRESENT));
+        entry.map(|entry| entry.fetch_and(!Flags::WRITABLE.bits(), Ordering::Relaxed)).is_some()
     }
 
     /// Makes a page of 4 KiB lead nowhere. Its entry keeps the frame, and stays in use, until [`PageTables::forget`].
     pub fn hide(&mut self, address: u64) {
         if let Some(entry) = self.small_entry(address) {
-            let flags = entry.flags() - Flags::PRESENT;
-            entry.set_flags(flags);
+            // One operation, so that a bit that the processor sets at the same time is not lost.
+            entry.fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
         }
     }
 
     /// Frees the entry of a hidden page; the frame that it led to.
     pub fn forget(&mut self, address: u64) -> Option<u64> {
-        let entry = self.small_entry(address)?;
-        if entry.is_unused() || entry.flags().contains(Flags::PRESENT) {
+        let place = self.small_entry(address)?;
+        let entry = Entry::load(place);
+        if entry.is_unused() || entry.has(Flags::PRESENT) {
             return None;
         }
-        let frame = entry.addr().as_u64();
-        entry.set_unused();
-        Some(frame)
+        place.store(0, Ordering::Relaxed);
+        Some(entry.address())
     }
 
     /// The entry of a page table of the lowest level, if there is that table.
-    fn small_entry(&mut self, address: u64) -> Option<&mut PageTableEntry> {
+    fn small_entry(&mut self, address: u64) -> Option<&AtomicU64> {
         let mut at = self.root;
         for level in (2..=4).rev() {
-            // SAFETY: `at` is a table of this tree, which `&mut self` holds exclusively.
-            let entry = &unsafe { &*table(at) }[index(address, level)];
-            if !entry.flags().contains(Flags::PRESENT) || entry.flags().contains(Flags::HUGE_PAGE) {
+            let entry = Entry::load(self.entry(at, index(address, level)));
+            if !entry.has(Flags::PRESENT) || entry.has(Flags::HUGE_PAGE) {
                 return None;
             }
-            at = entry.addr().as_u64();
+            at = entry.address();
         }
-        // SAFETY: `at` is a table of this tree, found on the way down from its root; `&mut self` holds the tree exclusively, and
-        // the reference lives no longer than that borrow.
-        Some(&mut unsafe { &mut *table(at) }[index(address, 1)])
+        Some(self.entry(at, index(address, 1)))
     }
 
     fn fill(
@@ -215,9 +216,8 @@ impl PageTables {
     ) -> Result<(), MapError> {
         let span = span(level);
         while piece.bytes > 0 {
-            // SAFETY: `at` is a table of this tree, and `map`, the only way here, holds the tree exclusively; the
-            // reference ends before the recursion makes another.
-            let entry = &mut unsafe { &mut *table(at) }[index(piece.virt, level)];
+            let place = self.entry(at, index(piece.virt, level));
+            let entry = Entry::load(place);
             let here = piece.bytes.min(span - piece.virt % span);
             let whole = here == span && piece.physical.is_multiple_of(span);
             if whole && level <= self.largest_level {
@@ -225,16 +225,19 @@ impl PageTables {
                     return Err(MapError::Occupied { address: piece.virt });
                 }
                 let huge = if level > 1 { Flags::HUGE_PAGE } else { Flags::empty() };
-                entry.set_addr(PhysAddr::new(piece.physical), rights.flags(piece.virt) | huge);
+                let entry = Entry::new(piece.physical, rights.flags(piece.virt) | huge);
+                place.store(entry.0, Ordering::Relaxed);
             } else {
+                let mut entry = entry;
                 if entry.is_unused() {
                     // Rights are decided where the page is; on the way down nothing is denied.
-                    entry.set_addr(PhysAddr::new(new_table(frames)?), Flags::PRESENT | Flags::WRITABLE);
-                } else if entry.flags().contains(Flags::HUGE_PAGE) {
+                    entry = Entry::new(new_table(frames)?, Flags::PRESENT | Flags::WRITABLE);
+                    // The table's zeros are visible before the entry that leads to it.
+                    place.store(entry.0, Ordering::Release);
+                } else if entry.has(Flags::HUGE_PAGE) {
                     return Err(MapError::Occupied { address: piece.virt });
                 }
-                let below = entry.addr().as_u64();
-                self.fill(below, level - 1, Piece { bytes: here, ..piece }, rights, frames)?;
+                self.fill(entry.address(), level - 1, Piece { bytes: here, ..piece }, rights, frames)?;
             }
             piece = Piece {
                 virt: piece.virt.wrapping_add(here),
@@ -272,8 +275,42 @@ struct Piece {
     bytes: u64,
 }
 
-fn table(physical: u64) -> *mut PageTable {
-    direct_map::pointer(physical)
+/// A page-table entry, as it was at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry(u64);
+
+impl Entry {
+    fn new(physical: u64, flags: Flags) -> Entry {
+        Entry(physical & ADDRESS | flags.bits())
+    }
+
+    fn load(place: &AtomicU64) -> Entry {
+        Entry(place.load(Ordering::Relaxed))
+    }
+
+    fn is_unused(self) -> bool {
+        self.0 == 0
+    }
+
+    fn has(self, flag: Flags) -> bool {
+        self.0 & flag.bits() != 0
+    }
+
+    /// The physical address to which it leads.
+    fn address(self) -> u64 {
+        self.0 & ADDRESS
+    }
+}
+
+/// The place of a table's entry. Processors set bits there on their own (SDM Vol. 3A, 4.8), and other CPUs read it without
+/// the tables' lock, so every access is atomic.
+///
+/// # Safety
+/// `table` is the physical address of a page table in the direct map, which stays one for as long as the reference is used.
+pub(super) unsafe fn entry_of<'a>(table: u64, index: usize) -> &'a AtomicU64 {
+    // SAFETY: the caller guarantees a table, a page of 512 aligned words (see # Safety); no code accesses one but by this
+    // function, except before it is linked into a tree.
+    unsafe { AtomicU64::from_ptr(direct_map::pointer::<u64>(table).add(index % 512)) }
 }
 
 fn index(address: u64, level: u8) -> usize {

@@ -123,15 +123,12 @@ pub const fn memory_type_name(memory_type: u8) -> &'static str {
 /// Goes through the tables that this CPU uses. Holds the tables' lock; not from an NMI.
 #[cfg(target_os = "none")]
 pub fn walk_live(address: u64) -> Walk {
-    use crate::boot::direct_map;
     use crate::cpu::Controls;
     let controls = Controls::read();
     let _tables = super::init::tables().lock();
     walk(controls.cr3 & Controls::CR3_ADDRESS, address, controls.pat, |table, index| {
-        let table = direct_map::pointer::<[u64; 512]>(table).cast_const().cast::<u64>();
-        // SAFETY: a table of the live tree, in memory, as the audit has found each to be; the processors set bits in it
-        // meanwhile, which a volatile read allows for, and nobody changes it otherwise while the lock is held.
-        unsafe { table.add(index % 512).read_volatile() }
+        // SAFETY: a table of the live tree, as the audit has found each to be, and the lock keeps it one.
+        unsafe { super::paging::entry_of(table, index) }.load(core::sync::atomic::Ordering::Relaxed)
     })
 }
 

@@ -1,5 +1,7 @@
 //! The calls on this CPU's stack, by frame pointers, which every profile keeps.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use super::MAX_FRAMES;
 use crate::boot::image;
 use crate::cpu::thread;
@@ -22,9 +24,10 @@ impl Iterator for Backtrace {
         if !self.frame.is_multiple_of(8) || !both.into_iter().all(thread::is_on_stack) {
             return None;
         }
-        let frame = self.frame as *const [u64; 2];
-        // SAFETY: both words lie on a stack of this CPU's, which is mapped.
-        let [caller, return_address] = unsafe { frame.read_volatile() };
+        // SAFETY: the word lies on a stack of this CPU, which is mapped, and is aligned. It belongs to a function that was
+        // interrupted or has called this one, and no code writes it meanwhile.
+        let word = |at: u64| unsafe { AtomicU64::from_ptr(at as *mut u64) }.load(Ordering::Relaxed);
+        let [caller, return_address] = both.map(word);
         if !image::is_text(return_address) {
             return None;
         }

@@ -24,6 +24,7 @@ pub unsafe fn leave(words: &LastWords<&str>) {
     // SAFETY: the caller is alone with the static.
     words.encode(unsafe { &mut *to });
     fence(Ordering::SeqCst);
+    // Volatile: a debugger or a memory dump reads it, not this program.
     // SAFETY: the caller is alone with the static (see # Safety), and the reference above has ended; the block begins with 16
     // bytes of magic.
     unsafe { to.cast::<[u8; 16]>().write_volatile(last_words_magic()) };

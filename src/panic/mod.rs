@@ -120,12 +120,20 @@ pub fn die(death: &Death) -> ! {
     if let Some(others) = OTHERS.get() {
         others.stop();
     }
-    // SAFETY: `take_over` wants (1) that this CPU alone ends the run and (2) that all others have been told to stop, since it may
-    // take the console's locks from their holders. (1) The exchange of `DYING` above succeeds on one CPU once: every later
-    // panic, on this CPU or another, leaves through its other arms. (2) `OTHERS.stop` has sent each other CPU an NMI, whose
-    // handler never returns; before it is set (in `smp::start`) no other CPU runs. A CPU that takes no NMI any more may still
-    // hold a lock and write: both locks guard devices and text alone, so that costs garbled output, and nothing frees them
-    // again, for this function ends the run.
+    // SAFETY: `take_over` takes the locks of the serial line and of the screen, by force if need be. A forced lock aliases the
+    // `&mut` of its holder, which is sound only if the holder never uses it again. The holder is one of these:
+    // - this CPU, in code below on this stack, which `die` does not return to (`-> !`); no handler runs here any more that
+    //   would take the lock (`disable_forever`, and I4 for NMI and #MC);
+    // - a CPU that `Others::stop` has stopped: its NMI handler (`smp::nmi`) halts it permanently, since `is_dying` is true
+    //   from the exchange above on and is never reset;
+    // - a CPU that has panicked too: it has failed the exchange above and halts permanently;
+    // - a CPU that `Others::stop` has not stopped: it takes no NMI (a virtual CPU that its host has stopped, firmware in SMM),
+    //   or it is coming up and not online yet. It gets another TAKE_OVER_MS to release the lock. If it goes on after that, in
+    //   the middle of a write, the two use the UART and the screen at the same time: this is the one case that nothing
+    //   excludes. What either value holds are port numbers, positions and characters, each index checked where it is used, so
+    //   the damage is garbled output. No memory is allocated, freed or given to another owner under these locks, and the run
+    //   ends.
+    // Only one CPU comes here: `DYING` leaves NOBODY once.
     unsafe { console::take_over(|line| speak::speak(line, me, death)) };
     if let Some(at_end) = AT_END.get() {
         at_end();
@@ -136,7 +144,9 @@ pub fn die(death: &Death) -> ! {
 /// The last words themselves went wrong.
 fn die_again(me: CpuId, death: &Death) -> ! {
     if !DIED_AGAIN.swap(true, Ordering::AcqRel) {
-        // SAFETY: this is the one CPU that ends the run, and it does not come back to what it was at.
+        // SAFETY: this CPU is the one that won the exchange in `die`, and has panicked in what it did since. If it holds the
+        // locks itself, the holder is code below on this stack, to which `die_again` does not return. Others that hold them
+        // have been stopped by the `die` below, or get what it says of those that cannot be.
         unsafe { console::take_over(|line| speak::speak_again(line, me, death)) };
     }
     registers::exit(ExitCode::Panicked)

@@ -179,8 +179,8 @@ fn fill(buffer: &mut [FrameNumber], tag: u64) -> Result<FrameBatch<'_>, Failure>
     let mut frames = FrameBatch::new(buffer);
     for page in 0..pages {
         let frame = OwnedFrame::alloc().ok_or(Failure::OutOfMemory)?;
-        // SAFETY: `frame` owns the memory.
-        unsafe { frame.as_ptr().cast::<u64>().write_volatile(tag | page as u64) };
+        // SAFETY: `frame` owns the memory, which is mapped and aligned; other CPUs read it through other addresses.
+        unsafe { AtomicU64::from_ptr(frame.as_ptr().cast()) }.store(tag | page as u64, Ordering::Relaxed);
         // There is room for as many as there are pages.
         let _ = frames.push(frame);
     }
@@ -204,10 +204,10 @@ fn check(me: CpuId, owner: &Cpu) -> Result<(), Failure> {
     let at = at.load(Ordering::Acquire);
     let (pages, tag) = (pages.load(Ordering::Relaxed) as usize, tag.load(Ordering::Relaxed));
     for page in (0..pages).filter(|_| at != 0) {
-        let word: *const u64 = core::ptr::with_exposed_provenance(at as usize + page * 4096);
-        // SAFETY: the mapping stays until all CPUs have met again. Through a stale entry this reads another frame, which
-        // is memory all the same.
-        let read = unsafe { word.read_volatile() };
+        let word = core::ptr::with_exposed_provenance_mut(at as usize + page * 4096);
+        // SAFETY: the mapping stays until all CPUs have met again. Through a stale entry this reads another frame, which is
+        // memory too, and may be written at the same time: hence an atomic access.
+        let read = unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed);
         let written = tag | page as u64;
         if read != written {
             return Err(Failure::Stale { cpu: me, owner: owner.id(), page, read, written });

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::font::Font;
-use super::pixels::{Layout, Memory, Pixels};
+use super::pixels::{Layout, Memory, Pixels, write_pixel};
 use super::vga::TextMode;
 use super::{Surface, Text};
 use crate::console::line::SERIAL;
@@ -31,17 +31,8 @@ unsafe impl Send for Frame {}
 impl Memory for Frame {
     #[inline(always)]
     fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32) {
-        // SAFETY: a pixel of the layout, all of which is mapped, by `open_pixels`'s contract.
-        unsafe {
-            let pixel = self.0.add(byte);
-            if pixel_bytes == size_of::<u32>() {
-                pixel.cast::<u32>().write_unaligned(value);
-                return;
-            }
-            for (offset, part) in value.to_le_bytes().into_iter().take(pixel_bytes).enumerate() {
-                pixel.add(offset).write_volatile(part);
-            }
-        }
+        // SAFETY: a pixel of the layout, all of which is mapped (# Safety of `open_pixels`), and the lock of `SCREEN` is held.
+        unsafe { write_pixel(self.0.add(byte), pixel_bytes, value) }
     }
 }
 

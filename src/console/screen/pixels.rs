@@ -1,5 +1,8 @@
 //! Characters on a screen of pixels.
 
+#[cfg(any(target_os = "none", test))]
+use core::ptr::NonNull;
+
 use super::Surface;
 use super::font::{Font, HEIGHT, WIDTH};
 
@@ -41,6 +44,25 @@ impl Layout {
 pub trait Memory {
     /// Writes one pixel, whose bytes are `value`'s lowest ones.
     fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32);
+}
+
+/// Writes the `bytes` lowest bytes of `value` to device memory: by one volatile write where they are four and aligned, byte
+/// by byte where not. A loader may put the frame buffer at any address.
+///
+/// # Safety
+/// `at` is mapped for so many bytes, which no other code uses at the same time.
+#[cfg(any(target_os = "none", test))]
+#[inline(always)]
+pub(super) unsafe fn write_pixel(at: NonNull<u8>, bytes: usize, value: u32) {
+    let whole = at.cast::<u32>();
+    if bytes == size_of::<u32>() && whole.is_aligned() {
+        // SAFETY: the caller guarantees four bytes (see # Safety), and they are aligned.
+        return unsafe { whole.write_volatile(value) };
+    }
+    for (offset, part) in value.to_le_bytes().into_iter().take(bytes).enumerate() {
+        // SAFETY: the caller guarantees so many bytes (see # Safety).
+        unsafe { at.add(offset).write_volatile(part) };
+    }
 }
 
 /// A screen of pixels.

@@ -168,3 +168,20 @@ fn a_layout_that_makes_no_sense_is_found() {
         assert!(!wrong.is_sound(), "{wrong:?}");
     }
 }
+
+/// A frame buffer may begin at any address, and a pixel writes its own bytes alone.
+#[test]
+fn a_pixel_is_written_at_any_address() {
+    for bytes in 2..=4 {
+        for misalignment in 0..4 {
+            let mut memory = [0xeeeeeeeeu32; 3];
+            let start = core::ptr::NonNull::from(&mut memory).cast::<u8>();
+            // SAFETY: the eight bytes from there on lie in the array, which nothing else uses.
+            unsafe { super::pixels::write_pixel(start.add(misalignment), bytes, 0x4433_2211) };
+            let mut expected = [0xee; 12];
+            expected[misalignment..misalignment + bytes].copy_from_slice(&[0x11, 0x22, 0x33, 0x44][..bytes]);
+            let found: Vec<u8> = memory.into_iter().flat_map(u32::to_ne_bytes).collect();
+            assert_eq!(found, expected, "{bytes} bytes, {misalignment} past a word");
+        }
+    }
+}

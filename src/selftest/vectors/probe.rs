@@ -50,12 +50,13 @@ struct Probe {
 }
 
 impl Probe {
-    #[allow(clippy::declare_interior_mutable_const, reason = "each use makes a probe of its own")]
-    const EMPTY: Probe = Probe {
-        before: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
-        after: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
-        caller_rsp: UnsafeCell::new(0),
-    };
+    const fn new() -> Probe {
+        Probe {
+            before: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
+            after: UnsafeCell::new(Registers { general: [0; 15], rsp: 0, flags: 0 }),
+            caller_rsp: UnsafeCell::new(0),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -63,7 +64,7 @@ struct ThisProbe;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-static PROBE: Template<Probe> = unsafe { Template::new(Probe::EMPTY) };
+static PROBE: Template<Probe> = unsafe { Template::new(Probe::new()) };
 
 per_cpu!(@variable ThisProbe, Probe, PROBE);
 
