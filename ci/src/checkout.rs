@@ -2,7 +2,6 @@
 //! clones with one target folder, and an installed launcher each work on the right tree.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -69,7 +68,7 @@ struct Hints {
 impl Hints {
     fn of_this_process() -> Hints {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let is_launcher = variable("CARGO_PKG_NAME").is_some_and(|name| name == OsString::from(LAUNCHER));
+        let is_launcher = variable("CARGO_PKG_NAME").is_some_and(|name| name == LAUNCHER);
         Hints {
             named: variable(VARIABLE).map(PathBuf::from),
             package: variable("CARGO_MANIFEST_DIR").filter(|_| is_launcher).map(PathBuf::from),

@@ -73,7 +73,7 @@ impl Options {
             let program = program.as_ref().and_then(|program| which::which(program).ok());
             program.iter().for_each(|program| plan.reads(option, program));
         }
-        for path in self.qemu_arguments.iter().flat_map(|argument| files_in(argument)) {
+        for path in self.qemu_arguments.iter().flat_map(files_in) {
             plan.reads("an argument for QEMU", &path);
         }
         match self.mode {

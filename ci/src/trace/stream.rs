@@ -118,7 +118,9 @@ pub fn sections(source: impl Read, mut take: impl FnMut(Section)) -> Result<(), 
             }
             TracePart::Cpu { cpu, recorded, lost } => {
                 let next = CpuTrace { cpu, recorded, lost, events: Vec::new() };
-                open.replace(next).map(|cpu| take(cpu.complete()));
+                if let Some(cpu) = open.replace(next) {
+                    take(cpu.complete());
+                }
             }
             TracePart::Event(event) => {
                 came += 1;
@@ -128,7 +130,9 @@ pub fn sections(source: impl Read, mut take: impl FnMut(Section)) -> Result<(), 
                 open.as_mut().ok_or(StreamError::Part { at })?.events.push(event);
             }
             TracePart::End { events: sent } if sent == came => {
-                open.map(|cpu| take(cpu.complete()));
+                if let Some(cpu) = open {
+                    take(cpu.complete());
+                }
                 return Ok(());
             }
             TracePart::End { events: sent } => return Err(StreamError::Count { sent, came }),

@@ -96,7 +96,7 @@ impl Machine {
         let counts = counts.map(|counts| counts.counts.to_vec()).unwrap_or_default();
         assert_eq!(counts.first().copied().unwrap_or_default(), self.sent[0]);
         assert_eq!(seen.warnings, []);
-        self.guest.seen.events.clone().expect("as above")
+        self.guest.seen.events.expect("as above")
     }
 }
 
