@@ -1,7 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP, as something that a wait can wake up for.
 //!
 //! The first signal asks the launcher to end: it sets a flag that never goes back, and wakes each wait that has registered a
-//! [`Listener`]. The second ends the process at once, with the status of an interrupted run: whatever the launcher waits for
+//! `Listener`. The second ends the process at once, with the status of an interrupted run: whatever the launcher waits for
 //! then, its user waits no longer. Only the binary installs the handlers; a program that uses the library keeps its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};

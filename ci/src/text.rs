@@ -1,7 +1,7 @@
 //! Foreign text, made safe to show: strings of records and reports, serial lines, messages of emulators and tools, names of
 //! files.
 //!
-//! A terminal, a page and a JUnit viewer all obey some characters instead of showing them. [`line`] and [`lines`] remove
+//! A terminal, a page and a JUnit viewer all obey some characters instead of showing them. [`line()`] and [`lines`] remove
 //! escape sequences (ECMA-48), C0 and C1 controls, bidirectional controls, line and paragraph separators, and characters
 //! without a shape. Everything that was not written in this launcher's source passes through one of them before it is shown.
 //! [`styled`] is the last step before a terminal: it lets the launcher's own colours through, and nothing else.

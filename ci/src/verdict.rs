@@ -2,7 +2,7 @@
 //! clock. Of Bochs, whose status does not depend on the kernel, only that the kernel ended it.
 //!
 //! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree, and the records to show what was asked for
-//! ([`evidence`]). Where witnesses contradict each other, the run has failed, and the reason names the contradiction.
+//! (module `evidence`). Where witnesses contradict each other, the run has failed, and the reason names the contradiction.
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The same for what `fill` writes.
 ///
 /// # Errors
-/// Those of `fill`, and of [`write`].
+/// Those of `fill`, and of [`write()`].
 pub fn write_by(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     match target(path)? {
         Target::File(path) => {
