@@ -50,6 +50,13 @@ impl Madt {
         self.bytes(&[head, id, flags, id].concat())
     }
 
+    /// Appends QEMU's I/O APIC (type 1), without which the kernel warns.
+    pub fn io_apic(self) -> Madt {
+        let mut entry = [1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        entry[4..8].copy_from_slice(&0xfec0_0000_u32.to_le_bytes());
+        self.bytes(&entry)
+    }
+
     /// Appends another address for the local APICs' registers (type 5).
     pub fn local_apic_address(self, address: u64) -> Madt {
         self.bytes(&[5, 12, 0, 0]).bytes(&address.to_le_bytes())

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 /// The kernel's file.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl Kernel {
     pub fn functions(&self, names: &[&str]) -> BTreeSet<u64> {
         let file = self.file();
         let mut found = BTreeSet::new();
-        for symbol in file.symbols().filter(|symbol| symbol.size() > 0) {
+        for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
             let name = addr2line::demangle_auto(symbol.name().unwrap_or_default().into(), None);
             if names.iter().any(|wanted| name.contains(wanted)) {
                 let mut decoder = self.decoder(64, symbol.address(), 0);
