@@ -137,8 +137,10 @@ fn take_part(cpu: &Cpu, meeting: &Meeting, rounds: u32, most: usize) -> Result<(
             mapping = Some(replace(cpu, mapping, pages)?);
         }
         meeting.wait();
-        for owner in smp::online() {
-            check(cpu.id(), owner)?;
+        if let Err(failure) = smp::online().try_for_each(|owner| check(cpu.id(), owner)) {
+            // Other CPUs may still read this CPU's pages: they are not unmapped any more, since the run has failed.
+            core::mem::forget(mapping);
+            return Err(failure);
         }
         meeting.wait();
         if meeting.is_off() {
