@@ -38,7 +38,7 @@ pub fn set_drain_others(drain: DrainOthers) {
 /// itself, and nothing is waited for beyond [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
 pub(super) fn search_and_ask(
     order: Order,
-    mut search: impl FnMut(&Frames, &mut Magazine) -> Option<FrameNumber>,
+    mut search: impl FnMut(&Frames, &Magazine) -> Option<FrameNumber>,
 ) -> Option<FrameNumber> {
     let deadline = Deadline::after_ms(REQUEST_MS);
     // What is on its way comes by itself.

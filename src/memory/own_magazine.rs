@@ -1,6 +1,5 @@
 //! This CPU's own magazine: open or shut, used by GS alone where that is all it takes, and seen from afar.
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::AtomicU32;
 
 #[cfg(feature = "faults")]
@@ -14,7 +13,7 @@ use crate::per_cpu;
 use crate::sync::Deadline;
 
 per_cpu! {
-    static MAGAZINE: UnsafeCell<Magazine> = UnsafeCell::new(Magazine::new());
+    static MAGAZINE: Magazine = Magazine::new();
     /// Whether this CPU may keep frames from others, 1 or 0. It is 0 from when the CPU has given back all, and 1 again before
     /// it keeps the next: whoever finds no frame in the shared layers and then 0 here misses nothing.
     pub static KEEPS_FRAMES: AtomicU32 = AtomicU32::new(1);
@@ -33,35 +32,29 @@ const DISABLED: u64 = ASLEEP + 1;
 /// As for [`PerCpu::of`].
 pub unsafe fn magazine_of(gs_base: usize) -> Afar {
     let magazine = <MAGAZINE as PerCpu>::template().wrapping_byte_add(gs_base);
-    // SAFETY: there is an area, which lives for good, and every area has a magazine: a cell with nothing else in it. The
-    // words of a magazine are written by its CPU's own instructions, each of which writes a whole word.
-    unsafe { Afar::new(magazine.cast()) }
+    // SAFETY: there is an area (see # Safety), which is never freed, and every area has a magazine (I3). It is borrowed by `&`
+    // alone, in this module.
+    unsafe { Afar::new(magazine) }
 }
 
 /// With the magazine open: what is not [`is_shut`].
 #[inline(always)]
-pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &mut Magazine) -> R) -> R {
+pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &Magazine) -> R) -> R {
     let frames = frames();
-    MAGAZINE.with(guard, |magazine| {
-        // SAFETY: this CPU's own magazine; the guard keeps handlers out, those that it cannot keep out find the allocator disabled, and `f`
-        // (all of them are in `memory`) does not come back here.
-        f(frames, unsafe { &mut *magazine.get() })
-    })
+    MAGAZINE.with(guard, |magazine| f(frames, magazine))
 }
 
 /// The magazine's length, or one of the two words in its place.
 #[inline(always)]
 fn len() -> u64 {
-    // SAFETY: the first word of `MAGAZINE` is the length (asserted below). This CPU's own code alone writes it, by single
-    // instructions, or through the `&mut` of `with_magazine`, whose closures do not come here.
+    // SAFETY: the first word of `MAGAZINE` is the length, an atomic (asserted below).
     unsafe { MAGAZINE::load_64() }
 }
 
 /// Sets what [`len`] returns.
 #[inline(always)]
 fn set_len(_: &IrqGuard, len: u64) {
-    // SAFETY: the first word of `MAGAZINE` is the length (asserted below), and every number is a valid length word. The guard keeps
-    // handlers out, and no closure of `with_magazine`, which has a `&mut` to it, comes here.
+    // SAFETY: the first word of `MAGAZINE` is the length, an atomic (asserted below), in which every number is valid.
     unsafe { MAGAZINE::store_64(len) };
 }
 
@@ -121,8 +114,7 @@ pub(super) fn pop(guard: &IrqGuard) -> Option<FrameNumber> {
     if last >= CAPACITY {
         return None;
     }
-    // SAFETY: `last` is below the capacity. The guard keeps handlers out, NMI handlers find the allocator disabled
-    // (`with_alloc_disabled`), and no closure of `with_magazine`, which has a `&mut`, comes here.
+    // SAFETY: `last` is below the capacity, and the word an atomic.
     let frame = unsafe { MAGAZINE::load_word::<{ Magazine::FRAMES_AT }>(last) };
     set_len(guard, last as u64);
     Some(FrameNumber::new(frame as usize))
@@ -135,8 +127,7 @@ pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
     if len >= CAPACITY {
         return Err(Full);
     }
-    // SAFETY: `len` is below the capacity. The guard keeps handlers out, NMI handlers find the allocator disabled
-    // (`with_alloc_disabled`), and no closure of `with_magazine`, which has a `&mut`, comes here; any number is a frame's.
+    // SAFETY: `len` is below the capacity, and the word an atomic, in which every number is valid.
     unsafe { MAGAZINE::store_word::<{ Magazine::FRAMES_AT }>(len, frame.get() as u64) };
     set_len(guard, len as u64 + 1);
     Ok(())

@@ -3,19 +3,18 @@
 //! Its CPU goes on meanwhile, and takes no notice. So what is seen is true of single frames, each at a moment of its own,
 //! and all of it together only where the [moves](super::moves) say so.
 //!
-//! By the letter of Rust's memory model that CPU writes plain words, and nobody may read them meanwhile. It is a sequence
-//! lock's bargain: a word of the processor's, written by one instruction, is read by one instruction, whatever comes is a
-//! number, and it is believed only where no move was under way. What the hot paths write without a move they write by
-//! instructions of their own, which Rust knows nothing of.
+//! Every word that is read here is an atomic, and its CPU writes it by `Relaxed` stores, or by single instructions that are
+//! the same (`memory::own_magazine`). It is a sequence lock's bargain: each word is a number that was there at some moment,
+//! and together they are believed only where no move was under way.
 
-use core::ptr::{addr_of, read_volatile};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
+use super::atomic_frame::AtomicFrame;
 use super::magazine::{CAPACITY, Magazine};
 use super::number::{FrameNumber, Order};
 use super::reserve::{KEPT_ORDERS, NONE};
 
-/// Another CPU's magazine.
+/// Another CPU's magazine. Only its atomic fields are borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Afar(*const Magazine);
 
@@ -23,30 +22,26 @@ impl Afar {
     /// The magazine at that address.
     ///
     /// # Safety
-    /// There is one, for as long as this value or a copy of it is used; each of its words is written by one instruction. The
-    /// address is one to write through, not that of a `&Magazine`: words are read as those of atomics.
+    /// There is one, which is neither moved nor borrowed by `&mut`, for as long as this value or a copy of it is used.
     pub const unsafe fn new(magazine: *const Magazine) -> Self {
         Self(magazine)
     }
 
     /// How many moves its CPU has made; `None` while it is at one.
     pub(super) fn moves(self) -> Option<usize> {
-        // SAFETY: there is a magazine, as `new` was told; of it, this borrows a counter that is there to be shared.
-        unsafe { &*addr_of!((*self.0).moves) }.seen()
+        // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows a field that is `Sync`.
+        unsafe { &(*self.0).moves }.seen()
     }
 
     /// The runs that it keeps, single frames first, those to be taken last first.
     pub(super) fn kept(self) -> impl Iterator<Item = (FrameNumber, Order)> {
-        let singles = (0..self.len()).map(move |index| {
-            // SAFETY: the index is below the capacity.
-            let frame = word(unsafe { addr_of!((*self.0).frames).cast::<FrameNumber>().add(index) });
-            (FrameNumber::new(frame), Order::FRAME)
-        });
-        let runs = (0..KEPT_ORDERS).zip((1..).map_while(Order::new)).map(move |(index, order)| {
-            // SAFETY: there is a run, or the word that says there is none, for each of these orders.
-            let frame = word(unsafe { addr_of!((*self.0).reserve.runs).cast::<FrameNumber>().add(index) });
-            (FrameNumber::new(frame), order)
-        });
+        // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows two fields that are `Sync`. They live
+        // longer than this value and its copies are used, so than the iterator.
+        let (frames, runs) = unsafe { (&(*self.0).frames, &(*self.0).reserve.runs) };
+        let singles = frames[..self.len()].iter().map(|place| (place.get(), Order::FRAME));
+        let runs: [&AtomicFrame; KEPT_ORDERS] = runs.each_ref();
+        let runs =
+            runs.into_iter().zip((1..).map_while(Order::new)).map(|(place, order)| (place.get(), order));
         singles.chain(runs.filter(|&(frame, _)| frame != NONE))
     }
 
@@ -57,11 +52,8 @@ impl Afar {
     }
 
     fn holds_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
-        // SAFETY: there is a magazine; whatever its CPU is writing there, each of the two words is one of those that it
-        // has held, and every pair of them is an `Option` of a number.
-        let held = unsafe {
-            [read_volatile(addr_of!((*self.0).hint.held)), read_volatile(addr_of!((*self.0).hint.spare))]
-        };
+        // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows two fields that are `Sync`.
+        let held = unsafe { [(*self.0).hint.held.get(), (*self.0).hint.spare.get()] };
         held.into_iter()
             .flatten()
             .any(|block| (first.block()..=FrameNumber::new(end.get() - 1).block()).contains(&block))
@@ -69,18 +61,10 @@ impl Afar {
 
     /// How many single frames there are. As many as there can be, while an NMI handler keeps the word for itself.
     fn len(self) -> usize {
-        // SAFETY: there is a magazine, and only its field's address is taken.
-        match word(unsafe { addr_of!((*self.0).len) }) {
+        // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows a field that is `Sync`.
+        match unsafe { &(*self.0).len }.load(Ordering::Relaxed) {
             Magazine::ASLEEP => 0,
             len => len.min(CAPACITY),
         }
     }
-}
-
-/// A word that another CPU may be writing.
-fn word<T>(at: *const T) -> usize {
-    const { assert!(size_of::<T>() == size_of::<usize>()) };
-    // SAFETY: the callers give the address of a word that lives and is aligned, and of which every value is valid as a
-    // number. Its CPU writes it by one instruction, so this gets what was there before or after.
-    unsafe { AtomicUsize::from_ptr(at.cast_mut().cast()) }.load(Ordering::Relaxed)
 }

@@ -1,6 +1,7 @@
 //! Allocation: the hot path, the refill behind it, runs and blocks, and the search of the table that they share.
 
 use super::arenas::{Place, Scope};
+use super::atomic_frame::AtomicFrame;
 use super::magazine::{BATCH, Hint, Magazine};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
@@ -29,7 +30,7 @@ impl Frames {
     /// Interrupts are off; not from NMIs. What other CPUs have in their magazines is not asked for: if `None` comes back
     /// and memory matters, let them drain and try again.
     #[inline(always)]
-    pub fn alloc(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+    pub fn alloc(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         if order != Order::FRAME {
             return self.alloc_many(magazine, order);
         }
@@ -44,7 +45,7 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn alloc_kept(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+    pub fn alloc_kept(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         let frame = magazine.reserve.take(order)?;
         if order == Order::BLOCK {
             // Nobody else may change the word of a block that is kept.
@@ -58,12 +59,12 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn alloc_at_hand(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+    pub fn alloc_at_hand(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         if order == Order::FRAME || order.frames() >= bitmap::WORD_BITS {
             return None;
         }
-        let block = magazine.hint.held?;
-        let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word % bitmap::WORDS);
+        let block = magazine.hint.held.get()?;
+        let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word.get() % bitmap::WORDS);
         let seen = bitmap.see_run_in(word, order)?;
         state::update(self.table.cell(block), |state| state.take(order.frames()))?;
         let Some(index) = bitmap.take_seen(word, seen) else {
@@ -77,7 +78,7 @@ impl Frames {
     /// Allocates as many single frames as `out` has room for; how many there were. They are at its start, in no order.
     ///
     /// Interrupts are off; not from NMIs.
-    pub fn alloc_bulk(&self, magazine: &mut Magazine, out: &mut [FrameNumber]) -> usize {
+    pub fn alloc_bulk(&self, magazine: &Magazine, out: &mut [FrameNumber]) -> usize {
         let mut done = 0;
         loop {
             let room = &mut out[done..];
@@ -92,7 +93,7 @@ impl Frames {
             let taken = if room.len() < BATCH {
                 self.fill(magazine)
             } else {
-                let taken = self.take_loose(&mut magazine.hint, room);
+                let taken = self.take_loose(&magazine.hint, AtomicFrame::from_mut(room));
                 done += taken;
                 taken
             };
@@ -104,7 +105,7 @@ impl Frames {
 
     #[cold]
     #[inline(never)]
-    fn refill(&self, magazine: &mut Magazine) -> Option<FrameNumber> {
+    fn refill(&self, magazine: &Magazine) -> Option<FrameNumber> {
         if self.fill(magazine) == 0 {
             self.fill_from_reserve(magazine);
         }
@@ -112,12 +113,12 @@ impl Frames {
     }
 
     /// Fills an empty magazine with up to a batch of frames; how many.
-    pub(super) fn fill(&self, magazine: &mut Magazine) -> usize {
+    pub(super) fn fill(&self, magazine: &Magazine) -> usize {
         magazine.moves.begin();
-        let (hint, room) = magazine.room();
-        let taken = self.take_loose(hint, room);
+        let room = magazine.room();
+        let taken = self.take_loose(&magazine.hint, room);
         #[cfg(feature = "faults")]
-        super::faults::after_refill(self, &room[..taken]);
+        super::faults::after_refill(self, room[..taken].first().map(AtomicFrame::get));
         magazine.refilled(taken);
         magazine.moves.end();
         taken
@@ -126,7 +127,7 @@ impl Frames {
     /// [`fill`](Self::fill) once more when there is nothing left: what the magazine keeps in runs may be what is missing.
     #[cold]
     #[inline(never)]
-    fn fill_from_reserve(&self, magazine: &mut Magazine) -> usize {
+    fn fill_from_reserve(&self, magazine: &Magazine) -> usize {
         if magazine.kept_frames() == 0 {
             return 0;
         }
@@ -136,12 +137,12 @@ impl Frames {
     }
 
     /// Takes single frames from the table: as many as it finds in one place; how many.
-    pub(super) fn take_loose(&self, hint: &mut Hint, out: &mut [FrameNumber]) -> usize {
+    pub(super) fn take_loose(&self, hint: &Hint, out: &[AtomicFrame]) -> usize {
         self.search(hint, Loose { out }).unwrap_or(0)
     }
 
     /// Orders 1 and above.
-    fn alloc_many(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+    fn alloc_many(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         let at_hand = self.alloc_kept(magazine, order).or_else(|| self.alloc_at_hand(magazine, order));
         let found = at_hand.or_else(|| self.find_run(magazine, order)).or_else(|| {
             // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
@@ -156,17 +157,17 @@ impl Frames {
 
     /// A run from the shared layers. It is a [move](super::moves): a run of several words is collected word by word, and put
     /// back if one is missing.
-    fn find_run(&self, magazine: &mut Magazine, order: Order) -> Option<FrameNumber> {
+    fn find_run(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         magazine.moves.begin();
-        let found = self.find_many(&mut magazine.hint, order);
+        let found = self.find_many(&magazine.hint, order);
         magazine.moves.end();
         found
     }
 
     #[inline]
-    pub(super) fn find_many(&self, hint: &mut Hint, order: Order) -> Option<FrameNumber> {
+    pub(super) fn find_many(&self, hint: &Hint, order: Order) -> Option<FrameNumber> {
         if order >= Order::BLOCK {
-            return self.alloc_blocks(hint.scope, order);
+            return self.alloc_blocks(hint.scope.get(), order);
         }
         self.search(hint, Run { order })
     }
@@ -188,36 +189,36 @@ impl Frames {
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
     pub fn alloc_whole(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
-        self.alloc_blocks(magazine.hint.scope, order)
+        self.alloc_blocks(magazine.hint.scope.get(), order)
     }
 
     /// Looks through the table, nearest first: the blocks that the magazine holds; in each arena blocks with free frames
     /// that nobody holds, and a fresh block; and at last every block there is.
-    pub(super) fn search<W: Want>(&self, hint: &mut Hint, mut want: W) -> Option<W::Got> {
-        if let Some(block) = hint.held
-            && let Some(got) = want.try_take(self, block, Claim::Own, &mut hint.word)
+    pub(super) fn search<W: Want>(&self, hint: &Hint, mut want: W) -> Option<W::Got> {
+        if let Some(block) = hint.held.get()
+            && let Some(got) = want.try_take(self, block, Claim::Own, &hint.word)
         {
             return Some(got);
         }
-        if let Some(block) = hint.spare
-            && let Some(got) = want.try_take(self, block, Claim::Own, &mut hint.word)
+        if let Some(block) = hint.spare.get()
+            && let Some(got) = want.try_take(self, block, Claim::Own, &hint.word)
         {
-            core::mem::swap(&mut hint.held, &mut hint.spare);
+            hint.spare.set(hint.held.replace(Some(block)));
             return Some(got);
         }
-        let found = self.find_in_arenas(hint.scope, |arena| {
+        let found = self.find_in_arenas(hint.scope.get(), |arena| {
             self.search_arena(arena, hint, &mut want).or_else(|| self.break_block(arena, hint, &mut want))
         });
         found.or_else(|| self.search_everywhere(hint, &mut want))
     }
 
     /// Looks at blocks of this arena that probably have something.
-    fn search_arena<W: Want>(&self, arena: Place<'_>, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
-        let near = hint.near;
+    fn search_arena<W: Want>(&self, arena: Place<'_>, hint: &Hint, want: &mut W) -> Option<W::Got> {
+        let near = hint.near.get();
         let mut candidates = 0;
         for span in arena.spans(self.table.all()) {
             for block in self.table.candidates(span, near) {
-                if let Some(got) = want.try_take(self, block, Claim::Hold, &mut hint.word) {
+                if let Some(got) = want.try_take(self, block, Claim::Hold, &hint.word) {
                     self.hold(hint, block);
                     return Some(got);
                 }
@@ -231,7 +232,7 @@ impl Frames {
     }
 
     /// Breaks a block from an arena's buddy into frames. The magazine holds it from then on.
-    fn break_block<W: Want>(&self, arena: Place<'_>, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
+    fn break_block<W: Want>(&self, arena: Place<'_>, hint: &Hint, want: &mut W) -> Option<W::Got> {
         let block = {
             let mut locked = arena.locked.lock();
             let block = locked.buddy.take(Order::BLOCK)?;
@@ -242,7 +243,7 @@ impl Frames {
         self.table.bitmap(block).reset_to_free_from(taken);
         let state = State::whole(FRAMES_PER_BLOCK - taken).hold()?;
         state::store(self.table.cell(block), state);
-        hint.word = taken / bitmap::WORD_BITS;
+        hint.word.set(taken / bitmap::WORD_BITS);
         self.hold(hint, block);
         Some(want.fresh(block))
     }
@@ -251,17 +252,17 @@ impl Frames {
     /// nobody holds for as long as this takes is found. Or if what was on its way has not come, which the hint says then.
     #[cold]
     #[inline(never)]
-    fn search_everywhere<W: Want>(&self, hint: &mut Hint, want: &mut W) -> Option<W::Got> {
+    fn search_everywhere<W: Want>(&self, hint: &Hint, want: &mut W) -> Option<W::Got> {
         let scan_cost = self.table.blocks() + 4;
-        hint.on_its_way = None;
+        hint.on_its_way.set(None);
         let mut seen = None;
         for _ in 0..PATIENCE_BLOCKS.div_ceil(scan_cost).max(LEAST_SCANS) {
             let mut on_its_way = None;
-            let found = self.find_in_arenas(hint.scope, |arena| {
+            let found = self.find_in_arenas(hint.scope.get(), |arena| {
                 for block in arena.spans(self.table.all()).flat_map(BlockNumber::each) {
                     match self.table.state(block).kind() {
                         Kind::Frames => {
-                            let got = want.try_take(self, block, Claim::Any, &mut hint.word);
+                            let got = want.try_take(self, block, Claim::Any, &hint.word);
                             if got.is_some() {
                                 return got;
                             }
@@ -283,26 +284,26 @@ impl Frames {
             seen = on_its_way;
             seen?;
             spin_loop();
-            let fresh = self.find_in_arenas(hint.scope, |arena| self.break_block(arena, hint, want));
+            let fresh = self.find_in_arenas(hint.scope.get(), |arena| self.break_block(arena, hint, want));
             if fresh.is_some() {
                 return fresh;
             }
         }
-        hint.on_its_way = seen;
+        hint.on_its_way.set(seen);
         None
     }
 
     /// The magazine holds this block, which is marked so, in the place of the older one of its two.
-    fn hold(&self, hint: &mut Hint, block: BlockNumber) {
-        hint.near = block;
-        let oldest = core::mem::replace(&mut hint.spare, hint.held.replace(block));
+    fn hold(&self, hint: &Hint, block: BlockNumber) {
+        hint.near.set(block);
+        let oldest = hint.spare.replace(hint.held.replace(Some(block)));
         self.unhold(oldest);
     }
 
     /// The magazine no longer holds its blocks.
-    pub(super) fn release(&self, hint: &mut Hint) {
-        self.unhold(hint.held.take());
-        self.unhold(hint.spare.take());
+    pub(super) fn release(&self, hint: &Hint) {
+        self.unhold(hint.held.replace(None));
+        self.unhold(hint.spare.replace(None));
     }
 
     /// A block that is no longer held goes to the buddy if nothing of it is in use.

@@ -4,6 +4,7 @@
 //! not kept here: a caller has reserved in the block's [state](super::state) before it takes bits, and adds to the
 //! count after it has set some.
 
+use super::atomic_frame::AtomicFrame;
 use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::sync::{AtomicU64, Ordering, spin_loop};
 
@@ -72,13 +73,13 @@ impl Bitmap {
     /// The caller has reserved that many in the state word, so they are there; where others move them under way, a
     /// further pass finds them, and each pass that fails is one in which others got theirs.
     /// `out` is filled from its end: a magazine then pops ascending frames.
-    pub(super) fn collect(&self, start: usize, base: FrameNumber, out: &mut [FrameNumber]) -> usize {
+    pub(super) fn collect(&self, start: usize, base: FrameNumber, out: &[AtomicFrame]) -> usize {
         let mut left = out.len();
         let mut index = start % WORDS;
         loop {
             let mut word = self.word(index);
             while word != 0 {
-                let (rest, listed) = list(word, base + index * WORD_BITS, &mut out[..left]);
+                let (rest, listed) = list(word, base + index * WORD_BITS, &out[..left]);
                 match self.words[index].compare_exchange(word, rest, Ordering::AcqRel, Ordering::Relaxed) {
                     Ok(_) => {
                         left -= listed;
@@ -214,13 +215,13 @@ impl Bitmap {
 
 /// Writes the frames of `word`'s lowest bits into `out` from its end, as many as fit; the bits left over, and how many
 /// were written. Frames that were freed together lie together, so it goes by runs of bits.
-fn list(word: u64, first: FrameNumber, out: &mut [FrameNumber]) -> (u64, usize) {
+fn list(word: u64, first: FrameNumber, out: &[AtomicFrame]) -> (u64, usize) {
     let mut rest = word;
     let mut room = out.len();
     while rest != 0 && room > 0 {
         let start = rest.trailing_zeros() as usize;
         let run = ((rest >> start).trailing_ones() as usize).min(room);
-        descend(&mut out[room - run..room], first + start);
+        descend(&out[room - run..room], first + start);
         room -= run;
         rest &= !((u64::MAX >> (WORD_BITS - run)) << start);
     }
@@ -228,16 +229,23 @@ fn list(word: u64, first: FrameNumber, out: &mut [FrameNumber]) -> (u64, usize) 
 }
 
 /// Fills `out` with consecutive frames, the first one last.
-fn descend(out: &mut [FrameNumber], first: FrameNumber) {
+fn descend(out: &[AtomicFrame], first: FrameNumber) {
     let mut next = first;
-    let (rest, chunks) = out.as_rchunks_mut::<8>();
-    for chunk in chunks.iter_mut().rev() {
+    let (rest, chunks) = out.as_rchunks::<8>();
+    for [a, b, c, d, e, f, g, h] in chunks.iter().rev() {
         // Spelled out: where code is to be small, a loop of eight rounds stays one.
-        *chunk = [next + 7, next + 6, next + 5, next + 4, next + 3, next + 2, next + 1, next];
+        a.set(next + 7);
+        b.set(next + 6);
+        c.set(next + 5);
+        d.set(next + 4);
+        e.set(next + 3);
+        f.set(next + 2);
+        g.set(next + 1);
+        h.set(next);
         next = next + 8;
     }
-    for slot in rest.iter_mut().rev() {
-        *slot = next;
+    for slot in rest.iter().rev() {
+        slot.set(next);
         next = next + 1;
     }
 }

@@ -231,13 +231,13 @@ mod tests {
     fn a_piece_is_linked_when_it_must_be_split() {
         let world = super::super::host::World::new(1536);
         let before = world.frames.free_by_order();
-        let mut magazine = super::super::Magazine::new();
-        let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("a frame");
-        let huge = world.frames.alloc(&mut magazine, Order::MAX).expect("a gigabyte");
+        let magazine = super::super::Magazine::new();
+        let frame = world.frames.alloc(&magazine, Order::FRAME).expect("a frame");
+        let huge = world.frames.alloc(&magazine, Order::MAX).expect("a gigabyte");
         assert_eq!(world.frames.validate(), Ok(()));
-        assert_eq!(world.frames.free(&mut magazine, huge, Order::MAX), Ok(()));
-        assert_eq!(world.frames.free(&mut magazine, frame, Order::FRAME), Ok(()));
-        assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+        assert_eq!(world.frames.free(&magazine, huge, Order::MAX), Ok(()));
+        assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Ok(()));
+        assert_eq!(world.frames.drain(&magazine), Ok(()));
         world.assert_as_before(before);
     }
 }

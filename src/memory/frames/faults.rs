@@ -82,13 +82,13 @@ pub(super) fn handed_out(run: FrameNumber) -> FrameNumber {
     if strikes(Fault::Misalign) { run + 1 } else { run }
 }
 
-/// The fault of a refill that has brought these frames.
-pub(super) fn after_refill(frames: &Frames, refill: &[FrameNumber]) {
-    if let Some(first) = refill.first()
+/// The fault of a refill, of which this is the first frame.
+pub(super) fn after_refill(frames: &Frames, first: Option<FrameNumber>) {
+    if let Some(first) = first
         && strikes(Fault::HandOutTwice)
     {
         // The frame that will be popped last: by then the other one has had time to find an owner.
-        let _ = frames.give_back(core::slice::from_ref(first));
+        let _ = frames.give_back(&[first]);
     }
 }
 

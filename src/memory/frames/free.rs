@@ -4,9 +4,8 @@
 //! that were set before. What is wrong is reported and left as it was; what came along with it is freed.
 
 use super::bitmap::WORD_BITS;
-use super::magazine::{BATCH, CAPACITY, Full, Hint, Magazine};
+use super::magazine::{BATCH, CAPACITY, Full, Magazine};
 use super::number::{BlockNumber, FrameNumber, Order};
-use super::reserve::Reserve;
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
 use super::{Frames, FreeError};
@@ -30,7 +29,7 @@ impl Frames {
     /// What was wrong with the frame. Nothing has changed then, except that with a flush the other frames of the batch are
     /// free.
     #[inline(always)]
-    pub fn free(&self, magazine: &mut Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub fn free(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order != Order::FRAME {
             return self.free_many(magazine, frame, order);
         }
@@ -49,7 +48,7 @@ impl Frames {
     ///
     /// # Errors
     /// The first thing that was wrong; what was not is free.
-    pub fn free_bulk(&self, magazine: &mut Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
+    pub fn free_bulk(&self, magazine: &Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
         let small = frames.len() <= BATCH / 2;
         if Self::CHECKS_EACH_FREE && small {
             // One by one, since each may be wrong, and may be so because of one before it.
@@ -68,15 +67,16 @@ impl Frames {
     ///
     /// # Errors
     /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
-    pub fn drain(&self, magazine: &mut Magazine) -> Result<(), FreeError> {
+    pub fn drain(&self, magazine: &Magazine) -> Result<(), FreeError> {
         magazine.moves.begin();
-        let mut result = self.give_back(magazine.frames());
+        // SAFETY: `give_back` does not have the magazine, and the view is not used beyond.
+        let mut result = self.give_back(unsafe { magazine.view() });
         magazine.drop_oldest(magazine.len());
-        for (frame, order) in core::mem::replace(&mut magazine.reserve, Reserve::new()).runs() {
+        for (frame, order) in magazine.reserve.take_all() {
             result = result.and(self.give_back_run(frame, order));
         }
-        self.release(&mut magazine.hint);
-        magazine.hint = Hint::new(magazine.hint.scope);
+        self.release(&magazine.hint);
+        magazine.hint.reset();
         magazine.moves.end();
         result
     }
@@ -84,10 +84,10 @@ impl Frames {
     /// Makes room in a full magazine, and puts the frame in.
     #[cold]
     #[inline(never)]
-    fn flush(&self, magazine: &mut Magazine, frame: FrameNumber) -> Result<(), FreeError> {
+    fn flush(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
         magazine.moves.begin();
-        // It is full.
-        let batch = magazine.frames.as_slice();
+        // SAFETY: `give_back_at_least` does not have the magazine, and the view is not used beyond.
+        let batch = unsafe { magazine.view() };
         #[cfg(feature = "faults")]
         let batch = super::faults::before_flush(&batch[..BATCH]);
         let (flushed, result) = self.give_back_at_least(batch, ENOUGH);

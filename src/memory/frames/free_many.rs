@@ -12,7 +12,7 @@ impl Frames {
     #[inline(always)]
     pub(super) fn free_many(
         &self,
-        magazine: &mut Magazine,
+        magazine: &Magazine,
         frame: FrameNumber,
         order: Order,
     ) -> Result<(), FreeError> {
@@ -28,12 +28,7 @@ impl Frames {
     /// # Errors
     /// What was wrong. Nothing has changed then, as far as it could be seen beforehand.
     #[inline(always)]
-    pub fn free_run(
-        &self,
-        magazine: &mut Magazine,
-        frame: FrameNumber,
-        order: Order,
-    ) -> Result<(), FreeError> {
+    pub fn free_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if !frame.is_aligned_to(order) {
             return Err(FreeError::Misaligned { frame, order });
         }
@@ -42,7 +37,7 @@ impl Frames {
         }
         if let Some(place) = magazine.reserve.room(order) {
             if self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS)) {
-                *place = frame;
+                place.set(frame);
                 return Ok(());
             }
         } else if magazine.reserve.has(frame, order) {
@@ -60,13 +55,13 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn keep_run(&self, magazine: &mut Magazine, frame: FrameNumber, order: Order) -> bool {
+    pub fn keep_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
         if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
             return false;
         }
         match magazine.reserve.room(order) {
             Some(place) if self.is_in_use(frame, order, 1) => {
-                *place = frame;
+                place.set(frame);
                 true
             }
             _ => false,
@@ -149,7 +144,7 @@ impl Frames {
     #[inline(always)]
     pub fn free_blocks(
         &self,
-        magazine: &mut Magazine,
+        magazine: &Magazine,
         frame: FrameNumber,
         order: Order,
     ) -> Result<(), FreeError> {
@@ -162,7 +157,7 @@ impl Frames {
         if let Some(place) = magazine.reserve.room(order)
             && self.keep(frame.block())
         {
-            *place = frame;
+            place.set(frame);
             return Ok(());
         }
         self.free_blocks_to_buddy(frame, order)

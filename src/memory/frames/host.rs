@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Every frame that there is, one by one.
-    pub(crate) fn take_everything(&self, magazine: &mut Magazine) -> Vec<FrameNumber> {
+    pub(crate) fn take_everything(&self, magazine: &Magazine) -> Vec<FrameNumber> {
         core::iter::from_fn(|| self.frames.alloc(magazine, Order::FRAME)).collect()
     }
 
@@ -160,7 +160,7 @@ impl Cache<'_> {
     /// `2^order` frames, naturally aligned.
     #[inline(always)]
     pub fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
-        self.world.frames.alloc(&mut self.magazine, order)
+        self.world.frames.alloc(&self.magazine, order)
     }
 
     /// Frees `2^order` frames. Nothing but the allocator uses the frames' memory, so a wrong free does no harm beyond the
@@ -170,7 +170,7 @@ impl Cache<'_> {
     /// What was wrong, as far as the allocator can tell.
     #[inline(always)]
     pub fn free(&mut self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        self.world.frames.free(&mut self.magazine, frame, order)
+        self.world.frames.free(&self.magazine, frame, order)
     }
 }
 

@@ -3,14 +3,17 @@
 //! One compare serves both as the check for empty or full and as the bounds check, so either is six instructions, with no
 //! locked one, no loop and no line that another CPU writes to.
 
+use core::cell::Cell;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::arenas::Scope;
+use super::atomic_frame::AtomicFrame;
 use super::moves::Moves;
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::partition::NodeId;
 use super::reserve::Reserve;
-use super::sync::AtomicUsize;
+use super::sync;
 
 /// Frames that a magazine can hold.
 pub const CAPACITY: usize = 128;
@@ -24,41 +27,88 @@ pub struct Full;
 
 /// A CPU's own frames, and where it gets more.
 ///
-/// One for each CPU, used with interrupts off by that CPU only: `&mut` says so. Before a magazine is given up,
+/// One for each CPU, used with interrupts off by that CPU only: it is not `Sync`. Other CPUs may read it as
+/// [`Afar`](super::Afar), hence atomics instead of `&mut`. Before a magazine is given up,
 /// [`Frames::drain`](super::Frames::drain) must have emptied it, or its frames and the block it refills from are lost to
 /// others.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Magazine {
-    pub(super) len: usize,
+    pub(super) len: AtomicUsize,
     pub(super) moves: Moves,
     pub(super) hint: Hint,
     pub(super) reserve: Reserve,
-    pub(super) frames: [FrameNumber; CAPACITY],
+    pub(super) frames: [AtomicFrame; CAPACITY],
+}
+
+/// A block, or none: one word, which other CPUs may read while its own CPU writes.
+#[derive(Debug)]
+pub(super) struct AtomicBlock(AtomicUsize);
+
+/// No block has this number: its address would need 85 bits.
+const NO_BLOCK: usize = usize::MAX;
+
+impl AtomicBlock {
+    const NONE: Self = Self(AtomicUsize::new(NO_BLOCK));
+
+    #[inline(always)]
+    pub(super) fn get(&self) -> Option<BlockNumber> {
+        match self.0.load(Ordering::Relaxed) {
+            NO_BLOCK => None,
+            number => Some(BlockNumber(number)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&self, block: Option<BlockNumber>) {
+        self.0.store(block.map_or(NO_BLOCK, |block| block.0), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(super) fn replace(&self, block: Option<BlockNumber>) -> Option<BlockNumber> {
+        let old = self.get();
+        self.set(block);
+        old
+    }
 }
 
 /// Where a CPU refills from.
 #[derive(Debug)]
 pub(super) struct Hint {
     /// The block that this magazine takes from, and holds in the sense of its state word.
-    pub(super) held: Option<BlockNumber>,
+    pub(super) held: AtomicBlock,
     /// The one before, held as well: a CPU that takes and gives back somewhat more than a block has goes to and fro
     /// between two, and neither is sent to the buddy and fetched back for ever.
-    pub(super) spare: Option<BlockNumber>,
+    pub(super) spare: AtomicBlock,
     /// The word of its bitmap to look at first.
-    pub(super) word: usize,
+    pub(super) word: Cell<usize>,
     /// Where to start the search for another block. Apart for each CPU once it has found one, so that CPUs spread.
-    pub(super) near: BlockNumber,
+    pub(super) near: Cell<BlockNumber>,
     /// Where it may be, the nearest first.
-    pub(super) scope: Scope,
+    pub(super) scope: Cell<Scope>,
     /// A block of which something was on its way when a search gave up.
-    pub(super) on_its_way: Option<BlockNumber>,
+    pub(super) on_its_way: Cell<Option<BlockNumber>>,
 }
 
 impl Hint {
     /// Before the first refill.
     pub(super) const fn new(scope: Scope) -> Self {
-        Self { held: None, spare: None, word: 0, near: BlockNumber(0), scope, on_its_way: None }
+        Self {
+            held: AtomicBlock::NONE,
+            spare: AtomicBlock::NONE,
+            word: Cell::new(0),
+            near: Cell::new(BlockNumber(0)),
+            scope: Cell::new(scope),
+            on_its_way: Cell::new(None),
+        }
+    }
+
+    /// As before the first refill, in the same scope. No block is held.
+    pub(super) fn reset(&self) {
+        debug_assert!(self.held.get().is_none() && self.spare.get().is_none());
+        self.word.set(0);
+        self.near.set(BlockNumber(0));
+        self.on_its_way.set(None);
     }
 }
 
@@ -77,38 +127,43 @@ impl Magazine {
     /// An empty magazine.
     #[cfg(not(any(loom, shuttle)))]
     pub const fn new() -> Self {
-        Self::with(AtomicUsize::new(0))
+        Self::with(sync::AtomicUsize::new(0))
     }
 
     /// An empty magazine, in a model, whose atomics are made when it runs.
     #[cfg(any(loom, shuttle))]
     pub fn new() -> Self {
-        Self::with(AtomicUsize::new(0))
+        Self::with(sync::AtomicUsize::new(0))
     }
 
-    const fn with(moves: AtomicUsize) -> Self {
+    const fn with(moves: sync::AtomicUsize) -> Self {
         let hint = Hint::new(Scope::from(NodeId(0)));
-        let frames = [FrameNumber::new(0); CAPACITY];
-        Self { len: 0, moves: Moves::of(moves), hint, reserve: Reserve::new(), frames }
+        let frames = [const { AtomicFrame::new(FrameNumber::new(0)) }; CAPACITY];
+        Self { len: AtomicUsize::new(0), moves: Moves::of(moves), hint, reserve: Reserve::new(), frames }
     }
 
     /// The node whose CPU this is. What is in the magazine, or held by it, is used up before the node's own memory is asked
     /// for.
-    pub fn set_home(&mut self, node: NodeId) {
-        self.hint.scope = Scope::from(node);
+    pub fn set_home(&self, node: NodeId) {
+        self.hint.scope.set(Scope::from(node));
     }
 
     /// The node whose CPU this is; the first one unless it was set.
     pub fn home(&self) -> NodeId {
-        self.hint.scope.home
+        self.hint.scope.get().home
+    }
+
+    #[inline(always)]
+    fn set_len(&self, len: usize) {
+        self.len.store(len, Ordering::Relaxed);
     }
 
     /// Takes the frame put in last.
     #[inline(always)]
-    pub fn pop(&mut self) -> Option<FrameNumber> {
-        let last = self.len.wrapping_sub(1);
-        let frame = *self.frames.get(last)?;
-        self.len = last;
+    pub fn pop(&self) -> Option<FrameNumber> {
+        let last = self.len().wrapping_sub(1);
+        let frame = self.frames.get(last)?.get();
+        self.set_len(last);
         Some(frame)
     }
 
@@ -117,40 +172,40 @@ impl Magazine {
     /// # Errors
     /// If there is no room; nothing has changed then.
     #[inline(always)]
-    pub fn push(&mut self, frame: FrameNumber) -> Result<(), Full> {
-        let slot = self.frames.get_mut(self.len).ok_or(Full)?;
-        *slot = frame;
-        self.len += 1;
+    pub fn push(&self, frame: FrameNumber) -> Result<(), Full> {
+        let len = self.len();
+        self.frames.get(len).ok_or(Full)?.set(frame);
+        self.set_len(len + 1);
         Ok(())
     }
 
     /// How many single frames are in it.
     #[inline(always)]
-    pub const fn len(&self) -> usize {
-        self.len
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Whether no single frame is in it.
     #[inline(always)]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// How many frames the CPU keeps from others: the single ones, and those of its runs.
     pub fn kept_frames(&self) -> usize {
-        self.len + self.reserve.runs().map(|(_, order)| order.frames()).sum::<usize>()
+        self.len() + self.reserve.runs().map(|(_, order)| order.frames()).sum::<usize>()
     }
 
     /// Where the last search would have found something, had not another CPU been at it: the first frame of that block.
     /// Whoever can wait searches again.
     pub fn on_its_way(&self) -> Option<FrameNumber> {
-        self.hint.on_its_way.map(BlockNumber::first_frame)
+        self.hint.on_its_way.get().map(BlockNumber::first_frame)
     }
 
     /// The lowest frame of a run that is in here, by itself or in a run.
     pub(super) fn lowest_of(&self, frame: FrameNumber, order: Order) -> Option<FrameNumber> {
         let end = frame + order.frames();
-        let single = self.frames().iter().copied().filter(|single| (frame..end).contains(single));
+        let single = self.frames().filter(|single| (frame..end).contains(single));
         let kept = self.reserve.runs().map(|(first, order)| (first, first + order.frames()));
         let in_runs =
             kept.filter(|&(first, last)| first < end && frame < last).map(|(first, _)| first.max(frame));
@@ -158,40 +213,55 @@ impl Magazine {
     }
 
     /// The single frames in it, the one to be popped next last.
-    pub fn frames(&self) -> &[FrameNumber] {
-        &self.frames[..self.len]
+    pub fn frames(&self) -> impl Iterator<Item = FrameNumber> {
+        self.frames[..self.len()].iter().map(AtomicFrame::get)
     }
 
-    /// An empty magazine's room for a batch, and its hint. [`refilled`](Self::refilled) says how much of it was used.
-    pub(super) fn room(&mut self) -> (&mut Hint, &mut [FrameNumber; BATCH]) {
+    /// The same, in one piece.
+    ///
+    /// # Safety
+    /// Nothing is put into the magazine for as long as what is returned is used, and what is taken out stays as it is.
+    #[inline(always)]
+    pub(super) unsafe fn view(&self) -> &[FrameNumber] {
+        // SAFETY: this CPU alone writes to the places (the magazine is not `Sync`), and the caller guarantees that it does not
+        // (see # Safety).
+        unsafe { AtomicFrame::view(&self.frames[..self.len()]) }
+    }
+
+    /// An empty magazine's room for a batch. [`refilled`](Self::refilled) says how much of it was used.
+    pub(super) fn room(&self) -> &[AtomicFrame; BATCH] {
         debug_assert!(self.is_empty());
-        let (room, _) = self.frames.split_first_chunk_mut().expect("a batch is less than the capacity");
-        (&mut self.hint, room)
+        self.frames.first_chunk().expect("a batch is less than the capacity")
     }
 
     /// The first `count` frames of the room are in the magazine now.
-    pub(super) fn refilled(&mut self, count: usize) {
-        self.len = count;
+    pub(super) fn refilled(&self, count: usize) {
+        self.set_len(count);
     }
 
     /// Drops the `count` oldest frames, which are those most likely to be in no cache any more.
-    pub(super) fn drop_oldest(&mut self, count: usize) {
-        self.frames.copy_within(count..self.len, 0);
-        self.len -= count;
+    pub(super) fn drop_oldest(&self, count: usize) {
+        let len = self.len();
+        AtomicFrame::copy(&self.frames[count..len], &self.frames[..len - count]);
+        self.set_len(len - count);
     }
 
     /// Moves the `out.len()` newest frames to `out`, the newest last.
-    pub(super) fn pop_many(&mut self, out: &mut [FrameNumber]) {
-        let rest = self.len - out.len();
-        out.copy_from_slice(&self.frames[rest..self.len]);
-        self.len = rest;
+    pub(super) fn pop_many(&self, out: &mut [FrameNumber]) {
+        let len = self.len();
+        let rest = len - out.len();
+        AtomicFrame::copy(&self.frames[rest..len], AtomicFrame::from_mut(out));
+        self.set_len(rest);
     }
 
     /// Puts all of `frames` in, if they fit.
-    pub(super) fn push_many(&mut self, frames: &[FrameNumber]) -> Result<(), Full> {
-        let end = self.len + frames.len();
-        self.frames.get_mut(self.len..end).ok_or(Full)?.copy_from_slice(frames);
-        self.len = end;
+    pub(super) fn push_many(&self, frames: &[FrameNumber]) -> Result<(), Full> {
+        let len = self.len();
+        let end = len + frames.len();
+        for (place, frame) in self.frames.get(len..end).ok_or(Full)?.iter().zip(frames) {
+            place.set(*frame);
+        }
+        self.set_len(end);
         Ok(())
     }
 }

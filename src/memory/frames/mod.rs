@@ -21,6 +21,7 @@
 mod afar;
 mod alloc;
 mod arenas;
+mod atomic_frame;
 mod bitmap;
 mod buddy;
 mod census;

@@ -1,7 +1,10 @@
 //! Where zone or node matter: requests that go past the magazine, straight to the table.
 
+use core::cell::Cell;
+
 use super::Frames;
 use super::arenas::Scope;
+use super::atomic_frame::AtomicFrame;
 use super::bitmap::{Bitmap, WORD_BITS, WORDS};
 use super::magazine::{Hint, Magazine};
 use super::number::{BlockNumber, FrameNumber, Order};
@@ -56,7 +59,7 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs. What other CPUs have in their magazines is not asked for: if `None` comes back
     /// and memory matters, let them drain and try again.
-    pub fn alloc_in(&self, magazine: &mut Magazine, request: FrameRequest) -> Option<FrameNumber> {
+    pub fn alloc_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
         let FrameRequest { order, zone, nodes } = request;
         let (home, only_home) = match nodes {
             Nodes::Nearest => (magazine.home(), false),
@@ -71,19 +74,19 @@ impl Frames {
         })
     }
 
-    fn find_in(&self, magazine: &mut Magazine, scope: Scope, order: Order) -> Option<FrameNumber> {
-        let mut hint = Hint::new(scope);
+    fn find_in(&self, magazine: &Magazine, scope: Scope, order: Order) -> Option<FrameNumber> {
+        let hint = Hint::new(scope);
         magazine.moves.begin();
         let found = if scope.zone == Zone::Low {
-            (order.frames() <= LOW_END.get()).then(|| self.search(&mut hint, LowRun { order })).flatten()
+            (order.frames() <= LOW_END.get()).then(|| self.search(&hint, LowRun { order })).flatten()
         } else if order == Order::FRAME {
             let mut out = [FrameNumber::new(0)];
-            self.search(&mut hint, Loose { out: &mut out }).map(|_| out[0])
+            self.search(&hint, Loose { out: AtomicFrame::from_mut(&mut out) }).map(|_| out[0])
         } else {
-            self.find_many(&mut hint, order)
+            self.find_many(&hint, order)
         };
-        self.release(&mut hint);
-        magazine.hint.on_its_way = hint.on_its_way;
+        self.release(&hint);
+        magazine.hint.on_its_way.set(hint.on_its_way.get());
         magazine.moves.end();
         found
     }
@@ -122,7 +125,7 @@ impl Want for LowRun {
         frames: &Frames,
         block: BlockNumber,
         claim: Claim,
-        _: &mut usize,
+        _: &Cell<usize>,
     ) -> Option<FrameNumber> {
         let (table, count) = (&frames.table, self.order.frames());
         let state = table.state(block);

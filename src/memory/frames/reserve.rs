@@ -14,6 +14,7 @@
 //! **Nothing is stranded.** A CPU gives its runs back whenever it gives its single frames back, and it does both when it
 //! finds nothing else, of whatever order; when another CPU asks all others; and when it goes offline.
 
+use super::atomic_frame::AtomicFrame;
 use super::number::{FrameNumber, Order};
 
 /// Orders 1 to 9.
@@ -31,40 +32,45 @@ pub(super) const NONE: FrameNumber = FrameNumber::new(usize::MAX);
 #[repr(transparent)]
 pub(super) struct Reserve {
     /// The first frame of each, by the order less 1, or [`NONE`].
-    pub(super) runs: [FrameNumber; KEPT_ORDERS],
+    pub(super) runs: [AtomicFrame; KEPT_ORDERS],
 }
 
 impl Reserve {
     /// An empty one.
     pub(super) const fn new() -> Self {
-        Self { runs: [NONE; KEPT_ORDERS] }
+        Self { runs: [const { AtomicFrame::new(NONE) }; KEPT_ORDERS] }
     }
 
     /// Takes the run of this order.
     #[inline(always)]
-    pub(super) fn take(&mut self, order: Order) -> Option<FrameNumber> {
-        let place = self.runs.get_mut(index(order))?;
-        let frame = *place;
-        *place = NONE;
+    pub(super) fn take(&self, order: Order) -> Option<FrameNumber> {
+        let place = self.runs.get(index(order))?;
+        let frame = place.get();
+        place.set(NONE);
         (frame != NONE).then_some(frame)
     }
 
     /// The place for a run of this order, if it is free. What is written there is in the reserve.
     #[inline(always)]
-    pub(super) fn room(&mut self, order: Order) -> Option<&mut FrameNumber> {
-        self.runs.get_mut(index(order)).filter(|place| **place == NONE)
+    pub(super) fn room(&self, order: Order) -> Option<&AtomicFrame> {
+        self.runs.get(index(order)).filter(|place| place.get() == NONE)
     }
 
     /// Whether this very run is here.
     #[inline(always)]
     pub(super) fn has(&self, frame: FrameNumber, order: Order) -> bool {
-        self.runs.get(index(order)) == Some(&frame)
+        self.runs.get(index(order)).is_some_and(|place| place.get() == frame)
     }
 
     /// What is here: first frames and orders.
     pub(super) fn runs(&self) -> impl Iterator<Item = (FrameNumber, Order)> {
-        let by_order = (1..).map_while(Order::new).zip(self.runs);
-        by_order.filter(|&(_, frame)| frame != NONE).map(|(order, frame)| (frame, order))
+        let by_order = (1..).map_while(Order::new).zip(&self.runs);
+        by_order.map(|(order, place)| (place.get(), order)).filter(|&(frame, _)| frame != NONE)
+    }
+
+    /// Takes all of it.
+    pub(super) fn take_all(&self) -> impl Iterator<Item = (FrameNumber, Order)> {
+        (1..).map_while(Order::new).take(KEPT_ORDERS).filter_map(|order| Some((self.take(order)?, order)))
     }
 }
 

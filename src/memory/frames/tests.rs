@@ -17,6 +17,8 @@ mod models;
 mod parts;
 mod policy;
 #[cfg(not(any(loom, shuttle)))]
+mod remote;
+#[cfg(not(any(loom, shuttle)))]
 mod reserve;
 mod validate;
 

@@ -3,7 +3,10 @@
 //! [`Want`] is the seam between the search, which knows in which order to try blocks, and the taking, which knows what to
 //! reserve in one block and which bits to collect.
 
+use core::cell::Cell;
+
 use super::Frames;
+use super::atomic_frame::AtomicFrame;
 use super::bitmap::{Bitmap, WORD_BITS, WORDS};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
@@ -53,7 +56,7 @@ pub(super) trait Want {
         frames: &Frames,
         block: BlockNumber,
         claim: Claim,
-        word: &mut usize,
+        word: &Cell<usize>,
     ) -> Option<Self::Got>;
 }
 
@@ -62,7 +65,7 @@ const WORTHWHILE: usize = WORD_BITS / 4;
 
 /// As many frames as `out` has room for, and at least one. What is got is how many: they are at its start.
 pub(super) struct Loose<'a> {
-    pub(super) out: &'a mut [FrameNumber],
+    pub(super) out: &'a [AtomicFrame],
 }
 
 impl Want for Loose<'_> {
@@ -78,8 +81,8 @@ impl Want for Loose<'_> {
 
     fn fresh(&mut self, block: BlockNumber) -> usize {
         let count = self.frames();
-        for (index, slot) in self.out[..count].iter_mut().rev().enumerate() {
-            *slot = block.first_frame() + index;
+        for (index, slot) in self.out[..count].iter().rev().enumerate() {
+            slot.set(block.first_frame() + index);
         }
         count
     }
@@ -89,15 +92,15 @@ impl Want for Loose<'_> {
         frames: &Frames,
         block: BlockNumber,
         claim: Claim,
-        word: &mut usize,
+        word: &Cell<usize>,
     ) -> Option<usize> {
         // What is left of a word that others have taken from: by itself, so that the next one is taken whole.
-        let at_hand = frames.table.bitmap(block).word(*word % WORDS).count_ones() as usize;
+        let at_hand = frames.table.bitmap(block).word(word.get() % WORDS).count_ones() as usize;
         let want = if at_hand >= WORTHWHILE { self.out.len().min(at_hand) } else { self.out.len() };
         let (old, new) =
             state::update(frames.table.cell(block), |state| claim.apply(state)?.take_up_to(want))?;
         let count = old.free() - new.free();
-        *word = frames.table.bitmap(block).collect(*word, block.first_frame(), &mut self.out[..count]);
+        word.set(frames.table.bitmap(block).collect(word.get(), block.first_frame(), &self.out[..count]));
         if claim.ends_offer(new) {
             frames.table.note_taken(block);
         }
@@ -131,7 +134,7 @@ impl Want for Run {
         frames: &Frames,
         block: BlockNumber,
         claim: Claim,
-        word: &mut usize,
+        word: &Cell<usize>,
     ) -> Option<FrameNumber> {
         let (table, count) = (&frames.table, self.order.frames());
         // A reservation hides frames from others for as long as it lasts, so a block of which less is known than of
@@ -146,11 +149,11 @@ impl Want for Run {
             }
         }
         let (_, new) = state::update(table.cell(block), |state| claim.apply(state)?.take(count))?;
-        let Some(index) = table.bitmap(block).take_run(*word, self.order) else {
+        let Some(index) = table.bitmap(block).take_run(word.get(), self.order) else {
             frames.unreserve(block, count, claim);
             return None;
         };
-        *word = index / WORD_BITS;
+        word.set(index / WORD_BITS);
         if claim.ends_offer(new) {
             table.note_taken(block);
         }

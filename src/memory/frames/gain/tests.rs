@@ -83,11 +83,11 @@ impl Cpus {
             self.drain(cpu);
         }
         let Gain::Run(run) = gain else { panic!("{gain:?}") };
-        let mut taker = Magazine::new();
-        let got = self.world.frames.alloc(&mut taker, order);
+        let taker = Magazine::new();
+        let got = self.world.frames.alloc(&taker, order);
         assert!(got.is_some(), "{order}: promised was {run:?}");
-        assert_eq!(self.world.frames.free(&mut taker, got.expect("it is some"), order), Ok(()));
-        assert_eq!(self.world.frames.drain(&mut taker), Ok(()));
+        assert_eq!(self.world.frames.free(&taker, got.expect("it is some"), order), Ok(()));
+        assert_eq!(self.world.frames.drain(&taker), Ok(()));
     }
 }
 
@@ -129,8 +129,8 @@ fn runs_that_are_kept_are_a_gain_for_their_order_and_below() {
         let kept = cpus.alloc(1, order(number));
         cpus.free(1, kept, order(number));
         // The rest is in use.
-        let mut taker = Magazine::new();
-        let rest = cpus.world.take_everything(&mut taker);
+        let taker = Magazine::new();
+        let rest = cpus.world.take_everything(&taker);
         assert_eq!(rest.len(), cpus.world.len - order(number).frames());
         assert_eq!(cpus.gain(order(number + 1)), Gain::Nothing);
         for wanted in 0..=number {

@@ -125,11 +125,11 @@ fn each_node_asks_itself_first_then_by_distance_and_the_first_block_last() {
 
 /// Takes single frames until there are none; the nodes and zones that they came from, in order, each once in a row.
 fn ways_down(world: &World, home: u8) -> Vec<ArenaName> {
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     magazine.set_home(NodeId(home));
     let cut = world.frames.partition().expect("it is divided");
     let mut ways = Vec::new();
-    let frames = world.take_everything(&mut magazine);
+    let frames = world.take_everything(&magazine);
     assert_eq!(frames.len(), world.frames.total_frames());
     for frame in &frames {
         let name = cut.arenas()[cut.arena_of(frame.block())];
@@ -137,8 +137,8 @@ fn ways_down(world: &World, home: u8) -> Vec<ArenaName> {
             ways.push(name);
         }
     }
-    assert_eq!(world.frames.free_bulk(&mut magazine, &frames), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free_bulk(&magazine, &frames), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     ways
 }
 
@@ -163,15 +163,15 @@ fn what_was_free_before_memory_was_divided_is_dealt_out_in_pieces() {
     world.insert(0..world.len).expect("it is new");
     let undivided = World::at_zero(20);
     undivided.insert(0..undivided.len).expect("it is new");
-    let mut magazine = Magazine::new();
-    let frame = undivided.frames.alloc(&mut magazine, Order::FRAME).expect("a frame");
-    let block = undivided.frames.alloc(&mut magazine, Order::BLOCK).expect("a block");
+    let magazine = Magazine::new();
+    let frame = undivided.frames.alloc(&magazine, Order::FRAME).expect("a frame");
+    let block = undivided.frames.alloc(&magazine, Order::BLOCK).expect("a block");
     undivided.divide(two_nodes(undivided.first + undivided.len)).expect("nothing lies on a border");
     assert_eq!(undivided.frames.validate(), Ok(()));
     assert_eq!(undivided.divide(two_nodes(undivided.first + undivided.len)), Err(DivideError::Twice));
-    assert_eq!(undivided.frames.free(&mut magazine, frame, Order::FRAME), Ok(()));
-    assert_eq!(undivided.frames.free(&mut magazine, block, Order::BLOCK), Ok(()));
-    assert_eq!(undivided.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(undivided.frames.free(&magazine, frame, Order::FRAME), Ok(()));
+    assert_eq!(undivided.frames.free(&magazine, block, Order::BLOCK), Ok(()));
+    assert_eq!(undivided.frames.drain(&magazine), Ok(()));
     assert_eq!(undivided.frames.validate(), Ok(()));
     assert_eq!(undivided.frames.census().collect::<Vec<_>>(), world.frames.census().collect::<Vec<_>>());
 }
@@ -180,14 +180,14 @@ fn what_was_free_before_memory_was_divided_is_dealt_out_in_pieces() {
 fn memory_is_not_divided_across_what_is_in_use() {
     let world = World::at_zero(16);
     world.insert(0..world.len).expect("it is new");
-    let mut magazine = Magazine::new();
-    let all = world.frames.alloc(&mut magazine, order(13)).expect("all of it");
+    let magazine = Magazine::new();
+    let all = world.frames.alloc(&magazine, order(13)).expect("all of it");
     let cut = |world: &World| four_nodes(world.first + world.len);
     assert_eq!(
         world.divide(cut(&world)),
         Err(DivideError::AcrossBorder { frame: at(512), order: order(13) })
     );
-    assert_eq!(world.frames.free(&mut magazine, all, order(13)), Ok(()));
+    assert_eq!(world.frames.free(&magazine, all, order(13)), Ok(()));
     let before = world.frames.free_by_order();
     assert_eq!(before[13], world.len);
     assert_eq!(world.frames.validate(), Ok(()));
@@ -200,11 +200,11 @@ fn requests_get_what_they_ask_for_or_nothing() {
     let world = World::divided(20, two_nodes);
     world.insert(1..world.len).expect("it is new");
     let before: Vec<_> = world.frames.census().collect();
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     let mut taken = Vec::new();
     let mut take_all = |request: FrameRequest| {
         let mut count = 0;
-        while let Some(frame) = world.frames.alloc_in(&mut magazine, request) {
+        while let Some(frame) = world.frames.alloc_in(&magazine, request) {
             assert!(frame.is_aligned_to(request.order));
             taken.push((frame, request.order));
             count += 1;
@@ -245,9 +245,9 @@ fn requests_get_what_they_ask_for_or_nothing() {
     out.extend(frames);
     assert_eq!(world.frames.free_frames(), 0);
     for (frame, order) in out {
-        assert_eq!(world.frames.free(&mut magazine, frame, order), Ok(()));
+        assert_eq!(world.frames.free(&magazine, frame, order), Ok(()));
     }
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     assert_eq!(world.frames.validate(), Ok(()));
     assert_eq!(world.frames.census().collect::<Vec<_>>(), before);
 }
@@ -255,11 +255,11 @@ fn requests_get_what_they_ask_for_or_nothing() {
 #[test]
 fn before_memory_is_divided_nobody_knows_what_is_low() {
     let world = World::new(2);
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     let request = FrameRequest::new(Order::FRAME);
-    assert_eq!(world.frames.alloc_in(&mut magazine, request.in_zone(Zone::Low)), None);
-    assert_eq!(world.frames.alloc_in(&mut magazine, request.on(Nodes::Only(NodeId(0)))), None);
-    assert!(world.frames.alloc_in(&mut magazine, request).is_some());
+    assert_eq!(world.frames.alloc_in(&magazine, request.in_zone(Zone::Low)), None);
+    assert_eq!(world.frames.alloc_in(&magazine, request.on(Nodes::Only(NodeId(0)))), None);
+    assert!(world.frames.alloc_in(&magazine, request).is_some());
 }
 
 /// What a magazine keeps is not lost to a request that only it could meet.
@@ -267,30 +267,30 @@ fn before_memory_is_divided_nobody_knows_what_is_low() {
 fn a_request_drains_its_own_magazine() {
     let world = World::divided(1, |end| partition(end, 1, &[(0, 1, 0)]));
     world.insert(0..world.len).expect("it is new");
-    let mut magazine = Magazine::new();
-    let frames = world.take_everything(&mut magazine);
+    let magazine = Magazine::new();
+    let frames = world.take_everything(&magazine);
     let low = frames.iter().position(|frame| *frame < at(256)).expect("half of them");
-    assert_eq!(world.frames.free(&mut magazine, frames[low], Order::FRAME), Ok(()));
+    assert_eq!(world.frames.free(&magazine, frames[low], Order::FRAME), Ok(()));
     let request = FrameRequest::new(Order::FRAME).in_zone(Zone::Low);
-    assert_eq!(world.frames.alloc_in(&mut magazine, request), Some(frames[low]));
-    assert_eq!(world.frames.alloc_in(&mut magazine, request), None);
+    assert_eq!(world.frames.alloc_in(&magazine, request), Some(frames[low]));
+    assert_eq!(world.frames.alloc_in(&magazine, request), None);
 }
 
 #[test]
 fn what_is_kept_completes_a_piece_of_one_arena_only() {
     let world = World::divided(20, two_nodes);
     assert_eq!(world.insert(0..world.len), Ok(world.len));
-    let mut all = world.take_everything(&mut Magazine::new());
+    let mut all = world.take_everything(&Magazine::new());
     all.sort();
     // All of two blocks lies in the table, but for a frame, which is kept.
     let gain = |block: usize| {
-        let (mut here, mut there) = (Magazine::new(), Magazine::new());
+        let (here, there) = (Magazine::new(), Magazine::new());
         let frames = &all[block * 512..(block + 2) * 512];
-        assert_eq!(world.frames.free_bulk(&mut here, &frames[1..]), Ok(()));
-        assert_eq!(world.frames.drain(&mut here), Ok(()));
-        assert_eq!(world.frames.free(&mut there, frames[0], Order::FRAME), Ok(()));
+        assert_eq!(world.frames.free_bulk(&here, &frames[1..]), Ok(()));
+        assert_eq!(world.frames.drain(&here), Ok(()));
+        assert_eq!(world.frames.free(&there, frames[0], Order::FRAME), Ok(()));
         // SAFETY: it outlives the call, and nobody writes to it meanwhile.
-        let there = unsafe { Afar::new(&raw mut there) };
+        let there = unsafe { Afar::new(&raw const there) };
         world.frames.gain(order(10), [there].into_iter())
     };
     assert_eq!(gain(12), Gain::Nothing, "of two nodes");

@@ -80,7 +80,7 @@ proptest! {
             world.insert(run).expect("room for every edge");
         }
         prop_assert_eq!(world.frames.total_frames() as u64, map.usable_frame_count());
-        let everything = world.take_everything(&mut Magazine::new());
+        let everything = world.take_everything(&Magazine::new());
         let allocators: BTreeSet<u64> = everything.iter().map(|frame| world.index(*frame) as u64).collect();
         prop_assert_eq!(allocators.len(), everything.len());
         // A page that was usable in part may be reserved as a whole; it was nobody's to give.

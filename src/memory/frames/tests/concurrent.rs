@@ -1,6 +1,7 @@
 //! Threads in the role of CPUs. Each frame has an owner's mark, swapped in and out at each change of hands: a frame handed
 //! out twice finds a mark, one freed by another than its owner misses one.
 
+use super::super::atomic_frame::AtomicFrame;
 use super::super::bitmap::Bitmap;
 use super::super::{FrameNumber, Magazine, Order};
 use super::{World, order};
@@ -63,7 +64,7 @@ pub(super) struct Cpu<'a> {
 
 impl Cpu<'_> {
     pub(super) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
-        let frame = self.world.frames.alloc(&mut self.magazine, order)?;
+        let frame = self.world.frames.alloc(&self.magazine, order)?;
         assert!(frame.is_aligned_to(order));
         self.owners.take(self.world, frame, order);
         Some(frame)
@@ -71,7 +72,7 @@ impl Cpu<'_> {
 
     pub(super) fn free(&mut self, frame: FrameNumber, order: Order) {
         self.owners.give(self.world, frame, order);
-        assert_eq!(self.world.frames.free(&mut self.magazine, frame, order), Ok(()));
+        assert_eq!(self.world.frames.free(&self.magazine, frame, order), Ok(()));
     }
 }
 
@@ -91,15 +92,15 @@ pub(super) fn run(blocks: usize, workload: impl Fn(&mut Cpu) + Sync) {
                 let mut cpu = Cpu { world, owners, number, magazine: Magazine::new(), random };
                 start.wait();
                 workload(&mut cpu);
-                assert_eq!(world.frames.drain(&mut cpu.magazine), Ok(()));
+                assert_eq!(world.frames.drain(&cpu.magazine), Ok(()));
             });
         }
     });
     assert_eq!(owners.doubled.load(Ordering::Relaxed), 0, "frames with two owners");
     world.assert_as_before(before);
     assert_eq!(world.frames.double_frees_caught(), 0);
-    let mut magazine = Magazine::new();
-    let all = world.take_everything(&mut magazine);
+    let magazine = Magazine::new();
+    let all = world.take_everything(&magazine);
     assert_eq!(all.len(), world.len - 8, "one CPU gets every frame that nobody holds");
 }
 
@@ -137,7 +138,7 @@ fn bulk() {
         let mut frames = [FrameNumber::new(0); 700];
         for _ in 0..rounds(600) {
             let want = 1 + cpu.random.below(frames.len());
-            let got = cpu.world.frames.alloc_bulk(&mut cpu.magazine, &mut frames[..want]);
+            let got = cpu.world.frames.alloc_bulk(&cpu.magazine, &mut frames[..want]);
             for &frame in &frames[..got] {
                 cpu.owners.take(cpu.world, frame, Order::FRAME);
             }
@@ -147,7 +148,7 @@ fn bulk() {
             for &frame in &frames[..got] {
                 cpu.owners.give(cpu.world, frame, Order::FRAME);
             }
-            assert_eq!(cpu.world.frames.free_bulk(&mut cpu.magazine, &frames[..got]), Ok(()));
+            assert_eq!(cpu.world.frames.free_bulk(&cpu.magazine, &frames[..got]), Ok(()));
         }
     });
 }
@@ -194,7 +195,7 @@ fn runs() {
                     cpu.free(frame, order);
                 }
             }
-            assert_eq!(cpu.world.frames.drain(&mut cpu.magazine), Ok(()));
+            assert_eq!(cpu.world.frames.drain(&cpu.magazine), Ok(()));
         }
     });
 }
@@ -209,7 +210,7 @@ fn a_run_over_words_is_put_back_if_it_is_not_whole() {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let mut one = [FrameNumber::new(0)];
-                bitmap.collect(3, FrameNumber::new(0), &mut one);
+                bitmap.collect(3, FrameNumber::new(0), AtomicFrame::from_mut(&mut one));
                 bitmap.set(one[0].get() / 64, 1 << (one[0].get() % 64));
             }
         });
@@ -238,7 +239,7 @@ fn storm() {
         let mut held: Vec<(FrameNumber, Order)> = Vec::new();
         for _ in 0..rounds(15_000) {
             match cpu.random.below(100) {
-                0 => assert_eq!(cpu.world.frames.drain(&mut cpu.magazine), Ok(())),
+                0 => assert_eq!(cpu.world.frames.drain(&cpu.magazine), Ok(())),
                 1..55 => {
                     let order = order([0, 0, 0, 0, 1, 2, 3, 5, 6, 7, 8, 9][cpu.random.below(12)]);
                     match cpu.alloc(order) {
@@ -279,12 +280,12 @@ fn a_block_on_its_way_is_not_out_of_memory() {
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                let mut magazine = Magazine::new();
+                let magazine = Magazine::new();
                 for _ in 0..rounds(15_000) {
                     // All magazines together hold half of the frames.
-                    let frame = world.frames.alloc(&mut magazine, Order::FRAME).expect("half is free");
-                    assert_eq!(world.frames.free(&mut magazine, frame, Order::FRAME), Ok(()));
-                    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+                    let frame = world.frames.alloc(&magazine, Order::FRAME).expect("half is free");
+                    assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Ok(()));
+                    assert_eq!(world.frames.drain(&magazine), Ok(()));
                 }
             });
         }
@@ -296,21 +297,22 @@ fn a_block_on_its_way_is_not_out_of_memory() {
 #[test]
 fn a_vain_reservation_is_not_out_of_memory() {
     let world = World::new(1);
-    let (mut holder, mut magazine) = (Magazine::new(), Magazine::new());
+    let (holder, magazine) = (Magazine::new(), Magazine::new());
     // The holder keeps the block; two frames of it are free that are no run.
-    let mut all = world.take_everything(&mut holder);
+    let mut all = world.take_everything(&holder);
     all.sort_unstable();
     assert_eq!(world.frames.give_back(&[all[1], all[130]]), Ok(()));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (world, stop) = (&world, &stop);
+        scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                assert_eq!(world.frames.find_many(&mut holder.hint, order(1)), None);
+                assert_eq!(world.frames.find_many(&holder.hint, order(1)), None);
             }
         });
         for _ in 0..rounds(20_000) {
             let mut one = [FrameNumber::new(0)];
-            let got = world.frames.take_loose(&mut magazine.hint, &mut one);
+            let got = world.frames.take_loose(&magazine.hint, AtomicFrame::from_mut(&mut one));
             if got == 0 {
                 stop.store(true, Ordering::Relaxed);
                 panic!("two frames were free, and none was found");
@@ -329,19 +331,19 @@ fn a_huge_block_freed_by_all_in_pieces() {
     let world = World::new(64);
     let before = world.frames.free_by_order();
     for round in 0..rounds(20) {
-        let start = world.frames.alloc(&mut Magazine::new(), order(15)).expect("all is free");
+        let start = world.frames.alloc(&Magazine::new(), order(15)).expect("all is free");
         std::thread::scope(|scope| {
             for number in 0..THREADS {
                 let world = &world;
                 scope.spawn(move || {
-                    let mut magazine = Magazine::new();
+                    let magazine = Magazine::new();
                     // Neighbouring pieces go to different threads.
                     let part = order([0, 3, 6, 8, 9][round % 5]);
                     for piece in (number..(1 << 15) / part.frames()).step_by(THREADS) {
                         let frame = start + piece * part.frames();
-                        assert_eq!(world.frames.free(&mut magazine, frame, part), Ok(()));
+                        assert_eq!(world.frames.free(&magazine, frame, part), Ok(()));
                     }
-                    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+                    assert_eq!(world.frames.drain(&magazine), Ok(()));
                 });
             }
         });

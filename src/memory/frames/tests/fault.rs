@@ -11,13 +11,13 @@ use std::vec::Vec;
 fn damage(fault: Fault) -> (usize, usize) {
     let world = World::new(8);
     let owners = Owners::new(&world);
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     let mut random = Random(7);
     let mut held = Vec::new();
     arm(fault);
     for _ in 0..EVERY * 4 {
         for _ in 0..random.below(300) {
-            if let Some(frame) = world.frames.alloc(&mut magazine, Order::FRAME) {
+            if let Some(frame) = world.frames.alloc(&magazine, Order::FRAME) {
                 owners.take(&world, frame, Order::FRAME);
                 held.push(frame);
             }
@@ -26,14 +26,14 @@ fn damage(fault: Fault) -> (usize, usize) {
         for frame in held.split_off(rest) {
             owners.give(&world, frame, Order::FRAME);
             // A frame with two owners comes back twice; that it is noticed there is another test's matter.
-            let _ = world.frames.free(&mut magazine, frame, Order::FRAME);
+            let _ = world.frames.free(&magazine, frame, Order::FRAME);
         }
     }
     arm(Fault::None);
     for frame in held {
-        let _ = world.frames.free(&mut magazine, frame, Order::FRAME);
+        let _ = world.frames.free(&magazine, frame, Order::FRAME);
     }
-    let _ = world.frames.drain(&mut magazine);
+    let _ = world.frames.drain(&magazine);
     let lost = world.frames.total_frames().saturating_sub(world.frames.free_frames());
     (owners.doubled.load(Ordering::Relaxed), lost)
 }

@@ -8,15 +8,15 @@ use std::vec::Vec;
 /// Takes everything, checks that it is just these indices, and gives it back.
 fn assert_holds(world: &World, expected: impl IntoIterator<Item = usize>) {
     let before = world.frames.free_by_order();
-    let mut magazine = Magazine::new();
-    let taken = world.take_everything(&mut magazine);
+    let magazine = Magazine::new();
+    let taken = world.take_everything(&magazine);
     let indices: BTreeSet<usize> = taken.iter().map(|&frame| world.index(frame)).collect();
     assert_eq!(indices.len(), taken.len(), "a frame came twice");
     assert_eq!(indices, expected.into_iter().collect());
     assert_eq!(world.frames.validate(), Ok(()));
     assert_eq!(world.frames.free_frames(), 0);
-    assert_eq!(world.frames.free_bulk(&mut magazine, &taken), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free_bulk(&magazine, &taken), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     world.assert_as_before(before);
 }
 
@@ -62,14 +62,14 @@ fn overlap_is_refused_and_changes_nothing() {
         world.assert_as_before(before);
     }
     // Frames that are in use are managed no less.
-    let mut magazine = Magazine::new();
-    let taken = world.take_everything(&mut magazine);
+    let magazine = Magazine::new();
+    let taken = world.take_everything(&magazine);
     for index in [600, 1100, 1999] {
         let overlap = InsertError::Overlap { frame: world.first + index };
         assert_eq!(world.insert(index..index + 1), Err(overlap));
     }
-    assert_eq!(world.frames.free_bulk(&mut magazine, &taken), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free_bulk(&magazine, &taken), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     world.assert_as_before(before);
     assert_eq!(world.insert(2000..3072), Ok(1072));
     assert_eq!(world.insert(0..600), Ok(600));
@@ -89,26 +89,26 @@ fn past_the_end_is_refused() {
 fn a_block_given_frame_by_frame_becomes_whole_and_merges() {
     let world = World::empty(4);
     assert_eq!(world.insert(512..2048), Ok(1536));
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     // In an order that jumps about, with one frame out in the meantime.
     let mut held = None;
     for step in 0..FRAMES_PER_BLOCK {
         let index = step * 167 % FRAMES_PER_BLOCK;
         assert_eq!(world.insert(index..index + 1), Ok(1));
         if step == 300 {
-            let mut taken = world.take_everything(&mut magazine);
+            let mut taken = world.take_everything(&magazine);
             held = taken.pop();
-            assert_eq!(world.frames.free_bulk(&mut magazine, &taken), Ok(()));
-            assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+            assert_eq!(world.frames.free_bulk(&magazine, &taken), Ok(()));
+            assert_eq!(world.frames.drain(&magazine), Ok(()));
             assert_eq!(world.frames.validate(), Ok(()));
         }
     }
     let held = held.expect("one was taken");
-    assert_eq!(world.frames.free(&mut magazine, held, Order::FRAME), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free(&magazine, held, Order::FRAME), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     let by_order = world.frames.free_by_order();
     assert_eq!(by_order[11], 2048, "{by_order:?}");
-    assert_eq!(world.frames.alloc(&mut magazine, order(11)), Some(world.first));
+    assert_eq!(world.frames.alloc(&magazine, order(11)), Some(world.first));
     assert_eq!(world.frames.validate(), Ok(()));
 }
 
@@ -120,7 +120,7 @@ fn neighbouring_ranges_merge() {
         assert_eq!(world.frames.validate(), Ok(()));
     }
     assert_eq!(world.frames.free_by_order()[12], 4096);
-    assert_eq!(world.frames.alloc(&mut Magazine::new(), order(12)), Some(world.first));
+    assert_eq!(world.frames.alloc(&Magazine::new(), order(12)), Some(world.first));
 }
 
 #[test]
@@ -148,11 +148,11 @@ fn too_many_edges_are_refused() {
 fn runs_do_not_reach_into_holes() {
     let world = World::empty(2);
     assert_eq!(world.insert(8..120), Ok(112));
-    let mut magazine = Magazine::new();
-    let got: Vec<usize> = core::iter::from_fn(|| world.frames.alloc(&mut magazine, order(5)))
+    let magazine = Magazine::new();
+    let got: Vec<usize> = core::iter::from_fn(|| world.frames.alloc(&magazine, order(5)))
         .map(|frame| world.index(frame))
         .collect();
     assert_eq!(got, [32, 64]);
-    assert_eq!(world.frames.alloc(&mut magazine, order(6)), None);
-    assert_eq!(world.frames.alloc(&mut magazine, order(9)), None);
+    assert_eq!(world.frames.alloc(&magazine, order(6)), None);
+    assert_eq!(world.frames.alloc(&magazine, order(9)), None);
 }

@@ -128,7 +128,7 @@ impl Model {
         }
         divide(Division::After);
         let magazines = core::array::from_fn(|cpu| {
-            let mut magazine = Magazine::new();
+            let magazine = Magazine::new();
             magazine.set_home(NodeId((cpu % NODES) as u8));
             magazine
         });

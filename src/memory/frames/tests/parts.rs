@@ -1,5 +1,6 @@
 //! The pure parts: units, transitions of the state word, arithmetic on bits, the summary, the magazine.
 
+use super::super::atomic_frame::AtomicFrame;
 use super::super::bitmap::{Bitmap, WORDS, lowest_run, maximal_runs, runs_by_order, starts_of_runs};
 use super::super::magazine::{BATCH, CAPACITY, Full, Magazine};
 use super::super::number::{BlockNumber, FrameNumber, Order};
@@ -213,7 +214,7 @@ fn a_bitmap_gives_each_bit_once() {
         let mut seen = BTreeSet::new();
         for count in [1, 64, 3, 100, 130, 64, 80] {
             let mut out = std::vec![FrameNumber::new(0); count];
-            bitmap.collect(start, base, &mut out);
+            bitmap.collect(start, base, AtomicFrame::from_mut(&mut out));
             seen.extend(out.into_iter().map(|frame| frame - base));
         }
         assert!(bitmap.is_empty());
@@ -226,7 +227,7 @@ fn a_refill_from_a_fresh_block_pops_ascending() {
     let bitmap = Bitmap::new();
     bitmap.reset_to_free_from(0);
     let mut out = [FrameNumber::new(0); 70];
-    assert_eq!(bitmap.collect(1, FrameNumber::new(0), &mut out), 2);
+    assert_eq!(bitmap.collect(1, FrameNumber::new(0), AtomicFrame::from_mut(&mut out)), 2);
     let popped: Vec<usize> = out.iter().rev().map(|frame| frame.get()).collect();
     assert_eq!(popped, (64..134).collect::<Vec<_>>());
 }
@@ -333,7 +334,7 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
 
 #[test]
 fn a_magazine_is_a_stack_with_a_bound() {
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     assert_eq!(magazine.pop(), None);
     for number in 0..CAPACITY {
         assert_eq!(magazine.push(FrameNumber::new(number)), Ok(()));
@@ -341,7 +342,7 @@ fn a_magazine_is_a_stack_with_a_bound() {
     assert_eq!(magazine.push(FrameNumber::new(999)), Err(Full));
     assert_eq!(magazine.len(), CAPACITY);
     magazine.drop_oldest(BATCH);
-    assert_eq!(magazine.frames()[0], FrameNumber::new(BATCH));
+    assert_eq!(magazine.frames().next(), Some(FrameNumber::new(BATCH)));
     for number in (BATCH..CAPACITY).rev() {
         assert_eq!(magazine.pop(), Some(FrameNumber::new(number)));
     }
@@ -353,18 +354,18 @@ fn a_magazine_is_a_stack_with_a_bound() {
 #[test]
 fn many_frames_go_into_a_magazine_at_once_or_not_at_all() {
     let frames: Vec<_> = (0..CAPACITY).map(FrameNumber::new).collect();
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     assert!(magazine.is_empty());
     assert_eq!(magazine.push_many(&frames[..3]), Ok(()));
     assert!(!magazine.is_empty());
     assert_eq!(magazine.push_many(&frames[3..]), Ok(()));
-    assert_eq!(magazine.frames(), frames);
+    assert!(magazine.frames().eq(frames.iter().copied()));
     assert_eq!(magazine.push_many(&frames[..1]), Err(Full));
     let mut newest = [FrameNumber::new(0); 2];
     magazine.pop_many(&mut newest);
     assert_eq!(newest, frames[CAPACITY - 2..]);
     assert_eq!(magazine.push_many(&frames[..3]), Err(Full), "there is room for two");
-    assert_eq!(magazine.frames(), &frames[..CAPACITY - 2], "nothing has changed");
+    assert!(magazine.frames().eq(frames[..CAPACITY - 2].iter().copied()), "nothing has changed");
 }
 
 #[test]

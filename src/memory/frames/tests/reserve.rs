@@ -16,32 +16,32 @@ fn kept_orders() -> impl Iterator<Item = Order> {
 fn the_run_freed_last_is_handed_out_next() {
     let world = World::new(8);
     let before = world.frames.free_by_order();
-    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
+    let (magazine, other) = (Magazine::new(), Magazine::new());
     for order in kept_orders() {
-        let first = world.frames.alloc(&mut magazine, order).expect("there is memory");
-        let second = world.frames.alloc(&mut magazine, order).expect("there is memory");
-        assert_eq!(world.frames.free(&mut other, second, order), Ok(()));
+        let first = world.frames.alloc(&magazine, order).expect("there is memory");
+        let second = world.frames.alloc(&magazine, order).expect("there is memory");
+        assert_eq!(world.frames.free(&other, second, order), Ok(()));
         assert_eq!(other.kept_frames(), order.frames(), "{order}");
         // One is kept; the next one is everybody's.
         let free = world.frames.free_frames();
-        assert_eq!(world.frames.free(&mut other, first, order), Ok(()));
+        assert_eq!(world.frames.free(&other, first, order), Ok(()));
         assert_eq!(other.kept_frames(), order.frames(), "{order}");
         assert_eq!(world.frames.free_frames(), free + order.frames(), "{order}");
         assert_eq!(world.frames.validate(), Ok(()));
-        assert_eq!(world.frames.alloc(&mut other, order), Some(second));
+        assert_eq!(world.frames.alloc(&other, order), Some(second));
         assert_eq!(other.kept_frames(), 0);
-        assert_eq!(world.frames.free(&mut magazine, second, order), Ok(()));
+        assert_eq!(world.frames.free(&magazine, second, order), Ok(()));
     }
     let kept: usize = kept_orders().map(Order::frames).sum();
     assert_eq!(magazine.kept_frames(), kept);
     assert_eq!(world.frames.free_frames() + kept, world.frames.total_frames());
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     assert_eq!(magazine.kept_frames(), 0);
     world.assert_as_before(before);
 }
 
 /// Frees a run of every order that is kept to this magazine; how many frames that is.
-fn keep_all(world: &World, magazine: &mut Magazine) -> usize {
+fn keep_all(world: &World, magazine: &Magazine) -> usize {
     let runs: Vec<_> =
         kept_orders().filter_map(|order| Some((world.frames.alloc(magazine, order)?, order))).collect();
     for (frame, order) in runs {
@@ -53,51 +53,51 @@ fn keep_all(world: &World, magazine: &mut Magazine) -> usize {
 #[test]
 fn a_cpu_that_runs_out_uses_its_own_runs() {
     let world = World::new(3);
-    let mut magazine = Magazine::new();
-    assert_eq!(keep_all(&world, &mut magazine), 2 * FRAMES_PER_BLOCK - 2);
-    let all = world.take_everything(&mut magazine);
+    let magazine = Magazine::new();
+    assert_eq!(keep_all(&world, &magazine), 2 * FRAMES_PER_BLOCK - 2);
+    let all = world.take_everything(&magazine);
     assert_eq!(all.len(), world.len, "one by one");
-    assert_eq!(world.frames.free_bulk(&mut magazine, &all), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free_bulk(&magazine, &all), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
 
-    assert_eq!(keep_all(&world, &mut magazine), 2 * FRAMES_PER_BLOCK - 2);
+    assert_eq!(keep_all(&world, &magazine), 2 * FRAMES_PER_BLOCK - 2);
     let mut all = std::vec![FrameNumber::new(0); world.len];
-    assert_eq!(world.frames.alloc_bulk(&mut magazine, &mut all), world.len, "in one call");
-    assert_eq!(world.frames.free_bulk(&mut magazine, &all), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.alloc_bulk(&magazine, &mut all), world.len, "in one call");
+    assert_eq!(world.frames.free_bulk(&magazine, &all), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
 
-    assert_eq!(keep_all(&world, &mut magazine), 2 * FRAMES_PER_BLOCK - 2);
-    let blocks = core::iter::from_fn(|| world.frames.alloc(&mut magazine, Order::BLOCK)).count();
+    assert_eq!(keep_all(&world, &magazine), 2 * FRAMES_PER_BLOCK - 2);
+    let blocks = core::iter::from_fn(|| world.frames.alloc(&magazine, Order::BLOCK)).count();
     assert_eq!(blocks, 3, "in blocks");
 }
 
 #[test]
 fn what_another_cpu_keeps_is_there_once_it_is_drained() {
     let world = World::new(2);
-    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
-    let kept = keep_all(&world, &mut other);
-    let mut all = world.take_everything(&mut magazine);
+    let (magazine, other) = (Magazine::new(), Magazine::new());
+    let kept = keep_all(&world, &other);
+    let mut all = world.take_everything(&magazine);
     assert_eq!(all.len() + kept, world.len);
-    assert_eq!(world.frames.alloc(&mut magazine, order(3)), None);
-    assert_eq!(world.frames.alloc(&mut magazine, Order::BLOCK), None);
-    assert_eq!(world.frames.drain(&mut other), Ok(()));
-    all.extend(world.take_everything(&mut magazine));
+    assert_eq!(world.frames.alloc(&magazine, order(3)), None);
+    assert_eq!(world.frames.alloc(&magazine, Order::BLOCK), None);
+    assert_eq!(world.frames.drain(&other), Ok(()));
+    all.extend(world.take_everything(&magazine));
     assert_eq!(all.len(), world.len);
     // Nothing of it is left behind there.
-    assert_eq!(world.frames.alloc(&mut other, order(3)), None);
-    assert_eq!(world.frames.alloc(&mut other, Order::BLOCK), None);
+    assert_eq!(world.frames.alloc(&other, order(3)), None);
+    assert_eq!(world.frames.alloc(&other, Order::BLOCK), None);
 }
 
 #[test]
 fn a_kept_run_freed_again_is_refused() {
     let world = World::new(8);
     let before = world.frames.free_by_order();
-    let mut magazine = Magazine::new();
+    let magazine = Magazine::new();
     for order in kept_orders() {
-        let frame = world.frames.alloc(&mut magazine, order).expect("there is memory");
-        assert_eq!(world.frames.free(&mut magazine, frame, order), Ok(()));
+        let frame = world.frames.alloc(&magazine, order).expect("there is memory");
+        assert_eq!(world.frames.free(&magazine, frame, order), Ok(()));
         assert_eq!(
-            world.frames.free(&mut magazine, frame, order),
+            world.frames.free(&magazine, frame, order),
             Err(FreeError::DoubleFree { frame }),
             "{order}"
         );
@@ -106,23 +106,20 @@ fn a_kept_run_freed_again_is_refused() {
         if Frames::CHECKS_EACH_FREE {
             let last = frame + (order.frames() - 1);
             assert_eq!(
-                world.frames.free(&mut magazine, last, Order::FRAME),
+                world.frames.free(&magazine, last, Order::FRAME),
                 Err(FreeError::DoubleFree { frame: last })
             );
             let half = super::order(order.get() - 1);
             let second = frame + half.frames();
             assert_eq!(
-                world.frames.free(&mut magazine, second, half),
+                world.frames.free(&magazine, second, half),
                 Err(FreeError::DoubleFree { frame: second })
             );
             let double = super::order(order.get() + 1);
             let around = FrameNumber::new(frame.get() & !(double.frames() - 1));
-            assert_eq!(
-                world.frames.free(&mut magazine, around, double),
-                Err(FreeError::DoubleFree { frame })
-            );
+            assert_eq!(world.frames.free(&magazine, around, double), Err(FreeError::DoubleFree { frame }));
         }
-        assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+        assert_eq!(world.frames.drain(&magazine), Ok(()));
         world.assert_as_before(before);
     }
 }
@@ -131,20 +128,20 @@ fn a_kept_run_freed_again_is_refused() {
 fn a_block_that_one_cpu_keeps_is_refused_to_all() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
-    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
-    let frame = world.frames.alloc(&mut magazine, Order::BLOCK).expect("there is memory");
-    assert_eq!(world.frames.free(&mut magazine, frame, Order::BLOCK), Ok(()));
+    let (magazine, other) = (Magazine::new(), Magazine::new());
+    let frame = world.frames.alloc(&magazine, Order::BLOCK).expect("there is memory");
+    assert_eq!(world.frames.free(&magazine, frame, Order::BLOCK), Ok(()));
     for number in [1, 3, 6, 8, 9, 10] {
         assert_eq!(
-            world.frames.free(&mut other, frame, order(number)),
+            world.frames.free(&other, frame, order(number)),
             Err(FreeError::DoubleFree { frame }),
             "order {number}"
         );
     }
     assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::DoubleFree { frame }));
     assert_eq!(other.kept_frames(), 0);
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
-    assert_eq!(world.frames.free(&mut other, frame, Order::BLOCK), Err(FreeError::DoubleFree { frame }));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    assert_eq!(world.frames.free(&other, frame, Order::BLOCK), Err(FreeError::DoubleFree { frame }));
     world.assert_as_before(before);
 }
 
@@ -153,13 +150,13 @@ fn a_block_that_one_cpu_keeps_is_refused_to_all() {
 fn a_run_that_two_cpus_keep_is_caught_when_they_are_drained() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
-    let (mut magazine, mut other) = (Magazine::new(), Magazine::new());
+    let (magazine, other) = (Magazine::new(), Magazine::new());
     for order in (1..Order::BLOCK.get()).map(order) {
-        let frame = world.frames.alloc(&mut magazine, order).expect("there is memory");
-        assert_eq!(world.frames.free(&mut magazine, frame, order), Ok(()));
-        assert_eq!(world.frames.free(&mut other, frame, order), Ok(()));
-        assert_eq!(world.frames.drain(&mut magazine), Ok(()));
-        assert_eq!(world.frames.drain(&mut other), Err(FreeError::DoubleFree { frame }), "{order}");
+        let frame = world.frames.alloc(&magazine, order).expect("there is memory");
+        assert_eq!(world.frames.free(&magazine, frame, order), Ok(()));
+        assert_eq!(world.frames.free(&other, frame, order), Ok(()));
+        assert_eq!(world.frames.drain(&magazine), Ok(()));
+        assert_eq!(world.frames.drain(&other), Err(FreeError::DoubleFree { frame }), "{order}");
         world.assert_as_before(before);
     }
 }
@@ -170,21 +167,21 @@ fn runs_that_were_not_handed_out_are_not_kept() {
     // The first three frames of a block are foreign.
     assert_eq!(world.insert(512 + 3..3 * 512), Ok(1021));
     let before = world.frames.free_by_order();
-    let mut magazine = Magazine::new();
-    let run = world.frames.alloc(&mut magazine, order(1)).expect("there is memory");
+    let magazine = Magazine::new();
+    let run = world.frames.alloc(&magazine, order(1)).expect("there is memory");
     for number in 1..=8 {
         let foreign = world.first + 512;
-        let result = world.frames.free(&mut magazine, foreign, order(number));
+        let result = world.frames.free(&magazine, foreign, order(number));
         assert_eq!(result, Err(FreeError::NotManaged { frame: foreign }));
         // Larger than what was handed out: the rest of it is free.
         let around = FrameNumber::new(run.get() & !(order(number).frames() - 1));
         if number > 1 {
-            assert!(world.frames.free(&mut magazine, around, order(number)).is_err(), "order {number}");
+            assert!(world.frames.free(&magazine, around, order(number)).is_err(), "order {number}");
         }
         assert_eq!(magazine.kept_frames(), 0);
     }
-    assert_eq!(world.frames.free(&mut magazine, run, order(1)), Ok(()));
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    assert_eq!(world.frames.free(&magazine, run, order(1)), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     world.assert_as_before(before);
 }
 
@@ -203,10 +200,11 @@ fn of_two_who_free_a_block_at_once_one_is_refused() {
             let block = world.frames.alloc(magazine, Order::BLOCK).expect("there is memory");
             assert_eq!(world.frames.free(magazine, block, Order::BLOCK), Ok(()));
         }
-        let frame = world.frames.alloc(&mut Magazine::new(), Order::BLOCK).expect("there is memory");
+        let frame = world.frames.alloc(&Magazine::new(), Order::BLOCK).expect("there is memory");
         std::thread::scope(|scope| {
             for (magazine, freed) in &mut seats {
-                scope.spawn(|| {
+                let (world, start) = (&world, &start);
+                scope.spawn(move || {
                     start.wait();
                     match world.frames.free(magazine, frame, Order::BLOCK) {
                         Ok(()) => *freed += 1,

@@ -8,9 +8,9 @@ use super::{World, order};
 /// A world, and the block and first frame of an allocation of that order.
 fn with_run(blocks: usize, wanted: Order) -> (World, BlockNumber, FrameNumber) {
     let world = World::new(blocks);
-    let mut magazine = Magazine::new();
-    let frame = world.frames.alloc(&mut magazine, wanted).expect("there is memory");
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    let magazine = Magazine::new();
+    let frame = world.frames.alloc(&magazine, wanted).expect("there is memory");
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     assert_eq!(world.frames.validate(), Ok(()));
     (world, frame.block(), frame)
 }
@@ -109,9 +109,9 @@ fn the_census_counts_what_is_free_beyond_the_first_gigabyte() {
     let world = World::at_zero(512 + 4);
     let blocks = 512 + 1..512 + 4;
     assert_eq!(world.insert(blocks.start * FRAMES_PER_BLOCK..blocks.end * FRAMES_PER_BLOCK), Ok(1536));
-    let mut magazine = Magazine::new();
-    assert!(world.frames.alloc(&mut magazine, order(8)).is_some());
-    assert_eq!(world.frames.drain(&mut magazine), Ok(()));
+    let magazine = Magazine::new();
+    assert!(world.frames.alloc(&magazine, order(8)).is_some());
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
     let mut expected = [0; super::super::ORDERS];
     (expected[8], expected[10]) = (256, 1024);
     let census = world.frames.census().next().expect("all memory is one arena");

@@ -53,7 +53,7 @@ fn as_a_frame_is_freed(here_does: fn(&mut Cpu)) {
         assert_eq!(here.refill(1), 1);
         let frame = model.frame(0, 70);
         let there = there.on_thread(move |cpu| cpu.flush(&[frame]));
-        here_does(&mut here);
+        here_does(&here);
         let (there, ()) = join(there);
         model.end([here, there]);
     });
@@ -219,13 +219,13 @@ fn a_block_freed_twice_at_once_is_freed_once() {
             let model = Model::new(4);
             let (mut here, mut there) = (Cpu::new(&model), Cpu::new(&model));
             let frame = model.frames().alloc_blocks(ANYWHERE, Order::BLOCK).expect("all is free");
-            for cpu in [&mut there, &mut here].into_iter().take(keepers) {
+            for cpu in [&there, &here].into_iter().take(keepers) {
                 let block = cpu.alloc(Order::BLOCK).expect("most is free");
                 cpu.free(block, Order::BLOCK);
             }
             let there =
-                there.on_thread(move |cpu| cpu.model.frames().free(&mut cpu.magazine, frame, Order::BLOCK));
-            let mine = model.frames().free(&mut here.magazine, frame, part);
+                there.on_thread(move |cpu| cpu.model.frames().free(&cpu.magazine, frame, Order::BLOCK));
+            let mine = model.frames().free(&here.magazine, frame, part);
             let (there, theirs) = join(there);
             match (mine, theirs) {
                 (Err(FreeError::DoubleFree { .. }), Ok(())) => {}

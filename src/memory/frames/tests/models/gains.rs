@@ -4,7 +4,7 @@ use super::super::super::want::{Claim, Loose, Want};
 use super::super::super::{Afar, Gain};
 use super::super::order;
 use super::*;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 
 /// A CPU's magazine that another one looks at.
 struct Seen {
@@ -30,10 +30,10 @@ impl Seen {
     /// Does something with the magazine on a thread of its own; once only.
     fn on_thread<T: Send + 'static>(
         self: Arc<Self>,
-        work: impl FnOnce(&Frames, &mut Magazine) -> T + Send + 'static,
+        work: impl FnOnce(&Frames, &Magazine) -> T + Send + 'static,
     ) -> thread::JoinHandle<T> {
         // SAFETY: no other thread writes to it.
-        thread::spawn(move || work(self.model.frames(), unsafe { &mut *self.magazine.get() }))
+        thread::spawn(move || work(self.model.frames(), unsafe { &*self.magazine.get() }))
     }
 
     fn end(self: Arc<Self>) -> Cpu {
@@ -47,7 +47,7 @@ impl Seen {
 fn assert_seen(
     table: core::ops::Range<usize>,
     kept: core::ops::Range<usize>,
-    work: impl Fn(&Frames, &mut Magazine) + Copy + Send + Sync + 'static,
+    work: impl Fn(&Frames, &Magazine) + Copy + Send + Sync + 'static,
 ) {
     check_interleavings(UNBOUNDED, move || {
         let (model, [here, mut there]) = Cpu::all_taken(1);
@@ -96,10 +96,10 @@ fn a_search_in_vain_hides_no_run() {
         let seen = Seen::of(there);
         let searcher = seen.clone().on_thread(|frames, magazine| frames.alloc(magazine, order(7)));
         let taker = beyond.on_thread(|cpu| {
-            let (mut frame, mut word) = ([FrameNumber::new(0)], 1);
+            let (mut frame, word) = ([FrameNumber::new(0)], Cell::new(1));
             let block = cpu.model.world.first.block();
-            let want = &mut Loose { out: &mut frame };
-            assert_eq!(want.try_take(cpu.model.frames(), block, Claim::Any, &mut word), Some(1));
+            let want = &mut Loose { out: AtomicFrame::from_mut(&mut frame) };
+            assert_eq!(want.try_take(cpu.model.frames(), block, Claim::Any, &word), Some(1));
             cpu.model.take(frame[0], Order::FRAME);
         });
         let gain = model.frames().gain(order(6), [seen.afar()].into_iter());

@@ -12,6 +12,7 @@ mod storms;
 mod summaries;
 
 use super::super::arenas::Scope;
+use super::super::atomic_frame::AtomicFrame;
 use super::super::host::World;
 use super::super::number::BlockNumber;
 use super::super::state::Kind;
@@ -188,7 +189,7 @@ impl Cpu {
     /// Takes up to so many single frames from the table, as a refill does; how many.
     fn refill(&mut self, count: usize) -> usize {
         let mut frames = std::vec![FrameNumber::new(0); count];
-        let got = self.model.frames().take_loose(&mut self.magazine.hint, &mut frames);
+        let got = self.model.frames().take_loose(&self.magazine.hint, AtomicFrame::from_mut(&mut frames));
         frames[..got].iter().for_each(|frame| self.model.take(*frame, Order::FRAME));
         got
     }
@@ -200,18 +201,18 @@ impl Cpu {
     }
 
     fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
-        let frame = self.model.frames().alloc(&mut self.magazine, order)?;
+        let frame = self.model.frames().alloc(&self.magazine, order)?;
         self.model.take(frame, order);
         Some(frame)
     }
 
     fn free(&mut self, frame: FrameNumber, order: Order) {
         self.model.give(frame, order);
-        assert_eq!(self.model.frames().free(&mut self.magazine, frame, order), Ok(()));
+        assert_eq!(self.model.frames().free(&self.magazine, frame, order), Ok(()));
     }
 
     fn drain(&mut self) {
-        assert_eq!(self.model.frames().drain(&mut self.magazine), Ok(()));
+        assert_eq!(self.model.frames().drain(&self.magazine), Ok(()));
     }
 
     /// Does something on a thread of its own.

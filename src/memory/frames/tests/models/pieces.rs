@@ -14,7 +14,7 @@ fn a_vain_reservation_is_not_out_of_memory() {
         assert_eq!(here.refill(1), 1);
         here.flush(&[model.frame(0, 1), model.frame(0, 130)]);
         let there = there.on_thread(|cpu| cpu.refill(1));
-        assert_eq!(here.model.frames().find_many(&mut here.magazine.hint, order(1)), None);
+        assert_eq!(here.model.frames().find_many(&here.magazine.hint, order(1)), None);
         let (there, got) = join(there);
         assert_eq!(got, 1);
         model.end([here, there]);
@@ -38,7 +38,7 @@ fn a_run_over_words_is_taken_whole_or_not_at_all() {
                 assert!(only == 1 || only == 128 || only == 0 || only == 129, "{only}");
             }
         });
-        let run = here.model.frames().find_many(&mut here.magazine.hint, order(7));
+        let run = here.model.frames().find_many(&here.magazine.hint, order(7));
         if let Some(frame) = run {
             here.model.take(frame, order(7));
         }
@@ -105,9 +105,9 @@ fn a_block_freed_twice_at_once_is_kept_once() {
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
         let block = here.alloc(order(9)).expect("all is free");
         model.give(block, order(9));
-        let free = move |cpu: &mut Cpu| cpu.model.frames().free(&mut cpu.magazine, block, order(9));
+        let free = move |cpu: &mut Cpu| cpu.model.frames().free(&cpu.magazine, block, order(9));
         let there = there.on_thread(free);
-        let mine = free(&mut here);
+        let mine = free(&here);
         let (there, theirs) = join(there);
         assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
         model.end([here, there]);
@@ -123,7 +123,7 @@ fn a_block_and_a_frame_of_it_freed_at_once_are_counted_once() {
         let block = here.alloc(order(9)).expect("all is free");
         model.give(block, order(9));
         let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[block + 7]));
-        let whole = here.model.frames().free(&mut here.magazine, block, order(9));
+        let whole = here.model.frames().free(&here.magazine, block, order(9));
         let (there, single) = join(there);
         assert!(whole.is_ok() != single.is_ok(), "{whole:?} {single:?}");
         if single.is_ok() {

@@ -1,0 +1,84 @@
+//! A place for a frame's number that other CPUs may read while its own CPU writes.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::number::FrameNumber;
+
+/// One machine word. Every access is `Relaxed`, which on x86-64 is the plain instruction: what is read together is made
+/// consistent by [moves](super::moves), not by these.
+///
+/// The atomic is the processor's also in model checkers: what they check of a magazine is the moves.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(super) struct AtomicFrame(AtomicUsize);
+
+impl AtomicFrame {
+    #[inline(always)]
+    pub(super) const fn new(frame: FrameNumber) -> Self {
+        Self(AtomicUsize::new(frame.get()))
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self) -> FrameNumber {
+        FrameNumber::new(self.0.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&self, frame: FrameNumber) {
+        self.0.store(frame.get(), Ordering::Relaxed);
+    }
+
+    /// Exclusively borrowed frames, as places that code for magazines fills too.
+    #[inline(always)]
+    pub(super) fn from_mut(frames: &mut [FrameNumber]) -> &[Self] {
+        let places: *mut [FrameNumber] = frames;
+        // SAFETY: both types are one `usize` (`repr(transparent)` twice), `AtomicUsize` included; the borrow is exclusive and
+        // lasts as long as what is returned.
+        unsafe { &*(places as *const [Self]) }
+    }
+
+    /// The frames in these places.
+    ///
+    /// # Safety
+    /// No code writes to the places for as long as what is returned is used. Other CPUs may read them.
+    #[inline(always)]
+    pub(super) unsafe fn view(places: &[Self]) -> &[FrameNumber] {
+        let frames: *const [Self] = places;
+        // SAFETY: both types are one `usize`, and the caller guarantees that none is written (see # Safety).
+        unsafe { &*(frames as *const [FrameNumber]) }
+    }
+
+    /// Copies from the first place to the last, so the destination may overlap the source if it begins before it.
+    #[inline(always)]
+    pub(super) fn copy(from: &[Self], to: &[Self]) {
+        // Spelled out: where code is to be small, a loop of sixteen rounds stays one, and this is on the path of a flush.
+        let (from_chunks, from_rest) = from.as_chunks::<16>();
+        let (to_chunks, to_rest) = to.as_chunks::<16>();
+        for (from, to) in from_chunks.iter().zip(to_chunks) {
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = from;
+            let [a2, b2, c2, d2, e2, f2, g2, h2, i2, j2, k2, l2, m2, n2, o2, p2] = to;
+            a2.set(a.get());
+            b2.set(b.get());
+            c2.set(c.get());
+            d2.set(d.get());
+            e2.set(e.get());
+            f2.set(f.get());
+            g2.set(g.get());
+            h2.set(h.get());
+            i2.set(i.get());
+            j2.set(j.get());
+            k2.set(k.get());
+            l2.set(l.get());
+            m2.set(m.get());
+            n2.set(n.get());
+            o2.set(o.get());
+            p2.set(p.get());
+        }
+        for (from, to) in from_rest.iter().zip(to_rest) {
+            to.set(from.get());
+        }
+    }
+}
+
+const _: () = assert!(size_of::<AtomicFrame>() == size_of::<FrameNumber>());
+const _: () = assert!(align_of::<AtomicFrame>() == align_of::<FrameNumber>());
