@@ -65,7 +65,6 @@ const VOLATILE: &[(&str, &str)] = &[
     ("src/console/screen/pixels.rs", "the frame buffer"),
     ("src/console/screen/vga.rs", "VGA's text memory"),
     ("src/cpu/branch.rs", "code that boot patches"),
-    ("src/memory/frames/afar.rs", "to be replaced by atomics"),
     ("src/panic/last_words.rs", "a block that a debugger reads"),
     ("src/shell/reset.rs", "the reset register"),
     ("src/smp/bring_up/trampoline.rs", "to be replaced by atomics"),

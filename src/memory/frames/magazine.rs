@@ -49,7 +49,9 @@ pub(super) struct AtomicBlock(AtomicUsize);
 const NO_BLOCK: usize = usize::MAX;
 
 impl AtomicBlock {
-    const NONE: Self = Self(AtomicUsize::new(NO_BLOCK));
+    const fn none() -> Self {
+        Self(AtomicUsize::new(NO_BLOCK))
+    }
 
     #[inline(always)]
     pub(super) fn get(&self) -> Option<BlockNumber> {
@@ -94,8 +96,8 @@ impl Hint {
     /// Before the first refill.
     pub(super) const fn new(scope: Scope) -> Self {
         Self {
-            held: AtomicBlock::NONE,
-            spare: AtomicBlock::NONE,
+            held: AtomicBlock::none(),
+            spare: AtomicBlock::none(),
             word: Cell::new(0),
             near: Cell::new(BlockNumber(0)),
             scope: Cell::new(scope),

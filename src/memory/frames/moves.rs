@@ -36,8 +36,8 @@ impl Moves {
     #[inline(always)]
     fn count(&self) {
         if MODELLED {
-            // A model's magazines are plain memory, of which nobody sees an old state. None must be seen here either, and one
-            // of a change that is no exchange may be.
+            // A magazine's words are the processor's atomics in a model too, of which no old value is read. None must be read
+            // here either, and an old one may be of a change that is no exchange.
             self.0.fetch_add(1, Ordering::Relaxed);
             return;
         }

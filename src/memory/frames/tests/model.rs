@@ -177,11 +177,11 @@ impl Model {
 
     fn alloc_in(&mut self, cpu: usize, request: FrameRequest) {
         let FrameRequest { order, zone, nodes } = request;
-        let mut got = self.world.frames.alloc_in(&mut self.magazines[cpu], request);
+        let mut got = self.world.frames.alloc_in(&self.magazines[cpu], request);
         let only = if let Nodes::Only(node) = nodes { Some(node) } else { None };
         if got.is_none() {
             self.drain_all();
-            got = self.world.frames.alloc_in(&mut self.magazines[cpu], request);
+            got = self.world.frames.alloc_in(&self.magazines[cpu], request);
             assert_eq!(got.is_some(), self.has_run_in(order, zone, only), "{request:?} after draining all");
         }
         if let Some(frame) = got {
@@ -201,13 +201,13 @@ impl Model {
     }
 
     fn alloc(&mut self, cpu: usize, order: Order) {
-        let mut got = self.world.frames.alloc(&mut self.magazines[cpu], order);
+        let mut got = self.world.frames.alloc(&self.magazines[cpu], order);
         if got.is_none() {
             if order == Order::FRAME {
                 assert_eq!(self.world.frames.free_frames(), 0, "frames in the table were not found");
             }
             self.drain_all();
-            got = self.world.frames.alloc(&mut self.magazines[cpu], order);
+            got = self.world.frames.alloc(&self.magazines[cpu], order);
             assert_eq!(got.is_some(), self.has_run(order), "{order} after draining all");
         }
         if let Some(frame) = got {
@@ -218,7 +218,7 @@ impl Model {
     fn free(&mut self, cpu: usize, frame: FrameNumber, order: Order) {
         let index = self.world.index(frame);
         self.free[index..index + order.frames()].fill(true);
-        assert_eq!(self.world.frames.free(&mut self.magazines[cpu], frame, order), Ok(()));
+        assert_eq!(self.world.frames.free(&self.magazines[cpu], frame, order), Ok(()));
     }
 
     fn run(&mut self, step: &Step) {
@@ -247,7 +247,7 @@ impl Model {
             }
             Step::AllocBulk { cpu, count } => {
                 let mut frames = std::vec![FrameNumber::new(0); count];
-                let got = self.world.frames.alloc_bulk(&mut self.magazines[cpu], &mut frames);
+                let got = self.world.frames.alloc_bulk(&self.magazines[cpu], &mut frames);
                 assert!(got == count || self.world.frames.free_frames() == 0, "too few");
                 for &frame in &frames[..got] {
                     self.take(frame, Order::FRAME);
@@ -266,9 +266,9 @@ impl Model {
                     let index = self.world.index(frame);
                     self.free[index] = true;
                 }
-                assert_eq!(self.world.frames.free_bulk(&mut self.magazines[cpu], &frames), Ok(()));
+                assert_eq!(self.world.frames.free_bulk(&self.magazines[cpu], &frames), Ok(()));
             }
-            Step::Drain { cpu } => assert_eq!(self.world.frames.drain(&mut self.magazines[cpu]), Ok(())),
+            Step::Drain { cpu } => assert_eq!(self.world.frames.drain(&self.magazines[cpu]), Ok(())),
         }
     }
 
@@ -343,7 +343,7 @@ fn random_steps_agree_with_the_model() {
         // What one CPU can get while the others are drained is everything that is not out.
         model.drain_all();
         let free = model.free.iter().filter(|&&is_free| is_free).count();
-        let rest = model.world.take_everything(&mut model.magazines[0]);
+        let rest = model.world.take_everything(&model.magazines[0]);
         assert_eq!(rest.len(), free);
         for frame in rest {
             model.take(frame, Order::FRAME);
@@ -367,7 +367,7 @@ fn whatever_fits_the_oracle_in_order_of_size_fits_here() {
         orders.sort_unstable_by(|a, b| b.cmp(a));
         let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)), Division::None);
         for &number in &orders {
-            let here = model.world.frames.alloc(&mut model.magazines[0], order(number));
+            let here = model.world.frames.alloc(&model.magazines[0], order(number));
             let there = model.oracle.alloc(1 << number);
             assert_eq!(here.is_some(), there.is_some(), "order {number}");
             if let Some(frame) = here {

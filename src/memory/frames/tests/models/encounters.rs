@@ -53,7 +53,7 @@ fn as_a_frame_is_freed(here_does: fn(&mut Cpu)) {
         assert_eq!(here.refill(1), 1);
         let frame = model.frame(0, 70);
         let there = there.on_thread(move |cpu| cpu.flush(&[frame]));
-        here_does(&here);
+        here_does(&mut here);
         let (there, ()) = join(there);
         model.end([here, there]);
     });
@@ -219,7 +219,7 @@ fn a_block_freed_twice_at_once_is_freed_once() {
             let model = Model::new(4);
             let (mut here, mut there) = (Cpu::new(&model), Cpu::new(&model));
             let frame = model.frames().alloc_blocks(ANYWHERE, Order::BLOCK).expect("all is free");
-            for cpu in [&there, &here].into_iter().take(keepers) {
+            for cpu in [&mut there, &mut here].into_iter().take(keepers) {
                 let block = cpu.alloc(Order::BLOCK).expect("most is free");
                 cpu.free(block, Order::BLOCK);
             }

@@ -25,12 +25,12 @@ fn a_vain_reservation_is_not_out_of_memory() {
 #[test]
 fn a_run_over_words_is_taken_whole_or_not_at_all() {
     check(Some(4), || {
-        let (model, [mut here, mut there]) = Cpu::all_taken(1);
+        let (model, [mut here, there]) = Cpu::all_taken(1);
         // One more than the run: what is reserved for it does not keep others from its frames.
         let free: Vec<_> = (128..256).chain([300]).map(|index| model.frame(0, index)).collect();
         here.flush(&free);
         // The frame comes from the second word, when the first may have been taken for the run.
-        there.magazine.hint.word = 3;
+        there.magazine.hint.word.set(3);
         let there = there.on_thread(|cpu| {
             if cpu.refill(1) == 1 {
                 let taken = cpu.model.out.iter().enumerate().skip(128).take(128);
@@ -107,7 +107,7 @@ fn a_block_freed_twice_at_once_is_kept_once() {
         model.give(block, order(9));
         let free = move |cpu: &mut Cpu| cpu.model.frames().free(&cpu.magazine, block, order(9));
         let there = there.on_thread(free);
-        let mine = free(&here);
+        let mine = free(&mut here);
         let (there, theirs) = join(there);
         assert!(mine.is_ok() != theirs.is_ok(), "{mine:?} {theirs:?}");
         model.end([here, there]);
