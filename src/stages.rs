@@ -14,6 +14,7 @@ use crate::console::screen::Shown;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
+use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
 use crate::program::{self, Machine};
 use crate::report::{self, Reason};
@@ -189,7 +190,7 @@ fn boot_cpu(guard: &IrqGuard, features: &Features) {
         interrupts::load_idt();
         interrupts::pic::mask_all();
     }
-    cpu::machine_check::enable();
+    interrupts::machine_check::enable(Since::BeforeBoot);
 }
 
 fn screen(boot: &BootInfo) {

@@ -63,3 +63,19 @@ fn a_bystander_is_not_taken_for_the_error() {
     let expected = "machine check: no CPU's bank holds an uncorrected error;";
     assert!(cpu == 2 && message.starts_with(expected), "CPU {cpu}: {message}");
 }
+
+/// Valid, corrected and enabled: no machine check is raised. The CPU goes offline and comes back under this workload, and then
+/// finds the error, which is not from before the boot, and which it reports once.
+#[test]
+fn a_corrected_error_is_reported_as_one_since_the_boot() {
+    let work = ["stress", "--smp", "2", "--seconds", "8", "--workloads", "offline"];
+    let mut guest = Guest::boot(&work);
+    guest.hear_until("the work", |guest| guest.seen.progress.is_some());
+    assert_eq!(guest.monitor("mce 1 4 0x9000000000000005 0 0 0").trim(), "");
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    let warnings: Vec<_> = guest.seen.warnings.iter().map(|(warning, _)| warning).collect();
+    let [warning] = warnings[..] else { panic!("{warnings:#?}") };
+    let expected = "MCE logged since this CPU came online before: bank 4, status 0x9000000000000005 (corrected, \
+                    internal parity, context intact), no address";
+    assert_eq!((warning.cpu, &*warning.kind, &*warning.message), (1, "machine_check", expected));
+}

@@ -4,9 +4,48 @@ use core::fmt;
 
 use super::Frame;
 use crate::config::MACHINE_CHECK_MS;
+use crate::console::{self, LineBuffer};
 use crate::cpu::machine_check::{self, BankError, GlobalStatus, worst};
 use crate::panic::{self, Death};
 use crate::sync::Deadline;
+use crate::wire::{self, Record};
+use crate::{boot, cpu};
+
+/// Since when the errors that a CPU's banks hold may be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The CPU comes up for the first time: from before the boot, as firmware or an earlier kernel left them.
+    BeforeBoot,
+    /// The CPU comes back from offline: since it came up before. They were corrected, so no machine check was raised.
+    Online,
+}
+
+impl Since {
+    const fn description(self) -> &'static str {
+        match self {
+            Since::BeforeBoot => "logged before boot",
+            Since::Online => "logged since this CPU came online before",
+        }
+    }
+}
+
+/// Enables all error reporting of this CPU's machine-check banks. An error that they hold becomes a warning, in the report as
+/// well, and is cleared.
+///
+/// **Context:** each CPU each time that it comes up, interrupts off.
+pub fn enable(since: Since) {
+    machine_check::enable(|error| {
+        let message = LineBuffer::<160>::format(format_args!("MCE {}: {error}", since.description()));
+        log::warn!("cpu {}: {}", cpu::current(), message.as_str());
+        console::send(&Record::Warning(wire::Warning {
+            cpu: cpu::current().0,
+            kind: "machine_check",
+            message: message.as_str(),
+            rip: None,
+            slide: boot::handoff().slide,
+        }));
+    });
+}
 
 /// On its own stack, possibly in the middle of anything, so it takes no lock.
 ///

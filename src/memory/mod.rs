@@ -46,6 +46,8 @@ mod screen;
 pub(crate) mod stacks;
 #[cfg(target_os = "none")]
 mod vmap;
+#[cfg(target_os = "none")]
+mod zeroed_slice;
 
 #[cfg(target_os = "none")]
 pub(crate) use audit_live::audit_live;
@@ -89,3 +91,5 @@ pub(crate) use screen::{open_pixel_screen, open_text_screen};
 pub(crate) use vmap::{AbandonedPages, region as mapping_region};
 #[cfg(target_os = "none")]
 pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};
+#[cfg(target_os = "none")]
+pub(crate) use zeroed_slice::ZeroedSlice;

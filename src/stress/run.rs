@@ -100,15 +100,17 @@ pub fn run(
     } else {
         None
     };
-    let tables = Tables::take(plan.allocators, trace)?;
-    let traced = tables.trace.as_ref().map_or(0, Trace::cpus);
+    let tables = Tables::new(plan.allocators, trace)?;
+    let trace = trace.map(|text| tables.load(text)).transpose()?;
+    let traced = trace.as_ref().map_or(0, Trace::cpus);
     if let Some(cpus) = plan.cpu_counts().find(|cpus| (*cpus as usize) < traced) {
         return Err(StressError::TraceForMore { traced, cpus });
     }
     let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     drain(&Octopod);
-    before_work(Octopod.free_frames() as u64);
+    // The tables' own are free again at the end.
+    before_work((Octopod.free_frames() + tables.frames()) as u64);
     console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
     if plan.runs() > 1 {
         touch::free_blocks();
@@ -125,6 +127,7 @@ pub fn run(
             let mut bench = Bench {
                 plan: &plan,
                 tables: &tables,
+                trace: trace.as_ref(),
                 allocator: *allocator,
                 cpus,
                 index: &mut index,
@@ -141,15 +144,16 @@ pub fn run(
                     left_out[*allocator as usize] = true;
                     first.get_or_insert(error);
                     // The loan has ended, whoever its borrower has given what.
-                    tables.lasting.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
+                    tables.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
                 }
                 Err(error) => return Err(error),
             }
         }
     }
-    // What was lent has come back, perhaps to a magazine; the books at the end are compared with those before.
+    drop(tables);
+    // What was lent has come back, perhaps to a magazine, as the tables have; the books at the end are compared with those
+    // before.
     drain(&Octopod);
-    tables.keep();
     first.map_or(Ok(()), Err)
 }
 
@@ -164,6 +168,8 @@ redirectable! {
 struct Bench<'a> {
     plan: &'a Plan<'a>,
     tables: &'a Tables,
+    /// What is replayed.
+    trace: Option<&'a Trace<'a>>,
     allocator: Allocator,
     cpus: u32,
     /// The place of the next workload among all of this run.
@@ -178,7 +184,7 @@ impl Bench<'_> {
         // What every CPU keeps is lent as well.
         drain(&Octopod);
         Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match self.allocator {
-            Allocator::Magazine => self.run_all(&Cached::new(self.tables.caches, locked)),
+            Allocator::Magazine => self.run_all(&Cached::new(&self.tables.caches, locked)),
             _ => self.run_all(locked),
         })
     }
@@ -200,7 +206,7 @@ impl Bench<'_> {
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
         }
-        let (tables, cpus) = (&self.tables.lasting, self.cpus as usize);
+        let (tables, cpus) = (self.tables, self.cpus as usize);
         let ids = &tables.ids()[..cpus];
         tables.histograms.iter().for_each(Histogram::clear);
         let faults = Faults::new();
@@ -208,7 +214,7 @@ impl Bench<'_> {
             workload,
             seed: self.plan.seed,
             source,
-            owners: Owners::new(tables.owners),
+            owners: Owners::new(&tables.owners),
             histograms: &tables.histograms[..2 * cpus],
             ids,
             rings: &tables.rings[..cpus],
@@ -220,7 +226,7 @@ impl Bench<'_> {
             is_over: AtomicBool::new(false),
             came: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            trace: self.tables.trace.as_ref(),
+            trace: self.trace,
         };
         let began_us = time::now_us();
         let kernel = Kernel {

@@ -1,4 +1,4 @@
-//! The stress's own tables. What is allocated for good is allocated once: a run that ends well leaves them to the next.
+//! The stress's own tables: allocated for a run, and freed at its end.
 
 use core::sync::atomic::AtomicU64;
 
@@ -8,66 +8,47 @@ use super::ring::Ring;
 use super::source::SeatCache;
 use super::trace::{self, Trace};
 use crate::boot::command_line::Allocator;
-use crate::memory::Zeroable;
-use crate::sync::IrqMutex;
+use crate::memory::{Zeroable, ZeroedSlice};
 use crate::{memory, smp};
 
-/// Tables for all workloads of a run.
+/// Tables for all workloads of a run, with room for every CPU that is listed.
 pub struct Tables {
-    /// What the next run may have.
-    pub lasting: Lasting,
-    /// Two for each CPU, where an allocator needs them.
-    pub caches: &'static [SeatCache],
-    /// What is replayed.
-    pub trace: Option<Trace<'static>>,
-}
-
-/// Tables with room for every CPU that is listed.
-pub struct Lasting {
     /// Each frame's owner; all 0 between workloads.
-    pub owners: &'static [AtomicU64],
+    pub owners: ZeroedSlice<AtomicU64>,
     /// Two for each CPU.
-    pub histograms: &'static [Histogram],
+    pub histograms: ZeroedSlice<Histogram>,
     /// One for each CPU.
-    pub rings: &'static [Ring],
-    ids: &'static mut [u32],
+    pub rings: ZeroedSlice<Ring>,
+    /// Two for each CPU, where an allocator needs them.
+    pub caches: ZeroedSlice<SeatCache>,
+    ids: ZeroedSlice<u32>,
     online: usize,
+    /// The three tables of a trace; empty without one.
+    trace: [ZeroedSlice<AtomicU64>; 3],
 }
-
-static KEPT: IrqMutex<Option<Lasting>> = IrqMutex::new(None);
-crate::name_lock!(KEPT);
 
 impl Tables {
-    /// Those of the run before, or new ones. `trace` is the text of a trace.
-    pub fn take(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
-        let kept = KEPT.lock().take();
-        let mut lasting = kept.map_or_else(Lasting::new, Ok)?;
-        lasting.online = 0;
-        for (id, cpu) in lasting.ids.iter_mut().zip(smp::online()) {
-            *id = cpu.id().0;
-            lasting.online += 1;
-        }
-        let caches = if allocators.contains(&Allocator::Magazine) { 2 * lasting.online } else { 0 };
-        Ok(Tables { lasting, caches: table(caches)?, trace: trace.map(load).transpose()? })
-    }
-
-    /// Leaves what lasts to the next run, after one that found nothing wrong.
-    pub fn keep(self) {
-        *KEPT.lock() = Some(self.lasting);
-    }
-}
-
-impl Lasting {
-    fn new() -> Result<Lasting, StressError> {
+    /// New ones. `trace` is the text of a trace, for which they have room.
+    pub fn new(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
         let listed = smp::cpus().len();
-        let bytes = listed * size_of::<u32>();
-        Ok(Lasting {
+        let mut ids = table::<u32>(listed)?;
+        let mut online = 0;
+        for (id, cpu) in ids.iter_mut().zip(smp::online()) {
+            *id = cpu.id().0;
+            online += 1;
+        }
+        let words = match trace {
+            None => [0; 3],
+            Some(text) => Trace::words(&trace::measure(text).map_err(StressError::Trace)?),
+        };
+        Ok(Tables {
             owners: table(memory::frames().end().get())?,
             histograms: table(2 * listed)?,
             rings: table(listed)?,
-            ids: memory::alloc_slice_from(core::iter::repeat_n(0, listed))
-                .ok_or(StressError::OutOfMemory { bytes })?,
-            online: 0,
+            caches: table(if allocators.contains(&Allocator::Magazine) { 2 * online } else { 0 })?,
+            ids,
+            online,
+            trace: [table(words[0])?, table(words[1])?, table(words[2])?],
         })
     }
 
@@ -75,27 +56,30 @@ impl Lasting {
     pub fn ids(&self) -> &[u32] {
         &self.ids[..self.online]
     }
+
+    /// How many frames they take.
+    pub fn frames(&self) -> usize {
+        let trace: usize = self.trace.iter().map(ZeroedSlice::frames).sum();
+        let by_cpu =
+            self.histograms.frames() + self.rings.frames() + self.caches.frames() + self.ids.frames();
+        self.owners.frames() + by_cpu + trace
+    }
+
+    /// Checks the trace for whose text the tables were made, and puts it into them. Once.
+    pub fn load(&self, text: &[u8]) -> Result<Trace<'_>, StressError> {
+        Trace::load(text, self.trace.each_ref().map(|table| &**table)).map_err(StressError::Trace)
+    }
 }
 
-fn table<T: Zeroable>(count: usize) -> Result<&'static [T], StressError> {
-    let bytes = count * size_of::<T>();
-    memory::alloc_slice_zeroed(count).map(|slice| &*slice).ok_or(StressError::OutOfMemory { bytes })
+fn table<T: Zeroable>(count: usize) -> Result<ZeroedSlice<T>, StressError> {
+    ZeroedSlice::new(count).ok_or(StressError::OutOfMemory { bytes: count * size_of::<T>() })
 }
 
+// SAFETY: an integer.
+unsafe impl Zeroable for u32 {}
 // SAFETY: a `Histogram` has fields of `AtomicU64` alone, of which zero is a value.
 unsafe impl Zeroable for Histogram {}
 // SAFETY: a `Ring` has fields of `Line`, which is an `AtomicUsize`, and `AtomicU64`, of which zero is a value.
 unsafe impl Zeroable for Ring {}
 // SAFETY: a `SeatCache` is a cell with frame numbers and a count, all `usize`, of which zero is a value.
 unsafe impl Zeroable for SeatCache {}
-
-/// Checks a trace and puts it into tables.
-fn load(text: &[u8]) -> Result<Trace<'static>, StressError> {
-    let size = trace::measure(text).map_err(StressError::Trace)?;
-    let mut tables = [[].as_slice(); 3];
-    for (table, words) in tables.iter_mut().zip(Trace::words(&size)) {
-        let bytes = words * size_of::<u64>();
-        *table = memory::alloc_slice_zeroed(words).ok_or(StressError::OutOfMemory { bytes })?;
-    }
-    Trace::load(text, tables).map_err(StressError::Trace)
-}

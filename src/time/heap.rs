@@ -28,9 +28,10 @@ pub struct Place {
     slot: u32,
 }
 
-/// No timer has this deadline. It stands in the first place of a heap that has none, so that whoever asks what is due, and
-/// when the next one will be, looks at that place and at nothing else.
-const NEVER_NS: u64 = u64::MAX;
+/// The deadline of a timer that does not become due until it gets another one. It also stands in the first place of a heap
+/// without timers, so that the questions what is due, and when the next timer will be, look at that place alone: a heap
+/// without timers and one whose timers have no deadline answer alike.
+pub const NEVER_NS: u64 = u64::MAX;
 
 impl Place {
     /// What storage is filled with.
@@ -117,7 +118,7 @@ impl<'a, T: Copy> Heap<'a, T> {
         self.storage.capacity()
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline; `None` if no timer has one.
     #[inline]
     pub fn first_deadline_ns(&self) -> Option<u64> {
         self.storage.places.first().map(|place| place.deadline_ns).filter(|first_ns| *first_ns != NEVER_NS)
@@ -131,7 +132,7 @@ impl<'a, T: Copy> Heap<'a, T> {
         })
     }
 
-    /// Puts a timer in, whose deadline is below [`u64::MAX`]. `None` if there is no room.
+    /// Puts a timer in; with [`NEVER_NS`] it only keeps its place. `None` if there is no room.
     pub fn insert(&mut self, deadline_ns: u64, payload: T) -> Option<Key> {
         let slot = self.free;
         // The list ends in a number that no slot has.
@@ -315,7 +316,7 @@ impl<'a, T: Copy> Heap<'a, T> {
             next = self.storage.slots[next as usize].at;
         }
         let first = self.storage.places.first();
-        let says_so = first.is_none_or(|first| (self.len == 0) == (first.deadline_ns == NEVER_NS));
+        let says_so = first.is_none_or(|first| self.len > 0 || first.deadline_ns == NEVER_NS);
         ordered && linked && says_so && free + self.len == self.capacity()
     }
 }

@@ -72,7 +72,8 @@ fn ns_of(tsc: u64) -> u64 {
 /// Any context.
 #[inline]
 pub fn now_ns() -> u64 {
-    if fallback::IS_USED.load(Ordering::Relaxed) { fallback::now_ns() } else { ns_of(read_counter()) }
+    // Acquire: what `switch_to` stored before it set the flag, the reference counter, is seen with it.
+    if fallback::IS_USED.load(Ordering::Acquire) { fallback::now_ns() } else { ns_of(read_counter()) }
 }
 
 /// Microseconds since the kernel began; 0 before there is a clock. Any context.

@@ -59,7 +59,9 @@ pub fn record(event: TraceEvent, a: u64, b: u64) {
         asm!(
             "call {recorder}",
             recorder = sym octopod_trace_record,
-            inout("edi") event as u32 => _,
+            // The whole register: the recorder ORs the position into all of it, and what an operand of 32 bits leaves in the
+            // upper half is undefined (Rust reference, inline assembly, register operands).
+            inout("rdi") u64::from(event as u8) => _,
             in("rsi") a,
             in("r8") b,
             out("rax") _,

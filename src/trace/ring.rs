@@ -58,7 +58,10 @@ impl<'a> Ring<'a> {
         let [tsc, a, b] = [1, 2, 3].map(|word: usize| slot[word].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let event = (first % SLOT_BYTES) as u8;
-        let is_safe = self.head.load(Ordering::Acquire) - position <= self.slots.len() as u64 * SLOT_BYTES;
+        // A head that is not beyond the position belongs to a ring that was given to the CPU meanwhile.
+        let ring_bytes = self.slots.len() as u64 * SLOT_BYTES;
+        let since = self.head.load(Ordering::Acquire).checked_sub(position);
+        let is_safe = since.is_some_and(|bytes| (SLOT_BYTES..=ring_bytes).contains(&bytes));
         (is_safe && event != 0 && first - u64::from(event) == position).then_some(Traced { tsc, event, a, b })
     }
 
@@ -135,6 +138,19 @@ mod tests {
         head.fetch_add(SLOT_BYTES, Ordering::AcqRel);
         slots[0][1].store(traced(4).tsc, Ordering::Release);
         let expected = [None, Some(traced(1)), Some(traced(2)), Some(traced(3))];
+        assert_eq!(newest.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_head_that_is_reset_while_the_ring_is_read_loses_the_events() {
+        let slots = [const { empty() }; 4];
+        let head = AtomicU64::new(0);
+        let ring = Ring::new(&slots, &head);
+        (0..4).for_each(|number| ring.write(&traced(number)));
+        let newest = ring.newest(4);
+        // `give_ring` on another CPU: one event is in the new ring so far.
+        head.store(SLOT_BYTES, Ordering::Release);
+        let expected = [Some(traced(0)), None, None, None];
         assert_eq!(newest.collect::<Vec<_>>(), expected);
     }
 

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 pub struct Warning<S> {
     /// The CPU.
     pub cpu: u32,
-    /// Who noticed: `call` or `watchdog`.
+    /// Who noticed: `call`, `watchdog`, or `machine_check` for an error that the processor had corrected.
     pub kind: S,
     /// What is wrong, without a full stop.
     pub message: S,
-    /// The instruction at which an NMI struck it; absent if it did not answer that either.
+    /// The instruction at which an NMI struck it; absent if it did not answer that either, and for a corrected error.
     pub rip: Option<u64>,
     /// What to subtract from an address to find it in the kernel's ELF file.
     pub slide: u64,

@@ -37,12 +37,11 @@ fn count() -> u8 {
     unsafe { Msr::new(GLOBAL_CAPABILITIES).read() as u8 }
 }
 
-/// Lets every bank of this CPU report, and tells and clears what they hold from before the boot. Once on each CPU, with
-/// interrupts off; CR4.MCE may be set before or after.
-pub fn enable() {
-    for error in errors() {
-        log::warn!("machine check from before the boot: {error}");
-    }
+/// Enables all error reporting of this CPU's banks. What they hold is reported and cleared.
+///
+/// **Context:** each CPU each time that it comes up, interrupts off; CR4.MCE may be set before or after.
+pub fn enable(report: impl FnMut(BankError)) {
+    errors().for_each(report);
     for bank in 0..count() {
         // SAFETY: the bank's registers exist; a status register takes 0, and the control register what the processor
         // allows.

@@ -9,6 +9,7 @@ use crate::acpi::{Platform, RosterEntry};
 use crate::apic;
 use crate::cpu::registers::{halt_forever, read_tsc};
 use crate::cpu::{self, CpuId, IrqGuard, load_descriptors};
+use crate::interrupts::machine_check::Since;
 use crate::memory;
 use crate::memory::stacks;
 use crate::{interrupts, redirectable, time, trace};
@@ -66,13 +67,14 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     {
         interrupts::machine_check::report_deferred();
     }
-    cpu::machine_check::enable();
+    let left_at = cpus()[cpu.index()].context();
+    let since = if left_at.is_some() { Since::Online } else { Since::BeforeBoot };
+    interrupts::machine_check::enable(since);
     reached(slot, Stage::Idt);
     let RosterEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
     memory::set_home(&guard, node);
     apic::enable(&guard, common.platform.nmi_pins, uid);
     reached(slot, Stage::Apic);
-    let left_at = cpus()[cpu.index()].context();
     if left_at.is_none() {
         time::timer::start(&guard);
     }

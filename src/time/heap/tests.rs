@@ -39,6 +39,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..50u64).prop_map(|deadline_ns| Step::Insert { deadline_ns }),
+        2 => Just(Step::Insert { deadline_ns: NEVER_NS }),
         3 => (0..60usize).prop_map(|number| Step::Cancel { number }),
         2 => (0..50u64).prop_map(|to_ns| Step::Advance { to_ns }),
         1 => (0..20u64).prop_map(|by_ns| Step::PostponeFirst { by_ns }),
@@ -82,7 +83,7 @@ proptest! {
                 Step::PostponeFirst { by_ns } => {
                     let before = heap.peek_due(u64::MAX);
                     if let Some(due) = before {
-                        let deadline_ns = due.deadline_ns + by_ns;
+                        let deadline_ns = due.deadline_ns.saturating_add(by_ns);
                         heap.postpone_first(deadline_ns);
                         model.insert(due.payload, deadline_ns);
                     }
@@ -97,7 +98,8 @@ proptest! {
             }
             prop_assert!(heap.is_sound());
             prop_assert_eq!(heap.len(), model.len());
-            prop_assert_eq!(heap.first_deadline_ns(), model.values().min().copied());
+            let first_ns = model.values().min().copied().filter(|deadline_ns| *deadline_ns != NEVER_NS);
+            prop_assert_eq!(heap.first_deadline_ns(), first_ns);
             let listed: BTreeMap<u32, u64> = heap.iter().map(|(deadline_ns, payload)| (payload, deadline_ns)).collect();
             prop_assert_eq!(&listed, &model);
         }
@@ -109,6 +111,22 @@ fn without_storage_there_is_no_room() {
     let mut heap = Heap::new();
     assert_eq!(heap.insert(1, 1), None);
     assert_eq!((heap.take_due(u64::MAX), heap.first_deadline_ns()), (None, None));
+}
+
+/// As the alarm for the timers of CPUs that are offline does.
+#[test]
+fn a_timer_without_a_deadline_keeps_its_place_and_is_never_due() {
+    let mut heap = heap(2);
+    let idle = heap.insert(NEVER_NS, 1).unwrap();
+    assert_eq!((heap.first_deadline_ns(), heap.take_due(NEVER_NS - 1), heap.len()), (None, None, 1));
+    let other = heap.insert(7, 2).unwrap();
+    assert_eq!(heap.insert(8, 3), None);
+    assert_eq!(heap.first_deadline_ns(), Some(7));
+    assert_eq!(heap.take_due(7).unwrap().key, other);
+    assert_eq!(heap.cancel(idle), Some(1));
+    let set = heap.insert(9, 1).unwrap();
+    assert_eq!(heap.take_due(9).unwrap().key, set);
+    assert!(heap.is_sound());
 }
 
 #[test]

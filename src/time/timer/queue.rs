@@ -1,7 +1,7 @@
 //! A CPU's timers, and the APIC timer that is set for the first of them.
 
 use super::super::calibration::AlarmScale;
-use super::super::heap::{Due, Heap, Place, Slot, Storage};
+use super::super::heap::{Due, Heap, NEVER_NS, Place, Slot, Storage};
 use super::super::now::now_ns;
 use super::{Callback, Expiry, INLINE};
 use crate::apic::{self, TimerMode};
@@ -18,7 +18,7 @@ pub const FEW: usize = INLINE / 4;
 pub const EXPIRING: u64 = 0;
 
 /// No deadline at all.
-pub const NEVER: u64 = u64::MAX;
+pub const NEVER: u64 = NEVER_NS;
 
 #[derive(Clone, Copy)]
 pub struct Timer {
