@@ -67,10 +67,25 @@ pub struct Clock {
 pub enum ClockError {
     /// CPUID is silent, and no timer of known frequency moves.
     NoReference,
-    /// CPUID is silent, and the timer that the command line asks for does not move.
-    NotThere(ClockChoice),
+    /// CPUID is silent, and the machine does not have the timer that the command line asks for.
+    Absent(ClockChoice),
+    /// CPUID is silent, and the timer that the command line asks for does not count.
+    Stopped(ClockChoice),
+    /// The timer stopped while others were measured against it.
+    ReferenceStopped(&'static str),
+    /// The TSC does not count.
+    NoTsc,
     /// The APIC timer does not count.
     NoApicTimer,
+}
+
+/// What did not move during a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopped {
+    /// What the others were measured against.
+    Clock,
+    Tsc,
+    ApicTimer,
 }
 
 impl fmt::Display for ClockError {
@@ -79,10 +94,16 @@ impl fmt::Display for ClockError {
             ClockError::NoReference => f.write_str(
                 "no clock: CPUID does not tell the TSC's frequency, and there is no HPET, PM timer or PIT that counts",
             ),
-            ClockError::NotThere(choice) => {
-                let timer = if *choice == ClockChoice::Hpet { "HPET" } else { "PM timer" };
-                write!(f, "no {timer} that counts, which clock={} asks for", choice.name())
+            ClockError::Absent(choice) => {
+                write!(f, "no {}, which clock={} asks for", choice.timer(), choice.name())
             }
+            ClockError::Stopped(choice) => {
+                write!(f, "the {}, which clock={} asks for, does not count", choice.timer(), choice.name())
+            }
+            ClockError::ReferenceStopped(name) => {
+                write!(f, "no clock: the {name} stopped while the TSC was measured against it")
+            }
+            ClockError::NoTsc => f.write_str("the TSC does not count"),
             ClockError::NoApicTimer => f.write_str("the local APIC's timer does not count"),
         }
     }
@@ -98,10 +119,11 @@ pub fn init(
     choice: ClockChoice,
 ) -> Result<Clock, ClockError> {
     let is_named = [ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice);
-    let reference = Reference::candidates(platform)
-        .into_iter()
-        .flatten()
+    let candidates = Reference::candidates(platform).into_iter().flatten();
+    let mut is_absent = is_named;
+    let reference = candidates
         .filter(|reference| !is_named || reference.name() == choice.name())
+        .inspect(|_| is_absent = false)
         .find(is_moving);
     let told = features
         .tsc_ratio
@@ -113,15 +135,25 @@ pub fn init(
     let (source, tsc_hz, apic_timer_hz) = match (told, &reference) {
         (Some((source, tsc_hz)), _) => {
             let clock = ReferenceClock::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
-            let [_, apic_timer_hz] = measure(guard, clock, read_tsc).ok_or(ClockError::NoApicTimer)?;
+            let measured = measure(guard, clock, read_tsc).map_err(|stopped| match stopped {
+                Stopped::Clock | Stopped::Tsc => ClockError::NoTsc,
+                Stopped::ApicTimer => ClockError::NoApicTimer,
+            });
+            let [_, apic_timer_hz] = measured?;
             (source, tsc_hz, apic_timer_hz)
         }
         (None, Some(reference)) => {
-            let [tsc_hz, apic_timer_hz] =
-                measure(guard, reference.clock(), || reference.read()).ok_or(ClockError::NoReference)?;
+            let measured = measure(guard, reference.clock(), || reference.read());
+            let measured = measured.map_err(|stopped| match stopped {
+                Stopped::Clock => ClockError::ReferenceStopped(reference.name()),
+                Stopped::Tsc => ClockError::NoTsc,
+                Stopped::ApicTimer => ClockError::NoApicTimer,
+            });
+            let [tsc_hz, apic_timer_hz] = measured?;
             (Source::Measured(reference.name()), tsc_hz, apic_timer_hz)
         }
-        (None, None) if is_named => return Err(ClockError::NotThere(choice)),
+        (None, None) if is_absent => return Err(ClockError::Absent(choice)),
+        (None, None) if is_named => return Err(ClockError::Stopped(choice)),
         (None, None) => return Err(ClockError::NoReference),
     };
     #[cfg(feature = "faults")]
@@ -142,21 +174,25 @@ fn is_moving(reference: &Reference) -> bool {
     (0..READINGS_TO_MOVE).any(|_| reference.read() != at_rest)
 }
 
-/// Measures the frequencies of the TSC and of the APIC timer, in hertz, against a clock that `read` reads. `None` if the
-/// clock or one of the counters does not move.
+/// Measures the frequencies of the TSC and of the APIC timer, in hertz, against a clock that `read` reads.
+///
+/// # Errors
+/// What does not move: the clock, or one of the counters.
 ///
 /// One attempt takes four samples, which bound three adjacent windows. It ends the measurement if two of the three windows
 /// agree within [`TOLERANCE_PPM`], for either counter. The next attempt has windows of twice the length: the error of a
 /// sample weighs half as much there. After the last attempt the medians are used, with a warning.
-fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> Option<[u64; 2]> {
+fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> Result<[u64; 2], Stopped> {
     let mut best = [Windows::of([0; 3], 0); 2];
     for attempt in 0..ATTEMPTS {
         let window_ns = (CALIBRATION_MS * NS_PER_MS) << attempt.min(LONGEST_WINDOW_SHIFT);
-        let samples = four_samples(guard, &clock, &read, clock.ticks_for_ns(window_ns))?;
+        let samples = four_samples(guard, &clock, &read, clock.ticks_for_ns(window_ns));
+        let samples = samples.ok_or(Stopped::Clock)?;
         let between = |a: &Sample, b: &Sample| {
-            Some([
-                clock.frequency_hz(b.tsc.wrapping_sub(a.tsc), a.reference, b.reference)?,
-                clock.frequency_hz(u64::from(a.timer.wrapping_sub(b.timer)), a.reference, b.reference)?,
+            let hz = |cycles: u64| clock.frequency_hz(cycles, a.reference, b.reference);
+            Ok([
+                hz(b.tsc.wrapping_sub(a.tsc)).ok_or(Stopped::Tsc)?,
+                hz(a.timer.wrapping_sub(b.timer).into()).ok_or(Stopped::ApicTimer)?,
             ])
         };
         let [s0, s1, s2, s3] = &samples;
@@ -171,7 +207,7 @@ fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> O
             timer.spread_ppm
         );
         if best.iter().all(|windows| windows.median.agrees(TOLERANCE_PPM)) {
-            return Some(best.map(|windows| windows.hz(TOLERANCE_PPM)));
+            return Ok(best.map(|windows| windows.hz(TOLERANCE_PPM)));
         }
     }
     let [tsc, timer] = best.map(|windows| windows.median);
@@ -180,7 +216,7 @@ fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> O
         tsc.spread_ppm,
         timer.spread_ppm
     );
-    Some([tsc.hz, timer.hz])
+    Ok([tsc.hz, timer.hz])
 }
 
 /// Four samples, each `window` ticks of the clock after the one before. `None` if the clock stands still.

@@ -139,7 +139,7 @@ pub fn decide(features: &Features, clock: &Clock, choice: ClockChoice) -> Counte
             }
             log::warn!("the clock is the {}: {distrust}", counter.name);
         }
-        _ => log::warn!("{distrust}, but there is no HPET or PM timer for a clock"),
+        _ => log::warn!("{distrust}, but the machine has no {} that counts: keeping the TSC", choice.timer()),
     }
     counter
 }

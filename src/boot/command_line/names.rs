@@ -101,6 +101,17 @@ named! {
     }
 }
 
+impl ClockChoice {
+    /// The timer that it asks for, as people call it; what would do instead of the TSC, where it asks for none.
+    pub const fn timer(self) -> &'static str {
+        match self {
+            ClockChoice::Hpet => "HPET",
+            ClockChoice::PmTimer => "PM timer",
+            ClockChoice::Auto | ClockChoice::Tsc => "HPET or PM timer",
+        }
+    }
+}
+
 named! {
     /// A part of the stress.
     Workload {
