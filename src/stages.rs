@@ -256,6 +256,7 @@ fn clock(
         clock.source.name()
     );
     report::trace::set_tsc_hz(clock.tsc_hz);
+    panic::set_tsc_khz(clock.tsc_hz / 1000);
     time::timer::start(guard);
     clock
 }

@@ -335,13 +335,17 @@ fn add_events(report: &mut Report, seen: &Seen, words: &Words) {
     let (Some(panic), Some(at)) = (&mut report.panic, seen.panic.as_ref().and_then(|panic| panic.tsc)) else {
         return;
     };
-    // Before it is known how fast the TSC is, cycles have to do.
-    let per_us = seen.boot.as_ref().map_or(1.0, |boot| boot.tsc_khz as f64 / 1000.0);
+    // Before the kernel knows how fast the TSC is, there are only cycles.
+    let khz = seen.panic.as_ref().and_then(|panic| panic.tsc_khz).filter(|khz| *khz > 0);
     for cpu in &mut panic.cpus {
         let own = seen.panic_events.iter().filter(|(number, _)| *number == cpu.cpu);
-        let report = |(_, (tsc, event, a, b)): &(u32, TracedWords)| EventReport {
-            us_before: at.wrapping_sub(*tsc) as i64 as f64 / per_us,
-            text: words.line(*event, *a, *b),
+        let report = |(_, (tsc, event, a, b)): &(u32, TracedWords)| {
+            let cycles_before = at.wrapping_sub(*tsc) as i64;
+            EventReport {
+                cycles_before,
+                us_before: khz.map(|khz| cycles_before as f64 * 1000.0 / khz as f64),
+                text: words.line(*event, *a, *b),
+            }
         };
         cpu.events = own.map(report).collect();
     }

@@ -13,7 +13,7 @@ mod speak;
 
 use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use spin::Once;
 
@@ -86,6 +86,19 @@ pub fn set_others(others: &'static dyn Others) {
 /// Sets what is done when everything has been said, with all other CPUs stopped; it may log.
 pub fn set_at_end(at_end: fn()) {
     AT_END.call_once(|| at_end);
+}
+
+/// The TSC's frequency in kHz; 0 while it is not known.
+static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
+
+/// Sets the TSC's frequency, in kHz, by which the times of a panic's trace events become microseconds. The boot processor
+/// alone calls this.
+pub fn set_tsc_khz(khz: u64) {
+    TSC_KHZ.store(khz, Ordering::Relaxed);
+}
+
+fn tsc_khz() -> Option<u64> {
+    Some(TSC_KHZ.load(Ordering::Relaxed)).filter(|khz| *khz != 0)
 }
 
 /// Whether some CPU is dying. One that is told to stop then stops for good.

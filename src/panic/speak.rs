@@ -126,6 +126,7 @@ fn say(line: &mut Line, words: &LastWords<&str>, message: &str, rip: Option<u64>
         slide: words.slide,
         stage: Some(words.stage),
         tsc: Some(words.tsc),
+        tsc_khz: super::tsc_khz(),
     }));
     HAS_SPOKEN.store(true, Ordering::Release);
 }

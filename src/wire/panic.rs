@@ -19,6 +19,9 @@ pub struct Panic<S> {
     pub stage: Option<S>,
     /// The TSC when it did.
     pub tsc: Option<u64>,
+    /// The TSC's frequency, in kHz; absent before the kernel knows it.
+    #[serde(default)]
+    pub tsc_khz: Option<u64>,
 }
 
 /// A return address in the panicking CPU's stack.

@@ -97,7 +97,7 @@ pub fn panic(report: &Report) -> Markup {
         @for cpu in panic.cpus.iter().filter(|cpu| !cpu.events.is_empty()) {
             details {
                 summary { "CPU " (cpu.cpu) ": its last events" }
-                pre { @for event in &cpu.events { (format!("{:>12.1} us before: ", event.us_before)) (text(&event.text)) "\n" } }
+                pre { @for event in &cpu.events { (format!("{:>15} before: ", event.time_before())) (text(&event.text)) "\n" } }
             }
         }
     }

@@ -144,7 +144,7 @@ pub fn hostile() -> Report {
         registers: vec![(word(), word())],
         locks: vec![word()],
         backtrace: vec![frame()],
-        events: vec![EventReport { us_before: 1.0, text: word() }],
+        events: vec![EventReport { cycles_before: 2_300, us_before: Some(1.0), text: word() }],
     };
     report.panic = Some(PanicReport {
         cpu: 0,

@@ -16,8 +16,33 @@ pub struct TraceReport {
 /// One of a CPU's last events before a panic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventReport {
-    /// How long before the panic, in microseconds; what came after it has a minus.
-    pub us_before: f64,
+    /// How long before the panic, in TSC cycles; what came after it has a minus.
+    #[serde(default)]
+    pub cycles_before: i64,
+    /// The same in microseconds; absent if the kernel did not know the TSC's frequency yet.
+    pub us_before: Option<f64>,
     /// What it was.
     pub text: String,
+}
+
+impl EventReport {
+    /// How long before the panic, with its unit.
+    pub fn time_before(&self) -> String {
+        match self.us_before {
+            Some(us) => format!("{us:.1} us"),
+            None => format!("{} cycles", self.cycles_before),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_are_not_called_microseconds() {
+        let event = |us_before| EventReport { cycles_before: 45_111_794, us_before, text: String::new() };
+        assert_eq!(event(None).time_before(), "45111794 cycles");
+        assert_eq!(event(Some(19_613.82)).time_before(), "19613.8 us");
+    }
 }

@@ -87,8 +87,11 @@ impl Timeline {
     pub fn write(&self, out: &mut dyn Write, words: &Words) -> io::Result<()> {
         let Start { tsc_hz, entry_tsc, skew_cycles, .. } = self.start;
         let clock = Clock { entry_tsc, hz: if tsc_hz == 0 { 1_000_000_000 } else { tsc_hz } };
+        // The format knows nothing but microseconds. Without a frequency a nanosecond stands for a cycle, and the name says so.
+        let is_timed = tsc_hz != 0;
+        let name = if is_timed { "octopod" } else { "octopod (1 ns = 1 TSC cycle: frequency unknown)" };
         out.write_all(b"{\"traceEvents\":[\n")?;
-        serde_json::to_writer(&mut *out, &meta("process_name", None, json!({ "name": "octopod" })))?;
+        serde_json::to_writer(&mut *out, &meta("process_name", None, json!({ "name": name })))?;
         let mut event = |event: Value| {
             out.write_all(b",\n")?;
             serde_json::to_writer(&mut *out, &event).map_err(io::Error::from)
@@ -103,7 +106,8 @@ impl Timeline {
         let other = json!({
             "lost_events": self.report().lost,
             "tsc_hz": tsc_hz,
-            "skew_ns": skew_cycles as f64 / clock.hz as f64 * 1e9,
+            "time_unit": if is_timed { "us" } else { "1000 TSC cycles" },
+            "skew_ns": is_timed.then(|| skew_cycles as f64 / clock.hz as f64 * 1e9),
         });
         writeln!(out, "\n],\"displayTimeUnit\":\"ns\",\"otherData\":{other}}}")
     }

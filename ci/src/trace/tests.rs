@@ -77,6 +77,23 @@ fn what_was_sent_before_a_second_start_counts_for_nothing() {
     assert_eq!((report.cpus, report.events, report.lost), (1, 1, 3));
 }
 
+/// A panic before the kernel knows its TSC sends a trace all the same.
+#[test]
+fn without_a_frequency_times_are_called_cycles() {
+    let start = TracePart::Start { tsc_hz: 0, entry_tsc: 1000, skew_cycles: 20, slide: 0 };
+    let cpu = TracePart::Cpu { cpu: 0, recorded: 1, lost: 0 };
+    let parts = [start, cpu, event(TraceEvent::FrameDrain, 3500, 0), TracePart::End { events: 1 }];
+    let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
+    let mut text = Vec::new();
+    timeline(&*stream(&parts)).unwrap().write(&mut text, &Words::new(&symbols, 0, [])).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let events = document["traceEvents"].as_array().unwrap();
+    assert!(events[0]["args"]["name"].as_str().unwrap().contains("1 ns = 1 TSC cycle"), "{document}");
+    assert_eq!(events.last().unwrap()["ts"], json!(2.5));
+    let other = &document["otherData"];
+    assert_eq!((&other["time_unit"], &other["skew_ns"]), (&json!("1000 TSC cycles"), &Value::Null));
+}
+
 #[test]
 fn the_document_has_a_track_for_each_cpu_and_whole_events() {
     let document = document();
@@ -96,5 +113,8 @@ fn the_document_has_a_track_for_each_cpu_and_whole_events() {
         ("options", 8.0, Some(0.0)),
     ];
     assert_eq!(timed, expected.map(|(name, ts, dur)| (json!(name), ts, dur)));
-    assert_eq!(document["otherData"], json!({ "lost_events": 5, "tsc_hz": 1_000_000_000, "skew_ns": 20.0 }));
+    assert_eq!(
+        document["otherData"],
+        json!({ "lost_events": 5, "tsc_hz": 1_000_000_000, "time_unit": "us", "skew_ns": 20.0 })
+    );
 }

@@ -207,7 +207,7 @@ impl Console {
     /// The newest trace events; report.json has the others.
     fn events(&self, events: &[EventReport], most: usize) {
         for event in &events[events.len().saturating_sub(most)..] {
-            self.line(&format!("    {:>12.1} us before: {}", event.us_before, text::line(&event.text)));
+            self.line(&format!("    {:>15} before: {}", event.time_before(), text::line(&event.text)));
         }
     }
 
