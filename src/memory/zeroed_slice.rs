@@ -58,7 +58,8 @@ impl<T: Zeroable> Deref for ZeroedSlice<T> {
 
 impl<T: Zeroable> DerefMut for ZeroedSlice<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in `deref`; `&mut self` excludes every other borrow.
+        // SAFETY: `new` has allocated and zeroed room for `len` elements, aligned to a page, or `T` has no size or `len` is 0.
+        // Zeroes are a valid `T` (`Zeroable`), and `&mut self` excludes every other borrow of them.
         unsafe { core::slice::from_raw_parts_mut(self.as_ptr(), self.len) }
     }
 }
