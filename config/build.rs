@@ -30,6 +30,8 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("shootdown_pages", 0, 512),
     // An eighth of it is a timer's period.
     ("watchdog_ms", 80, 600_000),
+    // Longer than watchdog_ms, or it would not be reported before; a host may stop a CPU that holds a lock for seconds.
+    ("lock_timeout_ms", 1000, 3_600_000),
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),

@@ -54,7 +54,7 @@ crate::per_cpu! {
     /// This CPU's number: 0 for the boot processor, whose area is a plain copy of the template.
     static CPU_ID: core::cell::Cell<u32> = core::cell::Cell::new(0);
     /// One more: what this CPU writes into a lock that it takes.
-    static LOCK_WORD: core::cell::Cell<u32> = core::cell::Cell::new(1);
+    static LOCK_WORD: core::cell::Cell<u64> = core::cell::Cell::new(1);
 }
 
 /// The CPU that runs this. Without a guard the answer may be old by the time it is used.
@@ -73,7 +73,7 @@ pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::
     // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
     unsafe {
         per_cpu::write(CPU_ID, gs_base, core::cell::Cell::new(cpu.0));
-        per_cpu::write(LOCK_WORD, gs_base, core::cell::Cell::new(cpu.0 + 1));
+        per_cpu::write(LOCK_WORD, gs_base, core::cell::Cell::new(u64::from(cpu.0) + 1));
         thread::prepare(gs_base, stack);
     }
 }
@@ -81,6 +81,6 @@ pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::
 /// One more than the number of the CPU that runs this: what tells its locks from others' and from free ones.
 #[cfg(target_os = "none")]
 #[inline(always)]
-pub(crate) fn lock_word() -> u32 {
+pub(crate) fn lock_word() -> u64 {
     LOCK_WORD.get()
 }

@@ -13,6 +13,7 @@
 //!
 //! Another CPU's copy is reached by [`PerCpu::of`], where the type is [`Sync`].
 
+mod areas;
 mod integers;
 mod words;
 
@@ -20,6 +21,7 @@ use core::cell::{Cell, UnsafeCell};
 
 use crate::cpu::IrqGuard;
 
+pub(crate) use areas::areas;
 pub use integers::{Add, Word};
 pub use words::Words;
 
@@ -307,6 +309,8 @@ pub unsafe fn copy_template(area: *mut u8) -> usize {
     let gs_base = area.addr().wrapping_sub((&raw const percpu_start).addr());
     // SAFETY: the new area's own copy of the variable, which nobody uses yet.
     unsafe { GsBase::template().cast_mut().wrapping_byte_add(gs_base).write(Cell::new(gs_base)) };
+    // SAFETY: the area is complete, is new, and by this function's contract is never freed.
+    unsafe { areas::enter(gs_base) };
     gs_base
 }
 

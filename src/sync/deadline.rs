@@ -18,7 +18,7 @@ pub fn set_clock(now_ns: fn() -> u64) {
     CLOCK.store(now_ns as usize, Ordering::Release);
 }
 
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     let clock = CLOCK.load(Ordering::Acquire);
     // SAFETY: nothing but such functions and 0 is ever stored, and 0 is `None`.
     match unsafe { core::mem::transmute::<usize, Option<fn() -> u64>>(clock) } {

@@ -1,16 +1,25 @@
-//! Layer 2: locks that are safe against interrupts, waits that end, and what CPUs ask of each other.
+//! Layer 2: spin locks that are safe against interrupts and name who holds and who awaits them, waits that end, and what CPUs
+//! ask of each other.
+//!
+//! There is one family of locks, which is built on [`QueuedLock`](queued): [`SpinLockIrq`] turns interrupts off,
+//! [`SpinLock`] takes an [`IrqGuard`](crate::cpu::IrqGuard) as the proof that they are off. What is set once is a
+//! `spin::Once`.
 
 #[cfg(target_os = "none")]
 mod deadline;
 pub(crate) mod inboxes;
-#[cfg(target_os = "none")]
-mod irq_mutex;
 #[cfg(loom)]
 pub mod loomed;
 #[cfg(target_os = "none")]
 mod named;
 #[cfg(any(target_os = "none", test))]
-mod owned;
+mod queued;
+#[cfg(target_os = "none")]
+mod spin_lock;
+#[cfg(any(target_os = "none", test))]
+mod wait;
+#[cfg(target_os = "none")]
+mod waiting;
 pub(crate) mod watch;
 
 #[cfg(target_os = "none")]
@@ -18,12 +27,18 @@ pub(crate) use deadline::set_clock;
 #[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut};
 #[cfg(target_os = "none")]
-pub use irq_mutex::{IrqMutex, IrqMutexGuard};
-#[cfg(target_os = "none")]
 pub use named::NamedLock;
 #[cfg(target_os = "none")]
 pub(crate) use named::{held, lock_name};
 #[cfg(target_os = "none")]
-pub(crate) use owned::OwnedMutex;
+pub use spin_lock::{LockOwner, SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
 #[cfg(target_os = "none")]
-pub use owned::{OwnedGuard, Owner};
+pub use wait::Site;
+#[cfg(target_os = "none")]
+pub(crate) use waiting::{set_wait_reporter, wait_of};
+#[cfg(target_os = "none")]
+pub use waiting::LockWait;
+
+/// The former name of [`SpinLockIrq`], for code that still uses it.
+#[cfg(target_os = "none")]
+pub type IrqMutex<T> = SpinLockIrq<T>;

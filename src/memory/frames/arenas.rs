@@ -156,7 +156,7 @@ impl Frames {
 
     /// The words that tell which CPU holds a lock of the allocator's.
     #[cfg(target_os = "none")]
-    pub fn lock_owners(&self) -> impl Iterator<Item = &crate::sync::Owner> {
+    pub fn lock_owners(&self) -> impl Iterator<Item = &crate::sync::LockOwner> {
         let divided = self.division.get().map_or(&[][..], |division| division.arenas);
         let arenas = core::iter::once(&self.undivided).chain(divided);
         arenas.map(|arena| arena.0.owner()).chain([self.taking_in.owner()])

@@ -23,7 +23,7 @@ mod real {
 
     use core::ptr::NonNull;
 
-    /// A spin lock. It does not mask interrupts: the allocator's callers run with them off.
+    /// A spin lock of the host's, where there are no interrupts.
     #[cfg(not(target_os = "none"))]
     pub struct Lock<T>(spin::Mutex<T>);
 
@@ -38,9 +38,9 @@ mod real {
         }
     }
 
-    /// In the kernel, one that says who holds it.
+    /// In the kernel, one that turns interrupts off: a handler may allocate as well.
     #[cfg(target_os = "none")]
-    pub(crate) use crate::sync::OwnedMutex as Lock;
+    pub(crate) use crate::sync::SpinLockIrq as Lock;
 
     /// `count` values made by `make`, laid out at `at`.
     ///
