@@ -3,6 +3,7 @@
 
 mod bring_up;
 mod hotplug;
+mod locks;
 mod redirects;
 
 use core::fmt;
@@ -93,6 +94,10 @@ pub fn at_work(fault: Option<Fault>) {
             let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
             smp::call_without_waiting(&CpuSet::of(last), spin_forever, 0).expect("the last CPU takes calls");
         }
+        Some(Fault::HoldLock) => locks::hold_and_wait(),
+        Some(Fault::HoldLockAtWork) => locks::hold_and_wait_at_work(),
+        Some(Fault::HoldConsole) => locks::hold_console(),
+        Some(Fault::LockTwice) => locks::lock_twice(),
         Some(Fault::SpinAWhile) => on_last_cpu(&|| spin_a_while(2 * WATCHDOG_MS)),
         Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
         Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),
@@ -112,8 +117,11 @@ pub fn after_selftest(fault: Option<Fault>) {
     }
 }
 
-/// The faults that the warp test must find.
+/// The faults that the warp test must find, and those of a boot that is not complete.
 pub fn before_warp_test(fault: Option<Fault>) {
+    if fault == Some(Fault::HoldLockAtBoot) {
+        locks::hold_and_wait();
+    }
     if fault == Some(Fault::TscWarps) {
         // About a second, so that the next CPU that is looked at sees it, however busy the host is.
         on_last_cpu(&|| time::faults::shift_tsc(1 << 32));

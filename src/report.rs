@@ -383,6 +383,7 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
         timer_interrupts: interrupts_on(Vector::TIMER),
         unanswered_requests: smp::unanswered(),
         watchdog_alarms: smp::watchdog_alarms(),
+        lock_stalls: smp::lock_stalls(),
         nmis: smp::nmis(),
         log_lines_lost: console::lines().lost,
         cpus_sent_away: smp::sent_away(),

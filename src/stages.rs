@@ -21,6 +21,7 @@ use crate::report::{self, Reason};
 #[cfg(feature = "shell")]
 use crate::shell;
 use crate::smp::{self, BringUp};
+use crate::sync;
 use crate::time::{self, Clock};
 use crate::wire::{BootStage, Nonce, TraceClass};
 use crate::{apic, bench, console, interrupts, panic, stress, trace};
@@ -132,6 +133,7 @@ fn features(options: &Options) -> Features {
             features.x2apic = false;
         }
     }
+    sync::set_virtual(features.is_virtual);
     features
 }
 

@@ -16,6 +16,7 @@ mod frame;
 mod hex;
 mod interrupts;
 mod last_words;
+mod lock_wait;
 mod memory;
 mod panic;
 mod stage;
@@ -33,8 +34,9 @@ pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
+pub use lock_wait::LockWait;
 pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
-pub use panic::{Frame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, Registers};
+pub use panic::{Frame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
 pub use stage::BootStage;
 pub use stress::{
     BUCKETS_IN_RECORD, Bucket, Cycles, LANES_IN_RECORD, Latency, Progress, Stress, StressCpu, cpus_per_lane,
@@ -117,6 +119,8 @@ pub enum Record<S> {
     Frame(Frame),
     /// After these, one for each CPU that was called.
     PanicCpu(PanicCpu<S>),
+    /// After the [`Record::PanicCpu`] of a CPU that waits for a spin lock.
+    PanicWait(PanicWait<S>),
     /// One for each return address, innermost first, after the [`Record::PanicCpu`] of a CPU that was not the first.
     PanicFrame(PanicFrame),
     /// After these, each CPU's last trace events.
@@ -148,6 +152,8 @@ pub struct Events {
     pub unanswered_requests: u64,
     /// How often the watchdog found a CPU stuck.
     pub watchdog_alarms: u64,
+    /// How often a CPU has waited for a spin lock for longer than the watchdog's time.
+    pub lock_stalls: u64,
     /// Non-maskable interrupts that no CPU had sent.
     pub nmis: u64,
     /// Lines of the log that could be neither written nor kept.

@@ -4,8 +4,8 @@
 
 use octopod::wire::{
     Arena, Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, Memory,
-    PageTables, Panic, PanicCpu, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict,
-    Warning, Work,
+    PageTables, Panic, PanicCpu, PanicWait, Progress, Reason, Record, Region, Stress, StressCpu, Timers,
+    Verdict, Warning, Work,
 };
 
 pub mod framing;
@@ -87,6 +87,8 @@ pub struct Seen {
     pub frames: Vec<u64>,
     /// What is known of each CPU after that, with the return addresses on its stack.
     pub panic_cpus: Vec<(PanicCpu<String>, Vec<u64>)>,
+    /// The spin locks that CPUs waited for when the kernel had panicked.
+    pub panic_waits: Vec<PanicWait<String>>,
     /// The last trace events of each, each with TSC, number and words.
     pub panic_events: Vec<(u32, TracedWords)>,
     /// The run's result.
@@ -233,6 +235,7 @@ impl Seen {
             Record::Panic(panic) => drop(self.panic.get_or_insert(panic)),
             Record::Frame(frame) => push(&mut self.frames, frame.address, MAX_FRAMES),
             Record::PanicCpu(cpu) => push(&mut self.panic_cpus, (cpu, Vec::new()), MAX_OF_A_KIND),
+            Record::PanicWait(wait) => push(&mut self.panic_waits, wait, MAX_OF_A_KIND),
             Record::PanicFrame(frame) => {
                 let last = self.panic_cpus.iter_mut().rev().find(|(known, _)| known.cpu == frame.cpu);
                 if let Some((_, frames)) = last {
@@ -386,7 +389,7 @@ mod tests {
     fn a_warning_gets_its_own_cpus_addresses() {
         let warning = |cpu, message: &str| {
             let (kind, message) = ("call".to_owned(), message.to_owned());
-            Record::Warning(Warning { cpu, kind, message, rip: Some(1), slide: 0 })
+            Record::Warning(Warning { cpu, kind, message, rip: Some(1), slide: 0, wait: None })
         };
         let frame = |cpu, address| Record::WarningFrame(octopod::wire::WarningFrame { cpu, address });
         let mut seen = Seen::default();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
+use octopod::wire::LockWait;
 use serde::Deserialize;
 
 use crate::cli::{AccelChoice, Mode, Options};
@@ -86,6 +87,13 @@ pub struct Expect {
     pub others_panicked: Option<usize>,
     /// A part of the name of a lock that the CPU which panicked first holds.
     pub holds: Option<String>,
+    /// A part of the name of a spin lock that some CPU waits for, by a warning or by the panic; its holder must be known, and
+    /// where either CPU asked for it.
+    pub waits_for: Option<String>,
+    /// A part of the place where the holder of that lock took it.
+    pub held_at: Option<String>,
+    /// For how many milliseconds that CPU has waited at least.
+    pub waited_ms: Option<u64>,
 }
 
 /// Why the rows cannot be used.
@@ -300,6 +308,22 @@ impl Row {
             let calls = report.panic.iter().flat_map(|panic| &panic.backtrace).chain(warnings);
             let found = calls.filter_map(|frame| frame.function.as_ref()).any(|name| name.contains(part));
             must(found, format!("`{part}` is not in the backtrace"));
+        }
+        if let Some(part) = &expect.waits_for {
+            let warned = report.warnings.iter().filter_map(|warning| warning.wait.as_ref());
+            let cpus = report.panic.iter().flat_map(|panic| &panic.cpus);
+            let waits: Vec<_> = warned.chain(cpus.filter_map(|cpu| cpu.wait.as_ref())).collect();
+            let waited_ns = expect.waited_ms.unwrap_or_default() * 1_000_000;
+            let held_at = expect.held_at.as_deref().unwrap_or_default();
+            let is_it = |wait: &&LockWait<String>| {
+                wait.lock.contains(part)
+                    && wait.at.is_some()
+                    && wait.holder.is_some()
+                    && wait.waited_ns >= waited_ns
+                    && (wait.since_ns > 0 || waited_ns == 0)
+                    && wait.held_at.as_ref().is_some_and(|at| at.contains(held_at))
+            };
+            must(waits.iter().any(is_it), format!("waits for locks: {waits:?}"));
         }
         if let Some(panic) = &report.panic {
             let others = || panic.cpus.iter().filter(|cpu| cpu.cpu != panic.cpu);

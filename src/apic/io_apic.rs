@@ -83,6 +83,9 @@ impl fmt::Display for Refusal {
 }
 
 static CHIPS: Once<&'static [Chip]> = Once::new();
+crate::name_lock!(CHIPS, |_, is_so| CHIPS
+    .get()
+    .is_some_and(|chips| chips.iter().any(|chip| is_so(chip.driver.owner()))));
 
 /// Why a device's interrupt goes nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

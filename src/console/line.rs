@@ -50,6 +50,11 @@ pub fn set_record_nonce(nonce: Option<Nonce>) {
     NONCE.store(nonce.map_or(0, Nonce::get), Ordering::Relaxed);
 }
 
+/// A record is neither written nor kept: it takes a number all the same, so that the launcher sees that it is missing.
+pub(super) fn count_lost_record() {
+    NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+}
+
 /// How long a dying CPU waits for the line's holder, which may be another CPU in the middle of a line, or one that was
 /// stopped there.
 const TAKE_OVER_MS: u64 = 200;
@@ -116,7 +121,7 @@ impl Write for LastWords<'_> {
     }
 }
 
-fn write_record(serial: &mut Serial, record: &Record<&str>) {
+pub(super) fn write_record(serial: &mut Serial, record: &Record<&str>) {
     // The caller holds the line, so the numbers go out in their order.
     let nonce = Nonce::new(NONCE.load(Ordering::Relaxed));
     let tag = nonce.map(|nonce| (nonce, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)));

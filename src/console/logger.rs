@@ -17,9 +17,11 @@ use super::kept::Kept;
 use super::line::SERIAL;
 use super::screen::{LiveScreen, SCREEN};
 use super::serial::Serial;
+use super::warning;
 use crate::config::MODULES;
 use crate::cpu::registers::{frame_pointer, read_tsc};
 use crate::cpu::{self, thread};
+use crate::sync;
 
 /// The longest line, in bytes; what is longer is cut. The longest message is a refusal of an option.
 const MAX_LINE_BYTES: usize = 900;
@@ -81,10 +83,10 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Whether this CPU may wait for a lock: not where it runs on one of its interrupt stacks, for what leads there is not
-/// masked by a lock, and may have struck the holder.
-fn may_wait() -> bool {
-    thread::current().stack().contains(&frame_pointer())
+/// Whether this CPU may wait for the console. Not on one of its interrupt stacks: what leads there is not masked by a lock,
+/// and may have interrupted the holder. Nor while it waits for a spin lock, which may be the console's own.
+pub(super) fn may_wait() -> bool {
+    thread::current().stack().contains(&frame_pointer()) && !sync::is_waiting()
 }
 
 fn line_of<const N: usize>(record: &Record) -> LineBuffer<N> {
@@ -156,6 +158,7 @@ pub(super) fn write_kept() {
         // is wrong; this orders what each does first before what it looks at then.
         fence(Ordering::SeqCst);
         if WAITING.load(Ordering::Relaxed) == 0
+            && !warning::are_waiting()
             && TOLD.load(Ordering::Relaxed) == LOST.load(Ordering::Relaxed)
         {
             return;
@@ -179,6 +182,7 @@ pub(super) fn write_all_kept(serial: &mut Serial, screen: &mut LiveScreen) -> bo
             write(serial, screen, kept.line.as_str());
         }
     }
+    has_written |= warning::write_all_kept(serial);
     let lost = LOST.load(Ordering::Relaxed);
     let untold = lost - TOLD.swap(lost, Ordering::Relaxed);
     if untold > 0 {

@@ -19,6 +19,8 @@ mod line_buffer;
 mod logger;
 #[cfg(target_os = "none")]
 mod serial;
+#[cfg(target_os = "none")]
+mod warning;
 
 #[cfg(target_os = "none")]
 pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
@@ -30,3 +32,5 @@ pub use line_buffer::LineBuffer;
 pub(crate) use logger::{Lines, init, lines, say, set_clock, set_filter};
 #[cfg(target_os = "none")]
 pub(crate) use serial::{Lost, lost};
+#[cfg(target_os = "none")]
+pub(crate) use warning::{Places, Warning, warn};

@@ -42,6 +42,8 @@ pub struct Features {
     /// CPUID 15H as it stands, where it exists: the denominator and the numerator of the TSC's ratio to the core crystal
     /// clock, and that clock in Hz. Any of them may be 0.
     pub tsc_ratio: Option<(u32, u32, u32)>,
+    /// A hypervisor or an emulator runs the CPU (CPUID 1:ECX.31, APM Vol. 3, E.3.2), and may stop it at any instruction.
+    pub is_virtual: bool,
     /// The TSC's frequency in kHz, where a hypervisor tells (leaf 40000010H).
     pub hypervisor_tsc_khz: Option<u32>,
 }
@@ -71,6 +73,7 @@ impl Features {
             tsc_ratio: cpuid
                 .get_tsc_info()
                 .map(|tsc| (tsc.denominator(), tsc.numerator(), tsc.nominal_frequency())),
+            is_virtual: basic.as_ref().is_some_and(|f| f.has_hypervisor()),
             hypervisor_tsc_khz: cpuid
                 .get_hypervisor_info()
                 .and_then(|hypervisor| hypervisor.tsc_frequency())

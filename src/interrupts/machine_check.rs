@@ -43,6 +43,7 @@ pub fn enable(since: Since) {
             message: message.as_str(),
             rip: None,
             slide: boot::handoff().slide,
+            wait: None,
         }));
     });
 }

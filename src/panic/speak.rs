@@ -5,13 +5,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Death, OTHERS, Victim, backtrace, last_words, remains, stage};
 use crate::boot::handoff;
-use crate::console::{LastWords as Line, LineBuffer};
+use crate::console::{LastWords as Line, LineBuffer, Places};
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::gs_base;
 use crate::cpu::registers::read_tsc;
+use crate::sync;
 use crate::trace::{self, ring::Ring};
 use crate::wire::{
-    EVENTS_IN_RECORD, Frame, LastWords, Panic, PanicCpu, PanicEvents, PanicFrame, Record, Registers, Traced,
+    EVENTS_IN_RECORD, Frame, LastWords, Panic, PanicCpu, PanicEvents, PanicFrame, PanicWait, Record,
+    Registers, Traced,
 };
 
 /// So many of each CPU's last trace events are told.
@@ -179,6 +181,11 @@ fn say_one(line: &mut Line, me: CpuId, victim: &Victim) {
         let _ = writeln!(line, "  holds {}", Listed(&locks));
     }
     line.send(&Record::PanicCpu(PanicCpu { cpu: cpu.0, state, stage, message, registers, locks }));
+    // SAFETY: areas are never freed.
+    if let Some(wait) = unsafe { sync::wait_of(cpu, victim.gs_base) }.filter(|_| is_known) {
+        let _ = writeln!(line, "  {wait}");
+        line.send(&Record::PanicWait(PanicWait { cpu: cpu.0, wait: Places::of(&wait).record(&wait) }));
+    }
     // SAFETY: areas live for good.
     say_events(line, cpu, unsafe { trace::ring_of(victim.gs_base) });
     // Its own have been said.

@@ -76,6 +76,7 @@ per_cpu! {
 }
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FIRST);
 
 /// Runs the part with `rounds` rounds in all. Only the boot processor calls this, with interrupts on, when all CPUs wait
 /// for work.

@@ -64,6 +64,7 @@ impl fmt::Display for Failure {
 }
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FIRST);
 
 /// What each NMI of this part does.
 fn log_line() {

@@ -40,6 +40,7 @@ per_cpu! {
 }
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FIRST);
 
 /// How often a CPU has done its part of [`check_work`].
 static WORKED: AtomicU64 = AtomicU64::new(0);

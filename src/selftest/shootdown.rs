@@ -84,6 +84,7 @@ per_cpu! {
 }
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FIRST);
 
 /// Runs the part with `rounds` mappings in all. Only the boot processor calls this, with interrupts on, when all CPUs
 /// wait for work.

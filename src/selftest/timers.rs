@@ -76,6 +76,7 @@ impl Probe {
 /// [`TIMERS`] for each CPU, by rank.
 static PROBES: Once<&'static [Probe]> = Once::new();
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FIRST);
 
 fn probes(rank: usize) -> &'static [Probe] {
     PROBES.get().and_then(|all| all.get(rank * TIMERS..(rank + 1) * TIMERS)).unwrap_or_default()

@@ -49,6 +49,7 @@ per_cpu! {
 static PREVIOUS: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
 
 static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FIRST);
 
 /// Probes every vector on every online CPU. Only the boot processor calls this, with interrupts on, when all CPUs wait
 /// for work.

@@ -67,6 +67,7 @@ type Zero = extern "C" fn(&mut MaybeUninit<Page>);
 
 /// The first failure.
 static FAILURE: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FAILURE);
 static DONE: AtomicUsize = AtomicUsize::new(0);
 
 /// Tries every way on every CPU.

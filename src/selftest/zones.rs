@@ -168,7 +168,9 @@ fn node_of(frame: FrameNumber) -> Option<NodeId> {
 }
 
 static BEFORE: IrqMutex<Vec<ArenaCensus, MAX_ARENAS>> = IrqMutex::new(Vec::new());
+crate::name_lock!(BEFORE);
 static FAILURE: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+crate::name_lock!(FAILURE);
 /// CPUs whose node had enough for all of its CPUs, and gave it to them.
 static SERVED: AtomicU32 = AtomicU32::new(0);
 

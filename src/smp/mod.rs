@@ -11,6 +11,7 @@ mod call_error;
 mod call_self;
 mod drain;
 pub mod hotplug;
+mod lock_stall;
 mod nmi;
 mod ranks;
 mod shootdown;
@@ -31,6 +32,7 @@ pub(crate) use call::{answered, open as open_calls, unanswered};
 pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use hotplug::call_those_online;
+pub use lock_stall::lock_stalls;
 #[cfg(feature = "faults")]
 pub(crate) use nmi::stop_others;
 pub(crate) use nmi::{nmis, place_of};

@@ -12,16 +12,15 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::hotplug::Departure;
-use super::{Cpu, bring_up, cpus};
+use super::{Cpu, bring_up, cpus, lock_stall};
 use crate::config::{NMI_ANSWER_MS, PANIC_STOP_MS};
-use crate::console::{self, LineBuffer};
+use crate::console::{self, LineBuffer, Warning};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::halt_forever;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::panic::{self, MAX_FRAMES, Victim};
 use crate::sync::Deadline;
-use crate::wire::{self, Record};
 use crate::{apic, boot, per_cpu, redirectable};
 
 per_cpu! {
@@ -68,6 +67,7 @@ pub fn nmis() -> u64 {
 pub fn register() {
     interrupts::register(Vector::NMI, "NMI", nmi);
     panic::set_others(&AllCpus);
+    lock_stall::register();
 }
 
 fn nmi(frame: &mut Frame) {
@@ -178,19 +178,18 @@ pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
     place
 }
 
-/// Tells people and the launcher what is wrong with a CPU, and where it is. Interrupts may be on or off.
+/// Reports to people and to the launcher what is wrong with a CPU, where it is, and which lock it waits for.
+///
+/// **Context:** any but NMI; interrupts on or off.
 pub fn warn(cpu: &'static Cpu, kind: &'static str, message: fmt::Arguments) {
     let place = place_of(cpu);
-    let message = LineBuffer::<120>::format(message);
-    log::warn!("cpu {}: {}", cpu.id(), message.as_str());
-    console::send(&Record::Warning(wire::Warning {
+    console::warn(Warning {
         cpu: cpu.id().0,
         kind,
-        message: message.as_str(),
+        message: LineBuffer::format(message),
+        wait: cpu.lock_wait(),
         rip: place.map(|place| place.rip),
         slide: boot::handoff().slide,
-    }));
-    for address in place.iter().flat_map(|place| place.frames()) {
-        console::send(&Record::WarningFrame(wire::WarningFrame { cpu: cpu.id().0, address: *address }));
-    }
+        frames: place.iter().flat_map(|place| place.frames()).copied().collect(),
+    });
 }

@@ -37,6 +37,7 @@ unsafe impl GlobalAlloc for ArenaHeap {
 }
 
 static ARENA: Arena = Arena(IrqMutex::new(Pool { free: [0; CLASSES], next: 0, end: 0 }));
+crate::name_lock!(ARENA, |_, is_so| is_so(ARENA.0.owner()));
 
 /// Gives the arena that memory; all that was handed out from it before is void.
 ///

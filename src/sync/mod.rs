@@ -31,13 +31,15 @@ pub use named::NamedLock;
 #[cfg(target_os = "none")]
 pub(crate) use named::{held, lock_name};
 #[cfg(target_os = "none")]
+pub(crate) use queued::set_virtual;
+#[cfg(target_os = "none")]
 pub use spin_lock::{LockOwner, SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
 #[cfg(target_os = "none")]
 pub use wait::Site;
 #[cfg(target_os = "none")]
-pub(crate) use waiting::{set_wait_reporter, wait_of};
-#[cfg(target_os = "none")]
 pub use waiting::LockWait;
+#[cfg(target_os = "none")]
+pub(crate) use waiting::{is_waiting, set_wait_reporter, wait_of};
 
 /// The former name of [`SpinLockIrq`], for code that still uses it.
 #[cfg(target_os = "none")]

@@ -4,19 +4,22 @@
 //! The word holds who has the lock (its *holder*, one more than the CPU's number), and the last CPU of the queue. A free
 //! lock without a queue is 0, so the uncontended case is one `cmpxchg`. Releasing clears the holder and leaves the queue.
 //!
-//! Order. A CPU that finds the lock held tries again for about a hundred pauses, with exponential back-off, then joins an
-//! MCS queue (Mellor-Crummey and Scott, 1991): each waiting CPU spins on a node of its own, on its own stack, so that a
-//! release is seen by one CPU and not by all. Only the first of the queue watches the lock word. As long as the lock changes
-//! hands, a CPU that is not in the queue may take it before the first; when the first has waited as long again, it sets
-//! [`HANDOFF`], and from then on nobody passes it. So queued CPUs get the lock in the order of their arrival, and each of
+//! Order. A CPU that finds the lock held tries again for a number of pauses, with exponential back-off, then joins an MCS
+//! queue (Mellor-Crummey and Scott, 1991): each waiting CPU spins on a node of its own, on its own stack, so that a release
+//! is seen by one CPU and not by all. Only the first of the queue watches the lock word. As long as the lock changes hands,
+//! a CPU that is not in the queue may take it before the first; when the first has waited as long again, it sets
+//! [`HANDOFF`], and from then on no CPU passes it. So queued CPUs get the lock in the order of their arrival, and each of
 //! them is passed for a bounded time only.
 //!
 //! Why not strictly first come, first served: a virtual CPU may lose its core while it waits. A ticket lock then stands idle
 //! until the host runs that one CPU again, and with more virtual CPUs than cores that is nearly always so. Here a CPU that
-//! does not run asks for no hand-off, and those that run go on. Linux's paravirtualised queued spin lock does the same.
+//! does not run asks for no hand-off, and those that run go on. A virtual CPU is also more patient ([`set_virtual`]): it
+//! joins the queue when it has tried for about as long as the host lets it run at once. Linux has its paravirtualised queued
+//! lock, and without that a plain test-and-set lock, for the same reason.
 
 #[cfg(not(loom))]
 use core::hint::spin_loop;
+use core::sync::atomic::AtomicBool;
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(loom)]
@@ -40,9 +43,21 @@ const _: () =
     assert!(crate::config::MAX_CPUS < HOLDER as u32, "a CPU's number does not fit into a lock word");
 const _: () = assert!(align_of::<Node>() > 1);
 
-/// So many times a CPU tries before it joins the queue, and the first of the queue before it asks for a hand-off. With
-/// back-off that is 127 pauses.
+/// So many times a CPU tries before it joins the queue, and the first of the queue before it asks for a hand-off: with
+/// exponential back-off that is 127 pauses. In a model, once.
 const ROUNDS: u32 = if cfg!(loom) { 1 } else { 7 };
+
+/// So many times a virtual CPU does, with a single pause between: to the emulator a pause is an exit from translated code, so
+/// a free lock would stand idle while all CPUs pause. These take about as long as the host lets a CPU run at once.
+const VIRTUAL_ROUNDS: u32 = 100_000;
+
+/// Whether [`VIRTUAL_ROUNDS`] apply.
+static IS_VIRTUAL: AtomicBool = AtomicBool::new(false);
+
+/// Says whether the CPUs are virtual ones, which may lose their core at any instruction.
+pub fn set_virtual(is_virtual: bool) {
+    IS_VIRTUAL.store(is_virtual, core::sync::atomic::Ordering::Relaxed);
+}
 
 /// What a waiting CPU does between two looks at the lock.
 ///
@@ -62,7 +77,13 @@ struct Node {
     is_first: AtomicUsize,
 }
 
-/// What came of an attempt to join the queue.
+impl Node {
+    fn new() -> Node {
+        Node { next: AtomicUsize::new(0), is_first: AtomicUsize::new(0) }
+    }
+}
+
+/// The outcome of an attempt to join the queue.
 enum Joined {
     /// The lock was free, and has been taken.
     Acquired,
@@ -122,16 +143,29 @@ impl QueuedLock {
             observer.waiting();
             patience.pause();
         }
-        let node = Node { next: AtomicUsize::new(0), is_first: AtomicUsize::new(0) };
+        let node = Node::new();
         // Exposed: other CPUs find the node by the address in the lock word, or in the node before.
         let address = (&raw const node).expose_provenance();
-        match self.join(me, address) {
+        let joined = self.join(me, address);
+        self.acquire_queued(me, &node, address, joined, observer);
+    }
+
+    /// Waits with `node`, which has joined the queue or found the lock free.
+    fn acquire_queued(
+        &self,
+        me: u64,
+        node: &Node,
+        address: usize,
+        joined: Joined,
+        observer: &mut impl Observer,
+    ) {
+        match joined {
             Joined::Acquired => return,
             Joined::First => {}
             Joined::Behind(previous) => {
                 // SAFETY: a CPU leaves the queue, and with that its node, only if the lock word still names its node as the
-                // last (`leave`), or when the next node has been entered in it (`pass_on`). The word names this CPU's node
-                // since `join`, so `previous` lives until this store.
+                // last (`acquire_as_first`), or when the next node has been entered in it (`pass_on`). The word names this
+                // CPU's node since `join`, so `previous` lives until this store.
                 unsafe { (*previous).next.store(address, Ordering::Release) };
                 while node.is_first.load(Ordering::Acquire) == 0 {
                     observer.waiting();
@@ -139,7 +173,7 @@ impl QueuedLock {
                 }
             }
         }
-        self.acquire_as_first(me, &node, address, observer);
+        self.acquire_as_first(me, node, address, observer);
     }
 
     /// The first of the queue takes the lock and leaves the queue.
@@ -249,31 +283,34 @@ fn pass_on(node: &Node) {
     unsafe { (*next).is_first.store(1, Ordering::Release) };
 }
 
-/// A number of pauses, with exponential back-off.
+/// How long a CPU still waits before it does something about it.
 struct Patience {
-    rounds: u32,
+    rounds_left: u32,
+    /// `None` on a virtual CPU.
     #[cfg(not(loom))]
-    backoff: crossbeam_utils::Backoff,
+    backoff: Option<crossbeam_utils::Backoff>,
 }
 
 impl Patience {
     fn new() -> Patience {
+        let is_virtual = IS_VIRTUAL.load(core::sync::atomic::Ordering::Relaxed);
         Patience {
-            rounds: 0,
+            rounds_left: if is_virtual { VIRTUAL_ROUNDS } else { ROUNDS },
             #[cfg(not(loom))]
-            backoff: crossbeam_utils::Backoff::new(),
+            backoff: (!is_virtual).then(crossbeam_utils::Backoff::new),
         }
     }
 
     fn is_over(&self) -> bool {
-        self.rounds == ROUNDS
+        self.rounds_left == 0
     }
 
     fn pause(&mut self) {
-        self.rounds += 1;
+        self.rounds_left = self.rounds_left.saturating_sub(1);
         #[cfg(not(loom))]
-        self.backoff.spin();
-        #[cfg(loom)]
+        if let Some(backoff) = &self.backoff {
+            return backoff.spin();
+        }
         spin_loop();
     }
 }

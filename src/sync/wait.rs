@@ -201,7 +201,7 @@ mod models {
 
     #[test]
     fn a_wait_is_read_whole_or_not_at_all() {
-        explore(Some(3), &[Accesses::Exchanges, Accesses::Plain], || {
+        explore(Some(2), &[Accesses::Exchanges, Accesses::Plain], || {
             let slot = Arc::new(WaitSlot::new());
             let wait = |number: u64| Wait {
                 lock: number as usize,

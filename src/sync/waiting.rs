@@ -97,6 +97,12 @@ impl fmt::Display for LockWait {
     }
 }
 
+/// Whether this CPU waits for a spin lock: where code runs that it calls meanwhile. Any context.
+pub fn is_waiting() -> bool {
+    // SAFETY: this CPU's own copy, which lives as long as the kernel; all of it is atomic.
+    unsafe { &*WAIT.as_ptr() }.get().is_some()
+}
+
 /// What the CPU with that GS base waits for. Any context.
 ///
 /// # Safety

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LockWait;
+
 /// What the first CPU that panicked says. Ends the run with [`ExitCode::Panicked`](super::ExitCode::Panicked).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Panic<S> {
@@ -49,6 +51,15 @@ pub struct PanicCpu<S> {
     pub registers: Option<Registers>,
     /// The named locks that it holds; there may be more.
     pub locks: heapless::Vec<S, LOCKS_IN_RECORD>,
+}
+
+/// The spin lock that a CPU waits for when the kernel panics, behind its [`PanicCpu`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PanicWait<S> {
+    /// The CPU.
+    pub cpu: u32,
+    /// What it waits for.
+    pub wait: LockWait<S>,
 }
 
 /// A return address on the stack of a CPU other than the first that panicked, innermost first, behind its [`PanicCpu`].

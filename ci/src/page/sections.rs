@@ -5,7 +5,7 @@ use octopod::wire::StagesUs;
 
 use super::text;
 use crate::pictures::{Spread, bytes, time};
-use crate::report::{FrameReport, Report, cpus_in_words};
+use crate::report::{FrameReport, Report, cpus_in_words, lock_wait_in_words};
 
 /// What ran where.
 pub fn machine(report: &Report) -> Markup {
@@ -89,6 +89,7 @@ pub fn panic(report: &Report) -> Markup {
                 }
             }
             @if !first.locks.is_empty() { p { "holds " (text(&first.locks.join(", "))) } }
+            @if let Some(wait) = &first.wait { p { (text(&lock_wait_in_words(wait))) } }
         }
         @for (numbers, cpu) in panic.others() {
             p { (cpus_in_words(&numbers)) " " (text(&cpu.headline())) }
@@ -110,7 +111,8 @@ pub fn warnings(report: &Report) -> Markup {
         @if !report.warnings.is_empty() || report.unreadable_records > 0 { h2.warn { "Warnings" } }
         @if !report.warnings.is_empty() {
             div.tall { @for warning in &report.warnings {
-                @let head = head(warning.cpu, &warning.kind, &warning.message);
+                @let wait = warning.wait.as_ref().map_or(String::new(), |wait| format!("; {}", lock_wait_in_words(wait)));
+                @let head = head(warning.cpu, &warning.kind, &warning.message) + &wait;
                 @if warning.backtrace.is_empty() { p { (text(&head)) } } @else {
                     details { summary { (text(&head)) } (calls(&warning.backtrace)) }
                 }

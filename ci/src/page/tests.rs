@@ -91,6 +91,7 @@ fn many_warnings_do_not_hide_the_rest() {
         table: None,
         address: None,
         offset: None,
+        wait: None,
         backtrace: vec![call; 30],
     };
     report.warnings = vec![warning; 20];

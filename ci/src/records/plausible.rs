@@ -94,6 +94,7 @@ fn problem(record: &Record<String>) -> Option<String> {
         | Record::Panic(_)
         | Record::Frame(_)
         | Record::PanicCpu(_)
+        | Record::PanicWait(_)
         | Record::PanicFrame(_)
         | Record::PanicEvents(_) => None,
     }

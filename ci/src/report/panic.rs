@@ -1,9 +1,9 @@
 //! The kernel's last words: of the CPU that panicked first, and of every other.
 
-use octopod::wire::{PanicCpu, Registers};
+use octopod::wire::{LockWait, PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
 
-use super::{EventReport, FrameReport};
+use super::{EventReport, FrameReport, lock_wait_in_words};
 use crate::records::Seen;
 
 /// The kernel's last words.
@@ -39,6 +39,9 @@ pub struct PanicCpuReport {
     pub registers: Vec<(String, String)>,
     /// The named locks that it holds.
     pub locks: Vec<String>,
+    /// The spin lock that it waited for, if it did.
+    #[serde(default)]
+    pub wait: Option<LockWait<String>>,
     /// Where it was, innermost call first; of the first CPU, that is the report's own.
     pub backtrace: Vec<FrameReport>,
     /// Its last trace events, oldest first.
@@ -56,7 +59,7 @@ impl PanicReport {
             location: panic.location,
             stage: panic.stage,
             backtrace,
-            cpus: seen.panic_cpus.iter().map(|(cpu, _)| PanicCpuReport::of(cpu)).collect(),
+            cpus: seen.panic_cpus.iter().map(|(cpu, _)| PanicCpuReport::of(cpu, seen)).collect(),
         })
     }
 
@@ -79,7 +82,8 @@ impl PanicReport {
 }
 
 impl PanicCpuReport {
-    fn of(cpu: &PanicCpu<String>) -> PanicCpuReport {
+    fn of(cpu: &PanicCpu<String>, seen: &Seen) -> PanicCpuReport {
+        let wait = seen.panic_waits.iter().find(|wait| wait.cpu == cpu.cpu).map(|wait| wait.wait.clone());
         let PanicCpu { cpu, state, stage, message, registers, locks } = cpu.clone();
         let named = registers.iter().flat_map(Registers::named);
         PanicCpuReport {
@@ -89,6 +93,7 @@ impl PanicCpuReport {
             message,
             registers: named.map(|(name, value)| (name.to_owned(), format!("{value:#018x}"))).collect(),
             locks: locks.into_iter().collect(),
+            wait,
             backtrace: Vec::new(),
             events: Vec::new(),
         }
@@ -101,6 +106,8 @@ impl PanicCpuReport {
                 cpu.stage.clone(),
                 cpu.message.clone(),
                 cpu.locks.clone(),
+                // Since when may differ.
+                cpu.wait.as_ref().map(|wait| (wait.lock.clone(), wait.holder, wait.at.clone())),
                 cpu.backtrace.clone(),
             )
         };
@@ -115,6 +122,9 @@ impl PanicCpuReport {
         }
         if !self.locks.is_empty() {
             line.push_str(&format!("; holds {}", self.locks.join(", ")));
+        }
+        if let Some(wait) = &self.wait {
+            line.push_str(&format!("; {}", lock_wait_in_words(wait)));
         }
         line
     }

@@ -1,7 +1,8 @@
 //! Reports for the tests of what is made of them.
 
 use octopod::wire::{
-    Bench, Cpu, Cycles, Interrupts, Lateness, Memory, Region, StagesUs, Stress, StressCpu, Verdict, Warning,
+    Bench, Cpu, Cycles, Interrupts, Lateness, LockWait, Memory, Region, StagesUs, Stress, StressCpu, Verdict,
+    Warning,
 };
 
 use super::*;
@@ -126,7 +127,14 @@ pub fn hostile() -> Report {
     seen.boot_stages.iter_mut().for_each(|(name, _)| *name = word());
     seen.interrupts.iter_mut().for_each(|vector| vector.name = word());
     seen.bench.push(Bench { name: word(), unit: word(), total: 1, operations: 1 });
-    let warning = Warning { cpu: 1, kind: word(), message: word(), rip: None, slide: 0 };
+    let wait = || LockWait {
+        lock: word(),
+        at: Some(word()),
+        holder: Some(1),
+        held_at: Some(word()),
+        ..LockWait::default()
+    };
+    let warning = Warning { cpu: 1, kind: word(), message: word(), rip: None, slide: 0, wait: Some(wait()) };
     seen.warnings.push((warning, Vec::new()));
     if let Some(boot) = &mut seen.boot {
         (boot.protocol, boot.kaslr, boot.apic_mode, boot.clock_source) = (word(), word(), word(), word());
@@ -143,6 +151,7 @@ pub fn hostile() -> Report {
         message: Some(word()),
         registers: vec![(word(), word())],
         locks: vec![word()],
+        wait: Some(wait()),
         backtrace: vec![frame()],
         events: vec![EventReport { cycles_before: 2_300, us_before: Some(1.0), text: word() }],
     };

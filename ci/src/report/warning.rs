@@ -1,6 +1,6 @@
 //! What was wrong on the way and did not end the run.
 
-use octopod::wire::{Defect, Warning};
+use octopod::wire::{Defect, LockWait, Warning};
 use serde::{Deserialize, Serialize};
 
 use super::FrameReport;
@@ -11,7 +11,7 @@ use crate::records::Seen;
 pub struct WarningReport {
     /// The CPU; 0 for a description.
     pub cpu: u32,
-    /// Who noticed: `call`, `watchdog` or `machine_check`, or `firmware` for a description.
+    /// Who noticed: `call`, `watchdog`, `lock`, `lock_holder` or `machine_check`, or `firmware` for a description.
     pub kind: String,
     /// What is wrong.
     pub message: String,
@@ -24,6 +24,9 @@ pub struct WarningReport {
     /// Where in the table, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    /// The spin lock that the CPU waited for, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<LockWait<String>>,
     /// Where the CPU was, innermost call first; empty if not even an NMI reached it.
     pub backtrace: Vec<FrameReport>,
 }
@@ -36,8 +39,9 @@ pub(super) fn reports(seen: &Seen) -> Vec<WarningReport> {
 
 /// Without the backtrace, which takes symbols.
 fn of_cpu(warning: &Warning<String>) -> WarningReport {
-    let Warning { cpu, kind, message, .. } = warning.clone();
-    WarningReport { cpu, kind, message, table: None, address: None, offset: None, backtrace: Vec::new() }
+    let Warning { cpu, kind, message, wait, .. } = warning.clone();
+    let backtrace = Vec::new();
+    WarningReport { cpu, kind, message, table: None, address: None, offset: None, wait, backtrace }
 }
 
 fn of_description(defect: &Defect<String>) -> WarningReport {
@@ -49,6 +53,7 @@ fn of_description(defect: &Defect<String>) -> WarningReport {
         table: Some(table),
         address: address.map(|address| format!("{address:#x}")),
         offset,
+        wait: None,
         backtrace: Vec::new(),
     }
 }

@@ -18,7 +18,7 @@ use crate::emulator::Kind;
 use crate::error::Error;
 use crate::launch::Outcome;
 use crate::notice::{Notice, Observer};
-use crate::report::{EventReport, FrameReport, Report, VerdictKind, cpus_in_words};
+use crate::report::{EventReport, FrameReport, Report, VerdictKind, cpus_in_words, lock_wait_in_words};
 use crate::setup::doctor::{Part, State};
 use crate::{table, text};
 use bars::Bars;
@@ -193,6 +193,9 @@ impl Console {
             if !first.locks.is_empty() {
                 self.line(&text::line(&format!("    holds {}", first.locks.join(", "))));
             }
+            if let Some(wait) = &first.wait {
+                self.line(&text::line(&format!("    {}", lock_wait_in_words(wait))));
+            }
             self.events(&first.events, usize::MAX);
         }
         for (numbers, cpu) in panic.others() {
@@ -222,6 +225,9 @@ impl Console {
         for warning in report.warnings.iter().filter(|warning| !warning.backtrace.is_empty()) {
             let message = text::line(&warning.message);
             self.line(&format!("{WARN}CPU {}{WARN:#}: {message}, at", warning.cpu));
+            if let Some(wait) = &warning.wait {
+                self.line(&text::line(&format!("    {}", lock_wait_in_words(wait))));
+            }
             self.calls(&warning.backtrace);
         }
     }

@@ -255,6 +255,16 @@ named! {
         SpinAWhile = "spin_a_while",
         /// In the middle of the work the clock jumps ahead, as after the host has stopped the whole machine. It must do no harm.
         ClockJump = "clock_jump",
+        /// The last CPU holds a spin lock for ever, while the boot processor waits for it before the boot is complete.
+        HoldLockAtBoot = "hold_lock_at_boot",
+        /// As that, when the work begins.
+        HoldLock = "hold_lock",
+        /// As that, in callbacks of timers, while all CPUs are at work.
+        HoldLockAtWork = "hold_lock_at_work",
+        /// The last CPU holds the console for ever, while the boot processor logs.
+        HoldConsole = "hold_console",
+        /// The last CPU waits for a spin lock that it holds.
+        LockTwice = "lock_twice",
         /// The last CPU does not notice that it is asked to go offline.
         DeafToLeave = "deaf_to_leave",
         /// The last CPU gets stuck on its way offline.

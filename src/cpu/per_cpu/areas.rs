@@ -42,7 +42,8 @@ pub unsafe fn enter(gs_base: usize) {
 pub fn areas() -> impl Iterator<Item = usize> {
     let newest = Some(NEWEST.load(Ordering::Acquire)).filter(|gs_base| *gs_base != 0);
     let entered = core::iter::successors(newest, |gs_base| {
-        // SAFETY: entered by `enter`, whose caller vouches for the area.
+        // SAFETY: `EARLIER.of` needs the GS base of an area that is never freed. `NEWEST` and each `EARLIER` hold only such, or 0:
+        // `enter` stores nothing else (its # Safety), and 0 is filtered out on both lines that lead here.
         let earlier = unsafe { EARLIER.of(*gs_base) }.load(Ordering::Relaxed) as usize;
         Some(earlier).filter(|gs_base| *gs_base != 0)
     });

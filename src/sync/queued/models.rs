@@ -24,7 +24,7 @@ struct Model {
 
 // SAFETY: the value is used under the lock only, which is what the models prove.
 unsafe impl Sync for Model {}
-// SAFETY: likewise.
+// SAFETY: the value is a vector of numbers, which any thread may use and drop; `QueuedLock` is atomic.
 unsafe impl Send for Model {}
 
 impl Model {
@@ -85,29 +85,54 @@ fn three_cpus_exclude_each_other_and_leave_no_queue_behind() {
             thread::spawn(move || model.run(me))
         });
         model.run(1);
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
         assert_eq!(model.order().len(), 3);
         assert_eq!((model.lock.holder(), model.lock.queue()), (None, (0, false)));
     });
 }
 
-/// Two CPUs have queued up, in a known order, by the time that the lock is freed.
+/// A CPU's node, entered in the queue by the main thread, so that the order of arrival is known.
+struct Queued {
+    node: Box<Node>,
+    address: usize,
+    joined: Joined,
+}
+
+// SAFETY: all of a node is atomic, and `Joined::Behind` points to one that lives until the main thread has joined all others.
+unsafe impl Send for Queued {}
+
+impl Queued {
+    fn join(lock: &QueuedLock, me: u64) -> Queued {
+        let node = Box::new(Node::new());
+        let address = (&raw const *node).expose_provenance();
+        Queued { joined: lock.join(me, address), node, address }
+    }
+}
+
+/// Two CPUs have joined the queue in a known order, and have done nothing since; then the lock is freed. What is not in this
+/// model is how they joined: `three_cpus_exclude_each_other_and_leave_no_queue_behind` has that.
 #[test]
 fn queued_cpus_get_the_lock_in_order() {
-    explore(Some(2), &BOTH, || {
+    explore(Some(3), &BOTH, || {
         let model = Model::new();
         model.acquire(1);
-        let others = [2, 3].map(|me| {
-            let (other, before) = (model.clone(), model.lock.queue().0);
-            let other = thread::spawn(move || other.run(me));
-            while model.lock.queue().0 == before {
-                thread::yield_now();
-            }
-            other
+        let queued = [2, 3].map(|me| (me, Queued::join(&model.lock, me)));
+        let others = queued.map(|(me, queued)| {
+            let model = model.clone();
+            thread::spawn(move || {
+                let Queued { node, address, joined } = queued;
+                model.lock.acquire_queued(me, &node, address, joined, &mut Nothing);
+                model.enter(me);
+                model.lock.release();
+                // The node lives until all threads have ended: as long as its CPU's stack would, and longer.
+                node
+            })
         });
         model.lock.release();
-        others.map(|other| other.join().unwrap());
+        let nodes = others.map(|other| other.join().unwrap());
         assert_eq!(model.order(), [2, 3]);
+        assert_eq!((model.lock.holder(), model.lock.queue()), (None, (0, false)));
+        drop(nodes);
     });
 }
 

@@ -1,0 +1,88 @@
+//! Faults of spin locks: one is held for ever while another CPU waits for it, or awaited by its own holder.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use super::{STRIKE_MS, on_last_cpu};
+use crate::console;
+use crate::cpu::{CpuId, CpuSet};
+use crate::smp;
+use crate::sync::{Deadline, SpinLockIrq};
+use crate::time::timer;
+
+static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
+crate::name_lock!(LOCK);
+
+/// Whether the last CPU holds what it shall hold.
+static IS_HELD: AtomicBool = AtomicBool::new(false);
+
+/// The last CPU holds the lock, in a call, while the boot processor waits for it.
+pub fn hold_and_wait() {
+    call_last(hold_for_ever);
+    wait_for_lock();
+}
+
+/// As that, in callbacks of timers that expire while the CPUs are at work.
+pub fn hold_and_wait_at_work() {
+    const DELAY: Duration = Duration::from_millis(100);
+    fn arm(_: usize) {
+        timer::after(DELAY, |_| hold_for_ever(0), 0).expect("memory for a timer");
+    }
+    call_last(arm);
+    timer::after(2 * DELAY, |_| wait_for_lock(), 0).expect("memory for a timer");
+}
+
+/// The last CPU holds the console, in a call, while the boot processor logs.
+pub fn hold_console() {
+    call_last(hold_console_for_ever);
+    wait_until_held();
+    log::info!("a line that is written by the panic alone");
+}
+
+/// The last CPU waits for a lock that it holds.
+pub fn lock_twice() {
+    on_last_cpu(&|| {
+        let _held = LOCK.lock();
+        lock_again();
+    });
+}
+
+fn call_last(function: fn(usize)) {
+    let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
+    smp::call_without_waiting(&CpuSet::of(last), function, 0).expect("the last CPU takes calls");
+}
+
+#[inline(never)]
+fn lock_again() {
+    drop(LOCK.lock());
+}
+
+#[inline(never)]
+fn hold_for_ever(_: usize) {
+    let _held = LOCK.lock();
+    spin_for_ever();
+}
+
+#[inline(never)]
+fn hold_console_for_ever(_: usize) {
+    console::hold(spin_for_ever);
+}
+
+#[inline(never)]
+fn spin_for_ever() {
+    IS_HELD.store(true, Ordering::Release);
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+#[inline(never)]
+fn wait_for_lock() {
+    wait_until_held();
+    drop(LOCK.lock());
+}
+
+fn wait_until_held() {
+    let is_held = Deadline::after_ms(STRIKE_MS).wait_until(|| IS_HELD.load(Ordering::Acquire));
+    is_held.expect("the last CPU runs");
+}

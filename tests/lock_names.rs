@@ -1,0 +1,60 @@
+//! Every static spin lock of the kernel has a name, so that a report of a wait can say which lock is meant.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The types of the family, and the names that stand for them.
+const TYPES: [&str; 3] = ["SpinLock<", "SpinLockIrq<", "IrqMutex<"];
+
+fn package() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into()
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The static locks that a source declares, each with whether the same source names it.
+fn locks(source: &str) -> Vec<(&str, bool)> {
+    let declared = source.lines().filter_map(|line| {
+        let (_, declaration) = line.trim_start().split_once("static ")?;
+        let (name, of_type) = declaration.split_once(": ")?;
+        TYPES.iter().any(|lock| of_type.starts_with(lock)).then_some(name)
+    });
+    let is_named = |name: &str| {
+        ["name_lock!(", "name_lock!(per_cpu "].iter().any(|call| source.contains(&format!("{call}{name})")))
+    };
+    declared.map(|name| (name, is_named(name))).collect()
+}
+
+#[test]
+fn every_static_lock_of_the_kernel_has_a_name() {
+    let mut files = Vec::new();
+    sources(&package().join("src"), &mut files);
+    let (mut count, mut nameless) = (0, Vec::new());
+    for file in &files {
+        let source = fs::read_to_string(file).unwrap();
+        for (name, is_named) in locks(&source) {
+            count += 1;
+            if !is_named {
+                nameless.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    assert!(count > 20, "only {count} locks were found in {} files: the test has gone blind", files.len());
+    assert!(nameless.is_empty(), "give them names by `name_lock!`:\n{}", nameless.join("\n"));
+}
+
+#[test]
+fn a_lock_without_a_name_is_found() {
+    let source = "pub static A: SpinLockIrq<u8> = x;\ncrate::name_lock!(A);\nstatic B: IrqMutex<u8> = x;\n\
+                  static QUEUE: SpinLock<u8> = x;\ncrate::name_lock!(per_cpu QUEUE);\nstatic C: Once<u8> = x;";
+    assert_eq!(locks(source), [("A", true), ("B", false), ("QUEUE", true)]);
+}
