@@ -20,6 +20,7 @@ mod queue;
 
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::time::Duration;
 
 pub(crate) use guests::{Guest, host, resume, suspend};
@@ -261,10 +262,11 @@ fn interrupt(frame: &mut Frame) {
     let now = now_ns();
     let mut locked = queue.lock_under(guard);
     locked.armed_ns = EXPIRING;
-    while let Some((timer, expiry)) = locked.take_due(now) {
+    let mut expiry = MaybeUninit::uninit();
+    while let Some((timer, expiry)) = locked.take_due(now, &mut expiry) {
         drop(locked);
         trace!(TimerExpire, timer.callback as usize as u64, expiry.deadline_ns);
-        (timer.callback)(&expiry);
+        (timer.callback)(expiry);
         locked = queue.lock_under(guard);
     }
     let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);

@@ -4,6 +4,7 @@
 //! is set for the earliest of all such queues. A CPU that comes back takes its queue out of the list and goes on as if
 //! nothing had been. The list's lock is taken before a queue's; neither is held while a callback runs.
 
+use core::mem::MaybeUninit;
 use core::time::Duration;
 
 use super::queue::{EXPIRING, Hardware, NEVER, Queue, Timer};
@@ -76,9 +77,10 @@ fn serve(_: &Expiry) {
     let now = now_ns();
     loop {
         // Not in the condition: the lock would be held as long as the callback runs.
-        let due = GUESTS.lock_under(&guard).take_due(&guard, now);
+        let mut expiry = MaybeUninit::uninit();
+        let due = GUESTS.lock_under(&guard).take_due(&guard, now, &mut expiry);
         let Some((timer, expiry)) = due else { break };
-        (timer.callback)(&expiry);
+        (timer.callback)(expiry);
     }
     GUESTS.lock_under(&guard).set_alarm(&guard);
 }
@@ -88,8 +90,15 @@ impl Guests {
         core::iter::successors(self.first, |queue| queue.lock_under(guard).next_guest)
     }
 
-    fn take_due(&self, guard: &IrqGuard, now_ns: u64) -> Option<(Timer, Expiry)> {
-        self.queues(guard).find_map(|queue| queue.lock_under(guard).take_due(now_ns))
+    fn take_due<'a>(
+        &self,
+        guard: &IrqGuard,
+        now_ns: u64,
+        place: &'a mut MaybeUninit<Expiry>,
+    ) -> Option<(Timer, &'a Expiry)> {
+        let is_due = |queue: &&IrqMutex<Queue>| queue.lock_under(guard).heap.peek_due(now_ns).is_some();
+        let queue = self.queues(guard).find(is_due)?;
+        queue.lock_under(guard).take_due(now_ns, place)
     }
 
     /// Takes a queue out of the list; whether it was in.

@@ -1,5 +1,7 @@
 //! A CPU's timers, and the APIC timer that is set for the first of them.
 
+use core::mem::MaybeUninit;
+
 use super::super::calibration::AlarmScale;
 use super::super::heap::{Due, Heap, NEVER_NS, Place, Slot, Storage};
 use super::super::now::now_ns;
@@ -109,13 +111,13 @@ pub unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
     }
 }
 
-/// How many whole periods have passed since a deadline that was missed, and the first deadline after that. A function of its
-/// own: a division takes longer than all the rest of an interrupt, and is hardly ever needed.
+/// Enters how many whole periods have passed since a deadline that was missed; returns the first deadline after that. A
+/// function of its own: a division takes longer than all the rest of an interrupt, and is hardly ever needed.
 #[cold]
 #[inline(never)]
-fn catch_up(now_ns: u64, deadline_ns: u64, period_ns: u64) -> (u64, u64) {
-    let missed = (now_ns - deadline_ns).checked_div(period_ns).unwrap_or(0);
-    (missed, deadline_ns + period_ns + missed * period_ns)
+fn catch_up(now_ns: u64, expiry: &mut Expiry, period_ns: u64) -> u64 {
+    expiry.missed = (now_ns - expiry.deadline_ns).checked_div(period_ns).unwrap_or(0);
+    expiry.deadline_ns + period_ns + expiry.missed * period_ns
 }
 
 impl Queue {
@@ -131,24 +133,28 @@ impl Queue {
         }
     }
 
-    /// The earliest timer that is due, out of the queue or put off to its next period. Part of the interrupt's path, of which
-    /// each instruction counts.
+    /// The earliest timer that is due, out of the queue or put off to its next period, and what its callback gets, which is
+    /// put into `place`. Part of the interrupt's path, of which each instruction counts: what is returned would be copied.
     #[inline(always)]
-    pub fn take_due(&mut self, now_ns: u64) -> Option<(Timer, Expiry)> {
+    pub fn take_due<'a>(
+        &mut self,
+        now_ns: u64,
+        place: &'a mut MaybeUninit<Expiry>,
+    ) -> Option<(Timer, &'a Expiry)> {
         let Due { deadline_ns, payload: timer, .. } = self.heap.peek_due(now_ns)?;
         self.lateness.record(now_ns - deadline_ns);
-        let mut missed = 0;
+        let expiry = place.write(Expiry { data: timer.data, deadline_ns, missed: 0 });
         if timer.period_ns == 0 {
             self.heap.take_due(now_ns);
             self.shrink();
         } else {
             let mut next_ns = deadline_ns + timer.period_ns;
             if next_ns <= now_ns {
-                (missed, next_ns) = catch_up(now_ns, deadline_ns, timer.period_ns);
+                next_ns = catch_up(now_ns, expiry, timer.period_ns);
             }
             self.heap.postpone_first(next_ns);
         }
-        Some((timer, Expiry { data: timer.data, deadline_ns, missed }))
+        Some((timer, expiry))
     }
 
     /// Sets the APIC timer of the CPU that runs this, whose queue this is: for no time before the deadline, unless a count
