@@ -25,7 +25,7 @@ fn a_vain_reservation_is_not_out_of_memory() {
 #[test]
 fn a_run_over_words_is_taken_whole_or_not_at_all() {
     check(Some(4), || {
-        let (model, [mut here, there]) = Cpu::all_taken(1);
+        let (model, [here, there]) = Cpu::all_taken(1);
         // One more than the run: what is reserved for it does not keep others from its frames.
         let free: Vec<_> = (128..256).chain([300]).map(|index| model.frame(0, index)).collect();
         here.flush(&free);
