@@ -6,17 +6,26 @@
 
 use core::fmt;
 
-use super::entries::{Fault, Walk, u32_at};
+pub use ::acpi::madt::MadtEntry;
+use ::acpi::madt::{
+    EntryHeader, InterruptSourceOverrideEntry, IoApicEntry, LocalApicAddressOverrideEntry, LocalApicEntry,
+    LocalApicNmiEntry, LocalX2ApicEntry, Madt as MadtLayout, NmiSourceEntry, X2ApicNmiEntry,
+};
+use ::acpi::sdt::Signature;
+
+use super::entries::{Fault, Walk};
+use super::layout::view;
 
 #[cfg(test)]
 pub(super) mod tests;
 
 /// Bytes before the first entry: the header common to all tables (36), the local APICs' address, the flags.
-pub const HEADER_BYTES: usize = 44;
+pub const HEADER_BYTES: usize = size_of::<MadtLayout>();
 
 /// A MADT whose header has been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Madt<'a> {
+    header: &'a MadtLayout,
     /// Exactly as long as the header says.
     bytes: &'a [u8],
 }
@@ -43,84 +52,6 @@ pub enum MadtError {
     },
 }
 
-/// An entry of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MadtEntry {
-    /// Type 0 (§5.2.12.2): a CPU with an 8-bit APIC ID.
-    LocalApic {
-        /// What the ACPI namespace calls the CPU.
-        uid: u8,
-        /// Its APIC ID.
-        apic_id: u8,
-        /// Whether it can be used.
-        flags: CpuFlags,
-    },
-    /// Type 1 (§5.2.12.3): an I/O APIC.
-    IoApic {
-        /// Its ID.
-        id: u8,
-        /// Where its registers are, physical.
-        address: u32,
-        /// The global interrupt number of its first pin.
-        gsi_base: u32,
-    },
-    /// Type 2 (§5.2.12.5): a legacy interrupt that is not wired one to one.
-    InterruptOverride {
-        /// 0, for ISA.
-        bus: u8,
-        /// The ISA interrupt.
-        source: u8,
-        /// The global interrupt number it arrives on.
-        gsi: u32,
-        /// Polarity and trigger mode.
-        flags: u16,
-    },
-    /// Type 3 (§5.2.12.6): a pin of an I/O APIC that NMI is wired to.
-    NmiSource {
-        /// Polarity and trigger mode.
-        flags: u16,
-        /// The pin's global interrupt number.
-        gsi: u32,
-    },
-    /// Type 4 (§5.2.12.7): a local APIC's pin that NMI is wired to.
-    LocalApicNmi {
-        /// The CPU's UID; 0xff for all CPUs.
-        uid: u8,
-        /// Polarity and trigger mode.
-        flags: u16,
-        /// LINT0 or LINT1.
-        lint: u8,
-    },
-    /// Type 5 (§5.2.12.8): the local APICs' address, where 32 bits do not hold it.
-    LocalApicAddress {
-        /// The address, physical.
-        address: u64,
-    },
-    /// Type 9 (§5.2.12.12): a CPU with a 32-bit APIC ID.
-    LocalX2Apic {
-        /// What the ACPI namespace calls the CPU.
-        uid: u32,
-        /// Its APIC ID.
-        apic_id: u32,
-        /// Whether it can be used.
-        flags: CpuFlags,
-    },
-    /// Type 10 (§5.2.12.13): as type 4, for CPUs listed by type 9.
-    LocalX2ApicNmi {
-        /// The CPU's UID; 0xffff_ffff for all CPUs.
-        uid: u32,
-        /// Polarity and trigger mode.
-        flags: u16,
-        /// LINT0 or LINT1.
-        lint: u8,
-    },
-    /// Any other type, which the kernel has no use for.
-    Other {
-        /// The type byte.
-        entry_type: u8,
-    },
-}
-
 /// Flags of a CPU's entry (§5.2.12.2, table 5.22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuFlags(pub u32);
@@ -141,16 +72,15 @@ impl<'a> Madt<'a> {
     /// Checks the header. The slice may be longer than the table, never shorter.
     pub fn parse(bytes: &'a [u8]) -> Result<Madt<'a>, MadtError> {
         let found = bytes.len();
-        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+        let (Some(header), Some(found_signature)) = (view::<MadtLayout>(bytes), bytes.first_chunk()) else {
             return Err(MadtError::NoHeader { found });
         };
-        let [s0, s1, s2, s3, ..] = *header;
-        if [s0, s1, s2, s3] != *b"APIC" {
-            return Err(MadtError::WrongSignature { found: [s0, s1, s2, s3] });
+        if header.header.signature != Signature::MADT {
+            return Err(MadtError::WrongSignature { found: *found_signature });
         }
-        let stated = u32_at(header, 4);
+        let stated = header.header.length;
         match bytes.get(..stated as usize) {
-            Some(bytes) if bytes.len() >= HEADER_BYTES => Ok(Madt { bytes }),
+            Some(bytes) if bytes.len() >= HEADER_BYTES => Ok(Madt { header, bytes }),
             _ => Err(MadtError::BadLength { stated, found }),
         }
     }
@@ -158,21 +88,25 @@ impl<'a> Madt<'a> {
     /// Where the local APICs' registers are, physical: the header's address, or that of the last type 5 entry.
     pub fn local_apic_address(&self) -> u64 {
         let moved = self.entries().filter_map(|entry| match entry {
-            Ok(MadtEntry::LocalApicAddress { address }) => Some(address),
+            Ok(MadtEntry::LocalApicAddressOverride(entry)) => Some(entry.local_apic_address),
             _ => None,
         });
-        moved.last().unwrap_or(u64::from(u32_at(self.bytes, 36)))
+        moved.last().unwrap_or(self.header.local_apic_address.into())
     }
 
     /// Whether there are two legacy interrupt controllers that must be masked (flags, bit 0).
     pub fn pcat_compat(&self) -> bool {
-        u32_at(self.bytes, 40) & 1 != 0
+        self.header.supports_8259()
     }
 
-    /// The entries in the table's order, with a fault in the place of each broken one. After a fault that leaves no
-    /// way to find the next entry the walk ends.
+    /// The entries of the types that the kernel reads, in the table's order, with a fault in the place of each broken one,
+    /// of whatever type. After a fault that leaves no way to find the next entry the walk ends.
     pub fn entries(&self) -> Entries<'a> {
-        Entries(Walk { table: "MADT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type })
+        Entries(self.walk())
+    }
+
+    fn walk(&self) -> Walk<'a> {
+        Walk { table: "MADT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type }
     }
 }
 
@@ -180,45 +114,44 @@ impl<'a> Madt<'a> {
 #[derive(Clone, Debug)]
 pub struct Entries<'a>(Walk<'a>);
 
-impl Iterator for Entries<'_> {
-    type Item = Result<MadtEntry, Fault>;
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<MadtEntry<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|entry| entry.map(|(entry_type, bytes)| decode(entry_type, bytes)))
+        self.0.find_map(|entry| entry.map(|(entry_type, bytes)| decode(entry_type, bytes)).transpose())
     }
 }
 
-/// What each type requires. More is allowed: later revisions append fields.
+/// What each type that the kernel reads requires. More is allowed: later revisions append fields.
 const fn size_of_type(entry_type: u8) -> u8 {
-    match entry_type {
-        0 => 8,
-        1 => 12,
-        2 => 10,
-        3 => 8,
-        4 => 6,
-        5 => 12,
-        9 => 16,
-        10 => 12,
-        _ => 2,
-    }
+    let size = match entry_type {
+        0 => size_of::<LocalApicEntry>(),
+        1 => size_of::<IoApicEntry>(),
+        2 => size_of::<InterruptSourceOverrideEntry>(),
+        3 => size_of::<NmiSourceEntry>(),
+        4 => size_of::<LocalApicNmiEntry>(),
+        5 => size_of::<LocalApicAddressOverrideEntry>(),
+        9 => size_of::<LocalX2ApicEntry>(),
+        10 => size_of::<X2ApicNmiEntry>(),
+        _ => size_of::<EntryHeader>(),
+    };
+    size as u8
 }
 
-/// The entry's fields. The slice is no shorter than [`size_of_type`].
-fn decode(entry_type: u8, entry: &[u8]) -> MadtEntry {
-    let byte = |offset: usize| entry.get(offset).copied().unwrap_or_default();
-    let half = |offset| u16::from_le_bytes([byte(offset), byte(offset + 1)]);
-    let word = |offset| u32_at(entry, offset);
-    match entry_type {
-        0 => MadtEntry::LocalApic { uid: byte(2), apic_id: byte(3), flags: CpuFlags(word(4)) },
-        1 => MadtEntry::IoApic { id: byte(2), address: word(4), gsi_base: word(8) },
-        2 => MadtEntry::InterruptOverride { bus: byte(2), source: byte(3), gsi: word(4), flags: half(8) },
-        3 => MadtEntry::NmiSource { flags: half(2), gsi: word(4) },
-        4 => MadtEntry::LocalApicNmi { uid: byte(2), flags: half(3), lint: byte(5) },
-        5 => MadtEntry::LocalApicAddress { address: u64::from(word(4)) | u64::from(word(8)) << 32 },
-        9 => MadtEntry::LocalX2Apic { apic_id: word(4), flags: CpuFlags(word(8)), uid: word(12) },
-        10 => MadtEntry::LocalX2ApicNmi { flags: half(2), uid: word(4), lint: byte(8) },
-        _ => MadtEntry::Other { entry_type },
-    }
+/// The entry, by the crate's layout of its type; `None` for the types that the kernel has no use for. The slice is no shorter
+/// than [`size_of_type`].
+fn decode(entry_type: u8, entry: &[u8]) -> Option<MadtEntry<'_>> {
+    Some(match entry_type {
+        0 => MadtEntry::LocalApic(view(entry)?),
+        1 => MadtEntry::IoApic(view(entry)?),
+        2 => MadtEntry::InterruptSourceOverride(view(entry)?),
+        3 => MadtEntry::NmiSource(view(entry)?),
+        4 => MadtEntry::LocalApicNmi(view(entry)?),
+        5 => MadtEntry::LocalApicAddressOverride(view(entry)?),
+        9 => MadtEntry::LocalX2Apic(view(entry)?),
+        10 => MadtEntry::X2ApicNmi(view(entry)?),
+        _ => return None,
+    })
 }
 
 impl fmt::Display for MadtError {

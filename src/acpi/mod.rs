@@ -7,8 +7,9 @@
 pub(crate) mod describe;
 pub(crate) mod entries;
 pub(crate) mod expected;
-pub(crate) mod index;
+pub mod index;
 pub(crate) mod io_apic_probe;
+mod layout;
 pub mod madt;
 pub mod numa;
 pub(crate) mod ports;

@@ -1,12 +1,11 @@
 //! The register by which a machine is reset, if the FADT tells of one (ACPI 6.5 §4.8.3.6).
 
-use super::timers::{RegisterFault, SYSTEM_IO, SYSTEM_MEMORY, free_port, generic_address, u32_at};
+use super::layout::{FADT_RESET_VALUE, fadt_flags, fadt_reset_value};
+use super::timers::{RegisterFault, SYSTEM_IO, SYSTEM_MEMORY, free_port, generic_address};
 
-/// Fields of the FADT (ACPI 6.5 §5.2.9, table 5.9).
-const FADT_FLAGS: usize = 112;
-const FADT_RESET_REG_SUP: u32 = 1 << 10;
-const FADT_RESET_REG: usize = 116;
-const FADT_RESET_VALUE: usize = 128;
+/// Where in the FADT the register is (ACPI 6.5 §5.2.9, table 5.9): a generic address structure right before its value. The
+/// field is private in the `acpi` crate: see [`super::layout`].
+const FADT_RESET_REG: usize = FADT_RESET_VALUE - 12;
 
 /// What is written where to reset the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +33,11 @@ pub enum ResetRegister {
 pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterFault> {
     let truncated = RegisterFault::Truncated { found: fadt.len() };
     // The first revision has neither the flag's meaning nor the field.
-    let Some(flags) = u32_at(fadt, FADT_FLAGS) else { return Ok(None) };
-    if flags & FADT_RESET_REG_SUP == 0 {
+    let Some(flags) = fadt_flags(fadt) else { return Ok(None) };
+    if !flags.supports_system_reset_via_fadt() {
         return Ok(None);
     }
-    let value = *fadt.get(FADT_RESET_VALUE).ok_or(truncated)?;
+    let value = fadt_reset_value(fadt).ok_or(truncated)?;
     match generic_address(fadt, FADT_RESET_REG).ok_or(truncated)? {
         (_, 0) => Ok(None),
         (SYSTEM_IO, port) => Ok(Some(ResetRegister::Port { port: free_port(port, 1)?, value })),
@@ -49,7 +48,15 @@ pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterFaul
 
 #[cfg(test)]
 mod tests {
+    use ::acpi::address::AddressSpace;
+    use ::acpi::fadt::Fadt;
+
+    use super::super::layout::zero_extended;
     use super::*;
+
+    /// A field and a flag of the FADT, as numbers of the specification.
+    const FADT_FLAGS: usize = 112;
+    const FADT_RESET_REG_SUP: u32 = 1 << 10;
 
     fn fadt(flags: u32, space: u8, address: u64) -> Vec<u8> {
         let mut table = vec![0; 244];
@@ -67,6 +74,25 @@ mod tests {
         assert_eq!(found(&fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0xcf9)), port);
         let byte = ResetRegister::Memory { address: 0xfee0_0000, value: 0x0f };
         assert_eq!(found(&fadt(FADT_RESET_REG_SUP, SYSTEM_MEMORY, 0xfee0_0000)), byte);
+    }
+
+    #[test]
+    fn the_crate_reads_the_same_register_but_for_a_reserved_access_size() {
+        for (space, address) in [(SYSTEM_IO, 0xcf9), (SYSTEM_MEMORY, 0xfee0_0000)] {
+            let mut table = fadt(FADT_RESET_REG_SUP, space, address);
+            let ours = reset_register(&table);
+            let theirs = zero_extended::<Fadt>(&table).reset_register().unwrap();
+            assert_eq!(
+                (theirs.address_space == AddressSpace::SystemIo, theirs.address),
+                (space == SYSTEM_IO, address)
+            );
+            table[FADT_RESET_REG + 3] = 8;
+            assert_eq!(reset_register(&table), ours);
+            assert!(
+                zero_extended::<Fadt>(&table).reset_register().is_err(),
+                "the crate takes it: use its accessor"
+            );
+        }
     }
 
     #[test]

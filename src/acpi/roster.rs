@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::entries::Fault;
 use super::index::Index;
-use super::madt::{Madt, MadtEntry};
+use super::madt::{CpuFlags, Madt, MadtEntry};
 use crate::boot::defect::{Defect, DefectSink};
 use crate::cpu::id::{ApicId, CpuId};
 use crate::memory::frames::NodeId;
@@ -148,17 +148,18 @@ struct ListedCpu {
 }
 
 /// The CPU that an entry lists, if it lists one.
-fn cpu_of(entry: MadtEntry) -> Option<ListedCpu> {
+fn cpu_of(entry: MadtEntry<'_>) -> Option<ListedCpu> {
     let (apic_id, uid, flags, broadcast) = match entry {
-        MadtEntry::LocalApic { uid, apic_id, flags } => {
-            (ApicId(apic_id.into()), u32::from(uid), flags, ApicId::XAPIC_BROADCAST)
+        MadtEntry::LocalApic(cpu) => {
+            (ApicId(cpu.apic_id.into()), cpu.processor_id.into(), cpu.flags, ApicId::XAPIC_BROADCAST)
         }
         // 0xff is a number like any other here: only x2APIC mode can reach CPUs of this type past 254.
-        MadtEntry::LocalX2Apic { uid, apic_id, flags } => {
-            (ApicId(apic_id), uid, flags, ApicId::X2APIC_BROADCAST)
+        MadtEntry::LocalX2Apic(cpu) => {
+            (ApicId(cpu.x2apic_id), cpu.processor_uid, cpu.flags, ApicId::X2APIC_BROADCAST)
         }
         _ => return None,
     };
+    let flags = CpuFlags(flags);
     Some(ListedCpu {
         apic_id,
         uid,

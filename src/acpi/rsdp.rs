@@ -3,7 +3,9 @@
 use core::fmt;
 use core::ops::Range;
 
-use super::entries::{u32_at, u64_at};
+use ::acpi::rsdp::Rsdp as RsdpLayout;
+
+use super::layout::zero_extended;
 use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::physical::{AddressFault, BIOS_ROM};
 
@@ -14,7 +16,7 @@ pub const SIGNATURE: [u8; 8] = *b"RSD PTR ";
 pub const OLD_BYTES: usize = 20;
 
 /// Its size from revision 2 on, which the second checksum covers.
-pub const NEW_BYTES: usize = 36;
+pub const NEW_BYTES: usize = size_of::<RsdpLayout>();
 
 /// Its size in no revision, known or to come; a checksum over more is not looked for.
 const MAX_BYTES: usize = 64;
@@ -123,7 +125,8 @@ impl Rsdp {
                 return None;
             }
         };
-        if !there.starts_with(&SIGNATURE) {
+        let fields: RsdpLayout = zero_extended(there);
+        if fields.signature() != SIGNATURE {
             defect(format_args!("{source}: no RSDP there: not used"));
             return None;
         }
@@ -131,8 +134,10 @@ impl Rsdp {
             defect(format_args!("{source}: the checksum is wrong: not used"));
             return None;
         }
-        let (revision, length) = (there[15], u32_at(there, 20));
-        let rsdt = Some(u64::from(u32_at(there, 16))).filter(|address| *address != 0);
+        let revision = fields.revision();
+        // The crate's accessors of the second part panic for revision 0.
+        let (length, xsdt) = if revision < 2 { (0, 0) } else { (fields.length(), fields.xsdt_address()) };
+        let rsdt = Some(u64::from(fields.rsdt_address())).filter(|address| *address != 0);
         let xsdt = if revision < 2 {
             None
         } else if there.len() < NEW_BYTES {
@@ -147,7 +152,7 @@ impl Rsdp {
             defect(format_args!("{source}: the extended checksum is wrong: no XSDT"));
             None
         } else {
-            Some(u64_at(there, 24)).filter(|address| *address != 0)
+            Some(xsdt).filter(|address| *address != 0)
         };
         if (rsdt, xsdt) == (None, None) {
             defect(format_args!("{source}: names neither XSDT nor RSDT: not used"));

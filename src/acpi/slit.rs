@@ -2,10 +2,13 @@
 
 use core::fmt;
 
-use super::entries::{u32_at, u64_at};
+use ::acpi::sdt::{SdtHeader, Signature};
+
+use super::entries::u64_at;
+use super::layout::zero_extended;
 
 /// Bytes before the first distance: the header common to all tables (36), and the number of domains.
-pub const HEADER_BYTES: usize = 44;
+pub const HEADER_BYTES: usize = size_of::<SdtHeader>() + 8;
 
 /// How far a domain is from itself. Less has no meaning.
 pub const LOCAL: u8 = 10;
@@ -74,8 +77,8 @@ impl<'a> Slit<'a> {
     /// Checks all of the table. The slice may be longer than it, never shorter.
     pub fn parse(bytes: &'a [u8]) -> Result<Slit<'a>, SlitError> {
         let found = bytes.len();
-        let stated = u32_at(bytes, 4);
-        let table = bytes.get(..stated as usize).filter(|table| table.starts_with(b"SLIT"));
+        let SdtHeader { signature, length: stated, .. } = zero_extended(bytes);
+        let table = bytes.get(..stated as usize).filter(|_| signature == Signature::SLIT);
         let Some((_, rest)) = table.and_then(|table| table.split_at_checked(HEADER_BYTES)) else {
             return Err(SlitError::BadHeader { stated, found });
         };

@@ -3,14 +3,17 @@
 
 use core::fmt;
 
+use ::acpi::sdt::{SdtHeader, Signature};
+
 use super::entries::{Fault, Walk, u32_at, u64_at};
+use super::layout::zero_extended;
 use crate::cpu::id::ApicId;
 
 #[cfg(test)]
 pub(super) mod tests;
 
 /// Bytes before the first entry: the header common to all tables (36), and 12 that are reserved.
-pub const HEADER_BYTES: usize = 48;
+pub const HEADER_BYTES: usize = size_of::<SdtHeader>() + 12;
 
 /// A SRAT whose header has been checked.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +91,9 @@ impl<'a> Srat<'a> {
     /// Checks the header. The slice may be longer than the table, never shorter.
     pub fn parse(bytes: &'a [u8]) -> Result<Srat<'a>, BadHeader> {
         let found = bytes.len();
-        let stated = u32_at(bytes, 4);
+        let SdtHeader { signature, length: stated, .. } = zero_extended(bytes);
         match bytes.get(..stated as usize) {
-            Some(table) if table.len() >= HEADER_BYTES && table.starts_with(b"SRAT") => {
+            Some(table) if table.len() >= HEADER_BYTES && signature == Signature::SRAT => {
                 Ok(Srat { bytes: table })
             }
             _ => Err(BadHeader { stated, found }),

@@ -7,7 +7,10 @@
 
 use core::fmt;
 
+use ::acpi::sdt::{SdtHeader, Signature};
+
 use super::entries::{u32_at, u64_at};
+use super::layout::zero_extended;
 use super::madt::Madt;
 use super::roster::count_usable;
 use super::rsdp::{Rsdp, RsdpSource, TableMemory, in_bios, sum};
@@ -18,7 +21,7 @@ use crate::boot::physical::AddressFault;
 mod tests;
 
 /// Bytes of the header common to all tables (ACPI 6.5 §5.2.6, table 5.4).
-pub const HEADER_BYTES: usize = 36;
+pub const HEADER_BYTES: usize = size_of::<SdtHeader>();
 
 /// Larger than any table; firmware's largest, the DSDT, has some hundred KiB.
 pub const MAX_TABLE_BYTES: u32 = 1 << 20;
@@ -105,15 +108,18 @@ pub fn find<'a, 'b>(
 }
 
 fn by_rsdp<'a>(rsdp: Rsdp, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) -> Option<Tables<'a>> {
-    let xsdt = rsdp.xsdt.map(|address| List { signature: "XSDT", address, entry_bytes: 8 });
-    let rsdt = rsdp.rsdt.map(|address| List { signature: "RSDT", address, entry_bytes: 4 });
+    let xsdt =
+        rsdp.xsdt.map(|address| List { name: "XSDT", signature: Signature::XSDT, address, entry_bytes: 8 });
+    let rsdt =
+        rsdp.rsdt.map(|address| List { name: "RSDT", signature: Signature::RSDT, address, entry_bytes: 4 });
     [xsdt, rsdt].into_iter().flatten().find_map(|list| list.read(memory, defects))
 }
 
 /// A list of tables.
 #[derive(Clone, Copy)]
 struct List {
-    signature: &'static str,
+    name: &'static str,
+    signature: Signature,
     address: u64,
     entry_bytes: usize,
 }
@@ -121,17 +127,17 @@ struct List {
 impl List {
     /// The tables that it names; `None` if it cannot be read or names none at all.
     fn read<'a>(self, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) -> Option<Tables<'a>> {
-        let List { signature, address, entry_bytes } = self;
+        let List { name, signature, address, entry_bytes } = self;
         let list = match Header::peek(memory, address).and_then(|header| {
-            if header.signature != *signature.as_bytes() {
-                return Err(TableFault::Signature { found: header.signature });
+            if header.signature != signature {
+                return Err(TableFault::Signature { found: header.name });
             }
             header.open(memory, &mut u64::from(MAX_TABLE_BYTES))
         }) {
             Ok(table) => table.bytes,
             Err(fault) => {
                 let reason = format_args!("{fault}: not used");
-                defects(&Defect { table: signature, address: Some(address), offset: None, reason });
+                defects(&Defect { table: name, address: Some(address), offset: None, reason });
                 return None;
             }
         };
@@ -157,17 +163,17 @@ impl List {
                 1 => format_args!("names a table at {at:#x}: {fault}: not used"),
                 _ => format_args!("names a table at {at:#x}: {fault}: not used, nor are {} more", count - 1),
             };
-            defects(&Defect { table: signature, address: Some(address), offset: Some(offset), reason });
+            defects(&Defect { table: name, address: Some(address), offset: Some(offset), reason });
         }
         if rest > 0 {
             let offset = Some(list.len() - rest);
             let reason = format_args!("ends within an entry, after {rest} bytes of {entry_bytes}");
-            defects(&Defect { table: signature, address: Some(address), offset, reason });
+            defects(&Defect { table: name, address: Some(address), offset, reason });
         }
-        found.report(signature, address, defects);
+        found.report(name, address, defects);
         if !found.any {
             let reason = format_args!("names no table: not used");
-            defects(&Defect { table: signature, address: Some(address), offset: None, reason });
+            defects(&Defect { table: name, address: Some(address), offset: None, reason });
             return None;
         }
         Some(found.tables)
@@ -205,12 +211,12 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn take(&mut self, header: Header, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) {
         self.any = true;
-        let (name, slot) = match &header.signature {
-            b"APIC" => ("MADT", &mut self.tables.madt),
-            b"FACP" => ("FADT", &mut self.tables.fadt),
-            b"HPET" => ("HPET", &mut self.tables.hpet),
-            b"SRAT" => ("SRAT", &mut self.tables.srat),
-            b"SLIT" => ("SLIT", &mut self.tables.slit),
+        let (name, slot) = match header.signature {
+            Signature::MADT => ("MADT", &mut self.tables.madt),
+            Signature::FADT => ("FADT", &mut self.tables.fadt),
+            Signature::HPET => ("HPET", &mut self.tables.hpet),
+            Signature::SRAT => ("SRAT", &mut self.tables.srat),
+            Signature::SLIT => ("SLIT", &mut self.tables.slit),
             _ => return,
         };
         let is_madt = name == "MADT";
@@ -294,7 +300,9 @@ impl fmt::Display for TableFault {
 #[derive(Clone, Copy)]
 struct Header {
     address: u64,
-    signature: [u8; 4],
+    signature: Signature,
+    /// The signature's bytes, which need not be text.
+    name: [u8; 4],
     length: u32,
 }
 
@@ -303,15 +311,16 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         memory.peek(address, &mut bytes).map_err(TableFault::Address)?;
         let [s0, s1, s2, s3, ..] = bytes;
-        Ok(Header { address, signature: [s0, s1, s2, s3], length: u32_at(&bytes, 4) })
+        let SdtHeader { signature, length, .. } = zero_extended(&bytes);
+        Ok(Header { address, signature, name: [s0, s1, s2, s3], length })
     }
 
     /// The header, if it can be that of a table in a list: a name, and not that of a list.
     fn checked(self) -> Result<Header, TableFault> {
         let is_name = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
-        let is_list = [*b"XSDT", *b"RSDT"].contains(&self.signature);
-        if is_list || !self.signature.iter().all(is_name) {
-            return Err(TableFault::Signature { found: self.signature });
+        let is_list = [Signature::XSDT, Signature::RSDT].contains(&self.signature);
+        if is_list || !self.name.iter().all(is_name) {
+            return Err(TableFault::Signature { found: self.name });
         }
         Ok(self)
     }

@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+use ::acpi::sdt::SdtHeader;
+
+use super::layout::fadt_flags;
 use super::ports;
 use crate::boot::physical::AddressFault;
 
@@ -14,19 +17,16 @@ pub struct PmTimer {
     pub wide: bool,
 }
 
-/// Fields of the FADT (ACPI 6.5 §5.2.9, table 5.9).
+/// Fields of the FADT (ACPI 6.5 §5.2.9, table 5.9) that are private in the `acpi` crate: see [`super::layout`].
 const FADT_PM_TMR_BLK: usize = 76;
 const FADT_PM_TMR_LEN: usize = 91;
-const FADT_FLAGS: usize = 112;
-const FADT_TMR_VAL_EXT: u32 = 1 << 8;
-const FADT_HW_REDUCED_ACPI: u32 = 1 << 20;
 const FADT_X_PM_TMR_BLK: usize = 208;
 
 /// The timer's register takes so many ports.
 const PM_TIMER_PORTS: u16 = 4;
 
 /// A field of the HPET's table (IA-PC HPET specification 1.0a, §3.2.4).
-const HPET_BASE_ADDRESS: usize = 40;
+const HPET_BASE_ADDRESS: usize = size_of::<SdtHeader>() + 4;
 
 /// Address spaces of a generic address structure (ACPI 6.5 §5.2.3.2).
 pub(super) const SYSTEM_MEMORY: u8 = 0;
@@ -88,8 +88,8 @@ impl core::error::Error for RegisterFault {}
 /// Why the one that the table names is not used.
 pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
     let truncated = RegisterFault::Truncated { found: fadt.len() };
-    let flags = u32_at(fadt, FADT_FLAGS).ok_or(truncated)?;
-    if flags & FADT_HW_REDUCED_ACPI != 0 {
+    let flags = fadt_flags(fadt).ok_or(truncated)?;
+    if flags.system_is_hw_reduced_acpi() {
         return Ok(None);
     }
     let extended = generic_address(fadt, FADT_X_PM_TMR_BLK).filter(|(_, address)| *address != 0);
@@ -105,7 +105,7 @@ pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
         return Ok(None);
     }
     let port = free_port(address, PM_TIMER_PORTS)?;
-    Ok(Some(PmTimer { port, wide: flags & FADT_TMR_VAL_EXT != 0 }))
+    Ok(Some(PmTimer { port, wide: flags.pm_timer_is_32_bit() }))
 }
 
 /// The first of `count` ports, if there are so many and no other device has them.
@@ -136,13 +136,23 @@ pub(super) fn generic_address(table: &[u8], offset: usize) -> Option<(u8, u64)> 
     Some((*space, u64::from_le_bytes(*address)))
 }
 
-pub(super) fn u32_at(table: &[u8], offset: usize) -> Option<u32> {
+fn u32_at(table: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*table.get(offset..)?.first_chunk()?))
 }
 
 #[cfg(test)]
 mod tests {
+    use ::acpi::address::AddressSpace;
+    use ::acpi::fadt::Fadt;
+    use proptest::prelude::*;
+
+    use super::super::layout::zero_extended;
     use super::*;
+
+    /// Fields and flags of the FADT, as numbers of the specification.
+    const FADT_FLAGS: usize = 112;
+    const FADT_TMR_VAL_EXT: u32 = 1 << 8;
+    const FADT_HW_REDUCED_ACPI: u32 = 1 << 20;
 
     fn fadt(bytes: usize, flags: u32, port: u32, length: u8) -> Vec<u8> {
         let mut table = vec![0; bytes];
@@ -189,6 +199,48 @@ mod tests {
         }
         assert_eq!(pm_timer(&[0; 80]), Err(RegisterFault::Truncated { found: 80 }));
         assert_eq!(pm_timer(&[]), Err(RegisterFault::Truncated { found: 0 }));
+    }
+
+    #[test]
+    fn a_reserved_access_size_does_not_matter() {
+        let mut table = fadt(276, 0, 0, 4);
+        table[8] = 6;
+        table[FADT_X_PM_TMR_BLK..][..6].copy_from_slice(&[SYSTEM_IO, 32, 0, 32, 0x08, 0xb0]);
+        assert_eq!(pm_timer(&table), Ok(Some(PmTimer { port: 0xb008, wide: false })));
+        assert!(
+            zero_extended::<Fadt>(&table).pm_timer_block().is_err(),
+            "the crate takes it: use its accessor"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn the_crate_reads_the_same_timer(
+            mut bytes in prop::collection::vec(any::<u8>(), 244..300),
+            space in 0..3u8,
+            access_size in 0..5u8,
+            legacy_port in 1..0xffffu32,
+            port in 0..0xffffu64,
+        ) {
+            bytes[8] = bytes[8].max(2);
+            bytes[FADT_PM_TMR_BLK..][..4].copy_from_slice(&legacy_port.to_le_bytes());
+            bytes[FADT_PM_TMR_LEN] = 4;
+            // ACPI 6.5 table 5.9, flags: bit 20 is for hardware that has no PM timer.
+            bytes[FADT_FLAGS + 2] &= !(1 << 4);
+            let address = if space == 2 { port << 32 } else { port };
+            bytes[FADT_X_PM_TMR_BLK..][..4].copy_from_slice(&[space, 32, 0, access_size]);
+            bytes[FADT_X_PM_TMR_BLK + 4..][..8].copy_from_slice(&address.to_le_bytes());
+            let fadt: Fadt = zero_extended(&bytes);
+            let found = fadt.pm_timer_block().unwrap().unwrap();
+            let expected = match found.address_space {
+                AddressSpace::SystemIo => free_port(found.address, PM_TIMER_PORTS)
+                    .map(|port| Some(PmTimer { port, wide: { fadt.flags }.pm_timer_is_32_bit() })),
+                _ => Err(RegisterFault::Space { space }),
+            };
+            prop_assert_eq!(pm_timer(&bytes), expected);
+        }
     }
 
     #[test]

@@ -130,8 +130,9 @@ impl Wiring {
         let (mut refused, mut bad_overrides, mut lost_sources) = (0, 0, 0);
         for entry in madt.entries().flatten() {
             match entry {
-                MadtEntry::IoApic { id, address, gsi_base } => {
-                    let chip = IoApicEntry { id, address, gsi_base };
+                MadtEntry::IoApic(chip) => {
+                    let (id, address) = (chip.io_apic_id, chip.io_apic_address);
+                    let chip = IoApicEntry { id, address, gsi_base: chip.global_system_interrupt_base };
                     let Err(fault) = wiring.take(chip, claim) else { continue };
                     refused += 1;
                     if refused <= MAX_REFUSED_REPORTED {
@@ -141,7 +142,8 @@ impl Wiring {
                     }
                 }
                 // Bus 0 is ISA, the only one there is.
-                MadtEntry::InterruptOverride { bus: 0, source, gsi, flags } => {
+                MadtEntry::InterruptSourceOverride(entry) if entry.bus == 0 => {
+                    let (source, gsi, flags) = (entry.irq, entry.global_system_interrupt, entry.flags);
                     let is_known =
                         |rule: &PinRule| matches!(*rule, PinRule::Isa { irq, .. } if irq == source);
                     bad_overrides += u32::from(source >= ISA_IRQS);
@@ -151,8 +153,8 @@ impl Wiring {
                         let _ = wiring.pin_rules.push(rule);
                     }
                 }
-                MadtEntry::NmiSource { gsi, .. } => {
-                    let rule = PinRule::Nmi { gsi };
+                MadtEntry::NmiSource(source) => {
+                    let rule = PinRule::Nmi { gsi: source.global_system_interrupt };
                     let is_nmi = |rule: &&PinRule| matches!(rule, PinRule::Nmi { .. });
                     if wiring.pin_rules.contains(&rule) {
                         continue;
@@ -219,12 +221,16 @@ pub struct NmiPin {
 
 impl NmiPin {
     /// The pin that an entry of the MADT is about.
-    pub fn from_madt(entry: MadtEntry) -> Option<NmiPin> {
+    pub fn from_madt(entry: MadtEntry<'_>) -> Option<NmiPin> {
         let (uid, flags, pin) = match entry {
-            MadtEntry::LocalApicNmi { uid, flags, lint } => {
-                ((uid != 0xff).then_some(u32::from(uid)), flags, lint)
+            MadtEntry::LocalApicNmi(nmi) => {
+                let uid = nmi.processor_id;
+                ((uid != 0xff).then_some(u32::from(uid)), nmi.flags, nmi.nmi_line)
             }
-            MadtEntry::LocalX2ApicNmi { uid, flags, lint } => ((uid != u32::MAX).then_some(uid), flags, lint),
+            MadtEntry::X2ApicNmi(nmi) => {
+                let uid = nmi.processor_uid;
+                ((uid != u32::MAX).then_some(uid), nmi.flags, nmi.nmi_line)
+            }
             _ => return None,
         };
         // Polarity is in the low two bits (ACPI 6.5 §5.2.12.5, table 5.26): 3 is active low.
@@ -256,7 +262,7 @@ pub fn nmi_pins<'a>(
     index: &'a Index<'a>,
     defects: DefectSink<'_>,
 ) -> impl Iterator<Item = NmiPin> + Clone + use<'a> {
-    let pins = madt.entries().flatten().filter_map(NmiPin::from_madt);
+    let pins = madt.entries().filter_map(|entry| NmiPin::from_madt(entry.ok()?));
     let bad = pins.clone().filter(|pin| !pin.exists()).count();
     let mut report = |count: usize, reason: fmt::Arguments<'_>| {
         if count > 0 {

@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use octopod::acpi::RosterEntry;
+use octopod::acpi::index::Index;
 use octopod::acpi::madt::{HEADER_BYTES, Madt};
 use octopod::acpi::roster::{Roster, count_usable};
 use octopod::cpu::ApicId;
@@ -20,7 +21,9 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(madt.entries().count() <= bytes.len());
         let _ = madt.local_apic_address();
         let mut slots = vec![RosterEntry::EMPTY; count_usable(&madt)];
-        let roster = Roster::fill(&madt, ApicId(0), &mut slots);
+        let mut words = vec![0; Index::words_for(slots.len())];
+        let mut index = Index::new(&mut words);
+        let roster = Roster::fill(&madt, ApicId(0), &mut slots, &mut index);
         let cpus = &slots[..roster.cpus as usize];
         assert_eq!(roster.left_out, 0);
         for (number, cpu) in cpus.iter().enumerate() {

@@ -1,5 +1,6 @@
-//! The frame allocator's tests under Miri, an interpreter that sees undefined behaviour: a wrong pointer, a data race, a
-//! value that is none. It is a hundred times slower or more, so the tests do less of the same there.
+//! The tests of the frame allocator, and of the structures laid over ACPI tables, under Miri, an interpreter that sees
+//! undefined behaviour: a wrong pointer, a data race, a value that is none. It is a hundred times slower or more, so the
+//! tests do less of the same there.
 
 use super::cargo::{Cargo, Tests};
 use super::{Ended, Task};
@@ -19,8 +20,18 @@ const CASES: u64 = 2;
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     setup::rust::nightly(&["miri", "rust-src"], console)?;
     console.notice(Notice::Step("building the tests for Miri"));
-    let words =
-        ["miri", "test", "--package", "octopod", "--lib", "--", "memory::frames::", "--skip", "books"];
+    let words = [
+        "miri",
+        "test",
+        "--package",
+        "octopod",
+        "--lib",
+        "--",
+        "memory::frames::",
+        "acpi::layout::",
+        "--skip",
+        "books",
+    ];
     let mut cargo = Cargo::nightly(task, "miri", &words);
     cargo.command().env("MIRIFLAGS", FLAGS);
     cargo.command().env("PROPTEST_CASES", task.count.unwrap_or(CASES).to_string());
@@ -33,6 +44,6 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
         console.notice(Notice::Tool(line));
     })?;
     tests.ended(ran, task, |tests| {
-        format!("{} tests of the frame allocator, no undefined behaviour", tests.passed)
+        format!("{} tests of the frame allocator and of table layouts, no undefined behaviour", tests.passed)
     })
 }
