@@ -4,7 +4,8 @@
 //     was built.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
 //     - the boot stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
-//     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area,
+//     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area, FS base to its
+//       first thread,
 //     - CR0.WP, CR4.PAE/MCE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set,
 //     - two IDTs, one without and one with interrupt stacks; the first is loaded,
 //     - in the handoff, the NMIs and machine checks so far.
@@ -12,8 +13,9 @@
 // and exit code REFUSED.
 //
 // Everything that Rust or an exception handler relies on is set up in 32-bit code, so that the gates work from the
-// first 64-bit instruction on, and an NMI does no harm at any instruction (descriptors_32.S). The code knows nothing of where it was loaded: ebp holds the physical address of
-// image_start, and all else is reached by its distance from there (the rt0_off_* symbols of the linker script).
+// first 64-bit instruction on, an NMI does no harm at any instruction (descriptors_32.S), and a machine check is reported.
+// The code knows nothing of where it was loaded: ebp holds the physical address of image_start, and all else is reached by
+// its distance from there (the rt0_off_* symbols of the linker script).
 // Up to the label `features` it must run on an 80486, and up to `intact` it uses no memory but its own section.
 
     .section .rt0, "ax", @progbits
@@ -190,6 +192,33 @@ per_cpu:
     xorl %edx, %edx
     wrmsr
 
+first_thread:
+    // The first thread and the first CPU, linked to each other by addresses in the high half: FS base leads to the thread,
+    // which knows the CPU's GS base, and the CPU's area knows both. In 32-bit code, because a machine check of the first
+    // instruction in long mode is reported by Rust, which asks who it is.
+    leal rt0_off_boot_thread(%ebp), %edi
+    leal rt0_off_boot_stack(%ebp), %esi
+    leal THREAD_STACK_BOTTOM(%edi), %ebx
+    call store_high_address
+    leal rt0_off_boot_stack_top(%ebp), %esi
+    leal THREAD_STACK_TOP(%edi), %ebx
+    call store_high_address
+    movl $rt0_bsp_gs_base, THREAD_GS_BASE(%edi)
+    movl $0, THREAD_GS_BASE + 4(%edi)
+    leal (gs_base_distance - rt0_entry)(%ebp), %ebx
+    addl (%ebx), %ebx
+    movl $rt0_bsp_gs_base, rt0_bsp_gs_base(%ebx)
+    movl $0, rt0_bsp_gs_base + 4(%ebx)
+    leal (current_thread_distance - rt0_entry)(%ebp), %ebx
+    addl (%ebx), %ebx
+    addl $rt0_bsp_gs_base, %ebx
+    movl %edi, %esi
+    call store_high_address
+    leal THREAD_THIS(%edi), %ebx
+    call store_high_address
+    movl $IA32_FS_BASE, %ecx
+    wrmsr
+
 early_page_tables:
     // The root; one table of GiBs for the identity map and one for the direct map; four of 2 MiB pages, which both share.
     leal rt0_off_early_tables(%ebp), %edi
@@ -272,22 +301,6 @@ rt0_64_high:
     movl events_32 + EVENT_MACHINE_CHECK(%rip), %eax
     movl %eax, rt0_handoff + HANDOFF_MACHINE_CHECKS(%rip)
 
-    // The first thread and the first CPU, linked to each other: FS base leads to the thread, which knows the CPU's GS
-    // base, and the CPU's area knows both.
-    leaq boot_thread(%rip), %rax
-    movq %rax, THREAD_THIS(%rax)
-    leaq boot_stack(%rip), %rcx
-    movq %rcx, THREAD_STACK_BOTTOM(%rax)
-    movq %rsp, THREAD_STACK_TOP(%rax)
-    movl $rt0_bsp_gs_base, %ecx
-    movq %rcx, THREAD_GS_BASE(%rax)
-    movq %rcx, %gs:{gs_base_variable}(%rip)
-    movq %rax, %gs:{current_thread_variable}(%rip)
-    movq %rax, %rdx
-    shrq $32, %rdx
-    movl $IA32_FS_BASE, %ecx
-    wrmsr
-
     movl $DATA_SELECTOR, %eax
     movl %eax, %ss
     movl %eax, %ds
@@ -335,6 +348,16 @@ append:
     jmp 1b
 2:  ret
 
+    // Stores at ebx where the direct map has the physical address esi, which is in edx:eax then. Changes nothing else.
+store_high_address:
+    movl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE(%ebp), %eax
+    movl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp), %edx
+    addl %esi, %eax
+    adcl $0, %edx
+    movl %eax, (%ebx)
+    movl %edx, 4(%ebx)
+    ret
+
     // Adds the slide to the address at edi, and goes on to the next word. Changes nothing else.
 relocate:
     pushl %eax
@@ -362,6 +385,10 @@ command_line:   .long 0
 image_end_at:   .long 0
 root_entry:     .long 0
 gib_entry:      .long 0
+
+    // From these words to the variables of which each CPU has its own, as the image has them.
+gs_base_distance:           .long {gs_base_variable} - .
+current_thread_distance:    .long {current_thread_variable} - .
 
     // Bits of EDX: a mask, then the name in twelve bytes.
     .macro required bit, name
@@ -402,6 +429,7 @@ final_idt:
     .global boot_stack_guard
 boot_stack_guard:
     .skip 4096
+    .global boot_stack
 boot_stack:
     .skip BOOT_STACK_BYTES
     .global boot_stack_top

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 /// The kernel's file.
@@ -48,6 +48,32 @@ impl Kernel {
             }
         }
         found
+    }
+
+    /// The first instructions of all functions whose demangled name contains one of these.
+    pub fn function_starts(&self, names: &[&str]) -> BTreeSet<u64> {
+        let file = self.file();
+        let functions =
+            file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0);
+        let is_wanted = |name: &str| names.iter().any(|wanted| name.contains(wanted));
+        functions
+            .filter(|symbol| {
+                is_wanted(&addr2line::demangle_auto(symbol.name().unwrap_or_default().into(), None))
+            })
+            .map(|symbol| symbol.address())
+            .collect()
+    }
+
+    /// The instruction behind the first one from a label on that loads CR4.
+    pub fn behind_load_of_cr4(&self, label: &str, bits: u32, offset: u64) -> u64 {
+        let mut decoder = self.decoder(bits, self.address(label) - offset, offset);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            if instruction.mnemonic() == Mnemonic::Mov && instruction.op0_register() == Register::CR4 {
+                return instruction.next_ip();
+            }
+        }
+        panic!("nothing loads CR4 behind {label}");
     }
 
     /// The instructions of the same section that can be reached from a label by direct jumps and calls. `bits` is the mode of

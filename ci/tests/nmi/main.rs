@@ -7,6 +7,7 @@
 mod code;
 #[path = "../guest/mod.rs"]
 mod guest;
+mod injected;
 mod stub;
 
 use std::collections::BTreeSet;
