@@ -30,6 +30,11 @@ pub enum Defect {
         /// Bytes from its beginning to the table's end.
         left: usize,
     },
+    /// From here to its end the table holds zeroes, so no entry is lost.
+    Padding {
+        /// How many.
+        bytes: usize,
+    },
     /// It is shorter than its type requires. The walk goes on behind it.
     TooShort {
         /// Bytes that its type requires.
@@ -43,6 +48,7 @@ impl Fault {
         match self.defect {
             Defect::NoLength | Defect::PastEnd { .. } => true,
             Defect::TooShort { .. } => matches!(self.entry_type, 0 | 9),
+            Defect::Padding { .. } => false,
         }
     }
 }
@@ -71,6 +77,10 @@ impl<'a> Iterator for Walk<'a> {
         let length = tail.first().copied().unwrap_or(0);
         let left = rest.len();
         let fault = |defect| Some(Err(Fault { table: self.table, offset, entry_type, length, defect }));
+        if length == 0 && rest.iter().all(|byte| *byte == 0) {
+            self.offset = self.bytes.len();
+            return fault(Defect::Padding { bytes: left });
+        }
         if left < 2 || usize::from(length) > left {
             self.offset = self.bytes.len();
             return fault(Defect::PastEnd { left });
@@ -122,6 +132,7 @@ impl fmt::Display for FaultReason<'_> {
         write!(f, "entry of type {entry_type}, length {length}: ")?;
         match defect {
             Defect::NoLength => f.write_str("shorter than any entry, the rest of the table is lost"),
+            Defect::Padding { bytes } => write!(f, "the table's last {bytes} bytes are zeroes"),
             Defect::PastEnd { left } => write!(f, "only {left} bytes are left of the table"),
             Defect::TooShort { needed } => write!(f, "its type has {needed} bytes"),
         }

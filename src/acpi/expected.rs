@@ -1,9 +1,13 @@
 //! How many CPUs must be online: the one rule for missing CPUs.
 //!
 //! A CPU is missing if the tables list it as enabled, or if CPUID counts it, and it did not come online, for whatever
-//! reason: it did not answer, there was no page to wake up in, its entry or the whole table was broken. What was asked for,
-//! or cannot be otherwise, is no missing CPU: `max_cpus=`, APIC IDs that xAPIC mode cannot address, CPUs that the tables list
-//! as disabled, a machine without ACPI.
+//! reason: it did not answer, there was no page to wake up in, its entry or the whole table was broken. So CPUs count as
+//! missing too where ACPI is there and no table lists any, and where a broken entry may have listed some and CPUID does not
+//! count those that are listed: it knows nothing of other packages. What was asked for, or cannot be otherwise, is no missing CPU: `max_cpus=`, APIC
+//! IDs that xAPIC mode cannot address, CPUs that the tables list as disabled, a machine without ACPI.
+//!
+//! CPUID counts a package as it was shipped (SDM Vol. 2A, CPUID, leaf 0BH, EBX). Firmware that switches threads or cores off
+//! and lists none of them as disabled needs `allow_missing_cpus=on`.
 
 use core::fmt;
 
@@ -64,6 +68,8 @@ pub enum Unlisted {
     },
     /// An entry is broken that may have listed CPUs, and CPUID does not say how many there are.
     Hidden(Fault),
+    /// There are ACPI tables, and none that could be used lists CPUs.
+    NoTable,
 }
 
 impl fmt::Display for Unlisted {
@@ -79,6 +85,7 @@ impl fmt::Display for Unlisted {
             Unlisted::LeftOut { left_out, limit } => {
                 write!(f, "{left_out} of the listed CPUs are left out: there may be at most {limit}")
             }
+            Unlisted::NoTable => f.write_str("no usable ACPI table lists CPUs"),
             Unlisted::Hidden(fault) => write!(f, "the MADT may list more CPUs: {fault}"),
         }
     }
@@ -103,8 +110,13 @@ impl ExpectedCpus {
             let fault = self.hiding;
             return Some(Unlisted::ByCpuid { counted: self.by_cpuid, listed, fault });
         }
-        // Of a single package CPUID knows all; of more it does not know the others.
-        self.hiding.filter(|_| self.by_cpuid < listed).map(Unlisted::Hidden)
+        if self.by_tables == 0 {
+            return Some(Unlisted::NoTable);
+        }
+        // Of a single package CPUID knows all; of more it does not know the others. A count of 1 says nothing: CPUs may all be
+        // packages of their own, as in a virtual machine.
+        let is_complete = self.by_cpuid > 1 && self.by_cpuid == listed;
+        self.hiding.filter(|_| !is_complete).map(Unlisted::Hidden)
     }
 }
 
@@ -139,7 +151,9 @@ mod tests {
         // No table at all: the kernel lists the BSP itself.
         let missing = expected(0, 0, 4).unlisted(1);
         assert_eq!(missing, Some(Unlisted::ByCpuid { counted: 4, listed: 0, fault: None }));
-        assert_eq!(expected(0, 0, 1).unlisted(1), None);
+        // CPUID cannot tell of other packages, or tells nothing.
+        assert_eq!(expected(0, 0, 1).unlisted(1), Some(Unlisted::NoTable));
+        assert_eq!(expected(0, 0, 0).unlisted(1), Some(Unlisted::NoTable));
     }
 
     #[test]
@@ -149,9 +163,13 @@ mod tests {
         let missing = broken(2, 4).unlisted(2).unwrap();
         assert_eq!(missing, Unlisted::ByCpuid { counted: 4, listed: 2, fault: Some(FAULT) });
         assert!(missing.to_string().contains("offset 60"), "{missing}");
-        // CPUID vouches for the four that are there, and cannot for a second package.
+        // CPUID counts the four that are listed, and can count no second package.
         assert_eq!(broken(4, 4).unlisted(4), None);
+        assert_eq!(broken(8, 4).unlisted(8), Some(Unlisted::Hidden(FAULT)));
+        // Each CPU is a package.
         assert_eq!(broken(2, 1).unlisted(2), Some(Unlisted::Hidden(FAULT)));
+        assert_eq!(broken(1, 1).unlisted(1), Some(Unlisted::Hidden(FAULT)));
+        assert_eq!(broken(1, 0).unlisted(1), Some(Unlisted::Hidden(FAULT)));
     }
 
     #[test]

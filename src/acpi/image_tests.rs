@@ -104,7 +104,8 @@ struct Read {
     nodes: usize,
 }
 
-fn read(case: &Case) -> Read {
+/// Reads an image on a machine whose package has `by_cpuid` CPUs, or does not say with 0.
+fn read(case: &Case, by_cpuid: u32) -> Read {
     let map = machine(&case.image);
     let mut windows = Windows::new();
     windows.add(DISPLAY, Window::Device(Device::Display)).unwrap();
@@ -138,7 +139,7 @@ fn read(case: &Case) -> Read {
 
     let max_cpus = case.append.split(' ').find_map(|word| word.strip_prefix("max_cpus=")?.parse().ok());
     let limit = max_cpus.map(CpuLimit::MaxCpus);
-    let mut expected = ExpectedCpus { by_cpuid: CPUS, limit, ..ExpectedCpus::default() };
+    let mut expected = ExpectedCpus { by_cpuid, limit, ..ExpectedCpus::default() };
     let mut ids = vec![0];
     if let Some((madt, address)) = description.madt {
         let room = roster::count_usable(&madt).min(max_cpus.unwrap_or(crate::config::MAX_CPUS) as usize);
@@ -156,7 +157,7 @@ fn read(case: &Case) -> Read {
         }
         assert!(nmi_pins(&madt, address, &slots, &index, &mut sink).count() <= 2 * (slots.len() + 1));
         expected = ExpectedCpus {
-            by_tables: roster.cpus + roster.left_out,
+            by_tables: roster.enabled(),
             disabled: roster.disabled + roster.hot_pluggable,
             hiding: roster.hiding,
             ..expected
@@ -176,7 +177,7 @@ fn every_case_is_read_as_it_must_be() {
     assert_eq!(names.len(), all.len(), "two cases have one name");
     let mut wrong = Vec::new();
     for case in &all {
-        let read = read(case);
+        let read = read(case, CPUS);
         let wanted: BTreeSet<_> = case.warnings.iter().copied().collect();
         // Whether there is memory for so many CPUs, or a clock, only a boot can tell.
         let is_status = case.status == 5 || read.status == case.status;
@@ -192,8 +193,15 @@ fn every_case_is_read_as_it_must_be() {
 }
 
 #[test]
+fn no_case_hides_cpus_that_are_packages_of_their_own() {
+    for case in cases::all().into_iter().filter(|case| read(case, CPUS).status == 1) {
+        assert_eq!([0, 1].map(|by_cpuid| read(&case, by_cpuid).status), [1, 1], "{}", case.name);
+    }
+}
+
+#[test]
 fn domains_become_nodes_in_cases() {
-    let nodes = |name: &str| read(cases::all().iter().find(|case| case.name == name).unwrap()).nodes;
+    let nodes = |name: &str| read(cases::all().iter().find(|case| case.name == name).unwrap(), CPUS).nodes;
     for (name, expected) in [
         ("nodes-two", 2),
         ("domains-of-the-last-numbers", 4),

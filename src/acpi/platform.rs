@@ -159,7 +159,7 @@ pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: Option<u32>) -> Res
     Ok(Platform {
         cpus: list.cpus,
         expected: ExpectedCpus {
-            by_tables: roster.cpus + roster.left_out,
+            by_tables: roster.enabled(),
             disabled: roster.disabled + roster.hot_pluggable,
             hiding: roster.hiding,
             ..platform.expected

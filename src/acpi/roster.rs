@@ -45,7 +45,7 @@ pub struct Roster {
     pub bsp_listed: bool,
     /// Disabled entries whose CPU may be plugged in later.
     pub hot_pluggable: u32,
-    /// Other disabled entries.
+    /// Other disabled entries. One for the bootstrap processor, which is running, does not count.
     pub disabled: u32,
     /// Enabled entries for an APIC ID that is on the list already.
     pub duplicates: u32,
@@ -59,6 +59,15 @@ pub struct Roster {
     pub broken: u32,
     /// The first of those that may hide CPUs.
     pub hiding: Option<Fault>,
+    /// Whether the table lists a CPU at all, enabled or not.
+    pub lists_any: bool,
+}
+
+impl Roster {
+    /// How many CPUs the table lists as enabled, the bootstrap processor among them; 0 if it lists no CPU at all.
+    pub fn enabled(&self) -> u32 {
+        if self.lists_any { self.cpus + self.left_out } else { 0 }
+    }
 }
 
 /// How many slots [`Roster::fill`] needs at most: all enabled entries, and one for a bootstrap processor that is not
@@ -96,11 +105,14 @@ impl Roster {
                     continue;
                 }
             };
+            roster.lists_any = true;
             let id_at = |place: usize| match place {
                 0 => bsp.0,
                 ap => ap_slots[ap - 1].apic_id.0,
             };
-            if !listed.enabled {
+            if !listed.enabled && listed.apic_id == bsp {
+                // It is evidently there; `bsp_listed` tells that the table does not say so.
+            } else if !listed.enabled {
                 let count =
                     if listed.online_capable { &mut roster.hot_pluggable } else { &mut roster.disabled };
                 *count += 1;
@@ -133,6 +145,14 @@ impl Roster {
     pub fn report(&self, bsp: ApicId, address: u64, defects: DefectSink<'_>) {
         if !self.bsp_listed {
             let reason = format_args!("does not list the bootstrap processor, APIC ID {bsp}, as enabled");
+            defects(&Defect { table: "MADT", address: Some(address), offset: None, reason });
+        }
+        let odd = [
+            (self.duplicates, "that another enabled entry lists as well"),
+            (self.broadcast_ids, "whose APIC ID is the broadcast ID"),
+        ];
+        for (count, what) in odd.into_iter().filter(|(count, _)| *count > 0) {
+            let reason = format_args!("{count} enabled CPU entries ignored, for a CPU {what}");
             defects(&Defect { table: "MADT", address: Some(address), offset: None, reason });
         }
     }

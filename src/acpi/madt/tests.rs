@@ -135,10 +135,21 @@ fn an_entry_past_the_end_is_reported_and_ends_the_walk() {
 
 #[test]
 fn half_an_entry_header_at_the_end_is_reported() {
-    let found = walk(&[&CPU_0[..], &[0]].concat());
+    let found = walk(&[&CPU_0[..], &[9]].concat());
     let fault =
-        Fault { table: "MADT", offset: 52, entry_type: 0, length: 0, defect: Defect::PastEnd { left: 1 } };
+        Fault { table: "MADT", offset: 52, entry_type: 9, length: 0, defect: Defect::PastEnd { left: 1 } };
     assert_eq!(found, [cpu_0_read(), Err(fault)]);
+}
+
+#[test]
+fn zeroes_at_the_end_are_reported_and_hide_no_cpu() {
+    for bytes in [1, 2, 8, 100] {
+        let found = walk(&[&CPU_0[..], &vec![0; bytes]].concat());
+        let defect = Defect::Padding { bytes };
+        let fault = Fault { table: "MADT", offset: 52, entry_type: 0, length: 0, defect };
+        assert!(!fault.may_hide_a_cpu());
+        assert_eq!(found, [cpu_0_read(), Err(fault)]);
+    }
 }
 
 #[test]
