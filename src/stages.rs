@@ -59,7 +59,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
     begin(BootStage::Work);
-    let outcome = locked.and_then(|()| program::run(&machine));
+    let outcome = locked.and_then(|()| program::run(&machine)).and_then(|()| is_whole(&machine));
     begin(BootStage::Verdict);
     report::verdict(outcome)
 }
@@ -356,7 +356,7 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     assert!(cpu::current() == CpuId::BSP, "the work of the command line runs on the boot processor alone");
     assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line runs once in a boot");
-    let Machine { boot, options, bring_up: up, .. } = *machine;
+    let Machine { boot, options, .. } = *machine;
     #[cfg(feature = "faults")]
     faults::at_work(options.fault);
     let mut is_to_reset = false;
@@ -372,6 +372,16 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
                 .map_err(Reason::Stress)?;
         }
     }
+    if is_to_reset {
+        is_whole(machine)?;
+        reset()
+    }
+    Ok(())
+}
+
+/// What a verdict of pass demands of the boot, whatever the program was: all CPUs, and memory beside the trampoline as it was.
+fn is_whole(machine: &Machine) -> Result<(), Reason> {
+    let Machine { options, bring_up: up, .. } = *machine;
     if !up.neighbours_intact {
         return Err(Reason::TrampolineOverrun { page: up.trampoline_page });
     }
@@ -380,7 +390,7 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
         (Some(reason), Switch::On) => log::warn!("{reason}"),
         (None, _) => {}
     }
-    if is_to_reset { reset() } else { Ok(()) }
+    Ok(())
 }
 
 #[cfg(feature = "shell")]

@@ -145,7 +145,7 @@ fn read(case: &Case, by_cpuid: u32) -> Read {
         let room = roster::count_usable(&madt).min(max_cpus.unwrap_or(crate::config::MAX_CPUS) as usize);
         let mut slots = vec![RosterEntry::EMPTY; room];
         let mut words = vec![0; Index::words_for(room)];
-        let mut index = Index::new(&mut words);
+        let mut index = Index::new(&mut words, 7);
         let roster = Roster::fill(&madt, ApicId(0), &mut slots, &mut index);
         slots.truncate(roster.cpus as usize);
         numa.assign(&mut slots, &index);

@@ -1,4 +1,6 @@
 //! From a 32-bit ID to a place in a list: open addressing, so that a list of thousands takes linear time in any order.
+//!
+//! The hash is drawn from a family (multiply-shift: Dietzfelbinger et al., 1997), so no list of IDs is bad for all draws.
 
 /// Finds entries of a list, which is the caller's, by their IDs. It holds places, no IDs.
 #[derive(Debug)]
@@ -7,6 +9,8 @@ pub struct Index<'a> {
     table: &'a mut [u16],
     /// How far to shift a hash.
     shift: u32,
+    /// By which the hash multiplies; odd.
+    multiplier: u32,
 }
 
 /// More places than an index can name.
@@ -19,12 +23,16 @@ impl<'a> Index<'a> {
     }
 
     /// An empty one, in [`words_for`](Self::words_for) as many entries as there will be. Of more words than a power of two
-    /// the rest is not used.
-    pub fn new(words: &'a mut [u16]) -> Index<'a> {
+    /// the rest is not used. `seed` draws the hash: a number that the author of the list cannot know.
+    pub fn new(words: &'a mut [u16], seed: u64) -> Index<'a> {
+        // The finaliser of splitmix64 (Steele et al., 2014): neighbouring seeds draw unlike hashes.
+        let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let multiplier = (mixed >> 32) as u32 | 1;
         let length = (words.len() + 1).next_power_of_two() / 2;
         let table = &mut words[..length];
         table.fill(0);
-        Index { shift: 32 - length.max(1).trailing_zeros().min(31), table }
+        Index { shift: 32 - length.max(1).trailing_zeros().min(31), table, multiplier }
     }
 
     /// Forgets all entries.
@@ -49,8 +57,8 @@ impl<'a> Index<'a> {
 
     /// The place of the entry, else the free word at which it would be entered, if there is one.
     fn search(&self, id: u32, id_at: impl Fn(usize) -> u32) -> Result<usize, Option<usize>> {
-        // Knuth's multiplicative hash: the upper bits of the product are the well-mixed ones.
-        let start = (id.wrapping_mul(0x9e37_79b1) >> self.shift.min(31)) as usize;
+        // The upper bits of the product are the well-mixed ones.
+        let start = (id.wrapping_mul(self.multiplier) >> self.shift.min(31)) as usize;
         for step in 0..self.table.len() {
             let at = (start + step) % self.table.len();
             match self.table[at] {
@@ -71,16 +79,28 @@ mod tests {
 
     use super::*;
 
+    /// The number by which an odd one must be multiplied for 1.
+    fn inverse(odd: u32) -> u32 {
+        // Newton's iteration doubles the right bits: 5, 10, 20, 40.
+        (0..4).fold(odd.wrapping_mul(3) ^ 2, |x, _| x.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(x))))
+    }
+
     #[test]
     fn a_list_of_thousands_is_searched_in_linear_time() {
-        for ids in [
-            (0..4096u32).collect::<Vec<_>>(),
-            (0..4096).rev().collect(),
-            (0..4096).map(|id| id << 20).collect(),
-            (0..4096).map(|id| (id * 7919) % 20011).collect(),
+        // All of these have the hash 0 for the multiplier of the seed 1.
+        let multiplier = Index::new(&mut [0], 1).multiplier;
+        let alike = |id: u32| id.wrapping_mul(inverse(multiplier));
+        assert_eq!(alike(4095).wrapping_mul(multiplier), 4095);
+        for (seed, ids) in [
+            (1, (0..4096u32).collect::<Vec<_>>()),
+            (2, (0..4096).rev().collect()),
+            (3, (0..4096).map(|id| id << 20).collect()),
+            (4, (0..4096).map(|id| (id * 7919) % 20011).collect()),
+            (5, (0..4096).map(alike).collect()),
+            (6, (0..4096).map(alike).collect()),
         ] {
             let mut words = vec![0; Index::words_for(ids.len())];
-            let mut index = Index::new(&mut words);
+            let mut index = Index::new(&mut words, seed);
             let looks = core::cell::Cell::new(0u64);
             let id_at = |place: usize| {
                 looks.set(looks.get() + 1);
@@ -99,12 +119,12 @@ mod tests {
     #[test]
     fn a_full_index_or_one_without_words_finds_nothing_and_ends() {
         let mut words = [0; 2];
-        let mut index = Index::new(&mut words);
+        let mut index = Index::new(&mut words, 7);
         let ids = [7, 8, 9];
         let id_at = |place: usize| ids[place];
         assert_eq!([0, 1, 2].map(|place| index.enter(ids[place], place, id_at)), [None; 3]);
         assert_eq!([0, 1, 2].map(|place| index.find(ids[place], id_at)), [Some(0), Some(1), None]);
-        let mut index = Index::new(&mut []);
+        let mut index = Index::new(&mut [], 7);
         assert_eq!((index.enter(7, 0, id_at), index.find(7, id_at)), (None, None));
     }
 
@@ -114,7 +134,7 @@ mod tests {
         #[test]
         fn agrees_with_a_map(ids in prop::collection::vec(prop_oneof![0..40u32, any::<u32>()], 0..60)) {
             let mut words = vec![0; Index::words_for(ids.len())];
-            let mut index = Index::new(&mut words);
+            let mut index = Index::new(&mut words, 7);
             let mut model = HashMap::new();
             for (place, id) in ids.iter().enumerate() {
                 let known = index.enter(*id, place, |place| ids[place]);

@@ -17,8 +17,8 @@ pub trait IoApicRegisters {
 /// Index of the version register (3.2.2).
 const VERSION: u32 = 1;
 
-/// The most pins: the last register pair that an index of 8 bits reaches, rounded down to what chipsets have.
-const MAX_PINS: u32 = 240;
+/// The most pins: an index has 8 bits, and each pin has two registers, of which the first begins at 0x10 (3.2.4).
+const MAX_PINS: u32 = (0x100 - 0x10) / 2;
 
 /// Why there is no I/O APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(found(&Answer::Constant(0), 0), Err(NoIoApic::Index { written: 1, read: 0 }));
         assert_eq!(found(&Answer::Constant(0xea), 0), Err(NoIoApic::Index { written: 0, read: 0xea }));
         assert_eq!(found(&Answer::Memory(Cell::new(0)), 0), Err(NoIoApic::Version(0x1234_5678)));
-        for version in [0, u32::MAX, 0x00ff_0020, 0x0100_0020, 0x0017_4020, 0x0017_00ff] {
+        for version in [0, u32::MAX, 0x0078_0020, 0x00ff_0020, 0x0100_0020, 0x0017_4020, 0x0017_00ff] {
             let index = Cell::new(0);
             let chip = Answer::Chip { index: &index, version };
             assert_eq!(found(&chip, 0), Err(NoIoApic::Version(version)), "{version:#x}");

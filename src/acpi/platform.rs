@@ -22,6 +22,7 @@ use crate::boot::defect::Defect;
 use crate::boot::windows::Device;
 use crate::boot::{BootInfo, Rsdp, report_defect};
 use crate::config::MAX_CPUS;
+use crate::cpu::registers::read_tsc;
 use crate::cpu::{ApicId, CpuId, package_cpus};
 use crate::memory;
 
@@ -193,7 +194,7 @@ impl CpuList {
         let slots = memory::alloc_slice_from(core::iter::repeat_n(RosterEntry::EMPTY, room));
         let slots = slots.ok_or(no_memory)?;
         let words = memory::alloc_slice_from(core::iter::repeat_n(0u16, Index::words_for(room)));
-        let mut index = Index::new(words.ok_or(no_memory)?);
+        let mut index = Index::new(words.ok_or(no_memory)?, read_tsc());
         let roster = Roster::fill(madt, bsp, slots, &mut index);
         let (cpus, _) = slots.split_at_mut(roster.cpus as usize);
         numa.assign(cpus, &index);

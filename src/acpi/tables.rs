@@ -30,6 +30,9 @@ pub const MAX_TABLE_BYTES: u32 = 1 << 20;
 /// the kernel busy for minutes.
 pub const MAX_CHECKED_BYTES: u64 = 32 << 20;
 
+/// How many RSDPs of a BIOS are tried. It has one; each may lead to two lists of a quarter of a million entries.
+const MAX_BIOS_RSDPS: usize = 4;
+
 /// How many broken tables of one list are reported each for itself.
 const MAX_BROKEN_REPORTED: u32 = 4;
 
@@ -94,7 +97,10 @@ pub fn find<'a, 'b>(
     // A loader may name the one of the BIOS, which has been tried then.
     let tried = named.clone();
     let is_new = |address: &u64| !tried.clone().any(|source| source.address() == Some(*address));
-    let bios = core::iter::once_with(|| in_bios(memory, extended_area)).flatten().filter(is_new);
+    let bios = core::iter::once_with(|| in_bios(memory, extended_area))
+        .flatten()
+        .filter(is_new)
+        .take(MAX_BIOS_RSDPS);
     for source in named.chain(bios.map(RsdpSource::Bios)) {
         no_tables = NoTables::Unusable;
         let Some(rsdp) = Rsdp::read(source, memory, defects) else { continue };

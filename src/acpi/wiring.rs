@@ -439,7 +439,7 @@ mod tests {
         let bytes = table(&entries.concat());
         let cpus = [RosterEntry { uid: Some(7), ..RosterEntry::EMPTY }];
         let mut words = [0; 4];
-        let mut index = Index::new(&mut words);
+        let mut index = Index::new(&mut words, 7);
         index.enter(7, 0, |_| 7);
         let mut reported = Vec::new();
         let mut sink = |defect: &Defect<'_>| reported.push(defect.to_string());

@@ -78,7 +78,8 @@ impl IrqGuard {
     }
 
     /// Whether this is the only reason for which interrupts are off, so that they will be on when it is dropped. Code that
-    /// must not wait with interrupts off asks this.
+    /// must not wait with interrupts off asks this of a guard that it has made. The guard of a handler, which nobody drops,
+    /// answers as if it were one.
     #[inline(always)]
     pub fn were_enabled(&self) -> bool {
         Depth.get() == 1
@@ -108,7 +109,8 @@ impl IrqGuard {
     pub fn halt(&mut self) {
         self.check_only_one();
         // SAFETY: `check_only_one` has found the count 1, so this is the only guard, and `&mut self` keeps it unused while interrupts
-        // are on; count and flag are what they were when this returns. No interrupt is taken between STI and HLT (SDM Vol. 2B, STI).
+        // are on; count and flag are what they were when this returns. No interrupt is taken between STI and HLT (SDM Vol. 2B, STI), but an NMI, whose
+        // handler skips the HLT (`interrupts::handlers::skip_halt`).
         unsafe {
             asm!("dec qword ptr gs:[rip + {depth}]", "sti", "hlt", "cli", "inc qword ptr gs:[rip + {depth}]",
                 depth = sym IRQ_DEPTH, options(nostack));

@@ -4,11 +4,17 @@
 //! in a second table, because the entry of the first table is [`dispatch_ist`], which closes the frame allocator before it
 //! calls them. [`slot`] alone knows which table a vector uses, so [`handler`] and [`replace`] cannot disagree.
 
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use super::{Frame, UNREGISTERED, Vector, machine_check, nmi};
 use crate::cpu::IrqGuard;
 use crate::memory;
+
+/// RFLAGS.IF (SDM Vol. 1, 3.4.3.3).
+const INTERRUPT_FLAG: u64 = 1 << 9;
+
+/// The instruction HLT, of one byte (SDM Vol. 2A).
+const HLT: u8 = 0xf4;
 
 /// What handles a vector: with interrupts off, on the interrupted code's stack or the vector's own. It signals
 /// end-of-interrupt itself, where one is due.
@@ -99,4 +105,17 @@ pub(super) fn dispatch(frame: &mut Frame) {
 fn dispatch_ist(frame: &mut Frame) {
     let index = ist_index(frame.vector as u8).unwrap_or_default();
     memory::with_alloc_disabled(&IrqGuard::new(), || IST_HANDLERS[index].get()(frame));
+    skip_halt(frame);
+}
+
+/// Lets a halt end that the handler's interrupt came before. Code that halts executes STI and HLT, and relies on no interrupt
+/// being taken between the two. An NMI may be (SDM Vol. 2B, STI), and behind its IRET nothing defers a pending interrupt
+/// any more: it would be taken before the HLT, which then waits for an event that has passed.
+fn skip_halt(frame: &mut Frame) {
+    // SAFETY: the interrupted code was about to execute the instruction at RIP, so it is mapped, and text is readable. A
+    // relaxed load of a byte does not race with the stores that patch code.
+    let opcode = || unsafe { AtomicU8::from_ptr(frame.rip as *mut u8) }.load(Ordering::Relaxed);
+    if frame.rflags & INTERRUPT_FLAG != 0 && opcode() == HLT {
+        frame.rip += 1;
+    }
 }

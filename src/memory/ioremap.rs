@@ -125,7 +125,12 @@ pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault
 ///
 /// # Errors
 /// Why a table cannot be there.
+///
+/// # Panics
+/// If `bytes` is longer than a page.
 pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
+    // At most two pages, so what `map` has mapped has no hole that belongs to somebody else.
+    assert!(bytes.len() as u64 <= FRAME_BYTES);
     let mapped = map(address, bytes.len() as u64, Purpose::Table, Window::Firmware).map_err(fault_of)?;
     // SAFETY: `map` has checked that all of the range is mapped readable, and that nothing writes there: see `map_table`.
     let found = unsafe { core::slice::from_raw_parts(mapped.pointer.as_ptr(), bytes.len()) };
@@ -162,9 +167,30 @@ fn map(address: u64, bytes: u64, purpose: Purpose, window: Window) -> Result<Map
     let mut windows = WINDOWS.lock();
     let range = layout(&windows).check(address, bytes, purpose).map_err(MapError::Address)?;
     let mut fresh = PhysRange::new(0, 0);
+    let result = map_pages(tables, &mut windows, range, purpose, window, &mut fresh);
+    if let Err(error) = result {
+        if !fresh.is_empty() && purpose == Purpose::Table {
+            unmap(tables, &mut windows, fresh);
+        }
+        return Err(error);
+    }
+    let pointer = NonNull::new(direct_map::pointer(address));
+    Ok(Mapped { pointer: pointer.ok_or(MapError::Address(AddressFault::NoRange))?, fresh })
+}
+
+/// Maps what is not mapped yet of a range that has been checked. `fresh` begins and ends with pages that were not, also where
+/// a page could not be mapped.
+fn map_pages(
+    tables: &mut PageTables,
+    windows: &mut Windows,
+    range: PhysRange,
+    purpose: Purpose,
+    window: Window,
+    fresh: &mut PhysRange,
+) -> Result<(), MapError> {
     for page in (range.rounded_out().start..range.end).step_by(FRAME_BYTES as usize) {
         // What is there already has been checked to be of this use, or memory or a window in which this use may be.
-        let shown = match layout(&windows).backing(page) {
+        let shown = match layout(windows).backing(page) {
             Some(Backing::Memory) => continue,
             Some(Backing::Window(_)) if tables.is_mapped(direct_map::virt(page)) => continue,
             Some(Backing::Window(shown)) => shown,
@@ -178,16 +204,19 @@ fn map(address: u64, bytes: u64, purpose: Purpose, window: Window) -> Result<Map
             }
         };
         // SAFETY: nothing is mapped there, so no reference leads there; the rights are those of the page's one use.
-        unsafe { tables.map(direct_map::virt(page), page, FRAME_BYTES, rights_of(shown), &mut table_frame) }?;
-        fresh = PhysRange::new(if fresh.is_empty() { page } else { fresh.start }, page + FRAME_BYTES);
+        let mapped = unsafe {
+            tables.map(direct_map::virt(page), page, FRAME_BYTES, rights_of(shown), &mut table_frame)
+        };
+        mapped.inspect_err(|_| windows.remove(PhysRange::new(page, page + FRAME_BYTES)))?;
+        *fresh = PhysRange::new(if fresh.is_empty() { page } else { fresh.start }, page + FRAME_BYTES);
     }
-    let pointer = NonNull::new(direct_map::pointer(address));
-    Ok(Mapped { pointer: pointer.ok_or(MapError::Address(AddressFault::NoRange))?, fresh })
+    Ok(())
 }
 
 fn unmap(tables: &mut PageTables, windows: &mut Windows, pages: PhysRange) {
-    windows.remove(pages);
     for page in (pages.start..pages.end).step_by(FRAME_BYTES as usize) {
+        // One by one: they may have become part of the windows on either side.
+        windows.remove(PhysRange::new(page, page + FRAME_BYTES));
         let virt = direct_map::virt(page);
         tables.hide(virt);
         tlb::flush(VirtAddr::new(virt));

@@ -135,7 +135,10 @@ fn take_part(cpu: &Cpu, meeting: &Meeting, rounds: u32, most: usize) -> Result<(
         if most > 0 {
             // All sizes in turn, and of neighbours not the same.
             let pages = (round as usize + 5 * cpu.id().index()) % most + 1;
-            mapping = Some(replace(cpu, mapping, pages)?);
+            if let Err(failure) = replace(cpu, &mut mapping, pages) {
+                core::mem::forget(mapping);
+                return Err(failure);
+            }
         }
         meeting.wait();
         if let Err(failure) = smp::online().try_for_each(|owner| check(cpu.id(), owner)) {
@@ -155,18 +158,20 @@ fn take_part(cpu: &Cpu, meeting: &Meeting, rounds: u32, most: usize) -> Result<(
     }
 }
 
-/// Unmaps the old mapping and maps other frames, most likely in its place.
-fn replace(cpu: &Cpu, old: Option<Mapping>, pages: usize) -> Result<Mapping, Failure> {
+/// Unmaps the old mapping and maps other frames, most likely in its place. After a failure the other CPUs, which the part's end
+/// sends on to read, find the old mapping or none.
+fn replace(cpu: &Cpu, mapping: &mut Option<Mapping>, pages: usize) -> Result<(), Failure> {
     MADE.set(MADE.get() + 1);
     let tag = (cpu.id().0 as u64 + 1) << 48 | MADE.get() << 16;
     let mut buffer = [FrameNumber::new(0); MOST];
     let frames = fill(&mut buffer[..pages], tag)?;
-    if let Some(old) = old {
+    if let Some(old) = mapping.take() {
+        note(cpu, None, 0);
         smp::shootdown(old.unmap()).map_err(Failure::Shootdown)?;
     }
-    let mapping = memory::vmap(frames).map_err(|(error, _)| Failure::Map(error))?;
-    note(cpu, Some(&mapping), tag);
-    Ok(mapping)
+    let new = memory::vmap(frames).map_err(|(error, _)| Failure::Map(error))?;
+    note(cpu, Some(mapping.insert(new)), tag);
+    Ok(())
 }
 
 /// A mapping of new frames.

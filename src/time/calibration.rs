@@ -157,6 +157,60 @@ impl ReferenceClock {
     }
 }
 
+/// A wait until a clock has moved on by so many ticks, of which the caller takes the readings. It ends whatever they are: with
+/// an error for a clock that stands still, or that is none, because its readings go back.
+pub struct Window {
+    clock: ReferenceClock,
+    begin: u64,
+    now: u64,
+    ticks: u64,
+    unmoved: u32,
+    backward: u32,
+}
+
+/// So many equal readings are those of a clock that stands still: reading takes at least tens of nanoseconds, and the slowest
+/// clock's ticks are below a microsecond.
+pub const READINGS_TO_MOVE: u32 = 100_000;
+
+/// So many readings may be less than the one before: some chipsets return a wrong count now and then.
+const BACKWARD_READINGS: u32 = 100;
+
+/// The readings are not those of a clock that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotCounting;
+
+impl Window {
+    /// Of `ticks` from the reading `begin` on: fewer than half of what the clock counts before it wraps.
+    pub const fn new(clock: ReferenceClock, begin: u64, ticks: u64) -> Window {
+        Window { clock, begin, now: begin, ticks, unmoved: 0, backward: 0 }
+    }
+
+    /// Takes a reading. Returns whether the wait is over.
+    ///
+    /// # Errors
+    /// [`NotCounting`] after [`READINGS_TO_MOVE`] equal readings in a row, or after a hundred that went back. A pause of the
+    /// machine for more than half of the clock's wrap looks like one of these.
+    pub const fn is_over(&mut self, reading: u64) -> Result<bool, NotCounting> {
+        let step = self.clock.ticks_between(self.now, reading);
+        self.unmoved = if step == 0 { self.unmoved + 1 } else { 0 };
+        self.backward += (step > self.clock.mask / 2) as u32;
+        self.now = reading;
+        if self.unmoved > READINGS_TO_MOVE || self.backward > BACKWARD_READINGS {
+            return Err(NotCounting);
+        }
+        let moved = self.clock.ticks_between(self.begin, reading);
+        Ok(moved >= self.ticks && moved <= self.clock.mask / 2)
+    }
+}
+
+/// The frequencies that a TSC can have, in hertz.
+const TSC_HZ: core::ops::RangeInclusive<u64> = 1_000_000..=100_000_000_000;
+
+/// A frequency of the TSC that CPUID or a hypervisor told; `None` for one that no TSC has, for which a wait would not end.
+pub fn plausible_tsc_hz(hz: u64) -> Option<u64> {
+    TSC_HZ.contains(&hz).then_some(hz)
+}
+
 /// The TSC's frequency from CPUID leaf 15H: EAX is the denominator and EBX the numerator of its ratio to the core
 /// crystal clock, ECX that clock in hertz. `None` where any is 0, which means "not enumerated" (Intel SDM Vol. 2A,
 /// CPUID, leaf 15H); hypervisors offer the leaf with zeros throughout.

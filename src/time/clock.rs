@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use super::calibration::{ReferenceClock, Scale, Windows, tsc_hz_from_cpuid};
+use super::calibration::{
+    READINGS_TO_MOVE, ReferenceClock, Scale, Window, Windows, plausible_tsc_hz, tsc_hz_from_cpuid,
+};
 use super::reference::Reference;
 use super::{now, timer, trust};
 use crate::acpi::Platform;
@@ -24,10 +26,6 @@ const ATTEMPTS: u32 = 5;
 const LONGEST_WINDOW_SHIFT: u32 = 2;
 
 const NS_PER_MS: u64 = 1_000_000;
-
-/// A timer that has not moved after so many readings is not there: reading takes at least tens of nanoseconds, and the
-/// slowest timer's steps are below a microsecond.
-const READINGS_TO_MOVE: u32 = 100_000;
 
 /// Who told the TSC's frequency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +128,12 @@ pub fn init(
         .and_then(|(denominator, numerator, crystal_hz)| {
             tsc_hz_from_cpuid(denominator, numerator, crystal_hz)
         })
+        .and_then(plausible_tsc_hz)
         .map(|hz| (Source::Cpuid, hz))
-        .or_else(|| features.hypervisor_tsc_khz.map(|khz| (Source::Hypervisor, u64::from(khz) * 1000)));
+        .or_else(|| {
+            let khz = features.hypervisor_tsc_khz?;
+            plausible_tsc_hz(u64::from(khz) * 1000).map(|hz| (Source::Hypervisor, hz))
+        });
     let (source, tsc_hz, apic_timer_hz) = match (told, &reference) {
         (Some((source, tsc_hz)), _) => {
             let clock = ReferenceClock::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
@@ -229,16 +231,8 @@ fn four_samples(
     apic::start_timer_masked(guard, u32::MAX);
     let mut samples = [Sample::take(read); 4];
     for number in 1..samples.len() {
-        let begin = samples[number - 1].reference;
-        let (mut now, mut unmoved) = (begin, 0);
-        while clock.ticks_between(begin, now) < window {
-            let next = read();
-            unmoved = if next == now { unmoved + 1 } else { 0 };
-            if unmoved > READINGS_TO_MOVE {
-                return None;
-            }
-            now = next;
-        }
+        let mut wait = Window::new(*clock, samples[number - 1].reference, window);
+        while !wait.is_over(read()).ok()? {}
         samples[number] = Sample::take(read);
     }
     apic::start_timer_masked(guard, 0);

@@ -17,6 +17,15 @@ const HPET_CAPABILITIES: usize = 0x00;
 const HPET_CONFIGURATION: usize = 0x10;
 const HPET_MAIN_COUNTER: usize = 0xf0;
 const HPET_ENABLE: u64 = 1;
+/// The timers take the place of the interval timer and the clock (LEG_RT_CNF).
+const HPET_LEGACY: u64 = 1 << 1;
+/// The first timer's configuration, and how far the next one's is from it (§2.3.8).
+const HPET_TIMER_0: usize = 0x100;
+const HPET_TIMER_BYTES: usize = 0x20;
+/// How many there can be in the registers.
+const HPET_TIMERS: usize = (HPET_BYTES as usize - HPET_TIMER_0) / HPET_TIMER_BYTES;
+/// A timer raises interrupts (Tn_INT_ENB_CNF), or delivers them as messages (Tn_FSB_EN_CNF).
+const HPET_TIMER_RAISES: u64 = 1 << 2 | 1 << 14;
 
 /// Ports of the interval timer and of its second channel's gate (Intel 8254 datasheet).
 const PIT_CHANNEL_2: u16 = 0x42;
@@ -76,11 +85,21 @@ impl Reference {
             unsafe { memory::unmap_device(physical, HPET_BYTES) };
             return None;
         };
-        // SAFETY: mapped as a device's for the kernel's lifetime from here on, and only the BSP, once, is here. The timer must
-        // run in order to be read; it raises no interrupts unless a comparator is set up, and none is.
+        // Firmware may have left a timer that sends messages, which no interrupt controller masks.
+        let timers = ((capabilities >> 8 & 0x1f) as usize + 1).min(HPET_TIMERS);
+        for timer in 0..timers {
+            // SAFETY: `HPET_TIMERS` of them lie in the registers, which are mapped as a device's, and only the BSP, once, is
+            // here. The timer raises no interrupts from then on.
+            unsafe {
+                let configuration = registers.byte_add(HPET_TIMER_0 + timer * HPET_TIMER_BYTES);
+                configuration.write_volatile(configuration.read_volatile() & !HPET_TIMER_RAISES);
+            }
+        }
+        // SAFETY: mapped as a device's for the kernel's lifetime from here on, and only the BSP, once, is here. The counter must
+        // run in order to be read; no timer raises interrupts, by the loop above.
         unsafe {
             let configuration = registers.byte_add(HPET_CONFIGURATION);
-            configuration.write_volatile(configuration.read_volatile() | HPET_ENABLE);
+            configuration.write_volatile(configuration.read_volatile() & !HPET_LEGACY | HPET_ENABLE);
         }
         Some(Reference::Hpet { registers, clock })
     }

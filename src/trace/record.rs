@@ -137,6 +137,9 @@ pub unsafe fn give_ring(gs_base: usize, slots: &'static [Slot]) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let so_far = unsafe { ring_of(gs_base) };
     base.store(0, Ordering::Relaxed);
+    // A handler of this CPU may read the ring meanwhile: it must not find the old slots with the new mask.
+    ring.store(0, Ordering::Relaxed);
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
     let new_head = AtomicU64::new(0);
     let new = Ring::new(slots, &new_head);
     so_far
@@ -147,7 +150,7 @@ pub unsafe fn give_ring(gs_base: usize, slots: &'static [Slot]) {
     head.store(new_head.load(Ordering::Relaxed), Ordering::Relaxed);
     mask.store(slots.len() as u64 * SLOT_BYTES - 1, Ordering::Relaxed);
     let address = slots.as_ptr().expose_provenance() as u64;
-    ring.store(address, Ordering::Relaxed);
+    ring.store(address, Ordering::Release);
     base.store(address, Ordering::Release);
 }
 
@@ -163,8 +166,8 @@ pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
     if address == 0 {
         return None;
     }
-    // SAFETY: `give_ring` stores nothing but rings of that size, which live for good and whose slots are
-    // atomic.
+    // SAFETY: `give_ring` stores the mask before the address (`Release`), and no address while they do not belong together, so
+    // the slots are as many. They are atomic and never freed.
     let slots = unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(address), slots) };
     Some(Ring::new(slots, head))
 }

@@ -41,7 +41,7 @@ fn nodes_of(numa: &Numa<'_>, ids: &[u32]) -> Vec<u8> {
     let entry = |id: &u32| RosterEntry { apic_id: ApicId(*id), ..RosterEntry::EMPTY };
     let mut cpus: Vec<_> = ids.iter().map(entry).collect();
     let mut words = vec![0; Index::words_for(cpus.len())];
-    let mut index = Index::new(&mut words);
+    let mut index = Index::new(&mut words, 7);
     for (place, id) in ids.iter().enumerate() {
         index.enter(*id, place, |place| ids[place]);
     }

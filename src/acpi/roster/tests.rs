@@ -29,7 +29,7 @@ fn roster(entries: &[Vec<u8>], bsp: u32, room: usize) -> (Roster, Vec<u32>) {
     let madt = Madt::parse(&bytes).unwrap();
     let mut slots = vec![RosterEntry::EMPTY; room];
     let mut words = vec![0; Index::words_for(room)];
-    let roster = Roster::fill(&madt, ApicId(bsp), &mut slots, &mut Index::new(&mut words));
+    let roster = Roster::fill(&madt, ApicId(bsp), &mut slots, &mut Index::new(&mut words, 7));
     let (used, unused) = slots.split_at(roster.cpus as usize);
     assert!(unused.iter().all(|slot| *slot == RosterEntry::EMPTY));
     for (index, entry) in used.iter().enumerate() {
@@ -59,7 +59,7 @@ fn uids_go_with_their_cpus() {
     let bytes = table(&[xapic(1, ON), x2apic(300, ON), xapic(0, ON)].concat());
     let mut slots = [RosterEntry::EMPTY; 4];
     let mut words = [0; 8];
-    Roster::fill(&Madt::parse(&bytes).unwrap(), ApicId(0), &mut slots, &mut Index::new(&mut words));
+    Roster::fill(&Madt::parse(&bytes).unwrap(), ApicId(0), &mut slots, &mut Index::new(&mut words, 7));
     assert_eq!(
         slots[..3].iter().map(|slot| slot.uid).collect::<Vec<_>>(),
         [Some(100), Some(101), Some(1300)]

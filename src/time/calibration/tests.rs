@@ -117,6 +117,45 @@ fn cpuid_leaf_15_with_a_zero_tells_nothing() {
     assert_eq!(tsc_hz_from_cpuid(u32::MAX, 1, 1), None);
 }
 
+/// How many readings a wait of `ticks` takes, or after how many it gives up.
+fn readings(clock: ReferenceClock, ticks: u64, mut next: impl FnMut(u64) -> u64) -> Result<u64, u64> {
+    let mut window = Window::new(clock, next(0), ticks);
+    (1..)
+        .find_map(|count| match window.is_over(next(count)) {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(count)),
+            Err(NotCounting) => Some(Err(count)),
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_window_ends_whatever_the_readings_are() {
+    let pm_timer = ReferenceClock::pm_timer(false);
+    // Up, down, and across the wrap.
+    assert_eq!(readings(pm_timer, 7159, |count| count), Ok(7159));
+    assert_eq!(readings(ReferenceClock::pit(), 2386, |count| 10u64.wrapping_sub(count) & 0xffff), Ok(2386));
+    assert_eq!(readings(pm_timer, 7159, |count| (0xff_fff0 + count) & 0xff_ffff), Ok(7159));
+    assert_eq!(readings(ReferenceClock::tsc(1_000_000).unwrap(), u64::MAX / 4, |count| count << 61), Ok(2));
+    // A clock that stands still, at once or later.
+    let stopped = u64::from(READINGS_TO_MOVE) + 1;
+    assert_eq!(readings(pm_timer, 7159, |_| 5), Err(stopped));
+    assert_eq!(readings(pm_timer, 7159, |count| count.min(100)), Err(stopped + 100));
+    // A register that changes and does not count: it starts at its least value.
+    assert_eq!(readings(pm_timer, 7159, |count| count % 4), Err(4 * 101));
+    // One wrong reading is none that ends the wait, nor is a small step back.
+    assert_eq!(readings(pm_timer, 7159, |count| if count == 1 { 0xff_ffff } else { count }), Ok(7159));
+    assert_eq!(readings(pm_timer, 7159, |count| count - u64::from(count % 1000 == 7)), Ok(7159));
+}
+
+#[test]
+fn a_frequency_that_no_tsc_has_is_not_taken() {
+    for hz in [0, 999_999, 100_000_000_001, u64::from(u32::MAX).pow(2)] {
+        assert_eq!(plausible_tsc_hz(hz), None);
+    }
+    assert_eq!(plausible_tsc_hz(2_592_000_000), Some(2_592_000_000));
+}
+
 #[test]
 fn the_median_outvotes_one_outlier() {
     for samples in [
