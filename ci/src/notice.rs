@@ -26,6 +26,8 @@ pub enum Notice<'a> {
     Kernel(&'a str),
     /// What the kernel's console writes, as it comes.
     Console(&'a [u8]),
+    /// The terminal is about to pass on what it gets as it is: what was said so far has to be written before.
+    RawMode,
     /// A workload has come further.
     Progress(&'a Progress<String>),
     /// Any other record.

@@ -137,6 +137,9 @@ impl Hearing<'_> {
             other => self.observer.notice(Notice::Record(other)),
         }
         if let (Record::Prompt, Some(attached)) = (record, &mut self.attached) {
+            if attached.is_to_enter_raw_mode() {
+                self.observer.notice(Notice::RawMode);
+            }
             attached.prompted();
         }
         if matches!(record, Record::Boot(_)) {

@@ -82,6 +82,11 @@ impl Attached {
         self.in_session && self.is_interactive
     }
 
+    /// Whether the next prompt changes the terminal's mode.
+    pub fn is_to_enter_raw_mode(&self) -> bool {
+        !self.in_session && self.is_interactive
+    }
+
     /// The kernel asks for a line.
     pub fn prompted(&mut self) {
         if !self.in_session {

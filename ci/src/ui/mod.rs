@@ -271,6 +271,7 @@ impl Observer for Console {
         self.has_panicked |= matches!(notice, Notice::Record(Record::Panic(_)));
         match notice {
             Notice::Console(bytes) if self.quiet => self.console(bytes),
+            Notice::RawMode => self.outlet.settle(),
             _ if self.quiet => {}
             Notice::Step(text) => {
                 let told = self.bars.step(text);

@@ -97,6 +97,15 @@ impl Outlet {
     /// # Errors
     /// Why a part of the standard output could not be written.
     pub fn flush(&self) -> io::Result<()> {
+        self.wait().failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits until all is written, or a signal asks for the launcher's end.
+    pub fn settle(&self) {
+        drop(self.wait());
+    }
+
+    fn wait(&self) -> MutexGuard<'_, Queue> {
         let wakes = self.shared.clone();
         let _listener = Listener::new(move || wakes.changed.notify_all());
         let signals = interrupt::count();
@@ -104,7 +113,7 @@ impl Outlet {
         while (queue.is_writing || queue.waits()) && interrupt::count() == signals {
             queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.failure.take().map_or(Ok(()), Err)
+        queue
     }
 
     /// A second handle on the same queue, for what draws by itself.
@@ -301,6 +310,17 @@ mod tests {
         begin.send(()).unwrap();
         drop(outlet);
         assert!(written.iter().eq((0..chunks).map(chunk)));
+    }
+
+    #[test]
+    fn what_was_said_is_written_once_settled_and_its_failure_is_still_told() {
+        let outlet = Outlet::to(|_, _| Err(io::ErrorKind::BrokenPipe.into()));
+        outlet.write(Stream::Stdout, b"a");
+        outlet.settle();
+        let queue = outlet.shared.locked();
+        assert!(!queue.is_writing && !queue.waits());
+        drop(queue);
+        assert!(outlet.flush().is_err() && outlet.flush().is_ok());
     }
 
     #[test]
