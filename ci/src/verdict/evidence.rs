@@ -85,7 +85,10 @@ fn cpus(seen: &Seen, asked: &Asked) -> Option<String> {
     }
     let limit = if boot.apic_mode == "xapic" { MAX_XAPIC_CPUS } else { u32::MAX };
     let wanted = asked.cpus?.min(limit);
-    (online < wanted).then(|| format!("{online} of the machine's {wanted} CPUs are online"))
+    // Firmware may have disabled some, and lists them as such.
+    let disabled = expected.map_or(0, |expected| expected.disabled);
+    (online.saturating_add(disabled) < wanted)
+        .then(|| format!("{online} of the machine's {wanted} CPUs are online"))
 }
 
 /// Whether as many frames are free after the work as before it. A program of the user's own, and the console, may keep some.
@@ -224,6 +227,18 @@ mod tests {
         let expected = ExpectedCpus { by_tables, disabled, by_cpuid, unreachable, limit };
         seen.boot.as_mut().unwrap().cpus_expected = Some(expected);
         assert_eq!(missing(&seen, &asked), None);
+    }
+
+    #[test]
+    fn cpus_that_firmware_has_disabled_are_not_missing() {
+        let mut seen = sample::seen(1, &[], &[]);
+        let asked = Asked { cpus: Some(4), may_miss_cpus: false, work: AskedWork::Boot };
+        let expected =
+            |disabled| ExpectedCpus { by_tables: 1, disabled, by_cpuid: 4, unreachable: 0, limit: None };
+        for (disabled, is_missing) in [(3, false), (2, true), (0, true), (u32::MAX, false)] {
+            seen.boot.as_mut().unwrap().cpus_expected = Some(expected(disabled));
+            assert_eq!(missing(&seen, &asked).is_some(), is_missing, "{disabled} disabled");
+        }
     }
 
     #[test]
