@@ -3,8 +3,7 @@
 use super::meter::{Meter, opaque, repeat};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::source::{FrameSource, Seat};
-use crate::memory::{self, Octopod, OwnedFrame};
-use crate::sync::IrqMutex;
+use crate::memory::{self, Octopod, OwnedFrame, ZeroedSlice};
 
 /// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
 pub const BULK: usize = 512;
@@ -14,13 +13,10 @@ const NO_MEMORY: &str = "a machine with too little memory for the bench";
 /// Frames of blocks that are in use in part, held so that everything measured here draws on whole blocks: what is left
 /// between the kernel and its neighbours in memory is another machine's business.
 pub struct Loose {
-    frames: &'static mut [FrameNumber],
+    /// Their numbers, in frames of their own until the bench ends.
+    numbers: ZeroedSlice<FrameNumber>,
     held: usize,
 }
-
-/// Where they are noted, between one bench and the next: what is allocated for good is allocated once.
-static NUMBERS: IrqMutex<Option<&'static mut [FrameNumber]>> = IrqMutex::new(None);
-crate::name_lock!(NUMBERS);
 
 impl Loose {
     /// More are not to be expected: a memory map has few edges.
@@ -28,9 +24,7 @@ impl Loose {
 
     /// Takes frames until there is a whole block of them in a row, and gives that back. `None` if there is none.
     pub fn hold() -> Option<Loose> {
-        let kept = NUMBERS.lock().take();
-        let frames = kept.or_else(|| memory::alloc_slice_from((0..Self::MOST).map(FrameNumber::new)))?;
-        let mut loose = Loose { frames, held: 0 };
+        let mut loose = Loose { numbers: ZeroedSlice::new(Self::MOST)?, held: 0 };
         if loose.take_to_a_whole_block().is_none() {
             loose.release();
             return None;
@@ -43,7 +37,7 @@ impl Loose {
         begin_anew();
         let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
         while in_a_row < BULK {
-            let place = self.frames.get_mut(self.held)?;
+            let place = self.numbers.get_mut(self.held)?;
             let frame = SOURCE.alloc(&mut seat(), Order::FRAME)?;
             *place = frame;
             self.held += 1;
@@ -54,19 +48,18 @@ impl Loose {
         Some(())
     }
 
-    /// How many there are.
+    /// How many frames this holds, those of the numbers included.
     pub fn count(&self) -> usize {
-        self.held
+        self.held + self.numbers.frames()
     }
 
-    /// Gives them back.
+    /// Frees them.
     pub fn release(mut self) {
         self.give_back_from(0);
-        *NUMBERS.lock() = Some(self.frames);
     }
 
     fn give_back_from(&mut self, first: usize) {
-        for &frame in &self.frames[first..self.held] {
+        for &frame in &self.numbers[first..self.held] {
             free(frame, Order::FRAME);
         }
         self.held = first;

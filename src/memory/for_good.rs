@@ -38,6 +38,9 @@ unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
 // SAFETY: a `Slot` is an array of `AtomicU64`, of which each is zeroable.
 unsafe impl Zeroable for crate::trace::ring::Slot {}
 
+// SAFETY: a `FrameNumber` has the representation of a `usize` (`repr(transparent)`), of which zero is a value.
+unsafe impl Zeroable for super::frames::FrameNumber {}
+
 /// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
 pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
     const { assert!(align_of::<T>() <= FRAME_BYTES) };

@@ -30,7 +30,7 @@ pub fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
 fn summary(boot: &BootInfo) {
     let frames = memory::frames();
     let (total, free) = (frames.total_frames(), frames.free_frames());
-    let kept: usize = smp::online().map(|cpu| kept_by(cpu.id())).sum();
+    let kept = kept_by_cpus();
     let of_kernel = |region: &&Region| matches!(region.owner, Owner::Kernel(_));
     let reserved: u64 = boot.map.regions().iter().filter(of_kernel).map(|region| region.range.len()).sum();
     console::say(format_args!(
@@ -75,6 +75,13 @@ fn frames() {
     for cpu in smp::online() {
         console::say(format_args!("cpu {:>4} keeps {:>4} frames", cpu.id().0, kept_by(cpu.id())));
     }
+}
+
+/// How many free frames the CPUs keep.
+///
+/// **Context:** thread, interrupts on.
+pub fn kept_by_cpus() -> usize {
+    smp::online().map(|cpu| kept_by(cpu.id())).sum()
 }
 
 /// What a CPU keeps, of which it alone can tell; none if it does not answer, which the call says.

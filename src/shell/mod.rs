@@ -36,6 +36,8 @@ mod work;
 mod tests;
 
 #[cfg(target_os = "none")]
+pub use memory::kept_by_cpus;
+#[cfg(target_os = "none")]
 pub use reset::reset;
 #[cfg(target_os = "none")]
 pub use session::{End, Failure, run};
