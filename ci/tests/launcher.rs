@@ -84,10 +84,12 @@ fn a_machine_that_hangs_is_given_up_and_leaves_nothing_behind() {
     let alive = fake.watch();
     let ended = fake.run(&["boot", "--timeout", "1"]);
     assert_eq!(ended.status, Some(4), "{ended:#?}");
-    assert!(
-        ended.last_line().starts_with("TIMEOUT  no answer within 1 s; its last line: octopod: up"),
-        "{ended:#?}"
-    );
+    // On a busy host the machine may not have come to its first line.
+    let last = match fs::read_to_string(ended.out.join("serial.log")).unwrap_or_default().trim_end() {
+        "" => "nothing came on the serial line",
+        line => &format!("its last line: {line}"),
+    };
+    assert_eq!(ended.last_line(), format!("TIMEOUT  no answer within 1 s; {last}"), "{ended:#?}");
     assert_eq!(ended.report()["verdict"], "timeout");
     alive.all_gone();
 }

@@ -62,7 +62,7 @@ mod tests {
         });
         assert!(taken.recv_timeout(Duration::from_millis(100)).is_err());
         drop(held);
-        taken.recv_timeout(Duration::from_secs(20)).unwrap();
+        taken.recv_timeout(Duration::from_secs(120)).unwrap();
         waiter.join().unwrap();
     }
 }

@@ -18,7 +18,6 @@ use octopod_ci::qmp::Qmp;
 use octopod_ci::records::{Framing, Seen, draw_nonce};
 use octopod_ci::rundir::{RunDir, Workspace};
 use octopod_ci::{Options, kernel_build, setup};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Long enough for a host with much else to do.
@@ -140,14 +139,6 @@ impl Guest {
             Happening::Interrupted => panic!("interrupted"),
         }
         None
-    }
-
-    /// Stops the whole of QEMU for so long, as a host does that is suspended. The guest's clock goes on meanwhile.
-    pub fn stop_for(&self, time: Duration) {
-        let id = i32::try_from(self.machine.id()).ok().and_then(Pid::from_raw).unwrap();
-        kill_process(id, Signal::STOP).unwrap();
-        std::thread::sleep(time);
-        kill_process(id, Signal::CONT).unwrap();
     }
 
     /// Runs a line of QEMU's monitor for people.

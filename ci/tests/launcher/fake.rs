@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use octopod_ci::{Mode, Options};
+use rustix::fs::{Mode as FileMode, OFlags};
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.
 pub fn launcher() -> PathBuf {
@@ -109,13 +110,9 @@ impl Fake {
     pub fn watch(&self) -> Watch {
         let pipe = self.folder.path().join("qemu.alive");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let (sender, gone) = channel();
-        thread::spawn(move || {
-            let mut file = fs::File::open(pipe).unwrap();
-            let mut rest = Vec::new();
-            let _ = sender.send(file.read_to_end(&mut rest).is_ok());
-        });
-        Watch { gone }
+        // A machine that is ended before it opens its end must not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Watch { pipe: fs::File::from(rustix::fs::open(&pipe, flags, FileMode::empty()).unwrap()) }
     }
 
     /// Starts the launcher on this machine.
@@ -172,13 +169,18 @@ pub fn write_program(path: &Path, text: &str) {
 
 /// Whether any of a machine's processes is left.
 pub struct Watch {
-    gone: Receiver<bool>,
+    pipe: fs::File,
 }
 
 impl Watch {
     /// Fails unless the last of them ends.
-    pub fn all_gone(self) {
-        assert!(self.gone.recv_timeout(PATIENCE).expect("a process of the machine's is left"));
+    pub fn all_gone(mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        // Without a writer a pipe is at its end; with one, reading it would block.
+        while !matches!(self.pipe.read(&mut [0]), Ok(0)) {
+            assert!(Instant::now() < deadline, "a process of the machine's is left");
+            thread::yield_now();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use octopod::wire::ExitCode;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher};
 use super::{STATUS_PASS, say};
@@ -93,15 +94,19 @@ fn a_comparison_that_is_cut_off_keeps_what_was_measured() {
         r#"@octopod {"verdict":{"pass":false,"reason":"pairs on locked: lost","frames_free_after":5}}"#;
     let status = |code: ExitCode| format!("exit {}", code.qemu_status());
     for (script, status, word) in [
-        (say(&lines, "sleep 600"), 4, "TIMEOUT"),
+        (say(&lines, "echo 'octopod: at work'; sleep 600"), 130, "INTERRUPTED"),
         (say(&[&lines[..], &[panic]].concat(), &status(ExitCode::Panicked)), 3, "PANIC"),
         (say(&[&lines[..], &[lost]].concat(), &status(ExitCode::Fail)), 1, "FAIL"),
     ] {
         let fake = Fake::new(&script);
         let pictures = tempfile::tempdir().unwrap();
         let folder = pictures.path().join("new").display().to_string();
-        let arguments = ["stress", "--allocator", "octopod,locked", "--timeout", "2", "--pictures", &folder];
-        let ended = fake.run(&arguments);
+        let mut started = fake.start(&["stress", "--allocator", "octopod,locked", "--pictures", &folder]);
+        if status == 130 {
+            started.wait_for_line("octopod: at work");
+            kill_process(Pid::from_child(&started.child), Signal::INT).unwrap();
+        }
+        let ended = started.end();
         assert_eq!(ended.status, Some(status), "{ended:#?}");
         assert!(ended.last_line().starts_with(word), "{ended:#?}");
         let row = |words: &[&str]| {

@@ -16,7 +16,7 @@ use octopod_ci::rundir::Workspace;
 use octopod_ci::{Options, setup};
 
 /// Long enough for a host with much else to do.
-const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the kernel writes when it waits for a line.
 pub const PROMPT: &str = "\r\u{1b}[Koctopod> ";
