@@ -39,6 +39,6 @@ fn sort_everywhere(_: &Machine) -> Result<(), Reason> {
         let mut numbers: alloc::vec::Vec<u32> = (0..10_000u32).map(|n| n.wrapping_mul(0x9e37_79b1)).collect();
         numbers.sort_unstable();
         log::info!("cpu {}: {} numbers, sorted: {}", cpu.id(), numbers.len(), numbers.is_sorted());
-    });
-    Ok(())
+    })
+    .map_err(|error| Reason::of_program(format_args!("{error}")))
 }

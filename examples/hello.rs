@@ -25,10 +25,11 @@ fn hello(machine: &Machine) -> Result<(), Reason> {
             log::info!("hello again from cpu {}", cpu::current());
             AGAIN.fetch_add(1, Ordering::Release);
             // The boot processor halts meanwhile.
-            smp::wake_others();
+            smp::wake_others_or_warn();
         };
         let _ = time::timer::after(Duration::from_millis(1), again, 0);
-    });
+    })
+    .map_err(|error| Reason::of_program(format_args!("{error}")))?;
     let all_again = || AGAIN.load(Ordering::Acquire) == smp::online().count();
     time::halt_until(&Deadline::after_ms(REQUEST_MS), all_again)
         .map_err(|_| Reason::of_program(format_args!("a timer has not expired in {REQUEST_MS} ms")))

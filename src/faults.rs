@@ -3,6 +3,7 @@
 
 mod bring_up;
 mod hotplug;
+mod ipis;
 mod locks;
 mod redirects;
 
@@ -15,6 +16,7 @@ use crate::config::WATCHDOG_MS;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
+use crate::panic::Panicking;
 use crate::sync::Deadline;
 use crate::{bench, console, cpu, memory, panic, redirect, selftest, smp, time};
 
@@ -71,11 +73,10 @@ pub fn arm(options: &Options) {
 
 /// The faults that strike when all CPUs are up.
 pub fn at_work(fault: Option<Fault>) {
+    ipis::begin();
     match fault {
         Some(Fault::PanicCpu3) => {
-            smp::run_on_all(STRIKE_MS, &|cpu| {
-                assert!(cpu.id() != CpuId(3), "the deliberate fault panic_cpu3")
-            });
+            on_all(&|cpu| assert!(cpu.id() != CpuId(3), "the deliberate fault panic_cpu3"));
         }
         Some(Fault::PanicEverywhere) => panic_everywhere(),
         Some(Fault::PanicInPanic) => on_last_cpu(&|| panic!("{}", PanicsWhenShown)),
@@ -139,7 +140,7 @@ pub fn before_audit(fault: Option<Fault>) {
 fn panic_everywhere() {
     static HERE: AtomicUsize = AtomicUsize::new(0);
     let count = smp::online().count();
-    smp::run_on_all(STRIKE_MS, &|cpu| {
+    on_all(&|cpu| {
         let _guard = IrqGuard::new();
         HERE.fetch_add(1, Ordering::AcqRel);
         let _ = Deadline::after_ms(STRIKE_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
@@ -148,15 +149,15 @@ fn panic_everywhere() {
 }
 
 redirect! {
-    smp::stop_others() => stop_the_dead, if |_| redirects::is_armed(Fault::PanicEverywhere);
+    smp::stop_others(panicking: &Panicking) => stop_the_dead, if |_| redirects::is_armed(Fault::PanicEverywhere);
 }
 
 /// [`smp::stop_others`], when all of them have panicked too: whichever was first.
-extern "C" fn stop_the_dead() {
+extern "C" fn stop_the_dead(panicking: &Panicking) {
     let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
     let have_died = || others().filter_map(|cpu| cpu.get(panic::REMAINS)).all(panic::Remains::are_of_a_death);
     let _ = Deadline::after_ms(STRIKE_MS).wait_until(have_died);
-    smp::stop_others::ordinary();
+    smp::stop_others::ordinary(panicking);
 }
 
 struct PanicsWhenShown;
@@ -167,9 +168,13 @@ impl fmt::Display for PanicsWhenShown {
     }
 }
 
+fn on_all(strike: &(dyn Fn(&'static smp::Cpu) + Sync)) {
+    smp::run_on_all(STRIKE_MS, strike).expect("a fault strikes on all CPUs");
+}
+
 fn on_last_cpu(strike: &(dyn Fn() + Sync)) {
     let last = smp::online().last().map(smp::Cpu::id);
-    smp::run_on_all(STRIKE_MS, &|cpu| {
+    on_all(&|cpu| {
         if Some(cpu.id()) == last {
             strike();
         }

@@ -53,6 +53,8 @@ pub enum Reason {
     /// The console's session found something.
     #[cfg(feature = "shell")]
     Shell(shell::Failure),
+    /// Work was not run on all CPUs.
+    Work(smp::WorkError),
     /// A program of one's own says so.
     Program(LineBuffer<100>),
 }
@@ -81,6 +83,7 @@ impl fmt::Display for Reason {
             Reason::SelfTest(failure) => failure.fmt(f),
             #[cfg(feature = "shell")]
             Reason::Shell(failure) => failure.fmt(f),
+            Reason::Work(error) => error.fmt(f),
             Reason::Program(reason) => f.write_str(reason.as_str()),
             Reason::TrampolineOverrun { page } => {
                 write!(f, "bring-up has changed a page beside the trampoline's at {page:#x}")

@@ -306,7 +306,10 @@ fn counter(features: &Features, clock: &Clock, options: &Options) {
     });
     let counter = time::decide(features, clock, options.clock);
     if counter.distrust.is_some() {
-        smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));
+        let restarted = smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));
+        if let Err(error) = restarted {
+            report::verdict(Err(Reason::Work(error)));
+        }
     }
     report::counter(&counter);
 }

@@ -5,12 +5,12 @@
 //! used: it takes the mode from CPUID alone, so that a processor that has x2APIC could not be used without it, and it
 //! unmasks both pins and the timer when it turns an APIC on.
 //!
-//! What bites: the ICR of an xAPIC may not be written while an interrupt is on its way ([`send`] waits, with a deadline); a
-//! write to that of an x2APIC is not ordered behind earlier stores (SDM Vol. 3A, 11.12.3: it fences); the error status
-//! register has to be written before it is read (11.5.3).
+//! What bites: the two halves of an xAPIC's ICR, and when it may be written (`icr`); the error status register has to be
+//! written before it is read (SDM Vol. 3A, 11.5.3).
 
 mod base;
 mod handlers;
+mod icr;
 pub mod io_apic;
 mod registers;
 pub mod serial_input;
@@ -29,11 +29,13 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
-use crate::sync::{Deadline, TimedOut};
 use crate::{per_cpu, redirect, redirectable};
 
 #[cfg(feature = "faults")]
 pub use base::set_x2apic_as_firmware;
+pub use icr::{Batch, Message, send, send_to_self};
+#[cfg(feature = "faults")]
+pub use icr::{Proof, is_idle, transmit};
 pub use registers::{Mode, mode};
 pub use timer::{
     TimerMode, deadline_mode_works, set_timer_count, set_tsc_deadline, start_timer, start_timer_masked,
@@ -58,11 +60,13 @@ static XAPIC_PHYSICAL: AtomicU64 = AtomicU64::new(0);
 pub enum ApicError {
     /// Its registers could not be mapped.
     Map(MapError),
-    /// An interrupt to another CPU stayed on its way.
+    /// An interrupt could not be sent: the ICR stayed busy with the one before.
     NotDelivered {
-        /// Whom it was for.
+        /// The target.
         to: ApicId,
     },
+    /// An NMI handler sends no interrupts: it may have interrupted the code that does.
+    InNmi,
 }
 
 impl fmt::Display for ApicError {
@@ -70,8 +74,12 @@ impl fmt::Display for ApicError {
         match self {
             ApicError::Map(error) => write!(f, "the local APIC's registers: {error}"),
             ApicError::NotDelivered { to } => {
-                write!(f, "an interrupt to APIC ID {to} was not delivered in {IPI_DELIVERY_MS} ms")
+                write!(
+                    f,
+                    "no interrupt to APIC ID {to}: the local APIC's ICR was busy for {IPI_DELIVERY_MS} ms"
+                )
             }
+            ApicError::InNmi => f.write_str("an interrupt cannot be sent from an NMI handler"),
         }
     }
 }
@@ -149,67 +157,13 @@ redirect! {
     pub fn end_of_interrupt() = registers::end_of_interrupt_xapic
         => registers::end_of_interrupt_x2apic, if |features| features.x2apic;
 
-    /// Writes the interrupt command register, which sends. The CPU's interrupts are off.
+    /// Writes the interrupt command register, which sends. For [`icr`] alone, which says when that is right.
     fn write_icr(destination: ApicId, command: u32) = registers::write_icr_xapic
         => registers::write_icr_x2apic, if |features| features.x2apic;
-}
 
-/// What to send to another CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// An interrupt.
-    Fixed(Vector),
-    /// A non-maskable interrupt.
-    #[allow(dead_code, reason = "part of the local APIC's interface")]
-    Nmi,
-    /// INIT.
-    Init,
-    /// A start-up interrupt: begin in real mode at the page of this number.
-    StartUp(u8),
-}
-
-redirectable! {
-    /// Sends a message to the CPU with that APIC ID; returns when it is on its way.
-    pub fn send(_guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
-        wait_for_idle_icr(to)?;
-        let command = match message {
-            Message::Fixed(vector) => registers::ICR_ASSERT | u32::from(vector.get()),
-            Message::Nmi => registers::ICR_NMI,
-            Message::Init => registers::ICR_INIT,
-            Message::StartUp(page) => registers::ICR_START_UP | u32::from(page),
-        };
-        write_icr(to, command);
-        Ok(())
-    }
-}
-
-/// Interrupts this CPU itself, once interrupts are on.
-#[inline]
-pub fn send_to_self(_: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
-    let anybody = ApicId(0);
-    wait_for_idle_icr(anybody)?;
-    write_icr(anybody, registers::ICR_ASSERT | registers::ICR_SELF | u32::from(vector.get()));
-    Ok(())
-}
-
-/// Sends an NMI, without a proof that interrupts are off: for a CPU that dies, whatever it was doing.
-pub fn send_nmi_in_emergency(to: ApicId) {
-    if wait_for_idle_icr(to).is_ok() {
-        write_icr(to, registers::ICR_NMI);
-    }
-}
-
-#[inline]
-fn wait_for_idle_icr(to: ApicId) -> Result<(), ApicError> {
-    // The rule, for which no deadline has to be worked out.
-    if registers::icr_is_idle() { Ok(()) } else { wait_for_busy_icr(to) }
-}
-
-#[cold]
-fn wait_for_busy_icr(to: ApicId) -> Result<(), ApicError> {
-    Deadline::after_ms(IPI_DELIVERY_MS)
-        .wait_until(registers::icr_is_idle)
-        .map_err(|TimedOut| ApicError::NotDelivered { to })
+    /// The same with a destination shorthand, whose destination field is ignored (SDM Vol. 3A, 11.6.1).
+    fn write_icr_self(command: u32) = registers::write_icr_self_xapic
+        => registers::write_icr_self_x2apic, if |features| features.x2apic;
 }
 
 /// The error status register: what went wrong since it was last read.

@@ -157,6 +157,19 @@ pub extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
     unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
 }
 
+pub extern "C" fn write_icr_self_xapic(command: u32) {
+    // SAFETY: the low half of this CPU's ICR, with a shorthand; `set_mode` has stored where the page is mapped.
+    unsafe {
+        ((BASE.load(Ordering::Relaxed) + Register::IcrLow as u64) as *mut u32).write_volatile(command);
+    }
+}
+
+pub extern "C" fn write_icr_self_x2apic(command: u32) {
+    fence_before_icr();
+    // SAFETY: this CPU's ICR, with a value of the form that the manual gives.
+    unsafe { Msr::new(0x830).write(u64::from(command)) };
+}
+
 /// Whether the interrupt last sent is on its way, so that the ICR may be written. An x2APIC's always may.
 #[inline]
 pub fn icr_is_idle() -> bool {

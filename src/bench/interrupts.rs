@@ -71,7 +71,9 @@ pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
     repeat(repetitions, || {
         let served_before = SERVED.get();
         BEGAN.set(read_tsc());
-        smp::call_self(served, 0);
+        if smp::call_self(served, 0).is_err() {
+            return;
+        }
         while SERVED.get() == served_before {
             core::hint::spin_loop();
         }

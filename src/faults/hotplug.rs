@@ -1,18 +1,15 @@
 //! Faults of CPUs that go offline and come back, each on the last CPU.
 
 use super::redirects::is_armed;
-use crate::apic::{self, ApicError, Message};
 use crate::boot::command_line::Fault;
-use crate::cpu::{self, ApicId, IrqGuard};
+use crate::cpu::{self, IrqGuard};
 use crate::smp::Cpu;
-use crate::smp::hotplug::{self, Departure};
+use crate::smp::hotplug;
 use crate::{redirect, smp};
 
 redirect! {
     hotplug::is_asked(me: &Cpu) -> bool => is_asked_but_the_last, if |_| is_armed(Fault::DeafToLeave);
     hotplug::close(guard: &IrqGuard) => get_stuck, if |_| is_armed(Fault::StuckLeaving);
-    apic::send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError>
-        => lose_second_start_up, if |_| is_armed(Fault::LostOnReturn);
 }
 
 fn last() -> Option<&'static Cpu> {
@@ -29,14 +26,4 @@ extern "C" fn get_stuck(guard: &IrqGuard) {
         core::hint::spin_loop();
     }
     hotplug::close::ordinary(guard);
-}
-
-/// [`apic::send`], but what tells the last CPU to start is lost once it has been offline.
-#[allow(improper_ctypes_definitions)]
-extern "C" fn lose_second_start_up(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
-    let is_gone = last().is_some_and(|last| last.entry.apic_id == to && last.departure() == Departure::Gone);
-    if is_gone && matches!(message, Message::StartUp(_)) {
-        return Ok(());
-    }
-    apic::send::ordinary(guard, to, message)
 }

@@ -3,11 +3,10 @@
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use crate::apic::{self, ApicError, Message};
 use crate::boot::command_line::{Allocator, Fault};
 use crate::config::{REQUEST_MS, WATCHDOG_MS};
 use crate::cpu::redirect::{PATCH_BYTES, Redirect, SOURCE_BYTES};
-use crate::cpu::{self, ApicId, Features, IrqGuard};
+use crate::cpu::{self, Features};
 use crate::memory::frames::Order;
 use crate::memory::source::{FrameSource, Seat};
 use crate::{redirect, smp, stress, time};
@@ -28,8 +27,6 @@ pub(super) fn is_armed(fault: Fault) -> bool {
 }
 
 redirect! {
-    apic::send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError>
-        => lose_start_up, if |_| is_armed(Fault::SkipSipi);
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
     stress::workload_over(source: &dyn FrameSource, allocator: Allocator)
         => lose_lent_frame, if |_| is_armed(Fault::LoseLentFrame);
@@ -47,16 +44,6 @@ extern "C" fn jump_at_third_report() {
     if REPORTS.fetch_add(1, Ordering::Relaxed) == 2 {
         time::faults::jump(JUMP_MS);
     }
-}
-
-/// [`apic::send`], but what tells the last CPU to start never arrives.
-#[allow(improper_ctypes_definitions)]
-extern "C" fn lose_start_up(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
-    let is_last = smp::cpus().last().is_some_and(|last| last.entry.apic_id == to);
-    if is_last && matches!(message, Message::StartUp(_)) {
-        return Ok(());
-    }
-    apic::send::ordinary(guard, to, message)
 }
 
 /// [`cpu::set_memory_types`], on the boot processor alone: while it prepares itself, no CPU is listed yet.

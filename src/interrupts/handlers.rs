@@ -6,8 +6,9 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-use super::{Frame, UNREGISTERED, Vector, machine_check, nmi};
+use super::{Frame, NMI_DEPTH, UNREGISTERED, Vector, machine_check, nmi};
 use crate::cpu::IrqGuard;
+use crate::cpu::per_cpu::PerCpu;
 use crate::memory;
 
 /// RFLAGS.IF (SDM Vol. 1, 3.4.3.3).
@@ -103,8 +104,10 @@ pub(super) fn dispatch(frame: &mut Frame) {
 /// Calls the handler of a vector that may have interrupted the frame allocator: the allocator refuses every request until
 /// the handler returns. **Context:** NMI and the like; interrupts off.
 fn dispatch_ist(frame: &mut Frame) {
+    NMI_DEPTH.set(NMI_DEPTH.get() + 1);
     let index = ist_index(frame.vector as u8).unwrap_or_default();
     memory::with_alloc_disabled(&IrqGuard::new(), || IST_HANDLERS[index].get()(frame));
+    NMI_DEPTH.set(NMI_DEPTH.get() - 1);
     skip_halt(frame);
 }
 

@@ -12,6 +12,7 @@ mod nmi;
 pub(crate) mod pic;
 mod vector;
 
+use core::cell::Cell;
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 
@@ -124,6 +125,15 @@ static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
 per_cpu! {
     /// Interrupts on vectors that nobody has registered.
     pub(crate) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+    /// How many handlers of NMIs, machine checks, double faults and debug exceptions run, one inside the other.
+    static NMI_DEPTH: Cell<u32> = Cell::new(0);
+}
+
+/// Whether this CPU runs a handler of an NMI, machine check, double fault or debug exception: one that may have interrupted
+/// code whose interrupts are off. **Context:** any.
+#[inline(always)]
+pub(crate) fn is_in_nmi() -> bool {
+    NMI_DEPTH.get() != 0
 }
 
 /// From now on `handler` gets the interrupts on `vector`, on every CPU. The name stands in the table of counts.

@@ -12,6 +12,7 @@ mod remains;
 mod speak;
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -70,10 +71,18 @@ pub struct Victim {
     pub remains: &'static Remains,
 }
 
+/// The proof that this CPU ends the run: its interrupts are off permanently, and the code that the panic has interrupted never
+/// goes on. [`die`] alone makes one.
+#[derive(Debug)]
+pub struct Panicking {
+    // It is true of one CPU, so it must not reach another.
+    _not_send: PhantomData<*mut ()>,
+}
+
 /// What the layer that knows all CPUs does for one that is dying.
 pub trait Others: Sync {
     /// Stops all other CPUs; returns when they have stopped, or will not.
-    fn stop(&self);
+    fn stop(&self, panicking: &Panicking);
     /// Shows every CPU that has an area, in their order.
     fn visit(&self, visit: &mut dyn FnMut(Victim));
 }
@@ -131,7 +140,7 @@ pub fn die(death: &Death) -> ! {
     // Before the console's lock is taken, or taken away.
     remains::leave_place(death.registers);
     if let Some(others) = OTHERS.get() {
-        others.stop();
+        others.stop(&Panicking { _not_send: PhantomData });
     }
     // SAFETY: `take_over` takes the locks of the serial line and of the screen, by force if need be. A forced lock aliases the
     // `&mut` of its holder, which is sound only if the holder never uses it again. The holder is one of these:

@@ -91,7 +91,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let each = rounds.div_ceil(online);
     let meeting = Meeting::new(online);
     let interrupts_before = totals();
-    smp::run_on_all(STRESS_GRACE_MS + u64::from(rounds) * ROUND_MS, &|cpu| {
+    super::run_on_all(STRESS_GRACE_MS + u64::from(rounds) * ROUND_MS, &|cpu| {
         let me = cpu.id();
         let outcome = to_itself(me)
             .and_then(|()| all_to_all(me, each))
@@ -148,7 +148,7 @@ fn to_itself(me: CpuId) -> Result<(), Failure> {
     let before = OWN.get();
     let guard = IrqGuard::new();
     for index in 0..2 * CALLS_TO_SELF {
-        smp::call_self(count, 0);
+        smp::call_self(count, 0).map_err(|error| Failure::Call { cpu: me, error })?;
         if index < CALLS_TO_SELF && OWN.get() != before {
             return Err(Failure::Misplaced { cpu: me, what: "while its interrupts were off" });
         }

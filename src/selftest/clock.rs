@@ -46,7 +46,7 @@ pub fn run() -> Result<(), Failure> {
     let first: IrqMutex<Option<Failure>> = IrqMutex::new(None);
     let began_ns = time::now_ns();
     let greatest = AtomicU64::new(began_ns);
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
         for _ in 0..READINGS {
             let before = greatest.load(Ordering::Acquire);
             let now = time::now_ns();

@@ -12,8 +12,8 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
 use crate::memory::{FrameRange, OwnedFrame};
-use crate::smp::{self, CallError, Cpu};
-use crate::sync::Deadline;
+use crate::smp::{self, CallError, Cpu, NoPlace};
+use crate::sync::{Deadline, IrqMutex};
 use crate::{memory, per_cpu};
 
 use super::nmis;
@@ -49,6 +49,13 @@ pub enum Failure {
         cpu: CpuId,
         /// How many it got.
         got: u64,
+    },
+    /// A CPU could not be sent an NMI.
+    NotSent {
+        /// The CPU.
+        cpu: CpuId,
+        /// Why not.
+        error: NoPlace,
     },
     /// The allocator did in an NMI what it was asked.
     Granted {
@@ -87,6 +94,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::OutOfMemory => f.write_str("no memory to begin with"),
             Failure::NoNmi { cpu, got } => write!(f, "cpu {cpu} got {got} NMIs of {NMIS}"),
+            Failure::NotSent { cpu, error } => write!(f, "no NMI to cpu {cpu}: {error}"),
             Failure::Granted { cpu, times } => {
                 write!(f, "cpu {cpu} was not refused memory in an NMI, {times} times")
             }
@@ -157,39 +165,44 @@ fn in_nmis() -> Result<(), Failure> {
 fn ask_everywhere() -> Result<(), Failure> {
     let limit = Deadline::after_ms(STRESS_GRACE_MS / 2);
     // The first one where nothing is under way: if that is granted anything, the next might never return.
-    strike(&smp::cpus()[CpuId::BSP.index()], &limit, || {});
+    strike(&smp::cpus()[CpuId::BSP.index()], &limit, || {})?;
     if GRANTED.get() > 0 {
         return Err(Failure::Granted { cpu: CpuId::BSP, times: GRANTED.get() });
     }
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    let (not_sent, is_over) = (IrqMutex::new(None), AtomicBool::new(false));
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
         if cpu.id() == CpuId::BSP {
-            strike_all(&limit);
+            *not_sent.lock() = strike_all(&limit).err();
+            is_over.store(true, Ordering::Release);
         } else {
-            while asked(cpu) < NMIS && !limit.has_passed() {
+            while !is_over.load(Ordering::Acquire) {
                 take_and_return();
             }
         }
     });
-    Ok(())
+    let not_sent = *not_sent.lock();
+    not_sent.map_or(Ok(()), Err)
 }
 
 fn asked(cpu: &Cpu) -> u64 {
     cpu.get(ASKED).map_or(0, |asked| asked.load(Ordering::Acquire))
 }
 
-fn strike_all(limit: &Deadline) {
+fn strike_all(limit: &Deadline) -> Result<(), Failure> {
     let wants = |cpu: &&Cpu| asked(cpu) < NMIS;
     while let Some(cpu) = smp::online().find(wants).filter(|_| !limit.has_passed()) {
-        strike(cpu, limit, take_and_return);
+        strike(cpu, limit, take_and_return)?;
     }
+    Ok(())
 }
 
 /// Sends an NMI and waits until it has been handled.
-fn strike(cpu: &Cpu, limit: &Deadline, meanwhile: impl Fn()) {
-    nmis::send(cpu);
+fn strike(cpu: &Cpu, limit: &Deadline, meanwhile: impl Fn()) -> Result<(), Failure> {
+    nmis::send(cpu).map_err(|error| Failure::NotSent { cpu: cpu.id(), error })?;
     while !nmis::is_idle(cpu) && !limit.has_passed() {
         meanwhile();
     }
+    Ok(())
 }
 
 fn take_and_return() {

@@ -8,7 +8,7 @@ use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::console::kept::MAX_KEPT;
 use crate::console::{self, Lines};
 use crate::cpu::{self, CpuId};
-use crate::smp::{self, Cpu};
+use crate::smp::{self, Cpu, NoPlace};
 use crate::sync::{Deadline, IrqMutex};
 
 use super::nmis;
@@ -29,6 +29,13 @@ pub enum Failure {
     NoNmi {
         /// The CPU.
         cpu: CpuId,
+    },
+    /// A CPU could not be sent an NMI.
+    NotSent {
+        /// The CPU.
+        cpu: CpuId,
+        /// Why not.
+        error: NoPlace,
     },
     /// Other lines were counted than were logged.
     Count {
@@ -51,6 +58,7 @@ impl fmt::Display for Failure {
         };
         match *self {
             Failure::NoNmi { cpu } => write!(f, "cpu {cpu} has not taken an NMI in {REQUEST_MS} ms"),
+            Failure::NotSent { cpu, error } => write!(f, "no NMI to cpu {cpu}: {error}"),
             Failure::Count { logged, counted } => {
                 counts(f, counted)?;
                 write!(f, " of {logged}")
@@ -92,7 +100,7 @@ fn loggers() -> impl Iterator<Item = &'static Cpu> + Clone {
 fn all_at_once() -> Result<u64, Failure> {
     let lines_before = console::lines();
     let nmis_before: u64 = loggers().map(nmis::handled).sum();
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
         let Some(rank) = cpu.rank().filter(|rank| *rank < MOST_CPUS) else { return };
         for line in 0..LINES {
             if let Some(next) = loggers().cycle().nth(rank + 1)
@@ -143,8 +151,7 @@ fn while_held() -> Result<(), Failure> {
 /// Sends an NMI to a CPU, when it has handled the one before.
 fn strike(cpu: &'static Cpu) -> Result<(), Failure> {
     wait_for(cpu)?;
-    nmis::send(cpu);
-    Ok(())
+    nmis::send(cpu).map_err(|error| Failure::NotSent { cpu: cpu.id(), error })
 }
 
 /// Waits until a CPU has handled all NMIs of this part.

@@ -30,7 +30,7 @@ impl Meeting {
         let have_come =
             || self.arrived.load(Ordering::Acquire) >= all || self.is_over.load(Ordering::Acquire);
         if have_come() {
-            smp::wake_others();
+            smp::wake_others_or_warn();
         } else if time::halt_until(&Deadline::after_ms(STRESS_GRACE_MS), have_come).is_err() {
             panic!("a CPU did not come to a meeting in {STRESS_GRACE_MS} ms");
         }
@@ -44,6 +44,6 @@ impl Meeting {
     /// Nobody waits any more: this CPU has failed and will not come again.
     pub fn call_off(&self) {
         self.is_over.store(true, Ordering::Release);
-        smp::wake_others();
+        smp::wake_others_or_warn();
     }
 }

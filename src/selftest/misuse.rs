@@ -6,8 +6,8 @@ use core::fmt;
 use crate::boot::image;
 use crate::config::REQUEST_MS;
 use crate::cpu::IrqGuard;
+use crate::memory;
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
-use crate::{memory, smp};
 
 const PAIR: Order = Order::new(1).expect("there are more orders than that");
 const TWO_BLOCKS: Order = Order::new(10).expect("there are more orders than that");
@@ -72,7 +72,7 @@ pub fn run() -> Result<(), Failure> {
 }
 
 fn free_frames() -> usize {
-    smp::run_on_all(REQUEST_MS, &|_| memory::drain_this_cpu(&IrqGuard::new()));
+    super::run_on_all(REQUEST_MS, &|_| memory::drain_this_cpu(&IrqGuard::new()));
     let _guard = IrqGuard::new();
     memory::frames().free_frames()
 }

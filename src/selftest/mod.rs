@@ -25,12 +25,27 @@ use core::ptr::fn_addr_eq;
 
 use crate::boot::command_line::Part;
 use crate::interrupts::{self, HandlerSlot, Vector};
+use crate::smp::{self, Cpu, WorkError};
+use crate::sync::IrqMutex;
 
 use meeting::Meeting;
+
+/// Why work was not run on all CPUs, the first time.
+static NOT_RUN: IrqMutex<Option<WorkError>> = IrqMutex::new(None);
+
+/// As [`smp::run_on_all`]. An error is the failure of the part that calls this, whatever else that finds.
+fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
+    if let Err(error) = smp::run_on_all(limit_ms, work) {
+        ::log::error!("{error}");
+        NOT_RUN.lock().get_or_insert(error);
+    }
+}
 
 /// What a part found.
 #[derive(Clone, Copy, Debug)]
 pub enum Failure {
+    /// Work was not run on all CPUs.
+    Work(WorkError),
     /// [`Part::Calls`]
     Calls(calls::Failure),
     /// [`Part::Offline`]
@@ -69,6 +84,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Work(error) => error.fmt(f),
             Failure::Calls(failure) => failure.fmt(f),
             Failure::Offline(failure) => failure.fmt(f),
             Failure::Serial(failure) => failure.fmt(f),
@@ -103,21 +119,11 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
         before.replace(interrupts::handler(Vector::new(vector as u8)));
     }
     for part in parts {
-        match part {
-            Part::Calls => calls::run(rounds).map_err(Failure::Calls)?,
-            Part::Offline => offline::run(rounds).map_err(Failure::Offline)?,
-            Part::Serial => serial::run().map_err(Failure::Serial)?,
-            Part::Log => log::run().map_err(Failure::Log)?,
-            Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown)?,
-            Part::Clock => clock::run().map_err(Failure::Clock)?,
-            Part::Contexts => contexts::run().map_err(Failure::Contexts)?,
-            Part::Handles => handles::run().map_err(Failure::Handles)?,
-            Part::Misuse => misuse::run().map_err(Failure::Misuse)?,
-            Part::Timers => timers::run().map_err(Failure::Timers)?,
-            Part::Vectors => vectors::run().map_err(Failure::Vectors)?,
-            Part::Zeroing => zeroing::run().map_err(Failure::Zeroing)?,
-            Part::Zones => zones::run().map_err(Failure::Zones)?,
+        let outcome = run_one(*part, rounds);
+        if let Some(error) = *NOT_RUN.lock() {
+            return Err(Failure::Work(error));
         }
+        outcome?;
         for (vector, before) in (0..=u8::MAX).zip(&HANDLERS_BEFORE) {
             if !fn_addr_eq(before.get(), interrupts::handler(Vector::new(vector))) {
                 return Err(Failure::Handler { part: *part, vector });
@@ -125,4 +131,22 @@ pub fn run(parts: &[Part], rounds: u32) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn run_one(part: Part, rounds: u32) -> Result<(), Failure> {
+    match part {
+        Part::Calls => calls::run(rounds).map_err(Failure::Calls),
+        Part::Offline => offline::run(rounds).map_err(Failure::Offline),
+        Part::Serial => serial::run().map_err(Failure::Serial),
+        Part::Log => log::run().map_err(Failure::Log),
+        Part::Shootdown => shootdown::run(rounds).map_err(Failure::Shootdown),
+        Part::Clock => clock::run().map_err(Failure::Clock),
+        Part::Contexts => contexts::run().map_err(Failure::Contexts),
+        Part::Handles => handles::run().map_err(Failure::Handles),
+        Part::Misuse => misuse::run().map_err(Failure::Misuse),
+        Part::Timers => timers::run().map_err(Failure::Timers),
+        Part::Vectors => vectors::run().map_err(Failure::Vectors),
+        Part::Zeroing => zeroing::run().map_err(Failure::Zeroing),
+        Part::Zones => zones::run().map_err(Failure::Zones),
+    }
 }

@@ -6,12 +6,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use crate::apic;
-use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::interrupts::{self, Frame, HandlerSlot, Vector};
 use crate::per_cpu;
-use crate::smp::Cpu;
+use crate::smp::{self, Cpu, NoPlace};
 
 per_cpu! {
     /// Whether an NMI from [`send`] is under way to this CPU.
@@ -58,12 +56,20 @@ fn nmi(frame: &mut Frame) {
 /// as one (SDM Vol. 3A, 6.7.1).
 ///
 /// **Context:** any but NMI.
-pub fn send(cpu: &Cpu) {
-    let (Some(is_announced), Some(sent)) = (cpu.get(IS_ANNOUNCED), cpu.get(SENT)) else { return };
+///
+/// # Errors
+/// No NMI was sent.
+pub fn send(cpu: &Cpu) -> Result<(), NoPlace> {
+    let (Some(is_announced), Some(sent)) = (cpu.get(IS_ANNOUNCED), cpu.get(SENT)) else {
+        return Err(NoPlace::NotOnline);
+    };
     sent.fetch_add(1, Ordering::Relaxed);
     is_announced.store(true, Ordering::Release);
-    let _guard = IrqGuard::new();
-    apic::send_nmi_in_emergency(cpu.entry.apic_id);
+    // No CPU is restarted during the parts that use this, so the permit need not be kept until the NMI is handled.
+    smp::send_nmi(cpu).map(drop).inspect_err(|_| {
+        is_announced.store(false, Ordering::Relaxed);
+        sent.fetch_sub(1, Ordering::Relaxed);
+    })
 }
 
 /// Whether a CPU has handled every NMI that was sent to it.

@@ -66,7 +66,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let is_over = AtomicBool::new(false);
     let departures = AtomicU32::new(0);
     let all = smp::all_online();
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
         let outcome = if cpu.id() == CpuId::BSP {
             let outcome = take_turns(&all, rounds, &departures);
             is_over.store(true, Ordering::Release);
@@ -163,7 +163,7 @@ fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
 /// Whether a piece of work for all is done by so many CPUs, and `expected` times with all before it: a CPU that was away has
 /// no part in what was done meanwhile, and does not make up for it later.
 fn check_work(cpu: CpuId, count: usize, expected: &mut u64) -> Result<(), Failure> {
-    smp::run_on_all(STRESS_GRACE_MS, &|_| {
+    super::run_on_all(STRESS_GRACE_MS, &|_| {
         WORKED.fetch_add(1, Ordering::AcqRel);
     });
     *expected += count as u64;

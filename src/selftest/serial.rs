@@ -125,7 +125,7 @@ pub fn run() -> Result<(), Failure> {
 
 /// Lets every CPU take what interrupts are still on their way to it: it runs this with interrupts on.
 fn settle() {
-    smp::run_on_all(LIMIT_MS, &|_| {});
+    super::run_on_all(LIMIT_MS, &|_| {});
 }
 
 fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {

@@ -101,7 +101,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     // The region's own page table is there from then on.
     smp::shootdown(map(1, 0)?.unmap()).map_err(Failure::Shootdown)?;
     let before = free_frames()?;
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
         let most = if cpu.rank().is_some_and(|rank| rank < mappers) { most.max(1) } else { 0 };
         if let Err(failure) = take_part(cpu, &meeting, each, most) {
             FIRST.lock().get_or_insert(failure);

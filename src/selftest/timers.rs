@@ -103,7 +103,7 @@ pub fn run() -> Result<(), Failure> {
     let histograms = &*histograms;
     let deadline = Deadline::after_ms(STRESS_GRACE_MS);
     let each = |part: &(dyn Fn(CpuId, usize) -> Result<(), Failure> + Sync)| {
-        smp::run_on_all(2 * STRESS_GRACE_MS, &|cpu| {
+        super::run_on_all(2 * STRESS_GRACE_MS, &|cpu| {
             let Some(rank) = cpu.rank() else { return };
             if let Err(failure) = part(cpu.id(), rank) {
                 FIRST.lock().get_or_insert(failure);
@@ -226,7 +226,7 @@ fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> Result<(),
         }
     }
     // Some of them were another CPU's, which waits for the last of its own.
-    smp::wake_others();
+    smp::wake_others_or_warn();
     // What the kernel has of its own, and the alarm of this wait, end no sooner than the deadline.
     let left = || own.iter().filter(|probe| !probe.is_settled()).count();
     halt_until(deadline, || left() == 0).map_err(|_| Failure::Lost { cpu, timers: left() as u64 })
@@ -240,7 +240,7 @@ fn judge_race(cpu: CpuId, rank: usize) -> Result<(), Failure> {
 fn stay_idle() -> Result<(), Failure> {
     // A timer that another CPU cancelled may have left the APIC timer set; one of its own that it cancels resets it, or
     // comes in the middle of the silence if it does not.
-    smp::run_on_all(STRESS_GRACE_MS, &|_| {
+    super::run_on_all(STRESS_GRACE_MS, &|_| {
         if let Ok(timer) = timer::after(IDLE / 2, |_| {}, 0) {
             timer::cancel(timer);
         }

@@ -70,7 +70,7 @@ pub fn run() -> Result<(), Failure> {
             FIRST.lock().get_or_insert(Failure::Table { vector: number });
         }
     }
-    smp::run_on_all(LIMIT_MS, &|cpu| {
+    super::run_on_all(LIMIT_MS, &|cpu| {
         let mut guard = IrqGuard::new();
         if !thread::is_linked(&guard) {
             FIRST.lock().get_or_insert(Failure::Thread { cpu: cpu.id() });

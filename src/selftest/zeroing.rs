@@ -82,7 +82,7 @@ pub fn run() -> Result<(), Failure> {
         return Err(Failure::WrongWay { erms });
     }
     DONE.store(0, Ordering::Relaxed);
-    smp::run_on_all(LIMIT_MS, &|cpu| {
+    super::run_on_all(LIMIT_MS, &|cpu| {
         let ways: [(&'static str, Zero); 3] =
             [("zero_page", zero_page), ("quadwords", zero_by_quadwords), ("bytes", zero_by_bytes)];
         let failure = ways.iter().find_map(|(by, zero)| try_on(cpu.id(), by, *zero).err());

@@ -207,7 +207,7 @@ fn free_before(of: impl Fn(NodeId, Zone) -> bool) -> usize {
 
 fn own_node_first() -> Result<(), Failure> {
     SERVED.store(0, Ordering::Relaxed);
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
         let home = cpu.entry.node;
         let neighbours = smp::online().filter(|other| other.entry.node == home).count();
         // Each holds a block besides.

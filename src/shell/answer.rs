@@ -6,7 +6,7 @@ use crate::bench;
 use crate::console;
 use crate::cpu::CpuId;
 use crate::smp::hotplug::{OfflineError, OnlineError};
-use crate::smp::{self, CallError, Cpu};
+use crate::smp::{self, CallError, Cpu, NoPlace};
 use crate::stress::StressError;
 
 /// Why a command did not do what it was asked for.
@@ -26,6 +26,8 @@ pub enum CommandError {
     NoPlace {
         /// Its number.
         cpu: CpuId,
+        /// Why not.
+        error: NoPlace,
     },
     /// No processor goes there.
     NotCanonical {
@@ -55,7 +57,7 @@ impl fmt::Display for CommandError {
                 write!(f, "there is no cpu {cpu}: {} are listed, from 0", smp::cpus().len())
             }
             CommandError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
-            CommandError::NoPlace { cpu } => write!(f, "cpu {cpu} does not say where it is"),
+            CommandError::NoPlace { cpu, error } => write!(f, "no backtrace of cpu {cpu}: {error}"),
             CommandError::NotCanonical { address } => {
                 write!(f, "{address:#x} is not canonical: its bits 63 to 47 are not all alike")
             }

@@ -7,7 +7,7 @@ use super::answer::{CommandError, listed};
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
 use crate::interrupts;
-use crate::smp::hotplug::{self, Departure};
+use crate::smp::hotplug::{self, HotplugState};
 use crate::smp::{self, Cpu};
 use crate::time;
 
@@ -42,13 +42,12 @@ struct State<'a>(&'a Cpu);
 impl fmt::Display for State<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpu = self.0;
-        match cpu.departure() {
-            Departure::Here | Departure::Refused if cpu.is_online() => f.pad("online"),
-            Departure::Here if !cpu.is_reachable() => f.pad("out of reach"),
-            Departure::Here if !cpu.was_called() => f.pad("not called"),
-            Departure::Here => f.pad("did not come"),
-            Departure::Gone => f.pad("offline"),
-            departure => f.pad(departure.name()),
+        match cpu.hotplug_state() {
+            HotplugState::Refused => f.pad("online"),
+            HotplugState::NotStarted if !cpu.is_reachable() => f.pad("out of reach"),
+            HotplugState::NotStarted if !cpu.was_called() => f.pad("not called"),
+            HotplugState::NotStarted => f.pad("did not come"),
+            state => f.pad(state.name()),
         }
     }
 }

@@ -16,14 +16,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
 
 use super::{CallError, call_self, cpus, nmi, online};
-use crate::apic::{self, Message};
+use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::REQUEST_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
-use crate::sync::inboxes::{Inboxes, Put, SLOTS, Slot};
-use crate::sync::{Deadline, TimedOut};
-use crate::time::halt_until;
+use crate::sync::inboxes::{Inboxes, Put, SLOTS, Seen, Slot};
+use crate::sync::{Deadline, TimedOut, Timeout};
+use crate::time::halt_for;
 use crate::{memory, per_cpu, trace};
 
 /// How long a wait with interrupts on spins before it halts. A CPU that runs answers in a few microseconds; one that
@@ -163,7 +163,7 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
 ///
 /// # Errors
 /// [`CallError::Offline`], [`CallError::NotSent`] for a target that will not run it, and [`CallError::TooDeep`],
-/// [`CallError::TooMany`] where nobody will.
+/// [`CallError::TooMany`] where no CPU will.
 pub fn call_without_waiting(targets: &CpuSet, function: Function, data: usize) -> Result<(), CallError> {
     let guard = IrqGuard::new();
     let me = cpu::current();
@@ -172,10 +172,12 @@ pub fn call_without_waiting(targets: &CpuSet, function: Function, data: usize) -
         None => Ok(()),
         Some(_) => send(&guard, free_slot(&guard)?, &others, function, data),
     };
-    if targets.contains(me) {
-        call_self(function, data);
+    let own = if targets.contains(me) { call_self(function, data) } else { Ok(()) };
+    match sent {
+        // That a CPU is offline is the least of errors, and hides no other.
+        Err(CallError::Offline { .. }) if own.is_err() => own,
+        sent => sent.and(own),
     }
-    sent
 }
 
 /// Whom a call is for.
@@ -216,7 +218,7 @@ fn wait_for_slot(guard: &IrqGuard, free: impl Fn(&usize) -> bool) -> Result<usiz
     }
     DEPTH.set(DEPTH.get() + 1);
     let mut found = None;
-    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| {
+    let _ = Timeout::after_ms(REQUEST_MS).wait_until(|| {
         answer(guard);
         found = (0..SLOTS).find(&free);
         found.is_some()
@@ -248,7 +250,7 @@ fn send(
         };
         let sent = match put {
             Put::Quiet => Ok(()),
-            Put::Notify => notify(guard, slot, target),
+            Put::Notify(seen) => notify(guard, slot, target, seen),
             Put::Closed => Err(CallError::Offline { first: target }),
         };
         taken += usize::from(put != Put::Closed);
@@ -261,28 +263,41 @@ fn send(
     outcome
 }
 
-/// Interrupts a target, or takes the call back from it.
+/// Interrupts a target, or takes the call back from it. Other senders' calls do not depend on this interrupt.
 #[inline]
-fn notify(guard: &IrqGuard, slot: usize, target: CpuId) -> Result<(), CallError> {
+fn notify(guard: &IrqGuard, slot: usize, target: CpuId, seen: Seen) -> Result<(), CallError> {
     let to = cpus()[target.index()].entry.apic_id;
-    apic::send(guard, to, Message::Fixed(Vector::CALL)).or_else(|error| {
-        inboxes().not_notified(target.index());
-        match inboxes().take_back(cpu::current().index(), slot, target.index()) {
-            true => Err(CallError::NotSent { first: target, error }),
-            // It has looked into its inbox all the same.
-            false => Ok(()),
+    match apic::send(guard, to, Message::Fixed(Vector::CALL)) {
+        Ok(()) => {
+            inboxes().notified(target.index(), seen);
+            Ok(())
         }
-    })
+        Err(error) => not_notified(slot, target, error),
+    }
+}
+
+#[cold]
+fn not_notified(slot: usize, target: CpuId, error: ApicError) -> Result<(), CallError> {
+    match inboxes().take_back(cpu::current().index(), slot, target.index()) {
+        true => Err(CallError::NotSent { first: target, error }),
+        // The target has processed its inbox all the same.
+        false => Ok(()),
+    }
 }
 
 /// Waits until all targets have finished, and deals with those that do not.
 fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(), CallError> {
     let inboxes = inboxes();
-    if wait_for_answers(inboxes, me, slot, may_halt).is_ok() {
+    if wait_for_answers(REQUEST_MS, inboxes, me, slot, may_halt).is_ok() {
         return Ok(());
     }
-    // Where they are now, not where they will be once somebody has spoken of them.
     let waiting = |cpu: &CpuId| inboxes.is_waiting(me.index(), slot, cpu.index());
+    if interrupt_again(targets.iter().filter(waiting))
+        && wait_for_answers(REQUEST_MS / 8, inboxes, me, slot, may_halt).is_ok()
+    {
+        return Ok(());
+    }
+    // Where they are now, not where they will be once they have been reported.
     for cpu in targets.iter().filter(waiting).take(MAX_PLACES) {
         nmi::warn(&cpus()[cpu.index()], "call", format_args!("no answer to a call in {REQUEST_MS} ms"));
     }
@@ -294,7 +309,7 @@ fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(),
     }
     UNANSWERED.fetch_add(silent.len() as u64, Ordering::Relaxed);
     // Those that have begun it.
-    if wait_for_answers(inboxes, me, slot, may_halt).is_err() {
+    if wait_for_answers(REQUEST_MS, inboxes, me, slot, may_halt).is_err() {
         let mut running = targets.iter().filter(|cpu| inboxes.is_running(me.index(), slot, cpu.index()));
         let busy = running.next().unwrap_or(me);
         nmi::warn(&cpus()[busy.index()], "call", format_args!("a call does not end"));
@@ -306,17 +321,19 @@ fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(),
     }
 }
 
-fn wait_for_answers(inboxes: &Inboxes, me: CpuId, slot: usize, may_halt: bool) -> Result<(), TimedOut> {
-    wait_for_answers_until(&Deadline::after_ms(REQUEST_MS), inboxes, me, slot, may_halt)
-        // If the host stopped all CPUs, the time went by in one jump, and nobody has had any of it.
-        .or_else(|_| {
-            let again = Deadline::after_ms(REQUEST_MS / 8);
-            wait_for_answers_until(&again, inboxes, me, slot, may_halt)
-        })
+/// Interrupts these CPUs once more, should the first interrupt be lost; whether any of them could be.
+fn interrupt_again(targets: impl Iterator<Item = CpuId>) -> bool {
+    let mut batch = Batch::new();
+    let mut is_any_sent = false;
+    for target in targets {
+        let to = cpus()[target.index()].entry.apic_id;
+        is_any_sent |= batch.send(&IrqGuard::new(), to, Message::Fixed(Vector::CALL)).is_ok();
+    }
+    is_any_sent
 }
 
-fn wait_for_answers_until(
-    deadline: &Deadline,
+fn wait_for_answers(
+    ms: u64,
     inboxes: &Inboxes,
     me: CpuId,
     slot: usize,
@@ -324,14 +341,17 @@ fn wait_for_answers_until(
 ) -> Result<(), TimedOut> {
     let is_done = || inboxes.is_done(me.index(), slot);
     if !may_halt {
-        return deadline.wait_until(|| {
+        return Timeout::after_ms(ms).wait_until(|| {
             answer(&IrqGuard::new());
             is_done()
         });
     }
     match Deadline::after_us(SPIN_US).wait_until(is_done) {
         Ok(()) => Ok(()),
-        Err(TimedOut) => halt_until(deadline, || inboxes.is_done_or_wake_me(me.index(), slot)),
+        Err(TimedOut) => {
+            let is_done = || inboxes.is_done_or_wake_me(me.index(), slot);
+            halt_for(&mut Timeout::after_ms(ms), is_done, || {})
+        }
     }
 }
 
@@ -348,7 +368,7 @@ fn answer(_: &IrqGuard) {
             function(call.data);
             trace!(CallEnd, call.function as u64);
         },
-        |sender| super::work::wake_one(&cpus()[sender]),
+        |sender| super::work::wake_waiting(&cpus()[sender]),
     );
 }
 

@@ -3,13 +3,16 @@
 //! Nobody else has a part in it, so it is a list of the CPU's own, without an atomic operation.
 
 use core::cell::Cell;
+use core::time::Duration;
 
+use super::CallError;
 use super::call::Function;
 use crate::apic::{self, ApicError};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::{Frame, Vector};
 use crate::per_cpu;
+use crate::time::timer;
 
 /// Calls that may wait at once.
 pub const ROOM: usize = 16;
@@ -30,9 +33,15 @@ per_cpu! {
 
 /// Has `function` run with `data` on this CPU by an interrupt, once interrupts are on; calls come in order. It runs with
 /// interrupts off. Where [`ROOM`] calls wait already, they are run first, here: that takes interrupts off to happen.
-/// Interrupts may be on or off. Not from an NMI.
+///
+/// If the local APIC cannot interrupt its own CPU, a timer does.
+///
+/// **Context:** any but NMI.
+///
+/// # Errors
+/// [`CallError::NotSent`] if neither can. Then the function is not run.
 #[inline]
-pub fn call_self(function: Function, data: usize) {
+pub fn call_self(function: Function, data: usize) -> Result<(), CallError> {
     let guard = IrqGuard::new();
     WAITING.with(&guard, |waiting| {
         let end = waiting.end.get();
@@ -43,22 +52,24 @@ pub fn call_self(function: Function, data: usize) {
         waiting.calls[end % ROOM].set((function, data));
         waiting.end.set(end.wrapping_add(1));
         // If there was one before, its interrupt is still to come.
-        if before == 0 {
-            notify(&guard);
+        if before != 0 {
+            return Ok(());
         }
-    });
+        match apic::send_to_self(&guard, Vector::CALL_SELF) {
+            Ok(()) => Ok(()),
+            Err(error) => by_timer(waiting, error),
+        }
+    })
 }
 
-#[inline]
-fn notify(guard: &IrqGuard) {
-    if let Err(error) = apic::send_to_self(guard, Vector::CALL_SELF) {
-        cannot(error);
-    }
-}
-
+/// Has the timer interrupt this CPU, or takes back the only call that waits.
 #[cold]
-fn cannot(error: ApicError) -> ! {
-    panic!("cpu {} cannot interrupt itself: {error}", cpu::current());
+fn by_timer(waiting: &Waiting, error: ApicError) -> Result<(), CallError> {
+    if error != ApicError::InNmi && timer::after(Duration::ZERO, |_| run(&IrqGuard::new()), 0).is_ok() {
+        return Ok(());
+    }
+    waiting.end.set(waiting.end.get().wrapping_sub(1));
+    Err(CallError::NotSent { first: cpu::current(), error })
 }
 
 #[cold]

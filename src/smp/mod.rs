@@ -18,7 +18,7 @@ mod shootdown;
 mod watchdog;
 mod work;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
 
@@ -35,14 +35,16 @@ pub use hotplug::call_those_online;
 pub use lock_stall::lock_stalls;
 #[cfg(feature = "faults")]
 pub(crate) use nmi::stop_others;
-pub(crate) use nmi::{nmis, place_of};
+pub(crate) use nmi::{NoPlace, nmis, place_of, send_nmi};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub(crate) use watchdog::alarms as watchdog_alarms;
-pub use work::{run_on_all, wake_others};
+pub use work::{WakeError, WorkError, run_on_all, wake_others, wake_others_or_warn};
 
 use crate::acpi::RosterEntry;
 use crate::apic;
 use crate::cpu::{ApicId, CpuId, per_cpu};
+use crate::sync::hotplug::CpuHotplug;
+use crate::sync::work_slot::WorkSlot;
 
 /// One CPU that the firmware lists.
 pub struct Cpu {
@@ -56,12 +58,12 @@ pub struct Cpu {
     stage: AtomicU64,
     /// The TSC at each stage, or 0.
     stamps: [AtomicU64; Stage::COUNT],
-    /// The last piece of work that it finished.
-    finished: AtomicU64,
+    /// Its part in work for all CPUs.
+    work: WorkSlot,
     /// Whether it has stopped for good.
     stopped: AtomicBool,
-    /// How far it is on its way offline, as a [`hotplug::Departure`].
-    departure: AtomicU32,
+    /// How far it is on its way offline or back.
+    hotplug: CpuHotplug,
     /// Where it left its stack when it last went offline, or 0.
     context: AtomicU64,
 }
@@ -86,9 +88,9 @@ impl Cpu {
             online: AtomicU64::new(0),
             stage: AtomicU64::new(0),
             stamps: [const { AtomicU64::new(0) }; Stage::COUNT],
-            finished: AtomicU64::new(0),
+            work: WorkSlot::new(),
             stopped: AtomicBool::new(false),
-            departure: AtomicU32::new(hotplug::Departure::Here as u32),
+            hotplug: CpuHotplug::new(),
             context: AtomicU64::new(0),
         }
     }

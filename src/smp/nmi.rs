@@ -1,59 +1,37 @@
-//! Non-maskable interrupts: what reaches a CPU that takes no others.
+//! Non-maskable interrupts (NMIs), which reach a CPU that takes no other interrupts.
 //!
-//! An NMI says nothing about why it came, and two that come close together are one. So whoever sends one leaves a word
-//! first, and the handler looks for every word each time: has a CPU died, does one want to know where this one is? Only
-//! if there is none, the NMI came from outside, and is counted.
+//! An NMI does not say why it came, and two that are pending together are delivered as one. So a sender first stores what it
+//! wants, and the handler checks for everything each time: is a CPU panicking, does a CPU ask where this one is? If neither,
+//! the NMI came from outside, and is counted.
 //!
-//! The handler takes no lock and waits for nobody, for it may have struck anywhere; what it logs waits for nobody either. It
-//! has a stack of its own, which the next NMI would begin anew; none comes before `iret` (SDM Vol. 3A, 6.7.1), so nothing
-//! in it may raise an exception, whose `iret` would let one in.
+//! An NMI is sent only under an [`NmiPermit`](crate::sync::hotplug::NmiPermit), which keeps the target from being restarted:
+//! between INIT and the load of its IDT an NMI would be a triple fault.
+//!
+//! The handler takes no lock, waits for nothing and sends no interrupt, for it may have interrupted anything; what it logs waits
+//! for nothing either. It has a stack of its own, which the next NMI would overwrite; none comes before `iret` (SDM Vol. 3A,
+//! 6.7.1), so nothing in it may raise an exception, whose `iret` would unblock NMIs.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::hotplug::Departure;
+use super::hotplug::HotplugState;
 use super::{Cpu, bring_up, cpus, lock_stall};
+use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::{NMI_ANSWER_MS, PANIC_STOP_MS};
 use crate::console::{self, LineBuffer, Warning};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::halt_forever;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
-use crate::panic::{self, MAX_FRAMES, Victim};
-use crate::sync::Deadline;
-use crate::{apic, boot, per_cpu, redirectable};
+use crate::panic::{self, MAX_FRAMES, Panicking, Victim};
+use crate::sync::Timeout;
+use crate::sync::hotplug::NmiPermit;
+use crate::sync::nmi_request::NmiRequest;
+use crate::{boot, per_cpu, redirectable};
 
 per_cpu! {
-    static REQUEST: Request = Request::new();
-}
-
-/// By which another CPU asks this one for its place, which it leaves in its remains.
-struct Request {
-    /// Whether some CPU is asking.
-    is_taken: AtomicBool,
-    /// One of [`NONE`], [`ASKED`], [`WRITING`], [`ANSWERED`].
-    state: AtomicU32,
-}
-
-const NONE: u32 = 0;
-const ASKED: u32 = 1;
-const WRITING: u32 = 2;
-const ANSWERED: u32 = 3;
-
-impl Request {
-    const fn new() -> Request {
-        Request { is_taken: AtomicBool::new(false), state: AtomicU32::new(NONE) }
-    }
-
-    fn change(&self, from: u32, to: u32) -> bool {
-        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// In the handler, on the CPU that was asked.
-    fn answer(&self, frame: &Frame) {
-        panic::leave_place(&frame.registers());
-        self.state.store(ANSWERED, Ordering::Release);
-    }
+    /// By which another CPU asks this one for its place, which it leaves in its remains.
+    static REQUEST: NmiRequest = NmiRequest::new();
 }
 
 /// How many NMIs came that no CPU of this kernel had sent: those that a CPU of its own counted, and those that APs counted
@@ -80,11 +58,11 @@ fn nmi(frame: &mut Frame) {
         }
         halt_forever();
     }
-    let request = REQUEST.as_ptr();
-    // SAFETY: this CPU's own copy, which lives for good; all of it is atomic.
-    let request = unsafe { &*request };
-    if request.change(ASKED, WRITING) {
-        request.answer(frame);
+    // SAFETY: this CPU's own copy, whose area is never freed (`CpuAreas`); all of it is atomic.
+    let request = unsafe { &*REQUEST.as_ptr() };
+    if request.begin() {
+        panic::leave_place(&frame.registers());
+        request.finish();
     } else {
         interrupts::EXTERNAL_NMIS.increment();
     }
@@ -94,16 +72,16 @@ fn nmi(frame: &mut Frame) {
 struct AllCpus;
 
 impl panic::Others for AllCpus {
-    fn stop(&self) {
-        stop_others();
+    fn stop(&self, panicking: &Panicking) {
+        stop_others(panicking);
     }
 
     fn visit(&self, visit: &mut dyn FnMut(Victim)) {
         for cpu in cpus() {
             let (Some(gs_base), Some(remains)) = (cpu.gs_base(), cpu.get(panic::REMAINS)) else { continue };
-            let state = match (cpu.is_online(), cpu.departure()) {
+            let state = match (cpu.is_online(), cpu.hotplug_state()) {
                 (true, _) => "silent",
-                (false, Departure::Here) => "failed",
+                (false, HotplugState::NotStarted | HotplugState::Failed) => "failed",
                 (false, _) => "offline",
             };
             let was_stopped = cpu.stopped.load(Ordering::Acquire);
@@ -114,19 +92,62 @@ impl panic::Others for AllCpus {
 }
 
 redirectable! {
-    /// Stops all other CPUs by NMI and waits a moment for them; one that does not stop is beyond help.
-    pub fn stop_others() {
+    /// Stops all other CPUs by NMI and waits a moment for them. One that does not stop, or to which none can be sent, is
+    /// reported as silent.
+    pub fn stop_others(panicking: &Panicking) {
         let guard = IrqGuard::new();
         if !apic::is_enabled(&guard) {
             return;
         }
         let others = || crate::smp::online().filter(|cpu| cpu.id() != cpu::current());
+        let mut batch = Batch::new();
         for cpu in others() {
-            apic::send_nmi_in_emergency(cpu.entry.apic_id);
+            // One that has just gone offline takes none. The others' permits are not returned: nothing is restarted any more.
+            if let Some(permit) = cpu.hotplug.admit_nmi() {
+                core::mem::forget(permit);
+                let _ = batch.send_nmi_in_panic(panicking, cpu.entry.apic_id);
+            }
         }
-        let _ = Deadline::after_ms(PANIC_STOP_MS)
+        let _ = Timeout::after_ms(PANIC_STOP_MS)
             .wait_until(|| others().all(|cpu| cpu.stopped.load(Ordering::Acquire)));
     }
+}
+
+/// Why another CPU did not take an NMI, or did not say where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPlace {
+    /// The CPU is offline or has not come up, so it is sent no NMI.
+    NotOnline,
+    /// Another CPU is asking it.
+    Busy,
+    /// The NMI could not be sent.
+    NotSent(ApicError),
+    /// It has not answered within [`NMI_ANSWER_MS`].
+    Silent,
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoPlace::NotOnline => f.write_str("it is not online"),
+            NoPlace::Busy => f.write_str("another CPU is asking for it"),
+            NoPlace::NotSent(error) => error.fmt(f),
+            NoPlace::Silent => write!(f, "no response to an NMI in {NMI_ANSWER_MS} ms"),
+        }
+    }
+}
+
+/// Sends an NMI to a CPU, this one perhaps. What the NMI is for has been stored before. The permit is kept until the target
+/// has taken it, or is given up.
+///
+/// **Context:** any but NMI.
+///
+/// # Errors
+/// [`NoPlace::NotOnline`], [`NoPlace::NotSent`]: no NMI was sent.
+pub fn send_nmi(cpu: &Cpu) -> Result<NmiPermit<'_>, NoPlace> {
+    let permit = cpu.hotplug.admit_nmi().ok_or(NoPlace::NotOnline)?;
+    let sent = apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Nmi);
+    sent.map(|()| permit).map_err(NoPlace::NotSent)
 }
 
 /// Where a CPU was when an NMI struck it.
@@ -145,37 +166,39 @@ impl Place {
     }
 }
 
-/// Asks another CPU by NMI where it is. `None` if it does not answer within [`NMI_ANSWER_MS`], if it is offline, or if
-/// somebody else is asking. Interrupts may be on or off; not from an NMI.
-pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
-    let (request, remains) = (cpu.get(REQUEST)?, cpu.get(panic::REMAINS)?);
-    // What wakes up in the trampoline has no handlers yet.
-    if cpu.departure() == Departure::Gone {
-        return None;
-    }
-    if request.is_taken.swap(true, Ordering::AcqRel) {
-        return None;
-    }
-    request.state.store(ASKED, Ordering::Release);
-    apic::send_nmi_in_emergency(cpu.entry.apic_id);
-    let is_answered = || request.state.load(Ordering::Acquire) == ANSWERED;
-    let place = match Deadline::after_ms(NMI_ANSWER_MS).wait_until(is_answered) {
-        Ok(()) => {
-            let mut place = Place { rip: 0, frames: [0; MAX_FRAMES], count: 0 };
-            place.rip = remains.registers().map_or(0, |registers| registers.rip());
-            for (slot, address) in place.frames.iter_mut().zip(remains.frames()) {
-                *slot = address;
-                place.count += 1;
-            }
-            Some(place)
-        }
-        Err(_) => None,
+/// Asks another CPU by NMI where it is.
+///
+/// **Context:** any but NMI, interrupts on or off. Spins up to [`NMI_ANSWER_MS`].
+///
+/// # Errors
+/// See [`NoPlace`].
+pub fn place_of(cpu: &'static Cpu) -> Result<Place, NoPlace> {
+    let (Some(request), Some(remains)) = (cpu.get(REQUEST), cpu.get(panic::REMAINS)) else {
+        return Err(NoPlace::NotOnline);
     };
-    // One that is still writing keeps its request for good: nobody may mix what it writes with something else.
-    if place.is_some() || request.change(ASKED, NONE) {
-        request.is_taken.store(false, Ordering::Release);
+    if !request.ask() {
+        return Err(NoPlace::Busy);
     }
-    place
+    let asked = send_nmi(cpu).and_then(|permit| {
+        let is_answered = || request.is_answered();
+        let waited = Timeout::after_ms(NMI_ANSWER_MS).wait_until(is_answered);
+        drop(permit);
+        waited.map_err(|_| NoPlace::Silent)
+    });
+    // An answer may have come at the last moment, or because of another CPU's NMI.
+    if let Err(error) = asked
+        && request.cancel()
+    {
+        return Err(error);
+    }
+    let mut place = Place { rip: 0, frames: [0; MAX_FRAMES], count: 0 };
+    place.rip = remains.registers().map_or(0, |registers| registers.rip());
+    for (slot, address) in place.frames.iter_mut().zip(remains.frames()) {
+        *slot = address;
+        place.count += 1;
+    }
+    request.release();
+    Ok(place)
 }
 
 /// Reports to people and to the launcher what is wrong with a CPU, where it is, and which lock it waits for.
@@ -183,6 +206,7 @@ pub fn place_of(cpu: &'static Cpu) -> Option<Place> {
 /// **Context:** any but NMI; interrupts on or off.
 pub fn warn(cpu: &'static Cpu, kind: &'static str, message: fmt::Arguments) {
     let place = place_of(cpu);
+    let place = place.inspect_err(|error| log::warn!("cpu {}: no backtrace: {error}", cpu.id())).ok();
     console::warn(Warning {
         cpu: cpu.id().0,
         kind,

@@ -1,32 +1,31 @@
-//! Who is online, and in which place. All changes after boot go through here, under one lock, which whoever begins a piece
+//! The set of online CPUs, and the place of each in it. All changes after boot are made here under one lock, which the owner
 //! of work for all CPUs takes too.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use super::{Cpu, cpus, online};
 use crate::cpu::CpuSet;
 use crate::cpu::registers::halt_forever;
 use crate::panic;
 use crate::sync::IrqMutex;
-
-/// The piece of work at hand, numbered from 1; written under the lock.
-pub static EPOCH: AtomicU64 = AtomicU64::new(0);
+use crate::sync::hotplug::Word;
+use crate::sync::work_slot::Phase;
 
 static RANKS: IrqMutex<()> = IrqMutex::new(());
 crate::name_lock!(RANKS);
 
-/// Begins the next piece of work, after `announce`: its number, and who takes part in it.
-pub fn begin_work(announce: impl FnOnce()) -> (u64, CpuSet) {
+/// Offers work to all online CPUs, and returns which they are.
+pub fn offer_work() -> CpuSet {
     let _ranks = RANKS.lock();
-    announce();
-    let epoch = EPOCH.fetch_add(1, Ordering::AcqRel) + 1;
-    (epoch, online().map(Cpu::id).collect())
+    // One that is online and still runs earlier work would be a participant of that, whose owner has not returned.
+    online().filter(|cpu| cpu.work.apply(Phase::offer)).map(Cpu::id).collect()
 }
 
-/// Takes this CPU out; an idle one only if no work waits for it.
+/// Takes this CPU out of the set and acknowledges the request to go offline; `false` if the request was withdrawn, or the CPU
+/// is idle and has been offered work.
 pub fn take_out(me: &Cpu, is_idle: bool) -> bool {
     let _ranks = RANKS.lock();
-    if is_idle && me.finished.load(Ordering::Relaxed) < EPOCH.load(Ordering::Relaxed) {
+    if is_idle && me.work.phase() != Phase::Idle || me.hotplug.apply(Word::acknowledge).is_err() {
         return false;
     }
     me.online.store(0, Ordering::Release);
@@ -34,15 +33,12 @@ pub fn take_out(me: &Cpu, is_idle: bool) -> bool {
     true
 }
 
-/// Puts this CPU in again. An idle one has no part in work that began without it.
-pub fn put_in(me: &Cpu, is_idle: bool) {
+/// Puts this CPU in again.
+pub fn put_in(me: &Cpu) {
     let _ranks = RANKS.lock();
     if panic::is_dying() {
-        // Who stops the others has not seen this one.
+        // The CPU that stops the others has not seen this one.
         halt_forever();
-    }
-    if is_idle {
-        me.finished.store(EPOCH.load(Ordering::Relaxed), Ordering::Relaxed);
     }
     me.online.store(1, Ordering::Release);
     count();

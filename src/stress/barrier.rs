@@ -84,7 +84,7 @@ impl<'a> Barrier<'a> {
         if self.waiting.fetch_add(1, Ordering::AcqRel) + 1 == self.parties.load(Ordering::Acquire) {
             self.waiting.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::Release);
-            smp::wake_others();
+            smp::wake_others_or_warn();
         } else {
             let is_over = || self.round.load(Ordering::Acquire) != round;
             let waited = self.wait_patiently(|ms| time::halt_until(&Deadline::after_ms(ms), is_over).is_ok());

@@ -42,6 +42,12 @@ pub enum StressError {
         /// How many are online.
         online: u32,
     },
+    /// A CPU does not answer calls.
+    #[cfg(target_os = "none")]
+    Call(crate::smp::CallError),
+    /// Work was not run on all CPUs.
+    #[cfg(target_os = "none")]
+    Work(crate::smp::WorkError),
     /// `replay` without a trace to be replayed.
     NoTrace,
     /// The trace is none.
@@ -85,6 +91,10 @@ impl fmt::Display for StressError {
             StressError::TooFewCpus { asked, online } => {
                 write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
             }
+            #[cfg(target_os = "none")]
+            StressError::Call(error) => error.fmt(f),
+            #[cfg(target_os = "none")]
+            StressError::Work(error) => error.fmt(f),
             StressError::NoTrace => {
                 f.write_str("replay needs a trace, which is the first module that is loaded")
             }

@@ -11,7 +11,7 @@ use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
 use crate::smp;
-use crate::smp::hotplug::{self, Departure, OfflineError, OnlineError};
+use crate::smp::hotplug::{self, OfflineError, OnlineError};
 use crate::sync::Deadline;
 use crate::time::timer::{self, Expiry};
 
@@ -61,7 +61,7 @@ impl Platform for Kernel<'_> {
     fn take_away(&self, id: u32) -> Result<(), Fault> {
         match hotplug::offline(CpuId(id)) {
             Ok(()) => Ok(()),
-            Err(error @ OfflineError::DidNotLeave { stage, .. }) if stage != Departure::Asked => {
+            Err(error @ OfflineError::StillLeaving { stage, .. }) => {
                 self.leave_out(&error);
                 Err(Fault::Stuck { cpu: id, stage: stage.name() })
             }
@@ -77,7 +77,9 @@ impl Platform for Kernel<'_> {
         hotplug::online(CpuId(id)).map_err(|error| {
             self.leave_out(&error);
             let stage = match error {
-                OnlineError::DidNotCome { stage, .. } => stage.name(),
+                OnlineError::DidNotCome { stage, .. } | OnlineError::StillReturning { stage, .. } => {
+                    stage.name()
+                }
                 _ => "away",
             };
             Fault::Gone { cpu: id, stage }

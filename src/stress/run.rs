@@ -95,6 +95,8 @@ pub fn run(
     give_up: fn(StressError) -> !,
 ) -> Result<(), StressError> {
     let plan = Plan::new(options, seed, smp::online().count() as u32)?;
+    // Before any CPU waits for the others: one that does not answer at all is found here.
+    smp::call(&smp::all_online(), &|| {}).map_err(StressError::Call)?;
     let trace = if plan.workloads.contains(&Workload::Replay) {
         Some(trace.ok_or(StressError::NoTrace)?)
     } else {
@@ -108,7 +110,7 @@ pub fn run(
     }
     let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
-    drain(&Octopod);
+    drain(&Octopod)?;
     // The tables' own are free again at the end.
     before_work((Octopod.free_frames() + tables.frames()) as u64);
     console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
@@ -153,7 +155,7 @@ pub fn run(
     drop(tables);
     // What was lent has come back, perhaps to a magazine, as the tables have; the books at the end are compared with those
     // before.
-    drain(&Octopod);
+    drain(&Octopod)?;
     first.map_or(Ok(()), Err)
 }
 
@@ -182,7 +184,7 @@ impl Bench<'_> {
     #[inline(never)]
     fn run_all_on_loan(&mut self) -> Result<(), StressError> {
         // What every CPU keeps is lent as well.
-        drain(&Octopod);
+        drain(&Octopod)?;
         Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match self.allocator {
             Allocator::Magazine => self.run_all(&Cached::new(&self.tables.caches, locked)),
             _ => self.run_all(locked),
@@ -201,7 +203,7 @@ impl Bench<'_> {
 
     fn run_one(&self, source: &dyn FrameSource, workload: Workload) -> Result<(), StressError> {
         let place = Place { workload, allocator: self.allocator };
-        drain(source);
+        drain(source)?;
         let before = Books::of(source);
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
@@ -237,7 +239,7 @@ impl Bench<'_> {
         progress::set(Some(self.progress(workload, began_us)));
         let give_up = self.give_up;
         // This CPU comes back when all have met for the last time.
-        smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+        let ran = smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
             if let Ok(rank) = ids.binary_search(&cpu.id().0) {
                 // SAFETY: each CPU has a place of its own, and with it the seats of that number and of the handler's.
@@ -253,8 +255,9 @@ impl Bench<'_> {
         });
         let elapsed_us = time::now_us() - began_us;
         progress::set(None);
+        ran.map_err(StressError::Work)?;
         workload_over(source, self.allocator);
-        drain(source);
+        drain(source)?;
         let after = Books::of(source);
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
         before
@@ -326,9 +329,9 @@ impl Bench<'_> {
 }
 
 /// Empties what the allocator keeps for each CPU.
-fn drain(source: &dyn FrameSource) {
+fn drain(source: &dyn FrameSource) -> Result<(), StressError> {
     let cpus = smp::online().count();
-    smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    let drained = smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
         if let Some(rank) = cpu.rank() {
             for number in [rank, cpus + rank] {
                 // SAFETY: each CPU has its own, no workload runs, and there are no more of them than twice the CPUs.
@@ -336,4 +339,5 @@ fn drain(source: &dyn FrameSource) {
             }
         }
     });
+    drained.map_err(StressError::Work)
 }

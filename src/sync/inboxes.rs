@@ -6,17 +6,26 @@
 //! the sender, who has lost patience, in order to take it back. So nothing is allocated for a call, nothing of it lies on
 //! a stack, and a target that comes to it too late finds no bit and touches nothing.
 //!
-//! Beside its inbox each CPU has two flags. *Notified*: an interrupt is on its way, or the target is about to look; so
-//! only the sender that finds the flag clear sends one. *Closed*: the CPU takes no calls. Both sides change the flags by
-//! read-modify-write operations, which have one order: a sender that comes before the target's has its bit seen, and one
-//! that comes after it is told to send an interrupt, or that the inbox is closed.
+//! # Interrupts
+//!
+//! Beside its inbox each CPU has a word of flags. *Notified*: an interrupt that was sent successfully is pending, so no
+//! other sender has to send one. *Closed*: the CPU takes no calls. The rest of the word is a *generation*, which the target
+//! changes each time that it begins to process its inbox.
+//!
+//! A sender sets its bit, reads the flags, and sends an interrupt unless it finds *notified*. It sets *notified* when the
+//! interrupt has been sent, and only if the generation is still the one that it has read: otherwise the target may have
+//! processed its inbox meanwhile, and the interrupt may be over. So every call is covered by an interrupt whose sending
+//! succeeded: its own sender's, or an earlier one. A sender whose interrupt cannot be sent takes back its own call; no other
+//! sender depends on it. The price is a needless interrupt now and then: two senders that both find *notified* clear both
+//! send one.
+//!
+//! The target clears *notified* and changes the generation by one exchange before it reads the bits. The sender's two
+//! steps, bit and flags, and the target's two, flags and bits, are sequentially consistent: a sender that finds *notified*,
+//! or does not find *closed*, read the flags before that exchange, so the target reads its bit.
 //!
 //! Calls have no order among each other.
 
-#[cfg(loom)]
-use super::loomed::{AtomicU64, AtomicUsize, Ordering};
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use super::atomics::{AtomicU64, AtomicUsize, Ordering, order_sequentially};
 
 /// Calls that one CPU may have under way at once: those that it waits for, one inside the other, and those that it does
 /// not wait for.
@@ -27,10 +36,10 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// together (Intel Optimization Manual, 3.7.3).
 const ROW_ALIGN: usize = 128 / size_of::<u64>();
 
-/// In [`FLAGS`]: an interrupt is on its way.
+/// In [`FLAGS`]: an interrupt was sent and is pending. Set by senders.
 const NOTIFIED: u64 = 1 << 0;
-/// In [`FLAGS`]: no more calls.
-const CLOSED: u64 = 1 << 1;
+/// In [`FLAGS`]: the CPU takes no calls. Set and cleared by the CPU itself, as is the generation between the two.
+const CLOSED: u64 = 1 << 63;
 
 /// In [`Slot::left`]: the sender sleeps until the rest is 0.
 const ASLEEP: u64 = 1 << 32;
@@ -73,13 +82,17 @@ pub struct Inboxes<'a> {
 /// What the sender has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// Nothing: the target is about to look.
+    /// Nothing: an interrupt is pending at the target.
     Quiet,
-    /// Send an interrupt.
-    Notify,
+    /// Send an interrupt, then call [`Inboxes::notified`], or [`Inboxes::take_back`] if it cannot be sent.
+    Notify(Seen),
     /// The inbox is closed, and the call is not in it.
     Closed,
 }
+
+/// A target's flags as a sender has read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(u64);
 
 /// A call that a target has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +179,12 @@ impl<'a> Inboxes<'a> {
     pub fn put(&self, from: usize, slot: usize, to: usize) -> Put {
         let row = self.row(to);
         let (word, bit) = place(from, slot);
-        // Release: what `prepare` has written comes with the bit.
-        row[INBOX + word].fetch_or(bit, Ordering::Release);
-        // Release: the bit comes with the flag. Acquire: a closed inbox has been emptied before, or will find the bit.
-        match row[FLAGS].fetch_or(NOTIFIED, Ordering::AcqRel) & (NOTIFIED | CLOSED) {
-            0 => Put::Notify,
+        // SeqCst: what `prepare` has written comes with the bit, and the bit comes before the flags are read.
+        row[INBOX + word].fetch_or(bit, Ordering::SeqCst);
+        order_sequentially();
+        let flags = row[FLAGS].load(Ordering::SeqCst);
+        match flags & (NOTIFIED | CLOSED) {
+            0 => Put::Notify(Seen(flags)),
             NOTIFIED => Put::Quiet,
             _ if self.clear(from, slot, to) => Put::Closed,
             // The CPU has run it on its way out.
@@ -178,9 +192,13 @@ impl<'a> Inboxes<'a> {
         }
     }
 
-    /// The interrupt that [`Put::Notify`] asked for could not be sent: the next sender is to try again.
-    pub fn not_notified(&self, to: usize) {
-        self.row(to)[FLAGS].fetch_and(!NOTIFIED, Ordering::AcqRel);
+    /// The interrupt that [`Put::Notify`] asked for has been sent: later senders need not send another, unless the target
+    /// has begun to process its inbox since.
+    #[inline]
+    pub fn notified(&self, to: usize, Seen(flags): Seen) {
+        let row = self.row(to);
+        // No order is needed: who reads this relies on the target's later exchange, which reads it or the generation's end.
+        let _ = row[FLAGS].compare_exchange(flags, flags | NOTIFIED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Takes the slot's call out of a target's inbox; whether it was still there. If not, the target has begun it.
@@ -223,10 +241,10 @@ impl<'a> Inboxes<'a> {
     #[inline]
     pub fn answer(&self, me: usize, mut run: impl FnMut(Taken), mut wake: impl FnMut(usize)) {
         let row = self.row(me);
-        // Acquire: the bits of all that found the flag set.
-        row[FLAGS].fetch_and(!NOTIFIED, Ordering::AcqRel);
+        self.begin(me);
         for word in 0..self.words {
-            let mut waiting = row[INBOX + word].load(Ordering::Relaxed);
+            // SeqCst: after the exchange of the flags. The exchange of the bit itself acquires what comes with it.
+            let mut waiting = row[INBOX + word].load(Ordering::SeqCst);
             while waiting != 0 {
                 let bit = waiting & waiting.wrapping_neg();
                 waiting ^= bit;
@@ -250,14 +268,26 @@ impl<'a> Inboxes<'a> {
         }
     }
 
-    /// From now on this CPU takes calls. Whoever came to the closed inbox has left the other flag set.
+    /// From now on this CPU takes calls. Interrupts are off, as for all of this side.
     pub fn open(&self, me: usize) {
-        self.row(me)[FLAGS].fetch_and(!(CLOSED | NOTIFIED), Ordering::AcqRel);
+        let flags = &self.row(me)[FLAGS];
+        flags.fetch_and(!CLOSED, Ordering::SeqCst);
     }
 
     /// From now on this CPU takes no calls; then it must [`Inboxes::answer`] once, which runs all that came before.
     pub fn close(&self, me: usize) {
-        self.row(me)[FLAGS].fetch_or(CLOSED, Ordering::AcqRel);
+        let flags = &self.row(me)[FLAGS];
+        flags.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+
+    /// Begins a generation: clears the flag of the last one.
+    #[inline]
+    fn begin(&self, me: usize) {
+        let flags = &self.row(me)[FLAGS];
+        // All but one bit is this CPU's own, so what is read here is what is exchanged, but for that bit.
+        let next = (flags.load(Ordering::Relaxed) | NOTIFIED) + 1;
+        flags.swap(next, Ordering::SeqCst);
+        order_sequentially();
     }
 }
 
@@ -278,5 +308,5 @@ fn place(from: usize, slot: usize) -> (usize, u64) {
 
 #[cfg(all(test, loom))]
 mod models;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

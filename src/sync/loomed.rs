@@ -66,7 +66,7 @@ macro_rules! atomics {
     )*};
 }
 
-atomics!(AtomicU64 of u64, AtomicUsize of usize);
+atomics!(AtomicU32 of u32, AtomicU64 of u64, AtomicUsize of usize);
 
 /// Runs a model in every interleaving with so many preemptions at most, once for each kind of accesses;
 /// `LOOM_MAX_PREEMPTIONS` sets another bound. For the launcher, it says how many there were.

@@ -5,22 +5,29 @@
 //! [`SpinLock`] takes an [`IrqGuard`](crate::cpu::IrqGuard) as the proof that they are off. What is set once is a
 //! `spin::Once`.
 
+mod atomics;
 #[cfg(target_os = "none")]
 mod deadline;
+pub(crate) mod hotplug;
 pub(crate) mod inboxes;
 #[cfg(loom)]
 pub mod loomed;
 #[cfg(target_os = "none")]
 mod named;
+pub(crate) mod nmi_request;
 #[cfg(any(target_os = "none", test))]
 mod queued;
+#[cfg(all(shuttle, test))]
+pub mod shuttled;
 #[cfg(target_os = "none")]
 mod spin_lock;
+mod timeout;
 #[cfg(any(target_os = "none", test))]
 mod wait;
 #[cfg(target_os = "none")]
 mod waiting;
 pub(crate) mod watch;
+pub(crate) mod work_slot;
 
 #[cfg(target_os = "none")]
 pub(crate) use deadline::set_clock;
@@ -34,6 +41,7 @@ pub(crate) use named::{held, lock_name};
 pub(crate) use queued::set_virtual;
 #[cfg(target_os = "none")]
 pub use spin_lock::{LockOwner, SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
+pub(crate) use timeout::{STEP_NS, Timeout};
 #[cfg(target_os = "none")]
 pub use wait::Site;
 #[cfg(target_os = "none")]

@@ -37,7 +37,7 @@ pub(crate) use now::{ns_at, us_at};
 #[cfg(target_os = "none")]
 pub(crate) use trust::{Counter, decide};
 #[cfg(target_os = "none")]
-pub use wait::{halt_until, sleep};
+pub use wait::{halt_for, halt_until, sleep};
 #[cfg(target_os = "none")]
 pub(crate) use warp::{
     answer as answer_for_warps, look as look_for_warps, read as read_for_warps,

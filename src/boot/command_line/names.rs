@@ -271,6 +271,20 @@ named! {
         StuckLeaving = "stuck_leaving",
         /// The last CPU's start-up IPIs are lost when it is to come back.
         LostOnReturn = "lost_on_return",
+        /// The boot processor's local APIC stays busy, so that it can send no interrupt, when all CPUs are up.
+        BusyIcr = "busy_icr",
+        /// Every second interrupt that ends another CPU's halt cannot be sent. Nothing has to catch that: all must go on.
+        FailWakes = "fail_wakes",
+        /// Calls cannot interrupt the last CPU.
+        FailCall = "fail_call",
+        /// No CPU can interrupt itself. Nothing has to catch that: timers do it.
+        FailSelfIpi = "fail_self_ipi",
+        /// NMIs cannot be sent to the last CPU.
+        FailNmi = "fail_nmi",
+        /// The last CPU's INIT cannot be sent.
+        FailInit = "fail_init",
+        /// The last CPU's start-up IPIs cannot be sent when it is to come back.
+        FailRestart = "fail_restart",
         /// The last CPU spins with interrupts off.
         SpinForever = "spin_forever",
         /// The last CPU writes to its own code.

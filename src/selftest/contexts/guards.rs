@@ -22,7 +22,7 @@ per_cpu! {
 /// Runs every check on every CPU; returns what failed, if any did.
 pub fn check() -> Result<(), &'static str> {
     static FAILED: [AtomicBool; CHECKS.len()] = [const { AtomicBool::new(false) }; CHECKS.len()];
-    smp::run_on_all(REQUEST_MS, &|_| {
+    crate::selftest::run_on_all(REQUEST_MS, &|_| {
         for (failed, (_, check)) in FAILED.iter().zip(CHECKS) {
             // The count and the flag must agree before and after, whatever the check finds.
             let passed = is_on() && check() && is_on();
@@ -91,7 +91,9 @@ fn moved_about() -> bool {
 fn window() -> bool {
     let before = RAN.get();
     let mut guard = IrqGuard::new();
-    smp::call_self(count, 0);
+    if smp::call_self(count, 0).is_err() {
+        return false;
+    }
     let waited = RAN.get() == before;
     let on_inside = guard.window(is_on);
     waited && on_inside && is_off() && RAN.get() == before + 1 && guard.were_enabled()
@@ -101,7 +103,9 @@ fn window() -> bool {
 fn halt() -> bool {
     let before = RAN.get();
     let mut guard = IrqGuard::new();
-    smp::call_self(count, 0);
+    if smp::call_self(count, 0).is_err() {
+        return false;
+    }
     while RAN.get() == before {
         guard.halt();
     }
@@ -112,7 +116,9 @@ fn in_handler() -> bool {
     FOUND_ON.set(false);
     let before = RAN.get();
     let guard = IrqGuard::new();
-    smp::call_self(count, 0);
+    if smp::call_self(count, 0).is_err() {
+        return false;
+    }
     drop(guard);
     while RAN.get() == before {
         core::hint::spin_loop();

@@ -18,6 +18,7 @@ use ap_trampoline::{Slot, SlotState, Stage};
 use super::{CPUS, Cpu, drain, nmi, ranks, work};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{Platform, RosterEntry};
+use crate::apic::ApicError;
 use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
@@ -25,7 +26,8 @@ use crate::cpu::{self, Features, IrqGuard, thread};
 use crate::memory::frames::Order;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
-use crate::sync::Deadline;
+use crate::sync::hotplug::{Word, give_up_slot};
+use crate::sync::{Deadline, Timeout};
 use crate::wire::{Arrivals, Record};
 use crate::{console, interrupts, redirectable, trace};
 
@@ -119,13 +121,14 @@ pub fn start(
     let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
     let (bsp, aps) = cpus.split_first().ok_or(no_memory)?;
     ap::set_common(platform);
-    interrupts::register(interrupts::Vector::WAKE, "wake", work::wake);
+    interrupts::register(interrupts::Vector::WAKE, "wake", work::wake_interrupt);
     drain::register();
     nmi::register();
 
     bsp.gs_base.store(per_cpu::gs_base() as u64, Ordering::Relaxed);
     bsp.stage.store(Stage::Online as u64, Ordering::Relaxed);
     bsp.stamps[Stage::Online as usize].store(read_tsc(), Ordering::Relaxed);
+    bsp.hotplug.step(Word::start);
     bsp.online.store(1, Ordering::Release);
 
     let trampoline_page = low.as_ref().map_or(0, LowMemory::page);
@@ -227,7 +230,10 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
         for (to, from) in ap.stamps.iter().zip(&slot.stamps) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        ap.online.store(u64::from(is_online(slot)), Ordering::Release);
+        if is_online(slot) {
+            ap.hotplug.step(Word::start);
+            ap.online.store(1, Ordering::Release);
+        }
     }
     if let more @ 1.. = missing.saturating_sub(MAX_MISSING_LOGGED) {
         log::error!("{more} more CPUs did not start");
@@ -247,7 +253,7 @@ fn wait_while_any_comes_on(slots: &[Slot], trampoline: &Trampoline) {
     let mut seen = stages();
     let mut next_word = Deadline::after_ms(PROGRESS_MS);
     while !all_online() {
-        if Deadline::after_ms(AP_PROGRESS_MS).wait_until(|| stages() != seen || all_online()).is_err() {
+        if Timeout::after_ms(AP_PROGRESS_MS).wait_until(|| stages() != seen || all_online()).is_err() {
             return;
         }
         seen = stages();
@@ -266,21 +272,36 @@ pub struct Again {
     trampoline: &'static Trampoline,
 }
 
-/// Calls a CPU that has gone offline, once more the same way; it enters below what it left on its stack. Returns when it
-/// has left a sign of life, or when no more calls will do. `None` if it was given up before. One CPU at a time.
-pub fn call_again(cpu: &'static Cpu) -> Option<Again> {
-    let trampoline = trampoline::ready()?;
-    let slot = trampoline.slot_of(cpu.entry.apic_id)?;
-    if !is_online(slot) {
-        return None;
-    }
-    slot.stack_top.store(cpu.context()?, Ordering::Relaxed);
+/// Restarts a CPU that is offline, the way that it came up first; it enters below what it left on its stack. Returns when it
+/// has reached real mode, or when no more start-up interrupts will help. One CPU at a time.
+///
+/// # Errors
+/// No INIT, or no start-up interrupt after it, could be sent. The CPU is where it was, and can be restarted later.
+///
+/// # Panics
+/// If the CPU has not been online.
+pub fn call_again(cpu: &'static Cpu) -> Result<Again, ApicError> {
+    let found = trampoline::ready()
+        .and_then(|trampoline| Some((trampoline, trampoline.slot_of(cpu.entry.apic_id)?, cpu.context()?)));
+    let Some((trampoline, slot, context)) = found else {
+        unreachable!("cpu {} is offline and has never been online", cpu.id());
+    };
+    slot.stack_top.store(context, Ordering::Relaxed);
     slot.stage.store(Stage::SipiSent as u32, Ordering::Relaxed);
     trampoline.clear_marks(slot);
     // Release: all that it reads once it has claimed the slot.
     slot.state.store(SlotState::Waiting as u32, Ordering::Release);
-    rounds::call(core::slice::from_ref(slot), trampoline);
-    Some(Again { slot, trampoline })
+    let rounds = rounds::call(core::slice::from_ref(slot), trampoline);
+    let is_unsent = rounds.inits == 0 || rounds.start_up_messages == 0;
+    match rounds.unsent.filter(|_| is_unsent) {
+        // Unless it has come all the same.
+        Some(error) if change_state(slot, SlotState::Waiting, SlotState::Online) => Err(error),
+        _ => Ok(Again { slot, trampoline }),
+    }
+}
+
+fn change_state(slot: &Slot, from: SlotState, to: SlotState) -> bool {
+    slot.state.compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 impl Again {
@@ -320,8 +341,5 @@ fn is_online(slot: &Slot) -> bool {
 /// Decides whether a processor is online: from here on it is, or it finds that nobody waits for it. Its stack, area and
 /// slot are never used again, for it may stand anywhere.
 fn settle(slot: &Slot) -> bool {
-    let gave_up = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        (state != SlotState::Online as u32).then_some(SlotState::GivenUp as u32)
-    });
-    gave_up.is_err()
+    slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up_slot).is_err()
 }

@@ -10,7 +10,7 @@ use core::time::Duration;
 use ap_trampoline::{Slot, Stage};
 
 use super::trampoline::Trampoline;
-use crate::apic::{self, Message};
+use crate::apic::{self, ApicError, Batch, Message};
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{ApicId, IrqGuard};
 use crate::sync::Deadline;
@@ -32,6 +32,12 @@ pub struct Rounds {
     pub start_ups: u32,
     /// What the error status register held after any of the rounds, all in one (SDM Vol. 3A, 11.5.3).
     pub error_status: u32,
+    /// INITs that were sent, to all CPUs together.
+    pub inits: u32,
+    /// Start-up interrupts that were sent, to all CPUs together.
+    pub start_up_messages: u32,
+    /// Why a message could not be sent: the first such error.
+    pub unsent: Option<ApicError>,
 }
 
 /// Calls the CPUs of these slots, and returns when all have left a sign of life or the last round is over; not when they
@@ -75,14 +81,24 @@ pub fn call(slots: &[Slot], trampoline: &Trampoline) -> Rounds {
 }
 
 fn send_to<'a>(message: Message, slots: impl Iterator<Item = &'a Slot>, rounds: &mut Rounds) {
-    let guard = IrqGuard::new();
+    let mut batch = Batch::new();
+    let mut sent = 0;
     for slot in slots {
-        // One that cannot be reached is found missing later, and named then.
-        if let Err(error) = apic::send(&guard, ApicId(slot.apic_id), message) {
-            log::warn!("cpu {}: {error}", slot.cpu);
+        match batch.send(&IrqGuard::new(), ApicId(slot.apic_id), message) {
+            Ok(()) => sent += 1,
+            // Its CPU will be found missing, unless a later message reaches it.
+            Err(error) => {
+                log::warn!("cpu {}: {error}", slot.cpu);
+                rounds.unsent.get_or_insert(error);
+            }
         }
     }
-    rounds.start_ups += u32::from(message != Message::Init);
+    if message == Message::Init {
+        rounds.inits += sent;
+    } else {
+        rounds.start_up_messages += sent;
+        rounds.start_ups += 1;
+    }
     let status = apic::read_error_status();
     if status != 0 {
         log::warn!("{message:?}: the local APIC reports error {status:#x}");

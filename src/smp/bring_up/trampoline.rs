@@ -172,9 +172,15 @@ impl Trampoline {
 
     fn is_marked(&self, marks: usize, apic_id: u32) -> bool {
         let id = apic_id as usize;
-        let page: *const u8 = direct_map::pointer(self.passage.page());
-        // SAFETY: a byte of the page; the processors set its bits meanwhile, which a volatile read allows for.
-        id < SEEN_BITS && unsafe { page.add(marks + id / 8).read_volatile() } & (1 << (id % 8)) != 0
+        if id >= SEEN_BITS {
+            return false;
+        }
+        let page: *mut u8 = direct_map::pointer(self.passage.page());
+        // SAFETY: a byte of the page: `id` is below `SEEN_BITS`, for which `ap_trampoline` asserts that there is room behind
+        // either of the two offsets. The page is never given back (`TRAMPOLINE` is permanent). The processors set its bits
+        // meanwhile, by locked instructions, and this kernel changes them in `clear_marks`, atomically too.
+        let byte = unsafe { AtomicU8::from_ptr(page.add(marks + id / 8)) };
+        byte.load(Ordering::Relaxed) & (1 << (id % 8)) != 0
     }
 
     #[cfg(feature = "faults")]

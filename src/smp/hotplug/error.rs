@@ -1,71 +1,13 @@
-//! How far a CPU is on its way out, and why one did not go or come.
+//! Why a CPU did not go offline, or did not come back.
 
 use core::fmt;
 
 use super::super::{CallError, Stage};
+use super::HotplugState;
+use crate::apic::ApicError;
 use crate::apic::io_apic::IoApicError;
 use crate::cpu::CpuId;
 use crate::time::timer::TimerError;
-
-/// How far a CPU is on its way out; the order is that of the steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Departure {
-    /// Nobody has asked it to go.
-    Here,
-    /// It has been asked.
-    Asked,
-    /// It has noticed and stopped working; no device interrupts it any more.
-    Noticed,
-    /// It takes no calls, and all that came before have been run.
-    Closed,
-    /// Its timer is still, and no interrupt waits.
-    Quiet,
-    /// Its timers are another's, its frames are back: it is about to halt.
-    Settled,
-    /// It halts with interrupts off and touches nothing.
-    Gone,
-    /// It could not go and is back at work.
-    Refused,
-    /// It was called back and did not come in time: it never will.
-    Lost,
-}
-
-impl Departure {
-    /// All of them, in their order.
-    pub const ALL: [Departure; 9] = [
-        Departure::Here,
-        Departure::Asked,
-        Departure::Noticed,
-        Departure::Closed,
-        Departure::Quiet,
-        Departure::Settled,
-        Departure::Gone,
-        Departure::Refused,
-        Departure::Lost,
-    ];
-
-    /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Departure::Here => "here",
-            Departure::Asked => "asked",
-            Departure::Noticed => "noticed",
-            Departure::Closed => "closed",
-            Departure::Quiet => "quiet",
-            Departure::Settled => "settled",
-            Departure::Gone => "gone",
-            Departure::Refused => "refused",
-            Departure::Lost => "lost",
-        }
-    }
-}
-
-impl fmt::Display for Departure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// Why a CPU did not go offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +36,34 @@ pub enum OfflineError {
         /// Which.
         by: CpuId,
     },
-    /// It did not go in time.
-    DidNotLeave {
+    /// It did not acknowledge the request in time, which was withdrawn.
+    NotAcknowledged {
         /// The CPU.
         cpu: CpuId,
-        /// How far it came. At [`Departure::Asked`] it was not asked any longer; anywhere else it may still go.
-        stage: Departure,
         /// How long was waited.
+        ms: u64,
+    },
+    /// It could not be interrupted, and did not notice the request by itself in time. The request was withdrawn.
+    NotSent {
+        /// The CPU.
+        cpu: CpuId,
+        /// Why not.
+        error: ApicError,
+    },
+    /// It acknowledged the request and is late: it is still on its way.
+    StillLeaving {
+        /// The CPU.
+        cpu: CpuId,
+        /// How far it came.
+        stage: HotplugState,
+        /// How long was waited.
+        ms: u64,
+    },
+    /// It has an interrupt pending that it cannot take.
+    InterruptPending {
+        /// The CPU.
+        cpu: CpuId,
+        /// How long it tried.
         ms: u64,
     },
     /// Device interrupts could not be moved to the boot processor.
@@ -137,8 +100,18 @@ impl fmt::Display for OfflineError {
             OfflineError::IsCaller { cpu } => write!(f, "cpu {cpu} cannot take itself offline"),
             OfflineError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
             OfflineError::Busy { by } => write!(f, "cpu {by} takes a CPU offline or brings one back"),
-            OfflineError::DidNotLeave { cpu, stage, ms } => {
+            OfflineError::NotAcknowledged { cpu, ms } => {
+                let stage = HotplugState::OfflinePending;
                 write!(f, "cpu {cpu} did not go offline in {ms} ms, last seen {stage}")
+            }
+            OfflineError::NotSent { cpu, error } => {
+                write!(f, "cpu {cpu} could not be asked to go offline: {error}")
+            }
+            OfflineError::StillLeaving { cpu, stage, ms } => {
+                write!(f, "cpu {cpu} did not go offline in {ms} ms, last seen {stage}")
+            }
+            OfflineError::InterruptPending { cpu, ms } => {
+                write!(f, "cpu {cpu} stays online: an interrupt has been pending for {ms} ms")
             }
             OfflineError::Lines { cpu, error } => write!(f, "cpu {cpu} keeps its device interrupts: {error}"),
             OfflineError::Timers { cpu, error } => write!(f, "cpu {cpu} keeps its timers: {error}"),
@@ -177,7 +150,26 @@ pub enum OnlineError {
         /// The CPU.
         cpu: CpuId,
         /// How far it is.
-        stage: Departure,
+        stage: HotplugState,
+    },
+    /// It is past its bring-up slot and will be online, but is not yet.
+    StillReturning {
+        /// The CPU.
+        cpu: CpuId,
+        /// Where it was last seen.
+        stage: Stage,
+    },
+    /// Another CPU is about to send it an NMI, and has not finished in time.
+    NmiPending {
+        /// The CPU.
+        cpu: CpuId,
+    },
+    /// No INIT or start-up interrupt could be sent. It is offline as before.
+    NotSent {
+        /// The CPU.
+        cpu: CpuId,
+        /// Why not.
+        error: ApicError,
     },
     /// Another CPU takes one off or brings one back at the moment.
     Busy {
@@ -212,6 +204,11 @@ impl fmt::Display for OnlineError {
             OnlineError::StillLeaving { cpu, stage } => {
                 write!(f, "cpu {cpu} has not gone yet, last seen {stage}")
             }
+            OnlineError::StillReturning { cpu, stage } => {
+                write!(f, "cpu {cpu} is not back yet, last seen in stage {stage}")
+            }
+            OnlineError::NmiPending { cpu } => write!(f, "cpu {cpu} is being sent an NMI"),
+            OnlineError::NotSent { cpu, error } => write!(f, "cpu {cpu} could not be restarted: {error}"),
             OnlineError::Busy { by } => write!(f, "cpu {by} takes a CPU offline or brings one back"),
             OnlineError::DidNotCome { cpu, stage, ms } => {
                 write!(f, "cpu {cpu} did not come back in {ms} ms, last seen in stage {stage}")

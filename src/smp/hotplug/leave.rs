@@ -1,13 +1,14 @@
-//! The side of the CPU that goes: each step of [`Departure`], and back.
+//! The side of the CPU that goes offline: each step of [`HotplugState`](super::HotplugState), and back.
 
 use core::sync::atomic::Ordering;
 
 use super::super::{Cpu, call, call_self, cpus, ranks};
-use super::{Departure, OfflineError, park, wake_who_waits};
+use super::{OfflineError, park, wake_requester};
 use crate::apic::{self, io_apic};
 use crate::config::LEAVE_MS;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};
-use crate::sync::{Deadline, IrqMutex};
+use crate::sync::hotplug::{CpuHotplug, HotplugState, Word};
+use crate::sync::{IrqMutex, Timeout};
 use crate::time::timer::{self, Guest};
 use crate::{memory, redirectable, trace};
 
@@ -22,7 +23,7 @@ pub fn why_refused(cpu: CpuId) -> OfflineError {
 redirectable! {
     /// Whether this CPU, which is that one, has been asked to go.
     pub fn is_asked(me: &Cpu) -> bool {
-        me.departure() == Departure::Asked
+        me.hotplug.state() == HotplugState::OfflinePending
     }
 
     /// This CPU takes no more calls, and runs those that have come, its own among them.
@@ -50,57 +51,53 @@ pub fn leave_idle(me: &'static Cpu) {
 fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     // Interrupts are still on, so what a device has sent before this is taken before the CPU goes.
     if let Err(error) = io_apic::move_all(me.entry.apic_id, cpus()[CpuId::BSP.index()].entry.apic_id) {
-        if me.change_departure(Departure::Asked, Departure::Noticed) {
-            refuse(me, OfflineError::Lines { cpu: me.id(), error });
-        }
+        refuse(me, OfflineError::Lines { cpu: me.id(), error });
         return false;
     }
     let mut guard = IrqGuard::new();
-    // Whoever asked may have given up.
-    if !me.change_departure(Departure::Asked, Departure::Noticed) {
-        return false;
-    }
+    // The requester may have withdrawn the request, or work may have come.
     if !ranks::take_out(me, is_idle) {
-        me.set_departure(Departure::Asked);
         return false;
     }
     trace!(CpuLeaves, me.id().0.into());
     close(&guard);
-    me.set_departure(Departure::Closed);
+    me.hotplug.step(Word::advance);
     let guest = timer::suspend(&guard);
     let handed_over = be_quiet(me, &mut guard).and_then(|()| hand_over(me, guest));
-    let is_gone = handed_over.is_ok();
-    if is_gone {
+    let is_offline = handed_over.is_ok();
+    if is_offline {
         memory::drain_this_cpu(&guard);
-        me.set_departure(Departure::Settled);
-        wake_who_waits(&guard);
-        // SAFETY: this CPU's own words; it comes back to the same stack, below the context.
-        unsafe { park::park(me.context.as_ptr(), me.departure.as_ptr(), Departure::Gone as u32) };
+        me.hotplug.step(Word::advance);
+        wake_requester();
+        // SAFETY: this CPU's own words; it comes back to the same stack, below the context. The addition is the transition
+        // `Word::halt` from the state that the step above has made, since no other CPU changes the state now.
+        unsafe { park::park(me.context.as_ptr(), me.hotplug.as_ptr(), CpuHotplug::HALT) };
+        me.hotplug.step(Word::resume);
     }
     // Back on the stack that it left, with all that `bring_up` does for a CPU behind it; or it has never gone.
     call::open_one(&guard);
-    ranks::put_in(me, is_idle);
+    ranks::put_in(me);
     // A shootdown that did not see this CPU yet has unmapped its pages before this.
     tlb::forget(0, usize::MAX, 0);
     timer::resume(&guard);
     trace!(CpuReturns, me.id().0.into());
     match handed_over {
         Ok(()) => {
-            me.set_departure(Departure::Here);
-            wake_who_waits(&guard);
-            true
+            me.hotplug.step(Word::complete);
+            wake_requester();
         }
-        Err(error) => {
-            refuse(me, error);
-            false
-        }
+        Err(error) => refuse(me, error),
     }
+    is_offline
 }
 
+/// This CPU stays online, for a reason; unless the request was withdrawn before that.
 fn refuse(me: &Cpu, error: OfflineError) {
+    // Before the state, which has the requester read it.
     *REFUSAL.lock() = Some(error);
-    me.set_departure(Departure::Refused);
-    wake_who_waits(&IrqGuard::new());
+    if me.hotplug.apply(Word::refuse).is_ok() {
+        wake_requester();
+    }
 }
 
 /// Takes every pending interrupt. No source sends any more, but what was sent before the lines were moved and the inbox was
@@ -109,16 +106,15 @@ fn refuse(me: &Cpu, error: OfflineError) {
 /// # Panics
 /// If interrupts were off before this guard.
 fn be_quiet(me: &Cpu, guard: &mut IrqGuard) -> Result<(), OfflineError> {
-    let quiet = Deadline::after_ms(LEAVE_MS / 2).wait_until(|| {
+    let quiet = Timeout::after_ms(LEAVE_MS / 2).wait_until(|| {
         let is_quiet = !apic::is_any_requested(guard);
         if !is_quiet {
             guard.window(core::hint::spin_loop);
         }
         is_quiet
     });
-    let stage = Departure::Closed;
-    quiet.map_err(|_| OfflineError::DidNotLeave { cpu: me.id(), stage, ms: LEAVE_MS / 2 })?;
-    me.set_departure(Departure::Quiet);
+    quiet.map_err(|_| OfflineError::InterruptPending { cpu: me.id(), ms: LEAVE_MS / 2 })?;
+    me.hotplug.step(Word::advance);
     Ok(())
 }
 

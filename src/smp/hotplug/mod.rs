@@ -1,29 +1,33 @@
-//! CPUs that go offline at run time, and come back.
+//! CPU hotplug: CPUs that go offline at run time, and come back. The states, their transitions and the protocol are in
+//! [`sync::hotplug`](crate::sync::hotplug); this module ties them to CPUs, interrupts and time.
 //!
-//! A CPU leaves by itself: [`offline`] asks it, and it goes when it is idle, or where its work says that it may
-//! ([`leave_if_asked`]). The steps are those of [`Departure`]: device interrupts go elsewhere, its inbox is closed and
-//! emptied, so that each call to it has been run or is refused; its timers are served by the boot processor; its frames go
-//! back. Then it keeps its registers on its stack, says that it is gone, and halts with interrupts off, on no stack at all.
+//! [`offline`] requests that a CPU go offline. The CPU does so itself, when it is idle or at a [`leave_if_asked`] of its work.
+//! It (1) routes its device interrupts to the boot processor, (2) closes its call queue, so that each call to it has been run
+//! or is refused, (3) takes all pending interrupts, (4) has its timers served by the boot processor and frees its cached
+//! frames, (5) saves its registers on its stack, sets [`HotplugState::Offline`], and halts with interrupts off, without a
+//! stack.
 //!
-//! [`online`] wakes it the way that it came up first: INIT, start-up interrupt, trampoline. It enters below what it left on
-//! its stack, goes through all stages, and returns to where it left. Stack, area and slot are its own throughout, and
-//! there is one of it: INIT ends whatever it was doing. Its statistics go on where they were.
+//! [`online`] restarts it the way that it came up first: INIT, start-up interrupt, trampoline. It enters below what it left
+//! on its stack, goes through all stages of bring-up, and returns to where it left. Stack, area and slot are its own
+//! throughout; INIT ends whatever it was doing. Its statistics continue.
 //!
-//! One CPU goes or comes at a time: whoever finds another at it is told so and does not wait, for it may itself be asked to
-//! go. One that does not leave in time stays if it has not noticed yet; one that does not come back in time is given up for
-//! good, as at boot.
+//! One operation runs at a time; a concurrent request returns `Busy` and does not wait, since its own CPU may be the one that
+//! is asked to go. A CPU that does not acknowledge the request in time stays online; one that is late after that is reported
+//! as still leaving or returning, and arrives later by itself. Only a CPU that does not come as far as its bring-up slot is
+//! given up, permanently, as at boot.
 //!
-//! What else waits for CPUs knows of it. [`run_on_all`](super::run_on_all) waits for all that were online when it began;
-//! one that leaves its work comes back to it, or the work does not end. [`call_those_online`]
-//! does not mind one that goes meanwhile. A panic stops those that are online; one that is about to be stops by itself.
+//! Other waits for CPUs take this into account. [`run_on_all`](super::run_on_all) waits for all that were online when it
+//! began; a CPU that leaves its work comes back to it, or the work does not end. [`call_those_online`] ignores a CPU that goes
+//! offline meanwhile. A panic stops the CPUs that are online; one that is about to be stops by itself.
 
 mod error;
 mod leave;
 mod park;
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::cell::{Cell, OnceCell};
 
-pub use error::{Departure, OfflineError, OnlineError};
+pub use crate::sync::hotplug::HotplugState;
+pub use error::{OfflineError, OnlineError};
 #[cfg(feature = "faults")]
 pub(crate) use leave::close;
 pub(crate) use leave::is_asked;
@@ -32,41 +36,25 @@ pub use leave::leave_if_asked;
 pub(super) use leave::leave_idle;
 pub(super) use park::go_on;
 
-use super::{CallError, Cpu, bring_up, call, cpus, nmi, work};
-use crate::apic::{self, Message};
+use super::bring_up::{self, Again};
+use super::{CallError, Cpu, call, cpus, nmi, work};
+use crate::apic::ApicError;
 use crate::config::{AP_PROGRESS_MS, LEAVE_MS};
-use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
-use crate::interrupts::Vector;
-use crate::sync::{Deadline, TimedOut};
-use crate::time::halt_until;
+use crate::cpu::{self, CpuId, CpuSet};
+use crate::sync::Timeout;
+use crate::sync::hotplug::{HotplugLock, Outcome, Requester, Returned, Starter, bring_online, take_offline};
+use crate::time::halt_for;
 
-/// One more than the CPU that takes another off or brings one back; 0 if none does.
-static AT_IT: AtomicU32 = AtomicU32::new(0);
+/// The right to take a CPU offline or to bring one back.
+static LOCK: HotplugLock = HotplugLock::new();
 
-/// The right to take a CPU off or to bring one back.
-struct Turn;
-
-impl Turn {
-    fn take() -> Result<Turn, CpuId> {
-        let me = cpu::current().0 + 1;
-        match AT_IT.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Ok(Turn),
-            Err(other) => Err(CpuId(other - 1)),
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        AT_IT.store(0, Ordering::Release);
-    }
-}
-
-/// Takes a CPU offline, and returns when it is gone. From any other CPU, interrupts on, no lock held; it goes as soon as
-/// it is idle or at a place where its work lets it go. The boot processor never goes, so one CPU always stays.
+/// Takes a CPU offline, and returns when it is. It goes as soon as it is idle or at a place where its work lets it go. The boot
+/// processor never goes offline, so one CPU always stays.
+///
+/// **Context:** thread on another CPU, interrupts on, no lock held. Halts, up to twice [`LEAVE_MS`].
 ///
 /// # Errors
-/// See [`OfflineError`]. But for [`OfflineError::DidNotLeave`] beyond [`Departure::Asked`], the CPU is as online as before.
+/// See [`OfflineError`]. Except for [`OfflineError::StillLeaving`], the CPU is as online as before.
 pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
     if !cpu::interrupts_enabled() {
         return Err(OfflineError::InterruptsOff);
@@ -78,62 +66,88 @@ pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
     if cpu == cpu::current() {
         return Err(OfflineError::IsCaller { cpu });
     }
-    let _turn = Turn::take().map_err(|by| OfflineError::Busy { by })?;
+    let _lock = LOCK.try_lock(cpu::current()).map_err(|by| OfflineError::Busy { by })?;
     if !target.is_online() {
         return Err(OfflineError::NotOnline { cpu });
     }
-    target.set_departure(Departure::Asked);
-    work::wake_one(target);
-    let has_answered =
-        || matches!(target.departure(), Departure::Settled | Departure::Gone | Departure::Refused);
-    if wait(LEAVE_MS, has_answered).is_ok() && target.departure() != Departure::Refused {
-        // It has still a few instructions to go.
-        let _ = Deadline::after_ms(LEAVE_MS).wait_until(|| target.departure() == Departure::Gone);
+    let unsent: Cell<Option<ApicError>> = Cell::new(None);
+    let wake = || unsent.set(work::wake_one(target).err());
+    let wake_again = || {
+        if unsent.get().is_some() {
+            wake();
+        }
+    };
+    let waiting = Waiting { ms: LEAVE_MS, at_recheck: &wake_again };
+    let ms = LEAVE_MS;
+    match take_offline(&target.hotplug, &waiting, wake) {
+        Outcome::Offline => {
+            log::debug!("cpu {cpu} is offline");
+            Ok(())
+        }
+        Outcome::NotOnline(_) => Err(OfflineError::NotOnline { cpu }),
+        Outcome::Refused => Err(leave::why_refused(cpu)),
+        Outcome::Withdrawn => Err(match unsent.get() {
+            Some(error) => OfflineError::NotSent { cpu, error },
+            None => {
+                warn(target, HotplugState::OfflinePending);
+                OfflineError::NotAcknowledged { cpu, ms }
+            }
+        }),
+        Outcome::InProgress(stage) => {
+            warn(target, stage);
+            Err(OfflineError::StillLeaving { cpu, stage, ms: 2 * ms })
+        }
     }
-    if target.change_departure(Departure::Refused, Departure::Here) {
-        return Err(leave::why_refused(cpu));
-    }
-    let stage = target.departure();
-    if stage == Departure::Gone {
-        log::debug!("cpu {cpu} is offline");
-        return Ok(());
-    }
-    nmi::warn(target, "offline", format_args!("not offline {LEAVE_MS} ms after it was asked, {stage}"));
-    // If it has not noticed by now, it never will.
-    target.change_departure(Departure::Asked, Departure::Here);
-    Err(OfflineError::DidNotLeave { cpu, stage, ms: LEAVE_MS })
 }
 
-/// Brings a CPU back that [`offline`] has taken off, and returns when it takes work. From any CPU, interrupts on, no lock
-/// held.
+fn warn(target: &'static Cpu, stage: HotplugState) {
+    nmi::warn(target, "offline", format_args!("not offline {LEAVE_MS} ms after it was asked, {stage}"));
+}
+
+/// Brings a CPU back that [`offline`] has taken offline, and returns when it takes work.
+///
+/// **Context:** thread, interrupts on, no lock held. Halts, up to twice [`AP_PROGRESS_MS`].
 ///
 /// # Errors
-/// See [`OnlineError`]. After [`OnlineError::DidNotCome`] it never comes back.
+/// See [`OnlineError`]. After [`OnlineError::DidNotCome`] the CPU never comes back; after [`OnlineError::StillReturning`] it
+/// comes by itself.
 pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     if !cpu::interrupts_enabled() {
         return Err(OnlineError::InterruptsOff);
     }
     let target = cpus().get(cpu.index()).ok_or(OnlineError::NotListed { cpu })?;
-    let _turn = Turn::take().map_err(|by| OnlineError::Busy { by })?;
-    match target.departure() {
-        Departure::Here | Departure::Refused if target.is_online() => {
-            return Err(OnlineError::IsOnline { cpu });
+    let _lock = LOCK.try_lock(cpu::current()).map_err(|by| OnlineError::Busy { by })?;
+    let restart = Restart {
+        target,
+        waiting: Waiting { ms: AP_PROGRESS_MS, at_recheck: &|| {} },
+        again: OnceCell::new(),
+    };
+    let last_seen = || restart.again.get().map_or(super::Stage::SipiSent, Again::last_seen);
+    match bring_online(&target.hotplug, &restart) {
+        Returned::Online => {
+            log::debug!("cpu {cpu} is back");
+            Ok(())
         }
-        Departure::Here => return Err(OnlineError::NeverCame { cpu }),
-        Departure::Gone => {}
-        Departure::Lost => return Err(OnlineError::GivenUp { cpu }),
-        stage => return Err(OnlineError::StillLeaving { cpu, stage }),
+        Returned::NotOffline(state) => Err(why_not_offline(cpu, state)),
+        Returned::NmiPending => Err(OnlineError::NmiPending { cpu }),
+        Returned::NotSent(error) => Err(OnlineError::NotSent { cpu, error }),
+        Returned::Failed => Err(OnlineError::DidNotCome { cpu, stage: last_seen(), ms: AP_PROGRESS_MS }),
+        Returned::InProgress(_) => Err(OnlineError::StillReturning { cpu, stage: last_seen() }),
     }
-    let again = bring_up::call_again(target).ok_or(OnlineError::GivenUp { cpu })?;
-    let is_back = || target.departure() == Departure::Here;
-    let ms = AP_PROGRESS_MS;
-    // One that has come in time, though late, is waited for until it has settled.
-    if wait(ms, is_back).is_ok() || (again.settle() && wait(ms, is_back).is_ok()) {
-        log::debug!("cpu {cpu} is back");
-        return Ok(());
+}
+
+fn why_not_offline(cpu: CpuId, state: HotplugState) -> OnlineError {
+    match state {
+        HotplugState::Online | HotplugState::OfflinePending | HotplugState::Refused => {
+            OnlineError::IsOnline { cpu }
+        }
+        HotplugState::NotStarted => OnlineError::NeverCame { cpu },
+        HotplugState::Failed => OnlineError::GivenUp { cpu },
+        HotplugState::Restarting | HotplugState::Resuming => {
+            OnlineError::StillReturning { cpu, stage: super::Stage::Online }
+        }
+        stage => OnlineError::StillLeaving { cpu, stage },
     }
-    target.set_departure(Departure::Lost);
-    Err(OnlineError::DidNotCome { cpu, stage: again.last_seen(), ms })
 }
 
 /// As [`call`], for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
@@ -148,34 +162,64 @@ pub fn call_those_online<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Resu
     }
 }
 
-/// Halts until the condition holds. Whoever makes it true looks at [`AT_IT`] and wakes this CPU.
-fn wait(ms: u64, condition: impl Fn() -> bool) -> Result<(), TimedOut> {
-    halt_until(&Deadline::after_ms(ms), &condition)
-        // If the host stopped all CPUs, the time went by in one jump, and nobody has had any of it.
-        .or_else(|TimedOut| halt_until(&Deadline::after_ms(ms / 8), &condition))
+/// How a requester waits: it halts, and the target wakes it by [`wake_requester`].
+struct Waiting<'a> {
+    ms: u64,
+    /// What it does from time to time meanwhile.
+    at_recheck: &'a dyn Fn(),
+}
+
+impl Requester for Waiting<'_> {
+    fn wait(&self, is_over: impl Fn() -> bool) -> bool {
+        halt_for(&mut Timeout::after_ms(self.ms), is_over, self.at_recheck).is_ok()
+    }
+
+    fn spin(&self, is_over: impl Fn() -> bool) -> bool {
+        Timeout::after_ms(self.ms).wait_until(is_over).is_ok()
+    }
+}
+
+/// A CPU that is restarted.
+struct Restart<'a> {
+    target: &'static Cpu,
+    waiting: Waiting<'a>,
+    again: OnceCell<Again>,
+}
+
+impl Requester for Restart<'_> {
+    fn wait(&self, is_over: impl Fn() -> bool) -> bool {
+        self.waiting.wait(is_over)
+    }
+
+    fn spin(&self, is_over: impl Fn() -> bool) -> bool {
+        self.waiting.spin(is_over)
+    }
+}
+
+impl Starter for Restart<'_> {
+    type Error = ApicError;
+
+    fn start(&self) -> Result<(), ApicError> {
+        let again = bring_up::call_again(self.target)?;
+        self.again.get_or_init(|| again);
+        Ok(())
+    }
+
+    fn settle(&self) -> bool {
+        self.again.get().is_some_and(Again::settle)
+    }
 }
 
 /// Wakes the CPU that waits for this one to go or to come.
-fn wake_who_waits(guard: &IrqGuard) {
-    let Some(waiting) = AT_IT.load(Ordering::Acquire).checked_sub(1) else { return };
-    // Whom this does not reach notices later by itself.
-    let _ = apic::send(guard, cpus()[waiting as usize].entry.apic_id, Message::Fixed(Vector::WAKE));
+fn wake_requester() {
+    if let Some(requester) = LOCK.holder() {
+        work::wake_waiting(&cpus()[requester.index()]);
+    }
 }
 
 impl Cpu {
-    /// How far it is on its way out.
-    pub fn departure(&self) -> Departure {
-        Departure::ALL[self.departure.load(Ordering::Acquire) as usize % Departure::ALL.len()]
-    }
-
-    fn set_departure(&self, departure: Departure) {
-        self.departure.store(departure as u32, Ordering::Release);
-    }
-
-    /// Whether it was as the first says, and now is as the second says.
-    fn change_departure(&self, from: Departure, to: Departure) -> bool {
-        let change =
-            self.departure.compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Acquire);
-        change.is_ok()
+    /// How far it is on its way offline or back. It may have changed by the time that this is used.
+    pub fn hotplug_state(&self) -> HotplugState {
+        self.hotplug.state()
     }
 }

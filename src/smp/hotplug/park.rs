@@ -2,17 +2,17 @@
 
 use core::arch::naked_asm;
 
-/// Keeps on the stack what a function keeps for its caller, leaves the stack pointer at `context`, writes `gone` to `state`,
-/// and halts: from that store on it touches neither stack nor memory. Returns when [`go_on`] is called on the same CPU.
+/// Keeps on the stack what a function keeps for its caller, leaves the stack pointer at `context`, adds `step` to `state`, and
+/// halts: from that addition on it touches neither stack nor memory. Returns when [`go_on`] is called on the same CPU.
 /// Interrupts are off before and after.
 ///
 /// # Safety
-/// Both pointers are writable. The stack below the context may be used again once `gone` is there; above it, not before
-/// this returns.
+/// Both pointers are writable; other CPUs access `state` by atomic operations of 32 bits. The stack below the context may be
+/// used again once `step` has been added; above it, not before this returns.
 #[unsafe(naked)]
-pub unsafe extern "sysv64" fn park(context: *mut u64, state: *mut u32, gone: u32) {
-    // The context lies at a multiple of 16: seven words and the return address. Stores of one CPU become visible in their
-    // order (SDM Vol. 3A, 9.2.2).
+pub unsafe extern "sysv64" fn park(context: *mut u64, state: *mut u32, step: u32) {
+    // The context lies at a multiple of 16: seven words and the return address. The locked addition becomes visible after
+    // the stores before it (SDM Vol. 3A, 9.2.3.8); it keeps the other bits of the word, which other CPUs change meanwhile.
     naked_asm!(
         "push rbp",
         "push rbx",
@@ -22,7 +22,7 @@ pub unsafe extern "sysv64" fn park(context: *mut u64, state: *mut u32, gone: u32
         "push r15",
         "sub rsp, 8",
         "mov [rdi], rsp",
-        "mov [rsi], edx",
+        "lock add dword ptr [rsi], edx",
         "2:",
         "cli",
         "hlt",

@@ -32,13 +32,28 @@ impl Model {
     }
 
     fn send(&self, from: usize) -> Put {
+        self.send_if(from, true)
+    }
+
+    /// Sends a call; its interrupt reaches the target some time later, or cannot be sent. [`Put::Closed`] if the call was
+    /// taken back for that.
+    fn send_if(&self, from: usize, can_interrupt: bool) -> Put {
         // The data is the sender's number, so that a call that is read too early is seen.
         self.inboxes.prepare(from, 0, 1, from);
-        let put = self.inboxes.put(from, 0, TARGET);
-        self.inboxes.counted(from, 0, usize::from(put != Put::Closed));
-        if put == Put::Notify {
-            self.interrupts.fetch_add(1, Ordering::AcqRel);
+        let mut put = self.inboxes.put(from, 0, TARGET);
+        match put {
+            Put::Notify(seen) if can_interrupt => {
+                self.interrupts.fetch_add(1, Ordering::AcqRel);
+                self.inboxes.notified(TARGET, seen);
+            }
+            Put::Notify(_) => {
+                if self.inboxes.clear(from, 0, TARGET) {
+                    put = Put::Closed;
+                }
+            }
+            Put::Quiet | Put::Closed => {}
         }
+        self.inboxes.counted(from, 0, usize::from(put != Put::Closed));
         put
     }
 
@@ -81,10 +96,77 @@ fn loom_no_call_is_left_without_an_interrupt() {
         });
         model.take_interrupts();
         let puts = senders.map(|sender| sender.join().unwrap());
-        assert!(puts.contains(&Put::Notify) && !puts.contains(&Put::Closed));
+        assert!(puts.iter().any(|put| matches!(put, Put::Notify(_))) && !puts.contains(&Put::Closed));
         model.take_interrupts();
         for from in SENDERS {
             assert!(model.inboxes.is_done(from, 0));
+            assert_eq!(model.runs(from), 1);
+        }
+    });
+}
+
+/// One sender's interrupt cannot be sent. Its call is taken back or run, and the other's is run: that has an interrupt of its
+/// own, or found an earlier one pending.
+#[test]
+fn loom_a_failed_interrupt_strands_no_call_of_another_sender() {
+    for polls in [false, true] {
+        check(move || {
+            let model = Model::new();
+            let senders = SENDERS.map(|from| {
+                let model = model.clone();
+                thread::spawn(move || model.send_if(from, from != 0))
+            });
+            if polls {
+                model.answer();
+            } else {
+                model.take_interrupts();
+            }
+            let puts = senders.map(|sender| sender.join().unwrap());
+            model.take_interrupts();
+            for (from, put) in SENDERS.into_iter().zip(puts) {
+                assert!(model.inboxes.is_done(from, 0), "the call of cpu {from} is stranded");
+                assert_eq!(model.runs(from), usize::from(put != Put::Closed));
+            }
+            assert_ne!(puts[1], Put::Closed);
+        });
+    }
+}
+
+/// No interrupt can be sent at all: then each call is run by a poll of the target's, or taken back.
+#[test]
+fn loom_without_interrupts_each_call_is_polled_or_taken_back() {
+    check(|| {
+        let model = Model::new();
+        let senders = SENDERS.map(|from| {
+            let model = model.clone();
+            thread::spawn(move || model.send_if(from, false))
+        });
+        model.answer();
+        let puts = senders.map(|sender| sender.join().unwrap());
+        for (from, put) in SENDERS.into_iter().zip(puts) {
+            assert!(model.inboxes.is_done(from, 0), "the call of cpu {from} is stranded");
+            assert_eq!(model.runs(from), usize::from(put != Put::Closed));
+        }
+    });
+}
+
+/// An interrupt that is taken late, after its call was run by a poll, leaves no flag behind that says one is pending.
+#[test]
+fn loom_a_late_interrupt_does_not_hide_that_a_new_one_is_needed() {
+    check(|| {
+        let model = Model::new();
+        let first = thread::spawn({
+            let model = model.clone();
+            move || model.send(0)
+        });
+        model.answer();
+        model.take_interrupts();
+        let second = model.send(1);
+        first.join().unwrap();
+        model.take_interrupts();
+        assert_ne!(second, Put::Closed);
+        for from in SENDERS {
+            assert!(model.inboxes.is_done(from, 0), "the call of cpu {from} is stranded");
             assert_eq!(model.runs(from), 1);
         }
     });

@@ -11,6 +11,18 @@ fn slots(cpus: usize) -> Vec<Slot> {
     (0..Inboxes::slots_for(cpus)).map(|_| Slot::new()).collect()
 }
 
+/// Puts a call into an open inbox; whether that took an interrupt, which was sent.
+fn notify(inboxes: &Inboxes, from: usize, slot: usize, to: usize) -> bool {
+    match inboxes.put(from, slot, to) {
+        Put::Notify(seen) => {
+            inboxes.notified(to, seen);
+            true
+        }
+        Put::Quiet => false,
+        Put::Closed => panic!("the inbox of cpu {to} is open"),
+    }
+}
+
 #[test]
 fn one_interrupt_serves_all_that_come_before_it_is_taken() {
     let (rows, slots) = (rows(3), slots(3));
@@ -18,16 +30,16 @@ fn one_interrupt_serves_all_that_come_before_it_is_taken() {
     inboxes.open(2);
     let put = |from, slot| {
         inboxes.prepare(from, slot, 7, from * SLOTS + slot);
-        let put = inboxes.put(from, slot, 2);
+        let needs_interrupt = notify(&inboxes, from, slot, 2);
         inboxes.counted(from, slot, 1);
-        put
+        needs_interrupt
     };
-    assert_eq!([put(0, 0), put(1, 0), put(0, 1)], [Put::Notify, Put::Quiet, Put::Quiet]);
+    assert_eq!([put(0, 0), put(1, 0), put(0, 1)], [true, false, false]);
     let mut seen = Vec::new();
     inboxes.answer(2, |call| seen.push((call.from(), call.data)), |_| panic!("nobody sleeps"));
     assert_eq!(seen, [(0, 0), (0, 1), (1, SLOTS)]);
     inboxes.answer(2, |_| panic!("there was no more"), |_| {});
-    assert_eq!(put(1, 3), Put::Notify);
+    assert!(put(1, 3));
 }
 
 #[test]
@@ -38,7 +50,7 @@ fn a_target_that_has_not_begun_is_known_from_one_that_has_not_ended() {
         inboxes.open(to);
     }
     inboxes.prepare(3, 5, 0, 0);
-    assert_eq!([7, 199].map(|to| inboxes.put(3, 5, to)), [Put::Notify; 2]);
+    assert_eq!([7, 199].map(|to| notify(&inboxes, 3, 5, to)), [true; 2]);
     inboxes.counted(3, 5, 2);
     inboxes.answer(
         199,
@@ -52,6 +64,43 @@ fn a_target_that_has_not_begun_is_known_from_one_that_has_not_ended() {
     assert!(inboxes.is_waiting(3, 5, 7) && inboxes.take_back(3, 5, 7));
     assert!(inboxes.is_done(3, 5));
     inboxes.answer(7, |_| panic!("it was taken back"), |_| {});
+}
+
+#[test]
+fn an_interrupt_that_was_not_sent_is_left_to_the_next_sender() {
+    let (rows, slots) = (rows(3), slots(3));
+    let inboxes = Inboxes::new(3, &rows, &slots);
+    inboxes.open(2);
+    for from in [0, 1] {
+        inboxes.prepare(from, 0, 0, from);
+        assert!(matches!(inboxes.put(from, 0, 2), Put::Notify(_)));
+        inboxes.counted(from, 0, 1);
+    }
+    // The first sender's could not be sent.
+    assert!(inboxes.take_back(0, 0, 2) && inboxes.is_done(0, 0));
+    let mut seen = Vec::new();
+    inboxes.answer(2, |call| seen.push(call.from()), |_| {});
+    assert_eq!(seen, [1]);
+}
+
+#[test]
+fn a_confirmation_that_comes_after_the_inbox_was_processed_is_ignored() {
+    let (rows, slots) = (rows(3), slots(3));
+    let inboxes = Inboxes::new(3, &rows, &slots);
+    inboxes.open(2);
+    inboxes.prepare(0, 0, 0, 0);
+    let Put::Notify(seen) = inboxes.put(0, 0, 2) else { panic!("no interrupt is pending") };
+    inboxes.answer(2, |_| {}, |_| {});
+    inboxes.notified(2, seen);
+    inboxes.prepare(1, 0, 0, 0);
+    assert!(matches!(inboxes.put(1, 0, 2), Put::Notify(_)));
+    // Nor does one reach an inbox that was closed and opened meanwhile.
+    let Put::Notify(seen) = inboxes.put(1, 1, 2) else { panic!("no interrupt is pending") };
+    inboxes.close(2);
+    inboxes.answer(2, |_| {}, |_| {});
+    inboxes.open(2);
+    inboxes.notified(2, seen);
+    assert!(matches!(inboxes.put(1, 2, 2), Put::Notify(_)));
 }
 
 #[test]
@@ -110,8 +159,9 @@ fn a_crowd_loses_nothing() {
                     }
                     inboxes.prepare(me, slot, 0, 0);
                     for to in (0..CPUS).filter(|to| *to != me) {
-                        if inboxes.put(me, slot, to) == Put::Notify {
+                        if let Put::Notify(seen) = inboxes.put(me, slot, to) {
                             interrupts[to].store(true, Ordering::Release);
+                            inboxes.notified(to, seen);
                         }
                     }
                     inboxes.counted(me, slot, CPUS - 1);

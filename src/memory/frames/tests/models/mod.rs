@@ -23,6 +23,8 @@ use std::vec::Vec;
 
 #[cfg(loom)]
 use crate::sync::loomed::{Accesses, explore};
+#[cfg(shuttle)]
+use crate::sync::shuttled::{run_schedules, schedules};
 #[cfg(loom)]
 use loom::thread;
 #[cfg(shuttle)]
@@ -57,30 +59,6 @@ use check as check_interleavings;
 fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let _ = preemptions;
     run_schedules(schedules().div_ceil(10), model);
-}
-
-#[cfg(shuttle)]
-fn schedules() -> usize {
-    std::env::var("SHUTTLE_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000)
-}
-
-#[cfg(shuttle)]
-fn run_schedules(schedules: usize, model: impl Fn() + Sync + Send + 'static) {
-    let counted = Arc::new(core::sync::atomic::AtomicU64::new(0));
-    let count = counted.clone();
-    let model = move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        model();
-    };
-    // A random walk seldom lets one thread run far ahead of the others; probabilistic concurrency testing does just that.
-    let model = Arc::new(model);
-    let walk = model.clone();
-    shuttle::check_random(move || walk(), schedules - schedules / 2);
-    shuttle::check_pct(move || model(), schedules / 2, 3);
-    // For the launcher, which adds them up.
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a model");
-    std::println!("counted {} schedules: {test}", counted.load(Ordering::Relaxed));
 }
 
 /// A world, and who has what of it.

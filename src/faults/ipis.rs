@@ -1,0 +1,118 @@
+//! Faults of interrupts that CPUs send each other: they cannot be sent, or are lost. Most strike when all CPUs are up.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::redirects::is_armed;
+use crate::apic::{self, ApicError, Batch, Message, Proof};
+use crate::boot::command_line::Fault;
+use crate::cpu::{self, ApicId, CpuId, IrqGuard};
+use crate::interrupts::Vector;
+use crate::smp::Cpu;
+use crate::smp::hotplug::HotplugState;
+use crate::{redirect, smp};
+
+/// Whether all CPUs are up.
+static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// From now on these faults strike.
+pub fn begin() {
+    IS_AT_WORK.store(true, Ordering::Release);
+}
+
+fn is_at_work() -> bool {
+    IS_AT_WORK.load(Ordering::Acquire)
+}
+
+redirect! {
+    apic::is_idle() -> bool => is_idle_but_on_bsp, if |_| is_armed(Fault::BusyIcr);
+    apic::send_to_self(guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> => fail_to_interrupt_itself,
+        if |_| is_armed(Fault::FailSelfIpi);
+    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+        => fail_wakes, if |_| is_armed(Fault::FailWakes);
+    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+        => fail_some, if |_| FAILING.iter().any(|(fault, _)| is_armed(*fault));
+    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+        => lose_some, if |_| LOSING.iter().any(|(fault, _)| is_armed(*fault));
+}
+
+/// Which messages to the last CPU cannot be sent.
+const FAILING: [(Fault, fn(Message) -> bool); 4] = [
+    (Fault::FailCall, |message| is_at_work() && message == Message::Fixed(Vector::CALL)),
+    (Fault::FailNmi, |message| is_at_work() && message == Message::Nmi),
+    (Fault::FailInit, |message| message == Message::Init),
+    (Fault::FailRestart, |message| {
+        matches!(message, Message::StartUp(_)) && last_is(HotplugState::Restarting)
+    }),
+];
+
+/// Which messages to the last CPU never arrive.
+const LOSING: [(Fault, fn(Message) -> bool); 2] = [
+    (Fault::SkipSipi, |message| matches!(message, Message::StartUp(_))),
+    (Fault::LostOnReturn, |message| {
+        matches!(message, Message::StartUp(_)) && last_is(HotplugState::Restarting)
+    }),
+];
+
+fn last() -> Option<&'static Cpu> {
+    smp::cpus().last()
+}
+
+fn last_is(state: HotplugState) -> bool {
+    last().is_some_and(|last| last.hotplug_state() == state)
+}
+
+fn strikes(rules: &[(Fault, fn(Message) -> bool)], to: ApicId, message: Message) -> bool {
+    let is_last = last().is_some_and(|last| last.entry.apic_id == to);
+    is_last && rules.iter().any(|(fault, strikes)| is_armed(*fault) && strikes(message))
+}
+
+#[allow(improper_ctypes_definitions)]
+extern "C" fn fail_some(
+    proof: Proof,
+    batch: &mut Batch,
+    to: ApicId,
+    message: Message,
+) -> Result<(), ApicError> {
+    if strikes(&FAILING, to, message) {
+        return Err(ApicError::NotDelivered { to });
+    }
+    apic::transmit::ordinary(proof, batch, to, message)
+}
+
+#[allow(improper_ctypes_definitions)]
+extern "C" fn lose_some(
+    proof: Proof,
+    batch: &mut Batch,
+    to: ApicId,
+    message: Message,
+) -> Result<(), ApicError> {
+    if strikes(&LOSING, to, message) {
+        return Ok(());
+    }
+    apic::transmit::ordinary(proof, batch, to, message)
+}
+
+/// Of the interrupts that end another CPU's halt, every second one cannot be sent.
+#[allow(improper_ctypes_definitions)]
+extern "C" fn fail_wakes(
+    proof: Proof,
+    batch: &mut Batch,
+    to: ApicId,
+    message: Message,
+) -> Result<(), ApicError> {
+    static WAKES: AtomicU32 = AtomicU32::new(0);
+    let is_wake = message == Message::Fixed(Vector::WAKE);
+    if is_wake && is_at_work() && WAKES.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+        return Err(ApicError::NotDelivered { to });
+    }
+    apic::transmit::ordinary(proof, batch, to, message)
+}
+
+#[allow(improper_ctypes_definitions)]
+extern "C" fn fail_to_interrupt_itself(_: &IrqGuard, _: Vector) -> Result<(), ApicError> {
+    Err(ApicError::NotDelivered { to: apic::id() })
+}
+
+extern "C" fn is_idle_but_on_bsp() -> bool {
+    (cpu::current() != CpuId::BSP || !is_at_work()) && apic::is_idle::ordinary()
+}

@@ -1,0 +1,211 @@
+use std::cell::Cell;
+
+use super::*;
+
+/// Every transition, with the states from which it is possible and where it leads.
+const TRANSITIONS: &[(&str, Transition, &[(HotplugState, HotplugState)])] = &[
+    ("start", Word::start, &[(NotStarted, Online)]),
+    ("request_offline", Word::request_offline, &[(Online, OfflinePending), (Refused, OfflinePending)]),
+    ("withdraw_offline", Word::withdraw_offline, &[(OfflinePending, Online)]),
+    ("accept_refusal", Word::accept_refusal, &[(Refused, Online)]),
+    ("restart", Word::restart, &[(Offline, Restarting)]),
+    ("cancel_restart", Word::cancel_restart, &[(Restarting, Offline)]),
+    ("fail", Word::fail, &[(Restarting, Failed)]),
+    ("acknowledge", Word::acknowledge, &[(OfflinePending, Teardown)]),
+    ("advance", Word::advance, &[(Teardown, IpiClosed), (IpiClosed, IrqsDrained), (IrqsDrained, Migrated)]),
+    ("halt", Word::halt, &[(Migrated, Offline)]),
+    (
+        "refuse",
+        Word::refuse,
+        &[(OfflinePending, Refused), (Teardown, Refused), (IpiClosed, Refused), (IrqsDrained, Refused)],
+    ),
+    ("resume", Word::resume, &[(Restarting, Resuming)]),
+    ("complete", Word::complete, &[(Resuming, Online)]),
+];
+
+#[test]
+fn each_transition_is_possible_from_its_states_alone() {
+    for (name, transition, pairs) in TRANSITIONS {
+        for state in HotplugState::ALL {
+            let expected = pairs.iter().find(|(from, _)| *from == state).map(|(_, to)| *to);
+            let word = Word { state, nmi_senders: 0 };
+            assert_eq!(transition(word).map(|next| next.state), expected, "{name} from {state}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_cpu_stays_failed() {
+    for (name, transition, _) in TRANSITIONS {
+        assert_eq!(transition(Word { state: Failed, nmi_senders: 0 }), None, "{name}");
+    }
+    assert_eq!(Word::admit_nmi(Word { state: Failed, nmi_senders: 0 }), None);
+}
+
+#[test]
+fn words_are_packed_without_loss_and_the_halting_instruction_is_the_transition() {
+    for state in HotplugState::ALL {
+        for nmi_senders in [0, 1, 4_096, u32::MAX >> SENDERS_SHIFT] {
+            let word = Word { state, nmi_senders };
+            assert_eq!(Word::from_bits(word.bits()), word);
+            if let Some(halted) = word.halt() {
+                assert_eq!(word.bits() + CpuHotplug::HALT, halted.bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_nmi_permit_keeps_the_cpu_from_being_restarted() {
+    let cpu = CpuHotplug::new();
+    assert!(cpu.admit_nmi().is_none(), "it has not come up");
+    cpu.step(Word::start);
+    let (first, second) = (cpu.admit_nmi().unwrap(), cpu.admit_nmi().unwrap());
+    cpu.step(Word::request_offline);
+    cpu.step(Word::acknowledge);
+    for _ in 0..3 {
+        assert!(cpu.admit_nmi().is_some());
+        cpu.step(Word::advance);
+    }
+    cpu.step(Word::halt);
+    assert!(cpu.admit_nmi().is_none());
+    drop(first);
+    assert_eq!(cpu.apply(Word::restart), Err(Offline));
+    drop(second);
+    cpu.step(Word::restart);
+    assert!(cpu.admit_nmi().is_none());
+    cpu.step(Word::resume);
+    assert!(cpu.admit_nmi().is_some());
+}
+
+/// A requester whose target does something each time that it is waited for.
+struct Scripted<'a> {
+    cpu: &'a CpuHotplug,
+    /// What the target does at each wait, and whether that comes in time.
+    waits: &'a [(&'a [Transition], bool)],
+    next: Cell<usize>,
+    is_past_slot: bool,
+    start: Result<(), ()>,
+}
+
+impl Requester for Scripted<'_> {
+    fn wait(&self, is_over: impl Fn() -> bool) -> bool {
+        let (steps, in_time) = self.waits[self.next.replace(self.next.get() + 1)];
+        let was_over = is_over();
+        steps.iter().for_each(|step| self.cpu.step(*step));
+        if in_time { is_over() } else { was_over }
+    }
+
+    fn spin(&self, is_over: impl Fn() -> bool) -> bool {
+        if !is_over() {
+            let _ = self.cpu.apply(Word::halt);
+        }
+        is_over()
+    }
+}
+
+impl Starter for Scripted<'_> {
+    type Error = ();
+
+    fn start(&self) -> Result<(), ()> {
+        self.start
+    }
+
+    fn settle(&self) -> bool {
+        self.is_past_slot
+    }
+}
+
+const LEAVES: &[Transition] = &[Word::acknowledge, Word::advance, Word::advance, Word::advance];
+
+/// Takes an online CPU offline, with a target that follows the script.
+fn offline(waits: &[(&[Transition], bool)]) -> (Outcome, HotplugState) {
+    let cpu = CpuHotplug::new();
+    cpu.step(Word::start);
+    let requester = Scripted { cpu: &cpu, waits, next: Cell::new(0), is_past_slot: false, start: Ok(()) };
+    let outcome = take_offline(&cpu, &requester, || {});
+    assert_eq!(requester.next.get(), waits.len(), "it waited another number of times");
+    (outcome, cpu.state())
+}
+
+#[test]
+fn a_request_ends_as_the_target_decides() {
+    assert_eq!(offline(&[(LEAVES, true)]), (Outcome::Offline, Offline));
+    assert_eq!(offline(&[(&[], false)]), (Outcome::Withdrawn, Online));
+    assert_eq!(offline(&[(&[Word::refuse], true)]), (Outcome::Refused, Online));
+    let refuses_late: &[Transition] = &[Word::acknowledge, Word::advance, Word::refuse];
+    assert_eq!(offline(&[(refuses_late, true)]), (Outcome::Refused, Online));
+}
+
+/// The target acknowledges when the requester has just seen that its time is over.
+#[test]
+fn a_target_that_acknowledges_at_the_last_moment_is_not_called_online() {
+    assert_eq!(offline(&[(LEAVES, false), (&[], true)]), (Outcome::Offline, Offline));
+    let stuck: &[Transition] = &[Word::acknowledge, Word::advance];
+    assert_eq!(offline(&[(stuck, false), (&[], false)]), (Outcome::InProgress(IpiClosed), IpiClosed));
+    let refuses: &[Transition] = &[Word::acknowledge];
+    let then: &[Transition] = &[Word::refuse];
+    assert_eq!(offline(&[(refuses, false), (then, true)]), (Outcome::Refused, Online));
+}
+
+/// Brings an offline CPU back, with a target that follows the script.
+fn online(
+    waits: &[(&[Transition], bool)],
+    is_past_slot: bool,
+    start: Result<(), ()>,
+) -> (Returned<()>, HotplugState) {
+    let cpu = CpuHotplug::new();
+    cpu.step(Word::start);
+    cpu.step(Word::request_offline);
+    LEAVES.iter().for_each(|step| cpu.step(*step));
+    cpu.step(Word::halt);
+    let starter = Scripted { cpu: &cpu, waits, next: Cell::new(0), is_past_slot, start };
+    let returned = bring_online(&cpu, &starter);
+    assert_eq!(starter.next.get(), waits.len(), "it waited another number of times");
+    (returned, cpu.state())
+}
+
+#[test]
+fn a_restart_ends_as_the_slot_decides() {
+    let comes: &[Transition] = &[Word::resume, Word::complete];
+    assert_eq!(online(&[(comes, true)], true, Ok(())), (Returned::Online, Online));
+    assert_eq!(online(&[(&[], false)], false, Ok(())), (Returned::Failed, Failed));
+    assert_eq!(online(&[(&[], false), (comes, true)], true, Ok(())), (Returned::Online, Online));
+    assert_eq!(online(&[], false, Err(())), (Returned::NotSent(()), Offline));
+}
+
+/// The target is past its slot and takes longer than the requester waits.
+#[test]
+fn a_cpu_past_its_slot_is_late_and_never_failed() {
+    let late = online(&[(&[], false), (&[], false)], true, Ok(()));
+    assert_eq!(late, (Returned::InProgress(Restarting), Restarting));
+    let resumed: &[Transition] = &[Word::resume];
+    let late = online(&[(&[], false), (resumed, false)], true, Ok(()));
+    assert_eq!(late, (Returned::InProgress(Resuming), Resuming));
+}
+
+#[test]
+fn only_an_offline_cpu_is_restarted_and_not_under_an_nmi() {
+    let cpu = CpuHotplug::new();
+    cpu.step(Word::start);
+    let starter = Scripted { cpu: &cpu, waits: &[], next: Cell::new(0), is_past_slot: true, start: Ok(()) };
+    assert_eq!(bring_online(&cpu, &starter), Returned::NotOffline(Online));
+    let permit = cpu.admit_nmi().unwrap();
+    cpu.step(Word::request_offline);
+    LEAVES.iter().for_each(|step| cpu.step(*step));
+    cpu.step(Word::halt);
+    assert_eq!(bring_online(&cpu, &starter), Returned::NmiPending);
+    assert_eq!(cpu.state(), Offline);
+    drop(permit);
+}
+
+#[test]
+fn the_lock_names_its_holder() {
+    let lock = HotplugLock::new();
+    assert_eq!(lock.holder(), None);
+    let held = lock.try_lock(CpuId(3)).unwrap();
+    assert_eq!(lock.try_lock(CpuId(5)).map(drop), Err(CpuId(3)));
+    assert_eq!(lock.holder(), Some(CpuId(3)));
+    drop(held);
+    assert!(lock.try_lock(CpuId(5)).is_ok());
+}

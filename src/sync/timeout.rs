@@ -1,0 +1,116 @@
+//! Time-outs that a stopped host does not use up.
+//!
+//! A host may stop the whole machine for seconds: a laptop sleeps, a virtual machine is paused or moved. The clock of the
+//! machine then jumps. A wait for another CPU with a [`Deadline`](super::Deadline) would end at once, although that CPU has
+//! had no time at all. A [`Timeout`] is used up by the time that the waiting CPU sees pass, in steps: between two checks it
+//! counts at most [`STEP_NS`].
+
+/// The most that counts between two checks. A CPU that waits checks more often, unless its host stops it.
+pub const STEP_NS: u64 = 500_000_000;
+
+/// What is left of a time-out. The arithmetic only: its user reads the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    left_ns: u64,
+    checked_ns: u64,
+}
+
+impl Timeout {
+    /// So much time from `now_ns` on.
+    pub const fn new(now_ns: u64, timeout_ns: u64) -> Timeout {
+        Timeout { left_ns: timeout_ns, checked_ns: now_ns }
+    }
+
+    /// Counts the time since the last check; whether nothing is left.
+    pub fn check(&mut self, now_ns: u64) -> bool {
+        let passed = now_ns.saturating_sub(self.checked_ns).min(STEP_NS);
+        self.checked_ns = self.checked_ns.max(now_ns);
+        self.left_ns = self.left_ns.saturating_sub(passed);
+        self.left_ns == 0
+    }
+
+    /// What is left, in nanoseconds.
+    pub const fn left_ns(&self) -> u64 {
+        self.left_ns
+    }
+}
+
+#[cfg(target_os = "none")]
+mod kernel {
+    use crossbeam_utils::Backoff;
+
+    use super::Timeout;
+    use crate::sync::TimedOut;
+    use crate::sync::deadline::now_ns;
+
+    impl Timeout {
+        /// So many milliseconds from now on.
+        pub fn after_ms(ms: u64) -> Timeout {
+            Timeout::new(now_ns(), ms.saturating_mul(1_000_000))
+        }
+
+        /// Counts the time since the last check; whether nothing is left. **Context:** any.
+        pub fn has_passed(&mut self) -> bool {
+            self.check(now_ns())
+        }
+
+        /// Spins until the condition holds, at most until nothing is left. For waits that are short, or with interrupts off;
+        /// interrupts stay as they are. **Context:** any.
+        ///
+        /// # Errors
+        /// [`TimedOut`] if the condition does not hold in the end.
+        pub fn wait_until(&mut self, mut condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
+            let backoff = Backoff::new();
+            while !condition() {
+                if self.has_passed() {
+                    // What became true while this CPU was not running still counts.
+                    return if condition() { Ok(()) } else { Err(TimedOut) };
+                }
+                backoff.spin();
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_time_out_ends_when_its_time_has_been_seen_to_pass() {
+        let mut timeout = Timeout::new(7, 4 * SECOND);
+        let checks = (1..).map(|check| 7 + check * STEP_NS / 2);
+        let used_up = checks.take_while(|now| !timeout.check(*now)).count() as u64;
+        assert_eq!(used_up, 4 * SECOND / (STEP_NS / 2) - 1);
+        assert_eq!(timeout.left_ns(), 0);
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_uses_up_one_step() {
+        for jump in [STEP_NS, 12 * SECOND, u64::MAX / 2] {
+            let mut timeout = Timeout::new(SECOND, 4 * SECOND);
+            assert!(!timeout.check(SECOND + jump));
+            assert_eq!(timeout.left_ns(), 4 * SECOND - STEP_NS);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_takes_nothing_and_gives_nothing() {
+        let mut timeout = Timeout::new(SECOND, 2 * STEP_NS);
+        assert!(!timeout.check(0));
+        assert!(!timeout.check(SECOND));
+        assert_eq!(timeout.left_ns(), 2 * STEP_NS);
+        assert!(!timeout.check(SECOND + STEP_NS));
+        assert!(timeout.check(SECOND + 2 * STEP_NS));
+    }
+
+    #[test]
+    fn many_stops_leave_time_for_as_many_checks() {
+        let mut timeout = Timeout::new(0, 4 * SECOND);
+        let used_up = (1..).take_while(|check| !timeout.check(check * 12 * SECOND)).count();
+        assert_eq!(used_up as u64 + 1, 4 * SECOND / STEP_NS);
+    }
+}
