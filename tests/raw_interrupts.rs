@@ -67,7 +67,6 @@ const VOLATILE: &[(&str, &str)] = &[
     ("src/cpu/branch.rs", "code that boot patches"),
     ("src/panic/last_words.rs", "a block that a debugger reads"),
     ("src/shell/reset.rs", "the reset register"),
-    ("src/smp/bring_up/trampoline.rs", "to be replaced by atomics"),
     ("src/time/reference.rs", "device registers"),
 ];
 

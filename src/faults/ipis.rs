@@ -35,8 +35,11 @@ redirect! {
         => lose_some, if |_| LOSING.iter().any(|(fault, _)| is_armed(*fault));
 }
 
+/// A fault, and the messages that it strikes.
+type Rule = (Fault, fn(Message) -> bool);
+
 /// Which messages to the last CPU cannot be sent.
-const FAILING: [(Fault, fn(Message) -> bool); 4] = [
+const FAILING: [Rule; 4] = [
     (Fault::FailCall, |message| is_at_work() && message == Message::Fixed(Vector::CALL)),
     (Fault::FailNmi, |message| is_at_work() && message == Message::Nmi),
     (Fault::FailInit, |message| message == Message::Init),
@@ -46,7 +49,7 @@ const FAILING: [(Fault, fn(Message) -> bool); 4] = [
 ];
 
 /// Which messages to the last CPU never arrive.
-const LOSING: [(Fault, fn(Message) -> bool); 2] = [
+const LOSING: [Rule; 2] = [
     (Fault::SkipSipi, |message| matches!(message, Message::StartUp(_))),
     (Fault::LostOnReturn, |message| {
         matches!(message, Message::StartUp(_)) && last_is(HotplugState::Restarting)
@@ -61,7 +64,7 @@ fn last_is(state: HotplugState) -> bool {
     last().is_some_and(|last| last.hotplug_state() == state)
 }
 
-fn strikes(rules: &[(Fault, fn(Message) -> bool)], to: ApicId, message: Message) -> bool {
+fn strikes(rules: &[Rule], to: ApicId, message: Message) -> bool {
     let is_last = last().is_some_and(|last| last.entry.apic_id == to);
     is_last && rules.iter().any(|(fault, strikes)| is_armed(*fault) && strikes(message))
 }
