@@ -143,18 +143,35 @@ redirectable! {
         registers::icr_is_idle()
     }
 
-    /// Interrupts this CPU itself, as soon as its interrupts are on.
-    ///
-    /// # Errors
-    /// As for [`send`].
-    pub fn send_to_self(_guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
-        if interrupts::is_in_nmi() {
-            return Err(ApicError::InNmi);
-        }
-        if !is_idle() {
-            Batch::new().wait_while_busy(super::registers::read_id())?;
-        }
-        write_icr_self(ICR_ASSERT | ICR_SELF | u32::from(vector.get()));
-        Ok(())
+    /// Whether this CPU's local APIC accepts an interrupt to the CPU itself.
+    pub fn accepts_from_itself() -> bool {
+        true
     }
+}
+
+/// Interrupts this CPU itself, as soon as its interrupts are on.
+///
+/// **Context:** as for [`send`].
+///
+/// # Errors
+/// As for [`send`].
+#[inline]
+pub fn send_to_self(_guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
+    if interrupts::is_in_nmi() {
+        return Err(ApicError::InNmi);
+    }
+    if !is_idle() || !accepts_from_itself() {
+        wait_to_interrupt_itself()?;
+    }
+    write_icr_self(ICR_ASSERT | ICR_SELF | u32::from(vector.get()));
+    Ok(())
+}
+
+#[cold]
+fn wait_to_interrupt_itself() -> Result<(), ApicError> {
+    let to = registers::read_id();
+    if !accepts_from_itself() {
+        return Err(ApicError::NotDelivered { to });
+    }
+    Batch::new().wait_while_busy(to)
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::redirects::is_armed;
 use crate::apic::{self, ApicError, Batch, Message, Proof};
 use crate::boot::command_line::Fault;
-use crate::cpu::{self, ApicId, CpuId, IrqGuard};
+use crate::cpu::{self, ApicId, CpuId};
 use crate::interrupts::Vector;
 use crate::smp::Cpu;
 use crate::smp::hotplug::HotplugState;
@@ -25,8 +25,7 @@ fn is_at_work() -> bool {
 
 redirect! {
     apic::is_idle() -> bool => is_idle_but_on_bsp, if |_| is_armed(Fault::BusyIcr);
-    apic::send_to_self(guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> => fail_to_interrupt_itself,
-        if |_| is_armed(Fault::FailSelfIpi);
+    apic::accepts_from_itself() -> bool => refuses_from_itself, if |_| is_armed(Fault::FailSelfIpi);
     apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
         => fail_wakes, if |_| is_armed(Fault::FailWakes);
     apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
@@ -111,9 +110,8 @@ extern "C" fn fail_wakes(
     apic::transmit::ordinary(proof, batch, to, message)
 }
 
-#[allow(improper_ctypes_definitions)]
-extern "C" fn fail_to_interrupt_itself(_: &IrqGuard, _: Vector) -> Result<(), ApicError> {
-    Err(ApicError::NotDelivered { to: apic::id() })
+extern "C" fn refuses_from_itself() -> bool {
+    false
 }
 
 extern "C" fn is_idle_but_on_bsp() -> bool {
