@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn work_is_offered_once_and_taken_or_withdrawn() {
-        let changes: [(fn(Phase) -> Option<Phase>, Phase, Phase); 4] = [
+        type Change = fn(Phase) -> Option<Phase>;
+        let changes: [(Change, Phase, Phase); 4] = [
             (Phase::offer, Idle, Offered),
             (Phase::withdraw, Offered, Idle),
             (Phase::take, Offered, Running),

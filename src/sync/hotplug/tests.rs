@@ -3,7 +3,9 @@ use std::cell::Cell;
 use super::*;
 
 /// Every transition, with the states from which it is possible and where it leads.
-const TRANSITIONS: &[(&str, Transition, &[(HotplugState, HotplugState)])] = &[
+type Case = (&'static str, Transition, &'static [(HotplugState, HotplugState)]);
+
+const TRANSITIONS: &[Case] = &[
     ("start", Word::start, &[(NotStarted, Online)]),
     ("request_offline", Word::request_offline, &[(Online, OfflinePending), (Refused, OfflinePending)]),
     ("withdraw_offline", Word::withdraw_offline, &[(OfflinePending, Online)]),
