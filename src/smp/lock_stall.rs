@@ -37,7 +37,7 @@ fn report(wait: &LockWait) {
         frames: panic::backtrace(registers.rbp()).collect(),
     });
     let Some(holder) = wait.holder.and_then(|holder| cpus().get(holder.index())) else { return };
-    let place = nmi::place_of(holder);
+    let place = nmi::place_of(holder).ok();
     console::warn(Warning {
         cpu: holder.id().0,
         kind: "lock_holder",

@@ -2,9 +2,10 @@ use std::cell::Cell;
 
 use super::*;
 
-/// Every transition, with the states from which it is possible and where it leads.
+/// A transition, with the states from which it is possible and where it leads.
 type Case = (&'static str, Transition, &'static [(HotplugState, HotplugState)]);
 
+/// All of them.
 const TRANSITIONS: &[Case] = &[
     ("start", Word::start, &[(NotStarted, Online)]),
     ("request_offline", Word::request_offline, &[(Online, OfflinePending), (Refused, OfflinePending)]),
