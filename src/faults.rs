@@ -6,6 +6,7 @@ mod hotplug;
 mod ipis;
 mod locks;
 mod redirects;
+mod serial;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -99,6 +100,8 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::HoldLockAtWork) => locks::hold_and_wait_at_work(),
         Some(Fault::HoldConsole) => locks::hold_console(),
         Some(Fault::LockTwice) => locks::lock_twice(),
+        Some(Fault::MuteTransmitterAtWork) => serial::mute_at_work(),
+        Some(Fault::PanicWithFullRing) => on_last_cpu(&serial::panic_with_full_ring),
         Some(Fault::SpinAWhile) => on_last_cpu(&|| spin_a_while(2 * WATCHDOG_MS)),
         Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
         Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),

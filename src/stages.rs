@@ -49,6 +49,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
     let up = other_cpus(&guard, &features, platform, low); // all of them at once
     drop(guard); //                                                   from here on handlers run
+    serial_output(); //                                               the port's other direction, by interrupt too
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
     faults::before_warp_test(options.fault);
@@ -279,6 +280,19 @@ fn serial_input(platform: &Platform) {
                 report_defect(&Defect { table: "MADT", address: None, offset: None, reason });
             }
         }
+    }
+}
+
+/// Output is by polling until here, for no interrupt is taken; and it stays so where none comes.
+#[inline(never)]
+fn serial_output() {
+    if !apic::serial_input::is_open() {
+        return;
+    }
+    if console::send_by_interrupt() {
+        log::info!("serial output by interrupt");
+    } else {
+        log::warn!("serial output by polling: the port's empty transmitter does not interrupt");
     }
 }
 

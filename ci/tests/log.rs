@@ -59,3 +59,20 @@ fn a_filter_leaves_out_what_it_does_not_name() {
     assert!(guest.lines.iter().any(|line| line.contains("stages: octopod ")), "{:#?}", guest.lines);
     assert!(targets.len() > 3 && targets.iter().all(|target| *target == "stages"), "{:#?}", guest.lines);
 }
+
+#[test]
+fn a_panic_with_a_full_ring_loses_no_line() {
+    let mut guest = Guest::boot(&["boot", "--smp", "4", "--fault", "panic_with_full_ring"]);
+    assert_eq!(guest.hear_out(), ExitCode::Panicked, "{}", guest.lines.join("\n"));
+    let is_waiting = |line: &&String| line.ends_with(" waits in the ring, whole");
+    let waiting: Vec<_> = guest.lines.iter().filter(is_waiting).collect();
+    for (number, line) in waiting.iter().enumerate() {
+        assert_eq!(**line, format!("line {number} waits in the ring, whole"));
+    }
+    let told = format!("panic_with_full_ring, {} lines in the ring", waiting.len());
+    assert!(
+        waiting.len() > 100 && guest.lines.iter().any(|line| line.ends_with(&told)),
+        "{:#?}",
+        guest.lines
+    );
+}

@@ -79,7 +79,7 @@ fn commands_are_answered(shell: &mut Terminal) {
     let frames = shell.ask("mem frames");
     assert!(frames.contains("dma32") && frames.contains("cpu    3 keeps"), "{frames}");
     let irq = shell.ask("irq");
-    assert!(irq.contains("serial input") && irq.contains(" call ") && irq.contains("cpu 3"), "{irq}");
+    assert!(irq.contains("serial port") && irq.contains(" call ") && irq.contains("cpu 3"), "{irq}");
     let timers = shell.ask("timers");
     assert!(timers.contains("cpu    3: 0 armed"), "{timers}");
     let call = shell.ask("call 3");

@@ -1,4 +1,4 @@
-//! The serial port's receive interrupt, from its pin to the console.
+//! The serial port's interrupt, from its pin to the console.
 
 use core::fmt;
 
@@ -41,7 +41,7 @@ impl fmt::Display for SerialInputError {
 /// boot processor, after [`io_apic::init`].
 pub fn init(rules: &[PinRule], to: ApicId) -> Result<u32, SerialInputError> {
     let line = acpi::isa_line(ISA_IRQ, rules).map_err(SerialInputError::Wiring)?;
-    interrupts::register(Vector::SERIAL, "serial input", received);
+    interrupts::register(Vector::SERIAL, "serial port", serve);
     io_apic::route(line, Vector::SERIAL, to).map_err(SerialInputError::IoApic)?;
     LINE.call_once(|| line);
     // The pin comes first: a byte that is there already interrupts once, when the port may.
@@ -53,14 +53,17 @@ pub fn is_open() -> bool {
     LINE.get().is_some()
 }
 
-/// From now on another CPU receives.
+/// From now on another CPU takes the port's interrupt.
 pub fn move_to(cpu: ApicId) -> Result<(), IoApicError> {
     let line = LINE.get().ok_or(IoApicError::NoPin { gsi: ISA_IRQ.into() })?;
-    io_apic::route(*line, Vector::SERIAL, cpu)
+    io_apic::route(*line, Vector::SERIAL, cpu)?;
+    // An edge that came while the pin was masked is lost.
+    console::renew_interrupt();
+    Ok(())
 }
 
-fn received(_: &mut Frame) {
-    // Before the port is looked at: what comes during the look interrupts again.
+fn serve(_: &mut Frame) {
+    // Before the port is served: what comes meanwhile interrupts again.
     end_of_interrupt();
-    console::receive();
+    console::serve();
 }

@@ -123,6 +123,28 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The longest time that a CPU which logs has the console, and its interrupts off, at once.
+fn held_by_lines() -> u64 {
+    // More than a screen has rows, so that it scrolls.
+    const LINES: usize = 30;
+    console::take_longest_hold();
+    for line in 0..LINES {
+        log::info!(
+            "line {line} of {LINES}, as long as most are, for the time that interrupts are off meanwhile"
+        );
+    }
+    console::take_longest_hold()
+}
+
+/// Logs a figure and sends its record; returns the longest time that the record had the console.
+fn report(name: &'static str, instructions: u64, operations: u64) -> u64 {
+    log::info!("{name}: {instructions} instructions for {operations}");
+    console::take_longest_hold();
+    let total = instructions;
+    console::send(&Record::Bench(wire::Bench { name, unit: "instructions", total, operations }));
+    console::take_longest_hold()
+}
+
 /// Measures everything and sends a record for each. `begin` is told how many frames are free before. Only the boot
 /// processor calls this, with interrupts on, while it is the only CPU or the other one is halted; what takes two CPUs is
 /// left out where there is one.
@@ -136,18 +158,15 @@ pub fn run(begin: fn(u64)) -> Result<(), Failure> {
     begin(memory::frames().free_frames() as u64 + loose.count() as u64);
     meter::check()?;
     let cpus = smp::online().count();
+    let mut longest = 0;
     for benchmark in ALL.iter().filter(|benchmark| benchmark.cpus <= cpus) {
         let Benchmark { name, operations, repetitions, .. } = *benchmark;
         let instructions = meter::measure(benchmark)?;
-        let operations = u64::from(operations) * u64::from(repetitions);
-        log::info!("{name}: {instructions} instructions for {operations}");
-        console::send(&Record::Bench(wire::Bench {
-            name,
-            unit: "instructions",
-            total: instructions,
-            operations,
-        }));
+        let held = report(name, instructions, u64::from(operations) * u64::from(repetitions));
+        longest = longest.max(held);
     }
+    report("record_irqs_off", longest, 1);
+    report("log_line_irqs_off", held_by_lines(), 1);
     loose.release();
     memory::drain_this_cpu(&IrqGuard::new());
     Ok(())

@@ -2,7 +2,7 @@
 
 use heapless::spsc::Consumer;
 
-use super::line::SERIAL;
+use super::line::{self, Rest};
 use super::logger::write_kept;
 use super::serial::RING;
 use crate::sync::IrqMutex;
@@ -11,18 +11,18 @@ static INPUT: IrqMutex<Option<Consumer<'static, u8, RING>>> = IrqMutex::new(None
 crate::name_lock!(INPUT);
 
 /// Lets the line interrupt when it receives something; false without a line. Once, when its interrupt has a handler that
-/// calls [`receive`].
+/// calls [`serve`](super::serve).
 pub fn listen() -> bool {
-    let input = SERIAL.lock().listen();
+    let input = line::lock().listen();
     write_kept();
     let listens = input.is_some();
     *INPUT.lock() = input;
     listens
 }
 
-/// Takes in what the line has received: for the interrupt's handler. Waits for the line, whose holder may be writing.
+/// Takes in what the line has received. Waits for the line, whose holder may be writing.
 pub fn receive() {
-    SERIAL.lock().receive();
+    line::lock().receive();
     write_kept();
 }
 
@@ -35,16 +35,16 @@ pub fn read_byte() -> Option<u8> {
 /// now on: the next line that anybody writes takes its place, and whoever types has to draw it again
 /// ([`lines`](super::lines) tells of it). Any context but an NMI; waits for the line.
 pub fn prompt(bytes: &[u8], stands: bool) {
-    let mut serial = SERIAL.lock();
-    serial.write_bytes(bytes);
-    serial.has_prompt = stands;
-    drop(serial);
+    line::write_unit(Rest::Leave, |serial| {
+        serial.append(|unit| unit.append(bytes));
+        serial.has_prompt = stands;
+    });
     write_kept();
 }
 
 /// Lets the line receive these bytes from itself; false where it cannot. Any context but an NMI; waits for the line.
 pub fn loop_back(bytes: &[u8]) -> bool {
-    let looped = SERIAL.lock().loop_back(bytes);
+    let looped = line::lock().loop_back(bytes);
     write_kept();
     looped
 }

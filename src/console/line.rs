@@ -1,16 +1,23 @@
 //! The lock that keeps lines whole, records for the launcher, and the line in the hands of a CPU that dies.
+//!
+//! The lock turns interrupts off, so it is held for one fill of the port at a time: a writer appends its line to the port's
+//! ring ([`transmit`](super::transmit)), and frees the lock between fills.
 
 use core::fmt::{self, Write};
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::LineBuffer;
 use super::logger;
 use super::screen::{LiveScreen, SCREEN};
-use super::serial::Serial;
-use crate::sync::{Deadline, IrqMutex};
+use super::serial::{Serial, TRANSMIT_MS, Wait};
+use super::transmit::Step;
+use crate::cpu::irq_guard::interrupts_enabled;
+use crate::cpu::registers::read_tsc;
+use crate::sync::{Deadline, IrqMutex, SpinLockIrqGuard};
 use crate::wire::{MAX_FRAME_BYTES, MAX_JSON_BYTES, Nonce, Record, RecordFrame};
 
-/// Whoever has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
+/// A CPU that has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
 pub(super) static SERIAL: IrqMutex<Serial> = IrqMutex::new(Serial::absent());
 crate::name_lock!(SERIAL);
 
@@ -21,6 +28,125 @@ static NONCE: AtomicU64 = AtomicU64::new(0);
 /// launcher sees that it is missing.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
+/// How long the console was held, at most, in TSC cycles: see [`longest_hold`].
+static LONGEST_HOLD: AtomicU64 = AtomicU64::new(0);
+
+/// The console, held by this CPU with interrupts off. How long that takes is measured.
+pub(super) struct Held {
+    serial: SpinLockIrqGuard<'static, Serial>,
+    since: u64,
+}
+
+impl Held {
+    fn new(serial: SpinLockIrqGuard<'static, Serial>) -> Held {
+        Held { serial, since: read_tsc() }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let cycles = read_tsc().saturating_sub(self.since);
+        // Under the lock, so that no other CPU changes it.
+        if cycles > LONGEST_HOLD.load(Ordering::Relaxed) {
+            LONGEST_HOLD.store(cycles, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Serial;
+    fn deref(&self) -> &Serial {
+        &self.serial
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Serial {
+        &mut self.serial
+    }
+}
+
+/// How long the console was held at most since this was called last, in TSC cycles. Any context.
+pub fn take_longest_hold() -> u64 {
+    LONGEST_HOLD.swap(0, Ordering::Relaxed)
+}
+
+/// Takes the console. Thread or interrupt context.
+#[track_caller]
+pub(super) fn lock() -> Held {
+    Held::new(SERIAL.lock())
+}
+
+/// Takes the console if no CPU has it. Any context.
+#[track_caller]
+pub(super) fn try_lock() -> Option<Held> {
+    SERIAL.try_lock().map(Held::new)
+}
+
+/// Takes the console when a line or record of any length fits into the ring, or when the port takes no more: until then it
+/// sends, in sections of one fill each. Thread or interrupt context.
+#[track_caller]
+pub(super) fn lock_with_room() -> Held {
+    let mut wait = Wait::new();
+    loop {
+        let mut serial = lock();
+        if serial.has_room() {
+            return serial;
+        }
+        serial.step();
+        if serial.has_room() || !wait.goes_on(&mut serial) {
+            return serial;
+        }
+        drop(serial);
+        core::hint::spin_loop();
+    }
+}
+
+/// What a writer does about what it has appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It sends as long as the port is ready, and leaves the rest to the interrupt. With interrupts off, where a handler may
+    /// have been called, it fills the port once. It waits for the port only where no interrupt is relied on.
+    Leave,
+    /// It waits for the port: the CPU that takes the interrupt may be what the line is about, or the machine is about to end.
+    Send,
+}
+
+/// Sends what was appended before `end`, in sections of one fill each. Thread or interrupt context.
+pub(super) fn send_until(end: u64, rest: Rest) {
+    let may_stay = interrupts_enabled();
+    let mut wait = Wait::new();
+    loop {
+        let mut serial = lock();
+        let step = if serial.has_sent(end) { Step::Empty } else { serial.step() };
+        if serial.has_sent(end) {
+            return serial.leave();
+        }
+        let is_left = rest == Rest::Leave && serial.is_driven();
+        match step {
+            _ if is_left && !may_stay => return serial.leave(),
+            Step::Empty | Step::Sent => {}
+            Step::Busy if is_left => return serial.leave(),
+            Step::Busy => {
+                if !wait.goes_on(&mut serial) {
+                    return serial.leave();
+                }
+            }
+        }
+        drop(serial);
+        core::hint::spin_loop();
+    }
+}
+
+/// Appends a line or a record of this CPU's, whole, and sends it: see [`Rest`]. If the port takes no more, it is dropped.
+pub(super) fn write_unit(rest: Rest, append: impl FnOnce(&mut Serial)) {
+    let mut serial = lock_with_room();
+    append(&mut serial);
+    let end = serial.end();
+    drop(serial);
+    send_until(end, rest);
+}
+
 /// Runs a function while this CPU holds the console, with interrupts off: lines that come meanwhile are kept, or wait.
 pub fn hold<R>(f: impl FnOnce() -> R) -> R {
     let serial = SERIAL.lock();
@@ -30,19 +156,85 @@ pub fn hold<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Sends a record to the launcher, whole lines only. Any context but an NMI; waits for the line.
+/// Sends a record to the launcher, whole lines only. Any context but an NMI; waits for room in the ring.
 pub fn send(record: &Record<&str>) {
-    write_record(&mut SERIAL.lock(), record);
+    send_with(record, Rest::Leave);
+}
+
+/// Sends a record, and does something about what the port has not got yet.
+fn send_with(record: &Record<&str>, rest: Rest) {
+    if let Some(json) = Json::of(record) {
+        write_unit(rest, |serial| json.append_to(serial));
+    }
     logger::write_kept();
 }
 
 /// Sends the run's last record, and waits until all of it has left: what ends the machine does not wait. Lines that still
 /// wait come before it, whatever the filter is. Any context but an NMI.
 pub fn send_last(record: &Record<&str>) {
-    let mut serial = SERIAL.lock();
-    logger::write_all_kept(&mut serial, &mut SCREEN.lock());
-    write_record(&mut serial, record);
-    serial.drain();
+    while logger::write_next_kept(&mut lock_with_room(), &mut SCREEN.lock()) {}
+    send_with(record, Rest::Send);
+    let deadline = Deadline::after_ms(TRANSMIT_MS);
+    while !lock().has_left() && !deadline.has_passed() {
+        core::hint::spin_loop();
+    }
+}
+
+/// Lets the transmitter's interrupt send what writers leave, from now on; false where it does not come, so that the port is
+/// polled as before.
+///
+/// **Context:** once, by the BSP with interrupts on, when the port's interrupt has a handler that calls [`serve`].
+pub fn send_by_interrupt() -> bool {
+    if !lock().begin_probe() {
+        return false;
+    }
+    let _ = Deadline::after_ms(TRANSMIT_MS).wait_until(|| lock().is_probed());
+    let is_driven = lock().end_probe();
+    logger::write_kept();
+    is_driven
+}
+
+/// Serves the port's interrupt: receives, and sends what writers have left. Waits for the lock, whose holder fills the port
+/// once at most.
+pub fn serve() {
+    lock().service();
+    logger::write_kept();
+}
+
+/// The port's interrupt was led to another CPU: an edge that came meanwhile is lost, so the port makes another. Thread or
+/// interrupt context.
+pub fn renew_interrupt() {
+    lock().retrigger();
+    logger::write_kept();
+}
+
+/// Appends a line for people and sends nothing of it; what has not gone by another way when all are appended is left to the
+/// interrupt. False if there is no room. For tests.
+pub fn append_only(text: fmt::Arguments) -> bool {
+    let mut serial = lock();
+    let appended = serial.has_room()
+        && serial.append(|unit| {
+            // A unit that does not fit says so when it is committed.
+            let _ = writeln!(unit, "{text}");
+        });
+    serial.leave();
+    drop(serial);
+    logger::write_kept();
+    appended
+}
+
+/// Whether the port has got all output. Thread or interrupt context.
+pub fn is_sent() -> bool {
+    let is_sent = lock().is_empty();
+    logger::write_kept();
+    is_sent
+}
+
+/// Interrupts of the transmitter since the boot, and how often one was late. Thread or interrupt context.
+pub fn transmit_interrupts() -> (u64, u64) {
+    let interrupts = lock().transmit_interrupts();
+    logger::write_kept();
+    interrupts
 }
 
 /// Frames all further records by the run's nonce. Called once, when the kernel command line has been read. Any context.
@@ -91,7 +283,9 @@ pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
         // drawn.
         unsafe { SCREEN.force_unlock() };
     };
-    logger::write_all_kept(&mut serial, &mut screen);
+    // What had been written comes first, then the lines that wait.
+    serial.set_synchronous();
+    while logger::write_next_kept(&mut serial, &mut screen) {}
     f(&mut LastWords { serial: &mut serial, screen: &mut screen });
     serial.drain();
 }
@@ -105,7 +299,7 @@ pub struct LastWords<'a> {
 impl LastWords<'_> {
     /// Sends a record.
     pub fn send(&mut self, record: &Record<&str>) {
-        write_record(self.serial, record);
+        append_record(self.serial, record);
     }
 
     /// The serial line alone: for what would push the message off a screen.
@@ -121,14 +315,37 @@ impl Write for LastWords<'_> {
     }
 }
 
-pub(super) fn write_record(serial: &mut Serial, record: &Record<&str>) {
-    // The caller holds the line, so the numbers go out in their order.
-    let nonce = Nonce::new(NONCE.load(Ordering::Relaxed));
-    let tag = nonce.map(|nonce| (nonce, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)));
-    let mut buffer = [0; MAX_JSON_BYTES];
-    let Ok(length) = serde_json_core::to_slice(record, &mut buffer) else { return };
-    let frame = LineBuffer::<MAX_FRAME_BYTES>::format(format_args!("{}", RecordFrame { tag }));
-    serial.write_bytes(frame.as_str().as_bytes());
-    serial.write_bytes(&buffer[..length]);
-    serial.write_bytes(b"\r\n");
+/// Appends a record; if there is no room and the port takes no more, it is missing, as its number shows.
+pub(super) fn append_record(serial: &mut Serial, record: &Record<&str>) {
+    if let Some(json) = Json::of(record) {
+        json.append_to(serial);
+    }
+}
+
+/// A record without its frame, written before the lock is taken.
+struct Json {
+    bytes: [u8; MAX_JSON_BYTES],
+    length: usize,
+}
+
+impl Json {
+    #[inline(never)]
+    fn of(record: &Record<&str>) -> Option<Json> {
+        let mut bytes = [0; MAX_JSON_BYTES];
+        let length =
+            serde_json_core::to_slice(record, &mut bytes).inspect_err(|_| count_lost_record()).ok()?;
+        Some(Json { bytes, length })
+    }
+
+    /// The caller holds the line, so the numbers go out in their order.
+    fn append_to(&self, serial: &mut Serial) {
+        let nonce = Nonce::new(NONCE.load(Ordering::Relaxed));
+        let tag = nonce.map(|nonce| (nonce, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let frame = LineBuffer::<MAX_FRAME_BYTES>::format(format_args!("{}", RecordFrame { tag }));
+        serial.append(|unit| {
+            unit.append(frame.as_str().as_bytes());
+            unit.append(&self.bytes[..self.length]);
+            unit.append(b"\r\n");
+        });
+    }
 }

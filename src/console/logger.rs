@@ -14,7 +14,7 @@ use spin::Once;
 use super::LineBuffer;
 use super::filter::{self, Filter, MAX_TARGET_BYTES};
 use super::kept::Kept;
-use super::line::SERIAL;
+use super::line::{self, Rest};
 use super::screen::{LiveScreen, SCREEN};
 use super::serial::Serial;
 use super::warning;
@@ -123,12 +123,20 @@ impl fmt::Display for Mark {
     }
 }
 
-/// Writes a line, after those that were kept before it. Waits for the console.
+/// Writes a line, after those that were kept before it, one for each time that the console is taken. Waits for room.
 fn write_line<const N: usize>(line: &LineBuffer<N>) {
-    let mut serial = SERIAL.lock();
-    let mut screen = SCREEN.lock();
-    write_all_kept(&mut serial, &mut screen);
-    write(&mut serial, &mut screen, line.as_str());
+    loop {
+        let mut serial = line::lock_with_room();
+        let mut screen = SCREEN.lock();
+        if write_next_kept(&mut serial, &mut screen) {
+            continue;
+        }
+        write(&mut serial, &mut screen, line.as_str());
+        let end = serial.end();
+        drop(screen);
+        drop(serial);
+        return line::send_until(end, Rest::Leave);
+    }
 }
 
 /// Writes a line for people as it is, whatever the filter: without time, CPU and module. Waits for the console; not from
@@ -147,8 +155,8 @@ fn keep(kept: KeptLine) {
     };
 }
 
-/// Writes what was kept, unless somebody holds the console, who will then do it: to be called by whoever has kept a line
-/// or freed the console. Any context; waits for no lock.
+/// Writes what was kept, unless another CPU holds the console, which will then do it: to be called after a line was kept, or
+/// the console freed. Any context; waits for no lock, and for the port only where no interrupt is relied on.
 pub(super) fn write_kept() {
     if FILTER.get().is_none() {
         return;
@@ -163,30 +171,48 @@ pub(super) fn write_kept() {
         {
             return;
         }
-        let Some(mut serial) = SERIAL.try_lock() else { return };
-        if !write_all_kept(&mut serial, &mut SCREEN.lock()) {
-            // What is counted stands behind a line that somebody is about to leave, and who will come here as well.
+        let Some(mut serial) = line::try_lock() else { return };
+        if !serial.has_room() {
+            if serial.is_driven() && !serial.is_stalled() {
+                // The interrupt makes room, and its handler comes here.
+                return serial.leave();
+            }
+            serial.flush();
+        }
+        if !write_next_kept(&mut serial, &mut SCREEN.lock()) {
+            // What is counted stands behind a line that is about to be kept, by a CPU that will come here as well. Or it is
+            // to be told how many lines were lost, and there is no room for that.
             return;
+        }
+        if serial.is_driven() {
+            serial.step();
+            serial.leave();
+        } else {
+            serial.flush();
         }
     }
 }
 
-/// Writes all kept lines that are complete, and how many were lost; false if there was nothing to write.
-pub(super) fn write_all_kept(serial: &mut Serial, screen: &mut LiveScreen) -> bool {
-    let mut has_written = false;
-    while let Some(kept) = KEPT.pop() {
+/// Writes the line that was kept first, or a warning, or how many lines were lost; false if there is nothing to write.
+pub(super) fn write_next_kept(serial: &mut Serial, screen: &mut LiveScreen) -> bool {
+    if let Some(kept) = KEPT.pop() {
         WAITING.fetch_sub(1, Ordering::Relaxed);
-        has_written = true;
         // Lines from before the filter was known have not gone through it.
         if FILTER.get().copied().unwrap_or_default().shows(kept.level, kept.target.as_str()) {
             write(serial, screen, kept.line.as_str());
         }
+        return true;
     }
-    has_written |= warning::write_all_kept(serial);
+    if warning::write_next_kept(serial) {
+        return true;
+    }
+    if !serial.has_room() {
+        // That line would be lost as well.
+        return false;
+    }
     let lost = LOST.load(Ordering::Relaxed);
     let untold = lost - TOLD.swap(lost, Ordering::Relaxed);
     if untold > 0 {
-        has_written = true;
         let line: LineBuffer<MAX_KEPT_BYTES> = LineBuffer::format(format_args!(
             "{Stamp} {:>4} console: {}{untold} lines lost: nobody could write them, and there was no room to keep them",
             cpu::current(),
@@ -194,15 +220,21 @@ pub(super) fn write_all_kept(serial: &mut Serial, screen: &mut LiveScreen) -> bo
         ));
         write(serial, screen, line.as_str());
     }
-    has_written
+    untold > 0
 }
 
-/// Writes one line, whole.
+/// Writes one line, whole; one for which the port has no room is shown on the screen alone, and counted as lost.
 fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
-    WRITTEN.fetch_add(1, Ordering::Relaxed);
-    serial.clear_prompt();
-    // The serial line drops what it cannot send; it never fails.
-    let _ = writeln!(serial, "{line}");
+    let has_prompt = core::mem::take(&mut serial.has_prompt);
+    let is_written = serial.append(|unit| {
+        if has_prompt {
+            // Back to the row's beginning, and the rest of it away (ECMA-48, 8.3.41).
+            unit.append(b"\r\x1b[K");
+        }
+        // A unit that does not fit says so when it is committed.
+        let _ = writeln!(unit, "{line}");
+    });
+    if is_written { &WRITTEN } else { &LOST }.fetch_add(1, Ordering::Relaxed);
     screen.write(line);
     screen.write("\n");
 }
@@ -211,7 +243,7 @@ fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
 /// line. Until the clock is known lines bear the millions of TSC cycles since `entry_tsc`.
 pub fn init(entry_tsc: u64) {
     ENTRY_TSC.store(entry_tsc, Ordering::Relaxed);
-    SERIAL.lock().open_if_absent();
+    line::lock().open_if_absent();
     // Fails only where a logger is installed already, and then this one is.
     let _ = log::set_logger(&Logger);
     log::set_max_level(LevelFilter::Trace);
@@ -238,7 +270,7 @@ pub struct Lines {
     pub written: u64,
     /// Those that wait for whoever has the console.
     pub waiting: u64,
-    /// Those that could be neither written nor kept.
+    /// Those that could be neither written nor kept, or that the port had no room for.
     pub lost: u64,
 }
 

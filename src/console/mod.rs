@@ -8,6 +8,8 @@ pub(crate) mod cut;
 pub mod filter;
 pub(crate) mod kept;
 pub mod screen;
+#[cfg(any(target_os = "none", test))]
+mod transmit;
 
 #[cfg(target_os = "none")]
 mod input;
@@ -25,7 +27,10 @@ mod warning;
 #[cfg(target_os = "none")]
 pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
-pub(crate) use line::{LastWords, hold, send, send_last, set_record_nonce, take_over};
+pub(crate) use line::{
+    LastWords, append_only, hold, is_sent, renew_interrupt, send, send_by_interrupt, send_last, serve,
+    set_record_nonce, take_longest_hold, take_over, transmit_interrupts,
+};
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]
@@ -34,3 +39,5 @@ pub(crate) use logger::{Lines, init, lines, say, set_clock, set_filter};
 pub(crate) use serial::{Lost, lost};
 #[cfg(target_os = "none")]
 pub(crate) use warning::{Places, Warning, warn};
+#[cfg(all(target_os = "none", feature = "faults"))]
+pub(crate) use {serial::transmit_interrupt, transmit::LATE_MS};

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::LineBuffer;
 use super::kept::Kept;
-use super::line::{self, SERIAL};
+use super::line::{self, Rest};
 use super::logger::{may_wait, write_kept};
 use super::serial::Serial;
 use crate::sync::{LockWait, Site};
@@ -48,7 +48,8 @@ pub fn warn(warning: Warning) {
         Some(wait) => log::warn!("cpu {}: {}: it {wait}", warning.cpu, warning.message.as_str()),
     }
     if may_wait() {
-        write(&mut SERIAL.lock(), &warning);
+        // The CPU that takes the port's interrupt may be the one that the warning is about.
+        line::write_unit(Rest::Send, |serial| write(serial, &warning));
     } else {
         match KEPT.push(warning) {
             // Counted after it is there: see `logger::write_kept`.
@@ -64,15 +65,14 @@ pub(super) fn are_waiting() -> bool {
     WAITING.load(Ordering::Relaxed) > 0
 }
 
-/// Writes the warnings that wait and are complete; false if there was none.
-pub(super) fn write_all_kept(serial: &mut Serial) -> bool {
-    let mut has_written = false;
-    while let Some(warning) = KEPT.pop() {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
-        has_written = true;
-        write(serial, &warning);
-    }
-    has_written
+/// Writes a warning that waits and is complete, and sends it; false if there is none.
+pub(super) fn write_next_kept(serial: &mut Serial) -> bool {
+    let Some(warning) = KEPT.pop() else { return false };
+    WAITING.fetch_sub(1, Ordering::Relaxed);
+    write(serial, &warning);
+    // As in `warn`, but the lock is held already.
+    serial.flush();
+    true
 }
 
 fn write(serial: &mut Serial, warning: &Warning) {
@@ -86,9 +86,9 @@ fn write(serial: &mut Serial, warning: &Warning) {
         slide,
         wait: wait.as_ref().zip(places.as_ref()).map(|(wait, places)| places.record(wait)),
     };
-    line::write_record(serial, &Record::Warning(record));
+    line::append_record(serial, &Record::Warning(record));
     for &address in frames {
-        line::write_record(serial, &Record::WarningFrame(wire::WarningFrame { cpu, address }));
+        line::append_record(serial, &Record::WarningFrame(wire::WarningFrame { cpu, address }));
     }
 }
 

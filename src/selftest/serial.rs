@@ -1,5 +1,6 @@
-//! The serial port's receive interrupt: bytes that the port sends to itself arrive, through the I/O APIC, on each CPU in
-//! turn and on no other; and what does not fit is counted.
+//! The serial port's interrupt. Bytes that the port sends to itself arrive, through the I/O APIC, on each CPU in turn and on
+//! no other; and what does not fit is counted. Lines that writers leave are sent by interrupt on each CPU in turn, also when
+//! the interrupt is led to the next CPU before all have gone.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +61,11 @@ pub enum Failure {
         /// How many came.
         count: u64,
     },
+    /// Lines that were left to the interrupt were not sent.
+    NotSent {
+        /// The CPU to which the interrupt was led.
+        cpu: CpuId,
+    },
     /// What was lost is not what the books say.
     Lost {
         /// What they should say.
@@ -82,6 +88,9 @@ impl fmt::Display for Failure {
             }
             Failure::Interrupts { cpu, receiver, count } => {
                 write!(f, "cpu {cpu} got {count} serial interrupts while cpu {receiver} was to receive")
+            }
+            Failure::NotSent { cpu } => {
+                write!(f, "not all output was sent that cpu {cpu} was to send by interrupt")
             }
             Failure::Lost { expected, found } => write!(
                 f,
@@ -116,10 +125,20 @@ pub fn run() -> Result<(), Failure> {
     for cpu in receivers() {
         one_cpu(cpu)?;
     }
+    let sent = match console::transmit_interrupts() {
+        (0, _) => None,
+        _ => Some(send_lines(receivers())?),
+    };
     let bsp = &smp::cpus()[CpuId::BSP.index()];
     serial_input::move_to(bsp.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: bsp.id() })?;
     overruns()?;
     log::info!("serial input received on each of {} CPUs, what was lost was counted", receivers().count());
+    match sent {
+        Some(lines) => {
+            log::info!("{lines} serial lines sent by interrupt on each of {} CPUs", receivers().count())
+        }
+        None => log::info!("serial output is by polling: no interrupt to test"),
+    }
     Ok(())
 }
 
@@ -131,9 +150,7 @@ fn settle() {
 fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {
     let id = receiver.id();
     serial_input::move_to(receiver.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
-    for cpu in smp::online() {
-        cpu.get(BEFORE).inspect(|before| before.store(interrupts_of(cpu), Ordering::Relaxed));
-    }
+    note_interrupts();
     let sent: [u8; FIFO] = core::array::from_fn(|index| id.0 as u8 ^ (index as u8 * 17));
     if !console::loop_back(&sent) {
         return Err(Failure::NoLoop);
@@ -144,11 +161,55 @@ fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {
     }
     // A port that is emptied slowly interrupts again, and that may not have been taken yet.
     settle();
+    check_interrupts(id)
+}
+
+/// Lines that are left to the interrupt, on each CPU in turn; returns how many on each. The interrupt is led to a CPU while the
+/// one before still sends; then that CPU alone sends.
+fn send_lines(receivers: impl Iterator<Item = &'static Cpu>) -> Result<u32, Failure> {
+    const LINES: u32 = 6;
+    for cpu in receivers {
+        let id = cpu.id();
+        let append = |line: u32| {
+            console::append_only(format_args!(
+                "line {line} of {LINES} that cpu {id} sends by interrupt, from end to end"
+            ))
+        };
+        let wait = || {
+            let is_sent = Deadline::after_ms(LIMIT_MS).wait_until(console::is_sent);
+            // The CPU may still be in its handler.
+            settle();
+            is_sent.map_err(|_| Failure::NotSent { cpu: id })
+        };
+        let mut appended = append(1) & append(2);
+        serial_input::move_to(cpu.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
+        appended &= append(3) & append(4);
+        wait()?;
+        note_interrupts();
+        appended &= append(5) & append(6);
+        wait()?;
+        if !appended {
+            return Err(Failure::NotSent { cpu: id });
+        }
+        check_interrupts(id)?;
+    }
+    Ok(LINES)
+}
+
+/// Remembers how many serial interrupts each CPU has taken.
+fn note_interrupts() {
+    for cpu in smp::online() {
+        cpu.get(BEFORE).inspect(|before| before.store(interrupts_of(cpu), Ordering::Relaxed));
+    }
+}
+
+/// Whether that CPU has taken serial interrupts since, and no other.
+fn check_interrupts(receiver: CpuId) -> Result<(), Failure> {
     for cpu in smp::online() {
         let before = cpu.get(BEFORE).map_or(0, |before| before.load(Ordering::Relaxed));
         let count = interrupts_of(cpu) - before;
-        if (count > 0) != (cpu.id() == id) {
-            return Err(Failure::Interrupts { cpu: cpu.id(), receiver: id, count });
+        if (count > 0) != (cpu.id() == receiver) {
+            return Err(Failure::Interrupts { cpu: cpu.id(), receiver, count });
         }
     }
     Ok(())

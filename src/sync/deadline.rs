@@ -18,7 +18,8 @@ pub fn set_clock(now_ns: fn() -> u64) {
     CLOCK.store(now_ns as usize, Ordering::Release);
 }
 
-pub(super) fn now_ns() -> u64 {
+/// The time, in nanoseconds since some point in time; without a clock, by the TSC. Any context.
+pub fn now_ns() -> u64 {
     let clock = CLOCK.load(Ordering::Acquire);
     // SAFETY: nothing but such functions and 0 is ever stored, and 0 is `None`.
     match unsafe { core::mem::transmute::<usize, Option<fn() -> u64>>(clock) } {

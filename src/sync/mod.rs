@@ -30,9 +30,9 @@ pub(crate) mod watch;
 pub(crate) mod work_slot;
 
 #[cfg(target_os = "none")]
-pub(crate) use deadline::set_clock;
-#[cfg(target_os = "none")]
 pub use deadline::{Deadline, TimedOut};
+#[cfg(target_os = "none")]
+pub(crate) use deadline::{now_ns, set_clock};
 #[cfg(target_os = "none")]
 pub use named::NamedLock;
 #[cfg(target_os = "none")]

@@ -173,7 +173,7 @@ named! {
         Misuse = "misuse",
         /// CPUs go offline and come back while all are at work.
         Offline = "offline",
-        /// The serial port's receive interrupt reaches every CPU.
+        /// The serial port's interrupt reaches every CPU, which receives and sends.
         Serial = "serial",
         /// No line of the log is torn, and none is lost that is not counted.
         Log = "log",
@@ -263,6 +263,12 @@ named! {
         HoldLockAtWork = "hold_lock_at_work",
         /// The last CPU holds the console for ever, while the boot processor logs.
         HoldConsole = "hold_console",
+        /// An empty transmitter of the serial port does not interrupt: output is by polling.
+        MuteTransmitter = "mute_transmitter",
+        /// As that from when the work begins. Output that was left to the interrupt is sent by the next writers.
+        MuteTransmitterAtWork = "mute_transmitter_at_work",
+        /// The last CPU panics when the ring of serial output is full.
+        PanicWithFullRing = "panic_with_full_ring",
         /// The last CPU waits for a spin lock that it holds.
         LockTwice = "lock_twice",
         /// The last CPU does not notice that it is asked to go offline.

@@ -10,7 +10,7 @@ use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};
 use crate::sync::hotplug::{CpuHotplug, HotplugState, Word};
 use crate::sync::{IrqMutex, Timeout};
 use crate::time::timer::{self, Guest};
-use crate::{memory, redirectable, trace};
+use crate::{console, memory, redirectable, trace};
 
 /// Why the last CPU that refused to go did so.
 static REFUSAL: IrqMutex<Option<OfflineError>> = IrqMutex::new(None);
@@ -50,9 +50,14 @@ pub fn leave_idle(me: &'static Cpu) {
 #[cold]
 fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     // Interrupts are still on, so what a device has sent before this is taken before the CPU goes.
-    if let Err(error) = io_apic::move_all(me.entry.apic_id, cpus()[CpuId::BSP.index()].entry.apic_id) {
-        refuse(me, OfflineError::Lines { cpu: me.id(), error });
-        return false;
+    match io_apic::move_all(me.entry.apic_id, cpus()[CpuId::BSP.index()].entry.apic_id) {
+        Ok(0) => {}
+        // An edge that came while a pin was masked is lost. The serial port is the one device that has any.
+        Ok(_) => console::renew_interrupt(),
+        Err(error) => {
+            refuse(me, OfflineError::Lines { cpu: me.id(), error });
+            return false;
+        }
     }
     let mut guard = IrqGuard::new();
     // The requester may have withdrawn the request, or work may have come.

@@ -1,0 +1,486 @@
+//! The transmitter with a port that behaves as a 16550 does, or as one should not.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+use super::*;
+
+/// A 16550 behind a pin that is triggered by edges. It sends a byte for each [`tick`](Uart::tick).
+#[derive(Default)]
+struct Uart {
+    fifo: VecDeque<u8>,
+    line: Vec<u8>,
+    received: VecDeque<u8>,
+    taken: Vec<u8>,
+    transmit_enabled: bool,
+    transmit_pending: bool,
+    /// The output as it was last, and edges that no handler has been called for.
+    output: bool,
+    edges: u32,
+    /// All fills, in bytes.
+    fills: Vec<usize>,
+    /// Whether it sends at all, interrupts for an empty transmitter, and answers that something else is pending always.
+    is_dead: bool,
+    is_mute: bool,
+    is_stuck: bool,
+    /// Handler calls that it was retriggered in.
+    retriggered: u32,
+    capacity: usize,
+}
+
+impl Uart {
+    fn new() -> Uart {
+        Uart { capacity: 16, ..Uart::default() }
+    }
+
+    fn update(&mut self) {
+        let output = self.transmit_enabled && self.transmit_pending || !self.received.is_empty();
+        self.edges += u32::from(output && !self.output);
+        self.output = output;
+    }
+
+    /// The time of one byte on the line.
+    fn tick(&mut self) {
+        if self.is_dead {
+            return;
+        }
+        if let Some(byte) = self.fifo.pop_front() {
+            self.line.push(byte);
+            if self.fifo.is_empty() {
+                self.transmit_pending = !self.is_mute;
+            }
+        }
+        self.update();
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.line.clone()).unwrap()
+    }
+}
+
+impl Port for Uart {
+    fn is_ready(&mut self) -> bool {
+        self.fifo.is_empty()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn send(&mut self, byte: u8) {
+        if self.fifo.is_empty() {
+            self.fills.push(0);
+        }
+        self.fifo.push_back(byte);
+        *self.fills.last_mut().unwrap() += 1;
+        assert!(self.fifo.len() <= self.capacity, "the FIFO overflows");
+        self.transmit_pending = false;
+        self.update();
+    }
+
+    fn receive(&mut self) -> usize {
+        let count = self.received.len();
+        self.taken.extend(self.received.drain(..));
+        self.update();
+        count
+    }
+
+    fn set_transmit_interrupt(&mut self, is_enabled: bool) {
+        if is_enabled && !self.transmit_enabled && self.fifo.is_empty() {
+            self.transmit_pending = !self.is_mute;
+        }
+        self.transmit_enabled = is_enabled;
+        self.update();
+    }
+
+    fn cause(&mut self) -> Cause {
+        if self.is_stuck || !self.received.is_empty() {
+            return Cause::Other;
+        }
+        if self.transmit_enabled && core::mem::take(&mut self.transmit_pending) {
+            self.update();
+            return Cause::Transmit;
+        }
+        Cause::None
+    }
+
+    fn retrigger(&mut self) {
+        self.retriggered += 1;
+        let is_enabled = core::mem::replace(&mut self.transmit_enabled, false);
+        self.output = false;
+        self.transmit_enabled = is_enabled;
+        self.transmit_pending |= is_enabled && self.fifo.is_empty() && !self.is_mute;
+        self.update();
+    }
+}
+
+fn ring<const N: usize>() -> &'static mut [u8] {
+    Box::leak(Box::new([0; N]))
+}
+
+fn append(transmitter: &mut Transmitter, text: &str) -> bool {
+    let mut unit = transmitter.unit();
+    write!(unit, "{text}").unwrap();
+    unit.commit()
+}
+
+/// One whose interrupt has been probed.
+fn driven<const N: usize>(uart: &mut Uart) -> Transmitter<'static> {
+    let mut transmitter = Transmitter::new(ring::<N>());
+    transmitter.begin_probe(uart);
+    serve(&mut transmitter, uart, 0);
+    assert!(transmitter.end_probe(uart));
+    assert!(!uart.transmit_enabled, "the interrupt stays enabled with nothing to send");
+    transmitter
+}
+
+/// Calls the handler for each edge.
+fn serve(transmitter: &mut Transmitter, uart: &mut Uart, now_ns: u64) {
+    while uart.edges > 0 {
+        uart.edges = 0;
+        transmitter.service(uart, now_ns);
+    }
+}
+
+#[test]
+fn a_unit_is_appended_whole_or_not_at_all_and_wraps_around() {
+    let mut uart = Uart::new();
+    let mut transmitter = Transmitter::new(ring::<32>());
+    let mut expected = String::new();
+    for number in 0..100 {
+        let text = format!("line {number}\n");
+        assert!(append(&mut transmitter, &text));
+        let end = transmitter.end();
+        assert!(!append(&mut transmitter, &"x".repeat(32)), "there is no room for 32 more");
+        assert_eq!(transmitter.end(), end, "a part of the unit was appended");
+        expected.push_str(&text.replace('\n', "\r\n"));
+        while transmitter.step(&mut uart, 0) != Step::Empty {
+            uart.tick();
+        }
+    }
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(uart.text(), expected);
+}
+
+#[test]
+fn a_unit_that_is_not_committed_is_not_sent() {
+    let mut transmitter = Transmitter::new(ring::<32>());
+    let mut unit = transmitter.unit();
+    unit.append(b"half a li");
+    assert!(transmitter.is_empty());
+    assert_eq!(transmitter.step(&mut Uart::new(), 0), Step::Empty);
+}
+
+#[test]
+fn a_full_ring_takes_exactly_its_length() {
+    let mut transmitter = Transmitter::new(ring::<32>());
+    assert!(append(&mut transmitter, &"x".repeat(32)));
+    assert_eq!(transmitter.room(), 0);
+    assert!(append(&mut transmitter, ""));
+    assert!(!append(&mut transmitter, "y"));
+}
+
+#[test]
+fn the_interrupt_sends_what_a_writer_has_left() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    let text = "0123456789".repeat(100);
+    assert!(append(&mut transmitter, &text));
+    assert_eq!(transmitter.step(&mut uart, 0), Step::Sent);
+    assert_eq!(transmitter.step(&mut uart, 0), Step::Busy);
+    transmitter.leave(&mut uart, 0);
+    for _ in 0..text.len() {
+        uart.tick();
+        serve(&mut transmitter, &mut uart, 0);
+    }
+    assert_eq!(uart.text(), text);
+    assert!(!uart.transmit_enabled);
+    assert!(uart.fills.iter().all(|fill| *fill <= 16), "{:?}", uart.fills);
+}
+
+#[test]
+fn a_port_without_fifo_gets_a_byte_at_a_time() {
+    let mut uart = Uart { capacity: 1, ..Uart::new() };
+    let mut transmitter = driven::<64>(&mut uart);
+    assert!(append(&mut transmitter, "twenty-two characters!"));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    for _ in 0..22 {
+        uart.tick();
+        serve(&mut transmitter, &mut uart, 0);
+    }
+    assert_eq!(uart.text(), "twenty-two characters!");
+}
+
+#[test]
+fn a_port_that_is_always_ready_is_served_in_bounded_rounds() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<4096>(&mut uart);
+    let text = "x".repeat(4000);
+    assert!(append(&mut transmitter, &text));
+    transmitter.leave(&mut uart, 0);
+    let mut calls = 0;
+    while uart.edges > 0 {
+        uart.edges = 0;
+        let before = uart.line.len() + uart.fifo.len();
+        // As QEMU does it: the bytes have left before the next register is read.
+        transmitter.service(&mut Instant(&mut uart), 0);
+        let sent = uart.line.len() + uart.fifo.len() - before;
+        assert!(sent <= 16 * ROUNDS as usize, "{sent} bytes in one interrupt");
+        calls += 1;
+    }
+    assert_eq!(uart.line.len(), text.len());
+    assert!(calls >= text.len() / 64);
+}
+
+/// A port whose bytes leave at once.
+struct Instant<'a>(&'a mut Uart);
+
+impl Port for Instant<'_> {
+    fn is_ready(&mut self) -> bool {
+        while !self.0.fifo.is_empty() {
+            self.0.tick();
+        }
+        true
+    }
+
+    fn capacity(&self) -> usize {
+        16
+    }
+
+    fn send(&mut self, byte: u8) {
+        self.0.send(byte);
+    }
+
+    fn receive(&mut self) -> usize {
+        self.0.receive()
+    }
+
+    fn set_transmit_interrupt(&mut self, is_enabled: bool) {
+        self.is_ready();
+        self.0.set_transmit_interrupt(is_enabled);
+    }
+
+    fn cause(&mut self) -> Cause {
+        self.is_ready();
+        self.0.cause()
+    }
+
+    fn retrigger(&mut self) {
+        self.is_ready();
+        self.0.retrigger();
+    }
+}
+
+/// Bytes that arrive at any moment of a handler do not keep the output high past it.
+#[test]
+fn no_edge_is_lost_whenever_bytes_arrive() {
+    /// Lets a byte arrive before the access with that number.
+    struct Arriving<'a> {
+        uart: &'a mut Uart,
+        accesses: u32,
+        at: u32,
+    }
+    impl Arriving<'_> {
+        fn access(&mut self) -> &mut Uart {
+            if self.accesses == self.at {
+                self.uart.received.push_back(b'r');
+                self.uart.update();
+            }
+            self.accesses += 1;
+            self.uart
+        }
+    }
+    impl Port for Arriving<'_> {
+        fn is_ready(&mut self) -> bool {
+            self.access().is_ready()
+        }
+        fn capacity(&self) -> usize {
+            16
+        }
+        fn send(&mut self, byte: u8) {
+            self.access().send(byte);
+        }
+        fn receive(&mut self) -> usize {
+            self.access().receive()
+        }
+        fn set_transmit_interrupt(&mut self, is_enabled: bool) {
+            self.access().set_transmit_interrupt(is_enabled);
+        }
+        fn cause(&mut self) -> Cause {
+            self.access().cause()
+        }
+        fn retrigger(&mut self) {
+            self.access().retrigger();
+        }
+    }
+    for at in 0..40 {
+        let mut uart = Uart::new();
+        let mut transmitter = driven::<256>(&mut uart);
+        assert!(append(&mut transmitter, &"x".repeat(100)));
+        transmitter.step(&mut uart, 0);
+        transmitter.leave(&mut uart, 0);
+        let mut accesses = 0;
+        for _ in 0..200 {
+            uart.tick();
+            while uart.edges > 0 {
+                uart.edges = 0;
+                let mut arriving = Arriving { uart: &mut uart, accesses, at };
+                transmitter.service(&mut arriving, 0);
+                accesses = arriving.accesses;
+            }
+        }
+        assert!(accesses > at, "the byte never arrived");
+        assert_eq!((uart.line.len(), uart.taken.len()), (100, 1), "arrival {at}");
+        assert!(!uart.output, "the output is still high: no interrupt comes again");
+    }
+}
+
+#[test]
+fn a_cause_that_nothing_takes_away_does_not_interrupt_for_ever() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<64>(&mut uart);
+    uart.is_stuck = true;
+    transmitter.service(&mut uart, 0);
+    assert_eq!((uart.retriggered, uart.edges), (0, 0));
+}
+
+#[test]
+fn a_port_that_never_interrupts_is_polled() {
+    let mut uart = Uart { is_mute: true, ..Uart::new() };
+    let mut transmitter = Transmitter::new(ring::<64>());
+    transmitter.begin_probe(&mut uart);
+    serve(&mut transmitter, &mut uart, 0);
+    assert!(!transmitter.end_probe(&mut uart));
+    assert!(!transmitter.is_driven() && !uart.transmit_enabled);
+    assert!(append(&mut transmitter, "a line"));
+    transmitter.leave(&mut uart, 0);
+    assert!(!uart.transmit_enabled, "a writer relies on an interrupt that has never come");
+}
+
+#[test]
+fn an_interrupt_that_no_longer_comes_is_no_longer_relied_on_until_it_comes_again() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(100)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 1);
+    // The CPU that should be interrupted takes none.
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(transmitter.step(&mut uart, LATE_NS), Step::Sent);
+    assert!(transmitter.is_driven(), "it is not late yet");
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(transmitter.step(&mut uart, LATE_NS + 1), Step::Sent);
+    assert!(!transmitter.is_driven());
+    assert_eq!(transmitter.interrupts().1, 1);
+    // Now it does.
+    (0..16).for_each(|_| uart.tick());
+    serve(&mut transmitter, &mut uart, LATE_NS + 2);
+    assert!(transmitter.is_driven());
+}
+
+/// The CPU takes the late interrupt when a writer has sent everything.
+#[test]
+fn an_interrupt_that_finds_nothing_to_do_is_relied_on_again() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    // The port is ready each time.
+    while !transmitter.is_empty() {
+        (0..16).for_each(|_| uart.tick());
+        transmitter.step(&mut uart, LATE_NS);
+    }
+    assert!(!transmitter.is_driven() && uart.edges > 0);
+    serve(&mut transmitter, &mut uart, LATE_NS);
+    assert!(transmitter.is_driven());
+}
+
+/// Nor does it stay so where that interrupt is lost altogether.
+#[test]
+fn a_writer_that_leaves_lets_a_late_interrupt_come_again() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    // The port is ready each time.
+    while !transmitter.is_empty() {
+        (0..16).for_each(|_| uart.tick());
+        transmitter.step(&mut uart, LATE_NS);
+    }
+    uart.edges = 0;
+    assert!(append(&mut transmitter, &"y".repeat(40)));
+    transmitter.leave(&mut uart, LATE_NS);
+    for _ in 0..60 {
+        serve(&mut transmitter, &mut uart, LATE_NS);
+        uart.tick();
+    }
+    assert_eq!(uart.line.len(), 80);
+    assert!(transmitter.is_driven());
+}
+
+#[test]
+fn an_interrupt_is_not_late_while_the_port_is_busy() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(100)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    assert_eq!(transmitter.step(&mut uart, 10 * LATE_NS), Step::Busy);
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(transmitter.step(&mut uart, 10 * LATE_NS + 1), Step::Sent);
+    assert!(transmitter.is_driven());
+}
+
+#[test]
+fn a_port_that_is_never_ready_stalls_writers_once_and_again_only_after_it_has_sent() {
+    let mut uart = Uart { is_dead: true, ..Uart::new() };
+    let mut transmitter = Transmitter::new(ring::<64>());
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.step(&mut uart, 0);
+    assert_eq!(transmitter.step(&mut uart, 0), Step::Busy);
+    transmitter.set_stalled();
+    assert_eq!(transmitter.step(&mut uart, 0), Step::Busy);
+    assert!(transmitter.is_stalled());
+    uart.is_dead = false;
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(transmitter.step(&mut uart, 0), Step::Sent);
+    assert!(!transmitter.is_stalled());
+}
+
+#[test]
+fn an_edge_that_was_lost_while_the_pin_was_masked_comes_again() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<64>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    (0..16).for_each(|_| uart.tick());
+    // Masked: no handler is called.
+    uart.edges = 0;
+    transmitter.retrigger(&mut uart);
+    for _ in 0..40 {
+        serve(&mut transmitter, &mut uart, 0);
+        uart.tick();
+    }
+    assert_eq!(uart.line.len(), 40);
+}
+
+#[test]
+fn a_panic_sends_all_that_a_stopped_writer_has_committed() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<64>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.leave(&mut uart, 0);
+    let mut unit = transmitter.unit();
+    unit.append(b"the writer is stopped here");
+    transmitter.poll_only(&mut uart);
+    while transmitter.step(&mut uart, 0) != Step::Empty {
+        uart.tick();
+    }
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(uart.text(), "x".repeat(40));
+    assert!(!uart.transmit_enabled);
+}

@@ -1,0 +1,52 @@
+//! Faults of serial output: the transmitter's interrupt does not come, or a CPU panics when much waits to be sent.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::redirects::is_armed;
+use crate::boot::command_line::Fault;
+use crate::cpu::IrqGuard;
+use crate::sync::Deadline;
+use crate::{console, redirect};
+
+redirect! {
+    console::transmit_interrupt() -> u8 => no_interrupt,
+        if |_| is_armed(Fault::MuteTransmitter) || is_armed(Fault::MuteTransmitterAtWork)
+            || is_armed(Fault::PanicWithFullRing);
+}
+
+/// Whether the interrupt is enabled no more.
+static IS_MUTE: AtomicBool = AtomicBool::new(false);
+
+/// [`console::transmit_interrupt`], but there is none.
+extern "C" fn no_interrupt() -> u8 {
+    if is_armed(Fault::MuteTransmitter) || IS_MUTE.load(Ordering::Relaxed) {
+        return 0;
+    }
+    console::transmit_interrupt::ordinary()
+}
+
+/// Leaves lines to an interrupt that never comes, until the next writer finds that it is late.
+pub(super) fn mute_at_work() {
+    IS_MUTE.store(true, Ordering::Relaxed);
+    fill(2);
+    Deadline::after_ms(2 * console::LATE_MS).wait();
+    log::info!("written after lines that no interrupt has sent");
+    let (_, late) = console::transmit_interrupts();
+    log::info!("{late} interrupts of the transmitter were late");
+}
+
+/// Fills the ring and panics, before any of it is sent.
+pub(super) fn panic_with_full_ring() {
+    IS_MUTE.store(true, Ordering::Relaxed);
+    // No other line comes from this CPU meanwhile.
+    let _guard = IrqGuard::new();
+    let lines = fill(usize::MAX);
+    panic!("the injected fault panic_with_full_ring, {lines} lines in the ring");
+}
+
+/// Appends so many lines, or as many as there is room for; returns how many.
+fn fill(most: usize) -> usize {
+    (0..most)
+        .take_while(|line| console::append_only(format_args!("line {line} waits in the ring, whole")))
+        .count()
+}
