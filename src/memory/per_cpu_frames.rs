@@ -164,8 +164,8 @@ pub(super) fn count_failure(order: Order) {
 /// frame may come from a later call, and names that frame.
 ///
 /// # Safety
-/// The caller owns the frames: they were allocated at this or a higher order, have not been freed since, and nothing uses
-/// their memory any more. A free that the allocator is certain to refuse (frames that it does not have in use) is no
+/// The caller owns the frames: each was allocated and has not been freed since, and nothing uses their memory any more. The
+/// orders at which they were allocated do not matter; what cannot be freed at once is refused as `WrongOrder`. A free that the allocator is certain to refuse (frames that it does not have in use) is no
 /// violation.
 #[inline(always)]
 pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {

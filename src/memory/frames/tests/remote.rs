@@ -1,7 +1,7 @@
 //! A magazine's owner and another CPU that reads it, at the same time. Miri runs this too, and reports a data race if one of
 //! the owner's ways to write a word, or one of the reader's to read it, is no atomic access.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::host::World;
 use super::super::magazine::{BATCH, CAPACITY};
@@ -27,19 +27,21 @@ fn a_magazine_is_read_while_its_owner_changes_it() {
     let world = World::new(3);
     let magazine = Magazine::new();
     let stop = AtomicBool::new(false);
+    // Frames that the reader has seen in the magazine.
+    let seen = AtomicUsize::new(0);
     let (first, end) = (world.first, world.first + world.len);
     std::thread::scope(|scope| {
         // SAFETY: the magazine outlives the scope, and is neither moved nor borrowed by `&mut` in it.
         let remote = Remote(unsafe { Afar::new(&raw const magazine) });
-        let (frames, stop) = (&world.frames, &stop);
+        let (frames, stop, seen) = (&world.frames, &stop, &seen);
         let reader = scope.spawn(move || {
             let remote = { remote };
-            let (mut looks, mut kept) = (0, 0);
+            let mut looks = 0;
             while !stop.load(Ordering::Relaxed) || looks == 0 {
                 for (frame, order) in remote.0.kept() {
                     // Frame 0 is what a place holds in which no frame has been yet.
                     assert!(frame.get() == 0 || (first <= frame && frame + order.frames() <= end), "{frame}");
-                    kept += 1;
+                    seen.fetch_add(1, Ordering::Relaxed);
                 }
                 remote.0.has_any_of(first, end);
                 let gain = frames.gain(Order::BLOCK, [remote.0].into_iter());
@@ -47,7 +49,7 @@ fn a_magazine_is_read_while_its_owner_changes_it() {
                 looks += 1;
                 std::thread::yield_now();
             }
-            (looks, kept)
+            looks
         });
         let done = Stop(stop);
         let rounds = if cfg!(miri) { 3 } else { 2_000 };
@@ -55,8 +57,15 @@ fn a_magazine_is_read_while_its_owner_changes_it() {
             every_way(&world, &magazine);
             std::thread::yield_now();
         }
+        // The reader finds frames that stay.
+        let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
+        assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Ok(()));
+        let before = seen.load(Ordering::Relaxed);
+        while seen.load(Ordering::Relaxed) < before + 1 {
+            std::thread::yield_now();
+        }
         drop(done);
-        let (looks, _) = reader.join().expect("the reader has not panicked");
+        let looks = reader.join().expect("the reader has not panicked");
         assert!(looks > 0);
     });
     assert_eq!(world.frames.drain(&magazine), Ok(()));
