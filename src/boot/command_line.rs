@@ -295,8 +295,8 @@ fn parse_name<T>(value: &str, from_name: fn(&str) -> Option<T>) -> Result<T, Val
     from_name(value).ok_or(ValueFault::UnknownName(value))
 }
 
-/// The stages at whose end a CPU can be held: not the first, in which it does not run yet, and not the last.
-pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(Stage::COUNT - 1).0.split_at(1).1;
+/// The stages at whose end a CPU can be held: not the first, in which it does not run yet.
+pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(1).1;
 
 fn stage_from_name(name: &str) -> Option<Stage> {
     FAULT_STAGES.iter().copied().find(|stage| stage.name() == name)

@@ -115,6 +115,11 @@ pub fn is_dying() -> bool {
     DYING.load(Ordering::Acquire) != NOBODY
 }
 
+/// Whether it is this CPU that reports the panic. **Context:** any.
+pub fn is_reporting() -> bool {
+    DYING.load(Ordering::Acquire) == cpu::current().0
+}
+
 /// Says how far the boot has come. The boot processor alone calls this.
 pub fn set_stage(stage: BootStage) {
     STAGE.store(stage as u8, Ordering::Relaxed);
@@ -147,7 +152,7 @@ pub fn die(death: &Death) -> ! {
     // - this CPU, in code below on this stack, which `die` does not return to (`-> !`); no handler runs here any more that
     //   would take the lock (`disable_forever`, and I4 for NMI and #MC);
     // - a CPU that `Others::stop` has stopped: its NMI handler (`smp::nmi`) halts it permanently, since `is_dying` is true
-    //   from the exchange above on and is never reset;
+    //   from the exchange above on and is never reset. An NMI that this CPU gets returns here (`is_reporting`);
     // - a CPU that has panicked too: it has failed the exchange above and halts permanently;
     // - a CPU that `Others::stop` has not stopped: it takes no NMI (a virtual CPU that its host has stopped, firmware in SMM),
     //   or it is coming up and not online yet. It gets another TAKE_OVER_MS to release the lock. If it goes on after that, in

@@ -49,6 +49,11 @@ pub fn register() {
 }
 
 fn nmi(frame: &mut Frame) {
+    // The CPU that reports the panic goes on: it is not the one that is to be stopped, whatever the NMI is for.
+    if panic::is_reporting() {
+        interrupts::EXTERNAL_NMIS.increment();
+        return;
+    }
     if panic::is_dying() {
         if !panic::has_died() {
             panic::leave_place(&frame.registers());

@@ -31,8 +31,8 @@ impl fmt::Display for ShootdownError {
 /// Flushes a stale range on every online CPU, and frees its frames and addresses when the last has acknowledged. Stale pages
 /// that have no owner any more, because their handle was dropped, are flushed and freed with it.
 ///
-/// Up to [`SHOOTDOWN_PAGES`] pages are flushed one by one; for more, a CPU reloads CR3. A CPU that comes online later loads CR3
-/// on its way, so its TLB holds nothing of what was stale before. A CPU that goes offline meanwhile runs nothing more that could
+/// Up to [`SHOOTDOWN_PAGES`] pages are flushed one by one; for more, a CPU reloads CR3. A CPU that comes back later flushes
+/// all of its TLB when it has joined the online CPUs (`hotplug::leave`), so it holds nothing of what was stale before. A CPU that goes offline meanwhile runs nothing more that could
 /// use the range.
 ///
 /// **Context:** as for [`call`](super::call): thread or interrupt context, interrupts on or off.
@@ -43,12 +43,13 @@ pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
     let abandoned = AbandonedPages::take();
     if abandoned.count() == 0 {
         flush(stale.address(), stale.pages())?;
-        // SAFETY: `flush` returns only when every online CPU has flushed the range; one that comes online loads CR3 first.
+        // SAFETY: `flush` returns only when every online CPU has flushed the range; one that comes back flushes its
+        // TLB when it has joined them (`hotplug::leave`). No CPU comes up for the first time once there are mappings.
         return unsafe { stale.settle() }.map_err(ShootdownError::Free);
     }
     flush_region()?;
     // SAFETY: `flush_region` returns only when every online CPU has flushed the whole region, the range with it; one that comes
-    // online loads CR3 first.
+    // back flushes its TLB when it has joined them (`hotplug::leave`).
     let outcome = unsafe { stale.settle() };
     // SAFETY: they were taken before the region was flushed.
     outcome.and(unsafe { abandoned.settle() }).map_err(ShootdownError::Free)
@@ -66,7 +67,7 @@ pub fn purge_mappings() -> Result<usize, ShootdownError> {
     if count > 0 {
         flush_region()?;
         // SAFETY: they were taken before the region was flushed, and `flush_region` returns only when every online CPU has done
-        // so; one that comes online loads CR3 first.
+        // so; one that comes back flushes its TLB when it has joined them (`hotplug::leave`).
         unsafe { abandoned.settle() }.map_err(ShootdownError::Free)?;
     }
     Ok(count)
@@ -79,7 +80,8 @@ fn flush_region() -> Result<(), ShootdownError> {
 
 /// Makes every online CPU drop these pages from its TLB.
 fn flush(address: u64, pages: usize) -> Result<(), ShootdownError> {
-    // A CPU that is not seen online here comes online later, and loads CR3 after the pages were unmapped: see `hotplug`.
+    // A CPU that is not seen online here joins the online CPUs later, and flushes its TLB after the pages were unmapped: see
+    // `hotplug::leave`.
     fence(Ordering::SeqCst);
     trace!(ShootdownBegin, address, pages as u64);
     call_those_online(&all_online(), &|| {

@@ -17,6 +17,8 @@ mod named;
 pub(crate) mod nmi_request;
 #[cfg(any(target_os = "none", test))]
 mod queued;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod self_calls;
 #[cfg(all(shuttle, test))]
 pub mod shuttled;
 #[cfg(target_os = "none")]

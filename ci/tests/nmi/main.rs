@@ -212,6 +212,28 @@ fn at_each_instruction_of_an_ap_that_comes_too_late() {
     assert_eq!(events.cpus_sent_away, 1);
 }
 
+/// What a CPU does that reports a panic, from the moment on at which the others would be stopped. An NMI, which may be one that
+/// another CPU has sent before it was stopped, must not stop this one: nobody else would report anything.
+#[test]
+fn at_each_instruction_of_a_panic_report() {
+    let mut machine = Machine::new(4, &["--fault", "panic_cpu3"]);
+    let mut all = machine.kernel.functions(&["octopod::panic::die"]);
+    all.append(
+        &mut machine.kernel.function_starts(&["octopod::panic::speak::", "octopod::panic::remains::"]),
+    );
+    let count = all.len();
+    let left = machine.strike_at(all);
+    assert!(count - left.len() > 40, "{} of {count}", count - left.len());
+    assert_eq!(machine.sent.iter().sum::<u64>(), machine.sent[3]);
+    machine.stub.detach();
+    assert_eq!(machine.guest.hear_out(), ExitCode::Panicked, "{:#?}", machine.guest.lines);
+    let seen = &machine.guest.seen;
+    assert_eq!(seen.panic.as_ref().map(|panic| panic.cpu), Some(3));
+    // Each of the others was stopped where it was.
+    let stopped: BTreeSet<u32> = seen.panic_cpus.iter().map(|(cpu, _)| cpu.cpu).collect();
+    assert_eq!(stopped, BTreeSet::from([0, 1, 2, 3]));
+}
+
 /// The trampoline where it is executed.
 struct Trampoline {
     kernel: Kernel,

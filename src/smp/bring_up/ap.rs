@@ -79,7 +79,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
         time::timer::start(&guard);
     }
     reached(slot, Stage::Timer);
-    stamp(slot, Stage::Online);
+    reached(slot, Stage::Online);
     let claimed = SlotState::Claimed as u32;
     let online = SlotState::Online as u32;
     if slot.state.compare_exchange(claimed, online, Ordering::AcqRel, Ordering::Acquire).is_err() {

@@ -227,8 +227,11 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
             );
         }
         ap.stage.store(trampoline.last_seen(slot) as u64, Ordering::Relaxed);
-        for (to, from) in ap.stamps.iter().zip(&slot.stamps) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        for (stage, (to, from)) in ap.stamps.iter().zip(&slot.stamps).enumerate() {
+            // A CPU stamps that stage before it knows whether it is awaited: one that was given up has not come.
+            if !(is_missing && stage == Stage::Online as usize) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
         }
         if is_online(slot) {
             ap.hotplug.step(Word::start);
