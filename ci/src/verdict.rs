@@ -197,6 +197,11 @@ impl Witnesses<'_> {
 
     /// QEMU's status is 0, which it has for everything but a start that failed.
     fn quiet_end(&self, after: &str) -> Judged {
+        if shutdown::is_by_gdb(self.complaint) {
+            // Its `kill`. The reason that QEMU gives is that of a guest which powers off.
+            let reason = format!("gdb ended the machine before the kernel's verdict{after}");
+            return (VerdictKind::Interrupted, Some(reason));
+        }
         if let Some(shutdown) = self.shutdown {
             let (kind, what) = shutdown.judge();
             let said = if kind == VerdictKind::Error { quoted(self.complaint) } else { String::new() };

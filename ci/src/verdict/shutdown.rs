@@ -50,6 +50,11 @@ pub(super) fn signal_in(complaint: &str) -> Option<i32> {
     digits.parse().ok()
 }
 
+/// Whether a debugger ended QEMU, by what it writes then.
+pub(super) fn is_by_gdb(complaint: &str) -> bool {
+    complaint.contains("QEMU: Terminated via GDBstub")
+}
+
 /// What to do about a machine that did not start.
 pub(super) fn hint(complaint: &str) -> Option<&'static str> {
     complaint

@@ -152,6 +152,11 @@ fn an_end_of_qemus_own_is_explained() {
         by_signal,
         (VerdictKind::Error, "signal 15 ended QEMU before the kernel's verdict".to_owned())
     );
+    let complaint = "qemu-system-x86_64: QEMU: Terminated via GDBstub";
+    let shutdown = cause("guest-shutdown");
+    let by_gdb = judged(&Witnesses { complaint, shutdown: Some(&shutdown), ..run(&quiet, &silent, &asked) });
+    let reason = "gdb ended the machine before the kernel's verdict".to_owned();
+    assert_eq!(by_gdb, (VerdictKind::Interrupted, reason));
     let (first_line, last_line) = (Some("QEMU emulator version 10.0.2"), Some("Copyright"));
     let (kind, reason) = judged(&Witnesses { first_line, last_line, ..run(&quiet, &silent, &asked) });
     assert_eq!(kind, VerdictKind::Error);
