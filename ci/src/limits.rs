@@ -74,9 +74,9 @@ fn check_cpus(options: &Options) -> Result<(), Error> {
 fn check_memory(door: Door, bytes: u64) -> Result<(), Error> {
     let (needs, what) = match door.disc_for() {
         // At least a page of the kernel.
-        None => (IMAGE_START + 4 * KIB, "the kernel, which is loaded from 1 MiB on"),
+        None => (IMAGE_START + 4 * KIB, "a kernel loaded from 1 MiB on"),
         Some(Firmware::Bios) => (BIOS_NEEDS, "SeaBIOS and GRUB"),
-        Some(Firmware::Uefi) => (UEFI_NEEDS, "OVMF and GRUB"),
+        Some(Firmware::Uefi) => (UEFI_NEEDS, "OVMF with GRUB"),
     };
     if bytes < needs { Err(Error::TooLittleMemory { bytes, needs, what: what.to_owned() }) } else { Ok(()) }
 }

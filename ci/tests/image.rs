@@ -35,6 +35,34 @@ fn the_kernel_image_is_sound() {
     assert!(faults.is_empty(), "{}:\n{}\n", kernel.path.display(), faults.join("\n"));
 }
 
+/// Settings that a user has for other programs, in the environment. Those in files of cargo's are read by the unit tests of
+/// `kernel_build::isolation`.
+#[test]
+fn settings_for_other_programs_do_not_reach_the_kernel() {
+    let provide =
+        || kernel_build::provide(&Options::default(), &Workspace::find().unwrap(), &mut Silent).unwrap();
+    // The launcher waits as long as the kernel is held.
+    let built = std::fs::read(&provide().path).unwrap();
+    octopod_ci::setup::qemu::provide(std::env::var_os("OCTOPOD_QEMU").as_deref(), &mut Silent).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let mut launcher = std::process::Command::new(env!("CARGO_BIN_EXE_octopod"));
+    launcher.args(["boot", "--accel", "tcg", "--smp", "1", "--out"]).arg(out.path());
+    launcher.envs([
+        ("CARGO_TARGET_X86_64_UNKNOWN_NONE_RUSTFLAGS", "-Ctarget-cpu=x86-64-v3"),
+        ("RUSTFLAGS", "-Ctarget-cpu=native"),
+        ("CARGO_BUILD_TARGET", "x86_64-unknown-linux-gnu"),
+        ("CARGO_PROFILE_KERNEL_STRIP", "true"),
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+        ("CARGO_INCREMENTAL", "1"),
+        ("RUSTC_WRAPPER", "/bin/false"),
+        ("CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER", "/bin/false"),
+    ]);
+    let output = launcher.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let booted = std::fs::read(out.path().join("octopod-kernel")).unwrap();
+    assert!(booted == built, "another kernel was built");
+}
+
 const TEXT: u64 = 0xffff_8000_0010_0000;
 const LOADED_AT: u64 = 0x10_0000;
 

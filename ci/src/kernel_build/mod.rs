@@ -82,13 +82,27 @@ pub fn check(options: &Options, workspace: &Workspace) -> Result<(), Error> {
         input::open(path, MOST_BYTES)?;
     } else if options.built.is_none() {
         example_of(options).map_or(Ok(()), |name| example::source(&workspace.root, name).map(drop))?;
-        let root = workspace.root.to_str().filter(|root| !root.chars().any(char::is_control));
-        root.map(drop).ok_or_else(|| Error::UnusablePath {
-            path: workspace.root.clone(),
-            reason: "cargo takes only paths of UTF-8 without control characters",
-        })?;
+        for (path, is_written) in [(&workspace.root, false), (&workspace.target, true)] {
+            if let Some(reason) = unusable(path, is_written) {
+                return Err(Error::UnusablePath { path: path.clone(), reason });
+            }
+        }
     }
     Ok(())
+}
+
+/// Why the kernel cannot be built from or to a folder.
+fn unusable(path: &Path, is_written: bool) -> Option<&'static str> {
+    match path.to_str() {
+        Some(text) if is_written && text.contains('%') => {
+            // It puts random digits in their place, for a file that it renames.
+            Some(
+                "LLVM's linker writes to no path with a percent sign; move the checkout, or set CARGO_TARGET_DIR",
+            )
+        }
+        Some(text) if !text.chars().any(char::is_control) => None,
+        _ => Some("cargo takes only paths of UTF-8 without control characters"),
+    }
 }
 
 fn example_of(options: &Options) -> Option<&str> {
@@ -232,6 +246,21 @@ mod tests {
             [name(false, None, true), name(true, Some("x"), true)],
             ["kernel-compressed", "dev-faults-compressed"]
         );
+    }
+
+    #[test]
+    fn a_checkout_that_no_kernel_can_be_built_in_is_refused_with_the_reason() {
+        let refused = |root: &str, target: &str| {
+            let workspace = Workspace { root: root.into(), target: target.into() };
+            check(&Options::default(), &workspace).err().map(|error| error.to_string())
+        };
+        for fine in ["/a b", "/it's \"x\"", "/a,b", "/\u{e4}\u{4e2d}"] {
+            assert_eq!(refused(fine, fine), None);
+        }
+        assert_eq!(refused("/100%", "/target"), None);
+        let reason = refused("/100%", "/100%/target").unwrap();
+        assert!(reason.contains("/100%/target") && reason.contains("percent sign"), "{reason}");
+        assert!(refused("/a\nb", "/target").unwrap().contains("control characters"));
     }
 
     #[test]

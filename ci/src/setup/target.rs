@@ -57,12 +57,14 @@ pub(super) fn installed() -> Result<bool, Error> {
 
 /// Asks the compiler that cargo will use.
 pub(super) fn rustc(arguments: &[&str]) -> Result<String, Error> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let named = std::env::var_os("RUSTC");
+    let rustc = named.clone().unwrap_or_else(|| "rustc".into());
     let answer = capture(Command::new(&rustc).args(arguments), PROBE_LIMIT)?;
+    let by_whom = if named.is_some() { ", which the environment's RUSTC names," } else { "" };
     match answer.status.success() {
         true => Ok(answer.stdout),
         false => Err(Error::ProgramFailed {
-            program: format!("rustc {}", arguments.join(" ")),
+            program: format!("{} {}{by_whom}", rustc.display(), arguments.join(" ")),
             status: answer.status.to_string(),
             output: answer.tail(12),
         }),
