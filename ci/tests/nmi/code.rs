@@ -35,18 +35,27 @@ impl Kernel {
     }
 
     /// The instructions of all functions whose demangled name contains one of these, ascending.
+    ///
+    /// # Panics
+    /// If no function has one of the names: it was renamed, or is no function of its own any more.
     pub fn functions(&self, names: &[&str]) -> BTreeSet<u64> {
+        names.iter().flat_map(|name| self.function(name)).collect()
+    }
+
+    /// The same for one name.
+    pub fn function(&self, wanted: &str) -> BTreeSet<u64> {
         let file = self.file();
         let mut found = BTreeSet::new();
         for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
             let name = addr2line::demangle_auto(symbol.name().unwrap_or_default().into(), None);
-            if names.iter().any(|wanted| name.contains(wanted)) {
+            if name.contains(wanted) {
                 let mut decoder = self.decoder(64, symbol.address(), 0);
                 while decoder.can_decode() && decoder.ip() < symbol.address() + symbol.size() {
                     found.insert(decoder.decode().ip());
                 }
             }
         }
+        assert!(!found.is_empty(), "no function is called {wanted}");
         found
     }
 
