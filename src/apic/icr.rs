@@ -130,12 +130,17 @@ redirectable! {
     /// What every message to another CPU goes through.
     pub fn transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError> {
         match proof {
-            Proof::Guard(_) if interrupts::is_in_nmi() => return Err(ApicError::InNmi),
+            Proof::Guard(_) if !may_send() => return Err(ApicError::InNmi),
             Proof::Guard(_) | Proof::Panic(_) => {}
         }
         batch.wait_until_idle(to)?;
         write_icr(to, message.command());
         Ok(())
+    }
+
+    /// Whether the context is one that sends: not a handler of an NMI, machine check or debug exception.
+    pub fn may_send() -> bool {
+        !interrupts::is_in_nmi()
     }
 
     /// Whether the ICR may be written.
@@ -157,7 +162,7 @@ redirectable! {
 /// As for [`send`].
 #[inline]
 pub fn send_to_self(_guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
-    if interrupts::is_in_nmi() {
+    if !may_send() {
         return Err(ApicError::InNmi);
     }
     if !is_idle() || !accepts_from_itself() {

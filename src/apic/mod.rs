@@ -35,7 +35,7 @@ use crate::{per_cpu, redirect, redirectable};
 pub use base::set_x2apic_as_firmware;
 pub use icr::{Batch, Message, send, send_to_self};
 #[cfg(feature = "faults")]
-pub use icr::{Proof, accepts_from_itself, is_idle, transmit};
+pub use icr::{Proof, accepts_from_itself, is_idle, may_send, transmit};
 pub use registers::{Mode, mode};
 pub use timer::{
     TimerMode, deadline_mode_works, set_timer_count, set_tsc_deadline, start_timer, start_timer_masked,

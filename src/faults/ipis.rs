@@ -25,6 +25,7 @@ fn is_at_work() -> bool {
 
 redirect! {
     apic::is_idle() -> bool => is_idle_but_on_bsp, if |_| is_armed(Fault::BusyIcr);
+    apic::may_send() -> bool => may_always_send, if |_| is_armed(Fault::SendInNmi);
     apic::accepts_from_itself() -> bool => refuses_from_itself, if |_| is_armed(Fault::FailSelfIpi);
     apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
         => fail_wakes, if |_| is_armed(Fault::FailWakes);
@@ -108,6 +109,10 @@ extern "C" fn fail_wakes(
         return Err(ApicError::NotDelivered { to });
     }
     apic::transmit::ordinary(proof, batch, to, message)
+}
+
+extern "C" fn may_always_send() -> bool {
+    true
 }
 
 extern "C" fn refuses_from_itself() -> bool {

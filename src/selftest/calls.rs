@@ -1,5 +1,6 @@
 //! Calls between CPUs: each runs exactly once, on the CPU that it was meant for, with interrupts off there, whatever the
-//! callers do at the same time. Nothing here looks at a clock: counts must come out even.
+//! callers do at the same time. Nothing here looks at a clock: counts must come out even. Before that: work for all CPUs is
+//! refused where it must be.
 
 use core::cell::Cell;
 use core::fmt;
@@ -10,7 +11,7 @@ use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::per_cpu;
-use crate::smp::{self, CALL_DEPTH, CALLS_TO_SELF, CallError};
+use crate::smp::{self, CALL_DEPTH, CALLS_TO_SELF, CallError, Cpu, WorkError};
 use crate::sync::{Deadline, IrqMutex};
 
 /// What a round may take beyond that, when there are many more CPUs than the host has cores for.
@@ -51,6 +52,13 @@ pub enum Failure {
         /// What is wrong with that.
         what: &'static str,
     },
+    /// Work for all CPUs was given where it must be refused, or for another reason.
+    WorkNotRefused {
+        /// By which CPU.
+        cpu: CpuId,
+        /// What came of it.
+        outcome: Result<(), WorkError>,
+    },
 }
 
 impl fmt::Display for Failure {
@@ -62,6 +70,12 @@ impl fmt::Display for Failure {
                 write!(f, "a call of cpu {cpu}'s to {targets} CPUs had run {ran} times when it returned")
             }
             Failure::Misplaced { cpu, what } => write!(f, "a call ran on cpu {cpu} {what}"),
+            Failure::WorkNotRefused { cpu, outcome: Ok(()) } => {
+                write!(f, "cpu {cpu} gave work to all CPUs where that must be refused")
+            }
+            Failure::WorkNotRefused { cpu, outcome: Err(error) } => {
+                write!(f, "work of cpu {cpu} was refused for another reason: {error}")
+            }
         }
     }
 }
@@ -87,6 +101,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     // Before anything waits for work to end: a CPU that does not answer at all is found here.
     smp::call(&smp::all_online(), &|| {}).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
     refused()?;
+    work_is_refused()?;
     let online = smp::online().count() as u32;
     let each = rounds.div_ceil(online);
     let meeting = Meeting::new(online);
@@ -114,6 +129,39 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
         interrupts - interrupts_before.1
     );
     Ok(())
+}
+
+/// Work for all CPUs is refused with interrupts off, and inside other work on whichever CPU; none of it is run. After that,
+/// work is run once on each CPU.
+fn work_is_refused() -> Result<(), Failure> {
+    let ran = AtomicU32::new(0);
+    let count = |_: &'static Cpu| {
+        ran.fetch_add(1, Ordering::Relaxed);
+    };
+    let expect = |cpu, outcome, expected| match outcome == Err(expected) {
+        true => Ok(()),
+        false => Err(Failure::WorkNotRefused { cpu, outcome }),
+    };
+    let outcome = {
+        let _guard = IrqGuard::new();
+        smp::run_on_all(STRESS_GRACE_MS, &count)
+    };
+    expect(CpuId::BSP, outcome, WorkError::InterruptsOff)?;
+    let first = IrqMutex::new(Ok(()));
+    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+        let outcome = smp::run_on_all(STRESS_GRACE_MS, &count);
+        if let Err(failure) = expect(cpu.id(), outcome, WorkError::Busy { by: CpuId::BSP }) {
+            *first.lock() = Err(failure);
+        }
+    });
+    let first = *first.lock();
+    first?;
+    let targets = smp::online().count() as u32;
+    super::run_on_all(STRESS_GRACE_MS, &count);
+    match ran.into_inner() {
+        ran if ran == targets => Ok(()),
+        ran => Err(Failure::Returned { cpu: CpuId::BSP, ran, targets }),
+    }
 }
 
 /// Calls and interrupts of all CPUs so far.

@@ -1,5 +1,6 @@
 //! Who may not wait for memory does not. With interrupts off, as in any handler, a request that finds nothing fails at once,
-//! and no other CPU is asked. An NMI, which may have struck in the middle of the allocator, is refused whatever there is.
+//! and no other CPU is asked. An NMI, which may have struck in the middle of the allocator, is refused whatever there is; it is
+//! also refused to send interrupts, because it may have struck between the two writes that send one.
 //! Nothing here looks at a clock, but to give up. Before that: interrupt guards nest.
 
 mod guards;
@@ -7,9 +8,11 @@ mod guards;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::apic::{self, ApicError, Message};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
+use crate::interrupts::Vector;
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
 use crate::memory::{FrameRange, OwnedFrame};
 use crate::smp::{self, CallError, Cpu, NoPlace};
@@ -33,6 +36,8 @@ per_cpu! {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     /// Requests in them that were not refused.
     static GRANTED: AtomicU64 = AtomicU64::new(0);
+    /// Interrupts that were sent in them.
+    static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
 }
 
 /// A frame that is in use, for NMIs to free.
@@ -62,6 +67,13 @@ pub enum Failure {
         /// On which CPU.
         cpu: CpuId,
         /// How many times.
+        times: u64,
+    },
+    /// Interrupts were sent in an NMI.
+    Interrupted {
+        /// By which CPU.
+        cpu: CpuId,
+        /// How many.
         times: u64,
     },
     /// The allocator's books are wrong after that.
@@ -98,6 +110,9 @@ impl fmt::Display for Failure {
             Failure::Granted { cpu, times } => {
                 write!(f, "cpu {cpu} was not refused memory in an NMI, {times} times")
             }
+            Failure::Interrupted { cpu, times } => {
+                write!(f, "cpu {cpu} was not refused to send {times} interrupts in an NMI")
+            }
             Failure::Books(invalid) => invalid.fmt(f),
             Failure::Frames { before, after } => {
                 write!(f, "{before} frames were free before and {after} after")
@@ -130,7 +145,7 @@ pub fn run() -> Result<(), Failure> {
     }
     let cpus = smp::online().count();
     log::info!(
-        "{NMIS} NMIs on each of {cpus} CPUs were refused memory; with interrupts off nobody was asked"
+        "{NMIS} NMIs on each of {cpus} CPUs were refused memory and interrupts; with interrupts off nobody was asked"
     );
     Ok(())
 }
@@ -153,6 +168,10 @@ fn in_nmis() -> Result<(), Failure> {
         let times = cpu.get(GRANTED).map_or(0, |granted| granted.load(Ordering::Acquire));
         if times > 0 {
             return Err(Failure::Granted { cpu: cpu.id(), times });
+        }
+        let times = cpu.get(INTERRUPTS).map_or(0, |sent| sent.load(Ordering::Acquire));
+        if times > 0 {
+            return Err(Failure::Interrupted { cpu: cpu.id(), times });
         }
         let got = asked(cpu);
         if got < NMIS {
@@ -227,7 +246,16 @@ fn ask() {
     // SAFETY: nothing uses the memory of frame 0, or of frames just allocated, and the free is to be refused.
     granted += u64::from(unsafe { memory::free_bulk(&frames) }.is_ok());
     GRANTED.add(granted);
+    INTERRUPTS.add(interrupts_sent());
     ASKED.increment();
+}
+
+/// Tries to interrupt this CPU by each of the ways to send; how many did.
+fn interrupts_sent() -> u64 {
+    let guard = IrqGuard::new();
+    let to_itself = apic::send_to_self(&guard, Vector::WAKE);
+    let by_id = apic::send(&guard, apic::id(), Message::Fixed(Vector::WAKE));
+    [to_itself, by_id].into_iter().map(|outcome| u64::from(outcome != Err(ApicError::InNmi))).sum()
 }
 
 /// One CPU holds all memory, another keeps one frame in its magazine.

@@ -15,7 +15,7 @@ use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::OwnedFrame;
-use crate::smp::hotplug::{self, OfflineError, OnlineError};
+use crate::smp::hotplug::{self, HotplugState, OfflineError, OnlineError};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::{Deadline, IrqMutex};
 use crate::time::timer::{self, Expiry, TimerId};
@@ -58,7 +58,12 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let cpus = smp::online().count();
     let before = free_frames()?;
     if let Err(failure) = idle_ones(cpus, before) {
-        // The rest goes on.
+        // The rest goes on, and one that is only late.
+        if let Failure::Online(OnlineError::StillReturning { cpu, .. }) = failure {
+            let late = &smp::cpus()[cpu.index()];
+            let _ =
+                Deadline::after_ms(REQUEST_MS).wait_until(|| late.hotplug_state() == HotplugState::Online);
+        }
         smp::call(&smp::all_online(), &|| {}).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
         log::warn!("{} CPUs go on without the one that failed", smp::online().count());
         return Err(failure);

@@ -25,7 +25,7 @@ use spin::Once;
 pub use ap_trampoline::Stage;
 pub use bring_up::BringUp;
 #[cfg(feature = "faults")]
-pub(crate) use bring_up::{fill_pages, hold, let_go, reached, settled, wait_while_held};
+pub(crate) use bring_up::{fill_pages, hold, let_go, reached, returns, settled, wait_while_held};
 pub(crate) use bring_up::{sent_away, start};
 pub use call::{Function, MAX_DEPTH as CALL_DEPTH, all_online, call, call_without_waiting, other_online};
 pub(crate) use call::{answered, open as open_calls, unanswered};

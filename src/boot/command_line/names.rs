@@ -277,6 +277,11 @@ named! {
         StuckLeaving = "stuck_leaving",
         /// The last CPU's start-up IPIs are lost when it is to come back.
         LostOnReturn = "lost_on_return",
+        /// The last CPU waits, past its bring-up slot, until it is no longer waited for when it comes back.
+        LateOnReturn = "late_on_return",
+        /// The clock jumps ahead while the last CPU is asked to go offline, and while it comes back, as after the host has
+        /// stopped the whole machine. It must do no harm.
+        ClockJumpHotplug = "clock_jump_hotplug",
         /// The boot processor's local APIC stays busy, so that it can send no interrupt, when all CPUs are up.
         BusyIcr = "busy_icr",
         /// Every second interrupt that ends another CPU's halt cannot be sent. Nothing has to catch that: all must go on.
@@ -287,6 +292,8 @@ named! {
         FailSelfIpi = "fail_self_ipi",
         /// NMIs cannot be sent to the last CPU.
         FailNmi = "fail_nmi",
+        /// A handler of an NMI may send interrupts.
+        SendInNmi = "send_in_nmi",
         /// The last CPU's INIT cannot be sent.
         FailInit = "fail_init",
         /// The last CPU's start-up IPIs cannot be sent when it is to come back.

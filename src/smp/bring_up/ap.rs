@@ -88,6 +88,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     if let Some(context) = left_at {
         // `leave` goes on with its own.
         core::mem::forget(guard);
+        returns();
         // SAFETY: this CPU left it there, and what has run since lies below it.
         unsafe { hotplug::go_on(context) };
     }
@@ -97,6 +98,9 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
 }
 
 redirectable! {
+    /// Called on a CPU that has been offline, when it is past its bring-up slot.
+    pub fn returns() {}
+
     /// Leaves word of a stage on this CPU's way up, and goes no further if nobody waits for it any more.
     pub fn reached(slot: &Slot, stage: Stage) {
         stamp(slot, stage);

@@ -36,7 +36,7 @@ use rounds::Rounds;
 use trampoline::Trampoline;
 #[cfg(feature = "faults")]
 pub use {
-    ap::reached,
+    ap::{reached, returns},
     trampoline::{fill_pages, hold, let_go, wait_while_held},
 };
 

@@ -141,4 +141,10 @@ impl Cpu {
     pub(in super::super) fn context(&self) -> Option<u64> {
         Some(self.context.load(Ordering::Acquire)).filter(|context| *context != 0)
     }
+
+    /// Whether it has been offline.
+    #[cfg(feature = "faults")]
+    pub(crate) fn returns(&self) -> bool {
+        self.context().is_some()
+    }
 }

@@ -210,6 +210,12 @@ impl Starter for Restart<'_> {
     }
 }
 
+/// Whether a CPU is being taken offline or brought back.
+#[cfg(feature = "faults")]
+pub(crate) fn is_under_way() -> bool {
+    LOCK.holder().is_some()
+}
+
 /// Wakes the CPU that waits for this one to go or to come.
 fn wake_requester() {
     if let Some(requester) = LOCK.holder() {
