@@ -348,12 +348,13 @@ fn self_test(_: &Machine) -> Result<(), Reason> {
 /// Does what is typed; whether the machine is to be reset in the end.
 #[cfg(feature = "shell")]
 fn shell(machine: &Machine) -> Result<bool, Reason> {
-    // A command may drain the CPUs: what they keep is free as well.
-    report::free_before_work((memory::frames().free_frames() + shell::kept_by_cpus()) as u64);
+    // A command may drain the CPUs, or leave frames with them. What they keep is free, so it is counted as free before and after.
+    shell::drain_cpus();
+    report::free_before_work(memory::frames().free_frames() as u64);
     let give_up = |error| report::verdict(Err(Reason::Stress(error)));
-    shell::run(machine.boot, machine.options, give_up)
-        .map(|end| end == shell::End::Reboot)
-        .map_err(Reason::Shell)
+    let end = shell::run(machine.boot, machine.options, give_up);
+    shell::drain_cpus();
+    end.map(|end| end == shell::End::Reboot).map_err(Reason::Shell)
 }
 
 #[cfg(not(feature = "shell"))]

@@ -77,10 +77,18 @@ fn frames() {
     }
 }
 
-/// How many free frames the CPUs keep.
+/// Frees the frames that online CPUs keep. A CPU that cannot be called keeps its own.
 ///
 /// **Context:** thread, interrupts on.
-pub fn kept_by_cpus() -> usize {
+pub fn drain_cpus() {
+    let drain = || memory::drain_this_cpu(&IrqGuard::new());
+    if let Err(error) = smp::call_those_online(&smp::all_online(), &drain) {
+        log::warn!("frames that CPUs keep: {error}");
+    }
+}
+
+/// How many free frames the CPUs keep.
+fn kept_by_cpus() -> usize {
     smp::online().map(|cpu| kept_by(cpu.id())).sum()
 }
 

@@ -36,7 +36,7 @@ mod work;
 mod tests;
 
 #[cfg(target_os = "none")]
-pub use memory::kept_by_cpus;
+pub use memory::drain_cpus;
 #[cfg(target_os = "none")]
 pub use reset::reset;
 #[cfg(target_os = "none")]
