@@ -32,6 +32,8 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("watchdog_ms", 80, 600_000),
     // Longer than watchdog_ms, or it would not be reported before; a host may stop a CPU that holds a lock for seconds.
     ("lock_timeout_ms", 1000, 3_600_000),
+    // Less would be a false alarm on a host that runs the CPU seldom. The interrupt compares with a constant of 31 bits.
+    ("timer_callback_ms", 100, 2_000),
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),

@@ -9,16 +9,18 @@ mod redirects;
 mod serial;
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use crate::boot::command_line::{Fault, Options};
 use crate::boot::{self, Handoff, direct_map, pvh};
-use crate::config::WATCHDOG_MS;
+use crate::config::{TIMER_CALLBACK_MS, WATCHDOG_MS};
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};
 use crate::memory::frames::faults as frame_faults;
 use crate::panic::Panicking;
 use crate::sync::Deadline;
+use crate::time::timer::Expiry;
 use crate::{bench, console, cpu, memory, panic, redirect, selftest, smp, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
@@ -102,6 +104,7 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::LockTwice) => locks::lock_twice(),
         Some(Fault::MuteTransmitterAtWork) => serial::mute_at_work(),
         Some(Fault::PanicWithFullRing) => on_last_cpu(&serial::panic_with_full_ring),
+        Some(Fault::SpinInCallback) => on_last_cpu(&spin_in_timer),
         Some(Fault::SpinAWhile) => on_last_cpu(&|| spin_a_while(2 * WATCHDOG_MS)),
         Some(Fault::WriteText) => on_last_cpu(&|| write_to(fill_stack as *const () as u64)),
         Some(Fault::WriteConstants) => on_last_cpu(&|| write_to((&raw const CONSTANT).addr() as u64)),
@@ -196,6 +199,19 @@ fn spin_forever(_: usize) {
 fn spin_a_while(ms: u64) {
     let _guard = IrqGuard::new();
     Deadline::after_ms(ms).wait();
+}
+
+/// Waits until a timer of this CPU has expired, whose callback takes twice as long as it may.
+fn spin_in_timer() {
+    static HAS_RETURNED: AtomicBool = AtomicBool::new(false);
+    fn spin_in_callback(_: &Expiry) {
+        Deadline::after_ms(2 * TIMER_CALLBACK_MS).wait();
+        HAS_RETURNED.store(true, Ordering::Release);
+    }
+    let armed = time::timer::after(Duration::from_millis(1), spin_in_callback, 0);
+    armed.expect("the first timers of a CPU need no memory");
+    let has_returned = Deadline::after_ms(STRIKE_MS).wait_until(|| HAS_RETURNED.load(Ordering::Acquire));
+    has_returned.expect("the timer expires");
 }
 
 static CONSTANT: [u64; 2] = [0x0c70_90d0, 8];

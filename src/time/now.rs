@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::calibration::Scale;
 use super::fallback;
+use crate::cpu::registers::read_tsc;
 use crate::redirect;
 
 /// What a reading needs, together in a cache line that is written once.
@@ -74,6 +75,27 @@ fn ns_of(tsc: u64) -> u64 {
 pub fn now_ns() -> u64 {
     // Acquire: what `switch_to` stored before it set the flag, the reference counter, is seen with it.
     if fallback::IS_USED.load(Ordering::Acquire) { fallback::now_ns() } else { ns_of(read_counter()) }
+}
+
+/// As [`now_ns`], but the processor may read the TSC before earlier instructions have been executed (SDM Vol. 2B, RDTSC): for
+/// the timer interrupt, which compares with times of its own CPU only. A time that is too early by that makes no timer expire
+/// too early. It costs three instructions less.
+#[inline]
+pub(super) fn now_ns_unordered() -> u64 {
+    // Acquire: as in `now_ns`.
+    if fallback::IS_USED.load(Ordering::Acquire) {
+        fallback::now_ns()
+    } else {
+        ns_of(read_counter_unordered())
+    }
+}
+
+#[inline]
+fn read_counter_unordered() -> u64 {
+    let tsc = read_tsc();
+    #[cfg(feature = "faults")]
+    let tsc = tsc.wrapping_add(super::faults::shift());
+    tsc
 }
 
 /// Microseconds since the kernel began; 0 before there is a clock. Any context.

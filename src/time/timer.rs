@@ -17,6 +17,7 @@ mod guests;
 #[cfg(feature = "shell")]
 mod look;
 mod queue;
+mod slow;
 
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
@@ -31,7 +32,7 @@ use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve};
 use super::Clock;
 use super::calibration::{AlarmScale, NS_PER_SECOND};
 use super::heap::{Key, Place, Slot, Storage};
-use super::now::now_ns;
+use super::now::{now_ns, now_ns_unordered};
 use crate::apic::{self, TimerMode};
 use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{Features, IrqGuard};
@@ -257,20 +258,28 @@ fn interrupt(frame: &mut Frame) {
     apic::end_of_interrupt();
     let guard = frame.irq_guard();
     let queue = own(guard);
-    // One look at the clock: whatever callbacks arm for at once waits for the next interrupt, so that even a timer that
-    // arms itself again and again lets the interrupted code run.
-    let now = now_ns();
+    // The first reading of the clock decides which timers are due: what callbacks arm for at once waits for the next interrupt,
+    // so that even a timer that arms itself again and again lets the interrupted code run.
+    let due_ns = now_ns_unordered();
+    let mut last = None;
     let mut locked = queue.lock_under(guard);
     locked.armed_ns = EXPIRING;
     let mut expiry = MaybeUninit::uninit();
-    while let Some((timer, expiry)) = locked.take_due(now, &mut expiry) {
+    while let Some((timer, expiry)) = locked.take_due(due_ns, &mut expiry) {
         drop(locked);
         trace!(TimerExpire, timer.callback as usize as u64, expiry.deadline_ns);
         (timer.callback)(expiry);
+        last = Some(timer.callback);
         locked = queue.lock_under(guard);
     }
     let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);
-    locked.set_hardware(guard, first_ns);
+    // The reading by which the APIC timer is set also ends the callbacks' time.
+    let ended_ns = now_ns_unordered();
+    locked.set_hardware_at(guard, first_ns, ended_ns);
+    drop(locked);
+    if ended_ns > due_ns + slow::LIMIT_NS {
+        slow::report(last, ended_ns - due_ns);
+    }
 }
 
 /// More storage for this CPU's timers than for `full`, unless somebody else has got it meanwhile.

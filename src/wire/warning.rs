@@ -9,12 +9,13 @@ use super::LockWait;
 pub struct Warning<S> {
     /// The CPU.
     pub cpu: u32,
-    /// Who noticed: `call`, `watchdog`, `lock` where the CPU itself waits for a spin lock, `lock_holder` where another CPU
+    /// Who noticed: `call`, `watchdog`, `timer`, `lock` where the CPU itself waits for a spin lock, `lock_holder` where another CPU
     /// waits for a lock that this CPU holds, or `machine_check` for an error that the processor had corrected.
     pub kind: S,
     /// What is wrong, without a full stop.
     pub message: S,
-    /// The instruction at which an NMI struck it; absent if it did not answer that either, and for a corrected error.
+    /// The instruction at which an NMI interrupted it, or the timer callback that took too long; absent if it did not answer the
+    /// NMI, and for a corrected error.
     pub rip: Option<u64>,
     /// What to subtract from an address to find it in the kernel's ELF file.
     pub slide: u64,

@@ -11,7 +11,7 @@ use crate::records::Seen;
 pub struct WarningReport {
     /// The CPU; 0 for a description.
     pub cpu: u32,
-    /// Who noticed: `call`, `watchdog`, `lock`, `lock_holder` or `machine_check`, or `firmware` for a description.
+    /// Who noticed: `call`, `watchdog`, `timer`, `lock`, `lock_holder` or `machine_check`, or `firmware` for a description.
     pub kind: String,
     /// What is wrong.
     pub message: String,

@@ -253,6 +253,8 @@ named! {
         SkipShootdown = "skip_shootdown",
         /// The last CPU spins with interrupts off for a while, in the middle of its work, and then goes on.
         SpinAWhile = "spin_a_while",
+        /// A timer callback of the last CPU spins for a while.
+        SpinInCallback = "spin_in_callback",
         /// In the middle of the work the clock jumps ahead, as after the host has stopped the whole machine. It must do no harm.
         ClockJump = "clock_jump",
         /// The last CPU holds a spin lock for ever, while the boot processor waits for it before the boot is complete.

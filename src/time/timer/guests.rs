@@ -8,6 +8,7 @@ use core::mem::MaybeUninit;
 use core::time::Duration;
 
 use super::queue::{EXPIRING, Hardware, NEVER, Queue, Timer};
+use super::slow;
 use super::{Expiry, TimerError, TimerId, cancel, every, own, restart};
 use crate::cpu::IrqGuard;
 use crate::sync::IrqMutex;
@@ -80,7 +81,9 @@ fn serve(_: &Expiry) {
         let mut expiry = MaybeUninit::uninit();
         let due = GUESTS.lock_under(&guard).take_due(&guard, now, &mut expiry);
         let Some((timer, expiry)) = due else { break };
+        let began_ns = now_ns();
         (timer.callback)(expiry);
+        slow::check(timer.callback, now_ns().wrapping_sub(began_ns));
     }
     GUESTS.lock_under(&guard).set_alarm(&guard);
 }

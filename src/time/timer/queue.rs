@@ -161,8 +161,14 @@ impl Queue {
     /// of 32 bits does not reach so far. Part of the interrupt's path, of which each instruction counts.
     #[inline(always)]
     pub fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
+        self.set_hardware_at(guard, deadline_ns, now_ns());
+    }
+
+    /// As [`set_hardware`](Self::set_hardware), for a caller that has just read the clock.
+    #[inline(always)]
+    pub fn set_hardware_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
         self.armed_ns = deadline_ns;
-        let counts = self.hardware.scale.counts(deadline_ns.saturating_sub(now_ns()));
+        let counts = self.hardware.scale.counts(deadline_ns.saturating_sub(now_ns));
         match self.hardware.mode {
             None => {}
             Some(TimerMode::OneShot) if deadline_ns == NEVER => apic::set_timer_count(guard, 0),
