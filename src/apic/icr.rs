@@ -120,6 +120,10 @@ impl Batch {
     }
 
     #[cold]
+    #[allow(
+        clippy::redundant_closure,
+        reason = "with deliberate faults built in `is_idle` has the C ABI, so it is no `FnMut`"
+    )]
     fn wait_while_busy(&mut self, to: ApicId) -> Result<(), ApicError> {
         let timeout = self.timeout.get_or_insert_with(|| Timeout::after_ms(IPI_DELIVERY_MS));
         timeout.wait_until(|| is_idle()).map_err(|_| ApicError::NotDelivered { to })
