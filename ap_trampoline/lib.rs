@@ -140,7 +140,7 @@ pub struct Scratch {
 /// overwritten at any moment, and nobody reads it.
 const SCRATCH_STACK_TOP: usize = 0x1800;
 
-/// A deliberate fault: one processor waits at the end of a stage until it is let go.
+/// Deliberate faults: one processor waits at the end of a stage until it is let go; CPUID names wrong APIC IDs.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Hold {
@@ -150,6 +150,8 @@ pub struct Hold {
     pub stage: u32,
     /// Whether it still waits: 0 lets it go.
     pub is_on: AtomicU32,
+    /// The bits by which CPUID's APIC IDs differ from the right ones.
+    pub wrong_id_bits: u32,
 }
 
 impl Mailbox {
@@ -352,6 +354,12 @@ mod image {
         ".set SEEN_BITS, {seen_bits}",
         ".set DATA_SELECTOR, {data}",
         ".set IA32_EFER, 0xc0000080",
+        // SDM Vol. 3A, 11.4.4 and tables 11-1 and 11-6.
+        ".set IA32_APIC_BASE, 0x1b",
+        ".set APIC_BASE_EXTD, 1 << 10",
+        ".set APIC_BASE_EN, 1 << 11",
+        ".set XAPIC_ID, 0x20",
+        ".set X2APIC_ID, 0x802",
         ".set IA32_GS_BASE, 0xc0000101",
         ".set TRAMPOLINE_BYTES, {bytes}",
         ".set IA32_FS_BASE, 0xc0000100",
@@ -379,6 +387,7 @@ mod image {
         ".set HOLD_APIC_ID, {scratch} + {hold_apic_id}",
         ".set HOLD_STAGE, {scratch} + {hold_stage}",
         ".set HOLD_IS_ON, {scratch} + {hold_is_on}",
+        ".set HOLD_WRONG_ID_BITS, {scratch} + {hold_wrong_id_bits}",
         ".set FAULTS, {faults}",
         ".set SLOT_BYTES, {slot_bytes}",
         ".set SLOT_APIC_ID, {apic_id}",
@@ -428,6 +437,7 @@ mod image {
         hold_apic_id = const offset_of!(Scratch, hold.apic_id),
         hold_stage = const offset_of!(Scratch, hold.stage),
         hold_is_on = const offset_of!(Scratch, hold.is_on),
+        hold_wrong_id_bits = const offset_of!(Scratch, hold.wrong_id_bits),
         faults = const cfg!(feature = "faults") as u32,
         slot_bytes = const size_of::<Slot>(),
         apic_id = const offset_of!(Slot, apic_id),

@@ -11,7 +11,7 @@
 // All processors run this at once, so until one has claimed its slot it has no memory of its own: what it knows it
 // keeps in registers, and where it was it leaves behind as a bit in the second page, found by its APIC ID.
 // A processor that finds no slot to claim has no stack either, so it halts here, and the pages are never given back.
-//     ebx = APIC ID, edi:esi = TSC in real mode, cr2 = TSC in protected mode less that, ebp = the first page
+//     ebx = APIC ID: CPUID's in real mode, from protected mode on the local APIC's own; edi:esi = TSC in real mode, cr2 = TSC in protected mode less that, ebp = the first page
 //
 // NMI and machine check. INIT masks the processor's NMI pins, and nobody sends an NMI to a CPU that is not online, but a
 // broadcast or a device may. Up to CR0.PG, some sixty instructions, an NMI finds no gate. From there on both are counted and
@@ -55,22 +55,33 @@ real_mode:
     movw %cs, %ax
     movw %ax, %ds
 
-    // Leaf 0BH has the full 32-bit ID, where it exists (SDM Vol. 3A, 11.12.8); else the first eight bits do.
+    // Leaves 1FH and 0BH have the full 32-bit ID, where they exist (SDM Vol. 3A, 11.12.8); else leaf 1 has its low eight bits.
     xorl %eax, %eax
     cpuid
-    cmpl $0xb, %eax
+    movl %eax, %ebp
+    movl $0x1f, %eax
+    cmpl %eax, %ebp
     jb 1f
-    movl $0xb, %eax
     xorl %ecx, %ecx
     cpuid
     testl %ebx, %ebx
-    jz 1f
-    movl %edx, %ebx
-    jmp 2f
-1:  movl $1, %eax
+    jnz 2f
+1:  movl $0xb, %eax
+    cmpl %eax, %ebp
+    jb 3f
+    xorl %ecx, %ecx
+    cpuid
+    testl %ebx, %ebx
+    jz 3f
+2:  movl %edx, %ebx
+    jmp 4f
+3:  movl $1, %eax
     cpuid
     shrl $24, %ebx
-2:
+4:
+    .if FAULTS
+    xorl HOLD_WRONG_ID_BITS, %ebx
+    .endif
     cmpl $SEEN_BITS, %ebx
     jae 1f
     lock btsl %ebx, SEEN_REAL_MODE
@@ -96,6 +107,29 @@ ap_trampoline_protected_mode:
     subl %esi, %eax
     // No page fault comes here that would change it.
     movl %eax, %cr2
+
+    // Interrupts are addressed by the ID in the local APIC, so that is the one that counts. An xAPIC has eight bits of it (SDM
+    // Vol. 3A, 11.4.6): where they are the low ones of CPUID's ID, CPUID has the others. An APIC that is off, or whose registers
+    // are above 4 GiB, is not asked. There is no paging yet.
+    movl $IA32_APIC_BASE, %ecx
+    rdmsr
+    testl $APIC_BASE_EXTD, %eax
+    jnz 1f
+    testl $APIC_BASE_EN, %eax
+    jz 2f
+    testl %edx, %edx
+    jnz 2f
+    andl $0xfffff000, %eax
+    movl XAPIC_ID(%eax), %eax
+    shrl $24, %eax
+    cmpb %al, %bl
+    je 2f
+    movl %eax, %ebx
+    jmp 2f
+1:  movl $X2APIC_ID, %ecx
+    rdmsr
+    movl %eax, %ebx
+2:
     cmpl $SEEN_BITS, %ebx
     jae 1f
     lock btsl %ebx, SEEN_PROTECTED_MODE(%ebp)

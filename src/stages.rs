@@ -208,7 +208,13 @@ fn screen(boot: &BootInfo) {
 #[inline(never)]
 fn platform(boot: &BootInfo, options: &Options) -> Platform {
     begin(BootStage::Platform);
-    let bsp = cpu::initial_apic_id();
+    let by_cpuid = cpu::initial_apic_id();
+    let bsp = apic::own_id(by_cpuid);
+    if bsp != by_cpuid {
+        log::warn!(
+            "the boot processor has APIC ID {bsp} by its local APIC, which counts, and {by_cpuid} by CPUID"
+        );
+    }
     acpi::read_platform(boot, bsp, options.max_cpus)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
 }

@@ -26,6 +26,26 @@ unsafe fn write(value: u64) {
     unsafe { register.write(value) };
 }
 
+/// How this CPU's local APIC can be read before [`enter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is off.
+    Off,
+    /// In xAPIC mode, with its registers at that physical address.
+    XApic(u64),
+    /// In x2APIC mode.
+    X2Apic,
+}
+
+/// The mode that firmware or INIT has left this CPU's local APIC in.
+pub fn found() -> Found {
+    match read() {
+        value if value & EN == 0 => Found::Off,
+        value if value & EXTD != 0 => Found::X2Apic,
+        value => Found::XApic(value & !FLAGS),
+    }
+}
+
 /// Where this CPU's registers are in xAPIC mode, physical.
 pub fn address() -> u64 {
     read() & !FLAGS

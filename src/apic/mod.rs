@@ -146,6 +146,25 @@ pub fn is_any_requested(_: &IrqGuard) -> bool {
     registers::is_any_requested()
 }
 
+/// The boot processor's APIC ID, by its local APIC, before [`init`]. `by_cpuid` is CPUID's, which counts where the APIC cannot
+/// be read, and whose upper bits an xAPIC does not have.
+///
+/// **Context:** the boot processor, before the others run.
+pub fn own_id(by_cpuid: ApicId) -> ApicId {
+    match base::found() {
+        base::Found::Off => by_cpuid,
+        base::Found::X2Apic => registers::read_x2apic_id(),
+        base::Found::XApic(address) => {
+            let Ok(page) = memory::map_device(Device::LocalApic, address, 4096) else { return by_cpuid };
+            // SAFETY: the page is mapped as device memory, and the processor has its local APIC's registers there (`found`).
+            let id = unsafe { registers::read_xapic_id(page) };
+            // SAFETY: the pointer is not used again; `init` maps the page anew, after this.
+            unsafe { memory::unmap_device(address, 4096) };
+            if id == by_cpuid.0 as u8 { by_cpuid } else { ApicId(id.into()) }
+        }
+    }
+}
+
 /// This CPU's APIC ID.
 #[allow(dead_code, reason = "part of the local APIC's interface")]
 pub fn id() -> ApicId {

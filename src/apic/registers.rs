@@ -1,6 +1,7 @@
 //! The local APIC's registers, by either way in (SDM Vol. 3A, tables 11-1 and 11-6): for what the driver has no name
 //! for, and for what happens on a hot path.
 
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::registers::model_specific::Msr;
@@ -110,6 +111,23 @@ pub fn write(register: Register, value: u32) {
         // unmaps; `offset` is a register's in it.
         base => unsafe { ((base + u64::from(offset)) as *mut u32).write_volatile(value) },
     }
+}
+
+/// This CPU's APIC ID, in x2APIC mode, whatever [`mode`] is for all CPUs.
+pub fn read_x2apic_id() -> ApicId {
+    // SAFETY: the register exists in x2APIC mode, in which the caller has found the APIC; in another mode the read raises #GP,
+    // which is reported. Reading it has no effect.
+    ApicId(unsafe { Msr::new(0x802).read() } as u32)
+}
+
+/// The eight bits of an APIC ID that the registers in that page have.
+///
+/// # Safety
+/// An xAPIC's registers are mapped there.
+pub unsafe fn read_xapic_id(page: NonNull<u8>) -> u8 {
+    // SAFETY: the register is in the page, guaranteed by the caller (see # Safety); reading it has no effect.
+    let id = unsafe { page.as_ptr().add(Register::Id as usize).cast::<u32>().read_volatile() };
+    (id >> 24) as u8
 }
 
 pub fn read_id() -> ApicId {

@@ -7,6 +7,7 @@ use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
 use crate::cpu::ApicId;
+use crate::redirectable;
 
 /// The optional features that some code here depends on. What octopod cannot do without, rt0 has checked.
 #[derive(Clone, Copy, Debug)]
@@ -99,13 +100,18 @@ impl Features {
     }
 }
 
-/// This CPU's APIC ID as it came up, before there is a local APIC driver to ask (SDM Vol. 3A, 11.12.8).
-pub fn initial_apic_id() -> ApicId {
-    let cpuid = CpuId::new();
-    let extended = cpuid.get_extended_topology_info().and_then(|mut levels| levels.next());
-    match extended {
-        Some(level) => ApicId(level.x2apic_id()),
-        None => ApicId(cpuid.get_feature_info().map_or(0, |basic| u32::from(basic.initial_local_apic_id()))),
+redirectable! {
+    /// This CPU's APIC ID by CPUID, leaves 1FH, 0BH or 1: the one that it had after reset (SDM Vol. 3A, 11.12.8). The local
+    /// APIC's own is `apic::own_id`.
+    pub fn initial_apic_id() -> ApicId {
+        let cpuid = CpuId::new();
+        let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
+        match levels.into_iter().flatten().find_map(|mut levels| levels.next()) {
+            Some(level) => ApicId(level.x2apic_id()),
+            None => {
+                ApicId(cpuid.get_feature_info().map_or(0, |basic| u32::from(basic.initial_local_apic_id())))
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::redirects::is_armed;
 use crate::acpi::NmiPin;
 use crate::boot::command_line::Fault;
 use crate::config::AP_PROGRESS_MS;
-use crate::cpu::IrqGuard;
+use crate::cpu::{self, ApicId, IrqGuard};
 use crate::smp::Stage;
 use crate::sync::Deadline;
 use crate::{apic, redirect, smp};
@@ -31,6 +31,8 @@ fn holds() -> bool {
 redirect! {
     smp::hold() -> Hold => hold_the_last, if |_| holds();
     smp::reached(slot: &Slot, stage: Stage) => reached, if |_| holds();
+    smp::hold() -> Hold => hold_none_and_change_ids, if |_| is_armed(Fault::WrongCpuidIds);
+    cpu::initial_apic_id() -> ApicId => change_id, if |_| is_armed(Fault::WrongCpuidIds);
     smp::settled() => let_go, if |_| is_armed(Fault::LateAtStage);
     smp::fill_pages(pages: &mut [u8; BYTES]) => overrun_pages, if |_| is_armed(Fault::OverrunTrampoline);
     apic::enable(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) => enable_after_firmware,
@@ -39,7 +41,19 @@ redirect! {
 
 extern "C" fn hold_the_last() -> Hold {
     let apic_id = smp::cpus().last().map_or(u32::MAX, |last| last.entry.apic_id.0);
-    Hold { apic_id, stage: STAGE.load(Ordering::Relaxed), is_on: 1.into() }
+    Hold { apic_id, stage: STAGE.load(Ordering::Relaxed), is_on: 1.into(), wrong_id_bits: 0 }
+}
+
+/// By CPUID, CPUs have each other's APIC IDs: the boot processor another's, and another its.
+const WRONG_ID_BITS: u32 = 1;
+
+extern "C" fn hold_none_and_change_ids() -> Hold {
+    Hold { wrong_id_bits: WRONG_ID_BITS, ..smp::hold::ordinary() }
+}
+
+#[allow(improper_ctypes_definitions)]
+extern "C" fn change_id() -> ApicId {
+    ApicId(cpu::initial_apic_id::ordinary().0 ^ WRONG_ID_BITS)
 }
 
 /// [`smp::reached`], with the stay between leaving word and looking whether anybody still waits.

@@ -227,6 +227,8 @@ named! {
         OverrunTrampoline = "overrun_trampoline",
         /// Firmware hands over with every local APIC in x2APIC mode. Nothing has to catch that: it must do no harm.
         FirmwareX2Apic = "firmware_x2apic",
+        /// CPUID names other APIC IDs than the local APICs have. It must do no harm.
+        WrongCpuidIds = "wrong_cpuid_ids",
         /// CPU 3 panics.
         PanicCpu3 = "panic_cpu3",
         /// The last CPU panics when the self-test has passed.

@@ -29,6 +29,19 @@ pub static SENT_AWAY: AtomicU32 = AtomicU32::new(0);
 pub static TRAMPOLINE_NMIS: AtomicU32 = AtomicU32::new(0);
 pub static TRAMPOLINE_MACHINE_CHECKS: AtomicU32 = AtomicU32::new(0);
 
+/// APs whose APIC ID is another by CPUID than by their local APIC.
+static WRONG_IDS: AtomicU32 = AtomicU32::new(0);
+
+/// Warns of CPUs whose APIC IDs disagree, if there are any.
+pub fn warn_of_wrong_ids() {
+    match WRONG_IDS.load(Ordering::Relaxed) {
+        0 => {}
+        count => {
+            log::warn!("{count} APs have other APIC IDs by CPUID than by their local APICs, which count")
+        }
+    }
+}
+
 /// NMIs that the trampoline counted.
 pub fn trampoline_nmis() -> u32 {
     TRAMPOLINE_NMIS.load(Ordering::Relaxed)
@@ -74,6 +87,9 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let RosterEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
     memory::set_home(&guard, node);
     apic::enable(&guard, common.platform.nmi_pins, uid);
+    if left_at.is_none() && cpu::initial_apic_id().0 != slot.apic_id {
+        WRONG_IDS.fetch_add(1, Ordering::Relaxed);
+    }
     reached(slot, Stage::Apic);
     if left_at.is_none() {
         time::timer::start(&guard);

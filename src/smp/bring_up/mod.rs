@@ -242,6 +242,7 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
         log::error!("{more} more CPUs did not start");
     }
     settled();
+    ap::warn_of_wrong_ids();
     rounds
 }
 
