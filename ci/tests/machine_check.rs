@@ -71,7 +71,7 @@ fn a_corrected_error_is_reported_as_one_since_the_boot() {
     let work = ["stress", "--smp", "2", "--seconds", "8", "--workloads", "offline"];
     let mut guest = Guest::boot(&work);
     guest.hear_until("the work", |guest| guest.seen.progress.is_some());
-    assert_eq!(guest.monitor("mce 1 4 0x9000000000000005 0 0 0").trim(), "");
+    guest.while_stopped(|guest| assert_eq!(guest.monitor("mce 1 4 0x9000000000000005 0 0 0").trim(), ""));
     assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
     let warnings: Vec<_> = guest.seen.warnings.iter().map(|(warning, _)| warning).collect();
     let [warning] = warnings[..] else { panic!("{warnings:#?}") };

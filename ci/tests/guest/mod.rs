@@ -18,7 +18,7 @@ use octopod_ci::qmp::Qmp;
 use octopod_ci::records::{Framing, Seen, draw_nonce};
 use octopod_ci::rundir::{RunDir, Workspace};
 use octopod_ci::{Options, kernel_build, setup};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Long enough for a host with much else to do.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -146,16 +146,27 @@ impl Guest {
         self.qmp().monitor(line, self.deadline()).unwrap()
     }
 
+    /// Stops the machine, its clocks included, while something is done to it: its work cannot end meanwhile, however busy
+    /// the host is.
+    pub fn while_stopped<T>(&self, act: impl FnOnce(&Guest) -> T) -> T {
+        self.execute("stop", json!({}));
+        let result = act(self);
+        self.execute("cont", json!({}));
+        result
+    }
+
     /// Runs a command of QEMU's machine protocol.
     pub fn execute(&self, command: &str, arguments: Value) -> Value {
         self.qmp().execute(command, arguments, self.deadline()).unwrap()
     }
 
-    fn deadline(&self) -> Instant {
+    /// When the guest's time is over.
+    pub fn deadline(&self) -> Instant {
         self.began + self.limit
     }
 
-    fn qmp(&self) -> Qmp {
+    /// A connection to QEMU, which lasts as long as it is kept.
+    pub fn qmp(&self) -> Qmp {
         // A QEMU that has only just begun does not listen yet.
         while !self.socket.exists() && Instant::now() < self.deadline() {
             std::thread::yield_now();
