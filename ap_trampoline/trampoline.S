@@ -102,7 +102,8 @@ ap_trampoline_protected_mode:
     movl $DATA_SELECTOR, %eax
     movl %eax, %ds
     movl %eax, %es
-    lssl MAILBOX_SCRATCH_STACK(%ebp), %esp
+    // By DS: addresses with EBP go by SS, whose limit is still that of real mode.
+    lssl %ds:MAILBOX_SCRATCH_STACK(%ebp), %esp
     rdtsc
     subl %esi, %eax
     // No page fault comes here that would change it.
