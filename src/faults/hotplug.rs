@@ -47,14 +47,18 @@ extern "C" fn return_late() {
     }
 }
 
-/// The clock jumps by more than a requester waits, the first time that `has_jumped` is not set. Then this CPU stays until the
-/// requester must have looked at the clock.
+/// The clock jumps by more than a requester waits, once: when `has_jumped` is not set. This CPU stays here before that until
+/// the requester must have begun to wait, and after it until the requester must have looked at the clock.
 fn jump_once(has_jumped: &AtomicBool) {
     if has_jumped.swap(true, Ordering::Relaxed) {
         return;
     }
+    let stay = || {
+        let _ = Timeout::after_ms(STEP_NS / 1_000_000).wait_until(|| false);
+    };
+    stay();
     time::faults::jump(3 * LEAVE_MS.max(AP_PROGRESS_MS));
-    let _ = Timeout::after_ms(STEP_NS / 1_000_000).wait_until(|| false);
+    stay();
 }
 
 /// [`hotplug::is_asked`], when the last CPU first sees that it is.
