@@ -32,6 +32,7 @@ use meeting::Meeting;
 
 /// Why work was not run on all CPUs, the first time.
 static NOT_RUN: IrqMutex<Option<WorkError>> = IrqMutex::new(None);
+crate::name_lock!(NOT_RUN);
 
 /// As [`smp::run_on_all`]. An error is the failure of the part that calls this, whatever else that finds.
 fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
