@@ -126,6 +126,8 @@ impl Batch {
     )]
     fn wait_while_busy(&mut self, to: ApicId) -> Result<(), ApicError> {
         let timeout = self.timeout.get_or_insert_with(|| Timeout::after_ms(IPI_DELIVERY_MS));
+        // What has passed since the last wait is none of it.
+        timeout.resume();
         timeout.wait_until(|| is_idle()).map_err(|_| ApicError::NotDelivered { to })
     }
 }

@@ -136,6 +136,13 @@ pub(crate) fn is_in_nmi() -> bool {
     NMI_DEPTH.get() != 0
 }
 
+/// No handler of an NMI or the like runs on this CPU, whatever ran when INIT came.
+///
+/// **Context:** bring-up, before this CPU has loaded its IDT.
+pub(crate) fn forget_ended_handlers(_: &IrqGuard) {
+    NMI_DEPTH.set(0);
+}
+
 /// From now on `handler` gets the interrupts on `vector`, on every CPU. The name stands in the table of counts.
 pub(crate) fn register(vector: Vector, name: &'static str, handler: Handler) {
     counts::set_name(vector, name);

@@ -66,7 +66,7 @@ pub(crate) use out_of_memory::{Whom, set_drain_others};
 #[cfg(target_os = "none")]
 pub use own::Octopod;
 #[cfg(target_os = "none")]
-pub(crate) use own_magazine::{KEEPS_FRAMES, magazine_of, with_alloc_disabled};
+pub(crate) use own_magazine::{KEEPS_FRAMES, magazine_of, reset_cache, with_alloc_disabled};
 #[cfg(target_os = "none")]
 pub use owned::{FrameRange, OwnedFrame};
 #[cfg(target_os = "none")]

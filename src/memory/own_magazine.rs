@@ -88,6 +88,14 @@ pub(super) fn fall_asleep(guard: &IrqGuard) {
     KEEPS_FRAMES.set(0);
 }
 
+/// Puts this CPU's magazine, which is empty, into the state of one that has never been used: what INIT has ended may have left
+/// the allocator disabled ([`with_alloc_disabled`]).
+///
+/// **Context:** bring-up, before this CPU has allocated anything or after it has been drained; interrupts off.
+pub(crate) fn reset_cache(guard: &IrqGuard) {
+    fall_asleep(guard);
+}
+
 /// Runs `f` with the allocator disabled on this CPU: every request is refused by `None` or
 /// [`Barred`](super::frames::FreeError::Barred). For handlers that are not kept out by a guard (NMI, #MC, #DB, #DF) and so
 /// may have interrupted the allocator anywhere; [`interrupts`](crate::interrupts) runs them in this. Calls nest.

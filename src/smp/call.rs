@@ -239,6 +239,8 @@ fn send(
     let (inboxes, me) = (inboxes(), cpu::current().index());
     let mut outcome = Ok(());
     let mut taken = 0;
+    // One wait for a busy ICR, and not one for each target: interrupts are off.
+    let mut batch = Batch::new();
     inboxes.prepare(me, slot, function as usize, data);
     for target in targets.iter() {
         trace!(CallSend, function as usize as u64, target.0.into());
@@ -250,7 +252,7 @@ fn send(
         };
         let sent = match put {
             Put::Quiet => Ok(()),
-            Put::Notify(seen) => notify(guard, slot, target, seen),
+            Put::Notify(seen) => notify(guard, &mut batch, slot, target, seen),
             Put::Closed => Err(CallError::Offline { first: target }),
         };
         taken += usize::from(put != Put::Closed);
@@ -265,9 +267,15 @@ fn send(
 
 /// Interrupts a target, or takes the call back from it. Other senders' calls do not depend on this interrupt.
 #[inline]
-fn notify(guard: &IrqGuard, slot: usize, target: CpuId, seen: Seen) -> Result<(), CallError> {
+fn notify(
+    guard: &IrqGuard,
+    batch: &mut Batch,
+    slot: usize,
+    target: CpuId,
+    seen: Seen,
+) -> Result<(), CallError> {
     let to = cpus()[target.index()].entry.apic_id;
-    match apic::send(guard, to, Message::Fixed(Vector::CALL)) {
+    match batch.send(guard, to, Message::Fixed(Vector::CALL)) {
         Ok(()) => {
             inboxes().notified(target.index(), seen);
             Ok(())

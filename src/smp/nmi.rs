@@ -12,7 +12,7 @@
 //! 6.7.1), so nothing in it may raise an exception, whose `iret` would unblock NMIs.
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, fence};
 
 use super::hotplug::HotplugState;
 use super::{Cpu, bring_up, cpus, lock_stall};
@@ -104,6 +104,8 @@ redirectable! {
         if !apic::is_enabled(&guard) {
             return;
         }
+        // Behind the store by which this CPU panics: see `ranks::put_in`.
+        fence(Ordering::SeqCst);
         let others = || crate::smp::online().filter(|cpu| cpu.id() != cpu::current());
         let mut batch = Batch::new();
         for cpu in others() {

@@ -1,7 +1,7 @@
 //! The set of online CPUs, and the place of each in it. All changes after boot are made here under one lock, which the owner
 //! of work for all CPUs takes too.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, fence};
 
 use super::{Cpu, cpus, online};
 use crate::cpu::CpuSet;
@@ -36,11 +36,13 @@ pub fn take_out(me: &Cpu, is_idle: bool) -> bool {
 /// Puts this CPU in again.
 pub fn put_in(me: &Cpu) {
     let _ranks = RANKS.lock();
+    me.online.store(1, Ordering::Release);
+    // Of this store and of the one by which a CPU becomes the one that panics, each is followed by a look at the other: either
+    // that CPU sees this one online and stops it, or this one sees that it panics.
+    fence(Ordering::SeqCst);
     if panic::is_dying() {
-        // The CPU that stops the others has not seen this one.
         halt_forever();
     }
-    me.online.store(1, Ordering::Release);
     count();
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{Ordering, fence};
 
-use super::{CallError, all_online, call_those_online};
+use super::{CallError, Cpu, call_those_online, cpus};
 use crate::config::SHOOTDOWN_PAGES;
 use crate::cpu::tlb;
 use crate::memory::frames::FreeError;
@@ -32,8 +32,8 @@ impl fmt::Display for ShootdownError {
 /// that have no owner any more, because their handle was dropped, are flushed and freed with it.
 ///
 /// Up to [`SHOOTDOWN_PAGES`] pages are flushed one by one; for more, a CPU reloads CR3. A CPU that comes back later flushes
-/// all of its TLB when it has joined the online CPUs (`hotplug::leave`), so it holds nothing of what was stale before. A CPU that goes offline meanwhile runs nothing more that could
-/// use the range.
+/// all of its TLB when it has joined the online CPUs (`hotplug::leave`), so it holds nothing of what was stale before. A CPU that
+/// goes offline takes part until it has closed its inbox, and runs nothing afterwards that could use the range.
 ///
 /// **Context:** as for [`call`](super::call): thread or interrupt context, interrupts on or off.
 ///
@@ -84,7 +84,10 @@ fn flush(address: u64, pages: usize) -> Result<(), ShootdownError> {
     // `hotplug::leave`.
     fence(Ordering::SeqCst);
     trace!(ShootdownBegin, address, pages as u64);
-    call_those_online(&all_online(), &|| {
+    // Also those that are not among the online ones any more: until its inbox is closed a CPU runs calls and timers, which may
+    // use any mapping. One whose inbox is closed is left out.
+    let all = cpus().iter().map(Cpu::id).collect();
+    call_those_online(&all, &|| {
         tlb::forget(address, pages, SHOOTDOWN_PAGES);
         trace!(Forget, address, pages as u64);
     })

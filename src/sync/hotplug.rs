@@ -11,7 +11,7 @@
 //! | [`Online`](HotplugState::Online) | `OfflinePending` | requester |
 //! | [`OfflinePending`](HotplugState::OfflinePending) | `Online` when the request is withdrawn | requester |
 //! | | `Teardown`, `Refused` | target |
-//! | [`Teardown`](HotplugState::Teardown), [`IpiClosed`](HotplugState::IpiClosed), [`IrqsDrained`](HotplugState::IrqsDrained), [`Migrated`](HotplugState::Migrated) | the next one, at last `Offline`; `Refused` | target |
+//! | [`Teardown`](HotplugState::Teardown), [`IrqsDrained`](HotplugState::IrqsDrained), [`IpiClosed`](HotplugState::IpiClosed), [`Migrated`](HotplugState::Migrated) | the next one, at last `Offline`; `Refused` | target |
 //! | [`Offline`](HotplugState::Offline) | `Restarting` when no NMI sender is left | requester |
 //! | [`Restarting`](HotplugState::Restarting) | `Offline` when no interrupt could be sent, `Failed` | requester |
 //! | | `Resuming` | target |
@@ -50,10 +50,10 @@ pub enum HotplugState {
     OfflinePending,
     /// It has acknowledged the request: it takes no new work, and device interrupts go to another CPU.
     Teardown,
-    /// It takes no calls, and all that came before have been run.
-    IpiClosed,
-    /// Its timer is stopped, and no interrupt is pending.
+    /// Its timer is stopped, and the interrupts that were pending have been taken. It still answers calls.
     IrqsDrained,
+    /// It takes no calls, and all that came before have been run: from here on it runs nothing but its own way to the halt.
+    IpiClosed,
     /// Its timers are served elsewhere, and its cached frames are freed. It is about to halt.
     Migrated,
     /// It halts with interrupts off and touches no memory.
@@ -77,8 +77,8 @@ impl HotplugState {
         Online,
         OfflinePending,
         Teardown,
-        IpiClosed,
         IrqsDrained,
+        IpiClosed,
         Migrated,
         Offline,
         Restarting,
@@ -203,9 +203,9 @@ impl Word {
     /// [`CpuHotplug::HALT`].
     pub const fn advance(self) -> Option<Word> {
         match self.state {
-            Teardown => self.to(IpiClosed),
-            IpiClosed => self.to(IrqsDrained),
-            IrqsDrained => self.to(Migrated),
+            Teardown => self.to(IrqsDrained),
+            IrqsDrained => self.to(IpiClosed),
+            IpiClosed => self.to(Migrated),
             _ => None,
         }
     }

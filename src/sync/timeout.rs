@@ -3,9 +3,9 @@
 //! A host may stop the whole machine for seconds: a laptop sleeps, a virtual machine is paused or moved. The clock of the
 //! machine then jumps. A wait for another CPU with a [`Deadline`](super::Deadline) would end at once, although that CPU has
 //! had no time at all. A [`Timeout`] is used up by the time that the waiting CPU sees pass, in steps: between two checks it
-//! counts at most [`STEP_NS`].
+//! counts at most a step: an eighth of the whole, and no more than [`STEP_NS`].
 
-/// The most that counts between two checks. A CPU that waits checks more often, unless its host stops it.
+/// The most that counts between two checks of a long time-out. A CPU that waits checks more often, unless its host stops it.
 pub const STEP_NS: u64 = 500_000_000;
 
 /// What is left of a time-out. The arithmetic only: its user reads the clock.
@@ -13,20 +13,28 @@ pub const STEP_NS: u64 = 500_000_000;
 pub struct Timeout {
     left_ns: u64,
     checked_ns: u64,
+    step_ns: u64,
 }
 
 impl Timeout {
     /// So much time from `now_ns` on.
     pub const fn new(now_ns: u64, timeout_ns: u64) -> Timeout {
-        Timeout { left_ns: timeout_ns, checked_ns: now_ns }
+        let eighth_ns = timeout_ns.div_ceil(8);
+        let step_ns = if eighth_ns < STEP_NS { eighth_ns } else { STEP_NS };
+        Timeout { left_ns: timeout_ns, checked_ns: now_ns, step_ns }
     }
 
     /// Counts the time since the last check; whether nothing is left.
     pub fn check(&mut self, now_ns: u64) -> bool {
-        let passed = now_ns.saturating_sub(self.checked_ns).min(STEP_NS);
+        let passed = now_ns.saturating_sub(self.checked_ns).min(self.step_ns);
         self.checked_ns = self.checked_ns.max(now_ns);
         self.left_ns = self.left_ns.saturating_sub(passed);
         self.left_ns == 0
+    }
+
+    /// The time since the last check does not count: this CPU has not waited.
+    pub fn skip(&mut self, now_ns: u64) {
+        self.checked_ns = self.checked_ns.max(now_ns);
     }
 
     /// What is left, in nanoseconds.
@@ -52,6 +60,11 @@ mod kernel {
         /// Counts the time since the last check; whether nothing is left. **Context:** any.
         pub fn has_passed(&mut self) -> bool {
             self.check(now_ns())
+        }
+
+        /// As [`skip`](Timeout::skip), up to now. **Context:** any.
+        pub fn resume(&mut self) {
+            self.skip(now_ns());
         }
 
         /// Spins until the condition holds, at most until nothing is left. For waits that are short, or with interrupts off;
@@ -99,12 +112,29 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_takes_nothing_and_gives_nothing() {
-        let mut timeout = Timeout::new(SECOND, 2 * STEP_NS);
+        let mut timeout = Timeout::new(SECOND, 8 * STEP_NS);
         assert!(!timeout.check(0));
         assert!(!timeout.check(SECOND));
-        assert_eq!(timeout.left_ns(), 2 * STEP_NS);
-        assert!(!timeout.check(SECOND + STEP_NS));
-        assert!(timeout.check(SECOND + 2 * STEP_NS));
+        assert_eq!(timeout.left_ns(), 8 * STEP_NS);
+        assert!((1..8).all(|step| !timeout.check(SECOND + step * STEP_NS)));
+        assert!(timeout.check(SECOND + 8 * STEP_NS));
+    }
+
+    #[test]
+    fn a_short_time_out_outlasts_a_stop_too() {
+        // That of a panic for the other CPUs, and of an interrupt controller.
+        let mut timeout = Timeout::new(0, SECOND / 5);
+        assert!((1..8).all(|check| !timeout.check(check * 12 * SECOND)));
+        assert!(timeout.check(8 * 12 * SECOND));
+        assert!(Timeout::new(0, 0).check(0));
+    }
+
+    #[test]
+    fn time_in_which_nothing_waits_is_skipped() {
+        let mut timeout = Timeout::new(0, 4 * SECOND);
+        timeout.skip(3 * SECOND);
+        assert!(!timeout.check(3 * SECOND));
+        assert_eq!(timeout.left_ns(), 4 * SECOND);
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     // SAFETY: the trampoline has led GS base to this CPU's area and comes here with interrupts off. Of guards on this CPU's
     // stack there is one if it has been offline, that of `hotplug::leave`, and this one is forgotten before that goes on.
     let guard = unsafe { IrqGuard::of_entry() };
+    // INIT may have ended a handler of an NMI on a CPU that was offline. Its magazine was drained before it halted.
+    interrupts::forget_ended_handlers(&guard);
+    memory::reset_cache(&guard);
     reached(slot, Stage::Gs);
     // SAFETY: this CPU runs on rt0's GDT, and the trampoline has led GS base to its area; the stacks are this CPU's own.
     unsafe {

@@ -65,10 +65,15 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
         return false;
     }
     trace!(CpuLeaves, me.id().0.into());
-    close(&guard);
-    me.hotplug.step(Word::advance);
     let guest = timer::suspend(&guard);
-    let handed_over = be_quiet(me, &mut guard).and_then(|()| hand_over(me, guest));
+    let handed_over = be_quiet(me, &mut guard).and_then(|()| {
+        // The last that runs code from elsewhere. Until then this CPU answers shootdowns, though it is not among the online ones:
+        // what it runs may use any mapping. What is pending afterwards is the interrupt of a call that has been run.
+        close(&guard);
+        me.hotplug.step(Word::advance);
+        // A call may have set a timer, so not before.
+        hand_over(me, guest)
+    });
     let is_offline = handed_over.is_ok();
     if is_offline {
         memory::drain_this_cpu(&guard);
@@ -105,8 +110,8 @@ fn refuse(me: &Cpu, error: OfflineError) {
     }
 }
 
-/// Takes every pending interrupt. No source sends any more, but what was sent before the lines were moved and the inbox was
-/// closed may still be in flight.
+/// Takes every pending interrupt. No device sends any more, but what was sent before the lines were moved may still be in
+/// flight; calls come until the inbox is closed, from CPUs that have seen this one online.
 ///
 /// # Panics
 /// If interrupts were off before this guard.

@@ -15,7 +15,7 @@ const TRANSITIONS: &[Case] = &[
     ("cancel_restart", Word::cancel_restart, &[(Restarting, Offline)]),
     ("fail", Word::fail, &[(Restarting, Failed)]),
     ("acknowledge", Word::acknowledge, &[(OfflinePending, Teardown)]),
-    ("advance", Word::advance, &[(Teardown, IpiClosed), (IpiClosed, IrqsDrained), (IrqsDrained, Migrated)]),
+    ("advance", Word::advance, &[(Teardown, IrqsDrained), (IrqsDrained, IpiClosed), (IpiClosed, Migrated)]),
     ("halt", Word::halt, &[(Migrated, Offline)]),
     (
         "refuse",
@@ -145,7 +145,7 @@ fn a_request_ends_as_the_target_decides() {
 fn a_target_that_acknowledges_at_the_last_moment_is_not_called_online() {
     assert_eq!(offline(&[(LEAVES, false), (&[], true)]), (Outcome::Offline, Offline));
     let stuck: &[Transition] = &[Word::acknowledge, Word::advance];
-    assert_eq!(offline(&[(stuck, false), (&[], false)]), (Outcome::InProgress(IpiClosed), IpiClosed));
+    assert_eq!(offline(&[(stuck, false), (&[], false)]), (Outcome::InProgress(IrqsDrained), IrqsDrained));
     let refuses: &[Transition] = &[Word::acknowledge];
     let then: &[Transition] = &[Word::refuse];
     assert_eq!(offline(&[(refuses, false), (then, true)]), (Outcome::Refused, Online));
