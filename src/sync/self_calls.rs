@@ -34,11 +34,14 @@ impl SelfCalls {
     /// that an interrupt is due; else that of another is still to come.
     #[inline]
     pub fn put(&self, function: Function, data: usize) -> bool {
-        if self.waiting() >= ROOM {
+        let mut end = self.end.get();
+        let mut before = end.wrapping_sub(self.first.get());
+        if before >= ROOM {
             self.make_room();
+            // The calls that were run may have put others.
+            end = self.end.get();
+            before = end.wrapping_sub(self.first.get());
         }
-        // Read after the calls were run, which may have put others.
-        let (before, end) = (self.waiting(), self.end.get());
         self.calls[end % ROOM].set((function, data));
         self.end.set(end.wrapping_add(1));
         before == 0
