@@ -170,8 +170,10 @@ fn send_with(record: &Record<&str>, rest: Rest) {
 }
 
 /// Sends the run's last record, and waits until all of it has left: what ends the machine does not wait. Lines that still
-/// wait come before it, whatever the filter is. Any context but an NMI.
+/// wait come before it, whatever the filter is. A port that has stalled before gets another [`TRANSMIT_MS`]. Any context but
+/// an NMI.
 pub fn send_last(record: &Record<&str>) {
+    lock().retry_stalled();
     while logger::write_next_kept(&mut lock_with_room(), &mut SCREEN.lock()) {}
     send_with(record, Rest::Send);
     let deadline = Deadline::after_ms(TRANSMIT_MS);

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use heapless::spsc::{Consumer, Producer, Queue};
 use uart_16550::backend::{Backend, PioBackend};
 use uart_16550::spec::FIFO_SIZE;
-use uart_16550::spec::registers::{IER, ISR, LSR, MCR, offsets};
+use uart_16550::spec::registers::{IER, ISR, LCR, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 
 use super::transmit::{Cause, Port, Step, Transmitter, Unit};
@@ -94,7 +94,8 @@ impl Serial {
         Serial { open: None, is_synchronous: false, has_prompt: false }
     }
 
-    /// Looks for the port and sets it up, unless that has been done: 115,200 baud, 8N1, polled.
+    /// Looks for the port and sets it up, unless that has been done: 115,200 baud, 8N1, polled. A port whose transmitter does
+    /// not get empty within [`TRANSMIT_MS`] counts as absent.
     pub fn open_if_absent(&mut self) {
         if self.open.is_some() {
             return;
@@ -102,6 +103,10 @@ impl Serial {
         let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
         // SAFETY: COM1's ports belong to this driver alone; the caller holds the only `Serial`.
         if let Ok(mut uart) = unsafe { Uart16550::new_port(COM1) }
+            // `init` waits for that without a bound. Without a port it reads as set.
+            && Deadline::after_ms(TRANSMIT_MS)
+                .wait_until(|| uart.lsr().contains(LSR::TRANSMITTER_EMPTY))
+                .is_ok()
             && uart.init(config).is_ok()
         {
             // SAFETY: the only borrow there ever is: `open` is set below, permanently, by the holder of the only `Serial`
@@ -231,6 +236,13 @@ impl Serial {
         }
     }
 
+    /// The next writer waits for a stalled port again.
+    pub fn retry_stalled(&mut self) {
+        if let Some((_, transmitter)) = &mut self.open {
+            transmitter.retry_stalled();
+        }
+    }
+
     /// Lets an empty transmitter interrupt once; false without a port.
     pub fn begin_probe(&mut self) -> bool {
         self.open.as_mut().map(|(com1, transmitter)| transmitter.begin_probe(com1)).is_some()
@@ -258,7 +270,8 @@ impl Serial {
         self.open.as_ref().map_or((0, 0), |(_, transmitter)| transmitter.interrupts())
     }
 
-    /// From now on all output has left when it is written, without interrupts. For a CPU that ends the run.
+    /// From now on all output has left when it is written, without interrupts, on the line and not to the port itself
+    /// ([`loop_back`](Self::loop_back)). For a CPU that ends the run.
     pub fn set_synchronous(&mut self) {
         self.is_synchronous = true;
         if let Some((com1, transmitter)) = &mut self.open {
@@ -383,6 +396,29 @@ impl Port for Com1 {
         let enabled = self.uart.ier();
         self.uart.disable_interrupts(enabled);
         self.uart.enable_interrupts(enabled);
+    }
+
+    /// Some ports raise a character time-out without `DATA_READY`, which only a read of the data register ends: that byte is
+    /// none. The others are those of 16550D datasheet, table III.
+    fn clear_causes(&mut self) {
+        if !status(&mut self.uart).contains(LSR::DATA_READY) {
+            // SAFETY: the register exists, and the holder of the only `Serial` alone drives the port.
+            unsafe { self.uart.backend_mut().read(offsets::DATA as u8) };
+        }
+        self.uart.msr();
+    }
+
+    fn silence(&mut self) {
+        self.uart.disable_interrupts(IER::from_bits_retain(!0));
+    }
+
+    fn leave_test_mode(&mut self) {
+        let (line, modem) = (self.uart.lcr(), self.uart.mcr());
+        // SAFETY: the registers exist, and the holder of the only `Serial` alone drives the port.
+        unsafe {
+            self.uart.backend_mut().write(offsets::LCR as u8, (line - LCR::DLAB).bits());
+            self.uart.backend_mut().write(offsets::MCR as u8, (modem - MCR::LOOP_BACK).bits());
+        }
     }
 }
 

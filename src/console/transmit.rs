@@ -40,6 +40,12 @@ pub trait Port {
     fn cause(&mut self) -> Cause;
     /// Disables all interrupts and enables them again: where a cause is pending, the output has an edge.
     fn retrigger(&mut self);
+    /// Reads every register of which a read ends a cause.
+    fn clear_causes(&mut self);
+    /// Disables all interrupts.
+    fn silence(&mut self);
+    /// Leaves loopback mode, and makes the data and interrupt registers accessible.
+    fn leave_test_mode(&mut self);
 }
 
 /// Why a port interrupts.
@@ -75,6 +81,8 @@ pub struct Transmitter<'a> {
     is_armed: bool,
     /// Since when it has been enabled without one, in nanoseconds.
     armed_ns: u64,
+    /// Whether a probe waits for its interrupt: until that comes nothing disables it.
+    is_probing: bool,
     /// Whether an interrupt has ever come, and whether it is relied on.
     is_probed: bool,
     is_driven: bool,
@@ -98,6 +106,7 @@ impl<'a> Transmitter<'a> {
             sent: 0,
             is_armed: false,
             armed_ns: 0,
+            is_probing: false,
             is_probed: false,
             is_driven: false,
             is_stalled: false,
@@ -149,6 +158,11 @@ impl<'a> Transmitter<'a> {
     /// A writer has waited for the port as long as it may.
     pub fn set_stalled(&mut self) {
         self.is_stalled = true;
+    }
+
+    /// The next writer waits for the port again: what it writes is worth that.
+    pub fn retry_stalled(&mut self) {
+        self.is_stalled = false;
     }
 
     /// Interrupts of the transmitter, and how often one was late.
@@ -209,8 +223,9 @@ impl<'a> Transmitter<'a> {
         }
     }
 
+    /// Not while a probe waits: the interrupt that this takes away may be the only one that the probe gets.
     fn disarm(&mut self, port: &mut impl Port) {
-        if core::mem::take(&mut self.is_armed) {
+        if !self.is_probing && core::mem::take(&mut self.is_armed) {
             port.set_transmit_interrupt(false);
         }
     }
@@ -219,6 +234,8 @@ impl<'a> Transmitter<'a> {
     pub fn service(&mut self, port: &mut impl Port, now_ns: u64) {
         // It comes after all, if it was late: whatever the cause is, for a writer may have taken that away meanwhile.
         self.is_driven = self.is_probed;
+        self.armed_ns = now_ns;
+        let mut is_cleared = false;
         for round in 0.. {
             let cause = port.cause();
             if cause == Cause::None {
@@ -230,8 +247,8 @@ impl<'a> Transmitter<'a> {
             if cause == Cause::Transmit {
                 self.interrupts += 1;
                 self.is_probed = true;
+                self.is_probing = false;
             }
-            self.armed_ns = now_ns;
             let received = port.receive();
             let is_sending = self.is_armed && !self.is_empty() && port.is_ready();
             if is_sending {
@@ -241,8 +258,14 @@ impl<'a> Transmitter<'a> {
                 self.disarm(port);
             }
             if cause == Cause::Other && received == 0 && !is_sending {
-                // A cause that nothing takes away. To retrigger it would interrupt for ever.
-                return;
+                // What the port was read for is not the cause. To return now would leave the output high, without an edge
+                // ever again; to retrigger would interrupt for ever.
+                if is_cleared {
+                    self.poll_without_interrupts(port);
+                    return;
+                }
+                port.clear_causes();
+                is_cleared = true;
             }
         }
     }
@@ -251,6 +274,7 @@ impl<'a> Transmitter<'a> {
     /// has bytes to send is no test: it may interrupt for those, but not when the interrupt is enabled.
     pub fn begin_probe(&mut self, port: &mut impl Port) {
         self.is_armed = true;
+        self.is_probing = true;
         port.set_transmit_interrupt(true);
     }
 
@@ -261,6 +285,7 @@ impl<'a> Transmitter<'a> {
 
     /// From now on the interrupt is relied on, if one has come; returns that.
     pub fn end_probe(&mut self, port: &mut impl Port) -> bool {
+        self.is_probing = false;
         self.is_driven = self.is_probed;
         if self.is_empty() || !self.is_probed {
             self.disarm(port);
@@ -270,18 +295,26 @@ impl<'a> Transmitter<'a> {
 
     /// From now on the interrupt is not relied on, and does not come: for a panic.
     pub fn poll_only(&mut self, port: &mut impl Port) {
-        (self.is_driven, self.is_probed) = (false, false);
+        // A holder of the lock may have been stopped at any instruction, also with the port in loopback mode.
+        port.leave_test_mode();
+        self.forget_interrupt();
         self.is_stalled = false;
-        // Whatever it is that a holder of the lock was stopped at.
-        self.is_armed = false;
         port.set_transmit_interrupt(false);
     }
 
-    /// The interrupt was led to another CPU: an edge may be lost.
+    /// A cause stays pending whatever is read: no edge comes any more. Writers poll, and receive what has come.
+    fn poll_without_interrupts(&mut self, port: &mut impl Port) {
+        self.forget_interrupt();
+        port.silence();
+    }
+
+    fn forget_interrupt(&mut self) {
+        (self.is_driven, self.is_probed, self.is_probing, self.is_armed) = (false, false, false, false);
+    }
+
+    /// The interrupt was led to another CPU: an edge of any cause may be lost, also one of the receiver.
     pub fn retrigger(&mut self, port: &mut impl Port) {
-        if self.is_armed {
-            port.retrigger();
-        }
+        port.retrigger();
     }
 }
 

@@ -19,10 +19,16 @@ struct Uart {
     edges: u32,
     /// All fills, in bytes.
     fills: Vec<usize>,
-    /// Whether it sends at all, interrupts for an empty transmitter, and answers that something else is pending always.
+    /// Whether it sends at all, and interrupts for an empty transmitter.
     is_dead: bool,
     is_mute: bool,
+    /// Whether a cause is pending that is neither the transmitter's nor a received byte, and whether reads end it.
     is_stuck: bool,
+    stays_stuck: bool,
+    /// Whether it sends to itself.
+    is_looped: bool,
+    /// Whether all interrupts are disabled.
+    is_silent: bool,
     /// Handler calls that it was retriggered in.
     retriggered: u32,
     capacity: usize,
@@ -34,7 +40,9 @@ impl Uart {
     }
 
     fn update(&mut self) {
-        let output = self.transmit_enabled && self.transmit_pending || !self.received.is_empty();
+        let is_pending =
+            self.transmit_enabled && self.transmit_pending || !self.received.is_empty() || self.is_stuck;
+        let output = is_pending && !self.is_silent;
         self.edges += u32::from(output && !self.output);
         self.output = output;
     }
@@ -45,7 +53,11 @@ impl Uart {
             return;
         }
         if let Some(byte) = self.fifo.pop_front() {
-            self.line.push(byte);
+            if self.is_looped {
+                self.received.push_back(byte);
+            } else {
+                self.line.push(byte);
+            }
             if self.fifo.is_empty() {
                 self.transmit_pending = !self.is_mute;
             }
@@ -111,6 +123,20 @@ impl Port for Uart {
         self.transmit_enabled = is_enabled;
         self.transmit_pending |= is_enabled && self.fifo.is_empty() && !self.is_mute;
         self.update();
+    }
+
+    fn clear_causes(&mut self) {
+        self.is_stuck &= self.stays_stuck;
+        self.update();
+    }
+
+    fn silence(&mut self) {
+        (self.transmit_enabled, self.is_silent) = (false, true);
+        self.update();
+    }
+
+    fn leave_test_mode(&mut self) {
+        self.is_looped = false;
     }
 }
 
@@ -270,6 +296,18 @@ impl Port for Instant<'_> {
         self.is_ready();
         self.0.retrigger();
     }
+
+    fn clear_causes(&mut self) {
+        self.0.clear_causes();
+    }
+
+    fn silence(&mut self) {
+        self.0.silence();
+    }
+
+    fn leave_test_mode(&mut self) {
+        self.0.leave_test_mode();
+    }
 }
 
 /// Bytes that arrive at any moment of a handler do not keep the output high past it.
@@ -313,6 +351,15 @@ fn no_edge_is_lost_whenever_bytes_arrive() {
         fn retrigger(&mut self) {
             self.access().retrigger();
         }
+        fn clear_causes(&mut self) {
+            self.access().clear_causes();
+        }
+        fn silence(&mut self) {
+            self.access().silence();
+        }
+        fn leave_test_mode(&mut self) {
+            self.access().leave_test_mode();
+        }
     }
     for at in (0..40).flat_map(|first| (first..40).map(move |second| [first, second])) {
         let mut uart = Uart::new();
@@ -337,12 +384,59 @@ fn no_edge_is_lost_whenever_bytes_arrive() {
 }
 
 #[test]
-fn a_cause_that_nothing_takes_away_does_not_interrupt_for_ever() {
+fn a_cause_that_only_a_read_of_all_registers_ends_leaves_the_interrupt_usable() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<64>(&mut uart);
     uart.is_stuck = true;
-    transmitter.service(&mut uart, 0);
+    uart.update();
+    serve(&mut transmitter, &mut uart, 0);
+    assert!(!uart.output, "the output is still high: no interrupt comes again");
+    uart.received.push_back(b'r');
+    uart.update();
+    serve(&mut transmitter, &mut uart, 0);
+    assert_eq!(uart.taken, b"r");
+    assert!(transmitter.is_driven());
+}
+
+#[test]
+fn a_cause_that_nothing_takes_away_does_not_interrupt_for_ever_and_the_port_is_polled() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<64>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    (uart.is_stuck, uart.stays_stuck) = (true, true);
+    uart.update();
+    serve(&mut transmitter, &mut uart, 0);
     assert_eq!((uart.retriggered, uart.edges), (0, 0));
+    assert!(uart.is_silent && !transmitter.is_driven(), "a writer relies on an output that stays high");
+    while !transmitter.is_empty() {
+        uart.tick();
+        transmitter.step(&mut uart, 0);
+        transmitter.leave(&mut uart, 0);
+    }
+    assert!(!uart.transmit_enabled);
+}
+
+/// Another CPU's line is sent whole before the probe's handler gets the lock.
+#[test]
+fn a_line_during_the_probe_does_not_take_its_interrupt_away() {
+    let mut uart = Uart::new();
+    let mut transmitter = Transmitter::new(ring::<64>());
+    transmitter.begin_probe(&mut uart);
+    assert!(append(&mut transmitter, "another CPU's line"));
+    while transmitter.step(&mut uart, 0) != Step::Empty {
+        uart.tick();
+    }
+    transmitter.leave(&mut uart, 0);
+    // The edge from before finds no cause any more.
+    serve(&mut transmitter, &mut uart, 0);
+    for _ in 0..16 {
+        uart.tick();
+        serve(&mut transmitter, &mut uart, 0);
+    }
+    assert!(transmitter.end_probe(&mut uart), "the port interrupts, and is polled");
+    assert!(transmitter.is_driven() && !uart.transmit_enabled);
 }
 
 #[test]
@@ -448,6 +542,62 @@ fn a_port_that_is_never_ready_stalls_writers_once_and_again_only_after_it_has_se
     (0..16).for_each(|_| uart.tick());
     assert_eq!(transmitter.step(&mut uart, 0), Step::Sent);
     assert!(!transmitter.is_stalled());
+}
+
+/// A writer has taken the cause away each time, and the ring never gets empty.
+#[test]
+fn an_interrupt_that_comes_and_finds_nothing_to_do_is_not_late() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(400)));
+    transmitter.step(&mut uart, 0);
+    transmitter.leave(&mut uart, 0);
+    for time in 1..20 {
+        (0..16).for_each(|_| uart.tick());
+        assert_eq!(transmitter.step(&mut uart, time * (LATE_NS / 2)), Step::Sent);
+        assert!(uart.edges > 0);
+        serve(&mut transmitter, &mut uart, time * (LATE_NS / 2));
+    }
+    assert!(!transmitter.is_empty());
+    assert_eq!(transmitter.interrupts().1, 0);
+}
+
+#[test]
+fn a_stalled_port_is_waited_for_again_where_that_is_asked_for() {
+    let mut uart = Uart { is_dead: true, ..Uart::new() };
+    let mut transmitter = Transmitter::new(ring::<64>());
+    assert!(append(&mut transmitter, &"x".repeat(40)));
+    transmitter.step(&mut uart, 0);
+    transmitter.set_stalled();
+    transmitter.retry_stalled();
+    assert!(!transmitter.is_stalled());
+    assert_eq!(transmitter.step(&mut uart, 0), Step::Busy);
+}
+
+/// With nothing to send, the transmitter's interrupt is disabled.
+#[test]
+fn a_receive_edge_that_was_lost_while_the_pin_was_masked_comes_again() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<64>(&mut uart);
+    uart.received.push_back(b'r');
+    uart.update();
+    // Masked: no handler is called.
+    uart.edges = 0;
+    transmitter.retrigger(&mut uart);
+    serve(&mut transmitter, &mut uart, 0);
+    assert_eq!(uart.taken, b"r");
+    assert!(!uart.output, "the output is still high: no interrupt comes again");
+}
+
+#[test]
+fn a_panic_in_loopback_mode_sends_on_the_line() {
+    let mut uart = Uart { is_looped: true, ..Uart::new() };
+    let mut transmitter = Transmitter::new(ring::<64>());
+    transmitter.poll_only(&mut uart);
+    assert!(append(&mut transmitter, "panicked"));
+    transmitter.step(&mut uart, 0);
+    (0..16).for_each(|_| uart.tick());
+    assert_eq!(uart.text(), "panicked");
 }
 
 #[test]
