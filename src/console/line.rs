@@ -1,11 +1,12 @@
 //! The lock that keeps lines whole, records for the launcher, and the line in the hands of a CPU that dies.
 //!
 //! The lock turns interrupts off, so it is held for one fill of the port at a time: a writer appends its line to the port's
-//! ring ([`transmit`](super::transmit)), and frees the lock between fills.
+//! ring ([`transmit`](super::transmit)), and frees the lock between fills. Longer only a line that found no room in the ring
+//! although its writer had waited for it ([`Serial::append`]), a panic, and tests hold it.
 
 use core::fmt::{self, Write};
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::LineBuffer;
 use super::logger;
@@ -28,6 +29,9 @@ static NONCE: AtomicU64 = AtomicU64::new(0);
 /// launcher sees that it is missing.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
+/// Whether the ring held bytes when the console was freed last.
+static IS_UNSENT: AtomicBool = AtomicBool::new(false);
+
 /// How long the console was held, at most, in TSC cycles: see [`longest_hold`].
 static LONGEST_HOLD: AtomicU64 = AtomicU64::new(0);
 
@@ -45,6 +49,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        IS_UNSENT.store(!self.serial.is_empty(), Ordering::Relaxed);
         let cycles = read_tsc().saturating_sub(self.since);
         // Under the lock, so that no other CPU changes it.
         if cycles > LONGEST_HOLD.load(Ordering::Relaxed) {
@@ -87,14 +92,20 @@ pub(super) fn try_lock() -> Option<Held> {
 /// sends, in sections of one fill each. Thread or interrupt context.
 #[track_caller]
 pub(super) fn lock_with_room() -> Held {
+    lock_when(Serial::has_room)
+}
+
+/// As [`lock_with_room`], but it is the caller that says when there is room.
+#[track_caller]
+fn lock_when(has_room: impl Fn(&Serial) -> bool) -> Held {
     let mut wait = Wait::new();
     loop {
         let mut serial = lock();
-        if serial.has_room() {
+        if has_room(&serial) {
             return serial;
         }
         serial.step();
-        if serial.has_room() || !wait.goes_on(&mut serial) {
+        if has_room(&serial) || !wait.goes_on(&mut serial) {
             return serial;
         }
         drop(serial);
@@ -108,7 +119,8 @@ pub(super) enum Rest {
     /// It sends as long as the port is ready, and leaves the rest to the interrupt. With interrupts off, where a handler may
     /// have been called, it fills the port once. It waits for the port only where no interrupt is relied on.
     Leave,
-    /// It waits for the port: the CPU that takes the interrupt may be what the line is about, or the machine is about to end.
+    /// It waits for the port, whether interrupts are on or off: the CPU that takes the interrupt may be what the line is about,
+    /// the machine may be about to end, or the writer to hang: what it writes is an error or a warning.
     Send,
 }
 
@@ -138,9 +150,54 @@ pub(super) fn send_until(end: u64, rest: Rest) {
     }
 }
 
+/// As [`send_until`] with [`Rest::Send`], but does not wait in the lock's queue: it gives up when the lock is not free for
+/// [`TRANSMIT_MS`]. Any context.
+pub(super) fn send_from_any_context(end: u64) {
+    let mut wait = Wait::new();
+    let mut deadline = Deadline::after_ms(TRANSMIT_MS);
+    while !deadline.has_passed() {
+        if let Some(mut serial) = try_lock() {
+            let step = if serial.has_sent(end) { Step::Empty } else { serial.step() };
+            if serial.has_sent(end) || step == Step::Busy && !wait.goes_on(&mut serial) {
+                return serial.leave();
+            }
+            deadline = Deadline::after_ms(TRANSMIT_MS);
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Sends what an interrupt should have sent and has not. A CPU calls this before it halts: all CPUs may be about to, so that no
+/// writer comes who would notice.
+///
+/// **Context:** thread, interrupts on, no lock held.
+pub fn send_late() {
+    if !IS_UNSENT.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(mut serial) = try_lock() else { return };
+    if serial.is_overdue() {
+        serial.step();
+        let (end, is_left) = (serial.end(), serial.is_driven());
+        serial.leave();
+        drop(serial);
+        if !is_left {
+            send_until(end, Rest::Send);
+        }
+    } else {
+        drop(serial);
+    }
+    logger::write_kept();
+}
+
 /// Appends a line or a record of this CPU's, whole, and sends it: see [`Rest`]. If the port takes no more, it is dropped.
 pub(super) fn write_unit(rest: Rest, append: impl FnOnce(&mut Serial)) {
-    let mut serial = lock_with_room();
+    write_when(Serial::has_room, rest, append);
+}
+
+/// As [`write_unit`], but it is the caller that says when there is room.
+pub(super) fn write_when(has_room: impl Fn(&Serial) -> bool, rest: Rest, append: impl FnOnce(&mut Serial)) {
+    let mut serial = lock_when(has_room);
     append(&mut serial);
     let end = serial.end();
     drop(serial);
@@ -245,7 +302,7 @@ pub fn set_record_nonce(nonce: Option<Nonce>) {
 }
 
 /// A record is neither written nor kept: it takes a number all the same, so that the launcher sees that it is missing.
-pub(super) fn count_lost_record() {
+fn count_lost_record() {
     NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
 }
 

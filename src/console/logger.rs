@@ -69,7 +69,9 @@ impl Log for Logger {
             return;
         }
         if FILTER.get().is_some() && may_wait() {
-            write_line::<MAX_LINE_BYTES>(&line_of(record));
+            // What comes before a CPU hangs must not wait for an interrupt that this CPU may not take any more.
+            let rest = if record.level() <= Level::Warn { Rest::Send } else { Rest::Leave };
+            write_line::<MAX_LINE_BYTES>(&line_of(record), rest);
         } else {
             keep(KeptLine {
                 level: record.level(),
@@ -123,8 +125,9 @@ impl fmt::Display for Mark {
     }
 }
 
-/// Writes a line, after those that were kept before it, one for each time that the console is taken. Waits for room.
-fn write_line<const N: usize>(line: &LineBuffer<N>) {
+/// Writes a line, after those that were kept before it, one for each time that the console is taken, and sends it: see
+/// [`Rest`]. Waits for room.
+fn write_line<const N: usize>(line: &LineBuffer<N>, rest: Rest) {
     loop {
         let mut serial = line::lock_with_room();
         let mut screen = SCREEN.lock();
@@ -135,14 +138,14 @@ fn write_line<const N: usize>(line: &LineBuffer<N>) {
         let end = serial.end();
         drop(screen);
         drop(serial);
-        return line::send_until(end, Rest::Leave);
+        return line::send_until(end, rest);
     }
 }
 
 /// Writes a line for people as it is, whatever the filter: without time, CPU and module. Waits for the console; not from
 /// an NMI.
 pub fn say(text: fmt::Arguments) {
-    write_line::<MAX_LINE_BYTES>(&LineBuffer::format(text));
+    write_line::<MAX_LINE_BYTES>(&LineBuffer::format(text), Rest::Leave);
     write_kept();
 }
 
@@ -156,7 +159,8 @@ fn keep(kept: KeptLine) {
 }
 
 /// Writes what was kept, unless another CPU holds the console, which will then do it: to be called after a line was kept, or
-/// the console freed. Any context; waits for no lock, and for the port only where no interrupt is relied on.
+/// the console freed. Any context. Does not wait in the lock's queue, and waits for the port only where no interrupt is relied
+/// on, and for warnings: in sections of one fill each, as writers do.
 pub(super) fn write_kept() {
     if FILTER.get().is_none() {
         return;
@@ -172,23 +176,30 @@ pub(super) fn write_kept() {
             return;
         }
         let Some(mut serial) = line::try_lock() else { return };
-        if !serial.has_room() {
-            if serial.is_driven() && !serial.is_stalled() {
+        if !serial.has_room() && !serial.is_stalled() {
+            if serial.is_driven() && !warning::are_waiting() {
                 // The interrupt makes room, and its handler comes here.
                 return serial.leave();
             }
-            serial.flush();
+            let end = serial.end();
+            drop(serial);
+            line::send_from_any_context(end);
+            continue;
         }
+        let has_warning = warning::are_waiting();
         if !write_next_kept(&mut serial, &mut SCREEN.lock()) {
             // What is counted stands behind a line that is about to be kept, by a CPU that will come here as well. Or it is
             // to be told how many lines were lost, and there is no room for that.
             return;
         }
-        if serial.is_driven() {
+        // The CPU that takes the interrupt may be the one that a warning is about.
+        if serial.is_driven() && !has_warning {
             serial.step();
             serial.leave();
         } else {
-            serial.flush();
+            let end = serial.end();
+            drop(serial);
+            line::send_from_any_context(end);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Layer 2: the serial line, for people (`log`'s macros) and for programs (`send`), and the [`screen`], for people only.
 //!
 //! One lock keeps lines whole between CPUs; it masks interrupts, so a handler may log as well. So may an NMI: where it
-//! could wait for the very code that it struck, its line is kept, and written by whoever frees the lock. [`filter`] says
+//! could wait for the very code that it struck, its line is kept, and written by the CPU that frees the lock. [`filter`] says
 //! which lines are shown. What the line receives is read by `read_byte`.
 
 pub(crate) mod cut;
@@ -28,8 +28,8 @@ mod warning;
 pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
 pub(crate) use line::{
-    LastWords, append_only, hold, is_sent, renew_interrupt, send, send_by_interrupt, send_last, serve,
-    set_record_nonce, take_longest_hold, take_over, transmit_interrupts,
+    LastWords, append_only, hold, is_sent, renew_interrupt, send, send_by_interrupt, send_last, send_late,
+    serve, set_record_nonce, take_longest_hold, take_over, transmit_interrupts,
 };
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;

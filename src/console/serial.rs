@@ -14,6 +14,7 @@ use uart_16550::spec::registers::{IER, ISR, LCR, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 
 use super::transmit::{Cause, Port, Step, Transmitter, Unit};
+use super::warning::{self, MAX_WARNING_BYTES};
 use crate::redirectable;
 use crate::sync::{self, Deadline};
 use crate::wire::MAX_RECORD_BYTES;
@@ -28,9 +29,10 @@ const TRANSMIT_BYTES: usize = 16 << 10;
 
 /// The longest line or record that a writer makes room for before it takes the lock to append it: a record, or a line with a
 /// prompt to clear before it.
-const MAX_UNIT_BYTES: usize = 2048;
+pub(super) const MAX_UNIT_BYTES: usize = 2048;
 
-const _: () = assert!(MAX_RECORD_BYTES + 2 <= MAX_UNIT_BYTES && MAX_UNIT_BYTES <= TRANSMIT_BYTES / 4);
+const _: () = assert!(MAX_RECORD_BYTES + 2 <= MAX_UNIT_BYTES && MAX_UNIT_BYTES <= MAX_WARNING_BYTES);
+const _: () = assert!(MAX_WARNING_BYTES <= TRANSMIT_BYTES / 2);
 
 /// Bytes that wait to be sent. Only [`Serial::open_if_absent`] touches it, once, to borrow it permanently.
 struct TransmitBytes(UnsafeCell<[u8; TRANSMIT_BYTES]>);
@@ -186,9 +188,14 @@ impl Serial {
         appended
     }
 
-    /// Whether a line or record of any length fits, or is dropped at once.
+    /// Whether a line or record of any length fits, and where warnings wait one of these, or is dropped at once.
     pub fn has_room(&self) -> bool {
-        self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.room() >= MAX_UNIT_BYTES)
+        self.has_room_for(if warning::are_waiting() { MAX_WARNING_BYTES } else { MAX_UNIT_BYTES })
+    }
+
+    /// Whether so many bytes fit, or are dropped at once.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.room() >= bytes)
     }
 
     /// The position behind all that was appended.
@@ -210,6 +217,11 @@ impl Serial {
     pub fn step(&mut self) -> Step {
         let Some((com1, transmitter)) = &mut self.open else { return Step::Empty };
         transmitter.step(com1, sync::now_ns())
+    }
+
+    /// Whether there are bytes that an interrupt should have sent by now, or that none will send.
+    pub fn is_overdue(&self) -> bool {
+        self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_overdue(sync::now_ns()))
     }
 
     /// Leaves the rest to the interrupt, if it is relied on.

@@ -214,6 +214,12 @@ impl<'a> Transmitter<'a> {
         self.is_stalled = false;
     }
 
+    /// Whether there are bytes for which no interrupt has come for [`LATE_NS`], or is enabled: [`step`](Self::step) tells whether
+    /// that is for the port being busy.
+    pub fn is_overdue(&self, now_ns: u64) -> bool {
+        !self.is_empty() && (!self.is_armed || now_ns.saturating_sub(self.armed_ns) >= LATE_NS)
+    }
+
     /// The writer goes, and the interrupt sends the rest. Where it was late this lets it come again.
     pub fn leave(&mut self, port: &mut impl Port, now_ns: u64) {
         if self.is_probed && !self.is_armed && !self.is_empty() {

@@ -10,10 +10,18 @@ use super::line::{self, Rest};
 use super::logger::{may_wait, write_kept};
 use super::serial::Serial;
 use crate::sync::{LockWait, Site};
-use crate::wire::{self, Record};
+use crate::wire::{self, MAX_FRAME_BYTES, MAX_RECORD_BYTES, Record};
 
 /// The most return addresses of a warning.
 pub const MAX_FRAMES: usize = 32;
+
+/// The longest record of a return address: its JSON text, its frame, and the line's end.
+const MAX_FRAME_RECORD_BYTES: usize =
+    r#"{"warning_frame":{"cpu":4294967295,"address":18446744073709551615}}"#.len() + MAX_FRAME_BYTES + 2;
+
+/// The longest warning, all its records together: they are appended while the lock is held, so that no other warning about that
+/// CPU comes between.
+pub(super) const MAX_WARNING_BYTES: usize = MAX_RECORD_BYTES + 2 + MAX_FRAMES * MAX_FRAME_RECORD_BYTES;
 
 /// What is wrong with a CPU, and where it is.
 #[derive(Clone)]
@@ -35,7 +43,7 @@ pub struct Warning {
 }
 
 /// Warnings that could not be written when they came.
-static KEPT: Kept<Warning, 8> = Kept::new();
+static KEPT: Kept<Warning, 32> = Kept::new();
 
 /// How many of these there are.
 static WAITING: AtomicU64 = AtomicU64::new(0);
@@ -49,12 +57,14 @@ pub fn warn(warning: Warning) {
     }
     if may_wait() {
         // The CPU that takes the port's interrupt may be the one that the warning is about.
-        line::write_unit(Rest::Send, |serial| write(serial, &warning));
+        let has_room = |serial: &Serial| serial.has_room_for(MAX_WARNING_BYTES);
+        line::write_when(has_room, Rest::Send, |serial| write(serial, &warning));
     } else {
         match KEPT.push(warning) {
             // Counted after it is there: see `logger::write_kept`.
             Ok(()) => drop(WAITING.fetch_add(1, Ordering::Relaxed)),
-            Err(_) => line::count_lost_record(),
+            // Nothing that a verdict rests on, so no number is missing among the records: the line above tells of it.
+            Err(Warning { cpu, .. }) => log::warn!("cpu {cpu}: no room to keep that warning for the report"),
         }
     }
     write_kept();
@@ -65,13 +75,11 @@ pub(super) fn are_waiting() -> bool {
     WAITING.load(Ordering::Relaxed) > 0
 }
 
-/// Writes a warning that waits and is complete, and sends it; false if there is none.
+/// Appends a warning that waits and is complete; false if there is none.
 pub(super) fn write_next_kept(serial: &mut Serial) -> bool {
     let Some(warning) = KEPT.pop() else { return false };
     WAITING.fetch_sub(1, Ordering::Relaxed);
     write(serial, &warning);
-    // As in `warn`, but the lock is held already.
-    serial.flush();
     true
 }
 

@@ -6,6 +6,7 @@ use super::redirects::is_armed;
 use crate::boot::command_line::Fault;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;
+use crate::time::halt_until;
 use crate::{console, redirect};
 
 redirect! {
@@ -25,7 +26,7 @@ extern "C" fn no_interrupt() -> u8 {
     console::transmit_interrupt::ordinary()
 }
 
-/// Leaves lines to an interrupt that never comes, until the next writer finds that it is late.
+/// Leaves lines to an interrupt that never comes, until the next writer finds that it is late, or a CPU that is about to halt.
 pub(super) fn mute_at_work() {
     IS_MUTE.store(true, Ordering::Relaxed);
     fill(2);
@@ -33,6 +34,10 @@ pub(super) fn mute_at_work() {
     log::info!("written after lines that no interrupt has sent");
     let (_, late) = console::transmit_interrupts();
     log::info!("{late} interrupts of the transmitter were late");
+    // Now without a writer that comes after it.
+    fill(1);
+    let is_sent = halt_until(&Deadline::after_ms(2 * console::LATE_MS), console::is_sent).is_ok();
+    log::info!("a line that no interrupt sends was sent before a halt: {is_sent}");
 }
 
 /// Fills the ring and panics, before any of it is sent.

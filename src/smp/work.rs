@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::{Cpu, cpus, hotplug, online, ranks, watchdog};
 use crate::apic::{self, ApicError, Batch, Message};
+use crate::console;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, interrupts_enabled};
 use crate::interrupts::{Frame, Vector};
 use crate::sync::work_slot::Phase;
@@ -307,6 +308,7 @@ pub(super) fn wake_interrupt(_: &mut Frame) {
 pub fn idle() -> ! {
     let me = &cpus()[cpu::current().index()];
     loop {
+        console::send_late();
         let mut guard = IrqGuard::new();
         if is_due(me) {
             drop(guard);

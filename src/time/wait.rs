@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::timer;
+use crate::console;
 use crate::cpu::{IrqGuard, interrupts_enabled};
 use crate::sync::{Deadline, STEP_NS, TimedOut, Timeout};
 
@@ -58,6 +59,7 @@ fn halt(
     loop {
         let left = left_ns();
         let recheck = Deadline::after_us(left.min(RECHECK_NS).div_ceil(1000));
+        console::send_late();
         let holds = halt_once(&recheck, &condition);
         if holds || left == 0 {
             return if holds { Ok(()) } else { Err(TimedOut) };

@@ -473,6 +473,30 @@ fn an_interrupt_that_no_longer_comes_is_no_longer_relied_on_until_it_comes_again
     assert!(transmitter.is_driven());
 }
 
+/// No writer comes: a CPU that is about to halt asks.
+#[test]
+fn bytes_are_overdue_when_no_interrupt_has_sent_them_in_time() {
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(!transmitter.is_overdue(10 * LATE_NS), "there is nothing to send");
+    assert!(append(&mut transmitter, &"x".repeat(100)));
+    assert!(transmitter.is_overdue(10 * LATE_NS), "no interrupt is enabled");
+    transmitter.step(&mut uart, 10 * LATE_NS);
+    transmitter.leave(&mut uart, 10 * LATE_NS);
+    assert!(!transmitter.is_overdue(11 * LATE_NS - 1));
+    (0..16).for_each(|_| uart.tick());
+    assert!(transmitter.is_overdue(11 * LATE_NS));
+    assert_eq!(transmitter.step(&mut uart, 11 * LATE_NS), Step::Sent);
+    assert!(!transmitter.is_driven());
+    // With an interrupt in time they are not.
+    let mut uart = Uart::new();
+    let mut transmitter = driven::<1024>(&mut uart);
+    assert!(append(&mut transmitter, &"x".repeat(100)));
+    transmitter.leave(&mut uart, 0);
+    serve(&mut transmitter, &mut uart, LATE_NS);
+    assert!(!transmitter.is_overdue(2 * LATE_NS - 1));
+}
+
 /// The CPU takes the late interrupt when a writer has sent everything.
 #[test]
 fn an_interrupt_that_finds_nothing_to_do_is_relied_on_again() {
