@@ -42,7 +42,9 @@ const JUMP_MS: u64 = WATCHDOG_MS + REQUEST_MS;
 extern "C" fn jump_at_third_report() {
     static REPORTS: AtomicUsize = AtomicUsize::new(0);
     if REPORTS.fetch_add(1, Ordering::Relaxed) == 2 {
-        time::faults::jump(JUMP_MS);
+        // Not here: this is a timer's callback, which would seem to have taken so long.
+        let jump = smp::call_self(|_| time::faults::jump(JUMP_MS), 0);
+        jump.expect("a CPU can interrupt itself");
     }
 }
 
