@@ -51,7 +51,7 @@ pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
         |area, _| {
             let width = area.dim_in_pixel().0 as i32 - NAMES - BEYOND;
             let end = end.max(1);
-            let x = |us: u64| NAMES + (us as f64 / end as f64 * f64::from(width)) as i32;
+            let x = |us: u64| NAMES + (us.min(end) as f64 / end as f64 * f64::from(width)) as i32;
             let (unit, unit_name) = if end >= 10_000 { (1000.0, "ms") } else { (1.0, "µs") };
             let step = step(end as f64 / unit / f64::from((width / 62).max(2)));
             let mut tick = 0.0;
@@ -99,5 +99,12 @@ mod tests {
         assert_eq!(lasted(&report), expected[..2]);
         report.boot_stages.clear();
         assert!(lasted(&report).is_empty() && picture(&report).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_stage_that_begins_behind_the_end_is_drawn_within_the_picture() {
+        let mut report = report(&seen(8, &["pairs"], &["octopod"]));
+        report.boot_stages[0].began_us = 1 << 53;
+        assert!(picture(&report).unwrap().is_some());
     }
 }
