@@ -150,7 +150,7 @@ impl<'a> Transmitter<'a> {
         self.is_driven
     }
 
-    /// Whether a writer need not wait for the port: another one has waited in vain, and nothing was sent since.
+    /// Whether a writer need not wait for the port: another one has waited without effect, and nothing was sent since.
     pub fn is_stalled(&self) -> bool {
         self.is_stalled
     }

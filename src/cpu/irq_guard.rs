@@ -78,7 +78,7 @@ impl IrqGuard {
     }
 
     /// Whether this is the only reason for which interrupts are off, so that they will be on when it is dropped. Code that
-    /// must not wait with interrupts off asks this of a guard that it has made. The guard of a handler, which nobody drops,
+    /// must not wait with interrupts off asks this of a guard that it has made. The guard of a handler, which is never dropped,
     /// answers as if it were one.
     #[inline(always)]
     pub fn were_enabled(&self) -> bool {

@@ -38,6 +38,23 @@ pub struct Deadline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
 
+/// Spins until `condition` holds or `has_passed` returns true.
+#[inline]
+pub(super) fn spin_until(
+    mut condition: impl FnMut() -> bool,
+    mut has_passed: impl FnMut() -> bool,
+) -> Result<(), TimedOut> {
+    let backoff = Backoff::new();
+    while !condition() {
+        if has_passed() {
+            // What became true while this CPU was not running still counts.
+            return if condition() { Ok(()) } else { Err(TimedOut) };
+        }
+        backoff.spin();
+    }
+    Ok(())
+}
+
 impl Deadline {
     /// That many milliseconds from now.
     pub fn after_ms(ms: u64) -> Deadline {
@@ -59,18 +76,13 @@ impl Deadline {
         now_ns() >= self.ns
     }
 
-    /// Waits until the condition holds, at most until the deadline, without letting go of the CPU: for waits that are
-    /// short, or with interrupts off. Interrupts stay as they are.
-    pub fn wait_until(&self, mut condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
-        let backoff = Backoff::new();
-        while !condition() {
-            if self.has_passed() {
-                // What came true while this CPU was not running still counts.
-                return if condition() { Ok(()) } else { Err(TimedOut) };
-            }
-            backoff.spin();
-        }
-        Ok(())
+    /// Spins until the condition holds, at most until the deadline. For waits that are short, or with interrupts off;
+    /// interrupts stay as they are. **Context:** any.
+    ///
+    /// # Errors
+    /// [`TimedOut`] if the condition does not hold in the end.
+    pub fn wait_until(&self, condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
+        spin_until(condition, || self.has_passed())
     }
 
     /// Waits it out.

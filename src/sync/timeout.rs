@@ -45,11 +45,9 @@ impl Timeout {
 
 #[cfg(target_os = "none")]
 mod kernel {
-    use crossbeam_utils::Backoff;
-
     use super::Timeout;
     use crate::sync::TimedOut;
-    use crate::sync::deadline::now_ns;
+    use crate::sync::deadline::{now_ns, spin_until};
 
     impl Timeout {
         /// So many milliseconds from now on.
@@ -72,16 +70,8 @@ mod kernel {
         ///
         /// # Errors
         /// [`TimedOut`] if the condition does not hold in the end.
-        pub fn wait_until(&mut self, mut condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
-            let backoff = Backoff::new();
-            while !condition() {
-                if self.has_passed() {
-                    // What became true while this CPU was not running still counts.
-                    return if condition() { Ok(()) } else { Err(TimedOut) };
-                }
-                backoff.spin();
-            }
-            Ok(())
+        pub fn wait_until(&mut self, condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
+            spin_until(condition, || self.has_passed())
         }
     }
 }

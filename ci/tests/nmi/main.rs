@@ -215,7 +215,7 @@ fn at_each_instruction_of_an_ap_that_comes_too_late() {
 }
 
 /// What a CPU does that reports a panic, from the moment on at which the others would be stopped. An NMI, which may be one that
-/// another CPU has sent before it was stopped, must not stop this one: nobody else would report anything.
+/// another CPU has sent before it was stopped, must not stop this one: no other CPU would report anything.
 #[test]
 fn at_each_instruction_of_a_panic_report() {
     let mut machine = Machine::new(4, &["--fault", "panic_cpu3"]);

@@ -30,7 +30,7 @@ pub unsafe fn enter(gs_base: usize) {
     let mut newest = NEWEST.load(Ordering::Relaxed);
     loop {
         earlier.store(newest as u64, Ordering::Relaxed);
-        // Release: whoever finds the area finds it initialised.
+        // Release: a CPU that finds the area finds it initialised.
         match NEWEST.compare_exchange_weak(newest, gs_base, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => return,
             Err(now) => newest = now,
