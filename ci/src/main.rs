@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use octopod_ci::error::Error;
-use octopod_ci::ui::Console;
-use octopod_ci::{Mode, Options, compare, interrupt, launch_with, matrix, page, setup, soak};
+use octopod_ci::base::error::Error;
+use octopod_ci::base::interrupt;
+use octopod_ci::commands::{matrix, report, soak};
+use octopod_ci::present::page;
+use octopod_ci::present::terminal::Console;
+use octopod_ci::{Mode, Options, launch_with, setup};
 
 fn main() -> ExitCode {
     survive_file_size_limit();
@@ -24,7 +27,7 @@ fn main() -> ExitCode {
     }
     catch_interrupts();
     if options.mode == Mode::Report {
-        let done = options.check().and_then(|()| compare::command(&options, |line| console.say(line)));
+        let done = options.check().and_then(|()| report::command(&options, |line| console.say(line)));
         return done.map_or_else(|error| console.refuse(&error), |()| ExitCode::SUCCESS);
     }
     if options.mode == Mode::Soak {

@@ -6,14 +6,16 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use octopod_ci::cli::AccelChoice;
-use octopod_ci::error::Error;
-use octopod_ci::matrix::MatrixOptions;
-use octopod_ci::matrix::result::Ended;
-use octopod_ci::matrix::runner::{Job, Runner};
-use octopod_ci::notice::Silent;
-use octopod_ci::rows::{self, Tier};
-use octopod_ci::rundir::Workspace;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::error::Error;
+use octopod_ci::base::message::Silent;
+use octopod_ci::commands::cli::AccelChoice;
+use octopod_ci::commands::matrix::MatrixOptions;
+use octopod_ci::commands::matrix::result::Ended;
+use octopod_ci::commands::matrix::rows;
+use octopod_ci::commands::matrix::rows::Tier;
+use octopod_ci::commands::matrix::runner::Job;
+use octopod_ci::commands::matrix::runner::Runner;
 
 /// A failed test shows so many of the kernel's lines.
 const SERIAL_LINES: usize = 1000;

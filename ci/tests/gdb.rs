@@ -9,9 +9,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use object::{Object, ObjectSymbol};
-use octopod_ci::notice::{Notice, Observer, Silent};
-use octopod_ci::process::capture;
-use octopod_ci::{Options, Outcome, launch_with, setup};
+use octopod_ci::Options;
+use octopod_ci::Outcome;
+use octopod_ci::base::message::Notice;
+use octopod_ci::base::message::Observer;
+use octopod_ci::base::message::Silent;
+use octopod_ci::base::process::capture;
+use octopod_ci::launch_with;
+use octopod_ci::setup;
 
 /// Long enough for a host with much else to do, and a build.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -6,9 +6,9 @@
 //! [`Image::read`] makes one of a file.
 
 use octopod_ci::Options;
-use octopod_ci::kernel_build;
-use octopod_ci::notice::Silent;
-use octopod_ci::rundir::Workspace;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::message::Silent;
+use octopod_ci::kernel::build as kernel_build;
 
 #[path = "image/checks.rs"]
 mod checks;

@@ -3,10 +3,22 @@
 
 use clap::Parser;
 use octopod::wire::ExitCode;
-use octopod_ci::emulator::Kind;
-use octopod_ci::records::{Framing, Seen, draw_nonce};
-use octopod_ci::verdict::{Asked, AskedWork, End, Judgement, Witnesses, judge};
-use octopod_ci::{Options, Report, VerdictKind, page, pictures, table};
+use octopod_ci::Options;
+use octopod_ci::Report;
+use octopod_ci::VerdictKind;
+use octopod_ci::machine::emulator::Kind;
+use octopod_ci::present::page;
+use octopod_ci::present::pictures;
+use octopod_ci::present::table;
+use octopod_ci::report::verdict::Asked;
+use octopod_ci::report::verdict::AskedWork;
+use octopod_ci::report::verdict::End;
+use octopod_ci::report::verdict::Judgement;
+use octopod_ci::report::verdict::Witnesses;
+use octopod_ci::report::verdict::judge;
+use octopod_ci::run::records::Framing;
+use octopod_ci::run::records::Seen;
+use octopod_ci::run::records::draw_nonce;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -164,7 +176,7 @@ fn judged(lines: &[Vec<u8>], asked: &Asked) -> (Seen, Judgement) {
     // What is written can be read again, numbers and all.
     let folder = tempfile::tempdir().unwrap();
     report.write(&folder.path().join("report.json")).unwrap();
-    octopod_ci::compare::read(folder.path()).unwrap();
+    octopod_ci::report::read::read(folder.path()).unwrap();
     (seen, judgement)
 }
 

@@ -3,9 +3,12 @@
 
 use clap::Parser;
 use object::{Object, ObjectSegment, ObjectSymbol};
-use octopod_ci::notice::Silent;
-use octopod_ci::rundir::Workspace;
-use octopod_ci::{Options, kernel_build, launch, setup};
+use octopod_ci::Options;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::message::Silent;
+use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::launch;
+use octopod_ci::setup;
 use octopod_payload::{HEAD_BYTES, Head};
 
 const BOOT: [&str; 6] = ["octopod", "boot", "--smp", "1", "--accel", "tcg"];

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use clap::Parser;
-use octopod_ci::{Options, Outcome, launch};
+use octopod_ci::Options;
+use octopod_ci::Outcome;
+use octopod_ci::launch;
 use serde_json::Value;
 
 /// A slice of a track, in nanoseconds.

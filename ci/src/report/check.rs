@@ -2,8 +2,9 @@
 
 use octopod::config::MAX_CPUS;
 
-use super::{Report, StressReport};
-use crate::records::plausible::{cpu_count, node_number, of_boot, of_buckets, of_cpu, of_region, time};
+use crate::report::document::Report;
+use crate::report::stress::StressReport;
+use crate::run::records::plausible::{cpu_count, node_number, of_boot, of_buckets, of_cpu, of_region, time};
 
 /// No run has more results, costs or stages than this.
 const MAX_RESULTS: usize = 1024;
@@ -37,12 +38,12 @@ pub(crate) fn problem(report: &Report) -> Option<String> {
     }
     let of_memory = memory.and_then(|memory| {
         let regions = memory.regions.iter().find_map(of_region);
-        let free = |arena: &super::ArenaReport| {
+        let free = |arena: &crate::report::memory::ArenaReport| {
             let all = arena.before.iter().chain(&arena.after);
             let sum = |by_order: &[u64]| by_order.iter().fold(0, |sum: u64, one| sum.saturating_add(*one));
             all.map(|free| sum(&free.by_order).max(free.frames)).max().unwrap_or(0).max(arena.frames_total)
         };
-        let arena = |arena: &super::ArenaReport| {
+        let arena = |arena: &crate::report::memory::ArenaReport| {
             node_number(arena.node)
                 .or_else(|| (free(arena) > 1 << 40).then(|| format!("{} frames", free(arena))))
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::records::Seen;
+use crate::run::records::Seen;
 
 /// Interrupts on a vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

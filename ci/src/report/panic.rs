@@ -3,8 +3,10 @@
 use octopod::wire::{LockWait, PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
 
-use super::{EventReport, FrameReport, lock_wait_in_words};
-use crate::records::Seen;
+use crate::kernel::symbols::StackFrame;
+use crate::report::lock_wait::lock_wait_in_words;
+use crate::report::trace::EventReport;
+use crate::run::records::Seen;
 
 /// The kernel's last words.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,7 +20,7 @@ pub struct PanicReport {
     /// How far the boot had come.
     pub stage: Option<String>,
     /// The calls that led there, innermost first.
-    pub backtrace: Vec<FrameReport>,
+    pub backtrace: Vec<StackFrame>,
     /// What is known of each CPU, of this one too.
     #[serde(default)]
     pub cpus: Vec<PanicCpuReport>,
@@ -43,7 +45,7 @@ pub struct PanicCpuReport {
     #[serde(default)]
     pub wait: Option<LockWait<String>>,
     /// Where it was, innermost call first; of the first CPU, that is the report's own.
-    pub backtrace: Vec<FrameReport>,
+    pub backtrace: Vec<StackFrame>,
     /// Its last trace events, oldest first.
     #[serde(default)]
     pub events: Vec<EventReport>,
@@ -51,7 +53,7 @@ pub struct PanicCpuReport {
 
 impl PanicReport {
     /// Without the other CPUs' backtraces, which take symbols.
-    pub(super) fn of(seen: &Seen, backtrace: Vec<FrameReport>) -> Option<PanicReport> {
+    pub(super) fn of(seen: &Seen, backtrace: Vec<StackFrame>) -> Option<PanicReport> {
         let panic = seen.panic.clone()?;
         Some(PanicReport {
             cpu: panic.cpu,

@@ -1,11 +1,17 @@
 //! Reports for the tests of what is made of them.
 
 use octopod::wire::{
-    Bench, Cpu, Cycles, Interrupts, Lateness, LockWait, Memory, Region, StagesUs, Stress, StressCpu, Verdict,
-    Warning,
+    Bench, Boot, Cpu, Cycles, Events, Interrupts, Lateness, LockWait, Memory, Region, StagesUs, Stress,
+    StressCpu, Verdict, Warning,
 };
 
-use super::*;
+use crate::base::verdict::VerdictKind;
+use crate::kernel::symbols::StackFrame;
+use crate::report::document::*;
+use crate::report::panic::{PanicCpuReport, PanicReport};
+use crate::report::trace::EventReport;
+use crate::report::verdict::Judgement;
+use crate::run::records::Seen;
 
 /// Words that want to be more than words.
 pub const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>\u{1b}[2J\u{0}<img src=x>";
@@ -140,7 +146,7 @@ pub fn hostile() -> Report {
         (boot.protocol, boot.kaslr, boot.apic_mode, boot.clock_source) = (word(), word(), word(), word());
     }
     let frame =
-        || FrameReport { address: word(), function: Some(word()), location: Some(word()), inlined: true };
+        || StackFrame { address: word(), function: Some(word()), location: Some(word()), inlined: true };
     let mut report = report(&seen);
     (report.verdict, report.reason, report.command_line) = (VerdictKind::Panic, Some(word()), word());
     report.warnings[0].backtrace = vec![frame()];

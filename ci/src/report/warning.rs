@@ -3,8 +3,8 @@
 use octopod::wire::{Defect, LockWait, Warning};
 use serde::{Deserialize, Serialize};
 
-use super::FrameReport;
-use crate::records::Seen;
+use crate::kernel::symbols::StackFrame;
+use crate::run::records::Seen;
 
 /// A CPU that did not do what it should, or a description by firmware, the boot loader or the command line that is wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct WarningReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<LockWait<String>>,
     /// Where the CPU was, innermost call first; empty if not even an NMI reached it.
-    pub backtrace: Vec<FrameReport>,
+    pub backtrace: Vec<StackFrame>,
 }
 
 /// All of them: those of CPUs in the order in which they came, then the descriptions.

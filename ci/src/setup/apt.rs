@@ -7,12 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::PROBE_LIMIT;
-use super::packages::{OsRelease, Privilege, find_program};
-use crate::error::Error;
-use crate::notice::{Notice, Observer};
-use crate::process::capture;
-use crate::version::Version;
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::capture;
+use crate::base::version::Version;
+use crate::setup::PROBE_LIMIT;
+use crate::setup::packages::{OsRelease, Privilege, find_program};
 
 const PACKAGE: &str = "qemu-system-x86";
 const ADDED_FILE: &str = "/etc/apt/sources.list.d/octopod-backports.sources";

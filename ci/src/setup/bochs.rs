@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use super::PROBE_LIMIT;
-use super::packages::{Leave, Manager, find_program};
-use crate::bochs::Bochs;
-use crate::error::Error;
-use crate::notice::{Notice, Observer};
-use crate::process::capture;
-use crate::version::Version;
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::capture;
+use crate::base::version::Version;
+use crate::machine::bochs::Bochs;
+use crate::setup::PROBE_LIMIT;
+use crate::setup::packages::{Leave, Manager, find_program};
 
 const PROGRAM: &str = "bochs";
 

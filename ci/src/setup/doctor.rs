@@ -2,16 +2,17 @@
 
 use std::process::Command;
 
-use super::doors::Need;
-use super::packages::{Manager, Privilege};
-use super::{NO_INSTALL, PROBE_LIMIT, bochs, gdb, may_install, qemu, target};
-use crate::accel::{self, Host};
-use crate::cli::{Mode, Options};
-use crate::doors::Firmware;
-use crate::emulator::Kind;
-use crate::kernel_build::TARGET;
-use crate::process::capture;
-use crate::version::Version;
+use crate::base::process::capture;
+use crate::base::version::Version;
+use crate::commands::cli::{Mode, Options};
+use crate::kernel::build::TARGET;
+use crate::machine::accelerator as accel;
+use crate::machine::accelerator::Host;
+use crate::machine::emulator::Kind;
+use crate::machine::media::Firmware;
+use crate::setup::media::Need;
+use crate::setup::packages::{Manager, Privilege};
+use crate::setup::{NO_INSTALL, PROBE_LIMIT, bochs, gdb, may_install, qemu, target};
 
 /// Whether a part is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::packages::{Leave, Manager, find_program};
-use crate::error::Error;
-use crate::notice::{Notice, Observer};
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::setup::packages::{Leave, Manager, find_program};
 
 /// Its program, and the package that holds it, everywhere.
 pub(super) const PROGRAM: &str = "gdb";

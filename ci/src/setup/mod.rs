@@ -4,8 +4,8 @@
 pub mod apt;
 pub mod bochs;
 pub mod doctor;
-pub mod doors;
 pub mod gdb;
+pub mod media;
 pub mod packages;
 pub mod qemu;
 pub mod rust;

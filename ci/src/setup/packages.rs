@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, apt, may_install};
-use crate::error::Error;
-use crate::notice::{Notice, Observer};
-use crate::process::{Captured, capture, capture_with};
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::{Captured, capture, capture_with};
+use crate::setup::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, apt, may_install};
 
 /// A package manager that octopod knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

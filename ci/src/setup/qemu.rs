@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::packages::{Leave, Manager, find_program};
-use super::{PROBE_LIMIT, apt};
-use crate::error::Error;
-use crate::notice::{Notice, Observer};
-use crate::process::capture;
-use crate::qemu::Qemu;
-use crate::version::Version;
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::capture;
+use crate::base::version::Version;
+use crate::machine::qemu::Qemu;
+use crate::setup::packages::{Leave, Manager, find_program};
+use crate::setup::{PROBE_LIMIT, apt};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
-use crate::error::Error;
-use crate::kernel_build::forget_outer_cargo;
-use crate::notice::{Notice, Observer};
-use crate::process::{capture, capture_with};
-use crate::rundir::Workspace;
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::{capture, capture_with};
+use crate::kernel::build::forget_outer_cargo;
+use crate::setup::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds nightly Rust with these components if it is not there.
 pub fn nightly(components: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {

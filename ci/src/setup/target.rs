@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
-use crate::error::Error;
-use crate::kernel_build::TARGET;
-use crate::notice::{Notice, Observer};
-use crate::process::{capture, capture_with};
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::{capture, capture_with};
+use crate::kernel::build::TARGET;
+use crate::setup::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds the target if it is missing.
 pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {

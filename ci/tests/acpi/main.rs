@@ -8,9 +8,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use clap::Parser;
-use octopod_ci::notice::Silent;
-use octopod_ci::rundir::Workspace;
-use octopod_ci::{Options, Outcome, kernel_build, launch, setup};
+use octopod_ci::Options;
+use octopod_ci::Outcome;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::message::Silent;
+use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::launch;
+use octopod_ci::setup;
 
 use cases::{Case, room_for};
 use images::BASE;

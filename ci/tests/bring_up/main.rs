@@ -10,10 +10,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use clap::Parser;
-use octopod_ci::notice::Silent;
-use octopod_ci::report::WarningReport;
-use octopod_ci::rundir::Workspace;
-use octopod_ci::{Options, Outcome, kernel_build, launch, setup};
+use octopod_ci::Options;
+use octopod_ci::Outcome;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::message::Silent;
+use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::launch;
+use octopod_ci::report::warning::WarningReport;
+use octopod_ci::setup;
 
 use tables::{ADDRESS, Image, LOCAL_APIC, Madt, ROOM};
 

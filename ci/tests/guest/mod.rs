@@ -9,15 +9,24 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use octopod::wire::ExitCode;
-use octopod_ci::accel::Accel;
-use octopod_ci::doors;
-use octopod_ci::notice::Silent;
-use octopod_ci::process::{Happening, Stream, Streams, Supervised};
-use octopod_ci::qemu::{Machine, QmpSocket};
-use octopod_ci::qmp::Qmp;
-use octopod_ci::records::{Framing, Seen, draw_nonce};
-use octopod_ci::rundir::{RunDir, Workspace};
-use octopod_ci::{Options, kernel_build, setup};
+use octopod_ci::Options;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::message::Silent;
+use octopod_ci::base::process::Happening;
+use octopod_ci::base::process::Stream;
+use octopod_ci::base::process::Streams;
+use octopod_ci::base::process::Supervised;
+use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::machine::accelerator::Accel;
+use octopod_ci::machine::media as doors;
+use octopod_ci::machine::qemu::Machine;
+use octopod_ci::machine::qemu::QmpSocket;
+use octopod_ci::machine::qmp::Qmp;
+use octopod_ci::run::folder::RunDir;
+use octopod_ci::run::records::Framing;
+use octopod_ci::run::records::Seen;
+use octopod_ci::run::records::draw_nonce;
+use octopod_ci::setup;
 use serde_json::{Value, json};
 
 /// Long enough for a host with much else to do.
@@ -64,7 +73,7 @@ impl Guest {
         let named = std::env::var_os("OCTOPOD_QEMU");
         let qemu = setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
         setup::target::provide(&mut Silent).unwrap();
-        let tools = setup::doors::provide(options.boot, Some(&qemu.program), &mut Silent).unwrap();
+        let tools = setup::media::provide(options.boot, Some(&qemu.program), &mut Silent).unwrap();
         let workspace = Workspace::find().unwrap();
         let kernel = kernel_build::provide(&options, &workspace, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -167,7 +167,7 @@ fn foreign_text_commands_no_terminal_and_forges_no_line() {
     assert_eq!(ended.status, Some(1), "{ended:#?}");
     assert_eq!(ended.last_line(), "FAIL  a2Jb");
     for line in ended.stdout.lines() {
-        assert!(line.chars().all(octopod_ci::text::is_shown), "{line:?}");
+        assert!(line.chars().all(octopod_ci::base::text::is_shown), "{line:?}");
         assert!(!line.starts_with("PASS"), "{ended:#?}");
     }
     let page = fs::read_to_string(ended.out.join("report.html")).unwrap();

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use octopod_ci::{Mode, Options};
+use octopod_ci::Mode;
+use octopod_ci::Options;
 use rustix::fs::{Mode as FileMode, OFlags};
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.

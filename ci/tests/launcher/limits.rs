@@ -3,9 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use octopod_ci::accel::Host;
-use octopod_ci::notice::{Notice, Observer};
-use octopod_ci::{Mode, launch_on};
+use octopod_ci::Mode;
+use octopod_ci::base::message::Notice;
+use octopod_ci::base::message::Observer;
+use octopod_ci::launch_on;
+use octopod_ci::machine::accelerator::Host;
 
 use super::fake::{Fake, SOUND_BOOT, VERDICT_PASS, launcher, write_program};
 use super::{STATUS_PASS, say};
@@ -159,8 +161,10 @@ fn tcg_takes_the_place_of_a_kvm_that_opens_and_fails() {
     let note = notes.0.iter().find(|note| note.contains("TCG is used instead")).expect("a note");
     assert!(note.contains("failed to initialize kvm"), "{note}");
     // What is asked for by name is not replaced; nor is a run that has got as far as the kernel.
-    let by_name =
-        octopod_ci::Options { accel: octopod_ci::cli::AccelChoice::Kvm, ..fake.options(Mode::Boot) };
+    let by_name = octopod_ci::Options {
+        accel: octopod_ci::commands::cli::AccelChoice::Kvm,
+        ..fake.options(Mode::Boot)
+    };
     assert_eq!(launch_on(&by_name, &host, &mut Notes::default()).status, 2);
     let speaks =
         Fake::new(&format!("case \"$*\" in *'-accel kvm'*) echo 'octopod: up'; exit 1;; esac\n{pass}"));

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use octopod_ci::kernel_build;
-use octopod_ci::notice::Silent;
-use octopod_ci::rundir::Workspace;
-use octopod_ci::{Options, setup};
+use octopod_ci::Options;
+use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::message::Silent;
+use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::setup;
 
 /// Long enough for a host with much else to do.
 pub const LIMIT: Duration = Duration::from_secs(120);

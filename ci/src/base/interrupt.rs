@@ -1,0 +1,73 @@
+//! Ctrl-C, SIGTERM and SIGHUP, as something that a wait can wake up for.
+//!
+//! The first signal asks the launcher to end: it sets a flag that never goes back, and wakes each wait that has registered a
+//! `Listener`. The second ends the process at once, with the status of an interrupted run: whatever the launcher waits for
+//! then, its user waits no longer. Only the binary installs the handlers; a program that uses the library keeps its own.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::base::process;
+use crate::base::verdict::VerdictKind;
+use crate::run::console::leave_raw_mode;
+
+type Waker = Box<dyn Fn() + Send>;
+
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+static WAKERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
+
+/// Installs the handlers, once for each process.
+pub fn install() -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(|| {
+        if SIGNALS.load(Ordering::SeqCst) > 0 {
+            end_at_once();
+        }
+        request();
+    })
+}
+
+/// Does what the first signal does.
+pub fn request() {
+    SIGNALS.fetch_add(1, Ordering::SeqCst);
+    for (_, wake) in WAKERS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        wake();
+    }
+}
+
+/// Whether a signal has asked this process to end.
+pub fn requested() -> bool {
+    count() > 0
+}
+
+/// How many signals have.
+pub fn count() -> u64 {
+    SIGNALS.load(Ordering::SeqCst)
+}
+
+/// Leaves the terminal usable and no child running, and ends the process, whatever its other threads do.
+fn end_at_once() -> ! {
+    leave_raw_mode();
+    process::kill_all();
+    std::process::exit(VerdictKind::Interrupted.status().into())
+}
+
+/// A wait that wants to be woken; ends with its scope.
+pub(crate) struct Listener {
+    id: u64,
+}
+
+impl Listener {
+    /// `wake` runs on the signal's thread and must not block.
+    pub(crate) fn new(wake: impl Fn() + Send + 'static) -> Listener {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        WAKERS.lock().unwrap_or_else(PoisonError::into_inner).push((id, Box::new(wake)));
+        Listener { id }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        WAKERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != self.id);
+    }
+}

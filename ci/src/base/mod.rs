@@ -1,0 +1,12 @@
+//! What every other layer stands on: errors, messages, child processes, files, values and texts.
+
+pub mod checkout;
+pub mod error;
+pub mod files;
+pub mod interrupt;
+pub mod message;
+pub mod process;
+pub mod text;
+pub mod values;
+pub mod verdict;
+pub mod version;

@@ -1,0 +1,477 @@
+//! Child processes that cannot outlive the launcher, and whose every wait has a deadline.
+//!
+//! A [`Supervised`] child leads a process group of its own, so that what it starts ends with it, and so that the
+//! terminal's Ctrl-C reaches the launcher alone, which then decides. Threads read its two streams and wait for its
+//! end; all of them report through one bounded channel, which also keeps a child that writes without end from
+//! filling the launcher's memory.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use crate::base::error::Error;
+use crate::base::interrupt;
+use crate::base::interrupt::Listener;
+
+/// Events that may wait in the channel before the readers have to. With [`Streams::max_line_bytes`] it bounds the memory
+/// that a child can take, whatever it writes.
+const CHANNEL_DEPTH: usize = 64;
+
+/// Of what a short-lived program writes, so much is kept of the beginning of each stream, and of the end.
+const CAPTURED_HEAD_BYTES: usize = 256 << 10;
+const CAPTURED_TAIL_BYTES: usize = 64 << 10;
+
+/// What a program writes that only says something about itself.
+const ANSWER_BYTES: usize = 4 << 20;
+
+/// How long a dead child's streams may stay open, which they do while a process that it left behind holds them.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a killed child may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a stream's log file may grow to; a kernel that prints in a loop must not fill the disk.
+const LOG_LIMIT_BYTES: u64 = 64 << 20;
+
+/// Which of a child's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Its standard output.
+    Stdout,
+    /// Its standard error.
+    Stderr,
+}
+
+/// What [`Supervised::next`] waited for.
+#[derive(Debug)]
+pub enum Happening {
+    /// The child wrote a line; bytes that are not UTF-8 are replaced, and what exceeds the cap is cut.
+    Line(Stream, String),
+    /// The child wrote these bytes to its standard output, where they are wanted as they come.
+    Bytes(Vec<u8>),
+    /// It has ended, and all that it wrote has been handed out.
+    Ended(ExitStatus),
+    /// The deadline passed first.
+    Deadline,
+    /// A signal asks the launcher to end. Said once.
+    Interrupted,
+}
+
+enum Event {
+    Line(Stream, Vec<u8>),
+    Bytes(Vec<u8>),
+    Closed,
+    Ended,
+    Wake,
+}
+
+/// How to treat what a child writes.
+#[derive(Debug)]
+pub struct Streams {
+    /// Longer lines are cut.
+    pub max_line_bytes: usize,
+    /// Receives the standard output as it is.
+    pub stdout_log: Option<File>,
+    /// Receives the standard error as it is.
+    pub stderr_log: Option<File>,
+    /// A carriage return ends a line as well: so programs write that draw a bar.
+    pub ends_at_returns: bool,
+    /// The standard output comes as [`Happening::Bytes`], not in lines, and the standard input is
+    /// [taken](Supervised::take_stdin) by who feeds it; otherwise it is empty.
+    pub interactive: bool,
+}
+
+impl Default for Streams {
+    fn default() -> Streams {
+        Streams {
+            max_line_bytes: 256 << 10,
+            stdout_log: None,
+            stderr_log: None,
+            ends_at_returns: false,
+            interactive: false,
+        }
+    }
+}
+
+/// The process groups of all children under watch.
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Kills all children under watch and what they have started. For the end of the process, by a thread that may not wait.
+pub(crate) fn kill_all() {
+    for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let _ = kill_process_group(*group, Signal::KILL);
+    }
+}
+
+/// A child process under watch. Dropped, it is killed.
+pub struct Supervised {
+    child: Child,
+    group: Pid,
+    events: Receiver<Event>,
+    _wake: Listener,
+    open_streams: u8,
+    ended_at: Option<Instant>,
+    reaped: Option<ExitStatus>,
+    interrupt_told: bool,
+}
+
+impl Supervised {
+    /// Starts `command`.
+    pub fn spawn(command: &mut Command, streams: Streams) -> io::Result<Supervised> {
+        let stdin = if streams.interactive { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        end_with_parent(command);
+        let mut child = command.spawn()?;
+        let group = Pid::from_child(&child);
+        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+        let (sender, events) = sync_channel(CHANNEL_DEPTH);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let lines = Lines { max_bytes: streams.max_line_bytes, end_at_returns: streams.ends_at_returns };
+        if let Some(stdout) = stdout {
+            let lines = if streams.interactive { None } else { Some(lines) };
+            read_in_thread(Stream::Stdout, stdout, streams.stdout_log, lines, sender.clone());
+        }
+        if let Some(stderr) = stderr {
+            read_in_thread(Stream::Stderr, stderr, streams.stderr_log, Some(lines), sender.clone());
+        }
+        let end = sender.clone();
+        thread::spawn(move || {
+            // NOWAIT leaves the child a zombie, so that its number stays its own until `reap`.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(waitid(WaitId::Pid(group), options), Err(rustix::io::Errno::INTR)) {}
+            let _ = end.send(Event::Ended);
+        });
+        // A full channel needs no waking: its receiver is awake.
+        let wake = Listener::new(move || drop(sender.try_send(Event::Wake)));
+        Ok(Supervised {
+            child,
+            group,
+            events,
+            _wake: wake,
+            open_streams: 2,
+            ended_at: None,
+            reaped: None,
+            interrupt_told: false,
+        })
+    }
+
+    /// Its standard input, once, where it has one.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next thing that happens, at the latest at `deadline`.
+    pub fn next(&mut self, deadline: Instant) -> Happening {
+        loop {
+            if let Some(status) = self.reaped {
+                return Happening::Ended(status);
+            }
+            if interrupt::requested() && !self.interrupt_told {
+                self.interrupt_told = true;
+                return Happening::Interrupted;
+            }
+            let drained_by = self.ended_at.map(|ended| ended + DRAIN_LIMIT);
+            let now = Instant::now();
+            if self.ended_at.is_some()
+                && (self.open_streams == 0 || drained_by.is_some_and(|limit| now >= limit))
+            {
+                return Happening::Ended(self.reap());
+            }
+            if now >= deadline && self.ended_at.is_none() {
+                return Happening::Deadline;
+            }
+            match self.events.recv_timeout(drained_by.unwrap_or(deadline).saturating_duration_since(now)) {
+                Ok(Event::Line(stream, bytes)) => {
+                    return Happening::Line(stream, String::from_utf8_lossy(&bytes).into_owned());
+                }
+                Ok(Event::Bytes(bytes)) => return Happening::Bytes(bytes),
+                Ok(Event::Closed) => self.open_streams -= 1,
+                Ok(Event::Ended) => self.ended_at = Some(Instant::now()),
+                Ok(Event::Wake) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Happening::Ended(self.reap()),
+            }
+        }
+    }
+
+    /// Sends the child's group what Ctrl-C would.
+    pub fn interrupt(&mut self) {
+        if self.reaped.is_none() {
+            let _ = kill_process_group(self.group, Signal::INT);
+        }
+    }
+
+    /// Asks the child's group to end, and kills what has not after `grace`.
+    pub fn end(&mut self, grace: Duration) {
+        for (signal, limit) in [(Signal::TERM, grace), (Signal::KILL, KILL_LIMIT)] {
+            if self.reaped.is_some() {
+                return;
+            }
+            let _ = kill_process_group(self.group, signal);
+            let deadline = Instant::now() + limit;
+            loop {
+                match self.next(deadline) {
+                    Happening::Ended(_) => return,
+                    Happening::Deadline => break,
+                    Happening::Line(..) | Happening::Bytes(_) | Happening::Interrupted => {}
+                }
+            }
+        }
+    }
+
+    /// Kills what the child left behind in its group, then the child's own entry.
+    fn reap(&mut self) -> ExitStatus {
+        let _ = kill_process_group(self.group, Signal::KILL);
+        // Once it is reaped its number may become another's.
+        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|group| *group != self.group);
+        let status = self.child.wait().unwrap_or_default();
+        self.reaped = Some(status);
+        status
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        if self.reaped.is_none() {
+            self.reap();
+        }
+    }
+}
+
+/// Where the system can, has the kernel end the child if the launcher is killed in a way that it cannot answer.
+fn end_with_parent(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    {
+        let parent = rustix::process::getpid();
+        let arm = move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above.
+            match rustix::process::getppid() == Some(parent) {
+                true => Ok(()),
+                false => Err(io::Error::from(rustix::io::Errno::SRCH)),
+            }
+        };
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed: `arm` makes two plain system
+        // calls, and neither it nor its errors allocate.
+        unsafe { command.pre_exec(arm) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
+}
+
+/// How a stream is cut into lines.
+#[derive(Clone, Copy)]
+struct Lines {
+    max_bytes: usize,
+    end_at_returns: bool,
+}
+
+impl Lines {
+    fn is_end(self, byte: u8) -> bool {
+        byte == b'\n' || (byte == b'\r' && self.end_at_returns)
+    }
+}
+
+/// Reads in lines, or as it comes.
+fn read_in_thread(
+    stream: Stream,
+    source: impl Read + Send + 'static,
+    mut log: Option<File>,
+    lines: Option<Lines>,
+    events: SyncSender<Event>,
+) {
+    thread::spawn(move || {
+        let mut source = BufReader::new(source);
+        let mut line = Vec::new();
+        let mut logged = 0;
+        loop {
+            let bytes = match source.fill_buf() {
+                Ok([]) => break,
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            if let Some(file) = &mut log
+                && logged < LOG_LIMIT_BYTES
+            {
+                let _ = file.write_all(bytes);
+                logged += bytes.len() as u64;
+            }
+            let Some(lines) = lines else {
+                let _ = events.send(Event::Bytes(bytes.to_vec()));
+                let used = bytes.len();
+                source.consume(used);
+                continue;
+            };
+            for piece in bytes.split_inclusive(|&byte| lines.is_end(byte)) {
+                let (text, ends) = match piece.split_last() {
+                    Some((last, text)) if lines.is_end(*last) => (text, true),
+                    _ => (piece, false),
+                };
+                let room = lines.max_bytes.saturating_sub(line.len());
+                line.extend_from_slice(&text[..text.len().min(room)]);
+                if ends {
+                    let _ = events.send(Event::Line(stream, std::mem::take(&mut line)));
+                }
+            }
+            let used = bytes.len();
+            source.consume(used);
+        }
+        if !line.is_empty() {
+            let _ = events.send(Event::Line(stream, line));
+        }
+        let _ = events.send(Event::Closed);
+    });
+}
+
+/// Lines of a stream, of which the middle is left out where they are too many.
+#[derive(Debug, Default)]
+struct Kept {
+    head: String,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    /// All that was written.
+    bytes: usize,
+}
+
+impl Kept {
+    fn push(&mut self, line: &str) {
+        self.bytes += line.len() + 1;
+        if self.tail.is_empty() && self.head.len() + line.len() < CAPTURED_HEAD_BYTES {
+            self.head.push_str(line);
+            self.head.push('\n');
+            return;
+        }
+        self.tail_bytes += line.len() + 1;
+        self.tail.push_back(line.to_owned());
+        while self.tail_bytes > CAPTURED_TAIL_BYTES
+            && let Some(line) = self.tail.pop_front()
+        {
+            self.tail_bytes -= line.len() + 1;
+        }
+    }
+
+    fn text(self) -> String {
+        self.tail.into_iter().fold(self.head, |text, line| text + &line + "\n")
+    }
+}
+
+/// What a short-lived program wrote, and how it ended. Of very much, the beginning and the end.
+#[derive(Debug)]
+pub struct Captured {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Captured {
+    /// The last `count` lines of both streams, for an error message.
+    pub fn tail(&self, count: usize) -> String {
+        let lines: Vec<&str> = self.stdout.lines().chain(self.stderr.lines()).collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    }
+}
+
+/// Runs `command`, which only says something, to its end, or to `limit`. One that writes without end is broken off.
+pub fn capture(command: &mut Command, limit: Duration) -> Result<Captured, Error> {
+    run_to_end(command, limit, Duration::from_secs(1), ANSWER_BYTES, |_| {})
+}
+
+/// The same, telling `on_line` of each line, and giving the program `grace` to end where it is broken off.
+pub fn capture_with(
+    command: &mut Command,
+    limit: Duration,
+    grace: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<Captured, Error> {
+    run_to_end(command, limit, grace, usize::MAX, on_line)
+}
+
+fn run_to_end(
+    command: &mut Command,
+    limit: Duration,
+    grace: Duration,
+    most_bytes: usize,
+    mut on_line: impl FnMut(&str),
+) -> Result<Captured, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = Supervised::spawn(command, Streams::default())
+        .map_err(|source| Error::Program { program: program.clone(), source })?;
+    let deadline = Instant::now() + limit;
+    let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
+    loop {
+        match child.next(deadline) {
+            // Not interactive.
+            Happening::Bytes(_) => {}
+            Happening::Line(stream, line) => {
+                on_line(&line);
+                let kept = if stream == Stream::Stdout { &mut stdout } else { &mut stderr };
+                kept.push(&line);
+                if kept.bytes > most_bytes {
+                    child.end(grace);
+                    return Err(Error::ProgramFloods { program, bytes: most_bytes });
+                }
+            }
+            Happening::Ended(status) => {
+                return Ok(Captured { status, stdout: stdout.text(), stderr: stderr.text() });
+            }
+            Happening::Deadline => {
+                child.end(grace);
+                return Err(Error::ProgramTimeout { program, limit });
+            }
+            Happening::Interrupted => {
+                child.end(grace);
+                return Err(Error::Interrupted);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    const LONG: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn of_very_much_the_beginning_and_the_end_are_kept() {
+        let script = "echo first; head -c 3000000 /dev/zero | tr '\\0' a | fold -w 999; echo; echo last";
+        let answer = capture(&mut shell(script), LONG).unwrap();
+        let kept = answer.stdout.len();
+        assert!(answer.stdout.starts_with("first\naaa") && answer.stdout.ends_with("a\nlast\n"), "{kept}");
+        assert!(kept < CAPTURED_HEAD_BYTES + CAPTURED_TAIL_BYTES + 2_000, "{kept}");
+        assert!(answer.tail(1).ends_with("last"));
+    }
+
+    #[test]
+    fn what_only_says_something_does_not_do_so_without_end() {
+        for script in ["yes again and again", "yes >&2"] {
+            let ended = capture(&mut shell(script), LONG);
+            assert!(matches!(ended, Err(Error::ProgramFloods { .. })), "{script}: {ended:?}");
+        }
+        // No line of it ends.
+        let ended = capture(&mut shell("exec cat /dev/zero"), Duration::from_secs(1));
+        assert!(matches!(ended, Err(Error::ProgramTimeout { .. })), "{ended:?}");
+    }
+}

@@ -1,0 +1,195 @@
+//! What a boot costs, in virtual time: whole boots of machines of given sizes, with counted instructions.
+//!
+//! Under `-icount shift=0` each instruction of any CPU takes a nanosecond of virtual time, and a halted machine goes on to its
+//! next timer event at once. All CPUs share one host thread and take turns, so a boot repeats to the nanosecond. Each is
+//! run twice to show that it does.
+
+use std::path::Path;
+
+use clap::Parser;
+use octopod::wire::{Bench, BootStage};
+
+use crate::base::message::{Notice, Observer};
+use crate::base::verdict::VerdictKind;
+use crate::commands::cli::Options;
+use crate::commands::launch::launch;
+use crate::machine::qemu::COUNTED_CPU;
+use crate::report::cost_limits::ICOUNT;
+use crate::report::document::Report;
+
+/// What the figures count.
+const UNIT: &str = "ns";
+
+/// One figure about booting.
+struct BootBenchmark {
+    /// Its name in reports and in `config/bench.toml`.
+    name: &'static str,
+    /// The machine: CPUs and memory.
+    machine: (u32, &'static str),
+    /// What is read from the report, in nanoseconds.
+    read: fn(&Report) -> Option<u64>,
+    /// The machine that the figure is divided by; the figure is a ratio then.
+    to: Option<(u32, &'static str)>,
+}
+
+const ALL: &[BootBenchmark] = &[
+    BootBenchmark {
+        name: "boot_entry_to_online_8",
+        machine: (8, "128M"),
+        read: entry_to_online_ns,
+        to: None,
+    },
+    BootBenchmark {
+        name: "boot_entry_to_online_64",
+        machine: (64, "256M"),
+        read: entry_to_online_ns,
+        to: None,
+    },
+    BootBenchmark {
+        name: "boot_256g_to_1g",
+        machine: (2, "256G"),
+        read: entry_to_work_ns,
+        to: Some((2, "1G")),
+    },
+];
+
+/// From rt0's first reading of the TSC to the last CPU online.
+fn entry_to_online_ns(report: &Report) -> Option<u64> {
+    Some(report.boot.as_ref()?.kernel.entry_to_online_ns)
+}
+
+/// From rt0's first reading of the TSC to the start of the work, the audit of the page tables included.
+fn entry_to_work_ns(report: &Report) -> Option<u64> {
+    let work = report.boot_stages.iter().find(|at| at.stage == BootStage::Work.name())?;
+    Some(work.began_us * 1000)
+}
+
+/// Why there is no figure.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A boot did not pass.
+    #[error("{name}: the boot of {cpus} CPUs with {memory} did not pass: {reason}")]
+    NotBooted {
+        /// The benchmark.
+        name: &'static str,
+        /// CPUs of the machine.
+        cpus: u32,
+        /// Its memory.
+        memory: &'static str,
+        /// The boot's reason.
+        reason: String,
+    },
+    /// Two boots of one machine took different times.
+    #[error("{name}: {first} ns in one boot, {second} ns in another")]
+    Unsteady {
+        /// The benchmark.
+        name: &'static str,
+        /// Nanoseconds in the first boot.
+        first: u64,
+        /// Nanoseconds in the second.
+        second: u64,
+    },
+}
+
+/// Boots `kernel` on each machine and returns the figures. The runs' folders lie below `folder`.
+///
+/// # Errors
+/// If a boot does not pass, or two boots of a machine differ.
+pub fn measure(
+    kernel: &Path,
+    folder: &Path,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Bench<String>>, Failure> {
+    let mut figures = Vec::new();
+    for (done, benchmark) in ALL.iter().enumerate() {
+        let BootBenchmark { name, machine, to, .. } = *benchmark;
+        observer.notice(Notice::Count {
+            what: "measuring boots",
+            done: done as u64,
+            of: ALL.len() as u64,
+            now: name,
+        });
+        let figure = |machine| benchmark.steady(kernel, folder, machine);
+        let total = figure(machine)?;
+        let (unit, operations) = match to {
+            Some(machine) => ("ratio", figure(machine)?),
+            None => (UNIT, 1),
+        };
+        figures.push(Bench { name: name.to_owned(), unit: unit.to_owned(), total, operations });
+    }
+    Ok(figures)
+}
+
+impl BootBenchmark {
+    /// The figure of two boots of one machine, which must agree.
+    fn steady(&self, kernel: &Path, folder: &Path, machine: (u32, &'static str)) -> Result<u64, Failure> {
+        let (cpus, memory) = machine;
+        let run = |number: u32| self.boot(kernel, &folder.join(format!("{cpus}-{memory}-{number}")), machine);
+        let (first, second) = (run(1)?, run(2)?);
+        if first == second { Ok(first) } else { Err(Failure::Unsteady { name: self.name, first, second }) }
+    }
+
+    fn boot(
+        &self,
+        kernel: &Path,
+        folder: &Path,
+        (cpus, memory): (u32, &'static str),
+    ) -> Result<u64, Failure> {
+        let kernel = Some(kernel.to_owned());
+        let outcome = launch(&Options { kernel, out: Some(folder.to_owned()), ..machine(cpus, memory) });
+        let Report { verdict, reason, .. } = &outcome.report;
+        match (self.read)(&outcome.report) {
+            Some(figure) if *verdict == VerdictKind::Pass && figure > 0 => Ok(figure),
+            _ => Err(Failure::NotBooted {
+                name: self.name,
+                cpus,
+                memory,
+                reason: reason.clone().unwrap_or_else(|| format!("{verdict:?} without the figure")),
+            }),
+        }
+    }
+}
+
+/// The options of a boot with counted instructions. KASLR is off: the TSC that it draws from without RDSEED would be the
+/// same, but an address with more bits set costs more instructions.
+fn machine(cpus: u32, memory: &str) -> Options {
+    let backend = format!("memory-backend-ram,id=ram,size={memory},reserve=off");
+    let smp = cpus.to_string();
+    Options::parse_from([
+        "octopod",
+        "boot",
+        "--accel",
+        "tcg",
+        "--smp",
+        &smp,
+        "--mem",
+        memory,
+        "--cpu",
+        COUNTED_CPU,
+        "--append",
+        "kaslr=off",
+        "--",
+        "-accel",
+        "tcg,thread=single",
+        "-icount",
+        ICOUNT,
+        "-object",
+        &backend,
+        "-M",
+        "memory-backend=ram",
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_of_every_machine_are_accepted() {
+        for BootBenchmark { machine: of, to, .. } in ALL {
+            for (cpus, memory) in [Some(*of), *to].into_iter().flatten() {
+                machine(cpus, memory).check().unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What came of a row, and of all of them: four results that are told apart everywhere.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::error::Error;
+use crate::base::verdict::VerdictKind;
+use crate::base::version::Version;
+use crate::commands::cli::Options;
+use crate::commands::matrix::rows::Row;
+use crate::report::outcome::Outcome;
+
+/// The format of `matrix.json`.
+pub const SCHEMA: u32 = 1;
+
+/// A row's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It did what it must.
+    Passed,
+    /// It ran, and did something else; line by line.
+    Failed(Vec<String>),
+    /// It was not run, or not to its end.
+    Skipped(Skip),
+    /// The machine never came to life: nothing is said about the kernel.
+    NotStarted(String),
+}
+
+/// Why a row was not run to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// It needs a newer QEMU.
+    QemuTooOld {
+        /// The oldest that can do it.
+        needs: Version,
+        /// The one that is there.
+        has: Version,
+    },
+    /// It needs a tool that is not there.
+    ToolMissing(String),
+    /// It needs an accelerator that is not there.
+    NoAccelerator(String),
+    /// A signal came first.
+    Interrupted,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Skip::QemuTooOld { needs, has } => write!(f, "needs QEMU {needs}, and this is {has}"),
+            Skip::ToolMissing(reason) | Skip::NoAccelerator(reason) => f.write_str(reason),
+            Skip::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl Ended {
+    /// Its name for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ended::Passed => "passed",
+            Ended::Failed(_) => "failed",
+            Ended::Skipped(_) => "skipped",
+            Ended::NotStarted(_) => "not_started",
+        }
+    }
+
+    /// Why it did not pass, on one line; more than one thing may be wrong.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Ended::Passed => None,
+            Ended::Failed(wrong) => Some(wrong.join("; ")),
+            Ended::Skipped(skip) => Some(skip.to_string()),
+            Ended::NotStarted(reason) => Some(reason.clone()),
+        }
+    }
+
+    /// Judges what came of `row`.
+    pub fn of(row: &Row, outcome: &Outcome) -> Ended {
+        let report = &outcome.report;
+        // Without the accelerator that the row names, or a tool that its door needs, nothing was booted.
+        match &outcome.error {
+            Some(Error::Missing { .. } | Error::MissingByHand { .. }) => {
+                return Ended::Skipped(Skip::ToolMissing(report.reason.clone().unwrap_or_default()));
+            }
+            Some(Error::KvmUnusable { reason }) => {
+                return Ended::Skipped(Skip::NoAccelerator(reason.clone()));
+            }
+            _ => {}
+        }
+        let kernel_spoke = report.boot.is_some() || outcome.serial.iter().any(|line| !line.trim().is_empty());
+        match report.verdict {
+            VerdictKind::Interrupted => Ended::Skipped(Skip::Interrupted),
+            VerdictKind::Error if !kernel_spoke => {
+                Ended::NotStarted(report.reason.clone().unwrap_or_default())
+            }
+            _ => match row.check(outcome) {
+                wrong if wrong.is_empty() => Ended::Passed,
+                wrong => Ended::Failed(wrong),
+            },
+        }
+    }
+}
+
+/// A row with what came of it, and what it takes to look into it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowResult {
+    /// The row's name.
+    pub name: String,
+    /// What to type to have it again.
+    pub command_line: String,
+    /// What came of it.
+    #[serde(serialize_with = "as_name", rename = "result")]
+    pub ended: Ended,
+    /// What was wrong, or why it was not run.
+    pub wrong: Vec<String>,
+    /// The verdict's reason in the run's own report, whether expected or not.
+    pub reason: Option<String>,
+    /// How long it took, in seconds.
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
+    pub time: Duration,
+    /// The run's folder, if it has one. Programs find it by its name under `rows`, beside their file.
+    #[serde(serialize_with = "as_file_name")]
+    pub folder: Option<PathBuf>,
+    /// What the kernel said; in the run's folder too.
+    #[serde(skip)]
+    pub serial: Vec<String>,
+    /// What the emulator complained of.
+    #[serde(skip)]
+    pub complaint: String,
+}
+
+impl RowResult {
+    /// A row that was not begun.
+    pub fn not_begun(row: &Row, options: &Options, ended: Ended) -> RowResult {
+        let (reason, time, folder, serial, complaint) = Default::default();
+        let (name, command_line) = (row.name.clone(), row.command_line(options));
+        let wrong = wrong(&ended);
+        RowResult { name, command_line, ended, wrong, reason, time, folder, serial, complaint }
+    }
+
+    /// A row that was run.
+    pub fn of(row: &Row, options: &Options, outcome: Outcome, time: Duration) -> RowResult {
+        let ended = Ended::of(row, &outcome);
+        RowResult {
+            reason: outcome.report.reason,
+            time,
+            folder: outcome.run_dir,
+            serial: outcome.serial,
+            complaint: outcome.complaint,
+            ..RowResult::not_begun(row, options, ended)
+        }
+    }
+
+    /// Whether the matrix fails by it.
+    pub fn is_bad(&self) -> bool {
+        matches!(self.ended, Ended::Failed(_) | Ended::NotStarted(_))
+    }
+
+    /// All that a person needs of a row that did not pass, with the kernel's last `serial_lines` lines.
+    pub fn details(&self, serial_lines: usize) -> Vec<String> {
+        let mut lines = self.wrong.clone();
+        // What is expected may be part of it, so it is not what is wrong, but it tells most.
+        lines.extend(
+            self.reason
+                .iter()
+                .filter(|reason| !self.wrong.contains(reason))
+                .map(|reason| format!("reason: {reason}")),
+        );
+        lines.push(self.command_line.clone());
+        lines.extend(self.folder.iter().map(|folder| shown(folder)));
+        if !self.complaint.is_empty() {
+            lines.push("the emulator said:".to_owned());
+            lines.extend(self.complaint.lines().map(|line| format!("  {line}")));
+        }
+        let from = self.serial.len().saturating_sub(serial_lines);
+        if from < self.serial.len() {
+            let last = if from > 0 { " at last" } else { "" };
+            lines.push(format!("the kernel said{last}:"));
+            lines.extend(self.serial[from..].iter().map(|line| format!("  {line}")));
+        }
+        lines
+    }
+}
+
+/// A path, shorter from here where it is below.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+fn wrong(ended: &Ended) -> Vec<String> {
+    match ended {
+        Ended::Failed(wrong) => wrong.clone(),
+        other => other.reason().into_iter().collect(),
+    }
+}
+
+fn as_name<S: serde::Serializer>(ended: &Ended, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(ended.name())
+}
+
+fn as_file_name<S: serde::Serializer>(folder: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    folder.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy()).serialize(serializer)
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_millis() as f64 / 1000.0)
+}
+
+/// How many rows had each result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Did what they must.
+    pub passed: usize,
+    /// Ran, and did something else.
+    pub failed: usize,
+    /// Were not run.
+    pub skipped: usize,
+    /// Never came to life.
+    pub not_started: usize,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub fn add(&mut self, ended: &Ended) {
+        match ended {
+            Ended::Passed => self.passed += 1,
+            Ended::Failed(_) => self.failed += 1,
+            Ended::Skipped(_) => self.skipped += 1,
+            Ended::NotStarted(_) => self.not_started += 1,
+        }
+    }
+
+    /// Counts the results.
+    pub fn of(results: &[RowResult]) -> Counts {
+        let mut counts = Counts::default();
+        results.iter().for_each(|result| counts.add(&result.ended));
+        counts
+    }
+}
+
+/// The last line. Who reads only this must not take a row that did not start for anything but a failure.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { passed, failed, skipped, not_started } = self;
+        write!(f, "{passed} passed, {} failed, {skipped} skipped", failed + not_started)
+    }
+}
+
+/// All results, with what they hold for: `matrix.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Results {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `--accel`; a row may have its own.
+    pub accel: &'static str,
+    /// QEMU's version.
+    pub qemu_version: String,
+    /// `fast` or `full`.
+    pub tier: crate::commands::matrix::rows::Tier,
+    /// `K/N`, if these are a part of the rows only.
+    pub shard: Option<String>,
+    /// Whether a signal came before the last row's end.
+    pub interrupted: bool,
+    /// How long all of it took, in seconds.
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
+    pub time: Duration,
+    /// How many rows had each result.
+    pub counts: Counts,
+    /// The rows, in the file's order.
+    pub rows: Vec<RowResult>,
+}
+
+impl Results {
+    /// The launcher's exit status.
+    pub fn status(&self) -> u8 {
+        match self.counts {
+            _ if self.interrupted => VerdictKind::Interrupted.status(),
+            Counts { failed: 0, not_started: 0, .. } => VerdictKind::Pass.status(),
+            _ => VerdictKind::Fail.status(),
+        }
+    }
+
+    /// As text, with a line end.
+    pub fn to_json(&self) -> String {
+        let text = serde_json::to_string_pretty(self);
+        text.unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}")) + "\n"
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

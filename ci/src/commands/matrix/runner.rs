@@ -1,0 +1,196 @@
+//! Runs one row. The boot tests of `cargo test` and the `matrix` command are both built on it.
+//!
+//! A [`Runner`] is what all rows share; it makes a [`Job`] of each row, and installs and builds what they need before
+//! the first is run: two must not install at once, and no compiler is to compete with a machine for the processor.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::base::files::output;
+use crate::base::files::scratch::Scratch;
+use crate::base::interrupt;
+use crate::base::message::Observer;
+use crate::base::version::Version;
+use crate::commands::cli::{AccelChoice, Options};
+use crate::commands::launch::launch_with;
+use crate::commands::matrix::result::{Ended, RowResult, Skip};
+use crate::commands::matrix::rows;
+use crate::commands::matrix::rows::{Problem, Row, RowProblem};
+use crate::commands::matrix::schedule::Weight;
+use crate::kernel::build as kernel_build;
+use crate::kernel::build::Kernel;
+use crate::machine::accelerator as accel;
+use crate::machine::accelerator::Host;
+use crate::machine::emulator::Kind;
+use crate::machine::media::Door;
+use crate::machine::qemu::Qemu;
+use crate::setup;
+
+/// The folder of the kernels, beside those of the rows; no row's name begins so.
+const KERNELS: &str = "_kernels";
+
+/// What all rows share: one QEMU, one accelerator, a folder for their folders, a kernel of each variant.
+#[derive(Debug)]
+pub struct Runner {
+    /// The one that is named, if one is; a row's command line names it too.
+    named: Option<OsString>,
+    /// The same of Bochs, which only the rows that boot on it need.
+    named_bochs: Option<OsString>,
+    qemu: Qemu,
+    accel: AccelChoice,
+    host: Host,
+    folder: PathBuf,
+}
+
+/// A row that is ready to be run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The row.
+    pub row: Row,
+    options: Options,
+    /// What is known before it is run, and spares the run.
+    foregone: Option<Ended>,
+    folder: PathBuf,
+}
+
+impl Runner {
+    /// Sees to it that there is a QEMU, the one that is named or any, and that `accel` can be had.
+    pub fn new(
+        qemu: Option<&OsStr>,
+        accel: AccelChoice,
+        folder: PathBuf,
+        observer: &mut dyn Observer,
+    ) -> Result<Runner, Error> {
+        let host = Host::examine();
+        accel::decide(accel, &host)?;
+        let found = setup::qemu::provide(qemu, observer)?;
+        let named = qemu.map(OsStr::to_owned);
+        Ok(Runner { named, named_bochs: None, qemu: found, accel, host, folder })
+    }
+
+    /// The same with a Bochs of the user's own, if one is named.
+    pub fn with_bochs(self, named_bochs: Option<OsString>) -> Runner {
+        Runner { named_bochs, ..self }
+    }
+
+    /// The version of the QEMU that was found.
+    pub fn qemu_version(&self) -> Version {
+        self.qemu.version
+    }
+
+    /// Makes a job of each row.
+    pub fn jobs(&self, rows: Vec<Row>) -> Result<Vec<Job>, Error> {
+        let job = |row: Row| match self.job(&row) {
+            Ok((options, skip)) => {
+                let foregone = skip.map(Ended::Skipped);
+                Ok(Job { folder: self.folder.join(row.folder()), row, options, foregone })
+            }
+            Err(problem) => {
+                let problem = Problem::Row { name: row.name, problem };
+                Err(Error::Matrix { path: rows::FILE.into(), problem })
+            }
+        };
+        rows.into_iter().map(job).collect()
+    }
+
+    fn job(&self, row: &Row) -> Result<(Options, Option<Skip>), RowProblem> {
+        let mut options = row.options(self.accel)?;
+        options.qemu_program = self.named.clone();
+        options.bochs_program = self.named_bochs.clone().or(options.bochs_program);
+        let has = self.qemu.version;
+        let too_old = row.oldest_qemu()?.filter(|needs| has < *needs);
+        let skip = match (too_old, accel::decide(options.accel, &self.host)) {
+            (Some(needs), _) => Some(Skip::QemuTooOld { needs, has }),
+            (None, Err(error)) => Some(Skip::NoAccelerator(error.to_string())),
+            (None, Ok(_)) => None,
+        };
+        Ok((options, skip))
+    }
+
+    /// Gets what the jobs' emulators and doors need, and builds the kernels that they boot, each variant once.
+    pub fn prepare<'a>(
+        &self,
+        jobs: impl IntoIterator<Item = &'a mut Job>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        let workspace = Workspace::find()?;
+        let mut doors: Vec<((Kind, Door), Option<Ended>)> = Vec::new();
+        let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
+        for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {
+            let door = (job.options.emulator, job.options.boot);
+            if !doors.iter().any(|(known, _)| *known == door) {
+                doors.push((door, self.closed(&job.options, observer)?));
+            }
+            job.foregone =
+                doors.iter().find(|(known, _)| *known == door).and_then(|(_, closed)| closed.clone());
+            if job.foregone.is_some() || job.options.kernel.is_some() {
+                continue;
+            }
+            let variant = kernel_build::variant(&job.options);
+            let kernel = match kernels.get(&variant) {
+                Some(kernel) => kernel.clone(),
+                None => {
+                    setup::target::provide(observer)?;
+                    self.own(kernel_build::provide(&job.options, &workspace, observer)?)?
+                }
+            };
+            job.options.built = Some(kernels.entry(variant).or_insert(kernel).clone());
+        }
+        Ok(())
+    }
+
+    /// A kernel in a file of the matrix's own: a build of another launcher meanwhile does not change what the rows boot.
+    fn own(&self, kernel: Kernel) -> Result<Kernel, Error> {
+        let folder = Scratch::new_in(&self.folder.join(KERNELS))?;
+        let own = |file: &Path, name: &str| {
+            let own = folder.path().join(name);
+            output::link_or_copy(file, &own).map_err(Error::file("copy", file)).map(|()| own)
+        };
+        let (path, symbols) =
+            (own(&kernel.path, "octopod-kernel")?, own(&kernel.symbols, "octopod-symbols")?);
+        Ok(kernel.moved_to(path, symbols, Some(Arc::new(folder))))
+    }
+
+    /// What a row ends with whose emulator or door cannot be used on this host.
+    fn closed(&self, options: &Options, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
+        let emulator = match options.emulator {
+            Kind::Qemu => Ok(()),
+            Kind::Bochs => setup::bochs::provide(options.bochs_program.as_deref(), observer).map(drop),
+        };
+        let door = |()| setup::media::provide(options.boot, Some(&self.qemu.program), observer).map(drop);
+        match emulator.and_then(door) {
+            Ok(()) => Ok(None),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error @ (Error::Missing { .. } | Error::MissingByHand { .. })) => {
+                Ok(Some(Ended::Skipped(Skip::ToolMissing(error.to_string()))))
+            }
+            Err(error) => Ok(Some(Ended::NotStarted(error.to_string()))),
+        }
+    }
+}
+
+impl Job {
+    /// What it needs of the host.
+    pub fn weight(&self) -> Weight {
+        Weight::of(&self.options)
+    }
+
+    /// Runs the row, unless there is a reason not to.
+    pub fn run(&self, observer: &mut dyn Observer) -> RowResult {
+        let not_begun = |ended| RowResult::not_begun(&self.row, &self.options, ended);
+        match &self.foregone {
+            Some(ended) => return not_begun(ended.clone()),
+            None if interrupt::requested() => return not_begun(Ended::Skipped(Skip::Interrupted)),
+            None => {}
+        }
+        let options = Options { out: Some(self.folder.clone()), ..self.options.clone() };
+        let began = Instant::now();
+        let outcome = launch_with(&options, observer);
+        RowResult::of(&self.row, &self.options, outcome, began.elapsed())
+    }
+}

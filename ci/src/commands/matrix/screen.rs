@@ -1,0 +1,234 @@
+//! What people see of the matrix: a line for each row that has ended and, on a terminal, below these a line for each
+//! that is at work and a bar for all; at the end what was wrong, and the counts.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::base::message::{Notice, Observer};
+use crate::base::text;
+use crate::commands::cli::Options;
+use crate::commands::matrix::result::{Counts, Ended, Results, RowResult, shown};
+use crate::commands::matrix::runner::Job;
+use crate::commands::matrix::schedule::Watcher;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+
+/// The kernel's lines that are shown of a row that failed.
+const SERIAL_LINES: usize = 12;
+
+/// Prints to the terminal, or where its output is sent.
+pub struct Screen {
+    /// Standard output belongs to the results.
+    to_stderr: bool,
+    quiet: bool,
+    verbose: bool,
+    /// Hide themselves where standard error is no terminal.
+    bars: MultiProgress,
+    total: ProgressBar,
+    counts: Mutex<Counts>,
+}
+
+impl Screen {
+    /// As `options` want it.
+    pub fn new(options: &Options) -> Screen {
+        let bars = MultiProgress::new();
+        if options.quiet {
+            bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        let total = bars.add(ProgressBar::no_length());
+        total.set_style(style("{spinner} {wide_msg}"));
+        Screen {
+            to_stderr: options.json.as_ref().is_some_and(|path| path.as_os_str() == "-"),
+            quiet: options.quiet,
+            verbose: options.verbose,
+            bars,
+            total,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Prints a line past the bars. Nobody is left to be told if that fails.
+    fn line(&self, text: &str) {
+        let text = text::styled(text);
+        self.bars.suspend(|| {
+            let _ = match self.to_stderr {
+                true => writeln!(anstream::stderr(), "{text}"),
+                false => writeln!(anstream::stdout(), "{text}"),
+            };
+        });
+    }
+
+    /// The rows begin.
+    pub fn begin(&self, jobs: usize, at_once: usize, qemu: &str, accel: &str) {
+        self.total.set_style(style("{pos:>5} of {len} {bar:24} {elapsed} {msg}"));
+        self.total.set_length(jobs as u64);
+        self.total.set_message("");
+        if !self.quiet {
+            let line = format!("QEMU {qemu}, {accel}: {jobs} rows, up to {at_once} at once");
+            self.line(&format!("{FAINT}launcher:{FAINT:#} {line}"));
+        }
+    }
+
+    /// Says what was wrong, and the counts; with `--json -`, the results alone on standard output.
+    ///
+    /// # Errors
+    /// They cannot be written there.
+    pub fn finish(&self, results: &Results, files: &[&std::path::Path]) -> std::io::Result<()> {
+        self.total.finish_and_clear();
+        if !self.quiet {
+            for row in results.rows.iter().filter(|row| matches!(row.ended, Ended::Skipped(_))) {
+                self.line(&head(row));
+            }
+            for row in results.rows.iter().filter(|row| row.is_bad()) {
+                self.line("");
+                let (style, word) = word(&row.ended);
+                self.line(&format!("{style}{word}{style:#}  {}", row.name));
+                let serial_lines = if self.verbose { usize::MAX } else { SERIAL_LINES };
+                for line in row.details(serial_lines) {
+                    self.line(&format!("    {}", text::line(&line)));
+                }
+            }
+            self.line("");
+            let files: Vec<String> = files.iter().map(|path| shown(path)).collect();
+            self.line(&format!("{FAINT}{}{FAINT:#}", files.join("  ")));
+            if results.counts.not_started > 0 {
+                self.line(&format!(
+                    "{BAD}{} of those that failed did not start{BAD:#}: nothing is known of the kernel there",
+                    results.counts.not_started
+                ));
+            }
+        }
+        self.line(&results.counts.to_string());
+        match self.to_stderr {
+            true => print(&results.to_json()),
+            false => Ok(()),
+        }
+    }
+
+    /// What kept the matrix from being run, the sentence last.
+    pub fn error(&self, error: &crate::base::error::Error) {
+        self.total.finish_and_clear();
+        let text = error.to_string();
+        let (sentence, details) = text.trim_end().split_once('\n').unwrap_or((text.trim_end(), ""));
+        if !details.is_empty() {
+            details.lines().for_each(|line| self.line(&format!("    {}", text::line(line))));
+        }
+        self.line(&format!("{BAD}ERROR{BAD:#}  {}", text::line(sentence.trim_end_matches(':'))));
+    }
+
+    /// The work before the rows.
+    pub fn preparation(&self) -> impl Observer + '_ {
+        Preparation { screen: self }
+    }
+}
+
+/// Writes a document to the standard output, all of it.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+struct Preparation<'a> {
+    screen: &'a Screen,
+}
+
+impl Observer for Preparation<'_> {
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Step(text) => {
+                self.screen.total.set_message(text::line(text));
+                self.screen.total.enable_steady_tick(Duration::from_millis(100));
+            }
+            Notice::Count { what, done, of, now } => {
+                self.screen.total.set_message(format!("{what}, {done} of {of}: {now}"));
+                self.screen.total.enable_steady_tick(Duration::from_millis(100));
+            }
+            Notice::Note(text) if !self.screen.quiet => {
+                self.screen.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
+            }
+            Notice::Tool(text) if self.screen.verbose => self.screen.line(text),
+            _ => {}
+        }
+    }
+}
+
+impl Watcher for Screen {
+    fn begins(&self, job: &Job) -> Box<dyn Observer + '_> {
+        let bar = self.bars.insert_before(&self.total, ProgressBar::new_spinner());
+        bar.set_style(style("{spinner} {elapsed:>4} {prefix}  {wide_msg}"));
+        bar.set_prefix(job.row.name.clone());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Box::new(AtWork { screen: self, bar })
+    }
+
+    fn ended(&self, result: &RowResult) {
+        let counts = {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.add(&result.ended);
+            *counts
+        };
+        if !self.quiet {
+            self.line(&head(result));
+        }
+        self.total.set_message(counts.to_string());
+        self.total.inc(1);
+    }
+}
+
+/// A row's line while it is at work.
+struct AtWork<'a> {
+    screen: &'a Screen,
+    bar: ProgressBar,
+}
+
+impl Observer for AtWork<'_> {
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Step(text) | Notice::Kernel(text) => self.bar.set_message(text::line(text)),
+            Notice::Progress(progress) => self.bar.set_message(format!(
+                "{} {:.1} of {:.1} s",
+                text::line(&progress.workload),
+                progress.elapsed_ms as f64 / 1000.0,
+                progress.budget_ms as f64 / 1000.0
+            )),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.screen.bars.remove(&self.bar);
+    }
+}
+
+fn word(ended: &Ended) -> (Style, &'static str) {
+    match ended {
+        Ended::Passed => (GOOD, "pass"),
+        Ended::Failed(_) => (BAD, "FAIL"),
+        Ended::Skipped(_) => (WARN, "skip"),
+        Ended::NotStarted(_) => (BAD, "ERROR"),
+    }
+}
+
+/// A row on one line.
+fn head(result: &RowResult) -> String {
+    let (style, word) = word(&result.ended);
+    let seconds = format!("{:.1} s", result.time.as_secs_f64());
+    let reason = result.ended.reason().unwrap_or_default();
+    let reason = reason.lines().next().map(|line| format!(": {}", text::line(line))).unwrap_or_default();
+    format!("{style}{word:<5}{style:#} {FAINT}{seconds:>8}{FAINT:#}  {}{reason}", result.name)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

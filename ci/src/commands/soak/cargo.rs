@@ -1,0 +1,243 @@
+//! Cargo in a soak's service: started in the workspace, with a log in the soak's folder, until it ends or Ctrl-C.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::base::process::{Happening, Streams, Supervised};
+use crate::commands::soak::{Ended, Task};
+use crate::kernel::build::forget_outer_cargo;
+
+/// No soak takes longer.
+const LIMIT: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Cargo ends its children within this.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The last lines of its standard error that are kept for an error.
+const LINES_KEPT: usize = 30;
+
+/// A command line of cargo's.
+pub struct Cargo {
+    command: Command,
+    log: PathBuf,
+}
+
+/// How cargo ended.
+pub struct Ran {
+    /// Its status.
+    pub status: ExitStatus,
+    command_line: String,
+    tail: VecDeque<String>,
+}
+
+impl Cargo {
+    /// The cargo that built the launcher, with these words. What it builds is kept apart from other builds, under `kind`.
+    pub fn new(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
+        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        Cargo::start_with(Command::new(program), task, kind, words)
+    }
+
+    /// The same with nightly Rust, which [`setup::rust`](crate::setup::rust) has provided.
+    pub fn nightly(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
+        let mut command = Command::new("rustup");
+        command.args(["run", "nightly", "cargo"]);
+        // It says which toolchain the launcher was built with, by a rustup that is not this one.
+        command.env_remove("RUSTUP_TOOLCHAIN");
+        Cargo::start_with(command, task, kind, words)
+    }
+
+    /// A program of cargo's, started by this command.
+    pub fn start_with(mut command: Command, task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
+        command.args(words).current_dir(&task.workspace.root);
+        forget_outer_cargo(&mut command);
+        command.env("CARGO_TARGET_DIR", target(task.workspace, kind)).env("CARGO_TERM_COLOR", "never");
+        Cargo { command, log: task.folder.file("cargo.log") }
+    }
+
+    /// The command itself, for what else it needs.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    /// Runs it to its end, telling `on_line` of each line of either stream.
+    pub fn run(mut self, mut on_line: impl FnMut(&str)) -> Result<Ran, Error> {
+        let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
+        let command_line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let open = || std::fs::File::options().create(true).append(true).open(&self.log);
+        let log = open().map_err(Error::file("write", &self.log))?;
+        let second = log.try_clone().map_err(Error::file("write", &self.log))?;
+        let streams = Streams { stdout_log: Some(log), stderr_log: Some(second), ..Streams::default() };
+        let mut child = Supervised::spawn(&mut self.command, streams)
+            .map_err(|source| Error::Program { program: command_line.clone(), source })?;
+        let deadline = Instant::now() + LIMIT;
+        let mut tail = VecDeque::new();
+        loop {
+            match child.next(deadline) {
+                // Not interactive.
+                Happening::Bytes(_) => {}
+                Happening::Line(_, line) => {
+                    on_line(&line);
+                    if tail.len() == LINES_KEPT {
+                        tail.pop_front();
+                    }
+                    tail.push_back(line);
+                }
+                Happening::Ended(status) => return Ok(Ran { status, command_line, tail }),
+                Happening::Deadline => {
+                    child.end(GRACE);
+                    return Err(Error::ProgramTimeout { program: command_line, limit: LIMIT });
+                }
+                Happening::Interrupted => {
+                    child.end(GRACE);
+                    return Err(Error::Interrupted);
+                }
+            }
+        }
+    }
+}
+
+impl Ran {
+    /// The error for a run that did not get to what it was for.
+    pub fn failed(self) -> Error {
+        Error::ProgramFailed {
+            program: self.command_line,
+            status: self.status.to_string(),
+            output: Vec::from(self.tail).join("\n"),
+        }
+    }
+}
+
+/// Where builds of this kind go.
+fn target(workspace: &Workspace, kind: &str) -> PathBuf {
+    workspace.own().join("soak").join(kind)
+}
+
+/// What a test program has said so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tests {
+    /// How many tests passed.
+    pub passed: u64,
+    /// What the tests have counted, by the name of what it is, in the order of the lines.
+    pub counted: Vec<(u64, String)>,
+    failed: Vec<String>,
+    panic: Vec<String>,
+    /// Whether it has begun, so that what fails is a test and not the build.
+    began: bool,
+    in_panic: bool,
+}
+
+/// So much of the first panic is shown.
+const PANIC_LINES: usize = 16;
+
+impl Tests {
+    /// Reads one line of the program's output, or of cargo's. True if it has something counted.
+    pub fn read(&mut self, line: &str) -> bool {
+        if line.starts_with("running ") {
+            self.began = true;
+        } else if let Some(result) = line.strip_prefix("test result: ") {
+            self.passed += number_before(result, " passed").unwrap_or(0);
+        } else if line.contains("panicked at") && self.panic.is_empty() {
+            self.in_panic = true;
+        } else if let Some(name) = line.strip_prefix("    ").filter(|name| self.is_test(name)) {
+            self.failed.push(name.to_owned());
+        }
+        if self.in_panic {
+            self.panic.push(line.to_owned());
+            self.in_panic = self.panic.len() < PANIC_LINES && !line.starts_with("note: ");
+        }
+        // Behind the name of the test, where one runs at a time.
+        let counted = line.find("counted ").and_then(|at| {
+            let (number, rest) = line[at + "counted ".len()..].split_once(' ')?;
+            Some((number.parse().ok()?, rest.to_owned()))
+        });
+        let is_some = counted.is_some();
+        self.counted.extend(counted);
+        is_some
+    }
+
+    fn is_test(&self, name: &str) -> bool {
+        self.began
+            && name.contains("::")
+            && !name.contains(' ')
+            && !self.failed.iter().any(|known| known == name)
+    }
+
+    /// The sum of what was counted under a name that begins so.
+    pub fn sum(&self, what: &str) -> u64 {
+        self.counted.iter().filter(|(_, name)| name.starts_with(what)).map(|(number, _)| number).sum()
+    }
+
+    /// What came of the run: `passed` makes the line that says what was done.
+    ///
+    /// # Errors
+    /// Cargo's, if there was no test to run.
+    pub fn ended(
+        self,
+        ran: Ran,
+        task: &Task<'_>,
+        passed: impl FnOnce(&Tests) -> String,
+    ) -> Result<Ended, Error> {
+        if !self.began || (ran.status.success() && self.passed == 0) {
+            return Err(ran.failed());
+        }
+        if ran.status.success() {
+            return Ok(Ended::Passed(passed(&self)));
+        }
+        let which = if self.failed.is_empty() { ran.status.to_string() } else { self.failed.join(", ") };
+        let text = [format!("failed: {which}")].into_iter().chain(self.panic).collect::<Vec<_>>().join("\n");
+        Ok(Ended::Failed(text, task.folder.path.clone()))
+    }
+}
+
+/// The number that stands before a word.
+pub fn number_before(text: &str, word: &str) -> Option<u64> {
+    text[..text.find(word)?].rsplit([' ', '\t']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Tests {
+        let mut tests = Tests::default();
+        for line in lines {
+            tests.read(line);
+        }
+        tests
+    }
+
+    #[test]
+    fn what_tests_have_counted_is_added_up() {
+        let tests = read(&[
+            "running 3 tests",
+            "test a::b ... counted 70 interleavings: a::b",
+            "ok",
+            "counted 5 interleavings: a::c",
+            "counted 9 schedules: a::d",
+            "test result: ok. 3 passed; 0 failed; 0 ignored",
+        ]);
+        assert_eq!((tests.passed, tests.sum("interleavings"), tests.sum("schedules")), (3, 75, 9));
+    }
+
+    #[test]
+    fn a_failure_has_the_tests_names_and_the_first_panic() {
+        let tests = read(&[
+            "running 2 tests",
+            "thread 'a::b' panicked at x.rs:1:2:",
+            "frame 0x3 was handed out twice",
+            "note: run with `RUST_BACKTRACE=1`",
+            "thread 'a::c' panicked at x.rs:7:2:",
+            "failures:",
+            "    a::b",
+            "    a::c",
+            "test result: FAILED. 0 passed; 2 failed; 0 ignored",
+        ]);
+        assert_eq!(tests.failed, ["a::b", "a::c"]);
+        assert_eq!(tests.panic[1], "frame 0x3 was handed out twice");
+        assert_eq!(tests.panic.len(), 3);
+    }
+}

@@ -1,0 +1,74 @@
+//! The library's models: under loom, which tries every interleaving of small ones, and under shuttle, which tries random
+//! ones of larger. Either crate replaces the atomics of what is modelled, so the library is built for it.
+
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::commands::soak::cargo::{Cargo, Tests};
+use crate::commands::soak::{Ended, Task};
+use crate::present::terminal::Console;
+
+/// Where the models are, as part of their tests' names.
+const MODELS: &str = "models::";
+
+/// Models that shuttle alone runs, and which share its schedules.
+const STORMS: &str = "models::storms::";
+
+/// Random schedules, unless `--count` says otherwise.
+const SCHEDULES: u64 = 1_000_000;
+
+/// Every interleaving; the count is the bound for preemptions, in place of each model's own.
+pub fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+    let mut cargo = tests(task, "loom", &[MODELS, "--nocapture"]);
+    if let Some(bound) = task.count {
+        cargo.command().env("LOOM_MAX_PREEMPTIONS", bound.to_string());
+    }
+    run(cargo, task, console, |tests| {
+        format!("{} interleavings of {} models", tests.sum("interleavings"), tests.passed)
+    })
+}
+
+/// Random schedules: so many of the storms, and a tenth as many of each small model as of each storm.
+pub fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+    let mut storms = 0;
+    console.notice(Notice::Step("building the models"));
+    let listed = tests(task, "shuttle", &[STORMS, "--list"]).run(|line| {
+        storms += u64::from(line.contains(STORMS) && line.ends_with(": test"));
+    })?;
+    if storms == 0 {
+        return Err(listed.failed());
+    }
+    let of_each = task.count.unwrap_or(SCHEDULES).div_ceil(storms);
+    let mut cargo = tests(task, "shuttle", &[MODELS, "--nocapture"]);
+    cargo.command().env("SHUTTLE_SCHEDULES", of_each.to_string());
+    run(cargo, task, console, |tests| {
+        let (all, small) = (tests.sum("schedules"), tests.passed - storms);
+        let of_storms = of_each * storms;
+        format!("{of_storms} schedules of {storms} storms, {} of {small} small models", all - of_storms)
+    })
+}
+
+/// The library's tests, built for this crate.
+fn tests(task: &Task<'_>, crate_name: &str, arguments: &[&str]) -> Cargo {
+    let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
+    let mut cargo = Cargo::new(task, crate_name, &[&words, arguments].concat());
+    cargo.command().env("RUSTFLAGS", format!("--cfg {crate_name}"));
+    cargo
+}
+
+fn run(
+    cargo: Cargo,
+    task: &Task<'_>,
+    console: &mut Console,
+    passed: impl FnOnce(&Tests) -> String,
+) -> Result<Ended, Error> {
+    console.notice(Notice::Step("building the models"));
+    let mut tests = Tests::default();
+    let ran = cargo.run(|line| {
+        if tests.read(line) {
+            let step = tests.counted.last().map_or("", |(_, name)| name);
+            console.notice(Notice::Step(&format!("model {}, {step}", tests.counted.len())));
+        }
+        console.notice(Notice::Tool(line));
+    })?;
+    tests.ended(ran, task, passed)
+}

@@ -1,0 +1,30 @@
+//! The library's property tests of the frame allocator, for as many random operations as the task says.
+
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::commands::soak::cargo::{Cargo, Tests};
+use crate::commands::soak::{Ended, Task};
+use crate::present::terminal::Console;
+
+/// Operations, unless `--count` says otherwise.
+const OPERATIONS: u64 = 10_000_000;
+
+/// Runs until each test has done its share.
+pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+    console.notice(Notice::Step("random operations against the naive model and the oracle"));
+    let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
+    let mut cargo =
+        Cargo::new(task, "model", &[&words[..], &["memory::frames::tests::model::", "--nocapture"]].concat());
+    cargo.command().env("FRAMES_MODEL_OPERATIONS", task.count.unwrap_or(OPERATIONS).to_string());
+    let mut tests = Tests::default();
+    let ran = cargo.run(|line| {
+        tests.read(line);
+        console.notice(Notice::Tool(line));
+    })?;
+    tests.ended(ran, task, |tests| {
+        let (operations, cases) = (tests.sum("operations"), tests.sum("cases"));
+        format!(
+            "{operations} random operations in {cases} cases agree with the naive model and with the oracle"
+        )
+    })
+}

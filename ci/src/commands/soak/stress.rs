@@ -1,0 +1,96 @@
+//! All workloads on eight CPUs, in one run of so many operations.
+//!
+//! The kernel's workloads run for a time, so a short run tells how long the real one has to be.
+
+use crate::base::error::Error;
+use crate::base::interrupt;
+use crate::base::message::{Notice, Observer};
+use crate::commands::launch::launch_with;
+use crate::commands::matrix::rows::{Expect, Row, Tier};
+use crate::commands::soak::{Ended, Task, build};
+use crate::present::terminal::Console;
+use crate::report::outcome::Outcome;
+
+/// Operations, unless `--count` says otherwise.
+const OPERATIONS: u64 = 1_000_000_000;
+
+/// Seconds of the run that measures.
+const TRIAL_S: u64 = 20;
+
+/// The time is for the count and so much more, in percent: the host may be busier later.
+const SPARE_PERCENT: u64 = 15;
+
+/// The longest that a run may be told to take.
+const MAX_S: u64 = 86_400;
+
+/// Runs of which none reaches the count, before the host is called too slow.
+const ATTEMPTS: usize = 3;
+
+/// Runs until one run has done as many operations as the task says.
+pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+    let mut built = task.options_of_run(&["stress"]);
+    build(&mut built, task, console)?;
+    let count = task.count.unwrap_or(OPERATIONS);
+    let mut seconds = TRIAL_S;
+    let mut done = 0;
+    for _ in 0..=ATTEMPTS {
+        console.notice(Notice::Step(&format!("stress for {seconds} s")));
+        let time = seconds.to_string();
+        let arguments = ["stress", "--accel", task.options.accel.name(), "--smp", "8", "--seconds", &time];
+        let mut options = task.options_of_run(&arguments);
+        options.built.clone_from(&built.built);
+        let outcome = launch_with(&options, console);
+        if interrupt::requested() {
+            return Err(Error::Interrupted);
+        }
+        let wrong = row().check(&outcome);
+        if !wrong.is_empty() {
+            return Ok(task.failed(&wrong.join("; "), &outcome, &arguments.join(" ")));
+        }
+        done = operations(&outcome);
+        if done >= count {
+            let workloads = outcome.report.stress.len();
+            return Ok(Ended::Passed(format!(
+                "{done} operations of {workloads} workloads on 8 CPUs in one run, nothing lost, nothing handed out twice"
+            )));
+        }
+        seconds = time_for(count, done, seconds);
+    }
+    let text = format!("only {done} of {} operations in the last of {} runs", count, ATTEMPTS + 1);
+    Ok(Ended::Failed(text, task.folder.path.clone()))
+}
+
+fn operations(outcome: &Outcome) -> u64 {
+    outcome.report.stress.iter().map(|stress| stress.operations).sum()
+}
+
+/// How many seconds `count` operations take, if `done` took so many.
+fn time_for(count: u64, done: u64, seconds: u64) -> u64 {
+    let exact = u128::from(count) * u128::from(seconds) / u128::from(done.max(1));
+    let spare = exact * u128::from(100 + SPARE_PERCENT) / 100 + 1;
+    u64::try_from(spare).unwrap_or(MAX_S).min(MAX_S)
+}
+
+fn row() -> Row {
+    let expect = Expect { cpus: Some(8), ..Expect::default() };
+    Row {
+        name: "stress".to_owned(),
+        run: String::new(),
+        with: Vec::new(),
+        tier: Tier::Full,
+        qemu: None,
+        expect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_in_proportion_with_some_to_spare() {
+        assert_eq!(time_for(1_000_000_000, 80_000_000, 20), 288);
+        assert_eq!(time_for(1_000, 0, 20), 23_001);
+        assert_eq!(time_for(u64::MAX, 1, 20), MAX_S);
+    }
+}

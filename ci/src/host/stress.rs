@@ -1,0 +1,342 @@
+//! `stress --host`: the kernel's workloads, checks and allocators on the host, with threads in the place of CPUs and no
+//! machine around them. What is wrong there too is the allocator's fault, and can be debugged like any program.
+//!
+//! A thread does the work, and another watches it: it tells how far the work is, keeps the time limit, and names the call in
+//! which an allocator hangs. Threads cannot be broken off, so those of a run that is given up end with the process.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use octopod::boot::command_line::{Allocator, BuiltIn, Options as KernelOptions, Workload};
+use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
+use octopod::stress::trace;
+use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
+
+use crate::base::error::Error;
+use crate::base::interrupt;
+use crate::base::interrupt::Listener;
+use crate::base::message::{Notice, Observer};
+use crate::base::verdict::VerdictKind;
+use crate::commands::cli::Options;
+use crate::report::verdict::Judgement;
+use crate::run::clock::{RunClock, TICK};
+use crate::run::records::Seen;
+use crate::run::replay;
+
+use crate::host::watchdog::Watchdog;
+
+/// How long a workload takes on one allocator, if nobody says.
+const DEFAULT_TIME: Duration = Duration::from_millis(200);
+
+/// A block of the allocator's.
+const BLOCK_BYTES: u64 = 2 << 20;
+
+/// Refuses options of a machine, and more memory than the host has.
+///
+/// # Errors
+/// The first option that does not go with `--host`, or the memory.
+pub fn check(options: &Options) -> Result<(), Error> {
+    if !options.host {
+        return Ok(());
+    }
+    let default = Options::default();
+    let of_a_machine = [
+        ("--emulator", options.emulator != default.emulator),
+        ("--smp", options.smp != default.smp),
+        ("--cpu", options.cpu.is_some()),
+        ("--machine", options.machine != default.machine),
+        ("--accel", options.accel != default.accel),
+        ("--boot", options.boot != default.boot),
+        ("--log", options.log.is_some()),
+        ("--allow-missing-cpus", options.allow_missing_cpus),
+        ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
+    ];
+    if let Some((option, _)) = of_a_machine.into_iter().find(|(_, given)| *given) {
+        let (applies_to, mode) = ("runs in a machine", "stress --host");
+        return Err(Error::OptionOfAnotherMode { option, applies_to, mode });
+    }
+    let (asked, available) = (options.mem.bytes(), available_bytes().unwrap_or(u64::MAX));
+    if asked > available { Err(Error::HostMemory { asked, available }) } else { Ok(()) }
+}
+
+/// The memory that the host can give, where it says.
+fn available_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// One workload on one allocator.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    threads: usize,
+    allocator: Allocator,
+    workload: Workload,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on {} with {} threads", self.workload, self.allocator, self.threads)
+    }
+}
+
+/// What the thread that does the work says.
+enum Said {
+    /// The next part begins.
+    Begins(u32, Part, Arc<Activity>),
+    /// It has ended.
+    Ended(Part, Box<Ran>),
+    /// A signal asks for the end.
+    Woken,
+}
+
+/// All that the work needs.
+struct Work {
+    parts: Vec<Part>,
+    text: Option<(Vec<u8>, trace::Size)>,
+    blocks: usize,
+    time: Duration,
+    seed: u64,
+}
+
+/// Runs what the options ask for. On the first thing that goes wrong it ends.
+///
+/// # Errors
+/// Options that the kernel would refuse; a signal.
+pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement, Seen), Error> {
+    check(options)?;
+    let line = options.kernel_command_line();
+    let kernel = KernelOptions::parse(line.as_bytes(), BuiltIn::NONE)
+        .map_err(|error| Error::KernelOption { message: error.to_string() })?;
+    let text = options.replay.as_deref().map(replay::read).transpose()?;
+    let traced = text.as_ref().map_or(0, |(_, size)| size.cpus);
+    let parts = plan(options, &kernel, traced);
+    if let Some(part) = parts.iter().find(|part| part.threads < traced) {
+        return Err(Error::TraceForMore { traced, threads: part.threads });
+    }
+    let time = kernel.stress_time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
+    let seed = kernel.stress_seed.unwrap_or_else(rand_seed);
+    observer.notice(Notice::Note(&format!(
+        "threads on this host, seed {seed:#x}, {} ms for each workload",
+        time.as_millis()
+    )));
+    let blocks = (options.mem.bytes() / BLOCK_BYTES).max(1) as usize;
+    let of = parts.len() as u32;
+    let work = Work { parts, text, blocks, time, seed };
+    let (sender, said) = channel();
+    let woken = sender.clone();
+    let _listener = Listener::new(move || drop(woken.send(Said::Woken)));
+    thread::spawn(move || work.run(&sender));
+    watch(&said, of, time, options.time_limit(), observer)
+}
+
+impl Work {
+    /// Does all parts, one after the other, until nobody listens.
+    fn run(&self, to: &Sender<Said>) {
+        let tables = self.text.as_ref().map(|(_, size)| trace::Tables::new(size));
+        // It has been checked.
+        let trace =
+            tables.as_ref().zip(self.text.as_ref()).and_then(|(tables, (text, _))| tables.load(text).ok());
+        for (index, part) in self.parts.iter().enumerate() {
+            let activity = Arc::new(Activity::new(part.threads));
+            if to.send(Said::Begins(index as u32, *part, activity.clone())).is_err() {
+                return;
+            }
+            let run = HostRun {
+                allocator: part.allocator,
+                workload: part.workload,
+                threads: part.threads,
+                blocks: self.blocks,
+                bound: Bound::Time(self.time),
+                seed: self.seed,
+                trace: trace.as_ref(),
+            };
+            let ran = run.run_watched(Some(&activity));
+            if to.send(Said::Ended(*part, Box::new(ran))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Hears the work out to its end, or ends it.
+fn watch(
+    said: &Receiver<Said>,
+    of: u32,
+    time: Duration,
+    limit: Duration,
+    observer: &mut dyn Observer,
+) -> Result<(Judgement, Seen), Error> {
+    let mut seen = Seen::default();
+    let mut clock = RunClock::new(limit, Instant::now());
+    let mut at: Option<(u32, Part, Watchdog, Instant)> = None;
+    let mut ended = 0;
+    let failed = |kind, reason: String| Judgement { kind, reason: Some(reason) };
+    while ended < of {
+        if interrupt::requested() {
+            return Err(Error::Interrupted);
+        }
+        match said.recv_timeout(TICK) {
+            Ok(Said::Begins(index, part, activity)) => {
+                at = Some((index, part, Watchdog::new(activity), Instant::now()));
+            }
+            Ok(Said::Ended(part, ran)) => {
+                ended += 1;
+                let is_idle = ran.figures.operations == 0;
+                note(&mut seen, &ran);
+                if let Err(discrepancy) = ran.verdict {
+                    return Ok((failed(VerdictKind::Fail, format!("{part}: {discrepancy}")), seen));
+                }
+                if is_idle {
+                    return Ok((failed(VerdictKind::Fail, format!("{part} has done no operation")), seen));
+                }
+            }
+            Ok(Said::Woken) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                let what = at.map_or_else(|| "the stress".to_owned(), |(_, part, ..)| part.to_string());
+                return Ok((failed(VerdictKind::Panic, format!("{what} panicked: see above")), seen));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let is_late = clock.left(Instant::now()).is_zero();
+        let Some((index, part, watchdog, began)) = &mut at else { continue };
+        observer.notice(Notice::Progress(&progress(*index, of, *part, watchdog, began.elapsed(), time)));
+        if let Some(hang) = watchdog.look() {
+            return Ok((failed(VerdictKind::Fail, format!("{part}: {hang}")), seen));
+        }
+        if is_late && ended < of {
+            let seconds = limit.as_secs();
+            let doing = watchdog.doing();
+            let reason = format!("no verdict within {seconds} s; last seen in {part}: {doing}");
+            return Ok((failed(VerdictKind::Timeout, reason), seen));
+        }
+    }
+    Ok((Judgement { kind: VerdictKind::Pass, reason: None }, seen))
+}
+
+fn progress(
+    index: u32,
+    of: u32,
+    part: Part,
+    watchdog: &Watchdog,
+    elapsed: Duration,
+    time: Duration,
+) -> Progress<String> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let calls: Vec<u64> = watchdog.calls();
+    let lanes = calls.chunks(cpus_per_lane(part.threads)).map(|lane| lane.iter().sum());
+    Progress {
+        workload: part.workload.to_string(),
+        allocator: part.allocator.to_string(),
+        cpus: part.threads as u32,
+        index,
+        of,
+        elapsed_ms: millis(elapsed),
+        budget_ms: millis(time),
+        operations: calls.iter().sum(),
+        lanes: lanes.take(LANES_IN_RECORD).collect(),
+    }
+}
+
+/// Threads, allocator and workload of each part. A trace needs as many threads as it has CPUs.
+fn plan(options: &Options, kernel: &KernelOptions, traced: usize) -> Vec<Part> {
+    let cores = thread::available_parallelism().map_or(1, usize::from).max(traced);
+    let threads: Vec<usize> = match options.cpus.as_slice() {
+        [] if kernel.stress_allocators.as_slice().len() == 1 => vec![cores],
+        [] => (0..).map(|shift| 1 << shift).take_while(|count| *count < cores).chain([cores]).collect(),
+        chosen => chosen.iter().map(|count| *count as usize).collect(),
+    };
+    let allocators = kernel.stress_allocators.as_slice();
+    let workloads = kernel.stress_workloads.as_slice();
+    let each = threads.into_iter().flat_map(|threads| allocators.iter().map(move |one| (threads, *one)));
+    let part = |threads, allocator, workload: &Workload| Part { threads, allocator, workload: *workload };
+    each.flat_map(|(threads, one)| workloads.iter().map(move |workload| part(threads, one, workload)))
+        .collect()
+}
+
+fn note(seen: &mut Seen, ran: &Ran) {
+    let figures = &ran.figures;
+    let share = |(cpu, operations): (usize, &u64)| StressCpu {
+        workload: figures.workload.to_owned(),
+        cpu: cpu as u32,
+        operations: *operations,
+    };
+    seen.shares.push(ran.operations.iter().enumerate().map(share).collect());
+    seen.latencies.push(ran.buckets.clone());
+    seen.stress.push(Stress {
+        workload: figures.workload.to_owned(),
+        allocator: figures.allocator.to_owned(),
+        cpus: figures.cpus,
+        operations: figures.operations,
+        elapsed_us: figures.elapsed_us,
+        lost: figures.lost,
+        doubled: figures.doubled,
+        cycles: Cycles { ..figures.cycles },
+    });
+}
+
+/// From the standard library's own source of randomness.
+fn rand_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::base::message::Silent;
+
+    fn options(arguments: &[&str]) -> Options {
+        Options::try_parse_from([&["octopod", "stress", "--host"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn options_of_a_machine_are_refused() {
+        for arguments in [
+            &["--boot", "uefi"][..],
+            &["--cpu", "max"],
+            &["--smp", "2"],
+            &["--machine", "pc"],
+            &["--", "-d", "int"],
+        ] {
+            let error = check(&options(arguments)).unwrap_err();
+            assert!(error.to_string().contains("not of stress --host"), "{arguments:?}: {error}");
+            assert_eq!(error.verdict().status(), 2);
+        }
+        assert!(check(&options(&["--seconds", "1", "--mem", "64M"])).is_ok());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_that_the_host_does_not_have_is_refused() {
+        let error = check(&options(&["--mem", "4000T"])).unwrap_err();
+        assert!(error.to_string().contains("this host has"), "{error}");
+        assert_eq!(error.verdict().status(), 2);
+    }
+
+    #[test]
+    fn work_that_goes_on_ends_with_the_time_and_says_where() {
+        let (sender, said) = channel();
+        let part = Part { threads: 2, allocator: Allocator::Octopod, workload: Workload::Pairs };
+        sender.send(Said::Begins(0, part, Arc::new(Activity::new(2)))).unwrap();
+        let limit = Duration::from_millis(1);
+        let (judgement, _) = watch(&said, 1, limit, limit, &mut Silent).unwrap();
+        assert_eq!(judgement.kind, VerdictKind::Timeout);
+        let reason = judgement.reason.unwrap();
+        assert!(reason.contains("last seen in pairs on octopod with 2 threads: "), "{reason}");
+    }
+
+    #[test]
+    fn work_that_panics_is_told() {
+        let (sender, said) = channel();
+        drop(sender);
+        let limit = Duration::from_secs(60);
+        let (judgement, _) = watch(&said, 1, limit, limit, &mut Silent).unwrap();
+        assert_eq!(judgement.kind, VerdictKind::Panic);
+    }
+}

@@ -1,0 +1,208 @@
+//! Cargo, which builds the kernel, and what it says meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use cargo_metadata::Message;
+
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::process::{Happening, Stream, Streams, Supervised};
+use crate::kernel::build::isolation::Settings;
+use crate::kernel::build::variant::{KERNEL_PACKAGE, Kind, Program, Variant};
+use crate::kernel::build::{TARGET, example};
+
+/// Names the compressed kernel to the unpacker's build script.
+const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
+
+/// What people are told.
+const BUILDING: &str = "building the kernel";
+
+/// A first build downloads and compiles everything, perhaps on a slow machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Cargo may use this long to end its compilers.
+const BUILD_GRACE: Duration = Duration::from_secs(5);
+
+/// What cargo and rustup tell their children about the package that runs. A build script that asks for one of these
+/// would otherwise run again each time the launcher is started in another way.
+const NOT_FOR_THE_BUILD: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+/// The same, by their full names; and flags that are meant for the host's programs: in the environment they would
+/// replace those that the workspace sets for the kernel's target.
+const NOT_FOR_THE_KERNEL: [&str; 7] = [
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+];
+
+/// What makes cargo draw its bar where no terminal is, and how wide: its counts are of use, its drawing is not.
+const SHOW_COUNTS: [(&str, &str); 2] =
+    [("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100")];
+
+/// What cargo says beyond this is left out of an error.
+const MOST_DIAGNOSTICS: usize = 1 << 20;
+
+/// Builds a program. Returns the file that cargo has made.
+///
+/// # Errors
+/// What keeps cargo from being run, or what it says is wrong; an interrupt, or too long a time.
+pub fn build(
+    program: &Program<'_>,
+    variant: Variant<'_>,
+    settings: &Settings,
+    payload: Option<&Path>,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf, Error> {
+    observer.notice(Notice::Step(BUILDING));
+    let mut command = cargo(program, variant, settings, workspace)?;
+    if let Some(payload) = payload {
+        command.env(PAYLOAD, payload);
+    }
+    command.envs(SHOW_COUNTS);
+    let streams = Streams { ends_at_returns: true, ..Streams::default() };
+    let mut cargo = Supervised::spawn(&mut command, streams)
+        .map_err(|source| Error::Program { program: "cargo".to_owned(), source })?;
+    let deadline = Instant::now() + BUILD_LIMIT;
+    let (mut diagnostics, mut executable) = (String::new(), None);
+    let status = loop {
+        match cargo.next(deadline) {
+            Happening::Line(Stream::Stdout, line) => {
+                if let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_str(&line)
+                    && artifact.target.name == program.name
+                {
+                    executable = artifact.executable.or(executable);
+                }
+            }
+            // Not interactive.
+            Happening::Bytes(_) => {}
+            Happening::Line(Stream::Stderr, line) => {
+                let plain = anstream::adapter::strip_str(&line).to_string();
+                match Said::of(&plain) {
+                    Said::Count { done, of, units } => {
+                        observer.notice(Notice::Count { what: BUILDING, done, of, now: units });
+                    }
+                    Said::Nothing => {}
+                    Said::Unit => observer.notice(Notice::Tool(&line)),
+                    Said::Other => {
+                        observer.notice(Notice::Tool(&line));
+                        if diagnostics.len() + line.len() < MOST_DIAGNOSTICS {
+                            diagnostics.push_str(&line);
+                            diagnostics.push('\n');
+                        }
+                    }
+                }
+            }
+            Happening::Ended(status) => break status,
+            Happening::Deadline => {
+                cargo.end(BUILD_GRACE);
+                return Err(Error::ProgramTimeout { program: "cargo build".to_owned(), limit: BUILD_LIMIT });
+            }
+            Happening::Interrupted => {
+                cargo.end(BUILD_GRACE);
+                return Err(Error::Interrupted);
+            }
+        }
+    };
+    if !status.success() {
+        return Err(Error::KernelBuild { status: status.to_string(), diagnostics });
+    }
+    executable.map(Into::into).ok_or(Error::NoExecutable { target: program.name.to_owned() })
+}
+
+/// A line of cargo's, or what it draws over the one before.
+#[derive(Debug, PartialEq, Eq)]
+enum Said<'a> {
+    /// How far it is: `Building [===>   ] 12/76: spin, log`.
+    Count {
+        done: u64,
+        of: u64,
+        units: &'a str,
+    },
+    /// It begins to compile something.
+    Unit,
+    /// It clears its bar.
+    Nothing,
+    Other,
+}
+
+impl Said<'_> {
+    /// Reads a line without colours.
+    fn of(plain: &str) -> Said<'_> {
+        let text = plain.trim();
+        if text.is_empty() {
+            return Said::Nothing;
+        }
+        if text.starts_with("Compiling ") {
+            return Said::Unit;
+        }
+        let count = || {
+            let (_, behind_bar) = text.strip_prefix("Building [")?.split_once("] ")?;
+            let (count, units) = behind_bar.split_once(':').unwrap_or((behind_bar, ""));
+            let (done, of) = count.split_once('/')?;
+            Some(Said::Count { done: done.parse().ok()?, of: of.parse().ok()?, units: units.trim() })
+        };
+        count().unwrap_or(Said::Other)
+    }
+}
+
+fn cargo(
+    program: &Program<'_>,
+    variant: Variant<'_>,
+    settings: &Settings,
+    workspace: &Workspace,
+) -> Result<Command, Error> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&workspace.root).args(["build", "--bin", program.name]);
+    let features = variant.features();
+    match program.kind {
+        Kind::Package(package) => {
+            command.args(["--package", package]);
+            for feature in features.iter().filter(|_| package == KERNEL_PACKAGE) {
+                command.args(["--features", feature]);
+            }
+        }
+        Kind::Example => {
+            command.arg("--manifest-path").arg(example::package(workspace, program.name, &features)?);
+        }
+    }
+    command.args(["--target", TARGET, "--profile", variant.profile]);
+    command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
+    forget_outer_cargo(&mut command);
+    settings.apply(&mut command);
+    command.env("CARGO_TARGET_DIR", &workspace.target);
+    Ok(command)
+}
+
+/// Keeps from a cargo what the cargo that started the launcher has set, and what is meant for the host's programs alone.
+pub(crate) fn forget_outer_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let unwanted = NOT_FOR_THE_BUILD.iter().any(|prefix| text.starts_with(prefix));
+        if unwanted || NOT_FOR_THE_KERNEL.contains(&text.as_ref()) {
+            command.env_remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_counts_are_told_from_what_it_has_to_say() {
+        let bar = "    Building [=========>       ] 68/76: octopod(build), spin        ";
+        assert_eq!(Said::of(bar), Said::Count { done: 68, of: 76, units: "octopod(build), spin" });
+        assert_eq!(Said::of("Building [ ] 0/7"), Said::Count { done: 0, of: 7, units: "" });
+        assert_eq!(Said::of("   Compiling octopod v0.1.0 (/x)"), Said::Unit);
+        assert_eq!(Said::of("  "), Said::Nothing);
+        for other in ["error: no such thing", "Building [=> ] a/b: c", "note: Building [=> ] 1/2: c"] {
+            assert_eq!(Said::of(other), Said::Other, "{other}");
+        }
+    }
+}

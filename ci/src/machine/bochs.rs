@@ -1,0 +1,271 @@
+//! Bochs: a machine that interprets every instruction, checks what TCG lets pass, and has what TCG lacks, as the APIC
+//! timer's TSC-deadline mode.
+//!
+//! It has no exit device. The kernel ends it by a port of its own, and says how it went by its records alone.
+
+use std::path::PathBuf;
+
+use crate::base::error::Error;
+use crate::base::version::Version;
+use crate::commands::cli::{Mode, Options};
+use crate::machine::emulator::Kind;
+use crate::machine::media::Door;
+use crate::machine::media::Firmware;
+
+/// A Bochs that answers.
+#[derive(Clone, Debug)]
+pub struct Bochs {
+    /// The program.
+    pub program: PathBuf,
+    /// What it calls itself.
+    pub version: Version,
+    /// Whether it was built with its debugger, where it waits for a command before it starts.
+    pub has_debugger: bool,
+    /// Its screen: `nogui` where it has that, else `term`, which wants the name of a terminal but not a terminal.
+    pub display: &'static str,
+}
+
+/// The `--cpu` of a run whose user names none: x2APIC, TSC-deadline, RDRAND, SMEP.
+pub const DEFAULT_CPU: &str = "corei7_haswell_4770";
+
+/// The chipset that Bochs has unless it is told otherwise.
+pub const MACHINE: &str = "i440fx";
+
+/// Instructions in a second of the machine's time, which runs by this count and by nothing else. So it is the TSC's
+/// frequency too.
+const INSTRUCTIONS_PER_SECOND: u32 = 50_000_000;
+
+/// Bochs puts guest memory beyond this into a file.
+const MAX_HOST_MIB: u64 = 2048;
+
+/// What the run's folder holds for Bochs: its configuration, its debugger's commands, and what it prints.
+const CONFIGURATION: &str = "bochsrc";
+const COMMANDS: &str = "bochs.commands";
+const PRINTED: &str = "bochs.out";
+
+/// The debugger's commands: run; and where the machine stops for whatever reason, quit, which shows all registers.
+const RUN_AND_QUIT: &str = "continue\nquit\n";
+
+/// What Bochs says where the kernel has ended it, and where a CPU has run into a triple fault.
+const SHUTDOWN: &str = "Shutdown port: shutdown requested";
+const TRIPLE_FAULT: &str = "exception with no resolution";
+
+impl Bochs {
+    /// What the run's folder holds for it besides the disc, by name.
+    pub fn files(&self, options: &Options, disc: &str) -> Vec<(&'static str, String)> {
+        let mut files = vec![(CONFIGURATION, self.configuration(options, disc))];
+        if self.has_debugger {
+            files.push((COMMANDS, RUN_AND_QUIT.to_owned()));
+        }
+        files
+    }
+
+    /// All names in it are relative to the run's folder. Its log goes to its standard error, as is usual.
+    fn configuration(&self, options: &Options, disc: &str) -> String {
+        let cpu = options.cpu.as_ref().map_or_else(|| DEFAULT_CPU.to_owned(), ToString::to_string);
+        let mib = options.mem.bytes() >> 20;
+        format!(
+            "cpu: count={}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, model={cpu}\n\
+             memory: guest={mib}, host={}\n\
+             ata0-master: type=cdrom, path=\"{disc}\", status=inserted\n\
+             boot: cdrom\n\
+             com1: enabled=1, mode=file, dev=/dev/fd/3\n\
+             clock: sync=none\n\
+             display_library: {}\n\
+             plugin_ctrl: speaker=0\n\
+             panic: action=fatal\n",
+            options.smp,
+            mib.min(MAX_HOST_MIB),
+            self.display,
+        )
+    }
+
+    /// The script that runs it, by the launcher or by hand. The serial port is descriptor 3, the standard output.
+    pub fn script(&self) -> Vec<u8> {
+        let program = crate::machine::qemu::quoted(self.program.as_os_str());
+        let commands = if self.has_debugger { format!(" -rc {COMMANDS}") } else { String::new() };
+        let head = "#!/bin/sh\n# The run's machine is in bochsrc; what the kernel says goes to the standard output.\n\
+                    cd \"$(dirname \"$0\")\" && TERM=vt100 exec ";
+        let tail = format!(" -q -f {CONFIGURATION}{commands} \"$@\" 3>&1 >{PRINTED} </dev/null\n");
+        [head.as_bytes(), &program, tail.as_bytes()].concat()
+    }
+}
+
+/// What Bochs wrote to its standard error, taken apart. Its lines begin with the time, a letter for what they are, and
+/// who says it, as in `00255773420i[CPU3  ] | RIP=ffff812f87dd71b2`.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Whether the kernel has ended it.
+    pub shut_down: bool,
+    /// The CPUs' registers, as QEMU would list them; it shows them whenever it ends.
+    pub registers: String,
+    cpu: String,
+    halted: bool,
+}
+
+impl Log {
+    /// Takes a line. Gives it back if it is a complaint.
+    pub fn take<'a>(&mut self, line: &'a str) -> Option<&'a str> {
+        let (head, text) = line.split_once("] ")?;
+        let (kind, who) = head.split_once('[')?;
+        if let Some(number) = who.trim_end().strip_prefix("CPU") {
+            self.register_line(number, text);
+        }
+        if text.contains(SHUTDOWN) {
+            self.shut_down = true;
+            return None;
+        }
+        kind.ends_with('p').then_some(line)
+    }
+
+    fn register_line(&mut self, number: &str, text: &str) {
+        if text.starts_with("CPU is in ") {
+            self.halted = text.ends_with("(halted)");
+        }
+        let Some(registers) = text.strip_prefix("| ") else {
+            return;
+        };
+        if self.cpu != number {
+            self.cpu = number.to_owned();
+            self.registers.push_str(&format!("CPU#{number}\n"));
+        }
+        self.registers.push_str(registers);
+        if registers.starts_with("RIP=") || registers.starts_with("EIP=") {
+            self.registers.push_str(&format!(" HLT={}", u8::from(self.halted)));
+        }
+        self.registers.push('\n');
+    }
+}
+
+/// Whether a complaint tells of a triple fault.
+pub fn is_triple_fault(complaint: &str) -> bool {
+    complaint.contains(TRIPLE_FAULT)
+}
+
+/// Refuses what Bochs cannot do.
+pub fn check(options: &Options) -> Result<(), Error> {
+    if options.emulator != Kind::Bochs {
+        return Ok(());
+    }
+    let default = Options::default();
+    let door = match options.boot {
+        Door::Pvh => "--boot pvh",
+        Door::Multiboot1 => "--boot multiboot1",
+        _ => "--boot by UEFI",
+    };
+    let has_door = options.boot.disc_for() == Some(Firmware::Bios);
+    let is_plain = options.smp.to_string().bytes().all(|byte| byte.is_ascii_digit());
+    let obstacles = [
+        ("--host", options.host, "it boots nothing"),
+        (
+            "gdb",
+            options.mode == Mode::Gdb,
+            "it has a debugger of its own, or a gdb stub if it was built with that",
+        ),
+        ("--trace", options.trace, "it has no port for it that goes to a file"),
+        ("--accel", options.accel != default.accel, "it interprets every instruction itself"),
+        ("--machine", options.machine != default.machine, "it has one machine, an i440FX"),
+        ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty(), "they are QEMU's"),
+        (door, !has_door, "it boots discs by its BIOS: take multiboot2 or multiboot1-grub"),
+        ("--smp with QEMU's properties", !is_plain, "it takes a number"),
+        (
+            "--mem in parts of a megabyte",
+            !options.mem.bytes().is_multiple_of(1 << 20),
+            "it takes whole megabytes",
+        ),
+    ];
+    match obstacles.into_iter().find(|(_, given, _)| *given) {
+        Some((option, _, reason)) => Err(Error::NotOnBochs { option, reason }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        Options::try_parse_from([&["octopod", "--emulator", "bochs"], arguments].concat()).unwrap()
+    }
+
+    fn bochs(has_debugger: bool) -> Bochs {
+        let version = Version { major: 2, minor: 7, micro: 0 };
+        Bochs { program: "/usr/bin/bochs".into(), version, has_debugger, display: "term" }
+    }
+
+    #[test]
+    fn the_machine_is_what_the_options_say() {
+        let options = options(&["boot", "--smp", "4", "--mem", "4G", "--cpu", "corei7_icelake_u"]);
+        let files = bochs(true).files(&options, "octopod.iso");
+        let [(_, configuration), (_, commands)] = &files[..] else { panic!("{files:?}") };
+        let first: Vec<_> = configuration.lines().take(3).collect();
+        let expected = [
+            "cpu: count=4, ips=50000000, reset_on_triple_fault=0, model=corei7_icelake_u",
+            "memory: guest=4096, host=2048",
+            "ata0-master: type=cdrom, path=\"octopod.iso\", status=inserted",
+        ];
+        assert_eq!(first, expected);
+        assert_eq!(commands, "continue\nquit\n");
+        assert_eq!(bochs(false).files(&options, "octopod.iso").len(), 1);
+    }
+
+    #[test]
+    fn only_a_debugger_is_told_to_continue() {
+        let script = |has_debugger| String::from_utf8(bochs(has_debugger).script()).unwrap();
+        assert!(script(true).contains("exec /usr/bin/bochs -q -f bochsrc -rc bochs.commands \"$@\" 3>&1"));
+        assert!(script(false).contains("exec /usr/bin/bochs -q -f bochsrc \"$@\" 3>&1"));
+    }
+
+    #[test]
+    fn the_log_tells_an_end_from_a_complaint_and_has_the_registers() {
+        let mut log = Log::default();
+        let told: Vec<_> = [
+            "Bochs is exiting with the following message:",
+            "00255773420i[CPU0  ] CPU is in long mode (active)",
+            "00255773420i[CPU0  ] | RAX=0000000000000001  RBX=ffff812f80015168",
+            "00255773420i[CPU0  ] | RIP=ffff812f87dd71b2 (ffff812f87dd71b2)",
+            "00255773420i[CPU12 ] CPU is in long mode (halted)",
+            "00255773420i[CPU12 ] | EIP=0000fff0 (0000fff0)",
+            "00255773420p[UNMAP ] >>PANIC<< Shutdown port: shutdown requested",
+        ]
+        .into_iter()
+        .filter_map(|line| log.take(line))
+        .collect();
+        assert!(told.is_empty() && log.shut_down, "{told:?}");
+        assert_eq!(
+            log.registers,
+            "CPU#0\nRAX=0000000000000001  RBX=ffff812f80015168\nRIP=ffff812f87dd71b2 (ffff812f87dd71b2) HLT=0\n\
+             CPU#12\nEIP=0000fff0 (0000fff0) HLT=1\n"
+        );
+        let panic = "00000000000p[      ] >>PANIC<< bochsrc:1: unknown CPU model";
+        assert_eq!(Log::default().take(panic), Some(panic));
+    }
+
+    #[test]
+    fn the_default_door_is_one_that_bochs_has() {
+        assert_eq!(options(&["boot"]).boot, Door::Multiboot2);
+        assert!(check(&options(&["boot"])).is_ok());
+        assert!(check(&options(&["boot", "--boot", "multiboot1-grub", "--compressed"])).is_ok());
+    }
+
+    #[test]
+    fn what_bochs_cannot_do_is_refused_by_name() {
+        for (arguments, words) in [
+            (&["--boot", "pvh"][..], "--boot pvh does not go with --emulator bochs"),
+            (&["--boot", "uefi"], "take multiboot2 or multiboot1-grub"),
+            (&["--accel", "tcg"], "--accel does not"),
+            (&["--machine", "microvm"], "--machine does not"),
+            (&["--smp", "2,maxcpus=4"], "it takes a number"),
+            (&["--mem", "6500K"], "whole megabytes"),
+            (&["--host"], "--host does not"),
+            (&["--", "-d", "int"], "they are QEMU's"),
+        ] {
+            let error = check(&options(arguments)).unwrap_err();
+            assert!(error.to_string().contains(words), "{arguments:?}: {error}");
+            assert_eq!(error.verdict().status(), 2);
+        }
+        assert!(check(&Options::try_parse_from(["octopod", "--boot", "pvh"]).unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,8 @@
+//! A report for people: the terminal, the page with its pictures, the trace file.
+
+pub mod comparison;
+pub mod page;
+pub mod pictures;
+pub mod table;
+pub mod terminal;
+pub mod trace;

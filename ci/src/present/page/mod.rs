@@ -1,0 +1,154 @@
+//! The report as a page for people: one file with its pictures in it, which loads nothing and runs nothing.
+//!
+//! Whatever came from the machine is text here, never markup: [`maud`] escapes it. The same report makes the same page.
+
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::base::error::Error;
+use crate::base::files::output;
+use crate::base::message::{Notice, Observer};
+use crate::base::verdict::VerdictKind;
+use crate::present::pictures;
+use crate::present::pictures::{Format, Picture};
+use crate::present::table;
+use crate::report::document::Report;
+use crate::report::outcome::Outcome;
+
+mod sections;
+mod tables;
+
+/// The page's file.
+pub const FILE: &str = "report.html";
+
+/// The files that a page's pictures are in, each by itself.
+pub const PICTURES: [&str; 7] =
+    ["stages.svg", "boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
+
+/// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. A page or picture
+/// that cannot be had is a note, and no fault of the run's; but pictures that were asked for are missed.
+pub fn leave(outcome: &mut Outcome, pictures: Option<&Path>, observer: &mut dyn Observer) {
+    let Some(folder) = outcome.run_dir.clone() else { return };
+    if let Some(named) = pictures
+        && let Err(error) = write_pictures(&outcome.report, named)
+    {
+        outcome.lacks(error);
+    }
+    if let Err(problem) = write(&outcome.report, &folder) {
+        observer.notice(Notice::Note(&format!("no {FILE} in {}: {problem}", folder.display())));
+    }
+}
+
+/// Writes page and pictures into a folder.
+pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let pictures = pictures::all(report)?;
+    std::fs::create_dir_all(folder)?;
+    write_files(&pictures, folder)?;
+    let page = catch_unwind(|| page(report, &pictures)).map_err(|_| "the page cannot be made")?;
+    output::write(&folder.join(FILE), page.as_bytes())?;
+    Ok(())
+}
+
+/// Writes the pictures into a folder that the user names, which is made if it is missing.
+///
+/// # Errors
+/// They cannot be drawn, or not be written there.
+pub fn write_pictures(report: &Report, folder: &Path) -> Result<(), Error> {
+    let drawn = pictures::all(report);
+    let drawn =
+        drawn.map_err(|problem| Error::Report { path: folder.to_owned(), problem: problem.to_string() })?;
+    let written = std::fs::create_dir_all(folder).and_then(|()| write_files(&drawn, folder));
+    written.map_err(|source| Error::Unwritable {
+        what: "--pictures".to_owned(),
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+fn write_files(pictures: &[Picture], folder: &Path) -> std::io::Result<()> {
+    for picture in pictures {
+        output::write(&folder.join(format!("{}.svg", picture.name)), picture.file().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The page.
+pub fn page(report: &Report, pictures: &[Picture]) -> String {
+    let (word, sentence) = table::verdict(report);
+    let title = format!("octopod: {}", word.to_lowercase());
+    let body = html! {
+        h1 { span class=(colour(report.verdict)) { (word) } }
+        p { (text(&sentence)) }
+        (sections::machine(report))
+        (sections::panic(report))
+        (sections::warnings(report))
+        (figure(pictures, "stages", html! {}))
+        (figure(pictures, "boot", sections::stages(report)))
+        (figure(pictures, "memory", tables::memory(report)))
+        (tables::stress(report))
+        (figure(pictures, "operations", html! {}))
+        (figure(pictures, "scaling", html! {}))
+        (figure(pictures, "latency", html! {}))
+        (tables::bench(report))
+        (figure(pictures, "lateness", sections::lateness(report)))
+        (tables::interrupts(report))
+        (sections::events(report))
+        p.faint { "Schema " (report.schema) "; the same for programs is in " code { "report.json" } "." }
+    };
+    whole(&title, body)
+}
+
+/// A page around its body.
+pub(crate) fn whole(title: &str, body: Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(style())) }
+            }
+            body { (body) }
+        }
+    };
+    page.into_string()
+}
+
+fn style() -> String {
+    let dark = pictures::dark_rules();
+    format!("\n{}@media (prefers-color-scheme: dark) {{\n{dark}}}\n", include_str!("page.css"))
+}
+
+/// A section with a picture, if there is one, and what belongs below it.
+fn figure(pictures: &[Picture], name: &str, below: Markup) -> Markup {
+    let Some(picture) = pictures.iter().find(|picture| picture.name == name) else { return below };
+    html! {
+        h2 { (picture.title) }
+        figure {
+            div class="wide" { (PreEscaped(picture.part(Format::Wide))) }
+            div class="narrow" { (PreEscaped(picture.part(Format::Narrow))) }
+            figcaption { (text(&picture.legend)) }
+        }
+        (below)
+    }
+}
+
+/// What came from a machine, without what a browser must not be shown.
+pub(crate) fn text(words: &str) -> String {
+    crate::base::text::lines(words)
+}
+
+/// A verdict's class.
+pub(crate) fn colour(verdict: VerdictKind) -> &'static str {
+    match verdict {
+        VerdictKind::Pass => "good",
+        VerdictKind::Refused | VerdictKind::Interrupted => "warn",
+        _ => "bad",
+    }
+}
+
+#[cfg(test)]
+mod tests;

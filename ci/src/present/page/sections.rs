@@ -1,0 +1,214 @@
+//! What is said in words: the machine, what went wrong, what was counted.
+
+use maud::{Markup, html};
+use octopod::wire::StagesUs;
+
+use crate::kernel::symbols::StackFrame;
+use crate::present::page::text;
+use crate::present::pictures::{Spread, bytes, time};
+use crate::report::document::Report;
+use crate::report::lock_wait::lock_wait_in_words;
+use crate::report::panic::cpus_in_words;
+
+/// What ran where.
+pub fn machine(report: &Report) -> Markup {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    if let Some(host) = &report.host {
+        rows.push(("machine", format!("{}, -smp {}, {}", host.machine, host.smp, bytes(host.memory_bytes))));
+        rows.push(("processor", host.cpu.clone()));
+        let version = host.qemu_version.as_ref().unwrap_or(&host.emulator_version);
+        // Before there was another one, it went without saying.
+        let name = if host.emulator.is_empty() { "qemu" } else { &host.emulator };
+        rows.push(("run by", format!("{name} {version}, {}, on {} {}", host.accel, host.os, host.arch)));
+        rows.push(("wall time", time(host.wall_ms as f64 * 1000.0)));
+    }
+    if let Some(kernel) = &report.kernel {
+        let compressed = kernel.compressed_bytes.map(|size| format!(", {} compressed", bytes(size)));
+        let size =
+            format!("{}, {}{}", kernel.variant, bytes(kernel.image_bytes), compressed.unwrap_or_default());
+        rows.push(("kernel", size));
+    }
+    rows.push(("command line", report.command_line.clone()));
+    if let Some(boot) = &report.boot {
+        let kernel = &boot.kernel;
+        let door = report.host.as_ref().map_or(&kernel.protocol, |host| &host.door);
+        rows.push(("loaded by", format!("{door}, KASLR by {}", kernel.kaslr)));
+        let clock = format!(
+            "{}, TSC {:.1} MHz by {}",
+            kernel.apic_mode,
+            kernel.tsc_khz as f64 / 1000.0,
+            kernel.clock_source
+        );
+        rows.push(("APIC and clock", clock));
+        if let Some(clock) = &report.clock {
+            let mut line = format!("by {}, timers {}", clock.counter, clock.timer_mode.replace('_', "-"));
+            if clock.skew_cycles > 0 {
+                line.push_str(&format!(", TSCs apart by up to {} ns", clock.skew_ns));
+            }
+            clock.drift_ppm.iter().for_each(|ppm| line.push_str(&format!(", off by {ppm} ppm")));
+            clock.distrust.iter().for_each(|why| line.push_str(&format!("; the TSC is not trusted: {why}")));
+            rows.push(("time", line));
+        }
+        if let Some(timers) = &report.timers {
+            let late = timers.lateness_ns;
+            let text = format!(
+                "{} on {} CPUs, late by {} in the middle, at most {}",
+                indicatif::HumanCount(timers.timers),
+                timers.cpus,
+                time(late.p50 as f64 / 1000.0),
+                time(late.max as f64 / 1000.0)
+            );
+            rows.push(("timers", text));
+        }
+        let online = format!(
+            "{} of {} in {}, of it {} for all others",
+            kernel.cpus_online,
+            kernel.cpus_listed,
+            time(kernel.entry_to_online_us as f64),
+            time(kernel.init_to_online_us as f64)
+        );
+        rows.push(("CPUs online", online));
+    }
+    html! {
+        dl {
+            @for (name, value) in rows { dt { (name) } dd { (text(&value)) } }
+        }
+    }
+}
+
+/// The kernel's last words.
+pub fn panic(report: &Report) -> Markup {
+    let Some(panic) = &report.panic else { return html! {} };
+    html! {
+        h2.bad { "CPU " (panic.cpu) " panicked" }
+        p { (text(&panic.message)) @if let Some(place) = &panic.location { ", at " code { (text(place)) } } }
+        @if let Some(stage) = &panic.stage { p { "in stage " (text(stage)) } }
+        (calls(&panic.backtrace))
+        @if let Some(first) = panic.first() {
+            pre {
+                @for four in first.registers.chunks(4) {
+                    @for (name, value) in four { (format!("{:<6} ", text(name))) (text(value)) "  " }
+                    "\n"
+                }
+            }
+            @if !first.locks.is_empty() { p { "holds " (text(&first.locks.join(", "))) } }
+            @if let Some(wait) = &first.wait { p { (text(&lock_wait_in_words(wait))) } }
+        }
+        @for (numbers, cpu) in panic.others() {
+            p { (cpus_in_words(&numbers)) " " (text(&cpu.headline())) }
+            (calls(&cpu.backtrace))
+        }
+        @for cpu in panic.cpus.iter().filter(|cpu| !cpu.events.is_empty()) {
+            details {
+                summary { "CPU " (cpu.cpu) ": its last events" }
+                pre { @for event in &cpu.events { (format!("{:>15} before: ", event.time_before())) (text(&event.text)) "\n" } }
+            }
+        }
+    }
+}
+
+/// What was wrong and did not end the run, one line each; where the CPU was, for whoever asks.
+pub fn warnings(report: &Report) -> Markup {
+    let head = |cpu: u32, kind: &str, message: &str| format!("CPU {cpu}, by {kind}: {message}");
+    html! {
+        @if !report.warnings.is_empty() || report.unreadable_records > 0 { h2.warn { "Warnings" } }
+        @if !report.warnings.is_empty() {
+            div.tall { @for warning in &report.warnings {
+                @let wait = warning.wait.as_ref().map_or(String::new(), |wait| format!("; {}", lock_wait_in_words(wait)));
+                @let head = head(warning.cpu, &warning.kind, &warning.message) + &wait;
+                @if warning.backtrace.is_empty() { p { (text(&head)) } } @else {
+                    details { summary { (text(&head)) } (calls(&warning.backtrace)) }
+                }
+            } }
+        }
+        @if report.unreadable_records > 0 { p { (report.unreadable_records) " record lines could not be read" } }
+    }
+}
+
+/// Calls, innermost first. What matters of a call, its name and its place, comes first where a line has to be broken.
+fn calls(frames: &[StackFrame]) -> Markup {
+    html! {
+        @if !frames.is_empty() {
+            ol.calls { @for frame in frames { li {
+                code { (text(frame.function.as_deref().unwrap_or("(no symbol)"))) }
+                @if frame.inlined { " (inlined)" }
+                span.faint {
+                    @if let Some(place) = &frame.location { " " (text(place)) }
+                    " " code { (text(&frame.address)) }
+                }
+            } } }
+        }
+    }
+}
+
+/// How long each stage took, over all CPUs, and the stamps of each.
+pub fn stages(report: &Report) -> Markup {
+    if report.cpus.is_empty() {
+        return html! {};
+    }
+    let names = StagesUs::default().in_order().map(|(name, _)| name);
+    let lasted = |stage: usize| {
+        Spread::of(report.cpus.iter().filter_map(|cpu| {
+            let stamps = cpu.stages_us.in_order();
+            Some(stamps[stage + 1].1?.saturating_sub(stamps[stage].1?))
+        }))
+    };
+    html! {
+        p.faint { "How long each stage lasted" }
+        div.scroll { table {
+            tr { th { "stage" } @for name in ["least", "median", "most"] { th.number { (name) } } }
+            @for stage in 0..8 { @if let Some(spread) = lasted(stage) {
+                tr {
+                    td { (names[stage]) }
+                    @for figure in [spread.min, spread.median, spread.max] { td.number { (time(figure as f64)) } }
+                }
+            } }
+        } }
+        details {
+            summary { "Each CPU's stamps, in µs since the kernel's entry" }
+            div.scroll.tall { table {
+                tr { th { "CPU" } th { "APIC ID" } th { "state" } @for name in names { th.number { (name) } } }
+                @for cpu in &report.cpus {
+                    tr {
+                        td { (cpu.cpu) } td { (cpu.apic_id) } td { (text(&cpu.state)) }
+                        @for (_, stamp) in cpu.stages_us.in_order() {
+                            td.number { @match stamp { Some(us) => (us), None => "–" } }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// How late each CPU's timers were.
+pub fn lateness(report: &Report) -> Markup {
+    let at_most = |ns: Option<u64>| ns.map_or("–".to_owned(), |ns| time(ns as f64 / 1000.0));
+    html! {
+        @if !report.lateness.is_empty() { details {
+            summary { "CPU by CPU: timers, and how late they were at most" }
+            div.scroll.tall { table {
+                tr { @for name in ["CPU", "timers", "half", "99 %", "99.9 %", "all"] { th.number { (name) } } }
+                @for cpu in &report.lateness {
+                    tr {
+                        td.number { (cpu.cpu) } td.number { (indicatif::HumanCount(cpu.timers())) }
+                        @for part in [500, 990, 999, 1000] { td.number { (at_most(cpu.per_mille_ns(part))) } }
+                    }
+                }
+            } }
+        } }
+    }
+}
+
+/// What was counted on the way.
+pub fn events(report: &Report) -> Markup {
+    let Some(events) = &report.events else { return html! {} };
+    html! {
+        h2 { "Events" }
+        div.scroll { table {
+            @for (name, count) in crate::report::comparison::fields(events) {
+                tr { td { (name.replace('_', " ")) } td.number { (indicatif::HumanCount(count)) } }
+            }
+        } }
+    }
+}

@@ -1,0 +1,275 @@
+//! A report in at most 80 columns, for people.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use indicatif::HumanCount;
+
+use crate::base::text;
+use crate::base::verdict::VerdictKind;
+use crate::report::bench::BenchReport;
+use crate::report::document::Report;
+use crate::report::memory::{ArenaReport, FreeReport};
+use crate::report::stress::StressReport;
+
+mod interrupts;
+
+pub use interrupts::interrupts;
+
+const COLUMNS: u16 = 80;
+
+/// The order of 2 MiB.
+const BLOCK_ORDER: usize = 9;
+
+/// How the kernel came up, and each workload's figures.
+pub fn summary(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(boot) = &report.boot {
+        let kernel = &boot.kernel;
+        lines.push(format!(
+            "{} of {} CPUs online in {}, {} and {} clock",
+            kernel.cpus_online,
+            kernel.cpus_listed,
+            millis(kernel.entry_to_online_us),
+            kernel.apic_mode,
+            kernel.clock_source,
+        ));
+    }
+    for cpu in report.cpus.iter().filter(|cpu| cpu.state != "online") {
+        let why = match &cpu.failed_stage {
+            Some(stage) => format!("did not come online; last stage: {stage}"),
+            None => "was not called".to_owned(),
+        };
+        lines.push(format!("CPU {} (APIC ID {}) {why}", cpu.cpu, cpu.apic_id));
+    }
+    lines.extend(report.memory.iter().flat_map(|memory| nodes(&memory.arenas)));
+    if !report.stress.is_empty() {
+        let table = if is_comparison(&report.stress) {
+            lines.push("operations a second, by the number of CPUs:".to_owned());
+            comparison(&report.stress)
+        } else {
+            workloads(&report.stress)
+        };
+        lines.extend(table.lines().map(|line| line.trim_end().to_owned()));
+    }
+    if !report.bench.is_empty() {
+        lines.extend(costs(&report.bench).lines().map(|line| line.trim_end().to_owned()));
+    }
+    lines
+}
+
+/// What each NUMA node has, where there are several.
+fn nodes(arenas: &[ArenaReport]) -> Vec<String> {
+    let count = arenas.iter().map(|arena| arena.node + 1).max().unwrap_or(0);
+    let nodes = (0..count).filter(|_| count > 1).map(|node| {
+        let of_node = || arenas.iter().filter(|arena| arena.node == node);
+        let free = || of_node().filter_map(|arena| arena.after.as_ref());
+        let whole = |free: &FreeReport| free.by_order[BLOCK_ORDER..].iter().sum::<u64>();
+        format!(
+            "node {node}: {} of {} MiB free, {} of it in pieces of 2 MiB or more",
+            free().map(|free| free.frames).sum::<u64>() >> 8,
+            of_node().map(|arena| arena.frames_total).sum::<u64>() >> 8,
+            free().map(whole).sum::<u64>() >> 8
+        )
+    });
+    nodes.collect()
+}
+
+/// Whether one workload ran more than once: on several allocators, or several numbers of CPUs.
+fn is_comparison(stress: &[StressReport]) -> bool {
+    stress.iter().any(|result| (&result.allocator, result.cpus) != (&stress[0].allocator, stress[0].cpus))
+}
+
+/// Operations per second: a line for each workload and allocator, a column for each number of CPUs.
+fn comparison(stress: &[StressReport]) -> Table {
+    let firsts = |key: &dyn Fn(&StressReport) -> String| {
+        let mut seen = Vec::new();
+        for name in stress.iter().map(key) {
+            if !seen.contains(&name) {
+                seen.push(name);
+            }
+        }
+        seen
+    };
+    let counts = firsts(&|result| result.cpus.to_string());
+    let mut table = plain_table();
+    let header = ["workload".to_owned(), "allocator".to_owned()].into_iter();
+    table.set_header(header.chain(counts.iter().cloned()));
+    for workload in firsts(&|result| result.workload.clone()) {
+        for (place, allocator) in firsts(&|result| result.allocator.clone()).into_iter().enumerate() {
+            let name = if place == 0 { text::line(&workload) } else { String::new() };
+            let cells = counts.iter().map(|count| {
+                let found = stress.iter().find(|result| {
+                    result.workload == workload
+                        && result.allocator == allocator
+                        && result.cpus.to_string() == *count
+                });
+                found.map_or_else(String::new, |result| short(rate(result)))
+            });
+            table.add_row([name, text::line(&allocator)].into_iter().chain(cells));
+        }
+    }
+    align(&mut table);
+    table
+}
+
+/// Operations per second.
+fn rate(result: &StressReport) -> u64 {
+    result.rate() as u64
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS);
+    table
+}
+
+/// Two columns of names, then numbers.
+fn align(table: &mut Table) {
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if at >= 2 {
+            column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(16)));
+        }
+    }
+}
+
+fn workloads(stress: &[StressReport]) -> Table {
+    let mut table = plain_table();
+    table.set_header([
+        "workload",
+        "allocator",
+        "operations",
+        "per second",
+        "lost",
+        "twice",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+    ]);
+    for result in stress {
+        table.add_row([
+            text::line(&result.workload),
+            text::line(&result.allocator),
+            HumanCount(result.operations).to_string(),
+            short(rate(result)),
+            HumanCount(result.lost).to_string(),
+            HumanCount(result.doubled).to_string(),
+            short(result.cycles.p50),
+            short(result.cycles.p99),
+            short(result.cycles.p999),
+            short(result.cycles.max),
+        ]);
+    }
+    align(&mut table);
+    table
+}
+
+fn costs(bench: &[BenchReport]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS);
+    table.set_header(["cost", "unit", "here", "limit", "goal", "Linux 6.1"]);
+    let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), plain);
+    for figure in bench {
+        table.add_row([
+            text::line(&figure.name),
+            text::line(&figure.unit),
+            plain(figure.value),
+            shown(figure.limit),
+            shown(figure.goal),
+            shown(figure.linux),
+        ]);
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if at >= 2 {
+            column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(40)));
+        }
+    }
+    table
+}
+
+/// A count that may have a fraction, which is then shown to the hundredth.
+pub(crate) fn plain(count: f64) -> String {
+    if count.fract() == 0.0 { format!("{count}") } else { format!("{count:.2}") }
+}
+
+/// The verdict as a word and a sentence.
+pub fn verdict(report: &Report) -> (&'static str, String) {
+    let reason = || report.reason.clone().unwrap_or_default();
+    match report.verdict {
+        VerdictKind::Pass => ("PASS", passed(report)),
+        VerdictKind::Fail => ("FAIL", reason()),
+        VerdictKind::Panic => ("PANIC", reason()),
+        VerdictKind::Timeout => ("TIMEOUT", reason()),
+        VerdictKind::Refused => ("REFUSED", reason()),
+        VerdictKind::Usage => ("USAGE", reason()),
+        VerdictKind::Error => ("ERROR", reason()),
+        VerdictKind::Interrupted => ("INTERRUPTED", "ended by a signal".to_owned()),
+    }
+}
+
+fn passed(report: &Report) -> String {
+    let mut parts = Vec::new();
+    if let Some(boot) = &report.boot {
+        let CpuCount { number, noun } = CpuCount::of(boot.kernel.cpus_online);
+        parts.push(format!("{number} {noun}"));
+        if report.stress.is_empty() && report.bench.is_empty() {
+            parts.push(format!("online in {}", millis(boot.kernel.entry_to_online_us)));
+        }
+    }
+    if !report.stress.is_empty() {
+        let operations = report.stress.iter().map(|stress| stress.operations).fold(0, u64::saturating_add);
+        parts.push(format!("{} operations", HumanCount(operations)));
+        parts.push("nothing lost".to_owned());
+        parts.push("nothing handed out twice".to_owned());
+    }
+    if !report.bench.is_empty() {
+        parts.push(format!("{} figures, none above its limit", report.bench.len()));
+    }
+    parts.join(", ")
+}
+
+struct CpuCount {
+    number: u32,
+    noun: &'static str,
+}
+
+impl CpuCount {
+    fn of(number: u32) -> CpuCount {
+        CpuCount { number, noun: if number == 1 { "CPU" } else { "CPUs" } }
+    }
+}
+
+fn millis(microseconds: u64) -> String {
+    format!("{:.1} ms", Duration::from_micros(microseconds).as_secs_f64() * 1000.0)
+}
+
+/// A number in at most five characters: what matters of a latency is its order of magnitude.
+pub(crate) fn short(cycles: u64) -> String {
+    let mut scaled = cycles as f64;
+    for suffix in ["", "k", "M", "G", "T"] {
+        if scaled < 999.5 {
+            let digits = if suffix.is_empty() || scaled >= 99.95 { 0 } else { 1 };
+            return format!("{scaled:.digits$}{suffix}");
+        }
+        scaled /= 1000.0;
+    }
+    format!("{cycles:.1e}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! What people see: the kernel's lines as they come, bars while work goes on, and a table at the end.
+
+mod bars;
+mod each_cpu;
+mod outlet;
+mod target;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use octopod::wire::{Arrivals, Record, Region};
+
+use crate::base::error::Error;
+use crate::base::message::{Notice, Observer};
+use crate::base::text;
+use crate::base::verdict::VerdictKind;
+use crate::commands::cli::Options;
+use crate::kernel::symbols::StackFrame;
+use crate::machine::emulator::Kind;
+use crate::present::table;
+use crate::report::document::Report;
+use crate::report::lock_wait::lock_wait_in_words;
+use crate::report::outcome::Outcome;
+use crate::report::panic::cpus_in_words;
+use crate::report::trace::EventReport;
+use crate::setup::doctor::{Part, State};
+use bars::Bars;
+use outlet::{Outlet, Stream};
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+
+/// Registers of this many CPUs are worth showing; registers.txt has them all.
+const CPUS_SHOWN: usize = 16;
+
+/// Of a CPU that was only stopped by a panic, so many of the last events are shown.
+const EVENTS_SHOWN: usize = 4;
+
+/// Prints to the terminal, or where its output is sent.
+pub struct Console {
+    outlet: Outlet,
+    /// Where lines go: to standard error where standard output belongs to the report.
+    stream: Stream,
+    /// Whether the one there shows colours.
+    has_colours: bool,
+    quiet: bool,
+    verbose: bool,
+    emulator: Kind,
+    bars: Bars,
+    /// The kernel has panicked; its last words come in names at the end.
+    has_panicked: bool,
+    /// Whether the kernel's console has the terminal.
+    in_session: bool,
+}
+
+impl Console {
+    /// As `options` want it.
+    pub fn new(options: &Options) -> Console {
+        let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        let Options { quiet, verbose, emulator, progress, .. } = *options;
+        let outlet = Outlet::new();
+        let target = target::target(outlet.handle());
+        let bars = Bars::new(target, quiet, Duration::from_secs(progress));
+        let (stream, choice) = match to_stderr {
+            true => (Stream::Stderr, AutoStream::choice(&io::stderr())),
+            false => (Stream::Stdout, AutoStream::choice(&io::stdout())),
+        };
+        let has_colours = choice != ColorChoice::Never;
+        let (has_panicked, in_session) = (false, false);
+        Console { outlet, stream, has_colours, quiet, verbose, emulator, bars, has_panicked, in_session }
+    }
+
+    /// Prints a line past the bars. Foreign text in it stays on the line, and commands no terminal.
+    fn line(&self, text: &str) {
+        let mut line = if self.has_colours { text::styled(text) } else { text::line(text) };
+        line.push('\n');
+        self.bars.suspend(|| self.outlet.write(self.stream, line.as_bytes()));
+    }
+
+    /// Prints foreign text of several lines, none of which can be taken for one of the launcher's own.
+    fn lines(&self, text: &str) {
+        text.lines().for_each(|line| self.line(&format!("    {}", text::line(line))));
+    }
+
+    /// Prints a line that was asked for.
+    pub fn say(&self, text: &str) {
+        self.line(text);
+    }
+
+    /// Says what keeps the launcher from doing as it was told; returns its exit status.
+    pub fn refuse(&self, error: &Error) -> ExitCode {
+        let word = if error.verdict() == VerdictKind::Usage { "USAGE" } else { "ERROR" };
+        let text = error.to_string();
+        let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
+        self.line(&format!("{BAD}{word}{BAD:#}  {}", text::line(sentence)));
+        self.lines(details);
+        ExitCode::from(error.verdict().status())
+    }
+
+    /// Prints whether something is as it must be; what is on further lines of `text` goes before.
+    pub fn verdict(&mut self, good: bool, text: &str) {
+        self.bars.clear();
+        let (style, word) = if good { (GOOD, "PASS") } else { (BAD, "FAIL") };
+        let (sentence, details) = text.split_once('\n').unwrap_or((text, ""));
+        details.lines().for_each(|line| self.line(&text::line(line)));
+        self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence)));
+    }
+
+    /// A line that stands in for a bar, if it is time for one.
+    fn tell(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.note(&text);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
+    }
+
+    /// Shows what the kernel's console writes, as it is.
+    fn console(&mut self, bytes: &[u8]) {
+        if !self.in_session {
+            self.in_session = true;
+            self.bars.clear();
+        }
+        self.outlet.write(self.stream, bytes);
+    }
+
+    /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
+    ///
+    /// # Errors
+    /// The report cannot be written there.
+    pub fn finish(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.bars.clear();
+        let report = &outcome.report;
+        if !self.quiet {
+            self.warnings(report);
+            self.panic(report);
+            self.places(outcome);
+            if !self.verbose {
+                let title = self.emulator.title();
+                let said = |line: &str| self.line(&format!("{FAINT}{title}:{FAINT:#} {}", text::line(line)));
+                outcome.complaint.lines().for_each(said);
+            }
+            if self.verbose && !report.interrupts.is_empty() {
+                table::interrupts(&report.interrupts).iter().for_each(|line| self.line(line));
+            }
+            for line in table::summary(report) {
+                self.line(&line);
+            }
+            if let Some(folder) = &outcome.run_dir {
+                // Shorter from here, where it is below.
+                let here = std::env::current_dir().unwrap_or_default();
+                let folder = folder.strip_prefix(here).unwrap_or(folder);
+                self.line(&format!("{FAINT}{}{FAINT:#}", text::line(&folder.display().to_string())));
+            }
+        }
+        let style = match report.verdict {
+            VerdictKind::Pass => GOOD,
+            VerdictKind::Refused | VerdictKind::Interrupted => WARN,
+            _ => BAD,
+        };
+        let (word, text) = table::verdict(report);
+        // What a tool said at length stands above, so that the last line is the verdict.
+        let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
+        if !self.quiet && !details.is_empty() {
+            self.lines(details);
+        }
+        self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence.trim_end_matches(':'))));
+        if self.stream == Stream::Stderr {
+            self.outlet.write(Stream::Stdout, report.to_json().as_bytes());
+            self.outlet.flush()?;
+        }
+        Ok(())
+    }
+
+    fn panic(&self, report: &Report) {
+        let Some(panic) = &report.panic else { return };
+        let place = text::line(panic.location.as_deref().unwrap_or("an unknown place"));
+        self.line(&format!(
+            "{BAD}CPU {} panicked{BAD:#} at {place}: {}",
+            panic.cpu,
+            text::line(&panic.message)
+        ));
+        if let Some(stage) = &panic.stage {
+            self.line(&format!("    in stage {}", text::line(stage)));
+        }
+        self.calls(&panic.backtrace);
+        if let Some(first) = panic.first() {
+            for four in first.registers.chunks(4) {
+                let four: Vec<_> = four.iter().map(|(name, value)| format!("{name:<6} {value}")).collect();
+                self.line(&text::line(&format!("    {}", four.join("  "))));
+            }
+            if !first.locks.is_empty() {
+                self.line(&text::line(&format!("    holds {}", first.locks.join(", "))));
+            }
+            if let Some(wait) = &first.wait {
+                self.line(&text::line(&format!("    {}", lock_wait_in_words(wait))));
+            }
+            self.events(&first.events, usize::MAX);
+        }
+        for (numbers, cpu) in panic.others() {
+            let shown = cpus_in_words(&numbers);
+            self.line(&format!("{WARN}{shown}{WARN:#} {}", text::line(&cpu.headline())));
+            self.calls(&cpu.backtrace);
+            // Of several, each has its own; report.json has them.
+            self.events(&cpu.events, if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
+        }
+    }
+
+    /// The newest trace events; report.json has the others.
+    fn events(&self, events: &[EventReport], most: usize) {
+        for event in &events[events.len().saturating_sub(most)..] {
+            self.line(&format!("    {:>15} before: {}", event.time_before(), text::line(&event.text)));
+        }
+    }
+
+    fn calls(&self, frames: &[StackFrame]) {
+        for frame in frames {
+            self.line(&format!("    {}", shown(frame)));
+        }
+    }
+
+    /// The CPUs that did not do what they should. What is wrong with them the kernel has said; here is where they were.
+    fn warnings(&self, report: &Report) {
+        for warning in report.warnings.iter().filter(|warning| !warning.backtrace.is_empty()) {
+            let message = text::line(&warning.message);
+            self.line(&format!("{WARN}CPU {}{WARN:#}: {message}, at", warning.cpu));
+            if let Some(wait) = &warning.wait {
+                self.line(&text::line(&format!("    {}", lock_wait_in_words(wait))));
+            }
+            self.calls(&warning.backtrace);
+        }
+    }
+
+    /// Where the CPUs were when the run was given up.
+    fn places(&self, outcome: &Outcome) {
+        for place in outcome.cpus_at.iter().take(CPUS_SHOWN) {
+            let state = if place.halted { "halted at" } else { "runs at" };
+            let mut head = format!("    CPU {} {state}", place.cpu);
+            for frame in &place.frames {
+                self.line(&format!("{head} {}", shown(frame)));
+                head = " ".repeat(head.len());
+            }
+        }
+        let more = outcome.cpus_at.len().saturating_sub(CPUS_SHOWN);
+        if more > 0 {
+            self.line(&format!("    and {more} more CPUs; see registers.txt"));
+        }
+        if let (Some(text), true) = (&outcome.registers, outcome.cpus_at.is_empty()) {
+            self.line(&format!("    no registers: {}", text::line(text)));
+        }
+    }
+
+    /// Prints the doctor's table.
+    pub fn doctor(&self, parts: &[Part]) {
+        for part in parts {
+            let (style, word) = match part.state {
+                State::Present => (GOOD, "ok"),
+                State::Missing => (BAD, "missing"),
+                State::Absent => (WARN, "absent"),
+            };
+            let Part { name, purpose, .. } = part;
+            self.line(&format!("{style}{word:<8}{style:#}{name:<16} {FAINT}{purpose}{FAINT:#}"));
+            part.found.trim().lines().for_each(|line| self.line(&format!("        {}", text::line(line))));
+        }
+    }
+}
+
+impl Observer for Console {
+    fn notice(&mut self, notice: Notice<'_>) {
+        self.has_panicked |= matches!(notice, Notice::Record(Record::Panic(_)));
+        match notice {
+            Notice::Console(bytes) if self.quiet => self.console(bytes),
+            Notice::RawMode => self.outlet.settle(),
+            _ if self.quiet => {}
+            Notice::Step(text) => {
+                let told = self.bars.step(text);
+                self.tell(told);
+            }
+            Notice::Count { what, done, of, now } => {
+                let told = self.bars.count(what, done, of, now);
+                self.tell(told);
+            }
+            Notice::Note(text) => self.note(text),
+            Notice::Tool(text) if self.verbose => self.line(text),
+            Notice::Kernel(_) if self.has_panicked && !self.verbose => {}
+            Notice::Kernel(text) => self.line(text),
+            Notice::Console(_) if self.has_panicked && !self.verbose => {}
+            Notice::Console(bytes) => self.console(bytes),
+            // A bar would stand where people type.
+            Notice::Progress(_) if self.in_session => {}
+            Notice::Progress(progress) => {
+                let told = self.bars.workload(progress);
+                self.tell(told);
+            }
+            Notice::Record(Record::Arrivals(Arrivals { called, online })) => {
+                let told = self.bars.count("CPUs online", (*online).into(), (*called).into(), "");
+                self.tell(told);
+            }
+            Notice::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),
+            // A table at the end shows them.
+            Notice::Record(Record::Interrupts(_)) => {}
+            Notice::Record(record) if self.verbose => {
+                let text = serde_json::to_string(record).unwrap_or_default();
+                self.line(&format!("{FAINT}{text}{FAINT:#}"));
+            }
+            Notice::Tool(_) | Notice::Record(_) => {}
+        }
+    }
+}
+
+/// A line of the table of memory.
+fn region_line(region: &Region<String>) -> String {
+    let kib = region.end.saturating_sub(region.start).div_ceil(1024);
+    format!("{:#014x}..{:#014x} {kib:>13} KiB  {}", region.start, region.end, text::line(&region.owner))
+}
+
+fn shown(frame: &StackFrame) -> String {
+    let function = frame.function.as_deref().unwrap_or("(no symbol)");
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    let place = frame.location.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
+    text::line(&format!("{} {function}{inlined}{place}", frame.address))
+}

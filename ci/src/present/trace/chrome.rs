@@ -1,0 +1,216 @@
+//! The trace in the format of Chrome's trace viewer, which Perfetto reads too: one object with a list of events, a track
+//! (a "thread") for each CPU.
+//!
+//! What has a beginning and an end is one complete event: halves whose other half was lost would confuse a viewer. An end
+//! whose beginning is lost is left out; what had not ended when the trace did ends there.
+
+use std::io::{self, Write};
+
+use octopod::wire::{TraceEvent, Traced};
+use serde_json::{Value, json};
+
+use crate::present::trace::stream::{CpuTrace, Start};
+use crate::present::trace::words::Words;
+use crate::report::trace::TraceReport;
+
+/// The one process there is.
+const PROCESS: u32 = 1;
+
+/// The event that begins what this one ends.
+fn begun_by(event: TraceEvent) -> Option<TraceEvent> {
+    match event {
+        TraceEvent::InterruptExit => Some(TraceEvent::InterruptEnter),
+        TraceEvent::CallEnd => Some(TraceEvent::CallBegin),
+        TraceEvent::ShootdownEnd => Some(TraceEvent::ShootdownBegin),
+        _ => None,
+    }
+}
+
+fn begins(event: TraceEvent) -> bool {
+    TraceEvent::ALL.iter().any(|end| begun_by(*end) == Some(event))
+}
+
+fn category(event: TraceEvent) -> &'static str {
+    match event {
+        TraceEvent::BootStage | TraceEvent::CpuStage => "stage",
+        TraceEvent::InterruptEnter | TraceEvent::InterruptExit => "interrupt",
+        TraceEvent::TimerArm | TraceEvent::TimerExpire => "timer",
+        TraceEvent::CallSend | TraceEvent::CallBegin | TraceEvent::CallEnd => "call",
+        TraceEvent::FrameRefill | TraceEvent::FrameDrain => "frames",
+        TraceEvent::DrainOthers | TraceEvent::OutOfMemory => "frames",
+        TraceEvent::ShootdownBegin | TraceEvent::ShootdownEnd | TraceEvent::Forget => "shootdown",
+        TraceEvent::CpuLeaves | TraceEvent::CpuReturns => "hotplug",
+        TraceEvent::BenchHot | TraceEvent::BenchRare => "bench",
+    }
+}
+
+/// A trace, as it will be written.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    start: Start,
+    /// The CPUs with the numbers of the events that they have lost.
+    cpus: Vec<(u32, u64)>,
+    /// Events that came.
+    events: u64,
+    items: Vec<Item>,
+}
+
+impl Timeline {
+    /// One without a CPU.
+    pub fn new(start: Start) -> Timeline {
+        Timeline { start, ..Timeline::default() }
+    }
+
+    /// Adds what a CPU has recorded.
+    pub fn add(&mut self, cpu: &CpuTrace) {
+        self.cpus.push((cpu.cpu, cpu.lost));
+        self.events += cpu.events.len() as u64;
+        self.items.extend(track(cpu));
+    }
+
+    /// Puts all in the order of time.
+    pub fn sort(&mut self) {
+        // The longer of two that begin together holds the other.
+        self.items.sort_by_key(|item| (item.begin.tsc, std::cmp::Reverse(item.end_tsc())));
+    }
+
+    /// How much there is in it.
+    pub fn report(&self) -> TraceReport {
+        let lost = self.cpus.iter().fold(0, |all: u64, (_, lost)| all.saturating_add(*lost));
+        TraceReport { cpus: self.cpus.len(), events: self.events, lost }
+    }
+
+    /// Writes the whole document, one event a line.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write(&self, out: &mut dyn Write, words: &Words) -> io::Result<()> {
+        let Start { tsc_hz, entry_tsc, skew_cycles, .. } = self.start;
+        let clock = Clock { entry_tsc, hz: if tsc_hz == 0 { 1_000_000_000 } else { tsc_hz } };
+        // The format knows nothing but microseconds. Without a frequency a nanosecond stands for a cycle, and the name says so.
+        let is_timed = tsc_hz != 0;
+        let name = if is_timed { "octopod" } else { "octopod (1 ns = 1 TSC cycle: frequency unknown)" };
+        out.write_all(b"{\"traceEvents\":[\n")?;
+        serde_json::to_writer(&mut *out, &meta("process_name", None, json!({ "name": name })))?;
+        let mut event = |event: Value| {
+            out.write_all(b",\n")?;
+            serde_json::to_writer(&mut *out, &event).map_err(io::Error::from)
+        };
+        for (cpu, _) in &self.cpus {
+            event(meta("thread_name", Some(*cpu), json!({ "name": format!("CPU {cpu}") })))?;
+            event(meta("thread_sort_index", Some(*cpu), json!({ "sort_index": cpu })))?;
+        }
+        for item in &self.items {
+            event(item.json(&clock, words))?;
+        }
+        let other = json!({
+            "lost_events": self.report().lost,
+            "tsc_hz": tsc_hz,
+            "time_unit": if is_timed { "us" } else { "1000 TSC cycles" },
+            "skew_ns": is_timed.then(|| skew_cycles as f64 / clock.hz as f64 * 1e9),
+        });
+        writeln!(out, "\n],\"displayTimeUnit\":\"ns\",\"otherData\":{other}}}")
+    }
+}
+
+fn meta(name: &str, track: Option<u32>, arguments: Value) -> Value {
+    let mut event = json!({ "ph": "M", "name": name, "pid": PROCESS, "args": arguments });
+    if let Some(track) = track {
+        event["tid"] = json!(track);
+    }
+    event
+}
+
+struct Clock {
+    entry_tsc: u64,
+    hz: u64,
+}
+
+impl Clock {
+    /// Microseconds, the format's unit, to the nanosecond.
+    fn us(&self, cycles: u64) -> f64 {
+        (cycles as f64 / self.hz as f64 * 1e9).round() / 1e3
+    }
+
+    fn at(&self, tsc: u64) -> f64 {
+        self.us(tsc.saturating_sub(self.entry_tsc))
+    }
+}
+
+/// A slice of a track, or a mark on it.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    cpu: u32,
+    event: TraceEvent,
+    begin: Traced,
+    /// `None` for a mark.
+    end: Option<u64>,
+}
+
+impl Item {
+    fn end_tsc(&self) -> u64 {
+        self.end.unwrap_or(self.begin.tsc)
+    }
+
+    fn json(&self, clock: &Clock, words: &Words) -> Value {
+        let Item { cpu, event, begin, end } = *self;
+        let mut json = json!({
+            "name": words.title(event, begin.a),
+            "cat": category(event),
+            "pid": PROCESS,
+            "tid": cpu,
+            "ts": clock.at(begin.tsc),
+            "args": words.arguments(event, begin.a, begin.b),
+        });
+        match end {
+            Some(end) => {
+                json["ph"] = json!("X");
+                json["dur"] = json!(((clock.at(end) - clock.at(begin.tsc)) * 1e3).round() / 1e3);
+            }
+            None => {
+                json["ph"] = json!("i");
+                json["s"] = json!("t");
+            }
+        }
+        json
+    }
+}
+
+/// A CPU's events.
+fn track(cpu: &CpuTrace) -> Vec<Item> {
+    let item = |begin: &Traced, event: TraceEvent, end: Option<u64>| Item {
+        cpu: cpu.cpu,
+        event,
+        begin: *begin,
+        end,
+    };
+    let last_tsc = cpu.events.last().map_or(0, |event| event.tsc);
+    let mut items = Vec::new();
+    let mut open: Vec<(TraceEvent, &Traced)> = Vec::new();
+    let mut stage: Option<(TraceEvent, &Traced)> = None;
+    for traced in &cpu.events {
+        let Some(event) = TraceEvent::from_number(traced.event) else { continue };
+        if matches!(event, TraceEvent::BootStage | TraceEvent::CpuStage) {
+            // A stage lasts until the next; what was begun in the last one and has not ended has lost its end.
+            if let Some((event, begin)) = stage.replace((event, traced)) {
+                items.push(item(begin, event, Some(traced.tsc)));
+            }
+        } else if let Some(begun) = begun_by(event) {
+            let same = |(open, begin): &(TraceEvent, &Traced)| *open == begun && begin.a == traced.a;
+            if let Some(at) = open.iter().rposition(same) {
+                // What is still open above it has lost its end.
+                for (event, begin) in open.drain(at..) {
+                    items.push(item(begin, event, Some(traced.tsc)));
+                }
+            }
+        } else if begins(event) {
+            open.push((event, traced));
+        } else {
+            items.push(item(traced, event, None));
+        }
+    }
+    for (event, begin) in open.into_iter().chain(stage) {
+        items.push(item(begin, event, Some(last_tsc)));
+    }
+    items
+}

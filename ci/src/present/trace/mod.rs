@@ -1,0 +1,48 @@
+//! The trace of a run: read from the kernel's stream, written as a file that Perfetto and chrome://tracing open.
+
+mod chrome;
+mod stream;
+mod words;
+
+use std::fs::File;
+
+pub use stream::{CpuTrace, Section, Start, StreamError, sections};
+pub use words::Words;
+
+use crate::base::error::Error;
+use crate::base::files::output;
+use crate::report::trace::TraceReport;
+use crate::run::folder::RunDir;
+use chrome::Timeline;
+
+/// The file of the run's folder that the kernel's stream goes to.
+pub const STREAM: &str = "trace.bin";
+
+/// The file that is made of it.
+pub const FILE: &str = "trace.json";
+
+/// Makes the file of the run's stream, which is then no longer needed. `Err` says why there is none.
+pub fn convert(folder: &RunDir, words: &Words) -> Result<TraceReport, Error> {
+    let (stream, path) = (folder.file(STREAM), folder.file(FILE));
+    let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
+    let timeline = timeline(file).map_err(|error| Error::TraceStream { error })?;
+    output::write_by(&path, |file| timeline.write(file, words)).map_err(Error::file("write", path))?;
+    // It has served its purpose.
+    let _ = std::fs::remove_file(&stream);
+    Ok(timeline.report())
+}
+
+/// What a stream says, ready to be written.
+fn timeline(stream: impl std::io::Read) -> Result<Timeline, StreamError> {
+    let mut timeline = Timeline::default();
+    sections(stream, |section| match section {
+        // A kernel that panics while it sends its trace begins again.
+        Section::Start(start) => timeline = Timeline::new(start),
+        Section::Cpu(cpu) => timeline.add(&cpu),
+    })?;
+    timeline.sort();
+    Ok(timeline)
+}
+
+#[cfg(test)]
+mod tests;

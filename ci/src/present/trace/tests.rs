@@ -1,0 +1,120 @@
+use octopod::wire::{TRACE_MAGIC, TraceEvent, TracePart, Traced};
+use serde_json::{Value, json};
+
+use std::path::Path;
+
+use super::*;
+use crate::kernel::symbols::Symbols;
+
+fn stream(parts: &[TracePart]) -> Vec<u8> {
+    let mut bytes = TRACE_MAGIC.to_vec();
+    parts.iter().for_each(|part| bytes.extend(postcard::to_stdvec(part).unwrap()));
+    bytes
+}
+
+fn event(event: TraceEvent, tsc: u64, a: u64) -> TracePart {
+    TracePart::Event(Traced { tsc, event: event as u8, a, b: 0 })
+}
+
+const START: TracePart =
+    TracePart::Start { tsc_hz: 1_000_000_000, entry_tsc: 1000, skew_cycles: 20, slide: 0 };
+
+fn parts() -> Vec<TracePart> {
+    vec![
+        START,
+        TracePart::Cpu { cpu: 0, recorded: 10, lost: 5 },
+        event(TraceEvent::BootStage, 1000, 0),
+        event(TraceEvent::BootStage, 9000, 1),
+        // Its beginning is lost.
+        event(TraceEvent::CallEnd, 1500, 7),
+        event(TraceEvent::InterruptEnter, 2000, 0xf0),
+        event(TraceEvent::CallBegin, 2100, 7),
+        event(TraceEvent::CallEnd, 2200, 7),
+        event(TraceEvent::InterruptExit, 2300, 0xf0),
+        // Recorded in the middle of another, so earlier and behind it.
+        event(TraceEvent::FrameDrain, 2250, 0),
+        TracePart::Cpu { cpu: 1, recorded: 1, lost: 0 },
+        event(TraceEvent::InterruptEnter, 2400, 0xf2),
+        event(TraceEvent::OutOfMemory, 3000, 0),
+        TracePart::End { events: 10 },
+    ]
+}
+
+fn document() -> Value {
+    let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
+    let words = Words::new(&symbols, 0, [(0xf0, "call".to_owned())]);
+    let mut text = Vec::new();
+    timeline(&*stream(&parts())).unwrap().write(&mut text, &words).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// All sections of a stream.
+fn read(bytes: &[u8]) -> Result<Vec<Section>, StreamError> {
+    let mut all = Vec::new();
+    sections(bytes, |section| all.push(section)).map(|()| all)
+}
+
+#[test]
+fn what_is_cut_or_no_trace_is_refused() {
+    let whole = stream(&parts());
+    assert_eq!(read(&whole).unwrap().len(), 3);
+    assert_eq!(read(&[]), Err(StreamError::Empty));
+    assert_eq!(read(b"SeaBIOS"), Err(StreamError::NoMagic));
+    for length in TRACE_MAGIC.len()..whole.len() {
+        assert!(matches!(read(&whole[..length]), Err(StreamError::Cut { .. })), "{length}");
+    }
+    let fewer = stream(&[START, TracePart::End { events: 1 }]);
+    assert_eq!(read(&fewer), Err(StreamError::Count { sent: 1, came: 0 }));
+    assert_eq!(read(&[&TRACE_MAGIC[..], &[99]].concat()), Err(StreamError::Part { at: TRACE_MAGIC.len() }));
+}
+
+#[test]
+fn what_was_sent_before_a_second_start_counts_for_nothing() {
+    let cpu = |cpu| TracePart::Cpu { cpu, recorded: 1, lost: 3 };
+    let drain = || event(TraceEvent::FrameDrain, 2000, 0);
+    let parts = [START, cpu(0), drain(), START, cpu(1), drain(), TracePart::End { events: 2 }];
+    let report = timeline(&*stream(&parts)).unwrap().report();
+    assert_eq!((report.cpus, report.events, report.lost), (1, 1, 3));
+}
+
+/// A panic before the kernel knows its TSC sends a trace all the same.
+#[test]
+fn without_a_frequency_times_are_called_cycles() {
+    let start = TracePart::Start { tsc_hz: 0, entry_tsc: 1000, skew_cycles: 20, slide: 0 };
+    let cpu = TracePart::Cpu { cpu: 0, recorded: 1, lost: 0 };
+    let parts = [start, cpu, event(TraceEvent::FrameDrain, 3500, 0), TracePart::End { events: 1 }];
+    let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
+    let mut text = Vec::new();
+    timeline(&*stream(&parts)).unwrap().write(&mut text, &Words::new(&symbols, 0, [])).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let events = document["traceEvents"].as_array().unwrap();
+    assert!(events[0]["args"]["name"].as_str().unwrap().contains("1 ns = 1 TSC cycle"), "{document}");
+    assert_eq!(events.last().unwrap()["ts"], json!(2.5));
+    let other = &document["otherData"];
+    assert_eq!((&other["time_unit"], &other["skew_ns"]), (&json!("1000 TSC cycles"), &Value::Null));
+}
+
+#[test]
+fn the_document_has_a_track_for_each_cpu_and_whole_events() {
+    let document = document();
+    let events = document["traceEvents"].as_array().unwrap();
+    let tracks: Vec<_> = events.iter().filter(|event| event["name"] == "thread_name").collect();
+    assert_eq!(tracks.iter().map(|track| &track["args"]["name"]).collect::<Vec<_>>(), ["CPU 0", "CPU 1"]);
+    let shown = |event: &Value| (event["name"].clone(), event["ts"].as_f64().unwrap(), event["dur"].as_f64());
+    let timed: Vec<_> = events.iter().filter(|event| event["ph"] != "M").map(shown).collect();
+    let expected = [
+        ("loader", 0.0, Some(8.0)),
+        ("call", 1.0, Some(0.3)),
+        ("call 0x7", 1.1, Some(0.1)),
+        ("frame drain", 1.25, None),
+        // Its end had not come.
+        ("vector 0xf2", 1.4, Some(0.6)),
+        ("out of memory", 2.0, None),
+        ("options", 8.0, Some(0.0)),
+    ];
+    assert_eq!(timed, expected.map(|(name, ts, dur)| (json!(name), ts, dur)));
+    assert_eq!(
+        document["otherData"],
+        json!({ "lost_events": 5, "tsc_hz": 1_000_000_000, "time_unit": "us", "skew_ns": 20.0 })
+    );
+}

@@ -1,0 +1,100 @@
+//! What the numbers in an event mean: names of functions, vectors and stages.
+
+use std::collections::HashMap;
+
+use octopod::wire::{BootStage, StagesUs, TraceEvent};
+use serde_json::{Map, Value, json};
+
+use crate::kernel::symbols::Symbols;
+
+/// What is known beside the trace itself.
+pub struct Words<'a> {
+    symbols: &'a Symbols,
+    slide: u64,
+    vectors: HashMap<u64, String>,
+}
+
+impl<'a> Words<'a> {
+    /// With the names of vectors, as the kernel's table of interrupts has them.
+    pub fn new(
+        symbols: &'a Symbols,
+        slide: u64,
+        vectors: impl IntoIterator<Item = (u8, String)>,
+    ) -> Words<'a> {
+        let vectors = vectors.into_iter().map(|(vector, name)| (vector.into(), name)).collect();
+        Words { symbols, slide, vectors }
+    }
+
+    /// What an event is called, for those that are called by what they are about; else by its kind.
+    pub fn title(&self, event: TraceEvent, a: u64) -> String {
+        match event {
+            TraceEvent::BootStage => boot_stage(a),
+            TraceEvent::CpuStage => cpu_stage(a),
+            TraceEvent::InterruptEnter => self.vector(a),
+            TraceEvent::CallBegin => format!("call {}", self.function(a)),
+            _ => event.names().0.to_owned(),
+        }
+    }
+
+    /// Its words by name.
+    pub fn arguments(&self, event: TraceEvent, a: u64, b: u64) -> Map<String, Value> {
+        let mut arguments = Map::new();
+        for (name, value) in event.names().1.into_iter().zip([a, b]).filter(|(name, _)| !name.is_empty()) {
+            let shown = match name {
+                "function" | "callback" | "rip" => json!(self.function(value)),
+                "address" | "data" => json!(format!("{value:#x}")),
+                "vector" => json!(format!("{value:#04x} {}", self.vector(value))),
+                "stage" => json!(self.title(event, value)),
+                _ => json!(value),
+            };
+            arguments.insert(name.to_owned(), shown);
+        }
+        arguments
+    }
+
+    /// The event in a line, for people.
+    pub fn line(&self, event: u8, a: u64, b: u64) -> String {
+        let Some(event) = TraceEvent::from_number(event) else { return format!("event {event}") };
+        let mut line = event.names().0.to_owned();
+        for (name, value) in self.arguments(event, a, b) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            line.push_str(&format!(", {name} {value}"));
+        }
+        line
+    }
+
+    fn vector(&self, vector: u64) -> String {
+        self.vectors.get(&vector).cloned().unwrap_or_else(|| format!("vector {vector:#04x}"))
+    }
+
+    fn function(&self, address: u64) -> String {
+        let frames = self.symbols.instruction(address, self.slide);
+        let name = frames.into_iter().next_back().and_then(|frame| frame.function);
+        name.unwrap_or_else(|| format!("{address:#x}"))
+    }
+}
+
+fn boot_stage(number: u64) -> String {
+    let stage = usize::try_from(number).ok().and_then(|number| BootStage::ALL.get(number));
+    stage.map_or_else(|| format!("stage {number}"), |stage| stage.name().to_owned())
+}
+
+fn cpu_stage(number: u64) -> String {
+    let names = StagesUs::default().in_order().map(|(name, _)| name);
+    let stage = usize::try_from(number).ok().and_then(|number| names.get(number).copied());
+    stage.map_or_else(|| format!("stage {number}"), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The launcher names a CPU's stages after the report's, the kernel numbers them after the trampoline's.
+    #[test]
+    fn stages_have_the_trampolines_order() {
+        let source = include_str!("../../../../ap_trampoline/lib.rs");
+        let names: Vec<_> = (0..9).map(cpu_stage).collect();
+        let places: Vec<_> = names.iter().map(|name| source.find(&format!("\"{name}\""))).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{names:?} {places:?}");
+    }
+}

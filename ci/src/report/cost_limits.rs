@@ -1,0 +1,189 @@
+//! What things may cost: `config/bench.toml`, and a run of the bench held against it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::base::error::Error;
+use crate::base::verdict::VerdictKind;
+use crate::commands::cli::{AccelChoice, Mode, Options};
+use crate::present::table::plain;
+use crate::report::document::Report;
+
+/// The file, relative to the workspace's root.
+pub const FILE: &str = "config/bench.toml";
+
+/// QEMU's `-icount`: the TSC advances by one for each instruction, and by what is missing to the next timer while the
+/// CPU is halted.
+pub const ICOUNT: &str = "shift=0,sleep=off";
+
+/// What something may cost, in the unit of its figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// A figure above this is a failure; absent for what is only shown.
+    pub limit: Option<f64>,
+    /// What it should be, where the limit is higher.
+    pub goal: Option<f64>,
+    /// What Linux 6.1 takes for the same.
+    pub linux: Option<f64>,
+}
+
+/// The limits of all benchmarks, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits(BTreeMap<String, Limit>);
+
+impl Limits {
+    /// Reads the file of the workspace at `root`.
+    pub fn read(root: &Path) -> Result<Limits, Error> {
+        let path = root.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        Limits::from_toml(&text).map_err(|problem| Error::Limits { path, problem })
+    }
+
+    fn from_toml(text: &str) -> Result<Limits, toml::de::Error> {
+        let mut sections: toml::Table = text.parse()?;
+        // Those are of `cargo bench`, and not counts.
+        sections.remove("ratios");
+        sections.try_into().map(Limits)
+    }
+
+    /// Enters the limits into a report. What is above its limit turns a pass into a failure, and so does a figure
+    /// without an entry in the file, or an entry
+    /// with a limit and without a figure.
+    pub fn apply_to(&self, report: &mut Report) {
+        for figure in &mut report.bench {
+            let Limit { limit, goal, linux } = self.0.get(&figure.name).copied().unwrap_or_default();
+            (figure.limit, figure.goal, figure.linux) = (limit, goal, linux);
+        }
+        let wrong = self.wrong_in(report);
+        if report.verdict == VerdictKind::Pass && !wrong.is_empty() {
+            report.fail(wrong.join("; "));
+        }
+    }
+
+    fn wrong_in(&self, report: &Report) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for figure in &report.bench {
+            match figure.limit {
+                Some(limit) if figure.value > limit => wrong.push(format!(
+                    "{} takes {} {}, its limit is {}",
+                    figure.name,
+                    plain(figure.value),
+                    figure.unit,
+                    plain(limit)
+                )),
+                None if !self.0.contains_key(&figure.name) => {
+                    wrong.push(format!("{} is not in {FILE}", figure.name));
+                }
+                _ => {}
+            }
+        }
+        let is_there = |name: &String| report.bench.iter().any(|figure| figure.name == *name);
+        let asked_for = self.0.iter().filter(|(_, limit)| limit.limit.is_some()).map(|(name, _)| name);
+        wrong.extend(asked_for.filter(|name| !is_there(name)).map(|name| format!("{name} was not measured")));
+        wrong
+    }
+}
+
+/// Refuses what would make the bench's figures something else than counts.
+pub fn check(options: &Options) -> Result<(), Error> {
+    if options.mode != Mode::Bench {
+        return Ok(());
+    }
+    let not_countable =
+        |option, value: &str, reason| Err(Error::NotCountable { option, value: value.to_owned(), reason });
+    if options.accel == AccelChoice::Kvm {
+        return not_countable("--accel", "kvm", "only TCG counts instructions");
+    }
+    if options.emulator != crate::machine::emulator::Kind::Qemu {
+        return not_countable("--emulator", options.emulator.name(), "only TCG counts instructions");
+    }
+    let smp = options.smp.to_string();
+    if smp != "1" && smp != "2" {
+        return not_countable("--smp", &smp, "a third CPU's instructions would be counted too");
+    }
+    let chosen = options.qemu_arguments.iter().filter_map(|argument| argument.to_str());
+    for option in ["-accel", "-icount", "-smp"] {
+        if chosen.clone().any(|chosen| chosen == option) {
+            return not_countable(option, "chosen again", "the figures would be others");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use octopod::wire::Bench;
+
+    use super::*;
+    use crate::report::verdict::Judgement;
+    use crate::run::records::Seen;
+
+    fn judged(limits: &str, figures: &[(&str, u64)]) -> (VerdictKind, String) {
+        let limits = Limits::from_toml(limits).unwrap();
+        let bench = |&(name, total): &(&str, u64)| Bench {
+            name: name.to_owned(),
+            unit: "instructions".to_owned(),
+            total,
+            operations: 1000,
+        };
+        let seen = Seen { bench: figures.iter().map(bench).collect(), ..Seen::default() };
+        let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
+        let mut report = Report::assemble(judgement, String::new(), None, None, &seen, Vec::new());
+        limits.apply_to(&mut report);
+        (report.verdict, report.reason.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_limit_is_held_to_the_last_instruction() {
+        let limits = "[add]\nlimit = 1\n[pair]\nlimit = 20.5\nlinux = 33\n[trip]\nlinux = 9";
+        let fits = [("add", 1000), ("pair", 20_500), ("trip", 99_000)];
+        assert_eq!(judged(limits, &fits), (VerdictKind::Pass, String::new()));
+        let above = judged(limits, &[("add", 1000), ("pair", 20_501), ("trip", 0)]);
+        assert_eq!(
+            above,
+            (VerdictKind::Fail, "pair takes 20.50 instructions, its limit is 20.50".to_owned())
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_out_in_silence() {
+        let (kind, reason) = judged("[add]\nlimit = 1", &[("sub", 1)]);
+        assert_eq!(kind, VerdictKind::Fail);
+        assert_eq!(reason, "sub is not in config/bench.toml; add was not measured");
+        // What has no limit is only shown, if it is there.
+        let (kind, _) = judged("[add]\nlimit = 1\n[trip]", &[("add", 1)]);
+        assert_eq!(kind, VerdictKind::Pass);
+        assert!(Limits::from_toml("[add]\nlimits = 1").is_err());
+        // What is held to the host's bench is no count.
+        let limits = "[add]\nlimit = 1\n[ratios.add_to_sub]\nlimit = 0.5";
+        assert_eq!(judged(limits, &[("add", 1000)]), (VerdictKind::Pass, String::new()));
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_refused() {
+        let refusal = |arguments: &[&str]| {
+            let options = Options::try_parse_from([&["octopod", "bench"], arguments].concat()).unwrap();
+            options.check().err().map(|error| error.to_string())
+        };
+        assert_eq!(refusal(&[]), None);
+        assert_eq!(refusal(&["--accel", "tcg", "--smp", "1", "--", "-d", "int"]), None);
+        for (arguments, part) in [
+            (&["--accel", "kvm"][..], "--accel cannot be kvm: only TCG"),
+            (&["--smp", "3"], "--smp cannot be 3"),
+            (&["--", "-icount", "shift=1"], "-icount cannot be chosen again"),
+        ] {
+            let refusal = refusal(arguments).unwrap_or_default();
+            assert!(refusal.contains(part), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn the_workspaces_own_limits_can_be_read() {
+        let limits = Limits::read(&crate::base::checkout::Workspace::find().unwrap().root).unwrap();
+        assert!(limits.0.values().all(|limit| limit.goal.is_none() || limit.goal < limit.limit));
+    }
+}

@@ -1,0 +1,261 @@
+//! What a run leaves for programs: `report.json`, schema 1, and the exit status.
+//!
+//! Put together from the kernel's records and the launcher's own findings by [`Report::assemble`], which touches
+//! nothing outside. The report names no path of the machine that wrote it.
+
+use std::io;
+use std::path::Path;
+
+use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, PageTables, Region, Timers};
+use serde::{Deserialize, Serialize};
+
+use crate::base::files::output;
+use crate::report::verdict::Judgement;
+use crate::run::records::Seen;
+
+use crate::base::verdict::VerdictKind;
+use crate::kernel::symbols::StackFrame;
+use crate::report::bench::BenchReport;
+use crate::report::interrupts::InterruptReport;
+use crate::report::lateness::LatenessReport;
+use crate::report::memory::ArenaReport;
+use crate::report::panic::PanicReport;
+use crate::report::stress::StressReport;
+use crate::report::trace::TraceReport;
+use crate::report::warning::WarningReport;
+use crate::report::{bench, interrupts, lateness, memory, stress, warning};
+
+/// The report's format. A field may be added within a number; it takes a new one to change or remove one.
+/// What is added is optional or has `serde(default)`: reports that were stored before are read as well.
+pub const SCHEMA: u32 = 1;
+
+/// The whole report.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The result.
+    pub verdict: VerdictKind,
+    /// Why, unless it is a pass.
+    pub reason: Option<String>,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// What the launcher chose and measured; absent if there was no run.
+    pub host: Option<HostReport>,
+    /// What was booted; absent if nothing was.
+    pub kernel: Option<KernelReport>,
+    /// How the kernel came up.
+    pub boot: Option<BootReport>,
+    /// When the boot came to each of its stages, in their order.
+    #[serde(default)]
+    pub boot_stages: Vec<BootStageReport>,
+    /// The CPUs that the firmware lists.
+    pub cpus: Vec<Cpu<String>>,
+    /// The frame allocator's books.
+    pub memory: Option<MemoryReport>,
+    /// The workloads, in the order in which they ran.
+    pub stress: Vec<StressReport>,
+    /// What things cost, in the order in which it was measured.
+    #[serde(default)]
+    pub bench: Vec<BenchReport>,
+    /// The interrupts that were taken, by vector and CPU, in the order of the vectors.
+    #[serde(default)]
+    pub interrupts: Vec<InterruptReport>,
+    /// What the time is read from.
+    pub clock: Option<Clock<String>>,
+    /// How the self-test's timers did; absent where it did not run.
+    pub timers: Option<Timers<String>>,
+    /// How late timers were, for each CPU that had any.
+    #[serde(default)]
+    pub lateness: Vec<LatenessReport>,
+    /// What was counted on the way.
+    pub events: Option<Events>,
+    /// What was wrong on the way and did not end the run.
+    #[serde(default)]
+    pub warnings: Vec<WarningReport>,
+    /// The kernel's last words.
+    pub panic: Option<PanicReport>,
+    /// What came of the trace, if one was asked for and came.
+    pub trace: Option<TraceReport>,
+    /// Record lines that could not be read.
+    pub unreadable_records: u64,
+}
+
+/// What the launcher chose and measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostReport {
+    /// The host's operating system.
+    pub os: String,
+    /// The host's architecture.
+    pub arch: String,
+    /// The door by which the kernel was entered, as `--boot` takes it.
+    pub door: String,
+    /// `qemu` or `bochs`.
+    #[serde(default)]
+    pub emulator: String,
+    /// Its version.
+    #[serde(default)]
+    pub emulator_version: String,
+    /// QEMU's version; absent if it was not QEMU.
+    pub qemu_version: Option<String>,
+    /// `kvm` or `tcg`; `interpreter` in Bochs.
+    pub accel: String,
+    /// QEMU's `-M`, or Bochs's chipset.
+    pub machine: String,
+    /// QEMU's `-cpu`, or Bochs's model.
+    pub cpu: String,
+    /// QEMU's `-smp`.
+    pub smp: String,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// From the emulator's start until the kernel said that its CPUs are online, in milliseconds.
+    pub qemu_start_to_online_ms: Option<u64>,
+    /// From the emulator's start to its end, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// What was booted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelReport {
+    /// The cargo profile and features that it was built with; `given` for a file named by the user.
+    pub variant: String,
+    /// Bytes that the loader copies to memory, without symbols and debug information.
+    pub image_bytes: u64,
+    /// The same for the compressed kernel and its unpacker; absent if it is not compressed.
+    pub compressed_bytes: Option<u64>,
+}
+
+/// A stage of the boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootStageReport {
+    /// Its name.
+    pub stage: String,
+    /// When it began, in microseconds after the kernel's entry. It ended when the next one began.
+    pub began_us: u64,
+}
+
+impl BootStageReport {
+    fn of((stage, began_us): &(String, u64)) -> BootStageReport {
+        BootStageReport { stage: stage.clone(), began_us: *began_us }
+    }
+}
+
+/// How the kernel came up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootReport {
+    /// What the kernel said.
+    #[serde(flatten)]
+    pub kernel: Boot<String>,
+    /// As in [`HostReport`].
+    pub accel: Option<String>,
+    /// From the kernel's entry to the first unit of work, in microseconds; absent where it only boots.
+    pub entry_to_work_us: Option<u64>,
+}
+
+/// The frame allocator's books, before and after.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemoryReport {
+    /// What the kernel said at the start.
+    #[serde(flatten)]
+    pub kernel: Memory,
+    /// Free frames after the work, from the verdict.
+    pub frames_free_after: Option<u64>,
+    /// The memory map: each region with what it is or was reserved for, in ascending order.
+    #[serde(default)]
+    pub regions: Vec<Region<String>>,
+    /// The pages by size and rights, if nothing was wrong with them.
+    pub page_tables: Option<PageTables>,
+    /// What each NUMA node has of each zone, and how whole it is.
+    #[serde(default)]
+    pub arenas: Vec<ArenaReport>,
+    /// What CPUs have asked of the allocator.
+    #[serde(default)]
+    pub calls: Vec<FrameCounts>,
+}
+
+impl Report {
+    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols; those of the warnings are left to
+    /// whoever has symbols.
+    pub fn assemble(
+        judgement: Judgement,
+        command_line: String,
+        host: Option<HostReport>,
+        kernel: Option<KernelReport>,
+        seen: &Seen,
+        backtrace: Vec<StackFrame>,
+    ) -> Report {
+        let accel = host.as_ref().map(|host| host.accel.clone());
+        let frames_free_after = seen.verdict.as_ref().map(|verdict| verdict.frames_free_after);
+        Report {
+            schema: SCHEMA,
+            verdict: judgement.kind,
+            reason: judgement.reason,
+            command_line,
+            host,
+            kernel,
+            boot: seen.boot.clone().map(|kernel| BootReport {
+                kernel,
+                accel,
+                entry_to_work_us: seen.work.map(|work| work.entry_to_work_us),
+            }),
+            boot_stages: seen.boot_stages.iter().map(BootStageReport::of).collect(),
+            cpus: seen.cpus.clone(),
+            memory: seen.memory.map(|kernel| MemoryReport {
+                kernel,
+                frames_free_after,
+                regions: seen.regions.clone(),
+                page_tables: seen.page_tables,
+                arenas: memory::arenas(seen),
+                calls: seen.frame_counts.clone(),
+            }),
+            stress: stress::reports(seen),
+            bench: seen.bench.iter().map(bench::report).collect(),
+            interrupts: interrupts::reports(seen),
+            clock: seen.clock.clone(),
+            timers: seen.timers.clone(),
+            lateness: lateness::reports(seen),
+            events: seen.events,
+            warnings: warning::reports(seen),
+            panic: PanicReport::of(seen, backtrace),
+            trace: None,
+            unreadable_records: seen.unreadable,
+        }
+    }
+
+    /// Adds figures of benchmarks.
+    pub fn add_bench(&mut self, figures: &[octopod::wire::Bench<String>]) {
+        self.bench.extend(figures.iter().map(bench::report));
+    }
+
+    /// Turns the verdict into a failure with this reason.
+    pub fn fail(&mut self, reason: String) {
+        self.verdict = VerdictKind::Fail;
+        self.reason = Some(reason);
+    }
+
+    /// What latencies are counted in: on a machine cycles, by threads of a host its nanoseconds.
+    pub fn latency_unit(&self) -> &'static str {
+        if self.boot.is_some() { "TSC cycles" } else { "ns" }
+    }
+
+    /// The launcher's exit status.
+    pub fn status(&self) -> u8 {
+        self.verdict.status()
+    }
+
+    /// Writes the report so that a reader finds either all of it or the one before.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        output::write(path, self.to_json().as_bytes())
+    }
+
+    /// As text, with a line end.
+    pub fn to_json(&self) -> String {
+        let mut text =
+            serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
+        text.push('\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

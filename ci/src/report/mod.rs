@@ -1,0 +1,20 @@
+//! What a run comes to: the verdict, the JSON document, and the comparison of two documents.
+
+pub mod bench;
+pub mod check;
+pub mod comparison;
+pub mod cost_limits;
+pub mod document;
+pub mod interrupts;
+pub mod lateness;
+pub mod lock_wait;
+pub mod memory;
+pub mod outcome;
+pub mod panic;
+pub mod read;
+#[cfg(test)]
+pub mod sample;
+pub mod stress;
+pub mod trace;
+pub mod verdict;
+pub mod warning;

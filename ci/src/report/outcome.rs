@@ -1,0 +1,73 @@
+//! What a command that boots a kernel comes to.
+
+use std::path::PathBuf;
+
+use crate::base::error::Error;
+use crate::base::verdict::VerdictKind;
+use crate::kernel::symbols::StackFrame;
+use crate::report::document::Report;
+use crate::run::folder::RunDir;
+
+/// What came of a launch.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The launcher's exit status.
+    pub status: u8,
+    /// What happened, for programs.
+    pub report: Report,
+    /// What the kernel said to people, line by line.
+    pub serial: Vec<String>,
+    /// What the emulator complained of.
+    pub complaint: String,
+    /// The CPUs' registers, if the run was given up.
+    pub registers: Option<String>,
+    /// Where the CPUs were by then, in names.
+    pub cpus_at: Vec<CpuPlace>,
+    /// The run's folder, once it has one.
+    pub run_dir: Option<PathBuf>,
+    /// What kept the launcher from booting anything, or broke the run off.
+    pub error: Option<Error>,
+    /// What was asked for and could not be written. A pass without it has the status of an error.
+    pub unwritten: Vec<Error>,
+    /// The run's folder, which is in use for as long as this is.
+    #[expect(dead_code, reason = "held for as long as the page is being written")]
+    pub(crate) in_use: Option<RunDir>,
+}
+
+impl Outcome {
+    /// Something that was asked for could not be written.
+    pub fn lacks(&mut self, error: Error) {
+        if self.status == VerdictKind::Pass.status() {
+            self.status = error.verdict().status();
+        }
+        self.unwritten.push(error);
+    }
+
+    /// Of a command that booted no machine.
+    pub fn without_a_run(report: Report) -> Outcome {
+        let (serial, complaint, cpus_at) = Default::default();
+        Outcome {
+            status: report.status(),
+            report,
+            serial,
+            complaint,
+            registers: None,
+            cpus_at,
+            run_dir: None,
+            error: None,
+            unwritten: Vec::new(),
+            in_use: None,
+        }
+    }
+}
+
+/// Where a CPU was when the run was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuPlace {
+    /// The emulator's number for it.
+    pub cpu: String,
+    /// Whether it waited for an interrupt.
+    pub halted: bool,
+    /// The instruction, with the functions that it belongs to.
+    pub frames: Vec<StackFrame>,
+}

@@ -1,0 +1,276 @@
+//! How a run ended, judged from four witnesses: QEMU's status and what QEMU says of its end, the kernel's records, and the
+//! clock. Of Bochs, whose status does not depend on the kernel, only that the kernel ended it.
+//!
+//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree, and the records to show what was asked for
+//! (module `evidence`). Where witnesses contradict each other, the run has failed, and the reason names the contradiction.
+
+use std::time::Duration;
+
+use octopod::wire::{ExitCode, Progress};
+
+use crate::base::verdict::VerdictKind;
+use crate::machine::bochs;
+use crate::machine::emulator::Kind;
+use crate::run::records::Seen;
+
+mod asked;
+mod evidence;
+mod shutdown;
+
+pub use asked::{Asked, AskedWork};
+pub use shutdown::Shutdown;
+
+/// How a run ended, as the launcher saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The emulator ended with a status.
+    Status(i32),
+    /// The kernel ended Bochs.
+    ShutDown,
+    /// A signal ended the emulator.
+    Signal(i32),
+    /// The launcher ended the emulator when the time was up.
+    Deadline(Duration),
+    /// The launcher ended the emulator because it was asked to.
+    Interrupted,
+    /// The launcher ended the emulator because the kernel booted a second time.
+    SecondBoot,
+}
+
+/// The result, and unless it is a pass, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The result.
+    pub kind: VerdictKind,
+    /// One line, without a full stop.
+    pub reason: Option<String>,
+}
+
+/// What a run is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Witnesses<'a> {
+    /// What it ran in.
+    pub emulator: Kind,
+    /// How it ended.
+    pub end: &'a End,
+    /// What QEMU said of that over QMP; `None` if it said nothing.
+    pub shutdown: Option<&'a Shutdown>,
+    /// What the kernel's records said.
+    pub seen: &'a Seen,
+    /// The first line on the serial port that is no record.
+    pub first_line: Option<&'a str>,
+    /// The last one.
+    pub last_line: Option<&'a str>,
+    /// What the emulator complained of.
+    pub complaint: &'a str,
+    /// What the run was asked to do.
+    pub asked: &'a Asked,
+}
+
+/// Judges a run.
+pub fn judge(run: &Witnesses<'_>) -> Judgement {
+    let (kind, reason) = run.judge();
+    Judgement { kind, reason }
+}
+
+type Judged = (VerdictKind, Option<String>);
+
+impl Witnesses<'_> {
+    fn judge(&self) -> Judged {
+        let seen = self.seen;
+        let title = self.emulator.title();
+        // Whatever came of the second boot, the first one's machine was reset.
+        if seen.booted_again && *self.end != End::Interrupted {
+            let reason = match &seen.panic {
+                Some(_) => format!("{} (and the kernel booted a second time)", last_words(seen)),
+                None => "the machine was reset: the kernel booted a second time".to_owned(),
+            };
+            return (VerdictKind::Panic, Some(reason));
+        }
+        match *self.end {
+            End::Interrupted => (VerdictKind::Interrupted, Some("interrupted".to_owned())),
+            End::Deadline(limit) => self.on_deadline(limit),
+            End::Signal(signal) => {
+                let reason = format!("signal {signal} ended {title}{}", quoted(self.complaint));
+                (VerdictKind::Error, Some(reason))
+            }
+            End::SecondBoot | End::ShutDown | End::Status(_) => match self.code() {
+                Some(ExitCode::Pass) => {
+                    let against = evidence::contradiction(seen);
+                    match against.or_else(|| evidence::missing(seen, self.asked)) {
+                        None => (VerdictKind::Pass, None),
+                        Some(reason) => (VerdictKind::Fail, Some(reason)),
+                    }
+                }
+                Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
+                Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(last_words(seen))),
+                Some(ExitCode::Refused) => {
+                    let line = self.last_line.map(str::to_owned);
+                    let reason = seen.refused.clone().or(line).or(Some("it did not say why".to_owned()));
+                    (VerdictKind::Refused, reason)
+                }
+                Some(ExitCode::Usage) => {
+                    let unsaid = "the kernel's command line is wrong; it did not say how".to_owned();
+                    (VerdictKind::Usage, seen.usage.clone().or(Some(unsaid)))
+                }
+                None => self.without_a_code(),
+            },
+        }
+    }
+
+    /// The kernel's exit code, where there is one.
+    fn code(&self) -> Option<ExitCode> {
+        let is_qemu = self.emulator == Kind::Qemu;
+        match *self.end {
+            End::ShutDown => code_of_the_records(self.seen),
+            // QEMU's status for a machine that is reset, as this one was to be.
+            End::Status(0) if is_qemu && self.seen.reset => code_of_the_records(self.seen),
+            End::Status(status) if is_qemu => ExitCode::from_qemu_status(status),
+            _ => None,
+        }
+    }
+
+    fn on_deadline(&self, limit: Duration) -> Judged {
+        let (seconds, seen) = (limit.as_secs(), self.seen);
+        if seen.panic.is_some() {
+            let reason = format!("{} (and the machine did not end within {seconds} s)", last_words(seen));
+            return (VerdictKind::Panic, Some(reason));
+        }
+        let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
+            (Some(verdict), ..) => {
+                let said = if verdict.pass { "pass" } else { "fail" };
+                format!("the kernel's verdict is {said}, but the machine did not end within {seconds} s")
+            }
+            (None, Some(at), _) => {
+                let Progress { workload, allocator, cpus, .. } = at;
+                format!(
+                    "no verdict within {seconds} s; last seen in workload {workload} on {allocator} with {cpus} CPUs"
+                )
+            }
+            (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
+            (None, None, None) => match self.last_line {
+                Some(line) => format!("no answer within {seconds} s; its last line: {line}"),
+                None if self.spoke() => format!("no answer within {seconds} s"),
+                None => format!("no answer within {seconds} s: nothing came on the serial line"),
+            },
+        };
+        (VerdictKind::Timeout, Some(reason))
+    }
+
+    /// The emulator ended by itself, or the kernel ended it and gave no code.
+    fn without_a_code(&self) -> Judged {
+        let (title, seen) = (self.emulator.title(), self.seen);
+        // Bochs ends with status 1 whatever it is, and says which it was.
+        let ended_quietly = match self.emulator {
+            Kind::Qemu => *self.end == End::Status(0),
+            Kind::Bochs => bochs::is_triple_fault(self.complaint),
+        };
+        if ended_quietly && seen.panic.is_some() {
+            let reason = format!("{} (then {title} reset or powered off)", last_words(seen));
+            return (VerdictKind::Panic, Some(reason));
+        }
+        let after = self.last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
+        match *self.end {
+            End::Status(0) if self.emulator == Kind::Qemu => self.quiet_end(&after),
+            _ if ended_quietly => (
+                VerdictKind::Panic,
+                Some(format!("{title} reset or powered off without a verdict (a triple fault?){after}")),
+            ),
+            End::Status(1) if !self.spoke() => {
+                let hint = shutdown::hint(self.complaint).map(|hint| format!("; {hint}")).unwrap_or_default();
+                let reason = format!("{title} did not start{}{hint}", quoted(self.complaint));
+                (VerdictKind::Error, Some(reason))
+            }
+            End::Status(status) => {
+                let reason = format!(
+                    "{title} ended with status {status}, which is not the kernel's{}",
+                    quoted(self.complaint)
+                );
+                (VerdictKind::Error, Some(reason))
+            }
+            _ => {
+                let reason = "the kernel ended the machine, but there was no verdict".to_owned();
+                (VerdictKind::Fail, Some(reason))
+            }
+        }
+    }
+
+    /// QEMU's status is 0, which it has for everything but a start that failed.
+    fn quiet_end(&self, after: &str) -> Judged {
+        if shutdown::is_by_gdb(self.complaint) {
+            // Its `kill`. The reason that QEMU gives is that of a guest which powers off.
+            let reason = format!("gdb ended the machine before the kernel's verdict{after}");
+            return (VerdictKind::Interrupted, Some(reason));
+        }
+        if let Some(shutdown) = self.shutdown {
+            let (kind, what) = shutdown.judge();
+            let said = if kind == VerdictKind::Error { quoted(self.complaint) } else { String::new() };
+            return (kind, Some(format!("{what} before the kernel's verdict{said}{after}")));
+        }
+        if let Some(signal) = shutdown::signal_in(self.complaint) {
+            let reason = format!("signal {signal} ended QEMU before the kernel's verdict{after}");
+            return (VerdictKind::Error, Some(reason));
+        }
+        if self.spoke() {
+            let reason = format!("QEMU reset or powered off without a verdict (a triple fault?){after}");
+            return (VerdictKind::Panic, Some(reason));
+        }
+        let said = self.first_line.or(self.complaint.trim().lines().next()).unwrap_or("nothing");
+        let reason = format!(
+            "QEMU ended with status 0 before it ran a machine, as it does for `help` and `-version`; it said: {said}"
+        );
+        (VerdictKind::Error, Some(reason))
+    }
+
+    /// Whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does not
+    /// come to run a machine.
+    fn spoke(&self) -> bool {
+        let has_record =
+            self.seen.boot.is_some() || !self.seen.cpus.is_empty() || !self.seen.regions.is_empty();
+        has_record || self.seen.verdict.is_some() || self.last_line.is_some_and(is_kernels)
+    }
+}
+
+/// Whether a line has the form of the kernel's: its log's time stamps, or its name.
+fn is_kernels(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with('[') || line.starts_with("octopod")
+}
+
+fn failure(seen: &Seen) -> String {
+    match &seen.verdict {
+        Some(verdict) if verdict.pass => "the exit code says fail, but the verdict says pass".to_owned(),
+        Some(verdict) => verdict.reason.clone().unwrap_or_else(|| "the kernel did not say why".to_owned()),
+        None => "the exit code says fail, and there was no verdict on the serial port".to_owned(),
+    }
+}
+
+fn last_words(seen: &Seen) -> String {
+    match &seen.panic {
+        Some(panic) => {
+            let place = panic.location.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
+            format!("CPU {}: {}{place}", panic.cpu, panic.message)
+        }
+        None => "the kernel panicked without last words".to_owned(),
+    }
+}
+
+/// What the kernel's records say of its end: its code, where nobody could hear that.
+fn code_of_the_records(seen: &Seen) -> Option<ExitCode> {
+    match &seen.verdict {
+        _ if seen.panic.is_some() => Some(ExitCode::Panicked),
+        _ if seen.refused.is_some() => Some(ExitCode::Refused),
+        _ if seen.usage.is_some() => Some(ExitCode::Usage),
+        Some(verdict) if verdict.pass => Some(ExitCode::Pass),
+        Some(_) => Some(ExitCode::Fail),
+        None => None,
+    }
+}
+
+fn quoted(complaint: &str) -> String {
+    let complaint = complaint.trim();
+    if complaint.is_empty() { String::new() } else { format!(": {complaint}") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What follows from which witness.
+
+use octopod::wire::{Panic, Verdict};
+
+use super::*;
+use crate::report::sample;
+use crate::run::records::{Framing, draw_nonce};
+
+const PASS: i32 = ExitCode::Pass.qemu_status();
+
+/// A machine of four CPUs that has booted and says so.
+fn said(pass: bool) -> Seen {
+    let reason = (!pass).then(|| "2 frames lost".to_owned());
+    let seen = sample::seen(4, &[], &[]);
+    Seen { verdict: Some(Verdict { pass, reason, frames_free_after: 32_000 }), ..seen }
+}
+
+fn panicked() -> Seen {
+    let location = Some("src/a.rs:7".to_owned());
+    Seen {
+        panic: Some(Panic { cpu: 3, message: "oh".to_owned(), location, ..Panic::default() }),
+        ..Seen::default()
+    }
+}
+
+/// A run in QEMU that was asked for nothing but a boot of four CPUs.
+fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Asked) -> Witnesses<'a> {
+    Witnesses {
+        emulator: Kind::Qemu,
+        end,
+        shutdown: None,
+        seen,
+        first_line: None,
+        last_line: None,
+        complaint: "",
+        asked,
+    }
+}
+
+fn boot() -> Asked {
+    Asked { cpus: Some(4), may_miss_cpus: false, work: AskedWork::Boot }
+}
+
+fn on(end: End, seen: &Seen) -> (VerdictKind, String) {
+    judged(&run(&end, seen, &boot()))
+}
+
+fn judged(run: &Witnesses<'_>) -> (VerdictKind, String) {
+    let judged = judge(run);
+    (judged.kind, judged.reason.unwrap_or_default())
+}
+
+#[test]
+fn a_pass_needs_the_status_and_the_verdict() {
+    assert_eq!(on(End::Status(PASS), &said(true)), (VerdictKind::Pass, String::new()));
+    let (kind, reason) = on(End::Status(PASS), &Seen::default());
+    assert_eq!(kind, VerdictKind::Fail);
+    assert!(reason.contains("no verdict on the serial port"), "{reason}");
+    for status in [0, 1, 2, ExitCode::Fail.qemu_status(), ExitCode::Panicked.qemu_status()] {
+        assert_ne!(on(End::Status(status), &said(true)).0, VerdictKind::Pass, "{status}");
+    }
+    for end in [End::Interrupted, End::Signal(11), End::Deadline(Duration::from_secs(9))] {
+        assert_ne!(on(end, &said(true)).0, VerdictKind::Pass);
+    }
+}
+
+#[test]
+fn records_that_contradict_a_pass_make_it_a_failure() {
+    let mut garbled = said(true);
+    garbled.read(&Framing::new(draw_nonce()).read("@octopod {"));
+    let lossy = octopod::wire::Stress {
+        workload: "pairs".to_owned(),
+        allocator: "octopod".to_owned(),
+        cpus: 8,
+        operations: 1,
+        elapsed_us: 1,
+        lost: 1,
+        doubled: 0,
+        cycles: Default::default(),
+    };
+    let refused = Seen { refused: Some("no NX".to_owned()), ..said(true) };
+    let lost = Seen { stress: vec![lossy], ..said(true) };
+    let panic = Seen { verdict: said(true).verdict, ..panicked() };
+    for (seen, word) in [
+        (said(false), "2 frames lost"),
+        (garbled, "@octopod {"),
+        (refused, "NX"),
+        (lost, "pairs"),
+        (panic, "oh"),
+    ] {
+        let (kind, reason) = on(End::Status(PASS), &seen);
+        assert_eq!(kind, VerdictKind::Fail);
+        assert!(reason.contains(word), "{reason}");
+    }
+}
+
+#[test]
+fn each_of_the_kernels_codes_has_its_verdict() {
+    let kind = |code: ExitCode| on(End::Status(code.qemu_status()), &Seen::default()).0;
+    assert_eq!(kind(ExitCode::Fail), VerdictKind::Fail);
+    assert_eq!(kind(ExitCode::Panicked), VerdictKind::Panic);
+    assert_eq!(kind(ExitCode::Refused), VerdictKind::Refused);
+    assert_eq!(kind(ExitCode::Usage), VerdictKind::Usage);
+    let failed = End::Status(ExitCode::Fail.qemu_status());
+    assert_eq!(on(failed, &said(false)), (VerdictKind::Fail, "2 frames lost".to_owned()));
+}
+
+#[test]
+fn a_refusal_without_its_record_still_has_its_line() {
+    let end = End::Status(ExitCode::Refused.qemu_status());
+    let (seen, asked) = (Seen::default(), boot());
+    let last_line = Some("octopod: this processor lacks NX");
+    let (_, reason) = judged(&Witnesses { last_line, ..run(&end, &seen, &asked) });
+    assert_eq!(reason, "octopod: this processor lacks NX");
+}
+
+#[test]
+fn qemus_own_statuses_are_told_apart() {
+    let (seen, asked, silent) = (said(true), boot(), Seen::default());
+    let (kind, reason) = on(End::Status(0), &Seen { verdict: None, ..seen.clone() });
+    assert_eq!(kind, VerdictKind::Panic);
+    assert!(reason.starts_with("QEMU reset or powered off without a verdict (a triple fault?)"));
+    let complaint = "invalid accelerator nope\n";
+    let failed = judged(&Witnesses { complaint, ..run(&End::Status(1), &silent, &asked) });
+    assert_eq!(failed, (VerdictKind::Error, "QEMU did not start: invalid accelerator nope".to_owned()));
+    let (kind, reason) = on(End::Status(7), &silent);
+    assert_eq!(kind, VerdictKind::Error);
+    assert!(reason.contains("status 7"));
+}
+
+#[test]
+fn an_end_of_qemus_own_is_explained() {
+    let (quiet, silent, asked) = (End::Status(0), Seen::default(), boot());
+    let cause = |reason: &str| Shutdown { reason: reason.to_owned() };
+    for (reason, kind, words) in [
+        ("guest-reset", VerdictKind::Panic, "the machine was reset (a triple fault?) before"),
+        ("guest-shutdown", VerdictKind::Fail, "the kernel powered the machine off before"),
+        ("guest-panic", VerdictKind::Panic, "the guest told QEMU of a panic"),
+        ("host-signal", VerdictKind::Error, "a signal ended QEMU before"),
+        ("host-qmp-quit", VerdictKind::Error, "QEMU was told to quit over QMP"),
+        ("host-invented", VerdictKind::Error, "QEMU ended the machine (host-invented)"),
+    ] {
+        let (found, sentence) =
+            judged(&Witnesses { shutdown: Some(&cause(reason)), ..run(&quiet, &silent, &asked) });
+        assert_eq!(found, kind, "{reason}");
+        assert!(sentence.starts_with(words), "{reason}: {sentence}");
+    }
+    // Without QMP there are its own words, and those that come where a machine's would.
+    let complaint = "qemu: terminating on signal 15 from pid 1 (init)";
+    let by_signal = judged(&Witnesses { complaint, ..run(&quiet, &silent, &asked) });
+    assert_eq!(
+        by_signal,
+        (VerdictKind::Error, "signal 15 ended QEMU before the kernel's verdict".to_owned())
+    );
+    let complaint = "qemu-system-x86_64: QEMU: Terminated via GDBstub";
+    let shutdown = cause("guest-shutdown");
+    let by_gdb = judged(&Witnesses { complaint, shutdown: Some(&shutdown), ..run(&quiet, &silent, &asked) });
+    let reason = "gdb ended the machine before the kernel's verdict".to_owned();
+    assert_eq!(by_gdb, (VerdictKind::Interrupted, reason));
+    let (first_line, last_line) = (Some("QEMU emulator version 10.0.2"), Some("Copyright"));
+    let (kind, reason) = judged(&Witnesses { first_line, last_line, ..run(&quiet, &silent, &asked) });
+    assert_eq!(kind, VerdictKind::Error);
+    assert!(reason.ends_with("before it ran a machine, as it does for `help` and `-version`; it said: QEMU emulator version 10.0.2"), "{reason}");
+    let last_line = Some("octopod: up");
+    let (kind, _) = judged(&Witnesses { last_line, ..run(&quiet, &silent, &asked) });
+    assert_eq!(kind, VerdictKind::Panic);
+    // A run that was ended before, or gave a code, is what it was.
+    let pass = End::Status(PASS);
+    let (kind, _) =
+        judged(&Witnesses { shutdown: Some(&cause("guest-shutdown")), ..run(&pass, &said(true), &asked) });
+    assert_eq!(kind, VerdictKind::Pass);
+}
+
+#[test]
+fn a_second_boot_is_a_reset_whatever_came_of_it() {
+    let again = Seen { booted_again: true, ..said(true) };
+    let expected = (VerdictKind::Panic, "the machine was reset: the kernel booted a second time".to_owned());
+    for end in [End::Status(PASS), End::SecondBoot, End::Deadline(Duration::from_secs(9)), End::Status(0)] {
+        assert_eq!(on(end, &again), expected);
+    }
+    assert_eq!(on(End::Interrupted, &again).0, VerdictKind::Interrupted);
+}
+
+#[test]
+fn bochs_is_judged_by_the_records_and_its_end() {
+    let asked = boot();
+    let judged = |end: &End, seen: &Seen, complaint: &str| {
+        judged(&Witnesses { emulator: Kind::Bochs, complaint, ..run(end, seen, &asked) })
+    };
+    let end = End::ShutDown;
+    assert_eq!(judged(&end, &said(true), ""), (VerdictKind::Pass, String::new()));
+    assert_eq!(judged(&end, &said(false), ""), (VerdictKind::Fail, "2 frames lost".to_owned()));
+    assert_eq!(judged(&end, &Seen::default(), "").0, VerdictKind::Fail);
+    let panic_after_all = Seen { verdict: said(true).verdict, ..panicked() };
+    assert_eq!(judged(&end, &panic_after_all, "").0, VerdictKind::Panic);
+    let refused = Seen { refused: Some("no NX".to_owned()), ..Seen::default() };
+    assert_eq!(judged(&end, &refused, ""), (VerdictKind::Refused, "no NX".to_owned()));
+    let usage = Seen { usage: Some("fro".to_owned()), ..Seen::default() };
+    assert_eq!(judged(&end, &usage, ""), (VerdictKind::Usage, "fro".to_owned()));
+    // It was not the kernel that ended these, whatever it has said.
+    for (complaint, kind) in [
+        (">>PANIC<< exception(): 3rd (13) exception with no resolution", VerdictKind::Panic),
+        (">>PANIC<< bochsrc:1: directive not understood", VerdictKind::Error),
+    ] {
+        assert_eq!(judged(&End::Status(1), &said(true), complaint).0, kind);
+        assert_eq!(judged(&End::Status(1), &Seen::default(), complaint).0, kind);
+    }
+    // QEMU's code for a pass means nothing here.
+    assert_eq!(judged(&End::Status(PASS), &said(true), "").0, VerdictKind::Error);
+}
+
+#[test]
+fn a_deadline_says_how_far_the_kernel_came() {
+    let end = || End::Deadline(Duration::from_secs(9));
+    let silent = "no answer within 9 s: nothing came on the serial line".to_owned();
+    assert_eq!(on(end(), &Seen::default()), (VerdictKind::Timeout, silent));
+    assert_eq!(on(end(), &panicked()).0, VerdictKind::Panic);
+    let progress = Progress {
+        workload: "bulk".to_owned(),
+        allocator: "locked".to_owned(),
+        cpus: 8,
+        index: 0,
+        of: 1,
+        elapsed_ms: 1,
+        budget_ms: 2,
+        operations: 3,
+        lanes: Default::default(),
+    };
+    let reason = on(end(), &Seen { progress: Some(progress), ..Seen::default() }).1;
+    assert!(reason.contains("workload bulk on locked with 8 CPUs"), "{reason}");
+}

@@ -1,0 +1,99 @@
+//! The kernel's console at this terminal, or at a pipe: `cargo run -- shell`.
+//!
+//! Until the kernel first asks for a line the run looks like any other. From then on the terminal is the kernel's: keys go
+//! to it as they are typed, Ctrl-C too, and what it writes is shown as it comes, less the records ([`Sieve`]). A pipe gives
+//! one line for each time that the kernel asks ([`Feeder`]), so that none is lost however fast they are written; its end is
+//! Ctrl-D, by which the kernel ends the run.
+
+mod filter;
+mod input;
+mod names;
+mod raw;
+
+pub use filter::{Piece, Sieve};
+pub use input::Feeder;
+pub use names::Names;
+pub(crate) use raw::leave_raw_mode;
+
+use std::io::{self, IsTerminal};
+use std::process::ChildStdin;
+
+use crate::base::error::Error;
+use crate::commands::cli::{Mode, Options};
+use crate::kernel::build::Variant;
+use crate::machine::emulator::Kind;
+use raw::RawMode;
+
+/// Whether somebody types.
+pub fn is_interactive(options: &Options) -> bool {
+    options.typed.is_empty() && io::stdin().is_terminal()
+}
+
+/// Refuses what does not go together with a console.
+pub fn check(options: &Options) -> Result<(), Error> {
+    if options.mode != Mode::Shell && !options.typed.is_empty() {
+        let mode = options.mode.name();
+        return Err(Error::OptionOfAnotherMode { option: "--type", applies_to: "shell", mode });
+    }
+    if options.mode != Mode::Shell && Variant::of(options).shell {
+        // Nobody would type there.
+        let mode = options.mode.name();
+        return Err(Error::OptionOfAnotherMode { option: "work=shell", applies_to: "shell", mode });
+    }
+    if options.mode == Mode::Shell && options.emulator == Kind::Bochs {
+        let reason = "the console needs a serial port that listens; take QEMU";
+        return Err(Error::NotOnBochs { option: "shell", reason });
+    }
+    Ok(())
+}
+
+/// The user's side of the console.
+pub struct Attached {
+    feeder: Feeder,
+    is_interactive: bool,
+    raw: Option<RawMode>,
+    in_session: bool,
+    /// Of the kernel that runs.
+    pub names: Names,
+}
+
+impl Attached {
+    /// From now on what is typed, or comes by the pipe, goes to the machine.
+    pub fn new(options: &Options, machine: ChildStdin, names: Names) -> Attached {
+        let lines = options.typed.iter().map(|line| format!("{line}\n")).collect();
+        let typed = if options.typed.is_empty() { None } else { Some(lines) };
+        let is_interactive = is_interactive(options);
+        Attached {
+            feeder: Feeder::start(typed, machine),
+            is_interactive,
+            raw: None,
+            in_session: false,
+            names,
+        }
+    }
+
+    /// Whether the kernel has asked for a line yet.
+    pub fn in_session(&self) -> bool {
+        self.in_session
+    }
+
+    /// Whether what the kernel writes is to be shown as it comes. To a pipe whole lines go, without what a terminal obeys.
+    pub fn shows_keys(&self) -> bool {
+        self.in_session && self.is_interactive
+    }
+
+    /// Whether the next prompt changes the terminal's mode.
+    pub fn is_to_enter_raw_mode(&self) -> bool {
+        !self.in_session && self.is_interactive
+    }
+
+    /// The kernel asks for a line.
+    pub fn prompted(&mut self) {
+        if !self.in_session {
+            self.in_session = true;
+            // Where it cannot be, lines are typed as the terminal's own driver lets them.
+            self.raw = if self.is_interactive { RawMode::enter() } else { None };
+        }
+        self.feeder.prompted();
+    }
+}

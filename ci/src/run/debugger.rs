@@ -1,0 +1,65 @@
+//! `gdb`: a run that waits for a debugger before its first instruction.
+//!
+//! QEMU listens on a Unix socket. A script in the run's folder makes gdb load octopod's commands (`ci/gdb/octopod.py`),
+//! connect, and find out where KASLR has put the kernel. The launcher does not start gdb itself: the terminal is the
+//! kernel's, whose lines come as they are written, and gdb wants one of its own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::base::error::Error;
+use crate::base::files::scratch::Scratch;
+use crate::commands::cli::Options;
+use crate::machine::media::Door;
+use crate::machine::qemu::{Arguments, escape_commas};
+use crate::run::folder::RunDir;
+
+/// The commands, from the workspace's root.
+const COMMANDS: &str = "ci/gdb/octopod.py";
+
+/// The socket that QEMU listens at.
+const SOCKET: &str = "gdb";
+
+/// The script's name in the run's folder.
+const SCRIPT: &str = "debug.gdb";
+
+/// What makes QEMU wait for a debugger.
+pub fn arguments(scratch: &Scratch) -> Arguments {
+    let mut value = OsString::from("unix:");
+    value.push(escape_commas(scratch.path().join(SOCKET).as_os_str()));
+    value.push(",server=on,wait=off");
+    vec![vec!["-S".into()], vec!["-gdb".into(), value]]
+}
+
+/// Writes gdb's script; returns a path of it. gdb takes a quote, a space or a letter of another alphabet in a file's name for
+/// something else, so that it is given names without them.
+pub fn write_script(
+    options: &Options,
+    root: &Path,
+    symbols: &Path,
+    scratch: &Scratch,
+    folder: &RunDir,
+) -> Result<PathBuf, Error> {
+    // By these doors QEMU itself loads the kernel to where it was linked. GRUB chooses a place, and an unpacker the one
+    // behind itself.
+    let early = matches!(options.boot, Door::Pvh | Door::Multiboot1) && !options.compressed;
+    let text = format!(
+        "source {}\noctopod connect {} {}{}\n",
+        scratch.plain(&root.join(COMMANDS), "octopod.py")?.display(),
+        quoted(&scratch.plain(symbols, "kernel.elf")?),
+        quoted(&scratch.path().join(SOCKET)),
+        if early { " early" } else { "" }
+    );
+    scratch.plain(&folder.write(SCRIPT, text.as_bytes())?, SCRIPT)
+}
+
+/// The line to type in another terminal.
+pub fn line(script: &Path) -> String {
+    format!("gdb -x {}", quoted(script))
+}
+
+/// As one word, for gdb's commands and for a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    shlex::try_quote(&text).map(|quoted| quoted.into_owned()).unwrap_or(text)
+}

@@ -1,0 +1,185 @@
+//! Takes apart what comes from a machine, as it comes: records, text, the emulator's own words.
+
+use std::time::{Duration, Instant};
+
+use octopod::wire::{MAX_RECORD_BYTES, Nonce, Record};
+
+use crate::base::message::{Notice, Observer};
+use crate::base::text;
+use crate::machine::bochs;
+use crate::machine::emulator::Kind;
+use crate::run::console::{Attached, Piece, Sieve};
+use crate::run::records::{Framing, Reading, Seen};
+
+/// A line of the kernel's may be this long; what is longer comes from one that has lost its way.
+pub const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;
+
+/// The plain lines that are kept in memory; serial.log has them all.
+const MAX_LINES_KEPT: usize = 20_000;
+/// The bytes that these may have together.
+const MAX_BYTES_KEPT: usize = 8 << 20;
+
+/// Lines of the emulator's that are kept in memory; its log has them all.
+const MAX_COMPLAINTS: usize = 20;
+
+/// Of Bochs only a panic is a complaint. What QEMU says of every feature that a CPU model has and its TCG has not; and what
+/// its KVM says of more CPUs than the host has.
+const HARMLESS: [&str; 2] =
+    ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
+
+/// What a machine has said so far.
+pub struct Hearing<'a> {
+    started: Instant,
+    kind: Kind,
+    observer: &'a mut dyn Observer,
+    framing: Framing,
+    /// Of Bochs: what it wrote, taken apart.
+    pub log: bochs::Log,
+    /// What the kernel's records said.
+    pub seen: Seen,
+    /// Whether a record came, or what is taken for one.
+    pub has_records: bool,
+    /// What the kernel said to people.
+    pub serial: Vec<String>,
+    /// Bytes of these lines.
+    kept_bytes: usize,
+    /// What the emulator complained of, less what is known to be harmless.
+    pub complaint: String,
+    complaints: usize,
+    /// From the emulator's start until the kernel's CPUs were online.
+    pub start_to_online: Option<Duration>,
+    /// Where there is a console: who uses it, and its bytes so far that are no whole line.
+    pub attached: Option<Attached>,
+    sieve: Sieve,
+    line: Vec<u8>,
+}
+
+impl Hearing<'_> {
+    /// Of a machine that has just been started, whose kernel is given that nonce.
+    pub fn new(started: Instant, kind: Kind, nonce: Nonce, observer: &mut dyn Observer) -> Hearing<'_> {
+        let (log, seen, serial, complaint, complaints, line) = Default::default();
+        let (framing, sieve) = (Framing::new(nonce), Sieve::new(MAX_LINE_BYTES));
+        let (start_to_online, attached) = (None, None);
+        Hearing {
+            started,
+            kind,
+            observer,
+            framing,
+            log,
+            seen,
+            has_records: false,
+            serial,
+            kept_bytes: 0,
+            complaint,
+            complaints,
+            start_to_online,
+            attached,
+            sieve,
+            line,
+        }
+    }
+
+    /// What came on the line of a kernel with a console.
+    pub fn serial_bytes(&mut self, mut bytes: &[u8]) {
+        while let Some(piece) = self.sieve.next(&mut bytes, &mut self.framing) {
+            match piece {
+                Piece::Record(reading) => self.take(&reading),
+                Piece::Text(text) => self.console_text(&text),
+            }
+        }
+    }
+
+    fn console_text(&mut self, text: &[u8]) {
+        if let Some(attached) = self.attached.as_mut().filter(|attached| attached.shows_keys()) {
+            let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
+            self.observer.notice(Notice::Console(&attached.names.put_into(text, slide)));
+        }
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.plain(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+            }
+        }
+    }
+
+    /// No more will come.
+    pub fn serial_end(&mut self) {
+        let rest = self.sieve.rest();
+        self.console_text(&rest);
+        if !self.line.is_empty() {
+            self.console_text(b"\r\n");
+        }
+        self.attached = None;
+    }
+
+    /// A line of a kernel without a console.
+    pub fn serial_line(&mut self, line: &str) {
+        let reading = self.framing.read(line);
+        self.take(&reading);
+    }
+
+    fn take(&mut self, reading: &Reading) {
+        self.has_records |= reading.record.is_some();
+        if reading.record.is_none() || !reading.text.trim().is_empty() {
+            self.plain(&reading.text);
+        }
+        let Some(record) = self.seen.read(reading) else {
+            if let Some(Err(unreadable)) = &reading.record {
+                let line = &unreadable.line;
+                self.observer.notice(Notice::Note(&format!("a record that cannot be read: {line}")));
+            }
+            return;
+        };
+        match record {
+            Record::Progress(progress) => self.observer.notice(Notice::Progress(progress)),
+            other => self.observer.notice(Notice::Record(other)),
+        }
+        if let (Record::Prompt, Some(attached)) = (record, &mut self.attached) {
+            if attached.is_to_enter_raw_mode() {
+                self.observer.notice(Notice::RawMode);
+            }
+            attached.prompted();
+        }
+        if matches!(record, Record::Boot(_)) {
+            self.start_to_online.get_or_insert(self.started.elapsed());
+        }
+    }
+
+    fn plain(&mut self, line: &str) {
+        let line = text::line(line);
+        match self.attached.as_mut().filter(|attached| attached.in_session()) {
+            None => self.observer.notice(Notice::Kernel(&line)),
+            // It has been shown as it came.
+            Some(attached) if attached.shows_keys() => {}
+            Some(attached) => {
+                let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
+                let mut named = attached.names.put_into(format!("{line}\r").as_bytes(), slide);
+                named.pop();
+                named.push(b'\n');
+                self.observer.notice(Notice::Console(&named));
+            }
+        }
+        if self.serial.len() < MAX_LINES_KEPT && self.kept_bytes + line.len() <= MAX_BYTES_KEPT {
+            self.kept_bytes += line.len();
+            self.serial.push(line);
+        }
+    }
+
+    /// A line that the emulator wrote.
+    pub fn complaint_line(&mut self, line: &str) {
+        let complains = match self.kind {
+            Kind::Qemu => !HARMLESS.iter().any(|known| line.contains(known)),
+            Kind::Bochs => self.log.take(line).is_some(),
+        };
+        if complains {
+            let line = text::line(line);
+            self.observer.notice(Notice::Tool(&line));
+            if self.complaints < MAX_COMPLAINTS {
+                self.complaints += 1;
+                self.complaint.extend([line.as_str(), "\n"]);
+            }
+        }
+    }
+}

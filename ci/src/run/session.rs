@@ -1,0 +1,186 @@
+//! One run: starts the emulator, hears it out, and ends it at the latest when the time is up.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use octopod::wire::Nonce;
+
+use crate::base::error::Error;
+use crate::base::message::Observer;
+use crate::base::process::{Happening, Stream, Streams, Supervised};
+use crate::commands::cli::{Mode, Options};
+use crate::machine::bochs;
+use crate::machine::emulator::{QMP, Ready};
+use crate::machine::qmp::Monitor;
+use crate::report::verdict::{End, Shutdown};
+use crate::run::console::{Attached, Names};
+use crate::run::folder::RunDir;
+use crate::run::records::Seen;
+
+use crate::run::clock::{RunClock, TICK};
+use crate::run::listener::{Hearing, MAX_LINE_BYTES};
+
+/// The emulator's answer about its registers may take this long, on a machine with a thousand CPUs.
+const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
+
+/// The emulator may use this long to end when it is asked to, or after the kernel's verdict where that comes with the
+/// deadline.
+const QUIT_GRACE: Duration = Duration::from_secs(3);
+
+/// What may wait to be read when the time is up: more than a pipe and the channel behind it hold. A machine that writes
+/// without a pause is given up all the same.
+const MAX_LATE: usize = 4096;
+
+/// All that a run showed.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// What QEMU said of that.
+    pub shutdown: Option<Shutdown>,
+    /// What the kernel's records said.
+    pub seen: Seen,
+    /// Whether a record came, or what is taken for one.
+    pub has_records: bool,
+    /// What the kernel said to people.
+    pub serial: Vec<String>,
+    /// What the emulator complained of, less what is known to be harmless.
+    pub complaint: String,
+    /// From the emulator's start until the kernel's CPUs were online.
+    pub start_to_online: Option<Duration>,
+    /// From the emulator's start to its end.
+    pub wall: Duration,
+    /// The CPUs' registers, if the run was given up.
+    pub registers: Option<String>,
+}
+
+impl Run {
+    /// Whether anything came by the serial port.
+    pub fn has_output(&self) -> bool {
+        self.has_records || self.serial.iter().any(|line| !line.trim().is_empty())
+    }
+}
+
+/// What the kernel of a run is, for its records and its console.
+pub struct Booted {
+    /// The nonce that it was given.
+    pub nonce: Nonce,
+    /// Its names.
+    pub names: Names,
+}
+
+/// Runs `machine` for at most as long as `options` say.
+///
+/// # Errors
+/// The emulator or a file of the run cannot be started or written.
+pub fn run(
+    options: &Options,
+    machine: &Ready,
+    folder: &RunDir,
+    booted: Booted,
+    observer: &mut dyn Observer,
+) -> Result<Run, Error> {
+    let limit = options.time_limit();
+    let streams = Streams {
+        interactive: options.mode == Mode::Shell,
+        max_line_bytes: MAX_LINE_BYTES,
+        stdout_log: Some(folder.open("serial.log")?),
+        stderr_log: Some(folder.open(machine.log_name())?),
+        ..Streams::default()
+    };
+    let socket = machine.socket(QMP);
+    let listen = |socket| Monitor::listen(socket).map_err(Error::file("listen at", socket));
+    let monitor = socket.as_deref().map(listen).transpose()?;
+    let mut command = Command::new(&machine.program);
+    command.args(&machine.arguments);
+    let started = Instant::now();
+    let mut child = Supervised::spawn(&mut command, streams)
+        .map_err(|source| Error::Program { program: machine.program.display().to_string(), source })?;
+    let mut hearing = Hearing::new(started, machine.kind, booted.nonce, observer);
+    hearing.attached = child.take_stdin().map(|stdin| Attached::new(options, stdin, booted.names));
+    let mut clock = RunClock::new(limit, started);
+    let (end, registers) = hear_out(&mut child, &mut hearing, &mut clock, limit, monitor.as_ref());
+    hearing.serial_end();
+    let shutdown = monitor.and_then(|monitor| monitor.shutdown(Instant::now() + QUIT_GRACE));
+    if let Some(text) = &registers {
+        folder.write("registers.txt", text.as_bytes())?;
+    }
+    let Hearing { seen, has_records, serial, complaint, start_to_online, .. } = hearing;
+    let wall = started.elapsed();
+    Ok(Run { end, shutdown, seen, has_records, serial, complaint, start_to_online, wall, registers })
+}
+
+/// Hears the machine out until it ends or has to. Returns how, and the registers if the time was up.
+fn hear_out(
+    child: &mut Supervised,
+    hearing: &mut Hearing<'_>,
+    clock: &mut RunClock,
+    limit: Duration,
+    monitor: Option<&Monitor>,
+) -> (End, Option<String>) {
+    let (mut is_over, mut late) = (false, 0);
+    loop {
+        let now = Instant::now();
+        let left = clock.left(now);
+        // What has arrived when the time is up counts, however long it has waited: it is read to the first pause.
+        late += usize::from(left.is_zero());
+        let happening = match left {
+            Duration::ZERO if late > MAX_LATE => Happening::Deadline,
+            Duration::ZERO => child.next(now + TICK),
+            left => child.next(now + left.min(TICK)),
+        };
+        match happening {
+            Happening::Line(Stream::Stdout, line) => hearing.serial_line(&line),
+            Happening::Bytes(bytes) => hearing.serial_bytes(&bytes),
+            Happening::Line(Stream::Stderr, line) => hearing.complaint_line(&line),
+            Happening::Ended(_) if hearing.log.shut_down => return (End::ShutDown, None),
+            Happening::Ended(status) => return (ended(status), None),
+            Happening::Interrupted => {
+                child.end(QUIT_GRACE);
+                return (End::Interrupted, None);
+            }
+            Happening::Deadline if left > Duration::ZERO => {}
+            Happening::Deadline if hearing.seen.verdict.is_some() && !is_over => {
+                // All is said; it only has to end.
+                is_over = true;
+                clock.extend(QUIT_GRACE);
+            }
+            Happening::Deadline => {
+                let registers = match monitor {
+                    Some(monitor) => monitor
+                        .registers(Instant::now() + REGISTERS_LIMIT)
+                        .unwrap_or_else(|error| format!("{error}\n")),
+                    None => interrupted_registers(child),
+                };
+                child.end(QUIT_GRACE);
+                return (End::Deadline(limit), Some(registers));
+            }
+        }
+        if hearing.seen.booted_again {
+            child.end(QUIT_GRACE);
+            return (End::SecondBoot, None);
+        }
+    }
+}
+
+fn ended(status: ExitStatus) -> End {
+    match status.code() {
+        Some(code) => End::Status(code),
+        None => End::Signal(status.signal().unwrap_or(0)),
+    }
+}
+
+/// Where every CPU is, of Bochs, which shows them at its end.
+fn interrupted_registers(child: &mut Supervised) -> String {
+    child.interrupt();
+    let deadline = Instant::now() + REGISTERS_LIMIT;
+    let mut log = bochs::Log::default();
+    loop {
+        match child.next(deadline) {
+            Happening::Line(Stream::Stderr, line) => drop(log.take(&line)),
+            Happening::Line(Stream::Stdout, _) | Happening::Bytes(_) | Happening::Interrupted => {}
+            Happening::Ended(_) | Happening::Deadline => return log.registers,
+        }
+    }
+}
