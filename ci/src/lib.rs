@@ -1,7 +1,8 @@
 //! The host side of octopod, behind `cargo run`: checks that the tools are there, builds the kernel, boots it in QEMU or Bochs,
 //! and turns its records into a verdict, a report and an exit status.
 //!
-//! A layer imports from the layers below it only; `ci/tests/layers.rs` checks that.
+//! [`launch`] is one run in one call, and prints nothing; boot tests are built on it. A layer imports from the layers below it
+//! only.
 
 pub mod base;
 pub mod commands;
@@ -14,7 +15,7 @@ pub mod run;
 pub mod setup;
 
 pub use base::verdict::VerdictKind;
-pub use commands::cli::{Mode, Options};
-pub use commands::launch::{launch, launch_on, launch_with};
+pub use commands::launch::{Launch, LaunchKind};
+pub use commands::runs::{launch, launch_on, launch_with, parse};
 pub use report::document::Report;
 pub use report::outcome::{CpuPlace, Outcome};

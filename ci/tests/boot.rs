@@ -9,13 +9,13 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::error::Error;
 use octopod_ci::base::message::Silent;
-use octopod_ci::commands::cli::AccelChoice;
-use octopod_ci::commands::matrix::MatrixOptions;
 use octopod_ci::commands::matrix::result::Ended;
 use octopod_ci::commands::matrix::rows;
 use octopod_ci::commands::matrix::rows::Tier;
 use octopod_ci::commands::matrix::runner::Job;
 use octopod_ci::commands::matrix::runner::Runner;
+use octopod_ci::commands::matrix::selection::Selection;
+use octopod_ci::machine::accelerator::AccelChoice;
 
 /// A failed test shows so many of the kernel's lines.
 const SERIAL_LINES: usize = 1000;
@@ -35,7 +35,7 @@ fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Error> {
     let workspace = Workspace::find().unwrap();
     let full = std::env::var("OCTOPOD_TIER").is_ok_and(|tier| tier == "full");
     let tier = if full { Tier::Full } else { Tier::Fast };
-    let wanted = MatrixOptions { tier: Some(tier), ..MatrixOptions::default() };
+    let wanted = Selection { tier: Some(tier), ..Selection::default() };
     let rows = wanted.asked_for(rows::read(&workspace.root.join(rows::FILE))?);
     let qemu = std::env::var_os("OCTOPOD_QEMU");
     let folder = workspace.own().join("tests");

@@ -7,15 +7,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use clap::Parser;
 use object::{Object, ObjectSymbol};
-use octopod_ci::Options;
 use octopod_ci::Outcome;
 use octopod_ci::base::message::Notice;
 use octopod_ci::base::message::Observer;
 use octopod_ci::base::message::Silent;
 use octopod_ci::base::process::capture;
 use octopod_ci::launch_with;
+use octopod_ci::parse;
 use octopod_ci::setup;
 
 /// Long enough for a host with much else to do, and a build.
@@ -40,11 +39,10 @@ fn waiting(arguments: &[&str], folder: &Path) -> Option<JoinHandle<Outcome>> {
         eprintln!("skipped: {error}");
         return None;
     }
-    let always = ["octopod", "gdb", "--accel", "tcg", "--timeout", "120", "--out"];
-    let mut options = Options::parse_from(always.iter().chain([&folder.to_str().unwrap()]).chain(arguments));
-    options.qemu_program = std::env::var_os("OCTOPOD_QEMU");
+    let always = ["gdb", "--accel", "tcg", "--timeout", "120", "--out", folder.to_str().unwrap()];
+    let launch = parse(&[&always, arguments].concat()).unwrap().0;
     let (sender, line) = channel();
-    let run = thread::spawn(move || launch_with(&options, &mut Waiting(sender)));
+    let run = thread::spawn(move || launch_with(&launch, &mut Waiting(sender)));
     match line.recv() {
         Ok(line) => assert!(line.starts_with("gdb -x ") && line.ends_with("debug.gdb"), "{line}"),
         Err(_) => panic!("{:?}", run.join().unwrap().error),

@@ -5,10 +5,10 @@
 //! Each check is a function over an [`Image`], so that the tests can also show it one that is wrong.
 //! [`Image::read`] makes one of a file.
 
-use octopod_ci::Options;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::kernel::build;
+use octopod_ci::kernel::config::KernelConfig;
 
 #[path = "image/checks.rs"]
 mod checks;
@@ -20,7 +20,7 @@ use elf::{Code, Image, Relocation, RelocationKind, Segment, SegmentKind, Symbol}
 
 #[test]
 fn the_kernel_image_is_sound() {
-    let kernel = kernel_build::provide(&Options::default(), &Workspace::find().unwrap(), &mut Silent)
+    let kernel = build::provide(&KernelConfig::default(), &Workspace::find().unwrap(), &mut Silent)
         .unwrap_or_else(|error| panic!("the kernel does not build: {error}"));
     let bytes = std::fs::read(&kernel.path).unwrap();
     let image = Image::read(&bytes).unwrap();
@@ -40,7 +40,7 @@ fn the_kernel_image_is_sound() {
 #[test]
 fn settings_for_other_programs_do_not_reach_the_kernel() {
     let provide =
-        || kernel_build::provide(&Options::default(), &Workspace::find().unwrap(), &mut Silent).unwrap();
+        || build::provide(&KernelConfig::default(), &Workspace::find().unwrap(), &mut Silent).unwrap();
     // The launcher waits as long as the kernel is held.
     let built = std::fs::read(&provide().path).unwrap();
     octopod_ci::setup::qemu::provide(std::env::var_os("OCTOPOD_QEMU").as_deref(), &mut Silent).unwrap();

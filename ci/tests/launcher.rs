@@ -199,7 +199,7 @@ fn wrong_options_say_what_is_allowed() {
     }
     let output = Command::new(launcher()).args(["boot", "--seed", "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("--seed is an option of stress, not of boot"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--seed is an option of stress, not of boot"));
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn the_script_of_a_run_runs_the_same_machine() {
 #[test]
 fn the_library_says_the_same_and_prints_nothing() {
     let fake = Fake::new(&say(&["octopod: up", SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}")));
-    let outcome = octopod_ci::launch(&fake.options(octopod_ci::Mode::Boot));
+    let outcome = octopod_ci::launch(&fake.boot());
     assert_eq!((outcome.status, outcome.report.verdict), (0, VerdictKind::Pass));
     assert_eq!(outcome.serial, ["octopod: up"]);
     assert_eq!(outcome.report.command_line, "work=boot");

@@ -1,21 +1,20 @@
 //! Recorded serial logs, changed in every way that a line, a cable or a kernel can change them: reading, judging and drawing
 //! never panic, and no run passes without its evidence.
 
-use clap::Parser;
 use octopod::wire::ExitCode;
-use octopod_ci::Options;
 use octopod_ci::Report;
 use octopod_ci::VerdictKind;
-use octopod_ci::machine::emulator::Kind;
+use octopod_ci::machine::config::EmulatorKind;
+use octopod_ci::parse;
 use octopod_ci::present::page;
 use octopod_ci::present::pictures;
 use octopod_ci::present::table;
 use octopod_ci::report::verdict::Asked;
 use octopod_ci::report::verdict::AskedWork;
-use octopod_ci::report::verdict::End;
 use octopod_ci::report::verdict::Judgement;
 use octopod_ci::report::verdict::Witnesses;
 use octopod_ci::report::verdict::judge;
+use octopod_ci::run::end::End;
 use octopod_ci::run::records::Framing;
 use octopod_ci::run::records::Seen;
 use octopod_ci::run::records::draw_nonce;
@@ -56,7 +55,8 @@ const LOGS: [Log; 4] = [
 
 impl Log {
     fn asked(&self) -> Asked {
-        Asked::of(&Options::parse_from([&["octopod"], self.arguments].concat()))
+        let launch = parse(self.arguments).unwrap().0;
+        Asked::of(&launch.machine, &launch.command_line, false)
     }
 
     fn lines(&self) -> Vec<Vec<u8>> {
@@ -157,7 +157,7 @@ fn judged(lines: &[Vec<u8>], asked: &Asked) -> (Seen, Judgement) {
         seen.read(&reading);
     }
     let witnesses = Witnesses {
-        emulator: Kind::Qemu,
+        emulator: EmulatorKind::Qemu,
         end: &End::Status(ExitCode::Pass.qemu_status()),
         shutdown: None,
         seen: &seen,

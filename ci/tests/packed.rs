@@ -1,17 +1,17 @@
 //! A kernel that was damaged on its way, compressed or not, is refused with the reason, not run; and so is one that is
 //! entered by nobody it knows.
 
-use clap::Parser;
 use object::{Object, ObjectSegment, ObjectSymbol};
-use octopod_ci::Options;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::kernel::build;
+use octopod_ci::kernel::config::KernelSource;
 use octopod_ci::launch;
+use octopod_ci::parse;
 use octopod_ci::setup;
 use octopod_payload::{HEAD_BYTES, Head};
 
-const BOOT: [&str; 6] = ["octopod", "boot", "--smp", "1", "--accel", "tcg"];
+const BOOT: [&str; 5] = ["boot", "--smp", "1", "--accel", "tcg"];
 
 #[test]
 fn a_damaged_payload_is_refused() {
@@ -71,8 +71,7 @@ fn a_kernel_that_firmware_has_damaged_is_refused() {
     let file = object::File::parse(&*whole).unwrap();
     let end = file.symbols().find(|symbol| symbol.name() == Ok("rt0_phys_image_end")).unwrap().address();
     let mem = format!("{}K", end.div_ceil(1024) + 128 + 16);
-    let options = Options::parse_from(BOOT.iter().chain(&["--mem", &mem]));
-    let outcome = launch(&options);
+    let outcome = launch(&parse(&[&BOOT[..], &["--mem", &mem]].concat()).unwrap().0);
     let reason = "the kernel was damaged after it was loaded: too little memory, or a faulty one";
     assert_eq!((outcome.status, outcome.report.reason.as_deref()), (5, Some(reason)), "{mem}");
 }
@@ -98,18 +97,18 @@ fn kernel(options: &[&str]) -> Vec<u8> {
     let named = std::env::var_os("OCTOPOD_QEMU");
     setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
     setup::target::provide(&mut Silent).unwrap();
-    let options = Options::parse_from(BOOT.iter().chain(options));
-    let kernel = kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap();
+    let config = parse(&[&BOOT, options].concat()).unwrap().0.kernel;
+    let kernel = build::provide(&config, &Workspace::find().unwrap(), &mut Silent).unwrap();
     std::fs::read(&kernel.path).unwrap()
 }
 
-/// Boots that file by that door: the status, and the reason.
-fn boot(elf: &[u8], door: &str) -> (u8, String) {
+/// Boots that file by that protocol: the status, and the reason.
+fn boot(elf: &[u8], protocol: &str) -> (u8, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), elf).unwrap();
-    let mut options = Options::parse_from(BOOT.iter().chain(["--boot", door].iter()));
-    options.kernel = Some(file.path().to_owned());
-    let outcome = launch(&options);
+    let mut config = parse(&[&BOOT[..], &["--boot", protocol]].concat()).unwrap().0;
+    config.kernel.source = KernelSource::File(file.path().to_owned());
+    let outcome = launch(&config);
     (outcome.status, outcome.report.reason.unwrap_or_default())
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use clap::Parser;
-use octopod_ci::Options;
 use octopod_ci::Outcome;
 use octopod_ci::launch;
+use octopod_ci::parse;
 use serde_json::Value;
 
 /// A slice of a track, in nanoseconds.
@@ -31,9 +30,8 @@ struct Timeline {
 fn traced(arguments: &[&str]) -> (Outcome, Timeline) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let common = ["octopod", "--accel", "tcg", "--trace", "--out", out.to_str().unwrap()];
-    let options = Options::parse_from(common.iter().chain(arguments));
-    let outcome = launch(&options);
+    let common = ["--accel", "tcg", "--trace", "--out", out.to_str().unwrap()];
+    let outcome = launch(&parse(&[arguments, &common].concat()).unwrap().0);
     let path = out.join("trace.json");
     let text =
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}: {:?}", outcome.report.reason));

@@ -9,15 +9,15 @@ use crate::base::verdict::VerdictKind;
 /// Why there was no run, or why one was broken off.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Options that are well-formed each, but do not go together.
-    #[error("{option} is an option of {applies_to}, not of {mode}")]
-    OptionOfAnotherMode {
-        /// The option, with its dashes.
+    /// A parameter that only another command serves.
+    #[error("{option} is an option of {applies_to}, not of {command}")]
+    OptionOfAnotherCommand {
+        /// The parameter.
         option: &'static str,
-        /// The mode that knows it.
+        /// The command that serves it.
         applies_to: &'static str,
-        /// The mode that was asked for.
-        mode: &'static str,
+        /// The command that was given.
+        command: &'static str,
     },
     /// The bench counts instructions on a machine of its own.
     #[error("bench counts instructions under TCG on one CPU or two, so {option} cannot be {value}: {reason}")]
@@ -37,19 +37,19 @@ pub enum Error {
         /// Why.
         problem: toml::de::Error,
     },
-    /// A door that a machine does not have.
-    #[error("--boot {door} does not go with --machine {machine}, which has no disc drive")]
-    DoorOfAnotherMachine {
-        /// The door.
-        door: &'static str,
+    /// A machine without the drive that a boot protocol needs.
+    #[error("--boot {protocol} does not go with --machine {machine}, which has no disc drive")]
+    NoDiscDrive {
+        /// The boot protocol.
+        protocol: &'static str,
         /// The machine.
         machine: &'static str,
     },
     /// The kernel would not get the command line that was meant.
-    #[error("--boot {door} cannot pass {character} to the kernel: GRUB would put a backslash before it")]
+    #[error("--boot {protocol} cannot pass {character} to the kernel: GRUB would put a backslash before it")]
     CharacterBeyondGrub {
-        /// The door.
-        door: &'static str,
+        /// The boot protocol.
+        protocol: &'static str,
         /// The character.
         character: char,
     },
@@ -78,13 +78,13 @@ pub enum Error {
     /// There is nothing to be replayed.
     #[error("--workloads replay needs a trace: --replay FILE")]
     NoTrace,
-    /// GRUB's discs hold nothing but the kernel.
+    /// GRUB's ISO images hold nothing but the kernel.
     #[error(
-        "--replay does not go with --boot {door}: take pvh or multiboot1, by which QEMU loads the trace beside the kernel"
+        "--replay does not go with --boot {protocol}: take pvh or multiboot1, by which QEMU loads the trace beside the kernel"
     )]
-    ReplayByDisc {
-        /// The door.
-        door: &'static str,
+    ReplayFromIso {
+        /// The boot protocol.
+        protocol: &'static str,
     },
     /// The trace is for more threads than it is to be replayed by.
     #[error("the trace is for {traced} CPUs, and is to be replayed by {threads} threads")]
@@ -354,7 +354,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why.
-        problem: crate::commands::matrix::rows::Problem,
+        problem: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No row of the boot matrix is what was asked for.
     #[error("no row of {} is called like {}; there are {rows}", path.display(), names.join(" or "))]
@@ -417,7 +417,7 @@ pub enum Error {
     #[error("{error}")]
     TraceStream {
         /// Why.
-        error: crate::present::trace::StreamError,
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A machine type of QEMU's whose loader knows no PVH.
     #[error(
@@ -452,8 +452,8 @@ impl Error {
     /// The verdict that a report gives for this error.
     pub fn verdict(&self) -> VerdictKind {
         match self {
-            Error::OptionOfAnotherMode { .. }
-            | Error::DoorOfAnotherMachine { .. }
+            Error::OptionOfAnotherCommand { .. }
+            | Error::NoDiscDrive { .. }
             | Error::CharacterBeyondGrub { .. }
             | Error::NotOnBochs { .. }
             | Error::HostMemory { .. }
@@ -463,7 +463,7 @@ impl Error {
             | Error::KernelOption { .. }
             | Error::Trace { .. }
             | Error::NoTrace
-            | Error::ReplayByDisc { .. }
+            | Error::ReplayFromIso { .. }
             | Error::TraceForMore { .. }
             | Error::TraceForMoreCpus { .. }
             | Error::CommandLineTooLong { .. }

@@ -1,5 +1,6 @@
 //! What every other layer stands on: errors, messages, child processes, files, values and texts.
 
+pub mod cargo;
 pub mod checkout;
 pub mod error;
 pub mod files;

@@ -111,6 +111,12 @@ pub fn is_unclean(text: &str) -> bool {
     !text.chars().all(|character| character == '\n' || is_shown(character))
 }
 
+/// A path, shorter from here where it is below.
+pub fn path(path: &std::path::Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

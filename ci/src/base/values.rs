@@ -64,6 +64,12 @@ impl Smp {
     }
 }
 
+impl Default for Smp {
+    fn default() -> Smp {
+        Smp("8".to_owned())
+    }
+}
+
 impl FromStr for Smp {
     type Err = ValueError;
 
@@ -94,6 +100,12 @@ impl MemSize {
     /// The size in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+}
+
+impl Default for MemSize {
+    fn default() -> MemSize {
+        MemSize { text: "128M".to_owned(), bytes: 128 << 20 }
     }
 }
 
@@ -173,12 +185,12 @@ impl FromStr for Seed {
 
 /// What goes behind QEMU's `-M`: one of the machines that octopod knows, and properties of the user's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
+pub struct MachineType {
     text: String,
     name: &'static str,
 }
 
-impl Machine {
+impl MachineType {
     /// `pc`, `q35` or `microvm`.
     pub fn name(&self) -> &'static str {
         self.name
@@ -190,10 +202,16 @@ impl Machine {
     }
 }
 
-impl FromStr for Machine {
+impl Default for MachineType {
+    fn default() -> MachineType {
+        MachineType { text: "q35".to_owned(), name: "q35" }
+    }
+}
+
+impl FromStr for MachineType {
     type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Machine, ValueError> {
+    fn from_str(text: &str) -> Result<MachineType, ValueError> {
         let (name, properties) = text.split_once(',').unwrap_or((text, "a=b"));
         let name = MACHINES.into_iter().find(|known| *known == name).ok_or(ValueError::Machine)?;
         let well_formed =
@@ -201,7 +219,7 @@ impl FromStr for Machine {
         if !well_formed {
             return Err(ValueError::Machine);
         }
-        Ok(Machine { text: text.to_owned(), name })
+        Ok(MachineType { text: text.to_owned(), name })
     }
 }
 
@@ -267,7 +285,7 @@ macro_rules! displayed_as {
         }
     )*};
 }
-displayed_as!(Smp.0, MemSize.text, Seconds.text, Seed.0, Machine.text, Word.0, LogFilter.0, Line.0);
+displayed_as!(Smp.0, MemSize.text, Seconds.text, Seed.0, MachineType.text, Word.0, LogFilter.0, Line.0);
 
 #[cfg(test)]
 mod tests {
@@ -337,11 +355,11 @@ mod tests {
 
     #[test]
     fn a_machine_may_have_properties() {
-        let machine: Machine = "microvm,acpi=off,pit=on".parse().unwrap();
+        let machine: MachineType = "microvm,acpi=off,pit=on".parse().unwrap();
         assert_eq!((machine.name(), machine.properties()), ("microvm", ",acpi=off,pit=on"));
-        assert_eq!("q35".parse::<Machine>().unwrap().properties(), "");
+        assert_eq!("q35".parse::<MachineType>().unwrap().properties(), "");
         for bad in ["", "isapc", "q35,", "q35,acpi", "Q35", "q35 ", "q35,=on"] {
-            assert_eq!(bad.parse::<Machine>(), Err(ValueError::Machine), "{bad:?}");
+            assert_eq!(bad.parse::<MachineType>(), Err(ValueError::Machine), "{bad:?}");
         }
     }
 

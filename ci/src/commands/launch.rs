@@ -1,5 +1,6 @@
-//! From options to an outcome, one step a line.
+//! One run, from its configuration to its outcome.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use octopod::wire::{NONCE_PARAMETER, Nonce};
@@ -7,75 +8,267 @@ use octopod::wire::{NONCE_PARAMETER, Nonce};
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
 use crate::base::files::Plan;
+use crate::base::files::run_folder::RunFolder;
 use crate::base::files::scratch::Scratch;
 use crate::base::interrupt;
-use crate::base::message::{Notice, Observer, Silent};
+use crate::base::message::{Notice, Observer};
 use crate::base::text;
-use crate::base::verdict::VerdictKind;
-use crate::commands::cli::{Mode, Options};
-use crate::host::stress as host_stress;
-use crate::kernel::build as kernel_build;
-use crate::kernel::build::Kernel;
-use crate::kernel::symbols::StackFrame;
+use crate::commands::inputs;
+use crate::kernel::build;
+use crate::kernel::config::{KernelConfig, KernelSource};
+use crate::kernel::image::Kernel;
 use crate::kernel::symbols::Symbols;
 use crate::machine::accelerator::Host;
-use crate::machine::emulator::{Emulator, Kind, MAX_SOCKET_BYTES, QMP};
-use crate::machine::limits;
-use crate::machine::media as doors;
-use crate::machine::qemu;
+use crate::machine::boot_protocol::BootProtocol;
+use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::machine::emulator::{Emulator, MAX_SOCKET_BYTES, QMP};
+use crate::machine::media::Loaded;
+use crate::machine::{limits, media};
 use crate::present::trace;
-use crate::present::trace::Words;
-use crate::report::cost_limits::Limits;
 use crate::report::document::{HostReport, KernelReport, Report};
-use crate::report::outcome::{CpuPlace, Outcome};
-use crate::report::trace::{EventReport, TraceReport};
+use crate::report::outcome::Outcome;
+use crate::report::symbolize;
+use crate::report::trace::TraceReport;
+use crate::report::trace_words::Words;
 use crate::report::verdict::{Asked, Judgement, Witnesses, judge};
+use crate::run::command_line::CommandLine;
 use crate::run::console::Names;
-use crate::run::debugger;
-use crate::run::folder as rundir;
-use crate::run::folder::RunDir;
-use crate::run::records::{Seen, TracedWords, draw_nonce};
-use crate::run::session as run;
-use crate::run::session::{Booted, Run};
+use crate::run::folder;
+use crate::run::records::{Seen, draw_nonce};
+use crate::run::session::{self, Booted, Run, RunConfig};
+use crate::run::{debugger, replay};
 use crate::setup;
 
-/// How far a launch has come, for what is done at its end in any case.
-#[derive(Debug, Default)]
-struct Begun {
-    /// No output is an input, so that the report may be written where it was asked for.
-    may_write: bool,
-    folder: Option<RunDir>,
+/// Time that a run may take beyond the seconds that its user asked for, before it is given up.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The longest time that `--timeout` can ask for.
+pub const UNLIMITED: Duration = Duration::from_secs(604_800);
+
+/// Which command a run belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LaunchKind {
+    /// `boot`.
+    #[default]
+    Boot,
+    /// `stress`.
+    Stress,
+    /// `stress --host`, which boots nothing.
+    StressOnHost,
+    /// `bench`.
+    Bench,
+    /// `run`: a program of the user's own.
+    Run,
+    /// `shell`.
+    Shell,
+    /// `gdb`.
+    Gdb,
 }
 
-/// Does what `options` ask for, in silence.
-pub fn launch(options: &Options) -> Outcome {
-    launch_with(options, &mut Silent)
+impl LaunchKind {
+    /// Its name, in those of run folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            LaunchKind::Boot => "boot",
+            LaunchKind::Stress => "stress",
+            LaunchKind::StressOnHost => "stress-host",
+            LaunchKind::Bench => "bench",
+            LaunchKind::Run => "run",
+            LaunchKind::Shell => "shell",
+            LaunchKind::Gdb => "gdb",
+        }
+    }
+
+    /// The kernel's `work=`.
+    pub fn work(self) -> &'static str {
+        match self {
+            // A program of the user's own does what it does.
+            LaunchKind::Gdb | LaunchKind::Run => LaunchKind::Boot.name(),
+            LaunchKind::StressOnHost => LaunchKind::Stress.name(),
+            other => other.name(),
+        }
+    }
 }
 
-/// The same, with an observer. Whatever goes wrong is in the outcome's report.
-pub fn launch_with(options: &Options, observer: &mut dyn Observer) -> Outcome {
-    launch_on(options, &Host::examine(), observer)
+/// What a run leaves, and where.
+#[derive(Clone, Debug)]
+pub struct OutputConfig {
+    /// The run's folder; `None` for one of its own.
+    pub out: Option<PathBuf>,
+    /// Another file for the report; `-` is the standard output.
+    pub json: Option<PathBuf>,
+    /// Another folder for the pictures.
+    pub pictures: Option<PathBuf>,
+    /// How many folders of runs are kept.
+    pub keep: usize,
 }
 
-/// The same on a host that is described.
-pub fn launch_on(options: &Options, host: &Host, observer: &mut dyn Observer) -> Outcome {
-    let mut begun = Begun::default();
-    let mut outcome = boot(options, host, &mut begun, observer).unwrap_or_else(|error| {
+impl Default for OutputConfig {
+    fn default() -> OutputConfig {
+        OutputConfig { out: None, json: None, pictures: None, keep: 50 }
+    }
+}
+
+/// The configuration of one run.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The command.
+    pub kind: LaunchKind,
+    /// The machine.
+    pub machine: MachineConfig,
+    /// The kernel.
+    pub kernel: KernelConfig,
+    /// What it is told.
+    pub command_line: CommandLine,
+    /// The numbers of CPUs that a stress is to run on; none for the kernel's choice.
+    pub cpus: Vec<u32>,
+    /// A trace of allocations to replay.
+    pub replay: Option<PathBuf>,
+    /// Its time and its console.
+    pub run: RunConfig,
+    /// What it leaves.
+    pub output: OutputConfig,
+}
+
+impl Default for Launch {
+    /// A boot of the default machine.
+    fn default() -> Launch {
+        let machine = MachineConfig::default();
+        let limit = time_limit(&machine, Duration::ZERO);
+        Launch {
+            kind: LaunchKind::Boot,
+            machine,
+            kernel: KernelConfig::default(),
+            command_line: CommandLine::for_work("boot"),
+            cpus: Vec::new(),
+            replay: None,
+            run: RunConfig { limit, console: None },
+            output: OutputConfig::default(),
+        }
+    }
+}
+
+/// How long a machine may run whose work takes so long.
+pub fn time_limit(machine: &MachineConfig, work: Duration) -> Duration {
+    machine.emulator.time_limit(GRACE + machine.boot.grace(), work)
+}
+
+impl Launch {
+    /// Refuses what cannot work, as far as that is known before anything is installed, built or booted.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        let boots = self.kind != LaunchKind::StressOnHost;
+        if boots {
+            self.machine.check(&self.command_line.to_string())?;
+        }
+        self.check_replay(boots)?;
+        if self.kind != LaunchKind::Shell && self.kernel.shell {
+            // It would wait for input that never comes.
+            let command = self.kind.name();
+            return Err(Error::OptionOfAnotherCommand { option: "work=shell", applies_to: "shell", command });
+        }
+        self.command_line.check()?;
+        if !boots {
+            return Ok(());
+        }
+        let cpus = self.machine.smp.cpus();
+        if let Some(&asked) = self.cpus.iter().find(|asked| **asked > cpus) {
+            return Err(Error::TooFewCpus { asked, cpus });
+        }
+        limits::check(&self.machine)
+    }
+
+    fn check_replay(&self, boots: bool) -> Result<(), Error> {
+        let Some(path) = &self.replay else {
+            let replays = "stress.workloads=";
+            let mut lists = self.command_line.own.iter().filter_map(|word| word.strip_prefix(replays));
+            let is_missing = lists.any(|list| list.split(',').any(|name| name == "replay"));
+            return if is_missing { Err(Error::NoTrace) } else { Ok(()) };
+        };
+        if !boots {
+            return replay::read(path).map(drop);
+        }
+        let MachineConfig { boot, smp, mem, .. } = &self.machine;
+        if boot.firmware().is_some() {
+            return Err(Error::ReplayFromIso { protocol: boot.name() });
+        }
+        replay::check(path, smp, &self.cpus, mem.bytes())
+    }
+
+    /// What is read and written by name.
+    pub fn files(&self) -> Plan {
+        let mut files = Plan::default();
+        if let KernelSource::File(path) = &self.kernel.source {
+            files.reads("--kernel", path);
+        }
+        self.replay.iter().for_each(|path| files.reads("--replay", path));
+        inputs::programs(&mut files, self.machine.qemu.as_deref(), self.machine.bochs.as_deref());
+        for path in self.machine.qemu_arguments.iter().flat_map(inputs::files_in) {
+            files.reads("an argument for QEMU", &path);
+        }
+        self.output.json.iter().for_each(|path| files.writes("--json", path, folder::REPORT));
+        if let Some(folder) = &self.output.pictures {
+            files.writes_into("--pictures", folder, folder::PICTURES);
+        }
+        if let Some(folder) = &self.output.out {
+            files.writes_into("--out", folder, folder::files());
+        }
+        files
+    }
+
+    /// The nonce of its records. Where instructions are counted, two runs of one machine are the same to the last of them,
+    /// so their nonces are.
+    fn nonce(&self) -> Nonce {
+        let counts = self.machine.counts_instructions || self.machine.gives_qemu("-icount");
+        Nonce::new(u64::MAX).filter(|_| counts).unwrap_or_else(draw_nonce)
+    }
+}
+
+/// How far a run has come, for what is done at its end in any case.
+pub struct Begun {
+    /// The checkout.
+    pub workspace: Workspace,
+    /// What is read and written by name.
+    pub files: Plan,
+    /// The run's folder, once it has one.
+    pub folder: Option<RunFolder>,
+}
+
+/// What is done with the report of a run that has booted its kernel, before it is written.
+pub type Finish<'a> = &'a mut dyn FnMut(&mut Report, &Kernel, &RunFolder, &mut dyn Observer);
+
+/// Boots what is asked for.
+pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer, finish: Finish<'_>) -> Outcome {
+    with_report(launch, observer, |begun, observer| boot(launch, host, begun, observer, finish))
+}
+
+/// Runs `body`, and writes the report of what comes of it. Whatever goes wrong is in the outcome's report.
+pub fn with_report(
+    launch: &Launch,
+    observer: &mut dyn Observer,
+    body: impl FnOnce(&mut Begun, &mut dyn Observer) -> Result<Outcome, Error>,
+) -> Outcome {
+    let failed = |error: Error| {
         // A compiler's words may be coloured.
         let reason = text::lines(&error.to_string()).trim_end().to_owned();
         let judgement = Judgement { kind: error.verdict(), reason: Some(reason) };
-        let report = Report::assemble(
-            judgement,
-            options.kernel_command_line(),
-            None,
-            None,
-            &Seen::default(),
-            Vec::new(),
-        );
+        let line = launch.command_line.to_string();
+        let report = Report::assemble(judgement, line, None, None, &Seen::default(), Vec::new());
         Outcome { error: Some(error), ..Outcome::without_a_run(report) }
-    });
-    let in_folder = begun.folder.as_ref().map(|folder| ("the run's folder", folder.file("report.json")));
-    let asked_for = options.json.clone().filter(|path| begun.may_write && path.as_os_str() != "-");
+    };
+    let files = launch.files();
+    let checked = Workspace::find().and_then(|found| files.check(Some(&found.root)).map(|()| found));
+    let workspace = match checked {
+        Ok(workspace) => workspace,
+        // An output may be an input: nothing is written.
+        Err(error) => return failed(error),
+    };
+    let mut begun = Begun { workspace, files, folder: None };
+    let mut outcome = launch.check().and_then(|()| body(&mut begun, observer)).unwrap_or_else(failed);
+    let in_folder = begun.folder.as_ref().map(|folder| ("the run's folder", folder.file(folder::REPORT)));
+    let asked_for = launch.output.json.clone().filter(|path| path.as_os_str() != "-");
     for (what, path) in in_folder.into_iter().chain(asked_for.map(|path| ("--json", path))) {
         if let Err(source) = outcome.report.write(&path) {
             outcome.lacks(Error::Unwritable { what: what.to_owned(), path, source });
@@ -86,150 +279,137 @@ pub fn launch_on(options: &Options, host: &Host, observer: &mut dyn Observer) ->
 }
 
 fn boot(
-    options: &Options,
+    launch: &Launch,
     host: &Host,
     begun: &mut Begun,
     observer: &mut dyn Observer,
+    finish: Finish<'_>,
 ) -> Result<Outcome, Error> {
-    let workspace = Workspace::find()?;
-    let plan = options.plan(&workspace);
-    plan.check(Some(&workspace.root))?;
-    begun.may_write = true;
-    options.check()?;
-    qemu::check(options)?;
-    let limits = (options.mode == Mode::Bench).then(|| Limits::read(&workspace.root)).transpose()?;
-    if options.host {
-        let folder = run_folder(options, &workspace, "stress-host", &plan, observer)?;
-        begun.folder = Some(folder);
-        let (judgement, seen) = host_stress::run(options, observer)?;
-        let report =
-            Report::assemble(judgement, options.kernel_command_line(), None, None, &seen, Vec::new());
-        return Ok(Outcome::without_a_run(report));
-    }
-    kernel_build::check(options, &workspace)?;
-    let mut emulator = Emulator::provide(options, host, observer)?;
-    if options.kernel.is_none() && options.built.is_none() {
+    let Begun { workspace, files, .. } = &begun;
+    build::check(&launch.kernel, workspace)?;
+    let mut emulator = setup::emulator::provide(&launch.machine, host, observer)?;
+    if matches!(launch.kernel.source, KernelSource::Octopod | KernelSource::Example(_)) {
         setup::target::provide(observer)?;
     }
-    if options.mode == Mode::Gdb {
+    if launch.kind == LaunchKind::Gdb {
         setup::gdb::provide(observer)?;
     }
-    let tools = setup::media::provide(options.boot, emulator.qemu_program(), observer)?;
-    let kernel = kernel_build::provide(options, &workspace, observer)?;
-    limits::check_image(kernel.image_end, options.mem.bytes())?;
+    let tools = setup::media::provide(launch.machine.boot, emulator.qemu_program(), observer)?;
+    let kernel = build::provide(&launch.kernel, workspace, observer)?;
+    limits::check_image(kernel.image_end, launch.machine.mem.bytes())?;
     if interrupt::requested() {
         return Err(Error::Interrupted);
     }
-    let folder = run_folder(options, &workspace, options.mode.name(), &plan, observer)?;
-    let folder = begun.folder.insert(folder);
+    let folder = run_folder(launch, workspace, files, observer)?;
+    begun.folder = Some(folder.clone());
+    let (folder, workspace) = (&folder, &begun.workspace);
     let kernel = adopted(kernel, folder)?;
-    let scratch = match options.emulator {
-        Kind::Qemu => Some(Scratch::new(QMP, MAX_SOCKET_BYTES)?),
-        Kind::Bochs => None,
+    let scratch = match launch.machine.emulator {
+        EmulatorKind::Qemu => Some(Scratch::new(QMP, MAX_SOCKET_BYTES)?),
+        EmulatorKind::Bochs => None,
     };
-    let nonce = nonce(options);
-    // First, so that no word of the user's can hide it; one of the same name counts instead.
-    let command_line = format!("{NONCE_PARAMETER}={nonce} {}", options.kernel_command_line());
-    let medium =
-        doors::prepare(options, &command_line, &tools, &kernel.path, folder, scratch.as_ref(), observer)?;
+    let nonce = launch.nonce();
+    // First, so that no parameter of the user's can hide it; one of the same name counts instead.
+    let command_line = format!("{NONCE_PARAMETER}={nonce} {}", launch.command_line);
+    let module = launch.replay.as_deref().map(|path| replay::place(path, folder)).transpose()?;
+    let (protocol, scratch) = (launch.machine.boot, scratch.as_ref());
+    let loaded = Loaded { kernel: &kernel.path, command_line: &command_line, module };
+    let medium = media::prepare(protocol, loaded, &tools, folder, scratch, observer)?;
     let run = loop {
-        let mut machine = emulator.set_up(options, &medium, folder, scratch.as_ref())?;
-        announce(options, &emulator, &kernel, &machine.script, observer);
-        if let Some(scratch) = scratch.as_ref().filter(|_| options.mode == Mode::Gdb) {
+        let mut machine = emulator.set_up(&launch.machine, &medium, folder, scratch)?;
+        announce(launch, &emulator, &kernel, &machine.script, observer);
+        if let Some(scratch) = scratch.filter(|_| launch.kind == LaunchKind::Gdb) {
             machine.arguments.extend(debugger::arguments(scratch).into_iter().flatten());
-            let script = debugger::write_script(options, &workspace.root, &kernel.symbols, scratch, folder)?;
+            let is_at_link_address =
+                matches!(protocol, BootProtocol::Pvh | BootProtocol::Multiboot1) && !launch.kernel.compressed;
+            let symbols = &kernel.symbols;
+            let script =
+                debugger::write_script(&workspace.root, symbols, scratch, folder, is_at_link_address)?;
             let line = debugger::line(&script);
             observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
         }
         let booted = Booted { nonce, names: Names::of(&kernel.symbols, &workspace.root) };
-        let run = run::run(options, &machine, folder, booted, observer)?;
-        let Some(reason) = emulator.fall_back(&run) else { break run };
+        let run = session::run(&launch.run, &machine, folder, booted, observer)?;
+        let failed = Some(&run).filter(|run| run.may_have_failed_by_kvm());
+        let Some(reason) = failed.and_then(|run| emulator.fall_back_to_tcg(&run.complaint)) else {
+            break run;
+        };
         // The next one is listened for anew.
         machine.socket(QMP).map(std::fs::remove_file);
         observer.notice(Notice::Note(&reason));
     };
+    outcome(launch, &emulator, &kernel, run, begun, observer, finish)
+}
 
-    let symbols = Symbols::read(&kernel.symbols, &workspace.root);
+/// Judges a run, and makes its report.
+fn outcome(
+    launch: &Launch,
+    emulator: &Emulator,
+    kernel: &Kernel,
+    run: Run,
+    begun: &Begun,
+    observer: &mut dyn Observer,
+    finish: Finish<'_>,
+) -> Result<Outcome, Error> {
+    let symbols = Symbols::read(&kernel.symbols, &begun.workspace.root);
     let slide = run.seen.boot.as_ref().map_or(0, |boot| boot.slide);
-    let host = host_report(options, &emulator, &run);
     let mut lines = run.serial.iter().map(String::as_str).filter(|line| !line.trim().is_empty());
     let (first_line, last_line) = (lines.clone().next(), lines.next_back());
+    let is_own_program = launch.kind == LaunchKind::Run || launch.kernel.example().is_some();
     let judgement = judge(&Witnesses {
-        emulator: options.emulator,
+        emulator: launch.machine.emulator,
         end: &run.end,
         shutdown: run.shutdown.as_ref(),
         seen: &run.seen,
         first_line,
         last_line,
         complaint: &run.complaint,
-        asked: &Asked::of(options),
+        asked: &Asked::of(&launch.machine, &launch.command_line, is_own_program),
     });
     let kernel_report = KernelReport {
-        variant: kernel.variant,
+        variant: kernel.variant.clone(),
         image_bytes: kernel.image_bytes,
         compressed_bytes: kernel.compressed_bytes,
     };
     let mut report = Report::assemble(
         judgement,
-        options.kernel_command_line(),
-        Some(host),
+        launch.command_line.to_string(),
+        Some(host_report(&launch.machine, emulator, &run)),
         Some(kernel_report),
         &run.seen,
-        backtrace(&run.seen, &symbols),
+        symbolize::backtrace(&run.seen, &symbols),
     );
-    for (report, (warning, frames)) in report.warnings.iter_mut().zip(&run.seen.warnings) {
-        report.backtrace = calls(warning.rip, frames, warning.slide, &symbols);
-    }
-    if let Some(panic) = &mut report.panic {
-        let slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
-        for (report, (cpu, frames)) in panic.cpus.iter_mut().zip(&run.seen.panic_cpus) {
-            if report.cpu != panic.cpu {
-                let rip = cpu.registers.map(|registers| registers.rip());
-                report.backtrace = calls(rip, frames, slide, &symbols);
-            }
-        }
-    }
+    symbolize::add_backtraces(&mut report, &run.seen, &symbols);
     let vectors = run.seen.interrupts.iter().map(|table| (table.vector, table.name.clone()));
     let known_slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
     let words = Words::new(&symbols, known_slide, vectors);
-    add_events(&mut report, &run.seen, &words);
+    symbolize::add_events(&mut report, &run.seen, &words);
     let mut lacking = None;
-    if options.trace {
-        match trace::convert(folder, &words) {
-            Ok(came) => {
-                report.trace = Some(came);
-                let file = folder.file(trace::FILE);
-                let TraceReport { cpus, events, lost } = came;
-                observer.notice(Notice::Note(&format!(
-                    "{events} trace events of {cpus} CPUs, {lost} lost; open in ui.perfetto.dev: {}",
-                    file.display()
-                )));
-            }
-            Err(error) => {
-                lacking = Some(Error::NotMade { what: "--trace", error: Box::new(error) });
-            }
-        }
-    }
-    if let Some(limits) = &limits {
-        if report.verdict == VerdictKind::Pass {
-            match crate::commands::bench::boots::measure(&kernel.path, &folder.path, observer) {
-                Ok(figures) => report.add_bench(&figures),
-                Err(failure) => report.fail(failure.to_string()),
+    if let Some(folder) = &begun.folder {
+        if launch.machine.has_trace_port {
+            match trace::convert(folder, &words) {
+                Ok(came) => {
+                    report.trace = Some(came);
+                    let (file, TraceReport { cpus, events, lost }) = (folder.file(folder::TRACE), came);
+                    observer.notice(Notice::Note(&format!(
+                        "{events} trace events of {cpus} CPUs, {lost} lost; open in ui.perfetto.dev: {}",
+                        file.display()
+                    )));
+                }
+                Err(error) => lacking = Some(Error::NotMade { what: "--trace", error: Box::new(error) }),
             }
         }
-        limits.apply_to(&mut report);
+        finish(&mut report, kernel, folder, observer);
     }
     let mut outcome = Outcome {
-        status: report.status(),
-        report,
-        cpus_at: run.registers.as_deref().map(|text| cpus_at(text, &symbols, slide)).unwrap_or_default(),
         serial: run.serial,
         complaint: run.complaint,
+        cpus_at: match &run.registers {
+            Some(text) => symbolize::cpus_at(text, &symbols, slide),
+            None => Vec::new(),
+        },
         registers: run.registers,
-        run_dir: None,
-        error: None,
-        unwritten: Vec::new(),
-        in_use: None,
+        ..Outcome::without_a_run(report)
     };
     if let Some(error) = lacking {
         outcome.lacks(error);
@@ -238,17 +418,19 @@ fn boot(
 }
 
 /// The folder of a run; and as many older ones are removed as are too many.
-fn run_folder(
-    options: &Options,
+///
+/// # Errors
+/// Another run has it, or it cannot be made.
+pub fn run_folder(
+    launch: &Launch,
     workspace: &Workspace,
-    mode: &str,
-    plan: &Plan,
+    files: &Plan,
     observer: &mut dyn Observer,
-) -> Result<RunDir, Error> {
-    let folder = RunDir::create(workspace, mode, options.out.as_deref())?;
-    if options.out.is_none() {
-        let keep = options.keep.get();
-        match rundir::prune(workspace, keep, plan.inputs()) {
+) -> Result<RunFolder, Error> {
+    let folder = folder::create(workspace, launch.kind.name(), launch.output.out.as_deref())?;
+    if launch.output.out.is_none() {
+        let keep = launch.output.keep;
+        match folder::prune(workspace, keep, files.inputs()) {
             0 => {}
             count => observer.notice(Notice::Note(&format!(
                 "removed {count} older run folders: the newest {keep} are kept (--keep N)"
@@ -259,7 +441,7 @@ fn run_folder(
 }
 
 /// The same kernel in the run's own files.
-fn adopted(kernel: Kernel, folder: &RunDir) -> Result<Kernel, Error> {
+fn adopted(kernel: Kernel, folder: &RunFolder) -> Result<Kernel, Error> {
     let path = folder.adopt(&kernel.path, "octopod-kernel", kernel.is_users)?;
     let symbols = match kernel.symbols == kernel.path {
         true => path.clone(),
@@ -268,36 +450,8 @@ fn adopted(kernel: Kernel, folder: &RunDir) -> Result<Kernel, Error> {
     Ok(kernel.moved_to(path, symbols, None))
 }
 
-/// The nonce of a run's records. Where instructions are counted, two runs of one machine are the same to the last of them,
-/// so their nonces are.
-fn nonce(options: &Options) -> Nonce {
-    let counts = options.mode == Mode::Bench || options.qemu_arguments.iter().any(|word| word == "-icount");
-    Nonce::new(u64::MAX).filter(|_| counts).unwrap_or_else(draw_nonce)
-}
-
-/// The last trace events of each CPU, for a panic's report.
-fn add_events(report: &mut Report, seen: &Seen, words: &Words) {
-    let (Some(panic), Some(at)) = (&mut report.panic, seen.panic.as_ref().and_then(|panic| panic.tsc)) else {
-        return;
-    };
-    // Before the kernel knows how fast the TSC is, there are only cycles.
-    let khz = seen.panic.as_ref().and_then(|panic| panic.tsc_khz).filter(|khz| *khz > 0);
-    for cpu in &mut panic.cpus {
-        let own = seen.panic_events.iter().filter(|(number, _)| *number == cpu.cpu);
-        let report = |(_, (tsc, event, a, b)): &(u32, TracedWords)| {
-            let cycles_before = at.wrapping_sub(*tsc) as i64;
-            EventReport {
-                cycles_before,
-                us_before: khz.map(|khz| cycles_before as f64 * 1000.0 / khz as f64),
-                text: words.line(*event, *a, *b),
-            }
-        };
-        cpu.events = own.map(report).collect();
-    }
-}
-
 fn announce(
-    options: &Options,
+    launch: &Launch,
     emulator: &Emulator,
     kernel: &Kernel,
     script: &[u8],
@@ -305,14 +459,15 @@ fn announce(
 ) {
     let kib = |bytes: u64| bytes.div_ceil(1024);
     let compressed = kernel.compressed_bytes.map(|bytes| format!(", {} KiB compressed", kib(bytes)));
+    let config = &launch.machine;
     let line = format!(
         "{} {}, {}, {} with -smp {} and {}; kernel `{}`, {} KiB{}",
-        options.emulator.title(),
+        config.emulator.title(),
         emulator.version(),
         emulator.accel(),
-        emulator.machine(options),
-        options.smp,
-        options.mem,
+        emulator.machine(config),
+        config.smp,
+        config.mem,
         kernel.variant,
         kib(kernel.image_bytes),
         compressed.unwrap_or_default(),
@@ -323,69 +478,21 @@ fn announce(
     observer.notice(Notice::Step("booting"));
 }
 
-fn host_report(options: &Options, emulator: &Emulator, run: &Run) -> HostReport {
+fn host_report(config: &MachineConfig, emulator: &Emulator, run: &Run) -> HostReport {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     HostReport {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
-        door: options.boot.name().to_owned(),
-        emulator: options.emulator.name().to_owned(),
+        door: config.boot.name().to_owned(),
+        emulator: config.emulator.name().to_owned(),
         emulator_version: emulator.version(),
-        qemu_version: (options.emulator == Kind::Qemu).then(|| emulator.version()),
+        qemu_version: (config.emulator == EmulatorKind::Qemu).then(|| emulator.version()),
         accel: emulator.accel().to_owned(),
-        machine: emulator.machine(options),
-        cpu: emulator.cpu(options),
-        smp: options.smp.to_string(),
-        memory_bytes: options.mem.bytes(),
+        machine: emulator.machine(config),
+        cpu: emulator.cpu(config),
+        smp: config.smp.to_string(),
+        memory_bytes: config.mem.bytes(),
         qemu_start_to_online_ms: run.start_to_online.map(millis),
         wall_ms: millis(run.wall),
-    }
-}
-
-/// Where the first CPU panicked.
-fn backtrace(seen: &Seen, symbols: &Symbols) -> Vec<StackFrame> {
-    seen.panic.as_ref().map_or_else(Vec::new, |panic| calls(panic.rip, &seen.frames, panic.slide, symbols))
-}
-
-/// The instruction, if it is known, and the calls that led there.
-fn calls(rip: Option<u64>, frames: &[u64], slide: u64, symbols: &Symbols) -> Vec<StackFrame> {
-    let instruction = rip.map(|rip| symbols.instruction(rip, slide)).unwrap_or_default();
-    instruction.into_iter().chain(symbols.backtrace(frames, slide)).collect()
-}
-
-/// Each CPU's place, from a list of registers in QEMU's form, which calls the instruction pointer RIP or EIP by the CPU's
-/// mode.
-/// A kernel that has not said by how much it slid is taken to run where it was linked.
-fn cpus_at(registers: &str, symbols: &Symbols, slide: u64) -> Vec<CpuPlace> {
-    let mut places = Vec::new();
-    let mut cpu = String::new();
-    for line in registers.lines() {
-        if let Some(number) = line.trim().strip_prefix("CPU#") {
-            cpu = number.to_owned();
-        }
-        let value = |name: &str| line.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
-        let pointer = value("RIP=").or_else(|| value("EIP="));
-        if let Some(address) = pointer.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
-            let halted = value("HLT=") == Some("1");
-            places.push(CpuPlace { cpu: cpu.clone(), halted, frames: symbols.instruction(address, slide) });
-        }
-    }
-    places
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn every_cpus_place_is_found_in_qemus_list() {
-        let text = "\nCPU#0\nRAX=1 RBX=2\nRIP=ffff800000101234 RFL=00000246 [---Z-P-] CPL=0 HLT=0\n\n\
-                    CPU#1\nEIP=0000fff0 EFL=00000002 HLT=1\n";
-        let places = cpus_at(text, &Symbols::read(Path::new("/nonexistent"), Path::new("/")), 0);
-        let found: Vec<_> =
-            places.iter().map(|at| (at.cpu.as_str(), at.halted, at.frames[0].address.as_str())).collect();
-        assert_eq!(found, [("0", false, "0xffff800000101234"), ("1", true, "0x000000000000fff0")]);
     }
 }

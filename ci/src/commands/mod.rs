@@ -1,8 +1,22 @@
-//! The commands of the launcher.
+//! The commands of the launcher, one file or folder each: its options, its configuration, its outcome.
 
+pub mod args;
 pub mod bench;
+pub mod boot;
 pub mod cli;
+pub mod completions;
+mod defaults;
+pub mod doctor;
+pub mod gdb;
+mod help;
+mod hints;
+mod inputs;
 pub mod launch;
+pub mod launch_args;
 pub mod matrix;
 pub mod report;
+pub mod run;
+pub mod runs;
+pub mod shell;
 pub mod soak;
+pub mod stress;

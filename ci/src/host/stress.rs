@@ -4,6 +4,7 @@
 //! A thread does the work, and another watches it: it tells how far the work is, keeps the time limit, and names the call in
 //! which an allocator hangs. Threads cannot be broken off, so those of a run that is given up end with the process.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -18,10 +19,11 @@ use crate::base::error::Error;
 use crate::base::interrupt;
 use crate::base::interrupt::Listener;
 use crate::base::message::{Notice, Observer};
+use crate::base::values::MemSize;
 use crate::base::verdict::VerdictKind;
-use crate::commands::cli::Options;
 use crate::report::verdict::Judgement;
 use crate::run::clock::{RunClock, TICK};
+use crate::run::command_line::CommandLine;
 use crate::run::records::Seen;
 use crate::run::replay;
 
@@ -33,31 +35,24 @@ const DEFAULT_TIME: Duration = Duration::from_millis(200);
 /// A block of the allocator's.
 const BLOCK_BYTES: u64 = 2 << 20;
 
-/// Refuses options of a machine, and more memory than the host has.
-///
-/// # Errors
-/// The first option that does not go with `--host`, or the memory.
-pub fn check(options: &Options) -> Result<(), Error> {
-    if !options.host {
-        return Ok(());
-    }
-    let default = Options::default();
-    let of_a_machine = [
-        ("--emulator", options.emulator != default.emulator),
-        ("--smp", options.smp != default.smp),
-        ("--cpu", options.cpu.is_some()),
-        ("--machine", options.machine != default.machine),
-        ("--accel", options.accel != default.accel),
-        ("--boot", options.boot != default.boot),
-        ("--log", options.log.is_some()),
-        ("--allow-missing-cpus", options.allow_missing_cpus),
-        ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty()),
-    ];
-    if let Some((option, _)) = of_a_machine.into_iter().find(|(_, given)| *given) {
-        let (applies_to, mode) = ("runs in a machine", "stress --host");
-        return Err(Error::OptionOfAnotherMode { option, applies_to, mode });
-    }
-    let (asked, available) = (options.mem.bytes(), available_bytes().unwrap_or(u64::MAX));
+/// What is run on the host.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The parameters, as a kernel would have them.
+    pub command_line: CommandLine,
+    /// The memory that the allocators manage.
+    pub mem: MemSize,
+    /// Numbers of threads; if there are none, all cores, or for a comparison 1, 2, 4 and so on.
+    pub threads: Vec<u32>,
+    /// The trace to replay.
+    pub replay: Option<PathBuf>,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// Refuses more memory than the host has.
+fn check(mem: &MemSize) -> Result<(), Error> {
+    let (asked, available) = (mem.bytes(), available_bytes().unwrap_or(u64::MAX));
     if asked > available { Err(Error::HostMemory { asked, available }) } else { Ok(()) }
 }
 
@@ -106,14 +101,14 @@ struct Work {
 ///
 /// # Errors
 /// Options that the kernel would refuse; a signal.
-pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement, Seen), Error> {
-    check(options)?;
-    let line = options.kernel_command_line();
+pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgement, Seen), Error> {
+    check(&config.mem)?;
+    let line = config.command_line.to_string();
     let kernel = KernelOptions::parse(line.as_bytes(), BuiltIn::NONE)
         .map_err(|error| Error::KernelOption { message: error.to_string() })?;
-    let text = options.replay.as_deref().map(replay::read).transpose()?;
+    let text = config.replay.as_deref().map(replay::read).transpose()?;
     let traced = text.as_ref().map_or(0, |(_, size)| size.cpus);
-    let parts = plan(options, &kernel, traced);
+    let parts = plan(&config.threads, &kernel, traced);
     if let Some(part) = parts.iter().find(|part| part.threads < traced) {
         return Err(Error::TraceForMore { traced, threads: part.threads });
     }
@@ -123,14 +118,14 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Judgement,
         "threads on this host, seed {seed:#x}, {} ms for each workload",
         time.as_millis()
     )));
-    let blocks = (options.mem.bytes() / BLOCK_BYTES).max(1) as usize;
+    let blocks = (config.mem.bytes() / BLOCK_BYTES).max(1) as usize;
     let of = parts.len() as u32;
     let work = Work { parts, text, blocks, time, seed };
     let (sender, said) = channel();
     let woken = sender.clone();
     let _listener = Listener::new(move || drop(woken.send(Said::Woken)));
     thread::spawn(move || work.run(&sender));
-    watch(&said, of, time, options.time_limit(), observer)
+    watch(&said, of, time, config.limit, observer)
 }
 
 impl Work {
@@ -242,9 +237,9 @@ fn progress(
 }
 
 /// Threads, allocator and workload of each part. A trace needs as many threads as it has CPUs.
-fn plan(options: &Options, kernel: &KernelOptions, traced: usize) -> Vec<Part> {
+fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
     let cores = thread::available_parallelism().map_or(1, usize::from).max(traced);
-    let threads: Vec<usize> = match options.cpus.as_slice() {
+    let threads: Vec<usize> = match chosen {
         [] if kernel.stress_allocators.as_slice().len() == 1 => vec![cores],
         [] => (0..).map(|shift| 1 << shift).take_while(|count| *count < cores).chain([cores]).collect(),
         chosen => chosen.iter().map(|count| *count as usize).collect(),
@@ -286,35 +281,13 @@ fn rand_seed() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::base::message::Silent;
-
-    fn options(arguments: &[&str]) -> Options {
-        Options::try_parse_from([&["octopod", "stress", "--host"], arguments].concat()).unwrap()
-    }
-
-    #[test]
-    fn options_of_a_machine_are_refused() {
-        for arguments in [
-            &["--boot", "uefi"][..],
-            &["--cpu", "max"],
-            &["--smp", "2"],
-            &["--machine", "pc"],
-            &["--", "-d", "int"],
-        ] {
-            let error = check(&options(arguments)).unwrap_err();
-            assert!(error.to_string().contains("not of stress --host"), "{arguments:?}: {error}");
-            assert_eq!(error.verdict().status(), 2);
-        }
-        assert!(check(&options(&["--seconds", "1", "--mem", "64M"])).is_ok());
-    }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn memory_that_the_host_does_not_have_is_refused() {
-        let error = check(&options(&["--mem", "4000T"])).unwrap_err();
+        let error = check(&"4000T".parse().unwrap()).unwrap_err();
         assert!(error.to_string().contains("this host has"), "{error}");
         assert_eq!(error.verdict().status(), 2);
     }

@@ -1,6 +1,12 @@
 //! The kernel's ELF file: built or found, checked, packed, and its symbols.
 
 pub mod build;
+mod cargo;
 pub mod checksum;
+pub mod config;
+mod example;
+pub mod image;
+mod isolation;
+mod lock;
 pub mod pack;
 pub mod symbols;

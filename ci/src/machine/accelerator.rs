@@ -6,8 +6,29 @@
 use std::fs;
 use std::fs::OpenOptions;
 
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
+
 use crate::base::error::Error;
-use crate::commands::cli::AccelChoice;
+
+/// `--accel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr, VariantArray, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
+pub enum AccelChoice {
+    /// KVM where the processor shows vmx or svm and /dev/kvm opens; else TCG.
+    #[default]
+    Auto,
+    /// The host's processor.
+    Kvm,
+    /// QEMU's own translator.
+    Tcg,
+}
+
+impl AccelChoice {
+    /// Its name, on the command line.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// What QEMU is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,9 @@
 
 use std::path::PathBuf;
 
-use crate::base::error::Error;
 use crate::base::version::Version;
-use crate::commands::cli::{Mode, Options};
-use crate::machine::emulator::Kind;
-use crate::machine::media::Door;
-use crate::machine::media::Firmware;
+use crate::machine::arguments::quoted;
+use crate::machine::config::MachineConfig;
 
 /// A Bochs that answers.
 #[derive(Clone, Debug)]
@@ -51,9 +48,9 @@ const SHUTDOWN: &str = "Shutdown port: shutdown requested";
 const TRIPLE_FAULT: &str = "exception with no resolution";
 
 impl Bochs {
-    /// What the run's folder holds for it besides the disc, by name.
-    pub fn files(&self, options: &Options, disc: &str) -> Vec<(&'static str, String)> {
-        let mut files = vec![(CONFIGURATION, self.configuration(options, disc))];
+    /// What the run's folder holds for it besides the ISO image, by name.
+    pub fn files(&self, config: &MachineConfig, disc: &str) -> Vec<(&'static str, String)> {
+        let mut files = vec![(CONFIGURATION, self.configuration(config, disc))];
         if self.has_debugger {
             files.push((COMMANDS, RUN_AND_QUIT.to_owned()));
         }
@@ -61,9 +58,9 @@ impl Bochs {
     }
 
     /// All names in it are relative to the run's folder. Its log goes to its standard error, as is usual.
-    fn configuration(&self, options: &Options, disc: &str) -> String {
-        let cpu = options.cpu.as_ref().map_or_else(|| DEFAULT_CPU.to_owned(), ToString::to_string);
-        let mib = options.mem.bytes() >> 20;
+    fn configuration(&self, config: &MachineConfig, disc: &str) -> String {
+        let cpu = config.cpu.as_ref().map_or_else(|| DEFAULT_CPU.to_owned(), ToString::to_string);
+        let mib = config.mem.bytes() >> 20;
         format!(
             "cpu: count={}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, model={cpu}\n\
              memory: guest={mib}, host={}\n\
@@ -74,7 +71,7 @@ impl Bochs {
              display_library: {}\n\
              plugin_ctrl: speaker=0\n\
              panic: action=fatal\n",
-            options.smp,
+            config.smp,
             mib.min(MAX_HOST_MIB),
             self.display,
         )
@@ -82,7 +79,7 @@ impl Bochs {
 
     /// The script that runs it, by the launcher or by hand. The serial port is descriptor 3, the standard output.
     pub fn script(&self) -> Vec<u8> {
-        let program = crate::machine::qemu::quoted(self.program.as_os_str());
+        let program = quoted(self.program.as_os_str());
         let commands = if self.has_debugger { format!(" -rc {COMMANDS}") } else { String::new() };
         let head = "#!/bin/sh\n# The run's machine is in bochsrc; what the kernel says goes to the standard output.\n\
                     cd \"$(dirname \"$0\")\" && TERM=vt100 exec ";
@@ -142,53 +139,9 @@ pub fn is_triple_fault(complaint: &str) -> bool {
     complaint.contains(TRIPLE_FAULT)
 }
 
-/// Refuses what Bochs cannot do.
-pub fn check(options: &Options) -> Result<(), Error> {
-    if options.emulator != Kind::Bochs {
-        return Ok(());
-    }
-    let default = Options::default();
-    let door = match options.boot {
-        Door::Pvh => "--boot pvh",
-        Door::Multiboot1 => "--boot multiboot1",
-        _ => "--boot by UEFI",
-    };
-    let has_door = options.boot.disc_for() == Some(Firmware::Bios);
-    let is_plain = options.smp.to_string().bytes().all(|byte| byte.is_ascii_digit());
-    let obstacles = [
-        ("--host", options.host, "it boots nothing"),
-        (
-            "gdb",
-            options.mode == Mode::Gdb,
-            "it has a debugger of its own, or a gdb stub if it was built with that",
-        ),
-        ("--trace", options.trace, "it has no port for it that goes to a file"),
-        ("--accel", options.accel != default.accel, "it interprets every instruction itself"),
-        ("--machine", options.machine != default.machine, "it has one machine, an i440FX"),
-        ("-- QEMU ARGUMENTS", !options.qemu_arguments.is_empty(), "they are QEMU's"),
-        (door, !has_door, "it boots discs by its BIOS: take multiboot2 or multiboot1-grub"),
-        ("--smp with QEMU's properties", !is_plain, "it takes a number"),
-        (
-            "--mem in parts of a megabyte",
-            !options.mem.bytes().is_multiple_of(1 << 20),
-            "it takes whole megabytes",
-        ),
-    ];
-    match obstacles.into_iter().find(|(_, given, _)| *given) {
-        Some((option, _, reason)) => Err(Error::NotOnBochs { option, reason }),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    fn options(arguments: &[&str]) -> Options {
-        Options::try_parse_from([&["octopod", "--emulator", "bochs"], arguments].concat()).unwrap()
-    }
 
     fn bochs(has_debugger: bool) -> Bochs {
         let version = Version { major: 2, minor: 7, micro: 0 };
@@ -196,9 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_is_what_the_options_say() {
-        let options = options(&["boot", "--smp", "4", "--mem", "4G", "--cpu", "corei7_icelake_u"]);
-        let files = bochs(true).files(&options, "octopod.iso");
+    fn the_machine_is_what_the_configuration_says() {
+        let (smp, mem) = ("4".parse().unwrap(), "4G".parse().unwrap());
+        let cpu = Some("corei7_icelake_u".parse().unwrap());
+        let config = MachineConfig { smp, mem, cpu, ..MachineConfig::default() };
+        let files = bochs(true).files(&config, "octopod.iso");
         let [(_, configuration), (_, commands)] = &files[..] else { panic!("{files:?}") };
         let first: Vec<_> = configuration.lines().take(3).collect();
         let expected = [
@@ -208,7 +163,7 @@ mod tests {
         ];
         assert_eq!(first, expected);
         assert_eq!(commands, "continue\nquit\n");
-        assert_eq!(bochs(false).files(&options, "octopod.iso").len(), 1);
+        assert_eq!(bochs(false).files(&config, "octopod.iso").len(), 1);
     }
 
     #[test]
@@ -241,31 +196,5 @@ mod tests {
         );
         let panic = "00000000000p[      ] >>PANIC<< bochsrc:1: unknown CPU model";
         assert_eq!(Log::default().take(panic), Some(panic));
-    }
-
-    #[test]
-    fn the_default_door_is_one_that_bochs_has() {
-        assert_eq!(options(&["boot"]).boot, Door::Multiboot2);
-        assert!(check(&options(&["boot"])).is_ok());
-        assert!(check(&options(&["boot", "--boot", "multiboot1-grub", "--compressed"])).is_ok());
-    }
-
-    #[test]
-    fn what_bochs_cannot_do_is_refused_by_name() {
-        for (arguments, words) in [
-            (&["--boot", "pvh"][..], "--boot pvh does not go with --emulator bochs"),
-            (&["--boot", "uefi"], "take multiboot2 or multiboot1-grub"),
-            (&["--accel", "tcg"], "--accel does not"),
-            (&["--machine", "microvm"], "--machine does not"),
-            (&["--smp", "2,maxcpus=4"], "it takes a number"),
-            (&["--mem", "6500K"], "whole megabytes"),
-            (&["--host"], "--host does not"),
-            (&["--", "-d", "int"], "they are QEMU's"),
-        ] {
-            let error = check(&options(arguments)).unwrap_err();
-            assert!(error.to_string().contains(words), "{arguments:?}: {error}");
-            assert_eq!(error.verdict().status(), 2);
-        }
-        assert!(check(&Options::try_parse_from(["octopod", "--boot", "pvh"]).unwrap()).is_ok());
     }
 }

@@ -3,69 +3,25 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use clap::ValueEnum;
-use octopod::wire::ExitCode;
 
 use crate::base::error::Error;
 use crate::base::files::scratch::Scratch;
-use crate::base::message::Observer;
-use crate::commands::cli::Options;
-use crate::machine::accelerator as accel;
-use crate::machine::accelerator::{Accel, Decision, Host};
+use crate::machine::accelerator::{Accel, Decision};
 use crate::machine::bochs;
 use crate::machine::bochs::Bochs;
+use crate::machine::config::{EmulatorKind, MachineConfig};
 use crate::machine::media::Medium;
 use crate::machine::qemu::{Machine, Qemu, QmpSocket};
-use crate::present::trace;
-use crate::report::verdict::End;
-use crate::run::folder::RunDir;
-use crate::run::session::Run;
-use crate::setup;
+
+/// The file of the run's folder that gets the bytes of the trace.
+pub const TRACE_STREAM: &str = "trace.bin";
+use crate::base::files::run_folder::RunFolder;
 
 /// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
 pub const MAX_SOCKET_BYTES: usize = 100;
 
 /// The socket of QEMU's machine protocol, at which the launcher listens.
 pub const QMP: &str = "qmp";
-
-/// `--emulator`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Kind {
-    /// QEMU, by its translator or by KVM.
-    Qemu,
-    /// Bochs, which interprets every instruction: slow, strict, and with a TSC-deadline timer.
-    Bochs,
-}
-
-impl Kind {
-    /// Its name, as `--emulator` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Qemu => "qemu",
-            Kind::Bochs => "bochs",
-        }
-    }
-
-    /// Its name, as its makers write it.
-    pub fn title(self) -> &'static str {
-        match self {
-            Kind::Qemu => "QEMU",
-            Kind::Bochs => "Bochs",
-        }
-    }
-
-    /// How long a run may take whose boot may take `boot` under TCG, and whose workloads run for `work` of the machine's
-    /// own time. Bochs interprets all CPUs on one thread: on an idle host, eight take 15 seconds to boot and half a
-    /// minute for each second of work.
-    pub fn time_limit(self, boot: Duration, work: Duration) -> Duration {
-        match self {
-            Kind::Qemu => boot + work,
-            Kind::Bochs => boot * 4 + work * 120,
-        }
-    }
-}
 
 /// An emulator that is there, with what was decided about it.
 #[derive(Debug)]
@@ -80,7 +36,7 @@ pub enum Emulator {
 #[derive(Debug)]
 pub struct Ready {
     /// Whose it is.
-    pub kind: Kind,
+    pub kind: EmulatorKind,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
@@ -92,35 +48,14 @@ pub struct Ready {
 }
 
 impl Emulator {
-    /// Finds the emulator that is asked for, and installs it if it is missing.
-    pub fn provide(options: &Options, host: &Host, observer: &mut dyn Observer) -> Result<Emulator, Error> {
-        match options.emulator {
-            Kind::Qemu => {
-                let decision = accel::decide(options.accel, host)?;
-                let qemu = setup::qemu::provide(options.qemu_program.as_deref(), observer)?;
-                Ok(Emulator::Qemu(qemu, decision))
-            }
-            Kind::Bochs => {
-                setup::bochs::provide(options.bochs_program.as_deref(), observer).map(Emulator::Bochs)
-            }
-        }
-    }
-
-    /// Takes TCG if KVM was the launcher's own choice and did not get as far as the kernel. Returns what happened, for the
-    /// user, if there is to be another run.
-    pub fn fall_back(&mut self, run: &Run) -> Option<String> {
+    /// Takes TCG in KVM's place if KVM was the launcher's own choice. Returns what happened, for the user; `None` if there is
+    /// nothing to fall back to.
+    pub fn fall_back_to_tcg(&mut self, complaint: &str) -> Option<String> {
         let Emulator::Qemu(_, decision) = self else { return None };
-        let is_choice = decision.is_automatic && decision.accel == Accel::Kvm;
-        let is_failure = match run.end {
-            End::Status(status) => ExitCode::from_qemu_status(status).is_none(),
-            End::Signal(_) => true,
-            End::Deadline(_) => run.complaint.to_lowercase().contains("kvm"),
-            End::ShutDown | End::Interrupted | End::SecondBoot => false,
-        };
-        if !is_choice || !is_failure || run.has_output() {
+        if !decision.is_automatic || decision.accel != Accel::Kvm {
             return None;
         }
-        let complaint = run.complaint.lines().next().unwrap_or("QEMU ended before the kernel began");
+        let complaint = complaint.lines().next().unwrap_or("QEMU ended before the kernel began");
         let reason = format!("KVM does not work here, so that TCG is used instead: {complaint}");
         *decision = Decision { accel: Accel::Tcg, reason: reason.clone(), is_automatic: true };
         Some(reason)
@@ -159,48 +94,48 @@ impl Emulator {
     }
 
     /// The machine, as its emulator calls it.
-    pub fn machine(&self, options: &Options) -> String {
+    pub fn machine(&self, config: &MachineConfig) -> String {
         match self {
-            Emulator::Qemu(..) => options.machine.to_string(),
+            Emulator::Qemu(..) => config.machine.to_string(),
             Emulator::Bochs(_) => bochs::MACHINE.to_owned(),
         }
     }
 
     /// The processor, as its emulator calls it.
-    pub fn cpu(&self, options: &Options) -> String {
+    pub fn cpu(&self, config: &MachineConfig) -> String {
         let default = match self {
-            Emulator::Qemu(qemu, decision) => qemu.default_cpu(options.mode, decision.accel),
+            Emulator::Qemu(qemu, decision) => qemu.default_cpu(config.counts_instructions, decision.accel),
             Emulator::Bochs(_) => bochs::DEFAULT_CPU,
         };
-        options.cpu.as_ref().map_or_else(|| default.to_owned(), ToString::to_string)
+        config.cpu.as_ref().map_or_else(|| default.to_owned(), ToString::to_string)
     }
 
     /// Makes a machine that boots from `medium`; what it needs, and a script to start it by hand, go into the run's
     /// folder.
     pub fn set_up(
         &self,
-        options: &Options,
+        config: &MachineConfig,
         medium: &Medium,
-        folder: &RunDir,
+        folder: &RunFolder,
         scratch: Option<&Scratch>,
     ) -> Result<Ready, Error> {
         match self {
             Emulator::Qemu(qemu, decision) => {
                 let socket = scratch.map(|scratch| scratch.path().join(QMP));
-                let trace_file = folder.file(trace::STREAM);
+                let trace_file = folder.file(TRACE_STREAM);
                 let (by_hand, files) = medium.by_hand();
                 let mut machine = Machine {
-                    options,
+                    config,
                     accel: decision.accel,
                     medium: &by_hand,
                     qmp: None,
-                    trace_file: options.trace.then_some(&*trace_file),
+                    trace_file: config.has_trace_port.then_some(&*trace_file),
                 };
                 let script = qemu.script(&qemu.arguments(&machine), &files);
                 folder.write_script("qemu.sh", &script)?;
                 machine = Machine { medium, qmp: socket.as_deref().map(QmpSocket::Connects), ..machine };
                 Ok(Ready {
-                    kind: Kind::Qemu,
+                    kind: EmulatorKind::Qemu,
                     program: qemu.program.clone(),
                     arguments: qemu.arguments(&machine).into_iter().flatten().collect(),
                     script,
@@ -208,13 +143,13 @@ impl Emulator {
                 })
             }
             Emulator::Bochs(bochs) => {
-                for (name, text) in bochs.files(options, medium.file_name()) {
+                for (name, text) in bochs.files(config, medium.file_name()) {
                     folder.write(name, text.as_bytes())?;
                 }
                 let script = bochs.script();
                 folder.write_script("bochs.sh", &script)?;
                 Ok(Ready {
-                    kind: Kind::Bochs,
+                    kind: EmulatorKind::Bochs,
                     program: "/bin/sh".into(),
                     arguments: vec![folder.file("bochs.sh").into_os_string()],
                     script,
@@ -234,8 +169,8 @@ impl Ready {
     /// The file of the run's folder that gets what the emulator says itself.
     pub fn log_name(&self) -> &'static str {
         match self.kind {
-            Kind::Qemu => "qemu.log",
-            Kind::Bochs => "bochs.log",
+            EmulatorKind::Qemu => "qemu.log",
+            EmulatorKind::Bochs => "bochs.log",
         }
     }
 }

@@ -7,16 +7,11 @@ use serde::Deserialize;
 
 use crate::base::error::Error;
 use crate::base::verdict::VerdictKind;
-use crate::commands::cli::{AccelChoice, Mode, Options};
 use crate::present::table::plain;
 use crate::report::document::Report;
 
 /// The file, relative to the workspace's root.
 pub const FILE: &str = "config/bench.toml";
-
-/// QEMU's `-icount`: the TSC advances by one for each instruction, and by what is missing to the next timer while the
-/// CPU is halted.
-pub const ICOUNT: &str = "shift=0,sleep=off";
 
 /// What something may cost, in the unit of its figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -87,35 +82,8 @@ impl Limits {
     }
 }
 
-/// Refuses what would make the bench's figures something else than counts.
-pub fn check(options: &Options) -> Result<(), Error> {
-    if options.mode != Mode::Bench {
-        return Ok(());
-    }
-    let not_countable =
-        |option, value: &str, reason| Err(Error::NotCountable { option, value: value.to_owned(), reason });
-    if options.accel == AccelChoice::Kvm {
-        return not_countable("--accel", "kvm", "only TCG counts instructions");
-    }
-    if options.emulator != crate::machine::emulator::Kind::Qemu {
-        return not_countable("--emulator", options.emulator.name(), "only TCG counts instructions");
-    }
-    let smp = options.smp.to_string();
-    if smp != "1" && smp != "2" {
-        return not_countable("--smp", &smp, "a third CPU's instructions would be counted too");
-    }
-    let chosen = options.qemu_arguments.iter().filter_map(|argument| argument.to_str());
-    for option in ["-accel", "-icount", "-smp"] {
-        if chosen.clone().any(|chosen| chosen == option) {
-            return not_countable(option, "chosen again", "the figures would be others");
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use octopod::wire::Bench;
 
     use super::*;
@@ -161,24 +129,6 @@ mod tests {
         // What is held to the host's bench is no count.
         let limits = "[add]\nlimit = 1\n[ratios.add_to_sub]\nlimit = 0.5";
         assert_eq!(judged(limits, &[("add", 1000)]), (VerdictKind::Pass, String::new()));
-    }
-
-    #[test]
-    fn what_cannot_be_counted_is_refused() {
-        let refusal = |arguments: &[&str]| {
-            let options = Options::try_parse_from([&["octopod", "bench"], arguments].concat()).unwrap();
-            options.check().err().map(|error| error.to_string())
-        };
-        assert_eq!(refusal(&[]), None);
-        assert_eq!(refusal(&["--accel", "tcg", "--smp", "1", "--", "-d", "int"]), None);
-        for (arguments, part) in [
-            (&["--accel", "kvm"][..], "--accel cannot be kvm: only TCG"),
-            (&["--smp", "3"], "--smp cannot be 3"),
-            (&["--", "-icount", "shift=1"], "-icount cannot be chosen again"),
-        ] {
-            let refusal = refusal(arguments).unwrap_or_default();
-            assert!(refusal.contains(part), "{refusal}");
-        }
     }
 
     #[test]

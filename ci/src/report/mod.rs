@@ -5,6 +5,7 @@ pub mod check;
 pub mod comparison;
 pub mod cost_limits;
 pub mod document;
+pub mod expect;
 pub mod interrupts;
 pub mod lateness;
 pub mod lock_wait;
@@ -15,6 +16,8 @@ pub mod read;
 #[cfg(test)]
 pub mod sample;
 pub mod stress;
+pub mod symbolize;
 pub mod trace;
+pub mod trace_words;
 pub mod verdict;
 pub mod warning;

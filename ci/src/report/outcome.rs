@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::base::error::Error;
+use crate::base::files::run_folder::RunFolder;
 use crate::base::verdict::VerdictKind;
 use crate::kernel::symbols::StackFrame;
 use crate::report::document::Report;
-use crate::run::folder::RunDir;
 
 /// What came of a launch.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Outcome {
     pub unwritten: Vec<Error>,
     /// The run's folder, which is in use for as long as this is.
     #[expect(dead_code, reason = "held for as long as the page is being written")]
-    pub(crate) in_use: Option<RunDir>,
+    pub(crate) in_use: Option<RunFolder>,
 }
 
 impl Outcome {

@@ -10,7 +10,9 @@ use octopod::wire::{ExitCode, Progress};
 
 use crate::base::verdict::VerdictKind;
 use crate::machine::bochs;
-use crate::machine::emulator::Kind;
+use crate::machine::config::EmulatorKind;
+use crate::machine::shutdown::Shutdown;
+use crate::run::end::End;
 use crate::run::records::Seen;
 
 mod asked;
@@ -18,24 +20,6 @@ mod evidence;
 mod shutdown;
 
 pub use asked::{Asked, AskedWork};
-pub use shutdown::Shutdown;
-
-/// How a run ended, as the launcher saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The emulator ended with a status.
-    Status(i32),
-    /// The kernel ended Bochs.
-    ShutDown,
-    /// A signal ended the emulator.
-    Signal(i32),
-    /// The launcher ended the emulator when the time was up.
-    Deadline(Duration),
-    /// The launcher ended the emulator because it was asked to.
-    Interrupted,
-    /// The launcher ended the emulator because the kernel booted a second time.
-    SecondBoot,
-}
 
 /// The result, and unless it is a pass, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +34,7 @@ pub struct Judgement {
 #[derive(Clone, Copy, Debug)]
 pub struct Witnesses<'a> {
     /// What it ran in.
-    pub emulator: Kind,
+    pub emulator: EmulatorKind,
     /// How it ended.
     pub end: &'a End,
     /// What QEMU said of that over QMP; `None` if it said nothing.
@@ -120,7 +104,7 @@ impl Witnesses<'_> {
 
     /// The kernel's exit code, where there is one.
     fn code(&self) -> Option<ExitCode> {
-        let is_qemu = self.emulator == Kind::Qemu;
+        let is_qemu = self.emulator == EmulatorKind::Qemu;
         match *self.end {
             End::ShutDown => code_of_the_records(self.seen),
             // QEMU's status for a machine that is reset, as this one was to be.
@@ -162,8 +146,8 @@ impl Witnesses<'_> {
         let (title, seen) = (self.emulator.title(), self.seen);
         // Bochs ends with status 1 whatever it is, and says which it was.
         let ended_quietly = match self.emulator {
-            Kind::Qemu => *self.end == End::Status(0),
-            Kind::Bochs => bochs::is_triple_fault(self.complaint),
+            EmulatorKind::Qemu => *self.end == End::Status(0),
+            EmulatorKind::Bochs => bochs::is_triple_fault(self.complaint),
         };
         if ended_quietly && seen.panic.is_some() {
             let reason = format!("{} (then {title} reset or powered off)", last_words(seen));
@@ -171,7 +155,7 @@ impl Witnesses<'_> {
         }
         let after = self.last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
         match *self.end {
-            End::Status(0) if self.emulator == Kind::Qemu => self.quiet_end(&after),
+            End::Status(0) if self.emulator == EmulatorKind::Qemu => self.quiet_end(&after),
             _ if ended_quietly => (
                 VerdictKind::Panic,
                 Some(format!("{title} reset or powered off without a verdict (a triple fault?){after}")),
@@ -203,7 +187,7 @@ impl Witnesses<'_> {
             return (VerdictKind::Interrupted, Some(reason));
         }
         if let Some(shutdown) = self.shutdown {
-            let (kind, what) = shutdown.judge();
+            let (kind, what) = shutdown::judge(shutdown);
             let said = if kind == VerdictKind::Error { quoted(self.complaint) } else { String::new() };
             return (kind, Some(format!("{what} before the kernel's verdict{said}{after}")));
         }

@@ -8,11 +8,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::Error;
+use crate::base::files::run_folder::RunFolder;
 use crate::base::files::scratch::Scratch;
-use crate::commands::cli::Options;
-use crate::machine::media::Door;
-use crate::machine::qemu::{Arguments, escape_commas};
-use crate::run::folder::RunDir;
+use crate::machine::arguments::Arguments;
+use crate::machine::arguments::escape_commas;
 
 /// The commands, from the workspace's root.
 const COMMANDS: &str = "ci/gdb/octopod.py";
@@ -32,23 +31,21 @@ pub fn arguments(scratch: &Scratch) -> Arguments {
 }
 
 /// Writes gdb's script; returns a path of it. gdb takes a quote, a space or a letter of another alphabet in a file's name for
-/// something else, so that it is given names without them.
+/// something else, so that it is given names without them. QEMU itself loads a kernel to where it was linked; GRUB chooses a
+/// place, and an unpacker the one behind itself.
 pub fn write_script(
-    options: &Options,
     root: &Path,
     symbols: &Path,
     scratch: &Scratch,
-    folder: &RunDir,
+    folder: &RunFolder,
+    is_at_link_address: bool,
 ) -> Result<PathBuf, Error> {
-    // By these doors QEMU itself loads the kernel to where it was linked. GRUB chooses a place, and an unpacker the one
-    // behind itself.
-    let early = matches!(options.boot, Door::Pvh | Door::Multiboot1) && !options.compressed;
     let text = format!(
         "source {}\noctopod connect {} {}{}\n",
         scratch.plain(&root.join(COMMANDS), "octopod.py")?.display(),
         quoted(&scratch.plain(symbols, "kernel.elf")?),
         quoted(&scratch.path().join(SOCKET)),
-        if early { " early" } else { "" }
+        if is_at_link_address { " early" } else { "" }
     );
     scratch.plain(&folder.write(SCRIPT, text.as_bytes())?, SCRIPT)
 }

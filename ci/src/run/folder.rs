@@ -3,131 +3,82 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
+use crate::base::files::run_folder::{RunFolder, TEMPORARY};
 use crate::base::files::{FolderLock, output};
-use crate::present::page;
+use crate::machine::emulator::TRACE_STREAM;
+
+/// The report, for programs.
+pub const REPORT: &str = "report.json";
+
+/// The page.
+pub const PAGE: &str = "report.html";
+
+/// The pictures of the page, each by itself.
+pub const PICTURES: [&str; 7] =
+    ["stages.svg", "boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
+
+/// The trace, for its viewers.
+pub const TRACE: &str = "trace.json";
+
+/// The files of a run besides its pictures.
+const OTHERS: [&str; 22] = [
+    REPORT,
+    PAGE,
+    "serial.log",
+    "qemu.log",
+    "qemu.sh",
+    "bochs.log",
+    "bochs.sh",
+    "bochs.out",
+    "bochs.commands",
+    "bochsrc",
+    "octopod-kernel",
+    "octopod-symbols",
+    "octopod-multiboot1",
+    "octopod.iso",
+    "ovmf-variables.fd",
+    "replay.trace",
+    TRACE_STREAM,
+    TRACE,
+    "registers.txt",
+    "debug.gdb",
+    "qemu-held",
+    "cargo.log",
+];
 
 /// All files that a run may write into its folder.
-pub const FILES: [&str; 29] = {
-    let mut all = [""; 29];
-    let own = [
-        "report.json",
-        page::FILE,
-        "serial.log",
-        "qemu.log",
-        "qemu.sh",
-        "bochs.log",
-        "bochs.sh",
-        "bochs.out",
-        "bochs.commands",
-        "bochsrc",
-        "octopod-kernel",
-        "octopod-symbols",
-        "octopod-multiboot1",
-        "octopod.iso",
-        "ovmf-variables.fd",
-        "replay.trace",
-        "trace.bin",
-        "trace.json",
-        "registers.txt",
-        "debug.gdb",
-        "qemu-held",
-        "cargo.log",
-    ];
-    assert!(own.len() + page::PICTURES.len() == all.len(), "each file has its place");
-    let mut at = 0;
-    while at < all.len() {
-        all[at] = if at < own.len() { own[at] } else { page::PICTURES[at - own.len()] };
-        at += 1;
-    }
-    all
-};
-
-/// Begins the names of folders in a run's folder that are gone when the run has ended.
-const TEMPORARY: &str = ".octopod-";
-
-/// The folder of one run. As long as a copy of this lives, the run has not ended.
-#[derive(Clone, Debug)]
-pub struct RunDir {
-    /// Where it is.
-    pub path: PathBuf,
-    _lock: Arc<FolderLock>,
+pub fn files() -> impl Iterator<Item = &'static str> {
+    OTHERS.into_iter().chain(PICTURES)
 }
 
-impl RunDir {
-    /// Makes the folder for a run of `mode`, or takes the one that the user names.
-    ///
-    /// # Errors
-    /// Another run has it, or it cannot be made.
-    pub fn create(workspace: &Workspace, mode: &str, named: Option<&Path>) -> Result<RunDir, Error> {
-        if let Some(path) = named {
-            fs::create_dir_all(path).map_err(Error::file("make the folder", path))?;
-            // QEMU is told of files in it, and the run's script is to work from anywhere.
-            let path = fs::canonicalize(path).map_err(Error::file("find", path))?;
-            let lock = Arc::new(FolderLock::take(&path)?);
-            remove_earlier(&path)?;
-            return Ok(RunDir { path, _lock: lock });
-        }
-        let runs = runs(workspace);
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
-        let name = make_new(&runs, &format!("{stamp}-{mode}-{}", std::process::id()))?;
-        let path = runs.join(&name);
-        let lock = Arc::new(FolderLock::take(&path)?);
-        // A link that another run is replacing does not matter to this run.
-        let _ = point_latest_to(&workspace.own(), &name);
-        Ok(RunDir { path, _lock: lock })
+/// Makes the folder for a run of `command`, or takes the one that the user names.
+///
+/// # Errors
+/// Another run has it, or it cannot be made.
+pub fn create(workspace: &Workspace, command: &str, named: Option<&Path>) -> Result<RunFolder, Error> {
+    if let Some(path) = named {
+        let folder = RunFolder::take(path)?;
+        remove_earlier(&folder.path)?;
+        return Ok(folder);
     }
-
-    /// A file of this run.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
-
-    /// Opens a new file of this run for writing.
-    pub fn open(&self, name: &str) -> Result<fs::File, Error> {
-        let path = self.file(name);
-        output::create(&path).map_err(Error::file("write", path))
-    }
-
-    /// Writes a file of this run.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
-        let path = self.file(name);
-        output::write(&path, bytes).map_err(Error::file("write", &path))?;
-        Ok(path)
-    }
-
-    /// Writes a file of this run that can be executed.
-    pub fn write_script(&self, name: &str, text: &[u8]) -> Result<(), Error> {
-        let path = self.write(name, text)?;
-        let executable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&path, executable).map_err(Error::file("write", &path))
-    }
-
-    /// Makes a folder that is gone, with all in it, when what is returned is dropped.
-    pub fn temporary_folder(&self) -> Result<tempfile::TempDir, Error> {
-        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.path);
-        folder.map_err(Error::file("make a folder in", &self.path))
-    }
-
-    /// Gives this run its own file of a kernel, so that a later build cannot change what it booted: a copy of the user's,
-    /// and another name for one that the launcher has built, which no build changes but replaces.
-    pub fn adopt(&self, file: &Path, name: &str, is_users: bool) -> Result<PathBuf, Error> {
-        let own = self.file(name);
-        let put = if is_users { output::copy } else { output::link_or_copy };
-        put(file, &own).map_err(Error::file("copy", file))?;
-        Ok(own)
-    }
+    let runs = runs(workspace);
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let name = make_new(&runs, &format!("{stamp}-{command}-{}", std::process::id()))?;
+    let folder = RunFolder::take(&runs.join(&name))?;
+    // A link that another run is replacing does not matter to this run.
+    let _ = point_latest_to(&workspace.own(), &name);
+    Ok(folder)
 }
 
 /// Removes what an earlier run has left in a folder: it must not be taken for this run's, nor be written to while another
 /// name leads to it. Files of other names are not touched.
 fn remove_earlier(folder: &Path) -> Result<(), Error> {
-    for name in FILES {
+    for name in files() {
         let path = folder.join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound && !path.is_dir() => {
@@ -212,7 +163,7 @@ mod tests {
         let at_work = FolderLock::take(&runs.join(name(0))).unwrap();
         let kernel = runs.join(name(1)).join("octopod-kernel");
         fs::write(&kernel, "").unwrap();
-        let run = RunDir::create(&workspace, "boot", None).unwrap();
+        let run = create(&workspace, "boot", None).unwrap();
         assert_eq!(prune(&workspace, 50, [kernel.as_path()].into_iter()), 6);
         assert_eq!(fs::read_dir(&runs).unwrap().count(), 52);
         assert!(runs.join(name(0)).exists() && kernel.exists() && !runs.join(name(2)).exists());
@@ -237,13 +188,13 @@ mod tests {
     fn two_runs_do_not_share_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let (workspace, out) = (workspace(&folder), folder.path().join("out"));
-        let first = RunDir::create(&workspace, "boot", Some(&out)).unwrap();
+        let first = create(&workspace, "boot", Some(&out)).unwrap();
         fs::write(first.file("serial.log"), "first").unwrap();
-        let second = RunDir::create(&workspace, "boot", Some(&out));
+        let second = create(&workspace, "boot", Some(&out));
         assert!(matches!(second, Err(Error::FolderBusy { .. })), "{second:?}");
         assert!(first.file("serial.log").exists());
         drop(first);
-        RunDir::create(&workspace, "boot", Some(&out)).unwrap();
+        create(&workspace, "boot", Some(&out)).unwrap();
     }
 
     #[test]
@@ -257,26 +208,10 @@ mod tests {
         }
         let other = folder.path().join("other.log");
         fs::hard_link(out.join("serial.log"), &other).unwrap();
-        let run = RunDir::create(&workspace, "boot", Some(&out)).unwrap();
+        let run = create(&workspace, "boot", Some(&out)).unwrap();
         io::Write::write_all(&mut run.open("serial.log").unwrap(), b"new").unwrap();
         assert!(out.join("mine.txt").exists() && out.join("disc/mine").exists());
         assert!(!out.join(".octopod-left").exists());
         assert_eq!(fs::read(other).unwrap(), b"");
-    }
-
-    #[test]
-    fn a_run_keeps_the_kernel_that_it_booted() {
-        let folder = tempfile::tempdir().unwrap();
-        let kernel = folder.path().join("k");
-        fs::write(&kernel, "old").unwrap();
-        let run = RunDir::create(&workspace(&folder), "boot", Some(&folder.path().join("out"))).unwrap();
-        let own = run.adopt(&kernel, "octopod-kernel", false).unwrap();
-        fs::write(folder.path().join("new"), "new").unwrap();
-        fs::rename(folder.path().join("new"), &kernel).unwrap();
-        assert_eq!(fs::read_to_string(own).unwrap(), "old");
-        // The user's own may be written to as it is.
-        let copy = run.adopt(&kernel, "octopod-symbols", true).unwrap();
-        fs::write(&kernel, "changed").unwrap();
-        assert_eq!(fs::read_to_string(copy).unwrap(), "new");
     }
 }

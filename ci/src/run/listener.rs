@@ -7,7 +7,7 @@ use octopod::wire::{MAX_RECORD_BYTES, Nonce, Record};
 use crate::base::message::{Notice, Observer};
 use crate::base::text;
 use crate::machine::bochs;
-use crate::machine::emulator::Kind;
+use crate::machine::config::EmulatorKind;
 use crate::run::console::{Attached, Piece, Sieve};
 use crate::run::records::{Framing, Reading, Seen};
 
@@ -30,7 +30,7 @@ const HARMLESS: [&str; 2] =
 /// What a machine has said so far.
 pub struct Hearing<'a> {
     started: Instant,
-    kind: Kind,
+    kind: EmulatorKind,
     observer: &'a mut dyn Observer,
     framing: Framing,
     /// Of Bochs: what it wrote, taken apart.
@@ -56,7 +56,12 @@ pub struct Hearing<'a> {
 
 impl Hearing<'_> {
     /// Of a machine that has just been started, whose kernel is given that nonce.
-    pub fn new(started: Instant, kind: Kind, nonce: Nonce, observer: &mut dyn Observer) -> Hearing<'_> {
+    pub fn new(
+        started: Instant,
+        kind: EmulatorKind,
+        nonce: Nonce,
+        observer: &mut dyn Observer,
+    ) -> Hearing<'_> {
         let (log, seen, serial, complaint, complaints, line) = Default::default();
         let (framing, sieve) = (Framing::new(nonce), Sieve::new(MAX_LINE_BYTES));
         let (start_to_online, attached) = (None, None);
@@ -170,8 +175,8 @@ impl Hearing<'_> {
     /// A line that the emulator wrote.
     pub fn complaint_line(&mut self, line: &str) {
         let complains = match self.kind {
-            Kind::Qemu => !HARMLESS.iter().any(|known| line.contains(known)),
-            Kind::Bochs => self.log.take(line).is_some(),
+            EmulatorKind::Qemu => !HARMLESS.iter().any(|known| line.contains(known)),
+            EmulatorKind::Bochs => self.log.take(line).is_some(),
         };
         if complains {
             let line = text::line(line);

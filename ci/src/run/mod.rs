@@ -1,8 +1,10 @@
 //! One run: the supervised emulator, the serial channel and its records, the console, the deadline, and the run's folder.
 
 pub mod clock;
+pub mod command_line;
 pub mod console;
 pub mod debugger;
+pub mod end;
 pub mod folder;
 mod listener;
 pub mod records;

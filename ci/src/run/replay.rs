@@ -3,15 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use octopod::boot::command_line::Workload;
+use octopod::memory::frames::FRAME_BYTES;
 use octopod::stress::trace;
 
 use crate::base::error::Error;
+use crate::base::files::run_folder::RunFolder;
 use crate::base::files::{input, output};
-use crate::base::values::Word;
-use crate::commands::cli::Options;
-use crate::machine::limits;
-use crate::run::folder::RunDir;
+use crate::base::values::Smp;
+use crate::machine::limits::IMAGE_START;
 
 /// No trace is larger.
 const MOST_BYTES: u64 = 256 << 20;
@@ -49,27 +48,29 @@ impl Needs {
         }
         Needs { cpus: size.cpus, frames: most }
     }
+
+    /// Whether a machine with these CPUs, of which those numbers are `chosen`, and this memory can replay it.
+    fn check(&self, smp: &Smp, chosen: &[u32], bytes: u64) -> Result<(), Error> {
+        let cpus = chosen.iter().copied().chain([smp.cpus()]).min().unwrap_or_default() as usize;
+        if cpus < self.cpus {
+            return Err(Error::TraceForMoreCpus { traced: self.cpus, cpus });
+        }
+        let needs = self.frames.saturating_mul(FRAME_BYTES as u64).saturating_add(IMAGE_START);
+        if bytes < needs {
+            let what = "the frames that the trace holds at once".to_owned();
+            return Err(Error::TooLittleMemory { bytes, needs, what });
+        }
+        Ok(())
+    }
 }
 
-/// Refuses a file that is no trace, a door that brings no module along, and a trace that the machine is too small for.
+/// Refuses a file that is no trace, and a trace that the machine is too small for.
 ///
 /// # Errors
 /// What is wrong, with the line.
-pub fn check(options: &Options) -> Result<(), Error> {
-    let wants = |word: &Word| word.to_string() == Workload::Replay.name();
-    let Some(path) = &options.replay else {
-        let is_missing = options.workloads.iter().any(wants);
-        return if is_missing { Err(Error::NoTrace) } else { Ok(()) };
-    };
-    if !options.host && options.boot.disc_for().is_some() {
-        return Err(Error::ReplayByDisc { door: options.boot.name() });
-    }
+pub fn check(path: &Path, smp: &Smp, cpus: &[u32], memory_bytes: u64) -> Result<(), Error> {
     let (text, size) = read(path)?;
-    if options.host {
-        return Ok(());
-    }
-    let needs = Needs::of(&text, &size);
-    limits::check_replay(&needs, &options.smp, &options.cpus, options.mem.bytes())
+    Needs::of(&text, &size).check(smp, cpus, memory_bytes)
 }
 
 /// The trace, which is one, and how much there is in it.
@@ -86,69 +87,55 @@ pub fn read(path: &Path) -> Result<(Vec<u8>, trace::Size), Error> {
 ///
 /// # Errors
 /// It cannot be copied.
-pub fn place(options: &Options, folder: &RunDir) -> Result<Option<PathBuf>, Error> {
-    let Some(path) = &options.replay else { return Ok(None) };
+pub fn place(path: &Path, folder: &RunFolder) -> Result<PathBuf, Error> {
     let copy = folder.file("replay.trace");
     output::copy(path, &copy).map_err(Error::file("copy", path))?;
-    Ok(Some(copy))
+    Ok(copy)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use clap::Parser;
-
     use super::*;
-    use crate::base::verdict::VerdictKind;
-
-    fn refusal(arguments: &[&str]) -> String {
-        let options = Options::try_parse_from([&["octopod"], arguments].concat()).unwrap();
-        let error = options.check().unwrap_err();
-        assert_eq!(error.verdict(), VerdictKind::Usage);
-        error.to_string()
-    }
 
     #[test]
-    fn what_cannot_be_replayed_is_refused_beforehand() {
+    fn a_file_that_is_no_trace_is_refused_with_the_line() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trace");
         fs::write(&file, "+0 0 0\n-0 0\n-0 1\n").unwrap();
-        let file = file.to_str().unwrap();
+        let error = check(&file, &Smp::default(), &[], 128 << 20).unwrap_err();
+        assert_eq!(error.verdict().status(), 2);
         let problem = "line 3: run 0 is freed a second time";
-        assert_eq!(refusal(&["--replay", file]), format!("{file}, {problem}"));
-        assert_eq!(refusal(&["--workloads", "replay"]), "--workloads replay needs a trace: --replay FILE");
-        assert!(
-            refusal(&["--replay", file, "--boot", "uefi"])
-                .starts_with("--replay does not go with --boot uefi")
-        );
+        assert_eq!(error.to_string(), format!("{}, {problem}", file.display()));
     }
 
     #[test]
     fn a_trace_for_another_machine_is_refused_beforehand() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trace");
-        let path = file.to_str().unwrap();
+        let refusal =
+            |memory_bytes: u64| check(&file, &Smp::default(), &[], memory_bytes).unwrap_err().to_string();
         fs::write(&file, "+0 0 0\n-0 99\n").unwrap();
-        let text = refusal(&["--replay", path]);
+        let text = refusal(128 << 20);
         assert!(text.contains("100 CPUs") && text.contains("on 8"), "{text}");
         // Two runs of 512 frames at once, of three.
         fs::write(&file, "+0 9 0\n+1 9 0\n-0 0\n+2 9 0\n").unwrap();
-        let text = refusal(&["--replay", path, "--mem", "4M"]);
+        let text = refusal(4 << 20);
         assert!(text.contains("at least 5 MiB"), "{text}");
         let (text, size) = read(&file).unwrap();
         assert_eq!(Needs::of(&text, &size), Needs { cpus: 1, frames: 1024 });
     }
 
     #[test]
-    fn the_kernel_is_told_to_replay() {
-        let line = |arguments: &[&str]| {
-            Options::try_parse_from([&["octopod", "--replay", "t"], arguments].concat())
-                .unwrap()
-                .kernel_command_line()
-        };
-        assert_eq!(line(&[]), "work=stress stress.workloads=replay");
-        assert_eq!(line(&["--workloads", "pairs,replay"]), "work=stress stress.workloads=pairs,replay");
-        assert_eq!(line(&["--workloads", "pairs"]), "work=stress stress.workloads=pairs,replay");
+    fn a_trace_needs_its_cpus_and_its_frames() {
+        let needs = Needs { cpus: 4, frames: 1024 };
+        let smp = |text: &str| text.parse::<Smp>().unwrap();
+        assert!(needs.check(&smp("4"), &[], 8 << 20).is_ok());
+        for (smp, chosen, bytes) in
+            [(smp("3"), &[][..], 8 << 20), (smp("8"), &[8, 2], 8 << 20), (smp("4"), &[], 4 << 20)]
+        {
+            assert!(needs.check(&smp, chosen, bytes).is_err(), "{smp} {chosen:?}");
+        }
     }
 }

@@ -4,18 +4,18 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use octopod::wire::Nonce;
+use octopod::wire::{ExitCode, Nonce};
 
 use crate::base::error::Error;
+use crate::base::files::run_folder::RunFolder;
 use crate::base::message::Observer;
 use crate::base::process::{Happening, Stream, Streams, Supervised};
-use crate::commands::cli::{Mode, Options};
 use crate::machine::bochs;
 use crate::machine::emulator::{QMP, Ready};
 use crate::machine::qmp::Monitor;
-use crate::report::verdict::{End, Shutdown};
-use crate::run::console::{Attached, Names};
-use crate::run::folder::RunDir;
+use crate::machine::shutdown::Shutdown;
+use crate::run::console::{Attached, ConsoleConfig, Names};
+use crate::run::end::End;
 use crate::run::records::Seen;
 
 use crate::run::clock::{RunClock, TICK};
@@ -56,10 +56,25 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether anything came by the serial port.
-    pub fn has_output(&self) -> bool {
-        self.has_records || self.serial.iter().any(|line| !line.trim().is_empty())
+    /// Whether the emulator ended, or was given up, before the kernel wrote anything, in a way that KVM may be to blame for.
+    pub fn may_have_failed_by_kvm(&self) -> bool {
+        let is_failure = match self.end {
+            End::Status(status) => ExitCode::from_qemu_status(status).is_none(),
+            End::Signal(_) => true,
+            End::Deadline(_) => self.complaint.to_lowercase().contains("kvm"),
+            End::ShutDown | End::Interrupted | End::SecondBoot => false,
+        };
+        is_failure && !self.has_records && self.serial.iter().all(|line| line.trim().is_empty())
     }
+}
+
+/// How a machine is run.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// How long it may take.
+    pub limit: Duration,
+    /// Where the kernel's console takes its input from, if it has one.
+    pub console: Option<ConsoleConfig>,
 }
 
 /// What the kernel of a run is, for its records and its console.
@@ -70,20 +85,20 @@ pub struct Booted {
     pub names: Names,
 }
 
-/// Runs `machine` for at most as long as `options` say.
+/// Runs `machine` for at most as long as the configuration allows.
 ///
 /// # Errors
 /// The emulator or a file of the run cannot be started or written.
 pub fn run(
-    options: &Options,
+    config: &RunConfig,
     machine: &Ready,
-    folder: &RunDir,
+    folder: &RunFolder,
     booted: Booted,
     observer: &mut dyn Observer,
 ) -> Result<Run, Error> {
-    let limit = options.time_limit();
+    let limit = config.limit;
     let streams = Streams {
-        interactive: options.mode == Mode::Shell,
+        interactive: config.console.is_some(),
         max_line_bytes: MAX_LINE_BYTES,
         stdout_log: Some(folder.open("serial.log")?),
         stderr_log: Some(folder.open(machine.log_name())?),
@@ -98,7 +113,11 @@ pub fn run(
     let mut child = Supervised::spawn(&mut command, streams)
         .map_err(|source| Error::Program { program: machine.program.display().to_string(), source })?;
     let mut hearing = Hearing::new(started, machine.kind, booted.nonce, observer);
-    hearing.attached = child.take_stdin().map(|stdin| Attached::new(options, stdin, booted.names));
+    hearing.attached = config
+        .console
+        .as_ref()
+        .zip(child.take_stdin())
+        .map(|(config, stdin)| Attached::new(config, stdin, booted.names));
     let mut clock = RunClock::new(limit, started);
     let (end, registers) = hear_out(&mut child, &mut hearing, &mut clock, limit, monitor.as_ref());
     hearing.serial_end();

@@ -2,14 +2,13 @@
 
 use std::process::Command;
 
+use crate::base::cargo::{self, TARGET};
 use crate::base::process::capture;
 use crate::base::version::Version;
-use crate::commands::cli::{Mode, Options};
-use crate::kernel::build::TARGET;
 use crate::machine::accelerator as accel;
 use crate::machine::accelerator::Host;
-use crate::machine::emulator::Kind;
-use crate::machine::media::Firmware;
+use crate::machine::boot_protocol::Firmware;
+use crate::machine::config::{EmulatorKind, MachineConfig};
 use crate::setup::media::Need;
 use crate::setup::packages::{Manager, Privilege};
 use crate::setup::{NO_INSTALL, PROBE_LIMIT, bochs, gdb, may_install, qemu, target};
@@ -44,11 +43,11 @@ pub fn healthy(parts: &[Part]) -> bool {
 }
 
 /// Looks at this machine.
-pub fn examine(options: &Options) -> Vec<Part> {
-    let mut parts = vec![rust(), cargo(), kernel_target(), qemu_part(options), accelerator(options)];
-    parts.push(bochs_part(options));
-    parts.extend(door_parts(options));
-    parts.extend([debugger(options), rustup(), packages()]);
+pub fn examine(config: &MachineConfig) -> Vec<Part> {
+    let mut parts = vec![rust(), cargo_part(), kernel_target(), qemu_part(config), accelerator(config)];
+    parts.push(bochs_part(config));
+    parts.extend(door_parts(config));
+    parts.extend([debugger(), rustup(), packages()]);
     parts
 }
 
@@ -60,9 +59,8 @@ fn rust() -> Part {
     Part { name: "rustc", state, found, purpose: "compiles the kernel" }
 }
 
-fn cargo() -> Part {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let (state, found) = match capture(Command::new(program).arg("--version"), PROBE_LIMIT) {
+fn cargo_part() -> Part {
+    let (state, found) = match capture(cargo::command().arg("--version"), PROBE_LIMIT) {
         Ok(answer) if answer.status.success() => (State::Present, answer.stdout.trim().to_owned()),
         Ok(answer) => (State::Missing, answer.tail(1)),
         Err(error) => (State::Missing, error.to_string()),
@@ -79,8 +77,8 @@ fn kernel_target() -> Part {
     Part { name: "Rust target", state, found, purpose: "the core library that the kernel is built on" }
 }
 
-fn qemu_part(options: &Options) -> Part {
-    let found = qemu::find(options.qemu_program.as_deref());
+fn qemu_part(config: &MachineConfig) -> Part {
+    let found = qemu::find(config.qemu.as_deref());
     let (state, found) = match found
         .and_then(|program| program.map(|program| qemu::probe(&program)).transpose())
     {
@@ -97,9 +95,9 @@ fn qemu_part(options: &Options) -> Part {
     Part { name: "QEMU", state, found, purpose: "the machine that the kernel boots on" }
 }
 
-fn bochs_part(options: &Options) -> Part {
-    let absent = if options.emulator == Kind::Bochs { State::Missing } else { State::Absent };
-    let found = bochs::find(options.bochs_program.as_deref());
+fn bochs_part(config: &MachineConfig) -> Part {
+    let absent = if config.emulator == EmulatorKind::Bochs { State::Missing } else { State::Absent };
+    let found = bochs::find(config.bochs.as_deref());
     let found = found.and_then(|program| program.map(|program| bochs::probe(&program)).transpose());
     let (state, found) = match found {
         Ok(Some(bochs)) => (State::Present, bochs.version.to_string()),
@@ -115,7 +113,7 @@ fn bochs_part(options: &Options) -> Part {
 }
 
 /// What doors need beside QEMU. Only what the door that was asked for needs is missed.
-fn door_parts(options: &Options) -> Vec<Part> {
+fn door_parts(config: &MachineConfig) -> Vec<Part> {
     let all = [
         (Need::Grub(Firmware::Bios), "loads the kernel; needed only for --boot multiboot1-grub, multiboot2"),
         (Need::Grub(Firmware::Uefi), "loads the kernel; needed only for --boot uefi, uefi-multiboot1"),
@@ -126,9 +124,9 @@ fn door_parts(options: &Options) -> Vec<Part> {
         (Need::Mtools, "makes the disc's UEFI partition; needed only for --boot uefi, uefi-multiboot1"),
         (Need::Ovmf, "UEFI firmware; needed only for --boot uefi, uefi-multiboot1"),
     ];
-    let qemu = qemu::find(options.qemu_program.as_deref()).ok().flatten();
+    let qemu = qemu::find(config.qemu.as_deref()).ok().flatten();
     let part = |(need, purpose): (Need, &'static str)| {
-        let absent = if Need::of(options.boot).contains(&need) { State::Missing } else { State::Absent };
+        let absent = if Need::of(config.boot).contains(&need) { State::Missing } else { State::Absent };
         let (state, found) = match need.find(qemu.as_deref()) {
             Ok(Some(path)) => (State::Present, path.display().to_string()),
             Ok(None) => {
@@ -147,21 +145,20 @@ fn door_parts(options: &Options) -> Vec<Part> {
     all.into_iter().map(part).collect()
 }
 
-fn accelerator(options: &Options) -> Part {
-    let (state, found) = match accel::decide(options.accel, &Host::examine()) {
+fn accelerator(config: &MachineConfig) -> Part {
+    let (state, found) = match accel::decide(config.accel, &Host::examine()) {
         Ok(decision) => (State::Present, format!("{}: {}", decision.accel.name(), decision.reason)),
         Err(error) => (State::Missing, error.to_string()),
     };
     Part { name: "accelerator", state, found, purpose: "runs the guest's code" }
 }
 
-fn debugger(options: &Options) -> Part {
-    let absent = if options.mode == Mode::Gdb { State::Missing } else { State::Absent };
+fn debugger() -> Part {
     let (state, found) = match gdb::find() {
         Some(path) => (State::Present, path.display().to_string()),
         None => {
             let line = Manager::find().map(|manager| manager.line_for(&[gdb::PROGRAM]));
-            (absent, line.unwrap_or_else(|| "not found".to_owned()))
+            (State::Absent, line.unwrap_or_else(|| "not found".to_owned()))
         }
     };
     Part { name: "gdb", state, found, purpose: "looks into a running kernel; needed only for `gdb`" }

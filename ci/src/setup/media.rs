@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
+use crate::machine::boot_protocol::BootProtocol;
+use crate::machine::boot_protocol::Firmware;
 use crate::machine::media::iso::{Grub, module_folders};
-use crate::machine::media::{Door, Firmware, Tools, ovmf};
+use crate::machine::media::{Tools, ovmf};
 use crate::setup::packages::{Leave, Manager, find_program};
 
 /// A thing that some doors need.
@@ -24,8 +26,8 @@ pub enum Need {
 
 impl Need {
     /// What `door` needs.
-    pub fn of(door: Door) -> &'static [Need] {
-        match door.disc_for() {
+    pub fn of(door: BootProtocol) -> &'static [Need] {
+        match door.firmware() {
             None => &[],
             Some(Firmware::Bios) => &[Need::Grub(Firmware::Bios), Need::Xorriso],
             Some(Firmware::Uefi) => &[Need::Grub(Firmware::Uefi), Need::Xorriso, Need::Mtools, Need::Ovmf],
@@ -83,7 +85,7 @@ impl Need {
 }
 
 /// Finds what `door` needs, and installs what is missing. Beside `qemu` there may be firmware.
-pub fn provide(door: Door, qemu: Option<&Path>, observer: &mut dyn Observer) -> Result<Tools, Error> {
+pub fn provide(door: BootProtocol, qemu: Option<&Path>, observer: &mut dyn Observer) -> Result<Tools, Error> {
     if Need::of(door).is_empty() {
         return Ok(Tools::default());
     }
@@ -101,13 +103,13 @@ pub fn provide(door: Door, qemu: Option<&Path>, observer: &mut dyn Observer) -> 
             ));
         }
     }
-    let grub = door.disc_for().and_then(find_grub).zip(find_program("xorriso"));
+    let grub = door.firmware().and_then(find_grub).zip(find_program("xorriso"));
     let grub = grub.map(|((mkrescue, modules), xorriso)| Grub { mkrescue, modules, xorriso });
     let ovmf = if Need::of(door).contains(&Need::Ovmf) { find_ovmf(qemu)? } else { None };
     Ok(Tools { grub, ovmf })
 }
 
-fn missing(door: Door, qemu: Option<&Path>) -> Result<Vec<Need>, Error> {
+fn missing(door: BootProtocol, qemu: Option<&Path>) -> Result<Vec<Need>, Error> {
     let mut missing = Vec::new();
     for need in Need::of(door) {
         if need.find(qemu)?.is_none() {
@@ -117,7 +119,7 @@ fn missing(door: Door, qemu: Option<&Path>) -> Result<Vec<Need>, Error> {
     Ok(missing)
 }
 
-fn install(door: Door, missing: &[Need], observer: &mut dyn Observer) -> Result<(), Error> {
+fn install(door: BootProtocol, missing: &[Need], observer: &mut dyn Observer) -> Result<(), Error> {
     let leave = Leave::ask().map_err(|obstacle| cannot_install(door, missing, &obstacle))?;
     let packages = packages(missing, leave.manager);
     if packages.is_empty() {
@@ -134,7 +136,7 @@ fn install(door: Door, missing: &[Need], observer: &mut dyn Observer) -> Result<
     leave.install(&packages, observer)
 }
 
-fn cannot_install(door: Door, missing: &[Need], obstacle: &str) -> Error {
+fn cannot_install(door: BootProtocol, missing: &[Need], obstacle: &str) -> Error {
     let what = format!("{}, which --boot {} needs,", names(missing), door.name());
     match Manager::find().map(|manager| (manager, packages(missing, manager))) {
         Some((manager, packages)) if !packages.is_empty() => {
@@ -193,9 +195,9 @@ mod tests {
 
     #[test]
     fn only_discs_need_anything() {
-        assert!(Need::of(Door::Pvh).is_empty() && Need::of(Door::Multiboot1).is_empty());
-        assert!(!Need::of(Door::Multiboot2).contains(&Need::Ovmf));
-        assert_eq!(Need::of(Door::Uefi), Need::of(Door::UefiMultiboot1));
+        assert!(Need::of(BootProtocol::Pvh).is_empty() && Need::of(BootProtocol::Multiboot1).is_empty());
+        assert!(!Need::of(BootProtocol::Multiboot2).contains(&Need::Ovmf));
+        assert_eq!(Need::of(BootProtocol::Uefi), Need::of(BootProtocol::UefiMultiboot1));
     }
 
     #[test]
@@ -208,14 +210,14 @@ mod tests {
 
     #[test]
     fn the_line_to_type_has_all_that_is_missing() {
-        let line = Manager::Apt.line_for(&packages(Need::of(Door::Uefi), Manager::Apt));
+        let line = Manager::Apt.line_for(&packages(Need::of(BootProtocol::Uefi), Manager::Apt));
         let packages = "grub-common grub-efi-amd64-bin xorriso mtools ovmf";
         assert!(line.ends_with(&format!("apt-get install -y --no-install-recommends {packages}")), "{line}");
     }
 
     #[test]
     fn what_no_package_holds_is_not_installed() {
-        let error = cannot_install(Door::Uefi, &[], "it stands in the test").to_string();
+        let error = cannot_install(BootProtocol::Uefi, &[], "it stands in the test").to_string();
         assert!(error.contains("--boot uefi") && error.contains("it stands in the test"), "{error}");
     }
 }

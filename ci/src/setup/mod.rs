@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod bochs;
 pub mod doctor;
+pub mod emulator;
 pub mod gdb;
 pub mod media;
 pub mod packages;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::base::cargo;
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::base::process::{capture, capture_with};
-use crate::kernel::build::forget_outer_cargo;
 use crate::setup::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds nightly Rust with these components if it is not there.
@@ -58,9 +58,9 @@ pub fn program(name: &str, workspace: &Workspace, observer: &mut dyn Observer) -
     if path.exists() {
         return Ok(path);
     }
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo::command();
     command.args(["install", "--locked", "--root"]).arg(&root).arg(name);
-    forget_outer_cargo(&mut command);
+    cargo::forget_outer_cargo(&mut command);
     command.env("CARGO_TARGET_DIR", root.join("build"));
     install(name.to_owned(), format!("cargo install --locked {name}"), &mut command, observer)?;
     Ok(path)

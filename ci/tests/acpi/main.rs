@@ -7,13 +7,13 @@ mod images;
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use clap::Parser;
-use octopod_ci::Options;
 use octopod_ci::Outcome;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::kernel::build;
+use octopod_ci::kernel::config::KernelSource;
 use octopod_ci::launch;
+use octopod_ci::parse;
 use octopod_ci::setup;
 
 use cases::{Case, room_for};
@@ -67,15 +67,16 @@ fn boot(case: &Case) -> Outcome {
     let room = room_for(&case.image);
     let append = format!("acpi_rsdp={BASE:#x} reserve={BASE:#x}-{:#x} {}", BASE + room, case.append);
     let command: &[&str] = match case.name.starts_with("reset-") {
-        true => &["shell", "--type", "reboot"],
+        true => &["shell", "--command", "reboot"],
         false => &["boot"],
     };
     let machine = ["--accel", "tcg", "--smp", "4", "--mem", case.memory, "--append", append.trim_end()];
-    let arguments = [&["octopod"], command, &machine, &["--", "-device", &loader]].concat();
-    let options = Options::parse_from(arguments);
+    let arguments = [command, &machine, &["--", "-device", &loader]].concat();
+    let mut config = parse(&arguments).unwrap().0;
     let named = std::env::var_os("OCTOPOD_QEMU");
     setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
     setup::target::provide(&mut Silent).unwrap();
-    let kernel = kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap().path;
-    launch(&Options { kernel: Some(kernel), ..options })
+    let kernel = build::provide(&config.kernel, &Workspace::find().unwrap(), &mut Silent).unwrap().path;
+    config.kernel.source = KernelSource::File(kernel);
+    launch(&config)
 }

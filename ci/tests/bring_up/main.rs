@@ -9,13 +9,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use clap::Parser;
-use octopod_ci::Options;
 use octopod_ci::Outcome;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::kernel::build;
+use octopod_ci::kernel::config::KernelConfig;
+use octopod_ci::kernel::config::KernelSource;
 use octopod_ci::launch;
+use octopod_ci::parse;
 use octopod_ci::report::warning::WarningReport;
 use octopod_ci::setup;
 
@@ -188,9 +189,9 @@ fn boot_with(image: &Image, arguments: &[&str]) -> Outcome {
 }
 
 fn boot(arguments: &[&str]) -> Outcome {
-    let mut options = Options::parse_from(["octopod", "boot", "--accel", "tcg"].iter().chain(arguments));
-    options.kernel = Some(kernel().clone());
-    launch(&options)
+    let mut config = parse(&[&["boot", "--accel", "tcg"], arguments].concat()).unwrap().0;
+    config.kernel.source = KernelSource::File(kernel().clone());
+    launch(&config)
 }
 
 /// The kernel, built once.
@@ -200,8 +201,7 @@ fn kernel() -> &'static PathBuf {
         let named = std::env::var_os("OCTOPOD_QEMU");
         setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
         setup::target::provide(&mut Silent).unwrap();
-        let options = Options::parse_from(["octopod", "boot"]);
-        kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap().path
+        build::provide(&KernelConfig::default(), &Workspace::find().unwrap(), &mut Silent).unwrap().path
     })
 }
 

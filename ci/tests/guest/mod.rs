@@ -7,22 +7,21 @@ use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use octopod::wire::ExitCode;
-use octopod_ci::Options;
 use octopod_ci::base::checkout::Workspace;
+use octopod_ci::base::files::run_folder::RunFolder;
 use octopod_ci::base::message::Silent;
 use octopod_ci::base::process::Happening;
 use octopod_ci::base::process::Stream;
 use octopod_ci::base::process::Streams;
 use octopod_ci::base::process::Supervised;
-use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::kernel::build;
 use octopod_ci::machine::accelerator::Accel;
-use octopod_ci::machine::media as doors;
+use octopod_ci::machine::media;
 use octopod_ci::machine::qemu::Machine;
 use octopod_ci::machine::qemu::QmpSocket;
 use octopod_ci::machine::qmp::Qmp;
-use octopod_ci::run::folder::RunDir;
+use octopod_ci::parse;
 use octopod_ci::run::records::Framing;
 use octopod_ci::run::records::Seen;
 use octopod_ci::run::records::draw_nonce;
@@ -69,20 +68,22 @@ impl Guest {
     }
 
     fn boot_with(arguments: &[&str], wanted: impl Fn(&[OsString]) -> bool) -> Guest {
-        let options = Options::parse_from(["octopod"].iter().chain(arguments));
+        let launch = parse(arguments).unwrap().0;
+        let config = &launch.machine;
         let named = std::env::var_os("OCTOPOD_QEMU");
         let qemu = setup::qemu::provide(named.as_deref(), &mut Silent).unwrap();
         setup::target::provide(&mut Silent).unwrap();
-        let tools = setup::media::provide(options.boot, Some(&qemu.program), &mut Silent).unwrap();
+        let tools = setup::media::provide(config.boot, Some(&qemu.program), &mut Silent).unwrap();
         let workspace = Workspace::find().unwrap();
-        let kernel = kernel_build::provide(&options, &workspace, &mut Silent).unwrap();
+        let kernel = build::provide(&launch.kernel, &workspace, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&workspace, options.mode.name(), Some(folder.path())).unwrap();
-        let line = options.kernel_command_line();
-        let medium = doors::prepare(&options, &line, &tools, &kernel.path, &run, None, &mut Silent).unwrap();
+        let run = RunFolder::take(folder.path()).unwrap();
+        let line = launch.command_line.to_string();
+        let loaded = media::Loaded { kernel: &kernel.path, command_line: &line, module: None };
+        let medium = media::prepare(config.boot, loaded, &tools, &run, None, &mut Silent).unwrap();
         let socket = folder.path().join("qmp");
         let machine = Machine {
-            options: &options,
+            config,
             accel: Accel::Tcg,
             medium: &medium,
             qmp: Some(QmpSocket::Listens(&socket)),
@@ -94,7 +95,7 @@ impl Guest {
         Guest {
             machine: Supervised::spawn(&mut command, Streams::default()).unwrap(),
             socket,
-            limit: LIMIT + options.boot.grace(),
+            limit: LIMIT + config.boot.grace(),
             began: Instant::now(),
             lines: Vec::new(),
             // A kernel without a nonce: its records are framed by none.

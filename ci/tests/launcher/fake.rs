@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use octopod_ci::Mode;
-use octopod_ci::Options;
+use octopod_ci::Launch;
+use octopod_ci::kernel::config::KernelSource;
 use rustix::fs::{Mode as FileMode, OFlags};
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.
@@ -96,15 +96,13 @@ impl Fake {
         std::env::current_exe().unwrap()
     }
 
-    /// The same machine for the library.
-    pub fn options(&self, mode: Mode) -> Options {
-        Options {
-            mode,
-            qemu_program: Some(OsString::from(self.program())),
-            kernel: Some(Fake::kernel()),
-            out: Some(self.out()),
-            ..Options::default()
-        }
+    /// A boot on the same machine, for the library.
+    pub fn boot(&self) -> Launch {
+        let mut launch = Launch::default();
+        launch.machine.qemu = Some(OsString::from(self.program()));
+        launch.kernel.source = KernelSource::File(Fake::kernel());
+        launch.output.out = Some(self.out());
+        launch
     }
 
     /// Begins to watch the machine's processes; must be called before it starts.

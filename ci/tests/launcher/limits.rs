@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-use octopod_ci::Mode;
 use octopod_ci::base::message::Notice;
 use octopod_ci::base::message::Observer;
 use octopod_ci::launch_on;
@@ -106,7 +105,7 @@ fn of_long_serial_lines_as_much_is_kept_as_of_short_ones() {
     let line = "a".repeat(20_000);
     let pass = say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"));
     let fake = Fake::new(&format!("yes '{line}' | head -n 1000\n{pass}"));
-    let outcome = octopod_ci::launch(&fake.options(Mode::Boot));
+    let outcome = octopod_ci::launch(&fake.boot());
     let kept: usize = outcome.serial.iter().map(String::len).sum();
     assert_eq!(outcome.status, 0);
     assert!((1 << 20..10 << 20).contains(&kept), "{kept} bytes");
@@ -155,18 +154,16 @@ fn tcg_takes_the_place_of_a_kvm_that_opens_and_fails() {
     let pass = say(&["octopod: up", SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"));
     let fake = Fake::new(&format!("{fails}\n{pass}"));
     let mut notes = Notes::default();
-    let outcome = launch_on(&fake.options(Mode::Boot), &host, &mut notes);
+    let outcome = launch_on(&fake.boot(), &host, &mut notes);
     assert_eq!(outcome.status, 0, "{:?}", outcome.report.reason);
     assert_eq!(outcome.report.host.unwrap().accel, "tcg");
     let note = notes.0.iter().find(|note| note.contains("TCG is used instead")).expect("a note");
     assert!(note.contains("failed to initialize kvm"), "{note}");
     // What is asked for by name is not replaced; nor is a run that has got as far as the kernel.
-    let by_name = octopod_ci::Options {
-        accel: octopod_ci::commands::cli::AccelChoice::Kvm,
-        ..fake.options(Mode::Boot)
-    };
+    let mut by_name = fake.boot();
+    by_name.machine.accel = octopod_ci::machine::accelerator::AccelChoice::Kvm;
     assert_eq!(launch_on(&by_name, &host, &mut Notes::default()).status, 2);
     let speaks =
         Fake::new(&format!("case \"$*\" in *'-accel kvm'*) echo 'octopod: up'; exit 1;; esac\n{pass}"));
-    assert_eq!(launch_on(&speaks.options(Mode::Boot), &host, &mut Notes::default()).status, 2);
+    assert_eq!(launch_on(&speaks.boot(), &host, &mut Notes::default()).status, 2);
 }

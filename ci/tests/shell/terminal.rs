@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use octopod_ci::Options;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build as kernel_build;
+use octopod_ci::kernel::build;
+use octopod_ci::parse;
 use octopod_ci::setup;
 
 /// Long enough for a host with much else to do.
@@ -37,10 +37,9 @@ pub struct Terminal {
 
 /// Builds the kernel beforehand, which may take longer than any test waits.
 pub fn build(arguments: &[&str]) {
-    use clap::Parser;
-    let options = Options::parse_from(["octopod"].iter().chain(arguments));
+    let config = parse(arguments).unwrap().0.kernel;
     setup::target::provide(&mut Silent).unwrap();
-    kernel_build::provide(&options, &Workspace::find().unwrap(), &mut Silent).unwrap();
+    build::provide(&config, &Workspace::find().unwrap(), &mut Silent).unwrap();
 }
 
 /// The launcher's command line for a console, and the folder of its run.

@@ -10,6 +10,7 @@ pub mod input;
 mod lock;
 pub mod output;
 mod plan;
+pub mod run_folder;
 pub mod scratch;
 
 pub use identity::FileId;

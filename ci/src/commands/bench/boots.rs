@@ -6,16 +6,17 @@
 
 use std::path::Path;
 
-use clap::Parser;
 use octopod::wire::{Bench, BootStage};
 
-use crate::base::message::{Notice, Observer};
+use crate::base::message::{Notice, Observer, Silent};
 use crate::base::verdict::VerdictKind;
-use crate::commands::cli::Options;
-use crate::commands::launch::launch;
+use crate::commands::launch::{Launch, OutputConfig, launch_on};
+use crate::kernel::config::{KernelConfig, KernelSource};
+use crate::machine::accelerator::{AccelChoice, Host};
+use crate::machine::config::MachineConfig;
 use crate::machine::qemu::COUNTED_CPU;
-use crate::report::cost_limits::ICOUNT;
 use crate::report::document::Report;
+use crate::run::command_line::CommandLine;
 
 /// What the figures count.
 const UNIT: &str = "ns";
@@ -91,11 +92,12 @@ pub enum Failure {
     },
 }
 
-/// Boots `kernel` on each machine and returns the figures. The runs' folders lie below `folder`.
+/// Boots `kernel` on each machine, in the QEMU of `config`, and returns the figures. The runs' folders lie below `folder`.
 ///
 /// # Errors
 /// If a boot does not pass, or two boots of a machine differ.
 pub fn measure(
+    config: &MachineConfig,
     kernel: &Path,
     folder: &Path,
     observer: &mut dyn Observer,
@@ -109,7 +111,7 @@ pub fn measure(
             of: ALL.len() as u64,
             now: name,
         });
-        let figure = |machine| benchmark.steady(kernel, folder, machine);
+        let figure = |machine| benchmark.steady(config, kernel, folder, machine);
         let total = figure(machine)?;
         let (unit, operations) = match to {
             Some(machine) => ("ratio", figure(machine)?),
@@ -122,21 +124,27 @@ pub fn measure(
 
 impl BootBenchmark {
     /// The figure of two boots of one machine, which must agree.
-    fn steady(&self, kernel: &Path, folder: &Path, machine: (u32, &'static str)) -> Result<u64, Failure> {
-        let (cpus, memory) = machine;
-        let run = |number: u32| self.boot(kernel, &folder.join(format!("{cpus}-{memory}-{number}")), machine);
+    fn steady(
+        &self,
+        config: &MachineConfig,
+        kernel: &Path,
+        folder: &Path,
+        of: (u32, &'static str),
+    ) -> Result<u64, Failure> {
+        let (cpus, memory) = of;
+        let run = |number: u32| {
+            let mut launch = machine(cpus, memory);
+            launch.machine.qemu.clone_from(&config.qemu);
+            launch.kernel.source = KernelSource::File(kernel.to_owned());
+            launch.output.out = Some(folder.join(format!("{cpus}-{memory}-{number}")));
+            self.boot(&launch, of)
+        };
         let (first, second) = (run(1)?, run(2)?);
         if first == second { Ok(first) } else { Err(Failure::Unsteady { name: self.name, first, second }) }
     }
 
-    fn boot(
-        &self,
-        kernel: &Path,
-        folder: &Path,
-        (cpus, memory): (u32, &'static str),
-    ) -> Result<u64, Failure> {
-        let kernel = Some(kernel.to_owned());
-        let outcome = launch(&Options { kernel, out: Some(folder.to_owned()), ..machine(cpus, memory) });
+    fn boot(&self, launch: &Launch, (cpus, memory): (u32, &'static str)) -> Result<u64, Failure> {
+        let outcome = launch_on(launch, &Host::examine(), &mut Silent, &mut |_, _, _, _| {});
         let Report { verdict, reason, .. } = &outcome.report;
         match (self.read)(&outcome.report) {
             Some(figure) if *verdict == VerdictKind::Pass && figure > 0 => Ok(figure),
@@ -150,34 +158,29 @@ impl BootBenchmark {
     }
 }
 
-/// The options of a boot with counted instructions. KASLR is off: the TSC that it draws from without RDSEED would be the
-/// same, but an address with more bits set costs more instructions.
-fn machine(cpus: u32, memory: &str) -> Options {
+/// A boot with counted instructions. KASLR is off: the TSC that it draws from without RDSEED would be the same, but an
+/// address with more bits set costs more instructions.
+fn machine(cpus: u32, memory: &str) -> Launch {
     let backend = format!("memory-backend-ram,id=ram,size={memory},reserve=off");
-    let smp = cpus.to_string();
-    Options::parse_from([
-        "octopod",
-        "boot",
-        "--accel",
-        "tcg",
-        "--smp",
-        &smp,
-        "--mem",
-        memory,
-        "--cpu",
-        COUNTED_CPU,
-        "--append",
-        "kaslr=off",
-        "--",
-        "-accel",
-        "tcg,thread=single",
-        "-icount",
-        ICOUNT,
-        "-object",
-        &backend,
-        "-M",
-        "memory-backend=ram",
-    ])
+    let words = ["-object", &backend, "-M", "memory-backend=ram"];
+    let parsed = "a number of CPUs and a size";
+    let machine = MachineConfig {
+        accel: AccelChoice::Tcg,
+        smp: cpus.to_string().parse().expect(parsed),
+        mem: memory.parse().expect(parsed),
+        cpu: COUNTED_CPU.parse().ok(),
+        counts_instructions: true,
+        qemu_arguments: words.map(Into::into).to_vec(),
+        ..MachineConfig::default()
+    };
+    let appended = vec!["kaslr=off".to_owned()];
+    Launch {
+        machine,
+        kernel: KernelConfig::default(),
+        command_line: CommandLine { appended, ..CommandLine::for_work("boot") },
+        output: OutputConfig::default(),
+        ..Launch::default()
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_options_of_every_machine_are_accepted() {
+    fn every_machine_is_accepted() {
         for BootBenchmark { machine: of, to, .. } in ALL {
             for (cpus, memory) in [Some(*of), *to].into_iter().flatten() {
                 machine(cpus, memory).check().unwrap();

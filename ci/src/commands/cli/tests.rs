@@ -1,87 +1,144 @@
-//! What a command line means.
+use std::fs;
 
 use super::*;
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::run::folder;
 
-fn options(arguments: &[&str]) -> Options {
-    Options::try_parse_from([&["octopod"], arguments].concat()).unwrap()
+fn read(words: &[&str]) -> Result<Cli, clap::Error> {
+    Cli::read([&["octopod"], words].concat().into_iter().map(OsString::from))
+}
+
+fn refusal(words: &[&str]) -> String {
+    read(words).unwrap_err().to_string()
 }
 
 #[test]
-fn the_default_is_stress_on_eight_cpus() {
-    let options = Options::default();
-    assert_eq!((options.mode, options.smp.to_string()), (Mode::Stress, "8".to_owned()));
-    assert_eq!(options.kernel_command_line(), "work=stress");
+fn the_grammar_is_sound() {
+    command().debug_assert();
 }
 
 #[test]
-fn options_may_stand_on_either_side_of_the_command() {
-    for arguments in [["--smp", "2", "boot"], ["boot", "--smp", "2"]] {
-        let options = options(&arguments);
-        assert_eq!((options.mode, options.smp.to_string()), (Mode::Boot, "2".to_owned()));
+fn a_line_without_a_command_is_one_for_stress() {
+    for words in [&[][..], &["--smp", "4"], &["--", "-d", "int"]] {
+        let command = read(words).unwrap().command;
+        assert!(matches!(command, Command::Run(RunCommand::Stress(_))), "{words:?}");
+    }
+    assert!(refusal(&["--help"]).contains("Commands:"));
+    assert!(refusal(&["--version"]).starts_with("octopod "));
+}
+
+#[test]
+fn help_shows_what_a_command_takes_and_nothing_else() {
+    let bench = refusal(&["bench", "--help"]);
+    for option in ["--smp", "--append", "--json", "--timeout"] {
+        assert!(bench.contains(option), "{option}: {bench}");
+    }
+    for option in ["--seed", "--tier", "--count", "--example", "--command", "--emulator", "--host"] {
+        assert!(!bench.contains(option), "{option}: {bench}");
+    }
+    let soak = refusal(&["soak", "--help"]);
+    assert!(soak.contains("--count") && !soak.contains("--smp"), "{soak}");
+}
+
+#[test]
+fn an_option_of_another_command_is_refused_with_a_hint() {
+    for (words, hint) in [
+        (&["boot", "--seed", "7"][..], "--seed is an option of stress, not of boot"),
+        (&["matrix", "--seed", "2"], "--seed is an option of stress, not of matrix"),
+        (
+            &["matrix", "--smp", "2"],
+            "--smp is an option of boot, stress, bench, run, shell and gdb, not of matrix",
+        ),
+        (&["boot", "--tier", "full"], "--tier is an option of matrix, not of boot"),
+        (&["boot", "--count", "2"], "--count is an option of soak, not of boot"),
+        (&["soak", "--tier", "full"], "--tier is an option of matrix, not of soak"),
+        (
+            &["report", "--smp", "2"],
+            "--smp is an option of boot, stress, bench, run, shell and gdb, not of report",
+        ),
+        (&["report", "--tier", "full"], "--tier is an option of matrix, not of report"),
+        (&["stress", "--example", "hello"], "--example is an option of run and gdb, not of stress"),
+        (&["shell", "--type", "help"], "--type is now --command LINE, or -c LINE"),
+        (&["--smp", "2", "boot"], "the command comes first: octopod boot"),
+        (&["bot"], "the commands are boot, stress, bench, run, shell, gdb, matrix, soak, report, doctor"),
+    ] {
+        let text = refusal(words);
+        assert!(text.contains(hint), "{words:?}: {text}");
+    }
+    assert!(refusal(&["stress", "x"]).contains("unexpected argument 'x'"));
+}
+
+#[test]
+fn the_matrix_and_soaks_run_under_tcg_unless_they_name_another() {
+    let accel = |words: &[&str]| match read(words).unwrap().command {
+        Command::Matrix(args) => args.accel.name(),
+        Command::Soak(args) => args.accel.name(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(accel(&["matrix"]), "tcg");
+    assert_eq!(accel(&["matrix", "--accel", "kvm"]), "kvm");
+    assert_eq!(accel(&["soak", "boots", "--count", "2"]), "tcg");
+}
+
+#[test]
+fn completions_name_the_commands_and_their_options() {
+    use clap_complete::Shell;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command(), "octopod", &mut text);
+        let text = String::from_utf8(text).unwrap();
+        assert!(["matrix", "completions", "workloads"].iter().all(|word| text.contains(word)), "{shell}");
     }
 }
 
-#[test]
-fn the_kernel_hears_of_each_option_that_is_its_own() {
-    let options = options(&[
-        "--append",
-        "log=debug stress.seed=1",
-        "--seconds",
-        "5",
-        "--workloads",
-        "pairs,bulk",
-        "--seed",
-        "7",
-        "--fault",
-        "lose_frame",
-        "--log",
-        "smp=trace,warn",
-    ]);
-    assert_eq!(
-        options.kernel_command_line(),
-        "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 fault=lose_frame log=smp=trace,warn log=debug stress.seed=1"
-    );
-    assert_eq!(options.time_limit(), Duration::from_secs(65));
+/// What is wrong with the files of a command.
+fn check(words: &[&str]) -> Result<(), Error> {
+    let workspace = Workspace { root: "/nonexistent".into(), target: "/nonexistent/target".into() };
+    let files = match read(words).unwrap().command {
+        Command::Run(command) => command.configure().files(),
+        Command::Matrix(args) => args.files(&workspace),
+        Command::Report(args) => args.files(&workspace),
+        other => panic!("{other:?}"),
+    };
+    files.check(None)
 }
 
 #[test]
-fn a_comparison_has_time_for_each_of_its_parts() {
-    let limit = |arguments: &[&str]| options(arguments).time_limit().as_secs();
-    assert_eq!(limit(&["--allocator", "locked", "--cpus", "4"]), 60);
-    assert_eq!(
-        limit(&["--allocator", "octopod,locked", "--cpus", "1,8", "--workloads", "pairs,bulk"]),
-        60 + 2 * 8
-    );
-    let all = Workload::ALL.len() as u64;
-    assert_eq!(limit(&["--cpus", "1,2,4", "--seconds", "9"]), 60 + 9 + 2 * 3 * all);
-    assert_eq!(limit(&["--allocator", "octopod,locked"]), 60 + 2 * 2 * MAX_CPU_COUNTS as u64 * all);
-}
-
-#[test]
-fn stress_options_are_for_stress() {
-    let error = options(&["boot", "--seed", "7"]).check().unwrap_err();
-    assert_eq!(error.to_string(), "--seed is an option of stress, not of boot");
-    assert!(options(&["--seed", "7"]).check().is_ok());
-}
-
-#[test]
-fn the_console_needs_somebody_to_type() {
-    let error = options(&["boot", "--append", "work=shell"]).check().unwrap_err();
-    assert_eq!(error.to_string(), "work=shell is an option of shell, not of boot");
-    assert!(options(&["boot", "--append", "work=shell work=boot"]).check().is_ok());
-    assert!(options(&["shell"]).check().is_ok());
-}
-
-#[test]
-fn what_is_debugged_boots_and_waits() {
-    let gdb = options(&["gdb", "--append", "work=stress"]);
-    assert_eq!(gdb.kernel_command_line(), "work=boot work=stress");
-    assert_eq!(gdb.time_limit(), UNLIMITED);
-    assert_eq!(options(&["gdb", "--timeout", "5"]).time_limit(), Duration::from_secs(5));
-}
-
-#[test]
-fn the_rest_is_qemus() {
-    let options = options(&["boot", "--", "-d", "int"]);
-    assert_eq!(options.qemu_arguments, ["-d", "int"]);
+fn no_output_of_any_command_is_one_of_its_inputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for name in folder::files().chain(["matrix.json", "junit.xml", "comparison.html", "rows.toml"]) {
+        fs::write(at(name), "").unwrap();
+    }
+    let out = at("");
+    let loader = format!("loader,file={},addr=0x1000", at("serial.log"));
+    fs::create_dir(at("pictures")).unwrap();
+    fs::hard_link(at("boot.svg"), at("pictures/boot.svg")).unwrap();
+    for words in [
+        &["boot", "--kernel", &at("octopod-kernel"), "--out", &out][..],
+        &["boot", "--kernel", &at("report.json"), "--out", &out],
+        &["boot", "--kernel", &at("rows.toml"), "--json", &at("rows.toml")],
+        &["boot", "--kernel", &at("boot.svg"), "--pictures", &at("pictures")],
+        &["stress", "--replay", &at("replay.trace"), "--out", &out],
+        &["stress", "--replay", &at("trace.json"), "--trace", "--out", &out],
+        &["boot", "--qemu", "/bin/sh", "--json", "/bin/sh"],
+        &["boot", "--out", &out, "--", "-initrd", &at("registers.txt")],
+        &["boot", "--out", &out, "--", "-device", &loader],
+        &["matrix", "--rows", &at("rows.toml"), "--junit", &at("rows.toml")],
+        &["matrix", "--rows", &at("matrix.json"), "--out", &out],
+        &["report", &at("report.html"), "--out", &out],
+        &["report", &at("report.json"), &at("comparison.html")],
+    ] {
+        let refused = check(words);
+        assert!(matches!(refused, Err(Error::OutputIsInput { .. })), "{words:?}: {refused:?}");
+    }
+    for words in [
+        &["boot", "--kernel", &at("rows.toml"), "--out", &out][..],
+        &["matrix", "--rows", &at("rows.toml"), "--out", &out],
+        &["report", &at("report.json"), &at("rows.toml")],
+        &["boot", "--out", &out, "--json", &at("report.json"), "--pictures", &out],
+    ] {
+        check(words).unwrap();
+    }
 }

@@ -1,105 +1,166 @@
-//! `matrix`: runs the rows of `config/machines.toml`, several at once, and says which did not do what they must.
+//! `matrix`: runs the rows of `config/machines.toml`, several at once, and reports which did not do what they must.
 //!
-//! [`options`] says which rows; [`runner`] finds the tools, builds the kernels and runs one row; [`schedule`] runs as
+//! [`selection`] chooses the rows; [`runner`] finds the tools, builds the kernels and runs one row; [`schedule`] runs as
 //! many at once as the host can bear; [`result`] tells a failure from a skip and from a machine that did not start;
-//! [`screen`], [`junit`] and `matrix.json` pass it on. Of all this only [`command`] prints and writes, so that the boot
-//! tests can share the rest.
+//! [`screen`], [`junit`] and `matrix.json` pass it on. The boot tests share all but what prints and writes.
 
-pub mod junit;
-pub mod options;
+mod junit;
 pub mod result;
 pub mod rows;
 pub mod runner;
 pub mod schedule;
-pub mod screen;
+mod screen;
+pub mod selection;
 
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub use options::MatrixOptions;
-use result::{Counts, Ended, Results, SCHEMA, Skip};
-use runner::Runner;
-use schedule::Weight;
-use screen::Screen;
+use clap::Args;
 
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
-use crate::base::files::output;
-use crate::commands::cli::Options;
+use crate::base::files::{Plan, output};
+use crate::commands::args::{BochsArgs, ProgressArgs, QemuArgs, TerminalArgs};
+use crate::commands::inputs;
+use crate::commands::matrix::result::{Counts, Ended, Results, SCHEMA, Skip};
+use crate::commands::matrix::runner::Runner;
+use crate::commands::matrix::schedule::Weight;
+use crate::commands::matrix::screen::Screen;
+use crate::commands::matrix::selection::Selection;
+use crate::machine::accelerator::AccelChoice;
 
-/// Does what `options` ask for, and returns the exit status.
-pub fn command(options: &Options) -> u8 {
-    let screen = Screen::new(options);
-    run(options, &screen).unwrap_or_else(|error| {
-        screen.error(&error);
-        error.verdict().status()
-    })
+/// The results, for programs and for JUnit's readers.
+const RESULTS: &str = "matrix.json";
+const JUNIT: &str = "junit.xml";
+
+/// Options of `matrix`.
+#[derive(Clone, Debug, Args)]
+pub struct MatrixArgs {
+    /// The rows.
+    #[command(flatten)]
+    pub selection: Selection,
+
+    /// How many rows at once [default: as many as the host has cores]. A row of many CPUs counts for several.
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Write the results as JUnit XML here [default: junit.xml in target/octopod/matrix].
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+
+    /// Read the rows from this file [default: config/machines.toml].
+    #[arg(long, value_name = "FILE")]
+    pub rows: Option<PathBuf>,
+
+    /// Write the results here as well; - means standard output, which then holds nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Keep the results and the rows' folders here [default: target/octopod/matrix].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// What runs the guests' code, unless a row names it.
+    #[arg(long, value_enum, value_name = "ACCEL", default_value = "tcg")]
+    pub accel: AccelChoice,
+
+    /// The QEMU to use.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+
+    /// The Bochs to use.
+    #[command(flatten)]
+    pub bochs: BochsArgs,
+
+    /// What is shown.
+    #[command(flatten)]
+    pub terminal: TerminalArgs,
 }
 
-fn run(options: &Options, screen: &Screen) -> Result<u8, Error> {
-    options.check()?;
-    let workspace = Workspace::find()?;
-    options.plan(&workspace).check(Some(&workspace.root))?;
-    let wanted = &options.matrix;
-    let file = wanted.rows.clone().unwrap_or_else(|| workspace.root.join(rows::FILE));
-    let all = rows::read(&file)?;
-    let rows = all.len();
-    let asked_for = wanted.asked_for(all);
-    // A shard may be empty, where there are more of them than rows; a name that nothing is called is a mistake.
-    if asked_for.is_empty() && !wanted.names.is_empty() {
-        return Err(Error::NoSuchRow { path: file, names: wanted.names.clone(), rows });
-    }
-    let folder = options.out.clone().unwrap_or_else(|| workspace.own().join("matrix"));
-
-    let junit = wanted.junit.clone().unwrap_or_else(|| folder.join("junit.xml"));
-    let json = folder.join("matrix.json");
-    // If this run has no results, an earlier one's must not be taken for them.
-    for earlier in [&junit, &json] {
-        let _ = std::fs::remove_file(earlier);
+impl MatrixArgs {
+    /// Does what is asked for. Returns the exit status.
+    pub fn execute(&self) -> u8 {
+        let screen = Screen::new(&self.terminal.configure(&ProgressArgs::default(), self.json.as_ref()));
+        self.run(&screen).unwrap_or_else(|error| {
+            screen.error(&error);
+            error.verdict().status()
+        })
     }
 
-    let mut preparation = screen.preparation();
-    let qemu = options.qemu_program.as_deref();
-    let runner = Runner::new(qemu, options.accel, folder.join("rows"), &mut preparation)?
-        .with_bochs(options.bochs_program.clone());
-    let mut jobs = runner.jobs(wanted.shard_of(asked_for))?;
-    runner.prepare(&mut jobs, &mut preparation)?;
+    fn run(&self, screen: &Screen) -> Result<u8, Error> {
+        let workspace = Workspace::find()?;
+        self.files(&workspace).check(Some(&workspace.root))?;
+        let wanted = &self.selection;
+        let file = self.rows.clone().unwrap_or_else(|| workspace.root.join(rows::FILE));
+        let all = rows::read(&file)?;
+        let rows = all.len();
+        let asked_for = wanted.asked_for(all);
+        // A shard may be empty, where there are more of them than rows; a name that nothing is called is a mistake.
+        if asked_for.is_empty() && !wanted.names.is_empty() {
+            return Err(Error::NoSuchRow { path: file, names: wanted.names.clone(), rows });
+        }
+        let folder = self.out.clone().unwrap_or_else(|| workspace.own().join("matrix"));
+        let junit = self.junit.clone().unwrap_or_else(|| folder.join(JUNIT));
+        let json = folder.join(RESULTS);
+        // If this run has no results, an earlier one's must not be taken for them.
+        for earlier in [&junit, &json] {
+            let _ = std::fs::remove_file(earlier);
+        }
 
-    let host = Weight::of_the_host(wanted.jobs);
-    let version = runner.qemu_version().to_string();
-    screen.begin(jobs.len(), host.slots, &version, options.accel.name());
-    let began = Instant::now();
-    let rows = schedule::run(&jobs, host, screen);
-    let results = Results {
-        schema: SCHEMA,
-        accel: options.accel.name(),
-        qemu_version: version,
-        tier: wanted.tier(),
-        shard: wanted.shard.map(|shard| shard.to_string()),
-        interrupted: rows.iter().any(|row| row.ended == Ended::Skipped(Skip::Interrupted)),
-        time: began.elapsed(),
-        counts: Counts::of(&rows),
-        rows,
-    };
+        let mut preparation = screen.preparation();
+        let qemu = self.qemu.qemu.as_deref();
+        let runner = Runner::new(qemu, self.accel, folder.join("rows"), &mut preparation)?
+            .with_bochs(self.bochs.bochs.clone());
+        let mut jobs = runner.jobs(wanted.shard_of(asked_for))?;
+        runner.prepare(&mut jobs, &mut preparation)?;
 
-    // Each is tried: what cannot be written to one place may be to another, and the counts are shown in any case.
-    std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
-    let asked_for = options.json.as_deref().filter(|path| path.as_os_str() != "-");
-    let mut written = vec![junit::to_xml(&results).and_then(|xml| write("--junit", &junit, &xml))];
-    written.extend(
-        [Some(json.as_path()), asked_for]
-            .into_iter()
-            .flatten()
-            .map(|path| write("--json", path, &results.to_json())),
-    );
-    let shown = screen.finish(&results, &[&json, &junit]);
-    written.push(shown.map_err(|source| Error::Unwritable {
-        what: "--json".to_owned(),
-        path: "-".into(),
-        source,
-    }));
-    written.into_iter().collect::<Result<(), Error>>()?;
-    Ok(results.status())
+        let host = Weight::of_the_host(self.jobs);
+        let version = runner.qemu_version().to_string();
+        screen.begin(jobs.len(), host.slots, &version, self.accel.name());
+        let began = Instant::now();
+        let rows = schedule::run(&jobs, host, screen);
+        let results = Results {
+            schema: SCHEMA,
+            accel: self.accel.name(),
+            qemu_version: version,
+            tier: wanted.tier(),
+            shard: wanted.shard.map(|shard| shard.to_string()),
+            interrupted: rows.iter().any(|row| row.ended == Ended::Skipped(Skip::Interrupted)),
+            time: began.elapsed(),
+            counts: Counts::of(&rows),
+            rows,
+        };
+
+        // Each is tried: what cannot be written to one place may be to another, and the counts are shown in any case.
+        std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+        let asked_for = self.json.as_deref().filter(|path| path.as_os_str() != "-");
+        let mut written = vec![junit::to_xml(&results).and_then(|xml| write("--junit", &junit, &xml))];
+        let copies = [Some(json.as_path()), asked_for].into_iter().flatten();
+        written.extend(copies.map(|path| write("--json", path, &results.to_json())));
+        let shown = screen.finish(&results, &[&json, &junit]);
+        written.push(shown.map_err(|source| Error::Unwritable {
+            what: "--json".to_owned(),
+            path: "-".into(),
+            source,
+        }));
+        written.into_iter().collect::<Result<(), Error>>()?;
+        Ok(results.status())
+    }
+
+    /// What is read and written by name.
+    pub fn files(&self, workspace: &Workspace) -> Plan {
+        let mut files = Plan::default();
+        match &self.rows {
+            Some(path) => files.reads("--rows", path),
+            None => files.reads("the matrix", &workspace.root.join(rows::FILE)),
+        }
+        inputs::programs(&mut files, self.qemu.qemu.as_deref(), self.bochs.bochs.as_deref());
+        self.json.iter().for_each(|path| files.writes("--json", path, RESULTS));
+        self.junit.iter().for_each(|path| files.writes("--junit", path, JUNIT));
+        self.out.iter().for_each(|folder| files.writes_into("--out", folder, [RESULTS, JUNIT]));
+        files
+    }
 }
 
 fn write(what: &str, path: &Path, text: &str) -> Result<(), Error> {

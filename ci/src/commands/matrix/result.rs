@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::error::Error;
+use crate::base::text;
 use crate::base::verdict::VerdictKind;
 use crate::base::version::Version;
-use crate::commands::cli::Options;
 use crate::commands::matrix::rows::Row;
+use crate::machine::config::MachineConfig;
 use crate::report::outcome::Outcome;
 
 /// The format of `matrix.json`.
@@ -97,7 +98,7 @@ impl Ended {
             VerdictKind::Error if !kernel_spoke => {
                 Ended::NotStarted(report.reason.clone().unwrap_or_default())
             }
-            _ => match row.check(outcome) {
+            _ => match row.expect.check(outcome) {
                 wrong if wrong.is_empty() => Ended::Passed,
                 wrong => Ended::Failed(wrong),
             },
@@ -135,15 +136,15 @@ pub struct RowResult {
 
 impl RowResult {
     /// A row that was not begun.
-    pub fn not_begun(row: &Row, options: &Options, ended: Ended) -> RowResult {
+    pub fn not_begun(row: &Row, config: &MachineConfig, ended: Ended) -> RowResult {
         let (reason, time, folder, serial, complaint) = Default::default();
-        let (name, command_line) = (row.name.clone(), row.command_line(options));
+        let (name, command_line) = (row.name.clone(), row.command_line(config));
         let wrong = wrong(&ended);
         RowResult { name, command_line, ended, wrong, reason, time, folder, serial, complaint }
     }
 
     /// A row that was run.
-    pub fn of(row: &Row, options: &Options, outcome: Outcome, time: Duration) -> RowResult {
+    pub fn of(row: &Row, config: &MachineConfig, outcome: Outcome, time: Duration) -> RowResult {
         let ended = Ended::of(row, &outcome);
         RowResult {
             reason: outcome.report.reason,
@@ -151,7 +152,7 @@ impl RowResult {
             folder: outcome.run_dir,
             serial: outcome.serial,
             complaint: outcome.complaint,
-            ..RowResult::not_begun(row, options, ended)
+            ..RowResult::not_begun(row, config, ended)
         }
     }
 
@@ -171,7 +172,7 @@ impl RowResult {
                 .map(|reason| format!("reason: {reason}")),
         );
         lines.push(self.command_line.clone());
-        lines.extend(self.folder.iter().map(|folder| shown(folder)));
+        lines.extend(self.folder.iter().map(|folder| text::path(folder)));
         if !self.complaint.is_empty() {
             lines.push("the emulator said:".to_owned());
             lines.extend(self.complaint.lines().map(|line| format!("  {line}")));
@@ -184,12 +185,6 @@ impl RowResult {
         }
         lines
     }
-}
-
-/// A path, shorter from here where it is below.
-pub fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
 fn wrong(ended: &Ended) -> Vec<String> {

@@ -16,18 +16,21 @@ use crate::base::files::scratch::Scratch;
 use crate::base::interrupt;
 use crate::base::message::Observer;
 use crate::base::version::Version;
-use crate::commands::cli::{AccelChoice, Options};
-use crate::commands::launch::launch_with;
+use crate::commands::launch::Launch;
 use crate::commands::matrix::result::{Ended, RowResult, Skip};
 use crate::commands::matrix::rows;
 use crate::commands::matrix::rows::{Problem, Row, RowProblem};
 use crate::commands::matrix::schedule::Weight;
-use crate::kernel::build as kernel_build;
-use crate::kernel::build::Kernel;
+use crate::commands::runs::launch_with;
+use crate::kernel::build;
+use crate::kernel::config::KernelSource;
+use crate::kernel::image::Kernel;
 use crate::machine::accelerator as accel;
+use crate::machine::accelerator::AccelChoice;
 use crate::machine::accelerator::Host;
-use crate::machine::emulator::Kind;
-use crate::machine::media::Door;
+use crate::machine::boot_protocol::BootProtocol;
+use crate::machine::config::EmulatorKind;
+use crate::machine::config::MachineConfig;
 use crate::machine::qemu::Qemu;
 use crate::setup;
 
@@ -52,7 +55,7 @@ pub struct Runner {
 pub struct Job {
     /// The row.
     pub row: Row,
-    options: Options,
+    launch: Launch,
     /// What is known before it is run, and spares the run.
     foregone: Option<Ended>,
     folder: PathBuf,
@@ -86,30 +89,31 @@ impl Runner {
     /// Makes a job of each row.
     pub fn jobs(&self, rows: Vec<Row>) -> Result<Vec<Job>, Error> {
         let job = |row: Row| match self.job(&row) {
-            Ok((options, skip)) => {
+            Ok((launch, skip)) => {
                 let foregone = skip.map(Ended::Skipped);
-                Ok(Job { folder: self.folder.join(row.folder()), row, options, foregone })
+                Ok(Job { folder: self.folder.join(row.folder()), row, launch, foregone })
             }
             Err(problem) => {
                 let problem = Problem::Row { name: row.name, problem };
-                Err(Error::Matrix { path: rows::FILE.into(), problem })
+                Err(Error::Matrix { path: rows::FILE.into(), problem: problem.into() })
             }
         };
         rows.into_iter().map(job).collect()
     }
 
-    fn job(&self, row: &Row) -> Result<(Options, Option<Skip>), RowProblem> {
-        let mut options = row.options(self.accel)?;
-        options.qemu_program = self.named.clone();
-        options.bochs_program = self.named_bochs.clone().or(options.bochs_program);
+    fn job(&self, row: &Row) -> Result<(Launch, Option<Skip>), RowProblem> {
+        let mut launch = row.launch(self.accel)?;
+        let machine = &mut launch.machine;
+        machine.qemu.clone_from(&self.named);
+        machine.bochs = self.named_bochs.clone().or(machine.bochs.take());
         let has = self.qemu.version;
         let too_old = row.oldest_qemu()?.filter(|needs| has < *needs);
-        let skip = match (too_old, accel::decide(options.accel, &self.host)) {
+        let skip = match (too_old, accel::decide(machine.accel, &self.host)) {
             (Some(needs), _) => Some(Skip::QemuTooOld { needs, has }),
             (None, Err(error)) => Some(Skip::NoAccelerator(error.to_string())),
             (None, Ok(_)) => None,
         };
-        Ok((options, skip))
+        Ok((launch, skip))
     }
 
     /// Gets what the jobs' emulators and doors need, and builds the kernels that they boot, each variant once.
@@ -119,27 +123,28 @@ impl Runner {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let workspace = Workspace::find()?;
-        let mut doors: Vec<((Kind, Door), Option<Ended>)> = Vec::new();
+        let mut doors: Vec<((EmulatorKind, BootProtocol), Option<Ended>)> = Vec::new();
         let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
         for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {
-            let door = (job.options.emulator, job.options.boot);
+            let door = (job.launch.machine.emulator, job.launch.machine.boot);
             if !doors.iter().any(|(known, _)| *known == door) {
-                doors.push((door, self.closed(&job.options, observer)?));
+                doors.push((door, self.closed(&job.launch.machine, observer)?));
             }
             job.foregone =
                 doors.iter().find(|(known, _)| *known == door).and_then(|(_, closed)| closed.clone());
-            if job.foregone.is_some() || job.options.kernel.is_some() {
+            if job.foregone.is_some() || matches!(job.launch.kernel.source, KernelSource::File(_)) {
                 continue;
             }
-            let variant = kernel_build::variant(&job.options);
+            let variant = job.launch.kernel.variant();
             let kernel = match kernels.get(&variant) {
                 Some(kernel) => kernel.clone(),
                 None => {
                     setup::target::provide(observer)?;
-                    self.own(kernel_build::provide(&job.options, &workspace, observer)?)?
+                    self.own(build::provide(&job.launch.kernel, &workspace, observer)?)?
                 }
             };
-            job.options.built = Some(kernels.entry(variant).or_insert(kernel).clone());
+            let kernel = kernels.entry(variant).or_insert(kernel).clone();
+            job.launch.kernel.source = KernelSource::Built(Box::new(kernel));
         }
         Ok(())
     }
@@ -157,12 +162,12 @@ impl Runner {
     }
 
     /// What a row ends with whose emulator or door cannot be used on this host.
-    fn closed(&self, options: &Options, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
-        let emulator = match options.emulator {
-            Kind::Qemu => Ok(()),
-            Kind::Bochs => setup::bochs::provide(options.bochs_program.as_deref(), observer).map(drop),
+    fn closed(&self, config: &MachineConfig, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
+        let emulator = match config.emulator {
+            EmulatorKind::Qemu => Ok(()),
+            EmulatorKind::Bochs => setup::bochs::provide(config.bochs.as_deref(), observer).map(drop),
         };
-        let door = |()| setup::media::provide(options.boot, Some(&self.qemu.program), observer).map(drop);
+        let door = |()| setup::media::provide(config.boot, Some(&self.qemu.program), observer).map(drop);
         match emulator.and_then(door) {
             Ok(()) => Ok(None),
             Err(Error::Interrupted) => Err(Error::Interrupted),
@@ -177,20 +182,21 @@ impl Runner {
 impl Job {
     /// What it needs of the host.
     pub fn weight(&self) -> Weight {
-        Weight::of(&self.options)
+        Weight::of(&self.launch.machine)
     }
 
     /// Runs the row, unless there is a reason not to.
     pub fn run(&self, observer: &mut dyn Observer) -> RowResult {
-        let not_begun = |ended| RowResult::not_begun(&self.row, &self.options, ended);
+        let not_begun = |ended| RowResult::not_begun(&self.row, &self.launch.machine, ended);
         match &self.foregone {
             Some(ended) => return not_begun(ended.clone()),
             None if interrupt::requested() => return not_begun(Ended::Skipped(Skip::Interrupted)),
             None => {}
         }
-        let options = Options { out: Some(self.folder.clone()), ..self.options.clone() };
+        let mut launch = self.launch.clone();
+        launch.output.out = Some(self.folder.clone());
         let began = Instant::now();
-        let outcome = launch_with(&options, observer);
-        RowResult::of(&self.row, &self.options, outcome, began.elapsed())
+        let outcome = launch_with(&launch, observer);
+        RowResult::of(&self.row, &launch.machine, outcome, began.elapsed())
     }
 }

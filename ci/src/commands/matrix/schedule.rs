@@ -9,9 +9,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::base::message::Observer;
-use crate::commands::cli::Options;
 use crate::commands::matrix::result::RowResult;
 use crate::commands::matrix::runner::Job;
+use crate::machine::config::MachineConfig;
 
 /// A machine of this many CPUs counts for one of the host's cores: eight CPUs that start and stop together come up
 /// within their deadlines on half of a core, but 64 beside another machine on two cores may not.
@@ -28,12 +28,12 @@ pub struct Weight {
 
 impl Weight {
     /// What a run takes.
-    pub fn of(options: &Options) -> Weight {
+    pub fn of(config: &MachineConfig) -> Weight {
         // `-smp` is a number, or keys of which one is the greatest; CPUs of several sockets may be more than that.
-        let smp = options.smp.to_string();
+        let smp = config.smp.to_string();
         let numbers = smp.split([',', '=']).filter_map(|part| part.parse::<usize>().ok());
         let cpus = numbers.max().unwrap_or(1);
-        Weight { slots: cpus.div_ceil(CPUS_PER_SLOT), bytes: options.mem.bytes() }
+        Weight { slots: cpus.div_ceil(CPUS_PER_SLOT), bytes: config.mem.bytes() }
     }
 
     /// What this host has: `jobs`, or its cores; and the memory that is free now, where the system says.
@@ -152,8 +152,6 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    use clap::Parser;
-
     use super::*;
 
     const GIB: u64 = 1 << 30;
@@ -164,13 +162,15 @@ mod tests {
 
     #[test]
     fn a_row_weighs_its_cpus_and_its_memory() {
-        let of =
-            |arguments: &str| Weight::of(&Options::parse_from(format!("octopod {arguments}").split(' ')));
-        assert_eq!(of("boot"), weight(1, 128 << 20));
-        assert_eq!(of("boot --smp 1 --mem 4G"), weight(1, 4 * GIB));
-        assert_eq!(of("boot --smp 6,sockets=2,cores=3"), weight(1, 128 << 20));
-        assert_eq!(of("boot --smp 2,maxcpus=20").slots, 3);
-        assert_eq!(of("boot --smp 64").slots, 8);
+        let of = |smp: &str, mem: &str| {
+            let (smp, mem) = (smp.parse().unwrap(), mem.parse().unwrap());
+            Weight::of(&MachineConfig { smp, mem, ..MachineConfig::default() })
+        };
+        assert_eq!(of("8", "128M"), weight(1, 128 << 20));
+        assert_eq!(of("1", "4G"), weight(1, 4 * GIB));
+        assert_eq!(of("6,sockets=2,cores=3", "128M"), weight(1, 128 << 20));
+        assert_eq!(of("2,maxcpus=20", "128M").slots, 3);
+        assert_eq!(of("64", "128M").slots, 8);
     }
 
     #[test]

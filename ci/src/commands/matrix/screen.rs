@@ -10,10 +10,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::base::message::{Notice, Observer};
 use crate::base::text;
-use crate::commands::cli::Options;
-use crate::commands::matrix::result::{Counts, Ended, Results, RowResult, shown};
+use crate::commands::matrix::result::{Counts, Ended, Results, RowResult};
 use crate::commands::matrix::runner::Job;
 use crate::commands::matrix::schedule::Watcher;
+use crate::present::terminal::TerminalConfig;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -36,18 +36,18 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// As `options` want it.
-    pub fn new(options: &Options) -> Screen {
+    /// As the configuration wants it.
+    pub fn new(config: &TerminalConfig) -> Screen {
         let bars = MultiProgress::new();
-        if options.quiet {
+        if config.quiet {
             bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
         let total = bars.add(ProgressBar::no_length());
         total.set_style(style("{spinner} {wide_msg}"));
         Screen {
-            to_stderr: options.json.as_ref().is_some_and(|path| path.as_os_str() == "-"),
-            quiet: options.quiet,
-            verbose: options.verbose,
+            to_stderr: config.is_report_on_stdout,
+            quiet: config.quiet,
+            verbose: config.verbose,
             bars,
             total,
             counts: Mutex::default(),
@@ -96,7 +96,7 @@ impl Screen {
                 }
             }
             self.line("");
-            let files: Vec<String> = files.iter().map(|path| shown(path)).collect();
+            let files: Vec<String> = files.iter().map(|path| text::path(path)).collect();
             self.line(&format!("{FAINT}{}{FAINT:#}", files.join("  ")));
             if results.counts.not_started > 0 {
                 self.line(&format!(

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::base::error::Error;
 use crate::base::interrupt;
 use crate::base::message::{Notice, Observer, Silent};
-use crate::commands::launch::launch_with;
-use crate::commands::matrix::rows::{Expect, Row, Tier};
-use crate::commands::soak::held::Held;
-use crate::commands::soak::{Ended, Task, build, human};
+use crate::commands::runs::launch_with;
+use crate::commands::soak::cpu_limit::CpuLimit;
+use crate::commands::soak::task::{Ended, Task, human};
 use crate::present::terminal::Console;
+use crate::report::expect::Expect;
 use crate::setup;
 
 /// Of so many boots one is of [`MANY`] CPUs, the others of [`FEW`]. Odd, so that as many of either kind are held as not.
@@ -39,31 +39,31 @@ fn kind(number: u64) -> (u32, bool) {
 
 /// Boots as often as the task says.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
-    let qemu = setup::qemu::provide(task.options.qemu_program.as_deref(), console)?;
-    let held = Held::new(&qemu.program, &task.folder)?;
-    let mut built = task.options_of_run(&["boot"]);
-    build(&mut built, task, console)?;
+    let qemu = setup::qemu::provide(task.qemu, console)?;
+    let limited = CpuLimit::new(&qemu.program, &task.folder)?;
+    let mut built = task.launch(&["boot"])?;
+    task.build(&mut built, console)?;
     let mut tallies: [Tally; 4] = Default::default();
     let count = task.count.unwrap_or(BOOTS);
     for number in 0..count {
         let (cpus, is_held) = kind(number);
-        let share = if is_held { format!(", held to {}", held.share()) } else { String::new() };
+        let share = if is_held { format!(", held to {}", limited.share()) } else { String::new() };
         let now = format!("{cpus} CPUs{share}");
         console.notice(Notice::Count { what: "boots", done: number, of: count, now: &now });
 
         let smp = cpus.to_string();
-        let mut arguments = vec!["boot", "--accel", task.options.accel.name(), "--smp", &smp];
-        let program = held.program.display().to_string();
+        let mut arguments = vec!["boot", "--accel", task.accel.name(), "--smp", &smp];
+        let program = limited.program.display().to_string();
         if is_held {
             arguments.extend(["--timeout", HELD_LIMIT_S, "--qemu", &program]);
         }
-        let mut options = task.options_of_run(&arguments);
-        options.built.clone_from(&built.built);
-        let outcome = launch_with(&options, &mut Silent);
+        let mut launch = task.launch(&arguments)?;
+        launch.kernel.source.clone_from(&built.kernel.source);
+        let outcome = launch_with(&launch, &mut Silent);
         if interrupt::requested() {
             return Err(Error::Interrupted);
         }
-        let wrong = row(cpus).check(&outcome);
+        let wrong = expected(cpus).check(&outcome);
         if !wrong.is_empty() {
             let what = format!("boot {} ({cpus} CPUs{share}): {}", number + 1, wrong.join("; "));
             return Ok(task.failed(&what, &outcome, &arguments.join(" ")));
@@ -73,19 +73,12 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
         tally.boots += 1;
         tally.slowest = tally.slowest.max(Duration::from_millis(took));
     }
-    Ok(Ended::Passed(summary(&tallies, &held.share())))
+    Ok(Ended::Passed(summary(&tallies, &limited.share())))
 }
 
 /// What must come of each.
-fn row(cpus: u32) -> Row {
-    Row {
-        name: "boots".to_owned(),
-        run: String::new(),
-        with: Vec::new(),
-        tier: Tier::Full,
-        qemu: None,
-        expect: Expect { status: 0, cpus: Some(cpus), ..Expect::default() },
-    }
+fn expected(cpus: u32) -> Expect {
+    Expect { cpus: Some(cpus), ..Expect::default() }
 }
 
 fn summary(tallies: &[Tally; 4], share: &str) -> String {

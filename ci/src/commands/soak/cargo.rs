@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use crate::base::cargo::forget_outer_cargo;
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
 use crate::base::process::{Happening, Streams, Supervised};
-use crate::commands::soak::{Ended, Task};
-use crate::kernel::build::forget_outer_cargo;
+use crate::commands::soak::task::{Ended, Task};
 
 /// No soak takes longer.
 const LIMIT: Duration = Duration::from_secs(7 * 24 * 3_600);

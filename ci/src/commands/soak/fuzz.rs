@@ -5,7 +5,7 @@ use std::fs;
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, number_before};
-use crate::commands::soak::{Ended, Task};
+use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 use crate::setup;
 

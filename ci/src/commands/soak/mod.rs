@@ -1,34 +1,37 @@
 //! `soak`: the long tiers, each a command, for nights and before a release.
 //!
-//! [`boots`] and [`stress`] are runs of the launcher's own, many of them or a long one; [`held`] takes the processor away
+//! [`boots`] and [`stress`] are runs of the launcher's own, many of them or a long one; [`cpu_limit`] takes the processor away
 //! from some of them. The others are [cargo]'s: [`models`] and [`properties`] and [`miri`] run the library's tests
 //! for longer, or by other means, than `cargo test` does; [`mutants`] tests the tests; [`fuzz`] what reads foreign bytes.
 //! Each soak ends with one line that says what was done, and at the first failure with the folder of the run that failed.
 
-pub mod boots;
-pub mod cargo;
-pub mod fuzz;
-pub mod held;
-pub mod miri;
-pub mod models;
-pub mod mutants;
-pub mod properties;
-pub mod stress;
+mod boots;
+mod cargo;
+mod cpu_limit;
+mod fuzz;
+mod miri;
+mod models;
+mod mutants;
+mod properties;
+mod stress;
+mod task;
 
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
-use crate::base::message::Observer;
-use crate::commands::cli::Options;
+use crate::base::files::Plan;
+use crate::base::text;
+use crate::commands::args::{KeepArgs, ProgressArgs, QemuArgs, TerminalArgs};
+use crate::commands::inputs;
+use crate::commands::soak::task::{Ended, Task, human};
+use crate::machine::accelerator::AccelChoice;
 use crate::present::terminal::Console;
-use crate::report::outcome::Outcome;
-use crate::run::folder as rundir;
-use crate::run::folder::RunDir;
+use crate::run::folder;
 
 /// What can be soaked, in the order in which all are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,15 +52,6 @@ pub enum Soak {
     Mutants,
     /// Random bytes for what reads other people's.
     Fuzz,
-}
-
-/// What a soak found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// All is well; what was done.
-    Passed(String),
-    /// What went wrong, and where its files are.
-    Failed(String, PathBuf),
 }
 
 impl Soak {
@@ -105,92 +99,92 @@ impl Soak {
     }
 }
 
-/// What a soak has to go by.
-pub struct Task<'a> {
-    /// The user's options.
-    pub options: &'a Options,
-    /// Where to build.
-    pub workspace: &'a Workspace,
-    /// Where its files go.
-    pub folder: RunDir,
-    /// How many of what it counts, if the user says.
-    pub count: Option<u64>,
+/// Options of `soak`.
+#[derive(Clone, Debug, Args)]
+pub struct SoakArgs {
+    /// Which [default: all].
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// How many, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
+    /// mutants, inputs (fuzz) [default: as in the README, "Long tiers"].
+    #[arg(long, value_name = "N")]
+    pub count: Option<NonZeroU64>,
+
+    /// Keep each soak's files in a folder of its name here [default: a folder of its own under target/octopod/runs].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// What runs the guests' code.
+    #[arg(long, value_enum, value_name = "ACCEL", default_value = "tcg")]
+    pub accel: AccelChoice,
+
+    /// The QEMU to use.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+
+    /// Number of run folders to keep.
+    #[command(flatten)]
+    pub keep: KeepArgs,
+
+    /// What is shown.
+    #[command(flatten)]
+    pub terminal: TerminalArgs,
+
+    /// How often progress is reported.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 }
 
-impl Task<'_> {
-    /// The folder of the soak's runs, which each run takes over from the one before.
-    fn run(&self) -> PathBuf {
-        self.folder.file("run")
+impl SoakArgs {
+    /// Does what is asked for. Returns the exit status: that of the first soak that fails.
+    pub fn execute(&self) -> u8 {
+        let mut console = Console::new(&self.terminal.configure(&self.progress, None));
+        self.run(&mut console).unwrap_or_else(|error| console.refuse(&error))
     }
 
-    /// Options of a run with these arguments, in this soak's folder.
-    fn options_of_run(&self, arguments: &[&str]) -> Options {
-        let words = ["octopod"].iter().chain(arguments);
-        let mut options = <Options as clap::Parser>::parse_from(words);
-        options.accel = self.options.accel;
-        if !arguments.contains(&"--qemu") {
-            options.qemu_program.clone_from(&self.options.qemu_program);
-        }
-        options.out = Some(self.run());
-        options
-    }
-
-    /// That a run went wrong, and how to have it again.
-    fn failed(&self, what: &str, outcome: &Outcome, arguments: &str) -> Ended {
-        let reason = outcome.report.reason.as_deref().unwrap_or("see its report");
-        let text = format!("{what}: {}\nto repeat it: cargo run -- {arguments}", reason.trim());
-        Ended::Failed(text, self.run())
-    }
-}
-
-/// Does what `options` ask for, and returns the exit status: that of the first soak that fails.
-pub fn command(options: &Options, console: &mut Console) -> Result<u8, Error> {
-    options.check()?;
-    let workspace = Workspace::find()?;
-    options.plan(&workspace).check(Some(&workspace.root))?;
-    for soak in Soak::named(&options.matrix.names)? {
-        let named = options.out.as_ref().map(|folder| folder.join(soak.name()));
-        let folder = RunDir::create(&workspace, &format!("soak-{}", soak.name()), named.as_deref())?;
-        rundir::prune(&workspace, options.keep.get(), std::iter::empty());
-        let count = options.count.map(NonZeroU64::get);
-        let task = Task { options, workspace: &workspace, folder, count };
-        let began = Instant::now();
-        let ended = soak.run(&task, console)?;
-        let time = human(began.elapsed());
-        match ended {
-            Ended::Passed(text) => console.verdict(true, &format!("soak {}: {text}, in {time}", soak.name())),
-            Ended::Failed(text, folder) => {
-                console.say(&shown(&folder));
-                console.verdict(false, &format!("soak {}: {text}", soak.name()));
-                return Ok(1);
+    fn run(&self, console: &mut Console) -> Result<u8, Error> {
+        let workspace = Workspace::find()?;
+        self.files().check(Some(&workspace.root))?;
+        for soak in Soak::named(&self.names)? {
+            let named = self.out.as_ref().map(|folder| folder.join(soak.name()));
+            let folder = folder::create(&workspace, &format!("soak-{}", soak.name()), named.as_deref())?;
+            folder::prune(&workspace, self.keep.keep.get(), std::iter::empty());
+            let task = Task {
+                accel: self.accel,
+                qemu: self.qemu.qemu.as_deref(),
+                workspace: &workspace,
+                folder,
+                count: self.count.map(NonZeroU64::get),
+            };
+            let began = Instant::now();
+            let ended = soak.run(&task, console)?;
+            let time = human(began.elapsed());
+            match ended {
+                Ended::Passed(text) => {
+                    console.verdict(true, &format!("soak {}: {text}, in {time}", soak.name()));
+                }
+                Ended::Failed(text, folder) => {
+                    console.say(&text::path(&folder));
+                    console.verdict(false, &format!("soak {}: {text}", soak.name()));
+                    return Ok(1);
+                }
             }
         }
+        Ok(0)
     }
-    Ok(0)
-}
 
-/// A path, shorter from here, where it is below.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
-}
-
-/// A time as people say it.
-fn human(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..120 => format!("{seconds}.{} s", time.subsec_millis() / 100),
-        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    /// What is read and written by name.
+    fn files(&self) -> Plan {
+        let mut files = Plan::default();
+        inputs::programs(&mut files, self.qemu.qemu.as_deref(), None);
+        let soaks = Soak::named(&self.names).unwrap_or_default();
+        for (folder, soak) in self.out.iter().flat_map(|folder| soaks.iter().map(move |soak| (folder, soak)))
+        {
+            files.writes_into("--out", &folder.join(soak.name()), folder::files());
+        }
+        files
     }
-}
-
-/// Builds the kernel once, and has `options` boot that one, also when another has been built since.
-fn build(options: &mut Options, task: &Task<'_>, observer: &mut dyn Observer) -> Result<(), Error> {
-    crate::setup::target::provide(observer)?;
-    let built = crate::kernel::build::provide(options, task.workspace, observer)?;
-    let path = task.folder.adopt(&built.path, "octopod-kernel", built.is_users)?;
-    let symbols = task.folder.adopt(&built.symbols, "octopod-symbols", built.is_users)?;
-    options.built = Some(built.moved_to(path, symbols, None));
-    Ok(())
 }
 
 #[cfg(test)]
@@ -209,11 +203,5 @@ mod tests {
         for soak in Soak::value_variants() {
             assert!(error.to_string().contains(soak.name()), "{error}");
         }
-    }
-
-    #[test]
-    fn times_are_readable() {
-        assert_eq!(human(Duration::from_millis(61_250)), "61.2 s");
-        assert_eq!(human(Duration::from_secs(3_725)), "62 min 5 s");
     }
 }

@@ -4,7 +4,7 @@
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
-use crate::commands::soak::{Ended, Task};
+use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
 /// Where the models are, as part of their tests' names.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::commands::soak::cargo::Cargo;
-use crate::commands::soak::{Ended, Task};
+use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 use crate::setup;
 

@@ -3,7 +3,7 @@
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
-use crate::commands::soak::{Ended, Task};
+use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
 /// Operations, unless `--count` says otherwise.

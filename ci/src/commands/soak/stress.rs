@@ -5,10 +5,10 @@
 use crate::base::error::Error;
 use crate::base::interrupt;
 use crate::base::message::{Notice, Observer};
-use crate::commands::launch::launch_with;
-use crate::commands::matrix::rows::{Expect, Row, Tier};
-use crate::commands::soak::{Ended, Task, build};
+use crate::commands::runs::launch_with;
+use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
+use crate::report::expect::Expect;
 use crate::report::outcome::Outcome;
 
 /// Operations, unless `--count` says otherwise.
@@ -28,22 +28,22 @@ const ATTEMPTS: usize = 3;
 
 /// Runs until one run has done as many operations as the task says.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
-    let mut built = task.options_of_run(&["stress"]);
-    build(&mut built, task, console)?;
+    let mut built = task.launch(&["stress"])?;
+    task.build(&mut built, console)?;
     let count = task.count.unwrap_or(OPERATIONS);
     let mut seconds = TRIAL_S;
     let mut done = 0;
     for _ in 0..=ATTEMPTS {
         console.notice(Notice::Step(&format!("stress for {seconds} s")));
         let time = seconds.to_string();
-        let arguments = ["stress", "--accel", task.options.accel.name(), "--smp", "8", "--seconds", &time];
-        let mut options = task.options_of_run(&arguments);
-        options.built.clone_from(&built.built);
-        let outcome = launch_with(&options, console);
+        let arguments = ["stress", "--accel", task.accel.name(), "--smp", "8", "--seconds", &time];
+        let mut launch = task.launch(&arguments)?;
+        launch.kernel.source.clone_from(&built.kernel.source);
+        let outcome = launch_with(&launch, console);
         if interrupt::requested() {
             return Err(Error::Interrupted);
         }
-        let wrong = row().check(&outcome);
+        let wrong = expected().check(&outcome);
         if !wrong.is_empty() {
             return Ok(task.failed(&wrong.join("; "), &outcome, &arguments.join(" ")));
         }
@@ -71,16 +71,8 @@ fn time_for(count: u64, done: u64, seconds: u64) -> u64 {
     u64::try_from(spare).unwrap_or(MAX_S).min(MAX_S)
 }
 
-fn row() -> Row {
-    let expect = Expect { cpus: Some(8), ..Expect::default() };
-    Row {
-        name: "stress".to_owned(),
-        run: String::new(),
-        with: Vec::new(),
-        tier: Tier::Full,
-        qemu: None,
-        expect,
-    }
+fn expected() -> Expect {
+    Expect { cpus: Some(8), ..Expect::default() }
 }
 
 #[cfg(test)]

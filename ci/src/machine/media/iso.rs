@@ -9,10 +9,10 @@ use octopod::wire::{EXIT_PORT, ExitCode, MARKER, SHUTDOWN, SHUTDOWN_PORT};
 
 use crate::base::error::Error;
 use crate::base::files::output;
+use crate::base::files::run_folder::RunFolder;
 use crate::base::message::{Notice, Observer};
 use crate::base::process::capture_with;
-use crate::machine::media::Firmware;
-use crate::run::folder::RunDir;
+use crate::machine::boot_protocol::Firmware;
 
 /// Half a second is usual.
 const DISC_LIMIT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl Grub {
         kernel: &Path,
         command: &str,
         command_line: &str,
-        folder: &RunDir,
+        folder: &RunFolder,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
         observer.notice(Notice::Step("making the disc"));
@@ -146,7 +146,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::base::checkout::Workspace;
     use crate::base::message::Silent;
 
     #[test]
@@ -202,8 +201,7 @@ outb 0x8900 0x6e
         fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(&kernel, "the kernel").unwrap();
-        let workspace = Workspace { root: folder.path().into(), target: folder.path().into() };
-        let run = RunDir::create(&workspace, "boot", Some(&folder.path().join("out"))).unwrap();
+        let run = RunFolder::take(&folder.path().join("out")).unwrap();
         let grub = Grub { mkrescue: program, modules: Some("/m".into()), xorriso: "/x".into() };
         let made = grub.make_disc(&kernel, "multiboot", "work=boot", &run, &mut Silent);
         (folder, made)

@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::machine::qmp::QmpError;
-use crate::report::verdict::Shutdown;
+use crate::machine::shutdown::Shutdown;
 
 /// QEMU's longest answer, the registers of all CPUs, is some megabytes; what is longer comes from something else.
 const MAX_LINE_BYTES: u64 = 64 << 20;

@@ -16,16 +16,10 @@ use crate::present::pictures::{Format, Picture};
 use crate::present::table;
 use crate::report::document::Report;
 use crate::report::outcome::Outcome;
+use crate::run::folder::PAGE;
 
 mod sections;
 mod tables;
-
-/// The page's file.
-pub const FILE: &str = "report.html";
-
-/// The files that a page's pictures are in, each by itself.
-pub const PICTURES: [&str; 7] =
-    ["stages.svg", "boot.svg", "memory.svg", "operations.svg", "scaling.svg", "latency.svg", "lateness.svg"];
 
 /// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. A page or picture
 /// that cannot be had is a note, and no fault of the run's; but pictures that were asked for are missed.
@@ -37,7 +31,7 @@ pub fn leave(outcome: &mut Outcome, pictures: Option<&Path>, observer: &mut dyn 
         outcome.lacks(error);
     }
     if let Err(problem) = write(&outcome.report, &folder) {
-        observer.notice(Notice::Note(&format!("no {FILE} in {}: {problem}", folder.display())));
+        observer.notice(Notice::Note(&format!("no {PAGE} in {}: {problem}", folder.display())));
     }
 }
 
@@ -47,7 +41,7 @@ pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::E
     std::fs::create_dir_all(folder)?;
     write_files(&pictures, folder)?;
     let page = catch_unwind(|| page(report, &pictures)).map_err(|_| "the page cannot be made")?;
-    output::write(&folder.join(FILE), page.as_bytes())?;
+    output::write(&folder.join(PAGE), page.as_bytes())?;
     Ok(())
 }
 

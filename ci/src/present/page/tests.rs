@@ -4,6 +4,7 @@ use scraper::{Html, Selector};
 
 use super::*;
 use crate::report::sample::{HOSTILE, hostile, report, seen};
+use crate::run::folder::PICTURES;
 
 fn page_of(report: &Report) -> String {
     page(report, &pictures::all(report).unwrap())

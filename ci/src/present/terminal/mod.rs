@@ -6,26 +6,26 @@ mod outlet;
 mod target;
 
 use std::io;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use octopod::wire::{Arrivals, Record, Region};
+use strum::VariantArray;
 
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::base::text;
 use crate::base::verdict::VerdictKind;
-use crate::commands::cli::Options;
 use crate::kernel::symbols::StackFrame;
-use crate::machine::emulator::Kind;
+use crate::machine::config::EmulatorKind;
 use crate::present::table;
 use crate::report::document::Report;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::outcome::Outcome;
 use crate::report::panic::cpus_in_words;
 use crate::report::trace::EventReport;
+use crate::run::folder::PAGE;
 use crate::setup::doctor::{Part, State};
 use bars::Bars;
 use outlet::{Outlet, Stream};
@@ -41,6 +41,19 @@ const CPUS_SHOWN: usize = 16;
 /// Of a CPU that was only stopped by a panic, so many of the last events are shown.
 const EVENTS_SHOWN: usize = 4;
 
+/// What the terminal shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TerminalConfig {
+    /// The verdict only.
+    pub quiet: bool,
+    /// Also what the tools say, QEMU's command line, and the records.
+    pub verbose: bool,
+    /// The time between two lines about progress, where no terminal shows a bar.
+    pub progress: Duration,
+    /// Whether the report goes to standard output; all else then goes to standard error.
+    pub is_report_on_stdout: bool,
+}
+
 /// Prints to the terminal, or where its output is sent.
 pub struct Console {
     outlet: Outlet,
@@ -50,7 +63,6 @@ pub struct Console {
     has_colours: bool,
     quiet: bool,
     verbose: bool,
-    emulator: Kind,
     bars: Bars,
     /// The kernel has panicked; its last words come in names at the end.
     has_panicked: bool,
@@ -59,20 +71,19 @@ pub struct Console {
 }
 
 impl Console {
-    /// As `options` want it.
-    pub fn new(options: &Options) -> Console {
-        let to_stderr = options.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-        let Options { quiet, verbose, emulator, progress, .. } = *options;
+    /// As the configuration wants it.
+    pub fn new(config: &TerminalConfig) -> Console {
+        let TerminalConfig { quiet, verbose, progress, is_report_on_stdout } = *config;
         let outlet = Outlet::new();
         let target = target::target(outlet.handle());
-        let bars = Bars::new(target, quiet, Duration::from_secs(progress));
-        let (stream, choice) = match to_stderr {
+        let bars = Bars::new(target, quiet, progress);
+        let (stream, choice) = match is_report_on_stdout {
             true => (Stream::Stderr, AutoStream::choice(&io::stderr())),
             false => (Stream::Stdout, AutoStream::choice(&io::stdout())),
         };
         let has_colours = choice != ColorChoice::Never;
         let (has_panicked, in_session) = (false, false);
-        Console { outlet, stream, has_colours, quiet, verbose, emulator, bars, has_panicked, in_session }
+        Console { outlet, stream, has_colours, quiet, verbose, bars, has_panicked, in_session }
     }
 
     /// Prints a line past the bars. Foreign text in it stays on the line, and commands no terminal.
@@ -92,14 +103,14 @@ impl Console {
         self.line(text);
     }
 
-    /// Says what keeps the launcher from doing as it was told; returns its exit status.
-    pub fn refuse(&self, error: &Error) -> ExitCode {
+    /// Shows what keeps the launcher from its work; returns the exit status.
+    pub fn refuse(&self, error: &Error) -> u8 {
         let word = if error.verdict() == VerdictKind::Usage { "USAGE" } else { "ERROR" };
         let text = error.to_string();
         let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
         self.line(&format!("{BAD}{word}{BAD:#}  {}", text::line(sentence)));
         self.lines(details);
-        ExitCode::from(error.verdict().status())
+        error.verdict().status()
     }
 
     /// Prints whether something is as it must be; what is on further lines of `text` goes before.
@@ -143,7 +154,9 @@ impl Console {
             self.panic(report);
             self.places(outcome);
             if !self.verbose {
-                let title = self.emulator.title();
+                let kind = report.host.as_ref().map_or("", |host| &host.emulator);
+                let title = EmulatorKind::VARIANTS.iter().find(|known| known.name() == kind);
+                let title = title.copied().unwrap_or_default().title();
                 let said = |line: &str| self.line(&format!("{FAINT}{title}:{FAINT:#} {}", text::line(line)));
                 outcome.complaint.lines().for_each(said);
             }
@@ -154,10 +167,9 @@ impl Console {
                 self.line(&line);
             }
             if let Some(folder) = &outcome.run_dir {
-                // Shorter from here, where it is below.
-                let here = std::env::current_dir().unwrap_or_default();
-                let folder = folder.strip_prefix(here).unwrap_or(folder);
-                self.line(&format!("{FAINT}{}{FAINT:#}", text::line(&folder.display().to_string())));
+                let page = folder.join(PAGE);
+                let shown = text::path(if page.exists() { &page } else { folder });
+                self.line(&format!("{FAINT}{}{FAINT:#}", text::line(&shown)));
             }
         }
         let style = match report.verdict {

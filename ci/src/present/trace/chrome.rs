@@ -10,8 +10,8 @@ use octopod::wire::{TraceEvent, Traced};
 use serde_json::{Value, json};
 
 use crate::present::trace::stream::{CpuTrace, Start};
-use crate::present::trace::words::Words;
 use crate::report::trace::TraceReport;
+use crate::report::trace_words::Words;
 
 /// The one process there is.
 const PROCESS: u32 = 1;

@@ -2,30 +2,25 @@
 
 mod chrome;
 mod stream;
-mod words;
 
 use std::fs::File;
 
 pub use stream::{CpuTrace, Section, Start, StreamError, sections};
-pub use words::Words;
 
 use crate::base::error::Error;
 use crate::base::files::output;
+use crate::base::files::run_folder::RunFolder;
+use crate::machine::emulator::TRACE_STREAM;
 use crate::report::trace::TraceReport;
-use crate::run::folder::RunDir;
+use crate::report::trace_words::Words;
+use crate::run::folder::TRACE;
 use chrome::Timeline;
 
-/// The file of the run's folder that the kernel's stream goes to.
-pub const STREAM: &str = "trace.bin";
-
-/// The file that is made of it.
-pub const FILE: &str = "trace.json";
-
 /// Makes the file of the run's stream, which is then no longer needed. `Err` says why there is none.
-pub fn convert(folder: &RunDir, words: &Words) -> Result<TraceReport, Error> {
-    let (stream, path) = (folder.file(STREAM), folder.file(FILE));
+pub fn convert(folder: &RunFolder, words: &Words) -> Result<TraceReport, Error> {
+    let (stream, path) = (folder.file(TRACE_STREAM), folder.file(TRACE));
     let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
-    let timeline = timeline(file).map_err(|error| Error::TraceStream { error })?;
+    let timeline = timeline(file).map_err(|error| Error::TraceStream { error: error.into() })?;
     output::write_by(&path, |file| timeline.write(file, words)).map_err(Error::file("write", path))?;
     // It has served its purpose.
     let _ = std::fs::remove_file(&stream);

@@ -1,10 +1,11 @@
 //! What a run was asked to do, as far as the launcher knows: what a pass has to show.
 
-use octopod::boot::command_line::{BuiltIn, Options as KernelOptions, Switch, Work};
+use octopod::boot::command_line::{Options as KernelOptions, Switch, Work};
 use octopod::config::MAX_CPUS;
 
-use crate::commands::cli::{Mode, Options};
-use crate::machine::media::Door;
+use crate::machine::boot_protocol::BootProtocol;
+use crate::machine::config::MachineConfig;
+use crate::run::command_line::CommandLine;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,32 +42,29 @@ pub enum AskedWork {
 }
 
 impl Asked {
-    /// What `options` ask for.
-    pub fn of(options: &Options) -> Asked {
-        let line = options.kernel_command_line();
+    /// What is asked of a machine, whose kernel has this command line, and if `is_own_program` a program of the user's own.
+    pub fn of(config: &MachineConfig, command_line: &CommandLine, is_own_program: bool) -> Asked {
         // A line that the kernel will refuse asks for nothing.
-        let Ok(kernel) = KernelOptions::parse(line.as_bytes(), BuiltIn::ALL) else { return Asked::default() };
+        let Some(kernel) = command_line.parsed() else { return Asked::default() };
         let may_miss_cpus = kernel.allow_missing_cpus == Switch::On;
-        let given = |option: &str| options.qemu_arguments.iter().any(|argument| argument == option);
         // Without ACPI tables the kernel knows of one CPU.
-        let lists_cpus = options.boot != Door::UefiMultiboot1
-            && !options.machine.properties().split(',').any(|property| property == "acpi=off")
-            && !["-smp", "-M", "-machine", "-no-acpi", "-acpitable"].into_iter().any(given);
-        let cpus = online_at_start(&options.smp.to_string())
+        let lists_cpus = config.boot != BootProtocol::UefiMultiboot1
+            && !config.machine.properties().split(',').any(|property| property == "acpi=off")
+            && !["-smp", "-M", "-machine", "-no-acpi", "-acpitable"]
+                .into_iter()
+                .any(|option| config.gives_qemu(option));
+        let cpus = online_at_start(&config.smp.to_string())
             .map(|cpus| cpus.min(kernel.max_cpus.unwrap_or(MAX_CPUS)));
         Asked {
             cpus: cpus.filter(|_| lists_cpus && !may_miss_cpus),
             may_miss_cpus,
-            work: AskedWork::of(options, &kernel),
+            work: if is_own_program { AskedWork::Program } else { AskedWork::of(&kernel) },
         }
     }
 }
 
 impl AskedWork {
-    fn of(options: &Options, kernel: &KernelOptions) -> AskedWork {
-        if matches!(options.mode, Mode::Run) || options.example.is_some() {
-            return AskedWork::Program;
-        }
+    fn of(kernel: &KernelOptions) -> AskedWork {
         match kernel.work {
             Work::Boot | Work::SelfTest => AskedWork::Boot,
             Work::Bench => AskedWork::Bench,
@@ -96,45 +94,57 @@ fn online_at_start(smp: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    fn asked(arguments: &[&str]) -> Asked {
-        Asked::of(&Options::try_parse_from([&["octopod"], arguments].concat()).unwrap())
+    fn line(own: &str) -> CommandLine {
+        CommandLine { own: vec![own.to_owned()], appended: Vec::new() }
+    }
+
+    fn cpus(config: &MachineConfig, parameters: &str) -> Option<u32> {
+        Asked::of(config, &line(&format!("work=boot {parameters}")), false).cpus
     }
 
     #[test]
     fn cpus_are_those_of_the_machine_unless_a_limit_says_otherwise() {
-        for (arguments, cpus) in [
-            (&["boot", "--smp", "4"][..], Some(4)),
-            (&["boot", "--smp", "2,maxcpus=4"], Some(2)),
-            (&["boot", "--smp", "6,sockets=2,cores=3,threads=1"], Some(6)),
-            (&["boot", "--smp", "cpus=3,maxcpus=4"], Some(3)),
-            (&["boot", "--smp", "sockets=2,cores=3,maxcpus=8"], Some(6)),
-            (&["boot", "--smp", "4", "--append", "max_cpus=3"], Some(3)),
-            (&["boot", "--smp", "4", "--append", "reserve=0-0x100000"], Some(4)),
-            (&["boot", "--smp", "4", "--allow-missing-cpus"], None),
-            (&["boot", "--smp", "4", "--boot", "uefi-multiboot1"], None),
-            (&["boot", "--smp", "4", "--machine", "microvm,acpi=off"], None),
-            (&["boot", "--smp", "4", "--", "-smp", "2"], None),
-            (&["boot", "--smp", "4", "--append", "fro=1"], None),
+        let with = |smp: &str| MachineConfig { smp: smp.parse().unwrap(), ..MachineConfig::default() };
+        for (smp, expected) in [
+            ("4", 4),
+            ("2,maxcpus=4", 2),
+            ("6,sockets=2,cores=3,threads=1", 6),
+            ("cpus=3,maxcpus=4", 3),
+            ("sockets=2,cores=3,maxcpus=8", 6),
         ] {
-            assert_eq!(asked(arguments).cpus, cpus, "{arguments:?}");
+            assert_eq!(cpus(&with(smp), ""), Some(expected), "{smp}");
         }
+        for (parameters, expected) in [
+            ("max_cpus=3", Some(3)),
+            ("reserve=0-0x100000", Some(4)),
+            ("allow_missing_cpus=on", None),
+            ("fro=1", None),
+        ] {
+            assert_eq!(cpus(&with("4"), parameters), expected, "{parameters}");
+        }
+        let boot = BootProtocol::UefiMultiboot1;
+        let machine = "microvm,acpi=off".parse().unwrap();
+        let qemu_arguments = ["-smp", "2"].map(Into::into).to_vec();
+        assert_eq!(cpus(&MachineConfig { boot, ..with("4") }, ""), None);
+        assert_eq!(cpus(&MachineConfig { machine, ..with("4") }, ""), None);
+        assert_eq!(cpus(&MachineConfig { qemu_arguments, ..with("4") }, ""), None);
     }
 
     #[test]
     fn the_work_is_what_the_kernel_is_told() {
-        assert_eq!(asked(&["boot"]).work, AskedWork::Boot);
-        assert_eq!(asked(&["boot", "--append", "work=bench"]).work, AskedWork::Bench);
-        assert_eq!(asked(&["run", "--example", "hello"]).work, AskedWork::Program);
-        let words = ["stress", "--workloads", "pairs,bulk", "--allocator", "octopod,locked", "--cpus", "1,4"];
+        let work = |own: &str, is_own| Asked::of(&MachineConfig::default(), &line(own), is_own).work;
+        assert_eq!(work("work=boot", false), AskedWork::Boot);
+        assert_eq!(work("work=boot work=bench", false), AskedWork::Bench);
+        assert_eq!(work("work=boot", true), AskedWork::Program);
+        let words =
+            "work=stress stress.workloads=pairs,bulk stress.allocators=octopod,locked stress.cpus=1,4";
         let expected = AskedWork::Stress {
             workloads: vec!["pairs", "bulk"],
             allocators: vec!["octopod", "locked"],
             cpus: vec![1, 4],
         };
-        assert_eq!(asked(&words).work, expected);
+        assert_eq!(work(words, false), expected);
     }
 }

@@ -26,7 +26,7 @@ fn panicked() -> Seen {
 /// A run in QEMU that was asked for nothing but a boot of four CPUs.
 fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Asked) -> Witnesses<'a> {
     Witnesses {
-        emulator: Kind::Qemu,
+        emulator: EmulatorKind::Qemu,
         end,
         shutdown: None,
         seen,
@@ -185,7 +185,7 @@ fn a_second_boot_is_a_reset_whatever_came_of_it() {
 fn bochs_is_judged_by_the_records_and_its_end() {
     let asked = boot();
     let judged = |end: &End, seen: &Seen, complaint: &str| {
-        judged(&Witnesses { emulator: Kind::Bochs, complaint, ..run(end, seen, &asked) })
+        judged(&Witnesses { emulator: EmulatorKind::Bochs, complaint, ..run(end, seen, &asked) })
     };
     let end = End::ShutDown;
     assert_eq!(judged(&end, &said(true), ""), (VerdictKind::Pass, String::new()));

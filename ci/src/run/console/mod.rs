@@ -18,33 +18,22 @@ pub(crate) use raw::leave_raw_mode;
 use std::io::{self, IsTerminal};
 use std::process::ChildStdin;
 
-use crate::base::error::Error;
-use crate::commands::cli::{Mode, Options};
-use crate::kernel::build::Variant;
-use crate::machine::emulator::Kind;
+use crate::base::values::Line;
+
 use raw::RawMode;
 
-/// Whether somebody types.
-pub fn is_interactive(options: &Options) -> bool {
-    options.typed.is_empty() && io::stdin().is_terminal()
+/// Where the kernel's console takes its input from.
+#[derive(Clone, Debug, Default)]
+pub struct ConsoleConfig {
+    /// These lines; if there are none, standard input.
+    pub typed: Vec<Line>,
 }
 
-/// Refuses what does not go together with a console.
-pub fn check(options: &Options) -> Result<(), Error> {
-    if options.mode != Mode::Shell && !options.typed.is_empty() {
-        let mode = options.mode.name();
-        return Err(Error::OptionOfAnotherMode { option: "--type", applies_to: "shell", mode });
+impl ConsoleConfig {
+    /// Whether a user types at a terminal.
+    pub fn is_interactive(&self) -> bool {
+        self.typed.is_empty() && io::stdin().is_terminal()
     }
-    if options.mode != Mode::Shell && Variant::of(options).shell {
-        // Nobody would type there.
-        let mode = options.mode.name();
-        return Err(Error::OptionOfAnotherMode { option: "work=shell", applies_to: "shell", mode });
-    }
-    if options.mode == Mode::Shell && options.emulator == Kind::Bochs {
-        let reason = "the console needs a serial port that listens; take QEMU";
-        return Err(Error::NotOnBochs { option: "shell", reason });
-    }
-    Ok(())
 }
 
 /// The user's side of the console.
@@ -59,10 +48,10 @@ pub struct Attached {
 
 impl Attached {
     /// From now on what is typed, or comes by the pipe, goes to the machine.
-    pub fn new(options: &Options, machine: ChildStdin, names: Names) -> Attached {
-        let lines = options.typed.iter().map(|line| format!("{line}\n")).collect();
-        let typed = if options.typed.is_empty() { None } else { Some(lines) };
-        let is_interactive = is_interactive(options);
+    pub fn new(config: &ConsoleConfig, machine: ChildStdin, names: Names) -> Attached {
+        let lines = config.typed.iter().map(|line| format!("{line}\n")).collect();
+        let typed = if config.typed.is_empty() { None } else { Some(lines) };
+        let is_interactive = config.is_interactive();
         Attached {
             feeder: Feeder::start(typed, machine),
             is_interactive,

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_name_is_put_before_the_lines_end_however_it_is_cut() {
-        let (program, function) = crate::kernel::symbols::own_function(&["shell", "names", "address_in"]);
+        let (program, function) = crate::kernel::symbols::own_function(&["console", "names", "address_in"]);
         // Past all addresses at which the program is linked.
         const SLIDE: u64 = 1 << 46;
         let text = format!("a\r\n  at {:#018x}\r\nb", function.start + SLIDE);

@@ -1,10 +1,9 @@
-use clap::Parser;
-
 use super::*;
-use crate::commands::cli::AccelChoice;
-use crate::commands::matrix::rows::{Expect, Tier};
+use crate::commands::matrix::rows::Tier;
 use crate::machine::accelerator as accel;
+use crate::machine::accelerator::AccelChoice;
 use crate::report::document::Report;
+use crate::report::expect::Expect;
 use crate::report::verdict::Judgement;
 use crate::run::records::Seen;
 
@@ -36,21 +35,21 @@ fn outcome(kind: VerdictKind, reason: Option<&str>, serial: &[&str]) -> Outcome 
     }
 }
 
-fn options() -> Options {
-    Options::parse_from(["octopod", "boot", "--accel", "tcg"])
+fn config() -> MachineConfig {
+    MachineConfig { accel: AccelChoice::Tcg, ..MachineConfig::default() }
 }
 
 /// One row of each result.
 pub(crate) fn results() -> Results {
     let ran = |name: &str, outcome: Outcome| {
-        RowResult::of(&row(name, 0), &options(), outcome, Duration::from_millis(1500))
+        RowResult::of(&row(name, 0), &config(), outcome, Duration::from_millis(1500))
     };
     let too_old = Skip::QemuTooOld { needs: Version::TCG_X2APIC, has: Version::OLDEST_TESTED };
     let rows = vec![
         ran("good", outcome(VerdictKind::Pass, None, &["octopod: up"])),
         ran("bad", outcome(VerdictKind::Fail, Some("2 frames lost"), &["octopod: up <3", "octopod: oh"])),
         ran("dead", outcome(VerdictKind::Error, Some("QEMU did not start: no such machine"), &[])),
-        RowResult::not_begun(&row("old", 0), &options(), Ended::Skipped(too_old)),
+        RowResult::not_begun(&row("old", 0), &config(), Ended::Skipped(too_old)),
     ];
     Results {
         schema: SCHEMA,

@@ -45,9 +45,9 @@ fn a_variant_is_one_more_row_with_its_arguments_before_qemus() {
             ("a [--append 'a b']", "boot --smp 2 --append 'a b' -- -d int"),
         ]
     );
-    let options = rows[2].options(AccelChoice::Tcg).unwrap();
-    assert_eq!(options.append[0].to_string(), "a b");
-    assert_eq!(options.qemu_arguments, ["-d", "int"]);
+    let launch = rows[2].launch(AccelChoice::Tcg).unwrap();
+    assert_eq!(launch.command_line.appended, ["a b"]);
+    assert_eq!(launch.machine.qemu_arguments, ["-d", "int"]);
     assert_eq!(rows[1].folder(), Path::new("a__--mem_64M"));
 }
 
@@ -60,7 +60,7 @@ fn a_variant_cannot_contradict_its_row() {
 
 #[test]
 fn a_row_has_the_accelerator_of_the_matrix_or_its_own() {
-    let accel = |run: &str| row(run, "").unwrap()[0].options(AccelChoice::Tcg).unwrap().accel;
+    let accel = |run: &str| row(run, "").unwrap()[0].launch(AccelChoice::Tcg).unwrap().machine.accel;
     assert_eq!(accel("boot"), AccelChoice::Tcg);
     assert_eq!(accel("boot --accel kvm"), AccelChoice::Kvm);
     assert_eq!(accel("boot --accel auto"), AccelChoice::Auto);
@@ -70,9 +70,9 @@ fn a_row_has_the_accelerator_of_the_matrix_or_its_own() {
 fn the_command_line_of_a_row_is_its_run_again() {
     let line = |run: &str, qemu: Option<&str>| {
         let row = row(run, "").unwrap().remove(0);
-        let mut options = row.options(AccelChoice::Tcg).unwrap();
-        options.qemu_program = qemu.map(Into::into);
-        row.command_line(&options)
+        let mut machine = row.launch(AccelChoice::Tcg).unwrap().machine;
+        machine.qemu = qemu.map(Into::into);
+        row.command_line(&machine)
     };
     assert_eq!(line("boot --smp 2 -- -d int", None), "cargo run -- boot --smp 2 --accel tcg -- -d int");
     assert_eq!(line("boot --emulator bochs", Some("/q")), "cargo run -- boot --emulator bochs");

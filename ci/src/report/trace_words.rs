@@ -92,7 +92,7 @@ mod tests {
     /// The launcher names a CPU's stages after the report's, the kernel numbers them after the trampoline's.
     #[test]
     fn stages_have_the_trampolines_order() {
-        let source = include_str!("../../../../ap_trampoline/lib.rs");
+        let source = include_str!("../../../ap_trampoline/lib.rs");
         let names: Vec<_> = (0..9).map(cpu_stage).collect();
         let places: Vec<_> = names.iter().map(|name| source.find(&format!("\"{name}\""))).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{names:?} {places:?}");

@@ -1,4 +1,4 @@
-//! A QEMU that gets one core of the host, and a tenth of that where control groups allow it.
+//! A QEMU with a CPU limit: it gets one core of the host, and a tenth of that where control groups allow it.
 //!
 //! It is a script in the run's folder, which `--qemu` takes: so the run is like any other, and can be had again by hand.
 
@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::Error;
-use crate::machine::qemu::quoted;
-use crate::run::folder::RunDir;
+use crate::base::files::run_folder::RunFolder;
+use crate::machine::arguments::quoted;
 use crate::setup;
 
 /// What is left of the core, in percent, and in which time that is meted out.
@@ -16,16 +16,16 @@ const PERIOD_US: u32 = 100_000;
 
 /// The QEMU, for as long as this lives.
 #[derive(Debug)]
-pub struct Held {
+pub struct CpuLimit {
     /// The program.
     pub program: PathBuf,
     /// The control group that has the quota; none where the system refuses one.
     group: Option<PathBuf>,
 }
 
-impl Held {
+impl CpuLimit {
     /// Makes one of this QEMU in the run's folder.
-    pub fn new(qemu: &Path, folder: &RunDir) -> Result<Held, Error> {
+    pub fn new(qemu: &Path, folder: &RunFolder) -> Result<CpuLimit, Error> {
         let taskset = which::which("taskset").map_err(|_| Error::MissingByHand {
             what: "taskset".to_owned(),
             advice: "it comes with util-linux".to_owned(),
@@ -41,11 +41,11 @@ impl Held {
             let group = parent.as_ref().map(|parent| parent.path.join(&name));
             let enter = parent.map(|parent| parent.enter(&name)).unwrap_or_default();
             folder.write_script("qemu-held", script(&enter, &taskset, core, qemu).as_bytes())?;
-            let held = Held { program: program.clone(), group };
-            // Whether it can be entered is known when it has been. A group that was made in vain goes with `held`.
+            let limited = CpuLimit { program: program.clone(), group };
+            // Whether it can be entered is known when it has been. A group that cannot be entered goes with `limited`.
             match setup::qemu::probe(&program) {
-                Ok(_) => return Ok(held),
-                Err(error) if held.group.is_none() => return Err(error),
+                Ok(_) => return Ok(limited),
+                Err(error) if limited.group.is_none() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -61,7 +61,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for CpuLimit {
     fn drop(&mut self) {
         if let Some(group) = &self.group {
             // Of a group, only the folder can be removed. It may never have come to be.
@@ -73,7 +73,7 @@ impl Drop for Held {
 fn script(enter: &str, taskset: &Path, core: u32, qemu: &Path) -> String {
     let word = |path: &Path| String::from_utf8_lossy(&quoted(path.as_os_str())).into_owned();
     format!(
-        "#!/bin/sh\n# QEMU, held to a part of the host.\nset -e\n{enter}exec {} --cpu-list {core} {} \"$@\"\n",
+        "#!/bin/sh\n# QEMU, limited to a part of the host.\nset -e\n{enter}exec {} --cpu-list {core} {} \"$@\"\n",
         word(taskset),
         word(qemu)
     )

@@ -17,14 +17,14 @@ Environment:
   OCTOPOD_QEMU=PATH      as --qemu
   OCTOPOD_BOCHS=PATH     as --bochs
   OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
-  OCTOPOD_NO_INSTALL=1   install nothing; say what to type instead
+  OCTOPOD_NO_INSTALL=1   install nothing; print the command instead
   OCTOPOD_ROOT=DIR       the checkout to work on, instead of the one that is found
 
 Examples:
   cargo run                                           stress on eight CPUs
   cargo run -- boot --smp 64 --machine pc             64 CPUs on an older PC
   cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
-  cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from a disc
+  cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from an ISO image
   cargo run -- stress --seconds 60 --json out.json    a report for programs
   cargo run -- boot --log smp=debug,warn              more of one module's log, less of the others'
   cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
@@ -33,7 +33,9 @@ Examples:
   cargo run -- bench                                  what things cost, in instructions
   cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
   cargo run -- run --example hello                    a kernel of one's own, from examples/
+  cargo run -- run --kernel my-kernel.elf             the same from a file
   cargo run -- shell                                  a console to ask the running kernel with
+  cargo run -- shell -c cpus -c irq                   the same with these commands
   printf 'cpus\\nirq\\n' | cargo run -q -- shell         the same from a pipe; its end ends the run
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use cargo_metadata::Message;
 
+use crate::base::cargo::{self, TARGET};
 use crate::base::checkout::Workspace;
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::base::process::{Happening, Stream, Streams, Supervised};
-use crate::kernel::build::isolation::Settings;
-use crate::kernel::build::variant::{KERNEL_PACKAGE, Kind, Program, Variant};
-use crate::kernel::build::{TARGET, example};
+use crate::kernel::config::{KERNEL_PACKAGE, KernelConfig, Program, ProgramKind};
+use crate::kernel::example;
+use crate::kernel::isolation::Settings;
 
 /// Names the compressed kernel to the unpacker's build script.
 const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
@@ -24,21 +25,6 @@ const BUILDING: &str = "building the kernel";
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Cargo may use this long to end its compilers.
 const BUILD_GRACE: Duration = Duration::from_secs(5);
-
-/// What cargo and rustup tell their children about the package that runs. A build script that asks for one of these
-/// would otherwise run again each time the launcher is started in another way.
-const NOT_FOR_THE_BUILD: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-/// The same, by their full names; and flags that are meant for the host's programs: in the environment they would
-/// replace those that the workspace sets for the kernel's target.
-const NOT_FOR_THE_KERNEL: [&str; 7] = [
-    "CARGO_PRIMARY_PACKAGE",
-    "CARGO_TARGET_TMPDIR",
-    "OUT_DIR",
-    "RUSTFLAGS",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_BUILD_RUSTFLAGS",
-    "CARGO_BUILD_TARGET",
-];
 
 /// What makes cargo draw its bar where no terminal is, and how wide: its counts are of use, its drawing is not.
 const SHOW_COUNTS: [(&str, &str); 2] =
@@ -53,25 +39,25 @@ const MOST_DIAGNOSTICS: usize = 1 << 20;
 /// What keeps cargo from being run, or what it says is wrong; an interrupt, or too long a time.
 pub fn build(
     program: &Program<'_>,
-    variant: Variant<'_>,
+    config: &KernelConfig,
     settings: &Settings,
     payload: Option<&Path>,
     workspace: &Workspace,
     observer: &mut dyn Observer,
 ) -> Result<PathBuf, Error> {
     observer.notice(Notice::Step(BUILDING));
-    let mut command = cargo(program, variant, settings, workspace)?;
+    let mut command = command(program, config, settings, workspace)?;
     if let Some(payload) = payload {
         command.env(PAYLOAD, payload);
     }
     command.envs(SHOW_COUNTS);
     let streams = Streams { ends_at_returns: true, ..Streams::default() };
-    let mut cargo = Supervised::spawn(&mut command, streams)
+    let mut child = Supervised::spawn(&mut command, streams)
         .map_err(|source| Error::Program { program: "cargo".to_owned(), source })?;
     let deadline = Instant::now() + BUILD_LIMIT;
     let (mut diagnostics, mut executable) = (String::new(), None);
     let status = loop {
-        match cargo.next(deadline) {
+        match child.next(deadline) {
             Happening::Line(Stream::Stdout, line) => {
                 if let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_str(&line)
                     && artifact.target.name == program.name
@@ -100,11 +86,11 @@ pub fn build(
             }
             Happening::Ended(status) => break status,
             Happening::Deadline => {
-                cargo.end(BUILD_GRACE);
+                child.end(BUILD_GRACE);
                 return Err(Error::ProgramTimeout { program: "cargo build".to_owned(), limit: BUILD_LIMIT });
             }
             Happening::Interrupted => {
-                cargo.end(BUILD_GRACE);
+                child.end(BUILD_GRACE);
                 return Err(Error::Interrupted);
             }
         }
@@ -151,43 +137,32 @@ impl Said<'_> {
     }
 }
 
-fn cargo(
+fn command(
     program: &Program<'_>,
-    variant: Variant<'_>,
+    config: &KernelConfig,
     settings: &Settings,
     workspace: &Workspace,
 ) -> Result<Command, Error> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo::command();
     command.current_dir(&workspace.root).args(["build", "--bin", program.name]);
-    let features = variant.features();
+    let features = config.features();
     match program.kind {
-        Kind::Package(package) => {
+        ProgramKind::Package(package) => {
             command.args(["--package", package]);
             for feature in features.iter().filter(|_| package == KERNEL_PACKAGE) {
                 command.args(["--features", feature]);
             }
         }
-        Kind::Example => {
+        ProgramKind::Example => {
             command.arg("--manifest-path").arg(example::package(workspace, program.name, &features)?);
         }
     }
-    command.args(["--target", TARGET, "--profile", variant.profile]);
+    command.args(["--target", TARGET, "--profile", config.profile()]);
     command.args(["--message-format", "json-render-diagnostics", "--color", "always"]);
-    forget_outer_cargo(&mut command);
+    cargo::forget_outer_cargo(&mut command);
     settings.apply(&mut command);
     command.env("CARGO_TARGET_DIR", &workspace.target);
     Ok(command)
-}
-
-/// Keeps from a cargo what the cargo that started the launcher has set, and what is meant for the host's programs alone.
-pub(crate) fn forget_outer_cargo(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let unwanted = NOT_FOR_THE_BUILD.iter().any(|prefix| text.starts_with(prefix));
-        if unwanted || NOT_FOR_THE_KERNEL.contains(&text.as_ref()) {
-            command.env_remove(&name);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::{env, fs};
 
 use toml::{Table, Value};
 
+use crate::base::cargo::TARGET;
 use crate::base::error::Error;
-use crate::kernel::build::TARGET;
 
 /// Variables by which settings reach a build, by how they begin.
 const PREFIXES: [&str; 6] = [

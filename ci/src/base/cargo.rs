@@ -1,0 +1,37 @@
+//! What every cargo has in common that the launcher starts.
+
+use std::process::Command;
+
+/// The target that the kernel is built for.
+pub const TARGET: &str = "x86_64-unknown-none";
+
+/// What cargo and rustup tell their children about the package that runs. A build script that asks for one of these
+/// would otherwise run again each time the launcher is started in another way.
+const NOT_FOR_THE_BUILD: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+/// The same, by their full names; and flags that are meant for the host's programs: in the environment they would
+/// replace those that the workspace sets for the kernel's target.
+const NOT_FOR_THE_KERNEL: [&str; 7] = [
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+];
+
+/// The cargo that started the launcher, or the one in the path.
+pub fn command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Keeps from a cargo what the cargo that started the launcher has set, and what is meant for the host's programs alone.
+pub fn forget_outer_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let unwanted = NOT_FOR_THE_BUILD.iter().any(|prefix| text.starts_with(prefix));
+        if unwanted || NOT_FOR_THE_KERNEL.contains(&text.as_ref()) {
+            command.env_remove(&name);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Groups of options that several commands take, and the values that they name.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+use strum::{EnumMessage, VariantArray};
+
+use crate::base::values::{Line, LogFilter, MachineType, MemSize, Smp, Word};
+use crate::commands::launch::OutputConfig;
+use crate::kernel::config::{KernelConfig, KernelSource};
+use crate::machine::accelerator::AccelChoice;
+use crate::machine::boot_protocol::BootProtocol;
+use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::present::terminal::TerminalConfig;
+
+/// Names of a lower layer as values of an option, each with its documentation.
+macro_rules! value_enum {
+    ($($name:ty),*) => {$(
+        impl ValueEnum for $name {
+            fn value_variants<'a>() -> &'a [$name] {
+                <$name>::VARIANTS
+            }
+
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                let value = PossibleValue::new(self.name());
+                Some(match self.get_documentation() {
+                    Some(help) => value.help(help.trim_end_matches('.')),
+                    None => value,
+                })
+            }
+        }
+    )*};
+}
+
+value_enum!(AccelChoice, BootProtocol, EmulatorKind);
+
+/// The machine.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// CPUs, as QEMU's -smp: a number, or as in 6,sockets=2,cores=3,threads=1 or 2,maxcpus=4.
+    #[arg(long, value_name = "N|QEMU-STRING", default_value_t)]
+    pub smp: Smp,
+
+    /// Memory, as in 128M or 2G.
+    #[arg(long, value_name = "SIZE", default_value_t)]
+    pub mem: MemSize,
+
+    /// CPU model, as QEMU's -cpu [default: under tcg qemu64 with what TCG has of newer features, under kvm host; under Bochs
+    /// corei7_haswell_4770].
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<Line>,
+
+    /// pc, q35 or microvm; properties of QEMU's may follow, as in microvm,acpi=off.
+    #[arg(long, value_name = "MACHINE", default_value_t)]
+    pub machine: MachineType,
+
+    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's.
+    #[arg(long, value_enum, value_name = "ACCEL", default_value_t)]
+    pub accel: AccelChoice,
+
+    /// The boot protocol by which the kernel is entered [default: pvh; in Bochs multiboot2].
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    pub boot: Option<BootProtocol>,
+
+    /// The QEMU to use.
+    #[command(flatten)]
+    pub qemu: QemuArgs,
+
+    /// Arguments for QEMU, behind all others.
+    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
+    pub qemu_arguments: Vec<OsString>,
+}
+
+/// The QEMU to use.
+#[derive(Clone, Debug, Default, Args)]
+pub struct QemuArgs {
+    /// The QEMU to use [default: qemu-system-x86_64, installed if it is missing].
+    #[arg(long, value_name = "PATH", env = "OCTOPOD_QEMU", hide_env_values = true)]
+    pub qemu: Option<OsString>,
+}
+
+/// The Bochs to use.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BochsArgs {
+    /// The Bochs to use [default: bochs, installed by apt-get if it is asked for and missing].
+    #[arg(long, value_name = "PATH", env = "OCTOPOD_BOCHS", hide_env_values = true)]
+    pub bochs: Option<OsString>,
+}
+
+/// The emulator.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct EmulatorArgs {
+    /// What emulates the machine. Bochs has one machine, takes a plain --smp and models of its own, and boots ISO images.
+    #[arg(long, value_enum, value_name = "EMULATOR", default_value_t)]
+    pub emulator: EmulatorKind,
+
+    /// The Bochs to use.
+    #[command(flatten)]
+    pub bochs: BochsArgs,
+}
+
+/// The kernel, and what it is told.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct KernelArgs {
+    /// Listed CPUs that do not start are a warning, not a failure.
+    #[arg(long)]
+    pub allow_missing_cpus: bool,
+
+    /// Which lines of the log are shown, as in smp=debug,info: a level for a module and all below it, and one for the rest.
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<LogFilter>,
+
+    /// Trace the run: what each CPU did when, as trace.json in the run's folder, for ui.perfetto.dev or chrome://tracing.
+    #[arg(long)]
+    pub trace: bool,
+
+    /// More parameters for the kernel's command line; may be given more than once.
+    #[arg(long, value_name = "KERNEL COMMAND LINE", allow_hyphen_values = true)]
+    pub append: Vec<Line>,
+
+    /// Build without optimisation.
+    #[arg(long)]
+    pub debug: bool,
+
+    /// Build with fault injection, and inject this fault.
+    #[arg(long, value_name = "NAME")]
+    pub fault: Option<Word>,
+
+    /// Compress the kernel, and boot a loader that unpacks it.
+    #[arg(long)]
+    pub compressed: bool,
+
+    /// Boot this ELF file instead of building one.
+    #[arg(long, value_name = "ELF", conflicts_with_all = ["debug", "compressed"])]
+    pub kernel: Option<PathBuf>,
+}
+
+/// An example in the kernel's place.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct ExampleArgs {
+    /// Build and boot this example instead of the kernel.
+    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
+    pub example: Option<Word>,
+}
+
+/// The time limit.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Run")]
+pub struct TimeArgs {
+    /// Give the run up after so long [default: 60, and what --seconds says; more for ISO images and Bochs; no limit for gdb,
+    /// nor for a shell at a terminal].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub timeout: Option<u64>,
+}
+
+/// What a run leaves.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct OutputArgs {
+    /// Write the report here as well; - means standard output, which then holds nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Keep the run's files here [default: a folder of its own under target/octopod/runs].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Number of run folders to keep.
+    #[command(flatten)]
+    pub keep: KeepArgs,
+
+    /// Leave the pictures in this folder as well.
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
+}
+
+/// How many folders of runs stay.
+#[derive(Clone, Debug, Args)]
+pub struct KeepArgs {
+    /// Keep the newest N folders of runs in target/octopod/runs, and remove older ones; that of a run which has not ended is
+    /// always kept.
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub keep: NonZeroUsize,
+}
+
+/// What the terminal shows.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Terminal")]
+pub struct TerminalArgs {
+    /// Print the verdict only.
+    #[arg(long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Print also what the tools say, QEMU's command line, and the records.
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// The lines in the place of bars.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Terminal")]
+pub struct ProgressArgs {
+    /// Where no terminal shows a bar: report the progress every so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    pub progress: u64,
+}
+
+impl MachineArgs {
+    /// The machine, in this emulator.
+    pub fn configure(&self, emulator: &EmulatorArgs, trace: bool) -> MachineConfig {
+        MachineConfig {
+            emulator: emulator.emulator,
+            smp: self.smp.clone(),
+            mem: self.mem.clone(),
+            cpu: self.cpu.clone(),
+            machine: self.machine.clone(),
+            accel: self.accel,
+            boot: self.boot.unwrap_or(emulator.emulator.default_boot_protocol()),
+            qemu: self.qemu.qemu.clone(),
+            bochs: emulator.bochs.bochs.clone(),
+            counts_instructions: false,
+            has_trace_port: trace,
+            qemu_arguments: self.qemu_arguments.clone(),
+        }
+    }
+}
+
+impl KernelArgs {
+    /// The kernel; what of it depends on its work is left out.
+    pub fn configure(&self, example: Option<&Word>) -> KernelConfig {
+        let source = match (&self.kernel, example) {
+            (Some(path), _) => KernelSource::File(path.clone()),
+            (None, Some(name)) => KernelSource::Example(name.to_string()),
+            (None, None) => KernelSource::Octopod,
+        };
+        KernelConfig {
+            source,
+            debug: self.debug,
+            compressed: self.compressed,
+            faults: self.fault.is_some(),
+            ..KernelConfig::default()
+        }
+    }
+
+    /// The parameters that these options stand for.
+    pub fn parameters(&self) -> Vec<String> {
+        let mut parameters = Vec::new();
+        parameters.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));
+        parameters.extend(self.log.as_ref().map(|filter| format!("log={filter}")));
+        parameters.extend(self.trace.then(|| "trace=on".to_owned()));
+        parameters.extend(self.allow_missing_cpus.then(|| "allow_missing_cpus=on".to_owned()));
+        parameters
+    }
+}
+
+impl OutputArgs {
+    /// What is written, and where.
+    pub fn configure(&self) -> OutputConfig {
+        OutputConfig {
+            out: self.out.clone(),
+            json: self.json.clone(),
+            pictures: self.pictures.clone(),
+            keep: self.keep.keep.get(),
+        }
+    }
+}
+
+impl TerminalArgs {
+    /// What is shown, with lines for bars after so many seconds. Where the report goes to standard output, standard error
+    /// has all else.
+    pub fn configure(&self, progress: &ProgressArgs, json: Option<&PathBuf>) -> TerminalConfig {
+        TerminalConfig {
+            quiet: self.quiet,
+            verbose: self.verbose,
+            progress: Duration::from_secs(progress.progress),
+            is_report_on_stdout: json.is_some_and(|path| path.as_os_str() == "-"),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `boot`: brings all CPUs up, and ends.
+
+use clap::Args;
+
+use crate::commands::args::EmulatorArgs;
+use crate::commands::launch::{Launch, LaunchKind};
+use crate::commands::launch_args::LaunchArgs;
+
+/// Options of `boot`.
+#[derive(Clone, Debug, Args)]
+pub struct BootArgs {
+    /// The emulator.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
+
+    /// What all runs take.
+    #[command(flatten)]
+    pub common: LaunchArgs,
+}
+
+impl BootArgs {
+    /// The run that is asked for.
+    pub fn configure(&self) -> Launch {
+        self.common.configure(LaunchKind::Boot, &self.emulator)
+    }
+}

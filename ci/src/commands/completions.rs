@@ -1,0 +1,20 @@
+//! `completions`: writes what a shell needs to complete command lines.
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+/// Options of `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+impl CompletionsArgs {
+    /// Writes the completions of `command` to standard output. Returns the exit status.
+    pub fn execute(&self, mut command: Command) -> u8 {
+        clap_complete::generate(self.shell, &mut command, "octopod", &mut std::io::stdout());
+        0
+    }
+}

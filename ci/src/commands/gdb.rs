@@ -1,0 +1,32 @@
+//! `gdb`: a run that waits for a debugger before its first instruction.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::commands::args::{EmulatorArgs, ExampleArgs};
+use crate::commands::launch::{Launch, LaunchKind, UNLIMITED};
+use crate::commands::launch_args::LaunchArgs;
+
+/// Options of `gdb`.
+#[derive(Clone, Debug, Args)]
+pub struct GdbArgs {
+    /// The program.
+    #[command(flatten)]
+    pub example: ExampleArgs,
+
+    /// What all runs take.
+    #[command(flatten)]
+    pub common: LaunchArgs,
+}
+
+impl GdbArgs {
+    /// The run that is asked for.
+    pub fn configure(&self) -> Launch {
+        let mut launch = self.common.configure(LaunchKind::Gdb, &EmulatorArgs::default());
+        launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
+        // A debugging session takes the time that it takes.
+        launch.run.limit = self.common.time.timeout.map_or(UNLIMITED, Duration::from_secs);
+        launch
+    }
+}

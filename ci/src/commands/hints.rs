@@ -1,0 +1,45 @@
+//! Hints for a command line that is refused: whose option it is, and what an old spelling is called now.
+
+use std::ffi::OsString;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Options that are spelled otherwise now.
+const RENAMED: [(&str, &str); 1] = [("--type", "--command LINE, or -c LINE")];
+
+/// Adds a hint to a refusal, if there is one.
+pub fn add(mut error: clap::Error, grammar: &Command, words: &[OsString]) -> clap::Error {
+    let hint = match error.kind() {
+        ErrorKind::UnknownArgument => unknown_argument(&error, grammar, words),
+        ErrorKind::InvalidSubcommand => Some(format!("the commands are {}", commands(grammar).join(", "))),
+        _ => None,
+    };
+    if let Some(hint) = hint {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
+}
+
+fn unknown_argument(error: &clap::Error, grammar: &Command, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    let option = argument.split('=').next().unwrap_or(argument);
+    if let Some((old, new)) = RENAMED.iter().find(|(old, _)| *old == option) {
+        return Some(format!("{old} is now {new}"));
+    }
+    let command = words.get(1)?.to_str()?;
+    if commands(grammar).contains(&option) {
+        return Some(format!("the command comes first: octopod {option} [OPTIONS]"));
+    }
+    let name = option.strip_prefix("--")?;
+    let has_it = |known: &&Command| known.get_arguments().any(|arg| arg.get_long() == Some(name));
+    let owners: Vec<&str> = grammar.get_subcommands().filter(has_it).map(Command::get_name).collect();
+    let (last, others) = owners.split_last()?;
+    let owners =
+        if others.is_empty() { (*last).to_owned() } else { format!("{} and {last}", others.join(", ")) };
+    Some(format!("{option} is an option of {owners}, not of {command}"))
+}
+
+fn commands(grammar: &Command) -> Vec<&str> {
+    grammar.get_subcommands().map(Command::get_name).collect()
+}

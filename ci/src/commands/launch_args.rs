@@ -1,0 +1,83 @@
+//! What all commands take that boot one kernel.
+
+use std::time::Duration;
+
+use clap::Args;
+use octopod::boot::command_line::Work;
+
+use crate::base::values::Line;
+use crate::commands::args::{
+    EmulatorArgs, KernelArgs, MachineArgs, OutputArgs, ProgressArgs, TerminalArgs, TimeArgs,
+};
+use crate::commands::launch::{Launch, LaunchKind, time_limit};
+use crate::present::terminal::TerminalConfig;
+use crate::run::command_line::CommandLine;
+use crate::run::session::RunConfig;
+
+/// Options of a run.
+#[derive(Clone, Debug, Args)]
+pub struct LaunchArgs {
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+
+    /// The kernel.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+
+    /// The time.
+    #[command(flatten)]
+    pub time: TimeArgs,
+
+    /// What is written.
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// What is shown.
+    #[command(flatten)]
+    pub terminal: TerminalArgs,
+
+    /// How often progress is reported.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
+}
+
+impl LaunchArgs {
+    /// The run that these options ask for.
+    pub fn configure(&self, kind: LaunchKind, emulator: &EmulatorArgs) -> Launch {
+        self.configure_work(kind, emulator, Vec::new(), Duration::ZERO)
+    }
+
+    /// The same, whose work has these parameters and takes so long.
+    pub fn configure_work(
+        &self,
+        kind: LaunchKind,
+        emulator: &EmulatorArgs,
+        parameters: Vec<String>,
+        work: Duration,
+    ) -> Launch {
+        let own = [vec![format!("work={}", kind.work())], parameters, self.kernel.parameters()].concat();
+        let appended = self.kernel.append.iter().map(Line::to_string).collect();
+        let command_line = CommandLine { own, appended };
+        let machine = self.machine.configure(emulator, self.kernel.trace);
+        let mut kernel = self.kernel.configure(None);
+        let asked = command_line.work();
+        (kernel.selftest, kernel.shell) = (asked == Some(Work::SelfTest), asked == Some(Work::Shell));
+        let limit = self.time.timeout.map_or_else(|| time_limit(&machine, work), Duration::from_secs);
+        Launch {
+            kind,
+            machine,
+            kernel,
+            command_line,
+            cpus: Vec::new(),
+            replay: None,
+            run: RunConfig { limit, console: None },
+            output: self.output.configure(),
+        }
+    }
+
+    /// What the terminal shows of it.
+    pub fn terminal(&self) -> TerminalConfig {
+        self.terminal.configure(&self.progress, self.output.json.as_ref())
+    }
+}

@@ -1,0 +1,33 @@
+//! `run`: boots a program of the user's own, an example of the package or an ELF file.
+
+use clap::{ArgGroup, Args};
+
+use crate::commands::args::{EmulatorArgs, ExampleArgs};
+use crate::commands::launch::{Launch, LaunchKind};
+use crate::commands::launch_args::LaunchArgs;
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("program").args(["example", "kernel"]).required(true)))]
+pub struct RunArgs {
+    /// The program.
+    #[command(flatten)]
+    pub example: ExampleArgs,
+
+    /// The emulator.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
+
+    /// What all runs take.
+    #[command(flatten)]
+    pub common: LaunchArgs,
+}
+
+impl RunArgs {
+    /// The run that is asked for.
+    pub fn configure(&self) -> Launch {
+        let mut launch = self.common.configure(LaunchKind::Run, &self.emulator);
+        launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
+        launch
+    }
+}

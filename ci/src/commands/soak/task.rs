@@ -1,0 +1,96 @@
+//! What a soak has to go by, and what it comes to.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::base::files::run_folder::RunFolder;
+use crate::base::message::Observer;
+use crate::commands::launch::Launch;
+use crate::commands::runs;
+use crate::kernel::build;
+use crate::kernel::config::KernelSource;
+use crate::machine::accelerator::AccelChoice;
+use crate::report::outcome::Outcome;
+use crate::setup;
+
+/// What a soak found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All is well; what was done.
+    Passed(String),
+    /// What went wrong, and where its files are.
+    Failed(String, PathBuf),
+}
+
+/// What a soak has to go by.
+pub struct Task<'a> {
+    /// What runs the guests' code.
+    pub accel: AccelChoice,
+    /// The QEMU to use.
+    pub qemu: Option<&'a OsStr>,
+    /// Where to build.
+    pub workspace: &'a Workspace,
+    /// Where its files go.
+    pub folder: RunFolder,
+    /// How many of what it counts, if the user says.
+    pub count: Option<u64>,
+}
+
+impl Task<'_> {
+    /// The folder of the soak's runs, which each run takes over from the one before.
+    pub fn run(&self) -> PathBuf {
+        self.folder.file("run")
+    }
+
+    /// A run with these arguments, in this soak's folder.
+    pub fn launch(&self, arguments: &[&str]) -> Result<Launch, Error> {
+        let parsed = runs::parse(arguments);
+        let (mut launch, _) =
+            parsed.map_err(|problem| Error::KernelOption { message: problem.to_string() })?;
+        launch.machine.accel = self.accel;
+        if !arguments.contains(&"--qemu") {
+            launch.machine.qemu = self.qemu.map(OsStr::to_owned);
+        }
+        launch.output.out = Some(self.run());
+        Ok(launch)
+    }
+
+    /// That a run went wrong, and how to have it again.
+    pub fn failed(&self, what: &str, outcome: &Outcome, arguments: &str) -> Ended {
+        let reason = outcome.report.reason.as_deref().unwrap_or("see its report");
+        let text = format!("{what}: {}\nto repeat it: cargo run -- {arguments}", reason.trim());
+        Ended::Failed(text, self.run())
+    }
+
+    /// Builds the kernel of a run once, for `launch` and those that take its kernel over.
+    pub fn build(&self, launch: &mut Launch, observer: &mut dyn Observer) -> Result<(), Error> {
+        setup::target::provide(observer)?;
+        let built = build::provide(&launch.kernel, self.workspace, observer)?;
+        let path = self.folder.adopt(&built.path, "octopod-kernel", built.is_users)?;
+        let symbols = self.folder.adopt(&built.symbols, "octopod-symbols", built.is_users)?;
+        launch.kernel.source = KernelSource::Built(Box::new(built.moved_to(path, symbols, None)));
+        Ok(())
+    }
+}
+
+/// A time as people say it.
+pub fn human(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds}.{} s", time.subsec_millis() / 100),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(human(Duration::from_millis(61_250)), "61.2 s");
+        assert_eq!(human(Duration::from_secs(3_725)), "62 min 5 s");
+    }
+}

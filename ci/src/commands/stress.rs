@@ -1,0 +1,129 @@
+//! `stress`: lets all CPUs race for frames, and proves that none was lost or allocated twice. With `--host` as threads of this
+//! host.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use octopod::boot::command_line::{MAX_CPU_COUNTS, Workload};
+
+use crate::base::error::Error;
+use crate::base::message::Observer;
+use crate::base::values::{Seconds, Seed, Word};
+use crate::commands::args::EmulatorArgs;
+use crate::commands::launch::{Launch, LaunchKind, run_folder, with_report};
+use crate::commands::launch_args::LaunchArgs;
+use crate::host::stress::{self as host, HostConfig};
+use crate::report::document::Report;
+use crate::report::outcome::Outcome;
+
+/// What each part of a comparison may take: its time if nobody gives one, and on a slow host much more to begin and to end.
+const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
+
+/// Options of `stress`.
+#[derive(Clone, Debug, Args)]
+pub struct StressArgs {
+    /// How long all workloads together run, with up to three decimals [default: the kernel's own].
+    #[arg(long, value_name = "S", help_heading = "Stress")]
+    pub seconds: Option<Seconds>,
+
+    /// Which workloads, separated by commas [default: all].
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
+    pub workloads: Vec<Word>,
+
+    /// Which allocators, separated by commas: octopod, magazine, locked [default: octopod].
+    #[arg(long = "allocator", value_name = "A,B", value_delimiter = ',', help_heading = "Stress")]
+    pub allocators: Vec<Word>,
+
+    /// On how many CPUs, one number after the other [default: all; for several allocators 1, 2, 4 and so on].
+    #[arg(long, value_name = "N,M", value_delimiter = ',', help_heading = "Stress")]
+    pub cpus: Vec<u32>,
+
+    /// Run the workloads as threads of this host, with --mem of its memory, and boot nothing.
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "append", "trace", "debug", "fault", "compressed", "kernel", "emulator", "smp", "cpu", "machine", "accel",
+            "boot", "log", "allow_missing_cpus", "qemu_arguments",
+        ],
+        help_heading = "Stress"
+    )]
+    pub host: bool,
+
+    /// Where the random choices start from, decimal or as 0x1f [default: the kernel draws one].
+    #[arg(long, value_name = "N", help_heading = "Stress")]
+    pub seed: Option<Seed>,
+
+    /// Replay this trace of allocations and frees, instead of the other workloads unless --workloads names some.
+    #[arg(long, value_name = "FILE", help_heading = "Stress")]
+    pub replay: Option<PathBuf>,
+
+    /// The emulator.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
+
+    /// What all runs take.
+    #[command(flatten)]
+    pub common: LaunchArgs,
+}
+
+impl StressArgs {
+    /// The run that is asked for.
+    pub fn configure(&self) -> Launch {
+        let kind = if self.host { LaunchKind::StressOnHost } else { LaunchKind::Stress };
+        let seconds = self.seconds.as_ref().map(Seconds::time).unwrap_or_default();
+        let work = seconds + GRACE_OF_A_PART * self.compared_parts();
+        let launch = self.common.configure_work(kind, &self.emulator, self.parameters(), work);
+        Launch { cpus: self.cpus.clone(), replay: self.replay.clone(), ..launch }
+    }
+
+    /// The parameters that these options stand for.
+    fn parameters(&self) -> Vec<String> {
+        fn list<T: ToString>(values: &[T]) -> String {
+            values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+        }
+        let mut parameters = Vec::new();
+        parameters.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
+        let mut names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
+        let replay = Workload::Replay.name();
+        if self.replay.is_some() && !names.iter().any(|name| name == replay) {
+            names.push(replay.to_owned());
+        }
+        for (name, value) in
+            [("workloads", list(&names)), ("allocators", list(&self.allocators)), ("cpus", list(&self.cpus))]
+        {
+            parameters.extend((!value.is_empty()).then(|| format!("stress.{name}={value}")));
+        }
+        parameters.extend(self.seed.as_ref().map(|seed| format!("stress.seed={seed}")));
+        parameters
+    }
+
+    /// How many parts a comparison has, at most: a workload on an allocator with so many CPUs. 0 if nothing is compared.
+    fn compared_parts(&self) -> u32 {
+        let allocators = self.allocators.len().max(1);
+        let counts = match self.cpus.len() {
+            0 if allocators > 1 => MAX_CPU_COUNTS,
+            given => given.max(1),
+        };
+        let workloads = if self.workloads.is_empty() { Workload::ALL.len() } else { self.workloads.len() };
+        if allocators * counts > 1 { (allocators * counts * workloads) as u32 } else { 0 }
+    }
+}
+
+/// Runs the workloads as threads of this host.
+pub fn launch_on_host(launch: &Launch, observer: &mut dyn Observer) -> Outcome {
+    with_report(launch, observer, |begun, observer| {
+        begun.folder = Some(run_folder(launch, &begun.workspace, &begun.files, observer)?);
+        let config = HostConfig {
+            command_line: launch.command_line.clone(),
+            mem: launch.machine.mem.clone(),
+            threads: launch.cpus.clone(),
+            replay: launch.replay.clone(),
+            limit: launch.run.limit,
+        };
+        let (judgement, seen) = host::run(&config, observer)?;
+        let line = launch.command_line.to_string();
+        let report = Report::assemble(judgement, line, None, None, &seen, Vec::new());
+        Ok::<Outcome, Error>(Outcome::without_a_run(report))
+    })
+}

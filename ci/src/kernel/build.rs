@@ -1,0 +1,177 @@
+//! Builds the kernel for its own target, one launcher at a time, and keeps each variant's file apart; or takes the file that
+//! the user names.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::checkout::Workspace;
+use crate::base::error::Error;
+use crate::base::files::{input, output};
+use crate::base::message::Observer;
+use crate::kernel::config::{KERNEL, KernelConfig, KernelSource, UNPACKER};
+use crate::kernel::image::{Image, Kernel};
+use crate::kernel::isolation::{self, Settings};
+use crate::kernel::{cargo, checksum, example, lock, pack};
+
+/// No kernel is larger.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Refuses a kernel that cannot be had, before anything is installed or built.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> {
+    match &config.source {
+        KernelSource::Built(_) => return Ok(()),
+        KernelSource::File(path) => return input::open(path, MOST_BYTES).map(drop),
+        KernelSource::Example(name) => drop(example::source(&workspace.root, name)?),
+        KernelSource::Octopod => {}
+    }
+    for (path, is_written) in [(&workspace.root, false), (&workspace.target, true)] {
+        if let Some(reason) = unusable(path, is_written) {
+            return Err(Error::UnusablePath { path: path.clone(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Why the kernel cannot be built from or to a folder.
+fn unusable(path: &Path, is_written: bool) -> Option<&'static str> {
+    match path.to_str() {
+        Some(text) if is_written && text.contains('%') => {
+            // It puts random digits in their place, for a file that it renames.
+            Some(
+                "LLVM's linker writes to no path with a percent sign; move the checkout, or set CARGO_TARGET_DIR",
+            )
+        }
+        Some(text) if !text.chars().any(char::is_control) => None,
+        _ => Some("cargo takes only paths of UTF-8 without control characters"),
+    }
+}
+
+/// Builds the kernel that is wanted, or takes the file that is named.
+///
+/// # Errors
+/// It does not build, or is none.
+pub fn provide(
+    config: &KernelConfig,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<Kernel, Error> {
+    match &config.source {
+        KernelSource::Built(kernel) => return Ok((**kernel).clone()),
+        KernelSource::File(path) => return given(path),
+        KernelSource::Example(_) | KernelSource::Octopod => {}
+    }
+    let settings = Settings::read(&workspace.root, config.profile())?;
+    build(config, &settings, workspace, observer).map_err(|error| {
+        // What the user has set for all builds may be what is wrong with this one.
+        let foreign = isolation::foreign(&workspace.root, &settings);
+        match foreign.is_empty() {
+            true => error,
+            false => error.with_settings(&foreign),
+        }
+    })
+}
+
+/// The kernel in a file that the user names.
+fn given(path: &Path) -> Result<Kernel, Error> {
+    let image = Image::of(&input::read(path, MOST_BYTES)?);
+    let image =
+        image.map_err(|error| Error::NotAKernel { path: path.to_owned(), reason: error.to_string() })?;
+    let path = std::path::absolute(path).map_err(Error::file("find", path))?;
+    Ok(Kernel {
+        symbols: path.clone(),
+        path,
+        variant: "given".to_owned(),
+        image_bytes: image.bytes,
+        compressed_bytes: None,
+        image_end: image.end,
+        is_users: true,
+        _lock: None,
+        _folder: None,
+    })
+}
+
+fn build(
+    config: &KernelConfig,
+    settings: &Settings,
+    workspace: &Workspace,
+    observer: &mut dyn Observer,
+) -> Result<Kernel, Error> {
+    let folder = workspace.own().join("kernels").join(config.variant());
+    fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
+    // Cargo puts what it builds of two checkouts with one target folder into the same files.
+    let lock = lock::take(&workspace.shared().join("build.lock"), observer)?;
+    let built = cargo::build(&config.program(), config, settings, None, workspace, observer)?;
+    let symbols = folder.join(KERNEL.name);
+    let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
+    let kernel = checksum::sealed(input::read(&built, MOST_BYTES)?);
+    let kernel = kernel.map_err(|error| not_a_kernel(error.to_string()))?;
+    keep(&kernel, &symbols)?;
+    let image_of = |elf: &[u8]| Image::of(elf).map_err(|error| not_a_kernel(error.to_string()));
+    let image = image_of(&kernel)?;
+    let (mut path, mut compressed) = (symbols.clone(), None);
+    if config.compressed {
+        let payload = pack::payload(&kernel).map_err(|error| not_a_kernel(error.to_string()))?;
+        let payload_path = folder.join("payload");
+        keep(&payload, &payload_path)?;
+        let built = cargo::build(&UNPACKER, config, settings, Some(&payload_path), workspace, observer)?;
+        let unpacker = input::read(&built, MOST_BYTES)?;
+        path = folder.join(UNPACKER.name);
+        keep(&unpacker, &path)?;
+        compressed = Some(image_of(&unpacker)?);
+    }
+    Ok(Kernel {
+        path,
+        symbols: symbols.clone(),
+        variant: config.variant(),
+        image_bytes: image.bytes,
+        compressed_bytes: compressed.as_ref().map(|unpacker| unpacker.bytes),
+        image_end: compressed.map_or(image.end, |unpacker| unpacker.end),
+        is_users: false,
+        _lock: Some(Arc::new(lock)),
+        _folder: None,
+    })
+}
+
+/// Keeps what cargo has built where the next build, of another variant, does not replace it. Who has the old file open, or a
+/// link to it, keeps that one.
+fn keep(bytes: &[u8], path: &Path) -> Result<(), Error> {
+    if !fs::read(path).is_ok_and(|present| present == bytes) {
+        output::write(path, bytes).map_err(Error::file("write", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::message::Silent;
+
+    #[test]
+    fn a_checkout_that_no_kernel_can_be_built_in_is_refused_with_the_reason() {
+        let refused = |root: &str, target: &str| {
+            let workspace = Workspace { root: root.into(), target: target.into() };
+            check(&KernelConfig::default(), &workspace).err().map(|error| error.to_string())
+        };
+        for fine in ["/a b", "/it's \"x\"", "/a,b", "/\u{e4}\u{4e2d}"] {
+            assert_eq!(refused(fine, fine), None);
+        }
+        assert_eq!(refused("/100%", "/target"), None);
+        let reason = refused("/100%", "/100%/target").unwrap();
+        assert!(reason.contains("/100%/target") && reason.contains("percent sign"), "{reason}");
+        assert!(refused("/a\nb", "/target").unwrap().contains("control characters"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_elf_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        fs::write(&path, "not a kernel").unwrap();
+        let config = KernelConfig { source: KernelSource::File(path), ..KernelConfig::default() };
+        let error = provide(&config, &Workspace::find().unwrap(), &mut Silent).unwrap_err();
+        assert!(error.to_string().contains("notes.txt is not a kernel that can be booted"), "{error}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Which kernel is wanted: the program, the cargo profile, the features; or a file that there is already.
+
+use std::path::PathBuf;
+
+use crate::kernel::image::Kernel;
+
+/// The kernel's package.
+pub const KERNEL_PACKAGE: &str = "octopod";
+
+/// A program for the kernel's target.
+pub struct Program<'a> {
+    /// What it is a program of.
+    pub kind: ProgramKind,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// Where a program is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// The workspace's package of this name.
+    Package(&'static str),
+    /// A file in `examples/`.
+    Example,
+}
+
+/// The kernel of this package.
+pub const KERNEL: Program = Program { kind: ProgramKind::Package(KERNEL_PACKAGE), name: "octopod-kernel" };
+/// The loader of a compressed kernel.
+pub const UNPACKER: Program =
+    Program { kind: ProgramKind::Package("octopod-unpacker"), name: "octopod-unpacker" };
+
+/// Where the kernel comes from.
+#[derive(Clone, Debug, Default)]
+pub enum KernelSource {
+    /// Built: octopod's own.
+    #[default]
+    Octopod,
+    /// Built: the example of this name.
+    Example(String),
+    /// An ELF file that the user names.
+    File(PathBuf),
+    /// A kernel that has been built before.
+    Built(Box<Kernel>),
+}
+
+/// The kernel of a run.
+#[derive(Clone, Debug, Default)]
+pub struct KernelConfig {
+    /// Where it comes from.
+    pub source: KernelSource,
+    /// Whether it is built without optimisation.
+    pub debug: bool,
+    /// Whether it is compressed, and booted by a loader that unpacks it.
+    pub compressed: bool,
+    /// Whether fault injection is built in.
+    pub faults: bool,
+    /// Whether the self-test is.
+    pub selftest: bool,
+    /// Whether the console is.
+    pub shell: bool,
+}
+
+impl KernelConfig {
+    /// The name of the kernel that is built, and of its folder. Two configurations of one name build the same file.
+    pub fn variant(&self) -> String {
+        let parts = match self {
+            KernelConfig { faults: true, .. } => "-faults",
+            KernelConfig { selftest: true, .. } => "-selftest",
+            _ => "",
+        };
+        let shell = if self.shell { "-shell" } else { "" };
+        let compressed = if self.compressed { "-compressed" } else { "" };
+        let example = self.example().map(|name| format!("-{name}")).unwrap_or_default();
+        format!("{}{parts}{shell}{compressed}{example}", self.profile())
+    }
+
+    /// The cargo profile.
+    pub fn profile(&self) -> &'static str {
+        if self.debug { "dev" } else { "kernel" }
+    }
+
+    /// The example that is built in the kernel's place.
+    pub fn example(&self) -> Option<&str> {
+        match &self.source {
+            KernelSource::Example(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What is built and then booted, or compressed.
+    pub fn program(&self) -> Program<'_> {
+        self.example().map_or(KERNEL, |name| Program { kind: ProgramKind::Example, name })
+    }
+
+    /// The features of the kernel's package that it has.
+    pub fn features(&self) -> Vec<&'static str> {
+        let features = [(self.faults, "faults"), (self.selftest, "selftest"), (self.shell, "shell")];
+        features.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_do_not_share_a_file() {
+        let name = |debug, faults, compressed| {
+            KernelConfig { debug, faults, compressed, ..KernelConfig::default() }.variant()
+        };
+        assert_eq!([name(false, false, false), name(true, false, false)], ["kernel", "dev"]);
+        assert_eq!([name(false, true, false), name(true, true, false)], ["kernel-faults", "dev-faults"]);
+        assert_eq!(
+            [name(false, false, true), name(true, true, true)],
+            ["kernel-compressed", "dev-faults-compressed"]
+        );
+        let default = KernelConfig::default;
+        assert_eq!(KernelConfig { selftest: true, ..default() }.variant(), "kernel-selftest");
+        assert_eq!(KernelConfig { shell: true, ..default() }.variant(), "kernel-shell");
+        let source = KernelSource::Example("hello".to_owned());
+        assert_eq!(KernelConfig { source, ..default() }.variant(), "kernel-hello");
+    }
+}

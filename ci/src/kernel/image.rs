@@ -1,0 +1,66 @@
+//! A kernel's file, and what a loader makes of it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object::elf::PT_LOAD;
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Endianness, Object, ObjectSegment};
+
+use crate::base::files::scratch::Scratch;
+
+/// A kernel that can be booted.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The ELF file that is booted.
+    pub path: PathBuf,
+    /// The one that has the symbols.
+    pub symbols: PathBuf,
+    /// What it was built as.
+    pub variant: String,
+    /// Bytes that the loader copies to memory, or would if the kernel were not compressed.
+    pub image_bytes: u64,
+    /// Bytes that the loader copies of a compressed kernel, unpacker and all.
+    pub compressed_bytes: Option<u64>,
+    /// The physical address behind the image, where its file wants it.
+    pub image_end: u64,
+    /// Whether the user has named its file.
+    pub is_users: bool,
+    /// The build lock, under which no other build replaces the files.
+    pub(super) _lock: Option<Arc<File>>,
+    /// The folder of the files, where it goes with the last kernel in it.
+    pub(super) _folder: Option<Arc<Scratch>>,
+}
+
+impl Kernel {
+    /// The same kernel in files of the caller's own, which no build replaces.
+    pub fn moved_to(self, path: PathBuf, symbols: PathBuf, folder: Option<Arc<Scratch>>) -> Kernel {
+        Kernel { path, symbols, _lock: None, _folder: folder, ..self }
+    }
+}
+
+/// What a loader makes of a file.
+pub struct Image {
+    /// What it copies: the file's bytes in its loadable segments.
+    pub bytes: u64,
+    /// The physical address behind the last segment.
+    pub end: u64,
+}
+
+impl Image {
+    /// Reads the program headers of an ELF file.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of(elf: &[u8]) -> Result<Image, object::Error> {
+        let bytes = object::File::parse(elf)?.segments().map(|segment| segment.file_range().1).sum();
+        let end = ElfFile64::<Endianness>::parse(elf).map_or(0, |file| {
+            let endian = file.endian();
+            let loaded = file.elf_program_headers().iter().filter(|part| part.p_type(endian) == PT_LOAD);
+            let ends = loaded.map(|part| part.p_paddr(endian).saturating_add(part.p_memsz(endian)));
+            ends.max().unwrap_or_default()
+        });
+        Ok(Image { bytes, end })
+    }
+}

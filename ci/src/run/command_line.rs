@@ -1,0 +1,116 @@
+//! The kernel's command line: what the launcher's options say, and what the user appends.
+
+use std::fmt;
+
+use octopod::boot::MAX_COMMAND_LINE_BYTES;
+use octopod::boot::command_line::{BuiltIn, Options, Work};
+use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
+
+use crate::base::error::Error;
+
+/// The parameters of a kernel. What the user appends comes last, where it wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// What the launcher's options stand for.
+    pub own: Vec<String>,
+    /// What the user appends.
+    pub appended: Vec<String>,
+}
+
+impl CommandLine {
+    /// With the parameter `work`.
+    pub fn for_work(work: &str) -> CommandLine {
+        CommandLine { own: vec![format!("work={work}")], appended: Vec::new() }
+    }
+
+    /// Refuses what the kernel would refuse later: too long a line, and names of its own options that it does not know.
+    /// What is appended is for the kernel to judge, which may be another than this launcher's.
+    ///
+    /// # Errors
+    /// What the kernel would report.
+    pub fn check(&self) -> Result<(), Error> {
+        // The launcher puts the nonce of the records before it.
+        let nonce = NONCE_PARAMETER.len() + "=".len() + NONCE_DIGITS + " ".len();
+        let bytes = nonce + self.to_string().len();
+        if bytes > MAX_COMMAND_LINE_BYTES {
+            return Err(Error::CommandLineTooLong { bytes, most: MAX_COMMAND_LINE_BYTES });
+        }
+        let own = self.own.join(" ");
+        let parsed = Options::parse(own.as_bytes(), BuiltIn::ALL);
+        parsed.map(drop).map_err(|error| Error::KernelOption { message: error.to_string() })
+    }
+
+    /// What the kernel is told to do; `None` if it would refuse the line.
+    pub fn work(&self) -> Option<Work> {
+        self.parsed().map(|options| options.work)
+    }
+
+    /// As the kernel reads it; `None` if it would refuse it.
+    pub fn parsed(&self) -> Option<Options> {
+        Options::parse(self.to_string().as_bytes(), BuiltIn::ALL).ok()
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = self.own.iter().chain(&self.appended);
+        if let Some(first) = all.next() {
+            f.write_str(first)?;
+        }
+        all.try_for_each(|parameter| write!(f, " {parameter}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &CommandLine) -> Option<String> {
+        line.check().err().map(|error| {
+            assert_eq!(error.verdict().status(), 2, "{error}");
+            error.to_string()
+        })
+    }
+
+    #[test]
+    fn a_command_line_has_2048_bytes_at_most() {
+        let own = "record_nonce=0123456789abcdef work=boot ".len();
+        let append = |bytes: usize| CommandLine {
+            appended: vec![format!("x={}", "y".repeat(bytes - own - 2))],
+            ..CommandLine::for_work("boot")
+        };
+        assert_eq!(refusal(&append(2048)), None);
+        for bytes in [2049, 5_000, 100_000] {
+            let text = refusal(&append(bytes)).unwrap();
+            assert!(text.contains(&bytes.to_string()) && text.contains("2048"), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_kernel_knows_are_refused_with_those_that_it_does() {
+        let own = |word: &str| CommandLine { own: vec![word.to_owned()], appended: Vec::new() };
+        for (word, parts) in [
+            ("fault=nope", ["nope", "lose_frame"]),
+            ("stress.workloads=pairs,nope", ["nope", "storm"]),
+            ("stress.allocators=nope", ["nope", "magazine"]),
+        ] {
+            let text = refusal(&own(word)).unwrap();
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
+        // The kernel may be another than this launcher's.
+        let appended = vec!["colour=red".to_owned()];
+        assert_eq!(refusal(&CommandLine { appended, ..CommandLine::for_work("boot") }), None);
+        assert_eq!(refusal(&own("fault=lose_frame")), None);
+    }
+
+    #[test]
+    fn the_last_parameter_of_a_name_counts() {
+        let line = |appended: &str| CommandLine {
+            appended: vec![appended.to_owned()],
+            ..CommandLine::for_work("stress")
+        };
+        assert_eq!(line("work=selftest").work(), Some(Work::SelfTest));
+        assert_eq!(line("work=selftest work=boot").work(), Some(Work::Boot));
+        assert_eq!(line("fro=1").work(), None);
+    }
+}

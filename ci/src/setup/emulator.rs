@@ -1,0 +1,23 @@
+//! The emulator that a run wants: found, or installed.
+
+use crate::base::error::Error;
+use crate::base::message::Observer;
+use crate::machine::accelerator::{Host, decide};
+use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::machine::emulator::Emulator;
+use crate::setup::{bochs, qemu};
+
+/// Finds the emulator that is asked for, and installs it if it is missing.
+///
+/// # Errors
+/// The accelerator cannot be had; the emulator is missing and cannot be installed, or does not answer as one.
+pub fn provide(config: &MachineConfig, host: &Host, observer: &mut dyn Observer) -> Result<Emulator, Error> {
+    match config.emulator {
+        EmulatorKind::Qemu => {
+            let decision = decide(config.accel, host)?;
+            let qemu = qemu::provide(config.qemu.as_deref(), observer)?;
+            Ok(Emulator::Qemu(qemu, decision))
+        }
+        EmulatorKind::Bochs => bochs::provide(config.bochs.as_deref(), observer).map(Emulator::Bochs),
+    }
+}
