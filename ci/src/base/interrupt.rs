@@ -7,15 +7,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::process;
 use crate::base::verdict::VerdictKind;
-use crate::run::console::leave_raw_mode;
 
 type Waker = Box<dyn Fn() + Send>;
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 static WAKERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
+/// What has to be done before the process ends at once.
+static CLEANUPS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
 /// Installs the handlers, once for each process.
 pub fn install() -> Result<(), ctrlc::Error> {
@@ -30,7 +30,7 @@ pub fn install() -> Result<(), ctrlc::Error> {
 /// Does what the first signal does.
 pub fn request() {
     SIGNALS.fetch_add(1, Ordering::SeqCst);
-    for (_, wake) in WAKERS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+    for (_, wake) in locked(&WAKERS).iter() {
         wake();
     }
 }
@@ -47,9 +47,22 @@ pub fn count() -> u64 {
 
 /// Leaves the terminal usable and no child running, and ends the process, whatever its other threads do.
 fn end_at_once() -> ! {
-    leave_raw_mode();
-    process::kill_all();
+    for clean_up in locked(&CLEANUPS).iter() {
+        clean_up();
+    }
     std::process::exit(VerdictKind::Interrupted.status().into())
+}
+
+/// Has the second signal do this before it ends the process: it runs on the signal's thread and must not block.
+pub fn before_ending_at_once(clean_up: fn()) {
+    let mut all = locked(&CLEANUPS);
+    if !all.iter().any(|known| std::ptr::fn_addr_eq(*known, clean_up)) {
+        all.push(clean_up);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A wait that wants to be woken; ends with its scope.
@@ -61,13 +74,13 @@ impl Listener {
     /// `wake` runs on the signal's thread and must not block.
     pub(crate) fn new(wake: impl Fn() + Send + 'static) -> Listener {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        WAKERS.lock().unwrap_or_else(PoisonError::into_inner).push((id, Box::new(wake)));
+        locked(&WAKERS).push((id, Box::new(wake)));
         Listener { id }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        WAKERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != self.id);
+        locked(&WAKERS).retain(|(id, _)| *id != self.id);
     }
 }

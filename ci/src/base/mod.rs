@@ -6,6 +6,7 @@ pub mod error;
 pub mod files;
 pub mod interrupt;
 pub mod message;
+pub mod numbers;
 pub mod process;
 pub mod text;
 pub mod values;

@@ -105,7 +105,7 @@ impl Default for Streams {
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// Kills all children under watch and what they have started. For the end of the process, by a thread that may not wait.
-pub(crate) fn kill_all() {
+fn kill_all() {
     for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let _ = kill_process_group(*group, Signal::KILL);
     }
@@ -129,6 +129,7 @@ impl Supervised {
         let stdin = if streams.interactive { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         end_with_parent(command);
+        interrupt::before_ending_at_once(kill_all);
         let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
         GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(group);

@@ -1,14 +1,13 @@
 //! A report in at most 80 columns, for people.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::HumanCount;
 
+use crate::base::numbers::plain;
 use crate::base::text;
-use crate::base::verdict::VerdictKind;
 use crate::report::bench::BenchReport;
 use crate::report::document::Report;
+use crate::report::headline::millis;
 use crate::report::memory::{ArenaReport, FreeReport};
 use crate::report::stress::StressReport;
 
@@ -200,62 +199,6 @@ fn costs(bench: &[BenchReport]) -> Table {
         }
     }
     table
-}
-
-/// A count that may have a fraction, which is then shown to the hundredth.
-pub(crate) fn plain(count: f64) -> String {
-    if count.fract() == 0.0 { format!("{count}") } else { format!("{count:.2}") }
-}
-
-/// The verdict as a word and a sentence.
-pub fn verdict(report: &Report) -> (&'static str, String) {
-    let reason = || report.reason.clone().unwrap_or_default();
-    match report.verdict {
-        VerdictKind::Pass => ("PASS", passed(report)),
-        VerdictKind::Fail => ("FAIL", reason()),
-        VerdictKind::Panic => ("PANIC", reason()),
-        VerdictKind::Timeout => ("TIMEOUT", reason()),
-        VerdictKind::Refused => ("REFUSED", reason()),
-        VerdictKind::Usage => ("USAGE", reason()),
-        VerdictKind::Error => ("ERROR", reason()),
-        VerdictKind::Interrupted => ("INTERRUPTED", "ended by a signal".to_owned()),
-    }
-}
-
-fn passed(report: &Report) -> String {
-    let mut parts = Vec::new();
-    if let Some(boot) = &report.boot {
-        let CpuCount { number, noun } = CpuCount::of(boot.kernel.cpus_online);
-        parts.push(format!("{number} {noun}"));
-        if report.stress.is_empty() && report.bench.is_empty() {
-            parts.push(format!("online in {}", millis(boot.kernel.entry_to_online_us)));
-        }
-    }
-    if !report.stress.is_empty() {
-        let operations = report.stress.iter().map(|stress| stress.operations).fold(0, u64::saturating_add);
-        parts.push(format!("{} operations", HumanCount(operations)));
-        parts.push("nothing lost".to_owned());
-        parts.push("nothing handed out twice".to_owned());
-    }
-    if !report.bench.is_empty() {
-        parts.push(format!("{} figures, none above its limit", report.bench.len()));
-    }
-    parts.join(", ")
-}
-
-struct CpuCount {
-    number: u32,
-    noun: &'static str,
-}
-
-impl CpuCount {
-    fn of(number: u32) -> CpuCount {
-        CpuCount { number, noun: if number == 1 { "CPU" } else { "CPUs" } }
-    }
-}
-
-fn millis(microseconds: u64) -> String {
-    format!("{:.1} ms", Duration::from_micros(microseconds).as_secs_f64() * 1000.0)
 }
 
 /// A number in at most five characters: what matters of a latency is its order of magnitude.

@@ -6,6 +6,7 @@ use octopod::wire::{Boot, Events};
 use serde::Serialize;
 
 use crate::report::document::Report;
+use crate::report::headline;
 
 /// What differs by less than this says nothing: no two runs of one kernel are the same.
 const NOTABLE: f64 = 0.10;
@@ -211,7 +212,7 @@ pub fn differences(old: &Report, new: &Report) -> Vec<(&'static str, String, Str
             |field: fn(&crate::report::document::HostReport) -> String| host.map(field).unwrap_or_default();
         let kernel = report.kernel.as_ref().map(|kernel| kernel.variant.clone());
         [
-            ("verdict", crate::present::table::verdict(report).0.to_owned()),
+            ("verdict", headline::verdict(report).0.to_owned()),
             ("command line", report.command_line.clone()),
             ("kernel", kernel.unwrap_or_default()),
             ("emulator", host(|host| format!("{} {}", host.emulator, host.emulator_version))),
@@ -219,7 +220,7 @@ pub fn differences(old: &Report, new: &Report) -> Vec<(&'static str, String, Str
             ("machine", host(|host| host.machine.clone())),
             ("processor", host(|host| host.cpu.clone())),
             ("-smp", host(|host| host.smp.clone())),
-            ("memory", host(|host| crate::present::pictures::bytes(host.memory_bytes))),
+            ("memory", host(|host| crate::base::numbers::bytes(host.memory_bytes))),
             ("door", host(|host| host.door.clone())),
         ]
     };

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::base::error::Error;
+use crate::base::numbers::plain;
 use crate::base::verdict::VerdictKind;
-use crate::present::table::plain;
 use crate::report::document::Report;
 
 /// The file, relative to the workspace's root.

@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod cost_limits;
 pub mod document;
 pub mod expect;
+pub mod headline;
 pub mod interrupts;
 pub mod lateness;
 pub mod lock_wait;

@@ -11,7 +11,7 @@ use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::base::process::capture;
 use crate::base::version::Version;
-use crate::setup::PROBE_LIMIT;
+use crate::setup::limits::PROBE_LIMIT;
 use crate::setup::packages::{OsRelease, Privilege, find_program};
 
 const PACKAGE: &str = "qemu-system-x86";

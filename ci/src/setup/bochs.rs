@@ -10,8 +10,9 @@ use crate::base::message::{Notice, Observer};
 use crate::base::process::capture;
 use crate::base::version::Version;
 use crate::machine::bochs::Bochs;
-use crate::setup::PROBE_LIMIT;
-use crate::setup::packages::{Leave, Manager, find_program};
+use crate::setup::install::Installer;
+use crate::setup::limits::PROBE_LIMIT;
+use crate::setup::packages::{Manager, find_program};
 
 const PROGRAM: &str = "bochs";
 
@@ -74,13 +75,13 @@ pub(super) fn packages(manager: Manager) -> &'static [&'static str] {
 }
 
 fn install(observer: &mut dyn Observer) -> Result<(), Error> {
-    let leave = Leave::ask().map_err(|obstacle| missing(&obstacle))?;
-    if leave.manager != Manager::Apt {
+    let installer = Installer::find().map_err(|obstacle| missing(&obstacle))?;
+    if installer.manager != Manager::Apt {
         return Err(missing("octopod installs it by apt-get only"));
     }
-    let packages = packages(leave.manager);
+    let packages = packages(installer.manager);
     observer.notice(Notice::Note(&format!("--emulator bochs: installing {}", packages.join(", "))));
-    leave.install(packages, observer)
+    installer.install(packages, observer)
 }
 
 fn missing(obstacle: &str) -> Error {

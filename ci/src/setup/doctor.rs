@@ -9,9 +9,10 @@ use crate::machine::accelerator as accel;
 use crate::machine::accelerator::Host;
 use crate::machine::boot_protocol::Firmware;
 use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::setup::limits::{NO_INSTALL, PROBE_LIMIT, may_install};
 use crate::setup::media::Need;
 use crate::setup::packages::{Manager, Privilege};
-use crate::setup::{NO_INSTALL, PROBE_LIMIT, bochs, gdb, may_install, qemu, target};
+use crate::setup::{bochs, gdb, qemu, target};
 
 /// Whether a part is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
-use crate::setup::packages::{Leave, Manager, find_program};
+use crate::setup::install::Installer;
+use crate::setup::packages::{Manager, find_program};
 
 /// Its program, and the package that holds it, everywhere.
 pub(super) const PROGRAM: &str = "gdb";
@@ -23,9 +24,10 @@ pub fn provide(observer: &mut dyn Observer) -> Result<PathBuf, Error> {
     if let Some(program) = find() {
         return Ok(program);
     }
-    let leave = Leave::ask().map_err(|obstacle| missing(&obstacle))?;
-    observer.notice(Notice::Note(&format!("gdb is missing: installing it with {}", leave.manager.program())));
-    leave.install(&[PROGRAM], observer)?;
+    let installer = Installer::find().map_err(|obstacle| missing(&obstacle))?;
+    observer
+        .notice(Notice::Note(&format!("gdb is missing: installing it with {}", installer.manager.program())));
+    installer.install(&[PROGRAM], observer)?;
     find().ok_or_else(|| missing("the package that should hold it was installed without it"))
 }
 

@@ -9,7 +9,8 @@ use crate::machine::boot_protocol::BootProtocol;
 use crate::machine::boot_protocol::Firmware;
 use crate::machine::media::iso::{Grub, module_folders};
 use crate::machine::media::{Tools, ovmf};
-use crate::setup::packages::{Leave, Manager, find_program};
+use crate::setup::install::Installer;
+use crate::setup::packages::{Manager, find_program};
 
 /// A thing that some doors need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +121,8 @@ fn missing(door: BootProtocol, qemu: Option<&Path>) -> Result<Vec<Need>, Error> 
 }
 
 fn install(door: BootProtocol, missing: &[Need], observer: &mut dyn Observer) -> Result<(), Error> {
-    let leave = Leave::ask().map_err(|obstacle| cannot_install(door, missing, &obstacle))?;
-    let packages = packages(missing, leave.manager);
+    let installer = Installer::find().map_err(|obstacle| cannot_install(door, missing, &obstacle))?;
+    let packages = packages(missing, installer.manager);
     if packages.is_empty() {
         return Err(cannot_install(door, missing, "no package is known to hold it"));
     }
@@ -130,10 +131,10 @@ fn install(door: BootProtocol, missing: &[Need], observer: &mut dyn Observer) ->
         door.name(),
         names(missing),
         packages.join(", "),
-        leave.manager.program()
+        installer.manager.program()
     );
     observer.notice(Notice::Note(&note));
-    leave.install(&packages, observer)
+    installer.install(&packages, observer)
 }
 
 fn cannot_install(door: BootProtocol, missing: &[Need], obstacle: &str) -> Error {

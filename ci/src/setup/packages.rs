@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::base::process::{Captured, capture, capture_with};
-use crate::setup::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, apt, may_install};
+use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, PROBE_LIMIT};
 
 /// A package manager that octopod knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,43 +106,6 @@ impl Manager {
         let lines: Vec<_> =
             commands.iter().map(|words| format!("{sudo}{} {}", self.program(), words.join(" "))).collect();
         lines.join(" && ")
-    }
-}
-
-/// A package manager that the launcher may use.
-#[derive(Debug)]
-pub struct Leave {
-    /// Which one.
-    pub manager: Manager,
-    /// Its program.
-    pub program: PathBuf,
-    /// What makes it work.
-    pub privilege: Privilege,
-}
-
-impl Leave {
-    /// The leave to install, or what stands against it.
-    pub fn ask() -> Result<Leave, String> {
-        if !may_install() {
-            return Err(format!("{NO_INSTALL} is set"));
-        }
-        let found = Manager::find().and_then(|manager| Some((manager, manager.path()?)));
-        let (manager, program) = found.ok_or("no package manager that octopod knows is there")?;
-        match Privilege::find(manager) {
-            Privilege::None => Err("this is neither root, nor may it use sudo without a password".to_owned()),
-            privilege => Ok(Leave { manager, program, privilege }),
-        }
-    }
-
-    /// Installs `packages`.
-    pub fn install(&self, packages: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {
-        if self.manager == Manager::Apt {
-            return apt::install(&self.program, &self.privilege, packages, observer);
-        }
-        for arguments in self.manager.install(packages) {
-            self.privilege.run(&self.program, &arguments, observer)?;
-        }
-        Ok(())
     }
 }
 

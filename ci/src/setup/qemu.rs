@@ -9,8 +9,10 @@ use crate::base::message::{Notice, Observer};
 use crate::base::process::capture;
 use crate::base::version::Version;
 use crate::machine::qemu::Qemu;
-use crate::setup::packages::{Leave, Manager, find_program};
-use crate::setup::{PROBE_LIMIT, apt};
+use crate::setup::apt;
+use crate::setup::install::Installer;
+use crate::setup::limits::PROBE_LIMIT;
+use crate::setup::packages::{Manager, find_program};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -56,13 +58,13 @@ pub(crate) fn probe(program: &Path) -> Result<Qemu, Error> {
 }
 
 fn install(observer: &mut dyn Observer) -> Result<(), Error> {
-    let leave = Leave::ask().map_err(|obstacle| missing(&obstacle))?;
-    let manager = leave.manager;
+    let installer = Installer::find().map_err(|obstacle| missing(&obstacle))?;
+    let manager = installer.manager;
     observer.notice(Notice::Note(&format!("QEMU is missing: installing it with {}", manager.program())));
     if manager == Manager::Apt {
-        return apt::install_qemu(&leave.program, &leave.privilege, observer);
+        return apt::install_qemu(&installer.program, &installer.privilege, observer);
     }
-    leave.install(&[manager.qemu_package()], observer)
+    installer.install(&[manager.qemu_package()], observer)
 }
 
 fn missing(obstacle: &str) -> Error {

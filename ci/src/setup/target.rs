@@ -8,7 +8,7 @@ use crate::base::cargo::TARGET;
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
 use crate::base::process::{capture, capture_with};
-use crate::setup::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
+use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds the target if it is missing.
 pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {

@@ -11,6 +11,7 @@ pub mod runner;
 pub mod schedule;
 mod screen;
 pub mod selection;
+mod weight;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,9 @@ use crate::commands::args::{BochsArgs, ProgressArgs, QemuArgs, TerminalArgs};
 use crate::commands::inputs;
 use crate::commands::matrix::result::{Counts, Ended, Results, SCHEMA, Skip};
 use crate::commands::matrix::runner::Runner;
-use crate::commands::matrix::schedule::Weight;
 use crate::commands::matrix::screen::Screen;
 use crate::commands::matrix::selection::Selection;
+use crate::commands::matrix::weight::Weight;
 use crate::machine::accelerator::AccelChoice;
 
 /// The results, for programs and for JUnit's readers.

@@ -20,7 +20,7 @@ use crate::commands::launch::Launch;
 use crate::commands::matrix::result::{Ended, RowResult, Skip};
 use crate::commands::matrix::rows;
 use crate::commands::matrix::rows::{Problem, Row, RowProblem};
-use crate::commands::matrix::schedule::Weight;
+use crate::commands::matrix::weight::Weight;
 use crate::commands::runs::launch_with;
 use crate::kernel::build;
 use crate::kernel::config::KernelSource;

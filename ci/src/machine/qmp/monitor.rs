@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::machine::qmp::QmpError;
+use crate::machine::qmp::error::{QmpError, left};
 use crate::machine::shutdown::Shutdown;
 
 /// QEMU's longest answer, the registers of all CPUs, is some megabytes; what is longer comes from something else.
@@ -103,7 +103,7 @@ impl Monitor {
     fn send(&self, command: &str, arguments: &Value, deadline: Instant) -> Result<(), QmpError> {
         let heard = locked(&self.heard);
         let Some(writer) = &heard.writer else { return Err(QmpError::NotConnected) };
-        writer.set_write_timeout(Some(super::left(deadline)?))?;
+        writer.set_write_timeout(Some(left(deadline)?))?;
         let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
         Ok((&mut &*writer).write_all(line.as_bytes())?)
     }

@@ -6,9 +6,9 @@ use crate::present::comparison::text::{figure, ratio};
 use crate::present::page::{colour, text, whole};
 use crate::present::pictures;
 use crate::present::pictures::{Format, Picture, PictureError};
-use crate::present::table;
 use crate::report::comparison::{Change, Group, differences, groups};
 use crate::report::document::Report;
+use crate::report::headline;
 
 /// Two runs side by side.
 ///
@@ -17,7 +17,7 @@ use crate::report::document::Report;
 pub fn page(old: &Report, new: &Report) -> Result<String, PictureError> {
     let pictures = [pictures::all(old)?, pictures::all(new)?];
     let heading = |report: &Report| {
-        let (word, _) = table::verdict(report);
+        let (word, _) = headline::verdict(report);
         html! { span class=(colour(report.verdict)) { (word) } }
     };
     let groups = groups(old, new);

@@ -26,9 +26,9 @@ pub fn lines(old: &Report, new: &Report) -> Vec<String> {
 pub fn figure(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
-        Some(value) if value >= 1e8 => crate::present::pictures::short(value),
+        Some(value) if value >= 1e8 => crate::base::numbers::short(value),
         Some(value) if value >= 1000.0 => indicatif::HumanCount(value as u64).to_string(),
-        Some(value) => crate::present::table::plain(value),
+        Some(value) => crate::base::numbers::plain(value),
     }
 }
 

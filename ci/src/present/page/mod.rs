@@ -5,21 +5,23 @@
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 use crate::base::error::Error;
 use crate::base::files::output;
 use crate::base::message::{Notice, Observer};
-use crate::base::verdict::VerdictKind;
 use crate::present::pictures;
 use crate::present::pictures::{Format, Picture};
-use crate::present::table;
 use crate::report::document::Report;
+use crate::report::headline;
 use crate::report::outcome::Outcome;
 use crate::run::folder::PAGE;
 
+mod html;
 mod sections;
 mod tables;
+
+pub use html::{colour, text, whole};
 
 /// Leaves page and pictures in the folder of a run, and the pictures in another as well, if one is named. A page or picture
 /// that cannot be had is a note, and no fault of the run's; but pictures that were asked for are missed.
@@ -70,7 +72,7 @@ fn write_files(pictures: &[Picture], folder: &Path) -> std::io::Result<()> {
 
 /// The page.
 pub fn page(report: &Report, pictures: &[Picture]) -> String {
-    let (word, sentence) = table::verdict(report);
+    let (word, sentence) = headline::verdict(report);
     let title = format!("octopod: {}", word.to_lowercase());
     let body = html! {
         h1 { span class=(colour(report.verdict)) { (word) } }
@@ -94,28 +96,6 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
     whole(&title, body)
 }
 
-/// A page around its body.
-pub(crate) fn whole(title: &str, body: Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(style())) }
-            }
-            body { (body) }
-        }
-    };
-    page.into_string()
-}
-
-fn style() -> String {
-    let dark = pictures::dark_rules();
-    format!("\n{}@media (prefers-color-scheme: dark) {{\n{dark}}}\n", include_str!("page.css"))
-}
-
 /// A section with a picture, if there is one, and what belongs below it.
 fn figure(pictures: &[Picture], name: &str, below: Markup) -> Markup {
     let Some(picture) = pictures.iter().find(|picture| picture.name == name) else { return below };
@@ -127,20 +107,6 @@ fn figure(pictures: &[Picture], name: &str, below: Markup) -> Markup {
             figcaption { (text(&picture.legend)) }
         }
         (below)
-    }
-}
-
-/// What came from a machine, without what a browser must not be shown.
-pub(crate) fn text(words: &str) -> String {
-    crate::base::text::lines(words)
-}
-
-/// A verdict's class.
-pub(crate) fn colour(verdict: VerdictKind) -> &'static str {
-    match verdict {
-        VerdictKind::Pass => "good",
-        VerdictKind::Refused | VerdictKind::Interrupted => "warn",
-        _ => "bad",
     }
 }
 

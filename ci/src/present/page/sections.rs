@@ -3,9 +3,11 @@
 use maud::{Markup, html};
 use octopod::wire::StagesUs;
 
+use crate::base::numbers::bytes;
+use crate::base::numbers::time;
 use crate::kernel::symbols::StackFrame;
-use crate::present::page::text;
-use crate::present::pictures::{Spread, bytes, time};
+use crate::present::page::html::text;
+use crate::present::pictures::Spread;
 use crate::report::document::Report;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::panic::cpus_in_words;

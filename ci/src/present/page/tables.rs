@@ -4,9 +4,11 @@ use indicatif::HumanCount;
 use maud::{Markup, html};
 use octopod::wire::ORDERS;
 
-use crate::present::page::text;
-use crate::present::pictures::{Spread, bytes, short};
-use crate::present::table::plain;
+use crate::base::numbers::bytes;
+use crate::base::numbers::plain;
+use crate::base::numbers::short;
+use crate::present::page::html::text;
+use crate::present::pictures::Spread;
 use crate::report::document::Report;
 use crate::report::memory::ArenaReport;
 

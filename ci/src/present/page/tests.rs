@@ -3,6 +3,7 @@
 use scraper::{Html, Selector};
 
 use super::*;
+use crate::base::verdict::VerdictKind;
 use crate::report::sample::{HOSTILE, hostile, report, seen};
 use crate::run::folder::PICTURES;
 

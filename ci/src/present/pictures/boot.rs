@@ -5,11 +5,12 @@ use octopod::wire::{Cpu, StagesUs};
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
+use crate::base::numbers::time;
+use crate::present::pictures::canvas::{
+    Area, Drawn, Format, Picture, PictureError, draw, key, key_height, letters, words,
+};
 use crate::present::pictures::lanes::{Lane, Spread, lanes};
 use crate::present::pictures::palette::{FAINT, GRID, IDLE, INK, PAPER, WRONG, series};
-use crate::present::pictures::{
-    Area, Drawn, Format, Picture, PictureError, draw, key, key_height, letters, time, words,
-};
 use crate::report::document::Report;
 
 /// Room for the lanes' names, in pixels.

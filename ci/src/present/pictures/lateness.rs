@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use plotters::prelude::*;
 
+use crate::present::pictures::canvas::{Picture, PictureError, draw};
 use crate::present::pictures::palette::series;
 use crate::present::pictures::panels::{Axis, HEIGHT, frame, power};
-use crate::present::pictures::{Picture, PictureError, draw};
 use crate::report::document::Report;
 
 /// Where the axis of counts begins: below one, which is to be seen.

@@ -6,8 +6,9 @@ use octopod::wire::Region;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
+use crate::base::numbers::bytes;
+use crate::present::pictures::canvas::{Area, Drawn, Format, Picture, PictureError, draw, letters, words};
 use crate::present::pictures::palette::{FAINT, GRID, IDLE, INK, PAPER, series};
-use crate::present::pictures::{Area, Drawn, Format, Picture, PictureError, bytes, draw, letters, words};
 use crate::report::document::Report;
 
 /// The height of a kind's line.

@@ -4,8 +4,9 @@ use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
+use crate::base::numbers::short;
+use crate::present::pictures::canvas::{Area, Format, letters};
 use crate::present::pictures::palette::{FAINT, GRID};
-use crate::present::pictures::{Area, Format, letters, short};
 
 /// A panel's height, in pixels.
 pub const HEIGHT: u32 = 210;

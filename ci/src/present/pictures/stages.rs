@@ -3,9 +3,10 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
+use crate::base::numbers::time;
 use crate::present::pictures::boot::step;
+use crate::present::pictures::canvas::{Picture, PictureError, draw, letters, words};
 use crate::present::pictures::palette::{FAINT, GRID, series};
-use crate::present::pictures::{Picture, PictureError, draw, letters, time, words};
 use crate::report::document::Report;
 
 /// Room for the stages' names, in pixels.

@@ -4,10 +4,10 @@ use octopod::wire::Cycles;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::present::pictures::canvas::{Drawn, Picture, PictureError, draw, key, key_height, letters};
 use crate::present::pictures::lanes::{Spread, lanes};
 use crate::present::pictures::palette::{FAINT, INK, series};
 use crate::present::pictures::panels::{Axis, Chart, Panels, counted, frame, power};
-use crate::present::pictures::{Drawn, Picture, PictureError, draw, key, key_height, letters};
 use crate::report::document::Report;
 use crate::report::stress::StressReport;
 

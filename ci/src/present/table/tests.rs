@@ -3,6 +3,8 @@
 use octopod::wire::{Boot, Cycles, Stress, Verdict};
 
 use super::*;
+use crate::base::verdict::VerdictKind;
+use crate::report::headline::verdict;
 use crate::report::verdict::Judgement;
 use crate::run::records::Seen;
 

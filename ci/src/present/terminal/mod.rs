@@ -21,6 +21,7 @@ use crate::kernel::symbols::StackFrame;
 use crate::machine::config::EmulatorKind;
 use crate::present::table;
 use crate::report::document::Report;
+use crate::report::headline;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::outcome::Outcome;
 use crate::report::panic::cpus_in_words;
@@ -177,7 +178,7 @@ impl Console {
             VerdictKind::Refused | VerdictKind::Interrupted => WARN,
             _ => BAD,
         };
-        let (word, text) = table::verdict(report);
+        let (word, text) = headline::verdict(report);
         // What a tool said at length stands above, so that the last line is the verdict.
         let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
         if !self.quiet && !details.is_empty() {

@@ -13,7 +13,6 @@ mod raw;
 pub use filter::{Piece, Sieve};
 pub use input::Feeder;
 pub use names::Names;
-pub(crate) use raw::leave_raw_mode;
 
 use std::io::{self, IsTerminal};
 use std::process::ChildStdin;

@@ -7,6 +7,8 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
+use crate::base::interrupt;
+
 /// The terminal's own settings while they are replaced.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
@@ -29,6 +31,7 @@ impl RawMode {
         raw.output_modes -= OutputModes::OPOST;
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        interrupt::before_ending_at_once(leave_raw_mode);
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         tcsetattr(io::stdin(), OptionalActions::Now, &raw).ok()?;
         Some(RawMode { _private: () })
@@ -42,7 +45,7 @@ impl Drop for RawMode {
 }
 
 /// Gives the terminal its own settings back, if they are replaced.
-pub fn leave_raw_mode() {
+fn leave_raw_mode() {
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);

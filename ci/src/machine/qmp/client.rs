@@ -1,40 +1,13 @@
 //! A small client of QEMU's machine protocol: one question at a time, each with a deadline.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-mod monitor;
-
-pub use monitor::Monitor;
-
-/// Why QEMU gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum QmpError {
-    /// The socket failed, or the deadline passed.
-    #[error("QMP: {0}")]
-    Io(#[from] io::Error),
-    /// An answer that is no JSON.
-    #[error("QMP sent something that is no JSON: {0}")]
-    Garbled(#[from] serde_json::Error),
-    /// QEMU has not connected, or not greeted yet.
-    #[error("QMP: QEMU is not connected")]
-    NotConnected,
-    /// QEMU closed the connection.
-    #[error("QMP: QEMU closed the connection")]
-    Closed,
-    /// QEMU refused the command.
-    #[error("QMP refused {command}: {answer}")]
-    Refused {
-        /// What was asked.
-        command: String,
-        /// What QEMU answered.
-        answer: Value,
-    },
-}
+use crate::machine::qmp::error::{QmpError, left};
 
 /// A connection that is ready for commands.
 pub struct Qmp {
@@ -82,12 +55,6 @@ impl Qmp {
             _ => Ok(serde_json::from_str(&line)?),
         }
     }
-}
-
-/// The time that is left; a timeout of zero would mean none at all.
-fn left(deadline: Instant) -> io::Result<std::time::Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 #[cfg(test)]

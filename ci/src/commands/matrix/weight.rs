@@ -1,0 +1,74 @@
+//! What a row takes of the host.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::thread;
+
+use crate::machine::config::MachineConfig;
+
+/// A machine of this many CPUs counts for one of the host's cores: eight CPUs that start and stop together come up
+/// within their deadlines on half of a core, but 64 beside another machine on two cores may not.
+const CPUS_PER_SLOT: usize = 8;
+
+/// What a row needs, or what the host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Cores.
+    pub slots: usize,
+    /// Memory.
+    pub bytes: u64,
+}
+
+impl Weight {
+    /// What a run takes.
+    pub fn of(config: &MachineConfig) -> Weight {
+        // `-smp` is a number, or keys of which one is the greatest; CPUs of several sockets may be more than that.
+        let smp = config.smp.to_string();
+        let numbers = smp.split([',', '=']).filter_map(|part| part.parse::<usize>().ok());
+        let cpus = numbers.max().unwrap_or(1);
+        Weight { slots: cpus.div_ceil(CPUS_PER_SLOT), bytes: config.mem.bytes() }
+    }
+
+    /// What this host has: `jobs`, or its cores; and the memory that is free now, where the system says.
+    pub fn of_the_host(jobs: Option<NonZeroUsize>) -> Weight {
+        let cores = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Weight { slots: cores, bytes: available_bytes(&meminfo).unwrap_or(u64::MAX) }
+    }
+}
+
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn weight(slots: usize, bytes: u64) -> Weight {
+        Weight { slots, bytes }
+    }
+
+    #[test]
+    fn a_row_weighs_its_cpus_and_its_memory() {
+        let of = |smp: &str, mem: &str| {
+            let (smp, mem) = (smp.parse().unwrap(), mem.parse().unwrap());
+            Weight::of(&MachineConfig { smp, mem, ..MachineConfig::default() })
+        };
+        assert_eq!(of("8", "128M"), weight(1, 128 << 20));
+        assert_eq!(of("1", "4G"), weight(1, 4 * GIB));
+        assert_eq!(of("6,sockets=2,cores=3", "128M"), weight(1, 128 << 20));
+        assert_eq!(of("2,maxcpus=20", "128M").slots, 3);
+        assert_eq!(of("64", "128M").slots, 8);
+    }
+
+    #[test]
+    fn linux_says_how_much_memory_is_free() {
+        assert_eq!(available_bytes("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+        assert_eq!(available_bytes("MemTotal: 9 kB\n"), None);
+    }
+}

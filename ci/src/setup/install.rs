@@ -1,0 +1,46 @@
+//! Installs packages, where the launcher may.
+
+use std::path::PathBuf;
+
+use crate::base::error::Error;
+use crate::base::message::Observer;
+use crate::setup::apt;
+use crate::setup::limits::{NO_INSTALL, may_install};
+use crate::setup::packages::{Manager, Privilege};
+
+/// A package manager that the launcher may use.
+#[derive(Debug)]
+pub struct Installer {
+    /// Which one.
+    pub manager: Manager,
+    /// Its program.
+    pub program: PathBuf,
+    /// What makes it work.
+    pub privilege: Privilege,
+}
+
+impl Installer {
+    /// The package manager, or what stands against it.
+    pub fn find() -> Result<Installer, String> {
+        if !may_install() {
+            return Err(format!("{NO_INSTALL} is set"));
+        }
+        let found = Manager::find().and_then(|manager| Some((manager, manager.path()?)));
+        let (manager, program) = found.ok_or("no package manager that octopod knows is there")?;
+        match Privilege::find(manager) {
+            Privilege::None => Err("this is neither root, nor may it use sudo without a password".to_owned()),
+            privilege => Ok(Installer { manager, program, privilege }),
+        }
+    }
+
+    /// Installs `packages`.
+    pub fn install(&self, packages: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {
+        if self.manager == Manager::Apt {
+            return apt::install(&self.program, &self.privilege, packages, observer);
+        }
+        for arguments in self.manager.install(packages) {
+            self.privilege.run(&self.program, &arguments, observer)?;
+        }
+        Ok(())
+    }
+}

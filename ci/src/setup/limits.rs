@@ -1,0 +1,21 @@
+//! What the setup of a tool may take, and whether it may install anything.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+/// Forbids the launcher to install anything.
+pub const NO_INSTALL: &str = "OCTOPOD_NO_INSTALL";
+
+/// A program that only says something about itself does so within this.
+pub const PROBE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Downloads over a slow line take long.
+pub const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// A package manager that is broken off needs time to leave its books in order.
+pub const INSTALL_GRACE: Duration = Duration::from_secs(60);
+
+/// Whether the launcher may install what is missing.
+pub fn may_install() -> bool {
+    std::env::var_os(NO_INSTALL).is_none_or(|value| value.is_empty() || value == OsStr::new("0"))
+}
