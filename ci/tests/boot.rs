@@ -10,10 +10,8 @@ use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::error::Error;
 use octopod_ci::base::message::Silent;
 use octopod_ci::commands::matrix::result::Ended;
-use octopod_ci::commands::matrix::rows;
-use octopod_ci::commands::matrix::rows::Tier;
-use octopod_ci::commands::matrix::runner::Job;
-use octopod_ci::commands::matrix::runner::Runner;
+use octopod_ci::commands::matrix::rows::{self, Tier};
+use octopod_ci::commands::matrix::runner::{Job, Runner};
 use octopod_ci::commands::matrix::selection::Selection;
 use octopod_ci::machine::accelerator::AccelChoice;
 

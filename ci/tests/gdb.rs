@@ -8,14 +8,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use object::{Object, ObjectSymbol};
-use octopod_ci::Outcome;
-use octopod_ci::base::message::Notice;
-use octopod_ci::base::message::Observer;
-use octopod_ci::base::message::Silent;
+use octopod_ci::base::message::{Notice, Observer, Silent};
 use octopod_ci::base::process::capture;
-use octopod_ci::launch_with;
-use octopod_ci::parse;
-use octopod_ci::setup;
+use octopod_ci::{Outcome, launch_with, parse, setup};
 
 /// Long enough for a host with much else to do, and a build.
 const LIMIT: Duration = Duration::from_secs(120);

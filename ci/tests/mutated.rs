@@ -2,22 +2,12 @@
 //! never panic, and no run passes without its evidence.
 
 use octopod::wire::ExitCode;
-use octopod_ci::Report;
-use octopod_ci::VerdictKind;
 use octopod_ci::machine::config::EmulatorKind;
-use octopod_ci::parse;
-use octopod_ci::present::page;
-use octopod_ci::present::pictures;
-use octopod_ci::present::table;
-use octopod_ci::report::verdict::Asked;
-use octopod_ci::report::verdict::AskedWork;
-use octopod_ci::report::verdict::Judgement;
-use octopod_ci::report::verdict::Witnesses;
-use octopod_ci::report::verdict::judge;
+use octopod_ci::present::{page, pictures, table};
+use octopod_ci::report::verdict::{Asked, AskedWork, Judgement, Witnesses, judge};
 use octopod_ci::run::end::End;
-use octopod_ci::run::records::Framing;
-use octopod_ci::run::records::Seen;
-use octopod_ci::run::records::draw_nonce;
+use octopod_ci::run::records::{Framing, Seen, draw_nonce};
+use octopod_ci::{Report, VerdictKind, parse};
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -6,9 +6,7 @@ use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
 use octopod_ci::kernel::build;
 use octopod_ci::kernel::config::KernelSource;
-use octopod_ci::launch;
-use octopod_ci::parse;
-use octopod_ci::setup;
+use octopod_ci::{launch, parse, setup};
 use octopod_payload::{HEAD_BYTES, Head};
 
 const BOOT: [&str; 5] = ["boot", "--smp", "1", "--accel", "tcg"];

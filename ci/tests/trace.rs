@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use octopod_ci::Outcome;
-use octopod_ci::launch;
-use octopod_ci::parse;
+use octopod_ci::{Outcome, launch, parse};
 use serde_json::Value;
 
 /// A slice of a track, in nanoseconds.

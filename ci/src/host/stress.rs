@@ -16,8 +16,7 @@ use octopod::stress::trace;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
 use crate::base::error::Error;
-use crate::base::interrupt;
-use crate::base::interrupt::Listener;
+use crate::base::interrupt::{self, Listener};
 use crate::base::message::{Notice, Observer};
 use crate::base::values::MemSize;
 use crate::base::verdict::VerdictKind;

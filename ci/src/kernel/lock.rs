@@ -7,8 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::error::Error;
-use crate::base::interrupt;
-use crate::base::interrupt::Listener;
+use crate::base::interrupt::{self, Listener};
 use crate::base::message::{Notice, Observer};
 
 /// No build takes longer than its limit, so a lock that is held for longer has lost its owner's attention.

@@ -10,8 +10,7 @@ use crate::base::files::output;
 use crate::base::files::run_folder::RunFolder;
 use crate::base::files::scratch::Scratch;
 use crate::base::message::Observer;
-use crate::machine::arguments::Arguments;
-use crate::machine::arguments::escape_commas;
+use crate::machine::arguments::{Arguments, escape_commas};
 use crate::machine::boot_protocol::BootProtocol;
 
 pub mod header;

@@ -15,15 +15,14 @@ use crate::run::records::Seen;
 
 use crate::base::verdict::VerdictKind;
 use crate::kernel::symbols::StackFrame;
-use crate::report::bench::BenchReport;
-use crate::report::interrupts::InterruptReport;
-use crate::report::lateness::LatenessReport;
-use crate::report::memory::ArenaReport;
+use crate::report::bench::{self, BenchReport};
+use crate::report::interrupts::{self, InterruptReport};
+use crate::report::lateness::{self, LatenessReport};
+use crate::report::memory::{self, ArenaReport};
 use crate::report::panic::PanicReport;
-use crate::report::stress::StressReport;
+use crate::report::stress::{self, StressReport};
 use crate::report::trace::TraceReport;
-use crate::report::warning::WarningReport;
-use crate::report::{bench, interrupts, lateness, memory, stress, warning};
+use crate::report::warning::{self, WarningReport};
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
 /// What is added is optional or has `serde(default)`: reports that were stored before are read as well.

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::base::error::Error;
 use crate::base::files::run_folder::RunFolder;
 use crate::base::files::scratch::Scratch;
-use crate::machine::arguments::Arguments;
-use crate::machine::arguments::escape_commas;
+use crate::machine::arguments::{Arguments, escape_commas};
 
 /// The commands, from the workspace's root.
 const COMMANDS: &str = "ci/gdb/octopod.py";

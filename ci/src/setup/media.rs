@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::message::{Notice, Observer};
-use crate::machine::boot_protocol::BootProtocol;
-use crate::machine::boot_protocol::Firmware;
+use crate::machine::boot_protocol::{BootProtocol, Firmware};
 use crate::machine::media::iso::{Grub, module_folders};
 use crate::machine::media::{Tools, ovmf};
 use crate::setup::install::Installer;

@@ -7,14 +7,11 @@ mod images;
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use octopod_ci::Outcome;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
 use octopod_ci::kernel::build;
 use octopod_ci::kernel::config::KernelSource;
-use octopod_ci::launch;
-use octopod_ci::parse;
-use octopod_ci::setup;
+use octopod_ci::{Outcome, launch, parse, setup};
 
 use cases::{Case, room_for};
 use images::BASE;

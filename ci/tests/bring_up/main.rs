@@ -9,16 +9,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use octopod_ci::Outcome;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
 use octopod_ci::kernel::build;
-use octopod_ci::kernel::config::KernelConfig;
-use octopod_ci::kernel::config::KernelSource;
-use octopod_ci::launch;
-use octopod_ci::parse;
+use octopod_ci::kernel::config::{KernelConfig, KernelSource};
 use octopod_ci::report::warning::WarningReport;
-use octopod_ci::setup;
+use octopod_ci::{Outcome, launch, parse, setup};
 
 use tables::{ADDRESS, Image, LOCAL_APIC, Madt, ROOM};
 

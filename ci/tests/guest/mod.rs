@@ -11,21 +11,14 @@ use octopod::wire::ExitCode;
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::files::run_folder::RunFolder;
 use octopod_ci::base::message::Silent;
-use octopod_ci::base::process::Happening;
-use octopod_ci::base::process::Stream;
-use octopod_ci::base::process::Streams;
-use octopod_ci::base::process::Supervised;
+use octopod_ci::base::process::{Happening, Stream, Streams, Supervised};
 use octopod_ci::kernel::build;
 use octopod_ci::machine::accelerator::Accel;
 use octopod_ci::machine::media;
-use octopod_ci::machine::qemu::Machine;
-use octopod_ci::machine::qemu::QmpSocket;
+use octopod_ci::machine::qemu::{Machine, QmpSocket};
 use octopod_ci::machine::qmp::Qmp;
-use octopod_ci::parse;
-use octopod_ci::run::records::Framing;
-use octopod_ci::run::records::Seen;
-use octopod_ci::run::records::draw_nonce;
-use octopod_ci::setup;
+use octopod_ci::run::records::{Framing, Seen, draw_nonce};
+use octopod_ci::{parse, setup};
 use serde_json::{Value, json};
 
 /// Long enough for a host with much else to do.

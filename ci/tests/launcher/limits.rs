@@ -3,8 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use octopod_ci::base::message::Notice;
-use octopod_ci::base::message::Observer;
+use octopod_ci::base::message::{Notice, Observer};
 use octopod_ci::launch_on;
 use octopod_ci::machine::accelerator::Host;
 

@@ -13,8 +13,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use octopod_ci::base::checkout::Workspace;
 use octopod_ci::base::message::Silent;
 use octopod_ci::kernel::build;
-use octopod_ci::parse;
-use octopod_ci::setup;
+use octopod_ci::{parse, setup};
 
 /// Long enough for a host with much else to do.
 pub const LIMIT: Duration = Duration::from_secs(120);

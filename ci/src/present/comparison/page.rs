@@ -4,8 +4,7 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::present::comparison::text::{figure, ratio};
 use crate::present::page::{colour, text, whole};
-use crate::present::pictures;
-use crate::present::pictures::{Format, Picture, PictureError};
+use crate::present::pictures::{self, Format, Picture, PictureError};
 use crate::report::comparison::{Change, Group, differences, groups};
 use crate::report::document::Report;
 use crate::report::headline;

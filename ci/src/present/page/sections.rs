@@ -3,8 +3,7 @@
 use maud::{Markup, html};
 use octopod::wire::StagesUs;
 
-use crate::base::numbers::bytes;
-use crate::base::numbers::time;
+use crate::base::numbers::{bytes, time};
 use crate::kernel::symbols::StackFrame;
 use crate::present::page::html::text;
 use crate::present::pictures::Spread;

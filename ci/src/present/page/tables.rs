@@ -4,9 +4,7 @@ use indicatif::HumanCount;
 use maud::{Markup, html};
 use octopod::wire::ORDERS;
 
-use crate::base::numbers::bytes;
-use crate::base::numbers::plain;
-use crate::base::numbers::short;
+use crate::base::numbers::{bytes, plain, short};
 use crate::present::page::html::text;
 use crate::present::pictures::Spread;
 use crate::report::document::Report;

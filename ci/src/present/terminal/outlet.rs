@@ -10,8 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::base::interrupt;
-use crate::base::interrupt::Listener;
+use crate::base::interrupt::{self, Listener};
 
 /// What waits in memory at most, in bytes.
 const MAX_IN_MEMORY: usize = 256 << 10;
