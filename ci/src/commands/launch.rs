@@ -354,6 +354,10 @@ fn outcome(
     let mut lines = run.serial.iter().map(String::as_str).filter(|line| !line.trim().is_empty());
     let (first_line, last_line) = (lines.clone().next(), lines.next_back());
     let is_own_program = launch.kind == LaunchKind::Run || launch.kernel.example().is_some();
+    let asked = Asked {
+        is_named_kernel: matches!(launch.kernel.source, KernelSource::File(_)),
+        ..Asked::of(&launch.machine, &launch.command_line, is_own_program)
+    };
     let judgement = judge(&Witnesses {
         emulator: launch.machine.emulator,
         end: &run.end,
@@ -362,7 +366,7 @@ fn outcome(
         first_line,
         last_line,
         complaint: &run.complaint,
-        asked: &Asked::of(&launch.machine, &launch.command_line, is_own_program),
+        asked: &asked,
     });
     let kernel_report = KernelReport {
         variant: kernel.variant.clone(),

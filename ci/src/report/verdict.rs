@@ -80,11 +80,14 @@ impl Witnesses<'_> {
             }
             End::SecondBoot | End::ShutDown | End::Status(_) => match self.code() {
                 Some(ExitCode::Pass) => {
-                    let against = evidence::contradiction(seen);
-                    match against.or_else(|| evidence::missing(seen, self.asked)) {
-                        None => (VerdictKind::Pass, None),
-                        Some(reason) => (VerdictKind::Fail, Some(reason)),
+                    if let Some(reason) = evidence::contradiction(seen) {
+                        return (VerdictKind::Fail, Some(reason));
                     }
+                    if let Some(reason) = evidence::without_work(seen, self.asked) {
+                        return (VerdictKind::Usage, Some(reason));
+                    }
+                    let missing = evidence::missing(seen, self.asked);
+                    (missing.as_ref().map_or(VerdictKind::Pass, |_| VerdictKind::Fail), missing)
                 }
                 Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
                 Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(last_words(seen))),

@@ -14,6 +14,8 @@ pub struct Asked {
     pub cpus: Option<u32>,
     /// Whether CPUs that firmware lists may be missing.
     pub may_miss_cpus: bool,
+    /// Whether the user names the kernel's file, which may lack the work.
+    pub is_named_kernel: bool,
     /// What the kernel does when it is up.
     pub work: AskedWork,
 }
@@ -58,6 +60,7 @@ impl Asked {
         Asked {
             cpus: cpus.filter(|_| lists_cpus && !may_miss_cpus),
             may_miss_cpus,
+            is_named_kernel: false,
             work: if is_own_program { AskedWork::Program } else { AskedWork::of(&kernel) },
         }
     }

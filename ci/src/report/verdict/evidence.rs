@@ -55,6 +55,18 @@ fn incomplete(seen: &Seen) -> Option<String> {
     None
 }
 
+/// Whether a kernel whose file the user names lacks what it was asked for: it has passed, and has not begun with it.
+pub fn without_work(seen: &Seen, asked: &Asked) -> Option<String> {
+    let work = match asked.work {
+        AskedWork::Stress { .. } if seen.stress.is_empty() && seen.progress.is_none() => "stress",
+        AskedWork::Bench if seen.bench.is_empty() => "bench",
+        _ => return None,
+    };
+    let reason =
+        format!("this kernel has no {work}: it passed without it; `run --kernel ELF` boots it as it is");
+    asked.is_named_kernel.then_some(reason)
+}
+
 /// What was asked for and is not in the records.
 pub fn missing(seen: &Seen, asked: &Asked) -> Option<String> {
     cpus(seen, asked).or_else(|| frames(seen, asked)).or_else(|| work(seen, &asked.work))
@@ -150,6 +162,7 @@ mod tests {
         Asked {
             cpus: Some(4),
             may_miss_cpus: false,
+            is_named_kernel: false,
             work: AskedWork::Stress { workloads, allocators, cpus: vec![1, 4] },
         }
     }
@@ -217,7 +230,8 @@ mod tests {
     fn an_xapic_reaches_255_cpus() {
         let mut seen = sample::seen(255, &[], &[]);
         seen.boot.as_mut().unwrap().apic_mode = "xapic".to_owned();
-        let asked = Asked { cpus: Some(300), may_miss_cpus: false, work: AskedWork::Boot };
+        let asked =
+            Asked { cpus: Some(300), may_miss_cpus: false, is_named_kernel: false, work: AskedWork::Boot };
         assert_eq!(missing(&seen, &asked), None);
         seen.boot.as_mut().unwrap().apic_mode = "x2apic".to_owned();
         assert!(missing(&seen, &asked).is_some());
@@ -232,7 +246,8 @@ mod tests {
     #[test]
     fn cpus_that_firmware_has_disabled_are_not_missing() {
         let mut seen = sample::seen(1, &[], &[]);
-        let asked = Asked { cpus: Some(4), may_miss_cpus: false, work: AskedWork::Boot };
+        let asked =
+            Asked { cpus: Some(4), may_miss_cpus: false, is_named_kernel: false, work: AskedWork::Boot };
         let expected =
             |disabled| ExpectedCpus { by_tables: 1, disabled, by_cpuid: 4, unreachable: 0, limit: None };
         for (disabled, is_missing) in [(3, false), (2, true), (0, true), (u32::MAX, false)] {

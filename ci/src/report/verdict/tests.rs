@@ -38,7 +38,7 @@ fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Asked) -> Witnesses<'a> {
 }
 
 fn boot() -> Asked {
-    Asked { cpus: Some(4), may_miss_cpus: false, work: AskedWork::Boot }
+    Asked { cpus: Some(4), may_miss_cpus: false, is_named_kernel: false, work: AskedWork::Boot }
 }
 
 fn on(end: End, seen: &Seen) -> (VerdictKind, String) {
@@ -61,6 +61,21 @@ fn a_pass_needs_the_status_and_the_verdict() {
     }
     for end in [End::Interrupted, End::Signal(11), End::Deadline(Duration::from_secs(9))] {
         assert_ne!(on(end, &said(true)).0, VerdictKind::Pass);
+    }
+}
+
+#[test]
+fn a_named_kernel_without_the_work_is_a_mistake_of_the_user() {
+    let stress = AskedWork::Stress { workloads: vec!["pairs"], allocators: vec!["octopod"], cpus: vec![] };
+    for (work, name) in [(stress, "stress"), (AskedWork::Bench, "bench")] {
+        let judge = |is_named_kernel| {
+            let asked = Asked { is_named_kernel, work: work.clone(), ..boot() };
+            judged(&run(&End::Status(PASS), &said(true), &asked))
+        };
+        let (kind, reason) = judge(true);
+        assert_eq!(kind, VerdictKind::Usage);
+        assert!(reason.contains(&format!("this kernel has no {name}")), "{reason}");
+        assert_eq!(judge(false).0, VerdictKind::Fail);
     }
 }
 
