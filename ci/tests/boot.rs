@@ -6,14 +6,12 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::error::Error;
-use octopod_ci::base::message::Silent;
+use octopod_ci::base::{Error, Silent, Workspace};
 use octopod_ci::commands::matrix::result::Ended;
 use octopod_ci::commands::matrix::rows::{self, Tier};
 use octopod_ci::commands::matrix::runner::{Job, Runner};
 use octopod_ci::commands::matrix::selection::Selection;
-use octopod_ci::machine::accelerator::AccelChoice;
+use octopod_ci::machine::AccelChoice;
 
 /// A failed test shows so many of the kernel's lines.
 const SERIAL_LINES: usize = 1000;

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use object::{Object, ObjectSymbol};
-use octopod_ci::base::message::{Notice, Observer, Silent};
 use octopod_ci::base::process::capture;
+use octopod_ci::base::{Notice, Observer, Silent};
 use octopod_ci::{Outcome, launch_with, parse, setup};
 
 /// Long enough for a host with much else to do, and a build.

@@ -5,10 +5,8 @@
 //! Each check is a function over an [`Image`], so that the tests can also show it one that is wrong.
 //! [`Image::read`] makes one of a file.
 
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build;
-use octopod_ci::kernel::config::KernelConfig;
+use octopod_ci::base::{Silent, Workspace};
+use octopod_ci::kernel::{KernelConfig, build};
 
 #[path = "image/checks.rs"]
 mod checks;

@@ -2,11 +2,12 @@
 //! never panic, and no run passes without its evidence.
 
 use octopod::wire::ExitCode;
-use octopod_ci::machine::config::EmulatorKind;
+use octopod_ci::machine::EmulatorKind;
 use octopod_ci::present::{page, pictures, table};
-use octopod_ci::report::verdict::{Asked, AskedWork, Judgement, Witnesses, judge};
-use octopod_ci::run::end::End;
-use octopod_ci::run::records::{Framing, Seen, draw_nonce};
+use octopod_ci::report::verdict::{Witnesses, judge};
+use octopod_ci::report::{Asked, AskedWork, Judgement};
+use octopod_ci::run::records::{Framing, draw_nonce};
+use octopod_ci::run::{End, Seen};
 use octopod_ci::{Report, VerdictKind, parse};
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -2,10 +2,8 @@
 //! entered by nobody it knows.
 
 use object::{Object, ObjectSegment, ObjectSymbol};
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build;
-use octopod_ci::kernel::config::KernelSource;
+use octopod_ci::base::{Silent, Workspace};
+use octopod_ci::kernel::{KernelSource, build};
 use octopod_ci::{launch, parse, setup};
 use octopod_payload::{HEAD_BYTES, Head};
 

@@ -299,7 +299,7 @@ fn a_reboot_ends_the_machine() {
 fn a_kernel_without_the_console_says_what_it_lacks() {
     let kernel = {
         terminal::build(&["boot"]);
-        let workspace = octopod_ci::base::checkout::Workspace::find().unwrap();
+        let workspace = octopod_ci::base::Workspace::find().unwrap();
         workspace.own().join("kernels").join("kernel").join("octopod-kernel")
     };
     let (status, said) = piped(&["--smp", "1", "--kernel", kernel.to_str().unwrap()], b"");

@@ -6,7 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
+use crate::base::Error;
 
 /// Names the checkout, where it is to be another than the one that would be found.
 pub const VARIABLE: &str = "OCTOPOD_ROOT";

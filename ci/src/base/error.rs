@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::verdict::VerdictKind;
+use crate::base::VerdictKind;
 
 /// Why there was no run, or why one was broken off.
 #[derive(Debug, thiserror::Error)]

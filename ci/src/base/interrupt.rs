@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::verdict::VerdictKind;
+use crate::base::VerdictKind;
 
 type Waker = Box<dyn Fn() + Send>;
 

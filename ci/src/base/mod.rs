@@ -12,3 +12,9 @@ pub mod text;
 pub mod values;
 pub mod verdict;
 pub mod version;
+
+pub use checkout::Workspace;
+pub use error::Error;
+pub use message::{Notice, Observer, Silent};
+pub use verdict::VerdictKind;
+pub use version::Version;

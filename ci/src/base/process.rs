@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::base::error::Error;
+use crate::base::Error;
 use crate::base::interrupt::{self, Listener};
 
 /// Events that may wait in the channel before the readers have to. With [`Streams::max_line_bytes`] it bounds the memory

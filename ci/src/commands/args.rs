@@ -11,10 +11,8 @@ use strum::{EnumMessage, VariantArray};
 
 use crate::base::values::{Line, LogFilter, MachineType, MemSize, Smp, Word};
 use crate::commands::launch::OutputConfig;
-use crate::kernel::config::{KernelConfig, KernelSource};
-use crate::machine::accelerator::AccelChoice;
-use crate::machine::boot_protocol::BootProtocol;
-use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::kernel::{KernelConfig, KernelSource};
+use crate::machine::{AccelChoice, BootProtocol, EmulatorKind, MachineConfig};
 use crate::present::terminal::TerminalConfig;
 
 /// Names of a lower layer as values of an option, each with its documentation.

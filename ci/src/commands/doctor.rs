@@ -3,9 +3,7 @@
 use clap::Args;
 
 use crate::commands::args::{BochsArgs, EmulatorArgs, QemuArgs};
-use crate::machine::accelerator::AccelChoice;
-use crate::machine::boot_protocol::BootProtocol;
-use crate::machine::config::MachineConfig;
+use crate::machine::{AccelChoice, BootProtocol, MachineConfig};
 use crate::present::terminal::{Console, TerminalConfig};
 use crate::setup::doctor;
 

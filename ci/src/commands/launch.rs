@@ -5,36 +5,24 @@ use std::time::Duration;
 
 use octopod::wire::{NONCE_PARAMETER, Nonce};
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::files::Plan;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::files::scratch::Scratch;
-use crate::base::message::{Notice, Observer};
-use crate::base::{interrupt, text};
+use crate::base::files::{Plan, RunFolder, Scratch};
+use crate::base::{Error, Notice, Observer, Workspace, interrupt, text};
 use crate::commands::inputs;
-use crate::kernel::build;
-use crate::kernel::config::{KernelConfig, KernelSource};
-use crate::kernel::image::Kernel;
-use crate::kernel::symbols::Symbols;
+use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build};
 use crate::machine::accelerator::Host;
-use crate::machine::boot_protocol::BootProtocol;
-use crate::machine::config::{EmulatorKind, MachineConfig};
 use crate::machine::emulator::{Emulator, MAX_SOCKET_BYTES, QMP};
-use crate::machine::limits;
 use crate::machine::media::{self, Loaded};
+use crate::machine::{BootProtocol, EmulatorKind, MachineConfig, limits};
 use crate::present::trace;
-use crate::report::document::{HostReport, KernelReport, Report};
-use crate::report::outcome::Outcome;
-use crate::report::symbolize;
+use crate::report::document::{HostReport, KernelReport};
 use crate::report::trace::TraceReport;
 use crate::report::trace_words::Words;
-use crate::report::verdict::{Asked, Judgement, Witnesses, judge};
-use crate::run::command_line::CommandLine;
+use crate::report::verdict::{Witnesses, judge};
+use crate::report::{Asked, Judgement, Outcome, Report, symbolize};
 use crate::run::console::Names;
-use crate::run::records::{Seen, draw_nonce};
-use crate::run::session::{self, Booted, Run, RunConfig};
-use crate::run::{debugger, folder, replay};
+use crate::run::records::draw_nonce;
+use crate::run::session::{self, Booted, Run};
+use crate::run::{CommandLine, RunConfig, Seen, debugger, folder, replay};
 use crate::setup;
 
 /// Time that a run may take beyond the seconds that its user asked for, before it is given up.

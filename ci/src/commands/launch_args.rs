@@ -11,8 +11,7 @@ use crate::commands::args::{
 };
 use crate::commands::launch::{Launch, LaunchKind, time_limit};
 use crate::present::terminal::TerminalConfig;
-use crate::run::command_line::CommandLine;
-use crate::run::session::RunConfig;
+use crate::run::{CommandLine, RunConfig};
 
 /// Options of a run.
 #[derive(Clone, Debug, Args)]

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
 use crate::base::files::{Plan, output};
 use crate::base::interrupt::Listener;
+use crate::base::{Error, Workspace};
 use crate::present::comparison::page::page as comparison;
 use crate::present::comparison::text::lines;
 use crate::present::page;

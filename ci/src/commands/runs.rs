@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::base::error::Error;
-use crate::base::message::{Observer, Silent};
+use crate::base::{Error, Observer, Silent};
 use crate::commands::bench::{self, BenchArgs};
 use crate::commands::boot::BootArgs;
 use crate::commands::defaults;
@@ -19,7 +18,7 @@ use crate::commands::stress::{self, StressArgs};
 use crate::machine::accelerator::Host;
 use crate::present::page;
 use crate::present::terminal::Console;
-use crate::report::outcome::Outcome;
+use crate::report::Outcome;
 
 /// A command that boots one kernel.
 #[derive(Clone, Debug, Subcommand)]

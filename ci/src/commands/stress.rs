@@ -7,15 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use octopod::boot::command_line::{MAX_CPU_COUNTS, Workload};
 
-use crate::base::error::Error;
-use crate::base::message::Observer;
 use crate::base::values::{Seconds, Seed, Word};
+use crate::base::{Error, Observer};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::{Launch, LaunchKind, run_folder, with_report};
 use crate::commands::launch_args::LaunchArgs;
 use crate::host::stress::{self as host, HostConfig};
-use crate::report::document::Report;
-use crate::report::outcome::Outcome;
+use crate::report::{Outcome, Report};
 
 /// What each part of a comparison may take: its time if nobody gives one, and on a slow host much more to begin and to end.
 const GRACE_OF_A_PART: Duration = Duration::from_secs(2);

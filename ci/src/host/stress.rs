@@ -15,16 +15,12 @@ use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
 use octopod::stress::trace;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
-use crate::base::error::Error;
 use crate::base::interrupt::{self, Listener};
-use crate::base::message::{Notice, Observer};
 use crate::base::values::MemSize;
-use crate::base::verdict::VerdictKind;
-use crate::report::verdict::Judgement;
+use crate::base::{Error, Notice, Observer, VerdictKind};
+use crate::report::Judgement;
 use crate::run::clock::{RunClock, TICK};
-use crate::run::command_line::CommandLine;
-use crate::run::records::Seen;
-use crate::run::replay;
+use crate::run::{CommandLine, Seen, replay};
 
 use crate::host::watchdog::Watchdog;
 
@@ -281,7 +277,7 @@ fn rand_seed() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::message::Silent;
+    use crate::base::Silent;
 
     #[test]
     #[cfg(target_os = "linux")]

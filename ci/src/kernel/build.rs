@@ -5,14 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
 use crate::base::files::{input, output};
-use crate::base::message::Observer;
-use crate::kernel::config::{KERNEL, KernelConfig, KernelSource, UNPACKER};
-use crate::kernel::image::{Image, Kernel};
+use crate::base::{Error, Observer, Workspace};
+use crate::kernel::config::{KERNEL, UNPACKER};
+use crate::kernel::image::Image;
 use crate::kernel::isolation::{self, Settings};
-use crate::kernel::{cargo, checksum, example, lock, pack};
+use crate::kernel::{Kernel, KernelConfig, KernelSource, cargo, checksum, example, lock, pack};
 
 /// No kernel is larger.
 const MOST_BYTES: u64 = 256 << 20;
@@ -148,7 +146,7 @@ fn keep(bytes: &[u8], path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::message::Silent;
+    use crate::base::Silent;
 
     #[test]
     fn a_checkout_that_no_kernel_can_be_built_in_is_refused_with_the_reason() {

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use cargo_metadata::Message;
 
 use crate::base::cargo::{self, TARGET};
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::{Happening, Stream, Streams, Supervised};
-use crate::kernel::config::{KERNEL_PACKAGE, KernelConfig, Program, ProgramKind};
-use crate::kernel::example;
+use crate::base::{Error, Notice, Observer, Workspace};
+use crate::kernel::config::{KERNEL_PACKAGE, Program, ProgramKind};
 use crate::kernel::isolation::Settings;
+use crate::kernel::{KernelConfig, example};
 
 /// Names the compressed kernel to the unpacker's build script.
 const PAYLOAD: &str = "OCTOPOD_PAYLOAD";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::kernel::image::Kernel;
+use crate::kernel::Kernel;
 
 /// The kernel's package.
 pub const KERNEL_PACKAGE: &str = "octopod";

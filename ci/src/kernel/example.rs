@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
 use crate::base::files::output;
+use crate::base::{Error, Workspace};
 
 /// Where they are, from the checkout's root.
 pub const FOLDER: &str = "examples";

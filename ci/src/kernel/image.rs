@@ -8,7 +8,7 @@ use object::elf::PT_LOAD;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSegment};
 
-use crate::base::files::scratch::Scratch;
+use crate::base::files::Scratch;
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]

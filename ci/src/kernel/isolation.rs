@@ -10,8 +10,8 @@ use std::{env, fs};
 
 use toml::{Table, Value};
 
+use crate::base::Error;
 use crate::base::cargo::TARGET;
-use crate::base::error::Error;
 
 /// Variables by which settings reach a build, by how they begin.
 const PREFIXES: [&str; 6] = [
@@ -210,7 +210,7 @@ fn reaches_the_kernel(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::checkout::Workspace;
+    use crate::base::Workspace;
 
     #[test]
     fn the_kernels_profile_is_the_manifests_with_what_cargo_adds() {

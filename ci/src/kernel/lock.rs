@@ -6,9 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::base::error::Error;
 use crate::base::interrupt::{self, Listener};
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 
 /// No build takes longer than its limit, so a lock that is held for longer has lost its owner's attention.
 const LOCK_LIMIT: Duration = Duration::from_secs(31 * 60);
@@ -47,7 +46,7 @@ pub fn take(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::message::Silent;
+    use crate::base::Silent;
 
     #[test]
     fn the_lock_is_exclusive_and_ends_with_its_file() {

@@ -10,3 +10,7 @@ mod isolation;
 mod lock;
 pub mod pack;
 pub mod symbols;
+
+pub use config::{KernelConfig, KernelSource};
+pub use image::Kernel;
+pub use symbols::{StackFrame, Symbols};

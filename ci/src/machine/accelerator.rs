@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-use crate::base::error::Error;
+use crate::base::Error;
 
 /// `--accel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr, VariantArray, EnumMessage)]

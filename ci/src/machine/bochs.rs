@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use crate::base::version::Version;
+use crate::base::Version;
+use crate::machine::MachineConfig;
 use crate::machine::arguments::quoted;
-use crate::machine::config::MachineConfig;
 
 /// A Bochs that answers.
 #[derive(Clone, Debug)]

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-use crate::base::error::Error;
+use crate::base::Error;
 use crate::base::values::{Line, MachineType, MemSize, Smp};
-use crate::machine::accelerator::AccelChoice;
-use crate::machine::boot_protocol::{BootProtocol, Firmware};
+use crate::machine::{AccelChoice, BootProtocol, Firmware};
 
 /// The first version of the PC machine types that loads PVH kernels.
 const FIRST_WITH_PVH: u32 = 4;

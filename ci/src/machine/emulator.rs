@@ -4,17 +4,17 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
-use crate::base::files::scratch::Scratch;
+use crate::base::Error;
+use crate::base::files::Scratch;
 use crate::machine::accelerator::{Accel, Decision};
 use crate::machine::bochs::{self, Bochs};
-use crate::machine::config::{EmulatorKind, MachineConfig};
 use crate::machine::media::Medium;
 use crate::machine::qemu::{Machine, Qemu, QmpSocket};
+use crate::machine::{EmulatorKind, MachineConfig};
 
 /// The file of the run's folder that gets the bytes of the trace.
 pub const TRACE_STREAM: &str = "trace.bin";
-use crate::base::files::run_folder::RunFolder;
+use crate::base::files::RunFolder;
 
 /// Unix sockets have short names: 104 bytes on macOS, 108 on Linux, with the zero at the end.
 pub const MAX_SOCKET_BYTES: usize = 100;

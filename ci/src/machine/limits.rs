@@ -1,8 +1,7 @@
 //! Machines that cannot work, as far as that is known before anything is installed, built or booted.
 
-use crate::base::error::Error;
-use crate::machine::boot_protocol::Firmware;
-use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::base::Error;
+use crate::machine::{EmulatorKind, Firmware, MachineConfig};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -51,7 +50,7 @@ fn check_memory(bytes: u64, needs: u64, what: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::boot_protocol::BootProtocol;
+    use crate::machine::BootProtocol;
 
     fn refusal(config: MachineConfig) -> Option<String> {
         check(&config).err().map(|error| {

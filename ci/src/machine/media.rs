@@ -5,13 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
-use crate::base::files::output;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::files::scratch::Scratch;
-use crate::base::message::Observer;
+use crate::base::files::{RunFolder, Scratch, output};
+use crate::base::{Error, Observer};
+use crate::machine::BootProtocol;
 use crate::machine::arguments::{Arguments, escape_commas};
-use crate::machine::boot_protocol::BootProtocol;
 
 pub mod header;
 pub mod iso;

@@ -11,3 +11,7 @@ pub mod media;
 pub mod qemu;
 pub mod qmp;
 pub mod shutdown;
+
+pub use accelerator::AccelChoice;
+pub use boot_protocol::{BootProtocol, Firmware};
+pub use config::{EmulatorKind, MachineConfig};

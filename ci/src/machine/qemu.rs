@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use octopod::wire::{EXIT_PORT, TRACE_PORT};
 
-use crate::base::version::Version;
+use crate::base::Version;
+use crate::machine::MachineConfig;
 use crate::machine::accelerator::Accel;
 use crate::machine::arguments::{Arguments, escape_commas, grouped, quoted};
-use crate::machine::config::MachineConfig;
 use crate::machine::media::Medium;
 
 /// A QEMU for x86-64 that answers.

@@ -5,8 +5,8 @@ use indicatif::HumanCount;
 
 use crate::base::numbers::plain;
 use crate::base::text;
+use crate::report::Report;
 use crate::report::bench::BenchReport;
-use crate::report::document::Report;
 use crate::report::headline::millis;
 use crate::report::memory::{ArenaReport, FreeReport};
 use crate::report::stress::StressReport;

@@ -2,7 +2,7 @@
 
 use octopod::config::MAX_CPUS;
 
-use crate::report::document::Report;
+use crate::report::Report;
 use crate::report::stress::StressReport;
 use crate::run::records::plausible::{cpu_count, node_number, of_boot, of_buckets, of_cpu, of_region, time};
 

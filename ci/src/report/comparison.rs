@@ -5,8 +5,7 @@
 use octopod::wire::{Boot, Events};
 use serde::Serialize;
 
-use crate::report::document::Report;
-use crate::report::headline;
+use crate::report::{Report, headline};
 
 /// What differs by less than this says nothing: no two runs of one kernel are the same.
 const NOTABLE: f64 = 0.10;

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::base::error::Error;
 use crate::base::numbers::plain;
-use crate::base::verdict::VerdictKind;
-use crate::report::document::Report;
+use crate::base::{Error, VerdictKind};
+use crate::report::Report;
 
 /// The file, relative to the workspace's root.
 pub const FILE: &str = "config/bench.toml";
@@ -87,8 +86,8 @@ mod tests {
     use octopod::wire::Bench;
 
     use super::*;
-    use crate::report::verdict::Judgement;
-    use crate::run::records::Seen;
+    use crate::report::Judgement;
+    use crate::run::Seen;
 
     fn judged(limits: &str, figures: &[(&str, u64)]) -> (VerdictKind, String) {
         let limits = Limits::from_toml(limits).unwrap();
@@ -133,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_workspaces_own_limits_can_be_read() {
-        let limits = Limits::read(&crate::base::checkout::Workspace::find().unwrap().root).unwrap();
+        let limits = Limits::read(&crate::base::Workspace::find().unwrap().root).unwrap();
         assert!(limits.0.values().all(|limit| limit.goal.is_none() || limit.goal < limit.limit));
     }
 }

@@ -10,11 +10,11 @@ use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, PageTables, R
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::output;
-use crate::report::verdict::Judgement;
-use crate::run::records::Seen;
+use crate::report::Judgement;
+use crate::run::Seen;
 
-use crate::base::verdict::VerdictKind;
-use crate::kernel::symbols::StackFrame;
+use crate::base::VerdictKind;
+use crate::kernel::StackFrame;
 use crate::report::bench::{self, BenchReport};
 use crate::report::interrupts::{self, InterruptReport};
 use crate::report::lateness::{self, LatenessReport};

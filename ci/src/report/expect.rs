@@ -3,7 +3,7 @@
 use octopod::wire::LockWait;
 use serde::Deserialize;
 
-use crate::report::outcome::Outcome;
+use crate::report::Outcome;
 use crate::report::panic::PanicCpuReport;
 
 /// What must come of a run. Whatever is absent may be anything, but for the rules that hold for every run: see

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-use crate::base::verdict::VerdictKind;
-use crate::report::document::Report;
+use crate::base::VerdictKind;
+use crate::report::Report;
 
 /// The verdict as a word and a sentence.
 pub fn verdict(report: &Report) -> (&'static str, String) {

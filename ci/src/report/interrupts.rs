@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 /// Interrupts on a vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use octopod::wire::Bucket;
 use serde::{Deserialize, Serialize};
 
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 /// A CPU's timers by how late they were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

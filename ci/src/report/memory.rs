@@ -3,7 +3,7 @@
 use octopod::wire::ORDERS;
 use serde::{Deserialize, Serialize};
 
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 /// Memory of one node in one zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,3 +22,7 @@ pub mod trace;
 pub mod trace_words;
 pub mod verdict;
 pub mod warning;
+
+pub use document::Report;
+pub use outcome::Outcome;
+pub use verdict::{Asked, AskedWork, Judgement};

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::base::error::Error;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::verdict::VerdictKind;
-use crate::kernel::symbols::StackFrame;
-use crate::report::document::Report;
+use crate::base::files::RunFolder;
+use crate::base::{Error, VerdictKind};
+use crate::kernel::StackFrame;
+use crate::report::Report;
 
 /// What came of a launch.
 #[derive(Debug)]

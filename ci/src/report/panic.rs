@@ -3,10 +3,10 @@
 use octopod::wire::{LockWait, PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::symbols::StackFrame;
+use crate::kernel::StackFrame;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::trace::EventReport;
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 /// The kernel's last words.
 #[derive(Clone, Debug, Serialize, Deserialize)]

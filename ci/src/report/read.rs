@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use crate::base::error::Error;
 use crate::base::files::input;
-use crate::base::text;
-use crate::report::check;
-use crate::report::document::{Report, SCHEMA};
+use crate::base::{Error, text};
+use crate::report::document::SCHEMA;
+use crate::report::{Report, check};
 
 /// A machine of 4,096 CPUs that has panicked leaves less.
 const MAX_REPORT_BYTES: u64 = 256 << 20;

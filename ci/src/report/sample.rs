@@ -5,13 +5,13 @@ use octopod::wire::{
     StressCpu, Verdict, Warning,
 };
 
-use crate::base::verdict::VerdictKind;
-use crate::kernel::symbols::StackFrame;
+use crate::base::VerdictKind;
+use crate::kernel::StackFrame;
+use crate::report::Judgement;
 use crate::report::document::*;
 use crate::report::panic::{PanicCpuReport, PanicReport};
 use crate::report::trace::EventReport;
-use crate::report::verdict::Judgement;
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 /// Words that want to be more than words.
 pub const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>\u{1b}[2J\u{0}<img src=x>";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use octopod::wire::{Bucket, Cycles, Stress, StressCpu};
 use serde::{Deserialize, Serialize};
 
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 /// A workload's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,12 @@
 //! Names for the addresses of a report, from the kernel's symbols.
 
-use crate::kernel::symbols::{StackFrame, Symbols};
-use crate::report::document::Report;
+use crate::kernel::{StackFrame, Symbols};
+use crate::report::Report;
 use crate::report::outcome::CpuPlace;
 use crate::report::trace::EventReport;
 use crate::report::trace_words::Words;
-use crate::run::records::{Seen, TracedWords};
+use crate::run::Seen;
+use crate::run::records::TracedWords;
 
 /// Adds the backtraces of warnings, and those of the other CPUs in a panic.
 pub fn add_backtraces(report: &mut Report, seen: &Seen, symbols: &Symbols) {

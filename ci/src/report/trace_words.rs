@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use octopod::wire::{BootStage, StagesUs, TraceEvent};
 use serde_json::{Map, Value, json};
 
-use crate::kernel::symbols::Symbols;
+use crate::kernel::Symbols;
 
 /// What is known beside the trace itself.
 pub struct Words<'a> {

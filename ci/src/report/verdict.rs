@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use octopod::wire::{ExitCode, Progress};
 
-use crate::base::verdict::VerdictKind;
-use crate::machine::bochs;
-use crate::machine::config::EmulatorKind;
+use crate::base::VerdictKind;
 use crate::machine::shutdown::Shutdown;
-use crate::run::end::End;
-use crate::run::records::Seen;
+use crate::machine::{EmulatorKind, bochs};
+use crate::run::{End, Seen};
 
 mod asked;
 mod evidence;

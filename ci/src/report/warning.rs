@@ -3,8 +3,8 @@
 use octopod::wire::{Defect, LockWait, Warning};
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::symbols::StackFrame;
-use crate::run::records::Seen;
+use crate::kernel::StackFrame;
+use crate::run::Seen;
 
 /// A CPU that did not do what it should, or a description by firmware, the boot loader or the command line that is wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]

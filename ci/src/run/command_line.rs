@@ -6,7 +6,7 @@ use octopod::boot::MAX_COMMAND_LINE_BYTES;
 use octopod::boot::command_line::{BuiltIn, Options, Work};
 use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
 
-use crate::base::error::Error;
+use crate::base::Error;
 
 /// The parameters of a kernel. What the user appends comes last, where it wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

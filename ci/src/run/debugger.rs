@@ -7,9 +7,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::files::scratch::Scratch;
+use crate::base::Error;
+use crate::base::files::{RunFolder, Scratch};
 use crate::machine::arguments::{Arguments, escape_commas};
 
 /// The commands, from the workspace's root.

@@ -6,10 +6,9 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::files::run_folder::{RunFolder, TEMPORARY};
-use crate::base::files::{FolderLock, output};
+use crate::base::files::run_folder::TEMPORARY;
+use crate::base::files::{FolderLock, RunFolder, output};
+use crate::base::{Error, Workspace};
 use crate::machine::emulator::TRACE_STREAM;
 
 /// The report, for programs.

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use octopod::wire::{MAX_RECORD_BYTES, Nonce, Record};
 
-use crate::base::message::{Notice, Observer};
-use crate::base::text;
-use crate::machine::bochs;
-use crate::machine::config::EmulatorKind;
+use crate::base::{Notice, Observer, text};
+use crate::machine::{EmulatorKind, bochs};
+use crate::run::Seen;
 use crate::run::console::{Attached, Piece, Sieve};
-use crate::run::records::{Framing, Reading, Seen};
+use crate::run::records::{Framing, Reading};
 
 /// A line of the kernel's may be this long; what is longer comes from one that has lost its way.
 pub const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;

@@ -10,3 +10,8 @@ mod listener;
 pub mod records;
 pub mod replay;
 pub mod session;
+
+pub use command_line::CommandLine;
+pub use end::End;
+pub use records::Seen;
+pub use session::RunConfig;

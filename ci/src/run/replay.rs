@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use octopod::memory::frames::FRAME_BYTES;
 use octopod::stress::trace;
 
-use crate::base::error::Error;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::files::{input, output};
+use crate::base::Error;
+use crate::base::files::{RunFolder, input, output};
 use crate::base::values::Smp;
 use crate::machine::limits::IMAGE_START;
 

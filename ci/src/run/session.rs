@@ -6,17 +6,15 @@ use std::time::{Duration, Instant};
 
 use octopod::wire::{ExitCode, Nonce};
 
-use crate::base::error::Error;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::message::Observer;
+use crate::base::files::RunFolder;
 use crate::base::process::{Happening, Stream, Streams, Supervised};
+use crate::base::{Error, Observer};
 use crate::machine::bochs;
 use crate::machine::emulator::{QMP, Ready};
 use crate::machine::qmp::Monitor;
 use crate::machine::shutdown::Shutdown;
 use crate::run::console::{Attached, ConsoleConfig, Names};
-use crate::run::end::End;
-use crate::run::records::Seen;
+use crate::run::{End, Seen};
 
 use crate::run::clock::{RunClock, TICK};
 use crate::run::listener::{Hearing, MAX_LINE_BYTES};

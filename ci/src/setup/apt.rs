@@ -7,10 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::capture;
-use crate::base::version::Version;
+use crate::base::{Error, Notice, Observer, Version};
 use crate::setup::limits::PROBE_LIMIT;
 use crate::setup::packages::{OsRelease, Privilege, find_program};
 

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::capture;
-use crate::base::version::Version;
+use crate::base::{Error, Notice, Observer, Version};
 use crate::machine::bochs::Bochs;
 use crate::setup::install::Installer;
 use crate::setup::limits::PROBE_LIMIT;

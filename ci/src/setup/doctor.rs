@@ -2,13 +2,11 @@
 
 use std::process::Command;
 
+use crate::base::Version;
 use crate::base::cargo::{self, TARGET};
 use crate::base::process::capture;
-use crate::base::version::Version;
-use crate::machine::accelerator as accel;
 use crate::machine::accelerator::Host;
-use crate::machine::boot_protocol::Firmware;
-use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::machine::{EmulatorKind, Firmware, MachineConfig, accelerator as accel};
 use crate::setup::limits::{NO_INSTALL, PROBE_LIMIT, may_install};
 use crate::setup::media::Need;
 use crate::setup::packages::{Manager, Privilege};

@@ -1,10 +1,9 @@
 //! The emulator that a run wants: found, or installed.
 
-use crate::base::error::Error;
-use crate::base::message::Observer;
+use crate::base::{Error, Observer};
 use crate::machine::accelerator::{Host, decide};
-use crate::machine::config::{EmulatorKind, MachineConfig};
 use crate::machine::emulator::Emulator;
+use crate::machine::{EmulatorKind, MachineConfig};
 use crate::setup::{bochs, qemu};
 
 /// Finds the emulator that is asked for, and installs it if it is missing.

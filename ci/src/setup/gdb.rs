@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::setup::install::Installer;
 use crate::setup::packages::{Manager, find_program};
 

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::base::error::Error;
-use crate::base::message::Observer;
+use crate::base::{Error, Observer};
 use crate::setup::apt;
 use crate::setup::limits::{NO_INSTALL, may_install};
 use crate::setup::packages::{Manager, Privilege};

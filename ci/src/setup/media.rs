@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
-use crate::machine::boot_protocol::{BootProtocol, Firmware};
+use crate::base::{Error, Notice, Observer};
 use crate::machine::media::iso::{Grub, module_folders};
 use crate::machine::media::{Tools, ovmf};
+use crate::machine::{BootProtocol, Firmware};
 use crate::setup::install::Installer;
 use crate::setup::packages::{Manager, find_program};
 

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::{Captured, capture, capture_with};
+use crate::base::{Error, Notice, Observer};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, PROBE_LIMIT};
 
 /// A package manager that octopod knows.

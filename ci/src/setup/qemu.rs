@@ -4,10 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::capture;
-use crate::base::version::Version;
+use crate::base::{Error, Notice, Observer, Version};
 use crate::machine::qemu::Qemu;
 use crate::setup::apt;
 use crate::setup::install::Installer;

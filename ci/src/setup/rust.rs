@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::base::cargo;
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::{capture, capture_with};
+use crate::base::{Error, Notice, Observer, Workspace, cargo};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds nightly Rust with these components if it is not there.

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::base::cargo::TARGET;
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
 use crate::base::process::{capture, capture_with};
+use crate::base::{Error, Notice, Observer};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds the target if it is missing.

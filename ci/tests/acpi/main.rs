@@ -7,10 +7,8 @@ mod images;
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build;
-use octopod_ci::kernel::config::KernelSource;
+use octopod_ci::base::{Silent, Workspace};
+use octopod_ci::kernel::{KernelSource, build};
 use octopod_ci::{Outcome, launch, parse, setup};
 
 use cases::{Case, room_for};

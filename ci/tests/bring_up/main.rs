@@ -9,10 +9,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::message::Silent;
-use octopod_ci::kernel::build;
-use octopod_ci::kernel::config::{KernelConfig, KernelSource};
+use octopod_ci::base::{Silent, Workspace};
+use octopod_ci::kernel::{KernelConfig, KernelSource, build};
 use octopod_ci::report::warning::WarningReport;
 use octopod_ci::{Outcome, launch, parse, setup};
 

@@ -8,16 +8,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use octopod::wire::ExitCode;
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::files::run_folder::RunFolder;
-use octopod_ci::base::message::Silent;
+use octopod_ci::base::files::RunFolder;
 use octopod_ci::base::process::{Happening, Stream, Streams, Supervised};
+use octopod_ci::base::{Silent, Workspace};
 use octopod_ci::kernel::build;
 use octopod_ci::machine::accelerator::Accel;
 use octopod_ci::machine::media;
 use octopod_ci::machine::qemu::{Machine, QmpSocket};
 use octopod_ci::machine::qmp::Qmp;
-use octopod_ci::run::records::{Framing, Seen, draw_nonce};
+use octopod_ci::run::Seen;
+use octopod_ci::run::records::{Framing, draw_nonce};
 use octopod_ci::{parse, setup};
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use octopod_ci::Launch;
-use octopod_ci::kernel::config::KernelSource;
+use octopod_ci::kernel::KernelSource;
 use rustix::fs::{Mode as FileMode, OFlags};
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use octopod_ci::base::message::{Notice, Observer};
+use octopod_ci::base::{Notice, Observer};
 use octopod_ci::launch_on;
 use octopod_ci::machine::accelerator::Host;
 
@@ -160,7 +160,7 @@ fn tcg_takes_the_place_of_a_kvm_that_opens_and_fails() {
     assert!(note.contains("failed to initialize kvm"), "{note}");
     // What is asked for by name is not replaced; nor is a run that has got as far as the kernel.
     let mut by_name = fake.boot();
-    by_name.machine.accel = octopod_ci::machine::accelerator::AccelChoice::Kvm;
+    by_name.machine.accel = octopod_ci::machine::AccelChoice::Kvm;
     assert_eq!(launch_on(&by_name, &host, &mut Notes::default()).status, 2);
     let speaks =
         Fake::new(&format!("case \"$*\" in *'-accel kvm'*) echo 'octopod: up'; exit 1;; esac\n{pass}"));

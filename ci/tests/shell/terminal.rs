@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use octopod_ci::base::checkout::Workspace;
-use octopod_ci::base::message::Silent;
+use octopod_ci::base::{Silent, Workspace};
 use octopod_ci::kernel::build;
 use octopod_ci::{parse, setup};
 

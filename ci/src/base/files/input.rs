@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::base::error::Error;
+use crate::base::Error;
 
 /// Opens a regular file of at most `most` bytes. A FIFO is refused, not waited for.
 ///

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::base::error::Error;
+use crate::base::Error;
 
 /// The file of a folder that its user holds the lock of.
 pub const LOCK_FILE: &str = ".octopod.lock";

@@ -16,3 +16,5 @@ pub mod scratch;
 pub use identity::FileId;
 pub use lock::{FolderLock, LOCK_FILE};
 pub use plan::Plan;
+pub use run_folder::RunFolder;
+pub use scratch::Scratch;

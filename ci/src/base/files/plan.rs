@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
+use crate::base::Error;
 use crate::base::files::{FileId, output};
 
 /// Files of a checkout that its builds read. A run that wrote over one would change what it builds.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::error::Error;
+use crate::base::Error;
 use crate::base::files::lock::FolderLock;
 use crate::base::files::output;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
+use crate::base::Error;
 use crate::base::files::lock::FolderLock;
 
 /// Begins the name of each.

@@ -8,15 +8,14 @@ use std::path::Path;
 
 use octopod::wire::{Bench, BootStage};
 
-use crate::base::message::{Notice, Observer, Silent};
-use crate::base::verdict::VerdictKind;
+use crate::base::{Notice, Observer, Silent, VerdictKind};
 use crate::commands::launch::{Launch, OutputConfig, launch_on};
-use crate::kernel::config::{KernelConfig, KernelSource};
-use crate::machine::accelerator::{AccelChoice, Host};
-use crate::machine::config::MachineConfig;
+use crate::kernel::{KernelConfig, KernelSource};
+use crate::machine::accelerator::Host;
 use crate::machine::qemu::COUNTED_CPU;
-use crate::report::document::Report;
-use crate::run::command_line::CommandLine;
+use crate::machine::{AccelChoice, MachineConfig};
+use crate::report::Report;
+use crate::run::CommandLine;
 
 /// What the figures count.
 const UNIT: &str = "ns";

@@ -5,17 +5,14 @@ mod boots;
 
 use clap::Args;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::message::Observer;
-use crate::base::verdict::VerdictKind;
+use crate::base::{Error, Observer, VerdictKind, Workspace};
 use crate::commands::args::EmulatorArgs;
 use crate::commands::launch::{self, Launch, LaunchKind, with_report};
 use crate::commands::launch_args::LaunchArgs;
-use crate::machine::accelerator::{AccelChoice, Host};
-use crate::machine::config::MachineConfig;
+use crate::machine::accelerator::Host;
+use crate::machine::{AccelChoice, MachineConfig};
+use crate::report::Outcome;
 use crate::report::cost_limits::Limits;
-use crate::report::outcome::Outcome;
 
 /// Options of `bench`.
 #[derive(Clone, Debug, Args)]

@@ -1,8 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
+use crate::base::{Error, Workspace};
 use crate::run::folder;
 
 fn read(words: &[&str]) -> Result<Cli, clap::Error> {

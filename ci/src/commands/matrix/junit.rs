@@ -3,8 +3,7 @@
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::base::error::Error;
-use crate::base::text;
+use crate::base::{Error, text};
 use crate::commands::matrix::result::{Ended, Results, RowResult};
 
 /// The kernel's lines that a failed row shows; its folder has all of them.

@@ -19,9 +19,8 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
 use crate::base::files::{Plan, output};
+use crate::base::{Error, Workspace};
 use crate::commands::args::{BochsArgs, ProgressArgs, QemuArgs, TerminalArgs};
 use crate::commands::inputs;
 use crate::commands::matrix::result::{Counts, Ended, Results, SCHEMA, Skip};
@@ -29,7 +28,7 @@ use crate::commands::matrix::runner::Runner;
 use crate::commands::matrix::screen::Screen;
 use crate::commands::matrix::selection::Selection;
 use crate::commands::matrix::weight::Weight;
-use crate::machine::accelerator::AccelChoice;
+use crate::machine::AccelChoice;
 
 /// The results, for programs and for JUnit's readers.
 const RESULTS: &str = "matrix.json";

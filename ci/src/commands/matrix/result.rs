@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::error::Error;
-use crate::base::text;
-use crate::base::verdict::VerdictKind;
-use crate::base::version::Version;
+use crate::base::{Error, VerdictKind, Version, text};
 use crate::commands::matrix::rows::Row;
-use crate::machine::config::MachineConfig;
-use crate::report::outcome::Outcome;
+use crate::machine::MachineConfig;
+use crate::report::Outcome;
 
 /// The format of `matrix.json`.
 pub const SCHEMA: u32 = 1;

@@ -9,13 +9,10 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use serde::Deserialize;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::version::Version;
+use crate::base::{Error, Version, Workspace};
 use crate::commands::launch::{Launch, LaunchKind};
 use crate::commands::runs;
-use crate::machine::accelerator::AccelChoice;
-use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::machine::{AccelChoice, EmulatorKind, MachineConfig};
 use crate::report::expect::Expect;
 
 /// The file, relative to the workspace's root.

@@ -9,26 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::files::output;
-use crate::base::files::scratch::Scratch;
-use crate::base::interrupt;
-use crate::base::message::Observer;
-use crate::base::version::Version;
+use crate::base::files::{Scratch, output};
+use crate::base::{Error, Observer, Version, Workspace, interrupt};
 use crate::commands::launch::Launch;
 use crate::commands::matrix::result::{Ended, RowResult, Skip};
 use crate::commands::matrix::rows::{self, Problem, Row, RowProblem};
 use crate::commands::matrix::weight::Weight;
 use crate::commands::runs::launch_with;
-use crate::kernel::build;
-use crate::kernel::config::KernelSource;
-use crate::kernel::image::Kernel;
-use crate::machine::accelerator as accel;
-use crate::machine::accelerator::{AccelChoice, Host};
-use crate::machine::boot_protocol::BootProtocol;
-use crate::machine::config::{EmulatorKind, MachineConfig};
+use crate::kernel::{Kernel, KernelSource, build};
+use crate::machine::accelerator::Host;
 use crate::machine::qemu::Qemu;
+use crate::machine::{AccelChoice, BootProtocol, EmulatorKind, MachineConfig, accelerator as accel};
 use crate::setup;
 
 /// The folder of the kernels, beside those of the rows; no row's name begins so.

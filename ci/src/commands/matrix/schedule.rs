@@ -6,7 +6,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::base::message::Observer;
+use crate::base::Observer;
 use crate::commands::matrix::result::RowResult;
 use crate::commands::matrix::runner::Job;
 use crate::commands::matrix::weight::Weight;

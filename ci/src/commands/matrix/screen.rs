@@ -8,8 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::base::message::{Notice, Observer};
-use crate::base::text;
+use crate::base::{Notice, Observer, text};
 use crate::commands::matrix::result::{Counts, Ended, Results, RowResult};
 use crate::commands::matrix::runner::Job;
 use crate::commands::matrix::schedule::Watcher;
@@ -113,7 +112,7 @@ impl Screen {
     }
 
     /// What kept the matrix from being run, the sentence last.
-    pub fn error(&self, error: &crate::base::error::Error) {
+    pub fn error(&self, error: &crate::base::Error) {
         self.total.finish_and_clear();
         let text = error.to_string();
         let (sentence, details) = text.trim_end().split_once('\n').unwrap_or((text.trim_end(), ""));

@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::thread;
 
-use crate::machine::config::MachineConfig;
+use crate::machine::MachineConfig;
 
 /// A machine of this many CPUs counts for one of the host's cores: eight CPUs that start and stop together come up
 /// within their deadlines on half of a core, but 64 beside another machine on two cores may not.

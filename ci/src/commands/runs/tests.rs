@@ -7,9 +7,8 @@ use octopod::boot::command_line::{MAX_CPU_COUNTS, Workload};
 
 use super::*;
 use crate::commands::launch::UNLIMITED;
-use crate::kernel::config::KernelSource;
-use crate::machine::accelerator::AccelChoice;
-use crate::machine::boot_protocol::BootProtocol;
+use crate::kernel::KernelSource;
+use crate::machine::{AccelChoice, BootProtocol};
 
 fn launch(words: &[&str]) -> Launch {
     parse(words).unwrap_or_else(|error| panic!("{error}")).0

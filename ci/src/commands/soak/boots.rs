@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use crate::base::error::Error;
-use crate::base::interrupt;
-use crate::base::message::{Notice, Observer, Silent};
+use crate::base::{Error, Notice, Observer, Silent, interrupt};
 use crate::commands::runs::launch_with;
 use crate::commands::soak::cpu_limit::CpuLimit;
 use crate::commands::soak::task::{Ended, Task, human};

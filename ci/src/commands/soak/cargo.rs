@@ -6,9 +6,8 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::base::cargo::forget_outer_cargo;
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
 use crate::base::process::{Happening, Streams, Supervised};
+use crate::base::{Error, Workspace};
 use crate::commands::soak::task::{Ended, Task};
 
 /// No soak takes longer.

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
-use crate::base::files::run_folder::RunFolder;
+use crate::base::Error;
+use crate::base::files::RunFolder;
 use crate::machine::arguments::quoted;
 use crate::setup;
 

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, number_before};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;

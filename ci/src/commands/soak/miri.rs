@@ -2,8 +2,7 @@
 //! undefined behaviour: a wrong pointer, a data race, a value that is none. It is a hundred times slower or more, so the
 //! tests do less of the same there.
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;

@@ -22,14 +22,12 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
 use crate::base::files::Plan;
-use crate::base::text;
+use crate::base::{Error, Workspace, text};
 use crate::commands::args::{KeepArgs, ProgressArgs, QemuArgs, TerminalArgs};
 use crate::commands::inputs;
 use crate::commands::soak::task::{Ended, Task, human};
-use crate::machine::accelerator::AccelChoice;
+use crate::machine::AccelChoice;
 use crate::present::terminal::Console;
 use crate::run::folder;
 

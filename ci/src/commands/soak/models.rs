@@ -1,8 +1,7 @@
 //! The library's models: under loom, which tries every interleaving of small ones, and under shuttle, which tries random
 //! ones of larger. Either crate replaces the atomics of what is modelled, so the library is built for it.
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;

@@ -10,8 +10,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
@@ -333,7 +332,7 @@ mod tests {
 
     #[test]
     fn the_reasons_in_the_tree_can_be_read() {
-        let root = crate::base::checkout::Workspace::find().unwrap().root;
+        let root = crate::base::Workspace::find().unwrap().root;
         let config: Config =
             toml::from_str(&fs::read_to_string(root.join("config/mutants.toml")).unwrap()).unwrap();
         assert!(config.files.iter().all(|file| root.join(file).is_file()));

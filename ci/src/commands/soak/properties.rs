@@ -1,7 +1,6 @@
 //! The library's property tests of the frame allocator, for as many random operations as the task says.
 
-use crate::base::error::Error;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;

@@ -2,14 +2,12 @@
 //!
 //! The kernel's workloads run for a time, so a short run tells how long the real one has to be.
 
-use crate::base::error::Error;
-use crate::base::interrupt;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer, interrupt};
 use crate::commands::runs::launch_with;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
+use crate::report::Outcome;
 use crate::report::expect::Expect;
-use crate::report::outcome::Outcome;
 
 /// Operations, unless `--count` says otherwise.
 const OPERATIONS: u64 = 1_000_000_000;

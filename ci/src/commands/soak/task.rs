@@ -4,16 +4,13 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::checkout::Workspace;
-use crate::base::error::Error;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::message::Observer;
+use crate::base::files::RunFolder;
+use crate::base::{Error, Observer, Workspace};
 use crate::commands::launch::Launch;
 use crate::commands::runs;
-use crate::kernel::build;
-use crate::kernel::config::KernelSource;
-use crate::machine::accelerator::AccelChoice;
-use crate::report::outcome::Outcome;
+use crate::kernel::{KernelSource, build};
+use crate::machine::AccelChoice;
+use crate::report::Outcome;
 use crate::setup;
 
 /// What a soak found.

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use octopod::wire::{EXIT_PORT, ExitCode, MARKER, SHUTDOWN, SHUTDOWN_PORT};
 
-use crate::base::error::Error;
-use crate::base::files::output;
-use crate::base::files::run_folder::RunFolder;
-use crate::base::message::{Notice, Observer};
+use crate::base::files::{RunFolder, output};
 use crate::base::process::capture_with;
-use crate::machine::boot_protocol::Firmware;
+use crate::base::{Error, Notice, Observer};
+use crate::machine::Firmware;
 
 /// Half a second is usual.
 const DISC_LIMIT: Duration = Duration::from_secs(60);
@@ -146,7 +144,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::base::message::Silent;
+    use crate::base::Silent;
 
     #[test]
     fn the_script_loads_the_kernel_or_says_that_it_could_not() {

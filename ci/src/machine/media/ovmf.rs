@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::base::error::Error;
+use crate::base::Error;
 
 /// Names a folder that holds the firmware.
 pub const VARIABLE: &str = "OCTOPOD_OVMF";

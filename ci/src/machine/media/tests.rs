@@ -1,7 +1,7 @@
 //! What each door asks of QEMU, and what it refuses.
 
 use super::*;
-use crate::base::message::Silent;
+use crate::base::Silent;
 
 fn lines(medium: &Medium) -> Vec<String> {
     let join = |group: Vec<OsString>| group.join(OsStr::new(" ")).into_string().unwrap();

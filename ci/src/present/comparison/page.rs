@@ -6,8 +6,7 @@ use crate::present::comparison::text::{figure, ratio};
 use crate::present::page::{colour, text, whole};
 use crate::present::pictures::{self, Format, Picture, PictureError};
 use crate::report::comparison::{Change, Group, differences, groups};
-use crate::report::document::Report;
-use crate::report::headline;
+use crate::report::{Report, headline};
 
 /// Two runs side by side.
 ///

@@ -6,8 +6,8 @@ use scraper::{Html, Selector};
 
 use super::page::page;
 use super::text::lines;
+use crate::report::Report;
 use crate::report::comparison::*;
-use crate::report::document::Report;
 use crate::report::read::read;
 use crate::report::sample::{hostile, report, seen};
 

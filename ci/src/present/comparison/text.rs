@@ -2,8 +2,8 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
+use crate::report::Report;
 use crate::report::comparison::{Group, Row, differences, groups};
-use crate::report::document::Report;
 
 const COLUMNS: usize = 80;
 

@@ -2,8 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::base::text as clean;
-use crate::base::verdict::VerdictKind;
+use crate::base::{VerdictKind, text as clean};
 use crate::present::pictures;
 
 /// A page around its body.

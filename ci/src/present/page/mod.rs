@@ -7,13 +7,10 @@ use std::path::Path;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::base::error::Error;
 use crate::base::files::output;
-use crate::base::message::{Notice, Observer};
+use crate::base::{Error, Notice, Observer};
 use crate::present::pictures::{self, Format, Picture};
-use crate::report::document::Report;
-use crate::report::headline;
-use crate::report::outcome::Outcome;
+use crate::report::{Outcome, Report, headline};
 use crate::run::folder::PAGE;
 
 mod html;

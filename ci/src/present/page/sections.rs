@@ -4,10 +4,10 @@ use maud::{Markup, html};
 use octopod::wire::StagesUs;
 
 use crate::base::numbers::{bytes, time};
-use crate::kernel::symbols::StackFrame;
+use crate::kernel::StackFrame;
 use crate::present::page::html::text;
 use crate::present::pictures::Spread;
-use crate::report::document::Report;
+use crate::report::Report;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::panic::cpus_in_words;
 

@@ -7,7 +7,7 @@ use octopod::wire::ORDERS;
 use crate::base::numbers::{bytes, plain, short};
 use crate::present::page::html::text;
 use crate::present::pictures::Spread;
-use crate::report::document::Report;
+use crate::report::Report;
 use crate::report::memory::ArenaReport;
 
 /// Interrupts of more CPUs than this are shown by their spread.

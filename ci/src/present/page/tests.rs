@@ -3,7 +3,7 @@
 use scraper::{Html, Selector};
 
 use super::*;
-use crate::base::verdict::VerdictKind;
+use crate::base::VerdictKind;
 use crate::report::sample::{HOSTILE, hostile, report, seen};
 use crate::run::folder::PICTURES;
 
@@ -70,7 +70,7 @@ fn the_same_report_makes_the_same_page() {
 
 #[test]
 fn a_run_that_said_nothing_has_a_page() {
-    let mut silent = report(&crate::run::records::Seen::default());
+    let mut silent = report(&crate::run::Seen::default());
     (silent.verdict, silent.reason) = (VerdictKind::Timeout, Some("no answer within 1 s".to_owned()));
     let page = page_of(&silent);
     assert_eq!(count(&parsed(&page), "figure"), 0);
@@ -80,7 +80,7 @@ fn a_run_that_said_nothing_has_a_page() {
 #[test]
 fn many_warnings_do_not_hide_the_rest() {
     let mut report = report(&seen(8, &["pairs"], &["octopod"]));
-    let call = crate::kernel::symbols::StackFrame {
+    let call = crate::kernel::StackFrame {
         address: "0xffff800000101234".to_owned(),
         function: Some("octopod::smp::wait".to_owned()),
         location: Some("src/smp/mod.rs:7".to_owned()),

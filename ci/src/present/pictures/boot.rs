@@ -11,7 +11,7 @@ use crate::present::pictures::canvas::{
 };
 use crate::present::pictures::lanes::{Lane, Spread, lanes};
 use crate::present::pictures::palette::{FAINT, GRID, IDLE, INK, PAPER, WRONG, series};
-use crate::report::document::Report;
+use crate::report::Report;
 
 /// Room for the lanes' names, in pixels.
 const NAMES: i32 = 74;

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use crate::present::pictures::canvas::{Picture, PictureError, draw};
 use crate::present::pictures::palette::series;
 use crate::present::pictures::panels::{Axis, HEIGHT, frame, power};
-use crate::report::document::Report;
+use crate::report::Report;
 
 /// Where the axis of counts begins: below one, which is to be seen.
 const GROUND: f64 = -0.2;

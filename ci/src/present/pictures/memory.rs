@@ -9,7 +9,7 @@ use plotters::style::text_anchor::HPos;
 use crate::base::numbers::bytes;
 use crate::present::pictures::canvas::{Area, Drawn, Format, Picture, PictureError, draw, letters, words};
 use crate::present::pictures::palette::{FAINT, GRID, IDLE, INK, PAPER, series};
-use crate::report::document::Report;
+use crate::report::Report;
 
 /// The height of a kind's line.
 const LINE: i32 = 22;

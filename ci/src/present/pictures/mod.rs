@@ -5,7 +5,7 @@
 
 use std::panic::catch_unwind;
 
-use crate::report::document::Report;
+use crate::report::Report;
 
 mod boot;
 mod canvas;

@@ -7,7 +7,7 @@ use crate::base::numbers::time;
 use crate::present::pictures::boot::step;
 use crate::present::pictures::canvas::{Picture, PictureError, draw, letters, words};
 use crate::present::pictures::palette::{FAINT, GRID, series};
-use crate::report::document::Report;
+use crate::report::Report;
 
 /// Room for the stages' names, in pixels.
 const NAMES: i32 = 96;

@@ -8,7 +8,7 @@ use crate::present::pictures::canvas::{Drawn, Picture, PictureError, draw, key, 
 use crate::present::pictures::lanes::{Spread, lanes};
 use crate::present::pictures::palette::{FAINT, INK, series};
 use crate::present::pictures::panels::{Axis, Chart, Panels, counted, frame, power};
-use crate::report::document::Report;
+use crate::report::Report;
 use crate::report::stress::StressReport;
 
 /// Room above the panels where there is a key.

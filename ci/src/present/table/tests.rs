@@ -3,10 +3,10 @@
 use octopod::wire::{Boot, Cycles, Stress, Verdict};
 
 use super::*;
-use crate::base::verdict::VerdictKind;
+use crate::base::VerdictKind;
+use crate::report::Judgement;
 use crate::report::headline::verdict;
-use crate::report::verdict::Judgement;
-use crate::run::records::Seen;
+use crate::run::Seen;
 
 fn report(workloads: &[&str], operations: u64) -> Report {
     let boot = Boot {

@@ -7,9 +7,8 @@ use std::fs::File;
 
 pub use stream::{CpuTrace, Section, Start, StreamError, sections};
 
-use crate::base::error::Error;
-use crate::base::files::output;
-use crate::base::files::run_folder::RunFolder;
+use crate::base::Error;
+use crate::base::files::{RunFolder, output};
 use crate::machine::emulator::TRACE_STREAM;
 use crate::report::trace::TraceReport;
 use crate::report::trace_words::Words;

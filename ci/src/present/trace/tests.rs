@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 use super::*;
-use crate::kernel::symbols::Symbols;
+use crate::kernel::Symbols;
 
 fn stream(parts: &[TracePart]) -> Vec<u8> {
     let mut bytes = TRACE_MAGIC.to_vec();

@@ -3,9 +3,8 @@
 use octopod::boot::command_line::{Options as KernelOptions, Switch, Work};
 use octopod::config::MAX_CPUS;
 
-use crate::machine::boot_protocol::BootProtocol;
-use crate::machine::config::MachineConfig;
-use crate::run::command_line::CommandLine;
+use crate::machine::{BootProtocol, MachineConfig};
+use crate::run::CommandLine;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

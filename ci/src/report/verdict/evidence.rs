@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use octopod::wire::MAX_ABSENT_CPUS;
 
-use crate::report::verdict::{Asked, AskedWork};
-use crate::run::records::Seen;
+use crate::report::{Asked, AskedWork};
+use crate::run::Seen;
 
 /// Without x2APIC mode no interrupt reaches an APIC ID above 254.
 const MAX_XAPIC_CPUS: u32 = 255;

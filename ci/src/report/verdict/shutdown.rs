@@ -1,6 +1,6 @@
 //! What QEMU's reason for ending a machine says of a run without a verdict.
 
-use crate::base::verdict::VerdictKind;
+use crate::base::VerdictKind;
 use crate::machine::shutdown::Shutdown;
 
 /// What a run comes to that ended so without a verdict.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::text;
-use crate::kernel::symbols::{StackFrame, Symbols};
+use crate::kernel::{StackFrame, Symbols};
 
 /// What stands before an address on a line of the console's, and whether it is one to return to.
 const BEFORE: [(&str, bool); 3] = [("  at 0x", false), ("  by 0x", true), ("    calls 0x", false)];

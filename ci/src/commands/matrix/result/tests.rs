@@ -1,11 +1,9 @@
 use super::*;
 use crate::commands::matrix::rows::Tier;
-use crate::machine::accelerator as accel;
-use crate::machine::accelerator::AccelChoice;
-use crate::report::document::Report;
+use crate::machine::{AccelChoice, accelerator as accel};
 use crate::report::expect::Expect;
-use crate::report::verdict::Judgement;
-use crate::run::records::Seen;
+use crate::report::{Judgement, Report};
+use crate::run::Seen;
 
 fn row(name: &str, status: u8) -> Row {
     Row {
