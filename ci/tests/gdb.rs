@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use object::{Object, ObjectSymbol};
 use octopod_ci::base::process::capture;
-use octopod_ci::base::{Notice, Observer, Silent};
+use octopod_ci::base::{Message, Observer, Silent};
 use octopod_ci::{Outcome, launch_with, parse, setup};
 
 /// Long enough for a host with much else to do, and a build.
@@ -19,8 +19,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 struct Waiting(Sender<String>);
 
 impl Observer for Waiting {
-    fn notice(&mut self, notice: Notice<'_>) {
-        if let Notice::Note(text) = notice
+    fn receive(&mut self, message: Message<'_>) {
+        if let Message::Note(text) = message
             && let Some((_, line)) = text.split_once("in another terminal: ")
         {
             let _ = self.0.send(line.to_owned());

@@ -248,11 +248,11 @@ fn bochs_is_looked_for_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn what_a_door_needs_is_named_and_only_for_that_door() {
+fn what_a_boot_protocol_needs_is_named_and_only_for_that_one() {
     let fake = Fake::new("exit 1");
-    let start = |door: &str| {
+    let start = |protocol: &str| {
         let output = Command::new(launcher())
-            .args(["boot", "--boot", door, "--kernel"])
+            .args(["boot", "--boot", protocol, "--kernel"])
             .arg(Fake::kernel())
             .env("OCTOPOD_QEMU", fake.program())
             .env("OCTOPOD_NO_INSTALL", "1")
@@ -265,8 +265,8 @@ fn what_a_door_needs_is_named_and_only_for_that_door() {
     let stdout = start("multiboot2");
     assert!(stdout.contains("GRUB for BIOS, xorriso, which --boot multiboot2 needs, is missing"), "{stdout}");
     assert!(stdout.contains("OCTOPOD_NO_INSTALL is set"), "{stdout}");
-    for door in ["pvh", "multiboot1"] {
-        let stdout = start(door);
+    for protocol in ["pvh", "multiboot1"] {
+        let stdout = start(protocol);
         assert!(!stdout.contains("which --boot"), "{stdout}");
     }
 }

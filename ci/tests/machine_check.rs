@@ -12,7 +12,7 @@ const STATUS: &str = "0xbd00000000000134";
 
 /// Injects an error into bank 3 of CPU 2, and returns what the kernel says when it dies. The monitor's line is
 /// `mce [-b] cpu bank status mcg_status address misc`; the global status 5 says that the code could go on.
-fn last_words(cpu: &str, broadcast: &str, global_status: &str, status: &str) -> (u32, String) {
+fn panic_summary(cpu: &str, broadcast: &str, global_status: &str, status: &str) -> (u32, String) {
     let work = ["stress", "--smp", "4", "--seconds", "60", "--workloads", "pairs", "--cpu", cpu];
     let mut guest = Guest::boot(&work);
     guest.hear_until("the work", |guest| guest.seen.work.is_some() || guest.seen.progress.is_some());
@@ -29,7 +29,7 @@ fn last_words(cpu: &str, broadcast: &str, global_status: &str, status: &str) -> 
 #[test]
 fn bank_status_address_and_cpu_are_named() {
     assert_eq!(
-        last_words("qemu64", "", "0x5", STATUS),
+        panic_summary("qemu64", "", "0x5", STATUS),
         (
             2,
             format!(
@@ -45,7 +45,7 @@ fn bank_status_address_and_cpu_are_named() {
 #[test]
 fn of_all_cpus_the_one_that_has_the_bank_speaks() {
     assert_eq!(
-        last_words("qemu64,vendor=GenuineIntel", "-b", "0x6", "0xb600000000000e0b"),
+        panic_summary("qemu64,vendor=GenuineIntel", "-b", "0x6", "0xb600000000000e0b"),
         (
             2,
             "machine check: bank 3, status 0xb600000000000e0b (uncorrected, bus or interconnect, context \
@@ -59,7 +59,7 @@ fn of_all_cpus_the_one_that_has_the_bank_speaks() {
 /// wait this CPU says that it was told nothing.
 #[test]
 fn a_bystander_is_not_taken_for_the_error() {
-    let (cpu, message) = last_words("qemu64", "", "0x5", "0xad00000000000134");
+    let (cpu, message) = panic_summary("qemu64", "", "0x5", "0xad00000000000134");
     let expected = "machine check: no CPU's bank holds an uncorrected error;";
     assert!(cpu == 2 && message.starts_with(expected), "CPU {cpu}: {message}");
 }

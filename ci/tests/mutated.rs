@@ -4,8 +4,8 @@
 use octopod::wire::ExitCode;
 use octopod_ci::machine::EmulatorKind;
 use octopod_ci::present::{page, pictures, table};
-use octopod_ci::report::verdict::{Witnesses, judge};
-use octopod_ci::report::{Asked, AskedWork, Judgement};
+use octopod_ci::report::verdict::{RunEvidence, judge};
+use octopod_ci::report::{Judgement, Requested, RequestedWork};
 use octopod_ci::run::records::{Framing, draw_nonce};
 use octopod_ci::run::{End, Seen};
 use octopod_ci::{Report, VerdictKind, parse};
@@ -45,9 +45,9 @@ const LOGS: [Log; 4] = [
 ];
 
 impl Log {
-    fn asked(&self) -> Asked {
+    fn asked(&self) -> Requested {
         let launch = parse(self.arguments).unwrap().0;
-        Asked::of(&launch.machine, &launch.command_line, false)
+        Requested::of(&launch.machine, &launch.command_line, false)
     }
 
     fn lines(&self) -> Vec<Vec<u8>> {
@@ -141,13 +141,13 @@ fn replace_number(line: &mut Vec<u8>, at: Index, to: u64) {
 }
 
 /// Reads, judges, and draws all that a run leaves.
-fn judged(lines: &[Vec<u8>], asked: &Asked) -> (Seen, Judgement) {
+fn judged(lines: &[Vec<u8>], asked: &Requested) -> (Seen, Judgement) {
     let (mut framing, mut seen) = (Framing::new(draw_nonce()), Seen::default());
     for line in lines.iter().flat_map(|line| line.split(|byte| *byte == b'\n')) {
         let reading = framing.read(&String::from_utf8_lossy(line));
         seen.read(&reading);
     }
-    let witnesses = Witnesses {
+    let witnesses = RunEvidence {
         emulator: EmulatorKind::Qemu,
         end: &End::Status(ExitCode::Pass.qemu_status()),
         shutdown: None,
@@ -172,10 +172,10 @@ fn judged(lines: &[Vec<u8>], asked: &Asked) -> (Seen, Judgement) {
 }
 
 /// What a pass stands for, without the launcher's own rules for it.
-fn has_evidence(seen: &Seen, asked: &Asked) -> bool {
+fn has_evidence(seen: &Seen, asked: &Requested) -> bool {
     let (Some(boot), Some(verdict)) = (&seen.boot, &seen.verdict) else { return false };
     let online = seen.cpus.iter().filter(|cpu| cpu.state == "online").count();
-    let AskedWork::Stress { workloads, allocators, cpus } = &asked.work else {
+    let RequestedWork::Stress { workloads, allocators, cpus } = &asked.work else {
         return verdict.pass && Some(boot.cpus_online) == asked.cpus && online == boot.cpus_online as usize;
     };
     let done = |workload: &str, allocator: &str, cpus: Option<u32>| {

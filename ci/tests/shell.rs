@@ -193,7 +193,7 @@ fn cpus_go_and_come(shell: &mut Terminal) {
     let cpus = shell.ask("cpus");
     assert_eq!(cpus.lines().filter(|line| line.contains(" offline ")).count(), 1, "{cpus}");
     assert!(
-        shell.ask("stress pairs 50").ends_with("stress: pass: nothing lost, nothing handed out twice\r\n")
+        shell.ask("stress pairs 50").ends_with("stress: pass: nothing lost, nothing allocated twice\r\n")
     );
     let online = shell.ask("online 2");
     assert!(one_line(&online).starts_with("cpu 2 is online, after "), "{online}");
@@ -217,7 +217,7 @@ fn real_work_is_done(shell: &mut Terminal) {
         assert!(
             shell
                 .ask("stress random 50")
-                .ends_with("stress: pass: nothing lost, nothing handed out twice\r\n")
+                .ends_with("stress: pass: nothing lost, nothing allocated twice\r\n")
         );
     }
     assert_eq!(count(&free(shell)), count(&before));

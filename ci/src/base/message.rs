@@ -4,7 +4,7 @@ use octopod::wire::{Progress, Record};
 
 /// Something that has just happened.
 #[derive(Debug)]
-pub enum Notice<'a> {
+pub enum Message<'a> {
     /// A step that takes time begins, or has come further.
     Step(&'a str),
     /// Of a step that is counted, so many parts are done.
@@ -37,7 +37,7 @@ pub enum Notice<'a> {
 /// Hears of what happens.
 pub trait Observer {
     /// Called from the thread that runs the launcher.
-    fn notice(&mut self, notice: Notice<'_>);
+    fn receive(&mut self, message: Message<'_>);
 }
 
 /// Keeps it all to itself.
@@ -45,5 +45,5 @@ pub trait Observer {
 pub struct Silent;
 
 impl Observer for Silent {
-    fn notice(&mut self, _: Notice<'_>) {}
+    fn receive(&mut self, _: Message<'_>) {}
 }

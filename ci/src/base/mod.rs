@@ -15,6 +15,6 @@ pub mod version;
 
 pub use checkout::Workspace;
 pub use error::Error;
-pub use message::{Notice, Observer, Silent};
+pub use message::{Message, Observer, Silent};
 pub use verdict::VerdictKind;
 pub use version::Version;

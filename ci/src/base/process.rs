@@ -51,12 +51,12 @@ pub enum Stream {
 
 /// What [`Supervised::next`] waited for.
 #[derive(Debug)]
-pub enum Happening {
+pub enum ProcessEvent {
     /// The child wrote a line; bytes that are not UTF-8 are replaced, and what exceeds the cap is cut.
     Line(Stream, String),
     /// The child wrote these bytes to its standard output, where they are wanted as they come.
     Bytes(Vec<u8>),
-    /// It has ended, and all that it wrote has been handed out.
+    /// It has ended, and all that it wrote has been returned.
     Ended(ExitStatus),
     /// The deadline passed first.
     Deadline,
@@ -83,8 +83,8 @@ pub struct Streams {
     pub stderr_log: Option<File>,
     /// A carriage return ends a line as well: so programs write that draw a bar.
     pub ends_at_returns: bool,
-    /// The standard output comes as [`Happening::Bytes`], not in lines, and the standard input is
-    /// [taken](Supervised::take_stdin) by who feeds it; otherwise it is empty.
+    /// The standard output comes as [`ProcessEvent::Bytes`], not in lines, and the standard input is
+    /// [taken](Supervised::take_stdin) by the caller; otherwise it is empty.
     pub interactive: bool,
 }
 
@@ -174,34 +174,34 @@ impl Supervised {
     }
 
     /// The next thing that happens, at the latest at `deadline`.
-    pub fn next(&mut self, deadline: Instant) -> Happening {
+    pub fn next(&mut self, deadline: Instant) -> ProcessEvent {
         loop {
             if let Some(status) = self.reaped {
-                return Happening::Ended(status);
+                return ProcessEvent::Ended(status);
             }
             if interrupt::requested() && !self.interrupt_told {
                 self.interrupt_told = true;
-                return Happening::Interrupted;
+                return ProcessEvent::Interrupted;
             }
             let drained_by = self.ended_at.map(|ended| ended + DRAIN_LIMIT);
             let now = Instant::now();
             if self.ended_at.is_some()
                 && (self.open_streams == 0 || drained_by.is_some_and(|limit| now >= limit))
             {
-                return Happening::Ended(self.reap());
+                return ProcessEvent::Ended(self.reap());
             }
             if now >= deadline && self.ended_at.is_none() {
-                return Happening::Deadline;
+                return ProcessEvent::Deadline;
             }
             match self.events.recv_timeout(drained_by.unwrap_or(deadline).saturating_duration_since(now)) {
                 Ok(Event::Line(stream, bytes)) => {
-                    return Happening::Line(stream, String::from_utf8_lossy(&bytes).into_owned());
+                    return ProcessEvent::Line(stream, String::from_utf8_lossy(&bytes).into_owned());
                 }
-                Ok(Event::Bytes(bytes)) => return Happening::Bytes(bytes),
+                Ok(Event::Bytes(bytes)) => return ProcessEvent::Bytes(bytes),
                 Ok(Event::Closed) => self.open_streams -= 1,
                 Ok(Event::Ended) => self.ended_at = Some(Instant::now()),
                 Ok(Event::Wake) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Happening::Ended(self.reap()),
+                Err(RecvTimeoutError::Disconnected) => return ProcessEvent::Ended(self.reap()),
             }
         }
     }
@@ -223,9 +223,9 @@ impl Supervised {
             let deadline = Instant::now() + limit;
             loop {
                 match self.next(deadline) {
-                    Happening::Ended(_) => return,
-                    Happening::Deadline => break,
-                    Happening::Line(..) | Happening::Bytes(_) | Happening::Interrupted => {}
+                    ProcessEvent::Ended(_) => return,
+                    ProcessEvent::Deadline => break,
+                    ProcessEvent::Line(..) | ProcessEvent::Bytes(_) | ProcessEvent::Interrupted => {}
                 }
             }
         }
@@ -417,8 +417,8 @@ fn run_to_end(
     loop {
         match child.next(deadline) {
             // Not interactive.
-            Happening::Bytes(_) => {}
-            Happening::Line(stream, line) => {
+            ProcessEvent::Bytes(_) => {}
+            ProcessEvent::Line(stream, line) => {
                 on_line(&line);
                 let kept = if stream == Stream::Stdout { &mut stdout } else { &mut stderr };
                 kept.push(&line);
@@ -427,14 +427,14 @@ fn run_to_end(
                     return Err(Error::ProgramFloods { program, bytes: most_bytes });
                 }
             }
-            Happening::Ended(status) => {
+            ProcessEvent::Ended(status) => {
                 return Ok(Captured { status, stdout: stdout.text(), stderr: stderr.text() });
             }
-            Happening::Deadline => {
+            ProcessEvent::Deadline => {
                 child.end(grace);
                 return Err(Error::ProgramTimeout { program, limit });
             }
-            Happening::Interrupted => {
+            ProcessEvent::Interrupted => {
                 child.end(grace);
                 return Err(Error::Interrupted);
             }

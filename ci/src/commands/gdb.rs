@@ -25,7 +25,7 @@ impl GdbArgs {
     pub fn configure(&self) -> Launch {
         let mut launch = self.common.configure(LaunchKind::Gdb, &EmulatorArgs::default());
         launch.kernel.source = self.common.kernel.configure(self.example.example.as_ref()).source;
-        // A debugging session takes the time that it takes.
+        // A debugging session has no time limit.
         launch.run.limit = self.common.time.timeout.map_or(UNLIMITED, Duration::from_secs);
         launch
     }

@@ -32,7 +32,7 @@ Examples:
   cargo run -- boot --trace                           a timeline of each CPU, for Perfetto
   cargo run -- bench                                  what things cost, in instructions
   cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
-  cargo run -- run --example hello                    a kernel of one's own, from examples/
+  cargo run -- run --example hello                    a program of your own, from examples/
   cargo run -- run --kernel my-kernel.elf             the same from a file
   cargo run -- shell                                  a console to ask the running kernel with
   cargo run -- shell -c cpus -c irq                   the same with these commands

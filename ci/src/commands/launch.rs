@@ -6,7 +6,7 @@ use std::time::Duration;
 use octopod::wire::{NONCE_PARAMETER, Nonce};
 
 use crate::base::files::{Plan, RunFolder, Scratch};
-use crate::base::{Error, Notice, Observer, Workspace, interrupt, text};
+use crate::base::{Error, Message, Observer, Workspace, interrupt, text};
 use crate::commands::inputs;
 use crate::kernel::{Kernel, KernelConfig, KernelSource, Symbols, build};
 use crate::machine::accelerator::Host;
@@ -15,10 +15,10 @@ use crate::machine::media::{self, Loaded};
 use crate::machine::{BootProtocol, EmulatorKind, MachineConfig, limits};
 use crate::present::trace;
 use crate::report::document::{HostReport, KernelReport};
+use crate::report::event_names::EventNames;
 use crate::report::trace::TraceReport;
-use crate::report::trace_words::Words;
-use crate::report::verdict::{Witnesses, judge};
-use crate::report::{Asked, Judgement, Outcome, Report, symbolize};
+use crate::report::verdict::{RunEvidence, judge};
+use crate::report::{Judgement, Outcome, Report, Requested, symbolize};
 use crate::run::console::Names;
 use crate::run::records::draw_nonce;
 use crate::run::session::{self, Booted, Run};
@@ -312,7 +312,7 @@ fn boot(
             let script =
                 debugger::write_script(&workspace.root, symbols, scratch, folder, is_at_link_address)?;
             let line = debugger::line(&script);
-            observer.notice(Notice::Note(&format!("waiting for gdb; in another terminal: {line}")));
+            observer.receive(Message::Note(&format!("waiting for gdb; in another terminal: {line}")));
         }
         let booted = Booted { nonce, names: Names::of(&kernel.symbols, &workspace.root) };
         let run = session::run(&launch.run, &machine, folder, booted, observer)?;
@@ -322,7 +322,7 @@ fn boot(
         };
         // The next one is listened for anew.
         machine.socket(QMP).map(std::fs::remove_file);
-        observer.notice(Notice::Note(&reason));
+        observer.receive(Message::Note(&reason));
     };
     outcome(launch, &emulator, &kernel, run, begun, observer, finish)
 }
@@ -342,11 +342,11 @@ fn outcome(
     let mut lines = run.serial.iter().map(String::as_str).filter(|line| !line.trim().is_empty());
     let (first_line, last_line) = (lines.clone().next(), lines.next_back());
     let is_own_program = launch.kind == LaunchKind::Run || launch.kernel.example().is_some();
-    let asked = Asked {
+    let asked = Requested {
         is_named_kernel: matches!(launch.kernel.source, KernelSource::File(_)),
-        ..Asked::of(&launch.machine, &launch.command_line, is_own_program)
+        ..Requested::of(&launch.machine, &launch.command_line, is_own_program)
     };
-    let judgement = judge(&Witnesses {
+    let judgement = judge(&RunEvidence {
         emulator: launch.machine.emulator,
         end: &run.end,
         shutdown: run.shutdown.as_ref(),
@@ -372,7 +372,7 @@ fn outcome(
     symbolize::add_backtraces(&mut report, &run.seen, &symbols);
     let vectors = run.seen.interrupts.iter().map(|table| (table.vector, table.name.clone()));
     let known_slide = run.seen.panic.as_ref().map_or(slide, |panic| panic.slide);
-    let words = Words::new(&symbols, known_slide, vectors);
+    let words = EventNames::new(&symbols, known_slide, vectors);
     symbolize::add_events(&mut report, &run.seen, &words);
     let mut lacking = None;
     if let Some(folder) = &begun.folder {
@@ -381,7 +381,7 @@ fn outcome(
                 Ok(came) => {
                     report.trace = Some(came);
                     let (file, TraceReport { cpus, events, lost }) = (folder.file(folder::TRACE), came);
-                    observer.notice(Notice::Note(&format!(
+                    observer.receive(Message::Note(&format!(
                         "{events} trace events of {cpus} CPUs, {lost} lost; open in ui.perfetto.dev: {}",
                         file.display()
                     )));
@@ -422,7 +422,7 @@ pub fn run_folder(
         let keep = launch.output.keep;
         match folder::prune(workspace, keep, files.inputs()) {
             0 => {}
-            count => observer.notice(Notice::Note(&format!(
+            count => observer.receive(Message::Note(&format!(
                 "removed {count} older run folders: the newest {keep} are kept (--keep N)"
             ))),
         }
@@ -462,10 +462,10 @@ fn announce(
         kib(kernel.image_bytes),
         compressed.unwrap_or_default(),
     );
-    observer.notice(Notice::Note(&line));
-    observer.notice(Notice::Tool(&format!("{}: {}", emulator.accel(), emulator.accel_reason())));
-    observer.notice(Notice::Tool(&String::from_utf8_lossy(script)));
-    observer.notice(Notice::Step("booting"));
+    observer.receive(Message::Note(&line));
+    observer.receive(Message::Tool(&format!("{}: {}", emulator.accel(), emulator.accel_reason())));
+    observer.receive(Message::Tool(&String::from_utf8_lossy(script)));
+    observer.receive(Message::Step("booting"));
 }
 
 fn host_report(config: &MachineConfig, emulator: &Emulator, run: &Run) -> HostReport {

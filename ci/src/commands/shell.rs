@@ -28,7 +28,7 @@ impl ShellArgs {
         let mut launch = self.common.configure(LaunchKind::Shell, &EmulatorArgs::default());
         let console = ConsoleConfig { typed: self.commands.clone() };
         if console.is_interactive() {
-            // A user who types takes the time that it takes.
+            // A session at a terminal has no time limit.
             launch.run.limit = self.common.time.timeout.map_or(UNLIMITED, Duration::from_secs);
         }
         launch.run.console = Some(console);

@@ -15,7 +15,7 @@ use crate::commands::launch_args::LaunchArgs;
 use crate::host::stress::{self as host, HostConfig};
 use crate::report::{Outcome, Report};
 
-/// What each part of a comparison may take: its time if nobody gives one, and on a slow host much more to begin and to end.
+/// What each part of a comparison may take: its time if none is given, and on a slow host much more to begin and to end.
 const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
 
 /// Options of `stress`.

@@ -17,14 +17,14 @@ use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_p
 
 use crate::base::interrupt::{self, Listener};
 use crate::base::values::MemSize;
-use crate::base::{Error, Notice, Observer, VerdictKind};
+use crate::base::{Error, Message, Observer, VerdictKind};
 use crate::report::Judgement;
 use crate::run::clock::{RunClock, TICK};
 use crate::run::{CommandLine, Seen, replay};
 
 use crate::host::watchdog::Watchdog;
 
-/// How long a workload takes on one allocator, if nobody says.
+/// How long a workload takes on one allocator, unless a time is given.
 const DEFAULT_TIME: Duration = Duration::from_millis(200);
 
 /// A block of the allocator's.
@@ -109,7 +109,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     }
     let time = kernel.stress_time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
     let seed = kernel.stress_seed.unwrap_or_else(rand_seed);
-    observer.notice(Notice::Note(&format!(
+    observer.receive(Message::Note(&format!(
         "threads on this host, seed {seed:#x}, {} ms for each workload",
         time.as_millis()
     )));
@@ -124,7 +124,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
 }
 
 impl Work {
-    /// Does all parts, one after the other, until nobody listens.
+    /// Does all parts, one after the other, until the receiver is gone.
     fn run(&self, to: &Sender<Said>) {
         let tables = self.text.as_ref().map(|(_, size)| trace::Tables::new(size));
         // It has been checked.
@@ -193,7 +193,7 @@ fn watch(
         }
         let is_late = clock.left(Instant::now()).is_zero();
         let Some((index, part, watchdog, began)) = &mut at else { continue };
-        observer.notice(Notice::Progress(&progress(*index, of, *part, watchdog, began.elapsed(), time)));
+        observer.receive(Message::Progress(&progress(*index, of, *part, watchdog, began.elapsed(), time)));
         if let Some(hang) = watchdog.look() {
             return Ok((failed(VerdictKind::Fail, format!("{part}: {hang}")), seen));
         }

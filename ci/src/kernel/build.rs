@@ -105,7 +105,7 @@ fn build(
     let built = cargo::build(&config.program(), config, settings, None, workspace, observer)?;
     let symbols = folder.join(KERNEL.name);
     let not_a_kernel = |reason: String| Error::NotAKernel { path: symbols.clone(), reason };
-    let kernel = checksum::sealed(input::read(&built, MOST_BYTES)?);
+    let kernel = checksum::with_checksum(input::read(&built, MOST_BYTES)?);
     let kernel = kernel.map_err(|error| not_a_kernel(error.to_string()))?;
     keep(&kernel, &symbols)?;
     let image_of = |elf: &[u8]| Image::of(elf).map_err(|error| not_a_kernel(error.to_string()));

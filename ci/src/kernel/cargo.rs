@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cargo_metadata::Message;
+use cargo_metadata::Message as CargoMessage;
 
 use crate::base::cargo::{self, TARGET};
-use crate::base::process::{Happening, Stream, Streams, Supervised};
-use crate::base::{Error, Notice, Observer, Workspace};
+use crate::base::process::{ProcessEvent, Stream, Streams, Supervised};
+use crate::base::{Error, Message, Observer, Workspace};
 use crate::kernel::config::{KERNEL_PACKAGE, Program, ProgramKind};
 use crate::kernel::isolation::Settings;
 use crate::kernel::{KernelConfig, example};
@@ -43,7 +43,7 @@ pub fn build(
     workspace: &Workspace,
     observer: &mut dyn Observer,
 ) -> Result<PathBuf, Error> {
-    observer.notice(Notice::Step(BUILDING));
+    observer.receive(Message::Step(BUILDING));
     let mut command = command(program, config, settings, workspace)?;
     if let Some(payload) = payload {
         command.env(PAYLOAD, payload);
@@ -56,25 +56,25 @@ pub fn build(
     let (mut diagnostics, mut executable) = (String::new(), None);
     let status = loop {
         match child.next(deadline) {
-            Happening::Line(Stream::Stdout, line) => {
-                if let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_str(&line)
+            ProcessEvent::Line(Stream::Stdout, line) => {
+                if let Ok(CargoMessage::CompilerArtifact(artifact)) = serde_json::from_str(&line)
                     && artifact.target.name == program.name
                 {
                     executable = artifact.executable.or(executable);
                 }
             }
             // Not interactive.
-            Happening::Bytes(_) => {}
-            Happening::Line(Stream::Stderr, line) => {
+            ProcessEvent::Bytes(_) => {}
+            ProcessEvent::Line(Stream::Stderr, line) => {
                 let plain = anstream::adapter::strip_str(&line).to_string();
                 match Said::of(&plain) {
                     Said::Count { done, of, units } => {
-                        observer.notice(Notice::Count { what: BUILDING, done, of, now: units });
+                        observer.receive(Message::Count { what: BUILDING, done, of, now: units });
                     }
                     Said::Nothing => {}
-                    Said::Unit => observer.notice(Notice::Tool(&line)),
+                    Said::Unit => observer.receive(Message::Tool(&line)),
                     Said::Other => {
-                        observer.notice(Notice::Tool(&line));
+                        observer.receive(Message::Tool(&line));
                         if diagnostics.len() + line.len() < MOST_DIAGNOSTICS {
                             diagnostics.push_str(&line);
                             diagnostics.push('\n');
@@ -82,12 +82,12 @@ pub fn build(
                     }
                 }
             }
-            Happening::Ended(status) => break status,
-            Happening::Deadline => {
+            ProcessEvent::Ended(status) => break status,
+            ProcessEvent::Deadline => {
                 child.end(BUILD_GRACE);
                 return Err(Error::ProgramTimeout { program: "cargo build".to_owned(), limit: BUILD_LIMIT });
             }
-            Happening::Interrupted => {
+            ProcessEvent::Interrupted => {
                 child.end(BUILD_GRACE);
                 return Err(Error::Interrupted);
             }

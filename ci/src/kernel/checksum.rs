@@ -24,7 +24,7 @@ pub enum SealError {
 }
 
 /// The same file with the checksum in its place.
-pub fn sealed(mut elf: Vec<u8>) -> Result<Vec<u8>, SealError> {
+pub fn with_checksum(mut elf: Vec<u8>) -> Result<Vec<u8>, SealError> {
     let (place, checksum) = checksum(&elf)?;
     elf[place].copy_from_slice(&checksum.to_le_bytes());
     Ok(elf)

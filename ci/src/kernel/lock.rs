@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::interrupt::{self, Listener};
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 
 /// No build takes longer than its limit, so a lock that is held for longer has lost its owner's attention.
 const LOCK_LIMIT: Duration = Duration::from_secs(31 * 60);
@@ -23,7 +23,7 @@ pub fn take(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
             return Err(Error::File { action: "lock", path: path.to_owned(), source });
         }
     }
-    observer.notice(Notice::Step("waiting for another octopod's build"));
+    observer.receive(Message::Step("waiting for another octopod's build"));
     let (sender, answers) = mpsc::channel();
     let wake = sender.clone();
     let _listener = Listener::new(move || drop(wake.send(None)));

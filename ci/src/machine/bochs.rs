@@ -49,8 +49,8 @@ const TRIPLE_FAULT: &str = "exception with no resolution";
 
 impl Bochs {
     /// What the run's folder holds for it besides the ISO image, by name.
-    pub fn files(&self, config: &MachineConfig, disc: &str) -> Vec<(&'static str, String)> {
-        let mut files = vec![(CONFIGURATION, self.configuration(config, disc))];
+    pub fn files(&self, config: &MachineConfig, iso: &str) -> Vec<(&'static str, String)> {
+        let mut files = vec![(CONFIGURATION, self.configuration(config, iso))];
         if self.has_debugger {
             files.push((COMMANDS, RUN_AND_QUIT.to_owned()));
         }
@@ -58,13 +58,13 @@ impl Bochs {
     }
 
     /// All names in it are relative to the run's folder. Its log goes to its standard error, as is usual.
-    fn configuration(&self, config: &MachineConfig, disc: &str) -> String {
+    fn configuration(&self, config: &MachineConfig, iso: &str) -> String {
         let cpu = config.cpu.as_ref().map_or_else(|| DEFAULT_CPU.to_owned(), ToString::to_string);
         let mib = config.mem.bytes() >> 20;
         format!(
             "cpu: count={}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, model={cpu}\n\
              memory: guest={mib}, host={}\n\
-             ata0-master: type=cdrom, path=\"{disc}\", status=inserted\n\
+             ata0-master: type=cdrom, path=\"{iso}\", status=inserted\n\
              boot: cdrom\n\
              com1: enabled=1, mode=file, dev=/dev/fd/3\n\
              clock: sync=none\n\
@@ -89,7 +89,7 @@ impl Bochs {
 }
 
 /// What Bochs wrote to its standard error, taken apart. Its lines begin with the time, a letter for what they are, and
-/// who says it, as in `00255773420i[CPU3  ] | RIP=ffff812f87dd71b2`.
+/// their origin, as in `00255773420i[CPU3  ] | RIP=ffff812f87dd71b2`.
 #[derive(Debug, Default)]
 pub struct Log {
     /// Whether the kernel has ended it.
@@ -104,8 +104,8 @@ impl Log {
     /// Takes a line. Gives it back if it is a complaint.
     pub fn take<'a>(&mut self, line: &'a str) -> Option<&'a str> {
         let (head, text) = line.split_once("] ")?;
-        let (kind, who) = head.split_once('[')?;
-        if let Some(number) = who.trim_end().strip_prefix("CPU") {
+        let (kind, origin) = head.split_once('[')?;
+        if let Some(number) = origin.trim_end().strip_prefix("CPU") {
             self.register_line(number, text);
         }
         if text.contains(SHUTDOWN) {

@@ -25,7 +25,7 @@ pub const QMP: &str = "qmp";
 /// An emulator that is there, with what was decided about it.
 #[derive(Debug)]
 pub enum Emulator {
-    /// QEMU, and who runs the guest's code.
+    /// QEMU, and its accelerator.
     Qemu(Qemu, Decision),
     /// Bochs.
     Bochs(Bochs),
@@ -76,7 +76,7 @@ impl Emulator {
         }
     }
 
-    /// Who runs the guest's code.
+    /// What runs the guest's code.
     pub fn accel(&self) -> &'static str {
         match self {
             Emulator::Qemu(_, decision) => decision.accel.name(),

@@ -26,9 +26,9 @@ pub enum Medium {
         /// What is loaded beside it.
         module: Option<PathBuf>,
     },
-    /// A disc with GRUB on it, which has the command line too.
-    Disc {
-        /// The disc's image.
+    /// An ISO image with GRUB, which has the command line too.
+    Iso {
+        /// The image.
         iso: PathBuf,
         /// The firmware, where it is not QEMU's own.
         flash: Option<Flash>,
@@ -47,7 +47,7 @@ pub struct Flash {
 impl Medium {
     /// The name of the file that is booted, in the run's folder.
     pub fn file_name(&self) -> &str {
-        let (Medium::Kernel { file: path, .. } | Medium::Disc { iso: path, .. }) = self;
+        let (Medium::Kernel { file: path, .. } | Medium::Iso { iso: path, .. }) = self;
         path.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
@@ -68,7 +68,7 @@ impl Medium {
                 command_line: command_line.clone(),
                 module: module.as_ref().map(|module| opened(module, 9)),
             },
-            disc => disc.clone(),
+            iso => iso.clone(),
         };
         (medium, files)
     }
@@ -85,7 +85,7 @@ impl Medium {
                 arguments.extend(module.iter().map(|module| group(&["-initrd".as_ref(), module.as_ref()])));
                 arguments
             }
-            Medium::Disc { iso, flash } => {
+            Medium::Iso { iso, flash } => {
                 let mut arguments = Arguments::new();
                 if let Some(Flash { code, variables }) = flash {
                     arguments.push(group(&["-drive".as_ref(), &chip(0, "on", code)]));
@@ -104,10 +104,10 @@ fn chip(unit: u8, readonly: &str, file: &Path) -> OsString {
     value
 }
 
-/// The programs and files that a door needs beside QEMU; what it does not need is absent.
+/// The programs and files that a boot protocol needs beside QEMU; what it does not need is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tools {
-    /// What makes discs.
+    /// What makes ISO images.
     pub grub: Option<iso::Grub>,
     /// UEFI firmware.
     pub ovmf: Option<ovmf::Ovmf>,
@@ -150,7 +150,7 @@ pub fn prepare(
         return Ok(Medium::Kernel { file, command_line, module });
     };
     let command = if protocol.is_multiboot1() { "multiboot" } else { "multiboot2" };
-    let iso = grub.make_disc(&file, command, command_line, folder, observer)?;
+    let iso = grub.make_iso(&file, command, command_line, folder, observer)?;
     let flash = match &tools.ovmf {
         None => None,
         Some(ovmf) => {
@@ -159,7 +159,7 @@ pub fn prepare(
             Some(Flash { code: ovmf.code.clone(), variables })
         }
     };
-    Ok(Medium::Disc { iso, flash })
+    Ok(Medium::Iso { iso, flash })
 }
 
 fn with_header(kernel: &Path, folder: &RunFolder) -> Result<PathBuf, Error> {

@@ -72,7 +72,7 @@ pub struct Report {
     /// What was wrong on the way and did not end the run.
     #[serde(default)]
     pub warnings: Vec<WarningReport>,
-    /// The kernel's last words.
+    /// The panic record.
     pub panic: Option<PanicReport>,
     /// What came of the trace, if one was asked for and came.
     pub trace: Option<TraceReport>,
@@ -87,7 +87,7 @@ pub struct HostReport {
     pub os: String,
     /// The host's architecture.
     pub arch: String,
-    /// The door by which the kernel was entered, as `--boot` takes it.
+    /// The boot protocol by which the kernel was entered, as `--boot` takes it.
     pub door: String,
     /// `qemu` or `bochs`.
     #[serde(default)]
@@ -173,8 +173,8 @@ pub struct MemoryReport {
 }
 
 impl Report {
-    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols; those of the warnings are left to
-    /// whoever has symbols.
+    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols; those of the warnings are added
+    /// later, from the symbols.
     pub fn assemble(
         judgement: Judgement,
         command_line: String,

@@ -34,7 +34,7 @@ pub struct Expect {
     pub frames: Option<u64>,
     /// A part of a function's name in the backtrace of the panic or of a warning.
     pub backtrace: Option<String>,
-    /// How many other CPUs the last words show at a place of theirs, with calls that have names.
+    /// How many other CPUs the panic record shows at a place of theirs, with calls that have names.
     pub others: Option<usize>,
     /// How many of them panicked as well.
     pub others_panicked: Option<usize>,
@@ -52,7 +52,7 @@ pub struct Expect {
 impl Expect {
     /// What is wrong with an outcome, line by line; nothing if it is as it must be.
     ///
-    /// Whatever is expected: the records can be read, and a pass has lost nothing and handed nothing out twice.
+    /// Whatever is expected: the records can be read, and a pass has lost nothing and allocated nothing twice.
     pub fn check(&self, outcome: &Outcome) -> Vec<String> {
         let expect = self;
         let report = &outcome.report;
@@ -144,7 +144,7 @@ impl Expect {
                 format!("held locks: {:?}", held.clone().collect::<Vec<_>>()),
             );
         } else if expect.others.is_some() || expect.holds.is_some() {
-            must(false, "no last words".to_owned());
+            must(false, "no panic record".to_owned());
         }
         if outcome.status == 0 {
             for stress in &report.stress {

@@ -35,7 +35,7 @@ fn passed(report: &Report) -> String {
         let operations = report.stress.iter().map(|stress| stress.operations).fold(0, u64::saturating_add);
         parts.push(format!("{} operations", HumanCount(operations)));
         parts.push("nothing lost".to_owned());
-        parts.push("nothing handed out twice".to_owned());
+        parts.push("nothing allocated twice".to_owned());
     }
     if !report.bench.is_empty() {
         parts.push(format!("{} figures, none above its limit", report.bench.len()));

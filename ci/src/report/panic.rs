@@ -1,4 +1,4 @@
-//! The kernel's last words: of the CPU that panicked first, and of every other.
+//! The panic record: of the CPU that panicked first, and of every other.
 
 use octopod::wire::{LockWait, PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::trace::EventReport;
 use crate::run::Seen;
 
-/// The kernel's last words.
+/// The panic record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PanicReport {
     /// The CPU that panicked first.

@@ -22,7 +22,7 @@ pub struct StressReport {
     pub seconds: f64,
     /// Frames that were free before and are not free after.
     pub lost: u64,
-    /// Frames that were handed out while somebody held them, or returned by one who did not.
+    /// Frames that were allocated twice, or freed by a CPU that did not own them.
     pub doubled: u64,
     /// How long one hand-out and its return take together.
     pub cycles: Cycles,

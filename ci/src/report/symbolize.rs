@@ -2,9 +2,9 @@
 
 use crate::kernel::{StackFrame, Symbols};
 use crate::report::Report;
+use crate::report::event_names::EventNames;
 use crate::report::outcome::CpuPlace;
 use crate::report::trace::EventReport;
-use crate::report::trace_words::Words;
 use crate::run::Seen;
 use crate::run::records::TracedWords;
 
@@ -23,7 +23,7 @@ pub fn add_backtraces(report: &mut Report, seen: &Seen, symbols: &Symbols) {
 }
 
 /// Adds the last trace events of each CPU to a panic.
-pub fn add_events(report: &mut Report, seen: &Seen, words: &Words) {
+pub fn add_events(report: &mut Report, seen: &Seen, names: &EventNames) {
     let (Some(panic), Some(at)) = (&mut report.panic, seen.panic.as_ref().and_then(|panic| panic.tsc)) else {
         return;
     };
@@ -36,7 +36,7 @@ pub fn add_events(report: &mut Report, seen: &Seen, words: &Words) {
             EventReport {
                 cycles_before,
                 us_before: khz.map(|khz| cycles_before as f64 * 1000.0 / khz as f64),
-                text: words.line(*event, *a, *b),
+                text: names.line(*event, *a, *b),
             }
         };
         cpu.events = own.map(report).collect();

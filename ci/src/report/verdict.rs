@@ -17,7 +17,7 @@ mod asked;
 mod evidence;
 mod shutdown;
 
-pub use asked::{Asked, AskedWork};
+pub use asked::{Requested, RequestedWork};
 
 /// The result, and unless it is a pass, why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Judgement {
 
 /// What a run is judged by.
 #[derive(Clone, Copy, Debug)]
-pub struct Witnesses<'a> {
+pub struct RunEvidence<'a> {
     /// What it ran in.
     pub emulator: EmulatorKind,
     /// How it ended.
@@ -46,25 +46,25 @@ pub struct Witnesses<'a> {
     /// What the emulator complained of.
     pub complaint: &'a str,
     /// What the run was asked to do.
-    pub asked: &'a Asked,
+    pub asked: &'a Requested,
 }
 
 /// Judges a run.
-pub fn judge(run: &Witnesses<'_>) -> Judgement {
+pub fn judge(run: &RunEvidence<'_>) -> Judgement {
     let (kind, reason) = run.judge();
     Judgement { kind, reason }
 }
 
 type Judged = (VerdictKind, Option<String>);
 
-impl Witnesses<'_> {
+impl RunEvidence<'_> {
     fn judge(&self) -> Judged {
         let seen = self.seen;
         let title = self.emulator.title();
         // Whatever came of the second boot, the first one's machine was reset.
         if seen.booted_again && *self.end != End::Interrupted {
             let reason = match &seen.panic {
-                Some(_) => format!("{} (and the kernel booted a second time)", last_words(seen)),
+                Some(_) => format!("{} (and the kernel booted a second time)", panic_summary(seen)),
                 None => "the machine was reset: the kernel booted a second time".to_owned(),
             };
             return (VerdictKind::Panic, Some(reason));
@@ -88,7 +88,7 @@ impl Witnesses<'_> {
                     (missing.as_ref().map_or(VerdictKind::Pass, |_| VerdictKind::Fail), missing)
                 }
                 Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
-                Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(last_words(seen))),
+                Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(panic_summary(seen))),
                 Some(ExitCode::Refused) => {
                     let line = self.last_line.map(str::to_owned);
                     let reason = seen.refused.clone().or(line).or(Some("it did not say why".to_owned()));
@@ -118,7 +118,7 @@ impl Witnesses<'_> {
     fn on_deadline(&self, limit: Duration) -> Judged {
         let (seconds, seen) = (limit.as_secs(), self.seen);
         if seen.panic.is_some() {
-            let reason = format!("{} (and the machine did not end within {seconds} s)", last_words(seen));
+            let reason = format!("{} (and the machine did not end within {seconds} s)", panic_summary(seen));
             return (VerdictKind::Panic, Some(reason));
         }
         let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
@@ -151,7 +151,7 @@ impl Witnesses<'_> {
             EmulatorKind::Bochs => bochs::is_triple_fault(self.complaint),
         };
         if ended_quietly && seen.panic.is_some() {
-            let reason = format!("{} (then {title} reset or powered off)", last_words(seen));
+            let reason = format!("{} (then {title} reset or powered off)", panic_summary(seen));
             return (VerdictKind::Panic, Some(reason));
         }
         let after = self.last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
@@ -230,17 +230,17 @@ fn failure(seen: &Seen) -> String {
     }
 }
 
-fn last_words(seen: &Seen) -> String {
+fn panic_summary(seen: &Seen) -> String {
     match &seen.panic {
         Some(panic) => {
             let place = panic.location.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
             format!("CPU {}: {}{place}", panic.cpu, panic.message)
         }
-        None => "the kernel panicked without last words".to_owned(),
+        None => "the kernel panicked without a panic record".to_owned(),
     }
 }
 
-/// What the kernel's records say of its end: its code, where nobody could hear that.
+/// What the kernel's records say of its end: its code, where the emulator passes none on.
 fn code_of_the_records(seen: &Seen) -> Option<ExitCode> {
     match &seen.verdict {
         _ if seen.panic.is_some() => Some(ExitCode::Panicked),

@@ -6,10 +6,10 @@ pub mod console;
 pub mod debugger;
 pub mod end;
 pub mod folder;
-mod listener;
 pub mod records;
 pub mod replay;
 pub mod session;
+mod transcript;
 
 pub use command_line::CommandLine;
 pub use end::End;

@@ -81,7 +81,7 @@ pub struct Seen {
     pub refused: Option<String>,
     /// What is wrong with the kernel's command line.
     pub usage: Option<String>,
-    /// The first CPU's last words.
+    /// The first CPU's panic record.
     pub panic: Option<Panic<String>>,
     /// The return addresses on its stack, innermost first.
     pub frames: Vec<u64>,

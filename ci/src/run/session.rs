@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use octopod::wire::{ExitCode, Nonce};
 
 use crate::base::files::RunFolder;
-use crate::base::process::{Happening, Stream, Streams, Supervised};
+use crate::base::process::{ProcessEvent, Stream, Streams, Supervised};
 use crate::base::{Error, Observer};
 use crate::machine::bochs;
 use crate::machine::emulator::{QMP, Ready};
@@ -17,7 +17,7 @@ use crate::run::console::{Attached, ConsoleConfig, Names};
 use crate::run::{End, Seen};
 
 use crate::run::clock::{RunClock, TICK};
-use crate::run::listener::{Hearing, MAX_LINE_BYTES};
+use crate::run::transcript::{MAX_LINE_BYTES, Transcript};
 
 /// The emulator's answer about its registers may take this long, on a machine with a thousand CPUs.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
@@ -110,28 +110,28 @@ pub fn run(
     let started = Instant::now();
     let mut child = Supervised::spawn(&mut command, streams)
         .map_err(|source| Error::Program { program: machine.program.display().to_string(), source })?;
-    let mut hearing = Hearing::new(started, machine.kind, booted.nonce, observer);
-    hearing.attached = config
+    let mut transcript = Transcript::new(started, machine.kind, booted.nonce, observer);
+    transcript.attached = config
         .console
         .as_ref()
         .zip(child.take_stdin())
         .map(|(config, stdin)| Attached::new(config, stdin, booted.names));
     let mut clock = RunClock::new(limit, started);
-    let (end, registers) = hear_out(&mut child, &mut hearing, &mut clock, limit, monitor.as_ref());
-    hearing.serial_end();
+    let (end, registers) = follow(&mut child, &mut transcript, &mut clock, limit, monitor.as_ref());
+    transcript.serial_end();
     let shutdown = monitor.and_then(|monitor| monitor.shutdown(Instant::now() + QUIT_GRACE));
     if let Some(text) = &registers {
         folder.write("registers.txt", text.as_bytes())?;
     }
-    let Hearing { seen, has_records, serial, complaint, start_to_online, .. } = hearing;
+    let Transcript { seen, has_records, serial, complaint, start_to_online, .. } = transcript;
     let wall = started.elapsed();
     Ok(Run { end, shutdown, seen, has_records, serial, complaint, start_to_online, wall, registers })
 }
 
 /// Hears the machine out until it ends or has to. Returns how, and the registers if the time was up.
-fn hear_out(
+fn follow(
     child: &mut Supervised,
-    hearing: &mut Hearing<'_>,
+    transcript: &mut Transcript<'_>,
     clock: &mut RunClock,
     limit: Duration,
     monitor: Option<&Monitor>,
@@ -143,27 +143,27 @@ fn hear_out(
         // What has arrived when the time is up counts, however long it has waited: it is read to the first pause.
         late += usize::from(left.is_zero());
         let happening = match left {
-            Duration::ZERO if late > MAX_LATE => Happening::Deadline,
+            Duration::ZERO if late > MAX_LATE => ProcessEvent::Deadline,
             Duration::ZERO => child.next(now + TICK),
             left => child.next(now + left.min(TICK)),
         };
         match happening {
-            Happening::Line(Stream::Stdout, line) => hearing.serial_line(&line),
-            Happening::Bytes(bytes) => hearing.serial_bytes(&bytes),
-            Happening::Line(Stream::Stderr, line) => hearing.complaint_line(&line),
-            Happening::Ended(_) if hearing.log.shut_down => return (End::ShutDown, None),
-            Happening::Ended(status) => return (ended(status), None),
-            Happening::Interrupted => {
+            ProcessEvent::Line(Stream::Stdout, line) => transcript.serial_line(&line),
+            ProcessEvent::Bytes(bytes) => transcript.serial_bytes(&bytes),
+            ProcessEvent::Line(Stream::Stderr, line) => transcript.complaint_line(&line),
+            ProcessEvent::Ended(_) if transcript.log.shut_down => return (End::ShutDown, None),
+            ProcessEvent::Ended(status) => return (ended(status), None),
+            ProcessEvent::Interrupted => {
                 child.end(QUIT_GRACE);
                 return (End::Interrupted, None);
             }
-            Happening::Deadline if left > Duration::ZERO => {}
-            Happening::Deadline if hearing.seen.verdict.is_some() && !is_over => {
+            ProcessEvent::Deadline if left > Duration::ZERO => {}
+            ProcessEvent::Deadline if transcript.seen.verdict.is_some() && !is_over => {
                 // All is said; it only has to end.
                 is_over = true;
                 clock.extend(QUIT_GRACE);
             }
-            Happening::Deadline => {
+            ProcessEvent::Deadline => {
                 let registers = match monitor {
                     Some(monitor) => monitor
                         .registers(Instant::now() + REGISTERS_LIMIT)
@@ -174,7 +174,7 @@ fn hear_out(
                 return (End::Deadline(limit), Some(registers));
             }
         }
-        if hearing.seen.booted_again {
+        if transcript.seen.booted_again {
             child.end(QUIT_GRACE);
             return (End::SecondBoot, None);
         }
@@ -195,9 +195,9 @@ fn interrupted_registers(child: &mut Supervised) -> String {
     let mut log = bochs::Log::default();
     loop {
         match child.next(deadline) {
-            Happening::Line(Stream::Stderr, line) => drop(log.take(&line)),
-            Happening::Line(Stream::Stdout, _) | Happening::Bytes(_) | Happening::Interrupted => {}
-            Happening::Ended(_) | Happening::Deadline => return log.registers,
+            ProcessEvent::Line(Stream::Stderr, line) => drop(log.take(&line)),
+            ProcessEvent::Line(Stream::Stdout, _) | ProcessEvent::Bytes(_) | ProcessEvent::Interrupted => {}
+            ProcessEvent::Ended(_) | ProcessEvent::Deadline => return log.registers,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::base::process::capture;
-use crate::base::{Error, Notice, Observer, Version};
+use crate::base::{Error, Message, Observer, Version};
 use crate::setup::limits::PROBE_LIMIT;
 use crate::setup::packages::{OsRelease, Privilege, find_program};
 
@@ -49,13 +49,13 @@ pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Ob
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) => observer.notice(Notice::Note(&format!("{suite} cannot be used: {error}"))),
+            Err(error) => observer.receive(Message::Note(&format!("{suite} cannot be used: {error}"))),
         }
     } else {
-        observer.notice(Notice::Note(&line_to_add(&suite)));
+        observer.receive(Message::Note(&line_to_add(&suite)));
     }
     if added.is_some() && Path::new(ADDED_FILE).exists() {
-        observer.notice(Notice::Note(&format!("removing {ADDED_FILE} again")));
+        observer.receive(Message::Note(&format!("removing {ADDED_FILE} again")));
         apt.remove_added_file(observer)?;
     }
     apt.update(observer)?;
@@ -90,7 +90,7 @@ impl Apt<'_> {
     ) -> Result<bool, Error> {
         if let Some(text) = added {
             let source = text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("; ");
-            observer.notice(Notice::Note(&format!("adding a package source, {ADDED_FILE}: {source}")));
+            observer.receive(Message::Note(&format!("adding a package source, {ADDED_FILE}: {source}")));
             self.add_file(text, observer)?;
         }
         self.update(observer)?;
@@ -100,7 +100,7 @@ impl Apt<'_> {
             offers.map(|offer| offer.version).max()
         };
         if newest(true) <= newest(false) {
-            observer.notice(Notice::Note(&format!("{suite} has no newer QEMU")));
+            observer.receive(Message::Note(&format!("{suite} has no newer QEMU")));
             return Ok(false);
         }
         self.install(Some(suite), &[PACKAGE], observer)?;
@@ -111,7 +111,7 @@ impl Apt<'_> {
     /// offers in the end, and whether it installs.
     fn update(&self, observer: &mut dyn Observer) -> Result<(), Error> {
         match self.privilege.run(self.apt_get, &["update", "-q"], observer) {
-            Err(error @ Error::ProgramFailed { .. }) => observer.notice(Notice::Note(&error.to_string())),
+            Err(error @ Error::ProgramFailed { .. }) => observer.receive(Message::Note(&error.to_string())),
             other => drop(other?),
         }
         Ok(())

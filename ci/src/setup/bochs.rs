@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::process::capture;
-use crate::base::{Error, Notice, Observer, Version};
+use crate::base::{Error, Message, Observer, Version};
 use crate::machine::bochs::Bochs;
 use crate::setup::install::Installer;
 use crate::setup::limits::PROBE_LIMIT;
@@ -44,7 +44,7 @@ pub(super) fn find(named: Option<&OsStr>) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-/// Asks a Bochs for its version, whether it has a debugger, and for a screen that nobody needs to look at.
+/// Asks a Bochs for its version, whether it has a debugger, and for a display that needs no window.
 pub(super) fn probe(program: &Path) -> Result<Bochs, Error> {
     let help = capture(Command::new(program).arg("--help"), PROBE_LIMIT)?;
     let text = help.stdout.clone() + &help.stderr;
@@ -78,7 +78,7 @@ fn install(observer: &mut dyn Observer) -> Result<(), Error> {
         return Err(missing("octopod installs it by apt-get only"));
     }
     let packages = packages(installer.manager);
-    observer.notice(Notice::Note(&format!("--emulator bochs: installing {}", packages.join(", "))));
+    observer.receive(Message::Note(&format!("--emulator bochs: installing {}", packages.join(", "))));
     installer.install(packages, observer)
 }
 

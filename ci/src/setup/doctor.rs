@@ -45,7 +45,7 @@ pub fn healthy(parts: &[Part]) -> bool {
 pub fn examine(config: &MachineConfig) -> Vec<Part> {
     let mut parts = vec![rust(), cargo_part(), kernel_target(), qemu_part(config), accelerator(config)];
     parts.push(bochs_part(config));
-    parts.extend(door_parts(config));
+    parts.extend(media_parts(config));
     parts.extend([debugger(), rustup(), packages()]);
     parts
 }
@@ -111,16 +111,16 @@ fn bochs_part(config: &MachineConfig) -> Part {
     Part { name: "Bochs", state, found, purpose: "another such machine; needed only for --emulator bochs" }
 }
 
-/// What doors need beside QEMU. Only what the door that was asked for needs is missed.
-fn door_parts(config: &MachineConfig) -> Vec<Part> {
+/// What boot protocols need beside QEMU. Only the tools of the chosen one count as missing.
+fn media_parts(config: &MachineConfig) -> Vec<Part> {
     let all = [
         (Need::Grub(Firmware::Bios), "loads the kernel; needed only for --boot multiboot1-grub, multiboot2"),
         (Need::Grub(Firmware::Uefi), "loads the kernel; needed only for --boot uefi, uefi-multiboot1"),
         (
             Need::Xorriso,
-            "writes the disc; needed only for --boot multiboot1-grub, multiboot2, uefi, uefi-multiboot1",
+            "writes the ISO image; needed only for --boot multiboot1-grub, multiboot2, uefi, uefi-multiboot1",
         ),
-        (Need::Mtools, "makes the disc's UEFI partition; needed only for --boot uefi, uefi-multiboot1"),
+        (Need::Mtools, "makes the image's UEFI partition; needed only for --boot uefi, uefi-multiboot1"),
         (Need::Ovmf, "UEFI firmware; needed only for --boot uefi, uefi-multiboot1"),
     ];
     let qemu = qemu::find(config.qemu.as_deref()).ok().flatten();
@@ -193,6 +193,6 @@ fn packages() -> Part {
         name: "package manager",
         state,
         found,
-        purpose: "installs QEMU, or what a door needs, if it is missing",
+        purpose: "installs QEMU, or what a boot protocol needs, if it is missing",
     }
 }

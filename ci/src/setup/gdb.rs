@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::setup::install::Installer;
 use crate::setup::packages::{Manager, find_program};
 
@@ -24,8 +24,10 @@ pub fn provide(observer: &mut dyn Observer) -> Result<PathBuf, Error> {
         return Ok(program);
     }
     let installer = Installer::find().map_err(|obstacle| missing(&obstacle))?;
-    observer
-        .notice(Notice::Note(&format!("gdb is missing: installing it with {}", installer.manager.program())));
+    observer.receive(Message::Note(&format!(
+        "gdb is missing: installing it with {}",
+        installer.manager.program()
+    )));
     installer.install(&[PROGRAM], observer)?;
     find().ok_or_else(|| missing("the package that should hold it was installed without it"))
 }

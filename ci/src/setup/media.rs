@@ -1,21 +1,21 @@
-//! What the doors need beside QEMU, looked for and installed only when one of them is asked for.
+//! What boot protocols need beside QEMU, looked for and installed only when one of them is asked for.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::machine::media::iso::{Grub, module_folders};
 use crate::machine::media::{Tools, ovmf};
 use crate::machine::{BootProtocol, Firmware};
 use crate::setup::install::Installer;
 use crate::setup::packages::{Manager, find_program};
 
-/// A thing that some doors need.
+/// A tool that some boot protocols need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// GRUB with its modules for a firmware.
     Grub(Firmware),
-    /// The program that writes the disc's image.
+    /// The program that writes the ISO image.
     Xorriso,
     /// The programs that make the partition that UEFI reads.
     Mtools,
@@ -24,9 +24,9 @@ pub enum Need {
 }
 
 impl Need {
-    /// What `door` needs.
-    pub fn of(door: BootProtocol) -> &'static [Need] {
-        match door.firmware() {
+    /// What `protocol` needs.
+    pub fn of(protocol: BootProtocol) -> &'static [Need] {
+        match protocol.firmware() {
             None => &[],
             Some(Firmware::Bios) => &[Need::Grub(Firmware::Bios), Need::Xorriso],
             Some(Firmware::Uefi) => &[Need::Grub(Firmware::Uefi), Need::Xorriso, Need::Mtools, Need::Ovmf],
@@ -83,34 +83,38 @@ impl Need {
     }
 }
 
-/// Finds what `door` needs, and installs what is missing. Beside `qemu` there may be firmware.
-pub fn provide(door: BootProtocol, qemu: Option<&Path>, observer: &mut dyn Observer) -> Result<Tools, Error> {
-    if Need::of(door).is_empty() {
+/// Finds what `protocol` needs, and installs what is missing. Beside `qemu` there may be firmware.
+pub fn provide(
+    protocol: BootProtocol,
+    qemu: Option<&Path>,
+    observer: &mut dyn Observer,
+) -> Result<Tools, Error> {
+    if Need::of(protocol).is_empty() {
         return Ok(Tools::default());
     }
     // Of several runs in one process, the first installs, and the others find.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let missing = missing(door, qemu)?;
+    let missing = missing(protocol, qemu)?;
     if !missing.is_empty() {
-        install(door, &missing, observer)?;
-        if let Some(still) = self::missing(door, qemu)?.first() {
+        install(protocol, &missing, observer)?;
+        if let Some(still) = self::missing(protocol, qemu)?.first() {
             return Err(cannot_install(
-                door,
+                protocol,
                 &[*still],
                 "the package that should hold it was installed without it",
             ));
         }
     }
-    let grub = door.firmware().and_then(find_grub).zip(find_program("xorriso"));
+    let grub = protocol.firmware().and_then(find_grub).zip(find_program("xorriso"));
     let grub = grub.map(|((mkrescue, modules), xorriso)| Grub { mkrescue, modules, xorriso });
-    let ovmf = if Need::of(door).contains(&Need::Ovmf) { find_ovmf(qemu)? } else { None };
+    let ovmf = if Need::of(protocol).contains(&Need::Ovmf) { find_ovmf(qemu)? } else { None };
     Ok(Tools { grub, ovmf })
 }
 
-fn missing(door: BootProtocol, qemu: Option<&Path>) -> Result<Vec<Need>, Error> {
+fn missing(protocol: BootProtocol, qemu: Option<&Path>) -> Result<Vec<Need>, Error> {
     let mut missing = Vec::new();
-    for need in Need::of(door) {
+    for need in Need::of(protocol) {
         if need.find(qemu)?.is_none() {
             missing.push(*need);
         }
@@ -118,25 +122,25 @@ fn missing(door: BootProtocol, qemu: Option<&Path>) -> Result<Vec<Need>, Error> 
     Ok(missing)
 }
 
-fn install(door: BootProtocol, missing: &[Need], observer: &mut dyn Observer) -> Result<(), Error> {
-    let installer = Installer::find().map_err(|obstacle| cannot_install(door, missing, &obstacle))?;
+fn install(protocol: BootProtocol, missing: &[Need], observer: &mut dyn Observer) -> Result<(), Error> {
+    let installer = Installer::find().map_err(|obstacle| cannot_install(protocol, missing, &obstacle))?;
     let packages = packages(missing, installer.manager);
     if packages.is_empty() {
-        return Err(cannot_install(door, missing, "no package is known to hold it"));
+        return Err(cannot_install(protocol, missing, "no package is known to hold it"));
     }
     let note = format!(
         "--boot {} needs {}: installing {} with {}",
-        door.name(),
+        protocol.name(),
         names(missing),
         packages.join(", "),
         installer.manager.program()
     );
-    observer.notice(Notice::Note(&note));
+    observer.receive(Message::Note(&note));
     installer.install(&packages, observer)
 }
 
-fn cannot_install(door: BootProtocol, missing: &[Need], obstacle: &str) -> Error {
-    let what = format!("{}, which --boot {} needs,", names(missing), door.name());
+fn cannot_install(protocol: BootProtocol, missing: &[Need], obstacle: &str) -> Error {
+    let what = format!("{}, which --boot {} needs,", names(missing), protocol.name());
     match Manager::find().map(|manager| (manager, packages(missing, manager))) {
         Some((manager, packages)) if !packages.is_empty() => {
             Error::Missing { what, obstacle: obstacle.to_owned(), line: manager.line_for(&packages) }
@@ -193,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_discs_need_anything() {
+    fn only_iso_images_need_anything() {
         assert!(Need::of(BootProtocol::Pvh).is_empty() && Need::of(BootProtocol::Multiboot1).is_empty());
         assert!(!Need::of(BootProtocol::Multiboot2).contains(&Need::Ovmf));
         assert_eq!(Need::of(BootProtocol::Uefi), Need::of(BootProtocol::UefiMultiboot1));

@@ -1,4 +1,4 @@
-//! Sees to it that what a run needs is there: the Rust target, QEMU or Bochs, and what a door needs beside it,
+//! Checks that the tools of a run are there: the Rust target, QEMU or Bochs, and what a boot protocol needs beside it,
 //! installed where the launcher may.
 
 pub mod apt;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::base::process::{Captured, capture, capture_with};
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, PROBE_LIMIT};
 
 /// A package manager that octopod knows.
@@ -130,7 +130,7 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    /// Finds out, without asking anybody for a password.
+    /// Finds out, without a prompt for a password.
     pub fn find(manager: Manager) -> Privilege {
         if manager == Manager::Brew || rustix::process::geteuid().is_root() {
             return Privilege::Direct;
@@ -179,9 +179,9 @@ impl Privilege {
             return Err(Error::ProgramFailed { program: shown, status, output: String::new() });
         };
         command.args(arguments);
-        observer.notice(Notice::Step(&shown));
+        observer.receive(Message::Step(&shown));
         let ended = capture_with(&mut command, INSTALL_LIMIT, INSTALL_GRACE, |line| {
-            observer.notice(Notice::Tool(line))
+            observer.receive(Message::Tool(line))
         })?;
         match ended.status.success() {
             true => Ok(ended),

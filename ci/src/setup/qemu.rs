@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::base::process::capture;
-use crate::base::{Error, Notice, Observer, Version};
+use crate::base::{Error, Message, Observer, Version};
 use crate::machine::qemu::Qemu;
 use crate::setup::apt;
 use crate::setup::install::Installer;
@@ -27,7 +27,8 @@ pub fn provide(named: Option<&OsStr>, observer: &mut dyn Observer) -> Result<Qem
     let qemu = probe(&program)?;
     if qemu.version < Version::OLDEST_TESTED {
         let oldest = Version::OLDEST_TESTED;
-        observer.notice(Notice::Note(&format!("QEMU {} is older than any tested ({oldest})", qemu.version)));
+        observer
+            .receive(Message::Note(&format!("QEMU {} is older than any tested ({oldest})", qemu.version)));
     }
     Ok(qemu)
 }
@@ -58,7 +59,7 @@ pub(crate) fn probe(program: &Path) -> Result<Qemu, Error> {
 fn install(observer: &mut dyn Observer) -> Result<(), Error> {
     let installer = Installer::find().map_err(|obstacle| missing(&obstacle))?;
     let manager = installer.manager;
-    observer.notice(Notice::Note(&format!("QEMU is missing: installing it with {}", manager.program())));
+    observer.receive(Message::Note(&format!("QEMU is missing: installing it with {}", manager.program())));
     if manager == Manager::Apt {
         return apt::install_qemu(&installer.program, &installer.privilege, observer);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::base::process::{capture, capture_with};
-use crate::base::{Error, Notice, Observer, Workspace, cargo};
+use crate::base::{Error, Message, Observer, Workspace, cargo};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds nightly Rust with these components if it is not there.
@@ -73,10 +73,10 @@ fn install(
     if !may_install() {
         return Err(Error::Missing { what, obstacle: format!("{NO_INSTALL} is set"), line });
     }
-    observer.notice(Notice::Note(&format!("adding {what}: {line}")));
-    observer.notice(Notice::Step(&line));
+    observer.receive(Message::Note(&format!("adding {what}: {line}")));
+    observer.receive(Message::Step(&line));
     let done =
-        capture_with(command, INSTALL_LIMIT, INSTALL_GRACE, |line| observer.notice(Notice::Tool(line)))?;
+        capture_with(command, INSTALL_LIMIT, INSTALL_GRACE, |line| observer.receive(Message::Tool(line)))?;
     match done.status.success() {
         true => Ok(()),
         false => Err(Error::ProgramFailed {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::base::cargo::TARGET;
 use crate::base::process::{capture, capture_with};
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
 /// Adds the target if it is missing.
@@ -26,12 +26,13 @@ pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {
     if !may_install() {
         return Err(Error::Missing { what, obstacle: format!("{NO_INSTALL} is set"), line });
     }
-    observer.notice(Notice::Note(&format!("adding {what}: {line}")));
-    observer.notice(Notice::Step(&line));
+    observer.receive(Message::Note(&format!("adding {what}: {line}")));
+    observer.receive(Message::Step(&line));
     let mut command = Command::new("rustup");
     command.args(["target", "add", TARGET]);
-    let added =
-        capture_with(&mut command, INSTALL_LIMIT, INSTALL_GRACE, |line| observer.notice(Notice::Tool(line)))?;
+    let added = capture_with(&mut command, INSTALL_LIMIT, INSTALL_GRACE, |line| {
+        observer.receive(Message::Tool(line))
+    })?;
     // What rustup did counts, not what it said: the compiler in use may be of another toolchain.
     match added.status.success() && installed()? {
         true => Ok(()),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use octopod::wire::ExitCode;
 use octopod_ci::base::files::RunFolder;
-use octopod_ci::base::process::{Happening, Stream, Streams, Supervised};
+use octopod_ci::base::process::{ProcessEvent, Stream, Streams, Supervised};
 use octopod_ci::base::{Silent, Workspace};
 use octopod_ci::kernel::build;
 use octopod_ci::machine::accelerator::Accel;
@@ -122,7 +122,7 @@ impl Guest {
 
     fn hear(&mut self) -> Option<End> {
         match self.machine.next(self.deadline()) {
-            Happening::Line(Stream::Stdout, line) => {
+            ProcessEvent::Line(Stream::Stdout, line) => {
                 let reading = self.framing.read(&line);
                 if let Some(Err(unreadable)) = &reading.record {
                     panic!("a record that cannot be read: {unreadable:?}");
@@ -132,14 +132,14 @@ impl Guest {
                     self.lines.push(reading.text);
                 }
             }
-            Happening::Line(Stream::Stderr, line) => self.lines.push(format!("QEMU: {line}")),
-            Happening::Ended(status) => {
+            ProcessEvent::Line(Stream::Stderr, line) => self.lines.push(format!("QEMU: {line}")),
+            ProcessEvent::Ended(status) => {
                 let code = status.code().and_then(ExitCode::from_qemu_status);
                 return Some(code.map_or(End::Other(status), End::Exit));
             }
-            Happening::Deadline => return Some(End::Deadline(self.limit)),
-            Happening::Bytes(_) => unreachable!("it was started for lines"),
-            Happening::Interrupted => panic!("interrupted"),
+            ProcessEvent::Deadline => return Some(End::Deadline(self.limit)),
+            ProcessEvent::Bytes(_) => unreachable!("it was started for lines"),
+            ProcessEvent::Interrupted => panic!("interrupted"),
         }
         None
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use octopod_ci::base::{Notice, Observer};
+use octopod_ci::base::{Message, Observer};
 use octopod_ci::launch_on;
 use octopod_ci::machine::accelerator::Host;
 
@@ -139,8 +139,8 @@ fn a_trace_without_end_takes_no_memory() {
 struct Notes(Vec<String>);
 
 impl Observer for Notes {
-    fn notice(&mut self, notice: Notice<'_>) {
-        if let Notice::Note(text) = notice {
+    fn receive(&mut self, message: Message<'_>) {
+        if let Message::Note(text) = message {
             self.0.push(text.to_owned());
         }
     }

@@ -165,7 +165,7 @@ pub fn sweep(folder: &Path) {
 fn part(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PART_PREFIX).suffix(PART_SUFFIX);
-    // Temporary files are their owner's alone; what is made of this one is for all who may read the folder.
+    // Temporary files are readable by their owner alone; the file that this one becomes has the permissions of any new file.
     builder.permissions(Permissions::from_mode(0o644));
     let part = builder.tempfile_in(folder).map_err(without_path)?;
     // Where the file system has no locks, nothing is swept either.

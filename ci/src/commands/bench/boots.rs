@@ -8,7 +8,7 @@ use std::path::Path;
 
 use octopod::wire::{Bench, BootStage};
 
-use crate::base::{Notice, Observer, Silent, VerdictKind};
+use crate::base::{Message, Observer, Silent, VerdictKind};
 use crate::commands::launch::{Launch, OutputConfig, launch_on};
 use crate::kernel::{KernelConfig, KernelSource};
 use crate::machine::accelerator::Host;
@@ -104,7 +104,7 @@ pub fn measure(
     let mut figures = Vec::new();
     for (done, benchmark) in ALL.iter().enumerate() {
         let BootBenchmark { name, machine, to, .. } = *benchmark;
-        observer.notice(Notice::Count {
+        observer.receive(Message::Count {
             what: "measuring boots",
             done: done as u64,
             of: ALL.len() as u64,

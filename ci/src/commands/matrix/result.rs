@@ -79,7 +79,7 @@ impl Ended {
     /// Judges what came of `row`.
     pub fn of(row: &Row, outcome: &Outcome) -> Ended {
         let report = &outcome.report;
-        // Without the accelerator that the row names, or a tool that its door needs, nothing was booted.
+        // Without the accelerator that the row names, or a tool that its boot protocol needs, nothing was booted.
         match &outcome.error {
             Some(Error::Missing { .. } | Error::MissingByHand { .. }) => {
                 return Ended::Skipped(Skip::ToolMissing(report.reason.clone().unwrap_or_default()));

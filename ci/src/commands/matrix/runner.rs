@@ -45,7 +45,7 @@ pub struct Job {
     pub row: Row,
     launch: Launch,
     /// What is known before it is run, and spares the run.
-    foregone: Option<Ended>,
+    known_result: Option<Ended>,
     folder: PathBuf,
 }
 
@@ -78,8 +78,8 @@ impl Runner {
     pub fn jobs(&self, rows: Vec<Row>) -> Result<Vec<Job>, Error> {
         let job = |row: Row| match self.job(&row) {
             Ok((launch, skip)) => {
-                let foregone = skip.map(Ended::Skipped);
-                Ok(Job { folder: self.folder.join(row.folder()), row, launch, foregone })
+                let known_result = skip.map(Ended::Skipped);
+                Ok(Job { folder: self.folder.join(row.folder()), row, launch, known_result })
             }
             Err(problem) => {
                 let problem = Problem::Row { name: row.name, problem };
@@ -104,23 +104,23 @@ impl Runner {
         Ok((launch, skip))
     }
 
-    /// Gets what the jobs' emulators and doors need, and builds the kernels that they boot, each variant once.
+    /// Gets what the jobs' emulators and boot protocols need, and builds the kernels that they boot, each variant once.
     pub fn prepare<'a>(
         &self,
         jobs: impl IntoIterator<Item = &'a mut Job>,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let workspace = Workspace::find()?;
-        let mut doors: Vec<((EmulatorKind, BootProtocol), Option<Ended>)> = Vec::new();
+        let mut known: Vec<((EmulatorKind, BootProtocol), Option<Ended>)> = Vec::new();
         let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
-        for job in jobs.into_iter().filter(|job| job.foregone.is_none()) {
-            let door = (job.launch.machine.emulator, job.launch.machine.boot);
-            if !doors.iter().any(|(known, _)| *known == door) {
-                doors.push((door, self.closed(&job.launch.machine, observer)?));
+        for job in jobs.into_iter().filter(|job| job.known_result.is_none()) {
+            let wanted = (job.launch.machine.emulator, job.launch.machine.boot);
+            if !known.iter().any(|(one, _)| *one == wanted) {
+                known.push((wanted, self.unavailable(&job.launch.machine, observer)?));
             }
-            job.foregone =
-                doors.iter().find(|(known, _)| *known == door).and_then(|(_, closed)| closed.clone());
-            if job.foregone.is_some() || matches!(job.launch.kernel.source, KernelSource::File(_)) {
+            job.known_result =
+                known.iter().find(|(one, _)| *one == wanted).and_then(|(_, ended)| ended.clone());
+            if job.known_result.is_some() || matches!(job.launch.kernel.source, KernelSource::File(_)) {
                 continue;
             }
             let variant = job.launch.kernel.variant();
@@ -149,14 +149,18 @@ impl Runner {
         Ok(kernel.moved_to(path, symbols, Some(Arc::new(folder))))
     }
 
-    /// What a row ends with whose emulator or door cannot be used on this host.
-    fn closed(&self, config: &MachineConfig, observer: &mut dyn Observer) -> Result<Option<Ended>, Error> {
+    /// What a row ends with whose emulator or boot protocol cannot be used on this host.
+    fn unavailable(
+        &self,
+        config: &MachineConfig,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Ended>, Error> {
         let emulator = match config.emulator {
             EmulatorKind::Qemu => Ok(()),
             EmulatorKind::Bochs => setup::bochs::provide(config.bochs.as_deref(), observer).map(drop),
         };
-        let door = |()| setup::media::provide(config.boot, Some(&self.qemu.program), observer).map(drop);
-        match emulator.and_then(door) {
+        let media = |()| setup::media::provide(config.boot, Some(&self.qemu.program), observer).map(drop);
+        match emulator.and_then(media) {
             Ok(()) => Ok(None),
             Err(Error::Interrupted) => Err(Error::Interrupted),
             Err(error @ (Error::Missing { .. } | Error::MissingByHand { .. })) => {
@@ -176,7 +180,7 @@ impl Job {
     /// Runs the row, unless there is a reason not to.
     pub fn run(&self, observer: &mut dyn Observer) -> RowResult {
         let not_begun = |ended| RowResult::not_begun(&self.row, &self.launch.machine, ended);
-        match &self.foregone {
+        match &self.known_result {
             Some(ended) => return not_begun(ended.clone()),
             None if interrupt::requested() => return not_begun(Ended::Skipped(Skip::Interrupted)),
             None => {}

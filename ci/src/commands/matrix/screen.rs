@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::base::{Notice, Observer, text};
+use crate::base::{Message, Observer, text};
 use crate::commands::matrix::result::{Counts, Ended, Results, RowResult};
 use crate::commands::matrix::runner::Job;
 use crate::commands::matrix::schedule::Watcher;
@@ -140,20 +140,20 @@ struct Preparation<'a> {
 }
 
 impl Observer for Preparation<'_> {
-    fn notice(&mut self, notice: Notice<'_>) {
-        match notice {
-            Notice::Step(text) => {
+    fn receive(&mut self, message: Message<'_>) {
+        match message {
+            Message::Step(text) => {
                 self.screen.total.set_message(text::line(text));
                 self.screen.total.enable_steady_tick(Duration::from_millis(100));
             }
-            Notice::Count { what, done, of, now } => {
+            Message::Count { what, done, of, now } => {
                 self.screen.total.set_message(format!("{what}, {done} of {of}: {now}"));
                 self.screen.total.enable_steady_tick(Duration::from_millis(100));
             }
-            Notice::Note(text) if !self.screen.quiet => {
+            Message::Note(text) if !self.screen.quiet => {
                 self.screen.line(&format!("{FAINT}launcher:{FAINT:#} {text}"));
             }
-            Notice::Tool(text) if self.screen.verbose => self.screen.line(text),
+            Message::Tool(text) if self.screen.verbose => self.screen.line(text),
             _ => {}
         }
     }
@@ -189,10 +189,10 @@ struct AtWork<'a> {
 }
 
 impl Observer for AtWork<'_> {
-    fn notice(&mut self, notice: Notice<'_>) {
-        match notice {
-            Notice::Step(text) | Notice::Kernel(text) => self.bar.set_message(text::line(text)),
-            Notice::Progress(progress) => self.bar.set_message(format!(
+    fn receive(&mut self, message: Message<'_>) {
+        match message {
+            Message::Step(text) | Message::Kernel(text) => self.bar.set_message(text::line(text)),
+            Message::Progress(progress) => self.bar.set_message(format!(
                 "{} {:.1} of {:.1} s",
                 text::line(&progress.workload),
                 progress.elapsed_ms as f64 / 1000.0,

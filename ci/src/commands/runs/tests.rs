@@ -149,7 +149,7 @@ fn a_program_of_ones_own_is_an_example_or_a_file() {
 }
 
 #[test]
-fn the_console_needs_somebody_to_type() {
+fn only_shell_serves_the_console() {
     let error = refusal(&["boot", "--append", "work=shell"]);
     assert_eq!(error, "work=shell is an option of shell, not of boot");
     assert!(launch(&["boot", "--append", "work=shell work=boot"]).check().is_ok());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::base::{Error, Notice, Observer, Silent, interrupt};
+use crate::base::{Error, Message, Observer, Silent, interrupt};
 use crate::commands::runs::launch_with;
 use crate::commands::soak::cpu_limit::CpuLimit;
 use crate::commands::soak::task::{Ended, Task, human};
@@ -47,7 +47,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
         let (cpus, is_held) = kind(number);
         let share = if is_held { format!(", held to {}", limited.share()) } else { String::new() };
         let now = format!("{cpus} CPUs{share}");
-        console.notice(Notice::Count { what: "boots", done: number, of: count, now: &now });
+        console.receive(Message::Count { what: "boots", done: number, of: count, now: &now });
 
         let smp = cpus.to_string();
         let mut arguments = vec!["boot", "--accel", task.accel.name(), "--smp", &smp];

@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::base::cargo::forget_outer_cargo;
-use crate::base::process::{Happening, Streams, Supervised};
+use crate::base::process::{ProcessEvent, Streams, Supervised};
 use crate::base::{Error, Workspace};
 use crate::commands::soak::task::{Ended, Task};
 
@@ -77,20 +77,20 @@ impl Cargo {
         loop {
             match child.next(deadline) {
                 // Not interactive.
-                Happening::Bytes(_) => {}
-                Happening::Line(_, line) => {
+                ProcessEvent::Bytes(_) => {}
+                ProcessEvent::Line(_, line) => {
                     on_line(&line);
                     if tail.len() == LINES_KEPT {
                         tail.pop_front();
                     }
                     tail.push_back(line);
                 }
-                Happening::Ended(status) => return Ok(Ran { status, command_line, tail }),
-                Happening::Deadline => {
+                ProcessEvent::Ended(status) => return Ok(Ran { status, command_line, tail }),
+                ProcessEvent::Deadline => {
                     child.end(GRACE);
                     return Err(Error::ProgramTimeout { program: command_line, limit: LIMIT });
                 }
-                Happening::Interrupted => {
+                ProcessEvent::Interrupted => {
                     child.end(GRACE);
                     return Err(Error::Interrupted);
                 }

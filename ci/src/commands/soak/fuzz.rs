@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::commands::soak::cargo::{Cargo, number_before};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
@@ -19,7 +19,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let targets = targets(task)?;
     let mut done = 0;
     for target in &targets {
-        console.notice(Notice::Step(&format!("fuzzing {target}")));
+        console.receive(Message::Step(&format!("fuzzing {target}")));
         let corpus = task.workspace.own().join("soak/corpus").join(target);
         fs::create_dir_all(&corpus).map_err(Error::file("make the folder", &corpus))?;
         let corpus = corpus.display().to_string();
@@ -46,7 +46,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
             {
                 wrong.push(line.to_owned());
             }
-            console.notice(Notice::Tool(line));
+            console.receive(Message::Tool(line));
         })?;
         match ended.filter(|_| ran.status.success()) {
             Some(runs) => done += runs,

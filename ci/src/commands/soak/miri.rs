@@ -2,14 +2,14 @@
 //! undefined behaviour: a wrong pointer, a data race, a value that is none. It is a hundred times slower or more, so the
 //! tests do less of the same there.
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 use crate::setup;
 
-/// The allocator takes addresses from numbers, as a kernel must; the tests read their environment, and leak what lives for good
-/// in a kernel.
+/// The allocator takes addresses from numbers, as a kernel must; the tests read their environment, and leak what a kernel
+/// never frees.
 const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation -Zmiri-ignore-leaks";
 
 /// Cases of each property test, unless `--count` says otherwise.
@@ -18,7 +18,7 @@ const CASES: u64 = 2;
 /// Runs them once; not the books, which are of where memory goes before the allocator has it, and have no unsafe code.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     setup::rust::nightly(&["miri", "rust-src"], console)?;
-    console.notice(Notice::Step("building the tests for Miri"));
+    console.receive(Message::Step("building the tests for Miri"));
     let words = [
         "miri",
         "test",
@@ -38,9 +38,9 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let ran = cargo.run(|line| {
         tests.read(line);
         if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.split(" ... ").next()) {
-            console.notice(Notice::Step(&format!("under Miri, done: {test}")));
+            console.receive(Message::Step(&format!("under Miri, done: {test}")));
         }
-        console.notice(Notice::Tool(line));
+        console.receive(Message::Tool(line));
     })?;
     tests.ended(ran, task, |tests| {
         format!("{} tests of the frame allocator and of table layouts, no undefined behaviour", tests.passed)

@@ -1,7 +1,7 @@
 //! The library's models: under loom, which tries every interleaving of small ones, and under shuttle, which tries random
 //! ones of larger. Either crate replaces the atomics of what is modelled, so the library is built for it.
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
@@ -29,7 +29,7 @@ pub fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
 /// Random schedules: so many of the storms, and a tenth as many of each small model as of each storm.
 pub fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut storms = 0;
-    console.notice(Notice::Step("building the models"));
+    console.receive(Message::Step("building the models"));
     let listed = tests(task, "shuttle", &[STORMS, "--list"]).run(|line| {
         storms += u64::from(line.contains(STORMS) && line.ends_with(": test"));
     })?;
@@ -60,14 +60,14 @@ fn run(
     console: &mut Console,
     passed: impl FnOnce(&Tests) -> String,
 ) -> Result<Ended, Error> {
-    console.notice(Notice::Step("building the models"));
+    console.receive(Message::Step("building the models"));
     let mut tests = Tests::default();
     let ran = cargo.run(|line| {
         if tests.read(line) {
             let step = tests.counted.last().map_or("", |(_, name)| name);
-            console.notice(Notice::Step(&format!("model {}, {step}", tests.counted.len())));
+            console.receive(Message::Step(&format!("model {}, {step}", tests.counted.len())));
         }
-        console.notice(Notice::Tool(line));
+        console.receive(Message::Tool(line));
     })?;
     tests.ended(ran, task, passed)
 }

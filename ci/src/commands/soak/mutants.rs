@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
@@ -206,13 +206,13 @@ fn pass(
     let how = ["--timeout", tests.limit_s, "--colors", "never", "--cargo-arg=--lib"];
     let words = [&always, words, &how, &["--"], tests.words].concat();
     let mut cargo = Cargo::start_with(Command::new(program), task, "mutants", &words);
-    console.notice(Notice::Step("the tests without a mutant"));
+    console.receive(Message::Step("the tests without a mutant"));
     cargo.command().env("PROPTEST_CASES", CASES).env("OCTOPOD_END_AT_FIRST_FAILURE", "1");
     // Every mutant is a build: no more of it than the tests need.
     cargo.command().env("CARGO_PROFILE_DEV_DEBUG", "none").env("CARGO_INCREMENTAL", "1");
     let ran = cargo.run(|line| {
-        console.notice(Notice::Step(&format!("mutants: {line}")));
-        console.notice(Notice::Tool(line));
+        console.receive(Message::Step(&format!("mutants: {line}")));
+        console.receive(Message::Tool(line));
     })?;
     // 2 and 3: some were missed, or did not end.
     if !matches!(ran.status.code(), Some(0 | 2 | 3)) {

@@ -1,6 +1,6 @@
 //! The library's property tests of the frame allocator, for as many random operations as the task says.
 
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::commands::soak::cargo::{Cargo, Tests};
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
@@ -10,7 +10,7 @@ const OPERATIONS: u64 = 10_000_000;
 
 /// Runs until each test has done its share.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
-    console.notice(Notice::Step("random operations against the naive model and the oracle"));
+    console.receive(Message::Step("random operations against the naive model and the oracle"));
     let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
     let mut cargo =
         Cargo::new(task, "model", &[&words[..], &["memory::frames::tests::model::", "--nocapture"]].concat());
@@ -18,7 +18,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut tests = Tests::default();
     let ran = cargo.run(|line| {
         tests.read(line);
-        console.notice(Notice::Tool(line));
+        console.receive(Message::Tool(line));
     })?;
     tests.ended(ran, task, |tests| {
         let (operations, cases) = (tests.sum("operations"), tests.sum("cases"));

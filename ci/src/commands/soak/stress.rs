@@ -2,7 +2,7 @@
 //!
 //! The kernel's workloads run for a time, so a short run tells how long the real one has to be.
 
-use crate::base::{Error, Notice, Observer, interrupt};
+use crate::base::{Error, Message, Observer, interrupt};
 use crate::commands::runs::launch_with;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
@@ -32,7 +32,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut seconds = TRIAL_S;
     let mut done = 0;
     for _ in 0..=ATTEMPTS {
-        console.notice(Notice::Step(&format!("stress for {seconds} s")));
+        console.receive(Message::Step(&format!("stress for {seconds} s")));
         let time = seconds.to_string();
         let arguments = ["stress", "--accel", task.accel.name(), "--smp", "8", "--seconds", &time];
         let mut launch = task.launch(&arguments)?;
@@ -49,7 +49,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
         if done >= count {
             let workloads = outcome.report.stress.len();
             return Ok(Ended::Passed(format!(
-                "{done} operations of {workloads} workloads on 8 CPUs in one run, nothing lost, nothing handed out twice"
+                "{done} operations of {workloads} workloads on 8 CPUs in one run, nothing lost, nothing allocated twice"
             )));
         }
         seconds = time_for(count, done, seconds);

@@ -1,5 +1,5 @@
 //! The Multiboot 1 header of the kernel's ELF file. The file carries it blank, because QEMU's `-kernel` prefers a
-//! Multiboot 1 header and then ignores the PVH note: with the magic in place, one of two doors would be shut.
+//! Multiboot 1 header and then ignores the PVH note: with the magic in place, one of two boot protocols would be lost.
 
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol, elf};

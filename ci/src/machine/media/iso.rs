@@ -1,4 +1,4 @@
-//! A disc from which GRUB loads the kernel.
+//! An ISO image from which GRUB loads the kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use octopod::wire::{EXIT_PORT, ExitCode, MARKER, SHUTDOWN, SHUTDOWN_PORT};
 
 use crate::base::files::{RunFolder, output};
 use crate::base::process::capture_with;
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::machine::Firmware;
 
 /// Half a second is usual.
 const DISC_LIMIT: Duration = Duration::from_secs(60);
 
-/// The disc's builder may use this long to remove its own files.
+/// The builder of the image may use this long to remove its own files.
 const DISC_GRACE: Duration = Duration::from_secs(2);
 
-/// What becomes the disc, beside it.
-const TREE: &str = "disc";
+/// What becomes the image, beside it.
+const TREE: &str = "iso";
 
-/// The kernel on the disc.
+/// The kernel in the image.
 const KERNEL: &str = "/boot/octopod";
 
-/// What makes discs.
+/// What makes ISO images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grub {
     /// `grub-mkrescue`, by whatever name.
@@ -35,12 +35,12 @@ pub struct Grub {
     pub xorriso: PathBuf,
 }
 
-/// The disc in the run's folder.
+/// The image in the run's folder.
 const ISO: &str = "octopod.iso";
 
 impl Grub {
-    /// Makes a disc in the run's folder that boots `kernel` by GRUB's `command`.
-    pub fn make_disc(
+    /// Makes an ISO image in the run's folder that boots `kernel` by GRUB's `command`.
+    pub fn make_iso(
         &self,
         kernel: &Path,
         command: &str,
@@ -48,8 +48,8 @@ impl Grub {
         folder: &RunFolder,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
-        observer.notice(Notice::Step("making the disc"));
-        // What becomes the disc, and the disc until it is whole.
+        observer.receive(Message::Step("making the ISO image"));
+        // What becomes the image, and the image until it is whole.
         let work = folder.temporary_folder()?;
         let (tree, part) = (work.path().join(TREE), work.path().join(ISO));
         let configuration = tree.join("boot/grub");
@@ -60,7 +60,7 @@ impl Grub {
         output::link_or_copy(kernel, &on_disc).map_err(Error::file("copy", kernel))?;
         let mut mkrescue = self.command(work.path());
         let ended = capture_with(&mut mkrescue, DISC_LIMIT, DISC_GRACE, |line| {
-            observer.notice(Notice::Tool(line));
+            observer.receive(Message::Tool(line));
         })?;
         // It has been known to end well without having written anything.
         if !ended.status.success() || !part.is_file() {
@@ -82,7 +82,7 @@ impl Grub {
         if let Some(modules) = &self.modules {
             command.arg("-d").arg(modules);
         }
-        // What a menu would need, and half of the disc.
+        // What a menu would need, and half of the image.
         command.args(["--fonts=", "--locales=", "--themes="]);
         command.arg("--xorriso").arg(&self.xorriso).args(["-o", ISO, TREE]);
         command
@@ -193,7 +193,7 @@ outb 0x8900 0x6e
     }
 
     /// A run's folder, a kernel, and a `grub-mkrescue` that runs `body`.
-    fn disc_by(body: &str) -> (tempfile::TempDir, Result<PathBuf, Error>) {
+    fn iso_by(body: &str) -> (tempfile::TempDir, Result<PathBuf, Error>) {
         let folder = tempfile::tempdir().unwrap();
         let (program, kernel) = (folder.path().join("mkrescue"), folder.path().join("kernel"));
         fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
@@ -201,7 +201,7 @@ outb 0x8900 0x6e
         fs::write(&kernel, "the kernel").unwrap();
         let run = RunFolder::take(&folder.path().join("out")).unwrap();
         let grub = Grub { mkrescue: program, modules: Some("/m".into()), xorriso: "/x".into() };
-        let made = grub.make_disc(&kernel, "multiboot", "work=boot", &run, &mut Silent);
+        let made = grub.make_iso(&kernel, "multiboot", "work=boot", &run, &mut Silent);
         (folder, made)
     }
 
@@ -210,17 +210,17 @@ outb 0x8900 0x6e
         // -d MODULES --fonts= --locales= --themes= --xorriso XORRISO -o ISO TREE
         let program =
             r#"o=$1$2$6$7; shift 8; cat "$2/boot/octopod" "$2/boot/grub/grub.cfg" >"$1"; echo "$o" >>"$1""#;
-        let (_folder, made) = disc_by(program);
-        let disc = fs::read_to_string(made.unwrap()).unwrap();
-        assert!(disc.starts_with("the kernelserial"), "{disc}");
-        assert!(disc.contains("multiboot /boot/octopod 'work=boot'") && disc.ends_with("-d/m--xorriso/x\n"));
+        let (_folder, made) = iso_by(program);
+        let iso = fs::read_to_string(made.unwrap()).unwrap();
+        assert!(iso.starts_with("the kernelserial"), "{iso}");
+        assert!(iso.contains("multiboot /boot/octopod 'work=boot'") && iso.ends_with("-d/m--xorriso/x\n"));
     }
 
     #[test]
     fn a_builder_that_fails_is_quoted_and_one_that_writes_nothing_has_failed() {
-        let (_folder, made) = disc_by("echo 'mformat: not found' >&2; exit 1");
+        let (_folder, made) = iso_by("echo 'mformat: not found' >&2; exit 1");
         let error = made.unwrap_err().to_string();
         assert!(error.contains("mformat: not found") && error.contains("exit status: 1"), "{error}");
-        assert!(matches!(disc_by("exit 0").1, Err(Error::ProgramFailed { .. })));
+        assert!(matches!(iso_by("exit 0").1, Err(Error::ProgramFailed { .. })));
     }
 }

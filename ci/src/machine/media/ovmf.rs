@@ -25,7 +25,7 @@ const FOLDERS: [&str; 7] = [
 ];
 
 /// Code and variables go together, and have several names. Only builds without Secure Boot: it wants a machine with SMM,
-/// and would refuse a GRUB that nobody signed.
+/// and would refuse an unsigned GRUB.
 const NAMES: [(&str, &str); 6] = [
     ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
     ("OVMF_CODE.4m.fd", "OVMF_VARS.4m.fd"),

@@ -1,4 +1,4 @@
-//! What each door asks of QEMU, and what it refuses.
+//! What each medium asks of QEMU.
 
 use super::*;
 use crate::base::Silent;
@@ -13,14 +13,14 @@ fn a_kernel_gets_its_command_line_from_qemu_and_a_disc_has_it() {
     let medium =
         Medium::Kernel { file: "/r/octopod-kernel".into(), command_line: "work=boot".into(), module: None };
     assert_eq!(lines(&medium), ["-kernel /r/octopod-kernel", "-append work=boot"]);
-    let medium = Medium::Disc { iso: "/r,s/octopod.iso".into(), flash: None };
+    let medium = Medium::Iso { iso: "/r,s/octopod.iso".into(), flash: None };
     assert_eq!(lines(&medium), ["-cdrom /r,s/octopod.iso"]);
 }
 
 #[test]
 fn uefi_firmware_lies_in_two_flash_chips() {
     let flash = Flash { code: "/o/CODE.fd".into(), variables: "/r,s/ovmf-variables.fd".into() };
-    let medium = Medium::Disc { iso: "/r,s/octopod.iso".into(), flash: Some(flash) };
+    let medium = Medium::Iso { iso: "/r,s/octopod.iso".into(), flash: Some(flash) };
     let expected = [
         "-drive if=pflash,unit=0,format=raw,readonly=on,file=/o/CODE.fd",
         "-drive if=pflash,unit=1,format=raw,readonly=off,file=/r,,s/ovmf-variables.fd",

@@ -1,6 +1,6 @@
 //! The launcher's own connection to a QEMU that runs: it hears the events, and asks for the registers at the end.
 //!
-//! The launcher listens and QEMU connects while it starts, so nobody has to look whether a socket is there yet.
+//! The launcher listens and QEMU connects while it starts, so that no wait for a socket is needed.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_never_connects_holds_nobody_up() {
+    fn a_qemu_that_never_connects_delays_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let monitor = Monitor::listen(&folder.path().join("qmp")).unwrap();
         assert!(matches!(monitor.registers(soon()), Err(QmpError::NotConnected)));

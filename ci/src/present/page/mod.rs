@@ -8,7 +8,7 @@ use std::path::Path;
 use maud::{Markup, PreEscaped, html};
 
 use crate::base::files::output;
-use crate::base::{Error, Notice, Observer};
+use crate::base::{Error, Message, Observer};
 use crate::present::pictures::{self, Format, Picture};
 use crate::report::{Outcome, Report, headline};
 use crate::run::folder::PAGE;
@@ -29,7 +29,7 @@ pub fn leave(outcome: &mut Outcome, pictures: Option<&Path>, observer: &mut dyn 
         outcome.lacks(error);
     }
     if let Err(problem) = write(&outcome.report, &folder) {
-        observer.notice(Notice::Note(&format!("no {PAGE} in {}: {problem}", folder.display())));
+        observer.receive(Message::Note(&format!("no {PAGE} in {}: {problem}", folder.display())));
     }
 }
 

@@ -32,8 +32,8 @@ pub fn machine(report: &Report) -> Markup {
     rows.push(("command line", report.command_line.clone()));
     if let Some(boot) = &report.boot {
         let kernel = &boot.kernel;
-        let door = report.host.as_ref().map_or(&kernel.protocol, |host| &host.door);
-        rows.push(("loaded by", format!("{door}, KASLR by {}", kernel.kaslr)));
+        let protocol = report.host.as_ref().map_or(&kernel.protocol, |host| &host.door);
+        rows.push(("loaded by", format!("{protocol}, KASLR by {}", kernel.kaslr)));
         let clock = format!(
             "{}, TSC {:.1} MHz by {}",
             kernel.apic_mode,
@@ -77,7 +77,7 @@ pub fn machine(report: &Report) -> Markup {
     }
 }
 
-/// The kernel's last words.
+/// The panic record.
 pub fn panic(report: &Report) -> Markup {
     let Some(panic) = &report.panic else { return html! {} };
     html! {
@@ -108,7 +108,7 @@ pub fn panic(report: &Report) -> Markup {
     }
 }
 
-/// What was wrong and did not end the run, one line each; where the CPU was, for whoever asks.
+/// What was wrong and did not end the run, one line each; with the place of the CPU.
 pub fn warnings(report: &Report) -> Markup {
     let head = |cpu: u32, kind: &str, message: &str| format!("CPU {cpu}, by {kind}: {message}");
     html! {

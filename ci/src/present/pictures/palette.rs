@@ -1,4 +1,4 @@
-//! Colours, each for light and for dark pages. Neighbours can be told apart by those who see no red or no green as well.
+//! Colours, each for light and for dark pages. Neighbours differ also without red or without green.
 
 use std::fmt::Write;
 

@@ -81,7 +81,7 @@ fn the_widest_comparison_fits_a_terminal() {
 fn the_verdict_says_what_was_proved() {
     let (word, rest) = verdict(&report(&["pairs"], 12_345_678));
     assert_eq!(word, "PASS");
-    assert_eq!(rest, "8 CPUs, 12,345,678 operations, nothing lost, nothing handed out twice");
+    assert_eq!(rest, "8 CPUs, 12,345,678 operations, nothing lost, nothing allocated twice");
     assert_eq!(verdict(&report(&[], 0)).1, "8 CPUs, online in 12.3 ms");
 }
 

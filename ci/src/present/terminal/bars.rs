@@ -62,7 +62,7 @@ impl Bars {
         self.bar.suspend(f);
     }
 
-    /// A step that nobody can count. Returns what to say of it, where nothing moves and it is time to.
+    /// A step without a count. Returns the line to print, where no bar moves and the time for one has come.
     pub fn step(&mut self, words: &str) -> Option<String> {
         if self.show(Shown::Step, "{spinner} {wide_msg}") {
             self.bar.enable_steady_tick(TICK);

@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 use octopod::wire::{Arrivals, Record, Region};
 use strum::VariantArray;
 
-use crate::base::{Error, Notice, Observer, VerdictKind, text};
+use crate::base::{Error, Message, Observer, VerdictKind, text};
 use crate::kernel::StackFrame;
 use crate::machine::EmulatorKind;
 use crate::present::table;
@@ -60,7 +60,7 @@ pub struct Console {
     quiet: bool,
     verbose: bool,
     bars: Bars,
-    /// The kernel has panicked; its last words come in names at the end.
+    /// The kernel has panicked; the panic record comes in names at the end.
     has_panicked: bool,
     /// Whether the kernel's console has the terminal.
     in_session: bool,
@@ -281,44 +281,44 @@ impl Console {
 }
 
 impl Observer for Console {
-    fn notice(&mut self, notice: Notice<'_>) {
-        self.has_panicked |= matches!(notice, Notice::Record(Record::Panic(_)));
-        match notice {
-            Notice::Console(bytes) if self.quiet => self.console(bytes),
-            Notice::RawMode => self.outlet.settle(),
+    fn receive(&mut self, message: Message<'_>) {
+        self.has_panicked |= matches!(message, Message::Record(Record::Panic(_)));
+        match message {
+            Message::Console(bytes) if self.quiet => self.console(bytes),
+            Message::RawMode => self.outlet.settle(),
             _ if self.quiet => {}
-            Notice::Step(text) => {
+            Message::Step(text) => {
                 let told = self.bars.step(text);
                 self.tell(told);
             }
-            Notice::Count { what, done, of, now } => {
+            Message::Count { what, done, of, now } => {
                 let told = self.bars.count(what, done, of, now);
                 self.tell(told);
             }
-            Notice::Note(text) => self.note(text),
-            Notice::Tool(text) if self.verbose => self.line(text),
-            Notice::Kernel(_) if self.has_panicked && !self.verbose => {}
-            Notice::Kernel(text) => self.line(text),
-            Notice::Console(_) if self.has_panicked && !self.verbose => {}
-            Notice::Console(bytes) => self.console(bytes),
+            Message::Note(text) => self.note(text),
+            Message::Tool(text) if self.verbose => self.line(text),
+            Message::Kernel(_) if self.has_panicked && !self.verbose => {}
+            Message::Kernel(text) => self.line(text),
+            Message::Console(_) if self.has_panicked && !self.verbose => {}
+            Message::Console(bytes) => self.console(bytes),
             // A bar would stand where people type.
-            Notice::Progress(_) if self.in_session => {}
-            Notice::Progress(progress) => {
+            Message::Progress(_) if self.in_session => {}
+            Message::Progress(progress) => {
                 let told = self.bars.workload(progress);
                 self.tell(told);
             }
-            Notice::Record(Record::Arrivals(Arrivals { called, online })) => {
+            Message::Record(Record::Arrivals(Arrivals { called, online })) => {
                 let told = self.bars.count("CPUs online", (*online).into(), (*called).into(), "");
                 self.tell(told);
             }
-            Notice::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),
+            Message::Record(Record::Region(region)) if self.verbose => self.line(&region_line(region)),
             // A table at the end shows them.
-            Notice::Record(Record::Interrupts(_)) => {}
-            Notice::Record(record) if self.verbose => {
+            Message::Record(Record::Interrupts(_)) => {}
+            Message::Record(record) if self.verbose => {
                 let text = serde_json::to_string(record).unwrap_or_default();
                 self.line(&format!("{FAINT}{text}{FAINT:#}"));
             }
-            Notice::Tool(_) | Notice::Record(_) => {}
+            Message::Tool(_) | Message::Record(_) => {}
         }
     }
 }

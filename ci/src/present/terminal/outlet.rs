@@ -221,7 +221,7 @@ impl Queue {
             0 => None,
             bytes => {
                 let words =
-                    format!("\nlauncher: {bytes} bytes of output left out: nobody read them in time\n");
+                    format!("\nlauncher: {bytes} bytes of output left out: they were not read in time\n");
                 Some((Stream::Stdout, words.into_bytes()))
             }
         }

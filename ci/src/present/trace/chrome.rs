@@ -10,8 +10,8 @@ use octopod::wire::{TraceEvent, Traced};
 use serde_json::{Value, json};
 
 use crate::present::trace::stream::{CpuTrace, Start};
+use crate::report::event_names::EventNames;
 use crate::report::trace::TraceReport;
-use crate::report::trace_words::Words;
 
 /// The one process there is.
 const PROCESS: u32 = 1;
@@ -84,7 +84,7 @@ impl Timeline {
     ///
     /// # Errors
     /// What the writer says.
-    pub fn write(&self, out: &mut dyn Write, words: &Words) -> io::Result<()> {
+    pub fn write(&self, out: &mut dyn Write, names: &EventNames) -> io::Result<()> {
         let Start { tsc_hz, entry_tsc, skew_cycles, .. } = self.start;
         let clock = Clock { entry_tsc, hz: if tsc_hz == 0 { 1_000_000_000 } else { tsc_hz } };
         // The format knows nothing but microseconds. Without a frequency a nanosecond stands for a cycle, and the name says so.
@@ -101,7 +101,7 @@ impl Timeline {
             event(meta("thread_sort_index", Some(*cpu), json!({ "sort_index": cpu })))?;
         }
         for item in &self.items {
-            event(item.json(&clock, words))?;
+            event(item.json(&clock, names))?;
         }
         let other = json!({
             "lost_events": self.report().lost,
@@ -152,15 +152,15 @@ impl Item {
         self.end.unwrap_or(self.begin.tsc)
     }
 
-    fn json(&self, clock: &Clock, words: &Words) -> Value {
+    fn json(&self, clock: &Clock, names: &EventNames) -> Value {
         let Item { cpu, event, begin, end } = *self;
         let mut json = json!({
-            "name": words.title(event, begin.a),
+            "name": names.title(event, begin.a),
             "cat": category(event),
             "pid": PROCESS,
             "tid": cpu,
             "ts": clock.at(begin.tsc),
-            "args": words.arguments(event, begin.a, begin.b),
+            "args": names.arguments(event, begin.a, begin.b),
         });
         match end {
             Some(end) => {

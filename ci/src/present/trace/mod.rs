@@ -10,17 +10,17 @@ pub use stream::{CpuTrace, Section, Start, StreamError, sections};
 use crate::base::Error;
 use crate::base::files::{RunFolder, output};
 use crate::machine::emulator::TRACE_STREAM;
+use crate::report::event_names::EventNames;
 use crate::report::trace::TraceReport;
-use crate::report::trace_words::Words;
 use crate::run::folder::TRACE;
 use chrome::Timeline;
 
 /// Makes the file of the run's stream, which is then no longer needed. `Err` says why there is none.
-pub fn convert(folder: &RunFolder, words: &Words) -> Result<TraceReport, Error> {
+pub fn convert(folder: &RunFolder, names: &EventNames) -> Result<TraceReport, Error> {
     let (stream, path) = (folder.file(TRACE_STREAM), folder.file(TRACE));
     let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
     let timeline = timeline(file).map_err(|error| Error::TraceStream { error: error.into() })?;
-    output::write_by(&path, |file| timeline.write(file, words)).map_err(Error::file("write", path))?;
+    output::write_by(&path, |file| timeline.write(file, names)).map_err(Error::file("write", path))?;
     // It has served its purpose.
     let _ = std::fs::remove_file(&stream);
     Ok(timeline.report())

@@ -42,9 +42,9 @@ fn parts() -> Vec<TracePart> {
 
 fn document() -> Value {
     let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
-    let words = Words::new(&symbols, 0, [(0xf0, "call".to_owned())]);
+    let names = EventNames::new(&symbols, 0, [(0xf0, "call".to_owned())]);
     let mut text = Vec::new();
-    timeline(&*stream(&parts())).unwrap().write(&mut text, &words).unwrap();
+    timeline(&*stream(&parts())).unwrap().write(&mut text, &names).unwrap();
     serde_json::from_slice(&text).unwrap()
 }
 
@@ -85,7 +85,7 @@ fn without_a_frequency_times_are_called_cycles() {
     let parts = [start, cpu, event(TraceEvent::FrameDrain, 3500, 0), TracePart::End { events: 1 }];
     let symbols = Symbols::read(Path::new("/nonexistent"), Path::new("/"));
     let mut text = Vec::new();
-    timeline(&*stream(&parts)).unwrap().write(&mut text, &Words::new(&symbols, 0, [])).unwrap();
+    timeline(&*stream(&parts)).unwrap().write(&mut text, &EventNames::new(&symbols, 0, [])).unwrap();
     let document: Value = serde_json::from_slice(&text).unwrap();
     let events = document["traceEvents"].as_array().unwrap();
     assert!(events[0]["args"]["name"].as_str().unwrap().contains("1 ns = 1 TSC cycle"), "{document}");

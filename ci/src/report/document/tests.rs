@@ -163,7 +163,7 @@ fn a_run_that_said_nothing_still_has_a_report() {
 }
 
 #[test]
-fn last_words_are_kept() {
+fn panic_records_are_kept() {
     let panic = Panic { cpu: 3, message: "oh".to_owned(), ..Panic::default() };
     let report = assembled(VerdictKind::Panic, &Seen { panic: Some(panic), ..Seen::default() });
     let expected = json!({

@@ -8,7 +8,7 @@ use crate::run::CommandLine;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Requested {
     /// CPUs that must come online; `None` where that is not known, or some may be missing.
     pub cpus: Option<u32>,
     /// Whether CPUs that firmware lists may be missing.
@@ -16,12 +16,12 @@ pub struct Asked {
     /// Whether the user names the kernel's file, which may lack the work.
     pub is_named_kernel: bool,
     /// What the kernel does when it is up.
-    pub work: AskedWork,
+    pub work: RequestedWork,
 }
 
 /// The work of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AskedWork {
+pub enum RequestedWork {
     /// Not known: a program of the user's own.
     #[default]
     Program,
@@ -42,11 +42,11 @@ pub enum AskedWork {
     },
 }
 
-impl Asked {
+impl Requested {
     /// What is asked of a machine, whose kernel has this command line, and if `is_own_program` a program of the user's own.
-    pub fn of(config: &MachineConfig, command_line: &CommandLine, is_own_program: bool) -> Asked {
+    pub fn of(config: &MachineConfig, command_line: &CommandLine, is_own_program: bool) -> Requested {
         // A line that the kernel will refuse asks for nothing.
-        let Some(kernel) = command_line.parsed() else { return Asked::default() };
+        let Some(kernel) = command_line.parsed() else { return Requested::default() };
         let may_miss_cpus = kernel.allow_missing_cpus == Switch::On;
         // Without ACPI tables the kernel knows of one CPU.
         let lists_cpus = config.boot != BootProtocol::UefiMultiboot1
@@ -56,22 +56,22 @@ impl Asked {
                 .any(|option| config.gives_qemu(option));
         let cpus = online_at_start(&config.smp.to_string())
             .map(|cpus| cpus.min(kernel.max_cpus.unwrap_or(MAX_CPUS)));
-        Asked {
+        Requested {
             cpus: cpus.filter(|_| lists_cpus && !may_miss_cpus),
             may_miss_cpus,
             is_named_kernel: false,
-            work: if is_own_program { AskedWork::Program } else { AskedWork::of(&kernel) },
+            work: if is_own_program { RequestedWork::Program } else { RequestedWork::of(&kernel) },
         }
     }
 }
 
-impl AskedWork {
-    fn of(kernel: &KernelOptions) -> AskedWork {
+impl RequestedWork {
+    fn of(kernel: &KernelOptions) -> RequestedWork {
         match kernel.work {
-            Work::Boot | Work::SelfTest => AskedWork::Boot,
-            Work::Bench => AskedWork::Bench,
-            Work::Shell => AskedWork::Shell,
-            Work::Stress => AskedWork::Stress {
+            Work::Boot | Work::SelfTest => RequestedWork::Boot,
+            Work::Bench => RequestedWork::Bench,
+            Work::Shell => RequestedWork::Shell,
+            Work::Stress => RequestedWork::Stress {
                 workloads: kernel.stress_workloads.as_slice().iter().map(|one| one.name()).collect(),
                 allocators: kernel.stress_allocators.as_slice().iter().map(|one| one.name()).collect(),
                 cpus: kernel.stress_cpus.into_iter().filter(|count| *count > 0).collect(),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn cpus(config: &MachineConfig, parameters: &str) -> Option<u32> {
-        Asked::of(config, &line(&format!("work=boot {parameters}")), false).cpus
+        Requested::of(config, &line(&format!("work=boot {parameters}")), false).cpus
     }
 
     #[test]
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn the_work_is_what_the_kernel_is_told() {
-        let work = |own: &str, is_own| Asked::of(&MachineConfig::default(), &line(own), is_own).work;
-        assert_eq!(work("work=boot", false), AskedWork::Boot);
-        assert_eq!(work("work=boot work=bench", false), AskedWork::Bench);
-        assert_eq!(work("work=boot", true), AskedWork::Program);
+        let work = |own: &str, is_own| Requested::of(&MachineConfig::default(), &line(own), is_own).work;
+        assert_eq!(work("work=boot", false), RequestedWork::Boot);
+        assert_eq!(work("work=boot work=bench", false), RequestedWork::Bench);
+        assert_eq!(work("work=boot", true), RequestedWork::Program);
         let words =
             "work=stress stress.workloads=pairs,bulk stress.allocators=octopod,locked stress.cpus=1,4";
-        let expected = AskedWork::Stress {
+        let expected = RequestedWork::Stress {
             workloads: vec!["pairs", "bulk"],
             allocators: vec!["octopod", "locked"],
             cpus: vec![1, 4],

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use octopod::wire::MAX_ABSENT_CPUS;
 
-use crate::report::{Asked, AskedWork};
+use crate::report::{Requested, RequestedWork};
 use crate::run::Seen;
 
 /// Without x2APIC mode no interrupt reaches an APIC ID above 254.
@@ -56,10 +56,10 @@ fn incomplete(seen: &Seen) -> Option<String> {
 }
 
 /// Whether a kernel whose file the user names lacks what it was asked for: it has passed, and has not begun with it.
-pub fn without_work(seen: &Seen, asked: &Asked) -> Option<String> {
+pub fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
     let work = match asked.work {
-        AskedWork::Stress { .. } if seen.stress.is_empty() && seen.progress.is_none() => "stress",
-        AskedWork::Bench if seen.bench.is_empty() => "bench",
+        RequestedWork::Stress { .. } if seen.stress.is_empty() && seen.progress.is_none() => "stress",
+        RequestedWork::Bench if seen.bench.is_empty() => "bench",
         _ => return None,
     };
     let reason =
@@ -68,11 +68,11 @@ pub fn without_work(seen: &Seen, asked: &Asked) -> Option<String> {
 }
 
 /// What was asked for and is not in the records.
-pub fn missing(seen: &Seen, asked: &Asked) -> Option<String> {
+pub fn missing(seen: &Seen, asked: &Requested) -> Option<String> {
     cpus(seen, asked).or_else(|| frames(seen, asked)).or_else(|| work(seen, &asked.work))
 }
 
-fn cpus(seen: &Seen, asked: &Asked) -> Option<String> {
+fn cpus(seen: &Seen, asked: &Requested) -> Option<String> {
     let Some(boot) = &seen.boot else {
         return Some("no record says how the kernel came up".to_owned());
     };
@@ -104,29 +104,29 @@ fn cpus(seen: &Seen, asked: &Asked) -> Option<String> {
 }
 
 /// Whether as many frames are free after the work as before it. A program of the user's own, and the console, may keep some.
-fn frames(seen: &Seen, asked: &Asked) -> Option<String> {
+fn frames(seen: &Seen, asked: &Requested) -> Option<String> {
     let after = seen.verdict.as_ref()?.frames_free_after;
     let Some(memory) = &seen.memory else {
-        let is_own = asked.work == AskedWork::Program;
+        let is_own = asked.work == RequestedWork::Program;
         return (!is_own).then(|| "no record says how many frames were free before the work".to_owned());
     };
     let before = memory.frames_free_before;
-    let may_keep = matches!(asked.work, AskedWork::Program | AskedWork::Shell);
+    let may_keep = matches!(asked.work, RequestedWork::Program | RequestedWork::Shell);
     if after == before || after < before && may_keep {
         return None;
     }
     Some(format!("{before} frames were free before the work, and {after} are after it"))
 }
 
-fn work(seen: &Seen, work: &AskedWork) -> Option<String> {
-    // What was measured counts whoever asked for it.
+fn work(seen: &Seen, work: &RequestedWork) -> Option<String> {
+    // A measurement counts, whatever asked for it.
     if let Some(idle) = seen.stress.iter().find(|stress| stress.operations == 0) {
         return Some(format!("workload {} on {} has done no operation", idle.workload, idle.allocator));
     }
     match work {
-        AskedWork::Program | AskedWork::Shell | AskedWork::Boot => None,
-        AskedWork::Bench => seen.bench.is_empty().then(|| "the bench has measured nothing".to_owned()),
-        AskedWork::Stress { workloads, allocators, cpus } => {
+        RequestedWork::Program | RequestedWork::Shell | RequestedWork::Boot => None,
+        RequestedWork::Bench => seen.bench.is_empty().then(|| "the bench has measured nothing".to_owned()),
+        RequestedWork::Stress { workloads, allocators, cpus } => {
             let done: BTreeSet<_> = seen
                 .stress
                 .iter()
@@ -157,13 +157,13 @@ mod tests {
     use super::*;
     use crate::report::sample;
 
-    fn asked() -> Asked {
+    fn asked() -> Requested {
         let (workloads, allocators) = (vec!["pairs", "bulk"], vec!["octopod", "locked"]);
-        Asked {
+        Requested {
             cpus: Some(4),
             may_miss_cpus: false,
             is_named_kernel: false,
-            work: AskedWork::Stress { workloads, allocators, cpus: vec![1, 4] },
+            work: RequestedWork::Stress { workloads, allocators, cpus: vec![1, 4] },
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     /// What is wrong with a run after a change to a sound one.
-    fn wrong(change: impl FnOnce(&mut Seen, &mut Asked)) -> String {
+    fn wrong(change: impl FnOnce(&mut Seen, &mut Requested)) -> String {
         let (mut seen, mut asked) = (seen(), asked());
         change(&mut seen, &mut asked);
         contradiction(&seen).or_else(|| missing(&seen, &asked)).unwrap_or_default()
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn a_sound_run_lacks_nothing() {
         assert_eq!(wrong(|_, _| {}), "");
-        assert_eq!(wrong(|_, asked| asked.work = AskedWork::Boot), "");
-        assert_eq!(wrong(|seen, asked| (seen.memory, asked.work) = (None, AskedWork::Program)), "");
+        assert_eq!(wrong(|_, asked| asked.work = RequestedWork::Boot), "");
+        assert_eq!(wrong(|seen, asked| (seen.memory, asked.work) = (None, RequestedWork::Program)), "");
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
                 .for_each(|cpu: &mut Cpu<String>| cpu.state = "failed".to_owned());
             seen.boot.as_mut().unwrap().cpus_online -= count as u32;
         };
-        type Change = fn(&mut Seen, &mut Asked);
+        type Change = fn(&mut Seen, &mut Requested);
         let rows: [(Change, &str); 14] = [
             (|seen, _| seen.boot = None, "no record says how the kernel came up"),
             (|seen, _| drop(seen.cpus.pop()), "firmware lists 4 CPUs, and there are records of 3"),
@@ -210,7 +210,7 @@ mod tests {
             (|seen, _| seen.not_once.push("verdict"), "came more than once: verdict"),
             (|seen, _| seen.lost = 3, "3 were lost on the way"),
             (
-                |seen, asked| (seen.bench, asked.work) = (vec![], AskedWork::Bench),
+                |seen, asked| (seen.bench, asked.work) = (vec![], RequestedWork::Bench),
                 "the bench has measured nothing",
             ),
         ];
@@ -230,8 +230,12 @@ mod tests {
     fn an_xapic_reaches_255_cpus() {
         let mut seen = sample::seen(255, &[], &[]);
         seen.boot.as_mut().unwrap().apic_mode = "xapic".to_owned();
-        let asked =
-            Asked { cpus: Some(300), may_miss_cpus: false, is_named_kernel: false, work: AskedWork::Boot };
+        let asked = Requested {
+            cpus: Some(300),
+            may_miss_cpus: false,
+            is_named_kernel: false,
+            work: RequestedWork::Boot,
+        };
         assert_eq!(missing(&seen, &asked), None);
         seen.boot.as_mut().unwrap().apic_mode = "x2apic".to_owned();
         assert!(missing(&seen, &asked).is_some());
@@ -246,8 +250,12 @@ mod tests {
     #[test]
     fn cpus_that_firmware_has_disabled_are_not_missing() {
         let mut seen = sample::seen(1, &[], &[]);
-        let asked =
-            Asked { cpus: Some(4), may_miss_cpus: false, is_named_kernel: false, work: AskedWork::Boot };
+        let asked = Requested {
+            cpus: Some(4),
+            may_miss_cpus: false,
+            is_named_kernel: false,
+            work: RequestedWork::Boot,
+        };
         let expected =
             |disabled| ExpectedCpus { by_tables: 1, disabled, by_cpuid: 4, unreachable: 0, limit: None };
         for (disabled, is_missing) in [(3, false), (2, true), (0, true), (u32::MAX, false)] {
@@ -261,13 +269,13 @@ mod tests {
         let after = |frames| {
             wrong(|seen, asked| {
                 seen.verdict.as_mut().unwrap().frames_free_after = frames;
-                asked.work = AskedWork::Shell;
+                asked.work = RequestedWork::Shell;
             })
         };
         assert_eq!(after(31_000), "");
         assert!(after(32_001).contains("32001 are after it"));
         let idle = wrong(|seen, asked| {
-            asked.work = AskedWork::Shell;
+            asked.work = RequestedWork::Shell;
             seen.stress.push(Stress { operations: 0, ..seen.stress[0].clone() });
         });
         assert!(idle.contains("no operation"), "{idle}");

@@ -24,8 +24,8 @@ fn panicked() -> Seen {
 }
 
 /// A run in QEMU that was asked for nothing but a boot of four CPUs.
-fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Asked) -> Witnesses<'a> {
-    Witnesses {
+fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Requested) -> RunEvidence<'a> {
+    RunEvidence {
         emulator: EmulatorKind::Qemu,
         end,
         shutdown: None,
@@ -37,15 +37,15 @@ fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Asked) -> Witnesses<'a> {
     }
 }
 
-fn boot() -> Asked {
-    Asked { cpus: Some(4), may_miss_cpus: false, is_named_kernel: false, work: AskedWork::Boot }
+fn boot() -> Requested {
+    Requested { cpus: Some(4), may_miss_cpus: false, is_named_kernel: false, work: RequestedWork::Boot }
 }
 
 fn on(end: End, seen: &Seen) -> (VerdictKind, String) {
     judged(&run(&end, seen, &boot()))
 }
 
-fn judged(run: &Witnesses<'_>) -> (VerdictKind, String) {
+fn judged(run: &RunEvidence<'_>) -> (VerdictKind, String) {
     let judged = judge(run);
     (judged.kind, judged.reason.unwrap_or_default())
 }
@@ -66,10 +66,11 @@ fn a_pass_needs_the_status_and_the_verdict() {
 
 #[test]
 fn a_named_kernel_without_the_work_is_a_mistake_of_the_user() {
-    let stress = AskedWork::Stress { workloads: vec!["pairs"], allocators: vec!["octopod"], cpus: vec![] };
-    for (work, name) in [(stress, "stress"), (AskedWork::Bench, "bench")] {
+    let stress =
+        RequestedWork::Stress { workloads: vec!["pairs"], allocators: vec!["octopod"], cpus: vec![] };
+    for (work, name) in [(stress, "stress"), (RequestedWork::Bench, "bench")] {
         let judge = |is_named_kernel| {
-            let asked = Asked { is_named_kernel, work: work.clone(), ..boot() };
+            let asked = Requested { is_named_kernel, work: work.clone(), ..boot() };
             judged(&run(&End::Status(PASS), &said(true), &asked))
         };
         let (kind, reason) = judge(true);
@@ -125,7 +126,7 @@ fn a_refusal_without_its_record_still_has_its_line() {
     let end = End::Status(ExitCode::Refused.qemu_status());
     let (seen, asked) = (Seen::default(), boot());
     let last_line = Some("octopod: this processor lacks NX");
-    let (_, reason) = judged(&Witnesses { last_line, ..run(&end, &seen, &asked) });
+    let (_, reason) = judged(&RunEvidence { last_line, ..run(&end, &seen, &asked) });
     assert_eq!(reason, "octopod: this processor lacks NX");
 }
 
@@ -136,7 +137,7 @@ fn qemus_own_statuses_are_told_apart() {
     assert_eq!(kind, VerdictKind::Panic);
     assert!(reason.starts_with("QEMU reset or powered off without a verdict (a triple fault?)"));
     let complaint = "invalid accelerator nope\n";
-    let failed = judged(&Witnesses { complaint, ..run(&End::Status(1), &silent, &asked) });
+    let failed = judged(&RunEvidence { complaint, ..run(&End::Status(1), &silent, &asked) });
     assert_eq!(failed, (VerdictKind::Error, "QEMU did not start: invalid accelerator nope".to_owned()));
     let (kind, reason) = on(End::Status(7), &silent);
     assert_eq!(kind, VerdictKind::Error);
@@ -156,33 +157,34 @@ fn an_end_of_qemus_own_is_explained() {
         ("host-invented", VerdictKind::Error, "QEMU ended the machine (host-invented)"),
     ] {
         let (found, sentence) =
-            judged(&Witnesses { shutdown: Some(&cause(reason)), ..run(&quiet, &silent, &asked) });
+            judged(&RunEvidence { shutdown: Some(&cause(reason)), ..run(&quiet, &silent, &asked) });
         assert_eq!(found, kind, "{reason}");
         assert!(sentence.starts_with(words), "{reason}: {sentence}");
     }
     // Without QMP there are its own words, and those that come where a machine's would.
     let complaint = "qemu: terminating on signal 15 from pid 1 (init)";
-    let by_signal = judged(&Witnesses { complaint, ..run(&quiet, &silent, &asked) });
+    let by_signal = judged(&RunEvidence { complaint, ..run(&quiet, &silent, &asked) });
     assert_eq!(
         by_signal,
         (VerdictKind::Error, "signal 15 ended QEMU before the kernel's verdict".to_owned())
     );
     let complaint = "qemu-system-x86_64: QEMU: Terminated via GDBstub";
     let shutdown = cause("guest-shutdown");
-    let by_gdb = judged(&Witnesses { complaint, shutdown: Some(&shutdown), ..run(&quiet, &silent, &asked) });
+    let by_gdb =
+        judged(&RunEvidence { complaint, shutdown: Some(&shutdown), ..run(&quiet, &silent, &asked) });
     let reason = "gdb ended the machine before the kernel's verdict".to_owned();
     assert_eq!(by_gdb, (VerdictKind::Interrupted, reason));
     let (first_line, last_line) = (Some("QEMU emulator version 10.0.2"), Some("Copyright"));
-    let (kind, reason) = judged(&Witnesses { first_line, last_line, ..run(&quiet, &silent, &asked) });
+    let (kind, reason) = judged(&RunEvidence { first_line, last_line, ..run(&quiet, &silent, &asked) });
     assert_eq!(kind, VerdictKind::Error);
     assert!(reason.ends_with("before it ran a machine, as it does for `help` and `-version`; it said: QEMU emulator version 10.0.2"), "{reason}");
     let last_line = Some("octopod: up");
-    let (kind, _) = judged(&Witnesses { last_line, ..run(&quiet, &silent, &asked) });
+    let (kind, _) = judged(&RunEvidence { last_line, ..run(&quiet, &silent, &asked) });
     assert_eq!(kind, VerdictKind::Panic);
     // A run that was ended before, or gave a code, is what it was.
     let pass = End::Status(PASS);
     let (kind, _) =
-        judged(&Witnesses { shutdown: Some(&cause("guest-shutdown")), ..run(&pass, &said(true), &asked) });
+        judged(&RunEvidence { shutdown: Some(&cause("guest-shutdown")), ..run(&pass, &said(true), &asked) });
     assert_eq!(kind, VerdictKind::Pass);
 }
 
@@ -200,7 +202,7 @@ fn a_second_boot_is_a_reset_whatever_came_of_it() {
 fn bochs_is_judged_by_the_records_and_its_end() {
     let asked = boot();
     let judged = |end: &End, seen: &Seen, complaint: &str| {
-        judged(&Witnesses { emulator: EmulatorKind::Bochs, complaint, ..run(end, seen, &asked) })
+        judged(&RunEvidence { emulator: EmulatorKind::Bochs, complaint, ..run(end, seen, &asked) })
     };
     let end = End::ShutDown;
     assert_eq!(judged(&end, &said(true), ""), (VerdictKind::Pass, String::new()));

@@ -14,7 +14,7 @@ pub enum Piece {
 
 /// A record may begin anywhere, and ends with its line. What could be the beginning of one is held back until it is known
 /// to be none.
-pub struct Sieve {
+pub struct RecordFilter {
     /// A record so far, or the part of a frame.
     held: Vec<u8>,
     /// Whether what is held is a record.
@@ -23,10 +23,10 @@ pub struct Sieve {
     max_record_bytes: usize,
 }
 
-impl Sieve {
+impl RecordFilter {
     /// Nothing was seen yet.
-    pub fn new(max_record_bytes: usize) -> Sieve {
-        Sieve { held: Vec::new(), in_record: false, max_record_bytes }
+    pub fn new(max_record_bytes: usize) -> RecordFilter {
+        RecordFilter { held: Vec::new(), in_record: false, max_record_bytes }
     }
 
     /// The next piece of what came; takes it from `bytes`, all of which comes out in order, here or later. `None` when nothing
@@ -89,10 +89,10 @@ mod tests {
     }
 
     fn sieved(chunks: &[&[u8]]) -> (String, Vec<u64>) {
-        let (mut sieve, mut framing) = (Sieve::new(80), framing());
+        let (mut filter, mut framing) = (RecordFilter::new(80), framing());
         let (mut text, mut records) = (Vec::new(), Vec::new());
         for mut chunk in chunks.iter().copied() {
-            while let Some(piece) = sieve.next(&mut chunk, &mut framing) {
+            while let Some(piece) = filter.next(&mut chunk, &mut framing) {
                 match piece {
                     Piece::Text(bytes) => text.extend(bytes),
                     Piece::Record(reading) => {
@@ -103,7 +103,7 @@ mod tests {
                 }
             }
         }
-        text.extend(sieve.rest());
+        text.extend(filter.rest());
         (String::from_utf8(text).unwrap(), records)
     }
 
@@ -135,25 +135,25 @@ mod tests {
         }
     }
 
-    fn taken(sieve: &mut Sieve, framing: &mut Framing, mut bytes: &[u8]) -> Vec<Piece> {
-        std::iter::from_fn(|| sieve.next(&mut bytes, framing)).collect()
+    fn taken(filter: &mut RecordFilter, framing: &mut Framing, mut bytes: &[u8]) -> Vec<Piece> {
+        std::iter::from_fn(|| filter.next(&mut bytes, framing)).collect()
     }
 
     #[test]
     fn text_is_not_held_back() {
-        let (mut sieve, mut framing) = (Sieve::new(64), framing());
+        let (mut filter, mut framing) = (RecordFilter::new(64), framing());
         let text = |text: &str| [Piece::Text(text.as_bytes().to_vec())];
-        assert_eq!(taken(&mut sieve, &mut framing, b"octopod> "), text("octopod> "));
-        assert_eq!(taken(&mut sieve, &mut framing, b"x@"), text("x"));
-        assert_eq!(taken(&mut sieve, &mut framing, b"y"), text("@y"));
+        assert_eq!(taken(&mut filter, &mut framing, b"octopod> "), text("octopod> "));
+        assert_eq!(taken(&mut filter, &mut framing, b"x@"), text("x"));
+        assert_eq!(taken(&mut filter, &mut framing, b"y"), text("@y"));
     }
 
     #[test]
     fn a_record_without_end_takes_no_memory_without_end() {
-        let (mut sieve, mut framing) = (Sieve::new(64), framing());
-        assert!(taken(&mut sieve, &mut framing, format!("{MARKER} ").as_bytes()).is_empty());
-        (0..1000).for_each(|_| assert!(taken(&mut sieve, &mut framing, &[b'x'; 100]).is_empty()));
-        assert_eq!(sieve.held.len(), 64);
-        assert!(matches!(&taken(&mut sieve, &mut framing, b"\n")[..], [Piece::Record(_)]));
+        let (mut filter, mut framing) = (RecordFilter::new(64), framing());
+        assert!(taken(&mut filter, &mut framing, format!("{MARKER} ").as_bytes()).is_empty());
+        (0..1000).for_each(|_| assert!(taken(&mut filter, &mut framing, &[b'x'; 100]).is_empty()));
+        assert_eq!(filter.held.len(), 64);
+        assert!(matches!(&taken(&mut filter, &mut framing, b"\n")[..], [Piece::Record(_)]));
     }
 }

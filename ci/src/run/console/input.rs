@@ -18,13 +18,13 @@ const ESCAPE: u8 = 0x1d;
 const MAX_LINE_BYTES: usize = 200;
 
 /// The thread that reads standard input. It ends with the machine, or with the process.
-pub struct Feeder {
+pub struct Input {
     prompts: Sender<()>,
 }
 
-impl Feeder {
+impl Input {
     /// Begins to read, unless these lines are to be typed instead.
-    pub fn start(typed: Option<String>, mut machine: impl Write + Send + 'static) -> Feeder {
+    pub fn start(typed: Option<String>, mut machine: impl Write + Send + 'static) -> Input {
         let (prompts, asked) = channel();
         thread::spawn(move || {
             // A machine that is gone takes no more, and says so elsewhere.
@@ -33,10 +33,10 @@ impl Feeder {
                 None if io::stdin().is_terminal() => keys(io::stdin(), &mut machine, interrupt::request),
                 None => lines(io::stdin().lock(), &mut machine, &asked),
             };
-            // Until the kernel is gone: without anybody at the other end QEMU might take the port for unplugged.
+            // Until the kernel is gone: without an open writing end QEMU might take the port for unplugged.
             while asked.recv().is_ok() {}
         });
-        Feeder { prompts }
+        Input { prompts }
     }
 
     /// The kernel asks for a line.
@@ -64,7 +64,7 @@ fn keys(mut from: impl Read, to: &mut impl Write, end_run: fn()) -> io::Result<(
             return Ok(());
         }
     }
-    // The terminal is gone, and with it whoever would have ended the line.
+    // The terminal is gone, and with it the end of the line.
     to.write_all(&[DROP_LINE, END_OF_INPUT])?;
     to.flush()
 }

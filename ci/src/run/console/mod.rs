@@ -1,8 +1,8 @@
 //! The kernel's console at this terminal, or at a pipe: `cargo run -- shell`.
 //!
 //! Until the kernel first asks for a line the run looks like any other. From then on the terminal is the kernel's: keys go
-//! to it as they are typed, Ctrl-C too, and what it writes is shown as it comes, less the records ([`Sieve`]). A pipe gives
-//! one line for each time that the kernel asks ([`Feeder`]), so that none is lost however fast they are written; its end is
+//! to it as they are typed, Ctrl-C too, and what it writes is shown as it comes, less the records ([`RecordFilter`]). A pipe gives
+//! one line for each time that the kernel asks ([`Input`]), so that none is lost however fast they are written; its end is
 //! Ctrl-D, by which the kernel ends the run.
 
 mod filter;
@@ -10,8 +10,8 @@ mod input;
 mod names;
 mod raw;
 
-pub use filter::{Piece, Sieve};
-pub use input::Feeder;
+pub use filter::{Piece, RecordFilter};
+pub use input::Input;
 pub use names::Names;
 
 use std::io::{self, IsTerminal};
@@ -37,7 +37,7 @@ impl ConsoleConfig {
 
 /// The user's side of the console.
 pub struct Attached {
-    feeder: Feeder,
+    input: Input,
     is_interactive: bool,
     raw: Option<RawMode>,
     in_session: bool,
@@ -51,13 +51,7 @@ impl Attached {
         let lines = config.typed.iter().map(|line| format!("{line}\n")).collect();
         let typed = if config.typed.is_empty() { None } else { Some(lines) };
         let is_interactive = config.is_interactive();
-        Attached {
-            feeder: Feeder::start(typed, machine),
-            is_interactive,
-            raw: None,
-            in_session: false,
-            names,
-        }
+        Attached { input: Input::start(typed, machine), is_interactive, raw: None, in_session: false, names }
     }
 
     /// Whether the kernel has asked for a line yet.
@@ -82,6 +76,6 @@ impl Attached {
             // Where it cannot be, lines are typed as the terminal's own driver lets them.
             self.raw = if self.is_interactive { RawMode::enter() } else { None };
         }
-        self.feeder.prompted();
+        self.input.prompted();
     }
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use octopod::wire::{MAX_RECORD_BYTES, Nonce, Record};
 
-use crate::base::{Notice, Observer, text};
+use crate::base::{Message, Observer, text};
 use crate::machine::{EmulatorKind, bochs};
 use crate::run::Seen;
-use crate::run::console::{Attached, Piece, Sieve};
+use crate::run::console::{Attached, Piece, RecordFilter};
 use crate::run::records::{Framing, Reading};
 
 /// A line of the kernel's may be this long; what is longer comes from one that has lost its way.
@@ -27,7 +27,7 @@ const HARMLESS: [&str; 2] =
     ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
 
 /// What a machine has said so far.
-pub struct Hearing<'a> {
+pub struct Transcript<'a> {
     started: Instant,
     kind: EmulatorKind,
     observer: &'a mut dyn Observer,
@@ -49,22 +49,22 @@ pub struct Hearing<'a> {
     pub start_to_online: Option<Duration>,
     /// Where there is a console: who uses it, and its bytes so far that are no whole line.
     pub attached: Option<Attached>,
-    sieve: Sieve,
+    filter: RecordFilter,
     line: Vec<u8>,
 }
 
-impl Hearing<'_> {
+impl Transcript<'_> {
     /// Of a machine that has just been started, whose kernel is given that nonce.
     pub fn new(
         started: Instant,
         kind: EmulatorKind,
         nonce: Nonce,
         observer: &mut dyn Observer,
-    ) -> Hearing<'_> {
+    ) -> Transcript<'_> {
         let (log, seen, serial, complaint, complaints, line) = Default::default();
-        let (framing, sieve) = (Framing::new(nonce), Sieve::new(MAX_LINE_BYTES));
+        let (framing, filter) = (Framing::new(nonce), RecordFilter::new(MAX_LINE_BYTES));
         let (start_to_online, attached) = (None, None);
-        Hearing {
+        Transcript {
             started,
             kind,
             observer,
@@ -78,14 +78,14 @@ impl Hearing<'_> {
             complaints,
             start_to_online,
             attached,
-            sieve,
+            filter,
             line,
         }
     }
 
     /// What came on the line of a kernel with a console.
     pub fn serial_bytes(&mut self, mut bytes: &[u8]) {
-        while let Some(piece) = self.sieve.next(&mut bytes, &mut self.framing) {
+        while let Some(piece) = self.filter.next(&mut bytes, &mut self.framing) {
             match piece {
                 Piece::Record(reading) => self.take(&reading),
                 Piece::Text(text) => self.console_text(&text),
@@ -96,7 +96,7 @@ impl Hearing<'_> {
     fn console_text(&mut self, text: &[u8]) {
         if let Some(attached) = self.attached.as_mut().filter(|attached| attached.shows_keys()) {
             let slide = self.seen.boot.as_ref().map_or(0, |boot| boot.slide);
-            self.observer.notice(Notice::Console(&attached.names.put_into(text, slide)));
+            self.observer.receive(Message::Console(&attached.names.put_into(text, slide)));
         }
         for piece in text.split_inclusive(|byte| *byte == b'\n') {
             let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
@@ -110,7 +110,7 @@ impl Hearing<'_> {
 
     /// No more will come.
     pub fn serial_end(&mut self) {
-        let rest = self.sieve.rest();
+        let rest = self.filter.rest();
         self.console_text(&rest);
         if !self.line.is_empty() {
             self.console_text(b"\r\n");
@@ -132,17 +132,17 @@ impl Hearing<'_> {
         let Some(record) = self.seen.read(reading) else {
             if let Some(Err(unreadable)) = &reading.record {
                 let line = &unreadable.line;
-                self.observer.notice(Notice::Note(&format!("a record that cannot be read: {line}")));
+                self.observer.receive(Message::Note(&format!("a record that cannot be read: {line}")));
             }
             return;
         };
         match record {
-            Record::Progress(progress) => self.observer.notice(Notice::Progress(progress)),
-            other => self.observer.notice(Notice::Record(other)),
+            Record::Progress(progress) => self.observer.receive(Message::Progress(progress)),
+            other => self.observer.receive(Message::Record(other)),
         }
         if let (Record::Prompt, Some(attached)) = (record, &mut self.attached) {
             if attached.is_to_enter_raw_mode() {
-                self.observer.notice(Notice::RawMode);
+                self.observer.receive(Message::RawMode);
             }
             attached.prompted();
         }
@@ -154,7 +154,7 @@ impl Hearing<'_> {
     fn plain(&mut self, line: &str) {
         let line = text::line(line);
         match self.attached.as_mut().filter(|attached| attached.in_session()) {
-            None => self.observer.notice(Notice::Kernel(&line)),
+            None => self.observer.receive(Message::Kernel(&line)),
             // It has been shown as it came.
             Some(attached) if attached.shows_keys() => {}
             Some(attached) => {
@@ -162,7 +162,7 @@ impl Hearing<'_> {
                 let mut named = attached.names.put_into(format!("{line}\r").as_bytes(), slide);
                 named.pop();
                 named.push(b'\n');
-                self.observer.notice(Notice::Console(&named));
+                self.observer.receive(Message::Console(&named));
             }
         }
         if self.serial.len() < MAX_LINES_KEPT && self.kept_bytes + line.len() <= MAX_BYTES_KEPT {
@@ -179,7 +179,7 @@ impl Hearing<'_> {
         };
         if complains {
             let line = text::line(line);
-            self.observer.notice(Notice::Tool(&line));
+            self.observer.receive(Message::Tool(&line));
             if self.complaints < MAX_COMPLAINTS {
                 self.complaints += 1;
                 self.complaint.extend([line.as_str(), "\n"]);

@@ -8,21 +8,21 @@ use serde_json::{Map, Value, json};
 use crate::kernel::Symbols;
 
 /// What is known beside the trace itself.
-pub struct Words<'a> {
+pub struct EventNames<'a> {
     symbols: &'a Symbols,
     slide: u64,
     vectors: HashMap<u64, String>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> EventNames<'a> {
     /// With the names of vectors, as the kernel's table of interrupts has them.
     pub fn new(
         symbols: &'a Symbols,
         slide: u64,
         vectors: impl IntoIterator<Item = (u8, String)>,
-    ) -> Words<'a> {
+    ) -> EventNames<'a> {
         let vectors = vectors.into_iter().map(|(vector, name)| (vector.into(), name)).collect();
-        Words { symbols, slide, vectors }
+        EventNames { symbols, slide, vectors }
     }
 
     /// What an event is called, for those that are called by what they are about; else by its kind.
