@@ -80,16 +80,22 @@ impl Hints {
     fn find(&self) -> Result<PathBuf, Error> {
         if let Some(named) = &self.named {
             let root = fs::canonicalize(named).ok().filter(|folder| is_checkout(folder));
-            return root.ok_or_else(|| Error::NotACheckout { path: named.clone(), variable: VARIABLE });
+            return root.ok_or_else(|| {
+                let path = named.display();
+                Error::Failed(format!("{path}, which {VARIABLE} names, is no checkout of octopod"))
+            });
         }
         let places = [&self.package, &self.here, &self.program];
         let found = places.into_iter().flatten().find_map(|place| {
             let place = fs::canonicalize(place).ok()?;
             place.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf)
         });
-        found.ok_or_else(|| Error::NoCheckout {
-            here: self.here.clone().unwrap_or_default(),
-            variable: VARIABLE,
+        found.ok_or_else(|| {
+            let here = self.here.clone().unwrap_or_default();
+            Error::Failed(format!(
+                "no checkout of octopod at {} or above it: change to one, or name one by {VARIABLE}=DIR",
+                here.display()
+            ))
         })
     }
 }

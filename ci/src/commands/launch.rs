@@ -153,7 +153,7 @@ impl Launch {
         if self.kind != LaunchKind::Shell && self.kernel.shell {
             // It would wait for input that never comes.
             let command = self.kind.name();
-            return Err(Error::OptionOfAnotherCommand { option: "work=shell", applies_to: "shell", command });
+            return Err(Error::Usage(format!("work=shell is an option of shell, not of {command}")));
         }
         self.command_line.check()?;
         if !boots {
@@ -161,7 +161,7 @@ impl Launch {
         }
         let cpus = self.machine.smp.cpus();
         if let Some(&asked) = self.cpus.iter().find(|asked| **asked > cpus) {
-            return Err(Error::TooFewCpus { asked, cpus });
+            return Err(Error::Usage(format!("--cpus {asked} asks for more CPUs than the {cpus} of --smp")));
         }
         limits::check(&self.machine)
     }
@@ -171,14 +171,19 @@ impl Launch {
             let replays = "stress.workloads=";
             let mut lists = self.command_line.own.iter().filter_map(|word| word.strip_prefix(replays));
             let is_missing = lists.any(|list| list.split(',').any(|name| name == "replay"));
-            return if is_missing { Err(Error::NoTrace) } else { Ok(()) };
+            let missing = || Error::Usage("--workloads replay needs a trace: --replay FILE".to_owned());
+            return if is_missing { Err(missing()) } else { Ok(()) };
         };
         if !boots {
             return replay::read(path).map(drop);
         }
         let MachineConfig { boot, smp, mem, .. } = &self.machine;
         if boot.firmware().is_some() {
-            return Err(Error::ReplayFromIso { protocol: boot.name() });
+            return Err(Error::Usage(format!(
+                "--replay does not go with --boot {}: take pvh or multiboot1, by which QEMU loads the trace beside the \
+                 kernel",
+                boot.name()
+            )));
         }
         replay::check(path, smp, &self.cpus, mem.bytes())
     }

@@ -79,13 +79,15 @@ impl ReportArgs {
                 let folder = folder_of(new, self.out.as_deref());
                 std::fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
                 let path = folder.join(FILE);
-                let page = comparison(&old, &new_report)
-                    .map_err(|problem| Error::Report { path: path.clone(), problem: problem.to_string() })?;
+                let page = comparison(&old, &new_report).map_err(Error::format(&path))?;
                 output::write(&path, page.as_bytes()).map_err(Error::file("write", &path))?;
                 lines.push(path.display().to_string());
                 Ok(lines)
             }
-            more => Err(Error::TooManyRuns { given: more.len() }),
+            more => {
+                let given = more.len();
+                Err(Error::Usage(format!("report takes two runs at most, and there are {given}")))
+            }
         }
     }
 
@@ -95,8 +97,7 @@ impl ReportArgs {
         if let Some(named) = &self.pictures {
             page::write_pictures(&report, named)?;
         }
-        page::write(&report, &folder)
-            .map_err(|problem| Error::Report { path: folder.clone(), problem: problem.to_string() })?;
+        page::write(&report, &folder).map_err(Error::format(&folder))?;
         Ok(vec![folder.join(folder::PAGE).display().to_string()])
     }
 

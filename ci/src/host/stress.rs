@@ -48,7 +48,13 @@ pub struct HostConfig {
 /// Refuses more memory than the host has.
 fn check(mem: &MemSize) -> Result<(), Error> {
     let (asked, available) = (mem.bytes(), available_bytes().unwrap_or(u64::MAX));
-    if asked > available { Err(Error::HostMemory { asked, available }) } else { Ok(()) }
+    if asked <= available {
+        return Ok(());
+    }
+    let (asked, available) = (asked >> 20, available >> 20);
+    Err(Error::Usage(format!(
+        "--mem asks for {asked} MiB of this host's memory, and this host has {available} MiB to give"
+    )))
 }
 
 /// The memory that the host can give, where it says.
@@ -100,12 +106,15 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     check(&config.mem)?;
     let line = config.command_line.to_string();
     let kernel = KernelOptions::parse(line.as_bytes(), BuiltIn::NONE)
-        .map_err(|error| Error::KernelOption { message: error.to_string() })?;
+        .map_err(|error| Error::Usage(error.to_string()))?;
     let text = config.replay.as_deref().map(replay::read).transpose()?;
     let traced = text.as_ref().map_or(0, |(_, size)| size.cpus);
     let parts = plan(&config.threads, &kernel, traced);
     if let Some(part) = parts.iter().find(|part| part.threads < traced) {
-        return Err(Error::TraceForMore { traced, threads: part.threads });
+        let threads = part.threads;
+        return Err(Error::Usage(format!(
+            "the trace is for {traced} CPUs, and is to be replayed by {threads} threads"
+        )));
     }
     let time = kernel.stress_time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
     let seed = kernel.stress_seed.unwrap_or_else(rand_seed);

@@ -28,7 +28,7 @@ pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> 
     }
     for (path, is_written) in [(&workspace.root, false), (&workspace.target, true)] {
         if let Some(reason) = unusable(path, is_written) {
-            return Err(Error::UnusablePath { path: path.clone(), reason });
+            return Err(Error::Usage(format!("{} cannot be used: {reason}", path.display())));
         }
     }
     Ok(())

@@ -25,10 +25,9 @@ const KERNEL_ONLY: &str = "cfg(target_os = \"none\")";
 pub fn source(root: &Path, name: &str) -> Result<PathBuf, Error> {
     let folder = root.join(FOLDER);
     let candidates = [folder.join(format!("{name}.rs")), folder.join(name).join("main.rs")];
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| Error::NoSuchExample {
-        name: name.to_owned(),
-        folder: folder.clone(),
-        known: names(&folder),
+    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let known = names(&folder).join(", ");
+        Error::Usage(format!("there is no example `{name}` in {}; there are {known}", folder.display()))
     })
 }
 
@@ -54,8 +53,7 @@ pub fn package(workspace: &Workspace, name: &str, features: &[&str]) -> Result<P
         fs::read_to_string(&path).map_err(Error::file("read", path))
     };
     let path = workspace.root.join("Cargo.toml");
-    let manifest: Table =
-        read("Cargo.toml")?.parse().map_err(|problem| Error::Limits { path: path.clone(), problem })?;
+    let manifest: Table = read("Cargo.toml")?.parse().map_err(Error::format(&path))?;
     let folder = workspace.own().join(FOLDER).join(name);
     fs::create_dir_all(&folder).map_err(Error::file("make the folder", &folder))?;
     let own = folder.join("Cargo.toml");

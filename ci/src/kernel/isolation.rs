@@ -83,7 +83,7 @@ impl Settings {
     pub fn read(root: &Path, profile: &str) -> Result<Settings, Error> {
         let table = |path: PathBuf| -> Result<Table, Error> {
             let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-            text.parse().map_err(|problem| Error::Limits { path, problem })
+            text.parse().map_err(Error::format(path))
         };
         let manifest = table(root.join("Cargo.toml"))?;
         let configuration = table(root.join(".cargo/config.toml"))?;

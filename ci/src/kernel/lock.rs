@@ -37,7 +37,12 @@ pub fn take(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
         match answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Some(locked)) => return locked.map_err(Error::file("lock", path)),
             Ok(None) => {}
-            Err(_) => return Err(Error::BuildLocked { waited: LOCK_LIMIT }),
+            Err(_) => {
+                let waited = LOCK_LIMIT.as_secs();
+                return Err(Error::Failed(format!(
+                    "another octopod has been building for {waited} s; wait for it or end it, then try again"
+                )));
+            }
         }
     }
     Err(Error::Interrupted)

@@ -105,11 +105,15 @@ impl MachineConfig {
             return Ok(());
         }
         if machine == "microvm" {
-            return Err(Error::NoDiscDrive { protocol, machine });
+            return Err(Error::Usage(format!(
+                "--boot {protocol} does not go with --machine {machine}, which has no disc drive"
+            )));
         }
         // GRUB puts a backslash before each of these on the way to the kernel.
         match command_line.chars().find(|c| "\\'\"".contains(*c)) {
-            Some(character) => Err(Error::CharacterBeyondGrub { protocol, character }),
+            Some(character) => Err(Error::Usage(format!(
+                "--boot {protocol} cannot pass {character} to the kernel: GRUB would put a backslash before it"
+            ))),
             None => Ok(()),
         }
     }
@@ -129,7 +133,10 @@ impl MachineConfig {
             let version = ["pc-i440fx-", "pc-q35-"].iter().find_map(|family| name.strip_prefix(family));
             let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
             if major.is_some_and(|major| major < FIRST_WITH_PVH) {
-                return Err(Error::MachineWithoutPvh { machine: name.to_owned() });
+                return Err(Error::Usage(format!(
+                    "QEMU's machine type {name} loads no PVH kernel, as those from 4.0 on do: take --boot multiboot1, or a \
+                     newer type"
+                )));
             }
         }
         Ok(())
@@ -156,7 +163,9 @@ impl MachineConfig {
             ("--mem in parts of a megabyte", !is_whole, "it takes whole megabytes"),
         ];
         match obstacles.into_iter().find(|(_, given, _)| *given) {
-            Some((option, _, reason)) => Err(Error::NotOnBochs { option, reason }),
+            Some((option, _, reason)) => {
+                Err(Error::Usage(format!("{option} does not go with --emulator bochs: {reason}")))
+            }
             None => Ok(()),
         }
     }

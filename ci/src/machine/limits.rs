@@ -24,7 +24,9 @@ pub fn check(config: &MachineConfig) -> Result<(), Error> {
     let (machine, cpus) = (config.machine.name(), config.smp.cpus());
     let most = MACHINE_CPUS.iter().find(|(name, _)| *name == machine).map(|(_, most)| *most);
     if let Some(most) = most.filter(|most| config.emulator == EmulatorKind::Qemu && cpus > *most) {
-        return Err(Error::TooManyCpus { machine, cpus, most });
+        return Err(Error::Usage(format!(
+            "--machine {machine} has at most {most} CPUs, and --smp asks for {cpus}"
+        )));
     }
     let (needs, what) = match config.boot.firmware() {
         // At least a page of the kernel.
@@ -43,8 +45,24 @@ pub fn check_image(end: u64, bytes: u64) -> Result<(), Error> {
     check_memory(bytes, end, "the kernel's image")
 }
 
-fn check_memory(bytes: u64, needs: u64, what: &str) -> Result<(), Error> {
-    if bytes < needs { Err(Error::TooLittleMemory { bytes, needs, what: what.to_owned() }) } else { Ok(()) }
+/// Whether the memory is enough for what needs so much.
+///
+/// # Errors
+/// It is not.
+pub fn check_memory(bytes: u64, needs: u64, what: &str) -> Result<(), Error> {
+    if bytes >= needs {
+        return Ok(());
+    }
+    let (has, needs) = (bytes.div_ceil(1024), size(needs));
+    Err(Error::Usage(format!("--mem of {has} KiB is too little: {what} needs at least {needs}")))
+}
+
+/// A size as people read it; none is rounded down.
+fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes => format!("{} KiB", bytes.div_ceil(1024)),
+    }
 }
 
 #[cfg(test)]

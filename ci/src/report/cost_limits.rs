@@ -33,7 +33,7 @@ impl Limits {
     pub fn read(root: &Path) -> Result<Limits, Error> {
         let path = root.join(FILE);
         let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        Limits::from_toml(&text).map_err(|problem| Error::Limits { path, problem })
+        Limits::from_toml(&text).map_err(Error::format(path))
     }
 
     fn from_toml(text: &str) -> Result<Limits, toml::de::Error> {

@@ -28,20 +28,20 @@ pub fn read(run: &Path) -> Result<Report, Error> {
     let path = report_of(run);
     let bytes = input::read(&path, MAX_REPORT_BYTES).map_err(|error| match error {
         Error::File { source, .. } if source.kind() == ErrorKind::NotFound => {
-            Error::NoReport { path: path.clone() }
+            Error::Failed(format!("no run at {}: name the folder of one, or its report.json", path.display()))
         }
         other => other,
     })?;
     let unreadable =
-        |problem: serde_json::Error| Error::Report { path: path.clone(), problem: in_words(&problem) };
+        |problem: serde_json::Error| Error::Format { path: path.clone(), problem: in_words(&problem) };
     let numbered: Numbered = serde_json::from_slice(&bytes).map_err(unreadable)?;
     if numbered.schema != SCHEMA {
         let problem = format!("its schema is {}, this launcher reads {SCHEMA}", numbered.schema);
-        return Err(Error::Report { path, problem });
+        return Err(Error::Format { path, problem });
     }
     let report: Report = serde_json::from_slice(&bytes).map_err(unreadable)?;
     if let Some(problem) = check::problem(&report) {
-        return Err(Error::Report { path, problem: format!("its numbers cannot be true: {problem}") });
+        return Err(Error::Format { path, problem: format!("its numbers cannot be true: {problem}") });
     }
     text::cleaned(report).map_err(unreadable)
 }

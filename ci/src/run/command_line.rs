@@ -33,11 +33,13 @@ impl CommandLine {
         let nonce = NONCE_PARAMETER.len() + "=".len() + NONCE_DIGITS + " ".len();
         let bytes = nonce + self.to_string().len();
         if bytes > MAX_COMMAND_LINE_BYTES {
-            return Err(Error::CommandLineTooLong { bytes, most: MAX_COMMAND_LINE_BYTES });
+            return Err(Error::Usage(format!(
+                "the kernel's command line has {bytes} bytes, and at most {MAX_COMMAND_LINE_BYTES} are allowed"
+            )));
         }
         let own = self.own.join(" ");
         let parsed = Options::parse(own.as_bytes(), BuiltIn::ALL);
-        parsed.map(drop).map_err(|error| Error::KernelOption { message: error.to_string() })
+        parsed.map(drop).map_err(|error| Error::Usage(error.to_string()))
     }
 
     /// What the kernel is told to do; `None` if it would refuse the line.

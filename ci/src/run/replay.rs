@@ -9,7 +9,7 @@ use octopod::stress::trace;
 use crate::base::Error;
 use crate::base::files::{RunFolder, input, output};
 use crate::base::values::Smp;
-use crate::machine::limits::IMAGE_START;
+use crate::machine::limits::{IMAGE_START, check_memory};
 
 /// No trace is larger.
 const MOST_BYTES: u64 = 256 << 20;
@@ -52,14 +52,13 @@ impl Needs {
     fn check(&self, smp: &Smp, chosen: &[u32], bytes: u64) -> Result<(), Error> {
         let cpus = chosen.iter().copied().chain([smp.cpus()]).min().unwrap_or_default() as usize;
         if cpus < self.cpus {
-            return Err(Error::TraceForMoreCpus { traced: self.cpus, cpus });
+            let traced = self.cpus;
+            return Err(Error::Usage(format!(
+                "the trace is for {traced} CPUs, and is to be replayed on {cpus}: --smp {traced} has enough"
+            )));
         }
         let needs = self.frames.saturating_mul(FRAME_BYTES as u64).saturating_add(IMAGE_START);
-        if bytes < needs {
-            let what = "the frames that the trace holds at once".to_owned();
-            return Err(Error::TooLittleMemory { bytes, needs, what });
-        }
-        Ok(())
+        check_memory(bytes, needs, "the frames that the trace holds at once")
     }
 }
 
@@ -78,7 +77,8 @@ pub fn check(path: &Path, smp: &Smp, cpus: &[u32], memory_bytes: u64) -> Result<
 /// The file cannot be read, or is none.
 pub fn read(path: &Path) -> Result<(Vec<u8>, trace::Size), Error> {
     let text = input::read(path, MOST_BYTES)?;
-    let size = trace::check(&text).map_err(|problem| Error::Trace { path: path.to_owned(), problem })?;
+    let problem = |problem| Error::Usage(format!("{}, {problem}", path.display()));
+    let size = trace::check(&text).map_err(problem)?;
     Ok((text, size))
 }
 

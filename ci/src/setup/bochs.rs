@@ -49,7 +49,8 @@ pub(super) fn probe(program: &Path) -> Result<Bochs, Error> {
     let help = capture(Command::new(program).arg("--help"), PROBE_LIMIT)?;
     let text = help.stdout.clone() + &help.stderr;
     let Some(version) = Version::from_bochs_banner(&text) else {
-        return Err(Error::NotBochs { program: program.to_owned(), answer: help.tail(3) });
+        let (program, answer) = (program.display(), help.tail(3));
+        return Err(Error::Failed(format!("{program} does not answer to --help as Bochs does: {answer}")));
     };
     // The second word is no directive, so that it ends here whatever it thinks of the first.
     let words = ["-q", "-n", "display_library: nogui", "octopod: probe"];

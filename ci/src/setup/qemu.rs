@@ -52,7 +52,10 @@ pub(crate) fn probe(program: &Path) -> Result<Qemu, Error> {
     let answer = capture(Command::new(program).arg("--version"), PROBE_LIMIT)?;
     match Version::from_banner(&answer.stdout) {
         Some(version) => Ok(Qemu { program: program.to_owned(), version }),
-        None => Err(Error::NotQemu { program: program.to_owned(), answer: answer.tail(3) }),
+        None => {
+            let (program, answer) = (program.display(), answer.tail(3));
+            Err(Error::Failed(format!("{program} does not answer to --version as QEMU does: {answer}")))
+        }
     }
 }
 

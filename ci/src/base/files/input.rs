@@ -22,7 +22,7 @@ pub fn open(path: &Path, most: u64) -> Result<File, Error> {
         return Err(Error::NotAFile { path: path.to_owned(), kind: kind(metadata.file_type()) });
     }
     if metadata.len() > most {
-        return Err(Error::FileTooLarge { path: path.to_owned(), bytes: metadata.len(), most });
+        return Err(too_large(path, metadata.len(), most));
     }
     Ok(file)
 }
@@ -36,9 +36,14 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
     match bytes.len() as u64 {
-        length if length > most => Err(Error::FileTooLarge { path: path.to_owned(), bytes: length, most }),
+        length if length > most => Err(too_large(path, length, most)),
         _ => Ok(bytes),
     }
+}
+
+fn too_large(path: &Path, bytes: u64, most: u64) -> Error {
+    let path = path.display();
+    Error::Usage(format!("cannot read {path}: it has {bytes} bytes, and at most {most} are read"))
 }
 
 /// What a file is that is no regular one.

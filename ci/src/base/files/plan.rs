@@ -76,7 +76,11 @@ impl Plan {
                 });
             }
             if checkout.is_some_and(|root| is_source(&output.path, root)) {
-                return Err(Error::OutputIsSource { output: output.what.clone(), path: output.path.clone() });
+                let path = output.path.display();
+                return Err(Error::Usage(format!(
+                    "{} would replace {path}, a source file of this checkout; nothing was started",
+                    output.what
+                )));
             }
             let Some(place) = place_of(&output.path) else { continue };
             let other = outputs.insert(place, output);

@@ -54,8 +54,11 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer) -> O
 
 /// Refuses what would make the figures something else than counts.
 fn check(config: &MachineConfig) -> Result<(), Error> {
-    let not_countable =
-        |option, value: &str, reason| Err(Error::NotCountable { option, value: value.to_owned(), reason });
+    let not_countable = |option: &str, value: &str, reason: &str| {
+        Err(Error::Usage(format!(
+            "bench counts instructions under TCG on one CPU or two, so {option} cannot be {value}: {reason}"
+        )))
+    };
     if config.accel == AccelChoice::Kvm {
         return not_countable("--accel", "kvm", "only TCG counts instructions");
     }

@@ -98,7 +98,9 @@ impl MatrixArgs {
         let asked_for = wanted.asked_for(all);
         // A shard may be empty, where there are more of them than rows; a name that nothing is called is a mistake.
         if asked_for.is_empty() && !wanted.names.is_empty() {
-            return Err(Error::NoSuchRow { path: file, names: wanted.names.clone(), rows });
+            let names = wanted.names.join(" or ");
+            let file = file.display();
+            return Err(Error::Usage(format!("no row of {file} is called like {names}; there are {rows}")));
         }
         let folder = self.out.clone().unwrap_or_else(|| workspace.own().join("matrix"));
         let junit = self.junit.clone().unwrap_or_else(|| folder.join(JUNIT));

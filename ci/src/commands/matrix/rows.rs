@@ -103,7 +103,7 @@ struct Matrix {
 /// Reads the rows of the file at `path`, each variant a row of its own.
 pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
-    parse(&text).map_err(|problem| Error::Matrix { path: path.to_owned(), problem: problem.into() })
+    parse(&text).map_err(Error::format(path))
 }
 
 fn parse(text: &str) -> Result<Vec<Row>, Problem> {

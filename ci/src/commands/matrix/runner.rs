@@ -83,7 +83,7 @@ impl Runner {
             }
             Err(problem) => {
                 let problem = Problem::Row { name: row.name, problem };
-                Err(Error::Matrix { path: rows::FILE.into(), problem: problem.into() })
+                Err(Error::format(rows::FILE)(problem))
             }
         };
         rows.into_iter().map(job).collect()

@@ -75,9 +75,9 @@ impl Soak {
         }
         let find = |name: &String| {
             let found = all.iter().copied().find(|soak| soak.name() == name);
-            found.ok_or_else(|| Error::NoSuchSoak {
-                name: name.clone(),
-                known: all.iter().map(|soak| soak.name()).collect(),
+            found.ok_or_else(|| {
+                let known: Vec<_> = all.iter().map(|soak| soak.name()).collect();
+                Error::Usage(format!("there is no soak `{name}`; there are {}", known.join(", ")))
             })
         };
         names.iter().map(find).collect()

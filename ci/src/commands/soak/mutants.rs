@@ -94,7 +94,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let program = setup::rust::program("cargo-mutants", task.workspace, console)?;
     let path = task.workspace.root.join("config/mutants.toml");
     let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    let config: Config = toml::from_str(&text).map_err(|problem| Error::Limits { path, problem })?;
+    let config: Config = toml::from_str(&text).map_err(Error::format(path))?;
 
     let outcomes = match task.count {
         Some(count) => a_part(&program, &config.files, count, task, console)?,

@@ -45,8 +45,7 @@ impl Task<'_> {
     /// A run with these arguments, in this soak's folder.
     pub fn launch(&self, arguments: &[&str]) -> Result<Launch, Error> {
         let parsed = runs::parse(arguments);
-        let (mut launch, _) =
-            parsed.map_err(|problem| Error::KernelOption { message: problem.to_string() })?;
+        let (mut launch, _) = parsed.map_err(|problem| Error::Usage(problem.to_string()))?;
         launch.machine.accel = self.accel;
         if !arguments.contains(&"--qemu") {
             launch.machine.qemu = self.qemu.map(OsStr::to_owned);

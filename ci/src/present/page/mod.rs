@@ -49,8 +49,7 @@ pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::E
 /// They cannot be drawn, or not be written there.
 pub fn write_pictures(report: &Report, folder: &Path) -> Result<(), Error> {
     let drawn = pictures::all(report);
-    let drawn =
-        drawn.map_err(|problem| Error::Report { path: folder.to_owned(), problem: problem.to_string() })?;
+    let drawn = drawn.map_err(Error::format(folder))?;
     let written = std::fs::create_dir_all(folder).and_then(|()| write_files(&drawn, folder));
     written.map_err(|source| Error::Unwritable {
         what: "--pictures".to_owned(),

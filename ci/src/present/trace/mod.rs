@@ -19,7 +19,7 @@ use chrome::Timeline;
 pub fn convert(folder: &RunFolder, names: &EventNames) -> Result<TraceReport, Error> {
     let (stream, path) = (folder.file(TRACE_STREAM), folder.file(TRACE));
     let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
-    let timeline = timeline(file).map_err(|error| Error::TraceStream { error: error.into() })?;
+    let timeline = timeline(file).map_err(|error| Error::Failed(error.to_string()))?;
     output::write_by(&path, |file| timeline.write(file, names)).map_err(Error::file("write", path))?;
     // It has served its purpose.
     let _ = std::fs::remove_file(&stream);
