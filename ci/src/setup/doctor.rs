@@ -2,14 +2,17 @@
 
 use std::process::Command;
 
-use crate::base::Version;
 use crate::base::cargo::{self, TARGET};
 use crate::base::process::capture;
+use crate::base::{Error, Version};
 use crate::machine::accelerator::Host;
+use crate::machine::qemu::Qemu;
 use crate::machine::{EmulatorKind, Firmware, MachineConfig, accelerator as accel};
+use crate::setup::install::line;
 use crate::setup::limits::{NO_INSTALL, PROBE_LIMIT, may_install};
 use crate::setup::media::Need;
 use crate::setup::packages::{Manager, Privilege};
+use crate::setup::tool::Tool;
 use crate::setup::{bochs, gdb, qemu, target};
 
 /// Whether a part is there.
@@ -77,38 +80,23 @@ fn kernel_target() -> Part {
 }
 
 fn qemu_part(config: &MachineConfig) -> Part {
-    let found = qemu::find(config.qemu.as_deref());
-    let (state, found) = match found
-        .and_then(|program| program.map(|program| qemu::probe(&program)).transpose())
-    {
-        Ok(Some(qemu)) if qemu.version < Version::TCG_X2APIC => {
-            (State::Present, format!("{}; from {} on its TCG has x2APIC", qemu.version, Version::TCG_X2APIC))
-        }
-        Ok(Some(qemu)) => (State::Present, qemu.version.to_string()),
-        Ok(None) => {
-            let line = Manager::find().map_or("https://www.qemu.org/download/".to_owned(), Manager::line);
-            (State::Missing, line)
-        }
-        Err(error) => (State::Missing, error.to_string()),
+    let found = qemu::TOOL.find(config.qemu.as_deref());
+    let found = found.and_then(|program| program.map(|program| qemu::probe(&program)).transpose());
+    let shown = |qemu: Qemu| match qemu.version < Version::TCG_X2APIC {
+        true => format!("{}; from {} on its TCG has x2APIC", qemu.version, Version::TCG_X2APIC),
+        false => qemu.version.to_string(),
     };
-    Part { name: "QEMU", state, found, purpose: "the machine that the kernel boots on" }
+    let purpose = "the machine that the kernel boots on";
+    tool("QEMU", found.map(|found| found.map(shown)), true, line_for(&qemu::TOOL), purpose)
 }
 
 fn bochs_part(config: &MachineConfig) -> Part {
-    let absent = if config.emulator == EmulatorKind::Bochs { State::Missing } else { State::Absent };
-    let found = bochs::find(config.bochs.as_deref());
+    let found = bochs::TOOL.find(config.bochs.as_deref());
     let found = found.and_then(|program| program.map(|program| bochs::probe(&program)).transpose());
-    let (state, found) = match found {
-        Ok(Some(bochs)) => (State::Present, bochs.version.to_string()),
-        Ok(None) => {
-            let manager = Manager::find().map(|manager| (manager, bochs::packages(manager)));
-            let known = manager.filter(|(_, packages)| !packages.is_empty());
-            let line = known.map(|(manager, packages)| manager.line_for(packages));
-            (absent, line.unwrap_or("https://bochs.sourceforge.io/".to_owned()))
-        }
-        Err(error) => (absent, error.to_string()),
-    };
-    Part { name: "Bochs", state, found, purpose: "another such machine; needed only for --emulator bochs" }
+    let found = found.map(|found| found.map(|bochs| bochs.version.to_string()));
+    let is_needed = config.emulator == EmulatorKind::Bochs;
+    let purpose = "another such machine; needed only for --emulator bochs";
+    tool("Bochs", found, is_needed, line_for(&bochs::TOOL), purpose)
 }
 
 /// What boot protocols need beside QEMU. Only the tools of the chosen one count as missing.
@@ -123,25 +111,36 @@ fn media_parts(config: &MachineConfig) -> Vec<Part> {
         (Need::Mtools, "makes the image's UEFI partition; needed only for --boot uefi, uefi-multiboot1"),
         (Need::Ovmf, "UEFI firmware; needed only for --boot uefi, uefi-multiboot1"),
     ];
-    let qemu = qemu::find(config.qemu.as_deref()).ok().flatten();
+    let qemu = qemu::TOOL.find(config.qemu.as_deref()).ok().flatten();
     let part = |(need, purpose): (Need, &'static str)| {
-        let absent = if Need::of(config.boot).contains(&need) { State::Missing } else { State::Absent };
-        let (state, found) = match need.find(qemu.as_deref()) {
-            Ok(Some(path)) => (State::Present, path.display().to_string()),
-            Ok(None) => {
-                let manager = Manager::find();
-                let line = manager.map(|manager| (manager, need.packages(manager)));
-                let line = line.filter(|(_, packages)| !packages.is_empty());
-                (
-                    absent,
-                    line.map_or("not found".to_owned(), |(manager, packages)| manager.line_for(packages)),
-                )
-            }
-            Err(error) => (absent, error.to_string()),
-        };
-        Part { name: need.name(), state, found, purpose }
+        let found = need.find(qemu.as_deref());
+        let found = found.map(|found| found.map(|path| path.display().to_string()));
+        let line = line(|manager| need.packages(manager).to_vec()).unwrap_or("not found".to_owned());
+        tool(need.name(), found, Need::of(config.boot).contains(&need), line, purpose)
     };
     all.into_iter().map(part).collect()
+}
+
+/// The line that installs a tool, or where to get it.
+fn line_for(tool: &Tool) -> String {
+    line(|manager| (tool.packages)(manager).to_vec()).unwrap_or(tool.page.to_owned())
+}
+
+/// What was found, or where it was not, the line that installs it.
+fn tool(
+    name: &'static str,
+    found: Result<Option<String>, Error>,
+    is_needed: bool,
+    line: String,
+    purpose: &'static str,
+) -> Part {
+    let absent = if is_needed { State::Missing } else { State::Absent };
+    let (state, found) = match found {
+        Ok(Some(found)) => (State::Present, found),
+        Ok(None) => (absent, line),
+        Err(error) => (absent, error.to_string()),
+    };
+    Part { name, state, found, purpose }
 }
 
 fn accelerator(config: &MachineConfig) -> Part {
@@ -153,14 +152,9 @@ fn accelerator(config: &MachineConfig) -> Part {
 }
 
 fn debugger() -> Part {
-    let (state, found) = match gdb::find() {
-        Some(path) => (State::Present, path.display().to_string()),
-        None => {
-            let line = Manager::find().map(|manager| manager.line_for(&[gdb::PROGRAM]));
-            (State::Absent, line.unwrap_or_else(|| "not found".to_owned()))
-        }
-    };
-    Part { name: "gdb", state, found, purpose: "looks into a running kernel; needed only for `gdb`" }
+    let found = gdb::TOOL.find(None).map(|found| found.map(|path| path.display().to_string()));
+    let purpose = "looks into a running kernel; needed only for `gdb`";
+    tool("gdb", found, false, line_for(&gdb::TOOL), purpose)
 }
 
 fn rustup() -> Part {

@@ -43,3 +43,23 @@ impl Installer {
         Ok(())
     }
 }
+
+/// The line that installs these packages, if any are known.
+pub fn line(packages: impl Fn(Manager) -> Vec<&'static str>) -> Option<String> {
+    let manager = Manager::find()?;
+    let packages = packages(manager);
+    (!packages.is_empty()).then(|| manager.line_for(&packages))
+}
+
+/// The error for what is missing: with the line that installs its packages, or with advice where none are known.
+pub fn missing(
+    what: String,
+    packages: impl Fn(Manager) -> Vec<&'static str>,
+    obstacle: &str,
+    advice: String,
+) -> Error {
+    match line(packages) {
+        Some(line) => Error::Missing { what, obstacle: obstacle.to_owned(), line },
+        None => Error::MissingByHand { what, advice },
+    }
+}

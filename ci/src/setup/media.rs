@@ -7,7 +7,7 @@ use crate::base::{Error, Message, Observer};
 use crate::machine::media::iso::{Grub, module_folders};
 use crate::machine::media::{Tools, ovmf};
 use crate::machine::{BootProtocol, Firmware};
-use crate::setup::install::Installer;
+use crate::setup::install::{self, Installer};
 use crate::setup::packages::{Manager, find_program};
 
 /// A tool that some boot protocols need.
@@ -97,7 +97,7 @@ pub fn provide(
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = missing(protocol, qemu)?;
     if !missing.is_empty() {
-        install(protocol, &missing, observer)?;
+        install_missing(protocol, &missing, observer)?;
         if let Some(still) = self::missing(protocol, qemu)?.first() {
             return Err(cannot_install(
                 protocol,
@@ -122,7 +122,11 @@ fn missing(protocol: BootProtocol, qemu: Option<&Path>) -> Result<Vec<Need>, Err
     Ok(missing)
 }
 
-fn install(protocol: BootProtocol, missing: &[Need], observer: &mut dyn Observer) -> Result<(), Error> {
+fn install_missing(
+    protocol: BootProtocol,
+    missing: &[Need],
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
     let installer = Installer::find().map_err(|obstacle| cannot_install(protocol, missing, &obstacle))?;
     let packages = packages(missing, installer.manager);
     if packages.is_empty() {
@@ -141,16 +145,11 @@ fn install(protocol: BootProtocol, missing: &[Need], observer: &mut dyn Observer
 
 fn cannot_install(protocol: BootProtocol, missing: &[Need], obstacle: &str) -> Error {
     let what = format!("{}, which --boot {} needs,", names(missing), protocol.name());
-    match Manager::find().map(|manager| (manager, packages(missing, manager))) {
-        Some((manager, packages)) if !packages.is_empty() => {
-            Error::Missing { what, obstacle: obstacle.to_owned(), line: manager.line_for(&packages) }
-        }
-        _ if missing.contains(&Need::Ovmf) => {
-            let advice = format!("{obstacle}; {}=DIR names a folder that has it", ovmf::VARIABLE);
-            Error::MissingByHand { what, advice }
-        }
-        _ => Error::MissingByHand { what, advice: obstacle.to_owned() },
-    }
+    let advice = match missing.contains(&Need::Ovmf) {
+        true => format!("{obstacle}; {}=DIR names a folder that has it", ovmf::VARIABLE),
+        false => obstacle.to_owned(),
+    };
+    install::missing(what, |manager| packages(missing, manager), obstacle, advice)
 }
 
 fn names(needs: &[Need]) -> String {

@@ -13,3 +13,4 @@ pub mod packages;
 pub mod qemu;
 pub mod rust;
 pub mod target;
+mod tool;

@@ -70,13 +70,13 @@ impl Manager {
     }
 
     /// The package that holds QEMU for x86-64.
-    pub fn qemu_package(self) -> &'static str {
+    pub fn qemu_packages(self) -> &'static [&'static str] {
         match self {
-            Manager::Apt | Manager::Pacman => "qemu-system-x86",
-            Manager::Dnf => "qemu-system-x86-core",
-            Manager::Zypper => "qemu-x86",
-            Manager::Apk => "qemu-system-x86_64",
-            Manager::Brew => "qemu",
+            Manager::Apt | Manager::Pacman => &["qemu-system-x86"],
+            Manager::Dnf => &["qemu-system-x86-core"],
+            Manager::Zypper => &["qemu-x86"],
+            Manager::Apk => &["qemu-system-x86_64"],
+            Manager::Brew => &["qemu"],
         }
     }
 
@@ -95,7 +95,7 @@ impl Manager {
 
     /// The line to type that installs QEMU.
     pub fn line(self) -> String {
-        self.line_for(&[self.qemu_package()])
+        self.line_for(self.qemu_packages())
     }
 
     /// The line to type that installs `packages`.

@@ -1,0 +1,85 @@
+//! A program that a run needs: the one that the user names, the one that is there, or one from the system's packages.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::base::{Error, Message, Observer};
+use crate::setup::install::{Installer, missing};
+use crate::setup::packages::{Manager, Privilege, find_program};
+
+/// A program, and the packages that hold it.
+pub(super) struct Tool {
+    /// Its name, as its makers write it.
+    pub title: &'static str,
+    /// Its program's name.
+    pub program: &'static str,
+    /// The option and the variable by which the user names another; the option alone in advice.
+    pub named_by: [&'static str; 2],
+    /// The packages that hold it; none where there is no such package.
+    pub packages: fn(Manager) -> &'static [&'static str],
+    /// What installs it by apt, if that is more than to install the packages.
+    pub install_by_apt: Option<fn(&Path, &Privilege, &mut dyn Observer) -> Result<(), Error>>,
+    /// Whether only apt's packages are known to work.
+    pub is_by_apt_only: bool,
+    /// Where to get it without a package.
+    pub page: &'static str,
+}
+
+impl Tool {
+    /// The program that is there, if one is. One that the user names must be.
+    pub fn find(&self, named: Option<&OsStr>) -> Result<Option<PathBuf>, Error> {
+        let Some(named) = named.filter(|name| !name.is_empty()) else {
+            return Ok(find_program(self.program));
+        };
+        match which::which(named) {
+            Ok(program) => Ok(Some(program)),
+            Err(_) => {
+                let (title, [option, variable]) = (self.title, self.named_by);
+                let what = format!("{}, the {title} that {option} or {variable} names,", named.display());
+                Err(Error::MissingByHand { what, advice: "there is no such program".to_owned() })
+            }
+        }
+    }
+
+    /// Finds the program, and installs it if it is missing.
+    pub fn provide(&self, named: Option<&OsStr>, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+        // Of several runs in one process, the first installs, and the others find.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = self.find(named)? {
+            return Ok(program);
+        }
+        self.install(observer)?;
+        find_program(self.program)
+            .ok_or_else(|| self.missing("the package that should hold it was installed without it"))
+    }
+
+    fn install(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let installer = Installer::find().map_err(|obstacle| self.missing(&obstacle))?;
+        let packages = (self.packages)(installer.manager);
+        if self.is_by_apt_only && installer.manager != Manager::Apt {
+            return Err(self.missing("octopod installs it by apt-get only"));
+        }
+        let (title, manager) = (self.title, installer.manager.program());
+        observer.receive(Message::Note(&format!("{title} is missing: installing it with {manager}")));
+        match self.install_by_apt {
+            Some(install) if installer.manager == Manager::Apt => {
+                install(&installer.program, &installer.privilege, observer)
+            }
+            _ => installer.install(packages, observer),
+        }
+    }
+
+    fn missing(&self, obstacle: &str) -> Error {
+        let what = match self.title == self.program {
+            true => self.title.to_owned(),
+            false => format!("{} ({})", self.title, self.program),
+        };
+        let [option, _] = self.named_by;
+        let by_name =
+            if option.is_empty() { String::new() } else { format!(", or name one by {option} PATH") };
+        let advice = format!("{obstacle}. See {}{by_name}", self.page);
+        missing(what, |manager| (self.packages)(manager).to_vec(), obstacle, advice)
+    }
+}
