@@ -65,9 +65,8 @@ pub struct MachineArgs {
     #[arg(long, value_enum, value_name = "PROTOCOL")]
     pub boot: Option<BootProtocol>,
 
-    /// The QEMU to use.
     #[command(flatten)]
-    pub qemu: QemuArgs,
+    pub(crate) qemu: QemuArgs,
 
     /// Arguments for QEMU, behind all others.
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
@@ -98,9 +97,8 @@ pub struct EmulatorArgs {
     #[arg(long, value_enum, value_name = "EMULATOR", default_value_t)]
     pub emulator: EmulatorKind,
 
-    /// The Bochs to use.
     #[command(flatten)]
-    pub bochs: BochsArgs,
+    pub(crate) bochs: BochsArgs,
 }
 
 /// The kernel, and what it is told.
@@ -171,9 +169,8 @@ pub struct OutputArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Number of run folders to keep.
     #[command(flatten)]
-    pub keep: KeepArgs,
+    pub(crate) keep: KeepArgs,
 
     /// Leave the pictures in this folder as well.
     #[arg(long, value_name = "DIR")]

@@ -9,13 +9,10 @@ use crate::commands::launch_args::LaunchArgs;
 /// Options of `boot`.
 #[derive(Clone, Debug, Args)]
 pub struct BootArgs {
-    /// The emulator.
     #[command(flatten)]
-    pub emulator: EmulatorArgs,
-
-    /// What all runs take.
+    pub(crate) emulator: EmulatorArgs,
     #[command(flatten)]
-    pub common: LaunchArgs,
+    pub(crate) common: LaunchArgs,
 }
 
 impl BootArgs {

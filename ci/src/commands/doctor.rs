@@ -10,9 +10,8 @@ use crate::setup::doctor;
 /// Options of `doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
-    /// The emulator that is wanted.
     #[command(flatten)]
-    pub emulator: EmulatorArgs,
+    pub(crate) emulator: EmulatorArgs,
 
     /// The accelerator that is wanted.
     #[arg(long, value_enum, value_name = "ACCEL", default_value_t)]
@@ -22,9 +21,8 @@ pub struct DoctorArgs {
     #[arg(long, value_enum, value_name = "PROTOCOL")]
     pub boot: Option<BootProtocol>,
 
-    /// The QEMU to look at.
     #[command(flatten)]
-    pub qemu: QemuArgs,
+    pub(crate) qemu: QemuArgs,
 }
 
 impl DoctorArgs {

@@ -11,13 +11,10 @@ use crate::commands::launch_args::LaunchArgs;
 /// Options of `gdb`.
 #[derive(Clone, Debug, Args)]
 pub struct GdbArgs {
-    /// The program.
     #[command(flatten)]
-    pub example: ExampleArgs,
-
-    /// What all runs take.
+    pub(crate) example: ExampleArgs,
     #[command(flatten)]
-    pub common: LaunchArgs,
+    pub(crate) common: LaunchArgs,
 }
 
 impl GdbArgs {

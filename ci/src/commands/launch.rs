@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use octopod::wire::{NONCE_PARAMETER, Nonce};
+use strum::IntoStaticStr;
 
 use crate::base::files::{Plan, RunFolder, Scratch};
 use crate::base::{Error, Message, Observer, Workspace, interrupt, text};
@@ -32,7 +33,8 @@ const GRACE: Duration = Duration::from_secs(60);
 pub const UNLIMITED: Duration = Duration::from_secs(604_800);
 
 /// Which command a run belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LaunchKind {
     /// `boot`.
     #[default]
@@ -40,6 +42,7 @@ pub enum LaunchKind {
     /// `stress`.
     Stress,
     /// `stress --host`, which boots nothing.
+    #[strum(serialize = "stress-host")]
     StressOnHost,
     /// `bench`.
     Bench,
@@ -54,15 +57,7 @@ pub enum LaunchKind {
 impl LaunchKind {
     /// Its name, in those of run folders.
     pub fn name(self) -> &'static str {
-        match self {
-            LaunchKind::Boot => "boot",
-            LaunchKind::Stress => "stress",
-            LaunchKind::StressOnHost => "stress-host",
-            LaunchKind::Bench => "bench",
-            LaunchKind::Run => "run",
-            LaunchKind::Shell => "shell",
-            LaunchKind::Gdb => "gdb",
-        }
+        self.into()
     }
 
     /// The kernel's `work=`.

@@ -16,29 +16,18 @@ use crate::run::{CommandLine, RunConfig};
 /// Options of a run.
 #[derive(Clone, Debug, Args)]
 pub struct LaunchArgs {
-    /// The machine.
     #[command(flatten)]
-    pub machine: MachineArgs,
-
-    /// The kernel.
+    pub(crate) machine: MachineArgs,
     #[command(flatten)]
-    pub kernel: KernelArgs,
-
-    /// The time.
+    pub(crate) kernel: KernelArgs,
     #[command(flatten)]
-    pub time: TimeArgs,
-
-    /// What is written.
+    pub(crate) time: TimeArgs,
     #[command(flatten)]
-    pub output: OutputArgs,
-
-    /// What is shown.
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
-    pub terminal: TerminalArgs,
-
-    /// How often progress is reported.
+    pub(crate) terminal: TerminalArgs,
     #[command(flatten)]
-    pub progress: ProgressArgs,
+    pub(crate) progress: ProgressArgs,
 }
 
 impl LaunchArgs {

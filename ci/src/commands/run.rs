@@ -10,17 +10,12 @@ use crate::commands::launch_args::LaunchArgs;
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("program").args(["example", "kernel"]).required(true)))]
 pub struct RunArgs {
-    /// The program.
     #[command(flatten)]
-    pub example: ExampleArgs,
-
-    /// The emulator.
+    pub(crate) example: ExampleArgs,
     #[command(flatten)]
-    pub emulator: EmulatorArgs,
-
-    /// What all runs take.
+    pub(crate) emulator: EmulatorArgs,
     #[command(flatten)]
-    pub common: LaunchArgs,
+    pub(crate) common: LaunchArgs,
 }
 
 impl RunArgs {

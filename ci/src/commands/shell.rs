@@ -17,9 +17,8 @@ pub struct ShellArgs {
     #[arg(short = 'c', long = "command", value_name = "LINE", help_heading = "Shell")]
     pub commands: Vec<Line>,
 
-    /// What all runs take.
     #[command(flatten)]
-    pub common: LaunchArgs,
+    pub(crate) common: LaunchArgs,
 }
 
 impl ShellArgs {

@@ -56,13 +56,10 @@ pub struct StressArgs {
     #[arg(long, value_name = "FILE", help_heading = "Stress")]
     pub replay: Option<PathBuf>,
 
-    /// The emulator.
     #[command(flatten)]
-    pub emulator: EmulatorArgs,
-
-    /// What all runs take.
+    pub(crate) emulator: EmulatorArgs,
     #[command(flatten)]
-    pub common: LaunchArgs,
+    pub(crate) common: LaunchArgs,
 }
 
 impl StressArgs {

@@ -1,6 +1,7 @@
 //! A report for people: the terminal, the page with its pictures, the trace file.
 
 pub mod comparison;
+mod layout;
 pub mod page;
 pub mod pictures;
 pub mod table;

@@ -1,10 +1,11 @@
 //! A report in at most 80 columns, for people.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::Table;
 use indicatif::HumanCount;
 
 use crate::base::numbers::plain;
 use crate::base::text;
+use crate::present::layout;
 use crate::report::Report;
 use crate::report::bench::BenchReport;
 use crate::report::headline::millis;
@@ -14,8 +15,6 @@ use crate::report::stress::StressReport;
 mod interrupts;
 
 pub use interrupts::interrupts;
-
-const COLUMNS: u16 = 80;
 
 /// The order of 2 MiB.
 const BLOCK_ORDER: usize = 9;
@@ -49,10 +48,10 @@ pub fn summary(report: &Report) -> Vec<String> {
         } else {
             workloads(&report.stress)
         };
-        lines.extend(table.lines().map(|line| line.trim_end().to_owned()));
+        lines.extend(layout::lines(&table));
     }
     if !report.bench.is_empty() {
-        lines.extend(costs(&report.bench).lines().map(|line| line.trim_end().to_owned()));
+        lines.extend(layout::lines(&costs(&report.bench)));
     }
     lines
 }
@@ -91,9 +90,8 @@ fn comparison(stress: &[StressReport]) -> Table {
         seen
     };
     let counts = firsts(&|result| result.cpus.to_string());
-    let mut table = plain_table();
-    let header = ["workload".to_owned(), "allocator".to_owned()].into_iter();
-    table.set_header(header.chain(counts.iter().cloned()));
+    let heads = ["workload".to_owned(), "allocator".to_owned()].into_iter();
+    let mut table = layout::table(heads.chain(counts.iter().cloned()).collect::<Vec<_>>());
     for workload in firsts(&|result| result.workload.clone()) {
         for (place, allocator) in firsts(&|result| result.allocator.clone()).into_iter().enumerate() {
             let name = if place == 0 { text::line(&workload) } else { String::new() };
@@ -108,7 +106,7 @@ fn comparison(stress: &[StressReport]) -> Table {
             table.add_row([name, text::line(&allocator)].into_iter().chain(cells));
         }
     }
-    align(&mut table);
+    layout::align(&mut table, 2, 16, 1);
     table
 }
 
@@ -117,31 +115,8 @@ fn rate(result: &StressReport) -> u64 {
     result.rate() as u64
 }
 
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(COLUMNS);
-    table
-}
-
-/// Two columns of names, then numbers.
-fn align(table: &mut Table) {
-    for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if at >= 2 {
-            column.set_cell_alignment(CellAlignment::Right);
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        } else {
-            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(16)));
-        }
-    }
-}
-
 fn workloads(stress: &[StressReport]) -> Table {
-    let mut table = plain_table();
-    table.set_header([
+    let mut table = layout::table([
         "workload",
         "allocator",
         "operations",
@@ -167,17 +142,12 @@ fn workloads(stress: &[StressReport]) -> Table {
             short(result.cycles.max),
         ]);
     }
-    align(&mut table);
+    layout::align(&mut table, 2, 16, 1);
     table
 }
 
 fn costs(bench: &[BenchReport]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(COLUMNS);
-    table.set_header(["cost", "unit", "here", "limit", "goal", "Linux 6.1"]);
+    let mut table = layout::table(["cost", "unit", "here", "limit", "goal", "Linux 6.1"]);
     let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), plain);
     for figure in bench {
         table.add_row([
@@ -189,15 +159,7 @@ fn costs(bench: &[BenchReport]) -> Table {
             shown(figure.linux),
         ]);
     }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if at >= 2 {
-            column.set_cell_alignment(CellAlignment::Right);
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        } else {
-            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(40)));
-        }
-    }
+    layout::align(&mut table, 2, 40, 2);
     table
 }
 

@@ -17,9 +17,8 @@ use crate::report::cost_limits::Limits;
 /// Options of `bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
-    /// What all runs take.
     #[command(flatten)]
-    pub common: LaunchArgs,
+    pub(crate) common: LaunchArgs,
 }
 
 impl BenchArgs {

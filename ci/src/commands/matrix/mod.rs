@@ -37,9 +37,8 @@ const JUNIT: &str = "junit.xml";
 /// Options of `matrix`.
 #[derive(Clone, Debug, Args)]
 pub struct MatrixArgs {
-    /// The rows.
     #[command(flatten)]
-    pub selection: Selection,
+    pub(crate) selection: Selection,
 
     /// How many rows at once [default: as many as the host has cores]. A row of many CPUs counts for several.
     #[arg(long, value_name = "N")]
@@ -65,17 +64,12 @@ pub struct MatrixArgs {
     #[arg(long, value_enum, value_name = "ACCEL", default_value = "tcg")]
     pub accel: AccelChoice,
 
-    /// The QEMU to use.
     #[command(flatten)]
-    pub qemu: QemuArgs,
-
-    /// The Bochs to use.
+    pub(crate) qemu: QemuArgs,
     #[command(flatten)]
-    pub bochs: BochsArgs,
-
-    /// What is shown.
+    pub(crate) bochs: BochsArgs,
     #[command(flatten)]
-    pub terminal: TerminalArgs,
+    pub(crate) terminal: TerminalArgs,
 }
 
 impl MatrixArgs {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::base::cargo::forget_outer_cargo;
 use crate::base::process::{ProcessEvent, Streams, Supervised};
-use crate::base::{Error, Workspace};
+use crate::base::{Error, Message, Observer, Workspace};
 use crate::commands::soak::task::{Ended, Task};
+use crate::present::terminal::Console;
 
 /// No soak takes longer.
 const LIMIT: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -99,6 +100,32 @@ impl Cargo {
     }
 }
 
+impl Cargo {
+    /// Runs tests to their end, and shows `step` and what they count; `passed` makes the line that says what was done.
+    pub fn test(
+        self,
+        step: &str,
+        task: &Task<'_>,
+        console: &mut Console,
+        passed: impl FnOnce(&Tests) -> String,
+    ) -> Result<Ended, Error> {
+        console.receive(Message::Step(step));
+        let mut tests = Tests::default();
+        let ran = self.run(|line| {
+            let is_counted = tests.read(line);
+            let test = line.strip_prefix("test ").and_then(|rest| Some(rest.split_once(" ... ")?.0));
+            if is_counted {
+                let name = tests.counted.last().map_or("", |(_, name)| name);
+                console.receive(Message::Step(&format!("test {}, {name}", tests.counted.len())));
+            } else if let Some(test) = test {
+                console.receive(Message::Step(&format!("test {test}")));
+            }
+            console.receive(Message::Tool(line));
+        })?;
+        tests.ended(ran, task, passed)
+    }
+}
+
 impl Ran {
     /// The error for a run that did not get to what it was for.
     pub fn failed(self) -> Error {
@@ -174,12 +201,7 @@ impl Tests {
     ///
     /// # Errors
     /// Cargo's, if there was no test to run.
-    pub fn ended(
-        self,
-        ran: Ran,
-        task: &Task<'_>,
-        passed: impl FnOnce(&Tests) -> String,
-    ) -> Result<Ended, Error> {
+    fn ended(self, ran: Ran, task: &Task<'_>, passed: impl FnOnce(&Tests) -> String) -> Result<Ended, Error> {
         if !self.began || (ran.status.success() && self.passed == 0) {
             return Err(ran.failed());
         }

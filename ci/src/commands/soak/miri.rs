@@ -2,8 +2,8 @@
 //! undefined behaviour: a wrong pointer, a data race, a value that is none. It is a hundred times slower or more, so the
 //! tests do less of the same there.
 
-use crate::base::{Error, Message, Observer};
-use crate::commands::soak::cargo::{Cargo, Tests};
+use crate::base::Error;
+use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 use crate::setup;
@@ -18,7 +18,6 @@ const CASES: u64 = 2;
 /// Runs them once; not the books, which are of where memory goes before the allocator has it, and have no unsafe code.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     setup::rust::nightly(&["miri", "rust-src"], console)?;
-    console.receive(Message::Step("building the tests for Miri"));
     let words = [
         "miri",
         "test",
@@ -34,15 +33,7 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut cargo = Cargo::nightly(task, "miri", &words);
     cargo.command().env("MIRIFLAGS", FLAGS);
     cargo.command().env("PROPTEST_CASES", task.count.unwrap_or(CASES).to_string());
-    let mut tests = Tests::default();
-    let ran = cargo.run(|line| {
-        tests.read(line);
-        if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.split(" ... ").next()) {
-            console.receive(Message::Step(&format!("under Miri, done: {test}")));
-        }
-        console.receive(Message::Tool(line));
-    })?;
-    tests.ended(ran, task, |tests| {
+    cargo.test("building the tests for Miri", task, console, |tests| {
         format!("{} tests of the frame allocator and of table layouts, no undefined behaviour", tests.passed)
     })
 }

@@ -20,7 +20,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::base::files::Plan;
 use crate::base::{Error, Workspace, text};
@@ -32,7 +33,8 @@ use crate::present::terminal::Console;
 use crate::run::folder;
 
 /// What can be soaked, in the order in which all are run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Soak {
     /// Boots of 8 and 64 CPUs, half of them on a tenth of a core.
     Boots,
@@ -55,21 +57,12 @@ pub enum Soak {
 impl Soak {
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Soak::Boots => "boots",
-            Soak::Stress => "stress",
-            Soak::Loom => "loom",
-            Soak::Shuttle => "shuttle",
-            Soak::Model => "model",
-            Soak::Miri => "miri",
-            Soak::Mutants => "mutants",
-            Soak::Fuzz => "fuzz",
-        }
+        self.into()
     }
 
     /// The soaks of these names; all, if there is none.
     pub fn named(names: &[String]) -> Result<Vec<Soak>, Error> {
-        let all = Soak::value_variants();
+        let all = Soak::VARIANTS;
         if names.is_empty() {
             return Ok(all.to_vec());
         }
@@ -117,21 +110,14 @@ pub struct SoakArgs {
     #[arg(long, value_enum, value_name = "ACCEL", default_value = "tcg")]
     pub accel: AccelChoice,
 
-    /// The QEMU to use.
     #[command(flatten)]
-    pub qemu: QemuArgs,
-
-    /// Number of run folders to keep.
+    pub(crate) qemu: QemuArgs,
     #[command(flatten)]
-    pub keep: KeepArgs,
-
-    /// What is shown.
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
-    pub terminal: TerminalArgs,
-
-    /// How often progress is reported.
+    pub(crate) terminal: TerminalArgs,
     #[command(flatten)]
-    pub progress: ProgressArgs,
+    pub(crate) progress: ProgressArgs,
 }
 
 impl SoakArgs {
@@ -193,12 +179,12 @@ mod tests {
     fn soaks_are_found_by_name_and_none_means_all() {
         let named =
             |names: &[&str]| Soak::named(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-        assert_eq!(named(&[]).unwrap(), Soak::value_variants());
+        assert_eq!(named(&[]).unwrap(), Soak::VARIANTS);
         assert_eq!(named(&["stress", "boots"]).unwrap(), [Soak::Stress, Soak::Boots]);
         let error = named(&["boots", "boot"]).unwrap_err();
         assert_eq!(error.verdict().status(), 2);
         assert!(error.to_string().contains("`boot`"), "{error}");
-        for soak in Soak::value_variants() {
+        for soak in Soak::VARIANTS {
             assert!(error.to_string().contains(soak.name()), "{error}");
         }
     }

@@ -2,7 +2,7 @@
 //! ones of larger. Either crate replaces the atomics of what is modelled, so the library is built for it.
 
 use crate::base::{Error, Message, Observer};
-use crate::commands::soak::cargo::{Cargo, Tests};
+use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
@@ -11,6 +11,9 @@ const MODELS: &str = "models::";
 
 /// Models that shuttle alone runs, and which share its schedules.
 const STORMS: &str = "models::storms::";
+
+/// The first step.
+const BUILDING: &str = "building the models";
 
 /// Random schedules, unless `--count` says otherwise.
 const SCHEDULES: u64 = 1_000_000;
@@ -21,7 +24,7 @@ pub fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     if let Some(bound) = task.count {
         cargo.command().env("LOOM_MAX_PREEMPTIONS", bound.to_string());
     }
-    run(cargo, task, console, |tests| {
+    cargo.test(BUILDING, task, console, |tests| {
         format!("{} interleavings of {} models", tests.sum("interleavings"), tests.passed)
     })
 }
@@ -29,7 +32,7 @@ pub fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
 /// Random schedules: so many of the storms, and a tenth as many of each small model as of each storm.
 pub fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut storms = 0;
-    console.receive(Message::Step("building the models"));
+    console.receive(Message::Step(BUILDING));
     let listed = tests(task, "shuttle", &[STORMS, "--list"]).run(|line| {
         storms += u64::from(line.contains(STORMS) && line.ends_with(": test"));
     })?;
@@ -39,7 +42,7 @@ pub fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let of_each = task.count.unwrap_or(SCHEDULES).div_ceil(storms);
     let mut cargo = tests(task, "shuttle", &[MODELS, "--nocapture"]);
     cargo.command().env("SHUTTLE_SCHEDULES", of_each.to_string());
-    run(cargo, task, console, |tests| {
+    cargo.test(BUILDING, task, console, |tests| {
         let (all, small) = (tests.sum("schedules"), tests.passed - storms);
         let of_storms = of_each * storms;
         format!("{of_storms} schedules of {storms} storms, {} of {small} small models", all - of_storms)
@@ -52,22 +55,4 @@ fn tests(task: &Task<'_>, crate_name: &str, arguments: &[&str]) -> Cargo {
     let mut cargo = Cargo::new(task, crate_name, &[&words, arguments].concat());
     cargo.command().env("RUSTFLAGS", format!("--cfg {crate_name}"));
     cargo
-}
-
-fn run(
-    cargo: Cargo,
-    task: &Task<'_>,
-    console: &mut Console,
-    passed: impl FnOnce(&Tests) -> String,
-) -> Result<Ended, Error> {
-    console.receive(Message::Step("building the models"));
-    let mut tests = Tests::default();
-    let ran = cargo.run(|line| {
-        if tests.read(line) {
-            let step = tests.counted.last().map_or("", |(_, name)| name);
-            console.receive(Message::Step(&format!("model {}, {step}", tests.counted.len())));
-        }
-        console.receive(Message::Tool(line));
-    })?;
-    tests.ended(ran, task, passed)
 }

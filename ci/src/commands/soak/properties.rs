@@ -1,7 +1,7 @@
 //! The library's property tests of the frame allocator, for as many random operations as the task says.
 
-use crate::base::{Error, Message, Observer};
-use crate::commands::soak::cargo::{Cargo, Tests};
+use crate::base::Error;
+use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
@@ -10,17 +10,12 @@ const OPERATIONS: u64 = 10_000_000;
 
 /// Runs until each test has done its share.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
-    console.receive(Message::Step("random operations against the naive model and the oracle"));
     let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
     let mut cargo =
         Cargo::new(task, "model", &[&words[..], &["memory::frames::tests::model::", "--nocapture"]].concat());
     cargo.command().env("FRAMES_MODEL_OPERATIONS", task.count.unwrap_or(OPERATIONS).to_string());
-    let mut tests = Tests::default();
-    let ran = cargo.run(|line| {
-        tests.read(line);
-        console.receive(Message::Tool(line));
-    })?;
-    tests.ended(ran, task, |tests| {
+    let step = "random operations against the naive model and the oracle";
+    cargo.test(step, task, console, |tests| {
         let (operations, cases) = (tests.sum("operations"), tests.sum("cases"));
         format!(
             "{operations} random operations in {cases} cases agree with the naive model and with the oracle"

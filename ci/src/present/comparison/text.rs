@@ -1,11 +1,10 @@
 //! The comparison for a terminal of 80 columns.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, Table, Width};
 
+use crate::present::layout;
 use crate::report::Report;
 use crate::report::comparison::{Group, Row, differences, groups};
-
-const COLUMNS: usize = 80;
 
 /// Longer names are cut.
 const NAME: usize = 36;
@@ -14,10 +13,10 @@ const NAME: usize = 36;
 pub fn lines(old: &Report, new: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, old, new) in differences(old, new) {
-        lines.push(cut(&format!("{name}: {old} → {new}"), COLUMNS));
+        lines.push(cut(&format!("{name}: {old} → {new}"), layout::COLUMNS.into()));
     }
     for group in groups(old, new) {
-        lines.extend(table(&group).lines().map(|line| line.trim_end().to_owned()));
+        lines.extend(layout::lines(&table(&group)));
     }
     lines
 }
@@ -50,12 +49,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 fn table(group: &Group) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(COLUMNS as u16);
-    table.set_header([group.name, "old", "new", "ratio", ""]);
+    let mut table = layout::table([group.name, "old", "new", "ratio", ""]);
     for row in &group.rows {
         table.add_row([
             cut(&row.name, NAME),

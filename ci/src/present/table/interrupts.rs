@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::present::layout;
 use crate::report::interrupts::InterruptReport;
 
 /// CPUs that a column each is worth; of more only the total is shown.
@@ -27,7 +28,7 @@ pub fn interrupts(interrupts: &[InterruptReport]) -> Vec<String> {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect()
+    layout::lines(&table)
 }
 
 #[cfg(test)]

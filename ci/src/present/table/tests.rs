@@ -73,7 +73,7 @@ fn the_widest_comparison_fits_a_terminal() {
     }
     let lines = summary(&report);
     assert_eq!(lines.len(), 5, "{lines:#?}");
-    assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS.into()), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.chars().count() <= layout::COLUMNS.into()), "{lines:#?}");
     assert_eq!(lines[3].matches("99.9T").count(), counts.len(), "{lines:#?}");
 }
 
@@ -89,7 +89,7 @@ fn the_verdict_says_what_was_proved() {
 fn the_table_fits_a_terminal() {
     let lines = summary(&report(&["pairs", "producer_consumer"], 9_876_543_210_987));
     assert_eq!(lines[0], "8 of 8 CPUs online in 12.3 ms, x2apic and pm_timer clock");
-    assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS.into()), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.chars().count() <= layout::COLUMNS.into()), "{lines:#?}");
     let cells: Vec<&str> = lines[3].split_whitespace().rev().take(4).collect();
     assert_eq!(cells, ["123M", "100k", "4.3k", "120"], "{lines:#?}");
 }
