@@ -32,6 +32,7 @@ pub struct Cli {
 
 /// The command.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// One that boots a kernel.
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! `completions`: writes what a shell needs to complete command lines.
 
+use std::io::Write;
+
 use clap::{Args, Command};
 use clap_complete::Shell;
 
@@ -14,7 +16,10 @@ pub struct CompletionsArgs {
 impl CompletionsArgs {
     /// Writes the completions of `command` to standard output. Returns the exit status.
     pub fn execute(&self, mut command: Command) -> u8 {
-        clap_complete::generate(self.shell, &mut command, "octopod", &mut std::io::stdout());
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut command, "octopod", &mut text);
+        // A reader that wants no more is none of the launcher's errors.
+        let _ = std::io::stdout().write_all(&text);
         0
     }
 }

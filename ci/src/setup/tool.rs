@@ -8,6 +8,9 @@ use crate::base::{Error, Message, Observer};
 use crate::setup::install::{Installer, missing};
 use crate::setup::packages::{Manager, Privilege, find_program};
 
+/// Installs a program by the `apt-get` of this path.
+type ByApt = fn(&Path, &Privilege, &mut dyn Observer) -> Result<(), Error>;
+
 /// A program, and the packages that hold it.
 pub(super) struct Tool {
     /// Its name, as its makers write it.
@@ -19,7 +22,7 @@ pub(super) struct Tool {
     /// The packages that hold it; none where there is no such package.
     pub packages: fn(Manager) -> &'static [&'static str],
     /// What installs it by apt, if that is more than to install the packages.
-    pub install_by_apt: Option<fn(&Path, &Privilege, &mut dyn Observer) -> Result<(), Error>>,
+    pub install_by_apt: Option<ByApt>,
     /// Whether only apt's packages are known to work.
     pub is_by_apt_only: bool,
     /// Where to get it without a package.

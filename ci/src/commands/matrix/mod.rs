@@ -2,7 +2,7 @@
 //!
 //! [`selection`] chooses the rows; [`runner`] finds the tools, builds the kernels and runs one row; [`schedule`] runs as
 //! many at once as the host can bear; [`result`] tells a failure from a skip and from a machine that did not start;
-//! [`screen`], [`junit`] and `matrix.json` pass it on. The boot tests share all but what prints and writes.
+//! `screen` and `junit` pass it on. The boot tests share all but what prints and writes.
 
 mod junit;
 pub mod result;

@@ -1,9 +1,9 @@
 //! `soak`: the long tiers, each a command, for nights and before a release.
 //!
-//! [`boots`] and [`stress`] are runs of the launcher's own, many of them or a long one; [`cpu_limit`] takes the processor away
-//! from some of them. The others are [cargo]'s: [`models`] and [`properties`] and [`miri`] run the library's tests
-//! for longer, or by other means, than `cargo test` does; [`mutants`] tests the tests; [`fuzz`] what reads foreign bytes.
-//! Each soak ends with one line that says what was done, and at the first failure with the folder of the run that failed.
+//! `boots` and `stress` are runs of the launcher itself, many of them or a long one; `cpu_limit` limits the processor time of
+//! some. The others run cargo: `models`, `properties` and `miri` run the library's tests for longer, or by other means, than
+//! `cargo test` does; `mutants` tests the tests; `fuzz` tests the parsers of untrusted input. Each soak ends with one line that
+//! reports what was done, and at the first failure with the folder of the run that failed.
 
 mod boots;
 mod cargo;
