@@ -190,7 +190,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The verdict that a report gives for this error.
+    /// The verdict of a report for this error.
     pub fn verdict(&self) -> VerdictKind {
         match self {
             Error::Usage(_)

@@ -65,7 +65,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A wait that wants to be woken; ends with its scope.
+/// Wakes a wait on a signal, until it is dropped.
 pub(crate) struct Listener {
     id: u64,
 }

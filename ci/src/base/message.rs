@@ -1,4 +1,4 @@
-//! What the launcher tells while it works. The library itself prints nothing.
+//! Messages about progress. The library itself prints nothing.
 
 use octopod::wire::{Progress, Record};
 
@@ -34,13 +34,13 @@ pub enum Message<'a> {
     Record(&'a Record<String>),
 }
 
-/// Hears of what happens.
+/// Receives messages.
 pub trait Observer {
     /// Called from the thread that runs the launcher.
     fn receive(&mut self, message: Message<'_>);
 }
 
-/// Keeps it all to itself.
+/// Drops all messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

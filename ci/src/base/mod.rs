@@ -5,6 +5,7 @@ pub mod checkout;
 pub mod error;
 pub mod files;
 pub mod interrupt;
+pub mod meminfo;
 pub mod message;
 pub mod numbers;
 pub mod process;

@@ -28,7 +28,7 @@ const CHANNEL_DEPTH: usize = 64;
 const CAPTURED_HEAD_BYTES: usize = 256 << 10;
 const CAPTURED_TAIL_BYTES: usize = 64 << 10;
 
-/// What a program writes that only says something about itself.
+/// Bytes that a program may write that is only asked for its version or the like.
 const ANSWER_BYTES: usize = 4 << 20;
 
 /// How long a dead child's streams may stay open, which they do while a process that it left behind holds them.
@@ -387,7 +387,7 @@ impl Captured {
     }
 }
 
-/// Runs `command`, which only says something, to its end, or to `limit`. One that writes without end is broken off.
+/// Runs `command`, which writes a short answer, to its end, or to `limit`. One that writes without end is killed.
 pub fn capture(command: &mut Command, limit: Duration) -> Result<Captured, Error> {
     run_to_end(command, limit, Duration::from_secs(1), ANSWER_BYTES, |_| {})
 }

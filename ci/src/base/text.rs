@@ -76,7 +76,7 @@ pub fn styled(text: &str) -> String {
 /// A value with all strings in it cleaned, keys too. Line feeds stay: each place that shows a string decides about them.
 ///
 /// # Errors
-/// The value is not what its JSON says; only where its (de)serialisation is not symmetric.
+/// The JSON of the value cannot be read back; only where its (de)serialisation is not symmetric.
 pub fn cleaned<T: Serialize + DeserializeOwned>(value: T) -> Result<T, serde_json::Error> {
     let mut json = serde_json::to_value(value)?;
     clean(&mut json);

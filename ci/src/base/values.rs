@@ -1,4 +1,4 @@
-//! The values of options: each is checked where it is read, and says what is allowed.
+//! The values of options. Each is checked where it is parsed; its error states what is allowed.
 
 use std::fmt;
 use std::str::FromStr;

@@ -26,7 +26,7 @@ impl Version {
         Version::from_start(rest)
     }
 
-    /// Reads what Bochs says of itself before anything else.
+    /// Reads Bochs's banner.
     pub fn from_bochs_banner(banner: &str) -> Option<Version> {
         banner.lines().find_map(|line| Version::from_start(line.split_once("Bochs x86 Emulator ")?.1))
     }

@@ -101,7 +101,7 @@ pub struct EmulatorArgs {
     pub(crate) bochs: BochsArgs,
 }
 
-/// The kernel, and what it is told.
+/// The kernel and its command line.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 pub struct KernelArgs {

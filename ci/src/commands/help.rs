@@ -1,4 +1,4 @@
-//! What `--help` says behind the options.
+//! The text of `--help` behind the options.
 
 /// Statuses, environment, examples.
 pub const AFTER_HELP: &str = "\

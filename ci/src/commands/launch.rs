@@ -99,7 +99,7 @@ pub struct Launch {
     pub machine: MachineConfig,
     /// The kernel.
     pub kernel: KernelConfig,
-    /// What it is told.
+    /// Its command line.
     pub command_line: CommandLine,
     /// The numbers of CPUs that a stress is to run on; none for the kernel's choice.
     pub cpus: Vec<u32>,
@@ -320,7 +320,7 @@ fn boot(
         let Some(reason) = failed.and_then(|run| emulator.fall_back_to_tcg(&run.complaint)) else {
             break run;
         };
-        // The next one is listened for anew.
+        // The next run listens at a new socket.
         machine.socket(QMP).map(std::fs::remove_file);
         observer.receive(Message::Note(&reason));
     };

@@ -1,7 +1,7 @@
 //! `stress --host`: the kernel's workloads, checks and allocators on the host, with threads in the place of CPUs and no
 //! machine around them. What is wrong there too is the allocator's fault, and can be debugged like any program.
 //!
-//! A thread does the work, and another watches it: it tells how far the work is, keeps the time limit, and names the call in
+//! A thread does the work, and another watches it: it reports progress, enforces the time limit, and names the call in
 //! which an allocator hangs. Threads cannot be broken off, so those of a run that is given up end with the process.
 
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use octopod::stress::trace;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
 use crate::base::interrupt::{self, Listener};
+use crate::base::meminfo::available_bytes;
 use crate::base::values::MemSize;
 use crate::base::{Error, Message, Observer, VerdictKind};
 use crate::report::Judgement;
@@ -57,14 +58,6 @@ fn check(mem: &MemSize) -> Result<(), Error> {
     )))
 }
 
-/// The memory that the host can give, where it says.
-fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 /// One workload on one allocator.
 #[derive(Clone, Copy, Debug)]
 struct Part {
@@ -79,7 +72,7 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// What the thread that does the work says.
+/// Events from the thread that does the work.
 enum Said {
     /// The next part begins.
     Begins(u32, Part, Arc<Activity>),
@@ -161,7 +154,7 @@ impl Work {
     }
 }
 
-/// Hears the work out to its end, or ends it.
+/// Follows the work to its end, or ends it.
 fn watch(
     said: &Receiver<Said>,
     of: u32,

@@ -28,7 +28,7 @@ impl fmt::Display for Hang {
 pub struct Watchdog {
     activity: Arc<Activity>,
     last: Vec<ThreadActivity>,
-    /// For each thread, looks at which it was in the same call.
+    /// For each thread, the number of checks that found it in the same call.
     same: Vec<u32>,
 }
 
@@ -40,7 +40,7 @@ impl Watchdog {
         Watchdog { activity, last, same }
     }
 
-    /// Looks at the threads; the first that hangs, if one does.
+    /// Checks the threads; returns the first that hangs.
     pub fn look(&mut self) -> Option<Hang> {
         let mut hang = None;
         for (thread, now) in self.activity.threads().enumerate() {

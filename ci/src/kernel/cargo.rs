@@ -1,4 +1,4 @@
-//! Cargo, which builds the kernel, and what it says meanwhile.
+//! Runs cargo to build the kernel, and reads its messages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ use crate::kernel::{KernelConfig, example};
 /// Names the compressed kernel to the unpacker's build script.
 const PAYLOAD: &str = "OCTOPOD_PAYLOAD";
 
-/// What people are told.
+/// The step that is shown.
 const BUILDING: &str = "building the kernel";
 
 /// A first build downloads and compiles everything, perhaps on a slow machine.
@@ -28,13 +28,13 @@ const BUILD_GRACE: Duration = Duration::from_secs(5);
 const SHOW_COUNTS: [(&str, &str); 2] =
     [("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100")];
 
-/// What cargo says beyond this is left out of an error.
+/// Bytes of cargo's diagnostics that an error contains at most.
 const MOST_DIAGNOSTICS: usize = 1 << 20;
 
 /// Builds a program. Returns the file that cargo has made.
 ///
 /// # Errors
-/// What keeps cargo from being run, or what it says is wrong; an interrupt, or too long a time.
+/// Cargo cannot be run, or fails; a signal; the time limit.
 pub fn build(
     program: &Program<'_>,
     config: &KernelConfig,

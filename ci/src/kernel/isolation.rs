@@ -33,7 +33,7 @@ const NAMES: [&str; 7] = [
     "RUSTC_FORCE_INCREMENTAL",
 ];
 
-/// How many compilers run at once says nothing of what they make.
+/// The number of parallel compilers does not change their output.
 const KEPT: &str = "CARGO_BUILD_JOBS";
 
 /// Between flags in `CARGO_ENCODED_RUSTFLAGS`.

@@ -23,7 +23,7 @@ pub struct StackFrame {
     pub inlined: bool,
 }
 
-/// The symbols of one kernel. A kernel without any gives addresses only.
+/// The symbols of one kernel. Without symbols only addresses are shown.
 pub struct Symbols {
     loader: Option<Loader>,
     loaded: Vec<Loaded>,

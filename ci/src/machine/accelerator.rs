@@ -30,7 +30,7 @@ impl AccelChoice {
     }
 }
 
-/// What QEMU is told.
+/// An accelerator, as QEMU names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
     /// The host's processor, through Linux.
@@ -72,7 +72,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Looks at this machine.
+    /// Examines this machine.
     pub fn examine() -> Host {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Host {

@@ -1,7 +1,7 @@
 //! Bochs: a machine that interprets every instruction, checks what TCG lets pass, and has what TCG lacks, as the APIC
 //! timer's TSC-deadline mode.
 //!
-//! It has no exit device. The kernel ends it by a port of its own, and says how it went by its records alone.
+//! It has no exit device. The kernel ends it by a Bochs port, and reports its result by its records alone.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub struct Bochs {
 /// The `--cpu` of a run whose user names none: x2APIC, TSC-deadline, RDRAND, SMEP.
 pub const DEFAULT_CPU: &str = "corei7_haswell_4770";
 
-/// The chipset that Bochs has unless it is told otherwise.
+/// The default chipset of Bochs.
 pub const MACHINE: &str = "i440fx";
 
 /// Instructions in a second of the machine's time, which runs by this count and by nothing else. So it is the TSC's
@@ -43,7 +43,7 @@ const PRINTED: &str = "bochs.out";
 /// The debugger's commands: run; and where the machine stops for whatever reason, quit, which shows all registers.
 const RUN_AND_QUIT: &str = "continue\nquit\n";
 
-/// What Bochs says where the kernel has ended it, and where a CPU has run into a triple fault.
+/// Bochs's messages when the kernel has ended it, and when a CPU has a triple fault.
 const SHUTDOWN: &str = "Shutdown port: shutdown requested";
 const TRIPLE_FAULT: &str = "exception with no resolution";
 
@@ -134,7 +134,7 @@ impl Log {
     }
 }
 
-/// Whether a complaint tells of a triple fault.
+/// Whether a complaint is about a triple fault.
 pub fn is_triple_fault(complaint: &str) -> bool {
     complaint.contains(TRIPLE_FAULT)
 }

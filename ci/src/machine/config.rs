@@ -118,7 +118,7 @@ impl MachineConfig {
         }
     }
 
-    /// Refuses a machine type that is given to QEMU directly and that cannot load the kernel: QEMU says nothing of it, and
+    /// Refuses a machine type that is given to QEMU directly and that cannot load the kernel: QEMU reports no error, and
     /// the machine stays in its firmware.
     fn check_pvh(&self) -> Result<(), Error> {
         if self.boot != BootProtocol::Pvh {

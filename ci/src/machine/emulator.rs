@@ -1,5 +1,5 @@
 //! What the kernel is booted on: QEMU, or Bochs. Here is what the launcher asks of both; [`crate::machine::qemu`] and
-//! [`crate::machine::bochs`] know how each is told.
+//! [`crate::machine::bochs`] have the command line of each.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -165,7 +165,7 @@ impl Ready {
         self.sockets.as_ref().map(|folder| folder.join(name))
     }
 
-    /// The file of the run's folder that gets what the emulator says itself.
+    /// The file of the run's folder that gets the emulator's own messages.
     pub fn log_name(&self) -> &'static str {
         match self.kind {
             EmulatorKind::Qemu => "qemu.log",

@@ -118,7 +118,7 @@ pub struct Tools {
 pub struct Loaded<'a> {
     /// The kernel's file.
     pub kernel: &'a Path,
-    /// What the kernel is told.
+    /// The kernel's command line.
     pub command_line: &'a str,
     /// What is loaded beside it.
     pub module: Option<PathBuf>,

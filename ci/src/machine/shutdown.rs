@@ -1,4 +1,4 @@
-//! Why QEMU ended a machine, as its `SHUTDOWN` event says (QEMU's qapi/run-state.json, `ShutdownCause`).
+//! Why QEMU ended a machine, by its `SHUTDOWN` event (QEMU's qapi/run-state.json, `ShutdownCause`).
 
 use serde_json::Value;
 

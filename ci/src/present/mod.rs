@@ -4,6 +4,7 @@ pub mod comparison;
 mod layout;
 pub mod page;
 pub mod pictures;
+pub mod styles;
 pub mod table;
 pub mod terminal;
 pub mod trace;

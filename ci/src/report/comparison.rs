@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::report::{Report, headline};
 
-/// What differs by less than this says nothing: no two runs of one kernel are the same.
+/// A smaller difference is noise: no two runs of one kernel are the same.
 const NOTABLE: f64 = 0.10;
 
 /// Which way a figure should go.

@@ -50,7 +50,7 @@ pub struct Report {
     pub boot_stages: Vec<BootStageReport>,
     /// The CPUs that the firmware lists.
     pub cpus: Vec<Cpu<String>>,
-    /// The frame allocator's books.
+    /// The frame allocator's counts.
     pub memory: Option<MemoryReport>,
     /// The workloads, in the order in which they ran.
     pub stress: Vec<StressReport>,
@@ -151,7 +151,7 @@ pub struct BootReport {
     pub entry_to_work_us: Option<u64>,
 }
 
-/// The frame allocator's books, before and after.
+/// The frame allocator's counts, before and after.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemoryReport {
     /// What the kernel said at the start.

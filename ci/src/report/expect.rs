@@ -1,4 +1,4 @@
-//! What must come of a run, as a row of the matrix says it.
+//! The expected result of a run, as a row of the matrix states it.
 
 use octopod::wire::LockWait;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ pub struct Expect {
     pub apic_ids: Option<Vec<u32>>,
     /// `xapic` or `x2apic`.
     pub apic_mode: Option<String>,
-    /// Who told the TSC's frequency.
+    /// The source of the TSC's frequency.
     pub clock: Option<String>,
     /// A part of the report's reason.
     pub reason: Option<String>,

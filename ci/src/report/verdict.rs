@@ -1,4 +1,4 @@
-//! How a run ended, judged from four witnesses: QEMU's status and what QEMU says of its end, the kernel's records, and the
+//! How a run ended, judged from four sources: QEMU's status, QEMU's reason for its end, the kernel's records, and the
 //! clock. Of Bochs, whose status does not depend on the kernel, only that the kernel ended it.
 //!
 //! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree, and the records to show what was asked for
@@ -135,7 +135,7 @@ impl RunEvidence<'_> {
             (None, None, Some(_)) => format!("no verdict within {seconds} s, though the CPUs came online"),
             (None, None, None) => match self.last_line {
                 Some(line) => format!("no answer within {seconds} s; its last line: {line}"),
-                None if self.spoke() => format!("no answer within {seconds} s"),
+                None if self.has_output() => format!("no answer within {seconds} s"),
                 None => format!("no answer within {seconds} s: nothing came on the serial line"),
             },
         };
@@ -145,7 +145,7 @@ impl RunEvidence<'_> {
     /// The emulator ended by itself, or the kernel ended it and gave no code.
     fn without_a_code(&self) -> Judged {
         let (title, seen) = (self.emulator.title(), self.seen);
-        // Bochs ends with status 1 whatever it is, and says which it was.
+        // Bochs ends with status 1 in any case, and writes the reason.
         let ended_quietly = match self.emulator {
             EmulatorKind::Qemu => *self.end == End::Status(0),
             EmulatorKind::Bochs => bochs::is_triple_fault(self.complaint),
@@ -161,7 +161,7 @@ impl RunEvidence<'_> {
                 VerdictKind::Panic,
                 Some(format!("{title} reset or powered off without a verdict (a triple fault?){after}")),
             ),
-            End::Status(1) if !self.spoke() => {
+            End::Status(1) if !self.has_output() => {
                 let hint = shutdown::hint(self.complaint).map(|hint| format!("; {hint}")).unwrap_or_default();
                 let reason = format!("{title} did not start{}{hint}", quoted(self.complaint));
                 (VerdictKind::Error, Some(reason))
@@ -196,7 +196,7 @@ impl RunEvidence<'_> {
             let reason = format!("signal {signal} ended QEMU before the kernel's verdict{after}");
             return (VerdictKind::Error, Some(reason));
         }
-        if self.spoke() {
+        if self.has_output() {
             let reason = format!("QEMU reset or powered off without a verdict (a triple fault?){after}");
             return (VerdictKind::Panic, Some(reason));
         }
@@ -209,7 +209,7 @@ impl RunEvidence<'_> {
 
     /// Whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does not
     /// come to run a machine.
-    fn spoke(&self) -> bool {
+    fn has_output(&self) -> bool {
         let has_record =
             self.seen.boot.is_some() || !self.seen.cpus.is_empty() || !self.seen.regions.is_empty();
         has_record || self.seen.verdict.is_some() || self.last_line.is_some_and(is_kernels)

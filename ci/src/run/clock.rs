@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest wait between two looks at the clock.
+/// The longest wait between two readings of the clock.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// The launcher may be so late for a look on a host that is busy. What is later was a stop: Ctrl-Z, SIGSTOP, a debugger.
+/// A busy host may delay a reading by so much. A longer delay was a stop: Ctrl-Z, SIGSTOP, a debugger.
 const LATENESS: Duration = Duration::from_secs(2);
 
 /// A clock that stops while the launcher does. It has to be read at least every [`TICK`].

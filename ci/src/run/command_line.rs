@@ -42,7 +42,7 @@ impl CommandLine {
         parsed.map(drop).map_err(|error| Error::Usage(error.to_string()))
     }
 
-    /// What the kernel is told to do; `None` if it would refuse the line.
+    /// The kernel's work; `None` if it would refuse the line.
     pub fn work(&self) -> Option<Work> {
         self.parsed().map(|options| options.work)
     }

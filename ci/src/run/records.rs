@@ -1,6 +1,6 @@
 //! Reads the serial port's lines and gathers what the kernel's records say.
 //!
-//! [`framing`] tells records from text, [`plausible`] refuses numbers that cannot be true, and [`Seen`] gathers the rest.
+//! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
     Arena, Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, Memory,
@@ -41,7 +41,7 @@ pub struct Seen {
     pub regions: Vec<Region<String>>,
     /// What the walk of the page tables counted.
     pub page_tables: Option<PageTables>,
-    /// The frame allocator's books.
+    /// The frame allocator's counts.
     pub memory: Option<Memory>,
     /// What each node has of each zone, before the work and after it.
     pub arenas: Vec<Arena<String>>,

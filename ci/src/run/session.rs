@@ -1,4 +1,4 @@
-//! One run: starts the emulator, hears it out, and ends it at the latest when the time is up.
+//! One run: starts the emulator, reads its output, and ends it at the latest at the deadline.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -128,7 +128,7 @@ pub fn run(
     Ok(Run { end, shutdown, seen, has_records, serial, complaint, start_to_online, wall, registers })
 }
 
-/// Hears the machine out until it ends or has to. Returns how, and the registers if the time was up.
+/// Follows the machine until it ends or is ended. Returns how, and the registers after a timeout.
 fn follow(
     child: &mut Supervised,
     transcript: &mut Transcript<'_>,

@@ -21,8 +21,8 @@ const MAX_BYTES_KEPT: usize = 8 << 20;
 /// Lines of the emulator's that are kept in memory; its log has them all.
 const MAX_COMPLAINTS: usize = 20;
 
-/// Of Bochs only a panic is a complaint. What QEMU says of every feature that a CPU model has and its TCG has not; and what
-/// its KVM says of more CPUs than the host has.
+/// QEMU's messages about each feature that a CPU model has and its TCG lacks, and about more CPUs than the host has under KVM.
+/// Of Bochs only a panic is a complaint.
 const HARMLESS: [&str; 2] =
     ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
 

@@ -44,7 +44,7 @@ pub fn healthy(parts: &[Part]) -> bool {
     parts.iter().all(|part| part.state != State::Missing)
 }
 
-/// Looks at this machine.
+/// Examines this machine.
 pub fn examine(config: &MachineConfig) -> Vec<Part> {
     let mut parts = vec![rust(), cargo_part(), kernel_target(), qemu_part(config), accelerator(config)];
     parts.push(bochs_part(config));

@@ -6,13 +6,13 @@ use std::time::Duration;
 /// Forbids the launcher to install anything.
 pub const NO_INSTALL: &str = "OCTOPOD_NO_INSTALL";
 
-/// A program that only says something about itself does so within this.
+/// A program answers a question about itself within this time.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Downloads over a slow line take long.
 pub const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// A package manager that is broken off needs time to leave its books in order.
+/// A package manager that is interrupted needs time to leave its database consistent.
 pub const INSTALL_GRACE: Duration = Duration::from_secs(60);
 
 /// Whether the launcher may install what is missing.

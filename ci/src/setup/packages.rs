@@ -1,4 +1,4 @@
-//! The system's package manager: which one it is, whether the launcher may use it, and what it would be told.
+//! The system's package manager: which one it is, whether the launcher may use it, and its command lines.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -38,7 +38,7 @@ enum Target {
 /// Writes all of `bytes` to `path`, or changes nothing there. Symbolic links are followed. A pipe or device gets the bytes.
 ///
 /// # Errors
-/// What the system says; the folder must exist.
+/// The system's error; the folder must exist.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_by(path, |file| file.write_all(bytes))
 }
@@ -65,7 +65,7 @@ pub fn write_by(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>
 /// Copies a regular file to `path`, which keeps nothing of what was there: not its contents, nor its links.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn copy(from: &Path, path: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
     let mut part = part(folder_of(path))?;
@@ -78,7 +78,7 @@ pub fn copy(from: &Path, path: &Path) -> io::Result<()> {
 /// themselves only ever replaced, never written to.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn link_or_copy(from: &Path, path: &Path) -> io::Result<()> {
     let _ = fs::remove_file(path);
     fs::hard_link(from, path).or_else(|_| copy(from, path))
@@ -87,7 +87,7 @@ pub fn link_or_copy(from: &Path, path: &Path) -> io::Result<()> {
 /// Opens a new file at `path`; one that was there is no longer of this name, and is not changed.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

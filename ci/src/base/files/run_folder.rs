@@ -27,7 +27,7 @@ impl RunFolder {
     /// Another run has it, or it cannot be made.
     pub fn take(path: &Path) -> Result<RunFolder, Error> {
         fs::create_dir_all(path).map_err(Error::file("make the folder", path))?;
-        // QEMU is told of files in it, and the run's script is to work from anywhere.
+        // QEMU gets paths in it, and the run's script has to work from any folder.
         let path = fs::canonicalize(path).map_err(Error::file("find", path))?;
         let lock = Arc::new(FolderLock::take(&path)?);
         Ok(RunFolder { path, _lock: lock })

@@ -26,7 +26,7 @@ impl Scratch {
     /// Makes one whose path, with `name` in it, has at most `most` bytes; and removes those of processes that are gone.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn new(name: &str, most: usize) -> Result<Scratch, Error> {
         let wanted = std::env::temp_dir();
         // The prefix, six characters, two slashes.
@@ -38,7 +38,7 @@ impl Scratch {
     /// Makes one in this folder, which is made if it is missing; and removes those there of processes that are gone.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn new_in(parent: &Path) -> Result<Scratch, Error> {
         fs::create_dir_all(parent).map_err(Error::file("make the folder", parent))?;
         sweep(parent);
@@ -58,7 +58,7 @@ impl Scratch {
     /// A name for a file that has no special characters in it: its own, or that of a link here to it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn plain(&self, file: &Path, name: &str) -> Result<PathBuf, Error> {
         if is_plain(file) {
             return Ok(file.to_owned());

@@ -1,7 +1,7 @@
 //! `matrix`: runs the rows of `config/machines.toml`, several at once, and reports which did not do what they must.
 //!
 //! [`selection`] chooses the rows; [`runner`] finds the tools, builds the kernels and runs one row; [`schedule`] runs as
-//! many at once as the host can bear; [`result`] tells a failure from a skip and from a machine that did not start;
+//! many at once as the host can bear; [`result`] separates failures from skips and from machines that did not start;
 //! `screen` and `junit` pass it on. The boot tests share all but what prints and writes.
 
 mod junit;

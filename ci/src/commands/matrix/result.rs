@@ -1,4 +1,4 @@
-//! What came of a row, and of all of them: four results that are told apart everywhere.
+//! The result of a row, and of all rows: passed, failed, skipped, not started.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub enum Ended {
     Failed(Vec<String>),
     /// It was not run, or not to its end.
     Skipped(Skip),
-    /// The machine never came to life: nothing is said about the kernel.
+    /// The machine did not start: the result is not about the kernel.
     NotStarted(String),
 }
 
@@ -161,7 +161,7 @@ impl RowResult {
     /// All that a person needs of a row that did not pass, with the kernel's last `serial_lines` lines.
     pub fn details(&self, serial_lines: usize) -> Vec<String> {
         let mut lines = self.wrong.clone();
-        // What is expected may be part of it, so it is not what is wrong, but it tells most.
+        // A part of it may be expected, so it is not what is wrong, but it is the best hint.
         lines.extend(
             self.reason
                 .iter()
@@ -212,7 +212,7 @@ pub struct Counts {
     pub failed: usize,
     /// Were not run.
     pub skipped: usize,
-    /// Never came to life.
+    /// Did not start.
     pub not_started: usize,
 }
 

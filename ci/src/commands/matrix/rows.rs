@@ -1,6 +1,6 @@
 //! The boot matrix: rows of `config/machines.toml`, each a command line of this launcher's and what must come of it.
 //!
-//! A command line says all that a row is about: boot protocol, machine, CPUs, processor, memory, APIC mode. It can be pasted. A
+//! A command line has all that a row is about: boot protocol, machine, CPUs, processor, memory, APIC mode. It can be pasted. A
 //! row that lists variants in `with` stands for itself and for one more row with each of them.
 
 use std::collections::BTreeMap;

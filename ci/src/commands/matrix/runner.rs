@@ -50,7 +50,7 @@ pub struct Job {
 }
 
 impl Runner {
-    /// Sees to it that there is a QEMU, the one that is named or any, and that `accel` can be had.
+    /// Finds QEMU, the one that is named or any, and checks that `accel` is available.
     pub fn new(
         qemu: Option<&OsStr>,
         accel: AccelChoice,

@@ -11,7 +11,7 @@ use crate::commands::matrix::result::RowResult;
 use crate::commands::matrix::runner::Job;
 use crate::commands::matrix::weight::Weight;
 
-/// Hears of rows, from the threads that run them.
+/// Receives the progress of rows, from the threads that run them.
 pub trait Watcher: Sync {
     /// A row begins; what happens in its run goes to the observer.
     fn begins(&self, job: &Job) -> Box<dyn Observer + '_>;

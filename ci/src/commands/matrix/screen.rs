@@ -5,19 +5,15 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::base::{Message, Observer, text};
 use crate::commands::matrix::result::{Counts, Ended, Results, RowResult};
 use crate::commands::matrix::runner::Job;
 use crate::commands::matrix::schedule::Watcher;
+use crate::present::styles::{BAD, FAINT, GOOD, WARN};
 use crate::present::terminal::TerminalConfig;
-
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const WARN: Style = AnsiColor::Yellow.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
 
 /// The kernel's lines that are shown of a row that failed.
 const SERIAL_LINES: usize = 12;
@@ -53,7 +49,7 @@ impl Screen {
         }
     }
 
-    /// Prints a line past the bars. Nobody is left to be told if that fails.
+    /// Prints a line past the bars. A failure has no place left to be reported.
     fn line(&self, text: &str) {
         let text = text::styled(text);
         self.bars.suspend(|| {

@@ -1,9 +1,9 @@
 //! What a row takes of the host.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::thread;
 
+use crate::base::meminfo::available_bytes;
 use crate::machine::MachineConfig;
 
 /// A machine of this many CPUs counts for one of the host's cores: eight CPUs that start and stop together come up
@@ -29,18 +29,11 @@ impl Weight {
         Weight { slots: cpus.div_ceil(CPUS_PER_SLOT), bytes: config.mem.bytes() }
     }
 
-    /// What this host has: `jobs`, or its cores; and the memory that is free now, where the system says.
+    /// What this host has: `jobs`, or its cores; and the available memory, where the system has it.
     pub fn of_the_host(jobs: Option<NonZeroUsize>) -> Weight {
         let cores = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        Weight { slots: cores, bytes: available_bytes(&meminfo).unwrap_or(u64::MAX) }
+        Weight { slots: cores, bytes: available_bytes().unwrap_or(u64::MAX) }
     }
-}
-
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -64,11 +57,5 @@ mod tests {
         assert_eq!(of("6,sockets=2,cores=3", "128M"), weight(1, 128 << 20));
         assert_eq!(of("2,maxcpus=20", "128M").slots, 3);
         assert_eq!(of("64", "128M").slots, 8);
-    }
-
-    #[test]
-    fn linux_says_how_much_memory_is_free() {
-        assert_eq!(available_bytes("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
-        assert_eq!(available_bytes("MemTotal: 9 kB\n"), None);
     }
 }

@@ -16,7 +16,7 @@ const EVERY: u64 = 11;
 const FEW: u32 = 8;
 const MANY: u32 = 64;
 
-/// Boots, unless `--count` says otherwise.
+/// The default of `--count`: boots.
 const BOOTS: u64 = 1_100;
 
 /// A held boot may take so long, in seconds: ten times the usual.
@@ -35,7 +35,7 @@ fn kind(number: u64) -> (u32, bool) {
     (cpus, number % 2 == 1)
 }
 
-/// Boots as often as the task says.
+/// Boots as often as the task asks for.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let qemu = setup::qemu::provide(task.qemu, console)?;
     let limited = CpuLimit::new(&qemu.program, &task.folder)?;

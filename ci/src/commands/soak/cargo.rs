@@ -45,7 +45,7 @@ impl Cargo {
     pub fn nightly(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
         let mut command = Command::new("rustup");
         command.args(["run", "nightly", "cargo"]);
-        // It says which toolchain the launcher was built with, by a rustup that is not this one.
+        // It names the toolchain that the launcher was built with, perhaps by another rustup.
         command.env_remove("RUSTUP_TOOLCHAIN");
         Cargo::start_with(command, task, kind, words)
     }
@@ -101,7 +101,7 @@ impl Cargo {
 }
 
 impl Cargo {
-    /// Runs tests to their end, and shows `step` and what they count; `passed` makes the line that says what was done.
+    /// Runs tests to their end, and shows `step` and what they count; `passed` makes the line that reports what was done.
     pub fn test(
         self,
         step: &str,
@@ -197,7 +197,7 @@ impl Tests {
         self.counted.iter().filter(|(_, name)| name.starts_with(what)).map(|(number, _)| number).sum()
     }
 
-    /// What came of the run: `passed` makes the line that says what was done.
+    /// What came of the run: `passed` makes the line that reports what was done.
     ///
     /// # Errors
     /// Cargo's, if there was no test to run.

@@ -1,4 +1,4 @@
-//! Random bytes for what reads other people's: every target of `ci/fuzz`, so many inputs each.
+//! Random bytes for the parsers of untrusted input: every target of `ci/fuzz`, so many inputs each.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 use crate::setup;
 
-/// Inputs for each target, unless `--count` says otherwise.
+/// The default of `--count`: inputs for each target.
 const INPUTS: u64 = 10_000_000;
 
 /// Fuzzes one target after the other. What has been found to be of interest is kept for the next time.

@@ -12,7 +12,7 @@ use crate::setup;
 /// never frees.
 const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation -Zmiri-ignore-leaks";
 
-/// Cases of each property test, unless `--count` says otherwise.
+/// The default of `--count`: cases of each property test.
 const CASES: u64 = 2;
 
 /// Runs them once; not the books, which are of where memory goes before the allocator has it, and have no unsafe code.

@@ -50,7 +50,7 @@ pub enum Soak {
     Miri,
     /// Changes to the frame allocator that its tests must see.
     Mutants,
-    /// Random bytes for what reads other people's.
+    /// Random bytes for the parsers of untrusted input.
     Fuzz,
 }
 

@@ -15,7 +15,7 @@ const STORMS: &str = "models::storms::";
 /// The first step.
 const BUILDING: &str = "building the models";
 
-/// Random schedules, unless `--count` says otherwise.
+/// The default of `--count`: random schedules.
 const SCHEDULES: u64 = 1_000_000;
 
 /// Every interleaving; the count is the bound for preemptions, in place of each model's own.

@@ -89,7 +89,7 @@ struct Outcomes {
     unviable: u64,
 }
 
-/// Tries all mutants, or about as many as the task says, spread over all.
+/// Tries all mutants, or about as many as the task asks for, spread over all.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let program = setup::rust::program("cargo-mutants", task.workspace, console)?;
     let path = task.workspace.root.join("config/mutants.toml");

@@ -1,11 +1,11 @@
-//! The library's property tests of the frame allocator, for as many random operations as the task says.
+//! The library's property tests of the frame allocator, for as many random operations as the task asks for.
 
 use crate::base::Error;
 use crate::commands::soak::cargo::Cargo;
 use crate::commands::soak::task::{Ended, Task};
 use crate::present::terminal::Console;
 
-/// Operations, unless `--count` says otherwise.
+/// The default of `--count`: operations.
 const OPERATIONS: u64 = 10_000_000;
 
 /// Runs until each test has done its share.

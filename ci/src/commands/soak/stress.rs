@@ -1,6 +1,6 @@
 //! All workloads on eight CPUs, in one run of so many operations.
 //!
-//! The kernel's workloads run for a time, so a short run tells how long the real one has to be.
+//! The kernel's workloads run for a time, so a short run measures how long the real one has to be.
 
 use crate::base::{Error, Message, Observer, interrupt};
 use crate::commands::runs::launch_with;
@@ -9,7 +9,7 @@ use crate::present::terminal::Console;
 use crate::report::Outcome;
 use crate::report::expect::Expect;
 
-/// Operations, unless `--count` says otherwise.
+/// The default of `--count`: operations.
 const OPERATIONS: u64 = 1_000_000_000;
 
 /// Seconds of the run that measures.
@@ -18,13 +18,13 @@ const TRIAL_S: u64 = 20;
 /// The time is for the count and so much more, in percent: the host may be busier later.
 const SPARE_PERCENT: u64 = 15;
 
-/// The longest that a run may be told to take.
+/// The longest time of a run, in seconds.
 const MAX_S: u64 = 86_400;
 
 /// Runs of which none reaches the count, before the host is called too slow.
 const ATTEMPTS: usize = 3;
 
-/// Runs until one run has done as many operations as the task says.
+/// Runs until one run has done as many operations as the task asks for.
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut built = task.launch(&["stress"])?;
     task.build(&mut built, console)?;

@@ -32,7 +32,7 @@ pub struct Task<'a> {
     pub workspace: &'a Workspace,
     /// Where its files go.
     pub folder: RunFolder,
-    /// How many of what it counts, if the user says.
+    /// `--count`: how many of what it counts.
     pub count: Option<u64>,
 }
 

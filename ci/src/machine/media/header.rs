@@ -16,7 +16,7 @@ pub enum HeaderError {
     /// Not an ELF file for 64 bits.
     #[error("{0}")]
     NotElf(object::Error),
-    /// No symbol says where the header is.
+    /// There is no symbol of the header.
     #[error("it has no symbol {SYMBOL}, which marks a blank Multiboot 1 header")]
     NoSymbol,
     /// The symbol points to nothing that is in the file.

@@ -15,7 +15,7 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects, hears the greeting out and negotiates.
+    /// Connects, reads the greeting and negotiates.
     pub fn connect(socket: &Path, deadline: Instant) -> Result<Qmp, QmpError> {
         let mut qmp = Qmp { reader: BufReader::new(UnixStream::connect(socket)?) };
         while qmp.receive(deadline)?.get("QMP").is_none() {}

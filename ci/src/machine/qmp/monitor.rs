@@ -1,4 +1,4 @@
-//! The launcher's own connection to a QEMU that runs: it hears the events, and asks for the registers at the end.
+//! The launcher's own connection to a QEMU that runs: it receives the events, and requests the registers at the end.
 //!
 //! The launcher listens and QEMU connects while it starts, so that no wait for a socket is needed.
 
@@ -18,9 +18,9 @@ use crate::machine::shutdown::Shutdown;
 /// QEMU's longest answer, the registers of all CPUs, is some megabytes; what is longer comes from something else.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// What QEMU has said so far.
+/// What QEMU has sent so far.
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     /// The way back, as soon as QEMU has greeted.
     writer: Option<UnixStream>,
     shutdown: Option<Shutdown>,
@@ -31,37 +31,37 @@ struct Heard {
 /// A listener for one QEMU. Dropped, it listens no more.
 pub struct Monitor {
     socket: PathBuf,
-    heard: Arc<Mutex<Heard>>,
+    received: Arc<Mutex<Received>>,
     answers: Receiver<Value>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
 }
 
 impl Monitor {
-    /// Listens at `socket`, to which QEMU is told to connect.
+    /// Listens at `socket`, to which QEMU connects.
     ///
     /// # Errors
     /// The socket cannot be made.
     pub fn listen(socket: &Path) -> io::Result<Monitor> {
         let listener = UnixListener::bind(socket)?;
-        let heard = Arc::<Mutex<Heard>>::default();
+        let received = Arc::<Mutex<Received>>::default();
         let (sender, answers) = channel();
         let (alive, ended) = channel();
-        let shared = heard.clone();
+        let shared = received.clone();
         thread::spawn(move || {
             if let Ok((stream, _)) = listener.accept() {
                 // QEMU is gone, or no longer itself: either shows elsewhere.
-                let _ = hear(stream, &shared, &sender);
+                let _ = follow(stream, &shared, &sender);
             }
             locked(&shared).is_over = true;
             drop(alive);
         });
-        Ok(Monitor { socket: socket.to_owned(), heard, answers, ended })
+        Ok(Monitor { socket: socket.to_owned(), received, answers, ended })
     }
 
     /// Whether QEMU has greeted, which it does when it runs a machine.
     pub fn has_answered(&self) -> bool {
-        locked(&self.heard).writer.is_some()
+        locked(&self.received).writer.is_some()
     }
 
     /// Why QEMU has ended the machine, after the end of QEMU's process. Waits until all that it wrote has been read, at the
@@ -70,7 +70,7 @@ impl Monitor {
         self.hang_up();
         let left = deadline.saturating_duration_since(Instant::now());
         let _ = self.ended.recv_timeout(left);
-        locked(&self.heard).shutdown.clone()
+        locked(&self.received).shutdown.clone()
     }
 
     /// Where every CPU is, as QEMU's monitor lists it, and QEMU asked to end.
@@ -101,8 +101,8 @@ impl Monitor {
     }
 
     fn send(&self, command: &str, arguments: &Value, deadline: Instant) -> Result<(), QmpError> {
-        let heard = locked(&self.heard);
-        let Some(writer) = &heard.writer else { return Err(QmpError::NotConnected) };
+        let received = locked(&self.received);
+        let Some(writer) = &received.writer else { return Err(QmpError::NotConnected) };
         writer.set_write_timeout(Some(left(deadline)?))?;
         let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
         Ok((&mut &*writer).write_all(line.as_bytes())?)
@@ -110,7 +110,7 @@ impl Monitor {
 
     /// Ends the wait for a QEMU that has never connected.
     fn hang_up(&self) {
-        if !self.has_answered() && !locked(&self.heard).is_over {
+        if !self.has_answered() && !locked(&self.received).is_over {
             let _ = UnixStream::connect(&self.socket);
         }
     }
@@ -119,40 +119,40 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         self.hang_up();
-        if let Some(writer) = &locked(&self.heard).writer {
+        if let Some(writer) = &locked(&self.received).writer {
             let _ = writer.shutdown(std::net::Shutdown::Both);
         }
     }
 }
 
-/// Greets QEMU back, then takes apart what it says until it closes the connection.
-fn hear(stream: UnixStream, heard: &Mutex<Heard>, answers: &Sender<Value>) -> Result<(), QmpError> {
+/// Negotiates, then reads QEMU's messages until it closes the connection.
+fn follow(stream: UnixStream, received: &Mutex<Received>, answers: &Sender<Value>) -> Result<(), QmpError> {
     let mut reader = BufReader::new(stream);
     while receive(&mut reader)?.get("QMP").is_none() {}
     let mut writer = reader.get_ref().try_clone()?;
     writer.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
     // Events that come before the answer count as well.
     loop {
-        let said = receive(&mut reader)?;
-        if said.get("return").is_some() {
+        let message = receive(&mut reader)?;
+        if message.get("return").is_some() {
             break;
         }
-        take_event(&said, heard);
+        take_event(&message, received);
     }
-    locked(heard).writer = Some(writer);
+    locked(received).writer = Some(writer);
     loop {
-        let said = receive(&mut reader)?;
-        if said.get("event").is_some() {
-            take_event(&said, heard);
+        let message = receive(&mut reader)?;
+        if message.get("event").is_some() {
+            take_event(&message, received);
         } else {
-            let _ = answers.send(said);
+            let _ = answers.send(message);
         }
     }
 }
 
-fn take_event(said: &Value, heard: &Mutex<Heard>) {
-    if let Some(shutdown) = Shutdown::of(said) {
-        locked(heard).shutdown.get_or_insert(shutdown);
+fn take_event(message: &Value, received: &Mutex<Received>) {
+    if let Some(shutdown) = Shutdown::of(message) {
+        locked(received).shutdown.get_or_insert(shutdown);
     }
 }
 
@@ -164,8 +164,8 @@ fn receive(reader: &mut BufReader<UnixStream>) -> Result<Value, QmpError> {
     }
 }
 
-fn locked(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
-    heard.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
+    received.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

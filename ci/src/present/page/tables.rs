@@ -13,7 +13,7 @@ use crate::report::memory::ArenaReport;
 /// Interrupts of more CPUs than this are shown by their spread.
 const MAX_CPU_COLUMNS: usize = 16;
 
-/// The memory map line by line, and the books.
+/// The memory map line by line, and the frame allocator's counts.
 pub fn memory(report: &Report) -> Markup {
     let Some(memory) = &report.memory else { return html! {} };
     let kernel = &memory.kernel;

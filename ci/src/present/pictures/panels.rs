@@ -39,7 +39,7 @@ impl Panels {
     }
 }
 
-/// What an axis says.
+/// An axis of a panel.
 pub struct Axis<'a> {
     /// From where to where.
     pub range: std::ops::Range<f64>,

@@ -104,7 +104,7 @@ impl Bars {
             let line = line.as_deref().map(|line| format!("; {line}")).unwrap_or_default();
             format!("{name}: {figures}{line}")
         });
-        // What says nothing new leaves the line as it was.
+        // A record without news leaves the line as it was.
         let below = line.unwrap_or_else(|| mem::take(&mut self.words().below));
         *self.words() = Words { before: name, behind: figures, below };
         if self.show(Shown::Workload, "{before} {wide_bar} {behind}\n{below}") {

@@ -19,7 +19,7 @@ pub struct EachCpu {
 }
 
 impl EachCpu {
-    /// The line, of 80 columns at most; `None` if this record says nothing new.
+    /// The line, of 80 columns at most; `None` if this record has no news.
     pub fn line(&mut self, progress: &Progress<String>) -> Option<String> {
         if self.index != Some(progress.index) {
             *self = EachCpu { index: Some(progress.index), ..EachCpu::default() };

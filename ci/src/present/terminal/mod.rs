@@ -9,13 +9,13 @@ use std::io;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
 use octopod::wire::{Arrivals, Record, Region};
 use strum::VariantArray;
 
 use crate::base::{Error, Message, Observer, VerdictKind, text};
 use crate::kernel::StackFrame;
 use crate::machine::EmulatorKind;
+use crate::present::styles::{BAD, FAINT, GOOD, WARN};
 use crate::present::table;
 use crate::report::lock_wait::lock_wait_in_words;
 use crate::report::panic::cpus_in_words;
@@ -25,11 +25,6 @@ use crate::run::folder::PAGE;
 use crate::setup::doctor::{Part, State};
 use bars::Bars;
 use outlet::{Outlet, Stream};
-
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const WARN: Style = AnsiColor::Yellow.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
 
 /// Registers of this many CPUs are worth showing; registers.txt has them all.
 const CPUS_SHOWN: usize = 16;
@@ -89,7 +84,7 @@ impl Console {
         self.bars.suspend(|| self.outlet.write(self.stream, line.as_bytes()));
     }
 
-    /// Prints foreign text of several lines, none of which can be taken for one of the launcher's own.
+    /// Prints untrusted text of several lines, indented so that none looks like one of the launcher's own.
     fn lines(&self, text: &str) {
         text.lines().for_each(|line| self.line(&format!("    {}", text::line(line))));
     }

@@ -1,8 +1,8 @@
 //! The launcher's output, written by a thread of its own.
 //!
-//! Whoever reads it may be slow, or stop for a while: a pager, a terminal after Ctrl-S, a pipe whose other end sleeps. The
-//! launcher goes on meanwhile, for the machine that it hears out has a deadline. What waits to be written lies in memory, and
-//! beyond some size in a file without a name, which the system removes with the process.
+//! The reader may be slow, or stop for a while: a pager, a terminal after Ctrl-S, a pipe whose other end sleeps. The launcher
+//! continues meanwhile, because its machine has a deadline. Pending output is kept in memory, and beyond some size in a file
+//! without a name, which the system removes with the process.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -77,7 +77,7 @@ impl Outlet {
         let queue = shared.clone();
         let writer = thread::spawn(move || {
             while let Some((stream, bytes)) = queue.next() {
-                // Most of what is written says what happens, and is missed by no one. What was asked for is: see `flush`.
+                // A lost progress line is no error; a lost report is: see `flush`.
                 if let (Stream::Stdout, Err(error)) = (stream, write(stream, &bytes)) {
                     queue.locked().failure.get_or_insert(error);
                 }

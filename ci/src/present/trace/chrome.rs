@@ -83,11 +83,11 @@ impl Timeline {
     /// Writes the whole document, one event a line.
     ///
     /// # Errors
-    /// What the writer says.
+    /// The writer's error.
     pub fn write(&self, out: &mut dyn Write, names: &EventNames) -> io::Result<()> {
         let Start { tsc_hz, entry_tsc, skew_cycles, .. } = self.start;
         let clock = Clock { entry_tsc, hz: if tsc_hz == 0 { 1_000_000_000 } else { tsc_hz } };
-        // The format knows nothing but microseconds. Without a frequency a nanosecond stands for a cycle, and the name says so.
+        // The format knows nothing but microseconds. Without a frequency a cycle is shown as a nanosecond, and the name states it.
         let is_timed = tsc_hz != 0;
         let name = if is_timed { "octopod" } else { "octopod (1 ns = 1 TSC cycle: frequency unknown)" };
         out.write_all(b"{\"traceEvents\":[\n")?;

@@ -15,7 +15,7 @@ use crate::report::trace::TraceReport;
 use crate::run::folder::TRACE;
 use chrome::Timeline;
 
-/// Makes the file of the run's stream, which is then no longer needed. `Err` says why there is none.
+/// Makes the file of the run's stream, which is then no longer needed. On error there is none.
 pub fn convert(folder: &RunFolder, names: &EventNames) -> Result<TraceReport, Error> {
     let (stream, path) = (folder.file(TRACE_STREAM), folder.file(TRACE));
     let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
@@ -26,7 +26,7 @@ pub fn convert(folder: &RunFolder, names: &EventNames) -> Result<TraceReport, Er
     Ok(timeline.report())
 }
 
-/// What a stream says, ready to be written.
+/// The events of a stream, ready to be written.
 fn timeline(stream: impl std::io::Read) -> Result<Timeline, StreamError> {
     let mut timeline = Timeline::default();
     sections(stream, |section| match section {

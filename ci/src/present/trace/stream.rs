@@ -93,7 +93,7 @@ pub enum StreamError {
     /// The last part counts others than have come.
     #[error("{came} trace events came of {sent}")]
     Count {
-        /// As the kernel says.
+        /// As the kernel reports it.
         sent: u64,
         /// As the launcher has them.
         came: u64,
@@ -156,7 +156,7 @@ impl<R: Read> Parts<R> {
         Parts { source, buffer: Vec::new(), used: 0, at: 0, has_ended: false }
     }
 
-    /// Sees to it that a whole part is in the buffer, if there is one.
+    /// Fills the buffer until it has a whole part, if there is one.
     fn fill(&mut self) -> Result<(), StreamError> {
         while self.buffer.len() - self.used < PART_BYTES && !self.has_ended {
             self.buffer.drain(..self.used);

@@ -1,4 +1,4 @@
-//! What a pass has to show: nothing in the records speaks against it, and what was asked for is in them.
+//! The evidence for a pass: no record contradicts it, and the records contain what was asked for.
 
 use std::collections::BTreeSet;
 
@@ -55,10 +55,12 @@ fn incomplete(seen: &Seen) -> Option<String> {
     None
 }
 
-/// Whether a kernel whose file the user names lacks what it was asked for: it has passed, and has not begun with it.
+/// Whether a kernel whose file the user names lacks what it was asked for: it has passed without the record that begins each
+/// work of octopod's own kernel.
 pub fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
     let work = match asked.work {
-        RequestedWork::Stress { .. } if seen.stress.is_empty() && seen.progress.is_none() => "stress",
+        _ if seen.memory.is_some() => return None,
+        RequestedWork::Stress { .. } if seen.stress.is_empty() => "stress",
         RequestedWork::Bench if seen.bench.is_empty() => "bench",
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! What QEMU's reason for ending a machine says of a run without a verdict.
+//! What QEMU's reason for ending a machine means for a run without a verdict.
 
 use crate::base::VerdictKind;
 use crate::machine::shutdown::Shutdown;

@@ -71,7 +71,8 @@ fn a_named_kernel_without_the_work_is_a_mistake_of_the_user() {
     for (work, name) in [(stress, "stress"), (RequestedWork::Bench, "bench")] {
         let judge = |is_named_kernel| {
             let asked = Requested { is_named_kernel, work: work.clone(), ..boot() };
-            judged(&run(&End::Status(PASS), &said(true), &asked))
+            let without = Seen { memory: None, ..said(true) };
+            judged(&run(&End::Status(PASS), &without, &asked))
         };
         let (kind, reason) = judge(true);
         assert_eq!(kind, VerdictKind::Usage);

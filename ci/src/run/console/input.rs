@@ -27,7 +27,7 @@ impl Input {
     pub fn start(typed: Option<String>, mut machine: impl Write + Send + 'static) -> Input {
         let (prompts, asked) = channel();
         thread::spawn(move || {
-            // A machine that is gone takes no more, and says so elsewhere.
+            // A machine that has ended takes no more; its end is reported elsewhere.
             let _ = match typed {
                 Some(typed) => lines(typed.as_bytes(), &mut machine, &asked),
                 None if io::stdin().is_terminal() => keys(io::stdin(), &mut machine, interrupt::request),
