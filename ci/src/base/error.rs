@@ -220,6 +220,15 @@ impl Error {
         move |problem| Error::Format { path, problem: problem.to_string() }
     }
 
+    /// For `map_err`: which output of which option could not be written.
+    pub(crate) fn unwritable<P: Into<PathBuf>>(
+        what: &str,
+        path: P,
+    ) -> impl FnOnce(io::Error) -> Error + use<P> {
+        let (what, path) = (what.to_owned(), path.into());
+        move |source| Error::Unwritable { what, path, source }
+    }
+
     /// For `map_err`: what was to be done to which file.
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();

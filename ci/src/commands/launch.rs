@@ -256,8 +256,8 @@ pub fn with_report(
     let in_folder = begun.folder.as_ref().map(|folder| ("the run's folder", folder.file(folder::REPORT)));
     let asked_for = launch.output.json.clone().filter(|path| path.as_os_str() != "-");
     for (what, path) in in_folder.into_iter().chain(asked_for.map(|path| ("--json", path))) {
-        if let Err(source) = outcome.report.write(&path) {
-            outcome.lacks(Error::Unwritable { what: what.to_owned(), path, source });
+        if let Err(error) = outcome.report.write(&path).map_err(Error::unwritable(what, path)) {
+            outcome.lacks(error);
         }
     }
     let run_dir = begun.folder.as_ref().map(|folder| folder.path.clone());

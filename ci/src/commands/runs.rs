@@ -50,35 +50,29 @@ struct Alone {
 impl RunCommand {
     /// The run that is asked for.
     pub fn configure(&self) -> Launch {
-        match self {
-            RunCommand::Boot(args) => args.configure(),
-            RunCommand::Stress(args) => args.configure(),
-            RunCommand::Bench(args) => args.configure(),
-            RunCommand::Run(args) => args.configure(),
-            RunCommand::Shell(args) => args.configure(),
-            RunCommand::Gdb(args) => args.configure(),
-        }
+        self.parts().0
     }
 
-    fn common(&self) -> &LaunchArgs {
+    /// The run, and the options that all commands have in common.
+    fn parts(&self) -> (Launch, &LaunchArgs) {
         match self {
-            RunCommand::Boot(args) => &args.common,
-            RunCommand::Stress(args) => &args.common,
-            RunCommand::Bench(args) => &args.common,
-            RunCommand::Run(args) => &args.common,
-            RunCommand::Shell(args) => &args.common,
-            RunCommand::Gdb(args) => &args.common,
+            RunCommand::Boot(args) => (args.configure(), &args.common),
+            RunCommand::Stress(args) => (args.configure(), &args.common),
+            RunCommand::Bench(args) => (args.configure(), &args.common),
+            RunCommand::Run(args) => (args.configure(), &args.common),
+            RunCommand::Shell(args) => (args.configure(), &args.common),
+            RunCommand::Gdb(args) => (args.configure(), &args.common),
         }
     }
 
     /// Does what is asked for, and shows it. Returns the exit status.
     pub fn execute(&self) -> u8 {
-        let launch = self.configure();
-        let mut console = Console::new(&self.common().terminal());
+        let (launch, common) = self.parts();
+        let mut console = Console::new(&common.terminal());
         let mut outcome = launch_with(&launch, &mut console);
         page::leave(&mut outcome, launch.output.pictures.as_deref(), &mut console);
-        if let Err(source) = console.finish(&outcome) {
-            outcome.lacks(Error::Unwritable { what: "--json".to_owned(), path: "-".into(), source });
+        if let Err(error) = console.finish(&outcome).map_err(Error::unwritable("--json", "-")) {
+            outcome.lacks(error);
         }
         for error in &outcome.unwritten {
             console.refuse(error);

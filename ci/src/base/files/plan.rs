@@ -92,10 +92,7 @@ impl Plan {
                 });
             }
         }
-        let unwritable = |output: &Named| {
-            let (what, path) = (output.what.clone(), output.path.clone());
-            move |source| Error::Unwritable { what, path, source }
-        };
+        let unwritable = |output: &Named| Error::unwritable(&output.what, output.path.clone());
         for file in &self.files {
             output::check(&file.path).map_err(unwritable(file))?;
         }

@@ -135,11 +135,7 @@ impl MatrixArgs {
         let copies = [Some(json.as_path()), asked_for].into_iter().flatten();
         written.extend(copies.map(|path| write("--json", path, &results.to_json())));
         let shown = screen.finish(&results, &[&json, &junit]);
-        written.push(shown.map_err(|source| Error::Unwritable {
-            what: "--json".to_owned(),
-            path: "-".into(),
-            source,
-        }));
+        written.push(shown.map_err(Error::unwritable("--json", "-")));
         written.into_iter().collect::<Result<(), Error>>()?;
         Ok(results.status())
     }
@@ -160,9 +156,5 @@ impl MatrixArgs {
 }
 
 fn write(what: &str, path: &Path, text: &str) -> Result<(), Error> {
-    output::write(path, text.as_bytes()).map_err(|source| Error::Unwritable {
-        what: what.to_owned(),
-        path: path.to_owned(),
-        source,
-    })
+    output::write(path, text.as_bytes()).map_err(Error::unwritable(what, path))
 }

@@ -51,11 +51,7 @@ pub fn write_pictures(report: &Report, folder: &Path) -> Result<(), Error> {
     let drawn = pictures::all(report);
     let drawn = drawn.map_err(Error::format(folder))?;
     let written = std::fs::create_dir_all(folder).and_then(|()| write_files(&drawn, folder));
-    written.map_err(|source| Error::Unwritable {
-        what: "--pictures".to_owned(),
-        path: folder.to_owned(),
-        source,
-    })
+    written.map_err(Error::unwritable("--pictures", folder))
 }
 
 fn write_files(pictures: &[Picture], folder: &Path) -> std::io::Result<()> {
