@@ -17,7 +17,7 @@ use crate::cpu::Features;
 use crate::cpu::registers::{exit, read_tsc};
 use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
-use crate::memory::frame_counts;
+use crate::memory::cache::counters as frame_counts;
 use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
 #[cfg(feature = "selftest")]
 use crate::selftest;

@@ -4,7 +4,7 @@
 //! An address from outside is a claim. Before anything is mapped, read or written there, [`PhysicalLayout::check`] holds it
 //! against what is known of the machine: how wide its addresses are, what its memory map says, and which pages belong to
 //! which device already. "It is mapped" proves nothing: a mapping has rights and a memory type, and those that one use
-//! needs are wrong for another. Pure; `memory::ioremap` has the kernel's own layout.
+//! needs are wrong for another. Pure; `memory::mmio` has the kernel's own layout.
 
 use core::fmt;
 

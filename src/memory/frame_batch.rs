@@ -3,9 +3,9 @@
 use core::fmt;
 use core::mem::ManuallyDrop;
 
+use super::cache::{alloc_bulk, free_bulk};
 use super::frames::FrameNumber;
 use super::owned::{OwnedFrame, report_leak};
-use super::{alloc_bulk, free_bulk};
 
 /// Single frames, owned, whose numbers lie in a buffer of the caller's. Its drop frees them in one call of the allocator.
 ///

@@ -4,26 +4,22 @@ use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use super::early::EarlyFrames;
-use super::frames::{FrameNumber, Frames, InsertError, LOW_ARENA_END, Order};
-use super::ioremap;
-use super::paging::{MapError, PageTables, Rights};
-use super::passage::LowMemory;
-use super::per_cpu_frames::{self, alloc_without_waiting};
-use super::stacks::{self, Stack};
+#[cfg(feature = "faults")]
+use super::boot_alloc::table_frame;
+use super::early_frames::EarlyFrames;
+use super::frames::global;
+use super::frames::{FrameNumber, Frames, InsertError, LOW_ARENA_END};
+use super::mmio;
+use super::paging::kernel;
+use super::paging::tables::{MapError, PageTables, Rights};
+#[cfg(feature = "faults")]
+use super::stacks;
+use super::trampoline_tables::LowMemory;
 use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 use crate::boot::physical::{BIOS_ROM, DISPLAY};
 use crate::boot::{BootInfo, image};
-use crate::cpu::{CpuId, Features};
-use crate::sync::IrqMutex;
-
-/// The kernel's page tables.
-static TABLES: IrqMutex<Option<PageTables>> = IrqMutex::new(None);
-crate::name_lock!(TABLES);
-
-/// Where a PC's RAM below 1 MiB ends at the latest: then comes the window of the display.
-pub(super) const LOW_RAM_END: u64 = DISPLAY.start;
+use crate::cpu::Features;
 
 /// Why memory could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +79,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     let tables = map_everything(map, features, &mut early).map_err(MemoryError::Map)?;
     // SAFETY: they map the image, on whose boot stack this runs, as rt0's tables did.
     unsafe { tables.load() };
-    *TABLES.lock() = Some(tables);
+    *kernel::tables().lock() = Some(tables);
     early.finish(map);
 
     // The tables themselves take a piece out of a range, which makes two edges more.
@@ -104,8 +100,8 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
         unsafe { frames.insert(run.start.max(LOW_ARENA_END)..run.end.max(LOW_ARENA_END)) }
             .map_err(MemoryError::Insert)?;
     }
-    per_cpu_frames::set_frames(frames);
-    ioremap::set_layout(map, features.physical_bits).ok_or(MemoryError::NoMemory)?;
+    global::set_frames(frames);
+    mmio::set_layout(map, features.physical_bits).ok_or(MemoryError::NoMemory)?;
     Ok(low)
 }
 
@@ -115,7 +111,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
 /// # Errors
 /// If the allocator refuses it, or does not have now what the map has to give.
 pub fn insert_low(map: &MemoryMap) -> Result<(), MemoryError> {
-    let frames = per_cpu_frames::frames();
+    let frames = global::frames();
     for run in runs_of(map) {
         // SAFETY: usable RAM that nothing has reserved, mapped for good, and held back until now.
         unsafe { frames.insert(run.start.min(LOW_ARENA_END)..run.end.min(LOW_ARENA_END)) }
@@ -148,7 +144,7 @@ fn map_everything(
     map_range(image::interrupt_tables(), Rights::Constants)?;
     map_range(DISPLAY, Rights::Device)?;
     map_range(BIOS_ROM, Rights::Constants)?;
-    ioremap::add_legacy_windows();
+    mmio::add_legacy_windows();
 
     // All other memory is data, the image's own included, so that large pages span every border that is not one of
     // rights. Neighbouring regions become one range, and regions that share a page map it once.
@@ -189,40 +185,11 @@ fn map_everything(
     Ok(tables)
 }
 
-/// The kernel's page tables, once there are any.
-pub(super) fn tables() -> &'static IrqMutex<Option<PageTables>> {
-    &TABLES
-}
-
-/// The root of the kernel's page tables, as CR3 takes it.
-pub fn root() -> u64 {
-    TABLES.lock().as_ref().map_or(0, PageTables::root)
-}
-
-pub(super) fn table_frame() -> Option<u64> {
-    alloc_without_waiting(Order::FRAME).map(|frame| frame.address() as u64)
-}
-
-/// Maps a CPU's stacks, on frames that nobody else has.
-pub fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
-    let mut tables = TABLES.lock();
-    let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
-    for stack in Stack::ALL {
-        let bottom = stacks::bottom(cpu, stack);
-        for page in (bottom..bottom + stack.bytes()).step_by(FRAME_BYTES as usize) {
-            let frame = table_frame().ok_or(MapError::OutOfFrames)?;
-            // SAFETY: a fresh frame, at an address that is this stack's alone.
-            unsafe { tables.map(page, frame, FRAME_BYTES, Rights::Data, &mut table_frame) }?;
-        }
-    }
-    Ok(())
-}
-
 /// Shows the first page of the kernel's code a second time, to be written: above all stacks, where nothing else is. For
 /// the test that wants to see the audit fail.
 #[cfg(feature = "faults")]
 pub fn map_text_writable() -> Result<(), MapError> {
-    let mut tables = TABLES.lock();
+    let mut tables = kernel::tables().lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
     let address = stacks::region(crate::config::MAX_CPUS as usize).1;
     // SAFETY: nobody uses the address.

@@ -1,92 +1,111 @@
-//! Layer 4: page tables, stacks, frames.
+//! Layer 4: page tables, frames, mappings and stacks.
 //!
-//! `init` leads from the loader's memory map to the final page tables and the frame allocator. From then on memory is
-//! owned by handles: [`OwnedFrame`], [`FrameRange`] and [`FrameBatch`] for frames, [`Mapping`] for frames that are mapped side by
-//! side. The functions behind them go by frame number, through this CPU's magazine, and are private to the crate. The
-//! allocator itself is in [`mod@frames`], which knows neither CPUs nor interrupts; this module ties it to them.
+//! [`init()`] builds the final page tables and the frame allocator from the memory map. From then on handles own memory:
+//! [`OwnedFrame`], [`FrameRange`] and [`FrameBatch`] own frames, a [`Mapping`] owns frames that are mapped at adjacent
+//! addresses. The functions behind the handles take frame numbers and are private to the crate.
+//!
+//! Sub-modules, from the bottom up. A module imports only from those above it in this table:
+//!
+//! | Module | Content |
+//! |---|---|
+//! | [`frames`] | the shared frame allocator: block table, buddies, zones |
+//! | `reclaim` | what an allocation does when no frame is found, and the hook by which the other CPUs drain their caches |
+//! | [`cache`] | the per-CPU frame cache: magazine, fast path, policy, drain |
+//! | [`source`], `kernel_allocator` | the interface of allocators, and the kernel's implementation |
+//! | `owned`, `frame_batch` | handles that own frames |
+//! | `boot_alloc`, `early_frames`, `zeroed_slice` | memory that is never freed; frames before the allocator; large tables |
+//! | `paging` | page tables, and the walk of an address |
+//! | `stacks`, `vmap`, `mmio`, `trampoline_tables` | what is mapped: stacks, temporary mappings, devices, the AP trampoline |
+//! | `numa_init` | zones from the firmware's NUMA tables |
+//! | `audit` | the audit of the page tables against what each mapping may be |
+//! | `init` | the boot stage |
+//! | `host` | the allocator on the host, for tests |
+//!
+//! **Hooks.** Upward calls go through function pointers that a higher layer sets once:
+//!
+//! | Hook | Set by | Called by |
+//! |---|---|---|
+//! | [`set_drain_others`] | `smp::drain` | `reclaim`: the other CPUs drain their frame caches |
 
-pub(crate) mod audit;
+pub mod cache;
 pub mod frames;
 pub mod source;
-pub(crate) mod walk;
+
+pub(crate) mod audit;
+pub(crate) mod paging;
 
 #[cfg(target_os = "none")]
-mod audit_live;
+mod boot_alloc;
 #[cfg(any(target_os = "none", test))]
-mod early;
-#[cfg(target_os = "none")]
-mod for_good;
+mod early_frames;
 #[cfg(target_os = "none")]
 mod frame_batch;
-#[cfg(target_os = "none")]
-pub(crate) mod frame_counts;
+#[cfg(not(target_os = "none"))]
+pub mod host;
 #[cfg(target_os = "none")]
 mod init;
 #[cfg(target_os = "none")]
-mod ioremap;
+mod kernel_allocator;
 #[cfg(target_os = "none")]
-mod out_of_memory;
+mod mmio;
 #[cfg(target_os = "none")]
-mod own;
-#[cfg(target_os = "none")]
-mod own_magazine;
+mod numa_init;
 #[cfg(target_os = "none")]
 mod owned;
 #[cfg(target_os = "none")]
-mod paging;
-#[cfg(target_os = "none")]
-mod passage;
-#[cfg(target_os = "none")]
-mod per_cpu_frames;
-#[cfg(target_os = "none")]
-mod placement;
-#[cfg(target_os = "none")]
-mod screen;
+mod reclaim;
 #[cfg(target_os = "none")]
 pub(crate) mod stacks;
+#[cfg(test)]
+mod tests;
+#[cfg(target_os = "none")]
+mod trampoline_tables;
 #[cfg(target_os = "none")]
 mod vmap;
 #[cfg(target_os = "none")]
 mod zeroed_slice;
 
 #[cfg(target_os = "none")]
-pub(crate) use audit_live::audit_live;
+pub(crate) use audit::audit_live;
 #[cfg(target_os = "none")]
-pub(crate) use for_good::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
+pub(crate) use boot_alloc::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
+#[cfg(all(target_os = "none", feature = "shell"))]
+pub(crate) use cache::kept_by_this_cpu;
+#[cfg(target_os = "none")]
+pub(crate) use cache::{
+    KEEPS_FRAMES, alloc, alloc_bulk, alloc_in, alloc_without_waiting, drain_this_cpu, free, free_bulk,
+    magazine_of, reset_cache, set_home, with_alloc_disabled,
+};
 #[cfg(target_os = "none")]
 pub use frame_batch::FrameBatch;
+#[cfg(target_os = "none")]
+pub(crate) use frames::global::frames;
+#[cfg(target_os = "none")]
+pub use frames::global::{free_frames, total_frames};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use init::map_text_writable;
 #[cfg(target_os = "none")]
-pub(crate) use init::{init, insert_low, map_stacks, root};
+pub(crate) use init::{init, insert_low};
 #[cfg(target_os = "none")]
-pub(crate) use ioremap::{claim_device, map_device, map_table, peek_table, unmap_device};
+pub use kernel_allocator::Octopod;
 #[cfg(target_os = "none")]
-pub(crate) use out_of_memory::{Whom, set_drain_others};
+pub(crate) use mmio::{
+    claim_device, map_device, map_table, open_pixel_screen, open_text_screen, peek_table, unmap_device,
+};
 #[cfg(target_os = "none")]
-pub use own::Octopod;
-#[cfg(target_os = "none")]
-pub(crate) use own_magazine::{KEEPS_FRAMES, magazine_of, reset_cache, with_alloc_disabled};
+pub(crate) use numa_init::divide;
 #[cfg(target_os = "none")]
 pub use owned::{FrameRange, OwnedFrame};
 #[cfg(target_os = "none")]
 pub use paging::MapError;
 #[cfg(target_os = "none")]
-pub(crate) use paging::load_root;
+pub(crate) use paging::{load_root, root};
 #[cfg(target_os = "none")]
-pub(crate) use passage::{LowMemory, Passage};
+pub(crate) use reclaim::{Whom, set_drain_others};
 #[cfg(target_os = "none")]
-pub(crate) use per_cpu_frames::drain_this_cpu;
-#[cfg(all(target_os = "none", feature = "shell"))]
-pub(crate) use per_cpu_frames::kept_by_this_cpu;
+pub(crate) use stacks::map_stacks;
 #[cfg(target_os = "none")]
-pub(crate) use per_cpu_frames::{alloc, alloc_bulk, alloc_without_waiting, frames, free, free_bulk};
-#[cfg(target_os = "none")]
-pub use per_cpu_frames::{free_frames, total_frames};
-#[cfg(target_os = "none")]
-pub(crate) use placement::{alloc_in, divide, set_home};
-#[cfg(target_os = "none")]
-pub(crate) use screen::{open_pixel_screen, open_text_screen};
+pub(crate) use trampoline_tables::{LowMemory, Passage};
 #[cfg(target_os = "none")]
 pub(crate) use vmap::{AbandonedPages, region as mapping_region};
 #[cfg(target_os = "none")]

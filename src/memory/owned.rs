@@ -13,8 +13,8 @@
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 
+use super::cache::{alloc, alloc_in, alloc_without_waiting, free};
 use super::frames::{FRAME_BYTES, FrameNumber, FrameRequest, FreeError, Order};
-use super::{alloc, alloc_in, alloc_without_waiting, free};
 use crate::boot::direct_map;
 use crate::cpu::zero_page;
 

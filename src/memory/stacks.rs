@@ -5,7 +5,11 @@
 //! runs over meets that page; the fault then needs a stack that still works, which is what the double fault's own is
 //! for.
 
+use super::boot_alloc::table_frame;
+use super::paging::kernel::tables;
+use super::paging::tables::{MapError, Rights};
 use crate::boot::direct_map;
+use crate::boot::memory_map::FRAME_BYTES;
 use crate::config::{IST_STACK_PAGES, STACK_PAGES};
 use crate::cpu::{CpuId, IstStack};
 
@@ -103,4 +107,19 @@ pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
         .into_iter()
         .find(|stack| (bottom(cpu, *stack) - PAGE..bottom(cpu, *stack)).contains(&address))?;
     Some((cpu, stack))
+}
+
+/// Maps a CPU's stacks, on frames that nobody else has.
+pub fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
+    let mut tables = tables().lock();
+    let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
+    for stack in Stack::ALL {
+        let bottom = bottom(cpu, stack);
+        for page in (bottom..bottom + stack.bytes()).step_by(FRAME_BYTES as usize) {
+            let frame = table_frame().ok_or(MapError::OutOfFrames)?;
+            // SAFETY: a fresh frame, at an address that is this stack's alone.
+            unsafe { tables.map(page, frame, FRAME_BYTES, Rights::Data, &mut table_frame) }?;
+        }
+    }
+    Ok(())
 }

@@ -15,12 +15,14 @@
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 
+use super::boot_alloc::table_frame;
+use super::cache::free;
 use super::frame_batch::FrameBatch;
 use super::frames::{FrameNumber, FreeError, Order};
-use super::init::{table_frame, tables};
 use super::owned::OwnedFrame;
-use super::paging::{MapError, Rights};
-use super::{free, stacks};
+use super::paging::kernel::tables;
+use super::paging::tables::{MapError, Rights};
+use super::stacks;
 use crate::boot::memory_map::FRAME_BYTES;
 use crate::config::MAX_CPUS;
 use crate::sync::IrqMutex;

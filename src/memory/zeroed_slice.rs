@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use super::for_good::Zeroable;
+use super::boot_alloc::Zeroable;
 use super::frames::{FRAME_BYTES, Order};
 use super::owned::FrameRange;
 

@@ -10,7 +10,7 @@ use crate::boot::memory_map::{Owner, Region};
 use crate::console;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
-use crate::memory::walk::{self, Page, is_canonical, memory_type_name};
+use crate::memory::paging::walk::{self, Page, is_canonical, memory_type_name};
 use crate::{memory, smp};
 
 /// Bytes of a frame, as KiB.

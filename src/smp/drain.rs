@@ -6,7 +6,8 @@ use super::{Cpu, call_those_online, cpus, other_online};
 use crate::cpu::{self, CpuSet, IrqGuard};
 use crate::memory;
 use crate::memory::Whom;
-use crate::memory::frames::{Afar, Gain, Order};
+use crate::memory::cache::{Afar, Gain};
+use crate::memory::frames::Order;
 
 pub fn register() {
     memory::set_drain_others(drain_others);

@@ -21,7 +21,7 @@ use super::source::{Cached, FrameSource, Hosted, Locked, Seat, SeatCache};
 use super::trace::Trace;
 use super::workloads::{self, Platform, Shared, Sums};
 use crate::boot::command_line::{Allocator, Workload};
-use crate::memory::frames::host::World;
+use crate::memory::host::World;
 use crate::wire::{Bucket, Stress};
 
 use activity::Watched;

@@ -1,6 +1,6 @@
 //! Disables the frame allocator on a CPU from outside, or writes the word that says how many frames its magazine has.
 //! refused: E0603 function `with_alloc_disabled` is private
-//! refused: E0603 module `own_magazine` is private
+//! refused: E0603 module `fast_path` is private
 
 pub use octopod::memory;
 
@@ -10,4 +10,4 @@ pub fn disable(guard: &octopod::cpu::IrqGuard) {
 }
 
 #[cfg(attempt)]
-pub use octopod::memory::own_magazine::MAGAZINE;
+pub use octopod::memory::cache::fast_path::MAGAZINE;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use buddy_system_allocator::LockedFrameAllocator;
 use criterion::Criterion;
-use octopod::memory::frames::host::World;
-use octopod::memory::frames::{CAPACITY, ORDERS, Order};
+use octopod::memory::cache::CAPACITY;
+use octopod::memory::frames::{ORDERS, Order};
+use octopod::memory::host::World;
 
 use crate::ratios::{Ratios, Turn};
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use buddy_system_allocator::LockedFrameAllocator;
 use criterion::Criterion;
-use octopod::memory::frames::host::{Cache, World};
 use octopod::memory::frames::{FrameNumber, ORDERS, Order};
+use octopod::memory::host::{Cache, World};
 
 use crate::ratios::{Ratios, Turn};
 

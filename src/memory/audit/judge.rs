@@ -1,9 +1,9 @@
 //! What a run of pages is held against.
 
-use super::bits::{LARGE_PAT, NO_CACHE, SMALL_PAT, WRITE_THROUGH};
 use super::{House, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK};
 use crate::boot::memory_map::PhysRange;
 use crate::boot::windows::Window;
+use crate::memory::paging::entry::{LARGE_PAT, NO_CACHE, SMALL_PAT, WRITE_THROUGH};
 
 /// The other memory types that a rule knows (SDM Vol. 3A, table 12-10).
 const UNCACHED: u8 = 0;

@@ -7,10 +7,10 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::bits::*;
 use super::*;
 use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
 use crate::boot::windows::{Device, MAX_WINDOWS, Window};
+use crate::memory::paging::entry::*;
 
 const BASE: u64 = 0xffff_8940_0000_0000;
 const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);

@@ -10,27 +10,27 @@ use super::number::FrameNumber;
 /// The atomic is the processor's also in model checkers: what they check of a magazine is the moves.
 #[derive(Debug)]
 #[repr(transparent)]
-pub(super) struct AtomicFrame(AtomicUsize);
+pub(in crate::memory) struct AtomicFrame(AtomicUsize);
 
 impl AtomicFrame {
     #[inline(always)]
-    pub(super) const fn new(frame: FrameNumber) -> Self {
+    pub(in crate::memory) const fn new(frame: FrameNumber) -> Self {
         Self(AtomicUsize::new(frame.get()))
     }
 
     #[inline(always)]
-    pub(super) fn get(&self) -> FrameNumber {
+    pub(in crate::memory) fn get(&self) -> FrameNumber {
         FrameNumber::new(self.0.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
-    pub(super) fn set(&self, frame: FrameNumber) {
+    pub(in crate::memory) fn set(&self, frame: FrameNumber) {
         self.0.store(frame.get(), Ordering::Relaxed);
     }
 
     /// Exclusively borrowed frames, as places that code for magazines fills too.
     #[inline(always)]
-    pub(super) fn from_mut(frames: &mut [FrameNumber]) -> &[Self] {
+    pub(in crate::memory) fn from_mut(frames: &mut [FrameNumber]) -> &[Self] {
         let places: *mut [FrameNumber] = frames;
         // SAFETY: both types are one `usize` (`repr(transparent)` twice), `AtomicUsize` included; the borrow is exclusive and
         // lasts as long as what is returned.
@@ -42,7 +42,7 @@ impl AtomicFrame {
     /// # Safety
     /// No code writes to the places for as long as what is returned is used. Other CPUs may read them.
     #[inline(always)]
-    pub(super) unsafe fn view(places: &[Self]) -> &[FrameNumber] {
+    pub(in crate::memory) unsafe fn view(places: &[Self]) -> &[FrameNumber] {
         let frames: *const [Self] = places;
         // SAFETY: both types are one `usize`, and the caller guarantees that none is written (see # Safety).
         unsafe { &*(frames as *const [FrameNumber]) }
@@ -50,7 +50,7 @@ impl AtomicFrame {
 
     /// Copies from the first place to the last, so the destination may overlap the source if it begins before it.
     #[inline(always)]
-    pub(super) fn copy(from: &[Self], to: &[Self]) {
+    pub(in crate::memory) fn copy(from: &[Self], to: &[Self]) {
         // Spelled out: where code is to be small, a loop of sixteen rounds stays one, and this is on the path of a flush.
         let (from_chunks, from_rest) = from.as_chunks::<16>();
         let (to_chunks, to_rest) = to.as_chunks::<16>();

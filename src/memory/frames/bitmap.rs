@@ -9,13 +9,13 @@ use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::sync::{AtomicU64, Ordering, spin_loop};
 
 /// Bits in a word.
-pub(super) const WORD_BITS: usize = u64::BITS as usize;
+pub(in crate::memory) const WORD_BITS: usize = u64::BITS as usize;
 /// Words in a block's bitmap.
-pub(super) const WORDS: usize = FRAMES_PER_BLOCK / WORD_BITS;
+pub(in crate::memory) const WORDS: usize = FRAMES_PER_BLOCK / WORD_BITS;
 
 /// A block's bitmap.
 #[repr(C, align(64))]
-pub(super) struct Bitmap {
+pub(in crate::memory) struct Bitmap {
     words: [AtomicU64; WORDS],
 }
 
@@ -23,7 +23,7 @@ const _: () = assert!(FRAMES_PER_BLOCK == WORDS * WORD_BITS);
 
 /// A run of free frames in a word, and the word as it was when it was seen.
 #[derive(Clone, Copy)]
-pub(super) struct SeenRun {
+pub(in crate::memory) struct SeenRun {
     word: u64,
     /// Where it starts.
     bit: usize,
@@ -33,12 +33,12 @@ pub(super) struct SeenRun {
 
 impl Bitmap {
     /// A bitmap with nothing free.
-    pub(super) fn new() -> Self {
+    pub(in crate::memory) fn new() -> Self {
         Self { words: core::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     /// Makes every frame from index `first` on free, and those below taken. Only while no other CPU uses the bitmap.
-    pub(super) fn reset_to_free_from(&self, first: usize) {
+    pub(in crate::memory) fn reset_to_free_from(&self, first: usize) {
         for (index, word) in self.words.iter().enumerate() {
             let taken = first.saturating_sub(index * WORD_BITS);
             let bits = if taken >= WORD_BITS { 0 } else { u64::MAX << taken };
@@ -47,24 +47,24 @@ impl Bitmap {
     }
 
     /// All words, each as it is at its own moment.
-    pub(super) fn load(&self) -> [u64; WORDS] {
+    pub(in crate::memory) fn load(&self) -> [u64; WORDS] {
         core::array::from_fn(|index| self.word(index))
     }
 
     /// One word as it is now.
     #[inline(always)]
-    pub(super) fn word(&self, index: usize) -> u64 {
+    pub(in crate::memory) fn word(&self, index: usize) -> u64 {
         self.words[index].load(Ordering::Relaxed)
     }
 
     /// Whether no bit is set.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::memory) fn is_empty(&self) -> bool {
         (0..WORDS).all(|index| self.word(index) == 0)
     }
 
     /// Sets the bits of `mask` in a word. Returns which of them were set before.
     #[inline(always)]
-    pub(super) fn set(&self, index: usize, mask: u64) -> u64 {
+    pub(in crate::memory) fn set(&self, index: usize, mask: u64) -> u64 {
         self.words[index].fetch_or(mask, Ordering::AcqRel) & mask
     }
 
@@ -73,7 +73,7 @@ impl Bitmap {
     /// The caller has reserved that many in the state word, so they are there; where others move them under way, a
     /// further pass finds them, and each pass that fails is one in which others got theirs.
     /// `out` is filled from its end: a magazine then pops ascending frames.
-    pub(super) fn collect(&self, start: usize, base: FrameNumber, out: &[AtomicFrame]) -> usize {
+    pub(in crate::memory) fn collect(&self, start: usize, base: FrameNumber, out: &[AtomicFrame]) -> usize {
         let mut left = out.len();
         let mut index = start % WORDS;
         loop {
@@ -100,7 +100,7 @@ impl Bitmap {
 
     /// Sets the bits of `mask` in a word if none of them is set: all or nothing.
     #[inline(always)]
-    pub(super) fn set_if_clear(&self, index: usize, mask: u64) -> bool {
+    pub(in crate::memory) fn set_if_clear(&self, index: usize, mask: u64) -> bool {
         let mut word = self.word(index);
         while word & mask == 0 {
             match self.words[index].compare_exchange_weak(
@@ -118,33 +118,33 @@ impl Bitmap {
 
     /// The lowest aligned run of this order, 0 to 6, that is free in this word at this moment.
     #[inline(always)]
-    pub(super) fn see_run_in(&self, index: usize, order: Order) -> Option<SeenRun> {
+    pub(in crate::memory) fn see_run_in(&self, index: usize, order: Order) -> Option<SeenRun> {
         let word = self.word(index);
         lowest_run(word, order).map(|(bit, run)| SeenRun { word, bit, run })
     }
 
     /// Takes a run that was seen in this word if the word is as it was then; the index of its first frame.
     #[inline(always)]
-    pub(super) fn take_seen(&self, index: usize, seen: SeenRun) -> Option<usize> {
+    pub(in crate::memory) fn take_seen(&self, index: usize, seen: SeenRun) -> Option<usize> {
         let SeenRun { word, bit, run } = seen;
         self.words[index].compare_exchange(word, word & !run, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         Some(index * WORD_BITS + bit)
     }
 
     /// Whether an aligned run of this order, 1 to 8, is free at this moment.
-    pub(super) fn has_run(&self, order: Order) -> bool {
+    pub(in crate::memory) fn has_run(&self, order: Order) -> bool {
         runs_by_order(&self.load(), order) != 0
     }
 
     /// Whether an aligned run of this order, 0 to 8, is free in the first words at this moment.
-    pub(super) fn has_run_below(&self, words: usize, order: Order) -> bool {
+    pub(in crate::memory) fn has_run_below(&self, words: usize, order: Order) -> bool {
         let mut all = self.load();
         all[words..].fill(0);
         runs_by_order(&all, order) != 0
     }
 
     /// Takes an aligned run of this order, 0 to 8, that lies in the first words; the index of its first frame.
-    pub(super) fn take_run_below(&self, words: usize, order: Order) -> Option<usize> {
+    pub(in crate::memory) fn take_run_below(&self, words: usize, order: Order) -> Option<usize> {
         if order.frames() <= WORD_BITS {
             return (0..words).find_map(|index| self.take_run_in(index, order));
         }
@@ -154,7 +154,7 @@ impl Bitmap {
 
     /// Takes an aligned run of this order, 1 to 8; the index of its first frame.
     #[inline(always)]
-    pub(super) fn take_run(&self, start: usize, order: Order) -> Option<usize> {
+    pub(in crate::memory) fn take_run(&self, start: usize, order: Order) -> Option<usize> {
         let index = start % WORDS;
         if order.frames() < WORD_BITS
             && let Some(first) = self.take_run_in(index, order)
@@ -176,7 +176,7 @@ impl Bitmap {
 
     /// Takes an aligned run of this order, 1 to 6, in one word; the index of its first frame.
     #[inline(always)]
-    pub(super) fn take_run_in(&self, index: usize, order: Order) -> Option<usize> {
+    pub(in crate::memory) fn take_run_in(&self, index: usize, order: Order) -> Option<usize> {
         let mut word = self.word(index);
         loop {
             let (bit, run) = lowest_run(word, order)?;
@@ -266,7 +266,7 @@ const ALIGNED: [u64; 7] = [
 /// Without a loop over the order: from each group of bits of the complement, one is subtracted, and where the group was
 /// zero, its top bit shows the borrow. Beyond the lowest such group the borrow blurs the rest, which is not asked for.
 #[inline(always)]
-pub(super) fn lowest_run(word: u64, order: Order) -> Option<(usize, u64)> {
+pub(in crate::memory) fn lowest_run(word: u64, order: Order) -> Option<(usize, u64)> {
     let aligned = ALIGNED[order.get() as usize];
     let last = order.frames() - 1;
     let ends = (!word).wrapping_sub(aligned) & word & (aligned << last);
@@ -278,7 +278,7 @@ pub(super) fn lowest_run(word: u64, order: Order) -> Option<(usize, u64)> {
 }
 
 /// The bits of `word` at which an aligned run of 2^order set bits starts, order 0 to 6.
-pub(super) const fn starts_of_runs(word: u64, order: Order) -> u64 {
+pub(in crate::memory) const fn starts_of_runs(word: u64, order: Order) -> u64 {
     let mut runs = word;
     let mut shift = 1;
     // After a round, a bit stands for a run twice as long: it and its neighbour `shift` above were set.
@@ -290,7 +290,7 @@ pub(super) const fn starts_of_runs(word: u64, order: Order) -> u64 {
 }
 
 /// How many aligned runs of 2^order set bits there are, order 0 to 9, those inside longer ones counted as well.
-pub(super) fn runs_by_order(words: &[u64; WORDS], order: Order) -> usize {
+pub(in crate::memory) fn runs_by_order(words: &[u64; WORDS], order: Order) -> usize {
     if order.frames() <= WORD_BITS {
         return words.iter().map(|&word| starts_of_runs(word, order).count_ones() as usize).sum();
     }
@@ -298,7 +298,7 @@ pub(super) fn runs_by_order(words: &[u64; WORDS], order: Order) -> usize {
 }
 
 /// How many maximal aligned runs of each order there are, those inside longer ones not counted.
-pub(super) fn maximal_runs(words: &[u64; WORDS]) -> [usize; Order::BLOCK.get() as usize + 1] {
+pub(in crate::memory) fn maximal_runs(words: &[u64; WORDS]) -> [usize; Order::BLOCK.get() as usize + 1] {
     let runs: [usize; Order::BLOCK.get() as usize + 1] =
         core::array::from_fn(|order| Order::new(order as u8).map_or(0, |order| runs_by_order(words, order)));
     core::array::from_fn(|order| runs[order] - 2 * runs.get(order + 1).copied().unwrap_or(0))

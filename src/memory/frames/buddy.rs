@@ -23,7 +23,7 @@ const CLASSES: usize = Order::MAX.bytes().trailing_zeros() as usize + 1;
 const BLOCK_BYTES: usize = FRAMES_PER_BLOCK * FRAME_BYTES;
 
 /// Free blocks, singly and in larger pieces.
-pub(super) struct Buddy {
+pub(in crate::memory) struct Buddy {
     heap: Heap<CLASSES>,
     untouched: Untouched,
     direct_map_base: usize,
@@ -35,7 +35,7 @@ impl Buddy {
     ///
     /// # Panics
     /// If the base is zero, where the heap's null pointer would be a block, or misaligned.
-    pub(super) fn new(direct_map_base: usize) -> Self {
+    pub(in crate::memory) fn new(direct_map_base: usize) -> Self {
         assert!(
             direct_map_base != 0 && direct_map_base.is_multiple_of(Order::MAX.bytes()),
             "a direct map at {direct_map_base:#x} breaks natural alignment"
@@ -45,7 +45,7 @@ impl Buddy {
 
     /// Takes a piece of this order, 9 or above; its first block.
     #[inline(always)]
-    pub(super) fn take(&mut self, order: Order) -> Option<BlockNumber> {
+    pub(in crate::memory) fn take(&mut self, order: Order) -> Option<BlockNumber> {
         let mut piece = self.heap.alloc(layout(order));
         if piece.is_err() {
             let block = self.untouched.take()?;
@@ -66,7 +66,7 @@ impl Buddy {
     /// The piece is naturally aligned, mapped in the direct map, free, and not inside already; from here on nobody
     /// touches it until it is taken out.
     #[inline(always)]
-    pub(super) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
+    pub(in crate::memory) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
         if order < Order::MAX || !self.untouched.add(block) {
             // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
             unsafe { self.link(block, order) };
@@ -90,7 +90,7 @@ impl Buddy {
     /// As for [`push`](Self::push).
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
+    pub(in crate::memory) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
         // To leave the heap for good counts like a push.
         if order == Order::MAX && self.may_push() && self.untouched.add(block) {
             return;
@@ -112,12 +112,12 @@ impl Buddy {
 
     /// Whether [`push`](Self::push) may be used in place of [`give`](Self::give) for a piece without a free neighbour:
     /// pushing raises the heap's totals for ever, and they must not overflow.
-    pub(super) fn may_push(&self) -> bool {
+    pub(in crate::memory) fn may_push(&self) -> bool {
         self.heap.stats_total_bytes() < 1 << 62
     }
 
     /// Bytes inside.
-    pub(super) fn free_bytes(&self) -> usize {
+    pub(in crate::memory) fn free_bytes(&self) -> usize {
         let in_heap = self.heap.stats_total_bytes() - self.heap.stats_alloc_actual();
         in_heap + self.untouched.pieces() * Order::MAX.bytes()
     }
@@ -229,9 +229,9 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri aligns to 512 MiB at most")]
     fn a_piece_is_linked_when_it_must_be_split() {
-        let world = super::super::host::World::new(1536);
+        let world = crate::memory::host::World::new(1536);
         let before = world.frames.free_by_order();
-        let magazine = super::super::Magazine::new();
+        let magazine = crate::memory::cache::Magazine::new();
         let frame = world.frames.alloc(&magazine, Order::FRAME).expect("a frame");
         let huge = world.frames.alloc(&magazine, Order::MAX).expect("a gigabyte");
         assert_eq!(world.frames.validate(), Ok(()));

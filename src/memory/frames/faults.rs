@@ -3,7 +3,6 @@
 //! One may be armed at a time, for all allocators: see [`arm`]. Each breaks what it breaks and nothing else: the books stay
 //! consistent, which is what makes such faults hard to find in earnest.
 
-use super::Frames;
 use super::number::FrameNumber;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -68,32 +67,28 @@ fn strikes(fault: Fault) -> bool {
 }
 
 /// The same, for what happens to whole blocks, which is rare: every second time.
-pub(super) fn strikes_block(fault: Fault) -> bool {
+pub(in crate::memory) fn strikes_block(fault: Fault) -> bool {
     is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
 /// How many of these frames that have come back are counted.
-pub(super) fn counted(frames: usize) -> usize {
+pub(in crate::memory) fn counted(frames: usize) -> usize {
     if strikes(Fault::Miscount) { frames - 1 } else { frames }
 }
 
 /// The run that is handed out in the place of this one.
-pub(super) fn handed_out(run: FrameNumber) -> FrameNumber {
+pub(in crate::memory) fn handed_out(run: FrameNumber) -> FrameNumber {
     if strikes(Fault::Misalign) { run + 1 } else { run }
 }
 
-/// The fault of a refill, of which this is the first frame.
-pub(super) fn after_refill(frames: &Frames, first: Option<FrameNumber>) {
-    if let Some(first) = first
-        && strikes(Fault::HandOutTwice)
-    {
-        // The frame that will be popped last: by then the other one has had time to find an owner.
-        let _ = frames.give_back(&[first]);
-    }
+/// The fault of a refill, of which this is the first frame: the frame to be freed although the magazine has it.
+pub(in crate::memory) fn after_refill(first: Option<FrameNumber>) -> Option<FrameNumber> {
+    // The frame that will be popped last: by then the other one has had time to find an owner.
+    first.filter(|_| strikes(Fault::HandOutTwice))
 }
 
 /// The fault of a flush of these frames: those that do get flushed.
-pub(super) fn before_flush(batch: &[FrameNumber]) -> &[FrameNumber] {
+pub(in crate::memory) fn before_flush(batch: &[FrameNumber]) -> &[FrameNumber] {
     match batch {
         [_, rest @ ..] if strikes(Fault::LoseOne) => rest,
         _ => batch,

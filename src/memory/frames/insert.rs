@@ -3,11 +3,12 @@
 //!
 //! A range is checked as a whole, under the lock, before any of it is taken in.
 
+use super::allocator::{Frames, TakingIn};
 use super::bitmap::WORD_BITS;
+use super::error::InsertError;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::sync::Ordering;
-use super::{Frames, InsertError, TakingIn};
 use core::ops::Range;
 
 /// What of a range lies in one block.

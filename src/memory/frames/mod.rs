@@ -1,200 +1,63 @@
-//! The frame allocator: who owns which 4 KiB of physical memory, from every CPU at once.
+//! The shared frame allocator: which 4 KiB frames of physical memory are free, for all CPUs.
 //!
-//! Three layers, each asked only when the one above has nothing:
+//! It has two layers. [`cache`](super::cache) puts a third one, a magazine per CPU, on top of them.
 //!
-//! 1. A [`Magazine`] for each CPU: an array of frames, and a run of each order from 1 to 9. Nothing shared is written.
-//! 2. The block table: for each 2 MiB a state word and 512 bits. A refill or a flush moves a [`BATCH`] in a few atomic
-//!    operations; a frame freed on another CPU than its first costs what it costs at home. Orders 1–8 are aligned runs of
-//!    bits.
-//! 3. Buddies of whole blocks, each behind its lock: one for each arena, which is what a NUMA node has of a zone. Orders
-//!    9–18 come from them. A CPU asks those of its own node first, then the others by distance.
+//! 1. The block table has a state word and a bitmap of 512 bits for each block of 2 MiB. A few atomic operations move a
+//!    batch of frames. A free on another CPU costs the same as one on the CPU that allocated the frame. Orders 1 to 8 are
+//!    aligned runs of bits in one block.
+//! 2. A buddy allocator of whole blocks per zone, behind a lock. A zone is the part of one NUMA node below an address
+//!    limit. Orders 9 to 18 come from the buddies: the CPU's own node first, then the others by distance.
 //!
-//! A wholly free block returns to the buddy by itself and merges there, so after a workload that frees everything the
-//! memory is as whole as before. [`Frames`] is the shared part; `state` has the protocol between the layers; the other
-//! files are `alloc`, `free` and `insert`, the three ways through it, `gain`, which says whether to ask other CPUs,
-//! `request`, where zone or node matter, and `census`, which counts and checks.
+//! A block whose frames are all free goes back to its buddy, which merges it. A workload that frees all its frames
+//! therefore leaves no fragmentation.
 //!
-//! **Context.** Everything here runs with interrupts off: a handler that came in between could take the lock that its
-//! CPU holds, or use a magazine that is half changed. Nothing waits, except for the lock of a buddy, held for a bounded
-//! time. Not from NMIs. The same files compile on the host, where they are tested.
+//! | Module | Content |
+//! |---|---|
+//! | `allocator` | `Frames`, the shared state |
+//! | `number`, `error`, `faults` | units, error types, fault injection |
+//! | `state`, `bitmap`, `summary`, `table` | the block table and the protocol of its state words |
+//! | `buddy`, `zone_layout`, `zones` | whole blocks, NUMA nodes and zones |
+//! | `search`, `search_target`, `hint`, `request` | allocation |
+//! | `free`, `free_runs` | frees |
+//! | `insert` | adds memory |
+//! | `stats`, `validate` | counts, consistency check |
+//!
+//! **Context.** Thread or interrupt context, not NMI. Interrupts are disabled in all of it: an interrupt handler that
+//! allocates could otherwise wait for a lock that its own CPU holds. Nothing waits, except for the lock of a buddy, which
+//! is held for a bounded time. The same files compile on the host, where they are tested.
 
-mod afar;
-mod alloc;
-mod arenas;
-mod atomic_frame;
-mod bitmap;
-mod buddy;
-mod census;
-mod error;
+pub(super) mod allocator;
+pub(super) mod atomic_frame;
+pub(super) mod bitmap;
+pub(super) mod buddy;
+pub(super) mod error;
 #[cfg(feature = "faults")]
 pub(crate) mod faults;
-mod free;
-mod free_many;
-mod gain;
-#[cfg(not(target_os = "none"))]
-pub mod host;
-mod insert;
-mod magazine;
-mod moves;
-mod number;
-mod partition;
-mod request;
-mod reserve;
-mod state;
-mod summary;
-mod sync;
-mod table;
-#[cfg(test)]
-mod tests;
-mod want;
+pub(super) mod free;
+pub(super) mod free_runs;
+#[cfg(target_os = "none")]
+pub(super) mod global;
+pub(super) mod hint;
+pub(super) mod insert;
+pub(super) mod number;
+pub(super) mod request;
+pub(super) mod search;
+pub(super) mod search_target;
+pub(super) mod state;
+pub(super) mod stats;
+pub(super) mod summary;
+pub(super) mod sync;
+pub(super) mod table;
+pub(super) mod validate;
+pub(super) mod zone_layout;
+pub(super) mod zones;
 
-pub(crate) use afar::Afar;
-pub(crate) use arenas::{Arena, DivideError};
-pub(crate) use census::ArenaCensus;
+pub(crate) use allocator::Frames;
 pub use error::{FreeError, InsertError, Invalid};
-pub(crate) use gain::Gain;
-pub use magazine::{BATCH, CAPACITY};
-pub(crate) use magazine::{Full, Magazine};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
-pub use partition::{ArenaName, LOW_ARENA_END, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
 pub use request::{FrameRequest, Nodes};
-
-use arenas::{Division, Locked};
-use core::ops::Range;
-use core::ptr::NonNull;
-use crossbeam_utils::CachePadded;
-use number::BlockNumber;
-use state::Kind;
-use sync::{AtomicUsize, Lock, Once, Ordering};
-use table::Table;
-
-/// The part of the allocator that all CPUs share.
-///
-/// It is private to the crate: its functions take frames by number and trust the caller to own what it frees, and a
-/// [`Magazine`] is of use with one allocator only. `memory` and `host` are the ways to it.
-pub(crate) struct Frames {
-    table: Table,
-    end: FrameNumber,
-    direct_map_base: usize,
-    division: Once<Division>,
-    /// On lines of their own: the fields above are read by all CPUs and hardly ever written.
-    undivided: Arena,
-    taking_in: CachePadded<Lock<TakingIn>>,
-    counters: CachePadded<Counters>,
-}
-
-/// What is locked while memory is taken in, besides every state word that leaves `Absent`. Before an arena's lock.
-struct TakingIn {
-    masks_used: usize,
-}
-
-/// Counted where something rare happens, never on the way of every call.
-struct Counters {
-    inserted_frames: AtomicUsize,
-    double_frees: AtomicUsize,
-}
-
-impl Frames {
-    /// How much metadata the frames below `end` need, where so many [blocks are managed in
-    /// part](Self::partial_blocks): at most 2 bits a frame, unless that is every second block.
-    pub const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
-        Table::metadata_bytes(end, partial_blocks)
-    }
-
-    /// How many blocks would be managed in part, were these ranges inserted, which are in order and apart.
-    pub fn partial_blocks(ranges: impl Iterator<Item = Range<FrameNumber>>) -> usize {
-        let (mut count, mut last) = (0, None);
-        for edge in ranges.filter(|range| !range.is_empty()).flat_map(|range| [range.start, range.end]) {
-            if edge.index_in_block() != 0 && last != Some(edge.block()) {
-                count += 1;
-                last = Some(edge.block());
-            }
-        }
-        count
-    }
-
-    /// An allocator for frames below `end` that has none yet, of whose blocks up to `partial_blocks` can be managed in
-    /// part. `direct_map_base` is the address at which physical address 0 is mapped.
-    ///
-    /// # Panics
-    /// If the base is not a multiple of 1 GiB, or zero: blocks are linked through the direct map, and natural alignment
-    /// must hold there.
-    ///
-    /// # Safety
-    /// `metadata` is aligned to 64 bytes, and the [`metadata_bytes`](Self::metadata_bytes) from there on are initialised
-    /// (zero or not: what must be zero is zeroed here), valid for reads and writes, and used by nothing else for as long
-    /// as the allocator is.
-    pub unsafe fn new(
-        metadata: NonNull<u8>,
-        end: FrameNumber,
-        partial_blocks: usize,
-        direct_map_base: usize,
-    ) -> Self {
-        debug_assert!(metadata.cast::<bitmap::Bitmap>().is_aligned());
-        Self {
-            // SAFETY: the metadata is aligned, long enough, initialised and nothing else's, guaranteed by the caller (see
-            // # Safety).
-            table: unsafe { Table::new(metadata, end, partial_blocks) },
-            end,
-            direct_map_base,
-            division: Once::new(),
-            undivided: Arena::new(direct_map_base),
-            taking_in: CachePadded::new(Lock::new(TakingIn { masks_used: 0 })),
-            counters: CachePadded::new(Counters {
-                inserted_frames: AtomicUsize::new(0),
-                double_frees: AtomicUsize::new(0),
-            }),
-        }
-    }
-
-    /// The first frame past those that may be inserted.
-    pub fn end(&self) -> FrameNumber {
-        self.end
-    }
-
-    /// How large the metadata is, in bytes.
-    pub fn table_bytes(&self) -> usize {
-        Self::metadata_bytes(self.end, self.table.mask_limit())
-    }
-
-    /// How many frees were refused because their frame was free already.
-    pub fn double_frees_caught(&self) -> usize {
-        self.counters.double_frees.load(Ordering::Relaxed)
-    }
-
-    /// Sends a block in transit, that this CPU made so, to the buddy.
-    #[cold]
-    #[inline(never)]
-    fn retire(&self, block: BlockNumber) {
-        #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::Fault::ForgetBlock) {
-            return self.table.mark_in_buddy(block, Order::BLOCK);
-        }
-        // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
-        unsafe { self.give_to_buddy(&mut self.locked(block).lock(), block, Order::BLOCK) };
-        self.table.note_taken(block);
-    }
-
-    /// Puts a piece into its arena's buddy and says so in the states.
-    ///
-    /// # Safety
-    /// The lock is that of the piece's arena.
-    /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
-    #[inline(always)]
-    unsafe fn give_to_buddy(&self, locked: &mut Locked, block: BlockNumber, order: Order) {
-        self.table.mark_in_buddy(block, order);
-        // A neighbour whose first block is not in the buddy is not in there as one piece: then there is none to merge.
-        let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
-        #[cfg(feature = "faults")]
-        let alone = alone || faults::is_armed(faults::Fault::KeepApart);
-        // SAFETY: the piece is aligned, mapped and free, and the lock is its arena's, guaranteed by the caller (see # Safety); it is
-        // not inside already, since it is in this CPU's hands.
-        unsafe {
-            if alone && locked.buddy.may_push() {
-                locked.buddy.push(block, order);
-            } else {
-                locked.buddy.give(block, order);
-            }
-        }
-    }
-}
+pub(crate) use stats::ArenaCensus;
+pub use zone_layout::{ArenaName, LOW_ARENA_END, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
+#[cfg(not(target_os = "none"))]
+pub(crate) use zones::Arena;
+pub(crate) use zones::DivideError;

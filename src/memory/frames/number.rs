@@ -52,12 +52,12 @@ impl FrameNumber {
     }
 
     #[inline(always)]
-    pub(super) const fn block(self) -> BlockNumber {
+    pub(in crate::memory) const fn block(self) -> BlockNumber {
         BlockNumber(self.0 / FRAMES_PER_BLOCK)
     }
 
     #[inline(always)]
-    pub(super) const fn index_in_block(self) -> usize {
+    pub(in crate::memory) const fn index_in_block(self) -> usize {
         self.0 % FRAMES_PER_BLOCK
     }
 }
@@ -142,18 +142,18 @@ impl Order {
 
     /// How many whole blocks a run of this order, 9 or above, has.
     #[inline(always)]
-    pub(super) const fn blocks(self) -> usize {
+    pub(in crate::memory) const fn blocks(self) -> usize {
         1 << (self.0 - Self::BLOCK.0)
     }
 
     /// The order that is half as large; not for order 0.
-    pub(super) const fn half(self) -> Self {
+    pub(in crate::memory) const fn half(self) -> Self {
         Self(self.0 - 1)
     }
 
     /// The largest order at which a range of blocks that starts at `start` and has `blocks` blocks can begin with a
     /// naturally aligned piece.
-    pub(super) const fn largest_at(start: BlockNumber, blocks: usize) -> Self {
+    pub(in crate::memory) const fn largest_at(start: BlockNumber, blocks: usize) -> Self {
         let by_size = blocks.ilog2();
         let by_alignment = start.0.trailing_zeros();
         let cap = (Self::MAX.0 - Self::BLOCK.0) as u32;
@@ -171,27 +171,27 @@ impl fmt::Display for Order {
 /// A block of 2 MiB: its address divided by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
-pub(super) struct BlockNumber(pub(super) usize);
+pub(in crate::memory) struct BlockNumber(pub(in crate::memory) usize);
 
 impl BlockNumber {
     /// Its first frame.
     #[inline(always)]
-    pub(super) const fn first_frame(self) -> FrameNumber {
+    pub(in crate::memory) const fn first_frame(self) -> FrameNumber {
         FrameNumber(self.0 * FRAMES_PER_BLOCK)
     }
 
     /// The blocks of a range, one by one.
-    pub(super) fn each(range: Range<Self>) -> impl Iterator<Item = Self> + Clone {
+    pub(in crate::memory) fn each(range: Range<Self>) -> impl Iterator<Item = Self> + Clone {
         (range.start.0..range.end.0).map(Self)
     }
 
     /// The first block of the naturally aligned run of `order` that this one lies in.
-    pub(super) const fn head(self, order: Order) -> Self {
+    pub(in crate::memory) const fn head(self, order: Order) -> Self {
         Self(self.0 & !(order.blocks() - 1))
     }
 
     /// The other half of the run of twice `order` that starts here or ends here.
-    pub(super) const fn buddy(self, order: Order) -> Self {
+    pub(in crate::memory) const fn buddy(self, order: Order) -> Self {
         Self(self.0 ^ order.blocks())
     }
 }

@@ -2,15 +2,12 @@
 
 use core::cell::Cell;
 
-use super::Frames;
-use super::arenas::Scope;
-use super::atomic_frame::AtomicFrame;
+use super::allocator::Frames;
 use super::bitmap::{Bitmap, WORD_BITS, WORDS};
-use super::magazine::{Hint, Magazine};
 use super::number::{BlockNumber, FrameNumber, Order};
-use super::partition::{LOW_END, NodeId, Zone};
+use super::search_target::{Claim, Want};
 use super::state::{self, Kind};
-use super::want::{Claim, Loose, Want};
+use super::zone_layout::{LOW_END, NodeId, Zone};
 
 /// From which nodes memory may come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,49 +49,9 @@ impl FrameRequest {
     }
 }
 
-impl Frames {
-    /// Allocates a naturally aligned run where the request wants it; `None` if there is none, after this magazine was
-    /// drained as well. Until memory is [divided](Self::divide) nothing is known of zones and nodes, and a request that
-    /// names one gets `None`.
-    ///
-    /// Interrupts are off; not from NMIs. What other CPUs have in their magazines is not asked for: if `None` comes back
-    /// and memory matters, let them drain and try again.
-    pub fn alloc_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
-        let FrameRequest { order, zone, nodes } = request;
-        let (home, only_home) = match nodes {
-            Nodes::Nearest => (magazine.home(), false),
-            Nodes::NearestTo(node) => (node, false),
-            Nodes::Only(node) => (node, true),
-        };
-        let scope = Scope { home, only_home, zone };
-        self.find_in(magazine, scope, order).or_else(|| {
-            // A frame freed twice that shows up now is counted; there is nobody here to tell.
-            let _ = self.drain(magazine);
-            self.find_in(magazine, scope, order)
-        })
-    }
-
-    fn find_in(&self, magazine: &Magazine, scope: Scope, order: Order) -> Option<FrameNumber> {
-        let hint = Hint::new(scope);
-        magazine.moves.begin();
-        let found = if scope.zone == Zone::Low {
-            (order.frames() <= LOW_END.get()).then(|| self.search(&hint, LowRun { order })).flatten()
-        } else if order == Order::FRAME {
-            let mut out = [FrameNumber::new(0)];
-            self.search(&hint, Loose { out: AtomicFrame::from_mut(&mut out) }).map(|_| out[0])
-        } else {
-            self.find_many(&hint, order)
-        };
-        self.release(&hint);
-        magazine.hint.on_its_way.set(hint.on_its_way.get());
-        magazine.moves.end();
-        found
-    }
-}
-
 /// An aligned run of order 0 to 8 below 1 MiB. What is got is its first frame.
-struct LowRun {
-    order: Order,
+pub(in crate::memory) struct LowRun {
+    pub(in crate::memory) order: Order,
 }
 
 impl LowRun {

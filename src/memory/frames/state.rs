@@ -30,7 +30,7 @@ use super::sync::{AtomicU64, Ordering};
 
 /// What a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::memory) enum Kind {
     /// Not managed, not a frame of it.
     Absent,
     /// Wholly free, inside the buddy.
@@ -107,20 +107,20 @@ const _: () = {
 /// A block's state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub(super) struct State(u64);
+pub(in crate::memory) struct State(u64);
 
 impl State {
-    pub(super) const ABSENT: Self = Self(ABSENT);
-    pub(super) const BUDDY: Self = Self(BUDDY);
+    pub(in crate::memory) const ABSENT: Self = Self(ABSENT);
+    pub(in crate::memory) const BUDDY: Self = Self(BUDDY);
 
     /// The first block of a free piece of this order, as it was given to the buddy. All blocks of the piece stay in the
     /// buddy at least until the first one leaves: a larger piece is split from its lower end.
-    pub(super) const fn buddy(order: Order) -> Self {
+    pub(in crate::memory) const fn buddy(order: Order) -> Self {
         Self(OrderField::set(BUDDY, order.get() as u64))
     }
 
     /// Buddy: how many blocks from this one on are free in the buddy at least.
-    pub(super) fn free_blocks(self) -> usize {
+    pub(in crate::memory) fn free_blocks(self) -> usize {
         match self.order() {
             Some(order) if order >= Order::BLOCK => order.blocks(),
             _ => 1,
@@ -128,27 +128,27 @@ impl State {
     }
 
     /// A block in one CPU's hands, as a piece of this order.
-    pub(super) const fn transit(order: Order) -> Self {
+    pub(in crate::memory) const fn transit(order: Order) -> Self {
         Self(OrderField::set(TRANSIT, order.get() as u64))
     }
 
     /// A block of an allocation of this order, 9 or above.
-    pub(super) const fn huge(order: Order) -> Self {
+    pub(in crate::memory) const fn huge(order: Order) -> Self {
         Self(OrderField::set(HUGE, order.get() as u64))
     }
 
     /// A wholly managed block of which this many frames are free.
-    pub(super) const fn whole(free: usize) -> Self {
+    pub(in crate::memory) const fn whole(free: usize) -> Self {
         Self(FreeField::set(ManagedField::set(FRAMES, ALL), free as u64))
     }
 
     /// A block of which no frame is managed yet, with the place of the mask that will say which are.
-    pub(super) const fn partial(mask: usize) -> Self {
+    pub(in crate::memory) const fn partial(mask: usize) -> Self {
         Self(MaskField::set(FRAMES, mask as u64))
     }
 
     #[inline(always)]
-    pub(super) const fn kind(self) -> Kind {
+    pub(in crate::memory) const fn kind(self) -> Kind {
         match KindField::get(self.0) {
             ABSENT => Kind::Absent,
             BUDDY => Kind::Buddy,
@@ -160,7 +160,7 @@ impl State {
         }
     }
 
-    pub(super) const fn word(self) -> u64 {
+    pub(in crate::memory) const fn word(self) -> u64 {
         self.0
     }
 
@@ -171,49 +171,49 @@ impl State {
 
     /// Frames: how many may be taken.
     #[inline(always)]
-    pub(super) const fn free(self) -> usize {
+    pub(in crate::memory) const fn free(self) -> usize {
         FreeField::get(self.0) as usize
     }
 
     /// Frames: how many of the block's frames the allocator was given.
     #[inline(always)]
-    pub(super) const fn managed(self) -> usize {
+    pub(in crate::memory) const fn managed(self) -> usize {
         ManagedField::get(self.0) as usize
     }
 
     /// Frames: whether all 512 are the allocator's.
     #[inline(always)]
-    pub(super) const fn is_whole(self) -> bool {
+    pub(in crate::memory) const fn is_whole(self) -> bool {
         ManagedField::get(self.0) == ALL
     }
 
     /// Frames, not whole: which mask says what is managed.
     #[inline(always)]
-    pub(super) const fn mask(self) -> usize {
+    pub(in crate::memory) const fn mask(self) -> usize {
         MaskField::get(self.0) as usize
     }
 
     /// Frames: whether a magazine refills from this block.
     #[inline(always)]
-    pub(super) const fn is_held(self) -> bool {
+    pub(in crate::memory) const fn is_held(self) -> bool {
         HeldField::get(self.0) == 1
     }
 
     /// Frames: whether a magazine that holds something else could take from it. Those that are go into the summary.
     #[inline(always)]
-    pub(super) fn is_offered(self) -> bool {
+    pub(in crate::memory) fn is_offered(self) -> bool {
         !self.is_held() && self.free() > 0
     }
 
     /// Huge and Transit: the order of the piece that the block is part of. Buddy: see [`buddy`](Self::buddy).
     #[inline(always)]
-    pub(super) const fn order(self) -> Option<Order> {
+    pub(in crate::memory) const fn order(self) -> Option<Order> {
         Order::new(OrderField::get(self.0) as u8)
     }
 
     /// Reserves up to `want` frames, and at least one.
     #[inline(always)]
-    pub(super) fn take_up_to(self, want: usize) -> Option<Self> {
+    pub(in crate::memory) fn take_up_to(self, want: usize) -> Option<Self> {
         let free = self.free();
         (self.is_frames() && free > 0 && want > 0)
             .then(|| Self(FreeField::set(self.0, (free - free.min(want)) as u64)))
@@ -221,7 +221,7 @@ impl State {
 
     /// Reserves exactly `count` frames.
     #[inline(always)]
-    pub(super) fn take(self, count: usize) -> Option<Self> {
+    pub(in crate::memory) fn take(self, count: usize) -> Option<Self> {
         let rest = self.free().checked_sub(count)?;
         self.is_frames().then(|| Self(FreeField::set(self.0, rest as u64)))
     }
@@ -229,36 +229,36 @@ impl State {
     /// Makes the block one magazine's own to refill from. It then stays in the table, even when wholly free, so that a
     /// CPU that frees what it just took does not send the block to the buddy and fetch it back for ever.
     #[inline(always)]
-    pub(super) fn hold(self) -> Option<Self> {
+    pub(in crate::memory) fn hold(self) -> Option<Self> {
         (self.is_frames() && !self.is_held()).then(|| Self(HeldField::set(self.0, 1)))
     }
 
     /// Makes a block that was handed out by itself its freer's own. Whoever makes this step is the only one that frees it.
     #[inline(always)]
-    pub(super) fn keep(self) -> Option<Self> {
+    pub(in crate::memory) fn keep(self) -> Option<Self> {
         (self == Self::huge(Order::BLOCK)).then_some(Self(KEPT))
     }
 
     /// Turns a block that was handed out into frames in use.
-    pub(super) fn open(self) -> Option<Self> {
+    pub(in crate::memory) fn open(self) -> Option<Self> {
         (self.kind() == Kind::Huge).then_some(Self::whole(0))
     }
 
     /// Ends [`hold`](Self::hold).
-    pub(super) fn unhold(self) -> Option<Self> {
+    pub(in crate::memory) fn unhold(self) -> Option<Self> {
         (self.is_frames() && self.is_held()).then(|| Self(HeldField::set(self.0, 0)).retired_if_free())
     }
 
     /// Gives back `count` frames whose bits are set already.
     #[inline(always)]
-    pub(super) fn put(self, count: usize) -> Option<Self> {
+    pub(in crate::memory) fn put(self, count: usize) -> Option<Self> {
         let free = self.free() + count;
         (self.is_frames() && free <= self.managed())
             .then(|| Self(FreeField::set(self.0, free as u64)).retired_if_free())
     }
 
     /// Counts `count` more of the block's frames as managed; they are not free until they are put.
-    pub(super) fn adopt(self, count: usize) -> Option<Self> {
+    pub(in crate::memory) fn adopt(self, count: usize) -> Option<Self> {
         let managed = self.managed() + count;
         (self.is_frames() && managed <= FRAMES_PER_BLOCK)
             .then(|| Self(ManagedField::set(self.0, managed as u64)))
@@ -274,13 +274,13 @@ impl State {
 
 /// The state as it is now.
 #[inline(always)]
-pub(super) fn load(cell: &AtomicU64) -> State {
+pub(in crate::memory) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
 /// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge`, `Kept` or `Transit`.
 #[inline(always)]
-pub(super) fn store(cell: &AtomicU64, state: State) {
+pub(in crate::memory) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);
 }
 
@@ -288,7 +288,7 @@ pub(super) fn store(cell: &AtomicU64, state: State) {
 ///
 /// Each failed round is another CPU's success, so the loop is lock-free.
 #[inline(always)]
-pub(super) fn update(
+pub(in crate::memory) fn update(
     cell: &AtomicU64,
     transition: impl Fn(State) -> Option<State>,
 ) -> Option<(State, State)> {

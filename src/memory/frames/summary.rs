@@ -12,7 +12,7 @@ use core::ops::Range;
 const WORD_BITS: usize = u64::BITS as usize;
 
 /// The two levels of hints.
-pub(super) struct Summary {
+pub(in crate::memory) struct Summary {
     /// A bit for each block.
     blocks: &'static [AtomicU64],
     /// A bit for each word of `blocks`, so that a search in terabytes of memory steps over what is empty.
@@ -21,18 +21,18 @@ pub(super) struct Summary {
 
 impl Summary {
     /// How many words each level has for so many blocks.
-    pub(super) const fn words_needed(blocks: usize) -> (usize, usize) {
+    pub(in crate::memory) const fn words_needed(blocks: usize) -> (usize, usize) {
         let words = blocks.div_ceil(WORD_BITS);
         (words, words.div_ceil(WORD_BITS))
     }
 
     /// A summary in these two levels, all zero.
-    pub(super) fn new(blocks: &'static [AtomicU64], words: &'static [AtomicU64]) -> Self {
+    pub(in crate::memory) fn new(blocks: &'static [AtomicU64], words: &'static [AtomicU64]) -> Self {
         Self { blocks, words }
     }
 
     /// Notes that the block has got free frames.
-    pub(super) fn set(&self, block: BlockNumber) {
+    pub(in crate::memory) fn set(&self, block: BlockNumber) {
         let word = block.0 / WORD_BITS;
         if set_bit(&self.blocks[word], block.0) == 0 {
             set_bit(&self.words[word / WORD_BITS], word);
@@ -40,7 +40,7 @@ impl Summary {
     }
 
     /// Notes that the block has no free frames left, unless `has_free` says that it has some again.
-    pub(super) fn clear(&self, block: BlockNumber, has_free: impl FnOnce() -> bool) {
+    pub(in crate::memory) fn clear(&self, block: BlockNumber, has_free: impl FnOnce() -> bool) {
         let word = block.0 / WORD_BITS;
         if clear_bit(&self.blocks[word], block.0) == 0 {
             clear_bit(&self.words[word / WORD_BITS], word);
@@ -55,7 +55,7 @@ impl Summary {
 
     /// The blocks of this range whose bit is set, from `start` on and round to it; from the first on if `start` is not one of
     /// them.
-    pub(super) fn candidates(
+    pub(in crate::memory) fn candidates(
         &self,
         range: Range<BlockNumber>,
         start: BlockNumber,

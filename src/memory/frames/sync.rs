@@ -6,15 +6,15 @@
 //! that knows how metadata gets its shape.
 
 /// Whether a model checker runs this: its atomics are larger, and a model must be small.
-pub(super) const MODELLED: bool = cfg!(any(loom, shuttle));
+pub(in crate::memory) const MODELLED: bool = cfg!(any(loom, shuttle));
 
 /// Set once and then only read. Models do not set it while other threads look.
-pub(super) use spin::Once;
+pub(in crate::memory) use spin::Once;
 
 #[cfg(any(loom, shuttle))]
-pub(super) use modelled::*;
+pub(in crate::memory) use modelled::*;
 #[cfg(not(any(loom, shuttle)))]
-pub(super) use real::*;
+pub(in crate::memory) use real::*;
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {

@@ -5,6 +5,8 @@
 //! block is broken into frames, nor masks until their block is managed in part.
 
 use super::bitmap::Bitmap;
+#[cfg(feature = "faults")]
+use super::faults;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 use super::summary::Summary;
@@ -13,7 +15,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 /// Metadata starts, and each of its parts starts, at a cache line.
-pub(super) const LINE_BYTES: usize = 64;
+pub(in crate::memory) const LINE_BYTES: usize = 64;
 /// States in a line, and lines among which those of neighbours are spread.
 const STATES_PER_LINE: usize = LINE_BYTES / 8;
 
@@ -58,7 +60,7 @@ const fn cells(blocks: usize) -> usize {
 /// batch: so the states of neighbours lie in different lines. In each group of 64 blocks they make a square of which a row
 /// is a line, and column *n* is moved by *n* rows; moved by exclusive or, which costs least and keeps the square.
 #[inline(always)]
-pub(super) const fn cell_of(block: BlockNumber) -> usize {
+pub(in crate::memory) const fn cell_of(block: BlockNumber) -> usize {
     block.0 ^ (block.0 % STATES_PER_LINE * STATES_PER_LINE)
 }
 
@@ -82,7 +84,7 @@ impl Groups {
 }
 
 /// The block table.
-pub(super) struct Table {
+pub(in crate::memory) struct Table {
     blocks: usize,
     /// By [`cell_of`].
     states: &'static [AtomicU64],
@@ -94,7 +96,7 @@ pub(super) struct Table {
 
 impl Table {
     /// How much metadata the frames below `end` need, where so many blocks are managed in part.
-    pub(super) const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
+    pub(in crate::memory) const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
         Layout::new(end, partial_blocks).bytes
     }
 
@@ -103,7 +105,11 @@ impl Table {
     /// # Safety
     /// From `metadata` on, aligned to [`LINE_BYTES`], there are [`metadata_bytes`](Self::metadata_bytes) of
     /// initialised memory with any content, valid for reads and writes, and used by nothing else while the table is.
-    pub(super) unsafe fn new(metadata: NonNull<u8>, end: FrameNumber, partial_blocks: usize) -> Self {
+    pub(in crate::memory) unsafe fn new(
+        metadata: NonNull<u8>,
+        end: FrameNumber,
+        partial_blocks: usize,
+    ) -> Self {
         let layout = Layout::new(end, partial_blocks);
         let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
         let zero = || AtomicU64::new(0);
@@ -125,35 +131,35 @@ impl Table {
     }
 
     /// How many blocks there are, managed or not.
-    pub(super) fn blocks(&self) -> usize {
+    pub(in crate::memory) fn blocks(&self) -> usize {
         self.blocks
     }
 
     /// Every block.
-    pub(super) fn all(&self) -> Range<BlockNumber> {
+    pub(in crate::memory) fn all(&self) -> Range<BlockNumber> {
         BlockNumber(0)..BlockNumber(self.blocks())
     }
 
     /// How many blocks may be managed in part.
-    pub(super) fn mask_limit(&self) -> usize {
+    pub(in crate::memory) fn mask_limit(&self) -> usize {
         self.masks.len()
     }
 
     /// A block's state word.
     #[inline(always)]
-    pub(super) fn cell(&self, block: BlockNumber) -> &AtomicU64 {
+    pub(in crate::memory) fn cell(&self, block: BlockNumber) -> &AtomicU64 {
         &self.states[cell_of(block)]
     }
 
     /// A block's state now. Past the end everything is absent.
     #[inline(always)]
-    pub(super) fn state(&self, block: BlockNumber) -> State {
+    pub(in crate::memory) fn state(&self, block: BlockNumber) -> State {
         self.states.get(cell_of(block)).map_or(State::ABSENT, state::load)
     }
 
     /// Sets the states of a run of blocks. Under the buddy's lock.
     #[inline(always)]
-    pub(super) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
+    pub(in crate::memory) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
         if blocks >= GROUP {
             return self.mark_many(first, blocks, state);
         }
@@ -175,13 +181,13 @@ impl Table {
 
     /// Marks a free piece as the buddy's. Under the lock of the piece's arena.
     #[inline(always)]
-    pub(super) fn mark_in_buddy(&self, first: BlockNumber, order: Order) {
+    pub(in crate::memory) fn mark_in_buddy(&self, first: BlockNumber, order: Order) {
         self.mark(first, order.blocks(), State::BUDDY);
         state::store(self.cell(first), State::buddy(order));
     }
 
     /// The first block of the range that is managed.
-    pub(super) fn first_managed(&self, blocks: Range<BlockNumber>) -> Option<BlockNumber> {
+    pub(in crate::memory) fn first_managed(&self, blocks: Range<BlockNumber>) -> Option<BlockNumber> {
         let Groups { before, groups, after } = Groups::of(blocks.start, blocks.end.0 - blocks.start.0);
         let is_absent = |block: usize| self.state(BlockNumber(block)) == State::ABSENT;
         if before.chain(after).all(is_absent)
@@ -194,28 +200,28 @@ impl Table {
 
     /// A block's bitmap, which has a meaning while the block's kind is `Frames`.
     #[inline(always)]
-    pub(super) fn bitmap(&self, block: BlockNumber) -> &Bitmap {
+    pub(in crate::memory) fn bitmap(&self, block: BlockNumber) -> &Bitmap {
         &self.bitmaps[block.0]
     }
 
     /// The mask of a block that is managed in part.
     #[inline(always)]
-    pub(super) fn mask(&self, state: State) -> &Bitmap {
+    pub(in crate::memory) fn mask(&self, state: State) -> &Bitmap {
         &self.masks[state.mask()]
     }
 
     /// Which of these bits in a word of the block's bitmap stand for frames that are not managed.
     #[inline(always)]
-    pub(super) fn unmanaged(&self, state: State, word: usize, bits: u64) -> u64 {
+    pub(in crate::memory) fn unmanaged(&self, state: State, word: usize, bits: u64) -> u64 {
         if state.is_whole() { 0 } else { bits & !self.mask(state).word(word) }
     }
 
     /// The summary learns that the block has got frames for whoever looks for a block.
     #[cold]
     #[inline(never)]
-    pub(super) fn note_free(&self, block: BlockNumber) {
+    pub(in crate::memory) fn note_free(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
-        if super::faults::strikes_block(super::faults::Fault::ForgetSummary) {
+        if faults::strikes_block(faults::Fault::ForgetSummary) {
             return;
         }
         self.summary.set(block);
@@ -224,7 +230,7 @@ impl Table {
     /// The summary learns that the block has none left, or that a magazine holds it.
     #[cold]
     #[inline(never)]
-    pub(super) fn note_taken(&self, block: BlockNumber) {
+    pub(in crate::memory) fn note_taken(&self, block: BlockNumber) {
         self.summary.clear(block, || {
             let state = self.state(block);
             state.kind() == Kind::Frames && state.is_offered()
@@ -232,12 +238,12 @@ impl Table {
     }
 
     /// Whether the summary says that the block has free frames.
-    pub(super) fn is_noted(&self, block: BlockNumber) -> bool {
+    pub(in crate::memory) fn is_noted(&self, block: BlockNumber) -> bool {
         self.summary.candidates(block..BlockNumber(block.0 + 1), block).next().is_some()
     }
 
     /// Blocks of this range that probably have free frames, from `start` on and round.
-    pub(super) fn candidates(
+    pub(in crate::memory) fn candidates(
         &self,
         range: Range<BlockNumber>,
         start: BlockNumber,

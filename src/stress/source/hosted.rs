@@ -8,8 +8,9 @@ use std::vec::Vec;
 use crossbeam_utils::CachePadded;
 
 use super::{FrameSource, Seat};
-use crate::memory::frames::host::World;
-use crate::memory::frames::{FrameNumber, FreeError, Invalid, Magazine, ORDERS, Order};
+use crate::memory::cache::Magazine;
+use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
+use crate::memory::host::World;
 
 /// The allocator, with a magazine for each seat. A thread cannot be interrupted and asked for what it keeps, so a seat that
 /// finds nothing has to do without the other seats' frames.

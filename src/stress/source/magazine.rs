@@ -3,7 +3,8 @@
 use core::cell::UnsafeCell;
 
 use super::{FrameSource, Locked, Seat, alone};
-use crate::memory::frames::{BATCH, CAPACITY, FrameNumber, FreeError, Order};
+use crate::memory::cache::{BATCH, CAPACITY};
+use crate::memory::frames::{FrameNumber, FreeError, Order};
 
 /// One seat's frames: as many as octopod's own magazine holds, moved in batches of the same size.
 struct Cache {

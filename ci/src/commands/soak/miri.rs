@@ -26,6 +26,8 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
         "--lib",
         "--",
         "memory::frames::",
+        "memory::cache::",
+        "memory::tests::",
         "acpi::layout::",
         "--skip",
         "books",

@@ -17,7 +17,7 @@ use crate::present::terminal::Console;
 use crate::setup;
 
 /// Where the allocator is, with its tests.
-const SOURCES: &str = "src/memory/frames";
+const SOURCES: [&str; 3] = ["src/memory/frames", "src/memory/cache", "src/memory/tests"];
 
 /// The tests that are run of each mutant.
 struct Tests {
@@ -27,9 +27,9 @@ struct Tests {
     limit_s: &'static str,
 }
 
-const ALL: Tests = Tests { words: &["memory::frames::"], limit_s: "30" };
+const ALL: Tests = Tests { words: &["memory::"], limit_s: "30" };
 /// Without those that take most of the time and catch few that the rest does not.
-const QUICK: Tests = Tests { words: &["memory::frames::", "--", "--skip", "concurrent"], limit_s: "8" };
+const QUICK: Tests = Tests { words: &["memory::", "--", "--skip", "concurrent"], limit_s: "8" };
 
 /// Cases of each property test: a mutant that these do not catch is seldom caught by more.
 const CASES: &str = "24";
@@ -99,8 +99,8 @@ pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let outcomes = match task.count {
         Some(count) => a_part(&program, &config.files, count, task, console)?,
         None => {
-            let sources =
-                Sources::read(&task.workspace.root, &config.files).map_err(Error::file("read", SOURCES))?;
+            let sources = Sources::read(&task.workspace.root, &config.files)
+                .map_err(Error::file("read", "src/memory"))?;
             let mut all = Outcomes::default();
             for file in &config.files {
                 all = all.and(all_of(&program, file, sources, task, console)?);
@@ -175,7 +175,7 @@ impl Sources {
     /// As they are below `root` now.
     fn read(root: &Path, files: &[String]) -> io::Result<Sources> {
         let (mut code, mut tests) = (DefaultHasher::new(), DefaultHasher::new());
-        let mut folders = vec![root.join(SOURCES)];
+        let mut folders = SOURCES.map(|folder| root.join(folder)).to_vec();
         while let Some(folder) = folders.pop() {
             let mut entries =
                 fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;

@@ -12,7 +12,7 @@ const OPERATIONS: u64 = 10_000_000;
 pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
     let mut cargo =
-        Cargo::new(task, "model", &[&words[..], &["memory::frames::tests::model::", "--nocapture"]].concat());
+        Cargo::new(task, "model", &[&words[..], &["memory::tests::model::", "--nocapture"]].concat());
     cargo.command().env("FRAMES_MODEL_OPERATIONS", task.count.unwrap_or(OPERATIONS).to_string());
     let step = "random operations against the naive model and the oracle";
     cargo.test(step, task, console, |tests| {

@@ -1,0 +1,213 @@
+//! Frees through a magazine: the hot path, the flush behind it, runs and blocks.
+
+use super::magazine::{BATCH, CAPACITY, Full, Magazine};
+use crate::memory::frames::allocator::Frames;
+use crate::memory::frames::bitmap::WORD_BITS;
+use crate::memory::frames::error::FreeError;
+#[cfg(feature = "faults")]
+use crate::memory::frames::faults;
+use crate::memory::frames::free::place;
+use crate::memory::frames::number::{FrameNumber, Order};
+use crate::memory::frames::state::Kind;
+
+/// A flush ends where a word of a bitmap does, once this many frames have gone: to leave a part of a word behind would
+/// cost an operation more now, and one at each later flush and refill.
+const ENOUGH: usize = BATCH * 3 / 4;
+
+const _: () = assert!(ENOUGH + WORD_BITS <= CAPACITY);
+
+impl Frames {
+    /// Whether every free of a single frame is checked at once. Otherwise it is when the frame gets back to the table.
+    pub const CHECKS_EACH_FREE: bool = cfg!(debug_assertions);
+
+    /// Frees a run of `order`: as it was allocated, or an aligned part of it.
+    ///
+    /// Interrupts are off; not from NMIs. In release builds the error of a single frame may come from a later call, the
+    /// one that flushes the magazine; it names the frame.
+    ///
+    /// # Errors
+    /// What was wrong with the frame. Nothing has changed then, except that with a flush the other frames of the batch are
+    /// free.
+    #[inline(always)]
+    pub fn free(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if order != Order::FRAME {
+            return self.free_many(magazine, frame, order);
+        }
+        if Self::CHECKS_EACH_FREE {
+            self.check(magazine, frame)?;
+        }
+        match magazine.push(frame) {
+            Ok(()) => Ok(()),
+            Err(Full) => self.flush(magazine, frame),
+        }
+    }
+
+    /// Frees single frames.
+    ///
+    /// Interrupts are off; not from NMIs.
+    ///
+    /// # Errors
+    /// The first thing that was wrong; what was not is free.
+    pub fn free_bulk(&self, magazine: &Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
+        let small = frames.len() <= BATCH / 2;
+        if Self::CHECKS_EACH_FREE && small {
+            // One by one, since each may be wrong, and may be so because of one before it.
+            let mut result = Ok(());
+            for &frame in frames {
+                result = result.and(self.free(magazine, frame, Order::FRAME));
+            }
+            return result;
+        }
+        if small && magazine.push_many(frames).is_ok() { Ok(()) } else { self.give_back(frames) }
+    }
+
+    /// Returns all that the magazine has to the table, and the block that it holds.
+    ///
+    /// Interrupts are off; not from NMIs.
+    ///
+    /// # Errors
+    /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
+    pub fn drain(&self, magazine: &Magazine) -> Result<(), FreeError> {
+        magazine.moves.begin();
+        // SAFETY: `give_back` does not have the magazine, and the view is not used beyond.
+        let mut result = self.give_back(unsafe { magazine.view() });
+        magazine.drop_oldest(magazine.len());
+        for (frame, order) in magazine.reserve.take_all() {
+            result = result.and(self.give_back_run(frame, order));
+        }
+        self.release(&magazine.hint);
+        magazine.hint.reset();
+        magazine.moves.end();
+        result
+    }
+
+    /// Makes room in a full magazine, and puts the frame in.
+    #[cold]
+    #[inline(never)]
+    fn flush(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
+        magazine.moves.begin();
+        // SAFETY: `give_back_at_least` does not have the magazine, and the view is not used beyond.
+        let batch = unsafe { magazine.view() };
+        #[cfg(feature = "faults")]
+        let batch = faults::before_flush(&batch[..BATCH]);
+        let (flushed, result) = self.give_back_at_least(batch, ENOUGH);
+        // What the deliberate fault has left out is to be lost.
+        #[cfg(feature = "faults")]
+        let flushed = flushed + (BATCH - batch.len());
+        magazine.drop_oldest(flushed);
+        magazine.moves.end();
+        result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))
+    }
+
+    /// Checked builds: whether this frame can be free already.
+    fn check(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
+        let state = self.table.state(frame.block());
+        let (word, bit) = place(frame);
+        let free = match state.kind() {
+            Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
+            Kind::Buddy | Kind::Transit | Kind::Kept => true,
+            Kind::Huge => false,
+            Kind::Frames if self.foreign(state, word, bit) != 0 => {
+                return Err(FreeError::NotManaged { frame });
+            }
+            Kind::Frames => self.table.bitmap(frame.block()).word(word) & bit != 0,
+        };
+        if free { Err(self.double_free(frame, 1)) } else { self.check_kept(magazine, frame, Order::FRAME) }
+    }
+
+    /// Checked builds: whether this CPU keeps a frame of the run, and so has it free already.
+    pub(super) fn check_kept(
+        &self,
+        magazine: &Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        magazine.lowest_of(frame, order).map_or(Ok(()), |frame| Err(self.double_free(frame, 1)))
+    }
+
+    /// Orders 1 and above.
+    #[inline(always)]
+    pub(super) fn free_many(
+        &self,
+        magazine: &Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        if order < Order::BLOCK {
+            self.free_run(magazine, frame, order)
+        } else {
+            self.free_blocks(magazine, frame, order)
+        }
+    }
+
+    /// Orders 1 to 8, a run of bits in one block, otherwise as [`free`](Self::free). Interrupts are off.
+    ///
+    /// # Errors
+    /// What was wrong. Nothing has changed then, as far as it could be seen beforehand.
+    #[inline(always)]
+    pub fn free_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            return Err(FreeError::Misaligned { frame, order });
+        }
+        if Self::CHECKS_EACH_FREE {
+            self.check_kept(magazine, frame, order)?;
+        }
+        if let Some(place) = magazine.reserve.room(order) {
+            if self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS)) {
+                place.set(frame);
+                return Ok(());
+            }
+        } else if magazine.reserve.has(frame, order) {
+            #[cfg(feature = "faults")]
+            if faults::is_armed(faults::Fault::AcceptDoubleFree) {
+                return self.give_back_run(frame, order);
+            }
+            return Err(self.double_free(frame, 1));
+        }
+        self.give_back_run(frame, order)
+    }
+
+    /// What [`free_run`](Self::free_run) does mostly: the run, of order 1 to 5, is in the magazine then. `false` says nothing
+    /// but that `free_run` has to look.
+    ///
+    /// Interrupts are off; not from NMIs.
+    #[inline(always)]
+    pub fn keep_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
+        if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
+            return false;
+        }
+        match magazine.reserve.room(order) {
+            Some(place) if self.is_in_use(frame, order, 1) => {
+                place.set(frame);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Order 9 and above, otherwise as [`free`](Self::free). Interrupts are off.
+    ///
+    /// # Errors
+    /// What was wrong; nothing has changed then.
+    #[inline(always)]
+    pub fn free_blocks(
+        &self,
+        magazine: &Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        if !frame.is_aligned_to(order) {
+            return Err(FreeError::Misaligned { frame, order });
+        }
+        if Self::CHECKS_EACH_FREE {
+            self.check_kept(magazine, frame, order)?;
+        }
+        if let Some(place) = magazine.reserve.room(order)
+            && self.keep(frame.block())
+        {
+            place.set(frame);
+            return Ok(());
+        }
+        self.free_blocks_to_buddy(frame, order)
+    }
+}

@@ -1,0 +1,47 @@
+//! The per-CPU frame cache: a magazine for each CPU, on top of the [shared allocator](super::frames).
+//!
+//! A [`Magazine`] holds up to [`CAPACITY`] single frames and one run of each order from 1 to 9. An allocation or a free
+//! that it can serve needs no locked instruction and touches no cache line of another CPU. A refill or a flush moves
+//! [`BATCH`] frames between the magazine and the block table.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `magazine`, `run_cache`, `transfer_seq` | the data |
+//! | `alloc`, `free` | allocation and free through a magazine (methods of `Frames`) |
+//! | `remote`, `reclaimable` | other CPUs' magazines, read without their cooperation |
+//! | `fast_path` | this CPU's magazine, reached through GS |
+//! | `percpu` | `alloc`, `free`: the policy, with interrupts disabled |
+//! | `counters` | per-CPU event counts |
+//!
+//! **Context.** Thread or interrupt context. Interrupts are disabled while a magazine is in use. In an NMI handler the cache
+//! is disabled (`with_alloc_disabled`).
+
+mod alloc;
+#[cfg(target_os = "none")]
+pub(crate) mod counters;
+#[cfg(target_os = "none")]
+mod drain;
+#[cfg(target_os = "none")]
+mod fast_path;
+mod free;
+pub(super) mod magazine;
+#[cfg(target_os = "none")]
+mod percpu;
+mod reclaimable;
+mod remote;
+mod run_cache;
+mod transfer_seq;
+
+#[cfg(target_os = "none")]
+pub(crate) use drain::drain_this_cpu;
+#[cfg(target_os = "none")]
+pub(crate) use fast_path::{KEEPS_FRAMES, magazine_of, reset_cache, with_alloc_disabled};
+#[cfg(not(target_os = "none"))]
+pub(crate) use magazine::Magazine;
+pub use magazine::{BATCH, CAPACITY};
+#[cfg(all(target_os = "none", feature = "shell"))]
+pub(crate) use percpu::kept_by_this_cpu;
+#[cfg(target_os = "none")]
+pub(crate) use percpu::{alloc, alloc_bulk, alloc_in, alloc_without_waiting, free, free_bulk, set_home};
+pub(crate) use reclaimable::Gain;
+pub(crate) use remote::Afar;

@@ -1,0 +1,283 @@
+extern crate std;
+
+use core::cell::UnsafeCell;
+use std::vec::Vec;
+
+use super::super::magazine::Magazine;
+use super::super::transfer_seq::Moves;
+use super::*;
+use crate::memory::frames::FreeError;
+use crate::memory::host::World;
+
+fn order(number: u8) -> Order {
+    Order::new(number).expect("an order")
+}
+
+/// CPUs, which others can look at.
+struct Cpus {
+    world: World,
+    magazines: Vec<UnsafeCell<Magazine>>,
+}
+
+fn magazines(count: usize) -> Vec<UnsafeCell<Magazine>> {
+    (0..count).map(|_| UnsafeCell::new(Magazine::new())).collect()
+}
+
+impl Cpus {
+    /// From frame 0 on, as in a machine: of frames with higher numbers there would be more than can be told apart.
+    fn new(blocks: usize, cpus: usize) -> Cpus {
+        let world = World::at_zero(blocks);
+        assert_eq!(world.insert(0..world.len), Ok(world.len));
+        Cpus { world, magazines: magazines(cpus) }
+    }
+
+    fn alloc(&mut self, cpu: usize, order: Order) -> FrameNumber {
+        self.world.frames.alloc(self.magazines[cpu].get_mut(), order).expect("there is memory")
+    }
+
+    fn free(&mut self, cpu: usize, frame: FrameNumber, order: Order) {
+        assert_eq!(
+            self.world.frames.free(self.magazines[cpu].get_mut(), frame, order),
+            Ok::<(), FreeError>(())
+        );
+    }
+
+    fn drain(&mut self, cpu: usize) {
+        assert_eq!(self.world.frames.drain(self.magazines[cpu].get_mut()), Ok(()));
+    }
+
+    /// Every frame is out, and nobody keeps any.
+    fn all_taken(blocks: usize, cpus: usize) -> (Cpus, Vec<FrameNumber>) {
+        let mut this = Cpus::new(blocks, cpus);
+        let mut all = this.world.take_everything(this.magazines[0].get_mut());
+        all.sort();
+        this.drain(0);
+        (this, all)
+    }
+
+    fn afar(&self) -> impl Iterator<Item = Afar> + Clone {
+        // SAFETY: the magazines live while `self` does, and nobody writes to them while this is looked at.
+        self.magazines.iter().map(|magazine| unsafe { Afar::new(magazine.get()) })
+    }
+
+    /// What a CPU does with its count of moves.
+    fn moves(&self, cpu: usize, change: fn(&Moves)) {
+        // SAFETY: it is there to be shared, and nobody borrows the magazine as a whole.
+        change(unsafe { &(*self.magazines[cpu].get()).moves });
+    }
+
+    fn gain(&self, order: Order) -> Gain {
+        self.world.frames.gain(order, self.afar())
+    }
+
+    /// Who would be asked for that gain.
+    fn asked(&self, gain: &Gain) -> Vec<usize> {
+        let Gain::Run(run) = gain else { panic!("{gain:?}") };
+        let asked = self.afar().enumerate().filter(|(_, afar)| afar.has_any_of(run.start, run.end));
+        asked.map(|(cpu, _)| cpu).collect()
+    }
+
+    /// What is promised is there once those have given back what they keep who have any of it.
+    fn assert_promise(&mut self, order: Order) {
+        let gain = self.gain(order);
+        for cpu in self.asked(&gain) {
+            self.drain(cpu);
+        }
+        let Gain::Run(run) = gain else { panic!("{gain:?}") };
+        let taker = Magazine::new();
+        let got = self.world.frames.alloc(&taker, order);
+        assert!(got.is_some(), "{order}: promised was {run:?}");
+        assert_eq!(self.world.frames.free(&taker, got.expect("it is some"), order), Ok(()));
+        assert_eq!(self.world.frames.drain(&taker), Ok(()));
+    }
+}
+
+#[test]
+fn one_missing_frame_is_in_a_magazine_or_in_use() {
+    for number in 1..=9 {
+        let (mut cpus, all) = Cpus::all_taken(1, 3);
+        let order = order(number);
+        assert_eq!(cpus.gain(order), Gain::Nothing, "all is in use");
+        // All but one lie in the table.
+        for frame in &all[1..order.frames()] {
+            cpus.free(1, *frame, Order::FRAME);
+        }
+        cpus.drain(1);
+        assert_eq!(cpus.gain(order), Gain::Nothing, "{order}: one is in use");
+        cpus.free(2, all[0], Order::FRAME);
+        let gain = cpus.gain(order);
+        assert_eq!(gain, Gain::Run(all[0]..all[0] + order.frames()), "one is kept");
+        assert_eq!(cpus.asked(&gain), [2]);
+        cpus.assert_promise(order);
+    }
+}
+
+#[test]
+fn what_is_kept_of_other_runs_is_no_gain() {
+    let (mut cpus, all) = Cpus::all_taken(1, 2);
+    // Much is kept, and nowhere two neighbours.
+    all.iter().step_by(16).for_each(|frame| cpus.free(1, *frame, Order::FRAME));
+    for number in 1..=9 {
+        assert_eq!(cpus.gain(order(number)), Gain::Nothing, "order {number}");
+    }
+    cpus.assert_promise(Order::FRAME);
+}
+
+#[test]
+fn runs_that_are_kept_are_a_gain_for_their_order_and_below() {
+    for number in 1..=9 {
+        let mut cpus = Cpus::new(2, 2);
+        let kept = cpus.alloc(1, order(number));
+        cpus.free(1, kept, order(number));
+        // The rest is in use.
+        let taker = Magazine::new();
+        let rest = cpus.world.take_everything(&taker);
+        assert_eq!(rest.len(), cpus.world.len - order(number).frames());
+        assert_eq!(cpus.gain(order(number + 1)), Gain::Nothing);
+        for wanted in 0..=number {
+            assert_eq!(cpus.asked(&cpus.gain(order(wanted))), [1], "{wanted} of {number}");
+        }
+        cpus.assert_promise(order(number));
+    }
+}
+
+#[test]
+fn several_cpus_are_asked_where_each_has_a_part() {
+    let (mut cpus, all) = Cpus::all_taken(2, 4);
+    for (index, frame) in all[..512].iter().enumerate() {
+        cpus.free(1 + index % 2, *frame, Order::FRAME);
+    }
+    assert_eq!(cpus.asked(&cpus.gain(Order::BLOCK)), [1, 2]);
+    assert_eq!(cpus.gain(order(10)), Gain::Nothing);
+    cpus.assert_promise(Order::BLOCK);
+}
+
+#[test]
+fn a_block_that_another_cpu_holds_is_a_gain() {
+    let mut cpus = Cpus::new(1, 2);
+    let frame = cpus.alloc(1, order(3));
+    assert_eq!(cpus.gain(Order::BLOCK), Gain::Nothing);
+    assert_eq!(cpus.world.frames.give_back_run(frame, order(3)), Ok(()));
+    assert_eq!(cpus.asked(&cpus.gain(Order::BLOCK)), [1], "it lies in the table, held");
+    cpus.assert_promise(Order::BLOCK);
+}
+
+#[test]
+fn a_block_that_is_managed_in_part_never_becomes_a_run() {
+    let world = World::empty(2);
+    assert_eq!(world.insert(0..700), Ok(700));
+    let cpus = Cpus { world, magazines: Vec::new() };
+    assert_eq!(cpus.gain(order(10)), Gain::Nothing);
+    assert!(matches!(cpus.gain(Order::BLOCK), Gain::Run(_)), "the first block");
+}
+
+#[test]
+fn nobody_can_tell_while_frames_are_in_somebodys_hands() {
+    let (cpus, _) = Cpus::all_taken(1, 2);
+    cpus.moves(1, Moves::begin);
+    for number in 0..=9 {
+        assert_eq!(cpus.gain(order(number)), Gain::Unknown, "order {number}");
+    }
+    cpus.moves(1, Moves::end);
+    assert_eq!(cpus.gain(Order::BLOCK), Gain::Nothing);
+}
+
+/// What changes between a look at the moves and the next is seen, and nothing is certain then.
+#[test]
+fn nobody_can_tell_while_moves_are_made() {
+    let (cpus, _) = Cpus::all_taken(1, 2);
+    // Whenever somebody has looked at all, a CPU has moved something.
+    let restless = cpus.afar().enumerate().inspect(|&(cpu, _)| {
+        if cpu == 1 {
+            cpus.moves(1, Moves::begin);
+            cpus.moves(1, Moves::end);
+        }
+    });
+    assert_eq!(cpus.world.frames.gain(Order::BLOCK, restless.map(|(_, afar)| afar)), Gain::Unknown);
+}
+
+#[test]
+fn nobody_can_tell_while_cpus_come() {
+    let (cpus, _) = Cpus::all_taken(1, 1 + 3 * LOOKS);
+    // One more at each look; none of them has moved anything yet.
+    let looks = core::cell::Cell::new(0);
+    let growing = core::iter::once(()).flat_map(|()| {
+        looks.set(looks.get() + 1);
+        cpus.afar().skip(1).take(looks.get())
+    });
+    assert_eq!(cpus.world.frames.gain(Order::BLOCK, growing), Gain::Unknown);
+    assert_eq!(looks.get(), 3 * LOOKS);
+}
+
+#[test]
+fn a_run_anywhere_in_its_block_is_a_gain() {
+    for number in 1..=8 {
+        let order = order(number);
+        let step = if cfg!(miri) { FRAMES_PER_BLOCK / 2 } else { order.frames() };
+        for first in (0..FRAMES_PER_BLOCK).step_by(step) {
+            let (mut cpus, all) = Cpus::all_taken(1, 2);
+            let run = &all[first..first + order.frames()];
+            run[1..].iter().for_each(|frame| cpus.free(0, *frame, Order::FRAME));
+            cpus.drain(0);
+            cpus.free(1, run[0], Order::FRAME);
+            assert_eq!(cpus.gain(order), Gain::Run(run[0]..run[0] + order.frames()));
+        }
+    }
+}
+
+/// Up to so many runs each is looked at, beyond only whether anything is kept.
+#[test]
+fn of_too_many_runs_nobody_can_tell() {
+    const BLOCKS: usize = MAX_RUNS / (FRAMES_PER_BLOCK / 2);
+    for (blocks, kept) in [(BLOCKS, Gain::Nothing), (BLOCKS + 1, Gain::Unknown)] {
+        let world = World::at_zero(blocks);
+        assert_eq!(world.insert(0..FRAMES_PER_BLOCK), Ok(FRAMES_PER_BLOCK));
+        let mut cpus = Cpus { world, magazines: magazines(2) };
+        let all = cpus.world.take_everything(cpus.magazines[0].get_mut());
+        assert_eq!(cpus.gain(order(1)), Gain::Nothing, "{blocks} blocks, all is in use");
+        cpus.free(1, all[0], Order::FRAME);
+        assert_eq!(cpus.gain(order(1)), kept, "{blocks} blocks");
+    }
+}
+
+/// Whoever moves frames between two looks is noticed, and else nobody.
+#[test]
+fn what_moves_frames_is_counted() {
+    let mut cpus = Cpus::new(4, 1);
+    let mut last = cpus.afar().next().and_then(Afar::moves);
+    let mut has_moved = |cpus: &Cpus| {
+        let now = cpus.afar().next().and_then(Afar::moves);
+        assert!(now.is_some(), "no move is under way");
+        core::mem::replace(&mut last, now) != now
+    };
+    let frame = cpus.alloc(0, Order::FRAME);
+    assert!(has_moved(&cpus), "a refill");
+    cpus.free(0, frame, Order::FRAME);
+    let frame = cpus.alloc(0, Order::FRAME);
+    assert!(!has_moved(&cpus), "a pair in the magazine");
+    cpus.free(0, frame, Order::FRAME);
+    let many: Vec<_> = (0..200).map(|_| cpus.alloc(0, Order::FRAME)).collect();
+    assert!(has_moved(&cpus), "another refill");
+    many.iter().for_each(|frame| cpus.free(0, *frame, Order::FRAME));
+    assert!(has_moved(&cpus), "a flush");
+    let run = cpus.alloc(0, order(8));
+    has_moved(&cpus);
+    cpus.free(0, run, order(8));
+    assert_eq!(cpus.alloc(0, order(8)), run);
+    assert!(!has_moved(&cpus), "a run that is kept");
+    cpus.free(0, run, order(8));
+    cpus.drain(0);
+    assert!(has_moved(&cpus), "a drain");
+}
+
+#[test]
+fn runs_that_share_a_counter_are_a_gain_rather_than_none() {
+    let (mut cpus, all) = Cpus::all_taken(4, 2);
+    // Order 1 has 1024 runs, and 256 counters. Of run 0 a frame is in the table, of run 256 one is kept.
+    cpus.free(1, all[0], Order::FRAME);
+    cpus.drain(1);
+    cpus.free(1, all[512], Order::FRAME);
+    let gain = cpus.gain(order(1));
+    assert_eq!(gain, Gain::Run(all[0]..all[0] + 2));
+    assert_eq!(cpus.asked(&gain), [], "so all will be asked");
+}

@@ -1,0 +1,105 @@
+//! Counting and checking: how much is free, in what pieces, and whether the allocator's books agree with each other.
+//!
+//! All of it walks the table. While other CPUs allocate, the counts are close; at quiescence they are exact.
+
+use super::allocator::Frames;
+use super::bitmap::{WORD_BITS, WORDS, maximal_runs};
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, ORDERS, Order};
+use super::state::Kind;
+use super::sync::Ordering;
+use super::zone_layout::ArenaName;
+use core::ops::Range;
+
+/// What an arena has, in frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaCensus {
+    /// Which it is; `None` for all memory while it is not divided.
+    pub name: Option<ArenaName>,
+    /// Under the allocator's care.
+    pub total: usize,
+    /// Free, but for those in magazines.
+    pub free: usize,
+    /// The free ones, by the largest order at which they could be handed out.
+    pub free_by_order: [usize; ORDERS],
+}
+
+impl Frames {
+    /// How many frames the allocator was given.
+    pub fn total_frames(&self) -> usize {
+        self.counters.inserted_frames.load(Ordering::Relaxed)
+    }
+
+    /// How many frames are free in the table and the buddies. Those that CPUs keep are not counted.
+    pub fn free_frames(&self) -> usize {
+        let (mut free, mut block) = (0, BlockNumber(0));
+        while block < self.table.all().end {
+            let state = self.table.state(block);
+            // A large free piece is one step: there are 8 million blocks in 16 TiB.
+            let blocks = if state.kind() == Kind::Buddy { state.free_blocks() } else { 1 };
+            free += if blocks > 1 { blocks * FRAMES_PER_BLOCK } else { self.frames_of(block).1 };
+            block = BlockNumber(block.0 + blocks);
+        }
+        free
+    }
+
+    /// Free frames by the largest order at which they could be handed out: the report on fragmentation. The sum is
+    /// [`free_frames`](Self::free_frames).
+    pub fn free_by_order(&self) -> [usize; ORDERS] {
+        let mut frames = [0; ORDERS];
+        for arena in self.census() {
+            frames.iter_mut().zip(arena.free_by_order).for_each(|(sum, count)| *sum += count);
+        }
+        frames
+    }
+
+    /// What each arena has; all memory as one while it is not [divided](Self::divide).
+    pub fn census(&self) -> impl Iterator<Item = ArenaCensus> {
+        self.places().map(|(name, place)| {
+            let mut census = ArenaCensus { name, total: 0, free: 0, free_by_order: [0; ORDERS] };
+            for span in place.spans(self.table.all()) {
+                for block in BlockNumber::each(span.clone()) {
+                    let (total, free) = self.frames_of(block);
+                    census.total += total;
+                    census.free += free;
+                }
+                self.count_by_order(span, &mut census.free_by_order);
+            }
+            census
+        })
+    }
+
+    /// How many frames of a block are managed, and how many of these are free.
+    fn frames_of(&self, block: BlockNumber) -> (usize, usize) {
+        let state = self.table.state(block);
+        match state.kind() {
+            Kind::Buddy | Kind::Transit => (FRAMES_PER_BLOCK, FRAMES_PER_BLOCK),
+            Kind::Frames => (state.managed(), state.free()),
+            Kind::Huge | Kind::Kept => (FRAMES_PER_BLOCK, 0),
+            Kind::Absent | Kind::Corrupt => (0, 0),
+        }
+    }
+
+    fn count_by_order(&self, span: Range<BlockNumber>, frames: &mut [usize; ORDERS]) {
+        const GIGABYTE: usize = WORDS * WORD_BITS;
+        let mut count = |lowest: Order, words: &[u64; WORDS]| {
+            for (step, runs) in maximal_runs(words).iter().enumerate() {
+                let order = lowest.get() as usize + step;
+                frames[order] += runs << order;
+            }
+        };
+        // A gigabyte is to a block what a block is to a frame: 512 bits.
+        for gigabyte in span.start.0 / GIGABYTE..span.end.0.div_ceil(GIGABYTE) {
+            let mut in_buddy = [0; WORDS];
+            let first = gigabyte * GIGABYTE;
+            for index in span.start.0.max(first)..span.end.0.min(first + GIGABYTE) {
+                let block = BlockNumber(index);
+                match self.table.state(block).kind() {
+                    Kind::Buddy => in_buddy[(index - first) / WORD_BITS] |= 1 << (index % WORD_BITS),
+                    Kind::Frames => count(Order::FRAME, &self.table.bitmap(block).load()),
+                    Kind::Absent | Kind::Transit | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
+                }
+            }
+            count(Order::BLOCK, &in_buddy);
+        }
+    }
+}

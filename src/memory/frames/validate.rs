@@ -1,0 +1,161 @@
+//! The consistency check of the allocator's tables against each other.
+
+use super::allocator::Frames;
+use super::bitmap::{WORD_BITS, WORDS};
+use super::error::Invalid;
+use super::number::{BlockNumber, FRAMES_PER_BLOCK, Order};
+use super::state::{Kind, State};
+use super::zones::{Locked, Place};
+
+impl Frames {
+    /// Checks every rule that ties states, bitmaps, masks and the buddy together.
+    ///
+    /// Only at quiescence: no other CPU is in a call on this allocator. Interrupts are off. Holds each arena's lock
+    /// for a while, and takes its buddy apart to see what is in it.
+    ///
+    /// # Errors
+    /// The first rule found broken, with the block. If it was one about the buddy, what else is in there may be lost.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut managed = 0;
+        for block in BlockNumber::each(self.table.all()) {
+            managed += self.validate_block(block)?;
+        }
+        let inserted = self.total_frames();
+        if managed != inserted {
+            return Err(Invalid::Total { states: managed, inserted });
+        }
+        self.places().try_for_each(|(_, place)| self.validate_buddy(place))
+    }
+
+    /// Checks one block by itself; how many frames of it are managed.
+    fn validate_block(&self, block: BlockNumber) -> Result<usize, Invalid> {
+        let state = self.table.state(block);
+        let first = block.first_frame();
+        match state.kind() {
+            Kind::Absent => Ok(0),
+            Kind::Buddy => {
+                let mut piece = (block.0..block.0 + state.free_blocks()).map(BlockNumber);
+                match piece.find(|&member| self.table.state(member).kind() != Kind::Buddy) {
+                    None => Ok(FRAMES_PER_BLOCK),
+                    Some(stray) => Err(Invalid::NotInBuddy { block: stray.first_frame() }),
+                }
+            }
+            // Whose it is when it is kept, only that CPU's reserve could say.
+            Kind::Kept => Ok(FRAMES_PER_BLOCK),
+            Kind::Transit => Err(Invalid::Transit { block: first }),
+            Kind::Corrupt => Err(Invalid::State { block: first, word: state.word() }),
+            Kind::Huge => self.validate_huge(block, state).map(|()| FRAMES_PER_BLOCK),
+            Kind::Frames => self.validate_frames(block, state).map(|()| state.managed()),
+        }
+    }
+
+    fn validate_huge(&self, block: BlockNumber, state: State) -> Result<(), Invalid> {
+        let wrong = Invalid::Huge { block: block.first_frame() };
+        let order = state.order().filter(|&order| order >= Order::BLOCK).ok_or(wrong)?;
+        let head = block.head(order);
+        // From the head only: looking at all neighbours of each would make this quadratic.
+        let members = if block == head { head.0..head.0 + order.blocks() } else { head.0..head.0 + 1 };
+        let alike = members.map(BlockNumber).all(|member| self.table.state(member) == state);
+        if alike { Ok(()) } else { Err(wrong) }
+    }
+
+    fn validate_frames(&self, block: BlockNumber, state: State) -> Result<(), Invalid> {
+        let first = block.first_frame();
+        let words = self.table.bitmap(block).load();
+        let bits = count_ones(&words);
+        if bits != state.free() {
+            return Err(Invalid::Count { block: first, bits, free: state.free() });
+        }
+        if state.free() == FRAMES_PER_BLOCK && !state.is_held() {
+            return Err(Invalid::Stranded { block: first });
+        }
+        if state.free() > 0 && !state.is_held() && !self.table.is_noted(block) {
+            return Err(Invalid::NotNoted { block: first });
+        }
+        if state.is_whole() {
+            return Ok(());
+        }
+        let managed = count_ones(&self.table.mask(state).load());
+        if managed != state.managed() {
+            return Err(Invalid::Mask { block: first, bits: managed, managed: state.managed() });
+        }
+        for (index, &word) in words.iter().enumerate() {
+            let foreign = self.table.unmanaged(state, index, word);
+            if foreign != 0 {
+                let bit = index * WORD_BITS + foreign.trailing_zeros() as usize;
+                return Err(Invalid::Unmanaged { frame: first + bit });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything out of an arena's buddy and compares it with the states, then puts it back as it was.
+    fn validate_buddy(&self, place: Place<'_>) -> Result<(), Invalid> {
+        let mut locked = place.locked.lock();
+        let counted = locked.buddy.free_bytes();
+        let taken = self.empty_buddy(place, &mut locked);
+        let mut result = taken.map(|_| ());
+        for span in place.spans(self.table.all()) {
+            let mut at = span.start.0;
+            while at < span.end.0 {
+                let block = BlockNumber(at);
+                let state = self.table.state(block);
+                at += 1;
+                match (state.kind(), state.order()) {
+                    (Kind::Transit, Some(order)) => {
+                        if self.is_unmerged(place, block, order) {
+                            result =
+                                result.and(Err(Invalid::NotMerged { block: block.first_frame(), order }));
+                        }
+                        self.table.mark_in_buddy(block, order);
+                        // SAFETY: the piece was taken out above and is marked with its order; the lock was held since.
+                        unsafe { locked.buddy.push(block, order) };
+                        at += order.blocks() - 1;
+                    }
+                    (Kind::Buddy, _) => {
+                        result = result.and(Err(Invalid::MissingFromBuddy { block: block.first_frame() }));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let held = taken?;
+        result?;
+        if held == counted { Ok(()) } else { Err(Invalid::BuddyBytes { held, counted }) }
+    }
+
+    /// Whether a piece that was taken out of the buddy is the lower half of a larger one, of which the upper half was in
+    /// there by itself as well.
+    fn is_unmerged(&self, place: Place<'_>, block: BlockNumber, order: Order) -> bool {
+        let other = block.buddy(order);
+        order < Order::MAX
+            && block < other
+            && place.has(other, order)
+            && self.table.state(other) == State::transit(order)
+    }
+
+    /// Takes piece after piece out of the buddy and marks it as in transit; how many bytes they were. Largest first, so
+    /// that none is split. Stops at the first that should not have been in there, since lists that hold a block twice
+    /// may have no end.
+    fn empty_buddy(&self, place: Place<'_>, locked: &mut Locked) -> Result<usize, Invalid> {
+        let mut bytes = 0;
+        for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
+            while let Some(block) = locked.buddy.take(order) {
+                if !place.has(block, order) {
+                    return Err(Invalid::NotInBuddy { block: block.first_frame() });
+                }
+                let mut members = (block.0..block.0 + order.blocks()).map(BlockNumber);
+                if let Some(stray) = members.find(|&member| self.table.state(member).kind() != Kind::Buddy) {
+                    return Err(Invalid::NotInBuddy { block: stray.first_frame() });
+                }
+                self.table.mark(block, order.blocks(), State::transit(order));
+                bytes += order.bytes();
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+fn count_ones(words: &[u64; WORDS]) -> usize {
+    words.iter().map(|word| word.count_ones() as usize).sum()
+}

@@ -1,0 +1,39 @@
+//! The kernel's own allocator, by the way that all of the kernel takes.
+
+use super::cache::{alloc, drain_this_cpu, free};
+use super::frames::global::frames;
+use super::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
+use super::source::{FrameSource, Seat, alone};
+use crate::cpu::IrqGuard;
+
+/// The kernel's own allocator. It knows by itself which CPU it runs on, so a seat tells it nothing.
+pub struct Octopod;
+
+impl FrameSource for Octopod {
+    #[inline(always)]
+    fn alloc(&self, _: &mut Seat, order: Order) -> Option<FrameNumber> {
+        alloc(order)
+    }
+
+    #[inline(always)]
+    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        // SAFETY: the caller owns the frames, as the trait's `free` demands.
+        unsafe { free(frame, order) }
+    }
+
+    fn drain(&self, _: &mut Seat) {
+        drain_this_cpu(&IrqGuard::new());
+    }
+
+    fn free_frames(&self) -> usize {
+        alone(|| frames().free_frames())
+    }
+
+    fn free_by_order(&self) -> Option<[usize; ORDERS]> {
+        Some(alone(|| frames().free_by_order()))
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        alone(|| frames().validate())
+    }
+}

@@ -1,0 +1,22 @@
+//! Page tables: the tree of the kernel, its entries, and the walk of an address.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `entry` | the bits of an entry |
+//! | `walk` | the walk of one address, pure |
+//! | `tables` | `PageTables`: maps and unmaps |
+//! | `kernel` | the kernel's own tree, behind its lock |
+
+pub(super) mod entry;
+#[cfg(target_os = "none")]
+pub(super) mod kernel;
+#[cfg(target_os = "none")]
+pub(super) mod tables;
+pub(crate) mod walk;
+
+#[cfg(target_os = "none")]
+pub(crate) use kernel::root;
+#[cfg(target_os = "none")]
+pub use tables::MapError;
+#[cfg(target_os = "none")]
+pub(crate) use tables::load_root;

@@ -1,0 +1,114 @@
+//! A CPU out of memory looks at what another keeps, while that one moves it. A run that nobody holds is not overlooked.
+
+use super::super::order;
+use super::*;
+use crate::memory::cache::{Afar, Gain};
+use crate::memory::frames::search_target::{Claim, Loose, Want};
+use core::cell::{Cell, UnsafeCell};
+
+/// A CPU's magazine that another one looks at.
+struct Seen {
+    model: Arc<Model>,
+    magazine: UnsafeCell<Magazine>,
+}
+
+// SAFETY: one thread uses the magazine; another looks at it from afar, as CPUs do.
+unsafe impl Sync for Seen {}
+// SAFETY: the magazine is used by one thread at a time, and read from afar by another, as CPUs do.
+unsafe impl Send for Seen {}
+
+impl Seen {
+    fn of(cpu: Cpu) -> Arc<Seen> {
+        Arc::new(Seen { model: cpu.model, magazine: UnsafeCell::new(cpu.magazine) })
+    }
+
+    fn afar(&self) -> Afar {
+        // SAFETY: it lives as long as `self`. A model's threads take turns, between two operations of the checker's.
+        unsafe { Afar::new(self.magazine.get()) }
+    }
+
+    /// Does something with the magazine on a thread of its own; once only.
+    fn on_thread<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&Frames, &Magazine) -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        // SAFETY: no other thread writes to it.
+        thread::spawn(move || work(self.model.frames(), unsafe { &*self.magazine.get() }))
+    }
+
+    fn end(self: Arc<Self>) -> Cpu {
+        let seen = Arc::into_inner(self).expect("the thread has ended");
+        Cpu { model: seen.model, magazine: seen.magazine.into_inner() }
+    }
+}
+
+/// All is in use but an aligned run of frames: those of `table` lie in the table, those of `kept` in the magazine of a CPU
+/// that does `work`. Meanwhile another looks for the run.
+fn assert_seen(
+    table: core::ops::Range<usize>,
+    kept: core::ops::Range<usize>,
+    work: impl Fn(&Frames, &Magazine) + Copy + Send + Sync + 'static,
+) {
+    check_interleavings(UNBOUNDED, move || {
+        let (model, [here, mut there]) = Cpu::all_taken(1);
+        let frames =
+            |range: core::ops::Range<usize>| range.map(|index| model.frame(0, index)).collect::<Vec<_>>();
+        here.flush(&frames(table.clone()));
+        for frame in frames(kept.clone()) {
+            there.free(frame, Order::FRAME);
+        }
+        let wanted = order((table.len() + kept.len()).ilog2() as u8);
+        let seen = Seen::of(there);
+        let thread = seen.clone().on_thread(work);
+        let gain = model.frames().gain(wanted, [seen.afar()].into_iter());
+        assert_ne!(gain, Gain::Nothing);
+        thread.join().expect("the thread has not panicked");
+        model.end([here, Seen::end(seen)]);
+    });
+}
+
+#[test]
+fn a_refill_hides_no_run() {
+    assert_seen(2..4, 0..0, |frames, magazine| assert_eq!(frames.fill(magazine), 2));
+}
+
+#[test]
+fn a_drain_hides_no_run() {
+    assert_seen(2..3, 3..4, |frames, magazine| assert_eq!(frames.drain(magazine), Ok(())));
+}
+
+#[test]
+fn a_drain_and_a_refill_hide_no_run() {
+    assert_seen(2..3, 3..4, |frames, magazine| {
+        assert_eq!(frames.drain(magazine), Ok(()));
+        assert_eq!(frames.fill(magazine), 2);
+    });
+}
+
+/// A run of two words is looked for, and its first word put back, since a third CPU has taken a frame of the second
+/// meanwhile: that first word is not out of sight.
+#[test]
+fn a_search_in_vain_hides_no_run() {
+    check_interleavings(Some(3), || {
+        let (model, [here, there, beyond]) = Cpu::all_taken(1);
+        // One more, so that two CPUs can reserve theirs.
+        here.flush(&(0..129).map(|index| model.frame(0, index)).collect::<Vec<_>>());
+        let seen = Seen::of(there);
+        let searcher = seen.clone().on_thread(|frames, magazine| frames.alloc(magazine, order(7)));
+        let taker = beyond.on_thread(|cpu| {
+            let (mut frame, word) = ([FrameNumber::new(0)], Cell::new(1));
+            let block = cpu.model.world.first.block();
+            let want = &mut Loose { out: AtomicFrame::from_mut(&mut frame) };
+            assert_eq!(want.try_take(cpu.model.frames(), block, Claim::Any, &word), Some(1));
+            cpu.model.take(frame[0], Order::FRAME);
+        });
+        let gain = model.frames().gain(order(6), [seen.afar()].into_iter());
+        let found = searcher.join().expect("the thread has not panicked");
+        let (beyond, ()) = join(taker);
+        match found {
+            Some(run) => model.take(run, order(7)),
+            None => assert_ne!(gain, Gain::Nothing),
+        }
+        model.end([here, beyond, Seen::end(seen)]);
+    });
+}

@@ -1,0 +1,270 @@
+//! Which block is taken from, kept and given back: what users of the allocator would notice, case by case.
+
+use super::{World, order};
+use crate::memory::cache::magazine::BATCH;
+use crate::memory::cache::{CAPACITY, Magazine};
+use crate::memory::frames::number::BlockNumber;
+use crate::memory::frames::state::State;
+use crate::memory::frames::{FRAMES_PER_BLOCK, FrameNumber, Frames, Invalid, NodeId, Order};
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
+#[test]
+fn single_frames_of_a_checkerboard_are_all_found() {
+    let world = World::new(4);
+    let magazine = Magazine::new();
+    let other = Magazine::new();
+    let all = world.take_everything(&magazine);
+    let (even, odd): (Vec<_>, Vec<_>) = all.into_iter().partition(|frame| frame.get() % 2 == 0);
+    assert_eq!(world.frames.free_bulk(&other, &even), Ok(()));
+    assert_eq!(world.frames.alloc(&magazine, order(1)), None);
+    assert_eq!(world.frames.drain(&other), Ok(()));
+    assert_eq!(world.frames.free_by_order()[0], even.len());
+    let again = world.take_everything(&magazine);
+    assert_eq!(again.len(), even.len());
+    assert!(again.iter().all(|frame| frame.get() % 2 == 0));
+    assert_eq!(world.frames.free_bulk(&other, &odd), Ok(()));
+    assert_eq!(world.frames.free_bulk(&other, &again), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    assert_eq!(world.frames.drain(&other), Ok(()));
+    world.assert_as_before(World::new(4).frames.free_by_order());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri aligns to 512 MiB at most")]
+fn every_order_up_to_one_gibibyte() {
+    let world = World::new(3 * 512);
+    let before = world.frames.free_by_order();
+    assert_eq!(before[18], 3 << 18);
+    let magazine = Magazine::new();
+    let mut out = Vec::new();
+    for number in 0..=18 {
+        let frame = world.frames.alloc(&magazine, order(number)).expect("there is memory");
+        assert!(frame.is_aligned_to(order(number)));
+        out.push((world.index(frame), order(number)));
+    }
+    assert_eq!(world.frames.alloc(&magazine, Order::MAX), None);
+    out.sort_unstable_by_key(|&(start, _)| start);
+    assert!(out.windows(2).all(|pair| pair[0].0 + pair[0].1.frames() <= pair[1].0), "overlap");
+    assert_eq!(world.frames.validate(), Ok(()));
+    for (start, order) in out {
+        assert_eq!(world.frames.free(&magazine, world.first + start, order), Ok(()));
+    }
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+#[test]
+fn a_few_frames_freed_in_one_call_stay_with_the_cpu() {
+    let world = World::new(1);
+    let all = world.take_everything(&Magazine::new());
+    let few = BATCH / 2;
+    let magazine = Magazine::new();
+    assert_eq!(world.frames.free_bulk(&magazine, &all[..few]), Ok(()));
+    assert_eq!(magazine.len(), few);
+    assert_eq!(world.frames.free_frames(), 0);
+    // One more is too many, though there would be room.
+    assert_eq!(world.frames.free_bulk(&magazine, &all[few..2 * few + 1]), Ok(()));
+    assert_eq!((magazine.len(), world.frames.free_frames()), (few, few + 1));
+}
+
+/// Frames that follow one another are freed eight at a time; those of them that lie elsewhere are not taken for them.
+#[test]
+fn just_the_frames_in_the_list_are_freed() {
+    for elsewhere in (0..1_usize << 8).step_by(if cfg!(miri) { 85 } else { 1 }) {
+        let world = World::new(1);
+        world.take_everything(&Magazine::new());
+        let frames: Vec<_> = (0..8).map(|index| 16 + index + 16 * (elsewhere >> index & 1)).collect();
+        let list: Vec<_> = frames.iter().map(|index| world.first + *index).collect();
+        assert_eq!(world.frames.give_back(&list), Ok(()));
+        let expected = frames.iter().fold(0, |bits, index| bits | 1_u64 << index);
+        assert_eq!(world.frames.table.bitmap(world.first.block()).word(0), expected, "{frames:?}");
+        assert_eq!(world.frames.free_frames(), 8);
+    }
+}
+
+#[test]
+fn a_block_that_a_magazine_holds_is_not_offered() {
+    let world = World::new(2);
+    let magazine = Magazine::new();
+    let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
+    let block = frame.block();
+    assert!(!world.frames.table.is_noted(block), "held");
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    assert!(world.frames.table.is_noted(block));
+    world.take_everything(&magazine);
+    assert!(!world.frames.table.is_noted(block), "nothing is left");
+}
+
+/// What the kernel tries first, without the search.
+#[test]
+fn the_short_ways_get_what_the_search_would() {
+    let world = World::new(4);
+    let before = world.frames.free_by_order();
+    let magazine = Magazine::new();
+    assert_eq!(world.frames.alloc_at_hand(&magazine, order(3)), None, "it holds no block");
+    let whole = world.frames.alloc_whole(&magazine, order(10)).expect("there is memory");
+    assert!(whole.is_aligned_to(order(10)));
+    assert_eq!(world.frames.validate(), Ok(()));
+
+    let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
+    assert_eq!(magazine.hint.word.get(), BATCH / 64, "where the refill stopped");
+    let word = frame.block().first_frame() + magazine.hint.word.get() * 64;
+    let mut runs = Vec::new();
+    for number in 1..=5 {
+        let run = world.frames.alloc_at_hand(&magazine, order(number)).expect("a word is free");
+        assert!(run.is_aligned_to(order(number)) && (word..word + 64).contains(&run), "order {number}");
+        runs.push((run, order(number)));
+    }
+    assert_eq!(world.frames.alloc_at_hand(&magazine, order(5)), None, "not in this word");
+    assert_eq!(world.frames.alloc_at_hand(&magazine, Order::FRAME), None);
+    assert_eq!(world.frames.alloc_at_hand(&magazine, order(6)), None);
+    assert_eq!(world.frames.validate(), Ok(()));
+    runs.extend([(whole, order(10)), (frame, Order::FRAME)]);
+    for (frame, order) in runs {
+        assert_eq!(world.frames.free(&magazine, frame, order), Ok(()));
+    }
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+#[test]
+fn a_small_bulk_leaves_the_rest_of_a_batch() {
+    for (wanted, left) in [(BATCH - 1, 1), (BATCH, 0), (BATCH + 1, 0)] {
+        let (world, magazine) = (World::new(1), Magazine::new());
+        let mut out = std::vec![FrameNumber::new(0); wanted];
+        assert_eq!(world.frames.alloc_bulk(&magazine, &mut out), wanted);
+        assert_eq!(magazine.len(), left, "{wanted} at once");
+    }
+}
+
+#[test]
+fn a_refill_leaves_the_runs_that_are_kept() {
+    let (world, magazine) = (World::new(1), Magazine::new());
+    let run = world.frames.alloc(&magazine, order(3)).expect("there is memory");
+    assert_eq!(world.frames.free(&magazine, run, order(3)), Ok(()));
+    assert!(world.frames.alloc(&magazine, Order::FRAME).is_some());
+    assert_eq!(world.frames.alloc_kept(&magazine, order(3)), Some(run));
+}
+
+#[test]
+fn a_magazine_keeps_as_much_as_it_says_at_most() {
+    let world = World::new(4);
+    let magazine = Magazine::new();
+    let singles: Vec<_> = (0..CAPACITY).filter_map(|_| world.frames.alloc(&magazine, Order::FRAME)).collect();
+    let runs: Vec<_> = (1..=8)
+        .map(|number| (world.frames.alloc(&magazine, order(number)).expect("there is memory"), order(number)))
+        .collect();
+    let other = Magazine::new();
+    let singles = singles.into_iter().map(|frame| (frame, Order::FRAME));
+    for (frame, order) in singles.chain(runs) {
+        assert_eq!(world.frames.free(&other, frame, order), Ok(()));
+    }
+    assert_eq!(other.kept_frames(), Magazine::MOST_FRAMES);
+    const { assert!(Magazine::ASLEEP > CAPACITY, "no number of frames") };
+    other.set_home(NodeId(3));
+    assert_eq!(other.home(), NodeId(3));
+}
+
+#[test]
+fn what_one_magazine_keeps_does_not_fail_its_own_cpu() {
+    let world = World::new(1);
+    let magazine = Magazine::new();
+    let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
+    assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Ok(()));
+    assert_eq!(world.frames.alloc(&magazine, Order::BLOCK), Some(world.first));
+    assert_eq!(world.frames.alloc(&magazine, Order::FRAME), None);
+}
+
+#[test]
+fn partial_blocks_are_used_up_before_fresh_ones_are_broken() {
+    let world = World::new(4);
+    let magazine = Magazine::new();
+    let frames: Vec<_> = (0..1024).filter_map(|_| world.frames.alloc(&magazine, Order::FRAME)).collect();
+    assert_eq!(frames.len(), 1024);
+    let (stay, go): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| frame.get() % 2 == 0);
+    assert_eq!(world.frames.free_bulk(&magazine, &go), Ok(()));
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    let other = Magazine::new();
+    let again = (0..512).filter_map(|_| world.frames.alloc(&other, Order::FRAME)).count();
+    assert_eq!((again, stay.len()), (512, 512));
+    assert_eq!(free_blocks(&world.frames), 2);
+}
+
+#[test]
+fn a_cpu_that_goes_round_a_full_block_keeps_it() {
+    let world = World::new(4);
+    let magazine = Magazine::new();
+    let mut frames = [FrameNumber::new(0); 200];
+    let mut first = None;
+    for _ in 0..10 {
+        assert_eq!(world.frames.alloc_bulk(&magazine, &mut frames), frames.len());
+        let block = frames[0].block();
+        assert_eq!(*first.get_or_insert(block), block);
+        assert_eq!(world.frames.free_bulk(&magazine, &frames), Ok(()));
+        assert_eq!(free_blocks(&world.frames), 3, "the block in use stays in the table");
+    }
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    assert_eq!(free_blocks(&world.frames), 4);
+}
+
+#[test]
+fn a_cpu_that_goes_to_and_fro_between_two_blocks_keeps_both() {
+    let world = World::new(6);
+    let before = world.frames.free_by_order();
+    let magazine = Magazine::new();
+    let mut frames = [FrameNumber::new(0); 700];
+    let blocks = |frames: &[FrameNumber]| frames.iter().map(|frame| frame.block().0).collect::<BTreeSet<_>>();
+    let mut first = None;
+    for _ in 0..10 {
+        assert_eq!(world.frames.alloc_bulk(&magazine, &mut frames), frames.len());
+        assert_eq!(first.get_or_insert(blocks(&frames)), &blocks(&frames));
+        assert_eq!(world.frames.free_bulk(&magazine, &frames), Ok(()));
+        assert_eq!(free_blocks(&world.frames), 4, "both stay in the table");
+        assert_eq!(world.frames.validate(), Ok(()));
+    }
+    // With a third one, the oldest is everybody's again.
+    let mut many = [FrameNumber::new(0); 1300];
+    assert_eq!(world.frames.alloc_bulk(&magazine, &mut many), many.len());
+    assert_eq!(blocks(&many).len(), 3);
+    assert_eq!(world.frames.free_bulk(&magazine, &many), Ok(()));
+    assert_eq!(free_blocks(&world.frames), 4);
+    assert_eq!(world.frames.drain(&magazine), Ok(()));
+    world.assert_as_before(before);
+}
+
+/// Blocks that order 9 could have, the magazine's own aside.
+fn free_blocks(frames: &Frames) -> usize {
+    let magazine = Magazine::new();
+    let taken: Vec<_> = core::iter::from_fn(|| frames.alloc(&magazine, Order::BLOCK)).collect();
+    for &frame in &taken {
+        assert_eq!(frames.free(&magazine, frame, Order::BLOCK), Ok(()));
+    }
+    assert_eq!(frames.drain(&magazine), Ok(()));
+    taken.len()
+}
+
+/// Two halves of a piece that went to the buddy without a look at each other. Two neighbours that are no halves are as they
+/// should be.
+#[test]
+fn neighbours_in_the_buddy_that_are_not_merged_are_a_fault() {
+    let world = World::new(4);
+    let first = world.first.block();
+    let push = |block: usize, order: Order| {
+        let block = BlockNumber(first.0 + block);
+        world.frames.table.mark(block, order.blocks(), State::BUDDY);
+        // SAFETY: this thread has the piece, and gives it to the arena that it came from.
+        unsafe { world.frames.locked(block).lock().buddy.push(block, order) };
+    };
+    let magazine = Magazine::new();
+    assert_eq!(world.frames.alloc(&magazine, order(11)), Some(world.first));
+    for block in [1, 2] {
+        push(block, Order::BLOCK);
+    }
+    world.frames.table.mark(BlockNumber(first.0), 1, State::huge(Order::BLOCK));
+    world.frames.table.mark(BlockNumber(first.0 + 3), 1, State::huge(Order::BLOCK));
+    assert_eq!(world.frames.validate(), Ok(()), "the second and the third");
+    push(3, Order::BLOCK);
+    let block = world.first + 2 * FRAMES_PER_BLOCK;
+    assert_eq!(world.frames.validate(), Err(Invalid::NotMerged { block, order: Order::BLOCK }));
+}
