@@ -18,7 +18,7 @@ use crate::cpu::registers::{exit, read_tsc};
 use crate::interrupts::Vector;
 use crate::memory::audit::Pages;
 use crate::memory::cache::counters as frame_counts;
-use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
+use crate::memory::frames::{NodeId, ORDERS, ZoneId, ZoneType};
 #[cfg(feature = "selftest")]
 use crate::selftest;
 #[cfg(feature = "shell")]
@@ -42,7 +42,7 @@ pub enum Reason {
         page: u64,
     },
     /// Something is mapped, or a CPU set up, as it must not be.
-    House(audit::Finding),
+    PageTableAudit(audit::Finding),
     /// The stress found something.
     Stress(StressError),
     /// The bench has no exact figures.
@@ -76,7 +76,7 @@ pub fn missing_cpus(up: &BringUp) -> Option<Reason> {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::House(finding) => finding.fmt(f),
+            Reason::PageTableAudit(finding) => finding.fmt(f),
             Reason::Stress(error) => error.fmt(f),
             Reason::Bench(failure) => failure.fmt(f),
             #[cfg(feature = "selftest")]
@@ -127,7 +127,7 @@ pub fn zones(numa: &Numa<'_>) {
         return;
     }
     for node in (0..numa.nodes() as u8).map(NodeId) {
-        let frames = frames.census().filter(|arena| arena.name.is_some_and(|name| name.node == node));
+        let frames = frames.zone_stats().filter(|arena| arena.name.is_some_and(|name| name.node == node));
         let mib = frames.map(|arena| arena.total).sum::<usize>() >> 8;
         let domain = numa.domain(node).unwrap_or_default();
         log::info!("{node} (domain {domain}): {mib} MiB, distances{}", Distances(numa, node));
@@ -252,7 +252,7 @@ pub fn counter(counter: &Counter) {
 /// Looks whether the house is locked, and tells what is in it.
 pub fn house(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
     let began = read_tsc();
-    let found = audit::run(boot.map, features).map_err(Reason::House)?;
+    let found = audit::run(boot.map, features).map_err(Reason::PageTableAudit)?;
     let walk_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
     let all = [found.text, found.constants, found.data, found.device];
     let [small, large, huge] = [0, 1, 2].map(|size| all.iter().map(|pages| pages.by_size[size]).sum::<u64>());
@@ -280,12 +280,12 @@ const _: () = assert!(wire::ORDERS == ORDERS);
 
 /// What each node has of each zone, and how whole it is.
 fn arenas(after: bool) {
-    for arena in memory::frames().census() {
-        let name = arena.name.unwrap_or(ArenaName { node: NodeId(0), zone: Zone::Normal });
+    for arena in memory::frames().zone_stats() {
+        let name = arena.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
         console::send(&Record::Arena(wire::Arena {
             after,
             node: u32::from(name.node.0),
-            zone: name.zone.name(),
+            zone: name.zone_type.name(),
             frames_total: arena.total as u64,
             frames_free: arena.free as u64,
             free_by_order: arena.free_by_order.map(|frames| frames as u64),

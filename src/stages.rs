@@ -225,19 +225,20 @@ fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     begin(BootStage::Zones);
     let numa = platform.numa;
     // SAFETY: no other CPU runs before `other_cpus`, a later stage, so none allocates or frees meanwhile.
-    let by_node = unsafe { memory::divide(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
+    let by_node =
+        unsafe { memory::set_zones(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
     let divided = by_node.or_else(|error| {
         log::warn!("{error}: going on with one node");
         // SAFETY: no other CPU runs before `other_cpus`, a later stage, so none allocates or frees meanwhile.
-        unsafe { memory::divide(1, core::iter::empty(), |_, _| 0) }
+        unsafe { memory::set_zones(1, core::iter::empty(), |_, _| 0) }
     });
     if let Err(error) = divided {
         log::warn!("{error}: going on without zones");
     }
-    memory::set_home(guard, platform.cpus[0].node);
+    memory::set_local_node(guard, platform.cpus[0].node);
     // What it keeps was taken from anywhere.
     memory::drain_this_cpu(guard);
-    memory::insert_low(boot.map).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    memory::add_low_memory(boot.map).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::zones(numa);
 }
 
@@ -339,7 +340,7 @@ fn self_test(machine: &Machine) -> Result<(), Reason> {
     let options = machine.options;
     selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds).map_err(Reason::SelfTest)?;
     // Some of its parts map and unmap.
-    audit::run(machine.boot.map, machine.features).map_err(Reason::House)?;
+    audit::run(machine.boot.map, machine.features).map_err(Reason::PageTableAudit)?;
     #[cfg(feature = "faults")]
     faults::after_selftest(options.fault);
     report::free_before_work(memory::frames().free_frames() as u64);

@@ -3,7 +3,7 @@
 use super::meter::{Meter, opaque, repeat};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::source::{FrameSource, Seat};
-use crate::memory::{self, Octopod, OwnedFrame, ZeroedSlice};
+use crate::memory::{self, KernelAllocator, OwnedFrame, ZeroedSlice};
 
 /// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
 pub const BULK: usize = 512;
@@ -67,7 +67,7 @@ impl Loose {
 }
 
 /// What is measured.
-const SOURCE: Octopod = Octopod;
+const SOURCE: KernelAllocator = KernelAllocator;
 
 #[inline(always)]
 fn seat() -> Seat {

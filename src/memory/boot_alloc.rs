@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::cache::alloc_without_waiting;
+use super::cache::alloc_nowait;
 use super::frames::{FRAME_BYTES, Order};
 use crate::boot::direct_map;
 use crate::cpu::per_cpu;
@@ -68,12 +68,12 @@ pub fn alloc_uninit<T>() -> Option<&'static mut MaybeUninit<T>> {
 
 /// A frame for a page table of the kernel: its physical address. Page tables are never freed.
 pub(super) fn table_frame() -> Option<u64> {
-    alloc_without_waiting(Order::FRAME).map(|frame| frame.address() as u64)
+    alloc_nowait(Order::FRAME).map(|frame| frame.address() as u64)
 }
 
 fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
     let order = bytes.div_ceil(FRAME_BYTES).next_power_of_two().trailing_zeros();
-    let frame = alloc_without_waiting(Order::new(u8::try_from(order).ok()?)?)?;
+    let frame = alloc_nowait(Order::new(u8::try_from(order).ok()?)?)?;
     Some(direct_map::pointer(frame.address() as u64))
 }
 
@@ -100,7 +100,7 @@ impl CpuAreas {
             let wanted = Order::containing((bytes * self.left.max(1)).div_ceil(FRAME_BYTES))?;
             let least = Order::containing(bytes.div_ceil(FRAME_BYTES))?;
             let order = wanted.min(Self::CHUNK).max(least);
-            self.next = direct_map::pointer(alloc_without_waiting(order)?.address() as u64);
+            self.next = direct_map::pointer(alloc_nowait(order)?.address() as u64);
             self.left_in_chunk = order.bytes();
         }
         let area = self.next;

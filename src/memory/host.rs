@@ -13,8 +13,8 @@ use super::frames::sync::MODELLED;
 #[cfg(any(loom, shuttle))]
 use super::frames::sync::forget_placed;
 use super::frames::{
-    Arena, DivideError, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, FreeError, InsertError, ORDERS,
-    Order, Partition,
+    FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Frames, FreeError, InsertError, ORDERS, Order, SetZonesError,
+    Zone, ZoneLayout,
 };
 
 /// Host memory in the role of RAM: frames and the metadata for them.
@@ -84,9 +84,9 @@ impl World {
     ///
     /// # Panics
     /// If it cannot be cut so.
-    pub fn divided(blocks: usize, partition: impl FnOnce(FrameNumber) -> Partition) -> Self {
+    pub fn with_zones(blocks: usize, zone_layout: impl FnOnce(FrameNumber) -> ZoneLayout) -> Self {
         let world = Self::at_zero(blocks);
-        world.divide(partition(world.first + world.len)).expect("nothing is out");
+        world.set_zones(zone_layout(world.first + world.len)).expect("nothing is out");
         world
     }
 
@@ -94,10 +94,10 @@ impl World {
     ///
     /// # Errors
     /// The allocator's.
-    pub(crate) fn divide(&self, partition: Partition) -> Result<(), DivideError> {
-        let arenas: Vec<Arena> = partition.arenas().iter().map(|_| self.frames.new_arena()).collect();
+    pub(crate) fn set_zones(&self, zone_layout: ZoneLayout) -> Result<(), SetZonesError> {
+        let zones: Vec<Zone> = zone_layout.zones().iter().map(|_| self.frames.new_zone()).collect();
         // SAFETY: nothing else uses the allocator meanwhile, which the callers, all in this crate, see to.
-        unsafe { self.frames.divide(Box::leak(Box::new(partition)), arenas.leak()) }
+        unsafe { self.frames.set_zones(Box::leak(Box::new(zone_layout)), zones.leak()) }
     }
 
     /// RAM of so many blocks, all inserted.

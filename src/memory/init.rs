@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use super::boot_alloc::table_frame;
 use super::early_frames::EarlyFrames;
 use super::frames::global;
-use super::frames::{FrameNumber, Frames, InsertError, LOW_ARENA_END};
+use super::frames::{FrameNumber, Frames, InsertError, LOW_ZONE_END};
 use super::mmio;
 use super::paging::kernel;
 use super::paging::tables::{MapError, PageTables, Rights};
@@ -65,7 +65,7 @@ impl fmt::Display for MemoryError {
 }
 
 /// Sets up memory: reserves what is in use, builds and loads the final page tables, and hands all usable memory that
-/// is left, but for what [`insert_low`] gives later, to the frame allocator. Once, by the boot processor, on rt0's tables.
+/// is left, but for what [`add_low_memory`] gives later, to the frame allocator. Once, by the boot processor, on rt0's tables.
 /// `None` for [`LowMemory`] where there is no page below 1 MiB: then no other CPU can be started.
 pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
@@ -97,7 +97,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     for run in runs_of(map) {
         log::debug!("usable: frames {:#x}..{:#x}", run.start.get(), run.end.get());
         // SAFETY: usable RAM that nothing has reserved, mapped for good.
-        unsafe { frames.insert(run.start.max(LOW_ARENA_END)..run.end.max(LOW_ARENA_END)) }
+        unsafe { frames.insert(run.start.max(LOW_ZONE_END)..run.end.max(LOW_ZONE_END)) }
             .map_err(MemoryError::Insert)?;
     }
     global::set_frames(frames);
@@ -110,11 +110,11 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
 ///
 /// # Errors
 /// If the allocator refuses it, or does not have now what the map has to give.
-pub fn insert_low(map: &MemoryMap) -> Result<(), MemoryError> {
+pub fn add_low_memory(map: &MemoryMap) -> Result<(), MemoryError> {
     let frames = global::frames();
     for run in runs_of(map) {
         // SAFETY: usable RAM that nothing has reserved, mapped for good, and held back until now.
-        unsafe { frames.insert(run.start.min(LOW_ARENA_END)..run.end.min(LOW_ARENA_END)) }
+        unsafe { frames.insert(run.start.min(LOW_ZONE_END)..run.end.min(LOW_ZONE_END)) }
             .map_err(MemoryError::Insert)?;
     }
     let (usable, taken) = (map.usable_frame_count(), frames.total_frames() as u64);

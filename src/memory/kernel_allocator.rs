@@ -7,9 +7,9 @@ use super::source::{FrameSource, Seat, alone};
 use crate::cpu::IrqGuard;
 
 /// The kernel's own allocator. It knows by itself which CPU it runs on, so a seat tells it nothing.
-pub struct Octopod;
+pub struct KernelAllocator;
 
-impl FrameSource for Octopod {
+impl FrameSource for KernelAllocator {
     #[inline(always)]
     fn alloc(&self, _: &mut Seat, order: Order) -> Option<FrameNumber> {
         alloc(order)

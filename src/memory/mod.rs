@@ -25,7 +25,7 @@
 //!
 //! | Hook | Set by | Called by |
 //! |---|---|---|
-//! | [`set_drain_others`] | `smp::drain` | `reclaim`: the other CPUs drain their frame caches |
+//! | [`set_drain_hook`] | `smp::drain` | `reclaim`: the other CPUs drain their frame caches |
 
 pub mod cache;
 pub mod frames;
@@ -70,11 +70,11 @@ pub(crate) use audit::audit_live;
 #[cfg(target_os = "none")]
 pub(crate) use boot_alloc::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
 #[cfg(all(target_os = "none", feature = "shell"))]
-pub(crate) use cache::kept_by_this_cpu;
+pub(crate) use cache::cached_by_this_cpu;
 #[cfg(target_os = "none")]
 pub(crate) use cache::{
-    KEEPS_FRAMES, alloc, alloc_bulk, alloc_in, alloc_without_waiting, drain_this_cpu, free, free_bulk,
-    magazine_of, reset_cache, set_home, with_alloc_disabled,
+    CACHE_NONEMPTY, alloc, alloc_bulk, alloc_in, alloc_nowait, drain_this_cpu, free, free_bulk, magazine_of,
+    reset_cache, set_local_node, with_alloc_disabled,
 };
 #[cfg(target_os = "none")]
 pub use frame_batch::FrameBatch;
@@ -85,15 +85,15 @@ pub use frames::global::{free_frames, total_frames};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use init::map_text_writable;
 #[cfg(target_os = "none")]
-pub(crate) use init::{init, insert_low};
+pub(crate) use init::{add_low_memory, init};
 #[cfg(target_os = "none")]
-pub use kernel_allocator::Octopod;
+pub use kernel_allocator::KernelAllocator;
 #[cfg(target_os = "none")]
 pub(crate) use mmio::{
     claim_device, map_device, map_table, open_pixel_screen, open_text_screen, peek_table, unmap_device,
 };
 #[cfg(target_os = "none")]
-pub(crate) use numa_init::divide;
+pub(crate) use numa_init::set_zones;
 #[cfg(target_os = "none")]
 pub use owned::{FrameRange, OwnedFrame};
 #[cfg(target_os = "none")]
@@ -101,11 +101,11 @@ pub use paging::MapError;
 #[cfg(target_os = "none")]
 pub(crate) use paging::{load_root, root};
 #[cfg(target_os = "none")]
-pub(crate) use reclaim::{Whom, set_drain_others};
+pub(crate) use reclaim::{DrainScope, set_drain_hook};
 #[cfg(target_os = "none")]
 pub(crate) use stacks::map_stacks;
 #[cfg(target_os = "none")]
-pub(crate) use trampoline_tables::{LowMemory, Passage};
+pub(crate) use trampoline_tables::{LowMemory, TrampolineTables};
 #[cfg(target_os = "none")]
 pub(crate) use vmap::{AbandonedPages, region as mapping_region};
 #[cfg(target_os = "none")]

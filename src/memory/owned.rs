@@ -13,7 +13,7 @@
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 
-use super::cache::{alloc, alloc_in, alloc_without_waiting, free};
+use super::cache::{alloc, alloc_in, alloc_nowait, free};
 use super::frames::{FRAME_BYTES, FrameNumber, FrameRequest, FreeError, Order};
 use crate::boot::direct_map;
 use crate::cpu::zero_page;
@@ -127,7 +127,7 @@ impl FrameRange {
 
     /// Allocates frames as [`alloc`](Self::alloc) does, and never waits for other CPUs.
     pub fn alloc_nowait(order: Order) -> Option<FrameRange> {
-        alloc_without_waiting(order).map(|first| FrameRange { first, frames: order.frames() })
+        alloc_nowait(order).map(|first| FrameRange { first, frames: order.frames() })
     }
 
     /// Allocates frames as [`alloc`](Self::alloc) does, and fills them with zeros.

@@ -12,22 +12,22 @@ use crate::trace;
 
 /// Asks other CPUs for what they keep, as far as a run of that order may come of it, and waits for them. `false` if nobody
 /// keeps what could make one.
-pub type DrainOthers = fn(Order, Whom) -> bool;
+pub type DrainOthers = fn(Order, DrainScope) -> bool;
 
-static DRAIN_OTHERS: Once<DrainOthers> = Once::new();
+static DRAIN_HOOK: Once<DrainOthers> = Once::new();
 
 /// Who is asked for what they keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub enum DrainScope {
     /// Those who have something of a run that may come together.
-    Few,
+    Holders,
     /// All who keep anything.
     All,
 }
 
 /// Sets what makes the other CPUs give back their frames. It is called with interrupts on.
-pub fn set_drain_others(drain: DrainOthers) {
-    DRAIN_OTHERS.call_once(|| drain);
+pub fn set_drain_hook(drain: DrainOthers) {
+    DRAIN_HOOK.call_once(|| drain);
 }
 
 /// What a search for frames has found, after the cache of this CPU was drained.
@@ -46,16 +46,16 @@ pub(super) enum Attempt {
 /// Goes on where a first search has found nothing: asks first those CPUs that have something of one run, and if that has gone
 /// meanwhile, all. Interrupts are on, so that others are answered. Ends: others are asked twice at most, which ends by
 /// itself, and nothing is waited for beyond [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
-pub(super) fn search_and_ask(
+pub(super) fn alloc_slow_path(
     order: Order,
-    may_come: bool,
+    is_in_flight: bool,
     mut attempt: impl FnMut() -> Attempt,
 ) -> Option<FrameNumber> {
     let deadline = Deadline::after_ms(REQUEST_MS);
-    let first = may_come.then_some(None);
-    for whom in first.into_iter().chain([Some(Whom::Few), Some(Whom::All)]) {
+    let first = is_in_flight.then_some(None);
+    for scope in first.into_iter().chain([Some(DrainScope::Holders), Some(DrainScope::All)]) {
         // Also if nobody was asked: what others were asked for by a third may have come since the first look.
-        let is_last = whom.is_some_and(|whom| !ask_others(order, whom));
+        let is_last = scope.is_some_and(|scope| !drain_others(order, scope));
         loop {
             // Between two attempts interrupts get in.
             match attempt() {
@@ -79,7 +79,7 @@ pub(super) fn search_and_ask(
 }
 
 /// Asks other CPUs for what they keep; whether any of it may make such a run.
-fn ask_others(order: Order, whom: Whom) -> bool {
+fn drain_others(order: Order, scope: DrainScope) -> bool {
     trace!(DrainOthers, order.get().into());
-    DRAIN_OTHERS.get().is_some_and(|drain_others| drain_others(order, whom))
+    DRAIN_HOOK.get().is_some_and(|drain_others| drain_others(order, scope))
 }

@@ -3,7 +3,6 @@
 
 extern crate std;
 
-mod arenas;
 mod books;
 #[cfg(not(any(loom, shuttle)))]
 mod concurrent;
@@ -19,8 +18,9 @@ mod policy;
 #[cfg(not(any(loom, shuttle)))]
 mod remote;
 #[cfg(not(any(loom, shuttle)))]
-mod reserve;
+mod run_cache;
 mod validate;
+mod zones;
 
 use super::frames::Order;
 use super::host::World;

@@ -1,7 +1,7 @@
 //! The way into long mode for the other CPUs: two pages below 1 MiB that they wake up in, and tables of their own that show
 //! them where they lie. The kernel's tree never has anything in the lower half, so nothing has to be taken out of it.
 //!
-//! The first page is code. From [`Passage::seal`] on, which comes before any CPU is started, no mapping of it can be
+//! The first page is code. From [`TrampolineTables::seal`] on, which comes before any CPU is started, no mapping of it can be
 //! written: the tables here show it executable, the direct map read-only. The second is data, executable nowhere.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use crate::cpu::tlb;
 pub struct LowMemory {
     /// The first of two pages below 1 MiB.
     page: u64,
-    /// Frames below 4 GiB for the page tables of [`Passage`].
+    /// Frames below 4 GiB for the page tables of [`TrampolineTables`].
     tables: PhysRange,
 }
 
@@ -44,7 +44,7 @@ const PASSAGE_TABLES: u64 = 4;
 
 /// Page tables to enter long mode with: the kernel's half, and two pages of the lower half at their physical addresses.
 #[derive(Debug)]
-pub struct Passage {
+pub struct TrampolineTables {
     low: LowMemory,
     root: u64,
 }
@@ -61,7 +61,7 @@ impl LowMemory {
     }
 
     /// Builds the passage. What the kernel maps later in parts of its half that are empty now is not in it.
-    pub fn open(self) -> Result<Passage, MapError> {
+    pub fn open(self) -> Result<TrampolineTables, MapError> {
         let mut next = (self.tables.start..self.tables.end).step_by(FRAME_BYTES as usize);
         let mut source = || next.next();
         let mut passage = PageTables::new(false, &mut source)?;
@@ -77,7 +77,7 @@ impl LowMemory {
             let address = 0xffff_0000_0000_0000 | slot << 39;
             passage.share_root_entry(address, kernel.root_entry(address));
         }
-        Ok(Passage { low: self, root: passage.root() })
+        Ok(TrampolineTables { low: self, root: passage.root() })
     }
 
     /// The physical address of the first page.
@@ -86,9 +86,9 @@ impl LowMemory {
     }
 }
 
-impl Passage {
+impl TrampolineTables {
     /// The physical address of the first page, which holds code: below 1 MiB, executable in the passage's tables, and
-    /// writable in the direct map until it is [sealed](Passage::seal). The second page, behind it, is writable in both.
+    /// writable in the direct map until it is [sealed](TrampolineTables::seal). The second page, behind it, is writable in both.
     pub fn page(&self) -> u64 {
         self.low.page
     }

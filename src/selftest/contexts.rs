@@ -234,12 +234,12 @@ fn ask() {
     let mut granted = 0;
     for order in ORDERS {
         granted += u64::from(memory::alloc(order).is_some());
-        granted += u64::from(memory::alloc_without_waiting(order).is_some());
+        granted += u64::from(memory::alloc_nowait(order).is_some());
         let in_use = FrameNumber::new(IN_USE.load(Ordering::Relaxed));
         // SAFETY: nothing uses the frame's memory, and the free is to be refused. If it is granted, `GRANTED` says so, and the part
         // fails.
         let freed = unsafe { memory::free(in_use, order) };
-        granted += u64::from(freed != Err(FreeError::Barred { frame: in_use }));
+        granted += u64::from(freed != Err(FreeError::AllocDisabled { frame: in_use }));
     }
     let mut frames = [FrameNumber::new(0); 4];
     granted += memory::alloc_bulk(&mut frames) as u64;

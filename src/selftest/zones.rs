@@ -13,7 +13,9 @@ use crate::config::{MAX_NODES, STRESS_GRACE_MS};
 use crate::cpu::{CpuId, IrqGuard};
 use crate::memory;
 use crate::memory::FrameRange;
-use crate::memory::frames::{ArenaCensus, FrameNumber, FrameRequest, MAX_ARENAS, NodeId, Nodes, Order, Zone};
+use crate::memory::frames::{
+    FrameNumber, FrameRequest, MAX_ZONES, NodeId, Nodes, Order, ZoneStats, ZoneType,
+};
 use crate::smp::{self, CallError, Cpu};
 use crate::sync::IrqMutex;
 
@@ -53,21 +55,21 @@ pub enum Failure {
     /// Requests get nothing, and frames are free.
     Unfound {
         /// The zone that was asked for.
-        zone: Zone,
+        zone: ZoneType,
         /// Frames that are free there.
         free: usize,
     },
     /// Requests for a zone have used up memory above it.
     Overdrawn {
         /// The zone.
-        zone: Zone,
+        zone: ZoneType,
     },
     /// Memory is not as it was before.
     NotBack {
         /// Where.
         node: NodeId,
         /// Where.
-        zone: Zone,
+        zone: ZoneType,
         /// Frames that were free.
         before: usize,
         /// Frames that are free now; if it is the same number, in smaller pieces.
@@ -134,9 +136,9 @@ impl Held {
                 self.add(frame, order);
                 let last = frame + (order.frames() - 1);
                 let end = match request.zone {
-                    Zone::Low => 1 << 20,
-                    Zone::Dma32 => 1 << 32,
-                    Zone::Normal => usize::MAX,
+                    ZoneType::Low => 1 << 20,
+                    ZoneType::Dma32 => 1 << 32,
+                    ZoneType::Normal => usize::MAX,
                 };
                 let right_node = |node| node_of(frame) == Some(node) && node_of(last) == Some(node);
                 let is_near = if let Nodes::Only(node) = request.nodes { right_node(node) } else { true };
@@ -164,10 +166,10 @@ impl Held {
 }
 
 fn node_of(frame: FrameNumber) -> Option<NodeId> {
-    memory::frames().partition().map(|partition| partition.node_of(frame))
+    memory::frames().zone_layout().map(|partition| partition.node_of(frame))
 }
 
-static BEFORE: IrqMutex<Vec<ArenaCensus, MAX_ARENAS>> = IrqMutex::new(Vec::new());
+static BEFORE: IrqMutex<Vec<ZoneStats, MAX_ZONES>> = IrqMutex::new(Vec::new());
 crate::name_lock!(BEFORE);
 static FAILURE: IrqMutex<Option<Failure>> = IrqMutex::new(None);
 crate::name_lock!(FAILURE);
@@ -179,18 +181,18 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 /// # Errors
 /// The first thing that is not as it should be.
 pub fn run() -> Result<(), Failure> {
-    let partition = memory::frames().partition().ok_or(Failure::Undivided)?;
+    let partition = memory::frames().zone_layout().ok_or(Failure::Undivided)?;
     drain_all()?;
     {
         let mut before = BEFORE.lock();
         before.clear();
-        before.extend(memory::frames().census());
+        before.extend(memory::frames().zone_stats());
     }
     own_node_first()?;
     for home in (0..partition.nodes() as u8).map(NodeId) {
         nodes_in_turn(home)?;
     }
-    let [low, dma32] = [zone(Zone::Low)?, zone(Zone::Dma32)?];
+    let [low, dma32] = [zone(ZoneType::Low)?, zone(ZoneType::Dma32)?];
     let served = SERVED.load(Ordering::Relaxed);
     log::info!(
         "{served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB; all back"
@@ -199,9 +201,9 @@ pub fn run() -> Result<(), Failure> {
 }
 
 /// Frames free in arenas that `of` chooses, before anything was taken.
-fn free_before(of: impl Fn(NodeId, Zone) -> bool) -> usize {
+fn free_before(of: impl Fn(NodeId, ZoneType) -> bool) -> usize {
     let before = BEFORE.lock();
-    let chosen = before.iter().filter(|arena| arena.name.is_some_and(|name| of(name.node, name.zone)));
+    let chosen = before.iter().filter(|arena| arena.name.is_some_and(|name| of(name.node, name.zone_type)));
     chosen.map(|arena| arena.free).sum()
 }
 
@@ -212,7 +214,7 @@ fn own_node_first() -> Result<(), Failure> {
         let neighbours = smp::online().filter(|other| other.entry.node == home).count();
         // Each holds a block besides.
         let needed = neighbours * (PER_CPU + Order::BLOCK.frames());
-        if free_before(|node, zone| node == home && zone > Zone::Low) < needed {
+        if free_before(|node, zone| node == home && zone > ZoneType::Low) < needed {
             return;
         }
         match draw(cpu) {
@@ -258,7 +260,7 @@ fn nodes_in_turn(home: NodeId) -> Result<(), Failure> {
     held.give_back();
     result?;
     if free > 0 {
-        return Err(Failure::Unfound { zone: Zone::Normal, free });
+        return Err(Failure::Unfound { zone: ZoneType::Normal, free });
     }
     log::info!("{home} is served by nodes{}", Turns(&turns));
     all_back()
@@ -274,16 +276,16 @@ impl fmt::Display for Turns<'_> {
 }
 
 /// Uses up a zone; how many frames it had.
-fn zone(zone: Zone) -> Result<usize, Failure> {
+fn zone(zone: ZoneType) -> Result<usize, Failure> {
     let mut held = Held::new();
     let result = held.exhaust(FrameRequest::new(Order::FRAME).in_zone(zone));
     let frames = held.frames;
-    let free = |of: &dyn Fn(Zone) -> bool| -> usize {
-        let arenas = memory::frames().census();
-        arenas.filter(|arena| arena.name.is_some_and(|name| of(name.zone))).map(|arena| arena.free).sum()
+    let free = |of: &dyn Fn(ZoneType) -> bool| -> usize {
+        let arenas = memory::frames().zone_stats();
+        arenas.filter(|arena| arena.name.is_some_and(|name| of(name.zone_type))).map(|arena| arena.free).sum()
     };
     // The first block's frames past 1 MiB are not the low zone's to give.
-    let left = if zone == Zone::Low { 0 } else { free(&|of| of <= zone) };
+    let left = if zone == ZoneType::Low { 0 } else { free(&|of| of <= zone) };
     let above = free(&|of| of > zone);
     held.give_back();
     result?;
@@ -305,10 +307,15 @@ fn drain_all() -> Result<(), Failure> {
 fn all_back() -> Result<(), Failure> {
     drain_all()?;
     let before = BEFORE.lock();
-    let mut pairs = before.iter().zip(memory::frames().census());
+    let mut pairs = before.iter().zip(memory::frames().zone_stats());
     let changed = pairs.find(|(before, after)| *before != after).and_then(|(before, after)| {
         let name = after.name?;
-        Some(Failure::NotBack { node: name.node, zone: name.zone, before: before.free, after: after.free })
+        Some(Failure::NotBack {
+            node: name.node,
+            zone: name.zone_type,
+            before: before.free,
+            after: after.free,
+        })
     });
     changed.map_or(Ok(()), Err)
 }

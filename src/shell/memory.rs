@@ -9,7 +9,7 @@ use crate::boot::BootInfo;
 use crate::boot::memory_map::{Owner, Region};
 use crate::console;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
-use crate::memory::frames::{ArenaName, NodeId, ORDERS, Zone};
+use crate::memory::frames::{NodeId, ORDERS, ZoneId, ZoneType};
 use crate::memory::paging::walk::{self, Page, is_canonical, memory_type_name};
 use crate::{memory, smp};
 
@@ -61,12 +61,12 @@ fn map(boot: &BootInfo) {
 
 fn frames() {
     console::say(format_args!("free frames, by the largest order at which they can be handed out:"));
-    for arena in memory::frames().census() {
-        let name = arena.name.unwrap_or(ArenaName { node: NodeId(0), zone: Zone::Normal });
+    for arena in memory::frames().zone_stats() {
+        let name = arena.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
         console::say(format_args!(
             "node {} {:<6} {:>9} of {:>9} frames:{}",
             name.node.0,
-            name.zone.name(),
+            name.zone_type.name(),
             arena.free,
             arena.total,
             ByOrder(arena.free_by_order)
@@ -96,7 +96,7 @@ fn kept_by_cpus() -> usize {
 fn kept_by(cpu: CpuId) -> usize {
     let kept = AtomicUsize::new(0);
     let asked = smp::call(&CpuSet::of(cpu), &|| {
-        kept.store(memory::kept_by_this_cpu(&IrqGuard::new()), Ordering::Relaxed);
+        kept.store(memory::cached_by_this_cpu(&IrqGuard::new()), Ordering::Relaxed);
     });
     asked.map_or(0, |()| kept.into_inner())
 }

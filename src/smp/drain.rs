@@ -5,31 +5,31 @@ use core::sync::atomic::Ordering;
 use super::{Cpu, call_those_online, cpus, other_online};
 use crate::cpu::{self, CpuSet, IrqGuard};
 use crate::memory;
-use crate::memory::Whom;
-use crate::memory::cache::{Afar, Gain};
+use crate::memory::DrainScope;
+use crate::memory::cache::{Reclaimable, RemoteMagazine};
 use crate::memory::frames::Order;
 
 pub fn register() {
-    memory::set_drain_others(drain_others);
+    memory::set_drain_hook(drain_others);
 }
 
 /// Interrupts on. Waits for each of those asked; one that does not answer keeps what it has, and is named by `call`; one
 /// that goes offline gives back what it has by itself.
-fn drain_others(order: Order, whom: Whom) -> bool {
+fn drain_others(order: Order, scope: DrainScope) -> bool {
     #[cfg(feature = "faults")]
     if memory::frames::faults::is_armed(memory::frames::faults::Fault::KeepFromOthers) {
         return false;
     }
-    let gain = memory::frames().gain(order, cpus().iter().filter_map(magazine));
-    let asked: CpuSet = match (gain, whom) {
-        (Gain::Nothing, _) => return false,
-        (Gain::Run(run), Whom::Few) => {
+    let reclaimable = memory::frames().estimate_reclaimable(order, cpus().iter().filter_map(magazine));
+    let asked: CpuSet = match (reclaimable, scope) {
+        (Reclaimable::Nothing, _) => return false,
+        (Reclaimable::Run(run), DrainScope::Holders) => {
             let has_any =
                 |cpu: &&Cpu| magazine(cpu).is_some_and(|magazine| magazine.has_any_of(run.start, run.end));
             cpus().iter().filter(|cpu| cpu.id() != cpu::current()).filter(has_any).map(Cpu::id).collect()
         }
-        (Gain::Run(_) | Gain::Unknown, _) => {
-            other_online().iter().filter(|cpu| keeps_frames(&cpus()[cpu.index()])).collect()
+        (Reclaimable::Run(_) | Reclaimable::Unknown, _) => {
+            other_online().iter().filter(|cpu| has_cached_frames(&cpus()[cpu.index()])).collect()
         }
     };
     if let Err(error) = call_those_online(&asked, &|| memory::drain_this_cpu(&IrqGuard::new())) {
@@ -39,11 +39,11 @@ fn drain_others(order: Order, whom: Whom) -> bool {
 }
 
 /// What a CPU keeps, online or not, if it was ever called.
-fn magazine(cpu: &Cpu) -> Option<Afar> {
+fn magazine(cpu: &Cpu) -> Option<RemoteMagazine> {
     // SAFETY: only `start` sets a GS base, to that of an area that lives for good.
     cpu.gs_base().map(|gs_base| unsafe { memory::magazine_of(gs_base) })
 }
 
-fn keeps_frames(cpu: &Cpu) -> bool {
-    cpu.get(memory::KEEPS_FRAMES).is_some_and(|keeps| keeps.load(Ordering::Acquire) != 0)
+fn has_cached_frames(cpu: &Cpu) -> bool {
+    cpu.get(memory::CACHE_NONEMPTY).is_some_and(|keeps| keeps.load(Ordering::Acquire) != 0)
 }

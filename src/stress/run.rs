@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 use super::lent::Loan;
 use super::owners::Owners;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
-use super::source::{Cached, FrameSource, Octopod, Seat};
+use super::source::{Cached, FrameSource, KernelAllocator, Seat};
 use super::tables::Tables;
 use super::touch;
 use super::trace::Trace;
@@ -110,9 +110,9 @@ pub fn run(
     }
     let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
-    drain(&Octopod)?;
+    drain(&KernelAllocator)?;
     // The tables' own are free again at the end.
-    before_work((Octopod.free_frames() + tables.frames()) as u64);
+    before_work((KernelAllocator.free_frames() + tables.frames()) as u64);
     console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
     if plan.runs() > 1 {
         touch::free_blocks();
@@ -136,7 +136,7 @@ pub fn run(
                 give_up,
             };
             let ran = match allocator {
-                Allocator::Octopod => bench.run_all(&Octopod),
+                Allocator::Octopod => bench.run_all(&KernelAllocator),
                 Allocator::Locked | Allocator::Magazine => bench.run_all_on_loan(),
             };
             match ran {
@@ -155,7 +155,7 @@ pub fn run(
     drop(tables);
     // What was lent has come back, perhaps to a magazine, as the tables have; the books at the end are compared with those
     // before.
-    drain(&Octopod)?;
+    drain(&KernelAllocator)?;
     first.map_or(Ok(()), Err)
 }
 
@@ -184,7 +184,7 @@ impl Bench<'_> {
     #[inline(never)]
     fn run_all_on_loan(&mut self) -> Result<(), StressError> {
         // What every CPU keeps is lent as well.
-        drain(&Octopod)?;
+        drain(&KernelAllocator)?;
         Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match self.allocator {
             Allocator::Magazine => self.run_all(&Cached::new(&self.tables.caches, locked)),
             _ => self.run_all(locked),

@@ -12,5 +12,5 @@ pub use locked::Locked;
 pub use magazine::{Cached, SeatCache};
 
 #[cfg(target_os = "none")]
-pub use crate::memory::Octopod;
+pub use crate::memory::KernelAllocator;
 pub use crate::memory::source::{FrameSource, Seat, alone};

@@ -13,7 +13,7 @@ const MOST_BLOCKS: usize = 512;
 pub fn free_blocks() {
     let mut last = None;
     for _ in 0..MOST_BLOCKS {
-        let Some(block) = memory::alloc_without_waiting(Order::BLOCK) else { break };
+        let Some(block) = memory::alloc_nowait(Order::BLOCK) else { break };
         // SAFETY: the block is this function's own.
         unsafe { link(block).write(last) };
         last = Some(block);

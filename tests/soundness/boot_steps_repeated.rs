@@ -1,7 +1,7 @@
 //! Calls what the boot calls once, on one CPU, in its order: memory, CPU numbers, threads, timers, bring-up, clocks.
 //! refused: E0603 module `init` is private
 //! refused: E0603 function `init` is private
-//! refused: E0603 function `insert_low` is private
+//! refused: E0603 function `add_low_memory` is private
 //! refused: E0603 function `map_stacks` is private
 //! refused: E0603 function `prepare_area` is private
 //! refused: E0603 module `thread` is private
@@ -13,6 +13,6 @@ pub use octopod::{cpu, memory, smp, sync, time};
 
 #[cfg(attempt)]
 pub use octopod::{
-    cpu::prepare_area, cpu::thread::current as current_thread, memory::init as init_memory, memory::insert_low, memory::map_stacks,
+    cpu::prepare_area, cpu::thread::current as current_thread, memory::init as init_memory, memory::add_low_memory, memory::map_stacks,
     smp::open_calls, smp::start as start_cpus, sync::set_clock, time::init as init_time, time::timer::start,
 };

@@ -2,17 +2,17 @@
 //! refused: E0133 call to unsafe function `free` is unsafe
 //! refused: E0133 call to unsafe function `Seat::new` is unsafe
 
-use octopod::memory::Octopod;
+use octopod::memory::KernelAllocator;
 use octopod::memory::frames::{FrameNumber, Order};
 use octopod::memory::source::{FrameSource, Seat};
 
 pub fn allocated(seat: &mut Seat) -> Option<FrameNumber> {
-    Octopod.alloc(seat, Order::FRAME)
+    KernelAllocator.alloc(seat, Order::FRAME)
 }
 
 #[cfg(attempt)]
 pub fn freed(seat: &mut Seat, frame: FrameNumber) {
-    let _ = Octopod.free(seat, frame, Order::FRAME);
+    let _ = KernelAllocator.free(seat, frame, Order::FRAME);
 }
 
 #[cfg(attempt)]

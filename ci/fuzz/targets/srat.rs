@@ -1,4 +1,4 @@
-//! The tables of what is near to what: the walk over their entries, and the partition of memory that is made of them.
+//! The tables of what is near to what: the walk over their entries, and the layout of zones that is made of them.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use octopod::acpi::slit::Slit;
 use octopod::acpi::srat::{HEADER_BYTES, Srat};
 use octopod::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
 use octopod::cpu::ApicId;
-use octopod::memory::frames::{FrameNumber, NodeId, Partition};
+use octopod::memory::frames::{FrameNumber, NodeId, ZoneLayout};
 
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (entries, distances) = input;
@@ -37,7 +37,7 @@ fuzz_target!(|input: (&[u8], &[u8])| {
         numa.assign(&mut cpus, &index);
         assert!(cpus.iter().all(|cpu| usize::from(cpu.node.0) < numa.nodes()));
         let distance = |from: NodeId, to: NodeId| numa.distance(from, to);
-        let partition = Partition::new(FrameNumber::new(1 << 24), numa.nodes(), numa.ranges(), distance);
-        assert!(partition.is_ok_and(|partition| !partition.arenas().is_empty()));
+        let layout = ZoneLayout::new(FrameNumber::new(1 << 24), numa.nodes(), numa.ranges(), distance);
+        assert!(layout.is_ok_and(|layout| !layout.zones().is_empty()));
     }
 });

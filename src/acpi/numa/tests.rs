@@ -9,7 +9,7 @@ use super::super::srat::tests::{apic, memory, table, x2apic};
 use super::*;
 use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
 use crate::cpu::id::ApicId;
-use crate::memory::frames::Partition;
+use crate::memory::frames::ZoneLayout;
 
 const MIB: u64 = 1 << 20;
 
@@ -227,7 +227,7 @@ proptest! {
             end = range.end;
         }
         let distance = |from, to| numa.distance(from, to);
-        let cut = Partition::new(FrameNumber::new(1 << 21), numa.nodes(), numa.ranges(), distance);
+        let cut = ZoneLayout::new(FrameNumber::new(1 << 21), numa.nodes(), numa.ranges(), distance);
         prop_assert!(cut.is_ok(), "{:?}", cut);
         for node in nodes_of(&numa, &(0..9).collect::<Vec<_>>()) {
             prop_assert!(usize::from(node) < numa.nodes());

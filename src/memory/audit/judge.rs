@@ -1,6 +1,6 @@
 //! What a run of pages is held against.
 
-use super::{House, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK};
+use super::{MappingPolicy, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK};
 use crate::boot::memory_map::PhysRange;
 use crate::boot::windows::Window;
 use crate::memory::paging::entry::{LARGE_PAT, NO_CACHE, SMALL_PAT, WRITE_THROUGH};
@@ -16,7 +16,7 @@ enum Ground {
     Window(Window),
 }
 
-impl House<'_> {
+impl MappingPolicy<'_> {
     pub(super) fn virt(&self, physical: u64) -> u64 {
         self.direct_map_base + physical
     }

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{House, Inventory, Rule, Violation, audit};
+use super::{Inventory, MappingPolicy, Rule, Violation, audit};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::cpu::Controls;
@@ -16,7 +16,7 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
     let controls = Controls::read();
     let _tables = tables().lock();
     let windows = mmio::windows().lock();
-    let house = House {
+    let house = MappingPolicy {
         direct_map_base: direct_map::base(),
         stacks: stacks::region(cpus),
         temporary: vmap::region(),

@@ -1,6 +1,6 @@
 //! Is the house locked? A walk of page tables that holds every mapping against the rules that it must keep.
 //!
-//! The core is pure: it sees tables only through a function that reads an entry, and what it is to expect in [`House`].
+//! The core is pure: it sees tables only through a function that reads an entry, and what it is to expect in [`MappingPolicy`].
 //! It trusts nothing that built the tables, so it asks of each mapping what can be done with it and what it leads to, not
 //! whether somebody meant it. Neighbouring pages with the same rights become one `Run` before they are judged: the cost
 //! is one look at each entry, and terabytes in large pages are a handful of runs.
@@ -32,7 +32,7 @@ const WRITE_BACK: u8 = 6;
 
 /// What the tables are held against.
 #[derive(Clone, Copy, Debug)]
-pub struct House<'a> {
+pub struct MappingPolicy<'a> {
     /// Where physical address 0 is seen.
     pub direct_map_base: u64,
     /// The addresses of the region that holds the CPUs' stacks: a place beside the direct map.
@@ -104,7 +104,7 @@ struct Run {
 /// The first rule found broken, by address.
 pub fn audit(
     root: u64,
-    house: &House<'_>,
+    house: &MappingPolicy<'_>,
     guards: impl Iterator<Item = u64>,
     read_entry: impl Fn(u64, usize) -> u64,
 ) -> Result<Inventory, Violation> {
@@ -119,7 +119,7 @@ pub fn audit(
 }
 
 struct Walk<'a, G: Iterator<Item = u64>, R> {
-    house: &'a House<'a>,
+    house: &'a MappingPolicy<'a>,
     guards: core::iter::Peekable<G>,
     read_entry: R,
     run: Option<Run>,

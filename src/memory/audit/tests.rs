@@ -112,7 +112,7 @@ impl Paper {
     }
 
     fn audit_with(&self, pat: u64) -> Result<Inventory, Violation> {
-        let house = House {
+        let house = MappingPolicy {
             direct_map_base: BASE,
             stacks: STACKS,
             temporary: TEMPORARY,

@@ -9,9 +9,9 @@ use crate::memory::frames::faults;
 use crate::memory::frames::hint::Hint;
 use crate::memory::frames::number::{FrameNumber, Order};
 use crate::memory::frames::request::{FrameRequest, LowRun, Nodes};
-use crate::memory::frames::search_target::{Claim, Loose};
+use crate::memory::frames::search_target::{Ownership, SingleFrames};
 use crate::memory::frames::state::{self, State};
-use crate::memory::frames::zone_layout::{LOW_END, Zone};
+use crate::memory::frames::zone_layout::{LOW_END, ZoneType};
 use crate::memory::frames::zones::Scope;
 
 impl Frames {
@@ -35,8 +35,8 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn alloc_kept(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
-        let frame = magazine.reserve.take(order)?;
+    pub fn alloc_cached(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+        let frame = magazine.run_cache.take(order)?;
         if order == Order::BLOCK {
             // Nobody else may change the word of a block that is kept.
             state::store(self.table.cell(frame.block()), State::huge(order));
@@ -49,17 +49,17 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn alloc_at_hand(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    pub fn alloc_from_reserved(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         if order == Order::FRAME || order.frames() >= bitmap::WORD_BITS {
             return None;
         }
-        let block = magazine.hint.held.get()?;
+        let block = magazine.hint.reserved.get()?;
         let (bitmap, word) = (self.table.bitmap(block), magazine.hint.word.get() % bitmap::WORDS);
         let seen = bitmap.see_run_in(word, order)?;
         state::update(self.table.cell(block), |state| state.take(order.frames()))?;
         let Some(index) = bitmap.take_seen(word, seen) else {
             // Another CPU has changed the word in between, which is rare.
-            self.unreserve(block, order.frames(), Claim::Own);
+            self.unreserve(block, order.frames(), Ownership::Reserved);
             return None;
         };
         Some(block.first_frame() + index)
@@ -83,11 +83,11 @@ impl Frames {
             let taken = if room.len() < BATCH {
                 self.fill(magazine)
             } else {
-                let taken = self.take_loose(&magazine.hint, AtomicFrame::from_mut(room));
+                let taken = self.take_singles(&magazine.hint, AtomicFrame::from_mut(room));
                 done += taken;
                 taken
             };
-            if taken == 0 && self.fill_from_reserve(magazine) == 0 {
+            if taken == 0 && self.refill_after_drain(magazine) == 0 {
                 return done;
             }
         }
@@ -97,30 +97,30 @@ impl Frames {
     #[inline(never)]
     fn refill(&self, magazine: &Magazine) -> Option<FrameNumber> {
         if self.fill(magazine) == 0 {
-            self.fill_from_reserve(magazine);
+            self.refill_after_drain(magazine);
         }
         magazine.pop()
     }
 
     /// Fills an empty magazine with up to a batch of frames; how many.
     fn fill(&self, magazine: &Magazine) -> usize {
-        magazine.moves.begin();
+        magazine.transfer_seq.begin();
         let room = magazine.room();
-        let taken = self.take_loose(&magazine.hint, room);
+        let taken = self.take_singles(&magazine.hint, room);
         #[cfg(feature = "faults")]
         if let Some(frame) = faults::after_refill(room[..taken].first().map(AtomicFrame::get)) {
-            let _ = self.give_back(&[frame]);
+            let _ = self.return_singles(&[frame]);
         }
         magazine.refilled(taken);
-        magazine.moves.end();
+        magazine.transfer_seq.end();
         taken
     }
 
     /// [`fill`](Self::fill) once more when there is nothing left: what the magazine keeps in runs may be what is missing.
     #[cold]
     #[inline(never)]
-    fn fill_from_reserve(&self, magazine: &Magazine) -> usize {
-        if magazine.kept_frames() == 0 {
+    fn refill_after_drain(&self, magazine: &Magazine) -> usize {
+        if magazine.cached_frames() == 0 {
             return 0;
         }
         // A frame freed twice that shows up now is counted; there is nobody here to tell.
@@ -130,7 +130,8 @@ impl Frames {
 
     /// Orders 1 and above.
     fn alloc_many(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
-        let at_hand = self.alloc_kept(magazine, order).or_else(|| self.alloc_at_hand(magazine, order));
+        let at_hand =
+            self.alloc_cached(magazine, order).or_else(|| self.alloc_from_reserved(magazine, order));
         let found = at_hand.or_else(|| self.find_run(magazine, order)).or_else(|| {
             // What is in the magazine, and the block that it holds, may be what is missing. A frame freed twice that
             // shows up now is counted; there is nobody here to tell.
@@ -142,12 +143,12 @@ impl Frames {
         found
     }
 
-    /// A run from the shared layers. It is a [move](super::moves): a run of several words is collected word by word, and put
+    /// A run from the shared layers. It is a [move](super::transfer_seq): a run of several words is collected word by word, and put
     /// back if one is missing.
     fn find_run(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
-        magazine.moves.begin();
+        magazine.transfer_seq.begin();
         let found = self.find_many(&magazine.hint, order);
-        magazine.moves.end();
+        magazine.transfer_seq.end();
         found
     }
 
@@ -156,24 +157,24 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn alloc_whole(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    pub fn alloc_from_buddy(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         self.alloc_blocks(magazine.hint.scope.get(), order)
     }
 
     /// Allocates a naturally aligned run where the request wants it; `None` if there is none, after this magazine was
-    /// drained as well. Until memory is [divided](Self::divide) nothing is known of zones and nodes, and a request that
+    /// drained as well. Until memory is [divided](Self::set_zones) nothing is known of zones and nodes, and a request that
     /// names one gets `None`.
     ///
     /// Interrupts are off; not from NMIs. What other CPUs have in their magazines is not asked for: if `None` comes back
     /// and memory matters, let them drain and try again.
     pub fn alloc_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
         let FrameRequest { order, zone, nodes } = request;
-        let (home, only_home) = match nodes {
-            Nodes::Nearest => (magazine.home(), false),
+        let (node, only_node) = match nodes {
+            Nodes::Nearest => (magazine.local_node(), false),
             Nodes::NearestTo(node) => (node, false),
             Nodes::Only(node) => (node, true),
         };
-        let scope = Scope { home, only_home, zone };
+        let scope = Scope { node, only_node, highest: zone };
         self.find_in(magazine, scope, order).or_else(|| {
             // A frame freed twice that shows up now is counted; there is nobody here to tell.
             let _ = self.drain(magazine);
@@ -183,18 +184,18 @@ impl Frames {
 
     fn find_in(&self, magazine: &Magazine, scope: Scope, order: Order) -> Option<FrameNumber> {
         let hint = Hint::new(scope);
-        magazine.moves.begin();
-        let found = if scope.zone == Zone::Low {
+        magazine.transfer_seq.begin();
+        let found = if scope.highest == ZoneType::Low {
             (order.frames() <= LOW_END.get()).then(|| self.search(&hint, LowRun { order })).flatten()
         } else if order == Order::FRAME {
             let mut out = [FrameNumber::new(0)];
-            self.search(&hint, Loose { out: AtomicFrame::from_mut(&mut out) }).map(|_| out[0])
+            self.search(&hint, SingleFrames { out: AtomicFrame::from_mut(&mut out) }).map(|_| out[0])
         } else {
             self.find_many(&hint, order)
         };
-        self.release(&hint);
-        magazine.hint.on_its_way.set(hint.on_its_way.get());
-        magazine.moves.end();
+        self.release_all(&hint);
+        magazine.hint.in_flight.set(hint.in_flight.get());
+        magazine.transfer_seq.end();
         found
     }
 }

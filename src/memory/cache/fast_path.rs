@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU32;
 
 use super::magazine::{CAPACITY, Full, Magazine};
-use super::remote::Afar;
+use super::remote::RemoteMagazine;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, RawAccess, Words};
 #[cfg(feature = "faults")]
@@ -18,28 +18,28 @@ per_cpu! {
     static MAGAZINE: Magazine = Magazine::new();
     /// Whether this CPU may keep frames from others, 1 or 0. It is 0 from when the CPU has given back all, and 1 again before
     /// it keeps the next: whoever finds no frame in the shared layers and then 0 here misses nothing.
-    pub static KEEPS_FRAMES: AtomicU32 = AtomicU32::new(1);
+    pub static CACHE_NONEMPTY: AtomicU32 = AtomicU32::new(1);
 }
 
 /// A length by which neither [`pop`] nor [`push`] gets through: what is behind them first says that this CPU
-/// [keeps](KEEPS_FRAMES) something.
-const ASLEEP: u64 = Magazine::ASLEEP as u64;
+/// [keeps](CACHE_NONEMPTY) something.
+const INACTIVE: u64 = Magazine::INACTIVE as u64;
 
 /// A length by which neither gets through, and every function refuses: [`with_alloc_disabled`].
-const DISABLED: u64 = ASLEEP + 1;
+const DISABLED: u64 = INACTIVE + 1;
 
-/// The magazine of the CPU whose area lies that far above the template, for [`Frames::gain`].
+/// The magazine of the CPU whose area lies that far above the template, for [`Frames::estimate_reclaimable`].
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
-pub unsafe fn magazine_of(gs_base: usize) -> Afar {
+pub unsafe fn magazine_of(gs_base: usize) -> RemoteMagazine {
     let magazine = <MAGAZINE as PerCpu>::template().wrapping_byte_add(gs_base);
     // SAFETY: there is an area (see # Safety), which is never freed, and every area has a magazine (I3). It is borrowed by `&`
     // alone, in this module.
-    unsafe { Afar::new(magazine) }
+    unsafe { RemoteMagazine::new(magazine) }
 }
 
-/// With the magazine open: what is not [`is_shut`].
+/// With the magazine open: what is not [`is_inactive`].
 #[inline(always)]
 pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &Magazine) -> R) -> R {
     let frames = frames();
@@ -62,32 +62,32 @@ fn set_len(_: &IrqGuard, len: u64) {
 
 const _: () = assert!(Magazine::LEN_AT == 0, "the length is the magazine's first word");
 
-/// Whether the magazine's length is none, but [`ASLEEP`] or [`DISABLED`]. Whoever uses the magazine asks this first, and goes
-/// by way of [`open`]: by a jump, so that the way past it saves no register.
+/// Whether the magazine's length is none, but [`INACTIVE`] or [`DISABLED`]. Whoever uses the magazine asks this first, and goes
+/// by way of [`activate`]: by a jump, so that the way past it saves no register.
 #[inline(always)]
-pub(super) fn is_shut() -> bool {
+pub(super) fn is_inactive() -> bool {
     len() > CAPACITY as u64
 }
 
 /// This CPU is about to keep something; whether it may.
 #[cold]
 #[inline(never)]
-pub(super) fn open(guard: &IrqGuard) -> bool {
+pub(super) fn activate(guard: &IrqGuard) -> bool {
     if len() == DISABLED {
         return false;
     }
-    if is_shut() {
+    if is_inactive() {
         // Before the frames leave the shared layers, which takes a locked instruction.
-        KEEPS_FRAMES.set(1);
+        CACHE_NONEMPTY.set(1);
         set_len(guard, 0);
     }
     true
 }
 
 /// The magazine is empty and shut, and the CPU keeps nothing from others.
-pub(super) fn fall_asleep(guard: &IrqGuard) {
-    set_len(guard, ASLEEP);
-    KEEPS_FRAMES.set(0);
+pub(super) fn deactivate(guard: &IrqGuard) {
+    set_len(guard, INACTIVE);
+    CACHE_NONEMPTY.set(0);
 }
 
 /// Puts this CPU's magazine, which is empty, into the state of one that has never been used: what INIT has ended may have left
@@ -95,11 +95,11 @@ pub(super) fn fall_asleep(guard: &IrqGuard) {
 ///
 /// **Context:** bring-up, before this CPU has allocated anything or after it has been drained; interrupts off.
 pub(crate) fn reset_cache(guard: &IrqGuard) {
-    fall_asleep(guard);
+    deactivate(guard);
 }
 
 /// Runs `f` with the allocator disabled on this CPU: every request is refused by `None` or
-/// [`Barred`](crate::memory::frames::FreeError::Barred). For handlers that are not kept out by a guard (NMI, #MC, #DB, #DF) and so
+/// [`AllocDisabled`](crate::memory::frames::FreeError::AllocDisabled). For handlers that are not kept out by a guard (NMI, #MC, #DB, #DF) and so
 /// may have interrupted the allocator anywhere; [`interrupts`](crate::interrupts) runs them in this. Calls nest.
 ///
 /// There is no value that could be dropped late, on another CPU or out of order: what was interrupted finds the length as it

@@ -58,7 +58,7 @@ impl Frames {
             }
             return result;
         }
-        if small && magazine.push_many(frames).is_ok() { Ok(()) } else { self.give_back(frames) }
+        if small && magazine.push_many(frames).is_ok() { Ok(()) } else { self.return_singles(frames) }
     }
 
     /// Returns all that the magazine has to the table, and the block that it holds.
@@ -68,16 +68,16 @@ impl Frames {
     /// # Errors
     /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
     pub fn drain(&self, magazine: &Magazine) -> Result<(), FreeError> {
-        magazine.moves.begin();
-        // SAFETY: `give_back` does not have the magazine, and the view is not used beyond.
-        let mut result = self.give_back(unsafe { magazine.view() });
+        magazine.transfer_seq.begin();
+        // SAFETY: `return_singles` does not have the magazine, and the view is not used beyond.
+        let mut result = self.return_singles(unsafe { magazine.view() });
         magazine.drop_oldest(magazine.len());
-        for (frame, order) in magazine.reserve.take_all() {
-            result = result.and(self.give_back_run(frame, order));
+        for (frame, order) in magazine.run_cache.take_all() {
+            result = result.and(self.return_run(frame, order));
         }
-        self.release(&magazine.hint);
+        self.release_all(&magazine.hint);
         magazine.hint.reset();
-        magazine.moves.end();
+        magazine.transfer_seq.end();
         result
     }
 
@@ -85,17 +85,17 @@ impl Frames {
     #[cold]
     #[inline(never)]
     fn flush(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
-        magazine.moves.begin();
-        // SAFETY: `give_back_at_least` does not have the magazine, and the view is not used beyond.
+        magazine.transfer_seq.begin();
+        // SAFETY: `return_singles_at_least` does not have the magazine, and the view is not used beyond.
         let batch = unsafe { magazine.view() };
         #[cfg(feature = "faults")]
         let batch = faults::before_flush(&batch[..BATCH]);
-        let (flushed, result) = self.give_back_at_least(batch, ENOUGH);
+        let (flushed, result) = self.return_singles_at_least(batch, ENOUGH);
         // What the deliberate fault has left out is to be lost.
         #[cfg(feature = "faults")]
         let flushed = flushed + (BATCH - batch.len());
         magazine.drop_oldest(flushed);
-        magazine.moves.end();
+        magazine.transfer_seq.end();
         result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))
     }
 
@@ -105,18 +105,18 @@ impl Frames {
         let (word, bit) = place(frame);
         let free = match state.kind() {
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
-            Kind::Buddy | Kind::Transit | Kind::Kept => true,
+            Kind::Buddy | Kind::Transit | Kind::Cached => true,
             Kind::Huge => false,
             Kind::Frames if self.foreign(state, word, bit) != 0 => {
                 return Err(FreeError::NotManaged { frame });
             }
             Kind::Frames => self.table.bitmap(frame.block()).word(word) & bit != 0,
         };
-        if free { Err(self.double_free(frame, 1)) } else { self.check_kept(magazine, frame, Order::FRAME) }
+        if free { Err(self.double_free(frame, 1)) } else { self.check_cached(magazine, frame, Order::FRAME) }
     }
 
     /// Checked builds: whether this CPU keeps a frame of the run, and so has it free already.
-    pub(super) fn check_kept(
+    pub(super) fn check_cached(
         &self,
         magazine: &Magazine,
         frame: FrameNumber,
@@ -150,21 +150,21 @@ impl Frames {
             return Err(FreeError::Misaligned { frame, order });
         }
         if Self::CHECKS_EACH_FREE {
-            self.check_kept(magazine, frame, order)?;
+            self.check_cached(magazine, frame, order)?;
         }
-        if let Some(place) = magazine.reserve.room(order) {
+        if let Some(place) = magazine.run_cache.room(order) {
             if self.is_in_use(frame, order, order.frames().div_ceil(WORD_BITS)) {
                 place.set(frame);
                 return Ok(());
             }
-        } else if magazine.reserve.has(frame, order) {
+        } else if magazine.run_cache.has(frame, order) {
             #[cfg(feature = "faults")]
             if faults::is_armed(faults::Fault::AcceptDoubleFree) {
-                return self.give_back_run(frame, order);
+                return self.return_run(frame, order);
             }
             return Err(self.double_free(frame, 1));
         }
-        self.give_back_run(frame, order)
+        self.return_run(frame, order)
     }
 
     /// What [`free_run`](Self::free_run) does mostly: the run, of order 1 to 5, is in the magazine then. `false` says nothing
@@ -172,11 +172,11 @@ impl Frames {
     ///
     /// Interrupts are off; not from NMIs.
     #[inline(always)]
-    pub fn keep_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
+    pub fn cache_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
         if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
             return false;
         }
-        match magazine.reserve.room(order) {
+        match magazine.run_cache.room(order) {
             Some(place) if self.is_in_use(frame, order, 1) => {
                 place.set(frame);
                 true
@@ -200,10 +200,10 @@ impl Frames {
             return Err(FreeError::Misaligned { frame, order });
         }
         if Self::CHECKS_EACH_FREE {
-            self.check_kept(magazine, frame, order)?;
+            self.check_cached(magazine, frame, order)?;
         }
-        if let Some(place) = magazine.reserve.room(order)
-            && self.keep(frame.block())
+        if let Some(place) = magazine.run_cache.room(order)
+            && self.cache_block(frame.block())
         {
             place.set(frame);
             return Ok(());

@@ -6,8 +6,8 @@
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::run_cache::Reserve;
-use super::transfer_seq::Moves;
+use super::run_cache::RunCache;
+use super::transfer_seq::TransferSeq;
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::hint::Hint;
 use crate::memory::frames::number::{BlockNumber, FrameNumber, Order};
@@ -28,26 +28,26 @@ pub struct Full;
 /// A CPU's own frames, and where it gets more.
 ///
 /// One for each CPU, used with interrupts off by that CPU only: it is not `Sync`. Other CPUs may read it as
-/// [`Afar`](super::Afar), hence atomics instead of `&mut`. Before a magazine is given up,
+/// [`RemoteMagazine`](super::RemoteMagazine), hence atomics instead of `&mut`. Before a magazine is given up,
 /// [`Frames::drain`](crate::memory::frames::Frames::drain) must have emptied it, or its frames and the block it refills from are lost to
 /// others.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Magazine {
     pub(in crate::memory) len: AtomicUsize,
-    pub(in crate::memory) moves: Moves,
+    pub(in crate::memory) transfer_seq: TransferSeq,
     pub(in crate::memory) hint: Hint,
-    pub(in crate::memory) reserve: Reserve,
+    pub(in crate::memory) run_cache: RunCache,
     pub(in crate::memory) frames: [AtomicFrame; CAPACITY],
 }
 
 impl Magazine {
     /// How many frames it keeps at most, a whole block left aside.
     #[cfg(test)]
-    pub const MOST_FRAMES: usize = CAPACITY + super::run_cache::MOST_FRAMES;
+    pub const MAX_FRAMES: usize = CAPACITY + super::run_cache::MAX_FRAMES;
     /// What a CPU may write in the place of the length when it has drained its magazine, so that it notices before it uses
     /// it again. Others take it for 0.
-    pub const ASLEEP: usize = CAPACITY + 1;
+    pub const INACTIVE: usize = CAPACITY + 1;
     /// Where the number of frames lies, in bytes, for those who reach a magazine by one instruction.
     pub const LEN_AT: usize = offset_of!(Magazine, len);
     /// Where the frames lie, in bytes.
@@ -65,21 +65,27 @@ impl Magazine {
         Self::with(sync::AtomicUsize::new(0))
     }
 
-    const fn with(moves: sync::AtomicUsize) -> Self {
+    const fn with(transfer_seq: sync::AtomicUsize) -> Self {
         let hint = Hint::new(Scope::from(NodeId(0)));
         let frames = [const { AtomicFrame::new(FrameNumber::new(0)) }; CAPACITY];
-        Self { len: AtomicUsize::new(0), moves: Moves::of(moves), hint, reserve: Reserve::new(), frames }
+        Self {
+            len: AtomicUsize::new(0),
+            transfer_seq: TransferSeq::of(transfer_seq),
+            hint,
+            run_cache: RunCache::new(),
+            frames,
+        }
     }
 
     /// The node whose CPU this is. What is in the magazine, or held by it, is used up before the node's own memory is asked
     /// for.
-    pub fn set_home(&self, node: NodeId) {
+    pub fn set_local_node(&self, node: NodeId) {
         self.hint.scope.set(Scope::from(node));
     }
 
     /// The node whose CPU this is; the first one unless it was set.
-    pub fn home(&self) -> NodeId {
-        self.hint.scope.get().home
+    pub fn local_node(&self) -> NodeId {
+        self.hint.scope.get().node
     }
 
     #[inline(always)]
@@ -121,21 +127,21 @@ impl Magazine {
     }
 
     /// How many frames the CPU keeps from others: the single ones, and those of its runs.
-    pub fn kept_frames(&self) -> usize {
-        self.len() + self.reserve.runs().map(|(_, order)| order.frames()).sum::<usize>()
+    pub fn cached_frames(&self) -> usize {
+        self.len() + self.run_cache.runs().map(|(_, order)| order.frames()).sum::<usize>()
     }
 
     /// Where the last search would have found something, had not another CPU been at it: the first frame of that block.
     /// Whoever can wait searches again.
-    pub fn on_its_way(&self) -> Option<FrameNumber> {
-        self.hint.on_its_way.get().map(BlockNumber::first_frame)
+    pub fn in_flight(&self) -> Option<FrameNumber> {
+        self.hint.in_flight.get().map(BlockNumber::first_frame)
     }
 
     /// The lowest frame of a run that is in here, by itself or in a run.
     pub(in crate::memory) fn lowest_of(&self, frame: FrameNumber, order: Order) -> Option<FrameNumber> {
         let end = frame + order.frames();
         let single = self.frames().filter(|single| (frame..end).contains(single));
-        let kept = self.reserve.runs().map(|(first, order)| (first, first + order.frames()));
+        let kept = self.run_cache.runs().map(|(first, order)| (first, first + order.frames()));
         let in_runs =
             kept.filter(|&(first, last)| first < end && frame < last).map(|(first, _)| first.max(frame));
         single.chain(in_runs).min()

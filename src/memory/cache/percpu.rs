@@ -7,7 +7,7 @@ use super::counters::{
 use super::drain::drain_this_cpu;
 #[cfg(feature = "faults")]
 use super::fast_path::let_handler_in;
-use super::fast_path::{is_shut, open, pop, push, with_magazine};
+use super::fast_path::{activate, is_inactive, pop, push, with_magazine};
 use super::magazine::{CAPACITY, Magazine};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
@@ -45,20 +45,21 @@ pub(crate) fn alloc(order: Order) -> Option<FrameNumber> {
 #[inline(never)]
 fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     RUN_ALLOCS.increment();
-    if is_shut() {
+    if is_inactive() {
         return alloc_with_search(guard, order);
     }
-    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_kept(magazine, order)) {
+    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_cached(magazine, order)) {
         drop(guard);
         return Some(frame);
     }
-    alloc_run_at_hand(guard, order)
+    alloc_run_from_reserved(guard, order)
 }
 
 /// [`alloc_run`] for a run that this CPU does not keep.
 #[inline(never)]
-fn alloc_run_at_hand(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_at_hand(magazine, order)) {
+fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
+    if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_from_reserved(magazine, order))
+    {
         drop(guard);
         return Some(frame);
     }
@@ -69,11 +70,11 @@ fn alloc_run_at_hand(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 #[inline(never)]
 fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     BLOCK_ALLOCS.increment();
-    if is_shut() {
+    if is_inactive() {
         return alloc_with_search(guard, order);
     }
     let at_hand = with_magazine(&guard, |frames, magazine| {
-        frames.alloc_kept(magazine, order).or_else(|| frames.alloc_whole(magazine, order))
+        frames.alloc_cached(magazine, order).or_else(|| frames.alloc_from_buddy(magazine, order))
     });
     if let Some(frame) = at_hand {
         drop(guard);
@@ -86,7 +87,7 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
 #[cold]
 #[inline(never)]
 fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> Option<FrameNumber> {
-    if is_shut() && !open(&guard) {
+    if is_inactive() && !activate(&guard) {
         return None;
     }
     #[cfg(feature = "faults")]
@@ -102,8 +103,11 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
     #[cfg(feature = "faults")]
     let may_wait = may_wait || faults::is_armed(faults::Fault::WaitInHandler);
     drop(guard);
-    let found =
-        if may_wait { search_and_ask(order, |frames, magazine| frames.alloc(magazine, order)) } else { None };
+    let found = if may_wait {
+        alloc_slow_path(order, |frames, magazine| frames.alloc(magazine, order))
+    } else {
+        None
+    };
     if found.is_none() {
         count_failure(order);
     }
@@ -111,9 +115,9 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
 }
 
 /// As [`alloc`], but never waits.
-pub(crate) fn alloc_without_waiting(order: Order) -> Option<FrameNumber> {
+pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
-    if !open(&guard) {
+    if !activate(&guard) {
         return None;
     }
     let found = with_magazine(&guard, |frames, magazine| frames.alloc(magazine, order));
@@ -160,10 +164,10 @@ pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeEr
 #[inline(never)]
 fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     RUN_FREES.increment();
-    if is_shut() {
-        return free_shut(guard, frame, order);
+    if is_inactive() {
+        return free_inactive(guard, frame, order);
     }
-    if with_magazine(&guard, |frames, magazine| frames.keep_run(magazine, frame, order)) {
+    if with_magazine(&guard, |frames, magazine| frames.cache_run(magazine, frame, order)) {
         drop(guard);
         return Ok(());
     }
@@ -182,8 +186,8 @@ fn free_run_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -
 #[inline(never)]
 fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     BLOCK_FREES.increment();
-    if is_shut() {
-        return free_shut(guard, frame, order);
+    if is_inactive() {
+        return free_inactive(guard, frame, order);
     }
     let result = with_magazine(&guard, |frames, magazine| frames.free_blocks(magazine, frame, order));
     drop(guard);
@@ -194,8 +198,8 @@ fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), 
 #[cold]
 #[inline(never)]
 fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    if is_shut() {
-        return free_shut(guard, frame, order);
+    if is_inactive() {
+        return free_inactive(guard, frame, order);
     }
     with_magazine(&guard, |frames, magazine| {
         // Checked builds come here with every frame.
@@ -209,9 +213,9 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
 /// [`free`] on a CPU that keeps nothing.
 #[cold]
 #[inline(never)]
-fn free_shut(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-    if !open(&guard) {
-        return Err(FreeError::Barred { frame });
+fn free_inactive(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    if !activate(&guard) {
+        return Err(FreeError::AllocDisabled { frame });
     }
     with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
 }
@@ -220,7 +224,7 @@ fn free_shut(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), Fr
 /// keep is not asked for.
 pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     let guard = IrqGuard::new();
-    if is_shut() && !open(&guard) {
+    if is_inactive() && !activate(&guard) {
         return 0;
     }
     let taken = with_magazine(&guard, |frames, magazine| frames.alloc_bulk(magazine, out));
@@ -237,8 +241,8 @@ pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
 /// As for [`free`], for each frame.
 pub(crate) unsafe fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
-    if is_shut() && !open(&guard) {
-        return frames.first().map_or(Ok(()), |frame| Err(FreeError::Barred { frame: *frame }));
+    if is_inactive() && !activate(&guard) {
+        return frames.first().map_or(Ok(()), |frame| Err(FreeError::AllocDisabled { frame: *frame }));
     }
     BULK_FREES.add(frames.len() as u64);
     with_magazine(&guard, |shared, magazine| shared.free_bulk(magazine, frames))
@@ -246,8 +250,8 @@ pub(crate) unsafe fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> 
 
 /// How many frames this CPU keeps from others.
 #[cfg(feature = "shell")]
-pub(crate) fn kept_by_this_cpu(guard: &IrqGuard) -> usize {
-    if is_shut() { 0 } else { with_magazine(guard, |_, magazine| magazine.kept_frames()) }
+pub(crate) fn cached_by_this_cpu(guard: &IrqGuard) -> usize {
+    if is_inactive() { 0 } else { with_magazine(guard, |_, magazine| magazine.cached_frames()) }
 }
 
 /// A naturally aligned run of frames from where the request wants it. With interrupts on: if there is none, the other CPUs
@@ -259,7 +263,7 @@ pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
     PLACED_ALLOCS.increment();
     let mut found = at_once(guard, request);
     if found.is_none() && may_wait {
-        found = search_and_ask(request.order, |frames, magazine| frames.alloc_in(magazine, request));
+        found = alloc_slow_path(request.order, |frames, magazine| frames.alloc_in(magazine, request));
     }
     if found.is_none() {
         count_failure(request.order);
@@ -269,37 +273,38 @@ pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
 
 /// From what this CPU and the shared layers have.
 fn at_once(guard: IrqGuard, request: FrameRequest) -> Option<FrameNumber> {
-    if !open(&guard) {
+    if !activate(&guard) {
         return None;
     }
     with_magazine(&guard, |frames, magazine| frames.alloc_in(magazine, request))
 }
 
-/// Goes on where a first search has found nothing: see [`reclaim::search_and_ask`]. `search` is run with interrupts disabled,
+/// Goes on where a first search has found nothing: see [`reclaim::alloc_slow_path`]. `search` is run with interrupts disabled,
 /// after this CPU's cache has been drained.
-fn search_and_ask(
+fn alloc_slow_path(
     order: Order,
     mut search: impl FnMut(&Frames, &Magazine) -> Option<FrameNumber>,
 ) -> Option<FrameNumber> {
     // What is on its way comes by itself.
-    let may_come =
-        |guard: IrqGuard| !is_shut() && with_magazine(&guard, |_, magazine| magazine.on_its_way().is_some());
-    reclaim::search_and_ask(order, may_come(IrqGuard::new()), || {
+    let is_in_flight = |guard: IrqGuard| {
+        !is_inactive() && with_magazine(&guard, |_, magazine| magazine.in_flight().is_some())
+    };
+    reclaim::alloc_slow_path(order, is_in_flight(IrqGuard::new()), || {
         let guard = IrqGuard::new();
         drain_this_cpu(&guard);
-        if !open(&guard) {
+        if !activate(&guard) {
             return Attempt::Disabled;
         }
         with_magazine(&guard, |frames, magazine| match search(frames, magazine) {
             Some(frame) => Attempt::Found(frame),
-            None => magazine.on_its_way().map_or(Attempt::Nothing, Attempt::InFlight),
+            None => magazine.in_flight().map_or(Attempt::Nothing, Attempt::InFlight),
         })
     })
 }
 
 /// Tells this CPU its node: its memory is asked first from now on.
-pub(crate) fn set_home(guard: &IrqGuard, node: NodeId) {
+pub(crate) fn set_local_node(guard: &IrqGuard, node: NodeId) {
     // What is set does not depend on whether the CPU may keep anything.
-    let _ = open(guard);
-    with_magazine(guard, |_, magazine| magazine.set_home(node));
+    let _ = activate(guard);
+    with_magazine(guard, |_, magazine| magazine.set_local_node(node));
 }

@@ -10,15 +10,15 @@
 use core::sync::atomic::Ordering;
 
 use super::magazine::{CAPACITY, Magazine};
-use super::run_cache::{KEPT_ORDERS, NONE};
+use super::run_cache::{CACHED_ORDERS, NONE};
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::number::{FrameNumber, Order};
 
 /// Another CPU's magazine. Only its atomic fields are borrowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Afar(*const Magazine);
+pub struct RemoteMagazine(*const Magazine);
 
-impl Afar {
+impl RemoteMagazine {
     /// The magazine at that address.
     ///
     /// # Safety
@@ -28,18 +28,18 @@ impl Afar {
     }
 
     /// How many moves its CPU has made; `None` while it is at one.
-    pub(in crate::memory) fn moves(self) -> Option<usize> {
+    pub(in crate::memory) fn transfer_seq(self) -> Option<usize> {
         // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows a field that is `Sync`.
-        unsafe { &(*self.0).moves }.seen()
+        unsafe { &(*self.0).transfer_seq }.seen()
     }
 
     /// The runs that it keeps, single frames first, those to be taken last first.
-    pub(in crate::memory) fn kept(self) -> impl Iterator<Item = (FrameNumber, Order)> {
+    pub(in crate::memory) fn cached(self) -> impl Iterator<Item = (FrameNumber, Order)> {
         // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows two fields that are `Sync`. They live
         // longer than this value and its copies are used, so than the iterator.
-        let (frames, runs) = unsafe { (&(*self.0).frames, &(*self.0).reserve.runs) };
+        let (frames, runs) = unsafe { (&(*self.0).frames, &(*self.0).run_cache.runs) };
         let singles = frames[..self.len()].iter().map(|place| (place.get(), Order::FRAME));
-        let runs: [&AtomicFrame; KEPT_ORDERS] = runs.each_ref();
+        let runs: [&AtomicFrame; CACHED_ORDERS] = runs.each_ref();
         let runs =
             runs.into_iter().zip((1..).map_while(Order::new)).map(|(place, order)| (place.get(), order));
         singles.chain(runs.filter(|&(frame, _)| frame != NONE))
@@ -48,12 +48,12 @@ impl Afar {
     /// Whether its CPU keeps any frame from `first` up to `end`, or holds a block that has any.
     pub fn has_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
         let overlaps = |(run, order): (FrameNumber, Order)| run < end && first < run + order.frames();
-        self.kept().any(overlaps) || self.holds_any_of(first, end)
+        self.cached().any(overlaps) || self.holds_any_of(first, end)
     }
 
     fn holds_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
         // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows two fields that are `Sync`.
-        let held = unsafe { [(*self.0).hint.held.get(), (*self.0).hint.spare.get()] };
+        let held = unsafe { [(*self.0).hint.reserved.get(), (*self.0).hint.previous.get()] };
         held.into_iter()
             .flatten()
             .any(|block| (first.block()..=FrameNumber::new(end.get() - 1).block()).contains(&block))
@@ -63,7 +63,7 @@ impl Afar {
     fn len(self) -> usize {
         // SAFETY: there is a magazine (see # Safety of `new`), and of it this borrows a field that is `Sync`.
         match unsafe { &(*self.0).len }.load(Ordering::Relaxed) {
-            Magazine::ASLEEP => 0,
+            Magazine::INACTIVE => 0,
             len => len.min(CAPACITY),
         }
     }

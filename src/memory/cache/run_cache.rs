@@ -4,7 +4,7 @@
 //! As with single frames, what is freed is mostly wanted again soon and on the same CPU. A run that waits here costs
 //! neither a locked instruction nor a line that other CPUs write to; one more of the same order goes to the layers below,
 //! so that a CPU keeps less than 4 MiB in this way. What is here is in use as far as those layers know: the bits of a run
-//! stay clear, and only a whole block says in its state that it is [kept](crate::memory::frames::state::Kind::Kept).
+//! stay clear, and only a whole block says in its state that it is [kept](crate::memory::frames::state::Kind::Cached).
 //!
 //! **Misuse.** A run is looked up in its block before it is let in, so that what is free there already, foreign or larger
 //! than what was handed out is refused as it would be there, and so is the very run that is here. Its parts, and what it
@@ -18,11 +18,11 @@ use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::number::{FrameNumber, Order};
 
 /// Orders 1 to 9.
-pub(in crate::memory) const KEPT_ORDERS: usize = Order::BLOCK.get() as usize;
+pub(in crate::memory) const CACHED_ORDERS: usize = Order::BLOCK.get() as usize;
 
 /// How many frames a CPU keeps in runs at most, whole blocks left aside: 2 + 4 + … + 256.
 #[cfg(test)]
-pub(in crate::memory) const MOST_FRAMES: usize = crate::memory::frames::number::FRAMES_PER_BLOCK - 2;
+pub(in crate::memory) const MAX_FRAMES: usize = crate::memory::frames::number::FRAMES_PER_BLOCK - 2;
 
 /// No frame has this number: its address would need 76 bits.
 pub(in crate::memory) const NONE: FrameNumber = FrameNumber::new(usize::MAX);
@@ -30,15 +30,15 @@ pub(in crate::memory) const NONE: FrameNumber = FrameNumber::new(usize::MAX);
 /// A CPU's own runs, one of each order at most.
 #[derive(Debug)]
 #[repr(transparent)]
-pub(in crate::memory) struct Reserve {
+pub(in crate::memory) struct RunCache {
     /// The first frame of each, by the order less 1, or [`NONE`].
-    pub(in crate::memory) runs: [AtomicFrame; KEPT_ORDERS],
+    pub(in crate::memory) runs: [AtomicFrame; CACHED_ORDERS],
 }
 
-impl Reserve {
+impl RunCache {
     /// An empty one.
     pub(in crate::memory) const fn new() -> Self {
-        Self { runs: [const { AtomicFrame::new(NONE) }; KEPT_ORDERS] }
+        Self { runs: [const { AtomicFrame::new(NONE) }; CACHED_ORDERS] }
     }
 
     /// Takes the run of this order.
@@ -70,7 +70,7 @@ impl Reserve {
 
     /// Takes all of it.
     pub(in crate::memory) fn take_all(&self) -> impl Iterator<Item = (FrameNumber, Order)> {
-        (1..).map_while(Order::new).take(KEPT_ORDERS).filter_map(|order| Some((self.take(order)?, order)))
+        (1..).map_while(Order::new).take(CACHED_ORDERS).filter_map(|order| Some((self.take(order)?, order)))
     }
 }
 

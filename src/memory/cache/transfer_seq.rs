@@ -11,9 +11,9 @@ use crate::memory::frames::sync::{AtomicUsize, MODELLED, Ordering, fence};
 
 /// The moves of one CPU, begun and ended: odd while it is at one. Only that CPU counts.
 #[derive(Debug)]
-pub(in crate::memory) struct Moves(AtomicUsize);
+pub(in crate::memory) struct TransferSeq(AtomicUsize);
 
-impl Moves {
+impl TransferSeq {
     pub(in crate::memory) const fn of(count: AtomicUsize) -> Self {
         Self(count)
     }

@@ -12,7 +12,7 @@ use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::Kind;
 use super::sync::{AtomicUsize, Lock, Once, Ordering};
 use super::table::Table;
-use super::zones::{Arena, Division, Locked};
+use super::zones::{LockedZone, Zone, Zones};
 
 /// The part of the allocator that all CPUs share.
 ///
@@ -22,15 +22,15 @@ pub(crate) struct Frames {
     pub(in crate::memory) table: Table,
     pub(in crate::memory) end: FrameNumber,
     pub(in crate::memory) direct_map_base: usize,
-    pub(in crate::memory) division: Once<Division>,
+    pub(in crate::memory) zones: Once<Zones>,
     /// On lines of their own: the fields above are read by all CPUs and hardly ever written.
-    pub(in crate::memory) undivided: Arena,
-    pub(in crate::memory) taking_in: CachePadded<Lock<TakingIn>>,
+    pub(in crate::memory) single_zone: Zone,
+    pub(in crate::memory) insert_state: CachePadded<Lock<InsertState>>,
     pub(in crate::memory) counters: CachePadded<Counters>,
 }
 
 /// What is locked while memory is taken in, besides every state word that leaves `Absent`. Before an arena's lock.
-pub(in crate::memory) struct TakingIn {
+pub(in crate::memory) struct InsertState {
     pub(in crate::memory) masks_used: usize,
 }
 
@@ -83,9 +83,9 @@ impl Frames {
             table: unsafe { Table::new(metadata, end, partial_blocks) },
             end,
             direct_map_base,
-            division: Once::new(),
-            undivided: Arena::new(direct_map_base),
-            taking_in: CachePadded::new(Lock::new(TakingIn { masks_used: 0 })),
+            zones: Once::new(),
+            single_zone: Zone::new(direct_map_base),
+            insert_state: CachePadded::new(Lock::new(InsertState { masks_used: 0 })),
             counters: CachePadded::new(Counters {
                 inserted_frames: AtomicUsize::new(0),
                 double_frees: AtomicUsize::new(0),
@@ -117,8 +117,8 @@ impl Frames {
             return self.table.mark_in_buddy(block, Order::BLOCK);
         }
         // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
-        unsafe { self.give_to_buddy(&mut self.locked(block).lock(), block, Order::BLOCK) };
-        self.table.note_taken(block);
+        unsafe { self.return_to_buddy(&mut self.locked(block).lock(), block, Order::BLOCK) };
+        self.table.mark_unavailable(block);
     }
 
     /// Puts a piece into its arena's buddy and says so in the states.
@@ -127,9 +127,9 @@ impl Frames {
     /// The lock is that of the piece's arena.
     /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
     #[inline(always)]
-    pub(in crate::memory) unsafe fn give_to_buddy(
+    pub(in crate::memory) unsafe fn return_to_buddy(
         &self,
-        locked: &mut Locked,
+        locked: &mut LockedZone,
         block: BlockNumber,
         order: Order,
     ) {

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::number::FrameNumber;
 
 /// One machine word. Every access is `Relaxed`, which on x86-64 is the plain instruction: what is read together is made
-/// consistent by [moves](super::moves), not by these.
+/// consistent by [moves](super::transfer_seq), not by these.
 ///
 /// The atomic is the processor's also in model checkers: what they check of a magazine is the moves.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ impl AtomicFrame {
     /// Exclusively borrowed frames, as places that code for magazines fills too.
     #[inline(always)]
     pub(in crate::memory) fn from_mut(frames: &mut [FrameNumber]) -> &[Self] {
-        let places: *mut [FrameNumber] = frames;
+        let all_zones: *mut [FrameNumber] = frames;
         // SAFETY: both types are one `usize` (`repr(transparent)` twice), `AtomicUsize` included; the borrow is exclusive and
         // lasts as long as what is returned.
-        unsafe { &*(places as *const [Self]) }
+        unsafe { &*(all_zones as *const [Self]) }
     }
 
     /// The frames in these places.
@@ -42,8 +42,8 @@ impl AtomicFrame {
     /// # Safety
     /// No code writes to the places for as long as what is returned is used. Other CPUs may read them.
     #[inline(always)]
-    pub(in crate::memory) unsafe fn view(places: &[Self]) -> &[FrameNumber] {
-        let frames: *const [Self] = places;
+    pub(in crate::memory) unsafe fn view(all_zones: &[Self]) -> &[FrameNumber] {
+        let frames: *const [Self] = all_zones;
         // SAFETY: both types are one `usize`, and the caller guarantees that none is written (see # Safety).
         unsafe { &*(frames as *const [FrameNumber]) }
     }

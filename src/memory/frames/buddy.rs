@@ -25,7 +25,7 @@ const BLOCK_BYTES: usize = FRAMES_PER_BLOCK * FRAME_BYTES;
 /// Free blocks, singly and in larger pieces.
 pub(in crate::memory) struct Buddy {
     heap: Heap<CLASSES>,
-    untouched: Untouched,
+    uninitialized: Uninitialized,
     direct_map_base: usize,
 }
 
@@ -40,7 +40,7 @@ impl Buddy {
             direct_map_base != 0 && direct_map_base.is_multiple_of(Order::MAX.bytes()),
             "a direct map at {direct_map_base:#x} breaks natural alignment"
         );
-        Self { heap: Heap::new(), untouched: Untouched::new(), direct_map_base }
+        Self { heap: Heap::new(), uninitialized: Uninitialized::new(), direct_map_base }
     }
 
     /// Takes a piece of this order, 9 or above; its first block.
@@ -48,7 +48,7 @@ impl Buddy {
     pub(in crate::memory) fn take(&mut self, order: Order) -> Option<BlockNumber> {
         let mut piece = self.heap.alloc(layout(order));
         if piece.is_err() {
-            let block = self.untouched.take()?;
+            let block = self.uninitialized.take()?;
             if order == Order::MAX {
                 return Some(block);
             }
@@ -67,7 +67,7 @@ impl Buddy {
     /// touches it until it is taken out.
     #[inline(always)]
     pub(in crate::memory) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
-        if order < Order::MAX || !self.untouched.add(block) {
+        if order < Order::MAX || !self.uninitialized.add(block) {
             // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
             unsafe { self.link(block, order) };
         }
@@ -92,7 +92,7 @@ impl Buddy {
     #[inline(never)]
     pub(in crate::memory) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
         // To leave the heap for good counts like a push.
-        if order == Order::MAX && self.may_push() && self.untouched.add(block) {
+        if order == Order::MAX && self.may_push() && self.uninitialized.add(block) {
             return;
         }
         let mut piece = NonNull::new(self.address(block) as *mut u8);
@@ -119,7 +119,7 @@ impl Buddy {
     /// Bytes inside.
     pub(in crate::memory) fn free_bytes(&self) -> usize {
         let in_heap = self.heap.stats_total_bytes() - self.heap.stats_alloc_actual();
-        in_heap + self.untouched.pieces() * Order::MAX.bytes()
+        in_heap + self.uninitialized.pieces() * Order::MAX.bytes()
     }
 
     fn address(&self, block: BlockNumber) -> usize {
@@ -129,16 +129,16 @@ impl Buddy {
 
 /// Runs of pieces of the largest order, by their number. Memory maps have few, and what is given back to a run's end
 /// joins it.
-struct Untouched {
+struct Uninitialized {
     /// Those that are empty are free places.
-    runs: [Range<usize>; Untouched::RUNS],
+    runs: [Range<usize>; Uninitialized::RUNS],
 }
 
-impl Untouched {
+impl Uninitialized {
     const RUNS: usize = 8;
 
-    const fn new() -> Untouched {
-        Untouched { runs: [const { 0..0 }; Untouched::RUNS] }
+    const fn new() -> Uninitialized {
+        Uninitialized { runs: [const { 0..0 }; Uninitialized::RUNS] }
     }
 
     /// Adds the piece that begins there; `false` if it would need a run more than there can be.
@@ -216,13 +216,13 @@ mod tests {
 
     #[test]
     fn runs_are_joined_at_both_ends_and_bounded() {
-        let mut untouched = Untouched::new();
+        let mut uninitialized = Uninitialized::new();
         let scattered =
-            (0..20).map(|number| untouched.add(gib(10 * number + 5))).filter(|added| *added).count();
-        assert_eq!(scattered, Untouched::RUNS);
-        assert!(untouched.add(gib(6)) && untouched.add(gib(4)) && !untouched.add(gib(8)));
-        assert_eq!(untouched.pieces(), Untouched::RUNS + 2);
-        assert_eq!(untouched.take(), Some(gib(4)));
+            (0..20).map(|number| uninitialized.add(gib(10 * number + 5))).filter(|added| *added).count();
+        assert_eq!(scattered, Uninitialized::RUNS);
+        assert!(uninitialized.add(gib(6)) && uninitialized.add(gib(4)) && !uninitialized.add(gib(8)));
+        assert_eq!(uninitialized.pieces(), Uninitialized::RUNS + 2);
+        assert_eq!(uninitialized.take(), Some(gib(4)));
     }
 
     /// Backed by the host, one piece is split, and becomes whole again as the heap's own.

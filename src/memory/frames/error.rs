@@ -67,7 +67,7 @@ pub enum FreeError {
         at_most: Order,
     },
     /// It was freed in an NMI, or in another handler that may have interrupted the allocator itself.
-    Barred {
+    AllocDisabled {
         /// The frame as the caller gave it.
         frame: FrameNumber,
     },
@@ -84,7 +84,7 @@ impl fmt::Display for FreeError {
             Self::WrongOrder { frame, given, at_most } => {
                 write!(f, "{frame} freed at {given}, but was handed out at {at_most} or less")
             }
-            Self::Barred { frame } => write!(f, "{frame} freed in an NMI, where nothing may be"),
+            Self::AllocDisabled { frame } => write!(f, "{frame} freed in an NMI, where nothing may be"),
         }
     }
 }
@@ -123,7 +123,7 @@ pub enum Invalid {
         block: FrameNumber,
     },
     /// A block with free frames that no magazine holds, and that no search would look at before it looks at every block.
-    NotNoted {
+    NotInSummary {
         /// The block's first frame.
         block: FrameNumber,
     },

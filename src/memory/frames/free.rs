@@ -14,13 +14,13 @@ use super::sync::Ordering;
 
 impl Frames {
     /// Returns single frames to the table.
-    pub(in crate::memory) fn give_back(&self, frames: &[FrameNumber]) -> Result<(), FreeError> {
-        self.give_back_at_least(frames, frames.len()).1
+    pub(in crate::memory) fn return_singles(&self, frames: &[FrameNumber]) -> Result<(), FreeError> {
+        self.return_singles_at_least(frames, frames.len()).1
     }
 
     /// Returns so many of these single frames to the table, and those behind them that lie in the same word; how many.
     /// Neighbours in the list that lie in one word take one operation on it, and those in one block one on its state.
-    pub(in crate::memory) fn give_back_at_least(
+    pub(in crate::memory) fn return_singles_at_least(
         &self,
         frames: &[FrameNumber],
         least: usize,
@@ -74,9 +74,9 @@ impl Frames {
             let state = self.table.state(block);
             match state.kind() {
                 Kind::Frames => return Ok(state),
-                Kind::Huge => self.open_up(block),
+                Kind::Huge => self.split_to_frames(block),
                 // A block on its way, or kept as a whole, has nobody's frames in it.
-                Kind::Buddy | Kind::Transit | Kind::Kept => return Err(self.double_free(frame, 1)),
+                Kind::Buddy | Kind::Transit | Kind::Cached => return Err(self.double_free(frame, 1)),
                 Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
             }
         }
@@ -128,20 +128,20 @@ impl Frames {
         if count > 0 {
             let change = state::update(self.table.cell(block), |state| state.put(count));
             debug_assert!(change.is_some(), "more frames freed than managed in {block:?}");
-            self.settle(block, change);
+            self.finish_update(block, change);
         }
     }
 
     /// What follows from a change of a block's state that may have raised its count or ended its hold.
     #[inline(always)]
-    pub(in crate::memory) fn settle(&self, block: BlockNumber, change: Option<(State, State)>) {
+    pub(in crate::memory) fn finish_update(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
             #[cfg(feature = "faults")]
             Some((_, new)) if new.kind() == Kind::Transit && faults::strikes_block(faults::Fault::Strand) => {
                 state::store(self.table.cell(block), State::whole(FRAMES_PER_BLOCK));
             }
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),
-            Some((old, new)) if new.is_offered() && !old.is_offered() => self.table.note_free(block),
+            Some((old, new)) if new.is_offered() && !old.is_offered() => self.table.mark_available(block),
             _ => {}
         }
     }

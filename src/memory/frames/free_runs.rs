@@ -8,7 +8,7 @@ use super::faults;
 use super::free::{lowest, place};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
-use super::zones::Locked;
+use super::zones::LockedZone;
 
 impl Frames {
     /// Whether every frame of an aligned run of order 1 to 8, which has bits in so many words, is one of those that the
@@ -28,10 +28,10 @@ impl Frames {
 
     /// Returns an aligned run to the table, or a block that was kept to the buddy.
     #[inline(never)]
-    pub(in crate::memory) fn give_back_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub(in crate::memory) fn return_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order == Order::BLOCK {
             // SAFETY: no CPU but the one that keeps a block makes anything of it, and here that one ends it.
-            unsafe { self.give_to_buddy(&mut self.locked(frame.block()).lock(), frame.block(), order) };
+            unsafe { self.return_to_buddy(&mut self.locked(frame.block()).lock(), frame.block(), order) };
             return Ok(());
         }
         let block = frame.block();
@@ -44,14 +44,14 @@ impl Frames {
                 return Ok(());
             }
         }
-        self.give_back_run_with_care(frame, order)
+        self.return_run_slow(frame, order)
     }
 
-    /// [`give_back_run`](Self::give_back_run) for runs of several words, blocks that were handed out whole, and whatever is
+    /// [`return_run`](Self::return_run) for runs of several words, blocks that were handed out whole, and whatever is
     /// wrong.
     #[cold]
     #[inline(never)]
-    fn give_back_run_with_care(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    fn return_run_slow(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         let state = self.admit(frame)?;
         let (_, mask) = bits_of(frame, order);
         let words = (0..order.frames().div_ceil(WORD_BITS)).map(|step| frame + step * WORD_BITS);
@@ -81,10 +81,10 @@ impl Frames {
 
     /// Makes a block that was handed out as one this CPU's own. Of several that try at once, one succeeds.
     #[inline(always)]
-    pub(in crate::memory) fn keep(&self, block: BlockNumber) -> bool {
+    pub(in crate::memory) fn cache_block(&self, block: BlockNumber) -> bool {
         // Looked at first, since the block may be past the end.
-        self.table.state(block).keep().is_some()
-            && state::update(self.table.cell(block), State::keep).is_some()
+        self.table.state(block).cache().is_some()
+            && state::update(self.table.cell(block), State::cache).is_some()
     }
 
     /// [`free_blocks`](Self::free_blocks) past the magazine.
@@ -100,7 +100,7 @@ impl Frames {
         let allocated = match state.kind() {
             Kind::Huge => state.order().unwrap_or(Order::FRAME),
             Kind::Frames => Order::BLOCK.half(),
-            Kind::Buddy | Kind::Transit | Kind::Kept => return Err(self.double_free(frame, 1)),
+            Kind::Buddy | Kind::Transit | Kind::Cached => return Err(self.double_free(frame, 1)),
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
         };
         #[cfg(feature = "faults")]
@@ -113,19 +113,19 @@ impl Frames {
         }
         if allocated > order {
             self.split_huge(&mut locked, block, allocated, order);
-        } else if order == Order::BLOCK && !self.keep(block) {
+        } else if order == Order::BLOCK && !self.cache_block(block) {
             // Another CPU has freed it since: it needs no lock to keep one.
             return Err(self.double_free(frame, 1));
         }
         // SAFETY: the states say, under the lock that changes them, that these blocks were handed out as one; the caller
         // gives them back, and from here on nobody else can.
-        unsafe { self.give_to_buddy(&mut locked, block, order) };
+        unsafe { self.return_to_buddy(&mut locked, block, order) };
         Ok(())
     }
 
     /// Turns a block that was handed out whole, or as part of a larger run, into 512 frames in use.
     #[cold]
-    pub(in crate::memory) fn open_up(&self, block: BlockNumber) {
+    pub(in crate::memory) fn split_to_frames(&self, block: BlockNumber) {
         let mut locked = self.locked(block).lock();
         let state = self.table.state(block);
         // Another CPU may have freed a part of the same block a moment ago.
@@ -133,7 +133,7 @@ impl Frames {
             self.split_huge(&mut locked, block, order, Order::BLOCK);
             self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
             // Refused if another CPU has freed the whole block meanwhile, without the lock: the caller looks again.
-            let _ = state::update(self.table.cell(block), State::open);
+            let _ = state::update(self.table.cell(block), State::split);
         }
     }
 
@@ -141,7 +141,7 @@ impl Frames {
     /// caller's to set, and around it the largest pieces that the rest gives.
     #[cold]
     #[inline(never)]
-    fn split_huge(&self, _: &mut Locked, block: BlockNumber, from: Order, to: Order) {
+    fn split_huge(&self, _: &mut LockedZone, block: BlockNumber, from: Order, to: Order) {
         let mut order = from;
         while order > to {
             order = order.half();

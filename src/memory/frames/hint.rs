@@ -43,10 +43,10 @@ impl AtomicBlock {
 #[derive(Debug)]
 pub(in crate::memory) struct Hint {
     /// The block that this magazine takes from, and holds in the sense of its state word.
-    pub(in crate::memory) held: AtomicBlock,
+    pub(in crate::memory) reserved: AtomicBlock,
     /// The one before, held as well: a CPU that takes and gives back somewhat more than a block has goes to and fro
     /// between two, and neither is sent to the buddy and fetched back for ever.
-    pub(in crate::memory) spare: AtomicBlock,
+    pub(in crate::memory) previous: AtomicBlock,
     /// The word of its bitmap to look at first.
     pub(in crate::memory) word: Cell<usize>,
     /// Where to start the search for another block. Apart for each CPU once it has found one, so that CPUs spread.
@@ -54,27 +54,27 @@ pub(in crate::memory) struct Hint {
     /// Where it may be, the nearest first.
     pub(in crate::memory) scope: Cell<Scope>,
     /// A block of which something was on its way when a search gave up.
-    pub(in crate::memory) on_its_way: Cell<Option<BlockNumber>>,
+    pub(in crate::memory) in_flight: Cell<Option<BlockNumber>>,
 }
 
 impl Hint {
     /// Before the first refill.
     pub(in crate::memory) const fn new(scope: Scope) -> Self {
         Self {
-            held: AtomicBlock::none(),
-            spare: AtomicBlock::none(),
+            reserved: AtomicBlock::none(),
+            previous: AtomicBlock::none(),
             word: Cell::new(0),
             near: Cell::new(BlockNumber(0)),
             scope: Cell::new(scope),
-            on_its_way: Cell::new(None),
+            in_flight: Cell::new(None),
         }
     }
 
     /// As before the first refill, in the same scope. No block is held.
     pub(in crate::memory) fn reset(&self) {
-        debug_assert!(self.held.get().is_none() && self.spare.get().is_none());
+        debug_assert!(self.reserved.get().is_none() && self.previous.get().is_none());
         self.word.set(0);
         self.near.set(BlockNumber(0));
-        self.on_its_way.set(None);
+        self.in_flight.set(None);
     }
 }

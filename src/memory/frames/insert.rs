@@ -3,7 +3,7 @@
 //!
 //! A range is checked as a whole, under the lock, before any of it is taken in.
 
-use super::allocator::{Frames, TakingIn};
+use super::allocator::{Frames, InsertState};
 use super::bitmap::WORD_BITS;
 use super::error::InsertError;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
@@ -76,12 +76,12 @@ impl Frames {
         if range.end > self.end {
             return Err(InsertError::BeyondEnd { end: self.end });
         }
-        let mut taking_in = self.taking_in.lock();
+        let mut insert_state = self.insert_state.lock();
         let parts = Parts::of(&range);
-        self.check_insert(&taking_in, &parts)?;
+        self.check_insert(&insert_state, &parts)?;
         for edge in parts.edges() {
             // SAFETY: the caller gives these frames (see `# Safety`), and `check_insert` found them unmanaged.
-            unsafe { self.insert_edge(&mut taking_in, edge) };
+            unsafe { self.insert_edge(&mut insert_state, edge) };
         }
         // SAFETY: the caller gives these blocks (see `# Safety`), and `check_insert` found them absent.
         unsafe { self.insert_whole(parts.whole.start.0..parts.whole.end.0) };
@@ -91,9 +91,9 @@ impl Frames {
     }
 
     /// Checks that no frame of a range is managed yet, and that there are masks left for its edges.
-    fn check_insert(&self, taking_in: &TakingIn, parts: &Parts) -> Result<(), InsertError> {
+    fn check_insert(&self, insert_state: &InsertState, parts: &Parts) -> Result<(), InsertError> {
         let limit = self.table.mask_limit();
-        let mut masks_left = limit - taking_in.masks_used;
+        let mut masks_left = limit - insert_state.masks_used;
         if let Some(block) = self.table.first_managed(parts.whole.clone()) {
             return Err(InsertError::Overlap { frame: self.first_managed_frame(block) });
         }
@@ -137,10 +137,10 @@ impl Frames {
     unsafe fn insert_whole(&self, mut blocks: Range<usize>) {
         while !blocks.is_empty() {
             let first = BlockNumber(blocks.start);
-            let within = self.partition().map_or(usize::MAX, |it| it.blocks_in_arena_from(first));
+            let within = self.zone_layout().map_or(usize::MAX, |it| it.blocks_in_zone_from(first));
             let order = Order::largest_at(first, within.min(blocks.len()));
             // SAFETY: the piece is aligned by its choice, lies in one arena, and was nobody's before.
-            unsafe { self.give_to_buddy(&mut self.locked(first).lock(), first, order) };
+            unsafe { self.return_to_buddy(&mut self.locked(first).lock(), first, order) };
             blocks.start += order.blocks();
         }
     }
@@ -149,13 +149,13 @@ impl Frames {
     ///
     /// # Safety
     /// The frames are not managed, and as [`insert`](Self::insert) asks.
-    unsafe fn insert_edge(&self, taking_in: &mut TakingIn, piece: &Piece) {
+    unsafe fn insert_edge(&self, insert_state: &mut InsertState, piece: &Piece) {
         let (block, count) = (piece.block, piece.frames.len());
         let (cell, bitmap) = (self.table.cell(block), self.table.bitmap(block));
         let mut state = state::load(cell);
         if state.kind() == Kind::Absent {
-            state = State::partial(taking_in.masks_used);
-            taking_in.masks_used += 1;
+            state = State::partial(insert_state.masks_used);
+            insert_state.masks_used += 1;
             self.table.mask(state).reset_to_free_from(FRAMES_PER_BLOCK);
             bitmap.reset_to_free_from(FRAMES_PER_BLOCK);
             state::store(cell, state);
@@ -170,6 +170,6 @@ impl Frames {
         for (word, bits) in piece.masks() {
             bitmap.set(word, bits);
         }
-        self.settle(block, state::update(cell, |state| state.put(count)));
+        self.finish_update(block, state::update(cell, |state| state.put(count)));
     }
 }

@@ -56,8 +56,8 @@ pub(crate) use allocator::Frames;
 pub use error::{FreeError, InsertError, Invalid};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
 pub use request::{FrameRequest, Nodes};
-pub(crate) use stats::ArenaCensus;
-pub use zone_layout::{ArenaName, LOW_ARENA_END, MAX_ARENAS, NodeId, Partition, PartitionError, Zone};
+pub(crate) use stats::ZoneStats;
+pub use zone_layout::{LOW_ZONE_END, MAX_ZONES, NodeId, ZoneId, ZoneLayout, ZoneLayoutError, ZoneType};
+pub(crate) use zones::SetZonesError;
 #[cfg(not(target_os = "none"))]
-pub(crate) use zones::Arena;
-pub(crate) use zones::DivideError;
+pub(crate) use zones::Zone;

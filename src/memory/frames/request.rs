@@ -5,9 +5,9 @@ use core::cell::Cell;
 use super::allocator::Frames;
 use super::bitmap::{Bitmap, WORD_BITS, WORDS};
 use super::number::{BlockNumber, FrameNumber, Order};
-use super::search_target::{Claim, Want};
+use super::search_target::{Ownership, SearchTarget};
 use super::state::{self, Kind};
-use super::zone_layout::{LOW_END, NodeId, Zone};
+use super::zone_layout::{LOW_END, NodeId, ZoneType};
 
 /// From which nodes memory may come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct FrameRequest {
     /// How large it is.
     pub order: Order,
     /// The highest zone that will do.
-    pub zone: Zone,
+    pub zone: ZoneType,
     /// The nodes that will do.
     pub nodes: Nodes,
 }
@@ -35,11 +35,11 @@ pub struct FrameRequest {
 impl FrameRequest {
     /// A run of this order from anywhere, the nearest first.
     pub const fn new(order: Order) -> Self {
-        Self { order, zone: Zone::Normal, nodes: Nodes::Nearest }
+        Self { order, zone: ZoneType::Normal, nodes: Nodes::Nearest }
     }
 
     /// The same from this zone, or one below.
-    pub const fn in_zone(self, zone: Zone) -> Self {
+    pub const fn in_zone(self, zone: ZoneType) -> Self {
         Self { zone, ..self }
     }
 
@@ -61,10 +61,10 @@ impl LowRun {
 
 const _: () = assert!(LowRun::WORDS <= WORDS && LOW_END.get().is_multiple_of(WORD_BITS));
 
-impl Want for LowRun {
-    type Got = FrameNumber;
+impl SearchTarget for LowRun {
+    type Output = FrameNumber;
 
-    fn would_do(&self, bitmap: &Bitmap) -> bool {
+    fn matches(&self, bitmap: &Bitmap) -> bool {
         bitmap.has_run_below(Self::WORDS, self.order)
     }
 
@@ -73,7 +73,7 @@ impl Want for LowRun {
     }
 
     /// The arena is the first block alone, and this its beginning.
-    fn fresh(&mut self, block: BlockNumber) -> FrameNumber {
+    fn take_fresh(&mut self, block: BlockNumber) -> FrameNumber {
         block.first_frame()
     }
 
@@ -81,7 +81,7 @@ impl Want for LowRun {
         &mut self,
         frames: &Frames,
         block: BlockNumber,
-        claim: Claim,
+        ownership: Ownership,
         _: &Cell<usize>,
     ) -> Option<FrameNumber> {
         let (table, count) = (&frames.table, self.order.frames());
@@ -89,13 +89,13 @@ impl Want for LowRun {
         if state.kind() != Kind::Frames || !table.bitmap(block).has_run_below(Self::WORDS, self.order) {
             return None;
         }
-        let (_, new) = state::update(table.cell(block), |state| claim.apply(state)?.take(count))?;
+        let (_, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
         let Some(index) = table.bitmap(block).take_run_below(Self::WORDS, self.order) else {
-            frames.unreserve(block, count, claim);
+            frames.unreserve(block, count, ownership);
             return None;
         };
         if new.free() == 0 {
-            table.note_taken(block);
+            table.mark_unavailable(block);
         }
         Some(block.first_frame() + index)
     }

@@ -1,7 +1,7 @@
 //! The state word of a block, and every change that it may undergo.
 //!
 //! A [`State`] is a bitfield; its transitions are pure functions from the old word to the new one, or to `None` where the
-//! change is not allowed. They compose (`state.hold()?.take_up_to(64)`), and [`update`] runs them on the shared word, so
+//! change is not allowed. They compose (`state.reserve()?.take_up_to(64)`), and [`update`] runs them on the shared word, so
 //! that no other file does a compare-and-swap on it.
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //! ```
 //! Words change from and to `Buddy` and `Huge` only under the lock of the block's arena, and leave `Absent` only under that
 //! of `insert`; among `Frames`, and from there to `Transit`, by compare-and-swap from any CPU. A block of order 9 goes from
-//! `Huge` to `Kept` by compare-and-swap from the CPU that frees it, so that of two that free it one is refused; and from
+//! `Huge` to `Cached` by compare-and-swap from the CPU that frees it, so that of two that free it one is refused; and from
 //! there by that CPU alone, which nobody competes with: back when it is wanted again, or under the lock to `Buddy` when the
 //! CPU is drained.
 //!
@@ -42,7 +42,7 @@ pub(in crate::memory) enum Kind {
     /// Part of an allocation of order 9 or above.
     Huge,
     /// Wholly free, and one CPU keeps it for its next allocation of order 9.
-    Kept,
+    Cached,
     /// No transition produces this.
     Corrupt,
 }
@@ -66,7 +66,7 @@ impl<const LOW: u32, const BITS: u32> Field<LOW, BITS> {
 }
 
 type KindField = Field<0, 3>;
-type HeldField = Field<3, 1>;
+type ReservedField = Field<3, 1>;
 type OrderField = Field<4, 5>;
 type FreeField = Field<12, 10>;
 type ManagedField = Field<22, 10>;
@@ -77,17 +77,17 @@ const BUDDY: u64 = 1;
 const TRANSIT: u64 = 2;
 const FRAMES: u64 = 3;
 const HUGE: u64 = 4;
-const KEPT: u64 = 5;
+const CACHED: u64 = 5;
 
 const ALL: u64 = FRAMES_PER_BLOCK as u64;
 
 const _: () = {
-    assert!(KEPT <= KindField::MAX);
+    assert!(CACHED <= KindField::MAX);
     assert!(ALL <= FreeField::MAX && ALL <= ManagedField::MAX);
     assert!(Order::MAX.get() as u64 <= OrderField::MAX);
     let fields = [
         KindField::MASK,
-        HeldField::MASK,
+        ReservedField::MASK,
         OrderField::MASK,
         FreeField::MASK,
         ManagedField::MASK,
@@ -154,7 +154,7 @@ impl State {
             BUDDY => Kind::Buddy,
             TRANSIT => Kind::Transit,
             FRAMES => Kind::Frames,
-            KEPT => Kind::Kept,
+            CACHED => Kind::Cached,
             HUGE if matches!(self.order(), Some(order) if order.get() >= Order::BLOCK.get()) => Kind::Huge,
             _ => Kind::Corrupt,
         }
@@ -195,14 +195,14 @@ impl State {
 
     /// Frames: whether a magazine refills from this block.
     #[inline(always)]
-    pub(in crate::memory) const fn is_held(self) -> bool {
-        HeldField::get(self.0) == 1
+    pub(in crate::memory) const fn is_reserved(self) -> bool {
+        ReservedField::get(self.0) == 1
     }
 
     /// Frames: whether a magazine that holds something else could take from it. Those that are go into the summary.
     #[inline(always)]
     pub(in crate::memory) fn is_offered(self) -> bool {
-        !self.is_held() && self.free() > 0
+        !self.is_reserved() && self.free() > 0
     }
 
     /// Huge and Transit: the order of the piece that the block is part of. Buddy: see [`buddy`](Self::buddy).
@@ -229,24 +229,25 @@ impl State {
     /// Makes the block one magazine's own to refill from. It then stays in the table, even when wholly free, so that a
     /// CPU that frees what it just took does not send the block to the buddy and fetch it back for ever.
     #[inline(always)]
-    pub(in crate::memory) fn hold(self) -> Option<Self> {
-        (self.is_frames() && !self.is_held()).then(|| Self(HeldField::set(self.0, 1)))
+    pub(in crate::memory) fn reserve(self) -> Option<Self> {
+        (self.is_frames() && !self.is_reserved()).then(|| Self(ReservedField::set(self.0, 1)))
     }
 
     /// Makes a block that was handed out by itself its freer's own. Whoever makes this step is the only one that frees it.
     #[inline(always)]
-    pub(in crate::memory) fn keep(self) -> Option<Self> {
-        (self == Self::huge(Order::BLOCK)).then_some(Self(KEPT))
+    pub(in crate::memory) fn cache(self) -> Option<Self> {
+        (self == Self::huge(Order::BLOCK)).then_some(Self(CACHED))
     }
 
     /// Turns a block that was handed out into frames in use.
-    pub(in crate::memory) fn open(self) -> Option<Self> {
+    pub(in crate::memory) fn split(self) -> Option<Self> {
         (self.kind() == Kind::Huge).then_some(Self::whole(0))
     }
 
-    /// Ends [`hold`](Self::hold).
-    pub(in crate::memory) fn unhold(self) -> Option<Self> {
-        (self.is_frames() && self.is_held()).then(|| Self(HeldField::set(self.0, 0)).retired_if_free())
+    /// Ends [`reserve`](Self::reserve).
+    pub(in crate::memory) fn release(self) -> Option<Self> {
+        (self.is_frames() && self.is_reserved())
+            .then(|| Self(ReservedField::set(self.0, 0)).retired_if_free())
     }
 
     /// Gives back `count` frames whose bits are set already.
@@ -268,7 +269,11 @@ impl State {
     /// CPU can then take from it, or retire it as well.
     #[inline(always)]
     fn retired_if_free(self) -> Self {
-        if self.free() == FRAMES_PER_BLOCK && !self.is_held() { Self::transit(Order::BLOCK) } else { self }
+        if self.free() == FRAMES_PER_BLOCK && !self.is_reserved() {
+            Self::transit(Order::BLOCK)
+        } else {
+            self
+        }
     }
 }
 
@@ -278,7 +283,7 @@ pub(in crate::memory) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
-/// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge`, `Kept` or `Transit`.
+/// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge`, `Cached` or `Transit`.
 #[inline(always)]
 pub(in crate::memory) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);

@@ -7,14 +7,14 @@ use super::bitmap::{WORD_BITS, WORDS, maximal_runs};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, ORDERS, Order};
 use super::state::Kind;
 use super::sync::Ordering;
-use super::zone_layout::ArenaName;
+use super::zone_layout::ZoneId;
 use core::ops::Range;
 
 /// What an arena has, in frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArenaCensus {
+pub struct ZoneStats {
     /// Which it is; `None` for all memory while it is not divided.
-    pub name: Option<ArenaName>,
+    pub name: Option<ZoneId>,
     /// Under the allocator's care.
     pub total: usize,
     /// Free, but for those in magazines.
@@ -46,25 +46,25 @@ impl Frames {
     /// [`free_frames`](Self::free_frames).
     pub fn free_by_order(&self) -> [usize; ORDERS] {
         let mut frames = [0; ORDERS];
-        for arena in self.census() {
-            frames.iter_mut().zip(arena.free_by_order).for_each(|(sum, count)| *sum += count);
+        for zone in self.zone_stats() {
+            frames.iter_mut().zip(zone.free_by_order).for_each(|(sum, count)| *sum += count);
         }
         frames
     }
 
-    /// What each arena has; all memory as one while it is not [divided](Self::divide).
-    pub fn census(&self) -> impl Iterator<Item = ArenaCensus> {
-        self.places().map(|(name, place)| {
-            let mut census = ArenaCensus { name, total: 0, free: 0, free_by_order: [0; ORDERS] };
+    /// What each arena has; all memory as one while it is not [divided](Self::set_zones).
+    pub fn zone_stats(&self) -> impl Iterator<Item = ZoneStats> {
+        self.all_zones().map(|(name, place)| {
+            let mut zone_stats = ZoneStats { name, total: 0, free: 0, free_by_order: [0; ORDERS] };
             for span in place.spans(self.table.all()) {
                 for block in BlockNumber::each(span.clone()) {
                     let (total, free) = self.frames_of(block);
-                    census.total += total;
-                    census.free += free;
+                    zone_stats.total += total;
+                    zone_stats.free += free;
                 }
-                self.count_by_order(span, &mut census.free_by_order);
+                self.count_by_order(span, &mut zone_stats.free_by_order);
             }
-            census
+            zone_stats
         })
     }
 
@@ -74,7 +74,7 @@ impl Frames {
         match state.kind() {
             Kind::Buddy | Kind::Transit => (FRAMES_PER_BLOCK, FRAMES_PER_BLOCK),
             Kind::Frames => (state.managed(), state.free()),
-            Kind::Huge | Kind::Kept => (FRAMES_PER_BLOCK, 0),
+            Kind::Huge | Kind::Cached => (FRAMES_PER_BLOCK, 0),
             Kind::Absent | Kind::Corrupt => (0, 0),
         }
     }
@@ -96,7 +96,7 @@ impl Frames {
                 match self.table.state(block).kind() {
                     Kind::Buddy => in_buddy[(index - first) / WORD_BITS] |= 1 << (index % WORD_BITS),
                     Kind::Frames => count(Order::FRAME, &self.table.bitmap(block).load()),
-                    Kind::Absent | Kind::Transit | Kind::Huge | Kind::Kept | Kind::Corrupt => {}
+                    Kind::Absent | Kind::Transit | Kind::Huge | Kind::Cached | Kind::Corrupt => {}
                 }
             }
             count(Order::BLOCK, &in_buddy);

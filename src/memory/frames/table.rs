@@ -219,7 +219,7 @@ impl Table {
     /// The summary learns that the block has got frames for whoever looks for a block.
     #[cold]
     #[inline(never)]
-    pub(in crate::memory) fn note_free(&self, block: BlockNumber) {
+    pub(in crate::memory) fn mark_available(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
         if faults::strikes_block(faults::Fault::ForgetSummary) {
             return;
@@ -230,7 +230,7 @@ impl Table {
     /// The summary learns that the block has none left, or that a magazine holds it.
     #[cold]
     #[inline(never)]
-    pub(in crate::memory) fn note_taken(&self, block: BlockNumber) {
+    pub(in crate::memory) fn mark_unavailable(&self, block: BlockNumber) {
         self.summary.clear(block, || {
             let state = self.state(block);
             state.kind() == Kind::Frames && state.is_offered()
@@ -238,7 +238,7 @@ impl Table {
     }
 
     /// Whether the summary says that the block has free frames.
-    pub(in crate::memory) fn is_noted(&self, block: BlockNumber) -> bool {
+    pub(in crate::memory) fn is_marked_available(&self, block: BlockNumber) -> bool {
         self.summary.candidates(block..BlockNumber(block.0 + 1), block).next().is_some()
     }
 

@@ -5,7 +5,7 @@ use super::bitmap::{WORD_BITS, WORDS};
 use super::error::Invalid;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, Order};
 use super::state::{Kind, State};
-use super::zones::{Locked, Place};
+use super::zones::{LockedZone, ZoneRef};
 
 impl Frames {
     /// Checks every rule that ties states, bitmaps, masks and the buddy together.
@@ -24,7 +24,7 @@ impl Frames {
         if managed != inserted {
             return Err(Invalid::Total { states: managed, inserted });
         }
-        self.places().try_for_each(|(_, place)| self.validate_buddy(place))
+        self.all_zones().try_for_each(|(_, place)| self.validate_buddy(place))
     }
 
     /// Checks one block by itself; how many frames of it are managed.
@@ -41,7 +41,7 @@ impl Frames {
                 }
             }
             // Whose it is when it is kept, only that CPU's reserve could say.
-            Kind::Kept => Ok(FRAMES_PER_BLOCK),
+            Kind::Cached => Ok(FRAMES_PER_BLOCK),
             Kind::Transit => Err(Invalid::Transit { block: first }),
             Kind::Corrupt => Err(Invalid::State { block: first, word: state.word() }),
             Kind::Huge => self.validate_huge(block, state).map(|()| FRAMES_PER_BLOCK),
@@ -66,11 +66,11 @@ impl Frames {
         if bits != state.free() {
             return Err(Invalid::Count { block: first, bits, free: state.free() });
         }
-        if state.free() == FRAMES_PER_BLOCK && !state.is_held() {
+        if state.free() == FRAMES_PER_BLOCK && !state.is_reserved() {
             return Err(Invalid::Stranded { block: first });
         }
-        if state.free() > 0 && !state.is_held() && !self.table.is_noted(block) {
-            return Err(Invalid::NotNoted { block: first });
+        if state.free() > 0 && !state.is_reserved() && !self.table.is_marked_available(block) {
+            return Err(Invalid::NotInSummary { block: first });
         }
         if state.is_whole() {
             return Ok(());
@@ -90,7 +90,7 @@ impl Frames {
     }
 
     /// Takes everything out of an arena's buddy and compares it with the states, then puts it back as it was.
-    fn validate_buddy(&self, place: Place<'_>) -> Result<(), Invalid> {
+    fn validate_buddy(&self, place: ZoneRef<'_>) -> Result<(), Invalid> {
         let mut locked = place.locked.lock();
         let counted = locked.buddy.free_bytes();
         let taken = self.empty_buddy(place, &mut locked);
@@ -126,7 +126,7 @@ impl Frames {
 
     /// Whether a piece that was taken out of the buddy is the lower half of a larger one, of which the upper half was in
     /// there by itself as well.
-    fn is_unmerged(&self, place: Place<'_>, block: BlockNumber, order: Order) -> bool {
+    fn is_unmerged(&self, place: ZoneRef<'_>, block: BlockNumber, order: Order) -> bool {
         let other = block.buddy(order);
         order < Order::MAX
             && block < other
@@ -137,7 +137,7 @@ impl Frames {
     /// Takes piece after piece out of the buddy and marks it as in transit; how many bytes they were. Largest first, so
     /// that none is split. Stops at the first that should not have been in there, since lists that hold a block twice
     /// may have no end.
-    fn empty_buddy(&self, place: Place<'_>, locked: &mut Locked) -> Result<usize, Invalid> {
+    fn empty_buddy(&self, place: ZoneRef<'_>, locked: &mut LockedZone) -> Result<usize, Invalid> {
         let mut bytes = 0;
         for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
             while let Some(block) = locked.buddy.take(order) {

@@ -4,7 +4,7 @@
 //! a frame is freed by its number alone, wherever it came from. The block in which a border lies belongs to what is below
 //! it. Holes count as part of what is below them.
 //!
-//! A [`Partition`] is pure: made once of what firmware says, then only read.
+//! A [`ZoneLayout`] is pure: made once of what firmware says, then only read.
 
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
 use crate::config::MAX_NODES;
@@ -26,7 +26,7 @@ impl fmt::Display for NodeId {
 
 /// Memory by how many address bits it takes to reach it. A request for a zone may be met from any below as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Zone {
+pub enum ZoneType {
     /// Below 1 MiB, in reach of real mode. Its arena is the first block, whose frames past 1 MiB only count for the zones
     /// above.
     Low,
@@ -37,66 +37,66 @@ pub enum Zone {
     Normal,
 }
 
-impl Zone {
+impl ZoneType {
     /// All zones, in ascending order.
-    pub const ALL: [Zone; 3] = [Zone::Low, Zone::Dma32, Zone::Normal];
+    pub const ALL: [ZoneType; 3] = [ZoneType::Low, ZoneType::Dma32, ZoneType::Normal];
 
     /// The name by which it is reported.
     pub const fn name(self) -> &'static str {
         match self {
-            Zone::Low => "low",
-            Zone::Dma32 => "dma32",
-            Zone::Normal => "normal",
+            ZoneType::Low => "low",
+            ZoneType::Dma32 => "dma32",
+            ZoneType::Normal => "normal",
         }
     }
 }
 
-/// Where [`Zone::Low`] ends: in the middle of the first block.
+/// Where [`ZoneType::Low`] ends: in the middle of the first block.
 pub const LOW_END: FrameNumber = FrameNumber::new(1 << 8);
 /// Where its arena ends: with the first block.
-pub const LOW_ARENA_END: FrameNumber = FrameNumber::new(FRAMES_PER_BLOCK);
-/// Where [`Zone::Dma32`] ends.
+pub const LOW_ZONE_END: FrameNumber = FrameNumber::new(FRAMES_PER_BLOCK);
+/// Where [`ZoneType::Dma32`] ends.
 pub const DMA32_END: FrameNumber = FrameNumber::new(1 << 20);
 
 const _: () = assert!(LOW_END.get() < FRAMES_PER_BLOCK, "the low arena is one block");
 
 /// The most arenas: nodes share no block, so the first block is one node's.
-pub const MAX_ARENAS: usize = 2 * MAX_NODES + 1;
+pub const MAX_ZONES: usize = 2 * MAX_NODES + 1;
 /// The most regions. Nodes are mostly one range each; where they are interleaved, they are several.
-const MAX_REGIONS: usize = 4 * MAX_NODES + Zone::ALL.len();
+const MAX_REGIONS: usize = 4 * MAX_NODES + ZoneType::ALL.len();
 
 /// Whose the memory of an arena is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArenaName {
+pub struct ZoneId {
     /// Its node.
     pub node: NodeId,
     /// Its zone.
-    pub zone: Zone,
+    pub zone_type: ZoneType,
 }
 
 /// Blocks in a row that belong to one arena. It ends where the next one starts.
 #[derive(Clone, Copy, Debug)]
 struct Region {
     start: BlockNumber,
-    name: ArenaName,
+    name: ZoneId,
     /// The name's place among the arenas.
-    arena: u8,
+    zone: u8,
 }
 
 /// How memory is cut into arenas, and in which order each node asks them.
 #[derive(Clone, Debug)]
-pub struct Partition {
+pub struct ZoneLayout {
     /// In ascending order; the first starts at block 0.
     regions: Vec<Region, MAX_REGIONS>,
     end: BlockNumber,
-    arenas: Vec<ArenaName, MAX_ARENAS>,
+    zones: Vec<ZoneId, MAX_ZONES>,
     /// For each node, the arenas from the nearest to the farthest.
-    plans: Vec<Vec<u8, MAX_ARENAS>, MAX_NODES>,
+    zonelists: Vec<Vec<u8, MAX_ZONES>, MAX_NODES>,
 }
 
 /// Why memory cannot be cut like that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartitionError {
+pub enum ZoneLayoutError {
     /// There must be at least one node, and no more than [`MAX_NODES`].
     Nodes {
         /// How many there would be.
@@ -119,7 +119,7 @@ pub enum PartitionError {
     },
 }
 
-impl fmt::Display for PartitionError {
+impl fmt::Display for ZoneLayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Nodes { count } => write!(f, "{count} nodes, where there may be 1 to {MAX_NODES}"),
@@ -130,24 +130,24 @@ impl fmt::Display for PartitionError {
     }
 }
 
-impl core::error::Error for PartitionError {}
+impl core::error::Error for ZoneLayoutError {}
 
-impl Partition {
+impl ZoneLayout {
     /// To be [filled](Self::fill).
     pub const fn empty() -> Self {
-        Self { regions: Vec::new(), end: BlockNumber(0), arenas: Vec::new(), plans: Vec::new() }
+        Self { regions: Vec::new(), end: BlockNumber(0), zones: Vec::new(), zonelists: Vec::new() }
     }
 
     /// Writes an [`empty`](Self::empty) one, field by field: a partition takes some kilobytes, which shall not lie on the stack.
     pub fn write_empty(place: &mut MaybeUninit<Self>) -> &mut Self {
-        let partition = place.as_mut_ptr();
-        // SAFETY: `place` is valid for writes of a `Partition`, and so is each field in it. All four fields are written before
+        let zone_layout = place.as_mut_ptr();
+        // SAFETY: `place` is valid for writes of a `ZoneLayout`, and so is each field in it. All four fields are written before
         // the reference is made.
         unsafe {
-            (&raw mut (*partition).regions).write(Vec::new());
-            (&raw mut (*partition).end).write(BlockNumber(0));
-            (&raw mut (*partition).arenas).write(Vec::new());
-            (&raw mut (*partition).plans).write(Vec::new());
+            (&raw mut (*zone_layout).regions).write(Vec::new());
+            (&raw mut (*zone_layout).end).write(BlockNumber(0));
+            (&raw mut (*zone_layout).zones).write(Vec::new());
+            (&raw mut (*zone_layout).zonelists).write(Vec::new());
             place.assume_init_mut()
         }
     }
@@ -161,10 +161,10 @@ impl Partition {
         nodes: usize,
         ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
         distance: impl Fn(NodeId, NodeId) -> u8,
-    ) -> Result<Self, PartitionError> {
-        let mut partition = Self::empty();
-        partition.fill(end, nodes, ranges, distance)?;
-        Ok(partition)
+    ) -> Result<Self, ZoneLayoutError> {
+        let mut zone_layout = Self::empty();
+        zone_layout.fill(end, nodes, ranges, distance)?;
+        Ok(zone_layout)
     }
 
     /// Cuts the memory below `end`. In place: a partition takes some kilobytes.
@@ -181,11 +181,11 @@ impl Partition {
         nodes: usize,
         ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
         distance: impl Fn(NodeId, NodeId) -> u8,
-    ) -> Result<(), PartitionError> {
+    ) -> Result<(), ZoneLayoutError> {
         self.fill_with(end, nodes, ranges, distance, DMA32_END)
     }
 
-    /// The same with another border between [`Zone::Dma32`] and [`Zone::Normal`]: host tests have little memory.
+    /// The same with another border between [`ZoneType::Dma32`] and [`ZoneType::Normal`]: host tests have little memory.
     pub(in crate::memory) fn fill_with(
         &mut self,
         end: FrameNumber,
@@ -193,22 +193,22 @@ impl Partition {
         ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
         distance: impl Fn(NodeId, NodeId) -> u8,
         dma32_end: FrameNumber,
-    ) -> Result<(), PartitionError> {
+    ) -> Result<(), ZoneLayoutError> {
         if nodes == 0 || nodes > MAX_NODES {
-            return Err(PartitionError::Nodes { count: nodes });
+            return Err(ZoneLayoutError::Nodes { count: nodes });
         }
         self.regions.clear();
-        self.arenas.clear();
-        self.plans.clear();
+        self.zones.clear();
+        self.zonelists.clear();
         self.end = above(end);
         let mut last_end = FrameNumber::new(0);
         let mut before = None;
         for (range, node) in ranges {
             if usize::from(node.0) >= nodes {
-                return Err(PartitionError::NoSuchNode { node });
+                return Err(ZoneLayoutError::NoSuchNode { node });
             }
             if range.start < last_end || range.end < range.start {
-                return Err(PartitionError::OutOfOrder { start: range.start });
+                return Err(ZoneLayoutError::OutOfOrder { start: range.start });
             }
             last_end = range.end;
             let start = if before.is_none() { BlockNumber(0) } else { above(range.start) };
@@ -220,9 +220,9 @@ impl Partition {
         if before.is_none() {
             self.add_node(BlockNumber(0), NodeId(0), dma32_end)?;
         }
-        self.number_arenas();
+        self.number_zones();
         for home in 0..nodes {
-            self.add_plan(home, nodes, &distance);
+            self.add_zonelist(home, nodes, &distance);
         }
         Ok(())
     }
@@ -233,101 +233,101 @@ impl Partition {
         start: BlockNumber,
         node: NodeId,
         dma32_end: FrameNumber,
-    ) -> Result<(), PartitionError> {
+    ) -> Result<(), ZoneLayoutError> {
         // What was to begin in a higher zone does not, and a node that has only a part of a block has nothing.
         self.regions.retain(|region| region.start < start);
         let borders = [BlockNumber(0), above(LOW_END), above(dma32_end)];
-        for (index, (zone, border)) in Zone::ALL.into_iter().zip(borders).enumerate() {
+        for (index, (zone, border)) in ZoneType::ALL.into_iter().zip(borders).enumerate() {
             let zone_end = borders.get(index + 1).copied().unwrap_or(self.end);
             if zone_end <= start || border >= self.end {
                 continue;
             }
-            let region = Region { start: start.max(border), name: ArenaName { node, zone }, arena: 0 };
-            self.regions.push(region).map_err(|_| PartitionError::TooManyRegions { limit: MAX_REGIONS })?;
+            let region = Region { start: start.max(border), name: ZoneId { node, zone_type: zone }, zone: 0 };
+            self.regions.push(region).map_err(|_| ZoneLayoutError::TooManyRegions { limit: MAX_REGIONS })?;
         }
         Ok(())
     }
 
     /// Gives each name that has come of it a number.
-    fn number_arenas(&mut self) {
+    fn number_zones(&mut self) {
         let mut before = None;
         self.regions.retain(|region| before.replace(region.name) != Some(region.name));
         for region in &mut self.regions {
-            let known = self.arenas.iter().position(|name| *name == region.name);
-            region.arena = known.unwrap_or(self.arenas.len()) as u8;
+            let known = self.zones.iter().position(|name| *name == region.name);
+            region.zone = known.unwrap_or(self.zones.len()) as u8;
             if known.is_none() {
                 // Never without room: a name for each node in two zones, and one node has the first block.
-                let _ = self.arenas.push(region.name);
+                let _ = self.zones.push(region.name);
             }
         }
     }
 
-    fn add_plan(&mut self, home: usize, nodes: usize, distance: &impl Fn(NodeId, NodeId) -> u8) {
+    fn add_zonelist(&mut self, home: usize, nodes: usize, distance: &impl Fn(NodeId, NodeId) -> u8) {
         let mut by_distance: Vec<usize, MAX_NODES> = (0..nodes).collect();
         by_distance.sort_unstable_by_key(|&node| {
             let steps = (node + nodes - home) % nodes;
             (steps != 0, distance(NodeId(home as u8), NodeId(node as u8)), steps)
         });
-        let mut plan = Vec::new();
+        let mut zonelist = Vec::new();
         let mut add = |zone, node| {
-            let arena =
-                self.arenas.iter().position(|name| name.zone == zone && usize::from(name.node.0) == node);
+            let zone =
+                self.zones.iter().position(|name| name.zone_type == zone && usize::from(name.node.0) == node);
             // Never without room: each arena once.
-            plan.extend(arena.map(|arena| arena as u8));
+            zonelist.extend(zone.map(|zone| zone as u8));
         };
         for &node in &by_distance {
-            add(Zone::Normal, node);
-            add(Zone::Dma32, node);
+            add(ZoneType::Normal, node);
+            add(ZoneType::Dma32, node);
         }
         // Last, wherever it lies: nothing else can stand in for it.
-        by_distance.iter().for_each(|&node| add(Zone::Low, node));
+        by_distance.iter().for_each(|&node| add(ZoneType::Low, node));
         // Never without room: the nodes have been counted.
-        let _ = self.plans.push(plan);
+        let _ = self.zonelists.push(zonelist);
     }
 
     /// How many nodes there are, with memory or without.
     pub fn nodes(&self) -> usize {
-        self.plans.len()
+        self.zonelists.len()
     }
 
     /// The arenas' names. Those of a node or zone without addresses of its own are left out.
-    pub fn arenas(&self) -> &[ArenaName] {
-        &self.arenas
+    pub fn zones(&self) -> &[ZoneId] {
+        &self.zones
     }
 
     /// Which arena a block lies in.
     #[inline]
-    pub(in crate::memory) fn arena_of(&self, block: BlockNumber) -> usize {
+    pub(in crate::memory) fn zone_of(&self, block: BlockNumber) -> usize {
         let after = self.regions.iter().rposition(|region| region.start <= block);
-        after.map_or(0, |index| usize::from(self.regions[index].arena))
+        after.map_or(0, |index| usize::from(self.regions[index].zone))
     }
 
     /// The node whose memory this frame is.
     pub fn node_of(&self, frame: FrameNumber) -> NodeId {
-        self.arenas[self.arena_of(frame.block())].node
+        self.zones[self.zone_of(frame.block())].node
     }
 
     /// The arenas from which a request of this node's is met, in the order in which they are asked. A node that there is not
     /// asks as the first one does.
     #[inline]
-    pub(in crate::memory) fn plan(&self, home: NodeId) -> &[u8] {
-        self.plans.get(usize::from(home.0)).or(self.plans.first()).map_or(&[], |plan| plan)
+    pub(in crate::memory) fn zonelist(&self, home: NodeId) -> &[u8] {
+        self.zonelists.get(usize::from(home.0)).or(self.zonelists.first()).map_or(&[], |zonelist| zonelist)
     }
 
     /// The blocks of a region, by its place among all, and their arena.
     pub(in crate::memory) fn region(&self, index: usize) -> Option<(usize, Range<BlockNumber>)> {
         let region = self.regions.get(index)?;
         let end = self.regions.get(index + 1).map_or(self.end, |next| next.start);
-        Some((usize::from(region.arena), region.start..end))
+        Some((usize::from(region.zone), region.start..end))
     }
 
     /// Whether a piece lies in this arena, as far as it reaches.
-    pub(in crate::memory) fn is_within(&self, arena: usize, first: BlockNumber, blocks: usize) -> bool {
-        self.arena_of(first) == arena && blocks <= self.blocks_in_arena_from(first)
+    pub(in crate::memory) fn is_within(&self, zone: usize, first: BlockNumber, blocks: usize) -> bool {
+        self.zone_of(first) == zone && blocks <= self.blocks_in_zone_from(first)
     }
 
     /// How many blocks there are from this one on before the next border.
-    pub(in crate::memory) fn blocks_in_arena_from(&self, block: BlockNumber) -> usize {
+    pub(in crate::memory) fn blocks_in_zone_from(&self, block: BlockNumber) -> usize {
         self.borders().find(|border| *border > block).map_or(usize::MAX, |border| border.0 - block.0)
     }
 

@@ -1,7 +1,7 @@
 //! The shared buddies: one for all memory at first, then one for each arena, each behind its own lock.
 //!
 //! The tables that tell nodes apart lie in memory that must be managed to be read. So the allocator begins undivided, and
-//! [`divide`](Frames::divide) deals what is free in it out to the arenas, once, piece by piece. What is in use then is
+//! [`set_zones`](Frames::set_zones) deals what is free in it out to the arenas, once, piece by piece. What is in use then is
 //! freed to the arena that its address lies in, as everything is.
 
 use super::allocator::Frames;
@@ -9,60 +9,60 @@ use super::buddy::Buddy;
 use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::Kind;
 use super::sync::Lock;
-use super::zone_layout::{ArenaName, NodeId, Partition, Zone};
+use super::zone_layout::{NodeId, ZoneId, ZoneLayout, ZoneType};
 use core::fmt;
 use core::ops::Range;
 use crossbeam_utils::CachePadded;
 
 /// What an arena's lock guards, besides every state word of its blocks that leaves `Buddy` or `Huge`.
-pub(in crate::memory) struct Locked {
+pub(in crate::memory) struct LockedZone {
     pub(in crate::memory) buddy: Buddy,
 }
 
 /// An arena's free blocks.
-pub struct Arena(CachePadded<Lock<Locked>>);
+pub struct Zone(CachePadded<Lock<LockedZone>>);
 
-impl Arena {
+impl Zone {
     pub(in crate::memory) fn new(direct_map_base: usize) -> Self {
-        Self(CachePadded::new(Lock::new(Locked { buddy: Buddy::new(direct_map_base) })))
+        Self(CachePadded::new(Lock::new(LockedZone { buddy: Buddy::new(direct_map_base) })))
     }
 }
 
 /// How memory is divided, and the arenas.
-pub(in crate::memory) struct Division {
-    partition: &'static Partition,
-    arenas: &'static [Arena],
+pub(in crate::memory) struct Zones {
+    zone_layout: &'static ZoneLayout,
+    zones: &'static [Zone],
 }
 
 /// Where a search may go, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::memory) struct Scope {
     /// The node that is asked first.
-    pub(in crate::memory) home: NodeId,
+    pub(in crate::memory) node: NodeId,
     /// Whether no other is asked.
-    pub(in crate::memory) only_home: bool,
+    pub(in crate::memory) only_node: bool,
     /// The highest zone.
-    pub(in crate::memory) zone: Zone,
+    pub(in crate::memory) highest: ZoneType,
 }
 
 impl Scope {
     /// All memory, by its distance from this node.
-    pub(in crate::memory) const fn from(home: NodeId) -> Self {
-        Self { home, only_home: false, zone: Zone::Normal }
+    pub(in crate::memory) const fn from(node: NodeId) -> Self {
+        Self { node, only_node: false, highest: ZoneType::Normal }
     }
 
-    fn includes(&self, name: ArenaName) -> bool {
-        name.zone <= self.zone && (!self.only_home || name.node == self.home)
+    fn includes(&self, name: ZoneId) -> bool {
+        name.zone_type <= self.highest && (!self.only_node || name.node == self.node)
     }
 }
 
 /// Why memory was not divided. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DivideError {
+pub enum SetZonesError {
     /// It is divided already.
-    Twice,
+    AlreadySet,
     /// There are more arenas in the partition than there is room for.
-    TooFewArenas {
+    TooFewZones {
         /// For how many there is.
         limit: usize,
     },
@@ -75,11 +75,11 @@ pub enum DivideError {
     },
 }
 
-impl fmt::Display for DivideError {
+impl fmt::Display for SetZonesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Twice => f.write_str("memory is divided already"),
-            Self::TooFewArenas { limit } => write!(f, "more than {limit} arenas"),
+            Self::AlreadySet => f.write_str("memory is divided already"),
+            Self::TooFewZones { limit } => write!(f, "more than {limit} arenas"),
             Self::AcrossBorder { frame, order } => {
                 write!(f, "a run of {order} in use lies on both sides of {frame}")
             }
@@ -87,16 +87,16 @@ impl fmt::Display for DivideError {
     }
 }
 
-impl core::error::Error for DivideError {}
+impl core::error::Error for SetZonesError {}
 
 impl Frames {
-    /// An arena for [`divide`](Self::divide).
-    pub fn new_arena(&self) -> Arena {
-        Arena::new(self.direct_map_base)
+    /// An arena for [`set_zones`](Self::set_zones).
+    pub fn new_zone(&self) -> Zone {
+        Zone::new(self.direct_map_base)
     }
 
     /// Cuts memory into arenas: from here on each CPU is served from where its magazine's
-    /// [home](super::Magazine::set_home) is nearest to, and requests may name a zone or a node. Once. Interrupts are off.
+    /// [home](super::Magazine::set_local_node) is nearest to, and requests may name a zone or a node. Once. Interrupts are off.
     /// Takes a time that grows with the number of free pieces.
     ///
     /// # Errors
@@ -105,35 +105,35 @@ impl Frames {
     /// # Safety
     /// No other CPU is in a call on this allocator, nor comes to one, until this has returned: it would look for blocks
     /// under another lock.
-    pub unsafe fn divide(
+    pub unsafe fn set_zones(
         &self,
-        partition: &'static Partition,
-        arenas: &'static [Arena],
-    ) -> Result<(), DivideError> {
-        if self.division.get().is_some() {
-            return Err(DivideError::Twice);
+        zone_layout: &'static ZoneLayout,
+        zones: &'static [Zone],
+    ) -> Result<(), SetZonesError> {
+        if self.zones.get().is_some() {
+            return Err(SetZonesError::AlreadySet);
         }
-        if arenas.len() < partition.arenas().len() {
-            return Err(DivideError::TooFewArenas { limit: arenas.len() });
+        if zones.len() < zone_layout.zones().len() {
+            return Err(SetZonesError::TooFewZones { limit: zones.len() });
         }
-        for border in partition.borders() {
+        for border in zone_layout.borders() {
             let state = self.table.state(border);
             if let (Kind::Huge, Some(order)) = (state.kind(), state.order())
                 && border.head(order) != border
             {
-                return Err(DivideError::AcrossBorder { frame: border.first_frame(), order });
+                return Err(SetZonesError::AcrossBorder { frame: border.first_frame(), order });
             }
         }
-        let mut undivided = self.undivided.0.lock();
+        let mut single_zone = self.single_zone.0.lock();
         for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {
-            while let Some(first) = undivided.buddy.take(order) {
+            while let Some(first) = single_zone.buddy.take(order) {
                 let mut blocks = first.0..first.0 + order.blocks();
-                let is_cut = partition.blocks_in_arena_from(first) < blocks.len();
+                let is_cut = zone_layout.blocks_in_zone_from(first) < blocks.len();
                 while !blocks.is_empty() {
                     let first = BlockNumber(blocks.start);
-                    let within = partition.blocks_in_arena_from(first).min(blocks.len());
+                    let within = zone_layout.blocks_in_zone_from(first).min(blocks.len());
                     let order = Order::largest_at(first, within);
-                    let mut locked = arenas[partition.arena_of(first)].0.lock();
+                    let mut locked = zones[zone_layout.zone_of(first)].0.lock();
                     // The order in a state must not reach across a border.
                     if is_cut {
                         self.table.mark_in_buddy(first, order);
@@ -145,47 +145,47 @@ impl Frames {
                 }
             }
         }
-        self.division.call_once(|| Division { partition, arenas });
+        self.zones.call_once(|| Zones { zone_layout, zones });
         Ok(())
     }
 
     /// How memory is divided, once it is.
-    pub fn partition(&self) -> Option<&Partition> {
-        self.division.get().map(|division| division.partition)
+    pub fn zone_layout(&self) -> Option<&ZoneLayout> {
+        self.zones.get().map(|zones| zones.zone_layout)
     }
 
     /// The words that tell which CPU holds a lock of the allocator's.
     #[cfg(target_os = "none")]
     pub fn lock_owners(&self) -> impl Iterator<Item = &crate::sync::LockOwner> {
-        let divided = self.division.get().map_or(&[][..], |division| division.arenas);
-        let arenas = core::iter::once(&self.undivided).chain(divided);
-        arenas.map(|arena| arena.0.owner()).chain([self.taking_in.owner()])
+        let with_zones = self.zones.get().map_or(&[][..], |zones| zones.zones);
+        let zones = core::iter::once(&self.single_zone).chain(with_zones);
+        zones.map(|zone| zone.0.owner()).chain([self.insert_state.owner()])
     }
 
     /// The lock of the buddy that this block goes to when it is free.
     #[inline(always)]
-    pub(in crate::memory) fn locked(&self, block: BlockNumber) -> &Lock<Locked> {
-        match self.division.get() {
-            None => &self.undivided.0,
-            Some(division) => &division.arenas[division.partition.arena_of(block)].0,
+    pub(in crate::memory) fn locked(&self, block: BlockNumber) -> &Lock<LockedZone> {
+        match self.zones.get() {
+            None => &self.single_zone.0,
+            Some(zones) => &zones.zones[zones.zone_layout.zone_of(block)].0,
         }
     }
 
     /// Calls `f` with one arena after the other, the nearest first, until it returns something.
     #[inline(always)]
-    pub(in crate::memory) fn find_in_arenas<R>(
+    pub(in crate::memory) fn find_in_zones<R>(
         &self,
         scope: Scope,
-        mut f: impl FnMut(Place<'_>) -> Option<R>,
+        mut f: impl FnMut(ZoneRef<'_>) -> Option<R>,
     ) -> Option<R> {
-        let Some(Division { partition, arenas }) = self.division.get() else {
+        let Some(Zones { zone_layout, zones }) = self.zones.get() else {
             // Nothing is known of zones and nodes yet.
-            let everywhere = scope.zone == Zone::Normal && !scope.only_home;
-            return everywhere.then(|| Place { locked: &self.undivided.0, within: None }).and_then(f);
+            let everywhere = scope.highest == ZoneType::Normal && !scope.only_node;
+            return everywhere.then(|| ZoneRef { locked: &self.single_zone.0, within: None }).and_then(f);
         };
-        for arena in partition.plan(scope.home).iter().map(|&arena| usize::from(arena)) {
-            if scope.includes(partition.arenas()[arena])
-                && let Some(found) = f(Place { locked: &arenas[arena].0, within: Some((partition, arena)) })
+        for zone in zone_layout.zonelist(scope.node).iter().map(|&zone| usize::from(zone)) {
+            if scope.includes(zone_layout.zones()[zone])
+                && let Some(found) = f(ZoneRef { locked: &zones[zone].0, within: Some((zone_layout, zone)) })
             {
                 return Some(found);
             }
@@ -194,26 +194,27 @@ impl Frames {
     }
 
     /// Every arena, or all memory as one.
-    pub(in crate::memory) fn places(&self) -> impl Iterator<Item = (Option<ArenaName>, Place<'_>)> {
-        let division = self.division.get();
-        let undivided = division.is_none().then(|| (None, Place { locked: &self.undivided.0, within: None }));
-        let arenas = division.into_iter().flat_map(|Division { partition, arenas }| {
-            partition.arenas().iter().zip(*arenas).enumerate().map(move |(arena, (name, Arena(locked)))| {
-                (Some(*name), Place { locked, within: Some((partition, arena)) })
+    pub(in crate::memory) fn all_zones(&self) -> impl Iterator<Item = (Option<ZoneId>, ZoneRef<'_>)> {
+        let zones = self.zones.get();
+        let single_zone =
+            zones.is_none().then(|| (None, ZoneRef { locked: &self.single_zone.0, within: None }));
+        let zones = zones.into_iter().flat_map(|Zones { zone_layout, zones }| {
+            zone_layout.zones().iter().zip(*zones).enumerate().map(move |(zone, (name, Zone(locked)))| {
+                (Some(*name), ZoneRef { locked, within: Some((zone_layout, zone)) })
             })
         });
-        undivided.into_iter().chain(arenas)
+        single_zone.into_iter().chain(zones)
     }
 }
 
 /// An arena, or all memory while it is not divided.
 #[derive(Clone, Copy)]
-pub(in crate::memory) struct Place<'a> {
-    pub(in crate::memory) locked: &'a Lock<Locked>,
-    within: Option<(&'a Partition, usize)>,
+pub(in crate::memory) struct ZoneRef<'a> {
+    pub(in crate::memory) locked: &'a Lock<LockedZone>,
+    within: Option<(&'a ZoneLayout, usize)>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ZoneRef<'a> {
     /// Its blocks, in ascending order. `all` are those of the table.
     #[inline]
     pub(in crate::memory) fn spans(self, all: Range<BlockNumber>) -> Spans<'a> {
@@ -222,13 +223,13 @@ impl<'a> Place<'a> {
 
     /// Whether a piece lies in it, as far as it reaches.
     pub(in crate::memory) fn has(self, first: BlockNumber, order: Order) -> bool {
-        self.within.is_none_or(|(partition, arena)| partition.is_within(arena, first, order.blocks()))
+        self.within.is_none_or(|(zone_layout, zone)| zone_layout.is_within(zone, first, order.blocks()))
     }
 }
 
-/// The runs of blocks of a [`Place`]. A plain loop: in checked builds a chain of adapters costs an interrupt's stack.
+/// The runs of blocks of a [`ZoneRef`]. A plain loop: in checked builds a chain of adapters costs an interrupt's stack.
 pub(in crate::memory) struct Spans<'a> {
-    within: Option<(&'a Partition, usize)>,
+    within: Option<(&'a ZoneLayout, usize)>,
     all: Option<Range<BlockNumber>>,
     /// The next region to look at.
     region: usize,
@@ -238,10 +239,10 @@ impl Iterator for Spans<'_> {
     type Item = Range<BlockNumber>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Some((partition, arena)) = self.within else { return self.all.take() };
-        while let Some((owner, span)) = partition.region(self.region) {
+        let Some((zone_layout, zone)) = self.within else { return self.all.take() };
+        while let Some((owner, span)) = zone_layout.region(self.region) {
             self.region += 1;
-            if owner == arena {
+            if owner == zone {
                 return Some(span);
             }
         }

@@ -302,7 +302,7 @@ fn a_vain_reservation_is_not_out_of_memory() {
     // The holder keeps the block; two frames of it are free that are no run.
     let mut all = world.take_everything(&holder);
     all.sort_unstable();
-    assert_eq!(world.frames.give_back(&[all[1], all[130]]), Ok(()));
+    assert_eq!(world.frames.return_singles(&[all[1], all[130]]), Ok(()));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (world, stop) = (&world, &stop);
@@ -313,12 +313,12 @@ fn a_vain_reservation_is_not_out_of_memory() {
         });
         for _ in 0..rounds(20_000) {
             let mut one = [FrameNumber::new(0)];
-            let got = world.frames.take_loose(&magazine.hint, AtomicFrame::from_mut(&mut one));
+            let got = world.frames.take_singles(&magazine.hint, AtomicFrame::from_mut(&mut one));
             if got == 0 {
                 stop.store(true, Ordering::Relaxed);
                 panic!("two frames were free, and none was found");
             }
-            assert_eq!(world.frames.give_back(&one), Ok(()));
+            assert_eq!(world.frames.return_singles(&one), Ok(()));
         }
         stop.store(true, Ordering::Relaxed);
     });

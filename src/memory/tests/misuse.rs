@@ -42,7 +42,7 @@ fn a_double_free_in_one_batch_is_caught() {
     let mut taken = world.take_everything(&magazine);
     let doubled = [taken[3], taken[700], taken[700]];
     taken.extend(doubled);
-    let result = world.frames.give_back(&taken);
+    let result = world.frames.return_singles(&taken);
     assert!(matches!(result, Err(FreeError::DoubleFree { frame }) if doubled.contains(&frame)), "{result:?}");
     assert_eq!(world.frames.double_frees_caught(), 3);
     assert_eq!(world.frames.drain(&magazine), Ok(()));
@@ -58,7 +58,7 @@ fn a_frame_twice_in_a_row_is_caught() {
         (0..8).filter_map(|_| world.frames.alloc(&magazine, Order::FRAME)).collect();
     run.insert(4, run[2]);
     run.push(run[2]);
-    assert_eq!(world.frames.give_back(&run), Err(FreeError::DoubleFree { frame: run[2] }));
+    assert_eq!(world.frames.return_singles(&run), Err(FreeError::DoubleFree { frame: run[2] }));
     assert_eq!(world.frames.double_frees_caught(), 2);
     assert_eq!(world.frames.drain(&magazine), Ok(()));
     world.assert_as_before(before);
@@ -71,7 +71,7 @@ fn a_flush_names_the_frame_and_frees_the_others() {
     let other = Magazine::new();
     let mut taken = world.take_everything(&magazine);
     let doubled = taken[10];
-    assert_eq!(world.frames.give_back(&taken[..20]), Ok(()));
+    assert_eq!(world.frames.return_singles(&taken[..20]), Ok(()));
     // The other CPU has the frame in its magazine a second time.
     assert_eq!(other.push(doubled), Ok(()));
     let mut errors = Vec::new();
@@ -93,7 +93,7 @@ fn foreign_frames_are_refused_at_every_order() {
     let magazine = Magazine::new();
     let far = FrameNumber::new(1 << 40);
     for frame in [world.first, world.first + 6 * 512, world.frames.end(), far] {
-        assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::NotManaged { frame }));
+        assert_eq!(world.frames.return_singles(&[frame]), Err(FreeError::NotManaged { frame }));
         for number in [1, 3, 8, 9] {
             assert_eq!(
                 world.frames.free(&magazine, frame, order(number)),
@@ -109,13 +109,13 @@ fn foreign_frames_are_refused_at_every_order() {
     }
     // In a block of which other frames are managed.
     let frame = world.first + 512 + 32;
-    assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::NotManaged { frame }));
+    assert_eq!(world.frames.return_singles(&[frame]), Err(FreeError::NotManaged { frame }));
     if Frames::CHECKS_EACH_FREE {
         assert_eq!(world.frames.free(&magazine, frame, Order::FRAME), Err(FreeError::NotManaged { frame }));
     }
     assert_eq!(world.frames.free(&magazine, frame, order(5)), Err(FreeError::NotManaged { frame }));
     let taken = world.take_everything(&magazine);
-    assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::NotManaged { frame }));
+    assert_eq!(world.frames.return_singles(&[frame]), Err(FreeError::NotManaged { frame }));
     assert_eq!(
         world.frames.free(&magazine, world.first + 512, order(7)),
         Err(FreeError::NotManaged { frame: world.first + 512 })

@@ -1,10 +1,10 @@
 //! Random sequences against a naive model, which keeps an owner for each frame, and against the crate's allocator.
 
-use super::arenas::two_nodes;
+use super::zones::two_nodes;
 use super::{World, order};
 use crate::memory::cache::Magazine;
 use crate::memory::frames::zone_layout::LOW_END;
-use crate::memory::frames::{ArenaName, FrameNumber, FrameRequest, NodeId, Nodes, ORDERS, Order, Zone};
+use crate::memory::frames::{FrameNumber, FrameRequest, NodeId, Nodes, ORDERS, Order, ZoneId, ZoneType};
 use buddy_system_allocator::FrameAllocator;
 use core::cell::Cell;
 use core::ops::Range;
@@ -25,7 +25,7 @@ enum Step {
     AllocIn {
         cpu: usize,
         order: u8,
-        zone: Zone,
+        zone: ZoneType,
         nodes: Nodes,
     },
     /// Frees the allocation at this place of the list, as it is.
@@ -55,7 +55,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let cpu = 0..CPUS;
     let orders = prop_oneof![6 => Just(0u8), 4 => 1..=8u8, 2 => 9..=12u8, 1 => 13..=18u8];
-    let zones = prop::sample::select(Zone::ALL.to_vec());
+    let zones = prop::sample::select(ZoneType::ALL.to_vec());
     let node = (0..NODES as u8).prop_map(NodeId);
     let nodes = prop_oneof![
         Just(Nodes::Nearest),
@@ -88,7 +88,7 @@ fn memory_map() -> impl Strategy<Value = Vec<Range<usize>>> {
 
 /// When memory is cut into arenas.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Division {
+enum Zones {
     None,
     /// Before it is taken in.
     Before,
@@ -109,17 +109,17 @@ struct Model {
 }
 
 impl Model {
-    fn new(map: &[Range<usize>], division: Division) -> Self {
-        let world = match division {
-            Division::None => World::empty(20),
-            Division::Before | Division::After => World::at_zero(20),
+    fn new(map: &[Range<usize>], zones: Zones) -> Self {
+        let world = match zones {
+            Zones::None => World::empty(20),
+            Zones::Before | Zones::After => World::at_zero(20),
         };
-        let divide = |at: Division| {
-            if division == at {
-                world.divide(two_nodes(world.first + world.len)).expect("nothing is out");
+        let set_zones = |at: Zones| {
+            if zones == at {
+                world.set_zones(two_nodes(world.first + world.len)).expect("nothing is out");
             }
         };
-        divide(Division::Before);
+        set_zones(Zones::Before);
         let mut oracle = FrameAllocator::new();
         let mut free = std::vec![false; world.len];
         for range in map {
@@ -127,10 +127,10 @@ impl Model {
             free[range.clone()].fill(true);
             oracle.add_frame(world.first.get() + range.start, world.first.get() + range.end);
         }
-        divide(Division::After);
+        set_zones(Zones::After);
         let magazines = core::array::from_fn(|cpu| {
             let magazine = Magazine::new();
-            magazine.set_home(NodeId((cpu % NODES) as u8));
+            magazine.set_local_node(NodeId((cpu % NODES) as u8));
             magazine
         });
         Self { world, magazines, free, out: Vec::new(), oracle, oracle_out: Vec::new() }
@@ -143,24 +143,24 @@ impl Model {
     }
 
     /// Whose the memory of a frame is, and which zone's; nothing of that is known of undivided memory.
-    fn name_of(&self, frame: FrameNumber) -> Option<ArenaName> {
-        let cut = self.world.frames.partition()?;
-        Some(cut.arenas()[cut.arena_of(frame.block())])
+    fn name_of(&self, frame: FrameNumber) -> Option<ZoneId> {
+        let cut = self.world.frames.zone_layout()?;
+        Some(cut.zones()[cut.zone_of(frame.block())])
     }
 
     /// Whether a run may be handed out for a request: all of it lies in one place, and there.
-    fn is_fit(&self, index: usize, order: Order, zone: Zone, node: Option<NodeId>) -> bool {
+    fn is_fit(&self, index: usize, order: Order, zone: ZoneType, node: Option<NodeId>) -> bool {
         let (first, last) = (self.world.first + index, self.world.first + index + (order.frames() - 1));
-        let Some(name) = self.name_of(first) else { return zone == Zone::Normal && node.is_none() };
+        let Some(name) = self.name_of(first) else { return zone == ZoneType::Normal && node.is_none() };
         let frames = first.get()..=last.get();
         self.name_of(last) == Some(name)
-            && name.zone <= zone
-            && (zone != Zone::Low || *frames.end() < LOW_END.get())
+            && name.zone_type <= zone
+            && (zone != ZoneType::Low || *frames.end() < LOW_END.get())
             && node.is_none_or(|node| node == name.node)
     }
 
     /// Whether the model knows of a free run that a request may have.
-    fn has_run_in(&self, order: Order, zone: Zone, node: Option<NodeId>) -> bool {
+    fn has_run_in(&self, order: Order, zone: ZoneType, node: Option<NodeId>) -> bool {
         let misaligned = self.world.first.get() % order.frames();
         let skip = (order.frames() - misaligned) % order.frames();
         self.free.get(skip..).is_some_and(|free| {
@@ -173,7 +173,7 @@ impl Model {
     }
 
     fn has_run(&self, order: Order) -> bool {
-        self.has_run_in(order, Zone::Normal, None)
+        self.has_run_in(order, ZoneType::Normal, None)
     }
 
     fn alloc_in(&mut self, cpu: usize, request: FrameRequest) {
@@ -291,7 +291,7 @@ impl Model {
     fn assert_consistent(&mut self) {
         let (frames, magazines) = (&self.world.frames, &self.magazines);
         assert_eq!(frames.validate(), Ok(()));
-        let in_magazines: usize = magazines.iter().map(Magazine::kept_frames).sum();
+        let in_magazines: usize = magazines.iter().map(Magazine::cached_frames).sum();
         let free = self.free.iter().filter(|&&is_free| is_free).count();
         assert_eq!(frames.free_frames() + in_magazines, free);
         assert_eq!(frames.free_by_order().iter().sum::<usize>(), frames.free_frames());
@@ -329,9 +329,9 @@ fn long_tier() -> u64 {
 #[test]
 fn random_steps_agree_with_the_model() {
     let steps = prop::collection::vec(step(), 1..250);
-    let divisions = prop::sample::select(std::vec![Division::None, Division::Before, Division::After]);
-    check_random((memory_map(), divisions, steps), long_tier(), |(map, division, steps), done| {
-        let mut model = Model::new(&map, division);
+    let divisions = prop::sample::select(std::vec![Zones::None, Zones::Before, Zones::After]);
+    check_random((memory_map(), divisions, steps), long_tier(), |(map, zones, steps), done| {
+        let mut model = Model::new(&map, zones);
         let before = model.world.frames.free_by_order();
         model.assert_oracle_agrees(&before);
         for (index, step) in steps.iter().enumerate() {
@@ -366,7 +366,7 @@ fn whatever_fits_the_oracle_in_order_of_size_fits_here() {
     // A case has few, and costs as much to set up.
     check_random(orders, long_tier() / 10, |mut orders, done| {
         orders.sort_unstable_by(|a, b| b.cmp(a));
-        let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)), Division::None);
+        let mut model = Model::new(core::slice::from_ref(&(0..20 * 512)), Zones::None);
         for &number in &orders {
             let here = model.world.frames.alloc(&model.magazines[0], order(number));
             let there = model.oracle.alloc(1 << number);

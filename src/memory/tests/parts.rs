@@ -59,7 +59,7 @@ fn metadata_is_at_most_two_bits_a_frame() {
 #[test]
 fn taking_and_putting_back_never_leave_the_bounds() {
     for free in 0..=512 {
-        let state = State::whole(free).hold().expect("nobody holds it");
+        let state = State::whole(free).reserve().expect("nobody holds it");
         for count in [1, 2, 63, 64, 255, 511, 512] {
             let some = state.take_up_to(count);
             assert_eq!(some.map(State::free), (free > 0).then(|| free.saturating_sub(count)));
@@ -76,12 +76,12 @@ fn taking_and_putting_back_never_leave_the_bounds() {
 fn a_free_block_leaves_the_table_unless_held() {
     let full = State::whole(500).put(12).expect("it fits");
     assert_eq!(full.kind(), Kind::Transit);
-    let held = State::whole(500).hold().and_then(|state| state.put(12)).expect("it fits");
-    assert_eq!((held.kind(), held.free(), held.is_held()), (Kind::Frames, 512, true));
-    assert_eq!(held.hold(), None);
-    assert_eq!(held.unhold().map(State::kind), Some(Kind::Transit));
-    assert_eq!(State::whole(3).hold().and_then(State::unhold), Some(State::whole(3)));
-    assert_eq!(State::whole(3).unhold(), None);
+    let held = State::whole(500).reserve().and_then(|state| state.put(12)).expect("it fits");
+    assert_eq!((held.kind(), held.free(), held.is_reserved()), (Kind::Frames, 512, true));
+    assert_eq!(held.reserve(), None);
+    assert_eq!(held.release().map(State::kind), Some(Kind::Transit));
+    assert_eq!(State::whole(3).reserve().and_then(State::release), Some(State::whole(3)));
+    assert_eq!(State::whole(3).release(), None);
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn only_frames_can_be_taken_from() {
         assert!(state.take_up_to(1).is_none());
         assert!(state.take(0).is_none());
         assert!(state.put(0).is_none());
-        assert!(state.hold().is_none());
-        assert!(state.unhold().is_none());
+        assert!(state.reserve().is_none());
+        assert!(state.release().is_none());
         assert!(state.adopt(1).is_none());
     }
     for number in 9..=18 {
@@ -125,10 +125,10 @@ fn update_changes_the_word_or_leaves_it() {
 
 #[test]
 fn states_of_neighbours_lie_in_different_lines() {
-    let places: Vec<usize> = (0..192).map(|block| table::cell_of(BlockNumber(block))).collect();
-    assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len());
-    assert!(places.iter().enumerate().all(|(block, place)| place / 64 == block / 64), "a group stays one");
-    for group in places.chunks(8) {
+    let all_zones: Vec<usize> = (0..192).map(|block| table::cell_of(BlockNumber(block))).collect();
+    assert_eq!(all_zones.iter().collect::<BTreeSet<_>>().len(), all_zones.len());
+    assert!(all_zones.iter().enumerate().all(|(block, place)| place / 64 == block / 64), "a group stays one");
+    for group in all_zones.chunks(8) {
         let lines: BTreeSet<usize> = group.iter().map(|place| place / 8).collect();
         assert_eq!(lines.len(), 8, "{group:?}");
     }

@@ -76,7 +76,7 @@ fn just_the_frames_in_the_list_are_freed() {
         world.take_everything(&Magazine::new());
         let frames: Vec<_> = (0..8).map(|index| 16 + index + 16 * (elsewhere >> index & 1)).collect();
         let list: Vec<_> = frames.iter().map(|index| world.first + *index).collect();
-        assert_eq!(world.frames.give_back(&list), Ok(()));
+        assert_eq!(world.frames.return_singles(&list), Ok(()));
         let expected = frames.iter().fold(0, |bits, index| bits | 1_u64 << index);
         assert_eq!(world.frames.table.bitmap(world.first.block()).word(0), expected, "{frames:?}");
         assert_eq!(world.frames.free_frames(), 8);
@@ -89,11 +89,11 @@ fn a_block_that_a_magazine_holds_is_not_offered() {
     let magazine = Magazine::new();
     let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
     let block = frame.block();
-    assert!(!world.frames.table.is_noted(block), "held");
+    assert!(!world.frames.table.is_marked_available(block), "held");
     assert_eq!(world.frames.drain(&magazine), Ok(()));
-    assert!(world.frames.table.is_noted(block));
+    assert!(world.frames.table.is_marked_available(block));
     world.take_everything(&magazine);
-    assert!(!world.frames.table.is_noted(block), "nothing is left");
+    assert!(!world.frames.table.is_marked_available(block), "nothing is left");
 }
 
 /// What the kernel tries first, without the search.
@@ -102,8 +102,8 @@ fn the_short_ways_get_what_the_search_would() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
-    assert_eq!(world.frames.alloc_at_hand(&magazine, order(3)), None, "it holds no block");
-    let whole = world.frames.alloc_whole(&magazine, order(10)).expect("there is memory");
+    assert_eq!(world.frames.alloc_from_reserved(&magazine, order(3)), None, "it holds no block");
+    let whole = world.frames.alloc_from_buddy(&magazine, order(10)).expect("there is memory");
     assert!(whole.is_aligned_to(order(10)));
     assert_eq!(world.frames.validate(), Ok(()));
 
@@ -112,13 +112,13 @@ fn the_short_ways_get_what_the_search_would() {
     let word = frame.block().first_frame() + magazine.hint.word.get() * 64;
     let mut runs = Vec::new();
     for number in 1..=5 {
-        let run = world.frames.alloc_at_hand(&magazine, order(number)).expect("a word is free");
+        let run = world.frames.alloc_from_reserved(&magazine, order(number)).expect("a word is free");
         assert!(run.is_aligned_to(order(number)) && (word..word + 64).contains(&run), "order {number}");
         runs.push((run, order(number)));
     }
-    assert_eq!(world.frames.alloc_at_hand(&magazine, order(5)), None, "not in this word");
-    assert_eq!(world.frames.alloc_at_hand(&magazine, Order::FRAME), None);
-    assert_eq!(world.frames.alloc_at_hand(&magazine, order(6)), None);
+    assert_eq!(world.frames.alloc_from_reserved(&magazine, order(5)), None, "not in this word");
+    assert_eq!(world.frames.alloc_from_reserved(&magazine, Order::FRAME), None);
+    assert_eq!(world.frames.alloc_from_reserved(&magazine, order(6)), None);
     assert_eq!(world.frames.validate(), Ok(()));
     runs.extend([(whole, order(10)), (frame, Order::FRAME)]);
     for (frame, order) in runs {
@@ -144,7 +144,7 @@ fn a_refill_leaves_the_runs_that_are_kept() {
     let run = world.frames.alloc(&magazine, order(3)).expect("there is memory");
     assert_eq!(world.frames.free(&magazine, run, order(3)), Ok(()));
     assert!(world.frames.alloc(&magazine, Order::FRAME).is_some());
-    assert_eq!(world.frames.alloc_kept(&magazine, order(3)), Some(run));
+    assert_eq!(world.frames.alloc_cached(&magazine, order(3)), Some(run));
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn a_magazine_keeps_as_much_as_it_says_at_most() {
     for (frame, order) in singles.chain(runs) {
         assert_eq!(world.frames.free(&other, frame, order), Ok(()));
     }
-    assert_eq!(other.kept_frames(), Magazine::MOST_FRAMES);
-    const { assert!(Magazine::ASLEEP > CAPACITY, "no number of frames") };
-    other.set_home(NodeId(3));
-    assert_eq!(other.home(), NodeId(3));
+    assert_eq!(other.cached_frames(), Magazine::MAX_FRAMES);
+    const { assert!(Magazine::INACTIVE > CAPACITY, "no number of frames") };
+    other.set_local_node(NodeId(3));
+    assert_eq!(other.local_node(), NodeId(3));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::memory::cache::magazine::{BATCH, CAPACITY};
-use crate::memory::cache::{Afar, Gain, Magazine};
+use crate::memory::cache::{Magazine, Reclaimable, RemoteMagazine};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::host::World;
 
@@ -18,7 +18,7 @@ impl Drop for Stop<'_> {
 }
 
 /// Another CPU's magazine, to be read on a thread of its own.
-struct Remote(Afar);
+struct Remote(RemoteMagazine);
 
 // SAFETY: it is there to be read from other CPUs; the magazine outlives the thread.
 unsafe impl Send for Remote {}
@@ -33,20 +33,23 @@ fn a_magazine_is_read_while_its_owner_changes_it() {
     let (first, end) = (world.first, world.first + world.len);
     std::thread::scope(|scope| {
         // SAFETY: the magazine outlives the scope, and is neither moved nor borrowed by `&mut` in it.
-        let remote = Remote(unsafe { Afar::new(&raw const magazine) });
+        let remote = Remote(unsafe { RemoteMagazine::new(&raw const magazine) });
         let (frames, stop, seen) = (&world.frames, &stop, &seen);
         let reader = scope.spawn(move || {
             let remote = { remote };
             let mut looks = 0;
             while !stop.load(Ordering::Relaxed) || looks == 0 {
-                for (frame, order) in remote.0.kept() {
+                for (frame, order) in remote.0.cached() {
                     // Frame 0 is what a place holds in which no frame has been yet.
                     assert!(frame.get() == 0 || (first <= frame && frame + order.frames() <= end), "{frame}");
                     seen.fetch_add(1, Ordering::Relaxed);
                 }
                 remote.0.has_any_of(first, end);
-                let gain = frames.gain(Order::BLOCK, [remote.0].into_iter());
-                assert!(matches!(gain, Gain::Nothing | Gain::Run(_) | Gain::Unknown));
+                let reclaimable = frames.estimate_reclaimable(Order::BLOCK, [remote.0].into_iter());
+                assert!(matches!(
+                    reclaimable,
+                    Reclaimable::Nothing | Reclaimable::Run(_) | Reclaimable::Unknown
+                ));
                 looks += 1;
                 std::thread::yield_now();
             }
@@ -93,5 +96,5 @@ fn every_way(world: &World, magazine: &Magazine) {
     // More than there is.
     assert_eq!(frames.alloc(magazine, Order::new(11).expect("an order")), None);
     assert_eq!(frames.drain(magazine), Ok(()));
-    magazine.set_home(magazine.home());
+    magazine.set_local_node(magazine.local_node());
 }

@@ -69,10 +69,10 @@ fn bits_and_counts_that_differ_are_found() {
 fn a_block_that_no_search_would_find_is_found() {
     let (world, block, _) = with_run(1, Order::FRAME);
     let state = world.frames.table.state(block);
-    set(&world, block, state.hold().expect("nobody holds it"));
-    world.frames.table.note_taken(block);
+    set(&world, block, state.reserve().expect("nobody holds it"));
+    world.frames.table.mark_unavailable(block);
     set(&world, block, state);
-    assert_eq!(world.frames.validate(), Err(Invalid::NotNoted { block: block.first_frame() }));
+    assert_eq!(world.frames.validate(), Err(Invalid::NotInSummary { block: block.first_frame() }));
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn the_census_counts_what_is_free_beyond_the_first_gigabyte() {
     assert_eq!(world.frames.drain(&magazine), Ok(()));
     let mut expected = [0; crate::memory::frames::ORDERS];
     (expected[8], expected[10]) = (256, 1024);
-    let census = world.frames.census().next().expect("all memory is one arena");
-    assert_eq!((census.total, census.free, census.free_by_order), (1536, 1280, expected));
+    let zone_stats = world.frames.zone_stats().next().expect("all memory is one arena");
+    assert_eq!((zone_stats.total, zone_stats.free, zone_stats.free_by_order), (1536, 1280, expected));
     assert_eq!(world.frames.free_by_order(), expected);
 }
 

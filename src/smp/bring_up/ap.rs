@@ -88,7 +88,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     interrupts::machine_check::enable(since);
     reached(slot, Stage::Idt);
     let RosterEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
-    memory::set_home(&guard, node);
+    memory::set_local_node(&guard, node);
     apic::enable(&guard, common.platform.nmi_pins, uid);
     if left_at.is_none() && cpu::initial_apic_id().0 != slot.apic_id {
         WRONG_IDS.fetch_add(1, Ordering::Relaxed);

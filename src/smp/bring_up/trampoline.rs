@@ -14,7 +14,7 @@ use super::ap;
 use crate::boot::{self, direct_map};
 use crate::cpu::ApicId;
 use crate::interrupts;
-use crate::memory::{MapError, Passage};
+use crate::memory::{MapError, TrampolineTables};
 use crate::redirectable;
 
 /// There is one, for good: CPUs that are called later wake up in it too.
@@ -23,7 +23,7 @@ static TRAMPOLINE: Once<Trampoline> = Once::new();
 /// The pages, filled and ready, and the slots that they lead to.
 #[derive(Debug)]
 pub struct Trampoline {
-    passage: Passage,
+    passage: TrampolineTables,
     slots: &'static [Slot],
     init_is_quick: bool,
 }
@@ -36,7 +36,7 @@ const NEIGHBOUR_FILLER: u8 = 0xa5;
 /// # Errors
 /// The page with the code cannot be made read-only.
 pub fn prepare(
-    passage: Passage,
+    passage: TrampolineTables,
     slots: &'static [Slot],
     init_is_quick: bool,
 ) -> Result<&'static Trampoline, MapError> {

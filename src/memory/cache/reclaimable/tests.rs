@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use std::vec::Vec;
 
 use super::super::magazine::Magazine;
-use super::super::transfer_seq::Moves;
+use super::super::transfer_seq::TransferSeq;
 use super::*;
 use crate::memory::frames::FreeError;
 use crate::memory::host::World;
@@ -55,35 +55,35 @@ impl Cpus {
         (this, all)
     }
 
-    fn afar(&self) -> impl Iterator<Item = Afar> + Clone {
+    fn afar(&self) -> impl Iterator<Item = RemoteMagazine> + Clone {
         // SAFETY: the magazines live while `self` does, and nobody writes to them while this is looked at.
-        self.magazines.iter().map(|magazine| unsafe { Afar::new(magazine.get()) })
+        self.magazines.iter().map(|magazine| unsafe { RemoteMagazine::new(magazine.get()) })
     }
 
     /// What a CPU does with its count of moves.
-    fn moves(&self, cpu: usize, change: fn(&Moves)) {
+    fn transfer_seq(&self, cpu: usize, change: fn(&TransferSeq)) {
         // SAFETY: it is there to be shared, and nobody borrows the magazine as a whole.
-        change(unsafe { &(*self.magazines[cpu].get()).moves });
+        change(unsafe { &(*self.magazines[cpu].get()).transfer_seq });
     }
 
-    fn gain(&self, order: Order) -> Gain {
-        self.world.frames.gain(order, self.afar())
+    fn estimate_reclaimable(&self, order: Order) -> Reclaimable {
+        self.world.frames.estimate_reclaimable(order, self.afar())
     }
 
     /// Who would be asked for that gain.
-    fn asked(&self, gain: &Gain) -> Vec<usize> {
-        let Gain::Run(run) = gain else { panic!("{gain:?}") };
+    fn asked(&self, reclaimable: &Reclaimable) -> Vec<usize> {
+        let Reclaimable::Run(run) = reclaimable else { panic!("{reclaimable:?}") };
         let asked = self.afar().enumerate().filter(|(_, afar)| afar.has_any_of(run.start, run.end));
         asked.map(|(cpu, _)| cpu).collect()
     }
 
     /// What is promised is there once those have given back what they keep who have any of it.
     fn assert_promise(&mut self, order: Order) {
-        let gain = self.gain(order);
-        for cpu in self.asked(&gain) {
+        let reclaimable = self.estimate_reclaimable(order);
+        for cpu in self.asked(&reclaimable) {
             self.drain(cpu);
         }
-        let Gain::Run(run) = gain else { panic!("{gain:?}") };
+        let Reclaimable::Run(run) = reclaimable else { panic!("{reclaimable:?}") };
         let taker = Magazine::new();
         let got = self.world.frames.alloc(&taker, order);
         assert!(got.is_some(), "{order}: promised was {run:?}");
@@ -97,17 +97,17 @@ fn one_missing_frame_is_in_a_magazine_or_in_use() {
     for number in 1..=9 {
         let (mut cpus, all) = Cpus::all_taken(1, 3);
         let order = order(number);
-        assert_eq!(cpus.gain(order), Gain::Nothing, "all is in use");
+        assert_eq!(cpus.estimate_reclaimable(order), Reclaimable::Nothing, "all is in use");
         // All but one lie in the table.
         for frame in &all[1..order.frames()] {
             cpus.free(1, *frame, Order::FRAME);
         }
         cpus.drain(1);
-        assert_eq!(cpus.gain(order), Gain::Nothing, "{order}: one is in use");
+        assert_eq!(cpus.estimate_reclaimable(order), Reclaimable::Nothing, "{order}: one is in use");
         cpus.free(2, all[0], Order::FRAME);
-        let gain = cpus.gain(order);
-        assert_eq!(gain, Gain::Run(all[0]..all[0] + order.frames()), "one is kept");
-        assert_eq!(cpus.asked(&gain), [2]);
+        let reclaimable = cpus.estimate_reclaimable(order);
+        assert_eq!(reclaimable, Reclaimable::Run(all[0]..all[0] + order.frames()), "one is kept");
+        assert_eq!(cpus.asked(&reclaimable), [2]);
         cpus.assert_promise(order);
     }
 }
@@ -118,7 +118,7 @@ fn what_is_kept_of_other_runs_is_no_gain() {
     // Much is kept, and nowhere two neighbours.
     all.iter().step_by(16).for_each(|frame| cpus.free(1, *frame, Order::FRAME));
     for number in 1..=9 {
-        assert_eq!(cpus.gain(order(number)), Gain::Nothing, "order {number}");
+        assert_eq!(cpus.estimate_reclaimable(order(number)), Reclaimable::Nothing, "order {number}");
     }
     cpus.assert_promise(Order::FRAME);
 }
@@ -133,9 +133,9 @@ fn runs_that_are_kept_are_a_gain_for_their_order_and_below() {
         let taker = Magazine::new();
         let rest = cpus.world.take_everything(&taker);
         assert_eq!(rest.len(), cpus.world.len - order(number).frames());
-        assert_eq!(cpus.gain(order(number + 1)), Gain::Nothing);
+        assert_eq!(cpus.estimate_reclaimable(order(number + 1)), Reclaimable::Nothing);
         for wanted in 0..=number {
-            assert_eq!(cpus.asked(&cpus.gain(order(wanted))), [1], "{wanted} of {number}");
+            assert_eq!(cpus.asked(&cpus.estimate_reclaimable(order(wanted))), [1], "{wanted} of {number}");
         }
         cpus.assert_promise(order(number));
     }
@@ -147,8 +147,8 @@ fn several_cpus_are_asked_where_each_has_a_part() {
     for (index, frame) in all[..512].iter().enumerate() {
         cpus.free(1 + index % 2, *frame, Order::FRAME);
     }
-    assert_eq!(cpus.asked(&cpus.gain(Order::BLOCK)), [1, 2]);
-    assert_eq!(cpus.gain(order(10)), Gain::Nothing);
+    assert_eq!(cpus.asked(&cpus.estimate_reclaimable(Order::BLOCK)), [1, 2]);
+    assert_eq!(cpus.estimate_reclaimable(order(10)), Reclaimable::Nothing);
     cpus.assert_promise(Order::BLOCK);
 }
 
@@ -156,9 +156,9 @@ fn several_cpus_are_asked_where_each_has_a_part() {
 fn a_block_that_another_cpu_holds_is_a_gain() {
     let mut cpus = Cpus::new(1, 2);
     let frame = cpus.alloc(1, order(3));
-    assert_eq!(cpus.gain(Order::BLOCK), Gain::Nothing);
-    assert_eq!(cpus.world.frames.give_back_run(frame, order(3)), Ok(()));
-    assert_eq!(cpus.asked(&cpus.gain(Order::BLOCK)), [1], "it lies in the table, held");
+    assert_eq!(cpus.estimate_reclaimable(Order::BLOCK), Reclaimable::Nothing);
+    assert_eq!(cpus.world.frames.return_run(frame, order(3)), Ok(()));
+    assert_eq!(cpus.asked(&cpus.estimate_reclaimable(Order::BLOCK)), [1], "it lies in the table, held");
     cpus.assert_promise(Order::BLOCK);
 }
 
@@ -167,19 +167,19 @@ fn a_block_that_is_managed_in_part_never_becomes_a_run() {
     let world = World::empty(2);
     assert_eq!(world.insert(0..700), Ok(700));
     let cpus = Cpus { world, magazines: Vec::new() };
-    assert_eq!(cpus.gain(order(10)), Gain::Nothing);
-    assert!(matches!(cpus.gain(Order::BLOCK), Gain::Run(_)), "the first block");
+    assert_eq!(cpus.estimate_reclaimable(order(10)), Reclaimable::Nothing);
+    assert!(matches!(cpus.estimate_reclaimable(Order::BLOCK), Reclaimable::Run(_)), "the first block");
 }
 
 #[test]
 fn nobody_can_tell_while_frames_are_in_somebodys_hands() {
     let (cpus, _) = Cpus::all_taken(1, 2);
-    cpus.moves(1, Moves::begin);
+    cpus.transfer_seq(1, TransferSeq::begin);
     for number in 0..=9 {
-        assert_eq!(cpus.gain(order(number)), Gain::Unknown, "order {number}");
+        assert_eq!(cpus.estimate_reclaimable(order(number)), Reclaimable::Unknown, "order {number}");
     }
-    cpus.moves(1, Moves::end);
-    assert_eq!(cpus.gain(Order::BLOCK), Gain::Nothing);
+    cpus.transfer_seq(1, TransferSeq::end);
+    assert_eq!(cpus.estimate_reclaimable(Order::BLOCK), Reclaimable::Nothing);
 }
 
 /// What changes between a look at the moves and the next is seen, and nothing is certain then.
@@ -189,24 +189,27 @@ fn nobody_can_tell_while_moves_are_made() {
     // Whenever somebody has looked at all, a CPU has moved something.
     let restless = cpus.afar().enumerate().inspect(|&(cpu, _)| {
         if cpu == 1 {
-            cpus.moves(1, Moves::begin);
-            cpus.moves(1, Moves::end);
+            cpus.transfer_seq(1, TransferSeq::begin);
+            cpus.transfer_seq(1, TransferSeq::end);
         }
     });
-    assert_eq!(cpus.world.frames.gain(Order::BLOCK, restless.map(|(_, afar)| afar)), Gain::Unknown);
+    assert_eq!(
+        cpus.world.frames.estimate_reclaimable(Order::BLOCK, restless.map(|(_, afar)| afar)),
+        Reclaimable::Unknown
+    );
 }
 
 #[test]
 fn nobody_can_tell_while_cpus_come() {
-    let (cpus, _) = Cpus::all_taken(1, 1 + 3 * LOOKS);
+    let (cpus, _) = Cpus::all_taken(1, 1 + 3 * ATTEMPTS);
     // One more at each look; none of them has moved anything yet.
     let looks = core::cell::Cell::new(0);
     let growing = core::iter::once(()).flat_map(|()| {
         looks.set(looks.get() + 1);
         cpus.afar().skip(1).take(looks.get())
     });
-    assert_eq!(cpus.world.frames.gain(Order::BLOCK, growing), Gain::Unknown);
-    assert_eq!(looks.get(), 3 * LOOKS);
+    assert_eq!(cpus.world.frames.estimate_reclaimable(Order::BLOCK, growing), Reclaimable::Unknown);
+    assert_eq!(looks.get(), 3 * ATTEMPTS);
 }
 
 #[test]
@@ -220,7 +223,7 @@ fn a_run_anywhere_in_its_block_is_a_gain() {
             run[1..].iter().for_each(|frame| cpus.free(0, *frame, Order::FRAME));
             cpus.drain(0);
             cpus.free(1, run[0], Order::FRAME);
-            assert_eq!(cpus.gain(order), Gain::Run(run[0]..run[0] + order.frames()));
+            assert_eq!(cpus.estimate_reclaimable(order), Reclaimable::Run(run[0]..run[0] + order.frames()));
         }
     }
 }
@@ -229,14 +232,18 @@ fn a_run_anywhere_in_its_block_is_a_gain() {
 #[test]
 fn of_too_many_runs_nobody_can_tell() {
     const BLOCKS: usize = MAX_RUNS / (FRAMES_PER_BLOCK / 2);
-    for (blocks, kept) in [(BLOCKS, Gain::Nothing), (BLOCKS + 1, Gain::Unknown)] {
+    for (blocks, kept) in [(BLOCKS, Reclaimable::Nothing), (BLOCKS + 1, Reclaimable::Unknown)] {
         let world = World::at_zero(blocks);
         assert_eq!(world.insert(0..FRAMES_PER_BLOCK), Ok(FRAMES_PER_BLOCK));
         let mut cpus = Cpus { world, magazines: magazines(2) };
         let all = cpus.world.take_everything(cpus.magazines[0].get_mut());
-        assert_eq!(cpus.gain(order(1)), Gain::Nothing, "{blocks} blocks, all is in use");
+        assert_eq!(
+            cpus.estimate_reclaimable(order(1)),
+            Reclaimable::Nothing,
+            "{blocks} blocks, all is in use"
+        );
         cpus.free(1, all[0], Order::FRAME);
-        assert_eq!(cpus.gain(order(1)), kept, "{blocks} blocks");
+        assert_eq!(cpus.estimate_reclaimable(order(1)), kept, "{blocks} blocks");
     }
 }
 
@@ -244,9 +251,9 @@ fn of_too_many_runs_nobody_can_tell() {
 #[test]
 fn what_moves_frames_is_counted() {
     let mut cpus = Cpus::new(4, 1);
-    let mut last = cpus.afar().next().and_then(Afar::moves);
+    let mut last = cpus.afar().next().and_then(RemoteMagazine::transfer_seq);
     let mut has_moved = |cpus: &Cpus| {
-        let now = cpus.afar().next().and_then(Afar::moves);
+        let now = cpus.afar().next().and_then(RemoteMagazine::transfer_seq);
         assert!(now.is_some(), "no move is under way");
         core::mem::replace(&mut last, now) != now
     };
@@ -277,7 +284,7 @@ fn runs_that_share_a_counter_are_a_gain_rather_than_none() {
     cpus.free(1, all[0], Order::FRAME);
     cpus.drain(1);
     cpus.free(1, all[512], Order::FRAME);
-    let gain = cpus.gain(order(1));
-    assert_eq!(gain, Gain::Run(all[0]..all[0] + 2));
-    assert_eq!(cpus.asked(&gain), [], "so all will be asked");
+    let reclaimable = cpus.estimate_reclaimable(order(1));
+    assert_eq!(reclaimable, Reclaimable::Run(all[0]..all[0] + 2));
+    assert_eq!(cpus.asked(&reclaimable), [], "so all will be asked");
 }

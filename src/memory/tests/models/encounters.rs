@@ -200,8 +200,8 @@ fn a_frame_freed_twice_at_once_is_freed_once() {
         let (model, [here, there]) = Cpu::all_taken(1);
         let frame = model.frame(0, 9);
         model.give(frame, Order::FRAME);
-        let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[frame]));
-        let mine = here.model.frames().give_back(&[frame]);
+        let there = there.on_thread(move |cpu| cpu.model.frames().return_singles(&[frame]));
+        let mine = here.model.frames().return_singles(&[frame]);
         let (there, theirs) = join(there);
         let twice = Err(FreeError::DoubleFree { frame });
         assert!((mine, theirs) == (Ok(()), twice) || (mine, theirs) == (twice, Ok(())));

@@ -5,8 +5,8 @@
 //! `cargo run -- soak loom` and `cargo run -- soak shuttle` run them, and say how many executions there were.
 
 mod encounters;
-mod gains;
 mod pieces;
+mod reclaimable;
 #[cfg(shuttle)]
 mod storms;
 mod summaries;
@@ -123,14 +123,14 @@ impl Model {
         let out = |range: core::ops::Range<usize>| {
             self.out[range].iter().filter(|out| out.load(Ordering::Relaxed)).count()
         };
-        let at_hand: usize = cpus.iter().map(|cpu| cpu.magazine.kept_frames()).sum();
+        let at_hand: usize = cpus.iter().map(|cpu| cpu.magazine.cached_frames()).sum();
         assert_eq!(self.frames().free_frames() + at_hand + out(0..self.world.len), self.world.len, "lost");
         for block in 0..self.world.len / 512 {
             let frames: Vec<_> = (0..512)
                 .map(|index| self.frame(block, index))
                 .filter(|frame| self.out[self.world.index(*frame)].swap(false, Ordering::Relaxed))
                 .collect();
-            assert_eq!(self.frames().give_back(&frames), Ok(()));
+            assert_eq!(self.frames().return_singles(&frames), Ok(()));
         }
         cpus.iter_mut().for_each(Cpu::drain);
         // All in one piece of each order that the number of blocks has.
@@ -168,7 +168,7 @@ impl Cpu {
     /// Takes up to so many single frames from the table, as a refill does; how many.
     fn refill(&mut self, count: usize) -> usize {
         let mut frames = std::vec![FrameNumber::new(0); count];
-        let got = self.model.frames().take_loose(&self.magazine.hint, AtomicFrame::from_mut(&mut frames));
+        let got = self.model.frames().take_singles(&self.magazine.hint, AtomicFrame::from_mut(&mut frames));
         frames[..got].iter().for_each(|frame| self.model.take(*frame, Order::FRAME));
         got
     }
@@ -176,7 +176,7 @@ impl Cpu {
     /// Returns single frames to the table, as a flush does, also of another CPU's.
     fn flush(&self, frames: &[FrameNumber]) {
         frames.iter().for_each(|frame| self.model.give(*frame, Order::FRAME));
-        assert_eq!(self.model.frames().give_back(frames), Ok(()));
+        assert_eq!(self.model.frames().return_singles(frames), Ok(()));
     }
 
     fn alloc(&mut self, order: Order) -> Option<FrameNumber> {

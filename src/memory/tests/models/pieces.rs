@@ -122,7 +122,7 @@ fn a_block_and_a_frame_of_it_freed_at_once_are_counted_once() {
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
         let block = here.alloc(order(9)).expect("all is free");
         model.give(block, order(9));
-        let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[block + 7]));
+        let there = there.on_thread(move |cpu| cpu.model.frames().return_singles(&[block + 7]));
         let whole = here.model.frames().free(&here.magazine, block, order(9));
         let (there, single) = join(there);
         assert!(whole.is_ok() != single.is_ok(), "{whole:?} {single:?}");
@@ -157,8 +157,8 @@ fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
         let (model, [here, there]) = Cpu::all_taken(1);
         let run = model.frame(0, 8);
         model.give(run, order(2));
-        let there = there.on_thread(move |cpu| cpu.model.frames().give_back(&[run + 1]));
-        let whole = here.model.frames().give_back_run(run, order(2));
+        let there = there.on_thread(move |cpu| cpu.model.frames().return_singles(&[run + 1]));
+        let whole = here.model.frames().return_run(run, order(2));
         let (there, single) = join(there);
         assert!(whole.is_err() != single.is_err(), "{whole:?} {single:?}");
         // Where the run came second, none of it was freed: the other three are still out.
@@ -184,7 +184,7 @@ fn a_search_says_where_to_look_again() {
         let table = &model.frames().table;
         let mut search = |order| {
             assert_eq!(cpu.alloc(order), None);
-            cpu.magazine.on_its_way()
+            cpu.magazine.in_flight()
         };
         assert_eq!(search(Order::FRAME), None);
         // A block between table and buddy.

@@ -2,8 +2,8 @@
 
 use super::super::order;
 use super::*;
-use crate::memory::cache::{Afar, Gain};
-use crate::memory::frames::search_target::{Claim, Loose, Want};
+use crate::memory::cache::{Reclaimable, RemoteMagazine};
+use crate::memory::frames::search_target::{Ownership, SearchTarget, SingleFrames};
 use core::cell::{Cell, UnsafeCell};
 
 /// A CPU's magazine that another one looks at.
@@ -22,9 +22,9 @@ impl Seen {
         Arc::new(Seen { model: cpu.model, magazine: UnsafeCell::new(cpu.magazine) })
     }
 
-    fn afar(&self) -> Afar {
+    fn afar(&self) -> RemoteMagazine {
         // SAFETY: it lives as long as `self`. A model's threads take turns, between two operations of the checker's.
-        unsafe { Afar::new(self.magazine.get()) }
+        unsafe { RemoteMagazine::new(self.magazine.get()) }
     }
 
     /// Does something with the magazine on a thread of its own; once only.
@@ -60,8 +60,8 @@ fn assert_seen(
         let wanted = order((table.len() + kept.len()).ilog2() as u8);
         let seen = Seen::of(there);
         let thread = seen.clone().on_thread(work);
-        let gain = model.frames().gain(wanted, [seen.afar()].into_iter());
-        assert_ne!(gain, Gain::Nothing);
+        let reclaimable = model.frames().estimate_reclaimable(wanted, [seen.afar()].into_iter());
+        assert_ne!(reclaimable, Reclaimable::Nothing);
         thread.join().expect("the thread has not panicked");
         model.end([here, Seen::end(seen)]);
     });
@@ -98,16 +98,16 @@ fn a_search_in_vain_hides_no_run() {
         let taker = beyond.on_thread(|cpu| {
             let (mut frame, word) = ([FrameNumber::new(0)], Cell::new(1));
             let block = cpu.model.world.first.block();
-            let want = &mut Loose { out: AtomicFrame::from_mut(&mut frame) };
-            assert_eq!(want.try_take(cpu.model.frames(), block, Claim::Any, &word), Some(1));
+            let want = &mut SingleFrames { out: AtomicFrame::from_mut(&mut frame) };
+            assert_eq!(want.try_take(cpu.model.frames(), block, Ownership::Steal, &word), Some(1));
             cpu.model.take(frame[0], Order::FRAME);
         });
-        let gain = model.frames().gain(order(6), [seen.afar()].into_iter());
+        let reclaimable = model.frames().estimate_reclaimable(order(6), [seen.afar()].into_iter());
         let found = searcher.join().expect("the thread has not panicked");
         let (beyond, ()) = join(taker);
         match found {
             Some(run) => model.take(run, order(7)),
-            None => assert_ne!(gain, Gain::Nothing),
+            None => assert_ne!(reclaimable, Reclaimable::Nothing),
         }
         model.end([here, beyond, Seen::end(seen)]);
     });

@@ -22,22 +22,22 @@ fn the_run_freed_last_is_handed_out_next() {
         let first = world.frames.alloc(&magazine, order).expect("there is memory");
         let second = world.frames.alloc(&magazine, order).expect("there is memory");
         assert_eq!(world.frames.free(&other, second, order), Ok(()));
-        assert_eq!(other.kept_frames(), order.frames(), "{order}");
+        assert_eq!(other.cached_frames(), order.frames(), "{order}");
         // One is kept; the next one is everybody's.
         let free = world.frames.free_frames();
         assert_eq!(world.frames.free(&other, first, order), Ok(()));
-        assert_eq!(other.kept_frames(), order.frames(), "{order}");
+        assert_eq!(other.cached_frames(), order.frames(), "{order}");
         assert_eq!(world.frames.free_frames(), free + order.frames(), "{order}");
         assert_eq!(world.frames.validate(), Ok(()));
         assert_eq!(world.frames.alloc(&other, order), Some(second));
-        assert_eq!(other.kept_frames(), 0);
+        assert_eq!(other.cached_frames(), 0);
         assert_eq!(world.frames.free(&magazine, second, order), Ok(()));
     }
     let kept: usize = kept_orders().map(Order::frames).sum();
-    assert_eq!(magazine.kept_frames(), kept);
+    assert_eq!(magazine.cached_frames(), kept);
     assert_eq!(world.frames.free_frames() + kept, world.frames.total_frames());
     assert_eq!(world.frames.drain(&magazine), Ok(()));
-    assert_eq!(magazine.kept_frames(), 0);
+    assert_eq!(magazine.cached_frames(), 0);
     world.assert_as_before(before);
 }
 
@@ -48,7 +48,7 @@ fn keep_all(world: &World, magazine: &Magazine) -> usize {
     for (frame, order) in runs {
         assert_eq!(world.frames.free(magazine, frame, order), Ok(()));
     }
-    magazine.kept_frames()
+    magazine.cached_frames()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_kept_run_freed_again_is_refused() {
             Err(FreeError::DoubleFree { frame }),
             "{order}"
         );
-        assert_eq!(magazine.kept_frames(), order.frames());
+        assert_eq!(magazine.cached_frames(), order.frames());
         // In checked builds parts of it as well, and what it is a part of.
         if Frames::CHECKS_EACH_FREE {
             let last = frame + (order.frames() - 1);
@@ -139,8 +139,8 @@ fn a_block_that_one_cpu_keeps_is_refused_to_all() {
             "order {number}"
         );
     }
-    assert_eq!(world.frames.give_back(&[frame]), Err(FreeError::DoubleFree { frame }));
-    assert_eq!(other.kept_frames(), 0);
+    assert_eq!(world.frames.return_singles(&[frame]), Err(FreeError::DoubleFree { frame }));
+    assert_eq!(other.cached_frames(), 0);
     assert_eq!(world.frames.drain(&magazine), Ok(()));
     assert_eq!(world.frames.free(&other, frame, Order::BLOCK), Err(FreeError::DoubleFree { frame }));
     world.assert_as_before(before);
@@ -179,7 +179,7 @@ fn runs_that_were_not_handed_out_are_not_kept() {
         if number > 1 {
             assert!(world.frames.free(&magazine, around, order(number)).is_err(), "order {number}");
         }
-        assert_eq!(magazine.kept_frames(), 0);
+        assert_eq!(magazine.cached_frames(), 0);
     }
     assert_eq!(world.frames.free(&magazine, run, order(1)), Ok(()));
     assert_eq!(world.frames.drain(&magazine), Ok(()));
