@@ -12,7 +12,7 @@
 //! 6.7.1), so nothing in it may raise an exception, whose `iret` would unblock NMIs.
 
 use core::fmt;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use super::hotplug::HotplugState;
 use super::{Cpu, bring_up, cpus, lock_stall};
@@ -27,6 +27,7 @@ use crate::panic::{self, MAX_FRAMES, Panicking, Victim};
 use crate::sync::Timeout;
 use crate::sync::hotplug::NmiPermit;
 use crate::sync::nmi_request::NmiRequest;
+use crate::sync::stop::before_stopping_others;
 use crate::{boot, per_cpu, redirectable};
 
 per_cpu! {
@@ -104,8 +105,7 @@ redirectable! {
         if !apic::is_enabled(&guard) {
             return;
         }
-        // Behind the store by which this CPU panics: see `ranks::put_in`.
-        fence(Ordering::SeqCst);
+        before_stopping_others();
         let others = || crate::smp::online().filter(|cpu| cpu.id() != cpu::current());
         let mut batch = Batch::new();
         for cpu in others() {

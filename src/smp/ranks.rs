@@ -1,7 +1,7 @@
 //! The set of online CPUs, and the place of each in it. All changes after boot are made here under one lock, which the owner
 //! of work for all CPUs takes too.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use super::{Cpu, cpus, online};
 use crate::cpu::CpuSet;
@@ -9,6 +9,7 @@ use crate::cpu::registers::halt_forever;
 use crate::panic;
 use crate::sync::IrqMutex;
 use crate::sync::hotplug::Word;
+use crate::sync::stop::join_online;
 use crate::sync::work_slot::Phase;
 
 static RANKS: IrqMutex<()> = IrqMutex::new(());
@@ -36,11 +37,7 @@ pub fn take_out(me: &Cpu, is_idle: bool) -> bool {
 /// Puts this CPU in again.
 pub fn put_in(me: &Cpu) {
     let _ranks = RANKS.lock();
-    me.online.store(1, Ordering::Release);
-    // Of this store and of the one by which a CPU becomes the one that panics, each is followed by a look at the other: either
-    // that CPU sees this one online and stops it, or this one sees that it panics.
-    fence(Ordering::SeqCst);
-    if panic::is_dying() {
+    if !join_online(&me.online, panic::is_dying) {
         halt_forever();
     }
     count();

@@ -3,9 +3,11 @@
 #[cfg(loom)]
 pub use super::loomed::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(any(loom, shuttle)))]
-pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(loom)]
+pub use loom::sync::atomic::fence;
 #[cfg(shuttle)]
-pub use shuttle::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub use shuttle::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Tells loom that the `SeqCst` operations around it are ordered. loom treats a `SeqCst` operation as `AcqRel` and knows the
 /// single order of fences only. Elsewhere this is nothing: the operations themselves are in that order.

@@ -23,6 +23,8 @@ pub(crate) mod self_calls;
 pub mod shuttled;
 #[cfg(target_os = "none")]
 mod spin_lock;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod stop;
 mod timeout;
 #[cfg(any(target_os = "none", test))]
 mod wait;
