@@ -6,6 +6,7 @@ mod hotplug;
 mod ipis;
 mod locks;
 mod redirects;
+mod remap;
 mod serial;
 
 use core::fmt;
@@ -102,6 +103,9 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::HoldLockAtWork) => locks::hold_and_wait_at_work(),
         Some(Fault::HoldConsole) => locks::hold_console(),
         Some(Fault::LockTwice) => locks::lock_twice(),
+        Some(Fault::RemapInTeardown) => remap::remap_in_teardown(),
+        Some(Fault::RestartInNmi) => hotplug::restart_in_nmi(),
+        Some(Fault::BusyIcrOnLast) => ipis::call_all_by_busy_icr(),
         Some(Fault::MuteTransmitterAtWork) => serial::mute_at_work(),
         Some(Fault::PanicWithFullRing) => on_last_cpu(&serial::panic_with_full_ring),
         Some(Fault::SpinInCallback) => on_last_cpu(&spin_in_timer),

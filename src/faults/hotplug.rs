@@ -4,13 +4,17 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use ap_trampoline::Slot;
 
+use super::STRIKE_MS;
 use super::redirects::is_armed;
+use crate::apic::{self, Message};
 use crate::boot::command_line::Fault;
 use crate::config::{AP_PROGRESS_MS, LEAVE_MS};
-use crate::cpu::{self, IrqGuard};
+use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
+use crate::interrupts::{self, Frame, Vector};
+use crate::memory::OwnedFrame;
 use crate::smp::hotplug;
 use crate::smp::{Cpu, Stage};
-use crate::sync::{STEP_NS, Timeout};
+use crate::sync::{Deadline, STEP_NS, Timeout};
 use crate::{redirect, smp, time};
 
 redirect! {
@@ -81,4 +85,44 @@ extern "C" fn reach_when_the_clock_jumps(slot: &Slot, stage: Stage) {
         jump_once(&HAS_JUMPED);
     }
     smp::reached::ordinary(slot, stage);
+}
+
+/// Whether the last CPU runs the handler of an NMI that reached it while it was offline.
+static IS_IN_NMI: AtomicBool = AtomicBool::new(false);
+
+/// Takes the last CPU offline, sends it an NMI, which a board may do at any time, and brings it back while it runs the handler.
+///
+/// # Panics
+/// If the CPU then cannot allocate, free, or interrupt itself and others.
+pub(super) fn restart_in_nmi() {
+    let last = smp::cpus().last().expect("there is a CPU");
+    hotplug::offline(last.id()).expect("the last CPU goes offline");
+    let handler = interrupts::replace(Vector::NMI, stay_in_nmi);
+    apic::send(&IrqGuard::new(), last.entry.apic_id, Message::Nmi).expect("an NMI can be sent");
+    let is_in_nmi = Deadline::after_ms(STRIKE_MS).wait_until(|| IS_IN_NMI.load(Ordering::Acquire));
+    is_in_nmi.expect("a CPU that is offline takes an NMI");
+    interrupts::replace(Vector::NMI, handler);
+    hotplug::online(last.id()).expect("INIT ends the handler");
+    static HAS_CALLED_ITSELF: AtomicBool = AtomicBool::new(false);
+    let work = || {
+        let frame = OwnedFrame::alloc().expect("a CPU that is back allocates");
+        drop(frame);
+        smp::call(&CpuSet::of(CpuId::BSP), &|| {}).expect("a CPU that is back calls others");
+        let called = smp::call_self(|_| HAS_CALLED_ITSELF.store(true, Ordering::Release), 0);
+        called.expect("a CPU that is back calls itself");
+    };
+    smp::call(&CpuSet::of(last.id()), &work).expect("a CPU that is back takes calls");
+    let has_called = || HAS_CALLED_ITSELF.load(Ordering::Acquire);
+    Deadline::after_ms(STRIKE_MS).wait_until(has_called).expect("a CPU that is back runs its own call");
+    let place = smp::place_of(last).map(|_| ());
+    place.expect("a CPU that is back answers an NMI");
+    log::info!("cpu {} works after a restart out of an NMI handler", last.id());
+}
+
+/// The handler of an NMI that INIT alone ends.
+fn stay_in_nmi(_: &mut Frame) {
+    IS_IN_NMI.store(true, Ordering::Release);
+    loop {
+        core::hint::spin_loop();
+    }
 }

@@ -2,13 +2,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use super::on_last_cpu;
 use super::redirects::is_armed;
 use crate::apic::{self, ApicError, Batch, Message, Proof};
 use crate::boot::command_line::Fault;
 use crate::cpu::{self, ApicId, CpuId};
 use crate::interrupts::Vector;
-use crate::smp::Cpu;
 use crate::smp::hotplug::HotplugState;
+use crate::smp::{CallError, Cpu};
 use crate::{redirect, smp};
 
 /// Whether all CPUs are up.
@@ -25,6 +26,9 @@ fn is_at_work() -> bool {
 
 redirect! {
     apic::is_idle() -> bool => is_idle_but_on_bsp, if |_| is_armed(Fault::BusyIcr);
+    apic::is_idle() -> bool => is_idle_but_on_last, if |_| is_armed(Fault::BusyIcrOnLast);
+    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+        => count_waits, if |_| is_armed(Fault::BusyIcrOnLast);
     apic::may_send() -> bool => may_always_send, if |_| is_armed(Fault::SendInNmi);
     apic::accepts_from_itself() -> bool => refuses_from_itself, if |_| is_armed(Fault::FailSelfIpi);
     apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
@@ -121,4 +125,61 @@ extern "C" fn refuses_from_itself() -> bool {
 
 extern "C" fn is_idle_but_on_bsp() -> bool {
     (cpu::current() != CpuId::BSP || !is_at_work()) && apic::is_idle::ordinary()
+}
+
+/// How often the last CPU has read that its ICR is busy.
+static POLLS: AtomicU32 = AtomicU32::new(0);
+
+/// For how many messages it has waited.
+static WAITS: AtomicU32 = AtomicU32::new(0);
+
+/// A message that is refused without a wait takes fewer polls. A wait takes more, whatever the host does meanwhile: a check
+/// counts at most an eighth of a time-out.
+const POLLS_OF_A_WAIT: u32 = 8;
+
+extern "C" fn is_idle_but_on_last() -> bool {
+    if is_at_work() && last().is_some_and(|last| last.id() == cpu::current()) {
+        POLLS.fetch_add(1, Ordering::Relaxed);
+        return false;
+    }
+    apic::is_idle::ordinary()
+}
+
+/// [`apic::transmit`], which counts the messages that the last CPU waits for with interrupts off.
+#[allow(improper_ctypes_definitions)]
+extern "C" fn count_waits(
+    proof: Proof,
+    batch: &mut Batch,
+    to: ApicId,
+    message: Message,
+) -> Result<(), ApicError> {
+    let before = POLLS.load(Ordering::Relaxed);
+    let sent = apic::transmit::ordinary(proof, batch, to, message);
+    if sent.is_err() && POLLS.load(Ordering::Relaxed) - before >= POLLS_OF_A_WAIT {
+        WAITS.fetch_add(1, Ordering::Relaxed);
+    }
+    sent
+}
+
+/// The last CPU, whose ICR is busy, calls all others in both ways.
+///
+/// # Panics
+/// If a call succeeds, or waits for the ICR more than once.
+pub fn call_all_by_busy_icr() {
+    on_last_cpu(&|| {
+        let others = smp::other_online();
+        let calls: [(&str, &dyn Fn() -> Result<(), CallError>); 2] = [
+            ("call", &|| smp::call(&others, &|| {})),
+            ("call_without_waiting", &|| smp::call_without_waiting(&others, |_| {}, 0)),
+        ];
+        for (name, call) in calls {
+            let before = WAITS.load(Ordering::Relaxed);
+            let outcome = call();
+            let waits = WAITS.load(Ordering::Relaxed) - before;
+            let count = others.len();
+            assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{name}: {outcome:?}");
+            assert!(waits == 1, "{name}: {waits} waits for a busy ICR with interrupts off, {count} targets");
+            log::info!("{name}: cpu {} waited once for its ICR, {count} targets", cpu::current());
+        }
+    });
 }

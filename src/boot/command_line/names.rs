@@ -286,8 +286,14 @@ named! {
         /// The clock jumps ahead while the last CPU is asked to go offline, and while it comes back, as after the host has
         /// stopped the whole machine. It must do no harm.
         ClockJumpHotplug = "clock_jump_hotplug",
+        /// While the last CPU goes offline, the frame behind an address that it has used is replaced. It must do no harm.
+        RemapInTeardown = "remap_in_teardown",
+        /// An NMI reaches the last CPU while it is offline, which is restarted out of the handler. It must do no harm.
+        RestartInNmi = "restart_in_nmi",
         /// The boot processor's local APIC stays busy, so that it can send no interrupt, when all CPUs are up.
         BusyIcr = "busy_icr",
+        /// The last CPU's local APIC stays busy, so that it can send no interrupt, when all CPUs are up; it calls all others.
+        BusyIcrOnLast = "busy_icr_on_last",
         /// Every second interrupt that ends another CPU's halt cannot be sent. Nothing has to catch that: all must go on.
         FailWakes = "fail_wakes",
         /// Calls cannot interrupt the last CPU.
