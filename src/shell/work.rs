@@ -29,7 +29,7 @@ pub fn stress(
         session.found = Some(error);
         CommandError::Stress(error)
     })?;
-    console::say(format_args!("stress: pass: nothing lost, nothing handed out twice"));
+    console::say(format_args!("stress: pass: nothing lost, nothing allocated twice"));
     Ok(())
 }
 
