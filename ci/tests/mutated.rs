@@ -152,6 +152,7 @@ fn judged(lines: &[Vec<u8>], asked: &Requested) -> (Seen, Judgement) {
         end: &End::Status(ExitCode::Pass.qemu_status()),
         shutdown: None,
         seen: &seen,
+        backtrace: &[],
         first_line: None,
         last_line: None,
         complaint: "",

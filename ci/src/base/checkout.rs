@@ -5,8 +5,11 @@ use std::env;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use crate::base::Error;
+use crate::base::process::capture;
 
 /// Names the checkout, where it is to be another than the one that would be found.
 pub const VARIABLE: &str = "OCTOPOD_ROOT";
@@ -49,6 +52,22 @@ impl Workspace {
     /// The launcher's folder that all checkouts with this target folder share.
     pub fn shared(&self) -> PathBuf {
         self.target.join("octopod")
+    }
+}
+
+/// How long git may take to name a commit.
+const GIT_LIMIT: Duration = Duration::from_secs(10);
+
+impl Workspace {
+    /// The commit that is checked out, with `-dirty` behind it if tracked files differ from it; `None` where git does not
+    /// know.
+    pub fn commit(&self) -> Option<String> {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&self.root).args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]);
+        // A hook of another repository sets these.
+        git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env_remove("GIT_INDEX_FILE");
+        let answer = capture(&mut git, GIT_LIMIT).ok().filter(|answer| answer.status.success())?;
+        Some(answer.stdout.trim().to_owned()).filter(|commit| !commit.is_empty())
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Cli {
     /// The command; without one, stress.
     #[command(subcommand)]
     pub command: Command,
+
+    /// The words of the command line, the command first.
+    #[arg(skip)]
+    pub words: Vec<OsString>,
 }
 
 /// The command.
@@ -63,7 +67,7 @@ impl Cli {
         let words = defaults::with_command(words);
         let matches = command().try_get_matches_from(&words);
         let matches = matches.map_err(|error| hints::add(error, &command(), &words))?;
-        Cli::from_arg_matches(&matches)
+        Ok(Cli { words: words[1..].to_vec(), ..Cli::from_arg_matches(&matches)? })
     }
 
     /// Does what is asked for. Returns the exit status.
@@ -75,7 +79,7 @@ impl Cli {
             work()
         };
         match &self.command {
-            Command::Run(command) => runs(&|| command.execute()),
+            Command::Run(command) => runs(&|| command.execute(&self.words)),
             Command::Matrix(args) => runs(&|| args.execute()),
             Command::Soak(args) => runs(&|| args.execute()),
             Command::Report(args) => runs(&|| args.execute()),

@@ -1,5 +1,7 @@
 //! One run, from its configuration to its outcome.
 
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,9 +19,11 @@ use crate::machine::{BootProtocol, EmulatorKind, MachineConfig, limits};
 use crate::present::trace;
 use crate::report::document::{HostReport, KernelReport};
 use crate::report::event_names::EventNames;
+use crate::report::origin::{self, OriginReport};
 use crate::report::trace::TraceReport;
 use crate::report::verdict::{RunEvidence, judge};
 use crate::report::{Judgement, Outcome, Report, Requested, symbolize};
+use crate::run::command_line::SEED_PARAMETER;
 use crate::run::console::Names;
 use crate::run::records::draw_nonce;
 use crate::run::session::{self, Booted, Run};
@@ -109,6 +113,8 @@ pub struct Launch {
     pub run: RunConfig,
     /// What it leaves.
     pub output: OutputConfig,
+    /// The words that it was made of, the command first; none if it was made otherwise.
+    pub words: Vec<OsString>,
 }
 
 impl Default for Launch {
@@ -125,6 +131,7 @@ impl Default for Launch {
             replay: None,
             run: RunConfig { limit, console: None },
             output: OutputConfig::default(),
+            words: Vec::new(),
         }
     }
 }
@@ -204,12 +211,48 @@ impl Launch {
         files
     }
 
+    /// Where the random choices of its workloads start from: as asked for, or drawn. Where instructions are counted, two runs
+    /// of one machine are the same.
+    fn seed(&self) -> Option<RunSeed> {
+        if !matches!(self.kind, LaunchKind::Stress | LaunchKind::StressOnHost) {
+            return None;
+        }
+        let asked = self.command_line.parsed().and_then(|options| options.stress_seed);
+        let drawn = || if self.counts_instructions() { 1 } else { RandomState::new().hash_one(0) };
+        Some(asked.map_or_else(
+            || RunSeed { value: drawn(), is_drawn: true },
+            |value| RunSeed { value, is_drawn: false },
+        ))
+    }
+
+    /// What to type to have it again.
+    fn repeat(&self, seed: Option<RunSeed>) -> Option<String> {
+        let (command, rest) = self.words.split_first()?;
+        let mut words = vec![command.to_string_lossy().into_owned()];
+        words.extend(seed.filter(|seed| seed.is_drawn).map(|seed| format!("--seed={:#x}", seed.value)));
+        words.extend(rest.iter().map(|word| word.to_string_lossy().into_owned()));
+        let words = shlex::try_join(words.iter().map(String::as_str)).ok()?;
+        Some(format!("cargo run -- {words}"))
+    }
+
+    fn counts_instructions(&self) -> bool {
+        self.machine.counts_instructions || self.machine.gives_qemu("-icount")
+    }
+
     /// The nonce of its records. Where instructions are counted, two runs of one machine are the same to the last of them,
     /// so their nonces are.
     fn nonce(&self) -> Nonce {
-        let counts = self.machine.counts_instructions || self.machine.gives_qemu("-icount");
-        Nonce::new(u64::MAX).filter(|_| counts).unwrap_or_else(draw_nonce)
+        Nonce::new(u64::MAX).filter(|_| self.counts_instructions()).unwrap_or_else(draw_nonce)
     }
+}
+
+/// A seed of random choices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunSeed {
+    /// The seed.
+    pub value: u64,
+    /// Whether the launcher has drawn it.
+    pub is_drawn: bool,
 }
 
 /// How far a run has come, for what is done at its end in any case.
@@ -220,6 +263,10 @@ pub struct Begun {
     pub files: Plan,
     /// The run's folder, once it has one.
     pub folder: Option<RunFolder>,
+    /// Where the random choices of the workloads start from, if there are any.
+    pub seed: Option<RunSeed>,
+    /// The emulator's command line, once there is one.
+    pub emulator_command: Option<String>,
 }
 
 /// What is done with the report of a run that has booted its kernel, before it is written.
@@ -251,8 +298,18 @@ pub fn with_report(
         // An output may be an input: nothing is written.
         Err(error) => return failed(error),
     };
-    let mut begun = Begun { workspace, files, folder: None };
+    let (date, commit, seed) = (jiff::Timestamp::now(), workspace.commit(), launch.seed());
+    let mut begun = Begun { workspace, files, folder: None, seed, emulator_command: None };
     let mut outcome = launch.check().and_then(|()| body(&mut begun, observer)).unwrap_or_else(failed);
+    outcome.report.origin = OriginReport {
+        commit,
+        date: date.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        host: origin::host(),
+        repeat: launch.repeat(seed),
+        seed: seed.map(|seed| format!("{:#x}", seed.value)),
+        emulator_command: begun.emulator_command.take(),
+        ..outcome.report.origin
+    };
     let in_folder = begun.folder.as_ref().map(|folder| ("the run's folder", folder.file(folder::REPORT)));
     let asked_for = launch.output.json.clone().filter(|path| path.as_os_str() != "-");
     for (what, path) in in_folder.into_iter().chain(asked_for.map(|path| ("--json", path))) {
@@ -296,7 +353,9 @@ fn boot(
     };
     let nonce = launch.nonce();
     // First, so that no parameter of the user's can hide it; one of the same name counts instead.
-    let command_line = format!("{NONCE_PARAMETER}={nonce} {}", launch.command_line);
+    let seed = begun.seed.filter(|seed| seed.is_drawn);
+    let seed = seed.map(|seed| format!("{SEED_PARAMETER}={:#x} ", seed.value)).unwrap_or_default();
+    let command_line = format!("{NONCE_PARAMETER}={nonce} {seed}{}", launch.command_line);
     let module = launch.replay.as_deref().map(|path| replay::place(path, folder)).transpose()?;
     let (protocol, scratch) = (launch.machine.boot, scratch.as_ref());
     let loaded = Loaded { kernel: &kernel.path, command_line: &command_line, module };
@@ -304,6 +363,7 @@ fn boot(
     let run = loop {
         let mut machine = emulator.set_up(&launch.machine, &medium, folder, scratch)?;
         announce(launch, &emulator, &kernel, &machine.script, observer);
+        begun.emulator_command = Some(origin::command_of(&machine.script, &folder.path));
         if let Some(scratch) = scratch.filter(|_| launch.kind == LaunchKind::Gdb) {
             machine.arguments.extend(debugger::arguments(scratch).into_iter().flatten());
             let is_at_link_address =
@@ -346,8 +406,10 @@ fn outcome(
         is_named_kernel: matches!(launch.kernel.source, KernelSource::File(_)),
         ..Requested::of(&launch.machine, &launch.command_line, is_own_program)
     };
+    let backtrace = symbolize::backtrace(&run.seen, &symbols);
     let judgement = judge(&RunEvidence {
         emulator: launch.machine.emulator,
+        backtrace: &backtrace,
         end: &run.end,
         shutdown: run.shutdown.as_ref(),
         seen: &run.seen,
@@ -367,7 +429,7 @@ fn outcome(
         Some(host_report(&launch.machine, emulator, &run)),
         Some(kernel_report),
         &run.seen,
-        symbolize::backtrace(&run.seen, &symbols),
+        backtrace,
     );
     symbolize::add_backtraces(&mut report, &run.seen, &symbols);
     let vectors = run.seen.interrupts.iter().map(|table| (table.vector, table.name.clone()));

@@ -61,6 +61,7 @@ impl LaunchArgs {
             replay: None,
             run: RunConfig { limit, console: None },
             output: self.output.configure(),
+            words: Vec::new(),
         }
     }
 

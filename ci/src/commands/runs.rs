@@ -65,9 +65,10 @@ impl RunCommand {
         }
     }
 
-    /// Does what is asked for, and shows it. Returns the exit status.
-    pub fn execute(&self) -> u8 {
+    /// Does what is asked for by these words, the command first, and shows it. Returns the exit status.
+    pub fn execute(&self, words: &[OsString]) -> u8 {
         let (launch, common) = self.parts();
+        let launch = Launch { words: words.to_vec(), ..launch };
         let mut console = Console::new(&common.terminal());
         let mut outcome = launch_with(&launch, &mut console);
         page::leave(&mut outcome, launch.output.pictures.as_deref(), &mut console);
@@ -87,11 +88,13 @@ impl RunCommand {
 /// They are no such command line.
 pub fn parse<S: Into<OsString> + Clone>(words: &[S]) -> Result<(Launch, bool), clap::Error> {
     let words = [OsString::from("octopod")].into_iter().chain(words.iter().cloned().map(Into::into));
-    let matches = defaults::set(Alone::command()).try_get_matches_from(defaults::with_command(words))?;
+    let words = defaults::with_command(words);
+    let matches = defaults::set(Alone::command()).try_get_matches_from(&words)?;
     let names_accel = matches
         .subcommand()
         .is_some_and(|(_, own)| own.value_source("accel") == Some(ValueSource::CommandLine));
-    Ok((Alone::from_arg_matches(&matches)?.command.configure(), names_accel))
+    let launch = Alone::from_arg_matches(&matches)?.command.configure();
+    Ok((Launch { words: words[1..].to_vec(), ..launch }, names_accel))
 }
 
 /// Does what is asked for, in silence.

@@ -48,7 +48,7 @@ pub struct StressArgs {
     )]
     pub host: bool,
 
-    /// Where the random choices start from, decimal or as 0x1f [default: the kernel draws one].
+    /// Where the random choices start from, decimal or as 0x1f [default: one is drawn for each run].
     #[arg(long, value_name = "N", help_heading = "Stress")]
     pub seed: Option<Seed>,
 
@@ -115,6 +115,7 @@ pub fn launch_on_host(launch: &Launch, observer: &mut dyn Observer) -> Outcome {
             threads: launch.cpus.clone(),
             replay: launch.replay.clone(),
             limit: launch.run.limit,
+            seed: begun.seed.map_or(0, |seed| seed.value),
         };
         let (judgement, seen) = host::run(&config, observer)?;
         let line = launch.command_line.to_string();

@@ -44,6 +44,8 @@ pub struct HostConfig {
     pub replay: Option<PathBuf>,
     /// How long it may take.
     pub limit: Duration,
+    /// Where random choices start from.
+    pub seed: u64,
 }
 
 /// Refuses more memory than the host has.
@@ -110,7 +112,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
         )));
     }
     let time = kernel.stress_time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
-    let seed = kernel.stress_seed.unwrap_or_else(rand_seed);
+    let seed = config.seed;
     observer.receive(Message::Note(&format!(
         "threads on this host, seed {seed:#x}, {} ms for each workload",
         time.as_millis()
@@ -268,12 +270,6 @@ fn note(seen: &mut Seen, ran: &Ran) {
         doubled: figures.doubled,
         cycles: Cycles { ..figures.cycles },
     });
-}
-
-/// From the standard library's own source of randomness.
-fn rand_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A report for people: the terminal, the page with its pictures, the trace file.
 
+mod calls;
 pub mod comparison;
 mod layout;
 pub mod page;

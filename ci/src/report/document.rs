@@ -1,7 +1,7 @@
 //! What a run leaves for programs: `report.json`, schema 1, and the exit status.
 //!
 //! Put together from the kernel's records and the launcher's own findings by [`Report::assemble`], which touches
-//! nothing outside. The report names no path of the machine that wrote it.
+//! nothing outside. The report names no path of the machine that wrote it, but those that its command lines hold.
 
 use std::io;
 use std::path::Path;
@@ -19,6 +19,7 @@ use crate::report::bench::{self, BenchReport};
 use crate::report::interrupts::{self, InterruptReport};
 use crate::report::lateness::{self, LatenessReport};
 use crate::report::memory::{self, ArenaReport};
+use crate::report::origin::OriginReport;
 use crate::report::panic::PanicReport;
 use crate::report::stress::{self, StressReport};
 use crate::report::trace::TraceReport;
@@ -37,6 +38,9 @@ pub struct Report {
     pub verdict: VerdictKind,
     /// Why, unless it is a pass.
     pub reason: Option<String>,
+    /// What made the report, and how to have the run again.
+    #[serde(default)]
+    pub origin: OriginReport,
     /// The kernel's command line.
     pub command_line: String,
     /// What the launcher chose and measured; absent if there was no run.
@@ -189,6 +193,7 @@ impl Report {
             schema: SCHEMA,
             verdict: judgement.kind,
             reason: judgement.reason,
+            origin: OriginReport { version: env!("CARGO_PKG_VERSION").to_owned(), ..OriginReport::default() },
             command_line,
             host,
             kernel,

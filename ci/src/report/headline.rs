@@ -22,6 +22,29 @@ pub fn verdict(report: &Report) -> (&'static str, String) {
     }
 }
 
+/// What ran, in a few words.
+pub fn what_ran(report: &Report) -> String {
+    let words = report.command_line.split_whitespace();
+    let work = words.filter_map(|word| word.strip_prefix("work=")).next_back();
+    let what = match work {
+        Some("boot") => "Boot",
+        Some("stress") => "Stress",
+        Some("bench") => "Benchmarks",
+        Some("selftest") => "Self-test",
+        Some("shell") => "Shell",
+        _ => "Run",
+    };
+    match (&report.boot, &report.host) {
+        (Some(boot), _) => {
+            let CpuCount { number, noun } = CpuCount::of(boot.kernel.cpus_online);
+            format!("{what} on {number} {noun}")
+        }
+        (None, Some(host)) => format!("{what} with -smp {}", host.smp),
+        (None, None) if !report.stress.is_empty() => format!("{what} by threads of the host"),
+        (None, None) => what.to_owned(),
+    }
+}
+
 fn passed(report: &Report) -> String {
     let mut parts = Vec::new();
     if let Some(boot) = &report.boot {

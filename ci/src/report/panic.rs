@@ -1,6 +1,6 @@
 //! The panic record: of the CPU that panicked first, and of every other.
 
-use octopod::wire::{LockWait, PanicCpu, Registers};
+use octopod::wire::{BootStage, LockWait, PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::StackFrame;
@@ -65,6 +65,12 @@ impl PanicReport {
         })
     }
 
+    /// The stage that the boot had come to, unless it was over.
+    pub fn boot_stage(&self) -> Option<&str> {
+        let after_boot = [BootStage::Work, BootStage::Verdict].map(BootStage::name);
+        self.stage.as_deref().filter(|stage| !after_boot.contains(stage))
+    }
+
     /// What is known of the CPU that panicked first.
     pub fn first(&self) -> Option<&PanicCpuReport> {
         self.cpus.iter().find(|cpu| cpu.cpu == self.cpu)
@@ -118,7 +124,11 @@ impl PanicCpuReport {
 
     /// Its state in words, without its number.
     pub fn headline(&self) -> String {
-        let mut line = format!("{}, stage {}", self.state, self.stage);
+        let mut line = self.state.clone();
+        // All are, once they have come up.
+        if self.stage != "online" {
+            line.push_str(&format!(", stage {}", self.stage));
+        }
         if let Some(message) = &self.message {
             line.push_str(&format!(": {message}"));
         }
@@ -168,5 +178,24 @@ mod tests {
         let groups: Vec<_> = report.others().iter().map(|(numbers, _)| cpus_in_words(numbers)).collect();
         assert_eq!(groups, ["CPUs 0, 2-3, 5", "CPU 4"]);
         assert_eq!(report.first().unwrap().registers[0], ("RIP".to_owned(), "0x0000000000000001".to_owned()));
+    }
+
+    #[test]
+    fn stages_of_a_boot_that_is_over_are_not_named() {
+        let stage = |stage: &str| {
+            let mut seen = Seen::default();
+            seen.take(Record::Panic(Panic { stage: Some(stage.to_owned()), ..Panic::default() }));
+            PanicReport::of(&seen, Vec::new()).unwrap().boot_stage().map(str::to_owned)
+        };
+        assert_eq!(stage("clock").as_deref(), Some("clock"));
+        assert_eq!((stage("work"), stage("verdict")), (None, None));
+        let headline = |stage: &str| {
+            let (state, stage) = ("stopped".to_owned(), stage.to_owned());
+            PanicCpuReport::of(&PanicCpu { state, stage, ..PanicCpu::default() }, &Seen::default()).headline()
+        };
+        assert_eq!(
+            (headline("online"), headline("gs")),
+            ("stopped".to_owned(), "stopped, stage gs".to_owned())
+        );
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use octopod::wire::{ExitCode, Progress};
 
 use crate::base::VerdictKind;
+use crate::kernel::StackFrame;
 use crate::machine::shutdown::Shutdown;
 use crate::machine::{EmulatorKind, bochs};
 use crate::run::{End, Seen};
@@ -39,6 +40,8 @@ pub struct RunEvidence<'a> {
     pub shutdown: Option<&'a Shutdown>,
     /// What the kernel's records said.
     pub seen: &'a Seen,
+    /// The calls that led to a panic, innermost first.
+    pub backtrace: &'a [StackFrame],
     /// The first line on the serial port that is no record.
     pub first_line: Option<&'a str>,
     /// The last one.
@@ -64,7 +67,7 @@ impl RunEvidence<'_> {
         // Whatever came of the second boot, the first one's machine was reset.
         if seen.booted_again && *self.end != End::Interrupted {
             let reason = match &seen.panic {
-                Some(_) => format!("{} (and the kernel booted a second time)", panic_summary(seen)),
+                Some(_) => self.panic_summary(" (and the kernel booted a second time)"),
                 None => "the machine was reset: the kernel booted a second time".to_owned(),
             };
             return (VerdictKind::Panic, Some(reason));
@@ -88,7 +91,7 @@ impl RunEvidence<'_> {
                     (missing.as_ref().map_or(VerdictKind::Pass, |_| VerdictKind::Fail), missing)
                 }
                 Some(ExitCode::Fail) => (VerdictKind::Fail, Some(failure(seen))),
-                Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(panic_summary(seen))),
+                Some(ExitCode::Panicked) => (VerdictKind::Panic, Some(self.panic_summary(""))),
                 Some(ExitCode::Refused) => {
                     let line = self.last_line.map(str::to_owned);
                     let reason = seen.refused.clone().or(line).or(Some("it did not say why".to_owned()));
@@ -118,7 +121,7 @@ impl RunEvidence<'_> {
     fn on_deadline(&self, limit: Duration) -> Judged {
         let (seconds, seen) = (limit.as_secs(), self.seen);
         if seen.panic.is_some() {
-            let reason = format!("{} (and the machine did not end within {seconds} s)", panic_summary(seen));
+            let reason = self.panic_summary(&format!(" (and the machine did not end within {seconds} s)"));
             return (VerdictKind::Panic, Some(reason));
         }
         let reason = match (&seen.verdict, &seen.progress, &seen.boot) {
@@ -151,7 +154,7 @@ impl RunEvidence<'_> {
             EmulatorKind::Bochs => bochs::is_triple_fault(self.complaint),
         };
         if ended_quietly && seen.panic.is_some() {
-            let reason = format!("{} (then {title} reset or powered off)", panic_summary(seen));
+            let reason = self.panic_summary(&format!(" (then {title} reset or powered off)"));
             return (VerdictKind::Panic, Some(reason));
         }
         let after = self.last_line.map(|line| format!("; its last line: {line}")).unwrap_or_default();
@@ -207,6 +210,20 @@ impl RunEvidence<'_> {
         (VerdictKind::Error, Some(reason))
     }
 
+    /// The panic on a line, with its place and what came after it; further lines of its message follow. An exception has no
+    /// place of its own in the source: it is that of the instruction.
+    fn panic_summary(&self, after: &str) -> String {
+        let Some(panic) = &self.seen.panic else {
+            return format!("the kernel panicked without a panic record{after}");
+        };
+        let place = panic.location.clone().or_else(|| place(self.backtrace));
+        let place = place.map(|place| format!(", at {place}")).unwrap_or_default();
+        let message = panic.message.trim_end();
+        let sentence_end = message.find('\n').unwrap_or(message.len());
+        let (sentence, details) = message.split_at(sentence_end);
+        format!("CPU {}: {sentence}{place}{after}{details}", panic.cpu)
+    }
+
     /// Whether the kernel has said anything. QEMU's own words come on the serial line's stream as well, where it does not
     /// come to run a machine.
     fn has_output(&self) -> bool {
@@ -222,21 +239,23 @@ fn is_kernels(line: &str) -> bool {
     line.starts_with('[') || line.starts_with("octopod")
 }
 
+/// The function of the first call that has a name, with file and line. Of those that the compiler has put into it, the
+/// innermost that is not of Rust's library.
+fn place(backtrace: &[StackFrame]) -> Option<String> {
+    let first = backtrace.iter().find(|frame| frame.function.is_some())?;
+    let is_librarys =
+        |frame: &&StackFrame| frame.location.as_ref().is_some_and(|at| at.starts_with("library/"));
+    let of_call = backtrace.iter().filter(|frame| frame.address == first.address && frame.function.is_some());
+    let frame = of_call.clone().find(|frame| !is_librarys(frame)).unwrap_or(first);
+    let location = frame.location.as_ref().map(|location| format!(" ({location})")).unwrap_or_default();
+    Some(format!("{}{location}", frame.function.as_deref()?))
+}
+
 fn failure(seen: &Seen) -> String {
     match &seen.verdict {
         Some(verdict) if verdict.pass => "the exit code says fail, but the verdict says pass".to_owned(),
         Some(verdict) => verdict.reason.clone().unwrap_or_else(|| "the kernel did not say why".to_owned()),
         None => "the exit code says fail, and there was no verdict on the serial port".to_owned(),
-    }
-}
-
-fn panic_summary(seen: &Seen) -> String {
-    match &seen.panic {
-        Some(panic) => {
-            let place = panic.location.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
-            format!("CPU {}: {}{place}", panic.cpu, panic.message)
-        }
-        None => "the kernel panicked without a panic record".to_owned(),
     }
 }
 

@@ -8,6 +8,9 @@ use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
 
 use crate::base::Error;
 
+/// Where the workloads' random choices start from.
+pub const SEED_PARAMETER: &str = "stress.seed";
+
 /// The parameters of a kernel. What the user appends comes last, where it wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
@@ -29,9 +32,13 @@ impl CommandLine {
     /// # Errors
     /// What the kernel would report.
     pub fn check(&self) -> Result<(), Error> {
-        // The launcher puts the nonce of the records before it.
+        // The launcher puts the nonce of the records before it, and a seed if none is given.
         let nonce = NONCE_PARAMETER.len() + "=".len() + NONCE_DIGITS + " ".len();
-        let bytes = nonce + self.to_string().len();
+        let is_without_seed = self
+            .parsed()
+            .is_some_and(|options| options.work == Work::Stress && options.stress_seed.is_none());
+        let seed = if is_without_seed { SEED_PARAMETER.len() + "=0x ".len() + NONCE_DIGITS } else { 0 };
+        let bytes = nonce + seed + self.to_string().len();
         if bytes > MAX_COMMAND_LINE_BYTES {
             return Err(Error::Usage(format!(
                 "the kernel's command line has {bytes} bytes, and at most {MAX_COMMAND_LINE_BYTES} are allowed"

@@ -127,3 +127,29 @@ fn a_comparison_that_is_cut_off_keeps_what_was_measured() {
         }
     }
 }
+
+#[test]
+fn a_report_names_its_origin_and_a_line_that_repeats_the_run() {
+    let fake =
+        Fake::new(&say(&[SOUND_BOOT, &result("octopod", 1), VERDICT_PASS], &format!("exit {STATUS_PASS}")));
+    let ended = fake.run(&["stress", "--workloads", "pairs"]);
+    assert_eq!(ended.status, Some(0), "{ended:#?}");
+    let origin = ended.report()["origin"].clone();
+    let text =
+        |field: &str| origin[field].as_str().unwrap_or_else(|| panic!("no {field}: {origin}")).to_owned();
+    assert_eq!(text("version"), env!("CARGO_PKG_VERSION"));
+    assert!(text("date").ends_with(" UTC") && text("host").starts_with(std::env::consts::OS), "{origin}");
+    let (seed, repeat, command) = (text("seed"), text("repeat"), text("emulator_command"));
+    assert!(command.contains(&format!("stress.seed={seed} ")) && command.contains("-smp 8"), "{origin}");
+    assert!(!command.contains(&*ended.out.to_string_lossy()), "{origin}");
+    // The same words with the seed that was drawn.
+    let words = shlex::split(repeat.strip_prefix("cargo run -- ").unwrap()).unwrap();
+    assert_eq!(words[..2], ["stress".to_owned(), format!("--seed={seed}")], "{repeat}");
+    let again = Command::new(launcher()).args(&words).env("OCTOPOD_QEMU", fake.program()).output().unwrap();
+    assert!(again.status.success(), "{again:?}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(ended.out.join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["origin"]["seed"], &report["origin"]["repeat"]), (&seed.into(), &repeat.into()));
+    let page = fs::read_to_string(ended.out.join("report.html")).unwrap();
+    assert!(page.contains("Stress on 8 CPUs: ") && page.contains("<dt>repeat</dt>"), "{page}");
+}

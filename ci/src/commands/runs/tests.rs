@@ -197,3 +197,10 @@ fn what_bochs_cannot_do_is_refused() {
     let fine = ["boot", "--emulator", "bochs", "--boot", "multiboot1-grub", "--compressed"];
     assert!(launch(&fine).check().is_ok());
 }
+
+#[test]
+fn a_run_is_made_of_words_that_repeat_it() {
+    for (words, command) in [(&[][..], "stress"), (&["--smp", "2"], "stress --smp 2"), (&["boot"], "boot")] {
+        assert_eq!(launch(words).words.join(" ".as_ref()), command);
+    }
+}

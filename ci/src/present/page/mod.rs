@@ -64,14 +64,16 @@ fn write_files(pictures: &[Picture], folder: &Path) -> std::io::Result<()> {
 /// The page.
 pub fn page(report: &Report, pictures: &[Picture]) -> String {
     let (word, sentence) = headline::verdict(report);
-    let title = format!("octopod: {}", word.to_lowercase());
+    let what = headline::what_ran(report);
+    let title = format!("octopod: {what}: {}", word.to_lowercase());
     let body = html! {
-        h1 { span class=(colour(report.verdict)) { (word) } }
-        p { (text(&sentence)) }
+        h1 { (text(&what)) ": " span class=(colour(report.verdict)) { (word) } }
+        p.lines { (text(&sentence)) }
+        (sections::origin(&report.origin))
         (sections::machine(report))
         (sections::panic(report))
         (sections::warnings(report))
-        (figure(pictures, "stages", html! {}))
+        (figure(pictures, "stages", sections::boot_stages(report)))
         (figure(pictures, "boot", sections::stages(report)))
         (figure(pictures, "memory", tables::memory(report)))
         (tables::stress(report))
@@ -84,7 +86,7 @@ pub fn page(report: &Report, pictures: &[Picture]) -> String {
         (sections::events(report))
         p.faint { "Schema " (report.schema) "; the same for programs is in " code { "report.json" } "." }
     };
-    whole(&title, body)
+    whole(&text(&title), body)
 }
 
 /// A section with a picture, if there is one, and what belongs below it.

@@ -5,11 +5,36 @@ use octopod::wire::StagesUs;
 
 use crate::base::numbers::{bytes, time};
 use crate::kernel::StackFrame;
+use crate::present::calls::{CallPart, folded};
 use crate::present::page::html::text;
 use crate::present::pictures::Spread;
-use crate::report::Report;
 use crate::report::lock_wait::lock_wait_in_words;
+use crate::report::origin::OriginReport;
 use crate::report::panic::cpus_in_words;
+use crate::report::{Report, descriptions};
+
+/// What made the report, and how to have the run again.
+pub fn origin(origin: &OriginReport) -> Markup {
+    let version = match &origin.commit {
+        Some(commit) => format!("{}, commit {commit}", origin.version),
+        None => origin.version.clone(),
+    };
+    let known = |name, value: &String| (!value.is_empty()).then(|| (name, value.clone()));
+    let some = |name, value: &Option<String>| value.clone().map(|value| (name, value));
+    let rows = [
+        known("octopod", &version),
+        known("date", &origin.date),
+        known("host", &origin.host),
+        some("seed", &origin.seed),
+    ];
+    let commands = [some("repeat", &origin.repeat), some("emulator", &origin.emulator_command)];
+    html! {
+        dl {
+            @for (name, value) in rows.into_iter().flatten() { dt { (name) } dd { (text(&value)) } }
+            @for (name, value) in commands.into_iter().flatten() { dt { (name) } dd { code { (text(&value)) } } }
+        }
+    }
+}
 
 /// What ran where.
 pub fn machine(report: &Report) -> Markup {
@@ -77,13 +102,31 @@ pub fn machine(report: &Report) -> Markup {
     }
 }
 
+/// What each stage of the boot does.
+pub fn boot_stages(report: &Report) -> Markup {
+    let known =
+        report.boot_stages.iter().filter_map(|at| Some((&at.stage, descriptions::boot_stage(&at.stage)?)));
+    sentences("What each stage does", known)
+}
+
+/// Names with a sentence each.
+pub fn sentences<'a>(summary: &str, all: impl Iterator<Item = (&'a String, &'static str)>) -> Markup {
+    let mut all = all.peekable();
+    if all.peek().is_none() {
+        return html! {};
+    }
+    html! {
+        details { summary { (summary) } dl { @for (name, sentence) in all { dt { (text(name)) } dd { (sentence) } } } }
+    }
+}
+
 /// The panic record.
 pub fn panic(report: &Report) -> Markup {
     let Some(panic) = &report.panic else { return html! {} };
     html! {
         h2.bad { "CPU " (panic.cpu) " panicked" }
-        p { (text(&panic.message)) @if let Some(place) = &panic.location { ", at " code { (text(place)) } } }
-        @if let Some(stage) = &panic.stage { p { "in stage " (text(stage)) } }
+        p.lines { (text(&panic.message)) @if let Some(place) = &panic.location { ", at " code { (text(place)) } } }
+        @if let Some(stage) = panic.boot_stage() { p { "in stage " (text(stage)) } }
         (calls(&panic.backtrace))
         @if let Some(first) = panic.first() {
             pre {
@@ -130,14 +173,19 @@ pub fn warnings(report: &Report) -> Markup {
 fn calls(frames: &[StackFrame]) -> Markup {
     html! {
         @if !frames.is_empty() {
-            ol.calls { @for frame in frames { li {
-                code { (text(frame.function.as_deref().unwrap_or("(no symbol)"))) }
-                @if frame.inlined { " (inlined)" }
-                span.faint {
-                    @if let Some(place) = &frame.location { " " (text(place)) }
-                    " " code { (text(&frame.address)) }
+            ol.calls { @for part in folded(frames) {
+                @match part {
+                    CallPart::Call(frame) => li {
+                        code { (text(frame.function.as_deref().unwrap_or("(no symbol)"))) }
+                        @if frame.inlined { " (inlined)" }
+                        span.faint {
+                            @if let Some(place) = &frame.location { " " (text(place)) }
+                            " " code { (text(&frame.address)) }
+                        }
+                    },
+                    CallPart::Repeated { .. } => li.faint { (part.to_string()) },
                 }
-            } } }
+            } }
         }
     }
 }
@@ -157,18 +205,19 @@ pub fn stages(report: &Report) -> Markup {
     html! {
         p.faint { "How long each stage lasted" }
         div.scroll { table {
-            tr { th { "stage" } @for name in ["least", "median", "most"] { th.number { (name) } } }
+            tr { th { "after" } th { "until" } @for name in ["least", "median", "most"] { th.number { (name) } } }
             @for stage in 0..8 { @if let Some(spread) = lasted(stage) {
                 tr {
                     td { (names[stage]) }
+                    td { (descriptions::cpu_stage(names[stage + 1]).unwrap_or_default()) }
                     @for figure in [spread.min, spread.median, spread.max] { td.number { (time(figure as f64)) } }
                 }
             } }
         } }
         details {
             summary { "Each CPU's stamps, in µs since the kernel's entry" }
-            div.scroll.tall { table {
-                tr { th { "CPU" } th { "APIC ID" } th { "state" } @for name in names { th.number { (name) } } }
+            div.scroll.tall { table.wrap {
+                tr { th { "CPU" } th { "APIC ID" } th { "state" } @for name in names { th.number { (name.replace('_', " ")) } } }
                 @for cpu in &report.cpus {
                     tr {
                         td { (cpu.cpu) } td { (cpu.apic_id) } td { (text(&cpu.state)) }

@@ -6,12 +6,24 @@ use octopod::wire::ORDERS;
 
 use crate::base::numbers::{bytes, plain, short};
 use crate::present::page::html::text;
+use crate::present::page::sections::sentences;
 use crate::present::pictures::Spread;
-use crate::report::Report;
 use crate::report::memory::ArenaReport;
+use crate::report::stress::StressReport;
+use crate::report::{Report, descriptions};
 
 /// Interrupts of more CPUs than this are shown by their spread.
-const MAX_CPU_COLUMNS: usize = 16;
+const MAX_CPU_COLUMNS: usize = 8;
+
+/// Orders are shown in groups, each up to this one.
+const LAST_ORDERS: [usize; 6] = [0, 4, 8, 9, 13, ORDERS - 1];
+
+/// What is shown of a workload behind its name and its allocator's.
+const FIGURES: [&str; 9] =
+    ["CPUs", "operations", "per second", "lost", "twice", "p50", "p99", "p99.9", "max"];
+
+/// Where the counts begin that have to be 0.
+const FIRST_COUNT: usize = 3;
 
 /// The memory map line by line, and the frame allocator's counts.
 pub fn memory(report: &Report) -> Markup {
@@ -27,11 +39,11 @@ pub fn memory(report: &Report) -> Markup {
         (arenas(&memory.arenas))
         @if !memory.calls.is_empty() { details {
             summary { "What CPUs have asked of the frame allocator, but for single frames from their magazines" }
-            div.scroll.tall { table {
+            div.scroll.tall { table.wrap {
                 @for (row, counts) in memory.calls.iter().enumerate() {
                     @let fields = crate::report::comparison::fields(counts);
                     @if row == 0 { tr { @for (name, _) in &fields { th.number { (name.replace('_', " ")) } } } }
-                    tr { @for (_, count) in &fields { td.number { (HumanCount(*count)) } } }
+                    tr { @for (_, count) in &fields { td.number { (counted(*count)) } } }
                 }
             } }
         } }
@@ -58,21 +70,29 @@ fn arenas(arenas: &[ArenaReport]) -> Markup {
         let parts = [("before", arena.before.clone()), ("after", arena.after.clone())];
         parts.into_iter().filter_map(|(when, free)| Some((when, free?)))
     };
-    let has_some = |order: &usize| arenas.iter().flat_map(parts).any(|(_, free)| free.by_order[*order] > 0);
-    let orders: Vec<usize> = (0..ORDERS).filter(has_some).collect();
+    let groups: Vec<_> = (0..LAST_ORDERS.len())
+        .map(|at| (at.checked_sub(1).map_or(0, |before| LAST_ORDERS[before] + 1), LAST_ORDERS[at]))
+        .collect();
+    let range = |&(first, last): &(usize, usize)| match first == last {
+        true => bytes(4096 << first),
+        false => format!("{} to {}", bytes(4096 << first), bytes(4096 << last)),
+    };
+    let sum = |by_order: &[u64; ORDERS], &(first, last): &(usize, usize)| {
+        by_order[first..=last].iter().fold(0, |sum: u64, one| sum.saturating_add(*one))
+    };
     html! {
         @if !arenas.is_empty() {
             p.faint { "Free frames, by the largest piece that could be had of them" }
-            div.scroll.tall { table {
+            div.scroll.tall { table.wrap {
                 tr {
                     th.number { "node" } th { "zone" } th.number { "frames" } th { "work" } th.number { "free" }
-                    @for order in &orders { th.number { (bytes(4096 << order)) } }
+                    @for group in &groups { th.number { (range(group)) } }
                 }
                 @for arena in arenas { @for (when, free) in parts(arena) {
                     tr {
                         td.number { (arena.node) } td { (text(&arena.zone)) } td.number { (HumanCount(arena.frames_total)) }
                         td { (when) } td.number { (HumanCount(free.frames)) }
-                        @for order in &orders { td.number { (HumanCount(free.by_order[*order])) } }
+                        @for group in &groups { td.number { (HumanCount(sum(&free.by_order, group))) } }
                     }
                 } }
             } }
@@ -86,31 +106,58 @@ pub fn stress(report: &Report) -> Markup {
         return html! {};
     }
     let unit = report.latency_unit();
+    let names = |name: fn(&StressReport) -> &String| {
+        let mut names: Vec<&String> = Vec::new();
+        for name in report.stress.iter().map(name) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.into_iter()
+    };
+    let workloads =
+        names(|result| &result.workload).filter_map(|name| Some((name, descriptions::workload(name)?)));
+    let allocators =
+        names(|result| &result.allocator).filter_map(|name| Some((name, descriptions::allocator(name)?)));
     html! {
         h2 { "Workloads" }
-        div.scroll.tall { table {
+        div.scroll.tall { table.stack {
             tr {
                 th { "workload" } th { "allocator" }
-                @for name in ["CPUs", "operations", "per second", "lost", "twice", "p50", "p99", "p99.9", "max"] {
-                    th.number { (name) }
-                }
+                @for name in FIGURES { th.number { (name) } }
             }
             @for result in &report.stress {
+                @let cycles = &result.cycles;
+                @let counts = [result.lost, result.doubled];
+                @let figures = [
+                    result.cpus.to_string(),
+                    HumanCount(result.operations).to_string(),
+                    HumanCount(result.rate() as u64).to_string(),
+                    HumanCount(result.lost).to_string(),
+                    HumanCount(result.doubled).to_string(),
+                    short(cycles.p50 as f64),
+                    short(cycles.p99 as f64),
+                    short(cycles.p999 as f64),
+                    short(cycles.max as f64),
+                ];
                 tr {
-                    td { (text(&result.workload)) } td { (text(&result.allocator)) }
-                    td.number { (result.cpus) }
-                    td.number { (HumanCount(result.operations)) }
-                    td.number { (HumanCount(result.rate() as u64)) }
-                    @for count in [result.lost, result.doubled] {
-                        td.number.bad[count > 0] { (HumanCount(count)) }
+                    td data-label="workload" { (text(&result.workload)) }
+                    td data-label="allocator" { (text(&result.allocator)) }
+                    @for (at, (name, figure)) in FIGURES.into_iter().zip(figures).enumerate() {
+                        @let is_bad = at.checked_sub(FIRST_COUNT).and_then(|at| counts.get(at)).is_some_and(|count| *count > 0);
+                        td.number.bad[is_bad] data-label=(name) { (figure) }
                     }
-                    @let cycles = &result.cycles;
-                    @for figure in [cycles.p50, cycles.p99, cycles.p999, cycles.max] { td.number { (short(figure as f64)) } }
                 }
             }
         } }
-        p.faint { "The last four columns: how long a hand-out and its return take together, in " (unit) "." }
+        p.faint { "p50 to max: how long an allocation and its free take together, in " (unit) "." }
+        (sentences("What each workload and allocator does", workloads.chain(allocators)))
     }
+}
+
+/// A count in at most seven characters, exact while it has these.
+fn counted(count: u64) -> String {
+    if count < 1_000_000 { HumanCount(count).to_string() } else { short(count as f64) }
 }
 
 /// What things cost.
@@ -156,7 +203,7 @@ pub fn interrupts(report: &Report) -> Markup {
                 tr {
                     td.number { (vector.vector) } td { (text(&vector.name)) }
                     td.number { (HumanCount(vector.per_cpu.iter().fold(0, |sum, count| sum.saturating_add(*count)))) }
-                    @if each { @for count in &vector.per_cpu { td.number { (HumanCount(*count)) } } }
+                    @if each { @for count in &vector.per_cpu { td.number { (counted(*count)) } } }
                     @else if let Some(spread) = Spread::of(vector.per_cpu.iter().copied()) {
                         @for count in [spread.min, spread.median, spread.max] { td.number { (HumanCount(count)) } }
                     }

@@ -4,6 +4,7 @@ use scraper::{Html, Selector};
 
 use super::*;
 use crate::base::VerdictKind;
+use crate::kernel::StackFrame;
 use crate::report::sample::{HOSTILE, hostile, report, seen};
 use crate::run::folder::PICTURES;
 
@@ -80,7 +81,7 @@ fn a_run_that_said_nothing_has_a_page() {
 #[test]
 fn many_warnings_do_not_hide_the_rest() {
     let mut report = report(&seen(8, &["pairs"], &["octopod"]));
-    let call = crate::kernel::StackFrame {
+    let call = StackFrame {
         address: "0xffff800000101234".to_owned(),
         function: Some("octopod::smp::wait".to_owned()),
         location: Some("src/smp/mod.rs:7".to_owned()),
@@ -94,10 +95,87 @@ fn many_warnings_do_not_hide_the_rest() {
         address: None,
         offset: None,
         wait: None,
-        backtrace: vec![call; 30],
+        backtrace: (0..30).map(|at| StackFrame { address: format!("{at:#x}"), ..call.clone() }).collect(),
     };
     report.warnings = vec![warning; 20];
     let html = parsed(&page_of(&report));
     assert_eq!(count(&html, ".tall > details:not([open]) > summary"), 20);
     assert_eq!(count(&html, "details > ol.calls > li"), 600);
+}
+
+#[test]
+fn a_page_names_what_ran_its_origin_and_how_to_repeat_it() {
+    let mut report = report(&seen(8, &["pairs"], &["octopod"]));
+    report.origin = crate::report::origin::OriginReport {
+        version: "9.8.7".to_owned(),
+        commit: Some("0123456789ab-dirty".to_owned()),
+        date: "2026-01-02 03:04:05 UTC".to_owned(),
+        host: "linux x86_64, 2 CPUs".to_owned(),
+        repeat: Some("cargo run -- stress --seed=0x1f --smp 8".to_owned()),
+        seed: Some("0x1f".to_owned()),
+        emulator_command: Some("qemu-system-x86_64 -kernel RUN/octopod-kernel".to_owned()),
+    };
+    let html = parsed(&page_of(&report));
+    let of = |selector: &str| {
+        let selector = Selector::parse(selector).unwrap();
+        html.select(&selector).map(|one| one.text().collect::<String>()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("h1"), ["Stress on 8 CPUs: PASS"]);
+    assert_eq!(of("title"), ["octopod: Stress on 8 CPUs: pass"]);
+    let (names, values) = (of("dt"), of("dd"));
+    let value = |name: &str| names.iter().position(|one| one == name).map(|at| values[at].as_str());
+    let origin = &report.origin;
+    assert_eq!(value("octopod"), Some("9.8.7, commit 0123456789ab-dirty"));
+    assert_eq!((value("date"), value("host")), (Some(&*origin.date), Some(&*origin.host)));
+    assert_eq!((value("repeat"), value("seed")), (origin.repeat.as_deref(), origin.seed.as_deref()));
+    assert_eq!(value("emulator"), origin.emulator_command.as_deref());
+    // Each workload, allocator and stage that has run.
+    for name in ["pairs", "octopod", "clock", "verdict"] {
+        assert!(names.iter().any(|one| one == name), "{name}: {names:?}");
+    }
+}
+
+/// Without a browser: what the width of a page depends on.
+#[test]
+fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
+    let mut seen = seen(8, &["pairs"], &["octopod", "locked"]);
+    let arena = |after| octopod::wire::Arena {
+        after,
+        node: 0,
+        zone: "normal".to_owned(),
+        frames_total: 1 << 20,
+        frames_free: 1 << 19,
+        free_by_order: [3; octopod::wire::ORDERS],
+    };
+    seen.arenas = vec![arena(false), arena(true)];
+    seen.frame_counts = vec![octopod::wire::FrameCounts::default()];
+    let html = parsed(&page_of(&report(&seen)));
+    let rows = Selector::parse("table tr").unwrap();
+    let columns = html.select(&rows).map(|row| row.child_elements().count()).max();
+    assert_eq!(columns, Some(13), "a CPU's counts of calls, whose heads are wrapped, have the most");
+    // 3 frames of each order, in groups of 1, 4, 4, 1, 4 and 5 orders.
+    let text: String = html.root_element().text().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("524,288 3 12 12 3 12 15"), "{text}");
+    let stacked = Selector::parse("table.stack td").unwrap();
+    let labels: Vec<_> =
+        html.select(&stacked).take(11).map(|cell| cell.attr("data-label").unwrap()).collect();
+    assert_eq!(labels[..2], ["workload", "allocator"]);
+    assert_eq!(labels[7..], ["p50", "p99", "p99.9", "max"]);
+    assert_eq!(html.select(&stacked).filter(|cell| cell.attr("data-label").is_none()).count(), 0);
+}
+
+#[test]
+fn a_recursion_is_folded_and_a_message_keeps_its_lines() {
+    let mut report = hostile();
+    let panic = report.panic.as_mut().unwrap();
+    panic.message = "assertion failed\n  left: 1\n right: 2".to_owned();
+    panic.stage = Some("work".to_owned());
+    panic.backtrace = vec![panic.backtrace[0].clone(); 30];
+    let page = page_of(&report);
+    let html = parsed(&page);
+    let calls = html.select(&Selector::parse("ol.calls").unwrap()).next().unwrap();
+    assert_eq!(calls.child_elements().count(), 2);
+    assert!(page.contains("... the call above, 29 more times"));
+    assert!(page.contains("<p class=\"lines\">assertion failed\n  left: 1\n right: 2"));
+    assert!(!page.contains("in stage"));
 }

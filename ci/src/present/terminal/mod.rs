@@ -15,6 +15,7 @@ use strum::VariantArray;
 use crate::base::{Error, Message, Observer, VerdictKind, text};
 use crate::kernel::StackFrame;
 use crate::machine::EmulatorKind;
+use crate::present::calls::{CallPart, folded};
 use crate::present::styles::{BAD, FAINT, GOOD, WARN};
 use crate::present::table;
 use crate::report::lock_wait::lock_wait_in_words;
@@ -169,9 +170,9 @@ impl Console {
             _ => BAD,
         };
         let (word, text) = headline::verdict(report);
-        // What a tool said at length stands above, so that the last line is the verdict.
+        // What a tool said at length stands above, so that the last line is the verdict; the rest of a panic's message is there.
         let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
-        if !self.quiet && !details.is_empty() {
+        if !self.quiet && !details.is_empty() && report.panic.is_none() {
             self.lines(details);
         }
         self.line(&format!("{style}{word}{style:#}  {}", text::line(sentence.trim_end_matches(':'))));
@@ -184,13 +185,16 @@ impl Console {
 
     fn panic(&self, report: &Report) {
         let Some(panic) = &report.panic else { return };
-        let place = text::line(panic.location.as_deref().unwrap_or("an unknown place"));
+        let place = panic.location.as_ref().map(|place| format!(" at {}", text::line(place)));
+        let (sentence, details) = panic.message.split_once('\n').unwrap_or((&panic.message, ""));
         self.line(&format!(
-            "{BAD}CPU {} panicked{BAD:#} at {place}: {}",
+            "{BAD}CPU {} panicked{BAD:#}{}: {}",
             panic.cpu,
-            text::line(&panic.message)
+            place.unwrap_or_default(),
+            text::line(sentence)
         ));
-        if let Some(stage) = &panic.stage {
+        self.lines(details);
+        if let Some(stage) = panic.boot_stage() {
             self.line(&format!("    in stage {}", text::line(stage)));
         }
         self.calls(&panic.backtrace);
@@ -224,8 +228,11 @@ impl Console {
     }
 
     fn calls(&self, frames: &[StackFrame]) {
-        for frame in frames {
-            self.line(&format!("    {}", shown(frame)));
+        for part in folded(frames) {
+            match part {
+                CallPart::Call(frame) => self.line(&format!("    {}", shown(frame))),
+                CallPart::Repeated { .. } => self.line(&format!("    {part}")),
+            }
         }
     }
 

@@ -30,6 +30,7 @@ fn run<'a>(end: &'a End, seen: &'a Seen, asked: &'a Requested) -> RunEvidence<'a
         end,
         shutdown: None,
         seen,
+        backtrace: &[],
         first_line: None,
         last_line: None,
         complaint: "",
@@ -246,4 +247,46 @@ fn a_deadline_says_how_far_the_kernel_came() {
     };
     let reason = on(end(), &Seen { progress: Some(progress), ..Seen::default() }).1;
     assert!(reason.contains("workload bulk on locked with 8 CPUs"), "{reason}");
+}
+
+#[test]
+fn a_panic_is_named_with_its_place_on_the_first_line() {
+    let panic = |message: &str, location: Option<&str>| {
+        let (message, location) = (message.to_owned(), location.map(str::to_owned));
+        Seen { panic: Some(Panic { cpu: 2, message, location, ..Panic::default() }), ..said(false) }
+    };
+    let frame = |address: &str, function: Option<&str>, location: Option<&str>| StackFrame {
+        address: address.to_owned(),
+        function: function.map(str::to_owned),
+        location: location.map(str::to_owned),
+        inlined: false,
+    };
+    let backtrace = [
+        frame("0x0", None, None),
+        frame("0x1", Some("core::ptr::read"), Some("library/core/src/ptr/mod.rs:9")),
+        frame("0x1", Some("octopod::smp::wait"), Some("src/smp/mod.rs:7")),
+        frame("0x2", Some("octopod::rust_entry"), Some("src/stages.rs:1")),
+    ];
+    let (end, asked) = (End::Status(ExitCode::Panicked.qemu_status().into()), boot());
+    let reason = |seen: &Seen, backtrace: &[StackFrame]| {
+        judged(&RunEvidence { backtrace, ..run(&end, seen, &asked) }).1
+    };
+    // An exception.
+    let fault = panic("page fault", None);
+    assert_eq!(reason(&fault, &backtrace), "CPU 2: page fault, at octopod::smp::wait (src/smp/mod.rs:7)");
+    assert_eq!(
+        reason(&fault, &backtrace[..2]),
+        "CPU 2: page fault, at core::ptr::read (library/core/src/ptr/mod.rs:9)"
+    );
+    assert_eq!(reason(&fault, &backtrace[..1]), "CPU 2: page fault");
+    // Further lines of a message stay behind its place.
+    let assertion = panic("assertion failed\n  left: 1\n right: 2", Some("src/a.rs:3"));
+    assert_eq!(
+        reason(&assertion, &backtrace),
+        "CPU 2: assertion failed, at src/a.rs:3\n  left: 1\n right: 2"
+    );
+    let again = Seen { booted_again: true, ..assertion };
+    let expected =
+        "CPU 2: assertion failed, at src/a.rs:3 (and the kernel booted a second time)\n  left: 1\n right: 2";
+    assert_eq!(reason(&again, &backtrace), expected);
 }

@@ -1,0 +1,89 @@
+//! What workloads, allocators and stages are, in a sentence each.
+
+/// A workload of the stress.
+pub fn workload(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "pairs" => "Each CPU allocates a frame and frees it.",
+        "bulk" => "Each CPU allocates many frames, then frees all of them.",
+        "random" => "Each CPU allocates contiguous frames of random sizes and frees them after random times.",
+        "remote" => "Each CPU frees frames that another CPU allocated.",
+        "orders" => {
+            "Each CPU allocates contiguous frames of every order, and frees some of them frame by frame."
+        }
+        "checkerboard" => "All frames are allocated, every second one is freed, and one CPU allocates these.",
+        "offline" => "As random, while one CPU after the other goes offline and comes online again.",
+        "interrupts" => "As random, on each CPU and in a timer interrupt that preempts it.",
+        "storm" => "All CPUs allocate until memory is exhausted, then all free.",
+        "replay" => "The allocations and frees of a trace, on the CPUs that it names.",
+        _ => return None,
+    })
+}
+
+/// An allocator of the stress.
+pub fn allocator(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "octopod" => "The kernel's own: a cache of frames on each CPU, and a shared buddy allocator.",
+        "magazine" => "A plain array of frames on each CPU, and a buddy allocator behind one lock.",
+        "locked" => "A library's buddy allocator behind one lock.",
+        _ => return None,
+    })
+}
+
+/// A stage of the kernel's boot.
+pub fn boot_stage(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "loader" => "From the kernel's entry to its first Rust code; the boot information is read.",
+        "options" => "The kernel command line is parsed.",
+        "features" => "The processor's features are detected and checked.",
+        "redirects" => "Code that depends on features is patched.",
+        "memory" => "The final page tables are built, and the frame allocator is set up.",
+        "boot_cpu" => "The BSP loads its GDT, TSS, interrupt stacks and control registers.",
+        "screen" => "The log is shown on the framebuffer or the VGA text screen.",
+        "platform" => "The ACPI tables are read: CPUs, timers, interrupt routing, NUMA nodes.",
+        "zones" => "Memory is divided into zones and NUMA nodes.",
+        "clock" => "The local APIC is enabled, and the TSC and the APIC timer are calibrated.",
+        "serial_input" => "The I/O APICs are set up, and the serial port's interrupt on them.",
+        "other_cpus" => "The APs are started by INIT-SIPI-SIPI, all at once.",
+        "counter" => "The TSCs of all CPUs are compared, and the clocksource is selected.",
+        "audit" => "The live page tables are checked against the policy.",
+        "work" => "The work of the command line runs.",
+        "verdict" => "The result is reported.",
+        _ => return None,
+    })
+}
+
+/// A stage of an AP's bring-up.
+pub fn cpu_stage(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "sipi_sent" => "The BSP sends the first start-up IPI.",
+        "real_mode" => "The AP executes the trampoline's first instruction.",
+        "protected_mode" => "It runs 32-bit code.",
+        "long_mode" => "It runs 64-bit code and has claimed its slot.",
+        "gs" => "It has its per-CPU area and runs on the kernel's page tables.",
+        "idt" => "Its GDT, TSS and IDT are loaded.",
+        "apic" => "Its local APIC is enabled.",
+        "timer" => "Its APIC timer is set up.",
+        "online" => "It accepts work.",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use octopod::boot::command_line::{Allocator, Workload};
+    use octopod::wire::{BootStage, StagesUs};
+
+    use super::*;
+
+    #[test]
+    fn everything_that_the_kernel_names_has_a_sentence() {
+        let workloads = Workload::ALL.iter().map(|one| (one.name(), workload(one.name())));
+        let allocators = Allocator::ALL.iter().map(|one| (one.name(), allocator(one.name())));
+        let stages = BootStage::ALL.iter().map(|one| (one.name(), boot_stage(one.name())));
+        let of_cpus = StagesUs::default().in_order().map(|(name, _)| (name, cpu_stage(name)));
+        for (name, sentence) in workloads.chain(allocators).chain(stages).chain(of_cpus) {
+            assert!(sentence.is_some_and(|text| text.ends_with('.')), "{name}: {sentence:?}");
+        }
+        assert_eq!(workload("of another kernel"), None);
+    }
+}
