@@ -26,7 +26,7 @@ use crate::interrupts::{self, Frame, Vector};
 use crate::panic::{self, MAX_FRAMES, Panicking, Victim};
 use crate::sync::Timeout;
 use crate::sync::hotplug::NmiPermit;
-use crate::sync::nmi_request::NmiRequest;
+use crate::sync::nmi_request::{NmiRequest, Reason};
 use crate::sync::stop::before_stopping_others;
 use crate::{boot, per_cpu, redirectable};
 
@@ -66,11 +66,13 @@ fn nmi(frame: &mut Frame) {
     }
     // SAFETY: this CPU's own copy, whose area is never freed (`CpuAreas`); all of it is atomic.
     let request = unsafe { &*REQUEST.as_ptr() };
-    if request.begin() {
-        panic::leave_place(&frame.registers());
-        request.finish();
-    } else {
-        interrupts::EXTERNAL_NMIS.increment();
+    match request.begin() {
+        Reason::Asked => {
+            panic::leave_place(&frame.registers());
+            request.finish();
+        }
+        Reason::Cancelled => {}
+        Reason::External => interrupts::EXTERNAL_NMIS.increment(),
     }
 }
 
@@ -192,10 +194,14 @@ pub fn place_of(cpu: &'static Cpu) -> Result<Place, NoPlace> {
         drop(permit);
         waited.map_err(|_| NoPlace::Silent)
     });
-    // An answer may have come at the last moment, or because of another CPU's NMI.
-    if let Err(error) = asked
-        && request.cancel()
-    {
+    // An answer may have come at the last moment, or because of another NMI.
+    let gave_up = match asked {
+        Ok(()) => false,
+        Err(NoPlace::Silent) => request.cancel(),
+        // No NMI is pending for it.
+        Err(_) => request.withdraw(),
+    };
+    if let (Err(error), true) = (asked, gave_up) {
         return Err(error);
     }
     let mut place = Place { rip: 0, frames: [0; MAX_FRAMES], count: 0 };
