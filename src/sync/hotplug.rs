@@ -402,8 +402,26 @@ pub trait Starter: Requester {
     /// slot is as before.
     fn start(&self) -> Result<(), Self::Error>;
 
+    /// How many stages of bring-up the target has reached.
+    fn stages(&self) -> u32;
+
     /// Decides about the target's slot by [`give_up_slot`]: whether the target is past it.
     fn settle(&self) -> bool;
+}
+
+/// Waits until the target is online; whether it is. Each further stage that it reaches renews the time-out, as at boot: a host
+/// may give all CPUs together a fraction of one core, so no time for all stages would tell a late CPU from a dead one. The
+/// wait ends all the same, because the number of stages is fixed.
+fn wait_for_return(cpu: &CpuHotplug, starter: &impl Starter) -> bool {
+    let is_online = || cpu.state() == Online;
+    let mut seen = starter.stages();
+    while starter.wait(|| is_online() || starter.stages() > seen) {
+        if is_online() {
+            return true;
+        }
+        seen = starter.stages();
+    }
+    is_online()
 }
 
 /// How an online operation ended.
@@ -417,7 +435,7 @@ pub enum Returned<E> {
     NmiPending,
     /// No interrupt could be sent. It is offline as before.
     NotSent(E),
-    /// It did not come in time and never will.
+    /// It reached no further stage in time, and never will.
     Failed,
     /// It is past its slot and will be online, but is not yet.
     InProgress(HotplugState),
@@ -437,8 +455,7 @@ pub fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> Returned<S::Er
         cpu.step(Word::cancel_restart);
         return Returned::NotSent(error);
     }
-    let is_online = || cpu.state() == Online;
-    if starter.wait(is_online) {
+    if wait_for_return(cpu, starter) {
         return Returned::Online;
     }
     if !starter.settle() {
@@ -446,7 +463,7 @@ pub fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> Returned<S::Er
         return Returned::Failed;
     }
     // Nothing stops it any more: it is late, not lost.
-    if starter.wait(is_online) { Returned::Online } else { Returned::InProgress(cpu.state()) }
+    if wait_for_return(cpu, starter) { Returned::Online } else { Returned::InProgress(cpu.state()) }
 }
 
 /// The right to take a CPU offline or to bring one back, which one CPU has at a time.

@@ -176,7 +176,7 @@ pub enum OnlineError {
         /// Which.
         by: CpuId,
     },
-    /// It did not come in time.
+    /// It has not come, and reached no further stage in time.
     DidNotCome {
         /// The CPU.
         cpu: CpuId,
@@ -211,7 +211,7 @@ impl fmt::Display for OnlineError {
             OnlineError::NotSent { cpu, error } => write!(f, "cpu {cpu} could not be restarted: {error}"),
             OnlineError::Busy { by } => write!(f, "cpu {by} takes a CPU offline or brings one back"),
             OnlineError::DidNotCome { cpu, stage, ms } => {
-                write!(f, "cpu {cpu} did not come back in {ms} ms, last seen in stage {stage}")
+                write!(f, "cpu {cpu} did not come back: last seen in stage {stage}, no progress for {ms} ms")
             }
         }
     }

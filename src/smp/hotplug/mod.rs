@@ -106,7 +106,8 @@ fn warn(target: &'static Cpu, stage: HotplugState) {
 
 /// Brings a CPU back that [`offline`] has taken offline, and returns when it takes work.
 ///
-/// **Context:** thread, interrupts on, no lock held. Halts, up to twice [`AP_PROGRESS_MS`].
+/// **Context:** thread, interrupts on, no lock held. Halts until the CPU has reached no further stage of bring-up for
+/// [`AP_PROGRESS_MS`], at most so long for each stage.
 ///
 /// # Errors
 /// See [`OnlineError`]. After [`OnlineError::DidNotCome`] the CPU never comes back; after [`OnlineError::StillReturning`] it
@@ -203,6 +204,10 @@ impl Starter for Restart<'_> {
         let again = bring_up::call_again(self.target)?;
         self.again.get_or_init(|| again);
         Ok(())
+    }
+
+    fn stages(&self) -> u32 {
+        self.again.get().map_or(0, |again| again.last_seen() as u32)
     }
 
     fn settle(&self) -> bool {

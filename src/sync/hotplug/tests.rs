@@ -114,6 +114,10 @@ impl Starter for Scripted<'_> {
         self.start
     }
 
+    fn stages(&self) -> u32 {
+        0
+    }
+
     fn settle(&self) -> bool {
         self.is_past_slot
     }
@@ -185,6 +189,63 @@ fn a_cpu_past_its_slot_is_late_and_never_failed() {
     let resumed: &[Transition] = &[Word::resume];
     let late = online(&[(&[], false), (resumed, false)], true, Ok(()));
     assert_eq!(late, (Returned::InProgress(Resuming), Resuming));
+}
+
+/// A target that reaches one stage more in each time-out, and then comes, or does not.
+struct Slow<'a> {
+    cpu: &'a CpuHotplug,
+    stages: u32,
+    reached: Cell<u32>,
+    comes: bool,
+    waits: Cell<u32>,
+}
+
+impl Requester for Slow<'_> {
+    fn wait(&self, is_over: impl Fn() -> bool) -> bool {
+        self.waits.set(self.waits.get() + 1);
+        if self.reached.get() < self.stages {
+            self.reached.set(self.reached.get() + 1);
+        } else if self.comes {
+            self.cpu.step(Word::resume);
+            self.cpu.step(Word::complete);
+        }
+        is_over()
+    }
+
+    fn spin(&self, is_over: impl Fn() -> bool) -> bool {
+        is_over()
+    }
+}
+
+impl Starter for Slow<'_> {
+    type Error = ();
+
+    fn start(&self) -> Result<(), ()> {
+        Ok(())
+    }
+
+    fn stages(&self) -> u32 {
+        self.reached.get()
+    }
+
+    fn settle(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_cpu_is_waited_for_as_long_as_it_reaches_further_stages() {
+    for (stages, comes) in [(0, true), (8, true), (0, false), (3, false)] {
+        let cpu = CpuHotplug::new();
+        cpu.step(Word::start);
+        cpu.step(Word::request_offline);
+        LEAVES.iter().for_each(|step| cpu.step(*step));
+        cpu.step(Word::halt);
+        let starter = Slow { cpu: &cpu, stages, reached: Cell::new(0), comes, waits: Cell::new(0) };
+        let expected = if comes { (Returned::Online, Online) } else { (Returned::Failed, Failed) };
+        assert_eq!((bring_online(&cpu, &starter), cpu.state()), expected, "{stages} stages");
+        assert_eq!(starter.waits.get(), stages + 1, "time-outs");
+    }
 }
 
 #[test]

@@ -245,6 +245,11 @@ impl Starter for Impatient<'_> {
         self.can_interrupt.then_some(()).ok_or(())
     }
 
+    /// Of no effect: each wait may end at any time.
+    fn stages(&self) -> u32 {
+        0
+    }
+
     fn settle(&self) -> bool {
         self.machine.settle_slot()
     }
