@@ -102,6 +102,7 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::HoldLock) => locks::hold_and_wait(),
         Some(Fault::HoldLockAtWork) => locks::hold_and_wait_at_work(),
         Some(Fault::HoldConsole) => locks::hold_console(),
+        Some(Fault::HoldConsoleAWhile) => locks::hold_console_a_while(),
         Some(Fault::LockTwice) => locks::lock_twice(),
         Some(Fault::RemapInTeardown) => remap::remap_in_teardown(),
         Some(Fault::RestartInNmi) => hotplug::restart_in_nmi(),

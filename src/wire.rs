@@ -49,7 +49,7 @@ pub use trace::{
 pub use warning::{Warning, WarningFrame};
 
 /// The longest record as JSON, in bytes.
-pub const MAX_JSON_BYTES: usize = 1536;
+pub const MAX_JSON_BYTES: usize = 1600;
 
 /// The longest line that the kernel sends for a program, frame and line end included, in bytes.
 pub const MAX_RECORD_BYTES: usize = MAX_JSON_BYTES + MAX_FRAME_BYTES;

@@ -1,9 +1,10 @@
-//! Faults of spin locks: one is held for ever while another CPU waits for it, or awaited by its own holder.
+//! Faults of spin locks: one is held for ever or for a while, while other CPUs wait for it, or awaited by its own holder.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use super::{STRIKE_MS, on_last_cpu};
+use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
 use crate::smp;
@@ -37,6 +38,26 @@ pub fn hold_console() {
     call_last(hold_console_for_ever);
     wait_until_held();
     log::info!("a line that is written by the panic alone");
+}
+
+/// The last CPU holds the console until all others have waited for it too long, for they log.
+pub fn hold_console_a_while() {
+    let last = smp::online().last().map(smp::Cpu::id);
+    let others = smp::online().count() as u64 - 1;
+    let have_stalled = || smp::lock_stalls() >= others;
+    let strike = |cpu: &'static smp::Cpu| {
+        if Some(cpu.id()) == last {
+            console::hold(|| {
+                IS_HELD.store(true, Ordering::Release);
+                // What a CPU that has not stalled by then prevents shows in what is logged.
+                let _ = Deadline::after_ms(LOCK_TIMEOUT_MS * 3 / 4).wait_until(have_stalled);
+            });
+        } else {
+            wait_until_held();
+            log::info!("a line that is written when the console is free");
+        }
+    };
+    smp::run_on_all(2 * LOCK_TIMEOUT_MS, &strike).expect("a fault strikes on all CPUs");
 }
 
 /// The last CPU waits for a lock that it holds.

@@ -1,5 +1,6 @@
 //! A CPU that has waited for a spin lock for longer than the watchdog's time reports itself, and where the holder is. That
-//! needs no work under way, no timer and no interrupt: the waiting CPU itself looks at the clock (`sync::waiting`).
+//! needs no work under way, no timer and no interrupt: the waiting CPU itself looks at the clock (`sync::waiting`). Other CPUs
+//! that wait for the same lock are only counted, until the one that has reported has got it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +10,7 @@ use crate::config::WATCHDOG_MS;
 use crate::console::{self, LineBuffer, Warning};
 use crate::cpu::CpuId;
 use crate::panic::{self, registers_here};
-use crate::sync::{self, LockWait};
+use crate::sync::{self, LockWait, Turn, WaitReporter};
 
 static STALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -19,12 +20,15 @@ pub fn lock_stalls() -> u64 {
 }
 
 pub fn register() {
-    sync::set_wait_reporter(report);
+    sync::set_wait_reporter(WaitReporter { stalled, over });
 }
 
 /// On the waiting CPU, interrupts off. Waits for no lock: the console may be what it waits for.
-fn report(wait: &LockWait) {
+fn stalled(wait: &LockWait, turn: Turn) {
     STALLS.fetch_add(1, Ordering::Relaxed);
+    if turn == Turn::Counted {
+        return;
+    }
     let registers = registers_here();
     let slide = boot::handoff().slide;
     console::warn(Warning {
@@ -47,6 +51,16 @@ fn report(wait: &LockWait) {
         slide,
         frames: place.iter().flat_map(|place| place.frames()).copied().collect(),
     });
+}
+
+/// As [`stalled`]: the lock, which this CPU has now, may be the console's.
+fn over(wait: &LockWait, others: u32) {
+    let ms = wait.waited_ns / 1_000_000;
+    log::warn!(
+        "{others} more CPUs waited for {} too long, until cpu {} had it after {ms} ms",
+        wait.lock,
+        wait.cpu
+    );
 }
 
 impl Cpu {

@@ -24,6 +24,8 @@ pub mod shuttled;
 #[cfg(target_os = "none")]
 mod spin_lock;
 #[cfg(any(target_os = "none", test))]
+mod stall_reports;
+#[cfg(any(target_os = "none", test))]
 pub(crate) mod stop;
 mod timeout;
 #[cfg(any(target_os = "none", test))]
@@ -45,13 +47,15 @@ pub(crate) use named::{held, lock_name};
 pub(crate) use queued::set_virtual;
 #[cfg(target_os = "none")]
 pub use spin_lock::{LockOwner, SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
+#[cfg(target_os = "none")]
+pub(crate) use stall_reports::Turn;
 pub(crate) use timeout::{STEP_NS, Timeout};
 #[cfg(target_os = "none")]
 pub use wait::Site;
 #[cfg(target_os = "none")]
 pub use waiting::LockWait;
 #[cfg(target_os = "none")]
-pub(crate) use waiting::{is_waiting, set_wait_reporter, wait_of};
+pub(crate) use waiting::{WaitReporter, is_waiting, set_wait_reporter, wait_of};
 
 /// The former name of [`SpinLockIrq`], for code that still uses it.
 #[cfg(target_os = "none")]

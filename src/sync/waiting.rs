@@ -2,8 +2,8 @@
 //!
 //! Such a CPU has its interrupts off, so it cannot rely on a timer: it looks at the clock itself. After
 //! [`WATCHDOG_MS`](crate::config::WATCHDOG_MS) it reports itself by the [reporter](set_wait_reporter), which may not wait
-//! for any lock, and waits on. After [`LOCK_TIMEOUT_MS`] it panics: every wait ends. A CPU that waits for itself panics at
-//! once.
+//! for any lock, and waits on. Of the CPUs that wait for the same lock meanwhile one reports, and the others are counted
+//! ([`StallReports`]). After [`LOCK_TIMEOUT_MS`] a CPU panics: every wait ends. A CPU that waits for itself panics at once.
 
 use core::fmt;
 use core::panic::Location;
@@ -14,6 +14,7 @@ use super::deadline::now_ns;
 use super::named;
 use super::queued::{Observer, QueuedLock};
 use super::spin_lock::LockOwner;
+use super::stall_reports::{StallReports, Turn};
 use super::wait::{Site, Stage, Stall, Wait, WaitSlot};
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::cpu::CpuId;
@@ -27,15 +28,24 @@ per_cpu! {
 /// So many looks at the lock come between two at the clock. Under TCG, CPUs that read the clock wait for each other.
 const LOOKS_PER_CLOCK: u32 = 1024;
 
-/// Reports a wait that has become too long: it runs on the waiting CPU, with interrupts off, and takes no lock but by
-/// `try_lock`.
-pub type WaitReporter = fn(&LockWait);
+/// Reports waits that have become too long. Both functions run on the waiting CPU, with interrupts off, and take no lock but
+/// by `try_lock`: the lock that was waited for is held, by another CPU or by this one.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitReporter {
+    /// A wait has become too long. Of the CPUs that wait for the same lock one is to report.
+    pub stalled: fn(&LockWait, Turn),
+    /// A CPU that has reported has got the lock. So many other CPUs have waited too long meanwhile.
+    pub over: fn(&LockWait, u32),
+}
 
 static REPORTER: Once<WaitReporter> = Once::new();
 
-/// From now on waits that are too long are reported by this function. Only the first call counts.
-pub fn set_wait_reporter(report: WaitReporter) {
-    REPORTER.call_once(|| report);
+/// The locks whose stall is being reported.
+static REPORTS: StallReports<16> = StallReports::new();
+
+/// From now on waits that are too long are reported by these functions. Only the first call counts.
+pub fn set_wait_reporter(reporter: WaitReporter) {
+    REPORTER.call_once(|| reporter);
 }
 
 /// A wait for a lock, in words.
@@ -123,13 +133,15 @@ pub(super) fn acquire(owner: &LockOwner, lock: &QueuedLock, me: u64, location: &
     let outer = slot.get();
     let cpu = CpuId(me as u32 - 1);
     let wait = Wait { lock: core::ptr::from_ref(owner).addr(), site: Site::of(location), ..Wait::default() };
-    let mut waiting = Waiting { cpu, owner, slot, wait, stall: None, looks: 0 };
+    let mut waiting = Waiting { cpu, owner, slot, wait, stall: None, has_claim: false, looks: 0 };
     waiting.enter();
     if waiting.wait.holder == Some(cpu) {
         let wait = LockWait::of(cpu, &waiting.wait);
         panic!("cpu {cpu} {wait}");
     }
     lock.acquire_contended(me, &mut waiting);
+    // Before the record of the wait is cleared: as long as it is there, nothing that is called waits for a lock.
+    waiting.end_report();
     slot.set(outer);
 }
 
@@ -140,6 +152,8 @@ struct Waiting<'a> {
     wait: Wait,
     /// `None` before the first look at the clock.
     stall: Option<Stall>,
+    /// Whether this CPU is the one that reports the lock's stall.
+    has_claim: bool,
     looks: u32,
 }
 
@@ -148,6 +162,16 @@ impl Waiting<'_> {
     fn enter(&mut self) {
         (self.wait.holder, self.wait.held_at) = (self.owner.get(), self.owner.site());
         self.slot.set(Some(self.wait));
+    }
+
+    fn end_report(&mut self) {
+        if !core::mem::take(&mut self.has_claim) {
+            return;
+        }
+        let others = REPORTS.end(self.wait.lock);
+        if let Some(reporter) = REPORTER.get() {
+            (reporter.over)(&LockWait::of(self.cpu, &self.wait), others);
+        }
     }
 
     #[cold]
@@ -161,7 +185,11 @@ impl Waiting<'_> {
         let stage = stall.look(now_ns, LOCK_TIMEOUT_MS);
         self.enter();
         match (stage, REPORTER.get()) {
-            (Stage::Stalled, Some(report)) => report(&LockWait::of(self.cpu, &self.wait)),
+            (Stage::Stalled, Some(reporter)) => {
+                let turn = REPORTS.claim(self.wait.lock);
+                self.has_claim = turn == Turn::First;
+                (reporter.stalled)(&LockWait::of(self.cpu, &self.wait), turn);
+            }
             (Stage::Waiting | Stage::Stalled, _) => {}
             (Stage::Hopeless, _) => {
                 let wait = LockWait::of(self.cpu, &self.wait);

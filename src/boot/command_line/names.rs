@@ -267,6 +267,8 @@ named! {
         HoldLockAtWork = "hold_lock_at_work",
         /// The last CPU holds the console for ever, while the boot processor logs.
         HoldConsole = "hold_console",
+        /// The last CPU holds the console until all others have waited for it too long. It must do no harm.
+        HoldConsoleAWhile = "hold_console_a_while",
         /// An empty transmitter of the serial port does not interrupt: output is by polling.
         MuteTransmitter = "mute_transmitter",
         /// As that from when the work begins. Output that was left to the interrupt is sent by the next writers.
