@@ -11,11 +11,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::LineBuffer;
 use super::logger;
 use super::screen::{LiveScreen, SCREEN};
-use super::serial::{Serial, TRANSMIT_MS, Wait};
-use super::transmit::Step;
+use super::serial::{Serial, Wait};
+use super::transmit::{Step, TRANSMIT_MS};
 use crate::cpu::irq_guard::interrupts_enabled;
 use crate::cpu::registers::read_tsc;
-use crate::sync::{Deadline, IrqMutex, SpinLockIrqGuard};
+use crate::sync::{IrqMutex, SpinLockIrqGuard, Timeout};
 use crate::wire::{MAX_FRAME_BYTES, MAX_JSON_BYTES, Nonce, Record, RecordFrame};
 
 /// A CPU that has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
@@ -154,14 +154,14 @@ pub(super) fn send_until(end: u64, rest: Rest) {
 /// [`TRANSMIT_MS`]. Any context.
 pub(super) fn send_from_any_context(end: u64) {
     let mut wait = Wait::new();
-    let mut deadline = Deadline::after_ms(TRANSMIT_MS);
-    while !deadline.has_passed() {
+    let mut timeout = Timeout::after_ms(TRANSMIT_MS);
+    while !timeout.has_passed() {
         if let Some(mut serial) = try_lock() {
             let step = if serial.has_sent(end) { Step::Empty } else { serial.step() };
             if serial.has_sent(end) || step == Step::Busy && !wait.goes_on(&mut serial) {
                 return serial.leave();
             }
-            deadline = Deadline::after_ms(TRANSMIT_MS);
+            timeout = Timeout::after_ms(TRANSMIT_MS);
         }
         core::hint::spin_loop();
     }
@@ -233,8 +233,8 @@ pub fn send_last(record: &Record<&str>) {
     lock().retry_stalled();
     while logger::write_next_kept(&mut lock_with_room(), &mut SCREEN.lock()) {}
     send_with(record, Rest::Send);
-    let deadline = Deadline::after_ms(TRANSMIT_MS);
-    while !lock().has_left() && !deadline.has_passed() {
+    let mut timeout = Timeout::after_ms(TRANSMIT_MS);
+    while !lock().has_left() && !timeout.has_passed() {
         core::hint::spin_loop();
     }
 }
@@ -247,7 +247,7 @@ pub fn send_by_interrupt() -> bool {
     if !lock().begin_probe() {
         return false;
     }
-    let _ = Deadline::after_ms(TRANSMIT_MS).wait_until(|| lock().is_probed());
+    let _ = Timeout::after_ms(TRANSMIT_MS).wait_until(|| lock().is_probed());
     let is_driven = lock().end_probe();
     logger::write_kept();
     is_driven
@@ -319,12 +319,12 @@ const TAKE_OVER_MS: u64 = 200;
 /// The code that holds either lock, on this CPU or on another, does not go on if it has not released it in that time. Only the
 /// one CPU that ends the run calls this.
 pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
-    let deadline = Deadline::after_ms(TAKE_OVER_MS);
+    let mut timeout = Timeout::after_ms(TAKE_OVER_MS);
     let mut serial = loop {
         if let Some(serial) = SERIAL.try_lock() {
             break serial;
         }
-        if deadline.has_passed() {
+        if timeout.has_passed() {
             // SAFETY: the holder does not go on (see # Safety). `Serial` tolerates to be left half-way: it is a port, and
             // counts that are only printed; the worst is a line cut in two.
             unsafe { SERIAL.force_unlock() };

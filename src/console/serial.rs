@@ -13,16 +13,13 @@ use uart_16550::spec::FIFO_SIZE;
 use uart_16550::spec::registers::{IER, ISR, LCR, LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 
-use super::transmit::{Cause, Port, Step, Transmitter, Unit};
+use super::transmit::{Cause, Port, PortWait, Step, TRANSMIT_MS, Transmitter, Unit};
 use super::warning::{self, MAX_WARNING_BYTES};
 use crate::redirectable;
-use crate::sync::{self, Deadline};
+use crate::sync::{self, Timeout};
 use crate::wire::MAX_RECORD_BYTES;
 
 const COM1: u16 = 0x3f8;
-
-/// How long to wait for the transmitter until it is given up: 16 bytes at 115,200 baud take 1.4 ms.
-pub(super) const TRANSMIT_MS: u64 = 100;
 
 /// How many bytes can wait to be sent: a second and a half at 115,200 baud.
 const TRANSMIT_BYTES: usize = 16 << 10;
@@ -106,7 +103,7 @@ impl Serial {
         // SAFETY: COM1's ports belong to this driver alone; the caller holds the only `Serial`.
         if let Ok(mut uart) = unsafe { Uart16550::new_port(COM1) }
             // `init` waits for that without a bound. Without a port it reads as set.
-            && Deadline::after_ms(TRANSMIT_MS)
+            && Timeout::after_ms(TRANSMIT_MS)
                 .wait_until(|| uart.lsr().contains(LSR::TRANSMITTER_EMPTY))
                 .is_ok()
             && uart.init(config).is_ok()
@@ -152,8 +149,8 @@ impl Serial {
     pub fn loop_back(&mut self, bytes: &[u8]) -> bool {
         self.flush();
         let Some((Com1 { uart, .. }, transmitter)) = &mut self.open else { return false };
-        let deadline = Deadline::after_ms(TRANSMIT_MS);
-        let has_left = deadline.wait_until(|| status(uart).contains(LSR::TRANSMITTER_EMPTY)).is_ok();
+        let mut timeout = Timeout::after_ms(TRANSMIT_MS);
+        let has_left = timeout.wait_until(|| status(uart).contains(LSR::TRANSMITTER_EMPTY)).is_ok();
         if !has_left || !transmitter.is_empty() {
             return false;
         }
@@ -164,8 +161,8 @@ impl Serial {
         };
         set_mode(uart, mode | MCR::LOOP_BACK);
         let looped = bytes.iter().all(|byte| {
-            let sent = deadline.wait_until(|| uart.try_send_byte(*byte).is_ok()).is_ok();
-            sent && deadline.wait_until(|| status(uart).contains(LSR::TRANSMITTER_EMPTY)).is_ok()
+            let sent = timeout.wait_until(|| uart.try_send_byte(*byte).is_ok()).is_ok();
+            sent && timeout.wait_until(|| status(uart).contains(LSR::TRANSMITTER_EMPTY)).is_ok()
         });
         set_mode(uart, mode);
         looped
@@ -241,13 +238,6 @@ impl Serial {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_stalled())
     }
 
-    /// A writer has waited for [`TRANSMIT_MS`].
-    pub fn set_stalled(&mut self) {
-        if let Some((_, transmitter)) = &mut self.open {
-            transmitter.set_stalled();
-        }
-    }
-
     /// The next writer waits for a stalled port again.
     pub fn retry_stalled(&mut self) {
         if let Some((_, transmitter)) = &mut self.open {
@@ -310,8 +300,8 @@ impl Serial {
     /// Waits until the last byte has left, or never will.
     pub fn drain(&mut self) {
         self.flush();
-        let deadline = Deadline::after_ms(TRANSMIT_MS);
-        while !self.has_left() && !deadline.has_passed() {
+        let mut timeout = Timeout::after_ms(TRANSMIT_MS);
+        while !self.has_left() && !timeout.has_passed() {
             core::hint::spin_loop();
         }
     }
@@ -323,35 +313,19 @@ fn append(transmitter: &mut Transmitter, unit: &impl Fn(&mut Unit)) -> bool {
     appended.commit()
 }
 
-/// A wait for the port, which ends when nothing has been sent for [`TRANSMIT_MS`].
-pub(super) struct Wait {
-    /// `None` until it has been found busy.
-    busy: Option<(Deadline, u64)>,
-}
+/// A wait for the port: see [`PortWait`].
+pub(super) struct Wait(PortWait);
 
 impl Wait {
     /// One that begins.
     pub fn new() -> Wait {
-        Wait { busy: None }
+        Wait(PortWait::new())
     }
 
-    /// Whether to wait on; else the port is stalled.
+    /// Whether to wait on; else the port is stalled, or there is none.
     pub fn goes_on(&mut self, serial: &mut Serial) -> bool {
-        let sent = serial.open.as_ref().map_or(0, |(_, transmitter)| transmitter.sent());
-        match &self.busy {
-            _ if serial.is_stalled() => false,
-            Some((deadline, at)) if *at == sent => {
-                if deadline.has_passed() {
-                    serial.set_stalled();
-                    return false;
-                }
-                true
-            }
-            _ => {
-                self.busy = Some((Deadline::after_ms(TRANSMIT_MS), sent));
-                true
-            }
-        }
+        let Some((_, transmitter)) = &mut serial.open else { return false };
+        self.0.goes_on(transmitter, sync::now_ns())
     }
 }
 

@@ -586,6 +586,42 @@ fn an_interrupt_that_comes_and_finds_nothing_to_do_is_not_late() {
     assert_eq!(transmitter.interrupts().1, 0);
 }
 
+/// A writer waits for room while a line is sent, and checks each 10 microseconds; the host stops the machine now and then, and
+/// the port takes a byte each 87 microseconds of the time that is left.
+#[test]
+fn a_writer_outlasts_a_stopped_host() {
+    for stop_ns in [0, 1_000_000_000, 3600 * 1_000_000_000] {
+        let (mut uart, mut transmitter) = (Uart::new(), Transmitter::new(ring::<64>()));
+        assert!(append(&mut transmitter, &"x".repeat(64)));
+        let (mut wait, mut now_ns) = (PortWait::new(), 0);
+        for check in 1_u64.. {
+            if transmitter.step(&mut uart, now_ns) == Step::Empty {
+                break;
+            }
+            assert!(wait.goes_on(&mut transmitter, now_ns), "a stop of {stop_ns} ns stalled the port");
+            now_ns += if check.is_multiple_of(50) { stop_ns } else { 10_000 };
+            if check.is_multiple_of(9) {
+                uart.tick();
+            }
+        }
+        assert!(transmitter.is_empty() && !transmitter.is_stalled());
+    }
+}
+
+#[test]
+fn a_writer_waits_for_a_dead_port_for_its_time_and_no_longer() {
+    let (mut uart, mut transmitter) = (Uart::new(), Transmitter::new(ring::<64>()));
+    uart.is_dead = true;
+    assert!(append(&mut transmitter, &"x".repeat(64)));
+    let (mut wait, mut now_ns) = (PortWait::new(), 7);
+    while transmitter.step(&mut uart, now_ns) != Step::Busy || wait.goes_on(&mut transmitter, now_ns) {
+        now_ns += 1_000_000;
+    }
+    // The first step has filled the port.
+    assert_eq!(now_ns, 7 + (TRANSMIT_MS + 1) * 1_000_000);
+    assert!(transmitter.is_stalled() && !PortWait::new().goes_on(&mut transmitter, now_ns));
+}
+
 #[test]
 fn a_stalled_port_is_waited_for_again_where_that_is_asked_for() {
     let mut uart = Uart { is_dead: true, ..Uart::new() };
