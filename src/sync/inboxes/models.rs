@@ -35,26 +35,24 @@ impl Model {
         self.send_if(from, true)
     }
 
-    /// Sends a call; its interrupt reaches the target some time later, or cannot be sent. [`Put::Closed`] if the call was
-    /// taken back for that.
+    /// Sends a call, in the steps of `call::send`; its interrupt reaches the target some time later, or cannot be sent.
+    /// [`Put::Closed`] if the call was taken back for that.
     fn send_if(&self, from: usize, can_interrupt: bool) -> Put {
         // The data is the sender's number, so that a call that is read too early is seen.
         self.inboxes.prepare(from, 0, 1, from);
-        let mut put = self.inboxes.put(from, 0, TARGET);
+        let put = self.inboxes.put(from, 0, TARGET);
+        let mut was_taken_back = false;
         match put {
             Put::Notify(seen) if can_interrupt => {
                 self.interrupts.fetch_add(1, Ordering::AcqRel);
                 self.inboxes.notified(TARGET, seen);
             }
-            Put::Notify(_) => {
-                if self.inboxes.clear(from, 0, TARGET) {
-                    put = Put::Closed;
-                }
-            }
+            Put::Notify(_) => was_taken_back = self.inboxes.take_back(from, 0, TARGET),
             Put::Quiet | Put::Closed => {}
         }
+        // Also what was taken back, which has been subtracted before it is added here.
         self.inboxes.counted(from, 0, usize::from(put != Put::Closed));
-        put
+        if was_taken_back { Put::Closed } else { put }
     }
 
     fn answer(&self) {

@@ -16,6 +16,29 @@ unsafe impl Observer for Nothing {
     fn waiting(&mut self) {}
 }
 
+/// Tries once, while it waits, to take the lock that it waits for: as a CPU does that reports its wait for the console.
+struct Trying<'a> {
+    model: &'a Model,
+    me: u64,
+    has_tried: bool,
+}
+
+// SAFETY: nothing that it does panics but a failed model.
+unsafe impl Observer for Trying<'_> {
+    fn waiting(&mut self) {
+        if !core::mem::replace(&mut self.has_tried, true) && self.model.lock.try_acquire(self.me) {
+            self.model.enter(self.me);
+            self.model.lock.release();
+        }
+    }
+}
+
+impl<'a> Trying<'a> {
+    fn new(model: &'a Model, me: u64) -> Trying<'a> {
+        Trying { model, me, has_tried: false }
+    }
+}
+
 struct Model {
     lock: QueuedLock,
     /// loom fails if two threads touch it at once, or one without seeing what the other has written.
@@ -158,4 +181,63 @@ fn nobody_passes_a_cpu_that_asked_for_a_hand_off() {
         passing.join().unwrap();
         assert_eq!(model.order(), [2, 3]);
     });
+}
+
+/// A CPU tries to take the lock while its own node is in the queue, or while it has not joined yet; also when it has asked
+/// for a hand-off itself.
+#[test]
+fn a_waiting_cpu_takes_the_lock_past_its_own_node_and_stays_queued() {
+    explore(Some(4), &BOTH, || {
+        let model = Model::new();
+        model.acquire(1);
+        let waiting = thread::spawn({
+            let model = model.clone();
+            move || {
+                model.lock.acquire_contended(2, &mut Trying::new(&model, 2));
+                model.enter(2);
+                model.lock.release();
+            }
+        });
+        model.enter(1);
+        model.lock.release();
+        waiting.join().unwrap();
+        let order = model.order();
+        assert!(order == [1, 2] || order == [1, 2, 2], "{order:?}");
+        assert_eq!((model.lock.holder(), model.lock.queue()), (None, (0, false)));
+    });
+}
+
+/// The same by the second of the queue, and by the first. Each gets the lock once more, in the order of the queue.
+#[test]
+fn a_queued_cpu_that_takes_the_lock_past_the_queue_breaks_no_order() {
+    for trying in [2, 3] {
+        explore(Some(2), &BOTH, move || {
+            let model = Model::new();
+            model.acquire(1);
+            let queued = [2, 3].map(|me| (me, Queued::join(&model.lock, me)));
+            let others = queued.map(|(me, queued)| {
+                let model = model.clone();
+                thread::spawn(move || {
+                    let Queued { node, address, joined } = queued;
+                    if me == trying {
+                        let mut observer = Trying::new(&model, me);
+                        model.lock.acquire_queued(me, &node, address, joined, &mut observer);
+                    } else {
+                        model.lock.acquire_queued(me, &node, address, joined, &mut Nothing);
+                    }
+                    model.enter(me);
+                    model.lock.release();
+                    node
+                })
+            });
+            model.lock.release();
+            let nodes = others.map(|other| other.join().unwrap());
+            let order = model.order();
+            // The last time of each.
+            let last = |me| order.iter().rposition(|entry| *entry == me);
+            assert!(last(2) < last(3) && order.len() <= 3, "{order:?}");
+            assert_eq!((model.lock.holder(), model.lock.queue()), (None, (0, false)));
+            drop(nodes);
+        });
+    }
 }
