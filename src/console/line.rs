@@ -9,6 +9,7 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::LineBuffer;
+use super::drawing;
 use super::logger;
 use super::screen::{LiveScreen, SCREEN};
 use super::serial::{Serial, Wait};
@@ -167,12 +168,15 @@ pub(super) fn send_from_any_context(end: u64) {
     }
 }
 
-/// Sends what an interrupt should have sent and has not. A CPU calls this before it halts: all CPUs may be about to, so that no
+/// Sends what an interrupt should have sent and has not, and draws what was not drawn. A CPU calls this before it halts: all CPUs may be about to, so that no
 /// writer comes who would notice.
 ///
 /// **Context:** thread, interrupts on, no lock held.
 pub fn send_late() {
     if !IS_UNSENT.load(Ordering::Relaxed) {
+        if drawing::is_behind() {
+            logger::write_kept();
+        }
         return;
     }
     let Some(mut serial) = try_lock() else { return };
@@ -232,6 +236,7 @@ fn send_with(record: &Record<&str>, rest: Rest) {
 pub fn send_last(record: &Record<&str>) {
     lock().retry_stalled();
     while logger::write_next_kept(&mut lock_with_room(), &mut SCREEN.lock()) {}
+    drawing::draw(Rest::Send);
     send_with(record, Rest::Send);
     let mut timeout = Timeout::after_ms(TRANSMIT_MS);
     while !lock().has_left() && !timeout.has_passed() {
@@ -245,10 +250,12 @@ pub fn send_last(record: &Record<&str>) {
 /// **Context:** once, by the BSP with interrupts on, when the port's interrupt has a handler that calls [`serve`].
 pub fn send_by_interrupt() -> bool {
     if !lock().begin_probe() {
+        drawing::defer();
         return false;
     }
     let _ = Timeout::after_ms(TRANSMIT_MS).wait_until(|| lock().is_probed());
     let is_driven = lock().end_probe();
+    drawing::defer();
     logger::write_kept();
     is_driven
 }
@@ -345,6 +352,7 @@ pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
     // What had been written comes first, then the lines that wait.
     serial.set_synchronous();
     while logger::write_next_kept(&mut serial, &mut screen) {}
+    screen.draw();
     f(&mut LastWords { serial: &mut serial, screen: &mut screen });
     serial.drain();
 }
@@ -370,6 +378,7 @@ impl LastWords<'_> {
 impl Write for LastWords<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.screen.write(text);
+        self.screen.draw();
         self.serial.write_str(text)
     }
 }

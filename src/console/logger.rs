@@ -12,6 +12,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
 use super::LineBuffer;
+use super::drawing;
 use super::filter::{self, Filter, MAX_TARGET_BYTES};
 use super::kept::Kept;
 use super::line::{self, Rest};
@@ -72,6 +73,7 @@ impl Log for Logger {
             // What comes before a CPU hangs must not wait for an interrupt that this CPU may not take any more.
             let rest = if record.level() <= Level::Warn { Rest::Send } else { Rest::Leave };
             write_line::<MAX_LINE_BYTES>(&line_of(record), rest);
+            drawing::draw(rest);
         } else {
             keep(KeptLine {
                 level: record.level(),
@@ -160,8 +162,16 @@ fn keep(kept: KeptLine) {
 
 /// Writes what was kept, unless another CPU holds the console, which will then do it: to be called after a line was kept, or
 /// the console freed. Any context. Does not wait in the lock's queue, and waits for the port only where no interrupt is relied
-/// on, and for warnings: in sections of one fill each, as writers do.
+/// on, and for warnings: in sections of one fill each, as writers do. Then draws the screen, where the context allows it.
 pub(super) fn write_kept() {
+    write_kept_lines();
+    if drawing::draw(Rest::Leave) {
+        // Lines may have come while the console was held for that.
+        write_kept_lines();
+    }
+}
+
+fn write_kept_lines() {
     if FILTER.get().is_none() {
         return;
     }
@@ -187,7 +197,11 @@ pub(super) fn write_kept() {
             continue;
         }
         let has_warning = warning::are_waiting();
-        if !write_next_kept(&mut serial, &mut SCREEN.lock()) {
+        // Free, because it is taken under the console's lock alone, which this CPU has.
+        let Some(mut screen) = SCREEN.try_lock() else { return };
+        let was_written = write_next_kept(&mut serial, &mut screen);
+        drop(screen);
+        if !was_written {
             // What is counted stands behind a line that is about to be kept, by a CPU that will come here as well. Or it is
             // to be told how many lines were lost, and there is no room for that.
             return;
@@ -248,6 +262,7 @@ fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
     if is_written { &WRITTEN } else { &LOST }.fetch_add(1, Ordering::Relaxed);
     screen.write(line);
     screen.write("\n");
+    drawing::note_written();
 }
 
 /// Opens the serial line and installs the logger: from now on lines are kept, until [`set_filter`]. Once, before the first

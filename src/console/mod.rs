@@ -12,6 +12,8 @@ pub mod screen;
 mod transmit;
 
 #[cfg(target_os = "none")]
+mod drawing;
+#[cfg(target_os = "none")]
 mod input;
 #[cfg(target_os = "none")]
 mod line;

@@ -1,6 +1,6 @@
 //! A machine that stands still at the end of its run, so that its screen can be looked at.
 
-use octopod::console::screen::{Surface, TEXT_COLUMNS, TEXT_ROWS, Text};
+use octopod::console::screen::{TEXT_COLUMNS, TEXT_ROWS, Text};
 
 use super::guest::Guest;
 use super::picture::Picture;
@@ -35,8 +35,8 @@ impl Watched {
                 assert!(line.ends_with(&format!("screen of {columns} by {rows} characters")), "{line}");
                 text.grow(columns, rows);
             }
-            text.write(line, &mut Nowhere);
-            text.write("\n", &mut Nowhere);
+            text.write(line);
+            text.write("\n");
         }
         let row = |row| text.row(row).map(char::from).collect::<String>().trim_end().to_owned();
         (0..text.size().1).map(row).collect()
@@ -66,10 +66,4 @@ impl Watched {
         assert_eq!(self.guest.monitor(&format!("screendump {}", file.display())).trim(), "");
         Picture::parse(&std::fs::read(file).unwrap())
     }
-}
-
-struct Nowhere;
-
-impl Surface for Nowhere {
-    fn put(&mut self, _: usize, _: usize, _: u8) {}
 }

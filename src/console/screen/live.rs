@@ -2,10 +2,10 @@
 
 use core::ptr::NonNull;
 
+use super::Text;
 use super::font::Font;
 use super::pixels::{Layout, Memory, Pixels, write_pixel};
 use super::vga::TextMode;
-use super::{Surface, Text};
 use crate::console::line::SERIAL;
 use crate::console::logger::write_kept;
 use crate::sync::IrqMutex;
@@ -13,6 +13,9 @@ use crate::sync::IrqMutex;
 /// The screen. Taken only by who holds the console: lines come in the same order here and there.
 pub static SCREEN: IrqMutex<LiveScreen> = IrqMutex::new(LiveScreen::new());
 crate::name_lock!(SCREEN);
+
+/// How many glyphs are drawn at once: 104 pixels each.
+const SECTION_GLYPHS: usize = 16;
 
 /// What is shown, and where: on one of the two, or not yet. All zero at first.
 pub struct LiveScreen {
@@ -55,15 +58,27 @@ impl LiveScreen {
         LiveScreen { text: Text::new(), font: Font::blank(), cells: None, pixels: None }
     }
 
-    /// Writes text behind what is there; without a screen it is kept, as much as a screen would show.
+    /// Writes text behind what is there, without drawing it; without a screen it is kept, as much as a screen would show.
     pub fn write(&mut self, text: &str) {
+        self.text.write(text);
+    }
+
+    /// Draws a section of what is not drawn yet: a row of a text screen, a few characters of one of pixels. False when nothing
+    /// is left.
+    pub fn draw_section(&mut self) -> bool {
         if let Some(cells) = &mut self.cells {
-            self.text.write(text, cells);
+            self.text.draw_section(cells, usize::MAX)
         } else if let Some((layout, memory)) = &mut self.pixels {
-            self.text.write(text, &mut Pixels { layout: *layout, font: &self.font, memory });
+            let mut pixels = Pixels { layout: *layout, font: &self.font, memory };
+            self.text.draw_section(&mut pixels, SECTION_GLYPHS)
         } else {
-            self.text.write(text, &mut Nowhere);
+            false
         }
+    }
+
+    /// Draws all that is not drawn yet.
+    pub fn draw(&mut self) {
+        while self.draw_section() {}
     }
 
     fn shown(&self) -> Option<Shown> {
@@ -71,12 +86,6 @@ impl LiveScreen {
         let pixels = self.pixels.as_ref().map(|_| Shown::Pixels { columns, rows });
         self.cells.as_ref().map(|_| Shown::Text).or(pixels)
     }
-}
-
-struct Nowhere;
-
-impl Surface for Nowhere {
-    fn put(&mut self, _: usize, _: usize, _: u8) {}
 }
 
 /// Shows the log on VGA's text screen, if there is one, in that mode. What the screen showed before is gone.

@@ -35,7 +35,8 @@ impl Surface for Fake {
 fn written(pieces: &[&str]) -> (Text, Fake) {
     let (mut text, mut fake) = (Text::new(), Fake::new());
     for piece in pieces {
-        text.write(piece, &mut fake);
+        text.write(piece);
+        text.draw(&mut fake);
     }
     (text, fake)
 }
@@ -66,9 +67,57 @@ fn what_is_not_ascii_is_a_question_mark() {
 fn scrolling_draws_only_what_changes() {
     let (mut text, mut fake) = written(&["same\n".repeat(TEXT_ROWS).as_str()]);
     fake.puts = 0;
-    text.write("same\n", &mut fake);
-    // The bottom row is cleared and written anew.
-    assert_eq!(fake.puts, 8);
+    text.write("same\n");
+    text.draw(&mut fake);
+    // The bottom row looks as before.
+    assert_eq!(fake.puts, 0);
+}
+
+#[test]
+fn writing_draws_nothing_and_sections_draw_so_much_at_most() {
+    let (mut text, mut fake) = written(&["early\n"]);
+    let lines: String = (0..100).map(|line| format!("line {line} of a hundred\n")).collect();
+    fake.puts = 0;
+    text.write(&lines);
+    assert_eq!(fake.puts, 0);
+    let mut sections = 0;
+    loop {
+        let before = fake.puts;
+        let is_left = text.draw_section(&mut fake, 16);
+        sections += 1;
+        assert!(fake.puts - before <= 16);
+        if !is_left {
+            break;
+        }
+    }
+    // A hundred lines scroll the surface once: 25 rows of 22 or 23 characters, and what "early" does not share with them.
+    assert!(sections <= 2 * TEXT_ROWS + 1, "{sections} sections");
+    let expected: Vec<_> = (100 - TEXT_ROWS..100).map(|line| format!("line {line} of a hundred")).collect();
+    assert_eq!(fake.rows(&text), expected);
+    assert!(!text.draw_section(&mut fake, 16));
+}
+
+#[test]
+fn text_that_is_written_between_sections_is_shown_in_the_end() {
+    let (mut text, mut fake) = (Text::new(), Fake::new());
+    for line in 0..200 {
+        text.write(&format!("line {line}\n"));
+        text.draw_section(&mut fake, 7);
+    }
+    text.draw(&mut fake);
+    let expected: Vec<_> = (200 - TEXT_ROWS..200).map(|line| format!("line {line}")).collect();
+    assert_eq!(fake.rows(&text), expected);
+}
+
+#[test]
+fn a_screen_that_grows_after_it_has_scrolled_shows_nothing_below_the_text() {
+    let (mut text, _) = written(&[&(0..300).map(|line| format!("line {line}\n")).collect::<String>()]);
+    text.grow(100, MAX_ROWS);
+    let mut fake = Fake::new();
+    text.show(&mut fake);
+    let rows = fake.rows(&text);
+    assert_eq!((rows[0].as_str(), rows[TEXT_ROWS - 1].as_str()), ("line 275", "line 299"));
+    assert!(rows[TEXT_ROWS..].iter().all(String::is_empty), "{rows:?}");
 }
 
 #[test]
@@ -80,7 +129,8 @@ fn a_larger_screen_keeps_what_was_written_before() {
     assert_eq!(text.size(), (100, MAX_ROWS));
     let mut fake = Fake::new();
     text.show(&mut fake);
-    text.write(&"x".repeat(101), &mut fake);
+    text.write(&"x".repeat(101));
+    text.draw(&mut fake);
     assert_eq!(fake.rows(&text)[..4], ["early".into(), "lines".into(), "x".repeat(100), "x".into()]);
 }
 
