@@ -19,6 +19,7 @@ use super::srat::Srat;
 use super::tables::{self, NoTables};
 use super::wiring::{self, IoApicEntry, NmiPin, PinRule};
 use crate::boot::defect::Defect;
+use crate::boot::memory_map::FRAME_BYTES;
 use crate::boot::windows::Device;
 use crate::boot::{BootInfo, Rsdp, report_defect};
 use crate::config::MAX_CPUS;
@@ -27,7 +28,7 @@ use crate::cpu::{ApicId, CpuId, package_cpus};
 use crate::memory;
 
 /// Bytes of a local APIC's registers.
-const LOCAL_APIC_BYTES: u64 = 4096;
+const LOCAL_APIC_BYTES: u64 = FRAME_BYTES;
 
 /// What resets the machine, from [`read_platform`] on.
 static RESET: Once<Option<ResetRegister>> = Once::new();

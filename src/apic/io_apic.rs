@@ -21,7 +21,7 @@ use crate::acpi::{IoApicEntry, Line};
 use crate::boot::defect::Defect;
 use crate::boot::report_defect;
 use crate::boot::windows::Device;
-use crate::cpu::ApicId;
+use crate::cpu::{ApicId, PAGE_BYTES};
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
 use crate::sync::IrqMutex;
@@ -163,7 +163,7 @@ fn open(entry: &IoApicEntry, others: &[Found]) -> Result<Found, Refusal> {
     match probe(&registers, entry.gsi_base, known) {
         Ok(gsis) => Ok(Found { registers, gsis }),
         Err(reason) => {
-            let page = |registers: &Registers| registers.0.addr().get() / 4096;
+            let page = |registers: &Registers| registers.0.addr().get() / PAGE_BYTES;
             let is_shared = others.iter().any(|other| page(&other.registers) == page(&registers));
             if !is_shared {
                 // SAFETY: no I/O APIC in use has registers in the page, and `registers` ends here.

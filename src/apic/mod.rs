@@ -22,6 +22,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::acpi::NmiPin;
 use crate::boot::defect::Defect;
+use crate::boot::memory_map::FRAME_BYTES;
 use crate::boot::report_defect;
 use crate::boot::windows::Device;
 use crate::config::IPI_DELIVERY_MS;
@@ -101,7 +102,8 @@ pub fn init(features: &Features, listed_at: Option<u64>) -> Result<Mode, ApicErr
             );
             report_defect(&Defect { table: "MADT", address: Some(listed_at), offset: None, reason });
         }
-        let registers = memory::map_device(Device::LocalApic, registers_at, 4096).map_err(ApicError::Map)?;
+        let registers =
+            memory::map_device(Device::LocalApic, registers_at, FRAME_BYTES).map_err(ApicError::Map)?;
         XAPIC_PHYSICAL.store(registers_at, Ordering::Relaxed);
         XAPIC_BASE.store(registers.addr().get() as u64, Ordering::Relaxed);
         Mode::XApic
@@ -155,11 +157,13 @@ pub fn own_id(by_cpuid: ApicId) -> ApicId {
         base::Found::Off => by_cpuid,
         base::Found::X2Apic => registers::read_x2apic_id(),
         base::Found::XApic(address) => {
-            let Ok(page) = memory::map_device(Device::LocalApic, address, 4096) else { return by_cpuid };
+            let Ok(page) = memory::map_device(Device::LocalApic, address, FRAME_BYTES) else {
+                return by_cpuid;
+            };
             // SAFETY: the page is mapped as device memory, and the processor has its local APIC's registers there (`found`).
             let id = unsafe { registers::read_xapic_id(page) };
             // SAFETY: the pointer is not used again; `init` maps the page anew, after this.
-            unsafe { memory::unmap_device(address, 4096) };
+            unsafe { memory::unmap_device(address, FRAME_BYTES) };
             if id == by_cpuid.0 as u8 { by_cpuid } else { ApicId(id.into()) }
         }
     }

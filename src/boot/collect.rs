@@ -7,7 +7,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::defect::Defect;
 use super::direct_map::{self, EARLY_LIMIT};
-use super::memory_map::{MemoryMap, PhysRange, Report, ReservedReason};
+use super::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, Report, ReservedReason};
 use super::multiboot1::{self, Framebuffer, Multiboot1Error};
 use super::multiboot2::{self, Multiboot2Error};
 use super::physical::{PhysicalLayout, Purpose, REACH_BITS};
@@ -192,7 +192,7 @@ pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
     };
     let address_bits = cpu::physical_address_bits();
     report_map(&found.map_report, copies.map.limit(1 << address_bits.min(REACH_BITS)));
-    let _ = copies.map.reserve(PhysRange::new(0, 4096), ReservedReason::FirstPage);
+    let _ = copies.map.reserve(PhysRange::new(0, FRAME_BYTES), ReservedReason::FirstPage);
     let _ = copies.map.reserve(image::all(), ReservedReason::Kernel);
     copies.check_modules(address_bits);
     let modules = &copies.modules[..copies.module_count];

@@ -4,8 +4,7 @@
 //! pages need no finer alignment. rt0's early tables map the first 4 GiB; the final ones map what the memory map calls
 //! memory, wherever it lies.
 
-/// The lowest address of the upper half of four-level paging. No base lies below.
-pub const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
+use crate::cpu::UPPER_HALF;
 
 /// How much the direct map has room for, whatever its base.
 pub const MAX_PHYSICAL: u64 = 1 << 46;

@@ -1,7 +1,7 @@
 //! Where the kernel's own image lies, and which rights its parts want.
 
 use super::direct_map;
-use super::memory_map::PhysRange;
+use super::memory_map::{FRAME_BYTES, PhysRange};
 
 unsafe extern "C" {
     // From the linker script and rt0.S.
@@ -36,13 +36,13 @@ pub fn interrupt_tables() -> PhysRange {
 /// The page below the boot stack, behind [`interrupt_tables`]: not mapped.
 pub fn boot_stack_guard_page() -> PhysRange {
     let start = interrupt_tables().end;
-    PhysRange::new(start, start + 4096)
+    PhysRange::new(start, start + FRAME_BYTES)
 }
 
 /// Whether an address lies in the page below the boot stack.
 pub fn is_boot_stack_guard(address: u64) -> bool {
     let guard = (&raw const boot_stack_guard).addr() as u64;
-    (guard..guard + 4096).contains(&address)
+    (guard..guard + FRAME_BYTES).contains(&address)
 }
 
 /// Where code is seen.

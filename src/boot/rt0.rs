@@ -4,11 +4,11 @@ use core::mem::{offset_of, size_of};
 
 use x86_64::structures::idt::InterruptDescriptorTable;
 
-use super::direct_map::UPPER_HALF;
 use super::{PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, PROTOCOL_PVH, multiboot1, multiboot2, pvh};
 use crate::config::STACK_PAGES;
 use crate::cpu::IstStack;
 use crate::cpu::thread::layout;
+use crate::cpu::{PAGE_BYTES, UPPER_HALF};
 use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
 /// What rt0 hands to Rust.
@@ -187,7 +187,7 @@ core::arch::global_asm!(
     thread_stack_top = const layout::STACK_TOP,
     thread_bytes = const layout::BYTES,
     // The boot processor works beneath the stages, which need some for themselves.
-    boot_stack_bytes = const (STACK_PAGES + 2) * 4096,
+    boot_stack_bytes = const (STACK_PAGES + 2) * PAGE_BYTES,
     gs_base_variable = sym crate::cpu::per_cpu::GS_BASE,
     current_thread_variable = sym crate::cpu::thread::CURRENT_THREAD,
     pvh_magic = const pvh::MAGIC,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::memory_map::PhysRange;
+use super::memory_map::{FRAME_BYTES, PhysRange};
 
 /// Separate ranges that can be kept: one for each I/O APIC, of which large machines have dozens, and some for tables, which
 /// lie side by side.
@@ -28,7 +28,7 @@ impl Device {
     /// 256 bytes (82093AA datasheet, 3.1: the address is FEC0 xy00H), an HPET's 1 KiB (IA-PC HPET specification 1.0a, §2.3.1).
     pub const fn align(self) -> u64 {
         match self {
-            Device::Display | Device::LocalApic => 4096,
+            Device::Display | Device::LocalApic => FRAME_BYTES,
             Device::IoApic => 256,
             Device::Hpet => 1024,
             Device::ResetRegister => 1,

@@ -3,6 +3,12 @@
 
 pub(crate) mod id;
 
+/// Bytes in a page, and in a frame of physical memory: the smallest unit of paging (SDM Vol. 3A, 4.2).
+pub const PAGE_BYTES: usize = 4096;
+
+/// The lowest address of the upper half with four-level paging (SDM Vol. 1, 3.3.7.1). The kernel is mapped in this half.
+pub const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
+
 #[cfg(target_os = "none")]
 pub(crate) mod branch;
 #[cfg(target_os = "none")]
@@ -44,7 +50,7 @@ pub use id::{ApicId, CpuId};
 pub use irq_guard::{IrqGuard, interrupts_enabled};
 pub use set::CpuSet;
 #[cfg(target_os = "none")]
-pub use zero::{PAGE_BYTES, Page, zero_page};
+pub use zero::{Page, zero_page};
 
 #[cfg(target_os = "none")]
 use per_cpu::PerCpu;

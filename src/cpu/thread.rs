@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::config::IST_STACK_PAGES;
 use crate::cpu::per_cpu::{self, PerCpu, Template};
-use crate::cpu::{IrqGuard, descriptors};
+use crate::cpu::{IrqGuard, PAGE_BYTES, descriptors};
 use crate::per_cpu;
 
 /// A thread. rt0 fills in the BSP's, so the layout is fixed. Its own CPU writes the fields, again each time that it comes
@@ -93,7 +93,7 @@ pub fn current() -> &'static Thread {
 
 /// Whether an address lies on a stack that this CPU may be on: its thread's, or one of its interrupt stacks.
 pub fn is_on_stack(address: u64) -> bool {
-    let ist_bytes = IST_STACK_PAGES as u64 * 4096;
+    let ist_bytes = (IST_STACK_PAGES * PAGE_BYTES) as u64;
     current().stack().contains(&address)
         || descriptors::ist_tops()
             .into_iter()

@@ -3,6 +3,7 @@
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
+use super::PAGE_BYTES;
 use crate::redirectable;
 
 redirectable! {
@@ -14,7 +15,7 @@ redirectable! {
             return;
         }
         for page in 0..pages as u64 {
-            tlb::flush(VirtAddr::new(address + page * 4096));
+            tlb::flush(VirtAddr::new(address + page * PAGE_BYTES as u64));
         }
     }
 }

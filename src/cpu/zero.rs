@@ -2,10 +2,8 @@
 
 use core::mem::MaybeUninit;
 
+use super::PAGE_BYTES;
 use crate::redirect;
-
-/// The bytes of a page.
-pub const PAGE_BYTES: usize = 4096;
 
 /// A page's content.
 pub type Page = [u8; PAGE_BYTES];

@@ -13,7 +13,7 @@ use crate::boot::memory_map::FRAME_BYTES;
 use crate::config::{IST_STACK_PAGES, STACK_PAGES};
 use crate::cpu::{CpuId, IstStack};
 
-const PAGE: u64 = 4096;
+const PAGE: u64 = FRAME_BYTES;
 
 /// Where the region begins.
 fn base() -> u64 {

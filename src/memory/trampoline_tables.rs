@@ -6,12 +6,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::paging::entry::{ENTRIES, LEVELS, span};
 use super::paging::kernel::tables;
 use super::paging::tables::{MapError, PageTables, Rights};
 use crate::boot::direct_map::{self, EARLY_LIMIT};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 use crate::boot::physical::DISPLAY;
-use crate::cpu::tlb;
+use crate::cpu::{UPPER_HALF, tlb};
 
 /// What the other CPUs need in order to wake up: frames in reach of real mode and of 32-bit code. Kept for good, for a
 /// CPU may come late, or be called later.
@@ -73,8 +74,8 @@ impl LowMemory {
         }
         let kernel = tables().lock();
         let kernel = kernel.as_ref().ok_or(MapError::OutOfFrames)?;
-        for slot in 256..512u64 {
-            let address = 0xffff_0000_0000_0000 | slot << 39;
+        for index in ENTRIES / 2..ENTRIES {
+            let address = UPPER_HALF + (index - ENTRIES / 2) as u64 * span(LEVELS);
             passage.share_root_entry(address, kernel.root_entry(address));
         }
         Ok(TrampolineTables { low: self, root: passage.root() })

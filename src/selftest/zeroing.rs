@@ -5,8 +5,9 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::cpu::PAGE_BYTES;
 use crate::cpu::redirect::{PATCH_BYTES, patch};
-use crate::cpu::zero::{PAGE_BYTES, Page, zero_by_bytes, zero_by_quadwords, zero_page};
+use crate::cpu::zero::{Page, zero_by_bytes, zero_by_quadwords, zero_page};
 use crate::cpu::{CpuId, Features};
 use crate::memory::FrameRange;
 use crate::memory::frames::Order;

@@ -10,7 +10,8 @@ use crate::boot::memory_map::{Owner, Region};
 use crate::console;
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::{NodeId, ORDERS, ZoneId, ZoneType};
-use crate::memory::paging::walk::{self, Page, is_canonical, memory_type_name};
+use crate::memory::paging::translate_live;
+use crate::memory::paging::walk::{Page, is_canonical};
 use crate::{memory, smp};
 
 /// Bytes of a frame, as KiB.
@@ -114,15 +115,15 @@ fn tables(address: u64) -> Result<(), CommandError> {
     if !is_canonical(address) {
         return Err(CommandError::NotCanonical { address });
     }
-    let way = walk::walk_live(address);
-    for step in way.steps() {
+    let way = translate_live(address);
+    for step in &way.steps {
         console::say(format_args!(
             "level {}: table {:#014x}, entry {:>3}: {:#018x}{}",
             step.level,
             step.table,
             step.index,
-            step.entry,
-            if step.entry & 1 == 0 { ", not present" } else { "" }
+            step.entry.0,
+            if step.is_present() { "" } else { ", not present" }
         ));
     }
     match way.page {
@@ -144,12 +145,12 @@ impl fmt::Display for Rights {
             f,
             "a page of {} KiB, r{}{}{}, {}, {} by entry {} of the page attribute table",
             page.bytes >> 10,
-            if page.writable { "w" } else { "-" },
-            if page.executable { "x" } else { "-" },
-            if page.user { ", for ring 3 too" } else { "" },
+            if page.access.writable { "w" } else { "-" },
+            if page.access.executable { "x" } else { "-" },
+            if page.access.user { ", for ring 3 too" } else { "" },
             if page.global { "global" } else { "not global" },
-            memory_type_name(page.memory_type),
-            page.pat_entry
+            page.memory_type.name(),
+            page.pat_index
         )
     }
 }

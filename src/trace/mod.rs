@@ -20,7 +20,7 @@ use crate::config::TRACE_RING_PAGES;
 pub const SMALL_EVENTS: usize = 32;
 
 /// Slots of the ring that each CPU has while a trace is wanted.
-pub const RING_SLOTS: usize = TRACE_RING_PAGES * 4096 / ring::SLOT_BYTES as usize;
+pub const RING_SLOTS: usize = TRACE_RING_PAGES * crate::cpu::PAGE_BYTES / ring::SLOT_BYTES as usize;
 
 const _: () = assert!(RING_SLOTS.is_power_of_two(), "trace_ring_pages is a power of two");
 const _: () = assert!(SMALL_EVENTS.is_power_of_two());

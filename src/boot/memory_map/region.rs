@@ -4,8 +4,10 @@
 use core::fmt;
 use core::ops::Range;
 
-/// Bytes in a frame, the grain in which memory is managed.
-pub const FRAME_BYTES: u64 = 4096;
+use crate::cpu::PAGE_BYTES;
+
+/// Bytes in a frame, the grain in which memory is managed: [`PAGE_BYTES`], as wide as an address.
+pub const FRAME_BYTES: u64 = PAGE_BYTES as u64;
 
 /// One past the highest physical address that the architecture can name: 52 bits (Intel SDM Vol. 3A, "Enumeration of
 /// Paging Features by CPUID", MAXPHYADDR).

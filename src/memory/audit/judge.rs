@@ -1,13 +1,10 @@
 //! What a run of pages is held against.
 
-use super::{MappingPolicy, PAGE, Pages, Rule, Run, UPPER_HALF, Violation, WRITE_BACK};
+use super::{MappingPolicy, PAGE, Pages, Rule, Run, Violation};
 use crate::boot::memory_map::PhysRange;
 use crate::boot::windows::Window;
-use crate::memory::paging::entry::{LARGE_PAT, NO_CACHE, SMALL_PAT, WRITE_THROUGH};
-
-/// The other memory types that a rule knows (SDM Vol. 3A, table 12-10).
-const UNCACHED: u8 = 0;
-const WRITE_COMBINING: u8 = 1;
+use crate::cpu::UPPER_HALF;
+use crate::memory::paging::entry::MemoryType;
 
 /// What memory is, as far as a mapping of it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +16,6 @@ enum Ground {
 impl MappingPolicy<'_> {
     pub(super) fn virt(&self, physical: u64) -> u64 {
         self.direct_map_base + physical
-    }
-
-    /// What the PAT makes of an entry's three bits.
-    pub(super) fn memory_type(&self, entry: u64, is_large: bool) -> u8 {
-        let pat_bit = if is_large { LARGE_PAT } else { SMALL_PAT };
-        let index = u32::from(entry & WRITE_THROUGH != 0)
-            | u32::from(entry & NO_CACHE != 0) << 1
-            | u32::from(entry & pat_bit != 0) << 2;
-        (self.pat >> (8 * index)) as u8 & 7
     }
 
     /// What lies at the beginning of a page, and where at the latest something else begins, if it is not a frame of
@@ -71,36 +59,41 @@ impl MappingPolicy<'_> {
         if virt < UPPER_HALF {
             return broken(virt, Rule::LowerHalf);
         }
-        if rights.user {
+        if rights.access.user {
             return broken(virt, Rule::User);
         }
-        if rights.writable && rights.executable {
+        if rights.access.writable && rights.access.executable {
             return broken(virt, Rule::WritableAndExecutable);
         }
-        if overlap(physical, self.text) && !(in_place && rights.executable) {
+        if overlap(physical, self.text) && !(in_place && rights.access.executable) {
             return broken(seen_at(self.text.start), Rule::SecondMappingOfText);
         }
-        if rights.executable && physical.start < self.text.start {
+        if rights.access.executable && physical.start < self.text.start {
             return broken(virt, Rule::ExecutableOutsideText);
         }
-        if rights.executable && physical.end > self.text.end {
+        if rights.access.executable && physical.end > self.text.end {
             return broken(seen_at(self.text.end), Rule::ExecutableOutsideText);
         }
-        if rights.writable && overlap(physical, self.constants) {
+        if rights.access.writable && overlap(physical, self.constants) {
             return broken(seen_at(self.constants.start), Rule::ConstantsWritable);
         }
-        let is_written = |(range, _): &&(PhysRange, Rule)| rights.writable && overlap(physical, *range);
+        let is_written =
+            |(range, _): &&(PhysRange, Rule)| rights.access.writable && overlap(physical, *range);
         if let Some((range, rule)) = self.read_only.iter().find(is_written) {
             return broken(seen_at(range.start), *rule);
         }
         let has_own_place = [self.stacks, self.temporary].iter().any(|own| (own.0..own.1).contains(&virt));
-        let is_own = has_own_place && rights.writable;
+        let is_own = has_own_place && rights.access.writable;
         if !in_place && !is_own {
             return broken(virt, Rule::OutOfPlace);
         }
         self.judge_ground(run)?;
         let best = Pages::fewest(physical, self.pages_1g);
-        if in_place && rights.writable && rights.memory_type == WRITE_BACK && run.pages != best {
+        if in_place
+            && rights.access.writable
+            && rights.memory_type == MemoryType::WRITE_BACK
+            && run.pages != best
+        {
             return broken(virt, Rule::NeedlesslySmall);
         }
         Ok(())
@@ -115,15 +108,20 @@ impl MappingPolicy<'_> {
                 return Err(Violation { address, rule: Rule::NobodysMemory { physical: at } });
             };
             let rule = match ground {
-                Ground::Memory => (run.rights.memory_type != WRITE_BACK).then_some(Rule::MemoryNotWriteBack),
+                Ground::Memory => {
+                    (run.rights.memory_type != MemoryType::WRITE_BACK).then_some(Rule::MemoryNotWriteBack)
+                }
                 Ground::Window(Window::Device(_)) => {
-                    (run.rights.memory_type != UNCACHED).then_some(Rule::DeviceCached)
+                    (run.rights.memory_type != MemoryType::UNCACHEABLE).then_some(Rule::DeviceCached)
                 }
                 Ground::Window(Window::Screen) => {
-                    let is_passed = [UNCACHED, WRITE_COMBINING].contains(&run.rights.memory_type);
+                    let is_passed = [MemoryType::UNCACHEABLE, MemoryType::WRITE_COMBINING]
+                        .contains(&run.rights.memory_type);
                     (!is_passed).then_some(Rule::DeviceCached)
                 }
-                Ground::Window(Window::Firmware) => run.rights.writable.then_some(Rule::FirmwareWritable),
+                Ground::Window(Window::Firmware) => {
+                    run.rights.access.writable.then_some(Rule::FirmwareWritable)
+                }
             };
             if let Some(rule) = rule {
                 return Err(Violation { address, rule });

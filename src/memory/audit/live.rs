@@ -1,42 +1,34 @@
 //! The [audit](super::audit()) of the tables that this CPU uses.
 
-use core::sync::atomic::Ordering;
-
 use super::{Inventory, MappingPolicy, Rule, Violation, audit};
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
-use crate::cpu::Controls;
-use crate::memory::paging::kernel::tables;
-use crate::memory::paging::tables::entry_of;
+use crate::memory::paging::kernel::with_live_tables;
 use crate::memory::{mmio, stacks, trampoline_tables, vmap};
 
 /// Walks this CPU's page tables. `cpus` have stacks; the memory map is as [`init`](crate::memory::init()) left it. Holds the
 /// tables' lock.
 pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
-    let controls = Controls::read();
-    let _tables = tables().lock();
-    let windows = mmio::windows().lock();
-    let house = MappingPolicy {
-        direct_map_base: direct_map::base(),
-        stacks: stacks::region(cpus),
-        temporary: vmap::region(),
-        text: image::text(),
-        constants: image::constants(),
-        read_only: &[
-            (image::interrupt_tables(), Rule::InterruptTableWritable),
-            (trampoline_tables::sealed(), Rule::TrampolineWritable),
-        ],
-        regions: map.regions(),
-        windows: &windows,
-        pat: controls.pat,
-        pages_1g,
-    };
-    // Not by name alone: the loader may have put the image anywhere, but never at page 0.
-    let guards = [direct_map::virt(0), direct_map::virt(image::boot_stack_guard_page().start)];
-    let guards = guards.into_iter().chain(stacks::guards(cpus));
-    let root = controls.cr3 & Controls::CR3_ADDRESS;
-    audit(root, &house, guards, |table, index| {
-        // SAFETY: a table of the live tree, as the audit has checked before it reads, and the lock keeps it one.
-        unsafe { entry_of(table, index) }.load(Ordering::Relaxed)
+    with_live_tables(|root, pat, read_entry| {
+        let windows = mmio::windows().lock();
+        let policy = MappingPolicy {
+            direct_map_base: direct_map::base(),
+            stacks: stacks::region(cpus),
+            temporary: vmap::region(),
+            text: image::text(),
+            constants: image::constants(),
+            read_only: &[
+                (image::interrupt_tables(), Rule::InterruptTableWritable),
+                (trampoline_tables::sealed(), Rule::TrampolineWritable),
+            ],
+            regions: map.regions(),
+            windows: &windows,
+            pat,
+            pages_1g,
+        };
+        // Not by name alone: the loader may have put the image anywhere, but never at page 0.
+        let guards = [direct_map::virt(0), direct_map::virt(image::boot_stack_guard_page().start)];
+        let guards = guards.into_iter().chain(stacks::guards(cpus));
+        audit(root, &policy, guards, read_entry)
     })
 }

@@ -5,9 +5,11 @@
 //! whether somebody meant it. Neighbouring pages with the same rights become one `Run` before they are judged: the cost
 //! is one look at each entry, and terabytes in large pages are a handful of runs.
 
-use super::paging::entry::{ADDRESS, LARGE, LARGE_PAT, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use super::paging::entry::{MemoryType, span};
+use super::paging::walk::{Access, Step, walk};
 use crate::boot::memory_map::{PhysRange, Region};
 use crate::boot::windows::Windows;
+use crate::cpu::PAGE_BYTES;
 
 mod judge;
 #[cfg(target_os = "none")]
@@ -20,15 +22,8 @@ mod tests;
 pub(crate) use live::audit_live;
 pub use rule::{Rule, Violation};
 
-/// Entries of a table, and bytes of a page.
-const ENTRIES: usize = 512;
-const PAGE: u64 = 4096;
-
-/// The upper half of four-level paging.
-const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
-
-/// A memory type as the PAT encodes it (SDM Vol. 3A, table 12-10).
-const WRITE_BACK: u8 = 6;
+/// Bytes of a page.
+const PAGE: u64 = PAGE_BYTES as u64;
 
 /// What the tables are held against.
 #[derive(Clone, Copy, Debug)]
@@ -82,10 +77,8 @@ pub struct Inventory {
 /// What can be done with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rights {
-    writable: bool,
-    executable: bool,
-    user: bool,
-    memory_type: u8,
+    access: Access,
+    memory_type: MemoryType,
 }
 
 /// Neighbours, in addresses and in memory, with the same rights.
@@ -104,70 +97,52 @@ struct Run {
 /// The first rule found broken, by address.
 pub fn audit(
     root: u64,
-    house: &MappingPolicy<'_>,
+    policy: &MappingPolicy<'_>,
     guards: impl Iterator<Item = u64>,
     read_entry: impl Fn(u64, usize) -> u64,
 ) -> Result<Inventory, Violation> {
     let inventory = Inventory { tables: 1, ..Inventory::default() };
-    let mut walk = Walk { house, guards: guards.peekable(), read_entry, run: None, inventory, text_bytes: 0 };
-    walk.table(root, 4, 0, Rights { writable: true, executable: true, user: true, memory_type: 0 })?;
-    walk.end_run()?;
-    if walk.text_bytes != house.text.len() {
-        return Err(Violation { address: house.virt(house.text.start), rule: Rule::TextMissing });
+    let mut audit = Audit { policy, guards: guards.peekable(), run: None, inventory, text_bytes: 0 };
+    walk(root, 0..=u64::MAX, &read_entry, &mut |step| audit.entry(step))?;
+    audit.end_run()?;
+    if audit.text_bytes != policy.text.len() {
+        return Err(Violation { address: policy.virt(policy.text.start), rule: Rule::TextMissing });
     }
-    Ok(walk.inventory)
+    Ok(audit.inventory)
 }
 
-struct Walk<'a, G: Iterator<Item = u64>, R> {
-    house: &'a MappingPolicy<'a>,
+struct Audit<'a, G: Iterator<Item = u64>> {
+    policy: &'a MappingPolicy<'a>,
     guards: core::iter::Peekable<G>,
-    read_entry: R,
     run: Option<Run>,
     inventory: Inventory,
     /// Executable bytes so far, all of them text.
     text_bytes: u64,
 }
 
-impl<G: Iterator<Item = u64>, R: Fn(u64, usize) -> u64> Walk<'_, G, R> {
-    /// A table of that level, which begins at `start`; `above` is what the entries on the way to it allow.
-    fn table(&mut self, at: u64, level: u8, start: u64, above: Rights) -> Result<(), Violation> {
-        let span = PAGE << (9 * (u32::from(level) - 1));
-        for index in 0..ENTRIES {
-            let entry = (self.read_entry)(at, index);
-            if entry & PRESENT == 0 {
-                continue;
-            }
-            let mut virt = start + index as u64 * span;
-            if level == 4 && index >= ENTRIES / 2 {
-                virt |= UPPER_HALF;
-            }
-            let is_large = level > 1 && entry & LARGE != 0;
-            let allowed = level < 3 || level == 3 && self.house.pages_1g;
-            if is_large && !allowed {
-                return Err(Violation { address: virt, rule: Rule::Malformed });
-            }
-            let rights = Rights {
-                writable: above.writable && entry & WRITABLE != 0,
-                executable: above.executable && entry & NO_EXECUTE == 0,
-                user: above.user && entry & USER != 0,
-                memory_type: self.house.memory_type(entry, is_large),
-            };
-            if level > 1 && !is_large {
-                let table = entry & ADDRESS;
-                if !self.house.is_memory(table) {
-                    return Err(Violation { address: virt, rule: Rule::TableOutsideMemory { table } });
-                }
-                self.inventory.tables += 1;
-                self.table(table, level - 1, virt, rights)?;
-                continue;
-            }
-            let physical = entry & ADDRESS & if is_large { !LARGE_PAT } else { !0 };
-            if !physical.is_multiple_of(span) {
-                return Err(Violation { address: virt, rule: Rule::Malformed });
-            }
-            self.page(virt, PhysRange::new(physical, physical + span), rights, level)?;
+impl<G: Iterator<Item = u64>> Audit<'_, G> {
+    /// Checks an entry by itself. Pages with the same rights are collected into runs.
+    fn entry(&mut self, step: &Step) -> Result<(), Violation> {
+        let Step { level, entry, address, access, .. } = *step;
+        if !step.is_present() {
+            return Ok(());
         }
-        Ok(())
+        if !step.is_page() {
+            let table = entry.address();
+            if !self.policy.is_memory(table) {
+                return Err(Violation { address, rule: Rule::TableOutsideMemory { table } });
+            }
+            self.inventory.tables += 1;
+            return Ok(());
+        }
+        let is_allowed = level < 3 || level == 3 && self.policy.pages_1g;
+        let physical = entry.page_address(level);
+        if !is_allowed || !physical.is_multiple_of(span(level)) {
+            return Err(Violation { address, rule: Rule::Malformed });
+        }
+        let memory_type = MemoryType::of(self.policy.pat, entry.pat_index(level));
+        let range = PhysRange::new(physical, physical + span(level));
+        self.page(address, range, Rights { access, memory_type }, level)
     }
 
     fn page(&mut self, virt: u64, physical: PhysRange, rights: Rights, level: u8) -> Result<(), Violation> {
@@ -196,19 +171,19 @@ impl<G: Iterator<Item = u64>, R: Fn(u64, usize) -> u64> Walk<'_, G, R> {
         if let Some(guard) = self.guards.next_if(|guard| *guard <= last) {
             return Err(Violation { address: guard, rule: Rule::GuardMapped });
         }
-        self.house.judge(&run)?;
+        self.policy.judge(&run)?;
         let rights = run.rights;
         let count = match () {
-            () if rights.executable => &mut self.inventory.text,
-            () if rights.memory_type != WRITE_BACK => &mut self.inventory.device,
-            () if rights.writable => &mut self.inventory.data,
+            () if rights.access.executable => &mut self.inventory.text,
+            () if rights.memory_type != MemoryType::WRITE_BACK => &mut self.inventory.device,
+            () if rights.access.writable => &mut self.inventory.data,
             () => &mut self.inventory.constants,
         };
         for (sum, pages) in count.by_size.iter_mut().zip(run.pages.by_size) {
             *sum += pages;
         }
         self.inventory.runs += 1;
-        if rights.executable {
+        if rights.access.executable {
             self.text_bytes += run.physical.len();
         }
         Ok(())

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
 use crate::boot::windows::{Device, MAX_WINDOWS, Window};
-use crate::memory::paging::entry::*;
+use crate::memory::paging::entry::{ENTRIES, Entry, LARGE_PAGE_PAT, SMALL_PAGE_PAT};
+use x86_64::structures::paging::PageTableFlags as Flags;
 
 const BASE: u64 = 0xffff_8940_0000_0000;
 const TEMPORARY: (u64, u64) = (0xffff_d940_4000_0000, 0xffff_d940_4020_0000);
@@ -30,6 +31,14 @@ const END: u64 = 2 << 30;
 const APIC: PhysRange = PhysRange::new(0xfee0_0000, 0xfee0_1000);
 const SCREEN: PhysRange = PhysRange::new(0x8000_0000, 0x8000_1000);
 const ACPI: PhysRange = PhysRange::new(0xf_0000, 0x10_0000);
+
+const PRESENT: u64 = Flags::PRESENT.bits();
+const WRITABLE: u64 = Flags::WRITABLE.bits();
+const USER: u64 = Flags::USER_ACCESSIBLE.bits();
+const WRITE_THROUGH: u64 = Flags::WRITE_THROUGH.bits();
+const NO_CACHE: u64 = Flags::NO_CACHE.bits();
+const LARGE: u64 = Flags::HUGE_PAGE.bits();
+const NO_EXECUTE: u64 = Flags::NO_EXECUTE.bits();
 
 const RX: u64 = PRESENT;
 const RO: u64 = PRESENT | NO_EXECUTE;
@@ -102,7 +111,7 @@ impl Paper {
                 self.tables.get_mut(&at).unwrap()[index] = entry;
             }
             assert!(on_the_way == 4 || entry & LARGE == 0, "a large page is in the way of {virt:#x}");
-            at = entry & ADDRESS;
+            at = Entry(entry).address();
         }
         &mut self.tables.get_mut(&at).unwrap()[(virt >> (12 + 9 * (level - 1))) as usize % ENTRIES]
     }
@@ -262,7 +271,7 @@ fn memory_types_fit_what_is_there() {
         paper.set(BASE + SCREEN.start, 1, SCREEN.start | RW | types);
         paper.audit_with(WITH_COMBINING)
     };
-    for types in [SMALL_PAT | WRITE_THROUGH, NO_CACHE | WRITE_THROUGH] {
+    for types in [SMALL_PAGE_PAT.bits() | WRITE_THROUGH, NO_CACHE | WRITE_THROUGH] {
         assert!(with_screen(types).is_ok());
     }
     for types in [0, WRITE_THROUGH, NO_CACHE] {
@@ -270,7 +279,7 @@ fn memory_types_fit_what_is_there() {
         assert_eq!(with_screen(types).unwrap_err(), Violation { address, rule: Rule::DeviceCached });
     }
     let mut paper = Paper::in_order(true);
-    *paper.entry(apic, 1) ^= NO_CACHE | SMALL_PAT;
+    *paper.entry(apic, 1) ^= NO_CACHE | SMALL_PAGE_PAT.bits();
     assert_eq!(paper.audit_with(WITH_COMBINING).unwrap_err().rule, Rule::DeviceCached);
     let data = BASE + 4 * MIB;
     assert_found(data, Rule::MemoryNotWriteBack, |paper| *paper.entry(data, 2) |= NO_CACHE | WRITE_THROUGH);
@@ -280,7 +289,7 @@ fn memory_types_fit_what_is_there() {
     let uncached_first = Paper::in_order(true).audit_with(PAT & !0xff).unwrap_err();
     assert_eq!(uncached_first.rule, Rule::MemoryNotWriteBack);
     let mut paper = Paper::in_order(true);
-    *paper.entry(data, 2) |= LARGE_PAT;
+    *paper.entry(data, 2) |= LARGE_PAGE_PAT;
     assert_eq!(paper.audit(), Paper::in_order(true).audit());
     assert_eq!(paper.audit_with(PAT & 0xffff_ff00_ffff_ffff).unwrap_err().address, data);
 }

@@ -6,10 +6,12 @@
 use core::fmt;
 use core::ops::{Add, Range, Sub};
 
-/// log2 of a frame's size in bytes.
-pub const FRAME_SHIFT: u32 = 12;
+use crate::cpu::PAGE_BYTES;
+
 /// The size of a frame in bytes.
-pub const FRAME_BYTES: usize = 1 << FRAME_SHIFT;
+pub const FRAME_BYTES: usize = PAGE_BYTES;
+/// log2 of a frame's size in bytes.
+pub const FRAME_SHIFT: u32 = FRAME_BYTES.trailing_zeros();
 /// Frames in a block: the reach of one page-directory entry, and of one cache line of bits.
 pub const FRAMES_PER_BLOCK: usize = 1 << Order::BLOCK.get();
 /// How many orders there are, 0 to 18.

@@ -14,6 +14,7 @@ use crate::boot::physical::{AddressFault, BIOS_ROM, Backing, DISPLAY, PhysicalLa
 use crate::boot::windows::{Device, Window, Windows};
 use crate::cpu::Controls;
 use crate::memory::boot_alloc::{alloc_slice_from, table_frame};
+use crate::memory::paging::entry::MemoryType;
 use crate::memory::paging::kernel::tables;
 use crate::memory::paging::tables::{MapError, PageTables, Rights};
 use crate::sync::IrqMutex;
@@ -31,9 +32,6 @@ struct Known {
     regions: &'static [Region],
     address_bits: u8,
 }
-
-/// As the page attribute table says it (SDM Vol. 3A, table 12-10).
-const WRITE_COMBINING: u64 = 1;
 
 /// How often [`peek_table`] maps a page for one look. No firmware has so many tables; a list of bogus addresses has, and
 /// each may cost a page table.
@@ -227,7 +225,7 @@ fn unmap(tables: &mut PageTables, windows: &mut Windows, pages: PhysRange) {
 
 fn rights_of(window: Window) -> Rights {
     // Entry 5 is write-combining where there is a page attribute table of our own; elsewhere its bit must not be set.
-    let has_types = || Controls::read().pat >> 40 & 7 == WRITE_COMBINING;
+    let has_types = || MemoryType::of(Controls::read().pat, 5) == MemoryType::WRITE_COMBINING;
     match window {
         Window::Screen if has_types() => Rights::Screen,
         Window::Device(_) | Window::Screen => Rights::Device,

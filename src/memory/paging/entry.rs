@@ -1,13 +1,101 @@
-//! A page table entry's bits (SDM Vol. 3A, tables 4-15 to 4-20).
+//! What a page-table entry says (SDM Vol. 3A, 4.5, tables 4-15 to 4-20), and the memory type that it selects.
 
-pub const PRESENT: u64 = 1 << 0;
-pub const WRITABLE: u64 = 1 << 1;
-pub const USER: u64 = 1 << 2;
-pub const WRITE_THROUGH: u64 = 1 << 3;
-pub const NO_CACHE: u64 = 1 << 4;
-pub const GLOBAL: u64 = 1 << 8;
-pub const LARGE: u64 = 1 << 7;
-pub const SMALL_PAT: u64 = 1 << 7;
-pub const LARGE_PAT: u64 = 1 << 12;
-pub const NO_EXECUTE: u64 = 1 << 63;
-pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+use x86_64::structures::paging::PageTableFlags as Flags;
+
+/// Entries in a table.
+pub const ENTRIES: usize = 512;
+/// Levels of tables: four-level paging.
+pub const LEVELS: u8 = 4;
+
+/// The physical address in an entry.
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// The highest bit of the PAT index in an entry of the lowest level. In an entry of a higher level it makes a large page.
+pub const SMALL_PAGE_PAT: Flags = Flags::HUGE_PAGE;
+/// The highest bit of the PAT index in the entry of a large page. It is the lowest bit of its address field.
+pub const LARGE_PAGE_PAT: u64 = 1 << 12;
+
+/// Bytes that an entry of a table of that level spans: 4 KiB at level 1, 2 MiB, 1 GiB, 512 GiB at level 4.
+pub const fn span(level: u8) -> u64 {
+    1 << (12 + 9 * (level as u64 - 1))
+}
+
+/// The index of an address's entry in a table of that level.
+pub const fn index(address: u64, level: u8) -> usize {
+    ((address / span(level)) % ENTRIES as u64) as usize
+}
+
+/// A page-table entry, as it was at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Entry(pub u64);
+
+impl Entry {
+    /// An entry that leads to a physical address.
+    pub const fn new(physical: u64, flags: Flags) -> Entry {
+        Entry(physical & ADDRESS | flags.bits())
+    }
+
+    /// Whether all bits are zero.
+    pub const fn is_unused(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether one of these bits is set.
+    pub const fn has(self, flags: Flags) -> bool {
+        self.0 & flags.bits() != 0
+    }
+
+    /// Whether an entry of that level maps a page, if it is present.
+    pub const fn is_page(self, level: u8) -> bool {
+        level == 1 || self.has(Flags::HUGE_PAGE)
+    }
+
+    /// The physical address of the table to which it leads, or of its page of 4 KiB.
+    pub const fn address(self) -> u64 {
+        self.0 & ADDRESS
+    }
+
+    /// The physical address of its page, if it is a page's entry of that level. It need not be aligned to the page's size.
+    pub const fn page_address(self, level: u8) -> u64 {
+        if level > 1 { self.address() & !LARGE_PAGE_PAT } else { self.address() }
+    }
+
+    /// The index into the PAT that a page's entry of that level selects (SDM Vol. 3A, 12.12.3).
+    pub const fn pat_index(self, level: u8) -> u8 {
+        let pat_bit = if level > 1 { LARGE_PAGE_PAT } else { SMALL_PAGE_PAT.bits() };
+        self.has(Flags::WRITE_THROUGH) as u8
+            | (self.has(Flags::NO_CACHE) as u8) << 1
+            | ((self.0 & pat_bit != 0) as u8) << 2
+    }
+}
+
+/// A memory type, by its encoding in the PAT (SDM Vol. 3A, table 12-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryType(u8);
+
+impl MemoryType {
+    /// Strong uncacheable.
+    pub const UNCACHEABLE: MemoryType = MemoryType(0);
+    /// Write-combining.
+    pub const WRITE_COMBINING: MemoryType = MemoryType(1);
+    /// Write-back.
+    pub const WRITE_BACK: MemoryType = MemoryType(6);
+
+    /// Entry `index`, 0 to 7, of a page attribute table.
+    pub const fn of(pat: u64, index: u8) -> MemoryType {
+        MemoryType((pat >> (8 * index)) as u8 & 7)
+    }
+
+    /// Its abbreviation in the manuals.
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            0 => "UC",
+            1 => "WC",
+            4 => "WT",
+            5 => "WP",
+            6 => "WB",
+            7 => "UC-",
+            _ => "reserved",
+        }
+    }
+}

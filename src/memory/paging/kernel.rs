@@ -1,6 +1,11 @@
 //! The kernel's page tables: one tree for all CPUs, behind a lock.
 
-use super::tables::PageTables;
+use core::sync::atomic::Ordering;
+
+use super::tables::{PageTables, entry_of};
+#[cfg(feature = "shell")]
+use super::walk::{Translation, translate};
+use crate::cpu::Controls;
 use crate::sync::SpinLockIrq;
 
 /// The kernel's page tables. `None` until `memory::init` has built them.
@@ -17,4 +22,26 @@ pub(in crate::memory) fn tables() -> &'static SpinLockIrq<Option<PageTables>> {
 /// **Context:** thread or interrupt context; waits for the lock of the page tables.
 pub fn root() -> u64 {
     TABLES.lock().as_ref().map_or(0, PageTables::root)
+}
+
+/// Calls `f` with the page tables that this CPU uses: the physical address of the root, the page attribute table, and a
+/// function that reads the entry of a table. Holds the lock of the page tables meanwhile, so that they stay as they are.
+///
+/// **Context:** thread or interrupt context.
+pub(in crate::memory) fn with_live_tables<R>(f: impl FnOnce(u64, u64, &dyn Fn(u64, usize) -> u64) -> R) -> R {
+    let controls = Controls::read();
+    let _tables = TABLES.lock();
+    f(controls.cr3 & Controls::CR3_ADDRESS, controls.pat, &|table, index| {
+        // SAFETY: `table` is the root or a table to which an entry of the live tree leads, because the callers are `walk` and
+        // `audit`. `PageTables` never frees a table, and its lock, held here, keeps the entries as they are.
+        unsafe { entry_of(table, index) }.load(Ordering::Relaxed)
+    })
+}
+
+/// Translates an address by the page tables that this CPU uses.
+///
+/// **Context:** thread or interrupt context; waits for the lock of the page tables.
+#[cfg(feature = "shell")]
+pub fn translate_live(address: u64) -> Translation {
+    with_live_tables(|root, pat, read_entry| translate(root, address, pat, &read_entry))
 }

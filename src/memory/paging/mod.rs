@@ -2,8 +2,8 @@
 //!
 //! | Module | Content |
 //! |---|---|
-//! | `entry` | the bits of an entry |
-//! | `walk` | the walk of one address, pure |
+//! | `entry` | what an entry says, and memory types |
+//! | `walk` | the walk of addresses, pure |
 //! | `tables` | `PageTables`: maps and unmaps |
 //! | `kernel` | the kernel's own tree, behind its lock |
 
@@ -16,6 +16,8 @@ pub(crate) mod walk;
 
 #[cfg(target_os = "none")]
 pub(crate) use kernel::root;
+#[cfg(all(target_os = "none", feature = "shell"))]
+pub(crate) use kernel::translate_live;
 #[cfg(target_os = "none")]
 pub use tables::MapError;
 #[cfg(target_os = "none")]

@@ -15,10 +15,11 @@ use x86_64::PhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::structures::paging::PhysFrame;
 
-use super::entry::ADDRESS;
+use super::entry::{ENTRIES, Entry, LEVELS, SMALL_PAGE_PAT, index, span};
+use super::walk::{Step, walk_address};
 use crate::boot::direct_map;
 use crate::boot::physical::AddressFault;
-use crate::cpu;
+use crate::cpu::{self, UPPER_HALF};
 
 /// What may be done with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +39,18 @@ pub enum Rights {
     Device,
 }
 
-/// The highest bit of a 4 KiB page's index into the PAT: where an entry of a higher level says that it is a page.
-const SMALL_PAT: Flags = Flags::HUGE_PAGE;
-
 impl Rights {
     fn flags(self, virt: u64) -> Flags {
-        let global = if virt >= direct_map::UPPER_HALF { Flags::GLOBAL } else { Flags::empty() };
+        let global = if virt >= UPPER_HALF { Flags::GLOBAL } else { Flags::empty() };
         let common = Flags::PRESENT | global;
         match self {
             Rights::Text => common,
             Rights::Constants => common | Flags::NO_EXECUTE,
             Rights::Data => common | Flags::WRITABLE | Flags::NO_EXECUTE,
             Rights::Temporary => Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE,
-            Rights::Screen => common | Flags::WRITABLE | Flags::NO_EXECUTE | SMALL_PAT | Flags::WRITE_THROUGH,
+            Rights::Screen => {
+                common | Flags::WRITABLE | Flags::NO_EXECUTE | SMALL_PAGE_PAT | Flags::WRITE_THROUGH
+            }
             Rights::Device => {
                 common | Flags::WRITABLE | Flags::NO_EXECUTE | Flags::NO_CACHE | Flags::WRITE_THROUGH
             }
@@ -97,11 +97,6 @@ pub struct PageTables {
     largest_level: u8,
 }
 
-/// Bytes that an entry of a table of that level spans: 1 for 4 KiB, 2 for 2 MiB, 3 for 1 GiB, 4 for 512 GiB.
-const fn span(level: u8) -> u64 {
-    1 << (12 + 9 * (level as u64 - 1))
-}
-
 impl PageTables {
     /// An empty tree.
     pub fn new(pages_1g: bool, frames: FrameSource) -> Result<PageTables, MapError> {
@@ -116,12 +111,12 @@ impl PageTables {
 
     /// The root table's entry behind an address.
     pub fn root_entry(&self, address: u64) -> Entry {
-        Entry::load(self.entry(self.root, index(address, 4)))
+        load(self.entry(self.root, index(address, LEVELS)))
     }
 
     /// Copies another tree's root entry: both see the same tables from then on.
     pub fn share_root_entry(&mut self, address: u64, entry: Entry) {
-        self.entry(self.root, index(address, 4)).store(entry.0, Ordering::Relaxed);
+        self.entry(self.root, index(address, LEVELS)).store(entry.0, Ordering::Relaxed);
     }
 
     /// An entry of a table of this tree.
@@ -148,28 +143,25 @@ impl PageTables {
         if end > direct_map::MAX_PHYSICAL {
             return Err(MapError::OutOfReach { end });
         }
-        self.fill(self.root, 4, Piece { virt, physical, bytes }, rights, frames)
+        self.fill(self.root, LEVELS, Piece { virt, physical, bytes }, rights, frames)
     }
 
     /// Whether an address is mapped.
     pub fn is_mapped(&self, address: u64) -> bool {
-        let mut at = self.root;
-        for level in (1..=4).rev() {
-            let entry = Entry::load(self.entry(at, index(address, level)));
-            if !entry.has(Flags::PRESENT) {
-                return false;
-            }
-            if level == 1 || entry.has(Flags::HUGE_PAGE) {
-                return true;
-            }
-            at = entry.address();
-        }
-        true
+        let mut is_mapped = false;
+        self.walk(address, |step| is_mapped = step.is_page());
+        is_mapped
+    }
+
+    /// Reads the entries that translate an address, the root's first.
+    fn walk(&self, address: u64, visit: impl FnMut(&Step)) {
+        let read_entry = |table: u64, index: usize| self.entry(table, index).load(Ordering::Relaxed);
+        walk_address(self.root, address, &read_entry, visit);
     }
 
     /// Takes away the right to write a page of 4 KiB. The caller makes TLBs forget it. `false` if no such page is mapped.
     pub fn make_read_only(&mut self, address: u64) -> bool {
-        let entry = self.small_entry(address).filter(|entry| Entry::load(entry).has(Flags::PRESENT));
+        let entry = self.small_entry(address).filter(|entry| load(entry).has(Flags::PRESENT));
         entry.map(|entry| entry.fetch_and(!Flags::WRITABLE.bits(), Ordering::Relaxed)).is_some()
     }
 
@@ -184,7 +176,7 @@ impl PageTables {
     /// Frees the entry of a hidden page; the frame that it led to.
     pub fn forget(&mut self, address: u64) -> Option<u64> {
         let place = self.small_entry(address)?;
-        let entry = Entry::load(place);
+        let entry = load(place);
         if entry.is_unused() || entry.has(Flags::PRESENT) {
             return None;
         }
@@ -194,15 +186,10 @@ impl PageTables {
 
     /// The entry of a page table of the lowest level, if there is that table.
     fn small_entry(&mut self, address: u64) -> Option<&AtomicU64> {
-        let mut at = self.root;
-        for level in (2..=4).rev() {
-            let entry = Entry::load(self.entry(at, index(address, level)));
-            if !entry.has(Flags::PRESENT) || entry.has(Flags::HUGE_PAGE) {
-                return None;
-            }
-            at = entry.address();
-        }
-        Some(self.entry(at, index(address, 1)))
+        let mut last = None;
+        self.walk(address, |step| last = Some(*step));
+        let Step { table, index, .. } = last.filter(|step| step.level == 1)?;
+        Some(self.entry(table, index))
     }
 
     fn fill(
@@ -216,7 +203,7 @@ impl PageTables {
         let span = span(level);
         while piece.bytes > 0 {
             let place = self.entry(at, index(piece.virt, level));
-            let entry = Entry::load(place);
+            let entry = load(place);
             let here = piece.bytes.min(span - piece.virt % span);
             let whole = here == span && piece.physical.is_multiple_of(span);
             if whole && level <= self.largest_level {
@@ -274,33 +261,6 @@ struct Piece {
     bytes: u64,
 }
 
-/// A page-table entry, as it was at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry(u64);
-
-impl Entry {
-    fn new(physical: u64, flags: Flags) -> Entry {
-        Entry(physical & ADDRESS | flags.bits())
-    }
-
-    fn load(place: &AtomicU64) -> Entry {
-        Entry(place.load(Ordering::Relaxed))
-    }
-
-    fn is_unused(self) -> bool {
-        self.0 == 0
-    }
-
-    fn has(self, flag: Flags) -> bool {
-        self.0 & flag.bits() != 0
-    }
-
-    /// The physical address to which it leads.
-    fn address(self) -> u64 {
-        self.0 & ADDRESS
-    }
-}
-
 /// The place of a table's entry. Processors set bits there on their own (SDM Vol. 3A, 4.8), and other CPUs read it without
 /// the tables' lock, so every access is atomic.
 ///
@@ -309,11 +269,11 @@ impl Entry {
 pub(in crate::memory) unsafe fn entry_of<'a>(table: u64, index: usize) -> &'a AtomicU64 {
     // SAFETY: the caller guarantees a table, a page of 512 aligned words (see # Safety); no code accesses one but by this
     // function, except before it is linked into a tree.
-    unsafe { AtomicU64::from_ptr(direct_map::pointer::<u64>(table).add(index % 512)) }
+    unsafe { AtomicU64::from_ptr(direct_map::pointer::<u64>(table).add(index % ENTRIES)) }
 }
 
-fn index(address: u64, level: u8) -> usize {
-    ((address / span(level)) % 512) as usize
+fn load(place: &AtomicU64) -> Entry {
+    Entry(place.load(Ordering::Relaxed))
 }
 
 fn new_table(frames: FrameSource) -> Result<u64, MapError> {

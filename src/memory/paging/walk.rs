@@ -1,151 +1,210 @@
-//! One address's way through page tables, level by level, as a processor goes it (SDM Vol. 3A, 4.5.4).
+//! The walk of page tables, level by level, as a processor goes (SDM Vol. 3A, 4.5.4).
 //!
-//! The walk is pure: it sees tables only through a function that reads an entry. `walk_live` goes through those that this
-//! CPU uses.
+//! There is one walker, [`walk`]. The audit, the shell's `mem tables` ([`translate`]) and
+//! [`PageTables`](super::tables::PageTables) differ in what they do with the entries that it reads. It is pure: it sees the
+//! tables only through a function that reads an entry.
 
-use super::entry::{
-    ADDRESS, GLOBAL, LARGE, LARGE_PAT, NO_CACHE, NO_EXECUTE, PRESENT, SMALL_PAT, USER, WRITABLE,
-    WRITE_THROUGH,
-};
+use core::convert::Infallible;
+use core::ops::RangeInclusive;
 
-/// Levels of tables.
-pub const LEVELS: usize = 4;
+use heapless::Vec;
+use x86_64::structures::paging::PageTableFlags as Flags;
 
-/// An entry on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    /// The table's level, 4 for the root's.
-    pub level: u8,
-    /// The table, physical.
-    pub table: u64,
-    /// The entry's place in it.
-    pub index: u16,
-    /// The entry as it is in memory.
-    pub entry: u64,
+use super::entry::{ENTRIES, Entry, LEVELS, MemoryType, index, span};
+use crate::cpu::UPPER_HALF;
+
+/// What an entry and those on the way to it allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whether each of them allows writes.
+    pub writable: bool,
+    /// Whether each of them allows execution.
+    pub executable: bool,
+    /// Whether each of them allows access from ring 3.
+    pub user: bool,
 }
 
-/// The page at the end of the way.
+impl Access {
+    /// What the root allows: everything.
+    const ALL: Access = Access { writable: true, executable: true, user: true };
+
+    fn and(self, entry: Entry) -> Access {
+        Access {
+            writable: self.writable && entry.has(Flags::WRITABLE),
+            executable: self.executable && !entry.has(Flags::NO_EXECUTE),
+            user: self.user && entry.has(Flags::USER_ACCESSIBLE),
+        }
+    }
+}
+
+/// An entry that a walk has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The level of its table, 4 for the root.
+    pub level: u8,
+    /// The physical address of its table.
+    pub table: u64,
+    /// Its index in the table.
+    pub index: usize,
+    /// The first virtual address that it spans.
+    pub address: u64,
+    /// The entry.
+    pub entry: Entry,
+    /// What it allows, if it is present, together with the entries on the way to it.
+    pub access: Access,
+}
+
+impl Step {
+    /// Whether the entry is present.
+    pub const fn is_present(&self) -> bool {
+        self.entry.has(Flags::PRESENT)
+    }
+
+    /// Whether the entry maps a page.
+    pub const fn is_page(&self) -> bool {
+        self.is_present() && self.entry.is_page(self.level)
+    }
+}
+
+/// Reads the entries of the tree at `root` that translate these canonical addresses, in ascending order, and calls `visit` with
+/// each: first with the entry that leads to a table, then with that table's entries. `read_entry` returns the entry of a table, by
+/// the table's physical address and an index below 512.
+///
+/// # Errors
+/// The first error of `visit`, which ends the walk. A table is not read if `visit` has refused the entry that leads to it.
+pub fn walk<E>(
+    root: u64,
+    addresses: RangeInclusive<u64>,
+    read_entry: &impl Fn(u64, usize) -> u64,
+    visit: &mut impl FnMut(&Step) -> Result<(), E>,
+) -> Result<(), E> {
+    let root = Table { physical: root, level: LEVELS, start: 0, access: Access::ALL };
+    walk_table(root, *addresses.start(), *addresses.end(), read_entry, visit)
+}
+
+struct Table {
+    physical: u64,
+    level: u8,
+    /// The first virtual address that it spans.
+    start: u64,
+    access: Access,
+}
+
+/// Walks a table from `first` to `last`, both of which it spans.
+fn walk_table<E>(
+    table: Table,
+    first: u64,
+    last: u64,
+    read_entry: &impl Fn(u64, usize) -> u64,
+    visit: &mut impl FnMut(&Step) -> Result<(), E>,
+) -> Result<(), E> {
+    let Table { physical, level, start, access } = table;
+    for index in index(first, level)..=index(last, level) {
+        let entry = Entry(read_entry(physical, index));
+        let mut address = start + index as u64 * span(level);
+        if level == LEVELS && index >= ENTRIES / 2 {
+            address |= UPPER_HALF;
+        }
+        let step = Step { level, table: physical, index, address, entry, access: access.and(entry) };
+        visit(&step)?;
+        if step.is_present() && !step.is_page() {
+            let below =
+                Table { physical: entry.address(), level: level - 1, start: address, access: step.access };
+            let end = address + (span(level) - 1);
+            walk_table(below, first.max(address), last.min(end), read_entry, visit)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the entries that translate one address, in the order of [`walk`].
+pub fn walk_address(
+    root: u64,
+    address: u64,
+    read_entry: &impl Fn(u64, usize) -> u64,
+    mut visit: impl FnMut(&Step),
+) {
+    let Ok(()) = walk::<Infallible>(root, address..=address, read_entry, &mut |step| {
+        visit(step);
+        Ok(())
+    });
+}
+
+/// The page that an address lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// What the address leads to, physical.
+    /// The physical address behind the address.
     pub physical: u64,
-    /// The page's size.
+    /// The page's size in bytes.
     pub bytes: u64,
-    /// Whether every entry on the way lets it be written.
-    pub writable: bool,
-    /// Whether every entry lets it be executed.
-    pub executable: bool,
-    /// Whether every entry lets code of ring 3 at it.
-    pub user: bool,
-    /// Whether it outlives a change of CR3 in the TLB.
+    /// What may be done with it.
+    pub access: Access,
+    /// Whether its TLB entries survive a load of CR3.
     pub global: bool,
-    /// The entry of the page attribute table that it names.
-    pub pat_entry: u8,
-    /// The memory type there (SDM Vol. 3A, table 12-10).
-    pub memory_type: u8,
+    /// The index into the PAT that its entry selects.
+    pub pat_index: u8,
+    /// The memory type of that PAT entry.
+    pub memory_type: MemoryType,
 }
 
-/// A way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walk {
-    steps: [Step; LEVELS],
-    count: usize,
+/// The translation of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The entries on the way, the root's first. The last one maps the page, or is not present.
+    pub steps: Vec<Step, { LEVELS as usize }>,
     /// The page, if one is mapped.
     pub page: Option<Page>,
 }
 
-impl Walk {
-    /// The entries on the way, the root's first; the last one is the page's, or not present.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps[..self.count]
-    }
+/// Translates an address by the tree at `root`. `pat` is the page attribute table; `read_entry` is as for [`walk`].
+pub fn translate(root: u64, address: u64, pat: u64, read_entry: &impl Fn(u64, usize) -> u64) -> Translation {
+    let mut translation = Translation { steps: Vec::new(), page: None };
+    walk_address(root, address, read_entry, |step| {
+        // There is room: a walk of one address reads one entry of each level.
+        let _ = translation.steps.push(*step);
+        if step.is_page() {
+            let within = span(step.level) - 1;
+            let pat_index = step.entry.pat_index(step.level);
+            translation.page = Some(Page {
+                physical: step.entry.address() & !within | address & within,
+                bytes: span(step.level),
+                access: step.access,
+                global: step.entry.has(Flags::GLOBAL),
+                pat_index,
+                memory_type: MemoryType::of(pat, pat_index),
+            });
+        }
+    });
+    translation
 }
 
-/// Whether bits 63 to 47 are all alike, as they must be with four levels (SDM Vol. 1, 3.3.7.1).
+/// Whether an address is canonical: bits 63 to 47 are equal, as four-level paging demands (SDM Vol. 1, 3.3.7.1).
 pub fn is_canonical(address: u64) -> bool {
     matches!(address >> 47, 0 | 0x1_ffff)
 }
 
-/// Goes through the tree with that root. `pat` is the page attribute table; `read_entry` gives a table's entry by the
-/// table's physical address and an index below 512.
-pub fn walk(root: u64, address: u64, pat: u64, read_entry: impl Fn(u64, usize) -> u64) -> Walk {
-    let mut walk = Walk { steps: [Step::default(); LEVELS], count: 0, page: None };
-    let (mut table, mut allowed, mut denied) = (root, WRITABLE | USER, 0);
-    for level in (1..=LEVELS as u8).rev() {
-        let shift = 12 + 9 * (u32::from(level) - 1);
-        let index = (address >> shift) as usize % 512;
-        let entry = read_entry(table, index);
-        walk.steps[walk.count] = Step { level, table, index: index as u16, entry };
-        walk.count += 1;
-        if entry & PRESENT == 0 {
-            return walk;
-        }
-        allowed &= entry;
-        denied |= entry & NO_EXECUTE;
-        if level > 1 && entry & LARGE == 0 {
-            table = entry & ADDRESS;
-            continue;
-        }
-        let within = (1u64 << shift) - 1;
-        let pat_bit = if level == 1 { SMALL_PAT } else { LARGE_PAT };
-        let is_set = |bit: u64| entry & bit != 0;
-        let pat_entry = u8::from(is_set(WRITE_THROUGH))
-            | u8::from(is_set(NO_CACHE)) << 1
-            | u8::from(is_set(pat_bit)) << 2;
-        walk.page = Some(Page {
-            physical: entry & ADDRESS & !within | address & within,
-            bytes: within + 1,
-            writable: allowed & WRITABLE != 0,
-            executable: denied == 0,
-            user: allowed & USER != 0,
-            global: is_set(GLOBAL),
-            pat_entry,
-            memory_type: (pat >> (8 * pat_entry)) as u8 & 7,
-        });
-        return walk;
-    }
-    walk
-}
-
-/// The name of a memory type, as manuals write it.
-pub const fn memory_type_name(memory_type: u8) -> &'static str {
-    match memory_type {
-        0 => "UC",
-        1 => "WC",
-        4 => "WT",
-        5 => "WP",
-        6 => "WB",
-        7 => "UC-",
-        _ => "reserved",
-    }
-}
-
-/// Goes through the tables that this CPU uses. Holds the tables' lock; not from an NMI.
-#[cfg(target_os = "none")]
-pub fn walk_live(address: u64) -> Walk {
-    use crate::cpu::Controls;
-    let controls = Controls::read();
-    let _tables = super::kernel::tables().lock();
-    walk(controls.cr3 & Controls::CR3_ADDRESS, address, controls.pat, |table, index| {
-        // SAFETY: a table of the live tree, as the audit has found each to be, and the lock keeps it one.
-        unsafe { super::tables::entry_of(table, index) }.load(core::sync::atomic::Ordering::Relaxed)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::entry::{LARGE_PAGE_PAT, SMALL_PAGE_PAT};
     use super::*;
 
     const PAT: u64 = 0x0007_0106_0007_0406;
 
+    const WRITABLE: u64 = Flags::WRITABLE.bits();
+    const USER: u64 = Flags::USER_ACCESSIBLE.bits();
+    const NO_EXECUTE: u64 = Flags::NO_EXECUTE.bits();
+    const WRITE_THROUGH: u64 = Flags::WRITE_THROUGH.bits();
+    const NO_CACHE: u64 = Flags::NO_CACHE.bits();
+    const LARGE: u64 = Flags::HUGE_PAGE.bits();
+
     /// Tables at 0x1000, 0x2000 and so on, one for each level from the root's down, with one entry each.
-    fn way(address: u64, entries: &[u64]) -> Walk {
+    fn way(address: u64, entries: &[u64]) -> Translation {
         let read = |table: u64, index: usize| {
             let depth = (table / 0x1000 - 1) as usize;
             let shift = 39 - 9 * depth;
             if (address >> shift) as usize % 512 == index { entries[depth] } else { 0 }
         };
-        walk(0x1000, address, PAT, read)
+        translate(0x1000, address, PAT, &read)
     }
 
     const BELOW: [u64; 3] = [0x2000 | 3, 0x3000 | 3, 0x4000 | 3];
@@ -154,7 +213,7 @@ mod tests {
     fn each_size_of_page_is_reached() {
         let address = 0xffff_8123_4567_89ab;
         let small = way(address, &[BELOW[0], BELOW[1], BELOW[2], 0x7_7000 | 0x103]);
-        let levels: Vec<_> = small.steps().iter().map(|step| (step.level, step.table)).collect();
+        let levels: Vec<_, 4> = small.steps.iter().map(|step| (step.level, step.table)).collect();
         assert_eq!(levels, [(4, 0x1000), (3, 0x2000), (2, 0x3000), (1, 0x4000)]);
         let page = small.page.unwrap();
         assert_eq!((page.physical, page.bytes, page.global), (0x7_79ab, 4096, true));
@@ -165,10 +224,38 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_ends_is_shown_as_far_as_it_goes() {
+    fn a_walk_that_ends_early_has_the_entries_up_to_there() {
         let walk = way(0x1000, &[BELOW[0], 0xdead_0000]);
-        assert_eq!((walk.steps().len(), walk.page), (2, None));
-        assert_eq!(walk.steps()[1].entry, 0xdead_0000);
+        assert_eq!((walk.steps.len(), walk.page), (2, None));
+        assert_eq!(walk.steps[1].entry.0, 0xdead_0000);
+    }
+
+    #[test]
+    fn a_walk_of_a_range_reads_its_entries_alone_in_ascending_order() {
+        // Each table is full of entries: the first four lead to the next table, the others are not present.
+        let read = |table: u64, index: usize| {
+            let below = table + 0x1000;
+            if index < 4 || index >= 510 { below | 3 } else { 0 }
+        };
+        let seen = |addresses: RangeInclusive<u64>| {
+            let mut pages = std::vec::Vec::new();
+            let Ok(()) = walk::<Infallible>(0x1000, addresses, &read, &mut |step| {
+                if step.is_page() {
+                    assert_eq!(step.level, 1);
+                    pages.push(step.address);
+                }
+                Ok(())
+            });
+            pages
+        };
+        assert_eq!(seen(0x1000..=0x2fff), [0x1000, 0x2000]);
+        assert_eq!(seen(0x3000..=0x1f_dfff), [0x3000], "the entries 4 to 509 are not present");
+        assert_eq!(seen(0x1f_f000..=0x20_0000), [0x1f_f000, 0x20_0000], "across two tables");
+        let last = 0xffff_ffff_ffff_f000;
+        assert_eq!(seen(last..=u64::MAX), [last]);
+        let all = seen(0..=u64::MAX);
+        assert_eq!(all.len(), 6usize.pow(4));
+        assert!(all.is_sorted() && all.iter().all(|address| is_canonical(*address)));
     }
 
     #[test]
@@ -177,27 +264,27 @@ mod tests {
         for (level, taken) in [(0, WRITABLE), (1, USER), (2, WRITABLE), (3, USER)] {
             let mut entries = [BELOW[0] | USER, BELOW[1] | USER, BELOW[2] | USER, leaf];
             entries[level] &= !taken;
-            let page = way(0, &entries).page.unwrap();
-            assert_eq!((page.writable, page.user), (taken != WRITABLE, taken != USER), "{level}");
+            let access = way(0, &entries).page.unwrap().access;
+            assert_eq!((access.writable, access.user), (taken != WRITABLE, taken != USER), "{level}");
             entries[level] |= NO_EXECUTE;
-            assert!(page.executable && !way(0, &entries).page.unwrap().executable);
+            assert!(access.executable && !way(0, &entries).page.unwrap().access.executable);
         }
     }
 
     #[test]
-    fn the_memory_type_comes_from_the_table_of_attributes() {
-        let name = |entries: &[u64]| memory_type_name(way(0, entries).page.unwrap().memory_type);
+    fn the_memory_type_comes_from_the_page_attribute_table() {
+        let name = |entries: &[u64]| way(0, entries).page.unwrap().memory_type.name();
         let small = |bits: u64| name(&[BELOW[0], BELOW[1], BELOW[2], 0x5000 | 1 | bits]);
         assert_eq!(
             [small(0), small(WRITE_THROUGH), small(NO_CACHE), small(NO_CACHE | WRITE_THROUGH)],
             ["WB", "WT", "UC-", "UC"]
         );
-        assert_eq!(small(SMALL_PAT | WRITE_THROUGH), "WC");
-        assert_eq!(name(&[BELOW[0], BELOW[1], LARGE | LARGE_PAT | WRITE_THROUGH | 1]), "WC");
+        assert_eq!(small(SMALL_PAGE_PAT.bits() | WRITE_THROUGH), "WC");
+        assert_eq!(name(&[BELOW[0], BELOW[1], LARGE | LARGE_PAGE_PAT | WRITE_THROUGH | 1]), "WC");
     }
 
     #[test]
-    fn half_of_all_bits_alike_is_canonical() {
+    fn an_address_whose_upper_bits_are_equal_is_canonical() {
         assert!([0, 0x7fff_ffff_ffff, 0xffff_8000_0000_0000, u64::MAX].into_iter().all(is_canonical));
         assert!([0x8000_0000_0000, 0xffff_7fff_ffff_ffff, 1 << 63].into_iter().all(|a| !is_canonical(a)));
     }
