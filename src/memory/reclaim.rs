@@ -1,5 +1,7 @@
-//! What is left to do when neither this CPU's magazine nor the shared layers have what is wanted: to wait for what is on its
-//! way, and to ask the other CPUs for what they keep.
+//! What an allocation does when a search has found no frame: it waits for frames in flight, then asks the other CPUs to drain
+//! their caches.
+//!
+//! The search itself is the caller's, as a closure: `cache::percpu` knows this CPU's magazine, this module does not.
 
 use core::hint::spin_loop;
 
@@ -10,42 +12,47 @@ use crate::config::REQUEST_MS;
 use crate::sync::Deadline;
 use crate::trace;
 
-/// Asks other CPUs for what they keep, as far as a run of that order may come of it, and waits for them. `false` if nobody
-/// keeps what could make one.
-pub type DrainOthers = fn(Order, DrainScope) -> bool;
+/// Makes other CPUs drain their frame caches, as far as that may free a run of that order, and waits for them. Returns `false` if no
+/// CPU caches such frames. It is called with interrupts enabled.
+pub type DrainHook = fn(Order, DrainScope) -> bool;
 
-static DRAIN_HOOK: Once<DrainOthers> = Once::new();
+static DRAIN_HOOK: Once<DrainHook> = Once::new();
 
-/// Who is asked for what they keep.
+/// Which CPUs drain their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainScope {
-    /// Those who have something of a run that may come together.
+    /// The CPUs that cache a part of one run that would become free.
     Holders,
-    /// All who keep anything.
+    /// All CPUs that cache any frame.
     All,
 }
 
-/// Sets what makes the other CPUs give back their frames. It is called with interrupts on.
-pub fn set_drain_hook(drain: DrainOthers) {
+/// Sets the hook that makes other CPUs drain their caches. Once, before the APs run; later calls have no effect.
+///
+/// **Context:** boot, on the BSP.
+pub fn set_drain_hook(drain: DrainHook) {
     DRAIN_HOOK.call_once(|| drain);
 }
 
-/// What a search for frames has found, after the cache of this CPU was drained.
+/// The result of one search, for which the cache of this CPU was drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
-    /// The frames.
+    /// The first of the frames. The caller owns them.
     Found(FrameNumber),
-    /// Nothing, but another CPU moves frames of this 2 MiB block at the moment.
+    /// No frames, but frames of the 2 MiB block that starts at this one are in flight on another CPU.
     InFlight(FrameNumber),
-    /// Nothing.
+    /// No frames, and none in flight.
     Nothing,
     /// The allocator is disabled on this CPU.
     Disabled,
 }
 
-/// Goes on where a first search has found nothing: asks first those CPUs that have something of one run, and if that has gone
-/// meanwhile, all. Interrupts are on, so that others are answered. Ends: others are asked twice at most, which ends by
-/// itself, and nothing is waited for beyond [`REQUEST_MS`], in which a CPU would have answered that had stopped on the way.
+/// Allocates after a first search has failed. `is_in_flight` says whether that search met frames in flight; `attempt` is the search.
+///
+/// It makes the CPUs drain their caches that hold parts of one run. If another CPU has taken that run meanwhile, it makes all CPUs
+/// drain. So it uses the hook twice at most, and it waits for frames in flight for [`REQUEST_MS`] at most.
+///
+/// **Context:** thread context with interrupts enabled, so that this CPU serves the requests of others meanwhile.
 pub(super) fn alloc_slow_path(
     order: Order,
     is_in_flight: bool,
@@ -54,17 +61,17 @@ pub(super) fn alloc_slow_path(
     let deadline = Deadline::after_ms(REQUEST_MS);
     let first = is_in_flight.then_some(None);
     for scope in first.into_iter().chain([Some(DrainScope::Holders), Some(DrainScope::All)]) {
-        // Also if nobody was asked: what others were asked for by a third may have come since the first look.
+        // The search follows also if no CPU was asked: a CPU may have drained its cache for a third one since the last search.
         let is_last = scope.is_some_and(|scope| !drain_others(order, scope));
         loop {
-            // Between two attempts interrupts get in.
+            // Interrupts are enabled between two attempts.
             match attempt() {
                 Attempt::Found(frame) => return Some(frame),
                 Attempt::Disabled => return None,
                 Attempt::Nothing => break,
                 Attempt::InFlight(block) if deadline.has_passed() => {
                     log::warn!(
-                        "nothing free but what has been on its way for {REQUEST_MS} ms: in the 2 MiB from {block} on"
+                        "out of memory: frames in flight for {REQUEST_MS} ms in the 2 MiB block at {block}"
                     );
                     return None;
                 }
@@ -78,7 +85,7 @@ pub(super) fn alloc_slow_path(
     None
 }
 
-/// Asks other CPUs for what they keep; whether any of it may make such a run.
+/// Calls the hook. Returns whether a run of that order may have become free.
 fn drain_others(order: Order, scope: DrainScope) -> bool {
     trace!(DrainOthers, order.get().into());
     DRAIN_HOOK.get().is_some_and(|drain_others| drain_others(order, scope))

@@ -1,13 +1,21 @@
-//! The [audit](super::audit()) of the tables that this CPU uses.
+//! The audit of the page tables that this CPU uses.
 
-use super::{Inventory, MappingPolicy, Rule, Violation, audit};
+use super::inventory::Inventory;
+use super::policy::MappingPolicy;
+use super::rule::{Rule, Violation};
+use super::scan::audit;
 use crate::boot::memory_map::MemoryMap;
 use crate::boot::{direct_map, image};
 use crate::memory::paging::kernel::with_live_tables;
 use crate::memory::{mmio, stacks, trampoline_tables, vmap};
 
-/// Walks this CPU's page tables. `cpus` have stacks; the memory map is as [`init`](crate::memory::init()) left it. Holds the
-/// tables' lock.
+/// Audits the page tables that this CPU uses. `cpus` CPUs have stacks. The memory map is as [`init`](crate::memory::init()) has left
+/// it.
+///
+/// **Context:** thread context; holds the lock of the page tables for a time that grows with their number.
+///
+/// # Errors
+/// The violation at the lowest address.
 pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
     with_live_tables(|root, pat, read_entry| {
         let windows = mmio::windows().lock();
@@ -26,7 +34,7 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
             pat,
             pages_1g,
         };
-        // Not by name alone: the loader may have put the image anywhere, but never at page 0.
+        // Page 0 is a guard wherever the loader has put the image: it is never there.
         let guards = [direct_map::virt(0), direct_map::virt(image::boot_stack_guard_page().start)];
         let guards = guards.into_iter().chain(stacks::guards(cpus));
         audit(root, &policy, guards, read_entry)

@@ -1,58 +1,58 @@
-//! The rules, and how a broken one reads.
+//! The rules of the audit, and the violation of one.
 
 use core::fmt;
 
 /// A rule that a mapping breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Something in the lower half: the identity map is not gone.
+    /// A mapping in the lower half, for example a leftover of the identity map.
     LowerHalf,
-    /// User mode could use it.
+    /// Accessible from ring 3.
     User,
     /// Writable and executable at once.
     WritableAndExecutable,
-    /// Executable, and not a page of the image's code.
+    /// Executable outside of the image's code.
     ExecutableOutsideText,
-    /// Shows the image's code, and is not where the code runs, or not executable there.
+    /// A second mapping of the image's code, or one that is not executable.
     SecondMappingOfText,
-    /// Code of the image's that cannot be executed.
+    /// A part of the image's code is not executable.
     TextMissing,
-    /// A constant that can be written.
+    /// A writable constant.
     ConstantsWritable,
-    /// An interrupt descriptor table that can be written.
+    /// A writable interrupt descriptor table.
     InterruptTableWritable,
-    /// The trampoline's code, which can be written.
+    /// Writable code of the AP trampoline.
     TrampolineWritable,
-    /// Page 0, or the page below a stack.
+    /// Page 0, or the guard page below a stack, is mapped.
     GuardMapped,
-    /// Neither where the direct map would show it, nor a stack or temporary.
+    /// Neither in the direct map, nor a stack, nor a temporary mapping.
     OutOfPlace,
-    /// A device's registers, or a screen, cached.
+    /// Device registers or a framebuffer with a cached memory type.
     DeviceCached,
-    /// Memory, and not write-back.
+    /// RAM that is not write-back.
     MemoryNotWriteBack,
-    /// The firmware's own, to be written.
+    /// A writable firmware table.
     FirmwareWritable,
-    /// Leads to where nothing is known to lie.
-    NobodysMemory {
+    /// Leads to a physical address at which nothing is known to be.
+    UnknownTarget {
         /// The physical address.
         physical: u64,
     },
-    /// Its page table lies outside memory.
+    /// Its page table is not in RAM.
     TableOutsideMemory {
-        /// Where, physical.
+        /// Its physical address.
         table: u64,
     },
-    /// An entry that the processor would refuse.
+    /// An entry with reserved bits set.
     Malformed,
-    /// Memory in more pages than it takes.
+    /// RAM in smaller pages than possible.
     NeedlesslySmall,
 }
 
-/// A rule that is broken, and where.
+/// The violation of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The first such address.
+    /// The first address that breaks it.
     pub address: u64,
     /// The rule.
     pub rule: Rule,
@@ -62,13 +62,13 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "page tables: {:#x} ", self.address)?;
         match self.rule {
-            Rule::LowerHalf => f.write_str("is mapped, in the lower half"),
-            Rule::User => f.write_str("is open to user mode"),
+            Rule::LowerHalf => f.write_str("is mapped in the lower half"),
+            Rule::User => f.write_str("is accessible from user mode"),
             Rule::WritableAndExecutable => f.write_str("is writable and executable"),
             Rule::ExecutableOutsideText => f.write_str("is executable and not the kernel's code"),
             Rule::SecondMappingOfText => f.write_str("shows the kernel's code a second time"),
-            Rule::TextMissing => f.write_str("begins the kernel's code, not all of which is executable"),
-            Rule::ConstantsWritable => f.write_str("is a constant and writable"),
+            Rule::TextMissing => f.write_str("starts the kernel's code, which is not executable as a whole"),
+            Rule::ConstantsWritable => f.write_str("is a writable constant"),
             Rule::InterruptTableWritable => f.write_str("is an interrupt descriptor table and writable"),
             Rule::TrampolineWritable => f.write_str("is the AP trampoline's code and writable"),
             Rule::GuardMapped => f.write_str("is mapped, though it is page 0 or the page below a stack"),
@@ -78,7 +78,7 @@ impl fmt::Display for Violation {
             Rule::DeviceCached => f.write_str("is a device's and cached"),
             Rule::MemoryNotWriteBack => f.write_str("is memory and not write-back"),
             Rule::FirmwareWritable => f.write_str("is the firmware's and writable"),
-            Rule::NobodysMemory { physical } => {
+            Rule::UnknownTarget { physical } => {
                 write!(f, "leads to {physical:#x}, where nothing is known to lie")
             }
             Rule::TableOutsideMemory { table } => {

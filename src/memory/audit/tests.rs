@@ -1,4 +1,4 @@
-//! A house on paper: tables as a machine has them, which are in order, and then one thing wrong at a time.
+//! Tables on paper: as a machine has them, in order, and then with one thing wrong at a time.
 
 extern crate std;
 
@@ -7,8 +7,13 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::inventory::{Inventory, Pages};
+use super::policy::MappingPolicy;
+use super::rule::{Rule, Violation};
+use super::scan::audit;
+use crate::boot::memory_map::{FRAME_BYTES as PAGE, PhysRange};
 use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
+use crate::boot::windows::Windows;
 use crate::boot::windows::{Device, MAX_WINDOWS, Window};
 use crate::memory::paging::entry::{ENTRIES, Entry, LARGE_PAGE_PAT, SMALL_PAGE_PAT};
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -121,7 +126,7 @@ impl Paper {
     }
 
     fn audit_with(&self, pat: u64) -> Result<Inventory, Violation> {
-        let house = MappingPolicy {
+        let policy = MappingPolicy {
             direct_map_base: BASE,
             stacks: STACKS,
             temporary: TEMPORARY,
@@ -134,7 +139,7 @@ impl Paper {
             pages_1g: self.pages_1g,
         };
         let guards = [BASE, BASE + BOOT_GUARD, STACKS.0, STACKS.0 + 3 * PAGE];
-        audit(END - PAGE, &house, guards.into_iter(), |table, index| self.tables[&table][index])
+        audit(END - PAGE, &policy, guards.into_iter(), |table, index| self.tables[&table][index])
     }
 
     fn audit(&self) -> Result<Inventory, Violation> {
@@ -151,7 +156,7 @@ fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut Paper)) {
 }
 
 #[test]
-fn a_house_in_order_is_counted() {
+fn tables_in_order_are_counted() {
     let found = Paper::in_order(true).audit().unwrap();
     assert_eq!(found.text.by_size, [4, 0, 0]);
     assert_eq!(found.constants.by_size, [2 + 1 + 16, 0, 0]);
@@ -246,10 +251,10 @@ fn nothing_lies_where_nothing_should() {
         assert_found(address, Rule::OutOfPlace, |paper| paper.set(address, 1, 0x60_0000 | flags));
     }
     let hole = BASE + END;
-    let rule = Rule::NobodysMemory { physical: END };
+    let rule = Rule::UnknownTarget { physical: END };
     assert_found(hole, rule, |paper| paper.set(hole, 1, END | RW));
     let low = BASE + 0xb_8000;
-    assert_found(low, Rule::NobodysMemory { physical: 0xb_8000 }, |paper| paper.set(low, 1, 0xb_8000 | IO));
+    assert_found(low, Rule::UnknownTarget { physical: 0xb_8000 }, |paper| paper.set(low, 1, 0xb_8000 | IO));
     let data = BASE + 4 * MIB;
     assert_found(data, Rule::User, |paper| {
         for level in 2..=4 {
@@ -333,7 +338,7 @@ fn rights_are_what_the_whole_way_allows() {
 
 #[test]
 fn a_rule_reads_as_a_sentence() {
-    let violation = Violation { address: 0x1000, rule: Rule::NobodysMemory { physical: 0x2000 } };
+    let violation = Violation { address: 0x1000, rule: Rule::UnknownTarget { physical: 0x2000 } };
     let text = std::format!("{violation}");
     assert_eq!(text, "page tables: 0x1000 leads to 0x2000, where nothing is known to lie");
 }

@@ -1,31 +1,31 @@
-//! What a CPU has asked of the frame allocator, counted where that costs nothing: never on the way of a single frame
-//! through the magazine, and by one instruction elsewhere.
+//! Event counts of the frame allocator, per CPU. A single frame that the magazine serves is not counted; every other event costs one
+//! instruction.
 
 use core::sync::atomic::AtomicU64;
 
 use crate::per_cpu;
 
 per_cpu! {
-    /// Times that an empty magazine was refilled.
+    /// Refills of the empty magazine.
     pub static REFILLS: AtomicU64 = AtomicU64::new(0);
-    /// Times that a full one was flushed.
+    /// Flushes of the full magazine.
     pub static FLUSHES: AtomicU64 = AtomicU64::new(0);
-    /// Times that all was given back that the CPU kept.
+    /// Drains of the cache.
     pub static DRAINS: AtomicU64 = AtomicU64::new(0);
-    /// Requests that got nothing.
+    /// Failed allocations.
     pub static FAILURES: AtomicU64 = AtomicU64::new(0);
-    /// Requests for orders 1 to 8.
+    /// Allocations of orders 1 to 8.
     pub static RUN_ALLOCS: AtomicU64 = AtomicU64::new(0);
-    /// Runs of orders 1 to 8 given back.
+    /// Frees of orders 1 to 8.
     pub static RUN_FREES: AtomicU64 = AtomicU64::new(0);
-    /// Requests for orders 9 and above.
+    /// Allocations of orders 9 and above.
     pub static BLOCK_ALLOCS: AtomicU64 = AtomicU64::new(0);
-    /// Those given back.
+    /// Frees of orders 9 and above.
     pub static BLOCK_FREES: AtomicU64 = AtomicU64::new(0);
-    /// Single frames taken in bulk.
+    /// Frames allocated in bulk.
     pub static BULK_ALLOCS: AtomicU64 = AtomicU64::new(0);
-    /// Single frames given back in bulk.
+    /// Frames freed in bulk.
     pub static BULK_FREES: AtomicU64 = AtomicU64::new(0);
-    /// Requests that named a zone or a node.
+    /// Allocations that name a zone type or a node.
     pub static PLACED_ALLOCS: AtomicU64 = AtomicU64::new(0);
 }

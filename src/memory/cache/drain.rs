@@ -6,15 +6,17 @@ use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::trace;
 
-/// Gives all frames that this CPU keeps to the shared layers. A frame among them that was free already is left out;
-/// the allocator counts it.
+/// Moves all frames that this CPU caches to the shared allocator, and deactivates the cache. A frame that was free already is
+/// counted and skipped.
+///
+/// **Context:** thread or interrupt context, interrupts disabled.
 pub fn drain_this_cpu(guard: &IrqGuard) {
     if is_inactive() {
         return;
     }
     DRAINS.increment();
     trace!(FrameDrain);
-    // What is wrong with a frame here was the fault of whoever freed it, who is long gone.
+    // The call that has freed such a frame twice has returned long ago: there is no caller to return the error to.
     let _ = with_magazine(guard, |frames, magazine| frames.drain(magazine));
     deactivate(guard);
 }

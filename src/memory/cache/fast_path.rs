@@ -1,4 +1,7 @@
-//! This CPU's own magazine: open or shut, used by GS alone where that is all it takes, and seen from afar.
+//! This CPU's magazine, reached through GS: `pop` and `push` in a few instructions, and the state of the cache.
+//!
+//! The state is in the word of the magazine's length: a length; `INACTIVE`, after a drain; or `DISABLED`, in handlers that may have
+//! interrupted the allocator. Both are larger than any length, so that the bounds checks of `pop` and `push` fail.
 
 use core::sync::atomic::AtomicU32;
 
@@ -16,19 +19,18 @@ use crate::sync::Deadline;
 
 per_cpu! {
     static MAGAZINE: Magazine = Magazine::new();
-    /// Whether this CPU may keep frames from others, 1 or 0. It is 0 from when the CPU has given back all, and 1 again before
-    /// it keeps the next: whoever finds no frame in the shared layers and then 0 here misses nothing.
+    /// Whether this CPU may cache frames, 1 or 0. It becomes 0 after a drain, and 1 before the CPU caches the next frame: a CPU that
+    /// finds no free frame in the shared allocator, and then 0 here, has missed none.
     pub static CACHE_NONEMPTY: AtomicU32 = AtomicU32::new(1);
 }
 
-/// A length by which neither [`pop`] nor [`push`] gets through: what is behind them first says that this CPU
-/// [keeps](CACHE_NONEMPTY) something.
+/// The magazine is empty, and [`CACHE_NONEMPTY`] is 0. [`activate`] ends this state before the cache is used.
 const INACTIVE: u64 = Magazine::INACTIVE as u64;
 
-/// A length by which neither gets through, and every function refuses: [`with_alloc_disabled`].
+/// The allocator is disabled on this CPU, by [`with_alloc_disabled`].
 const DISABLED: u64 = INACTIVE + 1;
 
-/// The magazine of the CPU whose area lies that far above the template, for [`Frames::estimate_reclaimable`].
+/// The magazine of the CPU with this GS base, for [`Frames::estimate_reclaimable`].
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
@@ -39,14 +41,14 @@ pub unsafe fn magazine_of(gs_base: usize) -> RemoteMagazine {
     unsafe { RemoteMagazine::new(magazine) }
 }
 
-/// With the magazine open: what is not [`is_inactive`].
+/// Calls `f` with the shared allocator and this CPU's magazine. The cache is active: not [`is_inactive`].
 #[inline(always)]
 pub(super) fn with_magazine<R>(guard: &IrqGuard, f: impl FnOnce(&Frames, &Magazine) -> R) -> R {
     let frames = frames();
     MAGAZINE.with(guard, |magazine| f(frames, magazine))
 }
 
-/// The magazine's length, or one of the two words in its place.
+/// The magazine's length, or [`INACTIVE`] or [`DISABLED`].
 #[inline(always)]
 fn len() -> u64 {
     // SAFETY: the first word of `MAGAZINE` is the length, an atomic (asserted below).
@@ -62,14 +64,14 @@ fn set_len(_: &IrqGuard, len: u64) {
 
 const _: () = assert!(Magazine::LEN_AT == 0, "the length is the magazine's first word");
 
-/// Whether the magazine's length is none, but [`INACTIVE`] or [`DISABLED`]. Whoever uses the magazine asks this first, and goes
-/// by way of [`activate`]: by a jump, so that the way past it saves no register.
+/// Whether the cache is [`INACTIVE`] or [`DISABLED`]. Every use of the magazine checks this first, and calls [`activate`] on a path
+/// of its own, so that the fast path saves no registers.
 #[inline(always)]
 pub(super) fn is_inactive() -> bool {
     len() > CAPACITY as u64
 }
 
-/// This CPU is about to keep something; whether it may.
+/// Makes the cache active, if the allocator is not disabled on this CPU; whether it is active.
 #[cold]
 #[inline(never)]
 pub(super) fn activate(guard: &IrqGuard) -> bool {
@@ -77,33 +79,35 @@ pub(super) fn activate(guard: &IrqGuard) -> bool {
         return false;
     }
     if is_inactive() {
-        // Before the frames leave the shared layers, which takes a locked instruction.
+        // Visible before a frame leaves the shared allocator, because that takes a locked instruction.
         CACHE_NONEMPTY.set(1);
         set_len(guard, 0);
     }
     true
 }
 
-/// The magazine is empty and shut, and the CPU keeps nothing from others.
+/// Makes the cache inactive. The magazine is empty.
 pub(super) fn deactivate(guard: &IrqGuard) {
     set_len(guard, INACTIVE);
     CACHE_NONEMPTY.set(0);
 }
 
-/// Puts this CPU's magazine, which is empty, into the state of one that has never been used: what INIT has ended may have left
-/// the allocator disabled ([`with_alloc_disabled`]).
+/// Makes this CPU's empty cache inactive, as before its first use. INIT may have interrupted [`with_alloc_disabled`], so that the
+/// allocator was still disabled.
 ///
 /// **Context:** bring-up, before this CPU has allocated anything or after it has been drained; interrupts off.
 pub(crate) fn reset_cache(guard: &IrqGuard) {
     deactivate(guard);
 }
 
-/// Runs `f` with the allocator disabled on this CPU: every request is refused by `None` or
-/// [`AllocDisabled`](crate::memory::frames::FreeError::AllocDisabled). For handlers that are not kept out by a guard (NMI, #MC, #DB, #DF) and so
-/// may have interrupted the allocator anywhere; [`interrupts`](crate::interrupts) runs them in this. Calls nest.
+/// Runs `f` with the allocator disabled on this CPU: an allocation returns `None`, a free
+/// [`AllocDisabled`](crate::memory::frames::FreeError::AllocDisabled). [`interrupts`](crate::interrupts) runs the handlers in it
+/// that a guard does not exclude (NMI, #MC, #DB, #DF): they may have interrupted the allocator at any instruction. Calls nest.
 ///
-/// There is no value that could be dropped late, on another CPU or out of order: what was interrupted finds the length as it
-/// left it when this returns, and `f` cannot change it.
+/// It is a function with a closure, not a guard: a guard could be dropped late, on another CPU, or out of order. The interrupted
+/// code finds the length that it has written, because `f` cannot change it.
+///
+/// **Context:** any, interrupts disabled.
 #[inline]
 pub(crate) fn with_alloc_disabled<R>(guard: &IrqGuard, f: impl FnOnce() -> R) -> R {
     let interrupted = len();
@@ -117,7 +121,7 @@ pub(crate) fn with_alloc_disabled<R>(guard: &IrqGuard, f: impl FnOnce() -> R) ->
     result
 }
 
-/// [`Magazine::pop`] on this CPU's own, by GS alone: its address is never formed.
+/// [`Magazine::pop`] of this CPU's magazine, through GS: its address is never computed.
 #[inline(always)]
 pub(super) fn pop(guard: &IrqGuard) -> Option<FrameNumber> {
     let last = (len() as usize).wrapping_sub(1);
@@ -130,7 +134,10 @@ pub(super) fn pop(guard: &IrqGuard) -> Option<FrameNumber> {
     Some(FrameNumber::new(frame as usize))
 }
 
-/// [`Magazine::push`], likewise.
+/// [`Magazine::push`] to this CPU's magazine, through GS.
+///
+/// # Errors
+/// [`Full`] if there is no room, or the cache is not active.
 #[inline(always)]
 pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
     let len = len() as usize;
@@ -143,7 +150,7 @@ pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
     Ok(())
 }
 
-/// The fault of a refill that believes the length which it has read before an interrupt came.
+/// Fault injection: a refill that uses the length that it has read before an interrupt.
 #[cfg(feature = "faults")]
 pub(super) fn let_handler_in(guard: &mut IrqGuard) {
     if faults::is_armed(faults::Fault::LetHandlerIn) && guard.were_enabled() {

@@ -10,24 +10,24 @@ use crate::memory::frames::free::place;
 use crate::memory::frames::number::{FrameNumber, Order};
 use crate::memory::frames::state::Kind;
 
-/// A flush ends where a word of a bitmap does, once this many frames have gone: to leave a part of a word behind would
-/// cost an operation more now, and one at each later flush and refill.
+/// A flush ends at the end of a bitmap word, once it has moved this many frames. To leave a part of a word in the magazine would cost
+/// one more operation now, and one at each later flush and refill.
 const ENOUGH: usize = BATCH * 3 / 4;
 
 const _: () = assert!(ENOUGH + WORD_BITS <= CAPACITY);
 
 impl Frames {
-    /// Whether every free of a single frame is checked at once. Otherwise it is when the frame gets back to the table.
+    /// Whether every free of a single frame is checked at once: in debug builds. Otherwise it is checked when the frame returns to the
+    /// table.
     pub const CHECKS_EACH_FREE: bool = cfg!(debug_assertions);
 
-    /// Frees a run of `order`: as it was allocated, or an aligned part of it.
+    /// Frees a run of `order`: an allocated run, or an aligned part of one.
     ///
-    /// Interrupts are off; not from NMIs. In release builds the error of a single frame may come from a later call, the
-    /// one that flushes the magazine; it names the frame.
+    /// **Context:** thread or interrupt context, interrupts disabled.
     ///
     /// # Errors
-    /// What was wrong with the frame. Nothing has changed then, except that with a flush the other frames of the batch are
-    /// free.
+    /// [`FreeError`]. Nothing has changed then, except that the other frames of a flush are free. In release builds the error of a
+    /// single frame may come from a later call, the one that flushes the magazine; it names the frame.
     #[inline(always)]
     pub fn free(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order != Order::FRAME {
@@ -44,14 +44,14 @@ impl Frames {
 
     /// Frees single frames.
     ///
-    /// Interrupts are off; not from NMIs.
+    /// **Context:** as for [`free`](Self::free).
     ///
     /// # Errors
-    /// The first thing that was wrong; what was not is free.
+    /// The first error. All frames without an error are free.
     pub fn free_bulk(&self, magazine: &Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
         let small = frames.len() <= BATCH / 2;
         if Self::CHECKS_EACH_FREE && small {
-            // One by one, since each may be wrong, and may be so because of one before it.
+            // One by one: each may be wrong, also because of one before it.
             let mut result = Ok(());
             for &frame in frames {
                 result = result.and(self.free(magazine, frame, Order::FRAME));
@@ -61,15 +61,15 @@ impl Frames {
         if small && magazine.push_many(frames).is_ok() { Ok(()) } else { self.return_singles(frames) }
     }
 
-    /// Returns all that the magazine has to the table, and the block that it holds.
+    /// Returns all cached frames and runs to the shared allocator, and releases the reserved blocks.
     ///
-    /// Interrupts are off; not from NMIs.
+    /// **Context:** as for [`free`](Self::free).
     ///
     /// # Errors
-    /// As for [`free_bulk`](Self::free_bulk): the magazine is empty all the same.
+    /// The first error. The magazine is empty nevertheless.
     pub fn drain(&self, magazine: &Magazine) -> Result<(), FreeError> {
         magazine.transfer_seq.begin();
-        // SAFETY: `return_singles` does not have the magazine, and the view is not used beyond.
+        // SAFETY: `return_singles` has no access to the magazine, and the view ends with the call.
         let mut result = self.return_singles(unsafe { magazine.view() });
         magazine.drop_oldest(magazine.len());
         for (frame, order) in magazine.run_cache.take_all() {
@@ -81,17 +81,17 @@ impl Frames {
         result
     }
 
-    /// Makes room in a full magazine, and puts the frame in.
+    /// Flushes a full magazine, and puts the frame in.
     #[cold]
     #[inline(never)]
     fn flush(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
         magazine.transfer_seq.begin();
-        // SAFETY: `return_singles_at_least` does not have the magazine, and the view is not used beyond.
+        // SAFETY: `return_singles_at_least` has no access to the magazine, and the view ends with the call.
         let batch = unsafe { magazine.view() };
         #[cfg(feature = "faults")]
         let batch = faults::before_flush(&batch[..BATCH]);
         let (flushed, result) = self.return_singles_at_least(batch, ENOUGH);
-        // What the deliberate fault has left out is to be lost.
+        // Fault injection: the frames that were left out are leaked.
         #[cfg(feature = "faults")]
         let flushed = flushed + (BATCH - batch.len());
         magazine.drop_oldest(flushed);
@@ -99,7 +99,7 @@ impl Frames {
         result.and(magazine.push(frame).map_err(|Full| unreachable!("there is room for a batch")))
     }
 
-    /// Checked builds: whether this frame can be free already.
+    /// Debug builds: checks that this frame is not free already.
     fn check(&self, magazine: &Magazine, frame: FrameNumber) -> Result<(), FreeError> {
         let state = self.table.state(frame.block());
         let (word, bit) = place(frame);
@@ -115,7 +115,7 @@ impl Frames {
         if free { Err(self.double_free(frame, 1)) } else { self.check_cached(magazine, frame, Order::FRAME) }
     }
 
-    /// Checked builds: whether this CPU keeps a frame of the run, and so has it free already.
+    /// Debug builds: checks that this CPU caches no frame of the run, which would be free already.
     pub(super) fn check_cached(
         &self,
         magazine: &Magazine,
@@ -140,10 +140,10 @@ impl Frames {
         }
     }
 
-    /// Orders 1 to 8, a run of bits in one block, otherwise as [`free`](Self::free). Interrupts are off.
+    /// [`free`](Self::free) for orders 1 to 8: a run of bits in one block.
     ///
     /// # Errors
-    /// What was wrong. Nothing has changed then, as far as it could be seen beforehand.
+    /// [`FreeError`]. Nothing has changed then, as far as the error was found before the first change.
     #[inline(always)]
     pub fn free_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if !frame.is_aligned_to(order) {
@@ -167,10 +167,9 @@ impl Frames {
         self.return_run(frame, order)
     }
 
-    /// What [`free_run`](Self::free_run) does mostly: the run, of order 1 to 5, is in the magazine then. `false` says nothing
-    /// but that `free_run` has to look.
+    /// Caches a run of order 1 to 5. This is the fast path of [`free_run`](Self::free_run): after `false`, call that.
     ///
-    /// Interrupts are off; not from NMIs.
+    /// **Context:** as for [`free`](Self::free).
     #[inline(always)]
     pub fn cache_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
         if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
@@ -185,10 +184,10 @@ impl Frames {
         }
     }
 
-    /// Order 9 and above, otherwise as [`free`](Self::free). Interrupts are off.
+    /// [`free`](Self::free) for orders 9 and above.
     ///
     /// # Errors
-    /// What was wrong; nothing has changed then.
+    /// [`FreeError`]; nothing has changed then.
     #[inline(always)]
     pub fn free_blocks(
         &self,

@@ -1,7 +1,7 @@
-//! Layer 1: what a CPU has at hand. The hot pair of an allocator is this file's `pop` and `push`.
+//! The magazine of a CPU: its cached frames, and where its searches begin. `pop` and `push` are the fast path of the allocator.
 //!
-//! One compare serves both as the check for empty or full and as the bounds check, so either is six instructions, with no
-//! locked one, no loop and no line that another CPU writes to.
+//! One comparison is both the check for empty or full and the bounds check. Each of the two takes six instructions: no locked one,
+//! no loop, and no cache line that another CPU writes.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -12,25 +12,25 @@ use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::hint::Hint;
 use crate::memory::frames::number::{BlockNumber, FrameNumber, Order};
 use crate::memory::frames::sync;
+use crate::memory::frames::zone::Scope;
 use crate::memory::frames::zone_layout::NodeId;
-use crate::memory::frames::zones::Scope;
 
 /// Frames that a magazine can hold.
 pub const CAPACITY: usize = 128;
-/// Frames that move between a magazine and the table at once. Half the capacity: after a refill or a flush, as many pops
-/// or pushes as that are still to come before the next.
+/// Frames that a refill or a flush moves. It is half the capacity: after either, the next one is at least so many pops or pushes
+/// away.
 pub const BATCH: usize = CAPACITY / 2;
 
 /// The magazine is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// A CPU's own frames, and where it gets more.
+/// The cached frames of a CPU, and where it refills from.
 ///
-/// One for each CPU, used with interrupts off by that CPU only: it is not `Sync`. Other CPUs may read it as
-/// [`RemoteMagazine`](super::RemoteMagazine), hence atomics instead of `&mut`. Before a magazine is given up,
-/// [`Frames::drain`](crate::memory::frames::Frames::drain) must have emptied it, or its frames and the block it refills from are lost to
-/// others.
+/// Only its own CPU uses it, with interrupts disabled: it is not `Sync`. Other CPUs may read it as a
+/// [`RemoteMagazine`](super::RemoteMagazine), hence atomics instead of `&mut`. Before a magazine is dropped,
+/// [`Frames::drain`](crate::memory::frames::Frames::drain) must have emptied it, or its frames and its reserved
+/// blocks are leaked.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Magazine {
@@ -42,15 +42,14 @@ pub struct Magazine {
 }
 
 impl Magazine {
-    /// How many frames it keeps at most, a whole block left aside.
+    /// How many frames it caches at most, except for a whole block.
     #[cfg(test)]
     pub const MAX_FRAMES: usize = CAPACITY + super::run_cache::MAX_FRAMES;
-    /// What a CPU may write in the place of the length when it has drained its magazine, so that it notices before it uses
-    /// it again. Others take it for 0.
+    /// The length of an inactive magazine: a CPU writes it after a drain, so that `pop` and `push` fail. Other CPUs read it as 0.
     pub const INACTIVE: usize = CAPACITY + 1;
-    /// Where the number of frames lies, in bytes, for those who reach a magazine by one instruction.
+    /// The offset of the length in bytes, for accesses through GS.
     pub const LEN_AT: usize = offset_of!(Magazine, len);
-    /// Where the frames lie, in bytes.
+    /// The offset of the frames in bytes.
     pub const FRAMES_AT: usize = offset_of!(Magazine, frames);
 
     /// An empty magazine.
@@ -59,7 +58,7 @@ impl Magazine {
         Self::with(sync::AtomicUsize::new(0))
     }
 
-    /// An empty magazine, in a model, whose atomics are made when it runs.
+    /// An empty magazine. In a model, atomics are made at run time.
     #[cfg(any(loom, shuttle))]
     pub fn new() -> Self {
         Self::with(sync::AtomicUsize::new(0))
@@ -77,13 +76,12 @@ impl Magazine {
         }
     }
 
-    /// The node whose CPU this is. What is in the magazine, or held by it, is used up before the node's own memory is asked
-    /// for.
+    /// Sets the node of the CPU. Frames that are cached, and blocks that are reserved, are used up first.
     pub fn set_local_node(&self, node: NodeId) {
         self.hint.scope.set(Scope::from(node));
     }
 
-    /// The node whose CPU this is; the first one unless it was set.
+    /// The node of the CPU; node 0 unless it was set.
     pub fn local_node(&self) -> NodeId {
         self.hint.scope.get().node
     }
@@ -93,7 +91,7 @@ impl Magazine {
         self.len.store(len, Ordering::Relaxed);
     }
 
-    /// Takes the frame put in last.
+    /// Takes the frame that was put in last.
     #[inline(always)]
     pub fn pop(&self) -> Option<FrameNumber> {
         let last = self.len().wrapping_sub(1);
@@ -105,7 +103,7 @@ impl Magazine {
     /// Puts a frame in.
     ///
     /// # Errors
-    /// If there is no room; nothing has changed then.
+    /// [`Full`]; nothing has changed then.
     #[inline(always)]
     pub fn push(&self, frame: FrameNumber) -> Result<(), Full> {
         let len = self.len();
@@ -114,30 +112,29 @@ impl Magazine {
         Ok(())
     }
 
-    /// How many single frames are in it.
+    /// How many single frames it has.
     #[inline(always)]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Whether no single frame is in it.
+    /// Whether it has no single frame.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many frames the CPU keeps from others: the single ones, and those of its runs.
+    /// How many frames the CPU caches: single frames, and those of its runs.
     pub fn cached_frames(&self) -> usize {
         self.len() + self.run_cache.runs().map(|(_, order)| order.frames()).sum::<usize>()
     }
 
-    /// Where the last search would have found something, had not another CPU been at it: the first frame of that block.
-    /// Whoever can wait searches again.
+    /// The block of which frames were in flight when the last search failed: its first frame. A caller that can wait searches again.
     pub fn in_flight(&self) -> Option<FrameNumber> {
         self.hint.in_flight.get().map(BlockNumber::first_frame)
     }
 
-    /// The lowest frame of a run that is in here, by itself or in a run.
+    /// The lowest frame of a run that is cached, as a single frame or in a run.
     pub(in crate::memory) fn lowest_of(&self, frame: FrameNumber, order: Order) -> Option<FrameNumber> {
         let end = frame + order.frames();
         let single = self.frames().filter(|single| (frame..end).contains(single));
@@ -147,34 +144,34 @@ impl Magazine {
         single.chain(in_runs).min()
     }
 
-    /// The single frames in it, the one to be popped next last.
+    /// The single frames. The last one is popped next.
     pub fn frames(&self) -> impl Iterator<Item = FrameNumber> {
         self.frames[..self.len()].iter().map(AtomicFrame::get)
     }
 
-    /// The same, in one piece.
+    /// The single frames as a slice.
     ///
     /// # Safety
-    /// Nothing is put into the magazine for as long as what is returned is used, and what is taken out stays as it is.
+    /// Nothing is put into the magazine while the slice is used. Frames that are popped meanwhile stay in the slice.
     #[inline(always)]
     pub(in crate::memory) unsafe fn view(&self) -> &[FrameNumber] {
-        // SAFETY: this CPU alone writes to the places (the magazine is not `Sync`), and the caller guarantees that it does not
-        // (see # Safety).
+        // SAFETY: only this CPU writes these words (`Magazine` is not `Sync`), and the caller guarantees that it does not (see
+        // # Safety).
         unsafe { AtomicFrame::view(&self.frames[..self.len()]) }
     }
 
-    /// An empty magazine's room for a batch. [`refilled`](Self::refilled) says how much of it was used.
+    /// The room of an empty magazine for a batch. [`refilled`](Self::refilled) sets how much of it was filled.
     pub(in crate::memory) fn room(&self) -> &[AtomicFrame; BATCH] {
         debug_assert!(self.is_empty());
         self.frames.first_chunk().expect("a batch is less than the capacity")
     }
 
-    /// The first `count` frames of the room are in the magazine now.
+    /// Sets the length to the `count` frames that were written to the room.
     pub(in crate::memory) fn refilled(&self, count: usize) {
         self.set_len(count);
     }
 
-    /// Drops the `count` oldest frames, which are those most likely to be in no cache any more.
+    /// Removes the `count` oldest frames. They are the least likely to be in the processor's caches.
     pub(in crate::memory) fn drop_oldest(&self, count: usize) {
         let len = self.len();
         AtomicFrame::copy(&self.frames[count..len], &self.frames[..len - count]);

@@ -1,13 +1,13 @@
 //! The per-CPU frame cache: a magazine for each CPU, on top of the [shared allocator](super::frames).
 //!
-//! A [`Magazine`] holds up to [`CAPACITY`] single frames and one run of each order from 1 to 9. An allocation or a free
+//! A [`Magazine`](magazine::Magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 9. An allocation or a free
 //! that it can serve needs no locked instruction and touches no cache line of another CPU. A refill or a flush moves
 //! [`BATCH`] frames between the magazine and the block table.
 //!
 //! | Module | Content |
 //! |---|---|
 //! | `magazine`, `run_cache`, `transfer_seq` | the data |
-//! | `alloc`, `free` | allocation and free through a magazine (methods of `Frames`) |
+//! | `alloc`, `request`, `free` | allocation and free through a magazine (methods of `Frames`) |
 //! | `remote`, `reclaimable` | other CPUs' magazines, read without their cooperation |
 //! | `fast_path` | this CPU's magazine, reached through GS |
 //! | `percpu` | `alloc`, `free`: the policy, with interrupts disabled |
@@ -29,6 +29,7 @@ pub(super) mod magazine;
 mod percpu;
 mod reclaimable;
 mod remote;
+mod request;
 mod run_cache;
 mod transfer_seq;
 

@@ -1,4 +1,7 @@
-//! The frame allocator, as this CPU sees it: through its own magazine, with interrupts off for as long as that takes.
+//! Allocation and free on this CPU: through its magazine, with interrupts disabled meanwhile.
+//!
+//! Each function that is seldom needed is a function of its own (`#[inline(never)]`), so that the paths before it save no registers.
+//! Each takes the guard, so that the fast path has a single end.
 
 use super::counters::{
     BLOCK_ALLOCS, BLOCK_FREES, BULK_ALLOCS, BULK_FREES, FAILURES, FLUSHES, PLACED_ALLOCS, REFILLS,
@@ -17,31 +20,34 @@ use crate::memory::frames::{FrameNumber, FrameRequest, Frames, FreeError, NodeId
 use crate::memory::reclaim::{self, Attempt};
 use crate::trace;
 
-/// The first of `2^order` frames, naturally aligned, which the caller owns from then on. With interrupts on: if there is none, the other CPUs are asked for what they
-/// keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off: `None` at once.
+/// Allocates `2^order` naturally aligned frames; the number of the first. The caller owns them from then on.
+///
+/// `None` if there are none. With interrupts enabled, that means that no CPU caches any, either: it makes the other CPUs drain their
+/// caches and waits for them. With interrupts disabled it does not wait.
+///
+/// **Context:** thread or interrupt context. In an NMI handler it returns `None`.
 #[inline(always)]
 pub(crate) fn alloc(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     if order == Order::FRAME {
-        // Only the magazine is needed for this, and no other word of memory is looked at.
+        // This reads and writes the magazine alone.
         if let Some(frame) = pop(&guard) {
             drop(guard);
             return Some(frame);
         }
     }
-    // Each takes the guard, so that its end need not be told apart from that of the short way. Callers mostly know the
-    // order, and then only one is left.
+    // Most callers pass a constant order: then the compiler keeps one of these.
     let beyond = match order {
         Order::FRAME => alloc_with_search,
         order if order < Order::BLOCK => alloc_run,
         _ => alloc_blocks,
     };
-    // Looked at here, so that the short way has one end only, and no caller looks at it again.
+    // Checked here: so the fast path has a single end, and callers do not check its result again.
     let frame = beyond(guard, order)?;
     Some(frame)
 }
 
-/// [`alloc`] for orders 1 to 8. What is done seldom is a function of its own, so that no register has to be saved here.
+/// [`alloc`] for orders 1 to 8.
 #[inline(never)]
 fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     RUN_ALLOCS.increment();
@@ -55,7 +61,7 @@ fn alloc_run(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     alloc_run_from_reserved(guard, order)
 }
 
-/// [`alloc_run`] for a run that this CPU does not keep.
+/// [`alloc_run`] for an order of which this CPU caches no run.
 #[inline(never)]
 fn alloc_run_from_reserved(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     if let Some(frame) = with_magazine(&guard, |frames, magazine| frames.alloc_from_reserved(magazine, order))
@@ -83,7 +89,7 @@ fn alloc_blocks(guard: IrqGuard, order: Order) -> Option<FrameNumber> {
     alloc_with_search(guard, order)
 }
 
-/// What [`alloc`] does when nothing is at hand.
+/// [`alloc`] after the magazine and the reserved block could not serve it.
 #[cold]
 #[inline(never)]
 fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> Option<FrameNumber> {
@@ -114,7 +120,9 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
     found
 }
 
-/// As [`alloc`], but never waits.
+/// Allocates as [`alloc`] does, and never waits for other CPUs.
+///
+/// **Context:** thread or interrupt context. In an NMI handler it returns `None`.
 pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     if !activate(&guard) {
@@ -127,23 +135,25 @@ pub(crate) fn alloc_nowait(order: Order) -> Option<FrameNumber> {
     found
 }
 
-/// Counts a request that got nothing.
+/// Counts a failed allocation.
 #[cold]
 pub(super) fn count_failure(order: Order) {
     FAILURES.increment();
     trace!(OutOfMemory, order.get().into());
 }
 
-/// Frees `2^order` frames; any CPU may. Never waits but for the shared buddy's lock.
+/// Frees `2^order` frames, on any CPU. It waits for nothing but the lock of a zone.
+///
+/// **Context:** thread or interrupt context. In an NMI handler it fails with [`FreeError::AllocDisabled`].
 ///
 /// # Errors
-/// What was wrong, as far as the allocator can tell; the frames stay as they were. In release builds the error of a single
-/// frame may come from a later call, and names that frame.
+/// [`FreeError`], as far as the allocator can tell; the frames stay as they are. In release builds the error of a single frame may
+/// come from a later call, which names that frame.
 ///
 /// # Safety
 /// The caller owns the frames: each was allocated and has not been freed since, and nothing uses their memory any more. The
-/// orders at which they were allocated do not matter; what cannot be freed at once is refused as `WrongOrder`. A free that the allocator is certain to refuse (frames that it does not have in use) is no
-/// violation.
+/// orders of their allocations do not matter: frames that cannot be freed in one call are refused as `WrongOrder`. A free that the
+/// allocator is certain to refuse (of frames that are not allocated) is no violation.
 #[inline(always)]
 pub(crate) unsafe fn free(frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let guard = IrqGuard::new();
@@ -174,7 +184,7 @@ fn free_run(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), Fre
     free_run_beyond_magazine(guard, frame, order)
 }
 
-/// [`free_run`] for a run that is not kept, or wrong.
+/// [`free_run`] for a run that is not cached, or is wrong.
 #[inline(never)]
 fn free_run_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
     let result = with_magazine(&guard, |frames, magazine| frames.free_run(magazine, frame, order));
@@ -194,7 +204,7 @@ fn free_blocks(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), 
     result
 }
 
-/// What [`free`] does with a single frame when the magazine has no room.
+/// [`free`] of a single frame when the magazine is full.
 #[cold]
 #[inline(never)]
 fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
@@ -202,7 +212,7 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
         return free_inactive(guard, frame, order);
     }
     with_magazine(&guard, |frames, magazine| {
-        // Checked builds come here with every frame.
+        // Debug builds come here with every frame.
         if !Frames::CHECKS_EACH_FREE || magazine.len() == CAPACITY {
             FLUSHES.increment();
         }
@@ -210,7 +220,7 @@ fn free_beyond_magazine(guard: IrqGuard, frame: FrameNumber, order: Order) -> Re
     })
 }
 
-/// [`free`] on a CPU that keeps nothing.
+/// [`free`] while the cache is inactive.
 #[cold]
 #[inline(never)]
 fn free_inactive(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
@@ -220,8 +230,10 @@ fn free_inactive(guard: IrqGuard, frame: FrameNumber, order: Order) -> Result<()
     with_magazine(&guard, |frames, magazine| frames.free(magazine, frame, order))
 }
 
-/// As many single frames as `out` has room for, in one go; how many there were, at its start. Never waits; what other CPUs
-/// keep is not asked for.
+/// Allocates up to `out.len()` single frames, and writes their numbers to the start of `out`; how many. It never waits for other
+/// CPUs.
+///
+/// **Context:** thread or interrupt context. Interrupts are disabled for a time that grows with the number of frames.
 pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     let guard = IrqGuard::new();
     if is_inactive() && !activate(&guard) {
@@ -232,10 +244,12 @@ pub(crate) fn alloc_bulk(out: &mut [FrameNumber]) -> usize {
     taken
 }
 
-/// Frees single frames in one go; any CPU may. Interrupts are off for as long as that takes.
+/// Frees single frames, on any CPU.
+///
+/// **Context:** thread or interrupt context. Interrupts are disabled for a time that grows with the number of frames.
 ///
 /// # Errors
-/// The first thing that was wrong; what was not is free.
+/// The first error. All frames without an error are free.
 ///
 /// # Safety
 /// As for [`free`], for each frame.
@@ -248,15 +262,18 @@ pub(crate) unsafe fn free_bulk(frames: &[FrameNumber]) -> Result<(), FreeError> 
     with_magazine(&guard, |shared, magazine| shared.free_bulk(magazine, frames))
 }
 
-/// How many frames this CPU keeps from others.
+/// How many frames this CPU caches.
+///
+/// **Context:** any but NMI, interrupts disabled.
 #[cfg(feature = "shell")]
 pub(crate) fn cached_by_this_cpu(guard: &IrqGuard) -> usize {
     if is_inactive() { 0 } else { with_magazine(guard, |_, magazine| magazine.cached_frames()) }
 }
 
-/// A naturally aligned run of frames from where the request wants it. With interrupts on: if there is none, the other CPUs
-/// are asked for what they keep, which waits for them; `None` then means that no CPU has one to spare. With interrupts off:
-/// `None` at once. Not for hot paths: the magazine is passed over, and all of the search is done each time.
+/// Allocates as [`alloc`] does, from the zone type and the nodes of the request. It bypasses the magazine and searches the shared
+/// allocator each time: not for hot paths.
+///
+/// **Context:** as for [`alloc`].
 pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
     let guard = IrqGuard::new();
     let may_wait = guard.were_enabled();
@@ -271,7 +288,7 @@ pub(crate) fn alloc_in(request: FrameRequest) -> Option<FrameNumber> {
     found
 }
 
-/// From what this CPU and the shared layers have.
+/// [`alloc_in`] without waiting.
 fn at_once(guard: IrqGuard, request: FrameRequest) -> Option<FrameNumber> {
     if !activate(&guard) {
         return None;
@@ -279,13 +296,13 @@ fn at_once(guard: IrqGuard, request: FrameRequest) -> Option<FrameNumber> {
     with_magazine(&guard, |frames, magazine| frames.alloc_in(magazine, request))
 }
 
-/// Goes on where a first search has found nothing: see [`reclaim::alloc_slow_path`]. `search` is run with interrupts disabled,
-/// after this CPU's cache has been drained.
+/// Allocates after a first search has failed: see [`reclaim::alloc_slow_path`]. Each `search` runs with interrupts disabled, after
+/// this CPU's cache has been drained.
 fn alloc_slow_path(
     order: Order,
     mut search: impl FnMut(&Frames, &Magazine) -> Option<FrameNumber>,
 ) -> Option<FrameNumber> {
-    // What is on its way comes by itself.
+    // Frames in flight become free without a request to another CPU.
     let is_in_flight = |guard: IrqGuard| {
         !is_inactive() && with_magazine(&guard, |_, magazine| magazine.in_flight().is_some())
     };
@@ -302,9 +319,11 @@ fn alloc_slow_path(
     })
 }
 
-/// Tells this CPU its node: its memory is asked first from now on.
+/// Sets the node of this CPU. Its allocations use that node's zones first from then on.
+///
+/// **Context:** bring-up of this CPU, interrupts disabled.
 pub(crate) fn set_local_node(guard: &IrqGuard, node: NodeId) {
-    // What is set does not depend on whether the CPU may keep anything.
+    // The node can be set while the allocator is disabled.
     let _ = activate(guard);
     with_magazine(guard, |_, magazine| magazine.set_local_node(node));
 }

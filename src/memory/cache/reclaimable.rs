@@ -1,16 +1,21 @@
-//! Whether it is worth asking other CPUs for what they keep, and which of them: an answer takes an interrupt there and a
-//! wait here, and mostly there is none to be had, since every CPU keeps a run of each order.
+//! The estimate of what a drain of the other CPUs' caches would free, and which CPUs would have to drain.
 //!
-//! What they keep is read from [afar](super::remote) and set beside what the bitmaps show free. [`Reclaimable::Nothing`] must be
-//! certain, or a CPU would be out of memory that nobody holds. Say that a run has been nobody's since before the question
-//! was asked. Each of its frames then lies in the table, where its bit says so; in a whole block that the buddy has or a
-//! CPU keeps, where the state says so; in some CPU's magazine; or it is in the hands of a CPU on its way between two of
-//! these, which is a [move](super::transfer_seq). The moves of every CPU are looked at first and last. If none was under way at
-//! first, and none has begun since, then all the time every frame has lain where it was at first, was seen there, and the
-//! run was found. Otherwise one looks again a few times, and then asks everybody.
+//! A drain costs an interrupt on each of them and a wait on this CPU, and it is mostly useless, because every CPU caches a run of each
+//! order. The estimate reads the [remote magazines](super::remote) and compares them with the bitmaps.
 //!
-//! All else errs to the other side: what lies in two places at two moments is counted twice, and where there are more runs
-//! than counters, several share one.
+//! [`Reclaimable::Nothing`] must be certain: otherwise an allocation would fail although frames are free. Invariant: a free frame is
+//! always in exactly one of four places:
+//!
+//! 1. free in the bitmap of a block;
+//! 2. in a whole block that the buddy has or a CPU caches, which its state says;
+//! 3. in the magazine of a CPU;
+//! 4. in flight between two of these, while the [`TransferSeq`](super::transfer_seq) of its CPU is odd.
+//!
+//! If all sequence counts are even before the scan and the same after it, no frame was in flight and each stayed in its place. Then the
+//! scan has seen every free frame. Otherwise the scan is repeated a few times; after that the result is unknown, and all CPUs drain.
+//!
+//! All other errors overestimate: a frame that is seen in two places at two moments counts twice, and if there are more runs than
+//! counters, several runs share one.
 
 use core::ops::Range;
 
@@ -21,26 +26,26 @@ use crate::memory::frames::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, 
 use crate::memory::frames::state::Kind;
 use crate::memory::frames::sync::{Ordering, fence, spin_loop};
 
-/// How often one looks, where CPUs move frames meanwhile.
+/// How often the scan is repeated if frames are in flight.
 const ATTEMPTS: usize = 4;
 
-/// What may come of asking other CPUs for what they keep.
+/// What a drain of the other CPUs' caches may free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reclaimable {
-    /// No run of that order.
+    /// No run of that order. This is certain.
     Nothing,
-    /// This run, from those CPUs that [have anything of it](RemoteMagazine::has_any_of). If none has, it is there already.
+    /// This run, if the CPUs drain that [have a part of it](RemoteMagazine::has_any_of). If none has, it is free already.
     Run(Range<FrameNumber>),
-    /// Nobody can tell.
+    /// Unknown.
     Unknown,
 }
 
 impl Frames {
-    /// Whether a run of `order` comes together if CPUs gave back what they keep. `magazines` are those of every CPU that has
-    /// one, this one's as well. [`Reclaimable::Nothing`] is certain of a run that nobody has any frame of throughout the call; but
-    /// for a single frame in the table, which every search finds.
+    /// Estimates whether a run of `order` becomes free if CPUs drain their caches. `magazines` are those of all CPUs that have one, this
+    /// CPU's included. [`Reclaimable::Nothing`] is certain for every run that is free throughout the call, except for a single frame in
+    /// the table, which every search finds.
     ///
-    /// Takes a time that grows with the memory and with the number of CPUs. Any context; interrupts are best left on.
+    /// **Context:** any but NMI; interrupts should be enabled. Takes a time that grows with the memory and with the number of CPUs.
     pub fn estimate_reclaimable(
         &self,
         order: Order,
@@ -49,7 +54,7 @@ impl Frames {
         for _ in 0..ATTEMPTS {
             if let Some(before) = transfer_seq(magazines.clone()) {
                 let reclaimable = self.estimate_once(order, magazines.clone());
-                // What was seen was seen before this look.
+                // The scan is over before the counts are read again.
                 fence(Ordering::Acquire);
                 if reclaimable != Reclaimable::Nothing || transfer_seq(magazines.clone()) == Some(before) {
                     return reclaimable;
@@ -66,7 +71,7 @@ impl Frames {
         magazines: impl Iterator<Item = RemoteMagazine> + Clone,
     ) -> Reclaimable {
         if order == Order::FRAME {
-            // The one that its CPU would take last is most likely to be there still.
+            // The frame that its CPU allocates last is the most likely to be still there.
             let mut frames = magazines.filter_map(|magazine| magazine.cached().next());
             return frames
                 .next()
@@ -83,7 +88,7 @@ impl Frames {
         found.map_or(Reclaimable::Nothing, |first| Reclaimable::Run(first..first + order.frames()))
     }
 
-    /// A run of order 1 to 8 that is free, but for frames that CPUs keep.
+    /// A run of order 1 to 8 that is free, except for frames that CPUs cache.
     fn find_run_with(&self, cached: &CachedCounts) -> Option<FrameNumber> {
         let all = BlockNumber::each(self.table.all());
         all.filter_map(|block| match self.table.state(block).kind() {
@@ -100,20 +105,20 @@ impl Frames {
         .next()
     }
 
-    /// A piece of order 9 or above.
+    /// A run of order 9 or above that is free, except for frames that CPUs cache.
     fn find_piece_with(&self, cached: &CachedCounts) -> Option<FrameNumber> {
         let order = cached.order;
         let heads = (0..self.table.blocks()).step_by(order.blocks()).map(BlockNumber);
-        // No piece is made of two arenas' blocks.
-        let in_one_arena = |head: &BlockNumber| {
+        // No run has blocks of two zones.
+        let in_one_zone = |head: &BlockNumber| {
             self.zone_layout()
                 .is_none_or(|zone_layout| order.blocks() <= zone_layout.blocks_in_zone_from(*head))
         };
-        let mut heads = heads.filter(in_one_arena);
+        let mut heads = heads.filter(in_one_zone);
         heads.find(|head| self.lacks_only(cached, *head)).map(BlockNumber::first_frame)
     }
 
-    /// Whether of this piece nothing is missing but what CPUs keep.
+    /// Whether this run is free, except for frames that CPUs cache.
     fn lacks_only(&self, cached: &CachedCounts, head: BlockNumber) -> bool {
         let most = cached.most_of(head.first_frame());
         let mut lacking = 0;
@@ -121,7 +126,7 @@ impl Frames {
             let state = self.table.state(block);
             lacking += match state.kind() {
                 Kind::Buddy | Kind::Transit | Kind::Cached => 0,
-                // By its bits, and not by its count, which is too low while somebody reserves in vain.
+                // By its bits: the count is too low while another CPU has taken frames that it will put back.
                 Kind::Frames if state.is_whole() => {
                     missing(&self.table.bitmap(block).load(), 0, Order::BLOCK)
                 }
@@ -132,14 +137,14 @@ impl Frames {
     }
 }
 
-/// How many CPUs there are and the sum of their moves; `None` if one is at a move.
+/// How many CPUs there are and the sum of their sequence counts; `None` during a transfer of one.
 fn transfer_seq(mut magazines: impl Iterator<Item = RemoteMagazine>) -> Option<(usize, usize)> {
     magazines.try_fold((0, 0), |(count, sum): (usize, usize), magazine| {
         Some((count + 1, sum.wrapping_add(magazine.transfer_seq()?)))
     })
 }
 
-/// How many frames of a run, 2^9 at most, are not in the table.
+/// How many frames of a run of order 9 or below are not free in the bitmap.
 fn missing(words: &[u64; WORDS], index: usize, order: Order) -> usize {
     let (first, bits) = (index / bitmap::WORD_BITS, order.frames().min(bitmap::WORD_BITS));
     let mask = (u64::MAX >> (bitmap::WORD_BITS - bits)) << (index % bitmap::WORD_BITS);
@@ -147,13 +152,13 @@ fn missing(words: &[u64; WORDS], index: usize, order: Order) -> usize {
     words.iter().map(|word| (!word & mask).count_ones() as usize).sum()
 }
 
-/// Counters of what is kept.
+/// Counters of cached frames.
 const COUNTERS: usize = 256;
 
-/// With more runs of an order below 9 than that, counters say too little for what it takes to look at each.
+/// With more runs of an order below 9 than this, the counters are too coarse for the cost of a scan.
 const MAX_RUNS: usize = 64 * COUNTERS;
 
-/// How many frames CPUs keep of each run of an order. Runs whose numbers differ by a multiple of [`COUNTERS`] share one.
+/// How many frames of each run of an order are cached. Runs whose numbers differ by a multiple of [`COUNTERS`] share a counter.
 struct CachedCounts {
     order: Order,
     frames: [u32; COUNTERS],
@@ -162,7 +167,7 @@ struct CachedCounts {
 impl CachedCounts {
     fn of(order: Order, magazines: impl Iterator<Item = RemoteMagazine>) -> Self {
         let mut cached = Self { order, frames: [0; COUNTERS] };
-        // What is kept of whole blocks their states say.
+        // Cached whole blocks have a state that says so.
         for (first, run) in magazines.flat_map(RemoteMagazine::cached).filter(|&(_, run)| run < Order::BLOCK)
         {
             let step = run.min(order).frames();
@@ -174,7 +179,7 @@ impl CachedCounts {
         cached
     }
 
-    /// How many frames of the run in which this frame lies are kept at most.
+    /// An upper bound of the cached frames of the run in which this frame lies.
     fn most_of(&self, frame: FrameNumber) -> usize {
         self.frames[self.counter(frame)] as usize
     }

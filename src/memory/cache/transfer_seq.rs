@@ -1,15 +1,14 @@
-//! Whether a CPU has frames in its hands that are nobody's, as others can tell.
+//! The sequence count of a CPU's transfers, by which other CPUs can tell whether frames are in flight.
 //!
-//! A frame that nobody has asked for lies in the shared layers or in a magazine. Between the two it is in its CPU's hands,
-//! and one that looks for it sees it in neither place. So each CPU counts its moves, as a sequence lock counts writes:
-//! once when it begins and once when it ends. Whoever finds every count even, looks everywhere, and finds them all as
-//! they were, has seen one moment in which nothing was on its way.
+//! A free frame is in the shared allocator or in a magazine. While its CPU moves it between the two, it is in neither, and a reader
+//! misses it. So each CPU counts its transfers like the writer of a seqcount: once at the begin and once at the end. A reader that finds
+//! all counts even, scans everything, and finds the same counts again, has seen a moment without a frame in flight.
 //!
-//! What is taken from a magazine or put into it needs no count: the frame is somebody's then.
+//! A `pop` or a `push` of a magazine is not counted: the frame is allocated before or after it.
 
 use crate::memory::frames::sync::{AtomicUsize, MODELLED, Ordering, fence};
 
-/// The moves of one CPU, begun and ended: odd while it is at one. Only that CPU counts.
+/// The transfers that one CPU has begun and ended: odd during a transfer. Only that CPU writes it.
 #[derive(Debug)]
 pub(in crate::memory) struct TransferSeq(AtomicUsize);
 
@@ -18,15 +17,15 @@ impl TransferSeq {
         Self(count)
     }
 
-    /// Before the first change that may take a frame out of sight.
+    /// Begins a transfer: before the first change that may make a frame invisible to readers.
     #[inline(always)]
     pub(in crate::memory) fn begin(&self) {
         self.count();
-        // Whoever sees any of the changes to come, and then looks here, sees this.
+        // A reader that sees one of the following changes, and then reads the count, sees this.
         fence(Ordering::Release);
     }
 
-    /// When every frame is where it can be found.
+    /// Ends a transfer: each frame is visible to readers again.
     #[inline(always)]
     pub(in crate::memory) fn end(&self) {
         fence(Ordering::Release);
@@ -36,15 +35,15 @@ impl TransferSeq {
     #[inline(always)]
     fn count(&self) {
         if MODELLED {
-            // A magazine's words are the processor's atomics in a model too, of which no old value is read. None must be read
-            // here either, and an old one may be of a change that is no exchange.
+            // In a model too, a magazine's words are the processor's atomics, of which no old value is read. The model may return
+            // an old value of this count for a load, but not for a read-modify-write.
             self.0.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How many so far; `None` in the middle of one.
+    /// The count; `None` during a transfer.
     pub(in crate::memory) fn seen(&self) -> Option<usize> {
         Some(self.0.load(Ordering::Acquire)).filter(|count| count.is_multiple_of(2))
     }

@@ -12,42 +12,42 @@ use super::number::{BlockNumber, FrameNumber, Order};
 use super::state::Kind;
 use super::sync::{AtomicUsize, Lock, Once, Ordering};
 use super::table::Table;
-use super::zones::{LockedZone, Zone, Zones};
+use super::zone::{LockedZone, Zone, Zones};
 
 /// The part of the allocator that all CPUs share.
 ///
-/// It is private to the crate: its functions take frames by number and trust the caller to own what it frees, and a
-/// [`Magazine`] is of use with one allocator only. `memory` and `host` are the ways to it.
+/// It is private to the crate: its methods take frame numbers and trust the caller to own the frames that it frees, and a
+/// magazine must be used with one allocator only. `memory` and `host` are its safe interfaces.
 pub(crate) struct Frames {
     pub(in crate::memory) table: Table,
     pub(in crate::memory) end: FrameNumber,
     pub(in crate::memory) direct_map_base: usize,
     pub(in crate::memory) zones: Once<Zones>,
-    /// On lines of their own: the fields above are read by all CPUs and hardly ever written.
+    /// On cache lines of their own: all CPUs read the fields above, which are hardly ever written.
     pub(in crate::memory) single_zone: Zone,
     pub(in crate::memory) insert_state: CachePadded<Lock<InsertState>>,
     pub(in crate::memory) counters: CachePadded<Counters>,
 }
 
-/// What is locked while memory is taken in, besides every state word that leaves `Absent`. Before an arena's lock.
+/// What the lock of `insert` protects, in addition to the state words that leave `Absent`. It is taken before the lock of a zone.
 pub(in crate::memory) struct InsertState {
     pub(in crate::memory) masks_used: usize,
 }
 
-/// Counted where something rare happens, never on the way of every call.
+/// Counts of rare events.
 pub(in crate::memory) struct Counters {
     pub(in crate::memory) inserted_frames: AtomicUsize,
     pub(in crate::memory) double_frees: AtomicUsize,
 }
 
 impl Frames {
-    /// How much metadata the frames below `end` need, where so many [blocks are managed in
-    /// part](Self::partial_blocks): at most 2 bits a frame, unless that is every second block.
+    /// The size in bytes of the metadata for the frames below `end`, with so many [partially managed blocks](Self::partial_blocks): at
+    /// most 2 bits per frame, unless every second block is managed in part.
     pub const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
         Table::metadata_bytes(end, partial_blocks)
     }
 
-    /// How many blocks would be managed in part, were these ranges inserted, which are in order and apart.
+    /// How many blocks are managed in part once these ranges are inserted. They are in ascending order and disjoint.
     pub fn partial_blocks(ranges: impl Iterator<Item = Range<FrameNumber>>) -> usize {
         let (mut count, mut last) = (0, None);
         for edge in ranges.filter(|range| !range.is_empty()).flat_map(|range| [range.start, range.end]) {
@@ -59,17 +59,16 @@ impl Frames {
         count
     }
 
-    /// An allocator for frames below `end` that has none yet, of whose blocks up to `partial_blocks` can be managed in
-    /// part. `direct_map_base` is the address at which physical address 0 is mapped.
+    /// An allocator for the frames below `end` that manages none yet. Up to `partial_blocks` blocks can be managed in part.
+    /// `direct_map_base` is the address at which physical address 0 is mapped.
     ///
     /// # Panics
-    /// If the base is not a multiple of 1 GiB, or zero: blocks are linked through the direct map, and natural alignment
-    /// must hold there.
+    /// If the base is not a multiple of 1 GiB, or is zero: free blocks are linked through the direct map, which must keep natural
+    /// alignment.
     ///
     /// # Safety
     /// `metadata` is aligned to 64 bytes, and the [`metadata_bytes`](Self::metadata_bytes) from there on are initialised
-    /// (zero or not: what must be zero is zeroed here), valid for reads and writes, and used by nothing else for as long
-    /// as the allocator is.
+    /// (not necessarily to zero), valid for reads and writes, and used by nothing else while the allocator is used.
     pub unsafe fn new(
         metadata: NonNull<u8>,
         end: FrameNumber,
@@ -93,22 +92,22 @@ impl Frames {
         }
     }
 
-    /// The first frame past those that may be inserted.
+    /// The end of the frames that can be inserted.
     pub fn end(&self) -> FrameNumber {
         self.end
     }
 
-    /// How large the metadata is, in bytes.
+    /// The size of the metadata in bytes.
     pub fn table_bytes(&self) -> usize {
         Self::metadata_bytes(self.end, self.table.mask_limit())
     }
 
-    /// How many frees were refused because their frame was free already.
+    /// How many double frees were refused.
     pub fn double_frees_caught(&self) -> usize {
         self.counters.double_frees.load(Ordering::Relaxed)
     }
 
-    /// Sends a block in transit, that this CPU made so, to the buddy.
+    /// Moves a block to the buddy that this CPU has put into transit.
     #[cold]
     #[inline(never)]
     pub(in crate::memory) fn retire(&self, block: BlockNumber) {
@@ -116,16 +115,16 @@ impl Frames {
         if faults::strikes_block(faults::Fault::ForgetBlock) {
             return self.table.mark_in_buddy(block, Order::BLOCK);
         }
-        // SAFETY: the transition to `Transit` happens once, and this CPU did it: the block is free and nobody else's.
-        unsafe { self.return_to_buddy(&mut self.locked(block).lock(), block, Order::BLOCK) };
+        // SAFETY: this CPU has made the transition to `Transit`, which only one CPU can: the block is free and no other CPU uses it.
+        unsafe { self.return_to_buddy(&mut self.zone_lock(block).lock(), block, Order::BLOCK) };
         self.table.mark_unavailable(block);
     }
 
-    /// Puts a piece into its arena's buddy and says so in the states.
+    /// Puts `2^order` frames into the buddy of their zone, and marks the states.
     ///
     /// # Safety
-    /// The lock is that of the piece's arena.
-    /// The piece is naturally aligned, managed, mapped in the direct map, wholly free, and in this CPU's hands alone.
+    /// `locked` is the zone in which they lie. They are naturally aligned, managed, mapped in the direct map, free, and in no buddy; no
+    /// other CPU uses them.
     #[inline(always)]
     pub(in crate::memory) unsafe fn return_to_buddy(
         &self,
@@ -134,12 +133,11 @@ impl Frames {
         order: Order,
     ) {
         self.table.mark_in_buddy(block, order);
-        // A neighbour whose first block is not in the buddy is not in there as one piece: then there is none to merge.
+        // If the first block of the buddy is not free, there is nothing to merge with.
         let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
         #[cfg(feature = "faults")]
         let alone = alone || faults::is_armed(faults::Fault::KeepApart);
-        // SAFETY: the piece is aligned, mapped and free, and the lock is its arena's, guaranteed by the caller (see # Safety); it is
-        // not inside already, since it is in this CPU's hands.
+        // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see # Safety).
         unsafe {
             if alone && locked.buddy.may_push() {
                 locked.buddy.push(block, order);

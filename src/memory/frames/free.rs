@@ -1,7 +1,7 @@
-//! Freeing single frames: the hot path and the flush behind it. Runs and blocks are in `free_many`.
+//! The return of single frames to the block table.
 //!
-//! A frame's bit says that it is free, so a double free shows when bits are set, at no cost: `fetch_or` returns those
-//! that were set before. What is wrong is reported and left as it was; what came along with it is freed.
+//! A frame's bit is set while it is free. So a double free is found when bits are set, at no cost: `fetch_or` returns the bits that were
+//! set before. A frame with an error is reported and left as it is; the other frames of the call are free.
 
 use super::allocator::Frames;
 use super::bitmap::WORD_BITS;
@@ -18,8 +18,8 @@ impl Frames {
         self.return_singles_at_least(frames, frames.len()).1
     }
 
-    /// Returns so many of these single frames to the table, and those behind them that lie in the same word; how many.
-    /// Neighbours in the list that lie in one word take one operation on it, and those in one block one on its state.
+    /// Returns at least `least` of these single frames to the table, up to the end of a bitmap word; how many. Adjacent list entries in the
+    /// same word take one operation on the word. Those in the same block take one on its state.
     pub(in crate::memory) fn return_singles_at_least(
         &self,
         frames: &[FrameNumber],
@@ -44,7 +44,7 @@ impl Frames {
                     (newly_free, Ok(())) if newly_free == run.len() => count += newly_free,
                     (newly_free, outcome) => {
                         count += newly_free;
-                        result = result.and(self.what_was_wrong(outcome, run, mask));
+                        result = result.and(self.error_of_word(outcome, run, mask));
                     }
                 }
                 rest = after;
@@ -57,15 +57,15 @@ impl Frames {
         (frames.len() - rest.len(), result)
     }
 
-    /// The state of a frame's block if the frame can be in use. A block that was handed out whole is opened up, so that
-    /// parts of it can be freed.
+    /// The state of a frame's block, if the frame can be allocated. A block that was allocated as a whole is split, so that parts of it
+    /// can be freed.
     #[inline(always)]
     pub(in crate::memory) fn admit(&self, frame: FrameNumber) -> Result<State, FreeError> {
         let state = self.table.state(frame.block());
         if state.kind() == Kind::Frames { Ok(state) } else { self.admit_other(frame) }
     }
 
-    /// [`admit`](Self::admit) where the block is not dealt out by its bitmap, which is rare.
+    /// [`admit`](Self::admit) for a block that is not allocated by its bitmap, which is rare.
     #[cold]
     #[inline(never)]
     fn admit_other(&self, frame: FrameNumber) -> Result<State, FreeError> {
@@ -75,14 +75,14 @@ impl Frames {
             match state.kind() {
                 Kind::Frames => return Ok(state),
                 Kind::Huge => self.split_to_frames(block),
-                // A block on its way, or kept as a whole, has nobody's frames in it.
+                // No frame of such a block is allocated.
                 Kind::Buddy | Kind::Transit | Kind::Cached => return Err(self.double_free(frame, 1)),
                 Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
             }
         }
     }
 
-    /// Which of these bits stand for frames that the allocator was never given.
+    /// Which of these bits stand for frames that are not managed.
     #[inline(always)]
     pub(in crate::memory) fn foreign(&self, state: State, word: usize, bits: u64) -> u64 {
         #[cfg(feature = "faults")]
@@ -92,8 +92,8 @@ impl Frames {
         self.table.unmanaged(state, word, bits)
     }
 
-    /// Sets bits in the word of the bitmap that `frame` lies in: how many frames are free now that were not, which the
-    /// caller has to [`put`](Self::put), and what was wrong with others.
+    /// Sets bits in the bitmap word of `frame`. Returns how many frames became free, which the caller has to [`put`](Self::put), and the
+    /// error of the others.
     #[inline(always)]
     pub(in crate::memory) fn set_bits(
         &self,
@@ -120,7 +120,7 @@ impl Frames {
         ((mask & !doubled).count_ones() as usize, result)
     }
 
-    /// Counts frames whose bits this CPU has set.
+    /// Adds frames whose bits this CPU has set to the count of their block.
     #[inline(always)]
     pub(in crate::memory) fn put(&self, block: BlockNumber, count: usize) {
         #[cfg(feature = "faults")]
@@ -132,7 +132,8 @@ impl Frames {
         }
     }
 
-    /// What follows from a change of a block's state that may have raised its count or ended its hold.
+    /// Completes an update of a state word that may have raised its count or released it: a free block goes to the buddy, a block that
+    /// became available is marked in the summary.
     #[inline(always)]
     pub(in crate::memory) fn finish_update(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
@@ -152,9 +153,9 @@ impl Frames {
         FreeError::DoubleFree { frame }
     }
 
-    /// What is wrong with frames of one word of which fewer were freed than are in the list.
+    /// The error for frames of one word of which fewer were freed than the list has.
     #[cold]
-    fn what_was_wrong(
+    fn error_of_word(
         &self,
         outcome: Result<(), FreeError>,
         run: &[FrameNumber],
@@ -164,7 +165,7 @@ impl Frames {
         outcome.and(if twice { Err(self.listed_twice(run)) } else { Ok(()) })
     }
 
-    /// The error for frames of one word of which some are in the list more than once.
+    /// The error for frames of one word that the list has more than once.
     #[cold]
     fn listed_twice(&self, run: &[FrameNumber]) -> FreeError {
         let mut twice = run.iter().enumerate().filter(|&(index, frame)| run[..index].contains(frame));
@@ -173,13 +174,13 @@ impl Frames {
     }
 }
 
-/// How many bits are set. A whole word is the rule, and without POPCNT counting takes twenty instructions.
+/// How many bits are set. A whole word is typical, and without POPCNT counting takes twenty instructions.
 #[inline(always)]
 fn count(bits: u64) -> usize {
     if bits == u64::MAX { WORD_BITS } else { bits.count_ones() as usize }
 }
 
-/// The word of its block's bitmap that a frame lies in, and its bit there.
+/// The bitmap word in which a frame's bit is, and the bit.
 #[inline(always)]
 pub(in crate::memory) fn place(frame: FrameNumber) -> (usize, u64) {
     (frame.index_in_block() / WORD_BITS, 1 << (frame.get() % WORD_BITS))
@@ -190,7 +191,7 @@ pub(in crate::memory) fn lowest(frame: FrameNumber, bits: u64) -> FrameNumber {
     FrameNumber::new(frame.get() & !(WORD_BITS - 1)) + bits.trailing_zeros() as usize
 }
 
-/// Whether these frames follow one another. Spelled out: where code is to be small, a loop of eight rounds stays one.
+/// Whether these frames are consecutive. Written out, because the compiler does not unroll a loop when it optimises for size.
 #[inline(always)]
 fn ascends(&[a, b, c, d, e, f, g, h]: &[FrameNumber; 8]) -> bool {
     let differs = |frame: FrameNumber, by: usize| frame.get() ^ (a + by).get();
@@ -198,13 +199,13 @@ fn ascends(&[a, b, c, d, e, f, g, h]: &[FrameNumber; 8]) -> bool {
     first_half | differs(e, 4) | differs(f, 5) | differs(g, 6) | differs(h, 7) == 0
 }
 
-/// Splits off the frames at the start of the list that lie in one word of this block's bitmap, with their bits.
+/// Splits the frames off the start of the list that are in one bitmap word of this block, and returns them with their bits.
 #[inline(always)]
 fn split_word(frames: &[FrameNumber], block: BlockNumber) -> Option<(&[FrameNumber], u64, &[FrameNumber])> {
     let base = frames.first().filter(|frame| frame.block() == block)?.get() & !(WORD_BITS - 1);
     let bit = |frame: &FrameNumber| frame.get() ^ base;
     let (mut mask, mut length) = (0, 0);
-    // A magazine's frames mostly follow one another, since they were taken so: eight of them make a byte of the word.
+    // Frames of a magazine are mostly consecutive, as they were allocated: eight of them are a byte of the word.
     let (chunks, _) = frames.as_chunks::<8>();
     for chunk in chunks {
         let first = bit(&chunk[0]);

@@ -1,4 +1,4 @@
-//! Frees of more than one frame: runs, blocks, and parts of blocks.
+//! The return of runs and blocks, and of parts of blocks, to the block table and the buddies.
 
 use super::allocator::Frames;
 use super::bitmap::WORD_BITS;
@@ -8,11 +8,11 @@ use super::faults;
 use super::free::{lowest, place};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
-use super::zones::LockedZone;
+use super::zone::LockedZone;
 
 impl Frames {
-    /// Whether every frame of an aligned run of order 1 to 8, which has bits in so many words, is one of those that the
-    /// table deals out, and is taken.
+    /// Whether every frame of an aligned run of order 1 to 8, which has bits in `words` words, is managed and allocated by the bitmap of
+    /// its block.
     #[inline(always)]
     pub(in crate::memory) fn is_in_use(&self, frame: FrameNumber, order: Order, words: usize) -> bool {
         let block = frame.block();
@@ -26,18 +26,18 @@ impl Frames {
         is_taken(first) && (words == 1 || (first + 1..first + words).all(is_taken))
     }
 
-    /// Returns an aligned run to the table, or a block that was kept to the buddy.
+    /// Returns an aligned run to the table, or a cached block to the buddy.
     #[inline(never)]
     pub(in crate::memory) fn return_run(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         if order == Order::BLOCK {
-            // SAFETY: no CPU but the one that keeps a block makes anything of it, and here that one ends it.
-            unsafe { self.return_to_buddy(&mut self.locked(frame.block()).lock(), frame.block(), order) };
+            // SAFETY: only the CPU that caches a block uses it, and that CPU returns it here.
+            unsafe { self.return_to_buddy(&mut self.zone_lock(frame.block()).lock(), frame.block(), order) };
             return Ok(());
         }
         let block = frame.block();
         let state = self.table.state(block);
         if order.frames() < WORD_BITS && state.kind() == Kind::Frames {
-            // Nearly always: one word, and nothing wrong.
+            // The typical case: one word, no error.
             let (word, mask) = bits_of(frame, order);
             if self.foreign(state, word, mask) == 0 && self.table.bitmap(block).set_if_clear(word, mask) {
                 self.put(block, order.frames());
@@ -47,8 +47,8 @@ impl Frames {
         self.return_run_slow(frame, order)
     }
 
-    /// [`return_run`](Self::return_run) for runs of several words, blocks that were handed out whole, and whatever is
-    /// wrong.
+    /// [`return_run`](Self::return_run) for runs of several words, blocks that were allocated as a whole, and all
+    /// errors.
     #[cold]
     #[inline(never)]
     fn return_run_slow(&self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
@@ -79,15 +79,15 @@ impl Frames {
         result
     }
 
-    /// Makes a block that was handed out as one this CPU's own. Of several that try at once, one succeeds.
+    /// Marks a block that was allocated as a whole as cached. If several CPUs try at once, one succeeds.
     #[inline(always)]
     pub(in crate::memory) fn cache_block(&self, block: BlockNumber) -> bool {
-        // Looked at first, since the block may be past the end.
+        // Checked first, because the block may be beyond the end of the table.
         self.table.state(block).cache().is_some()
             && state::update(self.table.cell(block), State::cache).is_some()
     }
 
-    /// [`free_blocks`](Self::free_blocks) past the magazine.
+    /// [`free_blocks`](Self::free_blocks) to the buddy.
     #[inline(never)]
     pub(in crate::memory) fn free_blocks_to_buddy(
         &self,
@@ -95,7 +95,7 @@ impl Frames {
         order: Order,
     ) -> Result<(), FreeError> {
         let block = frame.block();
-        let mut locked = self.locked(block).lock();
+        let mut locked = self.zone_lock(block).lock();
         let state = self.table.state(block);
         let allocated = match state.kind() {
             Kind::Huge => state.order().unwrap_or(Order::FRAME),
@@ -114,31 +114,31 @@ impl Frames {
         if allocated > order {
             self.split_huge(&mut locked, block, allocated, order);
         } else if order == Order::BLOCK && !self.cache_block(block) {
-            // Another CPU has freed it since: it needs no lock to keep one.
+            // Another CPU has freed it meanwhile: caching a block takes no lock.
             return Err(self.double_free(frame, 1));
         }
-        // SAFETY: the states say, under the lock that changes them, that these blocks were handed out as one; the caller
-        // gives them back, and from here on nobody else can.
+        // SAFETY: the states, which change under this lock alone, say that these blocks are one allocation. Its owner frees it, and
+        // from here on no other call can.
         unsafe { self.return_to_buddy(&mut locked, block, order) };
         Ok(())
     }
 
-    /// Turns a block that was handed out whole, or as part of a larger run, into 512 frames in use.
+    /// Turns a block that was allocated as a whole, or as part of a larger run, into 512 allocated frames.
     #[cold]
     pub(in crate::memory) fn split_to_frames(&self, block: BlockNumber) {
-        let mut locked = self.locked(block).lock();
+        let mut locked = self.zone_lock(block).lock();
         let state = self.table.state(block);
         // Another CPU may have freed a part of the same block a moment ago.
         if let (Kind::Huge, Some(order)) = (state.kind(), state.order()) {
             self.split_huge(&mut locked, block, order, Order::BLOCK);
             self.table.bitmap(block).reset_to_free_from(FRAMES_PER_BLOCK);
-            // Refused if another CPU has freed the whole block meanwhile, without the lock: the caller looks again.
+            // Fails if another CPU has freed the whole block meanwhile, without the lock: the caller checks again.
             let _ = state::update(self.table.cell(block), State::split);
         }
     }
 
-    /// Breaks a run of blocks handed out at order `from` into the piece of order `to` around `block`, whose states are the
-    /// caller's to set, and around it the largest pieces that the rest gives.
+    /// Splits a run of blocks that was allocated at order `from` into the part of order `to` around `block`, whose states the caller sets,
+    /// and the largest possible parts of the rest.
     #[cold]
     #[inline(never)]
     fn split_huge(&self, _: &mut LockedZone, block: BlockNumber, from: Order, to: Order) {
@@ -150,8 +150,7 @@ impl Frames {
     }
 }
 
-/// The first word of its block's bitmap that an aligned run of order 1 to 8 has bits in, and which: in each word, if there
-/// are several.
+/// The first bitmap word of an aligned run of order 1 to 8, and its bits there. They are the same in each word of a run of several.
 #[inline(always)]
 fn bits_of(frame: FrameNumber, order: Order) -> (usize, u64) {
     let all = u64::MAX >> (WORD_BITS - order.frames().min(WORD_BITS));

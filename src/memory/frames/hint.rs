@@ -1,12 +1,12 @@
-//! Where a CPU's searches of the block table begin: [`Hint`].
+//! Where the searches of a CPU begin: [`Hint`].
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::number::BlockNumber;
-use super::zones::Scope;
+use super::zone::Scope;
 
-/// A block, or none: one word, which other CPUs may read while its own CPU writes.
+/// A block number or none, in one word. Other CPUs may read it while its own CPU writes.
 #[derive(Debug)]
 pub(in crate::memory) struct AtomicBlock(AtomicUsize);
 
@@ -39,26 +39,27 @@ impl AtomicBlock {
     }
 }
 
-/// Where a CPU refills from.
+/// Where the searches of a CPU begin, and the blocks that it has reserved.
 #[derive(Debug)]
 pub(in crate::memory) struct Hint {
-    /// The block that this magazine takes from, and holds in the sense of its state word.
+    /// The block that this CPU allocates from. Its state word says that it is reserved.
     pub(in crate::memory) reserved: AtomicBlock,
-    /// The one before, held as well: a CPU that takes and gives back somewhat more than a block has goes to and fro
-    /// between two, and neither is sent to the buddy and fetched back for ever.
+    /// The block that it has reserved before, still reserved. A CPU that allocates and frees somewhat more than one block of frames
+    /// alternates between the two, and neither goes to the buddy and back each time.
     pub(in crate::memory) previous: AtomicBlock,
-    /// The word of its bitmap to look at first.
+    /// The word of the reserved block's bitmap at which a search begins.
     pub(in crate::memory) word: Cell<usize>,
-    /// Where to start the search for another block. Apart for each CPU once it has found one, so that CPUs spread.
+    /// The block at which the search for another block begins. It differs between CPUs once they have reserved one, so that they use
+    /// different blocks.
     pub(in crate::memory) near: Cell<BlockNumber>,
-    /// Where it may be, the nearest first.
+    /// The zones that a search may use.
     pub(in crate::memory) scope: Cell<Scope>,
-    /// A block of which something was on its way when a search gave up.
+    /// A block of which frames were in flight when the last search failed.
     pub(in crate::memory) in_flight: Cell<Option<BlockNumber>>,
 }
 
 impl Hint {
-    /// Before the first refill.
+    /// A hint without a reserved block.
     pub(in crate::memory) const fn new(scope: Scope) -> Self {
         Self {
             reserved: AtomicBlock::none(),
@@ -70,7 +71,7 @@ impl Hint {
         }
     }
 
-    /// As before the first refill, in the same scope. No block is held.
+    /// Resets all but the scope. No block is reserved.
     pub(in crate::memory) fn reset(&self) {
         debug_assert!(self.reserved.get().is_none() && self.previous.get().is_none());
         self.word.set(0);

@@ -140,7 +140,7 @@ impl Frames {
             let within = self.zone_layout().map_or(usize::MAX, |it| it.blocks_in_zone_from(first));
             let order = Order::largest_at(first, within.min(blocks.len()));
             // SAFETY: the piece is aligned by its choice, lies in one arena, and was nobody's before.
-            unsafe { self.return_to_buddy(&mut self.locked(first).lock(), first, order) };
+            unsafe { self.return_to_buddy(&mut self.zone_lock(first).lock(), first, order) };
             blocks.start += order.blocks();
         }
     }

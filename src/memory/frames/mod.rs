@@ -16,7 +16,7 @@
 //! | `allocator` | `Frames`, the shared state |
 //! | `number`, `error`, `faults` | units, error types, fault injection |
 //! | `state`, `bitmap`, `summary`, `table` | the block table and the protocol of its state words |
-//! | `buddy`, `zone_layout`, `zones` | whole blocks, NUMA nodes and zones |
+//! | `buddy`, `zone`, `zone_layout`, `zones` | whole blocks, NUMA nodes and zones |
 //! | `search`, `search_target`, `hint`, `request` | allocation |
 //! | `free`, `free_runs` | frees |
 //! | `insert` | adds memory |
@@ -49,6 +49,7 @@ pub(super) mod summary;
 pub(super) mod sync;
 pub(super) mod table;
 pub(super) mod validate;
+pub(super) mod zone;
 pub(super) mod zone_layout;
 pub(super) mod zones;
 
@@ -57,7 +58,7 @@ pub use error::{FreeError, InsertError, Invalid};
 pub use number::{FRAME_BYTES, FRAME_SHIFT, FRAMES_PER_BLOCK, FrameNumber, ORDERS, Order};
 pub use request::{FrameRequest, Nodes};
 pub(crate) use stats::ZoneStats;
-pub use zone_layout::{LOW_ZONE_END, MAX_ZONES, NodeId, ZoneId, ZoneLayout, ZoneLayoutError, ZoneType};
-pub(crate) use zones::SetZonesError;
+pub(crate) use zone::SetZonesError;
 #[cfg(not(target_os = "none"))]
-pub(crate) use zones::Zone;
+pub(crate) use zone::Zone;
+pub use zone_layout::{LOW_ZONE_END, MAX_ZONES, NodeId, ZoneId, ZoneLayout, ZoneLayoutError, ZoneType};

@@ -91,7 +91,7 @@ impl SearchTarget for LowRun {
         }
         let (_, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
         let Some(index) = table.bitmap(block).take_run_below(Self::WORDS, self.order) else {
-            frames.unreserve(block, count, ownership);
+            frames.undo_take(block, count, ownership);
             return None;
         };
         if new.free() == 0 {

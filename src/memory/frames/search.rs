@@ -1,4 +1,7 @@
 //! The search of the block table for single frames, runs and blocks.
+//!
+//! A search tries, in this order: the reserved blocks of the CPU; in each zone, nearest first, blocks that the summary marks as available,
+//! then a new block from the buddy; and at last every block.
 
 use super::allocator::Frames;
 use super::atomic_frame::AtomicFrame;
@@ -8,25 +11,23 @@ use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::search_target::{Ownership, Run, SearchTarget, SingleFrames};
 use super::state::{self, Kind, State};
 use super::sync::{MODELLED, spin_loop};
-use super::zones::{Scope, ZoneRef};
+use super::zone::{Scope, ZoneRef};
 
-/// How many blocks that may have something are tried before a fresh one is broken. With more, a search in much
-/// fragmented memory would take longer than a block is worth.
+/// How many available blocks are tried before a whole block is split. With more, a search in very fragmented memory would cost more
+/// than a whole block is worth.
 const MAX_CANDIDATES: usize = 16;
 
-/// How long a search of every block is repeated because frames were seen on their way from one place to another: so many
-/// blocks looked at, and four times at least.
+/// How many blocks a full search reads while it sees frames in flight. It scans all blocks [`LEAST_SCANS`] times at least.
 ///
-/// Another CPU is between two places for some tens of instructions, and a scan or two is the rule. But where CPUs are
-/// virtual, the host may stop one right there for many milliseconds, and memory is not exhausted because of that. In the
-/// kernel, who can wait does so with interrupts on, and [searches again](Magazine::in_flight); on the host, where there are
-/// none, this goes on for about a second. Without a bound, a bitmap that somebody has scribbled on would hang whoever runs
-/// out of memory.
+/// Frames are in flight for some tens of instructions of another CPU, so one or two scans are typical. But the host may stop a virtual CPU
+/// right there for many milliseconds, and that must not look like exhausted memory. In the kernel, a caller that can wait does so with
+/// interrupts enabled and searches again (`Magazine::in_flight`). On the host, which has no interrupts, this lasts about a second.
+/// Without a bound, a corrupt bitmap would hang every CPU that runs out of memory.
 const PATIENCE_BLOCKS: usize = if MODELLED || cfg!(target_os = "none") { 64 } else { 1 << 28 };
 const LEAST_SCANS: usize = 4;
 
 impl Frames {
-    /// Takes single frames from the table: as many as it finds in one place; how many.
+    /// Takes up to `out.len()` single frames, as many as one block has; how many.
     pub(in crate::memory) fn take_singles(&self, hint: &Hint, out: &[AtomicFrame]) -> usize {
         self.search(hint, SingleFrames { out }).unwrap_or(0)
     }
@@ -39,7 +40,7 @@ impl Frames {
         self.search(hint, Run { order })
     }
 
-    /// Order 9 and above, from the buddies. Interrupts are off.
+    /// Takes a run of order 9 or above from a buddy.
     #[inline(always)]
     pub(in crate::memory) fn alloc_blocks(&self, scope: Scope, order: Order) -> Option<FrameNumber> {
         self.find_in_zones(scope, |zone| {
@@ -50,8 +51,7 @@ impl Frames {
         })
     }
 
-    /// Looks through the table, nearest first: the blocks that the magazine holds; in each arena blocks with free frames
-    /// that nobody holds, and a fresh block; and at last every block there is.
+    /// Searches in the order that the module describes.
     pub(in crate::memory) fn search<W: SearchTarget>(&self, hint: &Hint, mut want: W) -> Option<W::Output> {
         if let Some(block) = hint.reserved.get()
             && let Some(got) = want.try_take(self, block, Ownership::Reserved, &hint.word)
@@ -70,7 +70,7 @@ impl Frames {
         found.or_else(|| self.search_everywhere(hint, &mut want))
     }
 
-    /// Looks at blocks of this arena that probably have something.
+    /// Tries blocks of a zone that the summary marks as available.
     fn search_zone<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
@@ -94,7 +94,7 @@ impl Frames {
         None
     }
 
-    /// Breaks a block from an arena's buddy into frames. The magazine holds it from then on.
+    /// Takes a whole block from the buddy of a zone and splits it into frames. The CPU has reserved it from then on.
     fn break_block<W: SearchTarget>(
         &self,
         zone: ZoneRef<'_>,
@@ -116,8 +116,8 @@ impl Frames {
         Some(want.take_fresh(block))
     }
 
-    /// Looks at every block. `None` if a whole scan has met nothing that would do, and nothing on its way: a frame that
-    /// nobody holds for as long as this takes is found. Or if what was on its way has not come, which the hint says then.
+    /// Tries every block, also those that other CPUs have reserved. It finds every frame that is free during the whole call. `None` if a
+    /// whole scan has found no match and no frame in flight, or if the bound is reached; then the hint names a block in flight.
     #[cold]
     #[inline(never)]
     fn search_everywhere<W: SearchTarget>(&self, hint: &Hint, want: &mut W) -> Option<W::Output> {
@@ -134,8 +134,8 @@ impl Frames {
                             if got.is_some() {
                                 return got;
                             }
-                            // Bits without a count: reserved and not collected yet, or put and not counted yet. The state
-                            // is not asked once more: what it says may be true by now, and was not when it was tried.
+                            // Bits without a count: frames that are taken and not collected yet, or freed and not counted yet. The
+                            // state is not read again: it may allow by now what it did not allow when it was tried.
                             if want.matches(self.table.bitmap(block)) {
                                 in_flight = Some(block);
                             }
@@ -161,20 +161,20 @@ impl Frames {
         None
     }
 
-    /// The magazine holds this block, which is marked so, in the place of the older one of its two.
+    /// Makes this block, whose state says so already, the reserved one. The older one of the two before it is released.
     fn reserve_block(&self, hint: &Hint, block: BlockNumber) {
         hint.near.set(block);
         let oldest = hint.previous.replace(hint.reserved.replace(Some(block)));
         self.release_block(oldest);
     }
 
-    /// The magazine no longer holds its blocks.
+    /// Releases both reserved blocks.
     pub(in crate::memory) fn release_all(&self, hint: &Hint) {
         self.release_block(hint.reserved.replace(None));
         self.release_block(hint.previous.replace(None));
     }
 
-    /// A block that is no longer held goes to the buddy if nothing of it is in use.
+    /// Releases a block. It goes to the buddy if all of it is free.
     fn release_block(&self, block: Option<BlockNumber>) {
         if let Some(block) = block {
             let change = state::update(self.table.cell(block), State::release);

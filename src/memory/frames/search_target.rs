@@ -1,7 +1,7 @@
-//! What a search of the table is for: some frames, wherever they lie, or one aligned run.
+//! What a search looks for: [`SearchTarget`], single frames or an aligned run.
 //!
-//! [`SearchTarget`] is the seam between the search, which knows in which order to try blocks, and the taking, which knows what to
-//! reserve in one block and which bits to collect.
+//! The search knows in which order to try blocks. The target knows how many frames to take from the count of a block, and which bits to
+//! collect.
 
 use core::cell::Cell;
 
@@ -11,14 +11,14 @@ use super::bitmap::{Bitmap, WORD_BITS, WORDS};
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber, Order};
 use super::state::{self, Kind, State};
 
-/// By which right a block is taken from.
+/// The right by which frames are taken from a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::memory) enum Ownership {
-    /// This magazine holds it.
+    /// This CPU has reserved the block.
     Reserved,
-    /// Nobody holds it; with the first frames taken from it, this magazine will.
+    /// No CPU has reserved it. Taking the first frames reserves it for this CPU.
     Reserve,
-    /// Whoever holds it: memory is short.
+    /// Any block, also one that another CPU has reserved: memory is short.
     Steal,
 }
 
@@ -28,29 +28,29 @@ impl Ownership {
         if self == Self::Reserve { state.reserve() } else { Some(state) }
     }
 
-    /// Whether the summary must learn that the block, now in this state, is nothing for other magazines any more.
+    /// Whether the block, now in this state, is no longer available to other CPUs, which the summary must be told.
     #[inline(always)]
     fn ends_offer(self, new: State) -> bool {
         self == Self::Reserve || (new.free() == 0 && !new.is_reserved())
     }
 }
 
-/// What is searched for.
+/// What a search looks for.
 pub(in crate::memory) trait SearchTarget {
-    /// What is found.
+    /// The result.
     type Output;
 
-    /// Whether a block's bits show what is wanted. Where it could not be taken all the same, it is somebody's who has not
-    /// collected it yet, or it has not been counted yet.
+    /// Whether a block's bits contain a match. If it cannot be taken, another CPU has taken it and not collected it yet, or has not
+    /// counted it yet.
     fn matches(&self, bitmap: &Bitmap) -> bool;
 
-    /// How many frames of a fresh block would be taken.
+    /// How many frames it takes from a whole block.
     fn frames(&self) -> usize;
 
-    /// The first [`frames`](Self::frames) of a fresh block, which are the caller's.
+    /// Takes the first [`frames`](Self::frames) frames of a whole block that the caller owns.
     fn take_fresh(&mut self, block: BlockNumber) -> Self::Output;
 
-    /// Takes from this block, starting at this word of its bitmap, and moves the word on.
+    /// Takes frames from this block. The search of its bitmap begins at `word`, and sets it to where it ended.
     fn try_take(
         &mut self,
         frames: &Frames,
@@ -60,10 +60,10 @@ pub(in crate::memory) trait SearchTarget {
     ) -> Option<Self::Output>;
 }
 
-/// So many frames in one word are enough for a refill.
+/// If one word has this many frames, a refill takes them alone.
 const WORTHWHILE: usize = WORD_BITS / 4;
 
-/// As many frames as `out` has room for, and at least one. What is got is how many: they are at its start.
+/// Single frames: at least one, at most as many as `out` has room for. The output is how many; they are at its start.
 pub(in crate::memory) struct SingleFrames<'a> {
     pub(in crate::memory) out: &'a [AtomicFrame],
 }
@@ -94,7 +94,7 @@ impl SearchTarget for SingleFrames<'_> {
         ownership: Ownership,
         word: &Cell<usize>,
     ) -> Option<usize> {
-        // What is left of a word that others have taken from: by itself, so that the next one is taken whole.
+        // The rest of a word from which others have taken is taken alone, so that the next word is taken as a whole.
         let at_hand = frames.table.bitmap(block).word(word.get() % WORDS).count_ones() as usize;
         let want = if at_hand >= WORTHWHILE { self.out.len().min(at_hand) } else { self.out.len() };
         let (old, new) =
@@ -108,7 +108,7 @@ impl SearchTarget for SingleFrames<'_> {
     }
 }
 
-/// An aligned run of order 1 to 8. What is got is its first frame.
+/// An aligned run of order 1 to 8. The output is its first frame.
 pub(in crate::memory) struct Run {
     pub(in crate::memory) order: Order,
 }
@@ -137,8 +137,8 @@ impl SearchTarget for Run {
         word: &Cell<usize>,
     ) -> Option<FrameNumber> {
         let (table, count) = (&frames.table, self.order.frames());
-        // A reservation hides frames from others for as long as it lasts, so a block of which less is known than of
-        // one's own is looked at first.
+        // Frames that are taken from the count are invisible to other CPUs until they are put back. So the bits of a block that
+        // this CPU has not reserved are checked first.
         if ownership != Ownership::Reserved {
             let state = table.state(block);
             if state.kind() != Kind::Frames
@@ -150,7 +150,7 @@ impl SearchTarget for Run {
         }
         let (_, new) = state::update(table.cell(block), |state| ownership.apply(state)?.take(count))?;
         let Some(index) = table.bitmap(block).take_run(word.get(), self.order) else {
-            frames.unreserve(block, count, ownership);
+            frames.undo_take(block, count, ownership);
             return None;
         };
         word.set(index / WORD_BITS);
@@ -162,10 +162,11 @@ impl SearchTarget for Run {
 }
 
 impl Frames {
-    /// Gives back a reservation for which no run was found, and the hold that came with it.
+    /// Puts back frames that were taken from the count and not found in the bitmap, and releases the block if it was reserved with
+    /// them.
     #[cold]
     #[inline(never)]
-    pub(in crate::memory) fn unreserve(&self, block: BlockNumber, count: usize, ownership: Ownership) {
+    pub(in crate::memory) fn undo_take(&self, block: BlockNumber, count: usize, ownership: Ownership) {
         self.finish_update(
             block,
             state::update(self.table.cell(block), |state| {

@@ -5,7 +5,7 @@ use super::bitmap::{WORD_BITS, WORDS};
 use super::error::Invalid;
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, Order};
 use super::state::{Kind, State};
-use super::zones::{LockedZone, ZoneRef};
+use super::zone::{LockedZone, ZoneRef};
 
 impl Frames {
     /// Checks every rule that ties states, bitmaps, masks and the buddy together.

@@ -254,7 +254,7 @@ fn neighbours_in_the_buddy_that_are_not_merged_are_a_fault() {
         let block = BlockNumber(first.0 + block);
         world.frames.table.mark(block, order.blocks(), State::BUDDY);
         // SAFETY: this thread has the piece, and gives it to the arena that it came from.
-        unsafe { world.frames.locked(block).lock().buddy.push(block, order) };
+        unsafe { world.frames.zone_lock(block).lock().buddy.push(block, order) };
     };
     let magazine = Magazine::new();
     assert_eq!(world.frames.alloc(&magazine, order(11)), Some(world.first));

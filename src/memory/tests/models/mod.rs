@@ -15,7 +15,7 @@ use crate::memory::cache::Magazine;
 use crate::memory::frames::atomic_frame::AtomicFrame;
 use crate::memory::frames::number::BlockNumber;
 use crate::memory::frames::state::Kind;
-use crate::memory::frames::zones::Scope;
+use crate::memory::frames::zone::Scope;
 use crate::memory::frames::{FrameNumber, Frames, NodeId, Order};
 use crate::memory::host::World;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -1,59 +1,106 @@
-//! What a run of pages is held against.
+//! What a run of pages may be: [`MappingPolicy`].
 
-use super::{MappingPolicy, PAGE, Pages, Rule, Run, Violation};
-use crate::boot::memory_map::PhysRange;
-use crate::boot::windows::Window;
+use super::inventory::Pages;
+use super::rule::{Rule, Violation};
+use crate::boot::memory_map::{FRAME_BYTES, PhysRange, Region};
+use crate::boot::windows::{Window, Windows};
 use crate::cpu::UPPER_HALF;
 use crate::memory::paging::entry::MemoryType;
+use crate::memory::paging::walk::Access;
 
-/// What memory is, as far as a mapping of it goes.
+/// What each mapping may be.
+#[derive(Clone, Copy, Debug)]
+pub struct MappingPolicy<'a> {
+    /// The address at which the direct map has physical address 0.
+    pub direct_map_base: u64,
+    /// The region of the CPUs' stacks, above the direct map: first address and end.
+    pub stacks: (u64, u64),
+    /// The region of temporary mappings: first address and end.
+    pub temporary: (u64, u64),
+    /// The image's code, physical.
+    pub text: PhysRange,
+    /// The image's constants, physical.
+    pub constants: PhysRange,
+    /// Other memory that must not be writable, each range with the rule that a writable mapping breaks.
+    pub read_only: &'a [(PhysRange, Rule)],
+    /// The memory map.
+    pub regions: &'a [Region],
+    /// What is mapped beside RAM.
+    pub windows: &'a Windows,
+    /// The page attribute table.
+    pub pat: u64,
+    /// Whether the processor supports 1 GiB pages.
+    pub pages_1g: bool,
+}
+
+/// What can be done with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ground {
-    Memory,
+pub(super) struct Rights {
+    pub(super) access: Access,
+    pub(super) memory_type: MemoryType,
+}
+
+/// Adjacent pages with the same rights: adjacent in virtual and in physical addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) virt: u64,
+    pub(super) physical: PhysRange,
+    pub(super) rights: Rights,
+    pub(super) pages: Pages,
+}
+
+/// What lies at a physical address, as far as its mapping depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Ram,
     Window(Window),
 }
 
 impl MappingPolicy<'_> {
+    /// The address at which the direct map has a physical address.
     pub(super) fn virt(&self, physical: u64) -> u64 {
         self.direct_map_base + physical
     }
 
-    /// What lies at the beginning of a page, and where at the latest something else begins, if it is not a frame of
-    /// memory by itself. `None` where nothing is known to lie.
-    fn ground(&self, page: u64) -> Option<(Ground, Option<u64>)> {
+    /// What lies at a page, and for a window its end. `None` if nothing is known to be there.
+    fn expected_mapping(&self, page: u64) -> Option<(Expected, Option<u64>)> {
         if let Some((window, end)) = self.windows.at(page) {
-            return Some((Ground::Window(window), Some(end)));
+            return Some((Expected::Window(window), Some(end)));
         }
         let first = self.regions.partition_point(|region| region.range.end <= page);
-        // A page that memory shares with something else is mapped as memory.
-        let in_page = self.regions[first..].iter().take_while(|region| region.range.start < page + PAGE);
-        in_page.clone().find(|region| region.owner.is_memory()).map(|_| (Ground::Memory, None))
+        // A page that RAM shares with something else is mapped as RAM.
+        let in_page =
+            self.regions[first..].iter().take_while(|region| region.range.start < page + FRAME_BYTES);
+        in_page.clone().find(|region| region.owner.is_memory()).map(|_| (Expected::Ram, None))
     }
 
-    /// Whether a page is memory.
+    /// Whether a page is RAM.
     pub(super) fn is_memory(&self, page: u64) -> bool {
-        matches!(self.ground(page), Some((Ground::Memory, _)))
+        matches!(self.expected_mapping(page), Some((Expected::Ram, _)))
     }
 
-    /// Where the memory ends that a page is part of.
+    /// The end of the contiguous RAM that a page is part of.
     fn end_of_memory(&self, page: u64) -> u64 {
-        let mut end = page + PAGE;
+        let mut end = page + FRAME_BYTES;
         let first = self.regions.partition_point(|region| region.range.end <= page);
         for region in self.regions[first..].iter().filter(|region| region.owner.is_memory()) {
             if region.range.start > end {
                 break;
             }
-            end = end.max(region.range.end.next_multiple_of(PAGE));
+            end = end.max(region.range.end.next_multiple_of(FRAME_BYTES));
         }
         end.min(self.windows.next_after(page).unwrap_or(u64::MAX))
     }
 
-    /// Holds a run against every rule.
-    pub(super) fn judge(&self, run: &Run) -> Result<(), Violation> {
+    /// Checks a run against every rule.
+    ///
+    /// # Errors
+    /// The first rule that it breaks, and where.
+    pub(super) fn check_run(&self, run: &Run) -> Result<(), Violation> {
         let Run { virt, physical, rights, .. } = *run;
         let in_place = virt.wrapping_sub(physical.start) == self.direct_map_base;
         let broken = |address: u64, rule: Rule| Err(Violation { address, rule });
-        // Where the run shows a physical address.
+        // The virtual address at which the run maps a physical address.
         let seen_at = |address: u64| virt + (address.max(physical.start) - physical.start);
 
         if virt < UPPER_HALF {
@@ -87,7 +134,7 @@ impl MappingPolicy<'_> {
         if !in_place && !is_own {
             return broken(virt, Rule::OutOfPlace);
         }
-        self.judge_ground(run)?;
+        self.check_target(run)?;
         let best = Pages::fewest(physical, self.pages_1g);
         if in_place
             && rights.access.writable
@@ -99,27 +146,27 @@ impl MappingPolicy<'_> {
         Ok(())
     }
 
-    /// Holds the run against what it leads to, piece by piece.
-    fn judge_ground(&self, run: &Run) -> Result<(), Violation> {
+    /// Checks a run against what it leads to, part by part.
+    fn check_target(&self, run: &Run) -> Result<(), Violation> {
         let mut at = run.physical.start;
         while at < run.physical.end {
             let address = run.virt + (at - run.physical.start);
-            let Some((ground, end)) = self.ground(at) else {
-                return Err(Violation { address, rule: Rule::NobodysMemory { physical: at } });
+            let Some((expected, end)) = self.expected_mapping(at) else {
+                return Err(Violation { address, rule: Rule::UnknownTarget { physical: at } });
             };
-            let rule = match ground {
-                Ground::Memory => {
+            let rule = match expected {
+                Expected::Ram => {
                     (run.rights.memory_type != MemoryType::WRITE_BACK).then_some(Rule::MemoryNotWriteBack)
                 }
-                Ground::Window(Window::Device(_)) => {
+                Expected::Window(Window::Device(_)) => {
                     (run.rights.memory_type != MemoryType::UNCACHEABLE).then_some(Rule::DeviceCached)
                 }
-                Ground::Window(Window::Screen) => {
+                Expected::Window(Window::Screen) => {
                     let is_passed = [MemoryType::UNCACHEABLE, MemoryType::WRITE_COMBINING]
                         .contains(&run.rights.memory_type);
                     (!is_passed).then_some(Rule::DeviceCached)
                 }
-                Ground::Window(Window::Firmware) => {
+                Expected::Window(Window::Firmware) => {
                     run.rights.access.writable.then_some(Rule::FirmwareWritable)
                 }
             };
