@@ -4,7 +4,8 @@
 #![allow(dead_code)]
 
 use std::ffi::OsString;
-use std::process::Command;
+use std::io::Write;
+use std::process::{ChildStdin, Command};
 use std::time::{Duration, Instant};
 
 use octopod::wire::ExitCode;
@@ -27,6 +28,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The guest, under TCG. It is ended when this is dropped.
 pub struct Guest {
     machine: Supervised,
+    /// Its serial input, where a test types.
+    keyboard: Option<ChildStdin>,
+    /// What it has written of a line that has not ended.
+    open_line: Vec<u8>,
     socket: std::path::PathBuf,
     began: Instant,
     limit: Duration,
@@ -44,7 +49,13 @@ pub struct Guest {
 impl Guest {
     /// Boots the kernel by the launcher's `arguments`.
     pub fn boot(arguments: &[&str]) -> Guest {
-        Guest::boot_with(arguments, |_| true)
+        Guest::boot_with(arguments, false, |_| true)
+    }
+
+    /// Boots it by the command `shell`, until it reads what is typed. So its work ends when the test lets it, however fast it
+    /// runs.
+    pub fn boot_to_shell(arguments: &[&str]) -> Guest {
+        Guest::boot_with(&[&["shell"], arguments].concat(), true, |_| true)
     }
 
     /// Boots it, and gives it another time than a test usually has.
@@ -57,10 +68,10 @@ impl Guest {
     /// Boots it on a machine that it cannot end: what it did last stays to be looked at.
     pub fn boot_without_end(arguments: &[&str]) -> Guest {
         let is_exit = |part: &OsString| part.to_string_lossy().starts_with("isa-debug-exit");
-        Guest::boot_with(arguments, |group| !group.iter().any(is_exit))
+        Guest::boot_with(arguments, false, |group| !group.iter().any(is_exit))
     }
 
-    fn boot_with(arguments: &[&str], wanted: impl Fn(&[OsString]) -> bool) -> Guest {
+    fn boot_with(arguments: &[&str], is_typed_at: bool, wanted: impl Fn(&[OsString]) -> bool) -> Guest {
         let launch = parse(arguments).unwrap().0;
         let config = &launch.machine;
         let named = std::env::var_os("OCTOPOD_QEMU");
@@ -85,8 +96,12 @@ impl Guest {
         let arguments = qemu.arguments(&machine);
         let mut command = Command::new(&qemu.program);
         command.args(arguments.iter().filter(|group| wanted(group)).flatten());
+        let streams = Streams { interactive: is_typed_at, ..Streams::default() };
+        let mut machine = Supervised::spawn(&mut command, streams).unwrap();
         Guest {
-            machine: Supervised::spawn(&mut command, Streams::default()).unwrap(),
+            keyboard: machine.take_stdin(),
+            machine,
+            open_line: Vec::new(),
             socket,
             limit: LIMIT + config.boot.grace(),
             began: Instant::now(),
@@ -122,26 +137,46 @@ impl Guest {
 
     fn hear(&mut self) -> Option<End> {
         match self.machine.next(self.deadline()) {
-            ProcessEvent::Line(Stream::Stdout, line) => {
-                let reading = self.framing.read(&line);
-                if let Some(Err(unreadable)) = &reading.record {
-                    panic!("a record that cannot be read: {unreadable:?}");
-                }
-                self.seen.read(&reading);
-                if reading.record.is_none() || !reading.text.is_empty() {
-                    self.lines.push(reading.text);
-                }
-            }
+            ProcessEvent::Line(Stream::Stdout, line) => self.read(&line),
             ProcessEvent::Line(Stream::Stderr, line) => self.lines.push(format!("QEMU: {line}")),
             ProcessEvent::Ended(status) => {
                 let code = status.code().and_then(ExitCode::from_qemu_status);
                 return Some(code.map_or(End::Other(status), End::Exit));
             }
             ProcessEvent::Deadline => return Some(End::Deadline(self.limit)),
-            ProcessEvent::Bytes(_) => unreachable!("it was started for lines"),
+            ProcessEvent::Bytes(bytes) => {
+                self.open_line.extend(bytes);
+                while let Some(end) = self.open_line.iter().position(|byte| *byte == b'\n') {
+                    let line = self.open_line.drain(..=end).collect::<Vec<_>>();
+                    self.read(String::from_utf8_lossy(&line).trim_end());
+                }
+            }
             ProcessEvent::Interrupted => panic!("interrupted"),
         }
         None
+    }
+
+    fn read(&mut self, line: &str) {
+        let reading = self.framing.read(line);
+        if let Some(Err(unreadable)) = &reading.record {
+            panic!("a record that cannot be read: {unreadable:?}");
+        }
+        self.seen.read(&reading);
+        if reading.record.is_none() || !reading.text.is_empty() {
+            self.lines.push(reading.text);
+        }
+    }
+
+    /// Types a line at a guest that was [booted to its shell](Guest::boot_to_shell).
+    pub fn type_line(&mut self, line: &str) {
+        let keyboard = self.keyboard.as_mut().expect("a guest that is typed at");
+        keyboard.write_all(format!("{line}\r").as_bytes()).unwrap();
+        keyboard.flush().unwrap();
+    }
+
+    /// How many of the lines that it has written contain this.
+    pub fn count_lines(&self, text: &str) -> usize {
+        self.lines.iter().filter(|line| line.contains(text)).count()
     }
 
     /// Runs a line of QEMU's monitor for people.
