@@ -14,8 +14,8 @@
 //! | 6 | `apic` |
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
-//! | 10 | `audit`, `bench`, `selftest`, `shell`, [`stress`] |
-//! | 11 | `faults`, `report`, `program`, `stages` |
+//! | 10 | `audit`, `bench`, [`selftest`], `shell`, [`stress`] |
+//! | 11 | [`faults`], [`options`], `report`, `program`, `stages` |
 //!
 //! # How it comes up
 //!
@@ -25,7 +25,7 @@
 //! |---|---|---|
 //! | rt0 | 32-bit code: checks the image and the processor, draws the kernel's address, early page tables | `Handoff` |
 //! | loader | the loader's word, by PVH or either Multiboot; the log is heard from here on, and seen on a text screen | `BootInfo` |
-//! | options | the kernel command line | [`Options`](boot::command_line::Options) |
+//! | options | the kernel command line | [`Options`](options::Options) |
 //! | features, redirects | what the processor has; functions that depend on it, while code is writable | `Features` |
 //! | memory | the final page tables, then the frame allocator | `LowMemory` |
 //! | boot CPU | its own GDT, TSS and stacks | |
@@ -93,11 +93,10 @@ mod shell;
 mod audit;
 #[cfg(target_os = "none")]
 mod bench;
-#[cfg(all(target_os = "none", feature = "selftest"))]
-mod selftest;
+pub mod selftest;
 
-#[cfg(all(target_os = "none", feature = "faults"))]
-mod faults;
+pub mod faults;
+pub mod options;
 #[cfg(target_os = "none")]
 pub mod program;
 #[cfg(target_os = "none")]

@@ -4,9 +4,9 @@
 use core::fmt;
 
 use crate::boot::BootInfo;
-use crate::boot::command_line::Options;
 use crate::console::LineBuffer;
 use crate::cpu::Features;
+use crate::options::Options;
 use crate::smp::BringUp;
 
 pub use crate::report::Reason;

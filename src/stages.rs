@@ -5,7 +5,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acpi::{self, Platform};
-use crate::boot::command_line::{BuiltIn, Options, Switch, TraceLevel, Work};
+use crate::boot::command_line::{Switch, TraceLevel};
 use crate::boot::defect::Defect;
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr, report_defect};
@@ -16,6 +16,7 @@ use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 use crate::faults;
 use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
+use crate::options::{BuiltIn, Options, Work};
 use crate::program::{self, Machine};
 use crate::report::{self, Reason};
 #[cfg(feature = "shell")]
@@ -52,10 +53,10 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     serial_output(); //                                               the port's other direction, by interrupt too
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
-    faults::before_warp_test(options.fault);
+    faults::before_warp_test(options.faults.fault);
     counter(&features, &clock, &options); //                          do all TSCs agree? else another counter
     #[cfg(feature = "faults")]
-    faults::before_audit(options.fault);
+    faults::before_audit(options.faults.fault);
     begin(BootStage::Audit);
     let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
@@ -99,14 +100,14 @@ fn options(boot: &mut BootInfo) -> Options {
     let options = Options::parse(boot.command_line, BuiltIn::HERE);
     // The record about a wrong parameter is framed as well.
     console::set_record_nonce(match &options {
-        Ok(options) => options.record_nonce,
+        Ok(options) => options.kernel.record_nonce,
         Err(_) => Nonce::in_command_line(boot.command_line),
     });
-    let options = options.unwrap_or_else(|error| boot::refuse_options(&error));
-    console::set_filter(options.log);
+    let options = options.unwrap_or_else(|error| boot::refuse_command_line(&error));
+    console::set_filter(options.kernel.log);
     #[cfg(feature = "faults")]
-    faults::arm(&options);
-    for range in options.reserve.iter().filter(|range| !range.is_empty()) {
+    faults::arm(&options.faults);
+    for range in options.kernel.reserve.iter() {
         let is_usable = boot.map.usable().any(|usable| usable.overlaps(range.rounded_out()));
         if !is_usable {
             let reason =
@@ -120,14 +121,14 @@ fn options(boot: &mut BootInfo) -> Options {
         }
         let _ = boot.map.reserve(*range, ReservedReason::CommandLine);
     }
-    boot.rsdp_by_command_line = options.acpi_rsdp;
+    boot.rsdp_by_command_line = options.kernel.acpi_rsdp;
     options
 }
 
 fn features(options: &Options) -> Features {
     begin(BootStage::Features);
     let mut features = Features::read();
-    if options.x2apic == Switch::Off && features.x2apic {
+    if options.kernel.x2apic == Switch::Off && features.x2apic {
         if features.x2apic_only {
             log::warn!("firmware has locked the local APICs in x2APIC mode, so x2apic=off has no effect");
         } else {
@@ -215,7 +216,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
             "the boot processor has APIC ID {bsp} by its local APIC, which counts, and {by_cpuid} by CPUID"
         );
     }
-    acpi::read_platform(boot, bsp, options.max_cpus)
+    acpi::read_platform(boot, bsp, options.kernel.max_cpus.map(|most| most.get()))
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
 }
 
@@ -256,7 +257,7 @@ fn clock(
         refuse(&error);
     }
     apic::enable(guard, platform.nmi_pins, platform.cpus[0].uid);
-    let clock = time::init(guard, features, platform, boot.entry_tsc, options.clock)
+    let clock = time::init(guard, features, platform, boot.entry_tsc, options.time.clock)
         .unwrap_or_else(|error| refuse(&error));
     log::info!(
         "{}, TSC {} kHz and APIC timer {} kHz by {}",
@@ -325,7 +326,7 @@ fn counter(features: &Features, clock: &Clock, options: &Options) {
     time::take_turns_for_warps(apart.iter().count() as u32, || {
         smp::call(&apart, &time::read_for_warps).is_ok()
     });
-    let counter = time::decide(features, clock, options.clock);
+    let counter = time::decide(features, clock, options.time.clock);
     if counter.distrust.is_some() {
         let restarted = smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));
         if let Err(error) = restarted {
@@ -338,11 +339,11 @@ fn counter(features: &Features, clock: &Clock, options: &Options) {
 #[cfg(feature = "selftest")]
 fn self_test(machine: &Machine) -> Result<(), Reason> {
     let options = machine.options;
-    selftest::run(options.selftest_parts.as_slice(), options.selftest_rounds).map_err(Reason::SelfTest)?;
+    selftest::run(options.selftest.parts.iter(), options.selftest.rounds.get()).map_err(Reason::SelfTest)?;
     // Some of its parts map and unmap.
     audit::run(machine.boot.map, machine.features).map_err(Reason::PageTableAudit)?;
     #[cfg(feature = "faults")]
-    faults::after_selftest(options.fault);
+    faults::after_selftest(options.faults.fault);
     report::free_before_work(memory::frames().free_frames() as u64);
     Ok(())
 }
@@ -359,7 +360,7 @@ fn shell(machine: &Machine) -> Result<bool, Reason> {
     shell::drain_cpus();
     report::free_before_work(memory::frames().free_frames() as u64);
     let give_up = |error| report::verdict(Err(Reason::Stress(error)));
-    let end = shell::run(machine.boot, machine.options, give_up);
+    let end = shell::run(machine.boot, &machine.options.stress, give_up);
     shell::drain_cpus();
     end.map(|end| end == shell::End::Reboot).map_err(Reason::Shell)
 }
@@ -384,17 +385,17 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line runs once in a boot");
     let Machine { boot, options, .. } = *machine;
     #[cfg(feature = "faults")]
-    faults::at_work(options.fault);
+    faults::at_work(options.faults.fault);
     let mut is_to_reset = false;
-    match options.work {
+    match options.work() {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),
         Work::Bench => bench::run(report::free_before_work).map_err(Reason::Bench)?,
         Work::SelfTest => self_test(machine)?,
         Work::Shell => is_to_reset = shell(machine)?,
         Work::Stress => {
-            let seed = options.stress_seed.unwrap_or_else(cpu::registers::read_tsc);
+            let seed = options.stress.seed.unwrap_or_else(cpu::registers::read_tsc);
             let give_up = |error| report::verdict(Err(Reason::Stress(error)));
-            stress::run(options, seed, boot.module(0), report::free_before_work, give_up)
+            stress::run(&options.stress, seed, boot.module(0), report::free_before_work, give_up)
                 .map_err(Reason::Stress)?;
         }
     }
@@ -411,7 +412,7 @@ fn is_whole(machine: &Machine) -> Result<(), Reason> {
     if !up.neighbours_intact {
         return Err(Reason::TrampolineOverrun { page: up.trampoline_page });
     }
-    match (report::missing_cpus(up), options.allow_missing_cpus) {
+    match (report::missing_cpus(up), options.kernel.allow_missing_cpus) {
         (Some(reason), Switch::Off) => return Err(reason),
         (Some(reason), Switch::On) => log::warn!("{reason}"),
         (None, _) => {}

@@ -38,6 +38,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("bench", 10),
     ("shell", 10),
     ("faults", 11),
+    ("options", 11),
     ("report", 11),
     ("program", 11),
     ("stages", 11),

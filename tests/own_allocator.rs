@@ -4,17 +4,19 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Duration;
 
-use octopod::boot::command_line::{Allocator, Workload};
+use octopod::boot::command_line::Named;
 use octopod::memory::frames::{FrameNumber, FreeError, Order};
-use octopod::memory::source::{FrameSource, Seat};
+use octopod::memory::source::{AllocContext, FrameSource};
+use octopod::stress::allocators::OCTOPOD;
 use octopod::stress::host::{Bound, HostRun};
+use octopod::stress::workloads::Workload;
 
 // The README from here on.
 /// Hands out single frames from one atomic bitmap.
 struct Bitmap<'a>(&'a [AtomicU64]);
 
 impl FrameSource for Bitmap<'_> {
-    fn alloc(&self, _: &mut Seat, order: Order) -> Option<FrameNumber> {
+    fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
         if order != Order::FRAME {
             return None;
         }
@@ -25,7 +27,7 @@ impl FrameSource for Bitmap<'_> {
         })
     }
 
-    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, _: Order) -> Result<(), FreeError> {
         let bit = 1 << (frame.get() % 64);
         match self.0[frame.get() / 64].fetch_or(bit, AcqRel) & bit {
             0 => Ok(()),
@@ -33,7 +35,7 @@ impl FrameSource for Bitmap<'_> {
         }
     }
 
-    fn drain(&self, _: &mut Seat) {}
+    fn drain(&self, _: &mut AllocContext) {}
 
     fn free_frames(&self) -> usize {
         self.0.iter().map(|word| word.load(Relaxed).count_ones() as usize).sum()
@@ -59,7 +61,7 @@ fn the_example_is_the_readmes_and_short() {
 /// Those that take single frames. `storm` has to come by each of them.
 #[test]
 fn the_example_runs_under_the_checks() {
-    for workload in [Workload::Pairs, Workload::Bulk, Workload::Remote, Workload::Storm] {
+    for workload in ["pairs", "bulk", "remote", "storm"] {
         let words: Vec<_> = (0..WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
         let outcome = run(workload).run_on(WORDS * 64, &Bitmap(&words));
         assert_eq!(outcome.verdict, Ok(()), "{workload}");
@@ -72,17 +74,22 @@ fn the_example_runs_under_the_checks() {
 fn a_broken_one_is_caught() {
     struct Generous<'a>(Bitmap<'a>);
     impl FrameSource for Generous<'_> {
-        fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
-            let frame = self.0.alloc(seat, order)?;
+        fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+            let frame = self.0.alloc(context, order)?;
             // SAFETY: the frame was just allocated, and has no memory that anything could use.
-            unsafe { self.0.free(seat, frame, order) }.ok()?;
+            unsafe { self.0.free(context, frame, order) }.ok()?;
             Some(frame)
         }
-        unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        unsafe fn free(
+            &self,
+            context: &mut AllocContext,
+            frame: FrameNumber,
+            order: Order,
+        ) -> Result<(), FreeError> {
             // SAFETY: the bitmap takes any number; its frames have no memory that anything could use.
-            unsafe { self.0.free(seat, frame, order) }
+            unsafe { self.0.free(context, frame, order) }
         }
-        fn drain(&self, _: &mut Seat) {}
+        fn drain(&self, _: &mut AllocContext) {}
         fn free_frames(&self) -> usize {
             self.0.free_frames()
         }
@@ -90,13 +97,14 @@ fn a_broken_one_is_caught() {
     let words: Vec<_> = (0..WORDS).map(|_| AtomicU64::new(u64::MAX)).collect();
     // One round of each thread: an operation that fails is not counted.
     let bound = Bound::Time(Duration::ZERO);
-    let run = HostRun { bound, ..run(Workload::Pairs) };
+    let run = HostRun { bound, ..run("pairs") };
     let outcome = run.run_on(WORDS * 64, &Generous(Bitmap(&words)));
     assert!(outcome.verdict.is_err());
 }
 
-fn run(workload: Workload) -> HostRun<'static> {
-    let (allocator, threads, blocks, seed, trace) = (Allocator::Octopod, 3, 1, 7, None);
+fn run(workload: &str) -> HostRun<'static> {
+    let workload = <&Workload>::from_name(workload).unwrap();
+    let (allocator, threads, blocks, seed, trace) = (&OCTOPOD, 3, 1, 7, None);
     let bound = Bound::Operations(10_000);
     HostRun { allocator, workload, threads, blocks, bound, seed, trace }
 }

@@ -24,7 +24,7 @@ fn last_words_are_found_in_a_dump_of_memory() {
     let (guest, memory) = dump("panic_cpu3");
     let (at, words) = LastWords::find(&memory).expect("the block");
     let said = guest.seen.panic.as_ref().unwrap();
-    assert_eq!((words.cpu, words.message), (3, "the deliberate fault panic_cpu3"));
+    assert_eq!((words.cpu, words.message), (3, "the injected fault panic_cpu3"));
     assert_eq!(words.panics, 1);
     assert_eq!((words.cpu, words.message, words.slide), (said.cpu, said.message.as_str(), said.slide));
     assert_eq!((Some(words.location), Some(words.stage)), (said.location.as_deref(), said.stage.as_deref()));

@@ -95,7 +95,7 @@ const END: &str = "octopod: end of the last words";
 /// A person sees who died of what, where each CPU was, and no numbers that only the launcher can read.
 fn check_last_words(rows: &[String]) {
     let starts = |start: &str| rows.iter().position(|row| row.starts_with(start));
-    let message = "the deliberate fault panic_cpu3";
+    let message = "the injected fault panic_cpu3";
     let first = starts(&format!("octopod: cpu3 panicked: {message}"));
     assert!(first.is_some_and(|row| rows[row + 1].starts_with("  at src/faults.rs:")), "{rows:#?}");
     for cpu in ["cpu 0 stopped, ", "cpu 1 stopped, ", "cpu 2 stopped, ", "cpu 3 panicked, "] {

@@ -304,5 +304,5 @@ fn a_kernel_without_the_console_says_what_it_lacks() {
     };
     let (status, said) = piped(&["--smp", "1", "--kernel", kernel.to_str().unwrap()], b"");
     assert_eq!(status, 2, "{said}");
-    assert!(said.contains("work=shell: this kernel was built without its console"), "{said}");
+    assert!(said.contains("work=shell: this kernel was built without its shell"), "{said}");
 }

@@ -2,7 +2,7 @@
 
 use super::meter::{Meter, opaque, repeat};
 use crate::memory::frames::{FrameNumber, Order};
-use crate::memory::source::{FrameSource, Seat};
+use crate::memory::source::{AllocContext, FrameSource};
 use crate::memory::{self, KernelAllocator, OwnedFrame, ZeroedSlice};
 
 /// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
@@ -38,7 +38,7 @@ impl Loose {
         let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
         while in_a_row < BULK {
             let place = self.numbers.get_mut(self.held)?;
-            let frame = SOURCE.alloc(&mut seat(), Order::FRAME)?;
+            let frame = SOURCE.alloc(&mut context(), Order::FRAME)?;
             *place = frame;
             self.held += 1;
             let follows = in_a_row > 0 && frame == next;
@@ -70,25 +70,25 @@ impl Loose {
 const SOURCE: KernelAllocator = KernelAllocator;
 
 #[inline(always)]
-fn seat() -> Seat {
-    // SAFETY: one CPU measures, and nothing of the kernel's other work has a seat.
-    unsafe { Seat::new(0) }
+fn context() -> AllocContext {
+    // SAFETY: one CPU measures, and nothing of the kernel's other work has a context.
+    unsafe { AllocContext::new(0) }
 }
 
 #[inline(always)]
 fn alloc(order: Order) -> FrameNumber {
-    FrameNumber::new(opaque(SOURCE.alloc(&mut seat(), order).expect(NO_MEMORY).get()))
+    FrameNumber::new(opaque(SOURCE.alloc(&mut context(), order).expect(NO_MEMORY).get()))
 }
 
 #[inline(always)]
 fn free(frame: FrameNumber, order: Order) {
     // SAFETY: every caller frees what it has allocated, once; the bench does not use the frames' memory.
-    unsafe { SOURCE.free(&mut seat(), frame, order) }.expect("the bench frees what it has got");
+    unsafe { SOURCE.free(&mut context(), frame, order) }.expect("the bench frees what it has got");
 }
 
 /// Begins as every other time: nothing in the magazine, no block to refill from.
 fn begin_anew() {
-    SOURCE.drain(&mut seat());
+    SOURCE.drain(&mut context());
 }
 
 /// A run of frames of that order taken and given back.

@@ -58,7 +58,7 @@ pub(crate) fn refuse(reason: core::fmt::Arguments) -> ! {
 
 /// Ends the run because the kernel command line is wrong.
 #[cfg(target_os = "none")]
-pub(crate) fn refuse_options(error: &command_line::OptionError) -> ! {
+pub(crate) fn refuse_command_line(error: &command_line::CommandLineError) -> ! {
     let reason = console::LineBuffer::<{ command_line::MAX_MESSAGE_BYTES }>::format(format_args!("{error}"));
     log::error!("{}", reason.as_str());
     console::send_last(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));

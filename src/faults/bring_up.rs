@@ -7,9 +7,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use ap_trampoline::{BYTES, FILLER, Hold, Slot};
 
+use super::Fault;
 use super::redirects::is_armed;
 use crate::acpi::NmiPin;
-use crate::boot::command_line::Fault;
 use crate::config::AP_PROGRESS_MS;
 use crate::cpu::{self, ApicId, IrqGuard};
 use crate::smp::Stage;

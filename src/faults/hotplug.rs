@@ -4,10 +4,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use ap_trampoline::Slot;
 
-use super::STRIKE_MS;
+use super::Fault;
+use super::inject::STRIKE_MS;
 use super::redirects::is_armed;
 use crate::apic::{self, Message};
-use crate::boot::command_line::Fault;
 use crate::config::{AP_PROGRESS_MS, LEAVE_MS};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, Frame, Vector};

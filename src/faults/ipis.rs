@@ -2,10 +2,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::on_last_cpu;
+use super::Fault;
+use super::inject::on_last_cpu;
 use super::redirects::is_armed;
 use crate::apic::{self, ApicError, Batch, Message, Proof};
-use crate::boot::command_line::Fault;
 use crate::cpu::{self, ApicId, CpuId};
 use crate::interrupts::Vector;
 use crate::smp::hotplug::HotplugState;

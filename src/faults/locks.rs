@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::{STRIKE_MS, on_last_cpu};
+use super::inject::{STRIKE_MS, on_last_cpu};
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};

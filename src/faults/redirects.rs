@@ -3,12 +3,15 @@
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use crate::boot::command_line::{Allocator, Fault};
+use super::Fault;
+use crate::boot::command_line::Named;
 use crate::config::{REQUEST_MS, WATCHDOG_MS};
 use crate::cpu::redirect::{PATCH_BYTES, Redirect, SOURCE_BYTES};
 use crate::cpu::{self, Features};
 use crate::memory::frames::Order;
-use crate::memory::source::{FrameSource, Seat};
+use crate::memory::source::{AllocContext, FrameSource};
+use crate::stress::allocators::Allocator;
+use crate::stress::source::MAGAZINE;
 use crate::{redirect, smp, stress, time};
 
 /// One more than the place of the fault among all of them, or 0.
@@ -16,19 +19,19 @@ static ARMED: AtomicU8 = AtomicU8::new(0);
 
 /// Chooses the fault; before redirects are installed.
 pub fn arm(fault: Option<Fault>) {
-    let place = fault.and_then(|fault| Fault::ALL.iter().position(|known| *known == fault));
+    let place = fault.and_then(|fault| Fault::all().iter().position(|known| *known == fault));
     ARMED.store(place.map_or(0, |place| place as u8 + 1), Ordering::Relaxed);
 }
 
 /// Whether it is this one: the condition of a row.
 pub(super) fn is_armed(fault: Fault) -> bool {
     let place = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
-    place.and_then(|place| Fault::ALL.get(place)) == Some(&fault)
+    place.and_then(|place| Fault::all().get(place)) == Some(&fault)
 }
 
 redirect! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
-    stress::workload_over(source: &dyn FrameSource, allocator: Allocator)
+    stress::workload_over(source: &dyn FrameSource, allocator: &'static Allocator)
         => lose_lent_frame, if |_| is_armed(Fault::LoseLentFrame);
     cpu::tlb::forget(address: u64, pages: usize, most: usize)
         => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
@@ -57,10 +60,10 @@ extern "C" fn leave_memory_types() {
 
 /// [`stress::workload_over`], but somebody who takes frames and never gives them back has come in between.
 #[allow(improper_ctypes_definitions)]
-extern "C" fn lose_lent_frame(source: &dyn FrameSource, allocator: Allocator) {
-    if allocator == Allocator::Magazine {
+extern "C" fn lose_lent_frame(source: &dyn FrameSource, allocator: &'static Allocator) {
+    if *allocator == MAGAZINE {
         // SAFETY: no workload runs, and only the boot processor is here.
-        let _ = source.alloc(&mut unsafe { Seat::new(0) }, Order::FRAME);
+        let _ = source.alloc(&mut unsafe { AllocContext::new(0) }, Order::FRAME);
     }
 }
 

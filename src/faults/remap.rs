@@ -4,9 +4,9 @@
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
-use super::STRIKE_MS;
+use super::Fault;
+use super::inject::STRIKE_MS;
 use super::redirects::is_armed;
-use crate::boot::command_line::Fault;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::FrameNumber;
 use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};

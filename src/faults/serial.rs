@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::Fault;
 use super::redirects::is_armed;
-use crate::boot::command_line::Fault;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;
 use crate::time::halt_until;

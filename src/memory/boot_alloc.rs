@@ -4,6 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::cache::alloc_nowait;
 use super::frames::{FRAME_BYTES, Order};
+use super::zeroable::Zeroable;
 use crate::boot::direct_map;
 use crate::cpu::per_cpu;
 
@@ -25,21 +26,6 @@ pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'s
     // SAFETY: `written` items have been written to memory that nobody else has and that is never given back.
     Some(unsafe { core::slice::from_raw_parts_mut(start, written) })
 }
-
-/// Types of which a value whose every byte is zero is valid, and empty.
-///
-/// # Safety
-/// All bytes zero are a valid value. The implementation relies on no layout that another crate keeps private.
-pub unsafe trait Zeroable {}
-
-// SAFETY: an `AtomicU64` has the representation of a `u64`, of which zero is a value.
-unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
-
-// SAFETY: a `Slot` is an array of `AtomicU64`, of which each is zeroable.
-unsafe impl Zeroable for crate::trace::ring::Slot {}
-
-// SAFETY: a `FrameNumber` has the representation of a `usize` (`repr(transparent)`), of which zero is a value.
-unsafe impl Zeroable for super::frames::FrameNumber {}
 
 /// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
 pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {

@@ -3,37 +3,37 @@
 use super::cache::{alloc, drain_this_cpu, free};
 use super::frames::global::frames;
 use super::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
-use super::source::{FrameSource, Seat, alone};
+use super::source::{AllocContext, FrameSource, uninterrupted};
 use crate::cpu::IrqGuard;
 
-/// The kernel's own allocator. It knows by itself which CPU it runs on, so a seat tells it nothing.
+/// The kernel's own allocator. It knows by itself which CPU it runs on, so a context tells it nothing.
 pub struct KernelAllocator;
 
 impl FrameSource for KernelAllocator {
     #[inline(always)]
-    fn alloc(&self, _: &mut Seat, order: Order) -> Option<FrameNumber> {
+    fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
         alloc(order)
     }
 
     #[inline(always)]
-    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         // SAFETY: the caller owns the frames, as the trait's `free` demands.
         unsafe { free(frame, order) }
     }
 
-    fn drain(&self, _: &mut Seat) {
+    fn drain(&self, _: &mut AllocContext) {
         drain_this_cpu(&IrqGuard::new());
     }
 
     fn free_frames(&self) -> usize {
-        alone(|| frames().free_frames())
+        uninterrupted(|| frames().free_frames())
     }
 
     fn free_by_order(&self) -> Option<[usize; ORDERS]> {
-        Some(alone(|| frames().free_by_order()))
+        Some(uninterrupted(|| frames().free_by_order()))
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        alone(|| frames().validate())
+        uninterrupted(|| frames().validate())
     }
 }

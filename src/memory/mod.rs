@@ -33,6 +33,7 @@ pub mod source;
 
 pub(crate) mod audit;
 pub(crate) mod paging;
+mod zeroable;
 
 #[cfg(target_os = "none")]
 mod boot_alloc;
@@ -68,7 +69,7 @@ mod zeroed_slice;
 #[cfg(target_os = "none")]
 pub(crate) use audit::audit_live;
 #[cfg(target_os = "none")]
-pub(crate) use boot_alloc::{CpuAreas, Zeroable, alloc_slice_from, alloc_slice_zeroed};
+pub(crate) use boot_alloc::{CpuAreas, alloc_slice_from, alloc_slice_zeroed};
 #[cfg(all(target_os = "none", feature = "shell"))]
 pub(crate) use cache::cached_by_this_cpu;
 #[cfg(target_os = "none")]
@@ -110,5 +111,6 @@ pub(crate) use trampoline_tables::{LowMemory, TrampolineTables};
 pub(crate) use vmap::{AbandonedPages, region as mapping_region};
 #[cfg(target_os = "none")]
 pub use vmap::{Mapping, REGION_PAGES, StaleRange, VmapError, vmap};
+pub use zeroable::Zeroable;
 #[cfg(target_os = "none")]
 pub(crate) use zeroed_slice::ZeroedSlice;

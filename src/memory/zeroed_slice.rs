@@ -3,9 +3,9 @@
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use super::boot_alloc::Zeroable;
 use super::frames::{FRAME_BYTES, Order};
 use super::owned::FrameRange;
+use super::zeroable::Zeroable;
 
 /// A slice that began as zeroes. It owns its frames; its drop frees them, and drops no element.
 pub(crate) struct ZeroedSlice<T> {

@@ -42,7 +42,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// A reading that was less than one before.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let first: IrqMutex<Option<Failure>> = IrqMutex::new(None);
     let began_ns = time::now_ns();
     let greatest = AtomicU64::new(began_ns);

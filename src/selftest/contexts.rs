@@ -130,7 +130,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     guards::check().map_err(outcome_of)?;
     let before = free_frames()?;
     in_nmis()?;

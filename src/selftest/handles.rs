@@ -70,7 +70,7 @@ type Part = fn() -> Result<(), Failure>;
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     // Maps the region's page table, which stays.
     drop(map(&mut [FrameNumber::new(0); 1])?);
     smp::purge_mappings().map_err(Failure::Shootdown)?;

@@ -83,7 +83,7 @@ fn log_line() {
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let logged = nmis::with_handler(log_line, || {
         let logged = all_at_once()?;
         while_held().map(|()| logged)

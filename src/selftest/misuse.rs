@@ -56,7 +56,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let before = free_frames();
     freed_twice()?;
     foreign()?;

@@ -106,7 +106,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     if !serial_input::is_open() {
         log::info!("no serial input: nothing to test");
         return Ok(());

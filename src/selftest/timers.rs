@@ -94,7 +94,7 @@ fn expired(expiry: &Expiry) {
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let cpus = smp::online().count();
     let table = memory::alloc_slice_from((0..cpus * TIMERS).map(|_| Probe::new()));
     let histograms = memory::alloc_slice_from((0..cpus).map(|_| Histogram::new()));

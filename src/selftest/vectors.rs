@@ -56,7 +56,7 @@ crate::name_lock!(FIRST);
 ///
 /// # Errors
 /// The first failure.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let gates = TestGates::new();
     for number in 0..=255u8 {
         let vector = Vector::new(number);

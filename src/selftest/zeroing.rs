@@ -75,7 +75,7 @@ static DONE: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// The first byte that is wrong, or a redirect that is.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let erms = Features::read().erms;
     // SAFETY: a redirected function's code is longer than a patch, and code may be read.
     let code = unsafe { (zero_page as Zero as *const [u8; PATCH_BYTES]).read_unaligned() };

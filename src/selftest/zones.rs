@@ -180,7 +180,7 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 ///
 /// # Errors
 /// The first thing that is not as it should be.
-pub fn run() -> Result<(), Failure> {
+pub fn run(_: u32) -> Result<(), Failure> {
     let partition = memory::frames().zone_layout().ok_or(Failure::Undivided)?;
     drain_all()?;
     {

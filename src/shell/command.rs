@@ -5,9 +5,10 @@ use core::fmt;
 use heapless::Vec;
 
 use super::table::{Argument, ROWS, Row, Value, workloads};
-use crate::boot::command_line::{Workload, parse_u64};
+use crate::boot::command_line::parse_u64;
 use crate::config::MAX_CPUS;
 use crate::cpu::CpuId;
+use crate::stress::workloads::Workload;
 
 use super::table::MAX_STRESS_MS;
 
@@ -30,7 +31,7 @@ pub enum Command {
     /// A workload, or all of them.
     Stress {
         /// Which; `None` for all.
-        workload: Option<Workload>,
+        workload: Option<&'static Workload>,
         /// How long all together; `None` leaves it to the stress.
         ms: Option<u64>,
     },
@@ -204,7 +205,7 @@ impl Argument {
                     word.parse().ok().filter(|ms| (1..=MAX_STRESS_MS).contains(ms) && is_digits(word))?;
                 Some(Value::Milliseconds(ms))
             }
-            Argument::Workload => workloads().find(|workload| workload.name() == word).map(Value::Workload),
+            Argument::Workload => workloads().find(|workload| workload.name == word).map(Value::Workload),
             Argument::Benchmark => {
                 vocabulary.benchmarks.iter().find(|name| **name == word).map(|name| Value::Benchmark(name))
             }

@@ -68,7 +68,7 @@ pub fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'s
         match argument {
             Argument::Word(word) => offer(word),
             Argument::Command => ROWS.iter().for_each(|row| offer(row.name)),
-            Argument::Workload => workloads().for_each(|workload| offer(workload.name())),
+            Argument::Workload => workloads().for_each(|workload| offer(workload.name)),
             Argument::Benchmark => vocabulary.benchmarks.iter().for_each(|name| offer(name)),
             Argument::Cpu | Argument::Address | Argument::Milliseconds => {}
         }

@@ -12,10 +12,10 @@ use super::{answer, cpus, irq, memory, places, timers, tracing, work};
 use crate::apic::serial_input;
 use crate::bench;
 use crate::boot::BootInfo;
-use crate::boot::command_line::Options;
 use crate::console::{self, Lost};
 use crate::cpu::IrqGuard;
 use crate::stress::StressError;
+use crate::stress::parameters::StressParameters;
 use crate::wire::Record;
 
 /// How a session ends, if nothing was found wrong.
@@ -48,7 +48,7 @@ impl fmt::Display for Failure {
 /// What commands need to know.
 pub(super) struct Session<'a> {
     pub boot: &'a BootInfo,
-    pub options: &'a Options,
+    pub parameters: &'a StressParameters,
     /// Ends the run where a CPU is stuck in a stress.
     pub give_up: fn(StressError) -> !,
     /// What the first stress that failed has found. What it left behind is not fit for another.
@@ -74,14 +74,18 @@ static EDITOR: Mutex<Option<Editor<Serial>>> = Mutex::new(None);
 /// # Errors
 /// See [`Failure`].
 #[inline(never)]
-pub fn run(boot: &BootInfo, options: &Options, give_up: fn(StressError) -> !) -> Result<End, Failure> {
+pub fn run(
+    boot: &BootInfo,
+    parameters: &StressParameters,
+    give_up: fn(StressError) -> !,
+) -> Result<End, Failure> {
     if !serial_input::is_open() {
         return Err(Failure::NoInput);
     }
     let mut editor = EDITOR.lock();
     let editor = editor.insert(Editor::new(Serial, Vocabulary { benchmarks: bench::NAMES }));
     let mut reader = Reader { keys: Keys::new(), lost: console::lost(), is_broken: false };
-    let mut session = Session { boot, options, give_up, found: None };
+    let mut session = Session { boot, parameters, give_up, found: None };
     console::say(format_args!("`help` lists the commands; Ctrl-D ends the run"));
     loop {
         let end = match reader.line(editor) {

@@ -4,9 +4,9 @@
 use core::fmt;
 
 use super::command::{Command, Tracing, View};
-use crate::boot::command_line::Workload;
 use crate::config::MAX_CPUS;
 use crate::cpu::CpuId;
+use crate::stress::workloads::{Workload, defaults};
 
 /// The longest that a stress may be asked to take, in milliseconds: ten minutes, for nothing else is done meanwhile.
 pub const MAX_STRESS_MS: u64 = 600_000;
@@ -56,7 +56,7 @@ pub enum Value {
     /// [`Argument::Milliseconds`]
     Milliseconds(u64),
     /// [`Argument::Workload`]
-    Workload(Workload),
+    Workload(&'static Workload),
     /// [`Argument::Benchmark`]
     Benchmark(&'static str),
 }
@@ -188,8 +188,8 @@ fn of_cpu(values: &[Value], make: fn(CpuId) -> Command) -> Option<Command> {
 }
 
 /// The workloads that can be asked for.
-pub fn workloads() -> impl Iterator<Item = Workload> {
-    Workload::ALL.iter().copied().filter(|workload| *workload != Workload::Replay)
+pub fn workloads() -> impl Iterator<Item = &'static Workload> {
+    defaults()
 }
 
 impl Argument {

@@ -6,8 +6,8 @@ use super::command::{Command, Tracing, UsageError, View, Vocabulary, parse};
 use super::complete::{Completion, complete, each_candidate};
 use super::keys::{Key, Keys};
 use super::table::{Argument, MAX_STRESS_MS, ROWS, Value};
-use crate::boot::command_line::Workload;
 use crate::cpu::CpuId;
+use crate::stress::workloads::PAIRS;
 
 const VOCABULARY: Vocabulary =
     Vocabulary { benchmarks: &["frame_pair_order0", "frame_pair_order3", "self_ipi"] };
@@ -60,8 +60,8 @@ fn a_line_is_what_it_says() {
         ("mem tables 0xFFFF800000000000", Command::Memory(View::Tables(0xffff_8000_0000_0000))),
         ("stress", Command::Stress { workload: None, ms: None }),
         ("stress 5", Command::Stress { workload: None, ms: Some(5) }),
-        ("stress pairs", Command::Stress { workload: Some(Workload::Pairs), ms: None }),
-        ("stress pairs 600000", Command::Stress { workload: Some(Workload::Pairs), ms: Some(MAX_STRESS_MS) }),
+        ("stress pairs", Command::Stress { workload: Some(&PAIRS), ms: None }),
+        ("stress pairs 600000", Command::Stress { workload: Some(&PAIRS), ms: Some(MAX_STRESS_MS) }),
         ("bench self_ipi", Command::Bench(Some("self_ipi"))),
         ("call 4095", Command::Call(CpuId(4095))),
         ("backtrace", Command::Backtrace(None)),

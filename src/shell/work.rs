@@ -5,27 +5,29 @@ use core::time::Duration;
 use super::answer::CommandError;
 use super::session::Session;
 use crate::bench::{self, Cost};
-use crate::boot::command_line::{Options, Workload, WorkloadList};
 use crate::console;
 use crate::cpu::registers::read_tsc;
 use crate::stress;
+use crate::stress::parameters::{StressParameters, WorkloadList};
+use crate::stress::workloads::{Workload, defaults};
 
 /// Runs a workload, or all but the replay, and says what the checks say.
 pub fn stress(
     session: &mut Session,
-    workload: Option<Workload>,
+    workload: Option<&'static Workload>,
     ms: Option<u64>,
 ) -> Result<(), CommandError> {
     if session.found.is_some() {
         return Err(CommandError::StressedOut);
     }
-    let options = Options {
-        stress_workloads: workload.map_or(WorkloadList::all_but(Workload::Replay), WorkloadList::of),
-        stress_time: ms.map(Duration::from_millis).or(session.options.stress_time),
-        ..*session.options
+    let workloads = match workload {
+        Some(workload) => WorkloadList::of([workload]),
+        None => WorkloadList::of(defaults()),
     };
-    let seed = options.stress_seed.unwrap_or_else(read_tsc);
-    stress::run(&options, seed, None, |_| {}, session.give_up).map_err(|error| {
+    let time = ms.map(Duration::from_millis).or(session.parameters.time);
+    let parameters = StressParameters { workloads, time, ..*session.parameters };
+    let seed = parameters.seed.unwrap_or_else(read_tsc);
+    stress::run(&parameters, seed, None, |_| {}, session.give_up).map_err(|error| {
         session.found = Some(error);
         CommandError::Stress(error)
     })?;

@@ -6,8 +6,8 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::patience::{InVain, Patience};
 use super::progress::OPERATIONS;
+use super::stall::{StallDetector, Stalled};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::sync::Deadline;
@@ -44,7 +44,7 @@ impl<'a> Barrier<'a> {
     }
 
     /// From now on one CPU less comes. The caller comes later itself.
-    pub fn leave_out_one(&self) {
+    pub fn remove_one(&self) {
         self.parties.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -56,7 +56,7 @@ impl<'a> Barrier<'a> {
         if Deadline::after_us(SPIN_US).wait_until(&condition).is_ok() {
             return;
         }
-        let waited = self.wait_patiently(|ms| {
+        let waited = self.wait_for_progress(|ms| {
             let look = Deadline::after_ms(ms);
             // Nobody wakes it, for the other knows of no one who waits; but the other needs a core, perhaps this one's.
             while !look.has_passed() && time::halt_until(&Deadline::after_us(HALT_US), &condition).is_err() {
@@ -66,7 +66,7 @@ impl<'a> Barrier<'a> {
             }
             condition()
         });
-        if let Err(InVain { idle_ms }) = waited {
+        if let Err(Stalled { idle_ms }) = waited {
             panic!(
                 "cpu {} waits in vain for what another is to do: none did anything for {idle_ms} ms",
                 cpu::current()
@@ -87,8 +87,9 @@ impl<'a> Barrier<'a> {
             smp::wake_others_or_warn();
         } else {
             let is_over = || self.round.load(Ordering::Acquire) != round;
-            let waited = self.wait_patiently(|ms| time::halt_until(&Deadline::after_ms(ms), is_over).is_ok());
-            if let Err(InVain { idle_ms }) = waited {
+            let waited =
+                self.wait_for_progress(|ms| time::halt_until(&Deadline::after_ms(ms), is_over).is_ok());
+            if let Err(Stalled { idle_ms }) = waited {
                 panic!(
                     "cpu {} waits for the others in vain: {} of {} are here, and for {idle_ms} ms nothing was done by cpu {}",
                     cpu::current(),
@@ -102,8 +103,8 @@ impl<'a> Barrier<'a> {
     }
 
     /// Waits, from look to look, for what `wait` waits for so many milliseconds; whether it has come.
-    fn wait_patiently(&self, wait: impl Fn(u64) -> bool) -> Result<(), InVain> {
-        let mut patience = Patience::new(STRESS_GRACE_MS);
+    fn wait_for_progress(&self, wait: impl Fn(u64) -> bool) -> Result<(), Stalled> {
+        let mut patience = StallDetector::new(STRESS_GRACE_MS);
         while !wait(patience.look_ms()) {
             patience.look(self.steps())?;
         }

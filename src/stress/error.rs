@@ -2,26 +2,25 @@
 
 use core::fmt;
 
-use super::books::Discrepancy;
-use super::faults::Fault;
-use super::trace::TraceError;
-use crate::boot::command_line::{Allocator, Workload};
+use super::allocators::Allocator;
+use super::failure::Failure;
+use super::replay::TraceError;
+use super::snapshot::Discrepancy;
+use super::workloads::Workload;
 
 /// Where something went wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The workload.
-    pub workload: Workload,
+    pub workload: &'static Workload,
     /// The allocator.
-    pub allocator: Allocator,
+    pub allocator: &'static Allocator,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.allocator {
-            Allocator::Octopod => self.workload.fmt(f),
-            other => write!(f, "{} on {other}", self.workload),
-        }
+        let Place { workload, allocator } = self;
+        if allocator.is_kernels() { workload.fmt(f) } else { write!(f, "{workload} on {allocator}") }
     }
 }
 
@@ -34,7 +33,7 @@ pub enum StressError {
         bytes: usize,
     },
     /// There is too little memory to lend some to another allocator.
-    NothingToLend,
+    TooLittleToDonate,
     /// More CPUs were asked for than are online.
     TooFewCpus {
         /// How many were asked for.
@@ -71,13 +70,13 @@ pub enum StressError {
 impl StressError {
     /// Whether it is about an allocator that frames were lent to, and about nothing else: every CPU is where it should be,
     /// and what was lent comes back whole.
-    pub fn is_a_borrowers(&self) -> bool {
+    pub fn concerns_borrower_only(&self) -> bool {
         let StressError::Discrepancy { place, discrepancy } = self else { return false };
         let is_about_cpus = matches!(
             discrepancy,
-            Discrepancy::Fault(Fault::Stayed { .. } | Fault::Stuck { .. } | Fault::Gone { .. })
+            Discrepancy::Failure(Failure::Stayed { .. } | Failure::Stuck { .. } | Failure::Gone { .. })
         );
-        place.allocator != Allocator::Octopod && !is_about_cpus
+        !place.allocator.is_kernels() && !is_about_cpus
     }
 }
 
@@ -87,7 +86,9 @@ impl fmt::Display for StressError {
             StressError::OutOfMemory { bytes } => {
                 write!(f, "no memory for the stress's own tables: {bytes} bytes in a row")
             }
-            StressError::NothingToLend => f.write_str("too little memory to lend some to another allocator"),
+            StressError::TooLittleToDonate => {
+                f.write_str("too little memory to lend some to another allocator")
+            }
             StressError::TooFewCpus { asked, online } => {
                 write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
             }

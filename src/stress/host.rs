@@ -5,22 +5,22 @@ extern crate std;
 
 mod activity;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
 
-use super::books::{Books, Discrepancy};
-use super::faults::{Fault, Faults};
+use super::allocators::{Allocator, Backing, BorrowedMemory, Page};
+use super::failure::{Failure, FailureLog};
 use super::histogram::{Histogram, buckets, summarise};
 use super::owners::Owners;
+use super::replay::AllocTrace;
 use super::ring::Ring;
-use super::source::{Cached, FrameSource, Hosted, Locked, Seat, SeatCache};
-use super::trace::Trace;
-use super::workloads::{self, Platform, Shared, Sums};
-use crate::boot::command_line::{Allocator, Workload};
+use super::snapshot::{AllocatorSnapshot, Discrepancy};
+use super::source::{AllocContext, FrameSource, Hosted};
+use super::workloads::{self, Platform, Setup, Shared, Workload};
 use crate::memory::host::World;
 use crate::wire::{Bucket, Stress};
 
@@ -40,9 +40,9 @@ pub enum Bound {
 #[derive(Clone, Copy, Debug)]
 pub struct HostRun<'a> {
     /// The allocator.
-    pub allocator: Allocator,
+    pub allocator: &'static Allocator,
     /// The workload.
-    pub workload: Workload,
+    pub workload: &'static Workload,
     /// How many threads.
     pub threads: usize,
     /// How much memory, in blocks of 2 MiB.
@@ -52,7 +52,7 @@ pub struct HostRun<'a> {
     /// Where the randomness starts.
     pub seed: u64,
     /// What `replay` replays.
-    pub trace: Option<&'a Trace<'a>>,
+    pub trace: Option<&'a AllocTrace<'a>>,
 }
 
 /// What came of it.
@@ -106,7 +106,7 @@ impl Platform for Threads {
         }
     }
 
-    fn meet(&self) {
+    fn barrier(&self) {
         self.barrier.wait();
     }
 
@@ -121,31 +121,31 @@ impl Platform for Threads {
         count.store(count.load(Ordering::Relaxed) + operations, Ordering::Relaxed);
     }
 
-    fn take_away(&self, id: u32) -> Result<(), Fault> {
+    fn offline_cpu(&self, id: u32) -> Result<(), Failure> {
         self.change_and_wait(id, ASKED, AWAY);
         Ok(())
     }
 
-    fn bring_back(&self, id: u32) -> Result<(), Fault> {
+    fn online_cpu(&self, id: u32) -> Result<(), Failure> {
         self.change_and_wait(id, CALLED, HERE);
         Ok(())
     }
 
-    fn is_asked_to_leave(&self, id: u32) -> bool {
+    fn is_offline_requested(&self, id: u32) -> bool {
         self.departures[id as usize].load(Ordering::Acquire) == ASKED
     }
 
-    fn leave(&self, id: u32) {
+    fn go_offline(&self, id: u32) {
         self.change_and_wait(id, AWAY, CALLED);
         self.departures[id as usize].store(HERE, Ordering::Release);
     }
 
-    fn interrupted(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+    fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
         work(handler);
     }
 
-    fn tell(&self, fault: &Fault) {
-        std::eprintln!("{fault}");
+    fn report(&self, failure: &Failure) {
+        std::eprintln!("{failure}");
     }
 }
 
@@ -159,15 +159,17 @@ impl HostRun<'_> {
     pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
         let world = World::new(self.blocks);
         // Those of the threads, and of what interrupts them.
-        let seats = 2 * self.threads;
-        match self.allocator {
-            Allocator::Octopod => self.run_noted(&world, &Hosted::new(&world, seats), activity),
-            Allocator::Locked => self.run_noted(&world, &locked(&world), activity),
-            Allocator::Magazine => {
-                let caches: Vec<_> = (0..seats).map(|_| SeatCache::new()).collect();
-                self.run_noted(&world, &Cached::new(&caches, &locked(&world)), activity)
-            }
-        }
+        let contexts = 2 * self.threads;
+        let Backing::Borrowed(borrower) = self.allocator.backing else {
+            return self.run_noted(&world, &Hosted::new(&world, contexts), activity);
+        };
+        let frames = [world.first..world.first + world.len];
+        let pages = self.allocator.metadata_pages(contexts);
+        let mut metadata: Vec<_> = (0..pages).map(|_| Page::ZERO).collect();
+        let memory = BorrowedMemory::new(&frames, contexts, &mut metadata);
+        let mut outcome = None;
+        (borrower.run)(&memory, &mut |source| outcome = Some(self.run_noted(&world, source, activity)));
+        outcome.expect("the allocator is made and run")
     }
 
     fn run_noted(&self, world: &World, source: &dyn FrameSource, activity: Option<&Activity>) -> Outcome {
@@ -183,15 +185,15 @@ impl HostRun<'_> {
     }
 
     /// The same on any allocator, whatever [`allocator`](Self::allocator) says: all of its frames lie below `end`, and it has
-    /// twice as many seats as there are threads.
+    /// twice as many contexts as there are threads.
     pub fn run_on(&self, end: usize, source: &dyn FrameSource) -> Outcome {
         let owners: Vec<_> = (0..end).map(|_| AtomicU64::new(0)).collect();
         let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
         let rings: Vec<_> = (0..self.threads).map(|_| Ring::new()).collect();
         let ids: Vec<_> = (0..self.threads as u32).collect();
-        let faults = Faults::new();
-        let before = Books::of(source);
-        let shared = Shared {
+        let failures = FailureLog::new();
+        let before = AllocatorSnapshot::of(source);
+        let shared = Shared::new(Setup {
             workload: self.workload,
             seed: self.seed,
             source,
@@ -199,16 +201,10 @@ impl HostRun<'_> {
             histograms: &histograms,
             ids: &ids,
             rings: &rings,
-            faults: &faults,
+            failures: &failures,
             free_before: before.free(),
-            sums: Sums::default(),
-            taken_away: AtomicU64::new(0),
-            goes_on: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
-            came: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             trace: self.trace,
-        };
+        });
         let began = Instant::now();
         let threads = Threads {
             barrier: Barrier::new(self.threads),
@@ -220,46 +216,39 @@ impl HostRun<'_> {
         std::thread::scope(|scope| {
             for number in 0..self.threads {
                 let (threads, shared) = (&threads, &shared);
-                // SAFETY: each thread has the seat of its own number and the handler's, and no others are made meanwhile.
-                scope.spawn(move || workloads::run(threads, shared, unsafe { Seat::new(number) }));
+                // SAFETY: each thread has the context of its own number and the handler's, and no others are made meanwhile.
+                scope.spawn(move || workloads::run(threads, shared, unsafe { AllocContext::new(number) }));
             }
         });
         let elapsed = began.elapsed();
         for number in 0..2 * self.threads {
             // SAFETY: the threads have ended.
-            source.drain(&mut unsafe { Seat::new(number) });
+            source.drain(&mut unsafe { AllocContext::new(number) });
         }
-        let after = Books::of(source);
+        let after = AllocatorSnapshot::of(source);
         let (lost, gained) = before.lost_and_gained(&after);
         let operations: Vec<u64> =
             threads.operations.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         Outcome {
             figures: Stress {
-                workload: self.workload.name(),
-                allocator: self.allocator.name(),
+                workload: self.workload.name,
+                allocator: self.allocator.name,
                 cpus: self.threads as u32,
                 operations: operations.iter().sum(),
                 elapsed_us: elapsed.as_micros() as u64,
                 lost,
-                doubled: faults.doubled().max(gained),
+                doubled: failures.doubled().max(gained),
                 cycles: summarise(&histograms),
             },
             buckets: buckets(&histograms).collect(),
             operations,
-            verdict: before.compare(&after, &faults, source),
+            verdict: before.compare(&after, &failures, source),
         }
     }
 }
 
 fn end_of(world: &World) -> usize {
     world.first.get() + world.len
-}
-
-/// The library's allocator on that memory.
-fn locked(world: &World) -> Locked {
-    let locked = Locked::new();
-    locked.insert(world.first..world.first + world.len);
-    locked
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use super::barrier::Barrier;
-use super::faults::Fault;
+use super::failure::Failure;
 use super::progress::OPERATIONS;
 use super::workloads::Platform;
 use crate::cpu::CpuId;
@@ -25,14 +25,14 @@ pub struct Kernel<'a> {
     /// Where all CPUs at work meet.
     pub barrier: Barrier<'a>,
     /// Whether a CPU was left out that may still have to do with the work.
-    pub has_stuck: AtomicBool,
+    pub is_cpu_stuck: AtomicBool,
 }
 
 impl Kernel<'_> {
-    fn leave_out(&self, error: &dyn core::fmt::Display) {
+    fn exclude_cpu(&self, error: &dyn core::fmt::Display) {
         log::error!("{error}");
-        self.has_stuck.store(true, Ordering::Release);
-        self.barrier.leave_out_one();
+        self.is_cpu_stuck.store(true, Ordering::Release);
+        self.barrier.remove_one();
     }
 }
 
@@ -46,7 +46,7 @@ impl Platform for Kernel<'_> {
         self.end.has_passed()
     }
 
-    fn meet(&self) {
+    fn barrier(&self) {
         self.barrier.wait();
     }
 
@@ -58,43 +58,43 @@ impl Platform for Kernel<'_> {
         OPERATIONS.add(operations);
     }
 
-    fn take_away(&self, id: u32) -> Result<(), Fault> {
+    fn offline_cpu(&self, id: u32) -> Result<(), Failure> {
         match hotplug::offline(CpuId(id)) {
             Ok(()) => Ok(()),
             Err(error @ OfflineError::StillLeaving { stage, .. }) => {
-                self.leave_out(&error);
-                Err(Fault::Stuck { cpu: id, stage: stage.name() })
+                self.exclude_cpu(&error);
+                Err(Failure::Stuck { cpu: id, stage: stage.name() })
             }
             // As online as before.
             Err(error) => {
                 log::error!("{error}");
-                Err(Fault::Stayed { cpu: id })
+                Err(Failure::Stayed { cpu: id })
             }
         }
     }
 
-    fn bring_back(&self, id: u32) -> Result<(), Fault> {
+    fn online_cpu(&self, id: u32) -> Result<(), Failure> {
         hotplug::online(CpuId(id)).map_err(|error| {
-            self.leave_out(&error);
+            self.exclude_cpu(&error);
             let stage = match error {
                 OnlineError::DidNotCome { stage, .. } | OnlineError::StillReturning { stage, .. } => {
                     stage.name()
                 }
                 _ => "away",
             };
-            Fault::Gone { cpu: id, stage }
+            Failure::Gone { cpu: id, stage }
         })
     }
 
-    fn is_asked_to_leave(&self, id: u32) -> bool {
+    fn is_offline_requested(&self, id: u32) -> bool {
         hotplug::is_asked(&smp::cpus()[id as usize])
     }
 
-    fn leave(&self, _: u32) {
+    fn go_offline(&self, _: u32) {
         hotplug::leave_if_asked();
     }
 
-    fn interrupted(&self, mut handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+    fn with_interrupts(&self, mut handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
         let data = (&raw mut handler).expose_provenance();
         let timer = timer::every(INTERRUPT_PERIOD, strike, data);
         let timer = timer.expect("a CPU at work has few timers, and the first need no memory");
@@ -102,8 +102,8 @@ impl Platform for Kernel<'_> {
         timer::cancel(timer);
     }
 
-    fn tell(&self, fault: &Fault) {
-        log::error!("{fault}");
+    fn report(&self, failure: &Failure) {
+        log::error!("{failure}");
     }
 }
 

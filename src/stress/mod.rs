@@ -3,37 +3,39 @@
 //! `run` puts the workloads through one after the other. Each frame has an owner word ([`owners`]); before and after
 //! each workload all magazines are drained and the books compared.
 
-pub(crate) mod books;
-pub(crate) mod faults;
+pub mod allocators;
+pub(crate) mod failure;
 pub(crate) mod histogram;
 #[cfg(not(target_os = "none"))]
 pub mod host;
 pub(crate) mod owners;
-#[cfg(any(target_os = "none", test))]
-mod patience;
+pub mod parameters;
+pub mod replay;
 pub(crate) mod ring;
+pub(crate) mod snapshot;
 pub(crate) mod source;
-pub mod trace;
-pub(crate) mod workloads;
+#[cfg(any(target_os = "none", test))]
+mod stall;
+pub mod workloads;
 
 #[cfg(target_os = "none")]
 mod arena;
 #[cfg(target_os = "none")]
 mod barrier;
 #[cfg(target_os = "none")]
+mod donated;
+#[cfg(target_os = "none")]
 mod error;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
-mod lent;
+mod prefault;
 #[cfg(target_os = "none")]
 mod progress;
 #[cfg(target_os = "none")]
 mod run;
 #[cfg(target_os = "none")]
 mod tables;
-#[cfg(target_os = "none")]
-mod touch;
 
 #[cfg(target_os = "none")]
 pub use arena::ArenaHeap;

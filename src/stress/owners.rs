@@ -42,18 +42,18 @@ pub struct Owners<'a>(&'a [AtomicU64]);
 
 /// A frame that is not whose it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubled {
+pub enum OwnershipViolation {
     /// It was handed out while somebody had it.
-    HandedOutTwice {
+    AllocatedTwice {
         /// The frame.
         frame: Frame,
         /// Who had it.
         holder: OwnerId,
-        /// Who got it as well.
+        /// Who acquired it as well.
         receiver: OwnerId,
     },
-    /// It was returned by somebody who did not have it.
-    ReturnedByStranger {
+    /// It was freed by somebody who did not have it.
+    FreedByNonOwner {
         /// The frame.
         frame: Frame,
         /// Who had it, if anybody.
@@ -65,27 +65,27 @@ pub enum Doubled {
     NoSuchFrame {
         /// The frame.
         frame: Frame,
-        /// Who got it.
+        /// Who acquired it.
         receiver: OwnerId,
     },
 }
 
-impl fmt::Display for Doubled {
+impl fmt::Display for OwnershipViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Doubled::HandedOutTwice { frame, holder, receiver } => {
+            OwnershipViolation::AllocatedTwice { frame, holder, receiver } => {
                 let (receiver, holder) = (Named(receiver), Named(holder));
-                write!(f, "frame {frame:#x} was handed out to {receiver} while {holder} had it")
+                write!(f, "frame {frame:#x} was allocated to {receiver} while {holder} had it")
             }
-            Doubled::ReturnedByStranger { frame, holder: Some(holder), returner } => {
+            OwnershipViolation::FreedByNonOwner { frame, holder: Some(holder), returner } => {
                 let (returner, holder) = (Named(returner), Named(holder));
-                write!(f, "frame {frame:#x} was returned by {returner} while {holder} had it")
+                write!(f, "frame {frame:#x} was freed by {returner} while {holder} had it")
             }
-            Doubled::ReturnedByStranger { frame, holder: None, returner } => {
-                write!(f, "frame {frame:#x} was returned by {} while nobody had it", Named(returner))
+            OwnershipViolation::FreedByNonOwner { frame, holder: None, returner } => {
+                write!(f, "frame {frame:#x} was freed by {} while no CPU had it", Named(returner))
             }
-            Doubled::NoSuchFrame { frame, receiver } => {
-                write!(f, "frame {frame:#x}, which {} was handed, does not exist", Named(receiver))
+            OwnershipViolation::NoSuchFrame { frame, receiver } => {
+                write!(f, "frame {frame:#x}, which {} got, does not exist", Named(receiver))
             }
         }
     }
@@ -109,34 +109,35 @@ impl<'a> Owners<'a> {
         Owners(words)
     }
 
-    /// `receiver` was handed the frame. On an error it has not got it and must not return it to the allocator either:
+    /// `receiver` was handed the frame. On an error it has not acquired it and must not return it to the allocator either:
     /// whoever had it before still has it.
-    pub fn hand_out(&self, frame: Frame, receiver: OwnerId) -> Result<(), Doubled> {
-        self.hand_out_linked(frame, receiver, None)
+    pub fn acquire(&self, frame: Frame, receiver: OwnerId) -> Result<(), OwnershipViolation> {
+        self.acquire_linked(frame, receiver, None)
     }
 
-    /// As [`hand_out`](Owners::hand_out); the frame becomes the head of a list whose rest begins with `next`. Somebody
+    /// As [`acquire`](Owners::acquire); the frame becomes the head of a list whose rest begins with `next`. Somebody
     /// who takes more frames than fit into any table of its own keeps them that way.
-    pub fn hand_out_linked(
+    pub fn acquire_linked(
         &self,
         frame: Frame,
         receiver: OwnerId,
         next: Option<Frame>,
-    ) -> Result<(), Doubled> {
-        let slot = self.0.get(frame).ok_or(Doubled::NoSuchFrame { frame, receiver })?;
+    ) -> Result<(), OwnershipViolation> {
+        let slot = self.0.get(frame).ok_or(OwnershipViolation::NoSuchFrame { frame, receiver })?;
         let old = slot.swap(word(receiver, next), Ordering::AcqRel);
         match owner_of(old) {
             None => Ok(()),
             Some(holder) => {
                 slot.store(old, Ordering::Release);
-                Err(Doubled::HandedOutTwice { frame, holder, receiver })
+                Err(OwnershipViolation::AllocatedTwice { frame, holder, receiver })
             }
         }
     }
 
     /// `holder` is about to return the frame. Gives the next of its list.
-    pub fn give_back(&self, frame: Frame, holder: OwnerId) -> Result<Option<Frame>, Doubled> {
-        let stranger = |word| Doubled::ReturnedByStranger { frame, holder: owner_of(word), returner: holder };
+    pub fn give_back(&self, frame: Frame, holder: OwnerId) -> Result<Option<Frame>, OwnershipViolation> {
+        let stranger =
+            |word| OwnershipViolation::FreedByNonOwner { frame, holder: owner_of(word), returner: holder };
         let slot = self.0.get(frame).ok_or(stranger(0))?;
         let old = slot.swap(0, Ordering::AcqRel);
         if owner_of(old) == Some(holder) {
@@ -160,7 +161,7 @@ mod tests {
         let words = words(4);
         let owners = Owners::new(&words);
         for owner in [0, 7, 4095] {
-            assert_eq!(owners.hand_out(3, owner), Ok(()));
+            assert_eq!(owners.acquire(3, owner), Ok(()));
             assert_eq!(owners.give_back(3, owner), Ok(None));
         }
     }
@@ -169,8 +170,11 @@ mod tests {
     fn a_second_hand_out_names_both_owners_and_changes_nothing() {
         let words = words(4);
         let owners = Owners::new(&words);
-        assert_eq!(owners.hand_out(0, 1), Ok(()));
-        assert_eq!(owners.hand_out(0, 2), Err(Doubled::HandedOutTwice { frame: 0, holder: 1, receiver: 2 }));
+        assert_eq!(owners.acquire(0, 1), Ok(()));
+        assert_eq!(
+            owners.acquire(0, 2),
+            Err(OwnershipViolation::AllocatedTwice { frame: 0, holder: 1, receiver: 2 })
+        );
         assert_eq!(owners.give_back(0, 1), Ok(None));
     }
 
@@ -178,9 +182,9 @@ mod tests {
     fn a_stranger_cannot_return_a_frame() {
         let words = words(4);
         let owners = Owners::new(&words);
-        let stranger = |holder| Err(Doubled::ReturnedByStranger { frame: 2, holder, returner: 5 });
+        let stranger = |holder| Err(OwnershipViolation::FreedByNonOwner { frame: 2, holder, returner: 5 });
         assert_eq!(owners.give_back(2, 5), stranger(None));
-        assert_eq!(owners.hand_out(2, 0), Ok(()));
+        assert_eq!(owners.acquire(2, 0), Ok(()));
         assert_eq!(owners.give_back(2, 5), stranger(Some(0)));
     }
 
@@ -188,19 +192,16 @@ mod tests {
     fn a_handler_is_not_its_cpu() {
         let words = words(4);
         let owners = Owners::new(&words);
-        assert_eq!(owners.hand_out(1, handler_of(MAX_CPUS - 1)), Ok(()));
+        assert_eq!(owners.acquire(1, handler_of(MAX_CPUS - 1)), Ok(()));
         let error = owners.give_back(1, MAX_CPUS - 1).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "frame 0x1 was returned by cpu 4095 while the handler of cpu 4095 had it"
-        );
+        assert_eq!(error.to_string(), "frame 0x1 was freed by cpu 4095 while the handler of cpu 4095 had it");
     }
 
     #[test]
     fn a_frame_that_does_not_exist_is_reported() {
         let words = words(4);
         let owners = Owners::new(&words);
-        assert_eq!(owners.hand_out(4, 1), Err(Doubled::NoSuchFrame { frame: 4, receiver: 1 }));
+        assert_eq!(owners.acquire(4, 1), Err(OwnershipViolation::NoSuchFrame { frame: 4, receiver: 1 }));
         assert!(owners.give_back(4, 1).is_err());
     }
 
@@ -210,7 +211,7 @@ mod tests {
         let owners = Owners::new(&words);
         let mut head = None;
         for frame in 0..100 {
-            owners.hand_out_linked(frame, 3, head).unwrap();
+            owners.acquire_linked(frame, 3, head).unwrap();
             head = Some(frame);
         }
         let mut walked = Vec::new();

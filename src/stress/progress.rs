@@ -3,7 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use crate::boot::command_line::{Allocator, Workload};
+use super::allocators::Allocator;
+use super::workloads::Workload;
 use crate::config::PROGRESS_MS;
 use crate::sync::IrqMutex;
 use crate::time::timer::{self, Expiry, TimerId};
@@ -19,9 +20,9 @@ per_cpu! {
 #[derive(Clone, Copy)]
 pub struct Progress {
     /// Which.
-    pub workload: Workload,
+    pub workload: &'static Workload,
     /// On what.
-    pub allocator: Allocator,
+    pub allocator: &'static Allocator,
     /// By how many CPUs.
     pub cpus: u32,
     /// Its place among those of this run.
@@ -62,8 +63,8 @@ impl Drop for Reporter {
 fn tell(_: &Expiry) {
     let Some(current) = CURRENT.try_lock().and_then(|current| *current) else { return };
     console::send(&Record::Progress(wire::Progress {
-        workload: current.workload.name(),
-        allocator: current.allocator.name(),
+        workload: current.workload.name,
+        allocator: current.allocator.name,
         cpus: current.cpus,
         index: current.index,
         of: current.of,

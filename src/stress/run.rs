@@ -1,22 +1,24 @@
 //! One workload after the other, on each allocator and each number of CPUs, and the books before and after each.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::allocators::{self, Allocator};
 use super::barrier::Barrier;
-use super::books::{Books, Discrepancy};
+use super::donated::DonatedFrames;
 use super::error::{Place, StressError};
-use super::faults::Faults;
+use super::failure::FailureLog;
 use super::histogram::{Histogram, buckets, summarise};
 use super::kernel::Kernel;
-use super::lent::Loan;
 use super::owners::Owners;
+use super::parameters::{CpuCounts, MAX_CPU_COUNTS, StressParameters};
+use super::prefault;
 use super::progress::{self, OPERATIONS, Progress, Reporter};
-use super::source::{Cached, FrameSource, KernelAllocator, Seat};
+use super::replay::AllocTrace;
+use super::snapshot::{AllocatorSnapshot, Discrepancy};
+use super::source::{AllocContext, FrameSource, KernelAllocator};
 use super::tables::Tables;
-use super::touch;
-use super::trace::Trace;
-use super::workloads::{self, Shared, Sums};
-use crate::boot::command_line::{Allocator, MAX_CPU_COUNTS, Options, Workload};
+use super::workloads::{self, Details, Setup, Shared, Workload};
+use crate::boot::command_line::NameList;
 use crate::config::STRESS_GRACE_MS;
 use crate::sync::Deadline;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
@@ -30,57 +32,49 @@ const DEFAULT_COMPARED_MS: u64 = 200;
 
 /// What is to be run.
 struct Plan<'a> {
-    allocators: &'a [Allocator],
-    workloads: &'a [Workload],
-    /// On how many CPUs, one after the other; 0 stands for none.
-    cpus: [u32; MAX_CPU_COUNTS],
+    parameters: &'a StressParameters,
+    /// On how many CPUs, one number after the other.
+    cpus: CpuCounts,
     seed: u64,
     budget_us: u64,
 }
 
 impl<'a> Plan<'a> {
-    fn new(options: &'a Options, seed: u64, online: u32) -> Result<Plan<'a>, StressError> {
-        let allocators = options.stress_allocators.as_slice();
-        let workloads = options.stress_workloads.as_slice();
-        let mut cpus = options.stress_cpus;
-        if let Some(asked) = cpus.into_iter().find(|asked| *asked > online) {
+    fn new(parameters: &'a StressParameters, seed: u64, online: u32) -> Result<Plan<'a>, StressError> {
+        if let Some(asked) = parameters.cpus.iter().find(|asked| *asked > online) {
             return Err(StressError::TooFewCpus { asked, online });
         }
-        if cpus[0] == 0 && allocators.len() == 1 {
-            cpus[0] = online;
-        } else if cpus[0] == 0 {
+        let cpus = if parameters.cpus != CpuCounts::NONE {
+            parameters.cpus
+        } else if parameters.allocators.len() == 1 {
+            CpuCounts::of([online])
+        } else {
             let powers = (0..u32::BITS).map(|shift| 1 << shift).take_while(|power| *power < online);
-            // Of very many powers the first few tell the story.
-            for (slot, count) in cpus.iter_mut().zip(powers.take(MAX_CPU_COUNTS - 1).chain([online])) {
-                *slot = count;
-            }
-        }
-        let mut plan = Plan { allocators, workloads, cpus, seed, budget_us: 0 };
+            // All CPUs are the last number, whatever is left out before it.
+            CpuCounts::of(powers.take(MAX_CPU_COUNTS - 1).chain([online]))
+        };
+        let mut plan = Plan { parameters, cpus, seed, budget_us: 0 };
         let runs = plan.runs().max(1) as u64;
         let default_ms = if plan.compares() { DEFAULT_COMPARED_MS * runs } else { DEFAULT_MS };
-        let total_us = options.stress_time.map_or(default_ms * 1000, |time| time.as_micros() as u64);
+        let total_us = parameters.time.map_or(default_ms * 1000, |time| time.as_micros() as u64);
         plan.budget_us = total_us / runs;
         Ok(plan)
     }
 
-    /// How often a workload is run.
+    /// How many runs of a workload there are.
     fn runs(&self) -> usize {
-        self.workloads.len() * self.allocators.len() * self.cpu_counts().count()
+        self.parameters.workloads.len() * self.parameters.allocators.len() * self.cpus.iter().count()
     }
 
     /// Whether each workload is run more than once.
     fn compares(&self) -> bool {
-        self.allocators.len() * self.cpu_counts().count() > 1
-    }
-
-    fn cpu_counts(&self) -> impl Iterator<Item = u32> + Clone {
-        self.cpus.into_iter().take_while(|count| *count > 0)
+        self.parameters.allocators.len() * self.cpus.iter().count() > 1
     }
 }
 
 /// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
 /// all CPUs wait for work. `trace` is the text of what `replay` replays. `before_work` is called when everything is ready,
-/// with the number of free frames; `give_up` when a CPU has got stuck, which may still use what is borrowed here, so that
+/// with the number of free frames; `give_up` when a CPU has acquired stuck, which may still use what is borrowed here, so that
 /// this must not return.
 ///
 /// # Errors
@@ -88,24 +82,24 @@ impl<'a> Plan<'a> {
 /// that one is left out from there on, and the others go on.
 #[inline(never)]
 pub fn run(
-    options: &Options,
+    parameters: &StressParameters,
     seed: u64,
     trace: Option<&[u8]>,
     before_work: impl FnOnce(u64),
     give_up: fn(StressError) -> !,
 ) -> Result<(), StressError> {
-    let plan = Plan::new(options, seed, smp::online().count() as u32)?;
+    let plan = Plan::new(parameters, seed, smp::online().count() as u32)?;
     // Before any CPU waits for the others: one that does not answer at all is found here.
     smp::call(&smp::all_online(), &|| {}).map_err(StressError::Call)?;
-    let trace = if plan.workloads.contains(&Workload::Replay) {
+    let trace = if parameters.workloads.contains(&workloads::REPLAY) {
         Some(trace.ok_or(StressError::NoTrace)?)
     } else {
         None
     };
-    let tables = Tables::new(plan.allocators, trace)?;
+    let tables = Tables::new(trace)?;
     let trace = trace.map(|text| tables.load(text)).transpose()?;
-    let traced = trace.as_ref().map_or(0, Trace::cpus);
-    if let Some(cpus) = plan.cpu_counts().find(|cpus| (*cpus as usize) < traced) {
+    let traced = trace.as_ref().map_or(0, AllocTrace::cpus);
+    if let Some(cpus) = plan.cpus.iter().find(|cpus| (*cpus as usize) < traced) {
         return Err(StressError::TraceForMore { traced, cpus });
     }
     let _reporter = Reporter::start();
@@ -115,35 +109,36 @@ pub fn run(
     before_work((KernelAllocator.free_frames() + tables.frames()) as u64);
     console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
     if plan.runs() > 1 {
-        touch::free_blocks();
+        prefault::free_blocks();
     }
     let mut index = 0;
-    let mut left_out = [false; Allocator::ALL.len()];
+    let mut left_out: NameList<&Allocator, { allocators::COUNT }> = NameList::EMPTY;
     let mut first = None;
-    for cpus in plan.cpu_counts() {
-        for allocator in plan.allocators {
-            if left_out[*allocator as usize] {
-                index += plan.workloads.len() as u32;
+    for cpus in plan.cpus.iter() {
+        for allocator in parameters.allocators.iter() {
+            if left_out.contains(allocator) {
+                index += parameters.workloads.len() as u32;
                 continue;
             }
             let mut bench = Bench {
                 plan: &plan,
                 tables: &tables,
                 trace: trace.as_ref(),
-                allocator: *allocator,
+                allocator,
                 cpus,
                 index: &mut index,
                 give_up,
             };
-            let ran = match allocator {
-                Allocator::Octopod => bench.run_all(&KernelAllocator),
-                Allocator::Locked | Allocator::Magazine => bench.run_all_on_loan(),
+            let ran = if allocator.is_kernels() {
+                bench.run_all(&KernelAllocator)
+            } else {
+                bench.run_all_on_loan()
             };
             match ran {
                 Ok(()) => {}
-                Err(error) if error.is_a_borrowers() => {
+                Err(error) if error.concerns_borrower_only() => {
                     log::error!("{error}: nothing more is run on {allocator}");
-                    left_out[*allocator as usize] = true;
+                    left_out.push(allocator);
                     first.get_or_insert(error);
                     // The loan has ended, whoever its borrower has given what.
                     tables.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
@@ -161,7 +156,7 @@ pub fn run(
 
 redirectable! {
     /// Called when a workload is over, before the books are read.
-    pub fn workload_over(source: &dyn FrameSource, allocator: Allocator) {
+    pub fn workload_over(source: &dyn FrameSource, allocator: &'static Allocator) {
         let _ = (source, allocator);
     }
 }
@@ -171,8 +166,8 @@ struct Bench<'a> {
     plan: &'a Plan<'a>,
     tables: &'a Tables,
     /// What is replayed.
-    trace: Option<&'a Trace<'a>>,
-    allocator: Allocator,
+    trace: Option<&'a AllocTrace<'a>>,
+    allocator: &'static Allocator,
     cpus: u32,
     /// The place of the next workload among all of this run.
     index: &'a mut u32,
@@ -185,34 +180,38 @@ impl Bench<'_> {
     fn run_all_on_loan(&mut self) -> Result<(), StressError> {
         // What every CPU keeps is lent as well.
         drain(&KernelAllocator)?;
-        Loan::take().ok_or(StressError::NothingToLend)?.lend(|locked| match self.allocator {
-            Allocator::Magazine => self.run_all(&Cached::new(&self.tables.caches, locked)),
-            _ => self.run_all(locked),
-        })
+        // Each CPU has a context, and so has its timer handler.
+        let contexts = 2 * self.tables.ids().len();
+        let mut loan = DonatedFrames::take(self.allocator.metadata_pages(contexts))
+            .ok_or(StressError::TooLittleToDonate)?;
+        let mut ran = Ok(());
+        loan.lend(self.allocator, contexts, &mut |source| ran = self.run_all(source));
+        ran
     }
 
     fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
-        let end = *self.index + self.plan.workloads.len() as u32;
-        for workload in self.plan.workloads {
-            let ran = self.run_one(source, *workload);
+        let workloads = &self.plan.parameters.workloads;
+        let end = *self.index + workloads.len() as u32;
+        for workload in workloads.iter() {
+            let ran = self.run_one(source, workload);
             *self.index = if ran.is_ok() { *self.index + 1 } else { end };
             ran?;
         }
         Ok(())
     }
 
-    fn run_one(&self, source: &dyn FrameSource, workload: Workload) -> Result<(), StressError> {
+    fn run_one(&self, source: &dyn FrameSource, workload: &'static Workload) -> Result<(), StressError> {
         let place = Place { workload, allocator: self.allocator };
         drain(source)?;
-        let before = Books::of(source);
+        let before = AllocatorSnapshot::of(source);
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
             operations.store(0, Ordering::Relaxed);
         }
         let (tables, cpus) = (self.tables, self.cpus as usize);
         let ids = &tables.ids()[..cpus];
         tables.histograms.iter().for_each(Histogram::clear);
-        let faults = Faults::new();
-        let shared = Shared {
+        let failures = FailureLog::new();
+        let shared = Shared::new(Setup {
             workload,
             seed: self.plan.seed,
             source,
@@ -220,21 +219,15 @@ impl Bench<'_> {
             histograms: &tables.histograms[..2 * cpus],
             ids,
             rings: &tables.rings[..cpus],
-            faults: &faults,
+            failures: &failures,
             free_before: before.free(),
-            sums: Sums::default(),
-            taken_away: AtomicU64::new(0),
-            goes_on: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
-            came: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             trace: self.trace,
-        };
+        });
         let began_us = time::now_us();
         let kernel = Kernel {
             end: Deadline::after_us(self.plan.budget_us),
             barrier: Barrier::new(ids),
-            has_stuck: AtomicBool::new(false),
+            is_cpu_stuck: AtomicBool::new(false),
         };
         progress::set(Some(self.progress(workload, began_us)));
         let give_up = self.give_up;
@@ -242,13 +235,13 @@ impl Bench<'_> {
         let ran = smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
             if let Ok(rank) = ids.binary_search(&cpu.id().0) {
-                // SAFETY: each CPU has a place of its own, and with it the seats of that number and of the handler's.
-                workloads::run(&kernel, &shared, unsafe { Seat::new(rank) });
+                // SAFETY: each CPU has a place of its own, and with it the contexts of that number and of the handler's.
+                workloads::run(&kernel, &shared, unsafe { AllocContext::new(rank) });
                 if rank == 0
-                    && kernel.has_stuck.load(Ordering::Acquire)
-                    && let Some(fault) = faults.first()
+                    && kernel.is_cpu_stuck.load(Ordering::Acquire)
+                    && let Some(failure) = failures.first()
                 {
-                    let discrepancy = Discrepancy::Fault(fault);
+                    let discrepancy = Discrepancy::Failure(failure);
                     give_up(StressError::Discrepancy { place, discrepancy });
                 }
             }
@@ -258,14 +251,14 @@ impl Bench<'_> {
         ran.map_err(StressError::Work)?;
         workload_over(source, self.allocator);
         drain(source)?;
-        let after = Books::of(source);
+        let after = AllocatorSnapshot::of(source);
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
         before
-            .compare(&after, &faults, source)
+            .compare(&after, &failures, source)
             .map_err(|discrepancy| StressError::Discrepancy { place, discrepancy })
     }
 
-    fn progress(&self, workload: Workload, began_us: u64) -> Progress {
+    fn progress(&self, workload: &'static Workload, began_us: u64) -> Progress {
         Progress {
             workload,
             allocator: self.allocator,
@@ -278,7 +271,7 @@ impl Bench<'_> {
     }
 
     fn report(&self, shared: &Shared, elapsed_us: u64, (lost, gained): (u64, u64)) {
-        let workload = shared.workload.name();
+        let workload = shared.workload.name;
         for cpu in smp::online().take(self.cpus as usize) {
             let operations = cpu.get(OPERATIONS).map_or(0, |operations| operations.load(Ordering::Relaxed));
             console::send(&Record::StressCpu(wire::StressCpu { workload, cpu: cpu.id().0, operations }));
@@ -290,8 +283,8 @@ impl Bench<'_> {
         }
         let operations = progress::total_operations();
         // A frame too many has been returned by somebody who did not have it.
-        let doubled = shared.faults.doubled().max(gained);
-        let (allocator, cpus) = (self.allocator.name(), self.cpus);
+        let doubled = shared.failures.doubled().max(gained);
+        let (allocator, cpus) = (self.allocator.name, self.cpus);
         if self.plan.compares() {
             log::info!(
                 "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {doubled} doubled"
@@ -299,21 +292,8 @@ impl Bench<'_> {
         } else {
             log::info!("{workload}: {operations} operations, {lost} lost, {doubled} doubled");
         }
-        if shared.workload == Workload::Offline {
-            log::info!(
-                "{workload}: {} times a CPU went and came back",
-                shared.taken_away.load(Ordering::Relaxed)
-            );
-        }
-        let (came, refused) = (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
-        match shared.workload {
-            Workload::Interrupts => {
-                log::info!(
-                    "{workload}: {came} times a handler came in between, {refused} times it was refused"
-                );
-            }
-            Workload::Replay => log::info!("{workload}: {came} rounds, {refused} allocations refused"),
-            _ => {}
+        if shared.workload.details.is_some() {
+            log::info!("{workload}: {}", Details(shared));
         }
         console::send(&Record::Stress(wire::Stress {
             workload,
@@ -335,7 +315,7 @@ fn drain(source: &dyn FrameSource) -> Result<(), StressError> {
         if let Some(rank) = cpu.rank() {
             for number in [rank, cpus + rank] {
                 // SAFETY: each CPU has its own, no workload runs, and there are no more of them than twice the CPUs.
-                source.drain(&mut unsafe { Seat::new(number) });
+                source.drain(&mut unsafe { AllocContext::new(number) });
             }
         }
     });

@@ -8,9 +8,9 @@ mod magazine;
 
 #[cfg(not(target_os = "none"))]
 pub use hosted::Hosted;
-pub use locked::Locked;
-pub use magazine::{Cached, SeatCache};
+pub use locked::{LOCKED, Locked};
+pub use magazine::MAGAZINE;
 
 #[cfg(target_os = "none")]
 pub use crate::memory::KernelAllocator;
-pub use crate::memory::source::{FrameSource, Seat, alone};
+pub use crate::memory::source::{AllocContext, FrameSource, uninterrupted};

@@ -4,10 +4,8 @@ use core::sync::atomic::AtomicU64;
 
 use super::error::StressError;
 use super::histogram::Histogram;
+use super::replay::{self, AllocTrace};
 use super::ring::Ring;
-use super::source::SeatCache;
-use super::trace::{self, Trace};
-use crate::boot::command_line::Allocator;
 use crate::memory::{Zeroable, ZeroedSlice};
 use crate::{memory, smp};
 
@@ -19,8 +17,6 @@ pub struct Tables {
     pub histograms: ZeroedSlice<Histogram>,
     /// One for each CPU.
     pub rings: ZeroedSlice<Ring>,
-    /// Two for each CPU, where an allocator needs them.
-    pub caches: ZeroedSlice<SeatCache>,
     ids: ZeroedSlice<u32>,
     online: usize,
     /// The three tables of a trace; empty without one.
@@ -29,7 +25,7 @@ pub struct Tables {
 
 impl Tables {
     /// New ones. `trace` is the text of a trace, for which they have room.
-    pub fn new(allocators: &[Allocator], trace: Option<&[u8]>) -> Result<Tables, StressError> {
+    pub fn new(trace: Option<&[u8]>) -> Result<Tables, StressError> {
         let listed = smp::cpus().len();
         let mut ids = table::<u32>(listed)?;
         let mut online = 0;
@@ -39,13 +35,12 @@ impl Tables {
         }
         let words = match trace {
             None => [0; 3],
-            Some(text) => Trace::words(&trace::measure(text).map_err(StressError::Trace)?),
+            Some(text) => AllocTrace::words(&replay::measure(text).map_err(StressError::Trace)?),
         };
         Ok(Tables {
             owners: table(memory::frames().end().get())?,
             histograms: table(2 * listed)?,
             rings: table(listed)?,
-            caches: table(if allocators.contains(&Allocator::Magazine) { 2 * online } else { 0 })?,
             ids,
             online,
             trace: [table(words[0])?, table(words[1])?, table(words[2])?],
@@ -60,14 +55,13 @@ impl Tables {
     /// How many frames they take.
     pub fn frames(&self) -> usize {
         let trace: usize = self.trace.iter().map(ZeroedSlice::frames).sum();
-        let by_cpu =
-            self.histograms.frames() + self.rings.frames() + self.caches.frames() + self.ids.frames();
+        let by_cpu = self.histograms.frames() + self.rings.frames() + self.ids.frames();
         self.owners.frames() + by_cpu + trace
     }
 
     /// Checks the trace for whose text the tables were made, and puts it into them. Once.
-    pub fn load(&self, text: &[u8]) -> Result<Trace<'_>, StressError> {
-        Trace::load(text, self.trace.each_ref().map(|table| &**table)).map_err(StressError::Trace)
+    pub fn load(&self, text: &[u8]) -> Result<AllocTrace<'_>, StressError> {
+        AllocTrace::load(text, self.trace.each_ref().map(|table| &**table)).map_err(StressError::Trace)
     }
 }
 
@@ -75,11 +69,7 @@ fn table<T: Zeroable>(count: usize) -> Result<ZeroedSlice<T>, StressError> {
     ZeroedSlice::new(count).ok_or(StressError::OutOfMemory { bytes: count * size_of::<T>() })
 }
 
-// SAFETY: an integer.
-unsafe impl Zeroable for u32 {}
 // SAFETY: a `Histogram` has fields of `AtomicU64` alone, of which zero is a value.
 unsafe impl Zeroable for Histogram {}
 // SAFETY: a `Ring` has fields of `Line`, which is an `AtomicUsize`, and `AtomicU64`, of which zero is a value.
 unsafe impl Zeroable for Ring {}
-// SAFETY: a `SeatCache` is a cell with frame numbers and a count, all `usize`, of which zero is a value.
-unsafe impl Zeroable for SeatCache {}

@@ -5,10 +5,10 @@ use core::fmt;
 use super::calibration::{
     READINGS_TO_MOVE, ReferenceClock, Scale, Window, Windows, plausible_tsc_hz, tsc_hz_from_cpuid,
 };
+use super::parameters::ClockChoice;
 use super::reference::Reference;
 use super::{now, timer, trust};
 use crate::acpi::Platform;
-use crate::boot::command_line::ClockChoice;
 use crate::config::CALIBRATION_MS;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};

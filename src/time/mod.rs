@@ -8,6 +8,7 @@
 
 pub(crate) mod calibration;
 pub(crate) mod heap;
+pub mod parameters;
 
 #[cfg(target_os = "none")]
 mod clock;

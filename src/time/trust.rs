@@ -13,10 +13,10 @@ use core::fmt;
 use spin::Once;
 
 use super::calibration::parts_per_million;
+use super::parameters::ClockChoice;
 use super::reference::Reference;
 use super::warp::{self, Warp};
 use super::{Clock, Source, fallback, now, timer};
-use crate::boot::command_line::ClockChoice;
 use crate::config::{CALIBRATION_MS, REQUEST_MS};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;

@@ -1,21 +1,21 @@
-//! Frees frames of the kernel's allocator through the trait that allocators are compared by, and shares a seat.
+//! Frees frames of the kernel's allocator through the trait that allocators are compared by, and shares a context.
 //! refused: E0133 call to unsafe function `free` is unsafe
-//! refused: E0133 call to unsafe function `Seat::new` is unsafe
+//! refused: E0133 call to unsafe function `AllocContext::new` is unsafe
 
 use octopod::memory::KernelAllocator;
 use octopod::memory::frames::{FrameNumber, Order};
-use octopod::memory::source::{FrameSource, Seat};
+use octopod::memory::source::{FrameSource, AllocContext};
 
-pub fn allocated(seat: &mut Seat) -> Option<FrameNumber> {
-    KernelAllocator.alloc(seat, Order::FRAME)
+pub fn allocated(context: &mut AllocContext) -> Option<FrameNumber> {
+    KernelAllocator.alloc(context, Order::FRAME)
 }
 
 #[cfg(attempt)]
-pub fn freed(seat: &mut Seat, frame: FrameNumber) {
-    let _ = KernelAllocator.free(seat, frame, Order::FRAME);
+pub fn freed(context: &mut AllocContext, frame: FrameNumber) {
+    let _ = KernelAllocator.free(context, frame, Order::FRAME);
 }
 
 #[cfg(attempt)]
-pub fn seated() -> Seat {
-    Seat::new(0)
+pub fn seated() -> AllocContext {
+    AllocContext::new(0)
 }

@@ -75,14 +75,14 @@ fn until_enough(wanted: u64, mut some: impl FnMut() -> Vec<Turn>) -> Vec<Turn> {
 }
 
 /// What a thread needs for a bulk.
-struct Seat<'a> {
+struct AllocContext<'a> {
     cache: Cache<'a>,
     held: [FrameNumber; BULK],
 }
 
-impl<'a> Seat<'a> {
-    fn new(world: &'a World) -> Seat<'a> {
-        Seat { cache: world.cache(), held: [FrameNumber::new(0); BULK] }
+impl<'a> AllocContext<'a> {
+    fn new(world: &'a World) -> AllocContext<'a> {
+        AllocContext { cache: world.cache(), held: [FrameNumber::new(0); BULK] }
     }
 
     fn turn(&mut self) -> Span {
@@ -101,7 +101,7 @@ impl<'a> Seat<'a> {
 }
 
 /// Turns of two threads, of which the slower one counts, and of one alone.
-fn two_and_one([one, other]: &mut [Seat<'_>; 2]) -> Vec<Turn> {
+fn two_and_one([one, other]: &mut [AllocContext<'_>; 2]) -> Vec<Turn> {
     let two = together(|| one.turn(), || other.turn());
     let alone = || {
         let (start, end) = one.turn();
@@ -115,11 +115,11 @@ fn two_and_one([one, other]: &mut [Seat<'_>; 2]) -> Vec<Turn> {
 /// machine itself takes for a second thread.
 pub fn bulk(criterion: &mut Criterion, ratios: &mut Ratios) {
     let (world, other_world) = (World::new(BLOCKS), World::new(BLOCKS));
-    let mut shared = [Seat::new(&world), Seat::new(&world)];
-    let mut apart = [Seat::new(&world), Seat::new(&other_world)];
-    for (name, seats) in [("bulk_two_to_one", &mut shared), ("bulk_two_apart_to_one", &mut apart)] {
+    let mut shared = [AllocContext::new(&world), AllocContext::new(&world)];
+    let mut apart = [AllocContext::new(&world), AllocContext::new(&other_world)];
+    for (name, contexts) in [("bulk_two_to_one", &mut shared), ("bulk_two_apart_to_one", &mut apart)] {
         ratios.compare(criterion, name, ["two threads", "one thread"], |wanted| {
-            until_enough(wanted, || two_and_one(seats))
+            until_enough(wanted, || two_and_one(contexts))
         });
     }
 }

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use octopod::boot::command_line::{BuiltIn, MAX_MESSAGE_BYTES, Options};
+use octopod::boot::command_line::MAX_MESSAGE_BYTES;
+use octopod::options::{BuiltIn, Options};
 
 fuzz_target!(|bytes: &[u8]| {
     for built_in in [BuiltIn::NONE, BuiltIn::ALL] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use octopod::boot::command_line::Work;
+use octopod::options::Work;
 
 use crate::base::values::Line;
 use crate::commands::args::{

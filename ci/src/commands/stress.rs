@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use octopod::boot::command_line::{MAX_CPU_COUNTS, Workload};
+use octopod::boot::command_line::Named;
+use octopod::stress::parameters::MAX_CPU_COUNTS;
+use octopod::stress::workloads::{REPLAY, Workload};
 
 use crate::base::values::{Seconds, Seed, Word};
 use crate::base::{Error, Observer};
@@ -80,7 +82,7 @@ impl StressArgs {
         let mut parameters = Vec::new();
         parameters.extend(self.seconds.as_ref().map(|seconds| format!("stress.seconds={seconds}")));
         let mut names: Vec<String> = self.workloads.iter().map(Word::to_string).collect();
-        let replay = Workload::Replay.name();
+        let replay = REPLAY.name;
         if self.replay.is_some() && !names.iter().any(|name| name == replay) {
             names.push(replay.to_owned());
         }
@@ -100,7 +102,8 @@ impl StressArgs {
             0 if allocators > 1 => MAX_CPU_COUNTS,
             given => given.max(1),
         };
-        let workloads = if self.workloads.is_empty() { Workload::ALL.len() } else { self.workloads.len() };
+        let workloads =
+            if self.workloads.is_empty() { <&Workload>::all().len() } else { self.workloads.len() };
         if allocators * counts > 1 { (allocators * counts * workloads) as u32 } else { 0 }
     }
 }

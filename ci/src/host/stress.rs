@@ -10,9 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use octopod::boot::command_line::{Allocator, BuiltIn, Options as KernelOptions, Workload};
+use octopod::options::{BuiltIn, Options as KernelOptions};
+use octopod::stress::allocators::Allocator;
 use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
-use octopod::stress::trace;
+use octopod::stress::replay::{Size, Tables};
+use octopod::stress::workloads::Workload;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
 use crate::base::interrupt::{self, Listener};
@@ -64,8 +66,8 @@ fn check(mem: &MemSize) -> Result<(), Error> {
 #[derive(Clone, Copy, Debug)]
 struct Part {
     threads: usize,
-    allocator: Allocator,
-    workload: Workload,
+    allocator: &'static Allocator,
+    workload: &'static Workload,
 }
 
 impl std::fmt::Display for Part {
@@ -87,7 +89,7 @@ enum Said {
 /// All that the work needs.
 struct Work {
     parts: Vec<Part>,
-    text: Option<(Vec<u8>, trace::Size)>,
+    text: Option<(Vec<u8>, Size)>,
     blocks: usize,
     time: Duration,
     seed: u64,
@@ -111,7 +113,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
             "the trace is for {traced} CPUs, and is to be replayed by {threads} threads"
         )));
     }
-    let time = kernel.stress_time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
+    let time = kernel.stress.time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
     let seed = config.seed;
     observer.receive(Message::Note(&format!(
         "threads on this host, seed {seed:#x}, {} ms for each workload",
@@ -130,7 +132,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
 impl Work {
     /// Does all parts, one after the other, until the receiver is gone.
     fn run(&self, to: &Sender<Said>) {
-        let tables = self.text.as_ref().map(|(_, size)| trace::Tables::new(size));
+        let tables = self.text.as_ref().map(|(_, size)| Tables::new(size));
         // It has been checked.
         let trace =
             tables.as_ref().zip(self.text.as_ref()).and_then(|(tables, (text, _))| tables.load(text).ok());
@@ -239,16 +241,15 @@ fn progress(
 fn plan(chosen: &[u32], kernel: &KernelOptions, traced: usize) -> Vec<Part> {
     let cores = thread::available_parallelism().map_or(1, usize::from).max(traced);
     let threads: Vec<usize> = match chosen {
-        [] if kernel.stress_allocators.as_slice().len() == 1 => vec![cores],
+        [] if kernel.stress.allocators.len() == 1 => vec![cores],
         [] => (0..).map(|shift| 1 << shift).take_while(|count| *count < cores).chain([cores]).collect(),
         chosen => chosen.iter().map(|count| *count as usize).collect(),
     };
-    let allocators = kernel.stress_allocators.as_slice();
-    let workloads = kernel.stress_workloads.as_slice();
-    let each = threads.into_iter().flat_map(|threads| allocators.iter().map(move |one| (threads, *one)));
-    let part = |threads, allocator, workload: &Workload| Part { threads, allocator, workload: *workload };
-    each.flat_map(|(threads, one)| workloads.iter().map(move |workload| part(threads, one, workload)))
-        .collect()
+    let (allocators, workloads) = (&kernel.stress.allocators, &kernel.stress.workloads);
+    let each = threads.into_iter().flat_map(|threads| allocators.iter().map(move |one| (threads, one)));
+    let parts =
+        |(threads, allocator)| workloads.iter().map(move |workload| Part { threads, allocator, workload });
+    each.flat_map(parts).collect()
 }
 
 fn note(seen: &mut Seen, ran: &Ran) {
@@ -274,6 +275,9 @@ fn note(seen: &mut Seen, ran: &Ran) {
 
 #[cfg(test)]
 mod tests {
+    use octopod::stress::allocators::OCTOPOD;
+    use octopod::stress::workloads::PAIRS;
+
     use super::*;
     use crate::base::Silent;
 
@@ -288,7 +292,7 @@ mod tests {
     #[test]
     fn work_that_goes_on_ends_with_the_time_and_says_where() {
         let (sender, said) = channel();
-        let part = Part { threads: 2, allocator: Allocator::Octopod, workload: Workload::Pairs };
+        let part = Part { threads: 2, allocator: &OCTOPOD, workload: &PAIRS };
         sender.send(Said::Begins(0, part, Arc::new(Activity::new(2)))).unwrap();
         let limit = Duration::from_millis(1);
         let (judgement, _) = watch(&said, 1, limit, limit, &mut Silent).unwrap();

@@ -81,10 +81,11 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use octopod::boot::command_line::{Allocator, Workload};
     use octopod::memory::frames::{FrameNumber, FreeError, Order};
-    use octopod::memory::source::{FrameSource, Seat};
+    use octopod::memory::source::{AllocContext, FrameSource};
+    use octopod::stress::allocators::OCTOPOD;
     use octopod::stress::host::{Bound, HostRun};
+    use octopod::stress::workloads::PAIRS;
 
     use super::*;
 
@@ -94,16 +95,16 @@ mod tests {
     }
 
     impl FrameSource for Hanging {
-        fn alloc(&self, _: &mut Seat, _: Order) -> Option<FrameNumber> {
+        fn alloc(&self, _: &mut AllocContext, _: Order) -> Option<FrameNumber> {
             let _ = self.until.lock().unwrap().recv();
             None
         }
 
-        unsafe fn free(&self, _: &mut Seat, _: FrameNumber, _: Order) -> Result<(), FreeError> {
+        unsafe fn free(&self, _: &mut AllocContext, _: FrameNumber, _: Order) -> Result<(), FreeError> {
             Ok(())
         }
 
-        fn drain(&self, _: &mut Seat) {}
+        fn drain(&self, _: &mut AllocContext) {}
 
         fn free_frames(&self) -> usize {
             0
@@ -115,8 +116,8 @@ mod tests {
         let activity = Arc::new(Activity::new(1));
         let (end, until) = channel();
         let run = HostRun {
-            allocator: Allocator::Octopod,
-            workload: Workload::Pairs,
+            allocator: &OCTOPOD,
+            workload: &PAIRS,
             threads: 1,
             blocks: 1,
             bound: Bound::Time(Duration::ZERO),

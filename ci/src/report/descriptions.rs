@@ -1,32 +1,17 @@
 //! What workloads, allocators and stages are, in a sentence each.
 
+use octopod::boot::command_line::Named;
+use octopod::stress::allocators::Allocator;
+use octopod::stress::workloads::Workload;
+
 /// A workload of the stress.
 pub fn workload(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "pairs" => "Each CPU allocates a frame and frees it.",
-        "bulk" => "Each CPU allocates many frames, then frees all of them.",
-        "random" => "Each CPU allocates contiguous frames of random sizes and frees them after random times.",
-        "remote" => "Each CPU frees frames that another CPU allocated.",
-        "orders" => {
-            "Each CPU allocates contiguous frames of every order, and frees some of them frame by frame."
-        }
-        "checkerboard" => "All frames are allocated, every second one is freed, and one CPU allocates these.",
-        "offline" => "As random, while one CPU after the other goes offline and comes online again.",
-        "interrupts" => "As random, on each CPU and in a timer interrupt that preempts it.",
-        "storm" => "All CPUs allocate until memory is exhausted, then all free.",
-        "replay" => "The allocations and frees of a trace, on the CPUs that it names.",
-        _ => return None,
-    })
+    <&Workload>::from_name(name).map(|workload| workload.summary)
 }
 
 /// An allocator of the stress.
 pub fn allocator(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "octopod" => "The kernel's own: a cache of frames on each CPU, and a shared buddy allocator.",
-        "magazine" => "A plain array of frames on each CPU, and a buddy allocator behind one lock.",
-        "locked" => "A library's buddy allocator behind one lock.",
-        _ => return None,
-    })
+    <&Allocator>::from_name(name).map(|allocator| allocator.summary)
 }
 
 /// A stage of the kernel's boot.
@@ -70,15 +55,14 @@ pub fn cpu_stage(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use octopod::boot::command_line::{Allocator, Workload};
     use octopod::wire::{BootStage, StagesUs};
 
     use super::*;
 
     #[test]
     fn everything_that_the_kernel_names_has_a_sentence() {
-        let workloads = Workload::ALL.iter().map(|one| (one.name(), workload(one.name())));
-        let allocators = Allocator::ALL.iter().map(|one| (one.name(), allocator(one.name())));
+        let workloads = <&Workload>::all().iter().map(|one| (one.name, workload(one.name)));
+        let allocators = <&Allocator>::all().iter().map(|one| (one.name, allocator(one.name)));
         let stages = BootStage::ALL.iter().map(|one| (one.name(), boot_stage(one.name())));
         let of_cpus = StagesUs::default().in_order().map(|(name, _)| (name, cpu_stage(name)));
         for (name, sentence) in workloads.chain(allocators).chain(stages).chain(of_cpus) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use octopod::boot::MAX_COMMAND_LINE_BYTES;
-use octopod::boot::command_line::{BuiltIn, Options, Work};
+use octopod::options::{BuiltIn, Options, Work};
 use octopod::wire::{NONCE_DIGITS, NONCE_PARAMETER};
 
 use crate::base::Error;
@@ -36,7 +36,7 @@ impl CommandLine {
         let nonce = NONCE_PARAMETER.len() + "=".len() + NONCE_DIGITS + " ".len();
         let is_without_seed = self
             .parsed()
-            .is_some_and(|options| options.work == Work::Stress && options.stress_seed.is_none());
+            .is_some_and(|options| options.work() == Work::Stress && options.stress.seed.is_none());
         let seed = if is_without_seed { SEED_PARAMETER.len() + "=0x ".len() + NONCE_DIGITS } else { 0 };
         let bytes = nonce + seed + self.to_string().len();
         if bytes > MAX_COMMAND_LINE_BYTES {
@@ -51,7 +51,7 @@ impl CommandLine {
 
     /// The kernel's work; `None` if it would refuse the line.
     pub fn work(&self) -> Option<Work> {
-        self.parsed().map(|options| options.work)
+        self.parsed().map(|options| options.work())
     }
 
     /// As the kernel reads it; `None` if it would refuse it.

@@ -2,66 +2,92 @@
 
 use core::fmt;
 
-use super::names::Named;
+use super::{Named, Names, ParameterValue, ValueError};
 
-/// Some of the values of one kind, each at most once, in the order asked for. `N` is how many there are of that kind.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct List<T, const N: usize> {
-    /// Past the end lies the first value of all, so that equal lists are equal bytes.
-    items: [T; N],
+/// Up to `N` of the values of one type, each at most once, in the order given.
+#[derive(Clone, Copy)]
+pub struct NameList<T, const N: usize> {
+    /// The first `count` are `Some`.
+    items: [Option<T>; N],
     count: usize,
 }
 
-impl<T: Named, const N: usize> List<T, N> {
-    /// A list of none.
-    pub fn none() -> List<T, N> {
-        const { assert!(T::NAMES.len() == N, "a list has room for all names of its kind") };
-        List { items: [T::NAMES[0]; N], count: 0 }
-    }
+impl<T: Named, const N: usize> NameList<T, N> {
+    /// The empty list.
+    pub const EMPTY: NameList<T, N> = NameList { items: [None; N], count: 0 };
 
-    /// A list of one.
-    pub fn of(item: T) -> List<T, N> {
-        let mut list = List::none();
-        list.push(item);
-        list
-    }
-
-    /// All of them, in the order of their declaration.
-    pub fn all() -> List<T, N> {
-        let mut list = List::none();
-        for item in T::NAMES {
-            list.push(*item);
+    /// Returns the list of these values.
+    ///
+    /// # Panics
+    /// If there are more than `N`.
+    pub fn of(values: impl IntoIterator<Item = T>) -> NameList<T, N> {
+        let mut list = NameList::EMPTY;
+        for value in values {
+            assert!(list.push(value), "the list has room for {N} different values");
         }
         list
     }
 
-    /// As [`all`](Self::all), but without this one.
-    pub fn all_but(without: T) -> List<T, N> {
-        let mut list = List::none();
-        for item in T::NAMES.iter().filter(|item| **item != without) {
-            list.push(*item);
-        }
-        list
+    /// The values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = T> + Clone + '_ {
+        self.items.iter().map_while(|item| *item)
     }
 
-    /// Those on the list, in order.
-    pub fn as_slice(&self) -> &[T] {
-        &self.items[..self.count]
+    /// How many values are in the list.
+    pub fn len(&self) -> usize {
+        self.count
     }
 
-    /// Appends one; `false` if it is there already, which also keeps the list within its array.
-    pub(super) fn push(&mut self, item: T) -> bool {
-        let is_new = !self.as_slice().contains(&item);
-        if is_new {
-            self.items[self.count] = item;
-            self.count += 1;
+    /// Whether the list is empty.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the value is in the list.
+    pub fn contains(&self, value: T) -> bool {
+        self.iter().any(|item| item == value)
+    }
+
+    /// Appends a value; `false` if it is in the list already, or the list is full.
+    pub fn push(&mut self, value: T) -> bool {
+        if self.contains(value) {
+            return false;
         }
-        is_new
+        let Some(slot) = self.items.get_mut(self.count) else { return false };
+        *slot = Some(value);
+        self.count += 1;
+        true
     }
 }
 
-impl<T: Named, const N: usize> fmt::Debug for List<T, N> {
+impl<T: Named, const N: usize> ParameterValue for NameList<T, N> {
+    fn assign<'a>(&mut self, text: &'a str) -> Result<(), ValueError<'a>> {
+        let mut list = NameList::EMPTY;
+        for name in text.split(',') {
+            let value = T::from_name(name).ok_or(ValueError::UnknownName(name))?;
+            if !list.push(value) {
+                return Err(ValueError::GivenTwice(name));
+            }
+        }
+        *self = list;
+        Ok(())
+    }
+
+    fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of {}", Names(T::all()))
+    }
+}
+
+impl<T: Named, const N: usize> PartialEq for NameList<T, N> {
+    fn eq(&self, other: &NameList<T, N>) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<T: Named, const N: usize> Eq for NameList<T, N> {}
+
+impl<T: Named, const N: usize> fmt::Debug for NameList<T, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_slice().fmt(f)
+        f.debug_list().entries(self.iter().map(|item| item.name())).finish()
     }
 }

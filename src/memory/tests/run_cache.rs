@@ -194,16 +194,16 @@ fn of_two_who_free_a_block_at_once_one_is_refused() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
     let start = Barrier::new(2);
-    let mut seats: [(Magazine, usize); 2] = core::array::from_fn(|_| (Magazine::new(), 0));
+    let mut contexts: [(Magazine, usize); 2] = core::array::from_fn(|_| (Magazine::new(), 0));
     for round in 0..all_rounds {
         // Where a magazine has a block already, the next goes by way of the lock.
-        for (magazine, _) in &mut seats[..round % 3] {
+        for (magazine, _) in &mut contexts[..round % 3] {
             let block = world.frames.alloc(magazine, Order::BLOCK).expect("there is memory");
             assert_eq!(world.frames.free(magazine, block, Order::BLOCK), Ok(()));
         }
         let frame = world.frames.alloc(&Magazine::new(), Order::BLOCK).expect("there is memory");
         std::thread::scope(|scope| {
-            for (magazine, freed) in &mut seats {
+            for (magazine, freed) in &mut contexts {
                 let (world, start) = (&world, &start);
                 scope.spawn(move || {
                     start.wait();
@@ -214,12 +214,12 @@ fn of_two_who_free_a_block_at_once_one_is_refused() {
                 });
             }
         });
-        for (magazine, _) in &mut seats {
+        for (magazine, _) in &mut contexts {
             assert_eq!(world.frames.drain(magazine), Ok(()));
         }
         world.assert_as_before(before);
     }
-    assert_eq!(seats[0].1 + seats[1].1, all_rounds);
+    assert_eq!(contexts[0].1 + contexts[1].1, all_rounds);
     assert_eq!(world.frames.double_frees_caught(), all_rounds);
 }
 

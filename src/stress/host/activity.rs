@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
 
-use super::super::source::{FrameSource, Seat};
+use super::super::source::{AllocContext, FrameSource};
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 
 /// A call of the allocator under test.
@@ -58,7 +58,7 @@ impl Call {
     }
 }
 
-/// One seat's.
+/// One context's.
 #[derive(Debug, Default)]
 struct OfSeat {
     call: AtomicU32,
@@ -69,7 +69,7 @@ struct OfSeat {
 #[derive(Debug)]
 pub struct Activity {
     threads: usize,
-    seats: Vec<CachePadded<OfSeat>>,
+    contexts: Vec<CachePadded<OfSeat>>,
 }
 
 /// What a thread is doing: the call that it is in, and how many calls it has begun, its handler's too.
@@ -84,29 +84,29 @@ pub struct ThreadActivity {
 impl Activity {
     /// Of a run with so many threads.
     pub fn new(threads: usize) -> Activity {
-        Activity { threads, seats: (0..2 * threads).map(|_| CachePadded::default()).collect() }
+        Activity { threads, contexts: (0..2 * threads).map(|_| CachePadded::default()).collect() }
     }
 
     /// What each thread is doing, by its number.
     pub fn threads(&self) -> impl Iterator<Item = ThreadActivity> {
         (0..self.threads).map(|thread| {
-            let (own, handler) = (&self.seats[thread], &self.seats[self.threads + thread]);
-            let call = |seat: &OfSeat| Call::from_code(seat.call.load(Ordering::Relaxed));
+            let (own, handler) = (&self.contexts[thread], &self.contexts[self.threads + thread]);
+            let call = |context: &OfSeat| Call::from_code(context.call.load(Ordering::Relaxed));
             let calls = [own, handler]
                 .iter()
-                .fold(0, |sum: u64, seat| sum.wrapping_add(seat.calls.load(Ordering::Relaxed)));
+                .fold(0, |sum: u64, context| sum.wrapping_add(context.calls.load(Ordering::Relaxed)));
             // A handler runs within its thread, so its call is the inner one.
             ThreadActivity { call: call(handler).or_else(|| call(own)), calls }
         })
     }
 
     /// Notes a call for as long as `f` runs.
-    fn during<R>(&self, seat: &mut Seat, call: Call, f: impl FnOnce(&mut Seat) -> R) -> R {
-        let Some(of_seat) = self.seats.get(seat.number()) else { return f(seat) };
-        // Only the seat's holder writes here.
+    fn during<R>(&self, context: &mut AllocContext, call: Call, f: impl FnOnce(&mut AllocContext) -> R) -> R {
+        let Some(of_seat) = self.contexts.get(context.number()) else { return f(context) };
+        // Only the context's holder writes here.
         of_seat.calls.store(of_seat.calls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         of_seat.call.store(call.code(), Ordering::Relaxed);
-        let result = f(seat);
+        let result = f(context);
         of_seat.call.store(NONE, Ordering::Relaxed);
         result
     }
@@ -119,21 +119,27 @@ pub(super) struct Watched<'a> {
 }
 
 impl FrameSource for Watched<'_> {
-    fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
-        self.activity.during(seat, Call::Alloc(order), |seat| self.source.alloc(seat, order))
+    fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        self.activity.during(context, Call::Alloc(order), |context| self.source.alloc(context, order))
     }
 
-    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(
+        &self,
+        context: &mut AllocContext,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
         // SAFETY: the caller owns the frames, which `source` returned: this allocator has none of its own.
-        self.activity.during(seat, Call::Free(order), |seat| unsafe { self.source.free(seat, frame, order) })
+        self.activity
+            .during(context, Call::Free(order), |context| unsafe { self.source.free(context, frame, order) })
     }
 
-    fn reaches_everything(&self) -> bool {
-        self.source.reaches_everything()
+    fn can_obtain_all(&self) -> bool {
+        self.source.can_obtain_all()
     }
 
-    fn drain(&self, seat: &mut Seat) {
-        self.activity.during(seat, Call::Drain, |seat| self.source.drain(seat));
+    fn drain(&self, context: &mut AllocContext) {
+        self.activity.during(context, Call::Drain, |context| self.source.drain(context));
     }
 
     fn free_frames(&self) -> usize {

@@ -1,5 +1,7 @@
-use super::super::trace;
+use super::super::replay;
+use super::super::workloads::defaults;
 use super::*;
+use crate::boot::command_line::Named;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
 /// A trace of the package, where cargo runs the tests: the program may have been built in another folder.
@@ -12,13 +14,13 @@ fn sample_path() -> std::path::PathBuf {
 #[test]
 fn every_workload_runs_on_every_allocator() {
     let sample = std::fs::read(sample_path()).unwrap();
-    let tables = trace::Tables::new(&trace::measure(&sample).unwrap());
+    let tables = replay::Tables::new(&replay::measure(&sample).unwrap());
     let trace = tables.load(&sample).unwrap();
-    for allocator in Allocator::ALL {
-        for workload in Workload::ALL {
+    for allocator in <&Allocator>::all() {
+        for workload in <&Workload>::all() {
             let run = HostRun {
-                allocator: *allocator,
-                workload: *workload,
+                allocator,
+                workload,
                 threads: 4,
                 blocks: 8,
                 bound: Bound::Operations(20_000),
@@ -28,7 +30,7 @@ fn every_workload_runs_on_every_allocator() {
             let outcome = run.run();
             assert_eq!(outcome.verdict, Ok(()), "{workload} on {allocator}");
             // `replay` is bounded by its trace.
-            let most = if *workload == Workload::Replay { 1 } else { 20_000 };
+            let most = if !workload.is_default { 1 } else { 20_000 };
             assert!(
                 outcome.figures.operations >= most,
                 "{workload} on {allocator}: {}",
@@ -43,21 +45,26 @@ fn every_workload_runs_on_every_allocator() {
 struct Recorder<'a>(Hosted<'a>, usize, std::sync::Mutex<Vec<u64>>);
 
 impl FrameSource for Recorder<'_> {
-    fn alloc(&self, seat: &mut Seat, order: Order) -> Option<FrameNumber> {
-        let frame = self.0.alloc(seat, order);
+    fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        let frame = self.0.alloc(context, order);
         let number = frame.map_or(u64::MAX >> 8, |frame| (frame.get() - self.1) as u64);
         self.2.lock().unwrap().push(number << 8 | u64::from(order.get()));
         frame
     }
 
-    unsafe fn free(&self, seat: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    unsafe fn free(
+        &self,
+        context: &mut AllocContext,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
         self.2.lock().unwrap().push(((frame.get() - self.1) as u64) << 8 | 0x80 | u64::from(order.get()));
-        // SAFETY: the caller owns the frames, which `alloc` got from the same allocator.
-        unsafe { self.0.free(seat, frame, order) }
+        // SAFETY: the caller owns the frames, which `alloc` acquired from the same allocator.
+        unsafe { self.0.free(context, frame, order) }
     }
 
-    fn drain(&self, seat: &mut Seat) {
-        self.0.drain(seat);
+    fn drain(&self, context: &mut AllocContext) {
+        self.0.drain(context);
     }
 
     fn free_frames(&self) -> usize {
@@ -77,7 +84,7 @@ impl Platform for OneCore {
         self.0.fetch_add(1, Ordering::Relaxed) >= 200
     }
 
-    fn meet(&self) {}
+    fn barrier(&self) {}
 
     fn wait_until(&self, condition: &dyn Fn() -> bool) {
         assert!(condition(), "nobody else is there to make it true");
@@ -85,51 +92,52 @@ impl Platform for OneCore {
 
     fn count(&self, _: usize, _: u64) {}
 
-    fn take_away(&self, _: u32) -> Result<(), Fault> {
+    fn offline_cpu(&self, _: u32) -> Result<(), Failure> {
         unreachable!("the only core stays")
     }
 
-    fn bring_back(&self, _: u32) -> Result<(), Fault> {
+    fn online_cpu(&self, _: u32) -> Result<(), Failure> {
         unreachable!("the only core stays")
     }
 
-    fn is_asked_to_leave(&self, _: u32) -> bool {
+    fn is_offline_requested(&self, _: u32) -> bool {
         false
     }
 
-    fn leave(&self, _: u32) {}
+    fn go_offline(&self, _: u32) {}
 
-    fn interrupted(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+    fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
         work(handler);
     }
 
-    fn tell(&self, fault: &Fault) {
-        panic!("{fault}");
+    fn report(&self, failure: &Failure) {
+        panic!("{failure}");
     }
 }
 
 #[test]
 fn a_seed_repeats_a_run_on_one_core() {
-    for workload in Workload::ALL.iter().filter(|workload| **workload != Workload::Replay) {
+    for workload in defaults() {
         let calls = |seed| {
             let world = World::new(2);
             let recorder = Recorder(Hosted::new(&world, 2), world.first.get(), std::sync::Mutex::default());
-            run_on_one_core(*workload, seed, &world, &recorder);
+            run_on_one_core(workload, seed, &world, &recorder);
             recorder.2.into_inner().unwrap()
         };
         let first = calls(7);
         assert!(first.len() > 100, "{workload}: {} calls", first.len());
         assert!(first == calls(7), "{workload}");
         // What draws no numbers is the same for every seed.
-        let draws = !matches!(workload, Workload::Orders | Workload::Checkerboard | Workload::Storm);
+        let draws = !["orders", "checkerboard", "storm"].contains(&workload.name);
         assert_eq!(first != calls(8), draws, "{workload}");
     }
 }
 
-fn run_on_one_core(workload: Workload, seed: u64, world: &World, source: &dyn FrameSource) {
+fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source: &dyn FrameSource) {
     let owners: Vec<_> = (0..end_of(world)).map(|_| AtomicU64::new(0)).collect();
-    let (histograms, rings, faults) = ([Histogram::new(), Histogram::new()], [Ring::new()], Faults::new());
-    let shared = Shared {
+    let (histograms, rings, failures) =
+        ([Histogram::new(), Histogram::new()], [Ring::new()], FailureLog::new());
+    let shared = Shared::new(Setup {
         workload,
         seed,
         source,
@@ -137,20 +145,14 @@ fn run_on_one_core(workload: Workload, seed: u64, world: &World, source: &dyn Fr
         histograms: &histograms,
         ids: &[0],
         rings: &rings,
-        faults: &faults,
-        free_before: Books::of(source).free(),
-        sums: Sums::default(),
-        taken_away: AtomicU64::new(0),
-        goes_on: AtomicBool::new(false),
-        is_over: AtomicBool::new(false),
-        came: AtomicU64::new(0),
-        refused: AtomicU64::new(0),
+        failures: &failures,
+        free_before: AllocatorSnapshot::of(source).free(),
         trace: None,
-    };
-    // SAFETY: there is no other seat.
-    workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { Seat::new(0) });
+    });
+    // SAFETY: there is no other context.
+    workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { AllocContext::new(0) });
     for number in 0..2 {
         // SAFETY: the run has ended.
-        source.drain(&mut unsafe { Seat::new(number) });
+        source.drain(&mut unsafe { AllocContext::new(number) });
     }
 }

@@ -6,8 +6,19 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use buddy_system_allocator::LockedFrameAllocator;
 
-use super::{FrameSource, Seat, alone};
+use super::{AllocContext, FrameSource, uninterrupted};
 use crate::memory::frames::{FrameNumber, FreeError, ORDERS, Order};
+use crate::stress::allocators::{Allocator, Backing, BorrowedMemory, Borrower};
+
+/// The allocator `locked`.
+pub static LOCKED: Allocator = Allocator {
+    name: "locked",
+    summary: "The `LockedFrameAllocator` of the crate `buddy_system_allocator`, behind one lock.",
+    backing: Backing::Borrowed(Borrower {
+        metadata_bytes: |_| 0,
+        run: |memory, run| run(&Locked::on(memory)),
+    }),
+};
 
 /// `LockedFrameAllocator`. It cannot say how many frames it has, and it checks nothing, so the former is counted here.
 pub struct Locked {
@@ -22,9 +33,18 @@ impl Locked {
         Locked { allocator: LockedFrameAllocator::new(), free: AtomicUsize::new(0) }
     }
 
+    /// One with all frames of this memory.
+    pub fn on(memory: &BorrowedMemory<'_>) -> Locked {
+        let locked = Locked::new();
+        for frames in memory.frames() {
+            locked.insert(frames.clone());
+        }
+        locked
+    }
+
     /// Gives it frames.
     pub fn insert(&self, frames: Range<FrameNumber>) {
-        alone(|| {
+        uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             allocator.add_frame(frames.start.get(), frames.end.get());
             self.count(frames.end.get() - frames.start.get());
@@ -33,7 +53,7 @@ impl Locked {
 
     /// Up to `frames.len()` single frames under one hold of the lock; how many.
     pub fn alloc_many(&self, frames: &mut [FrameNumber]) -> usize {
-        alone(|| {
+        uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             let mut taken = 0;
             while taken < frames.len()
@@ -49,7 +69,7 @@ impl Locked {
 
     /// Takes single frames back under one hold of the lock.
     pub fn free_many(&self, frames: &[FrameNumber]) {
-        alone(|| {
+        uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             for frame in frames {
                 allocator.dealloc(frame.get(), 1);
@@ -71,8 +91,8 @@ impl Default for Locked {
 }
 
 impl FrameSource for Locked {
-    fn alloc(&self, _: &mut Seat, order: Order) -> Option<FrameNumber> {
-        alone(|| {
+    fn alloc(&self, _: &mut AllocContext, order: Order) -> Option<FrameNumber> {
+        uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             let frame = allocator.alloc(order.frames())?;
             self.count(order.frames().wrapping_neg());
@@ -80,8 +100,8 @@ impl FrameSource for Locked {
         })
     }
 
-    unsafe fn free(&self, _: &mut Seat, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        alone(|| {
+    unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+        uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             allocator.dealloc(frame.get(), order.frames());
             self.count(order.frames());
@@ -89,7 +109,7 @@ impl FrameSource for Locked {
         Ok(())
     }
 
-    fn drain(&self, _: &mut Seat) {}
+    fn drain(&self, _: &mut AllocContext) {}
 
     fn free_frames(&self) -> usize {
         self.free.load(Ordering::Relaxed)

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Fault, Platform, Worker};
+use super::{Failure, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::owners::Frame;
 
@@ -21,14 +21,32 @@ pub(super) struct Phase {
 /// Two frames in a row.
 const PAIR: Order = Order::new(1).expect("there are more orders than that");
 
-impl<P: Platform> Worker<'_, P> {
+/// The workload `storm`.
+pub static STORM: Workload = Workload {
+    name: "storm",
+    summary: "Each CPU allocates until no frame is left anywhere, then frees all.",
+    is_default: true,
+    run: |worker| worker.storm(),
+    details: None,
+};
+
+/// The workload `checkerboard`.
+pub static CHECKERBOARD: Workload = Workload {
+    name: "checkerboard",
+    summary: "Each CPU allocates its part of all memory and frees every second frame; one CPU must then obtain all of these.",
+    is_default: true,
+    run: |worker| worker.checkerboard(),
+    details: None,
+};
+
+impl Worker<'_> {
     /// All CPUs take until nothing is left, then return all of it.
     pub(super) fn storm(&mut self) {
         loop {
-            let mine = self.take_everything(self.shared.free_before);
+            let mine = self.alloc_everything(self.shared.free_before);
             let again = self.shared.goes_on.load(Ordering::Acquire);
-            self.return_all(mine);
-            self.platform.meet();
+            self.free_all(mine);
+            self.platform.barrier();
             if !again {
                 return;
             }
@@ -39,58 +57,58 @@ impl<P: Platform> Worker<'_, P> {
     /// after the other takes them alone, if the allocator can get at what others keep; else all do.
     pub(super) fn checkerboard(&mut self) {
         for round in 0.. {
-            let alone = self.shared.source.reaches_everything().then_some(round % self.shared.ids.len());
-            let mine = self.take_everything(self.shared.free_before);
+            let alone = self.shared.source.can_obtain_all().then_some(round % self.shared.ids.len());
+            let mine = self.alloc_everything(self.shared.free_before);
             let again = self.shared.goes_on.load(Ordering::Acquire);
-            let (kept, returned) = self.return_odd(mine);
+            let (kept, returned) = self.free_odd(mine);
             let free = self.sum_up(returned);
             if let Some(frame) = self.alloc(PAIR) {
                 let order = PAIR;
-                self.note(Fault::FromNowhere { frame, order });
+                self.note(Failure::FromNowhere { frame, order });
                 self.free(frame, order);
             }
-            self.platform.meet();
-            let more = self.take_everything_as(alone.is_none_or(|rank| rank == self.rank), free);
-            self.return_all(more);
-            self.return_all(kept);
-            self.platform.meet();
+            self.platform.barrier();
+            let more = self.alloc_everything_if(alone.is_none_or(|rank| rank == self.rank), free);
+            self.free_all(more);
+            self.free_all(kept);
+            self.platform.barrier();
             if !again {
                 return;
             }
         }
     }
 
-    /// Takes frame after frame until no CPU gets any, and compares what all have got with what was free. Gives the head of
+    /// Takes frame after frame until no CPU gets any, and compares what all have acquired with what was free. Gives the head of
     /// the list of this CPU's frames. Says whether there is another round, too.
-    fn take_everything(&mut self, free: u64) -> Option<Frame> {
-        self.take_everything_as(true, free)
+    fn alloc_everything(&mut self, free: u64) -> Option<Frame> {
+        self.alloc_everything_if(true, free)
     }
 
     /// The same, on a CPU that takes nothing itself if `takes` is false.
-    fn take_everything_as(&mut self, takes: bool, free: u64) -> Option<Frame> {
-        let (head, taken) = if takes { self.take_all() } else { (None, 0) };
+    fn alloc_everything_if(&mut self, takes: bool, free: u64) -> Option<Frame> {
+        let (head, taken) = if takes { self.alloc_all() } else { (None, 0) };
         if self.rank == 0 {
             self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
         }
         let taken = self.sum_up(taken);
         if self.rank == 0 && taken != free {
-            self.note(Fault::Stranded { taken, free });
+            self.note(Failure::Stranded { taken, free });
         }
         head
     }
 
     /// Takes frame after frame until there is none; the head of their list, and how many they are.
-    fn take_all(&mut self) -> (Option<Frame>, u64) {
+    fn alloc_all(&mut self) -> (Option<Frame>, u64) {
         let (mut head, mut taken) = (None, 0);
         loop {
             let Some(frame) = self.alloc_sampled(Order::FRAME) else { return (head, taken) };
-            match self.shared.owners.hand_out_linked(frame.get(), self.id, head) {
+            match self.shared.owners.acquire_linked(frame.get(), self.id, head) {
                 Ok(()) => {
                     head = Some(frame.get());
                     taken += 1;
                     self.count(1);
                 }
-                Err(doubled) => self.note(Fault::Doubled(doubled)),
+                Err(doubled) => self.note(Failure::OwnershipViolation(doubled)),
             }
         }
     }
@@ -101,12 +119,12 @@ impl<P: Platform> Worker<'_, P> {
         self.phase.next = 1 - which;
         let sum = &self.shared.sums.0[which];
         sum.fetch_add(mine, Ordering::AcqRel);
-        self.platform.meet();
+        self.platform.barrier();
         let now = sum.load(Ordering::Acquire);
         now.wrapping_sub(core::mem::replace(&mut self.phase.found[which], now))
     }
 
-    pub(super) fn return_all(&mut self, mut head: Option<Frame>) {
+    pub(super) fn free_all(&mut self, mut head: Option<Frame>) {
         while let Some(number) = head {
             let Some(next) = self.unlink(number) else { break };
             self.free(FrameNumber::new(number), Order::FRAME);
@@ -116,7 +134,7 @@ impl<P: Platform> Worker<'_, P> {
     }
 
     /// Returns the frames of odd numbers, and keeps the others in a list of their own; how many it returned.
-    fn return_odd(&mut self, mut head: Option<Frame>) -> (Option<Frame>, u64) {
+    fn free_odd(&mut self, mut head: Option<Frame>) -> (Option<Frame>, u64) {
         let (mut kept, mut returned) = (None, 0);
         while let Some(number) = head {
             let Some(next) = self.unlink(number) else { break };
@@ -125,9 +143,9 @@ impl<P: Platform> Worker<'_, P> {
                 self.count(1);
                 returned += 1;
             } else {
-                match self.shared.owners.hand_out_linked(number, self.id, kept) {
+                match self.shared.owners.acquire_linked(number, self.id, kept) {
                     Ok(()) => kept = Some(number),
-                    Err(doubled) => self.note(Fault::Doubled(doubled)),
+                    Err(doubled) => self.note(Failure::OwnershipViolation(doubled)),
                 }
             }
             head = next;
@@ -140,7 +158,7 @@ impl<P: Platform> Worker<'_, P> {
         match self.shared.owners.give_back(number, self.id) {
             Ok(next) => Some(next),
             Err(doubled) => {
-                self.note(Fault::Doubled(doubled));
+                self.note(Failure::OwnershipViolation(doubled));
                 None
             }
         }

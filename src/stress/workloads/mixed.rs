@@ -1,6 +1,6 @@
 //! Runs of several orders.
 
-use super::{Platform, ROUNDS, Worker};
+use super::{ROUNDS, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 
 /// How many runs `random` holds at most.
@@ -52,7 +52,25 @@ impl Held {
     }
 }
 
-impl<P: Platform> Worker<'_, P> {
+/// The workload `random`.
+pub static RANDOM: Workload = Workload {
+    name: "random",
+    summary: "Each CPU allocates contiguous frames of random orders, which live for random times.",
+    is_default: true,
+    run: |worker| worker.random(),
+    details: None,
+};
+
+/// The workload `orders`.
+pub static ORDERS: Workload = Workload {
+    name: "orders",
+    summary: "Each CPU allocates every order up to 1 GiB, and frees some of it frame by frame.",
+    is_default: true,
+    run: |worker| worker.orders(),
+    details: None,
+};
+
+impl Worker<'_> {
     /// Runs whose sizes and lifetimes are drawn: each size half as often as the next smaller one, as in a kernel whose page
     /// tables, stacks and buffers come from one place; and each run lives until it is drawn, so most live shortly and some
     /// very long.
@@ -60,40 +78,40 @@ impl<P: Platform> Worker<'_, P> {
         let mut held = Held::new();
         while self.goes_on() {
             for _ in 0..ROUNDS {
-                self.take_or_return(&mut held);
+                self.alloc_or_free(&mut held);
             }
         }
-        self.put_all(&mut held);
+        self.release_all(&mut held);
     }
 
     /// One step of `random`; `false` if it was refused memory.
-    pub(super) fn take_or_return(&mut self, held: &mut Held) -> bool {
+    pub(super) fn alloc_or_free(&mut self, held: &mut Held) -> bool {
         let mut has_memory = true;
         // Where it holds half of what it may, taking and returning are equally likely.
         if self.rng.usize(..RANDOM_HELD) >= held.count {
             let order = self.random_order();
             if let Some(frame) = self.alloc_sampled(order) {
-                if self.got(frame, order) {
+                if self.acquired(frame, order) {
                     held.push(frame, order);
                 }
             } else {
                 has_memory = false;
                 // Memory is short, so this CPU gives up what it has had longest.
                 if let Some((frame, order)) = held.take_first() {
-                    self.put(frame, order);
+                    self.release(frame, order);
                 }
             }
         } else if let Some((frame, order)) = held.take(self.rng.usize(..held.count)) {
-            self.put(frame, order);
+            self.release(frame, order);
         }
         self.count(1);
         has_memory
     }
 
-    pub(super) fn put_all(&mut self, held: &mut Held) {
+    pub(super) fn release_all(&mut self, held: &mut Held) {
         self.count(held.count as u64);
         while let Some((frame, order)) = held.take(0) {
-            self.put(frame, order);
+            self.release(frame, order);
         }
     }
 
@@ -112,21 +130,21 @@ impl<P: Platform> Worker<'_, P> {
                 let mut count = 0;
                 while count < ORDERS_HELD {
                     let Some(frame) = self.alloc_sampled(order) else { break };
-                    if self.got(frame, order) {
+                    if self.acquired(frame, order) {
                         held[count] = frame;
                         count += 1;
                     }
                 }
                 let Some((last, others)) = held[..count].split_last() else { break };
                 for frame in others {
-                    self.put(*frame, order);
+                    self.release(*frame, order);
                 }
                 if order <= Order::BLOCK {
                     for index in (0..order.frames()).rev() {
-                        self.put(*last + index, Order::FRAME);
+                        self.release(*last + index, Order::FRAME);
                     }
                 } else {
-                    self.put(*last, order);
+                    self.release(*last, order);
                 }
                 self.count(2 * count as u64);
             }

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::mixed::Held;
-use super::{Platform, Worker};
+use super::{Worker, Workload};
 use crate::memory::frames::Order;
 
 /// The most CPUs that are away at once.
@@ -12,7 +12,18 @@ const MOST_AWAY: usize = 16;
 /// How many steps of `random` a CPU does before it looks whether it is to go.
 const STEPS: usize = 32;
 
-impl<P: Platform> Worker<'_, P> {
+/// The workload `offline`.
+pub static OFFLINE: Workload = Workload {
+    name: "offline",
+    summary: "Each CPU works as in `random`, while one CPU after the other goes offline and comes back.",
+    is_default: true,
+    run: |worker| worker.offline(),
+    details: Some(|shared, f| {
+        write!(f, "{} CPU offline/online cycles", shared.offline_cycles.load(Ordering::Relaxed))
+    }),
+};
+
+impl Worker<'_> {
     /// The CPU of the first rank takes the others away and brings them back, in any order; each gives back or hands over
     /// what it holds before it goes, and then goes on.
     pub(super) fn offline(&mut self) {
@@ -24,16 +35,16 @@ impl<P: Platform> Worker<'_, P> {
             // Until all are back: nobody waits for the others while one of them may be asked to go.
             while !self.shared.is_over.load(Ordering::Acquire) {
                 self.work(&mut held);
-                if self.platform.is_asked_to_leave(self.id) {
+                if self.platform.is_offline_requested(self.id) {
                     self.hand_over(&mut held);
-                    self.shared.source.drain(&mut self.seat);
-                    self.platform.leave(self.id);
+                    self.shared.source.drain(&mut self.context);
+                    self.platform.go_offline(self.id);
                 }
             }
         }
-        self.put_all(&mut held);
+        self.release_all(&mut held);
         // Nobody sends any more.
-        self.platform.meet();
+        self.platform.barrier();
         self.receive_from_neighbour();
     }
 
@@ -46,36 +57,36 @@ impl<P: Platform> Worker<'_, P> {
                 let rank = self.rng.usize(1..ranks);
                 let id = self.shared.ids[rank];
                 if let Some(place) = away[..count].iter().position(|other| *other == id) {
-                    self.bring_back(id);
+                    self.online_cpu(id);
                     count -= 1;
                     away[place] = away[count];
                 } else if count < MOST_AWAY {
-                    match self.platform.take_away(id) {
+                    match self.platform.offline_cpu(id) {
                         Ok(()) => {
-                            self.shared.taken_away.fetch_add(1, Ordering::Relaxed);
+                            self.shared.offline_cycles.fetch_add(1, Ordering::Relaxed);
                             away[count] = id;
                             count += 1;
                         }
-                        Err(fault) => self.note(fault),
+                        Err(failure) => self.note(failure),
                     }
                 }
             }
-            if self.platform.has_ended() || self.shared.faults.first().is_some() {
+            if self.platform.has_ended() || self.shared.failures.first().is_some() {
                 break;
             }
         }
-        away[..count].iter().for_each(|id| self.bring_back(*id));
+        away[..count].iter().for_each(|id| self.online_cpu(*id));
     }
 
-    fn bring_back(&self, id: u32) {
-        if let Err(fault) = self.platform.bring_back(id) {
-            self.note(fault);
+    fn online_cpu(&self, id: u32) {
+        if let Err(failure) = self.platform.online_cpu(id) {
+            self.note(failure);
         }
     }
 
     fn work(&mut self, held: &mut Held) {
         for _ in 0..STEPS {
-            self.take_or_return(held);
+            self.alloc_or_free(held);
         }
         self.receive_from_neighbour();
     }
@@ -92,7 +103,7 @@ impl<P: Platform> Worker<'_, P> {
         let outgoing = &self.shared.rings[self.rank];
         while let Some((frame, order)) = held.take(0) {
             if order != Order::FRAME || !outgoing.send(frame.get() as u64) {
-                self.put(frame, order);
+                self.release(frame, order);
             }
             self.count(1);
         }

@@ -1,6 +1,6 @@
 //! Single frames, as most of a kernel's are.
 
-use super::{Platform, ROUNDS, TIMED, Worker};
+use super::{ROUNDS, TIMED, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::ring::Ring;
 
@@ -11,14 +11,41 @@ const BULK_HELD: usize = 512;
 /// How many `remote` sends before it looks what has come.
 const REMOTE_SENT: u32 = 64;
 
-impl<P: Platform> Worker<'_, P> {
+/// The workload `pairs`.
+pub static PAIRS: Workload = Workload {
+    name: "pairs",
+    summary: "Each CPU allocates a few frames and frees them in any order.",
+    is_default: true,
+    run: |worker| worker.pairs(),
+    details: None,
+};
+
+/// The workload `bulk`.
+pub static BULK: Workload = Workload {
+    name: "bulk",
+    summary: "Each CPU allocates more frames than its cache holds, then frees all.",
+    is_default: true,
+    run: |worker| worker.bulk(),
+    details: None,
+};
+
+/// The workload `remote`.
+pub static REMOTE: Workload = Workload {
+    name: "remote",
+    summary: "Each CPU allocates frames that another CPU frees.",
+    is_default: true,
+    run: |worker| worker.remote(),
+    details: None,
+};
+
+impl Worker<'_> {
     /// A few frames at a time, returned in any order: the life of most frames.
     pub(super) fn pairs(&mut self) {
         let mut held = [FrameNumber::new(0); PAIRS_HELD];
         while self.goes_on() {
             for _ in 0..ROUNDS {
                 let wanted = self.rng.usize(1..=PAIRS_HELD);
-                self.take_and_return(&mut held[..wanted]);
+                self.alloc_and_free(&mut held[..wanted]);
             }
         }
     }
@@ -27,23 +54,23 @@ impl<P: Platform> Worker<'_, P> {
     pub(super) fn bulk(&mut self) {
         let mut held = [FrameNumber::new(0); BULK_HELD];
         while self.goes_on() {
-            self.take_and_return(&mut held);
+            self.alloc_and_free(&mut held);
         }
     }
 
-    fn take_and_return(&mut self, held: &mut [FrameNumber]) {
+    fn alloc_and_free(&mut self, held: &mut [FrameNumber]) {
         let mut count = 0;
         let mut timed = None;
         for slot in held.iter_mut() {
             let is_timed = timed.is_none() && self.rng.u32(..TIMED) == 0;
             let (frame, cycles) =
                 if is_timed { self.alloc_timed(Order::FRAME) } else { (self.alloc(Order::FRAME), 0) };
-            // When memory is short the others have it; what this CPU has got has to do.
+            // When memory is short the others have it; what this CPU has acquired has to do.
             let Some(frame) = frame else { break };
             if is_timed {
                 timed = Some((frame, cycles));
             }
-            if self.got(frame, Order::FRAME) {
+            if self.acquired(frame, Order::FRAME) {
                 *slot = frame;
                 count += 1;
             }
@@ -51,7 +78,7 @@ impl<P: Platform> Worker<'_, P> {
         let held = &mut held[..count];
         self.rng.shuffle(held);
         for frame in held {
-            if self.gives_back(*frame, Order::FRAME, self.id) {
+            if self.disown(*frame, Order::FRAME, self.id) {
                 match timed {
                     Some((timed_frame, cycles)) if timed_frame == *frame => {
                         let began = self.platform.cycles();
@@ -79,19 +106,19 @@ impl<P: Platform> Worker<'_, P> {
             }
         }
         // Nobody sends any more.
-        self.platform.meet();
+        self.platform.barrier();
         self.receive_all(incoming, sender);
     }
 
     fn send_some(&mut self, outgoing: &Ring) {
         for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
             let Some(frame) = self.alloc_sampled(Order::FRAME) else { return };
-            if !self.got(frame, Order::FRAME) {
+            if !self.acquired(frame, Order::FRAME) {
                 continue;
             }
             if !outgoing.send(frame.get() as u64) {
                 // The other CPU is behind.
-                self.put(frame, Order::FRAME);
+                self.release(frame, Order::FRAME);
                 self.count(2);
                 return;
             }
@@ -102,7 +129,7 @@ impl<P: Platform> Worker<'_, P> {
     pub(super) fn receive_all(&mut self, incoming: &Ring, sender: u32) {
         while let Some(frame) = incoming.receive() {
             let frame = FrameNumber::new(frame as usize);
-            if self.gives_back(frame, Order::FRAME, sender) {
+            if self.disown(frame, Order::FRAME, sender) {
                 self.free(frame, Order::FRAME);
             }
             self.count(1);

@@ -64,7 +64,7 @@ fn allocators_stand_side_by_side() {
 #[test]
 fn the_widest_comparison_fits_a_terminal() {
     let counts = [1, 2, 4, 8, 16, 1024, 2048, 4096];
-    assert_eq!(counts.len(), octopod::boot::command_line::MAX_CPU_COUNTS);
+    assert_eq!(counts.len(), octopod::stress::parameters::MAX_CPU_COUNTS);
     let names: Vec<&str> = counts.iter().flat_map(|_| ["checkerboard", "checkerboard"]).collect();
     let mut report = report(&names, 99_949_999_000_000);
     for (index, result) in report.stress.iter_mut().enumerate() {

@@ -1,7 +1,8 @@
 //! What a run was asked to do, as far as the launcher knows: what a pass has to show.
 
-use octopod::boot::command_line::{Options as KernelOptions, Switch, Work};
+use octopod::boot::command_line::Switch;
 use octopod::config::MAX_CPUS;
+use octopod::options::{Options as KernelOptions, Work};
 
 use crate::machine::{BootProtocol, MachineConfig};
 use crate::run::CommandLine;
@@ -47,7 +48,7 @@ impl Requested {
     pub fn of(config: &MachineConfig, command_line: &CommandLine, is_own_program: bool) -> Requested {
         // A line that the kernel will refuse asks for nothing.
         let Some(kernel) = command_line.parsed() else { return Requested::default() };
-        let may_miss_cpus = kernel.allow_missing_cpus == Switch::On;
+        let may_miss_cpus = kernel.kernel.allow_missing_cpus == Switch::On;
         // Without ACPI tables the kernel knows of one CPU.
         let lists_cpus = config.boot != BootProtocol::UefiMultiboot1
             && !config.machine.properties().split(',').any(|property| property == "acpi=off")
@@ -55,7 +56,7 @@ impl Requested {
                 .into_iter()
                 .any(|option| config.gives_qemu(option));
         let cpus = online_at_start(&config.smp.to_string())
-            .map(|cpus| cpus.min(kernel.max_cpus.unwrap_or(MAX_CPUS)));
+            .map(|cpus| cpus.min(kernel.kernel.max_cpus.map_or(MAX_CPUS, |most| most.get())));
         Requested {
             cpus: cpus.filter(|_| lists_cpus && !may_miss_cpus),
             may_miss_cpus,
@@ -67,14 +68,14 @@ impl Requested {
 
 impl RequestedWork {
     fn of(kernel: &KernelOptions) -> RequestedWork {
-        match kernel.work {
+        match kernel.work() {
             Work::Boot | Work::SelfTest => RequestedWork::Boot,
             Work::Bench => RequestedWork::Bench,
             Work::Shell => RequestedWork::Shell,
             Work::Stress => RequestedWork::Stress {
-                workloads: kernel.stress_workloads.as_slice().iter().map(|one| one.name()).collect(),
-                allocators: kernel.stress_allocators.as_slice().iter().map(|one| one.name()).collect(),
-                cpus: kernel.stress_cpus.into_iter().filter(|count| *count > 0).collect(),
+                workloads: kernel.stress.workloads.iter().map(|one| one.name).collect(),
+                allocators: kernel.stress.allocators.iter().map(|one| one.name).collect(),
+                cpus: kernel.stress.cpus.iter().collect(),
             },
         }
     }

@@ -1,8 +1,19 @@
-//! The command line: what is taken, what is refused, and how the refusal reads.
+//! The command line: which values are accepted, which are refused, and the messages.
 
 use proptest::prelude::*;
 
+use core::time::Duration;
+
 use super::*;
+use crate::boot::command_line::{MAX_MESSAGE_BYTES, MAX_RESERVED, Named, Switch};
+use crate::boot::memory_map::PhysRange;
+use crate::config::MAX_CPUS;
+use crate::faults::{FAULT_STAGES, Fault};
+use crate::stress::allocators::{Allocator, OCTOPOD};
+use crate::stress::parameters::CpuCounts;
+use crate::stress::workloads::{Workload, defaults};
+use crate::wire::Nonce;
+use ap_trampoline::Stage;
 
 fn parse(line: &str) -> Result<Options, String> {
     Options::parse(line.as_bytes(), BuiltIn { faults: false, ..BuiltIn::ALL })
@@ -17,48 +28,46 @@ fn assert_refused(line: &str, message: &str) {
 #[test]
 fn nothing_means_the_defaults() {
     for line in ["", " ", "\t \n"] {
-        assert_eq!(parse(line), Ok(Options::default()));
+        assert_eq!(parse(line), Ok(Options::defaults(BuiltIn { faults: false, ..BuiltIn::ALL })));
     }
-    let defaults = Options::default();
-    assert_eq!((defaults.work, defaults.stress_time), (Work::Stress, None));
-    let (replay, others) = Workload::ALL.split_last().unwrap();
-    assert_eq!((defaults.stress_workloads.as_slice(), *replay), (others, Workload::Replay));
-    assert_eq!((defaults.stress_seed, defaults.fault), (None, None));
-    assert_eq!(defaults.stress_allocators.as_slice(), [Allocator::Octopod]);
+    let options = Options::defaults(BuiltIn::ALL);
+    assert_eq!((options.work(), options.stress.time), (Work::Stress, None));
+    let (replay, others) = <&Workload>::all().split_last().unwrap();
+    assert!(options.stress.workloads.iter().eq(others.iter().copied()) && replay.name == "replay");
+    assert!(options.stress.workloads.iter().eq(defaults()));
+    assert_eq!((options.stress.seed, options.faults.fault), (None, None));
+    assert!(options.stress.allocators.iter().eq([&OCTOPOD]));
 }
 
 #[test]
-fn every_option_is_taken() {
+fn parameters_of_each_layer_are_accepted() {
     let line =
         b"work=boot  stress.seconds=0.25\tstress.workloads=storm,pairs stress.seed=0xFf fault=lose_frame\n";
     let options = Options::parse(line, BuiltIn::ALL).unwrap();
-    assert_eq!(options.work, Work::Boot);
-    assert_eq!(options.stress_time, Some(Duration::from_millis(250)));
-    assert_eq!(options.stress_workloads.as_slice(), [Workload::Storm, Workload::Pairs]);
-    assert_eq!(options.stress_seed, Some(255));
-    assert_eq!(options.fault, Some(Fault::LoseFrame));
+    assert_eq!(options.work(), Work::Boot);
+    assert_eq!(options.stress.time, Some(Duration::from_millis(250)));
+    assert!(options.stress.workloads.iter().map(|one| one.name).eq(["storm", "pairs"]));
+    assert_eq!(options.stress.seed, Some(255));
+    assert_eq!(options.faults.fault, Some(Fault::LoseFrame));
 }
 
 #[test]
-fn the_options_of_bring_up_are_taken_and_bounded() {
+fn parameters_of_bring_up_are_accepted_and_bounded() {
     let options =
         parse("x2apic=off max_cpus=3 allow_missing_cpus=on acpi_rsdp=0x6000000 reserve=0x8000-36864");
     let options = options.unwrap();
-    assert_eq!((options.x2apic, options.max_cpus), (Switch::Off, Some(3)));
-    assert_eq!((options.allow_missing_cpus, options.acpi_rsdp), (Switch::On, Some(0x600_0000)));
-    assert_eq!(options.reserve[..2], [PhysRange::new(0x8000, 0x9000), PhysRange::new(0, 0)]);
-    let several = "reserve=0-1 ".repeat(MAX_RESERVED);
-    assert!(
-        Options::parse(several.as_bytes(), BuiltIn::ALL)
-            .unwrap()
-            .reserve
-            .iter()
-            .all(|range| !range.is_empty())
+    assert_eq!(
+        (options.kernel.x2apic, options.kernel.max_cpus.map(|most| most.get())),
+        (Switch::Off, Some(3))
     );
+    assert_eq!((options.kernel.allow_missing_cpus, options.kernel.acpi_rsdp), (Switch::On, Some(0x600_0000)));
+    assert!(options.kernel.reserve.iter().eq([&PhysRange::new(0x8000, 0x9000)]));
+    let several = "reserve=0-1 ".repeat(MAX_RESERVED);
+    assert_eq!(parse(&several).unwrap().kernel.reserve.iter().count(), MAX_RESERVED);
     let message = "reserve=1-2: more than 8 ranges (allowed: START-END, as in 0x8000-0x9000)";
     assert_refused(&format!("{several}reserve=1-2"), message);
     for stage in FAULT_STAGES {
-        assert_eq!(parse(&format!("fault.stage={stage}")).unwrap().fault_stage, *stage);
+        assert_eq!(parse(&format!("fault.stage={stage}")).unwrap().faults.stage, *stage);
     }
 
     for value in ["0", &(MAX_CPUS + 1).to_string(), "4294967297"] {
@@ -79,7 +88,7 @@ fn the_options_of_bring_up_are_taken_and_bounded() {
 #[test]
 fn a_nonce_is_taken_or_refused() {
     let options = parse("record_nonce=5f3a9c0e1b2d4f68 work=boot").unwrap();
-    assert_eq!(options.record_nonce, Nonce::new(0x5f3a_9c0e_1b2d_4f68));
+    assert_eq!(options.kernel.record_nonce, Nonce::new(0x5f3a_9c0e_1b2d_4f68));
     let allowed = "not a nonce (allowed: 16 hexadecimal digits, not all 0)";
     for value in ["0000000000000000", "5f3a", "5F3A9C0E1B2D4F68", "5f3a9c0e1b2d4f680"] {
         assert_refused(&format!("record_nonce={value}"), &format!("record_nonce={value}: {allowed}"));
@@ -89,8 +98,8 @@ fn a_nonce_is_taken_or_refused() {
 #[test]
 fn a_filter_of_the_log_is_taken_or_refused() {
     let options = parse("log=smp=debug,warn").unwrap();
-    assert_eq!(options.log.level_for("octopod::smp"), log::LevelFilter::Debug);
-    assert_eq!(options.log.level_for("octopod::time"), log::LevelFilter::Warn);
+    assert_eq!(options.kernel.log.level_for("octopod::smp"), log::LevelFilter::Debug);
+    assert_eq!(options.kernel.log.level_for("octopod::time"), log::LevelFilter::Warn);
     let allowed = "(allowed: a list of LEVEL and TARGET=LEVEL, as in smp=debug,info; levels off, error, warn, info, debug, trace)";
     assert_refused("log=smp=loud", &format!("log=smp=loud: \"loud\" is not a level {allowed}"));
     assert_refused(
@@ -102,24 +111,23 @@ fn a_filter_of_the_log_is_taken_or_refused() {
 
 #[test]
 fn names_are_found_again() {
-    assert!(Key::ALL.iter().all(|key| Key::from_name(key.name()) == Some(*key)));
-    for fault in Fault::ALL {
+    for fault in Fault::all() {
         let line = format!("fault={fault}");
-        assert_eq!(Options::parse(line.as_bytes(), BuiltIn::ALL).unwrap().fault, Some(*fault));
+        assert_eq!(Options::parse(line.as_bytes(), BuiltIn::ALL).unwrap().faults.fault, Some(*fault));
     }
-    for allocator in Allocator::ALL {
+    for allocator in <&Allocator>::all() {
         let options = parse(&format!("stress.allocators={allocator}")).unwrap();
-        assert_eq!(options.stress_allocators.as_slice(), [*allocator]);
+        assert!(options.stress.allocators.iter().eq([*allocator]));
     }
-    for workload in Workload::ALL {
+    for workload in <&Workload>::all() {
         let options = parse(&format!("stress.workloads={workload}")).unwrap();
-        assert_eq!(options.stress_workloads.as_slice(), [*workload]);
+        assert!(options.stress.workloads.iter().eq([*workload]));
     }
 }
 
 #[test]
 fn cpu_counts_ascend() {
-    assert_eq!(parse("stress.cpus=1,2,0x10").unwrap().stress_cpus, [1, 2, 16, 0, 0, 0, 0, 0]);
+    assert_eq!(parse("stress.cpus=1,2,0x10").unwrap().stress.cpus, CpuCounts::of([1, 2, 16]));
     let allowed = "(allowed: a list of at most 8 ascending numbers of CPUs)";
     for list in ["0", "2,2", "4,1", "1,2,3,4,5,6,7,8,9"] {
         let message = format!("stress.cpus={list}: not a list of ascending numbers above 0 {allowed}");
@@ -131,7 +139,7 @@ fn cpu_counts_ascend() {
 #[test]
 fn seconds_have_millisecond_resolution_and_bounds() {
     let ms = |value: &str| {
-        parse(&format!("stress.seconds={value}")).map(|options| options.stress_time.unwrap().as_millis())
+        parse(&format!("stress.seconds={value}")).map(|options| options.stress.time.unwrap().as_millis())
     };
     for (value, expected) in [
         ("0.001", 1),
@@ -159,7 +167,7 @@ fn seconds_have_millisecond_resolution_and_bounds() {
 
 #[test]
 fn seeds_are_decimal_or_hexadecimal() {
-    let seed = |value: &str| parse(&format!("stress.seed={value}")).map(|options| options.stress_seed);
+    let seed = |value: &str| parse(&format!("stress.seed={value}")).map(|options| options.stress.seed);
     for (value, expected) in [
         ("0", 0),
         ("0x0", 0),
@@ -181,7 +189,7 @@ fn seeds_are_decimal_or_hexadecimal() {
 
 #[test]
 fn a_list_of_workloads_is_checked_name_by_name() {
-    let allowed = format!("(allowed: a list of {})", names(Workload::ALL));
+    let allowed = format!("(allowed: a list of {})", names(<&Workload>::all()));
     assert_refused(
         "stress.workloads=pairs,bulk,pairs",
         &format!("stress.workloads=pairs,bulk,pairs: \"pairs\" is given twice {allowed}"),
@@ -201,9 +209,9 @@ fn a_list_of_workloads_is_checked_name_by_name() {
 fn a_fault_needs_a_kernel_built_for_it() {
     assert_refused(
         "fault=skip_sipi",
-        "fault=skip_sipi: this kernel was built without deliberate faults (build it with the feature `faults`)",
+        "fault=skip_sipi: this kernel was built without fault injection (build it with the feature `faults`)",
     );
-    let unknown = format!("fault=x: \"x\" is not known (allowed: {})", names(Fault::ALL));
+    let unknown = format!("fault=x: \"x\" is not known (allowed: {})", names(Fault::all()));
     let lacking = Options::parse(b"work=selftest", BuiltIn::NONE).unwrap_err().to_string();
     assert_eq!(
         lacking,
@@ -213,44 +221,49 @@ fn a_fault_needs_a_kernel_built_for_it() {
         Options::parse(b"work=shell", BuiltIn { shell: false, ..BuiltIn::ALL }).unwrap_err().to_string();
     assert_eq!(
         lacking,
-        "work=shell: this kernel was built without its console (build it with the feature `shell`)"
+        "work=shell: this kernel was built without its shell (build it with the feature `shell`)"
     );
     for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
         assert_eq!(Options::parse(b"fault=x", built_in).unwrap_err().to_string(), unknown);
     }
 }
 
-fn names<T: ToString>(names: &[T]) -> String {
-    names.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+fn names<T: Named>(names: &[T]) -> String {
+    names.iter().map(T::name).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
-fn unknown_options_list_the_known_ones() {
-    let known = format!("(known: {})", names(Key::ALL));
+fn unknown_parameters_list_the_known_ones() {
+    let mut options = Options::defaults(BuiltIn::ALL);
+    let known: Vec<_> = options.sets().iter().flat_map(|set| *set.parameters()).map(|one| one.name).collect();
+    let known = format!("(known: {})", known.join(", "));
     assert!(known.starts_with("(known: work, stress.seconds, "), "{known}");
     for key in ["stres.seconds", "quiet", "Work", "-", "work:boot"] {
-        assert_refused(key, &format!("{key}: unknown option {known}"));
-        assert_refused(&format!("work=boot {key}=1"), &format!("{key}: unknown option {known}"));
+        assert_refused(key, &format!("{key}: unknown parameter {known}"));
+        assert_refused(&format!("work=boot {key}=1"), &format!("{key}: unknown parameter {known}"));
     }
-    assert_refused("=1", &format!(": unknown option {known}"));
-    assert_refused("work", &format!("work: needs a value, as in work=VALUE (allowed: {})", names(Work::ALL)));
-    assert_refused("work=fly", &format!("work=fly: \"fly\" is not known (allowed: {})", names(Work::ALL)));
+    assert_refused("=1", &format!(": unknown parameter {known}"));
+    assert_refused(
+        "work",
+        &format!("work: needs a value, as in work=VALUE (allowed: {})", names(Work::all())),
+    );
+    assert_refused("work=fly", &format!("work=fly: \"fly\" is not known (allowed: {})", names(Work::all())));
 }
 
 #[test]
-fn of_an_option_given_twice_the_last_counts() {
+fn the_last_value_of_a_parameter_counts() {
     let options = parse("work=stress stress.seed=1 work=boot stress.seed=2").unwrap();
-    assert_eq!((options.work, options.stress_seed), (Work::Boot, Some(2)));
+    assert_eq!((options.work(), options.stress.seed), (Work::Boot, Some(2)));
 }
 
 #[test]
 fn quotes_surround_whole_values() {
-    assert_eq!(parse("work=\"boot\"\tstress.seed=\"7\"").unwrap().stress_seed, Some(7));
+    assert_eq!(parse("work=\"boot\"\tstress.seed=\"7\"").unwrap().stress.seed, Some(7));
     assert_refused(
         "work=\"bo ot\"",
-        &format!("work=bo ot: \"bo ot\" is not known (allowed: {})", names(Work::ALL)),
+        &format!("work=bo ot: \"bo ot\" is not known (allowed: {})", names(Work::all())),
     );
-    assert_refused("work=\"\"", &format!("work=: no value (allowed: {})", names(Work::ALL)));
+    assert_refused("work=\"\"", &format!("work=: no value (allowed: {})", names(Work::all())));
     for word in ["work=bo\"ot", "work=boot\"", "wo\"rk\"=boot", "\"work=boot\"", "\"", "work=\"boot\"x"] {
         let shown = word.strip_suffix('x').unwrap_or(word);
         assert_refused(word, &format!("{shown}: quotes may only surround a whole value"));
@@ -264,7 +277,7 @@ fn bytes_that_are_not_text_are_named() {
     for byte in [0, 7, 0x1b, 0x7f, 0x80, 0xff] {
         let line = [b'a', byte];
         let error = Options::parse(&line, BuiltIn::NONE).unwrap_err();
-        assert_eq!(error, OptionError::BadByte { offset: 1, byte });
+        assert_eq!(error, CommandLineError::BadByte { offset: 1, byte });
     }
     let message = "byte 0x1b at offset 0 of the command line is not printable ASCII";
     assert_refused("\x1b[31m", message);
@@ -273,7 +286,7 @@ fn bytes_that_are_not_text_are_named() {
 #[test]
 fn what_is_quoted_is_cut() {
     let message = parse(&"x".repeat(4000)).unwrap_err();
-    assert!(message.starts_with(&format!("{}...: unknown option", "x".repeat(80))), "{message}");
+    assert!(message.starts_with(&format!("{}...: unknown parameter", "x".repeat(80))), "{message}");
     let value = "y".repeat(80);
     assert!(parse(&format!("work={value}")).unwrap_err().starts_with(&format!("work={value}: ")));
 }
@@ -283,7 +296,7 @@ fn config() -> ProptestConfig {
 }
 
 /// It fits on a line of the report, and commands no terminal.
-fn is_a_line(error: &OptionError<'_>) -> bool {
+fn is_a_line(error: &CommandLineError<'_>) -> bool {
     let text = error.to_string();
     text.len() <= MAX_MESSAGE_BYTES && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
@@ -307,11 +320,11 @@ proptest! {
     }
 
     #[test]
-    fn every_number_of_milliseconds_is_read_back(ms in MIN_STRESS_MS..=MAX_STRESS_MS, seed in any::<u64>()) {
+    fn every_number_of_milliseconds_is_read_back(ms in 1_u32..=86_400_000, seed in any::<u64>()) {
         let line = format!("stress.seconds={}.{:03} stress.seed={seed:#x}", ms / 1000, ms % 1000);
         let options = parse(&line).unwrap();
-        prop_assert_eq!(options.stress_time, Some(Duration::from_millis(ms.into())));
-        prop_assert_eq!(options.stress_seed, Some(seed));
+        prop_assert_eq!(options.stress.time, Some(Duration::from_millis(ms.into())));
+        prop_assert_eq!(options.stress.seed, Some(seed));
     }
 }
 
@@ -320,4 +333,30 @@ fn what_is_echoed_commands_no_terminal() {
     assert_refused("=\"III$\t \r", "=\"III$   : the quote is not closed");
     let message = parse("log=\"\n\r=debug\"").unwrap_err();
     assert!(message.starts_with("log=  =debug: \"  \" is not a module's path"), "{message:?}");
+}
+
+/// Every message fits into a record, also one that lists the values of the parameter with the most.
+#[test]
+fn the_longest_message_fits_into_a_record() {
+    let (name, value) = ("x".repeat(80), "y".repeat(80));
+    let mut options = Options::defaults(BuiltIn::ALL);
+    let all: Vec<_> = options.sets().iter().flat_map(|set| *set.parameters()).map(|one| one.name).collect();
+    for line in all.iter().map(|known| format!("{known}={value},{value}")).chain([name]) {
+        let message = parse(&line).unwrap_err();
+        assert!(message.len() <= MAX_MESSAGE_BYTES, "{} bytes: {message}", message.len());
+    }
+}
+
+/// Documentation lists the parameters by their summaries.
+#[test]
+fn every_parameter_has_a_name_of_its_own_and_a_summary() {
+    let mut options = Options::defaults(BuiltIn::ALL);
+    let all: Vec<_> = options.sets().iter().flat_map(|set| *set.parameters()).collect();
+    for (index, parameter) in all.iter().enumerate() {
+        assert!(
+            all[..index].iter().all(|other| other.name != parameter.name),
+            "{parameter:?} is there twice"
+        );
+        assert!(parameter.summary.trim_end().ends_with('.'), "{parameter:?}: {}", parameter.summary);
+    }
 }

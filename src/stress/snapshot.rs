@@ -2,13 +2,13 @@
 
 use core::fmt;
 
-use super::faults::{Fault, Faults};
+use super::failure::{Failure, FailureLog};
 use super::source::FrameSource;
 use crate::memory::frames::{Invalid, ORDERS};
 
-/// What an allocator says of itself while nobody is at work and every seat has been drained.
+/// What an allocator says of itself while nobody is at work and every context has been drained.
 #[derive(Clone, Copy, Debug)]
-pub struct Books {
+pub struct AllocatorSnapshot {
     free: u64,
     by_order: Option<[usize; ORDERS]>,
 }
@@ -17,7 +17,7 @@ pub struct Books {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discrepancy {
     /// Something went wrong while it ran.
-    Fault(Fault),
+    Failure(Failure),
     /// Fewer frames are free.
     Lost {
         /// How many fewer.
@@ -44,7 +44,7 @@ pub enum Discrepancy {
 impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Discrepancy::Fault(fault) => fault.fmt(f),
+            Discrepancy::Failure(failure) => failure.fmt(f),
             Discrepancy::Lost { frames } => {
                 write!(f, "{frames} frames that were free before are not free after")
             }
@@ -57,10 +57,10 @@ impl fmt::Display for Discrepancy {
     }
 }
 
-impl Books {
+impl AllocatorSnapshot {
     /// What they say now.
-    pub fn of(source: &dyn FrameSource) -> Books {
-        Books { free: source.free_frames() as u64, by_order: source.free_by_order() }
+    pub fn of(source: &dyn FrameSource) -> AllocatorSnapshot {
+        AllocatorSnapshot { free: source.free_frames() as u64, by_order: source.free_by_order() }
     }
 
     /// How many frames are free.
@@ -69,7 +69,7 @@ impl Books {
     }
 
     /// Frames that were free in `self` and are not in `after`, and the other way round; one of them is 0.
-    pub fn lost_and_gained(&self, after: &Books) -> (u64, u64) {
+    pub fn lost_and_gained(&self, after: &AllocatorSnapshot) -> (u64, u64) {
         (self.free.saturating_sub(after.free), after.free.saturating_sub(self.free))
     }
 
@@ -79,12 +79,12 @@ impl Books {
     /// What is wrong, the most telling first.
     pub fn compare(
         &self,
-        after: &Books,
-        faults: &Faults,
+        after: &AllocatorSnapshot,
+        failures: &FailureLog,
         source: &dyn FrameSource,
     ) -> Result<(), Discrepancy> {
-        if let Some(fault) = faults.first() {
-            return Err(Discrepancy::Fault(fault));
+        if let Some(failure) = failures.first() {
+            return Err(Discrepancy::Failure(failure));
         }
         match self.lost_and_gained(after) {
             (0, 0) => {}

@@ -1,19 +1,10 @@
-//! Deliberate faults, built in by the cargo feature `faults` and chosen by `fault=` on the kernel command line: each
-//! must be caught, so that every check is known to be able to fail.
-
-mod bring_up;
-mod hotplug;
-mod ipis;
-mod locks;
-mod redirects;
-mod remap;
-mod serial;
+//! Faults that are injected at points of the boot.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use core::time::Duration;
 
-use crate::boot::command_line::{Fault, Options};
+use super::{Fault, FaultParameters, bring_up, hotplug, ipis, locks, redirects, remap, serial};
 use crate::boot::{self, Handoff, direct_map, pvh};
 use crate::config::{TIMER_CALLBACK_MS, WATCHDOG_MS};
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
@@ -25,7 +16,7 @@ use crate::time::timer::Expiry;
 use crate::{bench, console, cpu, memory, panic, redirect, selftest, smp, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
-const STRIKE_MS: u64 = 10_000;
+pub(super) const STRIKE_MS: u64 = 10_000;
 
 /// The fault that comes before there is anything that could read the command line properly.
 pub fn at_entry(handoff: &Handoff) {
@@ -45,10 +36,10 @@ pub fn at_entry(handoff: &Handoff) {
 
 /// Prepares the faults that strike by themselves: those of the frame allocator and of the self-test, and functions that
 /// are about to be redirected.
-pub fn arm(options: &Options) {
-    let fault = options.fault;
+pub fn arm(parameters: &FaultParameters) {
+    let fault = parameters.fault;
     redirects::arm(fault);
-    bring_up::arm(options.fault_stage);
+    bring_up::arm(parameters.stage);
     if fault == Some(Fault::TscDrifts) {
         time::faults::let_tsc_drift();
     }
@@ -80,12 +71,12 @@ pub fn at_work(fault: Option<Fault>) {
     ipis::begin();
     match fault {
         Some(Fault::PanicCpu3) => {
-            on_all(&|cpu| assert!(cpu.id() != CpuId(3), "the deliberate fault panic_cpu3"));
+            on_all(&|cpu| assert!(cpu.id() != CpuId(3), "the injected fault panic_cpu3"));
         }
         Some(Fault::PanicEverywhere) => panic_everywhere(),
         Some(Fault::PanicInPanic) => on_last_cpu(&|| panic!("{}", PanicsWhenShown)),
         Some(Fault::PanicInConsole) => on_last_cpu(&|| {
-            console::hold(|| panic!("the deliberate fault panic_in_console"));
+            console::hold(|| panic!("the injected fault panic_in_console"));
         }),
         Some(Fault::StackOverflow) => on_last_cpu(&|| {
             fill_stack(0);
@@ -122,7 +113,6 @@ pub fn at_work(fault: Option<Fault>) {
 }
 
 /// The faults that strike when the self-test has passed.
-#[cfg(feature = "selftest")]
 pub fn after_selftest(fault: Option<Fault>) {
     if fault == Some(Fault::PanicAfterSelfTest) {
         on_last_cpu(&|| panic!("the injected fault panic_after_selftest"));
@@ -155,7 +145,7 @@ fn panic_everywhere() {
         let _guard = IrqGuard::new();
         HERE.fetch_add(1, Ordering::AcqRel);
         let _ = Deadline::after_ms(STRIKE_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
-        panic!("the deliberate fault panic_everywhere, on cpu {}", cpu.id())
+        panic!("the injected fault panic_everywhere, on cpu {}", cpu.id())
     });
 }
 
@@ -175,7 +165,7 @@ struct PanicsWhenShown;
 
 impl fmt::Display for PanicsWhenShown {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic!("the deliberate fault in a message")
+        panic!("the injected fault in a message")
     }
 }
 
@@ -183,7 +173,7 @@ fn on_all(strike: &(dyn Fn(&'static smp::Cpu) + Sync)) {
     smp::run_on_all(STRIKE_MS, strike).expect("a fault strikes on all CPUs");
 }
 
-fn on_last_cpu(strike: &(dyn Fn() + Sync)) {
+pub(super) fn on_last_cpu(strike: &(dyn Fn() + Sync)) {
     let last = smp::online().last().map(smp::Cpu::id);
     on_all(&|cpu| {
         if Some(cpu.id()) == last {

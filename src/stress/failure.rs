@@ -5,21 +5,21 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Mutex;
 
-use super::owners::Doubled;
-use super::source::alone;
+use super::owners::OwnershipViolation;
+use super::source::uninterrupted;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
 /// What went wrong in a workload: the first thing in full, the rest as a count.
-pub struct Faults {
+pub struct FailureLog {
     doubled: AtomicU64,
-    first: Mutex<Option<Fault>>,
+    first: Mutex<Option<Failure>>,
 }
 
 /// One thing that went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum Failure {
     /// A frame is not whose it should be.
-    Doubled(Doubled),
+    OwnershipViolation(OwnershipViolation),
     /// Frames that nobody held could not be obtained.
     Stranded {
         /// How many were taken.
@@ -48,7 +48,7 @@ pub enum Fault {
         /// Its number.
         cpu: u32,
     },
-    /// A CPU got stuck on its way offline, or could not be asked.
+    /// A CPU acquired stuck on its way offline, or could not be asked.
     Stuck {
         /// Its number.
         cpu: u32,
@@ -64,29 +64,31 @@ pub enum Fault {
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Doubled(doubled) => doubled.fmt(f),
-            Fault::Stranded { taken, free } => {
+            Failure::OwnershipViolation(doubled) => doubled.fmt(f),
+            Failure::Stranded { taken, free } => {
                 write!(f, "all CPUs together obtained {taken} frames of {free} that were free")
             }
-            Fault::Misaligned { frame, order } => write!(f, "{frame} was handed out at {order}"),
-            Fault::FromNowhere { frame, order } => {
+            Failure::Misaligned { frame, order } => write!(f, "{frame} was handed out at {order}"),
+            Failure::FromNowhere { frame, order } => {
                 write!(f, "{frame} was handed out at {order} while every second frame was in use")
             }
-            Fault::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
-            Fault::Stayed { cpu } => write!(f, "cpu {cpu} did not go offline"),
-            Fault::Stuck { cpu, stage } => write!(f, "cpu {cpu} got stuck going offline, last seen {stage}"),
-            Fault::Gone { cpu, stage } => write!(f, "cpu {cpu} did not come back, last seen {stage}"),
+            Failure::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
+            Failure::Stayed { cpu } => write!(f, "cpu {cpu} did not go offline"),
+            Failure::Stuck { cpu, stage } => {
+                write!(f, "cpu {cpu} acquired stuck going offline, last seen {stage}")
+            }
+            Failure::Gone { cpu, stage } => write!(f, "cpu {cpu} did not come back, last seen {stage}"),
         }
     }
 }
 
-impl Faults {
+impl FailureLog {
     /// None so far.
-    pub const fn new() -> Faults {
-        Faults { doubled: AtomicU64::new(0), first: Mutex::new(None) }
+    pub const fn new() -> FailureLog {
+        FailureLog { doubled: AtomicU64::new(0), first: Mutex::new(None) }
     }
 
     /// How many frames were handed out twice or returned by a stranger.
@@ -95,26 +97,26 @@ impl Faults {
     }
 
     /// The first thing that went wrong.
-    pub fn first(&self) -> Option<Fault> {
-        alone(|| *self.first.lock())
+    pub fn first(&self) -> Option<Failure> {
+        uninterrupted(|| *self.first.lock())
     }
 
     /// Notes one thing more; whether it is the first.
-    pub fn note(&self, fault: Fault) -> bool {
-        if let Fault::Doubled(_) = fault {
+    pub fn note(&self, failure: Failure) -> bool {
+        if let Failure::OwnershipViolation(_) = failure {
             self.doubled.fetch_add(1, Ordering::Relaxed);
         }
-        alone(|| {
+        uninterrupted(|| {
             let mut first = self.first.lock();
             let is_first = first.is_none();
-            first.get_or_insert(fault);
+            first.get_or_insert(failure);
             is_first
         })
     }
 }
 
-impl Default for Faults {
-    fn default() -> Faults {
-        Faults::new()
+impl Default for FailureLog {
+    fn default() -> FailureLog {
+        FailureLog::new()
     }
 }

@@ -11,7 +11,7 @@
 //! once. What the trace never frees is returned at its end.
 //!
 //! The same code reads it in the launcher and in the kernel, where it has no heap: [`measure`] says how much there is, and
-//! [`Trace::load`] puts it into tables of that size. The bytes are whatever they are; nothing here trusts them, or can panic.
+//! [`AllocTrace::load`] puts it into tables of that size. The bytes are whatever they are; nothing here trusts them, or can panic.
 
 #[cfg(not(target_os = "none"))]
 extern crate std;
@@ -56,12 +56,12 @@ pub struct TraceError {
     /// The line, from 1; past the last one, what is wrong is that there are no more.
     pub line: u32,
     /// What is wrong with it.
-    pub fault: LineFault,
+    pub failure: LineError,
 }
 
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineFault {
+pub enum LineError {
     /// It is no event.
     NotAnEvent,
     /// A number is missing, or is none, or there is something behind the last.
@@ -103,24 +103,24 @@ pub enum LineFault {
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
-        match self.fault {
-            LineFault::NotAnEvent => f.write_str("neither `+ID ORDER CPU` nor `-ID CPU`"),
-            LineFault::Malformed { what } => write!(f, "{what} is missing, or not a plain decimal number"),
-            LineFault::Order { order } => write!(f, "order {order} is above {}", Order::MAX.get()),
-            LineFault::Cpu { cpu } => write!(f, "CPU {cpu} is above {}", MAX_CPUS - 1),
-            LineFault::Number { id, next } => {
+        match self.failure {
+            LineError::NotAnEvent => f.write_str("neither `+ID ORDER CPU` nor `-ID CPU`"),
+            LineError::Malformed { what } => write!(f, "{what} is missing, or not a plain decimal number"),
+            LineError::Order { order } => write!(f, "order {order} is above {}", Order::MAX.get()),
+            LineError::Cpu { cpu } => write!(f, "CPU {cpu} is above {}", MAX_CPUS - 1),
+            LineError::Number { id, next } => {
                 write!(f, "the run is called {id}, and the next in order is {next}")
             }
-            LineFault::Unknown { id } => write!(f, "run {id} is freed and was not allocated before"),
-            LineFault::FreedTwice { id } => write!(f, "run {id} is freed a second time"),
-            LineFault::Empty => f.write_str("the trace ends without an event"),
+            LineError::Unknown { id } => write!(f, "run {id} is freed and was not allocated before"),
+            LineError::FreedTwice { id } => write!(f, "run {id} is freed a second time"),
+            LineError::Empty => f.write_str("the trace ends without an event"),
         }
     }
 }
 
 impl core::error::Error for TraceError {}
 
-/// Checks all that needs no memory; what only [`Trace::load`] finds is a run that is freed twice.
+/// Checks all that needs no memory; what only [`AllocTrace::load`] finds is a run that is freed twice.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -128,13 +128,13 @@ pub fn measure(text: &[u8]) -> Result<Size, TraceError> {
     let mut size = Size { events: 0, runs: 0, cpus: 0 };
     for item in events(text) {
         let (line, cpu, event) = item?;
-        let fail = |fault| Err(TraceError { line, fault });
+        let fail = |failure| Err(TraceError { line, failure });
         match event {
             Event::Alloc { id, .. } if id as usize != size.runs => {
-                return fail(LineFault::Number { id, next: size.runs as u32 });
+                return fail(LineError::Number { id, next: size.runs as u32 });
             }
             Event::Alloc { .. } => size.runs += 1,
-            Event::Free { id } if id as usize >= size.runs => return fail(LineFault::Unknown { id }),
+            Event::Free { id } if id as usize >= size.runs => return fail(LineError::Unknown { id }),
             Event::Free { .. } => {}
         }
         size.events += 1;
@@ -143,7 +143,7 @@ pub fn measure(text: &[u8]) -> Result<Size, TraceError> {
     match size.events {
         0 => {
             let lines = if text.is_empty() { 0 } else { lines(text).count() as u32 };
-            Err(TraceError { line: lines + 1, fault: LineFault::Empty })
+            Err(TraceError { line: lines + 1, failure: LineError::Empty })
         }
         _ => Ok(size),
     }
@@ -151,7 +151,7 @@ pub fn measure(text: &[u8]) -> Result<Size, TraceError> {
 
 /// A trace that can be replayed.
 #[derive(Clone, Copy, Debug)]
-pub struct Trace<'a> {
+pub struct AllocTrace<'a> {
     /// The events of the first CPU, of the second and so on, each CPU's in their order.
     events: &'a [AtomicU64],
     /// Where each CPU's begin, and where the last one's end.
@@ -160,7 +160,7 @@ pub struct Trace<'a> {
     pub runs: &'a [AtomicU64],
 }
 
-impl<'a> Trace<'a> {
+impl<'a> AllocTrace<'a> {
     /// How many words [`load`](Self::load) needs for each of its tables.
     pub const fn words(size: &Size) -> [usize; 3] {
         [size.events, size.cpus + 1, size.runs]
@@ -173,7 +173,7 @@ impl<'a> Trace<'a> {
     ///
     /// # Panics
     /// If the text is another than [`measure`] has seen.
-    pub fn load(text: &[u8], tables: [&'a [AtomicU64]; 3]) -> Result<Trace<'a>, TraceError> {
+    pub fn load(text: &[u8], tables: [&'a [AtomicU64]; 3]) -> Result<AllocTrace<'a>, TraceError> {
         let [events_table, starts, runs] = tables;
         let add =
             |word: &AtomicU64, more: u64| word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -183,7 +183,7 @@ impl<'a> Trace<'a> {
             if let Event::Free { id } = event
                 && runs[id as usize].swap(1, Ordering::Relaxed) == 1
             {
-                return Err(TraceError { line, fault: LineFault::FreedTwice { id } });
+                return Err(TraceError { line, failure: LineError::FreedTwice { id } });
             }
         }
         runs.iter().for_each(|run| run.store(0, Ordering::Relaxed));
@@ -201,7 +201,7 @@ impl<'a> Trace<'a> {
             pair[1].store(pair[0].load(Ordering::Relaxed), Ordering::Relaxed);
         }
         starts[0].store(0, Ordering::Relaxed);
-        Ok(Trace { events: events_table, starts, runs })
+        Ok(AllocTrace { events: events_table, starts, runs })
     }
 
     /// How many CPUs there are.
@@ -247,36 +247,36 @@ fn events(text: &[u8]) -> impl Iterator<Item = Result<(u32, u32, Event), TraceEr
     let numbered = (1..).zip(lines(text)).filter(|(_, words)| !words.is_empty() && words[0] != b'#');
     numbered.map(|(line, words)| match event(words) {
         Ok((cpu, event)) => Ok((line, cpu, event)),
-        Err(fault) => Err(TraceError { line, fault }),
+        Err(failure) => Err(TraceError { line, failure }),
     })
 }
 
-fn event(line: &[u8]) -> Result<(u32, Event), LineFault> {
-    let (sign, rest) = line.split_first().ok_or(LineFault::NotAnEvent)?;
+fn event(line: &[u8]) -> Result<(u32, Event), LineError> {
+    let (sign, rest) = line.split_first().ok_or(LineError::NotAnEvent)?;
     if !matches!(sign, b'+' | b'-') {
-        return Err(LineFault::NotAnEvent);
+        return Err(LineError::NotAnEvent);
     }
     // What stands right behind the sign, so not after a space.
     let mut words = rest.split(u8::is_ascii_whitespace).enumerate();
     let mut number = |what| {
         let word = words.by_ref().find(|(index, word)| *index == 0 || !word.is_empty()).map(|(_, word)| word);
-        word.and_then(decimal).ok_or(LineFault::Malformed { what })
+        word.and_then(decimal).ok_or(LineError::Malformed { what })
     };
     let id = number("the run's number")?;
     let event = if *sign == b'+' {
         let order = number("the order")?;
-        let known = u8::try_from(order).ok().and_then(Order::new).ok_or(LineFault::Order { order })?;
+        let known = u8::try_from(order).ok().and_then(Order::new).ok_or(LineError::Order { order })?;
         Event::Alloc { id, order: known }
     } else {
         Event::Free { id }
     };
     let cpu = number("the CPU")?;
     if cpu >= MAX_CPUS {
-        return Err(LineFault::Cpu { cpu });
+        return Err(LineError::Cpu { cpu });
     }
     match words.find(|(_, word)| !word.is_empty()) {
         None => Ok((cpu, event)),
-        Some(_) => Err(LineFault::Malformed { what: "the end of the line" }),
+        Some(_) => Err(LineError::Malformed { what: "the end of the line" }),
     }
 }
 
@@ -286,7 +286,7 @@ fn decimal(word: &[u8]) -> Option<u32> {
     core::str::from_utf8(word).ok().filter(|_| digits)?.parse().ok()
 }
 
-/// A trace in memory of the host's own, as [`Trace::load`] wants it.
+/// A trace in memory of the host's own, as [`AllocTrace::load`] wants it.
 #[cfg(not(target_os = "none"))]
 pub struct Tables([std::vec::Vec<AtomicU64>; 3]);
 
@@ -294,15 +294,15 @@ pub struct Tables([std::vec::Vec<AtomicU64>; 3]);
 impl Tables {
     /// Of that size.
     pub fn new(size: &Size) -> Tables {
-        Tables(Trace::words(size).map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()))
+        Tables(AllocTrace::words(size).map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
     /// Loads a trace into them, which are new.
     ///
     /// # Errors
-    /// As for [`Trace::load`].
-    pub fn load(&self, text: &[u8]) -> Result<Trace<'_>, TraceError> {
-        Trace::load(text, self.0.each_ref().map(std::vec::Vec::as_slice))
+    /// As for [`AllocTrace::load`].
+    pub fn load(&self, text: &[u8]) -> Result<AllocTrace<'_>, TraceError> {
+        AllocTrace::load(text, self.0.each_ref().map(std::vec::Vec::as_slice))
     }
 }
 

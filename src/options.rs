@@ -1,0 +1,151 @@
+//! The kernel command line as a whole: the parameter sets of all layers, and the work to do.
+
+use crate::boot::command_line::{
+    self, CommandLineError, FromText, KernelParameters, Parameter, ParameterList, ParameterSet,
+    ParameterValue, TraceLevel, ValueError,
+};
+use crate::faults::FaultParameters;
+use crate::named;
+use crate::selftest::SelfTestParameters;
+use crate::stress::parameters::StressParameters;
+use crate::time::parameters::ClockParameters;
+
+#[cfg(test)]
+mod tests;
+
+/// What the kernel command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `work=`: what to do when all CPUs are online.
+    pub work: WorkParameters,
+    /// The kernel as a whole.
+    pub kernel: KernelParameters,
+    /// The clock.
+    pub time: ClockParameters,
+    /// The stress.
+    pub stress: StressParameters,
+    /// The self-test.
+    pub selftest: SelfTestParameters,
+    /// Fault injection.
+    pub faults: FaultParameters,
+}
+
+named! {
+    /// What to do when all CPUs are online.
+    pub enum Work {
+        /// Nothing more than report the boot.
+        Boot = "boot",
+        /// Allocate frames on all CPUs at once, and check every allocation.
+        Stress = "stress",
+        /// Count the instructions that operations cost.
+        Bench = "bench",
+        /// Run the self-test.
+        SelfTest = "selftest",
+        /// Execute typed commands.
+        Shell = "shell",
+    }
+}
+
+/// What a kernel was built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Fault injection.
+    pub faults: bool,
+    /// The self-test.
+    pub selftest: bool,
+    /// The shell.
+    pub shell: bool,
+}
+
+impl BuiltIn {
+    /// What this build has.
+    pub const HERE: BuiltIn = BuiltIn {
+        faults: cfg!(feature = "faults"),
+        selftest: cfg!(feature = "selftest"),
+        shell: cfg!(feature = "shell"),
+    };
+    /// Everything.
+    pub const ALL: BuiltIn = BuiltIn { faults: true, selftest: true, shell: true };
+    /// Nothing.
+    pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false, shell: false };
+}
+
+/// `work=`, as far as the kernel was built for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkParameters {
+    work: Work,
+    built_in: BuiltIn,
+}
+
+const WORK: Parameter = Parameter {
+    name: "work",
+    summary: " What to do when all CPUs are online.",
+    allowed: <Work as FromText>::describe,
+};
+
+impl ParameterSet for WorkParameters {
+    fn parameters(&self) -> &'static ParameterList {
+        const ALL: ParameterList = &[WORK];
+        &ALL
+    }
+
+    fn set<'a>(&mut self, _: &str, value: &'a str) -> Result<(), ValueError<'a>> {
+        let mut work = self.work;
+        work.assign(value)?;
+        if work == Work::SelfTest && !self.built_in.selftest {
+            return Err(ValueError::NotBuiltIn { what: "its self-test", feature: "selftest" });
+        }
+        if work == Work::Shell && !self.built_in.shell {
+            return Err(ValueError::NotBuiltIn { what: "its shell", feature: "shell" });
+        }
+        self.work = work;
+        Ok(())
+    }
+}
+
+impl Options {
+    /// The options of an empty command line, for a kernel that was built with `built_in`.
+    pub fn defaults(built_in: BuiltIn) -> Options {
+        Options {
+            work: WorkParameters { work: Work::Stress, built_in },
+            kernel: KernelParameters::default(),
+            time: ClockParameters::default(),
+            stress: StressParameters::default(),
+            selftest: SelfTestParameters::default(),
+            faults: FaultParameters::new(built_in.faults),
+        }
+    }
+
+    /// Parses a command line, without its final zero byte, for a kernel that was built with `built_in`.
+    ///
+    /// # Errors
+    /// The first word that is wrong.
+    pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
+        let mut options = Options::defaults(built_in);
+        command_line::parse(line, &mut options.sets())?;
+        Ok(options)
+    }
+
+    /// The sets of all layers, in the order in which their parameters are listed. To add one, add a field and a line.
+    fn sets(&mut self) -> [&mut dyn ParameterSet; 6] {
+        [
+            &mut self.work,
+            &mut self.stress,
+            &mut self.selftest,
+            &mut self.kernel,
+            &mut self.time,
+            &mut self.faults,
+        ]
+    }
+
+    /// What to do when all CPUs are online.
+    pub fn work(&self) -> Work {
+        self.work.work
+    }
+
+    /// Which events are traced: those that a panic reports, and in the shell, which can show them, all.
+    pub fn trace(&self) -> TraceLevel {
+        let default = if self.work() == Work::Shell { TraceLevel::All } else { TraceLevel::Panic };
+        self.kernel.trace.unwrap_or(default)
+    }
+}

@@ -1,0 +1,81 @@
+//! The parameters of the stress.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::allocators::{self, Allocator, OCTOPOD};
+use super::workloads::{self, Workload, defaults};
+use crate::boot::command_line::{NameList, ParameterValue, ValueError, parse_u64};
+use crate::parameters;
+
+/// How many numbers of CPUs `stress.cpus=` takes.
+pub const MAX_CPU_COUNTS: usize = 8;
+
+/// Some of the workloads.
+pub type WorkloadList = NameList<&'static Workload, { workloads::COUNT }>;
+
+/// Some of the allocators.
+pub type AllocatorList = NameList<&'static Allocator, { allocators::COUNT }>;
+
+parameters! {
+    /// The parameters of the stress.
+    pub struct StressParameters {
+        /// The time for all workloads together. Without it the kernel chooses.
+        pub time: Option<Duration> = None, "stress.seconds";
+        /// The workloads, in this order.
+        pub workloads: WorkloadList = WorkloadList::of(defaults()), "stress.workloads";
+        /// The seed of the random numbers. Without it the kernel takes the TSC.
+        pub seed: Option<u64> = None, "stress.seed";
+        /// The allocators, in this order.
+        pub allocators: AllocatorList = AllocatorList::of([&OCTOPOD]), "stress.allocators";
+        /// On how many CPUs, one number after the other. Without it all, or for a comparison 1, 2, 4 and so on.
+        pub cpus: CpuCounts = CpuCounts::NONE, "stress.cpus";
+    }
+}
+
+/// Ascending numbers of CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuCounts {
+    /// 0 stands for none.
+    counts: [u32; MAX_CPU_COUNTS],
+}
+
+impl CpuCounts {
+    /// No number.
+    pub const NONE: CpuCounts = CpuCounts { counts: [0; MAX_CPU_COUNTS] };
+
+    /// The first [`MAX_CPU_COUNTS`] of these numbers, none of which is 0.
+    pub fn of(numbers: impl IntoIterator<Item = u32>) -> CpuCounts {
+        let mut list = CpuCounts::NONE;
+        for (slot, number) in list.counts.iter_mut().zip(numbers) {
+            *slot = number;
+        }
+        list
+    }
+
+    /// The numbers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + Clone + use<> {
+        self.counts.into_iter().take_while(|count| *count > 0)
+    }
+}
+
+impl ParameterValue for CpuCounts {
+    fn assign<'a>(&mut self, text: &'a str) -> Result<(), ValueError<'a>> {
+        let mut list = CpuCounts::NONE;
+        let mut last = 0;
+        for (index, word) in text.split(',').enumerate() {
+            let slot = list.counts.get_mut(index).ok_or(ValueError::NotAscending)?;
+            *slot = u32::try_from(parse_u64(word)?).map_err(|_| ValueError::OutOfRange)?;
+            if *slot <= last {
+                return Err(ValueError::NotAscending);
+            }
+            last = *slot;
+        }
+        *self = list;
+        Ok(())
+    }
+
+    fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_CPU_COUNTS} ascending numbers of CPUs")
+    }
+}
