@@ -238,12 +238,12 @@ pub fn counter(counter: &Counter) {
     );
     console::send(&Record::Clock(wire::Clock {
         counter: name,
-        distrust: distrust.as_ref().map(LineBuffer::as_str),
+        unstable_reason: distrust.as_ref().map(LineBuffer::as_str),
         skew_cycles: warp.skew_cycles,
         skew_ns,
         warps: warp.times,
-        meetings: warp.meetings,
-        cpus_met: warp.cpus.into(),
+        skew_samples: warp.meetings,
+        skew_cpus: warp.cpus.into(),
         drift_ppm,
         timer_mode: time::timer::mode().name(),
     }));
@@ -287,7 +287,7 @@ fn arenas(after: bool) {
             node: u32::from(name.node.0),
             zone: name.zone_type.name(),
             frames_total: arena.total as u64,
-            frames_free: arena.free as u64,
+            free_frames: arena.free as u64,
             free_by_order: arena.free_by_order.map(|frames| frames as u64),
         }));
     }
@@ -320,13 +320,13 @@ fn frame_counts() {
 }
 
 /// The frame allocator's books before the work.
-pub fn free_before_work(frames_free_before: u64) {
+pub fn free_before_work(free_frames_before: u64) {
     arenas(false);
     let frames = memory::frames();
     console::send(&Record::Memory(wire::Memory {
         frames_total: frames.total_frames() as u64,
         metadata_bytes: frames.table_bytes() as u64,
-        frames_free_before,
+        free_frames_before,
     }));
 }
 
@@ -380,16 +380,16 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
     arenas(true);
     let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));
     console::send(&Record::Events(wire::Events {
-        double_free_caught: memory::frames().double_frees_caught() as u64,
+        invalid_frees: memory::frames().double_frees_caught() as u64,
         spurious: interrupts::pic::vectors().chain([Vector::SPURIOUS]).map(interrupts_on).sum(),
         unexpected_interrupts: unexpected.map(|count| count.load(Ordering::Relaxed)).sum(),
         timer_interrupts: interrupts_on(Vector::TIMER),
-        unanswered_requests: smp::unanswered(),
+        ipi_call_timeouts: smp::unanswered(),
         watchdog_alarms: smp::watchdog_alarms(),
         lock_stalls: smp::lock_stalls(),
-        nmis: smp::nmis(),
+        unexpected_nmis: smp::nmis(),
         log_lines_lost: console::lines().lost,
-        cpus_sent_away: smp::sent_away(),
+        late_cpus_parked: smp::sent_away(),
     }));
     match unreported_defects() {
         0 => {}
@@ -412,7 +412,7 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
     console::send_last(&Record::Verdict(wire::Verdict {
         pass: reason.is_none(),
         reason,
-        frames_free_after: memory::frames().free_frames() as u64,
+        free_frames_after: memory::frames().free_frames() as u64,
     }));
     if reason.is_none() { ExitCode::Pass } else { ExitCode::Fail }
 }

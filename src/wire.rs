@@ -141,7 +141,8 @@ pub struct Work {
 #[serde(default)]
 pub struct Events {
     /// Frees that the allocator refused.
-    pub double_free_caught: u64,
+    #[serde(alias = "double_free_caught")]
+    pub invalid_frees: u64,
     /// Spurious interrupts, from the local APICs and the legacy PIC.
     pub spurious: u64,
     /// Interrupts on vectors that nothing has registered.
@@ -149,17 +150,20 @@ pub struct Events {
     /// APIC timer interrupts.
     pub timer_interrupts: u64,
     /// Calls that another CPU did not answer in time.
-    pub unanswered_requests: u64,
+    #[serde(alias = "unanswered_requests")]
+    pub ipi_call_timeouts: u64,
     /// How often the watchdog found a CPU stuck.
     pub watchdog_alarms: u64,
     /// How often a CPU has waited for a spin lock for longer than the watchdog's time.
     pub lock_stalls: u64,
     /// Non-maskable interrupts that no CPU had sent.
-    pub nmis: u64,
+    #[serde(alias = "nmis")]
+    pub unexpected_nmis: u64,
     /// Lines of the log that could be neither written nor kept.
     pub log_lines_lost: u64,
-    /// CPUs that came after they had been given up, or that nobody had called, and halted.
-    pub cpus_sent_away: u32,
+    /// APs that came after their time-out, or without a start-up IPI of this boot, and were parked.
+    #[serde(alias = "cpus_sent_away")]
+    pub late_cpus_parked: u32,
 }
 
 /// One line that says why.
@@ -177,5 +181,6 @@ pub struct Verdict<S> {
     /// If not, the first reason why not.
     pub reason: Option<S>,
     /// Free frames after the work.
-    pub frames_free_after: u64,
+    #[serde(alias = "frames_free_after")]
+    pub free_frames_after: u64,
 }

@@ -35,7 +35,7 @@ fn say(lines: &[&str], then: &str) -> String {
 #[test]
 fn each_end_has_its_status_and_its_word() {
     let verdict_fail =
-        r#"@octopod {"verdict":{"pass":false,"reason":"2 frames lost","frames_free_after":5}}"#;
+        r#"@octopod {"verdict":{"pass":false,"reason":"2 frames lost","free_frames_after":5}}"#;
     let refused = r#"@octopod {"refused":{"reason":"this processor lacks NX"}}"#;
     let usage = r#"@octopod {"usage":{"reason":"unknown option fro"}}"#;
     let panic = r#"@octopod {"panic":{"cpu":3,"message":"oh","location":"src/x.rs:9","rip":null,"slide":0}}"#;
@@ -70,7 +70,7 @@ fn each_end_has_its_status_and_its_word() {
         assert_eq!(ended.status, Some(status), "{script}\n{ended:#?}");
         assert!(ended.last_line().starts_with(word), "{script}\n{ended:#?}");
         let report = ended.report();
-        assert_eq!(report["schema"], 1);
+        assert_eq!(report["schema"], 2);
         let expected = word.split_whitespace().next().unwrap().to_lowercase();
         assert_eq!(report["verdict"], expected.as_str(), "{script}");
     }

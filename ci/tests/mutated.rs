@@ -81,7 +81,7 @@ fn change() -> impl Strategy<Value = Change> {
     ];
     let text = prop_oneof![
         any::<String>(),
-        Just("@octopod {\"verdict\":{\"pass\":true,\"reason\":null,\"frames_free_after\":1}}".to_owned()),
+        Just("@octopod {\"verdict\":{\"pass\":true,\"reason\":null,\"free_frames_after\":1}}".to_owned()),
         Just("@octopod:".to_owned()),
         Just("a\rb\u{9b}2J\u{202e}".to_owned()),
     ];
@@ -188,7 +188,7 @@ fn has_evidence(seen: &Seen, asked: &Requested) -> bool {
     let all = counts.iter().all(|count| {
         allocators.iter().all(|allocator| workloads.iter().all(|workload| done(workload, allocator, *count)))
     });
-    let memory = seen.memory.is_some_and(|memory| memory.frames_free_before == verdict.frames_free_after);
+    let memory = seen.memory.is_some_and(|memory| memory.free_frames_before == verdict.free_frames_after);
     all && memory
         && verdict.pass
         && Some(boot.cpus_online) == asked.cpus

@@ -237,7 +237,7 @@ impl HostRun<'_> {
                 operations: operations.iter().sum(),
                 elapsed_us: elapsed.as_micros() as u64,
                 lost,
-                doubled: failures.doubled().max(gained),
+                double_allocated: failures.doubled().max(gained),
                 cycles: summarise(&histograms),
             },
             buckets: buckets(&histograms).collect(),

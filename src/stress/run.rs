@@ -302,7 +302,7 @@ impl Bench<'_> {
             operations,
             elapsed_us,
             lost,
-            doubled,
+            double_allocated: doubled,
             cycles: summarise(shared.histograms),
         }));
     }

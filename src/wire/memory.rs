@@ -55,9 +55,10 @@ pub struct Arena<S> {
     pub zone: S,
     /// Frames under the allocator's care.
     pub frames_total: u64,
-    /// Free ones, but for those that CPUs keep.
-    pub frames_free: u64,
-    /// The free ones by the largest order at which they could be handed out.
+    /// Free frames, without those that CPUs cache.
+    #[serde(alias = "frames_free")]
+    pub free_frames: u64,
+    /// The free ones by the largest order at which they could be allocated.
     pub free_by_order: [u64; ORDERS],
 }
 
@@ -94,7 +95,7 @@ pub struct FrameCounts {
     pub placed_allocs: u64,
 }
 
-/// The frame allocator's books.
+/// The frame allocator's counts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Frames (4 KiB) under the allocator's care.
@@ -102,5 +103,6 @@ pub struct Memory {
     /// Bytes that the allocator's own tables take.
     pub metadata_bytes: u64,
     /// Free frames before the work.
-    pub frames_free_before: u64,
+    #[serde(alias = "frames_free_before")]
+    pub free_frames_before: u64,
 }

@@ -43,15 +43,16 @@ pub struct Stress<S> {
     pub allocator: S,
     /// CPUs that took part.
     pub cpus: u32,
-    /// Hand-outs and returns of all CPUs.
+    /// Allocations and frees of all CPUs.
     pub operations: u64,
     /// How long it ran, in microseconds.
     pub elapsed_us: u64,
     /// Frames that were free before and are not free after.
     pub lost: u64,
-    /// Frames that were handed out while somebody held them, or returned by one who did not.
-    pub doubled: u64,
-    /// How long one hand-out and its return take together.
+    /// Frames that were allocated while they had an owner, or freed by a CPU that did not own them.
+    #[serde(alias = "doubled")]
+    pub double_allocated: u64,
+    /// How long an allocation and its free take together.
     pub cycles: Cycles,
 }
 

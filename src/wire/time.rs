@@ -9,8 +9,9 @@ use super::{BUCKETS_IN_RECORD, Bucket, Cycles};
 pub struct Clock<S> {
     /// `tsc`, `hpet` or `pm_timer`.
     pub counter: S,
-    /// What speaks against the TSC, if anything does.
-    pub distrust: Option<S>,
+    /// Why the TSC is unstable, if it is.
+    #[serde(alias = "distrust")]
+    pub unstable_reason: Option<S>,
     /// By how much one CPU's TSC was seen to be behind another's, at most, in cycles; 0 if none was.
     pub skew_cycles: u64,
     /// The same in nanoseconds.
@@ -18,9 +19,11 @@ pub struct Clock<S> {
     /// How often that was seen.
     pub warps: u64,
     /// In the search for that, how often readings of two CPUs alternated.
-    pub meetings: u64,
-    /// With how many CPUs of the others.
-    pub cpus_met: u64,
+    #[serde(alias = "meetings")]
+    pub skew_samples: u64,
+    /// How many APs took part in it.
+    #[serde(alias = "cpus_met")]
+    pub skew_cpus: u64,
     /// How far the TSC's rate is from what it was measured or told to be, in parts per million; absent where there is
     /// nothing to measure it by.
     pub drift_ppm: Option<u64>,

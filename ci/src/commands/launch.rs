@@ -535,7 +535,7 @@ fn host_report(config: &MachineConfig, emulator: &Emulator, run: &Run) -> HostRe
     HostReport {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
-        door: config.boot.name().to_owned(),
+        boot_protocol: config.boot.name().to_owned(),
         emulator: config.emulator.name().to_owned(),
         emulator_version: emulator.version(),
         qemu_version: (config.emulator == EmulatorKind::Qemu).then(|| emulator.version()),

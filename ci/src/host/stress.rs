@@ -268,7 +268,7 @@ fn note(seen: &mut Seen, ran: &Ran) {
         operations: figures.operations,
         elapsed_us: figures.elapsed_us,
         lost: figures.lost,
-        doubled: figures.doubled,
+        double_allocated: figures.double_allocated,
         cycles: Cycles { ..figures.cycles },
     });
 }

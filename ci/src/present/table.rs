@@ -9,7 +9,7 @@ use crate::present::layout;
 use crate::report::Report;
 use crate::report::bench::BenchReport;
 use crate::report::headline::millis;
-use crate::report::memory::{ArenaReport, FreeReport};
+use crate::report::memory::{FreeReport, ZoneReport};
 use crate::report::stress::StressReport;
 
 mod interrupts;
@@ -40,7 +40,7 @@ pub fn summary(report: &Report) -> Vec<String> {
         };
         lines.push(format!("CPU {} (APIC ID {}) {why}", cpu.cpu, cpu.apic_id));
     }
-    lines.extend(report.memory.iter().flat_map(|memory| nodes(&memory.arenas)));
+    lines.extend(report.memory.iter().flat_map(|memory| nodes(&memory.zones)));
     if !report.stress.is_empty() {
         let table = if is_comparison(&report.stress) {
             lines.push("operations a second, by the number of CPUs:".to_owned());
@@ -57,7 +57,7 @@ pub fn summary(report: &Report) -> Vec<String> {
 }
 
 /// What each NUMA node has, where there are several.
-fn nodes(arenas: &[ArenaReport]) -> Vec<String> {
+fn nodes(arenas: &[ZoneReport]) -> Vec<String> {
     let count = arenas.iter().map(|arena| arena.node + 1).max().unwrap_or(0);
     let nodes = (0..count).filter(|_| count > 1).map(|node| {
         let of_node = || arenas.iter().filter(|arena| arena.node == node);
@@ -135,7 +135,7 @@ fn workloads(stress: &[StressReport]) -> Table {
             HumanCount(result.operations).to_string(),
             short(rate(result)),
             HumanCount(result.lost).to_string(),
-            HumanCount(result.doubled).to_string(),
+            HumanCount(result.double_allocated).to_string(),
             short(result.cycles.p50),
             short(result.cycles.p99),
             short(result.cycles.p999),

@@ -220,7 +220,7 @@ pub fn differences(old: &Report, new: &Report) -> Vec<(&'static str, String, Str
             ("processor", host(|host| host.cpu.clone())),
             ("-smp", host(|host| host.smp.clone())),
             ("memory", host(|host| crate::base::numbers::bytes(host.memory_bytes))),
-            ("boot protocol", host(|host| host.door.clone())),
+            ("boot protocol", host(|host| host.boot_protocol.clone())),
         ]
     };
     let pairs = of(old).into_iter().zip(of(new)).map(|((name, old), (_, new))| (name, old, new));

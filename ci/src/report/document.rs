@@ -1,4 +1,4 @@
-//! What a run leaves for programs: `report.json`, schema 1, and the exit status.
+//! What a run leaves for programs: `report.json`, schema 2 (`docs/report.md`), and the exit status.
 //!
 //! Put together from the kernel's records and the launcher's own findings by [`Report::assemble`], which touches
 //! nothing outside. The report names no path of the machine that wrote it, but those that its command lines hold.
@@ -18,7 +18,7 @@ use crate::kernel::StackFrame;
 use crate::report::bench::{self, BenchReport};
 use crate::report::interrupts::{self, InterruptReport};
 use crate::report::lateness::{self, LatenessReport};
-use crate::report::memory::{self, ArenaReport};
+use crate::report::memory::{self, ZoneReport};
 use crate::report::origin::OriginReport;
 use crate::report::panic::PanicReport;
 use crate::report::stress::{self, StressReport};
@@ -27,7 +27,10 @@ use crate::report::warning::{self, WarningReport};
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
 /// What is added is optional or has `serde(default)`: reports that were stored before are read as well.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// The oldest format that can still be read: its fields of other names are known.
+pub const OLDEST_SCHEMA: u32 = 1;
 
 /// The whole report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,7 +95,8 @@ pub struct HostReport {
     /// The host's architecture.
     pub arch: String,
     /// The boot protocol by which the kernel was entered, as `--boot` takes it.
-    pub door: String,
+    #[serde(alias = "door")]
+    pub boot_protocol: String,
     /// `qemu` or `bochs`.
     #[serde(default)]
     pub emulator: String,
@@ -162,16 +166,17 @@ pub struct MemoryReport {
     #[serde(flatten)]
     pub kernel: Memory,
     /// Free frames after the work, from the verdict.
-    pub frames_free_after: Option<u64>,
+    #[serde(alias = "frames_free_after")]
+    pub free_frames_after: Option<u64>,
     /// The memory map: each region with what it is or was reserved for, in ascending order.
     #[serde(default)]
     pub regions: Vec<Region<String>>,
     /// The pages by size and rights, if nothing was wrong with them.
     pub page_tables: Option<PageTables>,
-    /// What each NUMA node has of each zone, and how whole it is.
-    #[serde(default)]
-    pub arenas: Vec<ArenaReport>,
-    /// What CPUs have asked of the allocator.
+    /// The zones of each NUMA node, with their free frames before and after the work.
+    #[serde(default, alias = "arenas")]
+    pub zones: Vec<ZoneReport>,
+    /// Each CPU's calls of the frame allocator.
     #[serde(default)]
     pub calls: Vec<FrameCounts>,
 }
@@ -188,7 +193,7 @@ impl Report {
         backtrace: Vec<StackFrame>,
     ) -> Report {
         let accel = host.as_ref().map(|host| host.accel.clone());
-        let frames_free_after = seen.verdict.as_ref().map(|verdict| verdict.frames_free_after);
+        let free_frames_after = seen.verdict.as_ref().map(|verdict| verdict.free_frames_after);
         Report {
             schema: SCHEMA,
             verdict: judgement.kind,
@@ -206,10 +211,10 @@ impl Report {
             cpus: seen.cpus.clone(),
             memory: seen.memory.map(|kernel| MemoryReport {
                 kernel,
-                frames_free_after,
+                free_frames_after,
                 regions: seen.regions.clone(),
                 page_tables: seen.page_tables,
-                arenas: memory::arenas(seen),
+                zones: memory::zones(seen),
                 calls: seen.frame_counts.clone(),
             }),
             stress: stress::reports(seen),

@@ -149,12 +149,15 @@ impl Expect {
         if outcome.status == 0 {
             for stress in &report.stress {
                 must(
-                    stress.lost == 0 && stress.doubled == 0 && stress.operations > 0,
-                    format!("{}: {} lost, {} doubled", stress.workload, stress.lost, stress.doubled),
+                    stress.lost == 0 && stress.double_allocated == 0 && stress.operations > 0,
+                    format!(
+                        "{}: {} lost, {} double-allocated",
+                        stress.workload, stress.lost, stress.double_allocated
+                    ),
                 );
             }
             if let Some(memory) = &report.memory {
-                let (before, after) = (memory.kernel.frames_free_before, memory.frames_free_after);
+                let (before, after) = (memory.kernel.free_frames_before, memory.free_frames_after);
                 must(after == Some(before), format!("{before} frames free before, {after:?} after"));
             }
         }

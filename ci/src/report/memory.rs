@@ -7,7 +7,7 @@ use crate::run::Seen;
 
 /// Memory of one node in one zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArenaReport {
+pub struct ZoneReport {
     /// The node.
     pub node: u32,
     /// `low`, `dma32` or `normal`.
@@ -23,26 +23,26 @@ pub struct ArenaReport {
 /// Free frames, and how whole they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreeReport {
-    /// How many they are, but for those that CPUs keep.
+    /// How many they are, without those that CPUs cache.
     pub frames: u64,
-    /// The same by the largest order at which they could be handed out, from 0 on.
+    /// The same by the largest order at which they could be allocated, from 0 on.
     pub by_order: [u64; ORDERS],
 }
 
 /// One for each node and zone, in the order in which the kernel named them.
-pub(super) fn arenas(seen: &Seen) -> Vec<ArenaReport> {
-    let mut reports: Vec<ArenaReport> = Vec::new();
+pub(super) fn zones(seen: &Seen) -> Vec<ZoneReport> {
+    let mut reports: Vec<ZoneReport> = Vec::new();
     for arena in &seen.arenas {
         let known =
             reports.iter().position(|report| (report.node, &report.zone) == (arena.node, &arena.zone));
         let place = known.unwrap_or_else(|| {
             let (node, zone) = (arena.node, arena.zone.clone());
-            reports.push(ArenaReport { node, zone, frames_total: 0, before: None, after: None });
+            reports.push(ZoneReport { node, zone, frames_total: 0, before: None, after: None });
             reports.len() - 1
         });
         let report = &mut reports[place];
         report.frames_total = arena.frames_total;
-        let free = FreeReport { frames: arena.frames_free, by_order: arena.free_by_order };
+        let free = FreeReport { frames: arena.free_frames, by_order: arena.free_by_order };
         *if arena.after { &mut report.after } else { &mut report.before } = Some(free);
     }
     reports
@@ -56,13 +56,13 @@ mod tests {
 
     #[test]
     fn before_and_after_come_together() {
-        let arena = |after, node, zone: &str, frames_free| Arena {
+        let arena = |after, node, zone: &str, free_frames| Arena {
             after,
             node,
             zone: zone.to_owned(),
             frames_total: 100 + u64::from(node),
-            frames_free,
-            free_by_order: [frames_free; ORDERS],
+            free_frames,
+            free_by_order: [free_frames; ORDERS],
         };
         let seen = Seen {
             arenas: vec![
@@ -75,7 +75,7 @@ mod tests {
             ..Seen::default()
         };
         let free = |report: &Option<FreeReport>| report.as_ref().map(|free| (free.frames, free.by_order[18]));
-        let found: Vec<_> = arenas(&seen)
+        let found: Vec<_> = zones(&seen)
             .iter()
             .map(|it| (it.node, it.zone.clone(), it.frames_total, free(&it.before), free(&it.after)))
             .collect();

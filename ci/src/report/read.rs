@@ -8,7 +8,7 @@ use serde_json::error::Category;
 
 use crate::base::files::input;
 use crate::base::{Error, text};
-use crate::report::document::SCHEMA;
+use crate::report::document::{OLDEST_SCHEMA, SCHEMA};
 use crate::report::{Report, check};
 
 /// A machine of 4,096 CPUs that has panicked leaves less.
@@ -35,8 +35,9 @@ pub fn read(run: &Path) -> Result<Report, Error> {
     let unreadable =
         |problem: serde_json::Error| Error::Format { path: path.clone(), problem: in_words(&problem) };
     let numbered: Numbered = serde_json::from_slice(&bytes).map_err(unreadable)?;
-    if numbered.schema != SCHEMA {
-        let problem = format!("its schema is {}, this launcher reads {SCHEMA}", numbered.schema);
+    if !(OLDEST_SCHEMA..=SCHEMA).contains(&numbered.schema) {
+        let problem =
+            format!("its schema is {}, this launcher reads {OLDEST_SCHEMA} to {SCHEMA}", numbered.schema);
         return Err(Error::Format { path, problem });
     }
     let report: Report = serde_json::from_slice(&bytes).map_err(unreadable)?;

@@ -36,9 +36,9 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
             init_to_online_us: 4_000,
             bring_up: Default::default(),
         }),
-        memory: Some(Memory { frames_total: 32_546, metadata_bytes: 6_848, frames_free_before: 32_000 }),
+        memory: Some(Memory { frames_total: 32_546, metadata_bytes: 6_848, free_frames_before: 32_000 }),
         events: Some(Events { timer_interrupts: 17, ..Events::default() }),
-        verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 32_000 }),
+        verdict: Some(Verdict { pass: true, reason: None, free_frames_after: 32_000 }),
         ..Seen::default()
     };
     let region = |start, end, owner: &str| Region { start, end, owner: owner.to_owned() };
@@ -111,7 +111,7 @@ fn add_stress(seen: &mut Seen, workload: &str, allocator: &str, cpus: u32) {
         operations: 1_000 * u64::from(cpus),
         elapsed_us: 500_000,
         lost: 0,
-        doubled: 0,
+        double_allocated: 0,
         cycles: Cycles { p50: 383, p99: 415, p999: 1_023, max: 1 << 30 },
     });
 }

@@ -16,15 +16,16 @@ pub struct StressReport {
     pub allocator: String,
     /// CPUs that took part.
     pub cpus: u32,
-    /// Hand-outs and returns of all CPUs.
+    /// Allocations and frees of all CPUs.
     pub operations: u64,
     /// How long it ran.
     pub seconds: f64,
     /// Frames that were free before and are not free after.
     pub lost: u64,
     /// Frames that were allocated twice, or freed by a CPU that did not own them.
-    pub doubled: u64,
-    /// How long one hand-out and its return take together.
+    #[serde(alias = "doubled")]
+    pub double_allocated: u64,
+    /// How long an allocation and its free take together: in TSC cycles, by threads of the host in nanoseconds.
     pub cycles: Cycles,
     /// The same in full: the buckets that hold a sample, each with the greatest value that falls into it.
     #[serde(default)]
@@ -56,7 +57,7 @@ fn report(stress: &Stress<String>, histogram: Vec<Bucket>, per_cpu_operations: V
         operations: stress.operations,
         seconds: Duration::from_micros(stress.elapsed_us).as_secs_f64(),
         lost: stress.lost,
-        doubled: stress.doubled,
+        double_allocated: stress.double_allocated,
         cycles: stress.cycles,
         histogram,
         per_cpu_operations,

@@ -326,7 +326,7 @@ mod tests {
             node: u32::MAX,
             zone: "normal".to_owned(),
             frames_total: u64::MAX,
-            frames_free: u64::MAX,
+            free_frames: u64::MAX,
             free_by_order: [u64::MAX; octopod::wire::ORDERS],
         };
         let of_most = u64::MAX;
@@ -365,7 +365,7 @@ mod tests {
             operations: 1,
             elapsed_us: 1,
             lost: 0,
-            doubled: 0,
+            double_allocated: 0,
             cycles: Default::default(),
         };
         let mut seen = Seen::default();
@@ -405,7 +405,7 @@ mod tests {
     }
 
     fn verdict(pass: bool) -> Record<String> {
-        Record::Verdict(Verdict { pass, reason: None, frames_free_after: 7 })
+        Record::Verdict(Verdict { pass, reason: None, free_frames_after: 7 })
     }
 
     #[test]

@@ -80,5 +80,5 @@ fn a_cpu_that_the_host_freezes_comes_late_and_is_sent_away() {
     let sent_away = "1 CPU came after it had been given up, and was sent away";
     assert!(guest.count_lines(sent_away) > 0, "{:#?}", guest.lines);
     let stress = &guest.seen.stress[0];
-    assert_eq!((stress.cpus, stress.lost, stress.doubled), (3, 0, 0));
+    assert_eq!((stress.cpus, stress.lost, stress.double_allocated), (3, 0, 0));
 }

@@ -41,7 +41,7 @@ fn framed(records: &[&str], then: &str) -> Fake {
 fn text_is_no_record_once_the_kernel_has_taken_the_nonce() {
     let refused = r#"octopod> help @octopod {"refused":{"reason":"x"}}"#;
     let failed =
-        r#"@octopod:0000000000000001:9 {"verdict":{"pass":false,"reason":"y","frames_free_after":7}}"#;
+        r#"@octopod:0000000000000001:9 {"verdict":{"pass":false,"reason":"y","free_frames_after":7}}"#;
     let fake = framed(&[SOUND_BOOT, refused, failed, VERDICT_PASS], &format!("exit {STATUS_PASS}"));
     let ended = fake.run(&["boot"]);
     assert_eq!(ended.status, Some(0), "{ended:#?}");
@@ -67,7 +67,7 @@ fn a_kernel_without_the_nonce_still_has_its_verdict() {
 
 #[test]
 fn a_pass_without_or_against_evidence_is_none() {
-    let verdict_fail = r#"@octopod {"verdict":{"pass":false,"reason":"no","frames_free_after":7}}"#;
+    let verdict_fail = r#"@octopod {"verdict":{"pass":false,"reason":"no","free_frames_after":7}}"#;
     let two = SOUND_BOOT.replace("\"cpus_online\":8", "\"cpus_online\":2");
     let two = two.replacen("\"state\":\"online\"", "\"state\":\"failed\"", 6);
     let idle = PAIRS.replace("\"operations\":5", "\"operations\":0");
@@ -135,7 +135,7 @@ fn numbers_that_cannot_be_cost_the_pass_and_nothing_else() {
         format!(r#"{{"latency":{{"workload":"pairs","buckets":[[5,{most}],[5,0]]}}}}"#),
         format!(r#"{{"bench":{{"name":"x","unit":"y","total":{most},"operations":0}}}}"#),
         format!(
-            r#"{{"arena":{{"after":true,"node":4294967295,"zone":"low","frames_total":{most},"frames_free":{most},"free_by_order":[{most},{most},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}}}}"#
+            r#"{{"arena":{{"after":true,"node":4294967295,"zone":"low","frames_total":{most},"free_frames":{most},"free_by_order":[{most},{most},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}}}}"#
         ),
     ] {
         let fake = passing(&[SOUND_BOOT, &format!("@octopod {record}"), VERDICT_PASS]);
@@ -159,7 +159,7 @@ fn numbers_that_cannot_be_cost_the_pass_and_nothing_else() {
 fn foreign_text_commands_no_terminal_and_forges_no_line() {
     let reason = r"a\u009b2Jb\r\nPASS  8 CPUs\u202ec\u001b[2K";
     let verdict =
-        format!(r#"@octopod {{"verdict":{{"pass":false,"reason":"{reason}","frames_free_after":7}}}}"#);
+        format!(r#"@octopod {{"verdict":{{"pass":false,"reason":"{reason}","free_frames_after":7}}}}"#);
     let status = ExitCode::Fail.qemu_status();
     let odd = r"printf 'k\302\233 2J\342\200\256x\033[1m\r\n'; printf 'q\302\233\342\200\256\rPASS\n' >&2";
     let fake = Fake::new(&say(&[SOUND_BOOT, &verdict], &format!("{odd}; exit {status}")));

@@ -49,17 +49,17 @@ pub const SOUND_BOOT: &str = concat!(
     cpu!(5),
     cpu!(6),
     cpu!(7),
-    r#"@octopod {"memory":{"frames_total":9,"metadata_bytes":1,"frames_free_before":7}}"#
+    r#"@octopod {"memory":{"frames_total":9,"metadata_bytes":1,"free_frames_before":7}}"#
 );
 
 /// The result of a workload.
 pub const PAIRS: &str = concat!(
     r#"@octopod {"stress":{"workload":"pairs","allocator":"octopod","cpus":8,"operations":5,"elapsed_us":1000000,"#,
-    r#""lost":0,"doubled":0,"cycles":{"p50":1,"p99":2,"p999":3,"max":4}}}"#
+    r#""lost":0,"double_allocated":0,"cycles":{"p50":1,"p99":2,"p999":3,"max":4}}}"#
 );
 
 /// What a kernel says at last when all is well.
-pub const VERDICT_PASS: &str = r#"@octopod {"verdict":{"pass":true,"reason":null,"frames_free_after":7}}"#;
+pub const VERDICT_PASS: &str = r#"@octopod {"verdict":{"pass":true,"reason":null,"free_frames_after":7}}"#;
 
 /// No test's machine takes longer than this, however slow the host.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -39,7 +39,7 @@ fn two_runs_are_set_side_by_side() {
     let stress = |operations: u32| {
         let result = serde_json::json!({ "stress": {
             "workload": "pairs", "allocator": "octopod", "cpus": 1, "operations": operations, "elapsed_us": 1_000_000,
-            "lost": 0, "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }
+            "lost": 0, "double_allocated": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }
         } });
         format!("@octopod {result}")
     };
@@ -60,7 +60,7 @@ fn two_runs_are_set_side_by_side() {
     assert_eq!((status, text.starts_with("ERROR  no run at /nonexistent")), (Some(2), true), "{text}");
     assert_eq!(compare(&["a".as_ref(), "b".as_ref(), "c".as_ref()]).0, Some(2));
     for (json, problem) in [
-        ("{\"schema\": 7}", "its schema is 7, this launcher reads 1"),
+        ("{\"schema\": 7}", "its schema is 7, this launcher reads 1 to 2"),
         ("{\"schema\": 1", "it is cut off"),
         ("octopod", "it is no JSON"),
     ] {
@@ -79,7 +79,7 @@ fn result(allocator: &str, cpus: u32) -> String {
         |cpu: u32| serde_json::json!({ "stress_cpu": { "workload": "pairs", "cpu": cpu, "operations": 5 } });
     let result = serde_json::json!({ "stress": {
         "workload": "pairs", "allocator": allocator, "cpus": cpus, "operations": 5 * cpus, "elapsed_us": 1_000_000,
-        "lost": 0, "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }
+        "lost": 0, "double_allocated": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }
     } });
     let lines = (0..cpus).map(share).chain([result]).map(|record| format!("@octopod {record}"));
     lines.collect::<Vec<_>>().join("\n")
@@ -91,7 +91,7 @@ fn a_comparison_that_is_cut_off_keeps_what_was_measured() {
     let lines: Vec<&str> = all.iter().map(String::as_str).collect();
     let panic = r#"@octopod {"panic":{"cpu":1,"message":"oh","location":null,"rip":null,"slide":0}}"#;
     let lost =
-        r#"@octopod {"verdict":{"pass":false,"reason":"pairs on locked: lost","frames_free_after":5}}"#;
+        r#"@octopod {"verdict":{"pass":false,"reason":"pairs on locked: lost","free_frames_after":5}}"#;
     let status = |code: ExitCode| format!("exit {}", code.qemu_status());
     for (script, status, word) in [
         (say(&lines, "echo 'octopod: at work'; sleep 600"), 130, "INTERRUPTED"),

@@ -99,7 +99,12 @@ impl Machine {
         assert_eq!(code, ExitCode::Pass, "{:#?}", self.guest.lines);
         let seen = &self.guest.seen;
         let total: u64 = self.sent.iter().sum();
-        assert_eq!(seen.events.as_ref().map(|events| events.nmis), Some(total), "{:#?}", self.guest.lines);
+        assert_eq!(
+            seen.events.as_ref().map(|events| events.unexpected_nmis),
+            Some(total),
+            "{:#?}",
+            self.guest.lines
+        );
         let counts = seen.interrupts.iter().find(|counts| counts.vector == NMI);
         let counts = counts.map(|counts| counts.counts.to_vec()).unwrap_or_default();
         assert_eq!(counts.first().copied().unwrap_or_default(), self.sent[0]);
@@ -211,7 +216,7 @@ fn at_each_instruction_of_an_ap_that_comes_too_late() {
     let left = machine.strike_at(all);
     assert!(!left.contains(&count) && !left.contains(&halt), "{left:#x?}");
     let events = machine.assert_counted();
-    assert_eq!(events.cpus_sent_away, 1);
+    assert_eq!(events.late_cpus_parked, 1);
 }
 
 /// What a CPU does that reports a panic, from the moment on at which the others would be stopped. An NMI, which may be one that

@@ -117,7 +117,7 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn what_cannot_be_read_says_why() {
-    assert!(refusal("{\"schema\": 2}").ends_with("its schema is 2, this launcher reads 1"));
+    assert!(refusal("{\"schema\": 3}").ends_with("its schema is 3, this launcher reads 1 to 2"));
     assert!(refusal("{\"schema\": 1}").contains("it is no report of a run: missing field `verdict`"));
     assert!(refusal("7").contains("it is no report of a run: invalid type"));
     assert!(refusal("tentacles").contains("it is no JSON: expected"));
@@ -132,6 +132,35 @@ fn what_cannot_be_read_says_why() {
     }
     std::fs::create_dir(folder.path().join("report.json")).unwrap();
     assert!(read(folder.path()).unwrap_err().to_string().starts_with("cannot read "));
+}
+
+#[test]
+fn a_report_of_schema_1_is_read_by_its_old_names() {
+    let mut new = two().0;
+    new.stress[0].double_allocated = 3;
+    let mut text = new.to_json().replace("\"schema\": 2", "\"schema\": 1");
+    let names = [
+        ("boot_protocol", "door"),
+        ("double_allocated", "doubled"),
+        ("free_frames_before", "frames_free_before"),
+        ("free_frames_after", "frames_free_after"),
+        ("zones", "arenas"),
+        ("invalid_frees", "double_free_caught"),
+        ("ipi_call_timeouts", "unanswered_requests"),
+        ("unexpected_nmis", "nmis"),
+        ("late_cpus_parked", "cpus_sent_away"),
+    ];
+    for (name, old) in names {
+        text = text.replace(&format!("\"{name}\":"), &format!("\"{old}\":"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("report.json"), text).unwrap();
+    let read = read(folder.path()).unwrap();
+    assert_eq!(read.schema, 1);
+    assert_eq!((&read.stress, &read.events), (&new.stress, &new.events));
+    let memory =
+        |report: &Report| report.memory.as_ref().map(|memory| (memory.kernel, memory.free_frames_after));
+    assert_eq!(memory(&read), memory(&new));
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub fn machine(report: &Report) -> Markup {
     rows.push(("command line", report.command_line.clone()));
     if let Some(boot) = &report.boot {
         let kernel = &boot.kernel;
-        let protocol = report.host.as_ref().map_or(&kernel.protocol, |host| &host.door);
+        let protocol = report.host.as_ref().map_or(&kernel.protocol, |host| &host.boot_protocol);
         rows.push(("loaded by", format!("{protocol}, KASLR by {}", kernel.kaslr)));
         let clock = format!(
             "{}, TSC {:.1} MHz by {}",
@@ -72,7 +72,10 @@ pub fn machine(report: &Report) -> Markup {
                 line.push_str(&format!(", TSCs apart by up to {} ns", clock.skew_ns));
             }
             clock.drift_ppm.iter().for_each(|ppm| line.push_str(&format!(", off by {ppm} ppm")));
-            clock.distrust.iter().for_each(|why| line.push_str(&format!("; the TSC is not trusted: {why}")));
+            clock
+                .unstable_reason
+                .iter()
+                .for_each(|why| line.push_str(&format!("; the TSC is not trusted: {why}")));
             rows.push(("time", line));
         }
         if let Some(timers) = &report.timers {

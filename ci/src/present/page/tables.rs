@@ -8,7 +8,7 @@ use crate::base::numbers::{bytes, plain, short};
 use crate::present::page::html::text;
 use crate::present::page::sections::sentences;
 use crate::present::pictures::Spread;
-use crate::report::memory::ArenaReport;
+use crate::report::memory::ZoneReport;
 use crate::report::stress::StressReport;
 use crate::report::{Report, descriptions};
 
@@ -32,11 +32,11 @@ pub fn memory(report: &Report) -> Markup {
     html! {
         p {
             (HumanCount(kernel.frames_total)) " frames, " (bytes(kernel.metadata_bytes)) " of tables for them; free before the work "
-            (HumanCount(kernel.frames_free_before))
-            @if let Some(after) = memory.frames_free_after { ", after it " (HumanCount(after)) }
+            (HumanCount(kernel.free_frames_before))
+            @if let Some(after) = memory.free_frames_after { ", after it " (HumanCount(after)) }
             "."
         }
-        (arenas(&memory.arenas))
+        (arenas(&memory.zones))
         @if !memory.calls.is_empty() { details {
             summary { "What CPUs have asked of the frame allocator, but for single frames from their magazines" }
             div.scroll.tall { table.wrap {
@@ -65,8 +65,8 @@ pub fn memory(report: &Report) -> Markup {
 }
 
 /// Free frames by the largest piece that they are part of: how fragmented memory is.
-fn arenas(arenas: &[ArenaReport]) -> Markup {
-    let parts = |arena: &ArenaReport| {
+fn arenas(arenas: &[ZoneReport]) -> Markup {
+    let parts = |arena: &ZoneReport| {
         let parts = [("before", arena.before.clone()), ("after", arena.after.clone())];
         parts.into_iter().filter_map(|(when, free)| Some((when, free?)))
     };
@@ -128,13 +128,13 @@ pub fn stress(report: &Report) -> Markup {
             }
             @for result in &report.stress {
                 @let cycles = &result.cycles;
-                @let counts = [result.lost, result.doubled];
+                @let counts = [result.lost, result.double_allocated];
                 @let figures = [
                     result.cpus.to_string(),
                     HumanCount(result.operations).to_string(),
                     HumanCount(result.rate() as u64).to_string(),
                     HumanCount(result.lost).to_string(),
-                    HumanCount(result.doubled).to_string(),
+                    HumanCount(result.double_allocated).to_string(),
                     short(cycles.p50 as f64),
                     short(cycles.p99 as f64),
                     short(cycles.p999 as f64),

@@ -144,7 +144,7 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
         node: 0,
         zone: "normal".to_owned(),
         frames_total: 1 << 20,
-        frames_free: 1 << 19,
+        free_frames: 1 << 19,
         free_by_order: [3; octopod::wire::ORDERS],
     };
     seen.arenas = vec![arena(false), arena(true)];

@@ -33,13 +33,13 @@ fn report(workloads: &[&str], operations: u64) -> Report {
         operations,
         elapsed_us: 1_000_000,
         lost: 0,
-        doubled: 0,
+        double_allocated: 0,
         cycles: Cycles { p50: 120, p99: 4_321, p999: 99_999, max: 123_456_789 },
     };
     let seen = Seen {
         boot: Some(boot),
         stress: workloads.iter().map(stress).collect(),
-        verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 0 }),
+        verdict: Some(Verdict { pass: true, reason: None, free_frames_after: 0 }),
         ..Seen::default()
     };
     let judgement = Judgement { kind: VerdictKind::Pass, reason: None };

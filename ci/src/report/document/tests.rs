@@ -1,9 +1,13 @@
-use octopod::wire::{Cycles, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work};
-use serde_json::{Value, json};
-
+use std::collections::BTreeMap;
 use std::fs;
 
+use octopod::wire::{
+    Arena, Cycles, ExpectedCpus, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work,
+};
+use serde_json::{Value, json};
+
 use super::*;
+use crate::report::sample;
 
 fn stress(allocator: &str) -> Stress<String> {
     Stress {
@@ -13,7 +17,7 @@ fn stress(allocator: &str) -> Stress<String> {
         operations: 30,
         elapsed_us: 1_500_000,
         lost: 0,
-        doubled: 0,
+        double_allocated: 0,
         cycles: Cycles { p50: 1, p99: 2, p999: 3, max: 4 },
     }
 }
@@ -46,7 +50,7 @@ fn seen() -> Seen {
             bring_up: Default::default(),
         }),
         work: Some(Work { entry_to_work_us: 4 }),
-        memory: Some(Memory { frames_total: 9, metadata_bytes: 8, frames_free_before: 7 }),
+        memory: Some(Memory { frames_total: 9, metadata_bytes: 8, free_frames_before: 7 }),
         regions: vec![Region { start: 4096, end: 1 << 52, owner: "usable".to_owned() }],
         page_tables: Some(PageTables {
             tables: 4,
@@ -59,7 +63,7 @@ fn seen() -> Seen {
         stress: vec![stress("octopod"), stress("locked")],
         latencies: vec![vec![(2, 15)], vec![]],
         shares: vec![vec![share(1, 20), share(0, 10)], vec![share(0, 1), share(1, 2)]],
-        verdict: Some(Verdict { pass: true, reason: None, frames_free_after: 7 }),
+        verdict: Some(Verdict { pass: true, reason: None, free_frames_after: 7 }),
         ..Seen::default()
     }
 }
@@ -68,7 +72,7 @@ fn host() -> HostReport {
     HostReport {
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
-        door: "pvh".to_owned(),
+        boot_protocol: "pvh".to_owned(),
         emulator: "qemu".to_owned(),
         emulator_version: "10.0.2".to_owned(),
         qemu_version: Some("10.0.2".to_owned()),
@@ -91,16 +95,16 @@ fn assembled(kind: VerdictKind, seen: &Seen) -> Value {
 }
 
 #[test]
-fn the_report_has_the_fields_of_schema_1() {
+fn the_report_has_the_fields_of_schema_2() {
     let report = assembled(VerdictKind::Pass, &seen());
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert_eq!(report["verdict"], "pass");
     assert_eq!(report["reason"], Value::Null);
     assert_eq!(report["boot"]["accel"], "tcg");
     assert_eq!(report["boot"]["cpus_online"], 2);
     assert_eq!(report["boot"]["entry_to_work_us"], 4);
     assert_eq!(report["memory"]["frames_total"], 9);
-    assert_eq!(report["memory"]["frames_free_after"], 7);
+    assert_eq!(report["memory"]["free_frames_after"], 7);
     assert_eq!(
         report["memory"]["regions"],
         json!([{ "start": 4096, "end": 4_503_599_627_370_496u64, "owner": "usable" }])
@@ -112,7 +116,7 @@ fn the_report_has_the_fields_of_schema_1() {
         report["stress"][0],
         json!({
             "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "seconds": 1.5, "lost": 0,
-            "doubled": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
+            "double_allocated": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
             "per_cpu_operations": [10, 20]
         })
     );
@@ -190,4 +194,105 @@ fn a_report_replaces_the_one_before_in_one_step() {
     }
     assert!(fs::read_to_string(&path).unwrap().contains("\"command_line\": \"b\""));
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+}
+
+/// A report in which every field has a value.
+fn full() -> Report {
+    let mut report = sample::hostile();
+    let word = || "x".to_owned();
+    let mut memory = seen();
+    memory.arenas = [false, true].map(|after| arena(after)).to_vec();
+    let assembled = |seen: &Seen| {
+        let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
+        Report::assemble(judgement, String::new(), Some(host()), None, seen, Vec::new())
+    };
+    let other = assembled(&Seen { frame_counts: vec![FrameCounts::default()], ..memory });
+    (report.host, report.memory, report.boot) = (other.host, other.memory, other.boot);
+    report.origin = OriginReport {
+        version: word(),
+        commit: Some(word()),
+        date: word(),
+        host: word(),
+        repeat: Some(word()),
+        seed: Some(word()),
+        emulator_command: Some(word()),
+    };
+    let boot = report.boot.as_mut().unwrap();
+    boot.kernel.cpus_expected =
+        Some(ExpectedCpus { by_tables: 2, disabled: 0, by_cpuid: 2, unreachable: 0, limit: Some(word()) });
+    report.kernel = Some(KernelReport { variant: word(), image_bytes: 1, compressed_bytes: Some(1) });
+    (report.bench[0].limit, report.bench[0].goal, report.bench[0].linux) = (Some(1.0), Some(1.0), Some(1.0));
+    report.clock = Some(Clock {
+        counter: word(),
+        unstable_reason: Some(word()),
+        skew_cycles: 1,
+        skew_ns: 1,
+        warps: 1,
+        skew_samples: 1,
+        skew_cpus: 1,
+        drift_ppm: Some(1),
+        timer_mode: word(),
+    });
+    report.timers = Some(Timers {
+        mode: word(),
+        cpus: 1,
+        timers: 1,
+        lateness_ns: Cycles::default(),
+        lateness_histogram: Default::default(),
+    });
+    let warning = &mut report.warnings[0];
+    (warning.table, warning.address, warning.offset) = (Some(word()), Some(word()), Some(1));
+    report.trace = Some(TraceReport { cpus: 1, events: 1, lost: 0 });
+    report
+}
+
+fn arena(after: bool) -> Arena<String> {
+    let (zone, free_by_order) = ("low".to_owned(), [1; octopod::wire::ORDERS]);
+    Arena { after, node: 0, zone, frames_total: 40, free_frames: 19, free_by_order }
+}
+
+/// The paths of a value's fields, and whether each has a value somewhere. A list of objects has `[]` behind its name.
+fn fields(value: &Value, path: &str, found: &mut BTreeMap<String, bool>) {
+    let mut note = |has_value| *found.entry(path.to_owned()).or_default() |= has_value;
+    match value {
+        Value::Object(all) => {
+            for (name, value) in all {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                fields(value, &path, found);
+            }
+        }
+        Value::Array(all) if all.iter().any(Value::is_object) => {
+            all.iter().for_each(|value| fields(value, &format!("{path}[]"), found));
+        }
+        Value::Array(all) => note(!all.is_empty()),
+        value => note(!value.is_null()),
+    }
+}
+
+#[test]
+fn every_field_is_documented_and_nothing_else() {
+    let mut found = BTreeMap::new();
+    fields(&serde_json::from_str(&full().to_json()).unwrap(), "", &mut found);
+    let empty: Vec<_> = found.iter().filter(|(_, has_value)| !**has_value).collect();
+    assert!(empty.is_empty(), "without a value in `full`, what is in them is not seen: {empty:?}");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.md");
+    let text = fs::read_to_string(file).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let documented: Vec<_> =
+        rows.map(|(path, meaning)| (path.to_owned(), meaning.trim_end_matches(['|', ' ']))).collect();
+    let without: Vec<_> =
+        found.keys().filter(|path| !documented.iter().any(|(known, _)| known == *path)).collect();
+    let unknown: Vec<_> = documented.iter().filter(|(path, _)| !found.contains_key(path)).collect();
+    assert!(
+        without.is_empty() && unknown.is_empty(),
+        "not documented: {without:#?}\ndocumented, and no field: {unknown:#?}"
+    );
+    assert!(
+        documented.iter().all(|(_, meaning)| meaning.ends_with('.')),
+        "each has a sentence: {documented:#?}"
+    );
+    let mut paths: Vec<_> = documented.iter().map(|(path, _)| path).collect();
+    paths.sort_unstable();
+    assert!(paths.windows(2).all(|two| two[0] != two[1]), "one is documented twice: {paths:?}");
+    assert!(text.contains(&format!("schema {SCHEMA}")), "{file}");
 }

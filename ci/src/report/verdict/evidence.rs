@@ -27,9 +27,11 @@ pub fn contradiction(seen: &Seen) -> Option<String> {
         }
         Some(_) => {}
     }
-    if let Some(stress) = seen.stress.iter().find(|stress| stress.lost > 0 || stress.doubled > 0) {
-        let octopod::wire::Stress { workload, lost, doubled, .. } = stress;
-        return against(format!("workload {workload} lost {lost} frames and allocated {doubled} twice"));
+    if let Some(stress) = seen.stress.iter().find(|stress| stress.lost > 0 || stress.double_allocated > 0) {
+        let octopod::wire::Stress { workload, lost, double_allocated, .. } = stress;
+        return against(format!(
+            "workload {workload} lost {lost} frames and allocated {double_allocated} twice"
+        ));
     }
     incomplete(seen)
 }
@@ -107,12 +109,12 @@ fn cpus(seen: &Seen, asked: &Requested) -> Option<String> {
 
 /// Whether as many frames are free after the work as before it. A program of the user's own, and the console, may keep some.
 fn frames(seen: &Seen, asked: &Requested) -> Option<String> {
-    let after = seen.verdict.as_ref()?.frames_free_after;
+    let after = seen.verdict.as_ref()?.free_frames_after;
     let Some(memory) = &seen.memory else {
         let is_own = asked.work == RequestedWork::Program;
         return (!is_own).then(|| "no record says how many frames were free before the work".to_owned());
     };
-    let before = memory.frames_free_before;
+    let before = memory.free_frames_before;
     let may_keep = matches!(asked.work, RequestedWork::Program | RequestedWork::Shell);
     if after == before || after < before && may_keep {
         return None;
@@ -203,7 +205,7 @@ mod tests {
             (|seen, _| seen.boot.as_mut().unwrap().cpus_online = 3, "by their own records 4"),
             (|_, asked| asked.cpus = Some(8), "4 of the machine's 8 CPUs are online"),
             (|seen, _| seen.memory = None, "no record says how many frames"),
-            (|seen, _| seen.verdict.as_mut().unwrap().frames_free_after = 1, "32000 frames were free before"),
+            (|seen, _| seen.verdict.as_mut().unwrap().free_frames_after = 1, "32000 frames were free before"),
             (|seen, _| seen.verdict = None, "there was no verdict"),
             (|seen, _| drop(seen.stress.pop()), "workload bulk on locked with 4 CPUs was asked for"),
             (|seen, _| seen.stress[1].operations = 0, "workload bulk on octopod has done no operation"),
@@ -270,7 +272,7 @@ mod tests {
     fn the_console_may_keep_frames_and_not_gain_any() {
         let after = |frames| {
             wrong(|seen, asked| {
-                seen.verdict.as_mut().unwrap().frames_free_after = frames;
+                seen.verdict.as_mut().unwrap().free_frames_after = frames;
                 asked.work = RequestedWork::Shell;
             })
         };

@@ -12,7 +12,7 @@ const PASS: i32 = ExitCode::Pass.qemu_status();
 fn said(pass: bool) -> Seen {
     let reason = (!pass).then(|| "2 frames lost".to_owned());
     let seen = sample::seen(4, &[], &[]);
-    Seen { verdict: Some(Verdict { pass, reason, frames_free_after: 32_000 }), ..seen }
+    Seen { verdict: Some(Verdict { pass, reason, free_frames_after: 32_000 }), ..seen }
 }
 
 fn panicked() -> Seen {
@@ -93,7 +93,7 @@ fn records_that_contradict_a_pass_make_it_a_failure() {
         operations: 1,
         elapsed_us: 1,
         lost: 1,
-        doubled: 0,
+        double_allocated: 0,
         cycles: Default::default(),
     };
     let refused = Seen { refused: Some("no NX".to_owned()), ..said(true) };

@@ -51,7 +51,7 @@ fn problem(record: &Record<String>) -> Option<String> {
         }
         Record::Memory(memory) => first([
             at_most("frames", memory.frames_total, MAX_FRAMES),
-            at_most("free frames", memory.frames_free_before, memory.frames_total),
+            at_most("free frames", memory.free_frames_before, memory.frames_total),
             at_most("bytes of tables", memory.metadata_bytes, MAX_PHYSICAL),
         ]),
         Record::Arena(arena) => of_arena(arena),
@@ -74,7 +74,7 @@ fn problem(record: &Record<String>) -> Option<String> {
             at_most("CPUs", end, u64::from(MAX_CPUS))
         }
         Record::Clock(clock) => first([
-            at_most("CPUs compared", clock.cpus_met, u64::from(MAX_CPUS)),
+            at_most("CPUs compared", clock.skew_cpus, u64::from(MAX_CPUS)),
             time("the skew", clock.skew_ns),
         ]),
         Record::BootStages(stages) => {
@@ -82,7 +82,7 @@ fn problem(record: &Record<String>) -> Option<String> {
         }
         Record::Lateness(late) => first([cpu_number(late.cpu), of_buckets(&late.buckets_ns)]),
         Record::Timers(timers) => at_most("CPUs", timers.cpus, MAX_CPUS),
-        Record::Verdict(verdict) => at_most("free frames", verdict.frames_free_after, MAX_FRAMES),
+        Record::Verdict(verdict) => at_most("free frames", verdict.free_frames_after, MAX_FRAMES),
         Record::Warning(_)
         | Record::Defect(_)
         | Record::WarningFrame(_)
@@ -139,7 +139,7 @@ fn of_arena(arena: &Arena<String>) -> Option<String> {
     first([
         node_number(arena.node),
         at_most("frames", arena.frames_total, MAX_FRAMES),
-        at_most("free frames", arena.frames_free, arena.frames_total),
+        at_most("free frames", arena.free_frames, arena.frames_total),
         at_most("free frames of all orders", by_order, arena.frames_total),
     ])
 }
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(refused(cpu(60_000, 1)), "CPU 60000, where there are at most 4096");
         assert_eq!(refused(cpu(0, u64::MAX)), format!("stage online: a time of {}", u64::MAX));
         assert!(check(cpu(MAX_CPUS - 1, MAX_TIME)).is_ok());
-        let verdict = Verdict { pass: true, reason: None, frames_free_after: u64::MAX };
+        let verdict = Verdict { pass: true, reason: None, free_frames_after: u64::MAX };
         assert!(refused(Record::Verdict(verdict)).contains("free frames"));
         let bench = Bench { name: "x".to_owned(), unit: "y".to_owned(), total: 1, operations: 0 };
         assert!(refused(Record::Bench(bench)).contains("0 operations"));
