@@ -2,7 +2,7 @@
 
 The kernel runs where KASLR has put it, so its symbols are right only once gdb knows by how much it slid. Where QEMU loads
 the kernel itself, `octopod connect` stops in rt0's first 64-bit instruction, at an address that is known, and reads it from
-what rt0 hands on. `octopod symbols` finds it at any later time, whichever door the kernel came by: the interrupt descriptor
+what rt0 hands on. `octopod symbols` finds it at any later time, whichever boot protocol was used: the interrupt descriptor
 table lies in the image, and QEMU tells where that is.
 """
 
@@ -66,6 +66,14 @@ def word_at(address):
 def register(name):
     """A register of the selected thread's innermost frame."""
     return int(gdb.newest_frame().read_register(name)) & ADDRESS_BITS
+
+
+def outer_function():
+    """The function that the selected CPU executes, without those that the compiler has inlined there."""
+    frame = gdb.newest_frame()
+    while frame.type() == gdb.INLINE_FRAME and frame.older() is not None:
+        frame = frame.older()
+    return frame.name()
 
 
 def threads():
@@ -216,7 +224,7 @@ class Cpus(gdb.Command):
         for thread in threads():
             base = gs_base()
             cpu = f"cpu {copy_of(cpu_id, base)}" if base is not None else "not up"
-            place = gdb.newest_frame().name() or "?"
+            place = outer_function() or "?"
             print(f"thread {thread.num}: {cpu}, {register('rip'):#x} {place}")
 
 

@@ -67,6 +67,11 @@ fn value_of<'a>(text: &'a str, thread: &str, name: &str) -> &'a str {
 fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let folder = tempfile::tempdir().unwrap();
     let Some(run) = waiting(&["--smp", "3"], folder.path()) else { return };
+    // Readers type what is written there.
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("`octopod per-cpu ").unwrap();
+    let variable = rest.split(' ').next().unwrap();
+    let documented = format!("octopod per-cpu {variable}");
     let said = gdb(
         folder.path(),
         &[
@@ -76,6 +81,7 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
             "info threads",
             "octopod cpus",
             "octopod per-cpu GS_BASE",
+            &documented,
             "printf \"its GS base is %lu\\n\", $gs_base",
             "octopod backtraces",
             "delete",
@@ -92,6 +98,14 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     assert!(thread == "2" || thread == "3", "thread {thread} is no AP's:\n{said}");
     for cpu in ["CPU#0", "CPU#1", "CPU#2"] {
         assert!(said.contains(cpu), "{cpu} is no thread:\n{said}");
+    }
+    // QEMU's CPUs are gdb's threads, from 1 on; the firmware lists them in their order.
+    let number: u32 = thread.parse().unwrap();
+    let cpu = (number - 1).to_string();
+    let place = line(&format!("thread {thread}: cpu {cpu}, "));
+    assert!(place.contains("octopod::smp::bring_up::ap::entry"), "{place}\n{said}");
+    for (of, expected) in [(&*thread, &*cpu), ("1", "0")] {
+        assert_eq!(value_of(&said, of, &format!("::{variable} ")), expected, "{said}");
     }
     let of_ap = value_of(&said, &thread, "octopod::cpu::per_cpu::GS_BASE");
     assert_eq!(of_ap, line("its GS base is "), "{said}");

@@ -298,17 +298,14 @@ pub fn with_report(
         // An output may be an input: nothing is written.
         Err(error) => return failed(error),
     };
-    let (date, commit, seed) = (jiff::Timestamp::now(), workspace.commit(), launch.seed());
+    let (origin, seed) = (OriginReport::begins(&workspace), launch.seed());
     let mut begun = Begun { workspace, files, folder: None, seed, emulator_command: None };
     let mut outcome = launch.check().and_then(|()| body(&mut begun, observer)).unwrap_or_else(failed);
     outcome.report.origin = OriginReport {
-        commit,
-        date: date.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        host: origin::host(),
         repeat: launch.repeat(seed),
         seed: seed.map(|seed| format!("{:#x}", seed.value)),
         emulator_command: begun.emulator_command.take(),
-        ..outcome.report.origin
+        ..origin
     };
     let in_folder = begun.folder.as_ref().map(|folder| ("the run's folder", folder.file(folder::REPORT)));
     let asked_for = launch.output.json.clone().filter(|path| path.as_os_str() != "-");

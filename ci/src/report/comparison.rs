@@ -212,6 +212,10 @@ pub fn differences(old: &Report, new: &Report) -> Vec<(&'static str, String, Str
         let kernel = report.kernel.as_ref().map(|kernel| kernel.variant.clone());
         [
             ("verdict", headline::verdict(report).0.to_owned()),
+            ("octopod", report.origin.octopod()),
+            ("date", report.origin.date.clone()),
+            ("host", report.origin.host.clone()),
+            ("seed", report.origin.seed.clone().unwrap_or_default()),
             ("command line", report.command_line.clone()),
             ("kernel", kernel.unwrap_or_default()),
             ("emulator", host(|host| format!("{} {}", host.emulator, host.emulator_version))),

@@ -182,7 +182,7 @@ pub struct MemoryReport {
 }
 
 impl Report {
-    /// Puts a report together. `backtrace` is `seen`'s frames with their symbols; those of the warnings are added
+    /// Puts a report together, without its origin. `backtrace` is `seen`'s frames with their symbols; those of the warnings are added
     /// later, from the symbols.
     pub fn assemble(
         judgement: Judgement,
@@ -198,7 +198,7 @@ impl Report {
             schema: SCHEMA,
             verdict: judgement.kind,
             reason: judgement.reason,
-            origin: OriginReport { version: env!("CARGO_PKG_VERSION").to_owned(), ..OriginReport::default() },
+            origin: OriginReport::default(),
             command_line,
             host,
             kernel,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Workspace;
+
 /// The origin of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -23,8 +25,29 @@ pub struct OriginReport {
     pub emulator_command: Option<String>,
 }
 
+impl OriginReport {
+    /// Of what begins now, in this checkout; without what is only known later.
+    pub fn begins(workspace: &Workspace) -> OriginReport {
+        OriginReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: workspace.commit(),
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            host: host(),
+            ..OriginReport::default()
+        }
+    }
+
+    /// Version and commit.
+    pub fn octopod(&self) -> String {
+        match &self.commit {
+            Some(commit) => format!("{}, commit {commit}", self.version),
+            None => self.version.clone(),
+        }
+    }
+}
+
 /// The host in words.
-pub fn host() -> String {
+fn host() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let noun = if cpus == 1 { "CPU" } else { "CPUs" };
     let model = cpu_model().map(|model| format!(" ({model})")).unwrap_or_default();

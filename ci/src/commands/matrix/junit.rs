@@ -18,6 +18,9 @@ pub fn to_xml(results: &Results) -> Result<String, Error> {
     let mut suite = TestSuite::new(name);
     suite.set_time(results.time);
     suite.add_property(("accel", results.accel));
+    suite.add_property(("octopod", results.origin.octopod().as_str()));
+    suite.add_property(("date", results.origin.date.as_str()));
+    suite.add_property(("host", results.origin.host.as_str()));
     suite.add_property(("qemu", results.qemu_version.as_str()));
     suite.add_test_cases(results.rows.iter().map(case));
     let mut report = Report::new("octopod");
@@ -65,6 +68,7 @@ mod tests {
         {
             assert!(suite.contains(count), "{count}: {suite}");
         }
+        assert!(xml.contains(", commit 0123456789ab"), "{xml}");
         let elements = ["<failure", "<error", "<skipped"];
         for (name, own) in [("good", None), ("bad", Some(0)), ("dead", Some(1)), ("old", Some(2))] {
             let case = case_of(&xml, name);

@@ -29,6 +29,7 @@ use crate::commands::matrix::screen::Screen;
 use crate::commands::matrix::selection::Selection;
 use crate::commands::matrix::weight::Weight;
 use crate::machine::AccelChoice;
+use crate::report::origin::OriginReport;
 
 /// The results, for programs and for JUnit's readers.
 const RESULTS: &str = "matrix.json";
@@ -114,10 +115,11 @@ impl MatrixArgs {
         let host = Weight::of_the_host(self.jobs);
         let version = runner.qemu_version().to_string();
         screen.begin(jobs.len(), host.slots, &version, self.accel.name());
-        let began = Instant::now();
+        let (began, origin) = (Instant::now(), OriginReport::begins(&workspace));
         let rows = schedule::run(&jobs, host, screen);
         let results = Results {
             schema: SCHEMA,
+            origin,
             accel: self.accel.name(),
             qemu_version: version,
             tier: wanted.tier(),

@@ -10,6 +10,7 @@ use crate::base::{Error, VerdictKind, Version, text};
 use crate::commands::matrix::rows::Row;
 use crate::machine::MachineConfig;
 use crate::report::Outcome;
+use crate::report::origin::OriginReport;
 
 /// The format of `matrix.json`.
 pub const SCHEMA: u32 = 1;
@@ -248,6 +249,8 @@ impl fmt::Display for Counts {
 pub struct Results {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// What made it, when and on what; each row has the line that repeats it.
+    pub origin: OriginReport,
     /// `--accel`; a row may have its own.
     pub accel: &'static str,
     /// QEMU's version.

@@ -91,7 +91,9 @@ fn runs_that_were_stored_are_read_and_fit_a_terminal() {
 
 #[test]
 fn the_page_of_two_is_whole() {
-    let (old, new) = two();
+    let (old, mut new) = two();
+    new.origin.commit = Some("0123456789ab".to_owned());
+    assert!(page(&old, &new).unwrap().contains("commit 0123456789ab"));
     for page in [page(&old, &new), page(&hostile(), &new)].map(Result::unwrap) {
         assert!(Html::parse_document(&page).errors.is_empty());
         assert!(!page.contains("<script") && !page.contains("http"));

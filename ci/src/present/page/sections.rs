@@ -15,14 +15,10 @@ use crate::report::{Report, descriptions};
 
 /// What made the report, and how to have the run again.
 pub fn origin(origin: &OriginReport) -> Markup {
-    let version = match &origin.commit {
-        Some(commit) => format!("{}, commit {commit}", origin.version),
-        None => origin.version.clone(),
-    };
     let known = |name, value: &String| (!value.is_empty()).then(|| (name, value.clone()));
     let some = |name, value: &Option<String>| value.clone().map(|value| (name, value));
     let rows = [
-        known("octopod", &version),
+        known("octopod", &origin.octopod()),
         known("date", &origin.date),
         known("host", &origin.host),
         some("seed", &origin.seed),

@@ -201,7 +201,7 @@ fn full() -> Report {
     let mut report = sample::hostile();
     let word = || "x".to_owned();
     let mut memory = seen();
-    memory.arenas = [false, true].map(|after| arena(after)).to_vec();
+    memory.arenas = [false, true].map(arena).to_vec();
     let assembled = |seen: &Seen| {
         let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
         Report::assemble(judgement, String::new(), Some(host()), None, seen, Vec::new())

@@ -267,7 +267,7 @@ fn a_panic_is_named_with_its_place_on_the_first_line() {
         frame("0x1", Some("octopod::smp::wait"), Some("src/smp/mod.rs:7")),
         frame("0x2", Some("octopod::rust_entry"), Some("src/stages.rs:1")),
     ];
-    let (end, asked) = (End::Status(ExitCode::Panicked.qemu_status().into()), boot());
+    let (end, asked) = (End::Status(ExitCode::Panicked.qemu_status()), boot());
     let reason = |seen: &Seen, backtrace: &[StackFrame]| {
         judged(&RunEvidence { backtrace, ..run(&end, seen, &asked) }).1
     };

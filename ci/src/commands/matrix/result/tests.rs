@@ -51,6 +51,7 @@ pub(crate) fn results() -> Results {
     ];
     Results {
         schema: SCHEMA,
+        origin: OriginReport { commit: Some("0123456789ab".to_owned()), ..OriginReport::default() },
         accel: "tcg",
         qemu_version: "7.2.0".to_owned(),
         tier: Tier::Full,
@@ -141,6 +142,7 @@ fn what_the_host_lacks_is_a_skip_with_its_reason() {
 fn the_file_for_programs_names_results_and_no_path_of_this_machine() {
     let json: serde_json::Value = serde_json::from_str(&results().to_json()).unwrap();
     assert_eq!(json["schema"], 1);
+    assert_eq!(json["origin"]["commit"], "0123456789ab");
     assert_eq!(json["counts"]["not_started"], 1);
     let row = &json["rows"][1];
     assert_eq!((&row["name"], &row["result"]), (&"bad".into(), &"failed".into()));
