@@ -1,5 +1,4 @@
-//! Layer 10: whether the house is locked, on every CPU: the live page tables, and the registers by which each CPU reads
-//! them.
+//! Layer 10: the audit of all CPUs: the page tables in use ([`memory::audit_live`]), and the control registers of each CPU.
 
 use core::fmt;
 
@@ -10,29 +9,29 @@ use crate::memory::audit::{Inventory, Violation};
 use crate::smp::{self, CallError};
 use crate::sync::IrqMutex;
 
-/// What is wrong.
+/// What the audit has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// A mapping.
+    /// A mapping that breaks a rule.
     Mapping(Violation),
-    /// A CPU's register.
+    /// A register that differs from what it should be.
     Register {
         /// The CPU.
         cpu: CpuId,
         /// The register.
         name: &'static str,
-        /// What it holds.
+        /// Its value.
         is: u64,
-        /// What it should hold.
+        /// The expected value.
         should: u64,
     },
-    /// A CPU could not be asked for its registers.
+    /// A CPU did not answer the call for its registers.
     Silent(CallError),
-    /// The frame allocator's books: what was usable at the memory stage is all that it has.
+    /// The frame allocator does not manage the usable frames of the memory map.
     Frames {
-        /// Under its care.
+        /// Managed frames.
         taken: u64,
-        /// Usable in the map.
+        /// Usable frames in the map.
         usable: u64,
     },
 }
@@ -48,14 +47,19 @@ impl fmt::Display for Finding {
             Finding::Frames { taken, usable } => {
                 write!(
                     f,
-                    "the frame allocator has {taken} frames, not the {usable} that the memory map has to give"
+                    "the frame allocator manages {taken} frames, not the {usable} usable ones of the memory map"
                 )
             }
         }
     }
 }
 
-/// Looks at everything, when all CPUs are up.
+/// Runs the audit.
+///
+/// **Context:** thread context on the BSP, interrupts enabled, when bring-up is complete. It waits for each CPU.
+///
+/// # Errors
+/// The first finding; of several registers, that of the CPU with the lowest number.
 pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
     let wanted = Controls::read().wanted(features, memory::root());
     let first: IrqMutex<Option<Finding>> = IrqMutex::new(None);
@@ -63,7 +67,7 @@ pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
         if let Some((name, is, should)) = Controls::read().first_difference(&wanted) {
             let mut first = first.lock();
             let cpu = cpu::current();
-            // Of several, the one with the lowest number, whichever came first.
+            // CPUs finish in any order: the finding of the lowest number is kept.
             if !matches!(*first, Some(Finding::Register { cpu: known, .. }) if known < cpu) {
                 *first = Some(Finding::Register { cpu, name, is, should });
             }

@@ -1,4 +1,4 @@
-//! This CPU's TLB: what it is to forget (SDM Vol. 3A, 4.10.4.1).
+//! Flushes this CPU's TLB (SDM Vol. 3A, 4.10.4.1).
 
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
@@ -7,9 +7,11 @@ use super::PAGE_BYTES;
 use crate::redirectable;
 
 redirectable! {
-    /// Forgets so many pages from an address on, or all that are not global, if there are more than `most`: each page
-    /// takes an instruction of some hundred cycles, and a reload of CR3 costs what has to be looked up again. Any context.
-    pub fn forget(address: u64, pages: usize, most: usize) {
+    /// Flushes `pages` pages from an address on, or all that are not global, if there are more than `most`. Each page takes an
+    /// instruction of some hundred cycles; a load of CR3 makes later accesses walk the page tables again.
+    ///
+    /// **Context:** any.
+    pub fn flush(address: u64, pages: usize, most: usize) {
         if pages > most {
             tlb::flush_all();
             return;

@@ -33,7 +33,7 @@ redirect! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
     stress::workload_over(source: &dyn FrameSource, allocator: &'static Allocator)
         => lose_lent_frame, if |_| is_armed(Fault::LoseLentFrame);
-    cpu::tlb::forget(address: u64, pages: usize, most: usize)
+    cpu::tlb::flush(address: u64, pages: usize, most: usize)
         => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
     stress::reported() => jump_at_third_report, if |_| is_armed(Fault::ClockJump);
 }
@@ -67,10 +67,10 @@ extern "C" fn lose_lent_frame(source: &dyn FrameSource, allocator: &'static Allo
     }
 }
 
-/// [`cpu::tlb::forget`], but not on the last CPU.
+/// [`cpu::tlb::flush`], but not on the last CPU.
 extern "C" fn keep_stale_entries(address: u64, pages: usize, most: usize) {
     if smp::cpus().last().is_some_and(|last| last.id() != cpu::current()) {
-        cpu::tlb::forget::ordinary(address, pages, most);
+        cpu::tlb::flush::ordinary(address, pages, most);
     }
 }
 

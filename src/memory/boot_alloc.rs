@@ -1,4 +1,4 @@
-//! Memory that is taken at boot and never given back: tables of the kernel's own, and the areas of CPUs.
+//! Memory that is allocated at boot and never freed: tables of the kernel, and per-CPU areas.
 
 use core::mem::MaybeUninit;
 
@@ -8,7 +8,9 @@ use super::zeroable::Zeroable;
 use crate::boot::direct_map;
 use crate::cpu::per_cpu;
 
-/// Memory for good, holding the iterator's items.
+/// Allocates a slice with the iterator's items, for the kernel's lifetime. `None` without memory.
+///
+/// **Context:** thread context, with frames available. It does not wait for other CPUs.
 pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'static mut [T]> {
     let count = items.clone().count();
     let bytes = count.checked_mul(size_of::<T>())?;
@@ -19,15 +21,17 @@ pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'s
     const { assert!(align_of::<T>() <= FRAME_BYTES) };
     let mut written = 0;
     for item in items.take(count) {
-        // SAFETY: fresh memory with room for `count` items.
+        // SAFETY: `alloc_bytes` has allocated room for `count` items, and `written` is below `count`.
         unsafe { start.add(written).write(item) };
         written += 1;
     }
-    // SAFETY: `written` items have been written to memory that nobody else has and that is never given back.
+    // SAFETY: the loop has written `written` items to memory that `alloc_bytes` has allocated for this call alone and that is never freed.
     Some(unsafe { core::slice::from_raw_parts_mut(start, written) })
 }
 
-/// Memory for good, holding `count` items of zeroes. What is large never lies on the stack.
+/// Allocates a slice of `count` items of zero bytes, for the kernel's lifetime, without a copy on the stack. `None` without memory.
+///
+/// **Context:** as for [`alloc_slice_from`].
 pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
     const { assert!(align_of::<T>() <= FRAME_BYTES) };
     let bytes = count.checked_mul(size_of::<T>())?;
@@ -43,7 +47,9 @@ pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]>
     }
 }
 
-/// Memory for one `T`, never freed, to be written in place. What is large then never lies on the stack.
+/// Allocates memory for one `T`, for the kernel's lifetime, to be written in place without a copy on the stack. `None` without memory.
+///
+/// **Context:** as for [`alloc_slice_from`].
 pub fn alloc_uninit<T>() -> Option<&'static mut MaybeUninit<T>> {
     const { assert!(align_of::<T>() <= FRAME_BYTES && size_of::<T>() > 0) };
     let start = alloc_bytes(size_of::<T>())?;
@@ -63,7 +69,7 @@ fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
     Some(direct_map::pointer(frame.address() as u64))
 }
 
-/// Memory for the areas of many CPUs, side by side: an area is a little more than a page, or than two.
+/// Allocates per-CPU areas, several in one allocation: an area is little more than one or two pages.
 pub struct CpuAreas {
     next: *mut u8,
     left_in_chunk: usize,
@@ -71,15 +77,15 @@ pub struct CpuAreas {
 }
 
 impl CpuAreas {
-    /// The most that is taken in one piece.
+    /// The largest allocation.
     const CHUNK: Order = Order::new(4).expect("there are more orders than that");
 
-    /// For so many CPUs.
+    /// An allocator for the areas of `count` CPUs.
     pub fn for_cpus(count: usize) -> CpuAreas {
         CpuAreas { next: core::ptr::null_mut(), left_in_chunk: 0, left: count }
     }
 
-    /// Makes the next CPU's area and returns the GS base that leads to it. `None` without memory.
+    /// Makes the area of the next CPU; its GS base. `None` without memory.
     pub fn make(&mut self) -> Option<usize> {
         let bytes = per_cpu::area_bytes();
         if self.left_in_chunk < bytes {
@@ -93,7 +99,8 @@ impl CpuAreas {
         self.next = area.wrapping_byte_add(bytes);
         self.left_in_chunk -= bytes;
         self.left = self.left.saturating_sub(1);
-        // SAFETY: fresh memory of that size, never given back; a page is aligned to 128, and areas are multiples of that.
+        // SAFETY: the memory was allocated above for areas alone and is never freed. It has `bytes` bytes; pages are aligned to 128, and the
+        // size of an area is a multiple of that.
         Some(unsafe { per_cpu::copy_template(area) })
     }
 }

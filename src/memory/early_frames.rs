@@ -1,17 +1,17 @@
-//! Frames before there is a frame allocator: taken from the end of one usable range, never given back.
+//! Frames before the frame allocator: taken from the end of one usable range, never freed.
 
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 
-/// Hands out single frames below a limit: what rt0's tables map.
+/// Allocates single frames below a limit: memory that rt0's tables map.
 pub struct EarlyFrames {
-    /// What is left of the range.
+    /// The rest of the range.
     free: PhysRange,
-    /// Where the range ended.
+    /// The end of the range.
     end: u64,
 }
 
 impl EarlyFrames {
-    /// Chooses the largest usable range below `limit`.
+    /// An allocator over the largest usable range below `limit`; `None` if there is none.
     pub fn new(map: &MemoryMap, limit: u64) -> Option<EarlyFrames> {
         let whole_frames = |range: PhysRange| {
             let frames = PhysRange::new(range.start, range.end.min(limit)).whole_frames();
@@ -25,7 +25,7 @@ impl EarlyFrames {
         Some(EarlyFrames { free, end: free.end })
     }
 
-    /// A frame's physical address. Its content is whatever was there.
+    /// Allocates a frame; its physical address. Its content is unspecified.
     pub fn alloc(&mut self) -> Option<u64> {
         if self.free.is_empty() {
             return None;
@@ -34,7 +34,7 @@ impl EarlyFrames {
         Some(self.free.end)
     }
 
-    /// Takes what was handed out away from the map, so that the frame allocator never sees it.
+    /// Reserves the allocated frames in the map, so that the frame allocator does not get them.
     pub fn finish(self, map: &mut MemoryMap) {
         let _ = map.reserve(PhysRange::new(self.free.end, self.end), ReservedReason::EarlyTables);
     }

@@ -1,4 +1,4 @@
-//! Many single frames, owned, in a buffer of the caller's: [`FrameBatch`].
+//! Single frames, owned, in a buffer of the caller: [`FrameBatch`].
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -7,12 +7,12 @@ use super::cache::{alloc_bulk, free_bulk};
 use super::frames::FrameNumber;
 use super::owned::{OwnedFrame, report_leak};
 
-/// Single frames, owned, whose numbers lie in a buffer of the caller's. Its drop frees them in one call of the allocator.
+/// Single frames that it owns, with their numbers in a buffer of the caller. Its drop frees them in one call of the allocator.
 ///
 /// **Context.** Thread or interrupt context. Interrupts are off during an allocation and a drop, for a time that grows with
 /// the number of frames. In an NMI handler an allocation returns no frames, and a drop leaks them and logs an error.
 pub struct FrameBatch<'a> {
-    /// The first `len` are the numbers of the frames that the batch owns. The others mean nothing.
+    /// The first `len` are the numbers of the owned frames. The others have no meaning.
     buffer: &'a mut [FrameNumber],
     len: usize,
 }
@@ -23,8 +23,8 @@ impl<'a> FrameBatch<'a> {
         FrameBatch { buffer, len: 0 }
     }
 
-    /// A batch of as many frames as the buffer has room for, or as there are. It never waits, and leaves alone what other CPUs
-    /// cache.
+    /// Allocates as many frames as the buffer has room for, or as are free. It does not wait for other CPUs, and does not use the frames that
+    /// they cache.
     #[inline(always)]
     pub fn alloc(buffer: &'a mut [FrameNumber]) -> FrameBatch<'a> {
         let len = alloc_bulk(buffer);

@@ -1,4 +1,4 @@
-//! From the loader's memory map to the final page tables and the frame allocator.
+//! The boot stage of memory: from the memory map to the final page tables and the frame allocator.
 
 use core::fmt;
 use core::ops::Range;
@@ -26,20 +26,20 @@ use crate::cpu::Features;
 pub enum MemoryError {
     /// No usable memory below 4 GiB.
     NoMemory,
-    /// The page tables.
+    /// The page tables could not be built.
     Map(MapError),
-    /// No usable range holds the frame allocator's tables.
+    /// No usable range has room for the metadata of the frame allocator.
     NoRoomForFrameTables {
-        /// Their size.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// The frame allocator refused a range.
+    /// The frame allocator has refused a range.
     Insert(InsertError),
-    /// The frame allocator has another number of frames than the memory map has to give.
-    Books {
-        /// Usable in the map.
+    /// The frame allocator manages another number of frames than the memory map has usable ones.
+    FrameCount {
+        /// Usable frames in the map.
         usable: u64,
-        /// Under the allocator's care.
+        /// Managed frames.
         taken: u64,
     },
 }
@@ -53,36 +53,41 @@ impl fmt::Display for MemoryError {
             MemoryError::NoRoomForFrameTables { bytes } => {
                 write!(
                     f,
-                    "too little memory: no {bytes} usable bytes in a row for the frame allocator's tables"
+                    "too little memory: no {bytes} contiguous usable bytes for the metadata of the frame allocator"
                 )
             }
             MemoryError::Insert(error) => write!(f, "the frame allocator: {error}"),
-            MemoryError::Books { usable, taken } => {
-                write!(f, "{usable} frames are usable, and the frame allocator has {taken}")
+            MemoryError::FrameCount { usable, taken } => {
+                write!(f, "{usable} frames are usable, but the frame allocator manages {taken}")
             }
         }
     }
 }
 
-/// Sets up memory: reserves what is in use, builds and loads the final page tables, and hands all usable memory that
-/// is left, but for what [`add_low_memory`] gives later, to the frame allocator. Once, by the boot processor, on rt0's tables.
-/// `None` for [`LowMemory`] where there is no page below 1 MiB: then no other CPU can be started.
+/// Sets up memory: reserves what is in use, builds and loads the final page tables, and adds all other usable memory to the frame allocator,
+/// except for the low zone, which [`add_low_memory`] adds later. Returns no [`LowMemory`] if there is no free page below 1 MiB: then no AP can
+/// be started.
+///
+/// **Context:** boot, on the BSP, once, with rt0's tables in CR3.
+///
+/// # Errors
+/// [`MemoryError`].
 pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
-    // Where firmware calls it usable it is wrong: what the kernel writes there would be seen, or would not be kept.
+    // Firmware that calls these ranges usable is wrong: writes there would appear on the display, or be lost.
     let _ = map.reserve(PhysRange::new(DISPLAY.start, BIOS_ROM.end), ReservedReason::LegacyWindows);
-    // Before anything is reserved: what is given back later lies below this too.
+    // Computed before the reservations: memory that is freed later is below this end, too.
     let end = FrameNumber::new(map.highest_usable().unwrap_or(0).div_ceil(FRAME_BYTES) as usize);
     let low = LowMemory::reserve(map);
 
     let mut early = EarlyFrames::new(map, EARLY_LIMIT).ok_or(MemoryError::NoMemory)?;
     let tables = map_everything(map, features, &mut early).map_err(MemoryError::Map)?;
-    // SAFETY: they map the image, on whose boot stack this runs, as rt0's tables did.
+    // SAFETY: `map_everything` has mapped the image, which has this code and its stack, as rt0's tables do.
     unsafe { tables.load() };
     *kernel::tables().lock() = Some(tables);
     early.finish(map);
 
-    // The tables themselves take a piece out of a range, which makes two edges more.
+    // The metadata is taken out of a usable range, which makes two more edges.
     let partial_blocks = Frames::partial_blocks(runs_of(map)) + 2;
     let bytes = Frames::metadata_bytes(end, partial_blocks);
     let metadata = map
@@ -90,13 +95,12 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
         .ok_or(MemoryError::NoRoomForFrameTables { bytes })?;
     let _ = map.reserve(metadata, ReservedReason::FrameTables);
     let metadata = NonNull::new(direct_map::pointer::<u8>(metadata.start)).ok_or(MemoryError::NoMemory)?;
-    // SAFETY: the range has just been taken from the map for this; it is mapped, and `usable_frames` leaves it out. RAM
-    // holds whatever it holds, which is what counts as initialised here; to clear it all would take seconds for
-    // terabytes of memory.
+    // SAFETY: the range was reserved in the map for this alone, and the direct map contains it. Its content is unspecified, which the
+    // allocator accepts; to clear it would take seconds with terabytes of memory.
     let frames = unsafe { Frames::new(metadata, end, partial_blocks, direct_map::base() as usize) };
     for run in runs_of(map) {
         log::debug!("usable: frames {:#x}..{:#x}", run.start.get(), run.end.get());
-        // SAFETY: usable RAM that nothing has reserved, mapped for good.
+        // SAFETY: usable RAM of the map, which nothing has reserved, and which the direct map contains permanently.
         unsafe { frames.insert(run.start.max(LOW_ZONE_END)..run.end.max(LOW_ZONE_END)) }
             .map_err(MemoryError::Insert)?;
     }
@@ -105,23 +109,25 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
     Ok(low)
 }
 
-/// Hands the memory to the frame allocator that [`init`] held back: that of the lowest zone, so that nothing took it before
-/// it was known for what it is. Once, when memory has been divided. Interrupts are off.
+/// Adds the memory of the low zone to the frame allocator. [`init`] leaves it out, so that no other allocation takes it before the zones are
+/// set.
+///
+/// **Context:** boot, on the BSP, once, after [`set_zones`](super::set_zones), interrupts disabled.
 ///
 /// # Errors
-/// If the allocator refuses it, or does not have now what the map has to give.
+/// [`MemoryError`] if the allocator refuses it, or does not manage all usable frames of the map then.
 pub fn add_low_memory(map: &MemoryMap) -> Result<(), MemoryError> {
     let frames = global::frames();
     for run in runs_of(map) {
-        // SAFETY: usable RAM that nothing has reserved, mapped for good, and held back until now.
+        // SAFETY: usable RAM of the map, which nothing has reserved, which the direct map contains permanently, and which `init` has left out.
         unsafe { frames.insert(run.start.min(LOW_ZONE_END)..run.end.min(LOW_ZONE_END)) }
             .map_err(MemoryError::Insert)?;
     }
     let (usable, taken) = (map.usable_frame_count(), frames.total_frames() as u64);
-    if usable == taken { Ok(()) } else { Err(MemoryError::Books { usable, taken }) }
+    if usable == taken { Ok(()) } else { Err(MemoryError::FrameCount { usable, taken }) }
 }
 
-/// The runs of usable frames.
+/// The contiguous ranges of usable frames.
 fn runs_of(map: &MemoryMap) -> impl Iterator<Item = Range<FrameNumber>> {
     map.usable_frames().map(|run| FrameNumber::new(run.start as usize)..FrameNumber::new(run.end as usize))
 }
@@ -135,8 +141,8 @@ fn map_everything(
     let mut tables = PageTables::new(features.pages_1g, &mut source)?;
     let mut map_range = |range: PhysRange, rights| {
         let (start, bytes) = (range.start, range.end - range.start);
-        // SAFETY: the tree is not live yet; what it will lead to is the machine's memory, each part with the rights
-        // that it needs: the image's parts by their kind, and no executable page anywhere else.
+        // SAFETY: no CPU uses the tree yet. It will map the machine's memory, each part with the rights that it needs; only the image's
+        // code is executable.
         unsafe { tables.map(direct_map::virt(start), start, bytes, rights, &mut source) }
     };
     map_range(image::text(), Rights::Text)?;
@@ -146,11 +152,11 @@ fn map_everything(
     map_range(BIOS_ROM, Rights::Constants)?;
     mmio::add_legacy_windows();
 
-    // All other memory is data, the image's own included, so that large pages span every border that is not one of
-    // rights. Neighbouring regions become one range, and regions that share a page map it once.
+    // All other memory is data, also that of the image, so that large pages span all borders between equal rights. Adjacent regions become
+    // one range, and a page that two regions share is mapped once.
     let without_rights = [
         PhysRange::new(0, FRAME_BYTES),
-        // Mapped above, even where the loader calls some of it memory and has left something there.
+        // Mapped above, also where the loader calls a part of it memory.
         PhysRange::new(DISPLAY.start, BIOS_ROM.end),
         PhysRange::new(image::text().start, image::constants().end),
         PhysRange::new(image::interrupt_tables().start, image::boot_stack_guard_page().end),
@@ -185,13 +191,15 @@ fn map_everything(
     Ok(tables)
 }
 
-/// Shows the first page of the kernel's code a second time, to be written: above all stacks, where nothing else is. For
-/// the test that wants to see the audit fail.
+/// Fault injection: maps the first page of the kernel's code a second time, writable, at an unused address above all stacks.
+///
+/// # Errors
+/// [`MapError`].
 #[cfg(feature = "faults")]
 pub fn map_text_writable() -> Result<(), MapError> {
     let mut tables = kernel::tables().lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
     let address = stacks::region(crate::config::MAX_CPUS as usize).1;
-    // SAFETY: nobody uses the address.
+    // SAFETY: nothing uses the address, and the test that injects this fault does not write there.
     unsafe { tables.map(address, image::text().start, FRAME_BYTES, Rights::Data, &mut table_frame) }
 }

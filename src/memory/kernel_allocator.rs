@@ -1,4 +1,4 @@
-//! The kernel's own allocator, by the way that all of the kernel takes.
+//! The kernel's own allocator as a [`FrameSource`]: the functions that all of the kernel uses.
 
 use super::cache::{alloc, drain_this_cpu, free};
 use super::frames::global::frames;
@@ -6,7 +6,7 @@ use super::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 use super::source::{AllocContext, FrameSource, uninterrupted};
 use crate::cpu::IrqGuard;
 
-/// The kernel's own allocator. It knows by itself which CPU it runs on, so a context tells it nothing.
+/// The kernel's own allocator. It uses the cache of the CPU that runs it, whatever the context.
 pub struct KernelAllocator;
 
 impl FrameSource for KernelAllocator {
@@ -17,7 +17,7 @@ impl FrameSource for KernelAllocator {
 
     #[inline(always)]
     unsafe fn free(&self, _: &mut AllocContext, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
-        // SAFETY: the caller owns the frames, as the trait's `free` demands.
+        // SAFETY: the caller owns the frames, guaranteed by the caller of the trait's `free` (see # Safety there).
         unsafe { free(frame, order) }
     }
 

@@ -1,4 +1,4 @@
-//! Where frames come from: zones and NUMA nodes, as this CPU asks for them.
+//! Sets the zones of the frame allocator by the firmware's NUMA tables.
 
 use core::fmt;
 use core::ops::Range;
@@ -7,14 +7,14 @@ use super::boot_alloc::{alloc_slice_from, alloc_uninit};
 use super::frames::global::frames;
 use super::frames::{FrameNumber, NodeId, SetZonesError, ZoneLayout, ZoneLayoutError};
 
-/// Why memory was not divided. Nothing has changed.
+/// Why the zones were not set. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumaInitError {
-    /// The nodes cannot be.
+    /// There is no layout for these nodes.
     ZoneLayout(ZoneLayoutError),
-    /// They do not fit to what is in use.
-    Divide(SetZonesError),
-    /// There is no memory for the arenas.
+    /// The allocator has refused the layout.
+    Refused(SetZonesError),
+    /// There is no memory for the zones.
     OutOfMemory,
 }
 
@@ -22,22 +22,23 @@ impl fmt::Display for NumaInitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NumaInitError::ZoneLayout(error) => error.fmt(f),
-            NumaInitError::Divide(error) => error.fmt(f),
-            NumaInitError::OutOfMemory => f.write_str("too little memory for the nodes' free lists"),
+            NumaInitError::Refused(error) => error.fmt(f),
+            NumaInitError::OutOfMemory => f.write_str("too little memory for the free lists of the zones"),
         }
     }
 }
 
 impl core::error::Error for NumaInitError {}
 
-/// Cuts memory into zones and nodes, of which `ranges` say whose memory is where: in ascending order, and apart. The
-/// arguments are those of [`ZoneLayout::fill`]. Once; interrupts are off.
+/// Sets the zones. The arguments are those of [`ZoneLayout::fill`].
+///
+/// **Context:** boot, on the BSP, interrupts disabled. Once; after an error it may be called again.
 ///
 /// # Errors
-/// What speaks against it; another try may be made.
+/// [`NumaInitError`]; nothing has changed then.
 ///
 /// # Safety
-/// No other CPU allocates or frees, nor begins to, until this has returned.
+/// No other CPU allocates or frees until this returns.
 pub(crate) unsafe fn set_zones(
     nodes: usize,
     ranges: impl Iterator<Item = (Range<FrameNumber>, NodeId)>,
@@ -49,6 +50,6 @@ pub(crate) unsafe fn set_zones(
     zone_layout.fill(frames.end(), nodes, ranges, distance).map_err(NumaInitError::ZoneLayout)?;
     let zones = alloc_slice_from(zone_layout.zones().iter().map(|_| frames.new_zone()));
     let zones = zones.ok_or(NumaInitError::OutOfMemory)?;
-    // SAFETY: no other CPU allocates or frees meanwhile, guaranteed by the caller (see # Safety).
-    unsafe { frames.set_zones(zone_layout, zones) }.map_err(NumaInitError::Divide)
+    // SAFETY: no other CPU uses the allocator meanwhile, guaranteed by the caller (see # Safety).
+    unsafe { frames.set_zones(zone_layout, zones) }.map_err(NumaInitError::Refused)
 }

@@ -55,14 +55,14 @@ impl OwnedFrame {
         self.0.address() as u64
     }
 
-    /// The frame's address in the direct map, valid for reads and writes of [`FRAME_BYTES`] as long as the handle lives.
+    /// The frame's address in the direct map, valid for reads and writes of [`FRAME_BYTES`] while the handle lives.
     pub fn as_ptr(&self) -> *mut u8 {
         direct_map::pointer(self.physical_address())
     }
 
-    /// The frame's memory, as the last owner left it.
+    /// The frame's memory, as the previous owner left it.
     pub fn as_uninit(&mut self) -> &mut MaybeUninit<[u8; FRAME_BYTES]> {
-        // SAFETY: `as_ptr` is valid for `FRAME_BYTES` and page-aligned: the direct map shows every frame of the allocator,
+        // SAFETY: `as_ptr` is valid for `FRAME_BYTES` and page-aligned: the direct map contains every frame of the allocator,
         // which `memory::init` inserts. The frame has no other owner (the handle is not `Copy`, and `from_raw` demands it), so
         // the exclusive borrow of the handle is one of the memory.
         unsafe { &mut *self.as_ptr().cast() }
@@ -171,7 +171,7 @@ impl FrameRange {
         self.first.address() as u64
     }
 
-    /// The range's address in the direct map, valid for reads and writes of [`bytes`](Self::bytes) as long as the handle
+    /// The range's address in the direct map, valid for reads and writes of [`bytes`](Self::bytes) while the handle
     /// lives.
     pub fn as_ptr(&self) -> *mut u8 {
         direct_map::pointer(self.physical_address())
@@ -179,7 +179,7 @@ impl FrameRange {
 
     /// The range's memory, as the last owners left it.
     pub fn as_uninit(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: `as_ptr` is valid for `bytes`: the direct map shows every frame of the allocator side by side, which
+        // SAFETY: `as_ptr` is valid for `bytes`: the direct map contains every frame of the allocator side by side, which
         // `memory::init` inserts. The frames have no other owner (the handle is not `Copy`, and `from_raw` demands it), so the
         // exclusive borrow of the handle is one of the memory.
         unsafe { core::slice::from_raw_parts_mut(self.as_ptr().cast(), self.bytes()) }

@@ -1,22 +1,22 @@
-//! What an allocator of frames must offer to be the kernel's, and to be stressed, compared and measured: [`FrameSource`].
+//! The interface of a frame allocator that the kernel can stress, compare and measure: [`FrameSource`].
 
 use core::marker::PhantomData;
 
 use super::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 
-/// A place from which an allocator is used: one for each CPU at work, and one more for each CPU's timer handler. What an
-/// allocator keeps for a context is touched by whoever has the context, and by nobody else.
+/// The context of an allocator's caller: one for each CPU that works, and one more for its timer handler. Only the code that has a context
+/// accesses what an allocator caches for it.
 pub struct AllocContext {
     number: usize,
-    // Two references to one context in two hands would be two hands in one cache.
+    // Two threads with references to one context could use one cache at the same time.
     _not_sync: PhantomData<core::cell::Cell<()>>,
 }
 
 impl AllocContext {
-    /// The context of that number.
+    /// The context with that number.
     ///
     /// # Safety
-    /// There is no other context of that number for the same allocator at the same time.
+    /// No other context with that number exists for the same allocator at the same time.
     pub const unsafe fn new(number: usize) -> AllocContext {
         AllocContext { number, _not_sync: PhantomData }
     }
@@ -27,18 +27,18 @@ impl AllocContext {
     }
 }
 
-/// An allocator of frames, as the workloads see it.
+/// A frame allocator, as the workloads use it.
 ///
-/// All of it may be called by several CPUs at once, each from its own [`AllocContext`], with interrupts on, and from a timer
-/// handler. An implementation that must not be interrupted sees to that itself ([`uninterrupted`]).
+/// **Context:** thread context with interrupts enabled, and timer handlers. Several CPUs call it at once, each with its own [`AllocContext`]. An
+/// implementation that must not be interrupted disables interrupts itself ([`uninterrupted`]).
 pub trait FrameSource: Sync {
-    /// A run of `2^order` frames whose first number is a multiple of its length; `None` if there is none.
+    /// Allocates `2^order` naturally aligned frames; the first one. `None` if there are none.
     fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber>;
 
-    /// Frees `2^order` frames, from whichever context.
+    /// Frees `2^order` frames, with any context.
     ///
     /// # Errors
-    /// What is wrong with it, as far as the allocator can tell; then nothing has changed.
+    /// [`FreeError`], as far as the allocator can tell; nothing has changed then.
     ///
     /// # Safety
     /// The caller owns the frames: [`alloc`](Self::alloc) of this allocator returned them, at this or a higher order, they have
@@ -50,32 +50,32 @@ pub trait FrameSource: Sync {
         order: Order,
     ) -> Result<(), FreeError>;
 
-    /// Whether a context can obtain every frame that nobody holds, also those that the allocator keeps for other contexts.
+    /// Whether an allocation finds every free frame, also those that the allocator caches for other contexts.
     fn can_obtain_all(&self) -> bool {
         true
     }
 
-    /// Gives what it keeps for this context to its shared part.
+    /// Returns what it caches for this context to its shared part.
     fn drain(&self, context: &mut AllocContext);
 
-    /// How many frames are free. Exact when nobody is in a call and every context has been drained.
+    /// How many frames are free. Exact while no call is in progress and every context is drained.
     fn free_frames(&self) -> usize;
 
-    /// Free frames by the largest order in which they could be handed out, if it can tell; under the same conditions.
+    /// Free frames by the largest order at which they can be allocated, if the allocator knows; under the same conditions.
     fn free_by_order(&self) -> Option<[usize; ORDERS]> {
         None
     }
 
-    /// Checks its own books, under the same conditions.
+    /// Checks its tables, under the same conditions.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first inconsistency.
     fn validate(&self) -> Result<(), Invalid> {
         Ok(())
     }
 }
 
-/// Runs `f` with nothing of this CPU's own coming in between: in the kernel with interrupts off.
+/// Runs `f` without interrupts of this CPU: in the kernel with interrupts disabled.
 #[inline(always)]
 pub fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_os = "none")]

@@ -1,9 +1,7 @@
-//! The CPUs' stacks: a region of their own, in which an address alone tells whose stack it is, which one, and whether
-//! it is the guard page below it.
+//! The CPUs' stacks. They have a region of their own, in which an address determines the CPU, the stack, and whether it is a guard page.
 //!
-//! Each CPU has one row: its main stack, then the interrupt stacks, each with an unmapped page below. A stack that
-//! runs over meets that page; the fault then needs a stack that still works, which is what the double fault's own is
-//! for.
+//! Each CPU has one row: its main stack, then its IST stacks, each above an unmapped guard page. A stack overflow faults on that page; the
+//! double fault has a stack of its own, so that its handler works then.
 
 use super::boot_alloc::table_frame;
 use super::paging::kernel::tables;
@@ -15,22 +13,22 @@ use crate::cpu::{CpuId, IstStack};
 
 const PAGE: u64 = FRAME_BYTES;
 
-/// Where the region begins.
+/// The first address of the region.
 fn base() -> u64 {
     direct_map::base() + direct_map::BEYOND
 }
 
-/// Which of a CPU's stacks.
+/// A stack of a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stack {
-    /// The one it works on.
+    /// The main stack.
     Main,
-    /// One of the interrupt stack table's.
+    /// A stack of the interrupt stack table.
     Ist(IstStack),
 }
 
 impl Stack {
-    /// All of a CPU's stacks, in the order in which they lie.
+    /// All stacks of a CPU, in ascending order of their addresses.
     pub const ALL: [Stack; 5] = [
         Stack::Main,
         Stack::Ist(IstStack::ALL[0]),
@@ -39,7 +37,7 @@ impl Stack {
         Stack::Ist(IstStack::ALL[3]),
     ];
 
-    /// Its size, in bytes.
+    /// Its size in bytes.
     pub const fn bytes(self) -> u64 {
         match self {
             Stack::Main => STACK_PAGES as u64 * PAGE,
@@ -47,7 +45,7 @@ impl Stack {
         }
     }
 
-    /// Its name in reports.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Stack::Main => "main",
@@ -55,7 +53,7 @@ impl Stack {
         }
     }
 
-    /// Where its guard page lies in the row.
+    /// The offset of its guard page in the row.
     const fn offset(self) -> u64 {
         match self {
             Stack::Main => 0,
@@ -66,7 +64,7 @@ impl Stack {
     }
 }
 
-/// A row's size: every stack and its guard page.
+/// The size of a row: every stack and its guard page.
 const ROW_BYTES: u64 = Stack::ALL[4].offset() + PAGE + Stack::ALL[4].bytes();
 
 /// The lowest usable address of a stack; the page below it is its guard.
@@ -74,32 +72,32 @@ pub fn bottom(cpu: CpuId, stack: Stack) -> u64 {
     base() + cpu.0 as u64 * ROW_BYTES + stack.offset() + PAGE
 }
 
-/// One past a stack's highest address: where a stack pointer starts.
+/// The end of a stack: the initial stack pointer.
 pub fn top(cpu: CpuId, stack: Stack) -> u64 {
     bottom(cpu, stack) + stack.bytes()
 }
 
-/// The ends of a CPU's interrupt stacks, in the order of [`IstStack::ALL`].
+/// The ends of a CPU's IST stacks, in the order of [`IstStack::ALL`].
 pub fn ist_tops(cpu: CpuId) -> [u64; 4] {
     IstStack::ALL.map(|stack| top(cpu, Stack::Ist(stack)))
 }
 
-/// Bytes of memory that one CPU's stacks take.
+/// The memory of one CPU's stacks in bytes, without guard pages.
 pub const BYTES_PER_CPU: u64 =
     STACK_PAGES as u64 * PAGE + IstStack::ALL.len() as u64 * IST_STACK_PAGES as u64 * PAGE;
 
-/// The addresses that the rows of so many CPUs take.
+/// The region of the first `cpus` CPUs: its first address and its end.
 pub fn region(cpus: usize) -> (u64, u64) {
     (base(), base() + cpus as u64 * ROW_BYTES)
 }
 
-/// The guard pages of so many CPUs, in ascending order.
+/// The guard pages of the first `cpus` CPUs, in ascending order.
 pub fn guards(cpus: usize) -> impl Iterator<Item = u64> {
     let cpus = (0..cpus).map(|cpu| CpuId(cpu as u32));
     cpus.flat_map(|cpu| Stack::ALL.map(|stack| bottom(cpu, stack) - PAGE))
 }
 
-/// Whose guard page that is, if it is one.
+/// The stack below which this guard page is, if the address is in one.
 pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
     let offset = address.checked_sub(base())?;
     let cpu = CpuId(u32::try_from(offset / ROW_BYTES).ok()?);
@@ -109,7 +107,12 @@ pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
     Some((cpu, stack))
 }
 
-/// Maps a CPU's stacks, on frames that nobody else has.
+/// Maps the stacks of a CPU to new frames.
+///
+/// **Context:** boot, on the BSP, once for each CPU.
+///
+/// # Errors
+/// [`MapError`]. A part of the stacks may be mapped then.
 pub fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
     let mut tables = tables().lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
@@ -117,7 +120,7 @@ pub fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
         let bottom = bottom(cpu, stack);
         for page in (bottom..bottom + stack.bytes()).step_by(FRAME_BYTES as usize) {
             let frame = table_frame().ok_or(MapError::OutOfFrames)?;
-            // SAFETY: a fresh frame, at an address that is this stack's alone.
+            // SAFETY: `table_frame` has allocated the frame for this page alone, and no other page has this address.
             unsafe { tables.map(page, frame, FRAME_BYTES, Rights::Data, &mut table_frame) }?;
         }
     }

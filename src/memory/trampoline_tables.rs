@@ -1,8 +1,8 @@
-//! The way into long mode for the other CPUs: two pages below 1 MiB that they wake up in, and tables of their own that show
-//! them where they lie. The kernel's tree never has anything in the lower half, so nothing has to be taken out of it.
+//! The memory and the page tables of the AP trampoline: two pages below 1 MiB in which the APs start, and tables that map them at their
+//! physical addresses. The kernel's own tree never has anything in the lower half, so nothing has to be unmapped from it.
 //!
-//! The first page is code. From [`TrampolineTables::seal`] on, which comes before any CPU is started, no mapping of it can be
-//! written: the tables here show it executable, the direct map read-only. The second is data, executable nowhere.
+//! The first page has the code. [`TrampolineTables::protect_code`] makes it read-only in the direct map before any AP starts; from then on
+//! no mapping of it is writable. The second page has the data, which no mapping makes executable.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,36 +14,36 @@ use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason}
 use crate::boot::physical::DISPLAY;
 use crate::cpu::{UPPER_HALF, tlb};
 
-/// What the other CPUs need in order to wake up: frames in reach of real mode and of 32-bit code. Kept for good, for a
-/// CPU may come late, or be called later.
+/// The memory that APs need to start: frames that real mode and 32-bit code can address. It is never freed, because an AP may start late,
+/// or again after it was offline.
 #[derive(Debug)]
 pub struct LowMemory {
     /// The first of two pages below 1 MiB.
     page: u64,
-    /// Frames below 4 GiB for the page tables of [`TrampolineTables`].
+    /// Frames below 4 GiB for the page tables.
     tables: PhysRange,
 }
 
 /// The trampoline's pages: code, then data.
 const PAGES: u64 = 2;
 
-/// The page of code once it is sealed; 0 before.
-static SEALED: AtomicU64 = AtomicU64::new(0);
+/// The page of code once it is protected; 0 before.
+static PROTECTED_CODE: AtomicU64 = AtomicU64::new(0);
 
-/// The trampoline's page of code, which nothing may write any more; empty before it is sealed.
-pub(super) fn sealed() -> PhysRange {
-    let page = SEALED.load(Ordering::Acquire);
+/// The trampoline's page of code, physical, once no mapping of it may be writable; empty before.
+pub(super) fn protected_code() -> PhysRange {
+    let page = PROTECTED_CODE.load(Ordering::Acquire);
     PhysRange::new(page, if page == 0 { 0 } else { page + FRAME_BYTES })
 }
 
-/// Pages on either side of the trampoline's that are reserved with it. A kernel for tests has them to see that they stay
-/// as they are.
+/// Pages on either side of the trampoline that are reserved with it. With fault injection the tests check that they do not change.
 const NEIGHBOURS: u64 = cfg!(feature = "faults") as u64;
 
-/// How many page tables lead to two neighbouring pages below 1 MiB, which one table of the lowest level shows.
+/// Page tables on the way to two adjacent pages below 1 MiB, which one table of the lowest level maps.
 const PASSAGE_TABLES: u64 = 4;
 
-/// Page tables to enter long mode with: the kernel's half, and two pages of the lower half at their physical addresses.
+/// The page tables with which an AP enters long mode: the kernel's upper half, and the two pages of the trampoline at their physical
+/// addresses.
 #[derive(Debug)]
 pub struct TrampolineTables {
     low: LowMemory,
@@ -51,7 +51,7 @@ pub struct TrampolineTables {
 }
 
 impl LowMemory {
-    /// Takes what is needed out of the map; `None` where there is no page below 1 MiB.
+    /// Reserves the memory in the map; `None` if there are no pages below 1 MiB.
     pub(super) fn reserve(map: &mut MemoryMap) -> Option<LowMemory> {
         let pages =
             map.find_usable_below(DISPLAY.start, (PAGES + 2 * NEIGHBOURS) * FRAME_BYTES, FRAME_BYTES)?;
@@ -61,24 +61,27 @@ impl LowMemory {
         Some(LowMemory { page: pages.start + NEIGHBOURS * FRAME_BYTES, tables })
     }
 
-    /// Builds the passage. What the kernel maps later in parts of its half that are empty now is not in it.
-    pub fn open(self) -> Result<TrampolineTables, MapError> {
+    /// Builds the page tables. They share the kernel's root entries of this moment: what needs a new one later is not mapped in them.
+    ///
+    /// # Errors
+    /// [`MapError::OutOfFrames`].
+    pub fn build(self) -> Result<TrampolineTables, MapError> {
         let mut next = (self.tables.start..self.tables.end).step_by(FRAME_BYTES as usize);
         let mut source = || next.next();
-        let mut passage = PageTables::new(false, &mut source)?;
+        let mut tree = PageTables::new(false, &mut source)?;
         let data = self.page + FRAME_BYTES;
-        // SAFETY: the tree is not live; both pages are this structure's own, and each has one kind of rights.
+        // SAFETY: no CPU uses the tree yet; `reserve` has taken both pages for this alone, and each has one kind of rights.
         unsafe {
-            passage.map(self.page, self.page, FRAME_BYTES, Rights::Text, &mut source)?;
-            passage.map(data, data, FRAME_BYTES, Rights::Data, &mut source)?;
+            tree.map(self.page, self.page, FRAME_BYTES, Rights::Text, &mut source)?;
+            tree.map(data, data, FRAME_BYTES, Rights::Data, &mut source)?;
         }
         let kernel = tables().lock();
         let kernel = kernel.as_ref().ok_or(MapError::OutOfFrames)?;
         for index in ENTRIES / 2..ENTRIES {
             let address = UPPER_HALF + (index - ENTRIES / 2) as u64 * span(LEVELS);
-            passage.share_root_entry(address, kernel.root_entry(address));
+            tree.share_root_entry(address, kernel.root_entry(address));
         }
-        Ok(TrampolineTables { low: self, root: passage.root() })
+        Ok(TrampolineTables { low: self, root: tree.root() })
     }
 
     /// The physical address of the first page.
@@ -88,35 +91,36 @@ impl LowMemory {
 }
 
 impl TrampolineTables {
-    /// The physical address of the first page, which holds code: below 1 MiB, executable in the passage's tables, and
-    /// writable in the direct map until it is [sealed](TrampolineTables::seal). The second page, behind it, is writable in both.
+    /// The physical address of the page of code, below 1 MiB. It is executable in these tables, and writable in the direct map until
+    /// [`protect_code`](Self::protect_code). The page of data follows it, and is writable in both.
     pub fn page(&self) -> u64 {
         self.low.page
     }
 
-    /// Makes the page of code read-only in the direct map. Once, when it is filled, by the boot processor, before any other
-    /// CPU runs: no other TLB has to forget the old rights.
+    /// Makes the page of code read-only in the direct map, once it is filled.
+    ///
+    /// **Context:** boot, on the BSP, before any AP runs: only this CPU's TLB is flushed.
     ///
     /// # Errors
-    /// [`MapError::Occupied`] if a larger page shows it. None does, because page 0, in the same 2 MiB, is not mapped.
-    pub fn seal(&self) -> Result<(), MapError> {
+    /// [`MapError::Occupied`] if a larger page maps it. None does, because page 0, in the same 2 MiB, is not mapped.
+    pub fn protect_code(&self) -> Result<(), MapError> {
         let address = direct_map::virt(self.low.page);
         let mut tables = tables().lock();
         let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
         if !tables.make_read_only(address) {
             return Err(MapError::Occupied { address });
         }
-        tlb::forget(address, 1, 1);
-        SEALED.store(self.low.page, Ordering::Release);
+        tlb::flush(address, 1, 1);
+        PROTECTED_CODE.store(self.low.page, Ordering::Release);
         Ok(())
     }
 
-    /// The root of the tables, below 4 GiB, as CR3 takes it.
+    /// The physical address of the root table, below 4 GiB, as CR3 takes it.
     pub fn root(&self) -> u32 {
         self.root as u32
     }
 
-    /// The pages on either side of the trampoline's, where they are reserved too: physical addresses.
+    /// The pages on either side of the trampoline, if they are reserved: physical addresses.
     pub fn neighbours(&self) -> impl Iterator<Item = u64> {
         let beside = [self.low.page - FRAME_BYTES, self.low.page + PAGES * FRAME_BYTES];
         beside.into_iter().take(2 * NEIGHBOURS as usize)

@@ -1,4 +1,4 @@
-//! A slice in frames of its own: for tables that are too large for a stack and are needed for a while.
+//! A slice in frames of its own, for tables that are too large for a stack and are used for a limited time: [`ZeroedSlice`].
 
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
@@ -7,7 +7,7 @@ use super::frames::{FRAME_BYTES, Order};
 use super::owned::FrameRange;
 use super::zeroable::Zeroable;
 
-/// A slice that began as zeroes. It owns its frames; its drop frees them, and drops no element.
+/// A slice of zero bytes at first. It owns its frames. Its drop frees them and drops no element.
 pub(crate) struct ZeroedSlice<T> {
     /// `None` if there is nothing to store.
     frames: Option<FrameRange>,
@@ -27,7 +27,7 @@ impl<T: Zeroable> ZeroedSlice<T> {
             frames => {
                 let all = FrameRange::alloc(Order::containing(frames)?)?;
                 let (mut used, rest) = all.split_at(frames);
-                // What the next power of two has more is free again.
+                // The allocation is a power of two of frames: the rest is freed.
                 drop(rest);
                 used.zero();
                 Some(used)

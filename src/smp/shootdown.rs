@@ -45,14 +45,14 @@ pub fn shootdown(stale: StaleRange) -> Result<(), ShootdownError> {
         flush(stale.address(), stale.pages())?;
         // SAFETY: `flush` returns only when every online CPU has flushed the range; one that comes back flushes its
         // TLB when it has joined them (`hotplug::leave`). No CPU comes up for the first time once there are mappings.
-        return unsafe { stale.settle() }.map_err(ShootdownError::Free);
+        return unsafe { stale.free() }.map_err(ShootdownError::Free);
     }
     flush_region()?;
     // SAFETY: `flush_region` returns only when every online CPU has flushed the whole region, the range with it; one that comes
     // back flushes its TLB when it has joined them (`hotplug::leave`).
-    let outcome = unsafe { stale.settle() };
+    let outcome = unsafe { stale.free() };
     // SAFETY: they were taken before the region was flushed.
-    outcome.and(unsafe { abandoned.settle() }).map_err(ShootdownError::Free)
+    outcome.and(unsafe { abandoned.free() }).map_err(ShootdownError::Free)
 }
 
 /// Frees the frames and the addresses of mappings that were dropped without a [`shootdown`]; how many pages.
@@ -68,7 +68,7 @@ pub fn purge_mappings() -> Result<usize, ShootdownError> {
         flush_region()?;
         // SAFETY: they were taken before the region was flushed, and `flush_region` returns only when every online CPU has done
         // so; one that comes back flushes its TLB when it has joined them (`hotplug::leave`).
-        unsafe { abandoned.settle() }.map_err(ShootdownError::Free)?;
+        unsafe { abandoned.free() }.map_err(ShootdownError::Free)?;
     }
     Ok(count)
 }
@@ -88,7 +88,7 @@ fn flush(address: u64, pages: usize) -> Result<(), ShootdownError> {
     // use any mapping. One whose inbox is closed is left out.
     let all = cpus().iter().map(Cpu::id).collect();
     call_those_online(&all, &|| {
-        tlb::forget(address, pages, SHOOTDOWN_PAGES);
+        tlb::flush(address, pages, SHOOTDOWN_PAGES);
         trace!(Forget, address, pages as u64);
     })
     .map_err(ShootdownError::Call)?;

@@ -27,7 +27,7 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
             constants: image::constants(),
             read_only: &[
                 (image::interrupt_tables(), Rule::InterruptTableWritable),
-                (trampoline_tables::sealed(), Rule::TrampolineWritable),
+                (trampoline_tables::protected_code(), Rule::TrampolineWritable),
             ],
             regions: map.regions(),
             windows: &windows,

@@ -1,13 +1,13 @@
-//! A place for a frame's number that other CPUs may read while its own CPU writes.
+//! A frame number in one word that other CPUs may read while its own CPU writes it.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::number::FrameNumber;
 
-/// One machine word. Every access is `Relaxed`, which on x86-64 is the plain instruction: what is read together is made
-/// consistent by [moves](super::transfer_seq), not by these.
+/// One machine word. Every access is `Relaxed`, a plain instruction on x86-64. A reader of several words relies on the sequence count of
+/// `cache::transfer_seq` for their consistency.
 ///
-/// The atomic is the processor's also in model checkers: what they check of a magazine is the moves.
+/// It is the processor's atomic in model checkers too: they check the sequence count of a magazine, not its frames.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(in crate::memory) struct AtomicFrame(AtomicUsize);
@@ -28,7 +28,7 @@ impl AtomicFrame {
         self.0.store(frame.get(), Ordering::Relaxed);
     }
 
-    /// Exclusively borrowed frames, as places that code for magazines fills too.
+    /// Exclusively borrowed frames as a slice that the code for magazines can fill.
     #[inline(always)]
     pub(in crate::memory) fn from_mut(frames: &mut [FrameNumber]) -> &[Self] {
         let all_zones: *mut [FrameNumber] = frames;
@@ -37,21 +37,21 @@ impl AtomicFrame {
         unsafe { &*(all_zones as *const [Self]) }
     }
 
-    /// The frames in these places.
+    /// The frames in these words.
     ///
     /// # Safety
-    /// No code writes to the places for as long as what is returned is used. Other CPUs may read them.
+    /// No code writes the words while the slice is used. Other CPUs may read them.
     #[inline(always)]
     pub(in crate::memory) unsafe fn view(all_zones: &[Self]) -> &[FrameNumber] {
         let frames: *const [Self] = all_zones;
-        // SAFETY: both types are one `usize`, and the caller guarantees that none is written (see # Safety).
+        // SAFETY: both types are one `usize`, and no word is written, guaranteed by the caller (see # Safety).
         unsafe { &*(frames as *const [FrameNumber]) }
     }
 
-    /// Copies from the first place to the last, so the destination may overlap the source if it begins before it.
+    /// Copies in ascending order. The destination may overlap the source if it begins before it.
     #[inline(always)]
     pub(in crate::memory) fn copy(from: &[Self], to: &[Self]) {
-        // Spelled out: where code is to be small, a loop of sixteen rounds stays one, and this is on the path of a flush.
+        // Written out, because the compiler does not unroll a loop when it optimises for size, and this is on the path of a flush.
         let (from_chunks, from_rest) = from.as_chunks::<16>();
         let (to_chunks, to_rest) = to.as_chunks::<16>();
         for (from, to) in from_chunks.iter().zip(to_chunks) {

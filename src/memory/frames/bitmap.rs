@@ -1,8 +1,7 @@
-//! One block's 512 bits, 1 = free, in one cache line.
+//! The bitmap of a block: 512 bits in one cache line, 1 = free.
 //!
-//! [`Bitmap`] has the shared operations; [`starts_of_runs`] and [`runs_by_order`] are the arithmetic under them. Counts are
-//! not kept here: a caller has reserved in the block's [state](super::state) before it takes bits, and adds to the
-//! count after it has set some.
+//! [`Bitmap`] has the shared operations; [`starts_of_runs`] and [`runs_by_order`] are their arithmetic. Counts are not here: a caller
+//! lowers the count in the block's [state](super::state) before it takes bits, and raises it after it has set some.
 
 use super::atomic_frame::AtomicFrame;
 use super::number::{FRAMES_PER_BLOCK, FrameNumber, Order};
@@ -21,7 +20,7 @@ pub(in crate::memory) struct Bitmap {
 
 const _: () = assert!(FRAMES_PER_BLOCK == WORDS * WORD_BITS);
 
-/// A run of free frames in a word, and the word as it was when it was seen.
+/// A run of free frames in a word, and the word at that moment.
 #[derive(Clone, Copy)]
 pub(in crate::memory) struct SeenRun {
     word: u64,
@@ -37,7 +36,7 @@ impl Bitmap {
         Self { words: core::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// Makes every frame from index `first` on free, and those below taken. Only while no other CPU uses the bitmap.
+    /// Sets the bits from index `first` on and clears those below. No other CPU uses the bitmap meanwhile.
     pub(in crate::memory) fn reset_to_free_from(&self, first: usize) {
         for (index, word) in self.words.iter().enumerate() {
             let taken = first.saturating_sub(index * WORD_BITS);
@@ -46,12 +45,12 @@ impl Bitmap {
         }
     }
 
-    /// All words, each as it is at its own moment.
+    /// All words, each read at its own moment.
     pub(in crate::memory) fn load(&self) -> [u64; WORDS] {
         core::array::from_fn(|index| self.word(index))
     }
 
-    /// One word as it is now.
+    /// One word.
     #[inline(always)]
     pub(in crate::memory) fn word(&self, index: usize) -> u64 {
         self.words[index].load(Ordering::Relaxed)
@@ -68,11 +67,10 @@ impl Bitmap {
         self.words[index].fetch_or(mask, Ordering::AcqRel) & mask
     }
 
-    /// Takes as many set bits as `out` has room for, and writes their frames there; the word where it stopped.
+    /// Takes as many set bits as `out` has room for, and writes their frames there. Returns the word at which it stopped.
     ///
-    /// The caller has reserved that many in the state word, so they are there; where others move them under way, a
-    /// further pass finds them, and each pass that fails is one in which others got theirs.
-    /// `out` is filled from its end: a magazine then pops ascending frames.
+    /// The caller has lowered the count by so many, so the bits are there. If other CPUs move them meanwhile, another pass finds them;
+    /// each pass that fails is the success of another CPU. `out` is filled from its end, so that a magazine pops ascending frames.
     pub(in crate::memory) fn collect(&self, start: usize, base: FrameNumber, out: &[AtomicFrame]) -> usize {
         let mut left = out.len();
         let mut index = start % WORDS;
@@ -193,8 +191,8 @@ impl Bitmap {
         (0..WORDS).step_by(span).find(|&first| self.take_words_at(first, span)).map(|first| first * WORD_BITS)
     }
 
-    /// All of the words or none. While it holds some, it has cleared fewer bits than its caller has reserved, so nobody
-    /// else can be short of theirs.
+    /// Takes all of the words or none. Before it fails, it has cleared fewer bits than its caller has taken from the count, so no other
+    /// CPU misses its own.
     fn take_words_at(&self, first: usize, span: usize) -> bool {
         if (first..first + span).any(|index| self.word(index) != u64::MAX) {
             return false;
@@ -213,8 +211,8 @@ impl Bitmap {
     }
 }
 
-/// Writes the frames of `word`'s lowest bits into `out` from its end, as many as fit; the bits left over, and how many
-/// were written. Frames that were freed together lie together, so it goes by runs of bits.
+/// Writes the frames of the lowest bits of `word` to `out`, from its end, as many as fit. Returns the remaining bits and how many were
+/// written. It works by runs of bits, because frames that were freed together are adjacent.
 fn list(word: u64, first: FrameNumber, out: &[AtomicFrame]) -> (u64, usize) {
     let mut rest = word;
     let mut room = out.len();
@@ -233,7 +231,7 @@ fn descend(out: &[AtomicFrame], first: FrameNumber) {
     let mut next = first;
     let (rest, chunks) = out.as_rchunks::<8>();
     for [a, b, c, d, e, f, g, h] in chunks.iter().rev() {
-        // Spelled out: where code is to be small, a loop of eight rounds stays one.
+        // Written out, because the compiler does not unroll a loop when it optimises for size.
         a.set(next + 7);
         b.set(next + 6);
         c.set(next + 5);
@@ -263,8 +261,8 @@ const ALIGNED: [u64; 7] = [
 
 /// The lowest aligned run of 2^order set bits, order 0 to 6: the bit that it starts at, and all of its bits.
 ///
-/// Without a loop over the order: from each group of bits of the complement, one is subtracted, and where the group was
-/// zero, its top bit shows the borrow. Beyond the lowest such group the borrow blurs the rest, which is not asked for.
+/// It has no loop over the order: it subtracts one from each group of bits of the complement. If a group is zero, its top bit shows the
+/// borrow. The groups above the lowest such one are wrong because of the borrow, and are not used.
 #[inline(always)]
 pub(in crate::memory) fn lowest_run(word: u64, order: Order) -> Option<(usize, u64)> {
     let aligned = ALIGNED[order.get() as usize];

@@ -1,16 +1,17 @@
-//! Layer 3: whole blocks, in the crate's buddy [`Heap`], which links free ones through the direct map.
+//! The buddy allocator of whole blocks: [`Heap`] of the crate `buddy_system_allocator`, which links free blocks through the direct map.
 //!
-//! The heap knows addresses, this file turns blocks into them. Two things it does not leave to the crate:
+//! The heap uses addresses; this file converts blocks into them. It does two things itself:
 //!
-//! - **Who may be given in.** The heap accepts anything; the table's states, changed under the same lock, say what is out.
-//! - **When to look for a neighbour to merge with.** The heap's `dealloc` walks a list that may be long; the caller knows
-//!   from one state word that there is nothing to find, and then the block is only pushed.
+//! - **What may be freed.** The heap accepts anything. The state words of the table, which change under the same lock, say what is
+//!   allocated.
+//! - **When to merge.** The heap's `dealloc` searches a list that may be long. The caller knows from one state word whether the buddy of a
+//!   block is free; if it is not, the block is only pushed.
 //!
-//! Pieces of the largest order, which have no neighbour to merge with, are not linked but kept as runs of numbers, while
-//! there is room for another run. So nothing in them is touched before it is needed: on terabytes of memory, where the
-//! host backs the first touch of each GiB with 2 MiB, that is the difference between a boot and none.
+//! Blocks of the largest order, which cannot be merged, are not linked but kept as runs of numbers, while there is room for another run.
+//! So their memory is not touched before it is used. The host of a virtual machine backs the first touch of each GiB with 2 MiB: with
+//! terabytes of memory the boot would otherwise fail.
 //!
-//! Of the heap's statistics only the difference *total − allocated* means anything here: the bytes that are free inside.
+//! Of the heap's statistics only the difference *total - allocated* has a meaning here: the free bytes in it.
 
 use super::number::{BlockNumber, FRAME_BYTES, FRAMES_PER_BLOCK, FrameNumber, Order};
 use buddy_system_allocator::Heap;
@@ -18,11 +19,11 @@ use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-/// The heap's classes are powers of two in bytes; the last one is that of the largest order.
+/// The heap's size classes are powers of two in bytes, up to the largest order.
 const CLASSES: usize = Order::MAX.bytes().trailing_zeros() as usize + 1;
 const BLOCK_BYTES: usize = FRAMES_PER_BLOCK * FRAME_BYTES;
 
-/// Free blocks, singly and in larger pieces.
+/// Free blocks, and larger free runs.
 pub(in crate::memory) struct Buddy {
     heap: Heap<CLASSES>,
     uninitialized: Uninitialized,
@@ -30,11 +31,11 @@ pub(in crate::memory) struct Buddy {
 }
 
 impl Buddy {
-    /// An empty one. `direct_map_base` is where physical address 0 is mapped; natural alignment must hold there up to
-    /// the largest order, since the heap finds a piece's buddy by its address.
+    /// A buddy allocator without free blocks. `direct_map_base` is the address at which physical address 0 is mapped. It must keep natural
+    /// alignment up to the largest order, because the heap finds the buddy of a run by its address.
     ///
     /// # Panics
-    /// If the base is zero, where the heap's null pointer would be a block, or misaligned.
+    /// If the base is zero, so that the heap's null pointer would be a block, or misaligned.
     pub(in crate::memory) fn new(direct_map_base: usize) -> Self {
         assert!(
             direct_map_base != 0 && direct_map_base.is_multiple_of(Order::MAX.bytes()),
@@ -43,7 +44,7 @@ impl Buddy {
         Self { heap: Heap::new(), uninitialized: Uninitialized::new(), direct_map_base }
     }
 
-    /// Takes a piece of this order, 9 or above; its first block.
+    /// Takes a run of this order, 9 or above; its first block.
     #[inline(always)]
     pub(in crate::memory) fn take(&mut self, order: Order) -> Option<BlockNumber> {
         let mut piece = self.heap.alloc(layout(order));
@@ -52,7 +53,7 @@ impl Buddy {
             if order == Order::MAX {
                 return Some(block);
             }
-            // SAFETY: the piece was given in as one that `push` takes, and is nowhere else now.
+            // SAFETY: `push` has put in this run of the largest order, and `take` above has removed it.
             unsafe { self.link(block, Order::MAX) };
             piece = self.heap.alloc(layout(order));
         }
@@ -60,11 +61,11 @@ impl Buddy {
         Some(FrameNumber::containing(address.wrapping_sub(self.direct_map_base)).block())
     }
 
-    /// Gives a piece without looking for a neighbour to merge with.
+    /// Puts a run in, without merging.
     ///
     /// # Safety
-    /// The piece is naturally aligned, mapped in the direct map, free, and not inside already; from here on nobody
-    /// touches it until it is taken out.
+    /// The run is naturally aligned, mapped in the direct map, free, and not in any buddy. Nothing accesses its memory until it is taken
+    /// out.
     #[inline(always)]
     pub(in crate::memory) unsafe fn push(&mut self, block: BlockNumber, order: Order) {
         if order < Order::MAX || !self.uninitialized.add(block) {
@@ -73,50 +74,50 @@ impl Buddy {
         }
     }
 
-    /// Links a piece into the heap's list.
+    /// Links a run into the heap's list.
     ///
     /// # Safety
     /// As for [`push`](Self::push).
     #[inline(always)]
     unsafe fn link(&mut self, block: BlockNumber, order: Order) {
         let start = self.address(block);
-        // SAFETY: the caller gives memory that is mapped, free and not inside already.
+        // SAFETY: the memory is mapped, free and in no buddy, guaranteed by the caller (see # Safety).
         unsafe { self.heap.add_to_heap(start, start + order.bytes()) };
     }
 
-    /// Gives a piece and merges it with its free neighbours.
+    /// Puts a run in, and merges it with its free buddies.
     ///
     /// # Safety
     /// As for [`push`](Self::push).
     #[cold]
     #[inline(never)]
     pub(in crate::memory) unsafe fn give(&mut self, block: BlockNumber, order: Order) {
-        // To leave the heap for good counts like a push.
+        // A run that leaves the heap permanently counts like a push.
         if order == Order::MAX && self.may_push() && self.uninitialized.add(block) {
             return;
         }
         let mut piece = NonNull::new(self.address(block) as *mut u8);
         if self.heap.stats_alloc_actual() < order.bytes() {
-            // What did not come from the heap, or came by `push`, must be counted before it may be deallocated. What
-            // comes back is what was pushed, or else one just as free and as large.
+            // A run that the heap has not allocated must be counted before it is deallocated. The heap returns the run that was
+            // pushed, or another free one of the same size.
             // SAFETY: the piece is aligned, mapped, free and not inside, guaranteed by the caller (see # Safety).
             unsafe { self.link(block, order) };
             piece = self.heap.alloc(layout(order)).ok();
         }
         if let Some(piece) = piece {
-            // SAFETY: the piece is free and not inside; the heap has handed out at least this many bytes that have not
-            // come back, which is all that its counts ask for, and its lists depend on nothing else.
+            // SAFETY: the run is free and not in the heap. The heap has allocated at least so many bytes, as its counts demand; its
+            // lists depend on nothing else.
             unsafe { self.heap.dealloc(piece, layout(order)) };
         }
     }
 
-    /// Whether [`push`](Self::push) may be used in place of [`give`](Self::give) for a piece without a free neighbour:
-    /// pushing raises the heap's totals for ever, and they must not overflow.
+    /// Whether [`push`](Self::push) may replace [`give`](Self::give) for a run without a free buddy. Each push raises the heap's total,
+    /// which must not overflow.
     pub(in crate::memory) fn may_push(&self) -> bool {
         self.heap.stats_total_bytes() < 1 << 62
     }
 
-    /// Bytes inside.
+    /// Free bytes.
     pub(in crate::memory) fn free_bytes(&self) -> usize {
         let in_heap = self.heap.stats_total_bytes() - self.heap.stats_alloc_actual();
         in_heap + self.uninitialized.pieces() * Order::MAX.bytes()
@@ -127,10 +128,10 @@ impl Buddy {
     }
 }
 
-/// Runs of pieces of the largest order, by their number. Memory maps have few, and what is given back to a run's end
-/// joins it.
+/// Runs of blocks of the largest order whose memory the allocator has not touched, by their numbers. Memory maps have few; a block next to
+/// a run joins it.
 struct Uninitialized {
-    /// Those that are empty are free places.
+    /// Empty ranges are free entries.
     runs: [Range<usize>; Uninitialized::RUNS],
 }
 
@@ -141,7 +142,7 @@ impl Uninitialized {
         Uninitialized { runs: [const { 0..0 }; Uninitialized::RUNS] }
     }
 
-    /// Adds the piece that begins there; `false` if it would need a run more than there can be.
+    /// Adds the run of the largest order that starts there; `false` if no entry is free.
     fn add(&mut self, block: BlockNumber) -> bool {
         let piece = block.0 / Order::MAX.blocks();
         let is_run = |run: &&mut Range<usize>| run.start < run.end;
@@ -157,7 +158,7 @@ impl Uninitialized {
         place.map(|place| *place = piece..piece + 1).is_some()
     }
 
-    /// Takes the lowest piece; its first block.
+    /// Takes the lowest one; its first block.
     fn take(&mut self) -> Option<BlockNumber> {
         let run = self.runs.iter_mut().filter(|run| run.start < run.end).min_by_key(|run| run.start)?;
         let piece = run.start;
@@ -165,14 +166,14 @@ impl Uninitialized {
         Some(BlockNumber(piece * Order::MAX.blocks()))
     }
 
-    /// How many there are.
+    /// How many runs of the largest order there are.
     fn pieces(&self) -> usize {
         self.runs.iter().map(Range::len).sum()
     }
 }
 
-/// An order as the heap wants it: by its alignment alone. The heap takes the larger of that and the size rounded up to a
-/// power of two, which has cost something by then.
+/// The layout for an order, by its alignment alone. The heap takes the larger one of the alignment and the size rounded up to a power of
+/// two, and the rounding costs time.
 fn layout(order: Order) -> Layout {
     // SAFETY: the alignment is a power of two, and no order's comes near `isize::MAX`.
     unsafe { Layout::from_size_align_unchecked(0, order.bytes()) }

@@ -1,9 +1,9 @@
-//! What can go wrong, each with what is needed to find the culprit.
+//! The errors of the allocator, each with the frames concerned.
 
 use super::number::{FrameNumber, Order};
 use core::fmt;
 
-/// Why memory was not taken in. Nothing of the range was.
+/// Why memory was not added. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InsertError {
     /// This frame is managed already.
@@ -11,14 +11,14 @@ pub enum InsertError {
         /// The first such frame.
         frame: FrameNumber,
     },
-    /// The range reaches past what the metadata was made for.
+    /// The range ends beyond the frames that the metadata covers.
     BeyondEnd {
-        /// The first frame past the metadata's reach.
+        /// The end of the frames that the metadata covers.
         end: FrameNumber,
     },
-    /// More blocks are managed in part than there are masks for.
+    /// More partially managed blocks than there are masks.
     TooManyPartialBlocks {
-        /// How many there may be.
+        /// The number of masks.
         limit: usize,
     },
 }
@@ -27,9 +27,9 @@ impl fmt::Display for InsertError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Overlap { frame } => write!(f, "{frame} is managed already"),
-            Self::BeyondEnd { end } => write!(f, "the range reaches past {end}, where the metadata ends"),
+            Self::BeyondEnd { end } => write!(f, "the range ends beyond {end}, the end of the metadata"),
             Self::TooManyPartialBlocks { limit } => {
-                write!(f, "more than {limit} blocks would be managed in part")
+                write!(f, "more than {limit} partially managed blocks")
             }
         }
     }
@@ -37,12 +37,12 @@ impl fmt::Display for InsertError {
 
 impl core::error::Error for InsertError {}
 
-/// Why frames were not taken back. What the error names was left as it was.
+/// Why frames were not freed. The frames that the error names are unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FreeError {
-    /// The allocator was never given this frame.
+    /// The allocator does not manage this frame.
     NotManaged {
-        /// The foreign frame.
+        /// The frame.
         frame: FrameNumber,
     },
     /// No run of this order starts at this frame.
@@ -57,16 +57,16 @@ pub enum FreeError {
         /// The frame freed twice.
         frame: FrameNumber,
     },
-    /// Nothing so large was handed out here.
+    /// No allocation of this order is here.
     WrongOrder {
         /// The frame as the caller gave it.
         frame: FrameNumber,
         /// The order as the caller gave it.
         given: Order,
-        /// The largest order that the memory there can have been handed out in.
+        /// The largest order that the allocation there can have.
         at_most: Order,
     },
-    /// It was freed in an NMI, or in another handler that may have interrupted the allocator itself.
+    /// The free came from an NMI handler, or from another handler that may have interrupted the allocator.
     AllocDisabled {
         /// The frame as the caller gave it.
         frame: FrameNumber,
@@ -91,7 +91,7 @@ impl fmt::Display for FreeError {
 
 impl core::error::Error for FreeError {}
 
-/// A rule that the allocator's own books break, and the block where they do.
+/// An inconsistency of the allocator's tables, and the block that shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
     /// A block's count of free frames and its bitmap differ.
@@ -117,51 +117,51 @@ pub enum Invalid {
         /// The count in the state word.
         managed: usize,
     },
-    /// A wholly free block that no magazine holds and that was not given to the buddy.
+    /// A free block that no CPU has reserved and that is not in the buddy.
     Stranded {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// A block with free frames that no magazine holds, and that no search would look at before it looks at every block.
+    /// A block with free frames that no CPU has reserved, and that the summary does not mark as available.
     NotInSummary {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// A block caught between table and buddy: no call is under way at quiescence.
+    /// A block in transit between table and buddy, although no call is in progress.
     Transit {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// A block of a larger allocation whose neighbours do not belong to the same one.
+    /// A block of a larger allocation whose other blocks do not belong to it.
     Huge {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// The buddy holds a block that the table says is elsewhere, or holds it twice.
+    /// The buddy has a block that is elsewhere by its state, or has it twice.
     NotInBuddy {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// The table says that the buddy holds this block, and it does not.
+    /// A block that is in the buddy by its state, and is not there.
     MissingFromBuddy {
         /// The block's first frame.
         block: FrameNumber,
     },
-    /// The buddy holds two halves of a piece side by side, and could hand out the piece.
+    /// Two buddies that are both free and were not merged.
     NotMerged {
         /// The lower half's first frame.
         block: FrameNumber,
         /// The order of either.
         order: Order,
     },
-    /// The buddy's own count of free bytes is not what it holds.
+    /// The buddy's count of free bytes differs from the blocks that it has.
     BuddyBytes {
-        /// Bytes that it holds.
+        /// Bytes that it has.
         held: usize,
-        /// Bytes that it counts.
+        /// Its count.
         counted: usize,
     },
-    /// The states do not add up to the frames that were inserted.
+    /// The sum of the states differs from the frames that were inserted.
     Total {
         /// The sum over the states.
         states: usize,
@@ -179,7 +179,7 @@ pub enum Invalid {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "allocator's books: {self:?}")
+        write!(f, "inconsistent allocator: {self:?}")
     }
 }
 

@@ -1,13 +1,13 @@
-//! Deliberate faults, so that a stress test can show that it would notice.
+//! Fault injection: bugs that the tests arm, to show that the checks find them.
 //!
-//! One may be armed at a time, for all allocators: see [`arm`]. Each breaks what it breaks and nothing else: the books stay
-//! consistent, which is what makes such faults hard to find in earnest.
+//! One fault can be armed at a time, for all allocators: see [`arm`]. Each breaks one thing and leaves the tables consistent, as a real bug
+//! would, which is what makes such bugs hard to find.
 
 use super::number::FrameNumber;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-/// A fault strikes once in so many refills or flushes: several times in each round of a storm, so that a slow host's only
-/// round is enough.
+/// A fault happens once in so many refills or flushes: several times in each round of a stress run, so that one round on a slow host is
+/// enough.
 pub const EVERY: usize = 100;
 
 /// What goes wrong.
@@ -16,47 +16,47 @@ pub const EVERY: usize = 100;
 pub enum Fault {
     /// Nothing.
     None = 0,
-    /// A frame that a magazine got from the table is free in the table as well, and will be handed out again.
+    /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
     HandOutTwice = 1,
-    /// A frame is forgotten on its way from a magazine to the table.
+    /// A flush loses a frame.
     LoseOne = 2,
-    /// The block table counts one frame less than comes back.
+    /// A flush counts one frame too few.
     Miscount = 3,
-    /// The allocator hands out a run that begins one frame too far.
+    /// An allocation returns a run that begins one frame too high.
     Misalign = 4,
-    /// A block whose last frame comes back stays in pieces.
+    /// A block stays in the table when its last frame is freed.
     Strand = 5,
-    /// A whole block that goes back to the buddy does not get there.
+    /// A free block is not put into the buddy.
     ForgetBlock = 6,
-    /// A block that has free frames again is not noted where a search would look.
+    /// A block that has free frames again is not marked in the summary.
     ForgetSummary = 7,
-    /// What is free already may be freed again.
+    /// Double frees are accepted.
     AcceptDoubleFree = 8,
-    /// What the allocator was never given may be freed.
+    /// Frees of unmanaged frames are accepted.
     AcceptForeign = 9,
-    /// More may be freed than was handed out.
+    /// Frees of a larger order than the allocation's are accepted.
     AcceptWrongOrder = 10,
-    /// A CPU without memory does not ask the others for what they keep.
+    /// A CPU without free frames does not make the others drain their caches.
     KeepFromOthers = 11,
-    /// A request with interrupts off waits for the other CPUs.
+    /// An allocation with interrupts disabled waits for the other CPUs.
     WaitInHandler = 12,
-    /// The allocator is open in NMIs.
+    /// The allocator is not disabled in NMI handlers.
     AllowInNmi = 13,
-    /// A refill lets an interrupt in half-way.
+    /// A refill enables interrupts half-way.
     LetHandlerIn = 14,
-    /// A whole block that goes back to the buddy is not merged with its free neighbour.
+    /// A free block is not merged with its free buddy.
     KeepApart = 15,
 }
 
 static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);
 static CHANCES: AtomicUsize = AtomicUsize::new(0);
 
-/// Chooses the fault that is to happen from now on.
+/// Arms a fault.
 pub fn arm(fault: Fault) {
     FAULT.store(fault as u8, Ordering::Relaxed);
 }
 
-/// Whether this fault happens, each time that it can.
+/// Whether this fault is armed.
 pub fn is_armed(fault: Fault) -> bool {
     FAULT.load(Ordering::Relaxed) == fault as u8
 }
@@ -66,28 +66,28 @@ fn strikes(fault: Fault) -> bool {
     is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
 }
 
-/// The same, for what happens to whole blocks, which is rare: every second time.
+/// [`strikes`] for events of whole blocks, which are rare: every second time.
 pub(in crate::memory) fn strikes_block(fault: Fault) -> bool {
     is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
-/// How many of these frames that have come back are counted.
+/// How many of these freed frames are counted.
 pub(in crate::memory) fn counted(frames: usize) -> usize {
     if strikes(Fault::Miscount) { frames - 1 } else { frames }
 }
 
-/// The run that is handed out in the place of this one.
+/// The run that is returned instead of this one.
 pub(in crate::memory) fn handed_out(run: FrameNumber) -> FrameNumber {
     if strikes(Fault::Misalign) { run + 1 } else { run }
 }
 
-/// The fault of a refill, of which this is the first frame: the frame to be freed although the magazine has it.
+/// After a refill whose first frame is this one: the frame that is freed although the magazine has it.
 pub(in crate::memory) fn after_refill(first: Option<FrameNumber>) -> Option<FrameNumber> {
-    // The frame that will be popped last: by then the other one has had time to find an owner.
+    // The frame that is popped last: until then it can be allocated on another CPU.
     first.filter(|_| strikes(Fault::HandOutTwice))
 }
 
-/// The fault of a flush of these frames: those that do get flushed.
+/// Before a flush of these frames: the ones that are flushed.
 pub(in crate::memory) fn before_flush(batch: &[FrameNumber]) -> &[FrameNumber] {
     match batch {
         [_, rest @ ..] if strikes(Fault::LoseOne) => rest,

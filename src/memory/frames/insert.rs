@@ -1,7 +1,7 @@
-//! Taking memory in: whole blocks go to the buddy, in pieces as large as they come; the edges become blocks that are
-//! managed in part, each with a mask that says which frames are.
+//! Adding memory: whole blocks go to the buddy, in runs as large as possible. A block at the edge of a range is managed in part, with a
+//! mask of its managed frames.
 //!
-//! A range is checked as a whole, under the lock, before any of it is taken in.
+//! A range is checked as a whole, under the lock, before any of it is added.
 
 use super::allocator::{Frames, InsertState};
 use super::bitmap::WORD_BITS;
@@ -11,7 +11,7 @@ use super::state::{self, Kind, State};
 use super::sync::Ordering;
 use core::ops::Range;
 
-/// What of a range lies in one block.
+/// The part of a range that lies in one block.
 struct Piece {
     block: BlockNumber,
     /// Indices in the block.
@@ -19,7 +19,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// The bits of the piece in each word of the block's bitmap that it touches.
+    /// The words of the block's bitmap in which the part has bits, and these bits.
     fn masks(&self) -> impl Iterator<Item = (usize, u64)> {
         let Range { start, end } = self.frames;
         (start / WORD_BITS..end.div_ceil(WORD_BITS)).map(move |word| {
@@ -30,7 +30,7 @@ impl Piece {
     }
 }
 
-/// A range in parts: the blocks of which it covers all frames, and what it covers of one block before and after these.
+/// A range as the blocks that it covers as a whole, and the parts of blocks before and after these.
 struct Parts {
     edges: [Option<Piece>; 2],
     whole: Range<BlockNumber>,
@@ -59,16 +59,15 @@ impl Parts {
 }
 
 impl Frames {
-    /// Gives memory to the allocator, at any time and in any portions, down to a single frame; how many frames it was.
+    /// Adds memory, at any time and of any size; how many frames.
     ///
-    /// Interrupts are off; not from NMIs. Holds locks for a time that grows with the number of blocks.
+    /// **Context:** thread or interrupt context, interrupts disabled. Holds locks for a time that grows with the number of blocks.
     ///
     /// # Errors
-    /// If any of it is managed already, or lies past the end, or there are too many edges. Nothing has changed then.
+    /// [`InsertError`]; nothing has changed then.
     ///
     /// # Safety
-    /// The frames are RAM, mapped writable in the direct map, and used by nobody: from here on they are the
-    /// allocator's.
+    /// The frames are RAM, mapped writable in the direct map, and not used by anything else: from now on the allocator owns them.
     pub unsafe fn insert(&self, range: Range<FrameNumber>) -> Result<usize, InsertError> {
         if range.is_empty() {
             return Ok(0);
@@ -80,10 +79,10 @@ impl Frames {
         let parts = Parts::of(&range);
         self.check_insert(&insert_state, &parts)?;
         for edge in parts.edges() {
-            // SAFETY: the caller gives these frames (see `# Safety`), and `check_insert` found them unmanaged.
+            // SAFETY: the caller owns these frames (see # Safety), and `check_insert` has found them unmanaged.
             unsafe { self.insert_edge(&mut insert_state, edge) };
         }
-        // SAFETY: the caller gives these blocks (see `# Safety`), and `check_insert` found them absent.
+        // SAFETY: the caller owns these blocks (see # Safety), and `check_insert` has found them absent.
         unsafe { self.insert_whole(parts.whole.start.0..parts.whole.end.0) };
         let frames = range.end - range.start;
         self.counters.inserted_frames.fetch_add(frames, Ordering::Relaxed);
@@ -130,25 +129,25 @@ impl Frames {
         block.first_frame() + index
     }
 
-    /// Takes in a run of whole blocks.
+    /// Adds whole blocks.
     ///
     /// # Safety
-    /// They are absent, and as [`insert`](Self::insert) asks.
+    /// They are absent, and as [`insert`](Self::insert) demands.
     unsafe fn insert_whole(&self, mut blocks: Range<usize>) {
         while !blocks.is_empty() {
             let first = BlockNumber(blocks.start);
             let within = self.zone_layout().map_or(usize::MAX, |it| it.blocks_in_zone_from(first));
             let order = Order::largest_at(first, within.min(blocks.len()));
-            // SAFETY: the piece is aligned by its choice, lies in one arena, and was nobody's before.
+            // SAFETY: `largest_at` has chosen an aligned run, which lies in one zone; the caller owns it (see # Safety).
             unsafe { self.return_to_buddy(&mut self.zone_lock(first).lock(), first, order) };
             blocks.start += order.blocks();
         }
     }
 
-    /// Takes in less than a block.
+    /// Adds a part of a block.
     ///
     /// # Safety
-    /// The frames are not managed, and as [`insert`](Self::insert) asks.
+    /// The frames are not managed, and as [`insert`](Self::insert) demands.
     unsafe fn insert_edge(&self, insert_state: &mut InsertState, piece: &Piece) {
         let (block, count) = (piece.block, piece.frames.len());
         let (cell, bitmap) = (self.table.cell(block), self.table.bitmap(block));
@@ -160,8 +159,8 @@ impl Frames {
             bitmap.reset_to_free_from(FRAMES_PER_BLOCK);
             state::store(cell, state);
         }
-        // The mask before the count of managed frames, that before the bits, and the free count last: whoever sees a
-        // frame free finds it managed.
+        // First the mask, then the count of managed frames, then the bits, then the count of free frames: a CPU that sees a frame
+        // free finds it managed.
         for (word, bits) in piece.masks() {
             self.table.mask(state).set(word, bits);
         }

@@ -1,7 +1,7 @@
-//! The units that the allocator counts in: frames of 4 KiB, blocks of 2 MiB, and orders, powers of two of a frame.
+//! The units of the allocator: frames of 4 KiB, blocks of 2 MiB, and orders, powers of two of a frame.
 //!
-//! Each is a type of its own, since mixing a frame's number with its address or with its block's number is the mistake
-//! that an allocator survives longest without anyone noticing.
+//! Each is a type of its own: to mix up a frame number with an address or with a block number is an error that an allocator can survive
+//! unnoticed for a long time.
 
 use core::fmt;
 use core::ops::{Add, Range, Sub};
@@ -12,12 +12,12 @@ use crate::cpu::PAGE_BYTES;
 pub const FRAME_BYTES: usize = PAGE_BYTES;
 /// log2 of a frame's size in bytes.
 pub const FRAME_SHIFT: u32 = FRAME_BYTES.trailing_zeros();
-/// Frames in a block: the reach of one page-directory entry, and of one cache line of bits.
+/// Frames in a block: as many as a page-directory entry maps, and as a cache line has bits.
 pub const FRAMES_PER_BLOCK: usize = 1 << Order::BLOCK.get();
-/// How many orders there are, 0 to 18.
+/// The number of orders, 0 to 18.
 pub const ORDERS: usize = Order::MAX.get() as usize + 1;
 
-/// A physical frame: its address divided by 4096.
+/// The number of a physical frame: its address divided by [`FRAME_BYTES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct FrameNumber(usize);
@@ -35,7 +35,7 @@ impl FrameNumber {
         Self(address >> FRAME_SHIFT)
     }
 
-    /// The number itself.
+    /// The number.
     #[inline(always)]
     pub const fn get(self) -> usize {
         self.0
@@ -96,18 +96,18 @@ pub struct Order(u8);
 impl Order {
     /// One frame, 4 KiB.
     pub const FRAME: Self = Self(0);
-    /// One block, 2 MiB: the smallest that the buddy deals in.
+    /// One block, 2 MiB: the smallest order of the buddy.
     pub const BLOCK: Self = Self(9);
-    /// The largest, 1 GiB.
+    /// The largest order, 1 GiB.
     pub const MAX: Self = Self(18);
 
-    /// The order of this number, if there is one.
+    /// The order with this number, if there is one.
     #[inline(always)]
     pub const fn new(order: u8) -> Option<Self> {
         if order <= Self::MAX.0 { Some(Self(order)) } else { None }
     }
 
-    /// The smallest that has so many frames, if there is one.
+    /// The smallest order with at least so many frames, if there is one.
     pub const fn containing(frames: usize) -> Option<Self> {
         match frames.checked_next_power_of_two() {
             Some(frames) => Self::new(frames.trailing_zeros() as u8),
@@ -115,8 +115,7 @@ impl Order {
         }
     }
 
-    /// The largest order at which a range of `frames` frames that starts at `first` can begin with a naturally aligned piece;
-    /// `None` for an empty range.
+    /// The largest order of a naturally aligned run that starts at `first` and has no more than `frames` frames; `None` for 0 frames.
     pub const fn largest_in(first: FrameNumber, frames: usize) -> Option<Self> {
         let Some(by_size) = frames.checked_ilog2() else { return None };
         let by_alignment = first.0.trailing_zeros();
@@ -124,37 +123,36 @@ impl Order {
         Some(Self(if least < Self::MAX.0 as u32 { least as u8 } else { Self::MAX.0 }))
     }
 
-    /// The number itself.
+    /// The number.
     #[inline(always)]
     pub const fn get(self) -> u8 {
         self.0
     }
 
-    /// How many frames a run of this order has.
+    /// The frames of a run of this order.
     #[inline(always)]
     pub const fn frames(self) -> usize {
         1 << self.0
     }
 
-    /// How many bytes a run of this order has.
+    /// The bytes of a run of this order.
     #[inline(always)]
     pub const fn bytes(self) -> usize {
         FRAME_BYTES << self.0
     }
 
-    /// How many whole blocks a run of this order, 9 or above, has.
+    /// The blocks of a run of this order, 9 or above.
     #[inline(always)]
     pub(in crate::memory) const fn blocks(self) -> usize {
         1 << (self.0 - Self::BLOCK.0)
     }
 
-    /// The order that is half as large; not for order 0.
+    /// The order that is half as large. This order is not 0.
     pub(in crate::memory) const fn half(self) -> Self {
         Self(self.0 - 1)
     }
 
-    /// The largest order at which a range of blocks that starts at `start` and has `blocks` blocks can begin with a
-    /// naturally aligned piece.
+    /// The largest order of a naturally aligned run that starts at `start` and has no more than `blocks` blocks.
     pub(in crate::memory) const fn largest_at(start: BlockNumber, blocks: usize) -> Self {
         let by_size = blocks.ilog2();
         let by_alignment = start.0.trailing_zeros();
@@ -170,29 +168,29 @@ impl fmt::Display for Order {
     }
 }
 
-/// A block of 2 MiB: its address divided by that.
+/// The number of a block of 2 MiB: its address divided by its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
 pub(in crate::memory) struct BlockNumber(pub(in crate::memory) usize);
 
 impl BlockNumber {
-    /// Its first frame.
+    /// The block's first frame.
     #[inline(always)]
     pub(in crate::memory) const fn first_frame(self) -> FrameNumber {
         FrameNumber(self.0 * FRAMES_PER_BLOCK)
     }
 
-    /// The blocks of a range, one by one.
+    /// The blocks of a range.
     pub(in crate::memory) fn each(range: Range<Self>) -> impl Iterator<Item = Self> + Clone {
         (range.start.0..range.end.0).map(Self)
     }
 
-    /// The first block of the naturally aligned run of `order` that this one lies in.
+    /// The first block of the naturally aligned run of `order` that contains this block.
     pub(in crate::memory) const fn head(self, order: Order) -> Self {
         Self(self.0 & !(order.blocks() - 1))
     }
 
-    /// The other half of the run of twice `order` that starts here or ends here.
+    /// The buddy of the run of `order` that starts here: the other half of the next larger run.
     pub(in crate::memory) const fn buddy(self, order: Order) -> Self {
         Self(self.0 ^ order.blocks())
     }

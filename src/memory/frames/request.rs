@@ -1,4 +1,4 @@
-//! Where zone or node matter: requests that go past the magazine, straight to the table.
+//! Requests for a zone type or for nodes: [`FrameRequest`].
 
 use core::cell::Cell;
 
@@ -9,53 +9,53 @@ use super::search_target::{Ownership, SearchTarget};
 use super::state::{self, Kind};
 use super::zone_layout::{LOW_END, NodeId, ZoneType};
 
-/// From which nodes memory may come.
+/// The nodes from which memory may come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nodes {
-    /// From the CPU's own first, then from the others by distance.
+    /// The CPU's own first, then the others by distance.
     #[default]
     Nearest,
-    /// From this one first, then from the others by their distance from it.
+    /// This one first, then the others by their distance from it.
     NearestTo(NodeId),
-    /// From this one or none.
+    /// This one only.
     Only(NodeId),
 }
 
-/// What is asked for.
+/// An allocation that names a zone type or nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRequest {
-    /// How large it is.
+    /// The order of the run.
     pub order: Order,
-    /// The highest zone that will do.
+    /// The highest zone type that is allowed.
     pub zone: ZoneType,
-    /// The nodes that will do.
+    /// The nodes that are allowed.
     pub nodes: Nodes,
 }
 
 impl FrameRequest {
-    /// A run of this order from anywhere, the nearest first.
+    /// A request for a run of this order from any zone, nearest first.
     pub const fn new(order: Order) -> Self {
         Self { order, zone: ZoneType::Normal, nodes: Nodes::Nearest }
     }
 
-    /// The same from this zone, or one below.
+    /// The same request, from this zone type or a lower one.
     pub const fn in_zone(self, zone: ZoneType) -> Self {
         Self { zone, ..self }
     }
 
-    /// The same from these nodes.
+    /// The same request, from these nodes.
     pub const fn on(self, nodes: Nodes) -> Self {
         Self { nodes, ..self }
     }
 }
 
-/// An aligned run of order 0 to 8 below 1 MiB. What is got is its first frame.
+/// An aligned run of order 0 to 8 below 1 MiB. The output is its first frame.
 pub(in crate::memory) struct LowRun {
     pub(in crate::memory) order: Order,
 }
 
 impl LowRun {
-    /// The words of the first block's bitmap that stand for what lies below the border.
+    /// The words of the first block's bitmap for the frames below 1 MiB.
     const WORDS: usize = LOW_END.get() / WORD_BITS;
 }
 
@@ -72,7 +72,7 @@ impl SearchTarget for LowRun {
         self.order.frames()
     }
 
-    /// The arena is the first block alone, and this its beginning.
+    /// The zone is the first block alone, and this is its start.
     fn take_fresh(&mut self, block: BlockNumber) -> FrameNumber {
         block.first_frame()
     }

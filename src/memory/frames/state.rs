@@ -1,29 +1,27 @@
-//! The state word of a block, and every change that it may undergo.
+//! The state word of a block, and all its transitions.
 //!
-//! A [`State`] is a bitfield; its transitions are pure functions from the old word to the new one, or to `None` where the
-//! change is not allowed. They compose (`state.reserve()?.take_up_to(64)`), and [`update`] runs them on the shared word, so
-//! that no other file does a compare-and-swap on it.
+//! A [`State`] is a bit field. Its transitions are pure functions from the old word to the new one, or to `None` if the transition is not
+//! allowed. They compose (`state.reserve()?.take_up_to(64)`). [`update`] runs them on the shared word: no other file does a
+//! compare-and-swap on it.
 //!
 //! ```text
 //!             insert            take (under the lock)        publish
 //!   Absent ───────────► Buddy ─────────────────────► Transit ────────► Frames
 //!     │                 │  ▲ ◄───────────────────────  │ ▲                │ ▲
 //!     │     alloc ≥ 9   ▼  │ free ≥ 9    give          └─┴────────────────┘ │
-//!     │        ┌──────► Huge                   all 512 free, nobody's hint  │
-//!     │  take  │  keep  │ └─────────── a part of it is freed ───────────────┤
-//!     │        └─ Kept ◄┘ ───► Buddy                                        │
+//!     │        ┌──────► Huge                   all 512 free, not reserved   │
+//!     │  take  │  cache │ └─────────── a part of it is freed ───────────────┤
+//!     │        └Cached ◄┘ ───► Buddy                                        │
 //!     └────────────────── insert of less than a block ──────────────────────┘
 //! ```
-//! Words change from and to `Buddy` and `Huge` only under the lock of the block's arena, and leave `Absent` only under that
-//! of `insert`; among `Frames`, and from there to `Transit`, by compare-and-swap from any CPU. A block of order 9 goes from
-//! `Huge` to `Cached` by compare-and-swap from the CPU that frees it, so that of two that free it one is refused; and from
-//! there by that CPU alone, which nobody competes with: back when it is wanted again, or under the lock to `Buddy` when the
-//! CPU is drained.
+//! A word changes from and to `Buddy` and `Huge` only under the lock of the block's zone, and leaves `Absent` only under the lock of
+//! `insert`. Within `Frames`, and from there to `Transit`, any CPU changes it by compare-and-swap. The CPU that frees a block of order 9
+//! takes it from `Huge` to `Cached` by compare-and-swap, so that of two CPUs that free it one is refused. From there only that CPU changes
+//! it: back to `Huge` when it allocates the block again, or under the lock to `Buddy` when it drains its cache.
 //!
-//! **Count first.** A taker lowers `free` by what it wants and then collects that many bits from the bitmap; whoever
-//! frees sets bits first and raises `free` after. So at any moment *bits set ≥ free + frames reserved but not yet
-//! collected*: a taker finds its bits, and `free` = 512 implies that nobody has reserved any, which is why the step to
-//! `Transit` needs no further check.
+//! **Count first.** An allocation lowers `free` by what it takes, then collects that many bits from the bitmap. A free sets the bits first,
+//! then raises `free`. So at any moment *bits set >= free + frames taken but not yet collected*: an allocation finds its bits, and
+//! `free` = 512 implies that no allocation is between the two steps, so the transition to `Transit` needs no further check.
 
 use super::number::{FRAMES_PER_BLOCK, Order};
 use super::sync::{AtomicU64, Ordering};
@@ -31,19 +29,19 @@ use super::sync::{AtomicU64, Ordering};
 /// What a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::memory) enum Kind {
-    /// Not managed, not a frame of it.
+    /// No frame of it is managed.
     Absent,
-    /// Wholly free, inside the buddy.
+    /// Free as a whole, in the buddy.
     Buddy,
-    /// Wholly free, on its way between buddy and table, in the hands of one CPU.
+    /// Free as a whole, moved between buddy and table by one CPU.
     Transit,
-    /// Dealt out by its bitmap.
+    /// Its frames are allocated by its bitmap.
     Frames,
     /// Part of an allocation of order 9 or above.
     Huge,
-    /// Wholly free, and one CPU keeps it for its next allocation of order 9.
+    /// Free as a whole, cached by one CPU for its next allocation of order 9.
     Cached,
-    /// No transition produces this.
+    /// A word that no transition produces.
     Corrupt,
 }
 
@@ -100,7 +98,7 @@ const _: () = {
         seen |= fields[index];
         index += 1;
     }
-    // Zeroed metadata must read as a table of blocks that nobody manages.
+    // Zeroed metadata must read as a table of absent blocks.
     assert!(State::ABSENT.0 == 0);
 };
 
@@ -113,13 +111,13 @@ impl State {
     pub(in crate::memory) const ABSENT: Self = Self(ABSENT);
     pub(in crate::memory) const BUDDY: Self = Self(BUDDY);
 
-    /// The first block of a free piece of this order, as it was given to the buddy. All blocks of the piece stay in the
-    /// buddy at least until the first one leaves: a larger piece is split from its lower end.
+    /// The first block of a free run of this order, as it was put into the buddy. All its blocks stay in the buddy until the first one
+    /// leaves: a larger run is split from its lower end.
     pub(in crate::memory) const fn buddy(order: Order) -> Self {
         Self(OrderField::set(BUDDY, order.get() as u64))
     }
 
-    /// Buddy: how many blocks from this one on are free in the buddy at least.
+    /// Buddy: how many blocks from this one on are in the buddy, at least.
     pub(in crate::memory) fn free_blocks(self) -> usize {
         match self.order() {
             Some(order) if order >= Order::BLOCK => order.blocks(),
@@ -127,7 +125,7 @@ impl State {
         }
     }
 
-    /// A block in one CPU's hands, as a piece of this order.
+    /// A block that one CPU moves, as part of a run of this order.
     pub(in crate::memory) const fn transit(order: Order) -> Self {
         Self(OrderField::set(TRANSIT, order.get() as u64))
     }
@@ -137,12 +135,12 @@ impl State {
         Self(OrderField::set(HUGE, order.get() as u64))
     }
 
-    /// A wholly managed block of which this many frames are free.
+    /// A block whose frames are all managed, and of which this many are free.
     pub(in crate::memory) const fn whole(free: usize) -> Self {
         Self(FreeField::set(ManagedField::set(FRAMES, ALL), free as u64))
     }
 
-    /// A block of which no frame is managed yet, with the place of the mask that will say which are.
+    /// A block of which no frame is managed yet. `mask` is the index of the mask that will say which are.
     pub(in crate::memory) const fn partial(mask: usize) -> Self {
         Self(MaskField::set(FRAMES, mask as u64))
     }
@@ -169,49 +167,49 @@ impl State {
         KindField::get(self.0) == FRAMES
     }
 
-    /// Frames: how many may be taken.
+    /// Frames: how many can be taken.
     #[inline(always)]
     pub(in crate::memory) const fn free(self) -> usize {
         FreeField::get(self.0) as usize
     }
 
-    /// Frames: how many of the block's frames the allocator was given.
+    /// Frames: how many of the block's frames are managed.
     #[inline(always)]
     pub(in crate::memory) const fn managed(self) -> usize {
         ManagedField::get(self.0) as usize
     }
 
-    /// Frames: whether all 512 are the allocator's.
+    /// Frames: whether all 512 are managed.
     #[inline(always)]
     pub(in crate::memory) const fn is_whole(self) -> bool {
         ManagedField::get(self.0) == ALL
     }
 
-    /// Frames, not whole: which mask says what is managed.
+    /// Frames, not whole: the index of the mask of managed frames.
     #[inline(always)]
     pub(in crate::memory) const fn mask(self) -> usize {
         MaskField::get(self.0) as usize
     }
 
-    /// Frames: whether a magazine refills from this block.
+    /// Frames: whether a CPU has reserved the block.
     #[inline(always)]
     pub(in crate::memory) const fn is_reserved(self) -> bool {
         ReservedField::get(self.0) == 1
     }
 
-    /// Frames: whether a magazine that holds something else could take from it. Those that are go into the summary.
+    /// Frames: whether the block is available to other CPUs: not reserved, and not empty. The summary marks these.
     #[inline(always)]
     pub(in crate::memory) fn is_offered(self) -> bool {
         !self.is_reserved() && self.free() > 0
     }
 
-    /// Huge and Transit: the order of the piece that the block is part of. Buddy: see [`buddy`](Self::buddy).
+    /// Huge and Transit: the order of the run that the block is part of. Buddy: see [`buddy`](Self::buddy).
     #[inline(always)]
     pub(in crate::memory) const fn order(self) -> Option<Order> {
         Order::new(OrderField::get(self.0) as u8)
     }
 
-    /// Reserves up to `want` frames, and at least one.
+    /// Takes up to `want` frames from the count, and at least one.
     #[inline(always)]
     pub(in crate::memory) fn take_up_to(self, want: usize) -> Option<Self> {
         let free = self.free();
@@ -219,27 +217,27 @@ impl State {
             .then(|| Self(FreeField::set(self.0, (free - free.min(want)) as u64)))
     }
 
-    /// Reserves exactly `count` frames.
+    /// Takes exactly `count` frames from the count.
     #[inline(always)]
     pub(in crate::memory) fn take(self, count: usize) -> Option<Self> {
         let rest = self.free().checked_sub(count)?;
         self.is_frames().then(|| Self(FreeField::set(self.0, rest as u64)))
     }
 
-    /// Makes the block one magazine's own to refill from. It then stays in the table, even when wholly free, so that a
-    /// CPU that frees what it just took does not send the block to the buddy and fetch it back for ever.
+    /// Reserves the block for one CPU's allocations. It then stays in the table, even when it is free as a whole: otherwise a CPU that
+    /// allocates and frees the same frames would move the block to the buddy and back each time.
     #[inline(always)]
     pub(in crate::memory) fn reserve(self) -> Option<Self> {
         (self.is_frames() && !self.is_reserved()).then(|| Self(ReservedField::set(self.0, 1)))
     }
 
-    /// Makes a block that was handed out by itself its freer's own. Whoever makes this step is the only one that frees it.
+    /// Caches a block that was allocated alone. The CPU that makes this transition is the only one that frees the block.
     #[inline(always)]
     pub(in crate::memory) fn cache(self) -> Option<Self> {
         (self == Self::huge(Order::BLOCK)).then_some(Self(CACHED))
     }
 
-    /// Turns a block that was handed out into frames in use.
+    /// Turns an allocated block into 512 allocated frames.
     pub(in crate::memory) fn split(self) -> Option<Self> {
         (self.kind() == Kind::Huge).then_some(Self::whole(0))
     }
@@ -250,7 +248,7 @@ impl State {
             .then(|| Self(ReservedField::set(self.0, 0)).retired_if_free())
     }
 
-    /// Gives back `count` frames whose bits are set already.
+    /// Adds `count` frames to the count. Their bits are set already.
     #[inline(always)]
     pub(in crate::memory) fn put(self, count: usize) -> Option<Self> {
         let free = self.free() + count;
@@ -258,15 +256,15 @@ impl State {
             .then(|| Self(FreeField::set(self.0, free as u64)).retired_if_free())
     }
 
-    /// Counts `count` more of the block's frames as managed; they are not free until they are put.
+    /// Adds `count` managed frames. They are not free until [`put`](Self::put).
     pub(in crate::memory) fn adopt(self, count: usize) -> Option<Self> {
         let managed = self.managed() + count;
         (self.is_frames() && managed <= FRAMES_PER_BLOCK)
             .then(|| Self(ManagedField::set(self.0, managed as u64)))
     }
 
-    /// A block without a holder whose every frame is free leaves the table in the same step that made it so: no other
-    /// CPU can then take from it, or retire it as well.
+    /// A block that is not reserved and whose frames are all free leaves the table in the same step: no other CPU can then take from it,
+    /// or retire it as well.
     #[inline(always)]
     fn retired_if_free(self) -> Self {
         if self.free() == FRAMES_PER_BLOCK && !self.is_reserved() {
@@ -277,21 +275,21 @@ impl State {
     }
 }
 
-/// The state as it is now.
+/// Loads the state.
 #[inline(always)]
 pub(in crate::memory) fn load(cell: &AtomicU64) -> State {
     State(cell.load(Ordering::Acquire))
 }
 
-/// Sets the state. Only for a word that nobody else changes: one that leaves `Absent`, `Buddy`, `Huge`, `Cached` or `Transit`.
+/// Stores the state. Only for a word that no other CPU changes: one that leaves `Absent`, `Buddy`, `Huge`, `Cached` or `Transit`.
 #[inline(always)]
 pub(in crate::memory) fn store(cell: &AtomicU64, state: State) {
     cell.store(state.0, Ordering::Release);
 }
 
-/// Runs one transition on the shared word: the states before and after, or `None` if it is not allowed now.
+/// Runs a transition on the shared word. Returns the states before and after it, or `None` if it is not allowed now.
 ///
-/// Each failed round is another CPU's success, so the loop is lock-free.
+/// Each failed round is the success of another CPU, so the loop is lock-free.
 #[inline(always)]
 pub(in crate::memory) fn update(
     cell: &AtomicU64,

@@ -1,6 +1,6 @@
-//! Counting and checking: how much is free, in what pieces, and whether the allocator's books agree with each other.
+//! Counts: how much memory is free, and in runs of which orders.
 //!
-//! All of it walks the table. While other CPUs allocate, the counts are close; at quiescence they are exact.
+//! All of them walk the table. While other CPUs allocate and free, they are approximate; at quiescence they are exact.
 
 use super::allocator::Frames;
 use super::bitmap::{WORD_BITS, WORDS, maximal_runs};
@@ -10,31 +10,31 @@ use super::sync::Ordering;
 use super::zone_layout::ZoneId;
 use core::ops::Range;
 
-/// What an arena has, in frames.
+/// The frames of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneStats {
-    /// Which it is; `None` for all memory while it is not divided.
+    /// The zone; `None` for all memory before the zones are set.
     pub name: Option<ZoneId>,
-    /// Under the allocator's care.
+    /// Managed frames.
     pub total: usize,
-    /// Free, but for those in magazines.
+    /// Free frames, except for those that CPUs cache.
     pub free: usize,
-    /// The free ones, by the largest order at which they could be handed out.
+    /// The free frames by the largest order at which they can be allocated.
     pub free_by_order: [usize; ORDERS],
 }
 
 impl Frames {
-    /// How many frames the allocator was given.
+    /// How many frames are managed.
     pub fn total_frames(&self) -> usize {
         self.counters.inserted_frames.load(Ordering::Relaxed)
     }
 
-    /// How many frames are free in the table and the buddies. Those that CPUs keep are not counted.
+    /// How many frames are free in the table and the buddies. Cached frames are not counted.
     pub fn free_frames(&self) -> usize {
         let (mut free, mut block) = (0, BlockNumber(0));
         while block < self.table.all().end {
             let state = self.table.state(block);
-            // A large free piece is one step: there are 8 million blocks in 16 TiB.
+            // A large free run is one step: 16 TiB have 8 million blocks.
             let blocks = if state.kind() == Kind::Buddy { state.free_blocks() } else { 1 };
             free += if blocks > 1 { blocks * FRAMES_PER_BLOCK } else { self.frames_of(block).1 };
             block = BlockNumber(block.0 + blocks);
@@ -42,7 +42,7 @@ impl Frames {
         free
     }
 
-    /// Free frames by the largest order at which they could be handed out: the report on fragmentation. The sum is
+    /// Free frames by the largest order at which they can be allocated: the fragmentation. The sum is
     /// [`free_frames`](Self::free_frames).
     pub fn free_by_order(&self) -> [usize; ORDERS] {
         let mut frames = [0; ORDERS];
@@ -52,7 +52,7 @@ impl Frames {
         frames
     }
 
-    /// What each arena has; all memory as one while it is not [divided](Self::set_zones).
+    /// The frames of each zone; of all memory as one before the [zones are set](Self::set_zones).
     pub fn zone_stats(&self) -> impl Iterator<Item = ZoneStats> {
         self.all_zones().map(|(name, place)| {
             let mut zone_stats = ZoneStats { name, total: 0, free: 0, free_by_order: [0; ORDERS] };

@@ -1,9 +1,8 @@
-//! Where to look for a block with free frames, without looking at each: one bit a block, and one bit for 64 of those.
+//! The summary: blocks with available frames, one bit for each block, and one bit for each 64 of those.
 //!
-//! The bits are hints. A CPU that finds none set has not proved that nothing is free, and a block whose bit is set may
-//! be empty by the time it is looked at. What must not happen is that a bit stays clear for good while its block has
-//! free frames: so a bit is set after the count has risen from 0, and cleared before the count is read once more.
-//! Both are read-modify-write operations on the same word, so the later one of the two sees what came before the other.
+//! The bits are hints. If none is set, frames may still be free; a marked block may be empty when it is tried. But a bit must not stay
+//! clear forever while its block has free frames. So a bit is set after the count has risen from 0, and cleared before the count is read
+//! once more. Both are read-modify-write operations on the same word, so the later one sees what came before the other.
 
 use super::number::BlockNumber;
 use super::sync::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 pub(in crate::memory) struct Summary {
     /// A bit for each block.
     blocks: &'static [AtomicU64],
-    /// A bit for each word of `blocks`, so that a search in terabytes of memory steps over what is empty.
+    /// A bit for each word of `blocks`, so that a search in terabytes of memory skips what is empty.
     words: &'static [AtomicU64],
 }
 
@@ -31,7 +30,7 @@ impl Summary {
         Self { blocks, words }
     }
 
-    /// Notes that the block has got free frames.
+    /// Marks that the block has available frames.
     pub(in crate::memory) fn set(&self, block: BlockNumber) {
         let word = block.0 / WORD_BITS;
         if set_bit(&self.blocks[word], block.0) == 0 {
@@ -39,7 +38,7 @@ impl Summary {
         }
     }
 
-    /// Notes that the block has no free frames left, unless `has_free` says that it has some again.
+    /// Marks that the block has no available frames, unless `has_free` finds that it has some again.
     pub(in crate::memory) fn clear(&self, block: BlockNumber, has_free: impl FnOnce() -> bool) {
         let word = block.0 / WORD_BITS;
         if clear_bit(&self.blocks[word], block.0) == 0 {
@@ -53,8 +52,7 @@ impl Summary {
         }
     }
 
-    /// The blocks of this range whose bit is set, from `start` on and round to it; from the first on if `start` is not one of
-    /// them.
+    /// The marked blocks of this range, from `start` on and then from the first on; from the first on if `start` is not in the range.
     pub(in crate::memory) fn candidates(
         &self,
         range: Range<BlockNumber>,

@@ -1,9 +1,8 @@
-//! Where atomics and locks come from: the real ones; loom's, which try every interleaving of a small model; or shuttle's,
-//! which try random ones of a larger.
+//! The atomics and locks of the allocator: the real ones, loom's, which try every interleaving of a small model, or shuttle's, which try
+//! random ones of a larger model.
 //!
-//! The rest of the allocator names none of these crates, and needs no statics, so a model can build a new allocator for
-//! each execution. The models' atomics are objects and cannot lie in raw memory, hence [`place`] and [`place_as_is`]: all
-//! that knows how metadata gets its shape.
+//! The rest of the allocator names none of these crates and has no statics, so a model can build a new allocator for each execution.
+//! A model's atomics are objects and cannot lie in raw memory. Hence [`place`] and [`place_as_is`], which alone lay out the metadata.
 
 /// Whether a model checker runs this: its atomics are larger, and a model must be small.
 pub(in crate::memory) const MODELLED: bool = cfg!(any(loom, shuttle));

@@ -1,8 +1,8 @@
-//! The block table: for each block of 2 MiB a state word and a bitmap, and what helps to find and to check them.
+//! The block table: a state word and a bitmap for each block of 2 MiB, masks of partially managed blocks, and the summary.
 //!
-//! It alone knows how a block's number becomes the place of its metadata: a sparse layout would change this file only.
-//! Start-up zeroes the states and the summary, 8⅛ bytes a block and at most 512 more. Bitmaps are not touched until their
-//! block is broken into frames, nor masks until their block is managed in part.
+//! Only this file knows where the metadata of a block is: a sparse layout would change this file alone. Start-up zeroes the states and the
+//! summary, 8⅛ bytes per block and at most 512 more. A bitmap is not touched before its block is split into frames, a mask not before its
+//! block is managed in part.
 
 use super::bitmap::Bitmap;
 #[cfg(feature = "faults")]
@@ -14,12 +14,12 @@ use super::sync::{AtomicU64, MODELLED, place, place_as_is};
 use core::ops::Range;
 use core::ptr::NonNull;
 
-/// Metadata starts, and each of its parts starts, at a cache line.
+/// The alignment of the metadata and of each of its parts: a cache line.
 pub(in crate::memory) const LINE_BYTES: usize = 64;
-/// States in a line, and lines among which those of neighbours are spread.
+/// States in a cache line, and the number of lines over which the states of adjacent blocks are spread.
 const STATES_PER_LINE: usize = LINE_BYTES / 8;
 
-/// Where each part of the metadata lies, in bytes from its start.
+/// The offsets of the parts of the metadata, in bytes.
 struct Layout {
     blocks: usize,
     masks: usize,
@@ -51,23 +51,23 @@ const _: () = {
     assert!(Layout::new(FrameNumber::new(1 << 32), 512).bytes <= (1 << 32) / 4);
 };
 
-/// How many states there is room for: whole groups.
+/// The number of state words: whole groups.
 const fn cells(blocks: usize) -> usize {
     blocks.next_multiple_of(GROUP)
 }
 
-/// The place of a block's state. CPUs take their blocks side by side from the buddy, and change the states with every
-/// batch: so the states of neighbours lie in different lines. In each group of 64 blocks they make a square of which a row
-/// is a line, and column *n* is moved by *n* rows; moved by exclusive or, which costs least and keeps the square.
+/// The index of a block's state word. CPUs take adjacent blocks from the buddy and change their states with every batch, so the states of
+/// adjacent blocks are in different cache lines. In each group of 64 blocks they are a square whose rows are lines; column *n* is moved
+/// by *n* rows, by exclusive or, which is cheap and stays within the square.
 #[inline(always)]
 pub(in crate::memory) const fn cell_of(block: BlockNumber) -> usize {
     block.0 ^ (block.0 % STATES_PER_LINE * STATES_PER_LINE)
 }
 
-/// Blocks whose cells are the same places as their numbers, in another order.
+/// Blocks whose indices are a permutation of their numbers.
 const GROUP: usize = STATES_PER_LINE * STATES_PER_LINE;
 
-/// A range of blocks as whole groups, and what lies before and after these.
+/// A range of blocks as whole groups, and the blocks before and after these.
 struct Groups {
     before: Range<usize>,
     groups: Range<usize>,
@@ -89,18 +89,18 @@ pub(in crate::memory) struct Table {
     /// By [`cell_of`].
     states: &'static [AtomicU64],
     bitmaps: &'static [Bitmap],
-    /// For blocks managed in part: 1 = managed. A mask only ever grows, and stays its block's.
+    /// For partially managed blocks: 1 = managed. A mask only grows, and stays with its block.
     masks: &'static [Bitmap],
     summary: Summary,
 }
 
 impl Table {
-    /// How much metadata the frames below `end` need, where so many blocks are managed in part.
+    /// The size in bytes of the metadata for the frames below `end`, with so many partially managed blocks.
     pub(in crate::memory) const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
         Layout::new(end, partial_blocks).bytes
     }
 
-    /// A table in which every block below `end` is absent.
+    /// A table of absent blocks.
     ///
     /// # Safety
     /// From `metadata` on, aligned to [`LINE_BYTES`], there are [`metadata_bytes`](Self::metadata_bytes) of
@@ -113,8 +113,8 @@ impl Table {
         let layout = Layout::new(end, partial_blocks);
         let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
         let zero = || AtomicU64::new(0);
-        // SAFETY: the layout keeps its parts apart, each at a line's start, within the bytes that the caller gives for
-        // this alone; all bit patterns are valid for an atomic integer, and so for an array of them.
+        // SAFETY: the parts of the layout are disjoint, aligned to lines, and within the memory that the caller guarantees (see
+        // # Safety). All bit patterns are valid for an atomic integer, and so for an array of them.
         unsafe {
             let at = |offset: usize| metadata.add(offset);
             Self {
@@ -151,13 +151,13 @@ impl Table {
         &self.states[cell_of(block)]
     }
 
-    /// A block's state now. Past the end everything is absent.
+    /// A block's state. Blocks beyond the end are absent.
     #[inline(always)]
     pub(in crate::memory) fn state(&self, block: BlockNumber) -> State {
         self.states.get(cell_of(block)).map_or(State::ABSENT, state::load)
     }
 
-    /// Sets the states of a run of blocks. Under the buddy's lock.
+    /// Sets the states of a run of blocks. The caller holds the lock of their zone.
     #[inline(always)]
     pub(in crate::memory) fn mark(&self, first: BlockNumber, blocks: usize, state: State) {
         if blocks >= GROUP {
@@ -168,7 +168,7 @@ impl Table {
         }
     }
 
-    /// [`mark`](Self::mark) for many blocks: the cells of a whole group are marked in the order in which they lie.
+    /// [`mark`](Self::mark) for many blocks: the words of whole groups are set in ascending order of their addresses.
     #[cold]
     #[inline(never)]
     fn mark_many(&self, first: BlockNumber, blocks: usize, state: State) {
@@ -179,7 +179,7 @@ impl Table {
         self.states[groups].iter().for_each(|cell| state::store(cell, state));
     }
 
-    /// Marks a free piece as the buddy's. Under the lock of the piece's arena.
+    /// Marks a free run as in the buddy. The caller holds the lock of its zone.
     #[inline(always)]
     pub(in crate::memory) fn mark_in_buddy(&self, first: BlockNumber, order: Order) {
         self.mark(first, order.blocks(), State::BUDDY);
@@ -198,7 +198,7 @@ impl Table {
         BlockNumber::each(blocks).find(|block| !is_absent(block.0))
     }
 
-    /// A block's bitmap, which has a meaning while the block's kind is `Frames`.
+    /// A block's bitmap. It has a meaning while the block's kind is `Frames`.
     #[inline(always)]
     pub(in crate::memory) fn bitmap(&self, block: BlockNumber) -> &Bitmap {
         &self.bitmaps[block.0]
@@ -216,7 +216,7 @@ impl Table {
         if state.is_whole() { 0 } else { bits & !self.mask(state).word(word) }
     }
 
-    /// The summary learns that the block has got frames for whoever looks for a block.
+    /// Marks in the summary that the block is available.
     #[cold]
     #[inline(never)]
     pub(in crate::memory) fn mark_available(&self, block: BlockNumber) {
@@ -227,7 +227,7 @@ impl Table {
         self.summary.set(block);
     }
 
-    /// The summary learns that the block has none left, or that a magazine holds it.
+    /// Marks in the summary that the block is not available: it has no free frames, or a CPU has reserved it.
     #[cold]
     #[inline(never)]
     pub(in crate::memory) fn mark_unavailable(&self, block: BlockNumber) {
@@ -237,12 +237,12 @@ impl Table {
         });
     }
 
-    /// Whether the summary says that the block has free frames.
+    /// Whether the summary marks the block as available.
     pub(in crate::memory) fn is_marked_available(&self, block: BlockNumber) -> bool {
         self.summary.candidates(block..BlockNumber(block.0 + 1), block).next().is_some()
     }
 
-    /// Blocks of this range that probably have free frames, from `start` on and round.
+    /// Blocks of this range that are probably available, from `start` on and then from the first on.
     pub(in crate::memory) fn candidates(
         &self,
         range: Range<BlockNumber>,

@@ -8,13 +8,13 @@ use super::state::{Kind, State};
 use super::zone::{LockedZone, ZoneRef};
 
 impl Frames {
-    /// Checks every rule that ties states, bitmaps, masks and the buddy together.
+    /// Checks the states, bitmaps, masks, the summary and the buddies against each other.
     ///
-    /// Only at quiescence: no other CPU is in a call on this allocator. Interrupts are off. Holds each arena's lock
-    /// for a while, and takes its buddy apart to see what is in it.
+    /// **Context:** quiescence: no other CPU calls this allocator. Interrupts disabled. Holds the lock of each zone for a time that grows
+    /// with its memory, because it empties and refills the buddy.
     ///
     /// # Errors
-    /// The first rule found broken, with the block. If it was one about the buddy, what else is in there may be lost.
+    /// The first inconsistency. If it is one of a buddy, other blocks in that buddy may be lost.
     pub fn validate(&self) -> Result<(), Invalid> {
         let mut managed = 0;
         for block in BlockNumber::each(self.table.all()) {
@@ -27,7 +27,7 @@ impl Frames {
         self.all_zones().try_for_each(|(_, place)| self.validate_buddy(place))
     }
 
-    /// Checks one block by itself; how many frames of it are managed.
+    /// Checks one block; how many of its frames are managed.
     fn validate_block(&self, block: BlockNumber) -> Result<usize, Invalid> {
         let state = self.table.state(block);
         let first = block.first_frame();
@@ -40,7 +40,7 @@ impl Frames {
                     Some(stray) => Err(Invalid::NotInBuddy { block: stray.first_frame() }),
                 }
             }
-            // Whose it is when it is kept, only that CPU's reserve could say.
+            // Only the run cache of its CPU could say which CPU has cached it.
             Kind::Cached => Ok(FRAMES_PER_BLOCK),
             Kind::Transit => Err(Invalid::Transit { block: first }),
             Kind::Corrupt => Err(Invalid::State { block: first, word: state.word() }),
@@ -53,7 +53,7 @@ impl Frames {
         let wrong = Invalid::Huge { block: block.first_frame() };
         let order = state.order().filter(|&order| order >= Order::BLOCK).ok_or(wrong)?;
         let head = block.head(order);
-        // From the head only: looking at all neighbours of each would make this quadratic.
+        // From the first block only: to check all blocks from each of them would be quadratic.
         let members = if block == head { head.0..head.0 + order.blocks() } else { head.0..head.0 + 1 };
         let alike = members.map(BlockNumber).all(|member| self.table.state(member) == state);
         if alike { Ok(()) } else { Err(wrong) }
@@ -89,7 +89,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Takes everything out of an arena's buddy and compares it with the states, then puts it back as it was.
+    /// Takes everything out of the buddy of a zone, compares it with the states, and puts it back.
     fn validate_buddy(&self, place: ZoneRef<'_>) -> Result<(), Invalid> {
         let mut locked = place.locked.lock();
         let counted = locked.buddy.free_bytes();
@@ -108,7 +108,7 @@ impl Frames {
                                 result.and(Err(Invalid::NotMerged { block: block.first_frame(), order }));
                         }
                         self.table.mark_in_buddy(block, order);
-                        // SAFETY: the piece was taken out above and is marked with its order; the lock was held since.
+                        // SAFETY: `empty_buddy` has taken this run out and marked its order, under the lock that is still held.
                         unsafe { locked.buddy.push(block, order) };
                         at += order.blocks() - 1;
                     }
@@ -124,8 +124,7 @@ impl Frames {
         if held == counted { Ok(()) } else { Err(Invalid::BuddyBytes { held, counted }) }
     }
 
-    /// Whether a piece that was taken out of the buddy is the lower half of a larger one, of which the upper half was in
-    /// there by itself as well.
+    /// Whether a run that was taken out of the buddy is the lower half of a larger one whose upper half was in the buddy as well.
     fn is_unmerged(&self, place: ZoneRef<'_>, block: BlockNumber, order: Order) -> bool {
         let other = block.buddy(order);
         order < Order::MAX
@@ -134,9 +133,8 @@ impl Frames {
             && self.table.state(other) == State::transit(order)
     }
 
-    /// Takes piece after piece out of the buddy and marks it as in transit; how many bytes they were. Largest first, so
-    /// that none is split. Stops at the first that should not have been in there, since lists that hold a block twice
-    /// may have no end.
+    /// Takes all runs out of the buddy and marks them as in transit; how many bytes. Largest first, so that none is split. It stops at the
+    /// first run that should not be there, because lists that have a block twice may have no end.
     fn empty_buddy(&self, place: ZoneRef<'_>, locked: &mut LockedZone) -> Result<usize, Invalid> {
         let mut bytes = 0;
         for order in (Order::BLOCK.get()..=Order::MAX.get()).rev().filter_map(Order::new) {

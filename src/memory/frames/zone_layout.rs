@@ -1,10 +1,10 @@
-//! Which memory is near to whom and in reach of whom: NUMA nodes, zones, and the arenas that they cut memory into.
+//! The layout of zones: which memory belongs to which NUMA node and zone type, and the zonelist of each node.
 //!
-//! An **arena** is what one node has of one zone. A block of 2 MiB lies in exactly one, which follows from its address: so
-//! a frame is freed by its number alone, wherever it came from. The block in which a border lies belongs to what is below
-//! it. Holes count as part of what is below them.
+//! A **zone** is the memory of one node within one [zone type](ZoneType), as in Linux. A block of 2 MiB lies in exactly one zone, which
+//! follows from its address: so a frame is freed by its number alone. A block that contains a border belongs to the zone below it. Holes
+//! belong to the zone below them.
 //!
-//! A [`ZoneLayout`] is pure: made once of what firmware says, then only read.
+//! A [`ZoneLayout`] is pure: it is made once from the firmware's tables, and only read from then on.
 
 use super::number::{BlockNumber, FRAMES_PER_BLOCK, FrameNumber};
 use crate::config::MAX_NODES;
@@ -13,7 +13,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use heapless::Vec;
 
-/// A NUMA node: dense, octopod's own number. Firmware's are proximity domains.
+/// A NUMA node. The numbers are dense and octopod's own; the firmware's are proximity domains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct NodeId(pub u8);
@@ -24,24 +24,24 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// Memory by how many address bits it takes to reach it. A request for a zone may be met from any below as well.
+/// Memory by the number of address bits that reach it. A request for a zone type may be served from each lower one as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ZoneType {
-    /// Below 1 MiB, in reach of real mode. Its arena is the first block, whose frames past 1 MiB only count for the zones
-    /// above.
+    /// Below 1 MiB, accessible in real mode. Its zone is the first block. The frames of that block above 1 MiB serve requests for higher
+    /// types.
     Low,
-    /// Below 4 GiB, in reach of devices with 32 address bits.
+    /// Below 4 GiB, accessible to devices with 32 address bits.
     Dma32,
-    /// All memory; for an arena: what the others leave.
+    /// All memory; as the type of a zone: memory of no other type.
     #[default]
     Normal,
 }
 
 impl ZoneType {
-    /// All zones, in ascending order.
+    /// All zone types, in ascending order.
     pub const ALL: [ZoneType; 3] = [ZoneType::Low, ZoneType::Dma32, ZoneType::Normal];
 
-    /// The name by which it is reported.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             ZoneType::Low => "low",
@@ -53,68 +53,68 @@ impl ZoneType {
 
 /// Where [`ZoneType::Low`] ends: in the middle of the first block.
 pub const LOW_END: FrameNumber = FrameNumber::new(1 << 8);
-/// Where its arena ends: with the first block.
+/// Where the zone of that type ends: at the end of the first block.
 pub const LOW_ZONE_END: FrameNumber = FrameNumber::new(FRAMES_PER_BLOCK);
 /// Where [`ZoneType::Dma32`] ends.
 pub const DMA32_END: FrameNumber = FrameNumber::new(1 << 20);
 
-const _: () = assert!(LOW_END.get() < FRAMES_PER_BLOCK, "the low arena is one block");
+const _: () = assert!(LOW_END.get() < FRAMES_PER_BLOCK, "the low zone is one block");
 
-/// The most arenas: nodes share no block, so the first block is one node's.
+/// The maximum number of zones. Nodes share no block, so only one node has a low zone.
 pub const MAX_ZONES: usize = 2 * MAX_NODES + 1;
-/// The most regions. Nodes are mostly one range each; where they are interleaved, they are several.
+/// The maximum number of regions. Most nodes have one range; interleaved nodes have several.
 const MAX_REGIONS: usize = 4 * MAX_NODES + ZoneType::ALL.len();
 
-/// Whose the memory of an arena is.
+/// The identity of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneId {
     /// Its node.
     pub node: NodeId,
-    /// Its zone.
+    /// Its type.
     pub zone_type: ZoneType,
 }
 
-/// Blocks in a row that belong to one arena. It ends where the next one starts.
+/// Contiguous blocks of one zone. A region ends where the next one starts.
 #[derive(Clone, Copy, Debug)]
 struct Region {
     start: BlockNumber,
     name: ZoneId,
-    /// The name's place among the arenas.
+    /// The index of the zone.
     zone: u8,
 }
 
-/// How memory is cut into arenas, and in which order each node asks them.
+/// Which zones there are, which blocks they have, and the zonelist of each node.
 #[derive(Clone, Debug)]
 pub struct ZoneLayout {
-    /// In ascending order; the first starts at block 0.
+    /// In ascending order. The first one starts at block 0.
     regions: Vec<Region, MAX_REGIONS>,
     end: BlockNumber,
     zones: Vec<ZoneId, MAX_ZONES>,
-    /// For each node, the arenas from the nearest to the farthest.
+    /// For each node, the indices of the zones, nearest first.
     zonelists: Vec<Vec<u8, MAX_ZONES>, MAX_NODES>,
 }
 
-/// Why memory cannot be cut like that.
+/// Why there is no such layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZoneLayoutError {
     /// There must be at least one node, and no more than [`MAX_NODES`].
     Nodes {
-        /// How many there would be.
+        /// The number of nodes.
         count: usize,
     },
-    /// A range of a node that there is not.
+    /// A range of a node that does not exist.
     NoSuchNode {
         /// The node.
         node: NodeId,
     },
-    /// A range does not start where the one before ends, or later.
+    /// A range starts before the end of the previous one.
     OutOfOrder {
         /// Its first frame.
         start: FrameNumber,
     },
-    /// Nodes take turns more often than there is room for.
+    /// The nodes are interleaved in more ranges than there is room for.
     TooManyRegions {
-        /// For how many there is.
+        /// The maximum.
         limit: usize,
     },
 }
@@ -122,10 +122,10 @@ pub enum ZoneLayoutError {
 impl fmt::Display for ZoneLayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Nodes { count } => write!(f, "{count} nodes, where there may be 1 to {MAX_NODES}"),
-            Self::NoSuchNode { node } => write!(f, "memory of {node}, which there is not"),
+            Self::Nodes { count } => write!(f, "{count} nodes; 1 to {MAX_NODES} are supported"),
+            Self::NoSuchNode { node } => write!(f, "memory of {node}, which does not exist"),
             Self::OutOfOrder { start } => write!(f, "the range from {start} on is out of order"),
-            Self::TooManyRegions { limit } => write!(f, "nodes take turns in more than {limit} ranges"),
+            Self::TooManyRegions { limit } => write!(f, "nodes are interleaved in more than {limit} ranges"),
         }
     }
 }
@@ -133,12 +133,12 @@ impl fmt::Display for ZoneLayoutError {
 impl core::error::Error for ZoneLayoutError {}
 
 impl ZoneLayout {
-    /// To be [filled](Self::fill).
+    /// A layout without zones, to be [filled](Self::fill).
     pub const fn empty() -> Self {
         Self { regions: Vec::new(), end: BlockNumber(0), zones: Vec::new(), zonelists: Vec::new() }
     }
 
-    /// Writes an [`empty`](Self::empty) one, field by field: a partition takes some kilobytes, which shall not lie on the stack.
+    /// Writes an [`empty`](Self::empty) layout in place, field by field. It takes some kilobytes, too much for a stack.
     pub fn write_empty(place: &mut MaybeUninit<Self>) -> &mut Self {
         let zone_layout = place.as_mut_ptr();
         // SAFETY: `place` is valid for writes of a `ZoneLayout`, and so is each field in it. All four fields are written before
@@ -152,10 +152,10 @@ impl ZoneLayout {
         }
     }
 
-    /// [`fill`](Self::fill)ed, where the stack has room for it.
+    /// A [filled](Self::fill) layout, for callers whose stack has room for it.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`fill`](Self::fill).
     pub fn new(
         end: FrameNumber,
         nodes: usize,
@@ -167,14 +167,14 @@ impl ZoneLayout {
         Ok(zone_layout)
     }
 
-    /// Cuts the memory below `end`. In place: a partition takes some kilobytes.
+    /// Lays out the zones of the memory below `end`.
     ///
-    /// `ranges` say which memory is which node's: in ascending order, and apart. Memory that they leave out belongs to
-    /// what is below it, or to the first range's node. `distance(a, b)` is how far memory of `b` is from CPUs of `a`. Every
-    /// node asks itself first, whatever that says, and of equally far ones the next by number.
+    /// `ranges` are the memory of each node, in ascending order and disjoint. Memory that they leave out belongs to the node below it, or
+    /// to the node of the first range. `distance(a, b)` is the distance of memory of node `b` from CPUs of node `a`. A node is always
+    /// nearest to itself; of nodes at the same distance, the next one by number is the nearest.
     ///
     /// # Errors
-    /// What is wrong with the ranges or the nodes. The partition is of no use then.
+    /// [`ZoneLayoutError`]; the layout cannot be used then.
     pub fn fill(
         &mut self,
         end: FrameNumber,
@@ -185,7 +185,7 @@ impl ZoneLayout {
         self.fill_with(end, nodes, ranges, distance, DMA32_END)
     }
 
-    /// The same with another border between [`ZoneType::Dma32`] and [`ZoneType::Normal`]: host tests have little memory.
+    /// [`fill`](Self::fill) with another border between [`ZoneType::Dma32`] and [`ZoneType::Normal`]: host tests have little memory.
     pub(in crate::memory) fn fill_with(
         &mut self,
         end: FrameNumber,
@@ -227,14 +227,14 @@ impl ZoneLayout {
         Ok(())
     }
 
-    /// From here on memory is that node's.
+    /// Adds the regions of a node whose memory begins at `start`.
     fn add_node(
         &mut self,
         start: BlockNumber,
         node: NodeId,
         dma32_end: FrameNumber,
     ) -> Result<(), ZoneLayoutError> {
-        // What was to begin in a higher zone does not, and a node that has only a part of a block has nothing.
+        // Regions that begin at `start` or above it are replaced. A node that has only a part of a block gets none.
         self.regions.retain(|region| region.start < start);
         let borders = [BlockNumber(0), above(LOW_END), above(dma32_end)];
         for (index, (zone, border)) in ZoneType::ALL.into_iter().zip(borders).enumerate() {
@@ -248,7 +248,7 @@ impl ZoneLayout {
         Ok(())
     }
 
-    /// Gives each name that has come of it a number.
+    /// Numbers the zones of the regions.
     fn number_zones(&mut self) {
         let mut before = None;
         self.regions.retain(|region| before.replace(region.name) != Some(region.name));
@@ -256,7 +256,7 @@ impl ZoneLayout {
             let known = self.zones.iter().position(|name| *name == region.name);
             region.zone = known.unwrap_or(self.zones.len()) as u8;
             if known.is_none() {
-                // Never without room: a name for each node in two zones, and one node has the first block.
+                // There is room: each node has at most two zones, and one node has the low zone.
                 let _ = self.zones.push(region.name);
             }
         }
@@ -272,72 +272,72 @@ impl ZoneLayout {
         let mut add = |zone, node| {
             let zone =
                 self.zones.iter().position(|name| name.zone_type == zone && usize::from(name.node.0) == node);
-            // Never without room: each arena once.
+            // There is room: each zone once.
             zonelist.extend(zone.map(|zone| zone as u8));
         };
         for &node in &by_distance {
             add(ZoneType::Normal, node);
             add(ZoneType::Dma32, node);
         }
-        // Last, wherever it lies: nothing else can stand in for it.
+        // Last, whatever its node: no other zone can replace it.
         by_distance.iter().for_each(|&node| add(ZoneType::Low, node));
-        // Never without room: the nodes have been counted.
+        // There is room: the number of nodes was checked.
         let _ = self.zonelists.push(zonelist);
     }
 
-    /// How many nodes there are, with memory or without.
+    /// The number of nodes, with memory or without.
     pub fn nodes(&self) -> usize {
         self.zonelists.len()
     }
 
-    /// The arenas' names. Those of a node or zone without addresses of its own are left out.
+    /// The zones. A node has no zone of a type of which it has no addresses.
     pub fn zones(&self) -> &[ZoneId] {
         &self.zones
     }
 
-    /// Which arena a block lies in.
+    /// The index of the zone in which a block lies.
     #[inline]
     pub(in crate::memory) fn zone_of(&self, block: BlockNumber) -> usize {
         let after = self.regions.iter().rposition(|region| region.start <= block);
         after.map_or(0, |index| usize::from(self.regions[index].zone))
     }
 
-    /// The node whose memory this frame is.
+    /// The node to which this frame belongs.
     pub fn node_of(&self, frame: FrameNumber) -> NodeId {
         self.zones[self.zone_of(frame.block())].node
     }
 
-    /// The arenas from which a request of this node's is met, in the order in which they are asked. A node that there is not
-    /// asks as the first one does.
+    /// The zonelist of a node: the indices of the zones, in the order in which its allocations use them. A node that does not exist has
+    /// the zonelist of node 0.
     #[inline]
     pub(in crate::memory) fn zonelist(&self, home: NodeId) -> &[u8] {
         self.zonelists.get(usize::from(home.0)).or(self.zonelists.first()).map_or(&[], |zonelist| zonelist)
     }
 
-    /// The blocks of a region, by its place among all, and their arena.
+    /// A region by its index: its zone and its blocks.
     pub(in crate::memory) fn region(&self, index: usize) -> Option<(usize, Range<BlockNumber>)> {
         let region = self.regions.get(index)?;
         let end = self.regions.get(index + 1).map_or(self.end, |next| next.start);
         Some((usize::from(region.zone), region.start..end))
     }
 
-    /// Whether a piece lies in this arena, as far as it reaches.
+    /// Whether a run of blocks lies in this zone.
     pub(in crate::memory) fn is_within(&self, zone: usize, first: BlockNumber, blocks: usize) -> bool {
         self.zone_of(first) == zone && blocks <= self.blocks_in_zone_from(first)
     }
 
-    /// How many blocks there are from this one on before the next border.
+    /// How many blocks there are from this one to the next border.
     pub(in crate::memory) fn blocks_in_zone_from(&self, block: BlockNumber) -> usize {
         self.borders().find(|border| *border > block).map_or(usize::MAX, |border| border.0 - block.0)
     }
 
-    /// Where one arena ends and another begins.
+    /// The first blocks of all regions but the first one.
     pub(in crate::memory) fn borders(&self) -> impl Iterator<Item = BlockNumber> {
         self.regions.iter().skip(1).map(|region| region.start)
     }
 }
 
-/// The first block of which nothing lies below this frame.
+/// The first block that is not below this frame.
 fn above(frame: FrameNumber) -> BlockNumber {
     BlockNumber(frame.get().div_ceil(FRAMES_PER_BLOCK))
 }

@@ -1,32 +1,34 @@
-//! The display's memory, shown to the console.
+//! Opens the console's screen: VGA's text memory, or the framebuffer that the boot loader has set up.
 
 use core::fmt;
 use core::ptr::NonNull;
 
-use super::mapping::map_screen;
+use super::mapping::map_framebuffer;
 use crate::boot::defect::Defect;
 use crate::boot::multiboot1::{Framebuffer, PixelFormat};
 use crate::boot::{BootInfo, direct_map, report_defect};
 use crate::console::screen::pixels::Layout;
 use crate::console::screen::{self, Shown};
 
-/// The largest screen: more than 8192 by 8192 pixels of four bytes would be mapped page by page for a number's sake.
+/// The largest framebuffer in bytes: 8192 by 8192 pixels of four bytes. A larger size is taken for an error of the loader.
 const MAX_SCREEN_BYTES: usize = 256 << 20;
 
-/// Where VGA's text mode has its cells.
+/// The physical address of VGA's text memory.
 const TEXT_CELLS: u64 = 0xb_8000;
 
-/// Lets the log be seen where the display is in VGA's text mode. Once, by the boot processor, before anything else: rt0's
-/// tables show the cells where the final ones do.
+/// Opens the screen in VGA's text mode for the log, if the display is in that mode.
+///
+/// **Context:** boot, on the BSP, once, before anything else: rt0's tables map the text memory at the same address as the final ones.
 pub fn open_text_screen() {
     let Some(cells) = NonNull::new(direct_map::pointer(TEXT_CELLS)) else { return };
-    // SAFETY: once; rt0 maps what lies below 4 GiB, and the final tables the display's window below 1 MiB, at the same
-    // address. Only the console drives the display.
+    // SAFETY: called once. rt0 maps physical memory below 4 GiB, and the final tables map the display's range below 1 MiB at the same
+    // address. Only the console uses the display.
     unsafe { screen::open_text(cells) };
 }
 
-/// Lets the log be seen on the screen that the loader has set up, unless it is seen already. Once, by the boot processor,
-/// when all CPUs' memory types are what they will be. Returns what it is seen on.
+/// Opens the framebuffer that the loader has set up, unless the text screen is open. Returns the screen in use.
+///
+/// **Context:** boot, on the BSP, once, when the memory types of all CPUs are final.
 pub fn open_pixel_screen(boot: &BootInfo) -> Option<Shown> {
     let found = boot.framebuffer.as_ref().and_then(layout_of).and_then(|(address, layout)| {
         let refuse = |reason: fmt::Arguments<'_>| {
@@ -39,7 +41,7 @@ pub fn open_pixel_screen(boot: &BootInfo) -> Option<Shown> {
             ));
             return None;
         }
-        match map_screen(address, layout.bytes() as u64) {
+        match map_framebuffer(address, layout.bytes() as u64) {
             Ok(mapped) => Some((layout, mapped)),
             Err(error) => {
                 refuse(format_args!("{error}: not used"));
@@ -47,16 +49,16 @@ pub fn open_pixel_screen(boot: &BootInfo) -> Option<Shown> {
             }
         }
     });
-    // SAFETY: once; all that the layout says has just been mapped, for good, and is no memory of anybody's.
+    // SAFETY: called once. `map_framebuffer` has mapped all bytes of the layout, which are never unmapped and are not RAM.
     unsafe { screen::open_pixels(found) }
 }
 
-/// Where it lies, physical, and how, if its pixels have three colours.
+/// The physical address and the layout of a framebuffer, if its pixels are RGB.
 fn layout_of(found: &Framebuffer) -> Option<(u64, Layout)> {
     let PixelFormat::Rgb { red, green, blue } = found.format else { return None };
     let all_bits = |bits: u8| 1u64.checked_shl(bits.into()).map_or(u32::MAX, |over| (over - 1) as u32);
     let channels = [red, green, blue];
-    // Two thirds of full brightness: what is easy on the eyes is grey.
+    // Grey: two thirds of full brightness.
     let foreground = channels.iter().fold(0, |pixel, channel| {
         let most = all_bits(channel.bits);
         pixel | (most - most / 3).checked_shl(channel.shift.into()).unwrap_or(0)

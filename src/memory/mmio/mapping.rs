@@ -1,5 +1,5 @@
-//! Mappings beside memory: devices' registers, a screen's pixels, and firmware's tables, all in the direct map. Each passes
-//! [`PhysicalLayout::check`] first, and each page is mapped with the rights and the memory type of its one use.
+//! Maps device registers, framebuffers and firmware tables in the direct map. [`PhysicalLayout::check`] checks each range first. Each page
+//! has the rights and the memory type of its one use.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -21,11 +21,11 @@ use crate::sync::IrqMutex;
 
 const _: () = assert!(1 << REACH_BITS == direct_map::MAX_PHYSICAL);
 
-/// What is known beside memory.
+/// The ranges beside RAM that are in use.
 static WINDOWS: IrqMutex<Windows> = IrqMutex::new(Windows::new());
 crate::name_lock!(WINDOWS);
 
-/// What is known of memory, from [`set_layout`] on.
+/// The memory map and the address width, once [`set_layout`] has set them.
 static KNOWN: Once<Known> = Once::new();
 
 struct Known {
@@ -33,30 +33,30 @@ struct Known {
     address_bits: u8,
 }
 
-/// How often [`peek_table`] maps a page for one look. No firmware has so many tables; a list of bogus addresses has, and
-/// each may cost a page table.
+/// How many pages [`peek_table`] maps in total. No firmware has so many tables, but a list of bogus addresses may, and each may need a page
+/// table.
 const MAX_PEEKS: u32 = 1024;
 
 /// Mappings made by [`peek_table`] so far.
 static PEEKS: AtomicU32 = AtomicU32::new(0);
 
-/// Keeps account of what the final page tables map beside memory from the beginning. Once, by the BSP.
+/// Registers the legacy ranges that the final page tables map from the start. Once, by the BSP.
 pub(in crate::memory) fn add_legacy_windows() {
     let mut windows = WINDOWS.lock();
-    // Never an error: the list is empty.
+    // There is room: the list is empty.
     let _ = windows.add(DISPLAY, Window::Device(Device::Display));
     let _ = windows.add(BIOS_ROM, Window::Firmware);
 }
 
-/// Makes known what later addresses are checked against: the memory map as it is now, and the width of addresses. Once,
-/// by the BSP, when there are frames. `None` without memory for a copy of the map.
+/// Sets what later ranges are checked against: the memory map as it is now, and the address width in bits. Once, by the BSP, when the frame
+/// allocator works. `None` if there is no memory for a copy of the map.
 pub(in crate::memory) fn set_layout(map: &MemoryMap, address_bits: u8) -> Option<()> {
     let regions = alloc_slice_from(map.regions().iter().copied())?;
     KNOWN.call_once(|| Known { regions, address_bits });
     Some(())
 }
 
-/// What is known beside memory.
+/// The ranges beside RAM that are in use.
 pub(in crate::memory) fn windows() -> &'static IrqMutex<Windows> {
     &WINDOWS
 }
@@ -67,12 +67,12 @@ fn layout(windows: &Windows) -> PhysicalLayout<'_> {
     PhysicalLayout { regions, windows, address_bits }
 }
 
-/// Keeps the pages of a device's registers for that device, without mapping them.
+/// Reserves the pages of a device's registers for that device, without mapping them.
 ///
-/// **Context**: any but NMI; waits for the list's lock.
+/// **Context:** any but NMI; waits for a lock.
 ///
 /// # Errors
-/// Why the registers cannot be there.
+/// [`AddressFault`]: why the registers cannot be there.
 pub fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), AddressFault> {
     let mut windows = WINDOWS.lock();
     let range = layout(&windows).check(address, bytes, Purpose::Registers(device))?;
@@ -80,9 +80,9 @@ pub fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), Addr
     added.map_err(|_| AddressFault::TooManyWindows)
 }
 
-/// Maps a device's registers, readable and writable past all caches, and keeps their pages for that device.
+/// Maps a device's registers, uncacheable, for reads and writes, and reserves their pages for that device.
 ///
-/// **Context**: any but NMI; waits for the page tables' lock.
+/// **Context:** any but NMI; waits for the lock of the page tables.
 ///
 /// # Errors
 /// [`MapError::Address`] says why the registers cannot be there.
@@ -90,9 +90,9 @@ pub fn map_device(device: Device, address: u64, bytes: u64) -> Result<NonNull<u8
     map(address, bytes, Purpose::Registers(device), Window::Device(device)).map(|mapped| mapped.pointer)
 }
 
-/// Takes back a mapping of [`map_device`] whose registers proved to be none.
+/// Unmaps a mapping of [`map_device`], when a probe has found no such device.
 ///
-/// **Context**: before the APs run: only this CPU's TLB is flushed.
+/// **Context:** boot, before the APs run: only this CPU's TLB is flushed.
 ///
 /// # Safety
 /// No other registers in use lie in these pages, and the pointer is not used again.
@@ -104,12 +104,12 @@ pub unsafe fn unmap_device(address: u64, bytes: u64) {
     }
 }
 
-/// Makes a table of firmware's readable where it lies, for the kernel's lifetime.
+/// Maps a firmware table read-only, for the kernel's lifetime.
 ///
-/// **Context**: any but NMI; waits for the page tables' lock.
+/// **Context:** any but NMI; waits for the lock of the page tables.
 ///
 /// # Errors
-/// Why a table cannot be there.
+/// [`AddressFault`]: why a table cannot be there.
 pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault> {
     let mapped = map(address, bytes, Purpose::Table, Window::Firmware).map_err(fault_of)?;
     // SAFETY: `map` has checked that all of the range is mapped readable, and it is never unmapped: `peek_table` unmaps only
@@ -117,17 +117,17 @@ pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault
     Ok(unsafe { core::slice::from_raw_parts(mapped.pointer.as_ptr(), bytes as usize) })
 }
 
-/// Reads the beginning of what may be a table of firmware's, and leaves no mapping behind.
+/// Reads the start of a possible firmware table, and leaves no mapping behind.
 ///
-/// **Context**: before the APs run: only this CPU's TLB is flushed. Waits for the page tables' lock.
+/// **Context:** boot, before the APs run: only this CPU's TLB is flushed. Waits for the lock of the page tables.
 ///
 /// # Errors
-/// Why a table cannot be there.
+/// [`AddressFault`]: why a table cannot be there.
 ///
 /// # Panics
 /// If `bytes` is longer than a page.
 pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
-    // At most two pages, so what `map` has mapped has no hole that belongs to somebody else.
+    // At most two pages, so the pages that `map` has mapped are adjacent, with no page of another use between them.
     assert!(bytes.len() as u64 <= FRAME_BYTES);
     let mapped = map(address, bytes.len() as u64, Purpose::Table, Window::Firmware).map_err(fault_of)?;
     // SAFETY: `map` has checked that all of the range is mapped readable, and that nothing writes there: see `map_table`.
@@ -143,13 +143,13 @@ pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
     Ok(())
 }
 
-/// Maps a screen's pixels, write-combining where processors have page attributes.
+/// Maps a framebuffer, write-combining if the processors have a PAT.
 ///
-/// **Context**: any but NMI; waits for the page tables' lock.
+/// **Context:** any but NMI; waits for the lock of the page tables.
 ///
 /// # Errors
-/// [`MapError::Address`] says why a screen cannot be there.
-pub(in crate::memory) fn map_screen(address: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
+/// [`MapError::Address`] says why a framebuffer cannot be there.
+pub(in crate::memory) fn map_framebuffer(address: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
     map(address, bytes, Purpose::Screen, Window::Screen).map(|mapped| mapped.pointer)
 }
 
@@ -176,8 +176,8 @@ fn map(address: u64, bytes: u64, purpose: Purpose, window: Window) -> Result<Map
     Ok(Mapped { pointer: pointer.ok_or(MapError::Address(AddressFault::NoRange))?, fresh })
 }
 
-/// Maps what is not mapped yet of a range that has been checked. `fresh` begins and ends with pages that were not, also where
-/// a page could not be mapped.
+/// Maps the pages of a checked range that are not mapped yet. `fresh` becomes the range from the first to the last page that it has mapped,
+/// also after an error.
 fn map_pages(
     tables: &mut PageTables,
     windows: &mut Windows,
@@ -187,7 +187,7 @@ fn map_pages(
     fresh: &mut PhysRange,
 ) -> Result<(), MapError> {
     for page in (range.rounded_out().start..range.end).step_by(FRAME_BYTES as usize) {
-        // What is there already has been checked to be of this use, or memory or a window in which this use may be.
+        // `check` has accepted what is there already: it is of this use, or RAM, or a range in which this use may be.
         let shown = match layout(windows).backing(page) {
             Some(Backing::Memory) => continue,
             Some(Backing::Window(_)) if tables.is_mapped(direct_map::virt(page)) => continue,
@@ -201,7 +201,7 @@ fn map_pages(
                 window
             }
         };
-        // SAFETY: nothing is mapped there, so no reference leads there; the rights are those of the page's one use.
+        // SAFETY: nothing is mapped there, so there is no reference to it; the rights are those of the page's one use.
         let mapped = unsafe {
             tables.map(direct_map::virt(page), page, FRAME_BYTES, rights_of(shown), &mut table_frame)
         };
@@ -213,18 +213,18 @@ fn map_pages(
 
 fn unmap(tables: &mut PageTables, windows: &mut Windows, pages: PhysRange) {
     for page in (pages.start..pages.end).step_by(FRAME_BYTES as usize) {
-        // One by one: they may have become part of the windows on either side.
+        // One by one: a page may have been merged with the ranges on either side.
         windows.remove(PhysRange::new(page, page + FRAME_BYTES));
         let virt = direct_map::virt(page);
-        tables.hide(virt);
+        tables.unmap(virt);
         tlb::flush(VirtAddr::new(virt));
-        // What the entry led to is no frame of the allocator's.
-        let _ = tables.forget(virt);
+        // The page is not a frame of the allocator.
+        let _ = tables.release_entry(virt);
     }
 }
 
 fn rights_of(window: Window) -> Rights {
-    // Entry 5 is write-combining where there is a page attribute table of our own; elsewhere its bit must not be set.
+    // PAT entry 5 is write-combining if this kernel has set the PAT. Without a PAT, the entry's bit must not be set.
     let has_types = || MemoryType::of(Controls::read().pat, 5) == MemoryType::WRITE_COMBINING;
     match window {
         Window::Screen if has_types() => Rights::Screen,
@@ -233,7 +233,7 @@ fn rights_of(window: Window) -> Rights {
     }
 }
 
-/// A table that cannot be mapped is one that cannot be there, also where only memory for page tables lacks.
+/// The fault to report for a firmware table that could not be mapped, also for lack of memory for page tables.
 fn fault_of(error: MapError) -> AddressFault {
     match error {
         MapError::Address(fault) => fault,

@@ -1,12 +1,11 @@
-//! Page tables: what is mapped, and with which rights.
+//! The tree of page tables: [`PageTables`] maps and unmaps.
 //!
-//! One address space for all CPUs. Ranges are mapped with the largest pages that they and the processor allow; a
-//! page is writable or executable, never both, and the kernel never maps one frame with both rights. The upper half is
-//! the same in every tree and so global, but for what is mapped for a time; what a tree has in the lower half goes with the
-//! tree.
+//! All CPUs share one address space. A range is mapped with the largest pages that it and the processor allow. A page is writable or
+//! executable, never both, and the kernel never maps a frame with both rights. The upper half is the same in every tree, so its pages are
+//! global, except for temporary mappings.
 //!
-//! Four levels, always: every door leads in with paging off, and rt0 writes CR4 as a whole, without LA57, so a processor
-//! that has five levels uses four. That is enough for 64 TiB of memory; `audit` finds a CPU on which it is otherwise.
+//! There are four levels: every boot protocol enters with paging off, and rt0 writes all of CR4, without LA57. That is enough for 64 TiB of
+//! memory. The audit compares CR4 on each CPU.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -21,21 +20,21 @@ use crate::boot::direct_map;
 use crate::boot::physical::AddressFault;
 use crate::cpu::{self, UPPER_HALF};
 
-/// What may be done with a page.
+/// The rights and the memory type of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// Executed and read.
+    /// Execute and read.
     Text,
-    /// Read.
+    /// Read only.
     Constants,
-    /// Read and written.
+    /// Read and write.
     Data,
-    /// Read and written, for a time: not global, so that a CPU forgets it with a reload of CR3.
+    /// Read and write, for a temporary mapping: not global, so that a load of CR3 flushes it.
     Temporary,
-    /// Written, in bursts, and only in pages of 4 KiB (PAT entry 5, which every CPU of ours that has a PAT has as WC; SDM
-    /// Vol. 3A, 12.12).
+    /// Read and write, write-combining, in pages of 4 KiB only. It is PAT entry 5, which this kernel sets to WC on every CPU with a PAT
+    /// (SDM Vol. 3A, 12.12).
     Screen,
-    /// Read and written, past all caches (PAT entry 3: UC; SDM Vol. 3A, 12.12).
+    /// Read and write, uncacheable (PAT entry 3: UC; SDM Vol. 3A, 12.12).
     Device,
 }
 
@@ -63,17 +62,17 @@ impl Rights {
 pub enum MapError {
     /// No frame for a page table.
     OutOfFrames,
-    /// Something else is mapped there.
+    /// The address is mapped already.
     Occupied {
         /// The first such address.
         address: u64,
     },
-    /// The physical range lies beyond the direct map's room.
+    /// The physical range ends beyond the direct map.
     OutOfReach {
         /// Its end.
         end: u64,
     },
-    /// What is to be mapped cannot be there.
+    /// The physical range cannot contain what is to be mapped.
     Address(AddressFault),
 }
 
@@ -82,13 +81,15 @@ impl fmt::Display for MapError {
         match self {
             MapError::OutOfFrames => f.write_str("no memory for page tables"),
             MapError::Occupied { address } => write!(f, "{address:#x} is mapped already"),
-            MapError::OutOfReach { end } => write!(f, "physical addresses up to {end:#x} are out of reach"),
+            MapError::OutOfReach { end } => {
+                write!(f, "physical addresses up to {end:#x} are beyond the direct map")
+            }
             MapError::Address(fault) => fault.fmt(f),
         }
     }
 }
 
-/// Where frames for page tables come from: physical addresses of frames that the direct map shows.
+/// Allocates frames for page tables: their physical addresses. The direct map contains them.
 pub type FrameSource<'a> = &'a mut dyn FnMut() -> Option<u64>;
 
 /// A tree of page tables.
@@ -99,38 +100,44 @@ pub struct PageTables {
 
 impl PageTables {
     /// An empty tree.
+    ///
+    /// # Errors
+    /// [`MapError::OutOfFrames`].
     pub fn new(pages_1g: bool, frames: FrameSource) -> Result<PageTables, MapError> {
         let root = new_table(frames)?;
         Ok(PageTables { root, largest_level: if pages_1g { 3 } else { 2 } })
     }
 
-    /// The root table's physical address, as CR3 takes it.
+    /// The physical address of the root table, as CR3 takes it.
     pub fn root(&self) -> u64 {
         self.root
     }
 
-    /// The root table's entry behind an address.
+    /// The entry of the root table that translates an address.
     pub fn root_entry(&self, address: u64) -> Entry {
         load(self.entry(self.root, index(address, LEVELS)))
     }
 
-    /// Copies another tree's root entry: both see the same tables from then on.
+    /// Sets a root entry to that of another tree: both share the tables below it from then on.
     pub fn share_root_entry(&mut self, address: u64, entry: Entry) {
         self.entry(self.root, index(address, LEVELS)).store(entry.0, Ordering::Relaxed);
     }
 
     /// An entry of a table of this tree.
     fn entry(&self, table: u64, index: usize) -> &AtomicU64 {
-        // SAFETY: the callers start at the root, made by `new_table` as every table is, and go to what an entry leads to that is
-        // present and no page. Tables are not freed before the tree.
+        // SAFETY: `walk` and `fill` start at the root and follow entries that lead to tables. `new_table` makes all of them, and none
+        // is freed before the tree.
         unsafe { entry_of(table, index) }
     }
 
-    /// Maps `bytes` from `physical` on at `virt`; all three are multiples of 4 KiB. Nothing was mapped there before,
-    /// so no TLB holds anything that would have to go.
+    /// Maps `bytes` bytes from `physical` on at `virt`. All three are multiples of 4 KiB. No TLB has to be flushed, because nothing was mapped
+    /// there before.
+    ///
+    /// # Errors
+    /// [`MapError`]. A part of the range may be mapped then.
     ///
     /// # Safety
-    /// The tree may be live: what the range leads to is the caller's to make reachable, with these rights.
+    /// If the tree is in use, the caller may make this physical range accessible with these rights.
     pub unsafe fn map(
         &mut self,
         virt: u64,
@@ -159,22 +166,23 @@ impl PageTables {
         walk_address(self.root, address, &read_entry, visit);
     }
 
-    /// Takes away the right to write a page of 4 KiB. The caller makes TLBs forget it. `false` if no such page is mapped.
+    /// Makes a page of 4 KiB read-only. The caller flushes it from the TLBs. `false` if no such page is mapped.
     pub fn make_read_only(&mut self, address: u64) -> bool {
         let entry = self.small_entry(address).filter(|entry| load(entry).has(Flags::PRESENT));
         entry.map(|entry| entry.fetch_and(!Flags::WRITABLE.bits(), Ordering::Relaxed)).is_some()
     }
 
-    /// Makes a page of 4 KiB lead nowhere. Its entry keeps the frame, and stays in use, until [`PageTables::forget`].
-    pub fn hide(&mut self, address: u64) {
+    /// Unmaps a page of 4 KiB: its entry is not present any more, but keeps the frame until
+    /// [`release_entry`](Self::release_entry). The caller flushes it from the TLBs.
+    pub fn unmap(&mut self, address: u64) {
         if let Some(entry) = self.small_entry(address) {
-            // One operation, so that a bit that the processor sets at the same time is not lost.
+            // One operation, so that an accessed or dirty bit that a processor sets at the same time is not lost.
             entry.fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
         }
     }
 
-    /// Frees the entry of a hidden page; the frame that it led to.
-    pub fn forget(&mut self, address: u64) -> Option<u64> {
+    /// Clears the entry of an unmapped page; the physical address of its frame.
+    pub fn release_entry(&mut self, address: u64) -> Option<u64> {
         let place = self.small_entry(address)?;
         let entry = load(place);
         if entry.is_unused() || entry.has(Flags::PRESENT) {
@@ -216,9 +224,9 @@ impl PageTables {
             } else {
                 let mut entry = entry;
                 if entry.is_unused() {
-                    // Rights are decided where the page is; on the way down nothing is denied.
+                    // The entry of the page restricts the rights; those on the way to it allow everything.
                     entry = Entry::new(new_table(frames)?, Flags::PRESENT | Flags::WRITABLE);
-                    // The table's zeros are visible before the entry that leads to it.
+                    // `Release`: the table's zeros are visible before the entry that leads to it.
                     place.store(entry.0, Ordering::Release);
                 } else if entry.has(Flags::HUGE_PAGE) {
                     return Err(MapError::Occupied { address: piece.virt });
@@ -234,23 +242,25 @@ impl PageTables {
         Ok(())
     }
 
-    /// Makes this CPU use the tree.
+    /// Loads the tree into CR3 of this CPU.
     ///
     /// # Safety
-    /// The tree maps what this CPU runs and stands on, as it did before.
+    /// The tree maps the code that this CPU executes and its stack, as the previous tree did.
     pub unsafe fn load(&self) {
-        // SAFETY: the tree maps what this CPU runs and stands on, guaranteed by the caller (see # Safety).
+        // SAFETY: the tree maps this CPU's code and stack, guaranteed by the caller (see # Safety).
         unsafe { load_root(self.root) };
     }
 }
 
-/// Makes this CPU use the tree with that root.
+/// Loads the tree with that root into CR3 of this CPU.
+///
+/// **Context:** any.
 ///
 /// # Safety
-/// As for `PageTables::load`.
+/// The tree maps the code that this CPU executes and its stack, as the previous tree did.
 pub unsafe fn load_root(root: u64) {
     use x86_64::registers::control::{Cr3, Cr3Flags};
-    // SAFETY: the tree maps what this CPU runs and stands on, guaranteed by the caller (see # Safety).
+    // SAFETY: the tree maps this CPU's code and stack, guaranteed by the caller (see # Safety).
     unsafe { Cr3::write(PhysFrame::containing_address(PhysAddr::new(root)), Cr3Flags::empty()) };
 }
 
@@ -261,14 +271,14 @@ struct Piece {
     bytes: u64,
 }
 
-/// The place of a table's entry. Processors set bits there on their own (SDM Vol. 3A, 4.8), and other CPUs read it without
-/// the tables' lock, so every access is atomic.
+/// The entry of a table. Every access is atomic: processors set accessed and dirty bits (SDM Vol. 3A, 4.8), and other CPUs read entries
+/// without the lock of the page tables.
 ///
 /// # Safety
-/// `table` is the physical address of a page table in the direct map, which stays one for as long as the reference is used.
+/// `table` is the physical address of a page table in the direct map, and stays one while the reference is used.
 pub(in crate::memory) unsafe fn entry_of<'a>(table: u64, index: usize) -> &'a AtomicU64 {
-    // SAFETY: the caller guarantees a table, a page of 512 aligned words (see # Safety); no code accesses one but by this
-    // function, except before it is linked into a tree.
+    // SAFETY: `table` is a page of 512 aligned words, guaranteed by the caller (see # Safety). Only `new_table` accesses one otherwise,
+    // before the table is linked into a tree.
     unsafe { AtomicU64::from_ptr(direct_map::pointer::<u64>(table).add(index % ENTRIES)) }
 }
 
@@ -278,8 +288,8 @@ fn load(place: &AtomicU64) -> Entry {
 
 fn new_table(frames: FrameSource) -> Result<u64, MapError> {
     let frame = frames().ok_or(MapError::OutOfFrames)?;
-    // An entry of zeros is one that is not present.
-    // SAFETY: the source hands out frames that are nobody else's and that the direct map shows.
+    // An entry of zeros is not present.
+    // SAFETY: the source has allocated the frame for this call, and the direct map contains it (`FrameSource`).
     cpu::zero_page(unsafe { &mut *direct_map::pointer(frame) });
     Ok(frame)
 }

@@ -185,7 +185,7 @@ fn prepare(
     // The trampoline looks for a processor's slot by bisection.
     slots.sort_unstable_by_key(|slot| slot.apic_id);
     // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
-    let passage = low.open()?;
+    let passage = low.build()?;
     trampoline::prepare(passage, slots, features.init_is_quick)
 }
 

@@ -43,7 +43,7 @@ pub fn prepare(
     TRAMPOLINE.try_call_once(|| {
         let trampoline = Trampoline { passage, slots, init_is_quick };
         trampoline.fill();
-        trampoline.passage.seal()?;
+        trampoline.passage.protect_code()?;
         Ok(trampoline)
     })
 }

@@ -88,7 +88,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     call::open_one(&guard);
     ranks::put_in(me);
     // A shootdown that did not see this CPU yet has unmapped its pages before this.
-    tlb::forget(0, usize::MAX, 0);
+    tlb::flush(0, usize::MAX, 0);
     timer::resume(&guard);
     trace!(CpuReturns, me.id().0.into());
     match handed_over {
