@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[path = "layers/edges.rs"]
 mod edges;
 
-use edges::{Edge, Source, edges_of};
+use edges::{Edge, Source, edges_of, edges_within};
 
 /// Each top-level module and its layer. A module may import from lower layers, and from its own where no loop arises.
 const LAYERS: &[(&str, u8)] = &[
@@ -45,6 +45,44 @@ const LAYERS: &[(&str, u8)] = &[
     ("lib", 11),
     ("main", 11),
 ];
+
+/// Modules whose sub-modules import each other in one direction only. None of them imports from its parent's re-exports.
+const WITHOUT_LOOPS: &[&[&str]] = &[
+    &["memory"],
+    &["memory", "frames"],
+    &["memory", "cache"],
+    &["memory", "paging"],
+    &["memory", "mmio"],
+    &["memory", "audit"],
+];
+
+#[test]
+fn sub_modules_import_each_other_in_one_direction() {
+    let mut sources = Vec::new();
+    read_sources(&package(), &package().join("src"), &mut Vec::new(), &mut sources);
+    for root in WITHOUT_LOOPS {
+        let edges = edges_within(&sources, root);
+        assert!(!edges.is_empty(), "no import was found within {root:?}: the test is blind");
+        let lines = inner_violations(root, &edges);
+        assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+    }
+}
+
+/// Each import of a sub-module from its parent's re-exports, and a loop among sub-modules.
+fn inner_violations(root: &[&str], edges: &BTreeSet<Edge>) -> Vec<String> {
+    let own_name = root.last().copied().unwrap_or_default();
+    let (upward, sideways): (Vec<_>, Vec<_>) = edges.iter().partition(|edge| edge.to == own_name);
+    let mut lines: Vec<_> = upward
+        .iter()
+        .map(|edge| format!("{}: {} imports from {own_name}, of which it is a part", edge.place, edge.from))
+        .collect();
+    let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for edge in sideways {
+        graph.entry(&edge.from).or_default().insert(&edge.to);
+    }
+    lines.extend(find_loop(&graph).into_iter().flat_map(|ring| loop_lines(ring, edges)));
+    lines
+}
 
 #[test]
 fn the_kernel_keeps_its_layers() {
@@ -108,19 +146,19 @@ fn violations(layers: &[(&str, u8)], sources: &[Source], edges: &BTreeSet<Edge>)
             sideways.entry(&edge.from).or_default().insert(&edge.to);
         }
     }
-    if let Some(mut ring) = find_loop(&sideways) {
-        ring.push(ring[0]);
-        lines.push(format!("modules of one layer import each other in a loop: {}", ring.join(" -> ")));
-        for step in ring.windows(2) {
-            lines.extend(
-                edges
-                    .iter()
-                    .find(|e| e.from == step[0] && e.to == step[1])
-                    .map(|e| format!("  {}: {} imports from {}", e.place, e.from, e.to)),
-            );
-        }
-    }
+    lines.extend(find_loop(&sideways).into_iter().flat_map(|ring| loop_lines(ring, edges)));
     lines
+}
+
+/// A loop, and an import for each of its steps.
+fn loop_lines(mut ring: Vec<&str>, edges: &BTreeSet<Edge>) -> Vec<String> {
+    ring.push(ring[0]);
+    let first = format!("modules of one layer import each other in a loop: {}", ring.join(" -> "));
+    let steps = ring.windows(2).filter_map(|step| {
+        let edge = edges.iter().find(|edge| edge.from == step[0] && edge.to == step[1])?;
+        Some(format!("  {}: {} imports from {}", edge.place, edge.from, edge.to))
+    });
+    [first].into_iter().chain(steps).collect()
 }
 
 /// A loop in the graph, if there is one: what is left when every module that imports from none of the rest has been
@@ -321,4 +359,35 @@ fn inline_modules_of_the_root_are_modules_like_any_other() {
     let found = check(&[("lib.rs", "pub mod cpu {\nuse crate::smp;\nuse super::smp::x; }\npub mod smp {}")]);
     let message = |line| format!("src/lib.rs:{line}: cpu (layer 1) imports upward from smp (layer 8)");
     assert_eq!(found, [message(2), message(3)]);
+}
+
+#[test]
+fn a_loop_among_sub_modules_is_found() {
+    let within = |files: &[(&str, &str)]| {
+        let sources: Vec<_> =
+            files.iter().map(|(name, text)| Source::new(format!("src/{name}"), text.to_string())).collect();
+        inner_violations(&["memory"], &edges_within(&sources, &["memory"]))
+    };
+    let init =
+        ("memory/init.rs", "use super::paging::tables; use crate::cpu; use crate::memory::frames::Order;");
+    let paging = ("memory/paging/tables.rs", "use super::entry; use crate::memory::frames;");
+    let frames =
+        ("memory/frames.rs", "#[cfg(test)] use super::init; mod inner { use super::super::frames; }");
+    let root = ("memory/mod.rs", "pub use init::init; use self::frames::Order;");
+    assert_eq!(within(&[root, init, paging, frames]), [""; 0]);
+    assert_eq!(
+        within(&[root, init, paging, ("memory/frames.rs", "fn f() { crate::memory::init::init() }")]),
+        [
+            "modules of one layer import each other in a loop: frames -> init -> frames",
+            "  src/memory/frames.rs:1: frames imports from init",
+            "  src/memory/init.rs:1: init imports from frames",
+        ]
+    );
+    for text in ["use super::Order;", "use crate::memory::*;", "fn f() -> super::Order {}"] {
+        assert_eq!(
+            within(&[root, init, paging, ("memory/frames.rs", text)]),
+            ["src/memory/frames.rs:1: frames imports from memory, of which it is a part"],
+            "{text}"
+        );
+    }
 }

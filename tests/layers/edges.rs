@@ -1,4 +1,5 @@
-//! Finds the imports in a crate's sources: every path that leads from one top-level module into another.
+//! Finds the imports in a crate's sources: every path that leads from one top-level module into another, or from one sub-module of
+//! a module into another.
 //!
 //! Paths are found by visiting the syntax tree, and by scanning the tokens of macros, which have no tree. A path
 //! counts if it is anchored: by `crate`, by `super` or `self`, or by the crate's name. Any other path begins with
@@ -29,9 +30,9 @@ pub struct Source {
 pub struct Edge {
     /// Where it stands, as `file:line`.
     pub place: String,
-    /// The top-level module it stands in.
+    /// The module it stands in.
     pub from: String,
-    /// The top-level module it leads to; `lib` for what belongs to the crate's root itself.
+    /// The module it leads to; `lib` for what belongs to the crate's root itself.
     pub to: String,
 }
 
@@ -60,7 +61,16 @@ impl Source {
 
 /// All imports from one top-level module into another, each place once.
 pub fn edges_of(sources: &[Source]) -> BTreeSet<Edge> {
-    let mut known = Known::default();
+    edges_within(sources, &[])
+}
+
+/// All imports from one sub-module of the module at the path `root` into another, each place once. An import from `root` itself
+/// leads to the last name of that path. The imports in `root`'s own file are left out.
+pub fn edges_within(sources: &[Source], root: &[&str]) -> BTreeSet<Edge> {
+    let root: Vec<String> = root.iter().map(ToString::to_string).collect();
+    let sub_modules = sources.iter().filter_map(|source| source.module.strip_prefix(&root[..])?.first());
+    let sub_modules = sub_modules.cloned().collect();
+    let mut known = Known { root, sub_modules, ..Known::default() };
     for source in sources {
         known.modules.insert(source.top().to_string());
         let mut module = source.module.clone();
@@ -77,6 +87,10 @@ pub fn edges_of(sources: &[Source]) -> BTreeSet<Edge> {
 /// What must be known of the whole crate before a path can be followed.
 #[derive(Default)]
 struct Known {
+    /// The path of the module whose sub-modules import each other; empty for the crate.
+    root: Vec<String>,
+    /// The names of these sub-modules.
+    sub_modules: BTreeSet<String>,
     /// The top-level modules.
     modules: BTreeSet<String>,
     /// Exported macros and the top-level modules that define them: their paths begin at the root.
@@ -130,6 +144,14 @@ impl Known {
                 position = position.split_last()?.1;
             }
         }
+        if let Some(own_name) = self.root.last() {
+            let path: Vec<_> = position.iter().map(String::as_str).chain(segments).collect();
+            let root: Vec<_> = self.root.iter().map(String::as_str).collect();
+            let name = path.strip_prefix(&root[..])?.first().copied();
+            return Some(
+                name.filter(|name| self.sub_modules.contains(*name)).unwrap_or(own_name).to_string(),
+            );
+        }
         if let Some(top) = position.first() {
             return Some(top.clone());
         }
@@ -153,7 +175,12 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn record(&mut self, path: &[String], span: Span) {
-        let from = self.module.first().map_or(self.source.root, String::as_str);
+        let Some(inside) = self.module.strip_prefix(&self.known.root[..]) else { return };
+        let from = match inside.first() {
+            Some(name) => name.as_str(),
+            None if self.known.root.is_empty() => self.source.root,
+            None => return,
+        };
         if let Some(to) = self.known.target(&self.module, path).filter(|to| to != from) {
             let place = format!("{}:{}", self.source.name, span.start().line);
             self.edges.insert(Edge { place, from: from.to_string(), to });
