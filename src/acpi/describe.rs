@@ -11,8 +11,8 @@ use super::tables::{Table, Tables};
 use super::timers::{PmTimer, RegisterFault, hpet_address, pm_timer};
 use super::wiring::Wiring;
 use crate::boot::defect::{Defect, DefectSink};
+use crate::boot::io_regions::Device;
 use crate::boot::physical::AddressFault;
-use crate::boot::windows::Device;
 
 /// How many broken entries of a MADT are reported each for itself.
 const MAX_ENTRIES_REPORTED: u32 = 4;

@@ -16,9 +16,9 @@ use super::rsdp::{RsdpSource, TableMemory};
 use super::wiring::nmi_pins;
 use super::{RosterEntry, tables};
 use crate::boot::defect::Defect;
+use crate::boot::io_regions::{Device, IoRegion, IoRegions};
 use crate::boot::memory_map::{MemoryMap, PhysRange, RawEntry, RegionKind, ReservedReason};
 use crate::boot::physical::{AddressFault, BIOS_ROM, DISPLAY, PhysicalLayout, Purpose};
-use crate::boot::windows::{Device, Window, Windows};
 use crate::cpu::ApicId;
 
 // The boots use what is not used here.
@@ -68,7 +68,7 @@ fn machine(image: &[u8]) -> MemoryMap {
 /// The image in that memory, and zeros around it.
 struct Loaded<'a> {
     map: &'a MemoryMap,
-    windows: &'a Windows,
+    io_regions: &'a IoRegions,
     /// From [`BASE`] on, with zeros behind the image.
     bytes: &'a [u8],
     /// As long as any table.
@@ -82,15 +82,15 @@ impl<'a> TableMemory<'a> for Loaded<'a> {
     }
 
     fn map(&self, address: u64, bytes: u64) -> Result<&'a [u8], AddressFault> {
-        layout(self.map, self.windows).check(address, bytes, Purpose::Table)?;
+        layout(self.map, self.io_regions).check(address, bytes, Purpose::Table)?;
         let inside =
             address.checked_sub(BASE).and_then(|at| self.bytes.get(at as usize..)?.get(..bytes as usize));
         Ok(inside.unwrap_or(&self.zeros[..bytes as usize]))
     }
 }
 
-fn layout<'a>(map: &'a MemoryMap, windows: &'a Windows) -> PhysicalLayout<'a> {
-    PhysicalLayout { regions: map.regions(), windows, address_bits: 40 }
+fn layout<'a>(map: &'a MemoryMap, io_regions: &'a IoRegions) -> PhysicalLayout<'a> {
+    PhysicalLayout { regions: map.regions(), io_regions, address_bits: 40 }
 }
 
 /// What reading the tables comes to.
@@ -107,15 +107,15 @@ struct Read {
 /// Reads an image on a machine whose package has `by_cpuid` CPUs, or does not say with 0.
 fn read(case: &Case, by_cpuid: u32) -> Read {
     let map = machine(&case.image);
-    let mut windows = Windows::new();
-    windows.add(DISPLAY, Window::Device(Device::Display)).unwrap();
-    windows.add(BIOS_ROM, Window::Firmware).unwrap();
-    windows.add(PhysRange::new(0xfee0_0000, 0xfee0_1000), Window::Device(Device::LocalApic)).unwrap();
-    let before = windows.clone();
+    let mut io_regions = IoRegions::new();
+    io_regions.add(DISPLAY, IoRegion::Device(Device::Display)).unwrap();
+    io_regions.add(BIOS_ROM, IoRegion::Firmware).unwrap();
+    io_regions.add(PhysRange::new(0xfee0_0000, 0xfee0_1000), IoRegion::Device(Device::LocalApic)).unwrap();
+    let before = io_regions.clone();
     let mut bytes = case.image.clone();
     bytes.resize(room_for(&case.image) as usize, 0);
     let zeros = vec![0; MIB as usize];
-    let memory = Loaded { map: &map, windows: &before, bytes: &bytes, zeros: &zeros };
+    let memory = Loaded { map: &map, io_regions: &before, bytes: &bytes, zeros: &zeros };
 
     let (mut warnings, mut tables) = (Vec::new(), BTreeSet::new());
     let mut sink = |defect: &Defect<'_>| {
@@ -128,8 +128,10 @@ fn read(case: &Case, by_cpuid: u32) -> Read {
         return Read { status: 0, cpus: CPUS, warnings, tables, nodes: 1 };
     };
     let mut claim = |device, address, bytes| {
-        let range = layout(&map, &windows).check(address, bytes, Purpose::Registers(device))?;
-        windows.add(range.rounded_out(), Window::Device(device)).map_err(|_| AddressFault::TooManyWindows)
+        let range = layout(&map, &io_regions).check(address, bytes, Purpose::Registers(device))?;
+        io_regions
+            .add(range.rounded_out(), IoRegion::Device(device))
+            .map_err(|_| AddressFault::TooManyIoRegions)
     };
     let description = Description::read(&found, &mut claim, &mut sink);
     let mut numa = Numa::one_node();

@@ -4,9 +4,9 @@ use core::cell::{Cell, RefCell};
 
 use super::rsdp::TableMemory;
 use crate::boot::direct_map::{self, EARLY_LIMIT};
+use crate::boot::io_regions::IoRegions;
 use crate::boot::memory_map::{MemoryMap, PhysRange, ReservedReason};
 use crate::boot::physical::{AddressFault, PhysicalLayout, Purpose};
-use crate::boot::windows::Windows;
 use crate::memory;
 
 /// Memory from the memory stage on.
@@ -45,9 +45,12 @@ impl<'m> Early<'m> {
 
     fn check(&self, address: u64, bytes: u64) -> Result<PhysRange, AddressFault> {
         let map = self.map.borrow();
-        let windows = Windows::new();
-        let layout =
-            PhysicalLayout { regions: map.regions(), windows: &windows, address_bits: self.address_bits };
+        let io_regions = IoRegions::new();
+        let layout = PhysicalLayout {
+            regions: map.regions(),
+            io_regions: &io_regions,
+            address_bits: self.address_bits,
+        };
         let range = layout.check(address, bytes, Purpose::EarlyTable)?;
         if range.end <= EARLY_LIMIT { Ok(range) } else { Err(AddressFault::OutOfReach) }
     }
@@ -67,7 +70,7 @@ impl<'a> TableMemory<'a> for Early<'_> {
     fn map(&self, address: u64, bytes: u64) -> Result<&'a [u8], AddressFault> {
         let range = self.check(address, bytes)?;
         if self.ranges.get() >= MAX_EARLY_RANGES {
-            return Err(AddressFault::TooManyWindows);
+            return Err(AddressFault::TooManyIoRegions);
         }
         self.ranges.set(self.ranges.get() + 1);
         // Only what is usable is taken.

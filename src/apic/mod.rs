@@ -22,9 +22,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::acpi::NmiPin;
 use crate::boot::defect::Defect;
+use crate::boot::io_regions::Device;
 use crate::boot::memory_map::FRAME_BYTES;
 use crate::boot::report_defect;
-use crate::boot::windows::Device;
 use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};

@@ -7,12 +7,12 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::defect::Defect;
 use super::direct_map::{self, EARLY_LIMIT};
+use super::io_regions::IoRegions;
 use super::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, Report, ReservedReason};
 use super::multiboot1::{self, Framebuffer, Multiboot1Error};
 use super::multiboot2::{self, Multiboot2Error};
 use super::physical::{PhysicalLayout, Purpose, REACH_BITS};
 use super::pvh::{self, PvhError, StartInfo, Table};
-use super::windows::Windows;
 use super::{
     Handoff, MAX_COMMAND_LINE_BYTES, PROTOCOL_MULTIBOOT1, PROTOCOL_MULTIBOOT2, image, report_defect,
 };
@@ -324,9 +324,10 @@ impl Copies {
     /// Reserves the modules. One that cannot be where the loader has it becomes an empty range, with a warning; the others
     /// keep their places in the list.
     fn check_modules(&mut self, address_bits: u8) {
-        let windows = Windows::new();
+        let io_regions = IoRegions::new();
         for module in &mut self.modules[..self.module_count] {
-            let layout = PhysicalLayout { regions: self.map.regions(), windows: &windows, address_bits };
+            let layout =
+                PhysicalLayout { regions: self.map.regions(), io_regions: &io_regions, address_bits };
             let bytes = module.end.saturating_sub(module.start);
             match layout.check(module.start, bytes, Purpose::Module) {
                 Ok(range) => {

@@ -6,12 +6,12 @@
 
 pub mod command_line;
 pub(crate) mod defect;
+pub(crate) mod io_regions;
 pub mod memory_map;
 pub mod multiboot1;
 pub mod multiboot2;
 pub(crate) mod physical;
 pub mod pvh;
-pub(crate) mod windows;
 
 #[cfg(target_os = "none")]
 mod collect;

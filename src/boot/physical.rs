@@ -8,8 +8,8 @@
 
 use core::fmt;
 
+use super::io_regions::{Device, IoRegion, IoRegions};
 use super::memory_map::{FRAME_BYTES, Owner, PhysRange, Region, RegionKind, ReservedReason};
-use super::windows::{Device, Window, Windows};
 
 #[cfg(test)]
 mod tests;
@@ -76,7 +76,7 @@ pub enum AddressFault {
     /// The memory map has nothing there that could hold a table or a module.
     Nothing,
     /// The kernel keeps account of only so many separate ranges.
-    TooManyWindows,
+    TooManyIoRegions,
 }
 
 impl fmt::Display for AddressFault {
@@ -94,7 +94,7 @@ impl fmt::Display for AddressFault {
             AddressFault::Tables => f.write_str("in a page of ACPI tables"),
             AddressFault::Device(device) => write!(f, "in a page of the {device}"),
             AddressFault::Nothing => f.write_str("not in memory"),
-            AddressFault::TooManyWindows => f.write_str("too many separate ranges"),
+            AddressFault::TooManyIoRegions => f.write_str("too many separate ranges"),
         }
     }
 }
@@ -107,7 +107,7 @@ pub enum Backing {
     /// As memory, since memory is in the page.
     Memory,
     /// As what is kept account of beside memory.
-    Window(Window),
+    IoRegion(IoRegion),
 }
 
 /// What is known of the machine's physical addresses.
@@ -116,7 +116,7 @@ pub struct PhysicalLayout<'a> {
     /// The memory map.
     pub regions: &'a [Region],
     /// What is known beside memory.
-    pub windows: &'a Windows,
+    pub io_regions: &'a IoRegions,
     /// The width of a physical address, in bits.
     pub address_bits: u8,
 }
@@ -139,22 +139,22 @@ impl PhysicalLayout<'_> {
         }
         let range = PhysRange::new(address, end);
         match purpose {
-            Purpose::Registers(device) => self.check_device(range, Window::Device(device))?,
-            Purpose::Screen => self.check_device(range, Window::Screen)?,
+            Purpose::Registers(device) => self.check_device(range, IoRegion::Device(device))?,
+            Purpose::Screen => self.check_device(range, IoRegion::Screen)?,
             Purpose::Table | Purpose::EarlyTable | Purpose::Module => self.check_content(range, purpose)?,
         }
         Ok(range)
     }
 
     /// Whether a device can be there: in no page that has anything else.
-    fn check_device(&self, range: PhysRange, window: Window) -> Result<(), AddressFault> {
-        if let Window::Device(device) = window
+    fn check_device(&self, range: PhysRange, io_region: IoRegion) -> Result<(), AddressFault> {
+        if let IoRegion::Device(device) = io_region
             && !range.start.is_multiple_of(device.align())
         {
             return Err(AddressFault::Misaligned { align: device.align() });
         }
         let pages = range.rounded_out();
-        let is_display = window == Window::Screen && pages.is_within(DISPLAY);
+        let is_display = io_region == IoRegion::Screen && pages.is_within(DISPLAY);
         if pages.overlaps(DISPLAY) && !is_display {
             return Err(AddressFault::Display);
         }
@@ -170,13 +170,13 @@ impl PhysicalLayout<'_> {
         if let Some(region) = in_the_way.find(|region| holds_memory(region.owner)) {
             return Err(AddressFault::Memory(region.owner));
         }
-        let mut others = self.windows.overlapping(pages).filter(|(_, other)| *other != window);
+        let mut others = self.io_regions.overlapping(pages).filter(|(_, other)| *other != io_region);
         match others.next() {
             None => Ok(()),
-            Some((_, Window::Device(Device::Display))) if is_display => Ok(()),
-            Some((_, Window::Device(device))) => Err(AddressFault::Device(device)),
-            Some((_, Window::Screen)) => Err(AddressFault::Screen),
-            Some((_, Window::Firmware)) => Err(AddressFault::Tables),
+            Some((_, IoRegion::Device(Device::Display))) if is_display => Ok(()),
+            Some((_, IoRegion::Device(device))) => Err(AddressFault::Device(device)),
+            Some((_, IoRegion::Screen)) => Err(AddressFault::Screen),
+            Some((_, IoRegion::Firmware)) => Err(AddressFault::Tables),
         }
     }
 
@@ -196,12 +196,12 @@ impl PhysicalLayout<'_> {
             }
             at = region.range.end;
         }
-        let others = self.windows.overlapping(range.rounded_out());
-        for (_, window) in others {
-            match window {
-                Window::Device(device) => return Err(AddressFault::Device(device)),
-                Window::Screen => return Err(AddressFault::Screen),
-                Window::Firmware => {}
+        let others = self.io_regions.overlapping(range.rounded_out());
+        for (_, io_region) in others {
+            match io_region {
+                IoRegion::Device(device) => return Err(AddressFault::Device(device)),
+                IoRegion::Screen => return Err(AddressFault::Screen),
+                IoRegion::Firmware => {}
             }
         }
         Ok(())
@@ -209,8 +209,8 @@ impl PhysicalLayout<'_> {
 
     /// How a page is mapped; `None` where neither memory nor a window is known.
     pub fn backing(&self, page: u64) -> Option<Backing> {
-        if let Some((window, _)) = self.windows.at(page) {
-            return Some(Backing::Window(window));
+        if let Some((io_region, _)) = self.io_regions.at(page) {
+            return Some(Backing::IoRegion(io_region));
         }
         // A page that memory shares with something else is mapped as memory.
         let mut in_page =

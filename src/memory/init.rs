@@ -150,7 +150,7 @@ fn map_everything(
     map_range(image::interrupt_tables(), Rights::Constants)?;
     map_range(DISPLAY, Rights::Device)?;
     map_range(BIOS_ROM, Rights::Constants)?;
-    mmio::add_legacy_windows();
+    mmio::add_legacy_regions();
 
     // All other memory is data, also that of the image, so that large pages span all borders between equal rights. Adjacent regions become
     // one range, and a page that two regions share is mapped once.

@@ -9,7 +9,7 @@ use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::acpi::{self, ResetRegister};
-use crate::boot::windows::Device;
+use crate::boot::io_regions::Device;
 use crate::cpu::irq_guard;
 use crate::cpu::registers::halt_forever;
 use crate::memory;

@@ -8,8 +8,8 @@ use super::calibration::ReferenceClock;
 use crate::acpi::describe::HPET_BYTES;
 use crate::acpi::{Platform, PmTimer};
 use crate::boot::defect::Defect;
+use crate::boot::io_regions::Device;
 use crate::boot::report_defect;
-use crate::boot::windows::Device;
 use crate::memory;
 
 /// Registers of an HPET (IA-PC HPET specification 1.0a, §2.3).

@@ -36,19 +36,21 @@ fn map() -> MemoryMap {
     map
 }
 
-fn windows() -> Windows {
-    let mut windows = Windows::new();
-    windows.add(DISPLAY, Window::Device(Device::Display)).unwrap();
-    windows.add(BIOS_ROM, Window::Firmware).unwrap();
-    windows.add(PhysRange::new(LOCAL_APIC, LOCAL_APIC + 4096), Window::Device(Device::LocalApic)).unwrap();
-    windows.add(PhysRange::new(TABLES, TABLES + 4096), Window::Firmware).unwrap();
-    windows
+fn io_regions() -> IoRegions {
+    let mut io_regions = IoRegions::new();
+    io_regions.add(DISPLAY, IoRegion::Device(Device::Display)).unwrap();
+    io_regions.add(BIOS_ROM, IoRegion::Firmware).unwrap();
+    io_regions
+        .add(PhysRange::new(LOCAL_APIC, LOCAL_APIC + 4096), IoRegion::Device(Device::LocalApic))
+        .unwrap();
+    io_regions.add(PhysRange::new(TABLES, TABLES + 4096), IoRegion::Firmware).unwrap();
+    io_regions
 }
 
 #[track_caller]
 fn check(address: u64, bytes: u64, purpose: Purpose) -> Result<(), AddressFault> {
-    let (map, windows) = (map(), windows());
-    let layout = PhysicalLayout { regions: map.regions(), windows: &windows, address_bits: BITS };
+    let (map, io_regions) = (map(), io_regions());
+    let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
     let checked = layout.check(address, bytes, purpose);
     checked.map(|range| assert_eq!(range, PhysRange::new(address, address + bytes)))
 }
@@ -95,10 +97,10 @@ fn registers_lie_where_nothing_else_does() {
 #[test]
 fn devices_of_one_kind_may_share_a_page_and_others_may_not() {
     let map = map();
-    let mut windows = windows();
+    let mut io_regions = io_regions();
     let page = PhysRange::new(0xfec0_0000, 0xfec0_1000);
-    windows.add(page, Window::Device(Device::IoApic)).unwrap();
-    let layout = PhysicalLayout { regions: map.regions(), windows: &windows, address_bits: BITS };
+    io_regions.add(page, IoRegion::Device(Device::IoApic)).unwrap();
+    let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
     assert!(layout.check(0xfec0_0400, 0x14, IO_APIC).is_ok());
     assert_eq!(layout.check(0xfec0_0400, 1024, HPET), Err(AddressFault::Device(Device::IoApic)));
     // Across the border into the next page.
@@ -155,9 +157,9 @@ fn tables_lie_in_memory_that_keeps_them() {
 #[test]
 fn a_table_is_not_read_from_a_device() {
     let map = map();
-    let mut windows = windows();
-    windows.add(PhysRange::new(0xfed0_0000, 0xfed0_1000), Window::Device(Device::Hpet)).unwrap();
-    let layout = PhysicalLayout { regions: map.regions(), windows: &windows, address_bits: BITS };
+    let mut io_regions = io_regions();
+    io_regions.add(PhysRange::new(0xfed0_0000, 0xfed0_1000), IoRegion::Device(Device::Hpet)).unwrap();
+    let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
     let at_hpet = Err(AddressFault::Device(Device::Hpet));
     assert_eq!(layout.check(0xfed0_0000, 36, Purpose::Table), at_hpet);
     assert!(layout.check(0xfed0_1000, 36, Purpose::Table).is_ok());
@@ -177,13 +179,13 @@ fn modules_lie_in_memory() {
 
 #[test]
 fn pages_are_mapped_as_what_is_in_them() {
-    let (map, windows) = (map(), windows());
-    let layout = PhysicalLayout { regions: map.regions(), windows: &windows, address_bits: BITS };
+    let (map, io_regions) = (map(), io_regions());
+    let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
     assert_eq!(layout.backing(3 * MIB), Some(Backing::Memory));
     // The last page below 640 KiB, which ends with what firmware keeps.
     assert_eq!(layout.backing(0x9_f000), Some(Backing::Memory));
-    assert_eq!(layout.backing(LOCAL_APIC), Some(Backing::Window(Window::Device(Device::LocalApic))));
-    assert_eq!(layout.backing(0xf_0000), Some(Backing::Window(Window::Firmware)));
+    assert_eq!(layout.backing(LOCAL_APIC), Some(Backing::IoRegion(IoRegion::Device(Device::LocalApic))));
+    assert_eq!(layout.backing(0xf_0000), Some(Backing::IoRegion(IoRegion::Firmware)));
     assert_eq!((layout.backing(0xd000_0000), layout.backing(TABLES + 4096)), (None, None));
 }
 
@@ -208,8 +210,8 @@ proptest! {
         address in prop_oneof![0..256 * MIB, 0xbf00_0000..0x1_0010_0000u64, any::<u64>()],
         bytes in prop_oneof![1..0x3000u64, any::<u64>()],
     ) {
-        let (map, windows) = (map(), windows());
-        let layout = PhysicalLayout { regions: map.regions(), windows: &windows, address_bits: BITS };
+        let (map, io_regions) = (map(), io_regions());
+        let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
         for purpose in [RESET, Purpose::Screen, Purpose::Table, Purpose::Module] {
             let Ok(range) = layout.check(address, bytes, purpose) else { continue };
             prop_assert!(range.end <= 1 << BITS && range.start >= 4096);
@@ -230,19 +232,19 @@ proptest! {
     #[test]
     fn windows_can_be_added_and_removed(pages in prop::collection::vec(0..40u64, 1..30)) {
         let page = |number: u64| PhysRange::new(number * 4096, (number + 1) * 4096);
-        let mut windows = Windows::new();
+        let mut io_regions = IoRegions::new();
         for number in &pages {
-            windows.add(page(*number), Window::Firmware).unwrap();
+            io_regions.add(page(*number), IoRegion::Firmware).unwrap();
         }
         for number in 0..40 {
-            prop_assert_eq!(windows.at(number * 4096).is_some(), pages.contains(&number));
+            prop_assert_eq!(io_regions.at(number * 4096).is_some(), pages.contains(&number));
         }
         // One more, that is not there yet, and away with it.
         let fresh = (0..40).find(|number| !pages.contains(number)).unwrap();
-        windows.add(page(fresh), Window::Firmware).unwrap();
-        windows.remove(page(fresh));
+        io_regions.add(page(fresh), IoRegion::Firmware).unwrap();
+        io_regions.remove(page(fresh));
         for number in 0..40 {
-            prop_assert_eq!(windows.at(number * 4096).is_some(), pages.contains(&number), "{}", number);
+            prop_assert_eq!(io_regions.at(number * 4096).is_some(), pages.contains(&number), "{}", number);
         }
     }
 }

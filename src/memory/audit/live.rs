@@ -18,7 +18,7 @@ use crate::memory::{mmio, stacks, trampoline_tables, vmap};
 /// The violation at the lowest address.
 pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
     with_live_tables(|root, pat, read_entry| {
-        let windows = mmio::windows().lock();
+        let io_regions = mmio::io_regions().lock();
         let policy = MappingPolicy {
             direct_map_base: direct_map::base(),
             stacks: stacks::region(cpus),
@@ -30,7 +30,7 @@ pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Invent
                 (trampoline_tables::protected_code(), Rule::TrampolineWritable),
             ],
             regions: map.regions(),
-            windows: &windows,
+            io_regions: &io_regions,
             pat,
             pages_1g,
         };

@@ -2,8 +2,8 @@
 
 use super::inventory::Pages;
 use super::rule::{Rule, Violation};
+use crate::boot::io_regions::{IoRegion, IoRegions};
 use crate::boot::memory_map::{FRAME_BYTES, PhysRange, Region};
-use crate::boot::windows::{Window, Windows};
 use crate::cpu::UPPER_HALF;
 use crate::memory::paging::entry::MemoryType;
 use crate::memory::paging::walk::Access;
@@ -26,7 +26,7 @@ pub struct MappingPolicy<'a> {
     /// The memory map.
     pub regions: &'a [Region],
     /// What is mapped beside RAM.
-    pub windows: &'a Windows,
+    pub io_regions: &'a IoRegions,
     /// The page attribute table.
     pub pat: u64,
     /// Whether the processor supports 1 GiB pages.
@@ -53,7 +53,7 @@ pub(super) struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Ram,
-    Window(Window),
+    IoRegion(IoRegion),
 }
 
 impl MappingPolicy<'_> {
@@ -64,8 +64,8 @@ impl MappingPolicy<'_> {
 
     /// What lies at a page, and for a window its end. `None` if nothing is known to be there.
     fn expected_mapping(&self, page: u64) -> Option<(Expected, Option<u64>)> {
-        if let Some((window, end)) = self.windows.at(page) {
-            return Some((Expected::Window(window), Some(end)));
+        if let Some((io_region, end)) = self.io_regions.at(page) {
+            return Some((Expected::IoRegion(io_region), Some(end)));
         }
         let first = self.regions.partition_point(|region| region.range.end <= page);
         // A page that RAM shares with something else is mapped as RAM.
@@ -89,7 +89,7 @@ impl MappingPolicy<'_> {
             }
             end = end.max(region.range.end.next_multiple_of(FRAME_BYTES));
         }
-        end.min(self.windows.next_after(page).unwrap_or(u64::MAX))
+        end.min(self.io_regions.next_after(page).unwrap_or(u64::MAX))
     }
 
     /// Checks a run against every rule.
@@ -158,15 +158,15 @@ impl MappingPolicy<'_> {
                 Expected::Ram => {
                     (run.rights.memory_type != MemoryType::WRITE_BACK).then_some(Rule::MemoryNotWriteBack)
                 }
-                Expected::Window(Window::Device(_)) => {
+                Expected::IoRegion(IoRegion::Device(_)) => {
                     (run.rights.memory_type != MemoryType::UNCACHEABLE).then_some(Rule::DeviceCached)
                 }
-                Expected::Window(Window::Screen) => {
+                Expected::IoRegion(IoRegion::Screen) => {
                     let is_passed = [MemoryType::UNCACHEABLE, MemoryType::WRITE_COMBINING]
                         .contains(&run.rights.memory_type);
                     (!is_passed).then_some(Rule::DeviceCached)
                 }
-                Expected::Window(Window::Firmware) => {
+                Expected::IoRegion(IoRegion::Firmware) => {
                     run.rights.access.writable.then_some(Rule::FirmwareWritable)
                 }
             };

@@ -11,10 +11,10 @@ use super::inventory::{Inventory, Pages};
 use super::policy::MappingPolicy;
 use super::rule::{Rule, Violation};
 use super::scan::audit;
+use crate::boot::io_regions::IoRegions;
+use crate::boot::io_regions::{Device, IoRegion, MAX_IO_REGIONS};
 use crate::boot::memory_map::{FRAME_BYTES as PAGE, PhysRange};
 use crate::boot::memory_map::{MemoryMap, RawEntry, RegionKind};
-use crate::boot::windows::Windows;
-use crate::boot::windows::{Device, MAX_WINDOWS, Window};
 use crate::memory::paging::entry::{ENTRIES, Entry, LARGE_PAGE_PAT, SMALL_PAGE_PAT};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
@@ -54,7 +54,7 @@ struct Paper {
     tables: HashMap<u64, [u64; ENTRIES]>,
     next_table: u64,
     map: MemoryMap,
-    windows: Windows,
+    io_regions: IoRegions,
     pages_1g: bool,
 }
 
@@ -64,11 +64,11 @@ impl Paper {
         let usable =
             |start: u64, end: u64| RawEntry { base: start, len: end - start, kind: RegionKind::Usable };
         let map = MemoryMap::from_entries([usable(0, 0x9_fc00), usable(MIB, END)]).0;
-        let mut windows = Windows::new();
-        windows.add(APIC, Window::Device(Device::LocalApic)).unwrap();
-        windows.add(ACPI, Window::Firmware).unwrap();
+        let mut io_regions = IoRegions::new();
+        io_regions.add(APIC, IoRegion::Device(Device::LocalApic)).unwrap();
+        io_regions.add(ACPI, IoRegion::Firmware).unwrap();
         let root = END - PAGE;
-        Paper { tables: HashMap::from([(root, [0; ENTRIES])]), next_table: root, map, windows, pages_1g }
+        Paper { tables: HashMap::from([(root, [0; ENTRIES])]), next_table: root, map, io_regions, pages_1g }
     }
 
     /// A kernel's tree, in order.
@@ -134,7 +134,7 @@ impl Paper {
             constants: CONSTANTS,
             read_only: &[(IDT, Rule::InterruptTableWritable)],
             regions: self.map.regions(),
-            windows: &self.windows,
+            io_regions: &self.io_regions,
             pat,
             pages_1g: self.pages_1g,
         };
@@ -272,7 +272,7 @@ fn memory_types_fit_what_is_there() {
     // A screen may be write-combining, and its registers may not.
     let with_screen = |types: u64| {
         let mut paper = Paper::in_order(true);
-        paper.windows.add(SCREEN, Window::Screen).unwrap();
+        paper.io_regions.add(SCREEN, IoRegion::Screen).unwrap();
         paper.set(BASE + SCREEN.start, 1, SCREEN.start | RW | types);
         paper.audit_with(WITH_COMBINING)
     };
@@ -382,18 +382,19 @@ proptest! {
 
 #[test]
 fn windows_are_kept() {
-    let mut windows = Windows::new();
+    let mut io_regions = IoRegions::new();
     let page = |number: u64| PhysRange::new(number * PAGE, (number + 1) * PAGE);
-    windows.add(page(1), Window::Device(Device::LocalApic)).unwrap();
-    windows.add(page(2), Window::Device(Device::LocalApic)).unwrap();
-    windows.add(page(3), Window::Firmware).unwrap();
-    assert_eq!(windows.at(2 * PAGE), Some((Window::Device(Device::LocalApic), 3 * PAGE)));
-    assert_eq!(windows.at(3 * PAGE + 5), Some((Window::Firmware, 4 * PAGE)));
+    io_regions.add(page(1), IoRegion::Device(Device::LocalApic)).unwrap();
+    io_regions.add(page(2), IoRegion::Device(Device::LocalApic)).unwrap();
+    io_regions.add(page(3), IoRegion::Firmware).unwrap();
+    assert_eq!(io_regions.at(2 * PAGE), Some((IoRegion::Device(Device::LocalApic), 3 * PAGE)));
+    assert_eq!(io_regions.at(3 * PAGE + 5), Some((IoRegion::Firmware, 4 * PAGE)));
     assert_eq!(
-        (windows.at(0), windows.next_after(0), windows.next_after(PAGE)),
+        (io_regions.at(0), io_regions.next_after(0), io_regions.next_after(PAGE)),
         (None, Some(PAGE), Some(3 * PAGE))
     );
-    let more: Vec<_> =
-        (10..300).map(|number| windows.add(page(2 * number), Window::Device(Device::LocalApic))).collect();
-    assert_eq!(more.iter().filter(|added| added.is_ok()).count(), MAX_WINDOWS - 2);
+    let more: Vec<_> = (10..300)
+        .map(|number| io_regions.add(page(2 * number), IoRegion::Device(Device::LocalApic)))
+        .collect();
+    assert_eq!(more.iter().filter(|added| added.is_ok()).count(), MAX_IO_REGIONS - 2);
 }

@@ -9,9 +9,9 @@ use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
 use crate::boot::direct_map;
+use crate::boot::io_regions::{Device, IoRegion, IoRegions};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, Region};
 use crate::boot::physical::{AddressFault, BIOS_ROM, Backing, DISPLAY, PhysicalLayout, Purpose, REACH_BITS};
-use crate::boot::windows::{Device, Window, Windows};
 use crate::cpu::Controls;
 use crate::memory::boot_alloc::{alloc_slice_from, table_frame};
 use crate::memory::paging::entry::MemoryType;
@@ -22,8 +22,8 @@ use crate::sync::IrqMutex;
 const _: () = assert!(1 << REACH_BITS == direct_map::MAX_PHYSICAL);
 
 /// The ranges beside RAM that are in use.
-static WINDOWS: IrqMutex<Windows> = IrqMutex::new(Windows::new());
-crate::name_lock!(WINDOWS);
+static IO_REGIONS: IrqMutex<IoRegions> = IrqMutex::new(IoRegions::new());
+crate::name_lock!(IO_REGIONS);
 
 /// The memory map and the address width, once [`set_layout`] has set them.
 static KNOWN: Once<Known> = Once::new();
@@ -41,11 +41,11 @@ const MAX_PEEKS: u32 = 1024;
 static PEEKS: AtomicU32 = AtomicU32::new(0);
 
 /// Registers the legacy ranges that the final page tables map from the start. Once, by the BSP.
-pub(in crate::memory) fn add_legacy_windows() {
-    let mut windows = WINDOWS.lock();
+pub(in crate::memory) fn add_legacy_regions() {
+    let mut io_regions = IO_REGIONS.lock();
     // There is room: the list is empty.
-    let _ = windows.add(DISPLAY, Window::Device(Device::Display));
-    let _ = windows.add(BIOS_ROM, Window::Firmware);
+    let _ = io_regions.add(DISPLAY, IoRegion::Device(Device::Display));
+    let _ = io_regions.add(BIOS_ROM, IoRegion::Firmware);
 }
 
 /// Sets what later ranges are checked against: the memory map as it is now, and the address width in bits. Once, by the BSP, when the frame
@@ -57,14 +57,14 @@ pub(in crate::memory) fn set_layout(map: &MemoryMap, address_bits: u8) -> Option
 }
 
 /// The ranges beside RAM that are in use.
-pub(in crate::memory) fn windows() -> &'static IrqMutex<Windows> {
-    &WINDOWS
+pub(in crate::memory) fn io_regions() -> &'static IrqMutex<IoRegions> {
+    &IO_REGIONS
 }
 
-fn layout(windows: &Windows) -> PhysicalLayout<'_> {
+fn layout(io_regions: &IoRegions) -> PhysicalLayout<'_> {
     let (regions, address_bits) =
         KNOWN.get().map_or((&[][..], 0), |known| (known.regions, known.address_bits));
-    PhysicalLayout { regions, windows, address_bits }
+    PhysicalLayout { regions, io_regions, address_bits }
 }
 
 /// Reserves the pages of a device's registers for that device, without mapping them.
@@ -74,10 +74,10 @@ fn layout(windows: &Windows) -> PhysicalLayout<'_> {
 /// # Errors
 /// [`AddressFault`]: why the registers cannot be there.
 pub fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), AddressFault> {
-    let mut windows = WINDOWS.lock();
-    let range = layout(&windows).check(address, bytes, Purpose::Registers(device))?;
-    let added = windows.add(range.rounded_out(), Window::Device(device));
-    added.map_err(|_| AddressFault::TooManyWindows)
+    let mut io_regions = IO_REGIONS.lock();
+    let range = layout(&io_regions).check(address, bytes, Purpose::Registers(device))?;
+    let added = io_regions.add(range.rounded_out(), IoRegion::Device(device));
+    added.map_err(|_| AddressFault::TooManyIoRegions)
 }
 
 /// Maps a device's registers, uncacheable, for reads and writes, and reserves their pages for that device.
@@ -87,7 +87,7 @@ pub fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), Addr
 /// # Errors
 /// [`MapError::Address`] says why the registers cannot be there.
 pub fn map_device(device: Device, address: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
-    map(address, bytes, Purpose::Registers(device), Window::Device(device)).map(|mapped| mapped.pointer)
+    map(address, bytes, Purpose::Registers(device), IoRegion::Device(device)).map(|mapped| mapped.pointer)
 }
 
 /// Unmaps a mapping of [`map_device`], when a probe has found no such device.
@@ -100,7 +100,7 @@ pub unsafe fn unmap_device(address: u64, bytes: u64) {
     let pages = PhysRange::new(address, address.saturating_add(bytes)).rounded_out();
     let mut tables = tables().lock();
     if let Some(tables) = tables.as_mut() {
-        unmap(tables, &mut WINDOWS.lock(), pages);
+        unmap(tables, &mut IO_REGIONS.lock(), pages);
     }
 }
 
@@ -111,7 +111,7 @@ pub unsafe fn unmap_device(address: u64, bytes: u64) {
 /// # Errors
 /// [`AddressFault`]: why a table cannot be there.
 pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault> {
-    let mapped = map(address, bytes, Purpose::Table, Window::Firmware).map_err(fault_of)?;
+    let mapped = map(address, bytes, Purpose::Table, IoRegion::Firmware).map_err(fault_of)?;
     // SAFETY: `map` has checked that all of the range is mapped readable, and it is never unmapped: `peek_table` unmaps only
     // pages that it has mapped itself. The check has excluded memory that the kernel writes: `holds_content` in `physical`.
     Ok(unsafe { core::slice::from_raw_parts(mapped.pointer.as_ptr(), bytes as usize) })
@@ -129,7 +129,7 @@ pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault
 pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
     // At most two pages, so the pages that `map` has mapped are adjacent, with no page of another use between them.
     assert!(bytes.len() as u64 <= FRAME_BYTES);
-    let mapped = map(address, bytes.len() as u64, Purpose::Table, Window::Firmware).map_err(fault_of)?;
+    let mapped = map(address, bytes.len() as u64, Purpose::Table, IoRegion::Firmware).map_err(fault_of)?;
     // SAFETY: `map` has checked that all of the range is mapped readable, and that nothing writes there: see `map_table`.
     let found = unsafe { core::slice::from_raw_parts(mapped.pointer.as_ptr(), bytes.len()) };
     bytes.copy_from_slice(found);
@@ -137,7 +137,7 @@ pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
         PEEKS.fetch_add(1, Ordering::Relaxed);
         let mut tables = tables().lock();
         if let Some(tables) = tables.as_mut() {
-            unmap(tables, &mut WINDOWS.lock(), mapped.fresh);
+            unmap(tables, &mut IO_REGIONS.lock(), mapped.fresh);
         }
     }
     Ok(())
@@ -150,7 +150,7 @@ pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
 /// # Errors
 /// [`MapError::Address`] says why a framebuffer cannot be there.
 pub(in crate::memory) fn map_framebuffer(address: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
-    map(address, bytes, Purpose::Screen, Window::Screen).map(|mapped| mapped.pointer)
+    map(address, bytes, Purpose::Screen, IoRegion::Screen).map(|mapped| mapped.pointer)
 }
 
 struct Mapped {
@@ -159,16 +159,16 @@ struct Mapped {
     fresh: PhysRange,
 }
 
-fn map(address: u64, bytes: u64, purpose: Purpose, window: Window) -> Result<Mapped, MapError> {
+fn map(address: u64, bytes: u64, purpose: Purpose, io_region: IoRegion) -> Result<Mapped, MapError> {
     let mut tables = tables().lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
-    let mut windows = WINDOWS.lock();
-    let range = layout(&windows).check(address, bytes, purpose).map_err(MapError::Address)?;
+    let mut io_regions = IO_REGIONS.lock();
+    let range = layout(&io_regions).check(address, bytes, purpose).map_err(MapError::Address)?;
     let mut fresh = PhysRange::new(0, 0);
-    let result = map_pages(tables, &mut windows, range, purpose, window, &mut fresh);
+    let result = map_pages(tables, &mut io_regions, range, purpose, io_region, &mut fresh);
     if let Err(error) = result {
         if !fresh.is_empty() && purpose == Purpose::Table {
-            unmap(tables, &mut windows, fresh);
+            unmap(tables, &mut io_regions, fresh);
         }
         return Err(error);
     }
@@ -180,41 +180,41 @@ fn map(address: u64, bytes: u64, purpose: Purpose, window: Window) -> Result<Map
 /// also after an error.
 fn map_pages(
     tables: &mut PageTables,
-    windows: &mut Windows,
+    io_regions: &mut IoRegions,
     range: PhysRange,
     purpose: Purpose,
-    window: Window,
+    io_region: IoRegion,
     fresh: &mut PhysRange,
 ) -> Result<(), MapError> {
     for page in (range.rounded_out().start..range.end).step_by(FRAME_BYTES as usize) {
         // `check` has accepted what is there already: it is of this use, or RAM, or a range in which this use may be.
-        let shown = match layout(windows).backing(page) {
+        let shown = match layout(io_regions).backing(page) {
             Some(Backing::Memory) => continue,
-            Some(Backing::Window(_)) if tables.is_mapped(direct_map::virt(page)) => continue,
-            Some(Backing::Window(shown)) => shown,
+            Some(Backing::IoRegion(_)) if tables.is_mapped(direct_map::virt(page)) => continue,
+            Some(Backing::IoRegion(shown)) => shown,
             None => {
                 if purpose == Purpose::Table && PEEKS.load(Ordering::Relaxed) >= MAX_PEEKS {
-                    return Err(MapError::Address(AddressFault::TooManyWindows));
+                    return Err(MapError::Address(AddressFault::TooManyIoRegions));
                 }
-                let added = windows.add(PhysRange::new(page, page + FRAME_BYTES), window);
-                added.map_err(|_| MapError::Address(AddressFault::TooManyWindows))?;
-                window
+                let added = io_regions.add(PhysRange::new(page, page + FRAME_BYTES), io_region);
+                added.map_err(|_| MapError::Address(AddressFault::TooManyIoRegions))?;
+                io_region
             }
         };
         // SAFETY: nothing is mapped there, so there is no reference to it; the rights are those of the page's one use.
         let mapped = unsafe {
             tables.map(direct_map::virt(page), page, FRAME_BYTES, rights_of(shown), &mut table_frame)
         };
-        mapped.inspect_err(|_| windows.remove(PhysRange::new(page, page + FRAME_BYTES)))?;
+        mapped.inspect_err(|_| io_regions.remove(PhysRange::new(page, page + FRAME_BYTES)))?;
         *fresh = PhysRange::new(if fresh.is_empty() { page } else { fresh.start }, page + FRAME_BYTES);
     }
     Ok(())
 }
 
-fn unmap(tables: &mut PageTables, windows: &mut Windows, pages: PhysRange) {
+fn unmap(tables: &mut PageTables, io_regions: &mut IoRegions, pages: PhysRange) {
     for page in (pages.start..pages.end).step_by(FRAME_BYTES as usize) {
         // One by one: a page may have been merged with the ranges on either side.
-        windows.remove(PhysRange::new(page, page + FRAME_BYTES));
+        io_regions.remove(PhysRange::new(page, page + FRAME_BYTES));
         let virt = direct_map::virt(page);
         tables.unmap(virt);
         tlb::flush(VirtAddr::new(virt));
@@ -223,13 +223,13 @@ fn unmap(tables: &mut PageTables, windows: &mut Windows, pages: PhysRange) {
     }
 }
 
-fn rights_of(window: Window) -> Rights {
+fn rights_of(io_region: IoRegion) -> Rights {
     // PAT entry 5 is write-combining if this kernel has set the PAT. Without a PAT, the entry's bit must not be set.
     let has_types = || MemoryType::of(Controls::read().pat, 5) == MemoryType::WRITE_COMBINING;
-    match window {
-        Window::Screen if has_types() => Rights::Screen,
-        Window::Device(_) | Window::Screen => Rights::Device,
-        Window::Firmware => Rights::Constants,
+    match io_region {
+        IoRegion::Screen if has_types() => Rights::Screen,
+        IoRegion::Device(_) | IoRegion::Screen => Rights::Device,
+        IoRegion::Firmware => Rights::Constants,
     }
 }
 
@@ -237,6 +237,6 @@ fn rights_of(window: Window) -> Rights {
 fn fault_of(error: MapError) -> AddressFault {
     match error {
         MapError::Address(fault) => fault,
-        _ => AddressFault::TooManyWindows,
+        _ => AddressFault::TooManyIoRegions,
     }
 }

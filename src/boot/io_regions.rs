@@ -1,17 +1,17 @@
-//! What is known beside memory: devices' registers, screens and firmware's tables, each because it was asked for.
+//! The list of physical ranges beside RAM that are in use: device registers, framebuffers and firmware tables.
 
 use core::fmt;
 
 use super::memory_map::{FRAME_BYTES, PhysRange};
 
-/// Separate ranges that can be kept: one for each I/O APIC, of which large machines have dozens, and some for tables, which
-/// lie side by side.
-pub const MAX_WINDOWS: usize = 192;
+/// The maximum number of separate ranges: one for each I/O APIC, of which large machines have dozens, and some for tables, which are
+/// adjacent.
+pub const MAX_IO_REGIONS: usize = 192;
 
-/// Whose registers.
+/// A device with registers in physical memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// The display's window below 1 MiB.
+    /// The display's range below 1 MiB.
     Display,
     /// The local APICs, all at one address.
     LocalApic,
@@ -19,12 +19,12 @@ pub enum Device {
     IoApic,
     /// The high-precision event timer.
     Hpet,
-    /// What resets the machine.
+    /// The reset register.
     ResetRegister,
 }
 
 impl Device {
-    /// What its registers' address is a multiple of, in bytes: the local APIC's page (SDM Vol. 3A, 11.4.4), an I/O APIC's
+    /// The alignment of its registers in bytes: the local APIC's page (SDM Vol. 3A, 11.4.4), an I/O APIC's
     /// 256 bytes (82093AA datasheet, 3.1: the address is FEC0 xy00H), an HPET's 1 KiB (IA-PC HPET specification 1.0a, §2.3.1).
     pub const fn align(self) -> u64 {
         match self {
@@ -48,56 +48,58 @@ impl fmt::Display for Device {
     }
 }
 
-/// What a window shows.
+/// The use of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// A device's registers.
+pub enum IoRegion {
+    /// Device registers.
     Device(Device),
-    /// The pixels of a screen.
+    /// A framebuffer.
     Screen,
-    /// What firmware left to be read.
+    /// Firmware tables.
     Firmware,
 }
 
-/// The list, in no order.
+/// The list of ranges and their uses, in no order.
 #[derive(Clone, Debug)]
-pub struct Windows {
-    list: [(PhysRange, Window); MAX_WINDOWS],
+pub struct IoRegions {
+    list: [(PhysRange, IoRegion); MAX_IO_REGIONS],
     count: usize,
 }
 
-/// There is no room for another window.
+/// There is no room for another range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyWindows;
+pub struct TooManyIoRegions;
 
-impl Default for Windows {
-    fn default() -> Windows {
-        Windows::new()
+impl Default for IoRegions {
+    fn default() -> IoRegions {
+        IoRegions::new()
     }
 }
 
-impl Windows {
-    /// None.
-    pub const fn new() -> Windows {
-        Windows { list: [(PhysRange::new(0, 0), Window::Firmware); MAX_WINDOWS], count: 0 }
+impl IoRegions {
+    /// An empty list.
+    pub const fn new() -> IoRegions {
+        IoRegions { list: [(PhysRange::new(0, 0), IoRegion::Firmware); MAX_IO_REGIONS], count: 0 }
     }
 
-    /// Adds whole pages, which no window of another kind overlaps. A range that touches a window of its kind becomes one
-    /// with it.
-    pub fn add(&mut self, range: PhysRange, window: Window) -> Result<(), TooManyWindows> {
+    /// Adds a range of whole pages. No range of another use overlaps it. It is merged with a range of the same use that it touches.
+    ///
+    /// # Errors
+    /// [`TooManyIoRegions`].
+    pub fn add(&mut self, range: PhysRange, io_region: IoRegion) -> Result<(), TooManyIoRegions> {
         let touches =
             |known: PhysRange| known.start <= range.end && range.start <= known.end && !range.is_empty();
         let mut known = self.list[..self.count].iter_mut();
-        if let Some((known, _)) = known.find(|(known, kind)| *kind == window && touches(*known)) {
+        if let Some((known, _)) = known.find(|(known, kind)| *kind == io_region && touches(*known)) {
             *known = PhysRange::new(known.start.min(range.start), known.end.max(range.end));
             return Ok(());
         }
-        *self.list.get_mut(self.count).ok_or(TooManyWindows)? = (range, window);
+        *self.list.get_mut(self.count).ok_or(TooManyIoRegions)? = (range, io_region);
         self.count += 1;
         Ok(())
     }
 
-    /// Removes whole pages at the beginning or at the end of a window; nothing if they are not that.
+    /// Removes whole pages at the start or at the end of a range; nothing if they are not there.
     pub fn remove(&mut self, range: PhysRange) {
         let is_edge = |known: &PhysRange| {
             range.is_within(*known) && (known.start == range.start || known.end == range.end)
@@ -117,19 +119,19 @@ impl Windows {
         }
     }
 
-    /// The window that an address lies in, and where it ends.
-    pub fn at(&self, address: u64) -> Option<(Window, u64)> {
+    /// The use of the range that contains an address, and the end of that range.
+    pub fn at(&self, address: u64) -> Option<(IoRegion, u64)> {
         let mut list = self.list[..self.count].iter();
         let found = list.find(|(range, _)| range.start <= address && address < range.end);
-        found.map(|(range, window)| (*window, range.end))
+        found.map(|(range, io_region)| (*io_region, range.end))
     }
 
-    /// The windows that share an address with a range.
-    pub fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = (PhysRange, Window)> {
+    /// The ranges that overlap a range.
+    pub fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = (PhysRange, IoRegion)> {
         self.list[..self.count].iter().copied().filter(move |(known, _)| known.overlaps(range))
     }
 
-    /// Where the next window above an address begins.
+    /// The start of the next range above an address.
     pub fn next_after(&self, address: u64) -> Option<u64> {
         self.list[..self.count].iter().map(|(range, _)| range.start).filter(|start| *start > address).min()
     }
