@@ -1,4 +1,4 @@
-//! Asking the other CPUs to give back the frames that they keep.
+//! The drain of other CPUs' frame caches, by call: the hook of `memory::reclaim`.
 
 use core::sync::atomic::Ordering;
 
@@ -13,8 +13,10 @@ pub fn register() {
     memory::set_drain_hook(drain_others);
 }
 
-/// Interrupts on. Waits for each of those asked; one that does not answer keeps what it has, and is named by `call`; one
-/// that goes offline gives back what it has by itself.
+/// Makes the CPUs of that scope drain their frame caches, and waits for them. A CPU that does not answer keeps its frames, and the error names
+/// it; a CPU that goes offline drains its cache by itself. Returns `false` if a drain would not free a run of that order.
+///
+/// **Context:** thread context, interrupts enabled.
 fn drain_others(order: Order, scope: DrainScope) -> bool {
     #[cfg(feature = "faults")]
     if memory::frames::faults::is_armed(memory::frames::faults::Fault::KeepFromOthers) {
@@ -33,14 +35,14 @@ fn drain_others(order: Order, scope: DrainScope) -> bool {
         }
     };
     if let Err(error) = call_those_online(&asked, &|| memory::drain_this_cpu(&IrqGuard::new())) {
-        log::warn!("frames that other CPUs keep: {error}");
+        log::warn!("frames cached on other CPUs: {error}");
     }
     true
 }
 
-/// What a CPU keeps, online or not, if it was ever called.
+/// The magazine of a CPU, online or offline, if the CPU was ever started.
 fn magazine(cpu: &Cpu) -> Option<RemoteMagazine> {
-    // SAFETY: only `start` sets a GS base, to that of an area that lives for good.
+    // SAFETY: only `start` sets a GS base, to that of an area that is never freed.
     cpu.gs_base().map(|gs_base| unsafe { memory::magazine_of(gs_base) })
 }
 

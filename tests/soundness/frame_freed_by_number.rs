@@ -2,8 +2,8 @@
 //! refused: E0603 function `free` is private
 //! refused: E0603 function `free_bulk` is private
 //! refused: E0603 function `frames` is private
-//! refused: E0133 call to unsafe function `memory::cache::percpu::free` is unsafe
-//! refused: E0133 call to unsafe function `memory::cache::percpu::free_bulk` is unsafe
+//! refused: E0133 call to unsafe function `cache::percpu::free` is unsafe
+//! refused: E0133 call to unsafe function `cache::percpu::free_bulk` is unsafe
 
 use octopod::memory::OwnedFrame;
 use octopod::memory::frames::{FrameNumber, Order};

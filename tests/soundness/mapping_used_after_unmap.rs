@@ -1,6 +1,6 @@
 //! Uses the memory of a mapping that was unmapped, and frees its frames before all CPUs have flushed it.
 //! refused: E0505 cannot move out of `mapping` because it is borrowed
-//! refused: E0624 method `settle` is private
+//! refused: E0624 method `free` is private
 
 use octopod::memory::{Mapping, StaleRange};
 use octopod::smp;
@@ -19,6 +19,6 @@ pub fn written_afterwards(mut mapping: Mapping) -> StaleRange {
 }
 
 #[cfg(attempt)]
-pub fn settled_without_a_shootdown(stale: StaleRange) {
-    let _ = stale.settle();
+pub fn freed_without_a_shootdown(stale: StaleRange) {
+    let _ = stale.free();
 }

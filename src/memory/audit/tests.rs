@@ -381,7 +381,7 @@ proptest! {
 }
 
 #[test]
-fn windows_are_kept() {
+fn io_regions_are_kept() {
     let mut io_regions = IoRegions::new();
     let page = |number: u64| PhysRange::new(number * PAGE, (number + 1) * PAGE);
     io_regions.add(page(1), IoRegion::Device(Device::LocalApic)).unwrap();

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn large_pieces_go_in_and_out_untouched() {
+    fn runs_of_the_largest_order_go_in_and_out_untouched() {
         let mut buddy = buddy();
         for number in [3, 4, 5, 7, 2, 6, 100] {
             // SAFETY: none of it is touched, which is what this shows.
@@ -229,7 +229,7 @@ mod tests {
     /// Backed by the host, one piece is split, and becomes whole again as the heap's own.
     #[test]
     #[cfg_attr(miri, ignore = "Miri aligns to 512 MiB at most")]
-    fn a_piece_is_linked_when_it_must_be_split() {
+    fn a_run_is_linked_when_it_must_be_split() {
         let world = crate::memory::host::World::new(1536);
         let before = world.frames.free_by_order();
         let magazine = crate::memory::cache::Magazine::new();

@@ -235,7 +235,7 @@ mod tests {
         // Each table is full of entries: the first four lead to the next table, the others are not present.
         let read = |table: u64, index: usize| {
             let below = table + 0x1000;
-            if index < 4 || index >= 510 { below | 3 } else { 0 }
+            if (4..510).contains(&index) { 0 } else { below | 3 }
         };
         let seen = |addresses: RangeInclusive<u64>| {
             let mut pages = std::vec::Vec::new();

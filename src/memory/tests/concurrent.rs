@@ -275,7 +275,7 @@ fn storm() {
 
 /// A block that goes from the buddy to the table and back all the time is never overlooked on its way.
 #[test]
-fn a_block_on_its_way_is_not_out_of_memory() {
+fn a_block_in_transit_is_not_out_of_memory() {
     let world = World::new(1);
     let before = world.frames.free_by_order();
     std::thread::scope(|scope| {
@@ -296,7 +296,7 @@ fn a_block_on_its_way_is_not_out_of_memory() {
 
 /// Frames that a search for a run has reserved in vain are not missed by a search for any frame.
 #[test]
-fn a_vain_reservation_is_not_out_of_memory() {
+fn frames_taken_and_put_back_are_not_out_of_memory() {
     let world = World::new(1);
     let (holder, magazine) = (Magazine::new(), Magazine::new());
     // The holder keeps the block; two frames of it are free that are no run.
@@ -328,7 +328,7 @@ fn a_vain_reservation_is_not_out_of_memory() {
 /// Parts of one large allocation, freed by all at once.
 #[test]
 #[cfg_attr(miri, ignore = "32,768 frames are too many for an interpreter")]
-fn a_huge_block_freed_by_all_in_pieces() {
+fn a_huge_block_is_freed_in_parts_by_all_cpus() {
     let world = World::new(64);
     let before = world.frames.free_by_order();
     for round in 0..rounds(20) {

@@ -35,7 +35,7 @@ fn whole_blocks_and_edges() {
 }
 
 #[test]
-fn holes_inside_blocks_are_never_handed_out() {
+fn holes_inside_blocks_are_never_allocated() {
     let world = World::empty(3);
     for range in [10..20, 25..26, 64..128, 500..530, 700..1200] {
         assert_eq!(world.insert(range.clone()), Ok(range.len()));
@@ -87,7 +87,7 @@ fn past_the_end_is_refused() {
 }
 
 #[test]
-fn a_block_given_frame_by_frame_becomes_whole_and_merges() {
+fn a_block_added_frame_by_frame_becomes_whole_and_merges() {
     let world = World::empty(4);
     assert_eq!(world.insert(512..2048), Ok(1536));
     let magazine = Magazine::new();

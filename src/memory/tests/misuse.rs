@@ -6,7 +6,7 @@ use crate::memory::frames::{FRAMES_PER_BLOCK, FrameNumber, Frames, FreeError, Or
 use std::vec::Vec;
 
 #[test]
-fn a_double_free_in_the_magazine_is_caught_in_checked_builds() {
+fn a_double_free_in_the_magazine_is_caught_in_debug_builds() {
     if !cfg!(debug_assertions) {
         return;
     }

@@ -361,7 +361,7 @@ fn random_steps_agree_with_the_model() {
 
 /// The same requests to both, until either says no: as long as nothing is free but whole, both say yes.
 #[test]
-fn whatever_fits_the_oracle_in_order_of_size_fits_here() {
+fn what_the_oracle_allocates_by_size_can_be_allocated() {
     let orders = prop::collection::vec(0..=13u8, 1..60);
     // A case has few, and costs as much to set up.
     check_random(orders, long_tier() / 10, |mut orders, done| {

@@ -73,7 +73,7 @@ fn taking_and_putting_back_never_leave_the_bounds() {
 }
 
 #[test]
-fn a_free_block_leaves_the_table_unless_held() {
+fn a_free_block_leaves_the_table_unless_reserved() {
     let full = State::whole(500).put(12).expect("it fits");
     assert_eq!(full.kind(), Kind::Transit);
     let held = State::whole(500).reserve().and_then(|state| state.put(12)).expect("it fits");
@@ -124,7 +124,7 @@ fn update_changes_the_word_or_leaves_it() {
 }
 
 #[test]
-fn states_of_neighbours_lie_in_different_lines() {
+fn states_of_adjacent_blocks_are_in_different_lines() {
     let all_zones: Vec<usize> = (0..192).map(|block| table::cell_of(BlockNumber(block))).collect();
     assert_eq!(all_zones.iter().collect::<BTreeSet<_>>().len(), all_zones.len());
     assert!(all_zones.iter().enumerate().all(|(block, place)| place / 64 == block / 64), "a group stays one");
@@ -155,7 +155,7 @@ fn words(count: usize) -> impl Iterator<Item = u64> {
 }
 
 #[test]
-fn starts_of_runs_agree_with_looking_at_each_bit() {
+fn starts_of_runs_agree_with_a_check_of_each_bit() {
     for word in words(500) {
         for number in 0..=6 {
             let frames = order(number).frames();
@@ -206,7 +206,7 @@ fn maximal_runs_cover_each_bit_once() {
 }
 
 #[test]
-fn a_bitmap_gives_each_bit_once() {
+fn each_bit_of_a_bitmap_is_taken_once() {
     for start in 0..WORDS {
         let bitmap = Bitmap::new();
         bitmap.reset_to_free_from(70);
@@ -223,7 +223,7 @@ fn a_bitmap_gives_each_bit_once() {
 }
 
 #[test]
-fn a_refill_from_a_fresh_block_pops_ascending() {
+fn a_refill_from_a_whole_block_pops_ascending() {
     let bitmap = Bitmap::new();
     bitmap.reset_to_free_from(0);
     let mut out = [FrameNumber::new(0); 70];
@@ -278,7 +278,7 @@ fn a_run_is_taken_from_the_word_that_is_named_or_the_next() {
 }
 
 #[test]
-fn setting_bits_tells_which_were_set() {
+fn setting_bits_returns_which_were_set() {
     let bitmap = Bitmap::new();
     assert_eq!(bitmap.set(3, 0b1100), 0);
     assert_eq!(bitmap.set(3, 0b0110), 0b0100);

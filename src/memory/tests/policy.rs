@@ -84,7 +84,7 @@ fn just_the_frames_in_the_list_are_freed() {
 }
 
 #[test]
-fn a_block_that_a_magazine_holds_is_not_offered() {
+fn a_reserved_block_is_not_available() {
     let world = World::new(2);
     let magazine = Magazine::new();
     let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
@@ -98,7 +98,7 @@ fn a_block_that_a_magazine_holds_is_not_offered() {
 
 /// What the kernel tries first, without the search.
 #[test]
-fn the_short_ways_get_what_the_search_would() {
+fn the_fast_paths_allocate_what_the_search_would() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
@@ -139,7 +139,7 @@ fn a_small_bulk_leaves_the_rest_of_a_batch() {
 }
 
 #[test]
-fn a_refill_leaves_the_runs_that_are_kept() {
+fn a_refill_leaves_the_cached_runs() {
     let (world, magazine) = (World::new(1), Magazine::new());
     let run = world.frames.alloc(&magazine, order(3)).expect("there is memory");
     assert_eq!(world.frames.free(&magazine, run, order(3)), Ok(()));
@@ -148,7 +148,7 @@ fn a_refill_leaves_the_runs_that_are_kept() {
 }
 
 #[test]
-fn a_magazine_keeps_as_much_as_it_says_at_most() {
+fn a_magazine_caches_at_most_its_maximum() {
     let world = World::new(4);
     let magazine = Magazine::new();
     let singles: Vec<_> = (0..CAPACITY).filter_map(|_| world.frames.alloc(&magazine, Order::FRAME)).collect();
@@ -167,7 +167,7 @@ fn a_magazine_keeps_as_much_as_it_says_at_most() {
 }
 
 #[test]
-fn what_one_magazine_keeps_does_not_fail_its_own_cpu() {
+fn frames_in_its_magazine_do_not_fail_a_cpu() {
     let world = World::new(1);
     let magazine = Magazine::new();
     let frame = world.frames.alloc(&magazine, Order::FRAME).expect("there is memory");
@@ -177,7 +177,7 @@ fn what_one_magazine_keeps_does_not_fail_its_own_cpu() {
 }
 
 #[test]
-fn partial_blocks_are_used_up_before_fresh_ones_are_broken() {
+fn partial_blocks_are_used_up_before_whole_ones_are_split() {
     let world = World::new(4);
     let magazine = Magazine::new();
     let frames: Vec<_> = (0..1024).filter_map(|_| world.frames.alloc(&magazine, Order::FRAME)).collect();
@@ -192,7 +192,7 @@ fn partial_blocks_are_used_up_before_fresh_ones_are_broken() {
 }
 
 #[test]
-fn a_cpu_that_goes_round_a_full_block_keeps_it() {
+fn a_cpu_that_cycles_through_a_block_keeps_it_reserved() {
     let world = World::new(4);
     let magazine = Magazine::new();
     let mut frames = [FrameNumber::new(0); 200];
@@ -209,7 +209,7 @@ fn a_cpu_that_goes_round_a_full_block_keeps_it() {
 }
 
 #[test]
-fn a_cpu_that_goes_to_and_fro_between_two_blocks_keeps_both() {
+fn a_cpu_that_alternates_between_two_blocks_keeps_both_reserved() {
     let world = World::new(6);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
@@ -247,7 +247,7 @@ fn free_blocks(frames: &Frames) -> usize {
 /// Two halves of a piece that went to the buddy without a look at each other. Two neighbours that are no halves are as they
 /// should be.
 #[test]
-fn neighbours_in_the_buddy_that_are_not_merged_are_a_fault() {
+fn free_buddies_that_are_not_merged_are_found() {
     let world = World::new(4);
     let first = world.first.block();
     let push = |block: usize, order: Order| {

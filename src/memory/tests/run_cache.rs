@@ -14,7 +14,7 @@ fn kept_orders() -> impl Iterator<Item = Order> {
 }
 
 #[test]
-fn the_run_freed_last_is_handed_out_next() {
+fn the_run_freed_last_is_allocated_next() {
     let world = World::new(8);
     let before = world.frames.free_by_order();
     let (magazine, other) = (Magazine::new(), Magazine::new());
@@ -52,7 +52,7 @@ fn keep_all(world: &World, magazine: &Magazine) -> usize {
 }
 
 #[test]
-fn a_cpu_that_runs_out_uses_its_own_runs() {
+fn a_cpu_without_frames_uses_its_cached_runs() {
     let world = World::new(3);
     let magazine = Magazine::new();
     assert_eq!(keep_all(&world, &magazine), 2 * FRAMES_PER_BLOCK - 2);
@@ -73,7 +73,7 @@ fn a_cpu_that_runs_out_uses_its_own_runs() {
 }
 
 #[test]
-fn what_another_cpu_keeps_is_there_once_it_is_drained() {
+fn frames_cached_on_another_cpu_are_free_after_its_drain() {
     let world = World::new(2);
     let (magazine, other) = (Magazine::new(), Magazine::new());
     let kept = keep_all(&world, &other);
@@ -90,7 +90,7 @@ fn what_another_cpu_keeps_is_there_once_it_is_drained() {
 }
 
 #[test]
-fn a_kept_run_freed_again_is_refused() {
+fn a_cached_run_freed_again_is_refused() {
     let world = World::new(8);
     let before = world.frames.free_by_order();
     let magazine = Magazine::new();
@@ -126,7 +126,7 @@ fn a_kept_run_freed_again_is_refused() {
 }
 
 #[test]
-fn a_block_that_one_cpu_keeps_is_refused_to_all() {
+fn a_block_that_one_cpu_caches_is_refused_on_all() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
     let (magazine, other) = (Magazine::new(), Magazine::new());
@@ -148,7 +148,7 @@ fn a_block_that_one_cpu_keeps_is_refused_to_all() {
 
 /// As with single frames: two CPUs keep it, and the second one to give it back is told.
 #[test]
-fn a_run_that_two_cpus_keep_is_caught_when_they_are_drained() {
+fn a_run_that_two_cpus_cache_is_caught_when_they_drain() {
     let world = World::new(4);
     let before = world.frames.free_by_order();
     let (magazine, other) = (Magazine::new(), Magazine::new());
@@ -163,7 +163,7 @@ fn a_run_that_two_cpus_keep_is_caught_when_they_are_drained() {
 }
 
 #[test]
-fn runs_that_were_not_handed_out_are_not_kept() {
+fn runs_that_were_not_allocated_are_not_cached() {
     let world = World::empty(4);
     // The first three frames of a block are foreign.
     assert_eq!(world.insert(512 + 3..3 * 512), Ok(1021));
@@ -188,7 +188,7 @@ fn runs_that_were_not_handed_out_are_not_kept() {
 
 /// Two CPUs free the same block at the same moment, by whichever way: one of them is refused, and the books stay right.
 #[test]
-fn of_two_who_free_a_block_at_once_one_is_refused() {
+fn of_two_cpus_that_free_a_block_at_once_one_is_refused() {
     // Each way once at least.
     let all_rounds = rounds(2000).max(3);
     let world = World::new(4);

@@ -36,7 +36,7 @@ fn states_that_no_block_may_rest_in_are_found() {
 }
 
 #[test]
-fn a_block_of_the_buddys_that_says_otherwise_is_found() {
+fn a_block_in_the_buddy_with_another_state_is_found() {
     let (world, block, _) = with_run(2, Order::BLOCK);
     let other = block.buddy(Order::BLOCK);
     set(&world, other, State::huge(Order::BLOCK));
@@ -66,7 +66,7 @@ fn bits_and_counts_that_differ_are_found() {
 }
 
 #[test]
-fn a_block_that_no_search_would_find_is_found() {
+fn a_block_missing_in_the_summary_is_found() {
     let (world, block, _) = with_run(1, Order::FRAME);
     let state = world.frames.table.state(block);
     set(&world, block, state.reserve().expect("nobody holds it"));
@@ -105,7 +105,7 @@ fn a_mask_that_does_not_fit_is_found() {
 
 #[test]
 #[cfg_attr(miri, ignore = "a gigabyte of memory")]
-fn the_census_counts_what_is_free_beyond_the_first_gigabyte() {
+fn statistics_count_free_frames_beyond_the_first_gigabyte() {
     // Most of it is never touched.
     let world = World::at_zero(512 + 4);
     let blocks = 512 + 1..512 + 4;
@@ -129,7 +129,7 @@ fn metadata_is_as_large_as_was_asked_for() {
 
 /// The first block of a free piece holds the piece's order, and the count of free frames relies on it.
 #[test]
-fn a_free_piece_with_a_block_that_is_in_use_is_found() {
+fn a_free_run_with_an_allocated_block_is_found() {
     let (world, block, _) = with_run(2, Order::BLOCK);
     let free = block.buddy(Order::BLOCK);
     let (head, in_use) = if free < block { (free, block) } else { (block, free) };

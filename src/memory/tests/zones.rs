@@ -44,7 +44,7 @@ fn four_nodes(end: FrameNumber) -> ZoneLayout {
 }
 
 #[test]
-fn arenas_are_cut_at_blocks_and_named() {
+fn zones_begin_at_blocks_and_are_named() {
     let cut = two_nodes(at(20 * 512));
     let of = |block: usize| cut.zones()[cut.zone_of(at(block * 512).block())];
     // The border's block belongs to what is below.
@@ -70,7 +70,7 @@ fn arenas_are_cut_at_blocks_and_named() {
 
 /// The kernel makes its partition in memory that holds anything.
 #[test]
-fn a_partition_written_in_place_is_empty_whatever_was_there() {
+fn a_layout_written_in_place_is_empty_whatever_was_there() {
     let mut place = core::mem::MaybeUninit::<ZoneLayout>::uninit();
     // SAFETY: the place is valid for writes of its own size; bytes need not be a valid partition there.
     unsafe { place.as_mut_ptr().write_bytes(0xa5, 1) };
@@ -84,7 +84,7 @@ fn a_partition_written_in_place_is_empty_whatever_was_there() {
 }
 
 #[test]
-fn without_a_word_from_firmware_there_are_zones_only() {
+fn without_numa_tables_there_is_one_node() {
     let cut = ZoneLayout::new(at(3 << 20), 1, core::iter::empty(), |_, _| 10).expect("a partition");
     assert_eq!(cut.zones(), [name(0, ZoneType::Low), name(0, ZoneType::Dma32), name(0, ZoneType::Normal)]);
     let small = ZoneLayout::new(at(1000), 1, core::iter::empty(), |_, _| 10).expect("a partition");
@@ -92,7 +92,7 @@ fn without_a_word_from_firmware_there_are_zones_only() {
 }
 
 #[test]
-fn a_node_that_has_only_a_part_of_a_block_has_nothing() {
+fn a_node_with_only_a_part_of_a_block_has_no_zone() {
     let ranges = [(at(0)..at(600), NodeId(0)), (at(600)..at(900), NodeId(1)), (at(900)..at(9000), NodeId(0))];
     let cut = ZoneLayout::new(at(9000), 2, ranges.into_iter(), in_a_row).expect("a partition");
     assert_eq!(cut.zones(), [name(0, ZoneType::Low), name(0, ZoneType::Dma32)]);
@@ -100,7 +100,7 @@ fn a_node_that_has_only_a_part_of_a_block_has_nothing() {
 }
 
 #[test]
-fn a_partition_that_makes_no_sense_is_refused() {
+fn an_invalid_layout_is_refused() {
     let new = |nodes, ranges: &[(usize, usize, u8)]| {
         let ranges = ranges.iter().map(|&(start, end, node)| (at(start)..at(end), NodeId(node)));
         ZoneLayout::new(at(1 << 20), nodes, ranges, in_a_row).map(|_| ())
@@ -113,7 +113,7 @@ fn a_partition_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn each_node_asks_itself_first_then_by_distance_and_the_first_block_last() {
+fn a_zonelist_has_its_node_first_then_by_distance_and_the_low_zone_last() {
     let cut = four_nodes(at(16 * 512));
     let zonelist = |node| {
         cut.zonelist(NodeId(node)).iter().map(|&zone| cut.zones()[usize::from(zone)]).collect::<Vec<_>>()
@@ -148,7 +148,7 @@ fn ways_down(world: &World, home: u8) -> Vec<ZoneId> {
 }
 
 #[test]
-fn memory_is_taken_in_the_order_of_the_plan_and_all_comes_back() {
+fn memory_is_allocated_in_the_order_of_the_zonelist_and_all_is_freed() {
     let world = World::with_zones(16, four_nodes);
     world.insert(0..world.len).expect("it is new");
     let before: Vec<_> = world.frames.zone_stats().collect();
@@ -164,7 +164,7 @@ fn memory_is_taken_in_the_order_of_the_plan_and_all_comes_back() {
 }
 
 #[test]
-fn what_was_free_before_memory_was_divided_is_dealt_out_in_pieces() {
+fn memory_free_before_the_zones_are_set_is_moved_to_them() {
     let world = World::with_zones(20, two_nodes);
     world.insert(0..world.len).expect("it is new");
     let single_zone = World::at_zero(20);
@@ -189,7 +189,7 @@ fn what_was_free_before_memory_was_divided_is_dealt_out_in_pieces() {
 }
 
 #[test]
-fn memory_is_not_divided_across_what_is_in_use() {
+fn zones_are_not_set_across_an_allocated_run() {
     let world = World::at_zero(16);
     world.insert(0..world.len).expect("it is new");
     let magazine = Magazine::new();
@@ -267,7 +267,7 @@ fn requests_get_what_they_ask_for_or_nothing() {
 }
 
 #[test]
-fn before_memory_is_divided_nobody_knows_what_is_low() {
+fn before_the_zones_are_set_requests_for_a_type_fail() {
     let world = World::new(2);
     let magazine = Magazine::new();
     let request = FrameRequest::new(Order::FRAME);
@@ -291,7 +291,7 @@ fn a_request_drains_its_own_magazine() {
 }
 
 #[test]
-fn what_is_kept_completes_a_piece_of_one_arena_only() {
+fn cached_frames_complete_a_run_of_one_zone_only() {
     let world = World::with_zones(20, two_nodes);
     assert_eq!(world.insert(0..world.len), Ok(world.len));
     let mut all = world.take_everything(&Magazine::new());

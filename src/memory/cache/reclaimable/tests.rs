@@ -113,7 +113,7 @@ fn one_missing_frame_is_in_a_magazine_or_in_use() {
 }
 
 #[test]
-fn what_is_kept_of_other_runs_is_no_gain() {
+fn cached_frames_of_other_runs_are_not_counted() {
     let (mut cpus, all) = Cpus::all_taken(1, 2);
     // Much is kept, and nowhere two neighbours.
     all.iter().step_by(16).for_each(|frame| cpus.free(1, *frame, Order::FRAME));
@@ -124,7 +124,7 @@ fn what_is_kept_of_other_runs_is_no_gain() {
 }
 
 #[test]
-fn runs_that_are_kept_are_a_gain_for_their_order_and_below() {
+fn cached_runs_are_reclaimable_at_their_order_and_below() {
     for number in 1..=9 {
         let mut cpus = Cpus::new(2, 2);
         let kept = cpus.alloc(1, order(number));
@@ -142,7 +142,7 @@ fn runs_that_are_kept_are_a_gain_for_their_order_and_below() {
 }
 
 #[test]
-fn several_cpus_are_asked_where_each_has_a_part() {
+fn several_cpus_drain_if_each_has_a_part() {
     let (mut cpus, all) = Cpus::all_taken(2, 4);
     for (index, frame) in all[..512].iter().enumerate() {
         cpus.free(1 + index % 2, *frame, Order::FRAME);
@@ -153,7 +153,7 @@ fn several_cpus_are_asked_where_each_has_a_part() {
 }
 
 #[test]
-fn a_block_that_another_cpu_holds_is_a_gain() {
+fn a_block_reserved_by_another_cpu_is_reclaimable() {
     let mut cpus = Cpus::new(1, 2);
     let frame = cpus.alloc(1, order(3));
     assert_eq!(cpus.estimate_reclaimable(Order::BLOCK), Reclaimable::Nothing);
@@ -172,7 +172,7 @@ fn a_block_that_is_managed_in_part_never_becomes_a_run() {
 }
 
 #[test]
-fn nobody_can_tell_while_frames_are_in_somebodys_hands() {
+fn the_estimate_is_unknown_while_frames_are_in_flight() {
     let (cpus, _) = Cpus::all_taken(1, 2);
     cpus.transfer_seq(1, TransferSeq::begin);
     for number in 0..=9 {
@@ -184,7 +184,7 @@ fn nobody_can_tell_while_frames_are_in_somebodys_hands() {
 
 /// What changes between a look at the moves and the next is seen, and nothing is certain then.
 #[test]
-fn nobody_can_tell_while_moves_are_made() {
+fn the_estimate_is_unknown_while_transfers_are_made() {
     let (cpus, _) = Cpus::all_taken(1, 2);
     // Whenever somebody has looked at all, a CPU has moved something.
     let restless = cpus.afar().enumerate().inspect(|&(cpu, _)| {
@@ -200,7 +200,7 @@ fn nobody_can_tell_while_moves_are_made() {
 }
 
 #[test]
-fn nobody_can_tell_while_cpus_come() {
+fn the_estimate_is_unknown_while_cpus_come_online() {
     let (cpus, _) = Cpus::all_taken(1, 1 + 3 * ATTEMPTS);
     // One more at each look; none of them has moved anything yet.
     let looks = core::cell::Cell::new(0);
@@ -213,7 +213,7 @@ fn nobody_can_tell_while_cpus_come() {
 }
 
 #[test]
-fn a_run_anywhere_in_its_block_is_a_gain() {
+fn a_run_anywhere_in_its_block_is_reclaimable() {
     for number in 1..=8 {
         let order = order(number);
         let step = if cfg!(miri) { FRAMES_PER_BLOCK / 2 } else { order.frames() };
@@ -230,7 +230,7 @@ fn a_run_anywhere_in_its_block_is_a_gain() {
 
 /// Up to so many runs each is looked at, beyond only whether anything is kept.
 #[test]
-fn of_too_many_runs_nobody_can_tell() {
+fn the_estimate_is_unknown_with_too_many_runs() {
     const BLOCKS: usize = MAX_RUNS / (FRAMES_PER_BLOCK / 2);
     for (blocks, kept) in [(BLOCKS, Reclaimable::Nothing), (BLOCKS + 1, Reclaimable::Unknown)] {
         let world = World::at_zero(blocks);
@@ -249,7 +249,7 @@ fn of_too_many_runs_nobody_can_tell() {
 
 /// Whoever moves frames between two looks is noticed, and else nobody.
 #[test]
-fn what_moves_frames_is_counted() {
+fn transfers_are_counted() {
     let mut cpus = Cpus::new(4, 1);
     let mut last = cpus.afar().next().and_then(RemoteMagazine::transfer_seq);
     let mut has_moved = |cpus: &Cpus| {
@@ -278,7 +278,7 @@ fn what_moves_frames_is_counted() {
 }
 
 #[test]
-fn runs_that_share_a_counter_are_a_gain_rather_than_none() {
+fn runs_that_share_a_counter_are_overestimated() {
     let (mut cpus, all) = Cpus::all_taken(4, 2);
     // Order 1 has 1024 runs, and 256 counters. Of run 0 a frame is in the table, of run 256 one is kept.
     cpus.free(1, all[0], Order::FRAME);

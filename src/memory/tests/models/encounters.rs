@@ -62,13 +62,13 @@ fn as_a_frame_is_freed(here_does: fn(&mut Cpu)) {
 
 /// Refill against a free from afar: the block that is refilled from gets a frame back.
 #[test]
-fn a_frame_freed_from_afar_is_taken_or_left_but_never_lost() {
+fn a_frame_freed_on_another_cpu_is_never_lost() {
     as_a_frame_is_freed(|here| assert!(here.refill(2) <= 1));
 }
 
 /// Drain against a free from afar, of a block of which other frames stay out: whoever looks for one finds it.
 #[test]
-fn a_block_let_go_while_a_frame_of_it_is_freed_is_found() {
+fn a_block_released_while_a_frame_of_it_is_freed_is_found() {
     as_a_frame_is_freed(Cpu::drain);
 }
 
@@ -90,7 +90,7 @@ fn a_block_with_free_frames_is_found_again() {
 
 /// Flush against flush: who frees the last frame of a block sends it to the buddy, once.
 #[test]
-fn the_last_frames_of_a_block_send_it_home_once() {
+fn the_last_frames_of_a_block_send_it_to_the_buddy_once() {
     check(UNBOUNDED, || {
         let (model, [here, there]) = Cpu::all_taken(2);
         let rest: Vec<_> = (2..512).map(|index| model.frame(0, index)).collect();
@@ -106,7 +106,7 @@ fn the_last_frames_of_a_block_send_it_home_once() {
 
 /// Three of them, and both blocks at once: they merge.
 #[test]
-fn two_blocks_sent_home_at_once_merge() {
+fn two_blocks_sent_to_the_buddy_at_once_merge() {
     check(Some(3), || {
         let (model, [here, there, beyond]) = Cpu::all_taken(2);
         for block in 0..2 {
@@ -127,7 +127,7 @@ fn two_blocks_sent_home_at_once_merge() {
 
 /// Drain against a free from afar: the block is let go and becomes wholly free at once.
 #[test]
-fn a_block_let_go_while_its_last_frame_is_freed_goes_home() {
+fn a_block_released_while_its_last_frame_is_freed_goes_to_the_buddy() {
     check(UNBOUNDED, || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         let rest: Vec<_> = (1..512).map(|index| model.frame(0, index)).collect();
@@ -147,7 +147,7 @@ fn a_block_let_go_while_its_last_frame_is_freed_goes_home() {
 
 /// Retire against refill: a block that goes home is found on its way.
 #[test]
-fn a_block_on_its_way_home_is_not_out_of_memory() {
+fn a_block_in_transit_to_the_buddy_is_not_out_of_memory() {
     check(Some(5), || {
         let (model, [here, there]) = Cpu::all_taken(1);
         let rest: Vec<_> = (1..512).map(|index| model.frame(0, index)).collect();
@@ -162,7 +162,7 @@ fn a_block_on_its_way_home_is_not_out_of_memory() {
 
 /// Steal: memory is short, and a CPU takes from the block that another one holds.
 #[test]
-fn the_last_frames_of_a_held_block_can_be_stolen() {
+fn the_last_frames_of_a_reserved_block_can_be_stolen() {
     check(UNBOUNDED, || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 3)]);
@@ -178,7 +178,7 @@ fn the_last_frames_of_a_held_block_can_be_stolen() {
 
 /// Steal against drain: the holder lets go of what is stolen.
 #[test]
-fn a_block_is_stolen_from_while_its_holder_drains() {
+fn a_block_is_stolen_from_while_its_cpu_drains() {
     check(UNBOUNDED, || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         let all: Vec<_> = (0..512).map(|index| model.frame(0, index)).collect();

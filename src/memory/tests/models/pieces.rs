@@ -7,7 +7,7 @@ use crate::memory::frames::state::State;
 
 /// Two frames that are no run: a search that reserves them in vain does not hide them from one that wants any.
 #[test]
-fn a_vain_reservation_is_not_out_of_memory() {
+fn frames_taken_and_put_back_are_not_out_of_memory() {
     check(Some(4), || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 1)]);
@@ -49,7 +49,7 @@ fn a_run_over_words_is_taken_whole_or_not_at_all() {
 
 /// Parts of a block that was handed out whole, freed on two CPUs at once: it is opened up once.
 #[test]
-fn a_huge_block_is_opened_up_once() {
+fn a_huge_block_is_split_once() {
     check(UNBOUNDED, || {
         let model = Model::new(2);
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
@@ -99,7 +99,7 @@ fn blocks_freed_at_once_merge() {
 
 /// A block, freed whole on two CPUs at once: one of them keeps it, the other is told.
 #[test]
-fn a_block_freed_twice_at_once_is_kept_once() {
+fn a_block_freed_twice_at_once_is_cached_once() {
     check(UNBOUNDED, || {
         let model = Model::new(1);
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
@@ -136,7 +136,7 @@ fn a_block_and_a_frame_of_it_freed_at_once_are_counted_once() {
 
 /// The last block is kept by one CPU, which drains while another looks for it.
 #[test]
-fn a_kept_block_is_given_back_while_another_looks_for_it() {
+fn a_cached_block_is_drained_while_another_cpu_searches() {
     check(UNBOUNDED, || {
         let model = Model::new(1);
         let [mut here, there] = core::array::from_fn(|_| Cpu::new(&model));
@@ -177,7 +177,7 @@ fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
 /// a model gives up soon.
 #[cfg(loom)]
 #[test]
-fn a_search_says_where_to_look_again() {
+fn a_failed_search_names_the_block_in_flight() {
     check(UNBOUNDED, || {
         let (model, [mut cpu]) = Cpu::all_taken(2);
         let second = model.frame(1, 0);

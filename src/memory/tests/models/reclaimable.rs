@@ -88,7 +88,7 @@ fn a_drain_and_a_refill_hide_no_run() {
 /// A run of two words is looked for, and its first word put back, since a third CPU has taken a frame of the second
 /// meanwhile: that first word is not out of sight.
 #[test]
-fn a_search_in_vain_hides_no_run() {
+fn a_failed_search_hides_no_run() {
     check_interleavings(Some(3), || {
         let (model, [here, there, beyond]) = Cpu::all_taken(1);
         // One more, so that two CPUs can reserve theirs.
