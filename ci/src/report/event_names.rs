@@ -43,7 +43,10 @@ impl<'a> EventNames<'a> {
             let shown = match name {
                 "function" | "callback" | "rip" => json!(self.function(value)),
                 "address" | "data" => json!(format!("{value:#x}")),
-                "vector" => json!(format!("{value:#04x} {}", self.vector(value))),
+                "vector" => json!(match self.vectors.get(&value) {
+                    Some(name) => format!("{value:#04x} {name}"),
+                    None => format!("{value:#04x}"),
+                }),
                 "stage" => json!(self.title(event, value)),
                 _ => json!(value),
             };

@@ -23,6 +23,8 @@ pub struct Expect {
     pub clock: Option<String>,
     /// A part of the report's reason.
     pub reason: Option<String>,
+    /// A part of the place that the reason of a panic names.
+    pub at: Option<String>,
     /// Parts of the kernel's lines.
     #[serde(default)]
     pub says: Vec<String>,
@@ -85,6 +87,10 @@ impl Expect {
         }
         if let Some(part) = &expect.reason {
             must(reason.contains(part), format!("the reason is not `{part}`"));
+        }
+        if let Some(part) = &expect.at {
+            let place = reason.lines().next().and_then(|line| line.rsplit_once(", at "));
+            must(place.is_some_and(|(_, place)| place.contains(part)), format!("the place is not `{part}`"));
         }
         for part in &expect.says {
             let said = outcome.serial.iter().any(|line| line.contains(part));

@@ -71,6 +71,12 @@ impl PanicReport {
         self.stage.as_deref().filter(|stage| !after_boot.contains(stage))
     }
 
+    /// A CPU's last trace events, without the stages of a boot that is over.
+    pub fn events<'a>(&self, cpu: &'a PanicCpuReport) -> Vec<&'a EventReport> {
+        let is_booting = self.stage.is_none() || self.boot_stage().is_some();
+        cpu.events.iter().filter(|event| is_booting || !event.is_stage()).collect()
+    }
+
     /// What is known of the CPU that panicked first.
     pub fn first(&self) -> Option<&PanicCpuReport> {
         self.cpus.iter().find(|cpu| cpu.cpu == self.cpu)
@@ -189,6 +195,17 @@ mod tests {
         };
         assert_eq!(stage("clock").as_deref(), Some("clock"));
         assert_eq!((stage("work"), stage("verdict")), (None, None));
+        let event = |text: &str| EventReport { cycles_before: 1, us_before: None, text: text.to_owned() };
+        let events = |stage: &str| {
+            let mut seen = Seen::default();
+            seen.take(Record::Panic(Panic { stage: Some(stage.to_owned()), ..Panic::default() }));
+            seen.take(Record::PanicCpu(PanicCpu::default()));
+            let mut report = PanicReport::of(&seen, Vec::new()).unwrap();
+            let all = ["boot stage, stage clock", "cpu stage, stage gs", "frame drain"];
+            report.cpus[0].events = all.map(event).to_vec();
+            report.events(&report.cpus[0]).len()
+        };
+        assert_eq!((events("clock"), events("work")), (3, 1));
         let headline = |stage: &str| {
             let (state, stage) = ("stopped".to_owned(), stage.to_owned());
             PanicCpuReport::of(&PanicCpu { state, stage, ..PanicCpu::default() }, &Seen::default()).headline()

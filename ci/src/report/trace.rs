@@ -1,5 +1,6 @@
 //! What came of a trace.
 
+use octopod::wire::TraceEvent;
 use serde::{Deserialize, Serialize};
 
 /// The trace beside the report, in `trace.json`.
@@ -26,6 +27,12 @@ pub struct EventReport {
 }
 
 impl EventReport {
+    /// Whether it is a stage of the boot or of a CPU's bring-up.
+    pub fn is_stage(&self) -> bool {
+        let kind = self.text.split(',').next().unwrap_or_default();
+        [TraceEvent::BootStage, TraceEvent::CpuStage].iter().any(|event| event.names().0 == kind)
+    }
+
     /// How long before the panic, with its unit.
     pub fn time_before(&self) -> String {
         match self.us_before {

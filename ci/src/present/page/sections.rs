@@ -141,10 +141,10 @@ pub fn panic(report: &Report) -> Markup {
             p { (cpus_in_words(&numbers)) " " (text(&cpu.headline())) }
             (calls(&cpu.backtrace))
         }
-        @for cpu in panic.cpus.iter().filter(|cpu| !cpu.events.is_empty()) {
+        @for (cpu, events) in panic.cpus.iter().map(|cpu| (cpu, panic.events(cpu))).filter(|(_, events)| !events.is_empty()) {
             details {
                 summary { "CPU " (cpu.cpu) ": its last events" }
-                pre { @for event in &cpu.events { (format!("{:>15} before: ", event.time_before())) (text(&event.text)) "\n" } }
+                pre { @for event in events { (format!("{:>15} before: ", event.time_before())) (text(&event.text)) "\n" } }
             }
         }
     }

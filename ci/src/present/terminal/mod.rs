@@ -209,19 +209,19 @@ impl Console {
             if let Some(wait) = &first.wait {
                 self.line(&text::line(&format!("    {}", lock_wait_in_words(wait))));
             }
-            self.events(&first.events, usize::MAX);
+            self.events(&panic.events(first), usize::MAX);
         }
         for (numbers, cpu) in panic.others() {
             let shown = cpus_in_words(&numbers);
             self.line(&format!("{WARN}{shown}{WARN:#} {}", text::line(&cpu.headline())));
             self.calls(&cpu.backtrace);
             // Of several, each has its own; report.json has them.
-            self.events(&cpu.events, if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
+            self.events(&panic.events(cpu), if numbers.len() == 1 { EVENTS_SHOWN } else { 0 });
         }
     }
 
     /// The newest trace events; report.json has the others.
-    fn events(&self, events: &[EventReport], most: usize) {
+    fn events(&self, events: &[&EventReport], most: usize) {
         for event in &events[events.len().saturating_sub(most)..] {
             self.line(&format!("    {:>15} before: {}", event.time_before(), text::line(&event.text)));
         }
