@@ -224,7 +224,8 @@ pub fn send(record: &Record<&str>) {
 
 /// Sends a record, and does something about what the port has not got yet.
 fn send_with(record: &Record<&str>, rest: Rest) {
-    if let Some(json) = Json::of(record) {
+    let mut json = Json::new();
+    if json.write(record) {
         write_unit(rest, |serial| json.append_to(serial));
     }
     logger::write_kept();
@@ -385,7 +386,8 @@ impl Write for LastWords<'_> {
 
 /// Appends a record; if there is no room and the port takes no more, it is missing, as its number shows.
 pub(super) fn append_record(serial: &mut Serial, record: &Record<&str>) {
-    if let Some(json) = Json::of(record) {
+    let mut json = Json::new();
+    if json.write(record) {
         json.append_to(serial);
     }
 }
@@ -397,12 +399,19 @@ struct Json {
 }
 
 impl Json {
+    const fn new() -> Json {
+        Json { bytes: [0; MAX_JSON_BYTES], length: 0 }
+    }
+
+    /// Writes the record in place: a panic on an interrupt stack has no room for a second copy. False if it does not fit, which
+    /// is counted.
     #[inline(never)]
-    fn of(record: &Record<&str>) -> Option<Json> {
-        let mut bytes = [0; MAX_JSON_BYTES];
-        let length =
-            serde_json_core::to_slice(record, &mut bytes).inspect_err(|_| count_lost_record()).ok()?;
-        Some(Json { bytes, length })
+    fn write(&mut self, record: &Record<&str>) -> bool {
+        match serde_json_core::to_slice(record, &mut self.bytes) {
+            Ok(length) => self.length = length,
+            Err(_) => count_lost_record(),
+        }
+        self.length > 0
     }
 
     /// The caller holds the line, so the numbers go out in their order.
