@@ -98,7 +98,7 @@ impl Frames {
     }
 
     /// Refills an empty magazine with up to a batch of frames; how many.
-    fn fill(&self, magazine: &Magazine) -> usize {
+    pub(in crate::memory) fn fill(&self, magazine: &Magazine) -> usize {
         magazine.transfer_seq.begin();
         let room = magazine.room();
         let taken = self.take_singles(&magazine.hint, room);
