@@ -8,7 +8,7 @@ use octopod::wire::LastWords;
 
 /// The memory of a machine that has panicked.
 fn dump(fault: &str) -> (Guest, Vec<u8>) {
-    let mut guest = Guest::boot_without_end(&["boot", "--smp", "4", "--mem", "32M", "--fault", fault]);
+    let mut guest = Guest::boot_without_end(&["boot", "--smp", "4", "--mem", "32M", "--inject", fault]);
     let is_end = |line: &String| line.contains("end of the last words");
     guest.hear_until("the last words", |guest| guest.lines.iter().any(is_end));
     let folder = tempfile::tempdir().unwrap();

@@ -62,7 +62,7 @@ fn a_filter_leaves_out_what_it_does_not_name() {
 
 #[test]
 fn a_panic_with_a_full_ring_loses_no_line() {
-    let mut guest = Guest::boot(&["boot", "--smp", "4", "--fault", "panic_with_full_ring"]);
+    let mut guest = Guest::boot(&["boot", "--smp", "4", "--inject", "panic_with_full_ring"]);
     assert_eq!(guest.hear_out(), ExitCode::Panicked, "{}", guest.lines.join("\n"));
     let is_waiting = |line: &&String| line.ends_with(" waits in the ring, whole");
     let waiting: Vec<_> = guest.lines.iter().filter(is_waiting).collect();

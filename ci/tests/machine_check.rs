@@ -68,7 +68,7 @@ fn a_bystander_is_not_taken_for_the_error() {
 /// finds the error, which is not from before the boot, and which it reports once.
 #[test]
 fn a_corrected_error_is_reported_as_one_since_the_boot() {
-    let work = ["stress", "--smp", "2", "--seconds", "8", "--workloads", "offline"];
+    let work = ["stress", "--smp", "2", "--seconds", "8", "--workloads", "hotplug"];
     let mut guest = Guest::boot(&work);
     guest.hear_until("the work", |guest| guest.seen.progress.is_some());
     guest.while_stopped(|guest| assert_eq!(guest.monitor("mce 1 4 0x9000000000000005 0 0 0").trim(), ""));

@@ -21,7 +21,7 @@ fn timers_catch_up_without_a_storm_and_without_a_false_alarm() {
         "18",
         "--workloads",
         "remote,storm",
-        "--fault",
+        "--inject",
         "clock_jump",
     ]);
     // The guest's time of each record of progress. Records of one millisecond count as one.

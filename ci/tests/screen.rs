@@ -73,13 +73,13 @@ fn the_log_is_on_a_screen_of_pixels() {
 
 #[test]
 fn last_words_are_on_the_text_screen() {
-    let machine = last_words_of(&["boot", "--smp", "4", "--fault", "panic_cpu3"]);
+    let machine = last_words_of(&["boot", "--smp", "4", "--inject", "panic_cpu3"]);
     check_last_words(&machine.text_screen());
 }
 
 #[test]
 fn last_words_are_on_a_screen_of_pixels() {
-    let machine = last_words_of(&["boot", "--boot", "uefi", "--smp", "4", "--fault", "panic_cpu3"]);
+    let machine = last_words_of(&["boot", "--boot", "uefi", "--smp", "4", "--inject", "panic_cpu3"]);
     check_last_words(&machine.picture().read());
 }
 

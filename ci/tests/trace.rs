@@ -144,7 +144,7 @@ fn a_trace_is_well_formed_and_in_order_across_cpus() {
 
 #[test]
 fn a_panic_leaves_a_trace_and_the_last_events_of_each_cpu() {
-    let (outcome, timeline) = traced(&["boot", "--smp", "4", "--fault", "panic_cpu3"]);
+    let (outcome, timeline) = traced(&["boot", "--smp", "4", "--inject", "panic_cpu3"]);
     assert_eq!(outcome.status, 3);
     assert_eq!(timeline.tracks, [0, 1, 2, 3]);
     timeline.check_nesting();

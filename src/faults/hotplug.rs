@@ -18,9 +18,9 @@ use crate::sync::{Deadline, STEP_NS, Timeout};
 use crate::{redirect, smp, time};
 
 redirect! {
-    hotplug::is_asked(me: &Cpu) -> bool => is_asked_but_the_last, if |_| is_armed(Fault::DeafToLeave);
-    hotplug::close(guard: &IrqGuard) => get_stuck, if |_| is_armed(Fault::StuckLeaving);
-    smp::returns() => return_late, if |_| is_armed(Fault::LateOnReturn);
+    hotplug::is_asked(me: &Cpu) -> bool => is_asked_but_the_last, if |_| is_armed(Fault::IgnoreOfflineRequest);
+    hotplug::close(guard: &IrqGuard) => get_stuck, if |_| is_armed(Fault::HangGoingOffline);
+    smp::returns() => return_late, if |_| is_armed(Fault::LateOnOnline);
     hotplug::is_asked(me: &Cpu) -> bool => is_asked_when_the_clock_jumps, if |_| is_armed(Fault::ClockJumpHotplug);
     smp::reached(slot: &Slot, stage: Stage) => reach_when_the_clock_jumps,
         if |_| is_armed(Fault::ClockJumpHotplug);

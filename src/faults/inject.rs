@@ -27,7 +27,7 @@ pub fn at_entry(handoff: &Handoff) {
         let address = pvh::StartInfo::parse(head).ok().and_then(|info| info.command_line_address);
         address.map(|address| core::ffi::CStr::from_ptr(direct_map::pointer(address)).to_bytes())
     };
-    let wanted = b"fault=early_exception";
+    let wanted = b"inject=early_exception";
     if line.is_some_and(|line| line.windows(wanted.len()).any(|word| word == wanted)) {
         // SAFETY: an exception is the purpose.
         unsafe { core::arch::asm!("ud2") };
@@ -47,21 +47,21 @@ pub fn arm(parameters: &FaultParameters) {
         selftest::arm_clobber();
     }
     frame_faults::arm(match fault {
-        Some(Fault::DoubleHandOut) => frame_faults::Fault::HandOutTwice,
-        Some(Fault::LoseFrame) => frame_faults::Fault::LoseOne,
+        Some(Fault::DoubleAllocate) => frame_faults::Fault::DoubleAllocate,
+        Some(Fault::LeakFrame) => frame_faults::Fault::LeakFrame,
         Some(Fault::Miscount) => frame_faults::Fault::Miscount,
         Some(Fault::Misalign) => frame_faults::Fault::Misalign,
-        Some(Fault::Strand) => frame_faults::Fault::Strand,
-        Some(Fault::ForgetBlock) => frame_faults::Fault::ForgetBlock,
-        Some(Fault::KeepApart) => frame_faults::Fault::KeepApart,
-        Some(Fault::ForgetSummary) => frame_faults::Fault::ForgetSummary,
+        Some(Fault::SkipBlockCompletion) => frame_faults::Fault::SkipBlockCompletion,
+        Some(Fault::SkipBuddyInsert) => frame_faults::Fault::SkipBuddyInsert,
+        Some(Fault::SkipBuddyMerge) => frame_faults::Fault::SkipBuddyMerge,
+        Some(Fault::SkipSummaryUpdate) => frame_faults::Fault::SkipSummaryUpdate,
         Some(Fault::AcceptDoubleFree) => frame_faults::Fault::AcceptDoubleFree,
-        Some(Fault::AcceptForeign) => frame_faults::Fault::AcceptForeign,
+        Some(Fault::AcceptUnownedFree) => frame_faults::Fault::AcceptUnownedFree,
         Some(Fault::AcceptWrongOrder) => frame_faults::Fault::AcceptWrongOrder,
-        Some(Fault::KeepFromOthers) => frame_faults::Fault::KeepFromOthers,
-        Some(Fault::WaitInHandler) => frame_faults::Fault::WaitInHandler,
-        Some(Fault::AllowInNmi) => frame_faults::Fault::AllowInNmi,
-        Some(Fault::LetHandlerIn) => frame_faults::Fault::LetHandlerIn,
+        Some(Fault::SkipRemoteDrain) => frame_faults::Fault::SkipRemoteDrain,
+        Some(Fault::BlockInIrq) => frame_faults::Fault::BlockInIrq,
+        Some(Fault::AllowAllocInNmi) => frame_faults::Fault::AllowAllocInNmi,
+        Some(Fault::EnableIrqsInRefill) => frame_faults::Fault::EnableIrqsInRefill,
         _ => frame_faults::Fault::None,
     });
 }

@@ -55,7 +55,7 @@ const FAILING: [Rule; 4] = [
 /// Which messages to the last CPU never arrive.
 const LOSING: [Rule; 2] = [
     (Fault::SkipSipi, |message| matches!(message, Message::StartUp(_))),
-    (Fault::LostOnReturn, |message| {
+    (Fault::DropSipiOnOnline, |message| {
         matches!(message, Message::StartUp(_)) && last_is(HotplugState::Restarting)
     }),
 ];

@@ -13,40 +13,40 @@ named! {
     /// An injected fault. Unless it says otherwise, a check of the kernel must catch it.
     pub enum Fault {
         /// The allocator hands a frame out twice.
-        DoubleHandOut = "double_hand_out",
+        DoubleAllocate = "double_allocate",
         /// The allocator loses a frame.
-        LoseFrame = "lose_frame",
+        LeakFrame = "leak_frame",
         /// The allocator `magazine` loses one of the frames that it was lent.
-        LoseLentFrame = "lose_lent_frame",
+        LeakBorrowedFrame = "leak_borrowed_frame",
         /// The block table counts one frame less than comes back.
         Miscount = "miscount",
         /// The allocator hands out a run that begins one frame too far.
         Misalign = "misalign",
         /// A block whose last frame comes back stays in pieces.
-        Strand = "strand_block",
+        SkipBlockCompletion = "skip_block_completion",
         /// A whole block that goes back to the buddy does not get there.
-        ForgetBlock = "forget_block",
+        SkipBuddyInsert = "skip_buddy_insert",
         /// A whole block that goes back to the buddy is not merged with its free neighbour.
-        KeepApart = "keep_apart",
+        SkipBuddyMerge = "skip_buddy_merge",
         /// A block that has free frames again is not noted where a search would look.
-        ForgetSummary = "forget_summary",
+        SkipSummaryUpdate = "skip_summary_update",
         /// What is free already may be freed again.
         AcceptDoubleFree = "accept_double_free",
         /// What the allocator was never given may be freed.
-        AcceptForeign = "accept_foreign",
+        AcceptUnownedFree = "accept_unowned_free",
         /// More may be freed than was handed out.
         AcceptWrongOrder = "accept_wrong_order",
         /// A CPU without memory does not ask the others for what they keep.
-        KeepFromOthers = "keep_from_others",
+        SkipRemoteDrain = "skip_remote_drain",
         /// A request with interrupts off waits for the other CPUs.
-        WaitInHandler = "wait_in_handler",
+        BlockInIrq = "block_in_irq",
         /// The allocator is open in NMIs.
-        AllowInNmi = "allow_in_nmi",
+        AllowAllocInNmi = "allow_alloc_in_nmi",
         /// A refill lets an interrupt in half-way.
-        LetHandlerIn = "let_handler_in",
+        EnableIrqsInRefill = "enable_irqs_in_refill",
         /// The last CPU's start-up IPIs are lost on their way.
         SkipSipi = "skip_sipi",
-        /// The last CPU stops at the end of the stage that `fault.stage=` names.
+        /// The last CPU stops at the end of the stage that `inject.stage=` names.
         StopAtStage = "stop_at_stage",
         /// As that, and goes on as soon as it was given up.
         LateAtStage = "late_at_stage",
@@ -105,13 +105,13 @@ named! {
         /// The last CPU waits for a spin lock that it holds.
         LockTwice = "lock_twice",
         /// The last CPU does not notice that it is asked to go offline.
-        DeafToLeave = "deaf_to_leave",
+        IgnoreOfflineRequest = "ignore_offline_request",
         /// The last CPU gets stuck on its way offline.
-        StuckLeaving = "stuck_leaving",
+        HangGoingOffline = "hang_going_offline",
         /// The last CPU's start-up IPIs are lost when it is to come back.
-        LostOnReturn = "lost_on_return",
+        DropSipiOnOnline = "drop_sipi_on_online",
         /// The last CPU waits, past its bring-up slot, until it is no longer waited for when it comes back.
-        LateOnReturn = "late_on_return",
+        LateOnOnline = "late_on_online",
         /// The clock jumps ahead while the last CPU is asked to go offline, and while it comes back, as after the host has
         /// stopped the whole machine. It must do no harm.
         ClockJumpHotplug = "clock_jump_hotplug",
@@ -178,9 +178,9 @@ pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(1).1;
 /// The parameters of fault injection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultParameters {
-    /// `fault=`: the injected fault.
+    /// `inject=`: the injected fault.
     pub fault: Option<Fault>,
-    /// `fault.stage=`: the stage of bring-up at whose end a fault holds the last CPU.
+    /// `inject.stage=`: the stage of bring-up at whose end a fault holds the last CPU.
     pub stage: Stage,
     /// Whether this kernel was built with faults.
     is_built_in: bool,
@@ -194,13 +194,13 @@ impl FaultParameters {
 }
 
 const FAULT: Parameter = Parameter {
-    name: "fault",
+    name: "inject",
     summary: " The injected fault.",
     allowed: <Option<Fault> as ParameterValue>::describe,
 };
 
 const STAGE: Parameter = Parameter {
-    name: "fault.stage",
+    name: "inject.stage",
     summary: " The stage of bring-up at whose end a fault holds the last CPU.",
     allowed: <Stage as FromText>::describe,
 };

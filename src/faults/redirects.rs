@@ -32,7 +32,7 @@ pub(super) fn is_armed(fault: Fault) -> bool {
 redirect! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
     stress::workload_over(source: &dyn FrameSource, allocator: &'static Allocator)
-        => lose_lent_frame, if |_| is_armed(Fault::LoseLentFrame);
+        => leak_borrowed_frame, if |_| is_armed(Fault::LeakBorrowedFrame);
     cpu::tlb::flush(address: u64, pages: usize, most: usize)
         => keep_stale_entries, if |_| is_armed(Fault::SkipShootdown);
     stress::reported() => jump_at_third_report, if |_| is_armed(Fault::ClockJump);
@@ -60,7 +60,7 @@ extern "C" fn leave_memory_types() {
 
 /// [`stress::workload_over`], but somebody who takes frames and never gives them back has come in between.
 #[allow(improper_ctypes_definitions)]
-extern "C" fn lose_lent_frame(source: &dyn FrameSource, allocator: &'static Allocator) {
+extern "C" fn leak_borrowed_frame(source: &dyn FrameSource, allocator: &'static Allocator) {
     if *allocator == MAGAZINE {
         // SAFETY: no workload runs, and only the boot processor is here.
         let _ = source.alloc(&mut unsafe { AllocContext::new(0) }, Order::FRAME);

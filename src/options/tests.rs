@@ -42,13 +42,13 @@ fn nothing_means_the_defaults() {
 #[test]
 fn parameters_of_each_layer_are_accepted() {
     let line =
-        b"work=boot  stress.seconds=0.25\tstress.workloads=storm,pairs stress.seed=0xFf fault=lose_frame\n";
+        b"work=boot  stress.seconds=0.25\tstress.workloads=storm,pairs stress.seed=0xFf inject=leak_frame\n";
     let options = Options::parse(line, BuiltIn::ALL).unwrap();
     assert_eq!(options.work(), Work::Boot);
     assert_eq!(options.stress.time, Some(Duration::from_millis(250)));
     assert!(options.stress.workloads.iter().map(|one| one.name).eq(["storm", "pairs"]));
     assert_eq!(options.stress.seed, Some(255));
-    assert_eq!(options.faults.fault, Some(Fault::LoseFrame));
+    assert_eq!(options.faults.fault, Some(Fault::LeakFrame));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn parameters_of_bring_up_are_accepted_and_bounded() {
     let message = "reserve=1-2: more than 8 ranges (allowed: START-END, as in 0x8000-0x9000)";
     assert_refused(&format!("{several}reserve=1-2"), message);
     for stage in FAULT_STAGES {
-        assert_eq!(parse(&format!("fault.stage={stage}")).unwrap().faults.stage, *stage);
+        assert_eq!(parse(&format!("inject.stage={stage}")).unwrap().faults.stage, *stage);
     }
 
     for value in ["0", &(MAX_CPUS + 1).to_string(), "4294967297"] {
@@ -82,7 +82,7 @@ fn parameters_of_bring_up_are_accepted_and_bounded() {
     }
     // Before the first of these a CPU does not run.
     assert_eq!(FAULT_STAGES.len(), Stage::COUNT - 1);
-    assert!(parse("fault.stage=sipi_sent").is_err());
+    assert!(parse("inject.stage=sipi_sent").is_err());
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_filter_of_the_log_is_taken_or_refused() {
 #[test]
 fn names_are_found_again() {
     for fault in Fault::all() {
-        let line = format!("fault={fault}");
+        let line = format!("inject={fault}");
         assert_eq!(Options::parse(line.as_bytes(), BuiltIn::ALL).unwrap().faults.fault, Some(*fault));
     }
     for allocator in <&Allocator>::all() {
@@ -208,10 +208,10 @@ fn a_list_of_workloads_is_checked_name_by_name() {
 #[test]
 fn a_fault_needs_a_kernel_built_for_it() {
     assert_refused(
-        "fault=skip_sipi",
-        "fault=skip_sipi: this kernel was built without fault injection (build it with the feature `faults`)",
+        "inject=skip_sipi",
+        "inject=skip_sipi: this kernel was built without fault injection (build it with the feature `faults`)",
     );
-    let unknown = format!("fault=x: \"x\" is not known (allowed: {})", names(Fault::all()));
+    let unknown = format!("inject=x: \"x\" is not known (allowed: {})", names(Fault::all()));
     let lacking = Options::parse(b"work=selftest", BuiltIn::NONE).unwrap_err().to_string();
     assert_eq!(
         lacking,
@@ -224,7 +224,7 @@ fn a_fault_needs_a_kernel_built_for_it() {
         "work=shell: this kernel was built without its shell (build it with the feature `shell`)"
     );
     for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
-        assert_eq!(Options::parse(b"fault=x", built_in).unwrap_err().to_string(), unknown);
+        assert_eq!(Options::parse(b"inject=x", built_in).unwrap_err().to_string(), unknown);
     }
 }
 

@@ -77,9 +77,9 @@ parts! {
     /// Owning handles of frames and mappings free what they own, once.
     handles,
     /// Invalid frees are rejected.
-    misuse,
+    invalid_free,
     /// CPUs go offline and come back while all of them work.
-    offline,
+    hotplug,
     /// The serial port's interrupt reaches every CPU, which receives and sends.
     serial,
     /// No line of the log is torn, and none is lost without being counted.

@@ -48,7 +48,7 @@ pub enum Failure {
         /// Its number.
         cpu: u32,
     },
-    /// A CPU acquired stuck on its way offline, or could not be asked.
+    /// A CPU is stuck going offline, or could not be asked.
     Stuck {
         /// Its number.
         cpu: u32,
@@ -78,7 +78,7 @@ impl fmt::Display for Failure {
             Failure::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
             Failure::Stayed { cpu } => write!(f, "cpu {cpu} did not go offline"),
             Failure::Stuck { cpu, stage } => {
-                write!(f, "cpu {cpu} acquired stuck going offline, last seen {stage}")
+                write!(f, "cpu {cpu} is stuck going offline, last seen {stage}")
             }
             Failure::Gone { cpu, stage } => write!(f, "cpu {cpu} did not come back, last seen {stage}"),
         }

@@ -109,7 +109,7 @@ impl<'a> Owners<'a> {
         Owners(words)
     }
 
-    /// `receiver` was handed the frame. On an error it has not acquired it and must not return it to the allocator either:
+    /// `receiver` has allocated the frame. On an error it does not own it and must not return it to the allocator either:
     /// whoever had it before still has it.
     pub fn acquire(&self, frame: Frame, receiver: OwnerId) -> Result<(), OwnershipViolation> {
         self.acquire_linked(frame, receiver, None)

@@ -74,7 +74,7 @@ impl<'a> Plan<'a> {
 
 /// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
 /// all CPUs wait for work. `trace` is the text of what `replay` replays. `before_work` is called when everything is ready,
-/// with the number of free frames; `give_up` when a CPU has acquired stuck, which may still use what is borrowed here, so that
+/// with the number of free frames; `give_up` when a CPU is stuck, which may still use what is borrowed here, so that
 /// this must not return.
 ///
 /// # Errors

@@ -2,9 +2,9 @@
 //! what it needs of either is a [`Platform`].
 
 mod exhaust;
+mod hotplug;
 mod interrupts;
 mod mixed;
-mod offline;
 mod replay;
 mod singles;
 
@@ -39,9 +39,9 @@ const ALL: &[&Workload] = &[
     &singles::BULK,
     &mixed::RANDOM,
     &singles::REMOTE,
-    &mixed::ORDERS,
-    &exhaust::CHECKERBOARD,
-    &offline::OFFLINE,
+    &mixed::MIXED_ORDERS,
+    &exhaust::FRAGMENTATION,
+    &hotplug::HOTPLUG,
     &interrupts::INTERRUPTS,
     &exhaust::STORM,
     &replay::REPLAY,
@@ -170,7 +170,7 @@ pub struct Shared<'a> {
     setup: Setup<'a>,
     /// How many frames the exhausting workloads have moved.
     sums: Sums,
-    /// How often `offline` has taken a CPU offline.
+    /// How often `hotplug` has taken a CPU offline.
     offline_cycles: AtomicU64,
     /// Whether there is another round.
     goes_on: AtomicBool,

@@ -127,7 +127,7 @@ pub struct KernelArgs {
 
     /// Build with fault injection, and inject this fault.
     #[arg(long, value_name = "NAME")]
-    pub fault: Option<Word>,
+    pub inject: Option<Word>,
 
     /// Compress the kernel, and boot a loader that unpacks it.
     #[arg(long)]
@@ -240,7 +240,7 @@ impl KernelArgs {
             source,
             debug: self.debug,
             compressed: self.compressed,
-            faults: self.fault.is_some(),
+            faults: self.inject.is_some(),
             ..KernelConfig::default()
         }
     }
@@ -248,7 +248,7 @@ impl KernelArgs {
     /// The parameters that these options stand for.
     pub fn parameters(&self) -> Vec<String> {
         let mut parameters = Vec::new();
-        parameters.extend(self.fault.as_ref().map(|fault| format!("fault={fault}")));
+        parameters.extend(self.inject.as_ref().map(|fault| format!("inject={fault}")));
         parameters.extend(self.log.as_ref().map(|filter| format!("log={filter}")));
         parameters.extend(self.trace.then(|| "trace=on".to_owned()));
         parameters.extend(self.allow_missing_cpus.then(|| "allow_missing_cpus=on".to_owned()));

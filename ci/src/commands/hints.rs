@@ -6,7 +6,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Options that are spelled otherwise now.
-const RENAMED: [(&str, &str); 1] = [("--type", "--command LINE, or -c LINE")];
+const RENAMED: [(&str, &str); 2] = [("--type", "--command LINE, or -c LINE"), ("--inject", "--inject FAULT")];
 
 /// Adds a hint to a refusal, if there is one.
 pub fn add(mut error: clap::Error, grammar: &Command, words: &[OsString]) -> clap::Error {

@@ -43,7 +43,7 @@ pub struct StressArgs {
     #[arg(
         long,
         conflicts_with_all = [
-            "append", "trace", "debug", "fault", "compressed", "kernel", "emulator", "smp", "cpu", "machine", "accel",
+            "append", "trace", "debug", "inject", "compressed", "kernel", "emulator", "smp", "cpu", "machine", "accel",
             "boot", "log", "allow_missing_cpus", "qemu_arguments",
         ],
         help_heading = "Stress"

@@ -99,7 +99,7 @@ mod tests {
     fn names_that_no_kernel_knows_are_refused_with_those_that_it_does() {
         let own = |word: &str| CommandLine { own: vec![word.to_owned()], appended: Vec::new() };
         for (word, parts) in [
-            ("fault=nope", ["nope", "lose_frame"]),
+            ("inject=nope", ["nope", "leak_frame"]),
             ("stress.workloads=pairs,nope", ["nope", "storm"]),
             ("stress.allocators=nope", ["nope", "magazine"]),
         ] {
@@ -109,7 +109,7 @@ mod tests {
         // The kernel may be another than this launcher's.
         let appended = vec!["colour=red".to_owned()];
         assert_eq!(refusal(&CommandLine { appended, ..CommandLine::for_work("boot") }), None);
-        assert_eq!(refusal(&own("fault=lose_frame")), None);
+        assert_eq!(refusal(&own("inject=leak_frame")), None);
     }
 
     #[test]

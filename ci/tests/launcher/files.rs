@@ -77,7 +77,7 @@ fn a_kernel_is_never_an_output_and_is_whole_afterwards() {
             // What is wrong otherwise must not have it written to either.
             [OsStr::new("--json"), named.as_os_str()],
         ] {
-            for wrong in [&[][..], &["--fault", "nope"]] {
+            for wrong in [&[][..], &["--inject", "nope"]] {
                 let mut arguments = vec![OsStr::new("boot"), OsStr::new("--kernel"), named.as_os_str()];
                 arguments.extend(more);
                 arguments.extend(wrong.iter().map(OsStr::new));

@@ -22,7 +22,7 @@ fn what_cannot_work_is_refused_at_once_with_the_limit() {
         (vec!["boot".to_owned(), "--append".to_owned(), long(100_000)], ["100000 bytes", "at most 2048"]),
         (words("boot --mem 1K"), ["--mem of 1 KiB", "1028 KiB"]),
         (words("boot --boot uefi --mem 16M"), ["OVMF", "64 MiB"]),
-        (words("boot --fault nope"), ["nope", "lose_frame"]),
+        (words("boot --inject nope"), ["nope", "leak_frame"]),
         (words("stress --workloads nope"), ["nope", "pairs"]),
         (words("stress --allocator nope"), ["nope", "magazine"]),
         (words(&format!("stress --replay {trace}")), ["for 100 CPUs", "on 8"]),

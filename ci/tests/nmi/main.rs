@@ -207,7 +207,8 @@ fn at_each_instruction_of_an_ap_in_long_mode() {
 /// An AP that comes too late finds its slot given up. It counts itself once, whatever strikes it meanwhile, and halts.
 #[test]
 fn at_each_instruction_of_an_ap_that_comes_too_late() {
-    let late = ["--append", "fault.stage=protected_mode", "--fault", "late_at_stage", "--allow-missing-cpus"];
+    let late =
+        ["--append", "inject.stage=protected_mode", "--inject", "late_at_stage", "--allow-missing-cpus"];
     let mut machine = Machine::new(2, &late);
     let trampoline = Trampoline::of(&machine.kernel, &late);
     let all = trampoline.reachable("ap_trampoline_long_mode");
@@ -223,7 +224,7 @@ fn at_each_instruction_of_an_ap_that_comes_too_late() {
 /// another CPU has sent before it was stopped, must not stop this one: no other CPU would report anything.
 #[test]
 fn at_each_instruction_of_a_panic_report() {
-    let mut machine = Machine::new(4, &["--fault", "panic_cpu3"]);
+    let mut machine = Machine::new(4, &["--inject", "panic_cpu3"]);
     let mut all = machine.kernel.functions(&["octopod::panic::die"]);
     all.append(
         &mut machine.kernel.function_starts(&["octopod::panic::speak::", "octopod::panic::remains::"]),

@@ -9,7 +9,7 @@ use super::counters::{
 };
 use super::drain::drain_this_cpu;
 #[cfg(feature = "faults")]
-use super::fast_path::let_handler_in;
+use super::fast_path::enable_irqs_in_refill;
 use super::fast_path::{activate, is_inactive, pop, push, with_magazine};
 use super::magazine::{CAPACITY, Magazine};
 use crate::cpu::IrqGuard;
@@ -97,7 +97,7 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
         return None;
     }
     #[cfg(feature = "faults")]
-    let_handler_in(&mut guard);
+    enable_irqs_in_refill(&mut guard);
     if order == Order::FRAME {
         REFILLS.increment();
     }
@@ -107,7 +107,7 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
     }
     let may_wait = guard.were_enabled();
     #[cfg(feature = "faults")]
-    let may_wait = may_wait || faults::is_armed(faults::Fault::WaitInHandler);
+    let may_wait = may_wait || faults::is_armed(faults::Fault::BlockInIrq);
     drop(guard);
     let found = if may_wait {
         alloc_slow_path(order, |frames, magazine| frames.alloc(magazine, order))

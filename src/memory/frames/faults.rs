@@ -17,35 +17,35 @@ pub enum Fault {
     /// Nothing.
     None = 0,
     /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
-    HandOutTwice = 1,
+    DoubleAllocate = 1,
     /// A flush loses a frame.
-    LoseOne = 2,
+    LeakFrame = 2,
     /// A flush counts one frame too few.
     Miscount = 3,
     /// An allocation returns a run that begins one frame too high.
     Misalign = 4,
     /// A block stays in the table when its last frame is freed.
-    Strand = 5,
+    SkipBlockCompletion = 5,
     /// A free block is not put into the buddy.
-    ForgetBlock = 6,
+    SkipBuddyInsert = 6,
     /// A block that has free frames again is not marked in the summary.
-    ForgetSummary = 7,
+    SkipSummaryUpdate = 7,
     /// Double frees are accepted.
     AcceptDoubleFree = 8,
     /// Frees of unmanaged frames are accepted.
-    AcceptForeign = 9,
+    AcceptUnownedFree = 9,
     /// Frees of a larger order than the allocation's are accepted.
     AcceptWrongOrder = 10,
     /// A CPU without free frames does not make the others drain their caches.
-    KeepFromOthers = 11,
+    SkipRemoteDrain = 11,
     /// An allocation with interrupts disabled waits for the other CPUs.
-    WaitInHandler = 12,
+    BlockInIrq = 12,
     /// The allocator is not disabled in NMI handlers.
-    AllowInNmi = 13,
+    AllowAllocInNmi = 13,
     /// A refill enables interrupts half-way.
-    LetHandlerIn = 14,
+    EnableIrqsInRefill = 14,
     /// A free block is not merged with its free buddy.
-    KeepApart = 15,
+    SkipBuddyMerge = 15,
 }
 
 static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);
@@ -84,13 +84,13 @@ pub(in crate::memory) fn handed_out(run: FrameNumber) -> FrameNumber {
 /// After a refill whose first frame is this one: the frame that is freed although the magazine has it.
 pub(in crate::memory) fn after_refill(first: Option<FrameNumber>) -> Option<FrameNumber> {
     // The frame that is popped last: until then it can be allocated on another CPU.
-    first.filter(|_| strikes(Fault::HandOutTwice))
+    first.filter(|_| strikes(Fault::DoubleAllocate))
 }
 
 /// Before a flush of these frames: the ones that are flushed.
 pub(in crate::memory) fn before_flush(batch: &[FrameNumber]) -> &[FrameNumber] {
     match batch {
-        [_, rest @ ..] if strikes(Fault::LoseOne) => rest,
+        [_, rest @ ..] if strikes(Fault::LeakFrame) => rest,
         _ => batch,
     }
 }

@@ -86,7 +86,7 @@ impl Frames {
     #[inline(always)]
     pub(in crate::memory) fn foreign(&self, state: State, word: usize, bits: u64) -> u64 {
         #[cfg(feature = "faults")]
-        if faults::is_armed(faults::Fault::AcceptForeign) {
+        if faults::is_armed(faults::Fault::AcceptUnownedFree) {
             return 0;
         }
         self.table.unmanaged(state, word, bits)
@@ -138,7 +138,10 @@ impl Frames {
     pub(in crate::memory) fn finish_update(&self, block: BlockNumber, change: Option<(State, State)>) {
         match change {
             #[cfg(feature = "faults")]
-            Some((_, new)) if new.kind() == Kind::Transit && faults::strikes_block(faults::Fault::Strand) => {
+            Some((_, new))
+                if new.kind() == Kind::Transit
+                    && faults::strikes_block(faults::Fault::SkipBlockCompletion) =>
+            {
                 state::store(self.table.cell(block), State::whole(FRAMES_PER_BLOCK));
             }
             Some((_, new)) if new.kind() == Kind::Transit => self.retire(block),

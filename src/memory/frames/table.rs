@@ -221,7 +221,7 @@ impl Table {
     #[inline(never)]
     pub(in crate::memory) fn mark_available(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::Fault::ForgetSummary) {
+        if faults::strikes_block(faults::Fault::SkipSummaryUpdate) {
             return;
         }
         self.summary.set(block);

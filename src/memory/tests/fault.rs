@@ -49,9 +49,9 @@ fn each_fault_is_noticed_and_only_as_what_it_is() {
         return pass_alone("each_fault_is_noticed_and_only_as_what_it_is");
     }
     assert_eq!(damage(Fault::None), (0, 0));
-    let (doubled, _) = damage(Fault::HandOutTwice);
+    let (doubled, _) = damage(Fault::DoubleAllocate);
     assert!(doubled > 0, "a frame handed out twice went unnoticed");
-    let (doubled, lost) = damage(Fault::LoseOne);
+    let (doubled, lost) = damage(Fault::LeakFrame);
     assert_eq!(doubled, 0);
     assert!(lost > 0, "a lost frame went unnoticed");
 }

@@ -30,12 +30,12 @@ pub static STORM: Workload = Workload {
     details: None,
 };
 
-/// The workload `checkerboard`.
-pub static CHECKERBOARD: Workload = Workload {
-    name: "checkerboard",
+/// The workload `fragmentation`.
+pub static FRAGMENTATION: Workload = Workload {
+    name: "fragmentation",
     summary: "Each CPU allocates its part of all memory and frees every second frame; one CPU must then obtain all of these.",
     is_default: true,
-    run: |worker| worker.checkerboard(),
+    run: |worker| worker.fragmentation(),
     details: None,
 };
 
@@ -55,7 +55,7 @@ impl Worker<'_> {
 
     /// All CPUs take everything and return every second frame: then no run can be had, but every one of these frames. One CPU
     /// after the other takes them alone, if the allocator can get at what others keep; else all do.
-    pub(super) fn checkerboard(&mut self) {
+    pub(super) fn fragmentation(&mut self) {
         for round in 0.. {
             let alone = self.shared.source.can_obtain_all().then_some(round % self.shared.ids.len());
             let mine = self.alloc_everything(self.shared.free_before);

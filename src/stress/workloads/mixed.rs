@@ -5,7 +5,7 @@ use crate::memory::frames::{FrameNumber, Order};
 
 /// How many runs `random` holds at most.
 const RANDOM_HELD: usize = 128;
-/// How many runs of one order `orders` holds at most.
+/// How many runs of one order `mixed_orders` holds at most.
 const ORDERS_HELD: usize = 16;
 
 /// What `random` holds. Each run is a word, its order above its first frame: this lies on a stack, for the interrupt handler
@@ -61,12 +61,12 @@ pub static RANDOM: Workload = Workload {
     details: None,
 };
 
-/// The workload `orders`.
-pub static ORDERS: Workload = Workload {
-    name: "orders",
+/// The workload `mixed_orders`.
+pub static MIXED_ORDERS: Workload = Workload {
+    name: "mixed_orders",
     summary: "Each CPU allocates every order up to 1 GiB, and frees some of it frame by frame.",
     is_default: true,
-    run: |worker| worker.orders(),
+    run: |worker| worker.mixed_orders(),
     details: None,
 };
 
@@ -123,7 +123,7 @@ impl Worker<'_> {
 
     /// Each order in turn, from frames to gigabytes: as many as there are, up to a few, until there is none. The last run
     /// of each order comes back in parts, frame by frame: whoever frees the tail of a larger run must find it taken.
-    pub(super) fn orders(&mut self) {
+    pub(super) fn mixed_orders(&mut self) {
         let mut held = [FrameNumber::new(0); ORDERS_HELD];
         while self.goes_on() {
             for order in (0..=Order::MAX.get()).filter_map(Order::new) {

@@ -54,14 +54,14 @@ fn the_kernel_hears_of_each_option_that_is_its_own() {
         "pairs,bulk",
         "--seed",
         "7",
-        "--fault",
-        "lose_frame",
+        "--inject",
+        "leak_frame",
         "--log",
         "smp=trace,warn",
     ]);
     assert_eq!(
         launch.command_line.to_string(),
-        "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 fault=lose_frame log=smp=trace,warn log=debug stress.seed=1"
+        "work=stress stress.seconds=5 stress.workloads=pairs,bulk stress.seed=7 inject=leak_frame log=smp=trace,warn log=debug stress.seed=1"
     );
     assert_eq!(launch.run.limit, Duration::from_secs(65));
 }

@@ -31,7 +31,7 @@ fn looked_at(svg: &str) -> (f64, f64, Vec<String>) {
 #[test]
 fn every_picture_is_svg_that_stays_within_its_frame() {
     for cpus in [1, 2, 8, 32, 33, 300, 1024] {
-        let report = report(&seen(cpus, &["pairs", "orders"], &["octopod", "magazine", "locked"]));
+        let report = report(&seen(cpus, &["pairs", "mixed_orders"], &["octopod", "magazine", "locked"]));
         let pictures = all(&report).unwrap();
         let names: Vec<_> = pictures.iter().map(|picture| picture.name).collect();
         assert_eq!(names, ["stages", "boot", "memory", "operations", "scaling", "latency", "lateness"]);
@@ -48,7 +48,7 @@ fn every_picture_is_svg_that_stays_within_its_frame() {
 
 #[test]
 fn axes_have_names_and_lanes_their_cpus() {
-    let report = report(&seen(300, &["pairs", "orders"], &["octopod", "locked"]));
+    let report = report(&seen(300, &["pairs", "mixed_orders"], &["octopod", "locked"]));
     let pictures = all(&report).unwrap();
     let words = |at: usize| looked_at(&pictures[at].file()).2;
     let has = |at, wanted: &[&str]| {
@@ -58,7 +58,7 @@ fn axes_have_names_and_lanes_their_cpus() {
     has(0, &["rt0", "clock", "20.0 ms", "ms since the kernel's entry"]);
     has(1, &["0–15", "288–299", "sipi_sent", "timer", "µs, since the CPU's first instruction"]);
     has(2, &["usable", "first page", "4 KiB", "size"]);
-    has(3, &["pairs", "orders", "CPU", "operations"]);
+    has(3, &["pairs", "mixed_orders", "CPU", "operations"]);
     has(4, &["pairs", "octopod", "locked", "CPUs", "per second", "1", "300"]);
     has(5, &["pairs", "locked", "TSC cycles", "samples", "1k"]);
     has(6, &["all timers", "late by", "1 µs", "10 ms", "timers"]);

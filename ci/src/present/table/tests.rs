@@ -65,7 +65,7 @@ fn allocators_stand_side_by_side() {
 fn the_widest_comparison_fits_a_terminal() {
     let counts = [1, 2, 4, 8, 16, 1024, 2048, 4096];
     assert_eq!(counts.len(), octopod::stress::parameters::MAX_CPU_COUNTS);
-    let names: Vec<&str> = counts.iter().flat_map(|_| ["checkerboard", "checkerboard"]).collect();
+    let names: Vec<&str> = counts.iter().flat_map(|_| ["fragmentation", "fragmentation"]).collect();
     let mut report = report(&names, 99_949_999_000_000);
     for (index, result) in report.stress.iter_mut().enumerate() {
         result.allocator = ["octopod", "magazine"][index % 2].to_owned();

@@ -67,7 +67,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
     }
     let _guard = IrqGuard::new();
     memory::frames().validate().map_err(Failure::Books)?;
-    log::info!("every misuse was refused");
+    log::info!("all invalid frees were rejected");
     Ok(())
 }
 

@@ -12,12 +12,12 @@ const MOST_AWAY: usize = 16;
 /// How many steps of `random` a CPU does before it looks whether it is to go.
 const STEPS: usize = 32;
 
-/// The workload `offline`.
-pub static OFFLINE: Workload = Workload {
-    name: "offline",
+/// The workload `hotplug`.
+pub static HOTPLUG: Workload = Workload {
+    name: "hotplug",
     summary: "Each CPU works as in `random`, while one CPU after the other goes offline and comes back.",
     is_default: true,
-    run: |worker| worker.offline(),
+    run: |worker| worker.hotplug(),
     details: Some(|shared, f| {
         write!(f, "{} CPU offline/online cycles", shared.offline_cycles.load(Ordering::Relaxed))
     }),
@@ -26,7 +26,7 @@ pub static OFFLINE: Workload = Workload {
 impl Worker<'_> {
     /// The CPU of the first rank takes the others away and brings them back, in any order; each gives back or hands over
     /// what it holds before it goes, and then goes on.
-    pub(super) fn offline(&mut self) {
+    pub(super) fn hotplug(&mut self) {
         let mut held = Held::new();
         if self.rank == 0 {
             self.take_turns(&mut held);
