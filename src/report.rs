@@ -163,6 +163,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     }
     log::debug!("the trampoline lies at {:#x}, for good", up.trampoline_page);
     console::send(&Record::Boot(wire::Boot {
+        version: Some(env!("CARGO_PKG_VERSION")),
         protocol: boot.protocol.name(),
         kaslr: handoff().kaslr().name(),
         direct_map_base: handoff().direct_map_base,

@@ -29,6 +29,8 @@ pub struct Arrivals {
 /// How the kernel came up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Boot<S> {
+    /// octopod's version in the kernel; absent in reports of old.
+    pub version: Option<S>,
     /// The boot protocol that the loader spoke: `pvh`, `multiboot1` or `multiboot2`.
     pub protocol: S,
     /// What the direct map's base was drawn from: `rdseed`, `rdrand`, `tsc`, or `off`.

@@ -20,6 +20,7 @@ pub const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>\u{1b}[2J\u{0}<img sr
 pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
     let mut seen = Seen {
         boot: Some(Boot {
+            version: Some("0.1.0".to_owned()),
             protocol: "pvh".to_owned(),
             kaslr: "off".to_owned(),
             direct_map_base: 0xffff_8000_0000_0000,

@@ -53,6 +53,9 @@ pub fn machine(report: &Report) -> Markup {
     rows.push(("command line", report.command_line.clone()));
     if let Some(boot) = &report.boot {
         let kernel = &boot.kernel;
+        // A kernel that the user has named may be of another.
+        let own = kernel.version.clone().filter(|version| *version != report.origin.version);
+        rows.extend(own.map(|version| ("kernel's version", format!("octopod {version}"))));
         let protocol = report.host.as_ref().map_or(&kernel.protocol, |host| &host.boot_protocol);
         rows.push(("loaded by", format!("{protocol}, KASLR by {}", kernel.kaslr)));
         let clock = format!(

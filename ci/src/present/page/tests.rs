@@ -129,6 +129,7 @@ fn a_page_names_what_ran_its_origin_and_how_to_repeat_it() {
     assert_eq!((value("date"), value("host")), (Some(&*origin.date), Some(&*origin.host)));
     assert_eq!((value("repeat"), value("seed")), (origin.repeat.as_deref(), origin.seed.as_deref()));
     assert_eq!(value("emulator"), origin.emulator_command.as_deref());
+    assert_eq!(value("kernel's version"), Some("octopod 0.1.0"));
     // Each workload, allocator and stage that has run.
     for name in ["pairs", "octopod", "clock", "verdict"] {
         assert!(names.iter().any(|one| one == name), "{name}: {names:?}");

@@ -10,6 +10,7 @@ use crate::run::Seen;
 
 fn report(workloads: &[&str], operations: u64) -> Report {
     let boot = Boot {
+        version: Some("0.1.0".to_owned()),
         protocol: "pvh".to_owned(),
         kaslr: "off".to_owned(),
         direct_map_base: 0xffff_8000_0000_0000,

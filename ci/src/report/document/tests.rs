@@ -33,6 +33,7 @@ fn pages(small: u64, large: u64, huge: u64) -> Pages {
 fn seen() -> Seen {
     Seen {
         boot: Some(Boot {
+            version: Some("0.1.0".to_owned()),
             protocol: "pvh".to_owned(),
             kaslr: "off".to_owned(),
             direct_map_base: 0xffff_8000_0000_0000,
