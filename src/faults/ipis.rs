@@ -168,7 +168,8 @@ extern "C" fn count_waits(
 pub fn call_all_by_busy_icr() {
     on_last_cpu(&|| {
         let others = smp::other_online();
-        let calls: [(&str, &dyn Fn() -> Result<(), CallError>); 2] = [
+        type Call<'a> = &'a dyn Fn() -> Result<(), CallError>;
+        let calls: [(&str, Call<'_>); 2] = [
             ("call", &|| smp::call(&others, &|| {})),
             ("call_without_waiting", &|| smp::call_without_waiting(&others, |_| {}, 0)),
         ];
