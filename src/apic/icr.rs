@@ -66,11 +66,16 @@ pub fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicEr
 
 /// Several messages, which together wait at most [`IPI_DELIVERY_MS`] for a busy ICR. So a CPU whose ICR stays busy reports
 /// that once for all targets, and not after a wait for each. Interrupts may be on between two messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
-    /// What is left, once the ICR was found busy.
+    /// How long its messages may wait in all, in milliseconds.
+    limit_ms: u64,
+    /// What is left of that, once the ICR was found busy.
     timeout: Option<Timeout>,
 }
+
+/// How long a [brief](Batch::brief) batch waits, in milliseconds. An ICR that works is idle again after microseconds.
+const BRIEF_MS: u64 = 1;
 
 /// Why no other send of this CPU can come between the two writes.
 #[derive(Clone, Copy)]
@@ -86,12 +91,19 @@ impl Batch {
     /// A batch without messages.
     #[inline]
     pub fn new() -> Batch {
-        Batch { timeout: None }
+        Batch { limit_ms: IPI_DELIVERY_MS, timeout: None }
+    }
+
+    /// A batch that waits at most a millisecond, for wake-ups: a CPU that is not woken finds by itself what it waits for, a
+    /// little later. The sender often is an interrupt handler, and has answered many calls.
+    #[inline]
+    pub fn brief() -> Batch {
+        Batch { limit_ms: BRIEF_MS, timeout: None }
     }
 
     /// A batch that does not wait: what the ICR is too busy for is not sent.
     pub fn without_waiting() -> Batch {
-        Batch { timeout: Some(Timeout::new(0, 0)) }
+        Batch { limit_ms: 0, timeout: Some(Timeout::new(0, 0)) }
     }
 
     /// Sends a message to the CPU with that APIC ID.
@@ -125,10 +137,11 @@ impl Batch {
         reason = "with deliberate faults built in `is_idle` has the C ABI, so it is no `FnMut`"
     )]
     fn wait_while_busy(&mut self, to: ApicId) -> Result<(), ApicError> {
-        let timeout = self.timeout.get_or_insert_with(|| Timeout::after_ms(IPI_DELIVERY_MS));
+        let waited_ms = self.limit_ms;
+        let timeout = self.timeout.get_or_insert_with(|| Timeout::after_ms(self.limit_ms));
         // What has passed since the last wait is none of it.
         timeout.resume();
-        timeout.wait_until(|| is_idle()).map_err(|_| ApicError::NotDelivered { to })
+        timeout.wait_until(|| is_idle()).map_err(|_| ApicError::NotDelivered { to, waited_ms })
     }
 }
 
@@ -182,7 +195,7 @@ pub fn send_to_self(_guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> 
 fn wait_to_interrupt_itself() -> Result<(), ApicError> {
     let to = registers::read_id();
     if !accepts_from_itself() {
-        return Err(ApicError::NotDelivered { to });
+        return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }
     Batch::new().wait_while_busy(to)
 }

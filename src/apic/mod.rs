@@ -25,7 +25,6 @@ use crate::boot::defect::Defect;
 use crate::boot::io_regions::Device;
 use crate::boot::memory_map::FRAME_BYTES;
 use crate::boot::report_defect;
-use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};
 use crate::interrupts::Vector;
@@ -65,6 +64,8 @@ pub enum ApicError {
     NotDelivered {
         /// The target.
         to: ApicId,
+        /// How long the sender has waited, with the messages before this one, in milliseconds.
+        waited_ms: u64,
     },
     /// An NMI handler sends no interrupts: it may have interrupted the code that does.
     InNmi,
@@ -74,11 +75,8 @@ impl fmt::Display for ApicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ApicError::Map(error) => write!(f, "the local APIC's registers: {error}"),
-            ApicError::NotDelivered { to } => {
-                write!(
-                    f,
-                    "no interrupt to APIC ID {to}: the local APIC's ICR was busy for {IPI_DELIVERY_MS} ms"
-                )
+            ApicError::NotDelivered { to, waited_ms } => {
+                write!(f, "no interrupt to APIC ID {to}: the local APIC's ICR was busy for {waited_ms} ms")
             }
             ApicError::InNmi => f.write_str("an interrupt cannot be sent from an NMI handler"),
         }

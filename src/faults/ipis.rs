@@ -6,6 +6,7 @@ use super::Fault;
 use super::inject::on_last_cpu;
 use super::redirects::is_armed;
 use crate::apic::{self, ApicError, Batch, Message, Proof};
+use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::{self, ApicId, CpuId};
 use crate::interrupts::Vector;
 use crate::smp::hotplug::HotplugState;
@@ -81,7 +82,7 @@ extern "C" fn fail_some(
     message: Message,
 ) -> Result<(), ApicError> {
     if strikes(&FAILING, to, message) {
-        return Err(ApicError::NotDelivered { to });
+        return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }
     apic::transmit::ordinary(proof, batch, to, message)
 }
@@ -110,7 +111,7 @@ extern "C" fn fail_wakes(
     static WAKES: AtomicU32 = AtomicU32::new(0);
     let is_wake = message == Message::Fixed(Vector::WAKE);
     if is_wake && is_at_work() && WAKES.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-        return Err(ApicError::NotDelivered { to });
+        return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }
     apic::transmit::ordinary(proof, batch, to, message)
 }

@@ -261,7 +261,8 @@ pub(super) fn wake_one(cpu: &Cpu) -> Result<(), ApicError> {
 /// Ends the halt of a CPU that waits by [`halt_for`], and so sees by itself if it could not be interrupted.
 #[inline]
 pub(super) fn wake_waiting(cpu: &Cpu) {
-    if let Err(error) = wake_one(cpu) {
+    let message = Message::Fixed(Vector::WAKE);
+    if let Err(error) = Batch::brief().send(&IrqGuard::new(), cpu.entry.apic_id, message) {
         not_woken(cpu, error);
     }
 }
