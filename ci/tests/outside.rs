@@ -18,31 +18,44 @@ const PIECES: usize = 10;
 
 const CPUS: usize = 8;
 
-fn at_work(guest: &mut Guest) {
-    guest.hear_until("the work", |guest| guest.seen.progress.is_some());
+/// Boots to the shell.
+fn boot(arguments: &[&str]) -> Guest {
+    let mut guest = Guest::boot_to_shell(arguments);
+    guest.hear_until("the shell", |guest| guest.count_lines("lists the commands") > 0);
+    guest
+}
+
+/// Runs the stress for the `piece`th time, and `act` when it has begun. On a slow host some of `act` comes after its end.
+fn stress(guest: &mut Guest, piece: usize, act: impl FnOnce(&mut Guest)) {
+    guest.type_line("stress 500");
+    guest.hear_until("the work", |guest| guest.count_lines("stress 500") == piece);
+    act(guest);
+    guest.hear_until("the end of the work", |guest| guest.count_lines("stress: pass") == piece);
+}
+
+/// Ends the run, which passes and has lost nothing.
+fn power_off(guest: &mut Guest, pieces: usize) {
+    guest.type_line("poweroff");
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    let lossless = |stress: &octopod::wire::Stress<String>| stress.lost == 0 && stress.double_allocated == 0;
+    assert!(guest.seen.stress.len() >= pieces && guest.seen.stress.iter().all(lossless));
 }
 
 #[test]
 fn a_storm_of_nmis_costs_nothing_but_time() {
-    let mut guest = Guest::boot_to_shell(&["--smp", "8"]);
-    guest.hear_until("the shell", |guest| guest.count_lines("lists the commands") > 0);
+    let mut guest = boot(&["--smp", "8"]);
     for piece in 1..=PIECES {
-        guest.type_line("stress 500");
-        guest.hear_until("the work", |guest| guest.count_lines("stress 500") == piece);
-        let mut qmp = guest.qmp();
-        for _ in 0..NMIS {
-            // To every CPU, while all stand: the machine goes on only between one and the next, and so does its work.
-            for command in ["stop", "inject-nmi", "cont"] {
-                assert_eq!(qmp.execute(command, json!({}), guest.deadline()).unwrap(), json!({}));
+        stress(&mut guest, piece, |guest| {
+            let mut qmp = guest.qmp();
+            for _ in 0..NMIS {
+                // To every CPU, while all stand: the machine goes on only between one and the next, and so does its work.
+                for command in ["stop", "inject-nmi", "cont"] {
+                    assert_eq!(qmp.execute(command, json!({}), guest.deadline()).unwrap(), json!({}));
+                }
             }
-        }
-        drop(qmp);
-        guest.hear_until("the end of the work", |guest| guest.count_lines("stress: pass") == piece);
+        });
     }
-    guest.type_line("poweroff");
-    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
-    let lossless = |stress: &octopod::wire::Stress<String>| stress.lost == 0 && stress.double_allocated == 0;
-    assert!(guest.seen.stress.len() >= PIECES && guest.seen.stress.iter().all(lossless));
+    power_off(&mut guest, PIECES);
     let events = guest.seen.events.expect("events");
     // Those that come while a CPU still has one before it are one; how many, the host's load decides.
     let sent = (NMIS * PIECES * CPUS) as u64;
@@ -62,26 +75,27 @@ fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("qtest");
     let qtest = format!("unix:{},server=on,wait=off", socket.display());
-    let work = ["stress", "--smp", "8", "--seconds", "8", "--", "-qtest", &qtest, "-qtest-log", "none"];
-    let mut guest = Guest::boot(&work);
-    at_work(&mut guest);
+    let mut guest = boot(&["--smp", "8", "--", "-qtest", &qtest, "-qtest-log", "none"]);
     let mut answers = BufReader::new(UnixStream::connect(&socket).unwrap());
     let vectors = 0x20..=0xffu8;
     // They wait in the local APICs until the machine goes on.
-    guest.while_stopped(|_| {
-        for vector in vectors.clone().rev() {
-            for cpu in 0..CPUS {
-                let address = 0xfee0_0000 | cpu << 12;
-                writeln!(answers.get_mut(), "writel {address:#x} {vector:#x}").unwrap();
-                let mut answer = String::new();
-                answers.read_line(&mut answer).unwrap();
-                assert_eq!(answer, "OK\n");
+    stress(&mut guest, 1, |guest| {
+        guest.while_stopped(|_| {
+            for vector in vectors.clone().rev() {
+                for cpu in 0..CPUS {
+                    let address = 0xfee0_0000 | cpu << 12;
+                    writeln!(answers.get_mut(), "writel {address:#x} {vector:#x}").unwrap();
+                    let mut answer = String::new();
+                    answers.read_line(&mut answer).unwrap();
+                    assert_eq!(answer, "OK\n");
+                }
             }
-        }
+        });
     });
-    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    // After them the CPUs still work.
+    stress(&mut guest, 2, |_| {});
+    power_off(&mut guest, 2);
     let seen = &guest.seen;
-    assert!(seen.stress.iter().all(|stress| stress.lost == 0 && stress.double_allocated == 0));
     for vector in vectors {
         let counts = seen.interrupts.iter().find(|counts| counts.vector == vector);
         let counts = counts.unwrap_or_else(|| panic!("none on vector {vector:#x}"));
@@ -99,29 +113,24 @@ fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
 /// They wait for a SIPI that nobody sends, and those at work go on.
 #[test]
 fn cpus_that_are_plugged_in_are_left_alone() {
-    let mut guest = Guest::boot(&["stress", "--smp", "2,maxcpus=4", "--seconds", "3"]);
-    at_work(&mut guest);
-    guest.while_stopped(|guest| {
-        let slots = guest.execute("query-hotpluggable-cpus", json!({}));
-        // What is there already has a path.
-        let free = slots.as_array().unwrap().iter().filter(|slot| slot.get("qom-path").is_none());
-        for (number, slot) in free.enumerate() {
-            let mut device = slot["props"].clone();
-            device["driver"] = slot["type"].clone();
-            device["id"] = json!(format!("plugged-{number}"));
-            guest.execute("device_add", device);
-        }
-        assert_eq!(guest.execute("query-cpus-fast", json!({})).as_array().unwrap().len(), 4);
-    });
-    let ended_before = guest.seen.stress.len();
-    assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
+    let mut guest = boot(&["--smp", "2,maxcpus=4"]);
+    stress(&mut guest, 1, |guest| guest.while_stopped(plug_all));
+    stress(&mut guest, 2, |_| {});
+    power_off(&mut guest, 2);
     assert_eq!(guest.seen.boot.as_ref().map(|boot| boot.cpus_online), Some(2));
-    assert!(guest.seen.stress.len() > ended_before, "no workload ended after the CPUs were plugged in");
-    assert!(
-        guest
-            .seen
-            .stress
-            .iter()
-            .all(|stress| stress.cpus == 2 && stress.lost == 0 && stress.double_allocated == 0)
-    );
+    assert!(guest.seen.stress.iter().all(|stress| stress.cpus == 2));
+}
+
+/// Plugs in all CPUs for which the machine has room.
+fn plug_all(guest: &Guest) {
+    let slots = guest.execute("query-hotpluggable-cpus", json!({}));
+    // What is there already has a path.
+    let free = slots.as_array().unwrap().iter().filter(|slot| slot.get("qom-path").is_none());
+    for (number, slot) in free.enumerate() {
+        let mut device = slot["props"].clone();
+        device["driver"] = slot["type"].clone();
+        device["id"] = json!(format!("plugged-{number}"));
+        guest.execute("device_add", device);
+    }
+    assert_eq!(guest.execute("query-cpus-fast", json!({})).as_array().unwrap().len(), 4);
 }
