@@ -1,7 +1,7 @@
 //! Layer 10: the self-test. It checks what only the machine itself can show of the kernel. `work=selftest` runs its parts one
 //! after the other, each on every CPU; `selftest.parts=` selects some.
 //!
-//! To add a part, write a module with a function `run(rounds: u32) -> Result<(), impl Display>`, and add a line to [`parts!`].
+//! To add a part, write a module with a function `run(rounds: u32) -> Result<(), impl Display>`, and add a line to the list `parts!`.
 
 use core::fmt;
 

@@ -128,7 +128,7 @@ fn words_are_completed_by_what_may_stand_there() {
         ("mem t", Completion::One("ables")),
         ("mem ", Completion::Several("")),
         ("mem tables ", Completion::Nothing),
-        ("stress ch", Completion::One("eckerboard")),
+        ("stress fr", Completion::One("agmentation")),
         ("stress pairs ", Completion::Nothing),
         ("bench f", Completion::Several("rame_pair_order")),
         ("help of", Completion::One("fline")),
