@@ -1,6 +1,6 @@
 //! The per-CPU frame cache: a magazine for each CPU, on top of the [shared allocator](super::frames).
 //!
-//! A [`Magazine`](magazine::Magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 9. An allocation or a free
+//! A [magazine](mod@magazine) holds up to [`CAPACITY`] single frames and one run of each order from 1 to 9. An allocation or a free
 //! that it can serve needs no locked instruction and touches no cache line of another CPU. A refill or a flush moves
 //! [`BATCH`] frames between the magazine and the block table.
 //!
