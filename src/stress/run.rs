@@ -184,9 +184,9 @@ impl Bench<'_> {
         let contexts = 2 * self.tables.ids().len();
         let mut loan = DonatedFrames::take(self.allocator.metadata_pages(contexts))
             .ok_or(StressError::TooLittleToDonate)?;
-        let mut ran = Ok(());
-        loan.lend(self.allocator, contexts, &mut |source| ran = self.run_all(source));
-        ran
+        let mut ran = None;
+        loan.lend(self.allocator, contexts, &mut |source| ran = Some(self.run_all(source)));
+        ran.expect("a borrower makes its allocator and runs the workloads on it")
     }
 
     fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
