@@ -105,10 +105,6 @@ fn read_sources(package: &Path, folder: &Path, modules: &mut Vec<String>, source
     entries.sort();
     for path in entries {
         let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
-        if path.join("Cargo.toml").exists() {
-            // A crate of its own.
-            continue;
-        }
         if path.is_dir() {
             modules.push(stem);
             read_sources(package, &path, modules, sources);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with Rust sources, from the package's own.
-const FOLDERS: &[&str] = &["src", "ap_trampoline", "ci", "examples", "tests", "config"];
+const FOLDERS: &[&str] = &["src", "ap_trampoline", "unpacker", "ci", "examples", "tests", "config"];
 
 /// Phrases that point elsewhere, in lower case.
 const PHRASES: &[&str] = &[
