@@ -117,7 +117,7 @@ pub struct Mailbox {
     /// How many slots there are.
     pub slot_count: u32,
     /// Where a 32-bit counter lies of processors that found no slot, or one that is no longer waiting.
-    pub strays: u64,
+    pub late_aps: u64,
     /// Where a 32-bit counter lies of NMIs in the trampoline, which no processor's own counter can have.
     pub nmis: u64,
     /// Where a 32-bit counter lies of machine checks in the trampoline. MCIP stays set, for the kernel to find.
@@ -380,7 +380,7 @@ mod image {
         ".set MAILBOX_CR3, {mailbox} + {cr3}",
         ".set MAILBOX_CR4, {mailbox} + {cr4}",
         ".set MAILBOX_EFER, {mailbox} + {efer}",
-        ".set MAILBOX_STRAYS, {mailbox} + {strays}",
+        ".set MAILBOX_LATE_APS, {mailbox} + {late_aps}",
         ".set MAILBOX_SLOTS, {mailbox} + {slots}",
         ".set MAILBOX_SLOT_COUNT, {mailbox} + {slot_count}",
         ".set MAILBOX_ENTRY, {mailbox} + {entry}",
@@ -430,7 +430,7 @@ mod image {
         cr3 = const offset_of!(Mailbox, cr3),
         cr4 = const offset_of!(Mailbox, cr4),
         efer = const offset_of!(Mailbox, efer),
-        strays = const offset_of!(Mailbox, strays),
+        late_aps = const offset_of!(Mailbox, late_aps),
         slots = const offset_of!(Mailbox, slots),
         slot_count = const offset_of!(Mailbox, slot_count),
         entry = const offset_of!(Mailbox, entry),

@@ -169,7 +169,7 @@ ap_trampoline_long_mode:
     xorl %ecx, %ecx
     movl MAILBOX_SLOT_COUNT(%rbp), %r11d
 1:  cmpl %r11d, %ecx
-    jae go_away
+    jae park_late_ap
     leal (%rcx, %r11), %eax
     shrl $1, %eax
     imulq $SLOT_BYTES, %rax, %r8
@@ -185,7 +185,7 @@ ap_trampoline_long_mode:
     // ZF = 0.
     orl $CLAIMING, %edx
     lock cmpxchgl %ecx, SLOT_STATE(%r8)
-    jne go_away
+    jne park_late_ap
     .global ap_trampoline_claimed
 ap_trampoline_claimed:
     movq SLOT_STACK_TOP(%r8), %rsp
@@ -223,12 +223,12 @@ ap_trampoline_claimed:
     jmp *%rax
 
 // A processor that nobody waits for, or waits for no longer. It has no stack and needs none.
-go_away:
+park_late_ap:
     // CF = 0.
     orl $GONE, %edx
     .global ap_trampoline_count
 ap_trampoline_count:
-    movq MAILBOX_STRAYS(%rbp), %rax
+    movq MAILBOX_LATE_APS(%rbp), %rax
     // One more, by a subtraction: that sets CF, unless it is the four-billionth.
     lock subl $-1, (%rax)
     .global ap_trampoline_halt

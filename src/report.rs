@@ -207,7 +207,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             state: match (cpu.is_online(), cpu.was_called()) {
                 (true, _) => "online",
                 (false, true) => "failed",
-                (false, false) => "not_called",
+                (false, false) => "not_started",
             },
             failed_stage,
             stages_us: StagesUs {

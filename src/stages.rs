@@ -42,13 +42,13 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     let features = features(&options); //                             what this processor has beyond the necessary
     redirects(&guard, &features, &options); //                        code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
-    boot_cpu(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
+    bsp(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log, where people see it
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
     zones(&guard, &boot, &platform); //                               which memory is near, or in reach of few
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
     serial_input(&platform); //                                       the I/O APICs, and a first device on them
-    let up = other_cpus(&guard, &features, platform, low); // all of them at once
+    let up = aps(&guard, &features, platform, low); // all of them at once
     drop(guard); //                                                   from here on handlers run
     serial_output(); //                                               the port's other direction, by interrupt too
     report::boot(&boot, &clock, &up);
@@ -156,7 +156,7 @@ fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
     report::trace::set_wanted(wanted == TraceLevel::On);
     panic::set_at_end(report::trace::send);
     // SAFETY: rt0's tables let code be written: `memory`, the next stage, loads those that do not. No other CPU runs before
-    // `other_cpus`.
+    // `aps`.
     match unsafe { cpu::branch::arm(guard, level, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
         None => boot::refuse(format_args!("a static branch is not what it was built as")),
@@ -181,8 +181,8 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
 }
 
 #[inline(never)]
-fn boot_cpu(guard: &IrqGuard, features: &Features) {
-    begin(BootStage::BootCpu);
+fn bsp(guard: &IrqGuard, features: &Features) {
+    begin(BootStage::Bsp);
     if let Err(error) = memory::map_stacks(CpuId::BSP) {
         boot::refuse(format_args!("too little memory for the boot processor's stacks: {error}"));
     }
@@ -225,12 +225,12 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
 fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     begin(BootStage::Zones);
     let numa = platform.numa;
-    // SAFETY: no other CPU runs before `other_cpus`, a later stage, so none allocates or frees meanwhile.
+    // SAFETY: no other CPU runs before `aps`, a later stage, so none allocates or frees meanwhile.
     let by_node =
         unsafe { memory::set_zones(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
     let divided = by_node.or_else(|error| {
         log::warn!("{error}: going on with one node");
-        // SAFETY: no other CPU runs before `other_cpus`, a later stage, so none allocates or frees meanwhile.
+        // SAFETY: no other CPU runs before `aps`, a later stage, so none allocates or frees meanwhile.
         unsafe { memory::set_zones(1, core::iter::empty(), |_, _| 0) }
     });
     if let Err(error) = divided {
@@ -305,8 +305,8 @@ fn serial_output() {
 }
 
 #[inline(never)]
-fn other_cpus(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<LowMemory>) -> BringUp {
-    begin(BootStage::OtherCpus);
+fn aps(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<LowMemory>) -> BringUp {
+    begin(BootStage::Aps);
     let up = smp::start(guard, platform, features, low)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     smp::open_calls()

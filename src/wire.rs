@@ -27,7 +27,8 @@ mod warning;
 
 pub use bench::Bench;
 pub use boot::{
-    Arrivals, Boot, BootStages, BringUp, Cpu, ExpectedCpus, MAX_ABSENT_CPUS, STAGES_IN_RECORD, StagesUs,
+    Boot, BootStages, BringUp, BringUpProgress, Cpu, ExpectedCpus, MAX_ABSENT_CPUS, STAGES_IN_RECORD,
+    StagesUs,
 };
 pub use defect::Defect;
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
@@ -43,8 +44,8 @@ pub use stress::{
 };
 pub use time::{Clock, LATENESS_BUCKETS, Lateness, Timers, lateness_bucket};
 pub use trace::{
-    EVENTS_IN_RECORD, MAX_TRACE_PART_BYTES, PanicEvents, TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS,
-    TraceClass, TraceEvent, TracePart, Traced,
+    EVENTS_IN_RECORD, MAX_TRACE_PART_BYTES, PanicEvents, RecordedEvent, TRACE_MAGIC, TRACE_PORT,
+    TRACE_PORT_READS, TraceClass, TraceEvent, TracePart,
 };
 pub use warning::{Warning, WarningFrame};
 
@@ -59,7 +60,7 @@ pub const MAX_RECORD_BYTES: usize = MAX_JSON_BYTES + MAX_FRAME_BYTES;
 #[serde(rename_all = "snake_case")]
 pub enum Record<S> {
     /// Now and then while the boot processor waits for the others.
-    Arrivals(Arrivals),
+    BringUpProgress(BringUpProgress),
     /// Once, when the last CPU is online or given up.
     Boot(Boot<S>),
     /// Once for each CPU that the firmware lists as usable; of those that did not come online only for the first

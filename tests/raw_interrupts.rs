@@ -22,7 +22,7 @@ const FUNCTIONS: [&str; 5] = [
 const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("src/cpu/irq_guard.rs", &["sti", "cli"], "the guard itself"),
     ("src/interrupts/stubs.S", &["iretq"], "returns to what was interrupted, whose flags those are"),
-    ("src/boot/door.S", &["cli"], "before any Rust code of this CPU"),
+    ("src/boot/multiboot_entry.S", &["cli"], "before any Rust code of this CPU"),
     ("src/boot/rt0.S", &["popfl"], "before any Rust code, and the bit is not IF"),
     ("src/smp/hotplug/park.rs", &["cli"], "interrupts are off already, and no Rust code follows"),
     ("src/selftest/probe.S", &["popfq"], "runs in a guard's window and ends with interrupts off"),

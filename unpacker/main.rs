@@ -32,7 +32,7 @@ mod kernel {
         ".set PACKED_CHECKSUM, {packed_checksum}",
         ".set UNPACKED_BYTES, {unpacked_bytes}",
         ".set UNPACKED_CHECKSUM, {unpacked_checksum}",
-        include_str!("../src/boot/door.S"),
+        include_str!("../src/boot/multiboot_entry.S"),
         include_str!("../src/boot/descriptors_32.S"),
         include_str!("unpacker.S"),
         include_str!("../src/boot/checksum.S"),

@@ -69,7 +69,7 @@ impl Head {
     }
 }
 
-/// The kernel's own constants that `door.S` is assembled with. The kernel's crate cannot be linked beside the unpacker, for
+/// The kernel's own constants that `multiboot_entry.S` is assembled with. The kernel's crate cannot be linked beside the unpacker, for
 /// both bring a door; a test compares.
 pub mod door {
     #![allow(missing_docs)]

@@ -1,6 +1,6 @@
 // The unpacker: an LZ4 block, checked before and after, unpacked to the pages behind it; then the kernel's own entry.
 //
-// Entry, from door.S: edi = the protocol, ebx = the loader's information, ebp = rt0_entry, esp = a scratch stack.
+// Entry, from multiboot_entry.S: edi = the protocol, ebx = the loader's information, ebp = rt0_entry, esp = a scratch stack.
 // Exit: UNPACKED_ENTRY of the unpacked image, with edi and ebx as at `located`, ebp = the image, esi = the NMIs and machine
 //     checks counted so far. The kernel runs wherever it is put, and checks that it lies in RAM.
 //

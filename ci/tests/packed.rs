@@ -47,7 +47,7 @@ fn a_damaged_kernel_is_refused() {
         (at + address - start) as usize
     };
     let damaged = "the kernel was damaged after it was loaded: too little memory, or a faulty one";
-    for at in [place("sealed_start", 0), place("relr_start", 0), place("sealed_end", 1)] {
+    for at in [place("checksum_start", 0), place("relr_start", 0), place("checksum_end", 1)] {
         let mut damaged_kernel = whole.clone();
         damaged_kernel[at] ^= 1;
         assert_eq!(boot(&damaged_kernel, "pvh"), (5, damaged.to_owned()), "byte {at} of the file");

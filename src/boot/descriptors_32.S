@@ -1,7 +1,7 @@
 // GDT and IDT for 32-bit code: an NMI or a machine check that arrives before the kernel runs in long mode is counted, and
 // the interrupted code goes on.
 //
-// Entry, from door.S: edi = PROTOCOL_*, ebx, ebp and esp as at `located`, esi = counters to add to one's own.
+// Entry, from multiboot_entry.S: edi = PROTOCOL_*, ebx, ebp and esp as at `located`, esi = counters to add to one's own.
 // Exit to `located`, with edi, ebx, ebp and esp as they were.
 //
 // Before `idt_loaded` the IDT is the loader's, or none: an NMI is then the loader's to handle, if it can. That takes some

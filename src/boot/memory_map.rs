@@ -19,7 +19,7 @@ mod tests;
 pub use region::{
     FRAME_BYTES, Owner, PHYSICAL_LIMIT, PhysRange, RawEntry, Region, RegionKind, ReservedReason,
 };
-pub use report::{Loss, Report};
+pub use report::{Report, Truncated};
 
 /// The capacity of the kernel's own map. The BIOS interface rarely gives more than 128 entries; reservations split
 /// regions, and UEFI's maps are longer.
@@ -92,11 +92,11 @@ impl<const N: usize> RegionMap<N> {
 
     /// Takes a range, rounded outward to whole frames, out of the usable memory. What in it is not usable keeps its
     /// owner, so the reason that came first stays.
-    pub fn reserve(&mut self, range: PhysRange, reason: ReservedReason) -> Loss {
+    pub fn reserve(&mut self, range: PhysRange, reason: ReservedReason) -> Truncated {
         let end = range.end.min(PHYSICAL_LIMIT);
         let range = PhysRange::new(range.start, end);
         if range.is_empty() {
-            return Loss::default();
+            return Truncated::default();
         }
         self.paint(range.rounded_out(), Owner::Kernel(reason), |old| old == Some(Owner::USABLE))
     }
@@ -184,8 +184,8 @@ impl<const N: usize> RegionMap<N> {
     }
 
     /// Gives `owner` each part of the range whose present owner (`None` for a hole) `yields`.
-    fn paint(&mut self, range: PhysRange, owner: Owner, yields: impl Fn(Option<Owner>) -> bool) -> Loss {
-        let mut loss = Loss::default();
+    fn paint(&mut self, range: PhysRange, owner: Owner, yields: impl Fn(Option<Owner>) -> bool) -> Truncated {
+        let mut loss = Truncated::default();
         let mut at = range.start;
         while at < range.end {
             // The part from here to where the owner changes. Looked up by address each time, since what was painted
@@ -199,7 +199,7 @@ impl<const N: usize> RegionMap<N> {
             let end = end.min(range.end);
             if yields(old) {
                 self.assign(index, PhysRange::new(at, end), old.is_some(), owner);
-                self.forget_what_does_not_fit(&mut loss);
+                self.drop_excess_regions(&mut loss);
             }
             at = end;
         }
@@ -238,7 +238,7 @@ impl<const N: usize> RegionMap<N> {
     }
 
     /// Two slots stay free between calls, since a split in the middle of a region needs them.
-    fn forget_what_does_not_fit(&mut self, loss: &mut Loss) {
+    fn drop_excess_regions(&mut self, loss: &mut Truncated) {
         while self.count > N - 2 {
             let cost = |index: &usize| (self.regions[*index].owner.worth(), self.regions[*index].range.len());
             let Some(index) = (0..self.count).min_by_key(cost) else { return };

@@ -38,7 +38,7 @@ pub const PROTOCOL_MULTIBOOT1: u32 = 1;
 /// Entered by Multiboot 2.
 pub const PROTOCOL_MULTIBOOT2: u32 = 2;
 
-/// Where the unpacker enters an unpacked kernel, in bytes from its start; see `door.S`.
+/// Where the unpacker enters an unpacked kernel, in bytes from its start; see `multiboot_entry.S`.
 pub const UNPACKED_ENTRY: u32 = 8;
 
 /// The longest kernel command line.

@@ -2,7 +2,7 @@
 //
 // Lying there it must still be what was built: firmware that finds little memory uses some of it twice.
 //
-// Entry at `located`, from door.S: edi = the protocol, ebx = the loader's information, ebp = the image. Exit: intact, with
+// Entry at `located`, from multiboot_entry.S: edi = the protocol, ebx = the loader's information, ebp = the image. Exit: intact, with
 // the protocol and the command line's place noted.
 
     .section .rt0, "ax", @progbits
@@ -138,9 +138,9 @@ in_ram:
     // straight from the linker has none.
     cmpl $0, (rt0_checksum - rt0_entry)(%ebp)
     je intact
-    leal rt0_off_sealed_start(%ebp), %edi
-    movl $rt0_off_sealed_end, %ecx
-    subl $rt0_off_sealed_start, %ecx
+    leal rt0_off_checksum_start(%ebp), %edi
+    movl $rt0_off_checksum_end, %ecx
+    subl $rt0_off_checksum_start, %ecx
     call checksum
     movl $(message_damaged - rt0_entry), %esi
     cmpl (rt0_checksum - rt0_entry)(%ebp), %eax

@@ -1,6 +1,6 @@
 // rt0: from the loader's 32-bit hand-over to the first Rust function.
 //
-// Entry, from door.S by way of ram.S: ebx = the loader's information, ebp = this image, which lies in RAM, as it
+// Entry, from multiboot_entry.S by way of ram.S: ebx = the loader's information, ebp = this image, which lies in RAM, as it
 //     was built.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
 //     - the boot stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),

@@ -146,7 +146,7 @@ core::arch::global_asm!(
     ".set EXIT_REFUSED, {exit_refused}",
     ".set SHUTDOWN_PORT, {shutdown_port}",
     ".set SHUTDOWN, {shutdown}",
-    include_str!("door.S"),
+    include_str!("multiboot_entry.S"),
     include_str!("descriptors_32.S"),
     include_str!("ram.S"),
     include_str!("checksum.S"),

@@ -75,7 +75,7 @@ impl fmt::Display for MemoryError {
 pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
     // Firmware that calls these ranges usable is wrong: writes there would appear on the display, or be lost.
-    let _ = map.reserve(PhysRange::new(DISPLAY.start, BIOS_ROM.end), ReservedReason::LegacyWindows);
+    let _ = map.reserve(PhysRange::new(DISPLAY.start, BIOS_ROM.end), ReservedReason::LegacyArea);
     // Computed before the reservations: memory that is freed later is below this end, too.
     let end = FrameNumber::new(map.highest_usable().unwrap_or(0).div_ceil(FRAME_BYTES) as usize);
     let low = LowMemory::reserve(map);

@@ -13,7 +13,7 @@ use crate::sync;
 use crate::trace::{self, ring::Ring};
 use crate::wire::{
     EVENTS_IN_RECORD, Frame, LastWords, Panic, PanicCpu, PanicEvents, PanicFrame, PanicWait, Record,
-    Registers, Traced,
+    RecordedEvent, Registers,
 };
 
 /// So many of each CPU's last trace events are told.
@@ -201,7 +201,7 @@ fn say_events(line: &mut Line, cpu: CpuId, ring: Option<Ring<'static>>) {
     let mut events = ring.into_iter().flat_map(|ring| ring.newest(EVENTS)).flatten().peekable();
     while events.peek().is_some() {
         let events = events.by_ref().take(EVENTS_IN_RECORD);
-        let events = events.map(|Traced { tsc, event, a, b }| (tsc, event, a, b)).collect();
+        let events = events.map(|RecordedEvent { tsc, event, a, b }| (tsc, event, a, b)).collect();
         line.send(&Record::PanicEvents(PanicEvents { cpu: cpu.0, events }));
     }
 }

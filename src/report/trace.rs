@@ -11,7 +11,8 @@ use crate::cpu::{self, CpuId};
 use crate::smp::{self, Stage};
 use crate::trace::{self, RING_SLOTS};
 use crate::wire::{
-    BootStage, MAX_TRACE_PART_BYTES, TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS, TraceEvent, TracePart, Traced,
+    BootStage, MAX_TRACE_PART_BYTES, RecordedEvent, TRACE_MAGIC, TRACE_PORT, TRACE_PORT_READS, TraceEvent,
+    TracePart,
 };
 
 /// The TSC when the boot came to each of its stages, or 0.
@@ -89,7 +90,7 @@ fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
     // SAFETY: areas live for good.
     let ring = unsafe { trace::ring_of(gs_base) };
     // Stages are told by their stamps, which are all there.
-    let is_told = |event: &Traced| {
+    let is_told = |event: &RecordedEvent| {
         event.event != TraceEvent::BootStage as u8 && event.event != TraceEvent::CpuStage as u8
     };
     let kept = || ring.into_iter().flat_map(|ring| ring.newest(RING_SLOTS));
@@ -105,16 +106,21 @@ fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
 }
 
 /// The stages that a CPU has come to: the boot's for the boot processor, those of its bring-up for any other.
-fn stages_of(cpu: CpuId) -> impl Iterator<Item = Traced> {
+fn stages_of(cpu: CpuId) -> impl Iterator<Item = RecordedEvent> {
     let boot_stages = BootStage::ALL.iter().copied().filter(move |_| cpu == CpuId::BSP).filter_map(|stage| {
         let tsc = BOOT_STAGES[stage as usize].load(Ordering::Relaxed);
         let event = TraceEvent::BootStage as u8;
-        (tsc != 0).then_some(Traced { tsc, event, a: stage as u64, b: 0 })
+        (tsc != 0).then_some(RecordedEvent { tsc, event, a: stage as u64, b: 0 })
     });
     let ap = smp::cpus().get(cpu.index()).filter(|_| cpu != CpuId::BSP);
     let cpu_stages = ap.into_iter().flat_map(|ap| {
         Stage::ALL.into_iter().filter_map(|stage| {
-            Some(Traced { tsc: ap.stamp(stage)?, event: TraceEvent::CpuStage as u8, a: stage as u64, b: 0 })
+            Some(RecordedEvent {
+                tsc: ap.stamp(stage)?,
+                event: TraceEvent::CpuStage as u8,
+                a: stage as u64,
+                b: 0,
+            })
         })
     });
     boot_stages.chain(cpu_stages)

@@ -8,7 +8,7 @@ use crate::console;
 use crate::smp::{self, Cpu};
 use crate::time;
 use crate::trace::{self, SMALL_EVENTS};
-use crate::wire::{TraceEvent, Traced};
+use crate::wire::{RecordedEvent, TraceEvent};
 
 /// Does what was asked for.
 pub fn act(tracing: Tracing) -> Result<(), CommandError> {
@@ -50,11 +50,11 @@ fn dump(cpu: &Cpu) {
     }
 }
 
-struct Shown(Traced);
+struct Shown(RecordedEvent);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shown(Traced { tsc, event, a, b }) = *self;
+        let Shown(RecordedEvent { tsc, event, a, b }) = *self;
         let us = time::us_at(tsc);
         write!(f, "    [{:>3}.{:06}] ", us / 1_000_000, us % 1_000_000)?;
         let Some(known) = TraceEvent::from_number(event) else { return write!(f, "event {event}") };

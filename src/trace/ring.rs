@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::wire::Traced;
+use crate::wire::RecordedEvent;
 
 /// Words of a slot.
 pub const SLOT_WORDS: usize = 4;
@@ -45,14 +45,14 @@ impl<'a> Ring<'a> {
     }
 
     /// The newest events, at most that many, oldest first; `None` for one that is lost.
-    pub fn newest(self, most: usize) -> impl Iterator<Item = Option<Traced>> + use<'a> {
+    pub fn newest(self, most: usize) -> impl Iterator<Item = Option<RecordedEvent>> + use<'a> {
         let end = self.head.load(Ordering::Acquire);
         let most = most.min(self.slots.len()) as u64;
         let first = end.saturating_sub(most * SLOT_BYTES);
         (first..end).step_by(SLOT_BYTES as usize).map(move |position| self.read(position))
     }
 
-    fn read(&self, position: u64) -> Option<Traced> {
+    fn read(&self, position: u64) -> Option<RecordedEvent> {
         let slot = &self.slots[(position / SLOT_BYTES) as usize % self.slots.len()];
         let first = slot[0].load(Ordering::Acquire);
         let [tsc, a, b] = [1, 2, 3].map(|word: usize| slot[word].load(Ordering::Relaxed));
@@ -62,11 +62,16 @@ impl<'a> Ring<'a> {
         let ring_bytes = self.slots.len() as u64 * SLOT_BYTES;
         let since = self.head.load(Ordering::Acquire).checked_sub(position);
         let is_safe = since.is_some_and(|bytes| (SLOT_BYTES..=ring_bytes).contains(&bytes));
-        (is_safe && event != 0 && first - u64::from(event) == position).then_some(Traced { tsc, event, a, b })
+        (is_safe && event != 0 && first - u64::from(event) == position).then_some(RecordedEvent {
+            tsc,
+            event,
+            a,
+            b,
+        })
     }
 
     /// What the kernel's recorder does, for one that is in no hurry. Its own CPU alone calls this.
-    pub fn write(&self, traced: &Traced) {
+    pub fn write(&self, traced: &RecordedEvent) {
         let position = self.head.fetch_add(SLOT_BYTES, Ordering::AcqRel);
         let slot = &self.slots[(position / SLOT_BYTES) as usize % self.slots.len()];
         for (word, value) in [(1, traced.tsc), (2, traced.a), (3, traced.b)] {
@@ -80,8 +85,8 @@ impl<'a> Ring<'a> {
 mod tests {
     use super::*;
 
-    fn traced(number: u64) -> Traced {
-        Traced { tsc: number, event: 1 + (number % 31) as u8, a: !number, b: number << 7 }
+    fn traced(number: u64) -> RecordedEvent {
+        RecordedEvent { tsc: number, event: 1 + (number % 31) as u8, a: !number, b: number << 7 }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct BootStages<S> {
 
 /// How many CPUs have come so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Arrivals {
+pub struct BringUpProgress {
     /// CPUs that have been called, and the boot processor.
     pub called: u32,
     /// Those of them that are online.
@@ -107,7 +107,7 @@ pub struct Cpu<S> {
     pub cpu: u32,
     /// The hardware's number.
     pub apic_id: u32,
-    /// `online`, `failed`, or `not_called` where there is no page to wake up in, or its APIC ID cannot be reached.
+    /// `online`, `failed`, or `not_started` where there is no page to wake up in, or its APIC ID cannot be reached.
     pub state: S,
     /// Where it was last seen, if it failed.
     pub failed_stage: Option<S>,

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn rt0_which_has_no_nonce_writes_the_same_marker() {
-        let source = include_str!("../boot/door.S");
+        let source = include_str!("../boot/multiboot_entry.S");
         let plain = RecordFrame { tag: None }.to_string();
         // \173 is an opening brace there.
         assert!(source.contains(&format!("\\r\\n{plain}\\173")));

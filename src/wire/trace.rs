@@ -92,9 +92,9 @@ events! {
     /// This CPU drops a range.
     Rare Forget = 16, "forget", "address", "pages";
     /// A CPU goes offline.
-    Rare CpuLeaves = 17, "cpu leaves", "cpu", "";
+    Rare CpuOffline = 17, "cpu leaves", "cpu", "";
     /// It is back.
-    Rare CpuReturns = 18, "cpu returns", "cpu", "";
+    Rare CpuOnline = 18, "cpu returns", "cpu", "";
     /// What the bench measures.
     Hot BenchHot = 19, "bench", "", "";
     /// The same, of the other class.
@@ -110,7 +110,7 @@ impl TraceEvent {
 
 /// An event as it was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traced {
+pub struct RecordedEvent {
     /// The CPU's TSC.
     pub tsc: u64,
     /// What happened, by number.
@@ -145,7 +145,7 @@ pub enum TracePart {
         lost: u64,
     },
     /// One of the last CPU's, in the order in which they were begun.
-    Event(Traced),
+    Event(RecordedEvent),
     /// Once, last.
     End {
         /// All [`TracePart::Event`]s.
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn the_longest_part_fits() {
         let longest = [
-            TracePart::Event(Traced { tsc: u64::MAX, event: 255, a: u64::MAX, b: u64::MAX }),
+            TracePart::Event(RecordedEvent { tsc: u64::MAX, event: 255, a: u64::MAX, b: u64::MAX }),
             TracePart::Start {
                 tsc_hz: u64::MAX,
                 entry_tsc: u64::MAX,

@@ -7,7 +7,7 @@ use object::{Object, ObjectSegment, ObjectSymbol};
 /// The symbol of the word that holds the checksum; the linker leaves it 0, which rt0 takes for none.
 const CHECKSUM: &str = "rt0_checksum";
 /// The symbols of the first byte that counts, and of the first that does not any more.
-const SEALED: [&str; 2] = ["sealed_start", "sealed_end"];
+const SEALED: [&str; 2] = ["checksum_start", "checksum_end"];
 
 /// Why a file cannot be sealed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -53,7 +53,7 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
         ("loader", 9),
         ("memory", 900),
         ("clock", 26_000),
-        ("other_cpus", 46_000),
+        ("aps", 46_000),
         ("work", 52_000),
         ("verdict", 600_000),
     ];

@@ -143,7 +143,7 @@ impl Seen {
     /// Enters a record.
     pub fn take(&mut self, record: Record<String>) {
         match record {
-            Record::Arrivals(_) | Record::Prompt => {}
+            Record::BringUpProgress(_) | Record::Prompt => {}
             Record::Boot(boot) => {
                 // One boot has one such record, whatever else is lost.
                 self.booted_again |= self.boot.is_some();

@@ -122,7 +122,7 @@ fn an_id_that_needs_x2apic_mode_is_a_limit_where_that_is_off() {
     assert_eq!(outcome.status, 0, "{}", told(&outcome));
     let message = "1 CPUs cannot be addressed without x2APIC mode, the first has APIC ID 300: not started";
     assert_eq!(warning(&outcome, "MADT").message, message);
-    assert_eq!(outcome.report.cpus[2].state, "not_called");
+    assert_eq!(outcome.report.cpus[2].state, "not_started");
     let expected = outcome.report.boot.as_ref().unwrap().kernel.cpus_expected.clone().unwrap();
     assert_eq!((expected.by_tables, expected.unreachable), (3, 1));
     assert_eq!(online(&outcome), [0, 1]);

@@ -118,13 +118,14 @@ fn a_trace_without_end_takes_no_memory() {
         "{stream}\ncat \"$0.head\" >\"$file\"; yes \"$(cat \"$0.event\")\" | tr -d '\\n' | head -c 64000000 >>\"$file\"\n{}",
         say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"))
     ));
-    use octopod::wire::{TRACE_MAGIC, TracePart, Traced};
+    use octopod::wire::{RecordedEvent, TRACE_MAGIC, TracePart};
     let part = |part: &TracePart| postcard::to_stdvec(part).unwrap();
     let start = part(&TracePart::Start { tsc_hz: 1, entry_tsc: 0, skew_cycles: 0, slide: 0 });
     let cpu = part(&TracePart::Cpu { cpu: 0, recorded: 1, lost: 0 });
     fs::write(fake.program().with_extension("head"), [&TRACE_MAGIC[..], &start, &cpu].concat()).unwrap();
     // Bytes that a shell can hold: none of them is 0 or a line end.
-    let event = part(&TracePart::Event(Traced { tsc: 1 << 40 | 1 << 30 | 1, event: 1, a: 0x81, b: 0x82 }));
+    let event =
+        part(&TracePart::Event(RecordedEvent { tsc: 1 << 40 | 1 << 30 | 1, event: 1, a: 0x81, b: 0x82 }));
     let event: Vec<u8> = event.into_iter().collect();
     assert!(!event.contains(&0) && !event.contains(&b'\n'), "{event:?}");
     fs::write(fake.program().with_extension("event"), event).unwrap();

@@ -104,7 +104,7 @@ pub enum ReservedReason {
     /// Page 0: kept unmapped so that a null pointer faults, and home to the BIOS's own variables.
     FirstPage,
     /// What a PC shows of its display and its BIOS between 640 KiB and 1 MiB.
-    LegacyWindows,
+    LegacyArea,
     /// The kernel's image and BSS.
     Kernel,
     /// What the loader passed: command line, tables, modules.
@@ -142,7 +142,7 @@ impl Owner {
             Owner::Firmware(kind) => {
                 matches!(kind, RegionKind::Usable | RegionKind::AcpiReclaimable | RegionKind::AcpiNvs)
             }
-            Owner::Kernel(reason) => reason != ReservedReason::LegacyWindows,
+            Owner::Kernel(reason) => reason != ReservedReason::LegacyArea,
         }
     }
 
@@ -167,7 +167,7 @@ impl fmt::Display for Owner {
             Owner::Firmware(RegionKind::Reserved) => "reserved by firmware",
             Owner::Firmware(RegionKind::Unusable) => "unusable",
             Owner::Kernel(ReservedReason::FirstPage) => "first page",
-            Owner::Kernel(ReservedReason::LegacyWindows) => "display and BIOS",
+            Owner::Kernel(ReservedReason::LegacyArea) => "display and BIOS",
             Owner::Kernel(ReservedReason::Kernel) => "kernel image",
             Owner::Kernel(ReservedReason::LoaderInfo) => "loader's information",
             Owner::Kernel(ReservedReason::AcpiTables) => "ACPI tables",

@@ -20,13 +20,13 @@ pub struct Report {
     /// Entries that begin at or past [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT); skipped.
     pub out_of_range: u32,
     /// What did not fit into the map.
-    pub lost: Loss,
+    pub lost: Truncated,
 }
 
 /// What a map that was full gave up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Loss {
+pub struct Truncated {
     /// Regions nobody may use that the map no longer tells from a hole. Costs nothing but the line in the table.
     pub forgotten: u32,
     /// Usable memory given up, in bytes; an upper bound, for a later entry may have brought some of it back.

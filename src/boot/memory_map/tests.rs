@@ -177,9 +177,9 @@ fn two_halves_of_a_frame_make_a_whole_one() {
 #[test]
 fn reserve_rounds_outward_and_keeps_the_first_reason() {
     let (mut map, _) = map_of(&[usable(0, 0x10000), reserved(0x8000, 0x1000)]);
-    assert_eq!(map.reserve(PhysRange::new(0, 1), ReservedReason::FirstPage), Loss::default());
-    assert_eq!(map.reserve(PhysRange::new(0x800, 0x2001), ReservedReason::Kernel), Loss::default());
-    assert_eq!(map.reserve(PhysRange::new(0x7fff, 0x9001), ReservedReason::Trampoline), Loss::default());
+    assert_eq!(map.reserve(PhysRange::new(0, 1), ReservedReason::FirstPage), Truncated::default());
+    assert_eq!(map.reserve(PhysRange::new(0x800, 0x2001), ReservedReason::Kernel), Truncated::default());
+    assert_eq!(map.reserve(PhysRange::new(0x7fff, 0x9001), ReservedReason::Trampoline), Truncated::default());
     let table: Vec<_> = map.reserved().map(|r| (r.range.start, r.range.end, r.owner)).collect();
     let expected = [
         (0, 0x1000, Owner::Kernel(ReservedReason::FirstPage)),
@@ -198,7 +198,7 @@ fn reserve_of_nothing_or_of_a_hole_changes_nothing() {
     for (start, end) in
         [(0x4800, 0x4800), (0x5000, 0x4000), (0, 0x4000), (0x5000, u64::MAX), (u64::MAX, u64::MAX)]
     {
-        assert_eq!(map.reserve(PhysRange::new(start, end), ReservedReason::Kernel), Loss::default());
+        assert_eq!(map.reserve(PhysRange::new(start, end), ReservedReason::Kernel), Truncated::default());
     }
     assert_eq!(usable_ranges(&map), [(0x4000, 0x5000)]);
 }
@@ -237,7 +237,7 @@ fn a_full_map_forgets_reserved_regions_before_it_loses_memory() {
     let apart = (0..8).map(|i| reserved(i * 0x10000 + 0x8000, 0x1000)).chain([usable(0, 0x1000)]);
     let (map, report) = RegionMap::<6>::from_entries(apart);
     assert_eq!(usable_ranges(&map), [(0, 0x1000)]);
-    assert_eq!(report.lost, Loss { forgotten: 5, usable_bytes: 0 });
+    assert_eq!(report.lost, Truncated { forgotten: 5, usable_bytes: 0 });
     assert_well_formed(&map);
 }
 
@@ -248,7 +248,7 @@ fn a_full_map_loses_the_smallest_usable_region() {
     let (map, report) = RegionMap::<6>::from_entries(entries);
     let kept: Vec<u64> = map.usable().map(PhysRange::len).collect();
     assert_eq!(kept, [0x3000, 0x5000, 0x4000, 0x6000]);
-    assert_eq!(report.lost, Loss { forgotten: 0, usable_bytes: 0x3000 });
+    assert_eq!(report.lost, Truncated { forgotten: 0, usable_bytes: 0x3000 });
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn reserve_on_a_full_map_still_reserves() {
     let loss = map.reserve(PhysRange::new(0x1000, 0x2000), ReservedReason::Kernel);
     assert!(!map.contains_usable(PhysRange::new(0x1000, 0x1001)));
     // Splitting needs two more slots: the new region itself is forgotten, then the page before it is lost.
-    assert_eq!(loss, Loss { forgotten: 1, usable_bytes: 0x1000 });
+    assert_eq!(loss, Truncated { forgotten: 1, usable_bytes: 0x1000 });
     assert_well_formed(&map);
 }
 

@@ -32,7 +32,7 @@ fn map() -> MemoryMap {
     assert!(report.is_clean(), "{report}");
     let _ = map.reserve(PhysRange::new(MIB, 2 * MIB), ReservedReason::Kernel);
     let _ = map.reserve(PhysRange::new(4 * MIB, 5 * MIB), ReservedReason::CommandLine);
-    let _ = map.reserve(PhysRange::new(0xa_0000, MIB), ReservedReason::LegacyWindows);
+    let _ = map.reserve(PhysRange::new(0xa_0000, MIB), ReservedReason::LegacyArea);
     map
 }
 

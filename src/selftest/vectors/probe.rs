@@ -181,7 +181,7 @@ impl TestGates {
         // kernel's own are loaded again.
         unsafe { lidt(&DescriptorTablePointer { limit: size_of::<TestGates>() as u16 - 1, base }) };
         let result = f(guard);
-        // SAFETY: every CPU that runs work has loaded its TSS on its way up (`stages::boot_cpu`, `bring_up::ap::entry`).
+        // SAFETY: every CPU that runs work has loaded its TSS on its way up (`stages::bsp`, `bring_up::ap::entry`).
         unsafe { interrupts::load_idt() };
         result
     }

@@ -102,7 +102,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let claimed = SlotState::Claimed as u32;
     let online = SlotState::Online as u32;
     if slot.state.compare_exchange(claimed, online, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        go_away();
+        park_late_ap();
     }
     if let Some(context) = left_at {
         // `leave` goes on with its own.
@@ -124,7 +124,7 @@ redirectable! {
     pub fn reached(slot: &Slot, stage: Stage) {
         stamp(slot, stage);
         if slot.state.load(Ordering::Acquire) == SlotState::GivenUp as u32 {
-            go_away();
+            park_late_ap();
         }
     }
 }
@@ -136,7 +136,7 @@ fn stamp(slot: &Slot, stage: Stage) {
 }
 
 /// Where a processor ends that nobody waits for: on its own stack, with interrupts off.
-fn go_away() -> ! {
+fn park_late_ap() -> ! {
     SENT_AWAY.fetch_add(1, Ordering::AcqRel);
     halt_forever()
 }

@@ -28,7 +28,7 @@ use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
 use crate::sync::hotplug::{Word, give_up_slot};
 use crate::sync::{Deadline, Timeout};
-use crate::wire::{Arrivals, Record};
+use crate::wire::{BringUpProgress, Record};
 use crate::{console, interrupts, redirectable, trace};
 
 pub use ap::{sent_away, trampoline_nmis};
@@ -263,8 +263,8 @@ fn wait_while_any_comes_on(slots: &[Slot], trampoline: &Trampoline) {
         seen = stages();
         if next_word.has_passed() {
             let online = slots.iter().filter(|slot| is_online(slot)).count();
-            let arrivals = Arrivals { called: slots.len() as u32 + 1, online: online as u32 + 1 };
-            console::send(&Record::Arrivals(arrivals));
+            let arrivals = BringUpProgress { called: slots.len() as u32 + 1, online: online as u32 + 1 };
+            console::send(&Record::BringUpProgress(arrivals));
             next_word = Deadline::after_ms(PROGRESS_MS);
         }
     }

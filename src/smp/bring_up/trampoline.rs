@@ -101,7 +101,7 @@ impl Trampoline {
         mailbox.efer = (Efer::read() - EferFlags::LONG_MODE_ACTIVE).bits() as u32;
         mailbox.slots = self.slots.as_ptr().addr() as u64;
         mailbox.slot_count = self.slots.len() as u32;
-        mailbox.strays = (&raw const ap::SENT_AWAY).addr() as u64;
+        mailbox.late_aps = (&raw const ap::SENT_AWAY).addr() as u64;
         mailbox.nmis = (&raw const ap::TRAMPOLINE_NMIS).addr() as u64;
         mailbox.machine_checks = (&raw const ap::TRAMPOLINE_MACHINE_CHECKS).addr() as u64;
         mailbox.entry = ap::entry as *const () as u64;

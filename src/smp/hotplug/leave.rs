@@ -64,7 +64,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     if !ranks::take_out(me, is_idle) {
         return false;
     }
-    trace!(CpuLeaves, me.id().0.into());
+    trace!(CpuOffline, me.id().0.into());
     let guest = timer::suspend(&guard);
     let handed_over = be_quiet(me, &mut guard).and_then(|()| {
         // The last that runs code from elsewhere. Until then this CPU answers shootdowns, though it is not among the online ones:
@@ -90,7 +90,7 @@ fn leave(me: &'static Cpu, is_idle: bool) -> bool {
     // A shootdown that did not see this CPU yet has unmapped its pages before this.
     tlb::flush(0, usize::MAX, 0);
     timer::resume(&guard);
-    trace!(CpuReturns, me.id().0.into());
+    trace!(CpuOnline, me.id().0.into());
     match handed_over {
         Ok(()) => {
             me.hotplug.step(Word::complete);

@@ -93,7 +93,7 @@ mod tests {
             ("loader", 9, 900),
             ("memory", 900, 26_000),
             ("clock", 26_000, 46_000),
-            ("other_cpus", 46_000, 52_000),
+            ("aps", 46_000, 52_000),
         ];
         assert_eq!(lasted(&report), expected);
         report.boot_stages.truncate(2);

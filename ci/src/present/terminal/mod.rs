@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
-use octopod::wire::{Arrivals, Record, Region};
+use octopod::wire::{BringUpProgress, Record, Region};
 use strum::VariantArray;
 
 use crate::base::{Error, Message, Observer, VerdictKind, text};
@@ -309,7 +309,7 @@ impl Observer for Console {
                 let told = self.bars.workload(progress);
                 self.tell(told);
             }
-            Message::Record(Record::Arrivals(Arrivals { called, online })) => {
+            Message::Record(Record::BringUpProgress(BringUpProgress { called, online })) => {
                 let told = self.bars.count("CPUs online", (*online).into(), (*called).into(), "");
                 self.tell(told);
             }

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use octopod::wire::{TraceEvent, Traced};
+use octopod::wire::{RecordedEvent, TraceEvent};
 use serde_json::{Value, json};
 
 use crate::present::trace::stream::{CpuTrace, Start};
@@ -39,7 +39,7 @@ fn category(event: TraceEvent) -> &'static str {
         TraceEvent::FrameRefill | TraceEvent::FrameDrain => "frames",
         TraceEvent::DrainOthers | TraceEvent::OutOfMemory => "frames",
         TraceEvent::ShootdownBegin | TraceEvent::ShootdownEnd | TraceEvent::Forget => "shootdown",
-        TraceEvent::CpuLeaves | TraceEvent::CpuReturns => "hotplug",
+        TraceEvent::CpuOffline | TraceEvent::CpuOnline => "hotplug",
         TraceEvent::BenchHot | TraceEvent::BenchRare => "bench",
     }
 }
@@ -142,7 +142,7 @@ impl Clock {
 struct Item {
     cpu: u32,
     event: TraceEvent,
-    begin: Traced,
+    begin: RecordedEvent,
     /// `None` for a mark.
     end: Option<u64>,
 }
@@ -178,7 +178,7 @@ impl Item {
 
 /// A CPU's events.
 fn track(cpu: &CpuTrace) -> Vec<Item> {
-    let item = |begin: &Traced, event: TraceEvent, end: Option<u64>| Item {
+    let item = |begin: &RecordedEvent, event: TraceEvent, end: Option<u64>| Item {
         cpu: cpu.cpu,
         event,
         begin: *begin,
@@ -186,8 +186,8 @@ fn track(cpu: &CpuTrace) -> Vec<Item> {
     };
     let last_tsc = cpu.events.last().map_or(0, |event| event.tsc);
     let mut items = Vec::new();
-    let mut open: Vec<(TraceEvent, &Traced)> = Vec::new();
-    let mut stage: Option<(TraceEvent, &Traced)> = None;
+    let mut open: Vec<(TraceEvent, &RecordedEvent)> = Vec::new();
+    let mut stage: Option<(TraceEvent, &RecordedEvent)> = None;
     for traced in &cpu.events {
         let Some(event) = TraceEvent::from_number(traced.event) else { continue };
         if matches!(event, TraceEvent::BootStage | TraceEvent::CpuStage) {
@@ -196,7 +196,7 @@ fn track(cpu: &CpuTrace) -> Vec<Item> {
                 items.push(item(begin, event, Some(traced.tsc)));
             }
         } else if let Some(begun) = begun_by(event) {
-            let same = |(open, begin): &(TraceEvent, &Traced)| *open == begun && begin.a == traced.a;
+            let same = |(open, begin): &(TraceEvent, &RecordedEvent)| *open == begun && begin.a == traced.a;
             if let Some(at) = open.iter().rposition(same) {
                 // What is still open above it has lost its end.
                 for (event, begin) in open.drain(at..) {

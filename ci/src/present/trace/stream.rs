@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use octopod::wire::{TRACE_MAGIC, TracePart, Traced};
+use octopod::wire::{RecordedEvent, TRACE_MAGIC, TracePart};
 
 /// Events that a trace may have: those of more than a thousand CPUs with rings of the usual size. A stream of more comes from
 /// a kernel that has lost its way.
@@ -45,7 +45,7 @@ pub struct CpuTrace {
     /// Those of them that are lost.
     pub lost: u64,
     /// The others, by time.
-    pub events: Vec<Traced>,
+    pub events: Vec<RecordedEvent>,
 }
 
 impl CpuTrace {

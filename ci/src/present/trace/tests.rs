@@ -1,4 +1,4 @@
-use octopod::wire::{TRACE_MAGIC, TraceEvent, TracePart, Traced};
+use octopod::wire::{RecordedEvent, TRACE_MAGIC, TraceEvent, TracePart};
 use serde_json::{Value, json};
 
 use std::path::Path;
@@ -13,7 +13,7 @@ fn stream(parts: &[TracePart]) -> Vec<u8> {
 }
 
 fn event(event: TraceEvent, tsc: u64, a: u64) -> TracePart {
-    TracePart::Event(Traced { tsc, event: event as u8, a, b: 0 })
+    TracePart::Event(RecordedEvent { tsc, event: event as u8, a, b: 0 })
 }
 
 const START: TracePart =

@@ -36,7 +36,7 @@ pub fn check(record: Record<String>) -> Result<Box<Record<String>>, String> {
 
 fn problem(record: &Record<String>) -> Option<String> {
     match record {
-        Record::Arrivals(arrivals) => first([
+        Record::BringUpProgress(arrivals) => first([
             at_most("CPUs called", arrivals.called, MAX_CPUS),
             at_most("CPUs online", arrivals.online, arrivals.called),
         ]),

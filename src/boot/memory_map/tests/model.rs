@@ -52,10 +52,10 @@ proptest! {
     ) {
         let (mut map, report) = map_of(&entries);
         let mut model = model_of(&entries);
-        prop_assert_eq!(report.lost, Loss::default());
+        prop_assert_eq!(report.lost, Truncated::default());
         for (start, len) in reservations {
             let range = PhysRange::new(start * UNIT, (start + len) * UNIT);
-            prop_assert_eq!(map.reserve(range, ReservedReason::Kernel), Loss::default());
+            prop_assert_eq!(map.reserve(range, ReservedReason::Kernel), Truncated::default());
             let last = ((start + len).div_ceil(16) * 16).min(UNITS as u64);
             for unit in &mut model[(start / 16 * 16) as usize..last as usize] {
                 if *unit == Some(Owner::USABLE) {
