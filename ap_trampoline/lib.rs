@@ -4,7 +4,7 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | the code of `trampoline.S`; the bytes after it are INT3 |
-//! | [`MAILBOX`] | [`Mailbox`]: what the boot processor tells them |
+//! | [`MAILBOX`] | [`Mailbox`]: what the BSP tells them |
 //! | [`PAGE_BYTES`] | [`Scratch`]: what they write, and a stack |
 //! | [`SEEN_REAL_MODE`], [`SEEN_PROTECTED_MODE`] | one bit for each APIC ID, set by the processor that bears it |
 //!
@@ -85,7 +85,7 @@ const FLAGS: u64 = 1 << 1;
 const CARRY: u64 = 1 << 0;
 const ZERO: u64 = 1 << 6;
 
-/// What the boot processor tells the others. Lies in the first page, at [`MAILBOX`]; nobody writes it once it is filled in.
+/// What the BSP tells the others. Lies in the first page, at [`MAILBOX`]; nobody writes it once it is filled in.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Mailbox {
@@ -106,7 +106,7 @@ pub struct Mailbox {
     pub kernel_gdt_pointer: TablePointer,
     /// See `kernel_gdt_pointer`. Its gates use no interrupt stacks, for which there is no TSS yet.
     pub kernel_idt_pointer: TablePointer,
-    /// The control registers that every processor takes over from the boot processor.
+    /// The control registers that every processor takes over from the BSP.
     pub cr0: u32,
     /// See `cr0`.
     pub cr4: u32,

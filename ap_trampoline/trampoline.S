@@ -1,6 +1,6 @@
 // The pages in which an application processor wakes up.
 //
-// Who copies the code, and where: the boot processor (smp::trampoline) copies ap_trampoline_start..end to the start of two
+// Who copies the code, and where: the BSP (smp::trampoline) copies ap_trampoline_start..end to the start of two
 // pages below 1 MiB and fills in the mailbox at MAILBOX in the first. A start-up IPI with that page's number starts the
 // processor at its first byte.
 //
@@ -136,7 +136,7 @@ ap_trampoline_protected_mode:
     lock btsl %ebx, SEEN_PROTECTED_MODE(%ebp)
 1:
     HOLD STAGE_PROTECTED_MODE, (%ebp)
-    // The boot processor's own control registers; EFER before CR3, whose tables use NX.
+    // The BSP's own control registers; EFER before CR3, whose tables use NX.
     movl MAILBOX_CR4(%ebp), %eax
     movl %eax, %cr4
     movl $IA32_EFER, %ecx

@@ -24,7 +24,7 @@ fn hello(machine: &Machine) -> Result<(), Reason> {
         let again = |_: &time::timer::Expiry| {
             log::info!("hello again from cpu {}", cpu::current());
             AGAIN.fetch_add(1, Ordering::Release);
-            // The boot processor halts meanwhile.
+            // The BSP halts meanwhile.
             smp::wake_others_or_warn();
         };
         let _ = time::timer::after(Duration::from_millis(1), again, 0);

@@ -24,16 +24,16 @@
 //! | stage | what | gives |
 //! |---|---|---|
 //! | rt0 | 32-bit code: checks the image and the processor, draws the kernel's address, early page tables | `Handoff` |
-//! | loader | the loader's word, by PVH or either Multiboot; the log is heard from here on, and seen on a text screen | `BootInfo` |
+//! | loader | the boot information, by PVH or either Multiboot; from here on the log is written to the serial port and a text screen | `BootInfo` |
 //! | options | the kernel command line | [`Options`](options::Options) |
-//! | features, redirects | what the processor has; functions that depend on it, while code is writable | `Features` |
+//! | features, patching | the processor's features; code that depends on them, while code is writable | `Features` |
 //! | memory | the final page tables, then the frame allocator | `LowMemory` |
-//! | boot CPU | its own GDT, TSS and stacks | |
+//! | bsp | the BSP's GDT, TSS and stacks | |
 //! | screen | the loader's frame buffer, if there is one | |
 //! | platform | ACPI: CPUs, timers, I/O APICs | `Platform` |
 //! | clock | the local APIC, the TSC's and the timer's rate | `Clock` |
-//! | other CPUs | all of them at once | `BringUp` |
-//! | counter, audit | do all TSCs agree? a walk of the live page tables, a look at each CPU | |
+//! | aps | all APs at once | `BringUp` |
+//! | tsc_sync, audit | TSC synchronisation; the page-table audit; a check of each CPU | |
 //! | program | the work, or a kernel of one's own | the verdict |
 //!
 //! # A kernel of one's own

@@ -127,8 +127,8 @@ pub fn zones(numa: &Numa<'_>) {
         return;
     }
     for node in (0..numa.nodes() as u8).map(NodeId) {
-        let frames = frames.zone_stats().filter(|arena| arena.name.is_some_and(|name| name.node == node));
-        let mib = frames.map(|arena| arena.total).sum::<usize>() >> 8;
+        let frames = frames.zone_stats().filter(|zone| zone.name.is_some_and(|name| name.node == node));
+        let mib = frames.map(|zone| zone.total).sum::<usize>() >> 8;
         let domain = numa.domain(node).unwrap_or_default();
         log::info!("{node} (domain {domain}): {mib} MiB, distances{}", Distances(numa, node));
     }
@@ -280,16 +280,16 @@ pub fn house(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
 const _: () = assert!(wire::ORDERS == ORDERS);
 
 /// What each node has of each zone, and how whole it is.
-fn arenas(after: bool) {
-    for arena in memory::frames().zone_stats() {
-        let name = arena.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
-        console::send(&Record::Arena(wire::Arena {
+fn send_zone_counts(after: bool) {
+    for zone in memory::frames().zone_stats() {
+        let name = zone.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
+        console::send(&Record::ZoneCounts(wire::ZoneCounts {
             after,
             node: u32::from(name.node.0),
             zone: name.zone_type.name(),
-            frames_total: arena.total as u64,
-            free_frames: arena.free as u64,
-            free_by_order: arena.free_by_order.map(|frames| frames as u64),
+            frames_total: zone.total as u64,
+            free_frames: zone.free as u64,
+            free_by_order: zone.free_by_order.map(|frames| frames as u64),
         }));
     }
 }
@@ -322,7 +322,7 @@ fn frame_counts() {
 
 /// The frame allocator's books before the work.
 pub fn free_before_work(free_frames_before: u64) {
-    arenas(false);
+    send_zone_counts(false);
     let frames = memory::frames();
     console::send(&Record::Memory(wire::Memory {
         frames_total: frames.total_frames() as u64,
@@ -378,7 +378,7 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
     times::boot_stages();
     times::lateness();
     frame_counts();
-    arenas(true);
+    send_zone_counts(true);
     let unexpected = smp::cpus().iter().filter_map(|cpu| cpu.get(interrupts::UNEXPECTED));
     console::send(&Record::Events(wire::Events {
         invalid_frees: memory::frames().double_frees_caught() as u64,

@@ -37,10 +37,10 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     // SAFETY: rt0 has led GS base to this CPU's area and comes here once, with interrupts off.
     let guard = unsafe { IrqGuard::of_entry() }; //                   interrupts stay off until all CPUs are up
     interrupts::take_early_events(&guard, handoff); //                what 32-bit code could only count
-    let mut boot = loader(handoff); //                                the loader's word becomes one BootInfo
+    let mut boot = loader(handoff); //                                the boot information becomes one BootInfo
     let options = options(&mut boot); //                              the kernel command line, or a clear error
     let features = features(&options); //                             what this processor has beyond the necessary
-    redirects(&guard, &features, &options); //                        code that depends on it, while code is writable
+    patching(&guard, &features, &options); //                         code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
     bsp(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log, where people see it
@@ -54,7 +54,7 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
     faults::before_warp_test(options.faults.fault);
-    counter(&features, &clock, &options); //                          do all TSCs agree? else another counter
+    tsc_sync(&features, &clock, &options); //                         do all TSCs agree? else another counter
     #[cfg(feature = "faults")]
     faults::before_audit(options.faults.fault);
     begin(BootStage::Audit);
@@ -81,15 +81,20 @@ fn loader(handoff: &Handoff) -> BootInfo {
     // SAFETY: once, on rt0's tables, and nothing outside the image has been written.
     let boot =
         unsafe { boot::collect(handoff) }.unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
-    log::info!("octopod {} by {}, {}", env!("CARGO_PKG_VERSION"), boot.protocol.name(), boot.map_report);
     log::info!(
-        "loaded at {:#x}, physical memory from {:#x} on (by {})",
+        "octopod {}, boot protocol: {}, e820: {}",
+        env!("CARGO_PKG_VERSION"),
+        boot.protocol.name(),
+        boot.map_report
+    );
+    log::info!(
+        "kernel at {:#x}, direct map at {:#x} (KASLR entropy: {})",
         boot::image::all().start,
         handoff.direct_map_base,
         handoff.kaslr().name()
     );
     if handoff.kaslr() == Kaslr::Tsc {
-        log::warn!("this processor has neither RDSEED nor RDRAND: the kernel's address can be guessed");
+        log::warn!("KASLR entropy is weak: the processor has neither RDSEED nor RDRAND");
     }
     boot
 }
@@ -139,8 +144,8 @@ fn features(options: &Options) -> Features {
     features
 }
 
-fn redirects(guard: &IrqGuard, features: &Features, options: &Options) {
-    begin(BootStage::Redirects);
+fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
+    begin(BootStage::Patching);
     // SAFETY: rt0's tables let code be written, and no other CPU runs.
     match unsafe { cpu::redirect::install(guard, features, boot::image::text_addresses()) } {
         Ok((installed, rows)) => log::debug!("{installed} of {rows} functions redirected"),
@@ -184,7 +189,7 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
 fn bsp(guard: &IrqGuard, features: &Features) {
     begin(BootStage::Bsp);
     if let Err(error) = memory::map_stacks(CpuId::BSP) {
-        boot::refuse(format_args!("too little memory for the boot processor's stacks: {error}"));
+        boot::refuse(format_args!("too little memory for the BSP's stacks: {error}"));
     }
     features.enable();
     cpu::set_memory_types();
@@ -212,9 +217,7 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
     let by_cpuid = cpu::initial_apic_id();
     let bsp = apic::own_id(by_cpuid);
     if bsp != by_cpuid {
-        log::warn!(
-            "the boot processor has APIC ID {bsp} by its local APIC, which counts, and {by_cpuid} by CPUID"
-        );
+        log::warn!("the BSP has APIC ID {bsp} by its local APIC (used) and {by_cpuid} by CPUID");
     }
     acpi::read_platform(boot, bsp, options.kernel.max_cpus.map(|most| most.get()))
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
@@ -315,8 +318,8 @@ fn aps(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<Lo
 }
 
 #[inline(never)]
-fn counter(features: &Features, clock: &Clock, options: &Options) {
-    begin(BootStage::Counter);
+fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
+    begin(BootStage::TscSync);
     let is_apart = |cpu: &CpuId| {
         !time::look_for_warps(|| {
             smp::call_without_waiting(&CpuSet::of(*cpu), |_| time::answer_for_warps(), 0).is_ok()
@@ -372,7 +375,7 @@ fn shell(_: &Machine) -> Result<bool, Reason> {
 
 /// The work that the command line asks for: the program of the kernel that this package builds.
 ///
-/// **Context:** the boot processor's thread, interrupts on, once in a boot.
+/// **Context:** the BSP's thread, interrupts on, once in a boot.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
@@ -381,7 +384,7 @@ fn shell(_: &Machine) -> Result<bool, Reason> {
 /// On another CPU, and if it has been called before: the works measure and take over the machine as a whole.
 pub fn work(machine: &Machine) -> Result<(), Reason> {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
-    assert!(cpu::current() == CpuId::BSP, "the work of the command line runs on the boot processor alone");
+    assert!(cpu::current() == CpuId::BSP, "the work of the command line runs on the BSP alone");
     assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line runs once in a boot");
     let Machine { boot, options, .. } = *machine;
     #[cfg(feature = "faults")]

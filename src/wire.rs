@@ -36,8 +36,8 @@ pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, R
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
 pub use lock_wait::LockWait;
-pub use memory::{Arena, FrameCounts, Memory, ORDERS, PageTables, Pages, Region};
-pub use panic::{Frame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
+pub use memory::{FrameCounts, Memory, ORDERS, PageTables, Pages, Region, ZoneCounts};
+pub use panic::{BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
 pub use stage::BootStage;
 pub use stress::{
     BUCKETS_IN_RECORD, Bucket, Cycles, LANES_IN_RECORD, Latency, Progress, Stress, StressCpu, cpus_per_lane,
@@ -60,6 +60,7 @@ pub const MAX_RECORD_BYTES: usize = MAX_JSON_BYTES + MAX_FRAME_BYTES;
 #[serde(rename_all = "snake_case")]
 pub enum Record<S> {
     /// Now and then while the boot processor waits for the others.
+    #[serde(alias = "arrivals")]
     BringUpProgress(BringUpProgress),
     /// Once, when the last CPU is online or given up.
     Boot(Boot<S>),
@@ -73,7 +74,8 @@ pub enum Record<S> {
     /// Once, before the work.
     Memory(Memory),
     /// Once for each node's part of a zone, before the work and after it.
-    Arena(Arena<S>),
+    #[serde(alias = "arena")]
+    ZoneCounts(ZoneCounts<S>),
     /// Before the verdict, once for each CPU that has asked the frame allocator for anything.
     FrameCounts(FrameCounts),
     /// Once, when the first workload has ended; never where the kernel only boots.
@@ -117,7 +119,8 @@ pub enum Record<S> {
     /// Last words. Ends the run with [`ExitCode::Panicked`].
     Panic(Panic<S>),
     /// One for each return address, innermost first, after [`Record::Panic`].
-    Frame(Frame),
+    #[serde(alias = "frame")]
+    BacktraceFrame(BacktraceFrame),
     /// After these, one for each CPU that was called.
     PanicCpu(PanicCpu<S>),
     /// After the [`Record::PanicCpu`] of a CPU that waits for a spin lock.

@@ -111,7 +111,7 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     assert_eq!(of_ap, line("its GS base is "), "{said}");
     assert_ne!(of_ap, value_of(&said, "1", "octopod::cpu::per_cpu::GS_BASE"), "{said}");
     assert!(said.contains("octopod::smp::bring_up::ap::entry ("), "no backtrace of an AP:\n{said}");
-    assert!(said.contains("octopod::stages::rust_entry ("), "no backtrace of the boot processor:\n{said}");
+    assert!(said.contains("octopod::stages::rust_entry ("), "no backtrace of the BSP:\n{said}");
 
     // Once from what rt0 hands on, once from the table of gates.
     let slides: Vec<_> = said.lines().filter(|line| line.starts_with("octopod: symbols are 0x")).collect();

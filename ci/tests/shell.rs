@@ -139,7 +139,7 @@ fn bad_input_gets_one_line(shell: &mut Terminal) {
         ("bench nothing", "bench: \"nothing\" is not a benchmark; usage: bench | bench BENCHMARK"),
         ("call 99", "call: there is no cpu 99: 4 are listed, from 0"),
         ("call", "call: an argument is missing; usage: call CPU"),
-        ("offline 0", "offline: the boot processor cannot go offline"),
+        ("offline 0", "offline: the BSP cannot go offline"),
         ("offline 4", "offline: there is no cpu 4"),
         ("online 1", "online: cpu 1 is online"),
         ("backtrace 77", "backtrace: there is no cpu 77: 4 are listed, from 0"),

@@ -128,7 +128,7 @@ fn a_trace_is_well_formed_and_in_order_across_cpus() {
     // A CPU drops a range while the one that asks for it is at it, by whichever CPU's clock.
     let shootdowns = timeline.named("shootdown");
     let mut seen = 0;
-    for dropped in timeline.named("forget") {
+    for dropped in timeline.named("tlb flush") {
         let same = |s: &&&Slice| s.arguments["address"] == dropped.arguments["address"];
         let around = shootdowns.iter().filter(same).any(|shootdown| {
             shootdown.begin - timeline.skew_ns <= dropped.begin

@@ -8,7 +8,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use super::defect::Defect;
 use super::direct_map::{self, EARLY_LIMIT};
 use super::io_regions::IoRegions;
-use super::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, Report, ReservedReason};
+use super::memory_map::{FRAME_BYTES, MapReport, MemoryMap, PhysRange, ReservedReason};
 use super::multiboot1::{self, Framebuffer, Multiboot1Error};
 use super::multiboot2::{self, Multiboot2Error};
 use super::physical::{PhysicalLayout, Purpose, REACH_BITS};
@@ -21,7 +21,7 @@ use crate::cpu;
 
 /// How the kernel was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum BootProtocol {
     /// Xen's direct boot, which QEMU's `-kernel` speaks.
     Pvh,
     /// The first Multiboot.
@@ -30,13 +30,13 @@ pub enum Protocol {
     Multiboot2,
 }
 
-impl Protocol {
+impl BootProtocol {
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Protocol::Pvh => "pvh",
-            Protocol::Multiboot1 => "multiboot1",
-            Protocol::Multiboot2 => "multiboot2",
+            BootProtocol::Pvh => "pvh",
+            BootProtocol::Multiboot1 => "multiboot1",
+            BootProtocol::Multiboot2 => "multiboot2",
         }
     }
 }
@@ -44,11 +44,11 @@ impl Protocol {
 /// All that the kernel knows from its loader.
 pub struct BootInfo {
     /// How it was loaded.
-    pub protocol: Protocol,
+    pub protocol: BootProtocol,
     /// The machine's memory, with page 0, the kernel's image and the modules reserved already.
     pub map: &'static mut MemoryMap,
     /// What was wrong with the loader's memory map.
-    pub map_report: Report,
+    pub map_report: MapReport,
     /// The kernel command line.
     pub command_line: &'static [u8],
     /// The RSDP, if the loader says so.
@@ -164,7 +164,7 @@ static COPIES: SpinMutex<Copies> = SpinMutex::new(Copies {
 /// What a door leaves for the rest of this file to do.
 #[derive(Default)]
 struct Found {
-    map_report: Report,
+    map_report: MapReport,
     rsdp: Option<FoundRsdp>,
     framebuffer: Option<Framebuffer>,
 }
@@ -185,9 +185,9 @@ pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
     // caller guarantees (see # Safety).
     let (protocol, found) = unsafe {
         match handoff.protocol {
-            PROTOCOL_MULTIBOOT1 => (Protocol::Multiboot1, multiboot1(handoff.loader_info, copies)?),
-            PROTOCOL_MULTIBOOT2 => (Protocol::Multiboot2, multiboot2(handoff.loader_info, copies)?),
-            _ => (Protocol::Pvh, pvh(handoff.loader_info, copies)?),
+            PROTOCOL_MULTIBOOT1 => (BootProtocol::Multiboot1, multiboot1(handoff.loader_info, copies)?),
+            PROTOCOL_MULTIBOOT2 => (BootProtocol::Multiboot2, multiboot2(handoff.loader_info, copies)?),
+            _ => (BootProtocol::Pvh, pvh(handoff.loader_info, copies)?),
         }
     };
     let address_bits = cpu::physical_address_bits();
@@ -350,7 +350,7 @@ impl Copies {
 }
 
 /// Reports what was wrong with the loader's memory map, and the memory in it that cannot be reached.
-fn report_map(report: &Report, unreachable_bytes: u64) {
+fn report_map(report: &MapReport, unreachable_bytes: u64) {
     let defect = |address, reason: fmt::Arguments<'_>| {
         report_defect(&Defect { table: "memory map", address, offset: None, reason });
     };

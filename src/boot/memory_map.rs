@@ -2,7 +2,7 @@
 //!
 //! Loaders pass on what firmware told them, and firmware contradicts itself: entries overlap, come unsorted, are
 //! empty, or end past the end of the address space. [`RegionMap::from_entries`] takes all of that, lets the more
-//! restrictive claim win, and says in its [`Report`] what it had to put right. It cannot fail: where the map is
+//! restrictive claim win, and says in its [`MapReport`] what it had to put right. It cannot fail: where the map is
 //! too small, what is given up is knowledge of what nobody may touch anyway, and then the smallest usable region.
 //!
 //! Each door (`pvh`, later the Multiboots) turns its own table into [`RawEntry`]s. Boot code then takes away what
@@ -19,7 +19,7 @@ mod tests;
 pub use region::{
     FRAME_BYTES, Owner, PHYSICAL_LIMIT, PhysRange, RawEntry, Region, RegionKind, ReservedReason,
 };
-pub use report::{Report, Truncated};
+pub use report::{MapReport, Truncated};
 
 /// The capacity of the kernel's own map. The BIOS interface rarely gives more than 128 entries; reservations split
 /// regions, and UEFI's maps are longer.
@@ -45,7 +45,7 @@ impl<const N: usize> RegionMap<N> {
     }
 
     /// The map of the loader's entries.
-    pub fn from_entries<I>(entries: I) -> (Self, Report)
+    pub fn from_entries<I>(entries: I) -> (Self, MapReport)
     where
         I: IntoIterator<Item = RawEntry>,
         I::IntoIter: Clone,
@@ -57,13 +57,13 @@ impl<const N: usize> RegionMap<N> {
 
     /// Replaces the map by that of the loader's entries, in place: a map is some kilobytes, which a boot stack need
     /// not hold.
-    pub fn fill<I>(&mut self, entries: I) -> Report
+    pub fn fill<I>(&mut self, entries: I) -> MapReport
     where
         I: IntoIterator<Item = RawEntry>,
         I::IntoIter: Clone,
     {
         self.count = 0;
-        let mut report = Report::default();
+        let mut report = MapReport::default();
         let mut previous_base = 0;
         let entries = entries.into_iter();
         for entry in entries.clone() {
@@ -77,13 +77,13 @@ impl<const N: usize> RegionMap<N> {
             for entry in entries.clone().filter(|entry| (entry.kind == RegionKind::Usable) == usable) {
                 if let Some(range) = checked_range(entry, &mut report) {
                     report.overlapping += u32::from(self.overlaps(range));
-                    let lost = self.paint(range, Owner::Firmware(entry.kind), |old| match old {
+                    let truncated = self.paint(range, Owner::Firmware(entry.kind), |old| match old {
                         None => true,
                         Some(Owner::Firmware(old)) => entry.kind > old,
                         Some(Owner::Kernel(_)) => false,
                     });
-                    report.lost.forgotten += lost.forgotten;
-                    report.lost.usable_bytes += lost.usable_bytes;
+                    report.truncated.regions += truncated.regions;
+                    report.truncated.usable_bytes += truncated.usable_bytes;
                 }
             }
         }
@@ -185,7 +185,7 @@ impl<const N: usize> RegionMap<N> {
 
     /// Gives `owner` each part of the range whose present owner (`None` for a hole) `yields`.
     fn paint(&mut self, range: PhysRange, owner: Owner, yields: impl Fn(Option<Owner>) -> bool) -> Truncated {
-        let mut loss = Truncated::default();
+        let mut dropped = Truncated::default();
         let mut at = range.start;
         while at < range.end {
             // The part from here to where the owner changes. Looked up by address each time, since what was painted
@@ -199,11 +199,11 @@ impl<const N: usize> RegionMap<N> {
             let end = end.min(range.end);
             if yields(old) {
                 self.assign(index, PhysRange::new(at, end), old.is_some(), owner);
-                self.drop_excess_regions(&mut loss);
+                self.drop_excess_regions(&mut dropped);
             }
             at = end;
         }
-        loss
+        dropped
     }
 
     /// Gives `owner` a part of region `index` if `inside`, else a part of the hole before it.
@@ -238,13 +238,13 @@ impl<const N: usize> RegionMap<N> {
     }
 
     /// Two slots stay free between calls, since a split in the middle of a region needs them.
-    fn drop_excess_regions(&mut self, loss: &mut Truncated) {
+    fn drop_excess_regions(&mut self, dropped: &mut Truncated) {
         while self.count > N - 2 {
             let cost = |index: &usize| (self.regions[*index].owner.worth(), self.regions[*index].range.len());
             let Some(index) = (0..self.count).min_by_key(cost) else { return };
             match self.regions[index].owner {
-                Owner::USABLE => loss.usable_bytes += self.regions[index].range.len(),
-                _ => loss.forgotten += 1,
+                Owner::USABLE => dropped.usable_bytes += self.regions[index].range.len(),
+                _ => dropped.regions += 1,
             }
             self.remove(index);
         }
@@ -263,7 +263,7 @@ impl<const N: usize> RegionMap<N> {
 }
 
 /// The part of an entry that can be addressed, if there is any.
-fn checked_range(entry: RawEntry, report: &mut Report) -> Option<PhysRange> {
+fn checked_range(entry: RawEntry, report: &mut MapReport) -> Option<PhysRange> {
     if entry.len == 0 {
         report.zero_length += 1;
         return None;

@@ -23,7 +23,7 @@ pub(crate) mod image;
 mod rt0;
 
 #[cfg(target_os = "none")]
-pub use collect::{BootInfo, Protocol};
+pub use collect::{BootInfo, BootProtocol};
 #[cfg(target_os = "none")]
 pub(crate) use collect::{Rsdp, collect};
 #[cfg(target_os = "none")]

@@ -4,7 +4,7 @@
 //     was built.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
 //     - the boot stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
-//     - relocations applied, .bss cleared, 256 gates installed, GS base set to the boot processor's area, FS base to its
+//     - relocations applied, .bss cleared, 256 gates installed, GS base set to the BSP's area, FS base to its
 //       first thread,
 //     - CR0.WP, CR4.PAE/MCE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set,
 //     - two IDTs, one without and one with interrupt stacks; the first is loaded,

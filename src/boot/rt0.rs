@@ -186,7 +186,7 @@ core::arch::global_asm!(
     thread_stack_bottom = const layout::STACK_BOTTOM,
     thread_stack_top = const layout::STACK_TOP,
     thread_bytes = const layout::BYTES,
-    // The boot processor works beneath the stages, which need some for themselves.
+    // The BSP works beneath the stages, which need some for themselves.
     boot_stack_bytes = const (STACK_PAGES + 2) * PAGE_BYTES,
     gs_base_variable = sym crate::cpu::per_cpu::GS_BASE,
     current_thread_variable = sym crate::cpu::thread::CURRENT_THREAD,

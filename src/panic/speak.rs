@@ -12,7 +12,7 @@ use crate::cpu::registers::read_tsc;
 use crate::sync;
 use crate::trace::{self, ring::Ring};
 use crate::wire::{
-    EVENTS_IN_RECORD, Frame, LastWords, Panic, PanicCpu, PanicEvents, PanicFrame, PanicWait, Record,
+    BacktraceFrame, EVENTS_IN_RECORD, LastWords, Panic, PanicCpu, PanicEvents, PanicFrame, PanicWait, Record,
     RecordedEvent, Registers,
 };
 
@@ -60,7 +60,7 @@ pub fn speak(line: &mut Line, me: CpuId, death: &Death) {
     say_registers(line, death.registers);
     for address in backtrace(death.registers.rbp()) {
         let _ = writeln!(line, "  {address:#018x}");
-        line.send(&Record::Frame(Frame { address }));
+        line.send(&Record::BacktraceFrame(BacktraceFrame { address }));
     }
     say_all(line, me, message);
 }
@@ -106,7 +106,7 @@ pub fn speak_again(line: &mut Line, me: CpuId, death: &Death) {
     say(line, &words, text.as_str(), None);
     for &address in &words.calls {
         let _ = writeln!(line, "  {address:#018x}");
-        line.send(&Record::Frame(Frame { address }));
+        line.send(&Record::BacktraceFrame(BacktraceFrame { address }));
     }
     say_all(line, me, words.message);
 }

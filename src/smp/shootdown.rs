@@ -89,7 +89,7 @@ fn flush(address: u64, pages: usize) -> Result<(), ShootdownError> {
     let all = cpus().iter().map(Cpu::id).collect();
     call_those_online(&all, &|| {
         tlb::flush(address, pages, SHOOTDOWN_PAGES);
-        trace!(Forget, address, pages as u64);
+        trace!(TlbFlush, address, pages as u64);
     })
     .map_err(ShootdownError::Call)?;
     trace!(ShootdownEnd, address, pages as u64);

@@ -20,7 +20,7 @@ pub struct BootStages<S> {
 /// How many CPUs have come so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BringUpProgress {
-    /// CPUs that have been called, and the boot processor.
+    /// CPUs that have been called, and the BSP.
     pub called: u32,
     /// Those of them that are online.
     pub online: u32,

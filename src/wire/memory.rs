@@ -46,7 +46,7 @@ pub const ORDERS: usize = 19;
 
 /// What a NUMA node has of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Arena<S> {
+pub struct ZoneCounts<S> {
     /// Whether this is after the work, or before.
     pub after: bool,
     /// The node.

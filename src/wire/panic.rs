@@ -28,7 +28,7 @@ pub struct Panic<S> {
 
 /// A return address in the panicking CPU's stack.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Frame {
+pub struct BacktraceFrame {
     /// The address as the CPU had it.
     pub address: u64,
 }

@@ -1,4 +1,4 @@
-//! How far the boot has come, as the boot processor sees it.
+//! How far the boot has come, as the BSP sees it.
 
 macro_rules! stages {
     ($($variant:ident = $name:literal,)+) => {
@@ -28,7 +28,7 @@ stages! {
     Loader = "loader",
     Options = "options",
     Features = "features",
-    Redirects = "redirects",
+    Patching = "patching",
     Memory = "memory",
     Bsp = "bsp",
     Screen = "screen",
@@ -37,7 +37,7 @@ stages! {
     Clock = "clock",
     SerialInput = "serial_input",
     Aps = "aps",
-    Counter = "counter",
+    TscSync = "tsc_sync",
     Audit = "audit",
     Work = "work",
     Verdict = "verdict",

@@ -36,7 +36,7 @@ pub struct Clock<S> {
 pub struct Lateness {
     /// The CPU.
     pub cpu: u32,
-    /// Timers that expired on it (on the boot processor, while it was offline) by how late they were: the greatest lateness
+    /// Timers that expired on it (on the BSP, while it was offline) by how late they were: the greatest lateness
     /// that falls into the bucket, in nanoseconds, and how many there are. Each bucket but the first reaches twice as far as
     /// the one before; only those that hold a timer are sent, in ascending order.
     pub buckets_ns: heapless::Vec<Bucket, BUCKETS_IN_RECORD>,

@@ -90,11 +90,11 @@ events! {
     /// Every CPU has dropped the range.
     Rare ShootdownEnd = 15, "shootdown end", "address", "pages";
     /// This CPU drops a range.
-    Rare Forget = 16, "forget", "address", "pages";
+    Rare TlbFlush = 16, "tlb flush", "address", "pages";
     /// A CPU goes offline.
-    Rare CpuOffline = 17, "cpu leaves", "cpu", "";
+    Rare CpuOffline = 17, "cpu offline", "cpu", "";
     /// It is back.
-    Rare CpuOnline = 18, "cpu returns", "cpu", "";
+    Rare CpuOnline = 18, "cpu online", "cpu", "";
     /// What the bench measures.
     Hot BenchHot = 19, "bench", "", "";
     /// The same, of the other class.

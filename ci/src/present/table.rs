@@ -57,16 +57,16 @@ pub fn summary(report: &Report) -> Vec<String> {
 }
 
 /// What each NUMA node has, where there are several.
-fn nodes(arenas: &[ZoneReport]) -> Vec<String> {
-    let count = arenas.iter().map(|arena| arena.node + 1).max().unwrap_or(0);
+fn nodes(zones: &[ZoneReport]) -> Vec<String> {
+    let count = zones.iter().map(|zone| zone.node + 1).max().unwrap_or(0);
     let nodes = (0..count).filter(|_| count > 1).map(|node| {
-        let of_node = || arenas.iter().filter(|arena| arena.node == node);
-        let free = || of_node().filter_map(|arena| arena.after.as_ref());
+        let of_node = || zones.iter().filter(|zone| zone.node == node);
+        let free = || of_node().filter_map(|zone| zone.after.as_ref());
         let whole = |free: &FreeReport| free.by_order[BLOCK_ORDER..].iter().sum::<u64>();
         format!(
             "node {node}: {} of {} MiB free, {} of it in pieces of 2 MiB or more",
             free().map(|free| free.frames).sum::<u64>() >> 8,
-            of_node().map(|arena| arena.frames_total).sum::<u64>() >> 8,
+            of_node().map(|zone| zone.frames_total).sum::<u64>() >> 8,
             free().map(whole).sum::<u64>() >> 8
         )
     });

@@ -28,7 +28,7 @@ pub(crate) fn problem(report: &Report) -> Option<String> {
         ("CPUs with timers", report.lateness.len(), MAX_OF_A_KIND),
         ("warnings", report.warnings.len(), MAX_OF_A_KIND),
         ("regions", memory.map_or(0, |memory| memory.regions.len()), MAX_OF_A_KIND),
-        ("arenas", memory.map_or(0, |memory| memory.zones.len()), MAX_OF_A_KIND),
+        ("zones", memory.map_or(0, |memory| memory.zones.len()), MAX_OF_A_KIND),
         ("counts of calls", memory.map_or(0, |memory| memory.calls.len()), MAX_OF_A_KIND),
         ("CPUs after a panic", report.panic.as_ref().map_or(0, |panic| panic.cpus.len()), MAX_OF_A_KIND),
     ];
@@ -38,16 +38,16 @@ pub(crate) fn problem(report: &Report) -> Option<String> {
     }
     let of_memory = memory.and_then(|memory| {
         let regions = memory.regions.iter().find_map(of_region);
-        let free = |arena: &crate::report::memory::ZoneReport| {
-            let all = arena.before.iter().chain(&arena.after);
+        let free = |zone: &crate::report::memory::ZoneReport| {
+            let all = zone.before.iter().chain(&zone.after);
             let sum = |by_order: &[u64]| by_order.iter().fold(0, |sum: u64, one| sum.saturating_add(*one));
-            all.map(|free| sum(&free.by_order).max(free.frames)).max().unwrap_or(0).max(arena.frames_total)
+            all.map(|free| sum(&free.by_order).max(free.frames)).max().unwrap_or(0).max(zone.frames_total)
         };
-        let arena = |arena: &crate::report::memory::ZoneReport| {
-            node_number(arena.node)
-                .or_else(|| (free(arena) > 1 << 40).then(|| format!("{} frames", free(arena))))
+        let zone = |zone: &crate::report::memory::ZoneReport| {
+            node_number(zone.node)
+                .or_else(|| (free(zone) > 1 << 40).then(|| format!("{} frames", free(zone))))
         };
-        regions.or_else(|| memory.zones.iter().find_map(arena))
+        regions.or_else(|| memory.zones.iter().find_map(zone))
     });
     let finite = |what: &str, figure: f64| (!figure.is_finite()).then(|| format!("{what}: {figure}"));
     let per_cpu = |what: &str, length: usize| (length > cpus).then(|| format!("{what} of {length} CPUs"));

@@ -32,31 +32,30 @@ pub struct FreeReport {
 /// One for each node and zone, in the order in which the kernel named them.
 pub(super) fn zones(seen: &Seen) -> Vec<ZoneReport> {
     let mut reports: Vec<ZoneReport> = Vec::new();
-    for arena in &seen.arenas {
-        let known =
-            reports.iter().position(|report| (report.node, &report.zone) == (arena.node, &arena.zone));
+    for zone in &seen.zones {
+        let known = reports.iter().position(|report| (report.node, &report.zone) == (zone.node, &zone.zone));
         let place = known.unwrap_or_else(|| {
-            let (node, zone) = (arena.node, arena.zone.clone());
+            let (node, zone) = (zone.node, zone.zone.clone());
             reports.push(ZoneReport { node, zone, frames_total: 0, before: None, after: None });
             reports.len() - 1
         });
         let report = &mut reports[place];
-        report.frames_total = arena.frames_total;
-        let free = FreeReport { frames: arena.free_frames, by_order: arena.free_by_order };
-        *if arena.after { &mut report.after } else { &mut report.before } = Some(free);
+        report.frames_total = zone.frames_total;
+        let free = FreeReport { frames: zone.free_frames, by_order: zone.free_by_order };
+        *if zone.after { &mut report.after } else { &mut report.before } = Some(free);
     }
     reports
 }
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::Arena;
+    use octopod::wire::ZoneCounts;
 
     use super::*;
 
     #[test]
     fn before_and_after_come_together() {
-        let arena = |after, node, zone: &str, free_frames| Arena {
+        let counts = |after, node, zone: &str, free_frames| ZoneCounts {
             after,
             node,
             zone: zone.to_owned(),
@@ -65,12 +64,12 @@ mod tests {
             free_by_order: [free_frames; ORDERS],
         };
         let seen = Seen {
-            arenas: vec![
-                arena(false, 0, "low", 1),
-                arena(false, 0, "dma32", 2),
-                arena(false, 1, "dma32", 3),
-                arena(true, 0, "dma32", 4),
-                arena(true, 1, "dma32", 5),
+            zones: vec![
+                counts(false, 0, "low", 1),
+                counts(false, 0, "dma32", 2),
+                counts(false, 1, "dma32", 3),
+                counts(true, 0, "dma32", 4),
+                counts(true, 1, "dma32", 5),
             ],
             ..Seen::default()
         };

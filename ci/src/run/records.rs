@@ -3,9 +3,9 @@
 //! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
-    Arena, Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, Memory,
-    PageTables, Panic, PanicCpu, PanicWait, Progress, Reason, Record, Region, Stress, StressCpu, Timers,
-    Verdict, Warning, Work,
+    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, Memory, PageTables,
+    Panic, PanicCpu, PanicWait, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict,
+    Warning, Work, ZoneCounts,
 };
 
 pub mod framing;
@@ -44,7 +44,7 @@ pub struct Seen {
     /// The frame allocator's counts.
     pub memory: Option<Memory>,
     /// What each node has of each zone, before the work and after it.
-    pub arenas: Vec<Arena<String>>,
+    pub zones: Vec<ZoneCounts<String>>,
     /// What CPUs have asked of the frame allocator.
     pub frame_counts: Vec<FrameCounts>,
     /// When the work began.
@@ -176,7 +176,7 @@ impl Seen {
                 let is_again = self.memory.replace(memory).is_some();
                 self.once("memory", is_again);
             }
-            Record::Arena(arena) => push(&mut self.arenas, arena, MAX_OF_A_KIND),
+            Record::ZoneCounts(zone) => push(&mut self.zones, zone, MAX_OF_A_KIND),
             Record::FrameCounts(counts) => push(&mut self.frame_counts, counts, MAX_OF_A_KIND),
             // At the kernel's console the stress runs as often as it is asked to.
             Record::Work(work) => self.work = Some(work),
@@ -233,7 +233,7 @@ impl Seen {
             }
             // A panic within the panic must not hide the one that began it.
             Record::Panic(panic) => drop(self.panic.get_or_insert(panic)),
-            Record::Frame(frame) => push(&mut self.frames, frame.address, MAX_FRAMES),
+            Record::BacktraceFrame(frame) => push(&mut self.frames, frame.address, MAX_FRAMES),
             Record::PanicCpu(cpu) => push(&mut self.panic_cpus, (cpu, Vec::new()), MAX_OF_A_KIND),
             Record::PanicWait(wait) => push(&mut self.panic_waits, wait, MAX_OF_A_KIND),
             Record::PanicFrame(frame) => {
@@ -272,8 +272,8 @@ fn push<T>(list: &mut Vec<T>, item: T, limit: usize) {
 #[cfg(test)]
 mod tests {
     use octopod::wire::{
-        BUCKETS_IN_RECORD, BootStage, BootStages, COUNTS_IN_RECORD, Frame, Latency, MAX_RECORD_BYTES, Nonce,
-        RecordFrame,
+        BUCKETS_IN_RECORD, BacktraceFrame, BootStage, BootStages, COUNTS_IN_RECORD, Latency,
+        MAX_RECORD_BYTES, Nonce, RecordFrame,
     };
 
     use super::*;
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_largest_books_of_memory_fit_in_a_record() {
-        let arena = Arena {
+        let zone = ZoneCounts {
             after: false,
             node: u32::MAX,
             zone: "normal".to_owned(),
@@ -345,7 +345,7 @@ mod tests {
             bulk_frees: of_most,
             placed_allocs: of_most,
         };
-        for sent in [line(&Record::Arena(arena)), line(&Record::FrameCounts(counts))] {
+        for sent in [line(&Record::ZoneCounts(zone)), line(&Record::FrameCounts(counts))] {
             assert!(sent.len() < MAX_RECORD_BYTES, "{sent}");
         }
     }
@@ -420,7 +420,7 @@ mod tests {
     fn a_flood_is_bounded() {
         let (mut seen, mut framing) = (Seen::default(), Framing::new(Nonce::new(1).unwrap()));
         for address in 0..10_000 {
-            seen.take(Record::Frame(Frame { address }));
+            seen.take(Record::BacktraceFrame(BacktraceFrame { address }));
             let reading = framing.read("@octopod {");
             assert_eq!(seen.read(&reading), None);
         }

@@ -71,7 +71,7 @@ fn cpus_that_broken_entries_hide_are_missing() {
 
         let outcome = boot_with(&image, &["--smp", "4", "--allow-missing-cpus"]);
         assert_eq!(outcome.status, 0, "{}", told(&outcome));
-        // Two packages, of which the table lists what the boot processor's has: CPUID cannot say whether all are there.
+        // Two packages, of which the table lists what the BSP's has: CPUID cannot say whether all are there.
         let outcome = boot_with(&image, &["--smp", "4,sockets=4"]);
         assert_eq!(outcome.status, 1, "{}", told(&outcome));
     }

@@ -135,7 +135,7 @@ fn numbers_that_cannot_be_cost_the_pass_and_nothing_else() {
         format!(r#"{{"latency":{{"workload":"pairs","buckets":[[5,{most}],[5,0]]}}}}"#),
         format!(r#"{{"bench":{{"name":"x","unit":"y","total":{most},"operations":0}}}}"#),
         format!(
-            r#"{{"arena":{{"after":true,"node":4294967295,"zone":"low","frames_total":{most},"free_frames":{most},"free_by_order":[{most},{most},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}}}}"#
+            r#"{{"zone_counts":{{"after":true,"node":4294967295,"zone":"low","frames_total":{most},"free_frames":{most},"free_by_order":[{most},{most},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}}}}"#
         ),
     ] {
         let fake = passing(&[SOUND_BOOT, &format!("@octopod {record}"), VERDICT_PASS]);
@@ -149,7 +149,7 @@ fn numbers_that_cannot_be_cost_the_pass_and_nothing_else() {
     let panic = format!(
         r#"@octopod {{"panic":{{"cpu":4294967295,"message":"oh","location":null,"rip":{most},"slide":1,"tsc":0}}}}"#
     );
-    let frame = format!(r#"@octopod {{"frame":{{"address":{most}}}}}"#);
+    let frame = format!(r#"@octopod {{"backtrace_frame":{{"address":{most}}}}}"#);
     let status = ExitCode::Panicked.qemu_status();
     let ended = Fake::new(&say(&[&panic, &frame], &format!("exit {status}"))).run(&["boot"]);
     assert_eq!(ended.status, Some(3), "{ended:#?}");

@@ -90,12 +90,12 @@ fn is_styled(text: &str) -> bool {
 /// A machine that says how far it is until there is a file of that name.
 fn busy(until: &Path) -> String {
     let record = r#"@octopod {"progress":{"workload":"pairs","allocator":"locked","cpus":2,"index":2,"of":9,"elapsed_ms":'$ms',"budget_ms":9000,"operations":5000,"lanes":['$ms',0]}}"#;
-    let arrivals = r#"@octopod {"arrivals":{"called":64,"online":17}}"#;
+    let progress = r#"@octopod {"bring_up_progress":{"called":64,"online":17}}"#;
     let until = until.display();
     say(
         &["octopod: up"],
         &format!(
-            "ms=0; while ! [ -e '{until}.arrived' ]; do echo '{arrivals}'; sleep 0.05; done\n\
+            "ms=0; while ! [ -e '{until}.arrived' ]; do echo '{progress}'; sleep 0.05; done\n\
              while ! [ -e '{until}' ]; do ms=$((ms + 100)); echo '{record}'; sleep 0.05; done\n\
              cat <<'EOF'\n{SOUND_BOOT}\n{PAIRS}\n{VERDICT_PASS}\nEOF\nexit {STATUS_PASS}"
         ),
@@ -128,7 +128,7 @@ fn on_a_terminal_bars_move_and_then_are_gone() {
 fn in_a_pipe_nothing_moves_and_a_line_says_how_far_it_is() {
     let script = say(
         &[
-            r#"@octopod {"arrivals":{"called":64,"online":17}}"#,
+            r#"@octopod {"bring_up_progress":{"called":64,"online":17}}"#,
             r#"@octopod {"progress":{"workload":"pairs","allocator":"octopod","cpus":2,"index":2,"of":9,"elapsed_ms":100,"budget_ms":9000,"operations":5000,"lanes":[100,0]}}"#,
             SOUND_BOOT,
             PAIRS,

@@ -12,7 +12,7 @@ use super::{Machine, Trampoline};
 /// Valid, uncorrected, enabled, with a valid address and misc register; the processor's state is intact.
 const STATUS: &str = "0xbd00000000000134";
 
-/// Where the boot processor goes during a boot, and no handler of an NMI does, in which a second one would wait for the first.
+/// Where the BSP goes during a boot, and no handler of an NMI does, in which a second one would wait for the first.
 const MODULES: &[&str] = &[
     "octopod::acpi::",
     "octopod::apic::io_apic::",

@@ -148,7 +148,7 @@ fn a_few_instructions_pass_before_rt0_has_a_gate() {
     assert_eq!(machine.guest.hear_out(), ExitCode::Pass, "{:#?}", machine.guest.lines);
 }
 
-/// What the boot processor does from its first Rust function on while descriptor tables, page tables and code change, and
+/// What the BSP does from its first Rust function on while descriptor tables, page tables and code change, and
 /// while its local APIC is set up. The functions below are those that are none of another's: the compiler has
 /// made the rest (`redirect::install`, `branch::arm`, `set_memory_types`, `memory::init`, `load_root`) part of these. None of it
 /// is called by the handler, in which a second NMI would wait for the first.

@@ -16,7 +16,7 @@ const fn reserved(base: u64, len: u64) -> RawEntry {
     raw(base, len, RegionKind::Reserved)
 }
 
-fn map_of(entries: &[RawEntry]) -> (MemoryMap, Report) {
+fn map_of(entries: &[RawEntry]) -> (MemoryMap, MapReport) {
     MemoryMap::from_entries(entries.iter().copied())
 }
 
@@ -237,7 +237,7 @@ fn a_full_map_forgets_reserved_regions_before_it_loses_memory() {
     let apart = (0..8).map(|i| reserved(i * 0x10000 + 0x8000, 0x1000)).chain([usable(0, 0x1000)]);
     let (map, report) = RegionMap::<6>::from_entries(apart);
     assert_eq!(usable_ranges(&map), [(0, 0x1000)]);
-    assert_eq!(report.lost, Truncated { forgotten: 5, usable_bytes: 0 });
+    assert_eq!(report.truncated, Truncated { regions: 5, usable_bytes: 0 });
     assert_well_formed(&map);
 }
 
@@ -248,7 +248,7 @@ fn a_full_map_loses_the_smallest_usable_region() {
     let (map, report) = RegionMap::<6>::from_entries(entries);
     let kept: Vec<u64> = map.usable().map(PhysRange::len).collect();
     assert_eq!(kept, [0x3000, 0x5000, 0x4000, 0x6000]);
-    assert_eq!(report.lost, Truncated { forgotten: 0, usable_bytes: 0x3000 });
+    assert_eq!(report.truncated, Truncated { regions: 0, usable_bytes: 0x3000 });
 }
 
 #[test]
@@ -270,14 +270,14 @@ fn reserve_on_a_full_map_still_reserves() {
     let loss = map.reserve(PhysRange::new(0x1000, 0x2000), ReservedReason::Kernel);
     assert!(!map.contains_usable(PhysRange::new(0x1000, 0x1001)));
     // Splitting needs two more slots: the new region itself is forgotten, then the page before it is lost.
-    assert_eq!(loss, Truncated { forgotten: 1, usable_bytes: 0x1000 });
+    assert_eq!(loss, Truncated { regions: 1, usable_bytes: 0x1000 });
     assert_well_formed(&map);
 }
 
 #[test]
 fn reports_read_well() {
     let (_, report) = map_of(&[usable(0x9000, 0x1000), usable(0x1000, 0), reserved(0x2000, u64::MAX)]);
-    let expected = "3 memory map entries, 1 empty, 1 out of order, 1 overlapping, 1 wrapping past 2^64";
+    let expected = "3 entries, 1 empty, 1 out of order, 1 overlapping, 1 wrapping past 2^64";
     assert_eq!(report.to_string(), expected);
     assert_eq!(PhysRange::new(0x1000, 0x9fc00).to_string(), "0x000000001000..0x00000009fc00");
     assert_eq!(format!("{:<16}|", Owner::USABLE), "usable          |");

@@ -40,7 +40,7 @@ proptest! {
         metadata_frames in 1..40u64,
     ) {
         let (mut map, report) = MemoryMap::from_entries(entries);
-        prop_assert_eq!(report.lost.usable_bytes, 0);
+        prop_assert_eq!(report.truncated.usable_bytes, 0);
         let loaders: BTreeSet<u64> = map.usable_frames().flatten().collect();
 
         let take = |map: &mut MemoryMap, range: Option<PhysRange>, reason| {

@@ -263,8 +263,8 @@ fn wait_while_any_comes_on(slots: &[Slot], trampoline: &Trampoline) {
         seen = stages();
         if next_word.has_passed() {
             let online = slots.iter().filter(|slot| is_online(slot)).count();
-            let arrivals = BringUpProgress { called: slots.len() as u32 + 1, online: online as u32 + 1 };
-            console::send(&Record::BringUpProgress(arrivals));
+            let progress = BringUpProgress { called: slots.len() as u32 + 1, online: online as u32 + 1 };
+            console::send(&Record::BringUpProgress(progress));
             next_word = Deadline::after_ms(PROGRESS_MS);
         }
     }

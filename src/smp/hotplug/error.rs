@@ -96,7 +96,7 @@ impl fmt::Display for OfflineError {
                 f.write_str("no CPU is taken offline from where interrupts are off")
             }
             OfflineError::NotListed { cpu } => write!(f, "there is no cpu {cpu}"),
-            OfflineError::IsBootCpu => f.write_str("the boot processor cannot go offline"),
+            OfflineError::IsBootCpu => f.write_str("the BSP cannot go offline"),
             OfflineError::IsCaller { cpu } => write!(f, "cpu {cpu} cannot take itself offline"),
             OfflineError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
             OfflineError::Busy { by } => write!(f, "cpu {by} takes a CPU offline or brings one back"),

@@ -36,7 +36,7 @@ pub fn memory(report: &Report) -> Markup {
             @if let Some(after) = memory.free_frames_after { ", after it " (HumanCount(after)) }
             "."
         }
-        (arenas(&memory.zones))
+        (zones(&memory.zones))
         @if !memory.calls.is_empty() { details {
             summary { "What CPUs have asked of the frame allocator, but for single frames from their magazines" }
             div.scroll.tall { table.wrap {
@@ -65,9 +65,9 @@ pub fn memory(report: &Report) -> Markup {
 }
 
 /// Free frames by the largest piece that they are part of: how fragmented memory is.
-fn arenas(arenas: &[ZoneReport]) -> Markup {
-    let parts = |arena: &ZoneReport| {
-        let parts = [("before", arena.before.clone()), ("after", arena.after.clone())];
+fn zones(zones: &[ZoneReport]) -> Markup {
+    let parts = |zone: &ZoneReport| {
+        let parts = [("before", zone.before.clone()), ("after", zone.after.clone())];
         parts.into_iter().filter_map(|(when, free)| Some((when, free?)))
     };
     let groups: Vec<_> = (0..LAST_ORDERS.len())
@@ -81,16 +81,16 @@ fn arenas(arenas: &[ZoneReport]) -> Markup {
         by_order[first..=last].iter().fold(0, |sum: u64, one| sum.saturating_add(*one))
     };
     html! {
-        @if !arenas.is_empty() {
+        @if !zones.is_empty() {
             p.faint { "Free frames, by the largest piece that could be had of them" }
             div.scroll.tall { table.wrap {
                 tr {
                     th.number { "node" } th { "zone" } th.number { "frames" } th { "work" } th.number { "free" }
                     @for group in &groups { th.number { (range(group)) } }
                 }
-                @for arena in arenas { @for (when, free) in parts(arena) {
+                @for zone in zones { @for (when, free) in parts(zone) {
                     tr {
-                        td.number { (arena.node) } td { (text(&arena.zone)) } td.number { (HumanCount(arena.frames_total)) }
+                        td.number { (zone.node) } td { (text(&zone.zone)) } td.number { (HumanCount(zone.frames_total)) }
                         td { (when) } td.number { (HumanCount(free.frames)) }
                         @for group in &groups { td.number { (HumanCount(sum(&free.by_order, group))) } }
                     }

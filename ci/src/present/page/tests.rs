@@ -140,7 +140,7 @@ fn a_page_names_what_ran_its_origin_and_how_to_repeat_it() {
 #[test]
 fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
     let mut seen = seen(8, &["pairs"], &["octopod", "locked"]);
-    let arena = |after| octopod::wire::Arena {
+    let zone = |after| octopod::wire::ZoneCounts {
         after,
         node: 0,
         zone: "normal".to_owned(),
@@ -148,7 +148,7 @@ fn tables_have_few_columns_and_keep_all_figures_on_a_narrow_screen() {
         free_frames: 1 << 19,
         free_by_order: [3; octopod::wire::ORDERS],
     };
-    seen.arenas = vec![arena(false), arena(true)];
+    seen.zones = vec![zone(false), zone(true)];
     seen.frame_counts = vec![octopod::wire::FrameCounts::default()];
     let html = parsed(&page_of(&report(&seen)));
     let rows = Selector::parse("table tr").unwrap();

@@ -1,4 +1,4 @@
-//! The boot as the boot processor sees it: one stage after the other, from the kernel's entry to its work.
+//! The boot as the BSP sees it: one stage after the other, from the kernel's entry to its work.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -40,9 +40,10 @@ fn lasted(report: &Report) -> Vec<Lasted<'_>> {
 pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stages = lasted(report);
     let Some((_, _, end)) = stages.last().copied() else { return Ok(None) };
-    let legend = "The boot processor's way from the kernel's entry to its work: each stage from its beginning to that of the \
+    let legend =
+        "The BSP's way from the kernel's entry to its work: each stage from its beginning to that of the \
                   next, and how long it took."
-        .to_owned();
+            .to_owned();
     let bottom = TOP + stages.len() as i32 * LINE;
     draw(
         "stages",

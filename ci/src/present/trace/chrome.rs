@@ -38,7 +38,7 @@ fn category(event: TraceEvent) -> &'static str {
         TraceEvent::CallSend | TraceEvent::CallBegin | TraceEvent::CallEnd => "call",
         TraceEvent::FrameRefill | TraceEvent::FrameDrain => "frames",
         TraceEvent::DrainOthers | TraceEvent::OutOfMemory => "frames",
-        TraceEvent::ShootdownBegin | TraceEvent::ShootdownEnd | TraceEvent::Forget => "shootdown",
+        TraceEvent::ShootdownBegin | TraceEvent::ShootdownEnd | TraceEvent::TlbFlush => "shootdown",
         TraceEvent::CpuOffline | TraceEvent::CpuOnline => "hotplug",
         TraceEvent::BenchHot | TraceEvent::BenchRare => "bench",
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use octopod::wire::{
-    Arena, Cycles, ExpectedCpus, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work,
+    Cycles, ExpectedCpus, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work, ZoneCounts,
 };
 use serde_json::{Value, json};
 
@@ -202,7 +202,7 @@ fn full() -> Report {
     let mut report = sample::hostile();
     let word = || "x".to_owned();
     let mut memory = seen();
-    memory.arenas = [false, true].map(arena).to_vec();
+    memory.zones = [false, true].map(zone_counts).to_vec();
     let assembled = |seen: &Seen| {
         let judgement = Judgement { kind: VerdictKind::Pass, reason: None };
         Report::assemble(judgement, String::new(), Some(host()), None, seen, Vec::new())
@@ -247,9 +247,9 @@ fn full() -> Report {
     report
 }
 
-fn arena(after: bool) -> Arena<String> {
+fn zone_counts(after: bool) -> ZoneCounts<String> {
     let (zone, free_by_order) = ("low".to_owned(), [1; octopod::wire::ORDERS]);
-    Arena { after, node: 0, zone, frames_total: 40, free_frames: 19, free_by_order }
+    ZoneCounts { after, node: 0, zone, frames_total: 40, free_frames: 19, free_by_order }
 }
 
 /// The paths of a value's fields, and whether each has a value somewhere. A list of objects has `[]` behind its name.

@@ -78,7 +78,7 @@ impl RecordFilter {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{Frame, MARKER, Nonce, Record};
+    use octopod::wire::{BacktraceFrame, MARKER, Nonce, Record};
 
     use super::*;
 
@@ -97,7 +97,9 @@ mod tests {
                     Piece::Text(bytes) => text.extend(bytes),
                     Piece::Record(reading) => {
                         let Some(Ok(record)) = reading.record else { panic!("{reading:?}") };
-                        let Record::Frame(Frame { address }) = *record else { panic!("{record:?}") };
+                        let Record::BacktraceFrame(BacktraceFrame { address }) = *record else {
+                            panic!("{record:?}")
+                        };
                         records.push(address);
                     }
                 }

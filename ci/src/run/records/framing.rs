@@ -183,7 +183,7 @@ pub fn draw_nonce() -> Nonce {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{Frame, Reason};
+    use octopod::wire::{BacktraceFrame, Reason};
 
     use super::*;
 
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn record(address: u64) -> Record<String> {
-        Record::Frame(Frame { address })
+        Record::BacktraceFrame(BacktraceFrame { address })
     }
 
     fn json(record: &Record<String>) -> String {

@@ -5,7 +5,7 @@
 //! showing.
 
 use octopod::config::MAX_CPUS;
-use octopod::wire::{Arena, Boot, Bucket, Cpu, Record, Region, Stress};
+use octopod::wire::{Boot, Bucket, Cpu, Record, Region, Stress, ZoneCounts};
 
 /// The end of physical memory (Intel SDM Vol. 3A, 4.1.4: MAXPHYADDR is at most 52).
 const MAX_PHYSICAL: u64 = 1 << 52;
@@ -36,9 +36,9 @@ pub fn check(record: Record<String>) -> Result<Box<Record<String>>, String> {
 
 fn problem(record: &Record<String>) -> Option<String> {
     match record {
-        Record::BringUpProgress(arrivals) => first([
-            at_most("CPUs called", arrivals.called, MAX_CPUS),
-            at_most("CPUs online", arrivals.online, arrivals.called),
+        Record::BringUpProgress(progress) => first([
+            at_most("CPUs called", progress.called, MAX_CPUS),
+            at_most("CPUs online", progress.online, progress.called),
         ]),
         Record::Boot(boot) => of_boot(boot),
         Record::Cpu(cpu) => of_cpu(cpu),
@@ -54,7 +54,7 @@ fn problem(record: &Record<String>) -> Option<String> {
             at_most("free frames", memory.free_frames_before, memory.frames_total),
             at_most("bytes of tables", memory.metadata_bytes, MAX_PHYSICAL),
         ]),
-        Record::Arena(arena) => of_arena(arena),
+        Record::ZoneCounts(zone) => of_zone(zone),
         Record::FrameCounts(counts) => first([cpu_number(counts.cpu), node_number(counts.node)]),
         Record::Work(work) => time("the work's beginning", work.entry_to_work_us),
         Record::Progress(progress) => first([
@@ -92,7 +92,7 @@ fn problem(record: &Record<String>) -> Option<String> {
         | Record::Refused(_)
         | Record::Usage(_)
         | Record::Panic(_)
-        | Record::Frame(_)
+        | Record::BacktraceFrame(_)
         | Record::PanicCpu(_)
         | Record::PanicWait(_)
         | Record::PanicFrame(_)
@@ -134,12 +134,12 @@ pub fn of_region(region: &Region<String>) -> Option<String> {
     None
 }
 
-fn of_arena(arena: &Arena<String>) -> Option<String> {
-    let by_order = arena.free_by_order.iter().fold(0, |sum: u64, frames| sum.saturating_add(*frames));
+fn of_zone(zone: &ZoneCounts<String>) -> Option<String> {
+    let by_order = zone.free_by_order.iter().fold(0, |sum: u64, frames| sum.saturating_add(*frames));
     first([
-        node_number(arena.node),
-        at_most("frames", arena.frames_total, MAX_FRAMES),
-        at_most("free frames", arena.free_frames, arena.frames_total),
+        node_number(zone.node),
+        at_most("frames", zone.frames_total, MAX_FRAMES),
+        at_most("free frames", zone.free_frames, zone.frames_total),
         // More than there are is what the kernel reports whose allocator has accepted a free of what it does not own.
         at_most("free frames of all orders", by_order, MAX_FRAMES),
     ])

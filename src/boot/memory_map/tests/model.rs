@@ -52,7 +52,7 @@ proptest! {
     ) {
         let (mut map, report) = map_of(&entries);
         let mut model = model_of(&entries);
-        prop_assert_eq!(report.lost, Truncated::default());
+        prop_assert_eq!(report.truncated, Truncated::default());
         for (start, len) in reservations {
             let range = PhysRange::new(start * UNIT, (start + len) * UNIT);
             prop_assert_eq!(map.reserve(range, ReservedReason::Kernel), Truncated::default());
@@ -116,7 +116,7 @@ proptest! {
                 missing += UNIT;
             }
         }
-        prop_assert!(missing <= report.lost.usable_bytes + loss.usable_bytes);
+        prop_assert!(missing <= report.truncated.usable_bytes + loss.usable_bytes);
     }
 
     /// No entry, however absurd, makes it panic or lie about the limit.
