@@ -16,6 +16,7 @@ mod frame;
 mod hex;
 mod interrupts;
 mod last_words;
+pub mod little_endian;
 mod lock_wait;
 mod memory;
 mod panic;

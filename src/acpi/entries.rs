@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+use crate::wire::little_endian::{read_u32, read_u64};
+
 /// What is wrong with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -101,12 +103,12 @@ impl<'a> Iterator for Walk<'a> {
 
 /// A little-endian word; 0 outside the slice, which the callers' checks exclude.
 pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    bytes.get(offset..).and_then(|tail| tail.first_chunk()).map_or(0, |word| u32::from_le_bytes(*word))
+    read_u32(bytes, offset).unwrap_or(0)
 }
 
 /// The same, of 64 bits.
 pub(super) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
-    u64::from(u32_at(bytes, offset)) | u64::from(u32_at(bytes, offset + 4)) << 32
+    read_u64(bytes, offset).unwrap_or(0)
 }
 
 impl fmt::Display for Fault {

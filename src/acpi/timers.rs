@@ -7,6 +7,7 @@ use ::acpi::sdt::SdtHeader;
 use super::layout::fadt_flags;
 use super::ports;
 use crate::boot::physical::AddressFault;
+use crate::wire::little_endian::{read_u32, read_u64};
 
 /// The power management timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
         Some((SYSTEM_IO, address)) => address,
         Some((space, _)) => return Err(RegisterFault::Space { space }),
         None if *fadt.get(FADT_PM_TMR_LEN).ok_or(truncated)? >= PM_TIMER_PORTS as u8 => {
-            u64::from(u32_at(fadt, FADT_PM_TMR_BLK).ok_or(truncated)?)
+            u64::from(read_u32(fadt, FADT_PM_TMR_BLK).ok_or(truncated)?)
         }
         None => return Ok(None),
     };
@@ -131,13 +132,7 @@ pub fn hpet_address(hpet: &[u8]) -> Result<u64, RegisterFault> {
 }
 
 pub(super) fn generic_address(table: &[u8], offset: usize) -> Option<(u8, u64)> {
-    let structure: &[u8; 12] = table.get(offset..)?.first_chunk()?;
-    let [space, _, _, _, address @ ..] = structure;
-    Some((*space, u64::from_le_bytes(*address)))
-}
-
-fn u32_at(table: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*table.get(offset..)?.first_chunk()?))
+    Some((*table.get(offset)?, read_u64(table, offset + 4)?))
 }
 
 #[cfg(test)]

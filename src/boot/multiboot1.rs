@@ -1,86 +1,86 @@
-//! The Multiboot 1 door, pure part: the header that a loader looks for, and the structure that it leaves in memory.
+//! Boot protocol Multiboot 1: constants of the header that a loader looks for, and the parser of the Multiboot information.
 //!
-//! The layout is that of the Multiboot Specification 0.6.96, little-endian throughout. Unlike PVH's, the structure has
-//! no magic of its own (that comes in EAX) and no length: `flags` says which fields are there, and a field whose flag
-//! is clear need not even be memory. So [`Info::parse`] looks at no field before its flag. What the structure points to
-//! is read by [`memory_map_entries`] and [`modules`] from copies, and becomes [`RawEntry`]s for [`super::memory_map`].
+//! The layout is that of the Multiboot Specification 0.6.96, little-endian. The structure has no magic (that is in EAX) and no
+//! length. `flags` says which fields are valid, and a field whose flag is clear need not be memory. [`Info::parse`] therefore
+//! reads a field only if its flag is set. [`memory_map_entries`] and [`modules`] read the tables that the structure refers to.
 
 use core::fmt;
 
 use super::memory_map::{PhysRange, RawEntry, RegionKind};
-use super::pvh::{Table, read_u32, read_u64};
+use super::pvh::Table;
+use crate::wire::little_endian::{read_u32, read_u64};
 
 #[cfg(test)]
 mod tests;
 
-/// What the loader leaves in EAX.
+/// The value of EAX at entry.
 pub const LOADER_MAGIC: u32 = 0x2bad_b002;
 
-/// The first word of the header that makes a file bootable.
+/// The first word of the header.
 pub const HEADER_MAGIC: u32 = 0x1bad_b002;
 
 /// Header flag: modules begin on page boundaries.
 pub const HEADER_PAGE_ALIGN: u32 = 1 << 0;
 
-/// Header flag: the kernel wants to know the machine's memory.
+/// Header flag: the kernel requests the memory information.
 pub const HEADER_MEMORY_INFO: u32 = 1 << 1;
 
-/// Header flag: the header says itself what is loaded where, so the loader need not know the file's format.
+/// Header flag: the address fields are valid, so the loader does not read the ELF headers.
 pub const HEADER_ADDRESSES: u32 = 1 << 16;
 
-/// Bytes of the header with its five address fields.
+/// The size of the header with its five address fields, in bytes.
 pub const HEADER_BYTES: usize = 32;
 
-/// The header lies wholly within so many bytes from the start of the file, at a multiple of four.
+/// The header lies within this number of bytes from the start of the file, at a multiple of four.
 pub const HEADER_SEARCH_BYTES: usize = 8192;
 
 /// Offset of the checksum in the header. The magic is at 0 and the flags are at 4.
 pub const HEADER_CHECKSUM_AT: usize = 8;
 
-/// Bytes of the loader's structure, if every field of it is there.
+/// The size of the structure with all its fields, in bytes.
 pub const INFO_BYTES: usize = 116;
 
-/// Bytes of one entry of the module list.
+/// The size of an entry of the module list, in bytes.
 pub const MODULE_ENTRY_BYTES: usize = 16;
 
-/// Bytes that a memory map entry has at least behind its size field, which does not count itself.
+/// The minimum value of a memory map entry's size field, which does not count itself.
 const MEMORY_MAP_ENTRY_MIN: usize = 20;
 
-/// The header's third word: with magic and flags it adds up to zero.
+/// Returns the header's checksum: the sum of magic, flags and checksum is 0.
 pub const fn header_checksum(flags: u32) -> u32 {
     HEADER_MAGIC.wrapping_add(flags).wrapping_neg()
 }
 
-/// What the loader passed. All addresses are physical and as yet unchecked.
+/// The Multiboot information. All addresses are physical and unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// Which fields are there.
+    /// The flags of the valid fields.
     pub flags: u32,
-    /// How much memory there is below and above 1 MiB.
+    /// The sizes of the memory below and above 1 MiB.
     pub basic_memory: Option<BasicMemory>,
-    /// The command line, ended by a zero byte; see [`without_file_name`].
+    /// The zero-terminated command line; see [`without_file_name`].
     pub command_line_address: Option<u64>,
-    /// The module list, if there are modules; an entry has [`MODULE_ENTRY_BYTES`].
+    /// The module list, of entries of [`MODULE_ENTRY_BYTES`]; `None` without modules.
     pub modules: Option<Table>,
-    /// Where the memory map lies.
+    /// The range of the memory map.
     pub memory_map: Option<PhysRange>,
-    /// The loader's name, ended by a zero byte.
+    /// The zero-terminated name of the loader.
     pub loader_name_address: Option<u64>,
-    /// The screen.
+    /// The framebuffer.
     pub framebuffer: Option<Framebuffer>,
 }
 
-/// How much memory there is, to the first hole: what a loader says that has no memory map.
+/// The sizes of the memory up to the first hole: the information of a loader without a memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BasicMemory {
-    /// KiB from address 0.
+    /// The size of the memory from address 0, in KiB.
     pub lower_kib: u32,
-    /// KiB from 1 MiB.
+    /// The size of the memory from 1 MiB, in KiB.
     pub upper_kib: u32,
 }
 
 impl BasicMemory {
-    /// The same as memory map entries, for a kernel that got no better map.
+    /// Returns the sizes as memory map entries, for a kernel that is passed no memory map.
     pub fn entries(self) -> [RawEntry; 2] {
         [(0, self.lower_kib), (1 << 20, self.upper_kib)].map(|(base, kib)| RawEntry {
             base,
@@ -90,83 +90,83 @@ impl BasicMemory {
     }
 }
 
-/// A screen that the loader has set up. Both Multiboots describe it in the same terms.
+/// A framebuffer that the loader has set up, as both Multiboots describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framebuffer {
-    /// Where it lies, physical.
+    /// The physical address.
     pub address: u64,
-    /// Bytes from one line to the next.
+    /// The distance between lines, in bytes.
     pub pitch_bytes: u32,
-    /// Pixels in a line, or characters.
+    /// Pixels (in text mode, characters) per line.
     pub width: u32,
-    /// Lines.
+    /// The number of lines.
     pub height: u32,
-    /// Bits of a pixel, or of a character and its colours.
+    /// Bits per pixel (in text mode, per character and its attributes).
     pub bits_per_pixel: u8,
-    /// What the bits mean.
+    /// The format of a pixel.
     pub format: PixelFormat,
 }
 
-/// What a pixel's bits mean.
+/// The format of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PixelFormat {
-    /// An index into a palette.
+    /// A palette index.
     Indexed,
-    /// Three colours.
+    /// Red, green and blue.
     Rgb {
-        /// Where red is.
+        /// The bits of red.
         red: Channel,
-        /// Where green is.
+        /// The bits of green.
         green: Channel,
-        /// Where blue is.
+        /// The bits of blue.
         blue: Channel,
     },
-    /// Characters with attributes, as VGA's text mode has them.
+    /// VGA text mode: characters with attributes.
     Text,
-    /// A number that the specification does not know.
+    /// A number that the specification does not define.
     Unknown(u8),
 }
 
-/// One colour's bits in a pixel.
+/// The bits of a colour in a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// The lowest bit.
     pub shift: u8,
-    /// How many bits.
+    /// The number of bits.
     pub bits: u8,
 }
 
-/// Something that was loaded beside the kernel.
+/// A module: a file that the loader loaded with the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// Where it lies, physical.
+    /// The physical range.
     pub range: PhysRange,
-    /// Its command line, ended by a zero byte.
+    /// The zero-terminated command line of the module.
     pub command_line_address: Option<u64>,
 }
 
-/// Why the loader's information cannot be used.
+/// Why the Multiboot information is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Multiboot1Error {
-    /// The structure ends before a field that its flags promise.
+    /// The structure ends before a field whose flag is set.
     Truncated {
-        /// Bytes up to that field's end.
+        /// The size up to the end of that field, in bytes.
         needed: usize,
-        /// Bytes that were there.
+        /// The size of the slice, in bytes.
         found: usize,
     },
-    /// An entry of the memory map says that it is smaller than an entry is.
+    /// The size field of a memory map entry is below the minimum.
     MemoryMapEntryTooSmall {
-        /// Where in the map.
+        /// The offset of the entry in the map.
         offset: usize,
-        /// The size that it claims.
+        /// The value of the size field.
         size: u32,
     },
-    /// The memory map ends within an entry.
+    /// The memory map ends inside an entry.
     MemoryMapCutOff {
-        /// Where in the map that entry begins.
+        /// The offset of that entry in the map.
         offset: usize,
-        /// The map's length.
+        /// The length of the map.
         length: usize,
     },
 }
@@ -192,13 +192,16 @@ impl fmt::Display for Multiboot1Error {
 impl core::error::Error for Multiboot1Error {}
 
 impl Info {
-    /// Reads the structure. The slice may be longer than it, and may end behind the last field that is there.
+    /// Parses the structure. The slice may be longer, and may end after the last valid field.
+    ///
+    /// # Errors
+    /// [`Multiboot1Error::Truncated`].
     pub fn parse(bytes: &[u8]) -> Result<Info, Multiboot1Error> {
         let truncated = |needed| Multiboot1Error::Truncated { needed, found: bytes.len() };
         let word = |offset: usize| read_u32(bytes, offset).ok_or(truncated(offset + 4));
         let flags = word(0)?;
         let has = |bit: u32| flags & (1 << bit) != 0;
-        // Loaders set the flag and say "none" by an address or a count of 0.
+        // A loader may set the flag and pass an address or a count of 0 for "none".
         let address = |bit, offset| -> Result<Option<u64>, _> {
             let address = if has(bit) { u64::from(word(offset)?) } else { 0 };
             Ok((address != 0).then_some(address))
@@ -231,8 +234,11 @@ impl Info {
 }
 
 impl Framebuffer {
-    /// Reads the fields at `offset`, and how colours are coded at `colours`: both Multiboots have the same fields, but
-    /// not the same gap before the colours. The error is the number of bytes that it would take.
+    /// Reads the fields at `offset` and the colour format at `colours`. Both Multiboots have the same fields, with different
+    /// gaps before the colour format.
+    ///
+    /// # Errors
+    /// The number of bytes that are needed, if the slice is shorter.
     pub(super) fn read(bytes: &[u8], offset: usize, colours: usize) -> Result<Framebuffer, usize> {
         let word = |at: usize| read_u32(bytes, at).ok_or(at + 4);
         let byte = |at: usize| bytes.get(at).copied().ok_or(at + 1);
@@ -257,8 +263,11 @@ impl Framebuffer {
     }
 }
 
-/// The entries of a memory map. It is walked once before any entry is given out: a map that is broken in the middle
-/// may hide a reserved range behind the break, and so is of no use at all.
+/// Returns the entries of a memory map. All entries are checked first: a malformed entry can hide a reserved range after it, so
+/// the whole map is refused.
+///
+/// # Errors
+/// [`Multiboot1Error::MemoryMapEntryTooSmall`] or [`Multiboot1Error::MemoryMapCutOff`].
 pub fn memory_map_entries(
     map: &[u8],
 ) -> Result<impl Iterator<Item = RawEntry> + Clone + '_, Multiboot1Error> {
@@ -268,10 +277,10 @@ pub fn memory_map_entries(
     Ok(core::iter::from_fn(move || entries.step().ok().flatten()))
 }
 
-/// The modules of a module list. Bytes after the last whole entry are ignored.
+/// Returns the modules of a module list. Bytes after the last whole entry are ignored.
 pub fn modules(list: &[u8]) -> impl ExactSizeIterator<Item = Module> + Clone + '_ {
     list.chunks_exact(MODULE_ENTRY_BYTES).map(|entry| {
-        // An exact chunk holds every field; the defaults are never used, and keep a panic out of the image.
+        // An exact chunk holds every field. The defaults are never used; they keep a panic out of the image.
         let word = |offset| u64::from(read_u32(entry, offset).unwrap_or_default());
         Module {
             range: PhysRange::new(word(0), word(4)),
@@ -280,8 +289,7 @@ pub fn modules(list: &[u8]) -> impl ExactSizeIterator<Item = Module> + Clone + '
     })
 }
 
-/// The command line proper. Loaders disagree whether the kernel file's name comes before it: QEMU's `-kernel` writes it
-/// there, GRUB does not.
+/// Returns the command line without the kernel's file name. QEMU's `-kernel` puts the file name before it, GRUB does not.
 pub fn without_file_name<'a>(command_line: &'a [u8], loader_name: &[u8]) -> &'a [u8] {
     if loader_name != b"qemu" {
         return command_line;
@@ -297,7 +305,7 @@ struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    /// The next entry. Each is at least [`MEMORY_MAP_ENTRY_MIN`] bytes long, so the walk ends.
+    /// Returns the next entry. Each has at least [`MEMORY_MAP_ENTRY_MIN`] bytes, so the walk terminates.
     fn step(&mut self) -> Result<Option<RawEntry>, Multiboot1Error> {
         let rest = self.map.get(self.offset..).unwrap_or_default();
         if rest.is_empty() {

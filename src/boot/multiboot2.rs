@@ -1,13 +1,12 @@
-//! The Multiboot 2 door, pure part: the header's numbers, and the structure that the loader leaves in memory.
+//! Boot protocol Multiboot 2: constants of the header, and the parser of the Multiboot 2 information.
 //!
-//! The layout is that of the Multiboot2 Specification 2.0, little-endian throughout: a length, then tags, each with a
-//! kind and a size and each at a multiple of eight, until a tag of kind 0. All lies within the structure, so one copy
-//! of it is enough. [`Info::parse`] walks the tags once and refuses a structure in which any of them is broken; what it
-//! gives out are slices of the copy, and [`RawEntry`]s for [`super::memory_map`].
+//! The layout is that of the Multiboot2 Specification 2.0, little-endian: a length, then tags up to a tag of kind 0. Each tag has
+//! a kind and a size, and begins at a multiple of eight. [`Info::parse`] checks all tags and refuses a structure with a malformed
+//! tag. The results are slices of the structure, and [`RawEntry`]s for [`super::memory_map`].
 
 use super::memory_map::{PhysRange, RawEntry, RegionKind};
 use super::multiboot1::{BasicMemory, Framebuffer};
-use super::pvh::{read_u32, read_u64};
+use crate::wire::little_endian::{read_u32, read_u64};
 
 mod error;
 #[cfg(test)]
@@ -15,56 +14,55 @@ mod tests;
 
 pub use error::Multiboot2Error;
 
-/// What the loader leaves in EAX.
+/// The value of EAX at entry.
 pub const LOADER_MAGIC: u32 = 0x36d7_6289;
 
-/// The first word of the header that makes a file bootable.
+/// The first word of the header.
 pub const HEADER_MAGIC: u32 = 0xe852_50d6;
 
-/// The header's second word: the kernel is entered in 32-bit protected mode.
+/// The second word of the header: the kernel is entered in 32-bit protected mode.
 pub const ARCHITECTURE_I386: u32 = 0;
 
-/// The header lies wholly within so many bytes from the start of the file, at a multiple of eight.
+/// The header lies within this number of bytes from the start of the file, at a multiple of eight.
 pub const HEADER_SEARCH_BYTES: usize = 32768;
 
 /// Header tag: the last one; [`END_TAG_BYTES`] long.
 pub const HEADER_TAG_END: u16 = 0;
 
-/// Header tag: kinds of information tags that the kernel asks for, as many words as the size leaves room for.
+/// Header tag: the kinds of information tags that the kernel requests, one word each, up to the tag's size.
 pub const HEADER_TAG_INFORMATION_REQUEST: u16 = 1;
 
-/// Header tag: where to enter a kernel that is entered by [`ARCHITECTURE_I386`], whatever its file says.
+/// Header tag: the entry point of a kernel of [`ARCHITECTURE_I386`]; overrides the ELF header.
 pub const HEADER_TAG_ENTRY_ADDRESS: u16 = 3;
 
 /// Header tag: modules begin on page boundaries.
 pub const HEADER_TAG_MODULE_ALIGN: u16 = 6;
 
-/// Header tag: the image may be loaded elsewhere than where it was linked; lowest and highest address, alignment and
-/// preference follow.
+/// Header tag: the image is relocatable. The lowest and the highest address, the alignment and the preference follow.
 pub const HEADER_TAG_RELOCATABLE: u16 = 10;
 
-/// Header tag flag: a loader that does not know the tag may ignore it.
+/// Header tag flag: a loader may ignore the tag.
 pub const HEADER_TAG_OPTIONAL: u16 = 1;
 
-/// Bytes of [`HEADER_TAG_ENTRY_ADDRESS`]. The next tag begins at a multiple of eight.
+/// The size of [`HEADER_TAG_ENTRY_ADDRESS`] in bytes. The next tag begins at a multiple of eight.
 pub const ENTRY_ADDRESS_TAG_BYTES: u32 = 12;
 
-/// Bytes of [`HEADER_TAG_RELOCATABLE`].
+/// The size of [`HEADER_TAG_RELOCATABLE`] in bytes.
 pub const RELOCATABLE_TAG_BYTES: u32 = 24;
 
-/// Bytes of [`HEADER_TAG_MODULE_ALIGN`] and [`HEADER_TAG_END`].
+/// The size of [`HEADER_TAG_MODULE_ALIGN`] and [`HEADER_TAG_END`] in bytes.
 pub const END_TAG_BYTES: u32 = 8;
 
-/// A [`HEADER_TAG_RELOCATABLE`] that leaves the place to the loader.
+/// Preference of [`HEADER_TAG_RELOCATABLE`]: none.
 pub const PREFER_NOTHING: u32 = 0;
 
-/// A [`HEADER_TAG_RELOCATABLE`] that asks for the lowest place.
+/// Preference of [`HEADER_TAG_RELOCATABLE`]: the lowest address.
 pub const PREFER_LOWEST: u32 = 1;
 
-/// A [`HEADER_TAG_RELOCATABLE`] that asks for the highest place.
+/// Preference of [`HEADER_TAG_RELOCATABLE`]: the highest address.
 pub const PREFER_HIGHEST: u32 = 2;
 
-/// Information tags, for [`HEADER_TAG_INFORMATION_REQUEST`] too.
+/// Kinds of information tags, also for [`HEADER_TAG_INFORMATION_REQUEST`].
 pub mod tag {
     /// The last one.
     pub const END: u32 = 0;
@@ -78,69 +76,72 @@ pub mod tag {
     pub const BASIC_MEMORY: u32 = 4;
     /// The memory map.
     pub const MEMORY_MAP: u32 = 6;
-    /// The screen.
+    /// The framebuffer.
     pub const FRAMEBUFFER: u32 = 8;
     /// A copy of the RSDP of ACPI 1.
     pub const ACPI_OLD: u32 = 14;
     /// A copy of the RSDP of ACPI 2 and later.
     pub const ACPI_NEW: u32 = 15;
-    /// Where a relocatable image was loaded.
+    /// The physical address of a relocatable image.
     pub const LOAD_BASE: u32 = 21;
 }
 
-/// Bytes before the first tag, and the least that must be there to learn the length.
+/// The size of the head before the first tag, in bytes: the minimum for [`total_bytes`].
 pub const HEAD_BYTES: usize = 8;
 
-/// Bytes of a tag's kind and size.
+/// The size of a tag's head (kind and size), in bytes.
 const TAG_HEAD_BYTES: usize = 8;
 
-/// Every tag begins at a multiple of this.
+/// The alignment of tags in bytes.
 const TAG_ALIGN: usize = 8;
 
-/// Bytes of a memory map entry that this module knows; later versions may append more.
+/// The size of a memory map entry of version 0, in bytes; later versions may append fields.
 const MEMORY_MAP_ENTRY_MIN: u32 = 24;
 
-/// Bytes of an ACPI 1 RSDP, and of one of ACPI 2.
+/// The sizes of the RSDP of ACPI 1 and of ACPI 2, in bytes.
 const RSDP_OLD_BYTES: usize = 20;
 const RSDP_NEW_BYTES: usize = 36;
 
-/// What the loader passed.
+/// The Multiboot 2 information.
 #[derive(Clone, Copy, Debug)]
 pub struct Info<'a> {
-    /// The command line, without the zero byte that ends it.
+    /// The command line, without its terminating zero byte.
     pub command_line: Option<&'a [u8]>,
-    /// The loader's name, likewise.
+    /// The name of the loader, without its terminating zero byte.
     pub loader_name: Option<&'a [u8]>,
-    /// How much memory there is below and above 1 MiB.
+    /// The sizes of the memory below and above 1 MiB.
     pub basic_memory: Option<BasicMemory>,
     /// The memory map.
     pub memory_map: Option<MemoryMap<'a>>,
-    /// The screen.
+    /// The framebuffer.
     pub framebuffer: Option<Framebuffer>,
-    /// The bytes of the RSDP: a copy, the newer one if there are two.
+    /// A copy of the RSDP; that of ACPI 2 if there are two.
     pub rsdp: Option<&'a [u8]>,
-    /// Where the image was loaded, if the loader chose the place.
+    /// The physical address of the image, if the loader chose it.
     pub load_base: Option<u32>,
     tags: Tags<'a>,
 }
 
-/// The memory map's bytes, with the size of an entry.
+/// The bytes of the memory map, with the size of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryMap<'a> {
     entry_bytes: usize,
     entries: &'a [u8],
 }
 
-/// Something that was loaded beside the kernel.
+/// A module: a file that the loader loaded with the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Module<'a> {
-    /// Where it lies, physical.
+    /// The physical range.
     pub range: PhysRange,
-    /// Its command line, without the zero byte that ends it.
+    /// The command line of the module, without its terminating zero byte.
     pub command_line: &'a [u8],
 }
 
-/// How many bytes the structure has that begins with `head` ([`HEAD_BYTES`] are enough): what is to be copied.
+/// Returns the size in bytes of the structure that begins with `head` ([`HEAD_BYTES`] suffice).
+///
+/// # Errors
+/// [`Multiboot2Error::Truncated`] or [`Multiboot2Error::TooShort`].
 pub fn total_bytes(head: &[u8]) -> Result<u32, Multiboot2Error> {
     let total =
         read_u32(head, 0).ok_or(Multiboot2Error::Truncated { needed: HEAD_BYTES, found: head.len() })?;
@@ -151,8 +152,10 @@ pub fn total_bytes(head: &[u8]) -> Result<u32, Multiboot2Error> {
 }
 
 impl<'a> Info<'a> {
-    /// Reads the structure. The slice may be longer than it. Where a kind of which there should be one comes twice,
-    /// the first counts.
+    /// Parses the structure. The slice may be longer. If a kind occurs twice, the first tag counts.
+    ///
+    /// # Errors
+    /// [`Multiboot2Error`]: the structure or one of its tags is malformed.
     pub fn parse(bytes: &'a [u8]) -> Result<Info<'a>, Multiboot2Error> {
         let total = total_bytes(bytes)? as usize;
         let bytes =
@@ -181,7 +184,7 @@ impl<'a> Info<'a> {
                 }
                 tag::MEMORY_MAP => keep(&mut info.memory_map, tag.memory_map()?),
                 tag::FRAMEBUFFER => {
-                    // Two reserved bytes stand before the colours in the loaders' header file, one in the text.
+                    // The colour format follows two reserved bytes in the header file of the specification, one byte in its text.
                     let screen = Framebuffer::read(tag.body, 0, 24).map_err(|needed| tag.cut_off(needed))?;
                     keep(&mut info.framebuffer, screen);
                 }
@@ -196,7 +199,7 @@ impl<'a> Info<'a> {
         Ok(info)
     }
 
-    /// What was loaded beside the kernel.
+    /// Returns the modules.
     pub fn modules(&self) -> impl Iterator<Item = Module<'a>> + Clone + use<'a> {
         let mut walk = self.tags;
         let tags = core::iter::from_fn(move || walk.step().ok().flatten());
@@ -205,10 +208,10 @@ impl<'a> Info<'a> {
 }
 
 impl<'a> MemoryMap<'a> {
-    /// Its entries. Bytes after the last whole entry are ignored.
+    /// Returns the entries. Bytes after the last whole entry are ignored.
     pub fn entries(self) -> impl ExactSizeIterator<Item = RawEntry> + Clone + use<'a> {
         self.entries.chunks_exact(self.entry_bytes).map(|entry| {
-            // An exact chunk holds every field; the defaults are never used, and keep a panic out of the image.
+            // An exact chunk holds every field. The defaults are never used; they keep a panic out of the image.
             RawEntry {
                 base: read_u64(entry, 0).unwrap_or_default(),
                 len: read_u64(entry, 8).unwrap_or_default(),
@@ -218,7 +221,7 @@ impl<'a> MemoryMap<'a> {
     }
 }
 
-/// A walk through the tags of a structure.
+/// A position in the tags of a structure.
 #[derive(Clone, Copy, Debug)]
 struct Tags<'a> {
     bytes: &'a [u8],
@@ -226,7 +229,7 @@ struct Tags<'a> {
 }
 
 impl<'a> Tags<'a> {
-    /// The next tag, `None` at the end tag. Each has at least its head, so the walk ends.
+    /// Returns the next tag; `None` at the end tag. Each tag has at least its head, so the walk terminates.
     fn step(&mut self) -> Result<Option<Tag<'a>>, Multiboot2Error> {
         let (offset, total) = (self.offset, self.bytes.len());
         let rest = self.bytes.get(offset..).unwrap_or_default();
@@ -279,7 +282,7 @@ impl<'a> Tag<'a> {
     }
 
     fn memory_map(&self) -> Result<MemoryMap<'a>, Multiboot2Error> {
-        // The version, at 4, only says that entries have grown, which their size says too.
+        // The version at offset 4 is not needed: the size of an entry says whether it has more fields.
         let size = self.word(0)?;
         if size < MEMORY_MAP_ENTRY_MIN {
             return Err(Multiboot2Error::MemoryMapEntryTooSmall { size });
@@ -289,12 +292,12 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// The first value counts.
+/// Stores `value` if `place` is empty.
 fn keep<T>(place: &mut Option<T>, value: T) {
     place.get_or_insert(value);
 }
 
-/// Up to the zero byte that ends it, or to the tag's end if there is none.
+/// Returns the bytes before the first zero byte, or all bytes if there is none.
 fn text(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     &bytes[..end]

@@ -1,68 +1,68 @@
-//! The PVH door, pure part: what the loader leaves in memory, read from byte slices.
+//! Boot protocol PVH: the parser of the start info, from byte slices.
 //!
-//! The layout is Xen's public `hvm_start_info` ("x86/HVM direct boot ABI", xen/include/public/arch-x86/hvm/
-//! start_info.h): little-endian, a fixed head since version 0, the memory map since version 1. rt0 copies head, table
-//! and command line into a reserved block; [`StartInfo::parse`] and [`memory_map_entries`] make sense of the copies,
-//! and hand on [`RawEntry`]s to [`super::memory_map`].
+//! The layout is Xen's public `hvm_start_info` ("x86/HVM direct boot ABI", xen/include/public/arch-x86/hvm/start_info.h):
+//! little-endian, a fixed head since version 0, the memory map since version 1. [`StartInfo::parse`] reads the structure,
+//! [`memory_map_entries`] and [`modules`] read the tables that it refers to. `boot::collect` supplies the bytes.
 
 use core::fmt;
 
-use super::memory_map::{RawEntry, RegionKind};
+use super::memory_map::{PhysRange, RawEntry, RegionKind};
+use crate::wire::little_endian::{read_u32, read_u64};
 
-/// The structure's first word: "xEn3" with the top bit of the E set.
+/// The first word of the structure: "xEn3" with the top bit of the E set.
 pub const MAGIC: u32 = 0x336e_c578;
 
-/// Bytes of the structure in version 0, and the least that must be there to be looked at.
+/// The size of the structure in version 0, in bytes: the minimum for [`StartInfo::parse`].
 pub const HEAD_BYTES: usize = 40;
 
-/// Bytes of the structure from version 1 on.
+/// The size of the structure from version 1 on, in bytes.
 pub const HEAD_BYTES_V1: usize = 56;
 
-/// Bytes of one entry of the memory map.
+/// The size of an entry of the memory map, in bytes.
 pub const MEMORY_MAP_ENTRY_BYTES: usize = 24;
 
-/// Bytes of one entry of the module list.
+/// The size of an entry of the module list, in bytes.
 pub const MODULE_ENTRY_BYTES: usize = 32;
 
-/// A table that the loader left in memory.
+/// A table in the loader's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Where it lies, physical.
+    /// The physical address.
     pub address: u64,
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: u32,
 }
 
-/// What the loader passed. All addresses are physical and as yet unchecked.
+/// The start info. All addresses are physical and unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartInfo {
-    /// The structure's version.
+    /// The version of the structure.
     pub version: u32,
-    /// Flags for a Xen domain; 0 elsewhere.
+    /// Flags of a Xen domain; 0 outside Xen.
     pub flags: u32,
-    /// The module list, if there are modules.
+    /// The module list; `None` without modules.
     pub modules: Option<Table>,
-    /// The command line, ended by a zero byte.
+    /// The zero-terminated command line.
     pub command_line_address: Option<u64>,
     /// The ACPI RSDP.
     pub rsdp_address: Option<u64>,
-    /// The memory map; absent in version 0, or where the loader gives none.
+    /// The memory map; `None` in version 0, or if the loader passes none.
     pub memory_map: Option<Table>,
 }
 
-/// Why the loader's structure cannot be used.
+/// Why the start info is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PvhError {
-    /// It ends too soon.
+    /// It is truncated.
     Truncated {
-        /// Bytes that its version has.
+        /// The size of its version, in bytes.
         needed: usize,
-        /// Bytes that were there.
+        /// The size of the slice, in bytes.
         found: usize,
     },
     /// It does not begin with [`MAGIC`].
     BadMagic {
-        /// What it begins with.
+        /// Its first word.
         found: u32,
     },
 }
@@ -83,7 +83,10 @@ impl fmt::Display for PvhError {
 impl core::error::Error for PvhError {}
 
 impl StartInfo {
-    /// Reads the structure. The slice may be longer than it; what later versions add is ignored.
+    /// Parses the structure. The slice may be longer; fields of later versions are ignored.
+    ///
+    /// # Errors
+    /// [`PvhError`]: the magic is wrong, or the slice is shorter than the structure of its version.
     pub fn parse(bytes: &[u8]) -> Result<StartInfo, PvhError> {
         let truncated = |needed| PvhError::Truncated { needed, found: bytes.len() };
         let magic = read_u32(bytes, 0).ok_or(truncated(HEAD_BYTES))?;
@@ -106,10 +109,10 @@ impl StartInfo {
     }
 }
 
-/// The entries of a memory map. Bytes after the last whole entry are ignored.
+/// Returns the entries of a memory map. Bytes after the last whole entry are ignored.
 pub fn memory_map_entries(table: &[u8]) -> impl ExactSizeIterator<Item = RawEntry> + Clone + '_ {
     table.chunks_exact(MEMORY_MAP_ENTRY_BYTES).map(|entry| {
-        // An exact chunk holds every field; the defaults are never used, and keep a panic out of the image.
+        // An exact chunk holds every field. The defaults are never used; they keep a panic out of the image.
         RawEntry {
             base: read_u64(entry, 0).unwrap_or_default(),
             len: read_u64(entry, 8).unwrap_or_default(),
@@ -118,19 +121,19 @@ pub fn memory_map_entries(table: &[u8]) -> impl ExactSizeIterator<Item = RawEntr
     })
 }
 
-/// The loader says "none" by an address of 0, a count of 0, or both.
+/// Returns the physical ranges of the modules of a module list (Xen's `hvm_modlist_entry`: the address and the length come
+/// first). Bytes after the last whole entry are ignored.
+pub fn modules(list: &[u8]) -> impl ExactSizeIterator<Item = PhysRange> + Clone + '_ {
+    list.chunks_exact(MODULE_ENTRY_BYTES).map(|entry| {
+        // An exact chunk holds both fields. The defaults are never used; they keep a panic out of the image.
+        let field = |offset| read_u64(entry, offset).unwrap_or_default();
+        PhysRange::new(field(0), field(0).saturating_add(field(8)))
+    })
+}
+
+/// Returns the table; `None` if the address or the count is 0, which means that there is none.
 fn table(address: u64, entries: u32) -> Option<Table> {
     (address != 0 && entries != 0).then_some(Table { address, entries })
-}
-
-/// The little-endian word at `offset`, if it is there.
-pub(super) fn read_u32(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
-}
-
-/// The same, of eight bytes.
-pub(super) fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
 
 #[cfg(test)]
@@ -271,6 +274,17 @@ mod tests {
             RawEntry { base: 1 << 40, len: 5, kind: RegionKind::Persistent },
         ];
         assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn modules_are_read_from_their_places() {
+        let mut list = Vec::new();
+        for field in [0x10_0000u64, 0x2000, 0, 0, u64::MAX, 2, 0, 0] {
+            list.extend(field.to_le_bytes());
+        }
+        list.push(1);
+        let expected = [PhysRange::new(0x10_0000, 0x10_2000), PhysRange::new(u64::MAX, u64::MAX)];
+        assert_eq!(modules(&list).collect::<Vec<_>>(), expected);
     }
 
     proptest! {

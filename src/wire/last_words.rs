@@ -19,6 +19,8 @@
 
 use core::ops::Range;
 
+use super::little_endian::{read_u32, read_u64};
+
 /// The size of the block, and what its address is a multiple of.
 pub const LAST_WORDS_BYTES: usize = 512;
 
@@ -97,8 +99,8 @@ pub fn complete_last_words(block: &mut [u8; LAST_WORDS_BYTES], message: &str, pa
 impl<'a> LastWords<&'a str> {
     /// Reads a block; `None` if it is none.
     pub fn decode(block: &'a [u8]) -> Option<LastWords<&'a str>> {
-        let u32_at = |at| block.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-        let u64_at = |at| block.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let u32_at = |at| read_u32(block, at);
+        let u64_at = |at| read_u64(block, at);
         let text = |field| {
             core::str::from_utf8(block.get::<Range<usize>>(field)?)
                 .ok()
