@@ -1,25 +1,25 @@
-//! Defects in what firmware, the boot loader or the command line describes: a table's entry, an address, a range.
+//! Defects: errors in the tables of firmware, in the boot information or in the command line.
 //!
-//! A defect costs the part that it concerns, never the boot. Each is one warning in the log and one record for the
-//! launcher, which puts it among the report's `warnings`. Code that finds defects takes a [`DefectSink`], so that it can
-//! be tested on a host; the kernel's own sink is `report_defect`.
+//! The kernel ignores the part that a defect concerns and continues. Each defect is one warning in the log and one record for
+//! the launcher, which lists it in the report's `warnings`. Code that finds defects takes a [`DefectSink`], so that it can be
+//! tested on a host. The kernel's sink is `report_defect`.
 
 use core::fmt;
 
-/// A defect, and where it is.
+/// A defect and its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Defect<'a> {
-    /// What holds it: a table by its signature, or another name, as `memory map` or `command line`.
+    /// The table's signature, or another name such as `memory map` or `command line`.
     pub table: &'static str,
-    /// The physical address that it concerns: the table's own, or the address that the table names.
+    /// The physical address of the table, or the address that the table contains.
     pub address: Option<u64>,
-    /// Where in the table, in bytes.
+    /// The offset in the table, in bytes.
     pub offset: Option<usize>,
-    /// What is wrong, and what that costs, without a full stop.
+    /// The error and its consequence, without a full stop.
     pub reason: fmt::Arguments<'a>,
 }
 
-/// What takes defects as they are found.
+/// The receiver of defects.
 pub type DefectSink<'a> = &'a mut dyn FnMut(&Defect<'_>);
 
 impl fmt::Display for Defect<'_> {
@@ -46,14 +46,14 @@ mod live {
     use crate::console::{self, LineBuffer};
     use crate::wire::{Defect as DefectRecord, Record};
 
-    /// Defects that are logged one by one. Firmware that has more has them of one kind.
+    /// The maximum number of defects that are logged one by one.
     const MAX_REPORTED: u32 = 48;
 
     static FOUND: AtomicU32 = AtomicU32::new(0);
 
-    /// Logs a defect as a warning and sends it to the launcher; beyond [`MAX_REPORTED`] it only counts.
+    /// Logs a defect as a warning and sends it to the launcher. Beyond [`MAX_REPORTED`] defects it only counts.
     ///
-    /// **Context**: any but NMI; waits for the console's lock.
+    /// **Context:** thread or interrupt; not NMI. Takes the console's lock (spins).
     pub fn report_defect(defect: &Defect<'_>) {
         if FOUND.fetch_add(1, Ordering::Relaxed) >= MAX_REPORTED {
             return;
@@ -68,7 +68,7 @@ mod live {
         }));
     }
 
-    /// How many defects [`report_defect`] only counted.
+    /// Returns the number of defects that [`report_defect`] counted without logging them.
     pub fn unreported_defects() -> u32 {
         FOUND.load(Ordering::Relaxed).saturating_sub(MAX_REPORTED)
     }

@@ -1,4 +1,4 @@
-//! Where the kernel's own image lies, and which rights its parts want.
+//! The physical ranges of the kernel's image and of its parts, by access rights.
 
 use super::direct_map;
 use super::memory_map::{FRAME_BYTES, PhysRange};
@@ -13,44 +13,44 @@ unsafe extern "C" {
     static boot_stack_guard: u8;
 }
 
-/// The image, `.bss` and all.
+/// Returns the range of the whole image, `.bss` included.
 pub fn all() -> PhysRange {
     between(&raw const image_start, &raw const image_end)
 }
 
-/// Code: to be executed, never written.
+/// Returns the range of the code: executable, read-only.
 pub fn text() -> PhysRange {
     between(&raw const image_start, &raw const text_end)
 }
 
-/// Constants: neither written nor executed.
+/// Returns the range of the constants: read-only, not executable.
 pub fn constants() -> PhysRange {
     between(&raw const text_end, &raw const rodata_end)
 }
 
-/// The interrupt descriptor tables: whole pages that rt0 fills, and that nobody writes later.
+/// Returns the range of the interrupt descriptor tables: whole pages that rt0 fills, read-only afterwards.
 pub fn interrupt_tables() -> PhysRange {
     between(&raw const early_idt, &raw const boot_stack_guard)
 }
 
-/// The page below the boot stack, behind [`interrupt_tables`]: not mapped.
+/// Returns the guard page below the boot stack, which follows [`interrupt_tables`]: not mapped.
 pub fn boot_stack_guard_page() -> PhysRange {
     let start = interrupt_tables().end;
     PhysRange::new(start, start + FRAME_BYTES)
 }
 
-/// Whether an address lies in the page below the boot stack.
+/// Whether a virtual address lies in the guard page of the boot stack.
 pub fn is_boot_stack_guard(address: u64) -> bool {
     let guard = (&raw const boot_stack_guard).addr() as u64;
     (guard..guard + FRAME_BYTES).contains(&address)
 }
 
-/// Where code is seen.
+/// Returns the virtual addresses of the code.
 pub fn text_addresses() -> core::ops::Range<u64> {
     (&raw const image_start).addr() as u64..(&raw const text_end).addr() as u64
 }
 
-/// Whether an address is one of code.
+/// Whether a virtual address lies in the code.
 pub fn is_text(address: u64) -> bool {
     text_addresses().contains(&address)
 }

@@ -1,4 +1,4 @@
-//! The list of physical ranges beside RAM that are in use: device registers, framebuffers and firmware tables.
+//! The list of used physical ranges outside RAM: device registers, framebuffers and firmware tables.
 
 use core::fmt;
 

@@ -1,13 +1,13 @@
-//! The machine's memory map: sorted, disjoint, of fixed capacity, and built from whatever the loader handed over.
+//! The memory map: sorted, disjoint, of fixed capacity, built from the loader's table.
 //!
-//! Loaders pass on what firmware told them, and firmware contradicts itself: entries overlap, come unsorted, are
-//! empty, or end past the end of the address space. [`RegionMap::from_entries`] takes all of that, lets the more
-//! restrictive claim win, and says in its [`MapReport`] what it had to put right. It cannot fail: where the map is
-//! too small, what is given up is knowledge of what nobody may touch anyway, and then the smallest usable region.
+//! The loader's table is untrusted: entries overlap, are unsorted or empty, or end past the end of the address space.
+//! [`RegionMap::from_entries`] accepts all of these. Where entries overlap, the more restrictive one wins. The [`MapReport`]
+//! counts the corrections. The operation cannot fail: a full map drops reserved regions first (a hole is as little usable),
+//! then the smallest usable region.
 //!
-//! Each door (`pvh`, later the Multiboots) turns its own table into [`RawEntry`]s. Boot code then takes away what
-//! is in use with [`RegionMap::reserve`], and the memory stage draws its frames from [`RegionMap::usable_frames`].
-//! Everything here is pure: no heap, no hardware, the same file on the host.
+//! Each boot protocol (`pvh`, `multiboot1`, `multiboot2`) converts its table to [`RawEntry`]s. The boot then reserves used
+//! ranges by [`RegionMap::reserve`], and the stage `memory` gets its frames from [`RegionMap::usable_frames`]. This module uses
+//! neither heap nor hardware, and runs on the host too.
 
 use core::ops::Range;
 
@@ -21,15 +21,15 @@ pub use region::{
 };
 pub use report::{MapReport, Truncated};
 
-/// The capacity of the kernel's own map. The BIOS interface rarely gives more than 128 entries; reservations split
-/// regions, and UEFI's maps are longer.
+/// The capacity of the kernel's map. E820 rarely has more than 128 entries; UEFI's maps are longer, and reservations split
+/// regions.
 pub const MAX_REGIONS: usize = 256;
 
 /// The kernel's map.
 pub type MemoryMap = RegionMap<MAX_REGIONS>;
 
-/// A sorted, disjoint map of at most `N - 2` regions. Neighbours with the same owner are one region; what no region
-/// covers is a hole, and as little usable as a reserved one.
+/// A sorted, disjoint map of at most `N - 2` regions. Adjacent regions with the same owner are merged. Addresses outside all
+/// regions are holes, which are not usable.
 #[derive(Clone, Debug)]
 pub struct RegionMap<const N: usize> {
     regions: [Region; N],
@@ -37,14 +37,14 @@ pub struct RegionMap<const N: usize> {
 }
 
 impl<const N: usize> RegionMap<N> {
-    /// A map without a region, to be filled by [`fill`](Self::fill).
+    /// Returns a map without regions.
     pub const fn empty() -> Self {
         const { assert!(N > 2, "a split needs two spare slots") };
         let nothing = Region { range: PhysRange::new(0, 0), owner: Owner::USABLE };
         RegionMap { regions: [nothing; N], count: 0 }
     }
 
-    /// The map of the loader's entries.
+    /// Returns the map of the loader's entries, and the corrections.
     pub fn from_entries<I>(entries: I) -> (Self, MapReport)
     where
         I: IntoIterator<Item = RawEntry>,
@@ -55,8 +55,7 @@ impl<const N: usize> RegionMap<N> {
         (map, report)
     }
 
-    /// Replaces the map by that of the loader's entries, in place: a map is some kilobytes, which a boot stack need
-    /// not hold.
+    /// Replaces the map by that of the loader's entries. Works in place, because a map is too large for the boot stack.
     pub fn fill<I>(&mut self, entries: I) -> MapReport
     where
         I: IntoIterator<Item = RawEntry>,
@@ -71,8 +70,8 @@ impl<const N: usize> RegionMap<N> {
             report.unsorted += u32::from(entry.base < previous_base);
             previous_base = entry.base;
         }
-        // Usable entries first, so that when the others come nothing usable can follow them: from then on a reserved
-        // region may be forgotten without its memory being handed out.
+        // Usable entries first. No usable entry follows the others, so a reserved region that is dropped from then on cannot
+        // become usable memory.
         for usable in [true, false] {
             for entry in entries.clone().filter(|entry| (entry.kind == RegionKind::Usable) == usable) {
                 if let Some(range) = checked_range(entry, &mut report) {
@@ -90,8 +89,8 @@ impl<const N: usize> RegionMap<N> {
         report
     }
 
-    /// Takes a range, rounded outward to whole frames, out of the usable memory. What in it is not usable keeps its
-    /// owner, so the reason that came first stays.
+    /// Reserves the usable memory of a range, rounded outward to whole frames. Memory that is not usable keeps its owner, so the
+    /// first reason remains.
     pub fn reserve(&mut self, range: PhysRange, reason: ReservedReason) -> Truncated {
         let end = range.end.min(PHYSICAL_LIMIT);
         let range = PhysRange::new(range.start, end);
@@ -101,7 +100,7 @@ impl<const N: usize> RegionMap<N> {
         self.paint(range.rounded_out(), Owner::Kernel(reason), |old| old == Some(Owner::USABLE))
     }
 
-    /// Forgets what lies at or above `limit`, which cannot be reached. Returns how many bytes of memory that were.
+    /// Removes all regions at or above `limit`. Returns the number of bytes of memory removed.
     pub fn limit(&mut self, limit: u64) -> u64 {
         let mut memory_bytes = 0;
         while let Some(last) = self.count.checked_sub(1) {
@@ -120,39 +119,39 @@ impl<const N: usize> RegionMap<N> {
         memory_bytes
     }
 
-    /// The regions in ascending order.
+    /// Returns the regions in ascending order.
     pub fn regions(&self) -> &[Region] {
         &self.regions[..self.count]
     }
 
-    /// The regions that are not usable, each with its reason.
+    /// Returns the regions that are not usable.
     pub fn reserved(&self) -> impl Iterator<Item = Region> + '_ {
         self.regions().iter().copied().filter(|region| region.owner != Owner::USABLE)
     }
 
-    /// The usable ranges in ascending order, to the byte.
+    /// Returns the usable ranges in ascending order, not rounded.
     pub fn usable(&self) -> impl DoubleEndedIterator<Item = PhysRange> + Clone + '_ {
         self.regions().iter().filter(|region| region.owner == Owner::USABLE).map(|region| region.range)
     }
 
-    /// The numbers of the frames that are usable to their last byte, as ascending runs that are not empty.
+    /// Returns the numbers of the frames that are usable as a whole, as ascending ranges that are not empty.
     pub fn usable_frames(&self) -> impl DoubleEndedIterator<Item = Range<u64>> + Clone + '_ {
         self.usable().map(PhysRange::whole_frames).filter(|frames| !frames.is_empty())
     }
 
-    /// How many frames [`usable_frames`](Self::usable_frames) gives.
+    /// Returns the number of frames of [`usable_frames`](Self::usable_frames).
     pub fn usable_frame_count(&self) -> u64 {
         self.usable_frames().map(|frames| frames.end - frames.start).sum()
     }
 
-    /// Whether every byte of the range is usable. An empty range is not.
+    /// Whether every byte of the range is usable; `false` for an empty range.
     pub fn contains_usable(&self, range: PhysRange) -> bool {
         !range.is_empty()
             && self.usable().any(|usable| usable.start <= range.start && range.end <= usable.end)
     }
 
-    /// The highest usable range of `size` bytes that begins at a multiple of `align` (a power of two) and ends at or
-    /// below `limit`. The highest, because low memory is what others may need.
+    /// Returns the highest usable range of `size` bytes that begins at a multiple of `align` (a power of two) and ends at or
+    /// below `limit`. The highest, to keep low memory free.
     pub fn find_usable_below(&self, limit: u64, size: u64, align: u64) -> Option<PhysRange> {
         if size == 0 || !align.is_power_of_two() {
             return None;
@@ -163,12 +162,12 @@ impl<const N: usize> RegionMap<N> {
         })
     }
 
-    /// One past the last usable address.
+    /// Returns the end of the last usable range (exclusive).
     pub fn highest_usable(&self) -> Option<u64> {
         self.usable().next_back().map(|range| range.end)
     }
 
-    /// One past the last address of any region.
+    /// Returns the end of the last region (exclusive).
     pub fn highest_address(&self) -> Option<u64> {
         self.regions().last().map(|region| region.range.end)
     }
@@ -178,18 +177,18 @@ impl<const N: usize> RegionMap<N> {
         self.regions().get(next).is_some_and(|region| region.range.start < range.end)
     }
 
-    /// The index of the first region that ends past `address`.
+    /// Returns the index of the first region that ends above `address`.
     fn first_ending_after(&self, address: u64) -> usize {
         self.regions().partition_point(|region| region.range.end <= address)
     }
 
-    /// Gives `owner` each part of the range whose present owner (`None` for a hole) `yields`.
+    /// Assigns to `owner` each part of the range for whose present owner (`None` for a hole) `yields` returns true.
     fn paint(&mut self, range: PhysRange, owner: Owner, yields: impl Fn(Option<Owner>) -> bool) -> Truncated {
         let mut dropped = Truncated::default();
         let mut at = range.start;
         while at < range.end {
-            // The part from here to where the owner changes. Looked up by address each time, since what was painted
-            // before may have merged regions or forgotten some.
+            // The part up to the next change of owner. It is looked up by address in each pass, because the previous pass can
+            // have merged or dropped regions.
             let index = self.first_ending_after(at);
             let (end, old) = match self.regions().get(index) {
                 Some(region) if region.range.start <= at => (region.range.end, Some(region.owner)),
@@ -206,7 +205,7 @@ impl<const N: usize> RegionMap<N> {
         dropped
     }
 
-    /// Gives `owner` a part of region `index` if `inside`, else a part of the hole before it.
+    /// Assigns to `owner` a part of region `index` if `inside`, else a part of the hole before that region.
     fn assign(&mut self, mut index: usize, part: PhysRange, inside: bool, owner: Owner) {
         if inside {
             let whole = self.regions[index];
@@ -237,7 +236,7 @@ impl<const N: usize> RegionMap<N> {
         }
     }
 
-    /// Two slots stay free between calls, since a split in the middle of a region needs them.
+    /// Drops regions until two entries are free, which a split in the middle of a region needs.
     fn drop_excess_regions(&mut self, dropped: &mut Truncated) {
         while self.count > N - 2 {
             let cost = |index: &usize| (self.regions[*index].owner.worth(), self.regions[*index].range.len());
@@ -262,7 +261,7 @@ impl<const N: usize> RegionMap<N> {
     }
 }
 
-/// The part of an entry that can be addressed, if there is any.
+/// Returns the part of an entry below [`PHYSICAL_LIMIT`], if there is one.
 fn checked_range(entry: RawEntry, report: &mut MapReport) -> Option<PhysRange> {
     if entry.len == 0 {
         report.zero_length += 1;

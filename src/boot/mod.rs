@@ -1,8 +1,6 @@
-//! Layer 3: from the loader's hand-over to one plain [`BootInfo`]. Nothing past this folder knows how the kernel was
-//! loaded.
-//!
-//! `rt0` is the first code that runs; `collect` copies what the loader left in memory before anybody may use that
-//! memory for something else.
+//! Layer 3: the boot protocols. `rt0` is the first code that runs. `collect` copies the boot information out of the loader's
+//! memory, before the kernel uses that memory for other purposes, and makes one [`BootInfo`] of it. No other folder depends on
+//! the boot protocol.
 
 pub mod command_line;
 pub(crate) mod defect;
@@ -31,23 +29,25 @@ pub(crate) use defect::{report_defect, unreported_defects};
 #[cfg(target_os = "none")]
 pub(crate) use rt0::{Handoff, Kaslr, early_gdt, early_idt, final_idt, handoff};
 
-/// Entered by PVH.
+/// [`Handoff::protocol`]: PVH.
 pub const PROTOCOL_PVH: u32 = 0;
-/// Entered by Multiboot 1.
+/// [`Handoff::protocol`]: Multiboot 1.
 pub const PROTOCOL_MULTIBOOT1: u32 = 1;
-/// Entered by Multiboot 2.
+/// [`Handoff::protocol`]: Multiboot 2.
 pub const PROTOCOL_MULTIBOOT2: u32 = 2;
 
-/// Where the unpacker enters an unpacked kernel, in bytes from its start; see `multiboot_entry.S`.
+/// Offset of the entry point for the unpacker, in bytes from the start of the image; see `multiboot_entry.S`.
 pub const UNPACKED_ENTRY: u32 = 8;
 
-/// The longest kernel command line.
+/// The maximum length of the kernel command line, in bytes.
 pub const MAX_COMMAND_LINE_BYTES: usize = 2048;
 
 #[cfg(target_os = "none")]
 use crate::{console, cpu::registers, wire};
 
-/// Ends the run because this machine or loader will not do.
+/// Reports that this machine or loader cannot run the kernel, and exits with [`ExitCode::Refused`](wire::ExitCode::Refused).
+///
+/// **Context:** the BSP, before other CPUs run; interrupts off.
 #[cfg(target_os = "none")]
 pub(crate) fn refuse(reason: core::fmt::Arguments) -> ! {
     let reason = console::LineBuffer::<400>::format(reason);
@@ -56,7 +56,9 @@ pub(crate) fn refuse(reason: core::fmt::Arguments) -> ! {
     registers::exit(wire::ExitCode::Refused)
 }
 
-/// Ends the run because the kernel command line is wrong.
+/// Reports an invalid kernel command line, and exits with [`ExitCode::Usage`](wire::ExitCode::Usage).
+///
+/// **Context:** the BSP, before other CPUs run; interrupts off.
 #[cfg(target_os = "none")]
 pub(crate) fn refuse_command_line(error: &command_line::CommandLineError) -> ! {
     let reason = console::LineBuffer::<{ command_line::MAX_MESSAGE_BYTES }>::format(format_args!("{error}"));

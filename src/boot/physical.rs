@@ -1,10 +1,9 @@
-//! The one check of physical addresses that come from outside: from firmware's tables, the boot loader or the command
-//! line.
+//! The check of untrusted physical addresses: those of firmware's tables, of the boot loader and of the command line.
 //!
-//! An address from outside is a claim. Before anything is mapped, read or written there, [`PhysicalLayout::check`] holds it
-//! against what is known of the machine: how wide its addresses are, what its memory map says, and which pages belong to
-//! which device already. "It is mapped" proves nothing: a mapping has rights and a memory type, and those that one use
-//! needs are wrong for another. Pure; `memory::mmio` has the kernel's own layout.
+//! The kernel maps, reads or writes such an address only after [`PhysicalLayout::check`]. It compares the range with the width of
+//! the processor's physical addresses, with the memory map, and with the list of pages that belong to devices. An existing
+//! mapping is no proof that the address is valid: its access rights and memory type can be wrong for this use. This module uses
+//! no hardware. `memory::mmio` has the kernel's layout.
 
 use core::fmt;
 
@@ -14,68 +13,68 @@ use super::memory_map::{FRAME_BYTES, Owner, PhysRange, Region, RegionKind, Reser
 #[cfg(test)]
 mod tests;
 
-/// How many physical addresses the direct map has room for, in bits.
+/// The width of the physical addresses that the direct map has room for, in bits.
 pub const REACH_BITS: u8 = 46;
 
-/// The display's window below 1 MiB.
+/// The video memory below 1 MiB.
 pub const DISPLAY: PhysRange = PhysRange::new(0xa_0000, 0xc_0000);
 
-/// The read-only memory of the BIOS and of its extensions.
+/// The ROM of the BIOS and of its extensions.
 pub const BIOS_ROM: PhysRange = PhysRange::new(0xc_0000, 0x10_0000);
 
-/// Where chipsets decode the flash that holds the firmware, up to the reset vector (Intel ICH and PCH datasheets, "BIOS
-/// decode enable"). A write there can be a command to the flash.
+/// The flash that holds the firmware, up to the reset vector (Intel ICH and PCH datasheets, "BIOS decode enable"). A write
+/// there can be a command to the flash.
 pub const FLASH: PhysRange = PhysRange::new(0xff00_0000, 0x1_0000_0000);
 
-/// What a range is to be used for.
+/// The use of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Registers of that device, which are read and written past the caches.
+    /// Registers of this device: read and written, uncached.
     Registers(Device),
-    /// A screen's pixels, which are written.
+    /// A framebuffer: written.
     Screen,
-    /// A table of firmware's, which is read, at a time when usable memory belongs to the frame allocator.
+    /// A firmware table: read, after the frame allocator has taken the usable memory.
     Table,
-    /// The same before there is a frame allocator.
+    /// A firmware table: read, before the frame allocator exists.
     EarlyTable,
-    /// A module of the boot loader's, which is read.
+    /// A module of the boot loader: read.
     Module,
 }
 
-/// Why a range cannot be used.
+/// Why a range is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFault {
-    /// No byte, or the end lies past the end of all addresses.
+    /// The range is empty, or its end exceeds 64 bits.
     NoRange,
-    /// The range ends above what this processor can address.
+    /// The range exceeds the processor's physical address width.
     TooHigh {
-        /// The width of its physical addresses, in bits.
+        /// That width in bits.
         bits: u8,
     },
-    /// The range ends above what the direct map has room for.
+    /// The range exceeds the direct map.
     OutOfReach,
-    /// The range begins in page 0, which is never mapped.
+    /// The range begins in page 0, which is not mapped.
     FirstPage,
-    /// The registers do not begin at a multiple of what such a device needs.
+    /// The registers are not aligned as the device needs.
     Misaligned {
-        /// The multiple, in bytes.
+        /// The alignment in bytes.
         align: u64,
     },
-    /// Memory lies there that is in use for something else, or is not for this use.
+    /// The range contains memory with another use.
     Memory(Owner),
-    /// Firmware's read-only memory lies there.
+    /// The range contains firmware's ROM.
     Rom,
-    /// The display's window lies there.
+    /// The range contains video memory.
     Display,
-    /// A screen lies there.
+    /// The range contains the framebuffer.
     Screen,
-    /// Firmware's tables lie there.
+    /// A page of the range contains firmware tables.
     Tables,
-    /// Another device's registers are in the same page.
+    /// A page of the range contains registers of another device.
     Device(Device),
-    /// The memory map has nothing there that could hold a table or a module.
+    /// The memory map has no memory there.
     Nothing,
-    /// The kernel keeps account of only so many separate ranges.
+    /// The list of used ranges is full.
     TooManyIoRegions,
 }
 
@@ -101,31 +100,31 @@ impl fmt::Display for AddressFault {
 
 impl core::error::Error for AddressFault {}
 
-/// How a page is mapped, or is to be.
+/// The kind of mapping of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// As memory, since memory is in the page.
+    /// As memory: the page contains memory.
     Memory,
-    /// As what is kept account of beside memory.
+    /// As a used range outside memory.
     IoRegion(IoRegion),
 }
 
-/// What is known of the machine's physical addresses.
+/// The known uses of the machine's physical addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct PhysicalLayout<'a> {
     /// The memory map.
     pub regions: &'a [Region],
-    /// What is known beside memory.
+    /// The used ranges outside memory.
     pub io_regions: &'a IoRegions,
-    /// The width of a physical address, in bits.
+    /// The width of the processor's physical addresses, in bits.
     pub address_bits: u8,
 }
 
 impl PhysicalLayout<'_> {
-    /// Checks a range of `bytes` bytes; returns it.
+    /// Checks a range of `bytes` bytes and returns it.
     ///
     /// # Errors
-    /// The first reason against it, in the order of [`AddressFault`].
+    /// The first fault, in the order of [`AddressFault`].
     pub fn check(&self, address: u64, bytes: u64, purpose: Purpose) -> Result<PhysRange, AddressFault> {
         let end = address.checked_add(bytes).filter(|_| bytes > 0).ok_or(AddressFault::NoRange)?;
         if self.address_bits < 64 && end > 1 << self.address_bits {
@@ -146,7 +145,7 @@ impl PhysicalLayout<'_> {
         Ok(range)
     }
 
-    /// Whether a device can be there: in no page that has anything else.
+    /// Checks that the pages of the range contain nothing else.
     fn check_device(&self, range: PhysRange, io_region: IoRegion) -> Result<(), AddressFault> {
         if let IoRegion::Device(device) = io_region
             && !range.start.is_multiple_of(device.align())
@@ -180,7 +179,7 @@ impl PhysicalLayout<'_> {
         }
     }
 
-    /// Whether memory of the right kind is there, to the last byte.
+    /// Checks that the whole range is memory of the right kind.
     fn check_content(&self, range: PhysRange, purpose: Purpose) -> Result<(), AddressFault> {
         let mut at = range.start;
         let mut regions = self.regions_from(range.start);
@@ -207,18 +206,18 @@ impl PhysicalLayout<'_> {
         Ok(())
     }
 
-    /// How a page is mapped; `None` where neither memory nor a window is known.
+    /// Returns the kind of mapping of a page; `None` if it contains neither memory nor a used range.
     pub fn backing(&self, page: u64) -> Option<Backing> {
         if let Some((io_region, _)) = self.io_regions.at(page) {
             return Some(Backing::IoRegion(io_region));
         }
-        // A page that memory shares with something else is mapped as memory.
+        // A page with memory and another use is mapped as memory.
         let mut in_page =
             self.regions_from(page).take_while(|region| region.range.start < page + FRAME_BYTES);
         in_page.any(|region| region.owner.is_memory()).then_some(Backing::Memory)
     }
 
-    /// The regions whose last page ends past an address, in ascending order.
+    /// Returns the regions whose last page ends above an address, in ascending order.
     fn regions_from(&self, address: u64) -> impl Iterator<Item = &Region> {
         let first =
             self.regions.partition_point(|region| region.range.end.next_multiple_of(FRAME_BYTES) <= address);
@@ -226,7 +225,7 @@ impl PhysicalLayout<'_> {
     }
 }
 
-/// Whether a region may hold what is read for that purpose.
+/// Whether a region may contain data for that purpose.
 fn holds_content(owner: Owner, purpose: Purpose) -> bool {
     use RegionKind::*;
     match (owner, purpose) {
@@ -234,7 +233,7 @@ fn holds_content(owner: Owner, purpose: Purpose) -> bool {
         (Owner::Firmware(Usable), Purpose::Table) => false,
         (Owner::Firmware(Usable | AcpiReclaimable | AcpiNvs), _) => true,
         (Owner::Firmware(Reserved | Persistent), _) => purpose != Purpose::Module,
-        // What the kernel itself put to use holds its data. A module may share the frame of another.
+        // Other memory that the kernel has reserved holds its own data. Two modules may share a frame.
         (Owner::Kernel(ReservedReason::LoaderInfo), _) => true,
         (Owner::Kernel(ReservedReason::AcpiTables | ReservedReason::CommandLine), _) => {
             purpose != Purpose::Module

@@ -1,4 +1,4 @@
-//! The Rust side of `rt0.S`: what it is told, and what it leaves behind.
+//! The Rust side of `rt0.S`: its constants, and its results.
 
 use core::mem::{offset_of, size_of};
 
@@ -11,49 +11,49 @@ use crate::cpu::thread::layout;
 use crate::cpu::{PAGE_BYTES, UPPER_HALF};
 use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
-/// What rt0 hands to Rust.
+/// The results of rt0.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Handoff {
-    /// The physical address of the loader's structure.
+    /// The physical address of the boot information.
     pub loader_info: u64,
-    /// The TSC when rt0 had found that there is one: the zero of every time in a report.
+    /// The TSC at entry, read after rt0 has found that the processor has a TSC. All times of a report are relative to it.
     pub entry_tsc: u64,
-    /// How much higher the image runs than it was linked.
+    /// The difference between the run-time addresses and the link-time addresses of the image.
     pub slide: u64,
-    /// Where physical address 0 is seen.
+    /// The virtual address of physical address 0.
     pub direct_map_base: u64,
-    /// Which door it came by: one of `PROTOCOL_*`.
+    /// The boot protocol: one of `PROTOCOL_*`.
     pub protocol: u32,
-    /// What the base was drawn from: one of `KASLR_*`.
+    /// The entropy source of the base: one of `KASLR_*`.
     pub kaslr: u32,
-    /// NMIs that 32-bit code has counted.
+    /// The number of NMIs during 32-bit code.
     pub nmis: u32,
-    /// Machine checks that 32-bit code has counted; their banks are as the processor left them.
+    /// The number of machine checks during 32-bit code. Their banks are not read yet.
     pub machine_checks: u32,
 }
 
-/// The command line says `kaslr=off`.
+/// The command line contains `kaslr=off`.
 const KASLR_OFF: u32 = 0;
 const KASLR_RDSEED: u32 = 1;
 const KASLR_RDRAND: u32 = 2;
 const KASLR_TSC: u32 = 3;
 
-/// What the direct map's base was drawn from.
+/// The entropy source of the direct map's base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kaslr {
-    /// Not drawn: the lowest there is.
+    /// None: the base is the lowest one.
     Off,
     /// RDSEED.
     Rdseed,
     /// RDRAND.
     Rdrand,
-    /// The time stamp counter, which others may know.
+    /// The TSC, which can be guessed.
     Tsc,
 }
 
 impl Kaslr {
-    /// Its name in reports.
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Kaslr::Off => "off",
@@ -65,7 +65,7 @@ impl Kaslr {
 }
 
 impl Handoff {
-    /// What the direct map's base was drawn from.
+    /// Returns the entropy source of the direct map's base.
     pub fn kaslr(&self) -> Kaslr {
         match self.kaslr {
             KASLR_OFF => Kaslr::Off,
@@ -99,10 +99,10 @@ core::arch::global_asm!(
     ".set KASLR_RDSEED, {kaslr_rdseed}",
     ".set KASLR_RDRAND, {kaslr_rdrand}",
     ".set KASLR_TSC, {kaslr_tsc}",
-    // As often as Intel advises to try RDRAND (SDM Vol. 1, 7.3.17.1).
+    // The number of attempts that Intel recommends for RDRAND (SDM Vol. 1, 7.3.17.1).
     ".set KASLR_TRIES, 10",
     ".set COMMAND_LINE_LIMIT, {command_line_limit}",
-    // Multiboot 0.6.96, 3.1 and 3.2: memory information wanted, address fields valid.
+    // Multiboot 0.6.96, 3.1 and 3.2: memory information requested, address fields valid.
     ".set MULTIBOOT1_MAGIC, {multiboot1_magic}",
     ".set MULTIBOOT1_HEADER_FLAGS, {multiboot1_header_flags}",
     // Multiboot 2.0, 3.1.1 and 3.3.
@@ -186,7 +186,7 @@ core::arch::global_asm!(
     thread_stack_bottom = const layout::STACK_BOTTOM,
     thread_stack_top = const layout::STACK_TOP,
     thread_bytes = const layout::BYTES,
-    // The BSP works beneath the stages, which need some for themselves.
+    // The work runs on the BSP's boot stack, below the frames of the stages.
     boot_stack_bytes = const (STACK_PAGES + 2) * PAGE_BYTES,
     gs_base_variable = sym crate::cpu::per_cpu::GS_BASE,
     current_thread_variable = sym crate::cpu::thread::CURRENT_THREAD,
@@ -210,24 +210,26 @@ unsafe extern "C" {
     static EARLY_GDT_END: u8;
 }
 
-/// What rt0 left behind.
+/// Returns the results of rt0.
+///
+/// **Context:** any.
 #[inline]
 pub fn handoff() -> &'static Handoff {
-    // SAFETY: rt0 wrote it before any Rust ran, and nobody writes it again.
+    // SAFETY: rt0 writes the static before it jumps to `rust_entry`. No Rust code writes it.
     unsafe { &rt0_handoff }
 }
 
-/// The interrupt descriptor table without interrupt stacks: for a CPU that has no TSS yet. Nobody writes it after rt0.
+/// Returns the interrupt descriptor table without IST entries, for a CPU without a TSS. Read-only after rt0.
 pub fn early_idt() -> *const InterruptDescriptorTable {
     &raw const EARLY_IDT
 }
 
-/// The interrupt descriptor table in which #DB, NMI, #DF and #MC have stacks of their own. Nobody writes it after rt0.
+/// Returns the interrupt descriptor table with IST entries for #DB, NMI, #DF and #MC. Read-only after rt0.
 pub fn final_idt() -> *const InterruptDescriptorTable {
     &raw const FINAL_IDT
 }
 
-/// The address of rt0's GDT, and its last byte's offset: for a CPU that has none of its own yet. Nobody writes it.
+/// Returns the address and the limit of rt0's GDT, for a CPU without a GDT of its own. Read-only.
 pub fn early_gdt() -> (u64, u16) {
     let (start, end) = ((&raw const EARLY_GDT).addr(), (&raw const EARLY_GDT_END).addr());
     (start as u64, (end - start - 1) as u16)

@@ -1,15 +1,14 @@
-//! The memory map's vocabulary: ranges of physical addresses, what firmware says of them, and why the kernel took
-//! them. Rounding and ordering live here, so that [the map](super) itself only splits and merges.
+//! Ranges of physical addresses, their kinds by firmware, and the reasons for which the kernel reserves them.
 
 use core::fmt;
 use core::ops::Range;
 
 use crate::cpu::PAGE_BYTES;
 
-/// Bytes in a frame, the grain in which memory is managed: [`PAGE_BYTES`], as wide as an address.
+/// The size of a page frame in bytes, as a `u64`: [`PAGE_BYTES`].
 pub const FRAME_BYTES: u64 = PAGE_BYTES as u64;
 
-/// One past the highest physical address that the architecture can name: 52 bits (Intel SDM Vol. 3A, "Enumeration of
+/// The end of the architecture's physical address space (exclusive): 52 bits (Intel SDM Vol. 3A, "Enumeration of
 /// Paging Features by CPUID", MAXPHYADDR).
 pub const PHYSICAL_LIMIT: u64 = 1 << 52;
 
@@ -18,43 +17,43 @@ pub const PHYSICAL_LIMIT: u64 = 1 << 52;
 pub struct PhysRange {
     /// The first address.
     pub start: u64,
-    /// One past the last address.
+    /// The end (exclusive).
     pub end: u64,
 }
 
 impl PhysRange {
-    /// The range from `start` up to, and without, `end`.
+    /// Returns the range from `start` to `end` (exclusive).
     pub const fn new(start: u64, end: u64) -> PhysRange {
         PhysRange { start, end }
     }
 
-    /// Bytes in the range; 0 where the end is not past the start.
+    /// Returns the number of bytes; 0 if the end is not above the start.
     pub const fn len(self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether nothing is in it.
+    /// Whether the range contains no address.
     pub const fn is_empty(self) -> bool {
         self.end <= self.start
     }
 
-    /// The numbers of the frames that lie wholly inside.
+    /// Returns the numbers of the frames that lie wholly inside.
     pub fn whole_frames(self) -> Range<u64> {
         let first = self.start.div_ceil(FRAME_BYTES);
         first..(self.end / FRAME_BYTES).max(first)
     }
 
-    /// Whether an address is in both.
+    /// Whether the ranges have an address in common.
     pub const fn overlaps(self, other: PhysRange) -> bool {
         self.start < other.end && other.start < self.end && !self.is_empty() && !other.is_empty()
     }
 
-    /// Whether all of it is in the other.
+    /// Whether the range lies inside the other one.
     pub const fn is_within(self, other: PhysRange) -> bool {
         other.start <= self.start && self.end <= other.end
     }
 
-    /// The smallest range of whole frames that covers this one.
+    /// Returns the smallest range of whole frames that contains this one.
     pub fn rounded_out(self) -> PhysRange {
         PhysRange::new(self.start / FRAME_BYTES * FRAME_BYTES, self.end.div_ceil(FRAME_BYTES) * FRAME_BYTES)
     }
@@ -66,25 +65,25 @@ impl fmt::Display for PhysRange {
     }
 }
 
-/// What firmware says a region is. Ordered by how much it forbids: where two entries overlap, the greater wins.
+/// The kind of a region by firmware, in ascending order of restriction: where two entries overlap, the greater one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RegionKind {
-    /// RAM that is the kernel's to use.
+    /// RAM that the kernel may use.
     Usable,
-    /// RAM that holds ACPI tables, free once they have been read.
+    /// RAM that holds ACPI tables; usable after they have been read.
     AcpiReclaimable,
-    /// Memory that outlives a power cycle: RAM in speed, but not to be overwritten unasked.
+    /// Non-volatile memory, which must not be overwritten.
     Persistent,
     /// RAM that the firmware keeps across sleep.
     AcpiNvs,
-    /// Devices, firmware, and every type that is not known.
+    /// Devices, firmware, and all unknown types.
     Reserved,
-    /// RAM that is broken or switched off.
+    /// RAM that is faulty or disabled.
     Unusable,
 }
 
 impl RegionKind {
-    /// The kind behind a type number of the BIOS interface E820, which PVH and both Multiboots share (ACPI 6.5
+    /// Returns the kind for a type number of E820, which PVH and both Multiboots use too (ACPI 6.5
     /// §15, address range types: 1 memory, 2 reserved, 3 reclaimable, 4 NVS, 5 unusable, 6 disabled, 7 persistent).
     pub const fn from_e820(number: u32) -> RegionKind {
         match number {
@@ -98,45 +97,45 @@ impl RegionKind {
     }
 }
 
-/// Why the kernel took a range out of the usable memory.
+/// The reason for which the kernel reserved a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReservedReason {
-    /// Page 0: kept unmapped so that a null pointer faults, and home to the BIOS's own variables.
+    /// Page 0: unmapped, so that a null pointer faults; it holds the BIOS's variables.
     FirstPage,
-    /// What a PC shows of its display and its BIOS between 640 KiB and 1 MiB.
+    /// The PC's video memory and BIOS ROM between 640 KiB and 1 MiB.
     LegacyArea,
     /// The kernel's image and BSS.
     Kernel,
-    /// What the loader passed: command line, tables, modules.
+    /// The loader's modules.
     LoaderInfo,
     /// ACPI tables that firmware left in usable memory.
     AcpiTables,
-    /// The page that the application processors wake up in.
+    /// The AP trampoline.
     Trampoline,
-    /// Page tables, and what else the early bump allocator gave out.
+    /// Page tables and other allocations of the early bump allocator.
     EarlyTables,
-    /// The frame allocator's own tables.
+    /// The frame allocator's tables.
     FrameTables,
-    /// What the command line says is to be left alone.
+    /// The parameter `reserve`.
     CommandLine,
-    /// Areas and stacks of the CPUs.
+    /// Per-CPU areas and stacks.
     PerCpu,
 }
 
-/// Who a region belongs to.
+/// The owner of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// As firmware described it.
+    /// Not reserved by the kernel; the kind is firmware's.
     Firmware(RegionKind),
-    /// Usable memory that the kernel has put to use, and what for.
+    /// Usable memory that the kernel has reserved, with the reason.
     Kernel(ReservedReason),
 }
 
 impl Owner {
-    /// Usable memory that nobody has taken.
+    /// Usable memory that is not reserved.
     pub(super) const USABLE: Owner = Owner::Firmware(RegionKind::Usable);
 
-    /// Whether there is memory, to be mapped as such.
+    /// Whether the region is RAM, which the direct map maps write-back.
     pub fn is_memory(self) -> bool {
         match self {
             Owner::Firmware(kind) => {
@@ -146,8 +145,8 @@ impl Owner {
         }
     }
 
-    /// What to forget first when the map is full. A region that is forgotten becomes a hole, which is no more usable
-    /// than a reserved region; only forgetting a usable one costs memory. In between is what somebody may yet look up.
+    /// The priority of the region when the map is full; the lowest is dropped first. A dropped region is a hole. Only a dropped
+    /// usable region loses memory. Regions that are looked up later are in between.
     pub(super) fn worth(self) -> u8 {
         match self {
             Owner::USABLE => 2,
@@ -180,22 +179,22 @@ impl fmt::Display for Owner {
     }
 }
 
-/// One line of the loader's table, as it came.
+/// An entry of the loader's table, unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawEntry {
     /// The first address.
     pub base: u64,
-    /// Bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// What it is said to be.
+    /// The kind.
     pub kind: RegionKind,
 }
 
-/// One region of the map.
+/// A region of the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// Where it lies.
+    /// The addresses.
     pub range: PhysRange,
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
 }

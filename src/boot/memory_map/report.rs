@@ -1,48 +1,48 @@
-//! What [`fill`](super::RegionMap::fill) had to put right in the loader's entries, and what a full map gave up.
+//! The corrections that [`fill`](super::RegionMap::fill) made to the loader's entries, and the regions that it dropped.
 
 use core::fmt;
 
-/// What was wrong with the loader's entries, and what the map gave up.
+/// Counts of the errors in the loader's entries, and of dropped regions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MapReport {
     /// Entries read.
     pub entries: u32,
-    /// Entries without a byte in them; skipped.
+    /// Empty entries; skipped.
     pub zero_length: u32,
-    /// Entries that begin below the one before them.
+    /// Entries that begin below the entry before them.
     pub unsorted: u32,
-    /// Entries that overlap one taken earlier.
+    /// Entries that overlap an earlier one.
     pub overlapping: u32,
-    /// Entries whose end lies past 2^64; cut off at [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT).
+    /// Entries whose end lies above 2^64; truncated at [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT).
     pub wrapping: u32,
-    /// Other entries whose end lies past [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT); cut off there.
+    /// Other entries whose end lies above [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT); truncated there.
     pub clamped: u32,
-    /// Entries that begin at or past [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT); skipped.
+    /// Entries that begin at or above [`PHYSICAL_LIMIT`](super::PHYSICAL_LIMIT); skipped.
     pub out_of_range: u32,
-    /// What did not fit into the map.
+    /// Regions that did not fit into the map.
     pub truncated: Truncated,
 }
 
-/// What a map that was full gave up.
+/// Regions that a full map dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Truncated {
-    /// Regions nobody may use that the map no longer tells from a hole. Costs nothing but the line in the table.
+    /// Reserved regions, which are holes now. No usable memory is lost.
     pub regions: u32,
-    /// Usable memory given up, in bytes; an upper bound, for a later entry may have brought some of it back.
+    /// Usable memory dropped, in bytes. An upper bound: a later entry can contain the same memory.
     pub usable_bytes: u64,
 }
 
 impl MapReport {
-    /// Whether what the table says cannot all be true, or memory was lost. Entries without a byte and a table out of order
-    /// are no contradiction.
+    /// Whether entries contradict each other or the architecture, or regions were dropped. Empty and unsorted entries do not
+    /// count.
     pub fn is_contradictory(&self) -> bool {
         let counts =
             [self.overlapping, self.wrapping, self.clamped, self.out_of_range, self.truncated.regions];
         counts.iter().any(|count| *count > 0) || self.truncated.usable_bytes > 0
     }
 
-    /// Whether the loader's table was in order and fitted.
+    /// Whether nothing was corrected and nothing dropped.
     pub fn is_clean(&self) -> bool {
         *self == MapReport { entries: self.entries, ..MapReport::default() }
     }

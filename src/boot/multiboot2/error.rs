@@ -1,61 +1,61 @@
-//! What can be wrong with the loader's structure.
+//! Errors of the Multiboot 2 information.
 
 use core::fmt;
 
 use super::{HEAD_BYTES, MEMORY_MAP_ENTRY_MIN};
 
-/// Why the loader's information cannot be used.
+/// Why the Multiboot 2 information is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Multiboot2Error {
-    /// The structure ends too soon.
+    /// The structure is truncated.
     Truncated {
-        /// Bytes that it says it has, or that it must have.
+        /// The size by its head, or the minimum size, in bytes.
         needed: usize,
-        /// Bytes that were there.
+        /// The size of the slice, in bytes.
         found: usize,
     },
-    /// It says that it is too short to hold even its head.
+    /// The size by its head is below that of the head.
     TooShort {
-        /// The length that it claims.
+        /// The size by its head, in bytes.
         total: u32,
     },
-    /// No tag ends it.
+    /// There is no end tag.
     NoEndTag {
-        /// Its length.
+        /// The size of the structure, in bytes.
         total: usize,
     },
-    /// A tag says that it is smaller than its own head: the walk would not move on.
+    /// The size of a tag is below that of its head; the walk would not terminate.
     TagTooSmall {
-        /// Where it begins.
+        /// The offset of the tag.
         offset: usize,
-        /// Its kind.
+        /// The kind of the tag.
         kind: u32,
-        /// The size that it claims.
+        /// The size field.
         size: u32,
     },
-    /// A tag ends past the structure's end.
+    /// A tag ends after the structure's end.
     TagPastEnd {
-        /// Where it begins.
+        /// The offset of the tag.
         offset: usize,
-        /// Its kind.
+        /// The kind of the tag.
         kind: u32,
-        /// The size that it claims.
+        /// The size field.
         size: u32,
-        /// The structure's length.
+        /// The size of the structure, in bytes.
         total: usize,
     },
-    /// A tag is too short for what its kind has in it.
+    /// A tag is too short for the fields of its kind.
     TagCutOff {
-        /// Its kind.
+        /// The kind of the tag.
         kind: u32,
-        /// Bytes that it must have, with its head.
+        /// The size needed, head included, in bytes.
         needed: usize,
-        /// Bytes that it has.
+        /// The size of the tag, in bytes.
         found: usize,
     },
-    /// The memory map's entries are smaller than entries are.
+    /// The size of memory map entries is below the minimum.
     MemoryMapEntryTooSmall {
-        /// The size that it claims.
+        /// The size field.
         size: u32,
     },
 }
