@@ -1,7 +1,7 @@
-//! Gives the unpacker its payload and its linker script.
+//! Passes the payload and the linker script to the build of the unpacker.
 //!
-//! The launcher names the payload by `OCTOPOD_PAYLOAD`. Without one the unpacker is built around nothing, which it refuses
-//! at run time: enough for the compiler to have a look at it.
+//! The launcher sets `OCTOPOD_PAYLOAD` to the path of the payload. Without it, the unpacker is built with an empty payload, which
+//! it refuses at run time: enough for `cargo check`.
 
 use std::path::PathBuf;
 use std::{env, fs, process};
@@ -38,13 +38,13 @@ fn run() -> Result<(), String> {
     fs::write(&copy, payload).map_err(|error| format!("{}: {error}", copy.display()))?;
     println!("cargo::rustc-env=OCTOPOD_PAYLOAD_COPY={}", copy.display());
     if variable("CARGO_CFG_TARGET_OS")? == "none" {
-        // Cargo adapts the path of its folder for this script, and no other, in a clone that is copied or moved.
+        // The script is copied to OUT_DIR: in a clone that is copied or moved, cargo adapts only that path.
         println!("cargo::rerun-if-changed=../linker/unpacker.ld");
         let script = folder.join("../linker/unpacker.ld");
         let copy = out_dir.join("unpacker.ld");
         fs::copy(&script, &copy).map_err(|error| format!("{}: {error}", script.display()))?;
         println!("cargo::rustc-link-arg-bins=-T{}", copy.display());
-        // It finds its own data by distances; a loader that moves it need relocate nothing.
+        // The code is position-independent, so that it needs no relocations wherever it is loaded.
         println!("cargo::rustc-link-arg-bins=--no-pie");
         println!("cargo::rustc-link-arg-bins=--defsym=kernel_memory_bytes={}", head.memory_bytes);
     }

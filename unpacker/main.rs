@@ -1,12 +1,13 @@
-//! Unpacks a compressed kernel to the pages behind itself, and enters it as if the loader had done so. All of it is
-//! assembly: it runs before anything is known of the processor.
+//! Unpacks a compressed kernel to the pages after itself, and enters it with the loader's boot information. It is all
+//! assembly, because it runs before the processor's features are known.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
 mod kernel {
     use octopod_payload::{
-        HEAD_BYTES, MAGIC, PACKED_BYTES_AT, PACKED_CHECKSUM_AT, UNPACKED_BYTES_AT, UNPACKED_CHECKSUM_AT, door,
+        HEAD_BYTES, MAGIC, PACKED_BYTES_AT, PACKED_CHECKSUM_AT, UNPACKED_BYTES_AT, UNPACKED_CHECKSUM_AT,
+        entry,
     };
 
     core::arch::global_asm!(
@@ -38,19 +39,19 @@ mod kernel {
         include_str!("../src/boot/checksum.S"),
         ".code64",
         ".text",
-        protocol_pvh = const door::PROTOCOL_PVH,
-        protocol_multiboot1 = const door::PROTOCOL_MULTIBOOT1,
-        protocol_multiboot2 = const door::PROTOCOL_MULTIBOOT2,
-        pvh_magic = const door::PVH_MAGIC,
-        multiboot1_magic = const door::MULTIBOOT1_MAGIC,
-        multiboot1_header_flags = const door::MULTIBOOT1_HEADER_FLAGS,
-        multiboot2_magic = const door::MULTIBOOT2_MAGIC,
-        multiboot2_header_magic = const door::MULTIBOOT2_HEADER_MAGIC,
-        unpacked_entry = const door::UNPACKED_ENTRY,
-        exit_port = const door::EXIT_PORT,
-        exit_refused = const door::EXIT_REFUSED,
-        shutdown_port = const door::SHUTDOWN_PORT,
-        shutdown = const door::SHUTDOWN,
+        protocol_pvh = const entry::PROTOCOL_PVH,
+        protocol_multiboot1 = const entry::PROTOCOL_MULTIBOOT1,
+        protocol_multiboot2 = const entry::PROTOCOL_MULTIBOOT2,
+        pvh_magic = const entry::PVH_MAGIC,
+        multiboot1_magic = const entry::MULTIBOOT1_MAGIC,
+        multiboot1_header_flags = const entry::MULTIBOOT1_HEADER_FLAGS,
+        multiboot2_magic = const entry::MULTIBOOT2_MAGIC,
+        multiboot2_header_magic = const entry::MULTIBOOT2_HEADER_MAGIC,
+        unpacked_entry = const entry::UNPACKED_ENTRY,
+        exit_port = const entry::EXIT_PORT,
+        exit_refused = const entry::EXIT_REFUSED,
+        shutdown_port = const entry::SHUTDOWN_PORT,
+        shutdown = const entry::SHUTDOWN,
         magic = const MAGIC,
         head_bytes = const HEAD_BYTES,
         packed_bytes = const PACKED_BYTES_AT,
@@ -61,14 +62,14 @@ mod kernel {
     );
 }
 
-/// The payload, where the linker's script puts it. Its file may have any path: no assembler reads it.
+/// The payload. The linker script places its section. `include_bytes!` accepts a file at any path.
 #[cfg(target_os = "none")]
 #[used]
 #[unsafe(link_section = ".payload")]
 static PAYLOAD: [u8; include_bytes!(env!("OCTOPOD_PAYLOAD_COPY")).len()] =
     *include_bytes!(env!("OCTOPOD_PAYLOAD_COPY"));
 
-/// On a host there is nothing to run.
+/// Reports that the unpacker does not run on a host.
 #[cfg(not(target_os = "none"))]
 fn main() {
     eprintln!("octopod-unpacker runs on bare metal; `cargo run -- --compressed` boots it under QEMU");
@@ -78,6 +79,6 @@ fn main() {
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn never_called(_: &core::panic::PanicInfo) -> ! {
-    // There is no Rust code here that could panic, but the language asks for a handler.
+    // No Rust code here can panic, but the language requires a handler.
     loop {}
 }

@@ -1,23 +1,22 @@
-//! What a compressed kernel looks like: the head that stands before the LZ4 block, for those who write it (the launcher)
-//! and those who read it (`unpacker.S`).
+//! The format of a compressed kernel: a head, then one LZ4 block. The launcher writes it, `unpacker.S` reads it.
 
 #![cfg_attr(not(test), no_std)]
 
-/// What it begins with.
+/// The first word of the head.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"8LZ4");
 
-/// The head's size. All of its fields are little-endian words of 32 bits.
+/// The size of the head in bytes. All fields are 32-bit little-endian integers.
 pub const HEAD_BYTES: usize = 24;
 
-/// Offset of the number of bytes that follow the head: one LZ4 block.
+/// Offset of the size of the LZ4 block, in bytes.
 pub const PACKED_BYTES_AT: usize = 4;
-/// Offset of the checksum of those bytes.
+/// Offset of the checksum of the LZ4 block.
 pub const PACKED_CHECKSUM_AT: usize = 8;
-/// Offset of the number of bytes that they unpack to: the image from its first byte to its last initialised one.
+/// Offset of the size of the unpacked image up to its last initialised byte, in bytes.
 pub const UNPACKED_BYTES_AT: usize = 12;
-/// Offset of the checksum of the unpacked bytes.
+/// Offset of the checksum of the unpacked image.
 pub const UNPACKED_CHECKSUM_AT: usize = 16;
-/// Offset of the number of bytes that the image takes in memory.
+/// Offset of the size of the image in memory, in bytes.
 pub const MEMORY_BYTES_AT: usize = 20;
 
 /// The head of a payload.
@@ -36,7 +35,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// As it is stored.
+    /// Returns the encoded head.
     pub fn to_bytes(self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         let fields = [
@@ -53,7 +52,7 @@ impl Head {
         bytes
     }
 
-    /// The head at the start of a payload, if there is one.
+    /// Decodes the head at the start of a payload; `None` if the magic is wrong or the slice too short.
     pub fn from_bytes(bytes: &[u8]) -> Option<Head> {
         let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         if word(0)? != MAGIC {
@@ -69,9 +68,9 @@ impl Head {
     }
 }
 
-/// The kernel's own constants that `multiboot_entry.S` is assembled with. The kernel's crate cannot be linked beside the unpacker, for
-/// both bring a door; a test compares.
-pub mod door {
+/// The constants of `multiboot_entry.S`. They are copies: the kernel's crate cannot be linked with the unpacker, because both
+/// define the entry point. A test compares them with the kernel's.
+pub mod entry {
     #![allow(missing_docs)]
 
     pub const PROTOCOL_PVH: u32 = 0;
@@ -97,21 +96,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_door_is_the_kernels() {
-        assert_eq!(door::PROTOCOL_PVH, boot::PROTOCOL_PVH);
-        assert_eq!(door::PROTOCOL_MULTIBOOT1, boot::PROTOCOL_MULTIBOOT1);
-        assert_eq!(door::PROTOCOL_MULTIBOOT2, boot::PROTOCOL_MULTIBOOT2);
-        assert_eq!(door::PVH_MAGIC, pvh::MAGIC);
-        assert_eq!(door::MULTIBOOT1_MAGIC, multiboot1::LOADER_MAGIC);
+    fn entry_constants_are_those_of_the_kernel() {
+        assert_eq!(entry::PROTOCOL_PVH, boot::PROTOCOL_PVH);
+        assert_eq!(entry::PROTOCOL_MULTIBOOT1, boot::PROTOCOL_MULTIBOOT1);
+        assert_eq!(entry::PROTOCOL_MULTIBOOT2, boot::PROTOCOL_MULTIBOOT2);
+        assert_eq!(entry::PVH_MAGIC, pvh::MAGIC);
+        assert_eq!(entry::MULTIBOOT1_MAGIC, multiboot1::LOADER_MAGIC);
         let flags = multiboot1::HEADER_MEMORY_INFO | multiboot1::HEADER_ADDRESSES;
-        assert_eq!(door::MULTIBOOT1_HEADER_FLAGS, flags);
-        assert_eq!(door::MULTIBOOT2_MAGIC, multiboot2::LOADER_MAGIC);
-        assert_eq!(door::MULTIBOOT2_HEADER_MAGIC, multiboot2::HEADER_MAGIC);
-        assert_eq!(door::UNPACKED_ENTRY, boot::UNPACKED_ENTRY);
-        assert_eq!(door::EXIT_PORT, wire::EXIT_PORT);
-        assert_eq!(door::EXIT_REFUSED, ExitCode::Refused as u32);
-        assert_eq!(door::SHUTDOWN_PORT, wire::SHUTDOWN_PORT);
-        assert_eq!(door::SHUTDOWN, u64::from_le_bytes(*wire::SHUTDOWN));
+        assert_eq!(entry::MULTIBOOT1_HEADER_FLAGS, flags);
+        assert_eq!(entry::MULTIBOOT2_MAGIC, multiboot2::LOADER_MAGIC);
+        assert_eq!(entry::MULTIBOOT2_HEADER_MAGIC, multiboot2::HEADER_MAGIC);
+        assert_eq!(entry::UNPACKED_ENTRY, boot::UNPACKED_ENTRY);
+        assert_eq!(entry::EXIT_PORT, wire::EXIT_PORT);
+        assert_eq!(entry::EXIT_REFUSED, ExitCode::Refused as u32);
+        assert_eq!(entry::SHUTDOWN_PORT, wire::SHUTDOWN_PORT);
+        assert_eq!(entry::SHUTDOWN, u64::from_le_bytes(*wire::SHUTDOWN));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-// The unpacker: an LZ4 block, checked before and after, unpacked to the pages behind it; then the kernel's own entry.
+// The unpacker: checks an LZ4 block, unpacks it to the pages after it, checks the result, and enters the kernel.
 //
-// Entry, from multiboot_entry.S: edi = the protocol, ebx = the loader's information, ebp = rt0_entry, esp = a scratch stack.
-// Exit: UNPACKED_ENTRY of the unpacked image, with edi and ebx as at `located`, ebp = the image, esi = the NMIs and machine
-//     checks counted so far. The kernel runs wherever it is put, and checks that it lies in RAM.
+// Entry, from multiboot_entry.S: edi = the protocol, ebx = the boot information, ebp = rt0_entry, esp = a scratch stack.
+// Exit: UNPACKED_ENTRY of the unpacked image, with edi and ebx as at `located`, ebp = the image, esi = the event counters (NMIs
+//     and machine checks). The kernel is position-independent, and checks that it lies in RAM.
 //
-// The pages behind the payload are reserved by this image's own size, so whoever loaded it has kept them free. 32-bit
-// code for an 80486: what the processor lacks is for the kernel to say.
+// The pages after the payload belong to this image, so the loader keeps them free. 32-bit code for an 80486: the kernel reports
+// missing processor features.
 
     .section .rt0, "ax", @progbits
     .code32
@@ -27,8 +27,8 @@ located:
     cmpl PACKED_CHECKSUM(%ebx), %eax
     jne refuse
 
-    // A block is a row of sequences: a token, literals, the distance and length of a match (LZ4 block format). Having
-    // passed its checksum it is what the packer wrote, so its lengths need no further check.
+    // A block is a series of sequences: a token, literals, the distance and the length of a match (LZ4 block format). The
+    // checksum is right, so the lengths are those of the launcher and are not checked.
     leal HEAD_BYTES(%ebx), %esi
     leal unpacker_off_kernel(%ebp), %edi
     movl PACKED_BYTES(%ebx), %edx
@@ -42,7 +42,7 @@ sequence:
     call length
     rep movsb
     popl %ecx
-    // The last sequence ends behind its literals.
+    // The last sequence ends after its literals.
     cmpl %edx, %esi
     jae unpacked
     xorl %eax, %eax
@@ -53,7 +53,7 @@ sequence:
     pushl %esi
     movl %edi, %esi
     subl %eax, %esi
-    // Byte by byte: a match may reach into what it copies.
+    // Copied byte by byte: a match can overlap its destination.
     rep movsb
     popl %esi
     jmp sequence
@@ -79,8 +79,8 @@ unpacked:
     addl $UNPACKED_ENTRY, %edx
     jmp *%edx
 
-// ecx = four bits of a token; 15 means that bytes follow which are to be added, up to the first that is not 255.
-// `length_behind_distance` keeps eax, which holds the distance.
+// ecx = four bits of a token. If they are 15, the following bytes are added, up to and including the first that is not 255.
+// `length_behind_distance` preserves eax, which holds the distance.
 length:
     cmpl $15, %ecx
     jne 2f

@@ -1,9 +1,9 @@
-// The checksum of the kernel's image, and of a compressed one. 32-bit code for an 80486, at any address; uses no memory
-// but the stack.
+// The checksum of the kernel's image and of a compressed image. Position-independent 32-bit code for an 80486. It uses no
+// memory except the stack.
 
     .section .rt0, "ax", @progbits
     .code32
-// eax = Adler-32 (RFC 1950) of the ecx bytes at edi. Spoils ecx, edx, esi, edi.
+// eax = Adler-32 (RFC 1950) of the ecx bytes at edi. Clobbers ecx, edx, esi, edi.
 checksum:
     movl $1, %eax
     xorl %edx, %edx

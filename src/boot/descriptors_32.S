@@ -1,17 +1,16 @@
-// GDT and IDT for 32-bit code: an NMI or a machine check that arrives before the kernel runs in long mode is counted, and
-// the interrupted code goes on.
+// GDT and IDT for 32-bit code. An NMI or a machine check before the kernel runs in long mode is counted, and the interrupted
+// code is resumed.
 //
-// Entry, from multiboot_entry.S: edi = PROTOCOL_*, ebx, ebp and esp as at `located`, esi = counters to add to one's own.
-// Exit to `located`, with edi, ebx, ebp and esp as they were.
+// Entry, from multiboot_entry.S: edi = PROTOCOL_*, ebx, ebp and esp as at `located`, esi = event counters to be added.
+// Exit to `located`: edi, ebx, ebp and esp unchanged.
 //
-// Before `idt_loaded` the IDT is the loader's, or none: an NMI is then the loader's to handle, if it can. That takes some
-// forty instructions without a loop, which is the least: own gates need a code segment of one's own, and that an address.
-// A machine check before rt0 sets CR4.MCE shuts the processor down, whatever gates there are (SDM Vol. 3A, 6.15, #MC).
+// Before `idt_loaded` the IDT is the loader's, or there is none: the loader's handler, if any, receives an NMI. This window is
+// about forty instructions without a loop. It cannot be shorter: gates need a code segment, and that needs the image's address.
+// A machine check before rt0 sets CR4.MCE shuts the processor down, whatever the IDT (SDM Vol. 3A, 6.15, #MC).
 //
-// The IDT serves protected mode and long mode at once. In protected mode a gate takes 8 bytes, in long mode 16, so the
-// 32-bit gates of NMI (vector 2) and #MC (vector 18) lie where long mode has the low halves of vectors 1 and 9. rt0 fills
-// in the 64-bit gates of all other exceptions, so there is no instruction of the change of mode at which an NMI finds no
-// gate; vectors 1 and 9 do not arise in it.
+// The IDT is valid in protected mode and in long mode. A gate has 8 bytes in protected mode and 16 in long mode. The 32-bit gates
+// of NMI (vector 2) and #MC (vector 18) therefore overlap the 64-bit gates of vectors 1 and 9. rt0 writes the 64-bit gates of all
+// other exceptions. So an NMI finds a gate at each instruction of the mode change; vectors 1 and 9 do not occur there.
 
     .set EVENT_NMI, 0
     .set EVENT_MACHINE_CHECK, 4
@@ -23,7 +22,7 @@ load_descriptors_32:
     pushl %eax
     pushw $(early_gdt_end - early_gdt - 1)
     lgdt (%esp)
-    // A return to one's own code segment: the loader's selectors may mean anything in this table.
+    // A far return loads this GDT's code selector. The loader's selectors are invalid in this table.
     pushl $CODE_32_SELECTOR
     leal (1f - rt0_entry)(%ebp), %eax
     pushl %eax
@@ -53,7 +52,7 @@ idt_loaded:
     addl %eax, (events_32 - rt0_entry + EVENT_MACHINE_CHECK)(%ebp)
     jmp located
 
-// They use the interrupted code's stack, which this section and rt0 keep valid throughout, and rely on no register of it.
+// The handlers use the interrupted code's stack, which this section and rt0 keep valid, and expect no register value.
 nmi_32:
     pushl %eax
     call 1f
@@ -62,7 +61,7 @@ nmi_32:
     popl %eax
     iretl
 
-// The banks are left as they are, and MCIP stays set: who counts this reports them.
+// The handler does not read the banks, and MCIP remains set. The kernel reports them later.
 machine_check_32:
     pushl %eax
     call 1f
@@ -71,13 +70,13 @@ machine_check_32:
     popl %eax
     iretl
 
-    // What has been counted: NMIs, machine checks.
+    // Event counters: NMIs, machine checks.
     .balign 4
     .global events_32
 events_32:  .long 0, 0
 no_events:  .long 0, 0
 
-    // The Accessed bits are set, so the processor never writes here. The selectors are those of every other GDT.
+    // The Accessed bits are set, so the processor does not write here. The selectors are those of all other GDTs.
     .balign 8
     .global early_gdt
 early_gdt:

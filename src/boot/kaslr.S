@@ -1,16 +1,15 @@
-// Where the direct map's base comes from. Called by rt0.S; spoils all but ebp and esp.
+// The random number for the direct map's base. Called by rt0.S. Clobbers all registers except ebp and esp.
 
     .section .rt0, "ax", @progbits
     .code32
-// A number for the direct map's base in eax, at random unless the command line says kaslr=off; the handoff says where it
-// came from.
-draw:
+// Returns a random number in eax; 0 if the command line contains kaslr=off. Stores the entropy source in the handoff.
+kaslr_random:
     movl $KASLR_OFF, %edi
     movl (command_line - rt0_entry)(%ebp), %esi
     testl %esi, %esi
     jz 2f
     movl $COMMAND_LINE_LIMIT, %ecx
-    // A word of its own: at the start or behind a space, before a space or the end.
+    // The parameter must be a whole word: preceded by a space or the start, followed by a space or the end.
 1:  leal (message_kaslr_off - rt0_entry)(%ebp), %edx
     movl %esi, %ebx
 3:  movb (%edx), %al
@@ -24,8 +23,8 @@ draw:
 4:  cmpb $0x20, (%ebx)
     ja 5f
     xorl %eax, %eax
-    jmp drawn
-5:  // On to the next word.
+    jmp kaslr_done
+5:  // Skip to the next word.
     movb (%esi), %al
     testb %al, %al
     jz 2f
@@ -48,7 +47,7 @@ draw:
     jz 2f
     movl $KASLR_TRIES, %ecx
 1:  rdseed %eax
-    jc drawn
+    jc kaslr_done
     decl %ecx
     jnz 1b
 2:  movl $KASLR_RDRAND, %edi
@@ -58,14 +57,14 @@ draw:
     jz 2f
     movl $KASLR_TRIES, %ecx
 1:  rdrand %eax
-    jc drawn
+    jc kaslr_done
     decl %ecx
     jnz 1b
-    // The TSC's low bits are the least predictable; a multiplication by an odd constant brings them everywhere.
+    // The TSC's low bits are the least predictable. Multiplying by an odd constant spreads them over the word.
 2:  movl $KASLR_TSC, %edi
     rdtsc
     imull $0x9e3779b1, %eax, %eax
     shrl $12, %eax
-drawn:
+kaslr_done:
     movl %edi, rt0_off_handoff + HANDOFF_KASLR(%ebp)
     ret

@@ -1,15 +1,16 @@
-// The door: where every loader enters, what it looks for, and the way out if it entered wrongly.
+// The entry point of all boot protocols, the headers for the loaders, and the exit if the boot protocol is unknown.
 //
-// Two programs begin with this: the kernel, whose rt0.S goes on at `located`, and the unpacker of a compressed kernel.
-// The magic numbers come from Rust (boot::rt0); rt0_phys, rt0_phys_data_end and rt0_phys_image_end are the linker script's.
+// Two programs begin with this file: the kernel, which continues at `located` in ram.S, and the unpacker of a compressed kernel,
+// which continues at `located` in unpacker.S. The constants come from Rust (boot::rt0, unpacker/main.rs), and rt0_phys,
+// rt0_phys_data_end and rt0_phys_image_end from the linker script.
 //
 // Entry: 32-bit protected mode, paging off, flat segments, interrupts off, no stack, and
 //     PVH: ebx = physical address of hvm_start_info, which begins with PVH_MAGIC
 //     Multiboot 1 and 2: eax = MULTIBOOT1_MAGIC or MULTIBOOT2_MAGIC, ebx = physical address of the information
-// Exit to `located`: edi = PROTOCOL_*, ebx as it was, ebp = the physical address of rt0_entry, esp = the scratch stack,
-//     GDT and IDT of descriptors_32.S: from `idt_loaded` on an NMI is counted and returned from
+// Exit to `located`: edi = PROTOCOL_*, ebx unchanged, ebp = the physical address of rt0_entry, esp = the scratch stack,
+//     GDT and IDT of descriptors_32.S. From `idt_loaded` on, an NMI is counted and the interrupted code is resumed.
 //
-// It uses no memory but this section, which lies in RAM: plainly so, for it is being executed.
+// The code uses no memory except this section. The section is in RAM, because it is being executed.
 
     .set COM1, 0x3f8
     .set UART_TRIES, 0x20000
@@ -21,14 +22,13 @@
     .global rt0_entry
 rt0_entry:
     jmp find_image
-    // Where the unpacker enters an unpacked kernel: with edi, ebx and ebp as at `located`, esi = its event counters, its own
-    // GDT, IDT and stack. It needs no search for its own address, which would take a stack in the loader's memory.
+    // The entry point for the unpacker: edi, ebx and ebp as at `located`, esi = the unpacker's event counters; GDT, IDT and stack
+    // are the unpacker's. ebp is known, so no stack in the loader's memory is needed to find it.
     .org rt0_entry + UNPACKED_ENTRY
     jmp from_unpacker
 
-    // Loaders look for these in the first KiBs of the file. QEMU's -kernel takes a Multiboot 1 header for the whole
-    // truth and then overlooks the PVH note, so the magic is left out here; whoever wants that door writes it, and the
-    // checksum, into a copy of the file.
+    // Loaders search the first KiBs of the file for these headers. QEMU's -kernel ignores the PVH note if it finds a Multiboot 1
+    // header, so its magic and checksum are 0 here. For a boot by Multiboot 1, the launcher writes both into a copy of the file.
     .balign 4
     .global multiboot1_header
 multiboot1_header:
@@ -44,7 +44,7 @@ multiboot1_header:
 multiboot2_header:
     .long MULTIBOOT2_HEADER_MAGIC, 0, multiboot2_header_end - multiboot2_header
     .long -(MULTIBOOT2_HEADER_MAGIC + (multiboot2_header_end - multiboot2_header))
-    // Addresses, which spare the loader from reading the ELF file: GRUB refuses one that holds relocations.
+    // Addresses: the loader need not parse the ELF file. GRUB refuses an ELF file with relocations.
     .short 2, 0
     .long 24
     .long rt0_phys + (multiboot2_header - rt0_entry)
@@ -56,14 +56,13 @@ multiboot2_header:
     .long 12
     .long rt0_phys
     .balign 8
-    // Relocatable, on a page boundary from 1 MiB on, as high as there is room: any address is as good as another, and
-    // low memory is what others may need.
+    // Relocatable: page-aligned, at or above 1 MiB, as high as possible, to keep low memory free.
     .short 10, 0
     .long 24
     .long IMAGE_PHYS, 0xffffffff, 4096, 2
-    // No framebuffer tag, not even an optional one: with it GRUB leaves a BIOS machine in graphics mode (seen with 2.06, also
-    // where the tag asks for 80 by 25 of text), and a refusal on the text screen would be seen by nobody.
-    // The end.
+    // No framebuffer tag, not even an optional one. With the tag, GRUB 2.06 leaves a BIOS machine in graphics mode, even if the
+    // tag requests 80 by 25 characters; `refuse` writes to the VGA text screen, which would not be visible.
+    // End tag.
     .short 0, 0
     .long 8
 multiboot2_header_end:
@@ -71,8 +70,8 @@ multiboot2_header_end:
 find_image:
     cli
     cld
-    // PVH says nothing of eax, and some firmware leaves Multiboot's number there; no Multiboot information begins with
-    // PVH's.
+    // PVH does not define eax, and some firmware leaves Multiboot's magic there. No Multiboot information begins with PVH's
+    // magic.
     movl $PROTOCOL_PVH, %edi
     cmpl $PVH_MAGIC, (%ebx)
     je 1f
@@ -83,8 +82,8 @@ find_image:
     cmpl $MULTIBOOT2_MAGIC, %eax
     jne unknown_loader
 1:
-    // Where are we? A call needs a stack, and the only memory that is known so far is the loader's structure: borrow its
-    // first word, and put it back.
+    // Find the load address. A call needs a stack, and the only memory known so far is the loader's structure: use its first
+    // word, and restore it.
     movl (%ebx), %edx
     leal 4(%ebx), %esp
     call 1f
@@ -97,7 +96,7 @@ from_unpacker:
     jmp load_descriptors_32
 
 unknown_loader:
-    // Nothing is known here, so nothing can be lost by a word below the old boot sector's place.
+    // No usable memory is known. The word below 0x7c00, the address of the boot sector, serves as a stack.
     movl $0x7c00, %esp
     call 1f
 1:  popl %ebp
@@ -107,7 +106,7 @@ unknown_loader:
     jmp refuse
 
 
-// Writes the string at edi to COM1 and, unless ebx is 0, to the screen at ebx, which moves on.
+// Writes the string at edi to COM1 and, unless ebx is 0, to the VGA text screen at ebx. Advances ebx.
 put_string:
     movb (%edi), %cl
     testb %cl, %cl
@@ -133,7 +132,7 @@ put_string:
     jmp put_string
 4:  ret
 
-// Says "octopod: " and the reason at ebp+esi, and ends the run.
+// Prints "octopod: " and the reason at ebp+esi, sends the record `refused`, and exits.
 refuse:
     // 115,200 baud, eight data bits, no parity, one stop bit, FIFO on.
     movw $(COM1 + 1), %dx
@@ -172,7 +171,7 @@ refuse:
     call put_string
     leal (message_record_end - rt0_entry)(%ebp), %edi
     call put_string
-    // What ends the machine does not wait for the line.
+    // Wait until the UART has sent everything: the exit device does not wait.
     movw $(COM1 + 5), %dx
     movl $UART_TRIES, %ecx
 6:  inb %dx, %al
@@ -181,7 +180,7 @@ refuse:
     movw $EXIT_PORT, %dx
     movl $EXIT_REFUSED, %eax
     outl %eax, %dx
-    // Bochs, which has no such port.
+    // Bochs has no exit port; it has a shutdown port.
     movw $SHUTDOWN_PORT, %dx
     leal (message_shutdown - rt0_entry)(%ebp), %esi
     movl $(message_shutdown_end - message_shutdown), %ecx
@@ -191,14 +190,14 @@ refuse:
     jmp 1b
 
 message_octopod:        .asciz "octopod: "
-// \173 and \175 are braces, which global_asm! would take for operands.
+// \173 and \175 are braces, which global_asm! would parse as operands.
 message_record:         .asciz "\r\n@octopod \173\"refused\":\173\"reason\":\""
 message_record_end:     .asciz "\"\175\175\r\n"
 message_shutdown:       .quad SHUTDOWN
 message_shutdown_end:
 message_unknown_loader: .asciz "not started by a Multiboot or PVH loader"
 
-    // Room for the few words of this code, and for an NMI.
+    // The scratch stack: room for this code and for an NMI.
     .balign 4
     .skip 256
 scratch_stack:

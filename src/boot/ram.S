@@ -1,9 +1,8 @@
-// The image and its .bss must lie in RAM that the loader reported, whichever way it reports.
+// Checks that the image and its .bss lie in RAM by the loader's memory map, and that the image has the checksum of its build:
+// firmware with little memory can overwrite a part of it.
 //
-// Lying there it must still be what was built: firmware that finds little memory uses some of it twice.
-//
-// Entry at `located`, from multiboot_entry.S: edi = the protocol, ebx = the loader's information, ebp = the image. Exit: intact, with
-// the protocol and the command line's place noted.
+// Entry at `located`, from multiboot_entry.S: edi = the protocol, ebx = the boot information, ebp = the image. Exit to `intact`,
+// with the protocol and the address of the command line stored.
 
     .section .rt0, "ax", @progbits
     .code32
@@ -18,8 +17,8 @@ located:
     jb refuse
     movl %eax, (image_end_at - rt0_entry)(%ebp)
 
-    // edi = the first entry's base field, ecx = the end of the table, edx = from one entry to the next, or 0 where each
-    // entry says so itself.
+    // edi = the base field of the first entry, ecx = the end of the table, edx = the size of an entry, or 0 if each entry has a
+    // size field.
     cmpl $PROTOCOL_MULTIBOOT1, %edi
     je multiboot1_map
     cmpl $PROTOCOL_MULTIBOOT2, %edi
@@ -50,7 +49,7 @@ multiboot1_map:
     movl 48(%ebx), %edi
     movl %edi, %ecx
     addl 44(%ebx), %ecx
-    // Each entry's size stands before it and does not count itself.
+    // The size field precedes each entry and does not count itself.
     addl $4, %edi
     xorl %edx, %edx
     xorl %eax, %eax
@@ -81,7 +80,7 @@ multiboot2_map:
     movl 4(%eax), %ecx
     addl %eax, %ecx
 2:  movl 4(%eax), %esi
-    // A tag that is shorter than its own head would be walked for ever.
+    // A tag shorter than its head would make this loop endless.
     cmpl $8, %esi
     jb .Ltags_end
     leal 7(%eax, %esi), %eax
@@ -92,8 +91,7 @@ multiboot2_map:
     testl %edi, %edi
     jz refuse
 
-    // The image and its .bss must lie in RAM that the loader reported. eax runs from the image's start to its end; each
-    // pass looks for a RAM entry that covers eax and moves eax to that entry's end.
+    // eax goes from the start of the image to its end. Each pass finds a RAM entry that contains eax and sets eax to its end.
 check_ram:
     movl $(message_no_map - rt0_entry), %esi
     cmpl %edi, %ecx
@@ -134,8 +132,8 @@ check_ram:
     jmp refuse
 
 in_ram:
-    // From behind this section to the last initialised byte. The launcher writes the checksum into the file; one that comes
-    // straight from the linker has none.
+    // The checksum covers the image from the end of this section to the last initialised byte. The launcher writes it into the
+    // file; it is 0 in a file from the linker.
     cmpl $0, (rt0_checksum - rt0_entry)(%ebp)
     je intact
     leal rt0_off_checksum_start(%ebp), %edi

@@ -1,22 +1,21 @@
-// rt0: from the loader's 32-bit hand-over to the first Rust function.
+// rt0: from 32-bit protected mode to the first Rust function.
 //
-// Entry, from multiboot_entry.S by way of ram.S: ebx = the loader's information, ebp = this image, which lies in RAM, as it
-//     was built.
+// Entry, from multiboot_entry.S through ram.S: ebx = the boot information, ebp = the image, which lies in RAM and is intact.
 // Exit: rust_entry(&Handoff) in 64-bit mode in the high half, with
 //     - the boot stack, early tables that map the first 4 GiB at 0 and at the direct map's base (2 MiB pages),
 //     - relocations applied, .bss cleared, 256 gates installed, GS base set to the BSP's area, FS base to its
 //       first thread,
 //     - CR0.WP, CR4.PAE/MCE/PGE/OSFXSR/OSXMMEXCPT, EFER.LME/NXE set,
 //     - two IDTs, one without and one with interrupt stacks; the first is loaded,
-//     - in the handoff, the NMIs and machine checks so far.
-// A machine that lacks something gets one line on COM1 and on the VGA text screen, one record for the launcher,
-// and exit code REFUSED.
+//     - the numbers of NMIs and machine checks so far in the handoff.
+// If the processor lacks a feature, rt0 prints one line on COM1 and on the VGA text screen, sends one record to the launcher,
+// and exits with code REFUSED.
 //
-// Everything that Rust or an exception handler relies on is set up in 32-bit code, so that the gates work from the
-// first 64-bit instruction on, an NMI does no harm at any instruction (descriptors_32.S), and a machine check is reported.
-// The code knows nothing of where it was loaded: ebp holds the physical address of image_start, and all else is reached by
-// its distance from there (the rt0_off_* symbols of the linker script).
-// Up to the label `features` it must run on an 80486, and up to `intact` it uses no memory but its own section.
+// 32-bit code sets up everything that Rust and the exception handlers need. So the gates work from the first 64-bit instruction
+// on, an NMI is harmless at each instruction (descriptors_32.S), and a machine check is reported.
+// The code is position-independent: ebp holds the physical address of image_start, and all other addresses are relative to it
+// (the rt0_off_* symbols of the linker script).
+// Code before the label `features` runs on an 80486. Code before `intact` uses no memory except its own section.
 
     .section .rt0, "ax", @progbits
     .code32
@@ -27,7 +26,7 @@ intact:
     movl (protocol - rt0_entry)(%ebp), %eax
     movl %eax, rt0_off_handoff + HANDOFF_PROTOCOL(%ebp)
 
-    // CPUID is there if EFLAGS.ID can be toggled (SDM Vol. 1, 20.1.1).
+    // CPUID exists if EFLAGS.ID can be toggled (SDM Vol. 1, 20.1.1).
     movl $(message_no_cpuid - rt0_entry), %esi
     pushfl
     popl %eax
@@ -35,7 +34,7 @@ intact:
     xorl $(1 << 21), %eax
     pushl %eax
     popfl
-cpuid_toggled: // a test stops here, and makes this a processor on which nothing has changed
+cpuid_toggled: // a test stops here and clears the toggled bit, as a processor without CPUID does
     pushfl
     popl %eax
     pushl %ecx
@@ -45,7 +44,7 @@ cpuid_toggled: // a test stops here, and makes this a processor on which nothing
     jz refuse
 
 features:
-    // Name everything that is missing, not just the first.
+    // List all missing features, not only the first.
     leal rt0_off_message(%ebp), %edi
     movl $1, %eax
     cpuid
@@ -81,9 +80,9 @@ bss:
     rep stosl
 
 direct_map_base:
-    // One of 64 root entries and 256 places in it: UPPER_HALF + 512 GiB * (bits 0-5) + 1 GiB * (bits 6-13). Four GiB from
-    // there on share one table.
-    call draw
+    // The base is UPPER_HALF + 512 GiB * (bits 0-5) + 1 GiB * (bits 6-13): one of 64 root entries, one of 256 GiB in it. The
+    // first four GiB use one table.
+    call kaslr_random
     movl %eax, %ecx
     andl $63, %ecx
     movl %ecx, (root_entry - rt0_entry)(%ebp)
@@ -100,7 +99,7 @@ direct_map_base:
     movl %ecx, rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp)
 
 relocations:
-    // The slide is how much higher the image runs than it was linked: at IMAGE_PHYS over UPPER_HALF.
+    // The slide is the run-time address of the image minus its link-time address, UPPER_HALF + IMAGE_PHYS.
     subl $UPPER_HALF_HIGH, %ecx
     addl %ebp, %eax
     adcl $0, %ecx
@@ -108,8 +107,8 @@ relocations:
     sbbl $0, %ecx
     movl %eax, rt0_off_handoff + HANDOFF_SLIDE(%ebp)
     movl %ecx, rt0_off_handoff + HANDOFF_SLIDE + 4(%ebp)
-    // Addresses in the image, packed (ELF gABI, SHT_RELR): an even word tells where one lies, and an odd one is a bitmap of
-    // the 63 words behind the last that was told of. The slide is added to each.
+    // Packed relocations (ELF gABI, SHT_RELR): an even entry is the address of a word to relocate, an odd entry is a bitmap of the
+    // 63 words that follow. The slide is added to each of these words.
     leal rt0_off_relr_start(%ebp), %esi
     leal rt0_off_relr_end(%ebp), %ebx
 .Lrelr:
@@ -138,7 +137,7 @@ relocations:
 .Lrelr_done:
 
 gates:
-    // 256 interrupt gates (SDM Vol. 3A, 6.14.1), each to its own stub in the high half, whose address is in ebx:edx.
+    // 256 interrupt gates (SDM Vol. 3A, 6.14.1), each with its own stub in the high half. ebx:edx = the stub's address.
     leal rt0_off_idt(%ebp), %edi
     leal rt0_off_stubs(%ebp), %edx
     movl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp), %ebx
@@ -160,8 +159,8 @@ gates:
     decl %ecx
     jnz .Lgate
 
-    // The final table is the same, but that four vectors have stacks of their own (the IST field, SDM Vol. 3A, 6.14.5).
-    // Until a CPU has a TSS with those stacks, it uses the first.
+    // The final IDT has the same gates, but four vectors use IST stacks (SDM Vol. 3A, 6.14.5). A CPU uses the first IDT until it
+    // has a TSS.
     leal rt0_off_idt(%ebp), %esi
     leal rt0_off_final_idt(%ebp), %edi
     movl $(256 * 16 / 4), %ecx
@@ -171,7 +170,8 @@ gates:
     movb $IST_DOUBLE_FAULT, rt0_off_final_idt + 8 * 16 + 4(%ebp)
     movb $IST_MACHINE_CHECK, rt0_off_final_idt + 18 * 16 + 4(%ebp)
 
-    // The table in use gets the exceptions' 64-bit gates beside its two 32-bit ones: vectors 2 to 8 and 10 to 18.
+    // Copy the exceptions' 64-bit gates to the IDT in use, except where they overlap its two 32-bit gates: vectors 2 to 8 and
+    // 10 to 18.
     leal rt0_off_idt + 2 * 16(%ebp), %esi
     leal (idt_32 - rt0_entry + 2 * 16)(%ebp), %edi
     movl $(7 * 16 / 4), %ecx
@@ -193,9 +193,9 @@ per_cpu:
     wrmsr
 
 first_thread:
-    // The first thread and the first CPU, linked to each other by addresses in the high half: FS base leads to the thread,
-    // which knows the CPU's GS base, and the CPU's area knows both. In 32-bit code, because a machine check of the first
-    // instruction in long mode is reported by Rust, which asks who it is.
+    // The BSP's first thread, linked with the per-CPU area by addresses in the high half: FS base points to the thread, which
+    // holds the GS base; the per-CPU area holds both. This is 32-bit code, because Rust handles a machine check from the first
+    // instruction in long mode on and needs the current CPU.
     leal rt0_off_boot_thread(%ebp), %edi
     leal rt0_off_boot_stack(%ebp), %esi
     leal THREAD_STACK_BOTTOM(%edi), %ebx
@@ -220,7 +220,8 @@ first_thread:
     wrmsr
 
 early_page_tables:
-    // The root; one table of GiBs for the identity map and one for the direct map; four of 2 MiB pages, which both share.
+    // The root, one table of level 3 for the identity map and one for the direct map, and four tables of 2 MiB pages that both
+    // share.
     leal rt0_off_early_tables(%ebp), %edi
     movl $(7 * 4096 / 4), %ecx
     xorl %eax, %eax
@@ -285,7 +286,7 @@ rt0_64:
 rt0_64_high:
     leaq boot_stack_top(%rip), %rsp
 
-    // Both tables by their addresses in the high half, which stays mapped.
+    // Load GDT and IDT by their addresses in the high half, which remains mapped.
     leaq early_gdt(%rip), %rax
     pushq %rax
     pushw $(early_gdt_end - early_gdt - 1)
@@ -295,7 +296,7 @@ rt0_64_high:
     movw $(256 * 16 - 1), (%rsp)
     lidt (%rsp)
     leaq boot_stack_top(%rip), %rsp
-    // Nothing counts there any more.
+    // The 32-bit handlers are not in use any more, so the counters are final.
     movl events_32 + EVENT_NMI(%rip), %eax
     movl %eax, rt0_handoff + HANDOFF_NMIS(%rip)
     movl events_32 + EVENT_MACHINE_CHECK(%rip), %eax
@@ -306,13 +307,13 @@ rt0_64_high:
     movl %eax, %ds
     movl %eax, %es
     leaq rt0_handoff(%rip), %rdi
-    // The end of every chain of frame pointers.
+    // The end of the chain of frame pointers.
     xorl %ebp, %ebp
     pushq %rbp
     jmp rust_entry
 
     .code32
-// eax = feature bits, ebp+esi = rows of (mask, name); appends the names of missing features at edi.
+// eax = feature bits, ebp+esi = rows of (mask, name). Appends the names of missing features at edi.
 check_features:
     addl %ebp, %esi
 .Lrow:
@@ -348,7 +349,7 @@ append:
     jmp 1b
 2:  ret
 
-    // Stores at ebx where the direct map has the physical address esi, which is in edx:eax then. Changes nothing else.
+    // Stores the direct map's address of physical address esi at ebx, and returns it in edx:eax. Preserves all other registers.
 store_high_address:
     movl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE(%ebp), %eax
     movl rt0_off_handoff + HANDOFF_DIRECT_MAP_BASE + 4(%ebp), %edx
@@ -358,7 +359,7 @@ store_high_address:
     movl %edx, 4(%ebx)
     ret
 
-    // Adds the slide to the address at edi, and goes on to the next word. Changes nothing else.
+    // Adds the slide to the word at edi and advances edi. Preserves all other registers.
 relocate:
     pushl %eax
     movl rt0_off_handoff + HANDOFF_SLIDE(%ebp), %eax
@@ -378,7 +379,7 @@ message_lacks:          .asciz "this processor lacks "
 message_comma:          .asciz ", "
 message_kaslr_off:      .asciz "kaslr=off"
 
-    // What rt0 remembers.
+    // Variables of rt0.
     .balign 4
 protocol:       .long 0
 command_line:   .long 0
@@ -386,7 +387,7 @@ image_end_at:   .long 0
 root_entry:     .long 0
 gib_entry:      .long 0
 
-    // From these words to the variables of which each CPU has its own, as the image has them.
+    // Distances from these words to per-CPU variables in the image.
 gs_base_distance:           .long {gs_base_variable} - .
 current_thread_distance:    .long {current_thread_variable} - .
 
@@ -397,7 +398,7 @@ current_thread_distance:    .long {current_thread_variable} - .
     .fill 16 - (. - 9b), 1, 0
     .endm
     .balign 4
-    // ci/tests/image.rs holds these against the instructions of the whole image.
+    // ci/tests/image.rs compares these with the instructions of the image.
 required_leaf_1: // SDM Vol. 2A, CPUID, table 3-11
     required 0, "FPU"
     required 4, "TSC"
