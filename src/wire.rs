@@ -1,10 +1,10 @@
-//! What the kernel tells a program: single lines on the serial port, each a [`RecordFrame`] followed by one JSON
-//! object, and an exit code written to QEMU's `isa-debug-exit` device. Bochs has no such device: there the records alone
-//! say how it ended.
+//! The protocol between kernel and launcher: records on the serial port, each one line with a [`RecordFrame`] and a JSON
+//! object, and an exit code written to QEMU's `isa-debug-exit` device. Bochs has no such device; there the last record is the
+//! result.
 //!
-//! The launcher links this very file, so the two sides cannot disagree. Every record is of bounded size: what
-//! grows with the number of CPUs is sent as one record for each. Strings are generic, so that the kernel borrows
-//! (`Record<&str>`) and the launcher owns (`Record<String>`). Times are integers in the unit that the field names.
+//! The launcher links this module, so both sides use the same types. Every record has a bounded size: data for each CPU is sent in
+//! one record per CPU. Strings are generic: the kernel borrows (`Record<&str>`), the launcher owns (`Record<String>`). Times are
+//! integers; the name of the field ends in the unit.
 
 use serde::{Deserialize, Serialize};
 
@@ -50,38 +50,38 @@ pub use trace::{
 };
 pub use warning::{Warning, WarningFrame};
 
-/// The longest record as JSON, in bytes.
+/// The maximum size of a record's JSON, in bytes.
 pub const MAX_JSON_BYTES: usize = 1600;
 
-/// The longest line that the kernel sends for a program, frame and line end included, in bytes.
+/// The maximum size of a record's line, with its frame and line end, in bytes.
 pub const MAX_RECORD_BYTES: usize = MAX_JSON_BYTES + MAX_FRAME_BYTES;
 
-/// One line for a program.
+/// A record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record<S> {
-    /// Now and then while the boot processor waits for the others.
+    /// Periodically while the BSP waits for the APs.
     #[serde(alias = "arrivals")]
     BringUpProgress(BringUpProgress),
-    /// Once, when the last CPU is online or given up.
+    /// Once, when each CPU is online or has failed.
     Boot(Boot<S>),
-    /// Once for each CPU that the firmware lists as usable; of those that did not come online only for the first
+    /// Once for each CPU that firmware lists as usable; of CPUs that did not come online only for the first
     /// [`MAX_ABSENT_CPUS`].
     Cpu(Cpu<S>),
-    /// Once for each region of the memory map, in ascending order, when the frame allocator stands.
+    /// Once for each region of the memory map, in ascending order, after the frame allocator is set up.
     Region(Region<S>),
-    /// Once, before the work, if the walk of the page tables found nothing wrong.
+    /// Once, before the work, if the page-table audit passed.
     PageTables(PageTables),
     /// Once, before the work.
     Memory(Memory),
-    /// Once for each node's part of a zone, before the work and after it.
+    /// Once for each zone of each node, before the work and after it.
     #[serde(alias = "arena")]
     ZoneCounts(ZoneCounts<S>),
-    /// Before the verdict, once for each CPU that has asked the frame allocator for anything.
+    /// Before the verdict, once for each CPU that has called the frame allocator.
     FrameCounts(FrameCounts),
-    /// Once, when the first workload has ended; never where the kernel only boots.
+    /// Once, when the first workload has ended; never if the kernel only boots.
     Work(Work),
-    /// Now and then while a workload runs, by a timer of the BSP's.
+    /// Periodically while a workload runs, by a timer of the BSP.
     Progress(Progress<S>),
     /// Once for each workload, when it has ended.
     Stress(Stress<S>),
@@ -91,99 +91,99 @@ pub enum Record<S> {
     Latency(Latency<S>),
     /// Once for each benchmark, when it has been measured.
     Bench(Bench<S>),
-    /// Whenever a CPU does not do what it should, and the run goes on.
+    /// When a CPU does not respond or misses a deadline, and the run continues.
     Warning(Warning<S>),
-    /// Whenever a description by firmware, the boot loader or the command line proves wrong, and the run goes on.
+    /// When a description by firmware, the boot loader or the command line is wrong, and the run continues.
     Defect(Defect<S>),
-    /// One for each return address, innermost first, after [`Record::Warning`]; others' records may come between.
+    /// One for each return address, innermost first, after [`Record::Warning`]; records of other CPUs can be in between.
     WarningFrame(WarningFrame),
-    /// Before the verdict: once for each vector that an interrupt came on, and for each [`COUNTS_IN_RECORD`] CPUs.
+    /// Before the verdict: once for each vector with interrupts, and for each [`COUNTS_IN_RECORD`] CPUs.
     Interrupts(Interrupts<S>),
-    /// Once, after [`Record::Boot`], when it is known what the time is read from.
+    /// Once, after [`Record::Boot`], when the clocksource is selected.
     Clock(Clock<S>),
     /// Once, before the verdict.
     BootStages(BootStages<S>),
-    /// Before the verdict, for each CPU whose timers have expired; more than one where the buckets do not fit in it.
+    /// Before the verdict, for each CPU whose timers have expired; several if the buckets do not fit into one.
     Lateness(Lateness),
-    /// Once, when the self-test's timers have expired.
+    /// Once, when the timers of the self-test have expired.
     Timers(Timers<S>),
-    /// Whenever the console is ready for a line.
+    /// When the shell is ready for a line.
     Prompt,
-    /// After the verdict, where the machine is then reset and no exit code is written.
+    /// After the verdict, before the machine is reset instead of writing an exit code.
     Reset,
     /// Once, before the verdict.
     Events(Events),
-    /// The machine cannot run octopod; the reason is one line. Ends the run with [`ExitCode::Refused`].
+    /// The machine cannot run octopod. Ends the run with [`ExitCode::Refused`].
     Refused(Reason<S>),
-    /// The command line is wrong. Ends the run with [`ExitCode::Usage`].
+    /// The command line is invalid. Ends the run with [`ExitCode::Usage`].
     Usage(Reason<S>),
-    /// Last words. Ends the run with [`ExitCode::Panicked`].
+    /// The kernel panicked. Ends the run with [`ExitCode::Panicked`].
     Panic(Panic<S>),
     /// One for each return address, innermost first, after [`Record::Panic`].
     #[serde(alias = "frame")]
     BacktraceFrame(BacktraceFrame),
-    /// After these, one for each CPU that was called.
+    /// After these, one for each CPU that was started.
     PanicCpu(PanicCpu<S>),
     /// After the [`Record::PanicCpu`] of a CPU that waits for a spin lock.
     PanicWait(PanicWait<S>),
-    /// One for each return address, innermost first, after the [`Record::PanicCpu`] of a CPU that was not the first.
+    /// One for each return address, innermost first, after the [`Record::PanicCpu`] of a CPU that did not panic first.
     PanicFrame(PanicFrame),
-    /// After these, each CPU's last trace events.
+    /// After these, the last trace events of each CPU.
     PanicEvents(PanicEvents),
-    /// The run's result, the last record of a run that did not panic.
+    /// The result: the last record of a run that did not panic.
     Verdict(Verdict<S>),
 }
 
-/// When the work began.
+/// The beginning of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// From rt0's first look at the TSC to when everything is ready for the first unit of work, in microseconds.
+    /// Time from the kernel's entry to the first operation of the work, in microseconds.
     pub entry_to_work_us: u64,
 }
 
-/// What was counted on the way, over all CPUs.
+/// Counts of events during the run, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Events {
-    /// Frees that the allocator refused.
+    /// Frees that the allocator rejected.
     #[serde(alias = "double_free_caught")]
     pub invalid_frees: u64,
     /// Spurious interrupts, from the local APICs and the legacy PIC.
     pub spurious: u64,
-    /// Interrupts on vectors that nothing has registered.
+    /// Interrupts on vectors without a handler.
     pub unexpected_interrupts: u64,
     /// APIC timer interrupts.
     pub timer_interrupts: u64,
-    /// Calls that another CPU did not answer in time.
+    /// Calls that the target CPU did not run in time.
     #[serde(alias = "unanswered_requests")]
     pub ipi_call_timeouts: u64,
-    /// How often the watchdog found a CPU stuck.
+    /// Number of times that the watchdog reported a CPU as stuck.
     pub watchdog_alarms: u64,
-    /// How often a CPU has waited for a spin lock for longer than the watchdog's time.
+    /// Number of waits for a spin lock that exceeded the watchdog's time.
     pub lock_stalls: u64,
-    /// Non-maskable interrupts that no CPU had sent.
+    /// NMIs that no CPU had sent.
     #[serde(alias = "nmis")]
     pub unexpected_nmis: u64,
-    /// Lines of the log that could be neither written nor kept.
+    /// Log lines that could neither be written nor buffered.
     pub log_lines_lost: u64,
-    /// APs that came after their time-out, or without a start-up IPI of this boot, and were parked.
+    /// APs that came online after their timeout, or without a start-up IPI of this boot, and were parked.
     #[serde(alias = "cpus_sent_away")]
     pub late_cpus_parked: u32,
 }
 
-/// One line that says why.
+/// The reason for the end of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reason<S> {
-    /// The reason, without a full stop.
+    /// One line, without a full stop.
     pub reason: S,
 }
 
-/// The run's result.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict<S> {
-    /// Whether all is well.
+    /// Whether the run passed.
     pub pass: bool,
-    /// If not, the first reason why not.
+    /// The first reason of a failure.
     pub reason: Option<S>,
     /// Free frames after the work.
     #[serde(alias = "frames_free_after")]

@@ -1,16 +1,16 @@
-//! What things cost.
+//! Records of the bench.
 
 use serde::{Deserialize, Serialize};
 
-/// A benchmark's result: what one operation costs is `total / operations`, and neither is rounded.
+/// The result of a benchmark. The cost of an operation is `total / operations`; neither is rounded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bench<S> {
     /// The benchmark's name, as `config/bench.toml` has it.
     pub name: S,
-    /// What `total` counts: `instructions`.
+    /// The unit of `total`: `instructions`.
     pub unit: S,
-    /// What all operations together took.
+    /// The cost of all operations.
     pub total: u64,
-    /// How many they were.
+    /// The number of operations.
     pub operations: u64,
 }

@@ -1,16 +1,16 @@
-//! What firmware, the boot loader or the command line describes wrongly.
+//! Records of defects in the descriptions of firmware, the boot loader or the command line.
 
 use serde::{Deserialize, Serialize};
 
-/// A defect in a description. The kernel goes on without the part that it concerns.
+/// A defect. The kernel ignores the part that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Defect<S> {
-    /// What holds it: a table by its signature, or another name, as `memory map` or `command line`.
+    /// The table's signature, or another name such as `memory map` or `command line`.
     pub table: S,
-    /// The physical address that it concerns: the table's own, or the address that the table names.
+    /// The physical address of the table, or the address that the table contains.
     pub address: Option<u64>,
-    /// Where in the table, in bytes.
+    /// The offset in the table, in bytes.
     pub offset: Option<u64>,
-    /// What is wrong, and what that costs, without a full stop.
+    /// The error and its consequence, without a full stop.
     pub reason: S,
 }

@@ -1,18 +1,18 @@
-//! How a run ends, by the machine's own means.
+//! Exit codes, and the ports that end a run.
 
 /// The I/O port of the `isa-debug-exit` device that the launcher adds to the machine.
 pub const EXIT_PORT: u16 = 0xf4;
 
-/// The I/O port by which Bochs is ended: it takes [`SHUTDOWN`], byte by byte.
+/// The I/O port that ends Bochs when [`SHUTDOWN`] is written to it byte by byte.
 pub const SHUTDOWN_PORT: u16 = 0x8900;
 
-/// What ends Bochs.
+/// The bytes for [`SHUTDOWN_PORT`].
 pub const SHUTDOWN: &[u8; size_of::<u64>()] = b"Shutdown";
 
-/// How a run ended, as written to [`EXIT_PORT`].
+/// The result of a run, as written to [`EXIT_PORT`].
 ///
-/// QEMU ends with status `(code << 1) | 1`. None of these can be mistaken for QEMU's own 0 (which it also returns
-/// for a triple fault under `-no-reboot`) or 1 (it did not start).
+/// QEMU exits with status `(code << 1) | 1`, which differs from QEMU's own statuses 0 (also of a triple fault under `-no-reboot`)
+/// and 1 (it did not start).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
@@ -20,25 +20,25 @@ pub enum ExitCode {
     Pass = 0x10,
     /// The verdict is fail.
     Fail = 0x11,
-    /// The kernel panicked, or took an exception that nothing handles.
+    /// The kernel panicked, or took an unhandled exception.
     Panicked = 0x12,
     /// The kernel refused the machine.
     Refused = 0x13,
-    /// An option on the kernel command line is unknown or malformed.
+    /// A parameter on the kernel command line is unknown or malformed.
     Usage = 0x14,
 }
 
 impl ExitCode {
-    /// All of them.
+    /// All exit codes.
     pub const ALL: [ExitCode; 5] =
         [ExitCode::Pass, ExitCode::Fail, ExitCode::Panicked, ExitCode::Refused, ExitCode::Usage];
 
-    /// The exit status that QEMU turns this code into.
+    /// Returns QEMU's exit status for this code.
     pub const fn qemu_status(self) -> i32 {
         ((self as i32) << 1) | 1
     }
 
-    /// The code behind an exit status of QEMU's; `None` where QEMU ended for a reason of its own.
+    /// Returns the code for an exit status of QEMU; `None` for QEMU's own statuses.
     pub fn from_qemu_status(status: i32) -> Option<ExitCode> {
         ExitCode::ALL.into_iter().find(|code| code.qemu_status() == status)
     }

@@ -1,42 +1,42 @@
-//! How a record is told from text on the same serial line.
+//! The frame that distinguishes records from other text on the serial line.
 //!
-//! A record is one line: [`MARKER`], a space, one JSON object. The launcher draws a [`Nonce`] for each run and passes it on
-//! the kernel's command line (`record_nonce=`). A kernel that has one frames each record by it and by a number that counts
-//! up from 0:
+//! A record is one line: [`MARKER`], a space, one JSON object. The launcher chooses a random [`Nonce`] for each run and passes it
+//! on the kernel command line (`record_nonce=`). The kernel puts the nonce and a sequence number, from 0 on, into the frame of
+//! each record:
 //!
 //! ```text
 //! @octopod:5f3a9c0e1b2d4f68:17 {"boot":{...}}
 //! @octopod {"refused":{"reason":"this processor lacks NX"}}
 //! ```
 //!
-//! Text that is typed, logged or quoted cannot know the nonce, so it is never a record, whatever it looks like. The number
-//! shows what was lost on the way, what came twice, and a second boot, which begins at 0 again.
+//! Typed, logged or quoted text cannot contain the nonce, so it is never taken for a record. Sequence numbers reveal lost and
+//! repeated records, and a second boot, which begins at 0 again.
 //!
-//! A record without a nonce is what a kernel sends that has none: one that was started by hand, or one that ends before it
-//! has read its command line, as rt0 does where the processor will not do. The launcher takes such records only from a run in
-//! which no record with the run's nonce comes.
+//! A kernel without a nonce sends records without one: a kernel that was started by hand, or that exits before it parses its
+//! command line (rt0 on an unsupported processor). The launcher accepts such records only in a run without a record with the
+//! run's nonce.
 
 use core::fmt;
 use core::num::NonZeroU64;
 
-/// What a record's line begins with. Everything else on the serial port is for people.
+/// The beginning of a record's line. All other lines on the serial port are log lines.
 pub const MARKER: &str = "@octopod";
 
-/// The parameter of the kernel's command line that holds the nonce.
+/// The kernel command-line parameter of the nonce.
 pub const NONCE_PARAMETER: &str = "record_nonce";
 
-/// Hexadecimal digits of a nonce.
+/// The number of hexadecimal digits of a nonce.
 pub const NONCE_DIGITS: usize = 16;
 
-/// The longest frame: marker, nonce, number, and what stands between them, behind them and at the line's end.
+/// The maximum size of a frame, separators and line end included, in bytes.
 pub const MAX_FRAME_BYTES: usize = MARKER.len() + 1 + NONCE_DIGITS + 1 + 10 + 1 + 2;
 
-/// A number that one run's records bear.
+/// The random number in the records of a run; not 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce(NonZeroU64);
 
 impl Nonce {
-    /// `None` for 0.
+    /// Returns the nonce of this number; `None` for 0.
     pub const fn new(number: u64) -> Option<Nonce> {
         match NonZeroU64::new(number) {
             Some(number) => Some(Nonce(number)),
@@ -44,12 +44,12 @@ impl Nonce {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0.get()
     }
 
-    /// From its [`NONCE_DIGITS`] lower-case hexadecimal digits.
+    /// Parses [`NONCE_DIGITS`] lower-case hexadecimal digits.
     pub fn from_digits(digits: &[u8]) -> Option<Nonce> {
         if digits.len() != NONCE_DIGITS {
             return None;
@@ -66,8 +66,8 @@ impl Nonce {
         Nonce::new(number)
     }
 
-    /// The one on a command line that need not be well-formed otherwise: an error of another parameter is reported by a
-    /// record as well. Of several the last counts.
+    /// Returns the last nonce on a command line. The other parameters may be invalid: their errors are reported by a record
+    /// with the nonce.
     pub fn in_command_line(line: &[u8]) -> Option<Nonce> {
         let words = line.split(u8::is_ascii_whitespace);
         let value = |word: &'_ [u8]| {
@@ -85,10 +85,10 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// What stands before a record's JSON.
+/// The frame before a record's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordFrame {
-    /// The run's nonce, and the record's number; `None` from a kernel without a nonce.
+    /// The nonce and the sequence number; `None` from a kernel without a nonce.
     pub tag: Option<(Nonce, u32)>,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for RecordFrame {
 }
 
 impl RecordFrame {
-    /// Reads the frame that `bytes` begin with, and how long it is.
+    /// Parses the frame at the start of `bytes`; returns it and its length in bytes.
     pub fn read(bytes: &[u8]) -> Option<(RecordFrame, usize)> {
         let rest = bytes.strip_prefix(MARKER.as_bytes())?;
         if rest.starts_with(b" ") {
@@ -119,7 +119,7 @@ impl RecordFrame {
         Some((RecordFrame { tag: Some((nonce, number)) }, bytes.len() - rest.len() + digits + 1))
     }
 
-    /// Whether `bytes`, which are no whole frame, could become one by what follows.
+    /// Whether `bytes`, which are not a complete frame, are the prefix of one.
     pub fn may_begin(bytes: &[u8]) -> bool {
         let marker = MARKER.as_bytes();
         if bytes.len() <= marker.len() {

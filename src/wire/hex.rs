@@ -1,4 +1,4 @@
-//! Addresses as hexadecimal strings: many a program that reads JSON keeps 53 bits of a number.
+//! Serialises addresses as hexadecimal strings: many JSON readers keep only 53 bits of a number.
 
 use core::fmt;
 

@@ -1,19 +1,19 @@
-//! The table of interrupts.
+//! Records of interrupt counts.
 
 use serde::{Deserialize, Serialize};
 
-/// Counts that fit in a record: 20 digits and a comma for each.
+/// The maximum number of counts in a record: each has up to 20 digits and a comma.
 pub const COUNTS_IN_RECORD: usize = 32;
 
-/// Interrupts on a vector, by CPU.
+/// The numbers of interrupts on a vector, by CPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interrupts<S> {
     /// The vector.
     pub vector: u8,
-    /// What it is called.
+    /// The name of the vector.
     pub name: S,
     /// The CPU of the first count.
     pub first_cpu: u32,
-    /// A count for each CPU from there on.
+    /// The counts of this CPU and the following ones.
     pub counts: heapless::Vec<u64, COUNTS_IN_RECORD>,
 }

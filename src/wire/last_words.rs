@@ -1,27 +1,27 @@
-//! The block that a panic leaves in memory, for whoever has nothing but a dump: it is found by its magic, and its fields
-//! lie at fixed places. All numbers are little-endian.
+//! The crash record: a block of 512 bytes that a panic writes to memory. A reader of a memory dump finds it by its magic. The
+//! fields have fixed offsets; integers are little-endian.
 //!
-//! | offset | bytes | what |
+//! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 16 | the magic, written last |
-//! | 16 | 4 | this format's version, 1 |
-//! | 20 | 4 | the CPU that panicked first |
-//! | 24 | 4 | how many CPUs panicked, as far as is known |
-//! | 28 | 4 | how many return addresses follow |
+//! | 0 | 16 | magic, written last |
+//! | 16 | 4 | format version, 1 |
+//! | 20 | 4 | CPU that panicked first |
+//! | 24 | 4 | number of CPUs that panicked, as far as known |
+//! | 28 | 4 | number of return addresses |
 //! | 32 | 8 | RIP |
 //! | 40 | 8 | RSP |
-//! | 48 | 8 | the TSC |
-//! | 56 | 8 | what to subtract from an address to find it in the kernel's ELF file |
-//! | 64 | 16 | the boot's stage, zeroes behind it |
-//! | 80 | 80 | where in the source, likewise |
-//! | 160 | 224 | the message, likewise |
+//! | 48 | 8 | TSC |
+//! | 56 | 8 | run-time address minus address in the kernel's ELF file |
+//! | 64 | 16 | boot stage, zero-padded |
+//! | 80 | 80 | source location, zero-padded |
+//! | 160 | 224 | message, zero-padded |
 //! | 384 | 128 | up to 16 return addresses, innermost first |
 
 use core::ops::Range;
 
 use super::little_endian::{read_u32, read_u64};
 
-/// The size of the block, and what its address is a multiple of.
+/// The size and the alignment of the block, in bytes.
 pub const LAST_WORDS_BYTES: usize = 512;
 
 const VERSION: u32 = 1;
@@ -30,44 +30,44 @@ const STAGE: Range<usize> = 64..80;
 const LOCATION: Range<usize> = 80..160;
 const MESSAGE: Range<usize> = 160..384;
 
-/// What the block begins with. Made when it is needed, so that neither the image nor a copy of it holds it.
+/// Returns the magic. It is computed, so that the image and copies of it do not contain it.
 pub fn last_words_magic() -> [u8; 16] {
     let hidden = core::hint::black_box(*b"nbunqne;m`ru!ve ");
     hidden.map(|byte| byte ^ 1)
 }
 
-/// The block's fields.
+/// The fields of the block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastWords<S> {
     /// The CPU that panicked first.
     pub cpu: u32,
-    /// How many CPUs panicked.
+    /// The number of CPUs that panicked.
     pub panics: u32,
     /// Its instruction pointer.
     pub rip: u64,
     /// Its stack pointer.
     pub rsp: u64,
-    /// When.
+    /// The TSC at the panic.
     pub tsc: u64,
-    /// What to subtract from an address to find it in the kernel's ELF file.
+    /// The run-time address minus the address in the kernel's ELF file.
     pub slide: u64,
-    /// How far the boot had come.
+    /// The boot stage.
     pub stage: S,
-    /// Where in the source; empty for an exception.
+    /// The source location; empty for an exception.
     pub location: S,
-    /// What it said.
+    /// The message.
     pub message: S,
     /// Return addresses, innermost first.
     pub calls: heapless::Vec<u64, 16>,
 }
 
 impl<S> LastWords<S> {
-    /// The most return addresses.
+    /// The maximum number of return addresses.
     pub const MAX_CALLS: usize = 16;
 }
 
 impl<S: AsRef<str>> LastWords<S> {
-    /// The block, but for its magic: a copy that is left lying about shall not be found. What does not fit is cut.
+    /// Writes the block without its magic, so that a reader does not find a stale copy. Truncates texts that do not fit.
     pub fn encode(&self, block: &mut [u8; LAST_WORDS_BYTES]) {
         block.fill(0);
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
@@ -88,7 +88,7 @@ impl<S: AsRef<str>> LastWords<S> {
     }
 }
 
-/// Puts a message, cut to what fits, and the number of CPUs that panicked into a block that has all but that.
+/// Writes the message, truncated to its field, and the number of CPUs that panicked into a block with all other fields.
 pub fn complete_last_words(block: &mut [u8; LAST_WORDS_BYTES], message: &str, panics: u32) {
     block[24..28].copy_from_slice(&panics.to_le_bytes());
     let fits = message.floor_char_boundary(MESSAGE.len());
@@ -97,7 +97,7 @@ pub fn complete_last_words(block: &mut [u8; LAST_WORDS_BYTES], message: &str, pa
 }
 
 impl<'a> LastWords<&'a str> {
-    /// Reads a block; `None` if it is none.
+    /// Decodes a block; `None` if it is not one.
     pub fn decode(block: &'a [u8]) -> Option<LastWords<&'a str>> {
         let u32_at = |at| read_u32(block, at);
         let u64_at = |at| read_u64(block, at);
@@ -124,7 +124,7 @@ impl<'a> LastWords<&'a str> {
         })
     }
 
-    /// Finds the block in a dump of memory, and where it lies there.
+    /// Finds the block in a memory dump; returns its offset and its fields.
     pub fn find(memory: &'a [u8]) -> Option<(usize, LastWords<&'a str>)> {
         let blocks = memory.chunks(LAST_WORDS_BYTES).enumerate();
         blocks.filter_map(|(index, block)| Some((index * LAST_WORDS_BYTES, LastWords::decode(block)?))).next()

@@ -1,20 +1,20 @@
-//! CPUs that wait for a spin lock.
+//! Waits for spin locks.
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of a CPU's wait for a spin lock. Places are `file:line`.
+/// A CPU's wait for a spin lock. Source locations are `file:line`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LockWait<S> {
     /// The lock's name.
     pub lock: S,
-    /// Where the CPU waits.
+    /// The source location of the wait.
     pub at: Option<S>,
-    /// Since when, in nanoseconds of the kernel's clock; 0 if the wait had only just begun.
+    /// The start of the wait, in nanoseconds of the kernel's clock; 0 if it has not been recorded yet.
     pub since_ns: u64,
-    /// How long the wait had taken by then, in nanoseconds.
+    /// The duration of the wait so far, in nanoseconds.
     pub waited_ns: u64,
-    /// The CPU that holds the lock, if one did when the waiting CPU last looked.
+    /// The lock holder at the waiting CPU's last check, if there was one.
     pub holder: Option<u32>,
-    /// Where the holder took the lock.
+    /// The source location at which the holder acquired the lock.
     pub held_at: Option<S>,
 }

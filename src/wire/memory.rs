@@ -1,32 +1,32 @@
-//! Records about memory.
+//! Records of memory.
 
 use serde::{Deserialize, Serialize};
 
 /// A region of physical memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Region<S> {
-    /// Its first address. No physical address needs more than 52 bits, so a number will do.
+    /// The first address. A JSON number suffices, because physical addresses have at most 52 bits.
     pub start: u64,
-    /// One past its last address.
+    /// The end (exclusive).
     pub end: u64,
-    /// `usable`, or why it is not.
+    /// `usable`, or the reason why the region is not usable.
     pub owner: S,
 }
 
-/// What the walk of the live page tables counted.
+/// The counts of the page-table audit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PageTables {
     /// Frames that hold page tables.
     pub tables: u64,
-    /// Executable pages: the kernel's code.
+    /// Executable pages.
     pub text: Pages,
-    /// Pages that can only be read.
+    /// Read-only pages.
     pub constants: Pages,
-    /// Pages that can be written.
+    /// Writable pages.
     pub data: Pages,
-    /// Pages that are written past the caches.
+    /// Uncached pages.
     pub device: Pages,
-    /// How long the walk took, in microseconds.
+    /// The duration of the audit, in microseconds.
     pub walk_us: u64,
 }
 
@@ -41,29 +41,29 @@ pub struct Pages {
     pub huge: u64,
 }
 
-/// How many orders a record counts: 0 to 18, the frame allocator's.
+/// The number of orders of the frame allocator: 0 to 18.
 pub const ORDERS: usize = 19;
 
-/// What a NUMA node has of a zone.
+/// The free frames of a node's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ZoneCounts<S> {
-    /// Whether this is after the work, or before.
+    /// Whether the counts are from after the work or from before it.
     pub after: bool,
     /// The node.
     pub node: u32,
     /// `low`, below 1 MiB and up to the end of that block of 2 MiB; `dma32`, what else is below 4 GiB; `normal`, above.
     pub zone: S,
-    /// Frames under the allocator's care.
+    /// Frames that the allocator manages.
     pub frames_total: u64,
-    /// Free frames, without those that CPUs cache.
+    /// Free frames, without frames in per-CPU caches.
     #[serde(alias = "frames_free")]
     pub free_frames: u64,
-    /// The free ones by the largest order at which they could be allocated.
+    /// The free frames by the largest order at which they could be allocated.
     pub free_by_order: [u64; ORDERS],
 }
 
-/// What a CPU has asked of the frame allocator. Single frames that its magazine served are not counted; each refill and each
-/// flush stands for some dozens.
+/// A CPU's calls of the frame allocator. Single frames from and to its magazine are not counted; a refill or a flush moves
+/// some dozens of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FrameCounts {
@@ -71,36 +71,36 @@ pub struct FrameCounts {
     pub cpu: u32,
     /// Its node.
     pub node: u32,
-    /// Times that its empty magazine was refilled.
+    /// Refills of its empty magazine.
     pub refills: u64,
-    /// Times that its full magazine was flushed.
+    /// Flushes of its full magazine.
     pub flushes: u64,
-    /// Times that it gave back all that it kept.
+    /// Drains of its cache.
     pub drains: u64,
-    /// Requests that got nothing.
+    /// Failed allocations.
     pub failures: u64,
-    /// Requests for orders 1 to 8.
+    /// Allocations of orders 1 to 8.
     pub run_allocs: u64,
-    /// Runs of these given back.
+    /// Frees of orders 1 to 8.
     pub run_frees: u64,
-    /// Requests for orders 9 and above.
+    /// Allocations of orders 9 and above.
     pub block_allocs: u64,
-    /// Runs of these given back.
+    /// Frees of orders 9 and above.
     pub block_frees: u64,
-    /// Single frames taken in bulk.
+    /// Single frames allocated in bulk.
     pub bulk_allocs: u64,
-    /// Single frames given back in bulk.
+    /// Single frames freed in bulk.
     pub bulk_frees: u64,
-    /// Requests that named a zone or a node.
+    /// Allocations from a given zone or node.
     pub placed_allocs: u64,
 }
 
-/// The frame allocator's counts.
+/// The frame allocator's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Frames (4 KiB) under the allocator's care.
+    /// Frames (4 KiB) that the allocator manages.
     pub frames_total: u64,
-    /// Bytes that the allocator's own tables take.
+    /// The size of the allocator's tables, in bytes.
     pub metadata_bytes: u64,
     /// Free frames before the work.
     #[serde(alias = "frames_free_before")]

@@ -1,73 +1,73 @@
-//! Last words: of the CPU that panicked first, and of every other.
+//! Records of a panic.
 
 use serde::{Deserialize, Serialize};
 
 use super::LockWait;
 
-/// What the first CPU that panicked says. Ends the run with [`ExitCode::Panicked`](super::ExitCode::Panicked).
+/// The panic of the first CPU that panicked. Ends the run with [`ExitCode::Panicked`](super::ExitCode::Panicked).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Panic<S> {
     /// The CPU that panicked first.
     pub cpu: u32,
-    /// What it said, cut to what fits.
+    /// The message, truncated if too long.
     pub message: S,
-    /// Where in the source, as `file:line`; absent for an exception.
+    /// The source location as `file:line`; `None` for an exception.
     pub location: Option<S>,
-    /// The instruction at fault; absent for a panic.
+    /// The faulting instruction's address; `None` for a panic.
     pub rip: Option<u64>,
-    /// What to subtract from an address to find it in the kernel's ELF file.
+    /// The run-time address minus the address in the kernel's ELF file.
     pub slide: u64,
-    /// How far the boot had come, as [`BootStage`](super::BootStage) names it.
+    /// The name of the [`BootStage`](super::BootStage).
     pub stage: Option<S>,
-    /// The TSC when it did.
+    /// The TSC at the panic.
     pub tsc: Option<u64>,
-    /// The TSC's frequency, in kHz; absent before the kernel knows it.
+    /// The TSC's frequency in kHz; `None` before the calibration.
     #[serde(default)]
     pub tsc_khz: Option<u64>,
 }
 
-/// A return address in the panicking CPU's stack.
+/// A return address on the stack of the CPU that panicked first.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BacktraceFrame {
-    /// The address as the CPU had it.
+    /// The run-time address.
     pub address: u64,
 }
 
-/// The most locks that are told of for one CPU.
+/// The maximum number of locks in a record.
 pub const LOCKS_IN_RECORD: usize = 4;
 
-/// What is known of a CPU when the kernel has panicked: one record for each that was called, in their order.
+/// The state of a CPU at a panic: one record for each CPU that was started, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PanicCpu<S> {
     /// The CPU.
     pub cpu: u32,
-    /// `panicked`, `stopped` by NMI, `silent` if that did not reach it, `offline`, or `failed` if it never came up.
+    /// `panicked`; `stopped` by NMI; `silent` if it did not respond to the NMI; `offline`; or `failed` if it never came online.
     pub state: S,
     /// The stage of its bring-up.
     pub stage: S,
-    /// What it panicked of, if it did and was not the first.
+    /// Its panic message, if it panicked and was not the first.
     pub message: Option<S>,
-    /// Its registers, if they are known.
+    /// Its registers, if known.
     pub registers: Option<Registers>,
-    /// The named locks that it holds; there may be more.
+    /// The named locks that it holds, up to the maximum.
     pub locks: heapless::Vec<S, LOCKS_IN_RECORD>,
 }
 
-/// The spin lock that a CPU waits for when the kernel panics, behind its [`PanicCpu`].
+/// The spin lock that a CPU waits for at a panic. Follows its [`PanicCpu`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PanicWait<S> {
     /// The CPU.
     pub cpu: u32,
-    /// What it waits for.
+    /// The wait.
     pub wait: LockWait<S>,
 }
 
-/// A return address on the stack of a CPU other than the first that panicked, innermost first, behind its [`PanicCpu`].
+/// A return address on the stack of a CPU that did not panic first, innermost first. Follows its [`PanicCpu`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PanicFrame {
     /// The CPU.
     pub cpu: u32,
-    /// The address as the CPU had it.
+    /// The run-time address.
     pub address: u64,
 }
 
@@ -76,31 +76,31 @@ pub struct PanicFrame {
 pub struct Registers(pub [u64; Registers::COUNT]);
 
 impl Registers {
-    /// How many there are.
+    /// The number of registers.
     pub const COUNT: usize = Registers::NAMES.len();
 
-    /// Their names.
+    /// The names of the registers.
     pub const NAMES: [&'static str; 20] = [
         "RIP", "RSP", "RBP", "RFLAGS", "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "R8", "R9", "R10", "R11",
         "R12", "R13", "R14", "R15", "CR2", "CR3",
     ];
 
-    /// The instruction pointer.
+    /// Returns the instruction pointer.
     pub fn rip(&self) -> u64 {
         self.0[0]
     }
 
-    /// The stack pointer.
+    /// Returns the stack pointer.
     pub fn rsp(&self) -> u64 {
         self.0[1]
     }
 
-    /// The frame pointer.
+    /// Returns the frame pointer.
     pub fn rbp(&self) -> u64 {
         self.0[2]
     }
 
-    /// Each with its name.
+    /// Returns the registers with their names.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Registers::NAMES.into_iter().zip(self.0)
     }

@@ -1,8 +1,8 @@
-//! How far the boot has come, as the BSP sees it.
+//! The stages of the boot.
 
 macro_rules! stages {
     ($($variant:ident = $name:literal,)+) => {
-        /// A stage of the boot: the steps of `src/stages.rs`.
+        /// A stage of the boot on the BSP: a function in `src/stages.rs`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         #[allow(missing_docs)]
@@ -11,10 +11,10 @@ macro_rules! stages {
         }
 
         impl BootStage {
-            /// All of them, in their order.
+            /// All stages, in order.
             pub const ALL: &'static [BootStage] = &[$(BootStage::$variant,)+];
 
-            /// Its name in reports.
+            /// The name in reports.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(BootStage::$variant => $name,)+

@@ -1,17 +1,18 @@
-//! What the stress says.
+//! Records of the stress.
 
 use serde::{Deserialize, Serialize};
 
-/// How many CPUs, or groups of neighbours, a record of progress tells apart: 20 digits and a comma for each.
+/// The maximum number of lanes in a progress record: each has up to 20 digits and a comma. A lane is a CPU or a group of
+/// neighbouring CPUs.
 pub const LANES_IN_RECORD: usize = 32;
 
-/// How many neighbouring CPUs share a lane where there are so many: a power of two, so that lanes stay what they are when
-/// a few CPUs are missing.
+/// Returns the number of neighbouring CPUs in a lane. It is a power of two, so that the lanes do not change if a few CPUs are
+/// missing.
 pub const fn cpus_per_lane(cpus: usize) -> usize {
     cpus.div_ceil(LANES_IN_RECORD).next_power_of_two()
 }
 
-/// A workload under way.
+/// The progress of a workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress<S> {
     /// The workload's name.
@@ -20,21 +21,21 @@ pub struct Progress<S> {
     pub allocator: S,
     /// CPUs that take part.
     pub cpus: u32,
-    /// Its place among the workloads of this run, from 0.
+    /// The index of the workload in this run, from 0.
     pub index: u32,
-    /// How many workloads this run has.
+    /// The number of workloads in this run.
     pub of: u32,
     /// Time since the workload began, in milliseconds.
     pub elapsed_ms: u64,
-    /// The time it may take, in milliseconds; a workload that ends by itself may take less.
+    /// The time limit, in milliseconds; a workload can end earlier.
     pub budget_ms: u64,
     /// Operations of all CPUs so far in this workload.
     pub operations: u64,
-    /// The same of each CPU, in their order; of each [`cpus_per_lane`] neighbours where there are more than fit.
+    /// The operations of each lane, in order: see [`cpus_per_lane`].
     pub lanes: heapless::Vec<u64, LANES_IN_RECORD>,
 }
 
-/// A workload's result.
+/// The result of a workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stress<S> {
     /// The workload's name.
@@ -45,27 +46,27 @@ pub struct Stress<S> {
     pub cpus: u32,
     /// Allocations and frees of all CPUs.
     pub operations: u64,
-    /// How long it ran, in microseconds.
+    /// The duration, in microseconds.
     pub elapsed_us: u64,
-    /// Frames that were free before and are not free after.
+    /// Frames that were free before the workload and are not free after it.
     pub lost: u64,
     /// Frames that were allocated while they had an owner, or freed by a CPU that did not own them.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
-    /// How long an allocation and its free take together.
+    /// The latency of an allocation and its free.
     pub cycles: Cycles,
 }
 
 /// A latency distribution, in TSC cycles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cycles {
-    /// Half of the samples are no greater.
+    /// The median.
     pub p50: u64,
-    /// 99 in 100 are no greater.
+    /// The 99th percentile.
     pub p99: u64,
-    /// 999 in 1,000 are no greater.
+    /// The 99.9th percentile.
     pub p999: u64,
-    /// The greatest sample.
+    /// The maximum.
     pub max: u64,
 }
 
@@ -80,19 +81,19 @@ pub struct StressCpu<S> {
     pub operations: u64,
 }
 
-/// Buckets that fit in a record: twice 20 digits, brackets and commas for each.
+/// The maximum number of buckets in a record: each has up to twice 20 digits, brackets and commas.
 pub const BUCKETS_IN_RECORD: usize = 20;
 
-/// Samples of about one length: the greatest value that falls into the bucket, in TSC cycles, and how many there are.
+/// A bucket of a histogram: its greatest value (in TSC cycles, unless the field says otherwise), and the number of samples.
 pub type Bucket = (u64, u64);
 
-/// A part of a workload's latencies over all CPUs. Buckets come in ascending order, from one record to the next as well,
-/// and only those that hold a sample.
+/// A part of a workload's latency histogram over all CPUs. Buckets are in ascending order, also across records. Empty buckets
+/// are omitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Latency<S> {
     /// The workload's name.
     pub workload: S,
-    /// The next buckets.
+    /// The buckets.
     pub buckets: heapless::Vec<Bucket, BUCKETS_IN_RECORD>,
 }
 

@@ -1,10 +1,10 @@
-//! What the time is read from, and what the self-test found out about timers.
+//! Records of clocks and timers.
 
 use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS_IN_RECORD, Bucket, Cycles};
 
-/// What the time is read from.
+/// The clocksource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Clock<S> {
     /// `tsc`, `hpet` or `pm_timer`.
@@ -12,55 +12,53 @@ pub struct Clock<S> {
     /// Why the TSC is unstable, if it is.
     #[serde(alias = "distrust")]
     pub unstable_reason: Option<S>,
-    /// By how much one CPU's TSC was seen to be behind another's, at most, in cycles; 0 if none was.
+    /// The maximum observed TSC skew between CPUs, in cycles.
     pub skew_cycles: u64,
-    /// The same in nanoseconds.
+    /// The maximum observed TSC skew, in nanoseconds.
     pub skew_ns: u64,
-    /// How often that was seen.
+    /// The number of observed TSC warps (a reading below an earlier one of another CPU).
     pub warps: u64,
-    /// In the search for that, how often readings of two CPUs alternated.
+    /// The number of samples of the TSC synchronisation check.
     #[serde(alias = "meetings")]
     pub skew_samples: u64,
-    /// How many APs took part in it.
+    /// The number of APs that took part in the check.
     #[serde(alias = "cpus_met")]
     pub skew_cpus: u64,
-    /// How far the TSC's rate is from what it was measured or told to be, in parts per million; absent where there is
-    /// nothing to measure it by.
+    /// The deviation of the TSC's rate from its calibration, in parts per million; `None` without a reference clock.
     pub drift_ppm: Option<u64>,
-    /// How the APIC timers are set: `one_shot` or `tsc_deadline`.
+    /// The mode of the APIC timers: `one_shot` or `tsc_deadline`.
     pub timer_mode: S,
 }
 
-/// How late a CPU's timers were, all of the run, from each timer's deadline to the interrupt that found it due.
+/// The lateness of a CPU's timers during the run: the time from a timer's deadline to the interrupt that ran it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lateness {
     /// The CPU.
     pub cpu: u32,
-    /// Timers that expired on it (on the BSP, while it was offline) by how late they were: the greatest lateness
-    /// that falls into the bucket, in nanoseconds, and how many there are. Each bucket but the first reaches twice as far as
-    /// the one before; only those that hold a timer are sent, in ascending order.
+    /// The histogram of its timers (those that expired on the BSP while it was offline included), in nanoseconds. The greatest
+    /// value doubles from bucket to bucket. Buckets are in ascending order; empty ones are omitted.
     pub buckets_ns: heapless::Vec<Bucket, BUCKETS_IN_RECORD>,
 }
 
-/// How many buckets the histogram of lateness has.
+/// The number of buckets of the lateness histogram.
 pub const LATENESS_BUCKETS: usize = 24;
 
-/// Timers of random length, armed on all CPUs at once, none of which was early or lost.
+/// The result of the self-test's timers: timers of random length on all CPUs, none of them early or lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timers<S> {
-    /// How the APIC timer was set: `one_shot` or `tsc_deadline`.
+    /// The mode of the APIC timer: `one_shot` or `tsc_deadline`.
     pub mode: S,
     /// CPUs that took part.
     pub cpus: u32,
     /// Timers of all CPUs.
     pub timers: u64,
-    /// From a timer's deadline to its callback, in nanoseconds.
+    /// The time from a timer's deadline to its callback, in nanoseconds.
     pub lateness_ns: Cycles,
-    /// How many timers were less than a microsecond late, then less than 2, 4, 8 and so on; the last bucket has the rest.
+    /// The numbers of timers that were late by less than 1, 2, 4, 8, … microseconds; the last bucket has the rest.
     pub lateness_histogram: [u64; LATENESS_BUCKETS],
 }
 
-/// The place of a lateness in [`Timers::lateness_histogram`].
+/// Returns the index of a lateness in [`Timers::lateness_histogram`].
 pub fn lateness_bucket(ns: u64) -> usize {
     let us = ns / 1000;
     let bits = u64::BITS - us.leading_zeros();

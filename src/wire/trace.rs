@@ -1,25 +1,25 @@
-//! The trace: what can be recorded, and the stream in which a run's records go to the launcher.
+//! The trace: its events, and the stream to the launcher.
 //!
-//! The stream goes over a port of its own, not over the serial line: [`TRACE_MAGIC`], then [`TracePart`]s one behind the
-//! other as `postcard` writes them, the last one [`TracePart::End`].
+//! The stream uses a port of its own, not the serial line: [`TRACE_MAGIC`], then [`TracePart`]s in `postcard` encoding, the last
+//! one [`TracePart::End`].
 
 use serde::{Deserialize, Serialize};
 
-/// The I/O port of the `isa-debugcon` device that the launcher adds to the machine when a trace is wanted.
+/// The I/O port of the `isa-debugcon` device that the launcher adds to the machine if a trace is requested.
 pub const TRACE_PORT: u16 = 0xe9;
 
-/// What a read of [`TRACE_PORT`] gives where the device is.
+/// The value that a read of [`TRACE_PORT`] returns if the device exists.
 pub const TRACE_PORT_READS: u8 = 0xe9;
 
-/// What the stream begins with.
+/// The beginning of the stream.
 pub const TRACE_MAGIC: [u8; 8] = *b"octotrc1";
 
-/// The longest part, in bytes: a tag of one, and four integers of ten.
+/// The maximum size of a part: a tag of one byte, and four integers of ten bytes.
 pub const MAX_TRACE_PART_BYTES: usize = 48;
 
 macro_rules! events {
     ($($(#[$doc:meta])* $class:ident $variant:ident = $number:literal, $name:literal, $a:literal, $b:literal;)+) => {
-        /// What can be recorded, each with two words of its own.
+        /// An event, with two arguments.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[repr(u8)]
         pub enum TraceEvent {
@@ -27,17 +27,17 @@ macro_rules! events {
         }
 
         impl TraceEvent {
-            /// All of them.
+            /// All events.
             pub const ALL: &'static [TraceEvent] = &[$(TraceEvent::$variant,)+];
 
-            /// Its name, and those of its two words; a word without a name says nothing.
+            /// Returns the name of the event and those of its two arguments; an argument without a name is unused.
             pub const fn names(self) -> (&'static str, [&'static str; 2]) {
                 match self {
                     $(TraceEvent::$variant => ($name, [$a, $b]),)+
                 }
             }
 
-            /// How much tracing it takes for it to be recorded.
+            /// Returns the class of the event.
             pub const fn class(self) -> TraceClass {
                 match self {
                     $(TraceEvent::$variant => TraceClass::$class,)+
@@ -47,77 +47,77 @@ macro_rules! events {
     };
 }
 
-/// How often an event comes.
+/// The class of an event by its frequency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum TraceClass {
-    /// So seldom that it is recorded unless tracing is off, for a panic to tell.
+    /// Recorded unless tracing is off; a panic reports these events.
     Rare = 1,
-    /// On hot paths: recorded only if a trace is wanted.
+    /// On hot paths; recorded only if a trace is requested.
     Hot = 2,
 }
 
-// A slot of the ring keeps the number in five bits, and 0 for an empty one.
+// A slot of the ring has five bits for the number; 0 means empty.
 events! {
-    /// The boot has come to a stage: a [`BootStage`](super::BootStage).
+    /// The boot enters a stage: a [`BootStage`](super::BootStage).
     Rare BootStage = 1, "boot stage", "stage", "";
-    /// A CPU has come to a stage of its bring-up.
+    /// A CPU enters a stage of its bring-up.
     Rare CpuStage = 2, "cpu stage", "stage", "";
-    /// An interrupt's handler begins.
+    /// An interrupt handler begins.
     Hot InterruptEnter = 3, "interrupt", "vector", "rip";
-    /// It has ended.
+    /// An interrupt handler ends.
     Hot InterruptExit = 4, "interrupt exit", "vector", "";
-    /// A timer's callback is about to be called.
+    /// A timer's callback begins.
     Hot TimerExpire = 5, "timer expires", "callback", "deadline_ns";
-    /// A timer has been armed.
+    /// A timer is armed.
     Hot TimerArm = 6, "timer armed", "callback", "deadline_ns";
-    /// A call has been put into another CPU's inbox.
+    /// A call is put into another CPU's call queue.
     Hot CallSend = 7, "call sent", "function", "target";
-    /// A call of another CPU's begins to run.
+    /// Another CPU's call begins.
     Hot CallBegin = 8, "call", "function", "data";
-    /// It has ended.
+    /// Another CPU's call ends.
     Hot CallEnd = 9, "call end", "function", "";
-    /// A magazine was empty and has been filled, or frames came from the shared layers.
+    /// An empty magazine is refilled, or frames are allocated from the shared layers.
     Hot FrameRefill = 10, "frame refill", "order", "frame";
-    /// A CPU gives back all frames that it keeps.
+    /// A CPU drains its frame cache.
     Rare FrameDrain = 11, "frame drain", "", "";
-    /// No frames were left, and the other CPUs are asked for theirs.
+    /// An allocation found no frame, and the caches of the other CPUs are drained.
     Rare DrainOthers = 12, "drain of other CPUs", "order", "";
-    /// A request got no frame.
+    /// An allocation fails.
     Rare OutOfMemory = 13, "out of memory", "order", "";
-    /// A shootdown begins.
+    /// A TLB shootdown begins.
     Rare ShootdownBegin = 14, "shootdown", "address", "pages";
-    /// Every CPU has dropped the range.
+    /// All CPUs have flushed the range.
     Rare ShootdownEnd = 15, "shootdown end", "address", "pages";
-    /// This CPU drops a range.
+    /// This CPU flushes a range from its TLB.
     Rare TlbFlush = 16, "tlb flush", "address", "pages";
     /// A CPU goes offline.
     Rare CpuOffline = 17, "cpu offline", "cpu", "";
-    /// It is back.
+    /// A CPU comes back online.
     Rare CpuOnline = 18, "cpu online", "cpu", "";
-    /// What the bench measures.
+    /// For the bench.
     Hot BenchHot = 19, "bench", "", "";
-    /// The same, of the other class.
+    /// For the bench, of the other class.
     Rare BenchRare = 20, "bench", "", "";
 }
 
 impl TraceEvent {
-    /// The event with that number.
+    /// Returns the event of this number.
     pub fn from_number(number: u8) -> Option<TraceEvent> {
         TraceEvent::ALL.iter().copied().find(|event| *event as u8 == number)
     }
 }
 
-/// An event as it was recorded.
+/// A recorded event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedEvent {
     /// The CPU's TSC.
     pub tsc: u64,
-    /// What happened, by number.
+    /// The number of the event.
     pub event: u8,
-    /// The first word.
+    /// The first argument.
     pub a: u64,
-    /// The second.
+    /// The second argument.
     pub b: u64,
 }
 
@@ -128,40 +128,40 @@ pub enum TracePart {
     Start {
         /// The TSC's frequency.
         tsc_hz: u64,
-        /// The TSC when the kernel was entered: the zero of all times.
+        /// The TSC at the kernel's entry: the origin of all times.
         entry_tsc: u64,
-        /// By how much CPUs' TSCs are apart at most, as far as is known.
+        /// The maximum observed TSC skew between CPUs.
         skew_cycles: u64,
-        /// What to subtract from an address to find it in the kernel's ELF file.
+        /// The run-time address minus the address in the kernel's ELF file.
         slide: u64,
     },
     /// Before a CPU's events.
     Cpu {
-        /// Its number.
+        /// The CPU number.
         cpu: u32,
-        /// Events that it recorded.
+        /// The number of events that it recorded.
         recorded: u64,
-        /// Those among them that are lost: overwritten by later ones, or about to be written when the CPU was stopped.
+        /// The number of these that are lost: overwritten, or incomplete when the CPU was stopped.
         lost: u64,
     },
-    /// One of the last CPU's, in the order in which they were begun.
+    /// An event of the last [`TracePart::Cpu`], in order of its beginning.
     Event(RecordedEvent),
     /// Once, last.
     End {
-        /// All [`TracePart::Event`]s.
+        /// The number of [`TracePart::Event`]s.
         events: u64,
     },
 }
 
-/// Events that fit in a record.
+/// The maximum number of events in a record.
 pub const EVENTS_IN_RECORD: usize = 8;
 
-/// The last events of a CPU when the kernel has panicked, oldest first; up to [`EVENTS_IN_RECORD`] in a record.
+/// The last events of a CPU before a panic, oldest first; up to [`EVENTS_IN_RECORD`] in a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PanicEvents {
     /// The CPU.
     pub cpu: u32,
-    /// Each with its TSC, number, and both words.
+    /// TSC, number and both arguments of each event.
     pub events: heapless::Vec<(u64, u8, u64, u64), EVENTS_IN_RECORD>,
 }
 
