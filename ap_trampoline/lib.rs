@@ -1,19 +1,17 @@
-//! The two pages below 1 MiB in which octopod's application processors wake up: their code, and the map of what lies where
-//! in them.
+//! The AP trampoline: two pages below 1 MiB in which the APs start. This crate has their code and their layout.
 //!
-//! | offset | what |
+//! | offset | contents |
 //! |---|---|
 //! | 0 | the code of `trampoline.S`; the bytes after it are INT3 |
-//! | [`MAILBOX`] | [`Mailbox`]: what the BSP tells them |
-//! | [`PAGE_BYTES`] | [`Scratch`]: what they write, and a stack |
-//! | [`SEEN_REAL_MODE`], [`SEEN_PROTECTED_MODE`] | one bit for each APIC ID, set by the processor that bears it |
+//! | [`MAILBOX`] | [`Mailbox`]: data for the APs |
+//! | [`PAGE_BYTES`] | [`Scratch`]: data that the APs write, and a stack |
+//! | [`SEEN_REAL_MODE`], [`SEEN_PROTECTED_MODE`] | one bit for each APIC ID, set by the AP with that APIC ID |
 //!
-//! The first page is executed and, once it is filled, written by nobody; the second is written and never executed. Each
-//! processor then finds its [`Slot`] in the kernel's memory by its APIC ID and claims it. Offsets reach the assembly from
-//! these very types.
+//! The first page is executable; the BSP writes it once, before it starts the APs. The second page is writable and not executable.
+//! Each AP finds its [`Slot`] in the kernel's memory by its APIC ID and claims it. The assembly takes all offsets from the types
+//! of this crate.
 //!
-//! The pages are never given back: a processor that comes when nobody waits for it any more halts in them, and those that
-//! are started later wake up in them too.
+//! The pages are never freed. A late AP halts in them, and an offline CPU restarts in them.
 
 #![no_std]
 
@@ -21,30 +19,30 @@ use core::fmt;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Where the mailbox lies in the first page.
+/// Offset of the mailbox.
 pub const MAILBOX: usize = 0x400;
-/// A page's size; where the second page begins.
+/// The size of a page in bytes; offset of the second page.
 pub const PAGE_BYTES: usize = 0x1000;
-/// The size of both pages.
+/// The size of both pages in bytes.
 pub const BYTES: usize = 2 * PAGE_BYTES;
-/// Where the bits of the processors that reached real mode lie.
+/// Offset of the bits of the APs that reached real mode.
 pub const SEEN_REAL_MODE: usize = 0x1800;
-/// Where the bits of the processors that reached protected mode lie.
+/// Offset of the bits of the APs that reached protected mode.
 pub const SEEN_PROTECTED_MODE: usize = 0x1c00;
-/// How many APIC IDs have such bits; those above are seen from long mode on.
+/// The number of APIC IDs with such bits. An AP with a higher APIC ID is visible from long mode on.
 pub const SEEN_BITS: usize = 0x400 * 8;
-/// What the first page is filled with first, so that a processor that runs astray in it is caught: `int3`.
+/// The filler of the first page: `int3`, which stops an AP that executes it.
 pub const FILLER: u8 = 0xcc;
 
 const CODE_32: u16 = 0x18;
 const CODE_64: u16 = 0x08;
 const DATA: u16 = 0x10;
 
-/// Null, 64-bit code, data, 32-bit code; the first three as in every other GDT of octopod's. The Accessed bits are
-/// set, so the processor does not write them.
+/// Null, 64-bit code, data, 32-bit code. The first three are the same in all GDTs of octopod. The Accessed bits are set, so the
+/// processor does not write here.
 pub const GDT: [u64; 4] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_9b00_0000_ffff];
 
-/// An offset and a selector, as `ljmp` takes them from memory.
+/// The memory operand of `ljmp` and `lss`: an offset and a selector.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed)]
 pub struct FarPointer {
@@ -52,24 +50,24 @@ pub struct FarPointer {
     selector: u16,
 }
 
-/// A limit and a base, as `lgdt` and `lidt` take them from memory.
+/// The memory operand of `lgdt` and `lidt`: a limit and a base.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed)]
 pub struct TablePointer {
-    /// The table's size in bytes, less one.
+    /// The size of the table in bytes, minus one.
     pub limit: u16,
-    /// Where it begins.
+    /// The address of the table.
     pub base: u64,
 }
 
-/// Gates of the trampoline's own table: up to vector 18, a machine check.
+/// The number of gates in the trampoline's IDT: up to vector 18, a machine check.
 const GATES: usize = 19;
 
 /// The vectors of NMI and machine check.
 const NMI: usize = 2;
 const MACHINE_CHECK: usize = 18;
 
-/// What `iretq` takes from a stack (SDM Vol. 3A, 6.14.2).
+/// The stack frame of `iretq` (SDM Vol. 3A, 6.14.2).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct ReturnFrame {
@@ -85,14 +83,14 @@ const FLAGS: u64 = 1 << 1;
 const CARRY: u64 = 1 << 0;
 const ZERO: u64 = 1 << 6;
 
-/// What the BSP tells the others. Lies in the first page, at [`MAILBOX`]; nobody writes it once it is filled in.
+/// Data of the BSP for the APs, in the first page at [`MAILBOX`]. Read-only after the BSP has filled it in.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Mailbox {
     gdt: [u64; 4],
-    /// Gates of 64 bits for NMI and machine check, of 16 bytes each.
+    /// 64-bit gates for NMI and machine check.
     idt: [[u64; 2]; GATES],
-    /// Where a processor goes on after an NMI that came before it had a stack of its own: see `trampoline.S`.
+    /// Return frames for an NMI or a machine check on the shared stack: see `trampoline.S`.
     restart: ReturnFrame,
     claimed: ReturnFrame,
     count: ReturnFrame,
@@ -102,65 +100,65 @@ pub struct Mailbox {
     protected_mode: FarPointer,
     long_mode: FarPointer,
     scratch_stack: FarPointer,
-    /// A GDT and an IDT of the kernel's, in its half of the address space: for the way from the trampoline to one's own.
+    /// The kernel's early GDT, at its address in the high half. The AP uses it until it has its own.
     pub kernel_gdt_pointer: TablePointer,
-    /// See `kernel_gdt_pointer`. Its gates use no interrupt stacks, for which there is no TSS yet.
+    /// The kernel's early IDT, at its address in the high half. Its gates use no IST stacks: the AP has no TSS yet.
     pub kernel_idt_pointer: TablePointer,
-    /// The control registers that every processor takes over from the BSP.
+    /// The BSP's CR0.
     pub cr0: u32,
-    /// See `cr0`.
+    /// The BSP's CR4.
     pub cr4: u32,
-    /// The page tables to enter long mode with, below 4 GiB.
+    /// The trampoline's page tables, below 4 GiB.
     pub cr3: u32,
-    /// The low half of EFER; LMA is set by the processor itself.
+    /// The low half of EFER, without LMA.
     pub efer: u32,
-    /// How many slots there are.
+    /// The number of slots.
     pub slot_count: u32,
-    /// Where a 32-bit counter lies of processors that found no slot, or one that is no longer waiting.
+    /// The address of a 32-bit counter of late APs: APs without a slot in the state [`SlotState::Waiting`].
     pub late_aps: u64,
-    /// Where a 32-bit counter lies of NMIs in the trampoline, which no processor's own counter can have.
+    /// The address of a 32-bit counter of NMIs in the trampoline, where an AP has no per-CPU counter.
     pub nmis: u64,
-    /// Where a 32-bit counter lies of machine checks in the trampoline. MCIP stays set, for the kernel to find.
+    /// The address of a 32-bit counter of machine checks in the trampoline. MCIP remains set; the kernel reports it.
     pub machine_checks: u64,
-    /// Where the first slot lies; they are in ascending order of their APIC IDs.
+    /// The address of the first slot. The slots are in ascending order of their APIC IDs.
     pub slots: u64,
-    /// Where a processor goes with its slot in RDI.
+    /// The entry point of the kernel for an AP. RDI = the slot.
     pub entry: u64,
 }
 
-/// What is written in the second page.
+/// The data in the second page.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Scratch {
-    /// Looked at only where the feature `faults` is on.
+    /// Read only with the feature `faults`.
     pub hold: Hold,
 }
 
-/// The end of a stack in the second page, which all processors share until each has its own: what is pushed there may be
-/// overwritten at any moment, and nobody reads it.
+/// The end of the shared stack in the second page, which an AP uses until it has its own. Another AP can overwrite its contents
+/// at any time, so no code reads them.
 const SCRATCH_STACK_TOP: usize = 0x1800;
 
-/// Deliberate faults: one processor waits at the end of a stage until it is let go; CPUID names wrong APIC IDs.
+/// Fault injection: an AP stops at the end of a stage until it is released; CPUID returns wrong APIC IDs.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Hold {
-    /// Whom it is for.
+    /// The APIC ID of the AP that stops.
     pub apic_id: u32,
-    /// The [`Stage`].
+    /// The [`Stage`] at whose end it stops.
     pub stage: u32,
-    /// Whether it still waits: 0 lets it go.
+    /// Whether the AP stops; 0 releases it.
     pub is_on: AtomicU32,
-    /// The bits by which CPUID's APIC IDs differ from the right ones.
+    /// The bits of CPUID's APIC IDs that are inverted.
     pub wrong_id_bits: u32,
 }
 
 impl Mailbox {
-    /// A mailbox for the pages from the physical address `page` on; the caller fills in the public fields.
+    /// Returns the mailbox for a trampoline at the physical address `page`. The caller fills in the public fields.
     pub fn new(page: u32) -> Mailbox {
         let at = |offset: usize| u64::from(page) + offset as u64;
         let code = |entry| page + code_offset(entry);
         let stack = at(SCRATCH_STACK_TOP);
-        let go_on = |entry, flags| ReturnFrame {
+        let return_to = |entry, flags| ReturnFrame {
             rip: code(entry).into(),
             cs: CODE_64.into(),
             rflags: FLAGS | flags,
@@ -173,10 +171,10 @@ impl Mailbox {
         Mailbox {
             gdt: GDT,
             idt,
-            restart: go_on(Entry::LongMode, 0),
-            claimed: go_on(Entry::Claimed, ZERO),
-            count: go_on(Entry::Count, 0),
-            halt: go_on(Entry::Halt, CARRY),
+            restart: return_to(Entry::LongMode, 0),
+            claimed: return_to(Entry::Claimed, ZERO),
+            count: return_to(Entry::Count, 0),
+            halt: return_to(Entry::Halt, CARRY),
             gdt_pointer: TablePointer {
                 limit: (size_of::<[u64; 4]>() - 1) as u16,
                 base: at(MAILBOX + offset_of!(Mailbox, gdt)),
@@ -193,55 +191,55 @@ impl Mailbox {
     }
 }
 
-/// A 64-bit interrupt gate to that address below 4 GiB: present, ring 0, no interrupt stack (SDM Vol. 3A, 6.14.1).
+/// Returns a 64-bit interrupt gate for an address below 4 GiB: present, ring 0, no IST (SDM Vol. 3A, 6.14.1).
 fn gate(address: u32) -> [u64; 2] {
     let address = u64::from(address);
     [address & 0xffff | u64::from(CODE_64) << 16 | 0x8e00 << 32 | (address >> 16) << 48, 0]
 }
 
-/// A slot's state: who may use its stack and area.
+/// The state of a slot, which says whether an AP may use its stack and per-CPU area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SlotState {
-    /// The processor may come.
+    /// The AP has been started and may claim the slot.
     Waiting = 1,
-    /// It has come, and nobody else will.
+    /// The AP has claimed the slot.
     Claimed = 2,
-    /// It takes work.
+    /// The CPU is online.
     Online = 3,
-    /// It took too long; if it comes now it goes away again.
+    /// The AP timed out; a late AP is parked.
     GivenUp = 4,
 }
 
-/// How far a processor has come. The order is that of the stages.
+/// A stage of an AP's bring-up, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Stage {
-    /// It has been sent a start-up IPI, or should have been.
+    /// The BSP has sent a start-up IPI to it, or has tried to.
     SipiSent,
-    /// It executed the trampoline's first instructions.
+    /// It executes the trampoline's first instructions.
     RealMode,
     /// It runs 32-bit code.
     ProtectedMode,
     /// It runs 64-bit code and has claimed its slot.
     LongMode,
-    /// It has its stack and its per-CPU area, and runs on the kernel's page tables.
+    /// It has its stack and its per-CPU area, and uses the kernel's page tables.
     Gs,
-    /// It has its GDT, its TSS, and the IDT with stacks of its own.
+    /// It has its GDT and its TSS, and uses the final IDT.
     Idt,
-    /// Its local APIC is on.
+    /// Its local APIC is enabled.
     Apic,
     /// Its APIC timer is set up.
     Timer,
-    /// It takes work.
+    /// It accepts work.
     Online,
 }
 
 impl Stage {
-    /// How many there are.
+    /// The number of stages.
     pub const COUNT: usize = 9;
 
-    /// All of them, in their order.
+    /// All stages, in order.
     pub const ALL: [Stage; Stage::COUNT] = [
         Stage::SipiSent,
         Stage::RealMode,
@@ -254,7 +252,7 @@ impl Stage {
         Stage::Online,
     ];
 
-    /// Its name in reports.
+    /// Returns the name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Stage::SipiSent => "sipi_sent",
@@ -269,7 +267,7 @@ impl Stage {
         }
     }
 
-    /// The one with this name.
+    /// Returns the stage of this name.
     pub fn from_name(name: &str) -> Option<Stage> {
         Stage::ALL.into_iter().find(|stage| stage.name() == name)
     }
@@ -281,38 +279,38 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What one processor needs in order to come up, and what it tells about it. Two cache lines of its own. Once its
-/// processor was given up it is never used again, for that may stand anywhere.
+/// The data of an AP for its bring-up, in two cache lines of its own. The slot of an AP that timed out is never reused, because the
+/// AP can still be running.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct Slot {
-    /// The processor that the slot is for.
+    /// The APIC ID of the AP.
     pub apic_id: u32,
     /// A [`SlotState`].
     pub state: AtomicU32,
-    /// The last [`Stage`] that it entered.
+    /// The last [`Stage`] that the AP entered.
     pub stage: AtomicU32,
-    /// Its number in the kernel.
+    /// The CPU number.
     pub cpu: u32,
-    /// Where its stack begins: its end, or below what it left there when it went offline.
+    /// The initial stack pointer: the end of the stack, or the stack pointer at which the CPU went offline.
     pub stack_top: AtomicU64,
-    /// Its GS base.
+    /// The GS base.
     pub gs_base: u64,
-    /// Its FS base.
+    /// The FS base.
     pub fs_base: u64,
-    /// The TSC at each stage; 0 where it has not been.
+    /// The TSC at each stage; 0 for a stage that the AP has not reached.
     pub stamps: [AtomicU64; Stage::COUNT],
 }
 
 const _: () = {
     assert!(MAILBOX + size_of::<Mailbox>() <= PAGE_BYTES);
-    // A stack for a handful of words, and not on the marks.
+    // The shared stack has room for an interrupt frame and does not overlap the bits.
     assert!(
         PAGE_BYTES + size_of::<Scratch>() + 0x400 <= SCRATCH_STACK_TOP && SCRATCH_STACK_TOP <= SEEN_REAL_MODE
     );
     assert!(SEEN_REAL_MODE + SEEN_BITS / 8 == SEEN_PROTECTED_MODE);
     assert!(SEEN_PROTECTED_MODE + SEEN_BITS / 8 == BYTES);
-    // IRETQ and the gates want no alignment, but a gate across two cache lines is read twice.
+    // Gates need no alignment, but a gate in two cache lines takes two reads.
     assert!(offset_of!(Mailbox, idt).is_multiple_of(16));
     assert!(size_of::<Slot>() == 128);
     assert!(size_of::<FarPointer>() == 6 && size_of::<TablePointer>() == 10);
@@ -469,10 +467,11 @@ mod image {
         static ap_trampoline_end: u8;
     }
 
-    /// The code that belongs at the start of the first page; at most [`MAILBOX`] bytes.
+    /// Returns the code for the start of the first page; at most [`MAILBOX`] bytes.
     pub fn code() -> &'static [u8] {
         let bytes = (&raw const ap_trampoline_end).addr() - (&raw const ap_trampoline_start).addr();
-        // SAFETY: both symbols delimit one section of constants.
+        // SAFETY: trampoline.S defines both symbols in its section `.ap_trampoline`, in this order. The section is read-only, so
+        // the bytes are initialised and never written.
         unsafe { core::slice::from_raw_parts(&raw const ap_trampoline_start, bytes) }
     }
 

@@ -1,33 +1,33 @@
-// The pages in which an application processor wakes up.
+// The code of the AP trampoline.
 //
-// Who copies the code, and where: the BSP (smp::trampoline) copies ap_trampoline_start..end to the start of two
-// pages below 1 MiB and fills in the mailbox at MAILBOX in the first. A start-up IPI with that page's number starts the
-// processor at its first byte.
+// The BSP (smp::bring_up::trampoline) copies ap_trampoline_start..end to the start of two pages below 1 MiB and fills in the
+// mailbox at MAILBOX in the first page. A start-up IPI with the number of that page starts an AP at its first byte.
 //
-// Entry: real mode, CS = page >> 4, IP = 0, CR0.CD and NW set, everything else as after INIT (SDM Vol. 3A, 9.1.1).
+// Entry: real mode, CS = page >> 4, IP = 0, CR0.CD and NW set, all other registers as after INIT (SDM Vol. 3A, 9.1.1).
 // Exit: *MAILBOX_ENTRY(slot) in 64-bit mode, on the slot's stack, GS and FS base loaded, on the kernel's early GDT and IDT,
-//     on the trampoline's page tables still (the kernel's half and these two pages at their physical addresses).
+//     on the trampoline's page tables (the kernel's half, and these two pages at their physical addresses).
 //
-// All processors run this at once, so until one has claimed its slot it has no memory of its own: what it knows it
-// keeps in registers, and where it was it leaves behind as a bit in the second page, found by its APIC ID.
-// A processor that finds no slot to claim has no stack either, so it halts here, and the pages are never given back.
-//     ebx = APIC ID: CPUID's in real mode, from protected mode on the local APIC's own; edi:esi = TSC in real mode, cr2 = TSC in protected mode less that, ebp = the first page
+// All APs run this code at the same time. An AP has no memory of its own until it has claimed its slot: it keeps its state in
+// registers, and sets one bit for each stage in the second page, indexed by its APIC ID. An AP without a slot to claim has no
+// stack, so it halts here; the pages are never freed.
+//     ebx = APIC ID (in real mode CPUID's, from protected mode on the local APIC's), edi:esi = TSC in real mode,
+//     cr2 = TSC in protected mode minus TSC in real mode, ebp = the physical address of the first page
 //
-// NMI and machine check. INIT masks the processor's NMI pins, and nobody sends an NMI to a CPU that is not online, but a
-// broadcast or a device may. Up to CR0.PG, some sixty instructions, an NMI finds no gate. From there on both are counted and
-// returned from (a machine check is reported by the kernel, as soon as it can). What the processor pushes for them goes to a
-// stack that all share and may be overwritten at once; so the handler does not return to where it came from. It goes on from
-// one of four places, told by EDX and by a flag that changes in the very instruction that takes effect:
-//     EDX = 0, or CLAIMING without ZF: nothing has been done yet; begin again at long_mode
-//     CLAIMING with ZF: `cmpxchg` has claimed the slot; go on behind it
-//     GONE without CF: not counted yet; count
-//     GONE with CF: counted; halt
-// Once RSP is the slot's own stack the handler returns like any other.
+// NMI and machine check. INIT masks NMIs, and the kernel sends no NMI to a CPU that is not online, but a broadcast or a device
+// can. Up to CR0.PG, about sixty instructions, an NMI finds no gate. From there on the handlers count both events; the kernel
+// reports a machine check later. The processor pushes the return frame on a stack that all APs share, so another AP can overwrite
+// it. The handler therefore does not use it, but continues at one of four addresses. EDX and a flag that the committing
+// instruction changes select the address:
+//     EDX = 0, or CLAIMING without ZF: no effect yet; restart at long_mode
+//     CLAIMING with ZF: `cmpxchg` has claimed the slot; continue after it
+//     LATE without CF: not counted yet; count
+//     LATE with CF: counted; halt
+// From the load of RSP with the slot's stack on, the handler returns normally.
 
     .set CLAIMING, 1
-    .set GONE, 2
+    .set LATE, 2
 
-// A deliberate fault: the processor waits at the end of a stage until it is let go. \base is the page's.
+// Fault injection: the AP waits at the end of a stage until HOLD_IS_ON is 0. \base is the address of the first page.
     .macro HOLD stage, base
     .if FAULTS
     cmpl %ebx, HOLD_APIC_ID\base
@@ -55,7 +55,7 @@ real_mode:
     movw %cs, %ax
     movw %ax, %ds
 
-    // Leaves 1FH and 0BH have the full 32-bit ID, where they exist (SDM Vol. 3A, 11.12.8); else leaf 1 has its low eight bits.
+    // CPUID leaves 1FH and 0BH return the 32-bit APIC ID, if they exist (SDM Vol. 3A, 11.12.8); leaf 1 its low eight bits.
     xorl %eax, %eax
     cpuid
     movl %eax, %ebp
@@ -102,16 +102,16 @@ ap_trampoline_protected_mode:
     movl $DATA_SELECTOR, %eax
     movl %eax, %ds
     movl %eax, %es
-    // By DS: addresses with EBP go by SS, whose limit is still that of real mode.
+    // DS override: an address with EBP uses SS, which still has the limit of real mode.
     lssl %ds:MAILBOX_SCRATCH_STACK(%ebp), %esp
     rdtsc
     subl %esi, %eax
-    // No page fault comes here that would change it.
+    // CR2 serves as a register: there is no page fault before the value is read.
     movl %eax, %cr2
 
-    // Interrupts are addressed by the ID in the local APIC, so that is the one that counts. An xAPIC has eight bits of it (SDM
-    // Vol. 3A, 11.4.6): where they are the low ones of CPUID's ID, CPUID has the others. An APIC that is off, or whose registers
-    // are above 4 GiB, is not asked. There is no paging yet.
+    // IPIs are addressed by the local APIC's ID, so that ID is used. An xAPIC has eight bits (SDM Vol. 3A, 11.4.6): if they equal
+    // the low bits of CPUID's ID, the full ID is CPUID's. CPUID's ID is also used if the local APIC is disabled or its registers
+    // are above 4 GiB. Paging is off.
     movl $IA32_APIC_BASE, %ecx
     rdmsr
     testl $APIC_BASE_EXTD, %eax
@@ -136,7 +136,7 @@ ap_trampoline_protected_mode:
     lock btsl %ebx, SEEN_PROTECTED_MODE(%ebp)
 1:
     HOLD STAGE_PROTECTED_MODE, (%ebp)
-    // The BSP's own control registers; EFER before CR3, whose tables use NX.
+    // The BSP's control registers. EFER before CR3, because the page tables use NX.
     movl MAILBOX_CR4(%ebp), %eax
     movl %eax, %cr4
     movl $IA32_EFER, %ecx
@@ -145,7 +145,7 @@ ap_trampoline_protected_mode:
     wrmsr
     movl MAILBOX_CR3(%ebp), %eax
     movl %eax, %cr3
-    // Gates of 64 bits, so they hold from the next instruction but one on. EDX is 0.
+    // 64-bit gates, valid from the load of CR0 on. EDX is 0.
     lidtl MAILBOX_OWN_IDT_POINTER(%ebp)
     movl MAILBOX_CR0(%ebp), %eax
     movl %eax, %cr0
@@ -163,8 +163,8 @@ ap_trampoline_long_mode:
     movl %esi, %esi
     movl %edi, %edi
 
-    // r8 = the slot that bears this APIC ID, by bisection: ecx <= its number < r11d. All processors do this at once, and a
-    // thousand of them would step over half a million slots one by one.
+    // r8 = the slot of this APIC ID, by binary search: ecx <= its index < r11d. A linear search by a thousand APs would read half
+    // a million slots.
     movq MAILBOX_SLOTS(%rbp), %r9
     xorl %ecx, %ecx
     movl MAILBOX_SLOT_COUNT(%rbp), %r11d
@@ -212,24 +212,24 @@ ap_trampoline_claimed:
     movl SLOT_FS_BASE(%r8), %eax
     movl SLOT_FS_BASE + 4(%r8), %edx
     wrmsr
-    // Now the kernel's own handlers have what they need. Its GDT has the same selectors.
+    // From here on the kernel's handlers can run. The kernel's GDT has the same selectors.
     lgdt MAILBOX_KERNEL_GDT_POINTER(%rbp)
     lidt MAILBOX_KERNEL_IDT_POINTER(%rbp)
     movq %r8, %rdi
     movq MAILBOX_ENTRY(%rbp), %rax
-    // The end of every chain of frame pointers.
+    // The end of the chain of frame pointers.
     xorl %ebp, %ebp
     pushq %rbp
     jmp *%rax
 
-// A processor that nobody waits for, or waits for no longer. It has no stack and needs none.
+// An AP without a slot in the state `Waiting`. It uses no stack.
 park_late_ap:
     // CF = 0.
-    orl $GONE, %edx
+    orl $LATE, %edx
     .global ap_trampoline_count
 ap_trampoline_count:
     movq MAILBOX_LATE_APS(%rbp), %rax
-    // One more, by a subtraction: that sets CF, unless it is the four-billionth.
+    // Increment by a subtraction, which sets CF unless the counter wraps to 0.
     lock subl $-1, (%rax)
     .global ap_trampoline_halt
 ap_trampoline_halt:
@@ -237,8 +237,8 @@ ap_trampoline_halt:
     hlt
     jmp 1b
 
-// In 64-bit mode, on the shared stack or on the slot's, RBP = the first page, whatever its upper half. The flags are the
-// interrupted code's until something changes them; pushes and moves do not.
+// 64-bit mode, on the shared stack or on the slot's; EBP = the first page, the upper half of RBP is undefined. Pushes and moves
+// preserve the interrupted code's flags.
     .macro EVENT counter
     pushq %rax
     pushq %rcx
@@ -265,7 +265,7 @@ ap_trampoline_machine_check:
     EVENT MAILBOX_MACHINE_CHECKS
 
 on_shared_stack:
-    testb $GONE, %dl
+    testb $LATE, %dl
     jnz 2f
     testb $CLAIMING, %dl
     jz 1f

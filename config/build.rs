@@ -1,51 +1,51 @@
-//! Build glue of the kernel's package: turns `kernel.toml` and the list of modules into constants, and gives the linker the
-//! kernel's script.
+//! The build script of the kernel's package: generates constants from `kernel.toml` and from the list of modules, and passes the
+//! linker script to the linker.
 //!
-//! [`LIMITS`] lists the keys and what each may be; [`constants_of`] checks `kernel.toml` against it and makes Rust of
-//! it, which `src/config.rs` includes. What is wrong ends the build with a line that names the file and the key.
+//! [`LIMITS`] lists the keys and their ranges. [`constants_of`] checks `kernel.toml` and generates the Rust source that
+//! `src/config.rs` includes. An error ends the build with one line that names the file and the key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-/// Stacks, in pages. Code that is not optimised needs twice as much of them.
+/// Stack sizes in pages. They are doubled in a build without optimisation.
 const STACKS: [&str; 2] = ["stack_pages", "ist_stack_pages"];
 
-/// Each key with its least and its greatest value. The key's last word is its unit, and decides the constant's type.
+/// The keys with their minimum and maximum. The last word of a key is its unit, which determines the constant's type.
 const LIMITS: &[(&str, i64, i64)] = &[
-    // x2APIC IDs have 32 bits, but no emulator at hand offers more CPUs than this.
+    // x2APIC IDs have 32 bits, but no supported emulator has more CPUs than this.
     ("max_cpus", 1, 4096),
-    // The nodes' distances are a table of the square of this.
+    // The size of the node distance table is the square of this.
     ("max_nodes", 1, 64),
-    // Formatting a panic does not fit into fewer than four; far more would make CPUs expensive.
+    // Formatting a panic message needs four. The maximum limits the memory for each CPU.
     ("stack_pages", 4, 64),
     ("ist_stack_pages", 1, 16),
     ("trace_ring_pages", 1, 4096),
-    // At least one line of progress each second, and no more lines than the serial port bears.
+    // At least one progress line per second.
     ("progress_ms", 1, 1000),
-    // Less would be a false alarm in waiting; more looks like a hang.
+    // A lower value causes false alarms; a higher one looks like a hang.
     ("ap_progress_ms", 100, 60_000),
     ("leave_ms", 100, 60_000),
     ("request_ms", 100, 60_000),
     ("shootdown_pages", 0, 512),
-    // An eighth of it is a timer's period.
+    // An eighth of it is the period of a timer.
     ("watchdog_ms", 80, 600_000),
-    // Longer than watchdog_ms, or it would not be reported before; a host may stop a CPU that holds a lock for seconds.
+    // Longer than watchdog_ms, so that the watchdog reports the wait first. A host can stop a CPU that holds a lock for seconds.
     ("lock_timeout_ms", 1000, 3_600_000),
-    // Less would be a false alarm on a host that runs the CPU seldom. The interrupt compares with a constant of 31 bits.
+    // A lower value causes false alarms on a busy host. The interrupt compares with an immediate of 31 bits.
     ("timer_callback_ms", 100, 2_000),
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),
     ("machine_check_ms", 1, 10_000),
     ("stress_grace_ms", 1000, 3_600_000),
-    // The PIT counts 16 bits at 1.193 MHz and wraps after 54.9 ms. A measurement takes three windows of at most four times this.
+    // The PIT has 16 bits at 1.193 MHz and wraps after 54.9 ms. A measurement takes three windows of at most four times this.
     ("calibration_ms", 1, 4),
 ];
 
 fn main() {
     if let Err(message) = run() {
-        // Cargo shows this line by itself, and a script's standard error only amid much else.
+        // Cargo prints this line alone; it prints a script's standard error with much other output.
         println!("cargo::error={message}");
         process::exit(1);
     }
@@ -70,8 +70,8 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Links the kernel by its script; the launcher does the same for kernels in `examples/`. `.cargo/config.toml`
-/// could say so too, but only with a path relative to wherever cargo was called.
+/// Links the kernel by its linker script; the launcher does the same for kernels in `examples/`. `.cargo/config.toml` cannot: a
+/// path there is relative to the directory in which cargo is called.
 fn link_as_kernel(root: &Path) -> Result<(), String> {
     let script = copy_to_out_dir(&root.join("linker/kernel.ld"))?;
     let arguments = [format!("-T{}", script.display()), "--pack-dyn-relocs=relr".to_owned()];
@@ -81,8 +81,8 @@ fn link_as_kernel(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Copies a file to cargo's folder for this script. A clone that is copied or moved keeps what this script has said; of
-/// the paths in it, cargo adapts those of this folder only.
+/// Copies a file to `OUT_DIR`. In a clone that is copied or moved, cargo reuses this script's output and adapts only paths in
+/// `OUT_DIR`.
 fn copy_to_out_dir(file: &Path) -> Result<PathBuf, String> {
     let name = file.file_name().unwrap_or_default();
     let copy = Path::new(&variable("OUT_DIR")?).join(name);
@@ -90,7 +90,10 @@ fn copy_to_out_dir(file: &Path) -> Result<PathBuf, String> {
     Ok(copy)
 }
 
-/// The generated source, or what is wrong with the text.
+/// Returns the generated source.
+///
+/// # Errors
+/// The first error in the text, with its key or line.
 fn constants_of(text: &str, stack_factor: i64) -> Result<String, String> {
     let values: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text[..span.start].lines().count());
@@ -109,7 +112,7 @@ fn constants_of(text: &str, stack_factor: i64) -> Result<String, String> {
         let value = if STACKS.contains(&key) { stack_factor * value } else { value };
         let about = comment_above(text, key);
         if about.is_empty() {
-            return Err(format!("`{key}` needs a comment above it that says what it is"));
+            return Err(format!("`{key}` needs a comment above it"));
         }
         for line in about {
             let _ = writeln!(source, "///{line}");
@@ -119,7 +122,7 @@ fn constants_of(text: &str, stack_factor: i64) -> Result<String, String> {
     Ok(source)
 }
 
-/// The names of the crate's modules, which are the targets of its log.
+/// Returns a constant with the names of the crate's modules, which are the targets of its log.
 fn modules_of(lib: &str) -> String {
     let lines = lib.lines().map(|line| line.strip_prefix("pub ").unwrap_or(line));
     let modules = lines.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
@@ -127,7 +130,7 @@ fn modules_of(lib: &str) -> String {
     format!("/// The kernel's top-level modules.\npub const MODULES: &[&str] = &[{}];\n", modules.join(", "))
 }
 
-/// The constant's type, by the unit that the key ends in.
+/// Returns the constant's type for the unit at the end of the key.
 fn type_of(key: &str) -> Result<&'static str, String> {
     match key.rsplit('_').next() {
         Some("cpus" | "hz") => Ok("u32"),
@@ -137,7 +140,7 @@ fn type_of(key: &str) -> Result<&'static str, String> {
     }
 }
 
-/// The comment lines right above a key, without their marks. The parser drops comments, so the text is looked through.
+/// Returns the comment lines directly above a key, without `#`. The TOML parser drops comments, so this reads the text.
 fn comment_above<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
     let mut comment = Vec::new();
     for line in text.lines() {
@@ -157,5 +160,5 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn variable(name: &str) -> Result<String, String> {
-    env::var(name).map_err(|error| format!("{name}: {error}; this is meant to be run by cargo"))
+    env::var(name).map_err(|error| format!("{name}: {error}; run this script by cargo"))
 }

@@ -1,4 +1,4 @@
-//! The kernel's limits, as `config/kernel.toml` sets them: change them there. `config/build.rs` checks each value and
-//! writes the constants. They are the lowest layer, so that any module may use them.
+//! The kernel's limits and timeouts. `config/kernel.toml` sets them; `config/build.rs` checks the values and generates these
+//! constants. This is layer 0, so every module can use them.
 
 include!(concat!(env!("OUT_DIR"), "/config.rs"));

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::memory_map::{FRAME_BYTES, PhysRange};
 
-/// The maximum number of separate ranges: one for each I/O APIC, of which large machines have dozens, and some for tables, which are
+/// The maximum number of separate ranges: one for each I/O APIC (large machines have dozens), and a few for tables, which are
 /// adjacent.
 pub const MAX_IO_REGIONS: usize = 192;
 
