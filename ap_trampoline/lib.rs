@@ -197,7 +197,7 @@ fn gate(address: u32) -> [u64; 2] {
     [address & 0xffff | u64::from(CODE_64) << 16 | 0x8e00 << 32 | (address >> 16) << 48, 0]
 }
 
-/// The state of a slot, which says whether an AP may use its stack and per-CPU area.
+/// The state of a slot. It determines whether an AP may use the slot's stack and per-CPU area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SlotState {

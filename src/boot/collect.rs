@@ -149,11 +149,6 @@ fn report_map(report: &MapReport, unreachable_bytes: u64) {
         defect(None, format_args!("{report}"));
     }
     if unreachable_bytes > 0 {
-        defect(
-            None,
-            format_args!(
-                "{unreachable_bytes} bytes of memory lie beyond this processor's or the kernel's reach"
-            ),
-        );
+        defect(None, format_args!("{unreachable_bytes} bytes of memory are above the addressable range"));
     }
 }

@@ -1,5 +1,5 @@
-//! The kernel command line: `name=value` parameters, separated by white space. A value that contains white space stands in
-//! double quotes. The last value of a parameter counts, unless its type collects several.
+//! The kernel command line: `name=value` parameters, separated by white space. A value that contains white space is enclosed
+//! in double quotes. The last value of a parameter counts, unless its type collects several.
 //!
 //! The parser itself knows no parameter. Each layer declares a [`ParameterSet`] with [`parameters!`](crate::parameters!), and
 //! `octopod::options` passes the sets of all layers to [`parse`]. An unknown parameter is an error: a misspelt one would

@@ -175,7 +175,7 @@ impl fmt::Display for Multiboot1Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Multiboot1Error::Truncated { needed, found } => {
-                write!(f, "the Multiboot information is cut off: {found} bytes of {needed}")
+                write!(f, "the Multiboot information is truncated: {found} of {needed} bytes")
             }
             Multiboot1Error::MemoryMapEntryTooSmall { offset, size } => write!(
                 f,

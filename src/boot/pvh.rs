@@ -71,7 +71,7 @@ impl fmt::Display for PvhError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PvhError::Truncated { needed, found } => {
-                write!(f, "the PVH start info is cut off: {found} bytes of {needed}")
+                write!(f, "the PVH start info is truncated: {found} of {needed} bytes")
             }
             PvhError::BadMagic { found } => {
                 write!(f, "the PVH start info begins with {found:#010x}, not with {MAGIC:#010x}")

@@ -42,11 +42,11 @@ impl fmt::Display for BootError {
             BootError::Multiboot1(error) => error.fmt(f),
             BootError::Multiboot2(error) => error.fmt(f),
             BootError::OutOfReach { what, address } => {
-                write!(f, "the loader put {what} at {address:#x}, beyond 4 GiB")
+                write!(f, "{what} at {address:#x} is above 4 GiB")
             }
             BootError::NoMemoryMap => f.write_str("the loader passed no memory map"),
             BootError::TooLong { what, length, limit } => {
-                write!(f, "{what} takes {length} bytes, more than {limit}")
+                write!(f, "{what} is too long: {length} bytes, limit {limit}")
             }
         }
     }

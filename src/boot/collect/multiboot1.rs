@@ -18,7 +18,7 @@ pub unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> 
     // SAFETY: `loader_memory` needs rt0's page tables and no earlier write outside the image, guaranteed by the caller (see
     // # Safety), and that the slices are dropped: `copies` copies what it is passed, and this function returns no slice.
     unsafe {
-        let info = loader_memory::bytes("its structure", info, INFO_BYTES as u64)?;
+        let info = loader_memory::bytes("the boot information", info, INFO_BYTES as u64)?;
         let info = Info::parse(info).map_err(BootError::Multiboot1)?;
         let map = info.memory_map.ok_or(BootError::NoMemoryMap)?;
         let length = check_length("the memory map", map.len())?;

@@ -16,10 +16,10 @@ pub unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> 
     // SAFETY: `loader_memory` needs rt0's page tables and no earlier write outside the image, guaranteed by the caller (see
     // # Safety), and that the slices are dropped: `copies` copies what it is passed, and this function returns no slice.
     let bytes = unsafe {
-        let head = loader_memory::bytes("its structure", info, HEAD_BYTES as u64)?;
+        let head = loader_memory::bytes("the boot information", info, HEAD_BYTES as u64)?;
         let length = total_bytes(head).map_err(BootError::Multiboot2)?;
         let length = check_length("the Multiboot 2 information", length.into())?;
-        loader_memory::bytes("its structure", info, length)?
+        loader_memory::bytes("the boot information", info, length)?
     };
     let info = Info::parse(bytes).map_err(BootError::Multiboot2)?;
     let map_report = copies.map.fill(info.memory_map.ok_or(BootError::NoMemoryMap)?.entries());

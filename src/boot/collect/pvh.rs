@@ -17,7 +17,7 @@ pub unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> 
     // SAFETY: `loader_memory` needs rt0's page tables and no earlier write outside the image, guaranteed by the caller (see
     // # Safety), and that the slices are dropped: `copies` copies what it is passed, and this function returns no slice.
     unsafe {
-        let info = loader_memory::bytes("its structure", info, HEAD_BYTES_V1 as u64)?;
+        let info = loader_memory::bytes("the boot information", info, HEAD_BYTES_V1 as u64)?;
         let info = StartInfo::parse(info).map_err(BootError::Pvh)?;
         let map = info.memory_map.ok_or(BootError::NoMemoryMap)?;
         let map = loader_memory::table("the memory map", map, MEMORY_MAP_ENTRY_BYTES)?;

@@ -37,7 +37,7 @@ pub enum CommandLineError<'a> {
         /// The parameters of each set.
         known: [&'static ParameterList; MAX_SETS],
     },
-    /// The parameter's name stands without `=`.
+    /// The parameter has no `=`.
     MissingValue {
         /// The parameter.
         parameter: &'static Parameter,

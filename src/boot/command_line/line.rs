@@ -4,9 +4,9 @@ use super::CommandLineError;
 
 /// A word of the line.
 pub struct Word<'a> {
-    /// What stands before the first `=`.
+    /// The text before the first `=`.
     pub name: &'a str,
-    /// What stands behind it, without quotes; `None` without `=`.
+    /// The text after the first `=`, without quotes; `None` without `=`.
     pub value: Option<&'a str>,
 }
 

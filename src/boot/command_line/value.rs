@@ -13,12 +13,12 @@ const MIN_MS: u32 = 1;
 /// The longest time that a parameter takes, in milliseconds: a day.
 const MAX_MS: u32 = 86_400_000;
 
-/// A type that one text stands for.
+/// A type whose values are parsed from text.
 pub trait FromText: Sized {
     /// Parses the text, which is not empty.
     ///
     /// # Errors
-    /// The text stands for no value.
+    /// The text is no valid value.
     fn from_text(text: &str) -> Result<Self, ValueError<'_>>;
 
     /// Writes which texts are allowed.
@@ -33,7 +33,7 @@ pub trait ParameterValue {
     /// Takes the text, which is not empty, as the parameter's value.
     ///
     /// # Errors
-    /// The text stands for no value; the old value remains.
+    /// The text is no valid value; the old value remains.
     fn assign<'a>(&mut self, text: &'a str) -> Result<(), ValueError<'a>>;
 
     /// Writes which texts are allowed.
@@ -155,7 +155,7 @@ impl FromText for Nonce {
 /// Up to `N` ranges of physical addresses. The parameter may be given several times, and each range counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranges<const N: usize> {
-    /// Empty ranges stand for none.
+    /// Unused entries are empty ranges.
     ranges: [PhysRange; N],
 }
 

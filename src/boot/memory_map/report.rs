@@ -56,7 +56,7 @@ impl fmt::Display for MapReport {
             (self.unsorted, "out of order"),
             (self.overlapping, "overlapping"),
             (self.wrapping, "wrapping past 2^64"),
-            (self.clamped, "cut off at 2^52"),
+            (self.clamped, "truncated at 2^52"),
             (self.out_of_range, "beyond 2^52"),
             (self.truncated.regions, "reserved dropped (map full)"),
         ];

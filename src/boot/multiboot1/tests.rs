@@ -135,7 +135,7 @@ fn a_structure_may_end_behind_its_last_field() {
         assert_eq!(error, Multiboot1Error::Truncated { needed: end, found: end - 1 });
     }
     let error = Info::parse(&[]).unwrap_err();
-    assert_eq!(error.to_string(), "the Multiboot information is cut off: 0 bytes of 4");
+    assert_eq!(error.to_string(), "the Multiboot information is truncated: 0 of 4 bytes");
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl fmt::Display for Multiboot2Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Multiboot2Error::Truncated { needed, found } => {
-                write!(f, "the Multiboot 2 information is cut off: {found} bytes of {needed}")
+                write!(f, "the Multiboot 2 information is truncated: {found} of {needed} bytes")
             }
             Multiboot2Error::TooShort { total } => {
                 write!(f, "the Multiboot 2 information claims to have {total} bytes, less than {HEAD_BYTES}")
@@ -80,7 +80,7 @@ impl fmt::Display for Multiboot2Error {
                 "the Multiboot 2 tag {kind} at byte {offset} has size {size} and ends past the information's {total} bytes"
             ),
             Multiboot2Error::TagCutOff { kind, needed, found } => {
-                write!(f, "the Multiboot 2 tag {kind} is cut off: {found} bytes of {needed}")
+                write!(f, "the Multiboot 2 tag {kind} is truncated: {found} of {needed} bytes")
             }
             Multiboot2Error::MemoryMapEntryTooSmall { size } => write!(
                 f,
