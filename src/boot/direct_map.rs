@@ -12,13 +12,13 @@ pub const MAX_PHYSICAL: u64 = 1 << 46;
 pub const EARLY_LIMIT: u64 = 1 << 32;
 
 /// Offset from the base to the first address above the direct map: addresses from there on are free for other mappings.
-pub const BEYOND: u64 = 0x5000_0000_0000;
+pub const VMAP_OFFSET: u64 = 0x5000_0000_0000;
 
 /// The highest base that rt0 can choose.
 const MAX_BASE: u64 = UPPER_HALF + (1 << 45);
 
 // Mappings above the direct map must not wrap around, even with the highest base.
-const _: () = assert!(MAX_PHYSICAL <= BEYOND && MAX_BASE.checked_add(BEYOND + (1 << 40)).is_some());
+const _: () = assert!(MAX_PHYSICAL <= VMAP_OFFSET && MAX_BASE.checked_add(VMAP_OFFSET + (1 << 40)).is_some());
 
 /// Returns the virtual address of physical address 0.
 #[inline]

@@ -15,7 +15,7 @@ const PAGE: u64 = FRAME_BYTES;
 
 /// The first address of the region.
 fn base() -> u64 {
-    direct_map::base() + direct_map::BEYOND
+    direct_map::base() + direct_map::VMAP_OFFSET
 }
 
 /// A stack of a CPU.
