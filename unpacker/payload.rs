@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_read_as_it_was_written() {
+    fn an_encoded_head_is_decoded() {
         let head = Head {
             packed_bytes: 1,
             packed_checksum: 0x8000_0002,

@@ -29,11 +29,11 @@ pub(crate) use defect::{report_defect, unreported_defects};
 #[cfg(target_os = "none")]
 pub(crate) use rt0::{Handoff, Kaslr, early_gdt, early_idt, final_idt, handoff};
 
-/// [`Handoff::protocol`]: PVH.
+/// The number of the boot protocol PVH.
 pub const PROTOCOL_PVH: u32 = 0;
-/// [`Handoff::protocol`]: Multiboot 1.
+/// The number of the boot protocol Multiboot 1.
 pub const PROTOCOL_MULTIBOOT1: u32 = 1;
-/// [`Handoff::protocol`]: Multiboot 2.
+/// The number of the boot protocol Multiboot 2.
 pub const PROTOCOL_MULTIBOOT2: u32 = 2;
 
 /// Offset of the entry point for the unpacker, in bytes from the start of the image; see `multiboot_entry.S`.

@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// The structure as the ABI's C header declares it: the layout that the offsets above must agree with.
+    /// The structure of the ABI's C header.
     #[repr(C)]
     struct AbiStartInfo {
         magic: u32,
@@ -175,7 +175,7 @@ mod tests {
         reserved: u64,
     }
 
-    /// A structure in which every field has a value of its own, at the offset that the C layout gives it.
+    /// A structure in which every field has a distinct value, at its offset in the C structure.
     fn sample(version: u32) -> [u8; HEAD_BYTES_V1] {
         let mut bytes = [0; HEAD_BYTES_V1];
         let mut put =
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_read_from_its_place() {
+    fn every_field_is_read_at_its_offset() {
         let expected = StartInfo {
             version: 1,
             flags: 0x11,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn version_0_has_no_memory_map_and_needs_no_room_for_one() {
+    fn version_0_has_no_memory_map() {
         let info = StartInfo::parse(&sample(0)[..HEAD_BYTES]).unwrap();
         assert_eq!((info.version, info.memory_map), (0, None));
         assert_eq!(StartInfo::parse(&sample(0)).unwrap().memory_map, None);
@@ -236,9 +236,9 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_that_is_cut_off_is_refused_with_what_it_lacks() {
+    fn a_truncated_structure_is_refused() {
         for length in 0..HEAD_BYTES_V1 {
-            // The memory map's last word is reserved, and so is not missed.
+            // The last word of the structure is reserved and is not read.
             let expected = match length {
                 0..8 => Err(PvhError::Truncated { needed: HEAD_BYTES, found: length }),
                 8..52 => Err(PvhError::Truncated { needed: HEAD_BYTES_V1, found: length }),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn another_magic_is_refused() {
+    fn a_wrong_magic_is_refused() {
         let mut bytes = sample(1);
         bytes[0] = 0;
         let error = StartInfo::parse(&bytes).unwrap_err();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_map_entries_are_read_from_their_places() {
+    fn memory_map_entries_are_read_at_their_offsets() {
         let mut table = Vec::new();
         for (base, len, kind) in [(0u64, 0x9_fc00u64, 1u32), (0xfffc_0000, 0x4_0000, 2), (1 << 40, 5, 7)] {
             table.extend(base.to_le_bytes());
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_read_from_their_places() {
+    fn modules_are_read_at_their_offsets() {
         let mut list = Vec::new();
         for field in [0x10_0000u64, 0x2000, 0, 0, u64::MAX, 2, 0, 0] {
             list.extend(field.to_le_bytes());
@@ -291,7 +291,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
         #[test]
-        fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..100), magic in any::<bool>()) {
+        fn arbitrary_bytes_cause_no_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..100), magic in any::<bool>()) {
             if let (true, Some(head)) = (magic, bytes.get_mut(..4)) {
                 head.copy_from_slice(&MAGIC.to_le_bytes());
             }

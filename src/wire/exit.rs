@@ -49,7 +49,7 @@ mod tests {
     use super::ExitCode;
 
     #[test]
-    fn exit_codes_cannot_be_mistaken_for_qemus_own() {
+    fn exit_codes_differ_from_qemus_own_statuses() {
         for code in ExitCode::ALL {
             assert!(code.qemu_status() > 1);
             assert_eq!(ExitCode::from_qemu_status(code.qemu_status()), Some(code));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn rt0_which_has_no_nonce_writes_the_same_marker() {
+    fn rt0_writes_the_marker_without_a_nonce() {
         let source = include_str!("../boot/multiboot_entry.S");
         let plain = RecordFrame { tag: None }.to_string();
         // \173 is an opening brace there.
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_read_as_it_was_written() {
+    fn an_encoded_frame_is_parsed_back() {
         for tag in [None, Some((nonce(), 0)), Some((nonce(), u32::MAX))] {
             let written = RecordFrame { tag }.to_string();
             assert!(written.len() + 2 <= MAX_FRAME_BYTES, "{written}");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_frame_is_none() {
+    fn a_malformed_frame_is_refused() {
         for text in [
             "@octopod",
             "@octopod:{",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_found_on_any_command_line() {
+    fn a_nonce_is_found_on_an_invalid_command_line_too() {
         let found = |line: &str| Nonce::in_command_line(line.as_bytes()).map(|nonce| nonce.to_string());
         assert_eq!(found(&format!("record_nonce={NONCE} work=boot")), Some(NONCE.to_owned()));
         assert_eq!(

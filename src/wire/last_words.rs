@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_comes_back_as_it_was_written_and_is_found_in_a_dump() {
+    fn an_encoded_block_is_found_in_a_dump() {
         let mut dump = vec![0xa5; 16 * LAST_WORDS_BYTES];
         dump[7 * LAST_WORDS_BYTES..][..LAST_WORDS_BYTES].copy_from_slice(&block(&words()));
         assert_eq!(LastWords::find(&dump), Some((7 * LAST_WORDS_BYTES, words())));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_cut_at_a_character() {
+    fn long_texts_are_truncated_at_a_character() {
         let long = "é".repeat(500);
         let long = LastWords { message: &*long, location: &long, stage: &long, ..words() };
         let block = block(&long);

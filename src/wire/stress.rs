@@ -102,7 +102,7 @@ mod tests {
     use super::{LANES_IN_RECORD, cpus_per_lane};
 
     #[test]
-    fn all_cpus_have_a_lane_and_few_have_their_own() {
+    fn every_cpu_has_a_lane_and_up_to_32_have_their_own() {
         for cpus in [0, 1, 8, 32] {
             assert_eq!(cpus_per_lane(cpus), 1, "{cpus}");
         }

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bucket_reaches_twice_as_far_as_the_one_before() {
+    fn buckets_double_in_size() {
         let expected =
             [(0, 0), (999, 0), (1_000, 1), (1_999, 1), (2_000, 2), (3_999, 2), (4_000, 3), (1_023_999, 10)];
         for (ns, bucket) in expected {

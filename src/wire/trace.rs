@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_events_number_fits_in_five_bits_and_is_no_others() {
+    fn event_numbers_are_unique_and_fit_in_five_bits() {
         for event in TraceEvent::ALL {
             assert!((1..32).contains(&(*event as u8)));
             assert_eq!(TraceEvent::from_number(*event as u8), Some(*event));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_part_fits() {
+    fn the_longest_part_fits_in_its_limit() {
         let longest = [
             TracePart::Event(RecordedEvent { tsc: u64::MAX, event: 255, a: u64::MAX, b: u64::MAX }),
             TracePart::Start {

@@ -67,7 +67,7 @@ fn a_plain_pc_map_is_clean() {
 }
 
 #[test]
-fn an_empty_table_gives_an_empty_map() {
+fn an_empty_table_is_an_empty_map() {
     let (map, report) = map_of(&[]);
     assert!(report.is_clean());
     assert!(map.regions().is_empty());
@@ -83,7 +83,7 @@ fn zero_length_entries_are_skipped_and_counted() {
 }
 
 #[test]
-fn unsorted_entries_come_out_sorted() {
+fn unsorted_entries_are_sorted() {
     let (map, report) = map_of(&[usable(0x8000, 0x1000), usable(0x1000, 0x1000), usable(0x4000, 0x1000)]);
     assert_eq!(usable_ranges(&map), [(0x1000, 0x2000), (0x4000, 0x5000), (0x8000, 0x9000)]);
     assert_eq!(report.unsorted, 1);
@@ -91,7 +91,7 @@ fn unsorted_entries_come_out_sorted() {
 }
 
 #[test]
-fn adjacent_entries_of_a_kind_become_one() {
+fn adjacent_entries_of_the_same_kind_are_merged() {
     let (map, report) = map_of(&[usable(0, 0x1000), usable(0x2000, 0x1000), usable(0x1000, 0x1000)]);
     assert_eq!(usable_ranges(&map), [(0, 0x3000)]);
     assert_eq!(report.overlapping, 0);
@@ -125,7 +125,7 @@ fn the_more_restrictive_of_two_reserved_kinds_wins() {
 }
 
 #[test]
-fn an_entry_that_wraps_is_cut_off_at_the_limit() {
+fn a_wrapping_entry_is_truncated_at_the_limit() {
     let (map, report) = map_of(&[reserved(0xffff_f000, u64::MAX)]);
     assert_eq!(map.highest_address(), Some(PHYSICAL_LIMIT));
     assert_eq!((report.wrapping, report.clamped), (1, 0));
@@ -152,14 +152,14 @@ fn an_entry_at_the_52_bit_limit() {
 }
 
 #[test]
-fn a_frame_shared_with_something_else_is_not_usable() {
+fn a_partly_reserved_frame_is_not_usable() {
     let (map, _) = map_of(&[usable(0x1001, 0x1fff), usable(0x5000, 0xfff), usable(0x8000, 0x1000)]);
     assert_eq!(map.usable_frames().collect::<Vec<_>>(), [2..3, 8..9]);
     assert_eq!(map.usable_frame_count(), 2);
 }
 
 #[test]
-fn less_than_a_frame_holds_none() {
+fn a_range_smaller_than_a_frame_has_no_frame() {
     for (start, end) in
         [(0x1001, 0x1fff), (0x1800, 0x2800), (0x1000, 0x1000), (0x1001, 0x1001), (0x5000, 0x1000)]
     {
@@ -169,7 +169,7 @@ fn less_than_a_frame_holds_none() {
 }
 
 #[test]
-fn two_halves_of_a_frame_make_a_whole_one() {
+fn a_frame_in_two_adjacent_entries_is_usable() {
     let (map, _) = map_of(&[usable(0x1000, 0x800), usable(0x1800, 0x800)]);
     assert_eq!(map.usable_frame_count(), 1);
 }
@@ -204,7 +204,7 @@ fn reserve_of_nothing_or_of_a_hole_changes_nothing() {
 }
 
 #[test]
-fn find_takes_the_highest_that_fits() {
+fn find_usable_below_returns_the_highest_range() {
     let (map, _) = map_of(&[usable(0x1000, 0x3000), usable(0x8000, 0x1800), usable(0x10_0000, 0x10_0000)]);
     let find = |limit, size, align| map.find_usable_below(limit, size, align).map(|range| range.start);
     assert_eq!(find(u64::MAX, 0x1000, 0x1000), Some(0x1f_f000));
@@ -219,7 +219,7 @@ fn find_takes_the_highest_that_fits() {
 }
 
 #[test]
-fn contains_usable_wants_every_byte() {
+fn contains_usable_checks_every_byte() {
     let (map, _) = map_of(&[usable(0x1000, 0x1000), reserved(0x2000, 0x1000), usable(0x3000, 0x1000)]);
     let contains = |start, end| map.contains_usable(PhysRange::new(start, end));
     assert!(contains(0x1000, 0x2000));
@@ -232,7 +232,7 @@ fn contains_usable_wants_every_byte() {
 }
 
 #[test]
-fn a_full_map_forgets_reserved_regions_before_it_loses_memory() {
+fn a_full_map_drops_reserved_regions_first() {
     // Six slots hold four regions.
     let apart = (0..8).map(|i| reserved(i * 0x10000 + 0x8000, 0x1000)).chain([usable(0, 0x1000)]);
     let (map, report) = RegionMap::<6>::from_entries(apart);
@@ -242,7 +242,7 @@ fn a_full_map_forgets_reserved_regions_before_it_loses_memory() {
 }
 
 #[test]
-fn a_full_map_loses_the_smallest_usable_region() {
+fn a_full_map_without_reserved_regions_drops_the_smallest_usable_region() {
     let sizes = [0x3000, 0x1000, 0x5000, 0x2000, 0x4000, 0x6000];
     let entries = sizes.iter().enumerate().map(|(i, size)| usable(i as u64 * 0x10000, *size));
     let (map, report) = RegionMap::<6>::from_entries(entries);
@@ -252,8 +252,8 @@ fn a_full_map_loses_the_smallest_usable_region() {
 }
 
 #[test]
-fn what_was_forgotten_does_not_become_usable() {
-    // The reserved entries are forgotten; that they lie inside a usable one must not be.
+fn a_dropped_reserved_region_does_not_become_usable() {
+    // The reserved entries are dropped. They lie inside a usable one and must not become usable.
     let holes = (1..20).map(|i| reserved(i * 0x10000, 0x1000));
     let (map, _) = RegionMap::<6>::from_entries(holes.clone().chain([usable(0, 0x20_0000)]));
     for hole in holes {
@@ -267,15 +267,15 @@ fn reserve_on_a_full_map_still_reserves() {
     let entries = (0..4).map(|i| usable(i * 0x10000, 0x4000));
     let (mut map, report) = RegionMap::<6>::from_entries(entries);
     assert!(report.is_clean());
-    let loss = map.reserve(PhysRange::new(0x1000, 0x2000), ReservedReason::Kernel);
+    let dropped = map.reserve(PhysRange::new(0x1000, 0x2000), ReservedReason::Kernel);
     assert!(!map.contains_usable(PhysRange::new(0x1000, 0x1001)));
-    // Splitting needs two more slots: the new region itself is forgotten, then the page before it is lost.
-    assert_eq!(loss, Truncated { regions: 1, usable_bytes: 0x1000 });
+    // A split needs two more entries: the new region is dropped, then the page before it.
+    assert_eq!(dropped, Truncated { regions: 1, usable_bytes: 0x1000 });
     assert_well_formed(&map);
 }
 
 #[test]
-fn reports_read_well() {
+fn a_report_lists_the_corrections() {
     let (_, report) = map_of(&[usable(0x9000, 0x1000), usable(0x1000, 0), reserved(0x2000, u64::MAX)]);
     let expected = "3 entries, 1 empty, 1 out of order, 1 overlapping, 1 wrapping past 2^64";
     assert_eq!(report.to_string(), expected);

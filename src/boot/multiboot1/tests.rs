@@ -1,4 +1,4 @@
-//! Structures as loaders leave them, and as none should.
+//! Tests of the Multiboot 1 parser with valid and malformed structures.
 
 use core::mem::{offset_of, size_of};
 
@@ -35,7 +35,7 @@ struct AbiInfo {
 
 const ALL_FLAGS: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 12;
 
-/// A structure in which every field that is read has a value of its own.
+/// A structure in which every field that is read has a distinct value.
 fn sample(flags: u32) -> [u8; INFO_BYTES] {
     let mut bytes = [0; INFO_BYTES];
     let mut put = |offset: usize, value: u32| bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
@@ -81,7 +81,7 @@ fn sizes_and_numbers_are_those_of_the_specification() {
 }
 
 #[test]
-fn every_field_is_read_from_its_place() {
+fn every_field_is_read_at_its_offset() {
     let expected = Info {
         flags: ALL_FLAGS,
         basic_memory: Some(BasicMemory { lower_kib: 639, upper_kib: 130_000 }),
@@ -127,7 +127,7 @@ fn a_zero_address_or_count_means_none() {
 }
 
 #[test]
-fn a_structure_may_end_behind_its_last_field() {
+fn a_structure_may_end_after_its_last_valid_field() {
     for (flag, end) in [(0, 12), (2, 20), (3, 28), (6, 52), (9, 68), (12, 116)] {
         let bytes = sample(1 << flag);
         assert!(Info::parse(&bytes[..end]).is_ok(), "flag {flag}");
@@ -139,7 +139,7 @@ fn a_structure_may_end_behind_its_last_field() {
 }
 
 #[test]
-fn pixel_formats_are_told_apart_and_only_rgb_needs_colours() {
+fn only_the_rgb_pixel_format_has_colour_fields() {
     for (number, format) in [(0, PixelFormat::Indexed), (2, PixelFormat::Text), (9, PixelFormat::Unknown(9))]
     {
         let mut bytes = sample(1 << 12);
@@ -167,7 +167,7 @@ fn entries_may_be_larger_than_twenty_bytes() {
 }
 
 #[test]
-fn an_entry_of_size_zero_ends_in_an_error_and_not_in_a_loop() {
+fn an_entry_of_size_zero_is_an_error() {
     let map = [entry(20, 0, 1, 1), entry(0, 0, 1, 1)].concat();
     let error = collect(&map).unwrap_err();
     assert_eq!(error, Multiboot1Error::MemoryMapEntryTooSmall { offset: 24, size: 0 });
@@ -189,7 +189,7 @@ fn a_map_that_ends_within_an_entry_is_refused_as_a_whole() {
 }
 
 #[test]
-fn modules_have_a_range_and_perhaps_a_command_line() {
+fn modules_have_a_range_and_an_optional_command_line() {
     let words = [0x20_0000u32, 0x20_1000, 0x9100, 0, 0x30_0000, 0x30_0001, 0, 0, 7];
     let list: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let found: Vec<Module> = modules(&list).collect();
@@ -201,7 +201,7 @@ fn modules_have_a_range_and_perhaps_a_command_line() {
 }
 
 #[test]
-fn qemu_puts_the_files_name_before_the_command_line() {
+fn the_file_name_is_removed_from_qemus_command_line() {
     assert_eq!(without_file_name(b"/runs/octopod work=boot  x=1", b"qemu"), b"work=boot  x=1");
     assert_eq!(without_file_name(b"/runs/octopod", b"qemu"), b"");
     assert_eq!(without_file_name(b"work=boot x=1", b"GRUB 2.06"), b"work=boot x=1");
@@ -211,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_cause_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Info::parse(&bytes);
         prop_assert_eq!(modules(&bytes).count(), bytes.len() / MODULE_ENTRY_BYTES);
         if let Ok(entries) = memory_map_entries(&bytes) {
@@ -219,9 +219,9 @@ proptest! {
         }
     }
 
-    /// Random bytes rarely hold a plausible size; these do.
+    /// Random bytes rarely contain a plausible size; these do.
     #[test]
-    fn any_sizes_are_survived(sizes in prop::collection::vec(0u32..40, 0..12), cut in 0usize..40) {
+    fn arbitrary_sizes_cause_no_panic(sizes in prop::collection::vec(0u32..40, 0..12), cut in 0usize..40) {
         let mut map: Vec<u8> = sizes.iter().flat_map(|size| entry(*size, 1, 2, 3)).collect();
         map.truncate(map.len().saturating_sub(cut));
         if let Ok(entries) = memory_map_entries(&map) {
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn a_map_comes_back_as_it_was_written(
+    fn a_valid_map_is_read_completely(
         written in prop::collection::vec((20u32..64, any::<u64>(), any::<u64>(), 0u32..9), 0..20),
     ) {
         let map: Vec<u8> = written.iter().flat_map(|(size, base, len, kind)| entry(*size, *base, *len, *kind)).collect();

@@ -104,7 +104,7 @@ fn every_tag_is_read() {
 }
 
 #[test]
-fn without_tags_there_is_nothing() {
+fn a_structure_without_tags_is_empty() {
     let bytes = ended(&[]);
     let info = Info::parse(&bytes).unwrap();
     assert_eq!((info.command_line, info.rsdp, info.load_base), (None, None, None));
@@ -113,7 +113,7 @@ fn without_tags_there_is_nothing() {
 }
 
 #[test]
-fn the_old_rsdp_serves_where_there_is_no_new_one_and_order_does_not_matter() {
+fn the_new_rsdp_has_priority_in_any_order() {
     let (old, new) = ((tag::ACPI_OLD, vec![14; 20]), (tag::ACPI_NEW, vec![15; 36]));
     let rsdp = |tags: &[(u32, Vec<u8>)]| Info::parse(&ended(tags)).unwrap().rsdp.map(<[u8]>::to_vec);
     assert_eq!(rsdp(std::slice::from_ref(&old)), Some(vec![14; 20]));
@@ -133,7 +133,7 @@ fn a_command_line_without_its_zero_ends_with_the_tag() {
 }
 
 #[test]
-fn a_structure_that_is_cut_off_is_refused() {
+fn a_truncated_structure_is_refused() {
     let bytes = ended(&[(tag::COMMAND_LINE, b"work=boot\0".to_vec())]);
     for length in 0..bytes.len() {
         let needed = if length < 4 { HEAD_BYTES } else { bytes.len() };
@@ -142,21 +142,21 @@ fn a_structure_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn bytes_behind_the_structure_do_not_count() {
+fn bytes_after_the_structure_are_ignored() {
     let mut bytes = ended(&[]);
     bytes.extend([0xff; 40]);
     assert!(Info::parse(&bytes).is_ok());
 }
 
 #[test]
-fn a_length_that_does_not_hold_its_own_head_is_refused() {
+fn a_length_below_the_head_is_refused() {
     assert_eq!(total_bytes(&[7, 0, 0, 0, 0, 0, 0, 0]), Err(Multiboot2Error::TooShort { total: 7 }));
     assert_eq!(error(&[0; 64]), Multiboot2Error::TooShort { total: 0 });
     assert_eq!(total_bytes(&[0xff; 8]), Ok(u32::MAX));
 }
 
 #[test]
-fn a_missing_end_tag_is_told() {
+fn a_missing_end_tag_is_an_error() {
     let bytes = structure(&[(tag::COMMAND_LINE, b"work=boot\0".to_vec())]);
     assert_eq!(error(&bytes), Multiboot2Error::NoEndTag { total: bytes.len() });
     assert_eq!(error(&with_total(vec![0; 8])), Multiboot2Error::NoEndTag { total: 8 });
@@ -167,7 +167,7 @@ fn a_missing_end_tag_is_told() {
 }
 
 #[test]
-fn a_tag_smaller_than_its_head_ends_in_an_error_and_not_in_a_loop() {
+fn a_tag_smaller_than_its_head_is_an_error() {
     for size in 0..8 {
         let mut bytes = ended(&[(tag::COMMAND_LINE, vec![0; 8])]);
         bytes[12..16].copy_from_slice(&u32::to_le_bytes(size));
@@ -176,7 +176,7 @@ fn a_tag_smaller_than_its_head_ends_in_an_error_and_not_in_a_loop() {
 }
 
 #[test]
-fn a_tag_past_the_end_is_refused() {
+fn a_tag_after_the_end_is_refused() {
     let (kind, total) = (tag::COMMAND_LINE, 32);
     let claiming = |size: u32| {
         let mut bytes = ended(&[(kind, vec![0; 8])]);
@@ -226,7 +226,7 @@ fn memory_map_entries_may_grow_but_not_shrink() {
 }
 
 #[test]
-fn a_screen_of_text_needs_no_colours() {
+fn a_text_framebuffer_needs_no_colour_fields() {
     let mut body = screen(2);
     body.truncate(22);
     let bytes = ended(&[(tag::FRAMEBUFFER, body)]);
@@ -244,7 +244,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
-    fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..200), honest in any::<bool>()) {
+    fn arbitrary_bytes_cause_no_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), honest in any::<bool>()) {
         if honest && bytes.len() >= HEAD_BYTES {
             bytes = with_total(bytes);
         }
@@ -253,9 +253,9 @@ proptest! {
         }
     }
 
-    /// Random bytes rarely hold a plausible kind and size; these do, one of them wrong.
+    /// Random bytes rarely contain a plausible kind and size; these do, and one of them is wrong.
     #[test]
-    fn any_tags_are_survived(
+    fn arbitrary_tags_cause_no_panic(
         tags in prop::collection::vec((0u32..24, prop::collection::vec(any::<u8>(), 0..48)), 0..8),
         at in any::<prop::sample::Index>(),
         wrong in any::<u32>(),
@@ -270,7 +270,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_comes_back(
+    fn a_valid_structure_is_read_completely(
         command_line in "[ -~]{0,60}",
         modules in prop::collection::vec((any::<u32>(), any::<u32>(), "[a-z]{0,9}"), 0..5),
         entries in prop::collection::vec((any::<u64>(), any::<u64>(), 0u32..9), 0..20),

@@ -60,7 +60,7 @@ const IO_APIC: Purpose = Purpose::Registers(Device::IoApic);
 const RESET: Purpose = Purpose::Registers(Device::ResetRegister);
 
 #[test]
-fn registers_lie_where_nothing_else_does() {
+fn registers_share_no_page_with_anything_else() {
     for address in [0xfec0_0000, 0xfed0_0000, 0xd000_0000, 96 * MIB, 1 << 33] {
         assert_eq!(check(address, 1024, HPET), Ok(()), "{address:#x}");
     }
@@ -95,7 +95,7 @@ fn registers_lie_where_nothing_else_does() {
 }
 
 #[test]
-fn devices_of_one_kind_may_share_a_page_and_others_may_not() {
+fn only_devices_of_the_same_kind_may_share_a_page() {
     let map = map();
     let mut io_regions = io_regions();
     let page = PhysRange::new(0xfec0_0000, 0xfec0_1000);
@@ -108,7 +108,7 @@ fn devices_of_one_kind_may_share_a_page_and_others_may_not() {
 }
 
 #[test]
-fn a_screen_may_lie_in_the_displays_window() {
+fn a_framebuffer_may_lie_in_video_memory() {
     assert_eq!(check(0xa_0000, 0x1_0000, Purpose::Screen), Ok(()));
     assert_eq!(check(0xa_0000, 0x2_1000, Purpose::Screen), Err(AddressFault::Display));
     assert_eq!(check(0xfd00_0000, 16 * MIB, Purpose::Screen), Ok(()));
@@ -119,7 +119,7 @@ fn a_screen_may_lie_in_the_displays_window() {
 }
 
 #[test]
-fn tables_lie_in_memory_that_keeps_them() {
+fn tables_lie_in_memory_that_is_not_reused() {
     for (address, bytes) in [
         (64 * MIB, MIB),
         (64 * MIB + 7, 36),
@@ -178,7 +178,7 @@ fn modules_lie_in_memory() {
 }
 
 #[test]
-fn pages_are_mapped_as_what_is_in_them() {
+fn a_page_is_mapped_by_its_contents() {
     let (map, io_regions) = (map(), io_regions());
     let layout = PhysicalLayout { regions: map.regions(), io_regions: &io_regions, address_bits: BITS };
     assert_eq!(layout.backing(3 * MIB), Some(Backing::Memory));
@@ -190,7 +190,7 @@ fn pages_are_mapped_as_what_is_in_them() {
 }
 
 #[test]
-fn a_fault_reads_as_a_reason() {
+fn a_fault_is_displayed_as_a_reason() {
     let texts = [
         (AddressFault::TooHigh { bits: 40 }, "beyond the 40 bits of physical addresses"),
         (AddressFault::Memory(Owner::Kernel(ReservedReason::Kernel)), "in memory: kernel image"),
@@ -204,7 +204,7 @@ fn a_fault_reads_as_a_reason() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
-    /// Whatever is asked: what is granted shares no page with what it must not.
+    /// A valid range never shares a page with a conflicting use.
     #[test]
     fn what_is_granted_is_apart_from_all_else(
         address in prop_oneof![0..256 * MIB, 0xbf00_0000..0x1_0010_0000u64, any::<u64>()],

@@ -100,7 +100,7 @@ proptest! {
     fn too_small_a_map_is_safe(entries in prop::collection::vec(any_entry(), 0..60), from in 0..UNITS as u64) {
         let (mut map, report) = RegionMap::<8>::from_entries(entries.iter().copied());
         let mut model = model_of(&entries);
-        let loss = map.reserve(PhysRange::new(from * UNIT, (from + 8) * UNIT), ReservedReason::Kernel);
+        let dropped = map.reserve(PhysRange::new(from * UNIT, (from + 8) * UNIT), ReservedReason::Kernel);
         for unit in (from / 16 * 16)..((from + 8).div_ceil(16) * 16).min(UNITS as u64) {
             if model[unit as usize] == Some(Owner::USABLE) {
                 model[unit as usize] = None;
@@ -116,10 +116,10 @@ proptest! {
                 missing += UNIT;
             }
         }
-        prop_assert!(missing <= report.truncated.usable_bytes + loss.usable_bytes);
+        prop_assert!(missing <= report.truncated.usable_bytes + dropped.usable_bytes);
     }
 
-    /// No entry, however absurd, makes it panic or lie about the limit.
+    /// No entry causes a panic or a region above the limit.
     #[test]
     fn absurd_entries_are_survived(entries in prop::collection::vec((any::<u64>(), any::<u64>(), 0..9u32), 0..400)) {
         let entries = entries.iter().map(|(base, len, kind)| raw(*base, *len, RegionKind::from_e820(*kind)));
