@@ -1,45 +1,45 @@
-//! The build script of the kernel's package: generates constants from `kernel.toml` and from the list of modules, and passes the
-//! linker script to the linker.
+//! Build glue of the kernel's package: turns `kernel.toml` and the list of modules into constants, and gives the linker the
+//! kernel's script.
 //!
-//! [`LIMITS`] lists the keys and their ranges. [`constants_of`] checks `kernel.toml` and generates the Rust source that
-//! `src/config.rs` includes. An error ends the build with one line that names the file and the key.
+//! [`LIMITS`] lists the keys and what each may be; [`constants_of`] checks `kernel.toml` against it and makes Rust of
+//! it, which `src/config.rs` includes. What is wrong ends the build with a line that names the file and the key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-/// Stack sizes in pages. They are doubled in a build without optimisation.
+/// Stacks, in pages. Code that is not optimised needs twice as much of them.
 const STACKS: [&str; 2] = ["stack_pages", "ist_stack_pages"];
 
-/// The keys with their minimum and maximum. The last word of a key is its unit, which determines the constant's type.
+/// Each key with its least and its greatest value. The key's last word is its unit, and decides the constant's type.
 const LIMITS: &[(&str, i64, i64)] = &[
-    // x2APIC IDs have 32 bits, but no supported emulator has more CPUs than this.
+    // x2APIC IDs have 32 bits, but no emulator at hand offers more CPUs than this.
     ("max_cpus", 1, 4096),
-    // The size of the node distance table is the square of this.
+    // The nodes' distances are a table of the square of this.
     ("max_nodes", 1, 64),
-    // Formatting a panic message needs four. The maximum limits the memory for each CPU.
+    // Formatting a panic does not fit into fewer than four; far more would make CPUs expensive.
     ("stack_pages", 4, 64),
     ("ist_stack_pages", 1, 16),
     ("trace_ring_pages", 1, 4096),
-    // At least one progress line per second.
+    // At least one line of progress each second, and no more lines than the serial port bears.
     ("progress_ms", 1, 1000),
-    // A lower value causes false alarms; a higher one looks like a hang.
+    // Less would be a false alarm in waiting; more looks like a hang.
     ("ap_progress_ms", 100, 60_000),
     ("leave_ms", 100, 60_000),
     ("request_ms", 100, 60_000),
     ("shootdown_pages", 0, 512),
-    // An eighth of it is the period of a timer.
+    // An eighth of it is a timer's period.
     ("watchdog_ms", 80, 600_000),
-    // Longer than watchdog_ms, so that the watchdog reports the wait first. A host can stop a CPU that holds a lock for seconds.
+    // Longer than watchdog_ms, or it would not be reported before; a host may stop a CPU that holds a lock for seconds.
     ("lock_timeout_ms", 1000, 3_600_000),
-    // A lower value causes false alarms on a busy host. The interrupt compares with an immediate of 31 bits.
+    // Less would be a false alarm on a host that runs the CPU seldom. The interrupt compares with a constant of 31 bits.
     ("timer_callback_ms", 100, 2_000),
     ("nmi_answer_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
     ("panic_stop_ms", 1, 10_000),
     ("machine_check_ms", 1, 10_000),
     ("stress_grace_ms", 1000, 3_600_000),
-    // The PIT has 16 bits at 1.193 MHz and wraps after 54.9 ms. A measurement takes three windows of at most four times this.
+    // The PIT counts 16 bits at 1.193 MHz and wraps after 54.9 ms. A measurement takes three windows of at most four times this.
     ("calibration_ms", 1, 4),
 ];
 

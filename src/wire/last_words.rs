@@ -1,27 +1,25 @@
-//! The crash record: a block of 512 bytes that a panic writes to memory. A reader of a memory dump finds it by its magic. The
-//! fields have fixed offsets; integers are little-endian.
+//! The block that a panic leaves in memory, for whoever has nothing but a dump: it is found by its magic, and its fields
+//! lie at fixed places. All numbers are little-endian.
 //!
-//! | offset | bytes | field |
+//! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 16 | magic, written last |
-//! | 16 | 4 | format version, 1 |
-//! | 20 | 4 | CPU that panicked first |
-//! | 24 | 4 | number of CPUs that panicked, as far as known |
-//! | 28 | 4 | number of return addresses |
+//! | 0 | 16 | the magic, written last |
+//! | 16 | 4 | this format's version, 1 |
+//! | 20 | 4 | the CPU that panicked first |
+//! | 24 | 4 | how many CPUs panicked, as far as is known |
+//! | 28 | 4 | how many return addresses follow |
 //! | 32 | 8 | RIP |
 //! | 40 | 8 | RSP |
-//! | 48 | 8 | TSC |
-//! | 56 | 8 | run-time address minus address in the kernel's ELF file |
-//! | 64 | 16 | boot stage, zero-padded |
-//! | 80 | 80 | source location, zero-padded |
-//! | 160 | 224 | message, zero-padded |
+//! | 48 | 8 | the TSC |
+//! | 56 | 8 | what to subtract from an address to find it in the kernel's ELF file |
+//! | 64 | 16 | the boot's stage, zeroes behind it |
+//! | 80 | 80 | where in the source, likewise |
+//! | 160 | 224 | the message, likewise |
 //! | 384 | 128 | up to 16 return addresses, innermost first |
 
 use core::ops::Range;
 
-use super::little_endian::{read_u32, read_u64};
-
-/// The size and the alignment of the block, in bytes.
+/// The size of the block, and what its address is a multiple of.
 pub const LAST_WORDS_BYTES: usize = 512;
 
 const VERSION: u32 = 1;
@@ -30,44 +28,44 @@ const STAGE: Range<usize> = 64..80;
 const LOCATION: Range<usize> = 80..160;
 const MESSAGE: Range<usize> = 160..384;
 
-/// Returns the magic. It is computed, so that the image and copies of it do not contain it.
+/// What the block begins with. Made when it is needed, so that neither the image nor a copy of it holds it.
 pub fn last_words_magic() -> [u8; 16] {
     let hidden = core::hint::black_box(*b"nbunqne;m`ru!ve ");
     hidden.map(|byte| byte ^ 1)
 }
 
-/// The fields of the block.
+/// The block's fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastWords<S> {
     /// The CPU that panicked first.
     pub cpu: u32,
-    /// The number of CPUs that panicked.
+    /// How many CPUs panicked.
     pub panics: u32,
     /// Its instruction pointer.
     pub rip: u64,
     /// Its stack pointer.
     pub rsp: u64,
-    /// The TSC at the panic.
+    /// When.
     pub tsc: u64,
-    /// The run-time address minus the address in the kernel's ELF file.
+    /// What to subtract from an address to find it in the kernel's ELF file.
     pub slide: u64,
-    /// The boot stage.
+    /// How far the boot had come.
     pub stage: S,
-    /// The source location; empty for an exception.
+    /// Where in the source; empty for an exception.
     pub location: S,
-    /// The message.
+    /// What it said.
     pub message: S,
     /// Return addresses, innermost first.
     pub calls: heapless::Vec<u64, 16>,
 }
 
 impl<S> LastWords<S> {
-    /// The maximum number of return addresses.
+    /// The most return addresses.
     pub const MAX_CALLS: usize = 16;
 }
 
 impl<S: AsRef<str>> LastWords<S> {
-    /// Writes the block without its magic, so that a reader does not find a stale copy. Truncates texts that do not fit.
+    /// The block, but for its magic: a copy that is left lying about shall not be found. What does not fit is cut.
     pub fn encode(&self, block: &mut [u8; LAST_WORDS_BYTES]) {
         block.fill(0);
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
@@ -88,7 +86,7 @@ impl<S: AsRef<str>> LastWords<S> {
     }
 }
 
-/// Writes the message, truncated to its field, and the number of CPUs that panicked into a block with all other fields.
+/// Puts a message, cut to what fits, and the number of CPUs that panicked into a block that has all but that.
 pub fn complete_last_words(block: &mut [u8; LAST_WORDS_BYTES], message: &str, panics: u32) {
     block[24..28].copy_from_slice(&panics.to_le_bytes());
     let fits = message.floor_char_boundary(MESSAGE.len());
@@ -97,10 +95,10 @@ pub fn complete_last_words(block: &mut [u8; LAST_WORDS_BYTES], message: &str, pa
 }
 
 impl<'a> LastWords<&'a str> {
-    /// Decodes a block; `None` if it is not one.
+    /// Reads a block; `None` if it is none.
     pub fn decode(block: &'a [u8]) -> Option<LastWords<&'a str>> {
-        let u32_at = |at| read_u32(block, at);
-        let u64_at = |at| read_u64(block, at);
+        let u32_at = |at| block.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let u64_at = |at| block.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
         let text = |field| {
             core::str::from_utf8(block.get::<Range<usize>>(field)?)
                 .ok()
@@ -124,7 +122,7 @@ impl<'a> LastWords<&'a str> {
         })
     }
 
-    /// Finds the block in a memory dump; returns its offset and its fields.
+    /// Finds the block in a dump of memory, and where it lies there.
     pub fn find(memory: &'a [u8]) -> Option<(usize, LastWords<&'a str>)> {
         let blocks = memory.chunks(LAST_WORDS_BYTES).enumerate();
         blocks.filter_map(|(index, block)| Some((index * LAST_WORDS_BYTES, LastWords::decode(block)?))).next()
@@ -143,7 +141,7 @@ mod tests {
             rsp: 0x1234_5678_9abc_def0,
             tsc: 7,
             slide: 0x1000,
-            stage: "aps",
+            stage: "other_cpus",
             location: "src/a.rs:7",
             message: "oh",
             calls: [1, 2, 3].into_iter().collect(),
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_block_is_found_in_a_dump() {
+    fn a_block_comes_back_as_it_was_written_and_is_found_in_a_dump() {
         let mut dump = vec![0xa5; 16 * LAST_WORDS_BYTES];
         dump[7 * LAST_WORDS_BYTES..][..LAST_WORDS_BYTES].copy_from_slice(&block(&words()));
         assert_eq!(LastWords::find(&dump), Some((7 * LAST_WORDS_BYTES, words())));
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_truncated_at_a_character() {
+    fn what_does_not_fit_is_cut_at_a_character() {
         let long = "é".repeat(500);
         let long = LastWords { message: &*long, location: &long, stage: &long, ..words() };
         let block = block(&long);
