@@ -113,7 +113,7 @@ pub fn memory_map(boot: &BootInfo) {
     for region in boot.map.regions() {
         let owner = LineBuffer::<40>::format(format_args!("{}", region.owner));
         let (start, end) = (region.range.start, region.range.end);
-        console::send(&Record::Region(wire::Region { start, end, owner: owner.as_str() }));
+        console::send(&Record::Region(wire::MemoryRegion { start, end, owner: owner.as_str() }));
     }
 }
 

@@ -37,7 +37,7 @@ pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, R
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
 pub use lock_wait::LockWait;
-pub use memory::{FrameCounts, Memory, ORDERS, PageTables, Pages, Region, ZoneCounts};
+pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
 pub use panic::{BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
 pub use stage::BootStage;
 pub use stress::{
@@ -69,7 +69,7 @@ pub enum Record<S> {
     /// [`MAX_ABSENT_CPUS`].
     Cpu(Cpu<S>),
     /// Once for each region of the memory map, in ascending order, after the frame allocator is set up.
-    Region(Region<S>),
+    Region(MemoryRegion<S>),
     /// Once, before the work, if the page-table audit passed.
     PageTables(PageTables),
     /// Once, before the work.
@@ -114,9 +114,9 @@ pub enum Record<S> {
     /// Once, before the verdict.
     Events(Events),
     /// The machine cannot run octopod. Ends the run with [`ExitCode::Refused`].
-    Refused(Reason<S>),
+    Refused(ExitReason<S>),
     /// The command line is invalid. Ends the run with [`ExitCode::Usage`].
-    Usage(Reason<S>),
+    Usage(ExitReason<S>),
     /// The kernel panicked. Ends the run with [`ExitCode::Panicked`].
     Panic(Panic<S>),
     /// One for each return address, innermost first, after [`Record::Panic`].
@@ -173,7 +173,7 @@ pub struct Events {
 
 /// The reason for the end of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reason<S> {
+pub struct ExitReason<S> {
     /// One line, without a full stop.
     pub reason: S,
 }

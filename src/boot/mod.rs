@@ -52,7 +52,7 @@ use crate::{console, cpu::registers, wire};
 pub(crate) fn refuse(reason: core::fmt::Arguments) -> ! {
     let reason = console::LineBuffer::<400>::format(reason);
     log::error!("{}", reason.as_str());
-    console::send_last(&wire::Record::Refused(wire::Reason { reason: reason.as_str() }));
+    console::send_last(&wire::Record::Refused(wire::ExitReason { reason: reason.as_str() }));
     registers::exit(wire::ExitCode::Refused)
 }
 
@@ -63,6 +63,6 @@ pub(crate) fn refuse(reason: core::fmt::Arguments) -> ! {
 pub(crate) fn refuse_command_line(error: &command_line::CommandLineError) -> ! {
     let reason = console::LineBuffer::<{ command_line::MAX_MESSAGE_BYTES }>::format(format_args!("{error}"));
     log::error!("{}", reason.as_str());
-    console::send_last(&wire::Record::Usage(wire::Reason { reason: reason.as_str() }));
+    console::send_last(&wire::Record::Usage(wire::ExitReason { reason: reason.as_str() }));
     registers::exit(wire::ExitCode::Usage)
 }

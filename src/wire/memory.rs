@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A region of physical memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Region<S> {
+pub struct MemoryRegion<S> {
     /// The first address. A JSON number suffices, because physical addresses have at most 52 bits.
     pub start: u64,
     /// The end (exclusive).

@@ -73,7 +73,7 @@ fn of_result(result: &StressReport) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::Region;
+    use octopod::wire::MemoryRegion;
 
     use super::*;
     use crate::report::sample;
@@ -90,7 +90,7 @@ mod tests {
         };
         let region = |report: &mut Report| {
             let owner = "usable".to_owned();
-            report.memory.as_mut().unwrap().regions.push(Region { start: u64::MAX, end: 0, owner });
+            report.memory.as_mut().unwrap().regions.push(MemoryRegion { start: u64::MAX, end: 0, owner });
         };
         assert!(wrong(region).contains("a region from 0xffffffffffffffff"));
         assert!(wrong(|report| report.cpus[1].stages_us.online = Some(u64::MAX)).contains("stage online"));

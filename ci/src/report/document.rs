@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, PageTables, Region, Timers};
+use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, MemoryRegion, PageTables, Timers};
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::output;
@@ -170,7 +170,7 @@ pub struct MemoryReport {
     pub free_frames_after: Option<u64>,
     /// The memory map: each region with what it is or was reserved for, in ascending order.
     #[serde(default)]
-    pub regions: Vec<Region<String>>,
+    pub regions: Vec<MemoryRegion<String>>,
     /// The pages by size and rights, if nothing was wrong with them.
     pub page_tables: Option<PageTables>,
     /// The zones of each NUMA node, with their free frames before and after the work.

@@ -1,7 +1,7 @@
 //! Reports for the tests of what is made of them.
 
 use octopod::wire::{
-    Bench, Boot, Cpu, Cycles, Events, Interrupts, Lateness, LockWait, Memory, Region, StagesUs, Stress,
+    Bench, Boot, Cpu, Cycles, Events, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs, Stress,
     StressCpu, Verdict, Warning,
 };
 
@@ -42,7 +42,7 @@ pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
         verdict: Some(Verdict { pass: true, reason: None, free_frames_after: 32_000 }),
         ..Seen::default()
     };
-    let region = |start, end, owner: &str| Region { start, end, owner: owner.to_owned() };
+    let region = |start, end, owner: &str| MemoryRegion { start, end, owner: owner.to_owned() };
     seen.regions = vec![
         region(0, 0x1000, "first page"),
         region(0x1000, 0x9_f000, "usable"),

@@ -3,9 +3,9 @@
 //! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
-    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, FrameCounts, Interrupts, Lateness, Memory, PageTables,
-    Panic, PanicCpu, PanicWait, Progress, Reason, Record, Region, Stress, StressCpu, Timers, Verdict,
-    Warning, Work, ZoneCounts,
+    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, FrameCounts, Interrupts, Lateness, Memory,
+    MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record, Stress, StressCpu, Timers,
+    Verdict, Warning, Work, ZoneCounts,
 };
 
 pub mod framing;
@@ -38,7 +38,7 @@ pub struct Seen {
     /// The CPUs, in the order in which they were reported.
     pub cpus: Vec<Cpu<String>>,
     /// The memory map.
-    pub regions: Vec<Region<String>>,
+    pub regions: Vec<MemoryRegion<String>>,
     /// What the walk of the page tables counted.
     pub page_tables: Option<PageTables>,
     /// The frame allocator's counts.
@@ -223,11 +223,11 @@ impl Seen {
                 let is_again = self.events.replace(events).is_some();
                 self.once("events", is_again);
             }
-            Record::Refused(Reason { reason }) => {
+            Record::Refused(ExitReason { reason }) => {
                 let is_again = self.refused.replace(reason).is_some();
                 self.once("refused", is_again);
             }
-            Record::Usage(Reason { reason }) => {
+            Record::Usage(ExitReason { reason }) => {
                 let is_again = self.usage.replace(reason).is_some();
                 self.once("usage", is_again);
             }
@@ -432,7 +432,7 @@ mod tests {
     fn the_first_record_with_the_nonce_makes_text_of_those_before() {
         let (mut seen, mut framing) = (Seen::default(), Framing::new(Nonce::new(1).unwrap()));
         let json = |record| serde_json::to_string(&record).unwrap();
-        let refused = json(Record::Refused(Reason { reason: "x".to_owned() }));
+        let refused = json(Record::Refused(ExitReason { reason: "x".to_owned() }));
         seen.read(&framing.read(&format!("@octopod {refused}")));
         assert_eq!(seen.refused.as_deref(), Some("x"));
         seen.read(&framing.read(&format!("@octopod:0000000000000001:0 {}", json(verdict(true)))));
@@ -453,7 +453,7 @@ mod tests {
         seen.read(&framing.read(&line(0)));
         assert!(seen.booted_again);
         let mut seen = Seen::default();
-        let region = |start, end| Record::Region(Region { start, end, owner: "usable".to_owned() });
+        let region = |start, end| Record::Region(MemoryRegion { start, end, owner: "usable".to_owned() });
         seen.take(region(0, 1));
         seen.take(region(1, 2));
         seen.boot = crate::report::sample::seen(1, &[], &[]).boot;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use octopod::wire::Region;
+use octopod::wire::MemoryRegion;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
@@ -28,7 +28,7 @@ pub struct Kind {
 }
 
 /// Regions by their owner.
-pub fn kinds(regions: &[Region<String>]) -> BTreeMap<&str, Kind> {
+pub fn kinds(regions: &[MemoryRegion<String>]) -> BTreeMap<&str, Kind> {
     let mut kinds: BTreeMap<&str, Kind> = BTreeMap::new();
     for region in regions {
         let place = kinds.len();
@@ -50,7 +50,7 @@ fn weight(length: u64) -> f64 {
 }
 
 /// Regions in their order, and holes between them.
-fn pieces(regions: &[Region<String>]) -> Vec<(u64, u64, Option<&str>)> {
+fn pieces(regions: &[MemoryRegion<String>]) -> Vec<(u64, u64, Option<&str>)> {
     let mut pieces = Vec::new();
     let mut end = 0;
     for region in regions {

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
-use octopod::wire::{BringUpProgress, Record, Region};
+use octopod::wire::{BringUpProgress, MemoryRegion, Record};
 use strum::VariantArray;
 
 use crate::base::{Error, Message, Observer, VerdictKind, text};
@@ -326,7 +326,7 @@ impl Observer for Console {
 }
 
 /// A line of the table of memory.
-fn region_line(region: &Region<String>) -> String {
+fn region_line(region: &MemoryRegion<String>) -> String {
     let kib = region.end.saturating_sub(region.start).div_ceil(1024);
     format!("{:#014x}..{:#014x} {kib:>13} KiB  {}", region.start, region.end, text::line(&region.owner))
 }

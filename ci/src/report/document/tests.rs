@@ -52,7 +52,7 @@ fn seen() -> Seen {
         }),
         work: Some(Work { entry_to_work_us: 4 }),
         memory: Some(Memory { frames_total: 9, metadata_bytes: 8, free_frames_before: 7 }),
-        regions: vec![Region { start: 4096, end: 1 << 52, owner: "usable".to_owned() }],
+        regions: vec![MemoryRegion { start: 4096, end: 1 << 52, owner: "usable".to_owned() }],
         page_tables: Some(PageTables {
             tables: 4,
             text: pages(1, 0, 0),

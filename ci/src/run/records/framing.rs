@@ -183,7 +183,7 @@ pub fn draw_nonce() -> Nonce {
 
 #[cfg(test)]
 mod tests {
-    use octopod::wire::{BacktraceFrame, Reason};
+    use octopod::wire::{BacktraceFrame, ExitReason};
 
     use super::*;
 
@@ -228,7 +228,7 @@ mod tests {
     fn without_the_nonce_nothing_is_a_record_once_one_has_come_with_it() {
         let mut framing = framing();
         framing.read(&own(0, &record(1)));
-        let refused = plain(&Record::Refused(Reason { reason: "x".to_owned() }));
+        let refused = plain(&Record::Refused(ExitReason { reason: "x".to_owned() }));
         for line in [
             refused.clone(),
             format!("octopod> help {refused}"),
@@ -277,14 +277,14 @@ mod tests {
         assert_eq!((taken(&reading), reading.text.as_str()), (Some(&record(2)), "text "));
         assert_eq!((reading.cut, reading.order), (1, Order::Next));
         // What a record quotes is no record.
-        let quoting = Record::Refused(Reason { reason: own(9, &record(3)) });
+        let quoting = Record::Refused(ExitReason { reason: own(9, &record(3)) });
         let reading = framing.read(&own(2, &quoting));
         assert!(matches!(taken(&reading), Some(Record::Refused(_))) && reading.cut == 0, "{reading:?}");
     }
 
     #[test]
     fn what_is_cut_or_unknown_is_unreadable() {
-        let whole = own(0, &Record::Refused(Reason { reason: "no NX".to_owned() }));
+        let whole = own(0, &Record::Refused(ExitReason { reason: "no NX".to_owned() }));
         let json_at = whole.find('{').unwrap();
         for end in json_at..whole.len() - 2 {
             let reading = framing().read(&whole[..end]);
@@ -299,8 +299,8 @@ mod tests {
     #[test]
     fn strings_of_records_command_no_terminal() {
         let reason = "a\u{9b}2J\u{202e}b\r\nPASS\u{1b}[1m".to_owned();
-        let reading = framing().read(&own(0, &Record::Refused(Reason { reason })));
-        assert_eq!(taken(&reading), Some(&Record::Refused(Reason { reason: "a2Jb\nPASS".to_owned() })));
+        let reading = framing().read(&own(0, &Record::Refused(ExitReason { reason })));
+        assert_eq!(taken(&reading), Some(&Record::Refused(ExitReason { reason: "a2Jb\nPASS".to_owned() })));
     }
 
     #[test]

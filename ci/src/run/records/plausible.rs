@@ -5,7 +5,7 @@
 //! showing.
 
 use octopod::config::MAX_CPUS;
-use octopod::wire::{Boot, Bucket, Cpu, Record, Region, Stress, ZoneCounts};
+use octopod::wire::{Boot, Bucket, Cpu, MemoryRegion, Record, Stress, ZoneCounts};
 
 /// The end of physical memory (Intel SDM Vol. 3A, 4.1.4: MAXPHYADDR is at most 52).
 const MAX_PHYSICAL: u64 = 1 << 52;
@@ -127,7 +127,7 @@ pub fn of_cpu(cpu: &Cpu<String>) -> Option<String> {
 }
 
 /// What cannot be true of a region.
-pub fn of_region(region: &Region<String>) -> Option<String> {
+pub fn of_region(region: &MemoryRegion<String>) -> Option<String> {
     if region.start >= region.end || region.end > MAX_PHYSICAL {
         return Some(format!("a region from {:#x} to {:#x}", region.start, region.end));
     }
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let region = |start, end| Record::Region(Region { start, end, owner: "usable".to_owned() });
+        let region = |start, end| Record::Region(MemoryRegion { start, end, owner: "usable".to_owned() });
         for (start, end) in [(2, 1), (1, 1), (0, u64::MAX), (u64::MAX, 0)] {
             assert!(refused(region(start, end)).contains("a region"), "{start:#x} {end:#x}");
         }
