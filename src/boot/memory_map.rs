@@ -76,7 +76,7 @@ impl<const N: usize> RegionMap<N> {
             for entry in entries.clone().filter(|entry| (entry.kind == RegionKind::Usable) == usable) {
                 if let Some(range) = checked_range(entry, &mut report) {
                     report.overlapping += u32::from(self.overlaps(range));
-                    let truncated = self.paint(range, Owner::Firmware(entry.kind), |old| match old {
+                    let truncated = self.reassign(range, Owner::Firmware(entry.kind), |old| match old {
                         None => true,
                         Some(Owner::Firmware(old)) => entry.kind > old,
                         Some(Owner::Kernel(_)) => false,
@@ -97,7 +97,7 @@ impl<const N: usize> RegionMap<N> {
         if range.is_empty() {
             return Truncated::default();
         }
-        self.paint(range.rounded_out(), Owner::Kernel(reason), |old| old == Some(Owner::USABLE))
+        self.reassign(range.rounded_out(), Owner::Kernel(reason), |old| old == Some(Owner::USABLE))
     }
 
     /// Removes all regions at or above `limit`. Returns the number of bytes of memory removed.
@@ -183,7 +183,12 @@ impl<const N: usize> RegionMap<N> {
     }
 
     /// Assigns to `owner` each part of the range for whose present owner (`None` for a hole) `yields` returns true.
-    fn paint(&mut self, range: PhysRange, owner: Owner, yields: impl Fn(Option<Owner>) -> bool) -> Truncated {
+    fn reassign(
+        &mut self,
+        range: PhysRange,
+        owner: Owner,
+        yields: impl Fn(Option<Owner>) -> bool,
+    ) -> Truncated {
         let mut dropped = Truncated::default();
         let mut at = range.start;
         while at < range.end {
@@ -239,7 +244,9 @@ impl<const N: usize> RegionMap<N> {
     /// Drops regions until two entries are free, which a split in the middle of a region needs.
     fn drop_excess_regions(&mut self, dropped: &mut Truncated) {
         while self.count > N - 2 {
-            let cost = |index: &usize| (self.regions[*index].owner.worth(), self.regions[*index].range.len());
+            let cost = |index: &usize| {
+                (self.regions[*index].owner.drop_priority(), self.regions[*index].range.len())
+            };
             let Some(index) = (0..self.count).min_by_key(cost) else { return };
             match self.regions[index].owner {
                 Owner::USABLE => dropped.usable_bytes += self.regions[index].range.len(),

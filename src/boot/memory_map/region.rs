@@ -147,7 +147,7 @@ impl Owner {
 
     /// The priority of the region when the map is full; the lowest is dropped first. A dropped region is a hole. Only a dropped
     /// usable region loses memory. Regions that are looked up later are in between.
-    pub(super) fn worth(self) -> u8 {
+    pub(super) fn drop_priority(self) -> u8 {
         match self {
             Owner::USABLE => 2,
             Owner::Kernel(_) | Owner::Firmware(RegionKind::AcpiReclaimable | RegionKind::AcpiNvs) => 1,

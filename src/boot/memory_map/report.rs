@@ -51,7 +51,7 @@ impl MapReport {
 impl fmt::Display for MapReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} entries", self.entries)?;
-        let put_right = [
+        let corrections = [
             (self.zero_length, "empty"),
             (self.unsorted, "out of order"),
             (self.overlapping, "overlapping"),
@@ -60,7 +60,7 @@ impl fmt::Display for MapReport {
             (self.out_of_range, "beyond 2^52"),
             (self.truncated.regions, "reserved dropped (map full)"),
         ];
-        for (count, what) in put_right.into_iter().filter(|(count, _)| *count > 0) {
+        for (count, what) in corrections.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, ", {count} {what}")?;
         }
         match self.truncated.usable_bytes {
