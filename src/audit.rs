@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::boot::memory_map::MemoryMap;
-use crate::cpu::{self, Controls, CpuId, Features};
+use crate::cpu::{self, ControlRegisters, CpuId, Features};
 use crate::memory;
 use crate::memory::audit::{Inventory, Violation};
 use crate::smp::{self, CallError};
@@ -61,10 +61,10 @@ impl fmt::Display for Finding {
 /// # Errors
 /// The first finding; of several registers, that of the CPU with the lowest number.
 pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
-    let wanted = Controls::read().wanted(features, memory::root());
+    let wanted = ControlRegisters::read().with_kernel_bits(features, memory::root());
     let first: IrqMutex<Option<Finding>> = IrqMutex::new(None);
     let compare = || {
-        if let Some((name, is, should)) = Controls::read().first_difference(&wanted) {
+        if let Some((name, is, should)) = ControlRegisters::read().first_difference(&wanted) {
             let mut first = first.lock();
             let cpu = cpu::current();
             // CPUs finish in any order: the finding of the lowest number is kept.

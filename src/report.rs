@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use ap_trampoline::Stage;
 
-use crate::acpi::expected::{CpuLimit, Unlisted};
+use crate::acpi::expected::{CpuLimit, UnlistedReason};
 use crate::acpi::numa::Numa;
 use crate::boot::defect::Defect;
 use crate::boot::{BootInfo, handoff, report_defect, unreported_defects};
@@ -35,7 +35,7 @@ pub enum Reason {
     /// CPUs that the firmware lists did not come online.
     MissingCpus,
     /// There are CPUs that the kernel has not on its list.
-    UnlistedCpus(Unlisted),
+    UnlistedCpus(UnlistedReason),
     /// A page beside the trampoline's is not as it was.
     TrampolineOverrun {
         /// The trampoline's page, physical.

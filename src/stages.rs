@@ -36,13 +36,13 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     faults::at_entry(handoff);
     // SAFETY: rt0 has led GS base to this CPU's area and comes here once, with interrupts off.
     let guard = unsafe { IrqGuard::of_entry() }; //                   interrupts stay off until all CPUs are up
-    interrupts::take_early_events(&guard, handoff); //                what 32-bit code could only count
+    interrupts::record_early_events(&guard, handoff); //                what 32-bit code could only count
     let mut boot = loader(handoff); //                                the boot information becomes one BootInfo
     let options = options(&mut boot); //                              the kernel command line, or a clear error
     let features = features(&options); //                             what this processor has beyond the necessary
     patching(&guard, &features, &options); //                         code that depends on it, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
-    bsp(&guard, &features); //                                   its own GDT, TSS, stacks, CR4
+    bsp(&guard, &features); //                                     its own GDT, TSS, stacks, CR4
     screen(&boot); //                                                 the log, where people see it
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
     zones(&guard, &boot, &platform); //                               which memory is near, or in reach of few
@@ -147,7 +147,7 @@ fn features(options: &Options) -> Features {
 fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
     begin(BootStage::Patching);
     // SAFETY: rt0's tables let code be written, and no other CPU runs.
-    match unsafe { cpu::redirect::install(guard, features, boot::image::text_addresses()) } {
+    match unsafe { cpu::static_call::install(guard, features, boot::image::text_addresses()) } {
         Ok((installed, rows)) => log::debug!("{installed} of {rows} functions redirected"),
         Err(error) => boot::refuse(format_args!("{error}")),
     }
@@ -162,7 +162,7 @@ fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
     panic::set_at_end(report::trace::send);
     // SAFETY: rt0's tables let code be written: `memory`, the next stage, loads those that do not. No other CPU runs before
     // `aps`.
-    match unsafe { cpu::branch::arm(guard, level, boot::image::text_addresses()) } {
+    match unsafe { cpu::static_key::enable(guard, level, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
         None => boot::refuse(format_args!("a static branch is not what it was built as")),
     }
@@ -215,7 +215,7 @@ fn screen(boot: &BootInfo) {
 fn platform(boot: &BootInfo, options: &Options) -> Platform {
     begin(BootStage::Platform);
     let by_cpuid = cpu::initial_apic_id();
-    let bsp = apic::own_id(by_cpuid);
+    let bsp = apic::bsp_apic_id(by_cpuid);
     if bsp != by_cpuid {
         log::warn!("the BSP has APIC ID {bsp} by its local APIC (used) and {by_cpuid} by CPUID");
     }
@@ -281,7 +281,7 @@ fn serial_input(platform: &Platform) {
     begin(BootStage::SerialInput);
     let pins =
         apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
-    match apic::serial_input::init(platform.pin_rules, platform.cpus[0].apic_id) {
+    match apic::serial_input::init(platform.interrupt_sources, platform.cpus[0].apic_id) {
         Ok(gsi) => log::info!("{pins} I/O APIC pins, serial input by pin {gsi}"),
         Err(error) => {
             log::info!("{pins} I/O APIC pins, no serial input: {error}");

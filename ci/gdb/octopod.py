@@ -99,7 +99,7 @@ def per_cpu_variable(name):
     paths = {re.sub(r"::h[0-9a-f]{16}$", "", path) for path in re.findall(r"0x[0-9a-f]+ +(\S+)", text)}
     paths = {path for path in paths if path == name or path.endswith("::" + name)}
     symbols = {path: gdb.lookup_global_symbol(path) or gdb.lookup_static_symbol(path) for path in paths}
-    templates = {path: symbol for path, symbol in symbols.items() if symbol and "Template<" in str(symbol.type)}
+    templates = {path: symbol for path, symbol in symbols.items() if symbol and "PerCpuStorage<" in str(symbol.type)}
     if len(templates) != 1:
         names = ", ".join(sorted(templates)) or "none"
         raise gdb.GdbError(f"not one per-CPU variable is called {name}, but: {names}")

@@ -34,7 +34,7 @@ fn bank_status_address_and_cpu_are_named() {
             2,
             format!(
                 "machine check: bank 3, status {STATUS} (uncorrected, cache hierarchy, context intact), address \
-                 0x12345000, misc 0x8c; the interrupted code is not at fault and could go on (status 0x5)"
+                 0x12345000, misc 0x8c; the interrupted code is not at fault and could be resumed (status 0x5)"
             )
         )
     );
@@ -49,7 +49,7 @@ fn of_all_cpus_the_one_that_has_the_bank_speaks() {
         (
             2,
             "machine check: bank 3, status 0xb600000000000e0b (uncorrected, bus or interconnect, context \
-             corrupt), address 0x12345000; the interrupted code is at fault and could not go on (status 0x6)"
+             corrupt), address 0x12345000; the interrupted code is at fault and could not be resumed (status 0x6)"
                 .to_owned()
         )
     );
@@ -60,7 +60,7 @@ fn of_all_cpus_the_one_that_has_the_bank_speaks() {
 #[test]
 fn a_bystander_is_not_taken_for_the_error() {
     let (cpu, message) = panic_summary("qemu64", "", "0x5", "0xad00000000000134");
-    let expected = "machine check: no CPU's bank holds an uncorrected error;";
+    let expected = "machine check: no bank of any CPU holds an uncorrected error;";
     assert!(cpu == 2 && message.starts_with(expected), "CPU {cpu}: {message}");
 }
 
@@ -75,7 +75,7 @@ fn a_corrected_error_is_reported_as_one_since_the_boot() {
     assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);
     let warnings: Vec<_> = guest.seen.warnings.iter().map(|(warning, _)| warning).collect();
     let [warning] = warnings[..] else { panic!("{warnings:#?}") };
-    let expected = "MCE logged since this CPU came online before: bank 4, status 0x9000000000000005 (corrected, \
+    let expected = "MCE logged since the previous bring-up of this CPU: bank 4, status 0x9000000000000005 (corrected, \
                     internal parity, context intact), no address";
     assert_eq!((warning.cpu, &*warning.kind, &*warning.message), (1, "machine_check", expected));
 }

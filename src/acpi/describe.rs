@@ -1,70 +1,71 @@
-//! From tables to what they say of the machine, checked against what can be. Pure, so that a host can run it on any tables.
+//! The machine's description, from its ACPI tables. Pure, so that the host can run it on any tables.
 
 use core::fmt;
 
-use super::entries::Fault;
+use super::entries::EntryError;
+use super::irq_routing::IrqRouting;
 use super::madt::Madt;
 use super::reset::{ResetRegister, reset_register};
 use super::slit::Slit;
 use super::srat::Srat;
 use super::tables::{Table, Tables};
-use super::timers::{PmTimer, RegisterFault, hpet_address, pm_timer};
-use super::wiring::Wiring;
+use super::timers::{PmTimer, RegisterError, hpet_address, pm_timer};
 use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::io_regions::Device;
 use crate::boot::physical::AddressFault;
 
-/// How many broken entries of a MADT are reported each for itself.
+/// The maximum number of invalid MADT entries that are reported individually.
 const MAX_ENTRIES_REPORTED: u32 = 4;
 
 /// Bytes of an HPET's registers (IA-PC HPET specification 1.0a, §2.3.1).
 pub const HPET_BYTES: u64 = 1024;
 
-/// Says whether a device's registers can be somewhere, and keeps the place if so.
-pub type Claim<'a> = &'a mut dyn FnMut(Device, u64, u64) -> Result<(), AddressFault>;
+/// Checks whether a device's registers can lie at an address, and reserves the range if so: device, address, length in
+/// bytes.
+pub type ClaimRegisters<'a> = &'a mut dyn FnMut(Device, u64, u64) -> Result<(), AddressFault>;
 
-/// What the tables say.
+/// The content of the tables.
 #[derive(Clone, Debug, Default)]
 pub struct Description<'a> {
-    /// The MADT, with where it lies.
+    /// The MADT and its physical address.
     pub madt: Option<(Madt<'a>, u64)>,
-    /// Interrupts from devices.
-    pub wiring: Wiring,
+    /// The routing of device interrupts.
+    pub irq_routing: IrqRouting,
     /// The power management timer.
     pub pm_timer: Option<PmTimer>,
-    /// The HPET's registers, physical. Whether there are any is for the driver to find out.
+    /// The physical address of the HPET's registers. The driver checks whether they exist.
     pub hpet: Option<u64>,
-    /// What resets the machine.
+    /// The reset register.
     pub reset: Option<ResetRegister>,
-    /// Which CPUs and memory are near to each other, with where the table lies.
+    /// The SRAT and its physical address.
     pub srat: Option<(Srat<'a>, u64)>,
-    /// How far they are apart.
+    /// The SLIT.
     pub slit: Option<Slit<'a>>,
 }
 
 impl<'a> Description<'a> {
-    /// Reads the tables. What cannot be is left out, and reported to `defects`.
-    pub fn read(tables: &Tables<'a>, claim: Claim<'_>, defects: DefectSink<'_>) -> Description<'a> {
+    /// Reads the tables. Invalid items are skipped and reported to `defects`.
+    pub fn read(tables: &Tables<'a>, claim: ClaimRegisters<'_>, defects: DefectSink<'_>) -> Description<'a> {
         let mut description = Description::default();
         if let Some(table) = tables.madt {
             match Madt::parse(table.bytes) {
                 Ok(madt) => {
                     report_entries(&madt, table.address, defects);
                     let mut claim = |address, bytes| claim(Device::IoApic, address, bytes);
-                    description.wiring = Wiring::read(&madt, table.address, &mut claim, defects);
+                    description.irq_routing = IrqRouting::read(&madt, table.address, &mut claim, defects);
                     description.madt = Some((madt, table.address));
                 }
                 Err(error) => report("MADT", table, format_args!("{error}: not used"), defects),
             }
         }
         if description.madt.is_none() {
-            let reason = format_args!("leads to no usable MADT: falling back to one CPU");
+            let reason = format_args!("no usable MADT: falling back to one CPU");
             defects(&Defect { table: "RSDP", address: tables.rsdp, offset: None, reason });
         }
         if let Some(table) = tables.hpet {
             let address = hpet_address(table.bytes).and_then(|address| {
                 let claimed = claim(Device::Hpet, address, HPET_BYTES);
-                claimed.map(|()| address).map_err(|fault| RegisterFault::Address { address, fault })
+                claimed.map(|()| address).map_err(|fault| RegisterError::Address { address, fault })
             });
             match address {
                 Ok(address) => description.hpet = Some(address),
@@ -84,7 +85,7 @@ impl<'a> Description<'a> {
             match Slit::parse(table.bytes) {
                 Ok(slit) => description.slit = Some(slit),
                 Err(error) => {
-                    let reason = format_args!("{error}: not used, all nodes count as equally far");
+                    let reason = format_args!("{error}: ignoring SLIT, using uniform distances");
                     report("SLIT", table, reason, defects);
                 }
             }
@@ -92,7 +93,7 @@ impl<'a> Description<'a> {
         description
     }
 
-    fn read_fadt(&mut self, table: Table<'a>, claim: Claim<'_>, defects: DefectSink<'_>) {
+    fn read_fadt(&mut self, table: Table<'a>, claim: ClaimRegisters<'_>, defects: DefectSink<'_>) {
         match pm_timer(table.bytes) {
             Ok(timer) => self.pm_timer = timer,
             Err(fault) => report("FADT", table, format_args!("the PM timer {fault}: not used"), defects),
@@ -100,7 +101,7 @@ impl<'a> Description<'a> {
         let reset = reset_register(table.bytes).and_then(|register| {
             if let Some(ResetRegister::Memory { address, .. }) = register {
                 let claimed = claim(Device::ResetRegister, address, 1);
-                claimed.map_err(|fault| RegisterFault::Address { address, fault })?;
+                claimed.map_err(|fault| RegisterError::Address { address, fault })?;
             }
             Ok(register)
         });
@@ -117,24 +118,24 @@ fn report(name: &'static str, table: Table<'_>, reason: fmt::Arguments<'_>, defe
     defects(&Defect { table: name, address: Some(table.address), offset: None, reason });
 }
 
-/// Reports the broken entries of a MADT.
+/// Reports the invalid entries of a MADT.
 fn report_entries(madt: &Madt<'_>, address: u64, defects: DefectSink<'_>) {
     let mut broken = 0;
-    for fault in madt.entries().filter_map(Result::err) {
+    for error in madt.entries().filter_map(Result::err) {
         broken += 1;
         if broken <= MAX_ENTRIES_REPORTED {
-            report_entry(&fault, address, defects);
+            report_entry(&error, address, defects);
         }
     }
     if let more @ 1.. = broken.saturating_sub(MAX_ENTRIES_REPORTED) {
-        let reason = format_args!("{more} more broken entries: not used");
+        let reason = format_args!("{more} more invalid entries: not used");
         defects(&Defect { table: "MADT", address: Some(address), offset: None, reason });
     }
 }
 
-/// Reports a broken entry of the table that lies at `address`.
-pub fn report_entry(fault: &Fault, address: u64, defects: DefectSink<'_>) {
-    let Fault { table, offset, .. } = *fault;
-    let reason = format_args!("{}: not used", fault.reason());
+/// Reports an invalid entry of the table at `address`.
+pub fn report_entry(error: &EntryError, address: u64, defects: DefectSink<'_>) {
+    let EntryError { table, offset, .. } = *error;
+    let reason = format_args!("{}: not used", error.reason());
     defects(&Defect { table, address: Some(address), offset: Some(offset), reason });
 }

@@ -1,27 +1,27 @@
-//! Images of tables of every shape, read by the same code that reads them in a boot.
+//! Images of tables, read by the same code as in a boot.
 //!
-//! `cases` says what must come of each; `ci/tests/acpi` boots them. The memory here is that of the machine which boots them, so
-//! what is refused for its address is refused here as well; what only a device can answer is left to the boots.
+//! `cases` has the expected result of each; `ci/tests/acpi` boots them. The memory is that of the machine which boots
+//! them, so an address that is rejected there is rejected here as well. Checks that need a device are left to the boots.
 
 use std::collections::BTreeSet;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use super::cpu_list::{self, CpuList};
 use super::describe::Description;
 use super::expected::{CpuLimit, ExpectedCpus};
-use super::index::Index;
+use super::id_index::IdIndex;
+use super::irq_routing::nmi_pins;
 use super::numa::Numa;
-use super::roster::{self, Roster};
 use super::rsdp::{RsdpSource, TableMemory};
-use super::wiring::nmi_pins;
-use super::{RosterEntry, tables};
+use super::{CpuEntry, tables};
 use crate::boot::defect::Defect;
 use crate::boot::io_regions::{Device, IoRegion, IoRegions};
 use crate::boot::memory_map::{MemoryMap, PhysRange, RawEntry, RegionKind, ReservedReason};
 use crate::boot::physical::{AddressFault, BIOS_ROM, DISPLAY, PhysicalLayout, Purpose};
 use crate::cpu::ApicId;
 
-// The boots use what is not used here.
+// The boots use items that are unused here.
 #[allow(dead_code)]
 #[path = "../../ci/tests/acpi/cases.rs"]
 mod cases;
@@ -33,13 +33,13 @@ use images::BASE;
 
 const MIB: u64 = 1 << 20;
 
-/// How many CPUs the machine has.
+/// The number of the machine's CPUs.
 const CPUS: u32 = 4;
 
-/// How many warnings there are at most: a flood of entries is a few.
+/// The maximum number of warnings: many invalid entries cause only a few.
 const MAX_WARNINGS: usize = 12;
 
-/// The memory of QEMU's q35 with 128 MiB, as far as it is known when tables are read.
+/// The memory map of QEMU's q35 with 128 MiB, as known when the tables are read.
 fn machine(image: &[u8]) -> MemoryMap {
     use RegionKind::{Reserved, Usable};
     let entry = |base, end: u64, kind| RawEntry { base, len: end - base, kind };
@@ -61,11 +61,12 @@ fn machine(image: &[u8]) -> MemoryMap {
     reserve(MIB, MIB + 0xa_0000, ReservedReason::Kernel);
     reserve(BASE, BASE + room_for(image), ReservedReason::CommandLine);
     reserve(0x7fd_7000, 0x7fe_0000, ReservedReason::EarlyTables);
-    // Firmware's own tables have the last 128 KiB, which the map calls reserved: a device is refused there as in a hole.
+    // Firmware's own tables occupy the last 128 KiB, which the map reports as reserved: a device is rejected there as in
+    // a hole.
     map
 }
 
-/// The image in that memory, and zeros around it.
+/// The image in that memory, surrounded by zeros.
 struct Loaded<'a> {
     map: &'a MemoryMap,
     io_regions: &'a IoRegions,
@@ -93,7 +94,7 @@ fn layout<'a>(map: &'a MemoryMap, io_regions: &'a IoRegions) -> PhysicalLayout<'
     PhysicalLayout { regions: map.regions(), io_regions, address_bits: 40 }
 }
 
-/// What reading the tables comes to.
+/// The result of reading the tables.
 struct Read {
     /// The exit status that a boot must have.
     status: u8,
@@ -104,7 +105,7 @@ struct Read {
     nodes: usize,
 }
 
-/// Reads an image on a machine whose package has `by_cpuid` CPUs, or does not say with 0.
+/// Reads an image on a machine whose package has `by_cpuid` CPUs, or does not report it (0).
 fn read(case: &Case, by_cpuid: u32) -> Read {
     let map = machine(&case.image);
     let mut io_regions = IoRegions::new();
@@ -124,7 +125,7 @@ fn read(case: &Case, by_cpuid: u32) -> Read {
     };
     let named = [RsdpSource::CommandLine(BASE)].into_iter();
     let Ok(found) = tables::find(&memory, named, 0, &mut sink) else {
-        // Those of the BIOS are left, which the host has not.
+        // The BIOS's tables remain, which the host does not have.
         return Read { status: 0, cpus: CPUS, warnings, tables, nodes: 1 };
     };
     let mut claim = |device, address, bytes| {
@@ -144,24 +145,24 @@ fn read(case: &Case, by_cpuid: u32) -> Read {
     let mut expected = ExpectedCpus { by_cpuid, limit, ..ExpectedCpus::default() };
     let mut ids = vec![0];
     if let Some((madt, address)) = description.madt {
-        let room = roster::count_usable(&madt).min(max_cpus.unwrap_or(crate::config::MAX_CPUS) as usize);
-        let mut slots = vec![RosterEntry::EMPTY; room];
-        let mut words = vec![0; Index::words_for(room)];
-        let mut index = Index::new(&mut words, 7);
-        let roster = Roster::fill(&madt, ApicId(0), &mut slots, &mut index);
-        slots.truncate(roster.cpus as usize);
+        let room = cpu_list::count_usable(&madt).min(max_cpus.unwrap_or(crate::config::MAX_CPUS) as usize);
+        let mut slots = vec![CpuEntry::EMPTY; room];
+        let mut words = vec![0; IdIndex::words_for(room)];
+        let mut index = IdIndex::new(&mut words, 7);
+        let cpu_list = CpuList::fill(&madt, ApicId(0), &mut slots, &mut index);
+        slots.truncate(cpu_list.cpus as usize);
         numa.assign(&mut slots, &index);
-        roster.report(ApicId(0), address, &mut sink);
+        cpu_list.report(ApicId(0), address, &mut sink);
         index.clear();
-        let uid_at = |place: usize| slots[place].uid.unwrap_or(u32::MAX);
-        for (place, uid) in slots.iter().enumerate().filter_map(|(place, cpu)| Some((place, cpu.uid?))) {
-            index.enter(uid, place, uid_at);
+        let uid_at = |slot: usize| slots[slot].uid.unwrap_or(u32::MAX);
+        for (slot, uid) in slots.iter().enumerate().filter_map(|(slot, cpu)| Some((slot, cpu.uid?))) {
+            index.insert(uid, slot, uid_at);
         }
         assert!(nmi_pins(&madt, address, &slots, &index, &mut sink).count() <= 2 * (slots.len() + 1));
         expected = ExpectedCpus {
-            by_tables: roster.enabled(),
-            disabled: roster.disabled + roster.hot_pluggable,
-            hiding: roster.hiding,
+            by_tables: cpu_list.enabled(),
+            disabled: cpu_list.disabled + cpu_list.hot_pluggable,
+            hiding: cpu_list.hiding,
             ..expected
         };
         ids = slots.iter().map(|cpu| cpu.apic_id.0).collect();
@@ -181,7 +182,7 @@ fn every_case_is_read_as_it_must_be() {
     for case in &all {
         let read = read(case, CPUS);
         let wanted: BTreeSet<_> = case.warnings.iter().copied().collect();
-        // Whether there is memory for so many CPUs, or a clock, only a boot can tell.
+        // Only a boot can tell whether there is memory for so many CPUs, or a clock.
         let is_status = case.status == 5 || read.status == case.status;
         if !is_status || read.cpus != case.cpus || read.tables != wanted || read.warnings.len() > MAX_WARNINGS
         {

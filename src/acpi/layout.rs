@@ -1,21 +1,22 @@
-//! The layouts of tables and entries, which the `acpi` crate has, over bytes whose length has been checked.
+//! The layouts of tables and entries from the `acpi` crate, over bytes whose length has been checked.
 //!
-//! The crate's structures are packed, so they may lie at any address, and consist of integers, so any bytes are a value of
-//! them: see [`Layout`]. Of version 5.2.0 these parts are used: `rsdp::Rsdp`, `sdt::{SdtHeader, Signature}`, `madt::Madt`
-//! with `MadtEntry` and the structures of its entries, and of `fadt::Fadt` the public fields. The rest is not:
+//! The crate's structures are packed, so they may lie at any address, and consist of integers, so any bytes are a valid
+//! value: see [`Layout`]. The kernel uses these parts of version 5.2.0: `rsdp::Rsdp`, `sdt::{SdtHeader, Signature}`,
+//! `madt::Madt` with `MadtEntry` and the structures of its entries, and the public fields of `fadt::Fadt`. It does not
+//! use the rest:
 //!
 //! - `AcpiTables`, `SdtHeader::validate` and `Rsdp::validate` map any address and sum up as many bytes as a table states,
-//!   without a limit; they refuse sound tables whose OEM fields are not UTF-8, and take an XSDT from revision 1 on, and no
-//!   RSDT in its place. [`tables`](super::tables) and [`rsdp`](super::rsdp) find and check tables instead.
-//! - `Madt::entries` does not end at a length of 0, returns references past the table's end where an entry is cut short, and
+//!   without a limit. They reject valid tables whose OEM fields are not UTF-8. They take an XSDT from revision 1 on, and
+//!   do not fall back to the RSDT. [`tables`](super::tables) and [`rsdp`](super::rsdp) are used instead.
+//! - `Madt::entries` does not end at a length of 0, returns references past the table's end for a truncated entry, and
 //!   reads outside the reference that it is made from, which Miri reports as undefined behaviour.
-//!   [`entries`](super::entries) walks instead.
+//!   [`entries`](super::entries) is used instead.
 //! - `HpetInfo` panics if the timer is not in memory, and the fields of `HpetTable` are private.
-//! - `Fadt::pm_timer_block` takes any length but 4 for "no timer" and ignores the 64-bit address by revision; it and
-//!   `reset_register` refuse an access size above 4, which firmware has and a register of one width does not need.
-//! - `Debug` of a header and `Signature::as_str` panic where the signature is not UTF-8.
+//! - `Fadt::pm_timer_block` takes any length but 4 for "no timer" and ignores the 64-bit address by revision. It and
+//!   `reset_register` reject an access size above 4, which firmware has and a register of one width does not need.
+//! - `Debug` of a header and `Signature::as_str` panic if the signature is not UTF-8.
 //!
-//! The crate has nothing for SRAT and SLIT but their signatures. Its version 6 needs a nightly compiler.
+//! The crate has no more than the signatures of SRAT and SLIT. Its version 6 needs a nightly compiler.
 
 use core::mem::MaybeUninit;
 
@@ -24,11 +25,11 @@ use ::acpi::madt;
 use ::acpi::rsdp::Rsdp;
 use ::acpi::sdt::SdtHeader;
 
-/// A structure that any bytes are a value of, at any address.
+/// A structure that may lie at any address and of which any bytes are a valid value.
 ///
 /// # Safety
-/// The type is `repr(C, packed)` or of one byte, without padding, and consists of integers: it has an alignment of 1, every
-/// value of its bytes is valid, and it has no interior mutability.
+/// The type is `repr(C, packed)` or of one byte, without padding, and consists of integers. It has an alignment of 1,
+/// every value of its bytes is valid, and it has no interior mutability.
 pub(super) unsafe trait Layout {}
 
 macro_rules! layouts {
@@ -56,17 +57,17 @@ layouts!(
     madt::X2ApicNmiEntry,
 );
 
-/// The structure that the bytes begin with; `None` if there are too few.
+/// Returns the structure at the start of `bytes`; `None` if there are too few.
 pub(super) fn view<T: Layout>(bytes: &[u8]) -> Option<&T> {
     if bytes.len() < size_of::<T>() {
         return None;
     }
-    // SAFETY: the slice has as many bytes as `T`, checked above, and is borrowed as long as the result; `T` has an alignment
-    // of 1 and takes any bytes, by `Layout`.
+    // SAFETY: the slice has at least as many bytes as `T` (checked above) and is borrowed as long as the result. `T` has
+    // an alignment of 1 and accepts any bytes (`Layout`).
     Some(unsafe { &*bytes.as_ptr().cast::<T>() })
 }
 
-/// A copy of the structure that the bytes begin with, with zeros for what they lack.
+/// Returns a copy of the structure at the start of `bytes`, with zeros for missing bytes.
 pub(super) fn zero_extended<T: Layout>(bytes: &[u8]) -> T {
     let mut copy = MaybeUninit::<T>::zeroed();
     let length = bytes.len().min(size_of::<T>());
@@ -76,16 +77,16 @@ pub(super) fn zero_extended<T: Layout>(bytes: &[u8]) -> T {
     unsafe { copy.assume_init() }
 }
 
-/// The feature flags of a FADT; `None` if it ends before them.
+/// Returns the feature flags of a FADT; `None` if it ends before them.
 pub(super) fn fadt_flags(fadt: &[u8]) -> Option<FixedFeatureFlags> {
     let end = const { core::mem::offset_of!(Fadt, flags) + size_of::<FixedFeatureFlags>() };
     (fadt.len() >= end).then(|| zero_extended::<Fadt>(fadt).flags)
 }
 
-/// Where in a FADT the value is that the reset register takes.
+/// The offset in a FADT of the value for the reset register.
 pub(super) const FADT_RESET_VALUE: usize = core::mem::offset_of!(Fadt, reset_value);
 
-/// The value that the reset register takes; `None` if the table ends before it.
+/// Returns the value for the reset register; `None` if the table ends before it.
 pub(super) fn fadt_reset_value(fadt: &[u8]) -> Option<u8> {
     (fadt.len() > FADT_RESET_VALUE).then(|| zero_extended::<Fadt>(fadt).reset_value)
 }

@@ -1,4 +1,4 @@
-//! Tables in the machine's own memory.
+//! Access to tables in the machine's own memory.
 
 use core::cell::{Cell, RefCell};
 
@@ -9,10 +9,10 @@ use crate::boot::memory_map::{MemoryMap, PhysRange, ReservedReason};
 use crate::boot::physical::{AddressFault, PhysicalLayout, Purpose};
 use crate::memory;
 
-/// Memory from the memory stage on.
-pub struct Live;
+/// Memory access from the memory stage on.
+pub struct LiveMemory;
 
-impl TableMemory<'static> for Live {
+impl TableMemory<'static> for LiveMemory {
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
         memory::peek_table(address, bytes)
     }
@@ -22,25 +22,25 @@ impl TableMemory<'static> for Live {
     }
 }
 
-/// How many ranges are reserved for tables at most: each may split a region of the memory map.
+/// The maximum number of ranges that are reserved for tables: each may split a region of the memory map.
 const MAX_EARLY_RANGES: u32 = 64;
 
-/// Memory before the memory stage, on rt0's page tables. What is mapped of it is reserved: firmware may have left tables
-/// in memory that it calls usable.
-pub struct Early<'m> {
+/// Memory access before the memory stage, by rt0's page tables. Mapped ranges are reserved in the memory map, because
+/// firmware may have left tables in memory that it reports as usable.
+pub struct EarlyMemory<'m> {
     map: RefCell<&'m mut MemoryMap>,
     ranges: Cell<u32>,
     address_bits: u8,
 }
 
-impl<'m> Early<'m> {
-    /// The machine's, whose memory has that map and whose addresses have so many bits.
+impl<'m> EarlyMemory<'m> {
+    /// Creates access to the memory described by `map`, with physical addresses of `address_bits` bits.
     ///
     /// # Safety
-    /// On rt0's page tables; nothing is written to memory outside the image as long as what [`TableMemory::map`] returns is
-    /// in use.
-    pub unsafe fn new(map: &'m mut MemoryMap, address_bits: u8) -> Early<'m> {
-        Early { map: RefCell::new(map), ranges: Cell::new(0), address_bits }
+    /// rt0's page tables are in use. Nothing is written to memory outside the image while the result of
+    /// [`TableMemory::map`] is in use.
+    pub unsafe fn new(map: &'m mut MemoryMap, address_bits: u8) -> EarlyMemory<'m> {
+        EarlyMemory { map: RefCell::new(map), ranges: Cell::new(0), address_bits }
     }
 
     fn check(&self, address: u64, bytes: u64) -> Result<PhysRange, AddressFault> {
@@ -56,11 +56,11 @@ impl<'m> Early<'m> {
     }
 }
 
-impl<'a> TableMemory<'a> for Early<'_> {
+impl<'a> TableMemory<'a> for EarlyMemory<'_> {
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
         self.check(address, bytes.len() as u64)?;
-        // SAFETY: rt0's tables map the first 4 GiB, within which `check` has found memory, and nothing writes there: the
-        // caller of `new` guarantees it.
+        // SAFETY: rt0's page tables map the first 4 GiB, in which `check` has found memory. Nothing writes there,
+        // guaranteed by the caller of `new` (see # Safety).
         bytes.copy_from_slice(unsafe {
             core::slice::from_raw_parts(direct_map::pointer::<u8>(address), bytes.len())
         });
@@ -73,10 +73,10 @@ impl<'a> TableMemory<'a> for Early<'_> {
             return Err(AddressFault::TooManyIoRegions);
         }
         self.ranges.set(self.ranges.get() + 1);
-        // Only what is usable is taken.
+        // Only usable memory is reserved.
         let _ = self.map.borrow_mut().reserve(range, ReservedReason::AcpiTables);
-        // SAFETY: `check` has found memory within the first 4 GiB, which rt0's tables map; nothing writes there while the slice is
-        // in use, guaranteed by the caller of `new` (see # Safety).
+        // SAFETY: `check` has found memory within the first 4 GiB, which rt0's page tables map. Nothing writes there
+        // while the slice is in use, guaranteed by the caller of `new` (see # Safety).
         Ok(unsafe { core::slice::from_raw_parts(direct_map::pointer(address), bytes as usize) })
     }
 }

@@ -1,8 +1,9 @@
-//! The MADT, the ACPI table that lists CPUs, I/O APICs and how legacy interrupts are wired, walked as a byte slice.
+//! The MADT (Multiple APIC Description Table): CPUs, I/O APICs and the routing of ISA interrupts. It is read as a byte
+//! slice.
 //!
-//! What is wrong with an entry comes out as a [`Fault`] among the others. [`Madt::parse`] takes the whole table with its
-//! header, whose checksum the caller has verified; [`Madt::entries`] walks it. [`super::roster`] makes
-//! a list of CPUs of it, `apic` reads the rest. Layouts: ACPI 6.5 §5.2.12, tables 5.19 and following.
+//! An invalid entry is returned as an [`EntryError`] among the others. [`Madt::parse`] takes the complete table with its
+//! header, whose checksum the caller has verified. [`Madt::entries`] iterates over it. [`super::cpu_list`] reads the
+//! CPUs, [`super::irq_routing`] the rest. Layouts: ACPI 6.5 §5.2.12, tables 5.19 and following.
 
 use core::fmt;
 
@@ -13,7 +14,7 @@ use ::acpi::madt::{
 };
 use ::acpi::sdt::Signature;
 
-use super::entries::{Fault, Walk};
+use super::entries::{EntryError, EntryWalk};
 use super::layout::view;
 
 #[cfg(test)]
@@ -22,32 +23,32 @@ pub(super) mod tests;
 /// Bytes before the first entry: the header common to all tables (36), the local APICs' address, the flags.
 pub const HEADER_BYTES: usize = size_of::<MadtLayout>();
 
-/// A MADT whose header has been checked.
+/// A MADT with a checked header.
 #[derive(Clone, Copy, Debug)]
 pub struct Madt<'a> {
     header: &'a MadtLayout,
-    /// Exactly as long as the header says.
+    /// As many bytes as the header states.
     bytes: &'a [u8],
 }
 
-/// Why a table cannot be walked at all.
+/// The reason why a table cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MadtError {
     /// The slice is shorter than the header.
     NoHeader {
-        /// Bytes that were there.
+        /// The available bytes.
         found: usize,
     },
-    /// It is another table.
+    /// The table has another signature.
     WrongSignature {
         /// Its first four bytes.
         found: [u8; 4],
     },
-    /// The length in the header is less than the header, or more than what the caller could map.
+    /// The length in the header is less than the header, or more than the available bytes.
     BadLength {
         /// The length in the header.
         stated: u32,
-        /// Bytes that were there.
+        /// The available bytes.
         found: usize,
     },
 }
@@ -57,19 +58,22 @@ pub enum MadtError {
 pub struct CpuFlags(pub u32);
 
 impl CpuFlags {
-    /// Bit 0: the CPU is there, ready to be started.
+    /// Returns bit 0: the CPU is present and can be started.
     pub const fn enabled(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// Bit 1, of meaning only where bit 0 is clear: the CPU may be plugged in later.
+    /// Returns bit 1, which is defined only if bit 0 is clear: the CPU may be plugged in later.
     pub const fn online_capable(self) -> bool {
         self.0 & 2 != 0
     }
 }
 
 impl<'a> Madt<'a> {
-    /// Checks the header. The slice may be longer than the table, never shorter.
+    /// Checks the header. `bytes` may be longer than the table.
+    ///
+    /// # Errors
+    /// [`MadtError`]
     pub fn parse(bytes: &'a [u8]) -> Result<Madt<'a>, MadtError> {
         let found = bytes.len();
         let (Some(header), Some(found_signature)) = (view::<MadtLayout>(bytes), bytes.first_chunk()) else {
@@ -85,7 +89,7 @@ impl<'a> Madt<'a> {
         }
     }
 
-    /// Where the local APICs' registers are, physical: the header's address, or that of the last type 5 entry.
+    /// Returns the physical address of the local APICs' registers: the header's, or that of the last type 5 entry.
     pub fn local_apic_address(&self) -> u64 {
         let moved = self.entries().filter_map(|entry| match entry {
             Ok(MadtEntry::LocalApicAddressOverride(entry)) => Some(entry.local_apic_address),
@@ -94,35 +98,35 @@ impl<'a> Madt<'a> {
         moved.last().unwrap_or(self.header.local_apic_address.into())
     }
 
-    /// Whether there are two legacy interrupt controllers that must be masked (flags, bit 0).
+    /// Returns whether two legacy interrupt controllers exist and must be masked (flags, bit 0).
     pub fn pcat_compat(&self) -> bool {
         self.header.supports_8259()
     }
 
-    /// The entries of the types that the kernel reads, in the table's order, with a fault in the place of each broken one,
-    /// of whatever type. After a fault that leaves no way to find the next entry the walk ends.
+    /// Returns the entries of the types that the kernel reads, in the table's order, and an error for each invalid entry
+    /// of any type. The iteration ends after an error that hides the next entry.
     pub fn entries(&self) -> Entries<'a> {
         Entries(self.walk())
     }
 
-    fn walk(&self) -> Walk<'a> {
-        Walk { table: "MADT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type }
+    fn walk(&self) -> EntryWalk<'a> {
+        EntryWalk { table: "MADT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type }
     }
 }
 
-/// The walk over a [`Madt`]'s entries.
+/// The iterator over a [`Madt`]'s entries.
 #[derive(Clone, Debug)]
-pub struct Entries<'a>(Walk<'a>);
+pub struct Entries<'a>(EntryWalk<'a>);
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Result<MadtEntry<'a>, Fault>;
+    type Item = Result<MadtEntry<'a>, EntryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.find_map(|entry| entry.map(|(entry_type, bytes)| decode(entry_type, bytes)).transpose())
     }
 }
 
-/// What each type that the kernel reads requires. More is allowed: later revisions append fields.
+/// Returns the minimum length in bytes of each type that the kernel reads. Later revisions may append fields.
 const fn size_of_type(entry_type: u8) -> u8 {
     let size = match entry_type {
         0 => size_of::<LocalApicEntry>(),
@@ -138,8 +142,8 @@ const fn size_of_type(entry_type: u8) -> u8 {
     size as u8
 }
 
-/// The entry, by the crate's layout of its type; `None` for the types that the kernel has no use for. The slice is no shorter
-/// than [`size_of_type`].
+/// Decodes an entry by the crate's layout of its type. Returns `None` for types that the kernel does not use. `entry` is
+/// not shorter than [`size_of_type`].
 fn decode(entry_type: u8, entry: &[u8]) -> Option<MadtEntry<'_>> {
     Some(match entry_type {
         0 => MadtEntry::LocalApic(view(entry)?),
@@ -158,16 +162,13 @@ impl fmt::Display for MadtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MadtError::NoHeader { found } => {
-                write!(f, "{found} bytes, the header alone has {HEADER_BYTES}")
+                write!(f, "{found} bytes are fewer than the header's {HEADER_BYTES}")
             }
             MadtError::WrongSignature { found } => {
-                write!(f, "the signature is \"{}\", not \"APIC\"", found.escape_ascii())
+                write!(f, "signature \"{}\" instead of \"APIC\"", found.escape_ascii())
             }
             MadtError::BadLength { stated, found } => {
-                write!(
-                    f,
-                    "the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself"
-                )
+                write!(f, "invalid length {stated}: {found} bytes available, header {HEADER_BYTES} bytes")
             }
         }
     }

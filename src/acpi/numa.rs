@@ -1,10 +1,10 @@
-//! From the SRAT and the SLIT to NUMA nodes: which memory is whose, and how far they are apart. Pure.
+//! NUMA nodes, from the SRAT and the SLIT: the memory of each node, and the distances. Pure.
 //!
-//! Nodes are the proximity domains that have CPUs or memory, in ascending order, numbered densely. What memory there is
-//! the memory map says: a range of the SRAT without any claims nothing. Where two ranges claim the same memory, one of
-//! memory that is there counts more than a window for hot-plugging, and that more than non-volatile memory, as in Linux's
-//! `numa_cleanup_meminfo`. Two equal claims by different domains are a contradiction, and firmware that contradicts itself
-//! is not believed in part: [`Numa::fill`] refuses such a SRAT as a whole, and then there is one node.
+//! Nodes are the proximity domains that have CPUs or memory, in ascending order, with dense numbers. Only memory in the
+//! memory map counts: a range of the SRAT without memory claims nothing. If two ranges overlap, installed memory has
+//! priority over a hot-plug window, and the window over non-volatile memory, as in Linux's `numa_cleanup_meminfo`. An
+//! overlap of two ranges of the same kind and different domains is a contradiction. [`Numa::fill`] then rejects the SRAT
+//! as a whole and creates one node.
 //!
 //! Each pass over the table takes time in proportion to its entries, however many domains they name.
 
@@ -13,10 +13,10 @@ use core::ops::Range;
 
 use heapless::Vec;
 
+use super::cpu_list::CpuEntry;
 use super::describe::report_entry;
-use super::entries::Fault;
-use super::index::Index;
-use super::roster::RosterEntry;
+use super::entries::EntryError;
+use super::id_index::IdIndex;
 use super::slit::{LOCAL, REMOTE, Slit};
 use super::srat::{Affinity, MemoryKind, Srat};
 use crate::boot::defect::{Defect, DefectSink};
@@ -27,47 +27,47 @@ use crate::memory::frames::{FRAME_BYTES, FrameNumber, NodeId};
 #[cfg(test)]
 mod tests;
 
-/// The most ranges of memory.
+/// The maximum number of ranges.
 const MAX_RANGES: usize = 4 * MAX_NODES;
 
-/// The machine's nodes.
+/// The machine's NUMA nodes.
 #[derive(Clone, Debug)]
 pub struct Numa<'a> {
     /// Each node's proximity domain, in ascending order.
     domains: Vec<u32, MAX_NODES>,
-    /// In ascending order, and apart.
-    ranges: Vec<Claim, MAX_RANGES>,
+    /// In ascending order, disjoint.
+    ranges: Vec<NodeRange, MAX_RANGES>,
     srat: Option<Srat<'a>>,
     slit: Option<Slit<'a>>,
-    /// Entries for domains beyond the limit, whose memory and CPUs count as the first node's.
+    /// The number of entries for domains beyond the limit. Their memory and CPUs belong to node 0.
     pub left_out: u32,
-    /// Ranges that end past the end of all addresses. They count up to there.
+    /// The number of ranges that end past the end of the address space. They are truncated there.
     pub past_end: u32,
 }
 
-/// A node's range of addresses.
+/// A node's range of physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Claim {
+struct NodeRange {
     range: PhysRange,
     node: NodeId,
     kind: MemoryKind,
 }
 
-/// Why a SRAT is not believed.
+/// The reason why a SRAT is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumaError {
-    /// An entry is broken.
-    Entry(Fault),
+    /// An entry is invalid.
+    Entry(EntryError),
     /// Two domains claim the same memory.
     Overlap {
-        /// Its first address.
+        /// Its first physical address.
         address: u64,
-        /// The domains, in the order of their nodes' claims.
+        /// The domains, in the order of their nodes' ranges.
         domains: [u32; 2],
     },
-    /// There are more ranges than there is room for.
+    /// The SRAT has too many separate ranges.
     TooManyRanges {
-        /// For how many there is.
+        /// The maximum number of ranges.
         limit: usize,
     },
 }
@@ -75,7 +75,7 @@ pub enum NumaError {
 impl fmt::Display for NumaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            NumaError::Entry(fault) => fault.fmt(f),
+            NumaError::Entry(error) => error.fmt(f),
             NumaError::Overlap { address, domains: [first, second] } => {
                 write!(f, "domains {first} and {second} both claim memory at {address:#x}")
             }
@@ -87,19 +87,20 @@ impl fmt::Display for NumaError {
 impl core::error::Error for NumaError {}
 
 impl<'a> Numa<'a> {
-    /// A machine of one node.
+    /// Returns a machine of one node.
     pub fn one_node() -> Self {
         let mut domains = Vec::new();
-        // Never without room: there may be at least one.
+        // `MAX_NODES` is at least 1.
         let _ = domains.push(0);
         Self { domains, ranges: Vec::new(), srat: None, slit: None, left_out: 0, past_end: 0 }
     }
 
-    /// Makes them the nodes of these tables: in place, for they are too large for a boot stack to hold twice. Without a
-    /// SLIT, or where it lacks a domain, all others are equally far. `regions` is the memory map.
+    /// Replaces the nodes by those of these tables. It works in place, because two copies do not fit on a boot stack.
+    /// Without a SLIT, or for a domain that it lacks, all other nodes have the same distance. `regions` is the memory
+    /// map.
     ///
     /// # Errors
-    /// Why the SRAT is not believed. There is one node then.
+    /// [`NumaError`]: the SRAT is rejected, and there is one node.
     pub fn fill(
         &mut self,
         srat: Srat<'a>,
@@ -109,7 +110,7 @@ impl<'a> Numa<'a> {
         let result = self.find_domains(srat, regions).and_then(|()| self.find_ranges(srat, regions));
         if result.is_err() || self.domains.is_empty() {
             self.domains.clear();
-            // Never without room: there may be at least one.
+            // `MAX_NODES` is at least 1.
             let _ = self.domains.push(0);
             self.ranges.clear();
             return result;
@@ -118,7 +119,7 @@ impl<'a> Numa<'a> {
         Ok(())
     }
 
-    /// The same with a SRAT that lies at `address`; what is wrong with it is reported.
+    /// Calls [`fill`](Self::fill) with the SRAT at `address`, and reports its errors to `defects`.
     pub fn fill_or_report(
         &mut self,
         srat: Srat<'a>,
@@ -128,28 +129,28 @@ impl<'a> Numa<'a> {
         defects: DefectSink<'_>,
     ) {
         let result = self.fill(srat, slit, regions);
-        if let Err(NumaError::Entry(fault)) = &result {
-            report_entry(fault, address, defects);
+        if let Err(NumaError::Entry(error)) = &result {
+            report_entry(error, address, defects);
         }
         let mut report = |reason: fmt::Arguments<'_>| {
             defects(&Defect { table: "SRAT", address: Some(address), offset: None, reason });
         };
         match result {
             Ok(()) => {}
-            Err(NumaError::Entry(_)) => report(format_args!("an entry is broken: falling back to one node")),
+            Err(NumaError::Entry(_)) => report(format_args!("invalid entry: falling back to one node")),
             Err(error) => report(format_args!("{error}: falling back to one node")),
         }
         if let count @ 1.. = self.left_out {
             report(format_args!(
-                "{count} entries for domains beyond the lowest {MAX_NODES}: they count as node 0"
+                "{count} entries for domains beyond the lowest {MAX_NODES}: assigned to node 0"
             ));
         }
         if let count @ 1.. = self.past_end {
-            report(format_args!("{count} ranges of memory end past the end of all addresses"));
+            report(format_args!("{count} memory ranges exceed the address space"));
         }
     }
 
-    /// Keeps the lowest domains, as many as there may be nodes.
+    /// Collects the lowest domains, at most `MAX_NODES`.
     fn find_domains(&mut self, srat: Srat<'a>, regions: &[Region]) -> Result<(), NumaError> {
         self.domains.clear();
         self.left_out = 0;
@@ -164,7 +165,7 @@ impl<'a> Numa<'a> {
                 }
                 self.domains.pop();
             }
-            // Never without room: what was full has lost its last.
+            // There is room: a full vector has lost its last element above.
             let _ = self.domains.insert(place, domain);
         }
         if is_full {
@@ -185,15 +186,15 @@ impl<'a> Numa<'a> {
                 {
                     self.past_end += u32::from(base.checked_add(bytes).is_none());
                     let range = PhysRange::new(base, base.saturating_add(bytes));
-                    self.claim(Claim { range, node: self.node_of_domain(domain), kind }, regions)?;
+                    self.claim(NodeRange { range, node: self.node_of_domain(domain), kind }, regions)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Enters what of a claim has memory and is not claimed yet.
-    fn claim(&mut self, claim: Claim, regions: &[Region]) -> Result<(), NumaError> {
+    /// Adds the parts of a claim that have memory and are not claimed yet.
+    fn claim(&mut self, claim: NodeRange, regions: &[Region]) -> Result<(), NumaError> {
         let mut at = claim.range.start;
         while at < claim.range.end {
             let next = self.ranges.partition_point(|known| known.range.end <= at);
@@ -212,7 +213,7 @@ impl<'a> Numa<'a> {
                     let end = known.map_or(claim.range.end, |known| known.range.start);
                     let range = PhysRange::new(at, end);
                     if first_memory(regions, range).is_some() {
-                        self.enter(next, Claim { range, ..claim })?;
+                        self.enter(next, NodeRange { range, ..claim })?;
                     }
                     end
                 }
@@ -222,9 +223,9 @@ impl<'a> Numa<'a> {
         Ok(())
     }
 
-    /// Enters a claim before the one at `next`, or makes it one with its neighbours.
-    fn enter(&mut self, next: usize, claim: Claim) -> Result<(), NumaError> {
-        let is_same = |known: &Claim| known.node == claim.node && known.kind == claim.kind;
+    /// Inserts a claim before the one at `next`, or merges it with its neighbours.
+    fn enter(&mut self, next: usize, claim: NodeRange) -> Result<(), NumaError> {
+        let is_same = |known: &NodeRange| known.node == claim.node && known.kind == claim.kind;
         let mut range = claim.range;
         if let Some(after) = self.ranges.get(next)
             && is_same(after)
@@ -241,28 +242,29 @@ impl<'a> Numa<'a> {
             return Ok(());
         }
         let full = |_| NumaError::TooManyRanges { limit: MAX_RANGES };
-        self.ranges.insert(next, Claim { range, ..claim }).map_err(full)
+        self.ranges.insert(next, NodeRange { range, ..claim }).map_err(full)
     }
 
-    /// How many nodes there are, at least one.
+    /// Returns the number of nodes, at least one.
     pub fn nodes(&self) -> usize {
         self.domains.len()
     }
 
-    /// The proximity domain of a node; `None` if there is no such node.
+    /// Returns the proximity domain of a node; `None` if there is no such node.
     pub fn domain(&self, node: NodeId) -> Option<u32> {
         self.domains.get(usize::from(node.0)).copied()
     }
 
-    /// The frames of each range, in ascending order, and apart. A frame in which two ranges meet is the lower one's.
+    /// Returns the page frames of each range, in ascending order and disjoint. A frame in which two ranges meet belongs
+    /// to the lower one.
     pub fn ranges(&self) -> impl Iterator<Item = (Range<FrameNumber>, NodeId)> {
         let frame = |address: u64| FrameNumber::new(address.div_ceil(FRAME_BYTES as u64) as usize);
         self.ranges.iter().map(move |claim| (frame(claim.range.start)..frame(claim.range.end), claim.node))
     }
 
-    /// Gives CPUs their nodes, which `index` finds by their APIC IDs: the first node where the table does not list the CPU, and
-    /// the last entry's where it lists it twice.
-    pub fn assign(&self, cpus: &mut [RosterEntry], index: &Index<'_>) {
+    /// Sets the nodes of `cpus`, which `index` finds by their APIC IDs. A CPU that the SRAT does not list belongs to node
+    /// 0, and a CPU that it lists twice to the node of the last entry.
+    pub fn assign(&self, cpus: &mut [CpuEntry], index: &IdIndex<'_>) {
         for affinity in self.srat.iter().flat_map(|srat| srat.affinities().flatten()) {
             if let Affinity::Cpu { apic_id, domain } = affinity
                 && let Some(place) = index.find(apic_id.0, |place| cpus[place].apic_id.0)
@@ -272,7 +274,7 @@ impl<'a> Numa<'a> {
         }
     }
 
-    /// How far memory of `to` is from CPUs of `from`.
+    /// Returns the distance of memory of node `to` from CPUs of node `from`.
     pub fn distance(&self, from: NodeId, to: NodeId) -> u8 {
         let domains = (self.domain(from), self.domain(to));
         let said =
@@ -285,7 +287,7 @@ impl<'a> Numa<'a> {
     }
 }
 
-/// The domain that an entry gives something to: a CPU, or memory that is there.
+/// Returns the domain of an entry that names a CPU or existing memory.
 fn domain_of(affinity: Affinity, regions: &[Region]) -> Option<u32> {
     match affinity {
         Affinity::Cpu { domain, .. } => Some(domain),
@@ -296,7 +298,7 @@ fn domain_of(affinity: Affinity, regions: &[Region]) -> Option<u32> {
     }
 }
 
-/// The first address in a range at which the map has memory.
+/// Returns the first address in a range at which the memory map has memory.
 fn first_memory(regions: &[Region], range: PhysRange) -> Option<u64> {
     let first = regions.partition_point(|region| region.range.end <= range.start);
     let mut inside = regions[first..].iter().take_while(|region| region.range.start < range.end);

@@ -1,8 +1,8 @@
-//! I/O ports that tables name, against those of the devices that the kernel drives itself.
+//! I/O ports of devices that the kernel uses. ACPI tables must not name them for another purpose.
 
 use crate::wire::{EXIT_PORT, SHUTDOWN_PORT, TRACE_PORT};
 
-/// Ports with another use: first, last, and whose they are.
+/// Ports in use: first, last, and the device.
 const TAKEN: [(u16, u16, &str); 8] = [
     (0x20, 0x21, "the PIC"),
     (0x40, 0x43, "the PIT"),
@@ -14,7 +14,7 @@ const TAKEN: [(u16, u16, &str); 8] = [
     (SHUTDOWN_PORT, SHUTDOWN_PORT, "the emulator's shutdown port"),
 ];
 
-/// Whose device has one of the `count` ports from `first` on.
+/// Returns the device that uses one of the `count` ports from `first` on.
 pub fn owner(first: u16, count: u16) -> Option<&'static str> {
     let last = first.saturating_add(count - 1);
     TAKEN.iter().find(|(low, high, _)| *low <= last && first <= *high).map(|(_, _, owner)| *owner)

@@ -1,38 +1,39 @@
-//! The register by which a machine is reset, if the FADT tells of one (ACPI 6.5 §4.8.3.6).
+//! The reset register of the FADT (ACPI 6.5 §4.8.3.6).
 
 use super::layout::{FADT_RESET_VALUE, fadt_flags, fadt_reset_value};
-use super::timers::{RegisterFault, SYSTEM_IO, SYSTEM_MEMORY, free_port, generic_address};
+use super::timers::{RegisterError, SYSTEM_IO, SYSTEM_MEMORY, free_port, generic_address};
 
-/// Where in the FADT the register is (ACPI 6.5 §5.2.9, table 5.9): a generic address structure right before its value. The
-/// field is private in the `acpi` crate: see [`super::layout`].
+/// The offset of the register in the FADT (ACPI 6.5 §5.2.9, table 5.9): a generic address structure right before its
+/// value. The field is private in the `acpi` crate: see [`super::layout`].
 const FADT_RESET_REG: usize = FADT_RESET_VALUE - 12;
 
-/// What is written where to reset the machine.
+/// The register and the value that reset the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetRegister {
     /// An I/O port.
     Port {
         /// The port.
         port: u16,
-        /// What is written.
+        /// The value to write.
         value: u8,
     },
     /// A byte in memory.
     Memory {
-        /// Where, physical.
+        /// The physical address.
         address: u64,
-        /// What is written.
+        /// The value to write.
         value: u8,
     },
 }
 
-/// The reset register that a FADT tells of; `None` where there is none.
+/// Returns the reset register of a FADT; `None` if there is none.
 ///
 /// # Errors
-/// Why the one that the table names is not used: among others one among a PCI function's registers.
-pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterFault> {
-    let truncated = RegisterFault::Truncated { found: fadt.len() };
-    // The first revision has neither the flag's meaning nor the field.
+/// [`RegisterError`]: the register that the table names is not used. A register in PCI configuration space is not used
+/// either.
+pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterError> {
+    let truncated = RegisterError::Truncated { found: fadt.len() };
+    // The first revision defines neither the flag nor the field.
     let Some(flags) = fadt_flags(fadt) else { return Ok(None) };
     if !flags.supports_system_reset_via_fadt() {
         return Ok(None);
@@ -42,7 +43,7 @@ pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterFaul
         (_, 0) => Ok(None),
         (SYSTEM_IO, port) => Ok(Some(ResetRegister::Port { port: free_port(port, 1)?, value })),
         (SYSTEM_MEMORY, address) => Ok(Some(ResetRegister::Memory { address, value })),
-        (space, _) => Err(RegisterFault::Space { space }),
+        (space, _) => Err(RegisterError::Space { space }),
     }
 }
 
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crate_reads_the_same_register_but_for_a_reserved_access_size() {
+    fn the_crate_reads_the_same_register_except_for_a_reserved_access_size() {
         for (space, address) in [(SYSTEM_IO, 0xcf9), (SYSTEM_MEMORY, 0xfee0_0000)] {
             let mut table = fadt(FADT_RESET_REG_SUP, space, address);
             let ours = reset_register(&table);
@@ -103,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn a_register_that_cannot_be_used_is_refused() {
+    fn an_unusable_register_is_rejected() {
         let fault = |space, address| reset_register(&fadt(FADT_RESET_REG_SUP, space, address)).unwrap_err();
-        assert_eq!(fault(SYSTEM_IO, 0x1_0000), RegisterFault::NoPort { address: 0x1_0000 });
+        assert_eq!(fault(SYSTEM_IO, 0x1_0000), RegisterError::NoPort { address: 0x1_0000 });
         let owner = "the serial port";
-        assert_eq!(fault(SYSTEM_IO, 0x3f8), RegisterFault::PortTaken { port: 0x3f8, owner });
-        assert_eq!(fault(2, 0xcf9), RegisterFault::Space { space: 2 });
+        assert_eq!(fault(SYSTEM_IO, 0x3f8), RegisterError::PortTaken { port: 0x3f8, owner });
+        assert_eq!(fault(2, 0xcf9), RegisterError::Space { space: 2 });
         let table = fadt(FADT_RESET_REG_SUP, SYSTEM_IO, 0xcf9);
         let cut = reset_register(&table[..FADT_RESET_VALUE]).unwrap_err();
-        assert_eq!(cut, RegisterFault::Truncated { found: FADT_RESET_VALUE });
+        assert_eq!(cut, RegisterError::Truncated { found: FADT_RESET_VALUE });
     }
 }

@@ -1,4 +1,5 @@
-//! The RSDP, by which firmware's tables are found, and where to look for it. Layout: ACPI 6.5 §5.2.5.3, table 5.3.
+//! The RSDP, which has the addresses of the XSDT and the RSDT, and the search for it. Layout: ACPI 6.5 §5.2.5.3, table
+//! 5.3.
 
 use core::fmt;
 use core::ops::Range;
@@ -9,68 +10,68 @@ use super::layout::zero_extended;
 use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::physical::{AddressFault, BIOS_ROM};
 
-/// What it begins with.
+/// The RSDP's signature.
 pub const SIGNATURE: [u8; 8] = *b"RSD PTR ";
 
-/// Its size in revision 0 and 1, which the first checksum covers in every revision.
+/// The size in bytes in revisions 0 and 1. The first checksum covers these bytes in every revision.
 pub const OLD_BYTES: usize = 20;
 
-/// Its size from revision 2 on, which the second checksum covers.
+/// The size in bytes from revision 2 on. The second checksum covers them.
 pub const NEW_BYTES: usize = size_of::<RsdpLayout>();
 
-/// Its size in no revision, known or to come; a checksum over more is not looked for.
+/// The maximum size in bytes that is read. No revision is larger.
 const MAX_BYTES: usize = 64;
 
-/// Where a BIOS keeps it, at a multiple of 16 (ACPI 6.5 §5.2.5.1): its read-only memory from here on, or the first KiB of
-/// its extended data area.
+/// Where a BIOS stores it, at a multiple of 16 (ACPI 6.5 §5.2.5.1): its read-only memory from here on, or the first KiB
+/// of its extended BIOS data area (EBDA).
 const BIOS_AREA: Range<u64> = 0xe_0000..BIOS_ROM.end;
 const STEP: usize = 16;
 const EXTENDED_AREA_BYTES: u64 = 1024;
 
-/// Where an extended data area can be. A machine without a BIOS has anything in the word that says so.
+/// The range in which an EBDA can lie. On a machine without a BIOS the word with its address may have any value.
 const EXTENDED_AREAS: Range<u64> = 0x8_0000..0xa_0000;
 
-/// Physical memory, as far as tables can lie in it.
+/// Access to the physical memory that may hold tables.
 pub trait TableMemory<'a> {
-    /// Reads what lies there, and keeps no mapping.
+    /// Reads `bytes` from `address` and keeps no mapping.
     ///
     /// # Errors
-    /// Why no table can lie there.
+    /// The reason why no table can lie there.
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault>;
 
-    /// What lies there, to be kept.
+    /// Maps `bytes` bytes at `address` permanently.
     ///
     /// # Errors
     /// As for [`peek`](Self::peek).
     fn map(&self, address: u64, bytes: u64) -> Result<&'a [u8], AddressFault>;
 }
 
-/// Where an RSDP is said to be, and by whom.
+/// The source of an RSDP's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RsdpSource<'a> {
-    /// `acpi_rsdp=` names its address.
+    /// The command line: `acpi_rsdp=`.
     CommandLine(u64),
-    /// The boot loader names its address.
+    /// The boot loader passed its address.
     Loader(u64),
     /// The boot loader passed a copy.
     Copy(&'a [u8]),
-    /// A BIOS has one at that address.
+    /// The search in the BIOS's memory.
     Bios(u64),
 }
 
 impl fmt::Display for RsdpSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RsdpSource::CommandLine(_) => f.write_str("named by acpi_rsdp="),
-            RsdpSource::Loader(_) => f.write_str("named by the boot loader"),
+            RsdpSource::CommandLine(_) => f.write_str("from acpi_rsdp="),
+            RsdpSource::Loader(_) => f.write_str("from the boot loader"),
             RsdpSource::Copy(_) => f.write_str("passed by the boot loader"),
-            RsdpSource::Bios(_) => f.write_str("of a BIOS"),
+            RsdpSource::Bios(_) => f.write_str("in BIOS memory"),
         }
     }
 }
 
 impl RsdpSource<'_> {
-    /// Where the RSDP lies, if that is known.
+    /// Returns the RSDP's physical address, if it is known.
     pub fn address(&self) -> Option<u64> {
         match *self {
             RsdpSource::CommandLine(address) | RsdpSource::Loader(address) | RsdpSource::Bios(address) => {
@@ -81,7 +82,7 @@ impl RsdpSource<'_> {
     }
 }
 
-/// Where the list of tables is, as a sound RSDP says. Both may be there.
+/// The addresses of the table lists, from a valid RSDP. Either or both exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rsdp {
     /// The XSDT, with addresses of 64 bits.
@@ -91,11 +92,11 @@ pub struct Rsdp {
 }
 
 impl Rsdp {
-    /// Reads the RSDP that a source names.
+    /// Reads and checks the RSDP of a source.
     ///
-    /// As Linux does it: the XSDT counts only from revision 2 on, and only where its address is not 0. A second part that
-    /// cannot be trusted does not make the first part wrong, which has a checksum of its own: then the RSDT is left.
-    /// `None` if there is no RSDP, or its first part cannot be trusted; `defects` has the reason.
+    /// As in Linux, the XSDT is used only from revision 2 on, and only if its address is not 0. An invalid extended part
+    /// does not invalidate the first part, which has a checksum of its own; then the RSDT is used. Returns `None` if
+    /// there is no RSDP or its first part is invalid; `defects` receives the reason.
     pub fn read<'a>(
         source: RsdpSource<'_>,
         memory: &impl TableMemory<'a>,
@@ -114,7 +115,7 @@ impl Rsdp {
             }
             RsdpSource::CommandLine(at) | RsdpSource::Loader(at) | RsdpSource::Bios(at) => {
                 let mut peek = |length: usize| memory.peek(at, &mut bytes[..length]).map(|()| length);
-                // One of 20 bytes may lie at the very end of a region.
+                // An RSDP of 20 bytes may lie at the end of a region.
                 peek(MAX_BYTES).or_else(|_| peek(NEW_BYTES)).or_else(|_| peek(OLD_BYTES))
             }
         };
@@ -127,7 +128,7 @@ impl Rsdp {
         };
         let fields: RsdpLayout = zero_extended(there);
         if fields.signature() != SIGNATURE {
-            defect(format_args!("{source}: no RSDP there: not used"));
+            defect(format_args!("{source}: no RSDP signature: not used"));
             return None;
         }
         if sum(&there[..OLD_BYTES]) != 0 {
@@ -135,7 +136,7 @@ impl Rsdp {
             return None;
         }
         let revision = fields.revision();
-        // The crate's accessors of the second part panic for revision 0.
+        // The crate's accessors of the extended part panic for revision 0.
         let (length, xsdt) = if revision < 2 { (0, 0) } else { (fields.length(), fields.xsdt_address()) };
         let rsdt = Some(u64::from(fields.rsdt_address())).filter(|address| *address != 0);
         let xsdt = if revision < 2 {
@@ -155,19 +156,19 @@ impl Rsdp {
             Some(xsdt).filter(|address| *address != 0)
         };
         if (rsdt, xsdt) == (None, None) {
-            defect(format_args!("{source}: names neither XSDT nor RSDT: not used"));
+            defect(format_args!("{source}: neither XSDT nor RSDT: not used"));
             return None;
         }
         if let Some(address) = address {
-            // What is mapped stays as it is until it is read again: see `live::Early`.
+            // Mapped memory is reserved until it is read again: see `live::EarlyMemory`.
             let _ = memory.map(address, there.len().min(NEW_BYTES) as u64);
         }
         Some(Rsdp { xsdt, rsdt })
     }
 }
 
-/// The RSDPs of a BIOS: wherever the signature is where one can be. `extended_area` is where the BIOS says that its
-/// extended data area begins.
+/// Returns the addresses in a BIOS's memory that have the RSDP's signature. `extended_area` is the EBDA's address
+/// according to the BIOS.
 pub fn in_bios<'a, M: TableMemory<'a>>(
     memory: &M,
     extended_area: u64,
@@ -187,7 +188,7 @@ pub fn in_bios<'a, M: TableMemory<'a>>(
     })
 }
 
-/// The sum of all bytes, 0 where a checksum among them is right.
+/// Returns the sum of all bytes: 0 if the checksum among them is right.
 pub(super) fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
 }

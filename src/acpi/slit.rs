@@ -1,4 +1,5 @@
-//! The SLIT, the ACPI table of the distances between proximity domains. Layout: ACPI 6.5 §5.2.17.
+//! The SLIT (System Locality Distance Information Table): the distances between proximity domains. Layout: ACPI 6.5
+//! §5.2.17.
 
 use core::fmt;
 
@@ -10,13 +11,13 @@ use super::layout::zero_extended;
 /// Bytes before the first distance: the header common to all tables (36), and the number of domains.
 pub const HEADER_BYTES: usize = size_of::<SdtHeader>() + 8;
 
-/// How far a domain is from itself. Less has no meaning.
+/// The distance of a domain from itself. Smaller values are reserved.
 pub const LOCAL: u8 = 10;
 
-/// How far another domain is where nothing is said.
+/// The default distance of another domain.
 pub const REMOTE: u8 = 20;
 
-/// A table whose every distance has been checked.
+/// A SLIT whose distances have been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Slit<'a> {
     domains: usize,
@@ -24,30 +25,30 @@ pub struct Slit<'a> {
     distances: &'a [u8],
 }
 
-/// Why the table says nothing.
+/// The reason why the table is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlitError {
-    /// No SLIT, or of a length that cannot be.
+    /// The table is no SLIT, or its length is invalid.
     BadHeader {
-        /// The length in the header, if there is one.
+        /// The length in the header, or 0 without a header.
         stated: u32,
-        /// Bytes that were there.
+        /// The available bytes.
         found: usize,
     },
     /// The matrix does not fit into the table.
     TooShort {
-        /// How many domains it is for.
+        /// The number of domains.
         domains: u64,
-        /// How many bytes there are for it.
+        /// The available bytes.
         left: usize,
     },
-    /// A domain is not 10 from itself, or less than that from another.
+    /// A distance of a domain from itself that is not 10, or a distance below 10.
     BadDistance {
         /// From this domain.
         from: usize,
         /// To this one.
         to: usize,
-        /// What the table says.
+        /// The distance in the table.
         distance: u8,
     },
 }
@@ -56,16 +57,13 @@ impl fmt::Display for SlitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             SlitError::BadHeader { stated, found } => {
-                write!(
-                    f,
-                    "the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself"
-                )
+                write!(f, "invalid length {stated}: {found} bytes available, header {HEADER_BYTES} bytes")
             }
             SlitError::TooShort { domains, left } => {
-                write!(f, "{left} bytes for the distances of {domains} domains")
+                write!(f, "{left} bytes are too few for {domains} domains")
             }
             SlitError::BadDistance { from, to, distance } => {
-                write!(f, "domain {to} cannot be {distance} from domain {from}")
+                write!(f, "invalid distance {distance} from domain {from} to {to}")
             }
         }
     }
@@ -74,7 +72,10 @@ impl fmt::Display for SlitError {
 impl core::error::Error for SlitError {}
 
 impl<'a> Slit<'a> {
-    /// Checks all of the table. The slice may be longer than it, never shorter.
+    /// Checks the table. `bytes` may be longer than the table.
+    ///
+    /// # Errors
+    /// [`SlitError`]
     pub fn parse(bytes: &'a [u8]) -> Result<Slit<'a>, SlitError> {
         let found = bytes.len();
         let SdtHeader { signature, length: stated, .. } = zero_extended(bytes);
@@ -87,7 +88,7 @@ impl<'a> Slit<'a> {
         let Some(distances) = matrix else {
             return Err(SlitError::TooShort { domains, left: rest.len() });
         };
-        // It fits, for the square of it does.
+        // It fits into `usize`, because its square does.
         let domains = domains as usize;
         for (from, row) in distances.chunks(domains.max(1)).enumerate() {
             for (to, &distance) in row.iter().enumerate() {
@@ -99,7 +100,8 @@ impl<'a> Slit<'a> {
         Ok(Slit { domains, distances })
     }
 
-    /// How far memory of `to` is from CPUs of `from`; `None` for a domain that the table does not have.
+    /// Returns the distance of memory in domain `to` from CPUs in domain `from`; `None` for a domain that the table does
+    /// not have.
     pub fn distance(&self, from: u32, to: u32) -> Option<u8> {
         let (from, to) = (from as usize, to as usize);
         if from >= self.domains || to >= self.domains {
@@ -115,7 +117,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A whole table around the distances.
+    /// A complete table with these distances.
     pub fn table(domains: u64, distances: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[..4].copy_from_slice(b"SLIT");
@@ -140,7 +142,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_tables_are_rejected() {
         let error = |bytes: &[u8]| Slit::parse(bytes).err();
         assert_eq!(error(&[]), Some(SlitError::BadHeader { stated: 0, found: 0 }));
         assert_eq!(error(&table(2, &[10, 20, 20])), Some(SlitError::TooShort { domains: 2, left: 3 }));
@@ -157,7 +159,7 @@ pub(super) mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
         #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), domains in 0..9u64) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), domains in 0..9u64) {
             let _ = Slit::parse(&bytes).map(|slit| slit.distance(0, 1));
             let nearly: Vec<u8> = bytes.iter().map(|byte| byte % 4 + 10).collect();
             for bytes in [table(domains, &bytes), table(domains, &nearly)] {

@@ -1,46 +1,46 @@
-//! The SRAT, the ACPI table that says which CPUs and which memory are near to each other: its entries give each a
-//! proximity domain. Walked as a byte slice, as the MADT is. Layouts: ACPI 6.5 §5.2.16.
+//! The SRAT (System Resource Affinity Table): the proximity domains of CPUs and of memory. It is read as a byte slice, as
+//! the MADT is. Layouts: ACPI 6.5 §5.2.16.
 
 use core::fmt;
 
 use ::acpi::sdt::{SdtHeader, Signature};
 
-use super::entries::{Fault, Walk, u32_at, u64_at};
+use super::entries::{EntryError, EntryWalk, u32_at, u64_at};
 use super::layout::zero_extended;
 use crate::cpu::id::ApicId;
 
 #[cfg(test)]
 pub(super) mod tests;
 
-/// Bytes before the first entry: the header common to all tables (36), and 12 that are reserved.
+/// Bytes before the first entry: the header common to all tables (36), and 12 reserved ones.
 pub const HEADER_BYTES: usize = size_of::<SdtHeader>() + 12;
 
-/// A SRAT whose header has been checked.
+/// A SRAT with a checked header.
 #[derive(Clone, Copy, Debug)]
 pub struct Srat<'a> {
-    /// Exactly as long as the header says.
+    /// As many bytes as the header states.
     bytes: &'a [u8],
 }
 
-/// The table cannot be walked at all: no SRAT, or of a length that cannot be.
+/// The table is no SRAT, or its length is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadHeader {
-    /// The length in the header, if there is one.
+pub struct SratHeaderError {
+    /// The length in the header, or 0 without a header.
     pub stated: u32,
-    /// Bytes that were there.
+    /// The available bytes.
     pub found: usize,
 }
 
-impl fmt::Display for BadHeader {
+impl fmt::Display for SratHeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BadHeader { stated, found } = self;
-        write!(f, "the header states {stated} bytes, there are {found}, and it has {HEADER_BYTES} itself")
+        let SratHeaderError { stated, found } = self;
+        write!(f, "invalid length {stated}: {found} bytes available, header {HEADER_BYTES} bytes")
     }
 }
 
-impl core::error::Error for BadHeader {}
+impl core::error::Error for SratHeaderError {}
 
-/// What an entry that is in use gives a domain to.
+/// An enabled entry: a CPU or a range of memory with its proximity domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affinity {
     /// Types 0 (§5.2.16.1) and 2 (§5.2.16.3): a CPU.
@@ -50,32 +50,33 @@ pub enum Affinity {
         /// Its proximity domain.
         domain: u32,
     },
-    /// Type 1 (§5.2.16.2): memory, or a range of addresses where there may come to be some: the memory map says what is there.
+    /// Type 1 (§5.2.16.2): a range of physical memory, or of addresses where memory may be plugged in. The memory map
+    /// tells what exists.
     Memory {
         /// Its first address, physical.
         base: u64,
-        /// Its length in bytes. Firmware leaves entries empty rather than out.
+        /// Its length in bytes. Firmware may leave entries empty instead of omitting them.
         bytes: u64,
         /// Its proximity domain.
         domain: u32,
-        /// What the flags say of it.
+        /// Its kind, from the flags.
         kind: MemoryKind,
     },
 }
 
-/// What kind of memory an entry is about (table 5.59, flags), in the order in which claims on the same memory count.
+/// The kind of memory (table 5.59, flags), in the order of priority of overlapping ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemoryKind {
-    /// Memory that is there.
+    /// Installed memory.
     Plain,
-    /// Bit 1: memory may be plugged in.
+    /// Bit 1: hot-pluggable memory.
     HotPluggable,
-    /// Bit 2: memory that keeps its content.
+    /// Bit 2: non-volatile memory.
     NonVolatile,
 }
 
 impl MemoryKind {
-    /// All of them, in order.
+    /// All kinds, in order.
     pub const ALL: [MemoryKind; 3] = [MemoryKind::Plain, MemoryKind::HotPluggable, MemoryKind::NonVolatile];
 
     const fn from_flags(flags: u32) -> MemoryKind {
@@ -88,26 +89,29 @@ impl MemoryKind {
 }
 
 impl<'a> Srat<'a> {
-    /// Checks the header. The slice may be longer than the table, never shorter.
-    pub fn parse(bytes: &'a [u8]) -> Result<Srat<'a>, BadHeader> {
+    /// Checks the header. `bytes` may be longer than the table.
+    ///
+    /// # Errors
+    /// [`SratHeaderError`]
+    pub fn parse(bytes: &'a [u8]) -> Result<Srat<'a>, SratHeaderError> {
         let found = bytes.len();
         let SdtHeader { signature, length: stated, .. } = zero_extended(bytes);
         match bytes.get(..stated as usize) {
             Some(table) if table.len() >= HEADER_BYTES && signature == Signature::SRAT => {
                 Ok(Srat { bytes: table })
             }
-            _ => Err(BadHeader { stated, found }),
+            _ => Err(SratHeaderError { stated, found }),
         }
     }
 
-    /// What the entries say that are in use, in the table's order, with a fault in the place of each broken one.
-    pub fn affinities(&self) -> impl Iterator<Item = Result<Affinity, Fault>> + Clone + use<'a> {
-        let walk = Walk { table: "SRAT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type };
+    /// Returns the enabled entries in the table's order, and an error for each invalid one.
+    pub fn affinities(&self) -> impl Iterator<Item = Result<Affinity, EntryError>> + Clone + use<'a> {
+        let walk = EntryWalk { table: "SRAT", bytes: self.bytes, offset: HEADER_BYTES, size_of_type };
         walk.filter_map(|entry| entry.map(|(entry_type, bytes)| decode(entry_type, bytes)).transpose())
     }
 }
 
-/// What each type requires.
+/// Returns the minimum length of a type's entry in bytes.
 const fn size_of_type(entry_type: u8) -> u8 {
     match entry_type {
         0 => 16,
@@ -117,13 +121,13 @@ const fn size_of_type(entry_type: u8) -> u8 {
     }
 }
 
-/// What the entry says; `None` if it is not in use (flags, bit 0), or of another type. The slice is no shorter than
+/// Decodes an entry. Returns `None` if it is disabled (flags, bit 0) or of another type. `entry` is not shorter than
 /// [`size_of_type`].
 fn decode(entry_type: u8, entry: &[u8]) -> Option<Affinity> {
     let word = |offset| u32_at(entry, offset);
     let in_use = |flags: u32| flags & 1 != 0;
     match entry_type {
-        // The domain's upper three bytes came later, in place of others that were reserved.
+        // The domain's upper three bytes were added later, in reserved fields.
         0 if in_use(word(4)) => Some(Affinity::Cpu {
             apic_id: ApicId(word(0) >> 24),
             domain: word(0) >> 16 & 0xff | word(8) & 0xffff_ff00,

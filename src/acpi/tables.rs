@@ -1,18 +1,18 @@
-//! From the RSDP to the tables that the kernel reads: the walk over the XSDT or the RSDT.
+//! The search for the tables that the kernel reads, from the RSDP through the XSDT or the RSDT.
 //!
-//! Nothing in memory is trusted. A table is used only where all of it can lie (`TableMemory`), its length makes sense and
-//! its checksum is right; OEM fields are bytes, and any alignment will do. What is wrong is reported with the table's
-//! address, and costs that table alone: a broken XSDT leaves the RSDT of the same RSDP, and an RSDP without any usable list
-//! leaves the next RSDP. The work is bounded, whatever the list holds: see [`MAX_CHECKED_BYTES`].
+//! All of memory is untrusted. A table is used only if it lies completely in allowed memory (`TableMemory`), its length
+//! is valid and its checksum is right. OEM fields are bytes, and any alignment is allowed. An error is reported with the
+//! table's address, and only that table is ignored. After an invalid XSDT the RSDT of the same RSDP is read; after an
+//! RSDP without a usable list the next RSDP. The work is bounded for any list: see [`MAX_CHECKED_BYTES`].
 
 use core::fmt;
 
 use ::acpi::sdt::{SdtHeader, Signature};
 
+use super::cpu_list::count_usable;
 use super::entries::{u32_at, u64_at};
 use super::layout::zero_extended;
 use super::madt::Madt;
-use super::roster::count_usable;
 use super::rsdp::{Rsdp, RsdpSource, TableMemory, in_bios, sum};
 use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::physical::AddressFault;
@@ -23,51 +23,52 @@ mod tests;
 /// Bytes of the header common to all tables (ACPI 6.5 §5.2.6, table 5.4).
 pub const HEADER_BYTES: usize = size_of::<SdtHeader>();
 
-/// Larger than any table; firmware's largest, the DSDT, has some hundred KiB.
+/// The maximum length of a table in bytes. Firmware's largest, the DSDT, has some hundred KiB.
 pub const MAX_TABLE_BYTES: u32 = 1 << 20;
 
-/// How many bytes of tables are summed up at most. A list that names a large table again and again would otherwise keep
-/// the kernel busy for minutes.
+/// The maximum number of bytes that are summed up for checksums. Without it a list that names a large table many times
+/// would keep the kernel busy for minutes.
 pub const MAX_CHECKED_BYTES: u64 = 32 << 20;
 
-/// How many RSDPs of a BIOS are tried. It has one; each may lead to two lists of a quarter of a million entries.
+/// The maximum number of RSDPs that are tried in a BIOS's memory. A BIOS has one. Each may lead to two lists of 250,000
+/// entries.
 const MAX_BIOS_RSDPS: usize = 4;
 
-/// How many broken tables of one list are reported each for itself.
+/// The maximum number of invalid tables of one list that are reported individually.
 const MAX_BROKEN_REPORTED: u32 = 4;
 
-/// A table with a right checksum.
+/// A table with a correct checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table<'a> {
-    /// Where it lies, physical.
+    /// Its physical address.
     pub address: u64,
-    /// Exactly as long as its header says.
+    /// Its bytes, as many as its header states.
     pub bytes: &'a [u8],
 }
 
-/// The tables that the kernel reads, as far as there are any.
+/// The tables that the kernel reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tables<'a> {
-    /// Where the RSDP lies that they were found by; `None` for a copy.
+    /// The physical address of the RSDP; `None` for a copy.
     pub rsdp: Option<u64>,
-    /// CPUs, I/O APICs, and how interrupts are wired. Of several the one that lists the most usable CPUs.
+    /// The MADT: CPUs, I/O APICs and interrupt routing. Of several the one with the most usable CPUs.
     pub madt: Option<Table<'a>>,
-    /// Fixed hardware. Of several tables of a kind the first.
+    /// The FADT: fixed hardware. Of several tables of each other kind the first is used.
     pub fadt: Option<Table<'a>>,
-    /// The high-precision event timer.
+    /// The HPET's table.
     pub hpet: Option<Table<'a>>,
-    /// Which CPUs and which memory are of one proximity domain.
+    /// The SRAT: proximity domains.
     pub srat: Option<Table<'a>>,
-    /// How far those are apart.
+    /// The SLIT: distances between proximity domains.
     pub slit: Option<Table<'a>>,
 }
 
-/// Why there are no tables.
+/// The reason why there are no tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTables {
-    /// Nothing names an RSDP, and no BIOS has one: a machine without ACPI.
+    /// No RSDP was found: a machine without ACPI.
     NoRsdp,
-    /// There is one, or something names one, but none leads to a table.
+    /// RSDPs were named or found, but none leads to a table.
     Unusable,
 }
 
@@ -75,18 +76,18 @@ impl fmt::Display for NoTables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NoTables::NoRsdp => "no ACPI tables: no RSDP found",
-            NoTables::Unusable => "no ACPI tables: no RSDP leads to any",
+            NoTables::Unusable => "no ACPI tables: no RSDP has a usable table list",
         })
     }
 }
 
 impl core::error::Error for NoTables {}
 
-/// Finds the tables: by the RSDPs that are `named`, in that order, else by those of a BIOS, whose extended data area begins
-/// at `extended_area`.
+/// Finds the tables from the RSDPs that are `named`, in that order, otherwise from those of a BIOS, whose EBDA begins at
+/// `extended_area`.
 ///
 /// # Errors
-/// Why there are none; `defects` has the reasons.
+/// [`NoTables`]; `defects` receives the reasons.
 pub fn find<'a, 'b>(
     memory: &impl TableMemory<'a>,
     named: impl Iterator<Item = RsdpSource<'b>> + Clone,
@@ -94,7 +95,7 @@ pub fn find<'a, 'b>(
     defects: DefectSink<'_>,
 ) -> Result<Tables<'a>, NoTables> {
     let mut no_tables = NoTables::NoRsdp;
-    // A loader may name the one of the BIOS, which has been tried then.
+    // The boot loader may name the BIOS's RSDP, which has been tried then.
     let tried = named.clone();
     let is_new = |address: &u64| !tried.clone().any(|source| source.address() == Some(*address));
     let bios = core::iter::once_with(|| in_bios(memory, extended_area))
@@ -107,36 +108,44 @@ pub fn find<'a, 'b>(
         if let Some(tables) = by_rsdp(rsdp, memory, defects) {
             return Ok(Tables { rsdp: source.address(), ..tables });
         }
-        let reason = format_args!("{source}: leads to no table: not used");
+        let reason = format_args!("{source}: no usable table: not used");
         defects(&Defect { table: "RSDP", address: source.address(), offset: None, reason });
     }
     Err(no_tables)
 }
 
 fn by_rsdp<'a>(rsdp: Rsdp, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) -> Option<Tables<'a>> {
-    let xsdt =
-        rsdp.xsdt.map(|address| List { name: "XSDT", signature: Signature::XSDT, address, entry_bytes: 8 });
-    let rsdt =
-        rsdp.rsdt.map(|address| List { name: "RSDT", signature: Signature::RSDT, address, entry_bytes: 4 });
+    let xsdt = rsdp.xsdt.map(|address| TableList {
+        name: "XSDT",
+        signature: Signature::XSDT,
+        address,
+        entry_bytes: 8,
+    });
+    let rsdt = rsdp.rsdt.map(|address| TableList {
+        name: "RSDT",
+        signature: Signature::RSDT,
+        address,
+        entry_bytes: 4,
+    });
     [xsdt, rsdt].into_iter().flatten().find_map(|list| list.read(memory, defects))
 }
 
-/// A list of tables.
+/// An XSDT or an RSDT.
 #[derive(Clone, Copy)]
-struct List {
+struct TableList {
     name: &'static str,
     signature: Signature,
     address: u64,
     entry_bytes: usize,
 }
 
-impl List {
-    /// The tables that it names; `None` if it cannot be read or names none at all.
+impl TableList {
+    /// Reads the tables that it names. Returns `None` if it cannot be read or names no table.
     fn read<'a>(self, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) -> Option<Tables<'a>> {
-        let List { name, signature, address, entry_bytes } = self;
-        let list = match Header::peek(memory, address).and_then(|header| {
+        let TableList { name, signature, address, entry_bytes } = self;
+        let list = match TableHeader::peek(memory, address).and_then(|header| {
             if header.signature != signature {
-                return Err(TableFault::Signature { found: header.name });
+                return Err(TableError::Signature { found: header.name });
             }
             header.open(memory, &mut u64::from(MAX_TABLE_BYTES))
         }) {
@@ -147,24 +156,24 @@ impl List {
                 return None;
             }
         };
-        let mut found = Found { budget: MAX_CHECKED_BYTES, ..Found::default() };
-        let mut bogus = Bogus::default();
+        let mut collected = TableCollector { budget: MAX_CHECKED_BYTES, ..TableCollector::default() };
+        let mut bad_entries = BadEntries::default();
         let entries = list[HEADER_BYTES..].chunks_exact(entry_bytes);
         let rest = entries.remainder().len();
         for (index, entry) in entries.enumerate() {
             let at = if entry_bytes == 8 { u64_at(entry, 0) } else { u32_at(entry, 0).into() };
-            // Firmware leaves entries empty rather than out.
+            // Firmware may leave entries empty instead of omitting them.
             if at == 0 {
                 continue;
             }
             let offset = HEADER_BYTES + index * entry_bytes;
-            match Header::peek(memory, at).and_then(Header::checked) {
-                Ok(header) => found.take(header, memory, defects),
-                Err(fault) => bogus.count(offset, at, fault),
+            match TableHeader::peek(memory, at).and_then(TableHeader::checked) {
+                Ok(header) => collected.take(header, memory, defects),
+                Err(fault) => bad_entries.count(offset, at, fault),
             }
         }
-        if let Some((offset, at, fault)) = bogus.first {
-            let count = bogus.count;
+        if let Some((offset, at, fault)) = bad_entries.first {
+            let count = bad_entries.count;
             let reason = match count {
                 1 => format_args!("names a table at {at:#x}: {fault}: not used"),
                 _ => format_args!("names a table at {at:#x}: {fault}: not used, nor are {} more", count - 1),
@@ -176,46 +185,46 @@ impl List {
             let reason = format_args!("ends within an entry, after {rest} bytes of {entry_bytes}");
             defects(&Defect { table: name, address: Some(address), offset, reason });
         }
-        found.report(name, address, defects);
-        if !found.any {
-            let reason = format_args!("names no table: not used");
+        collected.report(name, address, defects);
+        if !collected.any {
+            let reason = format_args!("no usable table: not used");
             defects(&Defect { table: name, address: Some(address), offset: None, reason });
             return None;
         }
-        Some(found.tables)
+        Some(collected.tables)
     }
 }
 
-/// Entries of a list that lead to no table.
+/// The entries of a list that lead to no table.
 #[derive(Default)]
-struct Bogus {
+struct BadEntries {
     count: u32,
-    first: Option<(usize, u64, TableFault)>,
+    first: Option<(usize, u64, TableError)>,
 }
 
-impl Bogus {
-    fn count(&mut self, offset: usize, address: u64, fault: TableFault) {
+impl BadEntries {
+    fn count(&mut self, offset: usize, address: u64, fault: TableError) {
         self.count += 1;
         self.first.get_or_insert((offset, address, fault));
     }
 }
 
-/// What a list leads to.
+/// Collects the tables of a list.
 #[derive(Default)]
-struct Found<'a> {
+struct TableCollector<'a> {
     tables: Tables<'a>,
-    /// Whether any table was there, of whatever kind.
+    /// A table of any kind was found.
     any: bool,
-    /// How many bytes may still be summed up.
+    /// The number of bytes that may still be summed up.
     budget: u64,
-    /// Broken tables of the kinds that the kernel reads.
+    /// Invalid tables of the kinds that the kernel reads.
     broken: u32,
     madts: u32,
     madt_cpus: usize,
 }
 
-impl<'a> Found<'a> {
-    fn take(&mut self, header: Header, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) {
+impl<'a> TableCollector<'a> {
+    fn take(&mut self, header: TableHeader, memory: &impl TableMemory<'a>, defects: DefectSink<'_>) {
         self.any = true;
         let (name, slot) = match header.signature {
             Signature::MADT => ("MADT", &mut self.tables.madt),
@@ -226,7 +235,7 @@ impl<'a> Found<'a> {
             _ => return,
         };
         let is_madt = name == "MADT";
-        // The list names it twice, or it is a second one of which only the first counts.
+        // The list names it twice, or it is a second table of a kind of which only the first counts.
         if slot.is_some_and(|known| known.address == header.address || !is_madt) {
             return;
         }
@@ -254,93 +263,92 @@ impl<'a> Found<'a> {
 
     fn report(&self, list: &'static str, address: u64, defects: DefectSink<'_>) {
         if let more @ 1.. = self.broken.saturating_sub(MAX_BROKEN_REPORTED) {
-            let reason = format_args!("{more} more of its tables are broken: not used");
+            let reason = format_args!("{more} more invalid tables: not used");
             defects(&Defect { table: list, address: Some(address), offset: None, reason });
         }
         if let (2.., Some(madt)) = (self.madts, self.tables.madt) {
-            let reason =
-                format_args!("one of {}: the one that lists the most usable CPUs is used", self.madts);
+            let reason = format_args!("one of {} MADTs: using the one with the most usable CPUs", self.madts);
             defects(&Defect { table: "MADT", address: Some(madt.address), offset: None, reason });
         }
     }
 }
 
-/// Why a table is not used.
+/// The reason why a table is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TableFault {
-    /// It cannot lie there.
+enum TableError {
+    /// No table can lie at the address.
     Address(AddressFault),
-    /// It is another table, or none.
+    /// It has another signature.
     Signature {
         /// Its first four bytes.
         found: [u8; 4],
     },
-    /// The length in its header is less than the header, or more than any table has.
+    /// The length in its header is less than the header, or above [`MAX_TABLE_BYTES`].
     Length {
         /// The length.
         stated: u32,
     },
     /// The sum of its bytes is not 0.
     Checksum,
-    /// The list has led to too much already.
+    /// The list has exceeded [`MAX_CHECKED_BYTES`].
     TooMuch,
 }
 
-impl fmt::Display for TableFault {
+impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TableFault::Address(fault) => fault.fmt(f),
-            TableFault::Signature { found } => write!(f, "signature \"{}\"", found.escape_ascii()),
-            TableFault::Length { stated } => {
+            TableError::Address(fault) => fault.fmt(f),
+            TableError::Signature { found } => write!(f, "signature \"{}\"", found.escape_ascii()),
+            TableError::Length { stated } => {
                 write!(f, "a length of {stated} bytes, not {HEADER_BYTES} to {MAX_TABLE_BYTES}")
             }
-            TableFault::Checksum => f.write_str("the checksum is wrong"),
-            TableFault::TooMuch => {
+            TableError::Checksum => f.write_str("the checksum is wrong"),
+            TableError::TooMuch => {
                 write!(f, "beyond the {} MiB of tables that are checked", MAX_CHECKED_BYTES >> 20)
             }
         }
     }
 }
 
-/// The beginning of a table.
+/// The header of a table.
 #[derive(Clone, Copy)]
-struct Header {
+struct TableHeader {
     address: u64,
     signature: Signature,
-    /// The signature's bytes, which need not be text.
+    /// The signature's bytes, which may not be text.
     name: [u8; 4],
     length: u32,
 }
 
-impl Header {
-    fn peek<'a>(memory: &impl TableMemory<'a>, address: u64) -> Result<Header, TableFault> {
+impl TableHeader {
+    fn peek<'a>(memory: &impl TableMemory<'a>, address: u64) -> Result<TableHeader, TableError> {
         let mut bytes = [0; HEADER_BYTES];
-        memory.peek(address, &mut bytes).map_err(TableFault::Address)?;
+        memory.peek(address, &mut bytes).map_err(TableError::Address)?;
         let [s0, s1, s2, s3, ..] = bytes;
         let SdtHeader { signature, length, .. } = zero_extended(&bytes);
-        Ok(Header { address, signature, name: [s0, s1, s2, s3], length })
+        Ok(TableHeader { address, signature, name: [s0, s1, s2, s3], length })
     }
 
-    /// The header, if it can be that of a table in a list: a name, and not that of a list.
-    fn checked(self) -> Result<Header, TableFault> {
+    /// Returns the header if a list may name its table: the signature is text, and not that of a list.
+    fn checked(self) -> Result<TableHeader, TableError> {
         let is_name = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
         let is_list = [Signature::XSDT, Signature::RSDT].contains(&self.signature);
         if is_list || !self.name.iter().all(is_name) {
-            return Err(TableFault::Signature { found: self.name });
+            return Err(TableError::Signature { found: self.name });
         }
         Ok(self)
     }
 
-    /// All of the table, if it is sound. `budget` is what may still be summed up, in bytes.
-    fn open<'a>(self, memory: &impl TableMemory<'a>, budget: &mut u64) -> Result<Table<'a>, TableFault> {
-        let Header { address, length, .. } = self;
+    /// Maps and checks the complete table. `budget` is the number of bytes that may still be summed up.
+    fn open<'a>(self, memory: &impl TableMemory<'a>, budget: &mut u64) -> Result<Table<'a>, TableError> {
+        let TableHeader { address, length, .. } = self;
         if !(HEADER_BYTES as u32..=MAX_TABLE_BYTES).contains(&length) {
-            return Err(TableFault::Length { stated: length });
+            return Err(TableError::Length { stated: length });
         }
-        *budget = budget.checked_sub(length.into()).ok_or(TableFault::TooMuch)?;
-        let bytes = memory.map(address, length.into()).map_err(TableFault::Address)?;
+        *budget = budget.checked_sub(length.into()).ok_or(TableError::TooMuch)?;
+        let bytes = memory.map(address, length.into()).map_err(TableError::Address)?;
         if sum(bytes) != 0 {
-            return Err(TableFault::Checksum);
+            return Err(TableError::Checksum);
         }
         Ok(Table { address, bytes })
     }

@@ -1,4 +1,4 @@
-//! Where the tables say that timers of known frequency are.
+//! The addresses of timers with a known frequency, from the FADT and the HPET table.
 
 use core::fmt;
 
@@ -9,12 +9,12 @@ use super::ports;
 use crate::boot::physical::AddressFault;
 use crate::wire::little_endian::{read_u32, read_u64};
 
-/// The power management timer.
+/// The power management timer (PM timer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PmTimer {
     /// Its I/O port.
     pub port: u16,
-    /// Whether it has 32 bits rather than 24.
+    /// It has 32 bits instead of 24.
     pub wide: bool,
 }
 
@@ -23,7 +23,7 @@ const FADT_PM_TMR_BLK: usize = 76;
 const FADT_PM_TMR_LEN: usize = 91;
 const FADT_X_PM_TMR_BLK: usize = 208;
 
-/// The timer's register takes so many ports.
+/// The number of ports of the timer's register.
 const PM_TIMER_PORTS: u16 = 4;
 
 /// A field of the HPET's table (IA-PC HPET specification 1.0a, §3.2.4).
@@ -33,62 +33,62 @@ const HPET_BASE_ADDRESS: usize = size_of::<SdtHeader>() + 4;
 pub(super) const SYSTEM_MEMORY: u8 = 0;
 pub(super) const SYSTEM_IO: u8 = 1;
 
-/// Why a table's register is not used.
+/// The reason why a table's register is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegisterFault {
+pub enum RegisterError {
     /// The table ends before the field.
     Truncated {
-        /// Bytes of the table.
+        /// The table's length in bytes.
         found: usize,
     },
-    /// The register is in an address space in which such a register cannot be, or that the kernel has no access to.
+    /// The register is in an address space that is not allowed for it, or that the kernel does not access.
     Space {
         /// The number of the space (ACPI 6.5 §5.2.3.2, table 5.1).
         space: u8,
     },
-    /// There are not so many ports.
+    /// The address is not an I/O port.
     NoPort {
         /// The address.
         address: u64,
     },
-    /// Another device has the port.
+    /// Another device uses the port.
     PortTaken {
         /// The port.
         port: u16,
-        /// Whose it is.
+        /// The device.
         owner: &'static str,
     },
-    /// There can be no registers at that address.
+    /// No registers can lie at the address.
     Address {
         /// The address, physical.
         address: u64,
-        /// Why not.
+        /// The reason.
         fault: AddressFault,
     },
 }
 
-impl fmt::Display for RegisterFault {
+impl fmt::Display for RegisterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RegisterFault::Truncated { found } => write!(f, "is beyond the table's {found} bytes"),
-            RegisterFault::Space { space } => write!(f, "is in address space {space}"),
-            RegisterFault::NoPort { address } => write!(f, "is at {address:#x}, which is no port"),
-            RegisterFault::PortTaken { port, owner } => {
-                write!(f, "is at port {port:#x}, which is that of {owner}")
+            RegisterError::Truncated { found } => write!(f, "is beyond the table's {found} bytes"),
+            RegisterError::Space { space } => write!(f, "is in address space {space}"),
+            RegisterError::NoPort { address } => write!(f, "is at {address:#x}, which is not an I/O port"),
+            RegisterError::PortTaken { port, owner } => {
+                write!(f, "is at port {port:#x}, which belongs to {owner}")
             }
-            RegisterFault::Address { address, fault } => write!(f, "is at {address:#x}: {fault}"),
+            RegisterError::Address { address, fault } => write!(f, "is at {address:#x}: {fault}"),
         }
     }
 }
 
-impl core::error::Error for RegisterFault {}
+impl core::error::Error for RegisterError {}
 
-/// The power management timer that a FADT tells of; `None` where the hardware has none.
+/// Returns the PM timer of a FADT; `None` if the hardware has none.
 ///
 /// # Errors
-/// Why the one that the table names is not used.
-pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
-    let truncated = RegisterFault::Truncated { found: fadt.len() };
+/// [`RegisterError`]: the timer that the table names is not used.
+pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterError> {
+    let truncated = RegisterError::Truncated { found: fadt.len() };
     let flags = fadt_flags(fadt).ok_or(truncated)?;
     if flags.system_is_hw_reduced_acpi() {
         return Ok(None);
@@ -96,7 +96,7 @@ pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
     let extended = generic_address(fadt, FADT_X_PM_TMR_BLK).filter(|(_, address)| *address != 0);
     let address = match extended {
         Some((SYSTEM_IO, address)) => address,
-        Some((space, _)) => return Err(RegisterFault::Space { space }),
+        Some((space, _)) => return Err(RegisterError::Space { space }),
         None if *fadt.get(FADT_PM_TMR_LEN).ok_or(truncated)? >= PM_TIMER_PORTS as u8 => {
             u64::from(read_u32(fadt, FADT_PM_TMR_BLK).ok_or(truncated)?)
         }
@@ -109,25 +109,25 @@ pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterFault> {
     Ok(Some(PmTimer { port, wide: flags.pm_timer_is_32_bit() }))
 }
 
-/// The first of `count` ports, if there are so many and no other device has them.
-pub(super) fn free_port(address: u64, count: u16) -> Result<u16, RegisterFault> {
+/// Returns the first of `count` ports at `address`, if they exist and no other device uses them.
+pub(super) fn free_port(address: u64, count: u16) -> Result<u16, RegisterError> {
     let port = u16::try_from(address).ok().filter(|port| port.checked_add(count - 1).is_some());
-    let port = port.ok_or(RegisterFault::NoPort { address })?;
+    let port = port.ok_or(RegisterError::NoPort { address })?;
     match ports::owner(port, count) {
-        Some(owner) => Err(RegisterFault::PortTaken { port, owner }),
+        Some(owner) => Err(RegisterError::PortTaken { port, owner }),
         None => Ok(port),
     }
 }
 
-/// The physical address of the HPET's registers.
+/// Returns the physical address of the HPET's registers.
 ///
 /// # Errors
-/// Why the table names none.
-pub fn hpet_address(hpet: &[u8]) -> Result<u64, RegisterFault> {
+/// [`RegisterError`]: the table names none.
+pub fn hpet_address(hpet: &[u8]) -> Result<u64, RegisterError> {
     match generic_address(hpet, HPET_BASE_ADDRESS) {
         Some((SYSTEM_MEMORY, address)) => Ok(address),
-        Some((space, _)) => Err(RegisterFault::Space { space }),
-        None => Err(RegisterFault::Truncated { found: hpet.len() }),
+        Some((space, _)) => Err(RegisterError::Space { space }),
+        None => Err(RegisterError::Truncated { found: hpet.len() }),
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         table[FADT_X_PM_TMR_BLK + 4..][..8].copy_from_slice(&0xb008u64.to_le_bytes());
         assert_eq!(pm_timer(&table), Ok(Some(PmTimer { port: 0xb008, wide: false })));
         table[FADT_X_PM_TMR_BLK] = SYSTEM_MEMORY;
-        assert_eq!(pm_timer(&table), Err(RegisterFault::Space { space: SYSTEM_MEMORY }));
+        assert_eq!(pm_timer(&table), Err(RegisterError::Space { space: SYSTEM_MEMORY }));
     }
 
     #[test]
@@ -186,14 +186,14 @@ mod tests {
     fn a_pm_timer_takes_four_ports_that_no_other_device_has() {
         let fault = |port| pm_timer(&fadt(276, 0, port, 4)).unwrap_err();
         for address in [0x1_0608, 0xfffd, u32::MAX] {
-            assert_eq!(fault(address), RegisterFault::NoPort { address: address.into() });
+            assert_eq!(fault(address), RegisterError::NoPort { address: address.into() });
         }
         assert_eq!(pm_timer(&fadt(276, 0, 0xfffc, 4)), Ok(Some(PmTimer { port: 0xfffc, wide: false })));
         for (port, owner) in [(0x3f5, "the serial port"), (0x3ff, "the serial port"), (0x3e, "the PIT")] {
-            assert_eq!(fault(port), RegisterFault::PortTaken { port: port as u16, owner });
+            assert_eq!(fault(port), RegisterError::PortTaken { port: port as u16, owner });
         }
-        assert_eq!(pm_timer(&[0; 80]), Err(RegisterFault::Truncated { found: 80 }));
-        assert_eq!(pm_timer(&[]), Err(RegisterFault::Truncated { found: 0 }));
+        assert_eq!(pm_timer(&[0; 80]), Err(RegisterError::Truncated { found: 80 }));
+        assert_eq!(pm_timer(&[]), Err(RegisterError::Truncated { found: 0 }));
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
             let expected = match found.address_space {
                 AddressSpace::SystemIo => free_port(found.address, PM_TIMER_PORTS)
                     .map(|port| Some(PmTimer { port, wide: { fadt.flags }.pm_timer_is_32_bit() })),
-                _ => Err(RegisterFault::Space { space }),
+                _ => Err(RegisterError::Space { space }),
             };
             prop_assert_eq!(pm_timer(&bytes), expected);
         }
@@ -244,7 +244,7 @@ mod tests {
         table[HPET_BASE_ADDRESS + 4..][..8].copy_from_slice(&0xfed0_0000u64.to_le_bytes());
         assert_eq!(hpet_address(&table), Ok(0xfed0_0000));
         table[HPET_BASE_ADDRESS] = SYSTEM_IO;
-        assert_eq!(hpet_address(&table), Err(RegisterFault::Space { space: SYSTEM_IO }));
-        assert_eq!(hpet_address(&table[..50]), Err(RegisterFault::Truncated { found: 50 }));
+        assert_eq!(hpet_address(&table), Err(RegisterError::Space { space: SYSTEM_IO }));
+        assert_eq!(hpet_address(&table[..50]), Err(RegisterError::Truncated { found: 50 }));
     }
 }

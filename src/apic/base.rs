@@ -1,58 +1,57 @@
-//! IA32_APIC_BASE: where a local APIC's registers are, and in which mode it is (SDM Vol. 3A, 11.4.4 and 11.12.5).
+//! IA32_APIC_BASE: the address of a local APIC's registers, and its mode (SDM Vol. 3A, 11.4.4 and 11.12.5).
 
 use x86_64::registers::model_specific::Msr;
 
 use super::Mode;
+use crate::cpu::registers::IA32_APIC_BASE;
 
-const IA32_APIC_BASE: Msr = Msr::new(0x1b);
 /// The local APIC is in x2APIC mode.
 const EXTD: u64 = 1 << 10;
-/// It is on.
+/// The local APIC is globally enabled.
 const EN: u64 = 1 << 11;
-/// The bits below the address; what else is in them is the processor's.
+/// The bits below the address.
 const FLAGS: u64 = 0xfff;
 
 fn read() -> u64 {
-    // SAFETY: every processor with a local APIC has it, and rt0 refuses one without.
-    unsafe { IA32_APIC_BASE.read() }
+    // SAFETY: the MSR exists, because rt0 rejects a processor without a local APIC; reading it has no effect.
+    unsafe { Msr::new(IA32_APIC_BASE).read() }
 }
 
+/// Writes IA32_APIC_BASE.
+///
 /// # Safety
-/// The change of mode is one that the manual allows (figure 11-27), and this CPU has no interrupt under way.
+/// The SDM allows the change of mode (figure 11-27), and no interrupt is pending or in service on this CPU.
 unsafe fn write(value: u64) {
-    let mut register = IA32_APIC_BASE;
-    // SAFETY: the MSR exists (rt0 refuses a processor without a local APIC), and the change of mode is allowed now, guaranteed by
-    // the caller (see # Safety).
+    let mut register = Msr::new(IA32_APIC_BASE);
+    // SAFETY: the MSR exists, because rt0 rejects a processor without a local APIC. The change of mode is allowed,
+    // guaranteed by the caller (see # Safety).
     unsafe { register.write(value) };
 }
 
-/// How this CPU's local APIC can be read before [`enter`].
+/// The state of this CPU's local APIC before [`enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It is off.
-    Off,
-    /// In xAPIC mode, with its registers at that physical address.
+pub enum InitialState {
+    /// It is globally disabled.
+    Disabled,
+    /// It is in xAPIC mode, with its registers at this physical address.
     XApic(u64),
-    /// In x2APIC mode.
+    /// It is in x2APIC mode.
     X2Apic,
 }
 
-/// The mode that firmware or INIT has left this CPU's local APIC in.
-pub fn found() -> Found {
+/// Returns the state in which firmware or INIT has left this CPU's local APIC. **Context:** any.
+pub fn initial_state() -> InitialState {
     match read() {
-        value if value & EN == 0 => Found::Off,
-        value if value & EXTD != 0 => Found::X2Apic,
-        value => Found::XApic(value & !FLAGS),
+        value if value & EN == 0 => InitialState::Disabled,
+        value if value & EXTD != 0 => InitialState::X2Apic,
+        value => InitialState::XApic(value & !FLAGS),
     }
 }
 
-/// Where this CPU's registers are in xAPIC mode, physical.
-pub fn address() -> u64 {
-    read() & !FLAGS
-}
-
-/// Puts this CPU's local APIC into that mode, whichever firmware left it in, and an xAPIC's registers at `address`.
-/// Interrupts off; before anything else is done with it.
+/// Puts this CPU's local APIC into `mode`, whatever mode firmware has left it in. `address` is the physical address of
+/// the registers in xAPIC mode.
+///
+/// **Context:** interrupts off, before any other use of the local APIC.
 pub fn enter(mode: Mode, address: u64) {
     let found = read();
     let wanted = match mode {
@@ -62,8 +61,9 @@ pub fn enter(mode: Mode, address: u64) {
     if found == wanted {
         return;
     }
-    // SAFETY: there is no way back from x2APIC but through the disabled state, and none from that but to xAPIC; in the
-    // disabled state all is lost, and nothing has been set up yet (11.12.5.1). Interrupts are off.
+    // SAFETY: x2APIC mode is left through the disabled state, and the disabled state through xAPIC mode, as the SDM
+    // requires (11.12.5.1). The disabled state loses all register contents, but nothing has been set up yet. Interrupts
+    // are disabled.
     unsafe {
         if mode == Mode::XApic && found & EXTD != 0 {
             write(found & !(EN | EXTD));
@@ -75,9 +75,9 @@ pub fn enter(mode: Mode, address: u64) {
     }
 }
 
-/// Leaves this CPU's local APIC as some firmware does: for the test that wants to see no harm come of it.
+/// Puts this CPU's local APIC into x2APIC mode, as some firmware does. For fault injection.
 #[cfg(feature = "faults")]
 pub fn set_x2apic_as_firmware() {
-    // SAFETY: from xAPIC mode, in which emulators start, or from x2APIC mode itself.
+    // SAFETY: the change is allowed from xAPIC mode, in which emulators start, and from x2APIC mode.
     unsafe { write(read() | EN | EXTD) };
 }

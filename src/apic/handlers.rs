@@ -1,28 +1,28 @@
-//! Interrupts of the local APIC's own, and those that nobody asked for.
+//! Handlers of the local APIC's own interrupts and of unexpected ones.
 
 use super::registers::is_in_service;
 use super::{end_of_interrupt, read_error_status};
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 
 pub fn register() {
     interrupts::register(Vector::SPURIOUS, "spurious", spurious);
     interrupts::register(Vector::APIC_ERROR, "APIC error", error);
-    interrupts::set_acknowledge(acknowledge);
+    interrupts::set_eoi_hook(acknowledge);
 }
 
-/// Nothing is in service (SDM Vol. 3A, 11.9), unless a device was told to interrupt by just this vector.
-fn spurious(_: &mut Frame) {
+/// A spurious interrupt is not in service (SDM Vol. 3A, 11.9), unless a device was programmed with this vector.
+fn spurious(_: &mut TrapFrame) {
     acknowledge(Vector::SPURIOUS);
 }
 
-fn error(_: &mut Frame) {
+fn error(_: &mut TrapFrame) {
     let status = read_error_status();
     end_of_interrupt();
-    log::warn!("the local APIC reports error {status:#x}");
+    log::warn!("local APIC error, ESR {status:#x}");
 }
 
-/// An interrupt from the bus is in service and blocks all of its priority until it is acknowledged; one that an
-/// instruction raised is not, and acknowledging it would end another.
+/// Acknowledges an interrupt if it is in service, because it blocks all interrupts of its priority class. An interrupt
+/// that an INT instruction raised is not in service, and an end-of-interrupt would end another one.
 fn acknowledge(vector: Vector) {
     if is_in_service(vector.get()) {
         end_of_interrupt();

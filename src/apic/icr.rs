@@ -1,23 +1,24 @@
-//! The interrupt command register (ICR): how this CPU sends interrupts to others and to itself.
+//! The interrupt command register (ICR): sending of IPIs.
 //!
-//! In xAPIC mode the ICR is a pair of registers, and the write to the low half sends to the destination in the high half.
-//! If another send on the same CPU comes between the two writes, the message goes to the wrong CPU. What prevents that:
+//! In xAPIC mode the ICR is a pair of registers. A write to the low half sends to the destination in the high half. If
+//! another send on the same CPU happens between the two writes, the message goes to the wrong CPU. Four rules prevent
+//! this:
 //!
-//! - In thread and interrupt context, [`send`] and [`Batch::send`] take an [`IrqGuard`], so no interrupt handler runs between
-//!   the two writes.
-//! - A handler of an NMI, machine check or debug exception runs although interrupts are off. In such a handler nothing is
-//!   sent: every function here returns [`ApicError::InNmi`]. So a handler that returns leaves both halves as they were, and a
-//!   wait for the ICR to become idle still holds when the interrupted code goes on.
-//! - A CPU that panics sends by [`Batch::send_nmi_in_panic`], which takes a [`Panicking`]: code that it has interrupted, which
-//!   may be between the two writes, never goes on.
-//! - An interrupt to the CPU itself uses the shorthand, which needs the low half alone.
+//! - In thread and interrupt context, [`send`] and [`Batch::send`] take an [`IrqGuard`], so no interrupt handler runs
+//!   between the two writes.
+//! - A handler of NMI, #MC or #DB runs although interrupts are disabled. It sends nothing: every function here returns
+//!   [`ApicError::InNmi`] there. So a handler that returns leaves both halves unchanged, and a wait for the ICR to become
+//!   idle remains valid when the interrupted code continues.
+//! - A CPU that panics sends by [`Batch::send_nmi_in_panic`], which takes a [`Panicking`]. The code that it interrupted
+//!   may be between the two writes, but never continues.
+//! - An IPI to the CPU itself uses the shorthand, which requires only the low half.
 //!
 //! The two functions that write the pair are private to this module.
 //!
-//! An xAPIC's ICR must not be written while it is *busy*, that is, while the last message has not been accepted. Each send
-//! waits for that, at most [`IPI_DELIVERY_MS`] for one message or for all of a [`Batch`], and then returns
-//! [`ApicError::NotDelivered`]. Nothing was sent in that case. An x2APIC's ICR is never busy; its write is not ordered after
-//! earlier stores, hence the fences (SDM Vol. 3A, 11.12.3).
+//! An xAPIC's ICR must not be written while it is *busy*, that is, while the last message has not been accepted. Each
+//! send waits for that, at most [`IPI_DELIVERY_MS`] for one message or for all messages of a [`Batch`], and then returns
+//! [`ApicError::NotDelivered`]. Nothing was sent in that case. An x2APIC's ICR is never busy. Its write is not ordered
+//! after earlier stores, hence the fences (SDM Vol. 3A, 11.12.3).
 
 use super::registers::{self, ICR_ASSERT, ICR_INIT, ICR_NMI, ICR_SELF, ICR_START_UP};
 use super::{ApicError, write_icr, write_icr_self};
@@ -25,19 +26,19 @@ use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::{ApicId, IrqGuard};
 use crate::interrupts::{self, Vector};
 use crate::panic::Panicking;
-use crate::redirectable;
+use crate::patchable;
 use crate::sync::Timeout;
 
-/// What to send to another CPU.
+/// A message to another CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// An interrupt.
+    /// A maskable interrupt with this vector.
     Fixed(Vector),
-    /// A non-maskable interrupt.
+    /// A non-maskable interrupt (NMI).
     Nmi,
     /// INIT.
     Init,
-    /// A start-up interrupt: begin in real mode at the page of this number.
+    /// A start-up IPI (SIPI): the target starts in real mode at the page with this number.
     StartUp(u8),
 }
 
@@ -53,60 +54,61 @@ impl Message {
     }
 }
 
-/// Sends a message to the CPU with that APIC ID.
+/// Sends a message to the CPU with APIC ID `to`.
 ///
 /// **Context:** any with interrupts off, but not an NMI handler. Spins while the ICR is busy.
 ///
 /// # Errors
-/// [`ApicError::NotDelivered`] if it stays busy for [`IPI_DELIVERY_MS`], [`ApicError::InNmi`]. The message was not sent.
+/// [`ApicError::NotDelivered`] if the ICR stays busy for [`IPI_DELIVERY_MS`]; [`ApicError::InNmi`] in an NMI handler. The
+/// message was not sent.
 #[inline]
 pub fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
     Batch::new().send(guard, to, message)
 }
 
-/// Several messages, which together wait at most [`IPI_DELIVERY_MS`] for a busy ICR. So a CPU whose ICR stays busy reports
-/// that once for all targets, and not after a wait for each. Interrupts may be on between two messages.
+/// A sequence of messages that together wait at most [`IPI_DELIVERY_MS`] for a busy ICR. A CPU whose ICR stays busy
+/// therefore waits once for all targets, not once for each. Interrupts may be enabled between two messages.
 #[derive(Debug)]
 pub struct Batch {
-    /// How long its messages may wait in all, in milliseconds.
+    /// The limit of the total wait, in milliseconds.
     limit_ms: u64,
-    /// What is left of that, once the ICR was found busy.
+    /// The remaining wait, once the ICR was found busy.
     timeout: Option<Timeout>,
 }
 
-/// How long a [brief](Batch::brief) batch waits, in milliseconds. An ICR that works is idle again after microseconds.
+/// The limit of a [brief](Batch::brief) batch, in milliseconds. An ICR that works is idle again after microseconds.
 const BRIEF_MS: u64 = 1;
 
-/// Why no other send of this CPU can come between the two writes.
+/// The proof that no other send of this CPU can happen between the two writes to the ICR.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "what counts is that the references exist")]
-pub enum Proof<'a> {
-    /// Interrupts are off.
+#[allow(dead_code, reason = "only the existence of the references matters")]
+pub enum IcrAccess<'a> {
+    /// Interrupts are disabled.
     Guard(&'a IrqGuard),
     /// The CPU panics.
     Panic(&'a Panicking),
 }
 
 impl Batch {
-    /// A batch without messages.
+    /// Creates a batch that waits at most [`IPI_DELIVERY_MS`].
     #[inline]
     pub fn new() -> Batch {
         Batch { limit_ms: IPI_DELIVERY_MS, timeout: None }
     }
 
-    /// A batch that waits at most a millisecond, for wake-ups: a CPU that is not woken finds by itself what it waits for, a
-    /// little later. The sender often is an interrupt handler, and has answered many calls.
+    /// Creates a batch that waits at most one millisecond, for wake-ups: a CPU that is not woken detects the event
+    /// itself, a little later. The sender is often an interrupt handler that has processed many calls.
     #[inline]
     pub fn brief() -> Batch {
         Batch { limit_ms: BRIEF_MS, timeout: None }
     }
 
-    /// A batch that does not wait: what the ICR is too busy for is not sent.
+    /// Creates a batch that does not wait: a message is not sent if the ICR is busy.
     pub fn without_waiting() -> Batch {
         Batch { limit_ms: 0, timeout: Some(Timeout::new(0, 0)) }
     }
 
-    /// Sends a message to the CPU with that APIC ID.
+    /// Sends a message to the CPU with APIC ID `to`.
     ///
     /// **Context:** as for [`send`].
     ///
@@ -114,66 +116,68 @@ impl Batch {
     /// As for [`send`]. Later messages may still be sent, if the ICR is idle by then.
     #[inline]
     pub fn send(&mut self, guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
-        transmit(Proof::Guard(guard), self, to, message)
+        transmit(IcrAccess::Guard(guard), self, to, message)
     }
 
-    /// Sends an NMI to the CPU with that APIC ID, whatever this CPU was doing when it panicked.
+    /// Sends an NMI to the CPU with APIC ID `to`, from any code that panicked.
+    ///
+    /// **Context:** a panic, interrupts off.
     ///
     /// # Errors
-    /// [`ApicError::NotDelivered`]
+    /// [`ApicError::NotDelivered`]: the message was not sent.
     pub fn send_nmi_in_panic(&mut self, panicking: &Panicking, to: ApicId) -> Result<(), ApicError> {
-        transmit(Proof::Panic(panicking), self, to, Message::Nmi)
+        transmit(IcrAccess::Panic(panicking), self, to, Message::Nmi)
     }
 
     #[inline]
     fn wait_until_idle(&mut self, to: ApicId) -> Result<(), ApicError> {
-        // The usual case, for which no clock is read.
+        // The usual case reads no clock.
         if is_idle() { Ok(()) } else { self.wait_while_busy(to) }
     }
 
     #[cold]
     #[allow(
         clippy::redundant_closure,
-        reason = "with deliberate faults built in `is_idle` has the C ABI, so it is no `FnMut`"
+        reason = "with the feature `faults` `is_idle` has the C ABI, so it is no `FnMut`"
     )]
     fn wait_while_busy(&mut self, to: ApicId) -> Result<(), ApicError> {
         let waited_ms = self.limit_ms;
         let timeout = self.timeout.get_or_insert_with(|| Timeout::after_ms(self.limit_ms));
-        // What has passed since the last wait is none of it.
+        // The time since the last wait does not count.
         timeout.resume();
         timeout.wait_until(|| is_idle()).map_err(|_| ApicError::NotDelivered { to, waited_ms })
     }
 }
 
-redirectable! {
-    /// What every message to another CPU goes through.
-    pub fn transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError> {
+patchable! {
+    /// Sends a message to another CPU. All messages pass through this function.
+    pub fn transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError> {
         match proof {
-            Proof::Guard(_) if !may_send() => return Err(ApicError::InNmi),
-            Proof::Guard(_) | Proof::Panic(_) => {}
+            IcrAccess::Guard(_) if !may_send() => return Err(ApicError::InNmi),
+            IcrAccess::Guard(_) | IcrAccess::Panic(_) => {}
         }
         batch.wait_until_idle(to)?;
         write_icr(to, message.command());
         Ok(())
     }
 
-    /// Whether the context is one that sends: not a handler of an NMI, machine check or debug exception.
+    /// Returns whether this context may send: it is not a handler of NMI, #MC, #DF or #DB. **Context:** any.
     pub fn may_send() -> bool {
         !interrupts::is_in_nmi()
     }
 
-    /// Whether the ICR may be written.
+    /// Returns whether the ICR may be written. **Context:** any.
     pub fn is_idle() -> bool {
         registers::icr_is_idle()
     }
 
-    /// Whether this CPU's local APIC accepts an interrupt to the CPU itself.
+    /// Returns whether this CPU's local APIC accepts an IPI to the CPU itself. Fault injection replaces this.
     pub fn accepts_from_itself() -> bool {
         true
     }
 }
 
-/// Interrupts this CPU itself, as soon as its interrupts are on.
+/// Sends an IPI to this CPU. It is taken as soon as interrupts are enabled.
 ///
 /// **Context:** as for [`send`].
 ///

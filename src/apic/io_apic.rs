@@ -1,11 +1,11 @@
-//! The I/O APICs (82093AA datasheet, 3.2): which CPU gets a device's interrupt, on which vector.
+//! The I/O APICs (82093AA datasheet, 3.2): routing of device interrupts to CPUs and vectors.
 //!
-//! [`init`] masks every pin, [`route`] opens one. The `x2apic` crate drives the registers. What this module does about it
-//! (read at version 0.5.1):
-//! - `set_table_entry` writes the half with the mask bit first, so that an entry would be live with its old destination:
-//!   [`route`] writes it masked, and opens it when it is whole;
-//! - `init` gives every pin a vector, unmasked as it may be, by adding bits to the old one: nothing here uses it;
-//! - an entry's `mode` panics on the values that the datasheet reserves: nothing here asks for it.
+//! [`init`] masks every pin, [`route`] unmasks one. The `x2apic` crate drives the registers. Of version 0.5.1 these
+//! functions need care:
+//! - `set_table_entry` writes the half with the mask bit first, so an unmasked entry would be live with its old
+//!   destination. [`route`] writes the entry masked, and unmasks it when it is complete.
+//! - `init` gives every pin a vector by adding bits to the old one, and may leave it unmasked. It is not used.
+//! - An entry's `mode` panics on values that the datasheet reserves. It is not used.
 
 use core::fmt;
 use core::ops::Range;
@@ -15,9 +15,9 @@ use heapless::Vec;
 use spin::Once;
 use x2apic::ioapic::{IoApic, IrqFlags, IrqMode, RedirectionTableEntry};
 
-use crate::acpi::io_apic_probe::{IoApicRegisters, NoIoApic, probe};
-use crate::acpi::wiring::{IO_APIC_BYTES, MAX_IO_APICS};
-use crate::acpi::{IoApicEntry, Line};
+use crate::acpi::io_apic_probe::{IoApicProbeError, IoApicRegisters, probe};
+use crate::acpi::irq_routing::{IO_APIC_BYTES, MAX_IO_APICS};
+use crate::acpi::{IoApicEntry, IrqRoute};
 use crate::boot::defect::Defect;
 use crate::boot::io_regions::Device;
 use crate::boot::report_defect;
@@ -26,10 +26,10 @@ use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
 use crate::sync::IrqMutex;
 
-/// Where the window register is, in bytes after the index register.
+/// The offset in bytes of the window register from the index register.
 const WINDOW: usize = 0x10;
 
-/// How many I/O APICs that prove to be none are reported each for itself.
+/// The maximum number of invalid I/O APICs that are reported individually.
 const MAX_REFUSED_REPORTED: usize = 4;
 
 struct Chip {
@@ -38,39 +38,42 @@ struct Chip {
     driver: IrqMutex<IoApic>,
 }
 
-/// The registers of what may be an I/O APIC.
+/// The registers of a possible I/O APIC.
 #[derive(Clone, Copy)]
 struct Registers(NonNull<u32>);
 
 impl IoApicRegisters for Registers {
     fn index(&self) -> u32 {
-        // SAFETY: `Registers` is made in `open` alone, of a mapping of `memory::map_device` that stays while it is in use.
+        // SAFETY: only `open` makes `Registers`, from a mapping of `memory::map_device` that exists as long as they are
+        // in use.
         unsafe { self.0.read_volatile() }
     }
 
     fn set_index(&self, index: u32) {
-        // SAFETY: `open` alone makes `Registers`, of a mapping that stays; the address is a device's alone, which `memory::map_device` has checked, and an I/O
-        // APIC's index register has no effect of its own.
+        // SAFETY: only `open` makes `Registers`, from a mapping that exists as long as they are in use.
+        // `memory::map_device` has checked that the address belongs to a device, and a write to an I/O APIC's index
+        // register has no side effect.
         unsafe { self.0.write_volatile(index) };
     }
 
     fn window(&self) -> u32 {
-        // SAFETY: `open` alone makes `Registers`, of a mapping that stays; the window lies within the bytes that are mapped.
+        // SAFETY: only `open` makes `Registers`, from a mapping that exists as long as they are in use. The window lies
+        // within the mapped bytes.
         unsafe { self.0.byte_add(WINDOW).read_volatile() }
     }
 }
 
-/// An I/O APIC that answers as one.
+/// An I/O APIC that `probe` has accepted.
 #[derive(Clone)]
 struct Found {
     registers: Registers,
     gsis: Range<u32>,
 }
 
-/// Why an I/O APIC of the firmware's list is not used.
+/// The reason why an I/O APIC of the MADT is not used.
 enum Refusal {
     Map(MapError),
-    Absent(NoIoApic),
+    Absent(IoApicProbeError),
 }
 
 impl fmt::Display for Refusal {
@@ -87,17 +90,18 @@ crate::name_lock!(CHIPS, |_, is_so| CHIPS
     .get()
     .is_some_and(|chips| chips.iter().any(|chip| is_so(chip.driver.owner()))));
 
-/// Why a device's interrupt goes nowhere.
+/// The reason why a device interrupt cannot be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoApicError {
-    /// No memory for the list.
+    /// No memory for the list of I/O APICs.
     OutOfMemory,
     /// No I/O APIC has the pin.
     NoPin {
-        /// Its global interrupt number.
+        /// The pin's global system interrupt (GSI) number.
         gsi: u32,
     },
-    /// An I/O APIC's destination has 8 bits, of which 255 means every CPU. Others need interrupt remapping.
+    /// The APIC ID does not fit into an I/O APIC's destination field of 8 bits, where 255 is the broadcast ID. It needs
+    /// interrupt remapping.
     OutOfReach {
         /// The CPU.
         to: ApicId,
@@ -107,17 +111,19 @@ pub enum IoApicError {
 impl fmt::Display for IoApicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IoApicError::OutOfMemory => f.write_str("too little memory for the list of I/O APICs"),
-            IoApicError::NoPin { gsi } => write!(f, "no I/O APIC has a pin for global interrupt {gsi}"),
-            IoApicError::OutOfReach { to } => write!(f, "no I/O APIC reaches APIC ID {to}"),
+            IoApicError::OutOfMemory => f.write_str("out of memory for the list of I/O APICs"),
+            IoApicError::NoPin { gsi } => write!(f, "no I/O APIC has GSI {gsi}"),
+            IoApicError::OutOfReach { to } => {
+                write!(f, "APIC ID {to} does not fit into an I/O APIC's destination")
+            }
         }
     }
 }
 
-/// Finds the I/O APICs and masks all their pins; returns how many pins there are. One that cannot be used is left out with
-/// a warning.
+/// Probes the I/O APICs of the MADT and masks all their pins. Returns the number of pins. An unusable I/O APIC is skipped
+/// with a warning.
 ///
-/// **Context**: once, by the BSP, before the APs run.
+/// **Context:** the BSP, once, before the APs run.
 ///
 /// # Errors
 /// [`IoApicError::OutOfMemory`]
@@ -126,7 +132,7 @@ pub fn init(entries: &[IoApicEntry]) -> Result<u32, IoApicError> {
     let mut refused = 0;
     for entry in entries {
         match open(entry, &found) {
-            // The list of entries is no longer than this one.
+            // The list of entries is not longer than `found`'s capacity.
             Ok(chip) => drop(found.push(chip)),
             Err(refusal) => {
                 refused += 1;
@@ -139,22 +145,22 @@ pub fn init(entries: &[IoApicEntry]) -> Result<u32, IoApicError> {
         }
     }
     if let more @ 1.. = refused.saturating_sub(MAX_REFUSED_REPORTED) {
-        let reason = format_args!("{more} more of the MADT are not used");
+        let reason = format_args!("{more} more I/O APICs of the MADT are not used");
         report_defect(&Defect { table: "I/O APIC", address: None, offset: None, reason });
     }
     let chips = memory::alloc_slice_from(found.iter().map(Chip::new)).ok_or(IoApicError::OutOfMemory)?;
     for chip in chips.iter() {
         let mut driver = chip.driver.lock();
         for pin in 0..chip.pins as u8 {
-            // SAFETY: the chip has the pin, and a masked pin does nothing.
+            // SAFETY: the I/O APIC has the pin, and masking a pin has no other effect.
             unsafe { driver.disable_irq(pin) };
         }
-        log::debug!("I/O APIC: {} pins, from GSI {} on", chip.pins, chip.gsi_base);
+        log::debug!("I/O APIC: {} pins, GSI base {}", chip.pins, chip.gsi_base);
     }
     Ok(CHIPS.call_once(|| chips).iter().map(|chip| chip.pins).sum())
 }
 
-/// Maps the registers and looks whether an I/O APIC answers; if not, nothing stays mapped.
+/// Maps the registers and probes for an I/O APIC. If there is none, the mapping is removed.
 fn open(entry: &IoApicEntry, others: &[Found]) -> Result<Found, Refusal> {
     let address = u64::from(entry.address);
     let registers = memory::map_device(Device::IoApic, address, IO_APIC_BYTES).map_err(Refusal::Map)?;
@@ -166,7 +172,7 @@ fn open(entry: &IoApicEntry, others: &[Found]) -> Result<Found, Refusal> {
             let page = |registers: &Registers| registers.0.addr().get() / PAGE_BYTES;
             let is_shared = others.iter().any(|other| page(&other.registers) == page(&registers));
             if !is_shared {
-                // SAFETY: no I/O APIC in use has registers in the page, and `registers` ends here.
+                // SAFETY: no I/O APIC in use has registers in the page (`is_shared`), and `registers` is not used again.
                 unsafe { memory::unmap_device(address, IO_APIC_BYTES) };
             }
             Err(Refusal::Absent(reason))
@@ -176,37 +182,40 @@ fn open(entry: &IoApicEntry, others: &[Found]) -> Result<Found, Refusal> {
 
 impl Chip {
     fn new(found: &Found) -> Chip {
-        // SAFETY: the registers are mapped uncached for the kernel's lifetime, for `open` unmaps only pages of chips that it
-        // refuses; `probe` has found them to be no other chip's, and `init`, which is called once, drops all `Registers`.
+        // SAFETY: the registers are mapped uncached for the kernel's lifetime: `open` unmaps only pages of I/O APICs that
+        // it rejects. `probe` has checked that no other I/O APIC has them, and `init`, which is called once, drops all
+        // `Registers`.
         let driver = unsafe { IoApic::new(found.registers.0.addr().get() as u64) };
         Chip { gsi_base: found.gsis.start, pins: found.gsis.len() as u32, driver: IrqMutex::new(driver) }
     }
 }
 
-/// From now on the line's interrupts go to the CPU with that APIC ID, on `vector`, whose handler acknowledges them to the
-/// local APIC. Any context but an NMI. A line that was routed before is moved; an interrupt that is on its way
-/// may still come to the old place.
+/// Routes the interrupts of `route` to the CPU with APIC ID `to`, on `vector`. The handler acknowledges them to the local
+/// APIC. A second call reroutes the interrupt; one that is pending may still arrive at the old destination.
+///
+/// **Context:** thread or interrupt; not NMI. Takes a lock.
 ///
 /// # Errors
-/// [`IoApicError::NoPin`], [`IoApicError::OutOfReach`]; then nothing has changed.
-pub fn route(line: Line, vector: Vector, to: ApicId) -> Result<(), IoApicError> {
+/// [`IoApicError::NoPin`], [`IoApicError::OutOfReach`]. Nothing has changed then.
+pub fn route(route: IrqRoute, vector: Vector, to: ApicId) -> Result<(), IoApicError> {
     let destination = u8::try_from(to.0).ok().filter(|_| to < ApicId::XAPIC_BROADCAST);
     let destination = destination.ok_or(IoApicError::OutOfReach { to })?;
-    let has_pin = |chip: &&Chip| line.gsi.checked_sub(chip.gsi_base).is_some_and(|pin| pin < chip.pins);
+    let has_pin = |chip: &&Chip| route.gsi.checked_sub(chip.gsi_base).is_some_and(|pin| pin < chip.pins);
     let chips = CHIPS.get().copied().unwrap_or_default();
-    let chip = chips.iter().find(has_pin).ok_or(IoApicError::NoPin { gsi: line.gsi })?;
+    let chip = chips.iter().find(has_pin).ok_or(IoApicError::NoPin { gsi: route.gsi })?;
     let mut driver = chip.driver.lock();
-    let pin = (line.gsi - chip.gsi_base) as u8;
+    let pin = (route.gsi - chip.gsi_base) as u8;
 
     let mut flags = IrqFlags::MASKED;
-    flags.set(IrqFlags::LOW_ACTIVE, line.active_low);
-    flags.set(IrqFlags::LEVEL_TRIGGERED, line.level_triggered);
+    flags.set(IrqFlags::LOW_ACTIVE, route.active_low);
+    flags.set(IrqFlags::LEVEL_TRIGGERED, route.level_triggered);
     let mut entry = RedirectionTableEntry::default();
     entry.set_vector(vector.get());
     entry.set_mode(IrqMode::Fixed);
     entry.set_flags(flags);
     entry.set_dest(destination);
-    // SAFETY: the chip has the pin; the entry is whole before it is opened, and its vector has a gate, as all have.
+    // SAFETY: the I/O APIC has the pin (`has_pin`). The entry is complete before it is unmasked, and its vector has a
+    // gate, as all have.
     unsafe {
         driver.disable_irq(pin);
         driver.set_table_entry(pin, entry);
@@ -215,11 +224,13 @@ pub fn route(line: Line, vector: Vector, to: ApicId) -> Result<(), IoApicError> 
     Ok(())
 }
 
-/// Every line whose interrupts go to the first CPU goes to the second from now on; how many they were. Any context but an
-/// NMI. An interrupt that is on its way still comes to the old place.
+/// Reroutes all interrupts from the CPU with APIC ID `from` to the CPU with APIC ID `to`. Returns their number. An
+/// interrupt that is pending may still arrive at the old destination.
+///
+/// **Context:** thread or interrupt; not NMI. Takes a lock.
 ///
 /// # Errors
-/// [`IoApicError::OutOfReach`]; then nothing has changed.
+/// [`IoApicError::OutOfReach`]. Nothing has changed then.
 pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
     let Ok(from) = u8::try_from(from.0) else { return Ok(0) };
     let destination = u8::try_from(to.0).ok().filter(|_| to < ApicId::XAPIC_BROADCAST);
@@ -227,7 +238,7 @@ pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
     for chip in CHIPS.get().copied().unwrap_or_default() {
         let mut driver = chip.driver.lock();
         for pin in 0..chip.pins as u8 {
-            // SAFETY: the chip has the pin, and reading an entry has no effect.
+            // SAFETY: the I/O APIC has the pin, and reading an entry has no effect.
             let mut entry = unsafe { driver.table_entry(pin) };
             let flags = entry.flags();
             if flags.contains(IrqFlags::MASKED) || entry.dest() != from {
@@ -235,7 +246,8 @@ pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
             }
             entry.set_dest(destination.ok_or(IoApicError::OutOfReach { to })?);
             entry.set_flags(flags | IrqFlags::MASKED);
-            // SAFETY: the chip has the pin; the pin is masked while its entry, which keeps its vector, changes.
+            // SAFETY: the I/O APIC has the pin. The pin is masked while its entry changes, and the entry keeps its
+            // vector.
             unsafe {
                 driver.disable_irq(pin);
                 driver.set_table_entry(pin, entry);

@@ -1,12 +1,12 @@
-//! Layer 6: each CPU's local APIC, and in [`io_apic`] what brings devices' interrupts to it.
+//! Layer 6: each CPU's local APIC, and the I/O APICs ([`io_apic`]), which deliver device interrupts to it.
 //!
-//! Both modes, xAPIC through memory and x2APIC through MSRs, have the same registers but for the interrupt command
-//! register; `registers` hides the difference. The crate `x2apic` drives the I/O APICs ([`io_apic`]). Its `LocalApic` is not
-//! used: it takes the mode from CPUID alone, so that a processor that has x2APIC could not be used without it, and it
-//! unmasks both pins and the timer when it turns an APIC on.
+//! The modes xAPIC (registers in memory) and x2APIC (MSRs) have the same registers except for the interrupt command
+//! register; `registers` hides the difference. The `x2apic` crate drives the I/O APICs ([`io_apic`]). Its `LocalApic` is
+//! not used: it derives the mode from CPUID alone, so that xAPIC mode could not be selected on a processor with x2APIC,
+//! and it unmasks both LINT pins and the timer when it enables an APIC.
 //!
-//! What bites: the two halves of an xAPIC's ICR, and when it may be written (`icr`); the error status register has to be
-//! written before it is read (SDM Vol. 3A, 11.5.3).
+//! Two hardware rules matter: the two halves of an xAPIC's ICR, and when the ICR may be written (`icr`); and the error
+//! status register must be written before it is read (SDM Vol. 3A, 11.5.3).
 
 mod base;
 mod handlers;
@@ -29,13 +29,13 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
-use crate::{per_cpu, redirect, redirectable};
+use crate::{patchable, per_cpu, static_call};
 
 #[cfg(feature = "faults")]
 pub use base::set_x2apic_as_firmware;
 pub use icr::{Batch, Message, send, send_to_self};
 #[cfg(feature = "faults")]
-pub use icr::{Proof, accepts_from_itself, is_idle, may_send, transmit};
+pub use icr::{IcrAccess, accepts_from_itself, is_idle, may_send, transmit};
 pub use registers::{Mode, mode};
 pub use timer::{
     TimerMode, deadline_mode_works, set_timer_count, set_tsc_deadline, start_timer, start_timer_masked,
@@ -45,59 +45,62 @@ pub use timer::{
 use registers::Register;
 
 per_cpu! {
-    /// Whether this CPU's local APIC is on.
+    /// Whether this CPU's local APIC is enabled.
     static IS_ENABLED: Cell<bool> = Cell::new(false);
 }
 
-/// Where the registers of an xAPIC are mapped; 0 in x2APIC mode.
+/// The virtual address of the xAPIC registers; 0 in x2APIC mode.
 static XAPIC_BASE: AtomicU64 = AtomicU64::new(0);
 
-/// Where they lie, physical.
+/// The physical address of the xAPIC registers.
 static XAPIC_PHYSICAL: AtomicU64 = AtomicU64::new(0);
 
-/// Why a local APIC cannot be used.
+/// An error of the local APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApicError {
-    /// Its registers could not be mapped.
+    /// The registers cannot be mapped.
     Map(MapError),
-    /// An interrupt could not be sent: the ICR stayed busy with the one before.
+    /// The message was not sent: the ICR stayed busy with the previous one.
     NotDelivered {
         /// The target.
         to: ApicId,
-        /// How long the sender has waited, with the messages before this one, in milliseconds.
+        /// The time that the sender has waited, in milliseconds, including earlier messages of the batch.
         waited_ms: u64,
     },
-    /// An NMI handler sends no interrupts: it may have interrupted the code that does.
+    /// An NMI handler must not send: it may have interrupted the code that sends.
     InNmi,
 }
 
 impl fmt::Display for ApicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ApicError::Map(error) => write!(f, "the local APIC's registers: {error}"),
+            ApicError::Map(error) => write!(f, "local APIC registers: {error}"),
             ApicError::NotDelivered { to, waited_ms } => {
-                write!(f, "no interrupt to APIC ID {to}: the local APIC's ICR was busy for {waited_ms} ms")
+                write!(f, "IPI to APIC ID {to} not sent: ICR busy for {waited_ms} ms")
             }
-            ApicError::InNmi => f.write_str("an interrupt cannot be sent from an NMI handler"),
+            ApicError::InNmi => f.write_str("IPI not sent: in an NMI handler"),
         }
     }
 }
 
-/// Chooses the mode for all CPUs, maps the registers, and registers the handlers. Once, by the boot processor.
+/// Selects the mode for all CPUs, maps the registers, and registers the handlers.
 ///
-/// The mode is x2APIC wherever `features` has it, since only there every APIC ID can be addressed.
+/// The mode is x2APIC if `features` has it, because only x2APIC addresses every APIC ID. `listed_at` is the address of
+/// the registers in the MADT. If it differs from IA32_APIC_BASE, the latter is used, because the processor decodes this
+/// address.
 ///
-/// `listed_at` is where the firmware's table has the registers. The processor's own word counts, for it is the processor
-/// that decodes the address.
+/// **Context:** the BSP, once, before the APs run.
+///
+/// # Errors
+/// [`ApicError::Map`]
 pub fn init(features: &Features, listed_at: Option<u64>) -> Result<Mode, ApicError> {
     let mode = if features.x2apic {
         Mode::X2Apic
     } else {
-        let registers_at = base::address();
+        let registers_at = crate::cpu::registers::apic_base();
         if let Some(listed_at) = listed_at.filter(|listed_at| *listed_at != registers_at) {
-            let reason = format_args!(
-                "the local APIC's registers are not there: the processor has them at {registers_at:#x}"
-            );
+            let reason =
+                format_args!("wrong local APIC address, using {registers_at:#x} from IA32_APIC_BASE");
             report_defect(&Defect { table: "MADT", address: Some(listed_at), offset: None, reason });
         }
         let registers =
@@ -111,12 +114,13 @@ pub fn init(features: &Features, listed_at: Option<u64>) -> Result<Mode, ApicErr
     Ok(mode)
 }
 
-redirectable! {
-    /// Turns on this CPU's local APIC, its timer still, whatever firmware or INIT has made of it. Once on each CPU
-    /// each time that it comes up.
+patchable! {
+    /// Enables this CPU's local APIC with the timer stopped, whatever state firmware or INIT has left it in.
+    ///
+    /// **Context:** once on each CPU each time that it comes up, interrupts off.
     pub fn enable(_guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
         base::enter(registers::mode(), XAPIC_PHYSICAL.load(Ordering::Relaxed));
-        // First, for as long as it is off no entry of the vector table can be unmasked (SDM Vol. 3A, 11.4.7.2).
+        // This comes first: while the APIC is software-disabled, no LVT entry can be unmasked (SDM Vol. 3A, 11.4.7.2).
         registers::write(Register::Spurious, registers::SOFTWARE_ENABLE | u32::from(Vector::SPURIOUS.get()));
         registers::write(Register::LvtTimer, registers::LVT_MASKED | u32::from(Vector::TIMER.get()));
         registers::write(Register::TimerInitial, 0);
@@ -130,64 +134,67 @@ redirectable! {
             registers::write(if pin == 0 { Register::Lint0 } else { Register::Lint1 }, entry);
         }
         registers::write(Register::TaskPriority, 0);
-        // Whatever the firmware left behind is not ours to report.
+        // Errors from before are discarded.
         let _ = read_error_status();
         IS_ENABLED.set(true);
     }
 }
 
-/// Whether this CPU's local APIC is on, so that it can send.
+/// Returns whether this CPU's local APIC is enabled, so that it can send.
 pub fn is_enabled(_: &IrqGuard) -> bool {
     IS_ENABLED.get()
 }
 
-/// Whether an interrupt waits for this CPU to take it.
+/// Returns whether an interrupt is pending in this CPU's local APIC.
 pub fn is_any_requested(_: &IrqGuard) -> bool {
     registers::is_any_requested()
 }
 
-/// The boot processor's APIC ID, by its local APIC, before [`init`]. `by_cpuid` is CPUID's, which counts where the APIC cannot
-/// be read, and whose upper bits an xAPIC does not have.
+/// Returns the BSP's APIC ID from its local APIC, before [`init`]. `by_cpuid` is the initial APIC ID. It is returned if
+/// the APIC cannot be read, and it has the upper bits that an xAPIC's register lacks.
 ///
-/// **Context:** the boot processor, before the others run.
-pub fn own_id(by_cpuid: ApicId) -> ApicId {
-    match base::found() {
-        base::Found::Off => by_cpuid,
-        base::Found::X2Apic => registers::read_x2apic_id(),
-        base::Found::XApic(address) => {
+/// **Context:** the BSP, before the APs run.
+pub fn bsp_apic_id(by_cpuid: ApicId) -> ApicId {
+    match base::initial_state() {
+        base::InitialState::Disabled => by_cpuid,
+        base::InitialState::X2Apic => registers::read_x2apic_id(),
+        base::InitialState::XApic(address) => {
             let Ok(page) = memory::map_device(Device::LocalApic, address, FRAME_BYTES) else {
                 return by_cpuid;
             };
-            // SAFETY: the page is mapped as device memory, and the processor has its local APIC's registers there (`found`).
+            // SAFETY: the page is mapped as device memory, and IA32_APIC_BASE has its address (`initial_state`).
             let id = unsafe { registers::read_xapic_id(page) };
-            // SAFETY: the pointer is not used again; `init` maps the page anew, after this.
+            // SAFETY: the pointer is not used again; `init` maps the page again later.
             unsafe { memory::unmap_device(address, FRAME_BYTES) };
             if id == by_cpuid.0 as u8 { by_cpuid } else { ApicId(id.into()) }
         }
     }
 }
 
-/// This CPU's APIC ID.
+/// Returns this CPU's APIC ID.
 #[allow(dead_code, reason = "part of the local APIC's interface")]
 pub fn id() -> ApicId {
     registers::read_id()
 }
 
-redirect! {
-    /// Tells this CPU's local APIC that the interrupt in service is over.
+static_call! {
+    /// Signals end-of-interrupt to this CPU's local APIC.
+    ///
+    /// **Context:** the handler of an interrupt from the local APIC, once.
     pub fn end_of_interrupt() = registers::end_of_interrupt_xapic
         => registers::end_of_interrupt_x2apic, if |features| features.x2apic;
 
-    /// Writes the interrupt command register, which sends. For [`icr`] alone, which says when that is right.
+    /// Writes the interrupt command register, which sends a message. Only [`icr`] calls this; it has the conditions.
     fn write_icr(destination: ApicId, command: u32) = registers::write_icr_xapic
         => registers::write_icr_x2apic, if |features| features.x2apic;
 
-    /// The same with a destination shorthand, whose destination field is ignored (SDM Vol. 3A, 11.6.1).
+    /// Writes the interrupt command register with a destination shorthand. The destination field is ignored (SDM Vol. 3A,
+    /// 11.6.1).
     fn write_icr_self(command: u32) = registers::write_icr_self_xapic
         => registers::write_icr_self_x2apic, if |features| features.x2apic;
 }
 
-/// The error status register: what went wrong since it was last read.
+/// Returns the error status register: the errors since it was last read.
 pub fn read_error_status() -> u32 {
     registers::write(Register::ErrorStatus, 0);
     registers::read(Register::ErrorStatus)

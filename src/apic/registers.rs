@@ -1,5 +1,4 @@
-//! The local APIC's registers, by either way in (SDM Vol. 3A, tables 11-1 and 11-6): for what the driver has no name
-//! for, and for what happens on a hot path.
+//! The local APIC's registers in both modes (SDM Vol. 3A, tables 11-1 and 11-6).
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +7,17 @@ use x86_64::registers::model_specific::Msr;
 
 use crate::cpu::ApicId;
 
-/// How the registers are reached.
+/// The mode of a local APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Through memory; IDs of 8 bits.
+    /// xAPIC: registers in memory, IDs of 8 bits.
     XApic,
-    /// Through MSRs; IDs of 32 bits.
+    /// x2APIC: registers in MSRs, IDs of 32 bits.
     X2Apic,
 }
 
 impl Mode {
-    /// Its name in reports.
+    /// Returns the mode's name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Mode::XApic => "xapic",
@@ -27,7 +26,7 @@ impl Mode {
     }
 }
 
-/// A register's offset in an xAPIC's page; the MSR is 0x800 plus a sixteenth of that.
+/// A register's offset in an xAPIC's page. The x2APIC MSR is 0x800 plus a sixteenth of it.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Register {
@@ -48,40 +47,40 @@ pub enum Register {
     TimerDivide = 0x3e0,
 }
 
-/// In the spurious interrupt vector register: the APIC is on.
+/// Spurious-interrupt vector register: the APIC is software-enabled.
 pub const SOFTWARE_ENABLE: u32 = 1 << 8;
-/// An entry of the local vector table that lets nothing through.
+/// An LVT entry that is masked.
 pub const LVT_MASKED: u32 = 1 << 16;
-/// The timer's entry: the interrupt comes when the TSC reaches the deadline (SDM Vol. 3A, 11.5.4, figure 11-8).
+/// LVT timer entry: TSC-deadline mode (SDM Vol. 3A, 11.5.4, figure 11-8).
 pub const LVT_TSC_DEADLINE: u32 = 0b10 << 17;
-/// The timer counts each cycle of its clock (SDM Vol. 3A, figure 11-10).
+/// Timer divide configuration: divide by 1 (SDM Vol. 3A, figure 11-10).
 pub const DIVIDE_BY_1: u32 = 0b1011;
-/// An entry that delivers an NMI.
+/// An LVT entry that delivers an NMI.
 pub const LVT_NMI: u32 = 0b100 << 8;
-/// The pin is active when low.
+/// An LVT entry whose pin is active low.
 pub const LVT_ACTIVE_LOW: u32 = 1 << 13;
-/// The interrupt last sent has not been accepted yet (xAPIC only).
+/// Delivery status: the last message has not been accepted yet (xAPIC only).
 const ICR_PENDING: u32 = 1 << 12;
-/// Assert, physical destination, the vector in the low byte.
+/// Fixed delivery, assert, physical destination; the vector is in the low byte.
 pub const ICR_ASSERT: u32 = 1 << 14;
-/// To this CPU itself, whatever the destination.
+/// Destination shorthand "self".
 pub const ICR_SELF: u32 = 0b01 << 18;
-/// The same as [`ICR_ASSERT`] for an NMI.
+/// NMI delivery.
 pub const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
-/// INIT. A later one with bit 14 clear, which ends it, has been without effect since the Pentium (11.6.1).
+/// INIT delivery. The INIT level de-assert (bit 14 clear) has no effect since the Pentium 4 (11.6.1).
 pub const ICR_INIT: u32 = ICR_ASSERT | (0b101 << 8);
-/// A start-up interrupt, the page's number in the low byte.
+/// Start-up delivery; the page number is in the low byte.
 pub const ICR_START_UP: u32 = ICR_ASSERT | (0b110 << 8);
 const ICR_HIGH_OFFSET: u64 = 0x310;
 
-/// Where an xAPIC's page is mapped; 0 means x2APIC.
+/// The virtual address of the xAPIC registers; 0 means x2APIC.
 static BASE: AtomicU64 = AtomicU64::new(0);
 
 pub fn set_mode(mode: Mode, base: u64) {
     BASE.store(if mode == Mode::X2Apic { 0 } else { base }, Ordering::Relaxed);
 }
 
-/// How every CPU's registers are reached.
+/// Returns the mode of all CPUs. **Context:** any.
 pub fn mode() -> Mode {
     if BASE.load(Ordering::Relaxed) == 0 { Mode::X2Apic } else { Mode::XApic }
 }
@@ -94,9 +93,10 @@ pub fn read(register: Register) -> u32 {
 #[inline]
 fn read_at(offset: u32) -> u32 {
     match BASE.load(Ordering::Relaxed) {
-        // SAFETY: the MSRs exist in x2APIC mode, and reading one has no effect.
+        // SAFETY: a base of 0 means x2APIC mode (`set_mode`), in which the MSRs exist; reading them has no effect.
         0 => unsafe { Msr::new(0x800 + offset / 16).read() as u32 },
-        // SAFETY: the page is mapped as device memory for good.
+        // SAFETY: a base other than 0 is that of the registers' page, which `apic::init` has mapped as device memory and
+        // nothing unmaps; `offset` is that of a register in it.
         base => unsafe { ((base + u64::from(offset)) as *const u32).read_volatile() },
     }
 }
@@ -105,7 +105,8 @@ fn read_at(offset: u32) -> u32 {
 pub fn write(register: Register, value: u32) {
     let offset = register as u32;
     match BASE.load(Ordering::Relaxed) {
-        // SAFETY: the MSRs exist in x2APIC mode; the values written here are of the forms the manual allows.
+        // SAFETY: a base of 0 means x2APIC mode (`set_mode`), in which the MSRs exist. The callers write values that the
+        // SDM allows.
         0 => unsafe { Msr::new(0x800 + offset / 16).write(u64::from(value)) },
         // SAFETY: a base other than 0 is that of the registers' page, which `apic::init` has mapped as device memory and nothing
         // unmaps; `offset` is a register's in it.
@@ -113,14 +114,14 @@ pub fn write(register: Register, value: u32) {
     }
 }
 
-/// This CPU's APIC ID, in x2APIC mode, whatever [`mode`] is for all CPUs.
+/// Reads this CPU's APIC ID by the x2APIC's MSR, whatever [`mode`] is.
 pub fn read_x2apic_id() -> ApicId {
-    // SAFETY: the register exists in x2APIC mode, in which the caller has found the APIC; in another mode the read raises #GP,
-    // which is reported. Reading it has no effect.
+    // SAFETY: the MSR exists in x2APIC mode, in which the caller has found the APIC. In another mode the read raises #GP.
+    // Reading has no effect.
     ApicId(unsafe { Msr::new(0x802).read() } as u32)
 }
 
-/// The eight bits of an APIC ID that the registers in that page have.
+/// Reads the 8-bit APIC ID from the xAPIC registers at `page`.
 ///
 /// # Safety
 /// An xAPIC's registers are mapped there.
@@ -138,10 +139,10 @@ pub fn read_id() -> ApicId {
     })
 }
 
-/// Makes earlier stores visible before a write to an x2APIC's ICR. An xAPIC's is a store to uncached memory, which is
-/// ordered by itself; a WRMSR to an x2APIC's is not (SDM Vol. 3A, 11.12.3).
+/// Orders earlier stores before a write to an x2APIC's ICR. A store to an xAPIC's ICR, in uncached memory, is ordered by
+/// itself; WRMSR to an x2APIC's ICR is not (SDM Vol. 3A, 11.12.3).
 fn fence_before_icr() {
-    // SAFETY: rt0 refuses a processor without SSE2, whose instructions these are; they touch no vector register.
+    // SAFETY: rt0 rejects a processor without SSE2, which has these instructions. They use no vector register.
     unsafe {
         core::arch::x86_64::_mm_mfence();
         core::arch::x86_64::_mm_lfence();
@@ -149,20 +150,23 @@ fn fence_before_icr() {
 }
 
 pub extern "C" fn end_of_interrupt_xapic() {
-    // SAFETY: the page is mapped as device memory for good.
+    // SAFETY: this implementation is called in xAPIC mode only (`static_call!` in `apic`): `BASE` is the registers' page,
+    // which `apic::init` has mapped as device memory and nothing unmaps.
     unsafe {
         ((BASE.load(Ordering::Relaxed) + Register::EndOfInterrupt as u64) as *mut u32).write_volatile(0)
     };
 }
 
 pub extern "C" fn end_of_interrupt_x2apic() {
-    // SAFETY: the MSR exists in x2APIC mode and takes nothing but 0.
+    // SAFETY: this implementation is called in x2APIC mode only (`static_call!` in `apic`). The MSR exists there and
+    // accepts only 0.
     unsafe { Msr::new(0x80b).write(0) };
 }
 
 pub extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
     let base = BASE.load(Ordering::Relaxed);
-    // SAFETY: the ICR of this CPU; the low half is written last, since that sends.
+    // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. The low half is written last, because
+    // that write sends.
     unsafe {
         ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(to.0 << 24);
         ((base + Register::IcrLow as u64) as *mut u32).write_volatile(command);
@@ -171,12 +175,13 @@ pub extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
 
 pub extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
     fence_before_icr();
-    // SAFETY: the ICR of this CPU, with a value of the form that the manual gives.
+    // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
 }
 
 pub extern "C" fn write_icr_self_xapic(command: u32) {
-    // SAFETY: the low half of this CPU's ICR, with a shorthand; `set_mode` has stored where the page is mapped.
+    // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. A shorthand requires only the low half
+    // of the ICR.
     unsafe {
         ((BASE.load(Ordering::Relaxed) + Register::IcrLow as u64) as *mut u32).write_volatile(command);
     }
@@ -184,11 +189,11 @@ pub extern "C" fn write_icr_self_xapic(command: u32) {
 
 pub extern "C" fn write_icr_self_x2apic(command: u32) {
     fence_before_icr();
-    // SAFETY: this CPU's ICR, with a value of the form that the manual gives.
+    // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(command)) };
 }
 
-/// Whether the interrupt last sent is on its way, so that the ICR may be written. An x2APIC's always may.
+/// Returns whether the last message has been accepted, so that the ICR may be written. An x2APIC's ICR is always idle.
 #[inline]
 pub fn icr_is_idle() -> bool {
     match BASE.load(Ordering::Relaxed) {
@@ -202,22 +207,22 @@ pub fn icr_is_idle() -> bool {
     }
 }
 
-/// Whether an interrupt on that vector is being handled.
+/// Returns whether an interrupt on `vector` is in service.
 pub fn is_in_service(vector: u8) -> bool {
     is_set(Register::InService0, vector)
 }
 
-/// Whether an interrupt on that vector waits to be taken.
+/// Returns whether an interrupt on `vector` is pending.
 pub fn is_requested(vector: u8) -> bool {
     is_set(Register::Request0, vector)
 }
 
-/// Whether any interrupt waits to be taken.
+/// Returns whether any interrupt is pending.
 pub fn is_any_requested() -> bool {
     (0..8).any(|word| read_at(Register::Request0 as u32 + word * 0x10) != 0)
 }
 
-/// A bit of one of the registers of 256 bits, which are eight words 16 bytes apart.
+/// Returns a bit of one of the 256-bit registers, which consist of eight words 16 bytes apart.
 fn is_set(first: Register, vector: u8) -> bool {
     let word = first as u32 + u32::from(vector / 32) * 0x10;
     read_at(word) & (1 << (vector % 32)) != 0

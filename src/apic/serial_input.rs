@@ -1,4 +1,4 @@
-//! The serial port's interrupt, from its pin to the console.
+//! The serial port's interrupt: its route through an I/O APIC, and its handler.
 
 use core::fmt;
 
@@ -6,64 +6,73 @@ use spin::Once;
 
 use super::end_of_interrupt;
 use super::io_apic::{self, IoApicError};
-use crate::acpi::{self, Line, PinRule, WiringError};
+use crate::acpi::{self, InterruptSource, IrqRoute, IrqRouteError};
 use crate::console;
 use crate::cpu::ApicId;
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 
-/// COM1's place among the legacy interrupts.
+/// COM1's ISA interrupt.
 const ISA_IRQ: u8 = 4;
 
-static LINE: Once<Line> = Once::new();
+static ROUTE: Once<IrqRoute> = Once::new();
 
-/// Why nothing is received.
+/// The reason why the serial port raises no interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SerialInputError {
     /// The port's interrupt has no pin of its own.
-    Wiring(WiringError),
-    /// The pin leads nowhere.
+    Route(IrqRouteError),
+    /// The interrupt cannot be routed.
     IoApic(IoApicError),
-    /// There is no port.
+    /// There is no serial port.
     NoPort,
 }
 
 impl fmt::Display for SerialInputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SerialInputError::Wiring(error) => error.fmt(f),
+            SerialInputError::Route(error) => error.fmt(f),
             SerialInputError::IoApic(error) => error.fmt(f),
             SerialInputError::NoPort => f.write_str("no port"),
         }
     }
 }
 
-/// Opens the way from the port to the CPU with that APIC ID, and gives the pin's global interrupt number. Once, by the
-/// boot processor, after [`io_apic::init`].
-pub fn init(rules: &[PinRule], to: ApicId) -> Result<u32, SerialInputError> {
-    let line = acpi::isa_line(ISA_IRQ, rules).map_err(SerialInputError::Wiring)?;
+/// Routes the port's interrupt to the CPU with APIC ID `to` and enables it. Returns the pin's GSI number.
+///
+/// **Context:** the BSP, once, after [`io_apic::init`].
+///
+/// # Errors
+/// [`SerialInputError`]: the port raises no interrupts.
+pub fn init(rules: &[InterruptSource], to: ApicId) -> Result<u32, SerialInputError> {
+    let route = acpi::isa_route(ISA_IRQ, rules).map_err(SerialInputError::Route)?;
     interrupts::register(Vector::SERIAL, "serial port", serve);
-    io_apic::route(line, Vector::SERIAL, to).map_err(SerialInputError::IoApic)?;
-    LINE.call_once(|| line);
-    // The pin comes first: a byte that is there already interrupts once, when the port may.
-    if console::listen() { Ok(line.gsi) } else { Err(SerialInputError::NoPort) }
+    io_apic::route(route, Vector::SERIAL, to).map_err(SerialInputError::IoApic)?;
+    ROUTE.call_once(|| route);
+    // The route comes first: a byte that has already arrived interrupts once, when the port's interrupt is enabled.
+    if console::listen() { Ok(route.gsi) } else { Err(SerialInputError::NoPort) }
 }
 
-/// Whether [`init`] has found a way.
+/// Returns whether [`init`] has routed the interrupt. **Context:** any.
 pub fn is_open() -> bool {
-    LINE.get().is_some()
+    ROUTE.get().is_some()
 }
 
-/// From now on another CPU takes the port's interrupt.
-pub fn move_to(cpu: ApicId) -> Result<(), IoApicError> {
-    let line = LINE.get().ok_or(IoApicError::NoPin { gsi: ISA_IRQ.into() })?;
-    io_apic::route(*line, Vector::SERIAL, cpu)?;
-    // An edge that came while the pin was masked is lost.
+/// Reroutes the port's interrupt to another CPU.
+///
+/// **Context:** thread; interrupts on or off.
+///
+/// # Errors
+/// As for [`io_apic::route`].
+pub fn reroute(cpu: ApicId) -> Result<(), IoApicError> {
+    let route = ROUTE.get().ok_or(IoApicError::NoPin { gsi: ISA_IRQ.into() })?;
+    io_apic::route(*route, Vector::SERIAL, cpu)?;
+    // An edge while the pin was masked is lost.
     console::renew_interrupt();
     Ok(())
 }
 
-fn serve(_: &mut Frame) {
-    // Before the port is served: what comes meanwhile interrupts again.
+fn serve(_: &mut TrapFrame) {
+    // Before the port is served, so that a byte which arrives meanwhile interrupts again.
     end_of_interrupt();
     console::serve();
 }

@@ -1,7 +1,6 @@
-//! This CPU's timer (SDM Vol. 3A, 11.5.4): a count that runs down to 0, or a value that the TSC reaches.
+//! This CPU's APIC timer (SDM Vol. 3A, 11.5.4): a count-down, or a TSC deadline.
 //!
-//! Registers are written without the driver, since arming is a hot path. The divider is 1: the steps are as fine as they
-//! can be, and what 32 bits do not hold is for `time` to chain.
+//! Arming is a hot path. The divider is 1, for the finest resolution; `time` splits intervals that exceed 32 bits.
 
 use x86_64::registers::model_specific::Msr;
 
@@ -11,25 +10,25 @@ use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::Vector;
 use crate::sync::Deadline;
 
-/// Where a deadline is written (SDM Vol. 3A, 11.5.4.1).
+/// The MSR of the deadline (SDM Vol. 3A, 11.5.4.1).
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
 
-/// How far ahead the trial deadline of [`deadline_mode_works`] lies, in TSC cycles, and how long it has, in
-/// microseconds: a hypervisor may take its time.
+/// The delay of the trial deadline of [`deadline_mode_works`], in TSC cycles, and the time within which it must arrive,
+/// in microseconds. A hypervisor may deliver it late.
 const TRIAL_CYCLES: u64 = 10_000;
 const TRIAL_US: u64 = 50_000;
 
-/// What ends the timer's wait.
+/// The mode of the timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerMode {
-    /// A count has run down: [`set_timer_count`].
+    /// A count-down: [`set_timer_count`].
     OneShot,
-    /// The TSC has reached a value: [`set_tsc_deadline`].
+    /// A TSC deadline: [`set_tsc_deadline`].
     TscDeadline,
 }
 
 impl TimerMode {
-    /// Its name in reports.
+    /// Returns the mode's name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             TimerMode::OneShot => "one_shot",
@@ -38,7 +37,7 @@ impl TimerMode {
     }
 }
 
-/// Puts this CPU's timer into that mode, unmasked and still.
+/// Puts this CPU's timer into `mode`, unmasked and stopped.
 pub fn start_timer(_: &IrqGuard, mode: TimerMode) {
     let vector = u32::from(Vector::TIMER.get());
     registers::write(Register::TimerInitial, 0);
@@ -47,9 +46,9 @@ pub fn start_timer(_: &IrqGuard, mode: TimerMode) {
         TimerMode::OneShot => registers::write(Register::LvtTimer, vector),
         TimerMode::TscDeadline => {
             registers::write(Register::LvtTimer, vector | LVT_TSC_DEADLINE);
-            // A deadline that overtakes the store to an xAPIC's register would be lost: WRMSR to this register waits for
-            // nothing (SDM Vol. 3A, 11.5.4.1).
-            // SAFETY: rt0 refuses a processor without SSE2, whose instructions these are; they touch no vector register.
+            // The mode must be set before a deadline is written, or the deadline is lost. WRMSR to IA32_TSC_DEADLINE is
+            // not serialising (SDM Vol. 3A, 11.5.4.1).
+            // SAFETY: rt0 rejects a processor without SSE2, which has these instructions. They use no vector register.
             unsafe {
                 core::arch::x86_64::_mm_mfence();
                 core::arch::x86_64::_mm_lfence();
@@ -58,22 +57,24 @@ pub fn start_timer(_: &IrqGuard, mode: TimerMode) {
     }
 }
 
-/// Starts this CPU's timer, which is in [`TimerMode::OneShot`], from `count` cycles of its clock down to 0; 0 stops it.
+/// Starts this CPU's timer, in [`TimerMode::OneShot`], to count down from `count` cycles of its clock. 0 stops it.
 #[inline]
 pub fn set_timer_count(_: &IrqGuard, count: u32) {
     registers::write(Register::TimerInitial, count);
 }
 
-/// Sets the TSC value at which the timer of this CPU, which is in [`TimerMode::TscDeadline`], interrupts: at once, if
-/// that is past. 0 stops it.
+/// Sets the TSC value at which this CPU's timer, in [`TimerMode::TscDeadline`], interrupts. A past value interrupts at
+/// once. 0 stops it.
 #[inline]
 pub fn set_tsc_deadline(_: &IrqGuard, tsc: u64) {
-    // SAFETY: the mode is only set where the register exists; any value may be written.
+    // SAFETY: TSC-deadline mode is set only if the MSR exists (`deadline_mode_works`); it accepts any value.
     unsafe { Msr::new(IA32_TSC_DEADLINE).write(tsc) };
 }
 
-/// Whether the timer's TSC-deadline mode is there and raises an interrupt: a hypervisor may offer it in CPUID and do
-/// nothing more about it. The interrupt is left pending, for whoever handles timers that are not due.
+/// Returns whether TSC-deadline mode exists and raises an interrupt. A hypervisor may report it in CPUID and not
+/// implement it. The interrupt stays pending for the timer handler, which ignores timers that are not due.
+///
+/// **Context:** interrupts off. Spins up to 50 ms.
 pub fn deadline_mode_works(guard: &IrqGuard, features: &Features) -> bool {
     if !features.tsc_deadline {
         return false;
@@ -86,14 +87,14 @@ pub fn deadline_mode_works(guard: &IrqGuard, features: &Features) -> bool {
     came
 }
 
-/// Runs this CPU's timer from `count` down without an interrupt, for calibration; 0 stops it.
+/// Starts this CPU's timer from `count`, masked, for calibration. 0 stops it.
 pub fn start_timer_masked(_: &IrqGuard, count: u32) {
     registers::write(Register::LvtTimer, LVT_MASKED | u32::from(Vector::TIMER.get()));
     registers::write(Register::TimerDivide, DIVIDE_BY_1);
     registers::write(Register::TimerInitial, count);
 }
 
-/// What this CPU's timer, in [`TimerMode::OneShot`], has left.
+/// Returns the current count of this CPU's timer, in [`TimerMode::OneShot`].
 pub fn timer_current() -> u32 {
     registers::read(Register::TimerCurrent)
 }

@@ -8,7 +8,7 @@ use super::meter::{Meter, repeat};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 use crate::time::timer;
 use crate::{per_cpu, smp, time};
 
@@ -30,7 +30,7 @@ per_cpu! {
 /// From a software interrupt to the instruction after it: the gate's stub, the entry that saves every register, the
 /// dispatch to a handler that does nothing, and back.
 pub fn entry_exit(meter: &mut Meter, repetitions: u32) {
-    fn nothing(_: &mut Frame) {}
+    fn nothing(_: &mut TrapFrame) {}
     let previous = interrupts::replace(Vector::new(VECTOR), nothing);
     meter.count(|| {
         repeat(repetitions, || {

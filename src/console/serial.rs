@@ -15,7 +15,7 @@ use uart_16550::{BaudRate, Config, Uart16550};
 
 use super::transmit::{Cause, Port, PortWait, Step, TRANSMIT_MS, Transmitter, Unit};
 use super::warning::{self, MAX_WARNING_BYTES};
-use crate::redirectable;
+use crate::patchable;
 use crate::sync::{self, Timeout};
 use crate::wire::MAX_RECORD_BYTES;
 
@@ -408,7 +408,7 @@ impl Port for Com1 {
     }
 }
 
-redirectable! {
+patchable! {
     /// The bit of the interrupt enable register that lets an empty transmitter interrupt.
     pub fn transmit_interrupt() -> u8 {
         IER::THR_EMPTY.bits()

@@ -1,55 +1,58 @@
-//! The registers by which a CPU reads page tables and refuses what they forbid. The same on every CPU.
+//! Control registers that determine paging and protection. All CPUs use the same values.
 
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
 use super::Features;
-use crate::redirectable;
+use crate::patchable;
 
 /// The page attribute table (SDM Vol. 4, table 2-2).
 const IA32_PAT: u32 = 0x277;
 
-/// What the table holds at reset (SDM Vol. 3A, table 12-12): write-back, write-through, UC-, UC, and the same again.
+/// The PAT's value after reset (SDM Vol. 3A, table 12-12): write-back, write-through, UC-, UC, and the same again.
 const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
 
-/// What it holds on every CPU of ours: entries 0 to 3 as at reset, so that entries without the PAT bit mean what they
-/// always did and the change needs no flush; entry 5 is write-combining, for a display's memory.
+/// The PAT's value on every CPU of the kernel. Entries 0 to 3 keep their reset values, so page-table entries without the
+/// PAT bit keep their memory type and the change needs no TLB flush. Entry 5 is write-combining, for a frame buffer.
 const PAT: u64 = 0x0007_0106_0007_0406;
 
-/// The registers.
+/// The control registers of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Controls {
+pub struct ControlRegisters {
     /// CR0: paging, WP.
     pub cr0: u64,
-    /// CR3: the tree.
+    /// CR3: the physical address of the PML4.
     pub cr3: u64,
-    /// CR4: levels of paging, SMEP, SMAP and the like.
+    /// CR4: paging levels, SMEP, SMAP and the like.
     pub cr4: u64,
     /// EFER: NXE.
     pub efer: u64,
-    /// The page attribute table, or what a CPU without one does.
+    /// IA32_PAT, or its reset value on a CPU without a PAT.
     pub pat: u64,
 }
 
-impl Controls {
-    /// The part of CR3 that is the root's address.
+impl ControlRegisters {
+    /// The bits of CR3 that hold the physical address of the PML4.
     pub const CR3_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-    /// This CPU's.
-    pub fn read() -> Controls {
+    /// Reads this CPU's registers.
+    ///
+    /// **Context:** any.
+    pub fn read() -> ControlRegisters {
         let (root, cr3_flags) = Cr3::read_raw();
-        Controls {
+        ControlRegisters {
             cr0: Cr0::read_raw(),
             cr3: root.start_address().as_u64() | u64::from(cr3_flags),
             cr4: Cr4::read_raw(),
             efer: Efer::read_raw(),
-            // SAFETY: reads a register that the processor says it has.
+            // SAFETY: the MSR exists, because `has_pat` is true; reading it has no effect.
             pat: if has_pat() { unsafe { Msr::new(IA32_PAT).read() } } else { PAT_AT_RESET },
         }
     }
 
-    /// What they should be: `self` with what the kernel wants set or clear, and `root` for a tree.
-    pub fn wanted(self, features: &Features, root: u64) -> Controls {
+    /// Returns `self` with the bits that the kernel requires set or cleared, and `root` as the physical address of the
+    /// PML4.
+    pub fn with_kernel_bits(self, features: &Features, root: u64) -> ControlRegisters {
         let mut cr0 = Cr0Flags::from_bits_retain(self.cr0);
         cr0.insert(Cr0Flags::WRITE_PROTECT | Cr0Flags::PAGING);
         cr0.remove(Cr0Flags::CACHE_DISABLE | Cr0Flags::NOT_WRITE_THROUGH);
@@ -58,11 +61,11 @@ impl Controls {
         let mut efer = EferFlags::from_bits_retain(self.efer);
         efer.insert(EferFlags::NO_EXECUTE_ENABLE | EferFlags::LONG_MODE_ACTIVE);
         let pat = if has_pat() { PAT } else { PAT_AT_RESET };
-        Controls { cr0: cr0.bits(), cr3: root, cr4: cr4.bits(), efer: efer.bits(), pat }
+        ControlRegisters { cr0: cr0.bits(), cr3: root, cr4: cr4.bits(), efer: efer.bits(), pat }
     }
 
-    /// The first register that differs: its name, what it is here and what there.
-    pub fn first_difference(&self, other: &Controls) -> Option<(&'static str, u64, u64)> {
+    /// Returns the first register that differs from `other`: its name, the value in `self` and the value in `other`.
+    pub fn first_difference(&self, other: &ControlRegisters) -> Option<(&'static str, u64, u64)> {
         [
             ("CR0", self.cr0, other.cr0),
             ("CR3", self.cr3, other.cr3),
@@ -75,11 +78,15 @@ impl Controls {
     }
 }
 
-redirectable! {
-    /// Gives this CPU our page attribute table, where it has one. Each has its own, and INIT leaves it as it was.
+patchable! {
+    /// Writes the kernel's page attribute table to IA32_PAT, if this CPU has one. Each CPU has its own; INIT does not
+    /// change it.
+    ///
+    /// **Context:** once on each CPU, interrupts off.
     pub fn set_memory_types() {
         if has_pat() {
-            // SAFETY: no mapping uses an entry that changes, so no memory changes its type.
+            // SAFETY: the MSR exists, because `has_pat` is true. No mapping uses an entry that changes (`PAT`), so no
+            // memory changes its type.
             unsafe { Msr::new(IA32_PAT).write(PAT) };
         }
     }

@@ -1,4 +1,4 @@
-//! What CPUID says of this processor, as far as octopod asks.
+//! The processor features that the kernel uses, from CPUID.
 
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
@@ -7,16 +7,16 @@ use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
 use crate::cpu::ApicId;
-use crate::redirectable;
+use crate::patchable;
 
-/// The optional features that some code here depends on. What octopod cannot do without, rt0 has checked.
+/// The optional features that the kernel uses. rt0 has checked the required ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Features {
     /// 1 GiB pages (CPUID 80000001H:EDX.26).
     pub pages_1g: bool,
-    /// The local APIC's x2APIC mode (CPUID 1:ECX.21), if it is to be used.
+    /// The local APIC's x2APIC mode (CPUID 1:ECX.21), if the kernel is to use it.
     pub x2apic: bool,
-    /// Whether the local APIC cannot leave that mode (IA32_XAPIC_DISABLE_STATUS, bit 0: SDM Vol. 4, table 2-2).
+    /// Firmware has locked the local APIC in x2APIC mode (IA32_XAPIC_DISABLE_STATUS, bit 0: SDM Vol. 4, table 2-2).
     pub x2apic_only: bool,
     /// The APIC timer's TSC-deadline mode (CPUID 1:ECX.24).
     pub tsc_deadline: bool,
@@ -34,23 +34,23 @@ pub struct Features {
     pub machine_check: bool,
     /// The width of a physical address, in bits.
     pub physical_bits: u8,
-    /// Whether the processor waits for no 10 ms between INIT and the start-up IPI: see [`Features::init_is_quick`].
-    pub init_is_quick: bool,
+    /// The processor needs no delay of 10 ms between INIT and the start-up IPI.
+    pub skip_init_delay: bool,
     /// RDTSCP (CPUID 80000001H:EDX.27).
     pub rdtscp: bool,
-    /// The TSC runs at one rate whatever the processor does (CPUID 80000007H:EDX.8).
+    /// The TSC runs at a constant rate in all power states (CPUID 80000007H:EDX.8).
     pub invariant_tsc: bool,
-    /// CPUID 15H as it stands, where it exists: the denominator and the numerator of the TSC's ratio to the core crystal
-    /// clock, and that clock in Hz. Any of them may be 0.
+    /// CPUID 15H, where it exists: denominator and numerator of the ratio of the TSC to the core crystal clock, and the
+    /// frequency of that clock in Hz. Each of them may be 0.
     pub tsc_ratio: Option<(u32, u32, u32)>,
-    /// A hypervisor or an emulator runs the CPU (CPUID 1:ECX.31, APM Vol. 3, E.3.2), and may stop it at any instruction.
+    /// The CPU is virtual (CPUID 1:ECX.31, APM Vol. 3, E.3.2): the hypervisor may stop it at any instruction.
     pub is_virtual: bool,
-    /// The TSC's frequency in kHz, where a hypervisor tells (leaf 40000010H).
+    /// The TSC's frequency in kHz, if the hypervisor reports it (leaf 40000010H).
     pub hypervisor_tsc_khz: Option<u32>,
 }
 
 impl Features {
-    /// Asks this CPU.
+    /// Reads this CPU's features. **Context:** any.
     pub fn read() -> Features {
         let cpuid = CpuId::new();
         let basic = cpuid.get_feature_info();
@@ -68,7 +68,7 @@ impl Features {
             erms: extended.as_ref().is_some_and(|f| f.has_rep_movsb_stosb()),
             machine_check: basic.as_ref().is_some_and(|f| f.has_mce()),
             physical_bits: physical_address_bits(),
-            init_is_quick: init_is_quick(&cpuid),
+            skip_init_delay: skip_init_delay(&cpuid),
             rdtscp: processor.as_ref().is_some_and(|f| f.has_rdtscp()),
             invariant_tsc: cpuid.get_advanced_power_mgmt_info().is_some_and(|apm| apm.has_invariant_tsc()),
             tsc_ratio: cpuid
@@ -82,13 +82,16 @@ impl Features {
         }
     }
 
-    /// Turns on what of it protects the kernel: on the boot processor, whose control registers the others take over.
+    /// Enables the protection features in CR4. The APs copy the BSP's control registers.
+    ///
+    /// **Context:** the BSP, once, before the APs run.
     pub(crate) fn enable(&self) {
-        // SAFETY: the processor has the features, and the kernel neither has user pages nor runs in user mode.
+        // SAFETY: `read` has found the features in CPUID. SMEP, SMAP and UMIP affect only user pages and user mode, which
+        // the kernel does not have.
         unsafe { Cr4::update(|cr4| cr4.insert(self.protection())) };
     }
 
-    /// The bits of CR4 that stand for them.
+    /// Returns the CR4 bits of the protection features that the processor has.
     pub(crate) fn protection(&self) -> Cr4Flags {
         let mut flags = Cr4Flags::empty();
         flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, self.smep);
@@ -100,9 +103,11 @@ impl Features {
     }
 }
 
-redirectable! {
-    /// This CPU's APIC ID by CPUID, leaves 1FH, 0BH or 1: the one that it had after reset (SDM Vol. 3A, 11.12.8). The local
-    /// APIC's own is `apic::own_id`.
+patchable! {
+    /// Returns this CPU's initial APIC ID, from CPUID leaf 1FH, 0BH or 1: the ID after reset (SDM Vol. 3A, 11.12.8).
+    /// Firmware may have changed the local APIC's own ID; see `apic::bsp_apic_id`.
+    ///
+    /// **Context:** any.
     pub fn initial_apic_id() -> ApicId {
         let cpuid = CpuId::new();
         let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
@@ -115,17 +120,18 @@ redirectable! {
     }
 }
 
-/// The width of a physical address, in bits (MAXPHYADDR).
+/// Returns the width of a physical address in bits (MAXPHYADDR). **Context:** any.
 pub fn physical_address_bits() -> u8 {
     let capacity = CpuId::new().get_processor_capacity_feature_info();
-    // Without the leaf: the width that every long-mode processor has had (APM Vol. 3, E.4.7).
+    // Without the leaf: the minimum width of all long-mode processors (APM Vol. 3, E.4.7).
     capacity.map_or(40, |c| c.physical_address_bits())
 }
 
-/// How many CPUs this CPU's package has, by CPUID; 0 where no leaf counts them.
+/// Returns the number of CPUs in this CPU's package according to CPUID, or 0 if no leaf has it.
 ///
-/// Leaves 1FH and 0BH count logical processors by level, the package last (SDM Vol. 2A, table 3-8); leaf 80000008H counts
-/// them on AMD (APM Vol. 3, E.4.7). Leaves 1 and 4 name only how many APIC IDs are set aside, which may be more.
+/// Leaves 1FH and 0BH count logical processors by level; the last level is the package (SDM Vol. 2A, table 3-8). On AMD,
+/// leaf 80000008H counts them (APM Vol. 3, E.4.7). Leaves 1 and 4 only report the number of reserved APIC IDs, which may
+/// be higher.
 pub fn package_cpus() -> u32 {
     let cpuid = CpuId::new();
     let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
@@ -142,24 +148,26 @@ pub fn package_cpus() -> u32 {
     counted.unwrap_or_else(by_amd)
 }
 
-/// Whether firmware has locked the local APIC in x2APIC mode. IA32_ARCH_CAPABILITIES says by bit 21 whether there is a
-/// register to tell, and CPUID 7:EDX.29 whether there is that one.
+/// Returns whether firmware has locked the local APIC in x2APIC mode. Bit 21 of IA32_ARCH_CAPABILITIES reports whether
+/// IA32_XAPIC_DISABLE_STATUS exists. CPUID 7:EDX.29 reports whether IA32_ARCH_CAPABILITIES exists.
 fn xapic_is_disabled() -> bool {
     if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & (1 << 29) == 0 {
         return false;
     }
     const IA32_ARCH_CAPABILITIES: u32 = 0x10a;
     const IA32_XAPIC_DISABLE_STATUS: u32 = 0xbd;
-    // SAFETY: both registers exist, as asked, and reading them has no effect.
+    // SAFETY: CPUID 7:EDX.29 (checked above) reports the first MSR, and bit 21 of its value the second. Reading them has
+    // no effect.
     unsafe {
         Msr::new(IA32_ARCH_CAPABILITIES).read() & (1 << 21) != 0
             && Msr::new(IA32_XAPIC_DISABLE_STATUS).read() & 1 != 0
     }
 }
 
-/// The 10 ms after INIT are for processors with an external APIC. Linux (`smpboot.c`, `smp_quirk_init_udelay`) waits
-/// for none of them on Intel family 6 and above, on AMD from family 15 and on Hygon; so do we.
-fn init_is_quick(cpuid: &CpuId<CpuIdReaderNative>) -> bool {
+/// Returns whether the processor needs no delay after INIT. The delay of 10 ms is for processors with an external APIC.
+/// Linux (`smpboot.c`, `smp_quirk_init_udelay`) omits it on Intel family 6 and later, on AMD family 15 and later, and on
+/// Hygon.
+fn skip_init_delay(cpuid: &CpuId<CpuIdReaderNative>) -> bool {
     let family = cpuid.get_feature_info().map_or(0, |f| u32::from(f.family_id()));
     match cpuid.get_vendor_info().as_ref().map(|v| v.as_str()) {
         Some("GenuineIntel") => family >= 6,

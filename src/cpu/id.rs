@@ -1,19 +1,18 @@
-//! The two ways to number a CPU. [`CpuId`] is octopod's own, dense, and what tables are indexed by; [`ApicId`] is the
-//! hardware's, sparse, and what interrupts are sent to. They are types of their own because every kernel that used
-//! one integer for both has at some time indexed a table by an APIC ID.
+//! CPU numbers. [`CpuId`] is the kernel's own number: dense, an index for tables. [`ApicId`] is the hardware's: sparse,
+//! the destination of interrupts. The types are distinct so that no table is indexed by an APIC ID.
 
 use core::fmt;
 
-/// octopod's number for a CPU: dense, from 0, in the order of the firmware's list with the bootstrap processor first.
+/// The kernel's number for a CPU: dense, from 0, in the order of the MADT with the BSP first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct CpuId(pub u32);
 
 impl CpuId {
-    /// The bootstrap processor.
+    /// The bootstrap processor (BSP).
     pub const BSP: CpuId = CpuId(0);
 
-    /// The number as an index into a table with one entry for each CPU.
+    /// Returns the number as an index into a table with one entry for each CPU.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -25,15 +24,15 @@ impl fmt::Display for CpuId {
     }
 }
 
-/// The number of a local APIC: 8 bits under xAPIC, 32 under x2APIC (Intel SDM Vol. 3A, "Local APIC ID").
+/// The ID of a local APIC: 8 bits in xAPIC mode, 32 bits in x2APIC mode (SDM Vol. 3A, 11.4.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct ApicId(pub u32);
 
 impl ApicId {
-    /// The destination that means every CPU under xAPIC, so no CPU's own number there.
+    /// The broadcast destination in xAPIC mode. No CPU has this ID there.
     pub const XAPIC_BROADCAST: ApicId = ApicId(0xff);
-    /// The destination that means every CPU under x2APIC.
+    /// The broadcast destination in x2APIC mode.
     pub const X2APIC_BROADCAST: ApicId = ApicId(0xffff_ffff);
 }
 

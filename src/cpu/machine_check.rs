@@ -1,8 +1,8 @@
-//! The machine-check architecture (SDM Vol. 3B, chapter 16; APM Vol. 2, chapter 9): what the processor reports of its own
-//! errors, in banks of registers.
+//! The machine-check architecture (SDM Vol. 3B, chapter 16; APM Vol. 2, chapter 9): banks of registers in which the
+//! processor reports hardware errors.
 //!
-//! [`enable`] lets every bank report, [`errors`] reads what they hold after a machine check, and [`worst`] picks what to
-//! tell. What the registers' bits mean is the pure part, tested on the host.
+//! [`enable`] enables the reporting of all banks. [`errors`] reads the banks after a machine check. [`worst`] selects the
+//! error to report. The decoding of the registers is pure and tested on the host.
 
 use core::fmt;
 
@@ -26,22 +26,23 @@ impl BankStatus {
         self.has(63)
     }
 
-    /// The processor could not correct it.
+    /// The processor did not correct the error.
     pub const fn is_uncorrected(self) -> bool {
         self.has(61)
     }
 
-    /// The bank's control register let it be signalled. An error without this is a bystander in a machine check (16.10.4).
+    /// The bank's control register enables the signalling of this error. An error without this bit did not raise the
+    /// machine check (16.10.4).
     pub const fn is_enabled(self) -> bool {
         self.has(60)
     }
 
-    /// The processor's state may be wrong.
+    /// The processor's state may be corrupt.
     pub const fn is_context_corrupt(self) -> bool {
         self.has(57)
     }
 
-    /// An error for which the processor raises a machine check.
+    /// The error raises a machine check.
     pub const fn is_signalled(self) -> bool {
         self.is_valid() && self.is_uncorrected() && self.is_enabled()
     }
@@ -54,8 +55,8 @@ impl BankStatus {
         self.has(58)
     }
 
-    /// What the error code in the low 16 bits speaks of (SDM Vol. 3B, 16.9; APM Vol. 2, 9.3.3). The codes of one kind
-    /// begin with its highest set bit; bit 12 only says how corrected errors are counted.
+    /// Returns the class of the error code in bits 15 to 0 (SDM Vol. 3B, 16.9; APM Vol. 2, 9.3.3). The codes of a class
+    /// begin with its highest set bit. Bit 12 only selects how corrected errors are counted.
     pub const fn kind(self) -> &'static str {
         match self.0 as u16 & !(1 << 12) {
             0 => "no error code",
@@ -82,37 +83,38 @@ impl BankStatus {
 pub struct GlobalStatus(pub u64);
 
 impl GlobalStatus {
-    /// The interrupted code could be resumed.
+    /// The interrupted code can be resumed.
     pub const fn is_restartable(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// A machine check is being handled; another one would shut the processor down.
+    /// A machine check is being handled; another one shuts the processor down.
     pub const fn is_in_progress(self) -> bool {
         self.0 & 4 != 0
     }
 
-    /// The interrupted instruction has to do with the error.
+    /// The error is associated with the interrupted instruction.
     pub const fn is_at_fault(self) -> bool {
         self.0 & 2 != 0
     }
 }
 
-/// What a bank holds.
+/// The error that a bank holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BankError {
-    /// The bank.
+    /// The bank's number.
     pub bank: u8,
-    /// Its status.
+    /// IA32_MCi_STATUS.
     pub status: BankStatus,
-    /// Its address register, if that is valid: most often a physical address.
+    /// IA32_MCi_ADDR, if it is valid: usually a physical address.
     pub address: Option<u64>,
-    /// Its register for the rest, if that is valid.
+    /// IA32_MCi_MISC, if it is valid.
     pub misc: Option<u64>,
 }
 
 impl BankError {
-    /// What the registers of a bank say, if it holds an error. `read` reads those that the status calls valid.
+    /// Decodes the registers of a bank. Returns `None` if the bank holds no error. `read_address` and `read_misc` are
+    /// called only if `status` marks the register as valid.
     pub fn from_registers(
         bank: u8,
         status: BankStatus,
@@ -128,8 +130,8 @@ impl BankError {
     }
 }
 
-/// The error to tell of, and how many others the CPU holds: of those that are signalled the first that leaves the
-/// processor's state in doubt, else the first.
+/// Selects the error to report, and returns it with the number of other signalled errors: the first signalled error with
+/// a corrupt context, otherwise the first signalled error.
 pub fn worst(errors: impl Iterator<Item = BankError>) -> Option<(BankError, usize)> {
     let mut worst: Option<BankError> = None;
     let mut count = 0;
@@ -163,7 +165,7 @@ impl fmt::Display for BankError {
 mod tests {
     use super::*;
 
-    /// Valid, uncorrected, enabled, with misc and address: what a memory scrubber reports.
+    /// A status with the bits valid, uncorrected, enabled, misc valid and address valid, as a memory scrubber reports it.
     const SCRUBBED: u64 = 0xbd00_0000_0000_0134;
     const CORRUPT: u64 = 1 << 57;
 
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_words() {
+    fn display_names_bank_status_and_registers() {
         assert_eq!(
             error(1, SCRUBBED).to_string(),
             "bank 1, status 0xbd00000000000134 (uncorrected, cache hierarchy, context intact), \
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bank_without_an_error_says_nothing() {
+    fn a_bank_without_a_valid_error_yields_none() {
         let untouched = || -> u64 { panic!("a register that is not valid was read") };
         assert_eq!(BankError::from_registers(0, BankStatus(!(1 << 63)), untouched, untouched), None);
         let no_address = BankStatus(1 << 63);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bystanders_are_passed_over() {
+    fn unsignalled_errors_are_skipped() {
         let corrected = error(0, SCRUBBED & !(1 << 61));
         let not_enabled = error(1, SCRUBBED & !(1 << 60) | CORRUPT);
         assert_eq!(worst([corrected, not_enabled].into_iter()), None);
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrupt_context_is_worse_than_coming_first() {
+    fn a_corrupt_context_has_priority_over_the_first_error() {
         let [first, corrupt, second] =
             [error(3, SCRUBBED), error(5, SCRUBBED | CORRUPT), error(6, SCRUBBED | CORRUPT)];
         assert_eq!(worst([first, corrupt, second].into_iter()), Some((corrupt, 2)));

@@ -1,5 +1,4 @@
-//! Layer 1: what one processor is and holds: features, registers, descriptor tables, per-CPU data, and the guard
-//! that keeps interrupts off.
+//! Layer 1: one processor: features, registers, descriptor tables, per-CPU data, and the guard that disables interrupts.
 
 pub(crate) mod id;
 
@@ -9,8 +8,6 @@ pub const PAGE_BYTES: usize = 4096;
 /// The lowest address of the upper half with four-level paging (SDM Vol. 1, 3.3.7.1). The kernel is mapped in this half.
 pub const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
 
-#[cfg(target_os = "none")]
-pub(crate) mod branch;
 #[cfg(target_os = "none")]
 mod code;
 #[cfg(target_os = "none")]
@@ -24,12 +21,14 @@ pub(crate) mod irq_guard;
 pub(crate) mod machine_check;
 #[cfg(target_os = "none")]
 pub mod per_cpu;
-pub mod redirect;
 #[cfg(target_os = "none")]
 pub(crate) mod registers;
 #[cfg(target_os = "none")]
 pub(crate) mod section;
 mod set;
+pub mod static_call;
+#[cfg(target_os = "none")]
+pub(crate) mod static_key;
 #[cfg(target_os = "none")]
 pub(crate) mod thread;
 #[cfg(target_os = "none")]
@@ -38,7 +37,7 @@ pub(crate) mod tlb;
 pub(crate) mod zero;
 
 #[cfg(target_os = "none")]
-pub(crate) use controls::{Controls, set_memory_types};
+pub(crate) use controls::{ControlRegisters, set_memory_types};
 #[cfg(target_os = "none")]
 pub(crate) use descriptors::{IstStack, load_descriptors};
 #[cfg(target_os = "none")]
@@ -57,23 +56,26 @@ use per_cpu::PerCpu;
 
 #[cfg(target_os = "none")]
 crate::per_cpu! {
-    /// This CPU's number: 0 for the boot processor, whose area is a plain copy of the template.
+    /// This CPU's number. It is 0 in the template and for the BSP, whose area is an unmodified copy of the template.
     static CPU_ID: core::cell::Cell<u32> = core::cell::Cell::new(0);
-    /// One more: what this CPU writes into a lock that it takes.
+    /// The CPU number plus one. The CPU writes it into a lock that it acquires.
     static LOCK_WORD: core::cell::Cell<u64> = core::cell::Cell::new(1);
 }
 
-/// The CPU that runs this. Without a guard the answer may be old by the time it is used.
+/// Returns the number of the CPU that executes this function.
+///
+/// **Context:** any. Without an [`IrqGuard`] the caller may run on another CPU by the time it uses the result.
 #[cfg(target_os = "none")]
 pub fn current() -> CpuId {
     CpuId(CPU_ID.get())
 }
 
-/// Writes into a new area which CPU it belongs to, and that CPU's own thread with its stack, so that both are known from its
-/// first instruction on: an NMI may ask then.
+/// Prepares a new per-CPU area: writes the CPU's number and links the CPU's own thread and stack. Both are valid from the
+/// CPU's first instruction on, because an NMI handler may read them.
 ///
 /// # Safety
-/// `gs_base` is that of an area that `copy_template` made, and whose CPU does not run yet. `stack` will be that CPU's own.
+/// `gs_base` is the GS base of an area that `copy_template` made, and its CPU does not run yet. `stack` will be that
+/// CPU's own stack.
 #[cfg(target_os = "none")]
 pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::Range<u64>) {
     // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
@@ -84,7 +86,9 @@ pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::
     }
 }
 
-/// One more than the number of the CPU that runs this: what tells its locks from others' and from free ones.
+/// Returns the number of this CPU plus one: the value of a lock word that this CPU holds. 0 means a free lock.
+///
+/// **Context:** any.
 #[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn lock_word() -> u64 {

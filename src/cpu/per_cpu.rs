@@ -1,200 +1,202 @@
-//! Per-CPU variables: [`per_cpu!`](crate::per_cpu), and what it expands to.
+//! Per-CPU variables, and their declaration by [`per_cpu!`](crate::per_cpu).
 //!
-//! The `.percpu` section is a template; each CPU works on a copy of it, its *area*. GS base holds the distance from
-//! the template to this CPU's area, so `gs:[rip + VARIABLE]` is one instruction that reaches this CPU's copy, from
-//! whichever CPU it runs on. The template itself is never written after rt0: the boot processor's area is a copy as
-//! well, so every later area starts from the values that the source says.
+//! The section `.percpu` is a template. Each CPU works on a copy of it, its *area*. GS base holds the distance from the
+//! template to this CPU's area, so the operand `gs:[rip + VARIABLE]` addresses this CPU's copy in one instruction, on
+//! every CPU. The template is not written after rt0. The BSP's area is a copy as well, so each later area starts with the
+//! initial values of the source.
 //!
 //! Access to this CPU's copy:
-//! - integers, as [`Cell`] or atomic, are read, written and added to by one instruction each ([`Word`], [`Add`]), which
-//!   no interrupt can split, so they need no guard;
-//! - every type can be borrowed under an [`IrqGuard`] by [`PerCpu::with`];
-//! - hot paths reach words inside larger types by one instruction ([`RawAccess`], [`Words`]), which is `unsafe`.
+//! - Integers, as [`Cell`] or atomic, are loaded, stored and added to by one instruction each ([`PerCpuInt`],
+//!   [`PerCpuAdd`]). No interrupt can split the instruction, so no guard is required.
+//! - Every type can be borrowed under an [`IrqGuard`] by [`PerCpu::with`].
+//! - Hot paths access words inside larger types by one instruction ([`RawAccess`], [`RawArrayAccess`]). This is `unsafe`.
 //!
-//! Another CPU's copy is reached by [`PerCpu::of`], where the type is [`Sync`].
+//! [`PerCpu::of`] borrows another CPU's copy, if the type is [`Sync`].
 
 mod areas;
 mod integers;
-mod words;
+mod raw_array;
 
 use core::cell::{Cell, UnsafeCell};
 
 use crate::cpu::IrqGuard;
 
 pub(crate) use areas::areas;
-pub use integers::{Add, Word};
-pub use words::Words;
+pub use integers::{PerCpuAdd, PerCpuInt};
+pub use raw_array::RawArrayAccess;
 
-/// Alignment of an area, in bytes, and the greatest that a per-CPU variable may need.
+/// Alignment of an area, in bytes. It is the maximum alignment of a per-CPU variable.
 pub const AREA_ALIGN: usize = 128;
 
-/// Storage for a per-CPU variable's initial value in the image.
+/// Storage for the initial value of a per-CPU variable. It lies in the template.
 #[repr(transparent)]
-pub struct Template<T>(UnsafeCell<T>);
+pub struct PerCpuStorage<T>(UnsafeCell<T>);
 
-// SAFETY: invariant I3 of docs/invariants.md. The template is only read, by `copy_template`. Code that runs on one CPU reaches
-// that CPU's copy, `PerCpu::with` under a guard; so no two CPUs share a `T`, and `PerCpu::of`, by which they would, demands
-// `T: Sync`. A value that is moved out of one CPU's copy may end up on another, hence `Send`.
-unsafe impl<T: Send> Sync for Template<T> {}
+// SAFETY: invariant I3 of docs/invariants.md. The template is only read, by `copy_template`. Code of one CPU accesses
+// that CPU's copy (`PerCpu::with`, under a guard), so no two CPUs share a `T`. `PerCpu::of`, which shares it, requires
+// `T: Sync`. A value that is moved out of one CPU's copy may be used on another CPU, hence `T: Send`.
+unsafe impl<T: Send> Sync for PerCpuStorage<T> {}
 
-impl<T> Template<T> {
-    /// Storage with that initial value. [`per_cpu!`](crate::per_cpu) calls this.
+impl<T> PerCpuStorage<T> {
+    /// Creates storage with the initial value `value`. [`per_cpu!`](crate::per_cpu) calls this.
     ///
     /// # Safety
     /// The storage is a static in the section `.percpu`: code adds GS base to its address.
-    pub const unsafe fn new(value: T) -> Template<T> {
+    pub const unsafe fn new(value: T) -> PerCpuStorage<T> {
         const { assert!(align_of::<T>() <= AREA_ALIGN, "a per-CPU variable needs more than its area's alignment") };
-        Template(UnsafeCell::new(value))
+        PerCpuStorage(UnsafeCell::new(value))
     }
 }
 
-/// Access to this CPU's copy of a variable by one instruction of a fixed width, whatever the variable's type is.
-/// [`PerCpu::get`] and its like, which take the width from the type, are the safe form.
+/// Access to this CPU's copy of a variable by one instruction of a fixed width, independent of the variable's type. The
+/// safe form is [`PerCpu::get`] and the other methods of [`PerCpu`], which derive the width from the type.
+///
+/// **Context:** any.
 ///
 /// # Safety
 /// Each function is one instruction of the width in its name on this CPU's copy of one variable in `.percpu`.
 pub unsafe trait RawAccess {
-    /// One 8-bit load.
+    /// Loads 8 bits.
     ///
     /// # Safety
-    /// The variable has 8 bits at its start that are initialised. No other code changes them at the same time but by
-    /// atomic accesses or single instructions, and no `&mut` to them lives.
+    /// The first 8 bits of the variable are initialised. Concurrently they are changed only by atomic accesses or single
+    /// instructions, and no `&mut` to them exists.
     unsafe fn load_8() -> u8;
-    /// One 8-bit store.
+    /// Stores 8 bits.
     ///
     /// # Safety
-    /// As for [`load_8`](Self::load_8), no `&` to them lives but to an atomic or a cell, and the value is valid there.
+    /// As for [`load_8`](Self::load_8). No `&` to the bits exists except to an atomic or a cell, and the value is valid
+    /// for the type.
     unsafe fn store_8(value: u8);
-    /// One 32-bit load.
+    /// Loads 32 bits.
     ///
     /// # Safety
     /// As for [`load_8`](Self::load_8), with 32 bits.
     unsafe fn load_32() -> u32;
-    /// One 32-bit store.
+    /// Stores 32 bits.
     ///
     /// # Safety
     /// As for [`store_8`](Self::store_8), with 32 bits.
     unsafe fn store_32(value: u32);
-    /// One 32-bit addition in memory.
+    /// Adds to 32 bits in memory, without a lock prefix.
     ///
     /// # Safety
     /// As for [`store_8`](Self::store_8), with 32 bits and the sum.
     unsafe fn add_32(value: u32);
-    /// One 32-bit increment in memory.
+    /// Increments 32 bits in memory, without a lock prefix.
     ///
     /// # Safety
     /// As for [`store_8`](Self::store_8), with 32 bits and the sum.
     unsafe fn increment_32();
-    /// One 64-bit load.
+    /// Loads 64 bits.
     ///
     /// # Safety
     /// As for [`load_8`](Self::load_8), with 64 bits.
     unsafe fn load_64() -> u64;
-    /// One 64-bit store.
+    /// Stores 64 bits.
     ///
     /// # Safety
     /// As for [`store_8`](Self::store_8), with 64 bits.
     unsafe fn store_64(value: u64);
-    /// One 64-bit addition in memory.
+    /// Adds to 64 bits in memory, without a lock prefix.
     ///
     /// # Safety
     /// As for [`store_8`](Self::store_8), with 64 bits and the sum.
     unsafe fn add_64(value: u64);
-    /// One 64-bit increment in memory.
+    /// Increments 64 bits in memory, without a lock prefix.
     ///
     /// # Safety
     /// As for [`store_8`](Self::store_8), with 64 bits and the sum.
     unsafe fn increment_64();
 }
 
-/// A variable of which every CPU has a copy. Implemented by [`per_cpu!`](crate::per_cpu) alone.
+/// A per-CPU variable. Only [`per_cpu!`](crate::per_cpu) implements this trait.
 ///
 /// # Safety
-/// `template` is the address of a [`Template`] of that type, and [`RawAccess`] is to the same variable.
+/// `template` returns the address of a [`PerCpuStorage`] of type `Value`, and [`RawAccess`] accesses the same variable.
 pub unsafe trait PerCpu: RawAccess {
     /// The variable's type.
     type Value;
 
-    /// The address of the initial value.
+    /// Returns the address of the initial value in the template.
     fn template() -> *const Self::Value;
 
-    /// The address of this CPU's copy. It is this CPU's only while the caller stays on it.
+    /// Returns the address of this CPU's copy. It is this CPU's only while the caller stays on this CPU.
     #[inline(always)]
     fn as_ptr(&self) -> *mut Self::Value {
         Self::template().cast_mut().wrapping_byte_add(gs_base())
     }
 
-    /// Borrows this CPU's copy for one call. The guard keeps this CPU's interrupt handlers out.
+    /// Borrows this CPU's copy for one call. The guard excludes this CPU's maskable interrupt handlers.
     ///
-    /// **Context:** thread or interrupt. In a handler of NMI, #MC, #DB or #DF only if the type is [`Sync`]: the guard does
-    /// not keep those out of code that borrows the same copy (invariant I4).
+    /// **Context:** thread or interrupt. In a handler of NMI, #MC, #DB or #DF only if the type is [`Sync`]: the guard
+    /// does not exclude these handlers from code that borrows the same copy (invariant I4).
     #[inline(always)]
     fn with<R>(&self, _guard: &IrqGuard, f: impl FnOnce(&Self::Value) -> R) -> R {
-        // SAFETY: invariant I3: GS base leads to an area of this CPU that is never freed, a copy of the template, so a value
-        // of this type lies there. It is shared with no other CPU unless it is `Sync` (`of`). The guard keeps handlers out
-        // (I2), and `&` excludes writes other than through the type's own interior mutability.
+        // SAFETY: invariant I3: GS base addresses an area of this CPU that is a copy of the template and never freed, so
+        // a value of this type lies there. Another CPU shares it only if it is `Sync` (`of`). The guard excludes handlers
+        // (I2), and `&` permits no writes except through the type's own interior mutability.
         f(unsafe { &*self.as_ptr() })
     }
 
-    /// Borrows the copy of the CPU whose area lies `gs_base` above the template.
+    /// Borrows the copy in the area with GS base `gs_base`.
+    ///
+    /// **Context:** any.
     ///
     /// # Safety
-    /// `gs_base` was returned by [`copy_template`] or is the BSP's: an area that is never freed.
+    /// `gs_base` was returned by [`copy_template`] or is the BSP's: its area is never freed.
     unsafe fn of(&self, gs_base: usize) -> &'static Self::Value
     where
         Self::Value: Sync,
     {
-        // SAFETY: the caller guarantees the area (see # Safety), which holds a value of this type as every area does
-        // (`copy_template`); `Sync` makes it fit for sharing between CPUs.
+        // SAFETY: the area is never freed and holds a value of this type (`copy_template`), guaranteed by the caller (see
+        // # Safety). `Sync` permits CPUs to share it.
         unsafe { &*Self::template().wrapping_byte_add(gs_base) }
     }
 
-    /// This CPU's value.
+    /// Loads this CPU's value. **Context:** any.
     #[inline(always)]
-    fn get(&self) -> <Self::Value as Word>::Int
+    fn get(&self) -> <Self::Value as PerCpuInt>::Int
     where
         Self: Sized,
-        Self::Value: Word,
+        Self::Value: PerCpuInt,
     {
-        <Self::Value as Word>::load::<Self>()
+        <Self::Value as PerCpuInt>::load::<Self>()
     }
 
-    /// Sets this CPU's value.
+    /// Stores this CPU's value. **Context:** any.
     #[inline(always)]
-    fn set(&self, value: <Self::Value as Word>::Int)
+    fn set(&self, value: <Self::Value as PerCpuInt>::Int)
     where
         Self: Sized,
-        Self::Value: Word,
+        Self::Value: PerCpuInt,
     {
-        <Self::Value as Word>::store::<Self>(value);
+        <Self::Value as PerCpuInt>::store::<Self>(value);
     }
 
-    /// Adds to this CPU's value, wrapping around.
+    /// Adds to this CPU's value, wrapping around. **Context:** any.
     #[inline(always)]
-    fn add(&self, value: <Self::Value as Word>::Int)
+    fn add(&self, value: <Self::Value as PerCpuInt>::Int)
     where
         Self: Sized,
-        Self::Value: Add,
+        Self::Value: PerCpuAdd,
     {
-        <Self::Value as Add>::add::<Self>(value);
+        <Self::Value as PerCpuAdd>::add::<Self>(value);
     }
 
-    /// Adds one to this CPU's value, wrapping around: one instruction, and no register.
+    /// Adds one to this CPU's value, wrapping around, in one instruction without a register. **Context:** any.
     #[inline(always)]
     fn increment(&self)
     where
         Self: Sized,
-        Self::Value: Add,
+        Self::Value: PerCpuAdd,
     {
-        <Self::Value as Add>::increment::<Self>();
+        <Self::Value as PerCpuAdd>::increment::<Self>();
     }
 }
 
-/// Declares per-CPU variables: `per_cpu! { static RUNS: Cell<u64> = Cell::new(0); }`, then
-/// `RUNS.increment()`.
-///
-/// The name stands for a type without data whose only value leads to this CPU's copy; see
-/// [`PerCpu`](crate::cpu::per_cpu::PerCpu) for what it can do.
+/// The name is a zero-sized type, and its only value represents this CPU's copy. [`PerCpu`](crate::cpu::per_cpu::PerCpu)
+/// has the operations.
 #[macro_export]
 macro_rules! per_cpu {
     ($($(#[$attribute:meta])* $visibility:vis static $NAME:ident: $T:ty = $initial:expr;)+) => {$(
@@ -209,29 +211,29 @@ macro_rules! per_cpu {
                 $initial
             }
 
-            // By the variable's own name, which debuggers show.
+            // The static has the variable's name, because debuggers show it.
             #[unsafe(link_section = ".percpu")]
-            static $NAME: $crate::cpu::per_cpu::Template<$T> = {
+            static $NAME: $crate::cpu::per_cpu::PerCpuStorage<$T> = {
                 // SAFETY: the static lies in .percpu.
-                unsafe { $crate::cpu::per_cpu::Template::new(octopod_initial_value()) }
+                unsafe { $crate::cpu::per_cpu::PerCpuStorage::new(octopod_initial_value()) }
             };
 
             $crate::per_cpu!(@variable $NAME, $T, $NAME);
         };
     )+};
     (@variable $NAME:ident, $T:ty, $TEMPLATE:ident) => {
-        // SAFETY: the template is one of that type, as its own type says.
+        // SAFETY: the storage has this type, by the declaration of the static.
         unsafe impl $crate::cpu::per_cpu::PerCpu for $NAME {
             type Value = $T;
             #[inline(always)]
             fn template() -> *const $T {
-                let template: *const $crate::cpu::per_cpu::Template<$T> = &raw const $TEMPLATE;
+                let template: *const $crate::cpu::per_cpu::PerCpuStorage<$T> = &raw const $TEMPLATE;
                 template.cast()
             }
         }
 
-        // SAFETY: a `Template` lies in .percpu (`Template::new`), and each function is one instruction of its width on the
-        // copy to which GS base leads.
+        // SAFETY: a `PerCpuStorage` lies in .percpu (`PerCpuStorage::new`), and each function is one instruction of its
+        // width on the copy that GS base addresses.
         unsafe impl $crate::cpu::per_cpu::RawAccess for $NAME {
             $crate::per_cpu!(@load load_8, u8, reg_byte, "mov {value}, gs:[rip + {variable}]", $TEMPLATE);
             $crate::per_cpu!(@load load_32, u32, reg, "mov {value:e}, gs:[rip + {variable}]", $TEMPLATE);
@@ -249,7 +251,8 @@ macro_rules! per_cpu {
         #[inline(always)]
         unsafe fn $name() -> $int {
             let value: $int;
-            // SAFETY: reads this CPU's copy, whose bits the caller guarantees.
+            // SAFETY: the instruction reads this CPU's copy; the caller guarantees its width and content (see # Safety of
+            // the trait's method).
             unsafe {
                 core::arch::asm!($instruction, value = out($class) value, variable = sym $TEMPLATE,
                     options(nostack, preserves_flags));
@@ -260,14 +263,16 @@ macro_rules! per_cpu {
     (@increment $name:ident, $instruction:literal, $TEMPLATE:ident) => {
         #[inline(always)]
         unsafe fn $name() {
-            // SAFETY: changes this CPU's copy, whose bits and new value the caller guarantees.
+            // SAFETY: the instruction writes this CPU's copy; the caller guarantees its width and the new value (see #
+            // Safety of the trait's method).
             unsafe { core::arch::asm!($instruction, variable = sym $TEMPLATE, options(nostack)) }
         }
     };
     (@store $name:ident, $int:ty, $class:ident, $instruction:literal, $TEMPLATE:ident) => {
         #[inline(always)]
         unsafe fn $name(value: $int) {
-            // SAFETY: changes this CPU's copy, whose bits and new value the caller guarantees.
+            // SAFETY: the instruction writes this CPU's copy; the caller guarantees its width and the new value (see #
+            // Safety of the trait's method).
             unsafe {
                 core::arch::asm!($instruction, value = in($class) value, variable = sym $TEMPLATE,
                     options(nostack));
@@ -276,29 +281,29 @@ macro_rules! per_cpu {
     };
 }
 
-/// GS base, where one instruction reads it. Written by hand, for rt0 names the template.
+/// This CPU's GS base. `per_cpu!` is not used, because rt0 names the storage.
 #[derive(Clone, Copy)]
 struct GsBase;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-pub(crate) static GS_BASE: Template<Cell<usize>> = unsafe { Template::new(Cell::new(0)) };
+pub(crate) static GS_BASE: PerCpuStorage<Cell<usize>> = unsafe { PerCpuStorage::new(Cell::new(0)) };
 
 per_cpu!(@variable GsBase, Cell<usize>, GS_BASE);
 
 unsafe extern "C" {
-    // From the linker script.
+    // Defined by the linker script.
     static percpu_start: u8;
     static percpu_end: u8;
 }
 
-/// The size of an area, in bytes: a multiple of [`AREA_ALIGN`], so that no two CPUs' areas share a cache line or a pair of
-/// lines that is fetched together (Intel Optimization Manual, 3.7.3).
+/// Returns the size of an area in bytes. It is a multiple of [`AREA_ALIGN`], so that the areas of two CPUs share neither
+/// a cache line nor an adjacent pair of lines (Intel Optimization Manual, 3.7.3).
 pub fn area_bytes() -> usize {
     (&raw const percpu_end).addr() - (&raw const percpu_start).addr()
 }
 
-/// Makes a new area at `area` and returns the GS base that leads to it.
+/// Creates a new area at `area` and returns its GS base.
 ///
 /// # Safety
 /// `area` is writable for [`area_bytes`] bytes, aligned to [`AREA_ALIGN`], unused, and never freed.
@@ -307,29 +312,30 @@ pub unsafe fn copy_template(area: *mut u8) -> usize {
     // caller (see # Safety).
     unsafe { area.copy_from_nonoverlapping(&raw const percpu_start, area_bytes()) };
     let gs_base = area.addr().wrapping_sub((&raw const percpu_start).addr());
-    // SAFETY: the new area's own copy of the variable, which nobody uses yet.
+    // SAFETY: this is the new area's own copy of the variable, which no CPU uses yet.
     unsafe { GsBase::template().cast_mut().wrapping_byte_add(gs_base).write(Cell::new(gs_base)) };
-    // SAFETY: the area is complete, is new, and by this function's contract is never freed.
-    unsafe { areas::enter(gs_base) };
+    // SAFETY: the area is complete and new, and this function's contract forbids freeing it.
+    unsafe { areas::register(gs_base) };
     gs_base
 }
 
-/// Writes a variable in an area.
+/// Writes a variable in the area with GS base `gs_base`.
 ///
 /// # Safety
-/// `gs_base` is that of an area that [`copy_template`] made, and whose CPU does not run yet.
+/// [`copy_template`] made the area, and its CPU does not run yet.
 pub(super) unsafe fn write<P: PerCpu>(_: P, gs_base: usize, value: P::Value) {
-    // SAFETY: the area holds a copy of the variable, which nobody else uses as long as its CPU does not run.
+    // SAFETY: the area holds a copy of the variable. No other code uses it, because its CPU does not run yet (see #
+    // Safety).
     unsafe { P::template().cast_mut().wrapping_byte_add(gs_base).write(value) };
 }
 
-/// This CPU's GS base.
+/// Returns this CPU's GS base. **Context:** any.
 #[inline(always)]
 pub fn gs_base() -> usize {
     GsBase.get()
 }
 
-/// A counter increment as the compiler makes it, for the test that looks at the machine code.
+/// A counter increment as compiled. A test checks its machine code.
 #[unsafe(no_mangle)]
 extern "C" fn octopod_probe_per_cpu_add() {
     per_cpu! { static PROBE: Cell<u64> = Cell::new(0); }

@@ -1,4 +1,4 @@
-//! Registers and instructions that the `x86_64` crate has no name for.
+//! Registers and instructions that the `x86_64` crate does not cover.
 
 use core::arch::asm;
 use core::arch::x86_64::_rdtsc;
@@ -7,14 +7,16 @@ use x86_64::instructions::port::Port;
 
 use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 
-/// The time stamp counter, as it stands at about this place: earlier instructions may still be under way.
+/// Reads the time stamp counter. The read is not serialised: earlier instructions may still be executing.
+///
+/// **Context:** any.
 #[inline(always)]
 pub fn read_tsc() -> u64 {
-    // SAFETY: rt0 refuses a processor without a TSC, and CR4.TSD does not matter in ring 0.
+    // SAFETY: rt0 rejects a processor without a TSC, and CR4.TSD has no effect in ring 0.
     unsafe { _rdtsc() }
 }
 
-/// This CPU's frame pointer.
+/// Returns the frame pointer of the caller. **Context:** any.
 #[inline(always)]
 pub fn frame_pointer() -> u64 {
     let value: u64;
@@ -23,16 +25,17 @@ pub fn frame_pointer() -> u64 {
     value
 }
 
-/// Writes bytes to a port, one after the other.
+/// Writes bytes to an I/O port, one after the other. **Context:** any.
 pub fn write_to_port(port: u16, bytes: &[u8]) {
-    // SAFETY: reads the bytes, and no more. What a write to the port does is its caller's affair, as with any port.
+    // SAFETY: the instruction reads exactly `bytes`. The effect of the write on the device is the caller's
+    // responsibility, as with each I/O port.
     unsafe {
         asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _, inout("rcx") bytes.len() => _,
             options(nostack, preserves_flags, readonly));
     }
 }
 
-/// Halts this CPU permanently. Only an NMI is still taken, and returns here. Any context.
+/// Halts this CPU permanently. An NMI is still handled and returns here. **Context:** any.
 pub fn halt_forever() -> ! {
     super::irq_guard::disable_forever();
     loop {
@@ -40,21 +43,28 @@ pub fn halt_forever() -> ! {
     }
 }
 
-/// Where this CPU's local APIC has its registers in xAPIC mode, physical (IA32_APIC_BASE: SDM Vol. 3A, 11.4.4).
+/// The MSR with the address and the mode of this CPU's local APIC (SDM Vol. 3A, 11.4.4).
+pub const IA32_APIC_BASE: u32 = 0x1b;
+
+/// Returns the physical address of this CPU's local APIC registers in xAPIC mode (IA32_APIC_BASE: SDM Vol. 3A, 11.4.4).
+///
+/// **Context:** any.
 pub fn apic_base() -> u64 {
-    // SAFETY: the MSR exists wherever there is a local APIC, which rt0 has checked; reading it has no effect.
-    let value = unsafe { x86_64::registers::model_specific::Msr::new(0x1b).read() };
+    // SAFETY: the MSR exists, because rt0 rejects a processor without a local APIC; reading it has no effect.
+    let value = unsafe { x86_64::registers::model_specific::Msr::new(IA32_APIC_BASE).read() };
     // The low bits are flags.
     value & 0x000f_ffff_ffff_f000
 }
 
-/// Ends the run: tells the launcher's exit device, then Bochs, which has no such device, then halts. The device acts some
+/// Ends the run: writes to the launcher's exit device, then to Bochs's shutdown port, then halts. The device acts some
 /// time after the write.
+///
+/// **Context:** any.
 pub fn exit(code: ExitCode) -> ! {
-    // SAFETY: the port belongs to the exit device; on a machine without one nothing listens there.
+    // SAFETY: the port belongs to the exit device. On a machine without this device the port is unused.
     unsafe { Port::<u32>::new(EXIT_PORT).write(code as u32) };
     for &byte in SHUTDOWN {
-        // SAFETY: the port is Bochs's own; no machine of QEMU's has anything there.
+        // SAFETY: the port is Bochs's own. QEMU's machines have no device there.
         unsafe { Port::<u8>::new(SHUTDOWN_PORT).write(byte) };
     }
     halt_forever()

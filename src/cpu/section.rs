@@ -1,9 +1,11 @@
-//! Tables that the linker gathers: each row is a static of its own in a section, and the linker script marks both ends.
+//! Linker-built tables. Each row is a static in a section of its own; the linker script defines symbols at the section's
+//! start and end.
 
-/// The rows between two marks.
+/// Returns the rows between `start` and `end`.
 ///
 /// # Safety
-/// The linker puts rows of this type, aligned as they are, and nothing else between the two; nobody writes to them.
+/// The linker places rows of type `Row`, with their alignment, and nothing else between `start` and `end`. No code writes
+/// to them.
 pub unsafe fn rows<Row>(start: *const u8, end: *const u8) -> &'static [Row] {
     let bytes = end.addr() - start.addr();
     // SAFETY: rows of this type lie between the two and are never written, guaranteed by the caller (see # Safety). A section is

@@ -1,4 +1,4 @@
-//! Sets of CPUs: a bit for each that the kernel may ever number.
+//! Sets of CPUs: a bitmap of [`MAX_CPUS`] bits.
 
 use super::CpuId;
 use crate::config::MAX_CPUS;
@@ -6,8 +6,8 @@ use crate::config::MAX_CPUS;
 const WORD_BITS: usize = u64::BITS as usize;
 const WORDS: usize = (MAX_CPUS as usize).div_ceil(WORD_BITS);
 
-/// A set of CPUs. It lies in one piece, 512 bytes for 4,096 CPUs, so it is passed by reference; what goes through it
-/// looks no further than its highest member.
+/// A set of CPUs. It has 512 bytes for 4,096 CPUs, so it is passed by reference. Operations scan only up to its highest
+/// member.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CpuSet {
     words: [u64; WORDS],
@@ -16,10 +16,10 @@ pub struct CpuSet {
 }
 
 impl CpuSet {
-    /// The set without members.
+    /// The empty set.
     pub const EMPTY: CpuSet = CpuSet { words: [0; WORDS], end: 0 };
 
-    /// The set of one CPU.
+    /// Returns the set that contains only `cpu`.
     ///
     /// # Panics
     /// As [`CpuSet::insert`].
@@ -29,23 +29,23 @@ impl CpuSet {
         set
     }
 
-    /// Adds a CPU; whether it was new.
+    /// Adds a CPU. Returns whether it was not in the set before.
     ///
     /// # Panics
-    /// If its number is [`MAX_CPUS`] or above, which no CPU's is.
+    /// If its number is [`MAX_CPUS`] or above. The kernel assigns no such number.
     pub fn insert(&mut self, cpu: CpuId) -> bool {
-        let (word, bit) = place(cpu);
+        let (word, bit) = bit_position(cpu);
         let is_new = self.words[word] & bit == 0;
         self.words[word] |= bit;
         self.end = self.end.max(word + 1);
         is_new
     }
 
-    /// Takes a CPU out; whether it was in.
+    /// Removes a CPU. Returns whether it was in the set.
     pub fn remove(&mut self, cpu: CpuId) -> bool {
         let was_in = self.contains(cpu);
         if was_in {
-            let (word, bit) = place(cpu);
+            let (word, bit) = bit_position(cpu);
             self.words[word] &= !bit;
             while self.end > 0 && self.words[self.end - 1] == 0 {
                 self.end -= 1;
@@ -54,24 +54,24 @@ impl CpuSet {
         was_in
     }
 
-    /// Whether a CPU is in.
+    /// Returns whether the set contains a CPU.
     #[inline]
     pub fn contains(&self, cpu: CpuId) -> bool {
-        let (word, bit) = place(cpu);
+        let (word, bit) = bit_position(cpu);
         word < self.end && self.words[word] & bit != 0
     }
 
-    /// How many are in.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.used().iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether none is in.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.end == 0
     }
 
-    /// The members, in ascending order.
+    /// Returns the members in ascending order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = CpuId> + Clone + '_ {
         self.used()
@@ -121,7 +121,7 @@ impl Iterator for Bits {
 }
 
 #[inline]
-fn place(cpu: CpuId) -> (usize, u64) {
+fn bit_position(cpu: CpuId) -> (usize, u64) {
     (cpu.index() / WORD_BITS, 1 << (cpu.index() % WORD_BITS))
 }
 

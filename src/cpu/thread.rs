@@ -1,25 +1,24 @@
-//! The thread at work: what FS base leads to, from the first Rust instruction of each CPU on.
+//! The current thread, which FS base addresses from the first Rust instruction of each CPU on.
 //!
-//! There is no scheduler yet, so there is one thread for each CPU: the boot processor's, a static that rt0 links with
-//! that CPU's area before any Rust runs, and every other CPU's own, in its area. A thread knows its stack, which is what
-//! tells a backtrace where to stop.
+//! There is no scheduler yet, so each CPU has one thread. The BSP's is a static, which rt0 links with the BSP's area
+//! before any Rust code runs. Each AP's thread lies in its area. A thread records its stack, which bounds backtraces.
 
 use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::config::IST_STACK_PAGES;
-use crate::cpu::per_cpu::{self, PerCpu, Template};
+use crate::cpu::per_cpu::{self, PerCpu, PerCpuStorage};
 use crate::cpu::{IrqGuard, PAGE_BYTES, descriptors};
 use crate::per_cpu;
 
-/// A thread. rt0 fills in the BSP's, so the layout is fixed. Its own CPU writes the fields, again each time that it comes
-/// online, and any CPU may read them.
+/// A thread. Its layout is fixed, because rt0 initialises the BSP's. The fields are written by the thread's own CPU, each
+/// time that the CPU comes online. Any CPU may read them.
 #[repr(C)]
 pub struct Thread {
-    /// Its own address, where one instruction reads it through FS.
+    /// The thread's own address, which one instruction loads through FS.
     this: AtomicPtr<Thread>,
-    /// The GS base of the CPU that it runs on.
+    /// The GS base of the CPU that runs the thread.
     gs_base: AtomicU64,
     stack_bottom: AtomicU64,
     stack_top: AtomicU64,
@@ -35,19 +34,19 @@ impl Thread {
         }
     }
 
-    /// Its stack.
+    /// Returns the address range of the thread's stack. **Context:** any.
     pub fn stack(&self) -> Range<u64> {
         self.stack_bottom.load(Ordering::Relaxed)..self.stack_top.load(Ordering::Relaxed)
     }
 }
 
-/// The thread that this CPU works on, where the CPU's area keeps it. Written by hand, for rt0 names the template.
+/// The address of this CPU's current thread. `per_cpu!` is not used, because rt0 names the storage.
 #[derive(Clone, Copy)]
 pub struct CurrentThread;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-pub(crate) static CURRENT_THREAD: Template<Cell<usize>> = unsafe { Template::new(Cell::new(0)) };
+pub(crate) static CURRENT_THREAD: PerCpuStorage<Cell<usize>> = unsafe { PerCpuStorage::new(Cell::new(0)) };
 
 per_cpu!(@variable CurrentThread, Cell<usize>, CURRENT_THREAD);
 
@@ -55,16 +54,16 @@ per_cpu! {
     static OWN: Thread = Thread::new();
 }
 
-/// The address of the thread that a CPU has in its area: its FS base when it enters the kernel. Of every CPU but the boot
-/// processor, which enters with a thread of rt0's.
+/// Returns the address of the thread in a CPU's area: an AP's FS base when it enters the kernel. The BSP enters with
+/// rt0's thread.
 pub fn own_address(gs_base: usize) -> u64 {
     OWN::template().wrapping_byte_add(gs_base).addr() as u64
 }
 
-/// Links a CPU and the thread in its area, on that stack.
+/// Links a CPU and the thread in its area, with `stack` as the thread's stack.
 ///
 /// # Safety
-/// `gs_base` is that of an area that `copy_template` made, and whose CPU does not run yet.
+/// `gs_base` is the GS base of an area that `copy_template` made, and its CPU does not run yet.
 pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
     let own = own_address(gs_base);
     let thread = Thread {
@@ -80,18 +79,18 @@ pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
     }
 }
 
-/// The thread that this CPU works on.
+/// Returns this CPU's current thread. **Context:** any.
 pub fn current() -> &'static Thread {
     let this: *const Thread;
-    // SAFETY: FS base leads to a thread from each CPU's first Rust instruction on, whose first field is its address; it
-    // lives for good.
+    // SAFETY: FS base addresses a thread from each CPU's first Rust instruction on (rt0, `prepare`). The thread's first
+    // field is its own address (`layout::THIS`), and the thread is never freed.
     unsafe {
         core::arch::asm!("mov {}, fs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
         &*this
     }
 }
 
-/// Whether an address lies on a stack that this CPU may be on: its thread's, or one of its interrupt stacks.
+/// Returns whether an address lies on a stack of this CPU: its thread's or one of its IST stacks. **Context:** any.
 pub fn is_on_stack(address: u64) -> bool {
     let ist_bytes = (IST_STACK_PAGES * PAGE_BYTES) as u64;
     current().stack().contains(&address)
@@ -100,7 +99,8 @@ pub fn is_on_stack(address: u64) -> bool {
             .any(|top| (top.saturating_sub(ist_bytes)..top).contains(&address))
 }
 
-/// Whether this CPU and its thread know each other, as rt0 or [`cpu::prepare_area`](crate::cpu::prepare_area) have linked them.
+/// Returns whether this CPU and its thread refer to each other, as rt0 or [`cpu::prepare_area`](crate::cpu::prepare_area)
+/// linked them.
 pub fn is_linked(_: &IrqGuard) -> bool {
     let thread = current();
     core::ptr::from_ref(thread).addr() == CurrentThread.get()
@@ -108,7 +108,7 @@ pub fn is_linked(_: &IrqGuard) -> bool {
         && thread.stack().contains(&crate::cpu::registers::frame_pointer())
 }
 
-/// Offsets for rt0.
+/// Field offsets for rt0.
 pub(crate) mod layout {
     use core::mem::{offset_of, size_of};
 
@@ -120,6 +120,6 @@ pub(crate) mod layout {
     pub(crate) const STACK_TOP: usize = offset_of!(Thread, stack_top);
     pub(crate) const BYTES: usize = size_of::<Thread>();
 
-    // `current` reads the first word.
+    // `current` loads the first word.
     const _: () = assert!(THIS == 0);
 }

@@ -1,14 +1,15 @@
-//! Flushes this CPU's TLB (SDM Vol. 3A, 4.10.4.1).
+//! TLB flushes on this CPU (SDM Vol. 3A, 4.10.4.1).
 
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
 use super::PAGE_BYTES;
-use crate::redirectable;
+use crate::patchable;
 
-redirectable! {
-    /// Flushes `pages` pages from an address on, or all that are not global, if there are more than `most`. Each page takes an
-    /// instruction of some hundred cycles; a load of CR3 makes later accesses walk the page tables again.
+patchable! {
+    /// Flushes `pages` pages from `address` on, or all non-global entries if `pages` is above `most`. A flush of one page
+    /// takes some hundred cycles. A load of CR3 takes less than many of these, but all later accesses walk the page
+    /// tables again.
     ///
     /// **Context:** any.
     pub fn flush(address: u64, pages: usize, most: usize) {

@@ -14,7 +14,7 @@ use crate::config::AP_PROGRESS_MS;
 use crate::cpu::{self, ApicId, IrqGuard};
 use crate::smp::Stage;
 use crate::sync::Deadline;
-use crate::{apic, redirect, smp};
+use crate::{apic, smp, static_call};
 
 /// At the end of which stage the last CPU is held.
 static STAGE: AtomicU32 = AtomicU32::new(0);
@@ -28,7 +28,7 @@ fn holds() -> bool {
     is_armed(Fault::StopAtStage) || is_armed(Fault::LateAtStage)
 }
 
-redirect! {
+static_call! {
     smp::hold() -> Hold => hold_the_last, if |_| holds();
     smp::reached(slot: &Slot, stage: Stage) => reached, if |_| holds();
     smp::hold() -> Hold => hold_none_and_change_ids, if |_| is_armed(Fault::WrongCpuidIds);
@@ -48,17 +48,17 @@ extern "C" fn hold_the_last() -> Hold {
 const WRONG_ID_BITS: u32 = 1;
 
 extern "C" fn hold_none_and_change_ids() -> Hold {
-    Hold { wrong_id_bits: WRONG_ID_BITS, ..smp::hold::ordinary() }
+    Hold { wrong_id_bits: WRONG_ID_BITS, ..smp::hold::original() }
 }
 
 #[allow(improper_ctypes_definitions)]
 extern "C" fn change_id() -> ApicId {
-    ApicId(cpu::initial_apic_id::ordinary().0 ^ WRONG_ID_BITS)
+    ApicId(cpu::initial_apic_id::original().0 ^ WRONG_ID_BITS)
 }
 
 /// [`smp::reached`], with the stay between leaving word and looking whether anybody still waits.
 extern "C" fn reached(slot: &Slot, stage: Stage) {
-    smp::reached::ordinary(slot, stage);
+    smp::reached::original(slot, stage);
     smp::wait_while_held(slot, stage);
 }
 
@@ -70,7 +70,7 @@ extern "C" fn let_go() {
 }
 
 extern "C" fn overrun_pages(pages: &mut [u8; BYTES]) {
-    smp::fill_pages::ordinary(pages);
+    smp::fill_pages::original(pages);
     // SAFETY: the byte behind the pages is in a page that was reserved with them, to see this.
     unsafe { pages.as_mut_ptr().add(BYTES).write(FILLER) };
 }
@@ -79,5 +79,5 @@ extern "C" fn overrun_pages(pages: &mut [u8; BYTES]) {
 #[allow(improper_ctypes_definitions)]
 extern "C" fn enable_after_firmware(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
     apic::set_x2apic_as_firmware();
-    apic::enable::ordinary(guard, nmi_pins, uid);
+    apic::enable::original(guard, nmi_pins, uid);
 }

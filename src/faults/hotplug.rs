@@ -10,14 +10,14 @@ use super::redirects::is_armed;
 use crate::apic::{self, Message};
 use crate::config::{AP_PROGRESS_MS, LEAVE_MS};
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 use crate::memory::OwnedFrame;
 use crate::smp::hotplug;
 use crate::smp::{Cpu, Stage};
 use crate::sync::{Deadline, STEP_NS, Timeout};
-use crate::{redirect, smp, time};
+use crate::{smp, static_call, time};
 
-redirect! {
+static_call! {
     hotplug::is_asked(me: &Cpu) -> bool => is_asked_but_the_last, if |_| is_armed(Fault::IgnoreOfflineRequest);
     hotplug::close(guard: &IrqGuard) => get_stuck, if |_| is_armed(Fault::HangGoingOffline);
     smp::returns() => return_late, if |_| is_armed(Fault::LateOnOnline);
@@ -32,14 +32,14 @@ fn last() -> Option<&'static Cpu> {
 
 #[allow(improper_ctypes_definitions)]
 extern "C" fn is_asked_but_the_last(me: &Cpu) -> bool {
-    last().is_none_or(|last| last.id() != me.id()) && hotplug::is_asked::ordinary(me)
+    last().is_none_or(|last| last.id() != me.id()) && hotplug::is_asked::original(me)
 }
 
 extern "C" fn get_stuck(guard: &IrqGuard) {
     while last().is_some_and(|last| last.id() == cpu::current()) {
         core::hint::spin_loop();
     }
-    hotplug::close::ordinary(guard);
+    hotplug::close::original(guard);
 }
 
 /// [`smp::returns`], where the last CPU stays until the requester has given up waiting.
@@ -69,7 +69,7 @@ fn jump_once(has_jumped: &AtomicBool) {
 #[allow(improper_ctypes_definitions)]
 extern "C" fn is_asked_when_the_clock_jumps(me: &Cpu) -> bool {
     static HAS_JUMPED: AtomicBool = AtomicBool::new(false);
-    let is_asked = hotplug::is_asked::ordinary(me);
+    let is_asked = hotplug::is_asked::original(me);
     if is_asked && last().is_some_and(|last| last.id() == me.id()) {
         jump_once(&HAS_JUMPED);
     }
@@ -84,7 +84,7 @@ extern "C" fn reach_when_the_clock_jumps(slot: &Slot, stage: Stage) {
     if is_last && stage == Stage::Apic {
         jump_once(&HAS_JUMPED);
     }
-    smp::reached::ordinary(slot, stage);
+    smp::reached::original(slot, stage);
 }
 
 /// Whether the last CPU runs the handler of an NMI that reached it while it was offline.
@@ -120,7 +120,7 @@ pub(super) fn restart_in_nmi() {
 }
 
 /// The handler of an NMI that INIT alone ends.
-fn stay_in_nmi(_: &mut Frame) {
+fn stay_in_nmi(_: &mut TrapFrame) {
     IS_IN_NMI.store(true, Ordering::Release);
     loop {
         core::hint::spin_loop();

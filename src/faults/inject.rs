@@ -8,12 +8,12 @@ use super::{Fault, FaultParameters, bring_up, hotplug, ipis, locks, redirects, r
 use crate::boot::{self, Handoff, direct_map, pvh};
 use crate::config::{TIMER_CALLBACK_MS, WATCHDOG_MS};
 use crate::cpu::{CpuId, CpuSet, IrqGuard};
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 use crate::memory::frames::faults as frame_faults;
 use crate::panic::Panicking;
 use crate::sync::Deadline;
 use crate::time::timer::Expiry;
-use crate::{bench, console, cpu, memory, panic, redirect, selftest, smp, time};
+use crate::{bench, console, cpu, memory, panic, selftest, smp, static_call, time};
 
 /// How long the faults that strike on all CPUs have to strike, in milliseconds.
 pub(super) const STRIKE_MS: u64 = 10_000;
@@ -149,7 +149,7 @@ fn panic_everywhere() {
     });
 }
 
-redirect! {
+static_call! {
     smp::stop_others(panicking: &Panicking) => stop_the_dead, if |_| redirects::is_armed(Fault::PanicEverywhere);
 }
 
@@ -158,7 +158,7 @@ extern "C" fn stop_the_dead(panicking: &Panicking) {
     let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
     let have_died = || others().filter_map(|cpu| cpu.get(panic::REMAINS)).all(panic::Remains::are_of_a_death);
     let _ = Deadline::after_ms(STRIKE_MS).wait_until(have_died);
-    smp::stop_others::ordinary(panicking);
+    smp::stop_others::original(panicking);
 }
 
 struct PanicsWhenShown;
@@ -237,7 +237,7 @@ fn overflow_in_handler<const VECTOR: u8>() {
     on_last_cpu(&|| unsafe { core::arch::asm!("int {}", const VECTOR) });
 }
 
-fn fill_own_stack(frame: &mut Frame) {
+fn fill_own_stack(frame: &mut TrapFrame) {
     // What this ends in may be the same vector again: a double fault on the double fault's own stack.
     interrupts::replace(Vector::new(frame.vector as u8), interrupts::UNREGISTERED);
     // Not as the last thing, or it would take this function's place in the backtrace.

@@ -5,13 +5,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::Fault;
 use super::inject::on_last_cpu;
 use super::redirects::is_armed;
-use crate::apic::{self, ApicError, Batch, Message, Proof};
+use crate::apic::{self, ApicError, Batch, IcrAccess, Message};
 use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::{self, ApicId, CpuId};
 use crate::interrupts::Vector;
 use crate::smp::hotplug::HotplugState;
 use crate::smp::{CallError, Cpu};
-use crate::{redirect, smp};
+use crate::{smp, static_call};
 
 /// Whether all CPUs are up.
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
@@ -25,18 +25,18 @@ fn is_at_work() -> bool {
     IS_AT_WORK.load(Ordering::Acquire)
 }
 
-redirect! {
+static_call! {
     apic::is_idle() -> bool => is_idle_but_on_bsp, if |_| is_armed(Fault::BusyIcr);
     apic::is_idle() -> bool => is_idle_but_on_last, if |_| is_armed(Fault::BusyIcrOnLast);
-    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+    apic::transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
         => count_waits, if |_| is_armed(Fault::BusyIcrOnLast);
     apic::may_send() -> bool => may_always_send, if |_| is_armed(Fault::SendInNmi);
     apic::accepts_from_itself() -> bool => refuses_from_itself, if |_| is_armed(Fault::FailSelfIpi);
-    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+    apic::transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
         => fail_wakes, if |_| is_armed(Fault::FailWakes);
-    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+    apic::transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
         => fail_some, if |_| FAILING.iter().any(|(fault, _)| is_armed(*fault));
-    apic::transmit(proof: Proof, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
+    apic::transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError>
         => lose_some, if |_| LOSING.iter().any(|(fault, _)| is_armed(*fault));
 }
 
@@ -76,7 +76,7 @@ fn strikes(rules: &[Rule], to: ApicId, message: Message) -> bool {
 
 #[allow(improper_ctypes_definitions)]
 extern "C" fn fail_some(
-    proof: Proof,
+    proof: IcrAccess,
     batch: &mut Batch,
     to: ApicId,
     message: Message,
@@ -84,12 +84,12 @@ extern "C" fn fail_some(
     if strikes(&FAILING, to, message) {
         return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }
-    apic::transmit::ordinary(proof, batch, to, message)
+    apic::transmit::original(proof, batch, to, message)
 }
 
 #[allow(improper_ctypes_definitions)]
 extern "C" fn lose_some(
-    proof: Proof,
+    proof: IcrAccess,
     batch: &mut Batch,
     to: ApicId,
     message: Message,
@@ -97,13 +97,13 @@ extern "C" fn lose_some(
     if strikes(&LOSING, to, message) {
         return Ok(());
     }
-    apic::transmit::ordinary(proof, batch, to, message)
+    apic::transmit::original(proof, batch, to, message)
 }
 
 /// Of the interrupts that end another CPU's halt, every second one cannot be sent.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn fail_wakes(
-    proof: Proof,
+    proof: IcrAccess,
     batch: &mut Batch,
     to: ApicId,
     message: Message,
@@ -113,7 +113,7 @@ extern "C" fn fail_wakes(
     if is_wake && is_at_work() && WAKES.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
         return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }
-    apic::transmit::ordinary(proof, batch, to, message)
+    apic::transmit::original(proof, batch, to, message)
 }
 
 extern "C" fn may_always_send() -> bool {
@@ -125,7 +125,7 @@ extern "C" fn refuses_from_itself() -> bool {
 }
 
 extern "C" fn is_idle_but_on_bsp() -> bool {
-    (cpu::current() != CpuId::BSP || !is_at_work()) && apic::is_idle::ordinary()
+    (cpu::current() != CpuId::BSP || !is_at_work()) && apic::is_idle::original()
 }
 
 /// How often the last CPU has read that its ICR is busy.
@@ -143,19 +143,19 @@ extern "C" fn is_idle_but_on_last() -> bool {
         POLLS.fetch_add(1, Ordering::Relaxed);
         return false;
     }
-    apic::is_idle::ordinary()
+    apic::is_idle::original()
 }
 
 /// [`apic::transmit`], which counts the messages that the last CPU waits for with interrupts off.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn count_waits(
-    proof: Proof,
+    proof: IcrAccess,
     batch: &mut Batch,
     to: ApicId,
     message: Message,
 ) -> Result<(), ApicError> {
     let before = POLLS.load(Ordering::Relaxed);
-    let sent = apic::transmit::ordinary(proof, batch, to, message);
+    let sent = apic::transmit::original(proof, batch, to, message);
     if sent.is_err() && POLLS.load(Ordering::Relaxed) - before >= POLLS_OF_A_WAIT {
         WAITS.fetch_add(1, Ordering::Relaxed);
     }

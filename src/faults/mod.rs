@@ -2,7 +2,7 @@
 //! Each must be caught, so that every check is known to be able to fail.
 //!
 //! To add a fault, name it in [`Fault`], and write it into the module whose event injects it: `inject` (at entry, when all CPUs
-//! are online, before the checks of the boot), or one of those that replace a function of the kernel (`redirect!`).
+//! are online, before the checks of the boot), or one of those that replace a function of the kernel (`static_call!`).
 
 mod names;
 

@@ -6,13 +6,13 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use super::Fault;
 use crate::boot::command_line::Named;
 use crate::config::{REQUEST_MS, WATCHDOG_MS};
-use crate::cpu::redirect::{PATCH_BYTES, Redirect, SOURCE_BYTES};
+use crate::cpu::static_call::{PATCH_BYTES, SOURCE_BYTES, StaticCall};
 use crate::cpu::{self, Features};
 use crate::memory::frames::Order;
 use crate::memory::source::{AllocContext, FrameSource};
 use crate::stress::allocators::Allocator;
 use crate::stress::source::MAGAZINE;
-use crate::{redirect, smp, stress, time};
+use crate::{smp, static_call, stress, time};
 
 /// One more than the place of the fault among all of them, or 0.
 static ARMED: AtomicU8 = AtomicU8::new(0);
@@ -29,7 +29,7 @@ pub(super) fn is_armed(fault: Fault) -> bool {
     place.and_then(|place| Fault::all().get(place)) == Some(&fault)
 }
 
-redirect! {
+static_call! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::StalePat);
     stress::workload_over(source: &dyn FrameSource, allocator: &'static Allocator)
         => leak_borrowed_frame, if |_| is_armed(Fault::LeakBorrowedFrame);
@@ -54,7 +54,7 @@ extern "C" fn jump_at_third_report() {
 /// [`cpu::set_memory_types`], on the boot processor alone: while it prepares itself, no CPU is listed yet.
 extern "C" fn leave_memory_types() {
     if smp::cpus().is_empty() {
-        cpu::set_memory_types::ordinary();
+        cpu::set_memory_types::original();
     }
 }
 
@@ -70,14 +70,14 @@ extern "C" fn leak_borrowed_frame(source: &dyn FrameSource, allocator: &'static 
 /// [`cpu::tlb::flush`], but not on the last CPU.
 extern "C" fn keep_stale_entries(address: u64, pages: usize, most: usize) {
     if smp::cpus().last().is_some_and(|last| last.id() != cpu::current()) {
-        cpu::tlb::flush::ordinary(address, pages, most);
+        cpu::tlb::flush::original(address, pages, most);
     }
 }
 
 // Two rows for one function, which have to be refused; that neither is ever called is the point.
-redirect! {
+static_call! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::DoubleRedirect);
-    cpu::set_memory_types() => cpu::set_memory_types::ordinary, if |_| is_armed(Fault::DoubleRedirect);
+    cpu::set_memory_types() => cpu::set_memory_types::original, if |_| is_armed(Fault::DoubleRedirect);
 }
 
 /// Two functions that lie as no macro would lay them: the first shorter than a jump, the second right behind it.
@@ -89,18 +89,23 @@ extern "C" fn short() {
 
 const SHORT_BYTES: usize = PATCH_BYTES - 1;
 
-const fn row(name: &'static str, offset: usize, length: usize, condition: fn(&Features) -> bool) -> Redirect {
+const fn row(
+    name: &'static str,
+    offset: usize,
+    length: usize,
+    condition: fn(&Features) -> bool,
+) -> StaticCall {
     let source = (short as extern "C" fn() as *const ()).wrapping_byte_add(offset);
     // SAFETY: the bytes are those of `short`, which nobody calls, and of the room behind it; both functions take nothing
     // and return nothing.
     unsafe {
-        Redirect::new(name, source, length, leave_memory_types as extern "C" fn() as *const (), condition)
+        StaticCall::new(name, source, length, leave_memory_types as extern "C" fn() as *const (), condition)
     }
 }
 
 #[used]
-#[unsafe(link_section = ".redirects")]
-static ROWS: [Redirect; 3] = [
+#[unsafe(link_section = ".static_calls")]
+static ROWS: [StaticCall; 3] = [
     row("short", 0, SHORT_BYTES, |_| is_armed(Fault::ShortRedirect)),
     row("earlier", 0, SOURCE_BYTES, |_| is_armed(Fault::OverlappingRedirect)),
     row("later", SHORT_BYTES, SOURCE_BYTES, |_| is_armed(Fault::OverlappingRedirect)),

@@ -13,9 +13,9 @@ use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};
 use crate::smp::hotplug;
 use crate::sync::{Deadline, SpinLockIrq};
 use crate::time::timer;
-use crate::{apic, redirect, smp};
+use crate::{apic, smp, static_call};
 
-redirect! {
+static_call! {
     hotplug::close(guard: &IrqGuard) => close_while_remapped, if |_| is_armed(Fault::RemapInTeardown);
 }
 
@@ -77,7 +77,7 @@ pub fn remap_in_teardown() {
 #[allow(improper_ctypes_definitions)]
 extern "C" fn close_while_remapped(guard: &IrqGuard) {
     if smp::cpus().last().is_none_or(|last| last.id() != cpu::current()) {
-        hotplug::close::ordinary(guard);
+        hotplug::close::original(guard);
         return;
     }
     // Now this CPU's TLB has an entry, as a call or a timer could have left it: one to write by, so not by a load.
@@ -88,10 +88,10 @@ extern "C" fn close_while_remapped(guard: &IrqGuard) {
             replace();
             call(write);
         });
-        hotplug::close::ordinary(guard);
+        hotplug::close::original(guard);
     } else {
         ask_other(&|| call(arm));
-        hotplug::close::ordinary(guard);
+        hotplug::close::original(guard);
         ask_other(&replace);
         // A timer whose interrupt is pending would be served as soon as interrupts are on. There should be none: it was stopped.
         let _ = Deadline::after_ms(1).wait_until(|| apic::is_any_requested(guard));

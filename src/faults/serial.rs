@@ -7,9 +7,9 @@ use super::redirects::is_armed;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;
 use crate::time::halt_until;
-use crate::{console, redirect};
+use crate::{console, static_call};
 
-redirect! {
+static_call! {
     console::transmit_interrupt() -> u8 => no_interrupt,
         if |_| is_armed(Fault::MuteTransmitter) || is_armed(Fault::MuteTransmitterAtWork)
             || is_armed(Fault::PanicWithFullRing);
@@ -23,7 +23,7 @@ extern "C" fn no_interrupt() -> u8 {
     if is_armed(Fault::MuteTransmitter) || IS_MUTE.load(Ordering::Relaxed) {
         return 0;
     }
-    console::transmit_interrupt::ordinary()
+    console::transmit_interrupt::original()
 }
 
 /// Leaves lines to an interrupt that never comes, until the next writer finds that it is late, or a CPU that is about to halt.

@@ -1,28 +1,29 @@
-//! Who was interrupted how often, by CPU and vector: the kernel's `/proc/interrupts`.
+//! Interrupt counts by CPU and vector, as in Linux's `/proc/interrupts`.
 
 use core::sync::atomic::AtomicU64;
 
 use super::Vector;
-use crate::cpu::per_cpu::Template;
+use crate::cpu::per_cpu::PerCpuStorage;
 use crate::per_cpu;
 use crate::sync::IrqMutex;
 
-/// One CPU's interrupts on each vector, exceptions among them.
+/// One CPU's number of interrupts on each vector, exceptions included.
 pub type Counts = [AtomicU64; 256];
 
-/// This CPU's counts. The vectors' stubs write them, so they say what the processor did, whatever a handler made of it;
-/// only a test takes its own interrupts out again. Written by hand, for the stubs name the template.
+/// This CPU's interrupt counts. The vectors' stubs increment them, so they count each delivery, whatever the handler
+/// does. Only a self-test subtracts its own interrupts. `per_cpu!` is not used, because the stubs name the storage.
 #[derive(Clone, Copy)]
-pub struct CountsHere;
+pub struct LocalCounts;
 
-/// Where each CPU finds its own.
-pub const COUNTS: CountsHere = CountsHere;
+/// This CPU's interrupt counts, as a [`PerCpu`](crate::cpu::per_cpu::PerCpu) variable.
+pub const COUNTS: LocalCounts = LocalCounts;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-pub(super) static TEMPLATE: Template<Counts> = unsafe { Template::new([const { AtomicU64::new(0) }; 256]) };
+pub(super) static TEMPLATE: PerCpuStorage<Counts> =
+    unsafe { PerCpuStorage::new([const { AtomicU64::new(0) }; 256]) };
 
-per_cpu!(@variable CountsHere, Counts, TEMPLATE);
+per_cpu!(@variable LocalCounts, Counts, TEMPLATE);
 
 static NAMES: IrqMutex<[Option<&'static str>; 256]> = IrqMutex::new([None; 256]);
 crate::name_lock!(NAMES);
@@ -31,7 +32,9 @@ pub(super) fn set_name(vector: Vector, name: &'static str) {
     NAMES.lock()[usize::from(vector.get())] = Some(name);
 }
 
-/// What a vector is called: as it was registered, else by its exception, else `unregistered`.
+/// Returns the name of a vector: the registered name, else the exception's name, else `unregistered`.
+///
+/// **Context:** thread or interrupt; not NMI. Takes a lock.
 pub fn name(vector: Vector) -> &'static str {
     let registered = NAMES.lock()[usize::from(vector.get())];
     registered.or(vector.exception()).unwrap_or("unregistered")

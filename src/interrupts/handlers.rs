@@ -1,12 +1,12 @@
-//! The table of handlers: one for each vector, replaceable while interrupts arrive.
+//! The handler table: one handler for each vector, replaceable while interrupts arrive.
 //!
-//! A vector has one handler, in one slot. The vectors that interrupt code with interrupts off ([`IST_VECTORS`]) have theirs
-//! in a second table, because the entry of the first table is [`dispatch_ist`], which closes the frame allocator before it
-//! calls them. [`slot`] alone knows which table a vector uses, so [`handler`] and [`replace`] cannot disagree.
+//! A vector has one handler, in one slot. The vectors that interrupt code with interrupts disabled ([`IST_VECTORS`]) have
+//! their slots in a second table. Their entry in the first table is [`dispatch_ist`], which disables the frame allocator
+//! and then calls the handler. Only [`slot`] maps a vector to its table, so [`handler`] and [`replace`] agree.
 
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-use super::{Frame, NMI_DEPTH, UNREGISTERED, Vector, machine_check, nmi};
+use super::{NMI_DEPTH, TrapFrame, UNREGISTERED, Vector, machine_check, nmi};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::memory;
@@ -14,23 +14,23 @@ use crate::memory;
 /// RFLAGS.IF (SDM Vol. 1, 3.4.3.3).
 const INTERRUPT_FLAG: u64 = 1 << 9;
 
-/// The instruction HLT, of one byte (SDM Vol. 2A).
+/// The one-byte instruction HLT (SDM Vol. 2A).
 const HLT: u8 = 0xf4;
 
-/// What handles a vector: with interrupts off, on the interrupted code's stack or the vector's own. It signals
-/// end-of-interrupt itself, where one is due.
-pub type Handler = fn(&mut Frame);
+/// The handler of a vector. It runs with interrupts disabled, on the interrupted code's stack or on the vector's IST
+/// stack. It signals end-of-interrupt itself, where that is required.
+pub type Handler = fn(&mut TrapFrame);
 
-/// A handler that one CPU replaces while others call it.
+/// A handler that one CPU may replace while others call it.
 pub struct HandlerSlot(AtomicPtr<()>);
 
 impl HandlerSlot {
-    /// A slot with that handler.
+    /// Creates a slot that holds `handler`.
     pub const fn new(handler: Handler) -> HandlerSlot {
         HandlerSlot(AtomicPtr::new(handler as *mut ()))
     }
 
-    /// The handler. **Context:** any.
+    /// Returns the handler. **Context:** any.
     #[inline(always)]
     pub fn get(&self) -> Handler {
         from_pointer(self.0.load(Ordering::Acquire))
@@ -49,10 +49,10 @@ fn from_pointer(pointer: *mut ()) -> Handler {
     unsafe { core::mem::transmute::<*mut (), Handler>(pointer) }
 }
 
-/// The vectors that are delivered with interrupts off, each on a stack of its own: #DB, NMI, #DF and #MC.
+/// The vectors that are delivered although interrupts are disabled, each on an IST stack: #DB, NMI, #DF and #MC.
 const IST_VECTORS: [u8; 4] = [1, 2, 8, 18];
 
-/// What `interrupt_dispatch` calls, by vector.
+/// The handlers that `interrupt_dispatch` calls, by vector.
 static HANDLERS: [HandlerSlot; 256] = {
     let mut handlers = [const { HandlerSlot::new(UNREGISTERED) }; 256];
     let mut index = 0;
@@ -63,8 +63,8 @@ static HANDLERS: [HandlerSlot; 256] = {
     handlers
 };
 
-/// What [`dispatch_ist`] calls, in the order of [`IST_VECTORS`]. An NMI and a machine check have a handler from the first
-/// instruction that has a gate.
+/// The handlers that [`dispatch_ist`] calls, in the order of [`IST_VECTORS`]. NMI and #MC have a handler as soon as they
+/// have a gate.
 static IST_HANDLERS: [HandlerSlot; IST_VECTORS.len()] = [
     HandlerSlot::new(UNREGISTERED),
     HandlerSlot::new(nmi::count),
@@ -76,7 +76,7 @@ fn ist_index(vector: u8) -> Option<usize> {
     IST_VECTORS.iter().position(|ist_vector| *ist_vector == vector)
 }
 
-/// The one slot that holds a vector's handler.
+/// Returns the slot that holds a vector's handler.
 fn slot(vector: Vector) -> &'static HandlerSlot {
     match ist_index(vector.get()) {
         Some(index) => &IST_HANDLERS[index],
@@ -84,26 +84,26 @@ fn slot(vector: Vector) -> &'static HandlerSlot {
     }
 }
 
-/// The handler of a vector; [`UNREGISTERED`] if it has none. **Context:** any.
+/// Returns the handler of a vector, or [`UNREGISTERED`]. **Context:** any.
 pub fn handler(vector: Vector) -> Handler {
     slot(vector).get()
 }
 
-/// Replaces the handler of a vector on every CPU, [`UNREGISTERED`] for none, and returns the previous one: what [`handler`]
-/// would have returned. The vector keeps its name. **Context:** any.
+/// Replaces the handler of a vector on every CPU and returns the previous one, as [`handler`] would. [`UNREGISTERED`]
+/// removes the handler. The vector keeps its name. **Context:** any.
 pub fn replace(vector: Vector, handler: Handler) -> Handler {
     slot(vector).replace(handler)
 }
 
-/// Calls what the vector's stub leads to. **Context:** the interrupt entry.
+/// Calls the handler of the frame's vector. **Context:** the interrupt entry.
 #[inline(always)]
-pub(super) fn dispatch(frame: &mut Frame) {
+pub(super) fn dispatch(frame: &mut TrapFrame) {
     HANDLERS[usize::from(frame.vector as u8)].get()(frame);
 }
 
-/// Calls the handler of a vector that may have interrupted the frame allocator: the allocator refuses every request until
-/// the handler returns. **Context:** NMI and the like; interrupts off.
-fn dispatch_ist(frame: &mut Frame) {
+/// Calls the handler of a vector that may have interrupted the frame allocator. Allocation fails until the handler
+/// returns. **Context:** NMI, #MC, #DB and #DF; interrupts disabled.
+fn dispatch_ist(frame: &mut TrapFrame) {
     NMI_DEPTH.set(NMI_DEPTH.get() + 1);
     let index = ist_index(frame.vector as u8).unwrap_or_default();
     memory::with_alloc_disabled(&IrqGuard::new(), || IST_HANDLERS[index].get()(frame));
@@ -111,12 +111,12 @@ fn dispatch_ist(frame: &mut Frame) {
     skip_halt(frame);
 }
 
-/// Lets a halt end that the handler's interrupt came before. Code that halts executes STI and HLT, and relies on no interrupt
-/// being taken between the two. An NMI may be (SDM Vol. 2B, STI), and behind its IRET nothing defers a pending interrupt
-/// any more: it would be taken before the HLT, which then waits for an event that has passed.
-fn skip_halt(frame: &mut Frame) {
-    // SAFETY: the interrupted code was about to execute the instruction at RIP, so it is mapped, and text is readable. A
-    // relaxed load of a byte does not race with the stores that patch code.
+/// Skips a HLT that the interrupted code was about to execute. Code that halts executes STI and HLT, and depends on no
+/// interrupt being taken between them. An NMI may be taken there (SDM Vol. 2B, STI). Its IRET ends the deferral of
+/// pending interrupts, so one would be taken before the HLT, which would then wait for an event that has passed.
+fn skip_halt(frame: &mut TrapFrame) {
+    // SAFETY: the interrupted code was about to execute the instruction at RIP, so the byte is mapped, and text is
+    // readable. A relaxed load of a byte does not race with the stores that patch code.
     let opcode = || unsafe { AtomicU8::from_ptr(frame.rip as *mut u8) }.load(Ordering::Relaxed);
     if frame.rflags & INTERRUPT_FLAG != 0 && opcode() == HLT {
         frame.rip += 1;

@@ -1,8 +1,8 @@
-//! Machine checks: one readable report, then the machine stops.
+//! The machine-check handler: it reports the error and panics.
 
 use core::fmt;
 
-use super::Frame;
+use super::TrapFrame;
 use crate::config::MACHINE_CHECK_MS;
 use crate::console::{self, LineBuffer};
 use crate::cpu::machine_check::{self, BankError, GlobalStatus, worst};
@@ -11,12 +11,13 @@ use crate::sync::Deadline;
 use crate::wire::{self, Record};
 use crate::{boot, cpu};
 
-/// Since when the errors that a CPU's banks hold may be there.
+/// The time since which the errors in a CPU's banks may have been logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// The CPU comes up for the first time: from before the boot, as firmware or an earlier kernel left them.
+    /// Before boot, by firmware or an earlier kernel: the CPU comes up for the first time.
     BeforeBoot,
-    /// The CPU comes back from offline: since it came up before. They were corrected, so no machine check was raised.
+    /// Since the CPU came online before: it returns from offline. The errors were corrected, so they raised no machine
+    /// check.
     Online,
 }
 
@@ -24,13 +25,13 @@ impl Since {
     const fn description(self) -> &'static str {
         match self {
             Since::BeforeBoot => "logged before boot",
-            Since::Online => "logged since this CPU came online before",
+            Since::Online => "logged since the previous bring-up of this CPU",
         }
     }
 }
 
-/// Enables all error reporting of this CPU's machine-check banks. An error that they hold becomes a warning, in the report as
-/// well, and is cleared.
+/// Enables all error reporting of this CPU's machine-check banks. Logs and reports each error that they hold as a
+/// warning, and clears it.
 ///
 /// **Context:** each CPU each time that it comes up, interrupts off.
 pub fn enable(since: Since) {
@@ -48,15 +49,17 @@ pub fn enable(since: Since) {
     });
 }
 
-/// On its own stack, possibly in the middle of anything, so it takes no lock.
+/// Handles #MC. It runs on an IST stack and may have interrupted any code, so it takes no lock.
 ///
-/// Intel's processors tell all CPUs of an error (SDM Vol. 3B, 16.10.4), and each comes here, most of them with nothing to
-/// say: those leave the last words to the one that knows the bank. What the banks hold stays there, for firmware to find.
-pub(super) fn handle(frame: &mut Frame) {
+/// Intel processors signal the error to all CPUs (SDM Vol. 3B, 16.10.4). Most of them hold no error in their banks; they
+/// leave the report to the CPU that does. The banks are not cleared, so that firmware can read them.
+///
+/// **Context:** NMI-like; interrupts disabled. Does not return.
+pub(super) fn handle(frame: &mut TrapFrame) {
     let global = machine_check::global_status();
     let found = worst(machine_check::errors());
     if found.is_none() {
-        // In vain: then nobody has a bank to tell of, and this CPU says so.
+        // On a timeout no CPU has an error in its banks, and this CPU reports that.
         let _ = Deadline::after_ms(MACHINE_CHECK_MS).wait_until(panic::is_dying);
     }
     panic::die(&Death {
@@ -67,8 +70,10 @@ pub(super) fn handle(frame: &mut Frame) {
     })
 }
 
-/// Reports a machine check that arrived where nothing could report it, and ends the run: its banks and its global status are
-/// as it left them. **Context:** any.
+/// Panics with a machine check that arrived before this CPU could report it. Its banks and its global status are
+/// unchanged.
+///
+/// **Context:** any.
 pub fn report_deferred() -> ! {
     let global = machine_check::global_status();
     let found = worst(machine_check::errors());
@@ -88,12 +93,12 @@ struct Findings {
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.found {
-            None => f.write_str("no CPU's bank holds an uncorrected error")?,
+            None => f.write_str("no bank of any CPU holds an uncorrected error")?,
             Some((error, 0)) => write!(f, "{error}")?,
-            Some((error, others)) => write!(f, "{error}, and {others} more of this CPU's banks")?,
+            Some((error, others)) => write!(f, "{error}, and {others} more errors in this CPU's banks")?,
         }
         let at_fault = if self.global.is_at_fault() { "at fault" } else { "not at fault" };
         let could = if self.global.is_restartable() { "could" } else { "could not" };
-        write!(f, "; the interrupted code is {at_fault} and {could} go on (status {:#x})", self.global.0)
+        write!(f, "; the interrupted code is {at_fault} and {could} be resumed (status {:#x})", self.global.0)
     }
 }

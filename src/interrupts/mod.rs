@@ -1,9 +1,9 @@
-//! Layer 5: from a gate to a handler.
+//! Layer 5: interrupt entry and dispatch.
 //!
-//! All 256 gates lead through their own stub to one entry, which saves every register and calls
-//! `interrupt_dispatch`. Layers above register their handlers by vector and name ([`register`]); each interrupt is
-//! counted by CPU and vector ([`Counts`]), and on a vector that nobody has registered it is, if the CPU raised it
-//! itself, fatal.
+//! Each of the 256 gates has a stub. All stubs jump to one entry, which saves every register and calls
+//! `interrupt_dispatch`. Layers above register their handlers by vector and name ([`register`]). Each interrupt is
+//! counted by CPU and vector ([`Counts`]). An exception on a vector without a handler causes a panic; other interrupts
+//! without a handler are counted and acknowledged.
 
 mod counts;
 mod handlers;
@@ -38,7 +38,7 @@ use crate::panic::{self, Death};
 use crate::per_cpu;
 use crate::wire::{Registers, TraceEvent};
 
-/// What a vector's stub takes; the linker script checks it.
+/// The length of a vector's stub in bytes. The linker script checks it.
 pub(crate) const STUB_BYTES: usize = 32;
 
 core::arch::global_asm!(
@@ -59,13 +59,13 @@ core::arch::global_asm!(
     options(att_syntax)
 );
 
-/// The registers of the code that was interrupted, as the entry saved them. What a handler changes here, that code
-/// gets back. Only the entry makes one, so a handler's reference to it is the proof that a handler runs.
+/// The registers of the interrupted code, as the entry saved them. The interrupted code continues with the values that a
+/// handler leaves here. Only the entry makes a frame, so a handler's reference to it is the proof that a handler runs.
 #[derive(Debug)]
 #[repr(C)]
 #[allow(missing_docs)]
 #[expect(clippy::manual_non_exhaustive, reason = "no other module of this crate makes one either")]
-pub struct Frame {
+pub struct TrapFrame {
     pub r15: u64,
     pub r14: u64,
     pub r13: u64,
@@ -82,7 +82,7 @@ pub struct Frame {
     pub rbx: u64,
     pub rax: u64,
     pub vector: u64,
-    /// 0 for vectors without one.
+    /// The error code, or 0 for vectors without one.
     pub error_code: u64,
     pub rip: u64,
     pub cs: u64,
@@ -92,19 +92,20 @@ pub struct Frame {
     made_by_entry: (),
 }
 
-impl Frame {
-    /// The proof that interrupts are off: the entry has counted this handler's call, which does not return while the frame
-    /// is borrowed.
+impl TrapFrame {
+    /// Returns the proof that interrupts are disabled. The entry has counted this handler's call, which does not return
+    /// while the frame is borrowed.
     #[inline(always)]
     pub fn irq_guard(&self) -> &IrqGuard {
-        // SAFETY: only the entry makes a frame, and `interrupt_dispatch` lends it to handlers for their call alone.
+        // SAFETY: only the entry makes a frame (`made_by_entry` is private), and `interrupt_dispatch` lends it to
+        // handlers for the duration of their call.
         unsafe { IrqGuard::of_handler() }
     }
 
-    /// The same in the order that everybody knows. CR2 is that of the last page fault.
+    /// Returns the registers in the conventional order. CR2 is that of the last page fault.
     pub fn registers(&self) -> Registers {
-        let Frame { rip, rsp, rbp, rflags, rax, rbx, rcx, rdx, rsi, rdi, .. } = *self;
-        let Frame { r8, r9, r10, r11, r12, r13, r14, r15, .. } = *self;
+        let TrapFrame { rip, rsp, rbp, rflags, rax, rbx, rcx, rdx, rsi, rdi, .. } = *self;
+        let TrapFrame { r8, r9, r10, r11, r12, r13, r14, r15, .. } = *self;
         let (cr2, cr3) = (Cr2::read_raw(), Cr3::read_raw().0.start_address().as_u64());
         Registers([
             rip, rsp, rbp, rflags, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, cr2,
@@ -114,52 +115,54 @@ impl Frame {
 }
 
 // The stubs push two words, the entry 15, the processor five (SDM Vol. 3A, 6.14.2).
-const _: () = assert!(size_of::<Frame>() == (5 + 2 + 15) * 8);
+const _: () = assert!(size_of::<TrapFrame>() == (5 + 2 + 15) * 8);
 
-/// Who has the vectors that nobody has registered.
+/// The handler of vectors that have none registered.
 pub(crate) const UNREGISTERED: Handler = unregistered;
 
-/// Tells the interrupt controller that an interrupt on an unregistered vector is over, if it was one.
+/// The hook that acknowledges an interrupt on an unregistered vector to the interrupt controller, if it is in service.
 static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
 
 per_cpu! {
-    /// Interrupts on vectors that nobody has registered.
+    /// The number of interrupts on vectors without a handler.
     pub(crate) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
-    /// How many handlers of NMIs, machine checks, double faults and debug exceptions run, one inside the other.
+    /// The nesting depth of handlers of NMI, #MC, #DF and #DB.
     static NMI_DEPTH: Cell<u32> = Cell::new(0);
 }
 
-/// Whether this CPU runs a handler of an NMI, machine check, double fault or debug exception: one that may have interrupted
-/// code whose interrupts are off. **Context:** any.
+/// Returns whether this CPU runs a handler of NMI, #MC, #DF or #DB, which may have interrupted code with interrupts
+/// disabled. **Context:** any.
 #[inline(always)]
 pub(crate) fn is_in_nmi() -> bool {
     NMI_DEPTH.get() != 0
 }
 
-/// No handler of an NMI or the like runs on this CPU, whatever ran when INIT came.
+/// Resets the nesting depth: INIT has ended all handlers that ran on this CPU.
 ///
 /// **Context:** bring-up, before this CPU has loaded its IDT.
-pub(crate) fn forget_ended_handlers(_: &IrqGuard) {
+pub(crate) fn reset_nmi_depth(_: &IrqGuard) {
     NMI_DEPTH.set(0);
 }
 
-/// From now on `handler` gets the interrupts on `vector`, on every CPU. The name stands in the table of counts.
+/// Registers `handler` for `vector` on every CPU. `name` appears in the table of interrupt counts.
+///
+/// **Context:** thread or interrupt; not NMI. Takes a lock.
 pub(crate) fn register(vector: Vector, name: &'static str, handler: Handler) {
     counts::set_name(vector, name);
     replace(vector, handler);
 }
 
-/// Sets what acknowledges interrupts on vectors that nobody has registered.
-pub(crate) fn set_acknowledge(acknowledge: fn(Vector)) {
+/// Sets the hook that acknowledges interrupts on unregistered vectors. The first call counts.
+pub(crate) fn set_eoi_hook(acknowledge: fn(Vector)) {
     ACKNOWLEDGE.call_once(|| acknowledge);
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn interrupt_dispatch(frame: &mut Frame) {
+extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
     handlers::dispatch(frame);
 }
 
-/// Ends what came by the local APIC, if it did.
+/// Acknowledges an interrupt, if it is in service in the local APIC.
 fn acknowledge(vector: Vector) {
     if let Some(acknowledge) = ACKNOWLEDGE.get() {
         acknowledge(vector);
@@ -167,7 +170,7 @@ fn acknowledge(vector: Vector) {
 }
 
 #[cold]
-fn unregistered(frame: &mut Frame) {
+fn unregistered(frame: &mut TrapFrame) {
     let vector = Vector::new(frame.vector as u8);
     let Some(name) = vector.exception() else {
         UNEXPECTED.increment();
@@ -175,10 +178,10 @@ fn unregistered(frame: &mut Frame) {
         return;
     };
     let cr2 = Cr2::read_raw();
-    // A page fault on a stack that is full cannot be delivered there, and becomes a double fault; CR2 still tells.
-    let overflow = matches!(vector.get(), 8 | 14).then(|| Overflow::at(cr2)).flatten();
-    let overflow =
-        overflow.map(|overflow| LineBuffer::<60>::format(format_args!("{overflow}: "))).unwrap_or_default();
+    // A page fault on a stack that has overflowed cannot be delivered there and becomes a double fault. CR2 still has the
+    // address.
+    let hit = matches!(vector.get(), 8 | 14).then(|| GuardPageHit::at(cr2)).flatten();
+    let overflow = hit.map(|hit| LineBuffer::<60>::format(format_args!("{hit}: "))).unwrap_or_default();
     let attempt = (vector.get() == 14).then_some(PageFault { error_code: frame.error_code, address: cr2 });
     let attempt =
         attempt.map(|fault| LineBuffer::<100>::format(format_args!(": {fault}"))).unwrap_or_default();
@@ -198,7 +201,7 @@ fn unregistered(frame: &mut Frame) {
     })
 }
 
-/// A page fault in words, from its error code (SDM Vol. 3A, 4.7) and CR2.
+/// The description of a page fault, from its error code (SDM Vol. 3A, 4.7) and CR2.
 struct PageFault {
     error_code: u64,
     address: u64,
@@ -222,57 +225,59 @@ impl fmt::Display for PageFault {
     }
 }
 
-/// A stack that has run into its guard page.
-enum Overflow {
+/// A stack that has overflowed into its guard page.
+enum GuardPageHit {
     Boot,
     Of(CpuId, Stack),
 }
 
-impl Overflow {
-    fn at(address: u64) -> Option<Overflow> {
+impl GuardPageHit {
+    fn at(address: u64) -> Option<GuardPageHit> {
         if image::is_boot_stack_guard(address) {
-            return Some(Overflow::Boot);
+            return Some(GuardPageHit::Boot);
         }
-        stacks::guard_at(address).map(|(cpu, stack)| Overflow::Of(cpu, stack))
+        stacks::guard_at(address).map(|(cpu, stack)| GuardPageHit::Of(cpu, stack))
     }
 }
 
-impl fmt::Display for Overflow {
+impl fmt::Display for GuardPageHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Overflow::Boot => f.write_str("the boot stack is full"),
-            Overflow::Of(cpu, stack) => write!(f, "cpu {cpu}'s {} stack is full", stack.name()),
+            GuardPageHit::Boot => f.write_str("boot stack overflow"),
+            GuardPageHit::Of(cpu, stack) => write!(f, "{} stack overflow on cpu {cpu}", stack.name()),
         }
     }
 }
 
-/// Counts what this CPU took in 32-bit code. A machine check there is reported now, because its banks can be read only from
-/// here on: then this does not return. Once, by the boot processor, at its first Rust function.
-pub(crate) fn take_early_events(guard: &IrqGuard, handoff: &Handoff) {
+/// Counts the NMIs that this CPU took in 32-bit code. If a machine check arrived there, this reports it and does not
+/// return: only now the banks can be read.
+///
+/// **Context:** the BSP, once, at its first Rust function.
+pub(crate) fn record_early_events(guard: &IrqGuard, handoff: &Handoff) {
     nmi::add_early(guard, handoff.nmis);
     if handoff.machine_checks > 0 {
         machine_check::report_deferred();
     }
 }
 
-/// A table's limit and base, as `lidt` takes them.
+/// Returns a table's limit and base for `lidt`.
 fn idt_pointer(table: *const InterruptDescriptorTable) -> DescriptorTablePointer {
     let limit = (size_of::<InterruptDescriptorTable>() - 1) as u16;
     DescriptorTablePointer { limit, base: VirtAddr::from_ptr(table) }
 }
 
-/// The table for a CPU that has no TSS yet: its limit and base.
+/// Returns limit and base of the IDT for a CPU that has no TSS yet.
 pub(crate) fn early_idt_pointer() -> DescriptorTablePointer {
     idt_pointer(boot::early_idt())
 }
 
-/// Loads the table in which #DB, NMI, #DF and #MC have stacks of their own, by its address in the direct map.
+/// Loads the final IDT, in which #DB, NMI, #DF and #MC have IST stacks, by its address in the direct map.
 ///
 /// # Safety
 /// This CPU has loaded its TSS, which has these stacks.
 pub(crate) unsafe fn load_idt() {
-    // SAFETY: rt0 filled all 256 gates with the vectors' stubs, in memory that is never given back and that the final page
-    // tables make read-only. The stacks that its IST fields name are in this
-    // CPU's TSS, guaranteed by the caller (see # Safety).
+    // SAFETY: rt0 has filled all 256 gates with the addresses of the vectors' stubs. The table is never freed, and the
+    // final page tables map it read-only. The stacks that its IST fields name are in this CPU's TSS, guaranteed by the
+    // caller (see # Safety).
     unsafe { lidt(&idt_pointer(boot::final_idt())) };
 }

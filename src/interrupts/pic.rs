@@ -1,23 +1,23 @@
-//! The legacy interrupt controllers: moved out of the exceptions' way, and masked for good.
+//! The legacy interrupt controllers (8259A): remapped away from the exception vectors, and masked permanently.
 
 use x86_64::instructions::port::Port;
 
-use super::{Frame, Vector, register};
+use super::{TrapFrame, Vector, register};
 
 const COMMAND: [u16; 2] = [0x20, 0xa0];
 const DATA: [u16; 2] = [0x21, 0xa1];
 
-/// Moves both controllers' lines to [`Vector::PIC`] and masks all of them.
+/// Remaps both controllers to [`Vector::PIC`] and masks all of their inputs.
 ///
 /// # Safety
-/// Called once, with interrupts off, by the boot processor.
+/// The BSP calls this once, with interrupts disabled.
 pub unsafe fn mask_all() {
-    // ICW1: edge-triggered, cascaded, ICW4 follows. ICW2: the first vector. ICW3: the second sits on line 2 of the
-    // first. ICW4: 8086 mode (Intel 8259A datasheet). The mask comes last, since ICW1 clears it.
+    // ICW1: edge-triggered, cascaded, ICW4 follows. ICW2: the first vector. ICW3: the second controller is on input 2 of
+    // the first. ICW4: 8086 mode (Intel 8259A datasheet). The mask is written last, since ICW1 clears it.
     let initialise: [[u8; 4]; 2] =
         [[0x11, Vector::PIC.get(), 1 << 2, 1], [0x11, Vector::PIC.get() + 8, 2, 1]];
     for (pic, words) in initialise.into_iter().enumerate() {
-        // SAFETY: these ports are the controllers', and where there are none nobody listens.
+        // SAFETY: these ports belong to the controllers. On a machine without controllers they are unused.
         unsafe {
             write(COMMAND[pic], words[0]);
             for word in &words[1..] {
@@ -31,28 +31,30 @@ pub unsafe fn mask_all() {
     }
 }
 
-/// The vectors of both controllers' lines. What comes on them, fully masked as they are, is spurious: line 7 or 15, when a
-/// request went away too early.
+/// Returns the vectors of both controllers' inputs. All inputs are masked, so an interrupt on these vectors is spurious:
+/// input 7 or 15, when a request is withdrawn before it is acknowledged.
 pub fn vectors() -> impl Iterator<Item = Vector> {
-    (0..16).map(|line| Vector::new(Vector::PIC.get() + line))
+    (0..16).map(|input| Vector::new(Vector::PIC.get() + input))
 }
 
-/// A masked line cannot be in service, so none of these gets an end-of-interrupt; but a spurious one of the second
-/// controller is in service in the first, on line 2. What is in service in the local APIC came from a device that was
-/// told to interrupt by this vector.
-fn spurious(frame: &mut Frame) {
+/// Handles a spurious interrupt. A masked input is not in service, so it gets no end-of-interrupt. A spurious interrupt
+/// of the second controller is in service in the first, on input 2. An interrupt in service in the local APIC comes from
+/// a device that was programmed with this vector; it is acknowledged there.
+fn spurious(frame: &mut TrapFrame) {
     super::acknowledge(Vector::new(frame.vector as u8));
     if frame.vector >= u64::from(Vector::PIC.get()) + 8 {
-        // SAFETY: a non-specific end-of-interrupt for the first controller, which has one in service.
+        // SAFETY: this is a non-specific end-of-interrupt for the first controller, which has input 2 in service.
         unsafe { write(COMMAND[0], 0x20) };
     }
 }
 
+/// Writes to a controller's port.
+///
 /// # Safety
-/// The port is one of the controllers', and the caller may write it now.
+/// The port belongs to one of the controllers, and the write is allowed in its present state.
 unsafe fn write(port: u16, value: u8) {
-    // SAFETY: the port is one of the controllers', guaranteed by the caller (see # Safety). The write to port 0x80 gives an old controller the time it needs
-    // between two commands; nothing but a diagnostic display listens there.
+    // SAFETY: the port belongs to a controller, guaranteed by the caller (see # Safety). The write to port 0x80 delays
+    // the next command for old controllers; only a diagnostic display uses this port.
     unsafe {
         Port::new(port).write(value);
         Port::new(0x80).write(0u8);

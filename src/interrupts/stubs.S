@@ -1,19 +1,19 @@
-// The 256 interrupt stubs and the one entry behind them.
+// The 256 interrupt stubs and their common entry.
 //
-// A stub counts the interrupt, by one instruction that an NMI cannot split; whatever happens later, it is in the books.
-// Then it makes every frame alike: it pushes a zero where the processor pushes no error code (SDM Vol. 3A, 6.13),
-// then its own vector. The entry saves all general registers, so that the Rust side sees them as one structure
-// (interrupts::Frame) and whatever it leaves there is what the interrupted code gets back. The kernel is built
-// without vector registers, so there is no further state. GS base is the kernel's own on every CPU at all times
-// (there is no user mode), so no swapgs and no window in which an NMI would find a wrong one.
+// A stub counts the interrupt by one instruction, which an NMI cannot split, so that each delivery is counted. Then it
+// makes all frames alike: it pushes a zero if the processor pushes no error code (SDM Vol. 3A, 6.13), then its own
+// vector. The entry saves all general registers. The Rust code sees them as one structure (interrupts::TrapFrame), and
+// the interrupted code continues with its values. The kernel is built without vector registers, so there is no further
+// state. GS base is the kernel's own on every CPU at all times, because there is no user mode. So there is no swapgs, and
+// no window in which an NMI would find a wrong GS base.
 //
-// The processor aligned the stack to 16 before it pushed 40 bytes; with the two words of the stub and 15 registers
-// that makes 176, so the call happens on an aligned stack.
+// The processor aligns the stack to 16 before it pushes 40 bytes. With the two words of the stub and 15 registers that
+// makes 176, so the stack is aligned at the call.
 
-    // A static branch (cpu::branch): a NOP that boot turns into a jump where interrupts are traced.
+    // A static key's site (cpu::static_key): a NOP that boot replaces by a jump if interrupts are traced.
     .macro TRACE_PLACE target
 6:  .byte 0x0f, 0x1f, 0x44, 0x00, 0x00
-    .pushsection .branches, "a", @progbits
+    .pushsection .static_keys, "a", @progbits
     .balign 4
     .long 6b - .
     .long \target - .
@@ -57,7 +57,7 @@ interrupt_entry:
     pushq %r14
     pushq %r15
     cld
-    // The handler counts as a reason for which interrupts are off (cpu::irq_guard).
+    // The handler counts as a reason for which interrupts are disabled (cpu::irq_guard).
     incq %gs:IRQ_DEPTH(%rip)
     TRACE_PLACE 3f
 2:  movq %rsp, %rdi
@@ -82,7 +82,7 @@ interrupt_entry:
     addq $16, %rsp
     iretq
 
-    // Where the trace records them: every register of the interrupted code is on the stack.
+    // The trace's calls: every register of the interrupted code is on the stack.
 3:  movl $TRACE_ENTER, %edi
     movq 15 * 8(%rsp), %rsi
     movq 17 * 8(%rsp), %r8

@@ -1,4 +1,4 @@
-//! Who has which vector.
+//! The assignment of interrupt vectors.
 
 /// An interrupt vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,37 +7,38 @@ pub struct Vector(u8);
 impl Vector {
     /// The non-maskable interrupt.
     pub const NMI: Vector = Vector(2);
-    /// A machine check.
+    /// The machine-check exception.
     pub const MACHINE_CHECK: Vector = Vector(18);
-    /// The legacy PICs' first vector; they take sixteen. All are masked, but a spurious one gets through.
+    /// The first vector of the legacy PICs, which have 16. All inputs are masked, but spurious interrupts still arrive.
     pub const PIC: Vector = Vector(0x20);
-    /// The serial port has received something.
+    /// The serial port's interrupt.
     pub const SERIAL: Vector = Vector(0x30);
-    /// Another CPU has put a call into this one's inbox.
+    /// Another CPU has added a call to this CPU's call queue.
     pub const CALL: Vector = Vector(0xf0);
-    /// There is work.
+    /// Ends a halt of this CPU.
     pub const WAKE: Vector = Vector(0xf1);
     /// The local APIC's timer.
     pub const TIMER: Vector = Vector(0xf2);
-    /// This CPU has put a call into its own list.
+    /// This CPU has added a call to its own list.
     pub const CALL_SELF: Vector = Vector(0xf3);
-    /// The local APIC found an error.
+    /// The local APIC has detected an error.
     pub const APIC_ERROR: Vector = Vector(0xfe);
-    /// The local APIC had an interrupt that went away. Its low four bits are ones, as older APICs force them to be
-    /// (SDM Vol. 3A, 11.9).
+    /// The local APIC's spurious-interrupt vector. Its low four bits are ones, as older APICs force them to be (SDM Vol.
+    /// 3A, 11.9).
     pub const SPURIOUS: Vector = Vector(0xff);
 
-    /// That vector.
+    /// Returns the vector with number `vector`.
     pub const fn new(vector: u8) -> Vector {
         Vector(vector)
     }
 
-    /// Its number.
+    /// Returns the vector's number.
     pub const fn get(self) -> u8 {
         self.0
     }
 
-    /// The exception that it stands for, if it is one (SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, table 8-1).
+    /// Returns the name of the vector's exception, if it has one (SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, table
+    /// 8-1).
     pub const fn exception(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "#DE divide error",

@@ -138,7 +138,7 @@ fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
             drop(OwnedFrame::alloc());
         };
         smp::call(&CpuSet::of(cpu), &leave_behind).map_err(failed)?;
-        let has_line = serial_input::move_to(target.entry.apic_id).is_ok();
+        let has_line = serial_input::reroute(target.entry.apic_id).is_ok();
         hotplug::offline(cpu).map_err(Failure::Offline)?;
         check_who_is_online(cpu, cpus - 1)?;
         check_lines(target, has_line)?;

@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use crate::cpu::per_cpu::PerCpu;
-use crate::interrupts::{self, Frame, HandlerSlot, Vector};
+use crate::interrupts::{self, HandlerSlot, TrapFrame, Vector};
 use crate::per_cpu;
 use crate::smp::{self, Cpu, NoPlace};
 
@@ -40,7 +40,7 @@ pub fn with_handler<R>(on_nmi: fn(), part: impl FnOnce() -> R) -> R {
     outcome
 }
 
-fn nmi(frame: &mut Frame) {
+fn nmi(frame: &mut TrapFrame) {
     // SAFETY: this CPU's own copy: its area is never given back, and all of the value is atomic.
     if !unsafe { &*IS_ANNOUNCED.as_ptr() }.swap(false, Ordering::AcqRel) {
         return PREVIOUS.get()(frame);

@@ -114,7 +114,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
     while console::read_byte().is_some() {}
     let can_be_reached = |cpu: &&'static Cpu| cpu.entry.apic_id < ApicId::XAPIC_BROADCAST;
     if let Some(cpu) = smp::online().find(|cpu| !can_be_reached(cpu))
-        && serial_input::move_to(cpu.entry.apic_id).is_ok()
+        && serial_input::reroute(cpu.entry.apic_id).is_ok()
     {
         return Err(Failure::BeyondReach { cpu: cpu.id() });
     }
@@ -130,7 +130,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
         _ => Some(send_lines(receivers())?),
     };
     let bsp = &smp::cpus()[CpuId::BSP.index()];
-    serial_input::move_to(bsp.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: bsp.id() })?;
+    serial_input::reroute(bsp.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: bsp.id() })?;
     overruns()?;
     log::info!("serial input received on each of {} CPUs, what was lost was counted", receivers().count());
     match sent {
@@ -149,7 +149,7 @@ fn settle() {
 
 fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {
     let id = receiver.id();
-    serial_input::move_to(receiver.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
+    serial_input::reroute(receiver.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
     note_interrupts();
     let sent: [u8; FIFO] = core::array::from_fn(|index| id.0 as u8 ^ (index as u8 * 17));
     if !console::loop_back(&sent) {
@@ -182,7 +182,7 @@ fn send_lines(receivers: impl Iterator<Item = &'static Cpu>) -> Result<u32, Fail
             is_sent.map_err(|_| Failure::NotSent { cpu: id })
         };
         let mut appended = append(1) & append(2);
-        serial_input::move_to(cpu.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
+        serial_input::reroute(cpu.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
         appended &= append(3) & append(4);
         wait()?;
         note_interrupts();

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, thread};
-use crate::interrupts::{self, Frame, Handler, HandlerSlot, Vector};
+use crate::interrupts::{self, Handler, HandlerSlot, TrapFrame, Vector};
 use crate::sync::IrqMutex;
 use crate::{per_cpu, smp};
 
@@ -134,7 +134,7 @@ fn probe_vector(guard: &mut IrqGuard, cpu: CpuId, vector: u8, inverted: bool) ->
     }
 }
 
-fn handler(frame: &mut Frame) {
+fn handler(frame: &mut TrapFrame) {
     let vector = VECTOR.get() as u8;
     // One in earnest comes before the instruction, at another address, or after it, when nothing is awaited any more.
     if frame.vector != u64::from(vector) || AWAITED_RIP.get() != frame.rip {
@@ -170,7 +170,7 @@ fn handler(frame: &mut Frame) {
 pub mod faults {
     use core::sync::atomic::{AtomicBool, Ordering};
 
-    use crate::interrupts::Frame;
+    use crate::interrupts::TrapFrame;
 
     static ARMED: AtomicBool = AtomicBool::new(false);
 
@@ -179,7 +179,7 @@ pub mod faults {
         ARMED.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn clobber(frame: &mut Frame) {
+    pub(super) fn clobber(frame: &mut TrapFrame) {
         if frame.vector == 0x80 && ARMED.load(Ordering::Relaxed) {
             frame.r12 ^= 1;
         }

@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cpu::PAGE_BYTES;
-use crate::cpu::redirect::{PATCH_BYTES, patch};
+use crate::cpu::static_call::{PATCH_BYTES, patch};
 use crate::cpu::zero::{Page, zero_by_bytes, zero_by_quadwords, zero_page};
 use crate::cpu::{CpuId, Features};
 use crate::memory::FrameRange;

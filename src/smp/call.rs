@@ -20,7 +20,7 @@ use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::REQUEST_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 use crate::sync::inboxes::{Inboxes, Put, SLOTS, Seen, Slot};
 use crate::sync::{Deadline, TimedOut, Timeout};
 use crate::time::halt_for;
@@ -380,7 +380,7 @@ fn answer(_: &IrqGuard) {
     );
 }
 
-fn interrupt(_: &mut Frame) {
+fn interrupt(_: &mut TrapFrame) {
     NOTIFIED.increment();
     apic::end_of_interrupt();
     answer(&IrqGuard::new());

@@ -8,7 +8,7 @@ use super::CallError;
 use crate::apic::{self, ApicError};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, IrqGuard};
-use crate::interrupts::{Frame, Vector};
+use crate::interrupts::{TrapFrame, Vector};
 use crate::per_cpu;
 pub use crate::sync::self_calls::ROOM;
 use crate::sync::self_calls::{Function, SelfCalls};
@@ -58,7 +58,7 @@ pub(super) fn run(guard: &IrqGuard) {
     WAITING.with(guard, SelfCalls::run);
 }
 
-pub(super) fn interrupt(_: &mut Frame) {
+pub(super) fn interrupt(_: &mut TrapFrame) {
     apic::end_of_interrupt();
     run(&IrqGuard::new());
 }

@@ -40,7 +40,7 @@ pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub(crate) use watchdog::alarms as watchdog_alarms;
 pub use work::{WakeError, WorkError, run_on_all, wake_others, wake_others_or_warn};
 
-use crate::acpi::RosterEntry;
+use crate::acpi::CpuEntry;
 use crate::apic;
 use crate::cpu::{ApicId, CpuId, per_cpu};
 use crate::sync::hotplug::CpuHotplug;
@@ -49,7 +49,7 @@ use crate::sync::work_slot::WorkSlot;
 /// One CPU that the firmware lists.
 pub struct Cpu {
     /// What the firmware says of it.
-    pub entry: RosterEntry,
+    pub entry: CpuEntry,
     /// Its GS base; 0 until it has an area.
     gs_base: AtomicU64,
     /// One more than its place among the online CPUs; 0 while it is not online.
@@ -81,7 +81,7 @@ pub fn online() -> impl Iterator<Item = &'static Cpu> + Clone {
 }
 
 impl Cpu {
-    fn new(entry: RosterEntry) -> Cpu {
+    fn new(entry: CpuEntry) -> Cpu {
         Cpu {
             entry,
             gs_base: AtomicU64::new(0),

@@ -22,13 +22,13 @@ use crate::console::{self, LineBuffer, Warning};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::halt_forever;
 use crate::cpu::{self, IrqGuard};
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 use crate::panic::{self, MAX_FRAMES, Panicking, Victim};
 use crate::sync::Timeout;
 use crate::sync::hotplug::NmiPermit;
 use crate::sync::nmi_request::{NmiRequest, Reason};
 use crate::sync::stop::before_stopping_others;
-use crate::{boot, per_cpu, redirectable};
+use crate::{boot, patchable, per_cpu};
 
 per_cpu! {
     /// By which another CPU asks this one for its place, which it leaves in its remains.
@@ -49,7 +49,7 @@ pub fn register() {
     lock_stall::register();
 }
 
-fn nmi(frame: &mut Frame) {
+fn nmi(frame: &mut TrapFrame) {
     // The CPU that reports the panic goes on: it is not the one that is to be stopped, whatever the NMI is for.
     if panic::is_reporting() {
         interrupts::EXTERNAL_NMIS.increment();
@@ -99,7 +99,7 @@ impl panic::Others for AllCpus {
     }
 }
 
-redirectable! {
+patchable! {
     /// Stops all other CPUs by NMI and waits a moment for them. One that does not stop, or to which none can be sent, is
     /// reported as silent.
     pub fn stop_others(panicking: &Panicking) {

@@ -9,7 +9,7 @@ use super::{Cpu, cpus, hotplug, online, ranks, watchdog};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::console;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, interrupts_enabled};
-use crate::interrupts::{Frame, Vector};
+use crate::interrupts::{TrapFrame, Vector};
 use crate::sync::work_slot::Phase;
 use crate::sync::{IrqMutex, Timeout};
 use crate::time::{halt_for, timer};
@@ -301,7 +301,7 @@ fn run(me: &'static Cpu) {
 }
 
 /// The interrupt only ends a halt.
-pub(super) fn wake_interrupt(_: &mut Frame) {
+pub(super) fn wake_interrupt(_: &mut TrapFrame) {
     apic::end_of_interrupt();
 }
 

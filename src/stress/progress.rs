@@ -9,7 +9,7 @@ use crate::config::PROGRESS_MS;
 use crate::sync::IrqMutex;
 use crate::time::timer::{self, Expiry, TimerId};
 use crate::wire::{self, LANES_IN_RECORD, Record};
-use crate::{console, per_cpu, redirectable, smp, time};
+use crate::{console, patchable, per_cpu, smp, time};
 
 per_cpu! {
     /// This CPU's operations in the workload at hand.
@@ -76,7 +76,7 @@ fn tell(_: &Expiry) {
     reported();
 }
 
-redirectable! {
+patchable! {
     /// Called after each record of progress, in the timer interrupt of the BSP.
     pub fn reported() {}
 }

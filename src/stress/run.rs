@@ -22,7 +22,7 @@ use crate::boot::command_line::NameList;
 use crate::config::STRESS_GRACE_MS;
 use crate::sync::Deadline;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
-use crate::{console, redirectable, smp, time};
+use crate::{console, patchable, smp, time};
 
 /// How long all workloads take together, on the one allocator and all CPUs, if nobody says.
 const DEFAULT_MS: u64 = 4_000;
@@ -154,7 +154,7 @@ pub fn run(
     first.map_or(Ok(()), Err)
 }
 
-redirectable! {
+patchable! {
     /// Called when a workload is over, before the books are read.
     pub fn workload_over(source: &dyn FrameSource, allocator: &'static Allocator) {
         let _ = (source, allocator);

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use super::calibration::Scale;
 use super::fallback;
 use crate::cpu::registers::read_tsc;
-use crate::redirect;
+use crate::static_call;
 
 /// What a reading needs, together in a cache line that is written once.
 #[repr(align(64))]
@@ -26,7 +26,7 @@ unsafe impl Sync for Written<Parameters> {}
 static PARAMETERS: Written<Parameters> =
     Written(UnsafeCell::new(Parameters { entry_tsc: 0, to_ns: Scale::NOTHING }));
 
-redirect! {
+static_call! {
     /// The TSC, read when all earlier instructions are done: never earlier than what this CPU has seen of others. RDTSC
     /// alone may run ahead (SDM Vol. 2B, RDTSC); RDTSCP waits by itself, and also on processors whose LFENCE is not told
     /// to hold back instructions (APM Vol. 3, RDTSCP and LFENCE).

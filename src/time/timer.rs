@@ -36,7 +36,7 @@ use super::now::{now_ns, now_ns_unordered};
 use crate::apic::{self, TimerMode};
 use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{Features, IrqGuard};
-use crate::interrupts::{self, Frame, Vector};
+use crate::interrupts::{self, TrapFrame, Vector};
 use crate::memory::FrameRange;
 use crate::memory::frames::Order;
 use crate::sync::IrqMutex;
@@ -253,7 +253,7 @@ fn own(_: &IrqGuard) -> &'static IrqMutex<Queue> {
     unsafe { QUEUE.of(gs_base()) }
 }
 
-fn interrupt(frame: &mut Frame) {
+fn interrupt(frame: &mut TrapFrame) {
     // At once: callbacks may take long, and the next interrupt may come meanwhile.
     apic::end_of_interrupt();
     let guard = frame.irq_guard();

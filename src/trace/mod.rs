@@ -1,7 +1,7 @@
 //! Layer 2: what happened, recorded as it happens: `trace!(FrameRefill, order, frame)`.
 //!
 //! Each CPU has a [`ring`] of its own and writes it without a lock; interrupts and NMIs may record in the middle of a
-//! record. Where nothing is recorded, `trace!` is one NOP (see [`branch`](crate::cpu::branch)), and its arguments are not
+//! record. Where nothing is recorded, `trace!` is one NOP (see [`branch`](crate::cpu::static_key)), and its arguments are not
 //! even computed. `trace=` decides at boot: `off`; `panic`, the default, which records what comes seldom in rings of
 //! [`SMALL_EVENTS`], for a panic to tell; `all`, which records all of it in rings of [`TRACE_RING_PAGES`], as the shell does;
 //! `on`, which sends them to the launcher, too.
@@ -37,7 +37,7 @@ macro_rules! trace {
         unsafe {
             core::arch::asm!(
                 "2: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
-                ".pushsection .branches, \"a\", @progbits",
+                ".pushsection .static_keys, \"a\", @progbits",
                 ".balign 4",
                 ".long 2b - .",
                 ".long {block} - .",

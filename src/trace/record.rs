@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::ring::{Ring, SLOT_BYTES, Slot, empty};
 use super::{RING_SLOTS, SMALL_EVENTS};
 use crate::cpu::IrqGuard;
-use crate::cpu::per_cpu::{PerCpu, Template, gs_base};
+use crate::cpu::per_cpu::{PerCpu, PerCpuStorage, gs_base};
 use crate::per_cpu;
 use crate::wire::{TraceClass, TraceEvent};
 
@@ -19,7 +19,7 @@ struct Base;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-static BASE: Template<AtomicU64> = unsafe { Template::new(AtomicU64::new(0)) };
+static BASE: PerCpuStorage<AtomicU64> = unsafe { PerCpuStorage::new(AtomicU64::new(0)) };
 
 per_cpu!(@variable Base, AtomicU64, BASE);
 
@@ -29,7 +29,7 @@ struct Head;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-static HEAD: Template<AtomicU64> = unsafe { Template::new(AtomicU64::new(0)) };
+static HEAD: PerCpuStorage<AtomicU64> = unsafe { PerCpuStorage::new(AtomicU64::new(0)) };
 
 per_cpu!(@variable Head, AtomicU64, HEAD);
 
@@ -39,7 +39,7 @@ struct Mask;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-static MASK: Template<AtomicU64> = unsafe { Template::new(AtomicU64::new(0)) };
+static MASK: PerCpuStorage<AtomicU64> = unsafe { PerCpuStorage::new(AtomicU64::new(0)) };
 
 per_cpu!(@variable Mask, AtomicU64, MASK);
 

@@ -1,13 +1,13 @@
 //! Stores 64 bits to a per-CPU variable of 32, and adds to one that is no integer.
 //! refused: E0133 call to unsafe function `store_64` is unsafe
 //! refused: E0271 type mismatch resolving `<NARROW as PerCpu>::Value == AtomicU64`
-//! refused: E0277 Word` is not satisfied
-//! refused: E0277 Add` is not satisfied
+//! refused: E0277 PerCpuInt` is not satisfied
+//! refused: E0277 PerCpuAdd` is not satisfied
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use octopod::cpu::per_cpu::{PerCpu, RawAccess, Word};
+use octopod::cpu::per_cpu::{PerCpu, PerCpuInt, RawAccess};
 
 octopod::per_cpu! {
     static WIDE: AtomicU64 = AtomicU64::new(0);
@@ -19,7 +19,7 @@ pub fn by_type() {
     WIDE.set(1);
     NARROW.set(1);
     NARROW.add(2);
-    <AtomicU64 as Word>::store::<WIDE>(3);
+    <AtomicU64 as PerCpuInt>::store::<WIDE>(3);
     // SAFETY: `WIDE` has 64 bits, of which any are valid.
     unsafe { WIDE::store_64(4) };
 }
@@ -31,7 +31,7 @@ pub fn raw() {
 
 #[cfg(attempt)]
 pub fn by_another_type() {
-    <AtomicU64 as Word>::store::<NARROW>(u64::MAX);
+    <AtomicU64 as PerCpuInt>::store::<NARROW>(u64::MAX);
 }
 
 #[cfg(attempt)]

@@ -1,9 +1,9 @@
 //! Makes a trap frame, which lends an interrupt guard, outside a handler.
-//! refused: E0451 field `made_by_entry` of struct `octopod::interrupts::Frame` is private
+//! refused: E0451 field `made_by_entry` of struct `octopod::interrupts::TrapFrame` is private
 
-pub use octopod::interrupts::Frame;
+pub use octopod::interrupts::TrapFrame;
 
 #[cfg(attempt)]
-pub fn forge(frame: &Frame) -> Frame {
-    Frame { rip: 0, ..*frame }
+pub fn forge(frame: &TrapFrame) -> TrapFrame {
+    TrapFrame { rip: 0, ..*frame }
 }

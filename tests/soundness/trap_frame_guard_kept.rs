@@ -2,13 +2,13 @@
 //! refused: lifetime may not live long enough
 
 use octopod::cpu::IrqGuard;
-use octopod::interrupts::Frame;
+use octopod::interrupts::TrapFrame;
 
-pub fn lent(frame: &Frame) -> &IrqGuard {
+pub fn lent(frame: &TrapFrame) -> &IrqGuard {
     frame.irq_guard()
 }
 
 #[cfg(attempt)]
-pub fn kept(frame: &Frame) -> &'static IrqGuard {
+pub fn kept(frame: &TrapFrame) -> &'static IrqGuard {
     frame.irq_guard()
 }

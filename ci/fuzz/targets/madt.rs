@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use octopod::acpi::RosterEntry;
-use octopod::acpi::index::Index;
+use octopod::acpi::CpuEntry;
+use octopod::acpi::cpu_list::{CpuList, count_usable};
+use octopod::acpi::id_index::IdIndex;
 use octopod::acpi::madt::{HEADER_BYTES, Madt};
-use octopod::acpi::roster::{Roster, count_usable};
 use octopod::cpu::ApicId;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -20,12 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok(madt) = Madt::parse(bytes) else { continue };
         assert!(madt.entries().count() <= bytes.len());
         let _ = madt.local_apic_address();
-        let mut slots = vec![RosterEntry::EMPTY; count_usable(&madt)];
-        let mut words = vec![0; Index::words_for(slots.len())];
-        let mut index = Index::new(&mut words);
-        let roster = Roster::fill(&madt, ApicId(0), &mut slots, &mut index);
-        let cpus = &slots[..roster.cpus as usize];
-        assert_eq!(roster.left_out, 0);
+        let mut slots = vec![CpuEntry::EMPTY; count_usable(&madt)];
+        let mut words = vec![0; IdIndex::words_for(slots.len())];
+        let mut index = IdIndex::new(&mut words, 7);
+        let cpu_list = CpuList::fill(&madt, ApicId(0), &mut slots, &mut index);
+        let cpus = &slots[..cpu_list.cpus as usize];
+        assert_eq!(cpu_list.left_out, 0);
         for (number, cpu) in cpus.iter().enumerate() {
             assert_eq!(cpu.cpu.index(), number);
             assert!(cpus[..number].iter().all(|other| other.apic_id != cpu.apic_id));

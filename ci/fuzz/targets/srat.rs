@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use octopod::acpi::RosterEntry;
-use octopod::acpi::index::Index;
+use octopod::acpi::CpuEntry;
+use octopod::acpi::id_index::IdIndex;
 use octopod::acpi::numa::Numa;
 use octopod::acpi::slit::Slit;
 use octopod::acpi::srat::{HEADER_BYTES, Srat};
@@ -28,9 +28,9 @@ fuzz_target!(|input: (&[u8], &[u8])| {
         let mut numa = Numa::one_node();
         let believed = numa.fill(srat, Slit::parse(distances).ok(), map.regions()).is_ok();
         assert!(believed || numa.nodes() == 1);
-        let mut cpus = [0, 1, 2, 3].map(|id| RosterEntry { apic_id: ApicId(id), ..RosterEntry::EMPTY });
-        let mut words = vec![0; Index::words_for(cpus.len())];
-        let mut index = Index::new(&mut words);
+        let mut cpus = [0, 1, 2, 3].map(|id| CpuEntry { apic_id: ApicId(id), ..CpuEntry::EMPTY });
+        let mut words = vec![0; IdIndex::words_for(cpus.len())];
+        let mut index = IdIndex::new(&mut words, 7);
         for place in 0..cpus.len() {
             index.enter(place as u32, place, |place| place as u32);
         }

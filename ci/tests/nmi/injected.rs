@@ -87,7 +87,7 @@ fn each_nmi_of_a_storm_from_the_entry_on_is_counted() {
 fn assert_names_the_bank(panic: &Panic<String>, cpu: u32, place: &str) {
     let error = format!(
         "bank 3, status {STATUS} (uncorrected, cache hierarchy, context intact), address 0x12345000, misc 0x8c; the \
-         interrupted code is not at fault and could go on (status 0x5)"
+         interrupted code is not at fault and could be resumed (status 0x5)"
     );
     let (early, late) =
         (format!("machine check before this CPU was set up: {error}"), format!("machine check: {error}"));

@@ -150,14 +150,14 @@ fn a_few_instructions_pass_before_rt0_has_a_gate() {
 
 /// What the BSP does from its first Rust function on while descriptor tables, page tables and code change, and
 /// while its local APIC is set up. The functions below are those that are none of another's: the compiler has
-/// made the rest (`redirect::install`, `branch::arm`, `set_memory_types`, `memory::init`, `load_root`) part of these. None of it
+/// made the rest (`static_call::install`, `static_key::enable`, `set_memory_types`, `memory::init`, `load_root`) part of these. None of it
 /// is called by the handler, in which a second NMI would wait for the first.
 #[test]
 fn at_each_instruction_that_changes_tables_or_code() {
     let functions = [
         "octopod::stages::",
         "rust_entry",
-        "octopod::interrupts::take_early_events",
+        "octopod::interrupts::record_early_events",
         "octopod::interrupts::load_idt",
         "octopod::cpu::descriptors::load_descriptors",
         "octopod::cpu::machine_check::banks::",

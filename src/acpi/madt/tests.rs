@@ -1,8 +1,8 @@
-//! The walk over sound tables, over broken ones, and over any bytes at all.
+//! Valid tables, invalid tables, and arbitrary bytes.
 
 use proptest::prelude::*;
 
-use super::super::entries::Defect;
+use super::super::entries::EntryDefect;
 use super::*;
 
 /// A whole table around the entries' bytes.
@@ -16,8 +16,8 @@ pub fn table(entries: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the walk yields, as text: the crate's entries cannot be compared.
-fn walk(entries: &[u8]) -> Vec<Result<String, Fault>> {
+/// The entries as text, because the crate's entries cannot be compared.
+fn walk(entries: &[u8]) -> Vec<Result<String, EntryError>> {
     let bytes = table(entries);
     let madt = Madt::parse(&bytes).unwrap();
     madt.entries().map(|entry| entry.map(|entry| format!("{entry:?}"))).collect()
@@ -26,14 +26,14 @@ fn walk(entries: &[u8]) -> Vec<Result<String, Fault>> {
 const CPU_0: [u8; 8] = [0, 8, 7, 3, 1, 0, 0, 0];
 
 /// CPU 0 as an entry of that length.
-fn cpu_of(length: u8) -> Result<String, Fault> {
+fn cpu_of(length: u8) -> Result<String, EntryError> {
     Ok(format!(
         "LocalApic(LocalApicEntry {{ header: EntryHeader {{ entry_type: 0, length: {length} }}, \
          processor_id: 7, apic_id: 3, flags: 1 }})",
     ))
 }
 
-fn cpu_0_read() -> Result<String, Fault> {
+fn cpu_0_read() -> Result<String, EntryError> {
     cpu_of(8)
 }
 
@@ -72,7 +72,7 @@ fn every_type_is_decoded() {
         let header = format!("EntryHeader {{ entry_type: {entry_type}, length: {length} }}");
         Ok(format!("{name}({name}Entry {{ header: {header}, {fields} }})"))
     });
-    // Types without use, of the specification and of OEMs, are passed over.
+    // Types that the kernel does not use, of the specification and of OEMs, are skipped.
     let others = [[0x7f, 2], [6, 2], [0xff, 2]].concat();
     assert_eq!(walk(&[all, others].concat()), expected.collect::<Vec<_>>());
     for (bytes, _) in &cases {
@@ -109,7 +109,8 @@ fn an_entry_longer_than_its_type_is_taken() {
 fn an_unusable_length_is_reported_and_ends_the_walk() {
     for length in [0, 1] {
         let found = walk(&[&CPU_0[..], &[1, length], &CPU_0[..]].concat());
-        let fault = Fault { table: "MADT", offset: 52, entry_type: 1, length, defect: Defect::NoLength };
+        let fault =
+            EntryError { table: "MADT", offset: 52, entry_type: 1, length, defect: EntryDefect::NoLength };
         assert_eq!(found, [cpu_0_read(), Err(fault)]);
     }
 }
@@ -117,27 +118,42 @@ fn an_unusable_length_is_reported_and_ends_the_walk() {
 #[test]
 fn an_entry_past_the_end_is_reported_and_ends_the_walk() {
     let found = walk(&[&CPU_0[..], &[9, 16, 0, 0]].concat());
-    let fault =
-        Fault { table: "MADT", offset: 52, entry_type: 9, length: 16, defect: Defect::PastEnd { left: 4 } };
+    let fault = EntryError {
+        table: "MADT",
+        offset: 52,
+        entry_type: 9,
+        length: 16,
+        defect: EntryDefect::PastEnd { left: 4 },
+    };
     assert_eq!(found, [cpu_0_read(), Err(fault)]);
     assert_eq!(
         fault.to_string(),
-        "MADT, offset 52: entry of type 9, length 16: only 4 bytes are left of the table"
+        "MADT, offset 52: entry of type 9, length 16: only 4 bytes left in the table"
     );
-    // The header of the table tells its end, not the slice: what lies behind belongs to somebody else.
+    // The table ends where its header states, not where the slice ends.
     let mut longer = table(&CPU_0[..7]);
     longer.push(CPU_0[7]);
     let found: Vec<_> = Madt::parse(&longer).unwrap().entries().map(Result::unwrap_err).collect();
-    let fault =
-        Fault { table: "MADT", offset: 44, entry_type: 0, length: 8, defect: Defect::PastEnd { left: 7 } };
+    let fault = EntryError {
+        table: "MADT",
+        offset: 44,
+        entry_type: 0,
+        length: 8,
+        defect: EntryDefect::PastEnd { left: 7 },
+    };
     assert_eq!(found, [fault]);
 }
 
 #[test]
 fn half_an_entry_header_at_the_end_is_reported() {
     let found = walk(&[&CPU_0[..], &[9]].concat());
-    let fault =
-        Fault { table: "MADT", offset: 52, entry_type: 9, length: 0, defect: Defect::PastEnd { left: 1 } };
+    let fault = EntryError {
+        table: "MADT",
+        offset: 52,
+        entry_type: 9,
+        length: 0,
+        defect: EntryDefect::PastEnd { left: 1 },
+    };
     assert_eq!(found, [cpu_0_read(), Err(fault)]);
 }
 
@@ -145,29 +161,34 @@ fn half_an_entry_header_at_the_end_is_reported() {
 fn zeroes_at_the_end_are_reported_and_hide_no_cpu() {
     for bytes in [1, 2, 8, 100] {
         let found = walk(&[&CPU_0[..], &vec![0; bytes]].concat());
-        let defect = Defect::Padding { bytes };
-        let fault = Fault { table: "MADT", offset: 52, entry_type: 0, length: 0, defect };
-        assert!(!fault.may_hide_a_cpu());
+        let defect = EntryDefect::Padding { bytes };
+        let fault = EntryError { table: "MADT", offset: 52, entry_type: 0, length: 0, defect };
+        assert!(!fault.may_hide_cpus());
         assert_eq!(found, [cpu_0_read(), Err(fault)]);
     }
 }
 
 #[test]
-fn an_entry_too_short_for_its_type_is_reported_and_passed_over() {
+fn an_entry_too_short_for_its_type_is_reported_and_skipped() {
     for (entry_type, needed) in [(0, 8), (1, 12), (2, 10), (4, 6), (5, 12), (9, 16), (10, 12)] {
         for length in 2..needed {
             let mut bytes = vec![0xcc; length.into()];
             bytes[..2].copy_from_slice(&[entry_type, length]);
             bytes.extend(CPU_0);
-            let fault =
-                Fault { table: "MADT", offset: 44, entry_type, length, defect: Defect::TooShort { needed } };
+            let fault = EntryError {
+                table: "MADT",
+                offset: 44,
+                entry_type,
+                length,
+                defect: EntryDefect::TooShort { needed },
+            };
             assert_eq!(walk(&bytes), [Err(fault), cpu_0_read()]);
         }
     }
 }
 
 #[test]
-fn a_header_that_cannot_be_right_is_refused() {
+fn an_invalid_header_is_rejected() {
     let good = table(&CPU_0);
     for found in 0..HEADER_BYTES {
         assert_eq!(Madt::parse(&good[..found]).unwrap_err(), MadtError::NoHeader { found });
@@ -181,7 +202,7 @@ fn a_header_that_cannot_be_right_is_refused() {
     let mut other = good.clone();
     other[..4].copy_from_slice(b"FA\x01P");
     let error = Madt::parse(&other).unwrap_err();
-    assert_eq!(error.to_string(), "the signature is \"FA\\x01P\", not \"APIC\"");
+    assert_eq!(error.to_string(), "signature \"FA\\x01P\" instead of \"APIC\"");
 }
 
 #[test]
@@ -215,7 +236,7 @@ proptest! {
         let found: Vec<_> = madt.walk().collect();
         prop_assert_eq!(madt.entries().filter_map(Result::err).count(), found.iter().flatten().count().abs_diff(found.len()));
         prop_assert!(found.len() <= entries.len().div_ceil(2));
-        // An oracle in the plainest words: where does each entry begin, and does the last one end with the table?
+        // A simple oracle: where does each entry begin, and does the last one end with the table?
         let mut at = 0;
         for entry in &found {
             prop_assert!(at < entries.len());
@@ -225,7 +246,7 @@ proptest! {
                 Err(fault) => {
                     prop_assert_eq!(fault.offset, HEADER_BYTES + at);
                     prop_assert_eq!((fault.entry_type, fault.length), (entries[at], length));
-                    if !matches!(fault.defect, Defect::TooShort { .. }) {
+                    if !matches!(fault.defect, EntryDefect::TooShort { .. }) {
                         prop_assert!(length < 2 || at + usize::from(length) > entries.len());
                         at = entries.len();
                         continue;
@@ -238,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), repair in any::<bool>()) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), repair in any::<bool>()) {
         let mut bytes = bytes;
         if let (true, Some(head)) = (repair, bytes.get_mut(..8)) {
             head.copy_from_slice(b"APIC\x40\0\0\0");

@@ -1,4 +1,4 @@
-//! Nodes of sound tables, of tables that contradict themselves, and of any.
+//! Nodes of valid tables, of contradictory tables, and of arbitrary ones.
 
 use std::vec::Vec;
 
@@ -38,12 +38,12 @@ fn numa<'a>(srat: &'a [u8], slit: Option<&'a [u8]>) -> Result<Numa<'a>, NumaErro
 
 /// The nodes of CPUs with these IDs.
 fn nodes_of(numa: &Numa<'_>, ids: &[u32]) -> Vec<u8> {
-    let entry = |id: &u32| RosterEntry { apic_id: ApicId(*id), ..RosterEntry::EMPTY };
+    let entry = |id: &u32| CpuEntry { apic_id: ApicId(*id), ..CpuEntry::EMPTY };
     let mut cpus: Vec<_> = ids.iter().map(entry).collect();
-    let mut words = vec![0; Index::words_for(cpus.len())];
-    let mut index = Index::new(&mut words, 7);
+    let mut words = vec![0; IdIndex::words_for(cpus.len())];
+    let mut index = IdIndex::new(&mut words, 7);
     for (place, id) in ids.iter().enumerate() {
-        index.enter(*id, place, |place| ids[place]);
+        index.insert(*id, place, |place| ids[place]);
     }
     numa.assign(&mut cpus, &index);
     cpus.iter().map(|cpu| cpu.node.0).collect()
@@ -105,7 +105,7 @@ fn domains_become_nodes_in_ascending_order() {
 }
 
 #[test]
-fn tables_that_say_nothing_mean_one_node() {
+fn tables_without_domains_make_one_node() {
     for entries in [vec![], vec![apic(4, 0, 0)], vec![memory(3, 0, 0, 1)]] {
         let bytes = table(&entries.concat());
         let numa = numa(&bytes, None).unwrap();
@@ -114,7 +114,7 @@ fn tables_that_say_nothing_mean_one_node() {
 }
 
 #[test]
-fn tables_that_contradict_themselves_are_refused() {
+fn contradictory_tables_are_rejected() {
     let two = [memory(7, 0, 64 * MIB, 1), memory(9, 63 * MIB, MIB, 1)];
     assert_eq!(error_of(&two), Some(NumaError::Overlap { address: 63 * MIB, domains: [7, 9] }));
     let hot = [memory(7, 0, 64 * MIB, 3), memory(9, 0, MIB, 3)];
@@ -139,7 +139,7 @@ fn claims_of_one_domain_never_conflict() {
 }
 
 #[test]
-fn memory_that_is_there_counts_more_than_room_for_it() {
+fn installed_memory_has_priority_over_hot_plug_windows() {
     let plain_first =
         [memory(1, 32 * MIB, 32 * MIB, 1), memory(2, 0, 128 * MIB, 3), memory(3, 0, 128 * MIB, 5)];
     let plain_last =
@@ -165,7 +165,7 @@ fn ranges_without_memory_claim_nothing() {
 }
 
 #[test]
-fn a_range_past_the_end_of_all_addresses_ends_there() {
+fn a_range_past_the_address_space_is_truncated() {
     let bytes = table(&[memory(0, 0, 128 * MIB, 1), memory(1, 4 << 30, u64::MAX, 1)].concat());
     let numa = numa(&bytes, None).unwrap();
     assert_eq!((numa.nodes(), numa.past_end, numa.ranges().count()), (2, 1, 2));
@@ -181,8 +181,8 @@ fn more_domains_than_nodes_are_counted_and_the_first_nodes() {
     assert_eq!(numa.ranges().last().unwrap().1, NodeId(0));
 }
 
-/// Each of a few passes looks at each entry once. What it takes is not timed here: a pass for each domain would be 400
-/// million looks.
+/// Each of a few passes reads each entry once. The time is not measured: a pass for each domain would read 400 million
+/// entries.
 #[test]
 fn twenty_thousand_domains_are_a_few_passes() {
     let entries: Vec<_> = (0..20_000u64).map(|at| memory(at as u32, at * 4096, 4096, 1)).collect();
@@ -209,9 +209,9 @@ fn any_entry() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
 
-    /// Whatever the tables say: what is made of them is in order, and the frame allocator takes it.
+    /// For any tables the nodes are in order, and the frame allocator accepts them.
     #[test]
-    fn any_tables_are_refused_or_make_a_partition(
+    fn arbitrary_tables_are_rejected_or_make_valid_zones(
         entries in prop::collection::vec(any_entry(), 0..8),
         tail in prop::collection::vec(any::<u8>(), 0..3),
         distances in prop::collection::vec(10..30u8, 36),

@@ -1,8 +1,8 @@
-//! The walk over sound tables, over broken ones, and over any bytes at all.
+//! Valid tables, invalid tables, and arbitrary bytes.
 
 use proptest::prelude::*;
 
-use super::super::entries::Defect;
+use super::super::entries::EntryDefect;
 use super::*;
 
 /// A whole table around the entries' bytes.
@@ -33,7 +33,7 @@ pub fn apic(domain: u32, apic_id: u8, flags: u32) -> Vec<u8> {
     [&[0, 16, low, apic_id][..], &flags.to_le_bytes(), &[0xee], &upper, &[0xee; 4]].concat()
 }
 
-fn walk(entries: &[Vec<u8>]) -> Vec<Result<Affinity, Fault>> {
+fn walk(entries: &[Vec<u8>]) -> Vec<Result<Affinity, EntryError>> {
     Srat::parse(&table(&entries.concat())).unwrap().affinities().collect()
 }
 
@@ -57,12 +57,12 @@ fn every_type_is_decoded() {
 }
 
 #[test]
-fn what_is_not_in_use_is_passed_over() {
+fn disabled_entries_are_skipped() {
     assert_eq!(walk(&[apic(0, 0, 0), memory(0, 0, 9, 2), x2apic(0, 0, 2)]), []);
 }
 
 #[test]
-fn flags_tell_what_kind_of_memory_it_is() {
+fn flags_select_the_kind_of_memory() {
     use MemoryKind::{HotPluggable, NonVolatile, Plain};
     for (flags, kind) in [(1, Plain), (3, HotPluggable), (5, NonVolatile), (7, NonVolatile), (9, Plain)] {
         let found = walk(&[memory(1, 0, 9, flags)]);
@@ -71,30 +71,31 @@ fn flags_tell_what_kind_of_memory_it_is() {
 }
 
 #[test]
-fn broken_entries_are_reported() {
-    let fault =
-        |offset, entry_type, length, defect| Err(Fault { table: "SRAT", offset, entry_type, length, defect });
+fn invalid_entries_are_reported() {
+    let fault = |offset, entry_type, length, defect| {
+        Err(EntryError { table: "SRAT", offset, entry_type, length, defect })
+    };
     let mut short = memory(0, 0, 9, 1);
     short[1] = 39;
-    assert_eq!(walk(&[short])[0], fault(48, 1, 39, Defect::TooShort { needed: 40 }));
+    assert_eq!(walk(&[short])[0], fault(48, 1, 39, EntryDefect::TooShort { needed: 40 }));
     let mut long = apic(0, 0, 1);
     long[1] = 17;
-    assert_eq!(walk(&[long]), [fault(48, 0, 17, Defect::PastEnd { left: 16 })]);
-    assert_eq!(walk(&[apic(0, 0, 0), vec![1, 0]]), [fault(64, 1, 0, Defect::NoLength)]);
+    assert_eq!(walk(&[long]), [fault(48, 0, 17, EntryDefect::PastEnd { left: 16 })]);
+    assert_eq!(walk(&[apic(0, 0, 0), vec![1, 0]]), [fault(64, 1, 0, EntryDefect::NoLength)]);
 }
 
 #[test]
-fn a_header_that_cannot_be_right_is_refused() {
+fn an_invalid_header_is_rejected() {
     let error = |bytes: &[u8]| Srat::parse(bytes).err();
-    assert_eq!(error(&[]), Some(BadHeader { stated: 0, found: 0 }));
+    assert_eq!(error(&[]), Some(SratHeaderError { stated: 0, found: 0 }));
     let mut bytes = table(&[]);
     assert!(Srat::parse(&bytes).unwrap().affinities().next().is_none());
     bytes[0] = b's';
-    assert_eq!(error(&bytes), Some(BadHeader { stated: 48, found: 48 }));
+    assert_eq!(error(&bytes), Some(SratHeaderError { stated: 48, found: 48 }));
     for length in [0u32, 47, 49, u32::MAX] {
         let mut bytes = table(&[]);
         bytes[4..8].copy_from_slice(&length.to_le_bytes());
-        assert_eq!(error(&bytes), Some(BadHeader { stated: length, found: 48 }));
+        assert_eq!(error(&bytes), Some(SratHeaderError { stated: length, found: 48 }));
     }
 }
 
@@ -102,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for bytes in [bytes.clone(), table(&bytes)] {
             if let Ok(srat) = Srat::parse(&bytes) {
                 prop_assert!(srat.affinities().count() <= bytes.len() / 2);

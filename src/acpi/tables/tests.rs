@@ -1,4 +1,4 @@
-//! Lists of tables, sound and broken. Whole images of tables are in `ci/tests/acpi`.
+//! Valid and invalid lists of tables. `ci/tests/acpi` has complete images of tables.
 
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 
-/// Memory that has only what was put there.
+/// Memory that has only the given tables.
 #[derive(Default)]
 pub struct Paper(BTreeMap<u64, Vec<u8>>);
 
@@ -90,7 +90,7 @@ fn the_revision_and_the_address_decide_between_the_lists() {
 }
 
 #[test]
-fn a_broken_xsdt_leaves_the_rsdt_of_the_same_rsdp() {
+fn after_an_invalid_xsdt_the_rsdt_is_read() {
     let mut broken = xsdt(&[0x4000]);
     broken[40] ^= 1;
     let empty = xsdt(&[]);
@@ -100,12 +100,12 @@ fn a_broken_xsdt_leaves_the_rsdt_of_the_same_rsdp() {
     too_long[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
     for (list, part) in [
         (broken, "XSDT at 0x2000: the checksum is wrong"),
-        (empty, "XSDT at 0x2000: names no table"),
+        (empty, "XSDT at 0x2000: no usable table"),
         (
             of_itself,
             "XSDT at 0x2000, offset 36: names a table at 0x2000: signature \"XSDT\": not used, nor are 7 more",
         ),
-        (nulls, "XSDT at 0x2000: names no table"),
+        (nulls, "XSDT at 0x2000: no usable table"),
         (too_long, "XSDT at 0x2000: a length of 4294967295 bytes"),
         (rsdt(&[0x4000]), "XSDT at 0x2000: signature \"RSDT\""),
     ] {
@@ -117,7 +117,7 @@ fn a_broken_xsdt_leaves_the_rsdt_of_the_same_rsdp() {
 }
 
 #[test]
-fn a_second_part_that_cannot_be_trusted_leaves_the_first() {
+fn after_an_invalid_extended_part_the_rsdt_is_read() {
     let tables =
         || vec![(0x2000, xsdt(&[0x5000])), (0x3000, rsdt(&[0x4000])), (0x4000, madt(1)), (0x5000, madt(2))];
     let mut broken = rsdp(2, 0x3000, 0x2000);
@@ -150,7 +150,7 @@ fn a_later_revision_may_be_longer() {
 }
 
 #[test]
-fn an_rsdp_that_leads_nowhere_leaves_the_next() {
+fn after_an_rsdp_without_tables_the_next_is_read() {
     let mut tables = vec![(0x2000, xsdt(&[0x4000])), (0x4000, madt(1)), (0x8000, rsdp(2, 0, 0x2000))];
     tables.push((0x9000, b"RSD PTR nonsense....".to_vec()));
     let paper = paper(rsdp(2, 0, 0x9_9999), tables);
@@ -164,10 +164,10 @@ fn an_rsdp_that_leads_nowhere_leaves_the_next() {
     let (found, reported) = find_by(&[&named[..], &[RsdpSource::Loader(0x8000)]].concat());
     assert_eq!(found, Ok(Some(0x8000)));
     let expected = [
-        "RSDP at 0x7000: named by acpi_rsdp=: not in memory: not used",
-        "RSDP at 0x9000: named by acpi_rsdp=: the checksum is wrong: not used",
+        "RSDP at 0x7000: from acpi_rsdp=: not in memory: not used",
+        "RSDP at 0x9000: from acpi_rsdp=: the checksum is wrong: not used",
         "XSDT at 0x99999: not in memory: not used",
-        "RSDP at 0x1000: named by acpi_rsdp=: leads to no table: not used",
+        "RSDP at 0x1000: from acpi_rsdp=: no usable table: not used",
     ];
     assert_eq!(reported, expected);
     assert_eq!(find_by(&named[..1]).0, Err(NoTables::Unusable));
@@ -224,7 +224,7 @@ fn of_several_madts_the_one_with_the_most_cpus_counts_and_of_others_the_first() 
     assert_eq!((found.madt.unwrap().address, found.fadt.unwrap().address), (0x6000, 0x8000));
     let expected = [
         "MADT at 0x4000: the checksum is wrong: not used",
-        "MADT at 0x6000: one of 3: the one that lists the most usable CPUs is used",
+        "MADT at 0x6000: one of 3 MADTs: using the one with the most usable CPUs",
     ];
     assert_eq!(reported, expected);
 }
@@ -243,7 +243,7 @@ fn a_list_of_nothing_is_one_line_and_what_it_leads_to_is_bounded() {
             "XSDT at 0x2000, offset 36: names a table at 0x40000000: not in memory: not used, nor are 99999 more"
         ]
     );
-    // The same broken table of 1 MiB, 130,000 times: it is summed up 32 times, and reported four.
+    // The same invalid table of 1 MiB, 130,000 times: it is summed up 32 times, and reported four times.
     let mut large = table(b"APIC", &vec![0; (1 << 20) - 36]);
     large[99] = 1;
     let list = xsdt(&vec![0x50_0000; 130_000]);
@@ -251,7 +251,7 @@ fn a_list_of_nothing_is_one_line_and_what_it_leads_to_is_bounded() {
     let (found, reported) = find_in(&paper);
     assert!(found.unwrap().madt.is_none());
     assert_eq!(reported.len(), 5, "{reported:#?}");
-    assert!(reported[4].contains("129996 more of its tables are broken"), "{reported:#?}");
+    assert!(reported[4].contains("129996 more invalid tables"), "{reported:#?}");
 }
 
 #[test]

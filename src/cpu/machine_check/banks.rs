@@ -1,18 +1,18 @@
-//! The registers (SDM Vol. 4, table 2-2; APM Vol. 2, 9.3), of this CPU.
+//! The machine-check registers of this CPU (SDM Vol. 4, table 2-2; APM Vol. 2, 9.3).
 
 use raw_cpuid::CpuId;
 use x86_64::registers::model_specific::Msr;
 
 use super::{BankError, BankStatus, GlobalStatus};
 
-/// Bits 7 to 0: how many banks; bit 8: whether there is a [`GLOBAL_CONTROL`].
+/// IA32_MCG_CAP. Bits 7 to 0: number of banks; bit 8: [`GLOBAL_CONTROL`] exists.
 const GLOBAL_CAPABILITIES: u32 = 0x179;
 const GLOBAL_STATUS: u32 = 0x17a;
 const GLOBAL_CONTROL: u32 = 0x17b;
-/// Bank 0's control register; then come its status, address and rest, then the next bank's.
+/// Bank 0's control register. Its status, address and misc registers follow, then the next bank's four registers.
 const BANK_0_CONTROL: u32 = 0x400;
 
-/// All kinds of errors that a bank knows.
+/// All error types of a bank.
 const ALL: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ fn register(bank: u8, register: Register) -> Msr {
     Msr::new(BANK_0_CONTROL + u32::from(bank) * 4 + register as u32)
 }
 
-/// How many banks this CPU has; none without the architecture (CPUID 1:EDX.14).
+/// Returns the number of this CPU's banks: 0 without the machine-check architecture (CPUID 1:EDX.14).
 fn count() -> u8 {
     let has_banks = CpuId::new().get_feature_info().is_some_and(|basic| basic.has_mca());
     if !has_banks {
@@ -37,14 +37,14 @@ fn count() -> u8 {
     unsafe { Msr::new(GLOBAL_CAPABILITIES).read() as u8 }
 }
 
-/// Enables all error reporting of this CPU's banks. What they hold is reported and cleared.
+/// Enables all error reporting of this CPU's banks. Passes each error that they hold to `report`, and clears it.
 ///
 /// **Context:** each CPU each time that it comes up, interrupts off; CR4.MCE may be set before or after.
 pub fn enable(report: impl FnMut(BankError)) {
     errors().for_each(report);
     for bank in 0..count() {
-        // SAFETY: the bank's registers exist; a status register takes 0, and the control register what the processor
-        // allows.
+        // SAFETY: the registers exist, because `count` is above `bank`. A status register accepts 0 (SDM Vol. 3B,
+        // 16.3.2.2), and a control register ignores the bits that it does not implement.
         unsafe {
             register(bank, Register::Status).write(0);
             if let Some(control) = control_for(bank) {
@@ -52,7 +52,7 @@ pub fn enable(report: impl FnMut(BankError)) {
             }
         }
     }
-    // SAFETY: the register exists where the one for capabilities says so.
+    // SAFETY: `count() > 0` implies GLOBAL_CAPABILITIES, whose bit 8 reports GLOBAL_CONTROL (SDM Vol. 3B, 16.3.1.1).
     unsafe {
         if count() > 0 && Msr::new(GLOBAL_CAPABILITIES).read() & 1 << 8 != 0 {
             Msr::new(GLOBAL_CONTROL).write(ALL);
@@ -60,33 +60,39 @@ pub fn enable(report: impl FnMut(BankError)) {
     }
 }
 
-/// What to let a bank report; `None` where the firmware's choice has to stay.
+/// Returns the value for a bank's control register, or `None` if firmware's value has to stay.
 fn control_for(bank: u8) -> Option<u64> {
     let cpuid = CpuId::new();
     let vendor = cpuid.get_vendor_info();
     let basic = cpuid.get_feature_info()?;
     let (family, model) = (basic.family_id(), basic.model_id());
     match (vendor.as_ref().map(|vendor| vendor.as_str()), bank) {
-        // There it is another name of a register that steers the bus (SDM Vol. 3B, 16.3.2.1).
+        // There bank 0's control register is an alias of IA32_EBL_CR_POWERON, which configures the bus (SDM Vol. 3B,
+        // 16.3.2.1).
         (Some("GenuineIntel"), 0) if family == 6 && model < 0x1a => None,
-        // These take a table walk of the graphics aperture's for an error (BIOS and Kernel Developer's Guide 26094,
+        // These report a page walk by the graphics aperture as an error (BIOS and Kernel Developer's Guide 26094,
         // MC4_CTL, bit 10).
         (Some("AuthenticAMD"), 4) if family == 0xf => Some(ALL & !(1 << 10)),
         _ => Some(ALL),
     }
 }
 
-/// What this CPU's banks hold, corrected errors and bystanders among it.
+/// Returns the errors that this CPU's banks hold, corrected and unsignalled ones included.
+///
+/// **Context:** any, #MC too.
 pub fn errors() -> impl Iterator<Item = BankError> {
     (0..count()).filter_map(|bank| {
-        // SAFETY: the bank has a status register; the others are read where it says that they are there.
+        // SAFETY: the bank exists (`count`), and with it its status register. `from_registers` reads the address and misc
+        // registers only if the status marks them as valid.
         let read = |which| unsafe { register(bank, which).read() };
         let status = BankStatus(read(Register::Status));
         BankError::from_registers(bank, status, || read(Register::Address), || read(Register::Misc))
     })
 }
 
-/// What the machine check leaves of the interrupted code.
+/// Returns IA32_MCG_STATUS, or 0 without the machine-check architecture.
+///
+/// **Context:** any, #MC too.
 pub fn global_status() -> GlobalStatus {
     if count() == 0 {
         return GlobalStatus(0);

@@ -5,9 +5,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::PerCpu;
 
-/// A type that one instruction reads and one writes: an integer in a [`Cell`], or an atomic, which other CPUs may read as
+/// A type that one instruction loads and one stores: an integer in a [`Cell`], or an atomic, which other CPUs may read as
 /// well.
-pub trait Word: Sized {
+pub trait PerCpuInt: Sized {
     /// The integer.
     type Int: Copy;
     /// Loads this CPU's copy of `P`.
@@ -16,24 +16,24 @@ pub trait Word: Sized {
     fn store<P: PerCpu<Value = Self>>(value: Self::Int);
 }
 
-/// A [`Word`] that one instruction adds to. It is not a locked one: only the variable's own CPU may add.
-pub trait Add: Word {
+/// A [`PerCpuInt`] that one instruction adds to. The instruction has no lock prefix: only the variable's own CPU may add.
+pub trait PerCpuAdd: PerCpuInt {
     /// Adds to this CPU's copy of `P`, wrapping around.
     fn add<P: PerCpu<Value = Self>>(value: Self::Int);
     /// Adds one to this CPU's copy of `P`, wrapping around.
     fn increment<P: PerCpu<Value = Self>>();
 }
 
-macro_rules! word {
+macro_rules! per_cpu_int {
     ($type:ty, $int:ty, $raw:ty, $load:ident, $store:ident $(, $add:ident, $increment:ident)?) => {
         const _: () = assert!(size_of::<$type>() == size_of::<$raw>());
 
-        impl Word for $type {
+        impl PerCpuInt for $type {
             type Int = $int;
             #[inline(always)]
             fn load<P: PerCpu<Value = Self>>() -> $int {
-                // SAFETY: the variable is of this type, which has the width of the instruction. Code of this CPU changes it
-                // through a cell or an atomic, other CPUs only if it is an atomic.
+                // SAFETY: the variable has this type, whose width is that of the instruction (the assertion above). Code
+                // of this CPU changes it through a cell or an atomic, other CPUs only if it is an atomic.
                 (unsafe { P::$load() }) as $int
             }
             #[inline(always)]
@@ -43,7 +43,7 @@ macro_rules! word {
                 unsafe { P::$store(value as $raw) };
             }
         }
-        $(impl Add for $type {
+        $(impl PerCpuAdd for $type {
             #[inline(always)]
             fn add<P: PerCpu<Value = Self>>(value: $int) {
                 // SAFETY: `P::Value = Self` has the width of the instruction, and every sum of that width is valid. The variable is a
@@ -60,18 +60,18 @@ macro_rules! word {
     };
 }
 
-word!(Cell<u8>, u8, u8, load_8, store_8);
-word!(Cell<u32>, u32, u32, load_32, store_32, add_32, increment_32);
-word!(Cell<u64>, u64, u64, load_64, store_64, add_64, increment_64);
-word!(Cell<usize>, usize, u64, load_64, store_64, add_64, increment_64);
-word!(AtomicU32, u32, u32, load_32, store_32, add_32, increment_32);
-word!(AtomicU64, u64, u64, load_64, store_64, add_64, increment_64);
+per_cpu_int!(Cell<u8>, u8, u8, load_8, store_8);
+per_cpu_int!(Cell<u32>, u32, u32, load_32, store_32, add_32, increment_32);
+per_cpu_int!(Cell<u64>, u64, u64, load_64, store_64, add_64, increment_64);
+per_cpu_int!(Cell<usize>, usize, u64, load_64, store_64, add_64, increment_64);
+per_cpu_int!(AtomicU32, u32, u32, load_32, store_32, add_32, increment_32);
+per_cpu_int!(AtomicU64, u64, u64, load_64, store_64, add_64, increment_64);
 
-impl Word for Cell<bool> {
+impl PerCpuInt for Cell<bool> {
     type Int = bool;
     #[inline(always)]
     fn load<P: PerCpu<Value = Self>>() -> bool {
-        // SAFETY: the variable is one byte, which code of this CPU alone changes, through the cell.
+        // SAFETY: the variable is one byte. Only code of this CPU changes it, through the cell.
         (unsafe { P::load_8() }) != 0
     }
     #[inline(always)]

@@ -8,7 +8,7 @@ use core::sync::atomic::AtomicU32;
 use super::magazine::{CAPACITY, Full, Magazine};
 use super::remote::RemoteMagazine;
 use crate::cpu::IrqGuard;
-use crate::cpu::per_cpu::{PerCpu, RawAccess, Words};
+use crate::cpu::per_cpu::{PerCpu, RawAccess, RawArrayAccess};
 #[cfg(feature = "faults")]
 use crate::memory::frames::faults;
 use crate::memory::frames::global::frames;

@@ -12,7 +12,7 @@ use crate::boot::direct_map;
 use crate::boot::io_regions::{Device, IoRegion, IoRegions};
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, Region};
 use crate::boot::physical::{AddressFault, BIOS_ROM, Backing, DISPLAY, PhysicalLayout, Purpose, REACH_BITS};
-use crate::cpu::Controls;
+use crate::cpu::ControlRegisters;
 use crate::memory::boot_alloc::{alloc_slice_from, table_frame};
 use crate::memory::paging::entry::MemoryType;
 use crate::memory::paging::kernel::tables;
@@ -225,7 +225,7 @@ fn unmap(tables: &mut PageTables, io_regions: &mut IoRegions, pages: PhysRange) 
 
 fn rights_of(io_region: IoRegion) -> Rights {
     // PAT entry 5 is write-combining if this kernel has set the PAT. Without a PAT, the entry's bit must not be set.
-    let has_types = || MemoryType::of(Controls::read().pat, 5) == MemoryType::WRITE_COMBINING;
+    let has_types = || MemoryType::of(ControlRegisters::read().pat, 5) == MemoryType::WRITE_COMBINING;
     match io_region {
         IoRegion::Screen if has_types() => Rights::Screen,
         IoRegion::Device(_) | IoRegion::Screen => Rights::Device,

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use super::tables::{PageTables, entry_of};
 #[cfg(feature = "shell")]
 use super::walk::{Translation, translate};
-use crate::cpu::Controls;
+use crate::cpu::ControlRegisters;
 use crate::sync::SpinLockIrq;
 
 /// The kernel's page tables. `None` until `memory::init` has built them.
@@ -29,9 +29,9 @@ pub fn root() -> u64 {
 ///
 /// **Context:** thread or interrupt context.
 pub(in crate::memory) fn with_live_tables<R>(f: impl FnOnce(u64, u64, &dyn Fn(u64, usize) -> u64) -> R) -> R {
-    let controls = Controls::read();
+    let controls = ControlRegisters::read();
     let _tables = TABLES.lock();
-    f(controls.cr3 & Controls::CR3_ADDRESS, controls.pat, &|table, index| {
+    f(controls.cr3 & ControlRegisters::CR3_ADDRESS, controls.pat, &|table, index| {
         // SAFETY: `table` is the root or a table to which an entry of the live tree leads, because the callers are `walk` and
         // `audit`. `PageTables` never frees a table, and its lock, held here, keeps the entries as they are.
         unsafe { entry_of(table, index) }.load(Ordering::Relaxed)

@@ -9,7 +9,7 @@ use x86_64::structures::DescriptorTablePointer;
 
 use crate::boot;
 use crate::cpu::IrqGuard;
-use crate::cpu::per_cpu::{PerCpu, Template};
+use crate::cpu::per_cpu::{PerCpu, PerCpuStorage};
 use crate::interrupts;
 use crate::per_cpu;
 
@@ -37,7 +37,7 @@ pub struct Registers {
     pub flags: u64,
 }
 
-/// The registers in the order of [`interrupts::Frame`].
+/// The registers in the order of [`interrupts::TrapFrame`].
 pub const NAMES: [&str; 15] =
     ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax"];
 
@@ -64,7 +64,7 @@ struct ThisProbe;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
-static PROBE: Template<Probe> = unsafe { Template::new(Probe::new()) };
+static PROBE: PerCpuStorage<Probe> = unsafe { PerCpuStorage::new(Probe::new()) };
 
 per_cpu!(@variable ThisProbe, Probe, PROBE);
 

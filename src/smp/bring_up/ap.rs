@@ -5,14 +5,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use ap_trampoline::{Slot, SlotState, Stage};
 
 use super::super::{cpus, hotplug, work};
-use crate::acpi::{Platform, RosterEntry};
+use crate::acpi::{CpuEntry, Platform};
 use crate::apic;
 use crate::cpu::registers::{halt_forever, read_tsc};
 use crate::cpu::{self, CpuId, IrqGuard, load_descriptors};
 use crate::interrupts::machine_check::Since;
 use crate::memory;
 use crate::memory::stacks;
-use crate::{interrupts, redirectable, time, trace};
+use crate::{interrupts, patchable, time, trace};
 
 /// What every application processor reads on its way up.
 static COMMON: spin::Once<Common> = spin::Once::new();
@@ -70,7 +70,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     // stack there is one if it has been offline, that of `hotplug::leave`, and this one is forgotten before that goes on.
     let guard = unsafe { IrqGuard::of_entry() };
     // INIT may have ended a handler of an NMI on a CPU that was offline. Its magazine was drained before it halted.
-    interrupts::forget_ended_handlers(&guard);
+    interrupts::reset_nmi_depth(&guard);
     memory::reset_cache(&guard);
     reached(slot, Stage::Gs);
     // SAFETY: this CPU runs on rt0's GDT, and the trampoline has led GS base to its area; the stacks are this CPU's own.
@@ -87,7 +87,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let since = if left_at.is_some() { Since::Online } else { Since::BeforeBoot };
     interrupts::machine_check::enable(since);
     reached(slot, Stage::Idt);
-    let RosterEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
+    let CpuEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
     memory::set_local_node(&guard, node);
     apic::enable(&guard, common.platform.nmi_pins, uid);
     if left_at.is_none() && cpu::initial_apic_id().0 != slot.apic_id {
@@ -116,7 +116,7 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     work::idle()
 }
 
-redirectable! {
+patchable! {
     /// Called on a CPU that has been offline, when it is past its bring-up slot.
     pub fn returns() {}
 

@@ -17,7 +17,7 @@ use ap_trampoline::{Slot, SlotState, Stage};
 
 use super::{CPUS, Cpu, drain, nmi, ranks, work};
 use crate::acpi::expected::ExpectedCpus;
-use crate::acpi::{Platform, RosterEntry};
+use crate::acpi::{CpuEntry, Platform};
 use crate::apic::ApicError;
 use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
 use crate::cpu::per_cpu;
@@ -29,7 +29,7 @@ use crate::memory::{self, LowMemory, MapError};
 use crate::sync::hotplug::{Word, give_up_slot};
 use crate::sync::{Deadline, Timeout};
 use crate::wire::{BringUpProgress, Record};
-use crate::{console, interrupts, redirectable, trace};
+use crate::{console, interrupts, patchable, trace};
 
 pub use ap::{sent_away, trampoline_nmis};
 use rounds::Rounds;
@@ -99,7 +99,7 @@ pub struct BringUp {
 
 /// What a CPU takes beside its area: its stacks, and its lines in the tables.
 const BYTES_PER_CPU: u64 =
-    stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<RosterEntry>()) as u64;
+    stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<CpuEntry>()) as u64;
 
 /// How many CPUs that did not start are logged each for itself.
 const MAX_MISSING_LOGGED: usize = 4;
@@ -186,7 +186,7 @@ fn prepare(
     slots.sort_unstable_by_key(|slot| slot.apic_id);
     // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
     let passage = low.build()?;
-    trampoline::prepare(passage, slots, features.init_is_quick)
+    trampoline::prepare(passage, slots, features.skip_init_delay)
 }
 
 /// Gives each CPU that has an area its ring for the trace; how many bytes each is. Without the memory for it, a CPU records
@@ -320,7 +320,7 @@ impl Again {
     }
 }
 
-redirectable! {
+patchable! {
     /// Called when it is decided for each CPU whether it is online.
     pub fn settled() {}
 }

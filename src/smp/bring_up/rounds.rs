@@ -16,7 +16,7 @@ use crate::cpu::{ApicId, IrqGuard};
 use crate::sync::Deadline;
 use crate::time::{self, timer};
 
-/// The wait between INIT and the start-up interrupt, for processors that need one: see `Features::init_is_quick`.
+/// The wait between INIT and the start-up interrupt, for processors that need one: see `Features::skip_init_delay`.
 const INIT_US: u64 = 10_000;
 
 /// When to send the start-up interrupt again to those that have left no sign of life: the manual's 200 µs after the
@@ -45,7 +45,7 @@ pub struct Rounds {
 pub fn call(slots: &[Slot], trampoline: &Trampoline) -> Rounds {
     let mut rounds = Rounds::default();
     send_to(Message::Init, slots.iter(), &mut rounds);
-    if !trampoline.init_is_quick() {
+    if !trampoline.skip_init_delay() {
         Deadline::after_us(INIT_US).wait();
         rounds.init_delay_us = INIT_US;
     }

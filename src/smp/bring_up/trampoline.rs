@@ -15,7 +15,7 @@ use crate::boot::{self, direct_map};
 use crate::cpu::ApicId;
 use crate::interrupts;
 use crate::memory::{MapError, TrampolineTables};
-use crate::redirectable;
+use crate::patchable;
 
 /// There is one, for good: CPUs that are called later wake up in it too.
 static TRAMPOLINE: Once<Trampoline> = Once::new();
@@ -25,7 +25,7 @@ static TRAMPOLINE: Once<Trampoline> = Once::new();
 pub struct Trampoline {
     passage: TrampolineTables,
     slots: &'static [Slot],
-    init_is_quick: bool,
+    skip_init_delay: bool,
 }
 
 /// What the pages beside the trampoline's are filled with where the kernel has them to itself.
@@ -38,10 +38,10 @@ const NEIGHBOUR_FILLER: u8 = 0xa5;
 pub fn prepare(
     passage: TrampolineTables,
     slots: &'static [Slot],
-    init_is_quick: bool,
+    skip_init_delay: bool,
 ) -> Result<&'static Trampoline, MapError> {
     TRAMPOLINE.try_call_once(|| {
-        let trampoline = Trampoline { passage, slots, init_is_quick };
+        let trampoline = Trampoline { passage, slots, skip_init_delay };
         trampoline.fill();
         trampoline.passage.protect_code()?;
         Ok(trampoline)
@@ -53,7 +53,7 @@ pub fn ready() -> Option<&'static Trampoline> {
     TRAMPOLINE.get()
 }
 
-redirectable! {
+patchable! {
     /// Fills the pages: the first so that a processor that runs astray in it is caught, the second with zeroes.
     pub fn fill_pages(pages: &mut [u8; BYTES]) {
         pages[..PAGE_BYTES].fill(FILLER);
@@ -131,9 +131,9 @@ impl Trampoline {
         self.slots.get(place)
     }
 
-    /// Whether the processors need no wait after INIT: `Features::init_is_quick`.
-    pub fn init_is_quick(&self) -> bool {
-        self.init_is_quick
+    /// Whether the processors need no wait after INIT: `Features::skip_init_delay`.
+    pub fn skip_init_delay(&self) -> bool {
+        self.skip_init_delay
     }
 
     /// Takes back the marks that a processor left in the page when it came up before.

@@ -10,7 +10,7 @@ use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};
 use crate::sync::hotplug::{CpuHotplug, HotplugState, Word};
 use crate::sync::{IrqMutex, Timeout};
 use crate::time::timer::{self, Guest};
-use crate::{console, memory, redirectable, trace};
+use crate::{console, memory, patchable, trace};
 
 /// Why the last CPU that refused to go did so.
 static REFUSAL: IrqMutex<Option<OfflineError>> = IrqMutex::new(None);
@@ -20,7 +20,7 @@ pub fn why_refused(cpu: CpuId) -> OfflineError {
     REFUSAL.lock().take().unwrap_or(OfflineError::NotOnline { cpu })
 }
 
-redirectable! {
+patchable! {
     /// Whether this CPU, which is that one, has been asked to go.
     pub fn is_asked(me: &Cpu) -> bool {
         me.hotplug.state() == HotplugState::OfflinePending

@@ -1,4 +1,4 @@
-//! Lists as real firmware gives them, and as it should not.
+//! CPU lists of real firmware, and invalid ones.
 
 use proptest::prelude::*;
 
@@ -23,43 +23,43 @@ fn x2apic(id: u32, flags: u32) -> Vec<u8> {
     bytes
 }
 
-/// The roster of a table with room for `room` CPUs, and the APIC IDs on it.
-fn roster(entries: &[Vec<u8>], bsp: u32, room: usize) -> (Roster, Vec<u32>) {
+/// The CPU list of a table with room for `room` CPUs, and the APIC IDs in it.
+fn cpu_list(entries: &[Vec<u8>], bsp: u32, room: usize) -> (CpuList, Vec<u32>) {
     let bytes = table(&entries.concat());
     let madt = Madt::parse(&bytes).unwrap();
-    let mut slots = vec![RosterEntry::EMPTY; room];
-    let mut words = vec![0; Index::words_for(room)];
-    let roster = Roster::fill(&madt, ApicId(bsp), &mut slots, &mut Index::new(&mut words, 7));
-    let (used, unused) = slots.split_at(roster.cpus as usize);
-    assert!(unused.iter().all(|slot| *slot == RosterEntry::EMPTY));
+    let mut slots = vec![CpuEntry::EMPTY; room];
+    let mut words = vec![0; IdIndex::words_for(room)];
+    let cpu_list = CpuList::fill(&madt, ApicId(bsp), &mut slots, &mut IdIndex::new(&mut words, 7));
+    let (used, unused) = slots.split_at(cpu_list.cpus as usize);
+    assert!(unused.iter().all(|slot| *slot == CpuEntry::EMPTY));
     for (index, entry) in used.iter().enumerate() {
         assert_eq!(entry.cpu.index(), index);
     }
-    assert!(room < count_usable(&madt) || roster.left_out == 0);
-    (roster, used.iter().map(|entry| entry.apic_id.0).collect())
+    assert!(room < count_usable(&madt) || cpu_list.left_out == 0);
+    (cpu_list, used.iter().map(|entry| entry.apic_id.0).collect())
 }
 
 #[test]
 fn sparse_ids_become_dense_numbers_in_the_tables_order() {
     let entries = [0, 1, 2, 4, 5, 6].map(|id| xapic(id, ON));
-    let (report, ids) = roster(&entries, 0, 7);
+    let (report, ids) = cpu_list(&entries, 0, 7);
     assert_eq!(ids, [0, 1, 2, 4, 5, 6]);
-    assert_eq!(report, Roster { cpus: 6, bsp_listed: true, lists_any: true, ..Roster::default() });
+    assert_eq!(report, CpuList { cpus: 6, bsp_listed: true, lists_any: true, ..CpuList::default() });
     assert_eq!(report.to_string(), "6 usable CPUs");
 }
 
 #[test]
-fn the_bootstrap_processor_comes_first_wherever_it_is_listed() {
-    let (_, ids) = roster(&[9, 3, 7, 5].map(|id| xapic(id, ON)), 7, 5);
+fn the_bsp_is_first_wherever_it_is_listed() {
+    let (_, ids) = cpu_list(&[9, 3, 7, 5].map(|id| xapic(id, ON)), 7, 5);
     assert_eq!(ids, [7, 9, 3, 5]);
 }
 
 #[test]
 fn uids_go_with_their_cpus() {
     let bytes = table(&[xapic(1, ON), x2apic(300, ON), xapic(0, ON)].concat());
-    let mut slots = [RosterEntry::EMPTY; 4];
+    let mut slots = [CpuEntry::EMPTY; 4];
     let mut words = [0; 8];
-    Roster::fill(&Madt::parse(&bytes).unwrap(), ApicId(0), &mut slots, &mut Index::new(&mut words, 7));
+    CpuList::fill(&Madt::parse(&bytes).unwrap(), ApicId(0), &mut slots, &mut IdIndex::new(&mut words, 7));
     assert_eq!(
         slots[..3].iter().map(|slot| slot.uid).collect::<Vec<_>>(),
         [Some(100), Some(101), Some(1300)]
@@ -69,15 +69,15 @@ fn uids_go_with_their_cpus() {
 #[test]
 fn disabled_cpus_are_counted_not_listed() {
     let entries = [xapic(0, ON), xapic(1, OFF), xapic(2, PLUGGABLE), x2apic(3, PLUGGABLE), xapic(0xff, OFF)];
-    let (report, ids) = roster(&entries, 0, 2);
+    let (report, ids) = cpu_list(&entries, 0, 2);
     assert_eq!(ids, [0]);
     assert_eq!((report.disabled, report.hot_pluggable, report.broadcast_ids), (2, 2, 0));
     assert_eq!(report.to_string(), "1 usable CPU, 2 absent but pluggable, 2 disabled");
 }
 
 #[test]
-fn online_capable_beside_enabled_means_nothing() {
-    let (report, ids) = roster(&[xapic(0, ON), xapic(1, ON | PLUGGABLE)], 0, 3);
+fn online_capable_is_ignored_if_enabled() {
+    let (report, ids) = cpu_list(&[xapic(0, ON), xapic(1, ON | PLUGGABLE)], 0, 3);
     assert_eq!((ids, report.hot_pluggable), (vec![0, 1], 0));
 }
 
@@ -93,74 +93,74 @@ fn duplicates_are_dropped_across_both_types() {
         xapic(1, ON),
         x2apic(300, ON),
     ];
-    let (report, ids) = roster(&entries, 0, 9);
+    let (report, ids) = cpu_list(&entries, 0, 9);
     assert_eq!(ids, [0, 2, 1, 300]);
     assert_eq!((report.duplicates, report.beyond_xapic), (4, 1));
 }
 
 #[test]
 fn a_disabled_twin_does_not_hide_an_enabled_one() {
-    let (report, ids) = roster(&[xapic(0, ON), xapic(1, OFF), x2apic(1, ON)], 0, 3);
+    let (report, ids) = cpu_list(&[xapic(0, ON), xapic(1, OFF), x2apic(1, ON)], 0, 3);
     assert_eq!((ids, report.disabled, report.duplicates), (vec![0, 1], 1, 0));
 }
 
 #[test]
 fn broadcast_ids_are_no_cpus() {
     let (report, ids) =
-        roster(&[xapic(0, ON), xapic(0xff, ON), x2apic(u32::MAX, ON), x2apic(0xff, ON)], 0, 3);
+        cpu_list(&[xapic(0, ON), xapic(0xff, ON), x2apic(u32::MAX, ON), x2apic(0xff, ON)], 0, 3);
     assert_eq!(ids, [0, 0xff]);
     assert_eq!((report.broadcast_ids, report.beyond_xapic), (2, 1));
 }
 
 #[test]
-fn an_unlisted_bootstrap_processor_is_put_in() {
+fn an_unlisted_bsp_is_added() {
     for entries in [vec![xapic(1, ON), xapic(2, ON)], vec![xapic(0, OFF), xapic(1, ON), xapic(2, ON)]] {
-        let (report, ids) = roster(&entries, 0, 3);
+        let (report, ids) = cpu_list(&entries, 0, 3);
         assert_eq!(ids, [0, 1, 2]);
         assert!(!report.bsp_listed);
-        // It would stand for a CPU that is missing.
+        // It would represent a missing CPU.
         assert_eq!(report.disabled, 0);
-        assert!(report.to_string().ends_with("the bootstrap processor is not listed"));
+        assert!(report.to_string().ends_with("BSP not listed"));
     }
 }
 
 #[test]
-fn a_bootstrap_processor_beyond_xapic_counts_as_such() {
-    let (report, ids) = roster(&[x2apic(0xff, ON), x2apic(254, ON), x2apic(300, ON)], 300, 4);
+fn a_bsp_beyond_xapic_is_counted() {
+    let (report, ids) = cpu_list(&[x2apic(0xff, ON), x2apic(254, ON), x2apic(300, ON)], 300, 4);
     assert_eq!((ids, report.beyond_xapic), (vec![300, 0xff, 254], 2));
 }
 
 #[test]
-fn slots_are_counted_with_one_for_an_unlisted_bootstrap_processor() {
+fn count_usable_includes_an_unlisted_bsp() {
     let entries = [xapic(0, ON), x2apic(0, ON), xapic(1, OFF), xapic(0xff, ON), xapic(2, ON), vec![0, 2]];
     let bytes = table(&entries.concat());
     assert_eq!(count_usable(&Madt::parse(&bytes).unwrap()), 4);
 }
 
 #[test]
-fn what_has_no_room_is_counted() {
+fn cpus_beyond_the_limit_are_counted() {
     let entries: Vec<_> = (0..8).map(|id| xapic(id, ON)).collect();
-    let (report, ids) = roster(&entries, 5, 3);
+    let (report, ids) = cpu_list(&entries, 5, 3);
     assert_eq!((ids, report.left_out), (vec![5, 0, 1], 5));
-    let (report, ids) = roster(&entries, 5, 1);
+    let (report, ids) = cpu_list(&entries, 5, 1);
     assert_eq!((ids, report.left_out), (vec![5], 7));
-    let (report, ids) = roster(&entries, 5, 0);
+    let (report, ids) = cpu_list(&entries, 5, 0);
     assert_eq!((ids, report.cpus), (vec![], 0));
 }
 
 #[test]
-fn broken_entries_are_reported_and_the_rest_is_listed() {
+fn invalid_entries_are_reported_and_the_rest_is_listed() {
     let entries = [xapic(0, ON), vec![9, 8, 0, 0, 1, 0, 0, 0], xapic(1, ON), vec![0, 0], xapic(2, ON)];
-    let (report, ids) = roster(&entries, 0, 4);
+    let (report, ids) = cpu_list(&entries, 0, 4);
     assert_eq!((ids, report.broken), (vec![0, 1], 2));
-    assert_eq!(report.to_string(), "2 usable CPUs, 2 broken table entries");
+    assert_eq!(report.to_string(), "2 usable CPUs, 2 invalid table entries");
     assert_eq!(report.hiding.unwrap().offset, 52);
 }
 
 #[test]
 fn a_descending_list_of_4096_cpus_is_taken_in_its_order() {
     let entries: Vec<_> = (0..4096).rev().map(|id| x2apic(id, ON)).collect();
-    let (report, ids) = roster(&entries, 0, 4097);
+    let (report, ids) = cpu_list(&entries, 0, 4097);
     assert_eq!((report.cpus, report.duplicates, ids[1], ids[4095]), (4096, 0, 4095, 1));
 }
 
@@ -190,14 +190,14 @@ proptest! {
                 expected.push(id);
             }
         }
-        let (report, ids) = roster(&entries, bsp, 41);
+        let (report, ids) = cpu_list(&entries, bsp, 41);
         prop_assert_eq!(&ids, &expected);
         let accounted = report.cpus + report.disabled + report.hot_pluggable + report.duplicates + report.broadcast_ids;
         let off = cpus.iter().filter(|cpu| cpu.2 & 1 == 0 && id_of(**cpu) == bsp).count();
         prop_assert_eq!(accounted as usize + off, cpus.len() + usize::from(!report.bsp_listed));
 
         let room = 41 - missing_room;
-        let (capped, ids) = roster(&entries, bsp, room);
+        let (capped, ids) = cpu_list(&entries, bsp, room);
         prop_assert_eq!(&ids[..], &expected[..room.min(expected.len())]);
         prop_assert_eq!(capped.left_out > 0, room < expected.len());
     }

@@ -1,27 +1,28 @@
-//! Which rows may be patched, and what a patch looks like.
+//! The checks on rows, and the patch itself.
 
 use core::fmt;
 use core::ops::Range;
 
-/// `jmp [rip+0]` and the address behind it: the shortest jump that reaches anywhere and spoils no register.
+/// The length of a patch in bytes: `jmp [rip+0]` and the destination's address. This is the shortest jump to any address
+/// that uses no register.
 pub const PATCH_BYTES: usize = 14;
 
-/// A row of the table, by its addresses.
+/// The addresses of a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The source's name.
+    /// The name of the source.
     pub name: &'static str,
-    /// The function to be replaced.
+    /// The address of the function to replace.
     pub source: u64,
-    /// How many bytes belong to it.
+    /// The length of the source in bytes.
     pub length: u64,
-    /// What replaces it.
+    /// The address of the replacement.
     pub destination: u64,
 }
 
-/// Why a row must not be patched.
+/// The reason why a row must not be patched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedirectError {
+pub enum StaticCallError {
     /// The source is shorter than the patch.
     TooShort {
         /// The row.
@@ -48,56 +49,59 @@ pub enum RedirectError {
     },
 }
 
-impl fmt::Display for RedirectError {
+impl fmt::Display for StaticCallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (RedirectError::TooShort { row }
-        | RedirectError::Twice { row, .. }
-        | RedirectError::Overlaps { row, .. }
-        | RedirectError::NotCode { row }) = self;
-        write!(f, "the function {} at {:#x} cannot be redirected: ", row.name, row.source)?;
+        let (StaticCallError::TooShort { row }
+        | StaticCallError::Twice { row, .. }
+        | StaticCallError::Overlaps { row, .. }
+        | StaticCallError::NotCode { row }) = self;
+        write!(f, "the function {} at {:#x} cannot be patched: ", row.name, row.source)?;
         match self {
-            RedirectError::TooShort { row } => {
-                write!(f, "it has {} bytes, and the jump takes {PATCH_BYTES}", row.length)
+            StaticCallError::TooShort { row } => {
+                write!(f, "it has {} bytes, the jump needs {PATCH_BYTES}", row.length)
             }
-            RedirectError::Twice { row, earlier } => {
-                write!(f, "to {:#x} and to {:#x} at once", earlier.destination, row.destination)
+            StaticCallError::Twice { row, earlier } => {
+                write!(f, "two destinations, {:#x} and {:#x}", earlier.destination, row.destination)
             }
-            RedirectError::Overlaps { earlier, .. } => {
+            StaticCallError::Overlaps { earlier, .. } => {
                 write!(f, "it overlaps {} at {:#x}", earlier.name, earlier.source)
             }
-            RedirectError::NotCode { row } => {
-                write!(f, "it or its destination {:#x} is not code of the kernel's", row.destination)
+            StaticCallError::NotCode { row } => {
+                write!(f, "it or its destination {:#x} is not kernel code", row.destination)
             }
         }
     }
 }
 
-impl core::error::Error for RedirectError {}
+impl core::error::Error for StaticCallError {}
 
-/// Checks all rows that hold on this machine, each against those before it and against the kernel's code; gives their
-/// number. Of rows for one source at most one may hold.
-pub fn check(rows: impl Iterator<Item = Row> + Clone, text: Range<u64>) -> Result<usize, RedirectError> {
+/// Checks all rows whose condition is true, each against the earlier rows and against the kernel's code. Returns their
+/// number. At most one row per source is allowed.
+///
+/// # Errors
+/// The first row that must not be patched.
+pub fn check(rows: impl Iterator<Item = Row> + Clone, text: Range<u64>) -> Result<usize, StaticCallError> {
     for (index, row) in rows.clone().enumerate() {
-        let end = row.source.checked_add(row.length).ok_or(RedirectError::NotCode { row })?;
+        let end = row.source.checked_add(row.length).ok_or(StaticCallError::NotCode { row })?;
         if !text.contains(&row.source) || end > text.end || !text.contains(&row.destination) {
-            return Err(RedirectError::NotCode { row });
+            return Err(StaticCallError::NotCode { row });
         }
         if row.length < PATCH_BYTES as u64 {
-            return Err(RedirectError::TooShort { row });
+            return Err(StaticCallError::TooShort { row });
         }
         for earlier in rows.clone().take(index) {
             if row.source == earlier.source {
-                return Err(RedirectError::Twice { row, earlier });
+                return Err(StaticCallError::Twice { row, earlier });
             }
             if row.source < earlier.source + earlier.length && earlier.source < end {
-                return Err(RedirectError::Overlaps { row, earlier });
+                return Err(StaticCallError::Overlaps { row, earlier });
             }
         }
     }
     Ok(rows.count())
 }
 
-/// The jump to an address.
+/// Encodes the jump to `destination`.
 pub fn patch(destination: u64) -> [u8; PATCH_BYTES] {
     // JMP r/m64 with a RIP-relative operand 0 bytes ahead (SDM Vol. 2A, JMP).
     let mut patch = [0; PATCH_BYTES];
@@ -116,7 +120,7 @@ mod tests {
         Row { name: "f", source, length, destination: 0x1800 }
     }
 
-    fn checked(rows: &[Row]) -> Result<usize, RedirectError> {
+    fn checked(rows: &[Row]) -> Result<usize, StaticCallError> {
         check(rows.iter().copied(), TEXT)
     }
 
@@ -124,7 +128,7 @@ mod tests {
     fn a_source_needs_room_for_the_jump() {
         assert_eq!(checked(&[row(0x1000, 14)]), Ok(1));
         let short = row(0x1000, 13);
-        assert_eq!(checked(&[row(0x1100, 16), short]), Err(RedirectError::TooShort { row: short }));
+        assert_eq!(checked(&[row(0x1100, 16), short]), Err(StaticCallError::TooShort { row: short }));
     }
 
     #[test]
@@ -133,14 +137,13 @@ mod tests {
         assert_eq!(checked(&[earlier, row(0x1110, 16), row(0x10f0, 16)]), Ok(3));
         for source in [0x10f1, 0x10ff, 0x1101, 0x110f] {
             let row = row(source, 16);
-            assert_eq!(checked(&[earlier, row]), Err(RedirectError::Overlaps { row, earlier }));
+            assert_eq!(checked(&[earlier, row]), Err(StaticCallError::Overlaps { row, earlier }));
         }
     }
 
-    /// A function may have a row for a processor's feature and one for a fault: whichever holds is patched, and where
-    /// both do, neither is.
+    /// A function may have a row for a processor feature and one for a fault. At most one condition may be true.
     #[test]
-    fn a_source_goes_to_one_place_only() {
+    fn a_source_has_at_most_one_destination() {
         let for_feature = row(0x1100, 16);
         let for_fault = Row { destination: 0x1900, ..for_feature };
         for holding in [[true, false], [false, true], [false, false]] {
@@ -148,18 +151,18 @@ mod tests {
             let rows = rows.filter(|(_, holds)| *holds).map(|(row, _)| row);
             assert_eq!(check(rows.clone(), TEXT), Ok(rows.count()));
         }
-        let error = RedirectError::Twice { row: for_fault, earlier: for_feature };
+        let error = StaticCallError::Twice { row: for_fault, earlier: for_feature };
         assert_eq!(checked(&[for_feature, for_fault]), Err(error));
         assert_eq!(
             error.to_string(),
-            "the function f at 0x1100 cannot be redirected: to 0x1800 and to 0x1900 at once"
+            "the function f at 0x1100 cannot be patched: two destinations, 0x1800 and 0x1900"
         );
-        // Even to one and the same place: somebody has declared it twice.
+        // A duplicate declaration is an error even if the destination is the same.
         assert!(checked(&[for_feature, row(0x1200, 16), for_feature]).is_err());
     }
 
     #[test]
-    fn only_code_is_patched_and_only_code_is_jumped_to() {
+    fn source_and_destination_must_be_code() {
         let outside = [
             row(0xff8, 16),
             row(0x1ff8, 16),
@@ -168,12 +171,12 @@ mod tests {
             Row { destination: 0, ..row(0x1000, 16) },
         ];
         for row in outside {
-            assert_eq!(checked(&[row]), Err(RedirectError::NotCode { row }));
+            assert_eq!(checked(&[row]), Err(StaticCallError::NotCode { row }));
         }
     }
 
     #[test]
-    fn the_jump_is_what_the_manual_says() {
+    fn the_patch_is_an_indirect_rip_relative_jump() {
         let bytes = [0xff, 0x25, 0, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11];
         assert_eq!(patch(0x1122_3344_5566_7788), bytes);
     }
