@@ -1,45 +1,46 @@
-//! Build glue of the kernel's package: turns `kernel.toml` and the list of modules into constants, and gives the linker the
-//! kernel's script.
+//! The build script of the kernel's package. It turns `kernel.toml` and the list of modules into constants, and passes
+//! the linker script to the linker.
 //!
-//! [`LIMITS`] lists the keys and what each may be; [`constants_of`] checks `kernel.toml` against it and makes Rust of
-//! it, which `src/config.rs` includes. What is wrong ends the build with a line that names the file and the key.
+//! [`LIMITS`] lists the keys and their ranges. [`constants_of`] checks `kernel.toml` against it and generates the Rust
+//! source that `src/config.rs` includes. An error ends the build with a line that names the file and the key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-/// Stacks, in pages. Code that is not optimised needs twice as much of them.
+/// The sizes of stacks, in pages. Code without optimisation needs twice as much.
 const STACKS: [&str; 2] = ["stack_pages", "ist_stack_pages"];
 
-/// Each key with its least and its greatest value. The key's last word is its unit, and decides the constant's type.
+/// The keys, each with its minimum and maximum. The key's last word is its unit and determines the constant's type.
 const LIMITS: &[(&str, i64, i64)] = &[
-    // x2APIC IDs have 32 bits, but no emulator at hand offers more CPUs than this.
+    // x2APIC IDs have 32 bits, but no supported emulator offers more CPUs.
     ("max_cpus", 1, 4096),
-    // The nodes' distances are a table of the square of this.
+    // The table of distances has the square of this many entries.
     ("max_nodes", 1, 64),
-    // Formatting a panic does not fit into fewer than four; far more would make CPUs expensive.
+    // The formatting of a panic needs four; many more would make CPUs expensive.
     ("stack_pages", 4, 64),
     ("ist_stack_pages", 1, 16),
     ("trace_ring_pages", 1, 4096),
-    // At least one line of progress each second, and no more lines than the serial port bears.
+    // At least one record each second, and no more records than the serial port transmits.
     ("progress_ms", 1, 1000),
-    // Less would be a false alarm in waiting; more looks like a hang.
-    ("ap_progress_ms", 100, 60_000),
-    ("leave_ms", 100, 60_000),
-    ("request_ms", 100, 60_000),
+    // Less causes false alarms; more looks like a hang.
+    ("ap_bringup_timeout_ms", 100, 60_000),
+    ("cpu_offline_timeout_ms", 100, 60_000),
+    ("ipi_call_timeout_ms", 100, 60_000),
     ("shootdown_pages", 0, 512),
-    // An eighth of it is a timer's period.
+    // An eighth of it is the period of a timer.
     ("watchdog_ms", 80, 600_000),
-    // Longer than watchdog_ms, or it would not be reported before; a host may stop a CPU that holds a lock for seconds.
+    // Longer than watchdog_ms, so that a stall is reported first. A host may stop a CPU that holds a lock for seconds.
     ("lock_timeout_ms", 1000, 3_600_000),
-    // Less would be a false alarm on a host that runs the CPU seldom. The interrupt compares with a constant of 31 bits.
+    // Less causes false alarms on a slow host. The interrupt compares with a constant of 31 bits.
     ("timer_callback_ms", 100, 2_000),
-    ("nmi_answer_ms", 1, 10_000),
+    ("nmi_response_timeout_ms", 1, 10_000),
     ("ipi_delivery_ms", 1, 10_000),
-    ("panic_stop_ms", 1, 10_000),
+    ("panic_stop_timeout_ms", 1, 10_000),
     ("machine_check_ms", 1, 10_000),
     ("stress_grace_ms", 1000, 3_600_000),
-    // The PIT counts 16 bits at 1.193 MHz and wraps after 54.9 ms. A measurement takes three windows of at most four times this.
+    // The PIT counts 16 bits at 1.193 MHz and wraps after 54.9 ms. A measurement takes three windows of at most four
+    // times this.
     ("calibration_ms", 1, 4),
 ];
 

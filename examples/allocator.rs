@@ -7,7 +7,7 @@ use octopod::boot::direct_map;
 use octopod::memory::FrameRange;
 use octopod::memory::frames::{FRAME_BYTES, FrameNumber, Order};
 use octopod::program::{Machine, Reason};
-use octopod::{config::REQUEST_MS, smp};
+use octopod::{config::IPI_CALL_TIMEOUT_MS, smp};
 octopod::program!(sort_everywhere, heap: Heap);
 
 /// Contiguous frames for each allocation: wasteful, and as quick as frames are.
@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 fn sort_everywhere(_: &Machine) -> Result<(), Reason> {
-    smp::run_on_all(REQUEST_MS, &|cpu| {
+    smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
         let mut numbers: alloc::vec::Vec<u32> = (0..10_000u32).map(|n| n.wrapping_mul(0x9e37_79b1)).collect();
         numbers.sort_unstable();
         log::info!("cpu {}: {} numbers, sorted: {}", cpu.id(), numbers.len(), numbers.is_sorted());

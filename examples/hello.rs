@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
-use octopod::config::REQUEST_MS;
+use octopod::config::IPI_CALL_TIMEOUT_MS;
 use octopod::cpu;
 use octopod::program::{Machine, Reason};
 use octopod::sync::Deadline;
@@ -19,7 +19,7 @@ static AGAIN: AtomicUsize = AtomicUsize::new(0);
 
 fn hello(machine: &Machine) -> Result<(), Reason> {
     log::info!("{} CPUs, entered by {}", machine.bring_up.online, machine.boot.protocol.name());
-    smp::run_on_all(REQUEST_MS, &|cpu| {
+    smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
         log::info!("hello from cpu {}", cpu.id());
         let again = |_: &time::timer::Expiry| {
             log::info!("hello again from cpu {}", cpu::current());
@@ -31,6 +31,6 @@ fn hello(machine: &Machine) -> Result<(), Reason> {
     })
     .map_err(|error| Reason::of_program(format_args!("{error}")))?;
     let all_again = || AGAIN.load(Ordering::Acquire) == smp::online().count();
-    time::halt_until(&Deadline::after_ms(REQUEST_MS), all_again)
-        .map_err(|_| Reason::of_program(format_args!("a timer has not expired in {REQUEST_MS} ms")))
+    time::halt_until(&Deadline::after_ms(IPI_CALL_TIMEOUT_MS), all_again)
+        .map_err(|_| Reason::of_program(format_args!("a timer has not expired in {IPI_CALL_TIMEOUT_MS} ms")))
 }

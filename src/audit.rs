@@ -7,7 +7,7 @@ use crate::cpu::{self, ControlRegisters, CpuId, Features};
 use crate::memory;
 use crate::memory::audit::{Inventory, Violation};
 use crate::smp::{self, CallError};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// What the audit has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl fmt::Display for Finding {
 /// The first finding; of several registers, that of the CPU with the lowest number.
 pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
     let wanted = ControlRegisters::read().with_kernel_bits(features, memory::root());
-    let first: IrqMutex<Option<Finding>> = IrqMutex::new(None);
+    let first: SpinLockIrq<Option<Finding>> = SpinLockIrq::new(None);
     let compare = || {
         if let Some((name, is, should)) = ControlRegisters::read().first_difference(&wanted) {
             let mut first = first.lock();

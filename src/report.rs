@@ -94,7 +94,7 @@ impl fmt::Display for Reason {
                 let count = missing.clone().count();
                 let Some(first) = missing.next() else { return f.write_str("a CPU is missing") };
                 write!(f, "cpu {} (APIC ID {}) did not start, ", first.id(), first.entry.apic_id)?;
-                if first.was_called() {
+                if first.has_area() {
                     write!(f, "last seen in stage {}", first.stage())?;
                 } else {
                     f.write_str("no free page below 1 MiB for the AP trampoline")?;
@@ -185,9 +185,9 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         entry_to_online_ns: time::ns_at(up.last_online_tsc),
         init_to_online_us,
         bring_up: wire::BringUp {
-            init_delay_us: up.rounds.init_delay_us,
-            start_up_rounds: up.rounds.start_ups,
-            apic_error_status: up.rounds.error_status,
+            init_delay_us: up.init_sipi.init_delay_us,
+            start_up_rounds: up.init_sipi.start_ups,
+            apic_error_status: up.init_sipi.error_status,
             bytes_per_cpu: up.bytes_per_cpu,
             frames_taken: up.frames_taken,
             trampoline_page: up.trampoline_page,
@@ -200,11 +200,11 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
             continue;
         }
         let at = |stage| cpu.stamp(stage).map(time::us_at);
-        let failed_stage = (!cpu.is_online() && cpu.was_called()).then(|| cpu.stage().name());
+        let failed_stage = (!cpu.is_online() && cpu.has_area()).then(|| cpu.stage().name());
         console::send(&Record::Cpu(wire::Cpu {
             cpu: cpu.id().0,
             apic_id: cpu.entry.apic_id.0,
-            state: match (cpu.is_online(), cpu.was_called()) {
+            state: match (cpu.is_online(), cpu.has_area()) {
                 (true, _) => "online",
                 (false, true) => "failed",
                 (false, false) => "not_started",
@@ -385,12 +385,12 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
         spurious: interrupts::pic::vectors().chain([Vector::SPURIOUS]).map(interrupts_on).sum(),
         unexpected_interrupts: unexpected.map(|count| count.load(Ordering::Relaxed)).sum(),
         timer_interrupts: interrupts_on(Vector::TIMER),
-        ipi_call_timeouts: smp::unanswered(),
+        ipi_call_timeouts: smp::call_timeouts(),
         watchdog_alarms: smp::watchdog_alarms(),
         lock_stalls: smp::lock_stalls(),
         unexpected_nmis: smp::nmis(),
         log_lines_lost: console::lines().lost,
-        late_cpus_parked: smp::sent_away(),
+        late_cpus_parked: smp::late_aps(),
     }));
     match unreported_defects() {
         0 => {}
@@ -398,7 +398,7 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
             log::warn!("{count} more defects of descriptions by firmware or boot loader were not logged")
         }
     }
-    match smp::sent_away() {
+    match smp::late_aps() {
         0 => {}
         1 => log::warn!("1 CPU came after it had been given up, and was sent away"),
         count => log::warn!("{count} CPUs came after they had been given up, and were sent away"),

@@ -9,7 +9,7 @@ use crate::boot::command_line::{Switch, TraceLevel};
 use crate::boot::defect::Defect;
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr, report_defect};
-use crate::config::REQUEST_MS;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::console::screen::Shown;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
@@ -321,9 +321,7 @@ fn aps(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<Lo
 fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
     begin(BootStage::TscSync);
     let is_apart = |cpu: &CpuId| {
-        !time::look_for_warps(|| {
-            smp::call_without_waiting(&CpuSet::of(*cpu), |_| time::answer_for_warps(), 0).is_ok()
-        })
+        !time::look_for_warps(|| smp::call_async(&CpuSet::of(*cpu), |_| time::answer_for_warps(), 0).is_ok())
     };
     let apart: CpuSet = smp::other_online().iter().filter(is_apart).collect();
     time::take_turns_for_warps(apart.iter().count() as u32, || {
@@ -331,7 +329,7 @@ fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
     });
     let counter = time::decide(features, clock, options.time.clock);
     if counter.distrust.is_some() {
-        let restarted = smp::run_on_all(REQUEST_MS, &|_| time::timer::restart(&IrqGuard::new()));
+        let restarted = smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| time::timer::restart(&IrqGuard::new()));
         if let Err(error) = restarted {
             report::verdict(Err(Reason::Work(error)));
         }

@@ -264,7 +264,7 @@ fn an_import_upward_is_found_however_it_is_written() {
 fn what_is_no_import_upward_is_let_pass() {
     for text in [
         "use crate::cpu::id::CpuId;",
-        "use crate::{cpu, config, sync::IrqMutex};",
+        "use crate::{cpu, config, sync::SpinLockIrq};",
         "use super::super::super::cpu::id;",
         "use super::smp;",
         "use self::smp::call;",

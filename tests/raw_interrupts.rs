@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("src/interrupts/stubs.S", &["iretq"], "returns to what was interrupted, whose flags those are"),
     ("src/boot/multiboot_entry.S", &["cli"], "before any Rust code of this CPU"),
     ("src/boot/rt0.S", &["popfl"], "before any Rust code, and the bit is not IF"),
-    ("src/smp/hotplug/park.rs", &["cli"], "interrupts are off already, and no Rust code follows"),
+    ("src/smp/hotplug/suspend.rs", &["cli"], "interrupts are off already, and no Rust code follows"),
     ("src/selftest/probe.S", &["popfq"], "runs in a guard's window and ends with interrupts off"),
 ];
 

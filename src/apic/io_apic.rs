@@ -24,7 +24,7 @@ use crate::boot::report_defect;
 use crate::cpu::{ApicId, PAGE_BYTES};
 use crate::interrupts::Vector;
 use crate::memory::{self, MapError};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// The offset in bytes of the window register from the index register.
 const WINDOW: usize = 0x10;
@@ -35,7 +35,7 @@ const MAX_REFUSED_REPORTED: usize = 4;
 struct Chip {
     gsi_base: u32,
     pins: u32,
-    driver: IrqMutex<IoApic>,
+    driver: SpinLockIrq<IoApic>,
 }
 
 /// The registers of a possible I/O APIC.
@@ -186,7 +186,7 @@ impl Chip {
         // it rejects. `probe` has checked that no other I/O APIC has them, and `init`, which is called once, drops all
         // `Registers`.
         let driver = unsafe { IoApic::new(found.registers.0.addr().get() as u64) };
-        Chip { gsi_base: found.gsis.start, pins: found.gsis.len() as u32, driver: IrqMutex::new(driver) }
+        Chip { gsi_base: found.gsis.start, pins: found.gsis.len() as u32, driver: SpinLockIrq::new(driver) }
     }
 }
 

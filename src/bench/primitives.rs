@@ -5,14 +5,14 @@ use core::hint::black_box;
 
 use super::meter::{Meter, repeat};
 use crate::cpu::per_cpu::PerCpu;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::{per_cpu, time, trace};
 
 per_cpu! {
     static COUNTER: Cell<u64> = Cell::new(0);
 }
 
-static LOCK: IrqMutex<()> = IrqMutex::new(());
+static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(LOCK);
 
 /// One more on a per-CPU counter.

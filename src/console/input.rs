@@ -5,9 +5,9 @@ use heapless::spsc::Consumer;
 use super::line::{self, Rest};
 use super::logger::write_kept;
 use super::serial::RING;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
-static INPUT: IrqMutex<Option<Consumer<'static, u8, RING>>> = IrqMutex::new(None);
+static INPUT: SpinLockIrq<Option<Consumer<'static, u8, RING>>> = SpinLockIrq::new(None);
 crate::name_lock!(INPUT);
 
 /// Lets the line interrupt when it receives something; false without a line. Once, when its interrupt has a handler that

@@ -16,11 +16,11 @@ use super::serial::{Serial, Wait};
 use super::transmit::{Step, TRANSMIT_MS};
 use crate::cpu::irq_guard::interrupts_enabled;
 use crate::cpu::registers::read_tsc;
-use crate::sync::{IrqMutex, SpinLockIrqGuard, Timeout};
+use crate::sync::{SpinLockIrq, SpinLockIrqGuard, Timeout};
 use crate::wire::{MAX_FRAME_BYTES, MAX_JSON_BYTES, Nonce, Record, RecordFrame};
 
 /// A CPU that has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
-pub(super) static SERIAL: IrqMutex<Serial> = IrqMutex::new(Serial::absent());
+pub(super) static SERIAL: SpinLockIrq<Serial> = SpinLockIrq::new(Serial::absent());
 crate::name_lock!(SERIAL);
 
 /// The run's nonce, by which records are framed; 0 while there is none.

@@ -1,7 +1,7 @@
-//! Faults of bring-up: the last CPU is held at the end of a stage, for good or until it was given up; the trampoline is too
-//! long; firmware hands over in another mode.
+//! Faults of bring-up: the last AP is held at the end of a stage, for ever or until its slot is given up; the trampoline
+//! is too long; firmware hands over in x2APIC mode; CPUID reports wrong APIC IDs.
 //!
-//! In the first stages, which have no Rust, the trampoline itself looks whether its processor is held.
+//! In the first stages, which have no Rust code, the trampoline itself checks whether its AP is held.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,16 +10,16 @@ use ap_trampoline::{BYTES, FILLER, Hold, Slot};
 use super::Fault;
 use super::redirects::is_armed;
 use crate::acpi::NmiPin;
-use crate::config::AP_PROGRESS_MS;
+use crate::config::AP_BRINGUP_TIMEOUT_MS;
 use crate::cpu::{self, ApicId, IrqGuard};
 use crate::smp::Stage;
 use crate::sync::Deadline;
 use crate::{apic, smp, static_call};
 
-/// At the end of which stage the last CPU is held.
+/// The stage at whose end the last AP is held.
 static STAGE: AtomicU32 = AtomicU32::new(0);
 
-/// Chooses the stage; before redirects are installed.
+/// Sets the stage. Before redirects are installed.
 pub fn arm(stage: Stage) {
     STAGE.store(stage as u32, Ordering::Relaxed);
 }
@@ -29,26 +29,26 @@ fn holds() -> bool {
 }
 
 static_call! {
-    smp::hold() -> Hold => hold_the_last, if |_| holds();
-    smp::reached(slot: &Slot, stage: Stage) => reached, if |_| holds();
-    smp::hold() -> Hold => hold_none_and_change_ids, if |_| is_armed(Fault::WrongCpuidIds);
+    smp::held_ap() -> Hold => hold_last_ap, if |_| holds();
+    smp::enter_stage(slot: &Slot, stage: Stage) => enter_and_wait, if |_| holds();
+    smp::held_ap() -> Hold => hold_none_and_change_ids, if |_| is_armed(Fault::WrongCpuidIds);
     cpu::initial_apic_id() -> ApicId => change_id, if |_| is_armed(Fault::WrongCpuidIds);
-    smp::settled() => let_go, if |_| is_armed(Fault::LateAtStage);
+    smp::bringup_complete() => release_late_ap, if |_| is_armed(Fault::LateAtStage);
     smp::fill_pages(pages: &mut [u8; BYTES]) => overrun_pages, if |_| is_armed(Fault::OverrunTrampoline);
     apic::enable(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) => enable_after_firmware,
         if |_| is_armed(Fault::FirmwareX2Apic);
 }
 
-extern "C" fn hold_the_last() -> Hold {
+extern "C" fn hold_last_ap() -> Hold {
     let apic_id = smp::cpus().last().map_or(u32::MAX, |last| last.entry.apic_id.0);
     Hold { apic_id, stage: STAGE.load(Ordering::Relaxed), is_on: 1.into(), wrong_id_bits: 0 }
 }
 
-/// By CPUID, CPUs have each other's APIC IDs: the boot processor another's, and another its.
+/// By CPUID, pairs of CPUs have exchanged APIC IDs.
 const WRONG_ID_BITS: u32 = 1;
 
 extern "C" fn hold_none_and_change_ids() -> Hold {
-    Hold { wrong_id_bits: WRONG_ID_BITS, ..smp::hold::original() }
+    Hold { wrong_id_bits: WRONG_ID_BITS, ..smp::held_ap::original() }
 }
 
 #[allow(improper_ctypes_definitions)]
@@ -56,26 +56,26 @@ extern "C" fn change_id() -> ApicId {
     ApicId(cpu::initial_apic_id::original().0 ^ WRONG_ID_BITS)
 }
 
-/// [`smp::reached`], with the stay between leaving word and looking whether anybody still waits.
-extern "C" fn reached(slot: &Slot, stage: Stage) {
-    smp::reached::original(slot, stage);
+/// [`smp::enter_stage`], then a wait for as long as this AP is held.
+extern "C" fn enter_and_wait(slot: &Slot, stage: Stage) {
+    smp::enter_stage::original(slot, stage);
     smp::wait_while_held(slot, stage);
 }
 
-/// When it has been decided that it is too late.
-extern "C" fn let_go() {
-    smp::let_go();
-    let came = Deadline::after_ms(AP_PROGRESS_MS).wait_until(|| smp::sent_away() > 0);
-    came.expect("the CPU that was let go comes, and is sent away");
+/// Releases the held AP when its slot was given up.
+extern "C" fn release_late_ap() {
+    smp::release_ap();
+    let came = Deadline::after_ms(AP_BRINGUP_TIMEOUT_MS).wait_until(|| smp::late_aps() > 0);
+    came.expect("the released AP arrives and is parked");
 }
 
 extern "C" fn overrun_pages(pages: &mut [u8; BYTES]) {
     smp::fill_pages::original(pages);
-    // SAFETY: the byte behind the pages is in a page that was reserved with them, to see this.
+    // SAFETY: the byte behind the pages is in a neighbour page that `TrampolineTables` has allocated with them.
     unsafe { pages.as_mut_ptr().add(BYTES).write(FILLER) };
 }
 
-/// [`apic::enable`], on a machine whose firmware has turned on x2APIC mode on every CPU.
+/// [`apic::enable`], on a machine whose firmware has enabled x2APIC mode on every CPU.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn enable_after_firmware(guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
     apic::set_x2apic_as_firmware();

@@ -15,13 +15,13 @@ use crate::sync::Deadline;
 use crate::time::timer::Expiry;
 use crate::{bench, console, cpu, memory, panic, selftest, smp, static_call, time};
 
-/// How long the faults that strike on all CPUs have to strike, in milliseconds.
-pub(super) const STRIKE_MS: u64 = 10_000;
+/// The time-out of faults on all CPUs, in milliseconds.
+pub(super) const FAULT_TIMEOUT_MS: u64 = 10_000;
 
-/// The fault that comes before there is anything that could read the command line properly.
+/// Injects the fault of the earliest boot, before the command line is parsed.
 pub fn at_entry(handoff: &Handoff) {
-    // SAFETY: rt0 has checked the loader's structure, which lies in the first 4 GiB, as its command line does under
-    // QEMU, for which alone this is built.
+    // SAFETY: rt0 has checked the loader's structure, which lies in the first 4 GiB, and so does its command line under
+    // QEMU, the only machine of kernels with the feature `faults`.
     let line = unsafe {
         let head = core::slice::from_raw_parts(direct_map::pointer(handoff.loader_info), pvh::HEAD_BYTES_V1);
         let address = pvh::StartInfo::parse(head).ok().and_then(|info| info.command_line_address);
@@ -29,13 +29,12 @@ pub fn at_entry(handoff: &Handoff) {
     };
     let wanted = b"inject=early_exception";
     if line.is_some_and(|line| line.windows(wanted.len()).any(|word| word == wanted)) {
-        // SAFETY: an exception is the purpose.
+        // SAFETY: none is needed: the fault is to raise an exception.
         unsafe { core::arch::asm!("ud2") };
     }
 }
 
-/// Prepares the faults that strike by themselves: those of the frame allocator and of the self-test, and functions that
-/// are about to be redirected.
+/// Arms the faults of the frame allocator and of the self-test, and those that replace functions.
 pub fn arm(parameters: &FaultParameters) {
     let fault = parameters.fault;
     redirects::arm(fault);
@@ -66,7 +65,7 @@ pub fn arm(parameters: &FaultParameters) {
     });
 }
 
-/// The faults that strike when all CPUs are up.
+/// Injects a fault when all CPUs are online.
 pub fn at_work(fault: Option<Fault>) {
     ipis::begin();
     match fault {
@@ -88,7 +87,7 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::OverflowDoubleFaultStack) => overflow_in_handler::<8>(),
         Some(Fault::SpinForever) => {
             let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
-            smp::call_without_waiting(&CpuSet::of(last), spin_forever, 0).expect("the last CPU takes calls");
+            smp::call_async(&CpuSet::of(last), spin_forever, 0).expect("the last CPU takes calls");
         }
         Some(Fault::HoldLock) => locks::hold_and_wait(),
         Some(Fault::HoldLockAtWork) => locks::hold_and_wait_at_work(),
@@ -112,52 +111,53 @@ pub fn at_work(fault: Option<Fault>) {
     }
 }
 
-/// The faults that strike when the self-test has passed.
+/// Injects a fault when the self-test has passed.
 pub fn after_selftest(fault: Option<Fault>) {
     if fault == Some(Fault::PanicAfterSelfTest) {
         on_last_cpu(&|| panic!("the injected fault panic_after_selftest"));
     }
 }
 
-/// The faults that the warp test must find, and those of a boot that is not complete.
+/// Injects the faults that the TSC sync check must find, and those of an incomplete boot.
 pub fn before_warp_test(fault: Option<Fault>) {
     if fault == Some(Fault::HoldLockAtBoot) {
         locks::hold_and_wait();
     }
     if fault == Some(Fault::TscWarps) {
-        // About a second, so that the next CPU that is looked at sees it, however busy the host is.
+        // About a second, so that the check finds it even on a busy host.
         on_last_cpu(&|| time::faults::shift_tsc(1 << 32));
     }
 }
 
-/// The faults that the audit must find.
+/// Injects the faults that the page-table audit must find.
 pub fn before_audit(fault: Option<Fault>) {
     if fault == Some(Fault::WritableText) {
         memory::map_text_writable().expect("memory for a page table");
     }
 }
 
-/// Each CPU, when all have come here.
+/// Panics on all CPUs, when all have arrived here.
 fn panic_everywhere() {
     static HERE: AtomicUsize = AtomicUsize::new(0);
     let count = smp::online().count();
     on_all(&|cpu| {
         let _guard = IrqGuard::new();
         HERE.fetch_add(1, Ordering::AcqRel);
-        let _ = Deadline::after_ms(STRIKE_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
+        let _ = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| HERE.load(Ordering::Acquire) == count);
         panic!("the injected fault panic_everywhere, on cpu {}", cpu.id())
     });
 }
 
 static_call! {
-    smp::stop_others(panicking: &Panicking) => stop_the_dead, if |_| redirects::is_armed(Fault::PanicEverywhere);
+    smp::stop_others(panicking: &Panicking) => stop_panicked, if |_| redirects::is_armed(Fault::PanicEverywhere);
 }
 
-/// [`smp::stop_others`], when all of them have panicked too: whichever was first.
-extern "C" fn stop_the_dead(panicking: &Panicking) {
+/// [`smp::stop_others`], when all other CPUs have panicked too.
+extern "C" fn stop_panicked(panicking: &Panicking) {
     let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
-    let have_died = || others().filter_map(|cpu| cpu.get(panic::REMAINS)).all(panic::Remains::are_of_a_death);
-    let _ = Deadline::after_ms(STRIKE_MS).wait_until(have_died);
+    let have_panicked =
+        || others().filter_map(|cpu| cpu.get(panic::CRASH_STATE)).all(panic::CpuCrashState::has_panicked);
+    let _ = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(have_panicked);
     smp::stop_others::original(panicking);
 }
 
@@ -169,20 +169,20 @@ impl fmt::Display for PanicsWhenShown {
     }
 }
 
-fn on_all(strike: &(dyn Fn(&'static smp::Cpu) + Sync)) {
-    smp::run_on_all(STRIKE_MS, strike).expect("a fault strikes on all CPUs");
+fn on_all(fault: &(dyn Fn(&'static smp::Cpu) + Sync)) {
+    smp::on_each_cpu(FAULT_TIMEOUT_MS, fault).expect("all CPUs run the fault");
 }
 
-pub(super) fn on_last_cpu(strike: &(dyn Fn() + Sync)) {
+pub(super) fn on_last_cpu(fault: &(dyn Fn() + Sync)) {
     let last = smp::online().last().map(smp::Cpu::id);
     on_all(&|cpu| {
         if Some(cpu.id()) == last {
-            strike();
+            fault();
         }
     });
 }
 
-/// Called by another CPU, so with interrupts off.
+/// Runs in a call, so with interrupts off.
 #[inline(never)]
 fn spin_forever(_: usize) {
     loop {
@@ -196,7 +196,7 @@ fn spin_a_while(ms: u64) {
     Deadline::after_ms(ms).wait();
 }
 
-/// Waits until a timer of this CPU has expired, whose callback takes twice as long as it may.
+/// Arms a timer whose callback takes twice as long as allowed, and waits for it.
 fn spin_in_timer() {
     static HAS_RETURNED: AtomicBool = AtomicBool::new(false);
     fn spin_in_callback(_: &Expiry) {
@@ -205,7 +205,8 @@ fn spin_in_timer() {
     }
     let armed = time::timer::after(Duration::from_millis(1), spin_in_callback, 0);
     armed.expect("the first timers of a CPU need no memory");
-    let has_returned = Deadline::after_ms(STRIKE_MS).wait_until(|| HAS_RETURNED.load(Ordering::Acquire));
+    let has_returned =
+        Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| HAS_RETURNED.load(Ordering::Acquire));
     has_returned.expect("the timer expires");
 }
 
@@ -215,22 +216,23 @@ static CONSTANT: [u64; 2] = [0x0c70_90d0, 8];
 static RETURN: AtomicU8 = AtomicU8::new(0xc3);
 
 fn write_to(address: u64) {
-    // SAFETY: none; to be stopped is the purpose. In assembly, so that the compiler draws no conclusions.
+    // SAFETY: none is needed: the write raises an exception. In assembly, so that the compiler assumes nothing.
     unsafe { core::arch::asm!("mov byte ptr [{}], 0xcc", in(reg) address, options(nostack)) };
 }
 
 fn read_from(address: u64) {
-    // SAFETY: none; the fault that stops it is the purpose. In assembly, so that the compiler draws no conclusions.
+    // SAFETY: none is needed: the read raises an exception. In assembly, so that the compiler assumes nothing.
     unsafe { core::arch::asm!("mov {0:e}, dword ptr [{0}]", inout(reg) address => _, options(nostack)) };
 }
 
 fn execute(address: u64) {
-    // SAFETY: none; the fault that stops it is the purpose. In assembly, so that the compiler draws no conclusions. What is called returns at once, should nothing stop it.
+    // SAFETY: none is needed: the call raises an exception, or returns at once. In assembly, so that the compiler assumes
+    // nothing.
     unsafe { core::arch::asm!("call {}", in(reg) address, clobber_abi("C")) };
 }
 
-/// Fills the stack that the vector's handler runs on. The instruction pushes no error code where an exception would; its
-/// handler never returns, so nobody misses it.
+/// Overflows the stack of the vector's handler. `int` pushes no error code where the exception would; the handler never
+/// returns, so it is not missed.
 fn overflow_in_handler<const VECTOR: u8>() {
     interrupts::replace(Vector::new(VECTOR), fill_own_stack);
     // SAFETY: the handler does not return.
@@ -238,13 +240,13 @@ fn overflow_in_handler<const VECTOR: u8>() {
 }
 
 fn fill_own_stack(frame: &mut TrapFrame) {
-    // What this ends in may be the same vector again: a double fault on the double fault's own stack.
+    // The overflow may raise the same vector again: a double fault on the double fault's own stack.
     interrupts::replace(Vector::new(frame.vector as u8), interrupts::UNREGISTERED);
-    // Not as the last thing, or it would take this function's place in the backtrace.
+    // Not a tail call, which would replace this function in the backtrace.
     core::hint::black_box(fill_stack(0));
 }
 
-/// Calls itself until something stops it.
+/// Calls itself until the stack overflows.
 #[inline(never)]
 fn fill_stack(depth: u64) -> u64 {
     let ballast = core::hint::black_box([depth; 32]);

@@ -1,4 +1,4 @@
-//! Faults of interrupts that CPUs send each other: they cannot be sent, or are lost. Most strike when all CPUs are up.
+//! Faults of IPIs and NMIs: they cannot be sent, or are lost. Most take effect when all CPUs are online.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -13,10 +13,10 @@ use crate::smp::hotplug::HotplugState;
 use crate::smp::{CallError, Cpu};
 use crate::{smp, static_call};
 
-/// Whether all CPUs are up.
+/// Whether all CPUs are online.
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
 
-/// From now on these faults strike.
+/// Enables these faults.
 pub fn begin() {
     IS_AT_WORK.store(true, Ordering::Release);
 }
@@ -40,10 +40,10 @@ static_call! {
         => lose_some, if |_| LOSING.iter().any(|(fault, _)| is_armed(*fault));
 }
 
-/// A fault, and the messages that it strikes.
+/// A fault, and the messages that it affects.
 type Rule = (Fault, fn(Message) -> bool);
 
-/// Which messages to the last CPU cannot be sent.
+/// The messages to the last CPU that cannot be sent.
 const FAILING: [Rule; 4] = [
     (Fault::FailCall, |message| is_at_work() && message == Message::Fixed(Vector::CALL)),
     (Fault::FailNmi, |message| is_at_work() && message == Message::Nmi),
@@ -53,7 +53,7 @@ const FAILING: [Rule; 4] = [
     }),
 ];
 
-/// Which messages to the last CPU never arrive.
+/// The messages to the last CPU that are lost.
 const LOSING: [Rule; 2] = [
     (Fault::SkipSipi, |message| matches!(message, Message::StartUp(_))),
     (Fault::DropSipiOnOnline, |message| {
@@ -69,9 +69,9 @@ fn last_is(state: HotplugState) -> bool {
     last().is_some_and(|last| last.hotplug_state() == state)
 }
 
-fn strikes(rules: &[Rule], to: ApicId, message: Message) -> bool {
+fn affects(rules: &[Rule], to: ApicId, message: Message) -> bool {
     let is_last = last().is_some_and(|last| last.entry.apic_id == to);
-    is_last && rules.iter().any(|(fault, strikes)| is_armed(*fault) && strikes(message))
+    is_last && rules.iter().any(|(fault, affects)| is_armed(*fault) && affects(message))
 }
 
 #[allow(improper_ctypes_definitions)]
@@ -81,7 +81,7 @@ extern "C" fn fail_some(
     to: ApicId,
     message: Message,
 ) -> Result<(), ApicError> {
-    if strikes(&FAILING, to, message) {
+    if affects(&FAILING, to, message) {
         return Err(ApicError::NotDelivered { to, waited_ms: IPI_DELIVERY_MS });
     }
     apic::transmit::original(proof, batch, to, message)
@@ -94,13 +94,13 @@ extern "C" fn lose_some(
     to: ApicId,
     message: Message,
 ) -> Result<(), ApicError> {
-    if strikes(&LOSING, to, message) {
+    if affects(&LOSING, to, message) {
         return Ok(());
     }
     apic::transmit::original(proof, batch, to, message)
 }
 
-/// Of the interrupts that end another CPU's halt, every second one cannot be sent.
+/// Fails every second wake-up IPI.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn fail_wakes(
     proof: IcrAccess,
@@ -128,14 +128,14 @@ extern "C" fn is_idle_but_on_bsp() -> bool {
     (cpu::current() != CpuId::BSP || !is_at_work()) && apic::is_idle::original()
 }
 
-/// How often the last CPU has read that its ICR is busy.
+/// How many times the last CPU has found its ICR busy.
 static POLLS: AtomicU32 = AtomicU32::new(0);
 
-/// For how many messages it has waited.
+/// The number of messages for which it has waited.
 static WAITS: AtomicU32 = AtomicU32::new(0);
 
-/// A message that is refused without a wait takes fewer polls. A wait takes more, whatever the host does meanwhile: a check
-/// counts at most an eighth of a time-out.
+/// The least number of polls of a wait. A message that fails without a wait takes fewer. A check counts at most an eighth
+/// of a time-out, so a wait takes more even if the host stops the CPU.
 const POLLS_OF_A_WAIT: u32 = 8;
 
 extern "C" fn is_idle_but_on_last() -> bool {
@@ -146,7 +146,7 @@ extern "C" fn is_idle_but_on_last() -> bool {
     apic::is_idle::original()
 }
 
-/// [`apic::transmit`], which counts the messages that the last CPU waits for with interrupts off.
+/// [`apic::transmit`], which counts the messages for which the last CPU waits.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn count_waits(
     proof: IcrAccess,
@@ -162,7 +162,7 @@ extern "C" fn count_waits(
     sent
 }
 
-/// The last CPU, whose ICR is busy, calls all others in both ways.
+/// Calls all other CPUs from the last CPU, whose ICR is busy, with and without a wait.
 ///
 /// # Panics
 /// If a call succeeds, or waits for the ICR more than once.
@@ -172,7 +172,7 @@ pub fn call_all_by_busy_icr() {
         type Call<'a> = &'a dyn Fn() -> Result<(), CallError>;
         let calls: [(&str, Call<'_>); 2] = [
             ("call", &|| smp::call(&others, &|| {})),
-            ("call_without_waiting", &|| smp::call_without_waiting(&others, |_| {}, 0)),
+            ("call_async", &|| smp::call_async(&others, |_| {}, 0)),
         ];
         for (name, call) in calls {
             let before = WAITS.load(Ordering::Relaxed);
@@ -180,7 +180,7 @@ pub fn call_all_by_busy_icr() {
             let waits = WAITS.load(Ordering::Relaxed) - before;
             let count = others.len();
             assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{name}: {outcome:?}");
-            assert!(waits == 1, "{name}: {waits} waits for a busy ICR with interrupts off, {count} targets");
+            assert!(waits == 1, "{name}: {waits} waits for a busy ICR, {count} targets");
             log::info!("{name}: cpu {} waited once for its ICR, {count} targets", cpu::current());
         }
     });

@@ -1,9 +1,10 @@
-//! Faults of spin locks: one is held for ever or for a while, while other CPUs wait for it, or awaited by its own holder.
+//! Faults of spin locks: a lock is held for ever or for a while, while other CPUs wait for it, or its own holder waits
+//! for it.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::inject::{STRIKE_MS, on_last_cpu};
+use super::inject::{FAULT_TIMEOUT_MS, on_last_cpu};
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
@@ -14,16 +15,16 @@ use crate::time::timer;
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(LOCK);
 
-/// Whether the last CPU holds what it shall hold.
+/// Whether the last CPU holds the lock.
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
-/// The last CPU holds the lock, in a call, while the boot processor waits for it.
+/// Makes the last CPU hold the lock, in a call, while the BSP waits for it.
 pub fn hold_and_wait() {
     call_last(hold_for_ever);
     wait_for_lock();
 }
 
-/// As that, in callbacks of timers that expire while the CPUs are at work.
+/// As [`hold_and_wait`], in timer callbacks while the CPUs are at work.
 pub fn hold_and_wait_at_work() {
     const DELAY: Duration = Duration::from_millis(100);
     fn arm(_: usize) {
@@ -33,14 +34,14 @@ pub fn hold_and_wait_at_work() {
     timer::after(2 * DELAY, |_| wait_for_lock(), 0).expect("memory for a timer");
 }
 
-/// The last CPU holds the console, in a call, while the boot processor logs.
+/// Makes the last CPU hold the console, in a call, while the BSP logs.
 pub fn hold_console() {
     call_last(hold_console_for_ever);
     wait_until_held();
     log::info!("a line that is written by the panic alone");
 }
 
-/// The last CPU holds the console until all others have waited for it too long, for they log.
+/// Makes the last CPU hold the console until all others, which log, have stalled.
 pub fn hold_console_a_while() {
     let last = smp::online().last().map(smp::Cpu::id);
     let others = smp::online().count() as u64 - 1;
@@ -49,7 +50,7 @@ pub fn hold_console_a_while() {
         if Some(cpu.id()) == last {
             console::hold(|| {
                 IS_HELD.store(true, Ordering::Release);
-                // What a CPU that has not stalled by then prevents shows in what is logged.
+                // If a CPU has not stalled by then, the log shows it.
                 let _ = Deadline::after_ms(LOCK_TIMEOUT_MS * 3 / 4).wait_until(have_stalled);
             });
         } else {
@@ -57,10 +58,10 @@ pub fn hold_console_a_while() {
             log::info!("a line that is written when the console is free");
         }
     };
-    smp::run_on_all(2 * LOCK_TIMEOUT_MS, &strike).expect("a fault strikes on all CPUs");
+    smp::on_each_cpu(2 * LOCK_TIMEOUT_MS, &strike).expect("all CPUs run the fault");
 }
 
-/// The last CPU waits for a lock that it holds.
+/// Makes the last CPU wait for a lock that it holds.
 pub fn lock_twice() {
     on_last_cpu(&|| {
         let _held = LOCK.lock();
@@ -70,7 +71,7 @@ pub fn lock_twice() {
 
 fn call_last(function: fn(usize)) {
     let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
-    smp::call_without_waiting(&CpuSet::of(last), function, 0).expect("the last CPU takes calls");
+    smp::call_async(&CpuSet::of(last), function, 0).expect("the last CPU takes calls");
 }
 
 #[inline(never)]
@@ -104,6 +105,6 @@ fn wait_for_lock() {
 }
 
 fn wait_until_held() {
-    let is_held = Deadline::after_ms(STRIKE_MS).wait_until(|| IS_HELD.load(Ordering::Acquire));
+    let is_held = Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| IS_HELD.load(Ordering::Acquire));
     is_held.expect("the last CPU runs");
 }

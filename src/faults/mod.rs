@@ -1,8 +1,9 @@
-//! Layer 11: fault injection. The cargo feature `faults` builds it in, and `inject=` on the kernel command line selects one.
-//! Each must be caught, so that every check is known to be able to fail.
+//! Layer 11: fault injection. The cargo feature `faults` builds it in, and `inject=` on the kernel command line selects
+//! one. Each must be caught, so that every check is known to be able to fail.
 //!
-//! To add a fault, name it in [`Fault`], and write it into the module whose event injects it: `inject` (at entry, when all CPUs
-//! are online, before the checks of the boot), or one of those that replace a function of the kernel (`static_call!`).
+//! To add a fault, name it in [`Fault`], and write it into the module whose event injects it: `inject` (at entry, when
+//! all CPUs are online, before the checks of the boot), or one of those that replace a function of the kernel
+//! (`static_call!`).
 
 mod names;
 

@@ -12,49 +12,49 @@ use crate::named;
 named! {
     /// An injected fault. Unless it says otherwise, a check of the kernel must catch it.
     pub enum Fault {
-        /// The allocator hands a frame out twice.
+        /// The allocator allocates a frame twice.
         DoubleAllocate = "double_allocate",
-        /// The allocator loses a frame.
+        /// The allocator leaks a frame.
         LeakFrame = "leak_frame",
-        /// The allocator `magazine` loses one of the frames that it was lent.
+        /// The allocator `magazine` leaks one of its borrowed frames.
         LeakBorrowedFrame = "leak_borrowed_frame",
-        /// The block table counts one frame less than comes back.
+        /// The block table counts one frame less than was freed.
         Miscount = "miscount",
-        /// The allocator hands out a run that begins one frame too far.
+        /// The allocator allocates contiguous frames that begin one frame too high.
         Misalign = "misalign",
-        /// A block whose last frame comes back stays in pieces.
+        /// A block whose last frame is freed is not returned to the buddy.
         SkipBlockCompletion = "skip_block_completion",
-        /// A whole block that goes back to the buddy does not get there.
+        /// A free block is not inserted into the buddy.
         SkipBuddyInsert = "skip_buddy_insert",
-        /// A whole block that goes back to the buddy is not merged with its free neighbour.
+        /// A free block is not merged with its free buddy.
         SkipBuddyMerge = "skip_buddy_merge",
-        /// A block that has free frames again is not noted where a search would look.
+        /// A block that has free frames again is not entered in the summary.
         SkipSummaryUpdate = "skip_summary_update",
-        /// What is free already may be freed again.
+        /// A double free is accepted.
         AcceptDoubleFree = "accept_double_free",
-        /// What the allocator was never given may be freed.
+        /// A free of frames that the allocator does not own is accepted.
         AcceptUnownedFree = "accept_unowned_free",
-        /// More may be freed than was handed out.
+        /// A free of a larger order than was allocated is accepted.
         AcceptWrongOrder = "accept_wrong_order",
-        /// A CPU without memory does not ask the others for what they keep.
+        /// A CPU without memory does not drain the caches of other CPUs.
         SkipRemoteDrain = "skip_remote_drain",
-        /// A request with interrupts off waits for the other CPUs.
+        /// An allocation with interrupts off waits for other CPUs.
         BlockInIrq = "block_in_irq",
-        /// The allocator is open in NMIs.
+        /// The allocator can be used in NMIs.
         AllowAllocInNmi = "allow_alloc_in_nmi",
-        /// A refill lets an interrupt in half-way.
+        /// A refill of a magazine enables interrupts.
         EnableIrqsInRefill = "enable_irqs_in_refill",
-        /// The last CPU's start-up IPIs are lost on their way.
+        /// The last CPU's start-up IPIs are lost.
         SkipSipi = "skip_sipi",
-        /// The last CPU stops at the end of the stage that `inject.stage=` names.
+        /// The last CPU is held at the end of the stage that `inject.stage=` names.
         StopAtStage = "stop_at_stage",
-        /// As that, and goes on as soon as it was given up.
+        /// As `stop_at_stage`, and the CPU continues when it was given up.
         LateAtStage = "late_at_stage",
-        /// The trampoline is one byte too long for its page.
+        /// The trampoline is one byte too long for its pages.
         OverrunTrampoline = "overrun_trampoline",
-        /// Firmware hands over with every local APIC in x2APIC mode. Nothing has to catch that: it must do no harm.
+        /// Firmware hands over with every local APIC in x2APIC mode. It must do no harm.
         FirmwareX2Apic = "firmware_x2apic",
-        /// CPUID names other APIC IDs than the local APICs have. It must do no harm.
+        /// CPUID reports APIC IDs that differ from those of the local APICs. It must do no harm.
         WrongCpuidIds = "wrong_cpuid_ids",
         /// CPU 3 panics.
         PanicCpu3 = "panic_cpu3",
@@ -62,80 +62,81 @@ named! {
         PanicAfterSelfTest = "panic_after_selftest",
         /// All CPUs panic at once.
         PanicEverywhere = "panic_everywhere",
-        /// The last CPU panics of something that panics when it is asked what it is.
+        /// The last CPU panics with a message whose formatting panics.
         PanicInPanic = "panic_in_panic",
         /// The last CPU panics while it holds the console.
         PanicInConsole = "panic_in_console",
-        /// An exception before anything is set up.
+        /// An exception occurs before anything is set up.
         EarlyException = "early_exception",
-        /// The last CPU calls itself until its stack is full.
+        /// The last CPU overflows its stack.
         StackOverflow = "stack_overflow",
-        /// As that, in the NMI handler, on its stack.
+        /// The last CPU overflows the stack of its NMI handler.
         OverflowNmiStack = "overflow_nmi_stack",
-        /// As that, in the machine check handler, on its stack.
+        /// The last CPU overflows the stack of its machine check handler.
         OverflowMachineCheckStack = "overflow_machine_check_stack",
-        /// As that, in the debug exception handler, on its stack.
+        /// The last CPU overflows the stack of its debug exception handler.
         OverflowDebugStack = "overflow_debug_stack",
-        /// As that, in the double fault handler, on its stack.
+        /// The last CPU overflows the stack of its double fault handler.
         OverflowDoubleFaultStack = "overflow_double_fault_stack",
-        /// The last CPU keeps stale entries in its TLB.
+        /// The last CPU does not flush its TLB.
         SkipShootdown = "skip_shootdown",
-        /// The last CPU spins with interrupts off for a while, in the middle of its work, and then goes on.
+        /// The last CPU spins with interrupts off for a while during its work, then continues.
         SpinAWhile = "spin_a_while",
         /// A timer callback of the last CPU spins for a while.
         SpinInCallback = "spin_in_callback",
-        /// In the middle of the work the clock jumps ahead, as after the host has stopped the whole machine. It must do no harm.
+        /// The clock jumps ahead during the work, as after the host has stopped the machine. It must do no harm.
         ClockJump = "clock_jump",
-        /// The last CPU holds a spin lock for ever, while the boot processor waits for it before the boot is complete.
+        /// The last CPU holds a spin lock for ever, while the BSP waits for it before the boot is complete.
         HoldLockAtBoot = "hold_lock_at_boot",
-        /// As that, when the work begins.
+        /// As `hold_lock_at_boot`, when the work begins.
         HoldLock = "hold_lock",
-        /// As that, in callbacks of timers, while all CPUs are at work.
+        /// As `hold_lock_at_boot`, in timer callbacks while all CPUs are at work.
         HoldLockAtWork = "hold_lock_at_work",
-        /// The last CPU holds the console for ever, while the boot processor logs.
+        /// The last CPU holds the console for ever, while the BSP logs.
         HoldConsole = "hold_console",
-        /// The last CPU holds the console until all others have waited for it too long. It must do no harm.
+        /// The last CPU holds the console until all others have stalled on it. It must do no harm.
         HoldConsoleAWhile = "hold_console_a_while",
-        /// An empty transmitter of the serial port does not interrupt: output is by polling.
+        /// The serial port's transmitter sends no interrupt: output is by polling.
         MuteTransmitter = "mute_transmitter",
-        /// As that from when the work begins. Output that was left to the interrupt is sent by the next writers.
+        /// As `mute_transmitter`, when the work begins. The next writers send the output that waits for the interrupt.
         MuteTransmitterAtWork = "mute_transmitter_at_work",
-        /// The last CPU panics when the ring of serial output is full.
+        /// The last CPU panics while the ring of serial output is full.
         PanicWithFullRing = "panic_with_full_ring",
         /// The last CPU waits for a spin lock that it holds.
         LockTwice = "lock_twice",
-        /// The last CPU does not notice that it is asked to go offline.
+        /// The last CPU ignores requests to go offline.
         IgnoreOfflineRequest = "ignore_offline_request",
-        /// The last CPU gets stuck on its way offline.
+        /// The last CPU hangs while it goes offline.
         HangGoingOffline = "hang_going_offline",
-        /// The last CPU's start-up IPIs are lost when it is to come back.
+        /// The last CPU's start-up IPIs are lost when it is brought back online.
         DropSipiOnOnline = "drop_sipi_on_online",
-        /// The last CPU waits, past its bring-up slot, until it is no longer waited for when it comes back.
+        /// The last CPU, brought back online, spins after its bring-up slot until the requester has stopped waiting.
         LateOnOnline = "late_on_online",
-        /// The clock jumps ahead while the last CPU is asked to go offline, and while it comes back, as after the host has
-        /// stopped the whole machine. It must do no harm.
+        /// The clock jumps ahead while the last CPU goes offline, and while it comes back, as after the host has stopped
+        /// the machine. It must do no harm.
         ClockJumpHotplug = "clock_jump_hotplug",
         /// While the last CPU goes offline, the frame behind an address that it has used is replaced. It must do no harm.
         RemapInTeardown = "remap_in_teardown",
-        /// An NMI reaches the last CPU while it is offline, which is restarted out of the handler. It must do no harm.
+        /// The last CPU takes an NMI while it is offline, and is restarted out of the handler. It must do no harm.
         RestartInNmi = "restart_in_nmi",
-        /// The boot processor's local APIC stays busy, so that it can send no interrupt, when all CPUs are up.
+        /// The BSP's local APIC stays busy and can send no interrupt when all CPUs are online.
         BusyIcr = "busy_icr",
-        /// The last CPU's local APIC stays busy, so that it can send no interrupt, when all CPUs are up; it calls all others.
+        /// The last CPU's local APIC stays busy and can send no interrupt when all CPUs are online. The CPU calls all
+        /// others.
         BusyIcrOnLast = "busy_icr_on_last",
-        /// Every second interrupt that ends another CPU's halt cannot be sent. Nothing has to catch that: all must go on.
+        /// Every second wake-up IPI cannot be sent. It must do no harm.
         FailWakes = "fail_wakes",
-        /// Calls cannot interrupt the last CPU.
+        /// Call IPIs cannot be sent to the last CPU.
         FailCall = "fail_call",
-        /// No CPU can interrupt itself. Nothing has to catch that: timers do it.
+        /// No CPU can send a self-IPI. It must do no harm: timers replace them.
         FailSelfIpi = "fail_self_ipi",
         /// NMIs cannot be sent to the last CPU.
         FailNmi = "fail_nmi",
-        /// A handler of an NMI may send interrupts.
+        /// An NMI handler may send interrupts.
         SendInNmi = "send_in_nmi",
         /// The last CPU's INIT cannot be sent.
         FailInit = "fail_init",
-        /// The last CPU's start-up IPIs cannot be sent when it is to come back.
+        /// The last CPU's start-up IPIs cannot be sent when it is brought back online.
         FailRestart = "fail_restart",
         /// The last CPU spins with interrupts off.
         SpinForever = "spin_forever",
@@ -145,23 +146,23 @@ named! {
         WriteConstants = "write_constants",
         /// The last CPU writes to a gate of the interrupt descriptor table.
         WriteIdt = "write_idt",
-        /// The last CPU calls a variable.
+        /// The last CPU executes a variable.
         ExecuteData = "execute_data",
-        /// The last CPU reads page 0, where the direct map would show it.
+        /// The last CPU reads page 0 through the direct map.
         TouchPage0 = "touch_page_0",
         /// The last CPU reads through a null pointer.
         TouchNull = "touch_null",
         /// The last CPU's TSC is ahead of the others'.
         TscWarps = "tsc_warps",
-        /// The TSC runs at another rate than it was measured to.
+        /// The TSC runs at a rate that differs from its calibration.
         TscDrifts = "tsc_drifts",
-        /// The kernel's code is mapped a second time, to be written.
+        /// The kernel's code has a second, writable mapping.
         WritableText = "writable_text",
-        /// No CPU but the boot processor sets its page attribute table.
+        /// Only the BSP sets its page attribute table.
         StalePat = "stale_pat",
-        /// A function is redirected that is shorter than the jump.
+        /// A redirected function is shorter than the jump.
         ShortRedirect = "short_redirect",
-        /// Two functions are redirected that overlap.
+        /// Two redirected functions overlap.
         OverlappingRedirect = "overlapping_redirect",
         /// One function is redirected twice.
         DoubleRedirect = "double_redirect",
@@ -187,7 +188,7 @@ pub struct FaultParameters {
 }
 
 impl FaultParameters {
-    /// No fault; `is_built_in` tells whether this kernel was built with faults.
+    /// Creates parameters without a fault. `is_built_in`: whether this kernel was built with faults.
     pub const fn new(is_built_in: bool) -> FaultParameters {
         FaultParameters { fault: None, stage: Stage::LongMode, is_built_in }
     }

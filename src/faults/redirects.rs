@@ -1,11 +1,11 @@
-//! Faults by redirection: a function of the kernel's is replaced before it is first called, so the kernel itself holds
-//! no code for them; and rows that must be refused.
+//! Faults by redirection: a function of the kernel is replaced before it is first called, so the kernel itself has no
+//! code for the fault. Also rows of redirections that must be refused.
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use super::Fault;
 use crate::boot::command_line::Named;
-use crate::config::{REQUEST_MS, WATCHDOG_MS};
+use crate::config::{IPI_CALL_TIMEOUT_MS, WATCHDOG_MS};
 use crate::cpu::static_call::{PATCH_BYTES, SOURCE_BYTES, StaticCall};
 use crate::cpu::{self, Features};
 use crate::memory::frames::Order;
@@ -14,16 +14,16 @@ use crate::stress::allocators::Allocator;
 use crate::stress::source::MAGAZINE;
 use crate::{smp, static_call, stress, time};
 
-/// One more than the place of the fault among all of them, or 0.
+/// One more than the index of the armed fault in [`Fault::all`], or 0.
 static ARMED: AtomicU8 = AtomicU8::new(0);
 
-/// Chooses the fault; before redirects are installed.
+/// Arms the fault. Before redirects are installed.
 pub fn arm(fault: Option<Fault>) {
     let place = fault.and_then(|fault| Fault::all().iter().position(|known| *known == fault));
     ARMED.store(place.map_or(0, |place| place as u8 + 1), Ordering::Relaxed);
 }
 
-/// Whether it is this one: the condition of a row.
+/// Returns whether this fault is armed: the condition of a row.
 pub(super) fn is_armed(fault: Fault) -> bool {
     let place = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
     place.and_then(|place| Fault::all().get(place)) == Some(&fault)
@@ -39,48 +39,49 @@ static_call! {
 }
 
 /// How far the clock jumps, in milliseconds: longer than the watchdog and than a call wait.
-const JUMP_MS: u64 = WATCHDOG_MS + REQUEST_MS;
+const JUMP_MS: u64 = WATCHDOG_MS + IPI_CALL_TIMEOUT_MS;
 
 /// [`stress::reported`], after which the clock jumps once.
 extern "C" fn jump_at_third_report() {
     static REPORTS: AtomicUsize = AtomicUsize::new(0);
     if REPORTS.fetch_add(1, Ordering::Relaxed) == 2 {
-        // Not here: this is a timer's callback, which would seem to have taken so long.
+        // In a call to itself: this is a timer callback, which would be reported as too long.
         let jump = smp::call_self(|_| time::faults::jump(JUMP_MS), 0);
         jump.expect("a CPU can interrupt itself");
     }
 }
 
-/// [`cpu::set_memory_types`], on the boot processor alone: while it prepares itself, no CPU is listed yet.
+/// [`cpu::set_memory_types`], on the BSP only: no CPU is listed yet when the BSP calls it.
 extern "C" fn leave_memory_types() {
     if smp::cpus().is_empty() {
         cpu::set_memory_types::original();
     }
 }
 
-/// [`stress::workload_over`], but somebody who takes frames and never gives them back has come in between.
+/// [`stress::workload_over`], which also leaks a frame.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn leak_borrowed_frame(source: &dyn FrameSource, allocator: &'static Allocator) {
     if *allocator == MAGAZINE {
-        // SAFETY: no workload runs, and only the boot processor is here.
+        // SAFETY: no other context of CPU 0 is in use: no workload runs, and only the BSP calls this.
         let _ = source.alloc(&mut unsafe { AllocContext::new(0) }, Order::FRAME);
     }
 }
 
-/// [`cpu::tlb::flush`], but not on the last CPU.
+/// [`cpu::tlb::flush`], except on the last CPU.
 extern "C" fn keep_stale_entries(address: u64, pages: usize, most: usize) {
     if smp::cpus().last().is_some_and(|last| last.id() != cpu::current()) {
         cpu::tlb::flush::original(address, pages, most);
     }
 }
 
-// Two rows for one function, which have to be refused; that neither is ever called is the point.
+// Two rows for one function, which must be refused, so that neither is called.
 static_call! {
     cpu::set_memory_types() => leave_memory_types, if |_| is_armed(Fault::DoubleRedirect);
     cpu::set_memory_types() => cpu::set_memory_types::original, if |_| is_armed(Fault::DoubleRedirect);
 }
 
-/// Two functions that lie as no macro would lay them: the first shorter than a jump, the second right behind it.
+/// Two functions in a layout that the macro never produces: the first is shorter than a jump, the second follows
+/// directly.
 #[unsafe(naked)]
 extern "C" fn short() {
     core::arch::naked_asm!("ret", ".skip {length} - 1, 0xcc", ".skip {room}, 0xcc",
@@ -96,8 +97,8 @@ const fn row(
     condition: fn(&Features) -> bool,
 ) -> StaticCall {
     let source = (short as extern "C" fn() as *const ()).wrapping_byte_add(offset);
-    // SAFETY: the bytes are those of `short`, which nobody calls, and of the room behind it; both functions take nothing
-    // and return nothing.
+    // SAFETY: the bytes are those of `short`, which is never called, and of the room behind it. Neither function has
+    // parameters or a result.
     unsafe {
         StaticCall::new(name, source, length, leave_memory_types as extern "C" fn() as *const (), condition)
     }

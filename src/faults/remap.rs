@@ -1,11 +1,11 @@
-//! A CPU that goes offline while other frames are mapped where it has written. What it still runs by then must write to the
-//! new frames: calls until its inbox is closed, and no timers behind that.
+//! A CPU goes offline while the frame behind an address that it has written to is replaced. The code that it still runs
+//! must write to the new frame: calls until its call queue is closed, and no timers afterwards.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::Fault;
-use super::inject::STRIKE_MS;
+use super::inject::FAULT_TIMEOUT_MS;
 use super::redirects::is_armed;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::FrameNumber;
@@ -19,29 +19,29 @@ static_call! {
     hotplug::close(guard: &IrqGuard) => close_while_remapped, if |_| is_armed(Fault::RemapInTeardown);
 }
 
-/// What writes through the mapping when the frame behind it has been replaced.
+/// The code that writes through the mapping after its frame was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Writer {
-    /// A call to the last CPU, before that closes its inbox.
+    /// A call to the last CPU, before it closes its call queue.
     Call,
-    /// A timer that such a call arms, and that is due when the inbox is closed.
+    /// A timer that such a call arms, which is due when the call queue is closed.
     Timer,
 }
 
-/// The [`Writer`] of the round under way.
+/// The [`Writer`] of the current round.
 static WRITER: AtomicU8 = AtomicU8::new(Writer::Call as u8);
 
-/// The CPU that unmaps and maps: neither the boot processor, which waits for the last CPU, nor that one.
+/// The CPU that unmaps and maps: neither the BSP, which waits for the last CPU, nor the last CPU.
 const OTHER: CpuId = CpuId(1);
 
 static MAPPING: SpinLockIrq<Option<Mapping>> = SpinLockIrq::new(None);
 crate::name_lock!(MAPPING);
 
-/// Where the mapping begins.
+/// The address of the mapping.
 static ADDRESS: AtomicU64 = AtomicU64::new(0);
 
-/// What is written there, by what is under test alone.
+/// The value that only the code under test writes.
 const TAG: u64 = 0x7e57_ab1e_0ff1_14e5;
 
 /// One more than the CPU that has written [`TAG`], or 0.
@@ -50,7 +50,7 @@ static WRITTEN_BY: AtomicU32 = AtomicU32::new(0);
 /// Takes the last CPU offline once for each [`Writer`], and reads what was written.
 ///
 /// # Panics
-/// If the write went to a frame that was not mapped any more, or anything failed. It takes three CPUs.
+/// If the write went to a frame that was unmapped, or if an operation failed, or if there are fewer than three CPUs.
 pub fn remap_in_teardown() {
     let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
     assert!(last > OTHER, "the fault takes three CPUs");
@@ -59,7 +59,8 @@ pub fn remap_in_teardown() {
         WRITTEN_BY.store(0, Ordering::Relaxed);
         smp::call(&CpuSet::of(OTHER), &replace).expect("a CPU that is online takes calls");
         hotplug::offline(last).expect("the last CPU goes offline");
-        let is_written = Deadline::after_ms(STRIKE_MS).wait_until(|| WRITTEN_BY.load(Ordering::Acquire) != 0);
+        let is_written =
+            Deadline::after_ms(FAULT_TIMEOUT_MS).wait_until(|| WRITTEN_BY.load(Ordering::Acquire) != 0);
         is_written.expect("the call or the timer runs");
         let by = WRITTEN_BY.load(Ordering::Acquire) - 1;
         let read = word().load(Ordering::Relaxed);
@@ -73,16 +74,16 @@ pub fn remap_in_teardown() {
     smp::shootdown(mapping.unmap()).expect("every CPU flushes its TLB");
 }
 
-/// [`hotplug::close`], in which the frame is replaced: before that for a call, behind it for a timer.
+/// [`hotplug::close`]. Replaces the frame before it for a call, after it for a timer.
 #[allow(improper_ctypes_definitions)]
 extern "C" fn close_while_remapped(guard: &IrqGuard) {
     if smp::cpus().last().is_none_or(|last| last.id() != cpu::current()) {
         hotplug::close::original(guard);
         return;
     }
-    // Now this CPU's TLB has an entry, as a call or a timer could have left it: one to write by, so not by a load.
+    // Fills this CPU's TLB, as a call or a timer may have: by a store, so that the entry allows writes.
     word().store(1, Ordering::Relaxed);
-    // While it waits for the other CPU, this one answers calls.
+    // This CPU runs calls while it waits for the other CPU.
     if WRITER.load(Ordering::Relaxed) == Writer::Call as u8 {
         ask_other(&|| {
             replace();
@@ -93,7 +94,8 @@ extern "C" fn close_while_remapped(guard: &IrqGuard) {
         ask_other(&|| call(arm));
         hotplug::close::original(guard);
         ask_other(&replace);
-        // A timer whose interrupt is pending would be served as soon as interrupts are on. There should be none: it was stopped.
+        // A pending timer interrupt would be taken as soon as interrupts are on. The timer was stopped, so there should
+        // be none.
         let _ = Deadline::after_ms(1).wait_until(|| apic::is_any_requested(guard));
     }
 }
@@ -102,10 +104,10 @@ fn ask_other(function: &(dyn Fn() + Sync)) {
     smp::call(&CpuSet::of(OTHER), &|| function()).expect("a CPU that is online takes calls");
 }
 
-/// Calls the CPU that goes offline, which is not among the online ones any more.
+/// Calls the CPU that goes offline, which is not in the online set any more.
 fn call(function: fn(usize)) {
     let last = smp::cpus().last().map_or(CpuId::BSP, smp::Cpu::id);
-    smp::call_without_waiting(&CpuSet::of(last), function, 0).expect("its inbox is open");
+    smp::call_async(&CpuSet::of(last), function, 0).expect("its call queue is open");
 }
 
 fn arm(_: usize) {
@@ -120,14 +122,14 @@ fn write(_: usize) {
 /// The first word of the page.
 fn word() -> &'static AtomicU64 {
     let address = ADDRESS.load(Ordering::Acquire);
-    // SAFETY: `replace` has mapped the page there, which stays until the last round is over. Through a stale entry this is
-    // another frame, which is memory too: that must not happen, and is what the fault is there to see.
+    // SAFETY: `replace` has mapped the page there until the last round is over. Through a stale TLB entry this is another
+    // frame, which is memory too: the error that the fault detects.
     unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(address as usize)) }
 }
 
-/// Maps a frame of zeros, in place of the one that was mapped before.
+/// Maps a zeroed frame, in place of the one that was mapped before.
 fn replace() {
-    // Taken before the old one is freed, so it is another.
+    // Allocated before the old frame is freed, so it is a different one.
     let frame = OwnedFrame::alloc_zeroed().expect("memory for a page");
     let old = MAPPING.lock().take();
     let address = old.as_ref().map(Mapping::address);

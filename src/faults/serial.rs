@@ -1,4 +1,4 @@
-//! Faults of serial output: the transmitter's interrupt does not come, or a CPU panics when much waits to be sent.
+//! Faults of serial output: the transmitter's interrupt does not occur, or a CPU panics while much output is queued.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,10 +15,10 @@ static_call! {
             || is_armed(Fault::PanicWithFullRing);
 }
 
-/// Whether the interrupt is enabled no more.
+/// Whether the interrupt has been disabled at work.
 static IS_MUTE: AtomicBool = AtomicBool::new(false);
 
-/// [`console::transmit_interrupt`], but there is none.
+/// [`console::transmit_interrupt`], which is never pending.
 extern "C" fn no_interrupt() -> u8 {
     if is_armed(Fault::MuteTransmitter) || IS_MUTE.load(Ordering::Relaxed) {
         return 0;
@@ -26,7 +26,8 @@ extern "C" fn no_interrupt() -> u8 {
     console::transmit_interrupt::original()
 }
 
-/// Leaves lines to an interrupt that never comes, until the next writer finds that it is late, or a CPU that is about to halt.
+/// Queues lines for an interrupt that never occurs. The next writer, or a CPU that is about to halt, finds that it is
+/// late.
 pub(super) fn mute_at_work() {
     IS_MUTE.store(true, Ordering::Relaxed);
     fill(2);
@@ -34,22 +35,22 @@ pub(super) fn mute_at_work() {
     log::info!("written after lines that no interrupt has sent");
     let (_, late) = console::transmit_interrupts();
     log::info!("{late} interrupts of the transmitter were late");
-    // Now without a writer that comes after it.
+    // Now without a later writer.
     fill(1);
     let is_sent = halt_until(&Deadline::after_ms(2 * console::LATE_MS), console::is_sent).is_ok();
     log::info!("a line that no interrupt sends was sent before a halt: {is_sent}");
 }
 
-/// Fills the ring and panics, before any of it is sent.
+/// Fills the ring and panics before anything is sent.
 pub(super) fn panic_with_full_ring() {
     IS_MUTE.store(true, Ordering::Relaxed);
-    // No other line comes from this CPU meanwhile.
+    // Keeps other lines of this CPU out.
     let _guard = IrqGuard::new();
     let lines = fill(usize::MAX);
     panic!("the injected fault panic_with_full_ring, {lines} lines in the ring");
 }
 
-/// Appends so many lines, or as many as there is room for; returns how many.
+/// Appends up to `most` lines, as many as there is room for. Returns their number.
 fn fill(most: usize) -> usize {
     (0..most)
         .take_while(|line| console::append_only(format_args!("line {line} waits in the ring, whole")))

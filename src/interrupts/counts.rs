@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 use super::Vector;
 use crate::cpu::per_cpu::PerCpuStorage;
 use crate::per_cpu;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// One CPU's number of interrupts on each vector, exceptions included.
 pub type Counts = [AtomicU64; 256];
@@ -25,7 +25,7 @@ pub(super) static TEMPLATE: PerCpuStorage<Counts> =
 
 per_cpu!(@variable LocalCounts, Counts, TEMPLATE);
 
-static NAMES: IrqMutex<[Option<&'static str>; 256]> = IrqMutex::new([None; 256]);
+static NAMES: SpinLockIrq<[Option<&'static str>; 256]> = SpinLockIrq::new([None; 256]);
 crate::name_lock!(NAMES);
 
 pub(super) fn set_name(vector: Vector, name: &'static str) {

@@ -8,7 +8,7 @@ use core::hint::spin_loop;
 use spin::Once;
 
 use super::frames::{FrameNumber, Order};
-use crate::config::REQUEST_MS;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::sync::Deadline;
 use crate::trace;
 
@@ -50,7 +50,7 @@ pub(super) enum Attempt {
 /// Allocates after a first search has failed. `is_in_flight` says whether that search met frames in flight; `attempt` is the search.
 ///
 /// It makes the CPUs drain their caches that hold parts of one run. If another CPU has taken that run meanwhile, it makes all CPUs
-/// drain. So it uses the hook twice at most, and it waits for frames in flight for [`REQUEST_MS`] at most.
+/// drain. So it uses the hook twice at most, and it waits for frames in flight for [`IPI_CALL_TIMEOUT_MS`] at most.
 ///
 /// **Context:** thread context with interrupts enabled, so that this CPU serves the requests of others meanwhile.
 pub(super) fn alloc_slow_path(
@@ -58,7 +58,7 @@ pub(super) fn alloc_slow_path(
     is_in_flight: bool,
     mut attempt: impl FnMut() -> Attempt,
 ) -> Option<FrameNumber> {
-    let deadline = Deadline::after_ms(REQUEST_MS);
+    let deadline = Deadline::after_ms(IPI_CALL_TIMEOUT_MS);
     let first = is_in_flight.then_some(None);
     for scope in first.into_iter().chain([Some(DrainScope::Holders), Some(DrainScope::All)]) {
         // The search follows also if no CPU was asked: a CPU may have drained its cache for a third one since the last search.
@@ -71,7 +71,7 @@ pub(super) fn alloc_slow_path(
                 Attempt::Nothing => break,
                 Attempt::InFlight(block) if deadline.has_passed() => {
                     log::warn!(
-                        "out of memory: frames in flight for {REQUEST_MS} ms in the 2 MiB block at {block}"
+                        "out of memory: frames in flight for {IPI_CALL_TIMEOUT_MS} ms in the 2 MiB block at {block}"
                     );
                     return None;
                 }

@@ -25,7 +25,7 @@ use super::paging::tables::{MapError, Rights};
 use super::stacks;
 use crate::boot::memory_map::FRAME_BYTES;
 use crate::config::MAX_CPUS;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// Pages of the region: as many as one page table maps. So only the first mapping needs memory for page tables.
 pub const REGION_PAGES: usize = 512;
@@ -36,7 +36,7 @@ const REGION_BYTES: u64 = REGION_PAGES as u64 * FRAME_BYTES;
 type PageBits = [u64; REGION_PAGES / 64];
 
 /// The pages that are not free, and those of them that are abandoned.
-static PAGES: IrqMutex<Pages> = IrqMutex::new(Pages { used: [0; 8], abandoned: [0; 8] });
+static PAGES: SpinLockIrq<Pages> = SpinLockIrq::new(Pages { used: [0; 8], abandoned: [0; 8] });
 crate::name_lock!(PAGES);
 
 struct Pages {

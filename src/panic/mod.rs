@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Once;
 
 pub use backtrace::backtrace;
-pub use remains::{REMAINS, Remains, has_died, leave_place, registers_here};
+pub use remains::{CRASH_STATE, CpuCrashState, has_died, registers_here, save_backtrace};
 
 use crate::console;
 use crate::cpu::{self, CpuId, irq_guard, registers};
@@ -68,7 +68,7 @@ pub struct Victim {
     /// The GS base of its area.
     pub gs_base: usize,
     /// What it left.
-    pub remains: &'static Remains,
+    pub remains: &'static CpuCrashState,
 }
 
 /// The proof that this CPU ends the run: its interrupts are off permanently, and the code that the panic has interrupted never
@@ -143,7 +143,7 @@ pub fn die(death: &Death) -> ! {
     }
     speak::leave_first_words(me, death);
     // Before the console's lock is taken, or taken away.
-    remains::leave_place(death.registers);
+    remains::save_backtrace(death.registers);
     if let Some(others) = OTHERS.get() {
         others.stop(&Panicking { _not_send: PhantomData });
     }

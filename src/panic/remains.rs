@@ -16,7 +16,7 @@ use crate::{per_cpu, sync};
 type Message = LineBuffer<96>;
 
 /// A CPU's place in its code. Its own CPU writes it; others read it when they know that it has.
-pub struct Remains {
+pub struct CpuCrashState {
     registers: [AtomicU64; Registers::COUNT],
     frames: [AtomicU64; MAX_FRAMES],
     count: AtomicUsize,
@@ -35,11 +35,11 @@ const DEATH: u32 = 2;
 
 // SAFETY: all is atomic but the message, which its own CPU writes once, before it stores `DEATH`, and which nobody reads
 // before that.
-unsafe impl Sync for Remains {}
+unsafe impl Sync for CpuCrashState {}
 
 per_cpu! {
     /// This CPU's.
-    pub static REMAINS: Remains = Remains {
+    pub static CRASH_STATE: CpuCrashState = CpuCrashState {
         registers: [const { AtomicU64::new(0) }; Registers::COUNT],
         frames: [const { AtomicU64::new(0) }; MAX_FRAMES],
         count: AtomicUsize::new(0),
@@ -49,13 +49,13 @@ per_cpu! {
     };
 }
 
-pub(super) fn own() -> &'static Remains {
+pub(super) fn own() -> &'static CpuCrashState {
     // SAFETY: this CPU's own copy, which lives for good.
-    unsafe { &*REMAINS.as_ptr() }
+    unsafe { &*CRASH_STATE.as_ptr() }
 }
 
 /// Leaves this CPU's place, and which locks it holds. Any context, NMIs too.
-pub fn leave_place(registers: &Registers) {
+pub fn save_backtrace(registers: &Registers) {
     let own = own();
     for (slot, value) in own.registers.iter().zip(registers.0) {
         slot.store(value, Ordering::Relaxed);
@@ -75,7 +75,7 @@ pub fn leave_place(registers: &Registers) {
 
 /// Leaves this CPU's place and the reason of its death, for the CPU that died first to tell. Once.
 pub(super) fn leave_death(registers: &Registers, message: core::fmt::Arguments) {
-    leave_place(registers);
+    save_backtrace(registers);
     let message = Message::format(message);
     // SAFETY: nobody reads it before the store below, and this CPU gets here once.
     unsafe { *own().message.get() = message };
@@ -84,12 +84,12 @@ pub(super) fn leave_death(registers: &Registers, message: core::fmt::Arguments) 
 
 /// Whether this CPU has died, when another had already.
 pub fn has_died() -> bool {
-    own().are_of_a_death()
+    own().has_panicked()
 }
 
-impl Remains {
+impl CpuCrashState {
     /// Whether the CPU has died, when another had already.
-    pub fn are_of_a_death(&self) -> bool {
+    pub fn has_panicked(&self) -> bool {
         self.state.load(Ordering::Acquire) == DEATH
     }
 
@@ -114,7 +114,7 @@ impl Remains {
     /// What it panicked of, if it did.
     pub(super) fn message(&self) -> Option<&str> {
         // SAFETY: it was written before the state said so, and is not written again.
-        self.are_of_a_death().then(|| unsafe { &*self.message.get() }.as_str())
+        self.has_panicked().then(|| unsafe { &*self.message.get() }.as_str())
     }
 }
 

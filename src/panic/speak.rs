@@ -80,7 +80,7 @@ fn panics(me: CpuId) -> u32 {
     let mut count = 1;
     if let Some(others) = OTHERS.get() {
         others.visit(&mut |victim| {
-            count += u32::from(victim.cpu != me && victim.remains.are_of_a_death());
+            count += u32::from(victim.cpu != me && victim.remains.has_panicked());
         });
     }
     count

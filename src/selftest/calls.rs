@@ -7,12 +7,12 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Meeting;
-use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
+use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::per_cpu;
 use crate::smp::{self, CALL_DEPTH, CALLS_TO_SELF, CallError, Cpu, WorkError};
-use crate::sync::{Deadline, IrqMutex};
+use crate::sync::{Deadline, SpinLockIrq};
 
 /// What a round may take beyond that, when there are many more CPUs than the host has cores for.
 const ROUND_MS: u64 = 20;
@@ -89,7 +89,7 @@ per_cpu! {
     static OWN: Cell<u32> = Cell::new(0);
 }
 
-static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FIRST);
 
 /// Runs the part with `rounds` rounds in all. Only the boot processor calls this, with interrupts on, when all CPUs wait
@@ -106,7 +106,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let each = rounds.div_ceil(online);
     let meeting = Meeting::new(online);
     let interrupts_before = totals();
-    super::run_on_all(STRESS_GRACE_MS + u64::from(rounds) * ROUND_MS, &|cpu| {
+    super::on_each_cpu(STRESS_GRACE_MS + u64::from(rounds) * ROUND_MS, &|cpu| {
         let me = cpu.id();
         let outcome = to_itself(me)
             .and_then(|()| all_to_all(me, each))
@@ -144,12 +144,12 @@ fn work_is_refused() -> Result<(), Failure> {
     };
     let outcome = {
         let _guard = IrqGuard::new();
-        smp::run_on_all(STRESS_GRACE_MS, &count)
+        smp::on_each_cpu(STRESS_GRACE_MS, &count)
     };
     expect(CpuId::BSP, outcome, WorkError::InterruptsOff)?;
-    let first = IrqMutex::new(Ok(()));
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
-        let outcome = smp::run_on_all(STRESS_GRACE_MS, &count);
+    let first = SpinLockIrq::new(Ok(()));
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
+        let outcome = smp::on_each_cpu(STRESS_GRACE_MS, &count);
         if let Err(failure) = expect(cpu.id(), outcome, WorkError::Busy { by: CpuId::BSP }) {
             *first.lock() = Err(failure);
         }
@@ -157,7 +157,7 @@ fn work_is_refused() -> Result<(), Failure> {
     let first = *first.lock();
     first?;
     let targets = smp::online().count() as u32;
-    super::run_on_all(STRESS_GRACE_MS, &count);
+    super::on_each_cpu(STRESS_GRACE_MS, &count);
     match ran.into_inner() {
         ran if ran == targets => Ok(()),
         ran => Err(Failure::Returned { cpu: CpuId::BSP, ran, targets }),
@@ -203,7 +203,7 @@ fn to_itself(me: CpuId) -> Result<(), Failure> {
     }
     drop(guard);
     let ran = || OWN.get() - before;
-    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| ran() as usize == 2 * CALLS_TO_SELF);
+    let _ = Deadline::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| ran() as usize == 2 * CALLS_TO_SELF);
     if ran() as usize == 2 * CALLS_TO_SELF {
         return Ok(());
     }
@@ -260,8 +260,7 @@ fn all_to_all(me: CpuId, rounds: u32) -> Result<(), Failure> {
         }
         let some: CpuSet = all.iter().filter(|cpu| !(cpu.0 + me.0 + round / 4).is_multiple_of(3)).collect();
         note_sent(&some);
-        smp::call_without_waiting(&some, land_anywhere, 0)
-            .map_err(|error| Failure::Call { cpu: me, error })?;
+        smp::call_async(&some, land_anywhere, 0).map_err(|error| Failure::Call { cpu: me, error })?;
     }
     Ok(())
 }
@@ -301,7 +300,7 @@ fn nested(me: CpuId, meeting: &Meeting, rank: usize, rounds: u32) -> Result<(), 
 
 /// Whether each CPU has run what it was sent, once what nobody waited for has been run as well.
 fn come_out_even() -> Result<(), Failure> {
-    let deadline = Deadline::after_ms(REQUEST_MS);
+    let deadline = Deadline::after_ms(IPI_CALL_TIMEOUT_MS);
     for cpu in smp::online() {
         let (Some(ran), Some(sent)) = (cpu.get(RAN), cpu.get(SENT)) else { continue };
         let ran = || ran.load(Ordering::Acquire);

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::CpuId;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::{smp, time};
 
 /// Readings on each CPU.
@@ -43,10 +43,10 @@ impl fmt::Display for Failure {
 /// # Errors
 /// A reading that was less than one before.
 pub fn run(_: u32) -> Result<(), Failure> {
-    let first: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+    let first: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
     let began_ns = time::now_ns();
     let greatest = AtomicU64::new(began_ns);
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         for _ in 0..READINGS {
             let before = greatest.load(Ordering::Acquire);
             let now = time::now_ns();

@@ -15,8 +15,8 @@ use crate::cpu::{CpuId, CpuSet, IrqGuard};
 use crate::interrupts::Vector;
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
 use crate::memory::{FrameRange, OwnedFrame};
-use crate::smp::{self, CallError, Cpu, NoPlace};
-use crate::sync::{Deadline, IrqMutex};
+use crate::smp::{self, BacktraceError, CallError, Cpu};
+use crate::sync::{Deadline, SpinLockIrq};
 use crate::{memory, per_cpu};
 
 use super::nmis;
@@ -60,7 +60,7 @@ pub enum Failure {
         /// The CPU.
         cpu: CpuId,
         /// Why not.
-        error: NoPlace,
+        error: BacktraceError,
     },
     /// The allocator did in an NMI what it was asked.
     Granted {
@@ -188,8 +188,8 @@ fn ask_everywhere() -> Result<(), Failure> {
     if GRANTED.get() > 0 {
         return Err(Failure::Granted { cpu: CpuId::BSP, times: GRANTED.get() });
     }
-    let (not_sent, is_over) = (IrqMutex::new(None), AtomicBool::new(false));
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    let (not_sent, is_over) = (SpinLockIrq::new(None), AtomicBool::new(false));
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         if cpu.id() == CpuId::BSP {
             *not_sent.lock() = strike_all(&limit).err();
             is_over.store(true, Ordering::Release);

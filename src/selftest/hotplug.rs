@@ -11,13 +11,13 @@ use fastrand::Rng;
 pub use failure::Failure;
 
 use crate::apic::{io_apic, serial_input};
-use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
+use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::OwnedFrame;
 use crate::smp::hotplug::{self, HotplugState, OfflineError, OnlineError};
 use crate::smp::{self, CallError, Cpu};
-use crate::sync::{Deadline, IrqMutex};
+use crate::sync::{Deadline, SpinLockIrq};
 use crate::time::timer::{self, Expiry, TimerId};
 use crate::{memory, per_cpu};
 
@@ -39,7 +39,7 @@ per_cpu! {
     static AWAY: AtomicU64 = AtomicU64::new(0);
 }
 
-static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FIRST);
 
 /// How often a CPU has done its part of [`check_work`].
@@ -59,10 +59,10 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let before = free_frames()?;
     if let Err(failure) = idle_ones(cpus, before) {
         // The rest goes on, and one that is only late.
-        if let Failure::Online(OnlineError::StillReturning { cpu, .. }) = failure {
+        if let Failure::Online(OnlineError::OnlineInProgress { cpu, .. }) = failure {
             let late = &smp::cpus()[cpu.index()];
-            let _ =
-                Deadline::after_ms(REQUEST_MS).wait_until(|| late.hotplug_state() == HotplugState::Online);
+            let _ = Deadline::after_ms(IPI_CALL_TIMEOUT_MS)
+                .wait_until(|| late.hotplug_state() == HotplugState::Online);
         }
         smp::call(&smp::all_online(), &|| {}).map_err(|error| Failure::Call { cpu: CpuId::BSP, error })?;
         log::warn!("{} CPUs go on without the one that failed", smp::online().count());
@@ -71,7 +71,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     let is_over = AtomicBool::new(false);
     let departures = AtomicU32::new(0);
     let all = smp::all_online();
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         let outcome = if cpu.id() == CpuId::BSP {
             let outcome = take_turns(&all, rounds, &departures);
             is_over.store(true, Ordering::Release);
@@ -131,7 +131,7 @@ fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
     for cpu in smp::all_online().iter().filter(|cpu| *cpu != CpuId::BSP) {
         let target = &smp::cpus()[cpu.index()];
         let failed = |error| Failure::Call { cpu: CpuId::BSP, error };
-        let late: IrqMutex<Option<TimerId>> = IrqMutex::new(None);
+        let late: SpinLockIrq<Option<TimerId>> = SpinLockIrq::new(None);
         let leave_behind = || {
             arm(&[Duration::from_millis(1), Duration::from_millis(100)]);
             *late.lock() = timer::after(Duration::from_secs(3600), expired, usize::MAX).ok();
@@ -168,7 +168,7 @@ fn idle_ones(cpus: usize, free: u64) -> Result<(), Failure> {
 /// Whether a piece of work for all is done by so many CPUs, and `expected` times with all before it: a CPU that was away has
 /// no part in what was done meanwhile, and does not make up for it later.
 fn check_work(cpu: CpuId, count: usize, expected: &mut u64) -> Result<(), Failure> {
-    super::run_on_all(STRESS_GRACE_MS, &|_| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|_| {
         WORKED.fetch_add(1, Ordering::AcqRel);
     });
     *expected += count as u64;
@@ -240,7 +240,7 @@ fn work(cpu: &Cpu, all: &CpuSet, is_over: &AtomicBool) -> Result<(), Failure> {
         call_somebody(cpu.id(), all, &mut rng)?;
         arm_something(cpu, &mut rng);
         held.clear();
-        if hotplug::leave_if_asked() {
+        if hotplug::offline_point() {
             AWAY.increment();
         }
     }
@@ -251,7 +251,7 @@ fn work(cpu: &Cpu, all: &CpuSet, is_over: &AtomicBool) -> Result<(), Failure> {
 fn call_somebody(me: CpuId, all: &CpuSet, rng: &mut Rng) -> Result<(), Failure> {
     let failed = |error| Failure::Call { cpu: me, error };
     let Some(target) = all.iter().nth(rng.usize(..all.len())) else { return Ok(()) };
-    match smp::call_without_waiting(&CpuSet::of(target), |_| RAN.increment(), 0) {
+    match smp::call_async(&CpuSet::of(target), |_| RAN.increment(), 0) {
         Ok(()) => {
             if let Some(sent) = smp::cpus()[target.index()].get(SENT) {
                 sent.fetch_add(1, Ordering::AcqRel);
@@ -261,7 +261,7 @@ fn call_somebody(me: CpuId, all: &CpuSet, rng: &mut Rng) -> Result<(), Failure> 
         Err(error) => return Err(failed(error)),
     }
     match rng.u32(..16) {
-        0 => smp::call_those_online(&smp::all_online(), &|| {}).map_err(failed),
+        0 => smp::call_online(&smp::all_online(), &|| {}).map_err(failed),
         _ => Ok(()),
     }
 }
@@ -302,7 +302,7 @@ where
 {
     let (Some(sent), Some(ran)) = (cpu.get(sent), cpu.get(ran)) else { return Ok(()) };
     let (sent, ran) = (sent.load(Ordering::Acquire), || ran.load(Ordering::Acquire));
-    let _ = Deadline::after_ms(REQUEST_MS).wait_until(|| ran() >= sent);
+    let _ = Deadline::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| ran() >= sent);
     if ran() == sent { Ok(()) } else { Err(Failure::Count { cpu: cpu.id(), what, sent, ran: ran() }) }
 }
 

@@ -4,7 +4,7 @@
 use core::fmt;
 
 use crate::boot::image;
-use crate::config::REQUEST_MS;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::IrqGuard;
 use crate::memory;
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, Order};
@@ -72,7 +72,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
 }
 
 fn free_frames() -> usize {
-    super::run_on_all(REQUEST_MS, &|_| memory::drain_this_cpu(&IrqGuard::new()));
+    super::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| memory::drain_this_cpu(&IrqGuard::new()));
     let _guard = IrqGuard::new();
     memory::frames().free_frames()
 }

@@ -4,12 +4,12 @@
 
 use core::fmt;
 
-use crate::config::{REQUEST_MS, STRESS_GRACE_MS};
+use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::console::kept::MAX_KEPT;
 use crate::console::{self, Lines};
 use crate::cpu::{self, CpuId};
-use crate::smp::{self, Cpu, NoPlace};
-use crate::sync::{Deadline, IrqMutex};
+use crate::smp::{self, BacktraceError, Cpu};
+use crate::sync::{Deadline, SpinLockIrq};
 
 use super::nmis;
 
@@ -35,7 +35,7 @@ pub enum Failure {
         /// The CPU.
         cpu: CpuId,
         /// Why not.
-        error: NoPlace,
+        error: BacktraceError,
     },
     /// Other lines were counted than were logged.
     Count {
@@ -57,7 +57,7 @@ impl fmt::Display for Failure {
             write!(f, "{written} lines written, {waiting} waiting and {lost} lost")
         };
         match *self {
-            Failure::NoNmi { cpu } => write!(f, "cpu {cpu} has not taken an NMI in {REQUEST_MS} ms"),
+            Failure::NoNmi { cpu } => write!(f, "cpu {cpu} has not taken an NMI in {IPI_CALL_TIMEOUT_MS} ms"),
             Failure::NotSent { cpu, error } => write!(f, "no NMI to cpu {cpu}: {error}"),
             Failure::Count { logged, counted } => {
                 counts(f, counted)?;
@@ -71,7 +71,7 @@ impl fmt::Display for Failure {
     }
 }
 
-static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FIRST);
 
 /// What each NMI of this part does.
@@ -100,7 +100,7 @@ fn loggers() -> impl Iterator<Item = &'static Cpu> + Clone {
 fn all_at_once() -> Result<u64, Failure> {
     let lines_before = console::lines();
     let nmis_before: u64 = loggers().map(nmis::handled).sum();
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         let Some(rank) = cpu.rank().filter(|rank| *rank < MOST_CPUS) else { return };
         for line in 0..LINES {
             if let Some(next) = loggers().cycle().nth(rank + 1)
@@ -156,7 +156,7 @@ fn strike(cpu: &'static Cpu) -> Result<(), Failure> {
 
 /// Waits until a CPU has handled all NMIs of this part.
 fn wait_for(cpu: &'static Cpu) -> Result<(), Failure> {
-    Deadline::after_ms(REQUEST_MS)
+    Deadline::after_ms(IPI_CALL_TIMEOUT_MS)
         .wait_until(|| nmis::is_idle(cpu))
         .map_err(|_| Failure::NoNmi { cpu: cpu.id() })
 }

@@ -21,7 +21,7 @@ pub use vectors::faults::arm as arm_clobber;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 use meeting::Meeting;
 #[cfg(all(target_os = "none", feature = "selftest"))]
-use run::run_on_all;
+use run::on_each_cpu;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 pub use run::{Failure, run};
 

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::cpu::per_cpu::PerCpu;
 use crate::interrupts::{self, HandlerSlot, TrapFrame, Vector};
 use crate::per_cpu;
-use crate::smp::{self, Cpu, NoPlace};
+use crate::smp::{self, BacktraceError, Cpu};
 
 per_cpu! {
     /// Whether an NMI from [`send`] is under way to this CPU.
@@ -59,9 +59,9 @@ fn nmi(frame: &mut TrapFrame) {
 ///
 /// # Errors
 /// No NMI was sent.
-pub fn send(cpu: &Cpu) -> Result<(), NoPlace> {
+pub fn send(cpu: &Cpu) -> Result<(), BacktraceError> {
     let (Some(is_announced), Some(sent)) = (cpu.get(IS_ANNOUNCED), cpu.get(SENT)) else {
-        return Err(NoPlace::NotOnline);
+        return Err(BacktraceError::NotOnline);
     };
     sent.fetch_add(1, Ordering::Relaxed);
     is_announced.store(true, Ordering::Release);

@@ -7,22 +7,22 @@ use super::Part;
 use crate::console::LineBuffer;
 use crate::interrupts::{self, HandlerSlot, Vector};
 use crate::smp::{self, Cpu, WorkError};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// What a part found, cut to what a record can hold.
 pub type Line = LineBuffer<200>;
 
 /// What the part that failed has found. Not in [`Failure`]: an error of that size would be copied at each return.
-static FOUND: IrqMutex<Line> = IrqMutex::new(LineBuffer::new());
+static FOUND: SpinLockIrq<Line> = SpinLockIrq::new(LineBuffer::new());
 crate::name_lock!(FOUND);
 
 /// Why work was not run on all CPUs, the first time.
-static NOT_RUN: IrqMutex<Option<WorkError>> = IrqMutex::new(None);
+static NOT_RUN: SpinLockIrq<Option<WorkError>> = SpinLockIrq::new(None);
 crate::name_lock!(NOT_RUN);
 
-/// Runs `work` on all CPUs, as [`smp::run_on_all`]. An error is the failure of the calling part, whatever else it finds.
-pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
-    if let Err(error) = smp::run_on_all(limit_ms, work) {
+/// Runs `work` on all CPUs, as [`smp::on_each_cpu`]. An error is the failure of the calling part, whatever else it finds.
+pub fn on_each_cpu(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
+    if let Err(error) = smp::on_each_cpu(limit_ms, work) {
         ::log::error!("{error}");
         NOT_RUN.lock().get_or_insert(error);
     }

@@ -144,7 +144,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
 
 /// Lets every CPU take what interrupts are still on their way to it: it runs this with interrupts on.
 fn settle() {
-    super::run_on_all(LIMIT_MS, &|_| {});
+    super::on_each_cpu(LIMIT_MS, &|_| {});
 }
 
 fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::memory::frames::FrameNumber;
 use crate::memory::{self, FrameBatch, Mapping, OwnedFrame, REGION_PAGES, VmapError};
 use crate::smp::{self, Cpu, ShootdownError};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::{per_cpu, smp::CallError};
 
 /// The most pages of one mapping here: enough for both ways to forget them.
@@ -83,7 +83,7 @@ per_cpu! {
     static MADE: Cell<u64> = Cell::new(0);
 }
 
-static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FIRST);
 
 /// Runs the part with `rounds` mappings in all. Only the boot processor calls this, with interrupts on, when all CPUs
@@ -101,7 +101,7 @@ pub fn run(rounds: u32) -> Result<(), Failure> {
     // The region's own page table is there from then on.
     smp::shootdown(map(1, 0)?.unmap()).map_err(Failure::Shootdown)?;
     let before = free_frames()?;
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         let most = if cpu.rank().is_some_and(|rank| rank < mappers) { most.max(1) } else { 0 };
         if let Err(failure) = take_part(cpu, &meeting, each, most) {
             FIRST.lock().get_or_insert(failure);

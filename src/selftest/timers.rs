@@ -16,7 +16,7 @@ use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{self, CpuId, IrqGuard};
 use crate::interrupts::{Counts, Vector};
 use crate::stress::histogram::{Histogram, summarise};
-use crate::sync::{Deadline, IrqMutex};
+use crate::sync::{Deadline, SpinLockIrq};
 use crate::time::timer::{self, Expiry, TimerId};
 use crate::time::{self, halt_until};
 use crate::wire::{self, Record};
@@ -48,7 +48,7 @@ struct Probe {
     expired_on: AtomicU32,
     expired: AtomicU32,
     cancelled: AtomicU32,
-    timer: IrqMutex<Option<TimerId>>,
+    timer: SpinLockIrq<Option<TimerId>>,
 }
 
 impl Probe {
@@ -59,7 +59,7 @@ impl Probe {
             expired_on: AtomicU32::new(0),
             expired: AtomicU32::new(0),
             cancelled: AtomicU32::new(0),
-            timer: IrqMutex::new(None),
+            timer: SpinLockIrq::new(None),
         }
     }
 
@@ -75,7 +75,7 @@ impl Probe {
 
 /// [`TIMERS`] for each CPU, by rank.
 static PROBES: Once<&'static [Probe]> = Once::new();
-static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FIRST);
 
 fn probes(rank: usize) -> &'static [Probe] {
@@ -103,7 +103,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
     let histograms = &*histograms;
     let deadline = Deadline::after_ms(STRESS_GRACE_MS);
     let each = |part: &(dyn Fn(CpuId, usize) -> Result<(), Failure> + Sync)| {
-        super::run_on_all(2 * STRESS_GRACE_MS, &|cpu| {
+        super::on_each_cpu(2 * STRESS_GRACE_MS, &|cpu| {
             let Some(rank) = cpu.rank() else { return };
             if let Err(failure) = part(cpu.id(), rank) {
                 FIRST.lock().get_or_insert(failure);
@@ -240,7 +240,7 @@ fn judge_race(cpu: CpuId, rank: usize) -> Result<(), Failure> {
 fn stay_idle() -> Result<(), Failure> {
     // A timer that another CPU cancelled may have left the APIC timer set; one of its own that it cancels resets it, or
     // comes in the middle of the silence if it does not.
-    super::run_on_all(STRESS_GRACE_MS, &|_| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|_| {
         if let Ok(timer) = timer::after(IDLE / 2, |_| {}, 0) {
             timer::cancel(timer);
         }

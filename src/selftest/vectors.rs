@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, Handler, HandlerSlot, TrapFrame, Vector};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::{per_cpu, smp};
 
 pub use failure::Failure;
@@ -48,7 +48,7 @@ per_cpu! {
 /// The handler of each vector from before the part.
 static PREVIOUS: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
 
-static FIRST: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FIRST);
 
 /// Probes every vector on every online CPU. Only the boot processor calls this, with interrupts on, when all CPUs wait
@@ -70,7 +70,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
             FIRST.lock().get_or_insert(Failure::Table { vector: number });
         }
     }
-    super::run_on_all(LIMIT_MS, &|cpu| {
+    super::on_each_cpu(LIMIT_MS, &|cpu| {
         let mut guard = IrqGuard::new();
         if !thread::is_linked(&guard) {
             FIRST.lock().get_or_insert(Failure::Thread { cpu: cpu.id() });

@@ -12,7 +12,7 @@ use crate::cpu::{CpuId, Features};
 use crate::memory::FrameRange;
 use crate::memory::frames::Order;
 use crate::smp;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// How long all CPUs have, in milliseconds.
 const LIMIT_MS: u64 = 30_000;
@@ -67,7 +67,7 @@ impl fmt::Display for Failure {
 type Zero = extern "C" fn(&mut MaybeUninit<Page>);
 
 /// The first failure.
-static FAILURE: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FAILURE: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FAILURE);
 static DONE: AtomicUsize = AtomicUsize::new(0);
 
@@ -83,7 +83,7 @@ pub fn run(_: u32) -> Result<(), Failure> {
         return Err(Failure::WrongWay { erms });
     }
     DONE.store(0, Ordering::Relaxed);
-    super::run_on_all(LIMIT_MS, &|cpu| {
+    super::on_each_cpu(LIMIT_MS, &|cpu| {
         let ways: [(&'static str, Zero); 3] =
             [("zero_page", zero_page), ("quadwords", zero_by_quadwords), ("bytes", zero_by_bytes)];
         let failure = ways.iter().find_map(|(by, zero)| try_on(cpu.id(), by, *zero).err());

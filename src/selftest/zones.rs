@@ -17,7 +17,7 @@ use crate::memory::frames::{
     FrameNumber, FrameRequest, MAX_ZONES, NodeId, Nodes, Order, ZoneStats, ZoneType,
 };
 use crate::smp::{self, CallError, Cpu};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// Frames that each CPU takes at once: more than a magazine holds.
 const PER_CPU: usize = 200;
@@ -169,9 +169,9 @@ fn node_of(frame: FrameNumber) -> Option<NodeId> {
     memory::frames().zone_layout().map(|partition| partition.node_of(frame))
 }
 
-static BEFORE: IrqMutex<Vec<ZoneStats, MAX_ZONES>> = IrqMutex::new(Vec::new());
+static BEFORE: SpinLockIrq<Vec<ZoneStats, MAX_ZONES>> = SpinLockIrq::new(Vec::new());
 crate::name_lock!(BEFORE);
-static FAILURE: IrqMutex<Option<Failure>> = IrqMutex::new(None);
+static FAILURE: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
 crate::name_lock!(FAILURE);
 /// CPUs whose node had enough for all of its CPUs, and gave it to them.
 static SERVED: AtomicU32 = AtomicU32::new(0);
@@ -209,7 +209,7 @@ fn free_before(of: impl Fn(NodeId, ZoneType) -> bool) -> usize {
 
 fn own_node_first() -> Result<(), Failure> {
     SERVED.store(0, Ordering::Relaxed);
-    super::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         let home = cpu.entry.node;
         let neighbours = smp::online().filter(|other| other.entry.node == home).count();
         // Each holds a block besides.

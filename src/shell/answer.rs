@@ -6,7 +6,7 @@ use crate::bench;
 use crate::console;
 use crate::cpu::CpuId;
 use crate::smp::hotplug::{OfflineError, OnlineError};
-use crate::smp::{self, CallError, Cpu, NoPlace};
+use crate::smp::{self, BacktraceError, CallError, Cpu};
 use crate::stress::StressError;
 
 /// Why a command did not do what it was asked for.
@@ -23,11 +23,11 @@ pub enum CommandError {
         cpu: CpuId,
     },
     /// A CPU does not say where it is.
-    NoPlace {
+    BacktraceError {
         /// Its number.
         cpu: CpuId,
         /// Why not.
-        error: NoPlace,
+        error: BacktraceError,
     },
     /// No processor goes there.
     NotCanonical {
@@ -57,7 +57,7 @@ impl fmt::Display for CommandError {
                 write!(f, "there is no cpu {cpu}: {} are listed, from 0", smp::cpus().len())
             }
             CommandError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
-            CommandError::NoPlace { cpu, error } => write!(f, "no backtrace of cpu {cpu}: {error}"),
+            CommandError::BacktraceError { cpu, error } => write!(f, "no backtrace of cpu {cpu}: {error}"),
             CommandError::NotCanonical { address } => {
                 write!(f, "{address:#x} is not canonical: its bits 63 to 47 are not all alike")
             }

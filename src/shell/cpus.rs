@@ -45,7 +45,7 @@ impl fmt::Display for State<'_> {
         match cpu.hotplug_state() {
             HotplugState::Refused => f.pad("online"),
             HotplugState::NotStarted if !cpu.is_reachable() => f.pad("out of reach"),
-            HotplugState::NotStarted if !cpu.was_called() => f.pad("not called"),
+            HotplugState::NotStarted if !cpu.has_area() => f.pad("not called"),
             HotplugState::NotStarted => f.pad("did not come"),
             state => f.pad(state.name()),
         }

@@ -83,7 +83,7 @@ fn frames() {
 /// **Context:** thread, interrupts on.
 pub fn drain_cpus() {
     let drain = || memory::drain_this_cpu(&IrqGuard::new());
-    if let Err(error) = smp::call_those_online(&smp::all_online(), &drain) {
+    if let Err(error) = smp::call_online(&smp::all_online(), &drain) {
         log::warn!("frames that CPUs keep: {error}");
     }
 }

@@ -34,7 +34,7 @@ fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
     if !cpu.is_online() {
         return Err(CommandError::NotOnline { cpu: id });
     }
-    let place = smp::place_of(cpu).map_err(|error| CommandError::NoPlace { cpu: id, error })?;
+    let place = smp::backtrace_of(cpu).map_err(|error| CommandError::BacktraceError { cpu: id, error })?;
     console::say(format_args!("cpu {id}:"));
     console::say(format_args!("  at {:#018x}", place.rip));
     place.frames().iter().copied().for_each(caller);

@@ -1,14 +1,14 @@
-//! Calls between CPUs: [`call`] waits until each target has run a function, [`call_without_waiting`] does not. The
-//! lock-free half is [`inboxes`](crate::sync::inboxes); this module ties it to CPUs, interrupts and time.
+//! Calls between CPUs. [`call`] waits until each target has run a function, [`call_async`] does not wait. The lock-free
+//! part is [`call_queue`](crate::sync::call_queue). This module connects it to CPUs, IPIs and time.
 //!
-//! A CPU that waits goes on answering: by interrupt if it waits with interrupts on, by looking into its own inbox if
-//! they are off. So CPUs that call each other cannot wait in a circle, whatever their interrupts. A wait with interrupts
-//! on ends in a halt when the answer is slow to come, and the last target to finish ends that halt.
+//! A CPU that waits with interrupts on processes calls in the IPI handler. A CPU that waits with interrupts off polls its
+//! own queue. So mutual calls cannot deadlock. A CPU that waits with interrupts on spins for a few microseconds, then
+//! halts; the last target to finish ends the halt.
 //!
-//! Every call ends. What a target has not begun within [`REQUEST_MS`] is taken back and will never be run; the target is
-//! named, with the addresses on its stack. What it has begun and not ended cannot be taken back: it is given as much time
-//! again, then the kernel panics, since what the call borrows must not be left behind. A CPU that goes offline closes its
-//! inbox and runs what has come by then: a call to it is run, or is an error.
+//! Every call ends. A call that a target has not begun within [`IPI_CALL_TIMEOUT_MS`] is withdrawn and never runs there;
+//! the target is reported with its backtrace. A call that a target has begun cannot be withdrawn, since it may use what
+//! the caller borrows. If it does not end within the same time again, the kernel panics. A CPU that goes offline closes
+//! its queue and runs the calls in it: a call to it is run, or returns an error.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -17,115 +17,120 @@ use spin::Once;
 
 use super::{CallError, call_self, cpus, nmi, online};
 use crate::apic::{self, ApicError, Batch, Message};
-use crate::config::REQUEST_MS;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::interrupts::{self, TrapFrame, Vector};
-use crate::sync::inboxes::{Inboxes, Put, SLOTS, Seen, Slot};
+use crate::sync::call_queue::{CallQueues, CallSlot, Enqueue, QueueFlags, SLOTS};
 use crate::sync::{Deadline, TimedOut, Timeout};
 use crate::time::halt_for;
 use crate::{memory, per_cpu, trace};
 
-/// How long a wait with interrupts on spins before it halts. A CPU that runs answers in a few microseconds; one that
-/// does not may be waiting for the very core that the spinning takes.
+/// How long a wait with interrupts on spins before it halts. A running CPU completes a call in a few microseconds. A
+/// virtual CPU that does not run may need the host's core on which this one spins.
 const SPIN_US: u64 = 20;
 
-/// So many waits may go on inside each other on one CPU: one that waits runs what others ask of it, and that may wait in
-/// turn. The main stack has room for them, also in a kernel without optimisation, and for a panic in the last.
+/// The most nested waits of one CPU. A CPU that waits runs the calls of other CPUs, which may wait in turn. The main
+/// stack has room for so many, also in a kernel without optimisation, and for a panic in the innermost.
 pub const MAX_DEPTH: u32 = 4;
 
-const _: () = assert!((MAX_DEPTH as usize) < SLOTS, "waits leave no slot for calls that nobody waits for");
+const _: () = assert!((MAX_DEPTH as usize) < SLOTS, "nested waits leave no slot for asynchronous calls");
 
-/// Of so many CPUs that do not answer one call, the stacks are looked at.
-const MAX_PLACES: usize = 4;
+/// The most unresponsive CPUs of one call whose backtraces are reported.
+const MAX_BACKTRACES: usize = 4;
 
-/// What a target runs, with interrupts off. It may not panic on purpose, nor take long: its CPU does nothing else
-/// meanwhile. It may call other CPUs in turn.
+/// A function that a target runs, with interrupts off. It is short, since its CPU does nothing else meanwhile. It may
+/// call other CPUs in turn.
 pub type Function = fn(usize);
 
-static INBOXES: Once<Inboxes<'static>> = Once::new();
+static CALL_QUEUES: Once<CallQueues<'static>> = Once::new();
 
 per_cpu! {
-    /// Slots whose calls this CPU waits for, one bit each.
+    /// The slots whose calls this CPU waits for, one bit each.
     static WAITING: Cell<u32> = Cell::new(0);
-    /// Waits of this CPU, for calls or for a slot, one inside the other.
+    /// The nested waits of this CPU, for calls or for a slot.
     static DEPTH: Cell<u32> = Cell::new(0);
-    /// Calls that this CPU has run for others.
+    /// The calls that this CPU has run for other CPUs.
     static ANSWERED: AtomicU64 = AtomicU64::new(0);
-    /// Interrupts that told it to look into its inbox.
+    /// The call IPIs that this CPU has taken.
     static NOTIFIED: AtomicU64 = AtomicU64::new(0);
 }
 
-/// Targets that did not answer in time.
+/// Calls withdrawn from targets because of a time-out.
 static UNANSWERED: AtomicU64 = AtomicU64::new(0);
 
-/// Targets that have not answered a call in time, since the kernel began.
-pub fn unanswered() -> u64 {
+/// Returns how many targets since boot did not begin a call in time. **Context:** any.
+pub fn call_timeouts() -> u64 {
     UNANSWERED.load(Ordering::Relaxed)
 }
 
-/// The calls that the CPU with that GS base has answered, and how many interrupts it took for that.
+/// Returns how many calls the CPU with that GS base has run, and how many call IPIs it has taken. **Context:** any.
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
 pub unsafe fn answered(gs_base: usize) -> (u64, u64) {
-    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    // SAFETY: `gs_base` belongs to an area that is never freed, guaranteed by the caller (see # Safety).
     let (calls, interrupts) = unsafe { (ANSWERED.of(gs_base), NOTIFIED.of(gs_base)) };
     (calls.load(Ordering::Relaxed), interrupts.load(Ordering::Relaxed))
 }
 
-/// Every online CPU.
+/// Returns all online CPUs. **Context:** any.
 pub fn all_online() -> CpuSet {
     online().map(super::Cpu::id).collect()
 }
 
-/// Every online CPU but this one.
+/// Returns all online CPUs but this one. **Context:** any.
 pub fn other_online() -> CpuSet {
     let mut others = all_online();
     others.remove(cpu::current());
     others
 }
 
-/// Lets the CPUs that are online by now be called. Once, by the boot processor, when all are up. `None` if there is no
-/// memory for the inboxes: [`Inboxes::words_for`] as many CPUs as are listed.
+/// Allocates the call queues and opens those of the online CPUs. Returns `None` if there is no memory for them:
+/// [`CallQueues::words_for`] the listed CPUs.
+///
+/// **Context:** thread on the BSP, once, after bring-up.
 pub fn open() -> Option<()> {
     let count = cpus().len();
     let zero = || AtomicU64::new(0);
-    let rows = memory::alloc_slice_from((0..Inboxes::words_for(count)).map(|_| zero()))?;
-    let slots = memory::alloc_slice_from((0..Inboxes::slots_for(count)).map(|_| Slot::new()))?;
-    let inboxes = INBOXES.call_once(|| Inboxes::new(count, rows, slots));
+    let rows = memory::alloc_slice_from((0..CallQueues::words_for(count)).map(|_| zero()))?;
+    let slots = memory::alloc_slice_from((0..CallQueues::slots_for(count)).map(|_| CallSlot::new()))?;
+    let queues = CALL_QUEUES.call_once(|| CallQueues::new(count, rows, slots));
     interrupts::register(Vector::CALL, "call", interrupt);
     interrupts::register(Vector::CALL_SELF, "call to self", super::call_self::interrupt);
     for cpu in online() {
-        inboxes.open(cpu.id().index());
+        queues.open(cpu.id().index());
     }
     Some(())
 }
 
-/// From now on this CPU can be called.
+/// Opens this CPU's queue: from now on other CPUs can call it.
 pub(super) fn open_one(_: &IrqGuard) {
-    inboxes().open(cpu::current().index());
+    call_queues().open(cpu::current().index());
 }
 
-/// From now on it cannot; what has come by now is run.
+/// Closes this CPU's queue and runs the calls in it: from now on calls to this CPU are refused.
 pub(super) fn close(guard: &IrqGuard) {
-    inboxes().close(cpu::current().index());
-    answer(guard);
+    call_queues().close(cpu::current().index());
+    process(guard);
 }
 
 /// Runs `function` on every CPU of `targets`, this one included if it is among them, and returns when all have finished.
-/// It runs with interrupts off. Interrupts here may be on or off; with them on, this CPU halts if it takes long. Not from
-/// an NMI.
+/// The function runs with interrupts off.
+///
+/// **Context:** thread or interrupt, interrupts on or off; not NMI. Waits up to twice [`IPI_CALL_TIMEOUT_MS`]: with
+/// interrupts on it halts, with interrupts off it polls this CPU's queue.
 ///
 /// # Errors
-/// See [`CallError`]. On targets that the error does not speak of, the function was run, exactly once.
+/// See [`CallError`]. All targets that the error does not concern have run the function exactly once.
 ///
 /// # Panics
-/// If a target does not end what it has begun, twice [`REQUEST_MS`] after the call.
+/// If a target that has begun the call does not end it within twice [`IPI_CALL_TIMEOUT_MS`].
 pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
     fn run<F: Fn()>(data: usize) {
         let function: *const F = core::ptr::with_exposed_provenance(data);
-        // SAFETY: `call` borrows the function until every target that has its address is done with it; `F` is `Sync`.
+        // SAFETY: the address is that of an `F` that lives: `call` borrows it, and returns only when `wait` has seen
+        // every target finish or has withdrawn the call from it. `F: Sync` allows the use on other CPUs.
         let function = unsafe { &*function };
         function();
     }
@@ -157,14 +162,16 @@ pub fn call<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallEr
     answered.and(sent)
 }
 
-/// Asks every CPU of `targets` to run `function` with `data`, and does not wait for that. If this CPU is among them, it
-/// is as with [`call_self`]. Waits only where [`SLOTS`] of this CPU's calls are
-/// under way already. Interrupts may be on or off. Not from an NMI.
+/// Makes every CPU of `targets` run `function` with `data`, and does not wait for that. If this CPU is among them, it
+/// runs the function as by [`call_self`].
+///
+/// **Context:** thread or interrupt, interrupts on or off; not NMI. Waits only if [`SLOTS`] calls of this CPU are
+/// pending, up to [`IPI_CALL_TIMEOUT_MS`].
 ///
 /// # Errors
-/// [`CallError::Offline`], [`CallError::NotSent`] for a target that will not run it, and [`CallError::TooDeep`],
-/// [`CallError::TooMany`] where no CPU will.
-pub fn call_without_waiting(targets: &CpuSet, function: Function, data: usize) -> Result<(), CallError> {
+/// [`CallError::Offline`] or [`CallError::NotSent`] if a target will not run the function; [`CallError::TooDeep`] or
+/// [`CallError::TooMany`] if no target will.
+pub fn call_async(targets: &CpuSet, function: Function, data: usize) -> Result<(), CallError> {
     let guard = IrqGuard::new();
     let me = cpu::current();
     let others = Targets { set: targets, without: me };
@@ -174,13 +181,13 @@ pub fn call_without_waiting(targets: &CpuSet, function: Function, data: usize) -
     };
     let own = if targets.contains(me) { call_self(function, data) } else { Ok(()) };
     match sent {
-        // That a CPU is offline is the least of errors, and hides no other.
+        // `Offline` is the mildest error and hides no other.
         Err(CallError::Offline { .. }) if own.is_err() => own,
         sent => sent.and(own),
     }
 }
 
-/// Whom a call is for.
+/// The targets of a call, without the caller's own CPU.
 struct Targets<'a> {
     set: &'a CpuSet,
     without: CpuId,
@@ -196,15 +203,15 @@ impl Targets<'_> {
 /// # Panics
 /// Before [`open`].
 #[inline]
-fn inboxes() -> &'static Inboxes<'static> {
-    INBOXES.get().expect("a CPU is called before calls are open")
+fn call_queues() -> &'static CallQueues<'static> {
+    CALL_QUEUES.get().expect("call before smp::open_calls")
 }
 
-/// A slot of this CPU's whose last call is done and has been waited for, if anybody did.
+/// Returns a slot of this CPU whose last call has finished and is not waited for.
 #[inline]
 fn free_slot(guard: &IrqGuard) -> Result<usize, CallError> {
-    let (inboxes, me) = (inboxes(), cpu::current().index());
-    let free = |slot: &usize| WAITING.get() & 1 << slot == 0 && inboxes.is_done(me, *slot);
+    let (queues, me) = (call_queues(), cpu::current().index());
+    let free = |slot: &usize| WAITING.get() & 1 << slot == 0 && queues.is_done(me, *slot);
     match (0..SLOTS).find(free) {
         Some(slot) => Ok(slot),
         None => wait_for_slot(guard, free),
@@ -218,8 +225,8 @@ fn wait_for_slot(guard: &IrqGuard, free: impl Fn(&usize) -> bool) -> Result<usiz
     }
     DEPTH.set(DEPTH.get() + 1);
     let mut found = None;
-    let _ = Timeout::after_ms(REQUEST_MS).wait_until(|| {
-        answer(guard);
+    let _ = Timeout::after_ms(IPI_CALL_TIMEOUT_MS).wait_until(|| {
+        process(guard);
         found = (0..SLOTS).find(&free);
         found.is_some()
     });
@@ -227,7 +234,7 @@ fn wait_for_slot(guard: &IrqGuard, free: impl Fn(&usize) -> bool) -> Result<usiz
     found.ok_or(CallError::TooMany)
 }
 
-/// Puts a call into each target's inbox.
+/// Enqueues a call at each target and sends the IPIs.
 #[inline]
 fn send(
     guard: &IrqGuard,
@@ -236,92 +243,97 @@ fn send(
     function: Function,
     data: usize,
 ) -> Result<(), CallError> {
-    let (inboxes, me) = (inboxes(), cpu::current().index());
+    let (queues, me) = (call_queues(), cpu::current().index());
     let mut outcome = Ok(());
-    let mut taken = 0;
-    // One wait for a busy ICR, and not one for each target: interrupts are off.
+    let mut enqueued = 0;
+    // One wait for a busy ICR for all targets together, since interrupts are off.
     let mut batch = Batch::new();
-    inboxes.prepare(me, slot, function as usize, data);
+    queues.prepare(me, slot, function as usize, data);
     for target in targets.iter() {
         trace!(CallSend, function as usize as u64, target.0.into());
-        let put = if target.index() < inboxes.cpus() {
-            inboxes.put(me, slot, target.index())
+        let result = if target.index() < queues.cpus() {
+            queues.enqueue(me, slot, target.index())
         } else {
-            // A CPU that is not even listed is not online either.
-            Put::Closed
+            // A CPU that is not listed is not online.
+            Enqueue::Offline
         };
-        let sent = match put {
-            Put::Quiet => Ok(()),
-            Put::Notify(seen) => notify(guard, &mut batch, slot, target, seen),
-            Put::Closed => Err(CallError::Offline { first: target }),
+        let sent = match result {
+            Enqueue::AlreadyPending => Ok(()),
+            Enqueue::SendIpi(seen) => send_ipi(guard, &mut batch, slot, target, seen),
+            Enqueue::Offline => Err(CallError::Offline { first: target }),
         };
-        taken += usize::from(put != Put::Closed);
-        // That a CPU is offline is the least of errors, and hides no other.
+        enqueued += usize::from(result != Enqueue::Offline);
+        // `Offline` is the mildest error and hides no other.
         if matches!(outcome, Ok(()) | Err(CallError::Offline { .. })) && sent.is_err() {
-            outcome = if outcome.is_err() && put == Put::Closed { outcome } else { sent };
+            outcome = if outcome.is_err() && result == Enqueue::Offline { outcome } else { sent };
         }
     }
-    inboxes.counted(me, slot, taken);
+    queues.set_target_count(me, slot, enqueued);
     outcome
 }
 
-/// Interrupts a target, or takes the call back from it. Other senders' calls do not depend on this interrupt.
+/// Sends a target the call IPI, or withdraws the call. Other senders' calls do not depend on this IPI.
 #[inline]
-fn notify(
+fn send_ipi(
     guard: &IrqGuard,
     batch: &mut Batch,
     slot: usize,
     target: CpuId,
-    seen: Seen,
+    seen: QueueFlags,
 ) -> Result<(), CallError> {
     let to = cpus()[target.index()].entry.apic_id;
     match batch.send(guard, to, Message::Fixed(Vector::CALL)) {
         Ok(()) => {
-            inboxes().notified(target.index(), seen);
+            call_queues().ipi_sent(target.index(), seen);
             Ok(())
         }
-        Err(error) => not_notified(slot, target, error),
+        Err(error) => ipi_failed(slot, target, error),
     }
 }
 
 #[cold]
-fn not_notified(slot: usize, target: CpuId, error: ApicError) -> Result<(), CallError> {
-    match inboxes().take_back(cpu::current().index(), slot, target.index()) {
+fn ipi_failed(slot: usize, target: CpuId, error: ApicError) -> Result<(), CallError> {
+    match call_queues().withdraw(cpu::current().index(), slot, target.index()) {
         true => Err(CallError::NotSent { first: target, error }),
-        // The target has processed its inbox all the same.
+        // The target has run the call without the IPI.
         false => Ok(()),
     }
 }
 
-/// Waits until all targets have finished, and deals with those that do not.
+/// Waits until all targets have finished. Reports the targets that do not, and withdraws the call from those that have
+/// not begun.
 fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(), CallError> {
-    let inboxes = inboxes();
-    if wait_for_answers(REQUEST_MS, inboxes, me, slot, may_halt).is_ok() {
+    let queues = call_queues();
+    if wait_for_answers(IPI_CALL_TIMEOUT_MS, queues, me, slot, may_halt).is_ok() {
         return Ok(());
     }
-    let waiting = |cpu: &CpuId| inboxes.is_waiting(me.index(), slot, cpu.index());
-    if interrupt_again(targets.iter().filter(waiting))
-        && wait_for_answers(REQUEST_MS / 8, inboxes, me, slot, may_halt).is_ok()
+    let not_begun = |cpu: &CpuId| queues.is_queued(me.index(), slot, cpu.index());
+    if resend_ipi(targets.iter().filter(not_begun))
+        && wait_for_answers(IPI_CALL_TIMEOUT_MS / 8, queues, me, slot, may_halt).is_ok()
     {
         return Ok(());
     }
-    // Where they are now, not where they will be once they have been reported.
-    for cpu in targets.iter().filter(waiting).take(MAX_PLACES) {
-        nmi::warn(&cpus()[cpu.index()], "call", format_args!("no answer to a call in {REQUEST_MS} ms"));
+    // Before the withdrawal: the backtraces show where the targets are stuck.
+    for cpu in targets.iter().filter(not_begun).take(MAX_BACKTRACES) {
+        nmi::warn(
+            &cpus()[cpu.index()],
+            "call",
+            format_args!("no answer to a call in {IPI_CALL_TIMEOUT_MS} ms"),
+        );
     }
     let mut silent = CpuSet::EMPTY;
     for target in targets.iter() {
-        if inboxes.take_back(me.index(), slot, target.index()) {
+        if queues.withdraw(me.index(), slot, target.index()) {
             silent.insert(target);
         }
     }
     UNANSWERED.fetch_add(silent.len() as u64, Ordering::Relaxed);
-    // Those that have begun it.
-    if wait_for_answers(REQUEST_MS, inboxes, me, slot, may_halt).is_err() {
-        let mut running = targets.iter().filter(|cpu| inboxes.is_running(me.index(), slot, cpu.index()));
+    // The targets that have begun the call.
+    if wait_for_answers(IPI_CALL_TIMEOUT_MS, queues, me, slot, may_halt).is_err() {
+        let mut running = targets.iter().filter(|cpu| queues.is_running(me.index(), slot, cpu.index()));
         let busy = running.next().unwrap_or(me);
-        nmi::warn(&cpus()[busy.index()], "call", format_args!("a call does not end"));
-        panic!("cpu {busy} has not ended a call of cpu {me}'s in {} ms", 2 * REQUEST_MS);
+        nmi::warn(&cpus()[busy.index()], "call", format_args!("call still running"));
+        panic!("cpu {busy} has not completed cpu {me}'s call in {} ms", 2 * IPI_CALL_TIMEOUT_MS);
     }
     match silent.iter().next() {
         None => Ok(()),
@@ -329,8 +341,8 @@ fn wait(me: CpuId, slot: usize, targets: &Targets, may_halt: bool) -> Result<(),
     }
 }
 
-/// Interrupts these CPUs once more, should the first interrupt be lost; whether any of them could be.
-fn interrupt_again(targets: impl Iterator<Item = CpuId>) -> bool {
+/// Sends these CPUs the call IPI again, in case the first was lost. Returns whether any was sent.
+fn resend_ipi(targets: impl Iterator<Item = CpuId>) -> bool {
     let mut batch = Batch::new();
     let mut is_any_sent = false;
     for target in targets {
@@ -342,46 +354,47 @@ fn interrupt_again(targets: impl Iterator<Item = CpuId>) -> bool {
 
 fn wait_for_answers(
     ms: u64,
-    inboxes: &Inboxes,
+    queues: &CallQueues,
     me: CpuId,
     slot: usize,
     may_halt: bool,
 ) -> Result<(), TimedOut> {
-    let is_done = || inboxes.is_done(me.index(), slot);
+    let is_done = || queues.is_done(me.index(), slot);
     if !may_halt {
         return Timeout::after_ms(ms).wait_until(|| {
-            answer(&IrqGuard::new());
+            process(&IrqGuard::new());
             is_done()
         });
     }
     match Deadline::after_us(SPIN_US).wait_until(is_done) {
         Ok(()) => Ok(()),
         Err(TimedOut) => {
-            let is_done = || inboxes.is_done_or_wake_me(me.index(), slot);
+            let is_done = || queues.is_done_or_request_wake(me.index(), slot);
             halt_for(&mut Timeout::after_ms(ms), is_done, || {})
         }
     }
 }
 
-/// Runs what lies in this CPU's inbox.
+/// Runs the calls in this CPU's queue.
 #[inline]
-fn answer(_: &IrqGuard) {
-    inboxes().answer(
+fn process(_: &IrqGuard) {
+    call_queues().process(
         cpu::current().index(),
         |call| {
             ANSWERED.increment();
             trace!(CallBegin, call.function as u64, call.data as u64);
-            // SAFETY: nothing but a `Function` is put into a slot, and the inbox has it once for each call.
+            // SAFETY: `send` alone stores into a slot, and it stores a `Function`; `CallQueues::process` reads it after
+            // the bit that `CallQueues::enqueue` has set, and only once for each call.
             let function = unsafe { core::mem::transmute::<usize, Function>(call.function) };
             function(call.data);
             trace!(CallEnd, call.function as u64);
         },
-        |sender| super::work::wake_waiting(&cpus()[sender]),
+        |sender| super::work::wake_waiter(&cpus()[sender]),
     );
 }
 
 fn interrupt(_: &mut TrapFrame) {
     NOTIFIED.increment();
     apic::end_of_interrupt();
-    answer(&IrqGuard::new());
+    process(&IrqGuard::new());
 }

@@ -1,38 +1,38 @@
-//! Why a call does not end as it should.
+//! The errors of calls between CPUs.
 
 use core::fmt;
 
 use super::call::MAX_DEPTH;
 use crate::apic::ApicError;
-use crate::config::REQUEST_MS;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::CpuId;
-use crate::sync::inboxes::SLOTS;
+use crate::sync::call_queue::SLOTS;
 
-/// Why a call was not run on every target. On all others it was.
+/// Why a call was not run on every target. All targets that the error does not concern have run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// Targets did not begin within [`REQUEST_MS`]; the call was taken back from them.
+    /// Targets did not begin the call within [`IPI_CALL_TIMEOUT_MS`]. It was withdrawn from them and never runs there.
     Unanswered {
         /// The first of them.
         first: CpuId,
-        /// How many.
+        /// Their number.
         count: u32,
     },
-    /// A target takes no calls: it is not online.
+    /// A target is not online and takes no calls.
     Offline {
-        /// The first.
+        /// The first such target.
         first: CpuId,
     },
-    /// The interrupt to a target could not be sent.
+    /// The IPI to a target could not be sent.
     NotSent {
-        /// The first.
+        /// The first such target.
         first: CpuId,
-        /// Why.
+        /// Why not.
         error: ApicError,
     },
-    /// This CPU waits [`MAX_DEPTH`] times already, one wait inside the other.
+    /// This CPU already has [`MAX_DEPTH`] nested waits. No target runs the call.
     TooDeep,
-    /// This CPU has [`SLOTS`] calls under way, and none of them ended within [`REQUEST_MS`].
+    /// This CPU has [`SLOTS`] pending calls, and none ended within [`IPI_CALL_TIMEOUT_MS`]. No target runs the call.
     TooMany,
 }
 
@@ -40,16 +40,20 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::Unanswered { first, count: 1 } => {
-                write!(f, "cpu {first} did not answer a call in {REQUEST_MS} ms")
+                write!(f, "cpu {first} did not answer a call in {IPI_CALL_TIMEOUT_MS} ms")
             }
             CallError::Unanswered { first, count } => {
-                write!(f, "cpu {first} and {} more did not answer a call in {REQUEST_MS} ms", count - 1)
+                write!(
+                    f,
+                    "cpu {first} and {} more did not answer a call in {IPI_CALL_TIMEOUT_MS} ms",
+                    count - 1
+                )
             }
             CallError::Offline { first } => write!(f, "cpu {first} is not online and takes no calls"),
             CallError::NotSent { first, error } => write!(f, "cpu {first} could not be called: {error}"),
-            CallError::TooDeep => write!(f, "{MAX_DEPTH} waits for calls lie inside each other on one CPU"),
+            CallError::TooDeep => write!(f, "more than {MAX_DEPTH} nested waits for calls on one CPU"),
             CallError::TooMany => {
-                write!(f, "{SLOTS} calls of one CPU are under way, and none ended in {REQUEST_MS} ms")
+                write!(f, "{SLOTS} calls of one CPU are pending, none completed in {IPI_CALL_TIMEOUT_MS} ms")
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Calls of a CPU to itself: what cannot be done here and now, for an interrupt that comes as soon as it may.
+//! Calls of a CPU to itself, for what cannot be done in the current context. An interrupt runs them as soon as interrupts
+//! are on.
 //!
-//! No other CPU has a part in it: the ring of [`SelfCalls`] is the CPU's own.
+//! No other CPU takes part: the ring of [`SelfCalls`] is the CPU's own.
 
 use core::time::Duration;
 
@@ -15,49 +16,51 @@ use crate::sync::self_calls::{Function, SelfCalls};
 use crate::time::timer;
 
 per_cpu! {
-    static WAITING: SelfCalls = SelfCalls::new();
+    static PENDING: SelfCalls = SelfCalls::new();
 }
 
-/// Has `function` run with `data` on this CPU by an interrupt, once interrupts are on; calls come in order. It runs with
-/// interrupts off. Where [`ROOM`] calls wait already, they are run first, here: that takes interrupts off to happen.
+/// Runs `function` with `data` on this CPU in an interrupt, with interrupts off, as soon as interrupts are on. Calls run
+/// in order. If [`ROOM`] calls are pending, they run first, in the current context; this happens only if interrupts have
+/// been off.
 ///
-/// If the local APIC cannot interrupt its own CPU, a timer does.
+/// If the local APIC cannot send a self-IPI, a timer runs the call.
 ///
-/// **Context:** any but NMI.
+/// **Context:** thread or interrupt, interrupts on or off; not NMI.
 ///
 /// # Errors
-/// [`CallError::NotSent`] if neither can. Then the function is not run.
+/// [`CallError::NotSent`] if neither the self-IPI nor the timer is possible. The function is not run.
 #[inline]
 pub fn call_self(function: Function, data: usize) -> Result<(), CallError> {
     let guard = IrqGuard::new();
-    WAITING.with(&guard, |waiting| {
-        // If there was one before, its interrupt is still to come.
-        if !waiting.put(function, data) {
+    PENDING.with(&guard, |calls| {
+        // If another call is pending, so is its interrupt.
+        if !calls.push(function, data) {
             return Ok(());
         }
         match apic::send_to_self(&guard, Vector::CALL_SELF) {
             Ok(()) => Ok(()),
-            Err(error) => by_timer(waiting, error),
+            Err(error) => by_timer(calls, error),
         }
     })
 }
 
-/// Has the timer interrupt this CPU, or takes back the only call that waits.
+/// Arms a timer to run the calls, or withdraws the only pending call.
 #[cold]
-fn by_timer(waiting: &SelfCalls, error: ApicError) -> Result<(), CallError> {
+fn by_timer(calls: &SelfCalls, error: ApicError) -> Result<(), CallError> {
     if error != ApicError::InNmi && timer::after(Duration::ZERO, |_| run(&IrqGuard::new()), 0).is_ok() {
         return Ok(());
     }
-    waiting.take_back();
+    calls.withdraw_last();
     Err(CallError::NotSent { first: cpu::current(), error })
 }
 
-/// Runs all that waits.
+/// Runs all pending calls.
 #[inline]
 pub(super) fn run(guard: &IrqGuard) {
-    WAITING.with(guard, SelfCalls::run);
+    PENDING.with(guard, SelfCalls::run);
 }
 
+/// The handler of the self-IPI.
 pub(super) fn interrupt(_: &mut TrapFrame) {
     apic::end_of_interrupt();
     run(&IrqGuard::new());

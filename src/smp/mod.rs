@@ -1,9 +1,10 @@
-//! Layer 8: all CPUs as one machine: bringing them up, giving them work, calling them, watching them, stopping them.
+//! Layer 8: SMP. Bring-up, work for all CPUs, calls between CPUs, TLB shootdown, hotplug, the watchdog, and stopping CPUs
+//! by NMI.
 //!
-//! [`start`] wakes every CPU that the firmware lists, all at once, and waits for each with one deadline; a CPU that does
-//! not come is named with the stage in which it was last seen, and the rest goes on without it. [`call`] runs a function
-//! on any of them, by an interrupt; [`run_on_all`] gives all of them a piece of work, to be done with interrupts on. What
-//! takes no interrupts any more is reached by NMI. [`hotplug`] takes CPUs offline and brings them back.
+//! [`start`] starts all APs that the firmware lists at once. An AP that does not come online is logged with the last
+//! stage that it reached, and the boot continues without it. [`call`] runs a function on any set of CPUs by an IPI, with
+//! interrupts off. [`on_each_cpu`] runs a function on all online CPUs with interrupts on. A CPU that takes no other
+//! interrupts is reached by NMI. [`hotplug`] takes CPUs offline and brings them back.
 
 mod bring_up;
 mod call;
@@ -13,7 +14,7 @@ mod drain;
 pub mod hotplug;
 mod lock_stall;
 mod nmi;
-mod ranks;
+mod online_set;
 mod shootdown;
 mod watchdog;
 mod work;
@@ -25,20 +26,22 @@ use spin::Once;
 pub use ap_trampoline::Stage;
 pub use bring_up::BringUp;
 #[cfg(feature = "faults")]
-pub(crate) use bring_up::{fill_pages, hold, let_go, reached, returns, settled, wait_while_held};
-pub(crate) use bring_up::{sent_away, start};
-pub use call::{Function, MAX_DEPTH as CALL_DEPTH, all_online, call, call_without_waiting, other_online};
-pub(crate) use call::{answered, open as open_calls, unanswered};
+pub(crate) use bring_up::{
+    before_resume, bringup_complete, enter_stage, fill_pages, held_ap, release_ap, wait_while_held,
+};
+pub(crate) use bring_up::{late_aps, start};
+pub use call::{Function, MAX_DEPTH as CALL_DEPTH, all_online, call, call_async, other_online};
+pub(crate) use call::{answered, call_timeouts, open as open_calls};
 pub use call_error::CallError;
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
-pub use hotplug::call_those_online;
+pub use hotplug::call_online;
 pub use lock_stall::lock_stalls;
 #[cfg(feature = "faults")]
 pub(crate) use nmi::stop_others;
-pub(crate) use nmi::{NoPlace, nmis, place_of, send_nmi};
+pub(crate) use nmi::{BacktraceError, backtrace_of, nmis, send_nmi};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub(crate) use watchdog::alarms as watchdog_alarms;
-pub use work::{WakeError, WorkError, run_on_all, wake_others, wake_others_or_warn};
+pub use work::{WakeError, WorkError, on_each_cpu, wake_others, wake_others_or_warn};
 
 use crate::acpi::CpuEntry;
 use crate::apic;
@@ -46,36 +49,36 @@ use crate::cpu::{ApicId, CpuId, per_cpu};
 use crate::sync::hotplug::CpuHotplug;
 use crate::sync::work_slot::WorkSlot;
 
-/// One CPU that the firmware lists.
+/// A CPU that the firmware lists.
 pub struct Cpu {
-    /// What the firmware says of it.
+    /// Its entry in the firmware's list.
     pub entry: CpuEntry,
-    /// Its GS base; 0 until it has an area.
+    /// Its GS base, or 0 if it has no per-CPU area.
     gs_base: AtomicU64,
-    /// One more than its place among the online CPUs; 0 while it is not online.
+    /// One more than its rank among the online CPUs, or 0 while it is not online.
     online: AtomicU64,
-    /// Where it was last seen, as a [`Stage`].
+    /// The last bring-up stage that it has reached: a [`Stage`].
     stage: AtomicU64,
     /// The TSC at each stage, or 0.
     stamps: [AtomicU64; Stage::COUNT],
-    /// Its part in work for all CPUs.
+    /// Its part of the work for all CPUs.
     work: WorkSlot,
-    /// Whether it has stopped for good.
+    /// Whether it has halted because of a panic.
     stopped: AtomicBool,
-    /// How far it is on its way offline or back.
+    /// Its hotplug state.
     hotplug: CpuHotplug,
-    /// Where it left its stack when it last went offline, or 0.
+    /// The stack pointer that it saved when it last went offline, or 0.
     context: AtomicU64,
 }
 
 static CPUS: Once<&'static [Cpu]> = Once::new();
 
-/// All CPUs that the firmware lists, by [`CpuId`]; none before [`start`].
+/// Returns all CPUs that the firmware lists, indexed by [`CpuId`]; none before [`start`]. **Context:** any.
 pub fn cpus() -> &'static [Cpu] {
     CPUS.get().copied().unwrap_or_default()
 }
 
-/// The CPUs that are online.
+/// Returns the online CPUs. **Context:** any.
 pub fn online() -> impl Iterator<Item = &'static Cpu> + Clone {
     cpus().iter().filter(|cpu| cpu.is_online())
 }
@@ -95,53 +98,54 @@ impl Cpu {
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub fn id(&self) -> CpuId {
         self.entry.cpu
     }
 
-    /// Whether it takes work.
+    /// Returns whether it is online: whether it takes work.
     pub fn is_online(&self) -> bool {
         self.rank().is_some()
     }
 
-    /// Whether an interrupt can be sent to it: under xAPIC only where its ID has eight bits and is not the one that
-    /// means all CPUs.
+    /// Returns whether an IPI can be addressed to it. In xAPIC mode its APIC ID must have eight bits and differ from the
+    /// broadcast ID (SDM Vol. 3A, 11.6.1).
     pub fn is_reachable(&self) -> bool {
         apic::mode() == apic::Mode::X2Apic || self.entry.apic_id < ApicId::XAPIC_BROADCAST
     }
 
-    /// Whether it was called, or is the boot processor: it has an area, and an APIC ID that can be reached.
-    pub fn was_called(&self) -> bool {
+    /// Returns whether it has a per-CPU area: whether it is the BSP or was sent INIT at boot.
+    pub fn has_area(&self) -> bool {
         self.gs_base().is_some()
     }
 
-    /// Its place among the online CPUs, from 0. It changes when others go offline or come back.
+    /// Returns its rank among the online CPUs, from 0. It changes when other CPUs go offline or come back.
     pub fn rank(&self) -> Option<usize> {
         (self.online.load(Ordering::Acquire) as usize).checked_sub(1)
     }
 
-    /// Where it was last seen.
+    /// Returns the last bring-up stage that it has reached.
     pub fn stage(&self) -> Stage {
         Stage::ALL[self.stage.load(Ordering::Relaxed) as usize % Stage::COUNT]
     }
 
-    /// The TSC when it reached a stage, if it did.
+    /// Returns the TSC at the time when it reached a stage, if it did.
     pub fn stamp(&self, stage: Stage) -> Option<u64> {
         Some(self.stamps[stage as usize].load(Ordering::Relaxed)).filter(|tsc| *tsc != 0)
     }
 
-    /// Its GS base, if it has an area.
+    /// Returns its GS base, if it has a per-CPU area.
     pub fn gs_base(&self) -> Option<usize> {
         Some(self.gs_base.load(Ordering::Relaxed) as usize).filter(|base| *base != 0)
     }
 
-    /// Its copy of a per-CPU variable, if it has an area.
+    /// Returns its copy of a per-CPU variable, if it has a per-CPU area. **Context:** any.
     pub fn get<P: per_cpu::PerCpu>(&self, variable: P) -> Option<&'static P::Value>
     where
         P::Value: Sync,
     {
-        // SAFETY: only `start` sets `gs_base`, to that of an area that lives for good.
+        // SAFETY: the area is never freed: only `bring_up` sets `gs_base`, to that of an area of `CpuAreas` or of the
+        // BSP.
         self.gs_base().map(|gs_base| unsafe { variable.of(gs_base) })
     }
 }

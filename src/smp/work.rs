@@ -1,55 +1,55 @@
-//! Work for all CPUs at once. Its lock-free half, who may still use what the work borrows, is
+//! Work for all online CPUs. The lock-free part, which decides how long a CPU may use what the work borrows, is
 //! [`work_slot`](crate::sync::work_slot).
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::{Cpu, cpus, hotplug, online, ranks, watchdog};
+use super::{Cpu, cpus, hotplug, online, online_set, watchdog};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::console;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, interrupts_enabled};
 use crate::interrupts::{TrapFrame, Vector};
 use crate::sync::work_slot::Phase;
-use crate::sync::{IrqMutex, Timeout};
+use crate::sync::{SpinLockIrq, Timeout};
 use crate::time::{halt_for, timer};
 
-/// From one try to wake a CPU for work to the next, where the first has failed.
+/// The interval at which a wake-up IPI that could not be sent is sent again.
 const WAKE_RETRY: Duration = Duration::from_millis(10);
 
-/// The work under way; `None` while there is none, so that no pointer to a function outlives [`run_on_all`].
-static WORK: IrqMutex<Option<Work>> = IrqMutex::new(None);
+/// The current work. `None` while there is none, so that no pointer to a function outlives [`on_each_cpu`].
+static WORK: SpinLockIrq<Option<BorrowedWork>> = SpinLockIrq::new(None);
 crate::name_lock!(WORK);
 
-/// A borrowed function without its lifetime, and the CPU that waits for all others to finish it.
+/// A borrowed function without its lifetime, and the CPU that waits until all others have finished it.
 #[derive(Clone, Copy)]
-struct Work {
+struct BorrowedWork {
     function: *const (dyn Fn(&'static Cpu) + Sync),
     owner: CpuId,
 }
 
-// SAFETY: the function is `Sync`, and `Published` outlives every use of it.
-unsafe impl Send for Work {}
+// SAFETY: the function is `Sync`, and `on_each_cpu` keeps `Published`, and with it the borrow, until every use has ended.
+unsafe impl Send for BorrowedWork {}
 
-/// Why work was not run, or not on every CPU.
+/// Why [`on_each_cpu`] did not run the work, or not on every CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkError {
-    /// The caller's interrupts are off, so it must not wait. The work was not run.
+    /// The caller's interrupts are off, so it must not halt. The work was not run.
     InterruptsOff,
-    /// Other work is under way, which may be what the caller runs. The work was not run.
+    /// Other work is running, which may be that of the caller. The work was not run.
     Busy {
-        /// The CPU that waits for it.
+        /// The CPU that waits for the other work.
         by: CpuId,
     },
-    /// CPUs did not begin the work in time, which was withdrawn from them. On all others it was run.
+    /// The work was withdrawn from CPUs that did not begin it in time. All others have run it.
     NotBegun {
         /// The first of them.
         first: CpuId,
-        /// How many.
+        /// Their number.
         count: u32,
-        /// How long was waited.
+        /// The time-out, in milliseconds.
         ms: u64,
-        /// Why the first could not be interrupted, if that was the reason.
+        /// Why no IPI could be sent to the first, if that was the reason.
         error: Option<ApicError>,
     },
 }
@@ -57,8 +57,10 @@ pub enum WorkError {
 impl fmt::Display for WorkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkError::InterruptsOff => f.write_str("no work is given to all CPUs where interrupts are off"),
-            WorkError::Busy { by } => write!(f, "cpu {by} waits for other work of all CPUs"),
+            WorkError::InterruptsOff => {
+                f.write_str("work for all CPUs cannot be started with interrupts off")
+            }
+            WorkError::Busy { by } => write!(f, "cpu {by} already runs work on all CPUs"),
             WorkError::NotBegun { first, count, ms, error } => {
                 write!(f, "cpu {first} ")?;
                 if *count > 1 {
@@ -74,14 +76,14 @@ impl fmt::Display for WorkError {
     }
 }
 
-/// Why a CPU's halt was not ended.
+/// Why a CPU was not woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WakeError {
-    /// The first CPU that could not be interrupted.
+    /// The first CPU to which no IPI could be sent.
     pub first: CpuId,
-    /// How many could not.
+    /// The number of such CPUs.
     pub count: u32,
-    /// Why the first could not.
+    /// Why no IPI could be sent to the first.
     pub error: ApicError,
 }
 
@@ -93,11 +95,11 @@ impl fmt::Display for WakeError {
     }
 }
 
-/// The work under way, until it is dropped.
+/// The published work, until this is dropped.
 struct Published;
 
 impl Published {
-    fn new(work: Work) -> Result<Published, WorkError> {
+    fn new(work: BorrowedWork) -> Result<Published, WorkError> {
         let mut published = WORK.lock();
         match &*published {
             Some(other) => Err(WorkError::Busy { by: other.owner }),
@@ -115,47 +117,50 @@ impl Drop for Published {
     }
 }
 
-/// Runs `work` on every CPU that is online now, this one among them, with interrupts on, and returns when all have finished.
-/// A CPU that goes offline out of its work must come back to it; one that comes online meanwhile has no part in it.
+/// Runs `work` on every CPU that is online now, this one included, with interrupts on. Returns when all have finished. A
+/// CPU that goes offline at an offline point of its work takes part until it has come back and finished. A CPU that comes
+/// online meanwhile takes no part.
 ///
-/// An interrupt that cannot be sent to a CPU is sent again while this CPU waits.
+/// An IPI that cannot be sent is sent again while this CPU waits.
 ///
-/// **Context:** thread, interrupts on, no lock held, not inside other work. Halts.
+/// **Context:** thread, interrupts on, no lock held, not inside other work. Halts, up to twice `limit_ms` milliseconds
+/// longer than this CPU's own part takes.
 ///
 /// # Errors
 /// See [`WorkError`].
 ///
 /// # Panics
-/// If a CPU that has begun has not finished `limit_ms` after this one: it may still be using what `work` borrows. A stop of
-/// the whole machine by its host does not count.
-pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) -> Result<(), WorkError> {
+/// If a CPU that has begun the work has not finished it `limit_ms` after this one: it may still use what `work` borrows.
+/// Time in which the host stopped the machine does not count.
+pub fn on_each_cpu(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) -> Result<(), WorkError> {
     if !interrupts_enabled() {
         return Err(WorkError::InterruptsOff);
     }
     let owner = cpu::current();
-    // SAFETY: only the lifetime is changed. A CPU uses the function only between `Phase::take` and `Phase::finish` of its
-    // work slot. Below, `wait_for` returns for each participant when `WorkSlot::is_over`, or when `Phase::withdraw` has
-    // succeeded, after which it cannot take the work any more; or it panics, and this function never returns.
+    // SAFETY: only the lifetime changes. A CPU uses the function only between `Phase::take` and `Phase::finish` of its
+    // work slot (`run`). Below, `OwnerWait::wait_for` returns for each participant when `WorkSlot::is_over` holds, or when
+    // `Phase::withdraw` has succeeded, after which the CPU cannot take the work; otherwise it panics, and this function
+    // never returns.
     let function = unsafe {
         core::mem::transmute::<*const (dyn Fn(&'static Cpu) + Sync + '_), *const (dyn Fn(&'static Cpu) + Sync)>(
             work,
         )
     };
-    let published = Published::new(Work { function, owner })?;
-    let participants = ranks::offer_work();
+    let published = Published::new(BorrowedWork { function, owner })?;
+    let participants = online_set::offer_work();
     let mut others = participants.clone();
     others.remove(owner);
     let woken = wake(others.iter());
-    // Also while this CPU does its own part, which may wait for the others'.
+    // By a timer, since this CPU's own part may wait for those of other CPUs.
     let retry = woken.outcome.err().and_then(|error| {
-        log::warn!("{error}; trying again");
+        log::warn!("{error}; retrying");
         timer::every(WAKE_RETRY, |_| wake_offered(), 0).ok()
     });
-    // Until all have finished: a CPU that has taken the work is watched by others at work, and one that has not by this.
+    // Until all have finished: CPUs at work watch each other, and this one watches a CPU that has not begun.
     let beating = watchdog::begin();
     run(&cpus()[owner.index()]);
     let mut waiting =
-        Waiting { limit_ms, timeout: Timeout::after_ms(limit_ms), woken, not_begun: CpuSet::EMPTY };
+        OwnerWait { limit_ms, timeout: Timeout::after_ms(limit_ms), woken, not_begun: CpuSet::EMPTY };
     participants.iter().for_each(|cpu| waiting.wait_for(&cpus()[cpu.index()]));
     retry.map(timer::cancel);
     drop(beating);
@@ -163,17 +168,17 @@ pub fn run_on_all(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) -> Result
     waiting.outcome()
 }
 
-/// The owner's wait for its participants.
-struct Waiting {
+/// The owner's wait for the participants.
+struct OwnerWait {
     limit_ms: u64,
-    /// For all of them together.
+    /// For all participants together.
     timeout: Timeout,
     woken: Woken,
     not_begun: CpuSet,
 }
 
-impl Waiting {
-    /// Returns when the CPU uses nothing of the work any more.
+impl OwnerWait {
+    /// Waits until the CPU no longer uses the work.
     fn wait_for(&mut self, cpu: &'static Cpu) {
         let is_over = || cpu.work.is_over(&cpu.hotplug);
         if halt_for(&mut self.timeout, is_over, || {}).is_ok() {
@@ -183,10 +188,10 @@ impl Waiting {
             self.not_begun.insert(cpu.id());
             return;
         }
-        // One that was woken late has begun late.
+        // A CPU that was woken late has begun late.
         let mut more = Timeout::after_ms(self.limit_ms);
         if !self.woken.missed.contains(cpu.id()) || halt_for(&mut more, is_over, || {}).is_err() {
-            panic!("cpu {} has not finished its work {} ms after this one", cpu.id(), self.limit_ms);
+            panic!("cpu {} has not finished its work {} ms after the owner", cpu.id(), self.limit_ms);
         }
     }
 
@@ -202,14 +207,14 @@ impl Waiting {
     }
 }
 
-/// What came of waking CPUs.
+/// The outcome of [`wake`].
 struct Woken {
     outcome: Result<(), WakeError>,
-    /// Those that were not.
+    /// The CPUs that were not woken.
     missed: CpuSet,
 }
 
-/// Ends the halt of each of these CPUs, as far as they can be interrupted.
+/// Sends each of these CPUs a wake-up IPI.
 fn wake(targets: impl Iterator<Item = CpuId>) -> Woken {
     let mut batch = Batch::new();
     let mut woken = Woken { outcome: Ok(()), missed: CpuSet::EMPTY };
@@ -226,7 +231,8 @@ fn wake(targets: impl Iterator<Item = CpuId>) -> Woken {
     woken
 }
 
-/// Tries again to end the halt of CPUs that have not taken their work: from a timer, so the next try is soon enough.
+/// Sends the wake-up IPI again to CPUs that have not taken their work. A timer callback, which does not wait for a busy
+/// ICR: it expires again soon.
 fn wake_offered() {
     let mut batch = Batch::without_waiting();
     for cpu in online().filter(|cpu| cpu.work.phase() == Phase::Offered) {
@@ -234,78 +240,86 @@ fn wake_offered() {
     }
 }
 
-/// Ends the halt of every other online CPU, so that each checks again what it waits for.
+/// Ends the halt of every other online CPU, so that each rechecks the condition that it waits for.
 ///
-/// **Context:** any but NMI.
+/// **Context:** thread or interrupt, interrupts on or off; not NMI.
 ///
 /// # Errors
-/// Some could not be interrupted; all others were. A CPU that waits by [`halt_until`](crate::time::halt_until) sees by itself
-/// what it waits for, only later, so it is enough to report the error.
+/// [`WakeError`] if no IPI could be sent to some CPUs; all others were woken. A CPU that waits by
+/// [`halt_until`](crate::time::halt_until) rechecks its condition by itself, only later, so it is enough to log the
+/// error.
 pub fn wake_others() -> Result<(), WakeError> {
     let me = cpu::current();
     wake(online().map(Cpu::id).filter(|cpu| *cpu != me)).outcome
 }
 
-/// As [`wake_others`], where nothing more can be done about an error than to report it.
+/// As [`wake_others`], but logs an error.
 pub fn wake_others_or_warn() {
     if let Err(error) = wake_others() {
         log::warn!("{error}");
     }
 }
 
-/// Ends the halt of one CPU. **Context:** any but NMI.
-pub(super) fn wake_one(cpu: &Cpu) -> Result<(), ApicError> {
+/// Ends the halt of one CPU.
+///
+/// **Context:** thread or interrupt, interrupts on or off; not NMI.
+///
+/// # Errors
+/// [`ApicError`] if no IPI could be sent.
+pub(super) fn wake_cpu(cpu: &Cpu) -> Result<(), ApicError> {
     apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Fixed(Vector::WAKE))
 }
 
-/// Ends the halt of a CPU that waits by [`halt_for`], and so sees by itself if it could not be interrupted.
+/// Ends the halt of a CPU that waits by [`halt_for`]. If no IPI can be sent, the CPU rechecks its condition by itself,
+/// only later.
 #[inline]
-pub(super) fn wake_waiting(cpu: &Cpu) {
+pub(super) fn wake_waiter(cpu: &Cpu) {
     let message = Message::Fixed(Vector::WAKE);
     if let Err(error) = Batch::brief().send(&IrqGuard::new(), cpu.entry.apic_id, message) {
         not_woken(cpu, error);
     }
 }
 
-/// Reports it once: a machine that cannot send interrupts has more to report.
+/// Logs the first such error only: a local APIC that cannot send causes many.
 #[cold]
 fn not_woken(cpu: &Cpu, error: ApicError) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {
-        log::warn!("cpu {} was not woken and goes on later: {error}", cpu.id());
+        log::warn!("cpu {} was not woken and continues later: {error}", cpu.id());
     }
 }
 
-/// Whether a CPU has work that it has not finished.
+/// Returns whether a CPU has work that it has not finished.
 pub(super) fn is_due(cpu: &Cpu) -> bool {
     cpu.work.phase() != Phase::Idle
 }
 
-/// Runs the work that this CPU is offered, unless it is withdrawn.
+/// Runs the work that this CPU is offered, unless it was withdrawn.
 fn run(me: &'static Cpu) {
     if !me.work.apply(Phase::take) {
         return;
     }
     let work = *WORK.lock();
-    let Some(Work { function, owner }) = work else {
+    let Some(BorrowedWork { function, owner }) = work else {
         unreachable!("the owner of work waits for all that have taken it");
     };
     let beating = watchdog::begin();
-    // SAFETY: this CPU has taken the work and not finished it, so `run_on_all` still borrows the function.
+    // SAFETY: this CPU has taken the work (`Phase::take` above) and not finished it. Until then `OwnerWait::wait_for` in
+    // `on_each_cpu` does not return for this CPU, so the borrow lives.
     unsafe { (*function)(me) };
     drop(beating);
     me.work.apply(Phase::finish);
     if owner != me.id() {
-        wake_waiting(&cpus()[owner.index()]);
+        wake_waiter(&cpus()[owner.index()]);
     }
 }
 
-/// The interrupt only ends a halt.
+/// The handler of the wake-up IPI, which only ends a halt.
 pub(super) fn wake_interrupt(_: &mut TrapFrame) {
     apic::end_of_interrupt();
 }
 
-/// Waits for work, and runs it, permanently.
+/// The idle loop: runs work, goes offline on request, and halts otherwise.
 pub fn idle() -> ! {
     let me = &cpus()[cpu::current().index()];
     loop {
@@ -314,11 +328,11 @@ pub fn idle() -> ! {
         if is_due(me) {
             drop(guard);
             run(me);
-        } else if hotplug::is_asked(me) {
+        } else if hotplug::is_offline_requested(me) {
             drop(guard);
-            hotplug::leave_idle(me);
+            hotplug::offline_from_idle(me);
         } else {
-            // An interrupt that has arrived since the checks above ends the halt.
+            // An interrupt that arrives after the checks above ends the halt.
             guard.halt();
         }
     }

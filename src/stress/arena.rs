@@ -5,7 +5,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
 
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// Sizes are powers of two from 16 bytes to a page.
 const SMALLEST_SHIFT: u32 = 4;
@@ -18,7 +18,7 @@ struct Pool {
     end: usize,
 }
 
-struct Arena(IrqMutex<Pool>);
+struct Arena(SpinLockIrq<Pool>);
 
 /// The arena as a global allocator: that of every program without a heap of its own (see [`program!`](crate::program!)).
 pub struct ArenaHeap;
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for ArenaHeap {
     }
 }
 
-static ARENA: Arena = Arena(IrqMutex::new(Pool { free: [0; CLASSES], next: 0, end: 0 }));
+static ARENA: Arena = Arena(SpinLockIrq::new(Pool { free: [0; CLASSES], next: 0, end: 0 }));
 crate::name_lock!(ARENA, |_, is_so| is_so(ARENA.0.owner()));
 
 /// Gives the arena that memory; all that was handed out from it before is void.

@@ -61,7 +61,7 @@ impl Platform for Kernel<'_> {
     fn offline_cpu(&self, id: u32) -> Result<(), Failure> {
         match hotplug::offline(CpuId(id)) {
             Ok(()) => Ok(()),
-            Err(error @ OfflineError::StillLeaving { stage, .. }) => {
+            Err(error @ OfflineError::OfflineInProgress { stage, .. }) => {
                 self.exclude_cpu(&error);
                 Err(Failure::Stuck { cpu: id, stage: stage.name() })
             }
@@ -77,7 +77,7 @@ impl Platform for Kernel<'_> {
         hotplug::online(CpuId(id)).map_err(|error| {
             self.exclude_cpu(&error);
             let stage = match error {
-                OnlineError::DidNotCome { stage, .. } | OnlineError::StillReturning { stage, .. } => {
+                OnlineError::NoProgress { stage, .. } | OnlineError::OnlineInProgress { stage, .. } => {
                     stage.name()
                 }
                 _ => "away",
@@ -87,11 +87,11 @@ impl Platform for Kernel<'_> {
     }
 
     fn is_offline_requested(&self, id: u32) -> bool {
-        hotplug::is_asked(&smp::cpus()[id as usize])
+        hotplug::is_offline_requested(&smp::cpus()[id as usize])
     }
 
     fn go_offline(&self, _: u32) {
-        hotplug::leave_if_asked();
+        hotplug::offline_point();
     }
 
     fn with_interrupts(&self, mut handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {

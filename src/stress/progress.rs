@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::allocators::Allocator;
 use super::workloads::Workload;
 use crate::config::PROGRESS_MS;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::time::timer::{self, Expiry, TimerId};
 use crate::wire::{self, LANES_IN_RECORD, Record};
 use crate::{console, patchable, per_cpu, smp, time};
@@ -35,7 +35,7 @@ pub struct Progress {
     pub budget_us: u64,
 }
 
-static CURRENT: IrqMutex<Option<Progress>> = IrqMutex::new(None);
+static CURRENT: SpinLockIrq<Option<Progress>> = SpinLockIrq::new(None);
 crate::name_lock!(CURRENT);
 
 /// From now on progress is that of this workload, or of none.

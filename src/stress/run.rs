@@ -232,7 +232,7 @@ impl Bench<'_> {
         progress::set(Some(self.progress(workload, began_us)));
         let give_up = self.give_up;
         // This CPU comes back when all have met for the last time.
-        let ran = smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+        let ran = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
             // Not by the CPU's rank at this moment, which others may have changed by going offline.
             if let Ok(rank) = ids.binary_search(&cpu.id().0) {
                 // SAFETY: each CPU has a place of its own, and with it the contexts of that number and of the handler's.
@@ -311,7 +311,7 @@ impl Bench<'_> {
 /// Empties what the allocator keeps for each CPU.
 fn drain(source: &dyn FrameSource) -> Result<(), StressError> {
     let cpus = smp::online().count();
-    let drained = smp::run_on_all(STRESS_GRACE_MS, &|cpu| {
+    let drained = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         if let Some(rank) = cpu.rank() {
             for number in [rank, cpus + rank] {
                 // SAFETY: each CPU has its own, no workload runs, and there are no more of them than twice the CPUs.

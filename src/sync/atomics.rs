@@ -1,7 +1,7 @@
-//! Atomics of lock-free code: the real ones, or those of a model checker, which tries the interleavings of a small model.
+//! The atomics of lock-free code: those of `core`, or those of a model checker.
 
 #[cfg(loom)]
-pub use super::loomed::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub use super::model_atomics::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
@@ -9,8 +9,8 @@ pub use loom::sync::atomic::fence;
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// Tells loom that the `SeqCst` operations around it are ordered. loom treats a `SeqCst` operation as `AcqRel` and knows the
-/// single order of fences only. Elsewhere this is nothing: the operations themselves are in that order.
+/// Orders the `SeqCst` operations around it under loom, which treats a `SeqCst` operation as `AcqRel` and has a total
+/// order of fences only. Without loom this does nothing, since the operations themselves are totally ordered.
 #[inline(always)]
 pub fn order_sequentially() {
     #[cfg(loom)]

@@ -1,35 +1,36 @@
-//! CPU hotplug: the state of each CPU, and the protocol by which one CPU takes another offline and brings it back. This is
-//! the lock-free half of `smp::hotplug`. It has no statics and no assembly, compiles on any host, and its models run there.
+//! The protocol of CPU hotplug: the state of each CPU, and how one CPU takes another offline and brings it back. The
+//! lock-free part of `smp::hotplug`, without statics and assembly. It compiles on any host, where tests and models run
+//! it.
 //!
-//! Three parties change a CPU's state. The *requester* is the CPU that runs [`take_offline`] or [`bring_online`]; a
-//! [`HotplugLock`] lets only one of them run at a time. The *target* is the CPU itself. *NMI senders* are CPUs that want to
-//! know where the target is, or to stop it.
+//! Three parties change a CPU's state. The *requester* is the CPU that runs [`take_offline`] or [`bring_online`], one at
+//! a time under the [`HotplugLock`]. The *target* is the CPU itself. *NMI senders* are CPUs that send the target an NMI.
 //!
 //! | state | next | changed by |
 //! |---|---|---|
-//! | [`NotStarted`](HotplugState::NotStarted) | `Online` when bring-up has succeeded | requester (bring-up) |
-//! | [`Online`](HotplugState::Online) | `OfflinePending` | requester |
-//! | [`OfflinePending`](HotplugState::OfflinePending) | `Online` when the request is withdrawn | requester |
+//! | [`NotStarted`] | `Online` after bring-up | requester (bring-up) |
+//! | [`Online`] | `OfflinePending` | requester |
+//! | [`OfflinePending`] | `Online` if the request is withdrawn | requester |
 //! | | `Teardown`, `Refused` | target |
-//! | [`Teardown`](HotplugState::Teardown), [`IrqsDrained`](HotplugState::IrqsDrained), [`IpiClosed`](HotplugState::IpiClosed), [`Migrated`](HotplugState::Migrated) | the next one, at last `Offline`; `Refused` | target |
-//! | [`Offline`](HotplugState::Offline) | `Restarting` when no NMI sender is left | requester |
-//! | [`Restarting`](HotplugState::Restarting) | `Offline` when no interrupt could be sent, `Failed` | requester |
+//! | [`Teardown`], [`IrqsDrained`], [`IpiClosed`], [`Migrated`] | the next one, at last `Offline`; `Refused` before `Migrated` | target |
+//! | [`Offline`] | `Restarting` if there is no NMI sender | requester |
+//! | [`Restarting`] | `Offline` if no INIT or start-up IPI could be sent, `Failed` | requester |
 //! | | `Resuming` | target |
-//! | [`Resuming`](HotplugState::Resuming) | `Online` | target |
-//! | [`Refused`](HotplugState::Refused) | `Online`, `OfflinePending` | requester |
-//! | [`Failed`](HotplugState::Failed) | none | |
+//! | [`Resuming`] | `Online` | target |
+//! | [`Refused`] | `Online`, `OfflinePending` | requester |
+//! | [`Failed`] | none | |
 //!
-//! Every transition is a compare-and-exchange of one word, so of two parties that want to change the same state one fails
-//! and learns the new state. Three properties follow, which the models check:
+//! Every transition is a compare-and-exchange of one word. Of two parties that change the same state, one fails and
+//! learns the new state. Three properties follow, which the models check:
 //!
-//! - A requester whose time has passed either withdraws its request, and then the target stays online, or fails to withdraw
-//!   it, and then the target is on its way and is reported so. [`Outcome::Withdrawn`] means *as online as before*.
-//! - `Failed` is entered only after the target's bring-up slot was given up, which the target checks last before it runs
-//!   anything of the kernel's again. So a CPU that is `Failed` never touches the stack that it left, nor what its work borrows.
-//!   A CPU that is past that check is waited for; if it does not come in time, it is reported as
-//!   [`Returned::InProgress`], and still counts as running.
-//! - An NMI is sent only under an [`NmiPermit`], of which there is none from `Offline` to `Resuming`, and `Restarting` waits
-//!   until all are returned. So none reaches a CPU between INIT and the load of its IDT, where it would be a triple fault.
+//! - After a time-out, the requester either withdraws its request, and the target stays online; or the withdrawal fails,
+//!   since the target has acknowledged, and the requester returns [`OfflineOutcome::InProgress`].
+//! - A CPU becomes `Failed` only after its bring-up slot was given up. The target checks the slot before it runs any
+//!   other code of the kernel, so a `Failed` CPU never uses its stack again, nor what its work borrows. A CPU that has
+//!   passed that check is waited for. If it is late, the requester returns [`OnlineOutcome::InProgress`], and the CPU
+//!   still counts as running.
+//! - An NMI is sent only under an [`NmiPermit`]. None is granted from `Offline` to `Resuming`, and `Restarting` waits
+//!   until all are returned. So no NMI reaches a CPU between INIT and the load of its IDT, where it would be a triple
+//!   fault.
 
 use core::fmt;
 
@@ -38,40 +39,40 @@ use ap_trampoline::SlotState;
 use super::atomics::{AtomicU32, Ordering};
 use crate::cpu::CpuId;
 
-/// How far a CPU is on its way offline or back.
+/// The hotplug state of a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum HotplugState {
-    /// It has not come up at boot.
+    /// It has not come online at boot.
     NotStarted,
-    /// No other CPU has asked it to go offline.
+    /// It is online, and there is no request to go offline.
     Online,
-    /// It has been asked.
+    /// It is requested to go offline and has not acknowledged.
     OfflinePending,
-    /// It has acknowledged the request: it takes no new work, and device interrupts go to another CPU.
+    /// It has acknowledged the request. It takes no new work, and device interrupts are routed to another CPU.
     Teardown,
-    /// Its timer is stopped, and the interrupts that were pending have been taken. It still answers calls.
+    /// Its timer is stopped, and no interrupt is pending. It still runs calls.
     IrqsDrained,
-    /// It takes no calls, and all that came before have been run: from here on it runs nothing but its own way to the halt.
+    /// Its call queue is empty and closed. From here on it runs no code of other CPUs.
     IpiClosed,
-    /// Its timers are served elsewhere, and its cached frames are freed. It is about to halt.
+    /// Its timers belong to another CPU, and its cached frames are free. It is about to halt.
     Migrated,
-    /// It halts with interrupts off and touches no memory.
+    /// It halts with interrupts off and uses no memory.
     Offline,
-    /// It is being restarted by INIT and start-up interrupts.
+    /// It is being restarted by INIT and start-up IPIs.
     Restarting,
-    /// It is back on the stack that it left, with its IDT loaded.
+    /// It is on its own stack again, with its IDT loaded.
     Resuming,
-    /// It could not go offline and is back at work.
+    /// It could not go offline and continues its work.
     Refused,
-    /// It was restarted and did not come in time. It never will.
+    /// It was restarted and did not reach its bring-up slot in time. It never comes online again.
     Failed,
 }
 
 use HotplugState::*;
 
 impl HotplugState {
-    /// All of them, in their order.
+    /// All states, in order.
     pub const ALL: [HotplugState; 12] = [
         NotStarted,
         Online,
@@ -87,7 +88,7 @@ impl HotplugState {
         Failed,
     ];
 
-    /// Its name in reports.
+    /// Returns its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             NotStarted => "not-started",
@@ -105,12 +106,13 @@ impl HotplugState {
         }
     }
 
-    /// The state of that number.
+    /// Returns the state with that number.
     const fn from_number(number: u32) -> HotplugState {
         HotplugState::ALL[number as usize % HotplugState::ALL.len()]
     }
 
-    /// Whether an NMI may be sent to a CPU in this state: it has an IDT and will not be restarted before the sender is done.
+    /// Returns whether a CPU in this state may be sent an NMI: it has an IDT and is not restarted while the sender holds
+    /// a permit.
     const fn admits_nmi(self) -> bool {
         matches!(
             self,
@@ -125,83 +127,81 @@ impl fmt::Display for HotplugState {
     }
 }
 
-/// A CPU's state, and how many NMI senders hold a permit. Each transition gives the new value, or `None` where it is not
-/// allowed.
+/// A CPU's state and the number of NMI permits. Each transition returns the new value, or `None` if it is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct StateWord {
     /// The state.
     pub state: HotplugState,
-    /// Permits that have not been returned.
+    /// The NMI permits that have not been returned.
     pub nmi_senders: u32,
 }
 
-/// Below this bit of a packed [`Word`] is the state, from it on the number of NMI senders.
+/// The bit of a packed [`StateWord`] from which on it holds the number of NMI senders. Below is the state.
 const SENDERS_SHIFT: u32 = 8;
 const STATE_MASK: u32 = (1 << SENDERS_SHIFT) - 1;
 
-/// A transition of [`Word`].
-pub type Transition = fn(Word) -> Option<Word>;
+/// A transition of [`StateWord`].
+pub type Transition = fn(StateWord) -> Option<StateWord>;
 
-impl Word {
-    const fn from_bits(bits: u32) -> Word {
-        Word { state: HotplugState::from_number(bits & STATE_MASK), nmi_senders: bits >> SENDERS_SHIFT }
+impl StateWord {
+    const fn from_bits(bits: u32) -> StateWord {
+        StateWord { state: HotplugState::from_number(bits & STATE_MASK), nmi_senders: bits >> SENDERS_SHIFT }
     }
 
     const fn bits(self) -> u32 {
         self.state as u32 | self.nmi_senders << SENDERS_SHIFT
     }
 
-    const fn to(self, state: HotplugState) -> Option<Word> {
-        Some(Word { state, ..self })
+    const fn to(self, state: HotplugState) -> Option<StateWord> {
+        Some(StateWord { state, ..self })
     }
 
-    // --- The requester's. ---
+    // --- Transitions by the requester. ---
 
-    /// The CPU has come up at boot.
-    pub const fn start(self) -> Option<Word> {
+    /// The CPU has come online at boot.
+    pub const fn start(self) -> Option<StateWord> {
         if matches!(self.state, NotStarted) { self.to(Online) } else { None }
     }
 
-    /// The CPU is asked to go offline. A refusal that nobody has read is forgotten.
-    pub const fn request_offline(self) -> Option<Word> {
+    /// The CPU is requested to go offline. Discards an earlier refusal.
+    pub const fn request_offline(self) -> Option<StateWord> {
         if matches!(self.state, Online | Refused) { self.to(OfflinePending) } else { None }
     }
 
     /// The request is withdrawn, unless the target has acknowledged it.
-    pub const fn withdraw_offline(self) -> Option<Word> {
+    pub const fn withdraw_offline(self) -> Option<StateWord> {
         if matches!(self.state, OfflinePending) { self.to(Online) } else { None }
     }
 
     /// The requester has read that the target refused.
-    pub const fn accept_refusal(self) -> Option<Word> {
+    pub const fn accept_refusal(self) -> Option<StateWord> {
         if matches!(self.state, Refused) { self.to(Online) } else { None }
     }
 
-    /// The CPU will be sent INIT. No NMI may be on its way then.
-    pub const fn restart(self) -> Option<Word> {
+    /// The CPU is about to be sent INIT. Not allowed while there is an NMI sender.
+    pub const fn restart(self) -> Option<StateWord> {
         if matches!(self.state, Offline) && self.nmi_senders == 0 { self.to(Restarting) } else { None }
     }
 
-    /// It was not sent INIT, or no start-up interrupt after that.
-    pub const fn cancel_restart(self) -> Option<Word> {
+    /// The INIT, or each start-up IPI, could not be sent.
+    pub const fn cancel_restart(self) -> Option<StateWord> {
         if matches!(self.state, Restarting) { self.to(Offline) } else { None }
     }
 
-    /// Its bring-up slot has been given up.
-    pub const fn fail(self) -> Option<Word> {
+    /// Its bring-up slot was given up.
+    pub const fn fail(self) -> Option<StateWord> {
         if matches!(self.state, Restarting) { self.to(Failed) } else { None }
     }
 
-    // --- The target's. ---
+    // --- Transitions by the target. ---
 
-    /// The target goes offline, and the request can no longer be withdrawn.
-    pub const fn acknowledge(self) -> Option<Word> {
+    /// The target acknowledges: the request can no longer be withdrawn.
+    pub const fn acknowledge(self) -> Option<StateWord> {
         if matches!(self.state, OfflinePending) { self.to(Teardown) } else { None }
     }
 
-    /// The next step on its way, the last but one of which is [`HotplugState::Migrated`]; the last is
-    /// [`CpuHotplug::HALT`].
-    pub const fn advance(self) -> Option<Word> {
+    /// The target proceeds to the next state, up to [`HotplugState::Migrated`]. [`CpuHotplug::HALT`] is the last step.
+    pub const fn advance(self) -> Option<StateWord> {
         match self.state {
             Teardown => self.to(IrqsDrained),
             IrqsDrained => self.to(IpiClosed),
@@ -210,13 +210,13 @@ impl Word {
         }
     }
 
-    /// It halts now.
-    pub const fn halt(self) -> Option<Word> {
+    /// The target halts.
+    pub const fn halt(self) -> Option<StateWord> {
         if matches!(self.state, Migrated) { self.to(Offline) } else { None }
     }
 
-    /// It cannot go offline, and goes on with its work.
-    pub const fn refuse(self) -> Option<Word> {
+    /// The target cannot go offline and continues its work.
+    pub const fn refuse(self) -> Option<StateWord> {
         if matches!(self.state, OfflinePending | Teardown | IpiClosed | IrqsDrained) {
             self.to(Refused)
         } else {
@@ -224,65 +224,66 @@ impl Word {
         }
     }
 
-    /// It is past its bring-up slot, and has its IDT.
-    pub const fn resume(self) -> Option<Word> {
+    /// The target has passed its bring-up slot and loaded its IDT.
+    pub const fn resume(self) -> Option<StateWord> {
         if matches!(self.state, Restarting) { self.to(Resuming) } else { None }
     }
 
-    /// It takes work again.
-    pub const fn complete(self) -> Option<Word> {
+    /// The target takes work again.
+    pub const fn complete(self) -> Option<StateWord> {
         if matches!(self.state, Resuming) { self.to(Online) } else { None }
     }
 
-    // --- NMI senders'. ---
+    // --- Transitions by NMI senders. ---
 
-    /// One more sender, where the state allows it.
-    pub const fn admit_nmi(self) -> Option<Word> {
+    /// Grants a permit, if the state allows it.
+    pub const fn admit_nmi(self) -> Option<StateWord> {
         if !self.state.admits_nmi() || self.nmi_senders == u32::MAX >> SENDERS_SHIFT {
             return None;
         }
-        Some(Word { nmi_senders: self.nmi_senders + 1, ..self })
+        Some(StateWord { nmi_senders: self.nmi_senders + 1, ..self })
     }
 
-    /// One sender less.
-    pub const fn return_nmi(self) -> Option<Word> {
+    /// Returns a permit.
+    pub const fn return_nmi(self) -> Option<StateWord> {
         match self.nmi_senders.checked_sub(1) {
-            Some(nmi_senders) => Some(Word { nmi_senders, ..self }),
+            Some(nmi_senders) => Some(StateWord { nmi_senders, ..self }),
             None => None,
         }
     }
 }
 
-/// One CPU's hotplug state, which all CPUs share.
+/// The hotplug state of one CPU, shared by all CPUs.
 #[derive(Debug)]
 pub struct CpuHotplug(AtomicU32);
 
-/// The right to send an NMI to a CPU, until it is dropped. As long as one exists the CPU is not restarted.
+/// A permit to send an NMI to a CPU. The CPU is not restarted before it is dropped.
 #[derive(Debug)]
 pub struct NmiPermit<'a>(&'a CpuHotplug);
 
 impl CpuHotplug {
-    /// What a CPU adds to its word when it halts: [`Word::halt`], by one instruction that needs no stack.
+    /// The number that a CPU adds to its word when it halts: the transition [`StateWord::halt`] by one instruction
+    /// without a stack.
     pub const HALT: u32 = {
-        let migrated = Word { state: Migrated, nmi_senders: 0 };
+        let migrated = StateWord { state: Migrated, nmi_senders: 0 };
         match migrated.halt() {
             Some(offline) => offline.bits() - migrated.bits(),
             None => panic!("a CPU cannot halt"),
         }
     };
 
-    /// A CPU that has not come up yet.
+    /// Creates the state of a CPU that has not come online.
     #[allow(clippy::new_without_default, reason = "atomics under loom have no const default")]
     pub fn new() -> CpuHotplug {
-        CpuHotplug(AtomicU32::new(Word { state: NotStarted, nmi_senders: 0 }.bits()))
+        CpuHotplug(AtomicU32::new(StateWord { state: NotStarted, nmi_senders: 0 }.bits()))
     }
 
-    /// The whole word, as it is now.
-    pub fn word(&self) -> Word {
-        Word::from_bits(self.0.load(Ordering::Acquire))
+    /// Returns the word.
+    pub fn word(&self) -> StateWord {
+        StateWord::from_bits(self.0.load(Ordering::Acquire))
     }
 
-    /// The state, as it is now.
+    /// Returns the state.
     #[inline]
     pub fn state(&self) -> HotplugState {
         self.word().state
@@ -291,20 +292,20 @@ impl CpuHotplug {
     /// Makes a transition.
     ///
     /// # Errors
-    /// The state that does not allow it.
+    /// The current state, if it does not allow the transition.
     pub fn apply(&self, transition: Transition) -> Result<(), HotplugState> {
-        // Not `fetch_update`: loom does not try all that may come between its load and its exchange.
+        // Not `fetch_update`: loom does not explore all interleavings between its load and its exchange.
         let mut bits = self.0.load(Ordering::Acquire);
-        while let Some(next) = transition(Word::from_bits(bits)) {
+        while let Some(next) = transition(StateWord::from_bits(bits)) {
             match self.0.compare_exchange(bits, next.bits(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(()),
                 Err(now) => bits = now,
             }
         }
-        Err(Word::from_bits(bits).state)
+        Err(StateWord::from_bits(bits).state)
     }
 
-    /// Makes a transition that nothing but an error in the protocol could prevent.
+    /// Makes a transition that is always allowed unless the protocol is broken.
     ///
     /// # Panics
     /// If the state does not allow it.
@@ -314,12 +315,12 @@ impl CpuHotplug {
         }
     }
 
-    /// Asks for the right to send an NMI; `None` for a CPU that is offline, or has not come up. **Context:** any.
+    /// Grants a permit to send an NMI. `None` if the CPU is offline or has not come online. **Context:** any.
     pub fn admit_nmi(&self) -> Option<NmiPermit<'_>> {
-        self.apply(Word::admit_nmi).is_ok().then(|| NmiPermit(self))
+        self.apply(StateWord::admit_nmi).is_ok().then(|| NmiPermit(self))
     }
 
-    /// The word itself, for the instruction that ends the last step; see [`CpuHotplug::HALT`].
+    /// Returns a pointer to the word, for the instruction that adds [`CpuHotplug::HALT`].
     #[cfg(target_os = "none")]
     pub fn as_ptr(&self) -> *mut u32 {
         self.0.as_ptr()
@@ -328,90 +329,91 @@ impl CpuHotplug {
 
 impl Drop for NmiPermit<'_> {
     fn drop(&mut self) {
-        self.0.step(Word::return_nmi);
+        self.0.step(StateWord::return_nmi);
     }
 }
 
-/// What a restarted CPU's bring-up slot is when its time has passed: given up, unless the CPU is past it.
+/// Returns the new state of a bring-up slot after a time-out: `GivenUp`, or `None` if the CPU has passed it.
 pub const fn give_up_slot(state: u32) -> Option<u32> {
     if state == SlotState::Online as u32 { None } else { Some(SlotState::GivenUp as u32) }
 }
 
-/// What a requester needs from its surroundings.
+/// How a requester waits.
 pub trait Requester {
-    /// Waits until `is_over`, at most for the operation's time-out; whether it is. The target wakes the requester when it
-    /// has reached one of the states that are waited for.
+    /// Waits until `is_over` returns true, or for the operation's time-out. Returns the last value of `is_over`. The
+    /// target wakes the requester when it has reached a state that is waited for.
     fn wait(&self, is_over: impl Fn() -> bool) -> bool;
 
-    /// As [`wait`](Self::wait), for a step that takes the target a few instructions and after which it wakes nobody.
+    /// As [`wait`](Self::wait), but spins: for a step of a few instructions, after which the target does not wake the
+    /// requester.
     fn spin(&self, is_over: impl Fn() -> bool) -> bool;
 }
 
-/// How an offline operation ended.
+/// The outcome of [`take_offline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OfflineOutcome {
     /// The CPU is offline.
     Offline,
-    /// It was not online, and nothing was changed.
+    /// The CPU was not online. Nothing has changed.
     NotOnline(HotplugState),
-    /// It did not acknowledge the request in time, which was withdrawn: it is as online as before.
+    /// The CPU did not acknowledge in time, and the request was withdrawn. It is online as before.
     Withdrawn,
-    /// It has gone back to work and left the reason. It is online.
+    /// The CPU has refused and stored the reason. It is online.
     Refused,
-    /// It has acknowledged, but has not arrived in time. It is still on its way, and will be offline or refuse.
+    /// The CPU has acknowledged, but is not offline in time. It will be offline or refuse.
     InProgress(HotplugState),
 }
 
-/// Takes a CPU offline. `wake` ends the target's halt; if it could not, the target notices the request when it next wakes.
-/// The caller holds the [`HotplugLock`].
-pub fn take_offline(cpu: &CpuHotplug, requester: &impl Requester, wake: impl Fn()) -> Outcome {
-    if let Err(state) = cpu.apply(Word::request_offline) {
-        return Outcome::NotOnline(state);
+/// Takes a CPU offline. `wake` ends the target's halt; if it fails, the target reads the request when it next wakes. The
+/// caller holds the [`HotplugLock`].
+pub fn take_offline(cpu: &CpuHotplug, requester: &impl Requester, wake: impl Fn()) -> OfflineOutcome {
+    if let Err(state) = cpu.apply(StateWord::request_offline) {
+        return OfflineOutcome::NotOnline(state);
     }
     wake();
     let is_answered = || matches!(cpu.state(), Migrated | Offline | Refused);
-    // The second time for a target that has acknowledged when the first time-out was over.
+    // The second wait is for a target that has acknowledged before the first time-out.
     for _ in 0..2 {
         if requester.wait(is_answered) {
             break;
         }
-        if cpu.apply(Word::withdraw_offline).is_ok() {
-            return Outcome::Withdrawn;
+        if cpu.apply(StateWord::withdraw_offline).is_ok() {
+            return OfflineOutcome::Withdrawn;
         }
     }
     requester.spin(|| cpu.state() != Migrated);
     match cpu.state() {
-        Offline => Outcome::Offline,
+        Offline => OfflineOutcome::Offline,
         Refused => {
-            cpu.step(Word::accept_refusal);
-            Outcome::Refused
+            cpu.step(StateWord::accept_refusal);
+            OfflineOutcome::Refused
         }
-        state => Outcome::InProgress(state),
+        state => OfflineOutcome::InProgress(state),
     }
 }
 
-/// What [`bring_online`] needs besides.
+/// How a requester restarts a target.
 pub trait Starter: Requester {
-    /// Why no interrupt could be sent.
+    /// Why the INIT or the start-up IPIs could not be sent.
     type Error;
 
-    /// Prepares the target's bring-up slot and sends INIT and start-up interrupts.
+    /// Prepares the target's bring-up slot and sends INIT and start-up IPIs.
     ///
     /// # Errors
-    /// Either could not be sent, so the target has not left the state it was in, or waits for a start-up interrupt. The
-    /// slot is as before.
+    /// The INIT, or each start-up IPI, could not be sent: the target still halts, or waits for a start-up IPI. The slot
+    /// is unchanged.
     fn start(&self) -> Result<(), Self::Error>;
 
-    /// How many stages of bring-up the target has reached.
+    /// Returns the number of bring-up stages that the target has reached.
     fn stages(&self) -> u32;
 
-    /// Decides about the target's slot by [`give_up_slot`]: whether the target is past it.
-    fn settle(&self) -> bool;
+    /// Finalises the target's slot by [`give_up_slot`]. Returns whether the target has passed it.
+    fn finalize_slot(&self) -> bool;
 }
 
-/// Waits until the target is online; whether it is. Each further stage that it reaches renews the time-out, as at boot: a host
-/// may give all CPUs together a fraction of one core, so no time for all stages would tell a late CPU from a dead one. The
-/// wait ends all the same, because the number of stages is fixed.
+/// Waits until the target is online, and returns whether it is. Each further stage renews the time-out, as at boot: a
+/// host may run all CPUs on a fraction of one core, so no fixed time distinguishes a late CPU from a dead one. The wait
+/// ends because the number of stages is fixed.
 fn wait_for_return(cpu: &CpuHotplug, starter: &impl Starter) -> bool {
     let is_online = || cpu.state() == Online;
     let mut seen = starter.stages();
@@ -424,73 +426,73 @@ fn wait_for_return(cpu: &CpuHotplug, starter: &impl Starter) -> bool {
     is_online()
 }
 
-/// How an online operation ended.
+/// The outcome of [`bring_online`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Returned<E> {
+pub enum OnlineOutcome<E> {
     /// The CPU is online.
     Online,
-    /// It was not offline, and nothing was changed.
+    /// The CPU was not offline. Nothing has changed.
     NotOffline(HotplugState),
-    /// Another CPU is about to send it an NMI and does not finish. Nothing was changed.
+    /// Another CPU did not return its NMI permit in time. Nothing has changed.
     NmiPending,
-    /// No interrupt could be sent. It is offline as before.
+    /// The INIT, or each start-up IPI, could not be sent. The CPU is offline as before.
     NotSent(E),
-    /// It reached no further stage in time, and never will.
+    /// The CPU reached no further stage in time. It never comes online again.
     Failed,
-    /// It is past its slot and will be online, but is not yet.
+    /// The CPU has passed its slot and will be online, but is not in time.
     InProgress(HotplugState),
 }
 
-/// Brings a CPU back. The caller holds the [`HotplugLock`].
-pub fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> Returned<S::Error> {
-    // No new ones are admitted in the state that is needed.
+/// Brings an offline CPU online. The caller holds the [`HotplugLock`].
+pub fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> OnlineOutcome<S::Error> {
+    // No permit is granted in state `Offline`.
     starter.spin(|| cpu.word().nmi_senders == 0);
-    if cpu.apply(Word::restart).is_err() {
+    if cpu.apply(StateWord::restart).is_err() {
         return match cpu.state() {
-            Offline => Returned::NmiPending,
-            state => Returned::NotOffline(state),
+            Offline => OnlineOutcome::NmiPending,
+            state => OnlineOutcome::NotOffline(state),
         };
     }
     if let Err(error) = starter.start() {
-        cpu.step(Word::cancel_restart);
-        return Returned::NotSent(error);
+        cpu.step(StateWord::cancel_restart);
+        return OnlineOutcome::NotSent(error);
     }
     if wait_for_return(cpu, starter) {
-        return Returned::Online;
+        return OnlineOutcome::Online;
     }
-    if !starter.settle() {
-        cpu.step(Word::fail);
-        return Returned::Failed;
+    if !starter.finalize_slot() {
+        cpu.step(StateWord::fail);
+        return OnlineOutcome::Failed;
     }
-    // Nothing stops it any more: it is late, not lost.
-    if wait_for_return(cpu, starter) { Returned::Online } else { Returned::InProgress(cpu.state()) }
+    // The target has passed its slot: it is late, not lost.
+    if wait_for_return(cpu, starter) { OnlineOutcome::Online } else { OnlineOutcome::InProgress(cpu.state()) }
 }
 
-/// The right to take a CPU offline or to bring one back, which one CPU has at a time.
+/// The lock of hotplug operations: one at a time. It does not wait.
 #[derive(Debug)]
 pub struct HotplugLock(AtomicU32);
 
-/// The right, held.
+/// A [`HotplugLock`], held until this is dropped.
 #[derive(Debug)]
 pub struct HotplugGuard<'a>(&'a HotplugLock);
 
 impl HotplugLock {
-    /// A free one.
+    /// Creates a free lock.
     #[cfg(not(any(loom, shuttle)))]
     pub const fn new() -> HotplugLock {
         HotplugLock(AtomicU32::new(0))
     }
 
-    /// A free one.
+    /// Creates a free lock.
     #[cfg(any(loom, shuttle))]
     pub fn new() -> HotplugLock {
         HotplugLock(AtomicU32::new(0))
     }
 
-    /// Takes it for the CPU `me`.
+    /// Takes the lock for the CPU `me`.
     ///
     /// # Errors
-    /// The CPU that has it.
+    /// The CPU that holds it.
     pub fn try_lock(&self, me: CpuId) -> Result<HotplugGuard<'_>, CpuId> {
         match self.0.compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(HotplugGuard(self)),
@@ -498,7 +500,7 @@ impl HotplugLock {
         }
     }
 
-    /// The CPU that has it, which waits for a target to change its state.
+    /// Returns the CPU that holds the lock. **Context:** any.
     pub fn holder(&self) -> Option<CpuId> {
         self.0.load(Ordering::Acquire).checked_sub(1).map(CpuId)
     }

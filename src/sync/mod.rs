@@ -1,17 +1,19 @@
-//! Layer 2: spin locks that are safe against interrupts and name who holds and who awaits them, waits that end, and what CPUs
-//! ask of each other.
+//! Layer 2: synchronisation. Spin locks with names and reports of their holders and waiters, deadlines and time-outs, and
+//! the lock-free protocols between CPUs.
 //!
-//! There is one family of locks, which is built on [`QueuedLock`](queued): [`SpinLockIrq`] turns interrupts off,
-//! [`SpinLock`] takes an [`IrqGuard`](crate::cpu::IrqGuard) as the proof that they are off. What is set once is a
-//! `spin::Once`.
+//! All locks are built on one [`QueuedLock`](queued). [`SpinLockIrq`] disables interrupts. [`SpinLock`] takes an
+//! [`IrqGuard`](crate::cpu::IrqGuard) as the proof that they are off. For a value that is set once, use `spin::Once`.
 
 mod atomics;
+pub(crate) mod call_queue;
 #[cfg(target_os = "none")]
 mod deadline;
+pub(crate) mod heartbeat;
 pub(crate) mod hotplug;
-pub(crate) mod inboxes;
 #[cfg(loom)]
-pub mod loomed;
+pub mod model_atomics;
+#[cfg(all(shuttle, test))]
+pub mod model_schedules;
 #[cfg(target_os = "none")]
 mod named;
 pub(crate) mod nmi_request;
@@ -19,8 +21,6 @@ pub(crate) mod nmi_request;
 mod queued;
 #[cfg(any(target_os = "none", test))]
 pub(crate) mod self_calls;
-#[cfg(all(shuttle, test))]
-pub mod shuttled;
 #[cfg(target_os = "none")]
 mod spin_lock;
 #[cfg(any(target_os = "none", test))]
@@ -32,7 +32,6 @@ mod timeout;
 mod wait;
 #[cfg(target_os = "none")]
 mod waiting;
-pub(crate) mod watch;
 pub(crate) mod work_slot;
 
 #[cfg(target_os = "none")]
@@ -48,7 +47,7 @@ pub(crate) use queued::set_virtual;
 #[cfg(target_os = "none")]
 pub use spin_lock::{LockOwner, SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
 #[cfg(target_os = "none")]
-pub(crate) use stall_reports::Turn;
+pub(crate) use stall_reports::ReportRole;
 pub(crate) use timeout::{STEP_NS, Timeout};
 #[cfg(target_os = "none")]
 pub use wait::Site;
@@ -56,7 +55,3 @@ pub use wait::Site;
 pub use waiting::LockWait;
 #[cfg(target_os = "none")]
 pub(crate) use waiting::{WaitReporter, is_waiting, set_wait_reporter, wait_of};
-
-/// The former name of [`SpinLockIrq`], for code that still uses it.
-#[cfg(target_os = "none")]
-pub type IrqMutex<T> = SpinLockIrq<T>;

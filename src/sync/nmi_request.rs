@@ -1,54 +1,54 @@
-//! How one CPU asks another by NMI for something that its handler leaves in shared memory: the lock-free half of
-//! `smp::place_of`. It compiles on any host, where its models run.
+//! The request of one CPU to another by NMI, whose handler leaves the answer in shared memory: the lock-free part of
+//! `smp::backtrace_of`. It compiles on any host, where tests and models run it.
 //!
-//! The *requester* asks, sends the NMI, waits, and reads; the *handler* runs on the target at any time, or never. A
-//! requester that stops waiting cancels its request, or abandons it where the handler is writing already; then the handler
-//! frees it. So two requesters never share one answer, no requester reads what is being written, and a target that was slow
-//! once can be asked again.
+//! The *requester* claims the request, sends the NMI, waits, and reads the answer. The *handler* runs on the target at
+//! any time, or never. A requester that stops waiting cancels its request. If the handler is writing already, the
+//! requester abandons it, and the handler frees it. So two requesters never share one answer, no requester reads an
+//! incomplete answer, and a target that was slow once can be asked again.
 //!
-//! The NMI of a cancelled request is still pending at the target. The request remembers that until the handler runs, so that
-//! this NMI is not taken for one from outside. The NMI of a request that takes over is one with it: at most one NMI is pending
-//! at a CPU (SDM Vol. 3A, 6.7.1).
+//! The NMI of a cancelled request is still pending at the target. The request records this until the handler runs, so
+//! that this NMI does not count as external. A new request that takes over a cancelled one shares its NMI: at most one
+//! NMI is pending at a CPU (SDM Vol. 3A, 6.7.1).
 
 use super::atomics::{AtomicU32, Ordering};
 
 /// No request.
 const FREE: u32 = 0;
-/// A requester waits, and the handler has not come.
-const ASKED: u32 = 1;
-/// The handler writes its answer.
+/// A requester waits, and the handler has not begun.
+const REQUESTED: u32 = 1;
+/// The handler writes the answer.
 const WRITING: u32 = 2;
 /// The answer is complete, and the requester may read it.
 const ANSWERED: u32 = 3;
-/// The handler writes its answer, and the requester has stopped waiting.
+/// The handler writes the answer, and the requester has stopped waiting.
 const ABANDONED: u32 = 4;
-/// The requester has stopped waiting before the handler came, so its NMI is still pending.
+/// The requester has stopped waiting before the handler began. Its NMI is still pending.
 const CANCELLED: u32 = 5;
 
-/// Why a handler runs.
+/// The reason for which the handler runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// A requester waits. The handler writes its answer, then calls [`NmiRequest::finish`].
-    Asked,
+pub enum NmiReason {
+    /// A requester waits. The handler writes the answer, then calls [`NmiRequest::finish`].
+    Requested,
     /// A requester has stopped waiting for this NMI.
     Cancelled,
-    /// No requester has sent the NMI.
+    /// The NMI is external: no requester has sent it.
     External,
 }
 
-/// A target's request, which its requesters and its handler share.
+/// The request of a target, shared by its requesters and its handler.
 #[derive(Debug)]
 pub struct NmiRequest(AtomicU32);
 
 impl NmiRequest {
-    /// A free one.
+    /// Creates a free request.
     #[cfg(not(any(loom, shuttle)))]
     #[allow(clippy::new_without_default, reason = "nothing needs a default")]
     pub const fn new() -> NmiRequest {
         NmiRequest(AtomicU32::new(FREE))
     }
 
-    /// A free one.
+    /// Creates a free request.
     #[cfg(any(loom, shuttle))]
     pub fn new() -> NmiRequest {
         NmiRequest(AtomicU32::new(FREE))
@@ -58,8 +58,8 @@ impl NmiRequest {
         self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Makes the change whose first state this is, and returns what stands with it. In a loop, because another CPU may change
-    /// one of the first states into the other meanwhile.
+    /// Makes the change that begins with the current state, and returns its result. Loops, since another CPU may change
+    /// the state concurrently.
     fn change_one_of<T: Copy, const N: usize>(&self, changes: [(u32, u32, T); N]) -> Option<T> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
@@ -71,42 +71,45 @@ impl NmiRequest {
         }
     }
 
-    // --- The requester's side. ---
+    // --- Requester. ---
 
-    /// Asks; `false` if another requester has not finished.
-    pub fn ask(&self) -> bool {
-        self.change_one_of([(FREE, ASKED, ()), (CANCELLED, ASKED, ())]).is_some()
+    /// Claims the request. Returns `false` if another requester has it.
+    pub fn claim(&self) -> bool {
+        self.change_one_of([(FREE, REQUESTED, ()), (CANCELLED, REQUESTED, ())]).is_some()
     }
 
-    /// Whether the answer can be read. Then [`NmiRequest::release`] must follow.
+    /// Returns whether the answer is complete. [`NmiRequest::release`] must follow after it was read.
     pub fn is_answered(&self) -> bool {
         self.0.load(Ordering::Acquire) == ANSWERED
     }
 
-    /// The answer has been read.
+    /// Frees the request after its answer was read.
     pub fn release(&self) {
         self.0.store(FREE, Ordering::Release);
     }
 
-    /// Stops waiting for an NMI that was sent; `false` if the answer has become complete meanwhile and can be read.
+    /// Stops waiting for an NMI that was sent. Returns `false` if the answer has just become complete and can be read.
     pub fn cancel(&self) -> bool {
-        self.change(ASKED, CANCELLED) || self.change(WRITING, ABANDONED)
+        self.change(REQUESTED, CANCELLED) || self.change(WRITING, ABANDONED)
     }
 
-    /// As [`cancel`](Self::cancel), where the NMI could not be sent.
+    /// As [`cancel`](Self::cancel), for an NMI that could not be sent.
     pub fn withdraw(&self) -> bool {
-        self.change(ASKED, FREE) || self.change(WRITING, ABANDONED)
+        self.change(REQUESTED, FREE) || self.change(WRITING, ABANDONED)
     }
 
-    // --- The handler's side. ---
+    // --- Handler. ---
 
-    /// Why the handler runs.
-    pub fn begin(&self) -> Reason {
-        self.change_one_of([(ASKED, WRITING, Reason::Asked), (CANCELLED, FREE, Reason::Cancelled)])
-            .unwrap_or(Reason::External)
+    /// Begins the handler and returns its reason.
+    pub fn begin(&self) -> NmiReason {
+        self.change_one_of([
+            (REQUESTED, WRITING, NmiReason::Requested),
+            (CANCELLED, FREE, NmiReason::Cancelled),
+        ])
+        .unwrap_or(NmiReason::External)
     }
 
-    /// The answer is complete.
+    /// Publishes the complete answer, or frees an abandoned request.
     pub fn finish(&self) {
         if !self.change(WRITING, ANSWERED) {
             self.0.store(FREE, Ordering::Release);
@@ -121,7 +124,7 @@ mod models {
 
     use super::*;
     use crate::sync::atomics::AtomicUsize;
-    use crate::sync::loomed::{Accesses, explore};
+    use crate::sync::model_atomics::{Accesses, explore};
 
     const BOTH: [Accesses; 2] = [Accesses::Exchanges, Accesses::Plain];
 
@@ -139,7 +142,7 @@ mod models {
         }
 
         fn handler(&self) {
-            if self.request.begin() == Reason::Asked {
+            if self.request.begin() == NmiReason::Requested {
                 let number = self.answers.load(Ordering::Relaxed) + 1;
                 self.answers.store(number, Ordering::Relaxed);
                 self.answer.iter().for_each(|word| word.store(number, Ordering::Relaxed));
@@ -147,9 +150,9 @@ mod models {
             }
         }
 
-        /// Asks, waits for an arbitrary time, and reads the answer if there is one.
+        /// Claims the request, waits for an arbitrary time, and reads the answer if it is complete.
         fn requester(&self) {
-            if !self.request.ask() {
+            if !self.request.claim() {
                 return;
             }
             if !self.request.is_answered() && self.request.cancel() {
@@ -179,7 +182,7 @@ mod models {
             model.requester();
             handler.join().unwrap();
             other.join().unwrap();
-            assert!(model.request.ask(), "a request was never freed");
+            assert!(model.request.claim(), "a request was never freed");
         });
     }
 
@@ -190,9 +193,9 @@ mod models {
             let handle = |(request, pending): &(NmiRequest, AtomicUsize)| {
                 if pending.swap(0, Ordering::AcqRel) == 1 {
                     match request.begin() {
-                        Reason::Asked => request.finish(),
-                        Reason::Cancelled => {}
-                        Reason::External => panic!("a requester's NMI was taken for one from outside"),
+                        NmiReason::Requested => request.finish(),
+                        NmiReason::Cancelled => {}
+                        NmiReason::External => panic!("a requester's NMI was taken for one from outside"),
                     }
                 }
             };
@@ -201,19 +204,19 @@ mod models {
                 move || handle(&model)
             });
             let (request, pending) = &*model;
-            assert!(request.ask());
+            assert!(request.claim());
             pending.store(1, Ordering::Release);
             if request.is_answered() || !request.cancel() {
                 request.release();
             }
             handler.join().unwrap();
-            // An NMI that is still pending is one with that of the request that takes over.
-            assert!(request.ask());
+            // A pending NMI is the same as that of the request that takes over.
+            assert!(request.claim());
             pending.store(1, Ordering::Release);
             handle(&model);
             assert!(request.is_answered());
             request.release();
-            assert_eq!(request.begin(), Reason::External);
+            assert_eq!(request.begin(), NmiReason::External);
         });
     }
 }
@@ -225,50 +228,50 @@ mod tests {
     #[test]
     fn an_answer_that_comes_too_late_frees_the_request() {
         let request = NmiRequest::new();
-        assert!(request.ask() && !request.ask());
-        assert_eq!(request.begin(), Reason::Asked);
-        assert!(request.cancel() && !request.ask());
+        assert!(request.claim() && !request.claim());
+        assert_eq!(request.begin(), NmiReason::Requested);
+        assert!(request.cancel() && !request.claim());
         request.finish();
-        assert!(!request.is_answered() && request.ask());
+        assert!(!request.is_answered() && request.claim());
     }
 
     #[test]
     fn an_answer_that_comes_at_the_last_moment_is_read() {
         let request = NmiRequest::new();
-        assert!(request.ask() && request.begin() == Reason::Asked);
+        assert!(request.claim() && request.begin() == NmiReason::Requested);
         request.finish();
         assert!(!request.cancel() && request.is_answered());
         request.release();
-        assert!(request.begin() == Reason::External && request.ask());
+        assert!(request.begin() == NmiReason::External && request.claim());
     }
 
     #[test]
     fn an_nmi_that_comes_after_its_requester_has_given_up_is_not_external() {
         let request = NmiRequest::new();
-        assert!(request.ask() && request.cancel());
-        assert_eq!(request.begin(), Reason::Cancelled);
-        assert_eq!(request.begin(), Reason::External);
+        assert!(request.claim() && request.cancel());
+        assert_eq!(request.begin(), NmiReason::Cancelled);
+        assert_eq!(request.begin(), NmiReason::External);
     }
 
     #[test]
     fn a_request_takes_over_a_cancelled_one_and_its_nmi() {
         let request = NmiRequest::new();
-        assert!(request.ask() && request.cancel());
-        assert!(request.ask() && !request.ask());
-        assert_eq!(request.begin(), Reason::Asked);
+        assert!(request.claim() && request.cancel());
+        assert!(request.claim() && !request.claim());
+        assert_eq!(request.begin(), NmiReason::Requested);
         request.finish();
         assert!(request.is_answered());
         request.release();
-        assert_eq!(request.begin(), Reason::External);
+        assert_eq!(request.begin(), NmiReason::External);
     }
 
     #[test]
     fn after_a_request_whose_nmi_was_not_sent_an_nmi_is_external() {
         let request = NmiRequest::new();
-        assert!(request.ask() && request.withdraw());
-        assert_eq!(request.begin(), Reason::External);
-        // Another CPU's NMI may answer it all the same.
-        assert!(request.ask() && request.begin() == Reason::Asked);
+        assert!(request.claim() && request.withdraw());
+        assert_eq!(request.begin(), NmiReason::External);
+        // Another CPU's NMI may still answer it.
+        assert!(request.claim() && request.begin() == NmiReason::Requested);
         request.finish();
         assert!(!request.withdraw() && request.is_answered());
     }

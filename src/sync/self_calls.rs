@@ -1,17 +1,17 @@
-//! The calls of a CPU to itself that wait for an interrupt: a ring that one CPU uses alone, without an atomic operation. A
-//! function that it runs may put further calls.
+//! The pending calls of a CPU to itself: a ring that one CPU uses alone, without atomic operations. A function that it
+//! runs may add further calls.
 
 use core::cell::Cell;
 
-/// What is called, with the word that was put with it.
+/// The function of a call, which receives the call's data.
 pub type Function = fn(usize);
 
-/// Calls that may wait at once.
+/// The most pending calls of one CPU.
 pub const ROOM: usize = 16;
 
 fn nothing(_: usize) {}
 
-/// Calls in the order in which they came. Both ends count up and wrap with `usize`.
+/// A ring of calls, in order. Both indices count up and wrap with `usize`.
 pub struct SelfCalls {
     first: Cell<usize>,
     end: Cell<usize>,
@@ -19,26 +19,26 @@ pub struct SelfCalls {
 }
 
 impl SelfCalls {
-    /// None.
+    /// Creates an empty ring.
     pub const fn new() -> SelfCalls {
         SelfCalls { first: Cell::new(0), end: Cell::new(0), calls: [const { Cell::new((nothing, 0)) }; ROOM] }
     }
 
-    /// How many calls wait.
+    /// Returns the number of pending calls.
     #[inline]
-    fn waiting(&self) -> usize {
+    fn pending(&self) -> usize {
         self.end.get().wrapping_sub(self.first.get())
     }
 
-    /// Adds a call at the end. Where [`ROOM`] calls wait, they are run first. Returns whether it is the only one that waits, so
-    /// that an interrupt is due; else that of another is still to come.
+    /// Appends a call. If [`ROOM`] calls are pending, runs them first. Returns whether it is the only pending call, so
+    /// that the caller must request an interrupt; otherwise one is pending already.
     #[inline]
-    pub fn put(&self, function: Function, data: usize) -> bool {
+    pub fn push(&self, function: Function, data: usize) -> bool {
         let mut end = self.end.get();
         let mut before = end.wrapping_sub(self.first.get());
         if before >= ROOM {
             self.make_room();
-            // The calls that were run may have put others.
+            // The calls that were run may have added others.
             end = self.end.get();
             before = end.wrapping_sub(self.first.get());
         }
@@ -47,9 +47,9 @@ impl SelfCalls {
         before == 0
     }
 
-    /// Takes back the last call, which no interrupt will run.
-    pub fn take_back(&self) {
-        debug_assert!(self.waiting() > 0);
+    /// Removes the last call.
+    pub fn withdraw_last(&self) {
+        debug_assert!(self.pending() > 0);
         self.end.set(self.end.get().wrapping_sub(1));
     }
 
@@ -58,13 +58,13 @@ impl SelfCalls {
         self.run();
     }
 
-    /// Runs all calls that wait, and those that they put.
+    /// Runs all pending calls, and those that they add.
     #[inline]
     pub fn run(&self) {
-        while self.waiting() != 0 {
+        while self.pending() != 0 {
             let first = self.first.get();
             let (function, data) = self.calls[first % ROOM].get();
-            // Before it runs: it may come back here.
+            // Before the call: it may call this function again.
             self.first.set(first.wrapping_add(1));
             function(data);
         }
@@ -86,26 +86,26 @@ mod tests {
         RUN.with_borrow_mut(|run| run.push(data));
     }
 
-    /// Notes a call and puts another one.
-    fn note_and_put(data: usize) {
+    /// Notes a call and adds another one.
+    fn note_and_push(data: usize) {
         note(data);
-        CALLS.with(|calls| calls.put(note, data + 1000));
+        CALLS.with(|calls| calls.push(note, data + 1000));
     }
 
     fn what_ran() -> Vec<usize> {
         CALLS.with(SelfCalls::run);
-        assert_eq!(CALLS.with(SelfCalls::waiting), 0);
+        assert_eq!(CALLS.with(SelfCalls::pending), 0);
         RUN.take()
     }
 
     #[test]
     fn calls_run_in_order_and_the_first_asks_for_an_interrupt() {
-        let first = (0..ROOM).map(|data| CALLS.with(|calls| calls.put(note, data))).collect::<Vec<_>>();
+        let first = (0..ROOM).map(|data| CALLS.with(|calls| calls.push(note, data))).collect::<Vec<_>>();
         assert_eq!(first.iter().filter(|first| **first).count(), 1);
         assert!(first[0]);
         assert_eq!(what_ran(), (0..ROOM).collect::<Vec<_>>());
-        assert!(CALLS.with(|calls| calls.put(note, 7)));
-        CALLS.with(SelfCalls::take_back);
+        assert!(CALLS.with(|calls| calls.push(note, 7)));
+        CALLS.with(SelfCalls::withdraw_last);
         assert_eq!(what_ran(), []);
     }
 
@@ -113,11 +113,11 @@ mod tests {
     fn a_full_ring_is_run_first_with_the_calls_that_its_functions_put() {
         for nested in 0..=ROOM {
             for data in 0..ROOM {
-                let function = if data < nested { note_and_put } else { note };
-                CALLS.with(|calls| calls.put(function, data));
+                let function = if data < nested { note_and_push } else { note };
+                CALLS.with(|calls| calls.push(function, data));
             }
-            // All have run, so this one waits alone.
-            assert!(CALLS.with(|calls| calls.put(note, 5000)), "{nested}");
+            // All have run, so this is the only pending call.
+            assert!(CALLS.with(|calls| calls.push(note, 5000)), "{nested}");
             let mut expected = (0..ROOM).chain((0..nested).map(|data| data + 1000)).collect::<Vec<_>>();
             expected.push(5000);
             assert_eq!(what_ran(), expected, "{nested}");

@@ -1,11 +1,11 @@
-//! The kernel's spin locks: [`SpinLock`] where interrupts are known to be off, [`SpinLockIrq`] everywhere else.
+//! The kernel's spin locks: [`SpinLock`] for code that runs with interrupts off, [`SpinLockIrq`] for all other code.
 //!
-//! Both are a [`QueuedLock`] with a value, and both say who holds them and where it was taken. A CPU that holds or awaits
-//! one has its interrupts off: otherwise a handler that wants the lock would wait for the very code that it interrupted,
-//! and the CPUs in the queue behind would wait for every interrupt of this one. No guard keeps an NMI out, so NMI handlers
-//! use `try_lock` only.
+//! Both combine a [`QueuedLock`] and a value, and record the holder and the call site that took the lock. A CPU that
+//! holds or awaits a lock has its interrupts off. Otherwise an interrupt handler that takes the lock would wait for the
+//! code that it interrupted, and the CPUs behind in the queue would wait for every interrupt of this one. No guard masks
+//! NMIs, so NMI handlers use `try_lock` only.
 //!
-//! What is waited for too long is reported by the waiting CPU: see [`waiting`](super::waiting).
+//! A wait that is too long is reported by the waiting CPU: see [`waiting`].
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -18,14 +18,14 @@ use super::wait::Site;
 use super::waiting;
 use crate::cpu::{CpuId, IrqGuard, lock_word};
 
-/// Who holds a lock, and where it was taken.
+/// The state of a lock without its value: its holder and the call site that took it.
 ///
-/// The holder costs nothing: a lock has to store some word to be taken, and a CPU's own is as quick to load as a constant.
-/// The place costs two instructions.
+/// The holder costs nothing: taking the lock stores some word in any case, and a CPU's own word loads as fast as a
+/// constant. The call site costs two instructions.
 #[repr(C)]
 pub struct LockOwner {
     lock: QueuedLock,
-    /// A [`Site`]: where the lock was last taken. Written by the holder, read by others for reports only.
+    /// The [`Site`] that last took the lock. The holder writes it; other CPUs read it for reports only.
     held_at: AtomicUsize,
 }
 
@@ -34,14 +34,15 @@ impl LockOwner {
         LockOwner { lock: QueuedLock::new(), held_at: AtomicUsize::new(0) }
     }
 
-    /// The CPU that holds the lock, if one does. Any context.
+    /// Returns the CPU that holds the lock, if one does. **Context:** any.
     pub fn get(&self) -> Option<CpuId> {
         self.lock.holder().map(CpuId)
     }
 
-    /// Where the lock was last taken. Any context. Just after it was taken, this may still be the place before.
+    /// Returns the call site that last took the lock. Just after it was taken, this may still be the previous one.
+    /// **Context:** any.
     pub fn site(&self) -> Site {
-        // SAFETY: nothing but a site's bits is ever stored, by `hold`.
+        // SAFETY: only `record_site` stores, and it stores a site's bits.
         unsafe { Site::from_bits(self.held_at.load(Ordering::Relaxed)) }
     }
 
@@ -52,7 +53,7 @@ impl LockOwner {
         if !self.lock.acquire_uncontended(me) {
             waiting::acquire(self, &self.lock, me, Location::caller());
         }
-        self.hold(Location::caller());
+        self.record_site(Location::caller());
     }
 
     #[inline(always)]
@@ -60,45 +61,46 @@ impl LockOwner {
     fn try_acquire(&self) -> bool {
         let is_acquired = self.lock.try_acquire(lock_word());
         if is_acquired {
-            self.hold(Location::caller());
+            self.record_site(Location::caller());
         }
         is_acquired
     }
 
     #[inline(always)]
-    fn hold(&self, location: &'static Location<'static>) {
+    fn record_site(&self, location: &'static Location<'static>) {
         self.held_at.store(Site::of(location).bits(), Ordering::Relaxed);
     }
 }
 
-/// A spin lock for code that runs with interrupts off.
+/// A spin lock for code that runs with interrupts off. It does not sleep.
 #[repr(C)]
 pub struct SpinLock<T> {
     owner: LockOwner,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: only the one guard that there is at a time reaches the value, so it is used by one CPU after the other.
+// SAFETY: the value is reached only through a guard, and `LockOwner::acquire` and `try_acquire` allow one at a time. `T:
+// Send` allows its use by one CPU after the other.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
-/// A [`SpinLock`], held. It is freed when this is dropped.
-#[must_use = "the lock is freed as soon as the guard is dropped"]
+/// A [`SpinLock`], held. It is released when this is dropped.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct SpinLockGuard<'a, T> {
     lock: &'a SpinLock<T>,
-    // It stays on the CPU whose number is in the lock.
+    // The guard stays on the CPU whose number is in the lock.
     _not_send: PhantomData<*mut T>,
 }
 
 impl<T> SpinLock<T> {
-    /// A free lock.
+    /// Creates a free lock.
     pub const fn new(value: T) -> SpinLock<T> {
         SpinLock { owner: LockOwner::new(), value: UnsafeCell::new(value) }
     }
 
-    /// Takes the lock; spins while another CPU holds it. The guard is the proof that interrupts are off, and stays borrowed
-    /// as long as the lock is held.
+    /// Takes the lock; spins while another CPU holds it. The guard proves that interrupts are off, and is borrowed while
+    /// the lock is held.
     ///
-    /// **Context**: thread or interrupt, interrupts off; not NMI.
+    /// **Context:** thread or interrupt, interrupts off; not NMI.
     ///
     /// # Panics
     /// If this CPU holds the lock already, or if the wait exceeds [`LOCK_TIMEOUT_MS`](crate::config::LOCK_TIMEOUT_MS).
@@ -108,16 +110,16 @@ impl<T> SpinLock<T> {
         self.lock_unguarded()
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock if it is free; does not wait.
     ///
-    /// **Context**: any with interrupts off, NMI too.
+    /// **Context:** any, also NMI; interrupts off.
     #[inline(always)]
     #[track_caller]
     pub fn try_lock<'a>(&'a self, _irqs_off: &'a IrqGuard) -> Option<SpinLockGuard<'a, T>> {
         self.try_lock_unguarded()
     }
 
-    /// For [`SpinLockIrq`], whose guard holds the proof.
+    /// As [`lock`](Self::lock), for [`SpinLockIrq`], whose guard holds the [`IrqGuard`].
     #[inline(always)]
     #[track_caller]
     fn lock_unguarded(&self) -> SpinLockGuard<'_, T> {
@@ -128,19 +130,20 @@ impl<T> SpinLock<T> {
     #[inline(always)]
     #[track_caller]
     fn try_lock_unguarded(&self) -> Option<SpinLockGuard<'_, T>> {
-        // No guard is made where the lock is another's: to drop it would free that.
+        // `then`, not `then_some`: a guard of a lock that was not taken would release it when dropped.
         self.owner.try_acquire().then(|| SpinLockGuard { lock: self, _not_send: PhantomData })
     }
 
-    /// Frees the lock on its holder's behalf.
+    /// Releases the lock in place of its holder.
     ///
     /// # Safety
-    /// The holder never runs again, and the value tolerates being left half-way through a change.
+    /// The holder never runs again, and the value is usable although the holder may have been interrupted while it
+    /// changed it.
     pub unsafe fn force_unlock(&self) {
         self.owner.lock.force_release();
     }
 
-    /// Who holds it.
+    /// Returns the state of the lock.
     pub const fn owner(&self) -> &LockOwner {
         &self.owner
     }
@@ -157,8 +160,8 @@ impl<T> Deref for SpinLockGuard<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: a guard exists only while its CPU holds the lock (`LockOwner::acquire`, `try_acquire`), and only one CPU
-        // does; the guard outlives this borrow.
+        // SAFETY: no other borrow is mutable: a guard exists only while its CPU holds the lock (`LockOwner::acquire`,
+        // `try_acquire`), one at a time, and it is borrowed here.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -166,33 +169,33 @@ impl<T> Deref for SpinLockGuard<'_, T> {
 impl<T> DerefMut for SpinLockGuard<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: a guard exists only while its CPU holds the lock, and there is one guard for each time that it is taken;
-        // that one is borrowed mutably here.
+        // SAFETY: there is no other borrow: a guard exists only while its CPU holds the lock (`LockOwner::acquire`,
+        // `try_acquire`), one at a time, and it is borrowed mutably here.
         unsafe { &mut *self.lock.value.get() }
     }
 }
 
-/// A spin lock that interrupt handlers may take too: interrupts are off while it is held or awaited.
+/// A spin lock that interrupt handlers may take too: interrupts are off while it is held or awaited. It does not sleep.
 #[repr(transparent)]
 pub struct SpinLockIrq<T>(SpinLock<T>);
 
-/// A [`SpinLockIrq`], held. When this is dropped, the lock is freed, then interrupts are as they were.
-#[must_use = "the lock is freed as soon as the guard is dropped"]
+/// A [`SpinLockIrq`], held. When this is dropped, the lock is released, then the interrupt flag is restored.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct SpinLockIrqGuard<'a, T> {
-    // Dropped in this order: the lock is free before interrupts are on again.
+    // Dropped in this order: the lock is released before interrupts are on again.
     lock: SpinLockGuard<'a, T>,
     irq: IrqGuard,
 }
 
 impl<T> SpinLockIrq<T> {
-    /// A free lock.
+    /// Creates a free lock.
     pub const fn new(value: T) -> SpinLockIrq<T> {
         SpinLockIrq(SpinLock::new(value))
     }
 
-    /// Turns interrupts off and takes the lock; spins while another CPU holds it.
+    /// Disables interrupts and takes the lock; spins while another CPU holds it.
     ///
-    /// **Context**: thread or interrupt, interrupts on or off; not NMI.
+    /// **Context:** thread or interrupt, interrupts on or off; not NMI.
     ///
     /// # Panics
     /// As [`SpinLock::lock`].
@@ -203,7 +206,7 @@ impl<T> SpinLockIrq<T> {
         SpinLockIrqGuard { lock: self.0.lock_unguarded(), irq }
     }
 
-    /// As [`lock`](Self::lock), where interrupts are off already: spares the CPU a second look at its flags.
+    /// As [`lock`](Self::lock), with interrupts off already: does not read the flags register again.
     ///
     /// # Panics
     /// As [`SpinLock::lock`].
@@ -213,32 +216,32 @@ impl<T> SpinLockIrq<T> {
         self.0.lock(irqs_off)
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock if it is free; does not wait.
     ///
-    /// **Context**: any, NMI too.
+    /// **Context:** any, also NMI.
     #[track_caller]
     pub fn try_lock(&self) -> Option<SpinLockIrqGuard<'_, T>> {
         let irq = IrqGuard::new();
         Some(SpinLockIrqGuard { lock: self.0.try_lock_unguarded()?, irq })
     }
 
-    /// Frees the lock on its holder's behalf.
+    /// Releases the lock in place of its holder.
     ///
     /// # Safety
     /// As for [`SpinLock::force_unlock`].
     pub unsafe fn force_unlock(&self) {
-        // SAFETY: the caller's obligations are the same.
+        // SAFETY: guaranteed by the caller (see # Safety).
         unsafe { self.0.force_unlock() }
     }
 
-    /// Who holds it.
+    /// Returns the state of the lock.
     pub const fn owner(&self) -> &LockOwner {
         self.0.owner()
     }
 }
 
 impl<T> SpinLockIrqGuard<'_, T> {
-    /// The proof that interrupts are off.
+    /// Returns the proof that interrupts are off.
     pub fn irq_guard(&self) -> &IrqGuard {
         &self.irq
     }

@@ -1,14 +1,14 @@
-//! Time-outs that a stopped host does not use up.
+//! Time-outs that do not count time in which the host stopped the machine.
 //!
-//! A host may stop the whole machine for seconds: a laptop sleeps, a virtual machine is paused or moved. The clock of the
-//! machine then jumps. A wait for another CPU with a [`Deadline`](super::Deadline) would end at once, although that CPU has
-//! had no time at all. A [`Timeout`] is used up by the time that the waiting CPU sees pass, in steps: between two checks it
-//! counts at most a step: an eighth of the whole, and no more than [`STEP_NS`].
+//! A host may stop the machine for seconds: a laptop sleeps, a virtual machine is paused or migrated. The clock then
+//! jumps. A wait for another CPU with a [`Deadline`](super::Deadline) would end at once, although that CPU had no time to
+//! run. A [`Timeout`] counts the time that the waiting CPU observes: each check counts at most one step, an eighth of the
+//! time-out and no more than [`STEP_NS`].
 
-/// The most that counts between two checks of a long time-out. A CPU that waits checks more often, unless its host stops it.
+/// The most time that one check counts, in nanoseconds. A waiting CPU checks more often, unless the host stops it.
 pub const STEP_NS: u64 = 500_000_000;
 
-/// What is left of a time-out. The arithmetic only: its user reads the clock.
+/// The remaining time of a time-out. The caller reads the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout {
     left_ns: u64,
@@ -17,14 +17,14 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// So much time from `now_ns` on.
+    /// Creates a time-out of `timeout_ns` nanoseconds from `now_ns` on.
     pub const fn new(now_ns: u64, timeout_ns: u64) -> Timeout {
         let eighth_ns = timeout_ns.div_ceil(8);
         let step_ns = if eighth_ns < STEP_NS { eighth_ns } else { STEP_NS };
         Timeout { left_ns: timeout_ns, checked_ns: now_ns, step_ns }
     }
 
-    /// Counts the time since the last check; whether nothing is left.
+    /// Counts the time since the last check. Returns whether no time is left.
     pub fn check(&mut self, now_ns: u64) -> bool {
         let passed = now_ns.saturating_sub(self.checked_ns).min(self.step_ns);
         self.checked_ns = self.checked_ns.max(now_ns);
@@ -32,12 +32,12 @@ impl Timeout {
         self.left_ns == 0
     }
 
-    /// The time since the last check does not count: this CPU has not waited.
+    /// Skips the time since the last check, in which this CPU has not waited.
     pub fn skip(&mut self, now_ns: u64) {
         self.checked_ns = self.checked_ns.max(now_ns);
     }
 
-    /// What is left, in nanoseconds.
+    /// Returns the remaining time, in nanoseconds.
     pub const fn left_ns(&self) -> u64 {
         self.left_ns
     }
@@ -50,26 +50,26 @@ mod kernel {
     use crate::sync::deadline::{now_ns, spin_until};
 
     impl Timeout {
-        /// So many milliseconds from now on.
+        /// Creates a time-out of `ms` milliseconds from now on. **Context:** any.
         pub fn after_ms(ms: u64) -> Timeout {
             Timeout::new(now_ns(), ms.saturating_mul(1_000_000))
         }
 
-        /// Counts the time since the last check; whether nothing is left. **Context:** any.
+        /// Counts the time since the last check. Returns whether no time is left. **Context:** any.
         pub fn has_passed(&mut self) -> bool {
             self.check(now_ns())
         }
 
-        /// As [`skip`](Timeout::skip), up to now. **Context:** any.
+        /// Skips the time from the last check up to now. **Context:** any.
         pub fn resume(&mut self) {
             self.skip(now_ns());
         }
 
-        /// Spins until the condition holds, at most until nothing is left. For waits that are short, or with interrupts off;
-        /// interrupts stay as they are. **Context:** any.
+        /// Spins until the condition holds or no time is left. For waits that are short or with interrupts off. Does not
+        /// change the interrupt flag. **Context:** any.
         ///
         /// # Errors
-        /// [`TimedOut`] if the condition does not hold in the end.
+        /// [`TimedOut`] if the condition does not hold at the end.
         pub fn wait_until(&mut self, condition: impl FnMut() -> bool) -> Result<(), TimedOut> {
             spin_until(condition, || self.has_passed())
         }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_short_time_out_outlasts_a_stop_too() {
-        // That of a panic for the other CPUs, and of an interrupt controller.
+        // Such as that of a panic for the other CPUs, or of an interrupt controller.
         let mut timeout = Timeout::new(0, SECOND / 5);
         assert!((1..8).all(|check| !timeout.check(check * 12 * SECOND)));
         assert!(timeout.check(8 * 12 * SECOND));

@@ -1,9 +1,9 @@
-//! What is known of a CPU that waits for a lock: it leaves a record where other CPUs, and an NMI, can read it at any time.
-//! Pure: tests and models run it on any host.
+//! The record of a CPU that waits for a lock, which other CPUs and NMI handlers can read at any time. It compiles on any
+//! host, where tests and models run it.
 //!
-//! The waiting CPU alone writes its record, and a sequence number around each change; whoever reads takes what was not
-//! changed meanwhile (a *seqlock*, as Linux calls it). All of it is atomic, and a reader follows no pointer into the lock,
-//! which may be gone by then: the waiting CPU enters the lock's holder itself, anew from time to time.
+//! Only the waiting CPU writes its record, with a sequence number around each change; a reader discards a record that
+//! changed while it was read (a *seqlock* in Linux). All fields are atomic. A reader follows no pointer into the lock,
+//! which may not exist any more: the waiting CPU copies the lock's holder into its record from time to time.
 
 use core::panic::Location;
 
@@ -12,24 +12,24 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
 use loom::sync::atomic::fence;
 
+use super::heartbeat::BEATS_PER_TIMEOUT;
 #[cfg(loom)]
-use super::loomed::{AtomicU64, AtomicUsize, Ordering};
-use super::watch::BEATS;
+use super::model_atomics::{AtomicU64, AtomicUsize, Ordering};
 use crate::config::WATCHDOG_MS;
 use crate::cpu::CpuId;
 
-/// A place in the source, as a number that fits into an atomic: the address of a [`Location`], or 0.
+/// A call site, as a number that fits into an atomic: the address of a [`Location`], or 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Site(usize);
 
 impl Site {
-    /// That place.
+    /// Creates a site.
     #[inline(always)]
     pub fn of(location: &'static Location<'static>) -> Site {
         Site(core::ptr::from_ref(location).expose_provenance())
     }
 
-    /// What was stored by [`Site::bits`].
+    /// Creates a site from [`Site::bits`].
     ///
     /// # Safety
     /// `bits` are those of a site, or 0.
@@ -37,36 +37,36 @@ impl Site {
         Site(bits)
     }
 
-    /// For an atomic; 0 for no place.
+    /// Returns its number, which is 0 for no site.
     #[inline(always)]
     pub(super) fn bits(self) -> usize {
         self.0
     }
 
-    /// The place, if there is one.
+    /// Returns its location, if there is one.
     pub fn location(self) -> Option<&'static Location<'static>> {
         let location = core::ptr::with_exposed_provenance::<Location<'static>>(self.0);
-        // SAFETY: by `from_bits`'s contract and `of`, 0 or the address of a `&'static Location`.
+        // SAFETY: the number is 0 or the address of a `&'static Location`, as `of` stores it and `from_bits` requires it.
         unsafe { location.as_ref() }
     }
 }
 
-/// A CPU's wait for a lock, as it was at one moment.
+/// A snapshot of a CPU's wait for a lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wait {
-    /// The address of the lock, by which its name is found.
+pub struct WaitRecord {
+    /// The address of the lock.
     pub lock: usize,
-    /// Where the CPU waits.
+    /// The call site that waits.
     pub site: Site,
-    /// Since when, in nanoseconds of the clock; 0 as long as it has not looked at the clock.
+    /// The begin of the wait, in nanoseconds of the clock; 0 if the CPU has not read the clock yet.
     pub since_ns: u64,
-    /// The CPU that held the lock when this one last looked.
+    /// The CPU that held the lock when the waiting CPU last checked.
     pub holder: Option<CpuId>,
-    /// Where that CPU took it.
+    /// The call site at which that CPU took it.
     pub held_at: Site,
 }
 
-/// A CPU's record.
+/// The record of one CPU.
 pub struct WaitSlot {
     /// Odd while the record is being changed.
     sequence: AtomicU64,
@@ -80,7 +80,7 @@ pub struct WaitSlot {
 }
 
 impl WaitSlot {
-    /// Of a CPU that does not wait.
+    /// Creates the record of a CPU that does not wait.
     #[cfg(not(loom))]
     pub const fn new() -> WaitSlot {
         WaitSlot {
@@ -93,7 +93,7 @@ impl WaitSlot {
         }
     }
 
-    /// Of a CPU that does not wait.
+    /// Creates the record of a CPU that does not wait.
     #[cfg(loom)]
     pub fn new() -> WaitSlot {
         WaitSlot {
@@ -106,12 +106,12 @@ impl WaitSlot {
         }
     }
 
-    /// Replaces the record. Its own CPU alone calls this, and no NMI handler.
-    pub fn set(&self, wait: Option<Wait>) {
+    /// Replaces the record. **Context:** on its own CPU, interrupts off; not NMI.
+    pub fn set(&self, wait: Option<WaitRecord>) {
         let wait = wait.unwrap_or_default();
         let sequence = self.sequence.load(Ordering::Relaxed).wrapping_add(1);
         self.sequence.store(sequence, Ordering::Relaxed);
-        // Whoever sees one of the new fields sees the odd number too.
+        // A reader that sees a new field also sees the odd number.
         fence(Ordering::Release);
         self.lock.store(wait.lock, Ordering::Relaxed);
         self.site.store(wait.site.bits(), Ordering::Relaxed);
@@ -121,22 +121,23 @@ impl WaitSlot {
         self.sequence.store(sequence.wrapping_add(1), Ordering::Release);
     }
 
-    /// The record. `None` if the CPU does not wait, or changes the record at this moment. Any CPU, any context.
-    pub fn get(&self) -> Option<Wait> {
+    /// Returns the record. `None` if the CPU does not wait, or changes the record at this moment. **Context:** any, on
+    /// any CPU.
+    pub fn get(&self) -> Option<WaitRecord> {
         let before = self.sequence.load(Ordering::Acquire);
         let lock = self.lock.load(Ordering::Relaxed);
         let (site, held_at) = (self.site.load(Ordering::Relaxed), self.held_at.load(Ordering::Relaxed));
         let since_ns = self.since_ns.load(Ordering::Relaxed);
         let holder = self.holder.load(Ordering::Relaxed);
-        // The number below is not read before the fields above.
+        // Orders the reads of the fields before the second read of the number.
         fence(Ordering::Acquire);
         if lock == 0 || !before.is_multiple_of(2) || self.sequence.load(Ordering::Relaxed) != before {
             return None;
         }
-        // SAFETY: nothing but a site's bits is ever stored in either, by `set`.
+        // SAFETY: only `set` stores into the two fields, and it stores a site's bits.
         let (site, held_at) = unsafe { (Site::from_bits(site), Site::from_bits(held_at)) };
         let holder = (holder as u32).checked_sub(1).map(CpuId);
-        Some(Wait { lock, site, since_ns, holder, held_at })
+        Some(WaitRecord { lock, site, since_ns, holder, held_at })
     }
 }
 
@@ -146,45 +147,46 @@ impl Default for WaitSlot {
     }
 }
 
-/// The rule when a wait has taken too long, as the waiting CPU itself sees it: by periods of an eighth of the watchdog's
-/// time. When the host stops the whole machine, the clock goes on by one long step, which counts as one period.
+/// Measures a wait, as the waiting CPU sees it, in periods of an eighth of the watchdog's time-out. If the host stops the
+/// machine, the clock jumps, which counts as one period.
 #[derive(Clone, Copy, Debug)]
-pub struct Stall {
+pub struct StallTimer {
     last_ns: u64,
     periods: u32,
 }
 
-/// What a look at the clock has shown.
+/// The result of [`StallTimer::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The wait goes on.
+pub enum WaitStage {
+    /// The wait continues.
     Waiting,
-    /// It has just become longer than the watchdog's time.
+    /// The wait has just exceeded the watchdog's time-out.
     Stalled,
-    /// It has become so long that it will not end.
-    Hopeless,
+    /// The wait has exceeded the limit.
+    Expired,
 }
 
 /// A period, in nanoseconds.
-const PERIOD_NS: u64 = WATCHDOG_MS * 1_000_000 / BEATS as u64;
+const PERIOD_NS: u64 = WATCHDOG_MS * 1_000_000 / BEATS_PER_TIMEOUT as u64;
 
-impl Stall {
-    /// A wait that begins.
-    pub fn new(now_ns: u64) -> Stall {
-        Stall { last_ns: now_ns, periods: 0 }
+impl StallTimer {
+    /// Begins a wait.
+    pub fn new(now_ns: u64) -> StallTimer {
+        StallTimer { last_ns: now_ns, periods: 0 }
     }
 
-    /// Looks at the clock. [`Stage::Stalled`] is returned once; a wait is hopeless after `limit_ms` of such periods.
-    pub fn look(&mut self, now_ns: u64, limit_ms: u64) -> Stage {
+    /// Updates the wait by the time `now_ns`. Returns [`WaitStage::Stalled`] once, and [`WaitStage::Expired`] after
+    /// `limit_ms`.
+    pub fn check(&mut self, now_ns: u64, limit_ms: u64) -> WaitStage {
         if now_ns.saturating_sub(self.last_ns) < PERIOD_NS {
-            return Stage::Waiting;
+            return WaitStage::Waiting;
         }
         self.last_ns = now_ns;
         self.periods = self.periods.saturating_add(1);
         match u64::from(self.periods) * PERIOD_NS {
-            waited if waited >= limit_ms * 1_000_000 => Stage::Hopeless,
-            _ if self.periods == BEATS => Stage::Stalled,
-            _ => Stage::Waiting,
+            waited if waited >= limit_ms * 1_000_000 => WaitStage::Expired,
+            _ if self.periods == BEATS_PER_TIMEOUT => WaitStage::Stalled,
+            _ => WaitStage::Waiting,
         }
     }
 }
@@ -197,17 +199,17 @@ mod models {
     use loom::thread;
 
     use super::*;
-    use crate::sync::loomed::{Accesses, explore};
+    use crate::sync::model_atomics::{Accesses, explore};
 
     #[test]
     fn a_wait_is_read_whole_or_not_at_all() {
         explore(Some(2), &[Accesses::Exchanges, Accesses::Plain], || {
             let slot = Arc::new(WaitSlot::new());
-            let wait = |number: u64| Wait {
+            let wait = |number: u64| WaitRecord {
                 lock: number as usize,
                 since_ns: number,
                 holder: Some(CpuId(number as u32)),
-                ..Wait::default()
+                ..WaitRecord::default()
             };
             let writer = thread::spawn({
                 let slot = slot.clone();
@@ -235,7 +237,8 @@ mod tests {
         let slot = WaitSlot::new();
         assert_eq!(slot.get(), None);
         let site = Site::of(Location::caller());
-        let wait = Wait { lock: 64, site, since_ns: 5, holder: Some(CpuId(0)), held_at: Site::default() };
+        let wait =
+            WaitRecord { lock: 64, site, since_ns: 5, holder: Some(CpuId(0)), held_at: Site::default() };
         slot.set(Some(wait));
         assert_eq!(slot.get(), Some(wait));
         assert!(slot.get().unwrap().site.location().unwrap().file().ends_with("wait.rs"));
@@ -244,14 +247,14 @@ mod tests {
         assert_eq!(slot.get(), None);
     }
 
-    /// The stages of a wait whose CPU looks at the clock each so many periods, until it is hopeless.
-    fn stages(step_ns: u64, limit_ms: u64) -> Vec<(u64, Stage)> {
-        let mut stall = Stall::new(7);
-        let looks = (1..).map(|look| (look, stall.look(7 + look * step_ns, limit_ms)));
+    /// Returns the stages of a wait whose CPU reads the clock each `step_ns`, until it expires.
+    fn stages(step_ns: u64, limit_ms: u64) -> Vec<(u64, WaitStage)> {
+        let mut stall = StallTimer::new(7);
+        let checks = (1..).map(|check| (check, stall.check(7 + check * step_ns, limit_ms)));
         let mut seen = Vec::new();
-        for (look, stage) in looks.filter(|(_, stage)| *stage != Stage::Waiting) {
-            seen.push((look, stage));
-            if stage == Stage::Hopeless {
+        for (check, stage) in checks.filter(|(_, stage)| *stage != WaitStage::Waiting) {
+            seen.push((check, stage));
+            if stage == WaitStage::Expired {
                 break;
             }
         }
@@ -259,20 +262,23 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_stalled_once_and_hopeless_in_the_end() {
-        let beats = u64::from(BEATS);
+    fn a_wait_is_stalled_once_and_expires_in_the_end() {
+        let beats = u64::from(BEATS_PER_TIMEOUT);
         let limit_ms = 3 * WATCHDOG_MS;
-        assert_eq!(stages(PERIOD_NS, limit_ms), [(beats, Stage::Stalled), (3 * beats, Stage::Hopeless)]);
+        assert_eq!(
+            stages(PERIOD_NS, limit_ms),
+            [(beats, WaitStage::Stalled), (3 * beats, WaitStage::Expired)]
+        );
         let tenth = stages(PERIOD_NS / 10, limit_ms);
-        assert_eq!(tenth, [(10 * beats, Stage::Stalled), (30 * beats, Stage::Hopeless)]);
+        assert_eq!(tenth, [(10 * beats, WaitStage::Stalled), (30 * beats, WaitStage::Expired)]);
     }
 
     #[test]
     fn a_clock_that_jumps_counts_once() {
-        // Each look comes after a pause of the host's that is longer than the whole limit.
-        let beats = u64::from(BEATS);
+        // The host stops the machine before each check, for longer than the limit.
+        let beats = u64::from(BEATS_PER_TIMEOUT);
         let limit_ms = 2 * WATCHDOG_MS;
         let jumping = stages(100 * limit_ms * 1_000_000, limit_ms);
-        assert_eq!(jumping, [(beats, Stage::Stalled), (2 * beats, Stage::Hopeless)]);
+        assert_eq!(jumping, [(beats, WaitStage::Stalled), (2 * beats, WaitStage::Expired)]);
     }
 }

@@ -1,9 +1,10 @@
-//! A CPU that waits for a lock: it leaves a record of that ([`WaitSlot`]), and reports a wait that does not end.
+//! A CPU's wait for a lock: the CPU leaves a record of it ([`WaitSlot`]), and reports a wait that is too long.
 //!
-//! Such a CPU has its interrupts off, so it cannot rely on a timer: it looks at the clock itself. After
-//! [`WATCHDOG_MS`](crate::config::WATCHDOG_MS) it reports itself by the [reporter](set_wait_reporter), which may not wait
-//! for any lock, and waits on. Of the CPUs that wait for the same lock meanwhile one reports, and the others are counted
-//! ([`StallReports`]). After [`LOCK_TIMEOUT_MS`] a CPU panics: every wait ends. A CPU that waits for itself panics at once.
+//! The waiting CPU has its interrupts off, so it cannot rely on a timer and reads the clock itself. After
+//! [`WATCHDOG_MS`](crate::config::WATCHDOG_MS) it reports the wait by the [reporter](set_wait_reporter), and continues to
+//! wait. Of several CPUs that wait for the same lock, one reports and the others are counted ([`StallReports`]). After
+//! [`LOCK_TIMEOUT_MS`] a waiting CPU panics, so every wait ends. A CPU that waits for a lock that it holds panics at
+//! once.
 
 use core::fmt;
 use core::panic::Location;
@@ -14,8 +15,8 @@ use super::deadline::now_ns;
 use super::named;
 use super::queued::{Observer, QueuedLock};
 use super::spin_lock::LockOwner;
-use super::stall_reports::{StallReports, Turn};
-use super::wait::{Site, Stage, Stall, Wait, WaitSlot};
+use super::stall_reports::{ReportRole, StallReports};
+use super::wait::{Site, StallTimer, WaitRecord, WaitSlot, WaitStage};
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
@@ -25,16 +26,16 @@ per_cpu! {
     static WAIT: WaitSlot = WaitSlot::new();
 }
 
-/// So many looks at the lock come between two at the clock. Under TCG, CPUs that read the clock wait for each other.
-const LOOKS_PER_CLOCK: u32 = 1024;
+/// The polls of the lock between two reads of the clock. Under TCG, CPUs that read the clock wait for each other.
+const POLLS_PER_CLOCK_READ: u32 = 1024;
 
-/// Reports waits that have become too long. Both functions run on the waiting CPU, with interrupts off, and take no lock but
-/// by `try_lock`: the lock that was waited for is held, by another CPU or by this one.
+/// Reports waits that are too long. Both functions run on the waiting CPU, with interrupts off, and take locks only by
+/// `try_lock`: the stalled lock is held, by another CPU or by this one.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitReporter {
-    /// A wait has become too long. Of the CPUs that wait for the same lock one is to report.
-    pub stalled: fn(&LockWait, Turn),
-    /// A CPU that has reported has got the lock. So many other CPUs have waited too long meanwhile.
+    /// Called when a wait has exceeded the watchdog's time-out. The role tells whether this CPU reports.
+    pub stalled: fn(&LockWait, ReportRole),
+    /// Called when the reporting CPU has acquired the lock, with the number of other CPUs whose waits were too long.
     pub over: fn(&LockWait, u32),
 }
 
@@ -43,37 +44,37 @@ static REPORTER: Once<WaitReporter> = Once::new();
 /// The locks whose stall is being reported.
 static REPORTS: StallReports<16> = StallReports::new();
 
-/// From now on waits that are too long are reported by these functions. Only the first call counts.
+/// Sets the reporter. Only the first call has an effect.
 pub fn set_wait_reporter(reporter: WaitReporter) {
     REPORTER.call_once(|| reporter);
 }
 
-/// A wait for a lock, in words.
+/// A CPU's wait for a lock, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockWait {
     /// The CPU that waits.
     pub cpu: CpuId,
     /// The lock's name, if it has one.
     pub lock: &'static str,
-    /// Where the CPU waits.
+    /// The call site that waits.
     pub at: Site,
-    /// Since when, in nanoseconds of the clock; 0 if it has only just begun.
+    /// The begin of the wait, in nanoseconds of the clock; 0 if the CPU has not read the clock yet.
     pub since_ns: u64,
-    /// How long that has been, in nanoseconds.
+    /// The length of the wait, in nanoseconds.
     pub waited_ns: u64,
-    /// Who holds the lock, as far as the waiting CPU has seen.
+    /// The lock's holder, as the waiting CPU has last seen it.
     pub holder: Option<CpuId>,
-    /// Where the holder took it.
+    /// The call site at which the holder took it.
     pub held_at: Site,
 }
 
 impl LockWait {
-    fn of(cpu: CpuId, wait: &Wait) -> LockWait {
+    fn of(cpu: CpuId, wait: &WaitRecord) -> LockWait {
         let waited_ns = match wait.since_ns {
             0 => 0,
             since_ns => now_ns().saturating_sub(since_ns),
         };
-        let Wait { lock, site, since_ns, holder, held_at } = *wait;
+        let WaitRecord { lock, site, since_ns, holder, held_at } = *wait;
         LockWait {
             cpu,
             lock: named::name_of(lock).unwrap_or("a lock without a name"),
@@ -107,58 +108,67 @@ impl fmt::Display for LockWait {
     }
 }
 
-/// Whether this CPU waits for a spin lock: where code runs that it calls meanwhile. Any context.
+/// Returns whether this CPU waits for a spin lock: whether the caller is called inside a wait. **Context:** any.
 pub fn is_waiting() -> bool {
-    // SAFETY: this CPU's own copy, which lives as long as the kernel; all of it is atomic.
+    // SAFETY: this CPU's own copy, in an area that is never freed. `WaitSlot` is `Sync`, so shared borrows by other CPUs
+    // are allowed.
     unsafe { &*WAIT.as_ptr() }.get().is_some()
 }
 
-/// What the CPU with that GS base waits for. Any context.
+/// Returns the wait of the CPU with that GS base, if it waits. **Context:** any.
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
 pub unsafe fn wait_of(cpu: CpuId, gs_base: usize) -> Option<LockWait> {
-    // SAFETY: the caller's obligations are the same.
+    // SAFETY: guaranteed by the caller (see # Safety).
     let wait = unsafe { WAIT.of(gs_base) }.get()?;
     Some(LockWait::of(cpu, &wait))
 }
 
 /// Waits for a lock that is held, and takes it.
+///
+/// # Panics
+/// If this CPU holds the lock, or if the wait exceeds [`LOCK_TIMEOUT_MS`].
 #[cold]
 #[inline(never)]
 pub(super) fn acquire(owner: &LockOwner, lock: &QueuedLock, me: u64, location: &'static Location<'static>) {
-    // SAFETY: this CPU's own copy, which lives as long as the kernel; all of it is atomic.
+    // SAFETY: this CPU's own copy, in an area that is never freed. `WaitSlot` is `Sync`, so shared borrows by other CPUs
+    // are allowed.
     let slot = unsafe { &*WAIT.as_ptr() };
-    // A wait inside a wait: an exception handler's.
+    // An exception handler may wait inside another wait.
     let outer = slot.get();
     let cpu = CpuId(me as u32 - 1);
-    let wait = Wait { lock: core::ptr::from_ref(owner).addr(), site: Site::of(location), ..Wait::default() };
-    let mut waiting = Waiting { cpu, owner, slot, wait, stall: None, has_claim: false, looks: 0 };
+    let wait = WaitRecord {
+        lock: core::ptr::from_ref(owner).addr(),
+        site: Site::of(location),
+        ..WaitRecord::default()
+    };
+    let mut waiting = ContendedWait { cpu, owner, slot, wait, stall: None, has_claim: false, polls: 0 };
     waiting.enter();
     if waiting.wait.holder == Some(cpu) {
         let wait = LockWait::of(cpu, &waiting.wait);
         panic!("cpu {cpu} {wait}");
     }
     lock.acquire_contended(me, &mut waiting);
-    // Before the record of the wait is cleared: as long as it is there, nothing that is called waits for a lock.
+    // Before the record is cleared: while `is_waiting` holds, the called code waits for no lock.
     waiting.end_report();
     slot.set(outer);
 }
 
-struct Waiting<'a> {
+struct ContendedWait<'a> {
     cpu: CpuId,
     owner: &'a LockOwner,
     slot: &'static WaitSlot,
-    wait: Wait,
-    /// `None` before the first look at the clock.
-    stall: Option<Stall>,
+    wait: WaitRecord,
+    /// `None` before the first read of the clock.
+    stall: Option<StallTimer>,
     /// Whether this CPU is the one that reports the lock's stall.
     has_claim: bool,
-    looks: u32,
+    polls: u32,
 }
 
-impl Waiting<'_> {
-    /// Enters who holds the lock now.
+impl ContendedWait<'_> {
+    /// Copies the lock's current holder into the record.
     fn enter(&mut self) {
         (self.wait.holder, self.wait.held_at) = (self.owner.get(), self.owner.site());
         self.slot.set(Some(self.wait));
@@ -175,23 +185,23 @@ impl Waiting<'_> {
     }
 
     #[cold]
-    fn look_at_clock(&mut self) {
+    fn check_clock(&mut self) {
         let now_ns = now_ns();
         let Some(stall) = &mut self.stall else {
-            self.stall = Some(Stall::new(now_ns));
+            self.stall = Some(StallTimer::new(now_ns));
             self.wait.since_ns = now_ns;
             return self.enter();
         };
-        let stage = stall.look(now_ns, LOCK_TIMEOUT_MS);
+        let stage = stall.check(now_ns, LOCK_TIMEOUT_MS);
         self.enter();
         match (stage, REPORTER.get()) {
-            (Stage::Stalled, Some(reporter)) => {
-                let turn = REPORTS.claim(self.wait.lock);
-                self.has_claim = turn == Turn::First;
-                (reporter.stalled)(&LockWait::of(self.cpu, &self.wait), turn);
+            (WaitStage::Stalled, Some(reporter)) => {
+                let role = REPORTS.claim(self.wait.lock);
+                self.has_claim = role == ReportRole::Reporter;
+                (reporter.stalled)(&LockWait::of(self.cpu, &self.wait), role);
             }
-            (Stage::Waiting | Stage::Stalled, _) => {}
-            (Stage::Hopeless, _) => {
+            (WaitStage::Waiting | WaitStage::Stalled, _) => {}
+            (WaitStage::Expired, _) => {
                 let wait = LockWait::of(self.cpu, &self.wait);
                 panic!("cpu {} {wait}", self.cpu)
             }
@@ -199,13 +209,13 @@ impl Waiting<'_> {
     }
 }
 
-// SAFETY: the kernel's panics do not unwind (`panic::die` does not return).
-unsafe impl Observer for Waiting<'_> {
+// SAFETY: `waiting` does not unwind: the kernel's panics do not unwind (the panic handler in `panic` never returns).
+unsafe impl Observer for ContendedWait<'_> {
     #[inline]
     fn waiting(&mut self) {
-        self.looks = self.looks.wrapping_add(1);
-        if self.looks.is_multiple_of(LOOKS_PER_CLOCK) {
-            self.look_at_clock();
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_CLOCK_READ) {
+            self.check_clock();
         }
     }
 }

@@ -1,22 +1,22 @@
-//! One CPU's part in a piece of work for all CPUs: the lock-free half of `smp::run_on_all`. It compiles on any host, where
-//! its models run.
+//! One CPU's part in work for all CPUs: the lock-free part of `smp::on_each_cpu`. It compiles on any host, where tests
+//! and models run it.
 //!
-//! The CPU that has the work, its *owner*, offers it to each participant; a participant takes it and runs it, or the owner
-//! withdraws what was not taken in time. Work that was taken cannot be withdrawn: it may use what it borrows from its owner
-//! until it is finished, or until the CPU can never run again.
+//! The *owner* of the work offers it to each participant. A participant takes it and runs it, or the owner withdraws it
+//! after a time-out. Work that was taken cannot be withdrawn: it may use what it borrows from its owner until it is
+//! finished, or until the CPU has failed and never runs again.
 
 use super::atomics::{AtomicU32, Ordering};
 use super::hotplug::{CpuHotplug, HotplugState};
 
-/// How far a CPU is with its part.
+/// The state of a CPU's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Phase {
-    /// It has none, or has finished it.
+    /// The CPU has no work, or has finished it.
     Idle,
-    /// It is offered one.
+    /// The owner offers work.
     Offered,
-    /// It runs it.
+    /// The CPU runs the work.
     Running,
 }
 
@@ -31,45 +31,45 @@ impl Phase {
         }
     }
 
-    /// By the owner.
+    /// The owner offers work.
     pub const fn offer(self) -> Option<Phase> {
         if matches!(self, Idle) { Some(Offered) } else { None }
     }
 
-    /// By the owner: the participant has not begun and never will.
+    /// The owner withdraws the work, which the participant has not taken.
     pub const fn withdraw(self) -> Option<Phase> {
         if matches!(self, Offered) { Some(Idle) } else { None }
     }
 
-    /// By the participant.
+    /// The participant takes the work.
     pub const fn take(self) -> Option<Phase> {
         if matches!(self, Offered) { Some(Running) } else { None }
     }
 
-    /// By the participant: it uses nothing of the owner's any more.
+    /// The participant finishes: it no longer uses what the work borrows.
     pub const fn finish(self) -> Option<Phase> {
         if matches!(self, Running) { Some(Idle) } else { None }
     }
 }
 
-/// A CPU's part, which its owner and the CPU share.
+/// A CPU's part, shared by the owner of the work and the CPU.
 #[derive(Debug)]
 pub struct WorkSlot(AtomicU32);
 
 impl WorkSlot {
-    /// One without work.
+    /// Creates a slot without work.
     #[allow(clippy::new_without_default, reason = "atomics under loom have no const default")]
     pub fn new() -> WorkSlot {
         WorkSlot(AtomicU32::new(Idle as u32))
     }
 
-    /// The phase, as it is now.
+    /// Returns the phase.
     #[inline]
     pub fn phase(&self) -> Phase {
         Phase::of(self.0.load(Ordering::Acquire))
     }
 
-    /// Makes a change of phase; whether it was possible.
+    /// Makes a transition. Returns whether it was possible.
     pub fn apply(&self, change: fn(Phase) -> Option<Phase>) -> bool {
         let mut number = self.0.load(Ordering::Acquire);
         while let Some(next) = change(Phase::of(number)) {
@@ -81,8 +81,8 @@ impl WorkSlot {
         false
     }
 
-    /// Whether the CPU uses nothing of the owner's any more: it has finished, or was restarted and given up before it came
-    /// to anything of the kernel's.
+    /// Returns whether the CPU no longer uses what the work borrows: it has finished, or it has failed in a restart
+    /// before it ran any code of the kernel.
     pub fn is_over(&self, hotplug: &CpuHotplug) -> bool {
         self.phase() == Idle || hotplug.state() == HotplugState::Failed
     }

@@ -1,7 +1,7 @@
 //! The arithmetic behind the clock: what a counter's frequency is, measured against one that is known, and how its
 //! ticks become nanoseconds. Reading the counters is the rest of `time`'s job; here nothing touches hardware.
 //!
-//! A [`ReferenceClock`] is a counter of known frequency, with its width and direction. Two readings of it beside two of
+//! A [`CounterSpec`] is a counter of known frequency, with its width and direction. Two readings of it beside two of
 //! the TSC give a frequency; [`Median`] makes one of three and says how far they agree; [`Scale`] converts by one
 //! multiplication. Where CPUID knows, [`tsc_hz_from_cpuid`] spares all of that.
 
@@ -51,7 +51,7 @@ const fn rational_frequency(cycles: u64, ticks: u64, numerator: u64, denominator
 
 /// A counter whose frequency is known and which wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReferenceClock {
+pub struct CounterSpec {
     /// Hertz as a fraction: an HPET's period is whole, its frequency need not be.
     numerator: u64,
     denominator: u64,
@@ -60,22 +60,22 @@ pub struct ReferenceClock {
     counts_down: bool,
 }
 
-impl ReferenceClock {
+impl CounterSpec {
     /// The power management timer; `wide` where the FADT's flag TMR_VAL_EXT gives it 32 bits for 24 (ACPI 6.5 §5.2.9,
     /// fixed feature flags).
-    pub const fn pm_timer(wide: bool) -> ReferenceClock {
+    pub const fn pm_timer(wide: bool) -> CounterSpec {
         let mask = if wide { 0xffff_ffff } else { 0xff_ffff };
-        ReferenceClock { numerator: PM_TIMER_HZ, denominator: 1, mask, counts_down: false }
+        CounterSpec { numerator: PM_TIMER_HZ, denominator: 1, mask, counts_down: false }
     }
 
     /// An HPET's main counter, by the period and the width that its capability register tells (IA-PC HPET specification
     /// 1.0a, §2.3.4: COUNTER_CLK_PERIOD, COUNT_SIZE_CAP). `None` for a period that cannot be.
-    pub const fn hpet(period_fs: u32, wide: bool) -> Option<ReferenceClock> {
+    pub const fn hpet(period_fs: u32, wide: bool) -> Option<CounterSpec> {
         if period_fs == 0 || period_fs > MAX_HPET_PERIOD_FS {
             return None;
         }
         let mask = if wide { u64::MAX } else { 0xffff_ffff };
-        Some(ReferenceClock {
+        Some(CounterSpec {
             numerator: FS_PER_SECOND,
             denominator: period_fs as u64,
             mask,
@@ -86,7 +86,7 @@ impl ReferenceClock {
     /// The same, by that register as it is read. `None` where it holds what no HPET has: a revision of 0, which is not
     /// permitted (REV_ID), no vendor, fewer than three timers (NUM_TIM_CAP), or a period that cannot be. A table of
     /// firmware's, which begins with four letters and its length, is none.
-    pub const fn hpet_by_capabilities(capabilities: u64) -> Option<ReferenceClock> {
+    pub const fn hpet_by_capabilities(capabilities: u64) -> Option<CounterSpec> {
         let (revision, vendor) = (capabilities as u8, (capabilities >> 16) as u16);
         let (last_timer, period_fs) = (capabilities >> 8 & 0x1f, (capabilities >> 32) as u32);
         if revision == 0 || revision == u8::MAX || vendor == 0 || vendor == u16::MAX {
@@ -95,20 +95,20 @@ impl ReferenceClock {
         if last_timer < HPET_LEAST_LAST_TIMER || period_fs < MIN_HPET_PERIOD_FS {
             return None;
         }
-        ReferenceClock::hpet(period_fs, capabilities & HPET_COUNT_SIZE_CAP != 0)
+        CounterSpec::hpet(period_fs, capabilities & HPET_COUNT_SIZE_CAP != 0)
     }
 
     /// A channel of the interval timer that counts down from 2^16, which is what a reload value of 0 means.
-    pub const fn pit() -> ReferenceClock {
-        ReferenceClock { numerator: PIT_HZ, denominator: 1, mask: 0xffff, counts_down: true }
+    pub const fn pit() -> CounterSpec {
+        CounterSpec { numerator: PIT_HZ, denominator: 1, mask: 0xffff, counts_down: true }
     }
 
     /// A TSC of known frequency. `None` for 0 Hz.
-    pub const fn tsc(hz: u64) -> Option<ReferenceClock> {
+    pub const fn tsc(hz: u64) -> Option<CounterSpec> {
         if hz == 0 {
             return None;
         }
-        Some(ReferenceClock { numerator: hz, denominator: 1, mask: u64::MAX, counts_down: false })
+        Some(CounterSpec { numerator: hz, denominator: 1, mask: u64::MAX, counts_down: false })
     }
 
     /// Ticks from one reading to the next, right as long as less than [`wrap_ns`](Self::wrap_ns) lies between them.
@@ -160,7 +160,7 @@ impl ReferenceClock {
 /// A wait until a clock has moved on by so many ticks, of which the caller takes the readings. It ends whatever they are: with
 /// an error for a clock that stands still, or that is none, because its readings go back.
 pub struct Window {
-    clock: ReferenceClock,
+    clock: CounterSpec,
     begin: u64,
     now: u64,
     ticks: u64,
@@ -181,7 +181,7 @@ pub struct NotCounting;
 
 impl Window {
     /// Of `ticks` from the reading `begin` on: fewer than half of what the clock counts before it wraps.
-    pub const fn new(clock: ReferenceClock, begin: u64, ticks: u64) -> Window {
+    pub const fn new(clock: CounterSpec, begin: u64, ticks: u64) -> Window {
         Window { clock, begin, now: begin, ticks, unmoved: 0, backward: 0 }
     }
 

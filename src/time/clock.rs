@@ -3,10 +3,10 @@
 use core::fmt;
 
 use super::calibration::{
-    READINGS_TO_MOVE, ReferenceClock, Scale, Window, Windows, plausible_tsc_hz, tsc_hz_from_cpuid,
+    CounterSpec, READINGS_TO_MOVE, Scale, Window, Windows, plausible_tsc_hz, tsc_hz_from_cpuid,
 };
 use super::parameters::ClockChoice;
-use super::reference::Reference;
+use super::reference::ReferenceClock;
 use super::{now, timer, trust};
 use crate::acpi::Platform;
 use crate::config::CALIBRATION_MS;
@@ -117,7 +117,7 @@ pub fn init(
     choice: ClockChoice,
 ) -> Result<Clock, ClockError> {
     let is_named = [ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice);
-    let candidates = Reference::candidates(platform).into_iter().flatten();
+    let candidates = ReferenceClock::candidates(platform).into_iter().flatten();
     let mut is_absent = is_named;
     let reference = candidates
         .filter(|reference| !is_named || reference.name() == choice.name())
@@ -136,7 +136,7 @@ pub fn init(
         });
     let (source, tsc_hz, apic_timer_hz) = match (told, &reference) {
         (Some((source, tsc_hz)), _) => {
-            let clock = ReferenceClock::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
+            let clock = CounterSpec::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
             let measured = measure(guard, clock, read_tsc).map_err(|stopped| match stopped {
                 Stopped::Clock | Stopped::Tsc => ClockError::NoTsc,
                 Stopped::ApicTimer => ClockError::NoApicTimer,
@@ -171,7 +171,7 @@ pub fn init(
 }
 
 /// Whether it counts at all.
-fn is_moving(reference: &Reference) -> bool {
+fn is_moving(reference: &ReferenceClock) -> bool {
     let at_rest = reference.read();
     (0..READINGS_TO_MOVE).any(|_| reference.read() != at_rest)
 }
@@ -184,7 +184,7 @@ fn is_moving(reference: &Reference) -> bool {
 /// One attempt takes four samples, which bound three adjacent windows. It ends the measurement if two of the three windows
 /// agree within [`TOLERANCE_PPM`], for either counter. The next attempt has windows of twice the length: the error of a
 /// sample weighs half as much there. After the last attempt the medians are used, with a warning.
-fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> Result<[u64; 2], Stopped> {
+fn measure(guard: &IrqGuard, clock: CounterSpec, read: impl Fn() -> u64) -> Result<[u64; 2], Stopped> {
     let mut best = [Windows::of([0; 3], 0); 2];
     for attempt in 0..ATTEMPTS {
         let window_ns = (CALIBRATION_MS * NS_PER_MS) << attempt.min(LONGEST_WINDOW_SHIFT);
@@ -224,7 +224,7 @@ fn measure(guard: &IrqGuard, clock: ReferenceClock, read: impl Fn() -> u64) -> R
 /// Four samples, each `window` ticks of the clock after the one before. `None` if the clock stands still.
 fn four_samples(
     guard: &IrqGuard,
-    clock: &ReferenceClock,
+    clock: &CounterSpec,
     read: &impl Fn() -> u64,
     window: u64,
 ) -> Option<[Sample; 4]> {

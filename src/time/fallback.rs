@@ -10,7 +10,7 @@ use core::time::Duration;
 use spin::Once;
 
 use super::calibration::Scale;
-use super::reference::Reference;
+use super::reference::ReferenceClock;
 use super::timer::{self, Expiry, TimerError};
 
 /// Whether this is the clock.
@@ -22,7 +22,7 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 static FALLBACK: Once<Fallback> = Once::new();
 
 struct Fallback {
-    reference: &'static Reference,
+    reference: &'static ReferenceClock,
     to_ns: Scale,
     /// What the counter showed at the switch, and what time it was.
     began: u64,
@@ -31,7 +31,7 @@ struct Fallback {
 
 /// Makes that counter the clock, which goes on from `now_ns`. Once, by the boot processor, before other CPUs depend on
 /// the time; `false` for a counter that wraps too soon.
-pub(super) fn switch_to(reference: &'static Reference, now_ns: u64) -> bool {
+pub(super) fn switch_to(reference: &'static ReferenceClock, now_ns: u64) -> bool {
     let Some(to_ns) = reference.clock().scale_to_ns().filter(|_| reference.is_clock()) else { return false };
     FALLBACK.call_once(|| Fallback { reference, to_ns, began: reference.read(), began_ns: now_ns });
     IS_USED.store(true, Ordering::Release);

@@ -4,7 +4,7 @@ use core::fmt;
 
 use x86_64::instructions::port::{Port, PortReadOnly};
 
-use super::calibration::ReferenceClock;
+use super::calibration::CounterSpec;
 use crate::acpi::describe::HPET_BYTES;
 use crate::acpi::{Platform, PmTimer};
 use crate::boot::defect::Defect;
@@ -37,13 +37,13 @@ const PIT_COUNT: u8 = 0b1011_0100;
 const PIT_LATCH: u8 = 0b1000_0000;
 
 /// A running timer.
-pub enum Reference {
+pub enum ReferenceClock {
     /// The high-precision event timer.
     Hpet {
         /// Its registers, mapped.
         registers: *mut u64,
         /// Its frequency and width.
-        clock: ReferenceClock,
+        clock: CounterSpec,
     },
     /// ACPI's power management timer.
     PmTimer(PmTimer),
@@ -53,24 +53,24 @@ pub enum Reference {
 
 // SAFETY: the registers are mapped for good; reading an HPET or the PM timer is one access, from whichever CPU. The PIT,
 // whose reading is several, is read by the boot processor alone.
-unsafe impl Send for Reference {}
+unsafe impl Send for ReferenceClock {}
 // SAFETY: shared use is reading: one access for an HPET or the PM timer, from whichever CPU; the PIT is read by the boot
 // processor alone.
-unsafe impl Sync for Reference {}
+unsafe impl Sync for ReferenceClock {}
 
-impl Reference {
+impl ReferenceClock {
     /// The timers that the machine seems to have, the best first: an HPET's steps are the shortest, and reading the PIT
     /// takes three port accesses. Only the last is tried without being listed anywhere.
-    pub fn candidates(platform: &Platform) -> [Option<Reference>; 3] {
+    pub fn candidates(platform: &Platform) -> [Option<ReferenceClock>; 3] {
         [
-            platform.hpet.and_then(Reference::hpet),
-            platform.pm_timer.map(Reference::PmTimer),
-            Some(Reference::pit()),
+            platform.hpet.and_then(ReferenceClock::hpet),
+            platform.pm_timer.map(ReferenceClock::PmTimer),
+            Some(ReferenceClock::pit()),
         ]
     }
 
     /// The HPET at that address, running. One that is not there is reported.
-    fn hpet(physical: u64) -> Option<Reference> {
+    fn hpet(physical: u64) -> Option<ReferenceClock> {
         let defect = |reason: fmt::Arguments<'_>| {
             report_defect(&Defect { table: "HPET", address: Some(physical), offset: None, reason });
         };
@@ -79,7 +79,7 @@ impl Reference {
         let registers = mapped.cast::<u64>().as_ptr();
         // SAFETY: `map_device` has mapped the registers as a device's, and reading them has no effect.
         let capabilities = unsafe { registers.byte_add(HPET_CAPABILITIES).read_volatile() };
-        let Some(clock) = ReferenceClock::hpet_by_capabilities(capabilities) else {
+        let Some(clock) = CounterSpec::hpet_by_capabilities(capabilities) else {
             defect(format_args!("no timer there: its capabilities read as {capabilities:#x}: not used"));
             // SAFETY: the page is that device's alone (`map_device`), and `registers` is not used again.
             unsafe { memory::unmap_device(physical, HPET_BYTES) };
@@ -101,10 +101,10 @@ impl Reference {
             let configuration = registers.byte_add(HPET_CONFIGURATION);
             configuration.write_volatile(configuration.read_volatile() & !HPET_LEGACY | HPET_ENABLE);
         }
-        Some(Reference::Hpet { registers, clock })
+        Some(ReferenceClock::Hpet { registers, clock })
     }
 
-    fn pit() -> Reference {
+    fn pit() -> ReferenceClock {
         // SAFETY: channel 2 drives the speaker and nothing else. Its gate is opened, the speaker's is closed.
         unsafe {
             let mut control = Port::<u8>::new(SPEAKER_CONTROL);
@@ -116,29 +116,29 @@ impl Reference {
             channel.write(0);
             channel.write(0);
         }
-        Reference::Pit
+        ReferenceClock::Pit
     }
 
     /// Whether it can be the clock itself: the PIT wraps before anybody looks, and cannot be read by two CPUs at once.
     pub fn is_clock(&self) -> bool {
-        !matches!(self, Reference::Pit)
+        !matches!(self, ReferenceClock::Pit)
     }
 
     /// Its name in reports.
     pub fn name(&self) -> &'static str {
         match self {
-            Reference::Hpet { .. } => "hpet",
-            Reference::PmTimer(_) => "pm_timer",
-            Reference::Pit => "pit",
+            ReferenceClock::Hpet { .. } => "hpet",
+            ReferenceClock::PmTimer(_) => "pm_timer",
+            ReferenceClock::Pit => "pit",
         }
     }
 
     /// How its readings are to be understood.
-    pub fn clock(&self) -> ReferenceClock {
+    pub fn clock(&self) -> CounterSpec {
         match self {
-            Reference::Hpet { clock, .. } => *clock,
-            Reference::PmTimer(timer) => ReferenceClock::pm_timer(timer.wide),
-            Reference::Pit => ReferenceClock::pit(),
+            ReferenceClock::Hpet { clock, .. } => *clock,
+            ReferenceClock::PmTimer(timer) => CounterSpec::pm_timer(timer.wide),
+            ReferenceClock::Pit => CounterSpec::pit(),
         }
     }
 
@@ -146,13 +146,15 @@ impl Reference {
     pub fn read(&self) -> u64 {
         match self {
             // SAFETY: mapped for good; reading has no effect.
-            Reference::Hpet { registers, .. } => unsafe {
+            ReferenceClock::Hpet { registers, .. } => unsafe {
                 registers.byte_add(HPET_MAIN_COUNTER).read_volatile()
             },
             // SAFETY: reading the timer's port has no effect.
-            Reference::PmTimer(timer) => u64::from(unsafe { PortReadOnly::<u32>::new(timer.port).read() }),
+            ReferenceClock::PmTimer(timer) => {
+                u64::from(unsafe { PortReadOnly::<u32>::new(timer.port).read() })
+            }
             // SAFETY: latching and reading channel 2 does not disturb its count; no other code uses the PIT.
-            Reference::Pit => unsafe {
+            ReferenceClock::Pit => unsafe {
                 Port::<u8>::new(PIT_COMMAND).write(PIT_LATCH);
                 let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
                 let low = channel.read();

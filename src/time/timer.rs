@@ -39,7 +39,7 @@ use crate::cpu::{Features, IrqGuard};
 use crate::interrupts::{self, TrapFrame, Vector};
 use crate::memory::FrameRange;
 use crate::memory::frames::Order;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::wire::Bucket;
 use crate::{per_cpu, trace};
 
@@ -70,7 +70,7 @@ pub struct Expiry {
 /// An armed timer. It may be kept for as long as one likes: of a timer that has expired, it names nothing.
 #[derive(Clone, Copy)]
 pub struct TimerId {
-    queue: &'static IrqMutex<Queue>,
+    queue: &'static SpinLockIrq<Queue>,
     key: Key,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for TimerError {
 }
 
 per_cpu! {
-    static QUEUE: IrqMutex<Queue> = IrqMutex::new(Queue::new());
+    static QUEUE: SpinLockIrq<Queue> = SpinLockIrq::new(Queue::new());
     /// Whether the queue has been given the two below.
     static HAS_STORAGE: Cell<bool> = Cell::new(false);
     static FIRST_PLACES: UnsafeCell<[Place; INLINE]> = UnsafeCell::new([Place::EMPTY; INLINE]);
@@ -101,7 +101,7 @@ per_cpu! {
 crate::name_lock!(per_cpu QUEUE);
 
 /// How all CPUs' APIC timers are set.
-static HARDWARE: IrqMutex<Hardware> = IrqMutex::new(Hardware::NONE);
+static HARDWARE: SpinLockIrq<Hardware> = SpinLockIrq::new(Hardware::NONE);
 crate::name_lock!(HARDWARE);
 
 /// Chooses how timers are set, for all CPUs. Once, by the boot processor, when there is a clock; `false` if the clock
@@ -248,7 +248,7 @@ pub(crate) unsafe fn lateness(gs_base: usize) -> impl Iterator<Item = Bucket> {
     unsafe { QUEUE.of(gs_base) }.lock().lateness.buckets()
 }
 
-fn own(_: &IrqGuard) -> &'static IrqMutex<Queue> {
+fn own(_: &IrqGuard) -> &'static SpinLockIrq<Queue> {
     // SAFETY: the area of a CPU that runs lives for good.
     unsafe { QUEUE.of(gs_base()) }
 }

@@ -14,10 +14,10 @@ use spin::Once;
 
 use super::calibration::parts_per_million;
 use super::parameters::ClockChoice;
-use super::reference::Reference;
+use super::reference::ReferenceClock;
 use super::warp::{self, Warp};
 use super::{Clock, Source, fallback, now, timer};
-use crate::config::{CALIBRATION_MS, REQUEST_MS};
+use crate::config::{CALIBRATION_MS, IPI_CALL_TIMEOUT_MS};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
 use crate::sync::Deadline;
@@ -36,7 +36,7 @@ const ATTEMPTS: u32 = 5;
 static REFERENCE: Once<Begun> = Once::new();
 
 struct Begun {
-    reference: Reference,
+    reference: ReferenceClock,
     pair: Pair,
 }
 
@@ -49,7 +49,7 @@ struct Pair {
 
 impl Pair {
     /// Of five tries the one that took the least time: in the others something came in between.
-    fn take(reference: &Reference) -> Pair {
+    fn take(reference: &ReferenceClock) -> Pair {
         let attempt = || {
             let before = read_tsc();
             let pair = Pair { reference: reference.read(), tsc: read_tsc() };
@@ -105,7 +105,7 @@ impl fmt::Display for Distrust {
 }
 
 /// Begins the interval over which the rate is compared.
-pub(super) fn begin(reference: Option<Reference>) {
+pub(super) fn begin(reference: Option<ReferenceClock>) {
     if let Some(reference) = reference {
         let pair = Pair::take(&reference);
         REFERENCE.call_once(|| Begun { reference, pair });
@@ -117,7 +117,7 @@ pub(super) fn begin(reference: Option<Reference>) {
 ///
 /// After a change each CPU must [`timer::restart`].
 pub fn decide(features: &Features, clock: &Clock, choice: ClockChoice) -> Counter {
-    let warp = warp::found(&Deadline::after_ms(REQUEST_MS));
+    let warp = warp::found(&Deadline::after_ms(IPI_CALL_TIMEOUT_MS));
     let drift_ppm = REFERENCE.get().map(|begun| drift_ppm(begun, clock.tsc_hz));
     let is_vouched_for = features.invariant_tsc && matches!(clock.source, Source::Measured(_));
     let distrust = if warp.skew_cycles > 0 {

@@ -2,9 +2,9 @@
 //! refused: E0502 cannot borrow `guard` as mutable because it is also borrowed as immutable
 
 use octopod::cpu::IrqGuard;
-use octopod::sync::IrqMutex;
+use octopod::sync::SpinLockIrq;
 
-static LOCK: IrqMutex<u64> = IrqMutex::new(0);
+static LOCK: SpinLockIrq<u64> = SpinLockIrq::new(0);
 
 pub fn in_turn() {
     let mut guard = IrqGuard::new();

@@ -8,10 +8,10 @@ use super::pixels::{Layout, Memory, Pixels, write_pixel};
 use super::vga::TextMode;
 use crate::console::line::SERIAL;
 use crate::console::logger::write_kept;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 /// The screen. Taken only by who holds the console: lines come in the same order here and there.
-pub static SCREEN: IrqMutex<LiveScreen> = IrqMutex::new(LiveScreen::new());
+pub static SCREEN: SpinLockIrq<LiveScreen> = SpinLockIrq::new(LiveScreen::new());
 crate::name_lock!(SCREEN);
 
 /// How many glyphs are drawn at once: 104 pixels each.

@@ -77,7 +77,7 @@ mod modelled {
     use shuttle as checker;
 
     #[cfg(loom)]
-    pub use crate::sync::loomed::{AtomicU64, AtomicUsize};
+    pub use crate::sync::model_atomics::{AtomicU64, AtomicUsize};
     #[cfg(shuttle)]
     pub use checker::sync::atomic::{AtomicU64, AtomicUsize};
 

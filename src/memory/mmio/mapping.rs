@@ -17,12 +17,12 @@ use crate::memory::boot_alloc::{alloc_slice_from, table_frame};
 use crate::memory::paging::entry::MemoryType;
 use crate::memory::paging::kernel::tables;
 use crate::memory::paging::tables::{MapError, PageTables, Rights};
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 
 const _: () = assert!(1 << REACH_BITS == direct_map::MAX_PHYSICAL);
 
 /// The ranges beside RAM that are in use.
-static IO_REGIONS: IrqMutex<IoRegions> = IrqMutex::new(IoRegions::new());
+static IO_REGIONS: SpinLockIrq<IoRegions> = SpinLockIrq::new(IoRegions::new());
 crate::name_lock!(IO_REGIONS);
 
 /// The memory map and the address width, once [`set_layout`] has set them.
@@ -57,7 +57,7 @@ pub(in crate::memory) fn set_layout(map: &MemoryMap, address_bits: u8) -> Option
 }
 
 /// The ranges beside RAM that are in use.
-pub(in crate::memory) fn io_regions() -> &'static IrqMutex<IoRegions> {
+pub(in crate::memory) fn io_regions() -> &'static SpinLockIrq<IoRegions> {
     &IO_REGIONS
 }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts::are_enabled;
 
-use crate::config::REQUEST_MS;
+use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{IrqGuard, interrupts_enabled};
 use crate::per_cpu;
@@ -22,7 +22,7 @@ per_cpu! {
 /// Runs every check on every CPU; returns what failed, if any did.
 pub fn check() -> Result<(), &'static str> {
     static FAILED: [AtomicBool; CHECKS.len()] = [const { AtomicBool::new(false) }; CHECKS.len()];
-    crate::selftest::run_on_all(REQUEST_MS, &|_| {
+    crate::selftest::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| {
         for (failed, (_, check)) in FAILED.iter().zip(CHECKS) {
             // The count and the flag must agree before and after, whatever the check finds.
             let passed = is_on() && check() && is_on();

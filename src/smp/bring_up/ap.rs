@@ -1,4 +1,4 @@
-//! An application processor's way from the trampoline to its first idle moment.
+//! The path of an AP from the trampoline to the idle loop.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +14,7 @@ use crate::memory;
 use crate::memory::stacks;
 use crate::{interrupts, patchable, time, trace};
 
-/// What every application processor reads on its way up.
+/// What every AP reads during bring-up.
 static COMMON: spin::Once<Common> = spin::Once::new();
 
 struct Common {
@@ -22,58 +22,61 @@ struct Common {
     platform: Platform,
 }
 
-/// Processors that came when nobody waited for them. The trampoline counts here too.
-pub static SENT_AWAY: AtomicU32 = AtomicU32::new(0);
+/// The APs that found no slot, or found that it was given up. The trampoline counts here too.
+pub static LATE_APS: AtomicU32 = AtomicU32::new(0);
 
-/// NMIs and machine checks that the trampoline counted, for which no CPU has a counter of its own yet.
+/// NMIs and machine checks that the trampoline counted, before the AP had a per-CPU area.
 pub static TRAMPOLINE_NMIS: AtomicU32 = AtomicU32::new(0);
 pub static TRAMPOLINE_MACHINE_CHECKS: AtomicU32 = AtomicU32::new(0);
 
-/// APs whose APIC ID is another by CPUID than by their local APIC.
+/// The APs whose APIC ID by CPUID differs from that of their local APIC.
 static WRONG_IDS: AtomicU32 = AtomicU32::new(0);
 
-/// Warns of CPUs whose APIC IDs disagree, if there are any.
+/// Logs the number of APs whose APIC IDs disagree, if there are any.
 pub fn warn_of_wrong_ids() {
     match WRONG_IDS.load(Ordering::Relaxed) {
         0 => {}
         count => {
-            log::warn!("{count} APs have other APIC IDs by CPUID than by their local APICs, which count")
+            log::warn!("{count} APs: APIC ID by CPUID differs from that of the local APIC, using the latter")
         }
     }
 }
 
-/// NMIs that the trampoline counted.
+/// Returns how many NMIs the trampoline has counted.
 pub fn trampoline_nmis() -> u32 {
     TRAMPOLINE_NMIS.load(Ordering::Relaxed)
 }
 
-/// How many processors came after they had been given up, or that nobody had called, and halted. Some may yet come.
-pub fn sent_away() -> u32 {
-    SENT_AWAY.load(Ordering::Acquire)
+/// Returns how many APs arrived after their slot was given up, or had none, and were parked. The number may still grow.
+pub fn late_aps() -> u32 {
+    LATE_APS.load(Ordering::Acquire)
 }
 
-/// Sets what the processors will read, once, before they are called.
+/// Sets what the APs read. Once, before the first is started.
 pub fn set_common(platform: Platform) {
     COMMON.call_once(|| Common { root: memory::root(), platform });
 }
 
-/// Where an application processor enters the kernel: on its own stack, GS and FS base set, the early GDT and IDT loaded,
-/// interrupts off. One that has been
-/// offline goes on from here to where it left; its timers are served elsewhere until then.
+/// The entry point of an AP in long mode. The AP runs on its own stack with interrupts off; its GS base and FS base are
+/// set, and the early GDT and IDT are loaded. An AP that was offline returns from here to [`hotplug::resume`]; until then
+/// the BSP serves its timers.
 pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let Some(common) = COMMON.get() else { halt_forever() };
-    // SAFETY: the kernel's tables map what this runs and stands on, as the passage's did.
+    // SAFETY: `common.root` is the kernel's root table (`set_common`), which maps this code and the AP's stack at the
+    // same addresses as the trampoline tables.
     unsafe { memory::load_root(common.root) };
     cpu::set_memory_types();
     let cpu = CpuId(slot.cpu);
-    // SAFETY: the trampoline has led GS base to this CPU's area and comes here with interrupts off. Of guards on this CPU's
-    // stack there is one if it has been offline, that of `hotplug::leave`, and this one is forgotten before that goes on.
+    // SAFETY: the trampoline has set GS base to this CPU's area and jumps here with interrupts off. An AP that was
+    // offline has one more guard on its stack, that of `hotplug::teardown::go_offline`; this guard is forgotten below
+    // before that one is used.
     let guard = unsafe { IrqGuard::of_entry() };
-    // INIT may have ended a handler of an NMI on a CPU that was offline. Its magazine was drained before it halted.
+    // INIT may have ended an NMI handler on a CPU that was offline. Its magazine was drained before it halted.
     interrupts::reset_nmi_depth(&guard);
     memory::reset_cache(&guard);
-    reached(slot, Stage::Gs);
-    // SAFETY: this CPU runs on rt0's GDT, and the trampoline has led GS base to its area; the stacks are this CPU's own.
+    enter_stage(slot, Stage::Gs);
+    // SAFETY: this CPU runs on rt0's GDT, and the trampoline has set GS base to its area; `bring_up::prepare` has mapped
+    // its IST stacks.
     unsafe {
         load_descriptors(&guard, stacks::ist_tops(cpu));
         interrupts::load_idt();
@@ -86,30 +89,31 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
     let left_at = cpus()[cpu.index()].context();
     let since = if left_at.is_some() { Since::Online } else { Since::BeforeBoot };
     interrupts::machine_check::enable(since);
-    reached(slot, Stage::Idt);
+    enter_stage(slot, Stage::Idt);
     let CpuEntry { uid, node, .. } = common.platform.cpus[cpu.index()];
     memory::set_local_node(&guard, node);
     apic::enable(&guard, common.platform.nmi_pins, uid);
     if left_at.is_none() && cpu::initial_apic_id().0 != slot.apic_id {
         WRONG_IDS.fetch_add(1, Ordering::Relaxed);
     }
-    reached(slot, Stage::Apic);
+    enter_stage(slot, Stage::Apic);
     if left_at.is_none() {
         time::timer::start(&guard);
     }
-    reached(slot, Stage::Timer);
-    reached(slot, Stage::Online);
+    enter_stage(slot, Stage::Timer);
+    enter_stage(slot, Stage::Online);
     let claimed = SlotState::Claimed as u32;
     let online = SlotState::Online as u32;
     if slot.state.compare_exchange(claimed, online, Ordering::AcqRel, Ordering::Acquire).is_err() {
         park_late_ap();
     }
     if let Some(context) = left_at {
-        // `leave` goes on with its own.
+        // `go_offline` continues with its own guard.
         core::mem::forget(guard);
-        returns();
-        // SAFETY: this CPU left it there, and what has run since lies below it.
-        unsafe { hotplug::go_on(context) };
+        before_resume();
+        // SAFETY: `suspend` has stored `context` on this CPU. `restart_ap` made the trampoline begin the stack at
+        // `context`, so everything above it is unchanged. Interrupts are off.
+        unsafe { hotplug::resume(context) };
     }
     drop(guard);
     log::debug!("online on {node}");
@@ -117,11 +121,11 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
 }
 
 patchable! {
-    /// Called on a CPU that has been offline, when it is past its bring-up slot.
-    pub fn returns() {}
+    /// Called on a CPU that returns from offline, after it has passed its bring-up slot. Fault injection replaces it.
+    pub fn before_resume() {}
 
-    /// Leaves word of a stage on this CPU's way up, and goes no further if nobody waits for it any more.
-    pub fn reached(slot: &Slot, stage: Stage) {
+    /// Records a stage of bring-up. Halts this CPU if its slot was given up.
+    pub fn enter_stage(slot: &Slot, stage: Stage) {
         stamp(slot, stage);
         if slot.state.load(Ordering::Acquire) == SlotState::GivenUp as u32 {
             park_late_ap();
@@ -135,8 +139,8 @@ fn stamp(slot: &Slot, stage: Stage) {
     slot.stage.store(stage as u32, Ordering::Release);
 }
 
-/// Where a processor ends that nobody waits for: on its own stack, with interrupts off.
+/// Halts an AP whose slot was given up, on its own stack, with interrupts off.
 fn park_late_ap() -> ! {
-    SENT_AWAY.fetch_add(1, Ordering::AcqRel);
+    LATE_APS.fetch_add(1, Ordering::AcqRel);
     halt_forever()
 }

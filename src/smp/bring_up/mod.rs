@@ -1,13 +1,13 @@
-//! Waking the application processors.
+//! AP bring-up.
 //!
-//! All of them run the trampoline at once. What each needs lies ready in a slot that it finds by its APIC ID, so none
-//! waits for another, and none can take what is another's. The boot processor calls them in [`rounds`]; [`trampoline`]
-//! is the page that they wake up in, [`ap`] their way from there to their first idle moment. They have time as long as any
-//! of them comes further; then it is decided: from there on a CPU is online, or given up for good. One that answers later
-//! goes away again, on a stack, an area and a slot that are nobody else's, for none of them is ever used again.
+//! All APs run the trampoline at once. Each finds its own slot by its APIC ID, so no AP waits for another, and no AP can
+//! take another's stack or area. [`init_sipi`] sends INIT and the start-up IPIs. [`trampoline`] is the page that the APs
+//! wake up in. [`ap`] is their path from there to the idle loop. The BSP waits as long as any AP makes progress. Then it
+//! finalises each slot: the CPU is online, or its slot is given up permanently. An AP that arrives later finds that its
+//! slot is given up, and halts. Its stack, area and slot are never reused.
 
 mod ap;
-mod rounds;
+mod init_sipi;
 mod trampoline;
 
 use core::fmt;
@@ -15,44 +15,44 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::{Slot, SlotState, Stage};
 
-use super::{CPUS, Cpu, drain, nmi, ranks, work};
+use super::{CPUS, Cpu, drain, nmi, online_set, work};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic::ApicError;
-use crate::config::{AP_PROGRESS_MS, PROGRESS_MS};
+use crate::config::{AP_BRINGUP_TIMEOUT_MS, PROGRESS_MS};
 use crate::cpu::per_cpu;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{self, Features, IrqGuard, thread};
 use crate::memory::frames::Order;
 use crate::memory::stacks::{self, Stack};
 use crate::memory::{self, LowMemory, MapError};
-use crate::sync::hotplug::{Word, give_up_slot};
+use crate::sync::hotplug::{StateWord, give_up_slot};
 use crate::sync::{Deadline, Timeout};
 use crate::wire::{BringUpProgress, Record};
 use crate::{console, interrupts, patchable, trace};
 
-pub use ap::{sent_away, trampoline_nmis};
-use rounds::Rounds;
+pub use ap::{late_aps, trampoline_nmis};
+use init_sipi::InitSipiSequence;
 use trampoline::Trampoline;
 #[cfg(feature = "faults")]
 pub use {
-    ap::{reached, returns},
-    trampoline::{fill_pages, hold, let_go, wait_while_held},
+    ap::{before_resume, enter_stage},
+    trampoline::{fill_pages, held_ap, release_ap, wait_while_held},
 };
 
-/// Why the other CPUs could not even be called.
+/// Why bring-up could not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmpError {
-    /// Memory for tables, areas or stacks.
+    /// There is no memory for the CPUs' tables, areas or stacks.
     OutOfMemory {
-        /// How many CPUs there are.
+        /// The number of CPUs.
         cpus: usize,
-        /// What each takes, in bytes.
+        /// The memory that each needs, in bytes.
         bytes_per_cpu: u64,
-        /// Bytes that were free.
+        /// The free memory, in bytes.
         free_bytes: u64,
     },
-    /// Page tables or stacks.
+    /// A stack, or the trampoline's page tables, could not be mapped.
     Map(MapError),
 }
 
@@ -71,40 +71,47 @@ impl fmt::Display for SmpError {
     }
 }
 
-/// How it went.
+/// The outcome of bring-up.
 #[derive(Clone, Copy, Debug)]
 pub struct BringUp {
-    /// CPUs online, the boot processor among them.
+    /// The number of online CPUs, the BSP included.
     pub online: u32,
-    /// CPUs that were listed.
+    /// The number of CPUs that the firmware lists.
     pub listed: u32,
-    /// How many there must be.
+    /// The number of CPUs that must be online.
     pub expected: ExpectedCpus,
     /// The TSC when the first INIT was sent.
     pub first_init_tsc: u64,
     /// The TSC when the last CPU came online.
     pub last_online_tsc: u64,
-    /// The calls themselves.
-    pub rounds: Rounds,
-    /// The page that the processors woke up in, physical; 0 where there was none.
+    /// The INIT-SIPI sequence.
+    pub init_sipi: InitSipiSequence,
+    /// The physical address of the trampoline page, or 0 if there is none.
     pub trampoline_page: u64,
-    /// Whether the pages beside it have stayed as they were. Only a kernel with deliberate faults built in has them to
-    /// itself and can tell.
+    /// Whether the pages beside the trampoline are unchanged. Only a kernel with the feature `faults` owns these pages
+    /// and checks them.
     pub neighbours_intact: bool,
-    /// What each further CPU costs in memory, in bytes: `BYTES_PER_CPU`, its area, and its ring of trace events.
+    /// The memory that each CPU takes, in bytes: `BYTES_PER_CPU`, its area, and its ring of trace events.
     pub bytes_per_cpu: u64,
-    /// Frames that all of them took together, page tables included.
+    /// The frames that all CPUs together took, page tables included.
     pub frames_taken: u64,
 }
 
-/// What a CPU takes beside its area: its stacks, and its lines in the tables.
+/// The memory of a CPU beside its area: its stacks and its table entries, in bytes.
 const BYTES_PER_CPU: u64 =
     stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<CpuEntry>()) as u64;
 
-/// How many CPUs that did not start are logged each for itself.
+/// The most CPUs that did not start and are logged one by one.
 const MAX_MISSING_LOGGED: usize = 4;
 
-/// Brings up all CPUs. Once, by the boot processor, interrupts off; waits for them as long as any comes further.
+/// Brings up all APs.
+///
+/// **Context:** thread on the BSP, once, interrupts off. Spins until all are online or none has made progress for
+/// [`AP_BRINGUP_TIMEOUT_MS`].
+///
+/// # Errors
+/// See [`SmpError`]. No AP was started. An AP that does not come online is no error: it is logged, and missing in
+/// [`BringUp::online`].
 pub fn start(
     _guard: &IrqGuard,
     platform: Platform,
@@ -128,7 +135,7 @@ pub fn start(
     bsp.gs_base.store(per_cpu::gs_base() as u64, Ordering::Relaxed);
     bsp.stage.store(Stage::Online as u64, Ordering::Relaxed);
     bsp.stamps[Stage::Online as usize].store(read_tsc(), Ordering::Relaxed);
-    bsp.hotplug.step(Word::start);
+    bsp.hotplug.step(StateWord::start);
     bsp.online.store(1, Ordering::Release);
 
     let trampoline_page = low.as_ref().map_or(0, LowMemory::page);
@@ -143,11 +150,11 @@ pub fn start(
             error => SmpError::Map(error),
         })?),
     };
-    let ring_bytes = give_trace_rings(aps);
+    let ring_bytes = allocate_trace_rings(aps);
     let frames_taken = free_before.saturating_sub(memory::frames().free_frames()) as u64;
     let first_init_tsc = read_tsc();
-    let rounds = trampoline.map(|trampoline| wake_all(cpus, trampoline));
-    ranks::count_first();
+    let init_sipi = trampoline.map(|trampoline| start_aps(cpus, trampoline));
+    online_set::number_at_boot();
     Ok(BringUp {
         online: super::online().count() as u32,
         listed: cpus.len() as u32,
@@ -156,7 +163,7 @@ pub fn start(
         last_online_tsc: super::online()
             .filter_map(|cpu| cpu.stamp(Stage::Online))
             .fold(first_init_tsc, u64::max),
-        rounds: rounds.unwrap_or_default(),
+        init_sipi: init_sipi.unwrap_or_default(),
         trampoline_page,
         neighbours_intact: trampoline.is_none_or(Trampoline::neighbours_are_intact),
         bytes_per_cpu: BYTES_PER_CPU + per_cpu::area_bytes() as u64 + ring_bytes,
@@ -164,34 +171,35 @@ pub fn start(
     })
 }
 
-/// Everything that costs memory, before the first CPU is called.
+/// Allocates everything that the APs need, before the first is started.
 fn prepare(
     aps: &'static [Cpu],
     low: LowMemory,
     features: &Features,
 ) -> Result<&'static Trampoline, MapError> {
-    // Those that cannot be called need nothing.
+    // An AP that no IPI can reach needs nothing.
     let reachable = aps.iter().filter(|ap| ap.is_reachable());
     let mut areas = memory::CpuAreas::for_cpus(reachable.clone().count());
     for ap in reachable.clone() {
         let gs_base = areas.make().ok_or(MapError::OutOfFrames)?;
         let stack = stacks::bottom(ap.id(), Stack::Main)..stacks::top(ap.id(), Stack::Main);
-        // SAFETY: the area was just made, for the kernel's lifetime, and its CPU does not run yet.
+        // SAFETY: `CpuAreas::make` has just made the area, which is never freed; its CPU does not run before `start_aps`.
         unsafe { cpu::prepare_area(gs_base, ap.id(), stack) };
         ap.gs_base.store(gs_base as u64, Ordering::Relaxed);
         memory::map_stacks(ap.id())?;
     }
     let slots = memory::alloc_slice_from(reachable.map(slot_for)).ok_or(MapError::OutOfFrames)?;
-    // The trampoline looks for a processor's slot by bisection.
+    // The trampoline finds the AP's slot by binary search.
     slots.sort_unstable_by_key(|slot| slot.apic_id);
-    // The passage shares the kernel's root entries, so it comes after the stacks, whose region has one of its own.
-    let passage = low.build()?;
-    trampoline::prepare(passage, slots, features.skip_init_delay)
+    // The trampoline tables share the kernel's root entries. The stack region has one of its own, so they come after the
+    // stacks.
+    let tables = low.build()?;
+    trampoline::prepare(tables, slots, features.skip_init_delay)
 }
 
-/// Gives each CPU that has an area its ring for the trace; how many bytes each is. Without the memory for it, a CPU records
-/// nothing.
-fn give_trace_rings(aps: &[Cpu]) -> u64 {
+/// Gives each AP that has an area its trace ring. Returns the size of a ring, in bytes. A CPU without a ring, for lack of
+/// memory, records no events.
+fn allocate_trace_rings(aps: &[Cpu]) -> u64 {
     let slots = trace::slots_wanted();
     let mut rest: &'static [trace::ring::Slot] = &[];
     for gs_base in aps.iter().filter(|_| slots > 0).filter_map(Cpu::gs_base) {
@@ -203,24 +211,24 @@ fn give_trace_rings(aps: &[Cpu]) -> u64 {
         }
         let (ring, left) = rest.split_at(slots);
         rest = left;
-        // SAFETY: the area was just made, for good, and its CPU does not run yet.
+        // SAFETY: `prepare` has just made the area, which is never freed; its CPU does not run before `start_aps`.
         unsafe { trace::give_ring(gs_base, ring) };
     }
     (slots * size_of::<trace::ring::Slot>()) as u64
 }
 
-fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
+fn start_aps(cpus: &'static [Cpu], trampoline: &Trampoline) -> InitSipiSequence {
     let slots = trampoline.slots();
-    let rounds = rounds::call(slots, trampoline);
-    wait_while_any_comes_on(slots, trampoline);
+    let sequence = init_sipi::send_all(slots, trampoline);
+    wait_while_progressing(slots, trampoline);
     let mut missing = 0;
     for slot in slots {
         let ap = &cpus[slot.cpu as usize];
-        let is_missing = !settle(slot);
+        let is_missing = !finalize_slot(slot);
         missing += usize::from(is_missing);
         if is_missing && missing <= MAX_MISSING_LOGGED {
             log::error!(
-                "cpu {} (APIC ID {}): last seen in stage {}, and no CPU has come further for {AP_PROGRESS_MS} ms",
+                "cpu {} (APIC ID {}): timed out in stage {} (no AP made progress for {AP_BRINGUP_TIMEOUT_MS} ms)",
                 ap.id(),
                 ap.entry.apic_id,
                 trampoline.last_seen(slot)
@@ -228,63 +236,65 @@ fn wake_all(cpus: &'static [Cpu], trampoline: &Trampoline) -> Rounds {
         }
         ap.stage.store(trampoline.last_seen(slot) as u64, Ordering::Relaxed);
         for (stage, (to, from)) in ap.stamps.iter().zip(&slot.stamps).enumerate() {
-            // A CPU stamps that stage before it knows whether it is awaited: one that was given up has not come.
+            // A CPU stamps the stage `Online` before it checks its slot. One whose slot was given up is not online.
             if !(is_missing && stage == Stage::Online as usize) {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
         if is_online(slot) {
-            ap.hotplug.step(Word::start);
+            ap.hotplug.step(StateWord::start);
             ap.online.store(1, Ordering::Release);
         }
     }
     if let more @ 1.. = missing.saturating_sub(MAX_MISSING_LOGGED) {
         log::error!("{more} more CPUs did not start");
     }
-    settled();
+    bringup_complete();
     ap::warn_of_wrong_ids();
-    rounds
+    sequence
 }
 
-/// Waits until all are online, or none of them has come a stage further for [`AP_PROGRESS_MS`]. How it ends for each is
-/// decided later, by its own slot.
+/// Waits until all APs are online, or none has reached a further stage for [`AP_BRINGUP_TIMEOUT_MS`]. The caller then
+/// finalises each slot.
 ///
-/// A host that gives all of them one core, or a tenth of one, lets them come one after the other, so no time from the
-/// first INIT on would tell a late CPU from a dead one. The wait ends all the same: there are only so many stages.
-fn wait_while_any_comes_on(slots: &[Slot], trampoline: &Trampoline) {
+/// Each further stage renews the time-out. A host may run all APs on one core, one after the other, so no fixed time
+/// since the first INIT distinguishes a late AP from a dead one. The wait ends because the number of stages is fixed.
+fn wait_while_progressing(slots: &[Slot], trampoline: &Trampoline) {
     let all_online = || slots.iter().all(is_online);
     let stages = || slots.iter().map(|slot| trampoline.last_seen(slot) as usize).sum::<usize>();
     let mut seen = stages();
-    let mut next_word = Deadline::after_ms(PROGRESS_MS);
+    let mut next_record = Deadline::after_ms(PROGRESS_MS);
     while !all_online() {
-        if Timeout::after_ms(AP_PROGRESS_MS).wait_until(|| stages() != seen || all_online()).is_err() {
+        if Timeout::after_ms(AP_BRINGUP_TIMEOUT_MS).wait_until(|| stages() != seen || all_online()).is_err() {
             return;
         }
         seen = stages();
-        if next_word.has_passed() {
+        if next_record.has_passed() {
             let online = slots.iter().filter(|slot| is_online(slot)).count();
             let progress = BringUpProgress { called: slots.len() as u32 + 1, online: online as u32 + 1 };
             console::send(&Record::BringUpProgress(progress));
-            next_word = Deadline::after_ms(PROGRESS_MS);
+            next_record = Deadline::after_ms(PROGRESS_MS);
         }
     }
 }
 
-/// A CPU that has been called again.
-pub struct Again {
+/// A CPU that has been restarted.
+pub struct RestartedAp {
     slot: &'static Slot,
     trampoline: &'static Trampoline,
 }
 
-/// Restarts a CPU that is offline, the way that it came up first; it enters below what it left on its stack. Returns when it
-/// has reached real mode, or when no more start-up interrupts will help. One CPU at a time.
+/// Restarts an offline CPU by INIT and start-up IPIs. The CPU enters the kernel below the context that it saved on its
+/// stack. Returns when the CPU has reached real mode, or after the last start-up IPI.
+///
+/// **Context:** thread, under the hotplug lock.
 ///
 /// # Errors
-/// No INIT, or no start-up interrupt after it, could be sent. The CPU is where it was, and can be restarted later.
+/// The INIT, or each start-up IPI after it, could not be sent. The CPU is offline as before and can be restarted later.
 ///
 /// # Panics
-/// If the CPU has not been online.
-pub fn call_again(cpu: &'static Cpu) -> Result<Again, ApicError> {
+/// If the CPU has never been online.
+pub fn restart_ap(cpu: &'static Cpu) -> Result<RestartedAp, ApicError> {
     let found = trampoline::ready()
         .and_then(|trampoline| Some((trampoline, trampoline.slot_of(cpu.entry.apic_id)?, cpu.context()?)));
     let Some((trampoline, slot, context)) = found else {
@@ -293,14 +303,14 @@ pub fn call_again(cpu: &'static Cpu) -> Result<Again, ApicError> {
     slot.stack_top.store(context, Ordering::Relaxed);
     slot.stage.store(Stage::SipiSent as u32, Ordering::Relaxed);
     trampoline.clear_marks(slot);
-    // Release: all that it reads once it has claimed the slot.
+    // Release: publishes the stores above to the AP, which claims the slot.
     slot.state.store(SlotState::Waiting as u32, Ordering::Release);
-    let rounds = rounds::call(core::slice::from_ref(slot), trampoline);
-    let is_unsent = rounds.inits == 0 || rounds.start_up_messages == 0;
-    match rounds.unsent.filter(|_| is_unsent) {
-        // Unless it has come all the same.
+    let sequence = init_sipi::send_all(core::slice::from_ref(slot), trampoline);
+    let is_unsent = sequence.inits == 0 || sequence.start_up_messages == 0;
+    match sequence.unsent.filter(|_| is_unsent) {
+        // The AP may have been started all the same; then its slot is no longer `Waiting`.
         Some(error) if change_state(slot, SlotState::Waiting, SlotState::Online) => Err(error),
-        _ => Ok(Again { slot, trampoline }),
+        _ => Ok(RestartedAp { slot, trampoline }),
     }
 }
 
@@ -308,21 +318,21 @@ fn change_state(slot: &Slot, from: SlotState, to: SlotState) -> bool {
     slot.state.compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
-impl Again {
-    /// Decides whether it has come, as at boot; if not, it never will.
-    pub fn settle(&self) -> bool {
-        settle(self.slot)
+impl RestartedAp {
+    /// Finalises the CPU's slot, as at boot. Returns whether the CPU is online; if not, it never will be.
+    pub fn finalize_slot(&self) -> bool {
+        finalize_slot(self.slot)
     }
 
-    /// Where it was last seen.
+    /// Returns the last stage that the CPU has reached.
     pub fn last_seen(&self) -> Stage {
         self.trampoline.last_seen(self.slot)
     }
 }
 
 patchable! {
-    /// Called when it is decided for each CPU whether it is online.
-    pub fn settled() {}
+    /// Called when all slots are final. Fault injection replaces it.
+    pub fn bringup_complete() {}
 }
 
 fn slot_for(ap: &Cpu) -> Slot {
@@ -342,8 +352,8 @@ fn is_online(slot: &Slot) -> bool {
     slot.state.load(Ordering::Acquire) == SlotState::Online as u32
 }
 
-/// Decides whether a processor is online: from here on it is, or it finds that nobody waits for it. Its stack, area and
-/// slot are never used again, for it may stand anywhere.
-fn settle(slot: &Slot) -> bool {
+/// Finalises a slot and returns whether its CPU is online. If it is not, the slot is given up: an AP that arrives later
+/// halts. Its stack, area and slot are never reused, since it may still run on them.
+fn finalize_slot(slot: &Slot) -> bool {
     slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up_slot).is_err()
 }

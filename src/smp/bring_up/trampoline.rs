@@ -1,4 +1,5 @@
-//! The two pages that the processors wake up in, from the kernel's side. `ap_trampoline` has their code and their map.
+//! The two trampoline pages, as the kernel fills and reads them. The crate `ap_trampoline` holds their code and their
+//! layout.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -17,56 +18,56 @@ use crate::interrupts;
 use crate::memory::{MapError, TrampolineTables};
 use crate::patchable;
 
-/// There is one, for good: CPUs that are called later wake up in it too.
+/// The trampoline. It is never freed: a CPU that returns from offline starts in it too.
 static TRAMPOLINE: Once<Trampoline> = Once::new();
 
-/// The pages, filled and ready, and the slots that they lead to.
+/// The filled trampoline pages, and the APs' slots.
 #[derive(Debug)]
 pub struct Trampoline {
-    passage: TrampolineTables,
+    tables: TrampolineTables,
     slots: &'static [Slot],
     skip_init_delay: bool,
 }
 
-/// What the pages beside the trampoline's are filled with where the kernel has them to itself.
+/// The content of the pages beside the trampoline's, where the kernel owns them.
 const NEIGHBOUR_FILLER: u8 = 0xa5;
 
-/// Fills the pages, once, and makes the one with the code read-only. The slots are in ascending order of their APIC IDs.
+/// Fills the pages, once, and write-protects the code page. The slots are in ascending order of their APIC IDs.
 ///
 /// # Errors
-/// The page with the code cannot be made read-only.
+/// [`MapError`] if the code page cannot be write-protected.
 pub fn prepare(
-    passage: TrampolineTables,
+    tables: TrampolineTables,
     slots: &'static [Slot],
     skip_init_delay: bool,
 ) -> Result<&'static Trampoline, MapError> {
     TRAMPOLINE.try_call_once(|| {
-        let trampoline = Trampoline { passage, slots, skip_init_delay };
+        let trampoline = Trampoline { tables, slots, skip_init_delay };
         trampoline.fill();
-        trampoline.passage.protect_code()?;
+        trampoline.tables.protect_code()?;
         Ok(trampoline)
     })
 }
 
-/// The trampoline, once it is prepared.
+/// Returns the trampoline if it is prepared.
 pub fn ready() -> Option<&'static Trampoline> {
     TRAMPOLINE.get()
 }
 
 patchable! {
-    /// Fills the pages: the first so that a processor that runs astray in it is caught, the second with zeroes.
+    /// Fills the pages: the first with an instruction that traps stray execution, the second with zeros.
     pub fn fill_pages(pages: &mut [u8; BYTES]) {
         pages[..PAGE_BYTES].fill(FILLER);
         pages[PAGE_BYTES..].fill(0);
     }
 
-    /// Who is to be held on its way up, and where: nobody.
-    pub fn hold() -> Hold {
+    /// Returns the AP to hold during bring-up and the stage to hold it at: none. Fault injection replaces this.
+    pub fn held_ap() -> Hold {
         Hold { apic_id: ApicId::X2APIC_BROADCAST.0, ..Hold::default() }
     }
 }
 
-/// Waits as long as this CPU is held in that stage: a deliberate fault.
+/// Spins as long as this CPU is held at that stage by fault injection.
 #[cfg(feature = "faults")]
 pub fn wait_while_held(slot: &Slot, stage: Stage) {
     let Some(trampoline) = TRAMPOLINE.get() else { return };
@@ -77,9 +78,9 @@ pub fn wait_while_held(slot: &Slot, stage: Stage) {
     }
 }
 
-/// Lets the processor go that is held.
+/// Releases the AP that is held.
 #[cfg(feature = "faults")]
-pub fn let_go() {
+pub fn release_ap() {
     if let Some(trampoline) = TRAMPOLINE.get() {
         trampoline.scratch().hold.is_on.store(0, Ordering::Release);
     }
@@ -91,71 +92,74 @@ impl Trampoline {
         assert!(code.len() <= MAILBOX, "the trampoline's code runs into its mailbox");
         let idt = interrupts::early_idt_pointer();
         let (gdt_base, gdt_limit) = boot::early_gdt();
-        let mut mailbox = Mailbox::new(self.passage.page() as u32);
+        let mut mailbox = Mailbox::new(self.tables.page() as u32);
         mailbox.kernel_gdt_pointer = TablePointer { limit: gdt_limit, base: gdt_base };
         mailbox.kernel_idt_pointer = TablePointer { limit: idt.limit, base: idt.base.as_u64() };
         mailbox.cr0 = Cr0::read_raw() as u32;
-        mailbox.cr3 = self.passage.root();
+        mailbox.cr3 = self.tables.root();
         mailbox.cr4 = Cr4::read_raw() as u32;
-        // LMA is the processor's to set.
+        // The processor sets LMA itself.
         mailbox.efer = (Efer::read() - EferFlags::LONG_MODE_ACTIVE).bits() as u32;
         mailbox.slots = self.slots.as_ptr().addr() as u64;
         mailbox.slot_count = self.slots.len() as u32;
-        mailbox.late_aps = (&raw const ap::SENT_AWAY).addr() as u64;
+        mailbox.late_aps = (&raw const ap::LATE_APS).addr() as u64;
         mailbox.nmis = (&raw const ap::TRAMPOLINE_NMIS).addr() as u64;
         mailbox.machine_checks = (&raw const ap::TRAMPOLINE_MACHINE_CHECKS).addr() as u64;
         mailbox.entry = ap::entry as *const () as u64;
-        let page: *mut u8 = direct_map::pointer(self.passage.page());
-        // SAFETY: the two pages are the passage's own, mapped for writing in the direct map until `prepare` seals the first, and
-        // no processor has been told of them yet. Code, mailbox, scratch and marks lie apart, as `ap_trampoline` asserts; the
-        // marks are 0 from `fill_pages`. The neighbours are the passage's own as well, where it has any.
+        let page: *mut u8 = direct_map::pointer(self.tables.page());
+        // SAFETY: `TrampolineTables` owns the two pages and its neighbours. They are mapped for writing in the direct map
+        // until `prepare` write-protects the first, and no AP uses them before the first start-up IPI. Code, mailbox,
+        // scratch and marks do not overlap, as `ap_trampoline` asserts; `fill_pages` zeroes the marks.
         unsafe {
-            for neighbour in self.passage.neighbours() {
+            for neighbour in self.tables.neighbours() {
                 direct_map::pointer::<u8>(neighbour).write_bytes(NEIGHBOUR_FILLER, PAGE_BYTES);
             }
             fill_pages(&mut *page.cast());
             page.copy_from_nonoverlapping(code.as_ptr(), code.len());
             page.add(MAILBOX).cast::<Mailbox>().write(mailbox);
-            page.add(PAGE_BYTES).cast::<Scratch>().write(Scratch { hold: hold() });
+            page.add(PAGE_BYTES).cast::<Scratch>().write(Scratch { hold: held_ap() });
         }
     }
 
-    /// The slots of all CPUs that can be called.
+    /// Returns the slots of all APs that can be started.
     pub fn slots(&self) -> &'static [Slot] {
         self.slots
     }
 
-    /// The slot of the CPU with that APIC ID.
+    /// Returns the slot of the CPU with that APIC ID.
     pub fn slot_of(&self, apic_id: ApicId) -> Option<&'static Slot> {
         let place = self.slots.binary_search_by_key(&apic_id.0, |slot| slot.apic_id).ok()?;
         self.slots.get(place)
     }
 
-    /// Whether the processors need no wait after INIT: `Features::skip_init_delay`.
+    /// Returns whether the processors need no wait after INIT: `Features::skip_init_delay`.
     pub fn skip_init_delay(&self) -> bool {
         self.skip_init_delay
     }
 
-    /// Takes back the marks that a processor left in the page when it came up before.
+    /// Clears the marks that the AP has set in the page during an earlier bring-up.
     pub fn clear_marks(&self, slot: &Slot) {
         let id = slot.apic_id as usize;
         if id >= SEEN_BITS {
             return;
         }
-        let page: *mut u8 = direct_map::pointer(self.passage.page());
+        let page: *mut u8 = direct_map::pointer(self.tables.page());
         for marks in [SEEN_REAL_MODE, SEEN_PROTECTED_MODE] {
-            // SAFETY: a byte of the page, whose bits others change by locked instructions too.
+            // SAFETY: a byte of the data page: `id` is below `SEEN_BITS`, for which `ap_trampoline` reserves room behind
+            // either offset. The page is never freed (`TRAMPOLINE`). APs change its bits by locked instructions, the
+            // kernel by `AtomicU8`.
             let byte = unsafe { AtomicU8::from_ptr(page.add(marks + id / 8)) };
             byte.fetch_and(!(1 << (id % 8)), Ordering::Relaxed);
         }
     }
 
-    /// The page's number, as a start-up interrupt bears it.
+    /// Returns the page number of the code page: the vector of the start-up IPI.
     pub fn start_up_page(&self) -> u8 {
-        (self.passage.page() >> 12) as u8
+        (self.tables.page() >> 12) as u8
     }
 
-    /// Where a processor was last seen: in its slot, or, before it has claimed that, by its marks in the page.
+    /// Returns the last stage that an AP has reached: by its slot, or by its marks in the page before it has claimed the
+    /// slot.
     pub fn last_seen(&self, slot: &Slot) -> Stage {
         let stage = slot.stage.load(Ordering::Acquire) as usize;
         if stage != Stage::SipiSent as usize {
@@ -175,24 +179,26 @@ impl Trampoline {
         if id >= SEEN_BITS {
             return false;
         }
-        let page: *mut u8 = direct_map::pointer(self.passage.page());
-        // SAFETY: a byte of the page: `id` is below `SEEN_BITS`, for which `ap_trampoline` asserts that there is room behind
-        // either of the two offsets. The page is never given back (`TRAMPOLINE` is permanent). The processors set its bits
-        // meanwhile, by locked instructions, and this kernel changes them in `clear_marks`, atomically too.
+        let page: *mut u8 = direct_map::pointer(self.tables.page());
+        // SAFETY: a byte of the data page: `id` is below `SEEN_BITS`, for which `ap_trampoline` reserves room behind
+        // either offset. The page is never freed (`TRAMPOLINE`). APs change its bits by locked instructions, the kernel
+        // by `AtomicU8`.
         let byte = unsafe { AtomicU8::from_ptr(page.add(marks + id / 8)) };
         byte.load(Ordering::Relaxed) & (1 << (id % 8)) != 0
     }
 
     #[cfg(feature = "faults")]
     fn scratch(&self) -> &Scratch {
-        // SAFETY: `fill` wrote it there, and the page is never given back; what is written since is atomic.
-        unsafe { &*direct_map::pointer::<Scratch>(self.passage.page() + PAGE_BYTES as u64) }
+        // SAFETY: `fill` has written it, and the page is never freed (`TRAMPOLINE`). `Hold::is_on`, which changes since,
+        // is atomic.
+        unsafe { &*direct_map::pointer::<Scratch>(self.tables.page() + PAGE_BYTES as u64) }
     }
 
-    /// Whether the pages beside these are as [`prepare`] left them.
+    /// Returns whether the pages beside these are as [`prepare`] has filled them.
     pub fn neighbours_are_intact(&self) -> bool {
-        self.passage.neighbours().all(|neighbour| {
-            // SAFETY: the passage's own page, mapped in the direct map, which nobody writes after `fill`.
+        self.tables.neighbours().all(|neighbour| {
+            // SAFETY: the page belongs to `TrampolineTables` and is mapped in the direct map. No code of the kernel
+            // writes it after `fill`.
             let bytes = unsafe { &*direct_map::pointer::<[u8; PAGE_BYTES]>(neighbour) };
             bytes.iter().all(|byte| *byte == NEIGHBOUR_FILLER)
         })

@@ -1,4 +1,4 @@
-//! Why a CPU did not go offline, or did not come back.
+//! The errors of CPU hotplug.
 
 use core::fmt;
 
@@ -12,75 +12,75 @@ use crate::time::timer::TimerError;
 /// Why a CPU did not go offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfflineError {
-    /// The caller's interrupts are off, so it must not wait.
+    /// The caller's interrupts are off, so it must not halt.
     InterruptsOff,
-    /// There is no such CPU.
+    /// The firmware lists no such CPU.
     NotListed {
-        /// The number.
+        /// Its number.
         cpu: CpuId,
     },
-    /// The boot processor stays.
+    /// The BSP cannot go offline.
     IsBootCpu,
-    /// A CPU is asked by another.
+    /// A CPU cannot take itself offline.
     IsCaller {
-        /// It.
+        /// The CPU.
         cpu: CpuId,
     },
-    /// It is not online.
+    /// The CPU is not online.
     NotOnline {
         /// The CPU.
         cpu: CpuId,
     },
-    /// Another CPU takes one off or brings one back at the moment.
+    /// Another hotplug operation is in progress.
     Busy {
-        /// Which.
+        /// The CPU that runs it.
         by: CpuId,
     },
-    /// It did not acknowledge the request in time, which was withdrawn.
+    /// The CPU did not acknowledge the request in time. The request was withdrawn, and the CPU is online as before.
     NotAcknowledged {
         /// The CPU.
         cpu: CpuId,
-        /// How long was waited.
+        /// The time-out, in milliseconds.
         ms: u64,
     },
-    /// It could not be interrupted, and did not notice the request by itself in time. The request was withdrawn.
+    /// The wake-up IPI could not be sent, and the CPU did not acknowledge the request in time. The request was withdrawn.
     NotSent {
         /// The CPU.
         cpu: CpuId,
         /// Why not.
         error: ApicError,
     },
-    /// It acknowledged the request and is late: it is still on its way.
-    StillLeaving {
+    /// The CPU acknowledged the request but is not offline in time. It continues to go offline.
+    OfflineInProgress {
         /// The CPU.
         cpu: CpuId,
-        /// How far it came.
+        /// Its state at the time-out.
         stage: HotplugState,
-        /// How long was waited.
+        /// The time-out, in milliseconds.
         ms: u64,
     },
-    /// It has an interrupt pending that it cannot take.
+    /// A pending interrupt could not be delivered on the CPU. It stays online.
     InterruptPending {
         /// The CPU.
         cpu: CpuId,
-        /// How long it tried.
+        /// The time-out, in milliseconds.
         ms: u64,
     },
-    /// Device interrupts could not be moved to the boot processor.
+    /// The device interrupts could not be rerouted to the BSP. The CPU stays online.
     Lines {
         /// The CPU.
         cpu: CpuId,
         /// Why not.
         error: IoApicError,
     },
-    /// The boot processor has no room for one more timer.
+    /// The BSP has no memory to adopt the CPU's timers. The CPU stays online.
     Timers {
         /// The CPU.
         cpu: CpuId,
         /// Why not.
         error: TimerError,
     },
-    /// The boot processor could not be asked to serve the CPU's timers.
+    /// The call that migrates the timers to the BSP failed. The CPU stays online.
     Call {
         /// The CPU.
         cpu: CpuId,
@@ -92,14 +92,12 @@ pub enum OfflineError {
 impl fmt::Display for OfflineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OfflineError::InterruptsOff => {
-                f.write_str("no CPU is taken offline from where interrupts are off")
-            }
+            OfflineError::InterruptsOff => f.write_str("a CPU cannot be taken offline with interrupts off"),
             OfflineError::NotListed { cpu } => write!(f, "there is no cpu {cpu}"),
             OfflineError::IsBootCpu => f.write_str("the BSP cannot go offline"),
             OfflineError::IsCaller { cpu } => write!(f, "cpu {cpu} cannot take itself offline"),
             OfflineError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
-            OfflineError::Busy { by } => write!(f, "cpu {by} takes a CPU offline or brings one back"),
+            OfflineError::Busy { by } => write!(f, "hotplug operation by cpu {by} in progress"),
             OfflineError::NotAcknowledged { cpu, ms } => {
                 let stage = HotplugState::OfflinePending;
                 write!(f, "cpu {cpu} did not go offline in {ms} ms, last seen {stage}")
@@ -107,15 +105,21 @@ impl fmt::Display for OfflineError {
             OfflineError::NotSent { cpu, error } => {
                 write!(f, "cpu {cpu} could not be asked to go offline: {error}")
             }
-            OfflineError::StillLeaving { cpu, stage, ms } => {
+            OfflineError::OfflineInProgress { cpu, stage, ms } => {
                 write!(f, "cpu {cpu} did not go offline in {ms} ms, last seen {stage}")
             }
             OfflineError::InterruptPending { cpu, ms } => {
-                write!(f, "cpu {cpu} stays online: an interrupt has been pending for {ms} ms")
+                write!(f, "cpu {cpu} stays online: interrupt pending for {ms} ms")
             }
-            OfflineError::Lines { cpu, error } => write!(f, "cpu {cpu} keeps its device interrupts: {error}"),
-            OfflineError::Timers { cpu, error } => write!(f, "cpu {cpu} keeps its timers: {error}"),
-            OfflineError::Call { cpu, error } => write!(f, "cpu {cpu} keeps its timers: {error}"),
+            OfflineError::Lines { cpu, error } => {
+                write!(f, "cpu {cpu} stays online: device interrupts not rerouted: {error}")
+            }
+            OfflineError::Timers { cpu, error } => {
+                write!(f, "cpu {cpu} stays online: timers not migrated: {error}")
+            }
+            OfflineError::Call { cpu, error } => {
+                write!(f, "cpu {cpu} stays online: timers not migrated: {error}")
+            }
         }
     }
 }
@@ -123,66 +127,66 @@ impl fmt::Display for OfflineError {
 /// Why a CPU did not come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnlineError {
-    /// The caller's interrupts are off, so it must not wait.
+    /// The caller's interrupts are off, so it must not halt.
     InterruptsOff,
-    /// There is no such CPU.
+    /// The firmware lists no such CPU.
     NotListed {
-        /// The number.
+        /// Its number.
         cpu: CpuId,
     },
-    /// It is online.
+    /// The CPU is online.
     IsOnline {
         /// The CPU.
         cpu: CpuId,
     },
-    /// It did not come at boot, so nobody knows where it stands.
-    NeverCame {
+    /// The CPU did not come online at boot. It is never restarted, since it may run anywhere.
+    NeverStarted {
         /// The CPU.
         cpu: CpuId,
     },
-    /// It has not come back when it was called before.
-    GivenUp {
+    /// The CPU did not come online at an earlier restart. It is never restarted again.
+    Failed {
         /// The CPU.
         cpu: CpuId,
     },
-    /// It has not gone yet.
-    StillLeaving {
+    /// The CPU is still going offline.
+    OfflineInProgress {
         /// The CPU.
         cpu: CpuId,
-        /// How far it is.
+        /// Its state.
         stage: HotplugState,
     },
-    /// It is past its bring-up slot and will be online, but is not yet.
-    StillReturning {
+    /// The CPU has passed its bring-up slot, but is not online in time. It will be.
+    OnlineInProgress {
         /// The CPU.
         cpu: CpuId,
-        /// Where it was last seen.
+        /// The last bring-up stage that it has reached.
         stage: Stage,
     },
-    /// Another CPU is about to send it an NMI, and has not finished in time.
+    /// Another CPU holds a permit to send the CPU an NMI and did not return it in time. The CPU is offline as before.
     NmiPending {
         /// The CPU.
         cpu: CpuId,
     },
-    /// No INIT or start-up interrupt could be sent. It is offline as before.
+    /// The INIT, or each start-up IPI, could not be sent. The CPU is offline as before.
     NotSent {
         /// The CPU.
         cpu: CpuId,
         /// Why not.
         error: ApicError,
     },
-    /// Another CPU takes one off or brings one back at the moment.
+    /// Another hotplug operation is in progress.
     Busy {
-        /// Which.
+        /// The CPU that runs it.
         by: CpuId,
     },
-    /// It has not come, and reached no further stage in time.
-    DidNotCome {
+    /// The CPU reached no further bring-up stage in time. It is given up permanently.
+    NoProgress {
         /// The CPU.
         cpu: CpuId,
-        /// Where it was last seen.
+        /// The last bring-up stage that it has reached.
         stage: Stage,
-        /// How long was waited.
+        /// The time-out, in milliseconds.
         ms: u64,
     },
 }
@@ -190,28 +194,29 @@ pub enum OnlineError {
 impl fmt::Display for OnlineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OnlineError::InterruptsOff => {
-                f.write_str("no CPU is brought online from where interrupts are off")
-            }
+            OnlineError::InterruptsOff => f.write_str("a CPU cannot be brought online with interrupts off"),
             OnlineError::NotListed { cpu } => write!(f, "there is no cpu {cpu}"),
             OnlineError::IsOnline { cpu } => write!(f, "cpu {cpu} is online"),
-            OnlineError::NeverCame { cpu } => {
-                write!(f, "cpu {cpu} did not come at boot and is not called again")
+            OnlineError::NeverStarted { cpu } => {
+                write!(f, "cpu {cpu} did not start at boot and cannot be restarted")
             }
-            OnlineError::GivenUp { cpu } => {
-                write!(f, "cpu {cpu} did not come back before and is not called again")
+            OnlineError::Failed { cpu } => {
+                write!(f, "cpu {cpu} failed to come online before and cannot be restarted")
             }
-            OnlineError::StillLeaving { cpu, stage } => {
-                write!(f, "cpu {cpu} has not gone yet, last seen {stage}")
+            OnlineError::OfflineInProgress { cpu, stage } => {
+                write!(f, "cpu {cpu} is still going offline: {stage}")
             }
-            OnlineError::StillReturning { cpu, stage } => {
-                write!(f, "cpu {cpu} is not back yet, last seen in stage {stage}")
+            OnlineError::OnlineInProgress { cpu, stage } => {
+                write!(f, "cpu {cpu} is not online yet, in stage {stage}")
             }
             OnlineError::NmiPending { cpu } => write!(f, "cpu {cpu} is being sent an NMI"),
             OnlineError::NotSent { cpu, error } => write!(f, "cpu {cpu} could not be restarted: {error}"),
-            OnlineError::Busy { by } => write!(f, "cpu {by} takes a CPU offline or brings one back"),
-            OnlineError::DidNotCome { cpu, stage, ms } => {
-                write!(f, "cpu {cpu} did not come back: last seen in stage {stage}, no progress for {ms} ms")
+            OnlineError::Busy { by } => write!(f, "hotplug operation by cpu {by} in progress"),
+            OnlineError::NoProgress { cpu, stage, ms } => {
+                write!(
+                    f,
+                    "cpu {cpu} did not come online: timed out in stage {stage} (no progress for {ms} ms)"
+                )
             }
         }
     }

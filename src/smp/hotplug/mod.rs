@@ -1,60 +1,62 @@
-//! CPU hotplug: CPUs that go offline at run time, and come back. The states, their transitions and the protocol are in
-//! [`sync::hotplug`](crate::sync::hotplug); this module ties them to CPUs, interrupts and time.
+//! CPU hotplug. The states, their transitions and the protocol are in [`sync::hotplug`](crate::sync::hotplug). This
+//! module connects it to CPUs, interrupts and time.
 //!
-//! [`offline`] requests that a CPU go offline. The CPU does so itself, when it is idle or at a [`leave_if_asked`] of its work.
-//! It (1) routes its device interrupts to the boot processor, (2) closes its call queue, so that each call to it has been run
-//! or is refused, (3) takes all pending interrupts, (4) has its timers served by the boot processor and frees its cached
-//! frames, (5) saves its registers on its stack, sets [`HotplugState::Offline`], and halts with interrupts off, without a
-//! stack.
+//! [`offline`] requests that a CPU go offline. The CPU does so itself, in its idle loop or at an [`offline_point`] of its
+//! work. It (1) reroutes its device interrupts to the BSP, (2) leaves the set of online CPUs, (3) stops its timer and
+//! waits until no interrupt is pending, (4) runs all calls in its queue and closes it, (5) migrates its timers to the
+//! BSP, (6) frees its cached frames, (7) saves its registers on its stack, sets [`HotplugState::Offline`], and halts with
+//! interrupts off, without using a stack.
 //!
-//! [`online`] restarts it the way that it came up first: INIT, start-up interrupt, trampoline. It enters below what it left
-//! on its stack, goes through all stages of bring-up, and returns to where it left. Stack, area and slot are its own
-//! throughout; INIT ends whatever it was doing. Its statistics continue.
+//! [`online`] restarts the CPU by INIT, start-up IPI and trampoline. The CPU enters below the context on its stack,
+//! passes all stages of bring-up, and returns to step 7. Its stack, area and slot remain its own. INIT ends any handler
+//! that it was in. Its statistics continue.
 //!
-//! One operation runs at a time; a concurrent request returns `Busy` and does not wait, since its own CPU may be the one that
-//! is asked to go. A CPU that does not acknowledge the request in time stays online; one that is late after that is reported
-//! as still leaving or returning, and arrives later by itself. Only a CPU that does not come as far as its bring-up slot is
-//! given up, permanently, as at boot.
+//! One operation runs at a time. A concurrent request returns `Busy` and does not wait, since its own CPU may be the
+//! target. A CPU that does not acknowledge the request in time stays online. A CPU that is late after that is reported,
+//! and completes the operation by itself. Only a CPU that does not reach its bring-up slot is given up, permanently, as
+//! at boot.
 //!
-//! Other waits for CPUs take this into account. [`run_on_all`](super::run_on_all) waits for all that were online when it
-//! began; a CPU that leaves its work comes back to it, or the work does not end. [`call_those_online`] ignores a CPU that goes
-//! offline meanwhile. A panic stops the CPUs that are online; one that is about to be stops by itself.
+//! Other operations take hotplug into account. [`on_each_cpu`](super::on_each_cpu) waits for all CPUs that were online
+//! when it began, also for one that goes offline inside its work. [`call_online`] skips a CPU that goes offline. A panic
+//! stops the CPUs that are online; a CPU that is coming online halts by itself.
 
 mod error;
-mod leave;
-mod park;
+mod suspend;
+mod teardown;
 
 use core::cell::{Cell, OnceCell};
 
 pub use crate::sync::hotplug::HotplugState;
 pub use error::{OfflineError, OnlineError};
 #[cfg(feature = "faults")]
-pub(crate) use leave::close;
-pub(crate) use leave::is_asked;
-pub use leave::leave_if_asked;
+pub(crate) use teardown::close;
+pub(crate) use teardown::is_offline_requested;
+pub use teardown::offline_point;
 
-pub(super) use leave::leave_idle;
-pub(super) use park::go_on;
+pub(super) use suspend::resume;
+pub(super) use teardown::offline_from_idle;
 
-use super::bring_up::{self, Again};
+use super::bring_up::{self, RestartedAp};
 use super::{CallError, Cpu, call, cpus, nmi, work};
 use crate::apic::ApicError;
-use crate::config::{AP_PROGRESS_MS, LEAVE_MS};
+use crate::config::{AP_BRINGUP_TIMEOUT_MS, CPU_OFFLINE_TIMEOUT_MS};
 use crate::cpu::{self, CpuId, CpuSet};
 use crate::sync::Timeout;
-use crate::sync::hotplug::{HotplugLock, Outcome, Requester, Returned, Starter, bring_online, take_offline};
+use crate::sync::hotplug::{
+    HotplugLock, OfflineOutcome, OnlineOutcome, Requester, Starter, bring_online, take_offline,
+};
 use crate::time::halt_for;
 
-/// The right to take a CPU offline or to bring one back.
+/// The lock of hotplug operations.
 static LOCK: HotplugLock = HotplugLock::new();
 
-/// Takes a CPU offline, and returns when it is. It goes as soon as it is idle or at a place where its work lets it go. The boot
-/// processor never goes offline, so one CPU always stays.
+/// Takes a CPU offline, and returns when it is. The CPU goes offline when it is idle or at an offline point of its work.
+/// The BSP never goes offline.
 ///
-/// **Context:** thread on another CPU, interrupts on, no lock held. Halts, up to twice [`LEAVE_MS`].
+/// **Context:** thread on another CPU, interrupts on, no lock held. Halts, up to twice [`CPU_OFFLINE_TIMEOUT_MS`].
 ///
 /// # Errors
-/// See [`OfflineError`]. Except for [`OfflineError::StillLeaving`], the CPU is as online as before.
+/// See [`OfflineError`]. The CPU is online as before, except for [`OfflineError::OfflineInProgress`].
 pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
     if !cpu::interrupts_enabled() {
         return Err(OfflineError::InterruptsOff);
@@ -71,47 +73,50 @@ pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
         return Err(OfflineError::NotOnline { cpu });
     }
     let unsent: Cell<Option<ApicError>> = Cell::new(None);
-    let wake = || unsent.set(work::wake_one(target).err());
+    let wake = || unsent.set(work::wake_cpu(target).err());
     let wake_again = || {
         if unsent.get().is_some() {
             wake();
         }
     };
-    let waiting = Waiting { ms: LEAVE_MS, at_recheck: &wake_again };
-    let ms = LEAVE_MS;
+    let waiting = RequesterWait { ms: CPU_OFFLINE_TIMEOUT_MS, at_recheck: &wake_again };
+    let ms = CPU_OFFLINE_TIMEOUT_MS;
     match take_offline(&target.hotplug, &waiting, wake) {
-        Outcome::Offline => {
+        OfflineOutcome::Offline => {
             log::debug!("cpu {cpu} is offline");
             Ok(())
         }
-        Outcome::NotOnline(_) => Err(OfflineError::NotOnline { cpu }),
-        Outcome::Refused => Err(leave::why_refused(cpu)),
-        Outcome::Withdrawn => Err(match unsent.get() {
+        OfflineOutcome::NotOnline(_) => Err(OfflineError::NotOnline { cpu }),
+        OfflineOutcome::Refused => Err(teardown::why_refused(cpu)),
+        OfflineOutcome::Withdrawn => Err(match unsent.get() {
             Some(error) => OfflineError::NotSent { cpu, error },
             None => {
                 warn(target, HotplugState::OfflinePending);
                 OfflineError::NotAcknowledged { cpu, ms }
             }
         }),
-        Outcome::InProgress(stage) => {
+        OfflineOutcome::InProgress(stage) => {
             warn(target, stage);
-            Err(OfflineError::StillLeaving { cpu, stage, ms: 2 * ms })
+            Err(OfflineError::OfflineInProgress { cpu, stage, ms: 2 * ms })
         }
     }
 }
 
 fn warn(target: &'static Cpu, stage: HotplugState) {
-    nmi::warn(target, "offline", format_args!("not offline {LEAVE_MS} ms after it was asked, {stage}"));
+    nmi::warn(
+        target,
+        "offline",
+        format_args!("not offline {CPU_OFFLINE_TIMEOUT_MS} ms after the request, {stage}"),
+    );
 }
 
-/// Brings a CPU back that [`offline`] has taken offline, and returns when it takes work.
+/// Brings a CPU online that [`offline`] has taken offline, and returns when it is.
 ///
-/// **Context:** thread, interrupts on, no lock held. Halts until the CPU has reached no further stage of bring-up for
-/// [`AP_PROGRESS_MS`], at most so long for each stage.
+/// **Context:** thread, interrupts on, no lock held. Halts, up to [`AP_BRINGUP_TIMEOUT_MS`] for each stage of bring-up.
 ///
 /// # Errors
-/// See [`OnlineError`]. After [`OnlineError::DidNotCome`] the CPU never comes back; after [`OnlineError::StillReturning`] it
-/// comes by itself.
+/// See [`OnlineError`]. After [`OnlineError::NoProgress`] the CPU never comes online again; after
+/// [`OnlineError::OnlineInProgress`] it comes online by itself.
 pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     if !cpu::interrupts_enabled() {
         return Err(OnlineError::InterruptsOff);
@@ -120,20 +125,22 @@ pub fn online(cpu: CpuId) -> Result<(), OnlineError> {
     let _lock = LOCK.try_lock(cpu::current()).map_err(|by| OnlineError::Busy { by })?;
     let restart = Restart {
         target,
-        waiting: Waiting { ms: AP_PROGRESS_MS, at_recheck: &|| {} },
+        waiting: RequesterWait { ms: AP_BRINGUP_TIMEOUT_MS, at_recheck: &|| {} },
         again: OnceCell::new(),
     };
-    let last_seen = || restart.again.get().map_or(super::Stage::SipiSent, Again::last_seen);
+    let last_seen = || restart.again.get().map_or(super::Stage::SipiSent, RestartedAp::last_seen);
     match bring_online(&target.hotplug, &restart) {
-        Returned::Online => {
-            log::debug!("cpu {cpu} is back");
+        OnlineOutcome::Online => {
+            log::debug!("cpu {cpu} is online");
             Ok(())
         }
-        Returned::NotOffline(state) => Err(why_not_offline(cpu, state)),
-        Returned::NmiPending => Err(OnlineError::NmiPending { cpu }),
-        Returned::NotSent(error) => Err(OnlineError::NotSent { cpu, error }),
-        Returned::Failed => Err(OnlineError::DidNotCome { cpu, stage: last_seen(), ms: AP_PROGRESS_MS }),
-        Returned::InProgress(_) => Err(OnlineError::StillReturning { cpu, stage: last_seen() }),
+        OnlineOutcome::NotOffline(state) => Err(why_not_offline(cpu, state)),
+        OnlineOutcome::NmiPending => Err(OnlineError::NmiPending { cpu }),
+        OnlineOutcome::NotSent(error) => Err(OnlineError::NotSent { cpu, error }),
+        OnlineOutcome::Failed => {
+            Err(OnlineError::NoProgress { cpu, stage: last_seen(), ms: AP_BRINGUP_TIMEOUT_MS })
+        }
+        OnlineOutcome::InProgress(_) => Err(OnlineError::OnlineInProgress { cpu, stage: last_seen() }),
     }
 }
 
@@ -142,35 +149,37 @@ fn why_not_offline(cpu: CpuId, state: HotplugState) -> OnlineError {
         HotplugState::Online | HotplugState::OfflinePending | HotplugState::Refused => {
             OnlineError::IsOnline { cpu }
         }
-        HotplugState::NotStarted => OnlineError::NeverCame { cpu },
-        HotplugState::Failed => OnlineError::GivenUp { cpu },
+        HotplugState::NotStarted => OnlineError::NeverStarted { cpu },
+        HotplugState::Failed => OnlineError::Failed { cpu },
         HotplugState::Restarting | HotplugState::Resuming => {
-            OnlineError::StillReturning { cpu, stage: super::Stage::Online }
+            OnlineError::OnlineInProgress { cpu, stage: super::Stage::Online }
         }
-        stage => OnlineError::StillLeaving { cpu, stage },
+        stage => OnlineError::OfflineInProgress { cpu, stage },
     }
 }
 
-/// As [`call`], for CPUs that may go offline meanwhile: one that takes no calls any more is left out. It has run no call
-/// since it closed its inbox, and runs nothing else that comes from elsewhere.
+/// As [`call`](super::call()), but skips targets that are offline or go offline. Such a CPU has run no call, and nothing
+/// else of other CPUs, since it closed its call queue.
+///
+/// **Context:** as for [`call`](super::call()).
 ///
 /// # Errors
-/// All but [`CallError::Offline`].
-pub fn call_those_online<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
+/// All of [`CallError`] but [`CallError::Offline`].
+pub fn call_online<F: Fn() + Sync>(targets: &CpuSet, function: &F) -> Result<(), CallError> {
     match call::call(targets, function) {
         Err(CallError::Offline { .. }) => Ok(()),
         outcome => outcome,
     }
 }
 
-/// How a requester waits: it halts, and the target wakes it by [`wake_requester`].
-struct Waiting<'a> {
+/// The waits of a requester. It halts, and the target wakes it by [`wake_requester`].
+struct RequesterWait<'a> {
     ms: u64,
-    /// What it does from time to time meanwhile.
+    /// Called from time to time while it waits.
     at_recheck: &'a dyn Fn(),
 }
 
-impl Requester for Waiting<'_> {
+impl Requester for RequesterWait<'_> {
     fn wait(&self, is_over: impl Fn() -> bool) -> bool {
         halt_for(&mut Timeout::after_ms(self.ms), is_over, self.at_recheck).is_ok()
     }
@@ -180,11 +189,11 @@ impl Requester for Waiting<'_> {
     }
 }
 
-/// A CPU that is restarted.
+/// The restart of a CPU.
 struct Restart<'a> {
     target: &'static Cpu,
-    waiting: Waiting<'a>,
-    again: OnceCell<Again>,
+    waiting: RequesterWait<'a>,
+    again: OnceCell<RestartedAp>,
 }
 
 impl Requester for Restart<'_> {
@@ -201,7 +210,7 @@ impl Starter for Restart<'_> {
     type Error = ApicError;
 
     fn start(&self) -> Result<(), ApicError> {
-        let again = bring_up::call_again(self.target)?;
+        let again = bring_up::restart_ap(self.target)?;
         self.again.get_or_init(|| again);
         Ok(())
     }
@@ -210,26 +219,26 @@ impl Starter for Restart<'_> {
         self.again.get().map_or(0, |again| again.last_seen() as u32)
     }
 
-    fn settle(&self) -> bool {
-        self.again.get().is_some_and(Again::settle)
+    fn finalize_slot(&self) -> bool {
+        self.again.get().is_some_and(RestartedAp::finalize_slot)
     }
 }
 
-/// Whether a CPU is being taken offline or brought back.
+/// Returns whether a hotplug operation is in progress. **Context:** any.
 #[cfg(feature = "faults")]
-pub(crate) fn is_under_way() -> bool {
+pub(crate) fn is_operation_active() -> bool {
     LOCK.holder().is_some()
 }
 
-/// Wakes the CPU that waits for this one to go or to come.
+/// Wakes the CPU that runs the current hotplug operation.
 fn wake_requester() {
     if let Some(requester) = LOCK.holder() {
-        work::wake_waiting(&cpus()[requester.index()]);
+        work::wake_waiter(&cpus()[requester.index()]);
     }
 }
 
 impl Cpu {
-    /// How far it is on its way offline or back. It may have changed by the time that this is used.
+    /// Returns the hotplug state. It may have changed when the caller uses it. **Context:** any.
     pub fn hotplug_state(&self) -> HotplugState {
         self.hotplug.state()
     }

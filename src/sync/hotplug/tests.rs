@@ -2,28 +2,32 @@ use std::cell::Cell;
 
 use super::*;
 
-/// A transition, with the states from which it is possible and where it leads.
+/// A transition, with the states from which it is allowed and the state to which it leads.
 type Case = (&'static str, Transition, &'static [(HotplugState, HotplugState)]);
 
 /// All of them.
 const TRANSITIONS: &[Case] = &[
-    ("start", Word::start, &[(NotStarted, Online)]),
-    ("request_offline", Word::request_offline, &[(Online, OfflinePending), (Refused, OfflinePending)]),
-    ("withdraw_offline", Word::withdraw_offline, &[(OfflinePending, Online)]),
-    ("accept_refusal", Word::accept_refusal, &[(Refused, Online)]),
-    ("restart", Word::restart, &[(Offline, Restarting)]),
-    ("cancel_restart", Word::cancel_restart, &[(Restarting, Offline)]),
-    ("fail", Word::fail, &[(Restarting, Failed)]),
-    ("acknowledge", Word::acknowledge, &[(OfflinePending, Teardown)]),
-    ("advance", Word::advance, &[(Teardown, IrqsDrained), (IrqsDrained, IpiClosed), (IpiClosed, Migrated)]),
-    ("halt", Word::halt, &[(Migrated, Offline)]),
+    ("start", StateWord::start, &[(NotStarted, Online)]),
+    ("request_offline", StateWord::request_offline, &[(Online, OfflinePending), (Refused, OfflinePending)]),
+    ("withdraw_offline", StateWord::withdraw_offline, &[(OfflinePending, Online)]),
+    ("accept_refusal", StateWord::accept_refusal, &[(Refused, Online)]),
+    ("restart", StateWord::restart, &[(Offline, Restarting)]),
+    ("cancel_restart", StateWord::cancel_restart, &[(Restarting, Offline)]),
+    ("fail", StateWord::fail, &[(Restarting, Failed)]),
+    ("acknowledge", StateWord::acknowledge, &[(OfflinePending, Teardown)]),
+    (
+        "advance",
+        StateWord::advance,
+        &[(Teardown, IrqsDrained), (IrqsDrained, IpiClosed), (IpiClosed, Migrated)],
+    ),
+    ("halt", StateWord::halt, &[(Migrated, Offline)]),
     (
         "refuse",
-        Word::refuse,
+        StateWord::refuse,
         &[(OfflinePending, Refused), (Teardown, Refused), (IpiClosed, Refused), (IrqsDrained, Refused)],
     ),
-    ("resume", Word::resume, &[(Restarting, Resuming)]),
-    ("complete", Word::complete, &[(Resuming, Online)]),
+    ("resume", StateWord::resume, &[(Restarting, Resuming)]),
+    ("complete", StateWord::complete, &[(Resuming, Online)]),
 ];
 
 #[test]
@@ -31,7 +35,7 @@ fn each_transition_is_possible_from_its_states_alone() {
     for (name, transition, pairs) in TRANSITIONS {
         for state in HotplugState::ALL {
             let expected = pairs.iter().find(|(from, _)| *from == state).map(|(_, to)| *to);
-            let word = Word { state, nmi_senders: 0 };
+            let word = StateWord { state, nmi_senders: 0 };
             assert_eq!(transition(word).map(|next| next.state), expected, "{name} from {state}");
         }
     }
@@ -40,17 +44,17 @@ fn each_transition_is_possible_from_its_states_alone() {
 #[test]
 fn a_failed_cpu_stays_failed() {
     for (name, transition, _) in TRANSITIONS {
-        assert_eq!(transition(Word { state: Failed, nmi_senders: 0 }), None, "{name}");
+        assert_eq!(transition(StateWord { state: Failed, nmi_senders: 0 }), None, "{name}");
     }
-    assert_eq!(Word::admit_nmi(Word { state: Failed, nmi_senders: 0 }), None);
+    assert_eq!(StateWord::admit_nmi(StateWord { state: Failed, nmi_senders: 0 }), None);
 }
 
 #[test]
 fn words_are_packed_without_loss_and_the_halting_instruction_is_the_transition() {
     for state in HotplugState::ALL {
         for nmi_senders in [0, 1, 4_096, u32::MAX >> SENDERS_SHIFT] {
-            let word = Word { state, nmi_senders };
-            assert_eq!(Word::from_bits(word.bits()), word);
+            let word = StateWord { state, nmi_senders };
+            assert_eq!(StateWord::from_bits(word.bits()), word);
             if let Some(halted) = word.halt() {
                 assert_eq!(word.bits() + CpuHotplug::HALT, halted.bits());
             }
@@ -62,29 +66,29 @@ fn words_are_packed_without_loss_and_the_halting_instruction_is_the_transition()
 fn an_nmi_permit_keeps_the_cpu_from_being_restarted() {
     let cpu = CpuHotplug::new();
     assert!(cpu.admit_nmi().is_none(), "it has not come up");
-    cpu.step(Word::start);
+    cpu.step(StateWord::start);
     let (first, second) = (cpu.admit_nmi().unwrap(), cpu.admit_nmi().unwrap());
-    cpu.step(Word::request_offline);
-    cpu.step(Word::acknowledge);
+    cpu.step(StateWord::request_offline);
+    cpu.step(StateWord::acknowledge);
     for _ in 0..3 {
         assert!(cpu.admit_nmi().is_some());
-        cpu.step(Word::advance);
+        cpu.step(StateWord::advance);
     }
-    cpu.step(Word::halt);
+    cpu.step(StateWord::halt);
     assert!(cpu.admit_nmi().is_none());
     drop(first);
-    assert_eq!(cpu.apply(Word::restart), Err(Offline));
+    assert_eq!(cpu.apply(StateWord::restart), Err(Offline));
     drop(second);
-    cpu.step(Word::restart);
+    cpu.step(StateWord::restart);
     assert!(cpu.admit_nmi().is_none());
-    cpu.step(Word::resume);
+    cpu.step(StateWord::resume);
     assert!(cpu.admit_nmi().is_some());
 }
 
-/// A requester whose target does something each time that it is waited for.
+/// A requester whose target makes the next steps of a script at each wait.
 struct Scripted<'a> {
     cpu: &'a CpuHotplug,
-    /// What the target does at each wait, and whether that comes in time.
+    /// The target's steps at each wait, and whether they are in time.
     waits: &'a [(&'a [Transition], bool)],
     next: Cell<usize>,
     is_past_slot: bool,
@@ -101,7 +105,7 @@ impl Requester for Scripted<'_> {
 
     fn spin(&self, is_over: impl Fn() -> bool) -> bool {
         if !is_over() {
-            let _ = self.cpu.apply(Word::halt);
+            let _ = self.cpu.apply(StateWord::halt);
         }
         is_over()
     }
@@ -118,17 +122,18 @@ impl Starter for Scripted<'_> {
         0
     }
 
-    fn settle(&self) -> bool {
+    fn finalize_slot(&self) -> bool {
         self.is_past_slot
     }
 }
 
-const LEAVES: &[Transition] = &[Word::acknowledge, Word::advance, Word::advance, Word::advance];
+const LEAVES: &[Transition] =
+    &[StateWord::acknowledge, StateWord::advance, StateWord::advance, StateWord::advance];
 
-/// Takes an online CPU offline, with a target that follows the script.
-fn offline(waits: &[(&[Transition], bool)]) -> (Outcome, HotplugState) {
+/// Takes an online CPU offline, whose steps are those of the script.
+fn offline(waits: &[(&[Transition], bool)]) -> (OfflineOutcome, HotplugState) {
     let cpu = CpuHotplug::new();
-    cpu.step(Word::start);
+    cpu.step(StateWord::start);
     let requester = Scripted { cpu: &cpu, waits, next: Cell::new(0), is_past_slot: false, start: Ok(()) };
     let outcome = take_offline(&cpu, &requester, || {});
     assert_eq!(requester.next.get(), waits.len(), "it waited another number of times");
@@ -137,35 +142,38 @@ fn offline(waits: &[(&[Transition], bool)]) -> (Outcome, HotplugState) {
 
 #[test]
 fn a_request_ends_as_the_target_decides() {
-    assert_eq!(offline(&[(LEAVES, true)]), (Outcome::Offline, Offline));
-    assert_eq!(offline(&[(&[], false)]), (Outcome::Withdrawn, Online));
-    assert_eq!(offline(&[(&[Word::refuse], true)]), (Outcome::Refused, Online));
-    let refuses_late: &[Transition] = &[Word::acknowledge, Word::advance, Word::refuse];
-    assert_eq!(offline(&[(refuses_late, true)]), (Outcome::Refused, Online));
+    assert_eq!(offline(&[(LEAVES, true)]), (OfflineOutcome::Offline, Offline));
+    assert_eq!(offline(&[(&[], false)]), (OfflineOutcome::Withdrawn, Online));
+    assert_eq!(offline(&[(&[StateWord::refuse], true)]), (OfflineOutcome::Refused, Online));
+    let refuses_late: &[Transition] = &[StateWord::acknowledge, StateWord::advance, StateWord::refuse];
+    assert_eq!(offline(&[(refuses_late, true)]), (OfflineOutcome::Refused, Online));
 }
 
-/// The target acknowledges when the requester has just seen that its time is over.
+/// The target acknowledges just after the requester's time-out.
 #[test]
 fn a_target_that_acknowledges_at_the_last_moment_is_not_called_online() {
-    assert_eq!(offline(&[(LEAVES, false), (&[], true)]), (Outcome::Offline, Offline));
-    let stuck: &[Transition] = &[Word::acknowledge, Word::advance];
-    assert_eq!(offline(&[(stuck, false), (&[], false)]), (Outcome::InProgress(IrqsDrained), IrqsDrained));
-    let refuses: &[Transition] = &[Word::acknowledge];
-    let then: &[Transition] = &[Word::refuse];
-    assert_eq!(offline(&[(refuses, false), (then, true)]), (Outcome::Refused, Online));
+    assert_eq!(offline(&[(LEAVES, false), (&[], true)]), (OfflineOutcome::Offline, Offline));
+    let stuck: &[Transition] = &[StateWord::acknowledge, StateWord::advance];
+    assert_eq!(
+        offline(&[(stuck, false), (&[], false)]),
+        (OfflineOutcome::InProgress(IrqsDrained), IrqsDrained)
+    );
+    let refuses: &[Transition] = &[StateWord::acknowledge];
+    let then: &[Transition] = &[StateWord::refuse];
+    assert_eq!(offline(&[(refuses, false), (then, true)]), (OfflineOutcome::Refused, Online));
 }
 
-/// Brings an offline CPU back, with a target that follows the script.
+/// Brings an offline CPU back, whose steps are those of the script.
 fn online(
     waits: &[(&[Transition], bool)],
     is_past_slot: bool,
     start: Result<(), ()>,
-) -> (Returned<()>, HotplugState) {
+) -> (OnlineOutcome<()>, HotplugState) {
     let cpu = CpuHotplug::new();
-    cpu.step(Word::start);
-    cpu.step(Word::request_offline);
+    cpu.step(StateWord::start);
+    cpu.step(StateWord::request_offline);
     LEAVES.iter().for_each(|step| cpu.step(*step));
-    cpu.step(Word::halt);
+    cpu.step(StateWord::halt);
     let starter = Scripted { cpu: &cpu, waits, next: Cell::new(0), is_past_slot, start };
     let returned = bring_online(&cpu, &starter);
     assert_eq!(starter.next.get(), waits.len(), "it waited another number of times");
@@ -174,24 +182,24 @@ fn online(
 
 #[test]
 fn a_restart_ends_as_the_slot_decides() {
-    let comes: &[Transition] = &[Word::resume, Word::complete];
-    assert_eq!(online(&[(comes, true)], true, Ok(())), (Returned::Online, Online));
-    assert_eq!(online(&[(&[], false)], false, Ok(())), (Returned::Failed, Failed));
-    assert_eq!(online(&[(&[], false), (comes, true)], true, Ok(())), (Returned::Online, Online));
-    assert_eq!(online(&[], false, Err(())), (Returned::NotSent(()), Offline));
+    let comes: &[Transition] = &[StateWord::resume, StateWord::complete];
+    assert_eq!(online(&[(comes, true)], true, Ok(())), (OnlineOutcome::Online, Online));
+    assert_eq!(online(&[(&[], false)], false, Ok(())), (OnlineOutcome::Failed, Failed));
+    assert_eq!(online(&[(&[], false), (comes, true)], true, Ok(())), (OnlineOutcome::Online, Online));
+    assert_eq!(online(&[], false, Err(())), (OnlineOutcome::NotSent(()), Offline));
 }
 
-/// The target is past its slot and takes longer than the requester waits.
+/// The target has passed its slot and takes longer than the requester waits.
 #[test]
 fn a_cpu_past_its_slot_is_late_and_never_failed() {
     let late = online(&[(&[], false), (&[], false)], true, Ok(()));
-    assert_eq!(late, (Returned::InProgress(Restarting), Restarting));
-    let resumed: &[Transition] = &[Word::resume];
+    assert_eq!(late, (OnlineOutcome::InProgress(Restarting), Restarting));
+    let resumed: &[Transition] = &[StateWord::resume];
     let late = online(&[(&[], false), (resumed, false)], true, Ok(()));
-    assert_eq!(late, (Returned::InProgress(Resuming), Resuming));
+    assert_eq!(late, (OnlineOutcome::InProgress(Resuming), Resuming));
 }
 
-/// A target that reaches one stage more in each time-out, and then comes, or does not.
+/// A target that reaches one more stage within each time-out, and then comes online, or does not.
 struct Slow<'a> {
     cpu: &'a CpuHotplug,
     stages: u32,
@@ -206,8 +214,8 @@ impl Requester for Slow<'_> {
         if self.reached.get() < self.stages {
             self.reached.set(self.reached.get() + 1);
         } else if self.comes {
-            self.cpu.step(Word::resume);
-            self.cpu.step(Word::complete);
+            self.cpu.step(StateWord::resume);
+            self.cpu.step(StateWord::complete);
         }
         is_over()
     }
@@ -228,7 +236,7 @@ impl Starter for Slow<'_> {
         self.reached.get()
     }
 
-    fn settle(&self) -> bool {
+    fn finalize_slot(&self) -> bool {
         false
     }
 }
@@ -237,12 +245,12 @@ impl Starter for Slow<'_> {
 fn a_cpu_is_waited_for_as_long_as_it_reaches_further_stages() {
     for (stages, comes) in [(0, true), (8, true), (0, false), (3, false)] {
         let cpu = CpuHotplug::new();
-        cpu.step(Word::start);
-        cpu.step(Word::request_offline);
+        cpu.step(StateWord::start);
+        cpu.step(StateWord::request_offline);
         LEAVES.iter().for_each(|step| cpu.step(*step));
-        cpu.step(Word::halt);
+        cpu.step(StateWord::halt);
         let starter = Slow { cpu: &cpu, stages, reached: Cell::new(0), comes, waits: Cell::new(0) };
-        let expected = if comes { (Returned::Online, Online) } else { (Returned::Failed, Failed) };
+        let expected = if comes { (OnlineOutcome::Online, Online) } else { (OnlineOutcome::Failed, Failed) };
         assert_eq!((bring_online(&cpu, &starter), cpu.state()), expected, "{stages} stages");
         assert_eq!(starter.waits.get(), stages + 1, "time-outs");
     }
@@ -251,14 +259,14 @@ fn a_cpu_is_waited_for_as_long_as_it_reaches_further_stages() {
 #[test]
 fn only_an_offline_cpu_is_restarted_and_not_under_an_nmi() {
     let cpu = CpuHotplug::new();
-    cpu.step(Word::start);
+    cpu.step(StateWord::start);
     let starter = Scripted { cpu: &cpu, waits: &[], next: Cell::new(0), is_past_slot: true, start: Ok(()) };
-    assert_eq!(bring_online(&cpu, &starter), Returned::NotOffline(Online));
+    assert_eq!(bring_online(&cpu, &starter), OnlineOutcome::NotOffline(Online));
     let permit = cpu.admit_nmi().unwrap();
-    cpu.step(Word::request_offline);
+    cpu.step(StateWord::request_offline);
     LEAVES.iter().for_each(|step| cpu.step(*step));
-    cpu.step(Word::halt);
-    assert_eq!(bring_online(&cpu, &starter), Returned::NmiPending);
+    cpu.step(StateWord::halt);
+    assert_eq!(bring_online(&cpu, &starter), OnlineOutcome::NmiPending);
     assert_eq!(cpu.state(), Offline);
     drop(permit);
 }

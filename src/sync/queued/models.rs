@@ -5,25 +5,25 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::sync::loomed::{Accesses, explore};
+use crate::sync::model_atomics::{Accesses, explore};
 
 const BOTH: [Accesses; 2] = [Accesses::Exchanges, Accesses::Plain];
 
 struct Nothing;
 
-// SAFETY: nothing is done.
+// SAFETY: it does nothing.
 unsafe impl Observer for Nothing {
     fn waiting(&mut self) {}
 }
 
-/// Tries once, while it waits, to take the lock that it waits for: as a CPU does that reports its wait for the console.
+/// Tries once, while it waits, to take the lock that it waits for, as a CPU that reports its wait for the console does.
 struct Trying<'a> {
     model: &'a Model,
     me: u64,
     has_tried: bool,
 }
 
-// SAFETY: nothing that it does panics but a failed model.
+// SAFETY: it panics only if the model fails.
 unsafe impl Observer for Trying<'_> {
     fn waiting(&mut self) {
         if !core::mem::replace(&mut self.has_tried, true) && self.model.lock.try_acquire(self.me) {
@@ -41,13 +41,13 @@ impl<'a> Trying<'a> {
 
 struct Model {
     lock: QueuedLock,
-    /// loom fails if two threads touch it at once, or one without seeing what the other has written.
+    /// loom fails if two threads access it at once, or one without having synchronised with the other.
     value: UnsafeCell<Vec<u64>>,
 }
 
-// SAFETY: the value is used under the lock only, which is what the models prove.
+// SAFETY: the value is used under the lock only; the models check that this excludes other threads.
 unsafe impl Sync for Model {}
-// SAFETY: the value is a vector of numbers, which any thread may use and drop; `QueuedLock` is atomic.
+// SAFETY: the value is a vector of numbers, which any thread may use and drop. `QueuedLock` is atomic.
 unsafe impl Send for Model {}
 
 impl Model {
@@ -61,11 +61,11 @@ impl Model {
         }
     }
 
-    /// Leaves this CPU's number, with the lock held.
+    /// Appends this CPU's number. The lock is held.
     fn enter(&self, me: u64) {
         assert_eq!(self.lock.holder(), Some(me as u32 - 1), "the lock names another holder");
         self.value.with_mut(|value| {
-            // SAFETY: the lock is held.
+            // SAFETY: the caller holds the lock, so there is no other borrow.
             unsafe { (*value).push(me) };
         });
     }
@@ -78,7 +78,7 @@ impl Model {
 
     fn order(&self) -> Vec<u64> {
         self.value.with(|value| {
-            // SAFETY: all other threads have ended.
+            // SAFETY: all other threads have ended, so there is no other borrow.
             unsafe { (*value).clone() }
         })
     }
@@ -114,14 +114,14 @@ fn three_cpus_exclude_each_other_and_leave_no_queue_behind() {
     });
 }
 
-/// A CPU's node, entered in the queue by the main thread, so that the order of arrival is known.
+/// A CPU's node, which the main thread appends to the queue, so that the order of arrival is known.
 struct Queued {
     node: Box<Node>,
     address: usize,
     joined: Joined,
 }
 
-// SAFETY: all of a node is atomic, and `Joined::Behind` points to one that lives until the main thread has joined all others.
+// SAFETY: a node is atomic. `Joined::Behind` points to a node that lives until the main thread has joined all others.
 unsafe impl Send for Queued {}
 
 impl Queued {
@@ -132,8 +132,8 @@ impl Queued {
     }
 }
 
-/// Two CPUs have joined the queue in a known order, and have done nothing since; then the lock is freed. What is not in this
-/// model is how they joined: `three_cpus_exclude_each_other_and_leave_no_queue_behind` has that.
+/// Two CPUs have joined the queue in a known order. Then the lock is released. How CPUs join is the subject of
+/// `three_cpus_exclude_each_other_and_leave_no_queue_behind`.
 #[test]
 fn queued_cpus_get_the_lock_in_order() {
     explore(Some(3), &BOTH, || {
@@ -147,7 +147,7 @@ fn queued_cpus_get_the_lock_in_order() {
                 model.lock.acquire_queued(me, &node, address, joined, &mut Nothing);
                 model.enter(me);
                 model.lock.release();
-                // The node lives until all threads have ended: as long as its CPU's stack would, and longer.
+                // The node lives until all threads have ended, so longer than on its CPU's stack.
                 node
             })
         });
@@ -159,7 +159,7 @@ fn queued_cpus_get_the_lock_in_order() {
     });
 }
 
-/// The first of the queue has asked for a hand-off, and another CPU comes.
+/// The first of the queue has requested a hand-off, and another CPU arrives.
 #[test]
 fn nobody_passes_a_cpu_that_asked_for_a_hand_off() {
     explore(Some(2), &BOTH, || {
@@ -183,8 +183,8 @@ fn nobody_passes_a_cpu_that_asked_for_a_hand_off() {
     });
 }
 
-/// A CPU tries to take the lock while its own node is in the queue, or while it has not joined yet; also when it has asked
-/// for a hand-off itself.
+/// A CPU tries to take the lock while its own node is in the queue, or before it joins; also after it has requested a
+/// hand-off.
 #[test]
 fn a_waiting_cpu_takes_the_lock_past_its_own_node_and_stays_queued() {
     explore(Some(4), &BOTH, || {
@@ -207,7 +207,7 @@ fn a_waiting_cpu_takes_the_lock_past_its_own_node_and_stays_queued() {
     });
 }
 
-/// The same by the second of the queue, and by the first. Each gets the lock once more, in the order of the queue.
+/// The same by the second and by the first of the queue. Each acquires the lock once more, in the order of the queue.
 #[test]
 fn a_queued_cpu_that_takes_the_lock_past_the_queue_breaks_no_order() {
     for trying in [2, 3] {

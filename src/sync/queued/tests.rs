@@ -3,7 +3,7 @@ use std::thread;
 
 use super::*;
 
-/// Gives the other threads a chance: there may be fewer cores than threads.
+/// Yields, since there may be fewer cores than threads.
 pub struct Yielding;
 
 // SAFETY: yielding does not panic.
@@ -46,7 +46,7 @@ fn contending_cpus_hold_the_lock_one_at_a_time() {
                     acquire(lock, cpu + 1);
                     assert!(!is_inside.swap(true, Ordering::AcqRel));
                     assert_eq!(lock.holder(), Some(cpu as u32));
-                    // Lets the others find the lock held.
+                    // Makes the other threads find the lock held.
                     thread::yield_now();
                     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                     is_inside.store(false, Ordering::Release);
@@ -59,7 +59,7 @@ fn contending_cpus_hold_the_lock_one_at_a_time() {
     assert_eq!((lock.holder(), lock.queue()), (None, (0, false)));
 }
 
-/// CPUs that queue up one after the other behind a held lock.
+/// CPUs that join the queue of a held lock one after the other.
 #[test]
 fn queued_cpus_get_the_lock_in_the_order_of_their_arrival() {
     const CPUS: u64 = 8;
@@ -78,7 +78,7 @@ fn queued_cpus_get_the_lock_in_the_order_of_their_arrival() {
                 thread::yield_now();
             }
         }
-        // The first has asked for a hand-off by the time that it is passed.
+        // The first has requested a hand-off when it is passed.
         while !lock.queue().1 {
             thread::yield_now();
         }

@@ -1,5 +1,5 @@
-//! A CPU that comes online while another panics, in every interleaving. `cargo run -- soak loom` and `cargo run -- soak
-//! shuttle` run it.
+//! Models of a CPU that comes online while another panics. `cargo run -- soak loom` and `cargo run -- soak shuttle` run
+//! them.
 
 extern crate std;
 
@@ -16,13 +16,13 @@ use crate::sync::atomics::AtomicU32;
 
 #[cfg(loom)]
 fn check(model: impl Fn() + Sync + Send + 'static) {
-    use crate::sync::loomed::{Accesses, explore};
+    use crate::sync::model_atomics::{Accesses, explore};
     explore(None, &[Accesses::Exchanges, Accesses::Plain], model);
 }
 
 #[cfg(shuttle)]
 fn check(model: impl Fn() + Sync + Send + 'static) {
-    use crate::sync::shuttled::{run_schedules, schedules};
+    use crate::sync::model_schedules::{run_schedules, schedules};
     run_schedules(schedules().div_ceil(10), model);
 }
 
@@ -32,7 +32,7 @@ const NO_CPU: u32 = u32::MAX;
 struct Machine {
     /// The CPU that panics.
     panicking: AtomicU32,
-    /// Whether the other one is online.
+    /// Whether the other CPU is online.
     online: AtomicU64,
 }
 
@@ -49,8 +49,8 @@ fn join(machine: &Machine) -> bool {
     join_online(&machine.online, || machine.is_panicking())
 }
 
-/// One CPU comes online, the other panics and stops it if it sees it. Whether the first is stopped in the end, by an NMI or by
-/// itself.
+/// One CPU comes online, the other panics and stops it if it finds it online. Returns whether the first is stopped at the
+/// end, by an NMI or by itself.
 fn a_panic(join: Join, order: Order) {
     let machine = Arc::new(Machine { panicking: AtomicU32::new(NO_CPU), online: AtomicU64::new(0) });
     let coming = thread::spawn({
@@ -70,7 +70,7 @@ fn a_cpu_that_comes_online_during_a_panic_is_stopped() {
     check(|| a_panic(join, before_stopping_others));
 }
 
-/// As found: it reads first, and then stores.
+/// An error of an earlier version: reads first, then stores.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "a CPU that nothing stops runs on")]

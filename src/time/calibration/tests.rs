@@ -18,38 +18,38 @@ fn a_frequency_is_the_ratio_of_two_counts() {
 
 #[test]
 fn counters_wrap_at_their_own_width() {
-    let narrow = ReferenceClock::pm_timer(false);
-    let wide = ReferenceClock::pm_timer(true);
+    let narrow = CounterSpec::pm_timer(false);
+    let wide = CounterSpec::pm_timer(true);
     assert_eq!(narrow.ticks_between(0xff_fff0, 0x10), 0x20);
     assert_eq!(narrow.ticks_between(0xabff_fff0, 0x12_000010), 0x20, "bits beyond the width");
     assert_eq!(wide.ticks_between(0xff_fff0, 0x100_0010), 0x20);
     assert_eq!(wide.ticks_between(0xffff_fff0, 0x10), 0x20);
-    assert_eq!(ReferenceClock::hpet(1, true).unwrap().ticks_between(u64::MAX, 4), 5);
-    assert_eq!(ReferenceClock::hpet(1, false).unwrap().ticks_between(0xffff_ffff, 4), 5);
+    assert_eq!(CounterSpec::hpet(1, true).unwrap().ticks_between(u64::MAX, 4), 5);
+    assert_eq!(CounterSpec::hpet(1, false).unwrap().ticks_between(0xffff_ffff, 4), 5);
 }
 
 #[test]
 fn a_count_goes_on_beyond_the_width() {
-    let clock = ReferenceClock::pm_timer(false);
+    let clock = CounterSpec::pm_timer(false);
     assert_eq!(clock.extend(0, 0x10), 0x10);
     assert_eq!(clock.extend(0xff_fff0, 0x10), 0x100_0010, "it has wrapped");
     assert_eq!(clock.extend(0x7_00ff_fff0, 0xff_fff0), 0x7_00ff_fff0, "it has not moved");
     assert_eq!(clock.extend(0x7_0000_0010, 0x8), 0x7_0000_0010, "it has stumbled");
     assert_eq!(clock.extend(0x7_0000_0010, 0xef_ffff), 0x7_00ef_ffff, "most of a wrap");
-    assert_eq!(ReferenceClock::hpet(1_000_000, true).unwrap().extend(5, 4), 5);
+    assert_eq!(CounterSpec::hpet(1_000_000, true).unwrap().extend(5, 4), 5);
 }
 
 #[test]
 fn a_reference_has_a_scale_of_its_own() {
     // 14.318 MHz, of which no number of hertz is right.
-    let hpet = ReferenceClock::hpet(69_841_279, true).unwrap();
+    let hpet = CounterSpec::hpet(69_841_279, true).unwrap();
     assert_eq!(hpet.scale_to_ns().unwrap().convert(1_000_000_000), 69_841_279_000 - 1);
-    assert_eq!(ReferenceClock::pm_timer(true).scale_to_ns().unwrap().convert(PM_TIMER_HZ), NS_PER_SECOND - 1);
+    assert_eq!(CounterSpec::pm_timer(true).scale_to_ns().unwrap().convert(PM_TIMER_HZ), NS_PER_SECOND - 1);
 }
 
 #[test]
 fn the_pit_counts_down() {
-    let pit = ReferenceClock::pit();
+    let pit = CounterSpec::pit();
     assert_eq!(pit.ticks_between(0xffff, 0xff00), 0xff);
     assert_eq!(pit.ticks_between(0x10, 0xfff0), 0x20);
     assert_eq!(pit.ticks_between(7, 7), 0);
@@ -59,11 +59,8 @@ fn the_pit_counts_down() {
 fn an_hpets_capabilities_are_plausible_before_they_are_believed() {
     // QEMU's: revision 1, three comparators, 64 bits, Intel, 10 ns.
     let qemu = 0x0098_9680_8086_a201;
-    assert_eq!(ReferenceClock::hpet_by_capabilities(qemu), ReferenceClock::hpet(10_000_000, true));
-    assert_eq!(
-        ReferenceClock::hpet_by_capabilities(qemu & !(1 << 13)),
-        ReferenceClock::hpet(10_000_000, false)
-    );
+    assert_eq!(CounterSpec::hpet_by_capabilities(qemu), CounterSpec::hpet(10_000_000, true));
+    assert_eq!(CounterSpec::hpet_by_capabilities(qemu & !(1 << 13)), CounterSpec::hpet(10_000_000, false));
     for other in [
         0,
         u64::MAX,
@@ -77,33 +74,33 @@ fn an_hpets_capabilities_are_plausible_before_they_are_believed() {
         // The beginning of a FACS of 64 bytes.
         u64::from_le_bytes(*b"FACS\x40\0\0\0"),
     ] {
-        assert_eq!(ReferenceClock::hpet_by_capabilities(other), None, "{other:#x}");
+        assert_eq!(CounterSpec::hpet_by_capabilities(other), None, "{other:#x}");
     }
 }
 
 #[test]
 fn an_hpets_period_has_bounds() {
-    assert_eq!(ReferenceClock::hpet(0, true), None);
-    assert_eq!(ReferenceClock::hpet(MAX_HPET_PERIOD_FS + 1, true), None);
-    assert_eq!(ReferenceClock::hpet(u32::MAX, true), None);
-    let slowest = ReferenceClock::hpet(MAX_HPET_PERIOD_FS, true).unwrap();
+    assert_eq!(CounterSpec::hpet(0, true), None);
+    assert_eq!(CounterSpec::hpet(MAX_HPET_PERIOD_FS + 1, true), None);
+    assert_eq!(CounterSpec::hpet(u32::MAX, true), None);
+    let slowest = CounterSpec::hpet(MAX_HPET_PERIOD_FS, true).unwrap();
     assert_eq!(slowest.ns_of(1), 100);
     // QEMU's has a period of 10 ns, many chipsets' one of 69.841279 ns.
     assert_eq!(
-        ReferenceClock::hpet(10_000_000, false).unwrap().frequency_hz(25_000, 0, 1000),
+        CounterSpec::hpet(10_000_000, false).unwrap().frequency_hz(25_000, 0, 1000),
         Some(2_500_000_000)
     );
-    assert_eq!(ReferenceClock::hpet(69_841_279, false).unwrap().ns_of(14_318_180), 1_000_000_004);
+    assert_eq!(CounterSpec::hpet(69_841_279, false).unwrap().ns_of(14_318_180), 1_000_000_004);
 }
 
 #[test]
 fn when_counters_wrap_is_known() {
-    let ms = |clock: ReferenceClock| clock.wrap_ns() / 1_000_000;
-    assert_eq!(ms(ReferenceClock::pit()), 54);
-    assert_eq!(ms(ReferenceClock::pm_timer(false)), 4686);
-    assert_eq!(ms(ReferenceClock::pm_timer(true)), 1_199_864);
-    assert_eq!(ms(ReferenceClock::hpet(10_000_000, false).unwrap()), 42_949);
-    assert_eq!(ReferenceClock::hpet(MAX_HPET_PERIOD_FS, true).unwrap().wrap_ns(), u64::MAX);
+    let ms = |clock: CounterSpec| clock.wrap_ns() / 1_000_000;
+    assert_eq!(ms(CounterSpec::pit()), 54);
+    assert_eq!(ms(CounterSpec::pm_timer(false)), 4686);
+    assert_eq!(ms(CounterSpec::pm_timer(true)), 1_199_864);
+    assert_eq!(ms(CounterSpec::hpet(10_000_000, false).unwrap()), 42_949);
+    assert_eq!(CounterSpec::hpet(MAX_HPET_PERIOD_FS, true).unwrap().wrap_ns(), u64::MAX);
 }
 
 #[test]
@@ -118,7 +115,7 @@ fn cpuid_leaf_15_with_a_zero_tells_nothing() {
 }
 
 /// How many readings a wait of `ticks` takes, or after how many it gives up.
-fn readings(clock: ReferenceClock, ticks: u64, mut next: impl FnMut(u64) -> u64) -> Result<u64, u64> {
+fn readings(clock: CounterSpec, ticks: u64, mut next: impl FnMut(u64) -> u64) -> Result<u64, u64> {
     let mut window = Window::new(clock, next(0), ticks);
     (1..)
         .find_map(|count| match window.is_over(next(count)) {
@@ -131,12 +128,12 @@ fn readings(clock: ReferenceClock, ticks: u64, mut next: impl FnMut(u64) -> u64)
 
 #[test]
 fn a_window_ends_whatever_the_readings_are() {
-    let pm_timer = ReferenceClock::pm_timer(false);
+    let pm_timer = CounterSpec::pm_timer(false);
     // Up, down, and across the wrap.
     assert_eq!(readings(pm_timer, 7159, |count| count), Ok(7159));
-    assert_eq!(readings(ReferenceClock::pit(), 2386, |count| 10u64.wrapping_sub(count) & 0xffff), Ok(2386));
+    assert_eq!(readings(CounterSpec::pit(), 2386, |count| 10u64.wrapping_sub(count) & 0xffff), Ok(2386));
     assert_eq!(readings(pm_timer, 7159, |count| (0xff_fff0 + count) & 0xff_ffff), Ok(7159));
-    assert_eq!(readings(ReferenceClock::tsc(1_000_000).unwrap(), u64::MAX / 4, |count| count << 61), Ok(2));
+    assert_eq!(readings(CounterSpec::tsc(1_000_000).unwrap(), u64::MAX / 4, |count| count << 61), Ok(2));
     // A clock that stands still, at once or later.
     let stopped = u64::from(READINGS_TO_MOVE) + 1;
     assert_eq!(readings(pm_timer, 7159, |_| 5), Err(stopped));
@@ -280,11 +277,11 @@ proptest! {
     #[test]
     fn a_frequency_is_found_again(hz in 1_000_000..20_000_000_000u64, start in any::<u64>(), ms in 5..50u64) {
         for clock in [
-            ReferenceClock::pit(),
-            ReferenceClock::pm_timer(false),
-            ReferenceClock::pm_timer(true),
-            ReferenceClock::hpet(10_000_000, false).unwrap(),
-            ReferenceClock::hpet(69_841_279, true).unwrap(),
+            CounterSpec::pit(),
+            CounterSpec::pm_timer(false),
+            CounterSpec::pm_timer(true),
+            CounterSpec::hpet(10_000_000, false).unwrap(),
+            CounterSpec::hpet(69_841_279, true).unwrap(),
         ] {
             let ticks = clock.ticks_for_ns(ms * 1_000_000);
             let later = if clock.counts_down { start.wrapping_sub(ticks) } else { start.wrapping_add(ticks) };
@@ -298,7 +295,7 @@ proptest! {
 
     #[test]
     fn no_readings_panic(a in any::<u64>(), b in any::<u64>(), c in any::<u64>(), period in 1..=MAX_HPET_PERIOD_FS) {
-        let clock = ReferenceClock::hpet(period, true).unwrap();
+        let clock = CounterSpec::hpet(period, true).unwrap();
         let _ = (clock.frequency_hz(a, b, c), clock.ns_of(a), clock.ticks_for_ns(a), clock.wrap_ns());
         let median = Median::of([a, b, c]);
         let mut sorted = [a, b, c];

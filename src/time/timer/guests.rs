@@ -11,21 +11,21 @@ use super::queue::{EXPIRING, Hardware, NEVER, Queue, Timer};
 use super::slow;
 use super::{Expiry, TimerError, TimerId, cancel, every, own, restart};
 use crate::cpu::IrqGuard;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::time::now::now_ns;
 
 struct Guests {
-    first: Option<&'static IrqMutex<Queue>>,
+    first: Option<&'static SpinLockIrq<Queue>>,
     /// Of the boot processor; there while the list is not empty.
     alarm: Option<TimerId>,
 }
 
-static GUESTS: IrqMutex<Guests> = IrqMutex::new(Guests { first: None, alarm: None });
+static GUESTS: SpinLockIrq<Guests> = SpinLockIrq::new(Guests { first: None, alarm: None });
 crate::name_lock!(GUESTS);
 
 /// The queue of a CPU that goes offline.
 #[derive(Clone, Copy)]
-pub struct Guest(&'static IrqMutex<Queue>);
+pub struct Guest(&'static SpinLockIrq<Queue>);
 
 /// Stops this CPU's APIC timer. What its queue holds waits for [`host`] or [`resume`]; an interrupt that is pending already
 /// still serves what is due.
@@ -89,7 +89,7 @@ fn serve(_: &Expiry) {
 }
 
 impl Guests {
-    fn queues(&self, guard: &IrqGuard) -> impl Iterator<Item = &'static IrqMutex<Queue>> {
+    fn queues(&self, guard: &IrqGuard) -> impl Iterator<Item = &'static SpinLockIrq<Queue>> {
         core::iter::successors(self.first, |queue| queue.lock_under(guard).next_guest)
     }
 
@@ -99,15 +99,15 @@ impl Guests {
         now_ns: u64,
         place: &'a mut MaybeUninit<Expiry>,
     ) -> Option<(Timer, &'a Expiry)> {
-        let is_due = |queue: &&IrqMutex<Queue>| queue.lock_under(guard).heap.peek_due(now_ns).is_some();
+        let is_due = |queue: &&SpinLockIrq<Queue>| queue.lock_under(guard).heap.peek_due(now_ns).is_some();
         let queue = self.queues(guard).find(is_due)?;
         queue.lock_under(guard).take_due(now_ns, place)
     }
 
     /// Takes a queue out of the list; whether it was in.
-    fn remove(&mut self, guard: &IrqGuard, queue: &'static IrqMutex<Queue>) -> bool {
+    fn remove(&mut self, guard: &IrqGuard, queue: &'static SpinLockIrq<Queue>) -> bool {
         let next = queue.lock_under(guard).next_guest;
-        let is_it = |other: &&IrqMutex<Queue>| core::ptr::eq(*other, queue);
+        let is_it = |other: &&SpinLockIrq<Queue>| core::ptr::eq(*other, queue);
         if self.first.as_ref().is_some_and(is_it) {
             self.first = next;
         } else {
@@ -123,7 +123,7 @@ impl Guests {
 
     /// Sets the alarm for the earliest timer of all queues, on the boot processor, whose own it is.
     fn set_alarm(&mut self, guard: &IrqGuard) {
-        let first_ns = |queue: &IrqMutex<Queue>| queue.lock_under(guard).heap.first_deadline_ns();
+        let first_ns = |queue: &SpinLockIrq<Queue>| queue.lock_under(guard).heap.first_deadline_ns();
         let deadline_ns = self.queues(guard).filter_map(first_ns).min().unwrap_or(NEVER);
         let Some(alarm) = &mut self.alarm else { return };
         let mut queue = alarm.queue.lock_under(guard);

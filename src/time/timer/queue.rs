@@ -10,7 +10,7 @@ use crate::apic::{self, TimerMode};
 use crate::cpu::IrqGuard;
 use crate::cpu::registers::read_tsc;
 use crate::memory::FrameRange;
-use crate::sync::IrqMutex;
+use crate::sync::SpinLockIrq;
 use crate::wire::Bucket;
 
 /// The queue's storage shrinks when so few timers are left: well below [`INLINE`], so that it does not come and go.
@@ -81,7 +81,7 @@ pub struct Queue {
     /// The frames that hold the storage while it is not inline.
     pub frames: Option<FrameRange>,
     /// The next in the list of those whose CPUs are offline: see `guests`.
-    pub next_guest: Option<&'static IrqMutex<Queue>>,
+    pub next_guest: Option<&'static SpinLockIrq<Queue>>,
     /// How late its timers were.
     pub lateness: Lateness,
 }

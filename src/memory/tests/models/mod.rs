@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 #[cfg(loom)]
-use crate::sync::loomed::{Accesses, explore};
+use crate::sync::model_atomics::{Accesses, explore};
 #[cfg(shuttle)]
-use crate::sync::shuttled::{run_schedules, schedules};
+use crate::sync::model_schedules::{run_schedules, schedules};
 #[cfg(loom)]
 use loom::thread;
 #[cfg(shuttle)]

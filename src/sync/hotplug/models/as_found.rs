@@ -1,42 +1,42 @@
-//! Errors that the protocol once had, for the models to find.
+//! Errors of earlier versions of the protocol, which the models must find.
 
 use super::*;
 
-/// Reads the state, reports it, and only then tries to withdraw the request; whether that succeeds is not looked at.
-pub fn take_offline(cpu: &CpuHotplug, requester: &Impatient) -> Outcome {
-    cpu.step(Word::request_offline);
+/// Reads the state, reports it, then tries to withdraw the request and ignores whether that succeeds.
+pub fn take_offline(cpu: &CpuHotplug, requester: &Impatient) -> OfflineOutcome {
+    cpu.step(StateWord::request_offline);
     if requester.wait(|| matches!(cpu.state(), Migrated | Offline | Refused)) {
         requester.spin(|| cpu.state() != Migrated);
     }
-    if cpu.apply(Word::accept_refusal).is_ok() {
-        return Outcome::Refused;
+    if cpu.apply(StateWord::accept_refusal).is_ok() {
+        return OfflineOutcome::Refused;
     }
     let state = cpu.state();
     if state == Offline {
-        return Outcome::Offline;
+        return OfflineOutcome::Offline;
     }
-    let _ = cpu.apply(Word::withdraw_offline);
-    if state == OfflinePending { Outcome::Withdrawn } else { Outcome::InProgress(state) }
+    let _ = cpu.apply(StateWord::withdraw_offline);
+    if state == OfflinePending { OfflineOutcome::Withdrawn } else { OfflineOutcome::InProgress(state) }
 }
 
-/// Calls a CPU failed that is past its slot.
-pub fn bring_online(cpu: &CpuHotplug, starter: &Impatient) -> Returned<()> {
-    cpu.step(Word::restart);
+/// Reports a CPU as failed that has passed its slot.
+pub fn bring_online(cpu: &CpuHotplug, starter: &Impatient) -> OnlineOutcome<()> {
+    cpu.step(StateWord::restart);
     if starter.start().is_err() {
-        cpu.step(Word::cancel_restart);
-        return Returned::NotSent(());
+        cpu.step(StateWord::cancel_restart);
+        return OnlineOutcome::NotSent(());
     }
     let is_online = || cpu.state() == Online;
-    if starter.wait(is_online) || starter.settle() && starter.wait(is_online) {
-        return Returned::Online;
+    if starter.wait(is_online) || starter.finalize_slot() && starter.wait(is_online) {
+        return OnlineOutcome::Online;
     }
-    cpu.0.store(Word { state: Failed, nmi_senders: 0 }.bits(), Ordering::Release);
-    Returned::Failed
+    cpu.0.store(StateWord { state: Failed, nmi_senders: 0 }.bits(), Ordering::Release);
+    OnlineOutcome::Failed
 }
 
-/// Says that the CPU is online, whatever its state was.
+/// Sets the CPU online, whatever its state is.
 pub fn resume(cpu: &CpuHotplug) -> Left {
-    cpu.0.store(Word { state: Online, nmi_senders: 0 }.bits(), Ordering::Release);
+    cpu.0.store(StateWord { state: Online, nmi_senders: 0 }.bits(), Ordering::Release);
     Left::Returned
 }
 

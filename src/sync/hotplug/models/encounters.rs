@@ -1,34 +1,34 @@
-//! Small models: one operation of the requester's, or two, against a target.
+//! Small models: one or two operations of the requester, and a target.
 
 #[cfg(loom)]
 use super::as_found;
 use super::*;
 
-/// Runs a model, with so many preemptions at most where every interleaving is tried.
+/// Runs a model. `preemptions` bounds the exhaustive search.
 #[cfg(loom)]
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    use crate::sync::loomed::{Accesses, explore};
+    use crate::sync::model_atomics::{Accesses, explore};
     explore(Some(preemptions), &[Accesses::Exchanges, Accesses::Plain], model);
 }
 
 #[cfg(shuttle)]
 fn check(_: usize, model: impl Fn() + Sync + Send + 'static) {
-    use crate::sync::shuttled::{run_schedules, schedules};
+    use crate::sync::model_schedules::{run_schedules, schedules};
     run_schedules(schedules().div_ceil(10), model);
 }
 
-type TakeOffline = fn(&CpuHotplug, &Impatient) -> Outcome;
-type BringOnline = fn(&CpuHotplug, &Impatient) -> Returned<()>;
+type TakeOffline = fn(&CpuHotplug, &Impatient) -> OfflineOutcome;
+type BringOnline = fn(&CpuHotplug, &Impatient) -> OnlineOutcome<()>;
 
-fn take(cpu: &CpuHotplug, requester: &Impatient) -> Outcome {
+fn take(cpu: &CpuHotplug, requester: &Impatient) -> OfflineOutcome {
     take_offline(cpu, requester, || {})
 }
 
-fn bring(cpu: &CpuHotplug, starter: &Impatient) -> Returned<()> {
+fn bring(cpu: &CpuHotplug, starter: &Impatient) -> OnlineOutcome<()> {
     bring_online(cpu, starter)
 }
 
-/// A target that goes offline out of its work, and comes back to it if it is restarted.
+/// A target that goes offline inside its work, and continues it if it is restarted.
 fn spawn_worker(machine: &Arc<Machine>, target: Target) -> thread::JoinHandle<Left> {
     let machine = machine.clone();
     thread::spawn(move || {
@@ -41,7 +41,7 @@ fn spawn_worker(machine: &Arc<Machine>, target: Target) -> thread::JoinHandle<Le
     })
 }
 
-/// A request, and what becomes of the target afterwards.
+/// A request, and the target's state afterwards.
 fn a_request(take: TakeOffline, target: Target) {
     let machine = Machine::new(false);
     let worker = thread::spawn({
@@ -54,16 +54,16 @@ fn a_request(take: TakeOffline, target: Target) {
     let left = worker.join().unwrap();
     let (state, halts) = (machine.hotplug.state(), machine.halts.load(Ordering::Acquire));
     match outcome {
-        Outcome::Offline => assert_eq!((state, halts), (Offline, 1)),
+        OfflineOutcome::Offline => assert_eq!((state, halts), (Offline, 1)),
         // As online as before, whatever the target does later.
-        Outcome::Withdrawn => {
+        OfflineOutcome::Withdrawn => {
             assert_eq!((state, halts, left), (Online, 0, Left::Stayed), "it was called online");
         }
-        Outcome::Refused => assert_eq!((state, halts), (Online, 0)),
-        Outcome::InProgress(_) => {
+        OfflineOutcome::Refused => assert_eq!((state, halts), (Online, 0)),
+        OfflineOutcome::InProgress(_) => {
             assert!(matches!(state, Offline | Refused), "it was called leaving: {state}")
         }
-        Outcome::NotOnline(state) => panic!("it was online, not {state}"),
+        OfflineOutcome::NotOnline(state) => panic!("it was online, not {state}"),
     }
 }
 
@@ -87,25 +87,25 @@ fn the_model_sees_a_request_that_is_not_withdrawn_and_reported_so() {
     check(5, || a_request(as_found::take_offline, Target::default()));
 }
 
-/// The target leaves its work and is brought back; the work's owner returns as soon as it may.
+/// The target goes offline inside its work and is brought back. The work's owner returns as soon as it may.
 fn a_return_to_work(bring_online: BringOnline, target: Target, can_interrupt: bool) {
     let machine = Machine::new(true);
     let worker = spawn_worker(&machine, target);
     let requester = Impatient { machine: &machine, can_interrupt };
     let mut returned = None;
-    if take(&machine.hotplug, &requester) == Outcome::Offline {
+    if take(&machine.hotplug, &requester) == OfflineOutcome::Offline {
         returned = Some(bring_online(&machine.hotplug, &requester));
     }
     machine.owner_returns_if_over();
     machine.end();
     let left = worker.join().unwrap();
     match returned {
-        Some(Returned::Online) => assert_eq!(left, Left::Returned),
-        Some(Returned::Failed) => assert_eq!((left, machine.hotplug.state()), (Left::Never, Failed)),
-        Some(Returned::InProgress(_)) => {
+        Some(OnlineOutcome::Online) => assert_eq!(left, Left::Returned),
+        Some(OnlineOutcome::Failed) => assert_eq!((left, machine.hotplug.state()), (Left::Never, Failed)),
+        Some(OnlineOutcome::InProgress(_)) => {
             assert_eq!((left, machine.hotplug.state()), (Left::Returned, Online), "it was coming");
         }
-        Some(Returned::NotSent(())) => {
+        Some(OnlineOutcome::NotSent(())) => {
             assert!(!can_interrupt);
             assert_eq!((left, machine.hotplug.state()), (Left::Never, Offline));
         }
@@ -142,7 +142,7 @@ fn an_nmi(send: fn(&Machine)) {
         move || send(&machine)
     });
     let requester = Impatient { machine: &machine, can_interrupt: true };
-    if take(&machine.hotplug, &requester) == Outcome::Offline {
+    if take(&machine.hotplug, &requester) == OfflineOutcome::Offline {
         bring_online(&machine.hotplug, &requester);
     }
     machine.end();
@@ -164,7 +164,7 @@ fn the_model_sees_an_nmi_that_is_sent_after_a_check() {
     check(3, || an_nmi(as_found::send_nmi));
 }
 
-/// The owner withdraws what the target does not take in time.
+/// The owner withdraws work that the target does not take in time.
 #[test]
 fn work_is_run_or_withdrawn_and_never_outlives_its_owner() {
     check(5, || {
@@ -189,12 +189,12 @@ fn work_is_run_or_withdrawn_and_never_outlives_its_owner() {
     });
 }
 
-/// An idle CPU is asked to go offline while it is offered work: it does not leave with the work undone.
+/// An idle CPU is requested to go offline while it is offered work: it does not go offline before the work is done.
 #[test]
 fn an_idle_cpu_takes_its_work_before_it_leaves() {
     check(4, || {
         let machine = Machine::new(false);
-        machine.hotplug.step(Word::request_offline);
+        machine.hotplug.step(StateWord::request_offline);
         let target = thread::spawn({
             let machine = machine.clone();
             move || machine.leave(true, &Target::default())

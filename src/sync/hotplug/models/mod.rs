@@ -1,9 +1,9 @@
-//! The whole hotplug protocol under a model checker: a requester whose waits end at any time, a target that goes on at any
-//! time, NMI senders, and the owner of work that the target has left. loom tries every interleaving of the small models,
-//! shuttle random ones of these and of the [`storms`]. `cargo run -- soak loom` and `cargo run -- soak shuttle` run them.
+//! Models of the whole hotplug protocol: a requester whose waits end at any time, a target that proceeds at any time, NMI
+//! senders, and the owner of work inside which the target goes offline. loom tries every interleaving of the small
+//! models, shuttle random schedules of these and of the [`storms`]. `cargo run -- soak loom` and `cargo run -- soak
+//! shuttle` run them.
 //!
-//! [`as_found`] holds three errors that the protocol once had. Each model that is there for one of them is run with it, and
-//! must fail.
+//! [`as_found`] holds three errors of earlier versions. Each model for one of them is also run with it, and must fail.
 
 #[cfg_attr(shuttle, allow(dead_code, reason = "some errors are looked for in every interleaving alone"))]
 mod as_found;
@@ -31,7 +31,7 @@ struct Machine {
     work: WorkSlot,
     /// The target's bring-up slot: a [`SlotState`].
     slot: AtomicU32,
-    /// Start-up interrupts that the parked target has not taken, and whether it need not wait for one any more.
+    /// The start-up IPIs that the offline target has not taken, and whether it stops waiting for one.
     start_up: Mutex<StartUp>,
     started: Condvar,
     /// Whether the target is between INIT and the load of its IDT.
@@ -40,7 +40,7 @@ struct Machine {
     is_freed: AtomicUsize,
     /// How often the target has halted.
     halts: AtomicUsize,
-    /// Whether the target is in the set of online CPUs. The lock is `smp::ranks`'.
+    /// Whether the target is in the set of online CPUs. The lock is `smp::online_set`'s.
     is_online: Mutex<bool>,
 }
 
@@ -51,7 +51,7 @@ struct StartUp {
 }
 
 impl Machine {
-    /// With the target online, in the middle of work that it has taken if `works`.
+    /// Creates a machine whose target is online, and has taken work if `works`.
     fn new(works: bool) -> Arc<Machine> {
         let machine = Machine {
             hotplug: CpuHotplug::new(),
@@ -64,7 +64,7 @@ impl Machine {
             halts: AtomicUsize::new(0),
             is_online: Mutex::new(true),
         };
-        machine.hotplug.step(Word::start);
+        machine.hotplug.step(StateWord::start);
         if works {
             assert!(machine.work.apply(Phase::offer) && machine.work.apply(Phase::take));
         }
@@ -73,16 +73,18 @@ impl Machine {
 
     // --- The target. ---
 
-    /// What work does where it lets its CPU go offline.
+    /// An offline point in the target's work.
     fn offline_point(&self, target: &Target) -> Left {
         if self.hotplug.state() != OfflinePending { Left::Stayed } else { self.leave(false, target) }
     }
 
-    /// The target's side: whether it is back, or never will be.
+    /// The target goes offline and may come back.
     fn leave(&self, is_idle: bool, target: &Target) -> Left {
         {
             let mut is_online = self.is_online.lock().unwrap();
-            if is_idle && self.work.phase() != Phase::Idle || self.hotplug.apply(Word::acknowledge).is_err() {
+            if is_idle && self.work.phase() != Phase::Idle
+                || self.hotplug.apply(StateWord::acknowledge).is_err()
+            {
                 return Left::Stayed;
             }
             *is_online = false;
@@ -90,17 +92,17 @@ impl Machine {
         for step in 0..3 {
             if target.refuses_at == Some(step) {
                 *self.is_online.lock().unwrap() = true;
-                self.hotplug.step(Word::refuse);
+                self.hotplug.step(StateWord::refuse);
                 return Left::Stayed;
             }
-            self.hotplug.step(Word::advance);
+            self.hotplug.step(StateWord::advance);
         }
         self.halts.fetch_add(1, Ordering::Relaxed);
         self.hotplug.0.fetch_add(CpuHotplug::HALT, Ordering::AcqRel);
         if !self.wait_for_start_up() {
             return Left::Never;
         }
-        // The trampoline, and the way to the slot. Nothing of the kernel's is touched.
+        // The trampoline, up to the slot, uses nothing of the kernel.
         let (waiting, claimed, online) =
             (SlotState::Waiting as u32, SlotState::Claimed as u32, SlotState::Online as u32);
         let change =
@@ -112,13 +114,13 @@ impl Machine {
         if target.is_blind {
             return as_found::resume(&self.hotplug);
         }
-        self.hotplug.step(Word::resume);
+        self.hotplug.step(StateWord::resume);
         *self.is_online.lock().unwrap() = true;
-        self.hotplug.step(Word::complete);
+        self.hotplug.step(StateWord::complete);
         Left::Returned
     }
 
-    /// Halts until there is a start-up interrupt; whether there was one before the model's end.
+    /// Halts until there is a start-up IPI. Returns `false` if there is none before the end of the model.
     fn wait_for_start_up(&self) -> bool {
         let mut start_up = self.start_up.lock().unwrap();
         while start_up.pending == 0 && !start_up.is_over {
@@ -136,15 +138,15 @@ impl Machine {
         assert_eq!(self.is_freed.load(Ordering::Acquire), 0, "the work's owner has returned");
     }
 
-    // --- The others. ---
+    // --- The other CPUs. ---
 
-    /// A parked target that no requester restarts ends.
+    /// Ends the wait of an offline target that no requester restarts.
     fn end(&self) {
         self.start_up.lock().unwrap().is_over = true;
         self.started.notify_all();
     }
 
-    /// One look of the work's owner: if all have finished, it returns.
+    /// One check by the work's owner: it returns if all have finished.
     fn owner_returns_if_over(&self) -> bool {
         let is_over = self.work.is_over(&self.hotplug);
         if is_over {
@@ -153,7 +155,7 @@ impl Machine {
         is_over
     }
 
-    /// An NMI that was just sent arrives.
+    /// Delivers an NMI that was just sent.
     fn take_nmi(&self) {
         assert_eq!(self.in_trampoline.load(Ordering::Acquire), 0, "an NMI to a CPU without an IDT");
     }
@@ -165,7 +167,7 @@ impl Machine {
         }
     }
 
-    /// The start of an online operation: INIT and start-up interrupts, which arrive at any later time.
+    /// Starts an online operation by INIT and start-up IPIs, which arrive at any later time.
     fn send_start_up(&self) {
         self.slot.store(SlotState::Waiting as u32, Ordering::Release);
         self.in_trampoline.store(1, Ordering::Release);
@@ -185,34 +187,34 @@ impl Machine {
     }
 }
 
-/// What became of the target at an offline point.
+/// The outcome of an offline point for the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
-    /// It has not been offline.
+    /// It has stayed online.
     Stayed,
-    /// It has, and is back.
+    /// It was offline and is back.
     Returned,
     /// It is in the trampoline, or halts, at the end of the model.
     Never,
 }
 
-/// How the target behaves.
+/// The target's behaviour.
 #[derive(Clone, Copy, Default)]
 struct Target {
-    /// At which of its steps it finds that it cannot go.
+    /// The step at which it refuses.
     refuses_at: Option<usize>,
-    /// It returns as [`as_found::resume`].
+    /// It resumes by [`as_found::resume`].
     is_blind: bool,
 }
 
-/// A requester whose waits may end at any time, and whose interrupts may fail.
+/// A requester whose waits may end at any time, and whose IPIs may fail.
 struct Impatient<'a> {
     machine: &'a Machine,
     can_interrupt: bool,
 }
 
 impl Requester for Impatient<'_> {
-    /// In every interleaving one look is enough: there is one in which it comes at each time.
+    /// In an exhaustive search one check is enough: some interleaving makes it at each time.
     #[cfg(loom)]
     fn wait(&self, is_over: impl Fn() -> bool) -> bool {
         is_over()
@@ -245,12 +247,12 @@ impl Starter for Impatient<'_> {
         self.can_interrupt.then_some(()).ok_or(())
     }
 
-    /// Of no effect: each wait may end at any time.
+    /// Without effect, since each wait may end at any time.
     fn stages(&self) -> u32 {
         0
     }
 
-    fn settle(&self) -> bool {
+    fn finalize_slot(&self) -> bool {
         self.machine.settle_slot()
     }
 }

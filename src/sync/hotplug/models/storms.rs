@@ -1,10 +1,10 @@
-//! All parties at once, over many operations: two requesters that compete, an owner with one piece of work after the other,
-//! an NMI sender, and a target that idles, works, leaves, refuses, and comes back early, late or never.
+//! Large models of many operations: two competing requesters, an owner with several pieces of work, an NMI sender, and a
+//! target that idles, works, goes offline, refuses, and comes back early, late or never.
 
 use shuttle::rand::{Rng, thread_rng};
 
 use super::*;
-use crate::sync::shuttled::{run_schedules, schedules};
+use crate::sync::model_schedules::{run_schedules, schedules};
 
 /// Operations of each requester, and NMIs.
 const OPERATIONS: usize = 4;
@@ -38,23 +38,23 @@ impl Storm {
         }
     }
 
-    /// Nobody else operates, so what is said of the target holds until it changes it itself.
+    /// Under the lock, so the reported state of the target holds until this requester changes it.
     fn offline(&self, requester: &Impatient) {
         let hotplug = &self.machine.hotplug;
         match take_offline(hotplug, requester, || {}) {
-            Outcome::Offline => assert_eq!(hotplug.state(), Offline),
-            Outcome::Withdrawn | Outcome::Refused => assert_eq!(hotplug.state(), Online),
-            Outcome::NotOnline(_) | Outcome::InProgress(_) => {}
+            OfflineOutcome::Offline => assert_eq!(hotplug.state(), Offline),
+            OfflineOutcome::Withdrawn | OfflineOutcome::Refused => assert_eq!(hotplug.state(), Online),
+            OfflineOutcome::NotOnline(_) | OfflineOutcome::InProgress(_) => {}
         }
     }
 
     fn online(&self, requester: &Impatient) {
         let hotplug = &self.machine.hotplug;
         match bring_online(hotplug, requester) {
-            Returned::Online => assert_eq!(hotplug.state(), Online),
-            Returned::NotSent(()) | Returned::NmiPending => assert_eq!(hotplug.state(), Offline),
-            Returned::Failed => assert_eq!(hotplug.state(), Failed),
-            Returned::NotOffline(_) | Returned::InProgress(_) => {}
+            OnlineOutcome::Online => assert_eq!(hotplug.state(), Online),
+            OnlineOutcome::NotSent(()) | OnlineOutcome::NmiPending => assert_eq!(hotplug.state(), Offline),
+            OnlineOutcome::Failed => assert_eq!(hotplug.state(), Failed),
+            OnlineOutcome::NotOffline(_) | OnlineOutcome::InProgress(_) => {}
         }
     }
 
@@ -71,7 +71,7 @@ impl Storm {
                 if is_one_in(8) {
                     work.apply(Phase::withdraw);
                 }
-                // A CPU that has left its work and is not brought back keeps its owner waiting; here, until the end.
+                // The owner waits for a CPU that is offline inside its work; here, until the end of the model.
                 if hotplug.state() == Offline && self.has_requesters_ended() {
                     return;
                 }

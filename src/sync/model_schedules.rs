@@ -1,16 +1,17 @@
-//! Random schedules of larger models, by shuttle: as [`loomed`](super::loomed) is for every interleaving of small ones.
+//! Random schedules of larger models by shuttle. [`model_atomics`](super::model_atomics) has every interleaving of small
+//! models by loom.
 
 extern crate std;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// How many schedules of a large model to try: `SHUTTLE_SCHEDULES`, or a number for every run of the tests.
+/// Returns the number of schedules of a large model: `SHUTTLE_SCHEDULES`, or a default for each run of the tests.
 pub fn schedules() -> usize {
     std::env::var("SHUTTLE_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000)
 }
 
-/// Runs a model in so many random schedules. For the launcher, it says how many there were.
+/// Runs a model in `schedules` random schedules. Prints their number for the launcher.
 pub fn run_schedules(schedules: usize, model: impl Fn() + Sync + Send + 'static) {
     let counted = Arc::new(AtomicU64::new(0));
     let count = counted.clone();
@@ -18,7 +19,7 @@ pub fn run_schedules(schedules: usize, model: impl Fn() + Sync + Send + 'static)
         count.fetch_add(1, Ordering::Relaxed);
         model();
     });
-    // A random walk seldom lets one thread run far ahead of the others; probabilistic concurrency testing does just that.
+    // In a random walk one thread seldom runs far ahead of the others; in probabilistic concurrency testing it does.
     let walk = model.clone();
     shuttle::check_random(move || walk(), schedules - schedules / 2);
     shuttle::check_pct(move || model(), schedules / 2, 3);

@@ -1,10 +1,10 @@
-//! Atomics for models, and every interleaving of these.
+//! Atomics for loom models, and the exhaustive search of their interleavings.
 //!
-//! To know which orders are worth trying, loom remembers of a word who touched it last, be it by a load. So where a thread
-//! loads a word before it changes it, that load hides another thread's earlier one, and the change is never tried before
-//! that: a thread that only looks sees nothing change. Loads that are exchanges of a value with itself are not overlooked,
-//! nor stores that are exchanges. But they never see an old value, as on a processor with weaker memory they may. Hence
-//! a model is run [both ways](Accesses).
+//! To choose interleavings, loom records only the last access to a word, also if it is a load. If a thread loads a word
+//! before it changes it, that load hides another thread's earlier one, and loom never tries the change before that: a
+//! thread that only reads sees no change. Loads that are exchanges of a value with itself, and stores that are exchanges,
+//! are not overlooked. But such loads never return an old value, as they may on a processor with weaker ordering. So a
+//! model is run [both ways](Accesses).
 
 extern crate std;
 
@@ -13,33 +13,33 @@ use core::ops::Deref;
 
 pub use loom::sync::atomic::Ordering;
 
-/// What loads and stores are.
+/// How loads and stores are modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accesses {
-    /// Exchanges: every interleaving is tried.
+    /// As exchanges: every interleaving is tried.
     Exchanges,
-    /// Themselves: old values are seen as well.
+    /// As loads and stores: old values are seen as well.
     Plain,
 }
 
 std::thread_local! {
-    /// Of the model that this thread runs.
+    /// The accesses of the model that this thread runs.
     static ACCESSES: Cell<Accesses> = const { Cell::new(Accesses::Plain) };
 }
 
 macro_rules! atomics {
     ($($Name:ident of $T:ty),*) => {$(
-        /// As the real one.
+        /// As in `core`.
         #[derive(Debug)]
         pub struct $Name(loom::sync::atomic::$Name);
 
         impl $Name {
-            /// As the real one.
+            /// As in `core`.
             pub fn new(value: $T) -> Self {
                 Self(loom::sync::atomic::$Name::new(value))
             }
 
-            /// As the real one.
+            /// As in `core`.
             pub fn load(&self, ordering: Ordering) -> $T {
                 match ACCESSES.get() {
                     Accesses::Exchanges => self.0.fetch_or(0, ordering),
@@ -47,7 +47,7 @@ macro_rules! atomics {
                 }
             }
 
-            /// As the real one.
+            /// As in `core`.
             pub fn store(&self, value: $T, ordering: Ordering) {
                 match ACCESSES.get() {
                     Accesses::Exchanges => drop(self.0.swap(value, ordering)),
@@ -68,8 +68,8 @@ macro_rules! atomics {
 
 atomics!(AtomicU32 of u32, AtomicU64 of u64, AtomicUsize of usize);
 
-/// Runs a model in every interleaving with so many preemptions at most, once for each kind of accesses;
-/// `LOOM_MAX_PREEMPTIONS` sets another bound. For the launcher, it says how many there were.
+/// Runs a model in every interleaving with at most `preemptions` preemptions, once for each kind of accesses.
+/// `LOOM_MAX_PREEMPTIONS` overrides the bound. Prints the number of interleavings for the launcher.
 #[cfg(test)]
 pub fn explore(preemptions: Option<usize>, ways: &[Accesses], model: impl Fn() + Sync + Send + 'static) {
     use core::sync::atomic::AtomicU64;
