@@ -25,7 +25,7 @@ use crate::selftest;
 use crate::shell;
 use crate::smp::{self, BringUp};
 use crate::stress::StressError;
-use crate::time::{self, Clock, Counter};
+use crate::time::{self, Clock, Clocksource};
 use crate::wire::{self, ExitCode, Record, StagesUs};
 use crate::{apic, audit, bench, interrupts, memory};
 
@@ -226,24 +226,25 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
 }
 
 /// What the time is read from.
-pub fn counter(counter: &Counter) {
-    let Counter { name, distrust, warp, skew_ns, drift_ppm } = *counter;
+pub fn counter(counter: &Clocksource) {
+    let Clocksource { name, unstable_reason, warp, skew_ns, drift_ppm } = *counter;
     trace::set_skew(warp.skew_cycles);
-    let distrust = distrust.map(|distrust| LineBuffer::<100>::format(format_args!("{distrust}")));
+    let unstable_reason =
+        unstable_reason.map(|unstable_reason| LineBuffer::<100>::format(format_args!("{unstable_reason}")));
     log::info!(
-        "the time by {name}; TSCs at most {} cycles ({skew_ns} ns) apart in {} meetings with {} CPUs; timers {}",
+        "clocksource: {name}; TSC skew <= {} cycles ({skew_ns} ns), {} samples, {} CPUs; timers {}",
         warp.skew_cycles,
-        warp.meetings,
+        warp.samples,
         warp.cpus,
         time::timer::mode().name()
     );
     console::send(&Record::Clock(wire::Clock {
         counter: name,
-        unstable_reason: distrust.as_ref().map(LineBuffer::as_str),
+        unstable_reason: unstable_reason.as_ref().map(LineBuffer::as_str),
         skew_cycles: warp.skew_cycles,
         skew_ns,
         warps: warp.times,
-        skew_samples: warp.meetings,
+        skew_samples: warp.samples,
         skew_cpus: warp.cpus.into(),
         drift_ppm,
         timer_mode: time::timer::mode().name(),

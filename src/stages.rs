@@ -10,7 +10,7 @@ use crate::boot::defect::Defect;
 use crate::boot::memory_map::ReservedReason;
 use crate::boot::{self, BootInfo, Handoff, Kaslr, report_defect};
 use crate::config::IPI_CALL_TIMEOUT_MS;
-use crate::console::screen::Shown;
+use crate::console::screen::DisplayMode;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
 use crate::faults;
@@ -159,7 +159,7 @@ fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
     };
     trace::init(guard, level);
     report::trace::set_wanted(wanted == TraceLevel::On);
-    panic::set_at_end(report::trace::send);
+    panic::set_exit_hook(report::trace::send);
     // SAFETY: rt0's tables let code be written: `memory`, the next stage, loads those that do not. No other CPU runs before
     // `aps`.
     match unsafe { cpu::static_key::enable(guard, level, boot::image::text_addresses()) } {
@@ -177,10 +177,10 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     report::memory_map(boot);
     // The others' are given when there are others.
     if let Some(slots) =
-        trace::records_all().then(|| memory::alloc_slice_zeroed(trace::slots_wanted())).flatten()
+        trace::records_hot_events().then(|| memory::alloc_slice_zeroed(trace::ring_slots())).flatten()
     {
         // SAFETY: this CPU's own area, and interrupts are off.
-        unsafe { trace::give_ring(cpu::per_cpu::gs_base(), slots) };
+        unsafe { trace::install_ring(cpu::per_cpu::gs_base(), slots) };
     }
     low
 }
@@ -206,8 +206,8 @@ fn screen(boot: &BootInfo) {
     begin(BootStage::Screen);
     match memory::open_pixel_screen(boot) {
         None => log::info!("no screen"),
-        Some(Shown::Text) => log::info!("text screen"),
-        Some(Shown::Pixels { columns, rows }) => log::info!("screen of {columns} by {rows} characters"),
+        Some(DisplayMode::Text) => log::info!("text screen"),
+        Some(DisplayMode::Pixels { columns, rows }) => log::info!("screen of {columns} by {rows} characters"),
     }
 }
 
@@ -321,20 +321,18 @@ fn aps(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<Lo
 fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
     begin(BootStage::TscSync);
     let is_apart = |cpu: &CpuId| {
-        !time::look_for_warps(|| smp::call_async(&CpuSet::of(*cpu), |_| time::answer_for_warps(), 0).is_ok())
+        !time::sample_skew(|| smp::call_async(&CpuSet::of(*cpu), |_| time::answer_skew_sample(), 0).is_ok())
     };
     let apart: CpuSet = smp::other_online().iter().filter(is_apart).collect();
-    time::take_turns_for_warps(apart.iter().count() as u32, || {
-        smp::call(&apart, &time::read_for_warps).is_ok()
-    });
-    let counter = time::decide(features, clock, options.time.clock);
-    if counter.distrust.is_some() {
+    time::ping_pong_skew(apart.iter().count() as u32, || smp::call(&apart, &time::read_for_skew).is_ok());
+    let clocksource = time::select_clocksource(features, clock, options.time.clock);
+    if clocksource.unstable_reason.is_some() {
         let restarted = smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| time::timer::restart(&IrqGuard::new()));
         if let Err(error) = restarted {
             report::verdict(Err(Reason::Work(error)));
         }
     }
-    report::counter(&counter);
+    report::counter(&clocksource);
 }
 
 #[cfg(feature = "selftest")]

@@ -15,11 +15,11 @@ mod exit;
 mod frame;
 mod hex;
 mod interrupts;
-mod last_words;
 pub mod little_endian;
 mod lock_wait;
 mod memory;
 mod panic;
+mod panic_record;
 mod stage;
 mod stress;
 mod time;
@@ -35,10 +35,10 @@ pub use defect::Defect;
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
-pub use last_words::{LAST_WORDS_BYTES, LastWords, complete_last_words, last_words_magic};
 pub use lock_wait::LockWait;
 pub use memory::{FrameCounts, Memory, MemoryRegion, ORDERS, PageTables, Pages, ZoneCounts};
 pub use panic::{BacktraceFrame, LOCKS_IN_RECORD, Panic, PanicCpu, PanicFrame, PanicWait, Registers};
+pub use panic_record::{PANIC_RECORD_BYTES, PanicRecord, complete_panic_record, panic_record_magic};
 pub use stage::BootStage;
 pub use stress::{
     BUCKETS_IN_RECORD, Bucket, Cycles, LANES_IN_RECORD, Latency, Progress, Stress, StressCpu, cpus_per_lane,

@@ -22,7 +22,7 @@ fn panic_summary(cpu: &str, broadcast: &str, global_status: &str, status: &str) 
     // The list of all CPUs says so once more, in other words.
     let panics = guest.lines.iter().filter(|line| line.contains(" panicked: ")).count();
     assert_eq!(panics, 1, "{:#?}", guest.lines);
-    let panic = guest.seen.panic.take().expect("last words");
+    let panic = guest.seen.panic.take().expect("a panic record");
     (panic.cpu, panic.message)
 }
 

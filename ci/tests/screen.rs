@@ -1,4 +1,4 @@
-//! A person without a serial cable sees what the serial line says: the log, the last words, and why the kernel refuses the
+//! A person without a serial cable sees what the serial line says: the log, the panic report, and why the kernel refuses the
 //! machine; on VGA's text screen, or in pixels.
 //!
 //! What a screen must show is worked out from the lines that the serial port has sent, by the kernel's own code for text
@@ -72,33 +72,33 @@ fn the_log_is_on_a_screen_of_pixels() {
 }
 
 #[test]
-fn last_words_are_on_the_text_screen() {
-    let machine = last_words_of(&["boot", "--smp", "4", "--inject", "panic_cpu3"]);
-    check_last_words(&machine.text_screen());
+fn panic_report_is_on_the_text_screen() {
+    let machine = panic_report_of(&["boot", "--smp", "4", "--inject", "panic_cpu3"]);
+    check_panic_report(&machine.text_screen());
 }
 
 #[test]
-fn last_words_are_on_a_screen_of_pixels() {
-    let machine = last_words_of(&["boot", "--boot", "uefi", "--smp", "4", "--inject", "panic_cpu3"]);
-    check_last_words(&machine.picture().read());
+fn panic_report_is_on_a_screen_of_pixels() {
+    let machine = panic_report_of(&["boot", "--boot", "uefi", "--smp", "4", "--inject", "panic_cpu3"]);
+    check_panic_report(&machine.picture().read());
 }
 
 /// A machine whose kernel has said all that it had to.
-fn last_words_of(arguments: &[&str]) -> Watched {
+fn panic_report_of(arguments: &[&str]) -> Watched {
     let said = |line: &String| line.contains(END);
-    Watched::boot_until(arguments, "the last words", |guest| guest.lines.iter().any(said))
+    Watched::boot_until(arguments, "the panic report", |guest| guest.lines.iter().any(said))
 }
 
-/// The last line of the last words; the screen has it before the serial line does.
-const END: &str = "octopod: end of the last words";
+/// The last line of the panic report; the screen has it before the serial line does.
+const END: &str = "octopod: end of the panic report";
 
 /// A person sees who died of what, where each CPU was, and no numbers that only the launcher can read.
-fn check_last_words(rows: &[String]) {
+fn check_panic_report(rows: &[String]) {
     let starts = |start: &str| rows.iter().position(|row| row.starts_with(start));
     let message = "the injected fault panic_cpu3";
     let first = starts(&format!("octopod: cpu3 panicked: {message}"));
     assert!(first.is_some_and(|row| rows[row + 1].starts_with("  at src/faults/inject.rs:")), "{rows:#?}");
-    for cpu in ["cpu 0 stopped, ", "cpu 1 stopped, ", "cpu 2 stopped, ", "cpu 3 panicked, "] {
+    for cpu in ["cpu 0: stopped, ", "cpu 1: stopped, ", "cpu 2: stopped, ", "cpu 3: panicked, "] {
         assert!(starts(cpu) > first, "{cpu}: {rows:#?}");
     }
     let last = rows.iter().rfind(|row| !row.is_empty()).unwrap();

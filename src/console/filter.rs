@@ -1,35 +1,33 @@
-//! Which lines of the log are shown: `log=smp=debug,info`.
-//!
-//! Pure: the launcher reads `--log` by the same code as the kernel its command line.
+//! The log filter: `log=smp=debug,info`. Pure: the launcher parses `--log` by this code, the kernel its command line.
 
 use core::fmt;
 
 use log::{Level, LevelFilter};
 
-use super::cut::Cut;
+use super::truncated::TruncatedText;
 
-/// The most rules for targets in one filter.
+/// The most rules in a filter.
 pub const MAX_RULES: usize = 8;
 
-/// The longest target that a rule can name, in bytes.
+/// The longest target of a rule, in bytes.
 pub const MAX_TARGET_BYTES: usize = 40;
 
-/// The crate's own prefix of a target; left out where lines and filters name one.
+/// The prefix of this crate's targets, omitted in lines and filters.
 const OWN: &str = "octopod::";
 
-/// What is shown where no filter says otherwise.
+/// The default level.
 const DEFAULT: LevelFilter = LevelFilter::Info;
 
-/// A level for some targets, and one for all others.
+/// Levels for some targets, and one for all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Past `count` lie empty rules, so that equal filters are equal bytes.
+    /// Rules from index `count` on are empty, so that equal filters have equal bytes.
     rules: [Rule; MAX_RULES],
     count: usize,
     rest: LevelFilter,
 }
 
-/// A module and all below it.
+/// The level of a module and its submodules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rule {
     bytes: [u8; MAX_TARGET_BYTES],
@@ -37,14 +35,14 @@ struct Rule {
     level: LevelFilter,
 }
 
-/// What is wrong with a filter.
+/// Why a filter is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterError<'a> {
-    /// Neither a level nor `TARGET=LEVEL`: this is where a level should stand.
+    /// This text is not a level.
     NotALevel(&'a str),
-    /// Not a path of module names, or too long.
+    /// This text is not a path of module names, or is too long.
     NotATarget(&'a str),
-    /// Two rules for one target, or two levels for all others.
+    /// This target, or the level for all others, is given twice.
     GivenTwice(&'a str),
     /// More than [`MAX_RULES`] targets.
     TooManyRules,
@@ -53,11 +51,15 @@ pub enum FilterError<'a> {
 impl fmt::Display for FilterError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FilterError::NotALevel(word) => write!(f, "\"{}\" is not a level", Cut(word)),
+            FilterError::NotALevel(word) => write!(f, "\"{}\" is not a level", TruncatedText(word)),
             FilterError::NotATarget(word) => {
-                write!(f, "\"{}\" is not a module's path of at most {MAX_TARGET_BYTES} bytes", Cut(word))
+                write!(
+                    f,
+                    "\"{}\" is not a module's path of at most {MAX_TARGET_BYTES} bytes",
+                    TruncatedText(word)
+                )
             }
-            FilterError::GivenTwice(word) => write!(f, "\"{}\" is given twice", Cut(word)),
+            FilterError::GivenTwice(word) => write!(f, "\"{}\" is given twice", TruncatedText(word)),
             FilterError::TooManyRules => write!(f, "more than {MAX_RULES} targets"),
         }
     }
@@ -72,16 +74,16 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// One level for all targets.
+    /// Creates a filter with one level for all targets.
     pub const fn only(rest: LevelFilter) -> Filter {
         let none = Rule { bytes: [0; MAX_TARGET_BYTES], length: 0, level: LevelFilter::Off };
         Filter { rules: [none; MAX_RULES], count: 0, rest }
     }
 
-    /// Reads `LEVEL` and `TARGET=LEVEL`, parted by commas, each target at most once.
+    /// Parses `LEVEL` and `TARGET=LEVEL`, separated by commas, each target at most once.
     ///
     /// # Errors
-    /// The first word that is neither.
+    /// [`FilterError`] for the first invalid word.
     pub fn parse(text: &str) -> Result<Filter, FilterError<'_>> {
         let mut filter = Filter::default();
         let mut has_rest = false;
@@ -103,24 +105,24 @@ impl Filter {
         Ok(filter)
     }
 
-    /// The level for a target: the longest rule's that names it or a module that it lies in.
+    /// The level of a target: that of the longest rule that names the target or a module that contains it.
     pub fn level_for(&self, target: &str) -> LevelFilter {
         let target = short(target);
         let matching = self.rules().filter(|rule| rule.covers(target));
         matching.max_by_key(|rule| rule.length).map_or(self.rest, |rule| rule.level)
     }
 
-    /// Whether a line is shown.
+    /// Whether a line of this level and target is shown.
     pub fn shows(&self, level: Level, target: &str) -> bool {
         level <= self.level_for(target)
     }
 
-    /// The most that is shown of any target.
+    /// The most verbose level of all targets.
     pub fn most(&self) -> LevelFilter {
         self.rules().map(|rule| rule.level).fold(self.rest, Ord::max)
     }
 
-    /// The targets that have a rule of their own.
+    /// The targets of the rules.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         self.rules().map(Rule::target)
     }
@@ -145,7 +147,7 @@ impl Rule {
     }
 
     fn target(&self) -> &str {
-        // A rule holds only what was text.
+        // `new` copies whole strings, so the bytes are UTF-8.
         str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
@@ -155,12 +157,12 @@ impl Rule {
     }
 }
 
-/// A target as filters name it: without this crate's name, which all would begin with.
+/// Removes this crate's name from a target.
 pub fn short(target: &str) -> &str {
     target.strip_prefix(OWN).unwrap_or(target)
 }
 
-/// The module at the top of a target's path: what a line shows of it.
+/// The top-level module of a target, which log lines show.
 pub fn top(target: &str) -> &str {
     let target = short(target);
     target.split_once("::").map_or(target, |(top, _)| top)
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_covers_its_module_and_all_below() {
+    fn rule_covers_its_module_and_submodules() {
         let filter = Filter::parse("smp=debug,smp::nmi=off,warn").unwrap();
         for (target, level) in [
             ("octopod::smp", LevelFilter::Debug),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_rules_does_not_matter() {
+    fn order_of_rules_does_not_matter() {
         let one = Filter::parse("smp::nmi=trace,smp=error").unwrap();
         let other = Filter::parse("smp=error,smp::nmi=trace").unwrap();
         for target in ["smp", "smp::nmi", "smp::call", "time"] {
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_is_refused() {
+    fn invalid_filters_are_rejected() {
         for (text, error) in [
             ("", FilterError::NotALevel("")),
             ("debgu", FilterError::NotALevel("debgu")),
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_shows_the_top_of_its_targets_path() {
+    fn line_shows_the_top_level_module() {
         for (target, shown) in
             [("octopod::smp::nmi", "smp"), ("octopod", "octopod"), ("hello::deep", "hello"), ("", "")]
         {
@@ -242,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken_or_refused(text in "[a-z:=,_ é]{0,60}", target in "[a-z:]{0,20}") {
+        fn any_text_is_parsed_or_rejected(text in "[a-z:=,_ é]{0,60}", target in "[a-z:]{0,20}") {
             if let Ok(filter) = Filter::parse(&text) {
                 prop_assert!(filter.level_for(&target) <= filter.most());
             }

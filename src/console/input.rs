@@ -1,50 +1,59 @@
-//! What the serial line receives.
+//! Input from the serial port.
 
 use heapless::spsc::Consumer;
 
-use super::line::{self, Rest};
-use super::logger::write_kept;
-use super::serial::RING;
+use super::line::{self, Unsent};
+use super::logger::write_deferred;
+use super::serial::RECEIVE_RING_SIZE;
 use crate::sync::SpinLockIrq;
 
-static INPUT: SpinLockIrq<Option<Consumer<'static, u8, RING>>> = SpinLockIrq::new(None);
+static INPUT: SpinLockIrq<Option<Consumer<'static, u8, RECEIVE_RING_SIZE>>> = SpinLockIrq::new(None);
 crate::name_lock!(INPUT);
 
-/// Lets the line interrupt when it receives something; false without a line. Once, when its interrupt has a handler that
-/// calls [`serve`](super::serve).
+/// Enables the port's receive interrupt. Returns `false` if there is no port.
+///
+/// **Context:** once, when the port's interrupt has a handler that calls [`serve`](super::serve).
 pub fn listen() -> bool {
     let input = line::lock().listen();
-    write_kept();
+    write_deferred();
     let listens = input.is_some();
     *INPUT.lock() = input;
     listens
 }
 
-/// Takes in what the line has received. Waits for the line, whose holder may be writing.
+/// Moves received bytes from the port to the input queue. Spins for the console's lock.
+///
+/// **Context:** thread or interrupt.
 pub fn receive() {
     line::lock().receive();
-    write_kept();
+    write_deferred();
 }
 
-/// The next byte that was received, if there is one. Any context but an NMI; never waits for the line.
+/// Returns the next received byte; `None` if there is none. Does not take the console's lock.
+///
+/// **Context:** any but NMI.
 pub fn read_byte() -> Option<u8> {
     INPUT.lock().as_mut()?.dequeue()
 }
 
-/// Shows bytes at the place where somebody types, on the serial line alone. `stands` says whether there is a prompt from
-/// now on: the next line that anybody writes takes its place, and whoever types has to draw it again
-/// ([`lines`](super::lines) tells of it). Any context but an NMI; waits for the line.
-pub fn prompt(bytes: &[u8], stands: bool) {
-    line::write_unit(Rest::Leave, |serial| {
+/// Writes the bytes of a prompt to the serial port alone. `is_shown` says whether the terminal's last row is a prompt from
+/// now on. The next line that any CPU writes replaces it; the shell detects that by [`lines`](super::lines) and writes the
+/// prompt again.
+///
+/// **Context:** any but NMI.
+pub fn prompt(bytes: &[u8], is_shown: bool) {
+    line::write_unit(Unsent::Defer, |serial| {
         serial.append(|unit| unit.append(bytes));
-        serial.has_prompt = stands;
+        serial.has_prompt = is_shown;
     });
-    write_kept();
+    write_deferred();
 }
 
-/// Lets the line receive these bytes from itself; false where it cannot. Any context but an NMI; waits for the line.
+/// Makes the port receive these bytes in loopback mode. Returns `false` if it cannot.
+///
+/// **Context:** any but NMI.
 pub fn loop_back(bytes: &[u8]) -> bool {
     let looped = line::lock().loop_back(bytes);
-    write_kept();
+    write_deferred();
     looped
 }

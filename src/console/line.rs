@@ -1,8 +1,8 @@
-//! The lock that keeps lines whole, records for the launcher, and the line in the hands of a CPU that dies.
+//! The console's lock, records for the launcher, and the console during a panic.
 //!
-//! The lock turns interrupts off, so it is held for one fill of the port at a time: a writer appends its line to the port's
-//! ring ([`transmit`](super::transmit)), and frees the lock between fills. Longer only a line that found no room in the ring
-//! although its writer had waited for it ([`Serial::append`]), a panic, and tests hold it.
+//! The lock disables interrupts, so it is held for one fill of the port at a time: a writer appends its line to the transmit
+//! ring ([`transmit`](super::transmit)) and frees the lock between two fills. It is held longer only for a line that finds no
+//! room although its writer has waited for it ([`Serial::append`]), by a panic, and by tests.
 
 use core::fmt::{self, Write};
 use core::ops::{Deref, DerefMut};
@@ -19,86 +19,94 @@ use crate::cpu::registers::read_tsc;
 use crate::sync::{SpinLockIrq, SpinLockIrqGuard, Timeout};
 use crate::wire::{MAX_FRAME_BYTES, MAX_JSON_BYTES, Nonce, Record, RecordFrame};
 
-/// A CPU that has freed it calls [`logger::write_kept`]: lines may have come that could not wait for it.
+/// The serial port. A CPU that has freed this lock calls [`logger::write_deferred`], because lines may have been deferred
+/// meanwhile.
 pub(super) static SERIAL: SpinLockIrq<Serial> = SpinLockIrq::new(Serial::absent());
 crate::name_lock!(SERIAL);
 
-/// The run's nonce, by which records are framed; 0 while there is none.
+/// The run's nonce in the frames of records; 0 if there is none.
 static NONCE: AtomicU64 = AtomicU64::new(0);
 
-/// The number of the next record with a nonce. A record that does not fit in a line takes a number too, so that the
-/// launcher sees that it is missing.
+/// The number of the next record with a nonce. A lost record takes a number too, so that the launcher detects the gap.
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Whether the ring held bytes when the console was freed last.
+/// Whether the transmit ring held bytes when the console was last freed.
 static IS_UNSENT: AtomicBool = AtomicBool::new(false);
 
-/// How long the console was held, at most, in TSC cycles: see [`longest_hold`].
+/// The longest time that the console was held, in TSC cycles: see [`take_longest_hold`].
 static LONGEST_HOLD: AtomicU64 = AtomicU64::new(0);
 
-/// The console, held by this CPU with interrupts off. How long that takes is measured.
-pub(super) struct Held {
+/// The console, held by this CPU with interrupts disabled. Measures how long it is held.
+pub(super) struct ConsoleGuard {
     serial: SpinLockIrqGuard<'static, Serial>,
     since: u64,
 }
 
-impl Held {
-    fn new(serial: SpinLockIrqGuard<'static, Serial>) -> Held {
-        Held { serial, since: read_tsc() }
+impl ConsoleGuard {
+    fn new(serial: SpinLockIrqGuard<'static, Serial>) -> ConsoleGuard {
+        ConsoleGuard { serial, since: read_tsc() }
     }
 }
 
-impl Drop for Held {
+impl Drop for ConsoleGuard {
     fn drop(&mut self) {
         IS_UNSENT.store(!self.serial.is_empty(), Ordering::Relaxed);
         let cycles = read_tsc().saturating_sub(self.since);
-        // Under the lock, so that no other CPU changes it.
+        // Under the lock, so no other CPU stores it.
         if cycles > LONGEST_HOLD.load(Ordering::Relaxed) {
             LONGEST_HOLD.store(cycles, Ordering::Relaxed);
         }
     }
 }
 
-impl Deref for Held {
+impl Deref for ConsoleGuard {
     type Target = Serial;
     fn deref(&self) -> &Serial {
         &self.serial
     }
 }
 
-impl DerefMut for Held {
+impl DerefMut for ConsoleGuard {
     fn deref_mut(&mut self) -> &mut Serial {
         &mut self.serial
     }
 }
 
-/// How long the console was held at most since this was called last, in TSC cycles. Any context.
+/// Returns the longest time that the console was held since the last call, in TSC cycles.
+///
+/// **Context:** any.
 pub fn take_longest_hold() -> u64 {
     LONGEST_HOLD.swap(0, Ordering::Relaxed)
 }
 
-/// Takes the console. Thread or interrupt context.
+/// Takes the console's lock.
+///
+/// **Context:** thread or interrupt.
 #[track_caller]
-pub(super) fn lock() -> Held {
-    Held::new(SERIAL.lock())
+pub(super) fn lock() -> ConsoleGuard {
+    ConsoleGuard::new(SERIAL.lock())
 }
 
-/// Takes the console if no CPU has it. Any context.
+/// Takes the console's lock if it is free.
+///
+/// **Context:** any.
 #[track_caller]
-pub(super) fn try_lock() -> Option<Held> {
-    SERIAL.try_lock().map(Held::new)
+pub(super) fn try_lock() -> Option<ConsoleGuard> {
+    SERIAL.try_lock().map(ConsoleGuard::new)
 }
 
-/// Takes the console when a line or record of any length fits into the ring, or when the port takes no more: until then it
-/// sends, in sections of one fill each. Thread or interrupt context.
+/// Takes the console's lock when a line or record of any length fits into the transmit ring, or when the port is stalled. Until
+/// then sends, with one fill for each time that it takes the lock.
+///
+/// **Context:** thread or interrupt.
 #[track_caller]
-pub(super) fn lock_with_room() -> Held {
+pub(super) fn lock_with_room() -> ConsoleGuard {
     lock_when(Serial::has_room)
 }
 
-/// As [`lock_with_room`], but it is the caller that says when there is room.
+/// [`lock_with_room`] with a condition for sufficient room.
 #[track_caller]
-fn lock_when(has_room: impl Fn(&Serial) -> bool) -> Held {
+fn lock_when(has_room: impl Fn(&Serial) -> bool) -> ConsoleGuard {
     let mut wait = Wait::new();
     loop {
         let mut serial = lock();
@@ -106,7 +114,7 @@ fn lock_when(has_room: impl Fn(&Serial) -> bool) -> Held {
             return serial;
         }
         serial.step();
-        if has_room(&serial) || !wait.goes_on(&mut serial) {
+        if has_room(&serial) || !wait.should_wait(&mut serial) {
             return serial;
         }
         drop(serial);
@@ -114,35 +122,37 @@ fn lock_when(has_room: impl Fn(&Serial) -> bool) -> Held {
     }
 }
 
-/// What a writer does about what it has appended.
+/// What a writer does about bytes that it has appended and the port has not yet taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// It sends as long as the port is ready, and leaves the rest to the interrupt. With interrupts off, where a handler may
-    /// have been called, it fills the port once. It waits for the port only where no interrupt is relied on.
-    Leave,
-    /// It waits for the port, whether interrupts are on or off: the CPU that takes the interrupt may be what the line is about,
-    /// the machine may be about to end, or the writer to hang: what it writes is an error or a warning.
-    Send,
+pub(super) enum Unsent {
+    /// It sends while the port is ready, and leaves the rest to the port's interrupt. With interrupts disabled it fills the
+    /// port once. It waits for the port only if no interrupt is in use.
+    Defer,
+    /// It waits for the port, also with interrupts disabled. For errors, warnings and the last record: the CPU that takes the
+    /// interrupt may be the one that the line is about, the machine may be about to end, or the writer may be about to hang.
+    Wait,
 }
 
-/// Sends what was appended before `end`, in sections of one fill each. Thread or interrupt context.
-pub(super) fn send_until(end: u64, rest: Rest) {
-    let may_stay = interrupts_enabled();
+/// Sends the bytes before position `end`, with one fill for each time that it takes the lock.
+///
+/// **Context:** thread or interrupt.
+pub(super) fn send_until(end: u64, unsent: Unsent) {
+    let may_loop = interrupts_enabled();
     let mut wait = Wait::new();
     loop {
         let mut serial = lock();
         let step = if serial.has_sent(end) { Step::Empty } else { serial.step() };
         if serial.has_sent(end) {
-            return serial.leave();
+            return serial.leave_to_interrupt();
         }
-        let is_left = rest == Rest::Leave && serial.is_driven();
+        let is_left = unsent == Unsent::Defer && serial.is_interrupt_driven();
         match step {
-            _ if is_left && !may_stay => return serial.leave(),
+            _ if is_left && !may_loop => return serial.leave_to_interrupt(),
             Step::Empty | Step::Sent => {}
-            Step::Busy if is_left => return serial.leave(),
+            Step::Busy if is_left => return serial.leave_to_interrupt(),
             Step::Busy => {
-                if !wait.goes_on(&mut serial) {
-                    return serial.leave();
+                if !wait.should_wait(&mut serial) {
+                    return serial.leave_to_interrupt();
                 }
             }
         }
@@ -151,16 +161,18 @@ pub(super) fn send_until(end: u64, rest: Rest) {
     }
 }
 
-/// As [`send_until`] with [`Rest::Send`], but does not wait in the lock's queue: it gives up when the lock is not free for
-/// [`TRANSMIT_MS`]. Any context.
+/// [`send_until`] with [`Unsent::Wait`] that does not queue for the lock: it gives up if the lock is not free for
+/// [`TRANSMIT_MS`].
+///
+/// **Context:** any.
 pub(super) fn send_from_any_context(end: u64) {
     let mut wait = Wait::new();
     let mut timeout = Timeout::after_ms(TRANSMIT_MS);
     while !timeout.has_passed() {
         if let Some(mut serial) = try_lock() {
             let step = if serial.has_sent(end) { Step::Empty } else { serial.step() };
-            if serial.has_sent(end) || step == Step::Busy && !wait.goes_on(&mut serial) {
-                return serial.leave();
+            if serial.has_sent(end) || step == Step::Busy && !wait.should_wait(&mut serial) {
+                return serial.leave_to_interrupt();
             }
             timeout = Timeout::after_ms(TRANSMIT_MS);
         }
@@ -168,215 +180,236 @@ pub(super) fn send_from_any_context(end: u64) {
     }
 }
 
-/// Sends what an interrupt should have sent and has not, and draws what was not drawn. A CPU calls this before it halts: all CPUs may be about to, so that no
-/// writer comes who would notice.
+/// Sends bytes whose interrupt is overdue, and draws the screen. A CPU calls this before it halts: if all CPUs halt, no writer
+/// detects a lost interrupt.
 ///
 /// **Context:** thread, interrupts on, no lock held.
-pub fn send_late() {
+pub fn send_overdue() {
     if !IS_UNSENT.load(Ordering::Relaxed) {
-        if drawing::is_behind() {
-            logger::write_kept();
+        if drawing::is_dirty() {
+            logger::write_deferred();
         }
         return;
     }
     let Some(mut serial) = try_lock() else { return };
     if serial.is_overdue() {
         serial.step();
-        let (end, is_left) = (serial.end(), serial.is_driven());
-        serial.leave();
+        let (end, is_left) = (serial.end(), serial.is_interrupt_driven());
+        serial.leave_to_interrupt();
         drop(serial);
         if !is_left {
-            send_until(end, Rest::Send);
+            send_until(end, Unsent::Wait);
         }
     } else {
         drop(serial);
     }
-    logger::write_kept();
+    logger::write_deferred();
 }
 
-/// Appends a line or a record of this CPU's, whole, and sends it: see [`Rest`]. If the port takes no more, it is dropped.
-pub(super) fn write_unit(rest: Rest, append: impl FnOnce(&mut Serial)) {
-    write_when(Serial::has_room, rest, append);
+/// Appends a whole line or record and sends it: see [`Unsent`]. Drops it if the port is stalled and the ring full.
+pub(super) fn write_unit(unsent: Unsent, append: impl FnOnce(&mut Serial)) {
+    write_when(Serial::has_room, unsent, append);
 }
 
-/// As [`write_unit`], but it is the caller that says when there is room.
-pub(super) fn write_when(has_room: impl Fn(&Serial) -> bool, rest: Rest, append: impl FnOnce(&mut Serial)) {
+/// [`write_unit`] with a condition for sufficient room.
+pub(super) fn write_when(
+    has_room: impl Fn(&Serial) -> bool,
+    unsent: Unsent,
+    append: impl FnOnce(&mut Serial),
+) {
     let mut serial = lock_when(has_room);
     append(&mut serial);
     let end = serial.end();
     drop(serial);
-    send_until(end, rest);
+    send_until(end, unsent);
 }
 
-/// Runs a function while this CPU holds the console, with interrupts off: lines that come meanwhile are kept, or wait.
-pub fn hold<R>(f: impl FnOnce() -> R) -> R {
+/// Runs a function while this CPU holds the console's lock, with interrupts disabled. Lines of NMIs are deferred meanwhile;
+/// other CPUs wait. For tests and fault injection.
+///
+/// **Context:** thread or interrupt.
+pub fn with_lock<R>(f: impl FnOnce() -> R) -> R {
     let serial = SERIAL.lock();
     let result = f();
     drop(serial);
-    logger::write_kept();
+    logger::write_deferred();
     result
 }
 
-/// Sends a record to the launcher, whole lines only. Any context but an NMI; waits for room in the ring.
+/// Sends a record to the launcher, as one whole line. Waits for room in the transmit ring.
+///
+/// **Context:** any but NMI.
 pub fn send(record: &Record<&str>) {
-    send_with(record, Rest::Leave);
+    send_with(record, Unsent::Defer);
 }
 
-/// Sends a record, and does something about what the port has not got yet.
-fn send_with(record: &Record<&str>, rest: Rest) {
+/// Sends a record: see [`Unsent`].
+fn send_with(record: &Record<&str>, unsent: Unsent) {
     let mut json = Json::new();
     if json.write(record) {
-        write_unit(rest, |serial| json.append_to(serial));
+        write_unit(unsent, |serial| json.append_to(serial));
     }
-    logger::write_kept();
+    logger::write_deferred();
 }
 
-/// Sends the run's last record, and waits until all of it has left: what ends the machine does not wait. Lines that still
-/// wait come before it, whatever the filter is. A port that has stalled before gets another [`TRANSMIT_MS`]. Any context but
-/// an NMI.
+/// Sends the run's last record, after all deferred lines, and waits until the last byte has left the port, because the exit
+/// of the machine does not wait for it. A stalled port gets another [`TRANSMIT_MS`].
+///
+/// **Context:** any but NMI.
 pub fn send_last(record: &Record<&str>) {
     lock().retry_stalled();
-    while logger::write_next_kept(&mut lock_with_room(), &mut SCREEN.lock()) {}
-    drawing::draw(Rest::Send);
-    send_with(record, Rest::Send);
+    while logger::write_next_deferred(&mut lock_with_room(), &mut SCREEN.lock()) {}
+    drawing::draw(Unsent::Wait);
+    send_with(record, Unsent::Wait);
     let mut timeout = Timeout::after_ms(TRANSMIT_MS);
     while !lock().has_left() && !timeout.has_passed() {
         core::hint::spin_loop();
     }
 }
 
-/// Lets the transmitter's interrupt send what writers leave, from now on; false where it does not come, so that the port is
-/// polled as before.
+/// Probes the transmitter's interrupt, and uses it from now on. Returns `false` if the interrupt does not occur; writers then
+/// keep polling the port.
 ///
-/// **Context:** once, by the BSP with interrupts on, when the port's interrupt has a handler that calls [`serve`].
+/// **Context:** the BSP, once, interrupts enabled, when the port's interrupt has a handler that calls [`serve`].
 pub fn send_by_interrupt() -> bool {
     if !lock().begin_probe() {
         drawing::defer();
         return false;
     }
     let _ = Timeout::after_ms(TRANSMIT_MS).wait_until(|| lock().is_probed());
-    let is_driven = lock().end_probe();
+    let is_interrupt_driven = lock().end_probe();
     drawing::defer();
-    logger::write_kept();
-    is_driven
+    logger::write_deferred();
+    is_interrupt_driven
 }
 
-/// Serves the port's interrupt: receives, and sends what writers have left. Waits for the lock, whose holder fills the port
-/// once at most.
+/// Handles the port's interrupt: receives, and sends what writers have left. Spins for the lock, whose holder fills the port
+/// at most once.
+///
+/// **Context:** interrupt.
 pub fn serve() {
     lock().service();
-    logger::write_kept();
+    logger::write_deferred();
 }
 
-/// The port's interrupt was led to another CPU: an edge that came meanwhile is lost, so the port makes another. Thread or
-/// interrupt context.
+/// Makes the port signal its interrupt again, after the interrupt was routed to another CPU: an edge may have been lost
+/// meanwhile.
+///
+/// **Context:** thread or interrupt.
 pub fn renew_interrupt() {
     lock().retrigger();
-    logger::write_kept();
+    logger::write_deferred();
 }
 
-/// Appends a line for people and sends nothing of it; what has not gone by another way when all are appended is left to the
-/// interrupt. False if there is no room. For tests.
+/// Appends a line of text and leaves all of it to the port's interrupt. Returns `false` if there is no room. For tests.
+///
+/// **Context:** thread or interrupt.
 pub fn append_only(text: fmt::Arguments) -> bool {
     let mut serial = lock();
     let appended = serial.has_room()
         && serial.append(|unit| {
-            // A unit that does not fit says so when it is committed.
+            // `commit` reports a unit that does not fit.
             let _ = writeln!(unit, "{text}");
         });
-    serial.leave();
+    serial.leave_to_interrupt();
     drop(serial);
-    logger::write_kept();
+    logger::write_deferred();
     appended
 }
 
-/// Whether the port has got all output. Thread or interrupt context.
+/// Whether the port has taken all output.
+///
+/// **Context:** thread or interrupt.
 pub fn is_sent() -> bool {
     let is_sent = lock().is_empty();
-    logger::write_kept();
+    logger::write_deferred();
     is_sent
 }
 
-/// Interrupts of the transmitter since the boot, and how often one was late. Thread or interrupt context.
+/// Counts the transmitter's interrupts since the boot, and how often one was late.
+///
+/// **Context:** thread or interrupt.
 pub fn transmit_interrupts() -> (u64, u64) {
     let interrupts = lock().transmit_interrupts();
-    logger::write_kept();
+    logger::write_deferred();
     interrupts
 }
 
-/// Frames all further records by the run's nonce. Called once, when the kernel command line has been read. Any context.
+/// Sets the run's nonce for the frames of all further records.
+///
+/// **Context:** any; once, when the command line has been parsed.
 pub fn set_record_nonce(nonce: Option<Nonce>) {
     NONCE.store(nonce.map_or(0, Nonce::get), Ordering::Relaxed);
 }
 
-/// A record is neither written nor kept: it takes a number all the same, so that the launcher sees that it is missing.
+/// Uses up a number for a record that is lost, so that the launcher detects the gap.
 fn count_lost_record() {
     NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How long a dying CPU waits for the line's holder, which may be another CPU in the middle of a line, or one that was
-/// stopped there.
-const TAKE_OVER_MS: u64 = 200;
+/// How long a CPU that panics waits for the holder of the console's lock: another CPU may hold it while it writes, or may
+/// have been stopped while it held it.
+const FORCE_LOCK_MS: u64 = 200;
 
-/// Runs `f` with the serial line and the screen, for a CPU that ends the run: waits for their holder for [`TAKE_OVER_MS`], then
-/// takes the locks by force.
+/// Runs `f` with the serial port and the screen, for the CPU that ends the run. Waits up to [`FORCE_LOCK_MS`] for the holder of
+/// the locks, then takes them by force.
 ///
-/// **Context:** any, with interrupts off permanently.
+/// **Context:** any, with interrupts disabled permanently.
 ///
 /// # Safety
-/// The code that holds either lock, on this CPU or on another, does not go on if it has not released it in that time. Only the
-/// one CPU that ends the run calls this.
-pub unsafe fn take_over(f: impl FnOnce(&mut LastWords)) {
-    let mut timeout = Timeout::after_ms(TAKE_OVER_MS);
+/// Code that holds either lock, on this or another CPU, and has not released it after [`FORCE_LOCK_MS`] never resumes. Only
+/// the CPU that ends the run calls this.
+pub unsafe fn force_lock(f: impl FnOnce(&mut PanicOutput)) {
+    let mut timeout = Timeout::after_ms(FORCE_LOCK_MS);
     let mut serial = loop {
         if let Some(serial) = SERIAL.try_lock() {
             break serial;
         }
         if timeout.has_passed() {
-            // SAFETY: the holder does not go on (see # Safety). `Serial` tolerates to be left half-way: it is a port, and
-            // counts that are only printed; the worst is a line cut in two.
+            // SAFETY: the holder never resumes (see # Safety). `Serial` has no invariant that a partial update breaks for
+            // memory safety: indices into the ring are masked (`Transmitter`); at worst a line is incomplete.
             unsafe { SERIAL.force_unlock() };
         }
         core::hint::spin_loop();
     };
-    // A CPU may die before there is a console.
+    // The panic may precede the initialisation of the console.
     serial.open_if_absent();
     let mut screen = loop {
         if let Some(screen) = SCREEN.try_lock() {
             break screen;
         }
-        // SAFETY: this lock is taken under that of the line alone, which this CPU has now, so its holder does not go on either.
-        // `LiveScreen` tolerates to be left half-way: positions are checked where they are used; the worst is a screen half
-        // drawn.
+        // SAFETY: this lock is only taken under `SERIAL`, which this CPU holds now, so its holder never resumes either (see #
+        // Safety). `LiveScreen` has no invariant that a partial update breaks for memory safety: positions are checked on
+        // use; at worst the screen is incomplete.
         unsafe { SCREEN.force_unlock() };
     };
-    // What had been written comes first, then the lines that wait.
+    // Bytes in the ring first, then deferred lines.
     serial.set_synchronous();
-    while logger::write_next_kept(&mut serial, &mut screen) {}
+    while logger::write_next_deferred(&mut serial, &mut screen) {}
     screen.draw();
-    f(&mut LastWords { serial: &mut serial, screen: &mut screen });
+    f(&mut PanicOutput { serial: &mut serial, screen: &mut screen });
     serial.drain();
 }
 
-/// The serial line and the screen in the hands of a CPU that ends the run.
-pub struct LastWords<'a> {
+/// The serial port and the screen, held by the CPU that ends the run.
+pub struct PanicOutput<'a> {
     serial: &'a mut Serial,
     screen: &'a mut LiveScreen,
 }
 
-impl LastWords<'_> {
-    /// Sends a record.
+impl PanicOutput<'_> {
+    /// Sends a record to the launcher.
     pub fn send(&mut self, record: &Record<&str>) {
         append_record(self.serial, record);
     }
 
-    /// The serial line alone: for what would push the message off a screen.
-    pub fn aside(&mut self) -> &mut impl Write {
+    /// The serial port alone, for text that would scroll the message off the screen.
+    pub fn serial_only(&mut self) -> &mut impl Write {
         self.serial
     }
 }
 
-impl Write for LastWords<'_> {
+impl Write for PanicOutput<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.screen.write(text);
         self.screen.draw();
@@ -384,7 +417,8 @@ impl Write for LastWords<'_> {
     }
 }
 
-/// Appends a record; if there is no room and the port takes no more, it is missing, as its number shows.
+/// Appends a record. If there is no room and the port is stalled, the record is lost; the launcher detects the gap in the
+/// numbers.
 pub(super) fn append_record(serial: &mut Serial, record: &Record<&str>) {
     let mut json = Json::new();
     if json.write(record) {
@@ -392,7 +426,7 @@ pub(super) fn append_record(serial: &mut Serial, record: &Record<&str>) {
     }
 }
 
-/// A record without its frame, written before the lock is taken.
+/// A record as JSON without its frame, encoded before the lock is taken.
 struct Json {
     bytes: [u8; MAX_JSON_BYTES],
     length: usize,
@@ -403,8 +437,8 @@ impl Json {
         Json { bytes: [0; MAX_JSON_BYTES], length: 0 }
     }
 
-    /// Writes the record in place: a panic on an interrupt stack has no room for a second copy. False if it does not fit, which
-    /// is counted.
+    /// Encodes the record in place, because an interrupt stack has no room for a second copy. Returns `false` and counts the
+    /// record as lost if it does not fit.
     #[inline(never)]
     fn write(&mut self, record: &Record<&str>) -> bool {
         match serde_json_core::to_slice(record, &mut self.bytes) {
@@ -414,7 +448,7 @@ impl Json {
         self.length > 0
     }
 
-    /// The caller holds the line, so the numbers go out in their order.
+    /// Appends the record with its frame. The caller holds the lock, so numbers are in ascending order.
     fn append_to(&self, serial: &mut Serial) {
         let nonce = Nonce::new(NONCE.load(Ordering::Relaxed));
         let tag = nonce.map(|nonce| (nonce, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)));

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// A line of at most `N` bytes. What does not fit is cut off at a character's edge.
+/// A line of at most `N` bytes. Text that does not fit is truncated at a character boundary.
 #[derive(Clone, Copy)]
 pub struct LineBuffer<const N: usize> {
     bytes: [u8; N],
@@ -10,37 +10,37 @@ pub struct LineBuffer<const N: usize> {
 }
 
 impl<const N: usize> LineBuffer<N> {
-    /// An empty line.
+    /// Creates an empty line.
     pub const fn new() -> LineBuffer<N> {
         LineBuffer { bytes: [0; N], length: 0 }
     }
 
-    /// A line that holds the text.
+    /// Creates a line from formatted text.
     pub fn format(text: fmt::Arguments) -> LineBuffer<N> {
         let mut line = LineBuffer::new();
-        // Writing never fails: what is too long is cut.
+        // Writing never fails; it truncates.
         let _ = fmt::Write::write_fmt(&mut line, text);
         line
     }
 
-    /// Appends bytes that need not be text; what does not fit is cut off.
+    /// Appends bytes, which need not be UTF-8. Bytes that do not fit are dropped.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         let room = bytes.len().min(N - self.length);
         self.bytes[self.length..][..room].copy_from_slice(&bytes[..room]);
         self.length += room;
     }
 
-    /// What was written.
+    /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// What was written, if it is text.
+    /// The text; empty if the bytes are not UTF-8.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
-    /// Whether nothing was written.
+    /// Whether the line is empty.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }

@@ -1,15 +1,16 @@
-//! Layer 2: the serial line, for people (`log`'s macros) and for programs (`send`), and the [`screen`], for people only.
+//! Layer 2: the console. The serial port carries text (the macros of `log`) and records for the launcher (`send`). The
+//! [`screen`] shows the text only.
 //!
-//! One lock keeps lines whole between CPUs; it masks interrupts, so a handler may log as well. So may an NMI: where it
-//! could wait for the very code that it struck, its line is kept, and written by the CPU that frees the lock. [`filter`] says
-//! which lines are shown. What the line receives is read by `read_byte`.
+//! One lock keeps lines whole between CPUs. It disables interrupts, so handlers may log. NMI handlers may log as well: where
+//! one cannot wait for the lock, because it may have interrupted the holder, its line is deferred, and the CPU that frees the
+//! lock writes it. [`filter`] decides which lines are shown. `read_byte` returns received bytes.
 
-pub(crate) mod cut;
+pub(crate) mod deferred;
 pub mod filter;
-pub(crate) mod kept;
 pub mod screen;
 #[cfg(any(target_os = "none", test))]
 mod transmit;
+pub(crate) mod truncated;
 
 #[cfg(target_os = "none")]
 mod drawing;
@@ -30,16 +31,16 @@ mod warning;
 pub(crate) use input::{listen, loop_back, prompt, read_byte, receive};
 #[cfg(target_os = "none")]
 pub(crate) use line::{
-    LastWords, append_only, hold, is_sent, renew_interrupt, send, send_by_interrupt, send_last, send_late,
-    serve, set_record_nonce, take_longest_hold, take_over, transmit_interrupts,
+    PanicOutput, append_only, force_lock, is_sent, renew_interrupt, send, send_by_interrupt, send_last,
+    send_overdue, serve, set_record_nonce, take_longest_hold, transmit_interrupts, with_lock,
 };
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]
-pub(crate) use logger::{Lines, init, lines, say, set_clock, set_filter};
+pub(crate) use logger::{Lines, init, lines, print, set_clock, set_filter};
 #[cfg(target_os = "none")]
-pub(crate) use serial::{Lost, lost};
+pub(crate) use serial::{ReceiveErrors, receive_errors};
 #[cfg(target_os = "none")]
-pub(crate) use warning::{Places, Warning, warn};
+pub(crate) use warning::{LockWaitSites, Warning, warn};
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) use {serial::transmit_interrupt, transmit::LATE_MS};

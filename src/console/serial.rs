@@ -1,7 +1,7 @@
-//! COM1: what it sends, and what it has received.
+//! COM1: transmission and reception.
 //!
-//! What is sent waits in a ring, from which the lock's holder fills the port ([`Transmitter`]). What was received waits in
-//! another ring, to be read without the lock: the interrupt's handler moves it there, and each writer that fills the port.
+//! Bytes to send wait in a ring, from which the lock's holder fills the port ([`Transmitter`]). Received bytes wait in another
+//! ring, which is read without the lock: the interrupt handler, and each writer that fills the port, moves bytes there.
 
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -21,131 +21,133 @@ use crate::wire::MAX_RECORD_BYTES;
 
 const COM1: u16 = 0x3f8;
 
-/// How many bytes can wait to be sent: a second and a half at 115,200 baud.
+/// The size of the transmit ring in bytes: 1.4 s at 115,200 baud.
 const TRANSMIT_BYTES: usize = 16 << 10;
 
-/// The longest line or record that a writer makes room for before it takes the lock to append it: a record, or a line with a
-/// prompt to clear before it.
+/// The bytes that a writer makes room for before it appends a line or a record: the longest record, or the longest line with
+/// the sequence that clears a prompt.
 pub(super) const MAX_UNIT_BYTES: usize = 2048;
 
 const _: () = assert!(MAX_RECORD_BYTES + 2 <= MAX_UNIT_BYTES && MAX_UNIT_BYTES <= MAX_WARNING_BYTES);
 const _: () = assert!(MAX_WARNING_BYTES <= TRANSMIT_BYTES / 2);
 
-/// Bytes that wait to be sent. Only [`Serial::open_if_absent`] touches it, once, to borrow it permanently.
-struct TransmitBytes(UnsafeCell<[u8; TRANSMIT_BYTES]>);
+/// The transmit ring. Only [`Serial::open_if_absent`] accesses it, once, and borrows it permanently.
+struct TransmitRing(UnsafeCell<[u8; TRANSMIT_BYTES]>);
 
-// SAFETY: `Serial::open_if_absent` borrows it once, for the one `Serial` with a port.
-unsafe impl Sync for TransmitBytes {}
+// SAFETY: only `Serial::open_if_absent` accesses it, and borrows it once, for the `Serial` in the lock `SERIAL`.
+unsafe impl Sync for TransmitRing {}
 
-static BYTES_OF_COM1: TransmitBytes = TransmitBytes(UnsafeCell::new([0; TRANSMIT_BYTES]));
+static TRANSMIT_RING: TransmitRing = TransmitRing(UnsafeCell::new([0; TRANSMIT_BYTES]));
 
-/// How many received bytes the ring holds, and one: an interrupt's handler fills it by 16, a shell empties it at leisure.
-pub(super) const RING: usize = 256;
+/// The size of the receive ring: the bytes that it holds plus 1. A handler adds up to 16 bytes at once; the shell reads them
+/// later.
+pub(super) const RECEIVE_RING_SIZE: usize = 256;
 
-type Bytes = Queue<u8, RING>;
+type Bytes = Queue<u8, RECEIVE_RING_SIZE>;
 
-/// Where received bytes wait. Only [`Serial::listen`] touches it, once, to take it apart.
-struct Ring(UnsafeCell<Bytes>);
+/// The receive ring. Only [`Serial::listen`] accesses it, once, and splits it.
+struct ReceiveRing(UnsafeCell<Bytes>);
 
-// SAFETY: `Serial::listen` borrows it once; producer and consumer are made to be used on different CPUs.
-unsafe impl Sync for Ring {}
+// SAFETY: only `Serial::listen` accesses it, and borrows it once. `heapless` allows producer and consumer on different CPUs.
+unsafe impl Sync for ReceiveRing {}
 
-static RING_OF_COM1: Ring = Ring(UnsafeCell::new(Bytes::new()));
+static RECEIVE_RING: ReceiveRing = ReceiveRing(UnsafeCell::new(Bytes::new()));
 
-/// Received bytes for which the ring had no room.
+/// Received bytes that were dropped because the ring was full.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// How often the receiver itself was full when a byte came.
+/// Overrun errors of the port's receive FIFO.
 static OVERRUNS: AtomicU64 = AtomicU64::new(0);
 
-/// What was received and lost.
+/// Counts of lost input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Bytes for which the ring had no room.
+pub struct ReceiveErrors {
+    /// Bytes that were dropped because the ring was full.
     pub dropped: u64,
-    /// Times that the receiver's own 16 bytes were full when one more came.
+    /// Overrun errors: the port's receive FIFO of 16 bytes was full when another byte arrived.
     pub overruns: u64,
 }
 
-/// What was lost since the boot.
-pub fn lost() -> Lost {
-    Lost { dropped: DROPPED.load(Ordering::Relaxed), overruns: OVERRUNS.load(Ordering::Relaxed) }
+/// Counts the input lost since the boot.
+///
+/// **Context:** any.
+pub fn receive_errors() -> ReceiveErrors {
+    ReceiveErrors { dropped: DROPPED.load(Ordering::Relaxed), overruns: OVERRUNS.load(Ordering::Relaxed) }
 }
 
-/// The first serial port; without one, all output is dropped.
+/// The first serial port. Without one, all output is dropped.
 pub struct Serial {
     open: Option<(Com1, Transmitter<'static>)>,
-    /// Whether nothing is left to an interrupt: a panic.
+    /// Whether output is sent before a write returns: during a panic.
     is_synchronous: bool,
-    /// Whether a prompt stands in the last row of the terminal.
+    /// Whether the terminal's last row is a prompt.
     pub(super) has_prompt: bool,
 }
 
-/// A port that is there.
+/// An open port.
 struct Com1 {
     uart: Uart16550<PioBackend>,
-    received: Option<Producer<'static, u8, RING>>,
+    received: Option<Producer<'static, u8, RECEIVE_RING_SIZE>>,
 }
 
 impl Serial {
-    /// No port yet.
+    /// Creates a `Serial` without a port.
     pub const fn absent() -> Serial {
         Serial { open: None, is_synchronous: false, has_prompt: false }
     }
 
-    /// Looks for the port and sets it up, unless that has been done: 115,200 baud, 8N1, polled. A port whose transmitter does
-    /// not get empty within [`TRANSMIT_MS`] counts as absent.
+    /// Detects and opens the port, unless it is open: 115,200 baud, 8N1, polled. A port whose transmitter does not become
+    /// empty within [`TRANSMIT_MS`] counts as absent.
     pub fn open_if_absent(&mut self) {
         if self.open.is_some() {
             return;
         }
         let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
-        // SAFETY: COM1's ports belong to this driver alone; the caller holds the only `Serial`.
+        // SAFETY: only this driver accesses COM1's ports, through the `Serial` in the lock `SERIAL`, which the caller holds.
         if let Ok(mut uart) = unsafe { Uart16550::new_port(COM1) }
-            // `init` waits for that without a bound. Without a port it reads as set.
+            // `init` waits for an empty transmitter without a time-out. Without a port the bit reads as set.
             && Timeout::after_ms(TRANSMIT_MS)
                 .wait_until(|| uart.lsr().contains(LSR::TRANSMITTER_EMPTY))
                 .is_ok()
             && uart.init(config).is_ok()
         {
-            // SAFETY: the only borrow there ever is: `open` is set below, permanently, by the holder of the only `Serial`
-            // (`SERIAL` in `line`).
-            let bytes = unsafe { &mut *BYTES_OF_COM1.0.get() };
+            // SAFETY: the only borrow ever: this block runs once, because `open` is set below and never cleared, and the lock
+            // `SERIAL` protects the only `Serial`.
+            let bytes = unsafe { &mut *TRANSMIT_RING.0.get() };
             self.open = Some((Com1 { uart, received: None }, Transmitter::new(bytes)));
         }
     }
 
-    /// Lets the port interrupt when it has received something, and returns the end where that comes out. `None` without a
-    /// port, and if it has been done.
-    pub fn listen(&mut self) -> Option<Consumer<'static, u8, RING>> {
+    /// Enables the receive interrupt and returns the consumer of the receive ring. `None` without a port, and on further calls.
+    pub fn listen(&mut self) -> Option<Consumer<'static, u8, RECEIVE_RING_SIZE>> {
         let (com1, _) = self.open.as_mut()?;
         if com1.received.is_some() {
             return None;
         }
-        // SAFETY: the only borrow there ever is: `received` is set below, permanently, by the holder of the only `Serial`
-        // (`SERIAL` in `line`).
-        let (received, consumer) = unsafe { &mut *RING_OF_COM1.0.get() }.split();
+        // SAFETY: the only borrow ever: this line runs once, because `received` is set below and never cleared, and the lock
+        // `SERIAL` protects the only `Serial`.
+        let (received, consumer) = unsafe { &mut *RECEIVE_RING.0.get() }.split();
         com1.received = Some(received);
         com1.uart.enable_interrupts(IER::DATA_READY);
         Some(consumer)
     }
 
-    /// Moves what the port has received to the ring.
+    /// Moves received bytes from the port to the ring.
     pub fn receive(&mut self) {
         if let Some((com1, _)) = &mut self.open {
             com1.receive();
         }
     }
 
-    /// Serves the port's interrupt.
+    /// Handles the port's interrupt.
     pub fn service(&mut self) {
         if let Some((com1, transmitter)) = &mut self.open {
             transmitter.service(com1, sync::now_ns());
         }
     }
 
-    /// Lets the port receive the bytes from itself; what it holds unread by then comes before them. More bytes than the
-    /// port holds are an overrun. False without a port, or if what was sent before does not leave it.
+    /// Makes the port receive these bytes in loopback mode, after bytes that it already holds. More bytes than fit into its
+    /// receive FIFO cause an overrun error. Returns `false` without a port, or if earlier output does not leave the port.
     pub fn loop_back(&mut self, bytes: &[u8]) -> bool {
         self.flush();
         let Some((Com1 { uart, .. }, transmitter)) = &mut self.open else { return false };
@@ -156,7 +158,7 @@ impl Serial {
         }
         let mode = uart.mcr();
         let set_mode = |uart: &mut Uart16550<PioBackend>, mode: MCR| {
-            // SAFETY: the register exists, and the holder of the only `Serial` alone drives the port.
+            // SAFETY: MCR is a register of an open port, which only the holder of `SERIAL` accesses.
             unsafe { uart.backend_mut().write(offsets::MCR as u8, mode.bits()) };
         };
         set_mode(uart, mode | MCR::LOOP_BACK);
@@ -168,13 +170,13 @@ impl Serial {
         looped
     }
 
-    /// Appends a line or a record, whole. False, and nothing is appended, if there is no room and the port takes no more.
-    /// Where there is no port all of it is dropped, which counts as sent.
+    /// Appends a whole line or record. Returns `false` and appends nothing if there is no room and the port is stalled.
+    /// Without a port, drops it and returns `true`.
     pub fn append(&mut self, unit: impl Fn(&mut Unit)) -> bool {
         let Some((_, transmitter)) = &mut self.open else { return true };
         let mut appended = append(transmitter, &unit);
         if !appended {
-            // Rare: writers have made room before they took the lock (`has_room`).
+            // Rare: writers wait for room before they append (`has_room`).
             self.flush();
             let Some((_, transmitter)) = &mut self.open else { return true };
             appended = append(transmitter, &unit);
@@ -185,27 +187,27 @@ impl Serial {
         appended
     }
 
-    /// Whether a line or record of any length fits, and where warnings wait one of these, or is dropped at once.
+    /// Whether a line or record of any length fits; if warnings are deferred, whether a warning fits. `true` without a port.
     pub fn has_room(&self) -> bool {
-        self.has_room_for(if warning::are_waiting() { MAX_WARNING_BYTES } else { MAX_UNIT_BYTES })
+        self.has_room_for(if warning::has_deferred() { MAX_WARNING_BYTES } else { MAX_UNIT_BYTES })
     }
 
-    /// Whether so many bytes fit, or are dropped at once.
+    /// Whether this many bytes fit. `true` without a port.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.room() >= bytes)
     }
 
-    /// The position behind all that was appended.
+    /// The position after all appended bytes.
     pub fn end(&self) -> u64 {
         self.open.as_ref().map_or(0, |(_, transmitter)| transmitter.end())
     }
 
-    /// Whether the port has got everything before that position.
+    /// Whether the port has taken all bytes before this position.
     pub fn has_sent(&self, end: u64) -> bool {
         self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.has_sent(end))
     }
 
-    /// Whether the port has got everything.
+    /// Whether the port has taken all bytes.
     pub fn is_empty(&self) -> bool {
         self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.is_empty())
     }
@@ -216,64 +218,64 @@ impl Serial {
         transmitter.step(com1, sync::now_ns())
     }
 
-    /// Whether there are bytes that an interrupt should have sent by now, or that none will send.
+    /// Whether there are bytes whose interrupt is overdue, or that no interrupt will send.
     pub fn is_overdue(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_overdue(sync::now_ns()))
     }
 
-    /// Leaves the rest to the interrupt, if it is relied on.
-    pub fn leave(&mut self) {
+    /// Leaves unsent bytes to the interrupt, if it is in use.
+    pub fn leave_to_interrupt(&mut self) {
         if let Some((com1, transmitter)) = &mut self.open {
-            transmitter.leave(com1, sync::now_ns());
+            transmitter.leave_to_interrupt(com1, sync::now_ns());
         }
     }
 
-    /// Whether a writer may leave the rest to the interrupt.
-    pub fn is_driven(&self) -> bool {
-        self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_driven())
+    /// Whether a writer may leave unsent bytes to the interrupt.
+    pub fn is_interrupt_driven(&self) -> bool {
+        self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_interrupt_driven())
     }
 
-    /// Whether a writer need not wait for the port, which has not been ready for [`TRANSMIT_MS`].
+    /// Whether the port is stalled: it has not been ready for [`TRANSMIT_MS`]. Writers do not wait for it.
     pub fn is_stalled(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_stalled())
     }
 
-    /// The next writer waits for a stalled port again.
+    /// Makes the next writer wait for a stalled port again.
     pub fn retry_stalled(&mut self) {
         if let Some((_, transmitter)) = &mut self.open {
             transmitter.retry_stalled();
         }
     }
 
-    /// Lets an empty transmitter interrupt once; false without a port.
+    /// Starts the probe of the transmitter's interrupt. Returns `false` without a port.
     pub fn begin_probe(&mut self) -> bool {
         self.open.as_mut().map(|(com1, transmitter)| transmitter.begin_probe(com1)).is_some()
     }
 
-    /// Whether the transmitter has ever interrupted.
+    /// Whether the transmitter's interrupt has occurred.
     pub fn is_probed(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_probed())
     }
 
-    /// From now on the interrupt is relied on, if one has come; returns that.
+    /// Ends the probe. Uses the interrupt if it has occurred, and returns whether it has.
     pub fn end_probe(&mut self) -> bool {
         self.open.as_mut().is_some_and(|(com1, transmitter)| transmitter.end_probe(com1))
     }
 
-    /// The interrupt was led to another CPU.
+    /// Makes the port signal its interrupt again.
     pub fn retrigger(&mut self) {
         if let Some((com1, transmitter)) = &mut self.open {
             transmitter.retrigger(com1);
         }
     }
 
-    /// Interrupts of the transmitter, and how often one was late.
+    /// The transmitter's interrupts, and how often one was late.
     pub fn transmit_interrupts(&self) -> (u64, u64) {
         self.open.as_ref().map_or((0, 0), |(_, transmitter)| transmitter.interrupts())
     }
 
-    /// From now on all output has left when it is written, without interrupts, on the line and not to the port itself
-    /// ([`loop_back`](Self::loop_back)). For a CPU that ends the run.
+    /// Disables the interrupt and loopback mode, and makes each write send its bytes before it returns. For the CPU that ends
+    /// the run.
     pub fn set_synchronous(&mut self) {
         self.is_synchronous = true;
         if let Some((com1, transmitter)) = &mut self.open {
@@ -282,11 +284,10 @@ impl Serial {
         self.flush();
     }
 
-    /// Waits, with the lock held, until the port has got everything, or takes no more. For rare cases: this takes milliseconds
-    /// for each line.
+    /// Waits, with the lock held, until the port has taken all bytes or is stalled. Takes milliseconds for each line.
     pub fn flush(&mut self) {
         let mut wait = Wait::new();
-        while self.step() != Step::Empty && wait.goes_on(self) {
+        while self.step() != Step::Empty && wait.should_wait(self) {
             core::hint::spin_loop();
         }
     }
@@ -297,7 +298,7 @@ impl Serial {
         status(uart).contains(LSR::TRANSMITTER_EMPTY)
     }
 
-    /// Waits until the last byte has left, or never will.
+    /// Waits until the last byte has left the port, or the port is stalled.
     pub fn drain(&mut self) {
         self.flush();
         let mut timeout = Timeout::after_ms(TRANSMIT_MS);
@@ -307,6 +308,7 @@ impl Serial {
     }
 }
 
+/// Appends a whole unit. Returns `false` if it does not fit.
 fn append(transmitter: &mut Transmitter, unit: &impl Fn(&mut Unit)) -> bool {
     let mut appended = transmitter.unit();
     unit(&mut appended);
@@ -317,15 +319,15 @@ fn append(transmitter: &mut Transmitter, unit: &impl Fn(&mut Unit)) -> bool {
 pub(super) struct Wait(PortWait);
 
 impl Wait {
-    /// One that begins.
+    /// Starts a wait.
     pub fn new() -> Wait {
         Wait(PortWait::new())
     }
 
-    /// Whether to wait on; else the port is stalled, or there is none.
-    pub fn goes_on(&mut self, serial: &mut Serial) -> bool {
+    /// Whether to continue waiting. `false` if the port is stalled or absent.
+    pub fn should_wait(&mut self, serial: &mut Serial) -> bool {
         let Some((_, transmitter)) = &mut serial.open else { return false };
-        self.0.goes_on(transmitter, sync::now_ns())
+        self.0.should_wait(transmitter, sync::now_ns())
     }
 }
 
@@ -339,12 +341,12 @@ impl Port for Com1 {
     }
 
     fn send(&mut self, byte: u8) {
-        // SAFETY: the register exists; the transmitter was ready (`Transmitter::step`, `service`) and gets no more bytes than it
-        // takes then (`capacity`).
+        // SAFETY: DATA is a register of an open port. `Transmitter` sends only when the port is ready, and at most `capacity`
+        // bytes.
         unsafe { self.uart.backend_mut().write(offsets::DATA as u8, byte) };
     }
 
-    /// Bytes without a ring are left in the port.
+    /// Before `listen` there is no ring; bytes stay in the port.
     fn receive(&mut self) -> usize {
         let Some(ring) = &mut self.received else { return 0 };
         let mut count = 0;
@@ -384,23 +386,23 @@ impl Port for Com1 {
         self.uart.enable_interrupts(enabled);
     }
 
-    /// Some ports raise a character time-out without `DATA_READY`, which only a read of the data register ends: that byte is
-    /// none. The others are those of 16550D datasheet, table III.
+    /// Some ports raise a character time-out without `DATA_READY`; only a read of the data register clears it, and the byte
+    /// read is invalid. For the other causes see 16550D datasheet, table III.
     fn clear_causes(&mut self) {
         if !status(&mut self.uart).contains(LSR::DATA_READY) {
-            // SAFETY: the register exists, and the holder of the only `Serial` alone drives the port.
+            // SAFETY: DATA is a register of an open port, which only the holder of `SERIAL` accesses.
             unsafe { self.uart.backend_mut().read(offsets::DATA as u8) };
         }
         self.uart.msr();
     }
 
-    fn silence(&mut self) {
+    fn disable_interrupts(&mut self) {
         self.uart.disable_interrupts(IER::from_bits_retain(!0));
     }
 
     fn leave_test_mode(&mut self) {
         let (line, modem) = (self.uart.lcr(), self.uart.mcr());
-        // SAFETY: the registers exist, and the holder of the only `Serial` alone drives the port.
+        // SAFETY: LCR and MCR are registers of an open port, which only the holder of `SERIAL` accesses.
         unsafe {
             self.uart.backend_mut().write(offsets::LCR as u8, (line - LCR::DLAB).bits());
             self.uart.backend_mut().write(offsets::MCR as u8, (modem - MCR::LOOP_BACK).bits());
@@ -409,13 +411,13 @@ impl Port for Com1 {
 }
 
 patchable! {
-    /// The bit of the interrupt enable register that lets an empty transmitter interrupt.
+    /// The bit of the interrupt enable register for the transmitter-empty interrupt.
     pub fn transmit_interrupt() -> u8 {
         IER::THR_EMPTY.bits()
     }
 }
 
-/// The line status; reading it clears an overrun error, so it is counted here.
+/// Reads the line status register. A read clears an overrun error, so it is counted here.
 fn status(uart: &mut Uart16550<PioBackend>) -> LSR {
     let status = uart.lsr();
     if status.contains(LSR::OVERRUN_ERROR) {
@@ -425,9 +427,9 @@ fn status(uart: &mut Uart16550<PioBackend>) -> LSR {
 }
 
 impl fmt::Write for Serial {
-    /// Text for people: a line feed also returns the carriage.
+    /// Writes text. A line feed becomes CR LF.
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // A unit that does not fit says so when it is committed, and then it is dropped: the port takes no more.
+        // A unit that does not fit is dropped: the port is stalled.
         self.append(|unit| {
             let _ = fmt::Write::write_str(unit, text);
         });

@@ -1,70 +1,72 @@
-//! Serial output on its way: a ring of bytes, and the rules by which they get from there into the port. Pure: what the port
-//! is, and what time it is, is the caller's affair, so tests run it on any host. All of it is used under the console's lock,
-//! so nothing here is lock-free.
+//! The transmit ring, and the rules by which bytes get from there into the port. Pure: the caller provides the port and the
+//! time, so tests run on any host. The console's lock protects all of it.
 //!
-//! A writer appends a [`Unit`], a line or a record, whole or not at all. It then fills the port as long as that is ready,
+//! A writer appends a [`Unit`], a line or a record, as a whole or not at all. It then fills the port while the port is ready,
 //! one fill of the port's FIFO for each time that it takes the lock ([`Transmitter::step`]). When the port is not ready, the
-//! writer leaves the rest to the transmitter's interrupt ([`Transmitter::leave`]), which does the same ([`Transmitter::service`]).
+//! writer leaves the rest to the transmitter's interrupt ([`Transmitter::leave_to_interrupt`]), whose handler fills the port
+//! as well ([`Transmitter::service`]).
 //!
-//! The interrupt is used only after one has been seen ([`Transmitter::begin_probe`]), and is no longer relied on when the port
-//! has been ready for [`LATE_NS`] without one: its CPU may be stuck, or the edge was lost. Without it each writer waits until
-//! its own unit has left.
+//! The interrupt is used only after a probe has seen one ([`Transmitter::begin_probe`]). If the port has been ready for
+//! [`LATE_NS`] without an interrupt, the interrupt is no longer used: its CPU may be stuck, or an edge was lost. Without it,
+//! each writer waits until its own unit is sent.
 //!
-//! An I/O APIC's ISA pin is triggered by edges, the port's output is a level: high as long as any cause is pending (16550D
-//! datasheet, 8.6.3 and table III). So a handler may return only after it has seen no cause pending, or has made a new edge.
+//! An I/O APIC's ISA pin is edge-triggered, but the port's output is a level that is high while any cause is pending (16550D
+//! datasheet, 8.6.3 and table III). Therefore a handler may return only after it has seen no cause pending, or has caused a new
+//! edge.
 
 use core::fmt;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use crate::sync::Timeout;
 
-/// How long a writer waits for a port that takes nothing, in milliseconds: 16 bytes at 115,200 baud take 1.4 ms.
+/// How long a writer waits for a port that is not ready, in milliseconds. 16 bytes at 115,200 baud take 1.4 ms.
 pub const TRANSMIT_MS: u64 = 100;
 
-/// The port has been ready, with bytes to send and its interrupt enabled, for so long, in milliseconds: the interrupt is lost.
+/// After this time, in milliseconds, in which the port was ready, with bytes to send and its interrupt enabled, the interrupt
+/// counts as lost.
 pub const LATE_MS: u64 = 100;
 /// The same in nanoseconds.
 const LATE_NS: u64 = LATE_MS * 1_000_000;
 
-/// So many causes a handler serves before it lets others run: each is one fill, or what was received.
+/// The most causes that a handler serves before it returns. Each is one fill, or the received bytes.
 const ROUNDS: u32 = 4;
 
 /// A serial port, 16550 or older.
 pub trait Port {
-    /// Whether the transmitter takes bytes: its FIFO, or its holding register, is empty.
+    /// Whether the transmitter's FIFO or holding register is empty.
     fn is_ready(&mut self) -> bool;
-    /// How many bytes it takes when it is ready.
+    /// How many bytes the transmitter takes when it is ready.
     fn capacity(&self) -> usize;
-    /// Hands it a byte.
+    /// Writes a byte to the transmitter.
     fn send(&mut self, byte: u8);
-    /// Takes all bytes that it has received; returns how many there were.
+    /// Reads all received bytes. Returns their number.
     fn receive(&mut self) -> usize;
-    /// Enables or disables the interrupt of an empty transmitter.
+    /// Enables or disables the transmitter-empty interrupt.
     fn set_transmit_interrupt(&mut self, is_enabled: bool);
-    /// Why it interrupts. To read that of the transmitter acknowledges it.
+    /// Reads the pending cause. Reading a transmitter-empty cause clears it.
     fn cause(&mut self) -> Cause;
-    /// Disables all interrupts and enables them again: where a cause is pending, the output has an edge.
+    /// Disables all interrupts and enables them again, which causes an edge if a cause is pending.
     fn retrigger(&mut self);
-    /// Reads every register of which a read ends a cause.
+    /// Reads every register whose read clears a cause.
     fn clear_causes(&mut self);
     /// Disables all interrupts.
-    fn silence(&mut self);
-    /// Leaves loopback mode, and makes the data and interrupt registers accessible.
+    fn disable_interrupts(&mut self);
+    /// Leaves loopback mode and clears DLAB, so that the data and interrupt registers are accessible.
     fn leave_test_mode(&mut self);
 }
 
-/// Why a port interrupts.
+/// The cause of a port's interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// No cause is pending.
     None,
     /// The transmitter is empty.
     Transmit,
-    /// Bytes were received, or something else.
+    /// Received bytes, or another cause.
     Other,
 }
 
-/// What a step has done.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// There was nothing to send.
@@ -75,34 +77,34 @@ pub enum Step {
     Sent,
 }
 
-/// The ring, and how it is emptied.
+/// The ring, and the state of its transmission.
 pub struct Transmitter<'a> {
-    /// A power of two.
+    /// The ring; its length is a power of 2.
     bytes: &'a mut [u8],
-    /// Bytes that were appended, ever; and of these, bytes that the port has got.
+    /// The number of bytes ever appended, and of bytes ever sent to the port.
     appended: u64,
     sent: u64,
     /// Whether the transmitter's interrupt is enabled.
     is_armed: bool,
-    /// Since when it has been enabled without one, in nanoseconds.
+    /// Since when the interrupt is enabled and expected, in nanoseconds.
     armed_ns: u64,
-    /// Whether a probe waits for its interrupt: until that comes nothing disables it.
+    /// Whether a probe waits for its interrupt. Until it occurs, the interrupt is not disabled.
     is_probing: bool,
-    /// Whether an interrupt has ever come, and whether it is relied on.
+    /// Whether an interrupt has ever occurred, and whether it is in use.
     is_probed: bool,
-    is_driven: bool,
-    /// Whether the port has not been ready for as long as a writer waits.
+    is_interrupt_driven: bool,
+    /// Whether the port has not been ready for [`TRANSMIT_MS`].
     is_stalled: bool,
-    /// Interrupts of the transmitter, and those that were late.
+    /// The transmitter's interrupts, and how often one was late.
     interrupts: u64,
     late: u64,
 }
 
 impl<'a> Transmitter<'a> {
-    /// An empty one, polled.
+    /// Creates an empty transmitter, which polls the port.
     ///
     /// # Panics
-    /// If the length is not a power of two.
+    /// If the length of `bytes` is not a power of 2.
     pub fn new(bytes: &'a mut [u8]) -> Transmitter<'a> {
         assert!(bytes.len().is_power_of_two());
         Transmitter {
@@ -113,69 +115,70 @@ impl<'a> Transmitter<'a> {
             armed_ns: 0,
             is_probing: false,
             is_probed: false,
-            is_driven: false,
+            is_interrupt_driven: false,
             is_stalled: false,
             interrupts: 0,
             late: 0,
         }
     }
 
+    /// The number of bytes in the ring.
     fn length(&self) -> usize {
-        // Whatever a holder of the lock was stopped at, no more than the ring.
+        // At most the ring's length, also if the lock was taken by force during an update.
         self.appended.wrapping_sub(self.sent).min(self.bytes.len() as u64) as usize
     }
 
-    /// Whether all bytes have gone to the port.
+    /// Whether all bytes were sent to the port.
     pub fn is_empty(&self) -> bool {
         self.length() == 0
     }
 
-    /// For how many bytes there is room.
+    /// The free space in bytes.
     pub fn room(&self) -> usize {
         self.bytes.len() - self.length()
     }
 
-    /// The position behind all that was appended.
+    /// The position after all appended bytes.
     pub fn end(&self) -> u64 {
         self.appended
     }
 
-    /// How many bytes have gone to the port, ever.
+    /// The number of bytes ever sent to the port.
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Whether everything before that position has gone to the port.
+    /// Whether all bytes before this position were sent to the port.
     pub fn has_sent(&self, end: u64) -> bool {
         self.sent >= end
     }
 
-    /// Whether a writer may leave what it has appended to the interrupt.
-    pub fn is_driven(&self) -> bool {
-        self.is_driven
+    /// Whether a writer may leave unsent bytes to the interrupt.
+    pub fn is_interrupt_driven(&self) -> bool {
+        self.is_interrupt_driven
     }
 
-    /// Whether a writer need not wait for the port: another one has waited without effect, and nothing was sent since.
+    /// Whether the port is stalled: a writer's wait has timed out, and nothing was sent since. Writers do not wait for it.
     pub fn is_stalled(&self) -> bool {
         self.is_stalled
     }
 
-    /// A writer has waited for the port as long as it may.
+    /// Marks the port as stalled, after a writer's wait has timed out.
     pub fn set_stalled(&mut self) {
         self.is_stalled = true;
     }
 
-    /// The next writer waits for the port again: what it writes is worth that.
+    /// Makes the next writer wait for the port again.
     pub fn retry_stalled(&mut self) {
         self.is_stalled = false;
     }
 
-    /// Interrupts of the transmitter, and how often one was late.
+    /// The transmitter's interrupts, and how often one was late.
     pub fn interrupts(&self) -> (u64, u64) {
         (self.interrupts, self.late)
     }
 
-    /// Begins a line or a record.
+    /// Begins a line or record.
     pub fn unit(&mut self) -> Unit<'_, 'a> {
         Unit {
             end: self.appended,
@@ -193,12 +196,12 @@ impl<'a> Transmitter<'a> {
             return Step::Empty;
         }
         if !port.is_ready() {
-            // It is not late as long as there is something that it waits for.
+            // An interrupt is not late while the port is busy.
             self.armed_ns = now_ns;
             return Step::Busy;
         }
-        if self.is_armed && self.is_driven && now_ns.saturating_sub(self.armed_ns) >= LATE_NS {
-            self.is_driven = false;
+        if self.is_armed && self.is_interrupt_driven && now_ns.saturating_sub(self.armed_ns) >= LATE_NS {
+            self.is_interrupt_driven = false;
             self.late += 1;
         }
         self.fill(port);
@@ -208,10 +211,11 @@ impl<'a> Transmitter<'a> {
         Step::Sent
     }
 
+    /// Sends up to one fill to a port that is ready.
     fn fill(&mut self, port: &mut impl Port) {
         for _ in 0..self.length().min(port.capacity()) {
             let byte = self.bytes[self.sent as usize & (self.bytes.len() - 1)];
-            // First, so that a CPU that takes the lock by force sends no byte again.
+            // Before the byte is sent, so that a CPU that takes the lock by force does not send it twice.
             self.sent += 1;
             compiler_fence(Ordering::Release);
             port.send(byte);
@@ -219,14 +223,14 @@ impl<'a> Transmitter<'a> {
         self.is_stalled = false;
     }
 
-    /// Whether there are bytes for which no interrupt has come for [`LATE_NS`], or is enabled: [`step`](Self::step) tells whether
-    /// that is for the port being busy.
+    /// Whether there are bytes, and their interrupt is disabled or has not occurred for [`LATE_NS`]. [`step`](Self::step)
+    /// tells whether the port is just busy.
     pub fn is_overdue(&self, now_ns: u64) -> bool {
         !self.is_empty() && (!self.is_armed || now_ns.saturating_sub(self.armed_ns) >= LATE_NS)
     }
 
-    /// The writer goes, and the interrupt sends the rest. Where it was late this lets it come again.
-    pub fn leave(&mut self, port: &mut impl Port, now_ns: u64) {
+    /// Leaves unsent bytes to the interrupt. Also enables an interrupt that was late, so that it may be used again.
+    pub fn leave_to_interrupt(&mut self, port: &mut impl Port, now_ns: u64) {
         if self.is_probed && !self.is_armed && !self.is_empty() {
             self.is_armed = true;
             self.armed_ns = now_ns;
@@ -234,17 +238,17 @@ impl<'a> Transmitter<'a> {
         }
     }
 
-    /// Not while a probe waits: the interrupt that this takes away may be the only one that the probe gets.
+    /// Disables the interrupt, unless a probe waits for it: it may be the only one that occurs.
     fn disarm(&mut self, port: &mut impl Port) {
         if !self.is_probing && core::mem::take(&mut self.is_armed) {
             port.set_transmit_interrupt(false);
         }
     }
 
-    /// The port's interrupt: receives and sends until no cause is pending, or lets it interrupt again.
+    /// Handles the port's interrupt: receives and sends until no cause is pending, or makes the port signal it again.
     pub fn service(&mut self, port: &mut impl Port, now_ns: u64) {
-        // It comes after all, if it was late: whatever the cause is, for a writer may have taken that away meanwhile.
-        self.is_driven = self.is_probed;
+        // The interrupt works (again), whatever the cause is: a writer may have cleared the cause meanwhile.
+        self.is_interrupt_driven = self.is_probed;
         self.armed_ns = now_ns;
         let mut is_cleared = false;
         for round in 0.. {
@@ -269,8 +273,8 @@ impl<'a> Transmitter<'a> {
                 self.disarm(port);
             }
             if cause == Cause::Other && received == 0 && !is_sending {
-                // What the port was read for is not the cause. To return now would leave the output high, without an edge
-                // ever again; to retrigger would interrupt for ever.
+                // None of the handled causes is the pending one. Returning now would leave the output high without another
+                // edge; signalling it again would cause an endless loop of interrupts.
                 if is_cleared {
                     self.poll_without_interrupts(port);
                     return;
@@ -281,71 +285,74 @@ impl<'a> Transmitter<'a> {
         }
     }
 
-    /// Lets an empty transmitter interrupt once: [`end_probe`](Self::end_probe) tells whether it did. What a port does that
-    /// has bytes to send is no test: it may interrupt for those, but not when the interrupt is enabled.
+    /// Enables the interrupt of an empty transmitter; [`end_probe`](Self::end_probe) returns whether it occurred. The
+    /// transmitter is empty because some ports interrupt after sending, but not when the interrupt is enabled.
     pub fn begin_probe(&mut self, port: &mut impl Port) {
         self.is_armed = true;
         self.is_probing = true;
         port.set_transmit_interrupt(true);
     }
 
-    /// Whether an interrupt has come since [`begin_probe`](Self::begin_probe).
+    /// Whether an interrupt has occurred since [`begin_probe`](Self::begin_probe).
     pub fn is_probed(&self) -> bool {
         self.is_probed
     }
 
-    /// From now on the interrupt is relied on, if one has come; returns that.
+    /// Ends the probe. Uses the interrupt if it has occurred, and returns whether it has.
     pub fn end_probe(&mut self, port: &mut impl Port) -> bool {
         self.is_probing = false;
-        self.is_driven = self.is_probed;
+        self.is_interrupt_driven = self.is_probed;
         if self.is_empty() || !self.is_probed {
             self.disarm(port);
         }
         self.is_probed
     }
 
-    /// From now on the interrupt is not relied on, and does not come: for a panic.
+    /// Disables the interrupt and polls the port from now on. For a panic.
     pub fn poll_only(&mut self, port: &mut impl Port) {
-        // A holder of the lock may have been stopped at any instruction, also with the port in loopback mode.
+        // The previous holder of the lock may have been stopped at any instruction, also while the port was in loopback mode.
         port.leave_test_mode();
-        self.forget_interrupt();
+        self.reset_interrupt_state();
         self.is_stalled = false;
         port.set_transmit_interrupt(false);
     }
 
-    /// A cause stays pending whatever is read: no edge comes any more. Writers poll, and receive what has come.
+    /// Disables all of the port's interrupts, because a cause cannot be cleared and no further edge occurs. Writers poll the
+    /// port, and receive bytes.
     fn poll_without_interrupts(&mut self, port: &mut impl Port) {
-        self.forget_interrupt();
-        port.silence();
+        self.reset_interrupt_state();
+        port.disable_interrupts();
     }
 
-    fn forget_interrupt(&mut self) {
-        (self.is_driven, self.is_probed, self.is_probing, self.is_armed) = (false, false, false, false);
+    /// Stops using the interrupt.
+    fn reset_interrupt_state(&mut self) {
+        (self.is_interrupt_driven, self.is_probed, self.is_probing, self.is_armed) =
+            (false, false, false, false);
     }
 
-    /// The interrupt was led to another CPU: an edge of any cause may be lost, also one of the receiver.
+    /// Makes the port signal pending causes again, after its interrupt was routed to another CPU: an edge may have been lost.
     pub fn retrigger(&mut self, port: &mut impl Port) {
         port.retrigger();
     }
 }
 
-/// A writer's wait for the port, which ends when the port has taken nothing for [`TRANSMIT_MS`], without the time for which
-/// the host has stopped this CPU: then the port may have had no time either, and what is written would be lost.
+/// A writer's wait for the port. It ends when the port has taken no byte for [`TRANSMIT_MS`]. Time in which the host has
+/// stopped this CPU does not count: the port may have been stopped as well.
 #[derive(Clone, Copy, Debug)]
 pub struct PortWait {
-    /// What is left, and how many bytes the port had got; `None` until it has been found busy.
+    /// The time-out, and the number of bytes sent when it started; `None` until the port is busy.
     busy: Option<(Timeout, u64)>,
 }
 
 impl PortWait {
-    /// One that begins.
+    /// Starts a wait.
     #[allow(clippy::new_without_default, reason = "nothing needs a default")]
     pub const fn new() -> PortWait {
         PortWait { busy: None }
     }
 
-    /// Whether to wait on; else the port is stalled.
-    pub fn goes_on(&mut self, transmitter: &mut Transmitter, now_ns: u64) -> bool {
+    /// Whether to continue waiting. `false` if the port is stalled.
+    pub fn should_wait(&mut self, transmitter: &mut Transmitter, now_ns: u64) -> bool {
         if transmitter.is_stalled() {
             return false;
         }
@@ -364,7 +371,7 @@ impl PortWait {
     }
 }
 
-/// A line or a record that is being appended. Nothing of it is sent before [`commit`](Unit::commit).
+/// A line or record that is being appended. [`commit`](Unit::commit) makes it visible to the transmission.
 pub struct Unit<'t, 'a> {
     to: &'t mut Transmitter<'a>,
     end: u64,
@@ -373,7 +380,7 @@ pub struct Unit<'t, 'a> {
 }
 
 impl Unit<'_, '_> {
-    /// Appends bytes as they are.
+    /// Appends bytes unchanged.
     pub fn append(&mut self, bytes: &[u8]) {
         if (bytes.len() as u64) > self.limit.wrapping_sub(self.end) {
             self.fits = false;
@@ -389,10 +396,10 @@ impl Unit<'_, '_> {
         self.end += bytes.len() as u64;
     }
 
-    /// Lets all of it be sent. False, and nothing is, if it has not fitted.
+    /// Makes the whole unit available for sending. Returns `false` and drops it if it did not fit.
     pub fn commit(self) -> bool {
         if self.fits {
-            // Whole, also for a CPU that takes the lock by force.
+            // The bytes before the length, also for a CPU that takes the lock by force.
             compiler_fence(Ordering::Release);
             self.to.appended = self.end;
         }
@@ -401,7 +408,7 @@ impl Unit<'_, '_> {
 }
 
 impl fmt::Write for Unit<'_, '_> {
-    /// Text for people: a line feed also returns the carriage.
+    /// Appends text. A line feed becomes CR LF.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for (index, line) in text.split('\n').enumerate() {
             if index > 0 {

@@ -1,13 +1,13 @@
-//! Warnings: a CPU does not do what it should, and the run goes on. Any context may send one, also a CPU that waits for the
-//! console's own lock: what cannot be written at once waits where no lock is taken, as lines do.
+//! Warnings about a CPU that malfunctions while the run continues. Any context may send one, also a CPU that waits for the
+//! console's lock: a warning that cannot be written at once is deferred in a lock-free queue, as lines are.
 
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::LineBuffer;
-use super::kept::Kept;
-use super::line::{self, Rest};
-use super::logger::{may_wait, write_kept};
+use super::deferred::DeferredQueue;
+use super::line::{self, Unsent};
+use super::logger::{may_wait, write_deferred};
 use super::serial::Serial;
 use crate::sync::{LockWait, Site};
 use crate::wire::{self, MAX_FRAME_BYTES, MAX_RECORD_BYTES, Record};
@@ -15,84 +15,85 @@ use crate::wire::{self, MAX_FRAME_BYTES, MAX_RECORD_BYTES, Record};
 /// The most return addresses of a warning.
 pub const MAX_FRAMES: usize = 32;
 
-/// The longest record of a return address: its JSON text, its frame, and the line's end.
+/// The longest record of a return address: its JSON, its frame, and the end of the line.
 const MAX_FRAME_RECORD_BYTES: usize =
     r#"{"warning_frame":{"cpu":4294967295,"address":18446744073709551615}}"#.len() + MAX_FRAME_BYTES + 2;
 
-/// The longest warning, all its records together: they are appended while the lock is held, so that no other warning about that
-/// CPU comes between.
+/// The longest warning with all its records. They are appended under one lock, so that records of two warnings do not mix.
 pub(super) const MAX_WARNING_BYTES: usize = MAX_RECORD_BYTES + 2 + MAX_FRAMES * MAX_FRAME_RECORD_BYTES;
 
-/// What is wrong with a CPU, and where it is.
+/// A warning about a CPU.
 #[derive(Clone)]
 pub struct Warning {
     /// The CPU.
     pub cpu: u32,
-    /// Who noticed: see [`wire::Warning::kind`].
+    /// What detected it: see [`wire::Warning::kind`].
     pub kind: &'static str,
-    /// What is wrong, without a full stop.
+    /// The message, without a full stop.
     pub message: LineBuffer<120>,
-    /// The spin lock that it waits for, if it does.
+    /// The spin lock that the CPU waits for.
     pub wait: Option<LockWait>,
-    /// The instruction that it was at, if that is known.
+    /// The CPU's RIP, if known.
     pub rip: Option<u64>,
-    /// What to subtract from an address to find it in the kernel's ELF file.
+    /// The KASLR slide: an address minus this is that in the ELF file.
     pub slide: u64,
-    /// The return addresses on its stack, innermost first.
+    /// The return addresses on the CPU's stack, innermost first.
     pub frames: heapless::Vec<u64, MAX_FRAMES>,
 }
 
-/// Warnings that could not be written when they came.
-static KEPT: Kept<Warning, 32> = Kept::new();
+/// Warnings that could not be written at once.
+static DEFERRED: DeferredQueue<Warning, 32> = DeferredQueue::new();
 
-/// How many of these there are.
+/// The number of deferred warnings.
 static WAITING: AtomicU64 = AtomicU64::new(0);
 
-/// Logs a warning and sends its records. Any context; where the console cannot be waited for, both are written by the next
-/// CPU that has it.
+/// Logs a warning and sends its records. If the context cannot wait for the console, both are deferred.
+///
+/// **Context:** any.
 pub fn warn(warning: Warning) {
     match &warning.wait {
         None => log::warn!("cpu {}: {}", warning.cpu, warning.message.as_str()),
         Some(wait) => log::warn!("cpu {}: {}: it {wait}", warning.cpu, warning.message.as_str()),
     }
     if may_wait() {
-        // The CPU that takes the port's interrupt may be the one that the warning is about.
+        // `Wait`: the CPU that takes the port's interrupt may be the one that the warning is about.
         let has_room = |serial: &Serial| serial.has_room_for(MAX_WARNING_BYTES);
-        line::write_when(has_room, Rest::Send, |serial| write(serial, &warning));
+        line::write_when(has_room, Unsent::Wait, |serial| write(serial, &warning));
     } else {
-        match KEPT.push(warning) {
-            // Counted after it is there: see `logger::write_kept`.
+        match DEFERRED.push(warning) {
+            // Counted after the push: see `logger::write_deferred`.
             Ok(()) => drop(WAITING.fetch_add(1, Ordering::Relaxed)),
-            // Nothing that a verdict rests on, so no number is missing among the records: the line above tells of it.
-            Err(Warning { cpu, .. }) => log::warn!("cpu {cpu}: no room to keep that warning for the report"),
+            // No verdict depends on a warning's record, so no record number is used up. The line above reports the warning.
+            Err(Warning { cpu, .. }) => log::warn!("cpu {cpu}: warning not recorded: no room to defer it"),
         }
     }
-    write_kept();
+    write_deferred();
 }
 
-/// Whether warnings wait.
-pub(super) fn are_waiting() -> bool {
+/// Whether there are deferred warnings.
+pub(super) fn has_deferred() -> bool {
     WAITING.load(Ordering::Relaxed) > 0
 }
 
-/// Appends a warning that waits and is complete; false if there is none.
-pub(super) fn write_next_kept(serial: &mut Serial) -> bool {
-    let Some(warning) = KEPT.pop() else { return false };
+/// Appends the oldest deferred warning. Returns `false` if there is none.
+pub(super) fn write_next_deferred(serial: &mut Serial) -> bool {
+    let Some(warning) = DEFERRED.pop() else { return false };
     WAITING.fetch_sub(1, Ordering::Relaxed);
     write(serial, &warning);
     true
 }
 
+/// Appends a warning's records.
 fn write(serial: &mut Serial, warning: &Warning) {
     let Warning { cpu, kind, rip, slide, ref message, ref wait, ref frames } = *warning;
-    let places = wait.as_ref().map(Places::of);
+    let sites = wait.as_ref().map(LockWaitSites::of);
     let record = wire::Warning {
         cpu,
         kind,
         message: message.as_str(),
         rip,
         slide,
-        wait: wait.as_ref().zip(places.as_ref()).map(|(wait, places)| places.record(wait)),
+        wait: wait.as_ref().zip(sites.as_ref()).map(|(wait, sites)| sites.record(wait)),
     };
     line::append_record(serial, &Record::Warning(record));
     for &address in frames {
@@ -100,22 +101,22 @@ fn write(serial: &mut Serial, warning: &Warning) {
     }
 }
 
-/// The places that a [`LockWait`] speaks of, as text.
-pub struct Places {
-    at: Place,
-    held_at: Place,
+/// The source locations of a [`LockWait`] as text.
+pub struct LockWaitSites {
+    at: SiteText,
+    held_at: SiteText,
 }
 
-/// `file:line`, or empty.
-type Place = LineBuffer<80>;
+/// `FILE:LINE`, or empty.
+type SiteText = LineBuffer<80>;
 
-impl Places {
-    /// Those of a wait.
-    pub fn of(wait: &LockWait) -> Places {
-        Places { at: place(wait.at), held_at: place(wait.held_at) }
+impl LockWaitSites {
+    /// Formats the locations of a wait.
+    pub fn of(wait: &LockWait) -> LockWaitSites {
+        LockWaitSites { at: site_text(wait.at), held_at: site_text(wait.held_at) }
     }
 
-    /// The wait as a record.
+    /// Creates the record of the wait.
     pub fn record(&self, wait: &LockWait) -> wire::LockWait<&str> {
         wire::LockWait {
             lock: wait.lock,
@@ -128,10 +129,10 @@ impl Places {
     }
 }
 
-fn place(site: Site) -> Place {
-    let mut text = Place::new();
+fn site_text(site: Site) -> SiteText {
+    let mut text = SiteText::new();
     if let Some(at) = site.location() {
-        // Never fails: what is too long is cut.
+        // Writing never fails; it truncates.
         let _ = write!(text, "{}:{}", at.file(), at.line());
     }
     text

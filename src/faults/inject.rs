@@ -40,7 +40,7 @@ pub fn arm(parameters: &FaultParameters) {
     redirects::arm(fault);
     bring_up::arm(parameters.stage);
     if fault == Some(Fault::TscDrifts) {
-        time::faults::let_tsc_drift();
+        time::faults::inject_tsc_drift();
     }
     if fault == Some(Fault::ClobberRegister) {
         selftest::arm_clobber();
@@ -75,7 +75,7 @@ pub fn at_work(fault: Option<Fault>) {
         Some(Fault::PanicEverywhere) => panic_everywhere(),
         Some(Fault::PanicInPanic) => on_last_cpu(&|| panic!("{}", PanicsWhenShown)),
         Some(Fault::PanicInConsole) => on_last_cpu(&|| {
-            console::hold(|| panic!("the injected fault panic_in_console"));
+            console::with_lock(|| panic!("the injected fault panic_in_console"));
         }),
         Some(Fault::StackOverflow) => on_last_cpu(&|| {
             fill_stack(0);
@@ -125,7 +125,7 @@ pub fn before_warp_test(fault: Option<Fault>) {
     }
     if fault == Some(Fault::TscWarps) {
         // About a second, so that the check finds it even on a busy host.
-        on_last_cpu(&|| time::faults::shift_tsc(1 << 32));
+        on_last_cpu(&|| time::faults::inject_tsc_offset(1 << 32));
     }
 }
 

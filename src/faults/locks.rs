@@ -48,7 +48,7 @@ pub fn hold_console_a_while() {
     let have_stalled = || smp::lock_stalls() >= others;
     let strike = |cpu: &'static smp::Cpu| {
         if Some(cpu.id()) == last {
-            console::hold(|| {
+            console::with_lock(|| {
                 IS_HELD.store(true, Ordering::Release);
                 // If a CPU has not stalled by then, the log shows it.
                 let _ = Deadline::after_ms(LOCK_TIMEOUT_MS * 3 / 4).wait_until(have_stalled);
@@ -87,7 +87,7 @@ fn hold_for_ever(_: usize) {
 
 #[inline(never)]
 fn hold_console_for_ever(_: usize) {
-    console::hold(spin_for_ever);
+    console::with_lock(spin_for_ever);
 }
 
 #[inline(never)]

@@ -6,7 +6,7 @@ use super::TrapFrame;
 use crate::config::MACHINE_CHECK_MS;
 use crate::console::{self, LineBuffer};
 use crate::cpu::machine_check::{self, BankError, GlobalStatus, worst};
-use crate::panic::{self, Death};
+use crate::panic::{self, PanicCause};
 use crate::sync::Deadline;
 use crate::wire::{self, Record};
 use crate::{boot, cpu};
@@ -60,9 +60,9 @@ pub(super) fn handle(frame: &mut TrapFrame) {
     let found = worst(machine_check::errors());
     if found.is_none() {
         // On a timeout no CPU has an error in its banks, and this CPU reports that.
-        let _ = Deadline::after_ms(MACHINE_CHECK_MS).wait_until(panic::is_dying);
+        let _ = Deadline::after_ms(MACHINE_CHECK_MS).wait_until(panic::is_panicking);
     }
-    panic::die(&Death {
+    panic::panic_now(&PanicCause {
         message: format_args!("machine check: {}", Findings { found, global }),
         location: None,
         is_exception: true,
@@ -77,7 +77,7 @@ pub(super) fn handle(frame: &mut TrapFrame) {
 pub fn report_deferred() -> ! {
     let global = machine_check::global_status();
     let found = worst(machine_check::errors());
-    panic::die(&Death {
+    panic::panic_now(&PanicCause {
         message: format_args!("machine check before this CPU was set up: {}", Findings { found, global }),
         location: None,
         is_exception: false,

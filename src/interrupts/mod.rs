@@ -34,7 +34,7 @@ use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, irq_guard};
 use crate::memory::stacks::{self, Stack};
-use crate::panic::{self, Death};
+use crate::panic::{self, PanicCause};
 use crate::per_cpu;
 use crate::wire::{Registers, TraceEvent};
 
@@ -185,7 +185,7 @@ fn unregistered(frame: &mut TrapFrame) {
     let attempt = (vector.get() == 14).then_some(PageFault { error_code: frame.error_code, address: cr2 });
     let attempt =
         attempt.map(|fault| LineBuffer::<100>::format(format_args!(": {fault}"))).unwrap_or_default();
-    panic::die(&Death {
+    panic::panic_now(&PanicCause {
         message: format_args!(
             "{}exception {} ({name}){}, error code {:#x}, RIP {:#x}, RSP {:#x}, CR2 {cr2:#x}",
             overflow.as_str(),

@@ -15,4 +15,4 @@ unsafe impl Zeroable for core::sync::atomic::AtomicU64 {}
 // SAFETY: a `FrameNumber` is a `usize`.
 unsafe impl Zeroable for super::frames::FrameNumber {}
 // SAFETY: a `Slot` is an array of `AtomicU64`, of which zero is a value.
-unsafe impl Zeroable for crate::trace::ring::Slot {}
+unsafe impl Zeroable for crate::trace::ring::EventSlot {}

@@ -1,15 +1,15 @@
-//! Last words: once, from the first CPU that dies, after the others have been stopped by NMI. It tells of each CPU where
-//! it was, in which stage, with which registers and locks; of one that died a moment later also why.
+//! The panic path. The CPU that panics first stops all other CPUs by NMI and reports: its message, registers and backtrace;
+//! then the stage, registers, held locks and backtrace of each other CPU; and the message of each CPU that also panicked.
 //!
-//! What may go wrong comes last. First a block of fixed format is left in memory ([`LastWords`](crate::wire::LastWords)),
-//! then the message goes out, then the calls, then the other CPUs. A panic within all that says so in a line of its own and
-//! ends the run; what was said before stands. A CPU that dies when another has already leaves its reason for that one to
-//! tell.
+//! The steps are ordered by their risk of failing: (1) write the [`PanicRecord`](crate::wire::PanicRecord) to memory, (2) print
+//! the message, (3) print the backtrace, (4) print the other CPUs. A panic during the report prints one more line and ends the
+//! run. A CPU that panics after another one saves its message and registers in its [`CpuCrashState`] and halts; the first CPU
+//! reports them.
 
 mod backtrace;
-mod last_words;
-mod remains;
-mod speak;
+mod crash_state;
+mod output;
+mod record;
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -19,89 +19,90 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Once;
 
 pub use backtrace::backtrace;
-pub use remains::{CRASH_STATE, CpuCrashState, has_died, registers_here, save_backtrace};
+pub use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
 
 use crate::console;
 use crate::cpu::{self, CpuId, irq_guard, registers};
 use crate::wire::{BootStage, ExitCode, Registers};
 
-/// The CPU that is dying; there is only ever one.
-static DYING: AtomicU32 = AtomicU32::new(NOBODY);
-const NOBODY: u32 = u32::MAX;
+/// The CPU that reports the panic, or [`NO_CPU`]. Set once, never reset.
+static PANICKING_CPU: AtomicU32 = AtomicU32::new(NO_CPU);
+const NO_CPU: u32 = u32::MAX;
 
-/// Whether it has died a second time, over its last words.
-static DIED_AGAIN: AtomicBool = AtomicBool::new(false);
+/// Whether that CPU has panicked again during its report.
+static HAS_NESTED: AtomicBool = AtomicBool::new(false);
 
-static OTHERS: Once<&'static dyn Others> = Once::new();
+static SMP_OPS: Once<&'static dyn SmpOps> = Once::new();
 
-/// What is done when everything has been said.
-static AT_END: Once<fn()> = Once::new();
+/// Called after the report.
+static EXIT_HOOK: Once<fn()> = Once::new();
 
-/// How far the boot has come.
+/// The stage of the boot.
 static STAGE: AtomicU8 = AtomicU8::new(BootStage::Loader as u8);
 
-/// A backtrace ends here at the latest.
+/// The most return addresses of a backtrace.
 pub const MAX_FRAMES: usize = 32;
 
-/// What a CPU died of.
-pub struct Death<'a> {
-    /// What happened.
+/// Why and where a CPU panics.
+pub struct PanicCause<'a> {
+    /// The panic message.
     pub message: fmt::Arguments<'a>,
-    /// Where in the source it panicked.
+    /// The source location; `None` for an exception.
     pub location: Option<&'a core::panic::Location<'a>>,
-    /// Whether the instruction at RIP is at fault: in an exception.
+    /// Whether this is an exception, raised by the instruction at RIP.
     pub is_exception: bool,
-    /// The registers, from whose frame pointer the backtrace begins.
+    /// The registers. The backtrace begins at their RBP.
     pub registers: &'a Registers,
 }
 
-/// What is known of a CPU from outside.
-pub struct Victim {
-    /// Its number.
+/// The state of a CPU during a panic, as other CPUs see it.
+pub struct CpuStatus {
+    /// The CPU.
     pub cpu: CpuId,
-    /// The state to be told, if it left no remains: `silent`, `offline` or `failed`.
+    /// The state to report if the CPU was not stopped: `silent` (no response to the NMI), `offline` or `failed`.
     pub state: &'static str,
-    /// The stage of its bring-up.
+    /// Its bring-up stage.
     pub stage: &'static str,
-    /// Whether it was stopped.
+    /// Whether the NMI has stopped it.
     pub was_stopped: bool,
-    /// The GS base of its area.
+    /// The GS base of its per-CPU area.
     pub gs_base: usize,
-    /// What it left.
-    pub remains: &'static CpuCrashState,
+    /// Its saved registers, backtrace and locks.
+    pub crash_state: &'static CpuCrashState,
 }
 
-/// The proof that this CPU ends the run: its interrupts are off permanently, and the code that the panic has interrupted never
-/// goes on. [`die`] alone makes one.
+/// IcrAccess that this CPU ends the run: its interrupts are disabled permanently, and the interrupted code never resumes. Only
+/// [`panic_now`] creates one.
 #[derive(Debug)]
 pub struct Panicking {
-    // It is true of one CPU, so it must not reach another.
+    // It holds for one CPU, so it must not be sent to another.
     _not_send: PhantomData<*mut ()>,
 }
 
-/// What the layer that knows all CPUs does for one that is dying.
-pub trait Others: Sync {
-    /// Stops all other CPUs; returns when they have stopped, or will not.
+/// What the SMP layer does for the CPU that panics.
+pub trait SmpOps: Sync {
+    /// Stops all other CPUs. Returns when they have stopped, or after a time-out.
     fn stop(&self, panicking: &Panicking);
-    /// Shows every CPU that has an area, in their order.
-    fn visit(&self, visit: &mut dyn FnMut(Victim));
+    /// Calls `visit` for every CPU that has a per-CPU area, in ascending order.
+    fn visit(&self, visit: &mut dyn FnMut(CpuStatus));
 }
 
-/// From now on a dying CPU can stop the others, and tell of them.
-pub fn set_others(others: &'static dyn Others) {
-    OTHERS.call_once(|| others);
+/// Registers the SMP layer. Panics from now on stop and report the other CPUs. Only the first call has an effect.
+pub fn set_smp_ops(ops: &'static dyn SmpOps) {
+    SMP_OPS.call_once(|| ops);
 }
 
-/// Sets what is done when everything has been said, with all other CPUs stopped; it may log.
-pub fn set_at_end(at_end: fn()) {
-    AT_END.call_once(|| at_end);
+/// Registers a function that runs after the report, with all other CPUs stopped. It may log. Only the first call has an effect.
+pub fn set_exit_hook(hook: fn()) {
+    EXIT_HOOK.call_once(|| hook);
 }
 
-/// The TSC's frequency in kHz; 0 while it is not known.
+/// The TSC's frequency in kHz; 0 if unknown.
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the TSC's frequency, in kHz, by which the times of a panic's trace events become microseconds. The boot processor
-/// alone calls this.
+/// Sets the TSC's frequency in kHz, which the panic report contains so that the launcher can convert the times of trace events.
+///
+/// **Context:** the BSP.
 pub fn set_tsc_khz(khz: u64) {
     TSC_KHZ.store(khz, Ordering::Relaxed);
 }
@@ -110,17 +111,23 @@ fn tsc_khz() -> Option<u64> {
     Some(TSC_KHZ.load(Ordering::Relaxed)).filter(|khz| *khz != 0)
 }
 
-/// Whether some CPU is dying. One that is told to stop then stops for good.
-pub fn is_dying() -> bool {
-    DYING.load(Ordering::Acquire) != NOBODY
+/// Whether a CPU is panicking. A CPU that receives an NMI from then on halts permanently.
+///
+/// **Context:** any.
+pub fn is_panicking() -> bool {
+    PANICKING_CPU.load(Ordering::Acquire) != NO_CPU
 }
 
-/// Whether it is this CPU that reports the panic. **Context:** any.
+/// Whether this CPU reports the panic.
+///
+/// **Context:** any.
 pub fn is_reporting() -> bool {
-    DYING.load(Ordering::Acquire) == cpu::current().0
+    PANICKING_CPU.load(Ordering::Acquire) == cpu::current().0
 }
 
-/// Says how far the boot has come. The boot processor alone calls this.
+/// Sets the stage of the boot, which a panic reports.
+///
+/// **Context:** the BSP.
 pub fn set_stage(stage: BootStage) {
     STAGE.store(stage as u8, Ordering::Relaxed);
 }
@@ -129,59 +136,60 @@ fn stage() -> &'static str {
     BootStage::ALL.get(usize::from(STAGE.load(Ordering::Relaxed))).map_or("", |stage| stage.name())
 }
 
-/// Ends the run with last words. Any context; of several CPUs that die at once the first speaks and tells of the others.
-pub fn die(death: &Death) -> ! {
+/// Reports a panic and ends the run. If another CPU is already panicking, saves the cause for its report and halts.
+///
+/// **Context:** any.
+pub fn panic_now(cause: &PanicCause) -> ! {
     irq_guard::disable_forever();
     let me = cpu::current();
-    match DYING.compare_exchange(NOBODY, me.0, Ordering::AcqRel, Ordering::Acquire) {
+    match PANICKING_CPU.compare_exchange(NO_CPU, me.0, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}
-        Err(dying) if dying == me.0 => die_again(me, death),
+        Err(panicking) if panicking == me.0 => panic_nested(me, cause),
         Err(_) => {
-            remains::leave_death(death.registers, death.message);
+            crash_state::save_panic(cause.registers, cause.message);
             registers::halt_forever()
         }
     }
-    speak::leave_first_words(me, death);
-    // Before the console's lock is taken, or taken away.
-    remains::save_backtrace(death.registers);
-    if let Some(others) = OTHERS.get() {
-        others.stop(&Panicking { _not_send: PhantomData });
+    output::write_panic_record(me, cause);
+    // Before the console's lock is taken: it would be listed among the held locks.
+    crash_state::save_backtrace(cause.registers);
+    if let Some(ops) = SMP_OPS.get() {
+        ops.stop(&Panicking { _not_send: PhantomData });
     }
-    // SAFETY: `take_over` takes the locks of the serial line and of the screen, by force if need be. A forced lock aliases the
-    // `&mut` of its holder, which is sound only if the holder never uses it again. The holder is one of these:
-    // - this CPU, in code below on this stack, which `die` does not return to (`-> !`); no handler runs here any more that
-    //   would take the lock (`disable_forever`, and I4 for NMI and #MC);
-    // - a CPU that `Others::stop` has stopped: its NMI handler (`smp::nmi`) halts it permanently, since `is_dying` is true
-    //   from the exchange above on and is never reset. An NMI that this CPU gets returns here (`is_reporting`);
-    // - a CPU that has panicked too: it has failed the exchange above and halts permanently;
-    // - a CPU that `Others::stop` has not stopped: it takes no NMI (a virtual CPU that its host has stopped, firmware in SMM),
-    //   or it is coming up and not online yet. It gets another TAKE_OVER_MS to release the lock. If it goes on after that, in
-    //   the middle of a write, the two use the UART and the screen at the same time: this is the one case that nothing
-    //   excludes. What either value holds are port numbers, positions and characters, each index checked where it is used, so
-    //   the damage is garbled output. No memory is allocated, freed or given to another owner under these locks, and the run
-    //   ends.
-    // Only one CPU comes here: `DYING` leaves NOBODY once.
-    unsafe { console::take_over(|line| speak::speak(line, me, death)) };
-    if let Some(at_end) = AT_END.get() {
-        at_end();
-    }
-    registers::exit(ExitCode::Panicked)
-}
-
-/// The last words themselves went wrong.
-fn die_again(me: CpuId, death: &Death) -> ! {
-    if !DIED_AGAIN.swap(true, Ordering::AcqRel) {
-        // SAFETY: this CPU is the one that won the exchange in `die`, and has panicked in what it did since. If it holds the
-        // locks itself, the holder is code below on this stack, to which `die_again` does not return. Others that hold them
-        // have been stopped by the `die` below, or get what it says of those that cannot be.
-        unsafe { console::take_over(|line| speak::speak_again(line, me, death)) };
+    // SAFETY: `force_lock` takes the locks of the serial port and of the screen, by force if necessary. A forced lock aliases
+    // the `&mut` of its holder, which is sound only if the holder never uses it again. The holder is one of these:
+    // - this CPU, in interrupted code, to which `panic_now` does not return (`-> !`). No further handler takes the lock on this
+    //   CPU (`disable_forever`, and I4 for NMI and #MC);
+    // - a CPU that `SmpOps::stop` has stopped: its NMI handler (`smp::nmi`) halts it permanently, since `is_panicking` is true
+    //   from the exchange above on and is never reset. An NMI on this CPU returns (`is_reporting`);
+    // - a CPU that has also panicked: its exchange above has failed, and it halts permanently;
+    // - a CPU that `SmpOps::stop` has not stopped: it takes no NMI (its host has stopped the virtual CPU, or firmware runs in
+    //   SMM), or it is not online yet. It has another FORCE_LOCK_MS to release the lock. If it resumes after that in the middle
+    //   of a write, both CPUs use the UART and the screen at the same time. This is the one case that nothing excludes. Both
+    //   values hold port numbers, positions and characters, and each index is checked where it is used, so the damage is garbled
+    //   output. No memory is allocated, freed or transferred under these locks, and the run ends.
+    // Only one CPU reaches this line: `PANICKING_CPU` leaves NO_CPU once.
+    unsafe { console::force_lock(|line| output::print_panic(line, me, cause)) };
+    if let Some(hook) = EXIT_HOOK.get() {
+        hook();
     }
     registers::exit(ExitCode::Panicked)
 }
 
-/// What `panic!` ends in.
+/// Reports a panic that occurred during the report, once, and ends the run.
+fn panic_nested(me: CpuId, cause: &PanicCause) -> ! {
+    if !HAS_NESTED.swap(true, Ordering::AcqRel) {
+        // SAFETY: this CPU has won the exchange in `panic_now`. If it holds the locks itself, the holder is interrupted code on
+        // this stack, to which `panic_nested` does not return (`-> !`). Other holders have been stopped by the interrupted
+        // `panic_now`; for those that could not be stopped, its SAFETY comment holds.
+        unsafe { console::force_lock(|line| output::print_nested(line, me, cause)) };
+    }
+    registers::exit(ExitCode::Panicked)
+}
+
+/// Handles `panic!`.
 pub fn panicked(info: &PanicInfo) -> ! {
-    die(&Death {
+    panic_now(&PanicCause {
         message: format_args!("{}", info.message()),
         location: info.location(),
         is_exception: false,

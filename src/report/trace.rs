@@ -61,7 +61,7 @@ pub fn send() {
     }
     // SAFETY: the port is the device's own; where there is none, nothing listens.
     if unsafe { Port::<u8>::new(TRACE_PORT).read() } != TRACE_PORT_READS {
-        log::warn!("a trace is wanted, and there is no port to send it by");
+        log::warn!("trace requested, but no debugcon port");
         return;
     }
     let cpus = || {

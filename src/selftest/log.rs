@@ -5,7 +5,7 @@
 use core::fmt;
 
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
-use crate::console::kept::MAX_KEPT;
+use crate::console::deferred::MAX_DEFERRED;
 use crate::console::{self, Lines};
 use crate::cpu::{self, CpuId};
 use crate::smp::{self, BacktraceError, Cpu};
@@ -65,7 +65,7 @@ impl fmt::Display for Failure {
             }
             Failure::Held { counted } => {
                 counts(f, counted)?;
-                write!(f, " by {} NMIs while the console was held", MAX_KEPT as u64 + TOO_MANY)
+                write!(f, " by {} NMIs while the console was held", MAX_DEFERRED as u64 + TOO_MANY)
             }
         }
     }
@@ -130,19 +130,19 @@ fn all_at_once() -> Result<u64, Failure> {
 fn while_held() -> Result<(), Failure> {
     let before = console::lines();
     let me = smp::online().next();
-    let held = console::hold(|| {
-        for _ in 0..MAX_KEPT as u64 + TOO_MANY {
+    let held = console::with_lock(|| {
+        for _ in 0..MAX_DEFERRED as u64 + TOO_MANY {
             let Some(me) = me else { continue };
             strike(me).and_then(|()| wait_for(me))?;
         }
         Ok(since(before))
     })?;
-    if held != (Lines { written: 0, waiting: MAX_KEPT as u64, lost: TOO_MANY }) {
+    if held != (Lines { written: 0, waiting: MAX_DEFERRED as u64, lost: TOO_MANY }) {
         return Err(Failure::Held { counted: held });
     }
     // And one that says how many were lost.
     let after = since(before);
-    if after != (Lines { written: MAX_KEPT as u64 + 1, waiting: 0, lost: TOO_MANY }) {
+    if after != (Lines { written: MAX_DEFERRED as u64 + 1, waiting: 0, lost: TOO_MANY }) {
         return Err(Failure::Held { counted: after });
     }
     Ok(())

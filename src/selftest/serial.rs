@@ -6,7 +6,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::apic::serial_input;
-use crate::console::{self, Lost};
+use crate::console::{self, ReceiveErrors};
 use crate::cpu::{ApicId, CpuId};
 use crate::interrupts::{self, Vector};
 use crate::per_cpu;
@@ -67,11 +67,11 @@ pub enum Failure {
         cpu: CpuId,
     },
     /// What was lost is not what the books say.
-    Lost {
+    ReceiveErrors {
         /// What they should say.
-        expected: Lost,
+        expected: ReceiveErrors,
         /// What they say.
-        found: Lost,
+        found: ReceiveErrors,
     },
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for Failure {
             Failure::NotSent { cpu } => {
                 write!(f, "not all output was sent that cpu {cpu} was to send by interrupt")
             }
-            Failure::Lost { expected, found } => write!(
+            Failure::ReceiveErrors { expected, found } => write!(
                 f,
                 "{} bytes dropped and {} overruns were counted, there were {} and {}",
                 found.dropped, found.overruns, expected.dropped, expected.overruns
@@ -233,7 +233,7 @@ fn interrupts_of(cpu: &Cpu) -> u64 {
 /// Four bytes more than the port holds, then more than the ring holds.
 fn overruns() -> Result<(), Failure> {
     const TOO_MANY: usize = 4;
-    let before = console::lost();
+    let before = console::receive_errors();
     if !console::loop_back(&[0x5a; FIFO + TOO_MANY]) {
         return Err(Failure::NoLoop);
     }
@@ -248,9 +248,10 @@ fn overruns() -> Result<(), Failure> {
         // Not by its interrupt, which may be late: the next round must find the port empty.
         console::receive();
     }
-    let found = console::lost();
-    let found = Lost { dropped: found.dropped - before.dropped, overruns: found.overruns - before.overruns };
-    let expected = Lost { dropped: (rounds * FIFO - RING) as u64, overruns: TOO_MANY as u64 };
+    let found = console::receive_errors();
+    let found =
+        ReceiveErrors { dropped: found.dropped - before.dropped, overruns: found.overruns - before.overruns };
+    let expected = ReceiveErrors { dropped: (rounds * FIFO - RING) as u64, overruns: TOO_MANY as u64 };
     while console::read_byte().is_some() {}
-    if found == expected { Ok(()) } else { Err(Failure::Lost { expected, found }) }
+    if found == expected { Ok(()) } else { Err(Failure::ReceiveErrors { expected, found }) }
 }

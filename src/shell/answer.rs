@@ -76,7 +76,7 @@ impl fmt::Display for CommandError {
 
 /// Says so, in one line.
 pub fn refuse(command: &str, error: &CommandError) {
-    console::say(format_args!("{command}: {error}"));
+    console::print(format_args!("{command}: {error}"));
 }
 
 /// The CPU with that number.

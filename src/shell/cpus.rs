@@ -13,14 +13,14 @@ use crate::time;
 
 /// A line for each CPU.
 pub fn list() {
-    console::say(format_args!(
+    console::print(format_args!(
         "{:>4} {:>7} {:>4} {:<24} {:>10} {:>10}",
         "cpu", "apic id", "node", "state", "interrupts", "calls"
     ));
     for cpu in smp::cpus() {
         // SAFETY: `gs_base` is that of an area that lives for good.
         let calls = cpu.gs_base().map_or(0, |gs_base| unsafe { smp::answered(gs_base) }.0);
-        console::say(format_args!(
+        console::print(format_args!(
             "{:>4} {:>7} {:>4} {:<24} {:>10} {calls:>10}",
             cpu.id().0,
             cpu.entry.apic_id.0,
@@ -61,7 +61,7 @@ pub fn call(cpu: CpuId) -> Result<(), CommandError> {
         .map_err(CommandError::Call)?;
     let ended = time::now_ns();
     let there = came_at.into_inner().saturating_sub(began);
-    console::say(format_args!(
+    console::print(format_args!(
         "cpu {cpu} ran the call after {there} ns; the answer was here after {} ns",
         ended - began
     ));
@@ -72,7 +72,7 @@ pub fn call(cpu: CpuId) -> Result<(), CommandError> {
 pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
     let began_us = time::now_us();
     hotplug::offline(cpu).map_err(CommandError::Offline)?;
-    console::say(format_args!("cpu {cpu} is offline, after {} us", time::now_us() - began_us));
+    console::print(format_args!("cpu {cpu} is offline, after {} us", time::now_us() - began_us));
     Ok(())
 }
 
@@ -80,6 +80,6 @@ pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
 pub fn online(cpu: CpuId) -> Result<(), CommandError> {
     let began_us = time::now_us();
     hotplug::online(cpu).map_err(CommandError::Online)?;
-    console::say(format_args!("cpu {cpu} is online, after {} us", time::now_us() - began_us));
+    console::print(format_args!("cpu {cpu} is online, after {} us", time::now_us() - began_us));
     Ok(())
 }

@@ -13,11 +13,11 @@ const MOST_COLUMNS: usize = 8;
 /// A row for each vector that any interrupt came on.
 pub fn list() {
     let cpus = smp::cpus().len();
-    console::say(format_args!("{:>6} {:<28} {:>9}{}", "vector", "name", "all", Head(cpus)));
+    console::print(format_args!("{:>6} {:<28} {:>9}{}", "vector", "name", "all", Head(cpus)));
     for vector in (0..=255).map(Vector::new) {
         let all: u64 = counts(vector).sum();
         if all > 0 {
-            console::say(format_args!(
+            console::print(format_args!(
                 "{:>#6x} {:<28} {all:>9}{}",
                 vector.get(),
                 interrupts::name(vector),

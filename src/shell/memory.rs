@@ -34,15 +34,15 @@ fn summary(boot: &BootInfo) {
     let kept = kept_by_cpus();
     let of_kernel = |region: &&Region| matches!(region.owner, Owner::Kernel(_));
     let reserved: u64 = boot.map.regions().iter().filter(of_kernel).map(|region| region.range.len()).sum();
-    console::say(format_args!(
+    console::print(format_args!(
         "{total} frames ({} KiB) are the allocator's, {free} free",
         total as u64 * FRAME_KIB
     ));
-    console::say(format_args!(
+    console::print(format_args!(
         "{kept} of the others are kept in magazines of CPUs, {} are in use",
         total.saturating_sub(free + kept)
     ));
-    console::say(format_args!(
+    console::print(format_args!(
         "{} KiB of tables of the allocator, {} KiB that the kernel has taken from the map; see `mem map`",
         frames.table_bytes() >> 10,
         reserved >> 10
@@ -51,7 +51,7 @@ fn summary(boot: &BootInfo) {
 
 fn map(boot: &BootInfo) {
     for region in boot.map.regions() {
-        console::say(format_args!(
+        console::print(format_args!(
             "{} {:>12} KiB  {}",
             region.range,
             region.range.len().div_ceil(1024),
@@ -61,10 +61,10 @@ fn map(boot: &BootInfo) {
 }
 
 fn frames() {
-    console::say(format_args!("free frames, by the largest order at which they can be handed out:"));
+    console::print(format_args!("free frames, by the largest order at which they can be handed out:"));
     for arena in memory::frames().zone_stats() {
         let name = arena.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
-        console::say(format_args!(
+        console::print(format_args!(
             "node {} {:<6} {:>9} of {:>9} frames:{}",
             name.node.0,
             name.zone_type.name(),
@@ -74,7 +74,7 @@ fn frames() {
         ));
     }
     for cpu in smp::online() {
-        console::say(format_args!("cpu {:>4} keeps {:>4} frames", cpu.id().0, kept_by(cpu.id())));
+        console::print(format_args!("cpu {:>4} keeps {:>4} frames", cpu.id().0, kept_by(cpu.id())));
     }
 }
 
@@ -117,7 +117,7 @@ fn tables(address: u64) -> Result<(), CommandError> {
     }
     let way = translate_live(address);
     for step in &way.steps {
-        console::say(format_args!(
+        console::print(format_args!(
             "level {}: table {:#014x}, entry {:>3}: {:#018x}{}",
             step.level,
             step.table,
@@ -128,9 +128,9 @@ fn tables(address: u64) -> Result<(), CommandError> {
     }
     match way.page {
         Some(page) => {
-            console::say(format_args!("{address:#x} is physical {:#x}: {}", page.physical, Rights(page)))
+            console::print(format_args!("{address:#x} is physical {:#x}: {}", page.physical, Rights(page)))
         }
-        None => console::say(format_args!("{address:#x} is not mapped")),
+        None => console::print(format_args!("{address:#x} is not mapped")),
     }
     Ok(())
 }

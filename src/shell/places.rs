@@ -10,7 +10,7 @@ use crate::smp::{self, Cpu};
 /// Where a CPU is, or each that is online. Addresses are as they are in memory, and what to subtract for the
 /// ELF file is said; the launcher puts names behind them.
 pub fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
-    console::say(format_args!("addresses slid by {:#x}", boot::handoff().slide));
+    console::print(format_args!("addresses slid by {:#x}", boot::handoff().slide));
     match cpu {
         Some(cpu) => one(listed(cpu)?),
         None => {
@@ -27,7 +27,7 @@ pub fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
 fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
     let id = cpu.id();
     if id == cpu::current() {
-        console::say(format_args!("cpu {id} asks:"));
+        console::print(format_args!("cpu {id} asks:"));
         panic::backtrace(registers::frame_pointer()).for_each(caller);
         return Ok(());
     }
@@ -35,12 +35,12 @@ fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
         return Err(CommandError::NotOnline { cpu: id });
     }
     let place = smp::backtrace_of(cpu).map_err(|error| CommandError::BacktraceError { cpu: id, error })?;
-    console::say(format_args!("cpu {id}:"));
-    console::say(format_args!("  at {:#018x}", place.rip));
+    console::print(format_args!("cpu {id}:"));
+    console::print(format_args!("  at {:#018x}", place.rip));
     place.frames().iter().copied().for_each(caller);
     Ok(())
 }
 
 fn caller(return_address: u64) {
-    console::say(format_args!("  by {return_address:#018x}"));
+    console::print(format_args!("  by {return_address:#018x}"));
 }

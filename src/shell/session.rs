@@ -12,7 +12,7 @@ use super::{answer, cpus, irq, memory, places, timers, tracing, work};
 use crate::apic::serial_input;
 use crate::bench;
 use crate::boot::BootInfo;
-use crate::console::{self, Lost};
+use crate::console::{self, ReceiveErrors};
 use crate::cpu::IrqGuard;
 use crate::stress::StressError;
 use crate::stress::parameters::StressParameters;
@@ -84,9 +84,9 @@ pub fn run(
     }
     let mut editor = EDITOR.lock();
     let editor = editor.insert(Editor::new(Serial, Vocabulary { benchmarks: bench::NAMES }));
-    let mut reader = Reader { keys: Keys::new(), lost: console::lost(), is_broken: false };
+    let mut reader = Reader { keys: Keys::new(), lost: console::receive_errors(), is_broken: false };
     let mut session = Session { boot, parameters, give_up, found: None };
-    console::say(format_args!("`help` lists the commands; Ctrl-D ends the run"));
+    console::print(format_args!("`help` lists the commands; Ctrl-D ends the run"));
     loop {
         let end = match reader.line(editor) {
             Some(line) => session.answer(&line),
@@ -102,7 +102,7 @@ pub fn run(
 struct Reader {
     keys: Keys,
     /// What was lost until it was last told.
-    lost: Lost,
+    lost: ReceiveErrors,
     /// Whether something was, since the last line began: until it ends, what comes is not to be run.
     is_broken: bool,
 }
@@ -114,7 +114,7 @@ impl Reader {
         editor.draw();
         loop {
             let byte = next_byte(editor);
-            if console::lost() != self.lost {
+            if console::receive_errors() != self.lost {
                 self.forget_all(editor);
                 continue;
             }
@@ -132,16 +132,16 @@ impl Reader {
             console::prompt(b"", false);
             let noise = self.keys.take_noise();
             if noise > 0 && event != Event::End {
-                console::say(format_args!("{noise} bytes of the input were no keys, and were left out"));
+                console::print(format_args!("{noise} bytes of the input were no keys, and were left out"));
             }
             match event {
                 Event::Line(line) => return Some(line),
                 Event::End => {
-                    console::say(format_args!(""));
+                    console::print(format_args!(""));
                     return None;
                 }
                 Event::TooLong => {
-                    console::say(format_args!("a line of more than {MAX_LINE} characters is not run"));
+                    console::print(format_args!("a line of more than {MAX_LINE} characters is not run"));
                 }
                 Event::Dropped => {}
             }
@@ -156,12 +156,12 @@ impl Reader {
         while console::read_byte().is_some() {
             waiting += 1;
         }
-        let lost = console::lost();
+        let lost = console::receive_errors();
         editor.press(Key::Interrupt);
         console::prompt(b"", false);
         self.keys = Keys::new();
         self.is_broken = true;
-        console::say(format_args!(
+        console::print(format_args!(
             "input came faster than it was read: {} bytes dropped, {} overruns of the port; {waiting} bytes that waited are \
              left out, and what comes up to the next Enter or Ctrl-C",
             lost.dropped - self.lost.dropped,
@@ -197,7 +197,7 @@ impl Session<'_> {
         let command = match parse(line, &Vocabulary { benchmarks: bench::NAMES }) {
             Ok(command) => command?,
             Err(error) => {
-                console::say(format_args!("{error}"));
+                console::print(format_args!("{error}"));
                 return None;
             }
         };
@@ -241,14 +241,14 @@ impl Session<'_> {
 fn help(row: Option<usize>) {
     match row.and_then(|row| ROWS.get(row)) {
         Some(row) => {
-            console::say(format_args!("{}: {}", row.name, row.about));
-            console::say(format_args!("usage: {row}"));
+            console::print(format_args!("{}: {}", row.name, row.about));
+            console::print(format_args!("usage: {row}"));
         }
         None => {
             for row in ROWS {
-                console::say(format_args!("{:<10}{}", row.name, row.about));
+                console::print(format_args!("{:<10}{}", row.name, row.about));
             }
-            console::say(format_args!(
+            console::print(format_args!(
                 "`help COMMAND` says how one is used; Tab completes, the arrow up brings lines back"
             ));
         }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::console;
 use crate::smp;
-use crate::time::timer::{self, Armed};
+use crate::time::timer::{self, ArmedTimer};
 use crate::time::{self};
 
 /// So many timers of each CPU are shown, those that are due first.
@@ -12,25 +12,25 @@ const SHOWN: usize = 4;
 
 /// What each CPU waits for.
 pub fn list() {
-    console::say(format_args!("APIC timers: {}", timer::mode().name()));
+    console::print(format_args!("APIC timers: {}", timer::mode().name()));
     for cpu in smp::cpus() {
         let Some(gs_base) = cpu.gs_base() else { continue };
-        let mut first = [Armed::default(); SHOWN];
+        let mut first = [ArmedTimer::default(); SHOWN];
         // SAFETY: the GS base is that of an area that lives for good.
-        let count = unsafe { timer::look(gs_base, &mut first) };
+        let count = unsafe { timer::armed_timers(gs_base, &mut first) };
         let served = if cpu.is_online() { "" } else { " (offline: served by cpu 0)" };
-        console::say(format_args!("cpu {:>4}: {count} armed{served}", cpu.id().0));
+        console::print(format_args!("cpu {:>4}: {count} armed{served}", cpu.id().0));
         let now_ns = time::now_ns();
         for armed in &first[..count.min(SHOWN)] {
-            let Armed { deadline_ns, period_ns, callback } = *armed;
-            console::say(format_args!(
+            let ArmedTimer { deadline_ns, period_ns, callback } = *armed;
+            console::print(format_args!(
                 "    calls {callback:#018x} {}{}",
                 Due(deadline_ns, now_ns),
                 Every(period_ns)
             ));
         }
         if count > SHOWN {
-            console::say(format_args!("    and {} more", count - SHOWN));
+            console::print(format_args!("    and {} more", count - SHOWN));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::wire::{RecordedEvent, TraceEvent};
 
 /// Does what was asked for.
 pub fn act(tracing: Tracing) -> Result<(), CommandError> {
-    if trace::slots_wanted() == 0 {
+    if trace::ring_slots() == 0 {
         return Err(CommandError::NoTrace);
     }
     match tracing {
@@ -28,11 +28,14 @@ fn set_recording(records: bool) {
         // SAFETY: the area of a CPU that has one lives for good.
         unsafe { trace::set_recording(gs_base, records) };
     }
-    let what =
-        if trace::records_all() { "everything" } else { "what comes seldom (booted with trace=panic)" };
+    let what = if trace::records_hot_events() {
+        "everything"
+    } else {
+        "what comes seldom (booted with trace=panic)"
+    };
     match records {
-        true => console::say(format_args!("each CPU records {what}")),
-        false => console::say(format_args!("no CPU records anything")),
+        true => console::print(format_args!("each CPU records {what}")),
+        false => console::print(format_args!("no CPU records anything")),
     }
 }
 
@@ -41,11 +44,11 @@ fn dump(cpu: &Cpu) {
     let Some(gs_base) = cpu.gs_base() else { return };
     // SAFETY: `Cpu::gs_base` returns that of an area that bring-up made, and no area is ever freed.
     let Some(ring) = (unsafe { trace::ring_of(gs_base) }) else { return };
-    console::say(format_args!("cpu {}: {} events recorded, the newest:", cpu.id(), ring.recorded()));
+    console::print(format_args!("cpu {}: {} events recorded, the newest:", cpu.id(), ring.recorded()));
     for traced in ring.newest(SMALL_EVENTS) {
         match traced {
-            Some(traced) => console::say(format_args!("{}", Shown(traced))),
-            None => console::say(format_args!("    (one that was overwritten meanwhile)")),
+            Some(traced) => console::print(format_args!("{}", Shown(traced))),
+            None => console::print(format_args!("    (one that was overwritten meanwhile)")),
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn stress(
         session.found = Some(error);
         CommandError::Stress(error)
     })?;
-    console::say(format_args!("stress: pass: nothing lost, nothing allocated twice"));
+    console::print(format_args!("stress: pass: nothing lost, nothing allocated twice"));
     Ok(())
 }
 
@@ -45,23 +45,23 @@ pub fn bench(name: Option<&str>) -> Result<(), CommandError> {
         match cost {
             Cost::Instructions(total, operations) => {
                 let (whole, hundredths) = each(total, operations);
-                console::say(format_args!("{name:<28} {whole:>8}.{hundredths:02} instructions"));
+                console::print(format_args!("{name:<28} {whole:>8}.{hundredths:02} instructions"));
             }
             Cost::Cycles(total, operations) => {
                 let (whole, hundredths) = each(total, operations);
-                console::say(format_args!("{name:<28} {whole:>8}.{hundredths:02} cycles"));
+                console::print(format_args!("{name:<28} {whole:>8}.{hundredths:02} cycles"));
             }
-            Cost::Noise => console::say(format_args!("{name:<28} lost in the noise")),
-            Cost::TwoCpus => console::say(format_args!("{name:<28} only with two CPUs online")),
+            Cost::Noise => console::print(format_args!("{name:<28} lost in the noise")),
+            Cost::TwoCpus => console::print(format_args!("{name:<28} only with two CPUs online")),
             Cost::CountedOnly => {
-                console::say(format_args!(
+                console::print(format_args!(
                     "{name:<28} only where instructions are counted (`cargo run -- bench`)"
                 ));
             }
         }
     })
     .map_err(CommandError::Bench)?;
-    console::say(format_args!(
+    console::print(format_args!(
         "the least of several measurements; cycles are the TSC's, and depend on machine and host"
     ));
     Ok(())

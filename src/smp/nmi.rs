@@ -23,7 +23,7 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::halt_forever;
 use crate::cpu::{self, IrqGuard};
 use crate::interrupts::{self, TrapFrame, Vector};
-use crate::panic::{self, MAX_FRAMES, Panicking, Victim};
+use crate::panic::{self, CpuStatus, MAX_FRAMES, Panicking};
 use crate::sync::Timeout;
 use crate::sync::hotplug::NmiPermit;
 use crate::sync::nmi_request::{NmiReason, NmiRequest};
@@ -48,7 +48,7 @@ pub fn nmis() -> u64 {
 /// Registers the NMI handler and the hooks of the panic and of lock stalls. Once, on the BSP, before the APs are started.
 pub fn register() {
     interrupts::register(Vector::NMI, "NMI", nmi);
-    panic::set_others(&AllCpus);
+    panic::set_smp_ops(&AllCpus);
     lock_stall::register();
 }
 
@@ -58,8 +58,8 @@ fn nmi(frame: &mut TrapFrame) {
         interrupts::EXTERNAL_NMIS.increment();
         return;
     }
-    if panic::is_dying() {
-        if !panic::has_died() {
+    if panic::is_panicking() {
+        if !panic::has_panicked() {
             panic::save_backtrace(&frame.registers());
         }
         if let Some(cpu) = cpus().get(cpu::current().index()) {
@@ -83,14 +83,14 @@ fn nmi(frame: &mut TrapFrame) {
 /// The panic's access to the other CPUs.
 struct AllCpus;
 
-impl panic::Others for AllCpus {
+impl panic::SmpOps for AllCpus {
     fn stop(&self, panicking: &Panicking) {
         stop_others(panicking);
     }
 
-    fn visit(&self, visit: &mut dyn FnMut(Victim)) {
+    fn visit(&self, visit: &mut dyn FnMut(CpuStatus)) {
         for cpu in cpus() {
-            let (Some(gs_base), Some(remains)) = (cpu.gs_base(), cpu.get(panic::CRASH_STATE)) else {
+            let (Some(gs_base), Some(crash_state)) = (cpu.gs_base(), cpu.get(panic::CRASH_STATE)) else {
                 continue;
             };
             let state = match (cpu.is_online(), cpu.hotplug_state()) {
@@ -100,7 +100,7 @@ impl panic::Others for AllCpus {
             };
             let was_stopped = cpu.stopped.load(Ordering::Acquire);
             let stage = cpu.stage().name();
-            visit(Victim { cpu: cpu.id(), state, stage, was_stopped, gs_base, remains });
+            visit(CpuStatus { cpu: cpu.id(), state, stage, was_stopped, gs_base, crash_state });
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn remove(me: &Cpu, is_idle: bool) -> bool {
 /// Inserts this CPU into the set again. Halts it if another CPU panics.
 pub fn insert(me: &Cpu) {
     let _lock = ONLINE_SET.lock();
-    if !join_online(&me.online, panic::is_dying) {
+    if !join_online(&me.online, panic::is_panicking) {
         halt_forever();
     }
     assign_ranks();

@@ -323,7 +323,7 @@ pub(super) fn wake_interrupt(_: &mut TrapFrame) {
 pub fn idle() -> ! {
     let me = &cpus()[cpu::current().index()];
     loop {
-        console::send_late();
+        console::send_overdue();
         let mut guard = IrqGuard::new();
         if is_due(me) {
             drop(guard);

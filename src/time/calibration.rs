@@ -1,9 +1,9 @@
-//! The arithmetic behind the clock: what a counter's frequency is, measured against one that is known, and how its
-//! ticks become nanoseconds. Reading the counters is the rest of `time`'s job; here nothing touches hardware.
+//! The arithmetic of the clock: frequencies from counter readings, and conversion of ticks to nanoseconds. Pure: nothing here
+//! accesses hardware.
 //!
-//! A [`CounterSpec`] is a counter of known frequency, with its width and direction. Two readings of it beside two of
-//! the TSC give a frequency; [`Median`] makes one of three and says how far they agree; [`Scale`] converts by one
-//! multiplication. Where CPUID knows, [`tsc_hz_from_cpuid`] spares all of that.
+//! A [`CounterSpec`] describes a counter of known frequency, with its width and direction. Two readings of it and two of the
+//! TSC give the TSC's frequency. [`Median`] combines three measurements and says how well they agree. [`Scale`] converts by one
+//! multiplication. [`tsc_hz_from_cpuid`] computes the frequency from CPUID leaf 15H.
 
 #[cfg(test)]
 mod tests;
@@ -17,13 +17,13 @@ pub const PIT_HZ: u64 = 1_193_182;
 /// The longest period that an HPET may have, in femtoseconds: 100 ns (IA-PC HPET specification 1.0a, §2.3.4).
 pub const MAX_HPET_PERIOD_FS: u32 = 0x05f5_e100;
 
-/// A shorter period, in femtoseconds, is none of an HPET's: a counter of 1 GHz.
+/// The shortest plausible period of an HPET, in femtoseconds: that of 1 GHz.
 const MIN_HPET_PERIOD_FS: u32 = 1_000_000;
 
-/// The least number of an HPET's last timer: it has three at least.
+/// The smallest value of an HPET's NUM_TIM_CAP, the number of its last timer: an HPET has at least three timers.
 const HPET_LEAST_LAST_TIMER: u64 = 2;
 
-/// In an HPET's capabilities: its counter has 64 bits.
+/// COUNT_SIZE_CAP in an HPET's capabilities: the counter has 64 bits.
 const HPET_COUNT_SIZE_CAP: u64 = 1 << 13;
 
 /// Nanoseconds in a second.
@@ -32,13 +32,13 @@ pub const NS_PER_SECOND: u64 = 1_000_000_000;
 /// Femtoseconds in a second.
 const FS_PER_SECOND: u64 = 1_000_000_000_000_000;
 
-/// The frequency of a counter that made `cycles` steps while a reference made `reference_ticks`, to the nearest hertz.
-/// `None` if the reference did not move, or if no frequency comes out that 64 bits hold.
+/// The frequency of a counter that advanced by `cycles` while a reference advanced by `reference_ticks`, to the nearest hertz.
+/// `None` if the reference did not count, or if the result is 0 or exceeds 64 bits.
 pub const fn frequency_hz(cycles: u64, reference_ticks: u64, reference_hz: u64) -> Option<u64> {
     rational_frequency(cycles, reference_ticks, reference_hz, 1)
 }
 
-/// As [`frequency_hz`], with the reference's frequency as a fraction.
+/// [`frequency_hz`] with the reference's frequency as a fraction.
 const fn rational_frequency(cycles: u64, ticks: u64, numerator: u64, denominator: u64) -> Option<u64> {
     let divisor = ticks as u128 * denominator as u128;
     if divisor == 0 {
@@ -49,27 +49,26 @@ const fn rational_frequency(cycles: u64, ticks: u64, numerator: u64, denominator
     if hz == 0 || hz > u64::MAX as u128 { None } else { Some(hz as u64) }
 }
 
-/// A counter whose frequency is known and which wraps.
+/// A counter of known frequency that wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterSpec {
-    /// Hertz as a fraction: an HPET's period is whole, its frequency need not be.
+    /// The frequency in hertz as a fraction: the period of an HPET is an integer, its frequency may not be.
     numerator: u64,
     denominator: u64,
-    /// As many ones as the counter has bits.
+    /// The counter's bits.
     mask: u64,
     counts_down: bool,
 }
 
 impl CounterSpec {
-    /// The power management timer; `wide` where the FADT's flag TMR_VAL_EXT gives it 32 bits for 24 (ACPI 6.5 §5.2.9,
-    /// fixed feature flags).
+    /// The power management timer. It has 32 bits if `wide` (the FADT's flag TMR_VAL_EXT, ACPI 6.5 §5.2.9), else 24.
     pub const fn pm_timer(wide: bool) -> CounterSpec {
         let mask = if wide { 0xffff_ffff } else { 0xff_ffff };
         CounterSpec { numerator: PM_TIMER_HZ, denominator: 1, mask, counts_down: false }
     }
 
-    /// An HPET's main counter, by the period and the width that its capability register tells (IA-PC HPET specification
-    /// 1.0a, §2.3.4: COUNTER_CLK_PERIOD, COUNT_SIZE_CAP). `None` for a period that cannot be.
+    /// An HPET's main counter, from COUNTER_CLK_PERIOD and COUNT_SIZE_CAP of its capability register (IA-PC HPET specification
+    /// 1.0a, §2.3.4). `None` for a period of 0 or above [`MAX_HPET_PERIOD_FS`].
     pub const fn hpet(period_fs: u32, wide: bool) -> Option<CounterSpec> {
         if period_fs == 0 || period_fs > MAX_HPET_PERIOD_FS {
             return None;
@@ -83,9 +82,9 @@ impl CounterSpec {
         })
     }
 
-    /// The same, by that register as it is read. `None` where it holds what no HPET has: a revision of 0, which is not
-    /// permitted (REV_ID), no vendor, fewer than three timers (NUM_TIM_CAP), or a period that cannot be. A table of
-    /// firmware's, which begins with four letters and its length, is none.
+    /// An HPET's main counter, from the value of its capability register. `None` for values that no HPET has: a revision of 0
+    /// (REV_ID), no vendor, fewer than three timers (NUM_TIM_CAP), or an implausible period. The checks also reject an ACPI
+    /// table at that address.
     pub const fn hpet_by_capabilities(capabilities: u64) -> Option<CounterSpec> {
         let (revision, vendor) = (capabilities as u8, (capabilities >> 16) as u16);
         let (last_timer, period_fs) = (capabilities >> 8 & 0x1f, (capabilities >> 32) as u32);
@@ -98,12 +97,12 @@ impl CounterSpec {
         CounterSpec::hpet(period_fs, capabilities & HPET_COUNT_SIZE_CAP != 0)
     }
 
-    /// A channel of the interval timer that counts down from 2^16, which is what a reload value of 0 means.
+    /// A channel of the interval timer that counts down from 2^16 (reload value 0).
     pub const fn pit() -> CounterSpec {
         CounterSpec { numerator: PIT_HZ, denominator: 1, mask: 0xffff, counts_down: true }
     }
 
-    /// A TSC of known frequency. `None` for 0 Hz.
+    /// A TSC of this frequency in hertz. `None` for 0.
     pub const fn tsc(hz: u64) -> Option<CounterSpec> {
         if hz == 0 {
             return None;
@@ -111,54 +110,54 @@ impl CounterSpec {
         Some(CounterSpec { numerator: hz, denominator: 1, mask: u64::MAX, counts_down: false })
     }
 
-    /// Ticks from one reading to the next, right as long as less than [`wrap_ns`](Self::wrap_ns) lies between them.
-    /// Bits beyond the counter's width are ignored.
+    /// Ticks between two readings less than [`wrap_ns`](Self::wrap_ns) apart. Bits beyond the counter's width are ignored.
     pub const fn ticks_between(&self, earlier: u64, later: u64) -> u64 {
         let moved = if self.counts_down { earlier.wrapping_sub(later) } else { later.wrapping_sub(earlier) };
         moved & self.mask
     }
 
-    /// How long a number of ticks takes, in whole nanoseconds.
+    /// The duration of a number of ticks in nanoseconds, rounded down.
     pub const fn ns_of(&self, ticks: u64) -> u64 {
         // The product is below 2^121: 64 bits of ticks, 27 of an HPET's period, 30 of nanoseconds.
         let ns = ticks as u128 * self.denominator as u128 * NS_PER_SECOND as u128 / self.numerator as u128;
         if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
     }
 
-    /// Ticks that take at least so long.
+    /// The number of ticks that take at least `ns` nanoseconds.
     pub const fn ticks_for_ns(&self, ns: u64) -> u64 {
         let scale = self.denominator as u128 * NS_PER_SECOND as u128;
         let ticks = (ns as u128 * self.numerator as u128).div_ceil(scale);
         if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
     }
 
-    /// From its ticks to nanoseconds.
+    /// The scale from ticks to nanoseconds.
     pub const fn scale_to_ns(&self) -> Option<Scale> {
         Scale::ratio(NS_PER_SECOND as u128 * self.denominator as u128, self.numerator as u128)
     }
 
-    /// A count beyond the counter's width: the least that is no less than `before` and ends in the bits of `reading`. A
-    /// reading that is a little less than `before`, by up to a sixteenth of a wrap, is a counter that stumbled: then it is
-    /// `before` again.
+    /// Extends a reading to 64 bits: returns the least count that is not less than `before` and has `reading` in its low
+    /// bits. A reading that is less than `before` by up to a sixteenth of a wrap counts as a counter that went backwards; the
+    /// result is then `before`.
     pub const fn extend(&self, before: u64, reading: u64) -> u64 {
         let moved = reading.wrapping_sub(before) & self.mask;
         if moved > self.mask - self.mask / 16 { before } else { before.wrapping_add(moved) }
     }
 
-    /// After how long the counter shows the same value again, in nanoseconds; `u64::MAX` for later than that.
+    /// The time until the counter wraps, in nanoseconds; saturates at `u64::MAX`.
     pub const fn wrap_ns(&self) -> u64 {
-        // One short of the whole period, which 64 bits need not hold.
+        // One tick less than the whole period, which may exceed 64 bits.
         self.ns_of(self.mask)
     }
 
-    /// The frequency of a counter that made `cycles` steps between two readings of this one, in hertz.
+    /// The frequency in hertz of a counter that advanced by `cycles` between two readings of this one. `None` as for
+    /// [`frequency_hz`].
     pub const fn frequency_hz(&self, cycles: u64, earlier: u64, later: u64) -> Option<u64> {
         rational_frequency(cycles, self.ticks_between(earlier, later), self.numerator, self.denominator)
     }
 }
 
-/// A wait until a clock has moved on by so many ticks, of which the caller takes the readings. It ends whatever they are: with
-/// an error for a clock that stands still, or that is none, because its readings go back.
+/// A wait until a clock has advanced by a number of ticks. The caller reads the clock. The wait always ends: with an error if
+/// the clock does not count, or if its readings go backwards.
 pub struct Window {
     clock: CounterSpec,
     begin: u64,
@@ -168,28 +167,28 @@ pub struct Window {
     backward: u32,
 }
 
-/// So many equal readings are those of a clock that stands still: reading takes at least tens of nanoseconds, and the slowest
-/// clock's ticks are below a microsecond.
+/// After this many equal readings a clock counts as stopped. A reading takes at least tens of nanoseconds, and a tick of the
+/// slowest clock takes less than a microsecond.
 pub const READINGS_TO_MOVE: u32 = 100_000;
 
-/// So many readings may be less than the one before: some chipsets return a wrong count now and then.
+/// How many readings may be less than the previous one: some chipsets occasionally return a wrong count.
 const BACKWARD_READINGS: u32 = 100;
 
-/// The readings are not those of a clock that counts.
+/// The clock does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotCounting;
 
 impl Window {
-    /// Of `ticks` from the reading `begin` on: fewer than half of what the clock counts before it wraps.
+    /// Creates a wait for `ticks` from the reading `begin` on. `ticks` is less than half of the clock's wrap.
     pub const fn new(clock: CounterSpec, begin: u64, ticks: u64) -> Window {
         Window { clock, begin, now: begin, ticks, unmoved: 0, backward: 0 }
     }
 
-    /// Takes a reading. Returns whether the wait is over.
+    /// Evaluates a reading. Returns whether the wait is over.
     ///
     /// # Errors
-    /// [`NotCounting`] after [`READINGS_TO_MOVE`] equal readings in a row, or after a hundred that went back. A pause of the
-    /// machine for more than half of the clock's wrap looks like one of these.
+    /// [`NotCounting`] after [`READINGS_TO_MOVE`] equal readings in a row, or after a hundred that went backwards. A pause of
+    /// the machine for more than half of the clock's wrap counts as going backwards.
     pub const fn is_over(&mut self, reading: u64) -> Result<bool, NotCounting> {
         let step = self.clock.ticks_between(self.now, reading);
         self.unmoved = if step == 0 { self.unmoved + 1 } else { 0 };
@@ -203,34 +202,34 @@ impl Window {
     }
 }
 
-/// The frequencies that a TSC can have, in hertz.
+/// The plausible frequencies of a TSC, in hertz.
 const TSC_HZ: core::ops::RangeInclusive<u64> = 1_000_000..=100_000_000_000;
 
-/// A frequency of the TSC that CPUID or a hypervisor told; `None` for one that no TSC has, for which a wait would not end.
+/// Checks a frequency that CPUID or a hypervisor reports. `None` if it is implausible: waits based on it might not end.
 pub fn plausible_tsc_hz(hz: u64) -> Option<u64> {
     TSC_HZ.contains(&hz).then_some(hz)
 }
 
-/// The TSC's frequency from CPUID leaf 15H: EAX is the denominator and EBX the numerator of its ratio to the core
-/// crystal clock, ECX that clock in hertz. `None` where any is 0, which means "not enumerated" (Intel SDM Vol. 2A,
-/// CPUID, leaf 15H); hypervisors offer the leaf with zeros throughout.
+/// The TSC's frequency in hertz from CPUID leaf 15H: EAX is the denominator and EBX the numerator of the ratio of the TSC to
+/// the core crystal clock, ECX is that clock's frequency in hertz. `None` if one of them is 0, "not enumerated" (Intel SDM
+/// Vol. 2A, CPUID, leaf 15H). Some hypervisors enumerate the leaf with zeros.
 pub const fn tsc_hz_from_cpuid(denominator: u32, numerator: u32, crystal_hz: u32) -> Option<u64> {
     frequency_hz(numerator as u64, denominator as u64, crystal_hz as u64)
 }
 
-/// The median of three measurements of one frequency, and how far they can be trusted.
+/// The median of three measurements of one frequency, and how well they agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Median {
-    /// The one in the middle.
+    /// The median in hertz.
     pub hz: u64,
-    /// How far the nearer of the other two is from it, in parts per million.
+    /// The distance of the nearer of the other two from the median, in parts per million.
     pub nearest_ppm: u64,
-    /// How far the highest and the lowest are apart, in parts per million of the median.
+    /// The distance between the highest and the lowest, in parts per million of the median.
     pub spread_ppm: u64,
 }
 
 impl Median {
-    /// The median of three.
+    /// Computes the median of three frequencies in hertz.
     pub const fn of(samples: [u64; 3]) -> Median {
         let [a, b, c] = samples;
         let (low, high) = if a <= b { (a, b) } else { (b, a) };
@@ -251,8 +250,8 @@ impl Median {
         }
     }
 
-    /// Whether two of the three agree within the tolerance. One that does not is an interruption by the host or the
-    /// firmware, which the median has outvoted; if none do, the measurement must be repeated.
+    /// Whether two of the three agree within the tolerance. A single outlier is a delay by the host or the firmware, which the
+    /// median discards. If no two agree, the measurement must be repeated.
     pub const fn agrees(&self, tolerance_ppm: u64) -> bool {
         self.hz != 0 && self.nearest_ppm <= tolerance_ppm
     }
@@ -263,24 +262,24 @@ impl Median {
 pub struct Windows {
     /// The median of the three windows.
     pub median: Median,
-    /// Over the three windows as one, in hertz.
+    /// The frequency over all three windows, in hertz.
     whole_hz: u64,
 }
 
 impl Windows {
-    /// The frequency in each window and over all three, in hertz.
+    /// Combines the frequencies of the three windows and the one over all of them, in hertz.
     pub const fn of(windows_hz: [u64; 3], whole_hz: u64) -> Windows {
         Windows { median: Median::of(windows_hz), whole_hz }
     }
 
-    /// The frequency in hertz. Where all three windows agree within the tolerance it is that of the whole, in which the
-    /// error of a sample weighs a third; else it is the median, which an interruption at one sample cannot move.
+    /// The frequency in hertz: that over all windows if all three agree within the tolerance, because the error of a sample
+    /// weighs a third there; else the median, which a delay at one sample does not change.
     pub const fn hz(&self, tolerance_ppm: u64) -> u64 {
         if self.median.spread_ppm <= tolerance_ppm { self.whole_hz } else { self.median.hz }
     }
 }
 
-/// A part of a whole.
+/// `part` in parts per million of `whole`; saturates at `u64::MAX`.
 pub const fn parts_per_million(part: u64, whole: u64) -> u64 {
     if whole == 0 {
         return if part == 0 { 0 } else { u64::MAX };
@@ -289,12 +288,12 @@ pub const fn parts_per_million(part: u64, whole: u64) -> u64 {
     if ppm > u64::MAX as u128 { u64::MAX } else { ppm as u64 }
 }
 
-/// Converts a count at one frequency into a count at another, by one 64 by 64 bit multiplication and a shift.
+/// Converts a count at one frequency to a count at another, by a multiplication of 64 by 64 bits and a shift.
 ///
-/// With `exact` for `count * to_hz / from_hz`, [`convert`](Self::convert) gives a whole number that is never greater
-/// than `exact` and less by under `1 + count / 2^shift`. The shift is the greatest, up to 63, with which the
-/// multiplier fits into 64 bits: 63 from cycles of 500 MHz and above to nanoseconds, so that two centuries after power-on
-/// the result is less than 2 ns short. It is monotone.
+/// Let `exact` be `count * to_hz / from_hz`. [`convert`](Self::convert) returns an integer that is at most `exact` and more
+/// than `exact - 1 - count / 2^shift`. The conversion is monotone. The shift is the largest one, up to 63, for which the
+/// multiplier fits into 64 bits. From cycles of at least 500 MHz to nanoseconds it is 63, so that the error is less than 2 ns
+/// for two centuries after power-on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
     multiplier: u64,
@@ -302,12 +301,12 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// From counts at `from_hz` to counts at `to_hz`. `None` if either is 0.
+    /// Creates the scale from counts at `from_hz` to counts at `to_hz`. `None` if either is 0.
     pub const fn new(from_hz: u64, to_hz: u64) -> Option<Scale> {
         Scale::ratio(to_hz as u128, from_hz as u128)
     }
 
-    /// To counts of which there are `numerator` for each `denominator`. `None` if either is 0 or does not fit.
+    /// Creates the scale that multiplies by `numerator / denominator`. `None` if either is 0 or does not fit.
     const fn ratio(numerator: u128, denominator: u128) -> Option<Scale> {
         if numerator == 0 || denominator == 0 || numerator > u64::MAX as u128 {
             return None;
@@ -325,36 +324,36 @@ impl Scale {
         }
     }
 
-    /// Makes 0 of every count.
+    /// Converts every count to 0.
     pub const NOTHING: Scale = Scale { multiplier: 0, shift: 0 };
 
-    /// From counts at `hz` to nanoseconds.
+    /// Creates the scale from counts at `hz` to nanoseconds. `None` if `hz` is 0.
     pub const fn to_ns(hz: u64) -> Option<Scale> {
         Scale::new(hz, NS_PER_SECOND)
     }
 
-    /// The count at the other frequency, rounded down. A result of 2^64 or more loses its upper bits; in nanoseconds
-    /// that takes 584 years. The mask tells the compiler that one double shift will do.
+    /// Converts a count, rounding down. A result of 2^64 or more is truncated; in nanoseconds that is after 584 years.
     #[inline]
     pub const fn convert(&self, count: u64) -> u64 {
+        // The mask lets the compiler use one double shift.
         ((count as u128 * self.multiplier as u128) >> (self.shift & 63)) as u64
     }
 }
 
-/// Nanoseconds into counts that take at least so long, for arming a timer: one multiplication, and a shift by a constant.
-/// What is longer than [`longest_ns`](Self::longest_ns) becomes that, and is for the caller to chain.
+/// Converts nanoseconds to timer counts that take at least as long, by a multiplication and a constant shift. Times above
+/// [`longest_ns`](Self::longest_ns) saturate; the caller sets the timer again after that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmScale {
-    /// Counts in a nanosecond, rounded up, with 32 bits behind the point.
+    /// Counts in a nanosecond, rounded up, as a fixed-point number with 32 fraction bits.
     multiplier: u64,
     longest_ns: u64,
 }
 
 impl AlarmScale {
-    /// Nanoseconds are counts.
+    /// One count for each nanosecond.
     pub const GIGAHERTZ: AlarmScale = AlarmScale { multiplier: 1 << 32, longest_ns: u64::MAX - 1 };
 
-    /// To counts at `hz`, of which a timer takes no more than `most`. `None` if no time at all comes out.
+    /// Creates the scale to counts at `hz` for a timer whose largest count is `most`. `None` if it cannot hold any time.
     pub const fn new(hz: u64, most: u64) -> Option<AlarmScale> {
         let multiplier = ((hz as u128) << 32).div_ceil(NS_PER_SECOND as u128);
         if multiplier == 0 || multiplier > u64::MAX as u128 || most < 2 {
@@ -365,14 +364,14 @@ impl AlarmScale {
         Some(AlarmScale { multiplier: multiplier as u64, longest_ns })
     }
 
-    /// The longest time that is converted.
+    /// The longest time that is converted exactly, in nanoseconds.
     #[cfg(test)]
     pub const fn longest_ns(&self) -> u64 {
         self.longest_ns
     }
 
-    /// Counts that take no less than so long, or than [`longest_ns`](Self::longest_ns), and more by at most
-    /// `1 + ns / 2^32`; at least one, and never more than the timer takes.
+    /// Converts `ns`, limited to [`longest_ns`](Self::longest_ns). The counts take at least that long, and exceed it by at most
+    /// `1 + ns / 2^32`. The result is between 1 and the timer's largest count.
     #[inline]
     pub const fn counts(&self, ns: u64) -> u64 {
         let ns = if ns < self.longest_ns { ns } else { self.longest_ns };

@@ -1,4 +1,4 @@
-//! The TSC as a clock, and how fast the APIC timer runs.
+//! The frequencies of the TSC and of the APIC timer.
 
 use core::fmt;
 
@@ -6,19 +6,19 @@ use super::calibration::{
     CounterSpec, READINGS_TO_MOVE, Scale, Window, Windows, plausible_tsc_hz, tsc_hz_from_cpuid,
 };
 use super::parameters::ClockChoice;
-use super::reference::ReferenceClock;
-use super::{now, timer, trust};
+use super::reference::ReferenceTimer;
+use super::{clocksource, now, timer};
 use crate::acpi::Platform;
 use crate::config::CALIBRATION_MS;
 use crate::cpu::registers::read_tsc;
 use crate::cpu::{Features, IrqGuard};
 use crate::{apic, console, sync};
 
-/// How far two of three windows may differ, in parts per million. The PIT's steps of 838 ns and the jitter of a host at
-/// both ends of a window of 2 ms make several hundred.
+/// By how much two of three windows may differ, in parts per million. The PIT's resolution of 838 ns and the host's jitter at
+/// both ends of a window of 2 ms amount to several hundred.
 const TOLERANCE_PPM: u64 = 1_000;
 
-/// How many times the windows are measured until two of three agree.
+/// How often the windows are measured at most, until two of three agree.
 const ATTEMPTS: u32 = 5;
 
 /// The longest window is [`CALIBRATION_MS`] shifted left by this. Three of them stay below the 54.9 ms after which the PIT
@@ -27,49 +27,49 @@ const LONGEST_WINDOW_SHIFT: u32 = 2;
 
 const NS_PER_MS: u64 = 1_000_000;
 
-/// Who told the TSC's frequency.
+/// Where the TSC's frequency comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum FrequencySource {
     /// CPUID leaf 15H.
     Cpuid,
     /// The hypervisor's timing leaf.
     Hypervisor,
-    /// A measurement against that timer.
+    /// A measurement against the timer of this name.
     Measured(&'static str),
 }
 
-impl Source {
-    /// Its name in reports.
+impl FrequencySource {
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Source::Cpuid => "cpuid",
-            Source::Hypervisor => "hypervisor",
-            Source::Measured(reference) => reference,
+            FrequencySource::Cpuid => "cpuid",
+            FrequencySource::Hypervisor => "hypervisor",
+            FrequencySource::Measured(reference) => reference,
         }
     }
 }
 
-/// The machine's clock.
+/// The calibrated frequencies.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Who told.
-    pub source: Source,
-    /// The TSC's frequency.
+    /// Where the TSC's frequency comes from.
+    pub source: FrequencySource,
+    /// The TSC's frequency in hertz.
     pub tsc_hz: u64,
-    /// The APIC timer's frequency.
+    /// The APIC timer's frequency in hertz.
     pub apic_timer_hz: u64,
 }
 
 /// Why there is no clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockError {
-    /// CPUID is silent, and no timer of known frequency moves.
+    /// CPUID does not report the TSC's frequency, and no timer of known frequency counts.
     NoReference,
-    /// CPUID is silent, and the machine does not have the timer that the command line asks for.
+    /// CPUID does not report the TSC's frequency, and the timer selected on the command line does not exist.
     Absent(ClockChoice),
-    /// CPUID is silent, and the timer that the command line asks for does not count.
+    /// CPUID does not report the TSC's frequency, and the timer selected on the command line does not count.
     Stopped(ClockChoice),
-    /// The timer stopped while others were measured against it.
+    /// The timer of this name stopped during the calibration.
     ReferenceStopped(&'static str),
     /// The TSC does not count.
     NoTsc,
@@ -77,10 +77,10 @@ pub enum ClockError {
     NoApicTimer,
 }
 
-/// What did not move during a measurement.
+/// The counter that did not count during a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopped {
-    /// What the others were measured against.
+    /// The reference clock.
     Clock,
     Tsc,
     ApicTimer,
@@ -90,13 +90,13 @@ impl fmt::Display for ClockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClockError::NoReference => f.write_str(
-                "no clock: CPUID does not tell the TSC's frequency, and there is no HPET, PM timer or PIT that counts",
+                "no clock: CPUID does not report the TSC's frequency, and no HPET, PM timer or PIT counts",
             ),
             ClockError::Absent(choice) => {
-                write!(f, "no {}, which clock={} asks for", choice.timer(), choice.name())
+                write!(f, "clock={}: no {} found", choice.name(), choice.timer())
             }
             ClockError::Stopped(choice) => {
-                write!(f, "the {}, which clock={} asks for, does not count", choice.timer(), choice.name())
+                write!(f, "clock={}: the {} does not count", choice.name(), choice.timer())
             }
             ClockError::ReferenceStopped(name) => {
                 write!(f, "no clock: the {name} stopped while the TSC was measured against it")
@@ -107,8 +107,13 @@ impl fmt::Display for ClockError {
     }
 }
 
-/// Finds out how fast the TSC and the APIC timer run. Once, by the boot processor, after its APIC is on. `entry_tsc` is
-/// where time begins; `choice` is the user's.
+/// Determines the frequencies of the TSC and of the APIC timer, and starts the clock. Time 0 is at the TSC value `entry_tsc`.
+/// `choice` is the counter selected on the command line.
+///
+/// **Context:** the BSP, once, interrupts disabled, after its local APIC is enabled. Spins for several milliseconds.
+///
+/// # Errors
+/// [`ClockError`] if a frequency cannot be determined.
 pub fn init(
     guard: &IrqGuard,
     features: &Features,
@@ -117,24 +122,24 @@ pub fn init(
     choice: ClockChoice,
 ) -> Result<Clock, ClockError> {
     let is_named = [ClockChoice::Hpet, ClockChoice::PmTimer].contains(&choice);
-    let candidates = ReferenceClock::candidates(platform).into_iter().flatten();
+    let candidates = ReferenceTimer::candidates(platform).into_iter().flatten();
     let mut is_absent = is_named;
     let reference = candidates
         .filter(|reference| !is_named || reference.name() == choice.name())
         .inspect(|_| is_absent = false)
         .find(is_moving);
-    let told = features
+    let reported = features
         .tsc_ratio
         .and_then(|(denominator, numerator, crystal_hz)| {
             tsc_hz_from_cpuid(denominator, numerator, crystal_hz)
         })
         .and_then(plausible_tsc_hz)
-        .map(|hz| (Source::Cpuid, hz))
+        .map(|hz| (FrequencySource::Cpuid, hz))
         .or_else(|| {
             let khz = features.hypervisor_tsc_khz?;
-            plausible_tsc_hz(u64::from(khz) * 1000).map(|hz| (Source::Hypervisor, hz))
+            plausible_tsc_hz(u64::from(khz) * 1000).map(|hz| (FrequencySource::Hypervisor, hz))
         });
-    let (source, tsc_hz, apic_timer_hz) = match (told, &reference) {
+    let (source, tsc_hz, apic_timer_hz) = match (reported, &reference) {
         (Some((source, tsc_hz)), _) => {
             let clock = CounterSpec::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
             let measured = measure(guard, clock, read_tsc).map_err(|stopped| match stopped {
@@ -152,7 +157,7 @@ pub fn init(
                 Stopped::ApicTimer => ClockError::NoApicTimer,
             });
             let [tsc_hz, apic_timer_hz] = measured?;
-            (Source::Measured(reference.name()), tsc_hz, apic_timer_hz)
+            (FrequencySource::Measured(reference.name()), tsc_hz, apic_timer_hz)
         }
         (None, None) if is_absent => return Err(ClockError::Absent(choice)),
         (None, None) if is_named => return Err(ClockError::Stopped(choice)),
@@ -161,29 +166,29 @@ pub fn init(
     #[cfg(feature = "faults")]
     let tsc_hz = super::faults::calibrated(tsc_hz);
     let to_ns = Scale::to_ns(tsc_hz).ok_or(ClockError::NoReference)?;
-    // SAFETY: once, by the boot processor alone, under the guard.
+    // SAFETY: only the BSP runs, once (see **Context**), and `guard` keeps its interrupts disabled.
     unsafe { now::set_tsc(entry_tsc, to_ns) };
     sync::set_clock(now::now_ns);
     console::set_clock(now::now_us);
-    trust::begin(reference);
+    clocksource::start_drift_check(reference);
     let clock = Clock { source, tsc_hz, apic_timer_hz };
     if timer::init(guard, features, &clock) { Ok(clock) } else { Err(ClockError::NoApicTimer) }
 }
 
-/// Whether it counts at all.
-fn is_moving(reference: &ReferenceClock) -> bool {
+/// Whether the timer counts.
+fn is_moving(reference: &ReferenceTimer) -> bool {
     let at_rest = reference.read();
     (0..READINGS_TO_MOVE).any(|_| reference.read() != at_rest)
 }
 
 /// Measures the frequencies of the TSC and of the APIC timer, in hertz, against a clock that `read` reads.
 ///
-/// # Errors
-/// What does not move: the clock, or one of the counters.
+/// An attempt takes four samples, which bound three adjacent windows. It succeeds if, for both counters, two of the three
+/// windows agree within [`TOLERANCE_PPM`]. The next attempt doubles the windows, which halves the weight of a sample's error.
+/// After the last attempt the medians are used, with a warning.
 ///
-/// One attempt takes four samples, which bound three adjacent windows. It ends the measurement if two of the three windows
-/// agree within [`TOLERANCE_PPM`], for either counter. The next attempt has windows of twice the length: the error of a
-/// sample weighs half as much there. After the last attempt the medians are used, with a warning.
+/// # Errors
+/// The clock or counter that does not count.
 fn measure(guard: &IrqGuard, clock: CounterSpec, read: impl Fn() -> u64) -> Result<[u64; 2], Stopped> {
     let mut best = [Windows::of([0; 3], 0); 2];
     for attempt in 0..ATTEMPTS {
@@ -214,14 +219,14 @@ fn measure(guard: &IrqGuard, clock: CounterSpec, read: impl Fn() -> u64) -> Resu
     }
     let [tsc, timer] = best.map(|windows| windows.median);
     log::warn!(
-        "clock: measurements differ by {} ppm (TSC) and {} ppm (APIC timer)",
+        "clock: calibration inconsistent: windows differ by {} ppm (TSC) and {} ppm (APIC timer)",
         tsc.spread_ppm,
         timer.spread_ppm
     );
     Ok([tsc.hz, timer.hz])
 }
 
-/// Four samples, each `window` ticks of the clock after the one before. `None` if the clock stands still.
+/// Takes four samples, each `window` ticks of the clock after the previous one. `None` if the clock does not count.
 fn four_samples(
     guard: &IrqGuard,
     clock: &CounterSpec,
@@ -239,7 +244,7 @@ fn four_samples(
     Some(samples)
 }
 
-/// The three counters, read at one moment.
+/// The three counters, read at nearly the same time.
 #[derive(Clone, Copy)]
 struct Sample {
     reference: u64,
@@ -248,7 +253,8 @@ struct Sample {
 }
 
 impl Sample {
-    /// Reads all three, five times, and keeps the reading that took the fewest cycles: an interruption lengthens a reading.
+    /// Reads all three counters five times and returns the reading that took the fewest cycles: a delay by the host or by an
+    /// SMI lengthens a reading.
     fn take(read: &impl Fn() -> u64) -> Sample {
         let attempt = || {
             let before = read_tsc();

@@ -1,8 +1,8 @@
-//! The clock where the TSC will not do: an HPET or the PM timer, counted beyond its width.
+//! The clock if the TSC is unstable: an HPET or the PM timer, extended to 64 bits.
 //!
-//! The counter is the same for all CPUs, but wraps. [`TICKS`] holds how far it has come in 64 bits, as of the last
-//! reading. A CPU loads that first and reads the counter afterwards, so the difference is never negative, and what it
-//! makes of it is never less than what any CPU has made before. Somebody must read within each wrap: a timer does.
+//! All CPUs read the same counter, but it wraps. [`TICKS`] holds the 64-bit count of the last reading. A CPU loads it before it
+//! reads the counter, so the difference is never negative, and the result is never less than an earlier result of any CPU. The
+//! counter must be read at least once in each wrap; a timer does that ([`keep_alive`]).
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
@@ -10,35 +10,40 @@ use core::time::Duration;
 use spin::Once;
 
 use super::calibration::Scale;
-use super::reference::ReferenceClock;
+use super::reference::ReferenceTimer;
 use super::timer::{self, Expiry, TimerError};
 
-/// Whether this is the clock.
+/// Whether this counter is the clock.
 pub(super) static IS_USED: AtomicBool = AtomicBool::new(false);
 
-/// Ticks since the switch, as of the last reading.
+/// Ticks from the switch to the last reading.
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
 static FALLBACK: Once<Fallback> = Once::new();
 
 struct Fallback {
-    reference: &'static ReferenceClock,
+    reference: &'static ReferenceTimer,
     to_ns: Scale,
-    /// What the counter showed at the switch, and what time it was.
+    /// The counter and the time at the switch.
     began: u64,
     began_ns: u64,
 }
 
-/// Makes that counter the clock, which goes on from `now_ns`. Once, by the boot processor, before other CPUs depend on
-/// the time; `false` for a counter that wraps too soon.
-pub(super) fn switch_to(reference: &'static ReferenceClock, now_ns: u64) -> bool {
+/// Makes a timer the clock, which continues from `now_ns`. Returns `false` if the timer cannot be the clock
+/// ([`ReferenceTimer::is_clock`]).
+///
+/// **Context:** the BSP, once, before other CPUs depend on the time.
+pub(super) fn switch_to(reference: &'static ReferenceTimer, now_ns: u64) -> bool {
     let Some(to_ns) = reference.clock().scale_to_ns().filter(|_| reference.is_clock()) else { return false };
     FALLBACK.call_once(|| Fallback { reference, to_ns, began: reference.read(), began_ns: now_ns });
     IS_USED.store(true, Ordering::Release);
     true
 }
 
-/// Makes this CPU read the counter within each wrap for good, if it does wrap within anybody's lifetime.
+/// Starts a timer on this CPU that reads the counter four times in each wrap, if the counter wraps within 2^64 ns.
+///
+/// # Errors
+/// [`TimerError`] if the timer cannot be armed.
 pub(super) fn keep_alive() -> Result<(), TimerError> {
     let wrap_ns = FALLBACK.get().map_or(u64::MAX, |fallback| fallback.reference.clock().wrap_ns());
     if wrap_ns == u64::MAX {
@@ -50,11 +55,14 @@ pub(super) fn keep_alive() -> Result<(), TimerError> {
     timer::every(Duration::from_nanos(wrap_ns / 4), read, 0).map(drop)
 }
 
+/// Reads the time in nanoseconds; 0 before [`switch_to`].
+///
+/// **Context:** any.
 #[cold]
 pub(super) fn now_ns() -> u64 {
     let Some(Fallback { reference, to_ns, began, began_ns }) = FALLBACK.get() else { return 0 };
     let before = TICKS.load(Ordering::Acquire);
-    // Not before the load: a device's register is read in order (SDM Vol. 3A, 8.2.2 and 19.3).
+    // The counter is read after the load: reads of device registers are ordered (SDM Vol. 3A, 8.2.2 and 19.3).
     let since = reference.clock().ticks_between(*began, reference.read());
     let ticks = reference.clock().extend(before, since);
     let ticks = TICKS.fetch_max(ticks, Ordering::AcqRel).max(ticks);

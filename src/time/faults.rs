@@ -1,4 +1,4 @@
-//! Deliberate faults of the TSC.
+//! Fault injection for the TSC.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,42 +9,44 @@ use crate::cpu::registers::read_tsc;
 use crate::per_cpu;
 
 per_cpu! {
-    /// How far this CPU's TSC is ahead.
+    /// The offset that is added to this CPU's TSC, in cycles.
     static SHIFT: Cell<u64> = Cell::new(0);
 }
 
 static DRIFTS: AtomicBool = AtomicBool::new(false);
 
-/// How far all TSCs have jumped ahead, in cycles.
+/// The offset that is added to all TSCs, in cycles.
 static JUMPED: AtomicU64 = AtomicU64::new(0);
 
+/// The offset of this CPU's TSC, in cycles.
 #[inline]
 pub(super) fn shift() -> u64 {
     SHIFT.get().wrapping_add(JUMPED.load(Ordering::Relaxed))
 }
 
-/// Makes the clock jump ahead by `ms` milliseconds on all CPUs at once. A host that stops the whole machine for a time does
-/// the same to it: timers armed before the jump expire late, by up to its length.
+/// Advances the clock by `ms` milliseconds on all CPUs at once, like a host that stops the machine for that time. Timers armed
+/// before the jump expire late, by up to its length.
 ///
-/// **Context:** any, when there is a clock.
+/// **Context:** any, after the clock is calibrated.
 pub fn jump(ms: u64) {
-    const SOME_CYCLES: u64 = 1 << 32;
+    const CYCLES: u64 = 1 << 32;
     let tsc = read_tsc();
-    let ns_of_some = now::ns_at(tsc + SOME_CYCLES) - now::ns_at(tsc);
-    let cycles = u128::from(ms) * 1_000_000 * u128::from(SOME_CYCLES) / u128::from(ns_of_some.max(1));
+    let ns = now::ns_at(tsc + CYCLES) - now::ns_at(tsc);
+    let cycles = u128::from(ms) * 1_000_000 * u128::from(CYCLES) / u128::from(ns.max(1));
     JUMPED.fetch_add(cycles as u64, Ordering::Relaxed);
 }
 
-/// From now on this CPU's TSC is so many cycles ahead of what it is.
-pub fn shift_tsc(cycles: u64) {
+/// Sets the offset of this CPU's TSC, in cycles.
+pub fn inject_tsc_offset(cycles: u64) {
     SHIFT.set(cycles);
 }
 
-/// When it is calibrated, the TSC will seem to run slower than it goes on to, by a twentieth.
-pub fn let_tsc_drift() {
+/// Makes the calibration report a TSC frequency that is 5 % too low.
+pub fn inject_tsc_drift() {
     DRIFTS.store(true, Ordering::Relaxed);
 }
 
+/// The frequency to report for a calibrated one, in hertz.
 pub(super) fn calibrated(tsc_hz: u64) -> u64 {
     if DRIFTS.load(Ordering::Relaxed) { tsc_hz - tsc_hz / 20 } else { tsc_hz }
 }

@@ -1,10 +1,10 @@
-//! Layer 7: what time it is, timers, and waits with an end.
+//! Layer 7: the clock, timers, and waits with a deadline.
 //!
-//! The TSC is the clock ([`now_ns`]), unless it turns out that it cannot be trusted ([`decide`]). CPUID or the hypervisor
-//! tell its frequency, or it is measured against a timer whose frequency is known (`reference`); [`calibration`] holds the
-//! arithmetic. The APIC timer is measured in the same windows. On it each CPU runs a queue of timers ([`timer`], ordered by
-//! [`heap`]): there is no tick, so a CPU that waits for nothing takes no interrupt. [`halt_until`] waits for a condition or
-//! a deadline on one of them.
+//! [`now_ns`] reads the TSC, or another counter if the TSC is unstable ([`select_clocksource`]). CPUID or the hypervisor
+//! reports the TSC's frequency; otherwise it is measured against a timer of known frequency (`reference`, with the arithmetic
+//! of [`calibration`]). The APIC timer's frequency is measured in the same windows. Each CPU has a queue of timers on its
+//! APIC timer ([`timer`], ordered by [`heap`]). There is no tick, so a CPU without timers takes no timer interrupt.
+//! [`halt_until`] waits for a condition or a deadline.
 
 pub(crate) mod calibration;
 pub(crate) mod heap;
@@ -12,6 +12,8 @@ pub mod parameters;
 
 #[cfg(target_os = "none")]
 mod clock;
+#[cfg(target_os = "none")]
+mod clocksource;
 #[cfg(target_os = "none")]
 mod fallback;
 #[cfg(all(target_os = "none", feature = "faults"))]
@@ -23,24 +25,21 @@ mod reference;
 #[cfg(target_os = "none")]
 pub mod timer;
 #[cfg(target_os = "none")]
-mod trust;
-#[cfg(target_os = "none")]
 mod wait;
 #[cfg(target_os = "none")]
 mod warp;
 
 #[cfg(target_os = "none")]
-pub(crate) use clock::{Clock, Source, init};
+pub(crate) use clock::{Clock, FrequencySource, init};
+#[cfg(target_os = "none")]
+pub(crate) use clocksource::{Clocksource, select_clocksource};
 #[cfg(target_os = "none")]
 pub use now::{now_ns, now_us};
 #[cfg(target_os = "none")]
 pub(crate) use now::{ns_at, us_at};
 #[cfg(target_os = "none")]
-pub(crate) use trust::{Counter, decide};
-#[cfg(target_os = "none")]
 pub use wait::{halt_for, halt_until, sleep};
 #[cfg(target_os = "none")]
 pub(crate) use warp::{
-    answer as answer_for_warps, look as look_for_warps, read as read_for_warps,
-    take_turns as take_turns_for_warps,
+    answer as answer_skew_sample, ping_pong as ping_pong_skew, read as read_for_skew, sample as sample_skew,
 };

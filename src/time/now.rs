@@ -1,4 +1,4 @@
-//! What time it is: nanoseconds since rt0's first look at the TSC.
+//! Reads the time: nanoseconds since rt0's first reading of the TSC.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering;
@@ -8,28 +8,30 @@ use super::fallback;
 use crate::cpu::registers::read_tsc;
 use crate::static_call;
 
-/// What a reading needs, together in a cache line that is written once.
+/// The parameters of the conversion, in one cache line that is written once.
 #[repr(align(64))]
 struct Parameters {
-    /// The TSC where time begins.
+    /// The TSC at time 0.
     entry_tsc: u64,
-    /// The scale from cycles to nanoseconds. Before there is a clock it makes 0 of everything.
+    /// The scale from cycles to nanoseconds; [`Scale::NOTHING`] before the clock is calibrated.
     to_ns: Scale,
 }
 
-/// Plain words rather than atomics, which the compiler would load one by one before it calculates with them.
+/// Plain words instead of atomics, so that the compiler can use them as memory operands.
 struct Written<T>(UnsafeCell<T>);
 
-// SAFETY: written once, by `set_tsc`, while no other CPU runs.
+// SAFETY: only `set_tsc` writes it, while no other CPU runs and no handler interrupts (# Safety of `set_tsc`).
 unsafe impl Sync for Written<Parameters> {}
 
 static PARAMETERS: Written<Parameters> =
     Written(UnsafeCell::new(Parameters { entry_tsc: 0, to_ns: Scale::NOTHING }));
 
 static_call! {
-    /// The TSC, read when all earlier instructions are done: never earlier than what this CPU has seen of others. RDTSC
-    /// alone may run ahead (SDM Vol. 2B, RDTSC); RDTSCP waits by itself, and also on processors whose LFENCE is not told
-    /// to hold back instructions (APM Vol. 3, RDTSCP and LFENCE).
+    /// Reads the TSC after all earlier instructions have executed, so that the value is never less than one that this CPU has
+    /// seen from another CPU. RDTSC alone may execute early (SDM Vol. 2B, RDTSC). RDTSCP waits for earlier instructions, also
+    /// on processors whose LFENCE is not dispatch-serialising (APM Vol. 3, RDTSCP and LFENCE).
+    ///
+    /// **Context:** any.
     pub fn read_tsc_ordered() -> u64 = tsc_behind_lfence => tsc_by_rdtscp, if |features| features.rdtscp;
 }
 
@@ -43,7 +45,7 @@ extern "C" fn tsc_by_rdtscp() -> u64 {
     core::arch::naked_asm!("rdtscp", "shl rdx, 32", "or rax, rdx", "ret")
 }
 
-/// This CPU's TSC as the clock sees it: [`read_tsc_ordered`], but for deliberate faults.
+/// Reads this CPU's TSC by [`read_tsc_ordered`], with injected faults.
 #[inline]
 pub(super) fn read_counter() -> u64 {
     let tsc = read_tsc_ordered();
@@ -52,34 +54,37 @@ pub(super) fn read_counter() -> u64 {
     tsc
 }
 
-/// From now on it is so many nanoseconds after `entry_tsc` as the scale says.
+/// Starts the clock: the time is 0 at the TSC value `entry_tsc` and advances by the scale.
 ///
 /// # Safety
-/// Only one CPU runs, and its interrupts are off.
+/// Only one CPU runs, and its interrupts are disabled.
 pub(super) unsafe fn set_tsc(entry_tsc: u64, to_ns: Scale) {
     // SAFETY: no other CPU runs and no handler interrupts, guaranteed by the caller (see # Safety), so nothing reads meanwhile.
     unsafe { *PARAMETERS.0.get() = Parameters { entry_tsc, to_ns } };
 }
 
+/// Converts a TSC value to nanoseconds.
 #[inline]
 fn ns_of(tsc: u64) -> u64 {
-    // SAFETY: not written any more when several CPUs read, or within a handler.
+    // SAFETY: `set_tsc`, the only writer, runs while no other CPU runs and no handler interrupts it (# Safety of `set_tsc`).
     let parameters = unsafe { &*PARAMETERS.0.get() };
-    // A CPU whose TSC is behind must not see the far future. That it is behind, the warp test finds.
+    // Saturating: on a CPU whose TSC is behind `entry_tsc` the difference must not wrap. The sync check detects such a TSC.
     parameters.to_ns.convert(tsc.saturating_sub(parameters.entry_tsc))
 }
 
-/// Nanoseconds since the kernel began; 0 before there is a clock. Never less than what any CPU has been told before.
-/// Any context.
+/// Reads the time in nanoseconds since the kernel's entry; 0 before the clock is calibrated. Never less than an earlier
+/// result on any CPU.
+///
+/// **Context:** any.
 #[inline]
 pub fn now_ns() -> u64 {
-    // Acquire: what `switch_to` stored before it set the flag, the reference counter, is seen with it.
+    // Acquire: pairs with the Release store in `switch_to`, so that the reference timer stored before is visible.
     if fallback::IS_USED.load(Ordering::Acquire) { fallback::now_ns() } else { ns_of(read_counter()) }
 }
 
-/// As [`now_ns`], but the processor may read the TSC before earlier instructions have been executed (SDM Vol. 2B, RDTSC): for
-/// the timer interrupt, which compares with times of its own CPU only. A time that is too early by that makes no timer expire
-/// too early. It costs three instructions less.
+/// [`now_ns`], but the processor may read the TSC before earlier instructions have executed (SDM Vol. 2B, RDTSC). For the timer
+/// interrupt, which compares the time only with deadlines of its own CPU: an earlier reading makes no timer expire early. Saves
+/// three instructions.
 #[inline]
 pub(super) fn now_ns_unordered() -> u64 {
     // Acquire: as in `now_ns`.
@@ -90,6 +95,7 @@ pub(super) fn now_ns_unordered() -> u64 {
     }
 }
 
+/// Reads this CPU's TSC without ordering, with injected faults.
 #[inline]
 fn read_counter_unordered() -> u64 {
     let tsc = read_tsc();
@@ -98,17 +104,23 @@ fn read_counter_unordered() -> u64 {
     tsc
 }
 
-/// Microseconds since the kernel began; 0 before there is a clock. Any context.
+/// Reads the time in microseconds: [`now_ns`] divided by 1000.
+///
+/// **Context:** any.
 pub fn now_us() -> u64 {
     now_ns() / 1000
 }
 
-/// When the TSC had that value, in microseconds after the kernel began.
+/// Converts a TSC value to microseconds since the kernel's entry; 0 before the clock is calibrated.
+///
+/// **Context:** any.
 pub fn us_at(tsc: u64) -> u64 {
     ns_of(tsc) / 1000
 }
 
-/// When the TSC had that value, in nanoseconds after the kernel began.
+/// Converts a TSC value to nanoseconds since the kernel's entry; 0 before the clock is calibrated.
+///
+/// **Context:** any.
 pub fn ns_at(tsc: u64) -> u64 {
     ns_of(tsc)
 }

@@ -25,7 +25,7 @@ parameters! {
 }
 
 impl ClockChoice {
-    /// The name of the timer that is asked for; without one, of those that could replace the TSC.
+    /// The name of the selected timer; for `auto` and `tsc` the names of the timers that can replace the TSC.
     pub const fn timer(self) -> &'static str {
         match self {
             ClockChoice::Hpet => "HPET",

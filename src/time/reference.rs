@@ -1,4 +1,4 @@
-//! Timers whose frequency is known, to measure others against.
+//! ReferenceTimer timers: timers of known frequency that the TSC is measured against, and that can replace it as clock source.
 
 use core::fmt;
 
@@ -17,95 +17,97 @@ const HPET_CAPABILITIES: usize = 0x00;
 const HPET_CONFIGURATION: usize = 0x10;
 const HPET_MAIN_COUNTER: usize = 0xf0;
 const HPET_ENABLE: u64 = 1;
-/// The timers take the place of the interval timer and the clock (LEG_RT_CNF).
+/// The timers replace the interrupts of the PIT and the RTC (LEG_RT_CNF).
 const HPET_LEGACY: u64 = 1 << 1;
-/// The first timer's configuration, and how far the next one's is from it (§2.3.8).
+/// The configuration register of timer 0, and the distance to that of the next timer (§2.3.8).
 const HPET_TIMER_0: usize = 0x100;
 const HPET_TIMER_BYTES: usize = 0x20;
-/// How many there can be in the registers.
+/// The most timers in the register page.
 const HPET_TIMERS: usize = (HPET_BYTES as usize - HPET_TIMER_0) / HPET_TIMER_BYTES;
 /// A timer raises interrupts (Tn_INT_ENB_CNF), or delivers them as messages (Tn_FSB_EN_CNF).
 const HPET_TIMER_RAISES: u64 = 1 << 2 | 1 << 14;
 
-/// Ports of the interval timer and of its second channel's gate (Intel 8254 datasheet).
+/// Ports of the PIT and of the gate of its channel 2 (Intel 8254 datasheet).
 const PIT_CHANNEL_2: u16 = 0x42;
 const PIT_COMMAND: u16 = 0x43;
 const SPEAKER_CONTROL: u16 = 0x61;
-/// Channel 2, low byte then high byte, mode 2: count down, start over.
+/// Channel 2, low byte then high byte, mode 2: count down and reload.
 const PIT_COUNT: u8 = 0b1011_0100;
-/// Hold channel 2's count until it has been read.
+/// Latch the count of channel 2 until it is read.
 const PIT_LATCH: u8 = 0b1000_0000;
 
-/// A running timer.
-pub enum ReferenceClock {
+/// A running timer of known frequency.
+pub enum ReferenceTimer {
     /// The high-precision event timer.
     Hpet {
-        /// Its registers, mapped.
+        /// The mapped registers.
         registers: *mut u64,
-        /// Its frequency and width.
+        /// The frequency and width of its counter.
         clock: CounterSpec,
     },
-    /// ACPI's power management timer.
+    /// The ACPI power management timer.
     PmTimer(PmTimer),
-    /// The interval timer's second channel.
+    /// Channel 2 of the interval timer.
     Pit,
 }
 
-// SAFETY: the registers are mapped for good; reading an HPET or the PM timer is one access, from whichever CPU. The PIT,
-// whose reading is several, is read by the boot processor alone.
-unsafe impl Send for ReferenceClock {}
-// SAFETY: shared use is reading: one access for an HPET or the PM timer, from whichever CPU; the PIT is read by the boot
-// processor alone.
-unsafe impl Sync for ReferenceClock {}
+// SAFETY: the registers stay mapped (`hpet`), on all CPUs. Any CPU may read an HPET or the PM timer, by one access. Reading
+// the PIT takes several accesses; only the BSP does it (`is_clock` keeps it from being the clock).
+unsafe impl Send for ReferenceTimer {}
+// SAFETY: shared use is reading. An HPET or the PM timer is read by one access; the PIT is read only by the BSP (`is_clock`).
+unsafe impl Sync for ReferenceTimer {}
 
-impl ReferenceClock {
-    /// The timers that the machine seems to have, the best first: an HPET's steps are the shortest, and reading the PIT
-    /// takes three port accesses. Only the last is tried without being listed anywhere.
-    pub fn candidates(platform: &Platform) -> [Option<ReferenceClock>; 3] {
+impl ReferenceTimer {
+    /// Finds the machine's reference timers and starts them, the best first: an HPET has the finest resolution, and reading the
+    /// PIT takes three port accesses. The firmware lists the first two; the PIT is assumed to exist.
+    ///
+    /// **Context:** the BSP, once.
+    pub fn candidates(platform: &Platform) -> [Option<ReferenceTimer>; 3] {
         [
-            platform.hpet.and_then(ReferenceClock::hpet),
-            platform.pm_timer.map(ReferenceClock::PmTimer),
-            Some(ReferenceClock::pit()),
+            platform.hpet.and_then(ReferenceTimer::hpet),
+            platform.pm_timer.map(ReferenceTimer::PmTimer),
+            Some(ReferenceTimer::pit()),
         ]
     }
 
-    /// The HPET at that address, running. One that is not there is reported.
-    fn hpet(physical: u64) -> Option<ReferenceClock> {
+    /// Maps and starts the HPET at this physical address. An invalid one is reported.
+    fn hpet(physical: u64) -> Option<ReferenceTimer> {
         let defect = |reason: fmt::Arguments<'_>| {
             report_defect(&Defect { table: "HPET", address: Some(physical), offset: None, reason });
         };
         let mapped = memory::map_device(Device::Hpet, physical, HPET_BYTES);
-        let mapped = mapped.inspect_err(|error| defect(format_args!("the timer {error}: not used"))).ok()?;
+        let mapped = mapped.inspect_err(|error| defect(format_args!("{error}: ignoring the timer"))).ok()?;
         let registers = mapped.cast::<u64>().as_ptr();
-        // SAFETY: `map_device` has mapped the registers as a device's, and reading them has no effect.
+        // SAFETY: `map_device` has mapped the registers as device memory. A read has no side effect.
         let capabilities = unsafe { registers.byte_add(HPET_CAPABILITIES).read_volatile() };
         let Some(clock) = CounterSpec::hpet_by_capabilities(capabilities) else {
-            defect(format_args!("no timer there: its capabilities read as {capabilities:#x}: not used"));
-            // SAFETY: the page is that device's alone (`map_device`), and `registers` is not used again.
+            defect(format_args!("invalid capabilities {capabilities:#x}: ignoring the timer"));
+            // SAFETY: `map_device` above mapped this range, and `registers` is not used again.
             unsafe { memory::unmap_device(physical, HPET_BYTES) };
             return None;
         };
-        // Firmware may have left a timer that sends messages, which no interrupt controller masks.
+        // Firmware may have enabled a timer that delivers its interrupt as a message, which no interrupt controller masks.
         let timers = ((capabilities >> 8 & 0x1f) as usize + 1).min(HPET_TIMERS);
         for timer in 0..timers {
-            // SAFETY: `HPET_TIMERS` of them lie in the registers, which are mapped as a device's, and only the BSP, once, is
-            // here. The timer raises no interrupts from then on.
+            // SAFETY: `HPET_TIMERS` registers lie within the range that `map_device` has mapped. Only the BSP accesses them,
+            // once (**Context** of `candidates`). The write disables the timer's interrupts.
             unsafe {
                 let configuration = registers.byte_add(HPET_TIMER_0 + timer * HPET_TIMER_BYTES);
                 configuration.write_volatile(configuration.read_volatile() & !HPET_TIMER_RAISES);
             }
         }
-        // SAFETY: mapped as a device's for the kernel's lifetime from here on, and only the BSP, once, is here. The counter must
-        // run in order to be read; no timer raises interrupts, by the loop above.
+        // SAFETY: `map_device` has mapped the registers, which stay mapped from here on. Only the BSP accesses them, once.
+        // The write starts the counter; no timer raises interrupts, because of the loop above.
         unsafe {
             let configuration = registers.byte_add(HPET_CONFIGURATION);
             configuration.write_volatile(configuration.read_volatile() & !HPET_LEGACY | HPET_ENABLE);
         }
-        Some(ReferenceClock::Hpet { registers, clock })
+        Some(ReferenceTimer::Hpet { registers, clock })
     }
 
-    fn pit() -> ReferenceClock {
-        // SAFETY: channel 2 drives the speaker and nothing else. Its gate is opened, the speaker's is closed.
+    /// Starts channel 2 of the PIT.
+    fn pit() -> ReferenceTimer {
+        // SAFETY: channel 2 drives only the speaker. The write enables its gate and disables the speaker's data.
         unsafe {
             let mut control = Port::<u8>::new(SPEAKER_CONTROL);
             let value = control.read();
@@ -116,45 +118,47 @@ impl ReferenceClock {
             channel.write(0);
             channel.write(0);
         }
-        ReferenceClock::Pit
+        ReferenceTimer::Pit
     }
 
-    /// Whether it can be the clock itself: the PIT wraps before anybody looks, and cannot be read by two CPUs at once.
+    /// Whether the timer can be the clock source. The PIT cannot: it wraps after 55 ms, and two CPUs cannot read it at once.
     pub fn is_clock(&self) -> bool {
-        !matches!(self, ReferenceClock::Pit)
+        !matches!(self, ReferenceTimer::Pit)
     }
 
-    /// Its name in reports.
+    /// The name in reports.
     pub fn name(&self) -> &'static str {
         match self {
-            ReferenceClock::Hpet { .. } => "hpet",
-            ReferenceClock::PmTimer(_) => "pm_timer",
-            ReferenceClock::Pit => "pit",
+            ReferenceTimer::Hpet { .. } => "hpet",
+            ReferenceTimer::PmTimer(_) => "pm_timer",
+            ReferenceTimer::Pit => "pit",
         }
     }
 
-    /// How its readings are to be understood.
+    /// The frequency, width and direction of the counter.
     pub fn clock(&self) -> CounterSpec {
         match self {
-            ReferenceClock::Hpet { clock, .. } => *clock,
-            ReferenceClock::PmTimer(timer) => CounterSpec::pm_timer(timer.wide),
-            ReferenceClock::Pit => CounterSpec::pit(),
+            ReferenceTimer::Hpet { clock, .. } => *clock,
+            ReferenceTimer::PmTimer(timer) => CounterSpec::pm_timer(timer.wide),
+            ReferenceTimer::Pit => CounterSpec::pit(),
         }
     }
 
-    /// Its count.
+    /// Reads the counter.
+    ///
+    /// **Context:** any; for the PIT the BSP alone.
     pub fn read(&self) -> u64 {
         match self {
-            // SAFETY: mapped for good; reading has no effect.
-            ReferenceClock::Hpet { registers, .. } => unsafe {
+            // SAFETY: `hpet` mapped the registers and never unmaps them. A read has no side effect.
+            ReferenceTimer::Hpet { registers, .. } => unsafe {
                 registers.byte_add(HPET_MAIN_COUNTER).read_volatile()
             },
-            // SAFETY: reading the timer's port has no effect.
-            ReferenceClock::PmTimer(timer) => {
+            ReferenceTimer::PmTimer(timer) => {
+                // SAFETY: the FADT names this port as the PM timer's (`Platform::pm_timer`). A read has no side effect.
                 u64::from(unsafe { PortReadOnly::<u32>::new(timer.port).read() })
             }
-            // SAFETY: latching and reading channel 2 does not disturb its count; no other code uses the PIT.
-            ReferenceClock::Pit => unsafe {
+            // SAFETY: latching and reading channel 2 does not change its count, and no other code uses the PIT.
+            ReferenceTimer::Pit => unsafe {
                 Port::<u8>::new(PIT_COMMAND).write(PIT_LATCH);
                 let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
                 let low = channel.read();

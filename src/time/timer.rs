@@ -1,21 +1,20 @@
-//! Each CPU's timers, on its own APIC timer.
+//! Per-CPU timers on the local APIC timer.
 //!
-//! [`after`] and [`every`] put a timer into the queue of the CPU that calls, which interrupts itself when the earliest is
-//! due; [`cancel`] takes one out from any CPU. The queue is a [`Heap`](super::heap::Heap) behind a lock of its own, since
-//! others may cancel; callbacks run without the lock, so they may arm and cancel. Its first [`INLINE`] timers need no
-//! memory, so the kernel's own waits never lack any; beyond that the storage doubles in blocks of frames, which go back
-//! when few timers are left.
+//! [`after`] and [`every`] add a timer to the queue of the calling CPU, whose APIC timer interrupts when the earliest timer
+//! is due. [`cancel`] removes a timer from any CPU's queue. Each queue is a [`Heap`](super::heap::Heap) with its own lock,
+//! because other CPUs may cancel. Callbacks run without the lock, so they may arm and cancel timers. The first [`INLINE`]
+//! timers use static storage, so the kernel's own waits never lack memory. Beyond that, storage doubles in blocks of frames,
+//! which are freed when few timers are left.
 //!
-//! A timer is never early: deadlines are rounded up, and the interrupt looks at the clock. The APIC's count has 32 bits,
-//! and its frequency is measured, so an interrupt may come before anything is due; then it is set again for the rest. If
-//! the whole machine was stopped for a while, one interrupt finds all timers that are due, each runs once, and a periodic
-//! one is told how many periods it missed.
+//! A timer is never early: deadlines are rounded up, and the interrupt handler reads the clock. The APIC timer's count has 32
+//! bits and its frequency is measured, so an interrupt may occur before a timer is due; the handler then sets the APIC timer
+//! again. After the host has stopped the machine, one interrupt handles all due timers. Each callback runs once; that of a
+//! periodic timer receives the number of missed periods.
 //!
-//! While a CPU is offline, the boot processor serves its timers (`guests`).
+//! While a CPU is offline, the BSP runs its timers (`orphaned`).
 
-mod guests;
-#[cfg(feature = "shell")]
-mod look;
+mod armed;
+mod orphaned;
 mod queue;
 mod slow;
 
@@ -24,14 +23,14 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::time::Duration;
 
-pub(crate) use guests::{Guest, host, resume, suspend};
 #[cfg(feature = "shell")]
-pub(crate) use look::{Armed, look};
+pub(crate) use armed::{ArmedTimer, armed_timers};
+pub(crate) use orphaned::{DetachedTimers, adopt, detach, reattach};
 use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve};
 
 use super::Clock;
 use super::calibration::{AlarmScale, NS_PER_SECOND};
-use super::heap::{Key, Place, Slot, Storage};
+use super::heap::{HeapNode, Key, Storage, TimerSlot};
 use super::now::{now_ns, now_ns_unordered};
 use crate::apic::{self, TimerMode};
 use crate::cpu::per_cpu::{PerCpu, gs_base};
@@ -43,31 +42,32 @@ use crate::sync::SpinLockIrq;
 use crate::wire::Bucket;
 use crate::{per_cpu, trace};
 
-/// Timers that each CPU has room for without asking the frame allocator.
+/// How many timers each CPU has static storage for.
 pub const INLINE: usize = 16;
 
-/// How far ahead a TSC deadline is set at most: no sum with the TSC overflows.
+/// The farthest TSC deadline, in cycles from now: no sum with the TSC overflows.
 const FARTHEST_CYCLES: u64 = u64::MAX >> 1;
 
-/// The longest delay and the longest period: 146 years, so that no sum of it and the time overflows.
+/// The longest delay and period in nanoseconds: 146 years, so that no sum with the time overflows.
 const LONGEST_NS: u64 = 1 << 62;
 
-/// What a timer calls, in the timer interrupt of the CPU that armed it (of the boot processor, while that CPU is offline),
-/// interrupts off: it must be quick and must not wait. It may arm and cancel timers, this one as well.
+/// A timer's callback. It must be short and must not block. It may arm and cancel timers, its own included.
+///
+/// **Context:** the timer interrupt of the CPU that armed the timer (of the BSP while that CPU is offline), interrupts off.
 pub type Callback = fn(&Expiry);
 
-/// A timer that is due.
+/// What a callback receives.
 #[derive(Clone, Copy, Debug)]
 pub struct Expiry {
-    /// What it was armed with.
+    /// The `data` that the timer was armed with.
     pub data: usize,
-    /// When it was to expire, in nanoseconds as [`now_ns`] counts them.
+    /// The deadline, in nanoseconds of [`now_ns`].
     pub deadline_ns: u64,
-    /// Of a periodic timer, the periods that have gone by altogether since then, for which there is no call.
+    /// For a periodic timer, the number of whole periods since the deadline, for which the callback is not called.
     pub missed: u64,
 }
 
-/// An armed timer. It may be kept for as long as one likes: of a timer that has expired, it names nothing.
+/// Identifies an armed timer. It stays valid forever, and matches no other timer after this one has expired.
 #[derive(Clone, Copy)]
 pub struct TimerId {
     queue: &'static SpinLockIrq<Queue>,
@@ -77,9 +77,9 @@ pub struct TimerId {
 /// Why a timer was not armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerError {
-    /// No memory for more timers than these.
+    /// No memory for another timer.
     OutOfMemory {
-        /// How many timers this CPU has.
+        /// How many timers this CPU has armed.
         timers: usize,
     },
 }
@@ -87,29 +87,31 @@ pub enum TimerError {
 impl fmt::Display for TimerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TimerError::OutOfMemory { timers } = self;
-        write!(f, "no memory for another timer beside {timers}")
+        write!(f, "out of memory: no room for a timer beside {timers} armed ones")
     }
 }
 
 per_cpu! {
+    /// This CPU's timers.
     static QUEUE: SpinLockIrq<Queue> = SpinLockIrq::new(Queue::new());
-    /// Whether the queue has been given the two below.
+    /// Whether the queue uses the two variables below.
     static HAS_STORAGE: Cell<bool> = Cell::new(false);
-    static FIRST_PLACES: UnsafeCell<[Place; INLINE]> = UnsafeCell::new([Place::EMPTY; INLINE]);
-    static FIRST_SLOTS: UnsafeCell<[Slot<Timer>; INLINE]> = UnsafeCell::new([Slot::EMPTY; INLINE]);
+    static FIRST_NODES: UnsafeCell<[HeapNode; INLINE]> = UnsafeCell::new([HeapNode::EMPTY; INLINE]);
+    static FIRST_SLOTS: UnsafeCell<[TimerSlot<Timer>; INLINE]> = UnsafeCell::new([TimerSlot::EMPTY; INLINE]);
 }
 crate::name_lock!(per_cpu QUEUE);
 
-/// How all CPUs' APIC timers are set.
+/// The mode and scale of all CPUs' APIC timers.
 static HARDWARE: SpinLockIrq<Hardware> = SpinLockIrq::new(Hardware::NONE);
 crate::name_lock!(HARDWARE);
 
-/// Chooses how timers are set, for all CPUs. Once, by the boot processor, when there is a clock; `false` if the clock
-/// tells no frequencies.
+/// Selects the mode of all CPUs' APIC timers. Returns `false` if a frequency is 0.
+///
+/// **Context:** the BSP, once, interrupts disabled, after the clock is calibrated.
 pub(super) fn init(guard: &IrqGuard, features: &Features, clock: &Clock) -> bool {
     let deadline_mode = apic::deadline_mode_works(guard, features);
     if features.tsc_deadline && !deadline_mode {
-        log::warn!("the APIC timer's TSC-deadline mode is offered and does nothing: counting down instead");
+        log::warn!("APIC timer: TSC-deadline mode does not work, using one-shot mode");
     }
     let (mode, scale) = if deadline_mode {
         (TimerMode::TscDeadline, AlarmScale::new(clock.tsc_hz, FARTHEST_CYCLES))
@@ -122,34 +124,32 @@ pub(super) fn init(guard: &IrqGuard, features: &Features, clock: &Clock) -> bool
     true
 }
 
-/// How the timers are set.
+/// The mode of the APIC timers.
 pub(crate) fn mode() -> TimerMode {
     HARDWARE.lock().mode.unwrap_or(TimerMode::OneShot)
 }
 
-/// Makes this CPU's timers ready, after its APIC is on. A second call on a CPU only sets the APIC timer up again, as
-/// [`restart`] does.
+/// Starts this CPU's timer queue. Further calls on a CPU only set up the APIC timer again, as [`restart`] does.
+///
+/// **Context:** interrupts disabled, after the local APIC is enabled.
 pub(crate) fn start(guard: &IrqGuard) {
     if !HAS_STORAGE.get() {
         HAS_STORAGE.set(true);
-        // SAFETY: nothing else names the two variables, and `HAS_STORAGE`, which is set above with interrupts off (`guard`),
-        // lets each CPU come here once: these are the only references. A CPU's area is never freed.
+        // SAFETY: no other code names the two variables, and each CPU creates these references once: it has set `HAS_STORAGE`
+        // above, with interrupts disabled (`guard`). Per-CPU areas are never freed.
         let storage = unsafe {
-            Storage {
-                places: &mut *(*FIRST_PLACES.as_ptr()).get(),
-                slots: &mut *(*FIRST_SLOTS.as_ptr()).get(),
-            }
+            Storage { nodes: &mut *(*FIRST_NODES.as_ptr()).get(), slots: &mut *(*FIRST_SLOTS.as_ptr()).get() }
         };
-        // An empty heap goes anywhere.
+        // An empty heap fits into any storage.
         let _ = own(guard).lock_under(guard).heap.move_to(storage);
     }
     restart(guard);
 }
 
-/// Sets this CPU's APIC timer up once more, as [`mode`] now says. No timer is lost. On each CPU after [`decide`] has
-/// changed the clock.
+/// Sets up this CPU's APIC timer in the current [`mode`]. No timer is lost. Each CPU calls this after
+/// [`select_clocksource`](super::select_clocksource) has switched the clock source.
 ///
-/// [`decide`]: super::decide
+/// **Context:** interrupts disabled.
 pub(crate) fn restart(guard: &IrqGuard) {
     let hardware = *HARDWARE.lock();
     apic::start_timer(guard, hardware.mode.unwrap_or(TimerMode::OneShot));
@@ -159,31 +159,40 @@ pub(crate) fn restart(guard: &IrqGuard) {
     queue.set_hardware(guard, first_ns);
 }
 
-/// A TSC whose rate is unknown tells no deadline: from now on CPUs count down, each from its next [`restart`] on.
-pub(super) fn give_up_deadline_mode(clock: &Clock) {
+/// Selects one-shot mode, because an unstable TSC cannot serve as a deadline. Takes effect on each CPU at its next [`restart`].
+///
+/// **Context:** the BSP.
+pub(super) fn disable_deadline_mode(clock: &Clock) {
     if let Some(scale) = AlarmScale::new(clock.apic_timer_hz, u64::from(u32::MAX)) {
         *HARDWARE.lock() = Hardware { mode: Some(TimerMode::OneShot), scale };
     }
 }
 
-/// Calls `callback` on this CPU, once, not before that time is over. Any context but an NMI; with interrupts on it may
-/// wait for memory as [`FrameRange::alloc`] does.
+/// Arms a timer that calls `callback` on this CPU once, not before `delay` has passed.
+///
+/// **Context:** any but NMI. With interrupts enabled it may block for memory as [`FrameRange::alloc`] does.
 ///
 /// # Errors
-/// No memory. With fewer than [`INLINE`] timers that does not happen.
+/// [`TimerError::OutOfMemory`]; never if this CPU has fewer than [`INLINE`] timers.
 #[inline]
 pub fn after(delay: Duration, callback: Callback, data: usize) -> Result<TimerId, TimerError> {
     arm(ns_of(delay), Timer { callback, data, period_ns: 0 })
 }
 
-/// Calls `callback` on this CPU each time that a period is over, until it is cancelled. Deadlines do not drift; a period
-/// of 0 counts as one nanosecond. Context and errors as for [`after`].
+/// Arms a timer that calls `callback` on this CPU at the end of each period, until it is cancelled. Deadlines do not drift. A
+/// period of 0 counts as one nanosecond.
+///
+/// **Context:** any but NMI. With interrupts enabled it may block for memory as [`FrameRange::alloc`] does.
+///
+/// # Errors
+/// [`TimerError::OutOfMemory`]; never if this CPU has fewer than [`INLINE`] timers.
 #[inline]
 pub fn every(period: Duration, callback: Callback, data: usize) -> Result<TimerId, TimerError> {
     let period_ns = ns_of(period).max(1);
     arm(period_ns, Timer { callback, data, period_ns })
 }
 
+/// Converts a duration to nanoseconds, at most [`LONGEST_NS`].
 #[inline]
 fn ns_of(duration: Duration) -> u64 {
     let whole = duration.as_secs().saturating_mul(NS_PER_SECOND);
@@ -191,7 +200,7 @@ fn ns_of(duration: Duration) -> u64 {
 }
 
 fn arm(delay_ns: u64, timer: Timer) -> Result<TimerId, TimerError> {
-    // One more, for the part of a nanosecond that the clock does not show.
+    // Plus 1, because the clock rounds down to whole nanoseconds.
     let deadline_ns = now_ns() + delay_ns + 1;
     loop {
         let guard = IrqGuard::new();
@@ -211,17 +220,18 @@ fn arm(delay_ns: u64, timer: Timer) -> Result<TimerId, TimerError> {
     }
 }
 
-/// Cancels a timer, from any CPU and any context but an NMI. Whether it did: `true` means that the callback will not be
-/// called (again); `false` that the timer was cancelled before, or has expired, in which case its callback may be running
-/// at this moment, on the CPU that armed it or on the boot processor.
+/// Cancels a timer of any CPU. Returns `true` if the callback will not be called (again). Returns `false` if the timer was
+/// cancelled before or has expired; its callback may then be running, on the CPU that armed it or on the BSP.
+///
+/// **Context:** any but NMI.
 pub fn cancel(timer: TimerId) -> bool {
     let guard = IrqGuard::new();
     let mut queue = timer.queue.lock_under(&guard);
     if queue.heap.cancel(timer.key).is_none() {
         return false;
     }
-    // A CPU that now waits for nothing shall take no interrupt. Only it can reach its APIC timer: cancelled from afar, the
-    // interrupt comes for nothing, once.
+    // An idle CPU must take no unnecessary interrupt. Only the CPU itself can access its APIC timer: if another CPU cancels,
+    // one spurious timer interrupt occurs.
     if core::ptr::eq(timer.queue, own(&guard)) && queue.armed_ns != EXPIRING {
         let first_ns = queue.heap.first_deadline_ns().unwrap_or(NEVER);
         if first_ns != queue.armed_ns {
@@ -232,34 +242,41 @@ pub fn cancel(timer: TimerId) -> bool {
     true
 }
 
-/// How many timers this CPU has.
+/// The number of timers that this CPU has armed.
+///
+/// **Context:** any but NMI.
 pub fn count() -> usize {
     let guard = IrqGuard::new();
     own(&guard).lock_under(&guard).heap.len()
 }
 
-/// How late the timers of the CPU with this area have been so far, each from its deadline to the interrupt that found it
-/// due: by powers of two, the greatest lateness of each bucket in nanoseconds and the number of timers in it, ascending.
+/// The lateness histogram of the CPU with this area: for each power of two, the greatest lateness of the bucket in
+/// nanoseconds and the number of timers in it, ascending. Lateness is the time from a deadline to the interrupt that handled
+/// the timer.
+///
+/// **Context:** any but NMI.
 ///
 /// # Safety
-/// `gs_base` is that of an area that was made by `copy_template` and lives for good.
+/// `gs_base` is that of a per-CPU area that was made by `copy_template` and is never freed.
 pub(crate) unsafe fn lateness(gs_base: usize) -> impl Iterator<Item = Bucket> {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     unsafe { QUEUE.of(gs_base) }.lock().lateness.buckets()
 }
 
+/// This CPU's queue.
 fn own(_: &IrqGuard) -> &'static SpinLockIrq<Queue> {
-    // SAFETY: the area of a CPU that runs lives for good.
+    // SAFETY: `gs_base()` is that of this CPU's area; per-CPU areas are never freed (`CpuAreas`).
     unsafe { QUEUE.of(gs_base()) }
 }
 
+/// Handles the timer interrupt.
 fn interrupt(frame: &mut TrapFrame) {
-    // At once: callbacks may take long, and the next interrupt may come meanwhile.
+    // First: the next timer interrupt may become pending while callbacks run.
     apic::end_of_interrupt();
     let guard = frame.irq_guard();
     let queue = own(guard);
-    // The first reading of the clock decides which timers are due: what callbacks arm for at once waits for the next interrupt,
-    // so that even a timer that arms itself again and again lets the interrupted code run.
+    // One reading of the clock decides which timers are due. A timer that a callback arms with delay 0 expires in the next
+    // interrupt, so that a timer that always arms itself again cannot starve the interrupted code.
     let due_ns = now_ns_unordered();
     let mut last = None;
     let mut locked = queue.lock_under(guard);
@@ -273,7 +290,7 @@ fn interrupt(frame: &mut TrapFrame) {
         locked = queue.lock_under(guard);
     }
     let first_ns = locked.heap.first_deadline_ns().unwrap_or(NEVER);
-    // The reading by which the APIC timer is set also ends the callbacks' time.
+    // This reading both sets the APIC timer and ends the measurement of the callbacks.
     let ended_ns = now_ns_unordered();
     locked.set_hardware_at(guard, first_ns, ended_ns);
     drop(locked);
@@ -282,22 +299,25 @@ fn interrupt(frame: &mut TrapFrame) {
     }
 }
 
-/// More storage for this CPU's timers than for `full`, unless somebody else has got it meanwhile.
+/// Gives this CPU's queue storage for more than `full` timers, unless a handler has already done so.
+///
+/// # Errors
+/// [`TimerError::OutOfMemory`].
 #[cold]
 fn grow(full: usize) -> Result<(), TimerError> {
     let out_of_memory = TimerError::OutOfMemory { timers: full };
     let bytes = (2 * full) * BYTES_PER_TIMER;
     let order = bytes.div_ceil(Order::FRAME.bytes()).next_power_of_two().trailing_zeros();
     let order = u8::try_from(order).ok().and_then(Order::new).ok_or(out_of_memory)?;
-    // Before the lock is taken, since this may wait where interrupts are on.
+    // Before the lock is taken: the allocation may block if interrupts are enabled.
     let frames = FrameRange::alloc(order).ok_or(out_of_memory)?;
     let guard = IrqGuard::new();
     let mut queue = own(&guard).lock_under(&guard);
     if queue.heap.capacity() > full {
         return Ok(());
     }
-    // SAFETY: `frames` owns the memory, which is mapped and page-aligned. It goes into `queue.frames` with the storage, and is
-    // dropped only after the heap has moved to another one: here, by the next `grow`, or by `shrink_to_inline`.
+    // SAFETY: `frames` owns the memory, which is mapped and page-aligned. It moves into `queue.frames` below, and is dropped
+    // only after the heap has moved to other storage: by the next `grow`, or by `shrink_to_inline`.
     let storage = unsafe { carve(frames.as_ptr(), frames.bytes()) };
     if let Ok(old) = queue.heap.move_to(storage)
         && queue.frames.replace(frames).is_none()

@@ -1,4 +1,4 @@
-//! Waits with interrupts on, in which the CPU halts.
+//! Waits in which the CPU halts, with interrupts enabled.
 
 use core::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::sync::{Deadline, STEP_NS, TimedOut, Timeout};
 const RECHECK_NS: u64 = STEP_NS / 2;
 
 /// Halts until the condition holds, at most until the deadline. The code that makes it true must interrupt this CPU, by
-/// `smp::wake_others` or from a handler that runs on it; a timer on this CPU ends the halt at the deadline. The condition is
-/// evaluated with interrupts on and with interrupts off.
+/// `smp::wake_others` or from a handler that runs on it. A timer on this CPU ends the halt at the deadline. The condition is
+/// evaluated with interrupts enabled and with interrupts disabled.
 ///
-/// If that interrupt cannot be sent, or is lost, this CPU sees by itself that the condition holds, within [`RECHECK_NS`]. If
-/// there is no memory for the timer, the CPU polls instead of halting.
+/// If that interrupt is lost, this CPU detects within [`RECHECK_NS`] that the condition holds. Without memory for the timer the
+/// CPU polls instead of halting.
 ///
 /// **Context:** thread, interrupts on, no lock held.
 ///
@@ -23,21 +23,21 @@ const RECHECK_NS: u64 = STEP_NS / 2;
 /// [`TimedOut`] if the condition does not hold at the deadline.
 ///
 /// # Panics
-/// With interrupts off.
+/// If interrupts are disabled.
 pub fn halt_until(deadline: &Deadline, condition: impl Fn() -> bool) -> Result<(), TimedOut> {
     halt(|| deadline.remaining_ns(), condition, || {})
 }
 
-/// As [`halt_until`], with a [`Timeout`], which a stopped host does not use up. `at_recheck` is called with interrupts on when
-/// the condition has not held for [`RECHECK_NS`], again and again.
+/// [`halt_until`] with a [`Timeout`], which does not count time in which the host has stopped the machine. `at_recheck` is
+/// called with interrupts enabled each time that the condition has not held for [`RECHECK_NS`].
 ///
-/// **Context:** as for [`halt_until`].
+/// **Context:** thread, interrupts on, no lock held.
 ///
 /// # Errors
-/// [`TimedOut`] if the condition does not hold when nothing of the time-out is left.
+/// [`TimedOut`] if the condition does not hold when the time-out has passed.
 ///
 /// # Panics
-/// With interrupts off.
+/// If interrupts are disabled.
 pub fn halt_for(
     timeout: &mut Timeout,
     condition: impl Fn() -> bool,
@@ -59,7 +59,7 @@ fn halt(
     loop {
         let left = left_ns();
         let recheck = Deadline::after_us(left.min(RECHECK_NS).div_ceil(1000));
-        console::send_late();
+        console::send_overdue();
         let holds = halt_once(&recheck, &condition);
         if holds || left == 0 {
             return if holds { Ok(()) } else { Err(TimedOut) };
@@ -68,9 +68,9 @@ fn halt(
     }
 }
 
-/// Halts until the condition holds or that time has come; whether it holds.
+/// Halts until the condition holds or the deadline has passed. Returns whether the condition holds.
 fn halt_once(until: &Deadline, condition: &impl Fn() -> bool) -> bool {
-    // The interrupt by itself is what ends the halt.
+    // The timer's interrupt ends the halt; its callback does nothing.
     let alarm = timer::after(Duration::from_nanos(until.remaining_ns()), |_| {}, 0);
     let holds = loop {
         let mut guard = IrqGuard::new();
@@ -91,12 +91,12 @@ fn halt_once(until: &Deadline, condition: &impl Fn() -> bool) -> bool {
     holds
 }
 
-/// Halts for so long.
+/// Halts for at least `duration`.
 ///
 /// **Context:** thread, interrupts on, no lock held.
 ///
 /// # Panics
-/// With interrupts off.
+/// If interrupts are disabled.
 pub fn sleep(duration: Duration) {
     let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let _ = halt_until(&Deadline::after_us(us.saturating_add(1)), || false);

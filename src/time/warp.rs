@@ -1,10 +1,10 @@
-//! Whether all CPUs' TSCs tell the same time.
+//! The TSC sync check: are the TSCs of all CPUs in step?
 //!
-//! The boot processor and one other CPU at a time read their TSC against the greatest value that any CPU has read so far.
-//! One that reads less is behind the CPU that was there before it, by at least the difference: its TSC *warps*. That is
-//! found only where readings of the two alternate, so they go on until many have, or [`LIMIT_US`] are over. In pairs, since
-//! under an emulator with fewer cores than CPUs many at once would mostly wait for each other's turn. Two that an emulator
-//! does not run at once take turns instead, by calls: their readings then alternate, if at longer intervals.
+//! The BSP and one AP at a time compare their TSCs with the greatest value that any CPU has read so far. A CPU that reads
+//! less is behind the CPU that read the greatest value, by at least the difference: a TSC *warp*. This is detected only where
+//! readings of the two CPUs alternate, so both continue until many have alternated, or for [`LIMIT_US`]. The check runs in
+//! pairs: under an emulator with fewer cores than CPUs, many CPUs at once would mostly wait for each other. Two CPUs that an
+//! emulator does not run in parallel alternate by calls instead ([`ping_pong`]), at longer intervals.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -12,90 +12,100 @@ use super::now::read_counter;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;
 
-/// How often a CPU wants to find another's reading between two of its own, and how often at least. (The first it finds in
-/// any case: the boot processor's last.)
-const MEETINGS: u32 = 64;
-const FEWEST_MEETINGS: u32 = 5;
+/// How many samples a CPU takes, and how many suffice. A sample is a reading of another CPU between two readings of this CPU.
+/// (An AP always gets one: the BSP's last reading.)
+const SKEW_SAMPLES: u32 = 64;
+const MIN_SKEW_SAMPLES: u32 = 5;
 
-/// How long a CPU tries at most, in microseconds, and how long the boot processor tries with it: the other has to be
-/// interrupted first.
+/// How long an AP samples at most, in microseconds, and how long the BSP does: the AP must be interrupted first.
 const LIMIT_US: u64 = 500;
 const LIMIT_OF_BSP_US: u64 = 1_000;
 
-/// So many readings a CPU makes in any case, and so many between two looks at the limit: an emulator may spend all that
-/// time on translating the first.
+/// The readings between two checks of the time limit. Also the least number of readings: an emulator may spend the whole time
+/// limit on translating the first one.
 const READINGS: u32 = 64;
 
 /// The greatest reading so far.
 static GREATEST: AtomicU64 = AtomicU64::new(0);
-/// By how much a reading was less, at most.
+/// The largest difference by which a reading was less than [`GREATEST`].
 static SKEW: AtomicU64 = AtomicU64::new(0);
+/// How many readings were less than [`GREATEST`].
 static WARPS: AtomicU64 = AtomicU64::new(0);
-static MET: AtomicU64 = AtomicU64::new(0);
-/// CPUs that have begun, and those that are done.
-static BEGUN: AtomicU32 = AtomicU32::new(0);
-static DONE: AtomicU32 = AtomicU32::new(0);
-/// How often the last CPU that was done had met another.
-static MET_BY_LAST: AtomicU32 = AtomicU32::new(0);
-/// CPUs that have met another often enough.
+/// Samples so far.
+static SAMPLES: AtomicU64 = AtomicU64::new(0);
+/// How many APs have been asked to sample, and how many have finished.
+static ASKED: AtomicU32 = AtomicU32::new(0);
+static FINISHED: AtomicU32 = AtomicU32::new(0);
+/// Samples of the AP that finished last.
+static LAST_SAMPLES: AtomicU32 = AtomicU32::new(0);
+/// APs with enough samples.
 static COMPARED: AtomicU32 = AtomicU32::new(0);
 
-/// What the CPUs have found.
+/// The result of the TSC sync check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warp {
-    /// By how many cycles a TSC was behind another, at most; 0 if none was.
+    /// The largest skew seen between two TSCs, in cycles; 0 if there was none.
     pub skew_cycles: u64,
-    /// How often that was seen.
+    /// How often a TSC was behind another.
     pub times: u64,
-    /// How often the readings of two CPUs alternated.
-    pub meetings: u64,
-    /// CPUs that were compared with another, often enough.
+    /// How often readings of two CPUs alternated.
+    pub samples: u64,
+    /// The number of APs with enough samples.
     pub cpus: u32,
 }
 
-/// The boot processor's part, with one other CPU: `ask` is to make that CPU call [`answer_for_warps`](answer), soon, and says
-/// whether it will. Gives whether the two have met often enough; else that CPU is one to [take turns](take_turns) with.
-pub fn look(ask: impl FnOnce() -> bool) -> bool {
+/// Compares the TSCs of the BSP and one AP. `ask` makes the AP call [`answer_skew_sample`](answer) and returns whether it will.
+/// Returns whether there were enough samples; if not, the AP is one for [`ping_pong`].
+///
+/// **Context:** the BSP, interrupts enabled. Disables interrupts for up to 1 ms.
+pub fn sample(ask: impl FnOnce() -> bool) -> bool {
     let _guard = IrqGuard::new();
-    let begun = BEGUN.load(Ordering::Relaxed) + 1;
+    let asked = ASKED.load(Ordering::Relaxed) + 1;
     if !ask() {
         return false;
     }
-    BEGUN.store(begun, Ordering::Relaxed);
-    let is_done = || DONE.load(Ordering::Acquire) >= begun;
+    ASKED.store(asked, Ordering::Relaxed);
+    let is_done = || FINISHED.load(Ordering::Acquire) >= asked;
     alternate(LIMIT_OF_BSP_US, |_| is_done());
-    let have_met = is_done() && MET_BY_LAST.load(Ordering::Relaxed) >= FEWEST_MEETINGS;
-    COMPARED.fetch_add(u32::from(have_met), Ordering::Relaxed);
-    have_met
+    let is_enough = is_done() && LAST_SAMPLES.load(Ordering::Relaxed) >= MIN_SKEW_SAMPLES;
+    COMPARED.fetch_add(u32::from(is_enough), Ordering::Relaxed);
+    is_enough
 }
 
-/// The boot processor's part with so many CPUs that it does not run at once with: `call` is to make all of them call
-/// [`read_for_warps`](read) and wait until they have, and says whether they have. Each finds the reading of one that came
-/// before, and this CPU finds the last. Interrupts on, so that `call` may halt.
-pub fn take_turns(cpus: u32, call: impl Fn() -> bool) {
-    let all_came = (0..FEWEST_MEETINGS).all(|_| {
+/// Compares the TSCs of the BSP and of `cpus` APs that do not run in parallel with it. `call` makes all of them call
+/// [`read_for_skew`](read), waits for them, and returns whether all have done so. Each AP compares its reading with an earlier
+/// one, and the BSP with the last one.
+///
+/// **Context:** the BSP, interrupts enabled, so that `call` may halt.
+pub fn ping_pong(cpus: u32, call: impl Fn() -> bool) {
+    let all_answered = (0..MIN_SKEW_SAMPLES).all(|_| {
         read();
         call()
     });
-    COMPARED.fetch_add(if all_came { cpus } else { 0 }, Ordering::Relaxed);
+    COMPARED.fetch_add(if all_answered { cpus } else { 0 }, Ordering::Relaxed);
 }
 
-/// The other CPU's part, as long as both run. Interrupts may be on.
+/// The AP's part of [`sample`].
+///
+/// **Context:** thread or interrupt.
 pub fn answer() {
     let _guard = IrqGuard::new();
-    let met = alternate(LIMIT_US, |met| met >= MEETINGS);
-    MET_BY_LAST.store(met, Ordering::Relaxed);
-    DONE.fetch_add(1, Ordering::AcqRel);
+    let samples = alternate(LIMIT_US, |samples| samples >= SKEW_SAMPLES);
+    LAST_SAMPLES.store(samples, Ordering::Relaxed);
+    FINISHED.fetch_add(1, Ordering::AcqRel);
 }
 
-/// One reading of two CPUs that take turns.
+/// Takes one reading for [`ping_pong`].
+///
+/// **Context:** thread or interrupt.
 pub fn read() {
     let _guard = IrqGuard::new();
     read_against(0);
-    MET.fetch_add(1, Ordering::Relaxed);
+    SAMPLES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Reads this CPU's TSC against the greatest reading; gives the greatest now, and whether it was another than `own` before.
+/// Compares this CPU's TSC with the greatest reading. Returns the greatest reading now, and whether it differed from `own`
+/// before.
 fn read_against(own: u64) -> (u64, bool) {
     let greatest = GREATEST.load(Ordering::Acquire);
     // Ordered: not before the load.
@@ -108,37 +118,41 @@ fn read_against(own: u64) -> (u64, bool) {
     (greatest.max(tsc), greatest != own)
 }
 
-/// Reads until that is so of how often it met another, or that many microseconds are over; gives how often it did.
+/// Takes readings until `is_done` of the number of samples is true, or for `limit_us` microseconds. Returns the number of
+/// samples.
 fn alternate(limit_us: u64, is_done: impl Fn(u32) -> bool) -> u32 {
     let limit = Deadline::after_us(limit_us);
-    let (mut own, mut met) = (0, 0);
+    let (mut own, mut samples) = (0, 0);
     loop {
         for _ in 0..READINGS {
-            let (greatest, met_another) = read_against(own);
-            met += u32::from(met_another);
+            let (greatest, has_alternated) = read_against(own);
+            samples += u32::from(has_alternated);
             own = greatest;
         }
-        if is_done(met) || limit.has_passed() {
+        if is_done(samples) || limit.has_passed() {
             break;
         }
     }
-    MET.fetch_add(u64::from(met), Ordering::Relaxed);
-    met
+    SAMPLES.fetch_add(u64::from(samples), Ordering::Relaxed);
+    samples
 }
 
-/// What has been found, when all that have been asked are done, at the latest at that deadline.
-pub(super) fn found(deadline: &Deadline) -> Warp {
-    let is_done = || DONE.load(Ordering::Acquire) >= BEGUN.load(Ordering::Relaxed);
+/// Waits until all APs have finished, at most until the deadline, and returns the result.
+///
+/// **Context:** the BSP.
+pub(super) fn result(deadline: &Deadline) -> Warp {
+    let is_done = || FINISHED.load(Ordering::Acquire) >= ASKED.load(Ordering::Relaxed);
     if deadline.wait_until(is_done).is_err() {
-        log::warn!("not all CPUs have shown their TSC");
+        log::warn!("TSC sync check incomplete: not all CPUs have sampled their TSC");
     }
-    // One that is ahead shows only to who reads after it, and the last may have come when this CPU had given up.
+    // A TSC that is ahead is detected only by a later reading of another CPU, and the last AP may have finished after
+    // `sample` timed out.
     let _guard = IrqGuard::new();
     read_against(0);
     Warp {
         skew_cycles: SKEW.load(Ordering::Relaxed),
         times: WARPS.load(Ordering::Relaxed),
-        meetings: MET.load(Ordering::Relaxed),
+        samples: SAMPLES.load(Ordering::Relaxed),
         cpus: COMPARED.load(Ordering::Relaxed),
     }
 }

@@ -1,19 +1,20 @@
-//! The recorder, and who has which ring.
+//! The recorder, and the assignment of rings to CPUs.
 
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::ring::{Ring, SLOT_BYTES, Slot, empty};
+use super::ring::{EventSlot, Ring, SLOT_BYTES, empty};
 use super::{RING_SLOTS, SMALL_EVENTS};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, PerCpuStorage, gs_base};
 use crate::per_cpu;
 use crate::wire::{TraceClass, TraceEvent};
 
-/// The most that is recorded, as a [`TraceClass`], or 0.
+/// The highest [`TraceClass`] that is recorded; 0 if nothing is.
 static LEVEL: AtomicU32 = AtomicU32::new(0);
 
-/// Where this CPU's ring begins while it records, else 0. These three are written by hand, for the recorder names them.
+/// The address of this CPU's ring while it records, else 0. This variable and the next two are declared without `per_cpu!`,
+/// because the recorder's assembly refers to their symbols.
 #[derive(Clone, Copy)]
 struct Base;
 
@@ -23,7 +24,7 @@ static BASE: PerCpuStorage<AtomicU64> = unsafe { PerCpuStorage::new(AtomicU64::n
 
 per_cpu!(@variable Base, AtomicU64, BASE);
 
-/// Where the next event goes, in bytes since the first.
+/// The position of the next event, in bytes since the first event.
 #[derive(Clone, Copy)]
 struct Head;
 
@@ -33,7 +34,7 @@ static HEAD: PerCpuStorage<AtomicU64> = unsafe { PerCpuStorage::new(AtomicU64::n
 
 per_cpu!(@variable Head, AtomicU64, HEAD);
 
-/// The ring's size in bytes, less one.
+/// The ring's size in bytes, minus 1.
 #[derive(Clone, Copy)]
 struct Mask;
 
@@ -44,23 +45,25 @@ static MASK: PerCpuStorage<AtomicU64> = unsafe { PerCpuStorage::new(AtomicU64::n
 per_cpu!(@variable Mask, AtomicU64, MASK);
 
 per_cpu! {
-    /// Where the ring begins, whether it records or not; 0 before there is one.
+    /// The address of this CPU's ring, whether it records or not; 0 if there is none.
     static RING: AtomicU64 = AtomicU64::new(0);
 }
 
-/// The boot processor's first ring, from before there is memory for others.
-static FIRST: [Slot; SMALL_EVENTS] = [const { empty() }; SMALL_EVENTS];
+/// The BSP's ring until memory for larger ones can be allocated.
+static FIRST: [EventSlot; SMALL_EVENTS] = [const { empty() }; SMALL_EVENTS];
 
-/// Records an event on this CPU: what `trace!` goes to where its event is wanted. Any context.
+/// Records an event on this CPU. `trace!` calls this if its event is enabled.
+///
+/// **Context:** any.
 #[inline(always)]
 pub fn record(event: TraceEvent, a: u64, b: u64) {
-    // SAFETY: the recorder takes these registers, changes no others, and writes to this CPU's ring alone.
+    // SAFETY: `octopod_trace_record` takes these registers, changes no others, and writes only to this CPU's ring.
     unsafe {
         asm!(
             "call {recorder}",
             recorder = sym octopod_trace_record,
-            // The whole register: the recorder ORs the position into all of it, and what an operand of 32 bits leaves in the
-            // upper half is undefined (Rust reference, inline assembly, register operands).
+            // A 64-bit operand: the recorder ORs the position into the whole register, and the upper half of a register with a
+            // 32-bit operand is undefined (Rust reference, inline assembly, register operands).
             inout("rdi") u64::from(event as u8) => _,
             in("rsi") a,
             in("r8") b,
@@ -71,10 +74,15 @@ pub fn record(event: TraceEvent, a: u64, b: u64) {
     }
 }
 
-/// Takes the event's number in RDI, its words in RSI and R8; changes RAX, RCX, RDX and RDI besides. The interrupts' entry
-/// calls it too.
+/// Records an event. Takes its number in RDI and its words in RSI and R8; clobbers RAX, RCX, RDX and RDI. The interrupt entry
+/// code calls it as well.
 ///
-/// The slot is taken by one instruction, which an interrupt cannot split; see [`ring`](super::ring) for the rest.
+/// One `xadd` reserves the slot, so an interrupt cannot split the reservation. See [`ring`](super::ring) for the protocol.
+///
+/// **Context:** any.
+///
+/// # Safety
+/// The caller follows this register convention, and GS addresses this CPU's area.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn octopod_trace_record() {
@@ -102,42 +110,45 @@ pub unsafe extern "C" fn octopod_trace_record() {
     )
 }
 
-/// Decides how much is recorded, as a [`TraceClass`] or 0, and begins on the boot processor, which calls this once, before
-/// the branches are armed.
+/// Sets the highest [`TraceClass`] that is recorded (0 for none), and starts recording on this CPU.
+///
+/// **Context:** the BSP, once, interrupts disabled, before the branches of `trace!` are enabled.
 pub fn init(_: &IrqGuard, level: u32) {
     LEVEL.store(level, Ordering::Relaxed);
     if level > 0 {
-        // SAFETY: this CPU's own area, with interrupts off.
-        unsafe { give_ring(gs_base(), &FIRST) };
+        // SAFETY: `gs_base()` is that of this CPU's own area, which is never freed, and the guard keeps interrupts disabled.
+        unsafe { install_ring(gs_base(), &FIRST) };
     }
 }
 
-/// Whether all is recorded, not only what comes seldom.
-pub fn records_all() -> bool {
+/// Whether frequent events are recorded as well as rare ones.
+pub fn records_hot_events() -> bool {
     LEVEL.load(Ordering::Relaxed) >= TraceClass::Hot as u32
 }
 
-/// Slots of the ring that each CPU shall have; 0 if nothing is recorded.
-pub fn slots_wanted() -> usize {
+/// The number of slots that each CPU's ring needs; 0 if nothing is recorded.
+pub fn ring_slots() -> usize {
     match LEVEL.load(Ordering::Relaxed) {
         0 => 0,
-        _ if records_all() => RING_SLOTS,
+        _ if records_hot_events() => RING_SLOTS,
         _ => SMALL_EVENTS,
     }
 }
 
-/// Gives a CPU a ring of a power of two of empty slots; what it has recorded so far moves there.
+/// Installs a ring for a CPU, and copies the events that it has recorded so far. `slots` are empty; their number is a power
+/// of 2.
 ///
 /// # Safety
-/// `gs_base` is that of an area that lives for good, of this CPU with interrupts off or of one that does not run yet.
-pub unsafe fn give_ring(gs_base: usize, slots: &'static [Slot]) {
+/// `gs_base` is that of a per-CPU area that is never freed. The area belongs to this CPU, with interrupts disabled, or to a
+/// CPU that does not run yet.
+pub unsafe fn install_ring(gs_base: usize, slots: &'static [EventSlot]) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (base, head, mask, ring) =
         unsafe { (Base.of(gs_base), Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let so_far = unsafe { ring_of(gs_base) };
     base.store(0, Ordering::Relaxed);
-    // A handler of this CPU may read the ring meanwhile: it must not find the old slots with the new mask.
+    // An NMI handler of this CPU may read the ring now: it must not see the old slots with the new mask.
     ring.store(0, Ordering::Relaxed);
     core::sync::atomic::compiler_fence(Ordering::SeqCst);
     let new_head = AtomicU64::new(0);
@@ -154,10 +165,12 @@ pub unsafe fn give_ring(gs_base: usize, slots: &'static [Slot]) {
     base.store(address, Ordering::Release);
 }
 
-/// The ring of the CPU with that GS base, if it has one. Any context; what is being written meanwhile counts as lost.
+/// Returns the ring of the CPU with this GS base; `None` if it has none. An event that the CPU is writing counts as lost.
+///
+/// **Context:** any.
 ///
 /// # Safety
-/// `gs_base` is that of an area that lives for good.
+/// `gs_base` is that of a per-CPU area that is never freed.
 pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (head, mask, ring) = unsafe { (Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
@@ -166,18 +179,20 @@ pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
     if address == 0 {
         return None;
     }
-    // SAFETY: `give_ring` stores the mask before the address (`Release`), and no address while they do not belong together, so
-    // the slots are as many. They are atomic and never freed.
+    // SAFETY: `install_ring` stores the mask before the address (Release), and stores address 0 before it changes the mask,
+    // so the mask gives the number of slots at this address. Slots are atomic and never freed (`&'static`).
     let slots = unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(address), slots) };
     Some(Ring::new(slots, head))
 }
 
-/// Lets a CPU record, or not, from now on; what its recorder has begun it still ends.
+/// Starts or stops recording on a CPU. A record in progress is completed.
+///
+/// **Context:** any.
 ///
 /// # Safety
-/// `gs_base` is that of an area that lives for good.
-pub unsafe fn set_recording(gs_base: usize, records: bool) {
+/// `gs_base` is that of a per-CPU area that is never freed.
+pub unsafe fn set_recording(gs_base: usize, is_recording: bool) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (base, ring) = unsafe { (Base.of(gs_base), RING.of(gs_base)) };
-    base.store(if records { ring.load(Ordering::Relaxed) } else { 0 }, Ordering::Release);
+    base.store(if is_recording { ring.load(Ordering::Relaxed) } else { 0 }, Ordering::Release);
 }

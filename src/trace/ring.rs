@@ -1,50 +1,50 @@
-//! A ring of events that one CPU writes and anybody reads.
+//! A ring of events. One CPU writes it; any CPU reads it.
 //!
-//! A slot is four words: position and number of the event, TSC, and the event's own two. Whoever records first moves the
-//! head on, by one instruction that no interrupt splits, so that what interrupts it takes the next slot; then writes the
-//! slot, the first word last. A reader takes a slot only if its first word is of the position that it looks for, and if
-//! the head, read afterwards, says that nobody can have begun to overwrite it (x86 keeps the order of stores, and that of
-//! loads: SDM Vol. 3A, 9.2.2). What it cannot take is counted as lost.
+//! A slot is four words: position and event number, TSC, and the event's two words. A writer first advances the head by one
+//! instruction, so that an interrupt takes the next slot. Then it writes the slot, the first word last. A reader accepts a slot
+//! only if its first word has the expected position and the head, read afterwards, shows that no writer can have begun to
+//! overwrite the slot. This relies on the x86 order of stores and of loads (SDM Vol. 3A, 9.2.2). A slot that is not accepted
+//! counts as lost.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::wire::RecordedEvent;
 
-/// Words of a slot.
+/// Words in a slot.
 pub const SLOT_WORDS: usize = 4;
 
-/// Bytes of a slot, in which positions are counted.
+/// Bytes in a slot. Positions count bytes.
 pub const SLOT_BYTES: u64 = 8 * SLOT_WORDS as u64;
 
-/// A slot.
-pub type Slot = [AtomicU64; SLOT_WORDS];
+/// A slot of a ring.
+pub type EventSlot = [AtomicU64; SLOT_WORDS];
 
-/// An empty slot.
-pub const fn empty() -> Slot {
+/// Returns an empty slot.
+pub const fn empty() -> EventSlot {
     [const { AtomicU64::new(0) }; SLOT_WORDS]
 }
 
-/// A ring as a reader sees it.
+/// A ring and its head.
 #[derive(Clone, Copy)]
 pub struct Ring<'a> {
-    slots: &'a [Slot],
-    /// Where the next event goes, in bytes since the first.
+    slots: &'a [EventSlot],
+    /// The position of the next event, in bytes since the first event.
     head: &'a AtomicU64,
 }
 
 impl<'a> Ring<'a> {
-    /// A ring of a power of two of slots.
-    pub fn new(slots: &'a [Slot], head: &'a AtomicU64) -> Ring<'a> {
+    /// Creates a ring. The number of slots is a power of 2.
+    pub fn new(slots: &'a [EventSlot], head: &'a AtomicU64) -> Ring<'a> {
         debug_assert!(slots.len().is_power_of_two());
         Ring { slots, head }
     }
 
-    /// Events that were begun, overwritten ones among them.
+    /// The number of events recorded so far, including overwritten ones and those in progress.
     pub fn recorded(&self) -> u64 {
         self.head.load(Ordering::Acquire) / SLOT_BYTES
     }
 
-    /// The newest events, at most that many, oldest first; `None` for one that is lost.
+    /// Returns at most `most` of the newest events, oldest first; `None` for a lost one.
     pub fn newest(self, most: usize) -> impl Iterator<Item = Option<RecordedEvent>> + use<'a> {
         let end = self.head.load(Ordering::Acquire);
         let most = most.min(self.slots.len()) as u64;
@@ -58,7 +58,7 @@ impl<'a> Ring<'a> {
         let [tsc, a, b] = [1, 2, 3].map(|word: usize| slot[word].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let event = (first % SLOT_BYTES) as u8;
-        // A head that is not beyond the position belongs to a ring that was given to the CPU meanwhile.
+        // A head at or before the position belongs to a ring that `install_ring` has installed since.
         let ring_bytes = self.slots.len() as u64 * SLOT_BYTES;
         let since = self.head.load(Ordering::Acquire).checked_sub(position);
         let is_safe = since.is_some_and(|bytes| (SLOT_BYTES..=ring_bytes).contains(&bytes));
@@ -70,7 +70,8 @@ impl<'a> Ring<'a> {
         })
     }
 
-    /// What the kernel's recorder does, for one that is in no hurry. Its own CPU alone calls this.
+    /// Records an event as `octopod_trace_record` does, for code that is not performance-critical. Only the ring's own CPU
+    /// calls this.
     pub fn write(&self, traced: &RecordedEvent) {
         let position = self.head.fetch_add(SLOT_BYTES, Ordering::AcqRel);
         let slot = &self.slots[(position / SLOT_BYTES) as usize % self.slots.len()];
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept_and_the_rest_is_counted() {
+    fn newest_events_are_kept_and_all_are_counted() {
         let slots = [const { empty() }; 8];
         let head = AtomicU64::new(0);
         let ring = Ring::new(&slots, &head);
@@ -106,19 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_was_begun_and_not_written_is_lost() {
+    fn reserved_slot_that_was_not_written_is_lost() {
         let slots = [const { empty() }; 4];
         let head = AtomicU64::new(0);
         let ring = Ring::new(&slots, &head);
         (0..6).for_each(|number| ring.write(&traced(number)));
-        // An NMI has stopped the CPU here, for good.
+        // An NMI has stopped the CPU here permanently.
         head.fetch_add(SLOT_BYTES, Ordering::AcqRel);
         let expected = [Some(traced(3)), Some(traced(4)), Some(traced(5)), None];
         assert_eq!(ring.newest(4).collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn what_interrupts_a_write_takes_the_next_slot() {
+    fn interrupting_write_takes_the_next_slot() {
         let slots = [const { empty() }; 4];
         let head = AtomicU64::new(0);
         let ring = Ring::new(&slots, &head);
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overwritten_while_it_is_read_is_lost() {
+    fn slot_overwritten_during_a_read_is_lost() {
         let slots = [const { empty() }; 4];
         let head = AtomicU64::new(0);
         let ring = Ring::new(&slots, &head);
@@ -147,20 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_reset_while_the_ring_is_read_loses_the_events() {
+    fn head_reset_during_a_read_loses_the_events() {
         let slots = [const { empty() }; 4];
         let head = AtomicU64::new(0);
         let ring = Ring::new(&slots, &head);
         (0..4).for_each(|number| ring.write(&traced(number)));
         let newest = ring.newest(4);
-        // `give_ring` on another CPU: one event is in the new ring so far.
+        // `install_ring` has installed a new ring with one event.
         head.store(SLOT_BYTES, Ordering::Release);
         let expected = [Some(traced(0)), None, None, None];
         assert_eq!(newest.collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn a_reader_beside_the_writer_sees_whole_events_only() {
+    fn concurrent_reader_sees_only_complete_events() {
         let slots = [const { empty() }; 16];
         let head = AtomicU64::new(0);
         let ring = Ring::new(&slots, &head);

@@ -162,7 +162,7 @@ fn at_each_instruction_that_changes_tables_or_code() {
         "octopod::cpu::descriptors::load_descriptors",
         "octopod::cpu::machine_check::banks::",
         "octopod::apic::enable",
-        "octopod::trace::record::give_ring",
+        "octopod::trace::record::install_ring",
     ];
     let mut machine = Machine::new(1, &[]);
     let all = machine.kernel.functions(&functions);
@@ -225,9 +225,9 @@ fn at_each_instruction_of_an_ap_that_comes_too_late() {
 #[test]
 fn at_each_instruction_of_a_panic_report() {
     let mut machine = Machine::new(4, &["--inject", "panic_cpu3"]);
-    let mut all = machine.kernel.functions(&["octopod::panic::die"]);
+    let mut all = machine.kernel.functions(&["octopod::panic::panic_now"]);
     all.append(
-        &mut machine.kernel.function_starts(&["octopod::panic::speak::", "octopod::panic::remains::"]),
+        &mut machine.kernel.function_starts(&["octopod::panic::output::", "octopod::panic::crash_state::"]),
     );
     let count = all.len();
     let left = machine.strike_at(all);

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use super::{MAX_SETS, Parameter, ParameterList};
-use crate::console::cut::Cut;
 use crate::console::filter::FilterError;
+use crate::console::truncated::TruncatedText;
 use crate::wire::MAX_JSON_BYTES;
 
 /// The longest message. It has to fit into a record; `octopod::options` tests that each does.
@@ -98,12 +98,14 @@ impl fmt::Display for CommandLineError<'_> {
             CommandLineError::BadByte { offset, byte } => {
                 write!(f, "byte {byte:#04x} at offset {offset} of the command line is not printable ASCII")
             }
-            CommandLineError::UnclosedQuote { word } => write!(f, "{}: the quote is not closed", Cut(word)),
+            CommandLineError::UnclosedQuote { word } => {
+                write!(f, "{}: the quote is not closed", TruncatedText(word))
+            }
             CommandLineError::StrayQuote { word } => {
-                write!(f, "{}: quotes may only surround a whole value", Cut(word))
+                write!(f, "{}: quotes may only surround a whole value", TruncatedText(word))
             }
             CommandLineError::UnknownParameter { name, known } => {
-                write!(f, "{}: unknown parameter (known: ", Cut(name))?;
+                write!(f, "{}: unknown parameter (known: ", TruncatedText(name))?;
                 for (index, parameter) in known.into_iter().copied().flatten().enumerate() {
                     let comma = if index == 0 { "" } else { ", " };
                     write!(f, "{comma}{}", parameter.name)?;
@@ -115,7 +117,7 @@ impl fmt::Display for CommandLineError<'_> {
                 write!(f, "{name}: needs a value, as in {name}=VALUE (allowed: {parameter})")
             }
             CommandLineError::BadValue { parameter, value, error } => {
-                write!(f, "{}={}: {error}", parameter.name, Cut(value))?;
+                write!(f, "{}={}: {error}", parameter.name, TruncatedText(value))?;
                 match error {
                     ValueError::NotBuiltIn { .. } => Ok(()),
                     _ => write!(f, " (allowed: {parameter})"),
@@ -138,8 +140,8 @@ impl fmt::Display for ValueError<'_> {
             ValueError::TooManyRanges { most } => write!(f, "more than {most} ranges"),
             ValueError::NotANonce => f.write_str("not a nonce"),
             ValueError::OutOfRange => f.write_str("out of range"),
-            ValueError::UnknownName(name) => write!(f, "\"{}\" is not known", Cut(name)),
-            ValueError::GivenTwice(name) => write!(f, "\"{}\" is given twice", Cut(name)),
+            ValueError::UnknownName(name) => write!(f, "\"{}\" is not known", TruncatedText(name)),
+            ValueError::GivenTwice(name) => write!(f, "\"{}\" is given twice", TruncatedText(name)),
             ValueError::NotAscending => f.write_str("not a list of ascending numbers above 0"),
             ValueError::Filter(error) => error.fmt(f),
             ValueError::NotBuiltIn { what, feature } => {

@@ -1,4 +1,4 @@
-//! The machine's screen: what the log has said, where there is something to show it on.
+//! The machine's screen: the log on VGA's text mode or on a framebuffer.
 
 use core::ptr::NonNull;
 
@@ -7,48 +7,50 @@ use super::font::Font;
 use super::pixels::{Layout, Memory, Pixels, write_pixel};
 use super::vga::TextMode;
 use crate::console::line::SERIAL;
-use crate::console::logger::write_kept;
+use crate::console::logger::write_deferred;
 use crate::sync::SpinLockIrq;
 
-/// The screen. Taken only by who holds the console: lines come in the same order here and there.
+/// The screen. This lock is only taken under the console's, so that lines have the same order on the screen and the serial
+/// port.
 pub static SCREEN: SpinLockIrq<LiveScreen> = SpinLockIrq::new(LiveScreen::new());
 crate::name_lock!(SCREEN);
 
-/// How many glyphs are drawn at once: 104 pixels each.
+/// How many glyphs a section draws, with 104 pixels each.
 const SECTION_GLYPHS: usize = 16;
 
-/// What is shown, and where: on one of the two, or not yet. All zero at first.
+/// The text and its display: text mode, a framebuffer, or none yet. Initially all zero.
 pub struct LiveScreen {
     text: Text,
     font: Font,
     cells: Option<TextMode>,
-    pixels: Option<(Layout, Frame)>,
+    pixels: Option<(Layout, PixelMemory)>,
 }
 
-/// A frame buffer.
-struct Frame(NonNull<u8>);
+/// The memory of a framebuffer.
+struct PixelMemory(NonNull<u8>);
 
-// SAFETY: whoever holds it writes the pixels; it belongs to no CPU.
-unsafe impl Send for Frame {}
+// SAFETY: the memory is mapped on all CPUs, and the holder of the value, under the lock `SCREEN`, is the only writer.
+unsafe impl Send for PixelMemory {}
 
-impl Memory for Frame {
+impl Memory for PixelMemory {
     #[inline(always)]
     fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32) {
-        // SAFETY: a pixel of the layout, all of which is mapped (# Safety of `open_pixels`), and the lock of `SCREEN` is held.
+        // SAFETY: `Pixels::put` and `open_pixels` pass offsets within the layout, all of which is mapped (# Safety of
+        // `open_pixels`). The holder of `SCREEN` is the only writer.
         unsafe { write_pixel(self.0.add(byte), pixel_bytes, value) }
     }
 }
 
-/// What the log is shown on beside the serial line.
+/// The display that shows the log in addition to the serial port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum DisplayMode {
     /// VGA's text mode.
     Text,
-    /// Pixels, with so many columns and rows of characters.
+    /// A framebuffer.
     Pixels {
-        /// Columns.
+        /// Columns of characters.
         columns: usize,
-        /// Rows.
+        /// Rows of characters.
         rows: usize,
     },
 }
@@ -58,13 +60,13 @@ impl LiveScreen {
         LiveScreen { text: Text::new(), font: Font::blank(), cells: None, pixels: None }
     }
 
-    /// Writes text behind what is there, without drawing it; without a screen it is kept, as much as a screen would show.
+    /// Appends text without drawing it. Before a display is opened, as much text is kept as it would show.
     pub fn write(&mut self, text: &str) {
         self.text.write(text);
     }
 
-    /// Draws a section of what is not drawn yet: a row of a text screen, a few characters of one of pixels. False when nothing
-    /// is left.
+    /// Draws a section of the changed cells: a row in text mode, [`SECTION_GLYPHS`] characters on a framebuffer. Returns
+    /// `false` when none is left.
     pub fn draw_section(&mut self) -> bool {
         if let Some(cells) = &mut self.cells {
             self.text.draw_section(cells, usize::MAX)
@@ -76,24 +78,27 @@ impl LiveScreen {
         }
     }
 
-    /// Draws all that is not drawn yet.
+    /// Draws all changed cells.
     pub fn draw(&mut self) {
         while self.draw_section() {}
     }
 
-    fn shown(&self) -> Option<Shown> {
+    fn mode(&self) -> Option<DisplayMode> {
         let (columns, rows) = self.text.size();
-        let pixels = self.pixels.as_ref().map(|_| Shown::Pixels { columns, rows });
-        self.cells.as_ref().map(|_| Shown::Text).or(pixels)
+        let pixels = self.pixels.as_ref().map(|_| DisplayMode::Pixels { columns, rows });
+        self.cells.as_ref().map(|_| DisplayMode::Text).or(pixels)
     }
 }
 
-/// Shows the log on VGA's text screen, if there is one, in that mode. What the screen showed before is gone.
+/// Shows the log in VGA's text mode, if the display is in it. Overwrites the screen.
+///
+/// **Context:** thread, before APs run.
 ///
 /// # Safety
-/// Once; `cells` leads to physical 0xb8000, mapped for good, and nobody else drives the display.
+/// Called once. `cells` is a mapping of physical 0xb8000 that is never unmapped, and no other code drives the display.
 pub unsafe fn open_text(cells: NonNull<u16>) {
-    // SAFETY: `cells` leads to the text screen's memory, and nothing else drives the display, guaranteed by the caller (see
+    // SAFETY: `cells` is a permanent mapping of the text memory, and no other code drives the display, guaranteed by the
+    // caller (see
     // # Safety).
     let Some(mut mode) = (unsafe { TextMode::find(cells) }) else { return };
     let serial = SERIAL.lock();
@@ -102,37 +107,39 @@ pub unsafe fn open_text(cells: NonNull<u16>) {
     screen.cells = Some(mode);
     drop(screen);
     drop(serial);
-    write_kept();
+    write_deferred();
 }
 
-/// Shows the log on a screen of pixels, unless it is shown already, or the layout makes no sense, or is too small. Returns
-/// what it is shown on.
+/// Shows the log on a framebuffer, unless a display is open, or the layout is invalid or too small. Returns the display.
+///
+/// **Context:** thread.
 ///
 /// # Safety
-/// `memory` leads to the display's memory, as much as the layout says, mapped for good; nobody else writes there.
-pub unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option<Shown> {
+/// The pointer is a mapping of [`Layout::bytes`] bytes of display memory that is never unmapped, and no other code writes
+/// there.
+pub unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option<DisplayMode> {
     let serial = SERIAL.lock();
     let mut screen = SCREEN.lock();
-    if let (None, Some((layout, memory))) = (screen.shown(), found.filter(|(layout, _)| fits(layout))) {
+    if let (None, Some((layout, memory))) = (screen.mode(), found.filter(|(layout, _)| fits(layout))) {
         let LiveScreen { text, font, pixels, .. } = &mut *screen;
         let (columns, rows) = layout.cells();
         font.read();
         text.grow(columns, rows);
-        let mut memory = Frame(memory);
+        let mut memory = PixelMemory(memory);
         for at in (0..layout.bytes()).step_by(size_of::<u32>()) {
             memory.set(at, (layout.bytes() - at).min(size_of::<u32>()), 0);
         }
         text.show(&mut Pixels { layout, font, memory: &mut memory });
         *pixels = Some((layout, memory));
     }
-    let shown = screen.shown();
+    let mode = screen.mode();
     drop(screen);
     drop(serial);
-    write_kept();
-    shown
+    write_deferred();
+    mode
 }
 
-/// Whether the text that was kept so far has room.
+/// Whether the layout is valid and has room for the text so far.
 fn fits(layout: &Layout) -> bool {
     let (columns, rows) = layout.cells();
     layout.is_sound() && columns >= super::TEXT_COLUMNS && rows >= super::TEXT_ROWS

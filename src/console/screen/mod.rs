@@ -1,8 +1,7 @@
-//! What is on the screen: characters in rows, the newest at the bottom. Pure; where they are shown is a [`Surface`]'s
-//! affair.
+//! The text on the screen: rows of characters, the newest at the bottom. Pure; a [`Surface`] shows it.
 //!
-//! The text is kept here and never read back: a display's memory is slow to read. It is drawn later than it is written, in
-//! sections, and of it only the cells whose character has changed: several lines scroll the surface once.
+//! The text is kept in memory and never read back from the display, whose memory is slow to read. It is drawn later than it is
+//! written, in sections, and only cells whose character has changed are drawn, so several lines scroll the surface once.
 
 pub mod font;
 pub(crate) mod pixels;
@@ -16,43 +15,43 @@ mod vga;
 mod tests;
 
 #[cfg(target_os = "none")]
-pub(crate) use live::{LiveScreen, SCREEN, Shown, open_pixels, open_text};
+pub(crate) use live::{DisplayMode, LiveScreen, SCREEN, open_pixels, open_text};
 
-/// The most columns that are used; what a wider screen has is left dark.
+/// The most columns in use. The rest of a wider screen stays dark.
 pub const MAX_COLUMNS: usize = 240;
 
-/// The most rows.
+/// The most rows in use.
 pub const MAX_ROWS: usize = 84;
 
-/// The columns of VGA's text mode, and of text that was written before there is a screen.
+/// The columns of VGA's text mode, and of text that is written before the screen is found.
 pub const TEXT_COLUMNS: usize = 80;
 
-/// Its rows.
+/// The rows of VGA's text mode.
 pub const TEXT_ROWS: usize = 25;
 
-/// A cell that nothing was written to.
+/// An empty cell.
 const BLANK: u8 = 0;
 
-/// Where single characters are shown.
+/// A display of single characters.
 pub trait Surface {
-    /// Shows a printable ASCII character in a cell, which is one of the screen's.
+    /// Shows a printable ASCII character in a cell of the screen.
     fn put(&mut self, column: usize, row: usize, character: u8);
 }
 
-/// The text, and what a surface shows of it. An empty one is all zero, and takes no room in the image.
+/// The text, and what the surface shows of it. The initial bytes are zero, so a static takes no space in the image.
 ///
-/// Writing changes the text alone, and costs the same for each character and line whatever is on the screen. The surface
-/// follows by [`draw_section`](Text::draw_section).
+/// Writing changes only the text, at constant cost for each character and line. [`draw_section`](Text::draw_section) updates
+/// the surface.
 pub struct Text {
-    /// Characters; [`BLANK`] where nothing was written. A ring of rows, so that scrolling moves none.
+    /// The characters; [`BLANK`] in empty cells. A ring of rows, so that scrolling moves none.
     cells: [[u8; MAX_COLUMNS]; MAX_ROWS],
     /// The top row's index in the ring.
     top: usize,
-    /// What the surface shows.
+    /// The characters on the surface.
     drawn: [[u8; MAX_COLUMNS]; MAX_ROWS],
-    /// Bit n: row n may show something else than the text.
-    behind: u128,
-    /// Columns and rows beyond those of VGA's text mode.
+    /// Bit n: row n of the surface may differ from the text.
+    dirty: u128,
+    /// Columns and rows in addition to those of VGA's text mode.
     more_columns: usize,
     more_rows: usize,
     column: usize,
@@ -68,13 +67,13 @@ impl Default for Text {
 }
 
 impl Text {
-    /// An empty one, as large as VGA's text mode.
+    /// Creates an empty text of the size of VGA's text mode.
     pub const fn new() -> Text {
         Text {
             cells: [[BLANK; MAX_COLUMNS]; MAX_ROWS],
             top: 0,
             drawn: [[BLANK; MAX_COLUMNS]; MAX_ROWS],
-            behind: 0,
+            dirty: 0,
             more_columns: 0,
             more_rows: 0,
             column: 0,
@@ -82,17 +81,17 @@ impl Text {
         }
     }
 
-    /// Columns and rows.
+    /// The number of columns and rows.
     pub fn size(&self) -> (usize, usize) {
         (self.columns(), self.rows())
     }
 
-    /// Makes it larger, up to [`MAX_COLUMNS`] and [`MAX_ROWS`]: what is there stays where it is. It never gets smaller.
+    /// Enlarges the text, up to [`MAX_COLUMNS`] and [`MAX_ROWS`]. Existing characters keep their cells. It never shrinks.
     pub fn grow(&mut self, columns: usize, rows: usize) {
         let before = self.rows();
         self.more_columns = columns.clamp(self.columns(), MAX_COLUMNS) - TEXT_COLUMNS;
         self.more_rows = rows.clamp(self.rows(), MAX_ROWS) - TEXT_ROWS;
-        // The ring still has rows there that were scrolled out.
+        // The new rows of the ring still hold rows that were scrolled out.
         for row in before..self.rows() {
             *self.cells_of(row) = [BLANK; MAX_COLUMNS];
         }
@@ -114,7 +113,7 @@ impl Text {
         &mut self.cells[self.index(row)]
     }
 
-    /// Shows all of it, for a surface that shows something else.
+    /// Draws all cells, for a surface with unknown content.
     pub fn show(&mut self, surface: &mut impl Surface) {
         for row in 0..self.rows() {
             for column in 0..self.columns() {
@@ -123,15 +122,15 @@ impl Text {
                 self.drawn[row][column] = character;
             }
         }
-        self.behind = 0;
+        self.dirty = 0;
     }
 
-    /// The characters of a row, with the blanks at its end.
+    /// The characters of a row, including trailing blanks.
     pub fn row(&self, row: usize) -> impl Iterator<Item = u8> {
         self.cells[self.index(row)][..self.columns()].iter().copied().map(shown)
     }
 
-    /// Writes text behind what is there. What is not printable ASCII is shown as a question mark.
+    /// Appends text. Characters other than printable ASCII become question marks.
     pub fn write(&mut self, text: &str) {
         for character in text.chars() {
             match character {
@@ -143,11 +142,11 @@ impl Text {
         }
     }
 
-    /// Draws cells that show something else than the text, so many at most and of one row. False when there are no more.
+    /// Draws up to `cells` changed cells of one row. Returns `false` when no changed cell is left.
     pub fn draw_section(&mut self, surface: &mut impl Surface, cells: usize) -> bool {
-        let row = self.behind.trailing_zeros() as usize;
+        let row = self.dirty.trailing_zeros() as usize;
         if row >= self.rows() {
-            self.behind = 0;
+            self.dirty = 0;
             return false;
         }
         let (index, columns) = (self.index(row), self.columns());
@@ -161,20 +160,20 @@ impl Text {
                 return true;
             }
             left -= 1;
-            // In this order: a CPU that is stopped in between leaves a cell that is drawn again.
+            // In this order: if the CPU is stopped in between, the cell is drawn again.
             surface.put(column, row, shown(*cell));
             *drawn = shown(*cell);
         }
-        self.behind &= self.behind - 1;
-        self.behind != 0
+        self.dirty &= self.dirty - 1;
+        self.dirty != 0
     }
 
-    /// Draws all of it.
+    /// Draws all changed cells.
     pub fn draw(&mut self, surface: &mut impl Surface) {
         while self.draw_section(surface, usize::MAX) {}
     }
 
-    /// The next row is begun only by the next character: a line's end must not cost the bottom row.
+    /// Ends the row. Only the next character begins a new row, so that the end of a line does not leave the bottom row empty.
     fn end_row(&mut self) {
         self.column = 0;
         self.row += 1;
@@ -189,7 +188,7 @@ impl Text {
         }
         let (column, row) = (self.column, self.row);
         self.cells_of(row)[column] = character;
-        self.behind |= 1 << row;
+        self.dirty |= 1 << row;
         self.column += 1;
     }
 
@@ -197,12 +196,12 @@ impl Text {
         self.top = self.index(1);
         let bottom = self.rows() - 1;
         *self.cells_of(bottom) = [BLANK; MAX_COLUMNS];
-        self.behind = (1 << self.rows()) - 1;
+        self.dirty = (1 << self.rows()) - 1;
         self.row -= 1;
     }
 }
 
-/// What a cell shows.
+/// The character that a cell shows.
 fn shown(cell: u8) -> u8 {
     if cell == BLANK { b' ' } else { cell }
 }

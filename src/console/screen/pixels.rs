@@ -1,4 +1,4 @@
-//! Characters on a screen of pixels.
+//! Characters on a framebuffer.
 
 #[cfg(any(target_os = "none", test))]
 use core::ptr::NonNull;
@@ -6,68 +6,68 @@ use core::ptr::NonNull;
 use super::Surface;
 use super::font::{Font, HEIGHT, WIDTH};
 
-/// How a screen of pixels lies in memory.
+/// The layout of a framebuffer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Pixels in a line.
+    /// Width in pixels.
     pub width: usize,
-    /// Lines.
+    /// Height in lines.
     pub height: usize,
     /// Bytes from one line to the next.
     pub pitch_bytes: usize,
     /// Bytes of a pixel: 2, 3 or 4.
     pub pixel_bytes: usize,
-    /// The pixel that text is written in; the background is 0.
+    /// The value of a text pixel. That of a background pixel is 0.
     pub foreground: u32,
 }
 
 impl Layout {
-    /// Whether it makes sense: pixels of a size that is known, in lines that hold them.
+    /// Whether the layout is valid: the pixel size is supported, and a line holds its pixels.
     pub fn is_sound(&self) -> bool {
         (2..=4).contains(&self.pixel_bytes)
             && self.width.checked_mul(self.pixel_bytes).is_some_and(|bytes| bytes <= self.pitch_bytes)
             && self.height.checked_mul(self.pitch_bytes).is_some()
     }
 
-    /// Columns and rows of characters.
+    /// The number of columns and rows of characters.
     pub fn cells(&self) -> (usize, usize) {
         (self.width / WIDTH, self.height / HEIGHT)
     }
 
-    /// What all of it takes, in bytes.
+    /// The size of the framebuffer in bytes.
     pub fn bytes(&self) -> usize {
         self.height * self.pitch_bytes
     }
 }
 
-/// Memory that is shown.
+/// The memory of a framebuffer.
 pub trait Memory {
-    /// Writes one pixel, whose bytes are `value`'s lowest ones.
+    /// Writes the `pixel_bytes` lowest bytes of `value` at the offset `byte`.
     fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32);
 }
 
-/// Writes the `bytes` lowest bytes of `value` to device memory: by one volatile write where they are four and aligned, byte
-/// by byte where not. A loader may put the frame buffer at any address.
+/// Writes the `bytes` lowest bytes of `value` to device memory: by one volatile write if they are four and aligned, else byte
+/// by byte. A framebuffer may begin at any address.
 ///
 /// # Safety
-/// `at` is mapped for so many bytes, which no other code uses at the same time.
+/// `at` is valid for writes of `bytes` bytes, which no other code accesses at the same time.
 #[cfg(any(target_os = "none", test))]
 #[inline(always)]
 pub(super) unsafe fn write_pixel(at: NonNull<u8>, bytes: usize, value: u32) {
     let whole = at.cast::<u32>();
     if bytes == size_of::<u32>() && whole.is_aligned() {
-        // SAFETY: the caller guarantees four bytes (see # Safety), and they are aligned.
+        // SAFETY: four bytes are valid for writes, guaranteed by the caller (see # Safety), and aligned, checked above.
         return unsafe { whole.write_volatile(value) };
     }
     for (offset, part) in value.to_le_bytes().into_iter().take(bytes).enumerate() {
-        // SAFETY: the caller guarantees so many bytes (see # Safety).
+        // SAFETY: `offset` is less than `bytes`, which are valid for writes, guaranteed by the caller (see # Safety).
         unsafe { at.add(offset).write_volatile(part) };
     }
 }
 
-/// A screen of pixels.
+/// A framebuffer as a surface.
 pub struct Pixels<'a, M> {
-    /// How it lies in memory.
+    /// The layout.
     pub layout: Layout,
     /// The glyphs.
     pub font: &'a Font,

@@ -1,4 +1,4 @@
-//! What is written is what is shown.
+//! The surface shows the written text.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::font::{Font, HEIGHT, WIDTH};
 use super::pixels::{Layout, Memory, Pixels};
 use super::*;
 
-/// Remembers what was put where.
+/// Records the characters that are shown.
 struct Fake {
     cells: Vec<Vec<u8>>,
     puts: usize,
@@ -42,7 +42,7 @@ fn written(pieces: &[&str]) -> (Text, Fake) {
 }
 
 #[test]
-fn the_last_line_is_on_the_bottom_row() {
+fn last_line_is_on_the_bottom_row() {
     let lines: Vec<_> = (0..40).map(|line| format!("line {line}\n")).collect();
     let lines: Vec<_> = lines.iter().map(String::as_str).collect();
     let (text, fake) = written(&lines);
@@ -51,30 +51,30 @@ fn the_last_line_is_on_the_bottom_row() {
 }
 
 #[test]
-fn a_line_that_just_fits_takes_one_row() {
+fn line_of_the_full_width_takes_one_row() {
     let full = "x".repeat(TEXT_COLUMNS);
     let (text, fake) = written(&[&full, "\nnext\n", &full, "y"]);
     assert_eq!(fake.rows(&text)[..4], [full.clone(), "next".into(), full, "y".into()]);
 }
 
 #[test]
-fn what_is_not_ascii_is_a_question_mark() {
+fn other_characters_than_ascii_are_question_marks() {
     let (text, fake) = written(&["a\u{7f}é\u{1b}\tb\rc"]);
     assert_eq!(fake.rows(&text)[0], "c????b");
 }
 
 #[test]
-fn scrolling_draws_only_what_changes() {
+fn scrolling_draws_only_changed_cells() {
     let (mut text, mut fake) = written(&["same\n".repeat(TEXT_ROWS).as_str()]);
     fake.puts = 0;
     text.write("same\n");
     text.draw(&mut fake);
-    // The bottom row looks as before.
+    // The bottom row is unchanged.
     assert_eq!(fake.puts, 0);
 }
 
 #[test]
-fn writing_draws_nothing_and_sections_draw_so_much_at_most() {
+fn writing_draws_nothing_and_sections_are_bounded() {
     let (mut text, mut fake) = written(&["early\n"]);
     let lines: String = (0..100).map(|line| format!("line {line} of a hundred\n")).collect();
     fake.puts = 0;
@@ -98,7 +98,7 @@ fn writing_draws_nothing_and_sections_draw_so_much_at_most() {
 }
 
 #[test]
-fn text_that_is_written_between_sections_is_shown_in_the_end() {
+fn text_written_between_sections_is_drawn() {
     let (mut text, mut fake) = (Text::new(), Fake::new());
     for line in 0..200 {
         text.write(&format!("line {line}\n"));
@@ -110,7 +110,7 @@ fn text_that_is_written_between_sections_is_shown_in_the_end() {
 }
 
 #[test]
-fn a_screen_that_grows_after_it_has_scrolled_shows_nothing_below_the_text() {
+fn screen_that_grows_after_scrolling_is_empty_below_the_text() {
     let (mut text, _) = written(&[&(0..300).map(|line| format!("line {line}\n")).collect::<String>()]);
     text.grow(100, MAX_ROWS);
     let mut fake = Fake::new();
@@ -121,7 +121,7 @@ fn a_screen_that_grows_after_it_has_scrolled_shows_nothing_below_the_text() {
 }
 
 #[test]
-fn a_larger_screen_keeps_what_was_written_before() {
+fn larger_screen_keeps_earlier_text() {
     let (mut text, _) = written(&["early\nlines\n"]);
     text.grow(1, 1);
     assert_eq!(text.size(), (TEXT_COLUMNS, TEXT_ROWS));
@@ -136,13 +136,13 @@ fn a_larger_screen_keeps_what_was_written_before() {
 
 proptest! {
     #[test]
-    fn the_surface_shows_what_is_kept(pieces in prop::collection::vec("[ -~\n]{0,200}", 0..40)) {
+    fn surface_shows_the_text(pieces in prop::collection::vec("[ -~\n]{0,200}", 0..40)) {
         let pieces: Vec<_> = pieces.iter().map(String::as_str).collect();
         let (text, fake) = written(&pieces);
         for row in 0..TEXT_ROWS {
             prop_assert!(text.row(row).eq(fake.cells[row][..TEXT_COLUMNS].iter().copied()));
         }
-        // Against the plain way: all rows of all lines, of which the last ones are seen.
+        // The reference: split all lines into rows, and show the last ones.
         let all = pieces.concat();
         let mut rows: Vec<String> = Vec::new();
         for line in all.split('\n') {
@@ -150,7 +150,7 @@ proptest! {
             let chunks = cells.chunks(TEXT_COLUMNS).map(|chunk| chunk.iter().collect());
             rows.extend(if cells.is_empty() { vec![String::new()] } else { chunks.collect() });
         }
-        // Rows that nothing is written in yet are not begun.
+        // A row begins with its first character.
         while rows.last().is_some_and(String::is_empty) {
             rows.pop();
         }
@@ -193,7 +193,7 @@ fn glyphs_are_drawn_in_their_cells_and_nowhere_else() {
 }
 
 #[test]
-fn every_character_has_a_glyph_of_its_own() {
+fn every_character_has_a_distinct_glyph() {
     let mut font = Font::blank();
     font.read();
     let mut glyphs: Vec<_> = (b' '..=b'~').map(|character| *font.glyph(character)).collect();
@@ -205,7 +205,7 @@ fn every_character_has_a_glyph_of_its_own() {
 }
 
 #[test]
-fn a_layout_that_makes_no_sense_is_found() {
+fn invalid_layouts_are_detected() {
     let layout = Layout { width: 640, height: 480, pitch_bytes: 2560, pixel_bytes: 4, foreground: 1 };
     assert!(layout.is_sound());
     for wrong in [
@@ -219,9 +219,8 @@ fn a_layout_that_makes_no_sense_is_found() {
     }
 }
 
-/// A frame buffer may begin at any address, and a pixel writes its own bytes alone.
 #[test]
-fn a_pixel_is_written_at_any_address() {
+fn pixel_is_written_at_any_address_and_changes_only_its_bytes() {
     for bytes in 2..=4 {
         for misalignment in 0..4 {
             let mut memory = [0xeeeeeeeeu32; 3];

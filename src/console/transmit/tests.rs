@@ -1,11 +1,11 @@
-//! The transmitter with a port that behaves as a 16550 does, or as one should not.
+//! The transmitter with a simulated 16550, and with faulty ports.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::*;
 
-/// A 16550 behind a pin that is triggered by edges. It sends a byte for each [`tick`](Uart::tick).
+/// A simulated 16550 behind an edge-triggered pin. It sends a byte on each [`tick`](Uart::tick).
 #[derive(Default)]
 struct Uart {
     fifo: VecDeque<u8>,
@@ -14,22 +14,22 @@ struct Uart {
     taken: Vec<u8>,
     transmit_enabled: bool,
     transmit_pending: bool,
-    /// The output as it was last, and edges that no handler has been called for.
+    /// The last level of the output, and the number of edges that no handler has served.
     output: bool,
     edges: u32,
     /// All fills, in bytes.
     fills: Vec<usize>,
-    /// Whether it sends at all, and interrupts for an empty transmitter.
+    /// Whether it never sends, and whether it never interrupts for an empty transmitter.
     is_dead: bool,
     is_mute: bool,
-    /// Whether a cause is pending that is neither the transmitter's nor a received byte, and whether reads end it.
+    /// Whether another cause is pending, and whether reads do not clear it.
     is_stuck: bool,
     stays_stuck: bool,
-    /// Whether it sends to itself.
+    /// Whether it is in loopback mode.
     is_looped: bool,
     /// Whether all interrupts are disabled.
     is_silent: bool,
-    /// Handler calls that it was retriggered in.
+    /// How often `retrigger` was called.
     retriggered: u32,
     capacity: usize,
 }
@@ -130,7 +130,7 @@ impl Port for Uart {
         self.update();
     }
 
-    fn silence(&mut self) {
+    fn disable_interrupts(&mut self) {
         (self.transmit_enabled, self.is_silent) = (false, true);
         self.update();
     }
@@ -169,7 +169,7 @@ fn serve(transmitter: &mut Transmitter, uart: &mut Uart, now_ns: u64) {
 }
 
 #[test]
-fn a_unit_is_appended_whole_or_not_at_all_and_wraps_around() {
+fn unit_is_appended_completely_or_not_at_all_and_wraps_around() {
     let mut uart = Uart::new();
     let mut transmitter = Transmitter::new(ring::<32>());
     let mut expected = String::new();
@@ -189,7 +189,7 @@ fn a_unit_is_appended_whole_or_not_at_all_and_wraps_around() {
 }
 
 #[test]
-fn a_unit_that_is_not_committed_is_not_sent() {
+fn uncommitted_unit_is_not_sent() {
     let mut transmitter = Transmitter::new(ring::<32>());
     let mut unit = transmitter.unit();
     unit.append(b"half a li");
@@ -198,7 +198,7 @@ fn a_unit_that_is_not_committed_is_not_sent() {
 }
 
 #[test]
-fn a_full_ring_takes_exactly_its_length() {
+fn ring_holds_exactly_its_length() {
     let mut transmitter = Transmitter::new(ring::<32>());
     assert!(append(&mut transmitter, &"x".repeat(32)));
     assert_eq!(transmitter.room(), 0);
@@ -207,14 +207,14 @@ fn a_full_ring_takes_exactly_its_length() {
 }
 
 #[test]
-fn the_interrupt_sends_what_a_writer_has_left() {
+fn interrupt_sends_the_bytes_a_writer_left() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     let text = "0123456789".repeat(100);
     assert!(append(&mut transmitter, &text));
     assert_eq!(transmitter.step(&mut uart, 0), Step::Sent);
     assert_eq!(transmitter.step(&mut uart, 0), Step::Busy);
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     for _ in 0..text.len() {
         uart.tick();
         serve(&mut transmitter, &mut uart, 0);
@@ -225,12 +225,12 @@ fn the_interrupt_sends_what_a_writer_has_left() {
 }
 
 #[test]
-fn a_port_without_fifo_gets_a_byte_at_a_time() {
+fn port_without_fifo_gets_one_byte_at_a_time() {
     let mut uart = Uart { capacity: 1, ..Uart::new() };
     let mut transmitter = driven::<64>(&mut uart);
     assert!(append(&mut transmitter, "twenty-two characters!"));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     for _ in 0..22 {
         uart.tick();
         serve(&mut transmitter, &mut uart, 0);
@@ -239,17 +239,17 @@ fn a_port_without_fifo_gets_a_byte_at_a_time() {
 }
 
 #[test]
-fn a_port_that_is_always_ready_is_served_in_bounded_rounds() {
+fn port_that_is_always_ready_is_served_in_bounded_rounds() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<4096>(&mut uart);
     let text = "x".repeat(4000);
     assert!(append(&mut transmitter, &text));
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     let mut calls = 0;
     while uart.edges > 0 {
         uart.edges = 0;
         let before = uart.line.len() + uart.fifo.len();
-        // As QEMU does it: the bytes have left before the next register is read.
+        // Like QEMU: the bytes are sent before the next register is read.
         transmitter.service(&mut Instant(&mut uart), 0);
         let sent = uart.line.len() + uart.fifo.len() - before;
         assert!(sent <= 16 * ROUNDS as usize, "{sent} bytes in one interrupt");
@@ -259,7 +259,7 @@ fn a_port_that_is_always_ready_is_served_in_bounded_rounds() {
     assert!(calls >= text.len() / 64);
 }
 
-/// A port whose bytes leave at once.
+/// A port that sends bytes immediately.
 struct Instant<'a>(&'a mut Uart);
 
 impl Port for Instant<'_> {
@@ -301,8 +301,8 @@ impl Port for Instant<'_> {
         self.0.clear_causes();
     }
 
-    fn silence(&mut self) {
-        self.0.silence();
+    fn disable_interrupts(&mut self) {
+        self.0.disable_interrupts();
     }
 
     fn leave_test_mode(&mut self) {
@@ -310,10 +310,10 @@ impl Port for Instant<'_> {
     }
 }
 
-/// Bytes that arrive at any moment of a handler do not keep the output high past it.
+/// A byte that arrives at any point of the handler does not leave the output high.
 #[test]
 fn no_edge_is_lost_whenever_bytes_arrive() {
-    /// Lets a byte arrive before each of the accesses with these numbers.
+    /// Receives a byte before each of the accesses with these numbers.
     struct Arriving<'a> {
         uart: &'a mut Uart,
         accesses: u32,
@@ -354,8 +354,8 @@ fn no_edge_is_lost_whenever_bytes_arrive() {
         fn clear_causes(&mut self) {
             self.access().clear_causes();
         }
-        fn silence(&mut self) {
-            self.access().silence();
+        fn disable_interrupts(&mut self) {
+            self.access().disable_interrupts();
         }
         fn leave_test_mode(&mut self) {
             self.access().leave_test_mode();
@@ -366,7 +366,7 @@ fn no_edge_is_lost_whenever_bytes_arrive() {
         let mut transmitter = driven::<256>(&mut uart);
         assert!(append(&mut transmitter, &"x".repeat(100)));
         transmitter.step(&mut uart, 0);
-        transmitter.leave(&mut uart, 0);
+        transmitter.leave_to_interrupt(&mut uart, 0);
         let mut accesses = 0;
         for _ in 0..200 {
             uart.tick();
@@ -379,48 +379,51 @@ fn no_edge_is_lost_whenever_bytes_arrive() {
         }
         assert!(accesses > at[1], "the bytes never arrived");
         assert_eq!((uart.line.len(), uart.taken.len()), (100, 2), "arrivals {at:?}");
-        assert!(!uart.output, "the output is still high: no interrupt comes again");
+        assert!(!uart.output, "the output is still high: no further edge");
     }
 }
 
 #[test]
-fn a_cause_that_only_a_read_of_all_registers_ends_leaves_the_interrupt_usable() {
+fn cause_cleared_by_reading_all_registers_keeps_the_interrupt_in_use() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<64>(&mut uart);
     uart.is_stuck = true;
     uart.update();
     serve(&mut transmitter, &mut uart, 0);
-    assert!(!uart.output, "the output is still high: no interrupt comes again");
+    assert!(!uart.output, "the output is still high: no further edge");
     uart.received.push_back(b'r');
     uart.update();
     serve(&mut transmitter, &mut uart, 0);
     assert_eq!(uart.taken, b"r");
-    assert!(transmitter.is_driven());
+    assert!(transmitter.is_interrupt_driven());
 }
 
 #[test]
-fn a_cause_that_nothing_takes_away_does_not_interrupt_for_ever_and_the_port_is_polled() {
+fn cause_that_cannot_be_cleared_disables_interrupts_and_polls() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<64>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(40)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     (uart.is_stuck, uart.stays_stuck) = (true, true);
     uart.update();
     serve(&mut transmitter, &mut uart, 0);
     assert_eq!((uart.retriggered, uart.edges), (0, 0));
-    assert!(uart.is_silent && !transmitter.is_driven(), "a writer relies on an output that stays high");
+    assert!(
+        uart.is_silent && !transmitter.is_interrupt_driven(),
+        "a writer uses an interrupt whose output stays high"
+    );
     while !transmitter.is_empty() {
         uart.tick();
         transmitter.step(&mut uart, 0);
-        transmitter.leave(&mut uart, 0);
+        transmitter.leave_to_interrupt(&mut uart, 0);
     }
     assert!(!uart.transmit_enabled);
 }
 
 /// Another CPU's line is sent whole before the probe's handler gets the lock.
 #[test]
-fn a_line_during_the_probe_does_not_take_its_interrupt_away() {
+fn line_during_the_probe_does_not_disable_its_interrupt() {
     let mut uart = Uart::new();
     let mut transmitter = Transmitter::new(ring::<64>());
     transmitter.begin_probe(&mut uart);
@@ -428,132 +431,132 @@ fn a_line_during_the_probe_does_not_take_its_interrupt_away() {
     while transmitter.step(&mut uart, 0) != Step::Empty {
         uart.tick();
     }
-    transmitter.leave(&mut uart, 0);
-    // The edge from before finds no cause any more.
+    transmitter.leave_to_interrupt(&mut uart, 0);
+    // The earlier edge finds no cause pending.
     serve(&mut transmitter, &mut uart, 0);
     for _ in 0..16 {
         uart.tick();
         serve(&mut transmitter, &mut uart, 0);
     }
-    assert!(transmitter.end_probe(&mut uart), "the port interrupts, and is polled");
-    assert!(transmitter.is_driven() && !uart.transmit_enabled);
+    assert!(transmitter.end_probe(&mut uart), "the port interrupts, but is polled");
+    assert!(transmitter.is_interrupt_driven() && !uart.transmit_enabled);
 }
 
 #[test]
-fn a_port_that_never_interrupts_is_polled() {
+fn port_that_never_interrupts_is_polled() {
     let mut uart = Uart { is_mute: true, ..Uart::new() };
     let mut transmitter = Transmitter::new(ring::<64>());
     transmitter.begin_probe(&mut uart);
     serve(&mut transmitter, &mut uart, 0);
     assert!(!transmitter.end_probe(&mut uart));
-    assert!(!transmitter.is_driven() && !uart.transmit_enabled);
+    assert!(!transmitter.is_interrupt_driven() && !uart.transmit_enabled);
     assert!(append(&mut transmitter, "a line"));
-    transmitter.leave(&mut uart, 0);
-    assert!(!uart.transmit_enabled, "a writer relies on an interrupt that has never come");
+    transmitter.leave_to_interrupt(&mut uart, 0);
+    assert!(!uart.transmit_enabled, "a writer uses an interrupt that has never occurred");
 }
 
 #[test]
-fn an_interrupt_that_no_longer_comes_is_no_longer_relied_on_until_it_comes_again() {
+fn lost_interrupt_is_not_used_until_it_occurs_again() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(100)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 1);
-    // The CPU that should be interrupted takes none.
+    transmitter.leave_to_interrupt(&mut uart, 1);
+    // The CPU takes no interrupt.
     (0..16).for_each(|_| uart.tick());
     assert_eq!(transmitter.step(&mut uart, LATE_NS), Step::Sent);
-    assert!(transmitter.is_driven(), "it is not late yet");
+    assert!(transmitter.is_interrupt_driven(), "it is not late yet");
     (0..16).for_each(|_| uart.tick());
     assert_eq!(transmitter.step(&mut uart, LATE_NS + 1), Step::Sent);
-    assert!(!transmitter.is_driven());
+    assert!(!transmitter.is_interrupt_driven());
     assert_eq!(transmitter.interrupts().1, 1);
-    // Now it does.
+    // The CPU takes interrupts again.
     (0..16).for_each(|_| uart.tick());
     serve(&mut transmitter, &mut uart, LATE_NS + 2);
-    assert!(transmitter.is_driven());
+    assert!(transmitter.is_interrupt_driven());
 }
 
-/// No writer comes: a CPU that is about to halt asks.
+/// A CPU checks this before it halts, if there are no writers.
 #[test]
-fn bytes_are_overdue_when_no_interrupt_has_sent_them_in_time() {
+fn bytes_are_overdue_if_no_interrupt_sends_them_in_time() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(!transmitter.is_overdue(10 * LATE_NS), "there is nothing to send");
     assert!(append(&mut transmitter, &"x".repeat(100)));
     assert!(transmitter.is_overdue(10 * LATE_NS), "no interrupt is enabled");
     transmitter.step(&mut uart, 10 * LATE_NS);
-    transmitter.leave(&mut uart, 10 * LATE_NS);
+    transmitter.leave_to_interrupt(&mut uart, 10 * LATE_NS);
     assert!(!transmitter.is_overdue(11 * LATE_NS - 1));
     (0..16).for_each(|_| uart.tick());
     assert!(transmitter.is_overdue(11 * LATE_NS));
     assert_eq!(transmitter.step(&mut uart, 11 * LATE_NS), Step::Sent);
-    assert!(!transmitter.is_driven());
-    // With an interrupt in time they are not.
+    assert!(!transmitter.is_interrupt_driven());
+    // With an interrupt in time, they are not overdue.
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(100)));
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     serve(&mut transmitter, &mut uart, LATE_NS);
     assert!(!transmitter.is_overdue(2 * LATE_NS - 1));
 }
 
-/// The CPU takes the late interrupt when a writer has sent everything.
+/// The CPU takes the late interrupt after a writer has sent all bytes.
 #[test]
-fn an_interrupt_that_finds_nothing_to_do_is_relied_on_again() {
+fn late_interrupt_without_bytes_to_send_is_used_again() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(40)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
-    // The port is ready each time.
+    transmitter.leave_to_interrupt(&mut uart, 0);
+    // The port is ready at each step.
     while !transmitter.is_empty() {
         (0..16).for_each(|_| uart.tick());
         transmitter.step(&mut uart, LATE_NS);
     }
-    assert!(!transmitter.is_driven() && uart.edges > 0);
+    assert!(!transmitter.is_interrupt_driven() && uart.edges > 0);
     serve(&mut transmitter, &mut uart, LATE_NS);
-    assert!(transmitter.is_driven());
+    assert!(transmitter.is_interrupt_driven());
 }
 
-/// Nor does it stay so where that interrupt is lost altogether.
+/// The late interrupt never occurs.
 #[test]
-fn a_writer_that_leaves_lets_a_late_interrupt_come_again() {
+fn writer_enables_a_late_interrupt_again() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(40)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
-    // The port is ready each time.
+    transmitter.leave_to_interrupt(&mut uart, 0);
+    // The port is ready at each step.
     while !transmitter.is_empty() {
         (0..16).for_each(|_| uart.tick());
         transmitter.step(&mut uart, LATE_NS);
     }
     uart.edges = 0;
     assert!(append(&mut transmitter, &"y".repeat(40)));
-    transmitter.leave(&mut uart, LATE_NS);
+    transmitter.leave_to_interrupt(&mut uart, LATE_NS);
     for _ in 0..60 {
         serve(&mut transmitter, &mut uart, LATE_NS);
         uart.tick();
     }
     assert_eq!(uart.line.len(), 80);
-    assert!(transmitter.is_driven());
+    assert!(transmitter.is_interrupt_driven());
 }
 
 #[test]
-fn an_interrupt_is_not_late_while_the_port_is_busy() {
+fn interrupt_is_not_late_while_the_port_is_busy() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(100)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     assert_eq!(transmitter.step(&mut uart, 10 * LATE_NS), Step::Busy);
     (0..16).for_each(|_| uart.tick());
     assert_eq!(transmitter.step(&mut uart, 10 * LATE_NS + 1), Step::Sent);
-    assert!(transmitter.is_driven());
+    assert!(transmitter.is_interrupt_driven());
 }
 
 #[test]
-fn a_port_that_is_never_ready_stalls_writers_once_and_again_only_after_it_has_sent() {
+fn port_that_is_never_ready_stalls_writers_once_until_it_sends_again() {
     let mut uart = Uart { is_dead: true, ..Uart::new() };
     let mut transmitter = Transmitter::new(ring::<64>());
     assert!(append(&mut transmitter, &"x".repeat(40)));
@@ -568,14 +571,14 @@ fn a_port_that_is_never_ready_stalls_writers_once_and_again_only_after_it_has_se
     assert!(!transmitter.is_stalled());
 }
 
-/// A writer has taken the cause away each time, and the ring never gets empty.
+/// A writer clears each cause before the handler runs, and the ring never becomes empty.
 #[test]
-fn an_interrupt_that_comes_and_finds_nothing_to_do_is_not_late() {
+fn interrupt_without_bytes_to_send_is_not_late() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<1024>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(400)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     for time in 1..20 {
         (0..16).for_each(|_| uart.tick());
         assert_eq!(transmitter.step(&mut uart, time * (LATE_NS / 2)), Step::Sent);
@@ -586,10 +589,10 @@ fn an_interrupt_that_comes_and_finds_nothing_to_do_is_not_late() {
     assert_eq!(transmitter.interrupts().1, 0);
 }
 
-/// A writer waits for room while a line is sent, and checks each 10 microseconds; the host stops the machine now and then, and
-/// the port takes a byte each 87 microseconds of the time that is left.
+/// A writer waits for room and checks every 10 us. The host stops the machine at times; otherwise the port sends a byte every
+/// 87 us.
 #[test]
-fn a_writer_outlasts_a_stopped_host() {
+fn wait_does_not_count_time_of_a_stopped_host() {
     for stop_ns in [0, 1_000_000_000, 3600 * 1_000_000_000] {
         let (mut uart, mut transmitter) = (Uart::new(), Transmitter::new(ring::<64>()));
         assert!(append(&mut transmitter, &"x".repeat(64)));
@@ -598,7 +601,7 @@ fn a_writer_outlasts_a_stopped_host() {
             if transmitter.step(&mut uart, now_ns) == Step::Empty {
                 break;
             }
-            assert!(wait.goes_on(&mut transmitter, now_ns), "a stop of {stop_ns} ns stalled the port");
+            assert!(wait.should_wait(&mut transmitter, now_ns), "a stop of {stop_ns} ns stalled the port");
             now_ns += if check.is_multiple_of(50) { stop_ns } else { 10_000 };
             if check.is_multiple_of(9) {
                 uart.tick();
@@ -609,21 +612,21 @@ fn a_writer_outlasts_a_stopped_host() {
 }
 
 #[test]
-fn a_writer_waits_for_a_dead_port_for_its_time_and_no_longer() {
+fn wait_for_a_dead_port_ends_after_the_timeout() {
     let (mut uart, mut transmitter) = (Uart::new(), Transmitter::new(ring::<64>()));
     uart.is_dead = true;
     assert!(append(&mut transmitter, &"x".repeat(64)));
     let (mut wait, mut now_ns) = (PortWait::new(), 7);
-    while transmitter.step(&mut uart, now_ns) != Step::Busy || wait.goes_on(&mut transmitter, now_ns) {
+    while transmitter.step(&mut uart, now_ns) != Step::Busy || wait.should_wait(&mut transmitter, now_ns) {
         now_ns += 1_000_000;
     }
     // The first step has filled the port.
     assert_eq!(now_ns, 7 + (TRANSMIT_MS + 1) * 1_000_000);
-    assert!(transmitter.is_stalled() && !PortWait::new().goes_on(&mut transmitter, now_ns));
+    assert!(transmitter.is_stalled() && !PortWait::new().should_wait(&mut transmitter, now_ns));
 }
 
 #[test]
-fn a_stalled_port_is_waited_for_again_where_that_is_asked_for() {
+fn retry_stalled_makes_the_next_writer_wait_again() {
     let mut uart = Uart { is_dead: true, ..Uart::new() };
     let mut transmitter = Transmitter::new(ring::<64>());
     assert!(append(&mut transmitter, &"x".repeat(40)));
@@ -634,9 +637,9 @@ fn a_stalled_port_is_waited_for_again_where_that_is_asked_for() {
     assert_eq!(transmitter.step(&mut uart, 0), Step::Busy);
 }
 
-/// With nothing to send, the transmitter's interrupt is disabled.
+/// Without bytes to send, the transmitter's interrupt is disabled.
 #[test]
-fn a_receive_edge_that_was_lost_while_the_pin_was_masked_comes_again() {
+fn retrigger_repeats_a_lost_receive_edge() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<64>(&mut uart);
     uart.received.push_back(b'r');
@@ -646,11 +649,11 @@ fn a_receive_edge_that_was_lost_while_the_pin_was_masked_comes_again() {
     transmitter.retrigger(&mut uart);
     serve(&mut transmitter, &mut uart, 0);
     assert_eq!(uart.taken, b"r");
-    assert!(!uart.output, "the output is still high: no interrupt comes again");
+    assert!(!uart.output, "the output is still high: no further edge");
 }
 
 #[test]
-fn a_panic_in_loopback_mode_sends_on_the_line() {
+fn panic_in_loopback_mode_sends_on_the_line() {
     let mut uart = Uart { is_looped: true, ..Uart::new() };
     let mut transmitter = Transmitter::new(ring::<64>());
     transmitter.poll_only(&mut uart);
@@ -661,12 +664,12 @@ fn a_panic_in_loopback_mode_sends_on_the_line() {
 }
 
 #[test]
-fn an_edge_that_was_lost_while_the_pin_was_masked_comes_again() {
+fn retrigger_repeats_a_lost_transmit_edge() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<64>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(40)));
     transmitter.step(&mut uart, 0);
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     (0..16).for_each(|_| uart.tick());
     // Masked: no handler is called.
     uart.edges = 0;
@@ -679,11 +682,11 @@ fn an_edge_that_was_lost_while_the_pin_was_masked_comes_again() {
 }
 
 #[test]
-fn a_panic_sends_all_that_a_stopped_writer_has_committed() {
+fn panic_sends_all_committed_bytes_of_a_stopped_writer() {
     let mut uart = Uart::new();
     let mut transmitter = driven::<64>(&mut uart);
     assert!(append(&mut transmitter, &"x".repeat(40)));
-    transmitter.leave(&mut uart, 0);
+    transmitter.leave_to_interrupt(&mut uart, 0);
     let mut unit = transmitter.unit();
     unit.append(b"the writer is stopped here");
     transmitter.poll_only(&mut uart);

@@ -8,7 +8,7 @@ use crate::boot::defect::Defect;
 use crate::boot::multiboot1::{Framebuffer, PixelFormat};
 use crate::boot::{BootInfo, direct_map, report_defect};
 use crate::console::screen::pixels::Layout;
-use crate::console::screen::{self, Shown};
+use crate::console::screen::{self, DisplayMode};
 
 /// The largest framebuffer in bytes: 8192 by 8192 pixels of four bytes. A larger size is taken for an error of the loader.
 const MAX_SCREEN_BYTES: usize = 256 << 20;
@@ -29,7 +29,7 @@ pub fn open_text_screen() {
 /// Opens the framebuffer that the loader has set up, unless the text screen is open. Returns the screen in use.
 ///
 /// **Context:** boot, on the BSP, once, when the memory types of all CPUs are final.
-pub fn open_pixel_screen(boot: &BootInfo) -> Option<Shown> {
+pub fn open_pixel_screen(boot: &BootInfo) -> Option<DisplayMode> {
     let found = boot.framebuffer.as_ref().and_then(layout_of).and_then(|(address, layout)| {
         let refuse = |reason: fmt::Arguments<'_>| {
             report_defect(&Defect { table: "framebuffer", address: Some(address), offset: None, reason });

@@ -200,21 +200,21 @@ fn prepare(
 /// Gives each AP that has an area its trace ring. Returns the size of a ring, in bytes. A CPU without a ring, for lack of
 /// memory, records no events.
 fn allocate_trace_rings(aps: &[Cpu]) -> u64 {
-    let slots = trace::slots_wanted();
-    let mut rest: &'static [trace::ring::Slot] = &[];
+    let slots = trace::ring_slots();
+    let mut rest: &'static [trace::ring::EventSlot] = &[];
     for gs_base in aps.iter().filter(|_| slots > 0).filter_map(Cpu::gs_base) {
         if rest.len() < slots {
             // Small rings share a page.
-            let least = Order::FRAME.bytes() / size_of::<trace::ring::Slot>();
+            let least = Order::FRAME.bytes() / size_of::<trace::ring::EventSlot>();
             let Some(fresh) = memory::alloc_slice_zeroed(slots.max(least)) else { break };
             rest = fresh;
         }
         let (ring, left) = rest.split_at(slots);
         rest = left;
         // SAFETY: `prepare` has just made the area, which is never freed; its CPU does not run before `start_aps`.
-        unsafe { trace::give_ring(gs_base, ring) };
+        unsafe { trace::install_ring(gs_base, ring) };
     }
-    (slots * size_of::<trace::ring::Slot>()) as u64
+    (slots * size_of::<trace::ring::EventSlot>()) as u64
 }
 
 fn start_aps(cpus: &'static [Cpu], trampoline: &Trampoline) -> InitSipiSequence {

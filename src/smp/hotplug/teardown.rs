@@ -9,7 +9,7 @@ use crate::config::CPU_OFFLINE_TIMEOUT_MS;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};
 use crate::sync::hotplug::{CpuHotplug, HotplugState, StateWord};
 use crate::sync::{SpinLockIrq, Timeout};
-use crate::time::timer::{self, Guest};
+use crate::time::timer::{self, DetachedTimers};
 use crate::{console, memory, patchable, trace};
 
 /// The error of the last CPU that refused to go offline.
@@ -69,7 +69,7 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
         return false;
     }
     trace!(CpuOffline, me.id().0.into());
-    let timers = timer::suspend(&guard);
+    let timers = timer::detach(&guard);
     let migrated = drain_pending_irqs(me, &mut guard).and_then(|()| {
         // The last step that runs code of other CPUs. Until here this CPU takes part in shootdowns, though it is not in
         // the online set, since that code may use any mapping. An IPI that is pending afterwards belongs to a call that
@@ -95,7 +95,7 @@ fn go_offline(me: &'static Cpu, is_idle: bool) -> bool {
     online_set::insert(me);
     // A shootdown that did not find this CPU online has unmapped its pages before this flush.
     tlb::flush(0, usize::MAX, 0);
-    timer::resume(&guard);
+    timer::reattach(&guard);
     trace!(CpuOnline, me.id().0.into());
     match migrated {
         Ok(()) => {
@@ -138,13 +138,13 @@ fn drain_pending_irqs(me: &Cpu, guard: &mut IrqGuard) -> Result<(), OfflineError
 }
 
 /// Migrates this CPU's timers to the BSP, if there are any.
-fn migrate_timers(me: &Cpu, timers: Guest) -> Result<(), OfflineError> {
+fn migrate_timers(me: &Cpu, timers: DetachedTimers) -> Result<(), OfflineError> {
     let cpu = me.id();
     if timers.is_empty() {
         return Ok(());
     }
     let outcome = SpinLockIrq::new(Ok(()));
-    call::call(&CpuSet::of(CpuId::BSP), &|| *outcome.lock() = timer::host(&IrqGuard::new(), timers))
+    call::call(&CpuSet::of(CpuId::BSP), &|| *outcome.lock() = timer::adopt(&IrqGuard::new(), timers))
         .map_err(|error| OfflineError::Call { cpu, error })?;
     let outcome = *outcome.lock();
     outcome.map_err(|error| OfflineError::Timers { cpu, error })

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_frequency_is_the_ratio_of_two_counts() {
+fn frequency_is_the_ratio_of_two_counts() {
     assert_eq!(frequency_hz(30_000_000, 35_795, PM_TIMER_HZ), Some(3_000_037_715));
     assert_eq!(frequency_hz(1, 2, 3), Some(2), "1.5 rounds up");
     assert_eq!(frequency_hz(4, 3, 1), Some(1), "1.33 rounds down");
@@ -29,7 +29,7 @@ fn counters_wrap_at_their_own_width() {
 }
 
 #[test]
-fn a_count_goes_on_beyond_the_width() {
+fn count_extends_beyond_the_width() {
     let clock = CounterSpec::pm_timer(false);
     assert_eq!(clock.extend(0, 0x10), 0x10);
     assert_eq!(clock.extend(0xff_fff0, 0x10), 0x100_0010, "it has wrapped");
@@ -40,15 +40,15 @@ fn a_count_goes_on_beyond_the_width() {
 }
 
 #[test]
-fn a_reference_has_a_scale_of_its_own() {
-    // 14.318 MHz, of which no number of hertz is right.
+fn fractional_frequency_has_a_scale() {
+    // 14.318 MHz is not a whole number of hertz.
     let hpet = CounterSpec::hpet(69_841_279, true).unwrap();
     assert_eq!(hpet.scale_to_ns().unwrap().convert(1_000_000_000), 69_841_279_000 - 1);
     assert_eq!(CounterSpec::pm_timer(true).scale_to_ns().unwrap().convert(PM_TIMER_HZ), NS_PER_SECOND - 1);
 }
 
 #[test]
-fn the_pit_counts_down() {
+fn pit_counts_down() {
     let pit = CounterSpec::pit();
     assert_eq!(pit.ticks_between(0xffff, 0xff00), 0xff);
     assert_eq!(pit.ticks_between(0x10, 0xfff0), 0x20);
@@ -56,7 +56,7 @@ fn the_pit_counts_down() {
 }
 
 #[test]
-fn an_hpets_capabilities_are_plausible_before_they_are_believed() {
+fn implausible_hpet_capabilities_are_rejected() {
     // QEMU's: revision 1, three comparators, 64 bits, Intel, 10 ns.
     let qemu = 0x0098_9680_8086_a201;
     assert_eq!(CounterSpec::hpet_by_capabilities(qemu), CounterSpec::hpet(10_000_000, true));
@@ -79,7 +79,7 @@ fn an_hpets_capabilities_are_plausible_before_they_are_believed() {
 }
 
 #[test]
-fn an_hpets_period_has_bounds() {
+fn hpet_period_has_bounds() {
     assert_eq!(CounterSpec::hpet(0, true), None);
     assert_eq!(CounterSpec::hpet(MAX_HPET_PERIOD_FS + 1, true), None);
     assert_eq!(CounterSpec::hpet(u32::MAX, true), None);
@@ -94,7 +94,7 @@ fn an_hpets_period_has_bounds() {
 }
 
 #[test]
-fn when_counters_wrap_is_known() {
+fn wrap_time_is_that_of_the_width() {
     let ms = |clock: CounterSpec| clock.wrap_ns() / 1_000_000;
     assert_eq!(ms(CounterSpec::pit()), 54);
     assert_eq!(ms(CounterSpec::pm_timer(false)), 4686);
@@ -104,7 +104,7 @@ fn when_counters_wrap_is_known() {
 }
 
 #[test]
-fn cpuid_leaf_15_with_a_zero_tells_nothing() {
+fn cpuid_leaf_15_with_a_zero_gives_no_frequency() {
     // Skylake: 24 MHz crystal, ratio 216/2.
     assert_eq!(tsc_hz_from_cpuid(2, 216, 24_000_000), Some(2_592_000_000));
     for (denominator, numerator, crystal) in [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (2, 216, 0)] {
@@ -114,7 +114,7 @@ fn cpuid_leaf_15_with_a_zero_tells_nothing() {
     assert_eq!(tsc_hz_from_cpuid(u32::MAX, 1, 1), None);
 }
 
-/// How many readings a wait of `ticks` takes, or after how many it gives up.
+/// How many readings a wait of `ticks` takes; `Err` if it fails.
 fn readings(clock: CounterSpec, ticks: u64, mut next: impl FnMut(u64) -> u64) -> Result<u64, u64> {
     let mut window = Window::new(clock, next(0), ticks);
     (1..)
@@ -127,26 +127,26 @@ fn readings(clock: CounterSpec, ticks: u64, mut next: impl FnMut(u64) -> u64) ->
 }
 
 #[test]
-fn a_window_ends_whatever_the_readings_are() {
+fn window_ends_for_all_readings() {
     let pm_timer = CounterSpec::pm_timer(false);
     // Up, down, and across the wrap.
     assert_eq!(readings(pm_timer, 7159, |count| count), Ok(7159));
     assert_eq!(readings(CounterSpec::pit(), 2386, |count| 10u64.wrapping_sub(count) & 0xffff), Ok(2386));
     assert_eq!(readings(pm_timer, 7159, |count| (0xff_fff0 + count) & 0xff_ffff), Ok(7159));
     assert_eq!(readings(CounterSpec::tsc(1_000_000).unwrap(), u64::MAX / 4, |count| count << 61), Ok(2));
-    // A clock that stands still, at once or later.
+    // A clock that stops, immediately or later.
     let stopped = u64::from(READINGS_TO_MOVE) + 1;
     assert_eq!(readings(pm_timer, 7159, |_| 5), Err(stopped));
     assert_eq!(readings(pm_timer, 7159, |count| count.min(100)), Err(stopped + 100));
     // A register that changes and does not count: it starts at its least value.
     assert_eq!(readings(pm_timer, 7159, |count| count % 4), Err(4 * 101));
-    // One wrong reading is none that ends the wait, nor is a small step back.
+    // A single wrong reading does not end the wait, and neither does a small step back.
     assert_eq!(readings(pm_timer, 7159, |count| if count == 1 { 0xff_ffff } else { count }), Ok(7159));
     assert_eq!(readings(pm_timer, 7159, |count| count - u64::from(count % 1000 == 7)), Ok(7159));
 }
 
 #[test]
-fn a_frequency_that_no_tsc_has_is_not_taken() {
+fn implausible_tsc_frequency_is_rejected() {
     for hz in [0, 999_999, 100_000_000_001, u64::from(u32::MAX).pow(2)] {
         assert_eq!(plausible_tsc_hz(hz), None);
     }
@@ -154,7 +154,7 @@ fn a_frequency_that_no_tsc_has_is_not_taken() {
 }
 
 #[test]
-fn the_median_outvotes_one_outlier() {
+fn median_discards_one_outlier() {
     for samples in [
         [1000, 1001, 5000],
         [1000, 5000, 1001],
@@ -172,10 +172,10 @@ fn the_median_outvotes_one_outlier() {
 }
 
 #[test]
-fn windows_that_agree_use_the_whole_and_an_outlier_the_median() {
+fn agreeing_windows_use_the_whole_and_outliers_the_median() {
     let agree = Windows::of([999_800, 1_000_000, 1_000_300], 1_000_033);
     assert_eq!(agree.hz(1_000), 1_000_033);
-    // An interruption at the first sample shortens the first window and the whole alike.
+    // A delay at the first sample shortens the first window and the whole alike.
     let outlier = Windows::of([900_000, 1_000_000, 1_000_300], 966_766);
     assert!(outlier.median.agrees(1_000));
     assert_eq!(outlier.hz(1_000), 1_000_000);
@@ -186,7 +186,7 @@ fn windows_that_agree_use_the_whole_and_an_outlier_the_median() {
 }
 
 #[test]
-fn three_that_differ_do_not_agree() {
+fn three_different_frequencies_do_not_agree() {
     let median = Median::of([900_000, 1_000_000, 1_200_000]);
     assert_eq!((median.hz, median.nearest_ppm, median.spread_ppm), (1_000_000, 100_000, 300_000));
     assert!(!median.agrees(50_000));
@@ -196,14 +196,14 @@ fn three_that_differ_do_not_agree() {
 }
 
 #[test]
-fn a_scale_wants_two_frequencies() {
+fn scale_requires_two_frequencies() {
     assert_eq!(Scale::to_ns(0), None);
     assert_eq!(Scale::new(u64::MAX, 1).unwrap().convert(u64::MAX), 0, "just short of 1");
     assert_eq!(Scale::new(1, u64::MAX).unwrap().convert(1), u64::MAX);
 }
 
 #[test]
-fn a_gigahertz_is_exact() {
+fn scale_of_one_gigahertz_is_exact() {
     let scale = Scale::to_ns(NS_PER_SECOND).unwrap();
     assert_eq!(scale.shift, 63);
     for count in [0, 1, 12345, u64::MAX] {
@@ -212,7 +212,7 @@ fn a_gigahertz_is_exact() {
 }
 
 #[test]
-fn the_shift_is_63_from_500_mhz_up() {
+fn shift_is_63_from_500_mhz_up() {
     assert_eq!(Scale::to_ns(500_000_000).unwrap().shift, 62);
     for hz in [500_000_001, NS_PER_SECOND, 3_000_000_000, 10_000_000_000] {
         assert_eq!(Scale::to_ns(hz).unwrap().shift, 63);
@@ -223,7 +223,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5000) }
 }
 
-/// Numbers of every size, not nearly all of them huge.
+/// Numbers of all magnitudes.
 fn any_size() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0..64u32).prop_map(|(value, shift)| value >> shift)
 }
@@ -236,7 +236,7 @@ proptest! {
         let (from, to) = (from.max(1), to.max(1));
         let scale = Scale::new(from, to).unwrap();
         let exact = u128::from(count) * u128::from(to) / u128::from(from);
-        // What does not fit loses its upper bits, and is nobody's business.
+        // A result of more than 64 bits is truncated, and not checked.
         prop_assume!(exact < 1 << 64);
         let found = u128::from(scale.convert(count));
         let slack = 1 + (u128::from(count) >> scale.shift);
@@ -259,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn an_alarm_is_not_early(hz in 1..20_000_000_000u64, most in 2..u64::MAX, ns in any_size()) {
+    fn alarm_is_not_early(hz in 1..20_000_000_000u64, most in 2..u64::MAX, ns in any_size()) {
         let scale = AlarmScale::new(hz, most).unwrap();
         let counts = scale.counts(ns);
         prop_assert!((1..=most).contains(&counts), "{} of {}", counts, most);
@@ -269,13 +269,13 @@ proptest! {
         prop_assert!(counted >= exact, "{} is early for {} ns", counts, asked);
         let slack = (1 + u128::from(asked >> 32) + 1) * u128::from(NS_PER_SECOND);
         prop_assert!(counted - exact <= slack, "{} is late for {} ns", counts, asked);
-        // What is cut off is what the timer does not take.
+        // Only times that the timer cannot hold are reduced.
         let rest = u128::from(scale.longest_ns()) * u128::from(hz) / u128::from(NS_PER_SECOND);
         prop_assert!(scale.longest_ns() == u64::MAX || rest + 3 + u128::from(scale.longest_ns() >> 32) >= u128::from(most));
     }
 
     #[test]
-    fn a_frequency_is_found_again(hz in 1_000_000..20_000_000_000u64, start in any::<u64>(), ms in 5..50u64) {
+    fn measured_frequency_matches_the_real_one(hz in 1_000_000..20_000_000_000u64, start in any::<u64>(), ms in 5..50u64) {
         for clock in [
             CounterSpec::pit(),
             CounterSpec::pm_timer(false),

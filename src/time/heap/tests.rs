@@ -1,4 +1,4 @@
-//! The heap against a list that is searched.
+//! The heap, compared with a sorted list.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn storage(capacity: usize) -> Storage<'static, u32> {
-    Storage { places: vec![Place::EMPTY; capacity].leak(), slots: vec![Slot::EMPTY; capacity].leak() }
+    Storage { nodes: vec![HeapNode::EMPTY; capacity].leak(), slots: vec![TimerSlot::EMPTY; capacity].leak() }
 }
 
 fn heap(capacity: usize) -> Heap<'static, u32> {
@@ -21,7 +21,7 @@ enum Step {
     Insert {
         deadline_ns: u64,
     },
-    /// Cancels the timer that was put in as the so-and-so-manieth, be it there or not.
+    /// Cancels the timer with this number in the order of insertion, whether or not it is still there.
     Cancel {
         number: usize,
     },
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn it_does_what_a_list_does(steps in prop::collection::vec(step(), 1..200)) {
+    fn heap_behaves_like_a_sorted_list(steps in prop::collection::vec(step(), 1..200)) {
         let mut heap = heap(4);
         let mut keys: Vec<Key> = Vec::new();
         // What is in the heap: payload, deadline. Payloads count up, as keys do.
@@ -61,7 +61,7 @@ proptest! {
                     let key = heap.insert(deadline_ns, payload);
                     prop_assert_eq!(key.is_some(), model.len() < heap.capacity());
                     if let Some(key) = key {
-                        prop_assert!(!keys.contains(&key), "a name was given twice");
+                        prop_assert!(!keys.contains(&key), "a key was used twice");
                         keys.push(key);
                         model.insert(payload, deadline_ns);
                     }
@@ -107,15 +107,15 @@ proptest! {
 }
 
 #[test]
-fn without_storage_there_is_no_room() {
+fn heap_without_storage_holds_no_timer() {
     let mut heap = Heap::new();
     assert_eq!(heap.insert(1, 1), None);
     assert_eq!((heap.take_due(u64::MAX), heap.first_deadline_ns()), (None, None));
 }
 
-/// As the alarm for the timers of CPUs that are offline does.
+/// The alarm for the timers of offline CPUs relies on this.
 #[test]
-fn a_timer_without_a_deadline_keeps_its_place_and_is_never_due() {
+fn timer_without_deadline_stays_and_is_never_due() {
     let mut heap = heap(2);
     let idle = heap.insert(NEVER_NS, 1).unwrap();
     assert_eq!((heap.first_deadline_ns(), heap.take_due(NEVER_NS - 1), heap.len()), (None, None, 1));
@@ -130,7 +130,7 @@ fn a_timer_without_a_deadline_keeps_its_place_and_is_never_due() {
 }
 
 #[test]
-fn a_key_that_outlived_its_timer_and_its_storage_finds_nothing() {
+fn key_of_an_expired_timer_matches_nothing_in_new_storage() {
     let mut heap = heap(1);
     let old = heap.insert(5, 50).unwrap();
     assert_eq!(heap.take_due(4), None);
@@ -143,7 +143,7 @@ fn a_key_that_outlived_its_timer_and_its_storage_finds_nothing() {
 }
 
 #[test]
-fn storage_that_is_too_small_is_refused_and_nothing_is_lost() {
+fn too_small_storage_is_rejected_and_no_timer_is_lost() {
     let mut heap = heap(3);
     let keys = [3, 2, 1].map(|deadline| heap.insert(deadline, deadline as u32).unwrap());
     assert_eq!(heap.move_to(storage(2)).unwrap_err().capacity(), 2);

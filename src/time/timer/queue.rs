@@ -1,9 +1,9 @@
-//! A CPU's timers, and the APIC timer that is set for the first of them.
+//! A CPU's timer queue, and the APIC timer that is set for the earliest timer.
 
 use core::mem::MaybeUninit;
 
 use super::super::calibration::AlarmScale;
-use super::super::heap::{Due, Heap, NEVER_NS, Place, Slot, Storage};
+use super::super::heap::{Due, Heap, HeapNode, NEVER_NS, Storage, TimerSlot};
 use super::super::now::now_ns;
 use super::{Callback, Expiry, INLINE};
 use crate::apic::{self, TimerMode};
@@ -13,41 +13,45 @@ use crate::memory::FrameRange;
 use crate::sync::SpinLockIrq;
 use crate::wire::Bucket;
 
-/// The queue's storage shrinks when so few timers are left: well below [`INLINE`], so that it does not come and go.
+/// The queue returns to its static storage when at most this many timers are left. Well below [`INLINE`], as a hysteresis.
 pub const FEW: usize = INLINE / 4;
 
-/// No deadline is earlier.
+/// The value of [`Queue::armed_ns`] while callbacks run. No deadline is earlier.
 pub const EXPIRING: u64 = 0;
 
-/// No deadline at all.
+/// No deadline.
 pub const NEVER: u64 = NEVER_NS;
 
+/// A timer in the queue.
 #[derive(Clone, Copy)]
 pub struct Timer {
+    /// The function to call.
     pub callback: Callback,
+    /// The callback's data.
     pub data: usize,
-    /// 0 for one that expires once.
+    /// The period in nanoseconds; 0 for a timer that expires once.
     pub period_ns: u64,
 }
 
-/// Timers that are less late than 2 to this power, in nanoseconds, are all in one bucket.
+/// The first bucket holds all timers that are less than 2 to this power nanoseconds late.
 const FINEST_POWER: u32 = 10;
 
-/// How late timers were, by powers of two. A place for each bit of a number, so that none is out of bounds; the first few
-/// stay empty.
+/// A histogram of lateness by powers of two. It has a bucket for each bit of a `u64`, so that no index is out of bounds; the
+/// first few stay empty.
 #[derive(Clone, Copy)]
 pub struct Lateness([u64; u64::BITS as usize]);
 
 impl Lateness {
+    /// An empty histogram.
     pub const NONE: Lateness = Lateness([0; u64::BITS as usize]);
 
-    /// Part of the interrupt's path, of which each instruction counts.
+    /// Counts a timer. Inlined: part of the interrupt's hot path.
     #[inline(always)]
     pub fn record(&mut self, late_ns: u64) {
         self.0[(late_ns | ((1 << FINEST_POWER) - 1)).ilog2() as usize] += 1;
     }
 
-    /// The greatest lateness that falls into each bucket, in nanoseconds, and how many there are; without empty ones.
+    /// The non-empty buckets: the greatest lateness of each in nanoseconds, and its count.
     pub fn buckets(self) -> impl Iterator<Item = Bucket> {
         let top = |power: usize| (2u64 << power).wrapping_sub(1);
         let all = self.0.into_iter().enumerate().map(move |(power, count)| (top(power), count));
@@ -55,64 +59,68 @@ impl Lateness {
     }
 }
 
-/// How the APIC timer is set.
+/// The mode and scale of an APIC timer.
 #[derive(Clone, Copy)]
 pub struct Hardware {
     /// `None` until this CPU's timer has been started.
     pub mode: Option<TimerMode>,
-    /// To cycles of the APIC timer or of the TSC, as the mode wants.
+    /// From nanoseconds to cycles of the APIC timer (one-shot mode) or of the TSC (deadline mode).
     pub scale: AlarmScale,
 }
 
 impl Hardware {
-    /// It is not: without a mode, the scale is not used.
+    /// A stopped timer. The scale is unused.
     pub const NONE: Hardware = Hardware { mode: None, scale: AlarmScale::GIGAHERTZ };
 }
 
 /// A CPU's timers.
 pub struct Queue {
+    /// The timers, by deadline.
     pub heap: Heap<'static, Timer>,
-    /// What the APIC timer is set to, or [`NEVER`]; [`EXPIRING`] while the interrupt calls callbacks, and will set it
-    /// itself afterwards.
+    /// The deadline that the APIC timer is set to, or [`NEVER`]. [`EXPIRING`] while the interrupt handler runs callbacks; it
+    /// sets the APIC timer afterwards.
     pub armed_ns: u64,
+    /// The mode and scale of this CPU's APIC timer.
     pub hardware: Hardware,
-    /// The inline storage while it is not used.
+    /// The static storage while it is not in use.
     pub spare: Option<Storage<'static, Timer>>,
-    /// The frames that hold the storage while it is not inline.
+    /// The frames that hold the storage while it is not the static one.
     pub frames: Option<FrameRange>,
-    /// The next in the list of those whose CPUs are offline: see `guests`.
-    pub next_guest: Option<&'static SpinLockIrq<Queue>>,
-    /// How late its timers were.
+    /// The next queue in the list of offline CPUs' queues: see `orphaned`.
+    pub next_orphan: Option<&'static SpinLockIrq<Queue>>,
+    /// The lateness of this CPU's timers.
     pub lateness: Lateness,
 }
 
-pub const BYTES_PER_TIMER: usize = size_of::<Place>() + size_of::<Slot<Timer>>();
+/// Bytes of storage for each timer.
+pub const BYTES_PER_TIMER: usize = size_of::<HeapNode>() + size_of::<TimerSlot<Timer>>();
 
-/// Makes storage of a block of memory.
+/// Creates storage in a block of memory.
 ///
 /// # Safety
-/// The block is the caller's alone, aligned to a page, and stays so for as long as the storage is used.
+/// The block is page-aligned, valid for `bytes` bytes, and used by no other code for as long as the storage is in use.
 pub unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
-    const { assert!(size_of::<Place>().is_multiple_of(align_of::<Slot<Timer>>())) };
+    const { assert!(size_of::<HeapNode>().is_multiple_of(align_of::<TimerSlot<Timer>>())) };
     let capacity = bytes / BYTES_PER_TIMER;
-    let places = block.cast::<Place>();
-    // SAFETY: both parts lie in the block, one behind the other, aligned as asserted, and are written before they are
+    let nodes = block.cast::<HeapNode>();
+    // SAFETY: the block is valid and exclusively the storage's (see # Safety). Both arrays lie within it, one after the
+    // other, since `capacity * BYTES_PER_TIMER <= bytes`; they are aligned (assertion above), and initialised before they are
     // borrowed.
     unsafe {
-        let slots = places.add(capacity).cast::<Slot<Timer>>();
+        let slots = nodes.add(capacity).cast::<TimerSlot<Timer>>();
         for number in 0..capacity {
-            places.add(number).write(Place::EMPTY);
-            slots.add(number).write(Slot::EMPTY);
+            nodes.add(number).write(HeapNode::EMPTY);
+            slots.add(number).write(TimerSlot::EMPTY);
         }
         Storage {
-            places: core::slice::from_raw_parts_mut(places, capacity),
+            nodes: core::slice::from_raw_parts_mut(nodes, capacity),
             slots: core::slice::from_raw_parts_mut(slots, capacity),
         }
     }
 }
 
-/// Enters how many whole periods have passed since a deadline that was missed; returns the first deadline after that. A
-/// function of its own: a division takes longer than all the rest of an interrupt, and is hardly ever needed.
+/// Sets the number of whole periods since a missed deadline, and returns the next deadline. Not inlined: the division takes
+/// longer than the rest of the interrupt and is rarely needed.
 #[cold]
 #[inline(never)]
 fn catch_up(now_ns: u64, expiry: &mut Expiry, period_ns: u64) -> u64 {
@@ -121,6 +129,7 @@ fn catch_up(now_ns: u64, expiry: &mut Expiry, period_ns: u64) -> u64 {
 }
 
 impl Queue {
+    /// Creates an empty queue without storage.
     pub const fn new() -> Queue {
         Queue {
             heap: Heap::new(),
@@ -128,13 +137,13 @@ impl Queue {
             hardware: Hardware::NONE,
             spare: None,
             frames: None,
-            next_guest: None,
+            next_orphan: None,
             lateness: Lateness::NONE,
         }
     }
 
-    /// The earliest timer that is due, out of the queue or put off to its next period, and what its callback gets, which is
-    /// put into `place`. Part of the interrupt's path, of which each instruction counts: what is returned would be copied.
+    /// Takes the earliest due timer from the queue; a periodic one stays with its next deadline. Writes the callback's
+    /// argument to `place`: returning it would copy it. Inlined: part of the interrupt's hot path.
     #[inline(always)]
     pub fn take_due<'a>(
         &mut self,
@@ -157,14 +166,14 @@ impl Queue {
         Some((timer, expiry))
     }
 
-    /// Sets the APIC timer of the CPU that runs this, whose queue this is: for no time before the deadline, unless a count
-    /// of 32 bits does not reach so far. Part of the interrupt's path, of which each instruction counts.
+    /// Sets this CPU's APIC timer, whose queue this is, to the deadline, or to an earlier time if 32 bits cannot hold the
+    /// count. Inlined: part of the interrupt's hot path.
     #[inline(always)]
     pub fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
         self.set_hardware_at(guard, deadline_ns, now_ns());
     }
 
-    /// As [`set_hardware`](Self::set_hardware), for a caller that has just read the clock.
+    /// [`set_hardware`](Self::set_hardware) for a caller that has just read the clock.
     #[inline(always)]
     pub fn set_hardware_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
         self.armed_ns = deadline_ns;
@@ -172,14 +181,14 @@ impl Queue {
         match self.hardware.mode {
             None => {}
             Some(TimerMode::OneShot) if deadline_ns == NEVER => apic::set_timer_count(guard, 0),
-            // The scale knows that there are only 32 bits.
+            // The scale limits the count to 32 bits.
             Some(TimerMode::OneShot) => apic::set_timer_count(guard, counts as u32),
             Some(TimerMode::TscDeadline) if deadline_ns == NEVER => apic::set_tsc_deadline(guard, 0),
             Some(TimerMode::TscDeadline) => apic::set_tsc_deadline(guard, read_tsc() + counts),
         }
     }
 
-    /// Goes back to the inline storage when few timers are left, and none of them sits beyond it.
+    /// Returns to the static storage if few timers are left and all their slot numbers fit.
     #[inline]
     pub fn shrink(&mut self) {
         if self.frames.is_some() && self.heap.len() <= FEW {

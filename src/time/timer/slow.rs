@@ -1,8 +1,8 @@
-//! A timer interrupt whose callbacks keep interrupts off for too long is reported at its end.
+//! Reports timer interrupts whose callbacks keep interrupts off for too long.
 //!
-//! It is measured by two readings of the clock that the interrupt needs anyway: the one that decides what is due, and the one by
-//! which the APIC timer is set. From inside, a host that stops the CPU meanwhile looks the same; the limit leaves room for a
-//! busy one. A callback that never returns is found by the watchdog, while CPUs are at work.
+//! The time is measured by two readings of the clock that the interrupt needs anyway: the one that decides which timers are
+//! due, and the one that sets the APIC timer. A host that stops the CPU in between looks the same; the limit allows for a
+//! busy host. The watchdog detects a callback that never returns, while CPUs have work.
 
 use super::Callback;
 use crate::config::TIMER_CALLBACK_MS;
@@ -12,8 +12,8 @@ use crate::{boot, cpu};
 /// The longest time that is not reported, in nanoseconds.
 pub const LIMIT_NS: u64 = TIMER_CALLBACK_MS * 1_000_000;
 
-/// Reports callbacks that together took `ns`, which is more than [`LIMIT_NS`]; `last` names one of them. There are no more
-/// reports than one for each time of that length.
+/// Reports callbacks that together took `ns` nanoseconds, more than [`LIMIT_NS`]. `last` is the last of them. There is at most
+/// one report in each period of that length.
 ///
 /// **Context:** the timer interrupt, no lock held.
 #[cold]

@@ -1,4 +1,4 @@
-//! What a CPU leaves for another to tell of it: its registers, and the calls on its stack.
+//! The state that a CPU saves for another CPU to report: its registers, its backtrace and the locks that it holds.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -12,49 +12,53 @@ use crate::cpu::per_cpu::PerCpu;
 use crate::wire::{LOCKS_IN_RECORD, Registers};
 use crate::{per_cpu, sync};
 
-/// The longest message of a CPU that panicked when another had already.
+/// The panic message of a CPU that panicked after another one; cut to this length.
 type Message = LineBuffer<96>;
 
-/// A CPU's place in its code. Its own CPU writes it; others read it when they know that it has.
+/// A CPU's saved state. Its own CPU writes it. Other CPUs read it after they have synchronised with that write.
 pub struct CpuCrashState {
     registers: [AtomicU64; Registers::COUNT],
     frames: [AtomicU64; MAX_FRAMES],
     count: AtomicUsize,
-    /// The locks that it holds: one more than the number of each, or 0.
+    /// For each held lock its number plus 1; 0 in unused entries.
     locks: [AtomicU32; LOCKS_IN_RECORD],
-    /// [`NOTHING`], [`PLACE`] or [`DEATH`].
+    /// [`EMPTY`], [`SAVED`] or [`PANICKED`].
     state: AtomicU32,
     message: UnsafeCell<Message>,
 }
 
-const NOTHING: u32 = 0;
-/// Where it is.
-const PLACE: u32 = 1;
-/// And why it panicked.
-const DEATH: u32 = 2;
+/// Nothing was saved.
+const EMPTY: u32 = 0;
+/// All but the message was saved.
+const SAVED: u32 = 1;
+/// The message was saved as well.
+const PANICKED: u32 = 2;
 
-// SAFETY: all is atomic but the message, which its own CPU writes once, before it stores `DEATH`, and which nobody reads
-// before that.
+// SAFETY: all fields are atomic but the message. Its own CPU writes that once (`save_panic`), before it stores `PANICKED` with
+// Release; `message` reads it only after an Acquire load of `PANICKED`.
 unsafe impl Sync for CpuCrashState {}
 
 per_cpu! {
-    /// This CPU's.
+    /// This CPU's saved state.
     pub static CRASH_STATE: CpuCrashState = CpuCrashState {
         registers: [const { AtomicU64::new(0) }; Registers::COUNT],
         frames: [const { AtomicU64::new(0) }; MAX_FRAMES],
         count: AtomicUsize::new(0),
         locks: [const { AtomicU32::new(0) }; LOCKS_IN_RECORD],
-        state: AtomicU32::new(NOTHING),
+        state: AtomicU32::new(EMPTY),
         message: UnsafeCell::new(LineBuffer::new()),
     };
 }
 
+/// This CPU's saved state.
 pub(super) fn own() -> &'static CpuCrashState {
-    // SAFETY: this CPU's own copy, which lives for good.
+    // SAFETY: this CPU's own copy; per-CPU areas are never freed (`CpuAreas`), and all access is shared.
     unsafe { &*CRASH_STATE.as_ptr() }
 }
 
-/// Leaves this CPU's place, and which locks it holds. Any context, NMIs too.
+/// Saves the registers, the backtrace from their RBP, and the locks that this CPU holds.
+///
+/// **Context:** any, NMI included.
 pub fn save_backtrace(registers: &Registers) {
     let own = own();
     for (slot, value) in own.registers.iter().zip(registers.0) {
@@ -70,59 +74,69 @@ pub fn save_backtrace(registers: &Registers) {
     for (slot, lock) in own.locks.iter().zip(held) {
         slot.store(lock, Ordering::Relaxed);
     }
-    own.state.store(PLACE, Ordering::Release);
+    own.state.store(SAVED, Ordering::Release);
 }
 
-/// Leaves this CPU's place and the reason of its death, for the CPU that died first to tell. Once.
-pub(super) fn leave_death(registers: &Registers, message: core::fmt::Arguments) {
+/// Saves this CPU's state and its panic message, for the CPU that panicked first to report. Called at most once on each CPU.
+///
+/// **Context:** any, interrupts disabled permanently.
+pub(super) fn save_panic(registers: &Registers, message: core::fmt::Arguments) {
     save_backtrace(registers);
     let message = Message::format(message);
-    // SAFETY: nobody reads it before the store below, and this CPU gets here once.
+    // SAFETY: no CPU reads the message before the store below (`message` checks the state), and this CPU writes it once: it
+    // halts after this call (`panic_now`).
     unsafe { *own().message.get() = message };
-    own().state.store(DEATH, Ordering::Release);
+    own().state.store(PANICKED, Ordering::Release);
 }
 
-/// Whether this CPU has died, when another had already.
-pub fn has_died() -> bool {
+/// Whether this CPU has panicked after another one.
+///
+/// **Context:** any.
+pub fn has_panicked() -> bool {
     own().has_panicked()
 }
 
 impl CpuCrashState {
-    /// Whether the CPU has died, when another had already.
+    /// Whether the CPU has panicked after another one.
     pub fn has_panicked(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DEATH
+        self.state.load(Ordering::Acquire) == PANICKED
     }
 
-    /// The registers, if the CPU has left them.
+    /// The saved registers; `None` if the CPU has saved nothing.
     pub fn registers(&self) -> Option<Registers> {
-        let left = self.state.load(Ordering::Acquire) != NOTHING;
-        left.then(|| Registers(core::array::from_fn(|index| self.registers[index].load(Ordering::Relaxed))))
+        let is_saved = self.state.load(Ordering::Acquire) != EMPTY;
+        is_saved
+            .then(|| Registers(core::array::from_fn(|index| self.registers[index].load(Ordering::Relaxed))))
     }
 
-    /// The return addresses, innermost first.
+    /// The saved return addresses, innermost first.
     pub fn frames(&self) -> impl Iterator<Item = u64> {
         let count = self.count.load(Ordering::Relaxed);
         self.frames.iter().take(count).map(|frame| frame.load(Ordering::Relaxed))
     }
 
-    /// The named locks that it held.
+    /// The names of the locks that the CPU held.
     pub(super) fn locks(&self) -> heapless::Vec<&'static str, LOCKS_IN_RECORD> {
         let numbers = self.locks.iter().filter_map(|lock| lock.load(Ordering::Relaxed).checked_sub(1));
         numbers.filter_map(sync::lock_name).collect()
     }
 
-    /// What it panicked of, if it did.
+    /// The panic message, if the CPU has panicked after another one.
     pub(super) fn message(&self) -> Option<&str> {
-        // SAFETY: it was written before the state said so, and is not written again.
+        // SAFETY: `save_panic` wrote the message before it stored `PANICKED` with Release, which the load in
+        // `has_panicked` acquires, and writes it only once.
         self.has_panicked().then(|| unsafe { &*self.message.get() }.as_str())
     }
 }
 
-/// The registers as they are here. CR2 is left to whoever knows that it means something.
+/// Reads this CPU's registers. CR2 is 0: it is meaningful only in a page-fault handler, which sets it.
+///
+/// **Context:** any.
 #[inline(always)]
 pub fn registers_here() -> Registers {
     let mut values = [0; Registers::COUNT];
-    // SAFETY: stores registers to an array with room for all but the last two, and changes the scratch register alone.
+    // SAFETY: the stores lie within `values`, which has `Registers::COUNT` words; only the declared scratch register changes,
+    // and the stack is balanced.
     unsafe {
         asm!(
             "mov [{to} + 8], rsp",
