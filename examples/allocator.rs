@@ -1,4 +1,5 @@
-//! Rust's heap on octopod's frames, with which every CPU sorts a vector of its own: `cargo run -- run --example allocator`
+//! A kernel with a heap for Rust's `alloc` on octopod's frames. Every CPU sorts a vector of its own.
+//! `cargo run -- run --example allocator`
 #![no_std]
 #![no_main]
 extern crate alloc;
@@ -10,14 +11,15 @@ use octopod::program::{Machine, Reason};
 use octopod::{config::IPI_CALL_TIMEOUT_MS, smp};
 octopod::program!(sort_everywhere, heap: Heap);
 
-/// Contiguous frames for each allocation: wasteful, and as quick as frames are.
+/// Contiguous frames for each allocation: wastes memory, but is fast.
 struct Heap;
 
 fn order(layout: Layout) -> Option<Order> {
     Order::containing(layout.size().max(layout.align()).div_ceil(FRAME_BYTES))
 }
 
-// SAFETY: the frames of an allocation are owned, aligned to their size, and mapped in the direct map until they are freed.
+// SAFETY: allocations must be valid, aligned and disjoint. Their frames are owned, aligned to their size, and mapped in the
+// direct map.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(range) = order(layout).and_then(FrameRange::alloc) else { return core::ptr::null_mut() };
@@ -29,7 +31,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         let first = FrameNumber::containing(direct_map::phys(start.expose_provenance() as u64) as usize);
         let frames = order(layout).map_or(0, Order::frames);
-        // SAFETY: `alloc` has left this allocation so many frames without a handle; its owner frees it here.
+        // SAFETY: the frames must be owned by the caller. `alloc` left the allocation this many frames without a handle.
         drop(unsafe { FrameRange::from_raw(first, frames) });
     }
 }

@@ -1,5 +1,5 @@
-//! A kernel of one's own: octopod brings the machine up, then each CPU says hello, and again when a timer of its own
-//! expires. `cargo run -- run --example hello`
+//! A custom kernel: octopod brings the machine up, then each CPU logs a line, and another one when a timer of its own expires.
+//! `cargo run -- run --example hello`
 
 #![no_std]
 #![no_main]
@@ -18,7 +18,7 @@ octopod::program!(hello);
 static AGAIN: AtomicUsize = AtomicUsize::new(0);
 
 fn hello(machine: &Machine) -> Result<(), Reason> {
-    log::info!("{} CPUs, entered by {}", machine.bring_up.online, machine.boot.protocol.name());
+    log::info!("{} CPUs, boot protocol {}", machine.bring_up.online, machine.boot.protocol.name());
     smp::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|cpu| {
         log::info!("hello from cpu {}", cpu.id());
         let again = |_: &time::timer::Expiry| {

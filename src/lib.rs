@@ -1,7 +1,7 @@
 //! octopod: an SMP kernel for x86-64, built around per-CPU data and APIC timers.
 //!
-//! The modules are layers; each imports only from those above it in this list, and a test reads the sources to keep it
-//! so. The pure parts compile on any host, where they are tested; the rest is for `x86_64-unknown-none` alone.
+//! The modules are layers. Each imports only from layers above it in this list; a test checks the sources. The pure parts
+//! compile on any host, where they are tested. The rest compiles for `x86_64-unknown-none` only.
 //!
 //! | layer | modules |
 //! |---|---|
@@ -17,11 +17,11 @@
 //! | 10 | `audit`, `bench`, [`selftest`], `shell`, [`stress`] |
 //! | 11 | [`faults`], [`options`], `report`, `program`, `stages` |
 //!
-//! # How it comes up
+//! # The boot
 //!
-//! `stages` shows the whole boot on one screen. Each stage takes what the ones before it gave:
+//! `stages` has the whole boot on one screen. Each stage takes the results of the stages before it:
 //!
-//! | stage | what | gives |
+//! | stage | what | result |
 //! |---|---|---|
 //! | rt0 | 32-bit code: checks the image and the processor, draws the kernel's address, early page tables | `Handoff` |
 //! | loader | the boot information, by PVH or either Multiboot; from here on the log is written to the serial port and a text screen | `BootInfo` |
@@ -36,23 +36,24 @@
 //! | tsc_sync, audit | TSC synchronisation; the page-table audit; a check of each CPU | |
 //! | program | the work, or a kernel of one's own | the verdict |
 //!
-//! # A kernel of one's own
+//! # Custom kernels
 //!
-//! `program!` names the function that the boot ends in. `examples/hello.rs` and `examples/allocator.rs` are two such
-//! kernels, each in under fifty lines; `cargo run -- run --example hello` boots one. Their documentation, and that of all
-//! that is the kernel's alone, is in `cargo doc --target x86_64-unknown-none`. A program sees what is meant for programs; the
-//! rest is private to the crate, and `--document-private-items` shows it. Whatever a program calls without `unsafe` is
-//! sound: `docs/invariants.md` has the rules, `tests/soundness/` the attempts to break them.
+//! `program!` names the function that the boot calls at its end. `examples/hello.rs` and `examples/allocator.rs` are two such
+//! kernels, each in under fifty lines; `cargo run -- run --example hello` boots one. Their documentation, and that of the
+//! kernel-only parts, is in `cargo doc -p octopod --target x86_64-unknown-none`. Items that are not for programs are private to
+//! the crate; `--document-private-items` shows them. Whatever a program calls without `unsafe` is sound: `docs/invariants.md`
+//! has the rules, `tests/soundness/` the attempts to break them.
 
 #![cfg_attr(not(test), no_std)]
-// Only the kernel with every feature uses all of the crate; there, what is unused is reported.
+// Only the kernel with every feature uses all of the crate. There, unused code is reported.
 #![cfg_attr(
     not(all(target_os = "none", feature = "faults", feature = "selftest", feature = "shell")),
     allow(dead_code, unused_imports)
 )]
-// Half of what the shared documentation speaks of is the kernel's alone; with that, every link is checked.
+// Half of the items that the shared documentation links to exist in the kernel only. The kernel's documentation checks every
+// link.
 #![cfg_attr(not(target_os = "none"), allow(rustdoc::broken_intra_doc_links))]
-// A module's head speaks of what is private to the crate too: `cargo doc --document-private-items` follows those links.
+// Module heads also link to private items: `cargo doc --document-private-items` follows those links.
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod config;

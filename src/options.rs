@@ -119,7 +119,7 @@ impl Options {
     /// Parses a command line, without its final zero byte, for a kernel that was built with `built_in`.
     ///
     /// # Errors
-    /// The first word that is wrong.
+    /// The first wrong parameter.
     pub fn parse(line: &[u8], built_in: BuiltIn) -> Result<Options, CommandLineError<'_>> {
         let mut options = Options::defaults(built_in);
         command_line::parse(line, &mut options.sets())?;
@@ -143,7 +143,7 @@ impl Options {
         self.work.work
     }
 
-    /// Which events are traced: those that a panic reports, and in the shell, which can show them, all.
+    /// The traced events: by default those that a panic reports; in the shell, which can show them, all.
     pub fn trace(&self) -> TraceLevel {
         let default = if self.work() == Work::Shell { TraceLevel::All } else { TraceLevel::Panic };
         self.kernel.trace.unwrap_or(default)

@@ -1,5 +1,5 @@
-//! What the boot ends in: a function that finds the whole machine up. The kernel of this package has
-//! [`stages::work`](crate::stages::work); a kernel of one's own names another, by [`program!`](crate::program!).
+//! The end of the boot: a function that runs when the whole machine is up. The kernel of this package has
+//! [`stages::work`](crate::stages::work). A custom kernel names another function by [`program!`](crate::program!).
 
 use core::fmt;
 
@@ -12,38 +12,43 @@ use crate::smp::BringUp;
 pub use crate::report::Reason;
 pub use crate::stress::ArenaHeap;
 
-/// The machine, all of it up: every CPU that will come waits for work, interrupts are on, the page tables are final.
+/// The machine when it is up: all CPUs that came online wait for work, interrupts are on, the page tables are final.
 #[derive(Clone, Copy)]
 pub struct Machine<'a> {
-    /// How the kernel was loaded, and the machine's memory.
+    /// The boot information, with the memory map.
     pub boot: &'a BootInfo,
-    /// The kernel's command line.
+    /// The parsed kernel command line.
     pub options: &'a Options,
-    /// What the processors have.
+    /// The features of the processors.
     pub features: &'a Features,
-    /// How the CPUs came up.
+    /// The result of the bring-up.
     pub bring_up: &'a BringUp,
 }
 
 impl Reason {
-    /// A program's own reason why the verdict is fail: one line, without a full stop, cut to what fits.
+    /// A program's own reason for the verdict fail: one line, without a full stop, truncated to what fits.
     pub fn of_program(reason: fmt::Arguments) -> Reason {
         Reason::Program(LineBuffer::format(reason))
     }
 }
 
-// It may be safe to call: `program!` defines the symbol, with this type; to define it otherwise takes `unsafe(no_mangle)`.
+// Safe to call: `program!` defines the symbol with this type. Another definition takes `unsafe(no_mangle)`.
 unsafe extern "Rust" {
     safe fn octopod_program(machine: &Machine) -> Result<(), Reason>;
 }
 
-/// Runs the program. Once, by the boot processor, with interrupts on.
+/// Runs the program.
+///
+/// **Context:** the thread of the BSP, interrupts on, once.
+///
+/// # Errors
+/// Those of the program.
 pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
     octopod_program(machine)
 }
 
-/// Makes a function the kernel's program: `fn(&Machine) -> Result<(), Reason>`, called once, on the boot processor, with
-/// interrupts on. When it returns, the run ends with that verdict; a panic ends it with last words.
+/// Makes a function the kernel's program: `fn(&Machine) -> Result<(), Reason>`. It is called once, on the BSP, with interrupts
+/// on. Its result is the verdict of the run. A panic ends the run with a crash record.
 ///
 /// ```ignore
 /// #![no_std]
@@ -56,10 +61,10 @@ pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
 /// }
 /// ```
 ///
-/// `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the heap of Rust's `alloc`. Without it
-/// there is none but what the stress needs for itself.
+/// `program!(hello, heap: Heap)` makes the unit structure `Heap`, a `GlobalAlloc`, the heap of Rust's `alloc`. Without it the
+/// only heap is that of the stress.
 ///
-/// A program links by `linker/kernel.ld`. The launcher builds each file in `examples/`, which holds two.
+/// A program links by `linker/kernel.ld`. The launcher builds each file in `examples/`.
 #[macro_export]
 macro_rules! program {
     ($function:path) => {

@@ -1,4 +1,4 @@
-//! What the run tells the launcher, but for what a workload tells about itself.
+//! Reports of the run to the launcher, except those of the workloads.
 
 mod times;
 pub mod trace;
@@ -34,38 +34,38 @@ use crate::{apic, audit, bench, interrupts, memory};
 pub enum Reason {
     /// CPUs that the firmware lists did not come online.
     MissingCpus,
-    /// There are CPUs that the kernel has not on its list.
+    /// The machine has CPUs that are not in the kernel's list.
     UnlistedCpus(UnlistedReason),
-    /// A page beside the trampoline's is not as it was.
+    /// Bring-up changed a page beside the trampoline's.
     TrampolineOverrun {
         /// The trampoline's page, physical.
         page: u64,
     },
-    /// Something is mapped, or a CPU set up, as it must not be.
+    /// The page-table audit found a violation.
     PageTableAudit(audit::Finding),
-    /// The stress found something.
+    /// The stress failed.
     Stress(StressError),
     /// The bench has no exact figures.
-    Bench(bench::Failure),
-    /// The self-test found something.
+    Bench(bench::BenchError),
+    /// The self-test failed.
     #[cfg(feature = "selftest")]
-    SelfTest(selftest::Failure),
-    /// The console's session found something.
+    SelfTest(selftest::SelfTestError),
+    /// The shell's session failed.
     #[cfg(feature = "shell")]
-    Shell(shell::Failure),
-    /// Work was not run on all CPUs.
+    Shell(shell::SessionError),
+    /// Work did not run on all CPUs.
     Work(smp::WorkError),
-    /// A program of one's own says so.
+    /// A custom kernel failed.
     Program(LineBuffer<100>),
 }
 
-/// Whether a listed CPU should have come online and did not. One that xAPIC mode cannot address should not; one that went
-/// offline since had come.
+/// Whether a listed CPU should have come online and did not. A CPU that xAPIC mode cannot address should not. A CPU that went
+/// offline later did come online.
 fn is_missing(cpu: &smp::Cpu) -> bool {
     cpu.stamp(Stage::Online).is_none() && cpu.is_reachable()
 }
 
-/// The CPUs that are missing, by the rule of [`crate::acpi::expected`].
+/// The missing CPUs, by the rules of [`crate::acpi::expected`].
 pub fn missing_cpus(up: &BringUp) -> Option<Reason> {
     if smp::cpus().iter().any(is_missing) {
         return Some(Reason::MissingCpus);
@@ -86,7 +86,7 @@ impl fmt::Display for Reason {
             Reason::Work(error) => error.fmt(f),
             Reason::Program(reason) => f.write_str(reason.as_str()),
             Reason::TrampolineOverrun { page } => {
-                write!(f, "bring-up has changed a page beside the trampoline's at {page:#x}")
+                write!(f, "bring-up has changed a page beside the AP trampoline at {page:#x}")
             }
             Reason::UnlistedCpus(unlisted) => unlisted.fmt(f),
             Reason::MissingCpus => {
@@ -108,7 +108,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The memory map.
+/// Sends the memory map.
 pub fn memory_map(boot: &BootInfo) {
     for region in boot.map.regions() {
         let owner = LineBuffer::<40>::format(format_args!("{}", region.owner));
@@ -117,23 +117,24 @@ pub fn memory_map(boot: &BootInfo) {
     }
 }
 
-/// The frame allocator's size, and the NUMA nodes, where there are several.
+/// Logs the size of memory, and the NUMA nodes if there are several.
 pub fn zones(numa: &Numa<'_>) {
     let frames = memory::frames();
     let total = frames.total_frames();
     let metadata = frames.table_bytes();
-    log::info!("{} MiB in {total} frames, {} KiB of tables", total >> 8, metadata >> 10);
+    log::info!("memory: {} MiB, {total} page frames, {} KiB of tables", total >> 8, metadata >> 10);
     if numa.nodes() < 2 {
         return;
     }
     for node in (0..numa.nodes() as u8).map(NodeId) {
-        let frames = frames.zone_stats().filter(|zone| zone.name.is_some_and(|name| name.node == node));
-        let mib = frames.map(|zone| zone.total).sum::<usize>() >> 8;
+        let zones = frames.zone_stats().filter(|zone| zone.name.is_some_and(|name| name.node == node));
+        let mib = zones.map(|zone| zone.total).sum::<usize>() >> 8;
         let domain = numa.domain(node).unwrap_or_default();
         log::info!("{node} (domain {domain}): {mib} MiB, distances{}", Distances(numa, node));
     }
 }
 
+/// Displays the distances of a node to all nodes.
 struct Distances<'a>(&'a Numa<'a>, NodeId);
 
 impl fmt::Display for Distances<'_> {
@@ -143,7 +144,7 @@ impl fmt::Display for Distances<'_> {
     }
 }
 
-/// How the CPUs came up: one record for each, then one for all.
+/// Reports the bring-up: one record for the boot, then one for each CPU.
 pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     let init_to_online_us = time::us_at(up.last_online_tsc).saturating_sub(time::us_at(up.first_init_tsc));
     log::info!(
@@ -161,7 +162,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         );
         report_defect(&Defect { table: "MADT", address: None, offset: None, reason });
     }
-    log::debug!("the trampoline lies at {:#x}, for good", up.trampoline_page);
+    log::debug!("AP trampoline at {:#x}", up.trampoline_page);
     console::send(&Record::Boot(wire::Boot {
         version: Some(env!("CARGO_PKG_VERSION")),
         protocol: boot.protocol.name(),
@@ -225,8 +226,8 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     }
 }
 
-/// What the time is read from.
-pub fn counter(counter: &Clocksource) {
+/// Reports the clocksource and the TSC skew.
+pub fn clocksource(counter: &Clocksource) {
     let Clocksource { name, unstable_reason, warp, skew_ns, drift_ppm } = *counter;
     trace::set_skew(warp.skew_cycles);
     let unstable_reason =
@@ -251,15 +252,18 @@ pub fn counter(counter: &Clocksource) {
     }));
 }
 
-/// Looks whether the house is locked, and tells what is in it.
-pub fn house(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
+/// Runs the audit, and reports the mapped pages.
+///
+/// # Errors
+/// The first finding.
+pub fn page_table_audit(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
     let began = read_tsc();
     let found = audit::run(boot.map, features).map_err(Reason::PageTableAudit)?;
     let walk_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
     let all = [found.text, found.constants, found.data, found.device];
     let [small, large, huge] = [0, 1, 2].map(|size| all.iter().map(|pages| pages.by_size[size]).sum::<u64>());
     log::info!(
-        "page tables: {huge} pages of 1 GiB, {large} of 2 MiB, {small} of 4 KiB in {} runs, by {} tables: locked",
+        "page tables: {huge} pages of 1 GiB, {large} of 2 MiB, {small} of 4 KiB in {} runs, {} tables; audit passed",
         found.runs,
         found.tables
     );
@@ -280,7 +284,7 @@ pub fn house(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
 
 const _: () = assert!(wire::ORDERS == ORDERS);
 
-/// What each node has of each zone, and how whole it is.
+/// Sends the free frames of each zone of each node, by order.
 fn send_zone_counts(after: bool) {
     for zone in memory::frames().zone_stats() {
         let name = zone.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
@@ -295,7 +299,7 @@ fn send_zone_counts(after: bool) {
     }
 }
 
-/// What each CPU has asked of the frame allocator, where it has.
+/// Sends each CPU's counters of the frame allocator, if any is not 0.
 fn frame_counts() {
     for cpu in smp::cpus() {
         let count = |counter: Option<&AtomicU64>| counter.map_or(0, |count| count.load(Ordering::Relaxed));
@@ -321,7 +325,7 @@ fn frame_counts() {
     }
 }
 
-/// The frame allocator's books before the work.
+/// Reports the frame allocator's state before the work.
 pub fn free_before_work(free_frames_before: u64) {
     send_zone_counts(false);
     let frames = memory::frames();
@@ -332,7 +336,7 @@ pub fn free_before_work(free_frames_before: u64) {
     }));
 }
 
-/// Each CPU's interrupts on a vector, in the order of the CPUs; none from one that has no area.
+/// The number of interrupts on a vector for each CPU, in order; 0 for a CPU without a per-CPU area.
 fn interrupts_by_cpu(vector: Vector) -> impl Iterator<Item = u64> {
     smp::cpus().iter().map(move |cpu| {
         let counts = cpu.get(interrupts::COUNTS);
@@ -344,7 +348,7 @@ fn interrupts_on(vector: Vector) -> u64 {
     interrupts_by_cpu(vector).sum()
 }
 
-/// The table of interrupts: a record for each vector that any came on, and for each so many CPUs.
+/// Sends the interrupt counts: for each vector with any, a record for every [`wire::COUNTS_IN_RECORD`] CPUs.
 fn interrupt_counts() {
     for vector in (0..=255).map(Vector::new).filter(|vector| interrupts_on(*vector) > 0) {
         let mut counts = interrupts_by_cpu(vector);
@@ -359,22 +363,22 @@ fn interrupt_counts() {
     }
 }
 
-/// What was counted on the way, then the verdict. Ends the run.
+/// Sends the final counters and the verdict, and ends the run.
 pub fn verdict(outcome: Result<(), Reason>) -> ! {
-    let code = last_words(outcome);
+    let code = finish(outcome);
     exit(code)
 }
 
-/// The verdict is pass, and the machine is reset by that function.
+/// Sends the final counters and the verdict pass, and resets the machine by `reset`.
 #[cfg(feature = "shell")]
 pub fn verdict_and_reset(reset: fn() -> !) -> ! {
-    last_words(Ok(()));
+    finish(Ok(()));
     console::send_last(&Record::Reset);
     reset()
 }
 
-/// What was counted on the way, then the verdict; the exit code that it stands for.
-fn last_words(outcome: Result<(), Reason>) -> ExitCode {
+/// Sends the final counters and the verdict. Returns the exit code of the verdict.
+fn finish(outcome: Result<(), Reason>) -> ExitCode {
     interrupt_counts();
     times::boot_stages();
     times::lateness();
@@ -396,13 +400,13 @@ fn last_words(outcome: Result<(), Reason>) -> ExitCode {
     match unreported_defects() {
         0 => {}
         count => {
-            log::warn!("{count} more defects of descriptions by firmware or boot loader were not logged")
+            log::warn!("{count} more defects of firmware or boot loader tables were not logged")
         }
     }
     match smp::late_aps() {
         0 => {}
-        1 => log::warn!("1 CPU came after it had been given up, and was sent away"),
-        count => log::warn!("{count} CPUs came after they had been given up, and were sent away"),
+        1 => log::warn!("1 CPU came online late and was parked"),
+        count => log::warn!("{count} CPUs came online late and were parked"),
     }
     let reason = outcome.err().map(|reason| LineBuffer::<400>::format(format_args!("{reason}")));
     let reason = reason.as_ref().map(LineBuffer::as_str);

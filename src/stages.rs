@@ -1,6 +1,6 @@
-//! The whole of octopod, from rt0 to the verdict, on one screen. Each stage takes what the one before it gave.
+//! The whole boot of octopod, from rt0 to the verdict, on one screen. Each stage takes the results of the stages before it.
 //!
-//! No stage is inlined: what it needs on the boot stack is free again when it ends, and the work has the rest.
+//! No stage is inlined: its part of the boot stack is free again when it returns.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,44 +29,44 @@ use crate::{apic, bench, console, interrupts, panic, stress, trace};
 #[cfg(feature = "selftest")]
 use crate::{audit, selftest};
 
-/// Where rt0 goes when it is done: 64-bit mode, the boot stack, early tables, gates, GS base, interrupts off.
+/// The entry from rt0: 64-bit mode, the boot stack, early page tables, an IDT and GS base are set; interrupts are off.
 #[unsafe(no_mangle)]
 extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     #[cfg(feature = "faults")]
     faults::at_entry(handoff);
-    // SAFETY: rt0 has led GS base to this CPU's area and comes here once, with interrupts off.
+    // SAFETY: GS base must be this CPU's area, and interrupts off; called once. rt0 has set both, and jumps here once.
     let guard = unsafe { IrqGuard::of_entry() }; //                   interrupts stay off until all CPUs are up
-    interrupts::record_early_events(&guard, handoff); //                what 32-bit code could only count
-    let mut boot = loader(handoff); //                                the boot information becomes one BootInfo
+    interrupts::record_early_events(&guard, handoff); //              exceptions that 32-bit code could only count
+    let mut boot = loader(handoff); //                                boot information, of any boot protocol
     let options = options(&mut boot); //                              the kernel command line, or a clear error
-    let features = features(&options); //                             what this processor has beyond the necessary
-    patching(&guard, &features, &options); //                         code that depends on it, while code is writable
+    let features = features(&options); //                             optional features of this processor
+    patching(&guard, &features, &options); //                         code that depends on them, while code is writable
     let low = memory(&mut boot, &features); //                        final page tables, then frames
-    bsp(&guard, &features); //                                     its own GDT, TSS, stacks, CR4
-    screen(&boot); //                                                 the log, where people see it
+    bsp(&guard, &features); //                                        its own GDT, TSS, stacks, CR4
+    screen(&boot); //                                                 the log on a framebuffer
     let platform = platform(&boot, &options); //                      ACPI: CPUs, timers, NMI pins
-    zones(&guard, &boot, &platform); //                               which memory is near, or in reach of few
+    zones(&guard, &boot, &platform); //                               NUMA nodes and zones
     let clock = clock(&guard, &features, &platform, &boot, &options); // local APIC, TSC, timers
-    serial_input(&platform); //                                       the I/O APICs, and a first device on them
-    let up = aps(&guard, &features, platform, low); // all of them at once
-    drop(guard); //                                                   from here on handlers run
-    serial_output(); //                                               the port's other direction, by interrupt too
+    serial_input(&platform); //                                       the I/O APICs, and the serial port's interrupt
+    let up = aps(&guard, &features, platform, low); //                all APs at once
+    drop(guard); //                                                   from here on interrupt handlers run
+    serial_output(); //                                               output by interrupt
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
     faults::before_warp_test(options.faults.fault);
-    tsc_sync(&features, &clock, &options); //                         do all TSCs agree? else another counter
+    tsc_sync(&features, &clock, &options); //                         TSC skew, then the clocksource
     #[cfg(feature = "faults")]
     faults::before_audit(options.faults.fault);
     begin(BootStage::Audit);
-    let locked = report::house(&boot, &features); //                  a walk of the live tables, a look at each CPU
+    let audit = report::page_table_audit(&boot, &features); //        the page tables in use, the registers of each CPU
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
     begin(BootStage::Work);
-    let outcome = locked.and_then(|()| program::run(&machine)).and_then(|()| is_whole(&machine));
+    let outcome = audit.and_then(|()| program::run(&machine)).and_then(|()| is_whole(&machine));
     begin(BootStage::Verdict);
     report::verdict(outcome)
 }
 
-/// From here on the boot is in that stage.
+/// Sets the current stage of the boot.
 fn begin(stage: BootStage) {
     panic::set_stage(stage);
     report::trace::stamp(stage);
@@ -78,7 +78,7 @@ fn loader(handoff: &Handoff) -> BootInfo {
     begin(BootStage::Loader);
     console::init(handoff.entry_tsc);
     memory::open_text_screen();
-    // SAFETY: once, on rt0's tables, and nothing outside the image has been written.
+    // SAFETY: called once, on rt0's page tables, before memory outside the image is written: no earlier stage writes any.
     let boot =
         unsafe { boot::collect(handoff) }.unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     log::info!(
@@ -103,7 +103,7 @@ fn loader(handoff: &Handoff) -> BootInfo {
 fn options(boot: &mut BootInfo) -> Options {
     begin(BootStage::Options);
     let options = Options::parse(boot.command_line, BuiltIn::HERE);
-    // The record about a wrong parameter is framed as well.
+    // The record about a wrong parameter has the nonce as well.
     console::set_record_nonce(match &options {
         Ok(options) => options.kernel.record_nonce,
         Err(_) => Nonce::in_command_line(boot.command_line),
@@ -160,8 +160,8 @@ fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
     trace::init(guard, level);
     report::trace::set_wanted(wanted == TraceLevel::On);
     panic::set_exit_hook(report::trace::send);
-    // SAFETY: rt0's tables let code be written: `memory`, the next stage, loads those that do not. No other CPU runs before
-    // `aps`.
+    // SAFETY: code must be writable, and no other CPU may run. `memory`, the next stage, loads the tables that protect code;
+    // the APs start in `aps`.
     match unsafe { cpu::static_key::enable(guard, level, boot::image::text_addresses()) } {
         Some((armed, places)) => log::debug!("{armed} of {places} static branches armed"),
         None => boot::refuse(format_args!("a static branch is not what it was built as")),
@@ -171,15 +171,16 @@ fn patching(guard: &IrqGuard, features: &Features, options: &Options) {
 #[inline(never)]
 fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
     begin(BootStage::Memory);
-    // SAFETY: rt0's page tables are in use until `memory::init`, which is the first to write outside the image.
+    // SAFETY: rt0's page tables must be in use, and memory outside the image unwritten: `memory::init` below is the first to
+    // change both.
     unsafe { acpi::reserve_tables(boot, features.physical_bits) };
     let low = memory::init(boot, features).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::memory_map(boot);
-    // The others' are given when there are others.
+    // The rings of the APs are allocated when they start.
     if let Some(slots) =
         trace::records_hot_events().then(|| memory::alloc_slice_zeroed(trace::ring_slots())).flatten()
     {
-        // SAFETY: this CPU's own area, and interrupts are off.
+        // SAFETY: the area must be this CPU's own, and interrupts off: `gs_base` is this CPU's, and `rust_entry` holds the guard.
         unsafe { trace::install_ring(cpu::per_cpu::gs_base(), slots) };
     }
     low
@@ -189,11 +190,12 @@ fn memory(boot: &mut BootInfo, features: &Features) -> Option<LowMemory> {
 fn bsp(guard: &IrqGuard, features: &Features) {
     begin(BootStage::Bsp);
     if let Err(error) = memory::map_stacks(CpuId::BSP) {
-        boot::refuse(format_args!("too little memory for the BSP's stacks: {error}"));
+        boot::refuse(format_args!("out of memory for the BSP's stacks: {error}"));
     }
     features.enable();
     cpu::set_memory_types();
-    // SAFETY: once; the stacks have just been mapped, and no other CPU runs.
+    // SAFETY: called once, with mapped stacks, before other CPUs run: `map_stacks` above mapped them, and the APs start in
+    // `aps`.
     unsafe {
         cpu::load_descriptors(guard, memory::stacks::ist_tops(CpuId::BSP));
         interrupts::load_idt();
@@ -205,9 +207,9 @@ fn bsp(guard: &IrqGuard, features: &Features) {
 fn screen(boot: &BootInfo) {
     begin(BootStage::Screen);
     match memory::open_pixel_screen(boot) {
-        None => log::info!("no screen"),
-        Some(DisplayMode::Text) => log::info!("text screen"),
-        Some(DisplayMode::Pixels { columns, rows }) => log::info!("screen of {columns} by {rows} characters"),
+        None => log::info!("console: serial only"),
+        Some(DisplayMode::Text) => log::info!("console: VGA text"),
+        Some(DisplayMode::Pixels { columns, rows }) => log::info!("console: framebuffer {columns}x{rows}"),
     }
 }
 
@@ -217,30 +219,30 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
     let by_cpuid = cpu::initial_apic_id();
     let bsp = apic::bsp_apic_id(by_cpuid);
     if bsp != by_cpuid {
-        log::warn!("the BSP has APIC ID {bsp} by its local APIC (used) and {by_cpuid} by CPUID");
+        log::warn!("BSP: APIC ID {bsp} by its local APIC, {by_cpuid} by CPUID; using the former");
     }
     acpi::read_platform(boot, bsp, options.kernel.max_cpus.map(|most| most.get()))
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
 }
 
-/// Cuts memory into zones and nodes; where the nodes cannot be, into zones.
+/// Divides memory into zones by node and type; without valid nodes, by type.
 #[inline(never)]
 fn zones(guard: &IrqGuard, boot: &BootInfo, platform: &Platform) {
     begin(BootStage::Zones);
     let numa = platform.numa;
-    // SAFETY: no other CPU runs before `aps`, a later stage, so none allocates or frees meanwhile.
+    // SAFETY: no CPU may allocate or free meanwhile: this CPU does not, and the APs start in `aps`, a later stage.
     let by_node =
         unsafe { memory::set_zones(numa.nodes(), numa.ranges(), |from, to| numa.distance(from, to)) };
-    let divided = by_node.or_else(|error| {
-        log::warn!("{error}: going on with one node");
-        // SAFETY: no other CPU runs before `aps`, a later stage, so none allocates or frees meanwhile.
+    let zoned = by_node.or_else(|error| {
+        log::warn!("{error}: falling back to one node");
+        // SAFETY: no CPU may allocate or free meanwhile: this CPU does not, and the APs start in `aps`, a later stage.
         unsafe { memory::set_zones(1, core::iter::empty(), |_, _| 0) }
     });
-    if let Err(error) = divided {
-        log::warn!("{error}: going on without zones");
+    if let Err(error) = zoned {
+        log::warn!("{error}: zones disabled");
     }
     memory::set_local_node(guard, platform.cpus[0].node);
-    // What it keeps was taken from anywhere.
+    // This CPU's cache was filled before there were nodes.
     memory::drain_this_cpu(guard);
     memory::add_low_memory(boot.map).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
     report::zones(numa);
@@ -275,7 +277,7 @@ fn clock(
     clock
 }
 
-/// Without I/O APICs, or without a port, nothing is received; nobody depends on it.
+/// Initialises the I/O APICs and serial input. Without I/O APICs, or without a port, the kernel works without input.
 #[inline(never)]
 fn serial_input(platform: &Platform) {
     begin(BootStage::SerialInput);
@@ -285,7 +287,7 @@ fn serial_input(platform: &Platform) {
         Ok(gsi) => log::info!("{pins} I/O APIC pins, serial input by pin {gsi}"),
         Err(error) => {
             log::info!("{pins} I/O APIC pins, no serial input: {error}");
-            // Where no table lists an I/O APIC that has been said.
+            // Without any I/O APIC, `io_apic::init` has reported that.
             if !platform.io_apics.is_empty() {
                 let reason = format_args!("no serial input: {error}");
                 report_defect(&Defect { table: "MADT", address: None, offset: None, reason });
@@ -294,7 +296,7 @@ fn serial_input(platform: &Platform) {
     }
 }
 
-/// Output is by polling until here, for no interrupt is taken; and it stays so where none comes.
+/// Switches serial output from polling to interrupts, now that interrupts are on. Output stays polled if no interrupt comes.
 #[inline(never)]
 fn serial_output() {
     if !apic::serial_input::is_open() {
@@ -312,8 +314,7 @@ fn aps(guard: &IrqGuard, features: &Features, platform: Platform, low: Option<Lo
     begin(BootStage::Aps);
     let up = smp::start(guard, platform, features, low)
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
-    smp::open_calls()
-        .unwrap_or_else(|| boot::refuse(format_args!("too little memory for calls between CPUs")));
+    smp::open_calls().unwrap_or_else(|| boot::refuse(format_args!("out of memory for the call queues")));
     up
 }
 
@@ -332,14 +333,14 @@ fn tsc_sync(features: &Features, clock: &Clock, options: &Options) {
             report::verdict(Err(Reason::Work(error)));
         }
     }
-    report::counter(&clocksource);
+    report::clocksource(&clocksource);
 }
 
 #[cfg(feature = "selftest")]
 fn self_test(machine: &Machine) -> Result<(), Reason> {
     let options = machine.options;
     selftest::run(options.selftest.parts.iter(), options.selftest.rounds.get()).map_err(Reason::SelfTest)?;
-    // Some of its parts map and unmap.
+    // Some parts map and unmap pages.
     audit::run(machine.boot.map, machine.features).map_err(Reason::PageTableAudit)?;
     #[cfg(feature = "faults")]
     faults::after_selftest(options.faults.fault);
@@ -352,10 +353,10 @@ fn self_test(_: &Machine) -> Result<(), Reason> {
     unreachable!("refused with the other options")
 }
 
-/// Does what is typed; whether the machine is to be reset in the end.
+/// Runs the shell. Returns whether the machine is to be reset afterwards.
 #[cfg(feature = "shell")]
 fn shell(machine: &Machine) -> Result<bool, Reason> {
-    // A command may drain the CPUs, or leave frames with them. What they keep is free, so it is counted as free before and after.
+    // A command may fill or drain the CPUs' frame caches. Cached frames are free, so they are drained before both counts.
     shell::drain_cpus();
     report::free_before_work(memory::frames().free_frames() as u64);
     let give_up = |error| report::verdict(Err(Reason::Stress(error)));
@@ -369,19 +370,19 @@ fn shell(_: &Machine) -> Result<bool, Reason> {
     unreachable!("refused with the other options")
 }
 
-/// The work that the command line asks for: the program of the kernel that this package builds.
+/// Runs the work that the command line selects: the program of the kernel that this package builds.
 ///
-/// **Context:** the BSP's thread, interrupts on, once in a boot.
+/// **Context:** the thread of the BSP, interrupts on, once per boot.
 ///
 /// # Errors
-/// The first thing that is not as it must be.
+/// The first failure of the work.
 ///
 /// # Panics
-/// On another CPU, and if it has been called before: the works measure and take over the machine as a whole.
+/// On another CPU, and on a second call: a work uses the machine as a whole.
 pub fn work(machine: &Machine) -> Result<(), Reason> {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
-    assert!(cpu::current() == CpuId::BSP, "the work of the command line runs on the BSP alone");
-    assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line runs once in a boot");
+    assert!(cpu::current() == CpuId::BSP, "the work of the command line must run on the BSP");
+    assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line must run once per boot");
     let Machine { boot, options, .. } = *machine;
     #[cfg(feature = "faults")]
     faults::at_work(options.faults.fault);
@@ -405,7 +406,7 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     Ok(())
 }
 
-/// What a verdict of pass demands of the boot, whatever the program was: all CPUs, and memory beside the trampoline as it was.
+/// Checks what a pass requires of the boot, for any program: all CPUs online, and the pages beside the trampoline unchanged.
 fn is_whole(machine: &Machine) -> Result<(), Reason> {
     let Machine { options, bring_up: up, .. } = *machine;
     if !up.neighbours_intact {
@@ -426,5 +427,5 @@ fn reset() -> ! {
 
 #[cfg(not(feature = "shell"))]
 fn reset() -> ! {
-    unreachable!("asked for by the console alone")
+    unreachable!("only the shell requests a reset")
 }

@@ -1,9 +1,9 @@
-//! Holds the order of the layers: reads every source under `src/` and fails on an import upward, and on a loop among
-//! modules of one layer. `LAYERS` is the order; a new top-level module must be given a place in it.
+//! Checks the order of the layers: reads every source under `src/` and fails on an import upward, and on a loop among modules of
+//! one layer. `LAYERS` is the order; a new top-level module must be added to it.
 //!
-//! What counts as an import is any path that leaves its own top-level module, wherever it stands: in a `use`, in an
-//! expression or a type, in the arguments of a macro or in its definition. Code under `#[cfg(test)]` is exempt. What
-//! cannot be seen are calls by symbol name from assembly, and paths that a procedural macro makes up.
+//! An import is any path that leaves its own top-level module: in a `use`, in an expression or a type, in the arguments of a
+//! macro or in its definition. Code under `#[cfg(test)]` is exempt. Calls by symbol name from assembly, and paths that a
+//! procedural macro generates, are not found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ mod edges;
 
 use edges::{Edge, Source, edges_of, edges_within};
 
-/// Each top-level module and its layer. A module may import from lower layers, and from its own where no loop arises.
+/// Each top-level module and its layer. A module may import from lower layers, and from its own if there is no loop.
 const LAYERS: &[(&str, u8)] = &[
     ("config", 0),
     ("wire", 0),
@@ -23,7 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("console", 2),
     ("trace", 2),
     ("boot", 3),
-    // Whatever can find a fatal fault imports it, so it lies low and reaches the other CPUs by a hook.
+    // Every module that can panic imports it, so it is a low layer, and stops the other CPUs by a hook.
     ("panic", 3),
     ("memory", 4),
     ("interrupts", 5),
@@ -62,7 +62,7 @@ fn sub_modules_import_each_other_in_one_direction() {
     read_sources(&package(), &package().join("src"), &mut Vec::new(), &mut sources);
     for root in WITHOUT_LOOPS {
         let edges = edges_within(&sources, root);
-        assert!(!edges.is_empty(), "no import was found within {root:?}: the test is blind");
+        assert!(!edges.is_empty(), "no import was found within {root:?}: the test finds nothing");
         let lines = inner_violations(root, &edges);
         assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
     }
@@ -89,17 +89,17 @@ fn the_kernel_keeps_its_layers() {
     let mut sources = Vec::new();
     read_sources(&package(), &package().join("src"), &mut Vec::new(), &mut sources);
     let found = edges_of(&sources);
-    assert!(!found.is_empty(), "no import was found in {} files: the test has gone blind", sources.len());
+    assert!(!found.is_empty(), "no import was found in {} files: the test finds nothing", sources.len());
     let violations = violations(LAYERS, &sources, &found);
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
-/// The package's folder, as cargo names it at run time: the program may have been built in another.
+/// The package's folder, from cargo at run time: the program may have been built in another.
 fn package() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into()
 }
 
-/// Reads every `.rs` file of a folder, each with its module's path as the file system tells it.
+/// Reads every `.rs` file of a folder, each with the path of its module in the file system.
 fn read_sources(package: &Path, folder: &Path, modules: &mut Vec<String>, sources: &mut Vec<Source>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -120,7 +120,7 @@ fn layer_of(layers: &[(&str, u8)], module: &str) -> Option<u8> {
     layers.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
-/// Everything that breaks the order, one line each.
+/// The violations of the order, one line each.
 fn violations(layers: &[(&str, u8)], sources: &[Source], edges: &BTreeSet<Edge>) -> Vec<String> {
     let importing = edges.iter().flat_map(|edge| [&*edge.from, &*edge.to]);
     let modules: BTreeSet<&str> = sources.iter().map(Source::top).chain(importing).collect();
@@ -146,7 +146,7 @@ fn violations(layers: &[(&str, u8)], sources: &[Source], edges: &BTreeSet<Edge>)
     lines
 }
 
-/// A loop, and an import for each of its steps.
+/// A loop, with an import for each of its steps.
 fn loop_lines(mut ring: Vec<&str>, edges: &BTreeSet<Edge>) -> Vec<String> {
     ring.push(ring[0]);
     let first = format!("modules of one layer import each other in a loop: {}", ring.join(" -> "));
@@ -157,8 +157,8 @@ fn loop_lines(mut ring: Vec<&str>, edges: &BTreeSet<Edge>) -> Vec<String> {
     [first].into_iter().chain(steps).collect()
 }
 
-/// A loop in the graph, if there is one: what is left when every module that imports from none of the rest has been
-/// taken away, again and again, holds nothing but loops and ways into them.
+/// A loop in the graph, if there is one. Modules that import from no remaining module are removed repeatedly; what remains are
+/// loops and paths into them.
 fn find_loop<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
     let mut rest = graph.clone();
     loop {
@@ -179,7 +179,7 @@ fn find_loop<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a
     }
 }
 
-/// An order for the tests of the test, which must not change with the kernel's.
+/// The order for the tests of this test, independent of the kernel's.
 const SAMPLE_LAYERS: &[(&str, u8)] = &[
     ("config", 0),
     ("cpu", 1),
@@ -199,14 +199,14 @@ const SAMPLE_LAYERS: &[(&str, u8)] = &[
     ("main", 11),
 ];
 
-/// What the check says to a crate that is made up of these files.
+/// The violations in a crate of these files.
 fn check(files: &[(&str, &str)]) -> Vec<String> {
     let sources: Vec<_> =
         files.iter().map(|(name, text)| Source::new(format!("src/{name}"), text.to_string())).collect();
     violations(SAMPLE_LAYERS, &sources, &edges_of(&sources))
 }
 
-/// Each way to write an import from `smp`, in a file of `cpu`, far below it.
+/// Each syntax of an import from `smp`, in a file of `cpu`, a lower layer.
 #[test]
 fn an_import_upward_is_found_however_it_is_written() {
     for text in [
@@ -261,7 +261,7 @@ fn an_import_upward_is_found_however_it_is_written() {
 }
 
 #[test]
-fn what_is_no_import_upward_is_let_pass() {
+fn other_paths_are_accepted() {
     for text in [
         "use crate::cpu::id::CpuId;",
         "use crate::{cpu, config, sync::SpinLockIrq};",

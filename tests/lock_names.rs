@@ -1,9 +1,9 @@
-//! Every static spin lock of the kernel has a name, so that a report of a wait can say which lock is meant.
+//! Every static spin lock of the kernel has a name, for reports of lock waits.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The types of the family.
+/// The lock types.
 const TYPES: [&str; 2] = ["SpinLock<", "SpinLockIrq<"];
 
 fn package() -> PathBuf {
@@ -21,7 +21,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The static locks that a source declares, each with whether the same source names it.
+/// The static locks that a source declares, each with whether the source names it.
 fn locks(source: &str) -> Vec<(&str, bool)> {
     let declared = source.lines().filter_map(|line| {
         let (_, declaration) = line.trim_start().split_once("static ")?;

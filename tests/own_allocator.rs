@@ -1,4 +1,4 @@
-//! The README's example of an allocator, as it stands there: it compiles, and runs under the workloads and their checks.
+//! The README's example of an allocator: it compiles, and runs under the workloads and their checks.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -11,8 +11,8 @@ use octopod::stress::allocators::OCTOPOD;
 use octopod::stress::host::{Bound, HostRun};
 use octopod::stress::workloads::Workload;
 
-// The README from here on.
-/// Hands out single frames from one atomic bitmap.
+// The README's example begins here.
+/// Allocates single frames from one atomic bitmap.
 struct Bitmap<'a>(&'a [AtomicU64]);
 
 impl FrameSource for Bitmap<'_> {
@@ -41,15 +41,15 @@ impl FrameSource for Bitmap<'_> {
         self.0.iter().map(|word| word.load(Relaxed).count_ones() as usize).sum()
     }
 }
-// To here.
+// It ends here.
 
 const WORDS: usize = 64;
 
 #[test]
 fn the_example_is_the_readmes_and_short() {
     let own = include_str!("own_allocator.rs");
-    let (_, example) = own.split_once("// The README from here on.\n").unwrap();
-    let (example, _) = example.split_once("// To here.").unwrap();
+    let (_, example) = own.split_once("// The README's example begins here.\n").unwrap();
+    let (example, _) = example.split_once("// It ends here.").unwrap();
     let readme = include_str!("../README.md");
     assert!(
         readme.contains(&format!("```rust\n{example}```\n")),
@@ -58,7 +58,7 @@ fn the_example_is_the_readmes_and_short() {
     assert!(example.lines().count() < 50);
 }
 
-/// Those that take single frames. `storm` has to come by each of them.
+/// The workloads that allocate single frames. `storm` must obtain each of them.
 #[test]
 fn the_example_runs_under_the_checks() {
     for workload in ["pairs", "bulk", "remote", "storm"] {
@@ -69,14 +69,14 @@ fn the_example_runs_under_the_checks() {
     }
 }
 
-/// What is wrong with an allocator is seen: this one returns each frame to the pool as soon as it was handed out.
+/// A broken allocator fails: this one adds each frame to the pool again when it is allocated.
 #[test]
 fn a_broken_one_is_caught() {
     struct Generous<'a>(Bitmap<'a>);
     impl FrameSource for Generous<'_> {
         fn alloc(&self, context: &mut AllocContext, order: Order) -> Option<FrameNumber> {
             let frame = self.0.alloc(context, order)?;
-            // SAFETY: the frame was just allocated, and has no memory that anything could use.
+            // SAFETY: nothing may use the frame's memory. The frame was just allocated, and has no memory.
             unsafe { self.0.free(context, frame, order) }.ok()?;
             Some(frame)
         }

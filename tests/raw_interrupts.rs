@@ -1,7 +1,7 @@
-//! Two rules of `docs/invariants.md` that the compiler does not see.
+//! Two rules of `docs/invariants.md` that the compiler cannot check.
 //!
-//! I1: RFLAGS.IF is changed by `src/cpu/irq_guard.rs` alone, whose per-CPU count must agree with it: no other source of the
-//! kernel contains an instruction that changes it, or calls a function of another crate that does.
+//! I1: only `src/cpu/irq_guard.rs` changes RFLAGS.IF, as its per-CPU count must agree with the flag. No other source of the
+//! kernel has an instruction that changes IF, or calls a function of another crate that does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The instructions, as words of assembly.
 const INSTRUCTIONS: [&str; 9] = ["sti", "stiq", "cli", "popf", "popfq", "popfl", "popfd", "iret", "iretq"];
 
-/// Functions of the crate `x86_64`. Clippy refuses them by `clippy.toml` too, but not in a macro of another crate.
+/// Functions of the crate `x86_64`. `clippy.toml` forbids them too, but not in macros of other crates.
 const FUNCTIONS: [&str; 5] = [
     "interrupts::enable",
     "interrupts::disable",
@@ -18,7 +18,7 @@ const FUNCTIONS: [&str; 5] = [
     "rflags::write",
 ];
 
-/// Sources that may, with the instructions in them and the reason.
+/// Sources that may change IF, with the instructions in them and the reason.
 const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("src/cpu/irq_guard.rs", &["sti", "cli"], "the guard itself"),
     ("src/interrupts/stubs.S", &["iretq"], "returns to what was interrupted, whose flags those are"),
@@ -58,7 +58,7 @@ fn only_the_guard_changes_the_interrupt_flag() {
     }
 }
 
-/// Files with volatile accesses, and to what: I6 of `docs/invariants.md`.
+/// Files with volatile accesses, and their targets: I6 of `docs/invariants.md`.
 const VOLATILE: &[(&str, &str)] = &[
     ("src/apic/io_apic.rs", "device registers"),
     ("src/apic/registers.rs", "device registers"),
@@ -100,7 +100,7 @@ fn each_way_is_found() {
     assert_eq!(changes("x.rs", "// \"sti\"\nlet client = \"list\";\ninterrupts::enabled_by()"), []);
 }
 
-/// The lines that change IF. A comment does not; in Rust only string literals hold instructions.
+/// The lines that change IF. Comments do not; in Rust, only string literals contain instructions.
 fn changes(name: &str, text: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');

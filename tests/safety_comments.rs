@@ -1,16 +1,16 @@
-//! Reads every source and fails on a SAFETY comment that points elsewhere ("as above", "likewise", "the caller vouches").
+//! Reads every source and fails on a SAFETY comment that refers elsewhere ("as above", "likewise", "the caller vouches").
 //!
-//! Such a comment names no fact, and the place that it points to moves away from it, or changes without it. A SAFETY comment
-//! states the obligation, the fact that meets it, and what enforces the fact. What a caller owes is stated as such: "…,
-//! guaranteed by the caller (see # Safety)".
+//! Such a comment states no fact, and the code that it refers to may move or change. A SAFETY comment names the obligation, the
+//! fact that meets it, and the line that enforces the fact. An obligation of the caller is written: "…, guaranteed by the
+//! caller (see # Safety)".
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders with Rust sources, from the package's own.
+/// Folders with Rust sources, relative to the package's.
 const FOLDERS: &[&str] = &["src", "ap_trampoline", "unpacker", "ci", "examples", "tests", "config"];
 
-/// Phrases that point elsewhere, in lower case.
+/// Phrases that refer elsewhere, in lower case.
 const PHRASES: &[&str] = &[
     "as above",
     "as below",
@@ -25,7 +25,7 @@ const PHRASES: &[&str] = &[
     "conditions of the call",
 ];
 
-/// A SAFETY comment: its line, from 1, and its words.
+/// A SAFETY comment: its line, from 1, and its text.
 type Comment = (usize, String);
 
 #[test]
@@ -46,7 +46,7 @@ fn no_safety_comment_points_elsewhere() {
 }
 
 #[test]
-fn comments_are_read_whole_and_judged() {
+fn comments_are_read_whole_and_checked() {
     let source = "
         // SAFETY: the pointer is valid,
         // as above.
@@ -56,7 +56,7 @@ fn comments_are_read_whole_and_judged() {
         let x = 1; // SAFETY: Likewise.
         // SAFETY: it was in use.
         let y = 2;
-        // Not one: as above.
+        // Not a SAFETY comment: as above.
     ";
     let comments = comments(source);
     assert_eq!(comments.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 7, 8]);
@@ -66,7 +66,7 @@ fn comments_are_read_whole_and_judged() {
 }
 
 fn points_elsewhere(words: &str) -> Option<&'static str> {
-    // A phrase begins a word: "was in use" is none.
+    // A phrase begins at a word: "was in use" does not match.
     let words = format!(" {}", words.to_lowercase());
     PHRASES.iter().copied().find(|phrase| words.contains(&format!(" {phrase}")))
 }
@@ -77,7 +77,7 @@ fn comments(source: &str) -> Vec<Comment> {
     for (index, line) in source.lines().enumerate() {
         if let Some((_, words)) = line.split_once("// SAFETY:") {
             comments.push((index + 1, words.trim().to_string()));
-            // What follows a line of code is a line long.
+            // A comment behind code ends with its line.
             is_open = line.trim_start().starts_with("//");
         } else if let Some(words) = line.trim_start().strip_prefix("// ").filter(|_| is_open) {
             let (_, comment) = comments.last_mut().expect("a comment is open");
@@ -90,7 +90,7 @@ fn comments(source: &str) -> Vec<Comment> {
     comments
 }
 
-/// The Rust files below a folder, without what is built there.
+/// The Rust files below a folder, except build output.
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,19 +1,18 @@
-//! Uses of the kernel's interface that must not compile: each file in `tests/soundness/` is a crate that depends on octopod
-//! for `x86_64-unknown-none` and tries one way around a safety rule with safe code.
+//! Programs that the compiler must refuse. Each file in `tests/soundness/` is a crate that depends on octopod for
+//! `x86_64-unknown-none` and tries to break one safety rule with safe code.
 //!
-//! A file begins with what it tries (`//! …`) and with the errors that must refuse it, one or more lines of this form, of
-//! which the code may be left out:
+//! A file begins with its purpose (`//! …`) and with the expected errors, one or more lines of this form, in which the error
+//! code is optional:
 //!
 //! ```text
 //! //! refused: E0451 field `_not_send` of struct `IrqGuard` is private
 //! ```
 //!
-//! What must be refused stands under `#[cfg(attempt)]`. Without it the file must compile, so that a changed name or path
-//! fails this test instead of passing for a refusal. With it, every error must be one that the file names, and every one
-//! that it names must occur.
+//! The attempt stands under `#[cfg(attempt)]`. Without it the file must compile, so that a changed name or path fails this test
+//! instead of counting as a refusal. With it, every error must be one that the file names, and every named error must occur.
 //!
-//! `cargo test -p octopod --test soundness` runs all; the environment variable `SOUNDNESS` restricts it to the files whose
-//! name contains its value.
+//! `cargo test -p octopod --test soundness` runs all. The environment variable `SOUNDNESS` selects the files whose name
+//! contains its value.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -43,7 +42,7 @@ fn each_attempt_is_refused() {
         let _ = writeln!(problems, "without what is attempted, the files do not compile:\n{errors}");
     }
     for attempt in &attempts {
-        if let Err(problem) = attempt.judge(octopod.compile(std::slice::from_ref(attempt), true)) {
+        if let Err(problem) = attempt.check(octopod.compile(std::slice::from_ref(attempt), true)) {
             let _ = writeln!(problems, "{}: {problem}", attempt.path.display());
         }
     }
@@ -51,22 +50,22 @@ fn each_attempt_is_refused() {
 }
 
 #[test]
-fn the_judge_can_fail() {
+fn the_check_can_fail() {
     let attempt = |text: &str| Attempt::parse(PathBuf::from("x.rs"), text);
     let one = attempt("//! Forges.\n//! refused: E0451 field `a`\n");
     let line = |code: &str, message: &str| format!("x.rs:3:1: error[{code}]: {message}\n");
-    assert_eq!(one.judge(Err(line("E0451", "field `a` of struct `B` is private"))), Ok(()));
-    assert!(one.judge(Ok(())).unwrap_err().contains("compiles"));
-    assert!(one.judge(Err(line("E0616", "field `a` of struct `B` is private"))).is_err());
-    assert!(one.judge(Err(line("E0451", "field `b` of struct `B` is private"))).is_err());
+    assert_eq!(one.check(Err(line("E0451", "field `a` of struct `B` is private"))), Ok(()));
+    assert!(one.check(Ok(())).unwrap_err().contains("compiles"));
+    assert!(one.check(Err(line("E0616", "field `a` of struct `B` is private"))).is_err());
+    assert!(one.check(Err(line("E0451", "field `b` of struct `B` is private"))).is_err());
     let other = line("E0425", "cannot find value `c`");
     let both = line("E0451", "field `a` of struct `B` is private") + &other;
-    assert!(one.judge(Err(both)).unwrap_err().contains("E0425"));
+    assert!(one.check(Err(both)).unwrap_err().contains("E0425"));
     let without_code = attempt("//! refused: unknown start of token\n");
-    assert_eq!(without_code.judge(Err("x.rs:1:1: error: unknown start of token: \\\n".into())), Ok(()));
-    // The summary at the end of a failed compilation is no finding.
+    assert_eq!(without_code.check(Err("x.rs:1:1: error: unknown start of token: \\\n".into())), Ok(()));
+    // The summary at the end of a failed compilation is not an error of its own.
     let summary = "error: aborting due to 1 previous error\n";
-    assert_eq!(one.judge(Err(line("E0451", "field `a`") + summary)), Ok(()));
+    assert_eq!(one.check(Err(line("E0451", "field `a`") + summary)), Ok(()));
     assert!(std::panic::catch_unwind(|| attempt("//! Names no error.\n")).is_err());
 }
 
@@ -80,7 +79,7 @@ struct Attempt {
     refusals: Vec<Refusal>,
 }
 
-/// An error that the compiler must report.
+/// An expected compiler error.
 struct Refusal {
     code: Option<String>,
     message: String,
@@ -100,8 +99,8 @@ impl Attempt {
         Attempt { path, refusals }
     }
 
-    /// Compares what the compiler said, in its short format, with what the file names.
-    fn judge(&self, outcome: Result<(), String>) -> Result<(), String> {
+    /// Compares the compiler's output, in its short format, with the errors that the file names.
+    fn check(&self, outcome: Result<(), String>) -> Result<(), String> {
         let Err(output) = outcome else { return Err("it compiles".into()) };
         let is_error = |line: &&str| line.contains(" error: ") || line.contains(" error[");
         let errors: Vec<&str> = output.lines().filter(is_error).collect();
@@ -141,7 +140,7 @@ struct Octopod {
 }
 
 impl Octopod {
-    /// One call of cargo, with all features: what they add must be safe as well.
+    /// Runs cargo once with all features, which must be sound as well.
     fn check() -> Octopod {
         let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
@@ -158,7 +157,7 @@ impl Octopod {
         for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let Some(files) = message["filenames"].as_array() else { continue };
             for file in files.iter().filter_map(Value::as_str) {
-                // The dependencies' own and the procedural macros, which are built for the host.
+                // The libraries of the dependencies, and procedural macros, which are built for the host.
                 dependencies.insert(Path::new(file).parent().unwrap().to_path_buf());
                 if message["target"]["name"] == "octopod" && file.ends_with(".rmeta") {
                     library = Some(file.to_string());
@@ -169,8 +168,8 @@ impl Octopod {
         Octopod { library, dependencies, scratch: tempfile::tempdir().unwrap() }
     }
 
-    /// Checks a crate that depends on it and has these files as modules, with or without what they attempt. The error is
-    /// what the compiler said, one line for each message.
+    /// Checks a crate that depends on octopod and has these files as modules, with or without the attempts. The error is the
+    /// compiler's output, one line for each message.
     fn compile(&self, files: &[Attempt], attempt: bool) -> Result<(), String> {
         let mut root = String::from("#![no_std]\n");
         for file in files {

@@ -10,7 +10,7 @@ use octopod::wire::ExitCode;
 const CPUS: usize = 8;
 
 /// What each line of the self-test ends in, so that its end can be missed.
-const END: &str = ", from end to end";
+const END: &str = ", end of line";
 
 /// A line of the log in its parts: `[  0.123456]    3 selftest: text`, or with `[  12.34 Mc]` for the time.
 fn parts(line: &str) -> Option<(&str, usize, &str, &str)> {

@@ -109,7 +109,7 @@ fn check_panic_report(rows: &[String]) {
 fn where_there_is_no_screen_nothing_is_written() {
     let machine = Watched::boot(&["boot", "--smp", "2", "--machine", "microvm"]);
     assert!(
-        machine.guest.lines.iter().any(|line| line.ends_with("stages: no screen")),
+        machine.guest.lines.iter().any(|line| line.ends_with("stages: console: serial only")),
         "{:#?}",
         machine.guest.lines
     );

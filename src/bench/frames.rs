@@ -1,45 +1,45 @@
-//! What frames cost, through the same calls that everybody uses, interrupts on before and after.
+//! Costs of frames, through the kernel's usual calls, with interrupts on before and after.
 
 use super::meter::{Meter, opaque, repeat};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::memory::source::{AllocContext, FrameSource};
 use crate::memory::{self, KernelAllocator, OwnedFrame, ZeroedSlice};
 
-/// Pages of a bulk: those of a block of 2 MiB, and several times what a CPU keeps.
+/// Pages of a bulk: those of a block of 2 MiB, several times as many as a CPU caches.
 pub const BULK: usize = 512;
 
 const NO_MEMORY: &str = "a machine with too little memory for the bench";
 
-/// Frames of blocks that are in use in part, held so that everything measured here draws on whole blocks: what is left
-/// between the kernel and its neighbours in memory is another machine's business.
-pub struct Loose {
-    /// Their numbers, in frames of their own until the bench ends.
+/// Frames of partly used blocks, allocated so that all measurements take frames of whole blocks. The number of the former
+/// depends on the machine.
+pub struct PartialBlocks {
+    /// The numbers of the frames, in frames of their own until the bench ends.
     numbers: ZeroedSlice<FrameNumber>,
     held: usize,
 }
 
-impl Loose {
-    /// More are not to be expected: a memory map has few edges.
+impl PartialBlocks {
+    /// The most frames that are expected: a memory map has few edges.
     const MOST: usize = 4096;
 
-    /// Takes frames until there is a whole block of them in a row, and gives that back. `None` if there is none.
-    pub fn hold() -> Option<Loose> {
-        let mut loose = Loose { numbers: ZeroedSlice::new(Self::MOST)?, held: 0 };
-        if loose.take_to_a_whole_block().is_none() {
-            loose.release();
+    /// Allocates frames until a whole block of them is contiguous, and frees that block. `None` if there is none.
+    pub fn hold() -> Option<PartialBlocks> {
+        let mut partial = PartialBlocks { numbers: ZeroedSlice::new(Self::MOST)?, held: 0 };
+        if partial.alloc_to_a_whole_block().is_none() {
+            partial.release();
             return None;
         }
-        loose.give_back_from(loose.held - BULK);
-        Some(loose)
+        partial.free_from(partial.held - BULK);
+        Some(partial)
     }
 
-    fn take_to_a_whole_block(&mut self) -> Option<()> {
-        begin_anew();
+    fn alloc_to_a_whole_block(&mut self) -> Option<()> {
+        reset();
         let (mut in_a_row, mut next) = (0, FrameNumber::new(0));
         while in_a_row < BULK {
-            let place = self.numbers.get_mut(self.held)?;
+            let slot = self.numbers.get_mut(self.held)?;
             let frame = SOURCE.alloc(&mut context(), Order::FRAME)?;
-            *place = frame;
+            *slot = frame;
             self.held += 1;
             let follows = in_a_row > 0 && frame == next;
             in_a_row = if follows { in_a_row + 1 } else { usize::from(frame.is_aligned_to(Order::BLOCK)) };
@@ -48,17 +48,17 @@ impl Loose {
         Some(())
     }
 
-    /// How many frames this holds, those of the numbers included.
+    /// The number of frames that this holds, including those of the numbers.
     pub fn count(&self) -> usize {
         self.held + self.numbers.frames()
     }
 
-    /// Frees them.
+    /// Frees the frames.
     pub fn release(mut self) {
-        self.give_back_from(0);
+        self.free_from(0);
     }
 
-    fn give_back_from(&mut self, first: usize) {
+    fn free_from(&mut self, first: usize) {
         for &frame in &self.numbers[first..self.held] {
             free(frame, Order::FRAME);
         }
@@ -66,12 +66,12 @@ impl Loose {
     }
 }
 
-/// What is measured.
+/// The measured allocator.
 const SOURCE: KernelAllocator = KernelAllocator;
 
 #[inline(always)]
 fn context() -> AllocContext {
-    // SAFETY: one CPU measures, and nothing of the kernel's other work has a context.
+    // SAFETY: a context must be unique. Only one CPU measures, and the kernel's other code uses no context.
     unsafe { AllocContext::new(0) }
 }
 
@@ -82,26 +82,27 @@ fn alloc(order: Order) -> FrameNumber {
 
 #[inline(always)]
 fn free(frame: FrameNumber, order: Order) {
-    // SAFETY: every caller frees what it has allocated, once; the bench does not use the frames' memory.
-    unsafe { SOURCE.free(&mut context(), frame, order) }.expect("the bench frees what it has got");
+    // SAFETY: the frames must be allocated, and their memory unused. Each caller frees what it has allocated, once, and does
+    // not use the memory.
+    unsafe { SOURCE.free(&mut context(), frame, order) }.expect("the bench frees its own frames");
 }
 
-/// Begins as every other time: nothing in the magazine, no block to refill from.
-fn begin_anew() {
+/// Resets the caches, so that all measurements begin alike: an empty magazine, no block to refill from.
+fn reset() {
     SOURCE.drain(&mut context());
 }
 
-/// A run of frames of that order taken and given back.
+/// Allocates and frees a run of frames of this order.
 pub fn pair<const ORDER: u8>(meter: &mut Meter, repetitions: u32) {
     let order = const { Order::new(ORDER).expect("an order that there is") };
-    begin_anew();
+    reset();
     free(alloc(order), order);
     meter.count(|| repeat(repetitions, || free(alloc(order), order)));
 }
 
-/// A frame allocated and freed by its owning handle.
+/// Allocates and frees a frame by its owning handle.
 pub fn owned_pair(meter: &mut Meter, repetitions: u32) {
-    begin_anew();
+    reset();
     owned_pair_once();
     meter.count(|| repeat(repetitions, owned_pair_once));
 }
@@ -110,14 +111,14 @@ pub fn owned_pair(meter: &mut Meter, repetitions: u32) {
 fn owned_pair_once() {
     let frame = OwnedFrame::alloc().expect(NO_MEMORY).into_raw();
     let number = FrameNumber::new(opaque(frame.get()));
-    // SAFETY: it is the number that `into_raw` returned.
+    // SAFETY: the frame must have no other handle. `into_raw` returned this number.
     drop(unsafe { OwnedFrame::from_raw(number) });
 }
 
-/// [`BULK`] single frames taken one by one, then given back one by one.
+/// Allocates [`BULK`] single frames one by one, then frees them one by one.
 pub fn bulk(meter: &mut Meter, repetitions: u32) {
     let mut held = [FrameNumber::new(0); BULK];
-    begin_anew();
+    reset();
     take(&mut held);
     give(&held);
     meter.count(|| {
@@ -128,10 +129,10 @@ pub fn bulk(meter: &mut Meter, repetitions: u32) {
     });
 }
 
-/// Of [`bulk`], the giving back.
+/// The frees of [`bulk`].
 pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
     let mut held = [FrameNumber::new(0); BULK];
-    begin_anew();
+    reset();
     take(&mut held);
     give(&held);
     repeat(repetitions, || {
@@ -140,14 +141,14 @@ pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
     });
 }
 
-/// [`BULK`] single frames taken by one call and given back by another.
+/// Allocates [`BULK`] single frames by one call, and frees them by another.
 pub fn bulk_call(meter: &mut Meter, repetitions: u32) {
     let mut held = [FrameNumber::new(0); BULK];
-    begin_anew();
+    reset();
     let mut both = || {
         assert!(memory::alloc_bulk(&mut held) == BULK, "{NO_MEMORY}");
-        // SAFETY: `alloc_bulk` has just allocated all of these frames; the bench does not use their memory.
-        unsafe { memory::free_bulk(&held) }.expect("the bench frees what it has got");
+        // SAFETY: the frames must be allocated, and their memory unused. `alloc_bulk` has just allocated all of them.
+        unsafe { memory::free_bulk(&held) }.expect("the bench frees its own frames");
     };
     both();
     meter.count(|| repeat(repetitions, both));

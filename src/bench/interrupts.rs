@@ -1,4 +1,4 @@
-//! What an interrupt costs its victim.
+//! Costs of interrupts for the interrupted code.
 
 use core::arch::asm;
 use core::cell::Cell;
@@ -12,39 +12,39 @@ use crate::interrupts::{self, TrapFrame, Vector};
 use crate::time::timer;
 use crate::{per_cpu, smp, time};
 
-/// A vector that nothing else has.
+/// A vector that is not used otherwise.
 const VECTOR: u8 = 0x60;
 const TIMER_VECTOR: u8 = Vector::TIMER.get();
 
 per_cpu! {
-    /// Timers that have expired.
+    /// Timer expiries.
     static EXPIRIES: Cell<u64> = Cell::new(0);
-    /// Calls that were served.
+    /// Calls that have run.
     static SERVED: Cell<u64> = Cell::new(0);
-    /// When the call under way began, by the TSC.
+    /// The TSC at the beginning of the current call.
     static BEGAN: Cell<u64> = Cell::new(0);
-    /// What all calls took until they were served.
+    /// The sum of the times of all calls, in TSC cycles.
     static TOOK: Cell<u64> = Cell::new(0);
 }
 
-/// From a software interrupt to the instruction after it: the gate's stub, the entry that saves every register, the
-/// dispatch to a handler that does nothing, and back.
+/// From a software interrupt to the next instruction: the gate's stub, the entry that saves every register, the dispatch to a
+/// handler that does nothing, and the return.
 pub fn entry_exit(meter: &mut Meter, repetitions: u32) {
     fn nothing(_: &mut TrapFrame) {}
     let previous = interrupts::replace(Vector::new(VECTOR), nothing);
     meter.count(|| {
         repeat(repetitions, || {
-            // SAFETY: the handler returns, and the entry restores every register and the flags.
+            // SAFETY: the handler must keep all registers. It returns, and the entry code restores every register and the flags.
             unsafe { asm!("int {}", const VECTOR) };
         });
     });
     interrupts::replace(Vector::new(VECTOR), previous);
 }
 
-/// A timer interrupt that finds a timer due, calls it, puts it off to its next period and sets the APIC timer: from the
-/// interrupt to the instruction after it.
+/// A timer interrupt with one timer due, from the interrupt to the next instruction. It calls the callback, re-arms the
+/// periodic timer and sets the APIC timer.
 pub fn timer_expiry(meter: &mut Meter, repetitions: u32) {
-    // The APIC's own interrupt stays pending meanwhile: it would be as good, but nobody knows where it strikes.
+    // The APIC timer's own interrupt stays pending meanwhile: its time is not known.
     let guard = IrqGuard::new();
     let period = Duration::from_micros(100);
     let before = EXPIRIES.get();
@@ -53,15 +53,20 @@ pub fn timer_expiry(meter: &mut Meter, repetitions: u32) {
     repeat(repetitions, || {
         next_ns += period.as_nanos() as u64;
         while time::now_ns() <= next_ns {}
-        // SAFETY: the handler returns, and the entry restores every register and the flags; acknowledging an interrupt that the APIC did not deliver does nothing.
+        // SAFETY: the handler must keep all registers. It returns, and the entry code restores every register and the flags. An
+        // EOI without an interrupt in service has no effect.
         meter.count(|| unsafe { asm!("int {}", const TIMER_VECTOR) });
     });
     timer::cancel(timer);
     drop(guard);
-    assert_eq!(EXPIRIES.get() - before, u64::from(repetitions), "what was measured was not an expiry");
+    assert_eq!(
+        EXPIRIES.get() - before,
+        u64::from(repetitions),
+        "the timer did not expire in each repetition"
+    );
 }
 
-/// From a CPU's call to itself until the function that was called runs, in the interrupt that this takes.
+/// From a CPU's call to itself until the called function runs, in the interrupt of the call.
 pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
     fn served(_: usize) {
         TOOK.add(read_tsc().wrapping_sub(BEGAN.get()));
@@ -81,8 +86,8 @@ pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
     meter.add(TOOK.get().wrapping_sub(before));
 }
 
-/// From a CPU's call to the other, idle until then, to the answer: the instructions of both, since QEMU counts for all CPUs
-/// together. They take turns there, and a CPU that waits hands over at its first PAUSE.
+/// From a CPU's call to another, idle CPU, until it has answered: the instructions of both, since QEMU counts for all CPUs
+/// together. The CPUs alternate, and a waiting CPU yields at its first PAUSE.
 pub fn call_round_trip(meter: &mut Meter, repetitions: u32) {
     let targets = smp::other_online();
     let mut answers = 0;

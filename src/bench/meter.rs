@@ -1,27 +1,26 @@
-//! How a cost is measured so that it is exact.
+//! Exact measurement of costs.
 //!
-//! Of each benchmark, `n` and `2n` repetitions are counted, and the difference is taken: what happens once, before and
-//! after, drops out. From that the same difference of the empty repetition is subtracted. The whole is done several
-//! times, and every time must give the same number: a timer interrupt, a batch that runs into a slow path now and then,
-//! or an emulator that does not count would show. Where two CPUs take part, who gets how far by when differs by a few
-//! instructions in a thousand calls: there the lowest number counts.
+//! Each benchmark is counted for `n` and for `2n` repetitions, and the difference is taken: one-time costs cancel out. The same
+//! difference of an empty repetition is subtracted. The whole is measured several times, and each must give the same number. So
+//! a timer interrupt, a batch that sometimes takes a slow path, or an emulator that does not count is detected. If two CPUs
+//! take part, their interleaving differs by a few instructions in a thousand calls; then the lowest number counts.
 
 use core::arch::asm;
 
-use super::{Benchmark, Failure};
+use super::{BenchError, Benchmark};
 use crate::cpu::registers::read_tsc;
 
-/// How often everything is measured.
+/// The number of measurements of each benchmark.
 const MEASUREMENTS: u32 = 5;
 
-/// What is added up while something runs.
+/// The sum of the counted instructions.
 #[derive(Default)]
 pub struct Meter {
     total: u64,
 }
 
 impl Meter {
-    /// Counts the instructions of `f`, and some of its own.
+    /// Counts the instructions of `f`, plus a constant.
     #[inline(always)]
     pub fn count(&mut self, f: impl FnOnce()) {
         let begin = read_tsc();
@@ -29,47 +28,50 @@ impl Meter {
         self.total += read_tsc().wrapping_sub(begin);
     }
 
-    /// Adds what was counted elsewhere, as from here to a handler.
+    /// Adds instructions that were counted elsewhere, as from here to a handler.
     pub fn add(&mut self, instructions: u64) {
         self.total += instructions;
     }
 }
 
-/// Repeats `body`, in a loop that the compiler neither unrolls nor sees through.
+/// Repeats `body`, in a loop that the compiler does not unroll or optimise.
 #[inline(always)]
 pub fn repeat(repetitions: u32, mut body: impl FnMut()) {
     let mut left = repetitions;
     while left > 0 {
         body();
         left -= 1;
-        // SAFETY: no instruction at all; it only makes the compiler forget what it knows of the value.
+        // SAFETY: the assembly must have no effect. It is empty; it hides the value from the compiler.
         unsafe { asm!("/* {0:e} */", inout(reg) left, options(nostack, preserves_flags)) };
     }
 }
 
-/// A value of which the compiler knows nothing any more. Costs no instruction.
+/// Hides a value from the compiler. Costs no instruction.
 #[inline(always)]
 pub fn opaque(mut value: usize) -> usize {
-    // SAFETY: no instruction at all; it only makes the compiler forget what it knows of the value.
+    // SAFETY: the assembly must have no effect. It is empty.
     unsafe { asm!("/* {0} */", inout(reg) value, options(nostack, preserves_flags)) };
     value
 }
 
-/// One counted loop with nothing in it.
+/// One counted, empty loop.
 pub fn empty_loop(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, || {}));
 }
 
-/// A counted nothing for each repetition.
+/// A counted, empty body for each repetition.
 pub fn empty_windows(meter: &mut Meter, repetitions: u32) {
     repeat(repetitions, || meter.count(|| {}));
 }
 
-/// Whether instructions are what the TSC counts: a loop whose length is known.
-pub fn check() -> Result<(), Failure> {
+/// Checks that the TSC counts instructions, by a loop of known length.
+///
+/// # Errors
+/// It does not.
+pub fn check() -> Result<(), BenchError> {
     let count_of = |repetitions: u32| {
         let begin = read_tsc();
-        // SAFETY: counts a register of its own down: two instructions a round.
+        // SAFETY: the assembly must change its operand only. It counts it down, with two instructions for each round.
         unsafe {
             asm!("2: dec {0:e}", "jnz 2b", inout(reg) repetitions => _, options(nomem, nostack));
         }
@@ -78,35 +80,37 @@ pub fn check() -> Result<(), Failure> {
     let rounds = 10_000;
     let counted = count_of(2 * rounds).wrapping_sub(count_of(rounds));
     let executed = 2 * u64::from(rounds);
-    if counted == executed { Ok(()) } else { Err(Failure::NotCounting { executed, counted }) }
+    if counted == executed { Ok(()) } else { Err(BenchError::NotCounting { executed, counted }) }
 }
 
-/// The instructions of all repetitions of a benchmark together.
-pub fn measure(benchmark: &Benchmark) -> Result<u64, Failure> {
+/// Measures the instructions of all repetitions of a benchmark together.
+///
+/// # Errors
+/// Two measurements differ, or the result is negative.
+pub fn measure(benchmark: &Benchmark) -> Result<u64, BenchError> {
     let Benchmark { name, repetitions, cpus, .. } = *benchmark;
-    // Once for nothing: the state that repetitions leave behind is the one that later ones find.
+    // Not counted: it leaves the state that later repetitions find.
     benchmark.take(repetitions);
     let first = benchmark.take(repetitions);
     let mut lowest = first;
     for _ in 1..MEASUREMENTS {
         let later = benchmark.take(repetitions);
         if later != first && cpus == 1 {
-            return Err(Failure::Unsteady { name, first, later });
+            return Err(BenchError::Unsteady { name, first, later });
         }
         lowest = lowest.min(later);
     }
-    if lowest > i64::MAX as u64 { Err(Failure::Negative { name }) } else { Ok(lowest) }
+    if lowest > i64::MAX as u64 { Err(BenchError::Negative { name }) } else { Ok(lowest) }
 }
 
-/// The least that all repetitions of a benchmark together took, in whatever the TSC counts. `None` where that is lost in
-/// what else the TSC counted.
+/// The lowest TSC difference of all repetitions of a benchmark together. `None` if it is less than the noise.
 #[cfg(feature = "shell")]
 pub fn lowest(benchmark: &Benchmark) -> Option<u64> {
     let all = (0..=MEASUREMENTS).map(|_| benchmark.take(benchmark.repetitions) as i64);
     all.skip(1).filter_map(|cycles| u64::try_from(cycles).ok()).min()
 }
 
-/// The deliberate fault `unsteady_cost`.
+/// Fault injection: `unsteady_cost`.
 #[cfg(feature = "faults")]
 pub mod faults {
     use core::sync::atomic::{AtomicU32, Ordering};
@@ -114,7 +118,7 @@ pub mod faults {
     static STEP: AtomicU32 = AtomicU32::new(0);
     static MORE: AtomicU32 = AtomicU32::new(0);
 
-    /// From now on each measurement has a repetition more than the one before.
+    /// From now on each measurement has one repetition more than the previous one.
     pub fn begin() {
         STEP.store(1, Ordering::Relaxed);
     }

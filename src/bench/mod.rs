@@ -1,18 +1,17 @@
-//! Layer 10: what things cost, in instructions, exactly.
+//! Layer 10: exact costs of operations, in instructions.
 //!
-//! QEMU's TCG under `-icount shift=0` lets the TSC advance by one for each instruction, on every host alike, so that a
-//! cost is a number that can be compared, and a limit one that a test can hold. `work=bench` measures each `Benchmark`
-//! of `ALL` and sends one record for it; the launcher compares with `config/bench.toml`. `meter` is how it is
-//! measured, and what is done so that a figure cannot be wrong without notice.
+//! Under QEMU's TCG with `-icount shift=0` the TSC advances by one for each instruction, on every host alike. So costs can be
+//! compared, and a test can enforce a limit. `work=bench` measures each `Benchmark` of `ALL` and sends one record for it; the
+//! launcher compares it with `config/bench.toml`. `meter` measures, and detects inexact figures.
 //!
-//! To add one: a function that repeats the operation inside `Meter::count`, a line in `ALL`, its limit in
-//! `config/bench.toml`.
+//! To add a benchmark, write a function that repeats the operation inside `Meter::count`, and add a line to `ALL` and its limit
+//! to `config/bench.toml`.
 
 mod frames;
 mod interrupts;
-#[cfg(feature = "shell")]
-mod look;
 mod meter;
+#[cfg(feature = "shell")]
+mod on_demand;
 mod primitives;
 
 use core::fmt;
@@ -23,28 +22,28 @@ use crate::memory;
 use crate::smp;
 use crate::wire::{self, Record};
 
-#[cfg(feature = "shell")]
-pub use look::{Cost, NAMES, look};
 #[cfg(feature = "faults")]
 pub use meter::faults::begin as become_unsteady;
 use meter::{Meter, empty_loop, empty_windows};
+#[cfg(feature = "shell")]
+pub use on_demand::{Cost, NAMES, run_now};
 
-/// One thing whose cost is of interest.
+/// An operation whose cost is measured.
 struct Benchmark {
     /// Its name in reports and in `config/bench.toml`.
     name: &'static str,
-    /// Repeats it so many times, the counted part of it in `Meter::count`.
+    /// Repeats the operation that many times, inside `Meter::count`.
     run: fn(&mut Meter, u32),
-    /// The same without it: the repetition's own cost, which is taken off.
+    /// The same without the operation: the cost of the repetition, which is subtracted.
     empty: fn(&mut Meter, u32),
-    /// How often it is repeated in one measurement.
+    /// Repetitions in one measurement.
     repetitions: u32,
-    /// What one repetition is divided by: the pages of a bulk, or 1.
+    /// Operations in one repetition: the pages of a bulk, or 1.
     operations: u32,
-    /// How many CPUs it takes.
+    /// The number of CPUs that it needs.
     cpus: usize,
-    /// Whether it counts on no time going by but its own, as where instructions are counted.
-    #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "the console alone measures in cycles"))]
+    /// Whether it can run only where instructions are counted, as no time but its own may pass.
+    #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "only the shell measures in cycles"))]
     counted_only: bool,
 }
 
@@ -53,13 +52,13 @@ const fn each(name: &'static str, run: fn(&mut Meter, u32)) -> Benchmark {
     Benchmark { name, run, empty: empty_loop, repetitions: 1000, operations: 1, cpus: 1, counted_only: false }
 }
 
-/// A repetition that handles many pages, of which the cost for one is wanted.
+/// A repetition that handles many pages; the cost of one page is reported.
 const fn per_page(name: &'static str, run: fn(&mut Meter, u32), empty: fn(&mut Meter, u32)) -> Benchmark {
     let operations = frames::BULK as u32;
     Benchmark { name, run, empty, repetitions: 16, operations, cpus: 1, counted_only: false }
 }
 
-/// All of them, in the order of the report.
+/// All benchmarks, in the order of the report.
 const ALL: &[Benchmark] = &[
     each("per_cpu_add", primitives::per_cpu_add),
     each("spin_irqsave_pair", primitives::spin_irqsave_pair),
@@ -79,53 +78,53 @@ const ALL: &[Benchmark] = &[
     per_page("frame_bulk_call_per_page", frames::bulk_call, empty_loop),
 ];
 
-/// Why there are no figures, or no exact ones.
+/// Why a figure is missing or not exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum BenchError {
     /// The TSC does not advance by one for each instruction.
     NotCounting {
         /// Instructions that were executed.
         executed: u64,
-        /// By how much the TSC advanced.
+        /// The difference of the TSC.
         counted: u64,
     },
-    /// Two measurements of the same thing differ.
+    /// Two measurements of the same benchmark differ.
     Unsteady {
-        /// Which benchmark.
+        /// The benchmark.
         name: &'static str,
         /// Instructions in the first measurement.
         first: u64,
         /// Instructions in a later one.
         later: u64,
     },
-    /// There is not a whole block of frames, or there are too many parts of blocks.
+    /// No whole block of frames is free, or too many blocks are partly used.
     NoMemory,
     /// The repetition costs less with the operation than without.
     Negative {
-        /// Which benchmark.
+        /// The benchmark.
         name: &'static str,
     },
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NotCounting { executed, counted } => write!(
+            BenchError::NotCounting { executed, counted } => write!(
                 f,
                 "the TSC advanced by {counted} over {executed} instructions: the bench needs -icount shift=0"
             ),
-            Failure::Unsteady { name, first, later } => {
+            BenchError::Unsteady { name, first, later } => {
                 write!(f, "{name}: {first} instructions in one measurement, {later} in another")
             }
-            Failure::NoMemory => f.write_str("too little memory, or too much in pieces, for the bench"),
-            Failure::Negative { name } => write!(f, "{name}: cheaper than nothing"),
+            BenchError::NoMemory => f.write_str("too little or too fragmented memory for the bench"),
+            BenchError::Negative { name } => write!(f, "{name}: negative cost"),
         }
     }
 }
 
-/// The longest time that a CPU which logs has the console, and its interrupts off, at once.
+/// The longest time that a logging CPU holds the console with interrupts off, in instructions.
 fn held_by_lines() -> u64 {
-    // More than a screen has rows, so that it scrolls.
+    // More lines than a screen has rows, so that it scrolls.
     const LINES: usize = 30;
     console::take_longest_hold();
     for line in 0..LINES {
@@ -136,7 +135,7 @@ fn held_by_lines() -> u64 {
     console::take_longest_hold()
 }
 
-/// Logs a figure and sends its record; returns the longest time that the record had the console.
+/// Logs a figure and sends its record. Returns the longest time that the record held the console.
 fn report(name: &'static str, instructions: u64, operations: u64) -> u64 {
     log::info!("{name}: {instructions} instructions for {operations}");
     console::take_longest_hold();
@@ -145,17 +144,18 @@ fn report(name: &'static str, instructions: u64, operations: u64) -> u64 {
     console::take_longest_hold()
 }
 
-/// Measures everything and sends a record for each. `begin` is told how many frames are free before. Only the boot
-/// processor calls this, with interrupts on, while it is the only CPU or the other one is halted; what takes two CPUs is
-/// left out where there is one.
+/// Runs all benchmarks and sends a record for each. Calls `begin` with the number of free frames before. Benchmarks for two
+/// CPUs are skipped on a machine with one.
+///
+/// **Context:** the thread of the BSP, interrupts on, while it is the only CPU or the AP is idle.
 ///
 /// # Errors
-/// If instructions are not what the TSC counts, or a figure is not the same each time.
+/// The TSC does not count instructions, or two measurements differ.
 #[inline(never)]
-pub fn run(begin: fn(u64)) -> Result<(), Failure> {
-    let loose = frames::Loose::hold().ok_or(Failure::NoMemory)?;
+pub fn run(begin: fn(u64)) -> Result<(), BenchError> {
+    let partial = frames::PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
-    begin(memory::frames().free_frames() as u64 + loose.count() as u64);
+    begin(memory::frames().free_frames() as u64 + partial.count() as u64);
     meter::check()?;
     let cpus = smp::online().count();
     let mut longest = 0;
@@ -167,7 +167,7 @@ pub fn run(begin: fn(u64)) -> Result<(), Failure> {
     }
     report("record_irqs_off", longest, 1);
     report("log_line_irqs_off", held_by_lines(), 1);
-    loose.release();
+    partial.release();
     memory::drain_this_cpu(&IrqGuard::new());
     Ok(())
 }

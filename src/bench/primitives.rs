@@ -1,4 +1,4 @@
-//! What everything else is made of.
+//! Costs of primitive operations.
 
 use core::cell::Cell;
 use core::hint::black_box;
@@ -15,27 +15,27 @@ per_cpu! {
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(LOCK);
 
-/// One more on a per-CPU counter.
+/// Increments a per-CPU counter.
 pub fn per_cpu_add(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, || COUNTER.increment()));
 }
 
-/// A lock that a handler may take too, taken and freed, without contention, interrupts on before and after.
+/// Acquires and releases a spin lock that disables interrupts, without contention, with interrupts on before and after.
 pub fn spin_irqsave_pair(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, || drop(LOCK.lock())));
 }
 
-/// An event that is not recorded: what tracing costs where it is off.
+/// A trace event that is not recorded: the cost of tracing when it is off.
 pub fn trace_off(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, || trace!(BenchHot, 1, 2)));
 }
 
-/// An event that is: the jump, its two words, the record, and back.
+/// A trace event that is recorded: the jump, its two words, the record, and the return.
 pub fn trace_on(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, || trace!(BenchRare, 1, 2)));
 }
 
-/// The time.
+/// Reads the clock.
 pub fn clock_now(meter: &mut Meter, repetitions: u32) {
     meter.count(|| {
         repeat(repetitions, || {

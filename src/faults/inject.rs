@@ -1,4 +1,4 @@
-//! Faults that are injected at points of the boot.
+//! Fault injection at points of the boot.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -212,7 +212,7 @@ fn spin_in_timer() {
 
 static CONSTANT: [u64; 2] = [0x0c70_90d0, 8];
 
-/// The machine code of a `ret`, among variables.
+/// The machine code of `ret`, in data.
 static RETURN: AtomicU8 = AtomicU8::new(0xc3);
 
 fn write_to(address: u64) {
@@ -235,7 +235,7 @@ fn execute(address: u64) {
 /// returns, so it is not missed.
 fn overflow_in_handler<const VECTOR: u8>() {
     interrupts::replace(Vector::new(VECTOR), fill_own_stack);
-    // SAFETY: the handler does not return.
+    // SAFETY: the handler must keep the interrupted state. It does not return.
     on_last_cpu(&|| unsafe { core::arch::asm!("int {}", const VECTOR) });
 }
 

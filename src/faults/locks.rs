@@ -46,7 +46,7 @@ pub fn hold_console_a_while() {
     let last = smp::online().last().map(smp::Cpu::id);
     let others = smp::online().count() as u64 - 1;
     let have_stalled = || smp::lock_stalls() >= others;
-    let strike = |cpu: &'static smp::Cpu| {
+    let fault = |cpu: &'static smp::Cpu| {
         if Some(cpu.id()) == last {
             console::with_lock(|| {
                 IS_HELD.store(true, Ordering::Release);

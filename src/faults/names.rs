@@ -1,4 +1,4 @@
-//! The names of the faults.
+//! The names and the parameters of fault injection.
 
 use core::fmt;
 
@@ -164,7 +164,7 @@ named! {
         ShortRedirect = "short_redirect",
         /// Two redirected functions overlap.
         OverlappingRedirect = "overlapping_redirect",
-        /// One function is redirected twice.
+        /// A function is redirected twice.
         DoubleRedirect = "double_redirect",
         /// A benchmark takes longer each time.
         UnsteadyCost = "unsteady_cost",
@@ -173,7 +173,7 @@ named! {
     }
 }
 
-/// The stages at whose end an AP can be held: not the first, in which it does not run yet.
+/// The stages at whose end an AP can be held: all but the first, in which it does not run yet.
 pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(1).1;
 
 /// The parameters of fault injection.
@@ -183,7 +183,7 @@ pub struct FaultParameters {
     pub fault: Option<Fault>,
     /// `inject.stage=`: the stage of bring-up at whose end a fault holds the last CPU.
     pub stage: Stage,
-    /// Whether this kernel was built with faults.
+    /// Whether this kernel was built with fault injection.
     is_built_in: bool,
 }
 

@@ -19,14 +19,14 @@ static ARMED: AtomicU8 = AtomicU8::new(0);
 
 /// Arms the fault. Before redirects are installed.
 pub fn arm(fault: Option<Fault>) {
-    let place = fault.and_then(|fault| Fault::all().iter().position(|known| *known == fault));
-    ARMED.store(place.map_or(0, |place| place as u8 + 1), Ordering::Relaxed);
+    let index = fault.and_then(|fault| Fault::all().iter().position(|known| *known == fault));
+    ARMED.store(index.map_or(0, |index| index as u8 + 1), Ordering::Relaxed);
 }
 
 /// Returns whether this fault is armed: the condition of a row.
 pub(super) fn is_armed(fault: Fault) -> bool {
-    let place = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
-    place.and_then(|place| Fault::all().get(place)) == Some(&fault)
+    let index = usize::from(ARMED.load(Ordering::Relaxed)).checked_sub(1);
+    index.and_then(|index| Fault::all().get(index)) == Some(&fault)
 }
 
 static_call! {
@@ -38,7 +38,7 @@ static_call! {
     stress::reported() => jump_at_third_report, if |_| is_armed(Fault::ClockJump);
 }
 
-/// How far the clock jumps, in milliseconds: longer than the watchdog and than a call wait.
+/// How far the clock jumps, in milliseconds: longer than the watchdog's and a call's time-out together.
 const JUMP_MS: u64 = WATCHDOG_MS + IPI_CALL_TIMEOUT_MS;
 
 /// [`stress::reported`], after which the clock jumps once.

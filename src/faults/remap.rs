@@ -44,16 +44,16 @@ static ADDRESS: AtomicU64 = AtomicU64::new(0);
 /// The value that only the code under test writes.
 const TAG: u64 = 0x7e57_ab1e_0ff1_14e5;
 
-/// One more than the CPU that has written [`TAG`], or 0.
+/// The number of the CPU that has written [`TAG`], plus one; or 0.
 static WRITTEN_BY: AtomicU32 = AtomicU32::new(0);
 
-/// Takes the last CPU offline once for each [`Writer`], and reads what was written.
+/// Takes the last CPU offline once for each [`Writer`], and checks where the write went.
 ///
 /// # Panics
 /// If the write went to a frame that was unmapped, or if an operation failed, or if there are fewer than three CPUs.
 pub fn remap_in_teardown() {
     let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
-    assert!(last > OTHER, "the fault takes three CPUs");
+    assert!(last > OTHER, "the fault needs three CPUs");
     for writer in [Writer::Call, Writer::Timer] {
         WRITER.store(writer as u8, Ordering::Relaxed);
         WRITTEN_BY.store(0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The command line: which values are accepted, which are refused, and the messages.
+//! Tests of the command line: accepted values, refused values, and the messages.
 
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn assert_refused(line: &str, message: &str) {
 }
 
 #[test]
-fn nothing_means_the_defaults() {
+fn an_empty_line_gives_the_defaults() {
     for line in ["", " ", "\t \n"] {
         assert_eq!(parse(line), Ok(Options::defaults(BuiltIn { faults: false, ..BuiltIn::ALL })));
     }
@@ -80,13 +80,13 @@ fn parameters_of_bring_up_are_accepted_and_bounded() {
         let message = format!("reserve={value}: not a range (allowed: START-END, as in 0x8000-0x9000)");
         assert_refused(&format!("reserve={value}"), &message);
     }
-    // Before the first of these a CPU does not run.
+    // Before the first of these stages a CPU does not run.
     assert_eq!(FAULT_STAGES.len(), Stage::COUNT - 1);
     assert!(parse("inject.stage=sipi_sent").is_err());
 }
 
 #[test]
-fn a_nonce_is_taken_or_refused() {
+fn a_nonce_is_accepted_or_refused() {
     let options = parse("record_nonce=5f3a9c0e1b2d4f68 work=boot").unwrap();
     assert_eq!(options.kernel.record_nonce, Nonce::new(0x5f3a_9c0e_1b2d_4f68));
     let allowed = "not a nonce (allowed: 16 hexadecimal digits, not all 0)";
@@ -96,7 +96,7 @@ fn a_nonce_is_taken_or_refused() {
 }
 
 #[test]
-fn a_filter_of_the_log_is_taken_or_refused() {
+fn a_log_filter_is_accepted_or_refused() {
     let options = parse("log=smp=debug,warn").unwrap();
     assert_eq!(options.kernel.log.level_for("octopod::smp"), log::LevelFilter::Debug);
     assert_eq!(options.kernel.log.level_for("octopod::time"), log::LevelFilter::Warn);
@@ -110,7 +110,7 @@ fn a_filter_of_the_log_is_taken_or_refused() {
 }
 
 #[test]
-fn names_are_found_again() {
+fn names_parse_to_their_values() {
     for fault in Fault::all() {
         let line = format!("inject={fault}");
         assert_eq!(Options::parse(line.as_bytes(), BuiltIn::ALL).unwrap().faults.fault, Some(*fault));
@@ -284,7 +284,7 @@ fn bytes_that_are_not_text_are_named() {
 }
 
 #[test]
-fn what_is_quoted_is_cut() {
+fn quoted_input_is_truncated() {
     let message = parse(&"x".repeat(4000)).unwrap_err();
     assert!(message.starts_with(&format!("{}...: unknown parameter", "x".repeat(80))), "{message}");
     let value = "y".repeat(80);
@@ -295,7 +295,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) }
 }
 
-/// It fits on a line of the report, and commands no terminal.
+/// Whether the message fits on a line of the report and has no control characters.
 fn is_a_line(error: &CommandLineError<'_>) -> bool {
     let text = error.to_string();
     text.len() <= MAX_MESSAGE_BYTES && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
@@ -305,15 +305,15 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn any_bytes_are_survived(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
+    fn any_bytes_give_options_or_an_error(line in prop::collection::vec(any::<u8>(), 0..200), faults in any::<bool>()) {
         if let Err(error) = Options::parse(&line, BuiltIn { faults, selftest: faults, shell: faults }) {
             prop_assert!(is_a_line(&error), "{:?}", error.to_string());
         }
     }
 
-    /// Nearly right lines reach deeper than random bytes do.
+    /// Nearly valid lines reach deeper than random bytes.
     #[test]
-    fn any_words_are_survived(line in "((work|log|stress\\.(seconds|seed|workloads|allocators|cpus)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x=\" \n]{0,9} ?){0,6}") {
+    fn any_parameters_give_options_or_an_error(line in "((work|log|stress\\.(seconds|seed|workloads|allocators|cpus)|fault|[a-z]{0,3})[= \"]{0,3}[a-z0-9.,x=\" \n]{0,9} ?){0,6}") {
         if let Err(error) = Options::parse(line.as_bytes(), BuiltIn::ALL) {
             prop_assert!(is_a_line(&error), "{:?}", error.to_string());
         }
@@ -329,7 +329,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_echoed_commands_no_terminal() {
+fn echoed_input_has_no_control_characters() {
     assert_refused("=\"III$\t \r", "=\"III$   : the quote is not closed");
     let message = parse("log=\"\n\r=debug\"").unwrap_err();
     assert!(message.starts_with("log=  =debug: \"  \" is not a module's path"), "{message:?}");
@@ -347,7 +347,7 @@ fn the_longest_message_fits_into_a_record() {
     }
 }
 
-/// Documentation lists the parameters by their summaries.
+/// The documentation lists the parameters by their summaries.
 #[test]
 fn every_parameter_has_a_name_of_its_own_and_a_summary() {
     let mut options = Options::defaults(BuiltIn::ALL);

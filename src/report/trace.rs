@@ -1,4 +1,4 @@
-//! The trace on its way to the launcher: every CPU's ring, over a port of its own.
+//! Sends the trace to the launcher: every CPU's ring, through an I/O port of its own.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,63 +15,64 @@ use crate::wire::{
     TracePart,
 };
 
-/// The TSC when the boot came to each of its stages, or 0.
+/// The TSC at the start of each boot stage, or 0.
 static BOOT_STAGES: [AtomicU64; BootStage::ALL.len()] = [const { AtomicU64::new(0) }; BootStage::ALL.len()];
 
-/// By how much TSCs are apart at most.
+/// The largest TSC skew, in cycles.
 static SKEW_CYCLES: AtomicU64 = AtomicU64::new(0);
 
-/// The TSC's frequency; 0 while nobody has told.
+/// The TSC's frequency; 0 if unknown.
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 
-/// Whether [`send`] sends it.
+/// Whether [`send`] sends the trace.
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the launcher is to get it.
+/// Sets whether [`send`] sends the trace.
 pub fn set_wanted(is_wanted: bool) {
     IS_WANTED.store(is_wanted, Ordering::Relaxed);
 }
 
-/// How fast the TSC is.
+/// Sets the TSC's frequency.
 pub fn set_tsc_hz(hz: u64) {
     TSC_HZ.store(hz, Ordering::Relaxed);
 }
 
-/// The boot has come to that stage. What is stamped here is in the trace whatever the rings have forgotten.
+/// Records the start of a boot stage. The trace has these, whatever the rings have overwritten.
 pub fn stamp(stage: BootStage) {
     BOOT_STAGES[stage as usize].store(read_tsc(), Ordering::Relaxed);
 }
 
-/// The stages that the boot has come to, in their order, each with the TSC at that moment.
+/// The boot stages so far, in order, each with its TSC.
 pub fn boot_stages() -> impl Iterator<Item = (BootStage, u64)> {
     let all = BootStage::ALL.iter().zip(&BOOT_STAGES);
     all.map(|(stage, tsc)| (*stage, tsc.load(Ordering::Relaxed))).filter(|(_, tsc)| *tsc != 0)
 }
 
-/// What the warp test has found.
+/// Sets the largest TSC skew.
 pub fn set_skew(cycles: u64) {
     SKEW_CYCLES.store(cycles, Ordering::Relaxed);
 }
 
-/// Sends the trace, if one is wanted. Once, at the end, by the CPU that ends the run; in a panic too. What other CPUs record
-/// meanwhile is not in it.
+/// Sends the trace, if it is requested. Events that other CPUs record meanwhile are not sent.
+///
+/// **Context:** any, also in a panic; once, on the CPU that ends the run.
 pub fn send() {
     if !IS_WANTED.load(Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the port is the device's own; where there is none, nothing listens.
+    // SAFETY: reading the port must have no side effect: it belongs to the debugcon device, or to none.
     if unsafe { Port::<u8>::new(TRACE_PORT).read() } != TRACE_PORT_READS {
         log::warn!("trace requested, but no debugcon port");
         return;
     }
     let cpus = || {
         let all = smp::cpus().iter().filter_map(|cpu| Some((cpu.id(), cpu.gs_base()?)));
-        // Before there is a list, there is this CPU.
+        // Before the CPUs are listed, there is this CPU.
         let alone = smp::cpus().is_empty().then(|| (cpu::current(), gs_base()));
         all.chain(alone)
     };
     for (_, gs_base) in cpus() {
-        // SAFETY: areas live for good.
+        // SAFETY: the base must be that of a per-CPU area that stays mapped. Areas are never freed.
         unsafe { trace::set_recording(gs_base, false) };
     }
     write_to_port(TRACE_PORT, &TRACE_MAGIC);
@@ -85,12 +86,12 @@ pub fn send() {
     send_part(&TracePart::End { events });
 }
 
-/// A CPU's events; how many.
+/// Sends a CPU's events, and returns their number.
 fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
-    // SAFETY: areas live for good.
+    // SAFETY: the base must be that of a per-CPU area that stays mapped. Areas are never freed.
     let ring = unsafe { trace::ring_of(gs_base) };
-    // Stages are told by their stamps, which are all there.
-    let is_told = |event: &RecordedEvent| {
+    // Stages are sent from their stamps, which are complete.
+    let is_no_stage = |event: &RecordedEvent| {
         event.event != TraceEvent::BootStage as u8 && event.event != TraceEvent::CpuStage as u8
     };
     let kept = || ring.into_iter().flat_map(|ring| ring.newest(RING_SLOTS));
@@ -98,14 +99,14 @@ fn send_cpu(cpu: CpuId, gs_base: usize) -> u64 {
     let lost = recorded - kept().flatten().count() as u64;
     send_part(&TracePart::Cpu { cpu: cpu.0, recorded, lost });
     let mut sent = 0;
-    for event in stages_of(cpu).chain(kept().flatten().filter(is_told)) {
+    for event in stages_of(cpu).chain(kept().flatten().filter(is_no_stage)) {
         send_part(&TracePart::Event(event));
         sent += 1;
     }
     sent
 }
 
-/// The stages that a CPU has come to: the boot's for the boot processor, those of its bring-up for any other.
+/// The stages of a CPU: those of the boot for the BSP, those of its bring-up for an AP.
 fn stages_of(cpu: CpuId) -> impl Iterator<Item = RecordedEvent> {
     let boot_stages = BootStage::ALL.iter().copied().filter(move |_| cpu == CpuId::BSP).filter_map(|stage| {
         let tsc = BOOT_STAGES[stage as usize].load(Ordering::Relaxed);
@@ -128,7 +129,7 @@ fn stages_of(cpu: CpuId) -> impl Iterator<Item = RecordedEvent> {
 
 fn send_part(part: &TracePart) {
     let mut buffer = [0; MAX_TRACE_PART_BYTES];
-    // The longest fits, which a test holds.
+    // The longest part fits; a test checks that.
     if let Ok(bytes) = postcard::to_slice(part, &mut buffer) {
         write_to_port(TRACE_PORT, bytes);
     }

@@ -1,15 +1,14 @@
-//! Layer 10: the self-test. It checks what only the machine itself can show of the kernel. `work=selftest` runs its parts one
-//! after the other, each on every CPU; `selftest.parts=` selects some.
+//! Layer 10: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
+//! one after the other, each on every CPU. `selftest.parts=` selects some.
 //!
-//! To add a part, write a module with a function `run(rounds: u32) -> Result<(), impl Display>`, and add a line to the list `parts!`.
+//! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `run.rs`, and add a line
+//! to [`parts!`].
 
 use core::fmt;
 
 use crate::boot::command_line::{Bounded, NameList, Named};
 use crate::parameters;
 
-#[cfg(all(target_os = "none", feature = "selftest"))]
-mod meeting;
 #[cfg(all(target_os = "none", feature = "selftest"))]
 mod nmis;
 #[cfg(all(target_os = "none", feature = "selftest"))]
@@ -19,13 +18,9 @@ mod run;
 pub use vectors::faults::arm as arm_clobber;
 
 #[cfg(all(target_os = "none", feature = "selftest"))]
-use meeting::Meeting;
-#[cfg(all(target_os = "none", feature = "selftest"))]
-use run::on_each_cpu;
-#[cfg(all(target_os = "none", feature = "selftest"))]
-pub use run::{Failure, run};
+pub use run::{SelfTestError, run};
 
-/// The most rounds of a part.
+/// The largest value of `selftest.rounds`.
 const MAX_ROUNDS: u32 = 1_000_000_000;
 
 /// A part of the self-test.
@@ -34,9 +29,9 @@ pub struct Part {
     pub name: &'static str,
     /// What it checks, in one sentence.
     pub summary: &'static str,
-    /// Runs it, with that many rounds in all if it has rounds, and returns what it found wrong.
+    /// Runs it, with that many rounds in all if it has rounds.
     #[cfg(all(target_os = "none", feature = "selftest"))]
-    run: fn(rounds: u32) -> Option<run::Line>,
+    run: fn(rounds: u32) -> run::CheckResult,
 }
 
 /// Declares the modules of all parts, and lists the parts in the order in which they run.
@@ -53,14 +48,14 @@ macro_rules! parts {
                 name: stringify!($name),
                 summary: concat!($($summary),*),
                 #[cfg(all(target_os = "none", feature = "selftest"))]
-                run: |rounds| $name::run(rounds).err().map(|failure| run::Line::format(format_args!("{failure}"))),
+                run: $name::run,
             },
         )*];
     };
 }
 
 parts! {
-    /// The time never goes back, on whichever CPU it is read.
+    /// The time never goes back, on any CPU.
     clock,
     /// Timers expire once, and not too early.
     timers,
@@ -68,7 +63,7 @@ parts! {
     vectors,
     /// A page is zeroed to its last byte and no further.
     zeroing,
-    /// Frames come from the nearest node that has free ones, and from the zone that was asked for.
+    /// Frames come from the nearest node that has free ones, and from the requested zone.
     zones,
     /// All CPUs call each other.
     calls,
@@ -82,7 +77,7 @@ parts! {
     hotplug,
     /// The serial port's interrupt reaches every CPU, which receives and sends.
     serial,
-    /// No line of the log is torn, and none is lost without being counted.
+    /// No line of the log is torn, and each line that is dropped is counted.
     log,
     /// No CPU reads through a stale entry of its TLB.
     shootdown,
@@ -120,7 +115,7 @@ parameters! {
     pub struct SelfTestParameters {
         /// The parts, in this order.
         pub parts: PartList = PartList::of(ALL.iter().copied()), "selftest.parts";
-        /// How many rounds a part runs that has rounds, all CPUs together.
+        /// InitSipiSequence of each part that has rounds, all CPUs together.
         pub rounds: Bounded<1, MAX_ROUNDS> = Bounded::new(1000).expect("within bounds"), "selftest.rounds";
     }
 }

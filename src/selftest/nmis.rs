@@ -1,8 +1,8 @@
-//! NMIs that a part of the self-test sends, apart from all others.
+//! NMIs that a part of the self-test sends.
 //!
-//! While [`with_handler`] runs, an NMI that [`send`] has announced calls the part's function; every other NMI (a panic, a
-//! request for a backtrace, one from outside) goes to the handler that had the vector before. So a machine that fails
-//! during the part still stops, and still says where each CPU was.
+//! While [`with_handler`] runs, an NMI that [`send`] has announced calls the part's function. Any other NMI (a panic, a request
+//! for a backtrace, one from outside) goes to the previous handler. So a machine that fails during the part still stops, and
+//! still reports the backtrace of each CPU.
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
@@ -12,11 +12,11 @@ use crate::per_cpu;
 use crate::smp::{self, BacktraceError, Cpu};
 
 per_cpu! {
-    /// Whether an NMI from [`send`] is under way to this CPU.
+    /// Whether an NMI from [`send`] to this CPU is pending.
     static IS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
     /// NMIs that [`send`] sent to this CPU.
     static SENT: AtomicU64 = AtomicU64::new(0);
-    /// Those of them whose function has returned.
+    /// The number of those whose function has returned.
     static HANDLED: AtomicU64 = AtomicU64::new(0);
 }
 
@@ -28,9 +28,9 @@ static ON_NMI: AtomicPtr<()> = AtomicPtr::new(nothing as fn() as *mut ());
 
 fn nothing() {}
 
-/// Runs `part`, during which each NMI from [`send`] calls `on_nmi`. Then the previous handler has the vector again.
+/// Runs `part`, during which each NMI from [`send`] calls `on_nmi`. Restores the previous handler afterwards.
 ///
-/// **Context:** thread, interrupts on; one caller at a time (the boot processor, which runs the self-test).
+/// **Context:** thread of the BSP, interrupts on; one caller at a time.
 pub fn with_handler<R>(on_nmi: fn(), part: impl FnOnce() -> R) -> R {
     ON_NMI.store(on_nmi as *mut (), Ordering::Release);
     PREVIOUS.replace(interrupts::handler(Vector::NMI));
@@ -41,19 +41,19 @@ pub fn with_handler<R>(on_nmi: fn(), part: impl FnOnce() -> R) -> R {
 }
 
 fn nmi(frame: &mut TrapFrame) {
-    // SAFETY: this CPU's own copy: its area is never given back, and all of the value is atomic.
+    // SAFETY: the pointer is to this CPU's own copy. Its per-CPU area is never freed, and the value is atomic.
     if !unsafe { &*IS_ANNOUNCED.as_ptr() }.swap(false, Ordering::AcqRel) {
         return PREVIOUS.get()(frame);
     }
-    // SAFETY: `with_handler` and the initial value alone write it, and both store a `fn()`.
+    // SAFETY: the value must be a `fn()`. Only the initial value and `with_handler` store one, and both store a `fn()`.
     let on_nmi = unsafe { core::mem::transmute::<*mut (), fn()>(ON_NMI.load(Ordering::Acquire)) };
     on_nmi();
-    // SAFETY: this CPU's own copy: its area is never freed, and all of the value is atomic.
+    // SAFETY: the pointer is to this CPU's own copy. Its per-CPU area is never freed, and the value is atomic.
     unsafe { &*HANDLED.as_ptr() }.fetch_add(1, Ordering::Release);
 }
 
-/// Sends an NMI to a CPU. The previous one must have been [handled](is_idle): two that are pending together are delivered
-/// as one (SDM Vol. 3A, 6.7.1).
+/// Sends an NMI to a CPU. The previous one must have been [handled](is_idle): two pending NMIs are delivered as one (SDM Vol. 3A,
+/// 6.7.1).
 ///
 /// **Context:** any but NMI.
 ///
@@ -72,17 +72,17 @@ pub fn send(cpu: &Cpu) -> Result<(), BacktraceError> {
     })
 }
 
-/// Whether a CPU has handled every NMI that was sent to it.
+/// Whether a CPU has handled every NMI from [`send`].
 pub fn is_idle(cpu: &Cpu) -> bool {
     handled(cpu) == cpu.get(SENT).map_or(0, |sent| sent.load(Ordering::Relaxed))
 }
 
-/// How many of these NMIs a CPU has handled since the boot.
+/// The number of these NMIs that a CPU has handled since the boot.
 pub fn handled(cpu: &Cpu) -> u64 {
     cpu.get(HANDLED).map_or(0, |handled| handled.load(Ordering::Acquire))
 }
 
-/// How many of these NMIs this CPU has handled since the boot: for `on_nmi`, whose own is not among them yet.
+/// The number of these NMIs that this CPU has handled since the boot. Called by `on_nmi`, it does not count the current NMI.
 pub fn handled_here() -> u64 {
     HANDLED.get()
 }

@@ -1,9 +1,9 @@
-// Executes `int n` with a pattern in every general register, the stack pointer among them, and the flags, and notes what
-// they are afterwards.
+// Executes `int n` with a pattern in every general register, including the stack pointer, and in the flags, and stores their values
+// afterwards.
 //
-// Entry: interrupt_probe(instruction, distance), interrupts off. What to load lies in this CPU's PROBE, but for the stack
-// pointer: that is so many bytes below the caller's, of any alignment, and noted there. The instruction is one of those
-// in `interrupt_instructions`, which go on at `returned`.
+// Entry: interrupt_probe(instruction, distance), interrupts off. The values to load are in this CPU's PROBE, except the stack
+// pointer: it is `distance` bytes below the caller's, with any alignment, and is stored there. The instruction is one of
+// `interrupt_instructions`, which continue at `returned`.
 
     .text
     .global interrupt_probe
@@ -28,7 +28,7 @@ interrupt_probe:
     ret
 
 returned:
-    // Nothing until the flags are saved changes them.
+    // No instruction changes the flags before they are saved.
     movq %rsp, %gs:PROBE + PROBE_AFTER + PROBE_RSP(%rip)
     movq %gs:PROBE + PROBE_CALLER_RSP(%rip), %rsp
     pushfq
@@ -47,7 +47,7 @@ returned:
     popq %rbp
     ret
 
-// `int n` for each vector, 8 bytes each. Written as bytes: an assembler makes the breakpoint's instruction of vector 3.
+// `int n` for each vector, 8 bytes each. Written as bytes, since assemblers encode `int 3` as the breakpoint instruction.
     .balign 8
     .global interrupt_instructions
 interrupt_instructions:
@@ -59,8 +59,8 @@ interrupt_instructions:
     .set vector, vector + 1
     .endr
 
-// What the gates of some vectors lead to during the test, 16 bytes each: the instruction pushes no error code where the
-// exception would, so this does, and the vector's own stub finds the stack as it is in earnest.
+// The shims of the vectors with an error code, 16 bytes each. `int n` pushes no error code, so the shim does, and the vector's stub
+// finds the stack frame of a real exception.
     .balign 16
     .global interrupt_shims
 interrupt_shims:

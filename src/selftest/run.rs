@@ -1,89 +1,156 @@
-//! Runs the parts.
+//! The harness of the self-test. It runs the parts, and records the first check that fails on any CPU.
 
 use core::fmt;
 use core::ptr::fn_addr_eq;
 
 use super::Part;
 use crate::console::LineBuffer;
+use crate::cpu::IrqGuard;
 use crate::interrupts::{self, HandlerSlot, Vector};
-use crate::smp::{self, Cpu, WorkError};
+use crate::memory;
+use crate::smp::{self, Cpu};
 use crate::sync::SpinLockIrq;
 
-/// What a part found, cut to what a record can hold.
-pub type Line = LineBuffer<200>;
+/// A failure's message, cut to what a record can hold.
+type Message = LineBuffer<200>;
 
-/// What the part that failed has found. Not in [`Failure`]: an error of that size would be copied at each return.
-static FOUND: SpinLockIrq<Line> = SpinLockIrq::new(LineBuffer::new());
-crate::name_lock!(FOUND);
+/// The message of the first failed check. Not in [`Failed`]: an error of that size would be copied at each return.
+static FIRST: SpinLockIrq<Option<Message>> = SpinLockIrq::new(None);
+crate::name_lock!(FIRST);
 
-/// Why work was not run on all CPUs, the first time.
-static NOT_RUN: SpinLockIrq<Option<WorkError>> = SpinLockIrq::new(None);
-crate::name_lock!(NOT_RUN);
+/// A check failed. Its message is recorded if it is the first.
+#[derive(Debug)]
+pub struct Failed(());
 
-/// Runs `work` on all CPUs, as [`smp::on_each_cpu`]. An error is the failure of the calling part, whatever else it finds.
-pub fn on_each_cpu(limit_ms: u64, work: &(dyn Fn(&'static Cpu) + Sync)) {
-    if let Err(error) = smp::on_each_cpu(limit_ms, work) {
-        ::log::error!("{error}");
-        NOT_RUN.lock().get_or_insert(error);
+/// What a part, or a step of it, returns.
+pub type CheckResult<T = ()> = Result<T, Failed>;
+
+/// An error of the kernel is a failed check with the error's own message.
+impl<E: fmt::Display> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        failed(format_args!("{error}"))
     }
 }
 
-/// Why the self-test failed.
-#[derive(Clone, Copy, Debug)]
-pub enum Failure {
-    /// Work was not run on all CPUs.
-    Work(WorkError),
-    /// The part found something wrong, which [`Display`](fmt::Display) writes.
-    Part(&'static Part),
-    /// A part did not restore the handler of a vector.
-    Handler {
-        /// The part.
-        part: &'static Part,
-        /// The vector.
-        vector: u8,
-    },
+/// Records a failed check. [`fail!`] and [`ensure!`] are shorter.
+///
+/// **Context:** thread or interrupt handler; not NMI.
+pub fn failed(message: fmt::Arguments<'_>) -> Failed {
+    let message = Message::format(message);
+    FIRST.lock().get_or_insert(message);
+    Failed(())
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Work(error) => error.fmt(f),
-            Failure::Part(_) => f.write_str(FOUND.lock().as_str()),
-            Failure::Handler { part, vector } => {
-                write!(f, "the part {} has not restored the handler of vector {vector}", part.name)
-            }
+/// An `Err` with a failed check of this message.
+macro_rules! fail {
+    ($($message:tt)+) => {
+        Err($crate::selftest::run::failed(format_args!($($message)+)))
+    };
+}
+
+/// Returns [`fail!`] with this message if the condition does not hold.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return $crate::selftest::run::fail!($($message)+);
         }
+    };
+}
+
+pub(super) use {ensure, fail};
+
+/// Whether no check has failed on any CPU.
+///
+/// # Errors
+/// A check has failed.
+pub fn outcome() -> CheckResult {
+    if FIRST.lock().is_some() { Err(Failed(())) } else { Ok(()) }
+}
+
+/// Runs `check` on all CPUs, as [`smp::on_each_cpu`].
+///
+/// **Context:** the thread of the BSP, interrupts on.
+///
+/// # Errors
+/// A check has failed on some CPU, or did not run on all. The latter is reported even if a check failed before.
+pub fn on_all_cpus(limit_ms: u64, check: &(dyn Fn(&'static Cpu) -> CheckResult + Sync)) -> CheckResult {
+    // The failure is recorded: `outcome` finds it.
+    let ran = smp::on_each_cpu(limit_ms, &|cpu| drop(check(cpu)));
+    if let Err(error) = ran {
+        ::log::error!("{error}");
+        *FIRST.lock() = Some(Message::format(format_args!("{error}")));
+    }
+    outcome()
+}
+
+/// Drains the frame caches of all online CPUs, and returns the number of free frames.
+///
+/// **Context:** thread, interrupts on.
+///
+/// # Errors
+/// A CPU could not be called.
+pub fn free_frames() -> CheckResult<usize> {
+    smp::call(&smp::all_online(), &|| memory::drain_this_cpu(&IrqGuard::new()))?;
+    let _guard = IrqGuard::new();
+    Ok(memory::frames().free_frames())
+}
+
+/// Checks that `before` frames are free again after `step`.
+///
+/// **Context:** as [`free_frames`].
+///
+/// # Errors
+/// Another number of frames is free, or a CPU could not be called.
+pub fn expect_free_frames(before: usize, step: &str) -> CheckResult {
+    let after = free_frames()?;
+    ensure!(before == after, "{step}: {before} frames were free before and {after} after");
+    Ok(())
+}
+
+/// Checks that the frame allocator's state is valid.
+///
+/// # Errors
+/// It is not.
+pub fn validate_frames() -> CheckResult {
+    let _guard = IrqGuard::new();
+    Ok(memory::frames().validate()?)
+}
+
+/// The failure of the self-test. Displays the message of the first failed check.
+#[derive(Clone, Copy, Debug)]
+pub struct SelfTestError(());
+
+impl fmt::Display for SelfTestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        FIRST.lock().as_ref().map_or(Ok(()), |message| f.write_str(message.as_str()))
     }
 }
 
 /// The handler of each vector before the first part. Each part must restore those that it replaces.
 static HANDLERS_BEFORE: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
 
-/// Runs the parts, each that has rounds for `rounds` of them.
+/// Runs the parts, those that have rounds for `rounds` rounds each.
 ///
-/// **Context:** the thread of the BSP, interrupts on, while all other CPUs wait for work.
+/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first failure of the first part that fails.
+/// The first failed check. Later parts are not run.
 #[inline(never)]
-pub fn run(parts: impl Iterator<Item = &'static Part>, rounds: u32) -> Result<(), Failure> {
+pub fn run(parts: impl Iterator<Item = &'static Part>, rounds: u32) -> Result<(), SelfTestError> {
     for (vector, before) in HANDLERS_BEFORE.iter().enumerate() {
         before.replace(interrupts::handler(Vector::new(vector as u8)));
     }
     for part in parts {
-        let found = (part.run)(rounds);
-        if let Some(error) = *NOT_RUN.lock() {
-            return Err(Failure::Work(error));
-        }
-        if let Some(found) = found {
-            *FOUND.lock() = found;
-            return Err(Failure::Part(part));
-        }
-        for (vector, before) in (0..=u8::MAX).zip(&HANDLERS_BEFORE) {
-            if !fn_addr_eq(before.get(), interrupts::handler(Vector::new(vector))) {
-                return Err(Failure::Handler { part, vector });
-            }
-        }
+        let ran = (part.run)(rounds).and_then(|()| outcome()).and_then(|()| check_handlers(part));
+        ran.map_err(|Failed(())| SelfTestError(()))?;
+    }
+    Ok(())
+}
+
+fn check_handlers(part: &Part) -> CheckResult {
+    for (vector, before) in (0..=u8::MAX).zip(&HANDLERS_BEFORE) {
+        let is_restored = fn_addr_eq(before.get(), interrupts::handler(Vector::new(vector)));
+        ensure!(is_restored, "the part {} has not restored the handler of vector {vector}", part.name);
     }
     Ok(())
 }

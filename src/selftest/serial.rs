@@ -1,10 +1,10 @@
-//! The serial port's interrupt. Bytes that the port sends to itself arrive, through the I/O APIC, on each CPU in turn and on
-//! no other; and what does not fit is counted. Lines that writers leave are sent by interrupt on each CPU in turn, also when
-//! the interrupt is led to the next CPU before all have gone.
+//! Checks the serial port's interrupt. Bytes that the port sends to itself arrive, through the I/O APIC, on each CPU in turn
+//! and on no other. Bytes that do not fit are counted. Lines left in the ring are sent by interrupt on each CPU in turn, also
+//! if the interrupt is routed to the next CPU before all are sent.
 
-use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::run::{CheckResult, ensure, on_all_cpus};
 use crate::apic::serial_input;
 use crate::console::{self, ReceiveErrors};
 use crate::cpu::{ApicId, CpuId};
@@ -13,115 +13,45 @@ use crate::per_cpu;
 use crate::smp::{self, Cpu};
 use crate::sync::Deadline;
 
-/// What the port itself holds.
+/// Bytes that the port's receive FIFO holds.
 const FIFO: usize = 16;
 
-/// What the kernel holds.
+/// Bytes that the kernel's receive ring holds.
 const RING: usize = 255;
 
-/// How long bytes have from the port to the ring, in milliseconds; they need microseconds.
+/// Time limit for bytes from the port to the ring, in milliseconds; they take microseconds.
 const LIMIT_MS: u64 = 10_000;
 
-/// So many CPUs receive in turn.
+/// The most CPUs that receive in turn.
 const MOST_RECEIVERS: usize = 16;
 
 per_cpu! {
-    /// Serial interrupts that this CPU had taken before the bytes were sent.
+    /// Serial interrupts of this CPU before the bytes were sent.
     static BEFORE: AtomicU64 = AtomicU64::new(0);
 }
 
-/// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The port cannot send to itself.
-    NoLoop,
-    /// The interrupt could not be led to that CPU.
-    NoRoute {
-        /// The CPU.
-        cpu: CpuId,
-    },
-    /// The interrupt was led to a CPU that no I/O APIC can name.
-    BeyondReach {
-        /// The CPU.
-        cpu: CpuId,
-    },
-    /// Other bytes came than were sent.
-    Bytes {
-        /// Who was to receive them.
-        cpu: CpuId,
-        /// How many came that should.
-        right: usize,
-    },
-    /// Another number of interrupts came than should.
-    Interrupts {
-        /// Who got them.
-        cpu: CpuId,
-        /// Who was to receive.
-        receiver: CpuId,
-        /// How many came.
-        count: u64,
-    },
-    /// Lines that were left to the interrupt were not sent.
-    NotSent {
-        /// The CPU to which the interrupt was led.
-        cpu: CpuId,
-    },
-    /// What was lost is not what the books say.
-    ReceiveErrors {
-        /// What they should say.
-        expected: ReceiveErrors,
-        /// What they say.
-        found: ReceiveErrors,
-    },
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::NoLoop => f.write_str("the serial port does not send to itself"),
-            Failure::NoRoute { cpu } => write!(f, "the serial port's interrupt cannot be led to cpu {cpu}"),
-            Failure::BeyondReach { cpu } => {
-                write!(f, "the serial port's interrupt was led to cpu {cpu}, which no I/O APIC reaches")
-            }
-            Failure::Bytes { cpu, right } => {
-                write!(f, "cpu {cpu} received other bytes than were sent, from the {right}th on")
-            }
-            Failure::Interrupts { cpu, receiver, count } => {
-                write!(f, "cpu {cpu} got {count} serial interrupts while cpu {receiver} was to receive")
-            }
-            Failure::NotSent { cpu } => {
-                write!(f, "not all output was sent that cpu {cpu} was to send by interrupt")
-            }
-            Failure::ReceiveErrors { expected, found } => write!(
-                f,
-                "{} bytes dropped and {} overruns were counted, there were {} and {}",
-                found.dropped, found.overruns, expected.dropped, expected.overruns
-            ),
-        }
-    }
-}
-
-/// Runs the part. Only the boot processor calls this, with interrupts on, when all CPUs wait for work. A machine without a
-/// way from the port to a CPU passes with a word.
+/// Runs the part. A machine whose port cannot interrupt a CPU passes, with a line in the log.
+///
+/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first failure.
-pub fn run(_: u32) -> Result<(), Failure> {
+/// The first failed check.
+pub fn run(_: u32) -> CheckResult {
     if !serial_input::is_open() {
-        log::info!("no serial input: nothing to test");
+        log::info!("serial: no input, nothing to test");
         return Ok(());
     }
     while console::read_byte().is_some() {}
     let can_be_reached = |cpu: &&'static Cpu| cpu.entry.apic_id < ApicId::XAPIC_BROADCAST;
-    if let Some(cpu) = smp::online().find(|cpu| !can_be_reached(cpu))
-        && serial_input::reroute(cpu.entry.apic_id).is_ok()
-    {
-        return Err(Failure::BeyondReach { cpu: cpu.id() });
+    if let Some(cpu) = smp::online().find(|cpu| !can_be_reached(cpu)) {
+        let id = cpu.id();
+        let is_refused = serial_input::reroute(cpu.entry.apic_id).is_err();
+        ensure!(is_refused, "the serial port's interrupt was routed to cpu {id}, which no I/O APIC reaches");
     }
-    // A few, spread over all, where there are many: each takes a word with every CPU.
+    // A few, spread over all CPUs, if there are many: each receiver takes a round of work on all CPUs.
     let reachable = || smp::online().filter(can_be_reached);
     let receivers = || reachable().step_by(reachable().count().div_ceil(MOST_RECEIVERS));
-    settle();
+    drain_interrupts()?;
     for cpu in receivers() {
         one_cpu(cpu)?;
     }
@@ -130,9 +60,9 @@ pub fn run(_: u32) -> Result<(), Failure> {
         _ => Some(send_lines(receivers())?),
     };
     let bsp = &smp::cpus()[CpuId::BSP.index()];
-    serial_input::reroute(bsp.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: bsp.id() })?;
+    route_to(bsp)?;
     overruns()?;
-    log::info!("serial input received on each of {} CPUs, what was lost was counted", receivers().count());
+    log::info!("serial input received on each of {} CPUs, lost bytes counted", receivers().count());
     match sent {
         Some(lines) => {
             log::info!("{lines} serial lines sent by interrupt on each of {} CPUs", receivers().count())
@@ -142,80 +72,95 @@ pub fn run(_: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lets every CPU take what interrupts are still on their way to it: it runs this with interrupts on.
-fn settle() {
-    super::on_each_cpu(LIMIT_MS, &|_| {});
+/// Waits until every CPU has taken its pending interrupts: each runs a work item with interrupts on.
+fn drain_interrupts() -> CheckResult {
+    on_all_cpus(LIMIT_MS, &|_| Ok(()))
 }
 
-fn one_cpu(receiver: &'static Cpu) -> Result<(), Failure> {
+/// Routes the serial port's interrupt to a CPU.
+fn route_to(cpu: &Cpu) -> CheckResult {
+    let is_routed = serial_input::reroute(cpu.entry.apic_id).is_ok();
+    ensure!(is_routed, "the serial port's interrupt cannot be routed to cpu {}", cpu.id());
+    Ok(())
+}
+
+/// Sends bytes from the port to itself.
+fn loop_back(bytes: &[u8]) -> CheckResult {
+    ensure!(console::loop_back(bytes), "the serial port does not send to itself");
+    Ok(())
+}
+
+fn one_cpu(receiver: &'static Cpu) -> CheckResult {
     let id = receiver.id();
-    serial_input::reroute(receiver.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
+    route_to(receiver)?;
     note_interrupts();
     let sent: [u8; FIFO] = core::array::from_fn(|index| id.0 as u8 ^ (index as u8 * 17));
-    if !console::loop_back(&sent) {
-        return Err(Failure::NoLoop);
-    }
+    loop_back(&sent)?;
     let right = sent.iter().take_while(|byte| next_byte() == Some(**byte)).count();
-    if right < sent.len() || console::read_byte().is_some() {
-        return Err(Failure::Bytes { cpu: id, right });
-    }
-    // A port that is emptied slowly interrupts again, and that may not have been taken yet.
-    settle();
+    let is_complete = right == sent.len() && console::read_byte().is_none();
+    ensure!(is_complete, "cpu {id} received other bytes than were sent, from index {right}");
+    // A port that is read slowly interrupts again, and that interrupt may still be pending.
+    drain_interrupts()?;
     check_interrupts(id)
 }
 
-/// Lines that are left to the interrupt, on each CPU in turn; returns how many on each. The interrupt is led to a CPU while the
-/// one before still sends; then that CPU alone sends.
-fn send_lines(receivers: impl Iterator<Item = &'static Cpu>) -> Result<u32, Failure> {
+/// Lets the interrupt send lines on each CPU in turn, and returns the number of lines on each. The interrupt is routed to a CPU
+/// while the previous one still sends. Afterwards that CPU alone sends.
+fn send_lines(receivers: impl Iterator<Item = &'static Cpu>) -> CheckResult<u32> {
     const LINES: u32 = 6;
     for cpu in receivers {
         let id = cpu.id();
         let append = |line: u32| {
             console::append_only(format_args!(
-                "line {line} of {LINES} that cpu {id} sends by interrupt, from end to end"
+                "line {line} of {LINES} that cpu {id} sends by interrupt, end of line"
             ))
         };
         let wait = || {
-            let is_sent = Deadline::after_ms(LIMIT_MS).wait_until(console::is_sent);
+            let is_sent = Deadline::after_ms(LIMIT_MS).wait_until(console::is_sent).is_ok();
             // The CPU may still be in its handler.
-            settle();
-            is_sent.map_err(|_| Failure::NotSent { cpu: id })
+            drain_interrupts()?;
+            check_sent(id, is_sent)
         };
         let mut appended = append(1) & append(2);
-        serial_input::reroute(cpu.entry.apic_id).map_err(|_| Failure::NoRoute { cpu: id })?;
+        route_to(cpu)?;
         appended &= append(3) & append(4);
         wait()?;
         note_interrupts();
         appended &= append(5) & append(6);
         wait()?;
-        if !appended {
-            return Err(Failure::NotSent { cpu: id });
-        }
+        check_sent(id, appended)?;
         check_interrupts(id)?;
     }
     Ok(LINES)
 }
 
-/// Remembers how many serial interrupts each CPU has taken.
+fn check_sent(cpu: CpuId, is_sent: bool) -> CheckResult {
+    ensure!(is_sent, "cpu {cpu} did not send all output by interrupt");
+    Ok(())
+}
+
+/// Stores each CPU's number of serial interrupts.
 fn note_interrupts() {
     for cpu in smp::online() {
         cpu.get(BEFORE).inspect(|before| before.store(interrupts_of(cpu), Ordering::Relaxed));
     }
 }
 
-/// Whether that CPU has taken serial interrupts since, and no other.
-fn check_interrupts(receiver: CpuId) -> Result<(), Failure> {
+/// Checks that this CPU, and no other, has taken serial interrupts since [`note_interrupts`].
+fn check_interrupts(receiver: CpuId) -> CheckResult {
     for cpu in smp::online() {
         let before = cpu.get(BEFORE).map_or(0, |before| before.load(Ordering::Relaxed));
         let count = interrupts_of(cpu) - before;
-        if (count > 0) != (cpu.id() == receiver) {
-            return Err(Failure::Interrupts { cpu: cpu.id(), receiver, count });
-        }
+        ensure!(
+            (count > 0) == (cpu.id() == receiver),
+            "cpu {} took {count} serial interrupts while they were routed to cpu {receiver}",
+            cpu.id()
+        );
     }
     Ok(())
 }
 
-/// The next byte, waited for.
+/// Waits for the next byte.
 fn next_byte() -> Option<u8> {
     let mut byte = None;
     let _ = Deadline::after_ms(LIMIT_MS).wait_until(|| {
@@ -230,22 +175,18 @@ fn interrupts_of(cpu: &Cpu) -> u64 {
     counts.map_or(0, |counts| counts[usize::from(Vector::SERIAL.get())].load(Ordering::Relaxed))
 }
 
-/// Four bytes more than the port holds, then more than the ring holds.
-fn overruns() -> Result<(), Failure> {
+/// Sends four bytes more than the FIFO holds, then more than the ring holds. The lost bytes must be counted.
+fn overruns() -> CheckResult {
     const TOO_MANY: usize = 4;
     let before = console::receive_errors();
-    if !console::loop_back(&[0x5a; FIFO + TOO_MANY]) {
-        return Err(Failure::NoLoop);
-    }
-    for _ in 0..FIFO {
-        next_byte().ok_or(Failure::Bytes { cpu: CpuId::BSP, right: 0 })?;
+    loop_back(&[0x5a; FIFO + TOO_MANY])?;
+    for index in 0..FIFO {
+        ensure!(next_byte().is_some(), "cpu {} received {index} bytes of {FIFO}", CpuId::BSP);
     }
     let rounds = RING / FIFO + 1;
     for _ in 0..rounds {
-        if !console::loop_back(&[0xa5; FIFO]) {
-            return Err(Failure::NoLoop);
-        }
-        // Not by its interrupt, which may be late: the next round must find the port empty.
+        loop_back(&[0xa5; FIFO])?;
+        // The interrupt may be late, and the next round must find the port empty.
         console::receive();
     }
     let found = console::receive_errors();
@@ -253,5 +194,13 @@ fn overruns() -> Result<(), Failure> {
         ReceiveErrors { dropped: found.dropped - before.dropped, overruns: found.overruns - before.overruns };
     let expected = ReceiveErrors { dropped: (rounds * FIFO - RING) as u64, overruns: TOO_MANY as u64 };
     while console::read_byte().is_some() {}
-    if found == expected { Ok(()) } else { Err(Failure::ReceiveErrors { expected, found }) }
+    ensure!(
+        found == expected,
+        "{} dropped bytes and {} overruns were counted, expected {} and {}",
+        found.dropped,
+        found.overruns,
+        expected.dropped,
+        expected.overruns
+    );
+    Ok(())
 }

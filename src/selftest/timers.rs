@@ -1,8 +1,6 @@
-//! Timers on every CPU at once: a thousand of random length, of which none is early and none lost; then timers that this
-//! CPU and its neighbour cancel while they expire, each of which must do one of the two and not both; then nothing at
-//! all, during which no CPU but the boot processor takes a timer interrupt.
-
-mod failure;
+//! Checks timers on every CPU at once. First each CPU arms a thousand timers of random length: none is early, none is lost.
+//! Then each CPU and its neighbour cancel timers while they expire: each timer is cancelled or expires, not both. Then all CPUs
+//! are idle: none but the BSP takes a timer interrupt.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,6 +9,7 @@ use core::time::Duration;
 use fastrand::Rng;
 use spin::Once;
 
+use super::run::{CheckResult, ensure, failed, on_all_cpus};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{self, CpuId, IrqGuard};
@@ -22,29 +21,27 @@ use crate::time::{self, halt_until};
 use crate::wire::{self, Record};
 use crate::{console, interrupts, memory, per_cpu, smp};
 
-pub use failure::Failure;
-
 /// Timers on each CPU.
 const TIMERS: usize = 1000;
-/// The longest of them, in nanoseconds.
+/// The length of the longest of them, in nanoseconds.
 const LONGEST_NS: u64 = 50_000_000;
-/// The longest of those that are cancelled meanwhile: about as long as arming them all takes.
+/// The length of the longest timer that is cancelled, in nanoseconds: about as long as arming all of them takes.
 const LONGEST_RACED_NS: u64 = 2_000_000;
-/// How long the others are left alone.
+/// How long the CPUs are idle.
 const IDLE: Duration = Duration::from_millis(100);
 
 per_cpu! {
-    /// Timers of the part at hand that have expired here.
+    /// Timers of the current step that have expired on this CPU.
     static EXPIRED: Cell<u64> = Cell::new(0);
-    /// Timer interrupts that this CPU had taken when it was left alone.
+    /// Timer interrupts of this CPU before it was idle.
     static BEFORE: AtomicU64 = AtomicU64::new(0);
 }
 
-/// What became of a timer.
+/// The history of a timer.
 struct Probe {
     not_before_ns: AtomicU64,
     expired_ns: AtomicU64,
-    /// One more than the CPU that it expired on.
+    /// The number of the CPU that it expired on, plus one.
     expired_on: AtomicU32,
     expired: AtomicU32,
     cancelled: AtomicU32,
@@ -63,20 +60,18 @@ impl Probe {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.expired.load(Ordering::Relaxed) + self.cancelled.load(Ordering::Relaxed) > 0
     }
 
-    fn forget(&self) {
+    fn reset(&self) {
         self.expired.store(0, Ordering::Relaxed);
         self.cancelled.store(0, Ordering::Relaxed);
     }
 }
 
-/// [`TIMERS`] for each CPU, by rank.
+/// [`TIMERS`] probes for each CPU, by rank.
 static PROBES: Once<&'static [Probe]> = Once::new();
-static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
-crate::name_lock!(FIRST);
 
 fn probes(rank: usize) -> &'static [Probe] {
     PROBES.get().and_then(|all| all.get(rank * TIMERS..(rank + 1) * TIMERS)).unwrap_or_default()
@@ -90,96 +85,97 @@ fn expired(expiry: &Expiry) {
     EXPIRED.set(EXPIRED.get() + 1);
 }
 
-/// Does all three. Only the boot processor calls this, with interrupts on, when all CPUs wait for work.
+/// Runs the part.
+///
+/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first failure.
-pub fn run(_: u32) -> Result<(), Failure> {
+/// The first failed check.
+pub fn run(_: u32) -> CheckResult {
     let cpus = smp::online().count();
     let table = memory::alloc_slice_from((0..cpus * TIMERS).map(|_| Probe::new()));
     let histograms = memory::alloc_slice_from((0..cpus).map(|_| Histogram::new()));
-    let (Some(table), Some(histograms)) = (table, histograms) else { return Err(Failure::OutOfMemory) };
+    let (Some(table), Some(histograms)) = (table, histograms) else {
+        return Err(failed(format_args!("timers: out of memory")));
+    };
     PROBES.call_once(|| table);
     let histograms = &*histograms;
     let deadline = Deadline::after_ms(STRESS_GRACE_MS);
-    let each = |part: &(dyn Fn(CpuId, usize) -> Result<(), Failure> + Sync)| {
-        super::on_each_cpu(2 * STRESS_GRACE_MS, &|cpu| {
-            let Some(rank) = cpu.rank() else { return };
-            if let Err(failure) = part(cpu.id(), rank) {
-                FIRST.lock().get_or_insert(failure);
-            }
-        });
-        FIRST.lock().map_or(Ok(()), Err)
+    let each = |step: &(dyn Fn(CpuId, usize) -> CheckResult + Sync)| {
+        on_all_cpus(2 * STRESS_GRACE_MS, &|cpu| cpu.rank().map_or(Ok(()), |rank| step(cpu.id(), rank)))
     };
     each(&|cpu, rank| expire_all(cpu, rank, &histograms[rank], &deadline))?;
     report(histograms);
-    each(&|_, rank| arm_to_be_raced(rank))?;
+    each(&|_, rank| arm_for_race(rank))?;
     each(&|cpu, rank| race(cpu, rank, cpus, &deadline))?;
-    each(&|cpu, rank| judge_race(cpu, rank))?;
+    each(&|cpu, rank| check_cancel_race(cpu, rank))?;
     stay_idle()
 }
 
-/// Each its own seed, the same in every run.
+/// A generator with a seed of the CPU's own, the same in every run.
 fn random(rank: usize) -> Rng {
     Rng::with_seed(rank as u64)
 }
 
-fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadline) -> Result<(), Failure> {
+fn expire_all(cpu: CpuId, rank: usize, histogram: &Histogram, deadline: &Deadline) -> CheckResult {
     let mut random = random(rank);
     let own = probes(rank);
-    // The kernel's own: the clock may have one.
+    // Timers of the kernel, such as the clock's.
     let before = timer::count();
-    // SAFETY: this CPU's own area, which lives for good.
+    // SAFETY: the base must be that of a per-CPU area that stays mapped. This CPU's area is never freed.
     let counted = || unsafe { timer::lateness(gs_base()) }.map(|(_, timers)| timers).sum::<u64>();
     let counted_before = counted();
     EXPIRED.set(0);
     for (number, probe) in own.iter().enumerate() {
         let length_ns = random.u64(0..=LONGEST_NS);
-        probe.forget();
+        probe.reset();
         probe.not_before_ns.store(time::now_ns() + length_ns, Ordering::Relaxed);
-        timer::after(Duration::from_nanos(length_ns), expired, rank * TIMERS + number)
-            .map_err(Failure::Arm)?;
+        timer::after(Duration::from_nanos(length_ns), expired, rank * TIMERS + number)?;
     }
     let all = || EXPIRED.get() >= TIMERS as u64;
-    if halt_until(deadline, all).is_err() {
-        return Err(Failure::Lost { cpu, timers: TIMERS as u64 - EXPIRED.get() });
-    }
-    // The alarm of the wait may have been one more.
+    let has_ended = halt_until(deadline, all).is_ok();
+    ensure!(has_ended, "cpu {cpu}: {} timers did not expire", TIMERS as u64 - EXPIRED.get());
+    // The wait's own timer may be counted as well.
     let (expired, counted) = (EXPIRED.get(), counted() - counted_before);
-    if counted < expired {
-        return Err(Failure::Uncounted { cpu, expired, counted });
-    }
+    ensure!(
+        counted >= expired,
+        "cpu {cpu}: {expired} timers expired, and the lateness of {counted} is counted"
+    );
     for probe in own {
-        judge_once(cpu, probe)?;
+        check_timer(cpu, probe)?;
         let not_before_ns = probe.not_before_ns.load(Ordering::Relaxed);
         let expired_ns = probe.expired_ns.load(Ordering::Relaxed);
-        match expired_ns.checked_sub(not_before_ns) {
-            Some(late_ns) => histogram.record(late_ns),
-            None => return Err(Failure::Early { cpu, ns: not_before_ns - expired_ns }),
-        }
+        ensure!(
+            expired_ns >= not_before_ns,
+            "cpu {cpu}: a timer expired {} ns early",
+            not_before_ns - expired_ns
+        );
+        histogram.record(expired_ns - not_before_ns);
     }
-    match timer::count() {
-        timers if timers == before => Ok(()),
-        timers => Err(Failure::Left { cpu, timers }),
-    }
+    let timers = timer::count();
+    ensure!(
+        timers == before,
+        "cpu {cpu}: {timers} timers are queued after all have expired, {before} before"
+    );
+    Ok(())
 }
 
-fn judge_once(cpu: CpuId, probe: &Probe) -> Result<(), Failure> {
+fn check_timer(cpu: CpuId, probe: &Probe) -> CheckResult {
     let (expired, cancelled) =
         (probe.expired.load(Ordering::Relaxed), probe.cancelled.load(Ordering::Relaxed));
-    if expired + cancelled != 1 {
-        return Err(Failure::NotOnce { cpu, expired, cancelled });
-    }
-    if expired == 1 && probe.expired_on.load(Ordering::Relaxed) != cpu.0 + 1 {
-        return Err(Failure::Astray { cpu });
-    }
+    ensure!(
+        expired + cancelled == 1,
+        "cpu {cpu}: a timer expired {expired} times and was cancelled {cancelled} times"
+    );
+    let is_astray = expired == 1 && probe.expired_on.load(Ordering::Relaxed) != cpu.0 + 1;
+    ensure!(!is_astray, "a timer of cpu {cpu} expired on another CPU");
     Ok(())
 }
 
 fn report(histograms: &[Histogram]) {
     let lateness_ns = summarise(histograms);
     log::info!(
-        "{TIMERS} timers on each of {} CPUs: none early, none lost; late by {} ns as a rule, at most {} ns",
+        "{TIMERS} timers on each of {} CPUs: none early, none lost; lateness: median {} ns, max {} ns",
         histograms.len(),
         lateness_ns.p50,
         lateness_ns.max
@@ -202,19 +198,19 @@ fn report(histograms: &[Histogram]) {
     }));
 }
 
-fn arm_to_be_raced(rank: usize) -> Result<(), Failure> {
+fn arm_for_race(rank: usize) -> CheckResult {
     let mut random = random(rank);
     for (number, probe) in probes(rank).iter().enumerate() {
-        probe.forget();
+        probe.reset();
         let length = Duration::from_nanos(random.u64(0..=LONGEST_RACED_NS));
-        let timer = timer::after(length, expired, rank * TIMERS + number).map_err(Failure::Arm)?;
+        let timer = timer::after(length, expired, rank * TIMERS + number)?;
         *probe.timer.lock() = Some(timer);
     }
     Ok(())
 }
 
-/// Cancels half of this CPU's timers and half of the next one's, some of them by both, while they expire.
-fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> Result<(), Failure> {
+/// Cancels about half of this CPU's timers and half of the next CPU's while they expire; both CPUs cancel some of them.
+fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> CheckResult {
     let mut random = random(rank + cpus);
     let (own, next) = (probes(rank), probes((rank + 1) % cpus));
     for _ in 0..TIMERS {
@@ -225,26 +221,28 @@ fn race(cpu: CpuId, rank: usize, cpus: usize, deadline: &Deadline) -> Result<(),
             probe.cancelled.fetch_add(1, Ordering::Relaxed);
         }
     }
-    // Some of them were another CPU's, which waits for the last of its own.
+    // The CPU that owns a cancelled timer may wait for its last timer.
     smp::wake_others_or_warn();
-    // What the kernel has of its own, and the alarm of this wait, end no sooner than the deadline.
-    let left = || own.iter().filter(|probe| !probe.is_settled()).count();
-    halt_until(deadline, || left() == 0).map_err(|_| Failure::Lost { cpu, timers: left() as u64 })
+    let remaining = || own.iter().filter(|probe| !probe.has_ended()).count();
+    let has_ended = halt_until(deadline, || remaining() == 0).is_ok();
+    ensure!(has_ended, "cpu {cpu}: {} timers did not expire", remaining());
+    Ok(())
 }
 
-fn judge_race(cpu: CpuId, rank: usize) -> Result<(), Failure> {
-    probes(rank).iter().try_for_each(|probe| judge_once(cpu, probe))
+fn check_cancel_race(cpu: CpuId, rank: usize) -> CheckResult {
+    probes(rank).iter().try_for_each(|probe| check_timer(cpu, probe))
 }
 
-/// Leaves all other CPUs alone, and counts their timer interrupts meanwhile.
-fn stay_idle() -> Result<(), Failure> {
-    // A timer that another CPU cancelled may have left the APIC timer set; one of its own that it cancels resets it, or
-    // comes in the middle of the silence if it does not.
-    super::on_each_cpu(STRESS_GRACE_MS, &|_| {
+/// Sleeps on this CPU, and checks that the idle CPUs take no timer interrupt meanwhile.
+fn stay_idle() -> CheckResult {
+    // If another CPU cancelled a CPU's timer, that CPU's APIC timer may still be armed. A timer that the CPU cancels itself
+    // disarms it, or expires during the idle time.
+    on_all_cpus(STRESS_GRACE_MS, &|_| {
         if let Ok(timer) = timer::after(IDLE / 2, |_| {}, 0) {
             timer::cancel(timer);
         }
-    });
+        Ok(())
+    })?;
     let count = |cpu: &smp::Cpu| cpu.get(interrupts::COUNTS).map_or(0, timer_interrupts);
     let others = || smp::online().filter(|cpu| cpu.id() != cpu::current());
     for cpu in others() {
@@ -257,17 +255,13 @@ fn stay_idle() -> Result<(), Failure> {
     for cpu in others() {
         let before = cpu.get(BEFORE).map_or(0, |before| before.load(Ordering::Relaxed));
         let interrupts = count(cpu) - before;
-        if interrupts > 0 {
-            return Err(Failure::NotIdle { cpu: cpu.id(), interrupts });
-        }
+        ensure!(interrupts == 0, "cpu {} was idle and took {interrupts} timer interrupts", cpu.id());
     }
+    // This CPU's sleep ended by a timer interrupt, which must be counted.
+    let is_counted = timer_interrupts_here() != own_before;
+    ensure!(is_counted, "cpu {}: the timer interrupt that ended its sleep was not counted", cpu::current());
     log::info!("{} idle CPUs took no timer interrupt in {} ms", others().count(), IDLE.as_millis());
-    // The one who slept has been woken by one, or this saw nothing at all.
-    if timer_interrupts_here() == own_before {
-        Err(Failure::Lost { cpu: cpu::current(), timers: 1 })
-    } else {
-        Ok(())
-    }
+    Ok(())
 }
 
 fn timer_interrupts_here() -> u64 {

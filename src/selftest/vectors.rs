@@ -1,100 +1,112 @@
-//! `int n` for all 256 vectors on every CPU, twice: with a pattern in all sixteen general registers, with every flag of the
-//! program's set and interrupts on, and with the opposite of both. Each must lead to a handler that sees its own number, the
-//! error code where there is one, and the pattern; afterwards every register and the flags must be what they were, and the
-//! interrupt must have been counted.
+//! Checks all 256 vectors on every CPU. `int n` runs twice for each: with a pattern in all general registers, all flags of the
+//! program set and interrupts on; and with the complement of both. The handler must see its vector, the error code if there is
+//! one, and the pattern. Afterwards all registers and flags must be unchanged, and the interrupt counted.
 
-mod failure;
 mod probe;
 
 use core::cell::Cell;
 use core::ptr::fn_addr_eq;
 use core::sync::atomic::Ordering;
 
+use super::run::{CheckResult, ensure, fail, failed, on_all_cpus};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, Handler, HandlerSlot, TrapFrame, Vector};
-use crate::sync::SpinLockIrq;
 use crate::{per_cpu, smp};
 
-pub use failure::Failure;
-use failure::SEEN;
 use probe::{ERROR_CODE, NAMES, Registers, TestGates, has_error_code};
 
-/// How long all CPUs have, in milliseconds.
+/// Time limit for all CPUs, in milliseconds.
 const LIMIT_MS: u64 = 30_000;
 
-/// RF, which the processor sets in what it saves when something interrupts an instruction that it will begin again (SDM
-/// Vol. 3B, 18.3.1.1).
+/// RF. The processor sets it in the saved RFLAGS if it will restart the interrupted instruction (SDM Vol. 3B, 18.3.1.1).
 const RESUME_FLAG: u64 = 1 << 16;
 
-/// Carry, parity, adjust, zero, sign, interrupt, direction, overflow, alignment check and ID: what a program may set
-/// without a trap or another mode (SDM Vol. 1, 3.4.3).
+/// Carry, parity, adjust, zero, sign, interrupt, direction, overflow, alignment check and ID: the flags that a program can set
+/// without a trap or a change of mode (SDM Vol. 1, 3.4.3).
 const ALL_FLAGS: u64 = 0xed5 | 1 << 18 | 1 << 21;
 
-/// Always set.
+/// Bit 1 of RFLAGS, which is always set.
 const FIXED_FLAG: u64 = 1 << 1;
 
 per_cpu! {
-    /// The address behind the instruction that is being probed, until its handler has been called; then 0.
+    /// The return address of the probed instruction, until its handler has been called; then 0.
     static AWAITED_RIP: Cell<u64> = Cell::new(0);
-    /// The vector that is being probed.
+    /// The probed vector.
     static VECTOR: Cell<u32> = Cell::new(0);
-    /// What the handler saw wrong: 1 more than an index into [`SEEN`], or 0.
+    /// The first wrong value that the handler saw: 1 more than an index into [`SEEN`], or 0.
     static FOUND: Cell<u32> = Cell::new(0);
-    /// The value that it saw.
+    /// That value.
     static FOUND_VALUE: Cell<u64> = Cell::new(0);
 }
 
-/// The handler of each vector from before the part.
+/// The handler of each vector before the part.
 static PREVIOUS: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
 
-static FIRST: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
-crate::name_lock!(FIRST);
+/// The values that a handler checks, in this order.
+const SEEN: [&str; 18] = [
+    "r15",
+    "r14",
+    "r13",
+    "r12",
+    "r11",
+    "r10",
+    "r9",
+    "r8",
+    "rbp",
+    "rdi",
+    "rsi",
+    "rdx",
+    "rcx",
+    "rbx",
+    "rax",
+    "rsp",
+    "rflags",
+    "the error code",
+];
 
-/// Probes every vector on every online CPU. Only the boot processor calls this, with interrupts on, when all CPUs wait
-/// for work.
+/// Runs the part.
+///
+/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first failure.
-pub fn run(_: u32) -> Result<(), Failure> {
+/// The first failed check.
+pub fn run(_: u32) -> CheckResult {
     let gates = TestGates::new();
+    let mut is_consistent = Ok(());
     for number in 0..=255u8 {
         let vector = Vector::new(number);
         let before = interrupts::handler(vector);
-        // Before the vector has another handler, which calls this one.
+        // `handler` calls the previous handler, so it is stored first.
         PREVIOUS[usize::from(number)].replace(before);
         let replaced = interrupts::replace(vector, handler);
-        let is_consistent =
-            fn_addr_eq(before, replaced) && fn_addr_eq(interrupts::handler(vector), handler as Handler);
-        if !is_consistent {
-            FIRST.lock().get_or_insert(Failure::Table { vector: number });
+        if !fn_addr_eq(before, replaced) || !fn_addr_eq(interrupts::handler(vector), handler as Handler) {
+            is_consistent =
+                fail!("vector {number}: `handler` and `replace` use different slots of the table");
         }
     }
-    super::on_each_cpu(LIMIT_MS, &|cpu| {
+    let probed = on_all_cpus(LIMIT_MS, &|cpu| {
         let mut guard = IrqGuard::new();
         if !thread::is_linked(&guard) {
-            FIRST.lock().get_or_insert(Failure::Thread { cpu: cpu.id() });
+            // The vectors are probed all the same.
+            let _ = failed(format_args!("cpu {} and its thread are not linked to each other", cpu.id()));
         }
         for vector in 0..=255 {
             for inverted in [false, true] {
-                let probed = gates.with(&mut guard, |guard| probe_vector(guard, cpu.id(), vector, inverted));
-                if let Err(failure) = probed {
-                    FIRST.lock().get_or_insert(failure);
-                }
+                gates.with(&mut guard, |guard| probe_vector(guard, cpu.id(), vector, inverted))?;
             }
         }
+        Ok(())
     });
     for number in 0..=255u8 {
         interrupts::replace(Vector::new(number), PREVIOUS[usize::from(number)].get());
     }
-    log::info!("int n for 256 vectors, twice on each of {} CPUs", smp::online().count());
-    match *FIRST.lock() {
-        None => Ok(()),
-        Some(failure) => Err(failure),
-    }
+    is_consistent.and(probed)?;
+    log::info!("all 256 vectors delivered twice on {} CPUs", smp::online().count());
+    Ok(())
 }
 
-/// A pattern in which no two registers, and no register of two vectors, are alike; or its opposite.
+/// A pattern that differs for each register and each vector; or its complement.
 fn pattern(vector: u8, inverted: bool) -> Registers {
     let flip = if inverted { u64::MAX } else { 0 };
     let general = core::array::from_fn(|index| {
@@ -104,7 +116,7 @@ fn pattern(vector: u8, inverted: bool) -> Registers {
     Registers { general, rsp: 0, flags }
 }
 
-fn probe_vector(guard: &mut IrqGuard, cpu: CpuId, vector: u8, inverted: bool) -> Result<(), Failure> {
+fn probe_vector(guard: &mut IrqGuard, cpu: CpuId, vector: u8, inverted: bool) -> CheckResult {
     let count = |guard: &IrqGuard| {
         interrupts::COUNTS.with(guard, |counts| counts[usize::from(vector)].load(Ordering::Relaxed))
     };
@@ -113,30 +125,30 @@ fn probe_vector(guard: &mut IrqGuard, cpu: CpuId, vector: u8, inverted: bool) ->
     FOUND.set(0);
     AWAITED_RIP.set(probe::return_address(vector));
     let (before, after) = probe::run(guard, vector, pattern(vector, inverted));
-    if AWAITED_RIP.get() != 0 {
-        AWAITED_RIP.set(0);
-        return Err(Failure::NotHandled { cpu, vector });
-    }
-    // A device's interrupt on the same vector may have come as well.
-    if count(guard) == counted_before {
-        return Err(Failure::NotCounted { cpu, vector });
-    }
-    // Out of the books again, which are about devices.
+    let is_handled = AWAITED_RIP.get() == 0;
+    AWAITED_RIP.set(0);
+    ensure!(is_handled, "cpu {cpu}, vector {vector}: its handler was not called");
+    // A device's interrupt on the same vector may have been counted as well.
+    ensure!(count(guard) != counted_before, "cpu {cpu}, vector {vector}: it was not counted");
+    // The counts are about devices: the probe does not belong there.
     interrupts::COUNTS.with(guard, |counts| counts[usize::from(vector)].fetch_sub(1, Ordering::Relaxed));
     if let Some(found) = (FOUND.get() as usize).checked_sub(1) {
-        return Err(Failure::Seen { cpu, vector, what: SEEN[found], value: FOUND_VALUE.get() });
+        let (name, value) = (SEEN[found], FOUND_VALUE.get());
+        return fail!("cpu {cpu}, vector {vector}: the handler saw {name} {value:#x}");
     }
     let general = NAMES.into_iter().zip(before.general.into_iter().zip(after.general));
     let mut all = general.chain([("rsp", (before.rsp, after.rsp)), ("rflags", (before.flags, after.flags))]);
     match all.find(|(_, (before, after))| before != after) {
         None => Ok(()),
-        Some((register, (_, value))) => Err(Failure::Changed { cpu, vector, register, value }),
+        Some((register, (_, value))) => {
+            fail!("cpu {cpu}, vector {vector}: {register} changed to {value:#x}")
+        }
     }
 }
 
 fn handler(frame: &mut TrapFrame) {
     let vector = VECTOR.get() as u8;
-    // One in earnest comes before the instruction, at another address, or after it, when nothing is awaited any more.
+    // A real interrupt has another return address, or comes after the probed instruction, when `AWAITED_RIP` is 0.
     if frame.vector != u64::from(vector) || AWAITED_RIP.get() != frame.rip {
         return PREVIOUS[frame.vector as u8 as usize].get()(frame);
     }
@@ -162,10 +174,9 @@ fn handler(frame: &mut TrapFrame) {
     }
     #[cfg(feature = "faults")]
     faults::clobber(frame);
-    // What the handler does to its own registers must not matter.
 }
 
-/// A deliberate fault of the test's own.
+/// Fault injection for this part.
 #[cfg(feature = "faults")]
 pub mod faults {
     use core::sync::atomic::{AtomicBool, Ordering};
@@ -174,7 +185,7 @@ pub mod faults {
 
     static ARMED: AtomicBool = AtomicBool::new(false);
 
-    /// From now on the interrupted code gets back another r12 than it had, on one vector.
+    /// From now on vector 0x80 changes r12 of the interrupted code.
     pub fn arm() {
         ARMED.store(true, Ordering::Relaxed);
     }

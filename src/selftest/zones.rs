@@ -1,117 +1,31 @@
-//! Where frames come from: every CPU is served from its own node first; when a node has nothing left, from the next; and a
-//! request for a zone gets memory of that zone or nothing. Afterwards all is back, and as whole as before.
+//! Checks zones and NUMA nodes. Each CPU allocates from its own node first, and from the next node when that one is empty. A
+//! request for a zone is served from that zone or fails. Afterwards all frames are free, in runs as large as before.
 //!
-//! What is taken is kept in a list through the frames themselves, so no memory is needed for that.
+//! Allocated frames are kept in a list through the frames themselves, which needs no other memory.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
 
+use super::run::{CheckResult, ensure, fail, failed, free_frames, on_all_cpus};
 use crate::boot::direct_map;
 use crate::config::{MAX_NODES, STRESS_GRACE_MS};
-use crate::cpu::{CpuId, IrqGuard};
+use crate::cpu::IrqGuard;
 use crate::memory;
 use crate::memory::FrameRange;
 use crate::memory::frames::{
     FrameNumber, FrameRequest, MAX_ZONES, NodeId, Nodes, Order, ZoneStats, ZoneType,
 };
-use crate::smp::{self, CallError, Cpu};
+use crate::smp::{self, Cpu};
 use crate::sync::SpinLockIrq;
 
-/// Frames that each CPU takes at once: more than a magazine holds.
+/// Frames that each CPU allocates: more than a magazine holds.
 const PER_CPU: usize = 200;
 
-/// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Memory was not divided.
-    Undivided,
-    /// The CPUs could not be asked for their frames.
-    Call(CallError),
-    /// A CPU got memory of another node while its own had some.
-    Foreign {
-        /// The CPU.
-        cpu: CpuId,
-        /// Its node.
-        home: NodeId,
-        /// Where the frame lies; `None` if there was none.
-        found: Option<NodeId>,
-    },
-    /// A node was asked again after it had nothing left.
-    Again {
-        /// For requests of this node.
-        home: NodeId,
-        /// That node.
-        node: NodeId,
-    },
-    /// A request got memory that is not where it was asked for.
-    Misplaced {
-        /// What was asked for.
-        request: FrameRequest,
-        /// The run's first frame.
-        frame: FrameNumber,
-    },
-    /// Requests get nothing, and frames are free.
-    Unfound {
-        /// The zone that was asked for.
-        zone: ZoneType,
-        /// Frames that are free there.
-        free: usize,
-    },
-    /// Requests for a zone have used up memory above it.
-    Overdrawn {
-        /// The zone.
-        zone: ZoneType,
-    },
-    /// Memory is not as it was before.
-    NotBack {
-        /// Where.
-        node: NodeId,
-        /// Where.
-        zone: ZoneType,
-        /// Frames that were free.
-        before: usize,
-        /// Frames that are free now; if it is the same number, in smaller pieces.
-        after: usize,
-    },
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Undivided => f.write_str("zones: memory was not divided"),
-            Failure::Call(error) => write!(f, "zones: {error}"),
-            Failure::Foreign { cpu, home, found: Some(node) } => {
-                write!(f, "zones: cpu {cpu} of {home} got memory of {node}")
-            }
-            Failure::Foreign { cpu, home, found: None } => {
-                write!(f, "zones: cpu {cpu} got nothing, and its {home} has memory")
-            }
-            Failure::Again { home, node } => {
-                write!(f, "zones: {home} was served by {node}, which had nothing left before")
-            }
-            Failure::Misplaced { request, frame } => write!(f, "zones: {frame} for {request:?}"),
-            Failure::Unfound { zone, free } => {
-                write!(f, "zones: nothing for requests for zone {}, and {free} frames are free", zone.name())
-            }
-            Failure::Overdrawn { zone } => {
-                write!(f, "zones: requests for zone {} have taken memory above it", zone.name())
-            }
-            Failure::NotBack { node, zone, before, after } => {
-                let zone = zone.name();
-                write!(
-                    f,
-                    "zones: {before} frames were free in zone {zone} of {node} before, {after} are after"
-                )
-            }
-        }
-    }
-}
-
-/// What has been taken.
+/// Allocated runs of frames.
 struct Held {
-    /// Each begins with the address of the next, and its order.
+    /// The address of the first run. Each run begins with the address of the next run and its own order.
     head: u64,
     frames: usize,
 }
@@ -123,14 +37,15 @@ impl Held {
 
     fn add(&mut self, frame: FrameNumber, order: Order) {
         let address = frame.address() as u64;
-        // SAFETY: the run has just been handed out to this list alone, and the direct map shows it.
+        // SAFETY: the write must be to owned, mapped memory. The caller has just allocated the run for this list, and the
+        // direct map covers it.
         unsafe { direct_map::pointer::<[u64; 2]>(address).write([self.head, u64::from(order.get())]) };
         self.head = address;
         self.frames += order.frames();
     }
 
-    /// Takes all that requests like this one get, in pieces as large as they come.
-    fn exhaust(&mut self, request: FrameRequest) -> Result<(), Failure> {
+    /// Allocates by requests like this one until they fail, the largest orders first.
+    fn exhaust(&mut self, request: FrameRequest) -> CheckResult {
         for order in (0..=Order::MAX.get()).rev().filter_map(Order::new) {
             while let Some(frame) = memory::alloc_in(FrameRequest { order, ..request }) {
                 self.add(frame, order);
@@ -142,23 +57,21 @@ impl Held {
                 };
                 let right_node = |node| node_of(frame) == Some(node) && node_of(last) == Some(node);
                 let is_near = if let Nodes::Only(node) = request.nodes { right_node(node) } else { true };
-                if last.address() >= end || !is_near {
-                    return Err(Failure::Misplaced { request, frame });
-                }
+                ensure!(last.address() < end && is_near, "zones: {frame} for {request:?}");
             }
         }
         Ok(())
     }
 
-    fn give_back(mut self) {
+    fn free(mut self) {
         while self.head != 0 {
             let frame = FrameNumber::containing(self.head as usize);
-            // SAFETY: `add` wrote it, and the run is still this list's.
+            // SAFETY: the read must be of owned, initialised memory. `add` wrote the words, and the list still owns the run.
             let [next, order] = unsafe { direct_map::pointer::<[u64; 2]>(self.head).read() };
             self.head = next;
             if let Some(order) = Order::new(order as u8) {
-                // SAFETY: `add` took the frames over from their allocation at this order; the list, which owned them, has no
-                // entry for them any more.
+                // SAFETY: the frames must be owned by the caller. The list owned them, and has no entry for them any more; they
+                // were allocated at this order (`add`).
                 drop(unsafe { FrameRange::from_raw(frame, order.frames()) });
             }
         }
@@ -166,83 +79,87 @@ impl Held {
 }
 
 fn node_of(frame: FrameNumber) -> Option<NodeId> {
-    memory::frames().zone_layout().map(|partition| partition.node_of(frame))
+    memory::frames().zone_layout().map(|layout| layout.node_of(frame))
 }
 
+/// The zones before the part.
 static BEFORE: SpinLockIrq<Vec<ZoneStats, MAX_ZONES>> = SpinLockIrq::new(Vec::new());
 crate::name_lock!(BEFORE);
-static FAILURE: SpinLockIrq<Option<Failure>> = SpinLockIrq::new(None);
-crate::name_lock!(FAILURE);
-/// CPUs whose node had enough for all of its CPUs, and gave it to them.
+/// CPUs that were served by their own node, which had enough frames for all of its CPUs.
 static SERVED: AtomicU32 = AtomicU32::new(0);
 
-/// Tries each node and each zone.
+/// Runs the part.
+///
+/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first thing that is not as it should be.
-pub fn run(_: u32) -> Result<(), Failure> {
-    let partition = memory::frames().zone_layout().ok_or(Failure::Undivided)?;
-    drain_all()?;
+/// The first failed check.
+pub fn run(_: u32) -> CheckResult {
+    let layout =
+        memory::frames().zone_layout().ok_or_else(|| failed(format_args!("zones: memory has no zones")))?;
+    free_frames()?;
     {
         let mut before = BEFORE.lock();
         before.clear();
         before.extend(memory::frames().zone_stats());
     }
     own_node_first()?;
-    for home in (0..partition.nodes() as u8).map(NodeId) {
-        nodes_in_turn(home)?;
+    for node in (0..layout.nodes() as u8).map(NodeId) {
+        nodes_in_turn(node)?;
     }
     let [low, dma32] = [zone(ZoneType::Low)?, zone(ZoneType::Dma32)?];
     let served = SERVED.load(Ordering::Relaxed);
     log::info!(
-        "{served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB; all back"
+        "zones: {served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB, all free again"
     );
     Ok(())
 }
 
-/// Frames free in arenas that `of` chooses, before anything was taken.
-fn free_before(of: impl Fn(NodeId, ZoneType) -> bool) -> usize {
+/// The number of frames that were free before the part, in the zones that `matches` selects.
+fn free_before(matches: impl Fn(NodeId, ZoneType) -> bool) -> usize {
     let before = BEFORE.lock();
-    let chosen = before.iter().filter(|arena| arena.name.is_some_and(|name| of(name.node, name.zone_type)));
-    chosen.map(|arena| arena.free).sum()
+    let chosen =
+        before.iter().filter(|zone| zone.name.is_some_and(|name| matches(name.node, name.zone_type)));
+    chosen.map(|zone| zone.free).sum()
 }
 
-fn own_node_first() -> Result<(), Failure> {
+fn own_node_first() -> CheckResult {
     SERVED.store(0, Ordering::Relaxed);
-    super::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
-        let home = cpu.entry.node;
-        let neighbours = smp::online().filter(|other| other.entry.node == home).count();
-        // Each holds a block besides.
+    on_all_cpus(STRESS_GRACE_MS, &|cpu| {
+        let local = cpu.entry.node;
+        let neighbours = smp::online().filter(|other| other.entry.node == local).count();
+        // Each CPU reserves a block as well.
         let needed = neighbours * (PER_CPU + Order::BLOCK.frames());
-        if free_before(|node, zone| node == home && zone > ZoneType::Low) < needed {
-            return;
+        if free_before(|node, zone| node == local && zone > ZoneType::Low) < needed {
+            return Ok(());
         }
-        match draw(cpu) {
-            Ok(()) => drop(SERVED.fetch_add(1, Ordering::Relaxed)),
-            Err(failure) => drop(FAILURE.lock().get_or_insert(failure)),
-        }
-    });
-    FAILURE.lock().take().map_or(Ok(()), Err)?;
-    all_back()
+        alloc_locally(cpu)?;
+        SERVED.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    })?;
+    check_all_free()
 }
 
-fn draw(cpu: &Cpu) -> Result<(), Failure> {
+fn alloc_locally(cpu: &Cpu) -> CheckResult {
     memory::drain_this_cpu(&IrqGuard::new());
-    let home = cpu.entry.node;
+    let (id, local) = (cpu.id(), cpu.entry.node);
     let mut held = Held::new();
     let result = (0..PER_CPU).try_for_each(|_| {
         let frame = memory::alloc(Order::FRAME);
         frame.into_iter().for_each(|frame| held.add(frame, Order::FRAME));
-        let found = frame.and_then(node_of);
-        if found == Some(home) { Ok(()) } else { Err(Failure::Foreign { cpu: cpu.id(), home, found }) }
+        match frame.and_then(node_of) {
+            Some(node) if node == local => Ok(()),
+            Some(node) => fail!("zones: cpu {id} of {local} got memory of {node}"),
+            None => fail!("zones: cpu {id} got no frame, and its {local} has free ones"),
+        }
     });
-    held.give_back();
+    held.free();
     result
 }
 
-/// One node after the other has nothing left: who serves a node's requests then?
-fn nodes_in_turn(home: NodeId) -> Result<(), Failure> {
-    let request = FrameRequest::new(Order::FRAME).on(Nodes::NearestTo(home));
+/// Exhausts the nodes that serve the requests of `local`, one after the other, and logs their order.
+fn nodes_in_turn(local: NodeId) -> CheckResult {
+    let request = FrameRequest::new(Order::FRAME).on(Nodes::NearestTo(local));
     let mut held = Held::new();
     let mut turns: Vec<NodeId, MAX_NODES> = Vec::new();
     let result = loop {
@@ -250,23 +167,21 @@ fn nodes_in_turn(home: NodeId) -> Result<(), Failure> {
         held.add(frame, Order::FRAME);
         let node = node_of(frame).unwrap_or_default();
         if turns.contains(&node) || turns.push(node).is_err() {
-            break Err(Failure::Again { home, node });
+            break fail!("zones: {local} was served by {node}, which was exhausted");
         }
         if let Err(failure) = held.exhaust(FrameRequest::new(Order::FRAME).on(Nodes::Only(node))) {
             break Err(failure);
         }
     };
     let free = memory::frames().free_frames();
-    held.give_back();
+    held.free();
     result?;
-    if free > 0 {
-        return Err(Failure::Unfound { zone: ZoneType::Normal, free });
-    }
-    log::info!("{home} is served by nodes{}", Turns(&turns));
-    all_back()
+    check_exhausted(ZoneType::Normal, free)?;
+    log::info!("{local} is served by nodes{}", Turns(&turns));
+    check_all_free()
 }
 
-/// Nodes, one after the other.
+/// Displays the numbers of nodes.
 struct Turns<'a>(&'a [NodeId]);
 
 impl fmt::Display for Turns<'_> {
@@ -275,47 +190,43 @@ impl fmt::Display for Turns<'_> {
     }
 }
 
-/// Uses up a zone; how many frames it had.
-fn zone(zone: ZoneType) -> Result<usize, Failure> {
+fn check_exhausted(zone: ZoneType, free: usize) -> CheckResult {
+    ensure!(free == 0, "zones: requests for zone {} fail, and {free} frames are free", zone.name());
+    Ok(())
+}
+
+/// Exhausts a zone, and returns the number of its frames.
+fn zone(zone: ZoneType) -> CheckResult<usize> {
     let mut held = Held::new();
     let result = held.exhaust(FrameRequest::new(Order::FRAME).in_zone(zone));
     let frames = held.frames;
-    let free = |of: &dyn Fn(ZoneType) -> bool| -> usize {
-        let arenas = memory::frames().zone_stats();
-        arenas.filter(|arena| arena.name.is_some_and(|name| of(name.zone_type))).map(|arena| arena.free).sum()
+    let free = |matches: &dyn Fn(ZoneType) -> bool| -> usize {
+        let zones = memory::frames().zone_stats();
+        zones.filter(|zone| zone.name.is_some_and(|name| matches(name.zone_type))).map(|zone| zone.free).sum()
     };
-    // The first block's frames past 1 MiB are not the low zone's to give.
-    let left = if zone == ZoneType::Low { 0 } else { free(&|of| of <= zone) };
-    let above = free(&|of| of > zone);
-    held.give_back();
+    // The first block also has frames above 1 MiB, which requests for the low zone do not get.
+    let remaining = if zone == ZoneType::Low { 0 } else { free(&|other| other <= zone) };
+    let above = free(&|other| other > zone);
+    held.free();
     result?;
-    if left > 0 {
-        return Err(Failure::Unfound { zone, free: left });
-    }
-    if above != free_before(|_, of| of > zone) {
-        return Err(Failure::Overdrawn { zone });
-    }
-    all_back()?;
+    check_exhausted(zone, remaining)?;
+    let above_before = free_before(|_, other| other > zone);
+    ensure!(above == above_before, "zones: requests for zone {} got memory above it", zone.name());
+    check_all_free()?;
     Ok(frames)
 }
 
-fn drain_all() -> Result<(), Failure> {
-    smp::call(&smp::all_online(), &|| memory::drain_this_cpu(&IrqGuard::new())).map_err(Failure::Call)
-}
-
-/// Whether each arena has what it had, in pieces as large.
-fn all_back() -> Result<(), Failure> {
-    drain_all()?;
-    let before = BEFORE.lock();
-    let mut pairs = before.iter().zip(memory::frames().zone_stats());
-    let changed = pairs.find(|(before, after)| *before != after).and_then(|(before, after)| {
-        let name = after.name?;
-        Some(Failure::NotBack {
-            node: name.node,
-            zone: name.zone_type,
-            before: before.free,
-            after: after.free,
-        })
-    });
-    changed.map_or(Ok(()), Err)
+/// Checks that each zone has as many free frames as before, in runs as large.
+fn check_all_free() -> CheckResult {
+    free_frames()?;
+    for (before, after) in BEFORE.lock().iter().zip(memory::frames().zone_stats()) {
+        let Some(name) = after.name.filter(|_| *before != after) else { continue };
+        let (zone, node) = (name.zone_type.name(), name.node);
+        return fail!(
+            "zones: {} frames were free in zone {zone} of {node} before, {} are after",
+            before.free,
+            after.free
+        );
+    }
+    Ok(())
 }

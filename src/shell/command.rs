@@ -1,4 +1,4 @@
-//! What a line asks for.
+//! Parses lines into commands.
 
 use core::fmt;
 
@@ -12,74 +12,74 @@ use crate::stress::workloads::Workload;
 
 use super::table::MAX_STRESS_MS;
 
-/// No form has more arguments.
+/// The most arguments of a form.
 pub const MAX_ARGUMENTS: usize = 2;
 
 /// A command with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Command {
-    /// The list of commands, or how the one in that place of [`ROWS`] is used.
+    /// The list of commands, or the usage of the one at this index of [`ROWS`].
     Help(Option<usize>),
-    /// Each CPU.
+    /// The state of each CPU.
     Cpus,
-    /// Memory.
+    /// A view of memory.
     Memory(View),
-    /// The table of interrupts.
+    /// The interrupt counts.
     Interrupts,
-    /// Each CPU's timers.
+    /// The timers of each CPU.
     Timers,
     /// A workload, or all of them.
     Stress {
-        /// Which; `None` for all.
+        /// The workload; `None` for all.
         workload: Option<&'static Workload>,
-        /// How long all together; `None` leaves it to the stress.
+        /// The time for all together, in milliseconds; `None` for the default.
         ms: Option<u64>,
     },
     /// A benchmark, or all of them.
     Bench(Option<&'static str>),
-    /// The CPUs' records of what happens.
+    /// The trace.
     Trace(Tracing),
-    /// A call.
+    /// A call to a CPU.
     Call(CpuId),
-    /// A CPU goes.
+    /// Takes a CPU offline.
     Offline(CpuId),
-    /// A CPU comes back.
+    /// Brings a CPU online.
     Online(CpuId),
-    /// Where a CPU is, or each.
+    /// The backtrace of a CPU, or of each.
     Backtrace(Option<CpuId>),
     /// A panic.
     Panic,
-    /// The machine starts anew.
+    /// Resets the machine.
     Reboot,
-    /// The run ends.
+    /// Ends the run.
     PowerOff,
 }
 
-/// What of memory is to be seen.
+/// A view of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// The whole in a few numbers.
+    /// A summary.
     Summary,
     /// Each region of the memory map.
     Map,
-    /// What is free where, in which pieces.
+    /// The free frames of each zone, by order.
     Frames,
-    /// The page tables behind an address.
+    /// The page-table walk of an address.
     Tables(u64),
 }
 
-/// What is to become of the trace.
+/// An action on the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracing {
-    /// Every CPU records.
+    /// Starts recording on every CPU.
     On,
-    /// None does.
+    /// Stops recording.
     Off,
-    /// What was recorded last is shown.
+    /// Shows the newest events.
     Dump,
 }
 
-/// Why a line is no command.
+/// Why a line is not a command.
 #[derive(Clone, Copy, Debug)]
 pub enum UsageError<'a> {
     /// No command has this name.
@@ -87,25 +87,25 @@ pub enum UsageError<'a> {
         /// The first word.
         name: &'a str,
     },
-    /// No form of the command has such a word there.
+    /// No form of the command has such an argument there.
     Wrong {
         /// The command.
         row: &'static Row,
         /// The word.
         word: &'a str,
-        /// What must stand there, if it can be but one thing.
+        /// The expected argument, if there is only one possibility.
         wanted: Option<Argument>,
     },
-    /// Every form has a word more.
+    /// Every form has one more argument.
     Missing {
         /// The command.
         row: &'static Row,
     },
-    /// No form has so many words.
+    /// No form has as many arguments.
     TooMany {
         /// The command.
         row: &'static Row,
-        /// The first word too many.
+        /// The first excess word.
         word: &'a str,
     },
 }
@@ -128,14 +128,17 @@ impl fmt::Display for UsageError<'_> {
     }
 }
 
-/// Names that other layers give.
+/// Names that other modules define.
 #[derive(Clone, Copy, Debug)]
 pub struct Vocabulary {
-    /// The benchmarks'.
+    /// The names of the benchmarks.
     pub benchmarks: &'static [&'static str],
 }
 
-/// Reads a line; `None` if there is no word in it.
+/// Parses a line; `None` if it has no word.
+///
+/// # Errors
+/// The line is not a command.
 pub fn parse<'a>(line: &'a str, vocabulary: &Vocabulary) -> Result<Option<Command>, UsageError<'a>> {
     let mut words = line.split_ascii_whitespace();
     let Some(name) = words.next() else { return Ok(None) };
@@ -143,10 +146,10 @@ pub fn parse<'a>(line: &'a str, vocabulary: &Vocabulary) -> Result<Option<Comman
     let mut values: Vec<Value, MAX_ARGUMENTS> = Vec::new();
     let mut last = name;
     for word in words {
-        let place = values.len();
+        let index = values.len();
         let mut wanted = Wanted::Nothing;
         let open =
-            row.forms.iter().filter(|form| begins_with(form, &values)).filter_map(|form| form.get(place));
+            row.forms.iter().filter(|form| begins_with(form, &values)).filter_map(|form| form.get(index));
         let Some(value) =
             open.inspect(|argument| wanted.add(**argument)).find_map(|it| it.read(word, vocabulary))
         else {
@@ -156,7 +159,7 @@ pub fn parse<'a>(line: &'a str, vocabulary: &Vocabulary) -> Result<Option<Comman
                 Wanted::Several => UsageError::Wrong { row, word, wanted: None },
             });
         };
-        // The forms are no longer, so it fits.
+        // No form is longer, so there is room.
         let _ = values.push(value);
         last = word;
     }
@@ -167,7 +170,7 @@ pub fn parse<'a>(line: &'a str, vocabulary: &Vocabulary) -> Result<Option<Comman
     (row.make)(&values).map(Some).ok_or(UsageError::Wrong { row, word: last, wanted: None })
 }
 
-/// What the forms have in one place.
+/// The arguments of several forms at one index.
 enum Wanted {
     Nothing,
     One(Argument),
@@ -190,7 +193,7 @@ pub fn begins_with(form: &[Argument], values: &[Value]) -> bool {
 }
 
 impl Argument {
-    /// The word as such an argument.
+    /// Parses a word as such an argument.
     pub fn read(self, word: &str, vocabulary: &Vocabulary) -> Option<Value> {
         match self {
             Argument::Word(own) => (own == word).then_some(Value::Word(own)),
@@ -226,7 +229,7 @@ impl Argument {
     }
 }
 
-/// The library's parser takes a sign, which has no meaning here.
+/// Whether the word has digits only: `parse` accepts a sign, which commands do not have.
 fn is_digits(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -1,22 +1,22 @@
-//! What a word that was begun can become.
+//! Completion of the last word of a line.
 
 use heapless::Vec;
 
 use super::command::{MAX_ARGUMENTS, Vocabulary, begins_with};
 use super::table::{Argument, ROWS, Value, workloads};
 
-/// What a word that was begun can become.
+/// The completion of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// Nothing that is known.
+    /// No name begins with the word.
     Nothing,
-    /// One thing: what is missing of it, which may be nothing.
+    /// One name does: the rest of it, which may be empty.
     One(&'static str),
-    /// Several: what they have in common beyond what is there, which may be nothing.
+    /// Several names do: their common rest, which may be empty.
     Several(&'static str),
 }
 
-/// What the last word of a line can become.
+/// Completes the last word of a line.
 pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completion {
     let begun = last_word(line).len();
     let mut completion = Completion::Nothing;
@@ -25,14 +25,14 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completion {
         completion = match completion {
             Completion::Nothing => Completion::One(rest),
             Completion::One(other) | Completion::Several(other) => {
-                Completion::Several(in_common(other, rest))
+                Completion::Several(common_prefix(other, rest))
             }
         };
     });
     completion
 }
 
-/// Calls `f` with everything that the last word of a line can become, each once.
+/// Calls `f` with every name that the last word of a line can be completed to, once for each.
 pub fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'static str)) {
     let begun = last_word(line);
     let mut before = line[..line.len() - begun.len()].split_ascii_whitespace();
@@ -58,9 +58,9 @@ pub fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'s
             return;
         }
     }
-    let place = values.len();
+    let index = values.len();
     let open =
-        || row.forms.iter().filter(|form| begins_with(form, &values)).filter_map(|form| form.get(place));
+        || row.forms.iter().filter(|form| begins_with(form, &values)).filter_map(|form| form.get(index));
     for (index, argument) in open().enumerate() {
         if open().take(index).any(|earlier| earlier == argument) {
             continue;
@@ -75,12 +75,12 @@ pub fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'s
     }
 }
 
-/// The word at the end of a line; empty behind a space.
+/// The word at the end of a line; empty after a space.
 fn last_word(line: &str) -> &str {
     line.rsplit(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default()
 }
 
-fn in_common(one: &'static str, other: &str) -> &'static str {
+fn common_prefix(one: &'static str, other: &str) -> &'static str {
     let bytes = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
     // Names are ASCII.
     one.get(..bytes).unwrap_or_default()

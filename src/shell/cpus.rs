@@ -1,9 +1,9 @@
-//! `cpus`, `call`, `offline`, `online`.
+//! The commands `cpus`, `call`, `offline` and `online`.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::answer::{CommandError, listed};
+use super::error::{CommandError, listed};
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
 use crate::interrupts;
@@ -11,14 +11,14 @@ use crate::smp::hotplug::{self, HotplugState};
 use crate::smp::{self, Cpu};
 use crate::time;
 
-/// A line for each CPU.
+/// Shows a line for each CPU.
 pub fn list() {
     console::print(format_args!(
         "{:>4} {:>7} {:>4} {:<24} {:>10} {:>10}",
         "cpu", "apic id", "node", "state", "interrupts", "calls"
     ));
     for cpu in smp::cpus() {
-        // SAFETY: `gs_base` is that of an area that lives for good.
+        // SAFETY: the base must be that of a per-CPU area that stays mapped. Areas are never freed.
         let calls = cpu.gs_base().map_or(0, |gs_base| unsafe { smp::answered(gs_base) }.0);
         console::print(format_args!(
             "{:>4} {:>7} {:>4} {:<24} {:>10} {calls:>10}",
@@ -36,7 +36,7 @@ fn interrupts_of(cpu: &Cpu) -> u64 {
     counts.map_or(0, |counts| counts.iter().map(|count| count.load(Ordering::Relaxed)).sum())
 }
 
-/// Whether it works, and if not, why.
+/// Displays the state of a CPU.
 struct State<'a>(&'a Cpu);
 
 impl fmt::Display for State<'_> {
@@ -44,31 +44,37 @@ impl fmt::Display for State<'_> {
         let cpu = self.0;
         match cpu.hotplug_state() {
             HotplugState::Refused => f.pad("online"),
-            HotplugState::NotStarted if !cpu.is_reachable() => f.pad("out of reach"),
-            HotplugState::NotStarted if !cpu.has_area() => f.pad("not called"),
-            HotplugState::NotStarted => f.pad("did not come"),
+            HotplugState::NotStarted if !cpu.is_reachable() => f.pad("unreachable"),
+            HotplugState::NotStarted if !cpu.has_area() => f.pad("not started"),
+            HotplugState::NotStarted => f.pad("did not start"),
             state => f.pad(state.name()),
         }
     }
 }
 
-/// Calls a CPU, this one perhaps.
+/// Calls a CPU, which may be this one.
+///
+/// # Errors
+/// The CPU does not exist, or the call failed.
 pub fn call(cpu: CpuId) -> Result<(), CommandError> {
     listed(cpu)?;
-    let came_at = AtomicU64::new(0);
+    let ran_at = AtomicU64::new(0);
     let began = time::now_ns();
-    smp::call(&CpuSet::of(cpu), &|| came_at.store(time::now_ns(), Ordering::Relaxed))
+    smp::call(&CpuSet::of(cpu), &|| ran_at.store(time::now_ns(), Ordering::Relaxed))
         .map_err(CommandError::Call)?;
     let ended = time::now_ns();
-    let there = came_at.into_inner().saturating_sub(began);
+    let there = ran_at.into_inner().saturating_sub(began);
     console::print(format_args!(
-        "cpu {cpu} ran the call after {there} ns; the answer was here after {} ns",
+        "cpu {cpu} ran the call after {there} ns; answered after {} ns",
         ended - began
     ));
     Ok(())
 }
 
 /// Takes a CPU offline.
+///
+/// # Errors
+/// The CPU did not go offline.
 pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
     let began_us = time::now_us();
     hotplug::offline(cpu).map_err(CommandError::Offline)?;
@@ -76,7 +82,10 @@ pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Brings a CPU back.
+/// Brings a CPU back online.
+///
+/// # Errors
+/// The CPU did not come online.
 pub fn online(cpu: CpuId) -> Result<(), CommandError> {
     let began_us = time::now_us();
     hotplug::online(cpu).map_err(CommandError::Online)?;

@@ -1,8 +1,8 @@
-//! The line editor: `ushell`, with keys before it and a terminal behind it.
+//! The line editor: `ushell` between [keys](super::keys) and a terminal.
 //!
-//! The library edits, keeps the cursor, and asks for history and completion. Of the keys that it does not know each is a
-//! few of those that it does (to the end is: to the right until it beeps). It shows its line to nobody but its completer,
-//! so [`Editor::look`] asks for a completion and remembers what it was asked for.
+//! The library edits, moves the cursor, and asks for history and completion. Keys that it does not know are emulated by those
+//! that it does (End is: Right until it beeps). It shows its line to its completer only, so [`Editor::contents`] requests a
+//! completion to read it.
 
 use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
@@ -17,16 +17,16 @@ use super::command::Vocabulary;
 use super::complete::{Completion, complete, each_candidate};
 use super::keys::Key;
 
-/// The longest line, in characters. What is longer is not run.
+/// The longest line, in characters. Longer lines are not executed.
 pub const MAX_LINE: usize = 120;
 
-/// Lines that are remembered.
+/// The number of lines in the history.
 pub const HISTORY: usize = 8;
 
-/// What is gathered before it is written.
+/// The size of the output buffer, in bytes.
 const OUT_BYTES: usize = 256;
 
-/// What stands before each line.
+/// The prompt.
 pub const PROMPT: &str = "octopod> ";
 
 /// A line.
@@ -37,38 +37,38 @@ const DOWN: &[u8] = b"\x1b[B";
 const RIGHT: &[u8] = b"\x1b[C";
 const LEFT: &[u8] = b"\x1b[D";
 
-/// A terminal that is written to.
+/// The output of the editor.
 pub trait Terminal {
-    /// Shows the bytes.
+    /// Writes the bytes.
     fn show(&mut self, bytes: &[u8]);
 }
 
-/// What a key led to.
+/// The result of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The line is done, without the blanks at its end. It is gone from the editor.
+pub enum EditorEvent {
+    /// The line is complete, without trailing spaces. The editor is empty.
     Line(Line),
-    /// The line is done, and had more characters than fit.
+    /// The line is complete, but too long.
     TooLong,
-    /// The line was dropped.
+    /// The line was discarded.
     Dropped,
-    /// There is no more input.
+    /// The end of input.
     End,
 }
 
-/// The editor.
+/// The line editor.
 pub struct Editor<T: Terminal> {
     shell: UShell<Port<T>, Completer, Lines, MAX_LINE>,
-    /// Whether characters of this line were refused.
+    /// Whether characters of this line were rejected.
     is_cut: bool,
 }
 
 impl<T: Terminal> Editor<T> {
-    /// An empty line.
+    /// An editor with an empty line.
     pub fn new(terminal: T, vocabulary: Vocabulary) -> Editor<T> {
         let port = Port { next: None, out: Vec::new(), terminal, is_mute: false, has_beeped: false };
         let completer =
-            Completer { vocabulary, is_looking: Cell::new(false), seen: RefCell::new(String::new()) };
+            Completer { vocabulary, is_probing: Cell::new(false), seen: RefCell::new(String::new()) };
         Editor { shell: UShell::new(port, completer, Lines::new()), is_cut: false }
     }
 
@@ -78,9 +78,9 @@ impl<T: Terminal> Editor<T> {
         &mut self.port().terminal
     }
 
-    /// Begins a line, or draws it again where something else was written.
+    /// Draws the prompt and the line, also after other output.
     pub fn draw(&mut self) {
-        let (line, cursor) = self.look();
+        let (line, cursor) = self.contents();
         let back = line.len() - cursor;
         let port = self.port();
         port.put(b"\r\x1b[K");
@@ -90,14 +90,14 @@ impl<T: Terminal> Editor<T> {
         port.flush();
     }
 
-    /// Takes a key.
-    pub fn press(&mut self, key: Key) -> Option<Event> {
+    /// Handles a key.
+    pub fn press(&mut self, key: Key) -> Option<EditorEvent> {
         let event = self.take(key);
         self.port().flush();
         event
     }
 
-    fn take(&mut self, key: Key) -> Option<Event> {
+    fn take(&mut self, key: Key) -> Option<EditorEvent> {
         match key {
             Key::Text(byte) => self.text(byte),
             Key::Enter => return Some(self.enter()),
@@ -108,7 +108,7 @@ impl<T: Terminal> Editor<T> {
             Key::Right => self.once(RIGHT),
             Key::Home => self.until_beep(LEFT),
             Key::End => self.until_beep(RIGHT),
-            // The history takes the place of a line only from its end.
+            // The history replaces a line only at its end.
             Key::Up => {
                 self.until_beep(RIGHT);
                 self.once(UP);
@@ -119,7 +119,7 @@ impl<T: Terminal> Editor<T> {
             }
             Key::EraseBefore => self.until_beep(&[control::BS]),
             Key::Interrupt => return Some(self.drop_line()),
-            Key::EndOfInput if self.look().0.is_empty() && !self.is_cut => return Some(Event::End),
+            Key::EndOfInput if self.contents().0.is_empty() && !self.is_cut => return Some(EditorEvent::End),
             Key::EndOfInput => self.delete(),
             Key::Redraw => self.draw(),
         }
@@ -127,8 +127,8 @@ impl<T: Terminal> Editor<T> {
     }
 
     fn text(&mut self, byte: u8) {
-        // In the middle of a full line the library would write over what stands there.
-        let (line, cursor) = self.look();
+        // In the middle of a full line the library would overwrite characters.
+        let (line, cursor) = self.contents();
         let fits = line.len() < MAX_LINE;
         if !fits && cursor < line.len() {
             self.port().has_beeped = true;
@@ -141,17 +141,17 @@ impl<T: Terminal> Editor<T> {
         }
     }
 
-    fn enter(&mut self) -> Event {
+    fn enter(&mut self) -> EditorEvent {
         let is_cut = core::mem::take(&mut self.is_cut);
         if is_cut {
             self.shell.reset();
             self.port().put(b"\r\n");
-            return Event::TooLong;
+            return EditorEvent::TooLong;
         }
         self.port().next = Some(control::CR);
         let mut line = Line::new();
         if let Ok(Some(Input::Command((name, arguments)))) = self.shell.poll() {
-            // It fits: it is the line, parted at its first space.
+            // It fits: it is the line, split at its first space.
             let _ = line.push_str(name);
             if !arguments.is_empty() {
                 let _ = write!(line, " {arguments}");
@@ -159,15 +159,15 @@ impl<T: Terminal> Editor<T> {
             line.truncate(line.trim_ascii_end().len());
         }
         self.port().put(b"\r\n");
-        Event::Line(line)
+        EditorEvent::Line(line)
     }
 
-    fn drop_line(&mut self) -> Event {
+    fn drop_line(&mut self) -> EditorEvent {
         self.shell.reset();
-        self.shell.get_history_mut().forget_place();
+        self.shell.get_history_mut().reset_index();
         self.is_cut = false;
         self.port().put(b"^C\r\n");
-        Event::Dropped
+        EditorEvent::Dropped
     }
 
     fn delete(&mut self) {
@@ -177,9 +177,9 @@ impl<T: Terminal> Editor<T> {
     }
 
     fn tab(&mut self) {
-        let (line, cursor) = self.look();
+        let (line, cursor) = self.contents();
         if cursor < line.len() {
-            // The library would cut off what stands behind the cursor.
+            // The library would drop the characters after the cursor.
             return;
         }
         self.feed(&[control::TAB]);
@@ -196,14 +196,14 @@ impl<T: Terminal> Editor<T> {
         }
     }
 
-    /// The line, and where in it the cursor stands.
-    pub fn look(&mut self) -> (Line, usize) {
+    /// The line, and the cursor's index in it.
+    pub fn contents(&mut self) -> (Line, usize) {
         let was_mute = core::mem::replace(&mut self.port().is_mute, true);
         let behind = self.repeat(RIGHT);
-        self.shell.get_autocomplete_mut().is_looking.set(true);
+        self.shell.get_autocomplete_mut().is_probing.set(true);
         self.feed(&[control::TAB]);
         let completer = self.shell.get_autocomplete_mut();
-        completer.is_looking.set(false);
+        completer.is_probing.set(false);
         let line = completer.seen.get_mut().clone();
         for _ in 0..behind {
             self.feed(LEFT);
@@ -213,7 +213,7 @@ impl<T: Terminal> Editor<T> {
         (line, cursor)
     }
 
-    /// Gives the library a key until it beeps, which it does when there is nothing left to do; how often it did not.
+    /// Repeats a key until the library beeps, which it does when the key has no effect. Returns how often it did not beep.
     fn repeat(&mut self, key: &[u8]) -> usize {
         (0..MAX_LINE).take_while(|_| self.feed(key)).count()
     }
@@ -226,13 +226,13 @@ impl<T: Terminal> Editor<T> {
         self.feed(key);
     }
 
-    /// Gives the library a key; whether it took it without a beep.
+    /// Sends a key to the library. Returns whether it had an effect: no beep.
     fn feed(&mut self, key: &[u8]) -> bool {
         self.port().has_beeped = false;
         for &byte in key {
             self.port().next = Some(byte);
-            // Nothing of it fails: the port does not, lines are ASCII, and the history takes all. What it makes of
-            // other control characters, `Keys` has said before.
+            // This cannot fail: the port does not, lines are ASCII, and the history accepts all. `Keys` has decoded control
+            // characters.
             let _ = self.shell.poll();
         }
         !self.port().has_beeped
@@ -243,13 +243,13 @@ impl<T: Terminal> Editor<T> {
     }
 }
 
-/// What the library takes for a serial port.
+/// The serial port that the library reads and writes.
 struct Port<T> {
     next: Option<u8>,
     out: Vec<u8, OUT_BYTES>,
     terminal: T,
     is_mute: bool,
-    /// Whether the library found that there was nothing to do.
+    /// Whether the library has beeped.
     has_beeped: bool,
 }
 
@@ -259,7 +259,7 @@ impl<T: Terminal> Port<T> {
             if self.out.is_full() {
                 self.flush();
             }
-            // There is room now.
+            // There is room after the flush.
             let _ = self.out.push(byte);
         }
     }
@@ -295,17 +295,17 @@ impl<T: Terminal> Write<u8> for Port<T> {
     }
 }
 
-/// What the library asks how a line could go on.
+/// The completer that the library asks.
 struct Completer {
     vocabulary: Vocabulary,
-    /// Whether only the line is of interest.
-    is_looking: Cell<bool>,
+    /// Whether the editor only reads the line.
+    is_probing: Cell<bool>,
     seen: RefCell<Line>,
 }
 
 impl Autocomplete<MAX_LINE> for Completer {
     fn suggest(&self, prefix: &str) -> Option<Line> {
-        if self.is_looking.get() {
+        if self.is_probing.get() {
             let mut seen = self.seen.borrow_mut();
             seen.clear();
             // A line fits.
@@ -318,36 +318,36 @@ impl Autocomplete<MAX_LINE> for Completer {
             Completion::Several(end) if !end.is_empty() => rest.push_str(end).ok()?,
             Completion::Nothing | Completion::Several(_) => return None,
         }
-        // The library does not look whether there is room.
+        // The library does not check that there is room.
         Some(rest).filter(|rest| prefix.len() + rest.len() <= MAX_LINE)
     }
 }
 
-/// The lines before. The library's own history shows a line twice where one turns back, and has no way to an empty line.
+/// The history. That of the library shows a line twice when the direction changes, and cannot return to an empty line.
 struct Lines {
     lines: Deque<Line, HISTORY>,
-    /// How many lines back the one that is shown is; 0 for a new one.
-    place: usize,
+    /// How many lines before the new one the shown line is; 0 for the new one.
+    index: usize,
 }
 
 impl Lines {
     fn new() -> Lines {
-        Lines { lines: Deque::new(), place: 0 }
+        Lines { lines: Deque::new(), index: 0 }
     }
 
-    fn forget_place(&mut self) {
-        self.place = 0;
+    fn reset_index(&mut self) {
+        self.index = 0;
     }
 }
 
 impl History<MAX_LINE> for Lines {
     fn reset(&mut self) {
         self.lines.clear();
-        self.place = 0;
+        self.index = 0;
     }
 
     fn push(&mut self, command: &str) -> Result<(), ()> {
-        self.place = 0;
+        self.index = 0;
         let line = command.trim_ascii();
         if line.is_empty() || self.lines.back().is_some_and(|last| last == line) {
             return Ok(());
@@ -359,16 +359,16 @@ impl History<MAX_LINE> for Lines {
     }
 
     fn go_back(&mut self) -> Option<Line> {
-        let line = self.lines.iter().rev().nth(self.place)?.clone();
-        self.place += 1;
+        let line = self.lines.iter().rev().nth(self.index)?.clone();
+        self.index += 1;
         Some(line)
     }
 
     fn go_forward(&mut self) -> Option<Line> {
-        self.place = self.place.checked_sub(1)?;
-        match self.place {
+        self.index = self.index.checked_sub(1)?;
+        match self.index {
             0 => Some(Line::new()),
-            place => self.lines.iter().rev().nth(place - 1).cloned(),
+            index => self.lines.iter().rev().nth(index - 1).cloned(),
         }
     }
 }

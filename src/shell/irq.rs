@@ -1,4 +1,4 @@
-//! `irq`.
+//! The command `irq`.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -7,10 +7,10 @@ use crate::console;
 use crate::interrupts::{self, Vector};
 use crate::smp;
 
-/// On a machine with more CPUs a row shows only the sum, the least and the most.
+/// The most CPUs that have a column each. With more, a row shows the sum, the minimum and the maximum.
 const MOST_COLUMNS: usize = 8;
 
-/// A row for each vector that any interrupt came on.
+/// Shows a row for each vector with any interrupt.
 pub fn list() {
     let cpus = smp::cpus().len();
     console::print(format_args!("{:>6} {:<28} {:>9}{}", "vector", "name", "all", Head(cpus)));
@@ -27,7 +27,7 @@ pub fn list() {
     }
 }
 
-/// Each CPU's, in their order.
+/// The number of interrupts on a vector for each CPU, in order.
 fn counts(vector: Vector) -> impl Iterator<Item = u64> {
     smp::cpus().iter().map(move |cpu| {
         let counts = cpu.get(interrupts::COUNTS);
@@ -40,7 +40,7 @@ struct Head(usize);
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 > MOST_COLUMNS {
-            return write!(f, " {:>9} {:>9}  of {} CPUs", "least", "most", self.0);
+            return write!(f, " {:>9} {:>9}  of {} CPUs", "min", "max", self.0);
         }
         (0..self.0).try_for_each(|cpu| write!(f, " {:>8}{cpu}", "cpu "))
     }

@@ -1,59 +1,59 @@
-//! From bytes to keys: what a terminal sends for each, and nothing else. Whatever is no key is counted and left out, so
-//! that the line editor behind sees ASCII and whole sequences alone.
+//! Decodes the bytes of a terminal into keys. Other bytes are counted and dropped, so that the line editor gets ASCII and whole
+//! sequences only.
 
-/// A key of a terminal, or what stands for one.
+/// A key of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// A printable ASCII character.
     Text(u8),
-    /// The line is done.
+    /// Ends the line.
     Enter,
-    /// The word is to be completed.
+    /// Completes the word.
     Tab,
-    /// Takes the character before the cursor away.
+    /// Deletes the character before the cursor.
     Backspace,
-    /// Takes the character under the cursor away; Ctrl-D where there is one.
+    /// Deletes the character under the cursor; also Ctrl-D, if there is one.
     Delete,
-    /// One back.
+    /// Moves the cursor one to the left.
     Left,
-    /// One on.
+    /// Moves the cursor one to the right.
     Right,
-    /// To the line's beginning.
+    /// Moves the cursor to the beginning of the line.
     Home,
-    /// To its end.
+    /// Moves the cursor to its end.
     End,
-    /// The line before, in the history.
+    /// Shows the previous line of the history.
     Up,
-    /// The line after.
+    /// Shows the next line of the history.
     Down,
-    /// Ctrl-C: the line is dropped.
+    /// Ctrl-C: discards the line.
     Interrupt,
-    /// Ctrl-D: the end of input, on an empty line.
+    /// Ctrl-D on an empty line: the end of input.
     EndOfInput,
-    /// Ctrl-U: what stands before the cursor is taken away.
+    /// Ctrl-U: deletes the characters before the cursor.
     EraseBefore,
-    /// Ctrl-L: the line is drawn again.
+    /// Ctrl-L: redraws the line.
     Redraw,
 }
 
-/// No sequence of a terminal has more parameter bytes; what has is noise.
+/// The most parameter bytes of a sequence; more are noise.
 const MAX_PARAMETERS: u8 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ground,
-    /// Behind ESC.
+    /// After ESC.
     Escape,
-    /// Behind ESC O, as keypads send it.
+    /// After ESC O, which keypads send.
     Shifted,
-    /// Behind ESC `[`: the first parameter byte, and how many there were (ECMA-48, 5.4).
+    /// After ESC `[`: the first parameter byte, and the number of them (ECMA-48, 5.4).
     Sequence {
         first: u8,
         count: u8,
     },
 }
 
-/// Tells keys from bytes.
+/// The decoder.
 #[derive(Debug)]
 pub struct Keys {
     state: State,
@@ -68,21 +68,21 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Nothing was seen yet.
+    /// A decoder that has seen no byte.
     pub const fn new() -> Keys {
         Keys { state: State::Ground, after_return: false, noise: 0 }
     }
 
-    /// How many bytes were no key, nor part of one, since this was last asked.
+    /// Returns the number of bytes that were no key, nor part of one, since the last call.
     pub fn take_noise(&mut self) -> u64 {
         core::mem::take(&mut self.noise)
     }
 
-    /// The key that ends with this byte, if one does.
+    /// Decodes a byte. Returns the key that ends with it, if any.
     pub fn push(&mut self, byte: u8) -> Option<Key> {
         let after_return = core::mem::replace(&mut self.after_return, byte == b'\r');
-        // A control character is obeyed also in the middle of a sequence, which it ends: a sequence that was cut off
-        // takes no line with it.
+        // A control character takes effect also in the middle of a sequence, and ends it. So a truncated sequence does not
+        // consume the next Enter.
         if byte < 0x20 || byte == 0x7f {
             if self.state != State::Ground {
                 self.noise += 1;
@@ -137,7 +137,8 @@ impl Keys {
         }
     }
 
-    /// What a sequence ends in, and its first parameter byte or 0. `~` is the VT220's, whose first parameter names the key.
+    /// The key of a sequence with this final byte and this first parameter byte, or 0. For `~` (VT220) the parameter names the
+    /// key.
     fn of_final(byte: u8, first: u8) -> Option<Key> {
         match (byte, first) {
             (b'A', _) => Some(Key::Up),

@@ -1,10 +1,10 @@
-//! `mem`, in its forms.
+//! The command `mem`.
 
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::answer::CommandError;
 use super::command::View;
+use super::error::CommandError;
 use crate::boot::BootInfo;
 use crate::boot::memory_map::{Owner, Region};
 use crate::console;
@@ -17,7 +17,10 @@ use crate::{memory, smp};
 /// Bytes of a frame, as KiB.
 const FRAME_KIB: u64 = 4;
 
-/// Shows what was asked for.
+/// Shows a view of memory.
+///
+/// # Errors
+/// The address is not canonical.
 pub fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
     match view {
         View::Summary => summary(boot),
@@ -31,19 +34,19 @@ pub fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
 fn summary(boot: &BootInfo) {
     let frames = memory::frames();
     let (total, free) = (frames.total_frames(), frames.free_frames());
-    let kept = kept_by_cpus();
+    let cached = cached_by_all();
     let of_kernel = |region: &&Region| matches!(region.owner, Owner::Kernel(_));
     let reserved: u64 = boot.map.regions().iter().filter(of_kernel).map(|region| region.range.len()).sum();
     console::print(format_args!(
-        "{total} frames ({} KiB) are the allocator's, {free} free",
+        "{total} page frames ({} KiB) managed by the allocator, {free} free",
         total as u64 * FRAME_KIB
     ));
     console::print(format_args!(
-        "{kept} of the others are kept in magazines of CPUs, {} are in use",
-        total.saturating_sub(free + kept)
+        "{cached} more are cached by CPUs, {} are in use",
+        total.saturating_sub(free + cached)
     ));
     console::print(format_args!(
-        "{} KiB of tables of the allocator, {} KiB that the kernel has taken from the map; see `mem map`",
+        "{} KiB of allocator tables, {} KiB allocated by the kernel from the memory map; see `mem map`",
         frames.table_bytes() >> 10,
         reserved >> 10
     ));
@@ -61,45 +64,45 @@ fn map(boot: &BootInfo) {
 }
 
 fn frames() {
-    console::print(format_args!("free frames, by the largest order at which they can be handed out:"));
-    for arena in memory::frames().zone_stats() {
-        let name = arena.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
+    console::print(format_args!("free frames by order:"));
+    for zone in memory::frames().zone_stats() {
+        let name = zone.name.unwrap_or(ZoneId { node: NodeId(0), zone_type: ZoneType::Normal });
         console::print(format_args!(
             "node {} {:<6} {:>9} of {:>9} frames:{}",
             name.node.0,
             name.zone_type.name(),
-            arena.free,
-            arena.total,
-            ByOrder(arena.free_by_order)
+            zone.free,
+            zone.total,
+            ByOrder(zone.free_by_order)
         ));
     }
     for cpu in smp::online() {
-        console::print(format_args!("cpu {:>4} keeps {:>4} frames", cpu.id().0, kept_by(cpu.id())));
+        console::print(format_args!("cpu {:>4} caches {:>4} frames", cpu.id().0, cached_by(cpu.id())));
     }
 }
 
-/// Frees the frames that online CPUs keep. A CPU that cannot be called keeps its own.
+/// Frees the frames that online CPUs cache. A CPU that cannot be called keeps its own.
 ///
 /// **Context:** thread, interrupts on.
 pub fn drain_cpus() {
     let drain = || memory::drain_this_cpu(&IrqGuard::new());
     if let Err(error) = smp::call_online(&smp::all_online(), &drain) {
-        log::warn!("frames that CPUs keep: {error}");
+        log::warn!("frames cached on other CPUs: {error}");
     }
 }
 
-/// How many free frames the CPUs keep.
-fn kept_by_cpus() -> usize {
-    smp::online().map(|cpu| kept_by(cpu.id())).sum()
+/// The number of frames that all online CPUs cache.
+fn cached_by_all() -> usize {
+    smp::online().map(|cpu| cached_by(cpu.id())).sum()
 }
 
-/// What a CPU keeps, of which it alone can tell; none if it does not answer, which the call says.
-fn kept_by(cpu: CpuId) -> usize {
-    let kept = AtomicUsize::new(0);
-    let asked = smp::call(&CpuSet::of(cpu), &|| {
-        kept.store(memory::cached_by_this_cpu(&IrqGuard::new()), Ordering::Relaxed);
+/// The number of frames that a CPU caches, which only the CPU itself knows; 0 if the call fails, which is logged.
+fn cached_by(cpu: CpuId) -> usize {
+    let cached = AtomicUsize::new(0);
+    let called = smp::call(&CpuSet::of(cpu), &|| {
+        cached.store(memory::cached_by_this_cpu(&IrqGuard::new()), Ordering::Relaxed);
     });
-    asked.map_or(0, |()| kept.into_inner())
+    called.map_or(0, |()| cached.into_inner())
 }
 
 struct ByOrder([usize; ORDERS]);
@@ -115,8 +118,8 @@ fn tables(address: u64) -> Result<(), CommandError> {
     if !is_canonical(address) {
         return Err(CommandError::NotCanonical { address });
     }
-    let way = translate_live(address);
-    for step in &way.steps {
+    let walk = translate_live(address);
+    for step in &walk.steps {
         console::print(format_args!(
             "level {}: table {:#014x}, entry {:>3}: {:#018x}{}",
             step.level,
@@ -126,7 +129,7 @@ fn tables(address: u64) -> Result<(), CommandError> {
             if step.is_present() { "" } else { ", not present" }
         ));
     }
-    match way.page {
+    match walk.page {
         Some(page) => {
             console::print(format_args!("{address:#x} is physical {:#x}: {}", page.physical, Rights(page)))
         }
@@ -135,7 +138,7 @@ fn tables(address: u64) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What can be done with a page.
+/// Displays the access rights and the memory type of a page.
 struct Rights(Page);
 
 impl fmt::Display for Rights {
@@ -147,7 +150,7 @@ impl fmt::Display for Rights {
             page.bytes >> 10,
             if page.access.writable { "w" } else { "-" },
             if page.access.executable { "x" } else { "-" },
-            if page.access.user { ", for ring 3 too" } else { "" },
+            if page.access.user { ", user" } else { "" },
             if page.global { "global" } else { "not global" },
             page.memory_type.name(),
             page.pat_index

@@ -1,9 +1,8 @@
-//! Layer 10: a console to ask the running kernel with: `work=shell`.
+//! Layer 10: the shell, which executes typed commands on the running kernel: `work=shell`.
 //!
-//! Bytes that the serial port has received become [`keys`], the line [`editor`] makes lines of these, and [`command`] says
-//! what a line asks for. What commands there are is in one [`table`], from which come help, usage and
-//! [completion](complete). While the boot processor waits for a key it halts, and the other CPUs wait for work as they do
-//! between workloads; what a command finds wrong it says in one line.
+//! [`keys`] decodes the bytes of the serial port, the line [`editor`] makes lines of the keys, and [`command`] parses a line.
+//! The commands are rows of one [`table`], which help, usage and [completion](complete) use as well. The BSP halts while it
+//! waits for a key. The APs wait for work, as between workloads. A command reports an error in one line.
 
 pub mod command;
 pub mod complete;
@@ -12,15 +11,15 @@ pub mod keys;
 pub mod table;
 
 #[cfg(target_os = "none")]
-mod answer;
+mod backtrace;
 #[cfg(target_os = "none")]
 mod cpus;
+#[cfg(target_os = "none")]
+mod error;
 #[cfg(target_os = "none")]
 mod irq;
 #[cfg(target_os = "none")]
 mod memory;
-#[cfg(target_os = "none")]
-mod places;
 #[cfg(target_os = "none")]
 mod reset;
 #[cfg(target_os = "none")]
@@ -40,4 +39,4 @@ pub use memory::drain_cpus;
 #[cfg(target_os = "none")]
 pub use reset::reset;
 #[cfg(target_os = "none")]
-pub use session::{End, Failure, run};
+pub use session::{End, SessionError, run};

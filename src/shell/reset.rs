@@ -1,5 +1,5 @@
-//! How a machine is made to start anew: by what its tables name, by the keyboard's controller, and as every processor does
-//! that finds no way to handle a fault. One after the other, for none of them works everywhere.
+//! Resets the machine: by the ACPI reset register, by the keyboard controller, and by a triple fault. One after the other, as
+//! none of them works on every machine.
 
 use core::arch::asm;
 
@@ -15,16 +15,19 @@ use crate::cpu::registers::halt_forever;
 use crate::memory;
 use crate::sync::Deadline;
 
-/// How long a way is given until the next is tried: a reset takes no time, but the write may be on its way.
+/// The wait between two methods, in milliseconds: a reset is immediate, but the write may be posted.
 const EACH_MS: u64 = 50;
 
-/// The keyboard controller's command port, and its status there: whether it has not read the last command yet.
+/// The keyboard controller's command and status port.
 const CONTROLLER: u16 = 0x64;
+/// Status: the controller has not read the last command yet.
 const INPUT_FULL: u8 = 1 << 1;
-/// Pulses output line 0, which is wired to the processor's reset.
+/// Command: pulse output line 0, which is the processor's reset.
 const PULSE_RESET: u8 = 0xfe;
 
 /// Resets the machine.
+///
+/// **Context:** any. Does not return.
 pub fn reset() -> ! {
     irq_guard::disable_forever();
     by_tables();
@@ -36,13 +39,13 @@ pub fn reset() -> ! {
 
 fn by_tables() {
     match acpi::reset_register() {
-        // SAFETY: the tables say that this resets the machine, which is what is wanted, and `acpi` has refused ports of
-        // devices that the kernel drives.
+        // SAFETY: the write must not affect memory safety. ACPI defines that it resets the machine, and `acpi` has rejected
+        // ports of devices that the kernel drives.
         Some(ResetRegister::Port { port, value }) => unsafe { Port::new(port).write(value) },
         Some(ResetRegister::Memory { address, value }) => {
             if let Ok(register) = memory::map_device(Device::ResetRegister, address, 1) {
-                // SAFETY: `map_device` has mapped the byte as a device's, in a page that holds neither memory nor another
-                // device; the tables say that a write of this value there resets the machine.
+                // SAFETY: the write must be to mapped device memory. `map_device` has mapped the byte, in a page that holds
+                // neither memory nor another device. ACPI defines that the write resets the machine.
                 unsafe { register.write_volatile(value) };
             }
         }
@@ -52,17 +55,16 @@ fn by_tables() {
 
 fn by_keyboard_controller() {
     let mut controller = Port::<u8>::new(CONTROLLER);
-    // SAFETY: the port is the controller's; where there is none, nothing listens, and reads give ones.
+    // SAFETY: reading the port must have no side effect. It is the controller's status port; without a controller it reads as
+    // ones.
     let _ = Deadline::after_ms(EACH_MS).wait_until(|| unsafe { controller.read() } & INPUT_FULL == 0);
-    // SAFETY: the port is the keyboard controller's, or nothing listens there. The command pulses the reset line, which is this
-    // function's purpose, and touches no memory.
+    // SAFETY: the write must not affect memory safety. The command pulses the reset line; without a controller it has no effect.
     unsafe { controller.write(PULSE_RESET) };
 }
 
-/// A fault without gates, and without one for the fault in that, shuts the processor down, whereupon the machine resets it
-/// (SDM Vol. 3A, 6.15, interrupt 8).
+/// Raises an exception without an IDT. The processor shuts down, and the machine resets it (SDM Vol. 3A, 6.15, interrupt 8).
 fn by_triple_fault() -> ! {
-    // SAFETY: no handler is wanted any more.
+    // SAFETY: no handler may be needed any more: interrupts are off for ever, and the exception must not be handled.
     unsafe {
         lidt(&DescriptorTablePointer { limit: 0, base: VirtAddr::zero() });
         asm!("int3");

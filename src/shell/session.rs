@@ -1,14 +1,14 @@
-//! From the prompt to the command and back, until the run is to end.
+//! A session: reads lines and executes commands until the run ends.
 
 use core::fmt;
 
 use spin::Mutex;
 
 use super::command::{Command, Vocabulary, parse};
-use super::editor::{Editor, Event, Line, MAX_LINE, Terminal};
+use super::editor::{Editor, EditorEvent, Line, MAX_LINE, Terminal};
 use super::keys::{Key, Keys};
 use super::table::ROWS;
-use super::{answer, cpus, irq, memory, places, timers, tracing, work};
+use super::{backtrace, cpus, error, irq, memory, timers, tracing, work};
 use crate::apic::serial_input;
 use crate::bench;
 use crate::boot::BootInfo;
@@ -18,40 +18,40 @@ use crate::stress::StressError;
 use crate::stress::parameters::StressParameters;
 use crate::wire::Record;
 
-/// How a session ends, if nothing was found wrong.
+/// How a session without a failure ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The run is over.
+    /// The run ends.
     PowerOff,
-    /// The machine is to start anew.
+    /// The machine is reset.
     Reboot,
 }
 
-/// What is wrong after a session.
+/// Why a session failed.
 #[derive(Clone, Copy, Debug)]
-pub enum Failure {
-    /// There is nothing to read from.
+pub enum SessionError {
+    /// There is no serial input.
     NoInput,
-    /// A stress has found this.
+    /// A stress failed.
     Stress(StressError),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NoInput => f.write_str("the console has no serial port to read from"),
-            Failure::Stress(error) => error.fmt(f),
+            SessionError::NoInput => f.write_str("the shell has no serial input"),
+            SessionError::Stress(error) => error.fmt(f),
         }
     }
 }
 
-/// What commands need to know.
+/// The state of a session.
 pub(super) struct Session<'a> {
     pub boot: &'a BootInfo,
     pub parameters: &'a StressParameters,
-    /// Ends the run where a CPU is stuck in a stress.
+    /// Ends the run if a CPU is stuck in a stress.
     pub give_up: fn(StressError) -> !,
-    /// What the first stress that failed has found. What it left behind is not fit for another.
+    /// The first failure of a stress. No other stress runs after it.
     pub found: Option<StressError>,
 }
 
@@ -64,23 +64,24 @@ impl Terminal for Serial {
     }
 }
 
-/// Too large for a stack that the stress needs too.
+/// In a static: it is too large for the stack, which the stress uses too.
 static EDITOR: Mutex<Option<Editor<Serial>>> = Mutex::new(None);
 
-/// Reads commands and runs them, until one of them, or the end of input, ends the session. Only the boot processor calls
-/// this, once, with interrupts on, when all CPUs wait for work. `give_up` is called when a CPU has got stuck in a stress,
-/// and must not return.
+/// Reads commands and executes them, until a command or the end of input ends the session. `give_up` is called when a CPU is
+/// stuck in a stress, and must not return.
+///
+/// **Context:** the thread of the BSP, interrupts on, once, while all APs wait for work.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`SessionError`].
 #[inline(never)]
 pub fn run(
     boot: &BootInfo,
     parameters: &StressParameters,
     give_up: fn(StressError) -> !,
-) -> Result<End, Failure> {
+) -> Result<End, SessionError> {
     if !serial_input::is_open() {
-        return Err(Failure::NoInput);
+        return Err(SessionError::NoInput);
     }
     let mut editor = EDITOR.lock();
     let editor = editor.insert(Editor::new(Serial, Vocabulary { benchmarks: bench::NAMES }));
@@ -89,21 +90,21 @@ pub fn run(
     console::print(format_args!("`help` lists the commands; Ctrl-D ends the run"));
     loop {
         let end = match reader.line(editor) {
-            Some(line) => session.answer(&line),
+            Some(line) => session.execute(&line),
             None => Some(End::PowerOff),
         };
         if let Some(end) = end {
-            return session.found.map_or(Ok(end), |error| Err(Failure::Stress(error)));
+            return session.found.map_or(Ok(end), |error| Err(SessionError::Stress(error)));
         }
     }
 }
 
-/// Where lines come from.
+/// The source of lines.
 struct Reader {
     keys: Keys,
-    /// What was lost until it was last told.
+    /// The lost bytes that were reported.
     lost: ReceiveErrors,
-    /// Whether something was, since the last line began: until it ends, what comes is not to be run.
+    /// Whether bytes of the current line were lost: it is not executed.
     is_broken: bool,
 }
 
@@ -115,7 +116,7 @@ impl Reader {
         loop {
             let byte = next_byte(editor);
             if console::receive_errors() != self.lost {
-                self.forget_all(editor);
+                self.discard_input(editor);
                 continue;
             }
             let Some(key) = self.keys.push(byte) else { continue };
@@ -123,35 +124,35 @@ impl Reader {
                 continue;
             }
             let event = match (key, self.is_broken) {
-                (Key::Enter, true) => Some(Event::Dropped),
+                (Key::Enter, true) => Some(EditorEvent::Dropped),
                 (key, _) => editor.press(key),
             };
             let Some(event) = event else { continue };
             self.is_broken = false;
-            // The row of the prompt is done with.
+            // Leaves the row of the prompt.
             console::prompt(b"", false);
             let noise = self.keys.take_noise();
-            if noise > 0 && event != Event::End {
-                console::print(format_args!("{noise} bytes of the input were no keys, and were left out"));
+            if noise > 0 && event != EditorEvent::End {
+                console::print(format_args!("ignored {noise} bytes of the input that are no keys"));
             }
             match event {
-                Event::Line(line) => return Some(line),
-                Event::End => {
+                EditorEvent::Line(line) => return Some(line),
+                EditorEvent::End => {
                     console::print(format_args!(""));
                     return None;
                 }
-                Event::TooLong => {
-                    console::print(format_args!("a line of more than {MAX_LINE} characters is not run"));
+                EditorEvent::TooLong => {
+                    console::print(format_args!("ignored a line of more than {MAX_LINE} characters"));
                 }
-                Event::Dropped => {}
+                EditorEvent::Dropped => {}
             }
             console::send(&Record::Prompt);
             editor.draw();
         }
     }
 
-    /// What was lost may be missing in any line that still waits: none of them is run.
-    fn forget_all(&mut self, editor: &mut Editor<Serial>) {
+    /// Discards all waiting input, as any line of it may lack bytes.
+    fn discard_input(&mut self, editor: &mut Editor<Serial>) {
         let mut waiting = 1u64;
         while console::read_byte().is_some() {
             waiting += 1;
@@ -162,8 +163,8 @@ impl Reader {
         self.keys = Keys::new();
         self.is_broken = true;
         console::print(format_args!(
-            "input came faster than it was read: {} bytes dropped, {} overruns of the port; {waiting} bytes that waited are \
-             left out, and what comes up to the next Enter or Ctrl-C",
+            "input came faster than it was read: {} bytes dropped, {} port overruns; discarding {waiting} waiting bytes and the \
+             input up to the next Enter or Ctrl-C",
             lost.dropped - self.lost.dropped,
             lost.overruns - self.lost.overruns
         ));
@@ -171,7 +172,7 @@ impl Reader {
     }
 }
 
-/// The next byte, waited for: the CPU halts meanwhile. What others write in between takes the prompt's place.
+/// Waits for the next byte; the CPU halts meanwhile. Redraws the prompt when other lines were written.
 fn next_byte(editor: &mut Editor<Serial>) -> u8 {
     let mut written = console::lines().written;
     loop {
@@ -181,7 +182,7 @@ fn next_byte(editor: &mut Editor<Serial>) -> u8 {
         }
         let now = console::lines().written;
         if now == written {
-            // An interrupt that has arrived since the two checks ends the halt.
+            // An interrupt since the two checks is pending, and ends the halt.
             guard.halt();
         } else {
             drop(guard);
@@ -192,8 +193,8 @@ fn next_byte(editor: &mut Editor<Serial>) -> u8 {
 }
 
 impl Session<'_> {
-    /// Runs a line; whether that ends the session.
-    fn answer(&mut self, line: &str) -> Option<End> {
+    /// Executes a line. Returns whether the session ends.
+    fn execute(&mut self, line: &str) -> Option<End> {
         let command = match parse(line, &Vocabulary { benchmarks: bench::NAMES }) {
             Ok(command) => command?,
             Err(error) => {
@@ -225,14 +226,14 @@ impl Session<'_> {
             Command::Call(cpu) => cpus::call(cpu),
             Command::Offline(cpu) => cpus::offline(cpu),
             Command::Online(cpu) => cpus::online(cpu),
-            Command::Backtrace(cpu) => places::show(cpu),
-            Command::Panic => panic!("asked for on the console"),
+            Command::Backtrace(cpu) => backtrace::show(cpu),
+            Command::Panic => panic!("panic requested in the shell"),
             Command::Reboot => return Some(End::Reboot),
             Command::PowerOff => return Some(End::PowerOff),
         };
         if let Err(error) = done {
             let name = line.split_ascii_whitespace().next().unwrap_or_default();
-            answer::refuse(name, &error);
+            error::report(name, &error);
         }
         None
     }
@@ -249,7 +250,7 @@ fn help(row: Option<usize>) {
                 console::print(format_args!("{:<10}{}", row.name, row.about));
             }
             console::print(format_args!(
-                "`help COMMAND` says how one is used; Tab completes, the arrow up brings lines back"
+                "`help COMMAND` shows the usage of one; Tab completes, the arrow keys recall lines"
             ));
         }
     }

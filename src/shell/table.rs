@@ -1,5 +1,5 @@
-//! The commands: their names, what may stand behind them, and what they are for. Parsing, help, usage and completion all
-//! come from here; to add a command, add a row and its arm in `run`.
+//! The table of commands: names, arguments, help. Parsing, help, usage and completion use it. To add a command, add a row, and
+//! its arm in `session.rs`.
 
 use core::fmt;
 
@@ -8,46 +8,46 @@ use crate::config::MAX_CPUS;
 use crate::cpu::CpuId;
 use crate::stress::workloads::{Workload, defaults};
 
-/// The longest that a stress may be asked to take, in milliseconds: ten minutes, for nothing else is done meanwhile.
+/// The longest time of a stress, in milliseconds: ten minutes, as the shell takes no other command meanwhile.
 pub const MAX_STRESS_MS: u64 = 600_000;
 
 /// One command.
 pub struct Row {
     /// Its first word.
     pub name: &'static str,
-    /// What may stand behind that: one of these, each a word or nothing for each place.
+    /// The forms of its arguments.
     pub forms: &'static [&'static [Argument]],
     /// What it does, in one line without a full stop.
     pub about: &'static str,
-    /// What is meant by the arguments of one of the forms.
+    /// Makes the command from the arguments of one of the forms.
     pub(super) make: fn(&[Value]) -> Option<Command>,
 }
 
-/// What may stand in one place of a form.
+/// An argument of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// This very word.
+    /// This word.
     Word(&'static str),
     /// The name of a command.
     Command,
-    /// A CPU's number.
+    /// The number of a CPU.
     Cpu,
     /// A virtual address.
     Address,
     /// A number of milliseconds, at most [`MAX_STRESS_MS`].
     Milliseconds,
-    /// The name of a workload, but for `replay`, whose trace comes from the loader.
+    /// The name of a workload other than `replay`, whose trace comes from the boot loader.
     Workload,
     /// The name of a benchmark.
     Benchmark,
 }
 
-/// An argument that was understood.
+/// A parsed argument.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     /// [`Argument::Word`]
     Word(&'static str),
-    /// [`Argument::Command`], as its place in [`ROWS`].
+    /// [`Argument::Command`], as its index in [`ROWS`].
     Command(usize),
     /// [`Argument::Cpu`]
     Cpu(CpuId),
@@ -71,7 +71,7 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "help",
         forms: &[ALONE, &[Argument::Command]],
-        about: "the commands, or how one is used",
+        about: "list the commands, or show the usage of one",
         make: |values| match values {
             [] => Some(Command::Help(None)),
             [Value::Command(row)] => Some(Command::Help(Some(*row))),
@@ -81,13 +81,13 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "cpus",
         forms: &[ALONE],
-        about: "each CPU, where it is and what it has done",
+        about: "show the state of each CPU, its interrupts and calls",
         make: |_| Some(Command::Cpus),
     },
     Row {
         name: "mem",
         forms: &[ALONE, &[Word("map")], &[Word("frames")], &[Word("tables"), Argument::Address]],
-        about: "memory: a summary, all of the map, what is free in which pieces, how an address is mapped",
+        about: "show memory: a summary, the memory map, free frames by order, the page-table walk of an address",
         make: |values| match values {
             [] => Some(Command::Memory(View::Summary)),
             [Value::Word("map")] => Some(Command::Memory(View::Map)),
@@ -99,13 +99,13 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "irq",
         forms: &[ALONE],
-        about: "interrupts by vector and CPU",
+        about: "show interrupts by vector and CPU",
         make: |_| Some(Command::Interrupts),
     },
     Row {
         name: "timers",
         forms: &[ALONE],
-        about: "what each CPU has armed, and what is overdue",
+        about: "show the timers of each CPU",
         make: |_| Some(Command::Timers),
     },
     Row {
@@ -116,7 +116,7 @@ pub const ROWS: &[Row] = &[
             &[Argument::Milliseconds],
             &[Argument::Workload, Argument::Milliseconds],
         ],
-        about: "let all CPUs race for frames, and check that none was lost or handed out twice",
+        about: "run workloads on all CPUs, and check that no frame is lost or allocated twice",
         make: |values| match *values {
             [] => Some(Command::Stress { workload: None, ms: None }),
             [Value::Workload(workload)] => Some(Command::Stress { workload: Some(workload), ms: None }),
@@ -130,7 +130,7 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "bench",
         forms: &[ALONE, &[Argument::Benchmark]],
-        about: "what things cost, in cycles of this machine, or in instructions where those are counted",
+        about: "measure costs in TSC cycles, or in instructions where the TSC counts those",
         make: |values| match values {
             [] => Some(Command::Bench(None)),
             [Value::Benchmark(name)] => Some(Command::Bench(Some(name))),
@@ -140,7 +140,7 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "trace",
         forms: &[&[Word("on")], &[Word("off")], &[Word("dump")]],
-        about: "record what happens on each CPU, or do not, or show what came last",
+        about: "start or stop recording events on each CPU, or show the newest",
         make: |values| match values {
             [Value::Word("on")] => Some(Command::Trace(Tracing::On)),
             [Value::Word("off")] => Some(Command::Trace(Tracing::Off)),
@@ -151,7 +151,7 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "call",
         forms: &[&[Argument::Cpu]],
-        about: "call a CPU, and say how long the answer took",
+        about: "call a CPU, and show the times",
         make: |values| of_cpu(values, Command::Call),
     },
     Row {
@@ -163,19 +163,19 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "online",
         forms: &[&[Argument::Cpu]],
-        about: "bring a CPU back",
+        about: "bring a CPU online",
         make: |values| of_cpu(values, Command::Online),
     },
     Row {
         name: "backtrace",
         forms: &[ALONE, &[Argument::Cpu]],
-        about: "where a CPU is, or each of them",
+        about: "show the backtrace of a CPU, or of each",
         make: |values| match values {
             [] => Some(Command::Backtrace(None)),
             values => of_cpu(values, |cpu| Command::Backtrace(Some(cpu))),
         },
     },
-    Row { name: "panic", forms: &[ALONE], about: "panic, on purpose", make: |_| Some(Command::Panic) },
+    Row { name: "panic", forms: &[ALONE], about: "panic", make: |_| Some(Command::Panic) },
     Row { name: "reboot", forms: &[ALONE], about: "reset the machine", make: |_| Some(Command::Reboot) },
     Row { name: "poweroff", forms: &[ALONE], about: "end the run", make: |_| Some(Command::PowerOff) },
 ];
@@ -187,20 +187,20 @@ fn of_cpu(values: &[Value], make: fn(CpuId) -> Command) -> Option<Command> {
     }
 }
 
-/// The workloads that can be asked for.
+/// The workloads that the command `stress` accepts.
 pub fn workloads() -> impl Iterator<Item = &'static Workload> {
     defaults()
 }
 
 impl Argument {
-    /// What an argument must be, where a word was not that.
+    /// Displays what the argument must be.
     pub fn wanted(self) -> Wanted {
         Wanted(self)
     }
 }
 
 impl fmt::Display for Argument {
-    /// As usage lines show it.
+    /// As in usage lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Argument::Word(word) => word,
@@ -214,7 +214,7 @@ impl fmt::Display for Argument {
     }
 }
 
-/// What an argument must be, in words.
+/// Displays what an argument must be.
 pub struct Wanted(Argument);
 
 impl fmt::Display for Wanted {
@@ -231,7 +231,7 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Its usage: every form.
+/// Displays the usage: every form.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, form) in self.forms.iter().enumerate() {

@@ -21,7 +21,7 @@ fn refused(line: &str) -> String {
     error.to_string()
 }
 
-/// A word that such an argument takes.
+/// A valid word for an argument.
 fn example(argument: Argument) -> &'static str {
     match argument {
         Argument::Word(word) => word,
@@ -50,7 +50,7 @@ fn every_form_of_every_command_is_understood_and_shown_by_its_usage() {
 }
 
 #[test]
-fn a_line_is_what_it_says() {
+fn a_line_parses_to_its_command() {
     for (line, command) in [
         ("cpus", Command::Cpus),
         ("  cpus\t ", Command::Cpus),
@@ -118,7 +118,7 @@ fn candidates(line: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn words_are_completed_by_what_may_stand_there() {
+fn words_complete_to_valid_arguments() {
     for (line, completion) in [
         ("cp", Completion::One("us")),
         ("cpus", Completion::One("")),
@@ -152,7 +152,7 @@ fn keys(bytes: &[u8]) -> (Vec<Key>, u64) {
 }
 
 #[test]
-fn terminals_say_their_keys_in_several_ways() {
+fn a_key_has_several_sequences() {
     use Key::*;
     for (bytes, key) in [
         (b"\x1b[A".as_slice(), Up),
@@ -185,12 +185,12 @@ fn terminals_say_their_keys_in_several_ways() {
 }
 
 #[test]
-fn what_is_no_key_is_counted() {
+fn bytes_that_are_no_key_are_counted() {
     assert_eq!(keys(b"\xc3\xa9\xff\x00\x07"), (vec![], 5));
-    // A sequence that is not known, a key with Alt, and one that never ends.
+    // An unknown sequence, a key with Alt, and a sequence without an end.
     assert_eq!(keys(b"\x1b[5~\x1bx"), (vec![], 2));
     assert_eq!(keys(b"\x1b[0000000000000000000a").1, 1);
-    // One that is cut off takes neither the next line nor the next sequence with it.
+    // A truncated sequence consumes neither the next line nor the next sequence.
     assert_eq!(keys(b"\x1b[\r"), (vec![Key::Enter], 1));
     assert_eq!(keys(b"\x1b[12\x1b[A"), (vec![Key::Up], 1));
     assert_eq!(keys(b"\x1b\x03"), (vec![Key::Interrupt], 1));
@@ -200,16 +200,16 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
-    fn any_line_is_survived_and_answered_in_one_line(line in "[ -~]{0,120}") {
+    fn any_line_parses_or_fails_in_one_line(line in "[ -~]{0,120}") {
         if let Err(error) = parse(&line, &VOCABULARY) {
             prop_assert!(!error.to_string().contains('\n'));
         }
         complete(&line, &VOCABULARY);
     }
 
-    /// Nearly right lines reach deeper than random characters do.
+    /// Nearly valid lines reach deeper than random characters.
     #[test]
-    fn any_words_are_survived(line in "(mem|stress|call|help|bench|backtrace)( (map|tables|pairs|storm|self_ipi|[0-9]{1,7}|0x[0-9a-f]{1,17}|cpus)){0,4} ?") {
+    fn any_words_parse_or_fail(line in "(mem|stress|call|help|bench|backtrace)( (map|tables|pairs|storm|self_ipi|[0-9]{1,7}|0x[0-9a-f]{1,17}|cpus)){0,4} ?") {
         if let Err(UsageError::Unknown { name }) = parse(&line, &VOCABULARY) {
             prop_assert!(false, "{name} is a command");
         }
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn after_any_noise_a_control_character_is_obeyed(noise in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn a_control_character_takes_effect_after_any_noise(noise in prop::collection::vec(any::<u8>(), 0..40)) {
         let mut keys = Keys::new();
         for byte in noise {
             keys.push(byte);
@@ -234,9 +234,9 @@ proptest! {
     }
 }
 
-/// A completion always leads to something that is understood in that place.
+/// Every offered completion is a valid argument.
 #[test]
-fn what_is_offered_is_understood() {
+fn offered_completions_are_valid() {
     for row in ROWS {
         for name in candidates(&format!("{} ", row.name)) {
             let line = format!("{} {name}", row.name);

@@ -1,4 +1,4 @@
-//! `timers`.
+//! The command `timers`.
 
 use core::fmt;
 
@@ -7,16 +7,16 @@ use crate::smp;
 use crate::time::timer::{self, ArmedTimer};
 use crate::time::{self};
 
-/// So many timers of each CPU are shown, those that are due first.
+/// The most timers that are shown for each CPU, those that are due first.
 const SHOWN: usize = 4;
 
-/// What each CPU waits for.
+/// Shows the timers of each CPU.
 pub fn list() {
     console::print(format_args!("APIC timers: {}", timer::mode().name()));
     for cpu in smp::cpus() {
         let Some(gs_base) = cpu.gs_base() else { continue };
         let mut first = [ArmedTimer::default(); SHOWN];
-        // SAFETY: the GS base is that of an area that lives for good.
+        // SAFETY: the base must be that of a per-CPU area that stays mapped. Areas are never freed.
         let count = unsafe { timer::armed_timers(gs_base, &mut first) };
         let served = if cpu.is_online() { "" } else { " (offline: served by cpu 0)" };
         console::print(format_args!("cpu {:>4}: {count} armed{served}", cpu.id().0));
@@ -41,10 +41,10 @@ impl fmt::Display for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Due(deadline_ns, now_ns) = *self;
         match deadline_ns.checked_sub(now_ns) {
-            // An alarm that waits for nothing is set to the end of time.
+            // A wait without a deadline has a timer at the end of time.
             Some(ns) if ns > u64::MAX >> 2 => f.write_str("never"),
             Some(ns) => write!(f, "in {} us", ns.div_ceil(1000)),
-            None => write!(f, "since {} us: it is late", (now_ns - deadline_ns) / 1000),
+            None => write!(f, "overdue for {} us", (now_ns - deadline_ns) / 1000),
         }
     }
 }

@@ -1,16 +1,19 @@
-//! `trace`.
+//! The command `trace`.
 
 use core::fmt;
 
-use super::answer::CommandError;
 use super::command::Tracing;
+use super::error::CommandError;
 use crate::console;
 use crate::smp::{self, Cpu};
 use crate::time;
 use crate::trace::{self, SMALL_EVENTS};
 use crate::wire::{RecordedEvent, TraceEvent};
 
-/// Does what was asked for.
+/// Starts or stops recording, or shows the newest events.
+///
+/// # Errors
+/// The kernel was booted with `trace=off`.
 pub fn act(tracing: Tracing) -> Result<(), CommandError> {
     if trace::ring_slots() == 0 {
         return Err(CommandError::NoTrace);
@@ -25,30 +28,27 @@ pub fn act(tracing: Tracing) -> Result<(), CommandError> {
 
 fn set_recording(records: bool) {
     for gs_base in smp::cpus().iter().filter_map(Cpu::gs_base) {
-        // SAFETY: the area of a CPU that has one lives for good.
+        // SAFETY: the base must be that of a per-CPU area that stays mapped. Areas are never freed.
         unsafe { trace::set_recording(gs_base, records) };
     }
-    let what = if trace::records_hot_events() {
-        "everything"
-    } else {
-        "what comes seldom (booted with trace=panic)"
-    };
+    let events =
+        if trace::records_hot_events() { "everything" } else { "rare events (booted with trace=panic)" };
     match records {
-        true => console::print(format_args!("each CPU records {what}")),
+        true => console::print(format_args!("each CPU records {events}")),
         false => console::print(format_args!("no CPU records anything")),
     }
 }
 
-/// A CPU's newest events, oldest first.
+/// Shows a CPU's newest events, oldest first.
 fn dump(cpu: &Cpu) {
     let Some(gs_base) = cpu.gs_base() else { return };
-    // SAFETY: `Cpu::gs_base` returns that of an area that bring-up made, and no area is ever freed.
+    // SAFETY: the base must be that of a per-CPU area that stays mapped. Areas are never freed.
     let Some(ring) = (unsafe { trace::ring_of(gs_base) }) else { return };
     console::print(format_args!("cpu {}: {} events recorded, the newest:", cpu.id(), ring.recorded()));
     for traced in ring.newest(SMALL_EVENTS) {
         match traced {
             Some(traced) => console::print(format_args!("{}", Shown(traced))),
-            None => console::print(format_args!("    (one that was overwritten meanwhile)")),
+            None => console::print(format_args!("    (overwritten meanwhile)")),
         }
     }
 }

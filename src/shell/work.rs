@@ -1,8 +1,8 @@
-//! `stress` and `bench`: the real ones, and what they found.
+//! The commands `stress` and `bench`.
 
 use core::time::Duration;
 
-use super::answer::CommandError;
+use super::error::CommandError;
 use super::session::Session;
 use crate::bench::{self, Cost};
 use crate::console;
@@ -11,14 +11,17 @@ use crate::stress;
 use crate::stress::parameters::{StressParameters, WorkloadList};
 use crate::stress::workloads::{Workload, defaults};
 
-/// Runs a workload, or all but the replay, and says what the checks say.
+/// Runs a workload, or all but `replay`, and reports the result of the checks.
+///
+/// # Errors
+/// The stress failed, now or before.
 pub fn stress(
     session: &mut Session,
     workload: Option<&'static Workload>,
     ms: Option<u64>,
 ) -> Result<(), CommandError> {
     if session.found.is_some() {
-        return Err(CommandError::StressedOut);
+        return Err(CommandError::StressFailedBefore);
     }
     let workloads = match workload {
         Some(workload) => WorkloadList::of([workload]),
@@ -35,9 +38,12 @@ pub fn stress(
     Ok(())
 }
 
-/// Measures a benchmark, or each.
+/// Runs a benchmark, or all.
+///
+/// # Errors
+/// See [`bench::run_now`].
 pub fn bench(name: Option<&str>) -> Result<(), CommandError> {
-    bench::look(name, &mut |name, cost| {
+    bench::run_now(name, &mut |name, cost| {
         let each = |total: u64, operations: u64| {
             let hundredths = (u128::from(total) * 100 / u128::from(operations.max(1))) as u64;
             (hundredths / 100, hundredths % 100)
@@ -51,18 +57,18 @@ pub fn bench(name: Option<&str>) -> Result<(), CommandError> {
                 let (whole, hundredths) = each(total, operations);
                 console::print(format_args!("{name:<28} {whole:>8}.{hundredths:02} cycles"));
             }
-            Cost::Noise => console::print(format_args!("{name:<28} lost in the noise")),
-            Cost::TwoCpus => console::print(format_args!("{name:<28} only with two CPUs online")),
+            Cost::Noise => console::print(format_args!("{name:<28} less than the noise")),
+            Cost::TwoCpus => console::print(format_args!("{name:<28} needs two CPUs online")),
             Cost::CountedOnly => {
                 console::print(format_args!(
-                    "{name:<28} only where instructions are counted (`cargo run -- bench`)"
+                    "{name:<28} needs a TSC that counts instructions (`cargo run -- bench`)"
                 ));
             }
         }
     })
     .map_err(CommandError::Bench)?;
     console::print(format_args!(
-        "the least of several measurements; cycles are the TSC's, and depend on machine and host"
+        "the minimum of several measurements; cycles are TSC cycles, and depend on machine and host"
     ));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The allocators that the stress can run on. To add one, declare it in a file of its own and add a line to [`ALL`].
+//! The allocators that the stress can test. To add one, declare it in a file of its own and add a line to [`ALL`].
 
 use core::cell::Cell;
 use core::fmt;
@@ -9,20 +9,20 @@ use crate::boot::command_line::Named;
 use crate::memory::Zeroable;
 use crate::memory::frames::FrameNumber;
 
-/// All allocators, in the order in which they are listed.
+/// All allocators, in the order of the list.
 const ALL: &[&Allocator] = &[&OCTOPOD, &MAGAZINE, &LOCKED];
 
-/// How many allocators there are.
+/// The number of allocators.
 pub const COUNT: usize = ALL.len();
 
-/// The kernel's allocator; on the host the same code, on the host's memory.
+/// The kernel's allocator. On the host: the same code on memory of the host.
 pub static OCTOPOD: Allocator = Allocator {
     name: "octopod",
     summary: "The kernel's own: a magazine of frames for each CPU, and shared buddies behind them.",
     backing: Backing::Kernel,
 };
 
-/// An allocator that can be stressed.
+/// An allocator that the stress can test.
 pub struct Allocator {
     /// Its name, on the command line and in reports.
     pub name: &'static str,
@@ -32,96 +32,97 @@ pub struct Allocator {
     pub backing: Backing,
 }
 
-/// Where the frames of an allocator come from.
+/// The origin of an allocator's frames.
 #[derive(Clone, Copy)]
 pub enum Backing {
     /// It is the kernel's own allocator.
     Kernel,
-    /// It gets the kernel's free frames for the time of its run.
+    /// It works on free frames of the kernel, which it borrows for its run.
     Borrowed(Borrower),
 }
 
-/// What uses an allocator that was made.
+/// The function that uses an allocator.
 pub type Run<'a> = &'a mut dyn FnMut(&dyn FrameSource);
 
-/// How an allocator is made that works on borrowed frames.
+/// How to make an allocator that works on borrowed frames.
 #[derive(Clone, Copy)]
 pub struct Borrower {
-    /// How many bytes of metadata it needs, for that many contexts ([`AllocContext`](super::source::AllocContext)s).
+    /// Returns the bytes of metadata that it needs for a number of contexts ([`AllocContext`](super::source::AllocContext)s).
     pub metadata_bytes: fn(contexts: usize) -> usize,
-    /// Makes the allocator on this memory, and passes it to the function, once. It is not used when the function has returned.
+    /// Makes the allocator on this memory, and passes it to the function, once. The allocator ends when the function returns.
     pub run: fn(&BorrowedMemory<'_>, Run<'_>),
 }
 
-/// What an allocator works on.
+/// The memory of an allocator under test.
 pub struct BorrowedMemory<'a> {
-    /// The frames, in contiguous pieces.
+    /// The frames, in contiguous ranges.
     frames: &'a [Range<FrameNumber>],
-    /// How many contexts will use it, numbered from 0.
+    /// The number of contexts that use it, numbered from 0.
     contexts: usize,
-    metadata: Cell<&'a mut [Page]>,
+    metadata: Cell<&'a mut [MetadataPage]>,
 }
 
 /// A page of metadata.
 #[repr(C, align(4096))]
-pub struct Page([u8; PAGE_BYTES]);
+pub struct MetadataPage([u8; PAGE_BYTES]);
 
-/// Bytes of a [`Page`].
+/// Bytes of a [`MetadataPage`].
 pub const PAGE_BYTES: usize = 4096;
 
-// SAFETY: a `Page` is an array of bytes, of which zero is a value.
-unsafe impl Zeroable for Page {}
+// SAFETY: zero must be a valid value. A `MetadataPage` is an array of bytes.
+unsafe impl Zeroable for MetadataPage {}
 
-impl Page {
-    /// A page of zeroes.
-    pub const ZERO: Page = Page([0; PAGE_BYTES]);
+impl MetadataPage {
+    /// A page of zeros.
+    pub const ZERO: MetadataPage = MetadataPage([0; PAGE_BYTES]);
 }
 
 impl<'a> BorrowedMemory<'a> {
-    /// Zeroes the metadata.
+    /// Borrowed memory with these frames and this metadata, which is zeroed.
     pub fn new(
         frames: &'a [Range<FrameNumber>],
         contexts: usize,
-        metadata: &'a mut [Page],
+        metadata: &'a mut [MetadataPage],
     ) -> BorrowedMemory<'a> {
-        metadata.fill_with(|| Page::ZERO);
+        metadata.fill_with(|| MetadataPage::ZERO);
         BorrowedMemory { frames, contexts, metadata: Cell::new(metadata) }
     }
 
-    /// The frames, in contiguous pieces, from the largest to the smallest.
+    /// The frames, in contiguous ranges, the largest first.
     pub fn frames(&self) -> &'a [Range<FrameNumber>] {
         self.frames
     }
 
-    /// How many contexts will use the allocator, numbered from 0: one of each CPU, then one of the timer handler of each.
+    /// The number of contexts that use the allocator, numbered from 0: first one for each CPU, then one for the timer handler
+    /// of each.
     pub fn contexts(&self) -> usize {
         self.contexts
     }
 
-    /// Takes all of the metadata as `len` zeroed elements.
+    /// Takes the whole metadata as `len` zeroed elements.
     ///
     /// # Panics
-    /// If the metadata is smaller, or has been taken before.
+    /// If the metadata is smaller, or was taken before.
     pub fn take_metadata<T: Zeroable>(&self, len: usize) -> &'a mut [T] {
-        const { assert!(align_of::<T>() <= align_of::<Page>() && !core::mem::needs_drop::<T>()) };
+        const { assert!(align_of::<T>() <= align_of::<MetadataPage>() && !core::mem::needs_drop::<T>()) };
         let metadata = self.metadata.take();
         let bytes = len.checked_mul(size_of::<T>());
         let fits = bytes.is_some_and(|bytes| bytes <= size_of_val(metadata));
-        assert!(fits, "{len} elements need more metadata than was asked for, or it has been taken before");
-        // SAFETY: the slice has room for `len` elements, as asserted, and is aligned to a page, which is at least as much as `T`
-        // needs. Its bytes are zero since `new`, which is a value of `T` (`Zeroable`). The borrow is unique: `take` has left
-        // an empty slice in its place.
+        assert!(fits, "{len} elements need more metadata than requested, or the metadata was taken before");
+        // SAFETY: the slice must be in bounds, aligned, initialised and unique. The assertions above check the size, and the
+        // alignment, which is at most a page. `new` zeroed the bytes, and zero is a value of `T` (`Zeroable`). `take` has left an
+        // empty slice in place of the borrow.
         unsafe { core::slice::from_raw_parts_mut(metadata.as_mut_ptr().cast(), len) }
     }
 }
 
 impl Allocator {
-    /// Whether it is the kernel's own.
+    /// Whether it is the kernel's own allocator.
     pub fn is_kernels(&self) -> bool {
         matches!(self.backing, Backing::Kernel)
     }
 
-    /// How many pages of metadata it needs, for that many contexts.
+    /// The number of pages of metadata that it needs for a number of contexts.
     pub fn metadata_pages(&self, contexts: usize) -> usize {
         match self.backing {
             Backing::Kernel => 0,
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn metadata_is_zeroed_and_taken_once() {
-        let mut pages = [const { Page([0xa5; PAGE_BYTES]) }; 2];
+        let mut pages = [const { MetadataPage([0xa5; PAGE_BYTES]) }; 2];
         let memory = BorrowedMemory::new(&[], 4, &mut pages);
         let words: &mut [u64] = memory.take_metadata(2 * PAGE_BYTES / 8);
         assert!(words.iter().all(|word| *word == 0));
@@ -178,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn too_many_elements_are_refused() {
-        let mut pages = [Page::ZERO];
+    fn too_many_elements_panic() {
+        let mut pages = [MetadataPage::ZERO];
         for len in [PAGE_BYTES / 8 + 1, usize::MAX] {
             let memory = BorrowedMemory::new(&[], 4, &mut pages);
             let taken = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {

@@ -1,17 +1,18 @@
-//! Memory for the library allocator's own bookkeeping, which asks Rust's global allocator for tree nodes while it holds its
-//! lock. Nothing else in this kernel has a heap, and this is none for anything else: it must never call back into an
-//! allocator under test, and it lends what it was given to whoever asks while the stress runs.
+//! A heap for the metadata of `buddy_system_allocator`, which allocates tree nodes from Rust's global allocator while it holds
+//! its lock. The kernel has no other heap. The arena must not call an allocator under test. It has memory only while a stress
+//! runs.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
 
 use crate::sync::SpinLockIrq;
 
-/// Sizes are powers of two from 16 bytes to a page.
+/// The smallest size class has 16 bytes.
 const SMALLEST_SHIFT: u32 = 4;
+/// Size classes: powers of two from 16 bytes to a page.
 const CLASSES: usize = 9;
 
-/// Freed memory of each size, linked through its first word, and memory that was never asked for.
+/// For each class a list of free blocks, linked through their first words; and the memory that was never allocated.
 struct Pool {
     free: [usize; CLASSES],
     next: usize,
@@ -20,18 +21,18 @@ struct Pool {
 
 struct Arena(SpinLockIrq<Pool>);
 
-/// The arena as a global allocator: that of every program without a heap of its own (see [`program!`](crate::program!)).
+/// The arena as global allocator. [`program!`](crate::program!) installs it for programs without a heap of their own.
 pub struct ArenaHeap;
 
-// SAFETY: each call goes to `ARENA`, whose implementation satisfies the same contract.
+// SAFETY: must satisfy the contract of `GlobalAlloc`. Each call goes to `ARENA`, which does.
 unsafe impl GlobalAlloc for ArenaHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the layout has a size, guaranteed by the caller of `GlobalAlloc::alloc`.
+        // SAFETY: the layout must have a size greater than 0, guaranteed by the caller (see `GlobalAlloc::alloc`).
         unsafe { ARENA.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `alloc` returned the block for this layout, guaranteed by the caller of `GlobalAlloc::dealloc`.
+        // SAFETY: the block must come from `alloc` with this layout, guaranteed by the caller (see `GlobalAlloc::dealloc`).
         unsafe { ARENA.dealloc(block, layout) }
     }
 }
@@ -39,19 +40,20 @@ unsafe impl GlobalAlloc for ArenaHeap {
 static ARENA: Arena = Arena(SpinLockIrq::new(Pool { free: [0; CLASSES], next: 0, end: 0 }));
 crate::name_lock!(ARENA, |_, is_so| is_so(ARENA.0.owner()));
 
-/// Gives the arena that memory; all that was handed out from it before is void.
+/// Donates memory to the arena. All blocks allocated from it before become invalid.
 ///
 /// # Safety
-/// The memory is writable, aligned to a page and used for nothing else until [`withdraw`]; nothing from the arena is in use.
-pub unsafe fn lend(start: *mut u8, bytes: usize) {
+/// The memory must be writable, aligned to a page, and used for nothing else until [`revoke`]. No block of the arena may be in
+/// use.
+pub unsafe fn donate(start: *mut u8, bytes: usize) {
     *ARENA.0.lock() = Pool { free: [0; CLASSES], next: start.addr(), end: start.addr() + bytes };
 }
 
-/// Takes the memory away again.
+/// Revokes the arena's memory.
 ///
 /// # Safety
-/// Nothing from the arena is in use.
-pub unsafe fn withdraw() {
+/// No block of the arena may be in use.
+pub unsafe fn revoke() {
     *ARENA.0.lock() = Pool { free: [0; CLASSES], next: 0, end: 0 };
 }
 
@@ -61,15 +63,16 @@ fn class_of(layout: Layout) -> Option<usize> {
     (class < CLASSES).then_some(class)
 }
 
-// SAFETY: a block is handed out once until it comes back: it is cut from untouched memory, or taken off the list of its size.
-// Its address is a multiple of its size, since memory is cut at such multiples.
+// SAFETY: a block must be valid, aligned and allocated once until it is freed. `alloc` takes it off the list of its class, or
+// cuts it from memory that was never allocated, at a multiple of its size.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class_of(layout) else { return null_mut() };
         let mut pool = self.0.lock();
         let first = pool.free[class];
         if first != 0 {
-            // SAFETY: a block on the list is free, and its first word holds the next one's address.
+            // SAFETY: the read must be of a free block's first word. Only `dealloc` adds blocks to the list, and writes that
+            // word.
             pool.free[class] = unsafe { *(first as *const usize) };
             return first as *mut u8;
         }
@@ -87,7 +90,8 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some(class) = class_of(layout) else { return };
         let mut pool = self.0.lock();
-        // SAFETY: the block was handed out by `alloc` with this layout, is the caller's, and holds at least a word.
+        // SAFETY: the write must be to memory that the arena owns. The block came from `alloc` with this layout (guaranteed by
+        // the caller) and holds at least a word.
         unsafe { *block.cast::<usize>() = pool.free[class] };
         pool.free[class] = block.addr();
     }

@@ -1,4 +1,4 @@
-//! Why the verdict of a stress is fail.
+//! Errors of a stress.
 
 use core::fmt;
 
@@ -8,75 +8,79 @@ use super::replay::TraceError;
 use super::snapshot::Discrepancy;
 use super::workloads::Workload;
 
-/// Where something went wrong.
+/// The workload and the allocator of a failure.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct FailedRun {
     /// The workload.
     pub workload: &'static Workload,
     /// The allocator.
     pub allocator: &'static Allocator,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FailedRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { workload, allocator } = self;
+        let FailedRun { workload, allocator } = self;
         if allocator.is_kernels() { workload.fmt(f) } else { write!(f, "{workload} on {allocator}") }
     }
 }
 
-/// Why the verdict is fail.
+/// Why a stress failed.
 #[derive(Clone, Copy, Debug)]
 pub enum StressError {
-    /// There is no memory for the stress's own tables.
+    /// Too little memory for the stress's tables.
     OutOfMemory {
-        /// What they need in a row.
+        /// The size of the table, in bytes.
         bytes: usize,
     },
-    /// There is too little memory to lend some to another allocator.
+    /// Too little memory to donate some to an allocator.
     TooLittleToDonate,
-    /// More CPUs were asked for than are online.
+    /// Fewer CPUs are online than `stress.cpus` requests.
     TooFewCpus {
-        /// How many were asked for.
+        /// The requested number.
         asked: u32,
-        /// How many are online.
+        /// The number of online CPUs.
         online: u32,
     },
-    /// A CPU does not answer calls.
+    /// A CPU could not be called.
     #[cfg(target_os = "none")]
     Call(crate::smp::CallError),
-    /// Work was not run on all CPUs.
+    /// Work did not run on all CPUs.
     #[cfg(target_os = "none")]
     Work(crate::smp::WorkError),
-    /// `replay` without a trace to be replayed.
+    /// `replay` has no trace.
     NoTrace,
-    /// The trace is none.
+    /// The trace is malformed.
     Trace(TraceError),
-    /// There are fewer CPUs than in the trace.
+    /// The trace needs more CPUs.
     TraceForMore {
-        /// How many are in the trace.
+        /// The number of CPUs of the trace.
         traced: usize,
-        /// How many are to replay it.
+        /// The number of CPUs that would replay it.
         cpus: u32,
     },
-    /// Something is wrong after a workload.
+    /// A check failed during or after a workload.
     Discrepancy {
-        /// Where.
-        place: Place,
-        /// What.
+        /// The workload and the allocator.
+        run: FailedRun,
+        /// The failed check.
         discrepancy: Discrepancy,
     },
 }
 
 impl StressError {
-    /// Whether it is about an allocator that frames were lent to, and about nothing else: every CPU is where it should be,
-    /// and what was lent comes back whole.
+    /// Whether it concerns an allocator on donated frames only: all CPUs are where they should be, and the donated frames can be
+    /// freed.
     pub fn concerns_borrower_only(&self) -> bool {
-        let StressError::Discrepancy { place, discrepancy } = self else { return false };
+        let StressError::Discrepancy { run, discrepancy } = self else { return false };
         let is_about_cpus = matches!(
             discrepancy,
-            Discrepancy::Failure(Failure::Stayed { .. } | Failure::Stuck { .. } | Failure::Gone { .. })
+            Discrepancy::Failure(
+                Failure::DidNotGoOffline { .. }
+                    | Failure::StuckGoingOffline { .. }
+                    | Failure::DidNotComeOnline { .. }
+            )
         );
-        !place.allocator.is_kernels() && !is_about_cpus
+        !run.allocator.is_kernels() && !is_about_cpus
     }
 }
 
@@ -84,26 +88,24 @@ impl fmt::Display for StressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StressError::OutOfMemory { bytes } => {
-                write!(f, "no memory for the stress's own tables: {bytes} bytes in a row")
+                write!(f, "out of memory for the stress's tables: {bytes} contiguous bytes")
             }
             StressError::TooLittleToDonate => {
-                f.write_str("too little memory to lend some to another allocator")
+                f.write_str("too little memory to donate some to another allocator")
             }
             StressError::TooFewCpus { asked, online } => {
-                write!(f, "stress.cpus asks for {asked} CPUs, and {online} are online")
+                write!(f, "stress.cpus requests {asked} CPUs, {online} are online")
             }
             #[cfg(target_os = "none")]
             StressError::Call(error) => error.fmt(f),
             #[cfg(target_os = "none")]
             StressError::Work(error) => error.fmt(f),
-            StressError::NoTrace => {
-                f.write_str("replay needs a trace, which is the first module that is loaded")
-            }
-            StressError::Trace(error) => write!(f, "the trace: {error}"),
+            StressError::NoTrace => f.write_str("replay needs a trace, which must be the first boot module"),
+            StressError::Trace(error) => write!(f, "invalid trace: {error}"),
             StressError::TraceForMore { traced, cpus } => {
-                write!(f, "the trace is for {traced} CPUs, and is to be replayed by {cpus}")
+                write!(f, "the trace is for {traced} CPUs, {cpus} would replay it")
             }
-            StressError::Discrepancy { place, discrepancy } => write!(f, "{place}: {discrepancy}"),
+            StressError::Discrepancy { run, discrepancy } => write!(f, "{run}: {discrepancy}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong while a workload runs.
+//! Failures during a workload.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -9,57 +9,57 @@ use super::owners::OwnershipViolation;
 use super::source::uninterrupted;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
-/// What went wrong in a workload: the first thing in full, the rest as a count.
+/// The failures of a workload: the first in full, the others as a count.
 pub struct FailureLog {
-    doubled: AtomicU64,
+    ownership_violations: AtomicU64,
     first: Mutex<Option<Failure>>,
 }
 
-/// One thing that went wrong.
+/// A failed check of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A frame is not whose it should be.
+    /// A frame has another owner than expected.
     OwnershipViolation(OwnershipViolation),
-    /// Frames that nobody held could not be obtained.
+    /// Free frames could not be allocated.
     Stranded {
-        /// How many were taken.
+        /// How many were allocated.
         taken: u64,
-        /// How many there were.
+        /// How many were free.
         free: u64,
     },
-    /// A run does not start where its order allows.
+    /// A run is not aligned to its order.
     Misaligned {
         /// Its first frame.
         frame: FrameNumber,
         /// Its order.
         order: Order,
     },
-    /// A run was handed out although no two free frames were neighbours.
+    /// A run was allocated although no two contiguous frames were free.
     FromNowhere {
         /// Its first frame.
         frame: FrameNumber,
         /// Its order.
         order: Order,
     },
-    /// The allocator would not take a frame back.
-    Refused(FreeError),
-    /// A CPU did not go offline when it was asked.
-    Stayed {
+    /// The allocator rejected a free.
+    Rejected(FreeError),
+    /// A CPU did not acknowledge an offline request.
+    DidNotGoOffline {
         /// Its number.
         cpu: u32,
     },
-    /// A CPU is stuck going offline, or could not be asked.
-    Stuck {
+    /// A CPU is stuck going offline.
+    StuckGoingOffline {
         /// Its number.
         cpu: u32,
-        /// The step of its departure that it was last seen at.
+        /// The last state that it reached.
         stage: &'static str,
     },
-    /// A CPU did not come back.
-    Gone {
+    /// A CPU did not come online.
+    DidNotComeOnline {
         /// Its number.
         cpu: u32,
-        /// The stage of its start that it was last seen at.
+        /// The last stage that it reached.
         stage: &'static str,
     },
 }
@@ -67,44 +67,46 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::OwnershipViolation(doubled) => doubled.fmt(f),
+            Failure::OwnershipViolation(violation) => violation.fmt(f),
             Failure::Stranded { taken, free } => {
-                write!(f, "all CPUs together obtained {taken} frames of {free} that were free")
+                write!(f, "all CPUs together allocated {taken} of {free} free frames")
             }
-            Failure::Misaligned { frame, order } => write!(f, "{frame} was handed out at {order}"),
+            Failure::Misaligned { frame, order } => write!(f, "{frame} was allocated at {order}"),
             Failure::FromNowhere { frame, order } => {
-                write!(f, "{frame} was handed out at {order} while every second frame was in use")
+                write!(f, "{frame} was allocated at {order} while every second frame was in use")
             }
-            Failure::Refused(error) => write!(f, "the allocator refused a frame: {error}"),
-            Failure::Stayed { cpu } => write!(f, "cpu {cpu} did not go offline"),
-            Failure::Stuck { cpu, stage } => {
+            Failure::Rejected(error) => write!(f, "the allocator rejected a free: {error}"),
+            Failure::DidNotGoOffline { cpu } => write!(f, "cpu {cpu} did not go offline"),
+            Failure::StuckGoingOffline { cpu, stage } => {
                 write!(f, "cpu {cpu} is stuck going offline, last seen {stage}")
             }
-            Failure::Gone { cpu, stage } => write!(f, "cpu {cpu} did not come back, last seen {stage}"),
+            Failure::DidNotComeOnline { cpu, stage } => {
+                write!(f, "cpu {cpu} did not come back, last seen {stage}")
+            }
         }
     }
 }
 
 impl FailureLog {
-    /// None so far.
+    /// An empty log.
     pub const fn new() -> FailureLog {
-        FailureLog { doubled: AtomicU64::new(0), first: Mutex::new(None) }
+        FailureLog { ownership_violations: AtomicU64::new(0), first: Mutex::new(None) }
     }
 
-    /// How many frames were handed out twice or returned by a stranger.
-    pub fn doubled(&self) -> u64 {
-        self.doubled.load(Ordering::Relaxed)
+    /// The number of frames that were allocated twice, or freed by a CPU that did not own them.
+    pub fn ownership_violations(&self) -> u64 {
+        self.ownership_violations.load(Ordering::Relaxed)
     }
 
-    /// The first thing that went wrong.
+    /// The first failure.
     pub fn first(&self) -> Option<Failure> {
         uninterrupted(|| *self.first.lock())
     }
 
-    /// Notes one thing more; whether it is the first.
+    /// Adds a failure, and returns whether it is the first.
     pub fn note(&self, failure: Failure) -> bool {
         if let Failure::OwnershipViolation(_) = failure {
-            self.doubled.fetch_add(1, Ordering::Relaxed);
+            self.ownership_violations.fetch_add(1, Ordering::Relaxed);
         }
         uninterrupted(|| {
             let mut first = self.first.lock();

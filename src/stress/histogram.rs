@@ -1,17 +1,17 @@
-//! How long things took, in buckets whose width grows with the value.
+//! Histograms of latencies, with buckets whose width grows with the value.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::wire::{Bucket, Cycles};
 
-/// Each power of two is split into so many buckets, so a quantile is right to one part in eight.
+/// Each power of two has 2^3 buckets, so a quantile is correct to one part in eight.
 const SPLIT_BITS: u32 = 3;
 const SPLIT: u64 = 1 << SPLIT_BITS;
 
 /// Values below [`SPLIT`] have buckets of their own; each of the powers of two from there to 2^63 has eight.
 const BUCKETS: usize = (64 - SPLIT_BITS as usize + 1) * SPLIT as usize;
 
-/// Samples of one CPU. It alone adds; others may look.
+/// The samples of one CPU. Only that CPU records; others may read.
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     max: AtomicU64,
@@ -26,7 +26,7 @@ fn bucket_of(value: u64) -> usize {
     ((exponent - SPLIT_BITS + 1) as u64 * SPLIT + within) as usize
 }
 
-/// The greatest value that falls into a bucket.
+/// The largest value of a bucket.
 fn top_of(bucket: usize) -> u64 {
     let (power, within) = (bucket as u64 / SPLIT, bucket as u64 % SPLIT);
     if power == 0 {
@@ -37,12 +37,12 @@ fn top_of(bucket: usize) -> u64 {
 }
 
 impl Histogram {
-    /// No samples.
+    /// A histogram without samples.
     pub const fn new() -> Histogram {
         Histogram { buckets: [const { AtomicU64::new(0) }; BUCKETS], max: AtomicU64::new(0) }
     }
 
-    /// Adds a sample. Only the CPU that the histogram belongs to calls this.
+    /// Adds a sample. Only the CPU that owns the histogram may call this.
     pub fn record(&self, value: u64) {
         let bucket = &self.buckets[bucket_of(value)];
         bucket.store(bucket.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl Histogram {
         }
     }
 
-    /// Forgets all samples.
+    /// Removes all samples.
     pub fn clear(&self) {
         self.buckets.iter().chain([&self.max]).for_each(|word| word.store(0, Ordering::Relaxed));
     }
@@ -63,17 +63,17 @@ impl Default for Histogram {
     }
 }
 
-/// How many samples all of them have in a bucket.
+/// The number of samples of all histograms in a bucket.
 fn count_in(histograms: &[Histogram], bucket: usize) -> u64 {
     histograms.iter().map(|one| one.buckets[bucket].load(Ordering::Relaxed)).sum()
 }
 
-/// The buckets of several histograms together, in ascending order, without the empty ones.
+/// The non-empty buckets of several histograms together, in ascending order.
 pub fn buckets(histograms: &[Histogram]) -> impl Iterator<Item = Bucket> {
     (0..BUCKETS).map(|bucket| (top_of(bucket), count_in(histograms, bucket))).filter(|(_, count)| *count > 0)
 }
 
-/// What several histograms say together. A quantile is the top of its bucket, but never above the greatest sample.
+/// Summarises several histograms. A quantile is the largest value of its bucket, but at most the largest sample.
 pub fn summarise(histograms: &[Histogram]) -> Cycles {
     let samples: u64 = buckets(histograms).map(|(_, count)| count).sum();
     let max = histograms.iter().map(|one| one.max.load(Ordering::Relaxed)).max().unwrap_or(0);
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_falls_into_the_first_bucket_that_reaches_it() {
+    fn every_value_is_in_the_first_bucket_that_reaches_it() {
         for value in (0..5000).chain((12..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
             let bucket = bucket_of(value);
             assert!(value <= top_of(bucket), "{value}");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_right_to_an_eighth() {
+    fn quantiles_are_correct_to_an_eighth() {
         let halves = [Histogram::new(), Histogram::new()];
         for value in 1..=10_000 {
             halves[value as usize % 2].record(value);

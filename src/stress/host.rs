@@ -1,5 +1,4 @@
-//! The stress on the host: the same workloads and checks, with threads in the place of CPUs and memory of the host's in the
-//! place of RAM.
+//! The stress on the host: the same workloads and checks, with threads instead of CPUs and memory of the host instead of RAM.
 
 extern crate std;
 
@@ -12,12 +11,12 @@ use std::vec::Vec;
 
 use crossbeam_utils::CachePadded;
 
-use super::allocators::{Allocator, Backing, BorrowedMemory, Page};
+use super::allocators::{Allocator, Backing, BorrowedMemory, MetadataPage};
 use super::failure::{Failure, FailureLog};
 use super::histogram::{Histogram, buckets, summarise};
 use super::owners::Owners;
 use super::replay::AllocTrace;
-use super::ring::Ring;
+use super::ring::FrameRing;
 use super::snapshot::{AllocatorSnapshot, Discrepancy};
 use super::source::{AllocContext, FrameSource, Hosted};
 use super::workloads::{self, Platform, Setup, Shared, Workload};
@@ -27,44 +26,44 @@ use crate::wire::{Bucket, Stress};
 use activity::Watched;
 pub use activity::{Activity, Call, ThreadActivity};
 
-/// When a workload ends. Each thread then finishes its round.
+/// When a workload ends. Each thread then completes its round.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
     /// After this time.
     Time(Duration),
-    /// When all threads together have done this many operations.
+    /// When all threads together have completed this many operations.
     Operations(u64),
 }
 
-/// What is to be run.
+/// One run of a workload on the host.
 #[derive(Clone, Copy, Debug)]
 pub struct HostRun<'a> {
     /// The allocator.
     pub allocator: &'static Allocator,
     /// The workload.
     pub workload: &'static Workload,
-    /// How many threads.
+    /// The number of threads.
     pub threads: usize,
-    /// How much memory, in blocks of 2 MiB.
+    /// The size of memory, in blocks of 2 MiB.
     pub blocks: usize,
-    /// For how long.
+    /// When it ends.
     pub bound: Bound,
-    /// Where the randomness starts.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// What `replay` replays.
+    /// The trace that `replay` replays.
     pub trace: Option<&'a AllocTrace<'a>>,
 }
 
-/// What came of it.
+/// The result of a [`HostRun`].
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The figures, as the kernel would report them; in nanoseconds where it has cycles.
+    /// The figures, as in the kernel's report, with latencies in nanoseconds instead of cycles.
     pub figures: Stress<&'static str>,
-    /// The latencies, in nanoseconds, without empty buckets.
+    /// The non-empty buckets of the latencies, in nanoseconds.
     pub buckets: Vec<Bucket>,
-    /// Each thread's operations.
+    /// The operations of each thread.
     pub operations: Vec<u64>,
-    /// The verdict.
+    /// The result of the checks.
     pub verdict: Result<(), Discrepancy>,
 }
 
@@ -73,20 +72,21 @@ struct Threads {
     bound: Bound,
     began: Instant,
     operations: Vec<CachePadded<AtomicU64>>,
-    /// For each thread one of [`HERE`], [`ASKED`], [`AWAY`] and [`CALLED`].
-    departures: Vec<AtomicU32>,
+    /// The state of each thread: [`ONLINE`], [`OFFLINE_PENDING`], [`OFFLINE`] or [`ONLINE_PENDING`].
+    states: Vec<AtomicU32>,
 }
 
-const HERE: u32 = 0;
-const ASKED: u32 = 1;
-const AWAY: u32 = 2;
-const CALLED: u32 = 3;
+const ONLINE: u32 = 0;
+const OFFLINE_PENDING: u32 = 1;
+const OFFLINE: u32 = 2;
+const ONLINE_PENDING: u32 = 3;
 
 impl Threads {
+    /// Sets the state of a thread, and waits until another thread has set it to `until`.
     fn change_and_wait(&self, id: u32, to: u32, until: u32) {
-        let departure = &self.departures[id as usize];
-        departure.store(to, Ordering::Release);
-        while departure.load(Ordering::Acquire) != until {
+        let state = &self.states[id as usize];
+        state.store(to, Ordering::Release);
+        while state.load(Ordering::Acquire) != until {
             std::thread::yield_now();
         }
     }
@@ -122,22 +122,22 @@ impl Platform for Threads {
     }
 
     fn offline_cpu(&self, id: u32) -> Result<(), Failure> {
-        self.change_and_wait(id, ASKED, AWAY);
+        self.change_and_wait(id, OFFLINE_PENDING, OFFLINE);
         Ok(())
     }
 
     fn online_cpu(&self, id: u32) -> Result<(), Failure> {
-        self.change_and_wait(id, CALLED, HERE);
+        self.change_and_wait(id, ONLINE_PENDING, ONLINE);
         Ok(())
     }
 
     fn is_offline_requested(&self, id: u32) -> bool {
-        self.departures[id as usize].load(Ordering::Acquire) == ASKED
+        self.states[id as usize].load(Ordering::Acquire) == OFFLINE_PENDING
     }
 
     fn go_offline(&self, id: u32) {
-        self.change_and_wait(id, AWAY, CALLED);
-        self.departures[id as usize].store(HERE, Ordering::Release);
+        self.change_and_wait(id, OFFLINE, ONLINE_PENDING);
+        self.states[id as usize].store(ONLINE, Ordering::Release);
     }
 
     fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
@@ -150,22 +150,22 @@ impl Platform for Threads {
 }
 
 impl HostRun<'_> {
-    /// Runs it, on memory of its own.
+    /// Runs the workload on memory of its own.
     pub fn run(&self) -> Outcome {
         self.run_watched(None)
     }
 
-    /// The same, while another thread reads what the threads do. It has to be made for as many threads.
+    /// As [`run`](Self::run), while another thread reads `activity`, which must be made for as many threads.
     pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
         let world = World::new(self.blocks);
-        // Those of the threads, and of what interrupts them.
+        // One for each thread, and one for its handler.
         let contexts = 2 * self.threads;
         let Backing::Borrowed(borrower) = self.allocator.backing else {
             return self.run_noted(&world, &Hosted::new(&world, contexts), activity);
         };
         let frames = [world.first..world.first + world.len];
         let pages = self.allocator.metadata_pages(contexts);
-        let mut metadata: Vec<_> = (0..pages).map(|_| Page::ZERO).collect();
+        let mut metadata: Vec<_> = (0..pages).map(|_| MetadataPage::ZERO).collect();
         let memory = BorrowedMemory::new(&frames, contexts, &mut metadata);
         let mut outcome = None;
         (borrower.run)(&memory, &mut |source| outcome = Some(self.run_noted(&world, source, activity)));
@@ -179,17 +179,17 @@ impl HostRun<'_> {
         }
     }
 
-    /// As [`run_on`](Self::run_on), while another thread reads what the threads do.
+    /// As [`run_on`](Self::run_on), while another thread reads `activity`.
     pub fn run_on_watched(&self, end: usize, source: &dyn FrameSource, activity: &Activity) -> Outcome {
         self.run_on(end, &Watched { source, activity })
     }
 
-    /// The same on any allocator, whatever [`allocator`](Self::allocator) says: all of its frames lie below `end`, and it has
-    /// twice as many contexts as there are threads.
+    /// Runs the workload on `source` instead of [`allocator`](Self::allocator). All of its frames must lie below `end`, and it
+    /// must have twice as many contexts as there are threads.
     pub fn run_on(&self, end: usize, source: &dyn FrameSource) -> Outcome {
         let owners: Vec<_> = (0..end).map(|_| AtomicU64::new(0)).collect();
         let histograms: Vec<_> = (0..2 * self.threads).map(|_| Histogram::new()).collect();
-        let rings: Vec<_> = (0..self.threads).map(|_| Ring::new()).collect();
+        let rings: Vec<_> = (0..self.threads).map(|_| FrameRing::new()).collect();
         let ids: Vec<_> = (0..self.threads as u32).collect();
         let failures = FailureLog::new();
         let before = AllocatorSnapshot::of(source);
@@ -211,18 +211,19 @@ impl HostRun<'_> {
             bound: self.bound,
             began,
             operations: (0..self.threads).map(|_| CachePadded::default()).collect(),
-            departures: (0..self.threads).map(|_| AtomicU32::new(HERE)).collect(),
+            states: (0..self.threads).map(|_| AtomicU32::new(ONLINE)).collect(),
         };
         std::thread::scope(|scope| {
             for number in 0..self.threads {
                 let (threads, shared) = (&threads, &shared);
-                // SAFETY: each thread has the context of its own number and the handler's, and no others are made meanwhile.
+                // SAFETY: a context must be unique. Each thread has that of its number and that of its handler, and no others
+                // exist.
                 scope.spawn(move || workloads::run(threads, shared, unsafe { AllocContext::new(number) }));
             }
         });
         let elapsed = began.elapsed();
         for number in 0..2 * self.threads {
-            // SAFETY: the threads have ended.
+            // SAFETY: a context must be unique. The threads, which had the contexts, have ended.
             source.drain(&mut unsafe { AllocContext::new(number) });
         }
         let after = AllocatorSnapshot::of(source);
@@ -237,7 +238,7 @@ impl HostRun<'_> {
                 operations: operations.iter().sum(),
                 elapsed_us: elapsed.as_micros() as u64,
                 lost,
-                double_allocated: failures.doubled().max(gained),
+                double_allocated: failures.ownership_violations().max(gained),
                 cycles: summarise(&histograms),
             },
             buckets: buckets(&histograms).collect(),

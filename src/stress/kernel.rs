@@ -1,4 +1,4 @@
-//! What the workloads need of the kernel.
+//! The kernel as a [`Platform`] of the workloads.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -15,20 +15,20 @@ use crate::smp::hotplug::{self, OfflineError, OnlineError};
 use crate::sync::Deadline;
 use crate::time::timer::{self, Expiry};
 
-/// How often a CPU is interrupted that is to be: 10,000 times a second.
+/// The period of the interrupts of [`Platform::with_interrupts`].
 const INTERRUPT_PERIOD: Duration = Duration::from_micros(100);
 
-/// The kernel, for one workload.
-pub struct Kernel<'a> {
-    /// When to end.
+/// The kernel during one workload.
+pub struct Kernel {
+    /// The end of the workload.
     pub end: Deadline,
-    /// Where all CPUs at work meet.
-    pub barrier: Barrier<'a>,
-    /// Whether a CPU was left out that may still have to do with the work.
+    /// The barrier of its CPUs.
+    pub barrier: Barrier,
+    /// Whether a CPU was excluded from the barrier while it may still use the workload's memory.
     pub is_cpu_stuck: AtomicBool,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     fn exclude_cpu(&self, error: &dyn core::fmt::Display) {
         log::error!("{error}");
         self.is_cpu_stuck.store(true, Ordering::Release);
@@ -36,7 +36,7 @@ impl Kernel<'_> {
     }
 }
 
-impl Platform for Kernel<'_> {
+impl Platform for Kernel {
     #[inline(always)]
     fn cycles(&self) -> u64 {
         read_tsc()
@@ -63,12 +63,12 @@ impl Platform for Kernel<'_> {
             Ok(()) => Ok(()),
             Err(error @ OfflineError::OfflineInProgress { stage, .. }) => {
                 self.exclude_cpu(&error);
-                Err(Failure::Stuck { cpu: id, stage: stage.name() })
+                Err(Failure::StuckGoingOffline { cpu: id, stage: stage.name() })
             }
-            // As online as before.
+            // The CPU is still online.
             Err(error) => {
                 log::error!("{error}");
-                Err(Failure::Stayed { cpu: id })
+                Err(Failure::DidNotGoOffline { cpu: id })
             }
         }
     }
@@ -80,9 +80,9 @@ impl Platform for Kernel<'_> {
                 OnlineError::NoProgress { stage, .. } | OnlineError::OnlineInProgress { stage, .. } => {
                     stage.name()
                 }
-                _ => "away",
+                _ => "offline",
             };
-            Failure::Gone { cpu: id, stage }
+            Failure::DidNotComeOnline { cpu: id, stage }
         })
     }
 
@@ -96,8 +96,8 @@ impl Platform for Kernel<'_> {
 
     fn with_interrupts(&self, mut handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
         let data = (&raw mut handler).expose_provenance();
-        let timer = timer::every(INTERRUPT_PERIOD, strike, data);
-        let timer = timer.expect("a CPU at work has few timers, and the first need no memory");
+        let timer = timer::every(INTERRUPT_PERIOD, call_handler, data);
+        let timer = timer.expect("the first timers of a CPU need no memory");
         work(&mut || {});
         timer::cancel(timer);
     }
@@ -108,10 +108,10 @@ impl Platform for Kernel<'_> {
 }
 
 /// The timer's callback: calls the handler.
-fn strike(expiry: &Expiry) {
+fn call_handler(expiry: &Expiry) {
     let handler = core::ptr::with_exposed_provenance_mut::<&mut dyn FnMut()>(expiry.data);
-    // SAFETY: `interrupted` has the handler, and does not touch it until it has cancelled the timer, on this CPU: it does not
-    // go offline meanwhile, so the timer is served here and nowhere else.
+    // SAFETY: the handler must live, and not be accessed otherwise. `with_interrupts` owns it, and does not access it until it
+    // has cancelled the timer. The timer expires on the same CPU, which does not go offline meanwhile.
     let handler = unsafe { &mut *handler };
     handler();
 }

@@ -1,7 +1,7 @@
-//! Layer 10: all CPUs draw frames from one allocator, and every hand-out and return is checked while they race.
+//! Layer 10: the stress. All CPUs allocate frames from one allocator, and every allocation and free is checked.
 //!
-//! `run` puts the workloads through one after the other. Each frame has an owner word ([`owners`]); before and after
-//! each workload all magazines are drained and the books compared.
+//! `run` runs the workloads one after the other. Each frame has an owner word ([`owners`]). Before and after each workload all
+//! magazines are drained, and snapshots of the allocator's state are compared.
 
 pub mod allocators;
 pub(crate) mod failure;
@@ -21,7 +21,7 @@ pub mod workloads;
 #[cfg(target_os = "none")]
 mod arena;
 #[cfg(target_os = "none")]
-mod barrier;
+pub(crate) mod barrier;
 #[cfg(target_os = "none")]
 mod donated;
 #[cfg(target_os = "none")]

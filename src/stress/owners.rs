@@ -1,33 +1,33 @@
-//! Who has which frame, on the word of those who have them.
+//! The owner of each frame, as the workloads record it.
 //!
-//! One word for each frame, swapped at each hand-out and return. A frame that is handed out while somebody has it, or
-//! returned by somebody who has not, shows at once in the value that the swap brings back.
+//! Each frame has a word, which is swapped at each allocation and each free. If a frame is allocated while it has an owner, or
+//! freed by a CPU that does not own it, the old value of the swap shows that at once.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::MAX_CPUS;
 
-/// A frame's number.
-pub type Frame = usize;
+/// The number of a frame.
+pub type FrameIndex = usize;
 
-/// An owner's number: that of a CPU, or of a CPU's interrupt handler.
+/// The number of an owner: a CPU, or a CPU's interrupt handler.
 pub type OwnerId = u32;
 
-/// What is added to a CPU's number for that of its handler: more than any CPU's.
+/// The difference between the numbers of a CPU's handler and of the CPU: more than any CPU's number.
 const HANDLER: OwnerId = 1 << 20;
 
 const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < 1 << (u64::BITS - NEXT_BITS));
 
-/// Who owns what the timer interrupt handler of that CPU holds.
+/// The owner of frames that the timer interrupt handler of a CPU holds.
 pub const fn handler_of(cpu: OwnerId) -> OwnerId {
     HANDLER + cpu
 }
 
-/// An owner in words.
-struct Named(OwnerId);
+/// Displays an owner.
+struct OwnerName(OwnerId);
 
-impl fmt::Display for Named {
+impl fmt::Display for OwnerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.checked_sub(HANDLER) {
             Some(cpu) => write!(f, "the handler of cpu {cpu}"),
@@ -36,36 +36,36 @@ impl fmt::Display for Named {
     }
 }
 
-/// The owner words of frames 0 up to the slice's length; 0 means nobody's.
+/// The owner words of frames from 0 to the slice's length. 0: the frame has no owner.
 #[derive(Clone, Copy)]
 pub struct Owners<'a>(&'a [AtomicU64]);
 
-/// A frame that is not whose it should be.
+/// A frame has another owner than expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnershipViolation {
-    /// It was handed out while somebody had it.
+    /// It was allocated while it had an owner.
     AllocatedTwice {
         /// The frame.
-        frame: Frame,
-        /// Who had it.
+        frame: FrameIndex,
+        /// The owner.
         holder: OwnerId,
-        /// Who acquired it as well.
+        /// The CPU that allocated it as well.
         receiver: OwnerId,
     },
-    /// It was freed by somebody who did not have it.
+    /// It was freed by a CPU that did not own it.
     FreedByNonOwner {
         /// The frame.
-        frame: Frame,
-        /// Who had it, if anybody.
+        frame: FrameIndex,
+        /// Its owner, if it has one.
         holder: Option<OwnerId>,
-        /// Who returned it.
+        /// The CPU that freed it.
         returner: OwnerId,
     },
-    /// It is none of the frames that there are.
+    /// The machine has no such frame.
     NoSuchFrame {
         /// The frame.
-        frame: Frame,
-        /// Who acquired it.
+        frame: FrameIndex,
+        /// The CPU that allocated it.
         receiver: OwnerId,
     },
 }
@@ -74,28 +74,29 @@ impl fmt::Display for OwnershipViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             OwnershipViolation::AllocatedTwice { frame, holder, receiver } => {
-                let (receiver, holder) = (Named(receiver), Named(holder));
+                let (receiver, holder) = (OwnerName(receiver), OwnerName(holder));
                 write!(f, "frame {frame:#x} was allocated to {receiver} while {holder} had it")
             }
             OwnershipViolation::FreedByNonOwner { frame, holder: Some(holder), returner } => {
-                let (returner, holder) = (Named(returner), Named(holder));
+                let (returner, holder) = (OwnerName(returner), OwnerName(holder));
                 write!(f, "frame {frame:#x} was freed by {returner} while {holder} had it")
             }
             OwnershipViolation::FreedByNonOwner { frame, holder: None, returner } => {
-                write!(f, "frame {frame:#x} was freed by {} while no CPU had it", Named(returner))
+                write!(f, "frame {frame:#x} was freed by {} while no CPU had it", OwnerName(returner))
             }
             OwnershipViolation::NoSuchFrame { frame, receiver } => {
-                write!(f, "frame {frame:#x}, which {} got, does not exist", Named(receiver))
+                write!(f, "frame {frame:#x}, allocated by {}, does not exist", OwnerName(receiver))
             }
         }
     }
 }
 
-/// A word holds its owner's number plus one above this, and below it a frame's number plus one: the next of a list.
+/// The low bits of a word hold the number of the next frame of a list, plus one. The bits above hold the owner's number, plus
+/// one.
 const NEXT_BITS: u32 = 40;
 const NEXT_MASK: u64 = (1 << NEXT_BITS) - 1;
 
-fn word(owner: OwnerId, next: Option<Frame>) -> u64 {
+fn word(owner: OwnerId, next: Option<FrameIndex>) -> u64 {
     (u64::from(owner) + 1) << NEXT_BITS | next.map_or(0, |frame| frame as u64 + 1)
 }
 
@@ -104,24 +105,29 @@ fn owner_of(word: u64) -> Option<OwnerId> {
 }
 
 impl<'a> Owners<'a> {
-    /// Owner words in that memory, all of which are 0.
+    /// Owner words in this memory, which must be 0.
     pub fn new(words: &'a [AtomicU64]) -> Owners<'a> {
         Owners(words)
     }
 
-    /// `receiver` has allocated the frame. On an error it does not own it and must not return it to the allocator either:
-    /// whoever had it before still has it.
-    pub fn acquire(&self, frame: Frame, receiver: OwnerId) -> Result<(), OwnershipViolation> {
+    /// Records that `receiver` has allocated the frame.
+    ///
+    /// # Errors
+    /// The frame has an owner, which is unchanged. `receiver` must not free the frame.
+    pub fn acquire(&self, frame: FrameIndex, receiver: OwnerId) -> Result<(), OwnershipViolation> {
         self.acquire_linked(frame, receiver, None)
     }
 
-    /// As [`acquire`](Owners::acquire); the frame becomes the head of a list whose rest begins with `next`. Somebody
-    /// who takes more frames than fit into any table of its own keeps them that way.
+    /// As [`acquire`](Owners::acquire); the frame becomes the head of a list whose next frame is `next`. A workload links more
+    /// frames than fit into a table this way.
+    ///
+    /// # Errors
+    /// As for [`acquire`](Owners::acquire).
     pub fn acquire_linked(
         &self,
-        frame: Frame,
+        frame: FrameIndex,
         receiver: OwnerId,
-        next: Option<Frame>,
+        next: Option<FrameIndex>,
     ) -> Result<(), OwnershipViolation> {
         let slot = self.0.get(frame).ok_or(OwnershipViolation::NoSuchFrame { frame, receiver })?;
         let old = slot.swap(word(receiver, next), Ordering::AcqRel);
@@ -134,16 +140,23 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// `holder` is about to return the frame. Gives the next of its list.
-    pub fn give_back(&self, frame: Frame, holder: OwnerId) -> Result<Option<Frame>, OwnershipViolation> {
-        let stranger =
+    /// Records that `holder` is about to free the frame. Returns the next frame of its list.
+    ///
+    /// # Errors
+    /// `holder` does not own the frame. The frame has no owner afterwards.
+    pub fn release(
+        &self,
+        frame: FrameIndex,
+        holder: OwnerId,
+    ) -> Result<Option<FrameIndex>, OwnershipViolation> {
+        let violation =
             |word| OwnershipViolation::FreedByNonOwner { frame, holder: owner_of(word), returner: holder };
-        let slot = self.0.get(frame).ok_or(stranger(0))?;
+        let slot = self.0.get(frame).ok_or(violation(0))?;
         let old = slot.swap(0, Ordering::AcqRel);
         if owner_of(old) == Some(holder) {
-            Ok((old & NEXT_MASK).checked_sub(1).map(|frame| frame as Frame))
+            Ok((old & NEXT_MASK).checked_sub(1).map(|frame| frame as FrameIndex))
         } else {
-            Err(stranger(old))
+            Err(violation(old))
         }
     }
 }
@@ -157,17 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_goes_out_and_comes_back() {
+    fn a_frame_is_acquired_and_released() {
         let words = words(4);
         let owners = Owners::new(&words);
         for owner in [0, 7, 4095] {
             assert_eq!(owners.acquire(3, owner), Ok(()));
-            assert_eq!(owners.give_back(3, owner), Ok(None));
+            assert_eq!(owners.release(3, owner), Ok(None));
         }
     }
 
     #[test]
-    fn a_second_hand_out_names_both_owners_and_changes_nothing() {
+    fn a_second_allocation_names_both_owners_and_changes_nothing() {
         let words = words(4);
         let owners = Owners::new(&words);
         assert_eq!(owners.acquire(0, 1), Ok(()));
@@ -175,17 +188,17 @@ mod tests {
             owners.acquire(0, 2),
             Err(OwnershipViolation::AllocatedTwice { frame: 0, holder: 1, receiver: 2 })
         );
-        assert_eq!(owners.give_back(0, 1), Ok(None));
+        assert_eq!(owners.release(0, 1), Ok(None));
     }
 
     #[test]
-    fn a_stranger_cannot_return_a_frame() {
+    fn a_frame_is_released_by_its_owner_only() {
         let words = words(4);
         let owners = Owners::new(&words);
-        let stranger = |holder| Err(OwnershipViolation::FreedByNonOwner { frame: 2, holder, returner: 5 });
-        assert_eq!(owners.give_back(2, 5), stranger(None));
+        let violation = |holder| Err(OwnershipViolation::FreedByNonOwner { frame: 2, holder, returner: 5 });
+        assert_eq!(owners.release(2, 5), violation(None));
         assert_eq!(owners.acquire(2, 0), Ok(()));
-        assert_eq!(owners.give_back(2, 5), stranger(Some(0)));
+        assert_eq!(owners.release(2, 5), violation(Some(0)));
     }
 
     #[test]
@@ -193,7 +206,7 @@ mod tests {
         let words = words(4);
         let owners = Owners::new(&words);
         assert_eq!(owners.acquire(1, handler_of(MAX_CPUS - 1)), Ok(()));
-        let error = owners.give_back(1, MAX_CPUS - 1).unwrap_err();
+        let error = owners.release(1, MAX_CPUS - 1).unwrap_err();
         assert_eq!(error.to_string(), "frame 0x1 was freed by cpu 4095 while the handler of cpu 4095 had it");
     }
 
@@ -202,7 +215,7 @@ mod tests {
         let words = words(4);
         let owners = Owners::new(&words);
         assert_eq!(owners.acquire(4, 1), Err(OwnershipViolation::NoSuchFrame { frame: 4, receiver: 1 }));
-        assert!(owners.give_back(4, 1).is_err());
+        assert!(owners.release(4, 1).is_err());
     }
 
     #[test]
@@ -217,7 +230,7 @@ mod tests {
         let mut walked = Vec::new();
         while let Some(frame) = head {
             walked.push(frame);
-            head = owners.give_back(frame, 3).unwrap();
+            head = owners.release(frame, 3).unwrap();
         }
         assert!(walked.into_iter().eq((0..100).rev()));
     }

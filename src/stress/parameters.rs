@@ -8,7 +8,7 @@ use super::workloads::{self, Workload, defaults};
 use crate::boot::command_line::{NameList, ParameterValue, ValueError, parse_u64};
 use crate::parameters;
 
-/// How many numbers of CPUs `stress.cpus=` takes.
+/// The most CPU counts of `stress.cpus=`.
 pub const MAX_CPU_COUNTS: usize = 8;
 
 /// Some of the workloads.
@@ -20,15 +20,15 @@ pub type AllocatorList = NameList<&'static Allocator, { allocators::COUNT }>;
 parameters! {
     /// The parameters of the stress.
     pub struct StressParameters {
-        /// The time for all workloads together. Without it the kernel chooses.
+        /// The time for all workloads together. By default the kernel chooses.
         pub time: Option<Duration> = None, "stress.seconds";
         /// The workloads, in this order.
         pub workloads: WorkloadList = WorkloadList::of(defaults()), "stress.workloads";
-        /// The seed of the random numbers. Without it the kernel takes the TSC.
+        /// The seed of the random numbers. By default the TSC.
         pub seed: Option<u64> = None, "stress.seed";
         /// The allocators, in this order.
         pub allocators: AllocatorList = AllocatorList::of([&OCTOPOD]), "stress.allocators";
-        /// On how many CPUs, one number after the other. Without it all, or for a comparison 1, 2, 4 and so on.
+        /// The numbers of CPUs to run on, one after the other. By default all CPUs; for a comparison 1, 2, 4 and so on.
         pub cpus: CpuCounts = CpuCounts::NONE, "stress.cpus";
     }
 }
@@ -36,15 +36,15 @@ parameters! {
 /// Ascending numbers of CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuCounts {
-    /// 0 stands for none.
+    /// 0 ends the list.
     counts: [u32; MAX_CPU_COUNTS],
 }
 
 impl CpuCounts {
-    /// No number.
+    /// An empty list.
     pub const NONE: CpuCounts = CpuCounts { counts: [0; MAX_CPU_COUNTS] };
 
-    /// The first [`MAX_CPU_COUNTS`] of these numbers, none of which is 0.
+    /// The first [`MAX_CPU_COUNTS`] of these numbers, which must be greater than 0.
     pub fn of(numbers: impl IntoIterator<Item = u32>) -> CpuCounts {
         let mut list = CpuCounts::NONE;
         for (slot, number) in list.counts.iter_mut().zip(numbers) {
@@ -53,7 +53,7 @@ impl CpuCounts {
         list
     }
 
-    /// The numbers, in order.
+    /// The numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + Clone + use<> {
         self.counts.into_iter().take_while(|count| *count > 0)
     }

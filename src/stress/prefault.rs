@@ -1,34 +1,35 @@
-//! The first touch of memory. A host gives its guest a page when that first writes to it, which may take it milliseconds:
-//! whichever workload and allocator came first would pay for all that are compared with it.
+//! Prefaults guest memory. A host allocates a page of its guest at the guest's first write, which may take milliseconds.
+//! Without this the first workload and allocator would be measured with that cost, and the others without.
 
 use crate::boot::direct_map;
 use crate::memory;
 use crate::memory::frames::{FrameNumber, Order};
 
-/// A guest may have more memory than its host, as long as it does not touch it; so at most 1 GiB is touched.
+/// The most blocks that are written to: 1 GiB. A guest may have more memory than its host.
 const MOST_BLOCKS: usize = 512;
 
-/// Writes once to each free block of 2 MiB, as many as a host is likely to give at once, up to [`MOST_BLOCKS`]. Interrupts are
-/// on; nobody else allocates meanwhile.
+/// Writes once to each free block of 2 MiB, up to [`MOST_BLOCKS`].
+///
+/// **Context:** thread, interrupts on; no other CPU allocates meanwhile.
 pub fn free_blocks() {
     let mut last = None;
     for _ in 0..MOST_BLOCKS {
         let Some(block) = memory::alloc_nowait(Order::BLOCK) else { break };
-        // SAFETY: the block is this function's own.
+        // SAFETY: the write must be to owned, mapped memory. The block was just allocated, and the direct map covers it.
         unsafe { link(block).write(last) };
         last = Some(block);
     }
     while let Some(block) = last {
-        // SAFETY: the block is this function's own since the loop above, which wrote its link.
+        // SAFETY: the read must be of owned, initialised memory. The loop above allocated the block and wrote its link.
         last = unsafe { link(block).read() };
-        // SAFETY: the block was allocated above, and its link, which was its only use, has been read.
+        // SAFETY: the caller must own the block. It was allocated above, and its link, its only content, has been read.
         if let Err(error) = unsafe { memory::free(block, Order::BLOCK) } {
             log::error!("{error}");
         }
     }
 }
 
-/// Where a block's first bytes say which was taken before it.
+/// The address of a block's link to the block that was allocated before it.
 fn link(block: FrameNumber) -> *mut Option<FrameNumber> {
     direct_map::pointer(block.address() as u64)
 }

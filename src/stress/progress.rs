@@ -1,4 +1,4 @@
-//! How far the workload at hand is: told by a timer of the boot processor's, whatever that CPU is doing.
+//! Progress of the current workload, reported by a timer of the BSP.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -12,45 +12,45 @@ use crate::wire::{self, LANES_IN_RECORD, Record};
 use crate::{console, patchable, per_cpu, smp, time};
 
 per_cpu! {
-    /// This CPU's operations in the workload at hand.
+    /// This CPU's operations in the current workload.
     pub static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 }
 
-/// The workload at hand.
+/// The current workload.
 #[derive(Clone, Copy)]
 pub struct Progress {
-    /// Which.
+    /// The workload.
     pub workload: &'static Workload,
-    /// On what.
+    /// The allocator.
     pub allocator: &'static Allocator,
-    /// By how many CPUs.
+    /// The number of CPUs.
     pub cpus: u32,
-    /// Its place among those of this run.
+    /// Its index in this run.
     pub index: u32,
-    /// How many this run has.
+    /// The number of workloads of this run.
     pub of: u32,
-    /// When it began.
+    /// The time of its start, in microseconds.
     pub began_us: u64,
-    /// How long it may take.
+    /// Its time limit, in microseconds.
     pub budget_us: u64,
 }
 
 static CURRENT: SpinLockIrq<Option<Progress>> = SpinLockIrq::new(None);
 crate::name_lock!(CURRENT);
 
-/// From now on progress is that of this workload, or of none.
+/// Sets the current workload, or none.
 pub fn set(progress: Option<Progress>) {
     *CURRENT.lock() = progress;
 }
 
-/// Tells progress each [`PROGRESS_MS`] while it lives. Made and dropped on the same CPU.
+/// Reports progress every [`PROGRESS_MS`] until it is dropped. Must be dropped on the CPU that made it.
 pub struct Reporter(Option<TimerId>);
 
 impl Reporter {
-    /// Begins. Without memory for a timer there is no progress to be seen, and nothing else is amiss.
+    /// Starts reporting. Logs a warning if there is no memory for the timer.
     pub fn start() -> Reporter {
-        let timer = timer::every(Duration::from_millis(PROGRESS_MS), tell, 0);
-        Reporter(timer.inspect_err(|error| log::warn!("no progress will be told: {error}")).ok())
+        let timer = timer::every(Duration::from_millis(PROGRESS_MS), report, 0);
+        Reporter(timer.inspect_err(|error| log::warn!("progress reporting disabled: {error}")).ok())
     }
 }
 
@@ -60,7 +60,7 @@ impl Drop for Reporter {
     }
 }
 
-fn tell(_: &Expiry) {
+fn report(_: &Expiry) {
     let Some(current) = CURRENT.try_lock().and_then(|current| *current) else { return };
     console::send(&Record::Progress(wire::Progress {
         workload: current.workload.name,
@@ -77,11 +77,11 @@ fn tell(_: &Expiry) {
 }
 
 patchable! {
-    /// Called after each record of progress, in the timer interrupt of the BSP.
+    /// Called after each progress record, in the timer interrupt of the BSP.
     pub fn reported() {}
 }
 
-/// The operations of each CPU at work, or of so many neighbours as share a lane.
+/// The operations of each CPU; if there are too many CPUs, of each group of neighbours.
 fn lanes(cpus: usize) -> heapless::Vec<u64, LANES_IN_RECORD> {
     let mut counts = operations().take(cpus).peekable();
     let each = wire::cpus_per_lane(cpus);
@@ -90,12 +90,12 @@ fn lanes(cpus: usize) -> heapless::Vec<u64, LANES_IN_RECORD> {
         .collect()
 }
 
-/// The operations of each CPU that has come online, in the workload at hand.
+/// The operations of each CPU that has come online, in the current workload.
 fn operations() -> impl Iterator<Item = u64> {
     smp::cpus().iter().filter_map(|cpu| cpu.get(OPERATIONS)).map(|one| one.load(Ordering::Relaxed))
 }
 
-/// The operations of all CPUs in the workload at hand.
+/// The operations of all CPUs in the current workload.
 pub fn total_operations() -> u64 {
     operations().sum()
 }

@@ -1,17 +1,17 @@
-//! A recorded sequence of allocations and frees, to be replayed: what a file of it looks like, and whether it is one.
+//! The format of recorded traces of allocations and frees, and its parser.
 //!
-//! One event a line, in the order in which they happened; blank lines and lines that begin with `#` say nothing:
+//! A trace is text, one event a line, in the order of the events. Blank lines and lines that begin with `#` are comments.
 //!
 //! ```text
-//! +ID ORDER CPU       CPU allocates a run of 2^ORDER frames, called ID
-//! -ID CPU             CPU frees the run called ID
+//! +ID ORDER CPU       CPU allocates 2^ORDER contiguous frames, called ID
+//! -ID CPU             CPU frees ID
 //! ```
 //!
-//! All numbers are decimal. Runs are called 0, 1, 2 and so on, in the order of their allocation. Any CPU may free a run,
-//! once. What the trace never frees is returned at its end.
+//! All numbers are decimal. IDs are 0, 1, 2 and so on, in the order of the allocations. Any CPU may free an ID, once.
+//! Allocations that the trace does not free are freed at its end.
 //!
-//! The same code reads it in the launcher and in the kernel, where it has no heap: [`measure`] says how much there is, and
-//! [`AllocTrace::load`] puts it into tables of that size. The bytes are whatever they are; nothing here trusts them, or can panic.
+//! The launcher and the kernel use the same parser. The kernel has no heap: [`measure`] returns the size of a trace, and
+//! [`AllocTrace::load`] fills tables of that size. The input is untrusted: no input makes the parser panic.
 
 #[cfg(not(target_os = "none"))]
 extern crate std;
@@ -24,79 +24,79 @@ use crate::memory::frames::Order;
 
 /// An event of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum AllocEvent {
     /// It allocates.
     Alloc {
-        /// What the run is called.
+        /// The number of the allocation.
         id: u32,
-        /// How large it is.
+        /// Its order.
         order: Order,
     },
     /// It frees.
     Free {
-        /// What the run is called.
+        /// The number of the allocation.
         id: u32,
     },
 }
 
-/// How much there is in a trace.
+/// The size of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Events.
+pub struct TraceSize {
+    /// The number of events.
     pub events: usize,
-    /// Allocations among them.
+    /// The number of allocations.
     pub runs: usize,
-    /// CPUs: one more than the highest number.
+    /// The number of CPUs: one more than the highest CPU number.
     pub cpus: usize,
 }
 
-/// What is wrong, and where.
+/// An error in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceError {
-    /// The line, from 1; past the last one, what is wrong is that there are no more.
+    /// The line, from 1. For [`LineError::Empty`] the line after the last.
     pub line: u32,
-    /// What is wrong with it.
+    /// The error in that line.
     pub failure: LineError,
 }
 
-/// What is wrong with a line.
+/// An error in a line of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
-    /// It is no event.
+    /// The line does not begin like an event.
     NotAnEvent,
-    /// A number is missing, or is none, or there is something behind the last.
+    /// A number is missing or malformed, or text follows the last number.
     Malformed {
-        /// Which number.
+        /// The name of the number.
         what: &'static str,
     },
-    /// There is no run so large.
+    /// The order is too large.
     Order {
         /// The order.
         order: u32,
     },
-    /// There may be no CPU of that number.
+    /// The CPU number is too large.
     Cpu {
         /// The number.
         cpu: u32,
     },
-    /// Runs are numbered in the order of their allocation.
+    /// An allocation has the wrong number.
     Number {
-        /// What it is called.
+        /// Its number.
         id: u32,
-        /// What it has to be called.
+        /// The expected number.
         next: u32,
     },
-    /// What is freed has not been allocated yet.
+    /// The allocation that is freed comes later, or never.
     Unknown {
-        /// What it is called.
+        /// Its number.
         id: u32,
     },
-    /// What is freed has been freed before.
+    /// The allocation that is freed was freed before.
     FreedTwice {
-        /// What it is called.
+        /// Its number.
         id: u32,
     },
-    /// There is no event at all.
+    /// The trace has no event.
     Empty,
 }
 
@@ -120,22 +120,23 @@ impl fmt::Display for TraceError {
 
 impl core::error::Error for TraceError {}
 
-/// Checks all that needs no memory; what only [`AllocTrace::load`] finds is a run that is freed twice.
+/// Parses a trace and returns its size. Checks everything that needs no memory; only [`AllocTrace::load`] finds an allocation
+/// that is freed twice.
 ///
 /// # Errors
-/// The first thing that is wrong.
-pub fn measure(text: &[u8]) -> Result<Size, TraceError> {
-    let mut size = Size { events: 0, runs: 0, cpus: 0 };
+/// The first error in the trace.
+pub fn measure(text: &[u8]) -> Result<TraceSize, TraceError> {
+    let mut size = TraceSize { events: 0, runs: 0, cpus: 0 };
     for item in events(text) {
         let (line, cpu, event) = item?;
         let fail = |failure| Err(TraceError { line, failure });
         match event {
-            Event::Alloc { id, .. } if id as usize != size.runs => {
+            AllocEvent::Alloc { id, .. } if id as usize != size.runs => {
                 return fail(LineError::Number { id, next: size.runs as u32 });
             }
-            Event::Alloc { .. } => size.runs += 1,
-            Event::Free { id } if id as usize >= size.runs => return fail(LineError::Unknown { id }),
-            Event::Free { .. } => {}
+            AllocEvent::Alloc { .. } => size.runs += 1,
+            AllocEvent::Free { id } if id as usize >= size.runs => return fail(LineError::Unknown { id }),
+            AllocEvent::Free { .. } => {}
         }
         size.events += 1;
         size.cpus = size.cpus.max(cpu as usize + 1);
@@ -152,27 +153,27 @@ pub fn measure(text: &[u8]) -> Result<Size, TraceError> {
 /// A trace that can be replayed.
 #[derive(Clone, Copy, Debug)]
 pub struct AllocTrace<'a> {
-    /// The events of the first CPU, of the second and so on, each CPU's in their order.
+    /// The events of the first CPU, then of the second and so on, each CPU's in order.
     events: &'a [AtomicU64],
-    /// Where each CPU's begin, and where the last one's end.
+    /// The index of each CPU's first event, and the end of the last CPU's.
     starts: &'a [AtomicU64],
-    /// For each run what became of it, 0 before it is allocated.
+    /// The state of each allocation; 0 before it is allocated.
     pub runs: &'a [AtomicU64],
 }
 
 impl<'a> AllocTrace<'a> {
-    /// How many words [`load`](Self::load) needs for each of its tables.
-    pub const fn words(size: &Size) -> [usize; 3] {
+    /// The numbers of words that [`load`](Self::load) needs for its three tables.
+    pub const fn words(size: &TraceSize) -> [usize; 3] {
         [size.events, size.cpus + 1, size.runs]
     }
 
-    /// Loads a trace into tables of as many [words](Self::words), all 0.
+    /// Loads a trace into tables of that many [words](Self::words), all 0.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first error in the trace.
     ///
     /// # Panics
-    /// If the text is another than [`measure`] has seen.
+    /// If [`measure`] was not called with the same text.
     pub fn load(text: &[u8], tables: [&'a [AtomicU64]; 3]) -> Result<AllocTrace<'a>, TraceError> {
         let [events_table, starts, runs] = tables;
         let add =
@@ -180,7 +181,7 @@ impl<'a> AllocTrace<'a> {
         for item in events(text) {
             let (line, cpu, event) = item?;
             add(&starts[cpu as usize + 1], 1);
-            if let Event::Free { id } = event
+            if let AllocEvent::Free { id } = event
                 && runs[id as usize].swap(1, Ordering::Relaxed) == 1
             {
                 return Err(TraceError { line, failure: LineError::FreedTwice { id } });
@@ -190,7 +191,7 @@ impl<'a> AllocTrace<'a> {
         for pair in starts.windows(2) {
             add(&pair[1], pair[0].load(Ordering::Relaxed));
         }
-        // Each start moves on to the next one while its CPU's events are put there, and then all are one place too far.
+        // Each start advances while the CPU's events are stored. Afterwards it is the start of the next CPU.
         for item in events(text) {
             let (_, cpu, event) = item?;
             let start = &starts[cpu as usize];
@@ -204,13 +205,13 @@ impl<'a> AllocTrace<'a> {
         Ok(AllocTrace { events: events_table, starts, runs })
     }
 
-    /// How many CPUs there are.
+    /// The number of CPUs.
     pub fn cpus(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// A CPU's events.
-    pub fn of(&self, cpu: usize) -> impl Iterator<Item = Event> + use<'a> {
+    /// The events of a CPU.
+    pub fn of(&self, cpu: usize) -> impl Iterator<Item = AllocEvent> + use<'a> {
         let at =
             |index: usize| self.starts.get(index).map_or(0, |start| start.load(Ordering::Relaxed) as usize);
         let range = if cpu < self.cpus() { at(cpu)..at(cpu + 1) } else { 0..0 };
@@ -218,22 +219,23 @@ impl<'a> AllocTrace<'a> {
     }
 }
 
-/// An order's place in an event's word, above its number; then whether it is an allocation.
+/// The position of the order in an event's word, above the number.
 const ORDER_AT: u32 = 32;
+/// The bit of an allocation.
 const ALLOC: u64 = 1 << 40;
 
-fn pack(event: Event) -> u64 {
+fn pack(event: AllocEvent) -> u64 {
     match event {
-        Event::Alloc { id, order } => u64::from(id) | u64::from(order.get()) << ORDER_AT | ALLOC,
-        Event::Free { id } => u64::from(id),
+        AllocEvent::Alloc { id, order } => u64::from(id) | u64::from(order.get()) << ORDER_AT | ALLOC,
+        AllocEvent::Free { id } => u64::from(id),
     }
 }
 
-fn unpack(word: u64) -> Event {
+fn unpack(word: u64) -> AllocEvent {
     let id = word as u32;
     match Order::new((word >> ORDER_AT) as u8).filter(|_| word & ALLOC != 0) {
-        Some(order) => Event::Alloc { id, order },
-        None => Event::Free { id },
+        Some(order) => AllocEvent::Alloc { id, order },
+        None => AllocEvent::Free { id },
     }
 }
 
@@ -242,8 +244,8 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').map(|line| line.trim_ascii())
 }
 
-/// Line, CPU and what happened, of each event by itself.
-fn events(text: &[u8]) -> impl Iterator<Item = Result<(u32, u32, Event), TraceError>> {
+/// Parses the events: line, CPU and event of each.
+fn events(text: &[u8]) -> impl Iterator<Item = Result<(u32, u32, AllocEvent), TraceError>> {
     let numbered = (1..).zip(lines(text)).filter(|(_, words)| !words.is_empty() && words[0] != b'#');
     numbered.map(|(line, words)| match event(words) {
         Ok((cpu, event)) => Ok((line, cpu, event)),
@@ -251,12 +253,12 @@ fn events(text: &[u8]) -> impl Iterator<Item = Result<(u32, u32, Event), TraceEr
     })
 }
 
-fn event(line: &[u8]) -> Result<(u32, Event), LineError> {
+fn event(line: &[u8]) -> Result<(u32, AllocEvent), LineError> {
     let (sign, rest) = line.split_first().ok_or(LineError::NotAnEvent)?;
     if !matches!(sign, b'+' | b'-') {
         return Err(LineError::NotAnEvent);
     }
-    // What stands right behind the sign, so not after a space.
+    // The first number follows the sign without a space.
     let mut words = rest.split(u8::is_ascii_whitespace).enumerate();
     let mut number = |what| {
         let word = words.by_ref().find(|(index, word)| *index == 0 || !word.is_empty()).map(|(_, word)| word);
@@ -266,9 +268,9 @@ fn event(line: &[u8]) -> Result<(u32, Event), LineError> {
     let event = if *sign == b'+' {
         let order = number("the order")?;
         let known = u8::try_from(order).ok().and_then(Order::new).ok_or(LineError::Order { order })?;
-        Event::Alloc { id, order: known }
+        AllocEvent::Alloc { id, order: known }
     } else {
-        Event::Free { id }
+        AllocEvent::Free { id }
     };
     let cpu = number("the CPU")?;
     if cpu >= MAX_CPUS {
@@ -281,23 +283,23 @@ fn event(line: &[u8]) -> Result<(u32, Event), LineError> {
 }
 
 fn decimal(word: &[u8]) -> Option<u32> {
-    // The library's parser takes a sign, which has no meaning here.
+    // `parse` accepts a sign, which the format does not have.
     let digits = word.first().is_some_and(u8::is_ascii_digit);
     core::str::from_utf8(word).ok().filter(|_| digits)?.parse().ok()
 }
 
-/// A trace in memory of the host's own, as [`AllocTrace::load`] wants it.
+/// TraceTables of [`AllocTrace::load`] in memory of the host.
 #[cfg(not(target_os = "none"))]
-pub struct Tables([std::vec::Vec<AtomicU64>; 3]);
+pub struct TraceTables([std::vec::Vec<AtomicU64>; 3]);
 
 #[cfg(not(target_os = "none"))]
-impl Tables {
-    /// Of that size.
-    pub fn new(size: &Size) -> Tables {
-        Tables(AllocTrace::words(size).map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()))
+impl TraceTables {
+    /// TraceTables for a trace of this size.
+    pub fn new(size: &TraceSize) -> TraceTables {
+        TraceTables(AllocTrace::words(size).map(|words| (0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    /// Loads a trace into them, which are new.
+    /// Loads a trace into the tables, which must be new.
     ///
     /// # Errors
     /// As for [`AllocTrace::load`].
@@ -309,11 +311,11 @@ impl Tables {
 /// Checks a whole trace.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first error in the trace.
 #[cfg(not(target_os = "none"))]
-pub fn check(text: &[u8]) -> Result<Size, TraceError> {
+pub fn check(text: &[u8]) -> Result<TraceSize, TraceError> {
     let size = measure(text)?;
-    Tables::new(&size).load(text).map(|_| size)
+    TraceTables::new(&size).load(text).map(|_| size)
 }
 
 #[cfg(test)]

@@ -1,35 +1,36 @@
-//! A queue from one CPU to one other.
+//! A queue from one CPU to one other. `heapless::spsc` needs a split into two halves that its owner borrows, which per-CPU
+//! tables cannot hold.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// How many items a [`Ring`] holds.
+/// The number of items that a [`FrameRing`] holds.
 pub const CAPACITY: usize = 256;
 
-/// A count on cache lines of its own: two, since processors fetch them in pairs. Its layout is this crate's, so that zeroes
-/// are a value (`Zeroable`).
+/// A counter on cache lines of its own: two, since processors prefetch pairs of lines. The type is this crate's, so that it can
+/// be `Zeroable`.
 #[repr(align(128))]
-struct Line(AtomicUsize);
+struct PaddedCounter(AtomicUsize);
 
-/// A bounded queue with one sender and one receiver, neither of which ever waits.
-pub struct Ring {
-    /// How many items were ever sent.
-    sent: Line,
-    /// How many were ever received.
-    received: Line,
+/// A bounded queue with one sender and one receiver. Neither waits.
+pub struct FrameRing {
+    /// The number of items sent so far.
+    sent: PaddedCounter,
+    /// The number of items received so far.
+    received: PaddedCounter,
     items: [AtomicU64; CAPACITY],
 }
 
-impl Ring {
+impl FrameRing {
     /// An empty queue.
-    pub const fn new() -> Ring {
-        Ring {
-            sent: Line(AtomicUsize::new(0)),
-            received: Line(AtomicUsize::new(0)),
+    pub const fn new() -> FrameRing {
+        FrameRing {
+            sent: PaddedCounter(AtomicUsize::new(0)),
+            received: PaddedCounter(AtomicUsize::new(0)),
             items: [const { AtomicU64::new(0) }; CAPACITY],
         }
     }
 
-    /// Sends an item, if there is room. Only the one sender calls this.
+    /// Sends an item, and returns whether there was room. Only the sender may call this.
     pub fn send(&self, item: u64) -> bool {
         let sent = self.sent.0.load(Ordering::Relaxed);
         if sent.wrapping_sub(self.received.0.load(Ordering::Acquire)) == CAPACITY {
@@ -40,7 +41,7 @@ impl Ring {
         true
     }
 
-    /// Takes the oldest item, if there is one. Only the one receiver calls this.
+    /// Receives the oldest item, if there is one. Only the receiver may call this.
     pub fn receive(&self) -> Option<u64> {
         let received = self.received.0.load(Ordering::Relaxed);
         if self.sent.0.load(Ordering::Acquire) == received {
@@ -52,9 +53,9 @@ impl Ring {
     }
 }
 
-impl Default for Ring {
+impl Default for FrameRing {
     fn default() -> Self {
-        Ring::new()
+        FrameRing::new()
     }
 }
 
@@ -63,8 +64,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_received_in_order_and_no_more_than_fits() {
-        let ring = Ring::new();
+    fn items_arrive_in_order_and_a_full_ring_takes_none() {
+        let ring = FrameRing::new();
         assert_eq!(ring.receive(), None);
         for round in 0..3u64 {
             for item in 0..CAPACITY as u64 {
@@ -79,9 +80,9 @@ mod tests {
     }
 
     #[test]
-    fn two_threads_lose_nothing() {
+    fn two_threads_lose_no_item() {
         const ITEMS: u64 = 200_000;
-        let ring = Ring::new();
+        let ring = FrameRing::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut next = 0;

@@ -1,11 +1,11 @@
-//! One workload after the other, on each allocator and each number of CPUs, and the books before and after each.
+//! Runs the workloads, on each allocator and each number of CPUs, and compares snapshots before and after each.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::allocators::{self, Allocator};
 use super::barrier::Barrier;
 use super::donated::DonatedFrames;
-use super::error::{Place, StressError};
+use super::error::{FailedRun, StressError};
 use super::failure::FailureLog;
 use super::histogram::{Histogram, buckets, summarise};
 use super::kernel::Kernel;
@@ -20,20 +20,21 @@ use super::tables::Tables;
 use super::workloads::{self, Details, Setup, Shared, Workload};
 use crate::boot::command_line::NameList;
 use crate::config::STRESS_GRACE_MS;
+use crate::cpu::CpuId;
 use crate::sync::Deadline;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
 use crate::{console, patchable, smp, time};
 
-/// How long all workloads take together, on the one allocator and all CPUs, if nobody says.
+/// The default time of all workloads together, on one allocator and all CPUs.
 const DEFAULT_MS: u64 = 4_000;
 
-/// How long each takes where allocators or numbers of CPUs are compared, if nobody says.
+/// The default time of each workload if allocators or numbers of CPUs are compared.
 const DEFAULT_COMPARED_MS: u64 = 200;
 
-/// What is to be run.
+/// The plan of a stress.
 struct Plan<'a> {
     parameters: &'a StressParameters,
-    /// On how many CPUs, one number after the other.
+    /// The numbers of CPUs to run on, one after the other.
     cpus: CpuCounts,
     seed: u64,
     budget_us: u64,
@@ -50,7 +51,7 @@ impl<'a> Plan<'a> {
             CpuCounts::of([online])
         } else {
             let powers = (0..u32::BITS).map(|shift| 1 << shift).take_while(|power| *power < online);
-            // All CPUs are the last number, whatever is left out before it.
+            // The last number is that of all CPUs.
             CpuCounts::of(powers.take(MAX_CPU_COUNTS - 1).chain([online]))
         };
         let mut plan = Plan { parameters, cpus, seed, budget_us: 0 };
@@ -61,25 +62,26 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// How many runs of a workload there are.
+    /// The number of runs of a workload.
     fn runs(&self) -> usize {
         self.parameters.workloads.len() * self.parameters.allocators.len() * self.cpus.iter().count()
     }
 
-    /// Whether each workload is run more than once.
+    /// Whether each workload runs more than once.
     fn compares(&self) -> bool {
         self.parameters.allocators.len() * self.cpus.iter().count() > 1
     }
 }
 
-/// Runs what the options ask for, and reports each workload. Only the boot processor calls this, with interrupts on, when
-/// all CPUs wait for work. `trace` is the text of what `replay` replays. `before_work` is called when everything is ready,
-/// with the number of free frames; `give_up` when a CPU is stuck, which may still use what is borrowed here, so that
-/// this must not return.
+/// Runs the workloads that the parameters select, and reports each. `trace` is the text of the trace for `replay`.
+/// `before_work` is called when everything is ready, with the number of free frames. `give_up` is called when a CPU is stuck:
+/// it may still use memory that this function borrows, so this function must not return.
+///
+/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
 ///
 /// # Errors
-/// The first thing that went wrong. Nothing more is run then, unless it is about an allocator that frames were lent to:
-/// that one is left out from there on, and the others go on.
+/// The first failure. It ends the stress, unless it concerns an allocator on donated frames only: then the other runs of that
+/// allocator are skipped.
 #[inline(never)]
 pub fn run(
     parameters: &StressParameters,
@@ -89,7 +91,7 @@ pub fn run(
     give_up: fn(StressError) -> !,
 ) -> Result<(), StressError> {
     let plan = Plan::new(parameters, seed, smp::online().count() as u32)?;
-    // Before any CPU waits for the others: one that does not answer at all is found here.
+    // An unresponsive CPU is found here, before any CPU waits for the others.
     smp::call(&smp::all_online(), &|| {}).map_err(StressError::Call)?;
     let trace = if parameters.workloads.contains(&workloads::REPLAY) {
         Some(trace.ok_or(StressError::NoTrace)?)
@@ -105,22 +107,22 @@ pub fn run(
     let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
     drain(&KernelAllocator)?;
-    // The tables' own are free again at the end.
+    // The frames of the tables are free again at the end.
     before_work((KernelAllocator.free_frames() + tables.frames()) as u64);
     console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
     if plan.runs() > 1 {
         prefault::free_blocks();
     }
     let mut index = 0;
-    let mut left_out: NameList<&Allocator, { allocators::COUNT }> = NameList::EMPTY;
+    let mut skipped: NameList<&Allocator, { allocators::COUNT }> = NameList::EMPTY;
     let mut first = None;
     for cpus in plan.cpus.iter() {
         for allocator in parameters.allocators.iter() {
-            if left_out.contains(allocator) {
+            if skipped.contains(allocator) {
                 index += parameters.workloads.len() as u32;
                 continue;
             }
-            let mut bench = Bench {
+            let mut bench = AllocatorRun {
                 plan: &plan,
                 tables: &tables,
                 trace: trace.as_ref(),
@@ -132,15 +134,15 @@ pub fn run(
             let ran = if allocator.is_kernels() {
                 bench.run_all(&KernelAllocator)
             } else {
-                bench.run_all_on_loan()
+                bench.run_all_on_donated_frames()
             };
             match ran {
                 Ok(()) => {}
                 Err(error) if error.concerns_borrower_only() => {
-                    log::error!("{error}: nothing more is run on {allocator}");
-                    left_out.push(allocator);
+                    log::error!("{error}: skipping {allocator}");
+                    skipped.push(allocator);
                     first.get_or_insert(error);
-                    // The loan has ended, whoever its borrower has given what.
+                    // The donated frames are free again, whatever their owner words say.
                     tables.owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
                 }
                 Err(error) => return Err(error),
@@ -148,45 +150,45 @@ pub fn run(
         }
     }
     drop(tables);
-    // What was lent has come back, perhaps to a magazine, as the tables have; the books at the end are compared with those
-    // before.
+    // The donated frames and the tables were freed, perhaps to a magazine. The caller compares the number of free frames with
+    // that before.
     drain(&KernelAllocator)?;
     first.map_or(Ok(()), Err)
 }
 
 patchable! {
-    /// Called when a workload is over, before the books are read.
+    /// Called after each workload, before the second snapshot.
     pub fn workload_over(source: &dyn FrameSource, allocator: &'static Allocator) {
         let _ = (source, allocator);
     }
 }
 
-/// One allocator on some CPUs.
-struct Bench<'a> {
+/// The runs of one allocator on one number of CPUs.
+struct AllocatorRun<'a> {
     plan: &'a Plan<'a>,
     tables: &'a Tables,
-    /// What is replayed.
+    /// The trace of `replay`.
     trace: Option<&'a AllocTrace<'a>>,
     allocator: &'static Allocator,
     cpus: u32,
-    /// The place of the next workload among all of this run.
+    /// The index of the next run of a workload in the stress.
     index: &'a mut u32,
     give_up: fn(StressError) -> !,
 }
 
-impl Bench<'_> {
-    /// By itself, since a loan takes much of the stack.
+impl AllocatorRun<'_> {
+    /// Not inlined, as `DonatedFrames` takes much of the stack.
     #[inline(never)]
-    fn run_all_on_loan(&mut self) -> Result<(), StressError> {
-        // What every CPU keeps is lent as well.
+    fn run_all_on_donated_frames(&mut self) -> Result<(), StressError> {
+        // Frames in the caches of the CPUs are donated as well.
         drain(&KernelAllocator)?;
         // Each CPU has a context, and so has its timer handler.
         let contexts = 2 * self.tables.ids().len();
-        let mut loan = DonatedFrames::take(self.allocator.metadata_pages(contexts))
+        let mut donated = DonatedFrames::take(self.allocator.metadata_pages(contexts))
             .ok_or(StressError::TooLittleToDonate)?;
-        let mut ran = None;
-        loan.lend(self.allocator, contexts, &mut |source| ran = Some(self.run_all(source)));
-        ran.expect("a borrower makes its allocator and runs the workloads on it")
+        let mut outcome = None;
+        donated.run(self.allocator, contexts, &mut |source| outcome = Some(self.run_all(source)));
+        outcome.expect("a borrower makes its allocator and runs the workloads on it")
     }
 
     fn run_all(&mut self, source: &dyn FrameSource) -> Result<(), StressError> {
@@ -201,7 +203,7 @@ impl Bench<'_> {
     }
 
     fn run_one(&self, source: &dyn FrameSource, workload: &'static Workload) -> Result<(), StressError> {
-        let place = Place { workload, allocator: self.allocator };
+        let run = FailedRun { workload, allocator: self.allocator };
         drain(source)?;
         let before = AllocatorSnapshot::of(source);
         for operations in smp::online().filter_map(|cpu| cpu.get(OPERATIONS)) {
@@ -226,23 +228,24 @@ impl Bench<'_> {
         let began_us = time::now_us();
         let kernel = Kernel {
             end: Deadline::after_us(self.plan.budget_us),
-            barrier: Barrier::new(ids),
+            barrier: Barrier::new(ids.iter().copied().map(CpuId).collect()),
             is_cpu_stuck: AtomicBool::new(false),
         };
         progress::set(Some(self.progress(workload, began_us)));
         let give_up = self.give_up;
-        // This CPU comes back when all have met for the last time.
+        // Returns when all CPUs have passed the last barrier.
         let ran = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
-            // Not by the CPU's rank at this moment, which others may have changed by going offline.
+            // Not the CPU's current rank, which changes when other CPUs go offline.
             if let Ok(rank) = ids.binary_search(&cpu.id().0) {
-                // SAFETY: each CPU has a place of its own, and with it the contexts of that number and of the handler's.
+                // SAFETY: a context must be unique. `ids` has each CPU once, so each has the context of its own index and its
+                // handler's.
                 workloads::run(&kernel, &shared, unsafe { AllocContext::new(rank) });
                 if rank == 0
                     && kernel.is_cpu_stuck.load(Ordering::Acquire)
                     && let Some(failure) = failures.first()
                 {
                     let discrepancy = Discrepancy::Failure(failure);
-                    give_up(StressError::Discrepancy { place, discrepancy });
+                    give_up(StressError::Discrepancy { run, discrepancy });
                 }
             }
         });
@@ -255,7 +258,7 @@ impl Bench<'_> {
         self.report(&shared, elapsed_us, before.lost_and_gained(&after));
         before
             .compare(&after, &failures, source)
-            .map_err(|discrepancy| StressError::Discrepancy { place, discrepancy })
+            .map_err(|discrepancy| StressError::Discrepancy { run, discrepancy })
     }
 
     fn progress(&self, workload: &'static Workload, began_us: u64) -> Progress {
@@ -282,15 +285,17 @@ impl Bench<'_> {
             console::send(&Record::Latency(wire::Latency { workload, buckets }));
         }
         let operations = progress::total_operations();
-        // A frame too many has been returned by somebody who did not have it.
-        let doubled = shared.failures.doubled().max(gained);
+        // If more frames are free than before, some were freed by a CPU that did not own them.
+        let double_allocated = shared.failures.ownership_violations().max(gained);
         let (allocator, cpus) = (self.allocator.name, self.cpus);
         if self.plan.compares() {
             log::info!(
-                "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {doubled} doubled"
+                "{workload}, {allocator}, {cpus} CPUs: {operations} operations, {lost} lost, {double_allocated} double-allocated"
             );
         } else {
-            log::info!("{workload}: {operations} operations, {lost} lost, {doubled} doubled");
+            log::info!(
+                "{workload}: {operations} operations, {lost} lost, {double_allocated} double-allocated"
+            );
         }
         if shared.workload.details.is_some() {
             log::info!("{workload}: {}", Details(shared));
@@ -302,19 +307,19 @@ impl Bench<'_> {
             operations,
             elapsed_us,
             lost,
-            double_allocated: doubled,
+            double_allocated,
             cycles: summarise(shared.histograms),
         }));
     }
 }
 
-/// Empties what the allocator keeps for each CPU.
+/// Drains the allocator's per-CPU caches.
 fn drain(source: &dyn FrameSource) -> Result<(), StressError> {
     let cpus = smp::online().count();
     let drained = smp::on_each_cpu(STRESS_GRACE_MS, &|cpu| {
         if let Some(rank) = cpu.rank() {
             for number in [rank, cpus + rank] {
-                // SAFETY: each CPU has its own, no workload runs, and there are no more of them than twice the CPUs.
+                // SAFETY: a context must be unique. Each CPU uses its own two, and no workload runs.
                 source.drain(&mut unsafe { AllocContext::new(number) });
             }
         }

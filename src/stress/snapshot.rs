@@ -1,4 +1,4 @@
-//! An allocator's books before and after a workload: whatever was taken has come back, and memory is as whole as before.
+//! Snapshots of an allocator before and after a workload. All frames must be free again, in runs as large as before.
 
 use core::fmt;
 
@@ -6,17 +6,17 @@ use super::failure::{Failure, FailureLog};
 use super::source::FrameSource;
 use crate::memory::frames::{Invalid, ORDERS};
 
-/// What an allocator says of itself while nobody is at work and every context has been drained.
+/// The state of an allocator while no workload runs and every context is drained.
 #[derive(Clone, Copy, Debug)]
 pub struct AllocatorSnapshot {
     free: u64,
     by_order: Option<[usize; ORDERS]>,
 }
 
-/// What is wrong after a workload.
+/// What a check after a workload found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discrepancy {
-    /// Something went wrong while it ran.
+    /// A check failed while it ran.
     Failure(Failure),
     /// Fewer frames are free.
     Lost {
@@ -28,16 +28,16 @@ pub enum Discrepancy {
         /// How many more.
         frames: u64,
     },
-    /// Everything has come back, but not in runs as large.
+    /// All frames are free, but in smaller runs.
     Fragmented {
-        /// The largest order of which there is another number.
+        /// The largest order with another number of free frames.
         order: usize,
-        /// Frames that could be had at that order before.
+        /// Frames in free runs of that order before.
         before: usize,
-        /// Frames that can be now.
+        /// Frames in free runs of that order after.
         after: usize,
     },
-    /// The allocator's own check fails.
+    /// The allocator's own validation failed.
     Invalid(Invalid),
 }
 
@@ -50,33 +50,33 @@ impl fmt::Display for Discrepancy {
             }
             Discrepancy::Gained { frames } => write!(f, "{frames} more frames are free than were before"),
             Discrepancy::Fragmented { order, before, after } => {
-                write!(f, "{before} frames were free in runs of order {order} before, {after} are after")
+                write!(f, "{before} frames were free in runs of order {order} before, {after} after")
             }
-            Discrepancy::Invalid(invalid) => write!(f, "the allocator's books are wrong: {invalid}"),
+            Discrepancy::Invalid(invalid) => write!(f, "the allocator's state is invalid: {invalid}"),
         }
     }
 }
 
 impl AllocatorSnapshot {
-    /// What they say now.
+    /// A snapshot of this allocator.
     pub fn of(source: &dyn FrameSource) -> AllocatorSnapshot {
         AllocatorSnapshot { free: source.free_frames() as u64, by_order: source.free_by_order() }
     }
 
-    /// How many frames are free.
+    /// The number of free frames.
     pub fn free(&self) -> u64 {
         self.free
     }
 
-    /// Frames that were free in `self` and are not in `after`, and the other way round; one of them is 0.
+    /// The frames that are free in `self` and not in `after`, and the reverse; one of the two is 0.
     pub fn lost_and_gained(&self, after: &AllocatorSnapshot) -> (u64, u64) {
         (self.free.saturating_sub(after.free), after.free.saturating_sub(self.free))
     }
 
-    /// Compares the books after a workload with those before.
+    /// Compares the state after a workload with `self`, the state before.
     ///
     /// # Errors
-    /// What is wrong, the most telling first.
+    /// The most specific discrepancy.
     pub fn compare(
         &self,
         after: &AllocatorSnapshot,

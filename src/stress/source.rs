@@ -1,5 +1,5 @@
-//! The allocators that are compared. The workloads know nothing else of one than that it is a [`FrameSource`], so each runs
-//! under all of them, in the kernel and on the host, with the same checks.
+//! The allocators under test. Workloads know an allocator as a [`FrameSource`] only, so each workload runs on all of them, in
+//! the kernel and on the host, with the same checks.
 
 #[cfg(not(target_os = "none"))]
 mod hosted;

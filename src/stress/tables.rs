@@ -1,22 +1,22 @@
-//! The stress's own tables: allocated for a run, and freed at its end.
+//! The tables of a stress: allocated for a run, and freed at its end.
 
 use core::sync::atomic::AtomicU64;
 
 use super::error::StressError;
 use super::histogram::Histogram;
 use super::replay::{self, AllocTrace};
-use super::ring::Ring;
+use super::ring::FrameRing;
 use crate::memory::{Zeroable, ZeroedSlice};
 use crate::{memory, smp};
 
-/// Tables for all workloads of a run, with room for every CPU that is listed.
+/// Tables for all workloads of a run, with room for all CPUs of the machine.
 pub struct Tables {
-    /// Each frame's owner; all 0 between workloads.
+    /// The owner word of each frame; all 0 between workloads.
     pub owners: ZeroedSlice<AtomicU64>,
     /// Two for each CPU.
     pub histograms: ZeroedSlice<Histogram>,
     /// One for each CPU.
-    pub rings: ZeroedSlice<Ring>,
+    pub rings: ZeroedSlice<FrameRing>,
     ids: ZeroedSlice<u32>,
     online: usize,
     /// The three tables of a trace; empty without one.
@@ -24,7 +24,10 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// New ones. `trace` is the text of a trace, for which they have room.
+    /// Allocates the tables. `trace` is the text of a trace, for which they have room.
+    ///
+    /// # Errors
+    /// Too little memory, or an error in the trace.
     pub fn new(trace: Option<&[u8]>) -> Result<Tables, StressError> {
         let listed = smp::cpus().len();
         let mut ids = table::<u32>(listed)?;
@@ -52,14 +55,17 @@ impl Tables {
         &self.ids[..self.online]
     }
 
-    /// How many frames they take.
+    /// The number of frames that the tables take.
     pub fn frames(&self) -> usize {
         let trace: usize = self.trace.iter().map(ZeroedSlice::frames).sum();
         let by_cpu = self.histograms.frames() + self.rings.frames() + self.ids.frames();
         self.owners.frames() + by_cpu + trace
     }
 
-    /// Checks the trace for whose text the tables were made, and puts it into them. Once.
+    /// Loads the trace for which the tables were made. May be called once.
+    ///
+    /// # Errors
+    /// An error in the trace.
     pub fn load(&self, text: &[u8]) -> Result<AllocTrace<'_>, StressError> {
         AllocTrace::load(text, self.trace.each_ref().map(|table| &**table)).map_err(StressError::Trace)
     }
@@ -69,7 +75,7 @@ fn table<T: Zeroable>(count: usize) -> Result<ZeroedSlice<T>, StressError> {
     ZeroedSlice::new(count).ok_or(StressError::OutOfMemory { bytes: count * size_of::<T>() })
 }
 
-// SAFETY: a `Histogram` has fields of `AtomicU64` alone, of which zero is a value.
+// SAFETY: zero must be a valid value. A `Histogram` consists of `AtomicU64`.
 unsafe impl Zeroable for Histogram {}
-// SAFETY: a `Ring` has fields of `Line`, which is an `AtomicUsize`, and `AtomicU64`, of which zero is a value.
-unsafe impl Zeroable for Ring {}
+// SAFETY: zero must be a valid value. A `FrameRing` consists of `PaddedCounter`, which is an `AtomicUsize`, and `AtomicU64`.
+unsafe impl Zeroable for FrameRing {}

@@ -1,5 +1,5 @@
-//! The workloads. Each CPU runs the same function, until time ends it. The same code runs in the kernel and on the host:
-//! what it needs of either is a [`Platform`].
+//! The workloads. Each CPU runs the same function until the workload ends. The same code runs in the kernel and on the host;
+//! [`Platform`] is what it needs of either.
 
 mod exhaust;
 mod hotplug;
@@ -22,18 +22,18 @@ use super::failure::{Failure, FailureLog};
 use super::histogram::Histogram;
 use super::owners::{Owners, handler_of};
 use super::replay::AllocTrace;
-use super::ring::Ring;
+use super::ring::FrameRing;
 use super::source::{AllocContext, FrameSource};
 use crate::boot::command_line::Named;
 use crate::memory::frames::{FrameNumber, Order};
 
-/// One in so many hand-outs is timed. Under TCG a CPU that reads its TSC waits for all others that do.
+/// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
 const TIMED: u32 = 128;
 
-/// So many short rounds are made before a CPU looks at the clock, for the same reason.
+/// Short rounds between two reads of the clock, for the same reason.
 const ROUNDS: usize = 64;
 
-/// All workloads, in the order in which they are listed and run. To add one, declare it in a file of its own and add a line.
+/// All workloads, in the order of the list and of the run. To add one, declare it in a file of its own and add a line.
 const ALL: &[&Workload] = &[
     &singles::PAIRS,
     &singles::BULK,
@@ -47,20 +47,21 @@ const ALL: &[&Workload] = &[
     &replay::REPLAY,
 ];
 
-/// How many workloads there are.
+/// The number of workloads.
 pub const COUNT: usize = ALL.len();
 
-/// A workload: what each CPU at work does with the allocator under test.
+/// A workload: the operations of each CPU on the allocator under test.
 pub struct Workload {
     /// Its name, on the command line and in reports.
     pub name: &'static str,
     /// What each CPU does, in one sentence.
+    /// What each CPU does, in one sentence.
     pub summary: &'static str,
     /// Whether it runs when no workload is named.
     pub is_default: bool,
-    /// Runs it on one CPU, until [`Platform::has_ended`]. Returns with no frame held.
+    /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all frames before it returns.
     pub(super) run: fn(&mut Worker<'_>),
-    /// Writes what it counted beside operations; `None` if that is nothing.
+    /// Writes its counters other than operations; `None` if it has none.
     pub(super) details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
 }
 
@@ -99,7 +100,7 @@ pub fn defaults() -> impl Iterator<Item = &'static Workload> {
     ALL.iter().copied().filter(|workload| workload.is_default)
 }
 
-/// Displays what the workload counted beside operations.
+/// Displays the counters of a workload other than operations.
 pub struct Details<'a>(pub &'a Shared<'a>);
 
 impl fmt::Display for Details<'_> {
@@ -108,40 +109,40 @@ impl fmt::Display for Details<'_> {
     }
 }
 
-/// What the workloads need of whatever they run on.
+/// The environment of the workloads: the kernel, or threads of the host.
 pub trait Platform: Sync {
     /// A clock for latencies: TSC cycles in the kernel.
     fn cycles(&self) -> u64;
     /// Whether the workload's time is over.
     fn has_ended(&self) -> bool;
-    /// Waits until all who are at work are here.
+    /// Waits until all CPUs of the workload have arrived.
     fn barrier(&self);
-    /// Waits for what another CPU at work is about to do.
+    /// Waits until `condition` holds, which another CPU of the workload makes true.
     fn wait_until(&self, condition: &dyn Fn() -> bool);
-    /// Adds to the operations of the CPU of this rank, which is the caller's.
+    /// Adds to the operations of the calling CPU, whose rank is `rank`.
     fn count(&self, rank: usize, operations: u64);
-    /// Takes the CPU with that number away, out of its work. The caller is another.
+    /// Takes another CPU offline, which interrupts its work.
     ///
     /// # Errors
-    /// [`Failure::Stayed`], where it goes on with its work; else it meets nobody any more.
+    /// [`Failure::DidNotGoOffline`]: the CPU continues its work. Other errors: it takes part in no further barrier.
     fn offline_cpu(&self, id: u32) -> Result<(), Failure>;
-    /// Brings a CPU back that was taken away.
+    /// Brings a CPU online.
     ///
     /// # Errors
-    /// It did not come, and meets nobody any more.
+    /// The CPU did not come online; it takes part in no further barrier.
     fn online_cpu(&self, id: u32) -> Result<(), Failure>;
-    /// Whether the caller, which is that CPU, is to go.
+    /// Whether the calling CPU, whose number is `id`, is requested to go offline.
     fn is_offline_requested(&self, id: u32) -> bool;
-    /// The caller goes, and returns when it has been brought back.
+    /// Takes the calling CPU offline, and returns when it is online again.
     fn go_offline(&self, id: u32);
-    /// Runs `work` while `handler` comes in between on the same CPU: as an interrupt, where there are such; else it is what
-    /// `work` is given to call between its operations, and what comes as an interrupt is not called by that.
+    /// Runs `work` while `handler` interrupts it on the same CPU. A platform without interrupts passes `handler` to `work`,
+    /// which calls it between its operations; others pass a function that does nothing.
     fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut()));
-    /// Tells a person of the first failure, at once: the run may not get much further.
+    /// Logs the first failure at once: the workload may not end.
     fn report(&self, failure: &Failure);
 }
 
-/// What a workload runs with.
+/// The inputs of a workload.
 pub struct Setup<'a> {
     /// The workload.
     pub workload: &'static Workload,
@@ -151,39 +152,39 @@ pub struct Setup<'a> {
     pub source: &'a dyn FrameSource,
     /// The owner of each frame.
     pub owners: Owners<'a>,
-    /// Latencies: one for each CPU, by rank, then one for the interrupt handler of each.
+    /// Latencies: one histogram for each CPU, by rank, then one for the interrupt handler of each.
     pub histograms: &'a [Histogram],
     /// The number of the CPU of each rank, as in reports.
     pub ids: &'a [u32],
-    /// From the CPU of each rank to the one of the next rank.
-    pub rings: &'a [Ring],
-    /// What went wrong.
+    /// The queue from the CPU of each rank to that of the next.
+    pub rings: &'a [FrameRing],
+    /// The failures so far.
     pub failures: &'a FailureLog,
-    /// The number of free frames before.
+    /// The number of free frames before the workload.
     pub free_before: u64,
     /// The trace that `replay` replays.
     pub trace: Option<&'a AllocTrace<'a>>,
 }
 
-/// What all CPUs of a workload share: its [`Setup`], and what they count.
+/// The state that all CPUs of a workload share: its [`Setup`] and its counters.
 pub struct Shared<'a> {
     setup: Setup<'a>,
-    /// How many frames the exhausting workloads have moved.
+    /// The sums of the exhausting workloads.
     sums: Sums,
-    /// How often `hotplug` has taken a CPU offline.
+    /// CPU offline/online cycles of `hotplug`.
     offline_cycles: AtomicU64,
     /// Whether there is another round.
     goes_on: AtomicBool,
-    /// Whether the CPU that decides when the workload ends has done so.
+    /// Whether the CPU that ends the workload has done so.
     is_over: AtomicBool,
-    /// How many interrupts were handled during allocation; how often the trace was replayed.
-    came: AtomicU64,
-    /// How many allocations failed, of interrupt handlers or of the trace.
-    refused: AtomicU64,
+    /// Interrupts during allocation, or rounds of a trace.
+    rounds: AtomicU64,
+    /// Failed allocations of interrupt handlers, or of a trace.
+    failed: AtomicU64,
 }
 
 impl<'a> Shared<'a> {
-    /// Nothing is counted yet.
+    /// Shared state with all counters 0.
     pub fn new(setup: Setup<'a>) -> Shared<'a> {
         Shared {
             setup,
@@ -191,8 +192,8 @@ impl<'a> Shared<'a> {
             offline_cycles: AtomicU64::new(0),
             goes_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
-            came: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         }
     }
 }
@@ -205,26 +206,26 @@ impl<'a> Deref for Shared<'a> {
     }
 }
 
-/// One CPU at work.
+/// One CPU of a workload.
 pub(super) struct Worker<'a> {
     platform: &'a dyn Platform,
     shared: &'a Shared<'a>,
-    /// Its place among the CPUs at work.
+    /// Its index among the CPUs of the workload.
     rank: usize,
-    /// What reports call it.
+    /// Its number in reports.
     id: u32,
     context: AllocContext,
     rng: Rng,
     phase: Phase,
-    /// Whether it has not begun yet.
+    /// Whether it has not completed a round.
     is_new: bool,
 }
 
-/// Runs the workload on this CPU, whose place among the CPUs at work is that of its context. The context of its handler, whose
-/// number is larger by as many as are at work, is this call's as well.
+/// Runs the workload on this CPU, whose rank is the number of its context. The context of its handler, whose number is larger
+/// by the number of CPUs of the workload, belongs to this call as well.
 pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
     let rank = context.number();
-    // Neighbouring seeds give unrelated streams only if they differ in more than a bit.
+    // Seeds that differ in one bit give related streams, so the rank is multiplied.
     let seed = shared.seed ^ (rank as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut worker = Worker {
         platform,
@@ -242,15 +243,16 @@ pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
 }
 
 impl<'a> Worker<'a> {
-    /// Who works in this CPU's handler.
+    /// The worker of this CPU's interrupt handler. Called once.
     fn handler(&mut self) -> Worker<'a> {
-        // SAFETY: whoever has given this worker its context has given it the handler's too, and this is called once.
+        // SAFETY: a context must be unique. The caller of `run` gave it the handler's context too, and this is called once per
+        // worker.
         let context = unsafe { AllocContext::new(self.shared.ids.len() + self.rank) };
         let rng = self.rng.fork();
         Worker { context, rng, id: handler_of(self.id), is_new: false, ..*self }
     }
 
-    /// Whether there is another round. There is always a first: a host that was slow to begin has tested nothing else.
+    /// Whether there is another round. There is at least one, however slow the host is.
     fn goes_on(&mut self) -> bool {
         core::mem::take(&mut self.is_new) || !self.platform.has_ended()
     }
@@ -259,7 +261,8 @@ impl<'a> Worker<'a> {
         self.shared.source.alloc(&mut self.context, order)
     }
 
-    /// As [`alloc`](Self::alloc); how long one in [`TIMED`] takes is recorded, and each of a block or more, which are few.
+    /// As [`alloc`](Self::alloc). Records the latency of one in [`TIMED`] allocations, and of each of a block or more, which
+    /// are few.
     fn alloc_sampled(&mut self, order: Order) -> Option<FrameNumber> {
         if order < Order::BLOCK && self.rng.u32(..TIMED) != 0 {
             return self.alloc(order);
@@ -271,7 +274,7 @@ impl<'a> Worker<'a> {
         frame
     }
 
-    /// As [`alloc`](Self::alloc), and how long that took.
+    /// As [`alloc`](Self::alloc), and returns its latency.
     fn alloc_timed(&mut self, order: Order) -> (Option<FrameNumber>, u64) {
         let began = self.platform.cycles();
         let frame = self.alloc(order);
@@ -279,11 +282,11 @@ impl<'a> Worker<'a> {
     }
 
     fn free(&mut self, frame: FrameNumber, order: Order) {
-        // SAFETY: this workload allocated the run from this source, and nothing uses its memory: workloads read and write owner
-        // words only. The run is freed once: each caller has cleared its owner words before (`disown`, `unlink`), or has
-        // just allocated it and not noted an owner.
+        // SAFETY: the run must be allocated from this source, and its memory unused. Workloads access owner words only, not the
+        // memory. Each caller frees a run once: it has cleared the owner words before (`disown`, `unlink`), or has just
+        // allocated the run and not recorded an owner.
         if let Err(error) = unsafe { self.shared.source.free(&mut self.context, frame, order) } {
-            self.note(Failure::Refused(error));
+            self.note(Failure::Rejected(error));
         }
     }
 
@@ -301,34 +304,34 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Whether the run that this CPU was handed is its own now, all of it.
+    /// Records this CPU as the owner of an allocated run. Returns whether it owned none of it before.
     fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
         if !frame.is_aligned_to(order) {
             self.note(Failure::Misaligned { frame, order });
         }
         let mut all = true;
         for index in 0..order.frames() {
-            if let Err(doubled) = self.shared.owners.acquire((frame + index).get(), self.id) {
-                self.note(Failure::OwnershipViolation(doubled));
+            if let Err(violation) = self.shared.owners.acquire((frame + index).get(), self.id) {
+                self.note(Failure::OwnershipViolation(violation));
                 all = false;
             }
         }
         all
     }
 
-    /// Notes that `holder` has the run no longer; whether it had all of it.
+    /// Removes `holder` as the owner of a run. Returns whether it owned all of it.
     fn disown(&self, frame: FrameNumber, order: Order, holder: u32) -> bool {
         let mut all = true;
         for index in 0..order.frames() {
-            if let Err(doubled) = self.shared.owners.give_back((frame + index).get(), holder) {
-                self.note(Failure::OwnershipViolation(doubled));
+            if let Err(violation) = self.shared.owners.release((frame + index).get(), holder) {
+                self.note(Failure::OwnershipViolation(violation));
                 all = false;
             }
         }
         all
     }
 
-    /// Gives a run of this CPU's own back.
+    /// Frees a run of this CPU.
     fn release(&mut self, frame: FrameNumber, order: Order) {
         if self.disown(frame, order, self.id) {
             self.free(frame, order);

@@ -1,9 +1,9 @@
-//! Finds the imports in a crate's sources: every path that leads from one top-level module into another, or from one sub-module of
-//! a module into another.
+//! Finds the imports in a crate's sources: every path from one top-level module into another, or from one sub-module of a module
+//! into another.
 //!
-//! Paths are found by visiting the syntax tree, and by scanning the tokens of macros, which have no tree. A path
-//! counts if it is anchored: by `crate`, by `super` or `self`, or by the crate's name. Any other path begins with
-//! something that was imported by an anchored one, or comes from outside.
+//! Paths are found by visiting the syntax tree, and by scanning the tokens of macros, which have no tree. Only paths that begin
+//! with `crate`, `super`, `self` or the crate's name count. Any other path begins with a name that such a path imported, or
+//! with another crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{Attribute, File, ImplItem, Item, Meta, Token, UseTree};
 
-/// The name by which the kernel's programs know its library.
+/// The name of the kernel's library in its programs.
 const CRATE_NAME: &str = "octopod";
 
 /// A parsed file.
@@ -21,18 +21,18 @@ pub struct Source {
     file: File,
     /// The path of its module; empty for a crate's root.
     module: Vec<String>,
-    /// What the root is called: `lib` or `main`.
+    /// The name of the root: `lib` or `main`.
     root: &'static str,
 }
 
 /// An import.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
-    /// Where it stands, as `file:line`.
+    /// Its position, as `file:line`.
     pub place: String,
-    /// The module it stands in.
+    /// The importing module.
     pub from: String,
-    /// The module it leads to; `lib` for what belongs to the crate's root itself.
+    /// The imported module; `lib` for items of the crate's root.
     pub to: String,
 }
 
@@ -59,13 +59,13 @@ impl Source {
     }
 }
 
-/// All imports from one top-level module into another, each place once.
+/// All imports from one top-level module into another, each position once.
 pub fn edges_of(sources: &[Source]) -> BTreeSet<Edge> {
     edges_within(sources, &[])
 }
 
-/// All imports from one sub-module of the module at the path `root` into another, each place once. An import from `root` itself
-/// leads to the last name of that path. The imports in `root`'s own file are left out.
+/// All imports from one sub-module of the module at the path `root` into another, each position once. An import from `root` itself
+/// leads to the last name of that path. The imports in `root`'s own file are not included.
 pub fn edges_within(sources: &[Source], root: &[&str]) -> BTreeSet<Edge> {
     let root: Vec<String> = root.iter().map(ToString::to_string).collect();
     let sub_modules = sources.iter().filter_map(|source| source.module.strip_prefix(&root[..])?.first());
@@ -84,7 +84,7 @@ pub fn edges_within(sources: &[Source], root: &[&str]) -> BTreeSet<Edge> {
     edges
 }
 
-/// What must be known of the whole crate before a path can be followed.
+/// Facts about the whole crate that resolving a path needs.
 #[derive(Default)]
 struct Known {
     /// The path of the module whose sub-modules import each other; empty for the crate.
@@ -93,7 +93,7 @@ struct Known {
     sub_modules: BTreeSet<String>,
     /// The top-level modules.
     modules: BTreeSet<String>,
-    /// Exported macros and the top-level modules that define them: their paths begin at the root.
+    /// Exported macros, whose paths begin at the root, and the top-level modules that define them.
     macros: BTreeMap<String, String>,
     /// Modules that are declared, without a body, for tests only.
     exempt: BTreeSet<Vec<String>>,
@@ -130,7 +130,7 @@ impl Known {
         (1..=module.len()).any(|length| self.exempt.contains(&module[..length]))
     }
 
-    /// The top-level module that a path leads to; `None` for one that is not anchored, or names nothing.
+    /// The top-level module of a path; `None` if the path is not anchored, or does not resolve.
     fn target(&self, module: &[String], path: &[String]) -> Option<String> {
         let mut segments = path.iter().map(String::as_str).peekable();
         let mut position = match segments.next()? {
@@ -168,7 +168,7 @@ impl Known {
 struct Search<'a> {
     source: &'a Source,
     known: &'a Known,
-    /// Where the walk is: the file's module and the inline ones around.
+    /// The current position: the file's module and the enclosing inline modules.
     module: Vec<String>,
     edges: &'a mut BTreeSet<Edge>,
 }
@@ -208,7 +208,7 @@ impl Search<'_> {
         prefix.pop();
     }
 
-    /// Finds paths among tokens that nobody has parsed.
+    /// Finds paths among tokens without a syntax tree.
     fn scan(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -218,7 +218,7 @@ impl Search<'_> {
                 TokenTree::Group(group) => self.scan(group.stream()),
                 TokenTree::Ident(ident) => match &*name_of(ident) {
                     "crate" | CRATE_NAME => at = self.scan_path(&tokens, at, &mut Vec::new()),
-                    // In the middle of a path they are no anchors.
+                    // In the middle of a path they do not anchor it.
                     "super" | "self" if !follows_a_colon => at = self.scan_path(&tokens, at, &mut Vec::new()),
                     _ => {}
                 },
@@ -228,8 +228,8 @@ impl Search<'_> {
         }
     }
 
-    /// Follows a path from the identifier or `*` at `at`, and gives the index of its last token. A brace group at its
-    /// end is taken for a list of imports.
+    /// Follows a path from the identifier or `*` at `at`, and returns the index of its last token. A brace group at its end is
+    /// treated as a list of imports.
     fn scan_path(&mut self, tokens: &[TokenTree], mut at: usize, prefix: &mut Vec<String>) -> usize {
         let (length, span) = (prefix.len(), tokens[at].span());
         loop {
@@ -309,7 +309,7 @@ impl<'ast> Visit<'ast> for Search<'_> {
         self.scan(list.tokens.clone());
     }
 
-    /// `pub(in crate::x)` says who may look in, which is no import.
+    /// `pub(in crate::x)` is a visibility, not an import.
     fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
 }
 

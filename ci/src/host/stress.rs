@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use octopod::options::{BuiltIn, Options as KernelOptions};
 use octopod::stress::allocators::Allocator;
 use octopod::stress::host::{Activity, Bound, HostRun, Outcome as Ran};
-use octopod::stress::replay::{Size, Tables};
+use octopod::stress::replay::{TraceSize, TraceTables};
 use octopod::stress::workloads::Workload;
 use octopod::wire::{Cycles, LANES_IN_RECORD, Progress, Stress, StressCpu, cpus_per_lane};
 
@@ -89,7 +89,7 @@ enum Said {
 /// All that the work needs.
 struct Work {
     parts: Vec<Part>,
-    text: Option<(Vec<u8>, Size)>,
+    text: Option<(Vec<u8>, TraceSize)>,
     blocks: usize,
     time: Duration,
     seed: u64,
@@ -132,7 +132,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
 impl Work {
     /// Does all parts, one after the other, until the receiver is gone.
     fn run(&self, to: &Sender<Said>) {
-        let tables = self.text.as_ref().map(|(_, size)| Tables::new(size));
+        let tables = self.text.as_ref().map(|(_, size)| TraceTables::new(size));
         // It has been checked.
         let trace =
             tables.as_ref().zip(self.text.as_ref()).and_then(|(tables, (text, _))| tables.load(text).ok());

@@ -25,7 +25,7 @@ pub struct Needs {
 
 impl Needs {
     /// Those of a trace that has been checked.
-    fn of(text: &[u8], size: &replay::Size) -> Needs {
+    fn of(text: &[u8], size: &replay::TraceSize) -> Needs {
         let mut orders: Vec<u32> = Vec::with_capacity(size.runs);
         let (mut held, mut most) = (0_u64, 0);
         for line in text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
@@ -75,7 +75,7 @@ pub fn check(path: &Path, smp: &Smp, cpus: &[u32], memory_bytes: u64) -> Result<
 ///
 /// # Errors
 /// The file cannot be read, or is none.
-pub fn read(path: &Path) -> Result<(Vec<u8>, replay::Size), Error> {
+pub fn read(path: &Path) -> Result<(Vec<u8>, replay::TraceSize), Error> {
     let text = input::read(path, MOST_BYTES)?;
     let problem = |problem| Error::Usage(format!("{}, {problem}", path.display()));
     let size = replay::check(&text).map_err(problem)?;

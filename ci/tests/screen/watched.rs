@@ -31,8 +31,8 @@ impl Watched {
     pub fn expected(&self, cells: Option<(usize, usize)>) -> Vec<String> {
         let mut text = Text::new();
         for line in self.guest.lines.iter().skip_while(|line| !line.contains("stages: octopod ")) {
-            if let Some((columns, rows)) = cells.filter(|_| line.contains("stages: screen of ")) {
-                assert!(line.ends_with(&format!("screen of {columns} by {rows} characters")), "{line}");
+            if let Some((columns, rows)) = cells.filter(|_| line.contains("stages: console: framebuffer ")) {
+                assert!(line.ends_with(&format!("console: framebuffer {columns}x{rows}")), "{line}");
                 text.grow(columns, rows);
             }
             text.write(line);

@@ -1,8 +1,7 @@
-//! Interrupt guards: what the processor's flag says after each way of nesting, dropping, storing and leaking them.
+//! Checks interrupt guards: the interrupt flag after guards were nested, dropped, stored and replaced.
 
 use core::cell::Cell;
 use core::mem;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts::are_enabled;
 
@@ -10,27 +9,28 @@ use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{IrqGuard, interrupts_enabled};
 use crate::per_cpu;
+use crate::selftest::run::{CheckResult, ensure, on_all_cpus};
 use crate::smp;
 
 per_cpu! {
-    /// Calls that this CPU has sent itself and run.
+    /// Calls from this CPU to itself that it has run.
     static RAN: Cell<u64> = Cell::new(0);
-    /// Whether one of them found itself with interrupts on, or turned them on.
+    /// Whether one of them ran with interrupts on, or turned them on.
     static FOUND_ON: Cell<bool> = Cell::new(false);
 }
 
-/// Runs every check on every CPU; returns what failed, if any did.
-pub fn check() -> Result<(), &'static str> {
-    static FAILED: [AtomicBool; CHECKS.len()] = [const { AtomicBool::new(false) }; CHECKS.len()];
-    crate::selftest::on_each_cpu(IPI_CALL_TIMEOUT_MS, &|_| {
-        for (failed, (_, check)) in FAILED.iter().zip(CHECKS) {
-            // The count and the flag must agree before and after, whatever the check finds.
-            let passed = is_on() && check() && is_on();
-            failed.fetch_or(!passed, Ordering::Relaxed);
+/// Runs every check on every CPU.
+///
+/// # Errors
+/// The first failed check.
+pub fn check() -> CheckResult {
+    on_all_cpus(IPI_CALL_TIMEOUT_MS, &|_| {
+        for (name, check) in CHECKS {
+            // The guard count and the interrupt flag must agree before and after each check.
+            ensure!(is_on() && check() && is_on(), "wrong: {name}");
         }
-    });
-    let failed = FAILED.iter().zip(CHECKS).find(|(failed, _)| failed.load(Ordering::Relaxed));
-    failed.map_or(Ok(()), |(_, (what, _))| Err(what))
+        Ok(())
+    })
 }
 
 type Check = fn() -> bool;
@@ -38,7 +38,7 @@ type Check = fn() -> bool;
 const CHECKS: [(&str, Check); 6] = [
     ("an IrqGuard in an IrqGuard", nested),
     ("an outer IrqGuard dropped before an inner one", outer_first),
-    ("two IrqGuards swapped, stored and replaced", moved_about),
+    ("two IrqGuards swapped, stored and replaced", swapped),
     ("an IrqGuard's window", window),
     ("an IrqGuard's halt", halt),
     ("an IrqGuard in a handler", in_handler),
@@ -72,11 +72,11 @@ fn outer_first() -> bool {
     passed
 }
 
-fn moved_about() -> bool {
+fn swapped() -> bool {
     let (mut first, mut second) = (IrqGuard::new(), Some(IrqGuard::new()));
     mem::swap(&mut first, second.as_mut().unwrap_or(&mut IrqGuard::new()));
     let mut passed = is_off();
-    // Both values live until the new one has taken the old one's place.
+    // The new guard is created before the old one is dropped.
     first = IrqGuard::new();
     passed &= is_off();
     drop(first);
@@ -87,7 +87,7 @@ fn moved_about() -> bool {
     passed
 }
 
-/// A call to this CPU itself, which waits for interrupts, is run in the window and not before.
+/// A pending call to this CPU itself runs in the window and not before.
 fn window() -> bool {
     let before = RAN.get();
     let mut guard = IrqGuard::new();
@@ -99,7 +99,7 @@ fn window() -> bool {
     waited && on_inside && is_off() && RAN.get() == before + 1 && guard.were_enabled()
 }
 
-/// One that is pending ends the halt.
+/// A pending call to this CPU itself ends the halt.
 fn halt() -> bool {
     let before = RAN.get();
     let mut guard = IrqGuard::new();

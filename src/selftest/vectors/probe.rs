@@ -1,4 +1,4 @@
-//! The instructions, and the gates that they go through.
+//! The `int n` instructions of the vector test, and the gates that they use.
 
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -13,14 +13,14 @@ use crate::cpu::per_cpu::{PerCpu, PerCpuStorage};
 use crate::interrupts;
 use crate::per_cpu;
 
-/// What the shims push where the processor pushes an error code.
+/// The error code that the shims push in place of the processor.
 pub const ERROR_CODE: u64 = 0x5a;
 
 /// The vectors whose exceptions push an error code (SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, 8.2.21 and 8.2.22), in
 /// the order of the shims.
 const WITH_ERROR_CODE: [u8; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
 
-/// Whether the vector's exception pushes one.
+/// Whether the vector's exception pushes an error code.
 pub fn has_error_code(vector: u8) -> bool {
     WITH_ERROR_CODE.contains(&vector)
 }
@@ -41,7 +41,7 @@ pub struct Registers {
 pub const NAMES: [&str; 15] =
     ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax"];
 
-/// What the probe loads and what it finds, where it needs no register to reach it.
+/// The registers that the probe loads, and those that it finds afterwards. Per-CPU, so that it needs no register to address them.
 #[repr(C)]
 struct Probe {
     before: UnsafeCell<Registers>,
@@ -63,7 +63,7 @@ impl Probe {
 struct ThisProbe;
 
 #[unsafe(link_section = ".percpu")]
-// SAFETY: it lies in .percpu.
+// SAFETY: a `PerCpuStorage` must lie in `.percpu`: the attribute above places it there.
 static PROBE: PerCpuStorage<Probe> = unsafe { PerCpuStorage::new(Probe::new()) };
 
 per_cpu!(@variable ThisProbe, Probe, PROBE);
@@ -122,47 +122,49 @@ fn instruction(vector: u8) -> u64 {
     (&raw const interrupt_instructions).addr() as u64 + u64::from(vector) * 8
 }
 
-/// Where the code goes on behind `int vector`, an instruction of two bytes.
+/// The return address of `int vector`, an instruction of two bytes.
 pub fn return_address(vector: u8) -> u64 {
     instruction(vector) + 2
 }
 
-/// Loads the registers, raises the interrupt, and returns what they held before, with the stack pointer, and after. The
-/// handlers of all vectors return. The patterns differ in IF, so the probe runs in a window.
+/// Loads the registers, executes `int vector`, and returns the registers before, with the stack pointer, and after. The handlers
+/// of all vectors must return. The patterns differ in IF, so the probe runs in a window of the guard.
 ///
 /// # Panics
 /// If interrupts were off before the guard.
 pub fn run(guard: &mut IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
-    /// Beyond all that this code keeps below its stack pointer.
+    /// More than this code keeps below its stack pointer.
     const BELOW: u64 = 256;
     let probe = ThisProbe.as_ptr();
-    // SAFETY: this CPU's own, which only this function writes, and its callers share the one guard.
+    // SAFETY: no other access may overlap the write. The probe is this CPU's own, only this function writes it, and the guard
+    // prevents a second call on this CPU.
     unsafe { (*probe).before.get().write(load) };
-    // SAFETY: the probe saves what its caller's registers held, moves the stack pointer only down, and leaves interrupts off,
-    // which the end of the window allows for; a handler that runs meanwhile finds a stack and gates that are in order, and
-    // only reads `before`.
+    // SAFETY: the probe must keep the caller's registers and stack. `interrupt_probe` saves all registers, moves the stack
+    // pointer down only, and returns with interrupts off, which `window` permits. A handler that runs meanwhile finds a valid
+    // stack and valid gates (`TestGates`), and only reads `before`.
     guard.window(|| unsafe { interrupt_probe(instruction(vector), BELOW + u64::from(vector)) });
-    // SAFETY: this CPU's own, and the probe has ended.
+    // SAFETY: no write may overlap the reads. The probe is this CPU's own, and `interrupt_probe` has returned.
     unsafe { ((*probe).before.get().read(), (*probe).after.get().read()) }
 }
 
-/// What the probe on this CPU has loaded.
+/// The registers that the probe on this CPU has loaded.
 pub fn loaded() -> Registers {
-    // SAFETY: this CPU's own, and `run` writes it only before the interrupt.
+    // SAFETY: no write may overlap the read. The probe is this CPU's own, and `run` writes it only before the interrupt.
     unsafe { (*ThisProbe.as_ptr()).before.get().read() }
 }
 
-/// The kernel's gates, but that those of the vectors with an error code lead through a shim: see `probe.S`.
+/// A copy of the kernel's IDT in which the gates of vectors with an error code lead to shims (see `probe.S`).
 ///
-/// An exception in earnest on such a vector, while these gates are in use, comes with two error codes, and its report is
-/// wrong. They are used for no more than the probe itself.
+/// A real exception on such a vector pushes two error codes while these gates are loaded, so its report is wrong. They are loaded
+/// for the probe only.
 #[repr(align(16))]
 pub struct TestGates([[u64; 2]; 256]);
 
 impl TestGates {
-    /// A copy of the kernel's, with the shims.
+    /// Copies the kernel's IDT and inserts the shims.
     pub fn new() -> TestGates {
-        // SAFETY: 256 gates of 16 bytes, which nobody writes after rt0.
+        // SAFETY: the read must be of initialised memory that is not written. The IDT has 256 gates of 16 bytes, which rt0
+        // completes before Rust code runs.
         let mut gates = unsafe { boot::final_idt().cast::<[[u64; 2]; 256]>().read() };
         for (index, vector) in WITH_ERROR_CODE.into_iter().enumerate() {
             let shim = ((&raw const interrupt_shims).addr() + index * 16) as u64;
@@ -174,14 +176,15 @@ impl TestGates {
         TestGates(gates)
     }
 
-    /// Runs `f` with these gates on this CPU.
+    /// Runs `f` with these gates loaded on this CPU.
     pub fn with<R>(&self, guard: &mut IrqGuard, f: impl FnOnce(&mut IrqGuard) -> R) -> R {
         let base = VirtAddr::from_ptr(&raw const self.0);
-        // SAFETY: the gates are the kernel's or lead to shims that end in the kernel's stubs, and `self` lives until the
-        // kernel's own are loaded again.
+        // SAFETY: the gates must be valid while they are loaded. They are the kernel's, or lead to shims that end in the kernel's
+        // stubs, and `self` lives until `load_idt` below.
         unsafe { lidt(&DescriptorTablePointer { limit: size_of::<TestGates>() as u16 - 1, base }) };
         let result = f(guard);
-        // SAFETY: every CPU that runs work has loaded its TSS on its way up (`stages::bsp`, `bring_up::ap::entry`).
+        // SAFETY: the CPU must have loaded its TSS. Each CPU that runs work has done so (`stages::bsp`,
+        // `bring_up::ap::entry`).
         unsafe { interrupts::load_idt() };
         result
     }

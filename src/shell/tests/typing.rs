@@ -1,18 +1,18 @@
-//! The editor at a terminal: what stands there is what will be run.
+//! Tests of the editor with a terminal: the shown line is the executed line.
 
 use proptest::prelude::*;
 
-use super::super::editor::{Editor, Event, HISTORY, MAX_LINE, PROMPT, Terminal};
+use super::super::editor::{Editor, EditorEvent, HISTORY, MAX_LINE, PROMPT, Terminal};
 use super::super::keys::Keys;
 use super::VOCABULARY;
 
-/// A terminal that is wide enough, as far as the editor needs one.
+/// A terminal that is wide enough, with the functions that the editor needs.
 #[derive(Default)]
 struct Row {
     cells: Vec<u8>,
     cursor: usize,
     saved: usize,
-    /// Rows above, from the last line feed on.
+    /// The rows above the current one.
     above: Vec<String>,
     pending: Vec<u8>,
 }
@@ -57,7 +57,7 @@ impl Terminal for Row {
 struct Desk {
     editor: Editor<Row>,
     keys: Keys,
-    events: Vec<Event>,
+    events: Vec<EditorEvent>,
 }
 
 impl Desk {
@@ -79,33 +79,33 @@ impl Desk {
     }
 
     fn line(&mut self) -> String {
-        self.editor.look().0.as_str().to_owned()
+        self.editor.contents().0.as_str().to_owned()
     }
 
-    /// What stands on the terminal, blanks at the end left out, and where the cursor is.
+    /// The text of the terminal's current row without trailing blanks, and the column of the cursor.
     fn shown(&mut self) -> (String, usize) {
         let row = self.editor.terminal();
         (String::from_utf8(row.cells.clone()).unwrap().trim_end().to_owned(), row.cursor)
     }
 
     fn assert_shown(&mut self) {
-        let (line, cursor) = self.editor.look();
+        let (line, cursor) = self.editor.contents();
         let expected = (format!("{PROMPT}{line}").trim_end().to_owned(), PROMPT.len() + cursor);
         assert_eq!(self.shown(), expected);
     }
 }
 
-fn ran(line: &str) -> Event {
-    Event::Line(line.try_into().unwrap())
+fn ran(line: &str) -> EditorEvent {
+    EditorEvent::Line(line.try_into().unwrap())
 }
 
 #[test]
-fn a_line_is_typed_mended_and_run() {
+fn a_line_is_typed_edited_and_executed() {
     let mut desk = Desk::new();
     desk.type_in(b"cpsu").type_in(b"\x7f\x7fus").assert_shown();
     assert_eq!(desk.type_in(b"\r").events, [ran("cpus")]);
     assert_eq!(desk.line(), "");
-    // In the middle, to both ends, and away with the character under the cursor.
+    // Edits in the middle, at both ends, and under the cursor.
     desk.type_in(b"xem mp\x1b[Da\x01\x1b[3~m\x05 ").assert_shown();
     assert_eq!(desk.line(), "mem map ");
     desk.type_in(b"\x02\x02\x15").assert_shown();
@@ -142,46 +142,46 @@ fn tab_completes_or_lists() {
     assert_eq!(desk.line(), "bench frame_pair_order");
     desk.type_in(b"\t").assert_shown();
     assert_eq!(desk.editor.terminal().above.last().unwrap(), "frame_pair_order0  frame_pair_order3  ");
-    // Nothing behind the cursor is cut off.
+    // Characters after the cursor are kept.
     desk.type_in(b"\x03cpus\x01\t").assert_shown();
     assert_eq!(desk.line(), "cpus");
-    // Nothing is completed beyond the line's end.
+    // A completion does not exceed the longest line.
     let blanks = " ".repeat(MAX_LINE - 3);
     desk.type_in(format!("\x03{blanks}of\t").as_bytes()).assert_shown();
     assert_eq!(desk.line(), format!("{blanks}of"));
 }
 
 #[test]
-fn control_c_drops_the_line_and_control_d_ends_an_empty_one() {
+fn control_c_discards_the_line_and_control_d_ends_an_empty_one() {
     let mut desk = Desk::new();
     desk.type_in(b"panic\x03");
-    assert_eq!((&*desk.events, &*desk.editor.look().0), ([Event::Dropped].as_slice(), ""));
-    // With something there it takes a character away, or nothing.
+    assert_eq!((&*desk.events, &*desk.editor.contents().0), ([EditorEvent::Dropped].as_slice(), ""));
+    // On a line with text, Ctrl-D deletes a character, or nothing.
     desk.type_in(b"ab\x04\x01\x04").assert_shown();
     assert_eq!((desk.line(), desk.events.len()), ("b".to_owned(), 1));
     desk.type_in(b"\x04\x04");
-    assert_eq!(desk.events, [Event::Dropped, Event::End]);
+    assert_eq!(desk.events, [EditorEvent::Dropped, EditorEvent::End]);
 }
 
 #[test]
-fn a_line_that_is_too_long_is_not_run() {
+fn a_line_that_is_too_long_is_not_executed() {
     let mut desk = Desk::new();
     let full = "x".repeat(MAX_LINE);
     desk.type_in(full.as_bytes()).assert_shown();
     assert_eq!(desk.type_in(b"\r").events, [ran(&full)]);
     desk.type_in(full.as_bytes()).type_in(b"y").assert_shown();
-    assert_eq!(desk.type_in(b"\rcpus\r").events[1..], [Event::TooLong, ran("cpus")]);
-    // Nor is anything written over where one types in the middle of it.
+    assert_eq!(desk.type_in(b"\rcpus\r").events[1..], [EditorEvent::TooLong, ran("cpus")]);
+    // Typing in the middle of a full line overwrites nothing.
     desk.type_in(full.as_bytes()).type_in(b"\x01y").assert_shown();
     assert_eq!(desk.line(), full);
-    assert_eq!(desk.type_in(b"\x03").type_in(b"cpus\r").events[3..], [Event::Dropped, ran("cpus")]);
+    assert_eq!(desk.type_in(b"\x03").type_in(b"cpus\r").events[3..], [EditorEvent::Dropped, ran("cpus")]);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
-    fn what_stands_there_is_what_is_run(
+    fn the_shown_line_is_the_executed_line(
         pieces in prop::collection::vec(
             prop_oneof![
                 4 => "[ -~]{1,9}".prop_map(String::into_bytes),
@@ -205,6 +205,6 @@ proptest! {
         let before = desk.events.len();
         desk.type_in(b"\x1b\r");
         let event = desk.events.get(before).cloned();
-        prop_assert!(event == Some(Event::TooLong) || event == Some(ran(&line)), "{:?} after {:?}", event, line);
+        prop_assert!(event == Some(EditorEvent::TooLong) || event == Some(ran(&line)), "{:?} after {:?}", event, line);
     }
 }

@@ -1,4 +1,4 @@
-//! What the threads of a run on the host are doing, for another thread to read: an allocator that hangs cannot say so.
+//! The activity of the threads of a host run, for another thread to read: so a hanging allocator can be reported.
 
 extern crate std;
 
@@ -14,11 +14,11 @@ use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 /// A call of the allocator under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// An allocation of that order.
+    /// An allocation of this order.
     Alloc(Order),
-    /// A free of that order.
+    /// A free of this order.
     Free(Order),
-    /// The return of what the allocator keeps for the thread.
+    /// A drain of the thread's cache.
     Drain,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// No call; then the calls by their orders, from the smallest on.
+/// No call; then the calls by order, ascending.
 const NONE: u32 = 0;
 const DRAIN: u32 = 1;
 const ALLOC: u32 = 2;
@@ -58,36 +58,36 @@ impl Call {
     }
 }
 
-/// One context's.
+/// The activity of one context.
 #[derive(Debug, Default)]
 struct OfSeat {
     call: AtomicU32,
     calls: AtomicU64,
 }
 
-/// What all threads are doing.
+/// The activity of all threads.
 #[derive(Debug)]
 pub struct Activity {
     threads: usize,
     contexts: Vec<CachePadded<OfSeat>>,
 }
 
-/// What a thread is doing: the call that it is in, and how many calls it has begun, its handler's too.
+/// The activity of a thread: its current call, and the number of calls that it has begun, including its handler's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadActivity {
     /// The call; `None` between calls.
     pub call: Option<Call>,
-    /// Calls begun.
+    /// The number of calls begun.
     pub calls: u64,
 }
 
 impl Activity {
-    /// Of a run with so many threads.
+    /// The activity of a run with that many threads.
     pub fn new(threads: usize) -> Activity {
         Activity { threads, contexts: (0..2 * threads).map(|_| CachePadded::default()).collect() }
     }
 
-    /// What each thread is doing, by its number.
+    /// The activity of each thread, by its number.
     pub fn threads(&self) -> impl Iterator<Item = ThreadActivity> {
         (0..self.threads).map(|thread| {
             let (own, handler) = (&self.contexts[thread], &self.contexts[self.threads + thread]);
@@ -95,15 +95,15 @@ impl Activity {
             let calls = [own, handler]
                 .iter()
                 .fold(0, |sum: u64, context| sum.wrapping_add(context.calls.load(Ordering::Relaxed)));
-            // A handler runs within its thread, so its call is the inner one.
+            // The handler runs in its thread, so its call is the inner one.
             ThreadActivity { call: call(handler).or_else(|| call(own)), calls }
         })
     }
 
-    /// Notes a call for as long as `f` runs.
+    /// Records a call while `f` runs.
     fn during<R>(&self, context: &mut AllocContext, call: Call, f: impl FnOnce(&mut AllocContext) -> R) -> R {
         let Some(of_seat) = self.contexts.get(context.number()) else { return f(context) };
-        // Only the context's holder writes here.
+        // Only the owner of the context writes here.
         of_seat.calls.store(of_seat.calls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         of_seat.call.store(call.code(), Ordering::Relaxed);
         let result = f(context);
@@ -112,7 +112,7 @@ impl Activity {
     }
 }
 
-/// An allocator whose calls are noted.
+/// An allocator whose calls are recorded.
 pub(super) struct Watched<'a> {
     pub source: &'a dyn FrameSource,
     pub activity: &'a Activity,
@@ -129,7 +129,7 @@ impl FrameSource for Watched<'_> {
         frame: FrameNumber,
         order: Order,
     ) -> Result<(), FreeError> {
-        // SAFETY: the caller owns the frames, which `source` returned: this allocator has none of its own.
+        // SAFETY: the caller must own the frames, guaranteed by the caller (see `FrameSource::free`). They came from `source`.
         self.activity
             .during(context, Call::Free(order), |context| unsafe { self.source.free(context, frame, order) })
     }

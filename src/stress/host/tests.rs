@@ -4,17 +4,17 @@ use super::*;
 use crate::boot::command_line::Named;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
 
-/// A trace of the package, where cargo runs the tests: the program may have been built in another folder.
+/// A trace of the package in the folder where cargo runs the tests. The program may have been built in another folder.
 fn sample_path() -> std::path::PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
     std::path::Path::new(&package).join("ci/traces/sample.trace")
 }
 
-/// More threads than the host has cores make it likely that one is stopped anywhere.
+/// More threads than the host has cores, so that a thread may be stopped anywhere.
 #[test]
 fn every_workload_runs_on_every_allocator() {
     let sample = std::fs::read(sample_path()).unwrap();
-    let tables = replay::Tables::new(&replay::measure(&sample).unwrap());
+    let tables = replay::TraceTables::new(&replay::measure(&sample).unwrap());
     let trace = tables.load(&sample).unwrap();
     for allocator in <&Allocator>::all() {
         for workload in <&Workload>::all() {
@@ -40,8 +40,8 @@ fn every_workload_runs_on_every_allocator() {
     }
 }
 
-/// What an allocator was asked for, and what it gave, one number each; frames are counted from that one on, for the host's
-/// memory lies elsewhere each time.
+/// Records the requests to an allocator and its results, one number each. Frames are counted from `first`, as the host's memory
+/// has another address in each run.
 struct Recorder<'a>(Hosted<'a>, usize, std::sync::Mutex<Vec<u64>>);
 
 impl FrameSource for Recorder<'_> {
@@ -72,7 +72,7 @@ impl FrameSource for Recorder<'_> {
     }
 }
 
-/// One core, whose time is over when it has been asked for so often.
+/// One core, whose time ends after a number of checks.
 struct OneCore(AtomicU32);
 
 impl Platform for OneCore {
@@ -87,7 +87,7 @@ impl Platform for OneCore {
     fn barrier(&self) {}
 
     fn wait_until(&self, condition: &dyn Fn() -> bool) {
-        assert!(condition(), "nobody else is there to make it true");
+        assert!(condition(), "no other CPU can make it true");
     }
 
     fn count(&self, _: usize, _: u64) {}
@@ -127,7 +127,7 @@ fn a_seed_repeats_a_run_on_one_core() {
         let first = calls(7);
         assert!(first.len() > 100, "{workload}: {} calls", first.len());
         assert!(first == calls(7), "{workload}");
-        // What draws no numbers is the same for every seed.
+        // A workload without random numbers is the same for every seed.
         let draws = !["mixed_orders", "fragmentation", "storm"].contains(&workload.name);
         assert_eq!(first != calls(8), draws, "{workload}");
     }
@@ -136,7 +136,7 @@ fn a_seed_repeats_a_run_on_one_core() {
 fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source: &dyn FrameSource) {
     let owners: Vec<_> = (0..end_of(world)).map(|_| AtomicU64::new(0)).collect();
     let (histograms, rings, failures) =
-        ([Histogram::new(), Histogram::new()], [Ring::new()], FailureLog::new());
+        ([Histogram::new(), Histogram::new()], [FrameRing::new()], FailureLog::new());
     let shared = Shared::new(Setup {
         workload,
         seed,
@@ -149,10 +149,10 @@ fn run_on_one_core(workload: &'static Workload, seed: u64, world: &World, source
         free_before: AllocatorSnapshot::of(source).free(),
         trace: None,
     });
-    // SAFETY: there is no other context.
+    // SAFETY: a context must be unique. There is no other.
     workloads::run(&OneCore(AtomicU32::new(0)), &shared, unsafe { AllocContext::new(0) });
     for number in 0..2 {
-        // SAFETY: the run has ended.
+        // SAFETY: a context must be unique. The run, which had it, has ended.
         source.drain(&mut unsafe { AllocContext::new(number) });
     }
 }

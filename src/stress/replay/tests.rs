@@ -14,19 +14,22 @@ fn error_of(text: &str) -> std::string::String {
 fn each_cpu_gets_its_events_in_their_order() {
     let text = b"# two CPUs\n+0 0 1\n\n+1 9 0\n  -0 0\n+2 18 1\n";
     let size = measure(text).unwrap();
-    assert_eq!(size, Size { events: 4, runs: 3, cpus: 2 });
-    let tables = Tables::new(&size);
+    assert_eq!(size, TraceSize { events: 4, runs: 3, cpus: 2 });
+    let tables = TraceTables::new(&size);
     let trace = tables.load(text).unwrap();
     let order = |number| Order::new(number).unwrap();
     let of = |cpu| trace.of(cpu).collect::<Vec<_>>();
-    assert_eq!(of(0), [Event::Alloc { id: 1, order: order(9) }, Event::Free { id: 0 }]);
-    assert_eq!(of(1), [Event::Alloc { id: 0, order: order(0) }, Event::Alloc { id: 2, order: order(18) }]);
+    assert_eq!(of(0), [AllocEvent::Alloc { id: 1, order: order(9) }, AllocEvent::Free { id: 0 }]);
+    assert_eq!(
+        of(1),
+        [AllocEvent::Alloc { id: 0, order: order(0) }, AllocEvent::Alloc { id: 2, order: order(18) }]
+    );
     assert_eq!(of(2), []);
     assert!(trace.runs.iter().all(|run| run.load(Ordering::Relaxed) == 0));
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn an_error_names_its_line() {
     for (text, expected) in [
         ("", "line 1: the trace ends without an event"),
         ("# nothing\n\n", "line 3: the trace ends without an event"),
@@ -48,12 +51,12 @@ fn what_is_wrong_is_named_with_its_line() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_parser_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = check(&text);
     }
 
     #[test]
-    fn what_is_written_is_read(steps in proptest::collection::vec((0u8..=18, 0u32..9, any::<bool>()), 1..60)) {
+    fn a_written_trace_is_read_back(steps in proptest::collection::vec((0u8..=18, 0u32..9, any::<bool>()), 1..60)) {
         let (mut text, mut alive, mut runs, mut events) = (std::string::String::new(), Vec::new(), 0, 0);
         for (order, cpu, frees) in steps {
             if frees && !alive.is_empty() {
@@ -68,7 +71,7 @@ proptest! {
         }
         let size = check(text.as_bytes()).unwrap();
         prop_assert_eq!((size.runs, size.events), (runs as usize, events));
-        let tables = Tables::new(&size);
+        let tables = TraceTables::new(&size);
         let trace = tables.load(text.as_bytes()).unwrap();
         prop_assert_eq!((0..size.cpus).map(|cpu| trace.of(cpu).count()).sum::<usize>(), events);
     }

@@ -1,4 +1,4 @@
-//! octopod's allocator on the host: the shared part, and a magazine for each context.
+//! octopod's allocator on the host: the shared layers, and a magazine for each context.
 
 extern crate std;
 
@@ -12,18 +12,19 @@ use crate::memory::cache::Magazine;
 use crate::memory::frames::{FrameNumber, FreeError, Invalid, ORDERS, Order};
 use crate::memory::host::World;
 
-/// The allocator, with a magazine for each context. A thread cannot be interrupted and asked for what it keeps, so a context that
-/// finds nothing has to do without the other contexts' frames.
+/// The allocator, with a magazine for each context. A thread cannot be interrupted to drain its magazine, so an allocation does
+/// not obtain frames that other contexts cache.
 pub struct Hosted<'a> {
     world: &'a World,
     magazines: Vec<CachePadded<UnsafeCell<Magazine>>>,
 }
 
-// SAFETY: a magazine is reached through `&mut AllocContext` of its own number alone, and there is one context of each number.
+// SAFETY: a magazine must not be accessed by two threads at once. `with` takes `&mut AllocContext`, and there is one context of
+// each number.
 unsafe impl Sync for Hosted<'_> {}
 
 impl<'a> Hosted<'a> {
-    /// On that memory, for so many contexts.
+    /// An allocator on that memory, for that many contexts.
     pub fn new(world: &'a World, contexts: usize) -> Hosted<'a> {
         let magazines = (0..contexts).map(|_| CachePadded::new(UnsafeCell::new(Magazine::new()))).collect();
         Hosted { world, magazines }
@@ -31,7 +32,7 @@ impl<'a> Hosted<'a> {
 
     #[inline]
     fn with<R>(&self, context: &mut AllocContext, f: impl FnOnce(&Magazine) -> R) -> R {
-        // SAFETY: the context is this thread's alone.
+        // SAFETY: the access must be exclusive. The caller has `&mut` of the only context of this number.
         f(unsafe { &*self.magazines[context.number()].get() })
     }
 }
@@ -55,7 +56,7 @@ impl FrameSource for Hosted<'_> {
     }
 
     fn drain(&self, context: &mut AllocContext) {
-        // What is wrong with a frame here was its freer's failure; the allocator counts it.
+        // The allocator counts invalid frees; the caller of `free` caused them.
         let _ = self.with(context, |magazine| self.world.frames.drain(magazine));
     }
 

@@ -1,5 +1,4 @@
-//! The crate `buddy_system_allocator`'s frame allocator behind its one lock: what one gets who takes a library and looks no
-//! further. The baseline.
+//! The frame allocator of the crate `buddy_system_allocator` behind its lock. This is the baseline of comparisons.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -20,20 +19,20 @@ pub static LOCKED: Allocator = Allocator {
     }),
 };
 
-/// `LockedFrameAllocator`. It cannot say how many frames it has, and it checks nothing, so the former is counted here.
+/// `LockedFrameAllocator`, with a count of free frames, which it lacks.
 pub struct Locked {
     allocator: LockedFrameAllocator<ORDERS>,
-    /// Written under the allocator's lock alone.
+    /// Written under the allocator's lock only.
     free: AtomicUsize,
 }
 
 impl Locked {
-    /// One without frames.
+    /// An allocator without frames.
     pub const fn new() -> Locked {
         Locked { allocator: LockedFrameAllocator::new(), free: AtomicUsize::new(0) }
     }
 
-    /// One with all frames of this memory.
+    /// An allocator with all frames of this memory.
     pub fn on(memory: &BorrowedMemory<'_>) -> Locked {
         let locked = Locked::new();
         for frames in memory.frames() {
@@ -42,7 +41,7 @@ impl Locked {
         locked
     }
 
-    /// Gives it frames.
+    /// Adds frames.
     pub fn insert(&self, frames: Range<FrameNumber>) {
         uninterrupted(|| {
             let mut allocator = self.allocator.lock();
@@ -51,7 +50,7 @@ impl Locked {
         });
     }
 
-    /// Up to `frames.len()` single frames under one hold of the lock; how many.
+    /// Allocates up to `frames.len()` single frames under one acquisition of the lock, and returns their number.
     pub fn alloc_many(&self, frames: &mut [FrameNumber]) -> usize {
         uninterrupted(|| {
             let mut allocator = self.allocator.lock();
@@ -67,7 +66,7 @@ impl Locked {
         })
     }
 
-    /// Takes single frames back under one hold of the lock.
+    /// Frees single frames under one acquisition of the lock.
     pub fn free_many(&self, frames: &[FrameNumber]) {
         uninterrupted(|| {
             let mut allocator = self.allocator.lock();

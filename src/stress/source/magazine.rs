@@ -1,4 +1,4 @@
-//! A plain array of frames for each CPU in front of the locked allocator: what one gets who stops there.
+//! A plain array of frames for each CPU in front of the locked allocator: a per-CPU cache without the other layers of octopod.
 
 use core::cell::UnsafeCell;
 
@@ -21,21 +21,21 @@ pub static MAGAZINE: Allocator = Allocator {
     }),
 };
 
-/// One context's frames: as many as octopod's own magazine holds, moved in batches of the same size.
+/// The cached frames of one context: as many as octopod's magazine holds, transferred in batches of the same size.
 struct Cache {
     frames: [FrameNumber; CAPACITY],
     count: usize,
 }
 
-/// One context's cache, on cache lines of its own. Its layout is this crate's, so that zeroes are a value (`Zeroable`).
+/// The cache of one context, on cache lines of its own. The type is this crate's, so that it can be `Zeroable`.
 #[repr(align(128))]
 pub struct ContextCache(UnsafeCell<Cache>);
 
-// SAFETY: a `ContextCache` is a cell with frame numbers and a count, all `usize`, of which zero is a value.
+// SAFETY: zero must be a valid value. A `ContextCache` consists of frame numbers and a count, all `usize`.
 unsafe impl Zeroable for ContextCache {}
 
 impl ContextCache {
-    /// An empty one.
+    /// An empty cache.
     pub const fn new() -> ContextCache {
         let cache = Cache { frames: [FrameNumber::new(0); CAPACITY], count: 0 };
         ContextCache(UnsafeCell::new(cache))
@@ -50,26 +50,27 @@ impl Default for ContextCache {
 
 /// A cache for each context, and [`Locked`] behind them.
 ///
-/// What lies in the caches of others is out of reach for a CPU that finds nothing, and a run of more than one frame is taken
-/// from the shared part alone: that is what a plain cache is.
+/// An allocation does not obtain frames that other contexts cache, and runs of more than one frame come from the shared
+/// allocator only.
 pub struct Cached<'a> {
     caches: &'a [ContextCache],
     shared: &'a Locked,
 }
 
-// SAFETY: a cache is reached through `&mut AllocContext` of its own number alone, and there is one context of each number.
+// SAFETY: a cache must not be accessed by two CPUs at once. `with` takes `&mut AllocContext`, and there is one context of each
+// number.
 unsafe impl Sync for Cached<'_> {}
 
 impl<'a> Cached<'a> {
-    /// With a cache for each context, before `shared`.
+    /// An allocator with a cache for each context in front of `shared`.
     pub fn new(caches: &'a [ContextCache], shared: &'a Locked) -> Cached<'a> {
         Cached { caches, shared }
     }
 
-    /// Runs `f` on the context's cache; 2 KiB are not moved for that.
+    /// Calls `f` with the context's cache, in place: it has 2 KiB.
     fn with<R>(&self, context: &mut AllocContext, f: impl FnOnce(&mut Cache) -> R) -> R {
-        // SAFETY: the context is held by this CPU alone, `f` (all of them are in this file) does not come back here, and what
-        // might interrupt this has a context of its own.
+        // SAFETY: the access must be exclusive. The caller has `&mut` of the only context of this number, no `f` (all are in this
+        // file) calls `with`, and an interrupt handler has a context of its own.
         uninterrupted(|| f(unsafe { &mut *self.caches[context.number()].0.get() }))
     }
 }
@@ -95,7 +96,8 @@ impl FrameSource for Cached<'_> {
         order: Order,
     ) -> Result<(), FreeError> {
         if order != Order::FRAME {
-            // SAFETY: the caller owns the frames, as the trait's `free` demands; those of other orders than 0 are `shared`'s.
+            // SAFETY: the caller must own the frames, guaranteed by the caller (see `FrameSource::free`). `shared` allocated
+            // them, as all of orders above 0.
             return unsafe { self.shared.free(context, frame, order) };
         }
         self.with(context, |cache| {

@@ -1,24 +1,24 @@
-//! Workloads that take all there is. Nothing that is free may be out of reach.
+//! Workloads that allocate all memory. No free frame may be unreachable.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Failure, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
-use crate::stress::owners::Frame;
+use crate::stress::owners::FrameIndex;
 
-/// What all CPUs of a workload add up, phase after phase. Neighbouring phases have a sum each, so that one meeting is enough
-/// for a phase: nobody adds to the next but one while somebody still reads this one.
+/// Sums over all CPUs of a workload, one for each phase. Even and odd phases have a sum each, so that one barrier per phase is
+/// enough: no CPU adds to phase n + 2 while another still reads phase n.
 #[derive(Default)]
 pub struct Sums([AtomicU64; 2]);
 
-/// How far one CPU is with its [`Sums`], and what it found in either: they only ever grow.
+/// One CPU's position in the [`Sums`], and their values at its previous read: they are never reset.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Phase {
     next: usize,
     found: [u64; 2],
 }
 
-/// Two frames in a row.
+/// Two contiguous frames.
 const PAIR: Order = Order::new(1).expect("there are more orders than that");
 
 /// The workload `storm`.
@@ -40,7 +40,7 @@ pub static FRAGMENTATION: Workload = Workload {
 };
 
 impl Worker<'_> {
-    /// All CPUs take until nothing is left, then return all of it.
+    /// All CPUs allocate until no frame is left, then free all of them.
     pub(super) fn storm(&mut self) {
         loop {
             let mine = self.alloc_everything(self.shared.free_before);
@@ -53,15 +53,16 @@ impl Worker<'_> {
         }
     }
 
-    /// All CPUs take everything and return every second frame: then no run can be had, but every one of these frames. One CPU
-    /// after the other takes them alone, if the allocator can get at what others keep; else all do.
+    /// All CPUs allocate all memory and free every second frame. Then every free frame can be allocated, but no two contiguous
+    /// ones. One CPU allocates them all, a different one in each round, if the allocator can obtain frames cached by others;
+    /// else all CPUs do.
     pub(super) fn fragmentation(&mut self) {
         for round in 0.. {
             let alone = self.shared.source.can_obtain_all().then_some(round % self.shared.ids.len());
             let mine = self.alloc_everything(self.shared.free_before);
             let again = self.shared.goes_on.load(Ordering::Acquire);
-            let (kept, returned) = self.free_odd(mine);
-            let free = self.sum_up(returned);
+            let (kept, freed) = self.free_odd(mine);
+            let free = self.sum_up(freed);
             if let Some(frame) = self.alloc(PAIR) {
                 let order = PAIR;
                 self.note(Failure::FromNowhere { frame, order });
@@ -78,15 +79,15 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes frame after frame until no CPU gets any, and compares what all have acquired with what was free. Gives the head of
-    /// the list of this CPU's frames. Says whether there is another round, too.
-    fn alloc_everything(&mut self, free: u64) -> Option<Frame> {
+    /// Allocates single frames until no CPU gets any, and compares their number with `free`. Decides whether there is another
+    /// round. Returns the head of the list of this CPU's frames.
+    fn alloc_everything(&mut self, free: u64) -> Option<FrameIndex> {
         self.alloc_everything_if(true, free)
     }
 
-    /// The same, on a CPU that takes nothing itself if `takes` is false.
-    fn alloc_everything_if(&mut self, takes: bool, free: u64) -> Option<Frame> {
-        let (head, taken) = if takes { self.alloc_all() } else { (None, 0) };
+    /// The same; this CPU allocates only if `allocates` is true.
+    fn alloc_everything_if(&mut self, allocates: bool, free: u64) -> Option<FrameIndex> {
+        let (head, taken) = if allocates { self.alloc_all() } else { (None, 0) };
         if self.rank == 0 {
             self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
         }
@@ -97,8 +98,8 @@ impl Worker<'_> {
         head
     }
 
-    /// Takes frame after frame until there is none; the head of their list, and how many they are.
-    fn alloc_all(&mut self) -> (Option<Frame>, u64) {
+    /// Allocates single frames until that fails. Returns the head of their list, and their number.
+    fn alloc_all(&mut self) -> (Option<FrameIndex>, u64) {
         let (mut head, mut taken) = (None, 0);
         loop {
             let Some(frame) = self.alloc_sampled(Order::FRAME) else { return (head, taken) };
@@ -108,12 +109,12 @@ impl Worker<'_> {
                     taken += 1;
                     self.count(1);
                 }
-                Err(doubled) => self.note(Failure::OwnershipViolation(doubled)),
+                Err(violation) => self.note(Failure::OwnershipViolation(violation)),
             }
         }
     }
 
-    /// Adds up what each CPU brings. All meet here, once.
+    /// Returns the sum of the values of all CPUs. Passes one barrier.
     fn sum_up(&mut self, mine: u64) -> u64 {
         let which = self.phase.next;
         self.phase.next = 1 - which;
@@ -124,7 +125,7 @@ impl Worker<'_> {
         now.wrapping_sub(core::mem::replace(&mut self.phase.found[which], now))
     }
 
-    pub(super) fn free_all(&mut self, mut head: Option<Frame>) {
+    pub(super) fn free_all(&mut self, mut head: Option<FrameIndex>) {
         while let Some(number) = head {
             let Some(next) = self.unlink(number) else { break };
             self.free(FrameNumber::new(number), Order::FRAME);
@@ -133,32 +134,33 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns the frames of odd numbers, and keeps the others in a list of their own; how many it returned.
-    fn free_odd(&mut self, mut head: Option<Frame>) -> (Option<Frame>, u64) {
-        let (mut kept, mut returned) = (None, 0);
+    /// Frees the frames with odd numbers, and links the others into a list of their own. Returns its head and the number of
+    /// freed frames.
+    fn free_odd(&mut self, mut head: Option<FrameIndex>) -> (Option<FrameIndex>, u64) {
+        let (mut kept, mut freed) = (None, 0);
         while let Some(number) = head {
             let Some(next) = self.unlink(number) else { break };
             if number % 2 == 1 {
                 self.free(FrameNumber::new(number), Order::FRAME);
                 self.count(1);
-                returned += 1;
+                freed += 1;
             } else {
                 match self.shared.owners.acquire_linked(number, self.id, kept) {
                     Ok(()) => kept = Some(number),
-                    Err(doubled) => self.note(Failure::OwnershipViolation(doubled)),
+                    Err(violation) => self.note(Failure::OwnershipViolation(violation)),
                 }
             }
             head = next;
         }
-        (kept, returned)
+        (kept, freed)
     }
 
-    /// Takes the frame out of this CPU's list and gives the rest of it; `None` if it was not in there.
-    fn unlink(&mut self, number: Frame) -> Option<Option<Frame>> {
-        match self.shared.owners.give_back(number, self.id) {
+    /// Removes a frame from this CPU's list, and returns the next one; `None` if the frame was not in the list.
+    fn unlink(&mut self, number: FrameIndex) -> Option<Option<FrameIndex>> {
+        match self.shared.owners.release(number, self.id) {
             Ok(next) => Some(next),
-            Err(doubled) => {
-                self.note(Failure::OwnershipViolation(doubled));
+            Err(violation) => {
+                self.note(Failure::OwnershipViolation(violation));
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! `random`, while one CPU after the other goes offline and comes back.
+//! The workload `random`, while CPUs go offline and come back.
 
 use core::sync::atomic::Ordering;
 
@@ -6,10 +6,10 @@ use super::mixed::Held;
 use super::{Worker, Workload};
 use crate::memory::frames::Order;
 
-/// The most CPUs that are away at once.
+/// The most CPUs that are offline at once.
 const MOST_AWAY: usize = 16;
 
-/// How many steps of `random` a CPU does before it looks whether it is to go.
+/// Steps of `random` between two offline points.
 const STEPS: usize = 32;
 
 /// The workload `hotplug`.
@@ -24,31 +24,31 @@ pub static HOTPLUG: Workload = Workload {
 };
 
 impl Worker<'_> {
-    /// The CPU of the first rank takes the others away and brings them back, in any order; each gives back or hands over
-    /// what it holds before it goes, and then goes on.
+    /// The first CPU takes the others offline and brings them back, in random order. Each frees its frames, or sends them to
+    /// the next CPU, before it goes offline.
     pub(super) fn hotplug(&mut self) {
         let mut held = Held::new();
         if self.rank == 0 {
-            self.take_turns(&mut held);
+            self.cycle_cpus(&mut held);
             self.shared.is_over.store(true, Ordering::Release);
         } else {
-            // Until all are back: nobody waits for the others while one of them may be asked to go.
+            // No barrier until all are back: a CPU at a barrier cannot go offline.
             while !self.shared.is_over.load(Ordering::Acquire) {
                 self.work(&mut held);
                 if self.platform.is_offline_requested(self.id) {
-                    self.hand_over(&mut held);
+                    self.send_all(&mut held);
                     self.shared.source.drain(&mut self.context);
                     self.platform.go_offline(self.id);
                 }
             }
         }
         self.release_all(&mut held);
-        // Nobody sends any more.
+        // After this barrier no CPU sends frames.
         self.platform.barrier();
         self.receive_from_neighbour();
     }
 
-    fn take_turns(&mut self, held: &mut Held) {
+    fn cycle_cpus(&mut self, held: &mut Held) {
         let (mut away, mut count) = ([0; MOST_AWAY], 0);
         let ranks = self.shared.ids.len();
         loop {
@@ -56,10 +56,10 @@ impl Worker<'_> {
             if ranks > 1 {
                 let rank = self.rng.usize(1..ranks);
                 let id = self.shared.ids[rank];
-                if let Some(place) = away[..count].iter().position(|other| *other == id) {
+                if let Some(index) = away[..count].iter().position(|other| *other == id) {
                     self.online_cpu(id);
                     count -= 1;
-                    away[place] = away[count];
+                    away[index] = away[count];
                 } else if count < MOST_AWAY {
                     match self.platform.offline_cpu(id) {
                         Ok(()) => {
@@ -98,8 +98,8 @@ impl Worker<'_> {
         self.receive_all(&shared.rings[sender], shared.ids[sender]);
     }
 
-    /// Single frames go to the next CPU, which returns them; the rest is returned here.
-    fn hand_over(&mut self, held: &mut Held) {
+    /// Sends single frames to the next CPU, which frees them, and frees the rest.
+    fn send_all(&mut self, held: &mut Held) {
         let outgoing = &self.shared.rings[self.rank];
         while let Some((frame, order)) = held.take(0) {
             if order != Order::FRAME || !outgoing.send(frame.get() as u64) {

@@ -1,4 +1,4 @@
-//! A CPU, and a timer interrupt of its own that comes between any two of its instructions, draw on one allocator.
+//! Each CPU and its timer interrupt, which may come between any two instructions, use the same allocator.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,13 +6,13 @@ use super::mixed::Held;
 use super::{Failure, Worker, Workload};
 use crate::memory::frames::Order;
 
-/// How many steps of `random` the core does, and then hands something to its handler.
+/// Steps of `random` of the thread before it passes a frame to its handler.
 const STEPS: usize = 32;
 
-/// The most steps of `random` that the handler does each time it comes.
+/// The most steps of `random` of the handler for each interrupt.
 const HANDLER_STEPS: usize = 8;
 
-/// Once in so many rounds, the first of them included, the first CPU takes all there is.
+/// The first CPU exhausts memory once in this many rounds, beginning with the first.
 const EXHAUST_EVERY: u64 = 4096;
 
 /// The workload `interrupts`.
@@ -22,34 +22,35 @@ pub static INTERRUPTS: Workload = Workload {
     is_default: true,
     run: |worker| worker.interrupts(),
     details: Some(|shared, f| {
-        let (came, refused) = (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
-        write!(f, "{came} interrupts during allocation, {refused} allocations failed")
+        let (interrupts, failed) =
+            (shared.rounds.load(Ordering::Relaxed), shared.failed.load(Ordering::Relaxed));
+        write!(f, "{interrupts} interrupts during allocation, {failed} allocations failed")
     }),
 };
 
 impl Worker<'_> {
-    /// Core and handler both work as in `random`, the handler a few steps at a time. The core sends frames to its handler,
-    /// which frees them. From time to time one CPU takes all memory and keeps it until its handler has come and was refused,
-    /// which must not wait for anybody.
+    /// Thread and handler both work as in `random`, the handler a few steps at a time. The thread sends frames to its handler,
+    /// which frees them. From time to time one CPU exhausts memory until an allocation of its handler has failed, which must
+    /// not wait for other CPUs.
     pub(super) fn interrupts(&mut self) {
         let handler = &mut self.handler();
         let (mut held, mut handlers) = (Held::new(), Held::new());
-        let (came, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (interrupts, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (platform, shared) = (self.platform, self.shared);
-        let (ring, core) = (&shared.rings[self.rank], self.id);
-        let mut strike = || {
-            handler.receive_all(ring, core);
+        let (ring, thread) = (&shared.rings[self.rank], self.id);
+        let mut on_interrupt = || {
+            handler.receive_all(ring, thread);
             for _ in 0..handler.rng.usize(1..=HANDLER_STEPS) {
                 if !handler.alloc_or_free(&mut handlers) {
-                    refused.fetch_add(1, Ordering::Relaxed);
+                    failed.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            came.fetch_add(1, Ordering::Relaxed);
+            interrupts.fetch_add(1, Ordering::Relaxed);
         };
-        platform.with_interrupts(&mut strike, &mut |between| {
+        platform.with_interrupts(&mut on_interrupt, &mut |between| {
             for round in 0.. {
-                // However slow the host is, the handler has come.
-                if !self.goes_on() && came.load(Ordering::Relaxed) > 0 {
+                // At least one interrupt is handled, however slow the host is.
+                if !self.goes_on() && interrupts.load(Ordering::Relaxed) > 0 {
                     break;
                 }
                 for _ in 0..STEPS {
@@ -58,18 +59,18 @@ impl Worker<'_> {
                 }
                 self.pass_to_handler(&mut held);
                 if self.rank == 0 && round % EXHAUST_EVERY == 0 {
-                    self.exhaust_memory(&refused, between);
+                    self.exhaust_memory(&failed, between);
                 }
             }
             self.release_all(&mut held);
         });
-        handler.receive_all(ring, core);
+        handler.receive_all(ring, thread);
         handler.release_all(&mut handlers);
-        shared.came.fetch_add(came.into_inner(), Ordering::Relaxed);
-        shared.refused.fetch_add(refused.into_inner(), Ordering::Relaxed);
+        shared.rounds.fetch_add(interrupts.into_inner(), Ordering::Relaxed);
+        shared.failed.fetch_add(failed.into_inner(), Ordering::Relaxed);
     }
 
-    /// Where the platform cannot interrupt, its handler comes in between two operations.
+    /// Calls the handler now and then, on a platform without interrupts.
     fn irq_window(&mut self, between: &mut dyn FnMut()) {
         if self.rng.u8(..4) == 0 {
             between();
@@ -84,14 +85,14 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes all there is, again and again, until the handler was refused.
-    fn exhaust_memory(&mut self, refused: &AtomicU64, between: &mut dyn FnMut()) {
-        let (mut all, before) = (None, refused.load(Ordering::Relaxed));
-        while refused.load(Ordering::Relaxed) == before {
+    /// Allocates all memory, repeatedly, until an allocation of the handler has failed.
+    fn exhaust_memory(&mut self, failed: &AtomicU64, between: &mut dyn FnMut()) {
+        let (mut all, before) = (None, failed.load(Ordering::Relaxed));
+        while failed.load(Ordering::Relaxed) == before {
             if let Some(frame) = self.alloc_sampled(Order::FRAME) {
                 match self.shared.owners.acquire_linked(frame.get(), self.id, all) {
                     Ok(()) => all = Some(frame.get()),
-                    Err(doubled) => self.note(Failure::OwnershipViolation(doubled)),
+                    Err(violation) => self.note(Failure::OwnershipViolation(violation)),
                 }
                 self.count(1);
             }

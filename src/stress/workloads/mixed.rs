@@ -1,21 +1,20 @@
-//! Runs of several orders.
+//! Workloads with several orders.
 
 use super::{ROUNDS, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 
-/// How many runs `random` holds at most.
+/// The most runs that `random` holds.
 const RANDOM_HELD: usize = 128;
-/// How many runs of one order `mixed_orders` holds at most.
+/// The most runs of one order that `mixed_orders` holds.
 const ORDERS_HELD: usize = 16;
 
-/// What `random` holds. Each run is a word, its order above its first frame: this lies on a stack, for the interrupt handler
-/// twice, where unoptimised code has copies.
+/// The runs that `random` holds. A run is one word, to save stack: its first frame, and its order above that.
 pub(super) struct Held {
     runs: [u64; RANDOM_HELD],
     count: usize,
 }
 
-/// Where a run's order begins in its word.
+/// The position of the order in a run's word.
 const ORDER_AT: u32 = 56;
 
 impl Held {
@@ -23,21 +22,21 @@ impl Held {
         Held { runs: [0; RANDOM_HELD], count: 0 }
     }
 
-    /// There is room, since whoever holds [`RANDOM_HELD`] runs takes no more.
+    /// Adds a run. There is room: `alloc_or_free` allocates only while fewer than [`RANDOM_HELD`] are held.
     fn push(&mut self, frame: FrameNumber, order: Order) {
         self.runs[self.count] = frame.get() as u64 | u64::from(order.get()) << ORDER_AT;
         self.count += 1;
     }
 
-    /// The run at that place, whose place the last one takes; `None` if there are not so many.
-    pub(super) fn take(&mut self, place: usize) -> Option<(FrameNumber, Order)> {
-        let last = self.count.checked_sub(1).filter(|last| place <= *last)?;
-        self.runs.swap(place, last);
+    /// Removes the run at an index, and moves the last one there; `None` if the index is out of range.
+    pub(super) fn take(&mut self, index: usize) -> Option<(FrameNumber, Order)> {
+        let last = self.count.checked_sub(1).filter(|last| index <= *last)?;
+        self.runs.swap(index, last);
         self.count = last;
         Self::run(self.runs[last])
     }
 
-    /// The run held longest; `None` if there is none.
+    /// Removes the oldest run; `None` if there is none.
     fn take_first(&mut self) -> Option<(FrameNumber, Order)> {
         let last = self.count.checked_sub(1)?;
         let first = self.runs[0];
@@ -71,9 +70,8 @@ pub static MIXED_ORDERS: Workload = Workload {
 };
 
 impl Worker<'_> {
-    /// Runs whose sizes and lifetimes are drawn: each size half as often as the next smaller one, as in a kernel whose page
-    /// tables, stacks and buffers come from one place; and each run lives until it is drawn, so most live shortly and some
-    /// very long.
+    /// Allocates runs of random orders, and frees random ones. Each order is half as frequent as the next smaller one, like
+    /// page tables, stacks and buffers in a kernel. Most runs live shortly, and some very long.
     pub(super) fn random(&mut self) {
         let mut held = Held::new();
         while self.goes_on() {
@@ -84,10 +82,10 @@ impl Worker<'_> {
         self.release_all(&mut held);
     }
 
-    /// One step of `random`; `false` if it was refused memory.
+    /// One step of `random`. Returns `false` if an allocation failed.
     pub(super) fn alloc_or_free(&mut self, held: &mut Held) -> bool {
         let mut has_memory = true;
-        // Where it holds half of what it may, taking and returning are equally likely.
+        // If half of the runs are held, allocating and freeing are equally likely.
         if self.rng.usize(..RANDOM_HELD) >= held.count {
             let order = self.random_order();
             if let Some(frame) = self.alloc_sampled(order) {
@@ -96,7 +94,7 @@ impl Worker<'_> {
                 }
             } else {
                 has_memory = false;
-                // Memory is short, so this CPU gives up what it has had longest.
+                // Memory is short: free the oldest run.
                 if let Some((frame, order)) = held.take_first() {
                     self.release(frame, order);
                 }
@@ -115,14 +113,14 @@ impl Worker<'_> {
         }
     }
 
-    /// The number of heads before the first tail.
+    /// An order of geometric distribution: the number of heads before the first tail.
     fn random_order(&mut self) -> Order {
         let heads = self.rng.u64(..).trailing_ones().min(u32::from(Order::BLOCK.get()) + 1);
         Order::new(heads as u8).unwrap_or(Order::MAX)
     }
 
-    /// Each order in turn, from frames to gigabytes: as many as there are, up to a few, until there is none. The last run
-    /// of each order comes back in parts, frame by frame: whoever frees the tail of a larger run must find it taken.
+    /// For each order from single frames to 1 GiB: allocates a few runs, or as many as there are. Frees the last run of each
+    /// order frame by frame, from the end: the rest of a larger run must stay allocated.
     pub(super) fn mixed_orders(&mut self) {
         let mut held = [FrameNumber::new(0); ORDERS_HELD];
         while self.goes_on() {

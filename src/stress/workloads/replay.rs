@@ -1,14 +1,14 @@
-//! A recorded trace, each CPU its own part of it.
+//! Replays a recorded trace. Each CPU executes its own events.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
-use crate::stress::replay::{AllocTrace, Event};
+use crate::stress::replay::{AllocEvent, AllocTrace};
 
-/// What became of a run, in a word that is 0 before it is allocated: there was no memory for it, or its first frame, and
-/// above that the rank of the CPU that took it and its order.
-const REFUSED: u64 = u64::MAX;
+/// The state of an allocation, in a word that is 0 before it is allocated: [`FAILED`], or its first frame plus one, and above
+/// that the rank of the CPU that allocated it, and its order.
+const FAILED: u64 = u64::MAX;
 const RANK_AT: u32 = 40;
 const ORDER_AT: u32 = 56;
 
@@ -29,14 +29,14 @@ pub static REPLAY: Workload = Workload {
     is_default: false,
     run: |worker| worker.replay(),
     details: Some(|shared, f| {
-        let (rounds, refused) = (shared.came.load(Ordering::Relaxed), shared.refused.load(Ordering::Relaxed));
-        write!(f, "{rounds} rounds, {refused} allocations failed")
+        let (rounds, failed) = (shared.rounds.load(Ordering::Relaxed), shared.failed.load(Ordering::Relaxed));
+        write!(f, "{rounds} rounds, {failed} allocations failed")
     }),
 };
 
 impl Worker<'_> {
-    /// All of the trace, again and again: each CPU keeps to its own order, and frees nothing before it is allocated. No CPU
-    /// waits for ever, since whatever comes first in the file waits for nothing.
+    /// Replays the whole trace repeatedly. Each CPU executes its events in order, and waits before it frees what is not
+    /// allocated yet. There is no deadlock: the first event of the file that is not executed yet waits for nothing.
     pub(super) fn replay(&mut self) {
         let Some(trace) = self.shared.trace else { return };
         loop {
@@ -44,7 +44,7 @@ impl Worker<'_> {
             self.platform.barrier();
             self.free_leftovers(trace);
             if self.rank == 0 {
-                self.shared.came.fetch_add(1, Ordering::Relaxed);
+                self.shared.rounds.fetch_add(1, Ordering::Relaxed);
                 self.shared.goes_on.store(!self.platform.has_ended(), Ordering::Release);
             }
             self.platform.barrier();
@@ -54,43 +54,43 @@ impl Worker<'_> {
         }
     }
 
-    fn play(&mut self, trace: &AllocTrace, event: Event) {
+    fn play(&mut self, trace: &AllocTrace, event: AllocEvent) {
         match event {
-            Event::Alloc { id, order } => {
+            AllocEvent::Alloc { id, order } => {
                 let word = match self.alloc_sampled(order) {
                     Some(frame) => {
                         if self.acquired(frame, order) {
                             pack(frame, order, self.rank)
                         } else {
-                            REFUSED
+                            FAILED
                         }
                     }
                     None => {
-                        self.shared.refused.fetch_add(1, Ordering::Relaxed);
-                        REFUSED
+                        self.shared.failed.fetch_add(1, Ordering::Relaxed);
+                        FAILED
                     }
                 };
                 trace.runs[id as usize].store(word, Ordering::Release);
             }
-            Event::Free { id } => {
+            AllocEvent::Free { id } => {
                 let run = &trace.runs[id as usize];
                 self.platform.wait_until(&|| run.load(Ordering::Acquire) != 0);
-                self.give_back(run);
+                self.free_run(run);
             }
         }
         self.count(1);
     }
 
-    /// What this CPU has allocated and nobody freed.
+    /// Frees what this CPU has allocated and the trace does not free.
     fn free_leftovers(&mut self, trace: &AllocTrace) {
         for event in trace.of(self.rank) {
-            if let Event::Alloc { id, .. } = event {
-                self.give_back(&trace.runs[id as usize]);
+            if let AllocEvent::Alloc { id, .. } = event {
+                self.free_run(&trace.runs[id as usize]);
             }
         }
     }
 
-    fn give_back(&mut self, run: &AtomicU64) {
+    fn free_run(&mut self, run: &AtomicU64) {
         if let Some((frame, order, rank)) = unpack(run.swap(0, Ordering::AcqRel))
             && self.disown(frame, order, self.shared.ids[rank])
         {

@@ -1,14 +1,14 @@
-//! Single frames, as most of a kernel's are.
+//! Workloads with single frames, the most frequent allocations of a kernel.
 
 use super::{ROUNDS, TIMED, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
-use crate::stress::ring::Ring;
+use crate::stress::ring::FrameRing;
 
-/// How many frames `pairs` holds at most.
+/// The most frames that `pairs` holds.
 const PAIRS_HELD: usize = 32;
-/// How many `bulk` takes at once.
+/// The frames that `bulk` allocates in a round.
 const BULK_HELD: usize = 512;
-/// How many `remote` sends before it looks what has come.
+/// The most frames that `remote` sends before it receives.
 const REMOTE_SENT: u32 = 64;
 
 /// The workload `pairs`.
@@ -39,7 +39,7 @@ pub static REMOTE: Workload = Workload {
 };
 
 impl Worker<'_> {
-    /// A few frames at a time, returned in any order: the life of most frames.
+    /// Allocates a few frames, and frees them in random order.
     pub(super) fn pairs(&mut self) {
         let mut held = [FrameNumber::new(0); PAIRS_HELD];
         while self.goes_on() {
@@ -50,7 +50,7 @@ impl Worker<'_> {
         }
     }
 
-    /// More frames than a magazine holds, so that every round reaches the shared layers.
+    /// Allocates more frames than a magazine holds, so that every round reaches the shared layers.
     pub(super) fn bulk(&mut self) {
         let mut held = [FrameNumber::new(0); BULK_HELD];
         while self.goes_on() {
@@ -65,7 +65,7 @@ impl Worker<'_> {
             let is_timed = timed.is_none() && self.rng.u32(..TIMED) == 0;
             let (frame, cycles) =
                 if is_timed { self.alloc_timed(Order::FRAME) } else { (self.alloc(Order::FRAME), 0) };
-            // When memory is short the others have it; what this CPU has acquired has to do.
+            // Memory is short: the round works on the frames that it has.
             let Some(frame) = frame else { break };
             if is_timed {
                 timed = Some((frame, cycles));
@@ -92,7 +92,7 @@ impl Worker<'_> {
         self.count(2 * count as u64);
     }
 
-    /// Every frame is freed on another CPU than the one that took it.
+    /// Every frame is freed on another CPU than the one that allocated it.
     pub(super) fn remote(&mut self) {
         let senders = self.shared.ids.len();
         let outgoing = &self.shared.rings[self.rank];
@@ -105,19 +105,19 @@ impl Worker<'_> {
                 self.receive_all(incoming, sender);
             }
         }
-        // Nobody sends any more.
+        // After this barrier no CPU sends frames.
         self.platform.barrier();
         self.receive_all(incoming, sender);
     }
 
-    fn send_some(&mut self, outgoing: &Ring) {
+    fn send_some(&mut self, outgoing: &FrameRing) {
         for _ in 0..self.rng.u32(1..=REMOTE_SENT) {
             let Some(frame) = self.alloc_sampled(Order::FRAME) else { return };
             if !self.acquired(frame, Order::FRAME) {
                 continue;
             }
             if !outgoing.send(frame.get() as u64) {
-                // The other CPU is behind.
+                // The receiver is behind.
                 self.release(frame, Order::FRAME);
                 self.count(2);
                 return;
@@ -126,7 +126,7 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn receive_all(&mut self, incoming: &Ring, sender: u32) {
+    pub(super) fn receive_all(&mut self, incoming: &FrameRing, sender: u32) {
         while let Some(frame) = incoming.receive() {
             let frame = FrameNumber::new(frame as usize);
             if self.disown(frame, Order::FRAME, sender) {

@@ -1,26 +1,26 @@
-//! What things cost on this machine, to whoever asks while it runs: in instructions where these are counted, else in
-//! cycles of the TSC, which tell of the machine, its emulator and its host as much as of the kernel.
+//! Benchmarks on demand, for the shell: in instructions where the TSC counts these, else in TSC cycles, which depend on the
+//! machine, the emulator and the host as much as on the kernel.
 
-use super::{ALL, Benchmark, Failure, frames, meter};
+use super::{ALL, BenchError, Benchmark, frames, meter};
 use crate::cpu::IrqGuard;
 use crate::{memory, smp};
 
-/// What one benchmark came to.
+/// The result of a benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// Exactly so many instructions for so many operations.
+    /// The exact number of instructions, for a number of operations.
     Instructions(u64, u64),
-    /// At least so many cycles of the TSC for so many operations.
+    /// The lowest number of TSC cycles, for a number of operations.
     Cycles(u64, u64),
-    /// Less than what else the TSC counted meanwhile.
+    /// Less than the noise of the measurement.
     Noise,
-    /// It takes two CPUs online, no fewer and no more.
+    /// The benchmark needs exactly two CPUs online.
     TwoCpus,
-    /// It can be measured only where instructions are counted.
+    /// The benchmark needs a TSC that counts instructions.
     CountedOnly,
 }
 
-/// The benchmarks' names, in the order of the report.
+/// The names of the benchmarks, in the order of the report.
 pub const NAMES: &[&str] = &{
     let mut names = [""; ALL.len()];
     let mut index = 0;
@@ -31,25 +31,26 @@ pub const NAMES: &[&str] = &{
     names
 };
 
-/// Measures the benchmark of that name, or each, and tells what it came to. Only the boot processor calls this, with
-/// interrupts on, while the others have nothing to do.
+/// Runs the benchmark of this name, or all, and reports each result.
+///
+/// **Context:** the thread of the BSP, interrupts on, while the APs are idle.
 ///
 /// # Errors
-/// No memory; where instructions are counted, a figure that is not the same each time.
-pub fn look(name: Option<&str>, tell: &mut dyn FnMut(&'static str, Cost)) -> Result<(), Failure> {
-    let loose = frames::Loose::hold().ok_or(Failure::NoMemory)?;
+/// Too little memory; or, where instructions are counted, two measurements differ.
+pub fn run_now(name: Option<&str>, report: &mut dyn FnMut(&'static str, Cost)) -> Result<(), BenchError> {
+    let partial = frames::PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
     let wanted = |benchmark: &&Benchmark| name.is_none_or(|name| name == benchmark.name);
     let measured = ALL.iter().filter(wanted).try_for_each(|benchmark| {
-        tell(benchmark.name, measure(benchmark)?);
+        report(benchmark.name, measure(benchmark)?);
         Ok(())
     });
-    loose.release();
+    partial.release();
     memory::drain_this_cpu(&IrqGuard::new());
     measured
 }
 
-fn measure(benchmark: &Benchmark) -> Result<Cost, Failure> {
+fn measure(benchmark: &Benchmark) -> Result<Cost, BenchError> {
     if benchmark.cpus > 1 && smp::online().count() != benchmark.cpus {
         return Ok(Cost::TwoCpus);
     }

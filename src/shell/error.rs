@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked for.
+//! Errors of commands.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::smp::hotplug::{OfflineError, OnlineError};
 use crate::smp::{self, BacktraceError, CallError, Cpu};
 use crate::stress::StressError;
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Clone, Copy, Debug)]
 pub enum CommandError {
     /// There is no such CPU.
@@ -17,37 +17,37 @@ pub enum CommandError {
         /// Its number.
         cpu: CpuId,
     },
-    /// A CPU that is not online is nowhere.
+    /// The CPU is not online.
     NotOnline {
         /// Its number.
         cpu: CpuId,
     },
-    /// A CPU does not say where it is.
-    BacktraceError {
+    /// There is no backtrace of the CPU.
+    NoBacktrace {
         /// Its number.
         cpu: CpuId,
-        /// Why not.
+        /// The reason.
         error: BacktraceError,
     },
-    /// No processor goes there.
+    /// The address is not canonical.
     NotCanonical {
         /// The address.
         address: u64,
     },
-    /// See there.
+    /// `offline` failed.
     Offline(OfflineError),
-    /// See there.
+    /// `online` failed.
     Online(OnlineError),
-    /// See there.
+    /// A call failed.
     Call(CallError),
-    /// See there.
+    /// `stress` failed.
     Stress(StressError),
-    /// A stress has failed before, and the books are no longer what they were.
-    StressedOut,
-    /// The kernel was told to record nothing.
+    /// A stress has failed before, so the state of memory is not known.
+    StressFailedBefore,
+    /// The kernel was booted with `trace=off`.
     NoTrace,
-    /// See there.
-    Bench(bench::Failure),
+    /// `bench` failed.
+    Bench(bench::BenchError),
 }
 
 impl fmt::Display for CommandError {
@@ -57,7 +57,7 @@ impl fmt::Display for CommandError {
                 write!(f, "there is no cpu {cpu}: {} are listed, from 0", smp::cpus().len())
             }
             CommandError::NotOnline { cpu } => write!(f, "cpu {cpu} is not online"),
-            CommandError::BacktraceError { cpu, error } => write!(f, "no backtrace of cpu {cpu}: {error}"),
+            CommandError::NoBacktrace { cpu, error } => write!(f, "no backtrace of cpu {cpu}: {error}"),
             CommandError::NotCanonical { address } => {
                 write!(f, "{address:#x} is not canonical: its bits 63 to 47 are not all alike")
             }
@@ -65,8 +65,8 @@ impl fmt::Display for CommandError {
             CommandError::Online(error) => error.fmt(f),
             CommandError::Call(error) => error.fmt(f),
             CommandError::Stress(error) => write!(f, "fail: {error}"),
-            CommandError::StressedOut => {
-                f.write_str("a stress has failed before: memory is not fit for another")
+            CommandError::StressFailedBefore => {
+                f.write_str("a stress has failed before: the state of memory is not known")
             }
             CommandError::NoTrace => f.write_str("nothing is recorded: the kernel was booted with trace=off"),
             CommandError::Bench(failure) => failure.fmt(f),
@@ -74,12 +74,15 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// Says so, in one line.
-pub fn refuse(command: &str, error: &CommandError) {
+/// Reports an error of a command, in one line.
+pub fn report(command: &str, error: &CommandError) {
     console::print(format_args!("{command}: {error}"));
 }
 
-/// The CPU with that number.
+/// The CPU with this number.
+///
+/// # Errors
+/// There is none.
 pub fn listed(cpu: CpuId) -> Result<&'static Cpu, CommandError> {
     smp::cpus().get(cpu.index()).ok_or(CommandError::NotListed { cpu })
 }

@@ -1,14 +1,17 @@
-//! `backtrace`.
+//! The command `backtrace`.
 
-use super::answer::{CommandError, listed};
+use super::error::{CommandError, listed};
 use crate::boot;
 use crate::console;
 use crate::cpu::{self, CpuId, registers};
 use crate::panic;
 use crate::smp::{self, Cpu};
 
-/// Where a CPU is, or each that is online. Addresses are as they are in memory, and what to subtract for the
-/// ELF file is said; the launcher puts names behind them.
+/// Shows the backtrace of a CPU, or of each that is online. Addresses are those in memory. The first line has the offset from
+/// the ELF file's addresses, by which the launcher finds symbols.
+///
+/// # Errors
+/// The CPU does not exist, is offline, or did not respond.
 pub fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
     console::print(format_args!("addresses slid by {:#x}", boot::handoff().slide));
     match cpu {
@@ -16,7 +19,7 @@ pub fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
         None => {
             for cpu in smp::online() {
                 if let Err(error) = one(cpu) {
-                    super::answer::refuse("backtrace", &error);
+                    super::error::report("backtrace", &error);
                 }
             }
             Ok(())
@@ -27,17 +30,17 @@ pub fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
 fn one(cpu: &'static Cpu) -> Result<(), CommandError> {
     let id = cpu.id();
     if id == cpu::current() {
-        console::print(format_args!("cpu {id} asks:"));
+        console::print(format_args!("cpu {id} (this CPU):"));
         panic::backtrace(registers::frame_pointer()).for_each(caller);
         return Ok(());
     }
     if !cpu.is_online() {
         return Err(CommandError::NotOnline { cpu: id });
     }
-    let place = smp::backtrace_of(cpu).map_err(|error| CommandError::BacktraceError { cpu: id, error })?;
+    let remote = smp::backtrace_of(cpu).map_err(|error| CommandError::NoBacktrace { cpu: id, error })?;
     console::print(format_args!("cpu {id}:"));
-    console::print(format_args!("  at {:#018x}", place.rip));
-    place.frames().iter().copied().for_each(caller);
+    console::print(format_args!("  at {:#018x}", remote.rip));
+    remote.frames().iter().copied().for_each(caller);
     Ok(())
 }
 
