@@ -58,7 +58,7 @@ pub fn hold_console_a_while() {
             log::info!("a line that is written when the console is free");
         }
     };
-    smp::on_each_cpu(2 * LOCK_TIMEOUT_MS, &strike).expect("all CPUs run the fault");
+    smp::on_each_cpu(2 * LOCK_TIMEOUT_MS, &fault).expect("all CPUs run the fault");
 }
 
 /// Makes the last CPU wait for a lock that it holds.

@@ -143,7 +143,7 @@ mod tests {
             rsp: 0x1234_5678_9abc_def0,
             tsc: 7,
             slide: 0x1000,
-            stage: "other_cpus",
+            stage: "aps",
             location: "src/a.rs:7",
             message: "oh",
             frames: [1, 2, 3].into_iter().collect(),
