@@ -1,5 +1,5 @@
 //! Makes a trap frame, which lends an interrupt guard, outside a handler.
-//! refused: E0451 field `made_by_entry` of struct `octopod::interrupts::TrapFrame` is private
+//! refused: E0451 field `made_by_entry` of struct `TrapFrame` is private
 
 pub use octopod::interrupts::TrapFrame;
 
