@@ -12,8 +12,8 @@ use octopod_ci::base::process::capture;
 use octopod_ci::base::{Message, Observer, Silent};
 use octopod_ci::{Outcome, launch_with, parse, setup};
 
-/// Long enough for a host with much else to do, and a build.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Only a hang uses it up, however busy the host is.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Passes on that the launcher waits for gdb.
 struct Waiting(Sender<String>);
@@ -34,7 +34,7 @@ fn waiting(arguments: &[&str], folder: &Path) -> Option<JoinHandle<Outcome>> {
         eprintln!("skipped: {error}");
         return None;
     }
-    let always = ["gdb", "--accel", "tcg", "--timeout", "120", "--out", folder.to_str().unwrap()];
+    let always = ["gdb", "--accel", "tcg", "--timeout", "600", "--out", folder.to_str().unwrap()];
     let launch = parse(&[&always, arguments].concat()).unwrap().0;
     let (sender, line) = channel();
     let run = thread::spawn(move || launch_with(&launch, &mut Waiting(sender)));

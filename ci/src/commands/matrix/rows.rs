@@ -18,6 +18,10 @@ use crate::report::expect::Expect;
 /// The file, relative to the workspace's root.
 pub const FILE: &str = "config/machines.toml";
 
+/// A row without a `--timeout` of its own has this many times the time of a run: rows must also pass on a host that is busy
+/// with other work. Only a machine that hangs uses it up.
+const BUSY_HOST: u32 = 10;
+
 /// Which run of the tests a row belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -158,6 +162,9 @@ impl Row {
             let workspace = Workspace::find().map_err(|error| RowProblem::Checkout(Box::new(error)))?;
             *path = workspace.root.join(&path);
         }
+        if !has_option(&words, "--timeout") {
+            launch.run.limit *= BUSY_HOST;
+        }
         let is_qemu = launch.machine.emulator == EmulatorKind::Qemu;
         if !names_accel && is_qemu && launch.kind != LaunchKind::Bench {
             launch.machine.accel = accel;
@@ -180,8 +187,7 @@ impl Row {
         }
         // Arguments that the row has already would be refused a second time.
         let own = words(&self.run).unwrap_or_default();
-        let is_own = |option: &String| own.iter().any(|word| word.split('=').next() == Some(option));
-        let more = more.chunks(2).filter(|pair| !is_own(&pair[0])).flatten().cloned().collect();
+        let more = more.chunks(2).filter(|pair| !has_option(&own, &pair[0])).flatten().cloned().collect();
         let words = self.words_with(more).unwrap_or_default();
         format!("cargo run -- {}", joined(&words))
     }
@@ -206,6 +212,11 @@ impl Row {
 /// The words of a command line, as a shell would see them.
 fn words(text: &str) -> Result<Vec<String>, RowProblem> {
     shlex::split(text).ok_or_else(|| RowProblem::Quote(text.to_owned()))
+}
+
+/// Whether an option of that name is among the words.
+fn has_option(words: &[String], option: &str) -> bool {
+    words.iter().any(|word| word.split('=').next() == Some(option))
 }
 
 /// The reverse. A word with a zero byte in it cannot come from a command line.

@@ -78,3 +78,15 @@ fn the_command_line_of_a_row_is_its_run_again() {
     assert_eq!(line("boot --emulator bochs", Some("/q")), "cargo run -- boot --emulator bochs");
     assert_eq!(line("boot --accel kvm", Some("/q")), "cargo run -- boot --accel kvm --qemu /q");
 }
+
+#[test]
+fn a_row_has_time_on_a_busy_host_unless_it_names_its_own_limit() {
+    let limit = |run: &str| {
+        let rows = row(run, "").unwrap();
+        rows[0].launch(AccelChoice::Tcg).unwrap().run.limit
+    };
+    let one_run = runs::parse(&["boot".to_owned()]).unwrap().0.run.limit;
+    assert_eq!(limit("boot"), BUSY_HOST * one_run);
+    assert_eq!(limit("boot --timeout 7"), std::time::Duration::from_secs(7));
+    assert_eq!(limit("boot --timeout=7"), std::time::Duration::from_secs(7));
+}
