@@ -14,8 +14,8 @@
 //! | 6 | `apic` |
 //! | 7 | [`time`] |
 //! | 8 | `smp` |
-//! | 10 | `audit`, `bench`, [`selftest`], `shell`, [`stress`] |
-//! | 11 | [`faults`], [`options`], `report`, `program`, `stages` |
+//! | 9 | `audit`, `bench`, [`selftest`], `shell`, [`stress`] |
+//! | 10 | [`faults`], [`options`], `report`, `program`, `stages` |
 //!
 //! # The boot
 //!

@@ -4,7 +4,7 @@
 //! [`launch`] is one run in one call, and prints nothing; boot tests are built on it. [`parse`] makes the configuration of a run
 //! from words of a command line.
 //!
-//! A module imports only from layers below its own, and no two modules import each other; `ci/tests/layers.rs` checks both.
+//! A module imports only from layers below its own, and no two modules import each other; `tests/layers.rs` checks both.
 //! The layers, the lowest first:
 //!
 //! | layer | what it has |

@@ -23,7 +23,7 @@ use super::warning;
 use crate::config::MODULES;
 use crate::cpu::registers::{frame_pointer, read_tsc};
 use crate::cpu::{self, thread};
-use crate::sync;
+use crate::sync::{self, Hook};
 
 /// The longest line in bytes; longer ones are truncated. The longest message reports an invalid option.
 const MAX_LINE_BYTES: usize = 900;
@@ -32,7 +32,7 @@ const MAX_LINE_BYTES: usize = 900;
 const MAX_DEFERRED_BYTES: usize = 240;
 
 /// The clock in microseconds since the kernel's entry; the time layer sets it.
-static CLOCK: Once<fn() -> u64> = Once::new();
+static CLOCK: Hook<fn() -> u64> = Hook::new();
 
 /// The TSC at the kernel's entry.
 static ENTRY_TSC: AtomicU64 = AtomicU64::new(0);
@@ -301,7 +301,7 @@ pub fn set_filter(filter: Filter) {
 
 /// Sets the clock for time stamps, in microseconds. Only the first call has an effect.
 pub fn set_clock(microseconds: fn() -> u64) {
-    CLOCK.call_once(|| microseconds);
+    CLOCK.set(microseconds);
 }
 
 /// Counts of log lines since the boot.

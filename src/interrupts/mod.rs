@@ -16,7 +16,6 @@ use core::cell::Cell;
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 
-use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::tables::lidt;
 use x86_64::registers::control::{Cr2, Cr3};
@@ -36,6 +35,7 @@ use crate::cpu::{CpuId, IrqGuard, irq_guard};
 use crate::memory::stacks::{self, Stack};
 use crate::panic::{self, PanicCause};
 use crate::per_cpu;
+use crate::sync::Hook;
 use crate::wire::{Registers, TraceEvent};
 
 /// The length of a vector's stub in bytes. The linker script checks it.
@@ -121,7 +121,7 @@ const _: () = assert!(size_of::<TrapFrame>() == (5 + 2 + 15) * 8);
 pub(crate) const UNREGISTERED: Handler = unregistered;
 
 /// The hook that acknowledges an interrupt on an unregistered vector to the interrupt controller, if it is in service.
-static ACKNOWLEDGE: Once<fn(Vector)> = Once::new();
+static ACKNOWLEDGE: Hook<fn(Vector)> = Hook::new();
 
 per_cpu! {
     /// The number of interrupts on vectors without a handler.
@@ -154,7 +154,7 @@ pub(crate) fn register(vector: Vector, name: &'static str, handler: Handler) {
 
 /// Sets the hook that acknowledges interrupts on unregistered vectors. The first call counts.
 pub(crate) fn set_eoi_hook(acknowledge: fn(Vector)) {
-    ACKNOWLEDGE.call_once(|| acknowledge);
+    ACKNOWLEDGE.set(acknowledge);
 }
 
 #[unsafe(no_mangle)]

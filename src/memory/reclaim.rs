@@ -5,18 +5,16 @@
 
 use core::hint::spin_loop;
 
-use spin::Once;
-
 use super::frames::{FrameNumber, Order};
 use crate::config::IPI_CALL_TIMEOUT_MS;
-use crate::sync::Deadline;
+use crate::sync::{Deadline, Hook};
 use crate::trace;
 
 /// Makes other CPUs drain their frame caches, as far as that may free a run of that order, and waits for them. Returns `false` if no
 /// CPU caches such frames. It is called with interrupts enabled.
 pub type DrainHook = fn(Order, DrainScope) -> bool;
 
-static DRAIN_HOOK: Once<DrainHook> = Once::new();
+static DRAIN_HOOK: Hook<DrainHook> = Hook::new();
 
 /// Which CPUs drain their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub enum DrainScope {
 ///
 /// **Context:** boot, on the BSP.
 pub fn set_drain_hook(drain: DrainHook) {
-    DRAIN_HOOK.call_once(|| drain);
+    DRAIN_HOOK.set(drain);
 }
 
 /// The result of one search, for which the cache of this CPU was drained.

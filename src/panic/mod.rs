@@ -16,13 +16,12 @@ use core::marker::PhantomData;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use spin::Once;
-
 pub use backtrace::backtrace;
 pub use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
 
 use crate::console;
 use crate::cpu::{self, CpuId, irq_guard, registers};
+use crate::sync::Hook;
 use crate::wire::{BootStage, ExitCode, Registers};
 
 /// The CPU that reports the panic, or [`NO_CPU`]. Set once, never reset.
@@ -32,10 +31,10 @@ const NO_CPU: u32 = u32::MAX;
 /// Whether that CPU has panicked again during its report.
 static HAS_NESTED: AtomicBool = AtomicBool::new(false);
 
-static SMP_OPS: Once<&'static dyn SmpOps> = Once::new();
+static SMP_OPS: Hook<&'static dyn SmpOps> = Hook::new();
 
 /// Called after the report.
-static EXIT_HOOK: Once<fn()> = Once::new();
+static EXIT_HOOK: Hook<fn()> = Hook::new();
 
 /// The stage of the boot.
 static STAGE: AtomicU8 = AtomicU8::new(BootStage::Loader as u8);
@@ -89,12 +88,12 @@ pub trait SmpOps: Sync {
 
 /// Registers the SMP layer. Panics from now on stop and report the other CPUs. Only the first call has an effect.
 pub fn set_smp_ops(ops: &'static dyn SmpOps) {
-    SMP_OPS.call_once(|| ops);
+    SMP_OPS.set(ops);
 }
 
 /// Registers a function that runs after the report, with all other CPUs stopped. It may log. Only the first call has an effect.
 pub fn set_exit_hook(hook: fn()) {
-    EXIT_HOOK.call_once(|| hook);
+    EXIT_HOOK.set(hook);
 }
 
 /// The TSC's frequency in kHz; 0 if unknown.

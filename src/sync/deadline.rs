@@ -1,29 +1,26 @@
 //! Deadlines, and waits until a deadline.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use crossbeam_utils::Backoff;
 
+use super::hook::Hook;
 use crate::cpu::registers::read_tsc;
 
 /// The TSC cycles in a nanosecond that are assumed before the calibration: more than any processor has, so that a wait is
 /// too long rather than too short.
 const MOST_CYCLES_PER_NS: u64 = 10;
 
-/// The clock, a `fn() -> u64`, or 0 if there is none.
-static CLOCK: AtomicUsize = AtomicUsize::new(0);
+/// The clock, in nanoseconds.
+static CLOCK: Hook<fn() -> u64> = Hook::new();
 
-/// Sets the clock, which returns nanoseconds. No deadline may be pending.
+/// Sets the clock, which returns nanoseconds. No deadline may be pending. Only the first call has an effect.
 pub fn set_clock(now_ns: fn() -> u64) {
-    CLOCK.store(now_ns as usize, Ordering::Release);
+    CLOCK.set(now_ns);
 }
 
 /// Returns the time, in nanoseconds since an arbitrary point. Without a clock it is estimated from the TSC. **Context:**
 /// any.
 pub fn now_ns() -> u64 {
-    let clock = CLOCK.load(Ordering::Acquire);
-    // SAFETY: only `set_clock` stores, and it stores a `fn() -> u64`; the initial 0 is `None`.
-    match unsafe { core::mem::transmute::<usize, Option<fn() -> u64>>(clock) } {
+    match CLOCK.get() {
         Some(now_ns) => now_ns(),
         None => read_tsc() / MOST_CYCLES_PER_NS,
     }

@@ -9,6 +9,8 @@ pub(crate) mod call_queue;
 #[cfg(target_os = "none")]
 mod deadline;
 pub(crate) mod heartbeat;
+#[cfg(target_os = "none")]
+mod hook;
 pub(crate) mod hotplug;
 #[cfg(loom)]
 pub mod model_atomics;
@@ -38,6 +40,8 @@ pub(crate) mod work_slot;
 pub use deadline::{Deadline, TimedOut};
 #[cfg(target_os = "none")]
 pub(crate) use deadline::{now_ns, set_clock};
+#[cfg(target_os = "none")]
+pub(crate) use hook::Hook;
 #[cfg(target_os = "none")]
 pub use named::NamedLock;
 #[cfg(target_os = "none")]

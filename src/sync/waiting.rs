@@ -9,9 +9,8 @@
 use core::fmt;
 use core::panic::Location;
 
-use spin::Once;
-
 use super::deadline::now_ns;
+use super::hook::Hook;
 use super::named;
 use super::queued::{Observer, QueuedLock};
 use super::spin_lock::LockOwner;
@@ -39,14 +38,14 @@ pub struct WaitReporter {
     pub over: fn(&LockWait, u32),
 }
 
-static REPORTER: Once<WaitReporter> = Once::new();
+static REPORTER: Hook<WaitReporter> = Hook::new();
 
 /// The locks whose stall is being reported.
 static REPORTS: StallReports<16> = StallReports::new();
 
 /// Sets the reporter. Only the first call has an effect.
 pub fn set_wait_reporter(reporter: WaitReporter) {
-    REPORTER.call_once(|| reporter);
+    REPORTER.set(reporter);
 }
 
 /// A CPU's wait for a lock, for reports.
