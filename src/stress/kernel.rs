@@ -7,16 +7,17 @@ use super::barrier::Barrier;
 use super::failure::Failure;
 use super::progress::OPERATIONS;
 use super::workloads::Platform;
-use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
+use crate::cpu::{CpuId, IrqGuard};
 use crate::smp;
 use crate::smp::hotplug::{self, OfflineError, OnlineError};
 use crate::sync::Deadline;
-use crate::time::timer::{self, Expiry};
+use crate::time::timer::{self, Expiry, TimerId};
 
-/// The period of the interrupts of [`Platform::with_interrupts`].
-const INTERRUPT_PERIOD: Duration = Duration::from_micros(100);
+/// The time from the end of a handler of [`Platform::with_interrupts`] to the next interrupt. The thread has at least this time
+/// between two interrupts, however long a handler takes on a busy host.
+const INTERRUPT_DELAY: Duration = Duration::from_micros(100);
 
 /// The kernel during one workload.
 pub struct Kernel {
@@ -94,12 +95,19 @@ impl Platform for Kernel {
         hotplug::offline_point();
     }
 
-    fn with_interrupts(&self, mut handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
-        let data = (&raw mut handler).expose_provenance();
-        let timer = timer::every(INTERRUPT_PERIOD, call_handler, data);
-        let timer = timer.expect("the first timers of a CPU need no memory");
+    fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut())) {
+        let mut interrupts = Interrupts { handler, next: None };
+        let data = (&raw mut interrupts).expose_provenance();
+        let arm = |guard: &IrqGuard| {
+            // SAFETY: see `interrupts_of`: `interrupts` lives until the end of this function, which cancels the timer.
+            unsafe { interrupts_of(guard, data) }.arm(data);
+        };
+        arm(&IrqGuard::new());
         work(&mut || {});
-        timer::cancel(timer);
+        let guard = IrqGuard::new();
+        // SAFETY: as for `arm` above.
+        let last = unsafe { interrupts_of(&guard, data) }.next.take();
+        last.map(timer::cancel);
     }
 
     fn report(&self, failure: &Failure) {
@@ -107,11 +115,36 @@ impl Platform for Kernel {
     }
 }
 
-/// The timer's callback: calls the handler.
+/// The handler of [`Platform::with_interrupts`] on one CPU, and the timer of its next call.
+struct Interrupts<'a> {
+    handler: &'a mut dyn FnMut(),
+    next: Option<TimerId>,
+}
+
+impl Interrupts<'_> {
+    fn arm(&mut self, data: usize) {
+        let timer = timer::after(INTERRUPT_DELAY, call_handler, data);
+        self.next = Some(timer.expect("the first timers of a CPU need no memory"));
+    }
+}
+
+/// The [`Interrupts`] at an address.
+///
+/// # Safety
+/// The address is that of an `Interrupts` of this CPU, which lives as long as the guard. Only code of this CPU accesses it, with
+/// interrupts off.
+unsafe fn interrupts_of(_: &IrqGuard, data: usize) -> &mut Interrupts<'static> {
+    let interrupts = core::ptr::with_exposed_provenance_mut::<Interrupts<'static>>(data);
+    // SAFETY: the value lives, and no other reference to it is in use while interrupts are off (see # Safety).
+    unsafe { &mut *interrupts }
+}
+
+/// The timer's callback: calls the handler, and arms the next timer.
 fn call_handler(expiry: &Expiry) {
-    let handler = core::ptr::with_exposed_provenance_mut::<&mut dyn FnMut()>(expiry.data);
-    // SAFETY: the handler must live, and not be accessed otherwise. `with_interrupts` owns it, and does not access it until it
-    // has cancelled the timer. The timer expires on the same CPU, which does not go offline meanwhile.
-    let handler = unsafe { &mut *handler };
-    handler();
+    let guard = IrqGuard::new();
+    // SAFETY: `with_interrupts` owns the value, and cancels the timer before the value ends. The timer expires on the same CPU,
+    // which does not go offline meanwhile.
+    let interrupts = unsafe { interrupts_of(&guard, expiry.data) };
+    (interrupts.handler)();
+    interrupts.arm(expiry.data);
 }

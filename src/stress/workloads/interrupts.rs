@@ -18,7 +18,7 @@ const EXHAUST_EVERY: u64 = 4096;
 /// The workload `interrupts`.
 pub static INTERRUPTS: Workload = Workload {
     name: "interrupts",
-    summary: "Each CPU works as in `random`, and so does its timer interrupt, 10,000 times a second; one CPU exhausts all memory now and then.",
+    summary: "Each CPU works as in `random`, and so does its timer interrupt, 100 us after its last one; one CPU exhausts all memory now and then.",
     is_default: true,
     run: |worker| worker.interrupts(),
     details: Some(|shared, f| {
