@@ -5,10 +5,10 @@
 mod guest;
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 
 use guest::Guest;
 use octopod::wire::ExitCode;
+use octopod_ci::machine::qmp::connect;
 use serde_json::json;
 
 /// How many NMIs each CPU is sent during one piece of work, and how many pieces there are. What of the NMIs does not come
@@ -76,7 +76,7 @@ fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
     let socket = folder.path().join("qtest");
     let qtest = format!("unix:{},server=on,wait=off", socket.display());
     let mut guest = boot(&["--smp", "8", "--", "-qtest", &qtest, "-qtest-log", "none"]);
-    let mut answers = BufReader::new(UnixStream::connect(&socket).unwrap());
+    let mut answers = BufReader::new(connect(&socket, guest.deadline()).unwrap());
     let vectors = 0x20..=0xffu8;
     // They wait in the local APICs until the machine goes on.
     stress(&mut guest, 1, |guest| {

@@ -205,10 +205,6 @@ impl Guest {
 
     /// A connection to QEMU, which lasts as long as it is kept.
     pub fn qmp(&self) -> Qmp {
-        // A QEMU that has only just begun does not listen yet.
-        while !self.socket.exists() && Instant::now() < self.deadline() {
-            std::thread::yield_now();
-        }
         Qmp::connect(&self.socket, self.deadline()).unwrap()
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use guest::Guest;
 use octopod::wire::{Events, ExitCode};
+use octopod_ci::machine::qmp::connect;
 
 use code::Kernel;
 use stub::{Stop, Stub};
@@ -52,7 +53,7 @@ impl Machine {
         let qemus = ["--", "-S", "-gdb", &gdb, "-qtest", &qtest, "-qtest-log", "none"];
         let guest = Guest::boot_for(&[&ours[..], arguments, &qemus[..]].concat(), LIMIT);
         let stub = Stub::connect(&path("gdb"), LIMIT);
-        let qtest = BufReader::new(UnixStream::connect(path("qtest")).unwrap());
+        let qtest = BufReader::new(connect(&path("qtest"), guest.deadline()).unwrap());
         let kernel = Kernel::read(&guest.kernel);
         Machine { guest, stub, qtest, kernel, sent: vec![0; cpus] }
     }

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use octopod_ci::machine::qmp::connect;
+
 /// Number of RIP among the stub's registers.
 const RIP: u8 = 16;
 
@@ -26,14 +28,7 @@ pub struct Stop {
 impl Stub {
     /// Connects as soon as QEMU listens.
     pub fn connect(socket: &Path, limit: Duration) -> Stub {
-        let deadline = Instant::now() + limit;
-        let stream = loop {
-            match UnixStream::connect(socket) {
-                Ok(stream) => break stream,
-                Err(error) => assert!(Instant::now() < deadline, "{}: {error}", socket.display()),
-            }
-            std::thread::yield_now();
-        };
+        let stream = connect(socket, Instant::now() + limit).unwrap();
         stream.set_read_timeout(Some(limit)).unwrap();
         Stub { stream: BufReader::new(stream) }
     }

@@ -1,6 +1,6 @@
 //! A small client of QEMU's machine protocol: one question at a time, each with a deadline.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
@@ -9,15 +9,34 @@ use serde_json::{Value, json};
 
 use crate::machine::qmp::error::{QmpError, left};
 
+/// Connects to a socket of QEMU's as soon as QEMU listens. A QEMU that has only begun has not made the socket yet, or has bound
+/// it and does not listen yet.
+///
+/// # Errors
+/// The last attempt's error, when the deadline has passed; any other error at once.
+pub fn connect(socket: &Path, deadline: Instant) -> std::io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::yield_now();
+            }
+            result => return result,
+        }
+    }
+}
+
 /// A connection that is ready for commands.
 pub struct Qmp {
     reader: BufReader<UnixStream>,
 }
 
 impl Qmp {
-    /// Connects, reads the greeting and negotiates.
+    /// Connects as soon as QEMU listens, reads the greeting and negotiates.
     pub fn connect(socket: &Path, deadline: Instant) -> Result<Qmp, QmpError> {
-        let mut qmp = Qmp { reader: BufReader::new(UnixStream::connect(socket)?) };
+        let mut qmp = Qmp { reader: BufReader::new(connect(socket, deadline)?) };
         while qmp.receive(deadline)?.get("QMP").is_none() {}
         qmp.execute("qmp_capabilities", json!({}), deadline)?;
         Ok(qmp)
@@ -87,6 +106,28 @@ mod tests {
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(600)
+    }
+
+    #[test]
+    fn a_connection_waits_until_qemu_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        // Past its deadline, nothing is awaited.
+        assert_eq!(connect(&socket, Instant::now()).unwrap_err().kind(), ErrorKind::NotFound);
+        let (about_to_connect, is_connecting) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let socket = &socket;
+            scope.spawn(move || {
+                is_connecting.recv().unwrap();
+                // A socket that was bound and is no longer listened to refuses, as one that is not listened to yet.
+                drop(UnixListener::bind(socket).unwrap());
+                assert_eq!(UnixStream::connect(socket).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+                std::fs::remove_file(socket).unwrap();
+                UnixListener::bind(socket).unwrap().accept().unwrap();
+            });
+            about_to_connect.send(()).unwrap();
+            connect(socket, soon()).unwrap();
+        });
     }
 
     #[test]

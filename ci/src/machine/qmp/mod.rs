@@ -4,6 +4,6 @@ mod client;
 mod error;
 mod monitor;
 
-pub use client::Qmp;
+pub use client::{Qmp, connect};
 pub use error::QmpError;
 pub use monitor::Monitor;
