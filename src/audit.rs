@@ -60,7 +60,7 @@ impl fmt::Display for Finding {
 ///
 /// # Errors
 /// The first finding; of several registers, that of the CPU with the lowest number.
-pub fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
+pub(crate) fn run(map: &MemoryMap, features: &Features) -> Result<Inventory, Finding> {
     let wanted = ControlRegisters::read().with_kernel_bits(features, memory::root());
     let first: SpinLockIrq<Option<Finding>> = SpinLockIrq::new(None);
     let compare = || {

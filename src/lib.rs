@@ -45,10 +45,10 @@
 //! has the rules, `tests/soundness/` the attempts to break them.
 
 #![cfg_attr(not(test), no_std)]
-// Only the kernel with every feature uses all of the crate. There, unused code is reported.
+// Only the kernel with every feature uses and exports all of the crate. There, unused and unreachable items are reported.
 #![cfg_attr(
     not(all(target_os = "none", feature = "faults", feature = "selftest", feature = "shell")),
-    allow(dead_code, unused_imports)
+    allow(dead_code, unreachable_pub, unused_imports)
 )]
 // Half of the items that the shared documentation links to exist in the kernel only. The kernel's documentation checks every
 // link.

@@ -1,7 +1,7 @@
 //! Reports of the run to the launcher, except those of the workloads.
 
 mod times;
-pub mod trace;
+pub(crate) mod trace;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +66,7 @@ fn is_missing(cpu: &smp::Cpu) -> bool {
 }
 
 /// The missing CPUs, by the rules of [`crate::acpi::expected`].
-pub fn missing_cpus(up: &BringUp) -> Option<Reason> {
+pub(crate) fn missing_cpus(up: &BringUp) -> Option<Reason> {
     if smp::cpus().iter().any(is_missing) {
         return Some(Reason::MissingCpus);
     }
@@ -109,7 +109,7 @@ impl fmt::Display for Reason {
 }
 
 /// Sends the memory map.
-pub fn memory_map(boot: &BootInfo) {
+pub(crate) fn memory_map(boot: &BootInfo) {
     for region in boot.map.regions() {
         let owner = LineBuffer::<40>::format(format_args!("{}", region.owner));
         let (start, end) = (region.range.start, region.range.end);
@@ -118,7 +118,7 @@ pub fn memory_map(boot: &BootInfo) {
 }
 
 /// Logs the size of memory, and the NUMA nodes if there are several.
-pub fn zones(numa: &Numa<'_>) {
+pub(crate) fn zones(numa: &Numa<'_>) {
     let frames = memory::frames();
     let total = frames.total_frames();
     let metadata = frames.table_bytes();
@@ -145,7 +145,7 @@ impl fmt::Display for Distances<'_> {
 }
 
 /// Reports the bring-up: one record for the boot, then one for each CPU.
-pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
+pub(crate) fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
     let init_to_online_us = time::us_at(up.last_online_tsc).saturating_sub(time::us_at(up.first_init_tsc));
     log::info!(
         "{} of {} CPUs online, {init_to_online_us} us after the first INIT, {} KiB for each",
@@ -227,7 +227,7 @@ pub fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
 }
 
 /// Reports the clocksource and the TSC skew.
-pub fn clocksource(counter: &Clocksource) {
+pub(crate) fn clocksource(counter: &Clocksource) {
     let Clocksource { name, unstable_reason, warp, skew_ns, drift_ppm } = *counter;
     trace::set_skew(warp.skew_cycles);
     let unstable_reason =
@@ -256,7 +256,7 @@ pub fn clocksource(counter: &Clocksource) {
 ///
 /// # Errors
 /// The first finding.
-pub fn page_table_audit(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
+pub(crate) fn page_table_audit(boot: &BootInfo, features: &Features) -> Result<(), Reason> {
     let began = read_tsc();
     let found = audit::run(boot.map, features).map_err(Reason::PageTableAudit)?;
     let walk_us = time::us_at(read_tsc()).saturating_sub(time::us_at(began));
@@ -326,7 +326,7 @@ fn frame_counts() {
 }
 
 /// Reports the frame allocator's state before the work.
-pub fn free_before_work(free_frames_before: u64) {
+pub(crate) fn free_before_work(free_frames_before: u64) {
     send_zone_counts(false);
     let frames = memory::frames();
     console::send(&Record::Memory(wire::Memory {
@@ -364,14 +364,14 @@ fn interrupt_counts() {
 }
 
 /// Sends the final counters and the verdict, and ends the run.
-pub fn verdict(outcome: Result<(), Reason>) -> ! {
+pub(crate) fn verdict(outcome: Result<(), Reason>) -> ! {
     let code = finish(outcome);
     exit(code)
 }
 
 /// Sends the final counters and the verdict pass, and resets the machine by `reset`.
 #[cfg(feature = "shell")]
-pub fn verdict_and_reset(reset: fn() -> !) -> ! {
+pub(crate) fn verdict_and_reset(reset: fn() -> !) -> ! {
     finish(Ok(()));
     console::send_last(&Record::Reset);
     reset()

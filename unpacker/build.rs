@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::{env, fs, process};
 
 #[path = "payload.rs"]
-#[allow(dead_code, unused_attributes)]
+// The file is also the root of the library, where its items are public.
+#[allow(dead_code, unreachable_pub, unused_attributes)]
 mod payload;
 
 use payload::Head;

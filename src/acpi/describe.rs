@@ -18,15 +18,15 @@ use crate::boot::physical::AddressFault;
 const MAX_ENTRIES_REPORTED: u32 = 4;
 
 /// Bytes of an HPET's registers (IA-PC HPET specification 1.0a, §2.3.1).
-pub const HPET_BYTES: u64 = 1024;
+pub(crate) const HPET_BYTES: u64 = 1024;
 
 /// Checks whether a device's registers can lie at an address, and reserves the range if so: device, address, length in
 /// bytes.
-pub type ClaimRegisters<'a> = &'a mut dyn FnMut(Device, u64, u64) -> Result<(), AddressFault>;
+pub(crate) type ClaimRegisters<'a> = &'a mut dyn FnMut(Device, u64, u64) -> Result<(), AddressFault>;
 
 /// The content of the tables.
 #[derive(Clone, Debug, Default)]
-pub struct Description<'a> {
+pub(crate) struct Description<'a> {
     /// The MADT and its physical address.
     pub madt: Option<(Madt<'a>, u64)>,
     /// The routing of device interrupts.
@@ -45,7 +45,11 @@ pub struct Description<'a> {
 
 impl<'a> Description<'a> {
     /// Reads the tables. Invalid items are skipped and reported to `defects`.
-    pub fn read(tables: &Tables<'a>, claim: ClaimRegisters<'_>, defects: DefectSink<'_>) -> Description<'a> {
+    pub(crate) fn read(
+        tables: &Tables<'a>,
+        claim: ClaimRegisters<'_>,
+        defects: DefectSink<'_>,
+    ) -> Description<'a> {
         let mut description = Description::default();
         if let Some(table) = tables.madt {
             match Madt::parse(table.bytes) {
@@ -134,7 +138,7 @@ fn report_entries(madt: &Madt<'_>, address: u64, defects: DefectSink<'_>) {
 }
 
 /// Reports an invalid entry of the table at `address`.
-pub fn report_entry(error: &EntryError, address: u64, defects: DefectSink<'_>) {
+pub(crate) fn report_entry(error: &EntryError, address: u64, defects: DefectSink<'_>) {
     let EntryError { table, offset, .. } = *error;
     let reason = format_args!("{}: not used", error.reason());
     defects(&Defect { table, address: Some(address), offset: Some(offset), reason });

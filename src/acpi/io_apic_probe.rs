@@ -5,7 +5,7 @@ use core::fmt;
 use core::ops::Range;
 
 /// The index register and the window behind it (82093AA datasheet, 3.1).
-pub trait IoApicRegisters {
+pub(crate) trait IoApicRegisters {
     /// Reads all 32 bits of the index register.
     fn index(&self) -> u32;
     /// Writes the index register.
@@ -22,7 +22,7 @@ const MAX_PINS: u32 = (0x100 - 0x10) / 2;
 
 /// The reason why the I/O APIC is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoApicProbeError {
+pub(crate) enum IoApicProbeError {
     /// Every bit of the index register is set: there is no device.
     Silent,
     /// The index register does not keep what is written to it.
@@ -68,7 +68,7 @@ impl core::error::Error for IoApicProbeError {}
 ///
 /// # Errors
 /// [`IoApicProbeError`]
-pub fn probe<'a, R: IoApicRegisters + 'a>(
+pub(crate) fn probe<'a, R: IoApicRegisters + 'a>(
     registers: &R,
     gsi_base: u32,
     others: impl Iterator<Item = (&'a R, Range<u32>)>,

@@ -12,7 +12,7 @@ use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::physical::AddressFault;
 
 /// The maximum number of I/O APICs, as in Linux (`MAX_IO_APICS`).
-pub const MAX_IO_APICS: usize = 128;
+pub(crate) const MAX_IO_APICS: usize = 128;
 
 /// The number of ISA interrupts. Each may have an override.
 const ISA_IRQS: u8 = 16;
@@ -24,11 +24,11 @@ const MAX_NMI_SOURCES: usize = 32;
 const MAX_REFUSED_REPORTED: u32 = 4;
 
 /// The length in bytes of an I/O APIC's registers: the index at 0, the window at 0x10.
-pub const IO_APIC_BYTES: u64 = 0x14;
+pub(crate) const IO_APIC_BYTES: u64 = 0x14;
 
 /// An I/O APIC of the MADT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IoApicEntry {
+pub(crate) struct IoApicEntry {
     /// Its ID, which the kernel uses only in messages: interrupts have GSI numbers.
     pub id: u8,
     /// The physical address of its registers.
@@ -39,7 +39,7 @@ pub struct IoApicEntry {
 
 /// An interrupt source that the MADT describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InterruptSource {
+pub(crate) enum InterruptSource {
     /// An interrupt source override (type 2): the route of an ISA interrupt.
     Isa {
         /// The ISA interrupt number.
@@ -56,7 +56,7 @@ pub enum InterruptSource {
 
 /// A pin of an I/O APIC, with polarity and trigger mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IrqRoute {
+pub(crate) struct IrqRoute {
     /// The pin's global system interrupt (GSI) number.
     pub gsi: u32,
     /// The signal is active low.
@@ -67,7 +67,7 @@ pub struct IrqRoute {
 
 /// The reason why an ISA interrupt has no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IrqRouteError {
+pub(crate) enum IrqRouteError {
     /// Another ISA interrupt uses the pin with its number, and it has no override itself.
     PinTaken {
         /// The pin's GSI number.
@@ -93,7 +93,7 @@ impl fmt::Display for IrqRouteError {
 
 /// The I/O APICs and interrupt sources of a MADT.
 #[derive(Clone, Debug, Default)]
-pub struct IrqRouting {
+pub(crate) struct IrqRouting {
     /// The I/O APICs with a valid address. The driver checks whether they exist.
     pub io_apics: Vec<IoApicEntry, MAX_IO_APICS>,
     /// The interrupt sources: of several overrides of an ISA interrupt the first.
@@ -120,7 +120,7 @@ impl fmt::Display for IoApicEntryError {
 impl IrqRouting {
     /// Reads the table at `address`. `claim` checks whether registers can lie at an address, and reserves the range if
     /// so. Errors are reported to `defects`.
-    pub fn read(
+    pub(crate) fn read(
         madt: &Madt<'_>,
         address: u64,
         claim: &mut dyn FnMut(u64, u64) -> Result<(), AddressFault>,
@@ -209,7 +209,7 @@ impl IrqRouting {
 
 /// A local APIC pin that is an NMI input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NmiPin {
+pub(crate) struct NmiPin {
     /// 0 for LINT0, 1 for LINT1.
     pub pin: u8,
     /// The CPU's UID; `None` for all CPUs.
@@ -220,7 +220,7 @@ pub struct NmiPin {
 
 impl NmiPin {
     /// Returns the pin of a MADT entry of type 4 or 10.
-    pub fn from_madt(entry: MadtEntry<'_>) -> Option<NmiPin> {
+    pub(crate) fn from_madt(entry: MadtEntry<'_>) -> Option<NmiPin> {
         let (uid, flags, pin) = match entry {
             MadtEntry::LocalApicNmi(nmi) => {
                 let uid = nmi.processor_id;
@@ -237,25 +237,25 @@ impl NmiPin {
     }
 
     /// Returns whether the entry applies to the CPU with this UID.
-    pub fn applies_to(&self, uid: Option<u32>) -> bool {
+    pub(crate) fn applies_to(&self, uid: Option<u32>) -> bool {
         self.uid.is_none() || self.uid == uid
     }
 
     /// Returns whether a local APIC has the pin.
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.pin < 2
     }
 
     /// Returns the maximum number of entries for `cpus` CPUs: one for each pin of each CPU, and one for each pin of all
     /// CPUs.
-    pub const fn most_for(cpus: usize) -> usize {
+    pub(crate) const fn most_for(cpus: usize) -> usize {
         2 * (cpus + 1)
     }
 }
 
 /// Returns the NMI input pins of these CPUs, from the MADT at `address`. `index` finds the CPUs by their UIDs. Invalid
 /// entries are reported to `defects`.
-pub fn nmi_pins<'a>(
+pub(crate) fn nmi_pins<'a>(
     madt: &Madt<'a>,
     address: u64,
     cpus: &'a [CpuEntry],
@@ -293,7 +293,7 @@ impl IrqRoute {
 ///
 /// # Errors
 /// [`IrqRouteError`]
-pub fn isa_route(irq: u8, sources: &[InterruptSource]) -> Result<IrqRoute, IrqRouteError> {
+pub(crate) fn isa_route(irq: u8, sources: &[InterruptSource]) -> Result<IrqRoute, IrqRouteError> {
     let overridden = sources.iter().find_map(|source| match source {
         InterruptSource::Isa { irq: other, route } if *other == irq => Some(*route),
         _ => None,

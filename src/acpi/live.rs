@@ -10,7 +10,7 @@ use crate::boot::physical::{AddressFault, PhysicalLayout, Purpose};
 use crate::memory;
 
 /// Memory access from the memory stage on.
-pub struct LiveMemory;
+pub(crate) struct LiveMemory;
 
 impl TableMemory<'static> for LiveMemory {
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
@@ -27,7 +27,7 @@ const MAX_EARLY_RANGES: u32 = 64;
 
 /// Memory access before the memory stage, by rt0's page tables. Mapped ranges are reserved in the memory map, because
 /// firmware may have left tables in memory that it reports as usable.
-pub struct EarlyMemory<'m> {
+pub(crate) struct EarlyMemory<'m> {
     map: RefCell<&'m mut MemoryMap>,
     ranges: Cell<u32>,
     address_bits: u8,
@@ -39,7 +39,7 @@ impl<'m> EarlyMemory<'m> {
     /// # Safety
     /// rt0's page tables are in use. Nothing is written to memory outside the image while the result of
     /// [`TableMemory::map`] is in use.
-    pub unsafe fn new(map: &'m mut MemoryMap, address_bits: u8) -> EarlyMemory<'m> {
+    pub(crate) unsafe fn new(map: &'m mut MemoryMap, address_bits: u8) -> EarlyMemory<'m> {
         EarlyMemory { map: RefCell::new(map), ranges: Cell::new(0), address_bits }
     }
 

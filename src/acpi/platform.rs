@@ -34,13 +34,13 @@ const LOCAL_APIC_BYTES: u64 = FRAME_BYTES;
 static RESET: Once<Option<ResetRegister>> = Once::new();
 
 /// Returns the reset register, if the FADT has one. A register in memory is not mapped yet. **Context:** any.
-pub fn reset_register() -> Option<ResetRegister> {
+pub(crate) fn reset_register() -> Option<ResetRegister> {
     RESET.get().copied().flatten()
 }
 
 /// The machine according to its ACPI tables.
 #[derive(Clone, Copy, Debug)]
-pub struct Platform {
+pub(crate) struct Platform {
     /// The usable CPUs, the BSP first.
     pub cpus: &'static [CpuEntry],
     /// The expected number of CPUs.
@@ -63,7 +63,7 @@ pub struct Platform {
 
 /// The lists do not fit into free memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory {
+pub(crate) struct OutOfMemory {
     /// The number of CPUs to list.
     pub cpus: usize,
 }
@@ -81,7 +81,7 @@ impl fmt::Display for OutOfMemory {
 ///
 /// # Safety
 /// rt0's page tables are in use, and nothing is written to memory outside the image meanwhile.
-pub unsafe fn reserve_tables(boot: &mut BootInfo, address_bits: u8) {
+pub(crate) unsafe fn reserve_tables(boot: &mut BootInfo, address_bits: u8) {
     let (sources, area) = (sources(boot), boot.extended_bios_data);
     // SAFETY: rt0's page tables are in use and nothing outside the image is written meanwhile, guaranteed by the caller
     // (see # Safety). `memory` is dropped at the end of this function.
@@ -105,7 +105,11 @@ fn sources(boot: &BootInfo) -> [Option<RsdpSource<'static>>; 2] {
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is no memory for the lists.
-pub fn read_platform(boot: &BootInfo, bsp: ApicId, max_cpus: Option<u32>) -> Result<Platform, OutOfMemory> {
+pub(crate) fn read_platform(
+    boot: &BootInfo,
+    bsp: ApicId,
+    max_cpus: Option<u32>,
+) -> Result<Platform, OutOfMemory> {
     let sink = &mut report_defect;
     // This comes before any table, because no table can lie there.
     let local_apic = crate::cpu::registers::apic_base();

@@ -15,7 +15,7 @@ const TAKEN: [(u16, u16, &str); 8] = [
 ];
 
 /// Returns the device that uses one of the `count` ports from `first` on.
-pub fn owner(first: u16, count: u16) -> Option<&'static str> {
+pub(crate) fn owner(first: u16, count: u16) -> Option<&'static str> {
     let last = first.saturating_add(count - 1);
     TAKEN.iter().find(|(low, high, _)| *low <= last && first <= *high).map(|(_, _, owner)| *owner)
 }

@@ -9,7 +9,7 @@ const FADT_RESET_REG: usize = FADT_RESET_VALUE - 12;
 
 /// The register and the value that reset the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResetRegister {
+pub(crate) enum ResetRegister {
     /// An I/O port.
     Port {
         /// The port.
@@ -31,7 +31,7 @@ pub enum ResetRegister {
 /// # Errors
 /// [`RegisterError`]: the register that the table names is not used. A register in PCI configuration space is not used
 /// either.
-pub fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterError> {
+pub(crate) fn reset_register(fadt: &[u8]) -> Result<Option<ResetRegister>, RegisterError> {
     let truncated = RegisterError::Truncated { found: fadt.len() };
     // The first revision defines neither the flag nor the field.
     let Some(flags) = fadt_flags(fadt) else { return Ok(None) };

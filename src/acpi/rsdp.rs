@@ -11,13 +11,13 @@ use crate::boot::defect::{Defect, DefectSink};
 use crate::boot::physical::{AddressFault, BIOS_ROM};
 
 /// The RSDP's signature.
-pub const SIGNATURE: [u8; 8] = *b"RSD PTR ";
+pub(crate) const SIGNATURE: [u8; 8] = *b"RSD PTR ";
 
 /// The size in bytes in revisions 0 and 1. The first checksum covers these bytes in every revision.
-pub const OLD_BYTES: usize = 20;
+pub(crate) const OLD_BYTES: usize = 20;
 
 /// The size in bytes from revision 2 on. The second checksum covers them.
-pub const NEW_BYTES: usize = size_of::<RsdpLayout>();
+pub(crate) const NEW_BYTES: usize = size_of::<RsdpLayout>();
 
 /// The maximum size in bytes that is read. No revision is larger.
 const MAX_BYTES: usize = 64;
@@ -32,7 +32,7 @@ const EXTENDED_AREA_BYTES: u64 = 1024;
 const EXTENDED_AREAS: Range<u64> = 0x8_0000..0xa_0000;
 
 /// Access to the physical memory that may hold tables.
-pub trait TableMemory<'a> {
+pub(crate) trait TableMemory<'a> {
     /// Reads `bytes` from `address` and keeps no mapping.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ pub trait TableMemory<'a> {
 
 /// The source of an RSDP's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RsdpSource<'a> {
+pub(crate) enum RsdpSource<'a> {
     /// The command line: `acpi_rsdp=`.
     CommandLine(u64),
     /// The boot loader passed its address.
@@ -72,7 +72,7 @@ impl fmt::Display for RsdpSource<'_> {
 
 impl RsdpSource<'_> {
     /// Returns the RSDP's physical address, if it is known.
-    pub fn address(&self) -> Option<u64> {
+    pub(crate) fn address(&self) -> Option<u64> {
         match *self {
             RsdpSource::CommandLine(address) | RsdpSource::Loader(address) | RsdpSource::Bios(address) => {
                 Some(address)
@@ -84,7 +84,7 @@ impl RsdpSource<'_> {
 
 /// The addresses of the table lists, from a valid RSDP. Either or both exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rsdp {
+pub(crate) struct Rsdp {
     /// The XSDT, with addresses of 64 bits.
     pub xsdt: Option<u64>,
     /// The RSDT, with addresses of 32 bits.
@@ -97,7 +97,7 @@ impl Rsdp {
     /// As in Linux, the XSDT is used only from revision 2 on, and only if its address is not 0. An invalid extended part
     /// does not invalidate the first part, which has a checksum of its own; then the RSDT is used. Returns `None` if
     /// there is no RSDP or its first part is invalid; `defects` receives the reason.
-    pub fn read<'a>(
+    pub(crate) fn read<'a>(
         source: RsdpSource<'_>,
         memory: &impl TableMemory<'a>,
         defects: DefectSink<'_>,
@@ -169,7 +169,7 @@ impl Rsdp {
 
 /// Returns the addresses in a BIOS's memory that have the RSDP's signature. `extended_area` is the EBDA's address
 /// according to the BIOS.
-pub fn in_bios<'a, M: TableMemory<'a>>(
+pub(crate) fn in_bios<'a, M: TableMemory<'a>>(
     memory: &M,
     extended_area: u64,
 ) -> impl Iterator<Item = u64> + use<'a, M> {

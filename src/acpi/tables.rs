@@ -21,14 +21,14 @@ use crate::boot::physical::AddressFault;
 mod tests;
 
 /// Bytes of the header common to all tables (ACPI 6.5 §5.2.6, table 5.4).
-pub const HEADER_BYTES: usize = size_of::<SdtHeader>();
+pub(crate) const HEADER_BYTES: usize = size_of::<SdtHeader>();
 
 /// The maximum length of a table in bytes. Firmware's largest, the DSDT, has some hundred KiB.
-pub const MAX_TABLE_BYTES: u32 = 1 << 20;
+pub(crate) const MAX_TABLE_BYTES: u32 = 1 << 20;
 
 /// The maximum number of bytes that are summed up for checksums. Without it a list that names a large table many times
 /// would keep the kernel busy for minutes.
-pub const MAX_CHECKED_BYTES: u64 = 32 << 20;
+pub(crate) const MAX_CHECKED_BYTES: u64 = 32 << 20;
 
 /// The maximum number of RSDPs that are tried in a BIOS's memory. A BIOS has one. Each may lead to two lists of 250,000
 /// entries.
@@ -39,7 +39,7 @@ const MAX_BROKEN_REPORTED: u32 = 4;
 
 /// A table with a correct checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table<'a> {
+pub(crate) struct Table<'a> {
     /// Its physical address.
     pub address: u64,
     /// Its bytes, as many as its header states.
@@ -48,7 +48,7 @@ pub struct Table<'a> {
 
 /// The tables that the kernel reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tables<'a> {
+pub(crate) struct Tables<'a> {
     /// The physical address of the RSDP; `None` for a copy.
     pub rsdp: Option<u64>,
     /// The MADT: CPUs, I/O APICs and interrupt routing. Of several the one with the most usable CPUs.
@@ -65,7 +65,7 @@ pub struct Tables<'a> {
 
 /// The reason why there are no tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoTables {
+pub(crate) enum NoTables {
     /// No RSDP was found: a machine without ACPI.
     NoRsdp,
     /// RSDPs were named or found, but none leads to a table.
@@ -88,7 +88,7 @@ impl core::error::Error for NoTables {}
 ///
 /// # Errors
 /// [`NoTables`]; `defects` receives the reasons.
-pub fn find<'a, 'b>(
+pub(crate) fn find<'a, 'b>(
     memory: &impl TableMemory<'a>,
     named: impl Iterator<Item = RsdpSource<'b>> + Clone,
     extended_area: u64,

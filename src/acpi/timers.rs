@@ -11,7 +11,7 @@ use crate::wire::little_endian::{read_u32, read_u64};
 
 /// The power management timer (PM timer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PmTimer {
+pub(crate) struct PmTimer {
     /// Its I/O port.
     pub port: u16,
     /// It has 32 bits instead of 24.
@@ -35,7 +35,7 @@ pub(super) const SYSTEM_IO: u8 = 1;
 
 /// The reason why a table's register is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegisterError {
+pub(crate) enum RegisterError {
     /// The table ends before the field.
     Truncated {
         /// The table's length in bytes.
@@ -87,7 +87,7 @@ impl core::error::Error for RegisterError {}
 ///
 /// # Errors
 /// [`RegisterError`]: the timer that the table names is not used.
-pub fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterError> {
+pub(crate) fn pm_timer(fadt: &[u8]) -> Result<Option<PmTimer>, RegisterError> {
     let truncated = RegisterError::Truncated { found: fadt.len() };
     let flags = fadt_flags(fadt).ok_or(truncated)?;
     if flags.system_is_hw_reduced_acpi() {
@@ -123,7 +123,7 @@ pub(super) fn free_port(address: u64, count: u16) -> Result<u16, RegisterError> 
 ///
 /// # Errors
 /// [`RegisterError`]: the table names none.
-pub fn hpet_address(hpet: &[u8]) -> Result<u64, RegisterError> {
+pub(crate) fn hpet_address(hpet: &[u8]) -> Result<u64, RegisterError> {
     match generic_address(hpet, HPET_BASE_ADDRESS) {
         Some((SYSTEM_MEMORY, address)) => Ok(address),
         Some((space, _)) => Err(RegisterError::Space { space }),

@@ -30,7 +30,7 @@ unsafe fn write(value: u64) {
 
 /// The state of this CPU's local APIC before [`enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitialState {
+pub(crate) enum InitialState {
     /// It is globally disabled.
     Disabled,
     /// It is in xAPIC mode, with its registers at this physical address.
@@ -40,7 +40,7 @@ pub enum InitialState {
 }
 
 /// Returns the state in which firmware or INIT has left this CPU's local APIC. **Context:** any.
-pub fn initial_state() -> InitialState {
+pub(crate) fn initial_state() -> InitialState {
     match read() {
         value if value & EN == 0 => InitialState::Disabled,
         value if value & EXTD != 0 => InitialState::X2Apic,
@@ -52,7 +52,7 @@ pub fn initial_state() -> InitialState {
 /// the registers in xAPIC mode.
 ///
 /// **Context:** interrupts off, before any other use of the local APIC.
-pub fn enter(mode: Mode, address: u64) {
+pub(crate) fn enter(mode: Mode, address: u64) {
     let found = read();
     let wanted = match mode {
         Mode::X2Apic => found | EN | EXTD,
@@ -77,7 +77,7 @@ pub fn enter(mode: Mode, address: u64) {
 
 /// Puts this CPU's local APIC into x2APIC mode, as some firmware does. For fault injection.
 #[cfg(feature = "faults")]
-pub fn set_x2apic_as_firmware() {
+pub(crate) fn set_x2apic_as_firmware() {
     // SAFETY: the change is allowed from xAPIC mode, in which emulators start, and from x2APIC mode.
     unsafe { write(read() | EN | EXTD) };
 }

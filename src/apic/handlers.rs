@@ -4,7 +4,7 @@ use super::registers::is_in_service;
 use super::{end_of_interrupt, read_error_status};
 use crate::interrupts::{self, TrapFrame, Vector};
 
-pub fn register() {
+pub(crate) fn register() {
     interrupts::register(Vector::SPURIOUS, "spurious", spurious);
     interrupts::register(Vector::APIC_ERROR, "APIC error", error);
     interrupts::set_eoi_hook(acknowledge);

@@ -31,7 +31,7 @@ use crate::sync::Timeout;
 
 /// A message to another CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message {
+pub(crate) enum Message {
     /// A maskable interrupt with this vector.
     Fixed(Vector),
     /// A non-maskable interrupt (NMI).
@@ -62,14 +62,14 @@ impl Message {
 /// [`ApicError::NotDelivered`] if the ICR stays busy for [`IPI_DELIVERY_MS`]; [`ApicError::InNmi`] in an NMI handler. The
 /// message was not sent.
 #[inline]
-pub fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
+pub(crate) fn send(guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
     Batch::new().send(guard, to, message)
 }
 
 /// A sequence of messages that together wait at most [`IPI_DELIVERY_MS`] for a busy ICR. A CPU whose ICR stays busy
 /// therefore waits once for all targets, not once for each. Interrupts may be enabled between two messages.
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The limit of the total wait, in milliseconds.
     limit_ms: u64,
     /// The remaining wait, once the ICR was found busy.
@@ -82,7 +82,7 @@ const BRIEF_MS: u64 = 1;
 /// The proof that no other send of this CPU can happen between the two writes to the ICR.
 #[derive(Clone, Copy)]
 #[allow(dead_code, reason = "only the existence of the references matters")]
-pub enum IcrAccess<'a> {
+pub(crate) enum IcrAccess<'a> {
     /// Interrupts are disabled.
     Guard(&'a IrqGuard),
     /// The CPU panics.
@@ -92,19 +92,19 @@ pub enum IcrAccess<'a> {
 impl Batch {
     /// Creates a batch that waits at most [`IPI_DELIVERY_MS`].
     #[inline]
-    pub fn new() -> Batch {
+    pub(crate) fn new() -> Batch {
         Batch { limit_ms: IPI_DELIVERY_MS, timeout: None }
     }
 
     /// Creates a batch that waits at most one millisecond, for wake-ups: a CPU that is not woken detects the event
     /// itself, a little later. The sender is often an interrupt handler that has processed many calls.
     #[inline]
-    pub fn brief() -> Batch {
+    pub(crate) fn brief() -> Batch {
         Batch { limit_ms: BRIEF_MS, timeout: None }
     }
 
     /// Creates a batch that does not wait: a message is not sent if the ICR is busy.
-    pub fn without_waiting() -> Batch {
+    pub(crate) fn without_waiting() -> Batch {
         Batch { limit_ms: 0, timeout: Some(Timeout::new(0, 0)) }
     }
 
@@ -115,7 +115,7 @@ impl Batch {
     /// # Errors
     /// As for [`send`]. Later messages may still be sent, if the ICR is idle by then.
     #[inline]
-    pub fn send(&mut self, guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
+    pub(crate) fn send(&mut self, guard: &IrqGuard, to: ApicId, message: Message) -> Result<(), ApicError> {
         transmit(IcrAccess::Guard(guard), self, to, message)
     }
 
@@ -125,7 +125,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`ApicError::NotDelivered`]: the message was not sent.
-    pub fn send_nmi_in_panic(&mut self, panicking: &Panicking, to: ApicId) -> Result<(), ApicError> {
+    pub(crate) fn send_nmi_in_panic(&mut self, panicking: &Panicking, to: ApicId) -> Result<(), ApicError> {
         transmit(IcrAccess::Panic(panicking), self, to, Message::Nmi)
     }
 
@@ -151,7 +151,7 @@ impl Batch {
 
 patchable! {
     /// Sends a message to another CPU. All messages pass through this function.
-    pub fn transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError> {
+    pub(crate) fn transmit(proof: IcrAccess, batch: &mut Batch, to: ApicId, message: Message) -> Result<(), ApicError> {
         match proof {
             IcrAccess::Guard(_) if !may_send() => return Err(ApicError::InNmi),
             IcrAccess::Guard(_) | IcrAccess::Panic(_) => {}
@@ -162,17 +162,17 @@ patchable! {
     }
 
     /// Returns whether this context may send: it is not a handler of NMI, #MC, #DF or #DB. **Context:** any.
-    pub fn may_send() -> bool {
+    pub(crate) fn may_send() -> bool {
         !interrupts::is_in_nmi()
     }
 
     /// Returns whether the ICR may be written. **Context:** any.
-    pub fn is_idle() -> bool {
+    pub(crate) fn is_idle() -> bool {
         registers::icr_is_idle()
     }
 
     /// Returns whether this CPU's local APIC accepts an IPI to the CPU itself. Fault injection replaces this.
-    pub fn accepts_from_itself() -> bool {
+    pub(crate) fn accepts_from_itself() -> bool {
         true
     }
 }
@@ -184,7 +184,7 @@ patchable! {
 /// # Errors
 /// As for [`send`].
 #[inline]
-pub fn send_to_self(_guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
+pub(crate) fn send_to_self(_guard: &IrqGuard, vector: Vector) -> Result<(), ApicError> {
     if !may_send() {
         return Err(ApicError::InNmi);
     }

@@ -127,7 +127,7 @@ impl fmt::Display for IoApicError {
 ///
 /// # Errors
 /// [`IoApicError::OutOfMemory`]
-pub fn init(entries: &[IoApicEntry]) -> Result<u32, IoApicError> {
+pub(crate) fn init(entries: &[IoApicEntry]) -> Result<u32, IoApicError> {
     let mut found: Vec<Found, MAX_IO_APICS> = Vec::new();
     let mut refused = 0;
     for entry in entries {
@@ -197,7 +197,7 @@ impl Chip {
 ///
 /// # Errors
 /// [`IoApicError::NoPin`], [`IoApicError::OutOfReach`]. Nothing has changed then.
-pub fn route(route: IrqRoute, vector: Vector, to: ApicId) -> Result<(), IoApicError> {
+pub(crate) fn route(route: IrqRoute, vector: Vector, to: ApicId) -> Result<(), IoApicError> {
     let destination = u8::try_from(to.0).ok().filter(|_| to < ApicId::XAPIC_BROADCAST);
     let destination = destination.ok_or(IoApicError::OutOfReach { to })?;
     let has_pin = |chip: &&Chip| route.gsi.checked_sub(chip.gsi_base).is_some_and(|pin| pin < chip.pins);
@@ -231,7 +231,7 @@ pub fn route(route: IrqRoute, vector: Vector, to: ApicId) -> Result<(), IoApicEr
 ///
 /// # Errors
 /// [`IoApicError::OutOfReach`]. Nothing has changed then.
-pub fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
+pub(crate) fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
     let Ok(from) = u8::try_from(from.0) else { return Ok(0) };
     let destination = u8::try_from(to.0).ok().filter(|_| to < ApicId::XAPIC_BROADCAST);
     let mut moved = 0;

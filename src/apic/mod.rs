@@ -11,9 +11,9 @@
 mod base;
 mod handlers;
 mod icr;
-pub mod io_apic;
+pub(crate) mod io_apic;
 mod registers;
-pub mod serial_input;
+pub(crate) mod serial_input;
 mod timer;
 
 use core::cell::Cell;
@@ -32,12 +32,12 @@ use crate::memory::{self, MapError};
 use crate::{patchable, per_cpu, static_call};
 
 #[cfg(feature = "faults")]
-pub use base::set_x2apic_as_firmware;
-pub use icr::{Batch, Message, send, send_to_self};
+pub(crate) use base::set_x2apic_as_firmware;
+pub(crate) use icr::{Batch, Message, send, send_to_self};
 #[cfg(feature = "faults")]
-pub use icr::{IcrAccess, accepts_from_itself, is_idle, may_send, transmit};
-pub use registers::{Mode, mode};
-pub use timer::{
+pub(crate) use icr::{IcrAccess, accepts_from_itself, is_idle, may_send, transmit};
+pub(crate) use registers::{Mode, mode};
+pub(crate) use timer::{
     TimerMode, deadline_mode_works, set_timer_count, set_tsc_deadline, start_timer, start_timer_masked,
     timer_current,
 };
@@ -93,7 +93,7 @@ impl fmt::Display for ApicError {
 ///
 /// # Errors
 /// [`ApicError::Map`]
-pub fn init(features: &Features, listed_at: Option<u64>) -> Result<Mode, ApicError> {
+pub(crate) fn init(features: &Features, listed_at: Option<u64>) -> Result<Mode, ApicError> {
     let mode = if features.x2apic {
         Mode::X2Apic
     } else {
@@ -118,7 +118,7 @@ patchable! {
     /// Enables this CPU's local APIC with the timer stopped, whatever state firmware or INIT has left it in.
     ///
     /// **Context:** once on each CPU each time that it comes up, interrupts off.
-    pub fn enable(_guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
+    pub(crate) fn enable(_guard: &IrqGuard, nmi_pins: &[NmiPin], uid: Option<u32>) {
         base::enter(registers::mode(), XAPIC_PHYSICAL.load(Ordering::Relaxed));
         // This comes first: while the APIC is software-disabled, no LVT entry can be unmasked (SDM Vol. 3A, 11.4.7.2).
         registers::write(Register::Spurious, registers::SOFTWARE_ENABLE | u32::from(Vector::SPURIOUS.get()));
@@ -141,12 +141,12 @@ patchable! {
 }
 
 /// Returns whether this CPU's local APIC is enabled, so that it can send.
-pub fn is_enabled(_: &IrqGuard) -> bool {
+pub(crate) fn is_enabled(_: &IrqGuard) -> bool {
     IS_ENABLED.get()
 }
 
 /// Returns whether an interrupt is pending in this CPU's local APIC.
-pub fn is_any_requested(_: &IrqGuard) -> bool {
+pub(crate) fn is_any_requested(_: &IrqGuard) -> bool {
     registers::is_any_requested()
 }
 
@@ -154,7 +154,7 @@ pub fn is_any_requested(_: &IrqGuard) -> bool {
 /// the APIC cannot be read, and it has the upper bits that an xAPIC's register lacks.
 ///
 /// **Context:** the BSP, before the APs run.
-pub fn bsp_apic_id(by_cpuid: ApicId) -> ApicId {
+pub(crate) fn bsp_apic_id(by_cpuid: ApicId) -> ApicId {
     match base::initial_state() {
         base::InitialState::Disabled => by_cpuid,
         base::InitialState::X2Apic => registers::read_x2apic_id(),
@@ -173,7 +173,7 @@ pub fn bsp_apic_id(by_cpuid: ApicId) -> ApicId {
 
 /// Returns this CPU's APIC ID.
 #[allow(dead_code, reason = "part of the local APIC's interface")]
-pub fn id() -> ApicId {
+pub(crate) fn id() -> ApicId {
     registers::read_id()
 }
 
@@ -181,7 +181,7 @@ static_call! {
     /// Signals end-of-interrupt to this CPU's local APIC.
     ///
     /// **Context:** the handler of an interrupt from the local APIC, once.
-    pub fn end_of_interrupt() = registers::end_of_interrupt_xapic
+    pub(crate) fn end_of_interrupt() = registers::end_of_interrupt_xapic
         => registers::end_of_interrupt_x2apic, if |features| features.x2apic;
 
     /// Writes the interrupt command register, which sends a message. Only [`icr`] calls this; it has the conditions.
@@ -195,7 +195,7 @@ static_call! {
 }
 
 /// Returns the error status register: the errors since it was last read.
-pub fn read_error_status() -> u32 {
+pub(crate) fn read_error_status() -> u32 {
     registers::write(Register::ErrorStatus, 0);
     registers::read(Register::ErrorStatus)
 }

@@ -9,7 +9,7 @@ use crate::cpu::ApicId;
 
 /// The mode of a local APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// xAPIC: registers in memory, IDs of 8 bits.
     XApic,
     /// x2APIC: registers in MSRs, IDs of 32 bits.
@@ -18,7 +18,7 @@ pub enum Mode {
 
 impl Mode {
     /// Returns the mode's name in reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Mode::XApic => "xapic",
             Mode::X2Apic => "x2apic",
@@ -29,7 +29,7 @@ impl Mode {
 /// A register's offset in an xAPIC's page. The x2APIC MSR is 0x800 plus a sixteenth of it.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-pub enum Register {
+pub(crate) enum Register {
     Id = 0x20,
     TaskPriority = 0x80,
     EndOfInterrupt = 0xb0,
@@ -48,45 +48,45 @@ pub enum Register {
 }
 
 /// Spurious-interrupt vector register: the APIC is software-enabled.
-pub const SOFTWARE_ENABLE: u32 = 1 << 8;
+pub(crate) const SOFTWARE_ENABLE: u32 = 1 << 8;
 /// An LVT entry that is masked.
-pub const LVT_MASKED: u32 = 1 << 16;
+pub(crate) const LVT_MASKED: u32 = 1 << 16;
 /// LVT timer entry: TSC-deadline mode (SDM Vol. 3A, 11.5.4, figure 11-8).
-pub const LVT_TSC_DEADLINE: u32 = 0b10 << 17;
+pub(crate) const LVT_TSC_DEADLINE: u32 = 0b10 << 17;
 /// Timer divide configuration: divide by 1 (SDM Vol. 3A, figure 11-10).
-pub const DIVIDE_BY_1: u32 = 0b1011;
+pub(crate) const DIVIDE_BY_1: u32 = 0b1011;
 /// An LVT entry that delivers an NMI.
-pub const LVT_NMI: u32 = 0b100 << 8;
+pub(crate) const LVT_NMI: u32 = 0b100 << 8;
 /// An LVT entry whose pin is active low.
-pub const LVT_ACTIVE_LOW: u32 = 1 << 13;
+pub(crate) const LVT_ACTIVE_LOW: u32 = 1 << 13;
 /// Delivery status: the last message has not been accepted yet (xAPIC only).
 const ICR_PENDING: u32 = 1 << 12;
 /// Fixed delivery, assert, physical destination; the vector is in the low byte.
-pub const ICR_ASSERT: u32 = 1 << 14;
+pub(crate) const ICR_ASSERT: u32 = 1 << 14;
 /// Destination shorthand "self".
-pub const ICR_SELF: u32 = 0b01 << 18;
+pub(crate) const ICR_SELF: u32 = 0b01 << 18;
 /// NMI delivery.
-pub const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
+pub(crate) const ICR_NMI: u32 = ICR_ASSERT | (0b100 << 8);
 /// INIT delivery. The INIT level de-assert (bit 14 clear) has no effect since the Pentium 4 (11.6.1).
-pub const ICR_INIT: u32 = ICR_ASSERT | (0b101 << 8);
+pub(crate) const ICR_INIT: u32 = ICR_ASSERT | (0b101 << 8);
 /// Start-up delivery; the page number is in the low byte.
-pub const ICR_START_UP: u32 = ICR_ASSERT | (0b110 << 8);
+pub(crate) const ICR_START_UP: u32 = ICR_ASSERT | (0b110 << 8);
 const ICR_HIGH_OFFSET: u64 = 0x310;
 
 /// The virtual address of the xAPIC registers; 0 means x2APIC.
 static BASE: AtomicU64 = AtomicU64::new(0);
 
-pub fn set_mode(mode: Mode, base: u64) {
+pub(crate) fn set_mode(mode: Mode, base: u64) {
     BASE.store(if mode == Mode::X2Apic { 0 } else { base }, Ordering::Relaxed);
 }
 
 /// Returns the mode of all CPUs. **Context:** any.
-pub fn mode() -> Mode {
+pub(crate) fn mode() -> Mode {
     if BASE.load(Ordering::Relaxed) == 0 { Mode::X2Apic } else { Mode::XApic }
 }
 
 #[inline]
-pub fn read(register: Register) -> u32 {
+pub(crate) fn read(register: Register) -> u32 {
     read_at(register as u32)
 }
 
@@ -102,7 +102,7 @@ fn read_at(offset: u32) -> u32 {
 }
 
 #[inline]
-pub fn write(register: Register, value: u32) {
+pub(crate) fn write(register: Register, value: u32) {
     let offset = register as u32;
     match BASE.load(Ordering::Relaxed) {
         // SAFETY: a base of 0 means x2APIC mode (`set_mode`), in which the MSRs exist. The callers write values that the
@@ -115,7 +115,7 @@ pub fn write(register: Register, value: u32) {
 }
 
 /// Reads this CPU's APIC ID by the x2APIC's MSR, whatever [`mode`] is.
-pub fn read_x2apic_id() -> ApicId {
+pub(crate) fn read_x2apic_id() -> ApicId {
     // SAFETY: the MSR exists in x2APIC mode, in which the caller has found the APIC. In another mode the read raises #GP.
     // Reading has no effect.
     ApicId(unsafe { Msr::new(0x802).read() } as u32)
@@ -125,13 +125,13 @@ pub fn read_x2apic_id() -> ApicId {
 ///
 /// # Safety
 /// An xAPIC's registers are mapped there.
-pub unsafe fn read_xapic_id(page: NonNull<u8>) -> u8 {
+pub(crate) unsafe fn read_xapic_id(page: NonNull<u8>) -> u8 {
     // SAFETY: the register is in the page, guaranteed by the caller (see # Safety); reading it has no effect.
     let id = unsafe { page.as_ptr().add(Register::Id as usize).cast::<u32>().read_volatile() };
     (id >> 24) as u8
 }
 
-pub fn read_id() -> ApicId {
+pub(crate) fn read_id() -> ApicId {
     let id = read(Register::Id);
     ApicId(match mode() {
         Mode::XApic => id >> 24,
@@ -149,7 +149,7 @@ fn fence_before_icr() {
     }
 }
 
-pub extern "C" fn end_of_interrupt_xapic() {
+pub(crate) extern "C" fn end_of_interrupt_xapic() {
     // SAFETY: this implementation is called in xAPIC mode only (`static_call!` in `apic`): `BASE` is the registers' page,
     // which `apic::init` has mapped as device memory and nothing unmaps.
     unsafe {
@@ -157,13 +157,13 @@ pub extern "C" fn end_of_interrupt_xapic() {
     };
 }
 
-pub extern "C" fn end_of_interrupt_x2apic() {
+pub(crate) extern "C" fn end_of_interrupt_x2apic() {
     // SAFETY: this implementation is called in x2APIC mode only (`static_call!` in `apic`). The MSR exists there and
     // accepts only 0.
     unsafe { Msr::new(0x80b).write(0) };
 }
 
-pub extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
+pub(crate) extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
     let base = BASE.load(Ordering::Relaxed);
     // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. The low half is written last, because
     // that write sends.
@@ -173,13 +173,13 @@ pub extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
     }
 }
 
-pub extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
+pub(crate) extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
     fence_before_icr();
     // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
 }
 
-pub extern "C" fn write_icr_self_xapic(command: u32) {
+pub(crate) extern "C" fn write_icr_self_xapic(command: u32) {
     // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. A shorthand requires only the low half
     // of the ICR.
     unsafe {
@@ -187,7 +187,7 @@ pub extern "C" fn write_icr_self_xapic(command: u32) {
     }
 }
 
-pub extern "C" fn write_icr_self_x2apic(command: u32) {
+pub(crate) extern "C" fn write_icr_self_x2apic(command: u32) {
     fence_before_icr();
     // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(command)) };
@@ -195,7 +195,7 @@ pub extern "C" fn write_icr_self_x2apic(command: u32) {
 
 /// Returns whether the last message has been accepted, so that the ICR may be written. An x2APIC's ICR is always idle.
 #[inline]
-pub fn icr_is_idle() -> bool {
+pub(crate) fn icr_is_idle() -> bool {
     match BASE.load(Ordering::Relaxed) {
         0 => true,
         base => {
@@ -208,17 +208,17 @@ pub fn icr_is_idle() -> bool {
 }
 
 /// Returns whether an interrupt on `vector` is in service.
-pub fn is_in_service(vector: u8) -> bool {
+pub(crate) fn is_in_service(vector: u8) -> bool {
     is_set(Register::InService0, vector)
 }
 
 /// Returns whether an interrupt on `vector` is pending.
-pub fn is_requested(vector: u8) -> bool {
+pub(crate) fn is_requested(vector: u8) -> bool {
     is_set(Register::Request0, vector)
 }
 
 /// Returns whether any interrupt is pending.
-pub fn is_any_requested() -> bool {
+pub(crate) fn is_any_requested() -> bool {
     (0..8).any(|word| read_at(Register::Request0 as u32 + word * 0x10) != 0)
 }
 

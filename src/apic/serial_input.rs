@@ -18,7 +18,7 @@ static ROUTE: Once<IrqRoute> = Once::new();
 
 /// The reason why the serial port raises no interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SerialInputError {
+pub(crate) enum SerialInputError {
     /// The port's interrupt has no pin of its own.
     Route(IrqRouteError),
     /// The interrupt cannot be routed.
@@ -43,7 +43,7 @@ impl fmt::Display for SerialInputError {
 ///
 /// # Errors
 /// [`SerialInputError`]: the port raises no interrupts.
-pub fn init(rules: &[InterruptSource], to: ApicId) -> Result<u32, SerialInputError> {
+pub(crate) fn init(rules: &[InterruptSource], to: ApicId) -> Result<u32, SerialInputError> {
     let route = acpi::isa_route(ISA_IRQ, rules).map_err(SerialInputError::Route)?;
     interrupts::register(Vector::SERIAL, "serial port", serve);
     io_apic::route(route, Vector::SERIAL, to).map_err(SerialInputError::IoApic)?;
@@ -53,7 +53,7 @@ pub fn init(rules: &[InterruptSource], to: ApicId) -> Result<u32, SerialInputErr
 }
 
 /// Returns whether [`init`] has routed the interrupt. **Context:** any.
-pub fn is_open() -> bool {
+pub(crate) fn is_open() -> bool {
     ROUTE.get().is_some()
 }
 
@@ -63,7 +63,7 @@ pub fn is_open() -> bool {
 ///
 /// # Errors
 /// As for [`io_apic::route`].
-pub fn reroute(cpu: ApicId) -> Result<(), IoApicError> {
+pub(crate) fn reroute(cpu: ApicId) -> Result<(), IoApicError> {
     let route = ROUTE.get().ok_or(IoApicError::NoPin { gsi: ISA_IRQ.into() })?;
     io_apic::route(*route, Vector::SERIAL, cpu)?;
     // An edge while the pin was masked is lost.

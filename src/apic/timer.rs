@@ -20,7 +20,7 @@ const TRIAL_US: u64 = 50_000;
 
 /// The mode of the timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimerMode {
+pub(crate) enum TimerMode {
     /// A count-down: [`set_timer_count`].
     OneShot,
     /// A TSC deadline: [`set_tsc_deadline`].
@@ -29,7 +29,7 @@ pub enum TimerMode {
 
 impl TimerMode {
     /// Returns the mode's name in reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             TimerMode::OneShot => "one_shot",
             TimerMode::TscDeadline => "tsc_deadline",
@@ -38,7 +38,7 @@ impl TimerMode {
 }
 
 /// Puts this CPU's timer into `mode`, unmasked and stopped.
-pub fn start_timer(_: &IrqGuard, mode: TimerMode) {
+pub(crate) fn start_timer(_: &IrqGuard, mode: TimerMode) {
     let vector = u32::from(Vector::TIMER.get());
     registers::write(Register::TimerInitial, 0);
     registers::write(Register::TimerDivide, DIVIDE_BY_1);
@@ -59,14 +59,14 @@ pub fn start_timer(_: &IrqGuard, mode: TimerMode) {
 
 /// Starts this CPU's timer, in [`TimerMode::OneShot`], to count down from `count` cycles of its clock. 0 stops it.
 #[inline]
-pub fn set_timer_count(_: &IrqGuard, count: u32) {
+pub(crate) fn set_timer_count(_: &IrqGuard, count: u32) {
     registers::write(Register::TimerInitial, count);
 }
 
 /// Sets the TSC value at which this CPU's timer, in [`TimerMode::TscDeadline`], interrupts. A past value interrupts at
 /// once. 0 stops it.
 #[inline]
-pub fn set_tsc_deadline(_: &IrqGuard, tsc: u64) {
+pub(crate) fn set_tsc_deadline(_: &IrqGuard, tsc: u64) {
     // SAFETY: TSC-deadline mode is set only if the MSR exists (`deadline_mode_works`); it accepts any value.
     unsafe { Msr::new(IA32_TSC_DEADLINE).write(tsc) };
 }
@@ -75,7 +75,7 @@ pub fn set_tsc_deadline(_: &IrqGuard, tsc: u64) {
 /// implement it. The interrupt stays pending for the timer handler, which ignores timers that are not due.
 ///
 /// **Context:** interrupts off. Spins up to 50 ms.
-pub fn deadline_mode_works(guard: &IrqGuard, features: &Features) -> bool {
+pub(crate) fn deadline_mode_works(guard: &IrqGuard, features: &Features) -> bool {
     if !features.tsc_deadline {
         return false;
     }
@@ -88,13 +88,13 @@ pub fn deadline_mode_works(guard: &IrqGuard, features: &Features) -> bool {
 }
 
 /// Starts this CPU's timer from `count`, masked, for calibration. 0 stops it.
-pub fn start_timer_masked(_: &IrqGuard, count: u32) {
+pub(crate) fn start_timer_masked(_: &IrqGuard, count: u32) {
     registers::write(Register::LvtTimer, LVT_MASKED | u32::from(Vector::TIMER.get()));
     registers::write(Register::TimerDivide, DIVIDE_BY_1);
     registers::write(Register::TimerInitial, count);
 }
 
 /// Returns the current count of this CPU's timer, in [`TimerMode::OneShot`].
-pub fn timer_current() -> u32 {
+pub(crate) fn timer_current() -> u32 {
     registers::read(Register::TimerCurrent)
 }

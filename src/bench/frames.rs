@@ -6,13 +6,13 @@ use crate::memory::source::{AllocContext, FrameSource};
 use crate::memory::{self, KernelAllocator, OwnedFrame, ZeroedSlice};
 
 /// Pages of a bulk: those of a block of 2 MiB, several times as many as a CPU caches.
-pub const BULK: usize = 512;
+pub(crate) const BULK: usize = 512;
 
 const NO_MEMORY: &str = "a machine with too little memory for the bench";
 
 /// Frames of partly used blocks, allocated so that all measurements take frames of whole blocks. The number of the former
 /// depends on the machine.
-pub struct PartialBlocks {
+pub(crate) struct PartialBlocks {
     /// The numbers of the frames, in frames of their own until the bench ends.
     numbers: ZeroedSlice<FrameNumber>,
     held: usize,
@@ -23,7 +23,7 @@ impl PartialBlocks {
     const MOST: usize = 4096;
 
     /// Allocates frames until a whole block of them is contiguous, and frees that block. `None` if there is none.
-    pub fn hold() -> Option<PartialBlocks> {
+    pub(crate) fn hold() -> Option<PartialBlocks> {
         let mut partial = PartialBlocks { numbers: ZeroedSlice::new(Self::MOST)?, held: 0 };
         if partial.alloc_to_a_whole_block().is_none() {
             partial.release();
@@ -49,12 +49,12 @@ impl PartialBlocks {
     }
 
     /// The number of frames that this holds, including those of the numbers.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.held + self.numbers.frames()
     }
 
     /// Frees the frames.
-    pub fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.free_from(0);
     }
 
@@ -93,7 +93,7 @@ fn reset() {
 }
 
 /// Allocates and frees a run of frames of this order.
-pub fn pair<const ORDER: u8>(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn pair<const ORDER: u8>(meter: &mut Meter, repetitions: u32) {
     let order = const { Order::new(ORDER).expect("an order that there is") };
     reset();
     free(alloc(order), order);
@@ -101,7 +101,7 @@ pub fn pair<const ORDER: u8>(meter: &mut Meter, repetitions: u32) {
 }
 
 /// Allocates and frees a frame by its owning handle.
-pub fn owned_pair(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn owned_pair(meter: &mut Meter, repetitions: u32) {
     reset();
     owned_pair_once();
     meter.count(|| repeat(repetitions, owned_pair_once));
@@ -116,7 +116,7 @@ fn owned_pair_once() {
 }
 
 /// Allocates [`BULK`] single frames one by one, then frees them one by one.
-pub fn bulk(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn bulk(meter: &mut Meter, repetitions: u32) {
     let mut held = [FrameNumber::new(0); BULK];
     reset();
     take(&mut held);
@@ -130,7 +130,7 @@ pub fn bulk(meter: &mut Meter, repetitions: u32) {
 }
 
 /// The frees of [`bulk`].
-pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn bulk_free(meter: &mut Meter, repetitions: u32) {
     let mut held = [FrameNumber::new(0); BULK];
     reset();
     take(&mut held);
@@ -142,7 +142,7 @@ pub fn bulk_free(meter: &mut Meter, repetitions: u32) {
 }
 
 /// Allocates [`BULK`] single frames by one call, and frees them by another.
-pub fn bulk_call(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn bulk_call(meter: &mut Meter, repetitions: u32) {
     let mut held = [FrameNumber::new(0); BULK];
     reset();
     let mut both = || {

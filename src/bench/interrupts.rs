@@ -29,7 +29,7 @@ per_cpu! {
 
 /// From a software interrupt to the next instruction: the gate's stub, the entry that saves every register, the dispatch to a
 /// handler that does nothing, and the return.
-pub fn entry_exit(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn entry_exit(meter: &mut Meter, repetitions: u32) {
     fn nothing(_: &mut TrapFrame) {}
     let previous = interrupts::replace(Vector::new(VECTOR), nothing);
     meter.count(|| {
@@ -43,7 +43,7 @@ pub fn entry_exit(meter: &mut Meter, repetitions: u32) {
 
 /// A timer interrupt with one timer due, from the interrupt to the next instruction. It calls the callback, re-arms the
 /// periodic timer and sets the APIC timer.
-pub fn timer_expiry(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn timer_expiry(meter: &mut Meter, repetitions: u32) {
     // The APIC timer's own interrupt stays pending meanwhile: its time is not known.
     let guard = IrqGuard::new();
     let period = Duration::from_micros(100);
@@ -67,7 +67,7 @@ pub fn timer_expiry(meter: &mut Meter, repetitions: u32) {
 }
 
 /// From a CPU's call to itself until the called function runs, in the interrupt of the call.
-pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn self_ipi(meter: &mut Meter, repetitions: u32) {
     fn served(_: usize) {
         TOOK.add(read_tsc().wrapping_sub(BEGAN.get()));
         SERVED.increment();
@@ -88,7 +88,7 @@ pub fn self_ipi(meter: &mut Meter, repetitions: u32) {
 
 /// From a CPU's call to another, idle CPU, until it has answered: the instructions of both, since QEMU counts for all CPUs
 /// together. The CPUs alternate, and a waiting CPU yields at its first PAUSE.
-pub fn call_round_trip(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn call_round_trip(meter: &mut Meter, repetitions: u32) {
     let targets = smp::other_online();
     let mut answers = 0;
     meter.count(|| {

@@ -15,28 +15,28 @@ const MEASUREMENTS: u32 = 5;
 
 /// The sum of the counted instructions.
 #[derive(Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     total: u64,
 }
 
 impl Meter {
     /// Counts the instructions of `f`, plus a constant.
     #[inline(always)]
-    pub fn count(&mut self, f: impl FnOnce()) {
+    pub(crate) fn count(&mut self, f: impl FnOnce()) {
         let begin = read_tsc();
         f();
         self.total += read_tsc().wrapping_sub(begin);
     }
 
     /// Adds instructions that were counted elsewhere, as from here to a handler.
-    pub fn add(&mut self, instructions: u64) {
+    pub(crate) fn add(&mut self, instructions: u64) {
         self.total += instructions;
     }
 }
 
 /// Repeats `body`, in a loop that the compiler does not unroll or optimise.
 #[inline(always)]
-pub fn repeat(repetitions: u32, mut body: impl FnMut()) {
+pub(crate) fn repeat(repetitions: u32, mut body: impl FnMut()) {
     let mut left = repetitions;
     while left > 0 {
         body();
@@ -48,19 +48,19 @@ pub fn repeat(repetitions: u32, mut body: impl FnMut()) {
 
 /// Hides a value from the compiler. Costs no instruction.
 #[inline(always)]
-pub fn opaque(mut value: usize) -> usize {
+pub(crate) fn opaque(mut value: usize) -> usize {
     // SAFETY: the assembly must have no effect. It is empty.
     unsafe { asm!("/* {0} */", inout(reg) value, options(nostack, preserves_flags)) };
     value
 }
 
 /// One counted, empty loop.
-pub fn empty_loop(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn empty_loop(meter: &mut Meter, repetitions: u32) {
     meter.count(|| repeat(repetitions, || {}));
 }
 
 /// A counted, empty body for each repetition.
-pub fn empty_windows(meter: &mut Meter, repetitions: u32) {
+pub(crate) fn empty_windows(meter: &mut Meter, repetitions: u32) {
     repeat(repetitions, || meter.count(|| {}));
 }
 
@@ -68,7 +68,7 @@ pub fn empty_windows(meter: &mut Meter, repetitions: u32) {
 ///
 /// # Errors
 /// It does not.
-pub fn check() -> Result<(), BenchError> {
+pub(crate) fn check() -> Result<(), BenchError> {
     let count_of = |repetitions: u32| {
         let begin = read_tsc();
         // SAFETY: the assembly must change its operand only. It counts it down, with two instructions for each round.
@@ -87,7 +87,7 @@ pub fn check() -> Result<(), BenchError> {
 ///
 /// # Errors
 /// Two measurements differ, or the result is negative.
-pub fn measure(benchmark: &Benchmark) -> Result<u64, BenchError> {
+pub(crate) fn measure(benchmark: &Benchmark) -> Result<u64, BenchError> {
     let Benchmark { name, repetitions, cpus, .. } = *benchmark;
     // Not counted: it leaves the state that later repetitions find.
     benchmark.take(repetitions);
@@ -105,21 +105,21 @@ pub fn measure(benchmark: &Benchmark) -> Result<u64, BenchError> {
 
 /// The lowest TSC difference of all repetitions of a benchmark together. `None` if it is less than the noise.
 #[cfg(feature = "shell")]
-pub fn lowest(benchmark: &Benchmark) -> Option<u64> {
+pub(crate) fn lowest(benchmark: &Benchmark) -> Option<u64> {
     let all = (0..=MEASUREMENTS).map(|_| benchmark.take(benchmark.repetitions) as i64);
     all.skip(1).filter_map(|cycles| u64::try_from(cycles).ok()).min()
 }
 
 /// Fault injection: `unsteady_cost`.
 #[cfg(feature = "faults")]
-pub mod faults {
+pub(crate) mod faults {
     use core::sync::atomic::{AtomicU32, Ordering};
 
     static STEP: AtomicU32 = AtomicU32::new(0);
     static MORE: AtomicU32 = AtomicU32::new(0);
 
     /// From now on each measurement has one repetition more than the previous one.
-    pub fn begin() {
+    pub(crate) fn begin() {
         STEP.store(1, Ordering::Relaxed);
     }
 

@@ -23,10 +23,10 @@ use crate::smp;
 use crate::wire::{self, Record};
 
 #[cfg(feature = "faults")]
-pub use meter::faults::begin as become_unsteady;
+pub(crate) use meter::faults::begin as become_unsteady;
 use meter::{Meter, empty_loop, empty_windows};
 #[cfg(feature = "shell")]
-pub use on_demand::{Cost, NAMES, run_now};
+pub(crate) use on_demand::{Cost, NAMES, run_now};
 
 /// An operation whose cost is measured.
 struct Benchmark {
@@ -152,7 +152,7 @@ fn report(name: &'static str, instructions: u64, operations: u64) -> u64 {
 /// # Errors
 /// The TSC does not count instructions, or two measurements differ.
 #[inline(never)]
-pub fn run(begin: fn(u64)) -> Result<(), BenchError> {
+pub(crate) fn run(begin: fn(u64)) -> Result<(), BenchError> {
     let partial = frames::PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
     begin(memory::frames().free_frames() as u64 + partial.count() as u64);

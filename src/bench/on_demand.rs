@@ -7,7 +7,7 @@ use crate::{memory, smp};
 
 /// The result of a benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
+pub(crate) enum Cost {
     /// The exact number of instructions, for a number of operations.
     Instructions(u64, u64),
     /// The lowest number of TSC cycles, for a number of operations.
@@ -21,7 +21,7 @@ pub enum Cost {
 }
 
 /// The names of the benchmarks, in the order of the report.
-pub const NAMES: &[&str] = &{
+pub(crate) const NAMES: &[&str] = &{
     let mut names = [""; ALL.len()];
     let mut index = 0;
     while index < names.len() {
@@ -37,7 +37,10 @@ pub const NAMES: &[&str] = &{
 ///
 /// # Errors
 /// Too little memory; or, where instructions are counted, two measurements differ.
-pub fn run_now(name: Option<&str>, report: &mut dyn FnMut(&'static str, Cost)) -> Result<(), BenchError> {
+pub(crate) fn run_now(
+    name: Option<&str>,
+    report: &mut dyn FnMut(&'static str, Cost),
+) -> Result<(), BenchError> {
     let partial = frames::PartialBlocks::hold().ok_or(BenchError::NoMemory)?;
     memory::drain_this_cpu(&IrqGuard::new());
     let wanted = |benchmark: &&Benchmark| name.is_none_or(|name| name == benchmark.name);

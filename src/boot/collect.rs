@@ -21,7 +21,7 @@ mod multiboot1;
 mod multiboot2;
 mod pvh;
 
-pub use error::BootError;
+pub(crate) use error::BootError;
 
 /// The boot protocol by which the kernel was entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ static COPIES: SpinMutex<Copies> = SpinMutex::new(Copies::EMPTY);
 ///
 /// # Safety
 /// Called once, on rt0's page tables, before the kernel writes outside its image.
-pub unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
+pub(crate) unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
     let copies: &'static mut Copies = SpinMutexGuard::leak(COPIES.lock());
     // SAFETY: each needs one call, on rt0's page tables, before the kernel writes outside its image, guaranteed by the caller
     // (see # Safety).

@@ -20,7 +20,7 @@ pub struct Defect<'a> {
 }
 
 /// The receiver of defects.
-pub type DefectSink<'a> = &'a mut dyn FnMut(&Defect<'_>);
+pub(crate) type DefectSink<'a> = &'a mut dyn FnMut(&Defect<'_>);
 
 impl fmt::Display for Defect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +36,7 @@ impl fmt::Display for Defect<'_> {
 }
 
 #[cfg(target_os = "none")]
-pub use live::{report_defect, unreported_defects};
+pub(crate) use live::{report_defect, unreported_defects};
 
 #[cfg(target_os = "none")]
 mod live {
@@ -54,7 +54,7 @@ mod live {
     /// Logs a defect as a warning and sends it to the launcher. Beyond [`MAX_REPORTED`] defects it only counts.
     ///
     /// **Context:** thread or interrupt; not NMI. Takes the console's lock (spins).
-    pub fn report_defect(defect: &Defect<'_>) {
+    pub(crate) fn report_defect(defect: &Defect<'_>) {
         if FOUND.fetch_add(1, Ordering::Relaxed) >= MAX_REPORTED {
             return;
         }
@@ -69,7 +69,7 @@ mod live {
     }
 
     /// Returns the number of defects that [`report_defect`] counted without logging them.
-    pub fn unreported_defects() -> u32 {
+    pub(crate) fn unreported_defects() -> u32 {
         FOUND.load(Ordering::Relaxed).saturating_sub(MAX_REPORTED)
     }
 }

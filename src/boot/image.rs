@@ -14,44 +14,44 @@ unsafe extern "C" {
 }
 
 /// Returns the range of the whole image, `.bss` included.
-pub fn all() -> PhysRange {
+pub(crate) fn all() -> PhysRange {
     between(&raw const image_start, &raw const image_end)
 }
 
 /// Returns the range of the code: executable, read-only.
-pub fn text() -> PhysRange {
+pub(crate) fn text() -> PhysRange {
     between(&raw const image_start, &raw const text_end)
 }
 
 /// Returns the range of the constants: read-only, not executable.
-pub fn constants() -> PhysRange {
+pub(crate) fn constants() -> PhysRange {
     between(&raw const text_end, &raw const rodata_end)
 }
 
 /// Returns the range of the interrupt descriptor tables: whole pages that rt0 fills, read-only afterwards.
-pub fn interrupt_tables() -> PhysRange {
+pub(crate) fn interrupt_tables() -> PhysRange {
     between(&raw const early_idt, &raw const boot_stack_guard)
 }
 
 /// Returns the guard page below the boot stack, which follows [`interrupt_tables`]: not mapped.
-pub fn boot_stack_guard_page() -> PhysRange {
+pub(crate) fn boot_stack_guard_page() -> PhysRange {
     let start = interrupt_tables().end;
     PhysRange::new(start, start + FRAME_BYTES)
 }
 
 /// Whether a virtual address lies in the guard page of the boot stack.
-pub fn is_boot_stack_guard(address: u64) -> bool {
+pub(crate) fn is_boot_stack_guard(address: u64) -> bool {
     let guard = (&raw const boot_stack_guard).addr() as u64;
     (guard..guard + FRAME_BYTES).contains(&address)
 }
 
 /// Returns the virtual addresses of the code.
-pub fn text_addresses() -> core::ops::Range<u64> {
+pub(crate) fn text_addresses() -> core::ops::Range<u64> {
     (&raw const image_start).addr() as u64..(&raw const text_end).addr() as u64
 }
 
 /// Whether a virtual address lies in the code.
-pub fn is_text(address: u64) -> bool {
+pub(crate) fn is_text(address: u64) -> bool {
     text_addresses().contains(&address)
 }
 

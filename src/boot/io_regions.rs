@@ -6,7 +6,7 @@ use super::memory_map::{FRAME_BYTES, PhysRange};
 
 /// The maximum number of separate ranges: one for each I/O APIC (large machines have dozens), and a few for tables, which are
 /// adjacent.
-pub const MAX_IO_REGIONS: usize = 192;
+pub(crate) const MAX_IO_REGIONS: usize = 192;
 
 /// A device with registers in physical memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl fmt::Display for Device {
 
 /// The use of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoRegion {
+pub(crate) enum IoRegion {
     /// Device registers.
     Device(Device),
     /// A framebuffer.
@@ -61,14 +61,14 @@ pub enum IoRegion {
 
 /// The list of ranges and their uses, in no order.
 #[derive(Clone, Debug)]
-pub struct IoRegions {
+pub(crate) struct IoRegions {
     list: [(PhysRange, IoRegion); MAX_IO_REGIONS],
     count: usize,
 }
 
 /// There is no room for another range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyIoRegions;
+pub(crate) struct TooManyIoRegions;
 
 impl Default for IoRegions {
     fn default() -> IoRegions {
@@ -78,7 +78,7 @@ impl Default for IoRegions {
 
 impl IoRegions {
     /// An empty list.
-    pub const fn new() -> IoRegions {
+    pub(crate) const fn new() -> IoRegions {
         IoRegions { list: [(PhysRange::new(0, 0), IoRegion::Firmware); MAX_IO_REGIONS], count: 0 }
     }
 
@@ -86,7 +86,7 @@ impl IoRegions {
     ///
     /// # Errors
     /// [`TooManyIoRegions`].
-    pub fn add(&mut self, range: PhysRange, io_region: IoRegion) -> Result<(), TooManyIoRegions> {
+    pub(crate) fn add(&mut self, range: PhysRange, io_region: IoRegion) -> Result<(), TooManyIoRegions> {
         let touches =
             |known: PhysRange| known.start <= range.end && range.start <= known.end && !range.is_empty();
         let mut known = self.list[..self.count].iter_mut();
@@ -100,7 +100,7 @@ impl IoRegions {
     }
 
     /// Removes whole pages at the start or at the end of a range; nothing if they are not there.
-    pub fn remove(&mut self, range: PhysRange) {
+    pub(crate) fn remove(&mut self, range: PhysRange) {
         let is_edge = |known: &PhysRange| {
             range.is_within(*known) && (known.start == range.start || known.end == range.end)
         };
@@ -120,19 +120,19 @@ impl IoRegions {
     }
 
     /// The use of the range that contains an address, and the end of that range.
-    pub fn at(&self, address: u64) -> Option<(IoRegion, u64)> {
+    pub(crate) fn at(&self, address: u64) -> Option<(IoRegion, u64)> {
         let mut list = self.list[..self.count].iter();
         let found = list.find(|(range, _)| range.start <= address && address < range.end);
         found.map(|(range, io_region)| (*io_region, range.end))
     }
 
     /// The ranges that overlap a range.
-    pub fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = (PhysRange, IoRegion)> {
+    pub(crate) fn overlapping(&self, range: PhysRange) -> impl Iterator<Item = (PhysRange, IoRegion)> {
         self.list[..self.count].iter().copied().filter(move |(known, _)| known.overlaps(range))
     }
 
     /// The start of the next range above an address.
-    pub fn next_after(&self, address: u64) -> Option<u64> {
+    pub(crate) fn next_after(&self, address: u64) -> Option<u64> {
         self.list[..self.count].iter().map(|(range, _)| range.start).filter(|start| *start > address).min()
     }
 }

@@ -14,21 +14,21 @@ use super::memory_map::{FRAME_BYTES, Owner, PhysRange, Region, RegionKind, Reser
 mod tests;
 
 /// The width of the physical addresses that the direct map has room for, in bits.
-pub const REACH_BITS: u8 = 46;
+pub(crate) const REACH_BITS: u8 = 46;
 
 /// The video memory below 1 MiB.
-pub const DISPLAY: PhysRange = PhysRange::new(0xa_0000, 0xc_0000);
+pub(crate) const DISPLAY: PhysRange = PhysRange::new(0xa_0000, 0xc_0000);
 
 /// The ROM of the BIOS and of its extensions.
-pub const BIOS_ROM: PhysRange = PhysRange::new(0xc_0000, 0x10_0000);
+pub(crate) const BIOS_ROM: PhysRange = PhysRange::new(0xc_0000, 0x10_0000);
 
 /// The flash that holds the firmware, up to the reset vector (Intel ICH and PCH datasheets, "BIOS decode enable"). A write
 /// there can be a command to the flash.
-pub const FLASH: PhysRange = PhysRange::new(0xff00_0000, 0x1_0000_0000);
+pub(crate) const FLASH: PhysRange = PhysRange::new(0xff00_0000, 0x1_0000_0000);
 
 /// The use of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Registers of this device: read and written, uncached.
     Registers(Device),
     /// A framebuffer: written.
@@ -102,7 +102,7 @@ impl core::error::Error for AddressFault {}
 
 /// The kind of mapping of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backing {
+pub(crate) enum Backing {
     /// As memory: the page contains memory.
     Memory,
     /// As a used range outside memory.
@@ -111,7 +111,7 @@ pub enum Backing {
 
 /// The known uses of the machine's physical addresses.
 #[derive(Clone, Copy, Debug)]
-pub struct PhysicalLayout<'a> {
+pub(crate) struct PhysicalLayout<'a> {
     /// The memory map.
     pub regions: &'a [Region],
     /// The used ranges outside memory.
@@ -125,7 +125,12 @@ impl PhysicalLayout<'_> {
     ///
     /// # Errors
     /// The first fault, in the order of [`AddressFault`].
-    pub fn check(&self, address: u64, bytes: u64, purpose: Purpose) -> Result<PhysRange, AddressFault> {
+    pub(crate) fn check(
+        &self,
+        address: u64,
+        bytes: u64,
+        purpose: Purpose,
+    ) -> Result<PhysRange, AddressFault> {
         let end = address.checked_add(bytes).filter(|_| bytes > 0).ok_or(AddressFault::NoRange)?;
         if self.address_bits < 64 && end > 1 << self.address_bits {
             return Err(AddressFault::TooHigh { bits: self.address_bits });
@@ -207,7 +212,7 @@ impl PhysicalLayout<'_> {
     }
 
     /// Returns the kind of mapping of a page; `None` if it contains neither memory nor a used range.
-    pub fn backing(&self, page: u64) -> Option<Backing> {
+    pub(crate) fn backing(&self, page: u64) -> Option<Backing> {
         if let Some((io_region, _)) = self.io_regions.at(page) {
             return Some(Backing::IoRegion(io_region));
         }

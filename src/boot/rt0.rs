@@ -214,23 +214,23 @@ unsafe extern "C" {
 ///
 /// **Context:** any.
 #[inline]
-pub fn handoff() -> &'static Handoff {
+pub(crate) fn handoff() -> &'static Handoff {
     // SAFETY: rt0 writes the static before it jumps to `rust_entry`. No Rust code writes it.
     unsafe { &rt0_handoff }
 }
 
 /// Returns the interrupt descriptor table without IST entries, for a CPU without a TSS. Read-only after rt0.
-pub fn early_idt() -> *const InterruptDescriptorTable {
+pub(crate) fn early_idt() -> *const InterruptDescriptorTable {
     &raw const EARLY_IDT
 }
 
 /// Returns the interrupt descriptor table with IST entries for #DB, NMI, #DF and #MC. Read-only after rt0.
-pub fn final_idt() -> *const InterruptDescriptorTable {
+pub(crate) fn final_idt() -> *const InterruptDescriptorTable {
     &raw const FINAL_IDT
 }
 
 /// Returns the address and the limit of rt0's GDT, for a CPU without a GDT of its own. Read-only.
-pub fn early_gdt() -> (u64, u16) {
+pub(crate) fn early_gdt() -> (u64, u16) {
     let (start, end) = ((&raw const EARLY_GDT).addr(), (&raw const EARLY_GDT_END).addr());
     (start as u64, (end - start - 1) as u16)
 }

@@ -5,10 +5,10 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest capacity: one value for each bit of a word.
-pub const MAX_DEFERRED: usize = 64;
+pub(crate) const MAX_DEFERRED: usize = 64;
 
 /// A queue of up to `N` values. Its initial bytes are zero, so a static takes no space in the image.
-pub struct DeferredQueue<T, const N: usize = MAX_DEFERRED> {
+pub(crate) struct DeferredQueue<T, const N: usize = MAX_DEFERRED> {
     /// Bit n: slot n is in use: being pushed, waiting, or being popped.
     taken: AtomicU64,
     /// Bit n: slot n holds a complete value.
@@ -32,7 +32,7 @@ impl<T, const N: usize> Default for DeferredQueue<T, N> {
 
 impl<T, const N: usize> DeferredQueue<T, N> {
     /// Creates an empty queue.
-    pub const fn new() -> DeferredQueue<T, N> {
+    pub(crate) const fn new() -> DeferredQueue<T, N> {
         const { assert!(0 < N && N <= MAX_DEFERRED) };
         DeferredQueue {
             taken: AtomicU64::new(0),
@@ -49,7 +49,7 @@ impl<T, const N: usize> DeferredQueue<T, N> {
     ///
     /// # Errors
     /// Returns the value if the queue is full.
-    pub fn push(&self, value: T) -> Result<(), T> {
+    pub(crate) fn push(&self, value: T) -> Result<(), T> {
         let mut taken = self.taken.load(Ordering::Relaxed);
         let slot = loop {
             let free = !taken & taken.wrapping_add(1) & (u64::MAX >> (MAX_DEFERRED - N));
@@ -73,7 +73,7 @@ impl<T, const N: usize> DeferredQueue<T, N> {
     /// Removes the oldest complete value. Lock-free.
     ///
     /// **Context:** any.
-    pub fn pop(&self) -> Option<T> {
+    pub(crate) fn pop(&self) -> Option<T> {
         loop {
             let waiting = self.waiting.load(Ordering::Acquire);
             let slots = (0..N).filter(|slot| waiting & 1 << slot != 0);

@@ -13,7 +13,7 @@ crate::name_lock!(INPUT);
 /// Enables the port's receive interrupt. Returns `false` if there is no port.
 ///
 /// **Context:** once, when the port's interrupt has a handler that calls [`serve`](super::serve).
-pub fn listen() -> bool {
+pub(crate) fn listen() -> bool {
     let input = line::lock().listen();
     write_deferred();
     let listens = input.is_some();
@@ -24,7 +24,7 @@ pub fn listen() -> bool {
 /// Moves received bytes from the port to the input queue. Spins for the console's lock.
 ///
 /// **Context:** thread or interrupt.
-pub fn receive() {
+pub(crate) fn receive() {
     line::lock().receive();
     write_deferred();
 }
@@ -32,7 +32,7 @@ pub fn receive() {
 /// Returns the next received byte; `None` if there is none. Does not take the console's lock.
 ///
 /// **Context:** any but NMI.
-pub fn read_byte() -> Option<u8> {
+pub(crate) fn read_byte() -> Option<u8> {
     INPUT.lock().as_mut()?.dequeue()
 }
 
@@ -41,7 +41,7 @@ pub fn read_byte() -> Option<u8> {
 /// prompt again.
 ///
 /// **Context:** any but NMI.
-pub fn prompt(bytes: &[u8], is_shown: bool) {
+pub(crate) fn prompt(bytes: &[u8], is_shown: bool) {
     line::write_unit(Unsent::Defer, |serial| {
         serial.append(|unit| unit.append(bytes));
         serial.has_prompt = is_shown;
@@ -52,7 +52,7 @@ pub fn prompt(bytes: &[u8], is_shown: bool) {
 /// Makes the port receive these bytes in loopback mode. Returns `false` if it cannot.
 ///
 /// **Context:** any but NMI.
-pub fn loop_back(bytes: &[u8]) -> bool {
+pub(crate) fn loop_back(bytes: &[u8]) -> bool {
     let looped = line::lock().loop_back(bytes);
     write_deferred();
     looped

@@ -75,7 +75,7 @@ impl DerefMut for ConsoleGuard {
 /// Returns the longest time that the console was held since the last call, in TSC cycles.
 ///
 /// **Context:** any.
-pub fn take_longest_hold() -> u64 {
+pub(crate) fn take_longest_hold() -> u64 {
     LONGEST_HOLD.swap(0, Ordering::Relaxed)
 }
 
@@ -184,7 +184,7 @@ pub(super) fn send_from_any_context(end: u64) {
 /// detects a lost interrupt.
 ///
 /// **Context:** thread, interrupts on, no lock held.
-pub fn send_overdue() {
+pub(crate) fn send_overdue() {
     if !IS_UNSENT.load(Ordering::Relaxed) {
         if drawing::is_dirty() {
             logger::write_deferred();
@@ -228,7 +228,7 @@ pub(super) fn write_when(
 /// other CPUs wait. For tests and fault injection.
 ///
 /// **Context:** thread or interrupt.
-pub fn with_lock<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn with_lock<R>(f: impl FnOnce() -> R) -> R {
     let serial = SERIAL.lock();
     let result = f();
     drop(serial);
@@ -239,7 +239,7 @@ pub fn with_lock<R>(f: impl FnOnce() -> R) -> R {
 /// Sends a record to the launcher, as one whole line. Waits for room in the transmit ring.
 ///
 /// **Context:** any but NMI.
-pub fn send(record: &Record<&str>) {
+pub(crate) fn send(record: &Record<&str>) {
     send_with(record, Unsent::Defer);
 }
 
@@ -256,7 +256,7 @@ fn send_with(record: &Record<&str>, unsent: Unsent) {
 /// of the machine does not wait for it. A stalled port gets another [`TRANSMIT_MS`].
 ///
 /// **Context:** any but NMI.
-pub fn send_last(record: &Record<&str>) {
+pub(crate) fn send_last(record: &Record<&str>) {
     lock().retry_stalled();
     while logger::write_next_deferred(&mut lock_with_room(), &mut SCREEN.lock()) {}
     drawing::draw(Unsent::Wait);
@@ -271,7 +271,7 @@ pub fn send_last(record: &Record<&str>) {
 /// keep polling the port.
 ///
 /// **Context:** the BSP, once, interrupts enabled, when the port's interrupt has a handler that calls [`serve`].
-pub fn send_by_interrupt() -> bool {
+pub(crate) fn send_by_interrupt() -> bool {
     if !lock().begin_probe() {
         drawing::defer();
         return false;
@@ -287,7 +287,7 @@ pub fn send_by_interrupt() -> bool {
 /// at most once.
 ///
 /// **Context:** interrupt.
-pub fn serve() {
+pub(crate) fn serve() {
     lock().service();
     logger::write_deferred();
 }
@@ -296,7 +296,7 @@ pub fn serve() {
 /// meanwhile.
 ///
 /// **Context:** thread or interrupt.
-pub fn renew_interrupt() {
+pub(crate) fn renew_interrupt() {
     lock().retrigger();
     logger::write_deferred();
 }
@@ -304,7 +304,7 @@ pub fn renew_interrupt() {
 /// Appends a line of text and leaves all of it to the port's interrupt. Returns `false` if there is no room. For tests.
 ///
 /// **Context:** thread or interrupt.
-pub fn append_only(text: fmt::Arguments) -> bool {
+pub(crate) fn append_only(text: fmt::Arguments) -> bool {
     let mut serial = lock();
     let appended = serial.has_room()
         && serial.append(|unit| {
@@ -320,7 +320,7 @@ pub fn append_only(text: fmt::Arguments) -> bool {
 /// Whether the port has taken all output.
 ///
 /// **Context:** thread or interrupt.
-pub fn is_sent() -> bool {
+pub(crate) fn is_sent() -> bool {
     let is_sent = lock().is_empty();
     logger::write_deferred();
     is_sent
@@ -329,7 +329,7 @@ pub fn is_sent() -> bool {
 /// Counts the transmitter's interrupts since the boot, and how often one was late.
 ///
 /// **Context:** thread or interrupt.
-pub fn transmit_interrupts() -> (u64, u64) {
+pub(crate) fn transmit_interrupts() -> (u64, u64) {
     let interrupts = lock().transmit_interrupts();
     logger::write_deferred();
     interrupts
@@ -338,7 +338,7 @@ pub fn transmit_interrupts() -> (u64, u64) {
 /// Sets the run's nonce for the frames of all further records.
 ///
 /// **Context:** any; once, when the command line has been parsed.
-pub fn set_record_nonce(nonce: Option<Nonce>) {
+pub(crate) fn set_record_nonce(nonce: Option<Nonce>) {
     NONCE.store(nonce.map_or(0, Nonce::get), Ordering::Relaxed);
 }
 
@@ -359,7 +359,7 @@ const FORCE_LOCK_MS: u64 = 200;
 /// # Safety
 /// Code that holds either lock, on this or another CPU, and has not released it after [`FORCE_LOCK_MS`] never resumes. Only
 /// the CPU that ends the run calls this.
-pub unsafe fn force_lock(f: impl FnOnce(&mut PanicOutput)) {
+pub(crate) unsafe fn force_lock(f: impl FnOnce(&mut PanicOutput)) {
     let mut timeout = Timeout::after_ms(FORCE_LOCK_MS);
     let mut serial = loop {
         if let Some(serial) = SERIAL.try_lock() {
@@ -392,19 +392,19 @@ pub unsafe fn force_lock(f: impl FnOnce(&mut PanicOutput)) {
 }
 
 /// The serial port and the screen, held by the CPU that ends the run.
-pub struct PanicOutput<'a> {
+pub(crate) struct PanicOutput<'a> {
     serial: &'a mut Serial,
     screen: &'a mut LiveScreen,
 }
 
 impl PanicOutput<'_> {
     /// Sends a record to the launcher.
-    pub fn send(&mut self, record: &Record<&str>) {
+    pub(crate) fn send(&mut self, record: &Record<&str>) {
         append_record(self.serial, record);
     }
 
     /// The serial port alone, for text that would scroll the message off the screen.
-    pub fn serial_only(&mut self) -> &mut impl Write {
+    pub(crate) fn serial_only(&mut self) -> &mut impl Write {
         self.serial
     }
 }

@@ -150,7 +150,7 @@ fn write_line<const N: usize>(line: &LineBuffer<N>, unsent: Unsent) {
 /// Prints a line as it is: without time, CPU and module, and whatever the filter.
 ///
 /// **Context:** any but NMI. Spins for the console.
-pub fn print(text: fmt::Arguments) {
+pub(crate) fn print(text: fmt::Arguments) {
     write_line::<MAX_LINE_BYTES>(&LineBuffer::format(text), Unsent::Defer);
     write_deferred();
 }
@@ -280,7 +280,7 @@ fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
 /// time in millions of TSC cycles since `entry_tsc`.
 ///
 /// **Context:** the BSP, once, before the first line.
-pub fn init(entry_tsc: u64) {
+pub(crate) fn init(entry_tsc: u64) {
     ENTRY_TSC.store(entry_tsc, Ordering::Relaxed);
     line::lock().open_if_absent();
     // Fails only if this logger is already installed.
@@ -289,7 +289,7 @@ pub fn init(entry_tsc: u64) {
 }
 
 /// Sets the filter, and writes the deferred lines that it shows. Only the first call has an effect.
-pub fn set_filter(filter: Filter) {
+pub(crate) fn set_filter(filter: Filter) {
     log::set_max_level(FILTER.call_once(|| filter).most());
     write_deferred();
     for target in filter.targets().filter(|target| !MODULES.contains(&filter::top(target))) {
@@ -300,13 +300,13 @@ pub fn set_filter(filter: Filter) {
 }
 
 /// Sets the clock for time stamps, in microseconds. Only the first call has an effect.
-pub fn set_clock(microseconds: fn() -> u64) {
+pub(crate) fn set_clock(microseconds: fn() -> u64) {
     CLOCK.set(microseconds);
 }
 
 /// Counts of log lines since the boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// Lines that were written.
     pub written: u64,
     /// Deferred lines that wait for the console.
@@ -318,7 +318,7 @@ pub struct Lines {
 /// Counts the log lines. Exact while no CPU logs.
 ///
 /// **Context:** any.
-pub fn lines() -> Lines {
+pub(crate) fn lines() -> Lines {
     Lines {
         written: WRITTEN.load(Ordering::Relaxed),
         waiting: WAITING.load(Ordering::Relaxed),

@@ -61,7 +61,7 @@ static OVERRUNS: AtomicU64 = AtomicU64::new(0);
 
 /// Counts of lost input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReceiveErrors {
+pub(crate) struct ReceiveErrors {
     /// Bytes that were dropped because the ring was full.
     pub dropped: u64,
     /// Overrun errors: the port's receive FIFO of 16 bytes was full when another byte arrived.
@@ -71,12 +71,12 @@ pub struct ReceiveErrors {
 /// Counts the input lost since the boot.
 ///
 /// **Context:** any.
-pub fn receive_errors() -> ReceiveErrors {
+pub(crate) fn receive_errors() -> ReceiveErrors {
     ReceiveErrors { dropped: DROPPED.load(Ordering::Relaxed), overruns: OVERRUNS.load(Ordering::Relaxed) }
 }
 
 /// The first serial port. Without one, all output is dropped.
-pub struct Serial {
+pub(crate) struct Serial {
     open: Option<(Com1, Transmitter<'static>)>,
     /// Whether output is sent before a write returns: during a panic.
     is_synchronous: bool,
@@ -92,13 +92,13 @@ struct Com1 {
 
 impl Serial {
     /// Creates a `Serial` without a port.
-    pub const fn absent() -> Serial {
+    pub(crate) const fn absent() -> Serial {
         Serial { open: None, is_synchronous: false, has_prompt: false }
     }
 
     /// Detects and opens the port, unless it is open: 115,200 baud, 8N1, polled. A port whose transmitter does not become
     /// empty within [`TRANSMIT_MS`] counts as absent.
-    pub fn open_if_absent(&mut self) {
+    pub(crate) fn open_if_absent(&mut self) {
         if self.open.is_some() {
             return;
         }
@@ -119,7 +119,7 @@ impl Serial {
     }
 
     /// Enables the receive interrupt and returns the consumer of the receive ring. `None` without a port, and on further calls.
-    pub fn listen(&mut self) -> Option<Consumer<'static, u8, RECEIVE_RING_SIZE>> {
+    pub(crate) fn listen(&mut self) -> Option<Consumer<'static, u8, RECEIVE_RING_SIZE>> {
         let (com1, _) = self.open.as_mut()?;
         if com1.received.is_some() {
             return None;
@@ -133,14 +133,14 @@ impl Serial {
     }
 
     /// Moves received bytes from the port to the ring.
-    pub fn receive(&mut self) {
+    pub(crate) fn receive(&mut self) {
         if let Some((com1, _)) = &mut self.open {
             com1.receive();
         }
     }
 
     /// Handles the port's interrupt.
-    pub fn service(&mut self) {
+    pub(crate) fn service(&mut self) {
         if let Some((com1, transmitter)) = &mut self.open {
             transmitter.service(com1, sync::now_ns());
         }
@@ -148,7 +148,7 @@ impl Serial {
 
     /// Makes the port receive these bytes in loopback mode, after bytes that it already holds. More bytes than fit into its
     /// receive FIFO cause an overrun error. Returns `false` without a port, or if earlier output does not leave the port.
-    pub fn loop_back(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn loop_back(&mut self, bytes: &[u8]) -> bool {
         self.flush();
         let Some((Com1 { uart, .. }, transmitter)) = &mut self.open else { return false };
         let mut timeout = Timeout::after_ms(TRANSMIT_MS);
@@ -172,7 +172,7 @@ impl Serial {
 
     /// Appends a whole line or record. Returns `false` and appends nothing if there is no room and the port is stalled.
     /// Without a port, drops it and returns `true`.
-    pub fn append(&mut self, unit: impl Fn(&mut Unit)) -> bool {
+    pub(crate) fn append(&mut self, unit: impl Fn(&mut Unit)) -> bool {
         let Some((_, transmitter)) = &mut self.open else { return true };
         let mut appended = append(transmitter, &unit);
         if !appended {
@@ -188,95 +188,95 @@ impl Serial {
     }
 
     /// Whether a line or record of any length fits; if warnings are deferred, whether a warning fits. `true` without a port.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.has_room_for(if warning::has_deferred() { MAX_WARNING_BYTES } else { MAX_UNIT_BYTES })
     }
 
     /// Whether this many bytes fit. `true` without a port.
-    pub fn has_room_for(&self, bytes: usize) -> bool {
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.room() >= bytes)
     }
 
     /// The position after all appended bytes.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.open.as_ref().map_or(0, |(_, transmitter)| transmitter.end())
     }
 
     /// Whether the port has taken all bytes before this position.
-    pub fn has_sent(&self, end: u64) -> bool {
+    pub(crate) fn has_sent(&self, end: u64) -> bool {
         self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.has_sent(end))
     }
 
     /// Whether the port has taken all bytes.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.open.as_ref().is_none_or(|(_, transmitter)| transmitter.is_empty())
     }
 
     /// Fills the port once, if it is ready.
-    pub fn step(&mut self) -> Step {
+    pub(crate) fn step(&mut self) -> Step {
         let Some((com1, transmitter)) = &mut self.open else { return Step::Empty };
         transmitter.step(com1, sync::now_ns())
     }
 
     /// Whether there are bytes whose interrupt is overdue, or that no interrupt will send.
-    pub fn is_overdue(&self) -> bool {
+    pub(crate) fn is_overdue(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_overdue(sync::now_ns()))
     }
 
     /// Leaves unsent bytes to the interrupt, if it is in use.
-    pub fn leave_to_interrupt(&mut self) {
+    pub(crate) fn leave_to_interrupt(&mut self) {
         if let Some((com1, transmitter)) = &mut self.open {
             transmitter.leave_to_interrupt(com1, sync::now_ns());
         }
     }
 
     /// Whether a writer may leave unsent bytes to the interrupt.
-    pub fn is_interrupt_driven(&self) -> bool {
+    pub(crate) fn is_interrupt_driven(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_interrupt_driven())
     }
 
     /// Whether the port is stalled: it has not been ready for [`TRANSMIT_MS`]. Writers do not wait for it.
-    pub fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_stalled())
     }
 
     /// Makes the next writer wait for a stalled port again.
-    pub fn retry_stalled(&mut self) {
+    pub(crate) fn retry_stalled(&mut self) {
         if let Some((_, transmitter)) = &mut self.open {
             transmitter.retry_stalled();
         }
     }
 
     /// Starts the probe of the transmitter's interrupt. Returns `false` without a port.
-    pub fn begin_probe(&mut self) -> bool {
+    pub(crate) fn begin_probe(&mut self) -> bool {
         self.open.as_mut().map(|(com1, transmitter)| transmitter.begin_probe(com1)).is_some()
     }
 
     /// Whether the transmitter's interrupt has occurred.
-    pub fn is_probed(&self) -> bool {
+    pub(crate) fn is_probed(&self) -> bool {
         self.open.as_ref().is_some_and(|(_, transmitter)| transmitter.is_probed())
     }
 
     /// Ends the probe. Uses the interrupt if it has occurred, and returns whether it has.
-    pub fn end_probe(&mut self) -> bool {
+    pub(crate) fn end_probe(&mut self) -> bool {
         self.open.as_mut().is_some_and(|(com1, transmitter)| transmitter.end_probe(com1))
     }
 
     /// Makes the port signal its interrupt again.
-    pub fn retrigger(&mut self) {
+    pub(crate) fn retrigger(&mut self) {
         if let Some((com1, transmitter)) = &mut self.open {
             transmitter.retrigger(com1);
         }
     }
 
     /// The transmitter's interrupts, and how often one was late.
-    pub fn transmit_interrupts(&self) -> (u64, u64) {
+    pub(crate) fn transmit_interrupts(&self) -> (u64, u64) {
         self.open.as_ref().map_or((0, 0), |(_, transmitter)| transmitter.interrupts())
     }
 
     /// Disables the interrupt and loopback mode, and makes each write send its bytes before it returns. For the CPU that ends
     /// the run.
-    pub fn set_synchronous(&mut self) {
+    pub(crate) fn set_synchronous(&mut self) {
         self.is_synchronous = true;
         if let Some((com1, transmitter)) = &mut self.open {
             transmitter.poll_only(com1);
@@ -285,7 +285,7 @@ impl Serial {
     }
 
     /// Waits, with the lock held, until the port has taken all bytes or is stalled. Takes milliseconds for each line.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let mut wait = Wait::new();
         while self.step() != Step::Empty && wait.should_wait(self) {
             core::hint::spin_loop();
@@ -293,13 +293,13 @@ impl Serial {
     }
 
     /// Whether the last byte has left the port.
-    pub fn has_left(&mut self) -> bool {
+    pub(crate) fn has_left(&mut self) -> bool {
         let Some((Com1 { uart, .. }, _)) = &mut self.open else { return true };
         status(uart).contains(LSR::TRANSMITTER_EMPTY)
     }
 
     /// Waits until the last byte has left the port, or the port is stalled.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.flush();
         let mut timeout = Timeout::after_ms(TRANSMIT_MS);
         while !self.has_left() && !timeout.has_passed() {
@@ -320,12 +320,12 @@ pub(super) struct Wait(PortWait);
 
 impl Wait {
     /// Starts a wait.
-    pub fn new() -> Wait {
+    pub(crate) fn new() -> Wait {
         Wait(PortWait::new())
     }
 
     /// Whether to continue waiting. `false` if the port is stalled or absent.
-    pub fn should_wait(&mut self, serial: &mut Serial) -> bool {
+    pub(crate) fn should_wait(&mut self, serial: &mut Serial) -> bool {
         let Some((_, transmitter)) = &mut serial.open else { return false };
         self.0.should_wait(transmitter, sync::now_ns())
     }
@@ -412,7 +412,7 @@ impl Port for Com1 {
 
 patchable! {
     /// The bit of the interrupt enable register for the transmitter-empty interrupt.
-    pub fn transmit_interrupt() -> u8 {
+    pub(crate) fn transmit_interrupt() -> u8 {
         IER::THR_EMPTY.bits()
     }
 }

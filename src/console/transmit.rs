@@ -20,11 +20,11 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use crate::sync::Timeout;
 
 /// How long a writer waits for a port that is not ready, in milliseconds. 16 bytes at 115,200 baud take 1.4 ms.
-pub const TRANSMIT_MS: u64 = 100;
+pub(crate) const TRANSMIT_MS: u64 = 100;
 
 /// After this time, in milliseconds, in which the port was ready, with bytes to send and its interrupt enabled, the interrupt
 /// counts as lost.
-pub const LATE_MS: u64 = 100;
+pub(crate) const LATE_MS: u64 = 100;
 /// The same in nanoseconds.
 const LATE_NS: u64 = LATE_MS * 1_000_000;
 
@@ -32,7 +32,7 @@ const LATE_NS: u64 = LATE_MS * 1_000_000;
 const ROUNDS: u32 = 4;
 
 /// A serial port, 16550 or older.
-pub trait Port {
+pub(crate) trait Port {
     /// Whether the transmitter's FIFO or holding register is empty.
     fn is_ready(&mut self) -> bool;
     /// How many bytes the transmitter takes when it is ready.
@@ -57,7 +57,7 @@ pub trait Port {
 
 /// The cause of a port's interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// No cause is pending.
     None,
     /// The transmitter is empty.
@@ -68,7 +68,7 @@ pub enum Cause {
 
 /// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// There was nothing to send.
     Empty,
     /// The port was not ready.
@@ -78,7 +78,7 @@ pub enum Step {
 }
 
 /// The ring, and the state of its transmission.
-pub struct Transmitter<'a> {
+pub(crate) struct Transmitter<'a> {
     /// The ring; its length is a power of 2.
     bytes: &'a mut [u8],
     /// The number of bytes ever appended, and of bytes ever sent to the port.
@@ -105,7 +105,7 @@ impl<'a> Transmitter<'a> {
     ///
     /// # Panics
     /// If the length of `bytes` is not a power of 2.
-    pub fn new(bytes: &'a mut [u8]) -> Transmitter<'a> {
+    pub(crate) fn new(bytes: &'a mut [u8]) -> Transmitter<'a> {
         assert!(bytes.len().is_power_of_two());
         Transmitter {
             bytes,
@@ -129,57 +129,57 @@ impl<'a> Transmitter<'a> {
     }
 
     /// Whether all bytes were sent to the port.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.length() == 0
     }
 
     /// The free space in bytes.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.bytes.len() - self.length()
     }
 
     /// The position after all appended bytes.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.appended
     }
 
     /// The number of bytes ever sent to the port.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
     /// Whether all bytes before this position were sent to the port.
-    pub fn has_sent(&self, end: u64) -> bool {
+    pub(crate) fn has_sent(&self, end: u64) -> bool {
         self.sent >= end
     }
 
     /// Whether a writer may leave unsent bytes to the interrupt.
-    pub fn is_interrupt_driven(&self) -> bool {
+    pub(crate) fn is_interrupt_driven(&self) -> bool {
         self.is_interrupt_driven
     }
 
     /// Whether the port is stalled: a writer's wait has timed out, and nothing was sent since. Writers do not wait for it.
-    pub fn is_stalled(&self) -> bool {
+    pub(crate) fn is_stalled(&self) -> bool {
         self.is_stalled
     }
 
     /// Marks the port as stalled, after a writer's wait has timed out.
-    pub fn set_stalled(&mut self) {
+    pub(crate) fn set_stalled(&mut self) {
         self.is_stalled = true;
     }
 
     /// Makes the next writer wait for the port again.
-    pub fn retry_stalled(&mut self) {
+    pub(crate) fn retry_stalled(&mut self) {
         self.is_stalled = false;
     }
 
     /// The transmitter's interrupts, and how often one was late.
-    pub fn interrupts(&self) -> (u64, u64) {
+    pub(crate) fn interrupts(&self) -> (u64, u64) {
         (self.interrupts, self.late)
     }
 
     /// Begins a line or record.
-    pub fn unit(&mut self) -> Unit<'_, 'a> {
+    pub(crate) fn unit(&mut self) -> Unit<'_, 'a> {
         Unit {
             end: self.appended,
             limit: self.sent.wrapping_add(self.bytes.len() as u64),
@@ -189,7 +189,7 @@ impl<'a> Transmitter<'a> {
     }
 
     /// Fills the port once, if it is ready.
-    pub fn step(&mut self, port: &mut impl Port, now_ns: u64) -> Step {
+    pub(crate) fn step(&mut self, port: &mut impl Port, now_ns: u64) -> Step {
         port.receive();
         if self.is_empty() {
             self.disarm(port);
@@ -225,12 +225,12 @@ impl<'a> Transmitter<'a> {
 
     /// Whether there are bytes, and their interrupt is disabled or has not occurred for [`LATE_NS`]. [`step`](Self::step)
     /// tells whether the port is just busy.
-    pub fn is_overdue(&self, now_ns: u64) -> bool {
+    pub(crate) fn is_overdue(&self, now_ns: u64) -> bool {
         !self.is_empty() && (!self.is_armed || now_ns.saturating_sub(self.armed_ns) >= LATE_NS)
     }
 
     /// Leaves unsent bytes to the interrupt. Also enables an interrupt that was late, so that it may be used again.
-    pub fn leave_to_interrupt(&mut self, port: &mut impl Port, now_ns: u64) {
+    pub(crate) fn leave_to_interrupt(&mut self, port: &mut impl Port, now_ns: u64) {
         if self.is_probed && !self.is_armed && !self.is_empty() {
             self.is_armed = true;
             self.armed_ns = now_ns;
@@ -246,7 +246,7 @@ impl<'a> Transmitter<'a> {
     }
 
     /// Handles the port's interrupt: receives and sends until no cause is pending, or makes the port signal it again.
-    pub fn service(&mut self, port: &mut impl Port, now_ns: u64) {
+    pub(crate) fn service(&mut self, port: &mut impl Port, now_ns: u64) {
         // The interrupt works (again), whatever the cause is: a writer may have cleared the cause meanwhile.
         self.is_interrupt_driven = self.is_probed;
         self.armed_ns = now_ns;
@@ -287,19 +287,19 @@ impl<'a> Transmitter<'a> {
 
     /// Enables the interrupt of an empty transmitter; [`end_probe`](Self::end_probe) returns whether it occurred. The
     /// transmitter is empty because some ports interrupt after sending, but not when the interrupt is enabled.
-    pub fn begin_probe(&mut self, port: &mut impl Port) {
+    pub(crate) fn begin_probe(&mut self, port: &mut impl Port) {
         self.is_armed = true;
         self.is_probing = true;
         port.set_transmit_interrupt(true);
     }
 
     /// Whether an interrupt has occurred since [`begin_probe`](Self::begin_probe).
-    pub fn is_probed(&self) -> bool {
+    pub(crate) fn is_probed(&self) -> bool {
         self.is_probed
     }
 
     /// Ends the probe. Uses the interrupt if it has occurred, and returns whether it has.
-    pub fn end_probe(&mut self, port: &mut impl Port) -> bool {
+    pub(crate) fn end_probe(&mut self, port: &mut impl Port) -> bool {
         self.is_probing = false;
         self.is_interrupt_driven = self.is_probed;
         if self.is_empty() || !self.is_probed {
@@ -309,7 +309,7 @@ impl<'a> Transmitter<'a> {
     }
 
     /// Disables the interrupt and polls the port from now on. For a panic.
-    pub fn poll_only(&mut self, port: &mut impl Port) {
+    pub(crate) fn poll_only(&mut self, port: &mut impl Port) {
         // The previous holder of the lock may have been stopped at any instruction, also while the port was in loopback mode.
         port.leave_test_mode();
         self.reset_interrupt_state();
@@ -331,7 +331,7 @@ impl<'a> Transmitter<'a> {
     }
 
     /// Makes the port signal pending causes again, after its interrupt was routed to another CPU: an edge may have been lost.
-    pub fn retrigger(&mut self, port: &mut impl Port) {
+    pub(crate) fn retrigger(&mut self, port: &mut impl Port) {
         port.retrigger();
     }
 }
@@ -339,7 +339,7 @@ impl<'a> Transmitter<'a> {
 /// A writer's wait for the port. It ends when the port has taken no byte for [`TRANSMIT_MS`]. Time in which the host has
 /// stopped this CPU does not count: the port may have been stopped as well.
 #[derive(Clone, Copy, Debug)]
-pub struct PortWait {
+pub(crate) struct PortWait {
     /// The time-out, and the number of bytes sent when it started; `None` until the port is busy.
     busy: Option<(Timeout, u64)>,
 }
@@ -347,12 +347,12 @@ pub struct PortWait {
 impl PortWait {
     /// Starts a wait.
     #[allow(clippy::new_without_default, reason = "nothing needs a default")]
-    pub const fn new() -> PortWait {
+    pub(crate) const fn new() -> PortWait {
         PortWait { busy: None }
     }
 
     /// Whether to continue waiting. `false` if the port is stalled.
-    pub fn should_wait(&mut self, transmitter: &mut Transmitter, now_ns: u64) -> bool {
+    pub(crate) fn should_wait(&mut self, transmitter: &mut Transmitter, now_ns: u64) -> bool {
         if transmitter.is_stalled() {
             return false;
         }
@@ -372,7 +372,7 @@ impl PortWait {
 }
 
 /// A line or record that is being appended. [`commit`](Unit::commit) makes it visible to the transmission.
-pub struct Unit<'t, 'a> {
+pub(crate) struct Unit<'t, 'a> {
     to: &'t mut Transmitter<'a>,
     end: u64,
     limit: u64,
@@ -381,7 +381,7 @@ pub struct Unit<'t, 'a> {
 
 impl Unit<'_, '_> {
     /// Appends bytes unchanged.
-    pub fn append(&mut self, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         if (bytes.len() as u64) > self.limit.wrapping_sub(self.end) {
             self.fits = false;
         }
@@ -397,7 +397,7 @@ impl Unit<'_, '_> {
     }
 
     /// Makes the whole unit available for sending. Returns `false` and drops it if it did not fit.
-    pub fn commit(self) -> bool {
+    pub(crate) fn commit(self) -> bool {
         if self.fits {
             // The bytes before the length, also for a CPU that takes the lock by force.
             compiler_fence(Ordering::Release);

@@ -3,11 +3,11 @@
 use core::fmt::{self, Write};
 
 /// The most bytes that are quoted: a message must fit into one line of the report.
-pub const MAX_TEXT_BYTES: usize = 80;
+pub(crate) const MAX_TEXT_BYTES: usize = 80;
 
 /// Formats text of printable ASCII and white space, truncated to [`MAX_TEXT_BYTES`]. White space becomes spaces, so that it
 /// does not control the terminal.
-pub struct TruncatedText<'a>(pub &'a str);
+pub(crate) struct TruncatedText<'a>(pub &'a str);
 
 impl fmt::Display for TruncatedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

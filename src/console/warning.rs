@@ -13,7 +13,7 @@ use crate::sync::{LockWait, Site};
 use crate::wire::{self, MAX_FRAME_BYTES, MAX_RECORD_BYTES, Record};
 
 /// The most return addresses of a warning.
-pub const MAX_FRAMES: usize = 32;
+pub(crate) const MAX_FRAMES: usize = 32;
 
 /// The longest record of a return address: its JSON, its frame, and the end of the line.
 const MAX_FRAME_RECORD_BYTES: usize =
@@ -24,7 +24,7 @@ pub(super) const MAX_WARNING_BYTES: usize = MAX_RECORD_BYTES + 2 + MAX_FRAMES * 
 
 /// A warning about a CPU.
 #[derive(Clone)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// The CPU.
     pub cpu: u32,
     /// What detected it: see [`wire::Warning::kind`].
@@ -50,7 +50,7 @@ static WAITING: AtomicU64 = AtomicU64::new(0);
 /// Logs a warning and sends its records. If the context cannot wait for the console, both are deferred.
 ///
 /// **Context:** any.
-pub fn warn(warning: Warning) {
+pub(crate) fn warn(warning: Warning) {
     match &warning.wait {
         None => log::warn!("cpu {}: {}", warning.cpu, warning.message.as_str()),
         Some(wait) => log::warn!("cpu {}: {}: it {wait}", warning.cpu, warning.message.as_str()),
@@ -102,7 +102,7 @@ fn write(serial: &mut Serial, warning: &Warning) {
 }
 
 /// The source locations of a [`LockWait`] as text.
-pub struct LockWaitSites {
+pub(crate) struct LockWaitSites {
     at: SiteText,
     held_at: SiteText,
 }
@@ -112,12 +112,12 @@ type SiteText = LineBuffer<80>;
 
 impl LockWaitSites {
     /// Formats the locations of a wait.
-    pub fn of(wait: &LockWait) -> LockWaitSites {
+    pub(crate) fn of(wait: &LockWait) -> LockWaitSites {
         LockWaitSites { at: site_text(wait.at), held_at: site_text(wait.held_at) }
     }
 
     /// Creates the record of the wait.
-    pub fn record(&self, wait: &LockWait) -> wire::LockWait<&str> {
+    pub(crate) fn record(&self, wait: &LockWait) -> wire::LockWait<&str> {
         wire::LockWait {
             lock: wait.lock,
             at: Some(self.at.as_str()).filter(|at| !at.is_empty()),

@@ -10,7 +10,7 @@ use core::arch::asm;
 ///
 /// # Safety
 /// The eight bytes from `place` on are writable code. The new instructions do what the callers of the code expect.
-pub unsafe fn write_word(place: u64, bytes: [u8; 8]) {
+pub(crate) unsafe fn write_word(place: u64, bytes: [u8; 8]) {
     // SAFETY: the eight bytes are writable code, guaranteed by the caller (see # Safety). The asm block is one
     // instruction; the compiler could split the write of an array.
     unsafe {

@@ -18,7 +18,7 @@ const PAT: u64 = 0x0007_0106_0007_0406;
 
 /// The control registers of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ControlRegisters {
+pub(crate) struct ControlRegisters {
     /// CR0: paging, WP.
     pub cr0: u64,
     /// CR3: the physical address of the PML4.
@@ -33,12 +33,12 @@ pub struct ControlRegisters {
 
 impl ControlRegisters {
     /// The bits of CR3 that hold the physical address of the PML4.
-    pub const CR3_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    pub(crate) const CR3_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
     /// Reads this CPU's registers.
     ///
     /// **Context:** any.
-    pub fn read() -> ControlRegisters {
+    pub(crate) fn read() -> ControlRegisters {
         let (root, cr3_flags) = Cr3::read_raw();
         ControlRegisters {
             cr0: Cr0::read_raw(),
@@ -52,7 +52,7 @@ impl ControlRegisters {
 
     /// Returns `self` with the bits that the kernel requires set or cleared, and `root` as the physical address of the
     /// PML4.
-    pub fn with_kernel_bits(self, features: &Features, root: u64) -> ControlRegisters {
+    pub(crate) fn with_kernel_bits(self, features: &Features, root: u64) -> ControlRegisters {
         let mut cr0 = Cr0Flags::from_bits_retain(self.cr0);
         cr0.insert(Cr0Flags::WRITE_PROTECT | Cr0Flags::PAGING);
         cr0.remove(Cr0Flags::CACHE_DISABLE | Cr0Flags::NOT_WRITE_THROUGH);
@@ -65,7 +65,7 @@ impl ControlRegisters {
     }
 
     /// Returns the first register that differs from `other`: its name, the value in `self` and the value in `other`.
-    pub fn first_difference(&self, other: &ControlRegisters) -> Option<(&'static str, u64, u64)> {
+    pub(crate) fn first_difference(&self, other: &ControlRegisters) -> Option<(&'static str, u64, u64)> {
         [
             ("CR0", self.cr0, other.cr0),
             ("CR3", self.cr3, other.cr3),
@@ -83,7 +83,7 @@ patchable! {
     /// change it.
     ///
     /// **Context:** once on each CPU, interrupts off.
-    pub fn set_memory_types() {
+    pub(crate) fn set_memory_types() {
         if has_pat() {
             // SAFETY: the MSR exists, because `has_pat` is true. No mapping uses an entry that changes (`PAT`), so no
             // memory changes its type.

@@ -20,7 +20,7 @@ use crate::per_cpu;
 /// raised when the current stack is unusable, have a stack of their own on every CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum IstStack {
+pub(crate) enum IstStack {
     /// #DF: usually an access to the guard page below the thread's stack.
     DoubleFault,
     /// NMI.
@@ -33,21 +33,21 @@ pub enum IstStack {
 
 impl IstStack {
     /// All stacks, in the order of their index.
-    pub const ALL: [IstStack; 4] =
+    pub(crate) const ALL: [IstStack; 4] =
         [IstStack::DoubleFault, IstStack::Nmi, IstStack::MachineCheck, IstStack::Debug];
 
     /// Returns the index in the table, from 0. (A gate's IST field counts from 1.)
-    pub const fn index(self) -> u16 {
+    pub(crate) const fn index(self) -> u16 {
         self as u16
     }
 
     /// Returns the value of a gate's IST field: 0 would select no stack (SDM Vol. 3A, 6.14.5).
-    pub const fn gate_field(self) -> u8 {
+    pub(crate) const fn gate_field(self) -> u8 {
         self as u8 + 1
     }
 
     /// Returns the stack's name in reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             IstStack::DoubleFault => "double-fault",
             IstStack::Nmi => "NMI",
@@ -58,7 +58,7 @@ impl IstStack {
 }
 
 /// A GDT and the TSS that it points to.
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     tss: TaskStateSegment,
     gdt: GlobalDescriptorTable,
 }
@@ -89,7 +89,7 @@ pub(super) fn ist_tops() -> [u64; 4] {
 /// # Safety
 /// Each CPU calls this when it comes up, while it uses another GDT and after GS base addresses its own area. Each top is
 /// the end of a mapped stack that has no other use.
-pub unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
+pub(crate) unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
     let (code, data, tss) = DESCRIPTORS.with(guard, |descriptors| {
         // SAFETY: only this function borrows the value, and it does not run twice at once on a CPU: the guard excludes
         // handlers, and those of NMI and #MC neither call it (I4) nor read the tables (`ist_tops`). The processor uses

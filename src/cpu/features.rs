@@ -108,7 +108,7 @@ patchable! {
     /// Firmware may have changed the local APIC's own ID; see `apic::bsp_apic_id`.
     ///
     /// **Context:** any.
-    pub fn initial_apic_id() -> ApicId {
+    pub(crate) fn initial_apic_id() -> ApicId {
         let cpuid = CpuId::new();
         let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
         match levels.into_iter().flatten().find_map(|mut levels| levels.next()) {
@@ -121,7 +121,7 @@ patchable! {
 }
 
 /// Returns the width of a physical address in bits (MAXPHYADDR). **Context:** any.
-pub fn physical_address_bits() -> u8 {
+pub(crate) fn physical_address_bits() -> u8 {
     let capacity = CpuId::new().get_processor_capacity_feature_info();
     // Without the leaf: the minimum width of all long-mode processors (APM Vol. 3, E.4.7).
     capacity.map_or(40, |c| c.physical_address_bits())
@@ -132,7 +132,7 @@ pub fn physical_address_bits() -> u8 {
 /// Leaves 1FH and 0BH count logical processors by level; the last level is the package (SDM Vol. 2A, table 3-8). On AMD,
 /// leaf 80000008H counts them (APM Vol. 3, E.4.7). Leaves 1 and 4 only report the number of reserved APIC IDs, which may
 /// be higher.
-pub fn package_cpus() -> u32 {
+pub(crate) fn package_cpus() -> u32 {
     let cpuid = CpuId::new();
     let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
     let counted = levels.into_iter().flatten().find_map(|levels| {

@@ -191,6 +191,6 @@ pub fn interrupts_enabled() -> bool {
 /// Disables interrupts on this CPU permanently.
 ///
 /// **Context:** any, NMI too: code that does not return.
-pub fn disable_forever() {
+pub(crate) fn disable_forever() {
     core::mem::forget(IrqGuard::new());
 }

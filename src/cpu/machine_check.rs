@@ -10,11 +10,11 @@ use core::fmt;
 mod banks;
 
 #[cfg(target_os = "none")]
-pub use banks::{enable, errors, global_status};
+pub(crate) use banks::{enable, errors, global_status};
 
 /// IA32_MCi_STATUS (SDM Vol. 3B, 16.3.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BankStatus(pub u64);
+pub(crate) struct BankStatus(pub u64);
 
 impl BankStatus {
     const fn has(self, bit: u32) -> bool {
@@ -22,28 +22,28 @@ impl BankStatus {
     }
 
     /// The bank holds an error.
-    pub const fn is_valid(self) -> bool {
+    pub(crate) const fn is_valid(self) -> bool {
         self.has(63)
     }
 
     /// The processor did not correct the error.
-    pub const fn is_uncorrected(self) -> bool {
+    pub(crate) const fn is_uncorrected(self) -> bool {
         self.has(61)
     }
 
     /// The bank's control register enables the signalling of this error. An error without this bit did not raise the
     /// machine check (16.10.4).
-    pub const fn is_enabled(self) -> bool {
+    pub(crate) const fn is_enabled(self) -> bool {
         self.has(60)
     }
 
     /// The processor's state may be corrupt.
-    pub const fn is_context_corrupt(self) -> bool {
+    pub(crate) const fn is_context_corrupt(self) -> bool {
         self.has(57)
     }
 
     /// The error raises a machine check.
-    pub const fn is_signalled(self) -> bool {
+    pub(crate) const fn is_signalled(self) -> bool {
         self.is_valid() && self.is_uncorrected() && self.is_enabled()
     }
 
@@ -57,7 +57,7 @@ impl BankStatus {
 
     /// Returns the class of the error code in bits 15 to 0 (SDM Vol. 3B, 16.9; APM Vol. 2, 9.3.3). The codes of a class
     /// begin with its highest set bit. Bit 12 only selects how corrected errors are counted.
-    pub const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         match self.0 as u16 & !(1 << 12) {
             0 => "no error code",
             1 => "unclassified",
@@ -80,28 +80,28 @@ impl BankStatus {
 
 /// IA32_MCG_STATUS (SDM Vol. 3B, 16.3.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GlobalStatus(pub u64);
+pub(crate) struct GlobalStatus(pub u64);
 
 impl GlobalStatus {
     /// The interrupted code can be resumed.
-    pub const fn is_restartable(self) -> bool {
+    pub(crate) const fn is_restartable(self) -> bool {
         self.0 & 1 != 0
     }
 
     /// A machine check is being handled; another one shuts the processor down.
-    pub const fn is_in_progress(self) -> bool {
+    pub(crate) const fn is_in_progress(self) -> bool {
         self.0 & 4 != 0
     }
 
     /// The error is associated with the interrupted instruction.
-    pub const fn is_at_fault(self) -> bool {
+    pub(crate) const fn is_at_fault(self) -> bool {
         self.0 & 2 != 0
     }
 }
 
 /// The error that a bank holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BankError {
+pub(crate) struct BankError {
     /// The bank's number.
     pub bank: u8,
     /// IA32_MCi_STATUS.
@@ -115,7 +115,7 @@ pub struct BankError {
 impl BankError {
     /// Decodes the registers of a bank. Returns `None` if the bank holds no error. `read_address` and `read_misc` are
     /// called only if `status` marks the register as valid.
-    pub fn from_registers(
+    pub(crate) fn from_registers(
         bank: u8,
         status: BankStatus,
         read_address: impl FnOnce() -> u64,
@@ -132,7 +132,7 @@ impl BankError {
 
 /// Selects the error to report, and returns it with the number of other signalled errors: the first signalled error with
 /// a corrupt context, otherwise the first signalled error.
-pub fn worst(errors: impl Iterator<Item = BankError>) -> Option<(BankError, usize)> {
+pub(crate) fn worst(errors: impl Iterator<Item = BankError>) -> Option<(BankError, usize)> {
     let mut worst: Option<BankError> = None;
     let mut count = 0;
     for error in errors.filter(|error| error.status.is_signalled()) {

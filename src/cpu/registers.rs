@@ -11,14 +11,14 @@ use crate::wire::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
 ///
 /// **Context:** any.
 #[inline(always)]
-pub fn read_tsc() -> u64 {
+pub(crate) fn read_tsc() -> u64 {
     // SAFETY: rt0 rejects a processor without a TSC, and CR4.TSD has no effect in ring 0.
     unsafe { _rdtsc() }
 }
 
 /// Returns the frame pointer of the caller. **Context:** any.
 #[inline(always)]
-pub fn frame_pointer() -> u64 {
+pub(crate) fn frame_pointer() -> u64 {
     let value: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rbp", out(reg) value, options(nomem, nostack, preserves_flags)) };
@@ -26,7 +26,7 @@ pub fn frame_pointer() -> u64 {
 }
 
 /// Writes bytes to an I/O port, one after the other. **Context:** any.
-pub fn write_to_port(port: u16, bytes: &[u8]) {
+pub(crate) fn write_to_port(port: u16, bytes: &[u8]) {
     // SAFETY: the instruction reads exactly `bytes`. The effect of the write on the device is the caller's
     // responsibility, as with each I/O port.
     unsafe {
@@ -36,7 +36,7 @@ pub fn write_to_port(port: u16, bytes: &[u8]) {
 }
 
 /// Halts this CPU permanently. An NMI is still handled and returns here. **Context:** any.
-pub fn halt_forever() -> ! {
+pub(crate) fn halt_forever() -> ! {
     super::irq_guard::disable_forever();
     loop {
         x86_64::instructions::hlt();
@@ -44,12 +44,12 @@ pub fn halt_forever() -> ! {
 }
 
 /// The MSR with the address and the mode of this CPU's local APIC (SDM Vol. 3A, 11.4.4).
-pub const IA32_APIC_BASE: u32 = 0x1b;
+pub(crate) const IA32_APIC_BASE: u32 = 0x1b;
 
 /// Returns the physical address of this CPU's local APIC registers in xAPIC mode (IA32_APIC_BASE: SDM Vol. 3A, 11.4.4).
 ///
 /// **Context:** any.
-pub fn apic_base() -> u64 {
+pub(crate) fn apic_base() -> u64 {
     // SAFETY: the MSR exists, because rt0 rejects a processor without a local APIC; reading it has no effect.
     let value = unsafe { x86_64::registers::model_specific::Msr::new(IA32_APIC_BASE).read() };
     // The low bits are flags.
@@ -60,7 +60,7 @@ pub fn apic_base() -> u64 {
 /// time after the write.
 ///
 /// **Context:** any.
-pub fn exit(code: ExitCode) -> ! {
+pub(crate) fn exit(code: ExitCode) -> ! {
     // SAFETY: the port belongs to the exit device. On a machine without this device the port is unused.
     unsafe { Port::<u32>::new(EXIT_PORT).write(code as u32) };
     for &byte in SHUTDOWN {

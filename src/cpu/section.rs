@@ -6,7 +6,7 @@
 /// # Safety
 /// The linker places rows of type `Row`, with their alignment, and nothing else between `start` and `end`. No code writes
 /// to them.
-pub unsafe fn rows<Row>(start: *const u8, end: *const u8) -> &'static [Row] {
+pub(crate) unsafe fn rows<Row>(start: *const u8, end: *const u8) -> &'static [Row] {
     let bytes = end.addr() - start.addr();
     // SAFETY: rows of this type lie between the two and are never written, guaranteed by the caller (see # Safety). A section is
     // part of the image, which is never freed.

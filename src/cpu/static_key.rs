@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::{IrqGuard, code};
 
 /// The five-byte NOP (SDM Vol. 2B, NOP, table 4-12). A `JMP rel32` has the same length.
-pub const NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+pub(crate) const NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// A row of the table: distances from each field's own address, and the class.
 #[repr(C)]
@@ -48,7 +48,7 @@ fn rows() -> &'static [Row] {
 ///
 /// # Safety
 /// `text` is the image's code and writable, and no other CPU executes it.
-pub unsafe fn enable(_: &IrqGuard, most: u32, text: Range<u64>) -> Option<(usize, usize)> {
+pub(crate) unsafe fn enable(_: &IrqGuard, most: u32, text: Range<u64>) -> Option<(usize, usize)> {
     let is_sound = |row: &Row| {
         text.contains(&row.site())
             && text.contains(&row.target())

@@ -15,7 +15,7 @@ use crate::per_cpu;
 /// A thread. Its layout is fixed, because rt0 initialises the BSP's. The fields are written by the thread's own CPU, each
 /// time that the CPU comes online. Any CPU may read them.
 #[repr(C)]
-pub struct Thread {
+pub(crate) struct Thread {
     /// The thread's own address, which one instruction loads through FS.
     this: AtomicPtr<Thread>,
     /// The GS base of the CPU that runs the thread.
@@ -35,14 +35,14 @@ impl Thread {
     }
 
     /// Returns the address range of the thread's stack. **Context:** any.
-    pub fn stack(&self) -> Range<u64> {
+    pub(crate) fn stack(&self) -> Range<u64> {
         self.stack_bottom.load(Ordering::Relaxed)..self.stack_top.load(Ordering::Relaxed)
     }
 }
 
 /// The address of this CPU's current thread. `per_cpu!` is not used, because rt0 names the storage.
 #[derive(Clone, Copy)]
-pub struct CurrentThread;
+pub(crate) struct CurrentThread;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
@@ -56,7 +56,7 @@ per_cpu! {
 
 /// Returns the address of the thread in a CPU's area: an AP's FS base when it enters the kernel. The BSP enters with
 /// rt0's thread.
-pub fn own_address(gs_base: usize) -> u64 {
+pub(crate) fn own_address(gs_base: usize) -> u64 {
     OWN::template().wrapping_byte_add(gs_base).addr() as u64
 }
 
@@ -80,7 +80,7 @@ pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
 }
 
 /// Returns this CPU's current thread. **Context:** any.
-pub fn current() -> &'static Thread {
+pub(crate) fn current() -> &'static Thread {
     let this: *const Thread;
     // SAFETY: FS base addresses a thread from each CPU's first Rust instruction on (rt0, `prepare`). The thread's first
     // field is its own address (`layout::THIS`), and the thread is never freed.
@@ -91,7 +91,7 @@ pub fn current() -> &'static Thread {
 }
 
 /// Returns whether an address lies on a stack of this CPU: its thread's or one of its IST stacks. **Context:** any.
-pub fn is_on_stack(address: u64) -> bool {
+pub(crate) fn is_on_stack(address: u64) -> bool {
     let ist_bytes = (IST_STACK_PAGES * PAGE_BYTES) as u64;
     current().stack().contains(&address)
         || descriptors::ist_tops()
@@ -101,7 +101,7 @@ pub fn is_on_stack(address: u64) -> bool {
 
 /// Returns whether this CPU and its thread refer to each other, as rt0 or [`cpu::prepare_area`](crate::cpu::prepare_area)
 /// linked them.
-pub fn is_linked(_: &IrqGuard) -> bool {
+pub(crate) fn is_linked(_: &IrqGuard) -> bool {
     let thread = current();
     core::ptr::from_ref(thread).addr() == CurrentThread.get()
         && thread.gs_base.load(Ordering::Relaxed) as usize == crate::cpu::per_cpu::gs_base()

@@ -12,7 +12,7 @@ patchable! {
     /// tables again.
     ///
     /// **Context:** any.
-    pub fn flush(address: u64, pages: usize, most: usize) {
+    pub(crate) fn flush(address: u64, pages: usize, most: usize) {
         if pages > most {
             tlb::flush_all();
             return;

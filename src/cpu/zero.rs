@@ -17,7 +17,7 @@ static_call! {
 }
 
 /// Implements [`zero_page`] on any processor.
-pub extern "C" fn zero_by_quadwords(page: &mut MaybeUninit<Page>) {
+pub(crate) extern "C" fn zero_by_quadwords(page: &mut MaybeUninit<Page>) {
     // SAFETY: `&mut` borrows all `PAGE_BYTES` of the page for writing. The direction flag is clear in all Rust code.
     unsafe {
         core::arch::asm!("rep stosq", inout("rdi") page.as_mut_ptr() => _, inout("rcx") PAGE_BYTES / 8 => _,
@@ -26,7 +26,7 @@ pub extern "C" fn zero_by_quadwords(page: &mut MaybeUninit<Page>) {
 }
 
 /// Implements [`zero_page`] on a processor with ERMS.
-pub extern "C" fn zero_by_bytes(page: &mut MaybeUninit<Page>) {
+pub(crate) extern "C" fn zero_by_bytes(page: &mut MaybeUninit<Page>) {
     // SAFETY: `&mut` borrows all `PAGE_BYTES` of the page, and any bytes may be written to a `MaybeUninit`. The direction
     // flag is clear in all Rust code.
     unsafe {

@@ -20,7 +20,7 @@ use crate::{apic, smp, static_call};
 static STAGE: AtomicU32 = AtomicU32::new(0);
 
 /// Sets the stage. Before redirects are installed.
-pub fn arm(stage: Stage) {
+pub(crate) fn arm(stage: Stage) {
     STAGE.store(stage as u32, Ordering::Relaxed);
 }
 

@@ -17,7 +17,7 @@ use crate::{smp, static_call};
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
 
 /// Enables these faults.
-pub fn begin() {
+pub(crate) fn begin() {
     IS_AT_WORK.store(true, Ordering::Release);
 }
 
@@ -166,7 +166,7 @@ extern "C" fn count_waits(
 ///
 /// # Panics
 /// If a call succeeds, or waits for the ICR more than once.
-pub fn call_all_by_busy_icr() {
+pub(crate) fn call_all_by_busy_icr() {
     on_last_cpu(&|| {
         let others = smp::other_online();
         type Call<'a> = &'a dyn Fn() -> Result<(), CallError>;

@@ -19,13 +19,13 @@ crate::name_lock!(LOCK);
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
 /// Makes the last CPU hold the lock, in a call, while the BSP waits for it.
-pub fn hold_and_wait() {
+pub(crate) fn hold_and_wait() {
     call_last(hold_for_ever);
     wait_for_lock();
 }
 
 /// As [`hold_and_wait`], in timer callbacks while the CPUs are at work.
-pub fn hold_and_wait_at_work() {
+pub(crate) fn hold_and_wait_at_work() {
     const DELAY: Duration = Duration::from_millis(100);
     fn arm(_: usize) {
         timer::after(DELAY, |_| hold_for_ever(0), 0).expect("memory for a timer");
@@ -35,14 +35,14 @@ pub fn hold_and_wait_at_work() {
 }
 
 /// Makes the last CPU hold the console, in a call, while the BSP logs.
-pub fn hold_console() {
+pub(crate) fn hold_console() {
     call_last(hold_console_for_ever);
     wait_until_held();
     log::info!("a line that is written by the panic alone");
 }
 
 /// Makes the last CPU hold the console until all others, which log, have stalled.
-pub fn hold_console_a_while() {
+pub(crate) fn hold_console_a_while() {
     let last = smp::online().last().map(smp::Cpu::id);
     let others = smp::online().count() as u64 - 1;
     let have_stalled = || smp::lock_stalls() >= others;
@@ -62,7 +62,7 @@ pub fn hold_console_a_while() {
 }
 
 /// Makes the last CPU wait for a lock that it holds.
-pub fn lock_twice() {
+pub(crate) fn lock_twice() {
     on_last_cpu(&|| {
         let _held = LOCK.lock();
         lock_again();

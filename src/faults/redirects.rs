@@ -18,7 +18,7 @@ use crate::{smp, static_call, stress, time};
 static ARMED: AtomicU8 = AtomicU8::new(0);
 
 /// Arms the fault. Before redirects are installed.
-pub fn arm(fault: Option<Fault>) {
+pub(crate) fn arm(fault: Option<Fault>) {
     let index = fault.and_then(|fault| Fault::all().iter().position(|known| *known == fault));
     ARMED.store(index.map_or(0, |index| index as u8 + 1), Ordering::Relaxed);
 }

@@ -51,7 +51,7 @@ static WRITTEN_BY: AtomicU32 = AtomicU32::new(0);
 ///
 /// # Panics
 /// If the write went to a frame that was unmapped, or if an operation failed, or if there are fewer than three CPUs.
-pub fn remap_in_teardown() {
+pub(crate) fn remap_in_teardown() {
     let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
     assert!(last > OTHER, "the fault needs three CPUs");
     for writer in [Writer::Call, Writer::Timer] {

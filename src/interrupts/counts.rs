@@ -8,15 +8,15 @@ use crate::per_cpu;
 use crate::sync::SpinLockIrq;
 
 /// One CPU's number of interrupts on each vector, exceptions included.
-pub type Counts = [AtomicU64; 256];
+pub(crate) type Counts = [AtomicU64; 256];
 
 /// This CPU's interrupt counts. The vectors' stubs increment them, so they count each delivery, whatever the handler
 /// does. Only a self-test subtracts its own interrupts. `per_cpu!` is not used, because the stubs name the storage.
 #[derive(Clone, Copy)]
-pub struct LocalCounts;
+pub(crate) struct LocalCounts;
 
 /// This CPU's interrupt counts, as a [`PerCpu`](crate::cpu::per_cpu::PerCpu) variable.
-pub const COUNTS: LocalCounts = LocalCounts;
+pub(crate) const COUNTS: LocalCounts = LocalCounts;
 
 #[unsafe(link_section = ".percpu")]
 // SAFETY: it lies in .percpu.
@@ -35,7 +35,7 @@ pub(super) fn set_name(vector: Vector, name: &'static str) {
 /// Returns the name of a vector: the registered name, else the exception's name, else `unregistered`.
 ///
 /// **Context:** thread or interrupt; not NMI. Takes a lock.
-pub fn name(vector: Vector) -> &'static str {
+pub(crate) fn name(vector: Vector) -> &'static str {
     let registered = NAMES.lock()[usize::from(vector.get())];
     registered.or(vector.exception()).unwrap_or("unregistered")
 }

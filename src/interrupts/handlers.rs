@@ -22,22 +22,22 @@ const HLT: u8 = 0xf4;
 pub type Handler = fn(&mut TrapFrame);
 
 /// A handler that one CPU may replace while others call it.
-pub struct HandlerSlot(AtomicPtr<()>);
+pub(crate) struct HandlerSlot(AtomicPtr<()>);
 
 impl HandlerSlot {
     /// Creates a slot that holds `handler`.
-    pub const fn new(handler: Handler) -> HandlerSlot {
+    pub(crate) const fn new(handler: Handler) -> HandlerSlot {
         HandlerSlot(AtomicPtr::new(handler as *mut ()))
     }
 
     /// Returns the handler. **Context:** any.
     #[inline(always)]
-    pub fn get(&self) -> Handler {
+    pub(crate) fn get(&self) -> Handler {
         from_pointer(self.0.load(Ordering::Acquire))
     }
 
     /// Stores another handler and returns the previous one. **Context:** any.
-    pub fn replace(&self, handler: Handler) -> Handler {
+    pub(crate) fn replace(&self, handler: Handler) -> Handler {
         from_pointer(self.0.swap(handler as *mut (), Ordering::AcqRel))
     }
 }
@@ -85,13 +85,13 @@ fn slot(vector: Vector) -> &'static HandlerSlot {
 }
 
 /// Returns the handler of a vector, or [`UNREGISTERED`]. **Context:** any.
-pub fn handler(vector: Vector) -> Handler {
+pub(crate) fn handler(vector: Vector) -> Handler {
     slot(vector).get()
 }
 
 /// Replaces the handler of a vector on every CPU and returns the previous one, as [`handler`] would. [`UNREGISTERED`]
 /// removes the handler. The vector keeps its name. **Context:** any.
-pub fn replace(vector: Vector, handler: Handler) -> Handler {
+pub(crate) fn replace(vector: Vector, handler: Handler) -> Handler {
     slot(vector).replace(handler)
 }
 

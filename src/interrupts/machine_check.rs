@@ -13,7 +13,7 @@ use crate::{boot, cpu};
 
 /// The time since which the errors in a CPU's banks may have been logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
+pub(crate) enum Since {
     /// Before boot, by firmware or an earlier kernel: the CPU comes up for the first time.
     BeforeBoot,
     /// Since the CPU came online before: it returns from offline. The errors were corrected, so they raised no machine
@@ -34,7 +34,7 @@ impl Since {
 /// warning, and clears it.
 ///
 /// **Context:** each CPU each time that it comes up, interrupts off.
-pub fn enable(since: Since) {
+pub(crate) fn enable(since: Since) {
     machine_check::enable(|error| {
         let message = LineBuffer::<160>::format(format_args!("MCE {}: {error}", since.description()));
         log::warn!("cpu {}: {}", cpu::current(), message.as_str());
@@ -74,7 +74,7 @@ pub(super) fn handle(frame: &mut TrapFrame) {
 /// unchanged.
 ///
 /// **Context:** any.
-pub fn report_deferred() -> ! {
+pub(crate) fn report_deferred() -> ! {
     let global = machine_check::global_status();
     let found = worst(machine_check::errors());
     panic::panic_now(&PanicCause {

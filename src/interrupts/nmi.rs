@@ -14,12 +14,12 @@ use crate::per_cpu;
 per_cpu! {
     /// The number of NMIs that no CPU of this kernel sent. NMIs that were merged with another one on delivery are not
     /// included.
-    pub static EXTERNAL_NMIS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static EXTERNAL_NMIS: AtomicU64 = AtomicU64::new(0);
 }
 
 /// Counts an NMI as external. It does not log: before a CPU has IST stacks it runs on the stack of the interrupted code,
 /// which may hold the console lock. **Context:** NMI.
-pub fn count(_: &mut TrapFrame) {
+pub(crate) fn count(_: &mut TrapFrame) {
     EXTERNAL_NMIS.increment();
 }
 

@@ -11,7 +11,7 @@ const DATA: [u16; 2] = [0x21, 0xa1];
 ///
 /// # Safety
 /// The BSP calls this once, with interrupts disabled.
-pub unsafe fn mask_all() {
+pub(crate) unsafe fn mask_all() {
     // ICW1: edge-triggered, cascaded, ICW4 follows. ICW2: the first vector. ICW3: the second controller is on input 2 of
     // the first. ICW4: 8086 mode (Intel 8259A datasheet). The mask is written last, since ICW1 clears it.
     let initialise: [[u8; 4]; 2] =
@@ -33,7 +33,7 @@ pub unsafe fn mask_all() {
 
 /// Returns the vectors of both controllers' inputs. All inputs are masked, so an interrupt on these vectors is spurious:
 /// input 7 or 15, when a request is withdrawn before it is acknowledged.
-pub fn vectors() -> impl Iterator<Item = Vector> {
+pub(crate) fn vectors() -> impl Iterator<Item = Vector> {
     (0..16).map(|input| Vector::new(Vector::PIC.get() + input))
 }
 

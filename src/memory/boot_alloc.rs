@@ -11,7 +11,7 @@ use crate::cpu::per_cpu;
 /// Allocates a slice with the iterator's items, for the kernel's lifetime. `None` without memory.
 ///
 /// **Context:** thread context, with frames available. It does not wait for other CPUs.
-pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'static mut [T]> {
+pub(crate) fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'static mut [T]> {
     let count = items.clone().count();
     let bytes = count.checked_mul(size_of::<T>())?;
     if bytes == 0 {
@@ -32,7 +32,7 @@ pub fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Option<&'s
 /// Allocates a slice of `count` items of zero bytes, for the kernel's lifetime, without a copy on the stack. `None` without memory.
 ///
 /// **Context:** as for [`alloc_slice_from`].
-pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
+pub(crate) fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]> {
     const { assert!(align_of::<T>() <= FRAME_BYTES) };
     let bytes = count.checked_mul(size_of::<T>())?;
     if bytes == 0 {
@@ -50,7 +50,7 @@ pub fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static mut [T]>
 /// Allocates memory for one `T`, for the kernel's lifetime, to be written in place without a copy on the stack. `None` without memory.
 ///
 /// **Context:** as for [`alloc_slice_from`].
-pub fn alloc_uninit<T>() -> Option<&'static mut MaybeUninit<T>> {
+pub(crate) fn alloc_uninit<T>() -> Option<&'static mut MaybeUninit<T>> {
     const { assert!(align_of::<T>() <= FRAME_BYTES && size_of::<T>() > 0) };
     let start = alloc_bytes(size_of::<T>())?;
     // SAFETY: `alloc_bytes` has just allocated so many bytes for this call alone, page-aligned, and nothing frees them. An
@@ -70,7 +70,7 @@ fn alloc_bytes(bytes: usize) -> Option<*mut u8> {
 }
 
 /// Allocates per-CPU areas, several in one allocation: an area is little more than one or two pages.
-pub struct CpuAreas {
+pub(crate) struct CpuAreas {
     next: *mut u8,
     left_in_chunk: usize,
     left: usize,
@@ -81,12 +81,12 @@ impl CpuAreas {
     const CHUNK: Order = Order::new(4).expect("there are more orders than that");
 
     /// An allocator for the areas of `count` CPUs.
-    pub fn for_cpus(count: usize) -> CpuAreas {
+    pub(crate) fn for_cpus(count: usize) -> CpuAreas {
         CpuAreas { next: core::ptr::null_mut(), left_in_chunk: 0, left: count }
     }
 
     /// Makes the area of the next CPU; its GS base. `None` without memory.
-    pub fn make(&mut self) -> Option<usize> {
+    pub(crate) fn make(&mut self) -> Option<usize> {
         let bytes = per_cpu::area_bytes();
         if self.left_in_chunk < bytes {
             let wanted = Order::containing((bytes * self.left.max(1)).div_ceil(FRAME_BYTES))?;

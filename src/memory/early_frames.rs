@@ -3,7 +3,7 @@
 use crate::boot::memory_map::{FRAME_BYTES, MemoryMap, PhysRange, ReservedReason};
 
 /// Allocates single frames below a limit: memory that rt0's tables map.
-pub struct EarlyFrames {
+pub(crate) struct EarlyFrames {
     /// The rest of the range.
     free: PhysRange,
     /// The end of the range.
@@ -12,7 +12,7 @@ pub struct EarlyFrames {
 
 impl EarlyFrames {
     /// An allocator over the largest usable range below `limit`; `None` if there is none.
-    pub fn new(map: &MemoryMap, limit: u64) -> Option<EarlyFrames> {
+    pub(crate) fn new(map: &MemoryMap, limit: u64) -> Option<EarlyFrames> {
         let whole_frames = |range: PhysRange| {
             let frames = PhysRange::new(range.start, range.end.min(limit)).whole_frames();
             PhysRange::new(frames.start * FRAME_BYTES, frames.end * FRAME_BYTES)
@@ -26,7 +26,7 @@ impl EarlyFrames {
     }
 
     /// Allocates a frame; its physical address. Its content is unspecified.
-    pub fn alloc(&mut self) -> Option<u64> {
+    pub(crate) fn alloc(&mut self) -> Option<u64> {
         if self.free.is_empty() {
             return None;
         }
@@ -35,7 +35,7 @@ impl EarlyFrames {
     }
 
     /// Reserves the allocated frames in the map, so that the frame allocator does not get them.
-    pub fn finish(self, map: &mut MemoryMap) {
+    pub(crate) fn finish(self, map: &mut MemoryMap) {
         let _ = map.reserve(PhysRange::new(self.free.end, self.end), ReservedReason::EarlyTables);
     }
 }

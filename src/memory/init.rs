@@ -23,7 +23,7 @@ use crate::cpu::Features;
 
 /// Why memory could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryError {
+pub(crate) enum MemoryError {
     /// No usable memory below 4 GiB.
     NoMemory,
     /// The page tables could not be built.
@@ -72,7 +72,7 @@ impl fmt::Display for MemoryError {
 ///
 /// # Errors
 /// [`MemoryError`].
-pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
+pub(crate) fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory>, MemoryError> {
     let map = &mut *boot.map;
     // Firmware that calls these ranges usable is wrong: writes there would appear on the display, or be lost.
     let _ = map.reserve(PhysRange::new(DISPLAY.start, BIOS_ROM.end), ReservedReason::LegacyArea);
@@ -116,7 +116,7 @@ pub fn init(boot: &mut BootInfo, features: &Features) -> Result<Option<LowMemory
 ///
 /// # Errors
 /// [`MemoryError`] if the allocator refuses it, or does not manage all usable frames of the map then.
-pub fn add_low_memory(map: &MemoryMap) -> Result<(), MemoryError> {
+pub(crate) fn add_low_memory(map: &MemoryMap) -> Result<(), MemoryError> {
     let frames = global::frames();
     for run in runs_of(map) {
         // SAFETY: usable RAM of the map, which nothing has reserved, which the direct map contains permanently, and which `init` has left out.
@@ -196,7 +196,7 @@ fn map_everything(
 /// # Errors
 /// [`MapError`].
 #[cfg(feature = "faults")]
-pub fn map_text_writable() -> Result<(), MapError> {
+pub(crate) fn map_text_writable() -> Result<(), MapError> {
     let mut tables = kernel::tables().lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
     let address = stacks::region(crate::config::MAX_CPUS as usize).1;

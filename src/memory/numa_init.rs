@@ -9,7 +9,7 @@ use super::frames::{FrameNumber, NodeId, SetZonesError, ZoneLayout, ZoneLayoutEr
 
 /// Why the zones were not set. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumaInitError {
+pub(crate) enum NumaInitError {
     /// There is no layout for these nodes.
     ZoneLayout(ZoneLayoutError),
     /// The allocator has refused the layout.

@@ -12,13 +12,13 @@ use crate::trace;
 
 /// Makes other CPUs drain their frame caches, as far as that may free a run of that order, and waits for them. Returns `false` if no
 /// CPU caches such frames. It is called with interrupts enabled.
-pub type DrainHook = fn(Order, DrainScope) -> bool;
+pub(crate) type DrainHook = fn(Order, DrainScope) -> bool;
 
 static DRAIN_HOOK: Hook<DrainHook> = Hook::new();
 
 /// Which CPUs drain their caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrainScope {
+pub(crate) enum DrainScope {
     /// The CPUs that cache a part of one run that would become free.
     Holders,
     /// All CPUs that cache any frame.
@@ -28,7 +28,7 @@ pub enum DrainScope {
 /// Sets the hook that makes other CPUs drain their caches. Once, before the APs run; later calls have no effect.
 ///
 /// **Context:** boot, on the BSP.
-pub fn set_drain_hook(drain: DrainHook) {
+pub(crate) fn set_drain_hook(drain: DrainHook) {
     DRAIN_HOOK.set(drain);
 }
 

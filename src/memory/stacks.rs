@@ -20,7 +20,7 @@ fn base() -> u64 {
 
 /// A stack of a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stack {
+pub(crate) enum Stack {
     /// The main stack.
     Main,
     /// A stack of the interrupt stack table.
@@ -29,7 +29,7 @@ pub enum Stack {
 
 impl Stack {
     /// All stacks of a CPU, in ascending order of their addresses.
-    pub const ALL: [Stack; 5] = [
+    pub(crate) const ALL: [Stack; 5] = [
         Stack::Main,
         Stack::Ist(IstStack::ALL[0]),
         Stack::Ist(IstStack::ALL[1]),
@@ -38,7 +38,7 @@ impl Stack {
     ];
 
     /// Its size in bytes.
-    pub const fn bytes(self) -> u64 {
+    pub(crate) const fn bytes(self) -> u64 {
         match self {
             Stack::Main => STACK_PAGES as u64 * PAGE,
             Stack::Ist(_) => IST_STACK_PAGES as u64 * PAGE,
@@ -46,7 +46,7 @@ impl Stack {
     }
 
     /// The name in reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Stack::Main => "main",
             Stack::Ist(stack) => stack.name(),
@@ -68,37 +68,37 @@ impl Stack {
 const ROW_BYTES: u64 = Stack::ALL[4].offset() + PAGE + Stack::ALL[4].bytes();
 
 /// The lowest usable address of a stack; the page below it is its guard.
-pub fn bottom(cpu: CpuId, stack: Stack) -> u64 {
+pub(crate) fn bottom(cpu: CpuId, stack: Stack) -> u64 {
     base() + cpu.0 as u64 * ROW_BYTES + stack.offset() + PAGE
 }
 
 /// The end of a stack: the initial stack pointer.
-pub fn top(cpu: CpuId, stack: Stack) -> u64 {
+pub(crate) fn top(cpu: CpuId, stack: Stack) -> u64 {
     bottom(cpu, stack) + stack.bytes()
 }
 
 /// The ends of a CPU's IST stacks, in the order of [`IstStack::ALL`].
-pub fn ist_tops(cpu: CpuId) -> [u64; 4] {
+pub(crate) fn ist_tops(cpu: CpuId) -> [u64; 4] {
     IstStack::ALL.map(|stack| top(cpu, Stack::Ist(stack)))
 }
 
 /// The memory of one CPU's stacks in bytes, without guard pages.
-pub const BYTES_PER_CPU: u64 =
+pub(crate) const BYTES_PER_CPU: u64 =
     STACK_PAGES as u64 * PAGE + IstStack::ALL.len() as u64 * IST_STACK_PAGES as u64 * PAGE;
 
 /// The region of the first `cpus` CPUs: its first address and its end.
-pub fn region(cpus: usize) -> (u64, u64) {
+pub(crate) fn region(cpus: usize) -> (u64, u64) {
     (base(), base() + cpus as u64 * ROW_BYTES)
 }
 
 /// The guard pages of the first `cpus` CPUs, in ascending order.
-pub fn guards(cpus: usize) -> impl Iterator<Item = u64> {
+pub(crate) fn guards(cpus: usize) -> impl Iterator<Item = u64> {
     let cpus = (0..cpus).map(|cpu| CpuId(cpu as u32));
     cpus.flat_map(|cpu| Stack::ALL.map(|stack| bottom(cpu, stack) - PAGE))
 }
 
 /// The stack below which this guard page is, if the address is in one.
-pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
+pub(crate) fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
     let offset = address.checked_sub(base())?;
     let cpu = CpuId(u32::try_from(offset / ROW_BYTES).ok()?);
     let stack = Stack::ALL
@@ -113,7 +113,7 @@ pub fn guard_at(address: u64) -> Option<(CpuId, Stack)> {
 ///
 /// # Errors
 /// [`MapError`]. A part of the stacks may be mapped then.
-pub fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
+pub(crate) fn map_stacks(cpu: CpuId) -> Result<(), MapError> {
     let mut tables = tables().lock();
     let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
     for stack in Stack::ALL {

@@ -17,7 +17,7 @@ use crate::cpu::{UPPER_HALF, tlb};
 /// The memory that APs need to start: frames that real mode and 32-bit code can address. It is never freed, because an AP may start late,
 /// or again after it was offline.
 #[derive(Debug)]
-pub struct LowMemory {
+pub(crate) struct LowMemory {
     /// The first of two pages below 1 MiB.
     page: u64,
     /// Frames below 4 GiB for the page tables.
@@ -45,7 +45,7 @@ const PASSAGE_TABLES: u64 = 4;
 /// The page tables with which an AP enters long mode: the kernel's upper half, and the two pages of the trampoline at their physical
 /// addresses.
 #[derive(Debug)]
-pub struct TrampolineTables {
+pub(crate) struct TrampolineTables {
     low: LowMemory,
     root: u64,
 }
@@ -65,7 +65,7 @@ impl LowMemory {
     ///
     /// # Errors
     /// [`MapError::OutOfFrames`].
-    pub fn build(self) -> Result<TrampolineTables, MapError> {
+    pub(crate) fn build(self) -> Result<TrampolineTables, MapError> {
         let mut next = (self.tables.start..self.tables.end).step_by(FRAME_BYTES as usize);
         let mut source = || next.next();
         let mut tree = PageTables::new(false, &mut source)?;
@@ -85,7 +85,7 @@ impl LowMemory {
     }
 
     /// The physical address of the first page.
-    pub fn page(&self) -> u64 {
+    pub(crate) fn page(&self) -> u64 {
         self.page
     }
 }
@@ -93,7 +93,7 @@ impl LowMemory {
 impl TrampolineTables {
     /// The physical address of the page of code, below 1 MiB. It is executable in these tables, and writable in the direct map until
     /// [`protect_code`](Self::protect_code). The page of data follows it, and is writable in both.
-    pub fn page(&self) -> u64 {
+    pub(crate) fn page(&self) -> u64 {
         self.low.page
     }
 
@@ -103,7 +103,7 @@ impl TrampolineTables {
     ///
     /// # Errors
     /// [`MapError::Occupied`] if a larger page maps it. None does, because page 0, in the same 2 MiB, is not mapped.
-    pub fn protect_code(&self) -> Result<(), MapError> {
+    pub(crate) fn protect_code(&self) -> Result<(), MapError> {
         let address = direct_map::virt(self.low.page);
         let mut tables = tables().lock();
         let tables = tables.as_mut().ok_or(MapError::OutOfFrames)?;
@@ -116,12 +116,12 @@ impl TrampolineTables {
     }
 
     /// The physical address of the root table, below 4 GiB, as CR3 takes it.
-    pub fn root(&self) -> u32 {
+    pub(crate) fn root(&self) -> u32 {
         self.root as u32
     }
 
     /// The pages on either side of the trampoline, if they are reserved: physical addresses.
-    pub fn neighbours(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn neighbours(&self) -> impl Iterator<Item = u64> {
         let beside = [self.low.page - FRAME_BYTES, self.low.page + PAGES * FRAME_BYTES];
         beside.into_iter().take(2 * NEIGHBOURS as usize)
     }

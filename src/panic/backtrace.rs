@@ -10,7 +10,7 @@ use crate::cpu::thread;
 /// [`MAX_FRAMES`]. A frame pointer that is invalid ends the walk.
 ///
 /// **Context:** any.
-pub fn backtrace(frame_pointer: u64) -> impl Iterator<Item = u64> {
+pub(crate) fn backtrace(frame_pointer: u64) -> impl Iterator<Item = u64> {
     Backtrace { frame: frame_pointer }.take(MAX_FRAMES)
 }
 

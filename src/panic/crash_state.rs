@@ -16,7 +16,7 @@ use crate::{per_cpu, sync};
 type Message = LineBuffer<96>;
 
 /// A CPU's saved state. Its own CPU writes it. Other CPUs read it after they have synchronised with that write.
-pub struct CpuCrashState {
+pub(crate) struct CpuCrashState {
     registers: [AtomicU64; Registers::COUNT],
     frames: [AtomicU64; MAX_FRAMES],
     count: AtomicUsize,
@@ -40,7 +40,7 @@ unsafe impl Sync for CpuCrashState {}
 
 per_cpu! {
     /// This CPU's saved state.
-    pub static CRASH_STATE: CpuCrashState = CpuCrashState {
+    pub(crate) static CRASH_STATE: CpuCrashState = CpuCrashState {
         registers: [const { AtomicU64::new(0) }; Registers::COUNT],
         frames: [const { AtomicU64::new(0) }; MAX_FRAMES],
         count: AtomicUsize::new(0),
@@ -59,7 +59,7 @@ pub(super) fn own() -> &'static CpuCrashState {
 /// Saves the registers, the backtrace from their RBP, and the locks that this CPU holds.
 ///
 /// **Context:** any, NMI included.
-pub fn save_backtrace(registers: &Registers) {
+pub(crate) fn save_backtrace(registers: &Registers) {
     let own = own();
     for (slot, value) in own.registers.iter().zip(registers.0) {
         slot.store(value, Ordering::Relaxed);
@@ -92,25 +92,25 @@ pub(super) fn save_panic(registers: &Registers, message: core::fmt::Arguments) {
 /// Whether this CPU has panicked after another one.
 ///
 /// **Context:** any.
-pub fn has_panicked() -> bool {
+pub(crate) fn has_panicked() -> bool {
     own().has_panicked()
 }
 
 impl CpuCrashState {
     /// Whether the CPU has panicked after another one.
-    pub fn has_panicked(&self) -> bool {
+    pub(crate) fn has_panicked(&self) -> bool {
         self.state.load(Ordering::Acquire) == PANICKED
     }
 
     /// The saved registers; `None` if the CPU has saved nothing.
-    pub fn registers(&self) -> Option<Registers> {
+    pub(crate) fn registers(&self) -> Option<Registers> {
         let is_saved = self.state.load(Ordering::Acquire) != EMPTY;
         is_saved
             .then(|| Registers(core::array::from_fn(|index| self.registers[index].load(Ordering::Relaxed))))
     }
 
     /// The saved return addresses, innermost first.
-    pub fn frames(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = u64> {
         let count = self.count.load(Ordering::Relaxed);
         self.frames.iter().take(count).map(|frame| frame.load(Ordering::Relaxed))
     }
@@ -133,7 +133,7 @@ impl CpuCrashState {
 ///
 /// **Context:** any.
 #[inline(always)]
-pub fn registers_here() -> Registers {
+pub(crate) fn registers_here() -> Registers {
     let mut values = [0; Registers::COUNT];
     // SAFETY: the stores lie within `values`, which has `Registers::COUNT` words; only the declared scratch register changes,
     // and the stack is balanced.

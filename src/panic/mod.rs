@@ -16,8 +16,8 @@ use core::marker::PhantomData;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-pub use backtrace::backtrace;
-pub use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
+pub(crate) use backtrace::backtrace;
+pub(crate) use crash_state::{CRASH_STATE, CpuCrashState, has_panicked, registers_here, save_backtrace};
 
 use crate::console;
 use crate::cpu::{self, CpuId, irq_guard, registers};
@@ -40,10 +40,10 @@ static EXIT_HOOK: Hook<fn()> = Hook::new();
 static STAGE: AtomicU8 = AtomicU8::new(BootStage::Loader as u8);
 
 /// The most return addresses of a backtrace.
-pub const MAX_FRAMES: usize = 32;
+pub(crate) const MAX_FRAMES: usize = 32;
 
 /// Why and where a CPU panics.
-pub struct PanicCause<'a> {
+pub(crate) struct PanicCause<'a> {
     /// The panic message.
     pub message: fmt::Arguments<'a>,
     /// The source location; `None` for an exception.
@@ -55,7 +55,7 @@ pub struct PanicCause<'a> {
 }
 
 /// The state of a CPU during a panic, as other CPUs see it.
-pub struct CpuStatus {
+pub(crate) struct CpuStatus {
     /// The CPU.
     pub cpu: CpuId,
     /// The state to report if the CPU was not stopped: `silent` (no response to the NMI), `offline` or `failed`.
@@ -73,13 +73,13 @@ pub struct CpuStatus {
 /// IcrAccess that this CPU ends the run: its interrupts are disabled permanently, and the interrupted code never resumes. Only
 /// [`panic_now`] creates one.
 #[derive(Debug)]
-pub struct Panicking {
+pub(crate) struct Panicking {
     // It holds for one CPU, so it must not be sent to another.
     _not_send: PhantomData<*mut ()>,
 }
 
 /// What the SMP layer does for the CPU that panics.
-pub trait SmpOps: Sync {
+pub(crate) trait SmpOps: Sync {
     /// Stops all other CPUs. Returns when they have stopped, or after a time-out.
     fn stop(&self, panicking: &Panicking);
     /// Calls `visit` for every CPU that has a per-CPU area, in ascending order.
@@ -87,12 +87,12 @@ pub trait SmpOps: Sync {
 }
 
 /// Registers the SMP layer. Panics from now on stop and report the other CPUs. Only the first call has an effect.
-pub fn set_smp_ops(ops: &'static dyn SmpOps) {
+pub(crate) fn set_smp_ops(ops: &'static dyn SmpOps) {
     SMP_OPS.set(ops);
 }
 
 /// Registers a function that runs after the report, with all other CPUs stopped. It may log. Only the first call has an effect.
-pub fn set_exit_hook(hook: fn()) {
+pub(crate) fn set_exit_hook(hook: fn()) {
     EXIT_HOOK.set(hook);
 }
 
@@ -102,7 +102,7 @@ static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
 /// Sets the TSC's frequency in kHz, which the panic report contains so that the launcher can convert the times of trace events.
 ///
 /// **Context:** the BSP.
-pub fn set_tsc_khz(khz: u64) {
+pub(crate) fn set_tsc_khz(khz: u64) {
     TSC_KHZ.store(khz, Ordering::Relaxed);
 }
 
@@ -113,21 +113,21 @@ fn tsc_khz() -> Option<u64> {
 /// Whether a CPU is panicking. A CPU that receives an NMI from then on halts permanently.
 ///
 /// **Context:** any.
-pub fn is_panicking() -> bool {
+pub(crate) fn is_panicking() -> bool {
     PANICKING_CPU.load(Ordering::Acquire) != NO_CPU
 }
 
 /// Whether this CPU reports the panic.
 ///
 /// **Context:** any.
-pub fn is_reporting() -> bool {
+pub(crate) fn is_reporting() -> bool {
     PANICKING_CPU.load(Ordering::Acquire) == cpu::current().0
 }
 
 /// Sets the stage of the boot, which a panic reports.
 ///
 /// **Context:** the BSP.
-pub fn set_stage(stage: BootStage) {
+pub(crate) fn set_stage(stage: BootStage) {
     STAGE.store(stage as u8, Ordering::Relaxed);
 }
 
@@ -138,7 +138,7 @@ fn stage() -> &'static str {
 /// Reports a panic and ends the run. If another CPU is already panicking, saves the cause for its report and halts.
 ///
 /// **Context:** any.
-pub fn panic_now(cause: &PanicCause) -> ! {
+pub(crate) fn panic_now(cause: &PanicCause) -> ! {
     irq_guard::disable_forever();
     let me = cpu::current();
     match PANICKING_CPU.compare_exchange(NO_CPU, me.0, Ordering::AcqRel, Ordering::Acquire) {
@@ -187,7 +187,7 @@ fn panic_nested(me: CpuId, cause: &PanicCause) -> ! {
 }
 
 /// Handles `panic!`.
-pub fn panicked(info: &PanicInfo) -> ! {
+pub(crate) fn panicked(info: &PanicInfo) -> ! {
     panic_now(&PanicCause {
         message: format_args!("{}", info.message()),
         location: info.location(),

@@ -20,13 +20,13 @@ use crate::wire::{
 const EVENTS: usize = 32;
 
 /// A source location as `FILE:LINE`.
-pub type Location = LineBuffer<80>;
+pub(crate) type Location = LineBuffer<80>;
 
 /// Whether the panic message was printed and sent.
 static IS_MESSAGE_SENT: AtomicBool = AtomicBool::new(false);
 
 /// The source location of a panic; empty for an exception.
-pub fn location(cause: &PanicCause) -> Location {
+pub(crate) fn location(cause: &PanicCause) -> Location {
     let mut text = Location::new();
     if let Some(at) = cause.location {
         let _ = write!(text, "{}:{}", at.file(), at.line());
@@ -36,7 +36,7 @@ pub fn location(cause: &PanicCause) -> Location {
 
 /// Writes the panic record without the message: formatting that runs code of other modules, which may panic.
 #[inline(never)]
-pub fn write_panic_record(me: CpuId, cause: &PanicCause) {
+pub(crate) fn write_panic_record(me: CpuId, cause: &PanicCause) {
     let location = location(cause);
     let record = PanicRecord {
         cpu: me.0,
@@ -55,7 +55,7 @@ pub fn write_panic_record(me: CpuId, cause: &PanicCause) {
 }
 
 /// Prints and sends the whole report.
-pub fn print_panic(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) {
+pub(crate) fn print_panic(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) {
     let message = print_message(line, me, cause);
     print_registers(line, cause.registers);
     for address in backtrace(cause.registers.rbp()) {
@@ -88,7 +88,7 @@ fn panics(me: CpuId) -> u32 {
 
 /// Reports a panic that occurred in [`print_panic`]. If the first message was not printed, prints what the panic record holds
 /// and the other CPUs.
-pub fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) {
+pub(crate) fn print_nested(line: &mut PanicOutput, me: CpuId, cause: &PanicCause) {
     let location = location(cause);
     let message = LineBuffer::<200>::format(cause.message);
     let _ = writeln!(line, "\noctopod: cpu{me} panicked again during the panic report: {}", message.as_str());

@@ -19,7 +19,7 @@ static RECORD: Block = Block(UnsafeCell::new([0; PANIC_RECORD_BYTES]));
 ///
 /// # Safety
 /// Only the CPU that panicked first calls this, and it holds no reference from [`complete`].
-pub unsafe fn write(record: &PanicRecord<&str>) {
+pub(crate) unsafe fn write(record: &PanicRecord<&str>) {
     let to = RECORD.0.get();
     // SAFETY: no other CPU and no reference uses the static, guaranteed by the caller (see # Safety).
     record.encode(unsafe { &mut *to });
@@ -34,7 +34,7 @@ pub unsafe fn write(record: &PanicRecord<&str>) {
 ///
 /// # Safety
 /// Only the CPU that panicked first calls this, and it holds no reference from an earlier call.
-pub unsafe fn complete(message: &str, panics: u32) -> Option<PanicRecord<&'static str>> {
+pub(crate) unsafe fn complete(message: &str, panics: u32) -> Option<PanicRecord<&'static str>> {
     let block = RECORD.0.get();
     // SAFETY: no other CPU and no reference uses the static, guaranteed by the caller (see # Safety).
     complete_panic_record(unsafe { &mut *block }, message, panics);

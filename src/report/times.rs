@@ -8,13 +8,13 @@ use super::trace;
 const _: () = assert!(wire::BootStage::ALL.len() <= wire::STAGES_IN_RECORD);
 
 /// Sends the time of each boot stage.
-pub fn boot_stages() {
+pub(crate) fn boot_stages() {
     let began_us = trace::boot_stages().map(|(stage, tsc)| (stage.name(), time::us_at(tsc))).collect();
     console::send(&Record::BootStages(wire::BootStages { began_us }));
 }
 
 /// Sends the lateness of each CPU's timers, if it had any.
-pub fn lateness() {
+pub(crate) fn lateness() {
     for cpu in smp::cpus() {
         let Some(gs_base) = cpu.gs_base() else { continue };
         // SAFETY: the base must be that of a per-CPU area that stays mapped. Bring-up allocated the area, and areas are never

@@ -28,35 +28,35 @@ static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets whether [`send`] sends the trace.
-pub fn set_wanted(is_wanted: bool) {
+pub(crate) fn set_wanted(is_wanted: bool) {
     IS_WANTED.store(is_wanted, Ordering::Relaxed);
 }
 
 /// Sets the TSC's frequency.
-pub fn set_tsc_hz(hz: u64) {
+pub(crate) fn set_tsc_hz(hz: u64) {
     TSC_HZ.store(hz, Ordering::Relaxed);
 }
 
 /// Records the start of a boot stage. The trace has these, whatever the rings have overwritten.
-pub fn stamp(stage: BootStage) {
+pub(crate) fn stamp(stage: BootStage) {
     BOOT_STAGES[stage as usize].store(read_tsc(), Ordering::Relaxed);
 }
 
 /// The boot stages so far, in order, each with its TSC.
-pub fn boot_stages() -> impl Iterator<Item = (BootStage, u64)> {
+pub(crate) fn boot_stages() -> impl Iterator<Item = (BootStage, u64)> {
     let all = BootStage::ALL.iter().zip(&BOOT_STAGES);
     all.map(|(stage, tsc)| (*stage, tsc.load(Ordering::Relaxed))).filter(|(_, tsc)| *tsc != 0)
 }
 
 /// Sets the largest TSC skew.
-pub fn set_skew(cycles: u64) {
+pub(crate) fn set_skew(cycles: u64) {
     SKEW_CYCLES.store(cycles, Ordering::Relaxed);
 }
 
 /// Sends the trace, if it is requested. Events that other CPUs record meanwhile are not sent.
 ///
 /// **Context:** any, also in a panic; once, on the CPU that ends the run.
-pub fn send() {
+pub(crate) fn send() {
     if !IS_WANTED.load(Ordering::Relaxed) {
         return;
     }

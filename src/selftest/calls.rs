@@ -43,7 +43,7 @@ fn check_ran(caller: CpuId, ran: u32, targets: u32) -> CheckResult {
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(rounds: u32) -> CheckResult {
+pub(crate) fn run(rounds: u32) -> CheckResult {
     // An unresponsive CPU is found here, before any CPU waits for work to end.
     smp::call(&smp::all_online(), &|| {}).map_err(|error| call_failed(CpuId::BSP, error))?;
     offline_target()?;

@@ -16,7 +16,7 @@ const READINGS: u32 = 100_000;
 ///
 /// # Errors
 /// A reading was less than an earlier one, or the time did not advance.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let began_ns = time::now_ns();
     let greatest = AtomicU64::new(began_ns);
     on_all_cpus(STRESS_GRACE_MS, &|cpu| {

@@ -50,7 +50,7 @@ static IN_USE: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     guards::check()?;
     let before = free_frames()?;
     in_nmis()?;

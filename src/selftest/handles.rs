@@ -28,7 +28,7 @@ type Step = fn() -> CheckResult;
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     // The first mapping allocates the region's page table, which stays.
     drop(map(&mut [FrameNumber::new(0); 1])?);
     smp::purge_mappings()?;

@@ -60,7 +60,7 @@ fn call_failed(cpu: CpuId, error: impl fmt::Display) -> Failed {
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(rounds: u32) -> CheckResult {
+pub(crate) fn run(rounds: u32) -> CheckResult {
     invalid_requests()?;
     let cpus = smp::online().count();
     let before = free_frames()?;

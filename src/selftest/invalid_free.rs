@@ -18,7 +18,7 @@ const BATCH: usize = 40;
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let before = free_frames()?;
     freed_twice()?;
     not_managed()?;

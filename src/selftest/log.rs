@@ -31,7 +31,7 @@ fn log_line() {
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let logged = nmis::with_handler(log_line, || {
         let logged = all_at_once()?;
         while_held().map(|()| logged)

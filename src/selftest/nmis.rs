@@ -31,7 +31,7 @@ fn nothing() {}
 /// Runs `part`, during which each NMI from [`send`] calls `on_nmi`. Restores the previous handler afterwards.
 ///
 /// **Context:** thread of the BSP, interrupts on; one caller at a time.
-pub fn with_handler<R>(on_nmi: fn(), part: impl FnOnce() -> R) -> R {
+pub(crate) fn with_handler<R>(on_nmi: fn(), part: impl FnOnce() -> R) -> R {
     ON_NMI.store(on_nmi as *mut (), Ordering::Release);
     PREVIOUS.replace(interrupts::handler(Vector::NMI));
     let previous = interrupts::replace(Vector::NMI, nmi);
@@ -59,7 +59,7 @@ fn nmi(frame: &mut TrapFrame) {
 ///
 /// # Errors
 /// No NMI was sent.
-pub fn send(cpu: &Cpu) -> Result<(), BacktraceError> {
+pub(crate) fn send(cpu: &Cpu) -> Result<(), BacktraceError> {
     let (Some(is_announced), Some(sent)) = (cpu.get(IS_ANNOUNCED), cpu.get(SENT)) else {
         return Err(BacktraceError::NotOnline);
     };
@@ -73,16 +73,16 @@ pub fn send(cpu: &Cpu) -> Result<(), BacktraceError> {
 }
 
 /// Whether a CPU has handled every NMI from [`send`].
-pub fn is_idle(cpu: &Cpu) -> bool {
+pub(crate) fn is_idle(cpu: &Cpu) -> bool {
     handled(cpu) == cpu.get(SENT).map_or(0, |sent| sent.load(Ordering::Relaxed))
 }
 
 /// The number of these NMIs that a CPU has handled since the boot.
-pub fn handled(cpu: &Cpu) -> u64 {
+pub(crate) fn handled(cpu: &Cpu) -> u64 {
     cpu.get(HANDLED).map_or(0, |handled| handled.load(Ordering::Acquire))
 }
 
 /// The number of these NMIs that this CPU has handled since the boot. Called by `on_nmi`, it does not count the current NMI.
-pub fn handled_here() -> u64 {
+pub(crate) fn handled_here() -> u64 {
     HANDLED.get()
 }

@@ -20,10 +20,10 @@ crate::name_lock!(FIRST);
 
 /// A check failed. Its message is recorded if it is the first.
 #[derive(Debug)]
-pub struct Failed(());
+pub(crate) struct Failed(());
 
 /// What a part, or a step of it, returns.
-pub type CheckResult<T = ()> = Result<T, Failed>;
+pub(crate) type CheckResult<T = ()> = Result<T, Failed>;
 
 /// An error of the kernel is a failed check with the error's own message.
 impl<E: fmt::Display> From<E> for Failed {
@@ -35,7 +35,7 @@ impl<E: fmt::Display> From<E> for Failed {
 /// Records a failed check. [`fail!`] and [`ensure!`] are shorter.
 ///
 /// **Context:** thread or interrupt handler; not NMI.
-pub fn failed(message: fmt::Arguments<'_>) -> Failed {
+pub(crate) fn failed(message: fmt::Arguments<'_>) -> Failed {
     let message = Message::format(message);
     FIRST.lock().get_or_insert(message);
     Failed(())
@@ -63,7 +63,7 @@ pub(super) use {ensure, fail};
 ///
 /// # Errors
 /// A check has failed.
-pub fn outcome() -> CheckResult {
+pub(crate) fn outcome() -> CheckResult {
     if FIRST.lock().is_some() { Err(Failed(())) } else { Ok(()) }
 }
 
@@ -73,7 +73,10 @@ pub fn outcome() -> CheckResult {
 ///
 /// # Errors
 /// A check has failed on some CPU, or did not run on all. The latter is reported even if a check failed before.
-pub fn on_all_cpus(limit_ms: u64, check: &(dyn Fn(&'static Cpu) -> CheckResult + Sync)) -> CheckResult {
+pub(crate) fn on_all_cpus(
+    limit_ms: u64,
+    check: &(dyn Fn(&'static Cpu) -> CheckResult + Sync),
+) -> CheckResult {
     // The failure is recorded: `outcome` finds it.
     let ran = smp::on_each_cpu(limit_ms, &|cpu| drop(check(cpu)));
     if let Err(error) = ran {
@@ -89,7 +92,7 @@ pub fn on_all_cpus(limit_ms: u64, check: &(dyn Fn(&'static Cpu) -> CheckResult +
 ///
 /// # Errors
 /// A CPU could not be called.
-pub fn free_frames() -> CheckResult<usize> {
+pub(crate) fn free_frames() -> CheckResult<usize> {
     smp::call(&smp::all_online(), &|| memory::drain_this_cpu(&IrqGuard::new()))?;
     let _guard = IrqGuard::new();
     Ok(memory::frames().free_frames())
@@ -101,7 +104,7 @@ pub fn free_frames() -> CheckResult<usize> {
 ///
 /// # Errors
 /// Another number of frames is free, or a CPU could not be called.
-pub fn expect_free_frames(before: usize, step: &str) -> CheckResult {
+pub(crate) fn expect_free_frames(before: usize, step: &str) -> CheckResult {
     let after = free_frames()?;
     ensure!(before == after, "{step}: {before} frames were free before and {after} after");
     Ok(())
@@ -111,7 +114,7 @@ pub fn expect_free_frames(before: usize, step: &str) -> CheckResult {
 ///
 /// # Errors
 /// It is not.
-pub fn validate_frames() -> CheckResult {
+pub(crate) fn validate_frames() -> CheckResult {
     let _guard = IrqGuard::new();
     Ok(memory::frames().validate()?)
 }

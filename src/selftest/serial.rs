@@ -36,7 +36,7 @@ per_cpu! {
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     if !serial_input::is_open() {
         log::info!("serial: no input, nothing to test");
         return Ok(());

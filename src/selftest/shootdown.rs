@@ -37,7 +37,7 @@ per_cpu! {
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(rounds: u32) -> CheckResult {
+pub(crate) fn run(rounds: u32) -> CheckResult {
     let online = smp::online().count();
     // Each CPU has one mapping at a time, but the free pages may be scattered.
     let most = (REGION_PAGES / 2 / online).min(MOST);

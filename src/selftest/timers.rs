@@ -91,7 +91,7 @@ fn expired(expiry: &Expiry) {
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let cpus = smp::online().count();
     let table = memory::alloc_slice_from((0..cpus * TIMERS).map(|_| Probe::new()));
     let histograms = memory::alloc_slice_from((0..cpus).map(|_| Histogram::new()));

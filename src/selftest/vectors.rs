@@ -71,7 +71,7 @@ const SEEN: [&str; 18] = [
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let gates = TestGates::new();
     let mut is_consistent = Ok(());
     for number in 0..=255u8 {
@@ -178,7 +178,7 @@ fn handler(frame: &mut TrapFrame) {
 
 /// Fault injection for this part.
 #[cfg(feature = "faults")]
-pub mod faults {
+pub(crate) mod faults {
     use core::sync::atomic::{AtomicBool, Ordering};
 
     use crate::interrupts::TrapFrame;

@@ -34,7 +34,7 @@ static DONE: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let erms = Features::read().erms;
     // SAFETY: the read must stay within readable memory. A patchable function is at least `PATCH_BYTES` long (`patchable!`
     // pads it), and kernel code is mapped readable.

@@ -94,7 +94,7 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 ///
 /// # Errors
 /// The first failed check.
-pub fn run(_: u32) -> CheckResult {
+pub(crate) fn run(_: u32) -> CheckResult {
     let layout =
         memory::frames().zone_layout().ok_or_else(|| failed(format_args!("zones: memory has no zones")))?;
     free_frames()?;

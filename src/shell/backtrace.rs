@@ -12,7 +12,7 @@ use crate::smp::{self, Cpu};
 ///
 /// # Errors
 /// The CPU does not exist, is offline, or did not respond.
-pub fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
+pub(crate) fn show(cpu: Option<CpuId>) -> Result<(), CommandError> {
     console::print(format_args!("addresses slid by {:#x}", boot::handoff().slide));
     match cpu {
         Some(cpu) => one(listed(cpu)?),

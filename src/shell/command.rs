@@ -13,11 +13,11 @@ use crate::stress::workloads::Workload;
 use super::table::MAX_STRESS_MS;
 
 /// The most arguments of a form.
-pub const MAX_ARGUMENTS: usize = 2;
+pub(crate) const MAX_ARGUMENTS: usize = 2;
 
 /// A command with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Command {
+pub(crate) enum Command {
     /// The list of commands, or the usage of the one at this index of [`ROWS`].
     Help(Option<usize>),
     /// The state of each CPU.
@@ -57,7 +57,7 @@ pub enum Command {
 
 /// A view of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+pub(crate) enum View {
     /// A summary.
     Summary,
     /// Each region of the memory map.
@@ -70,7 +70,7 @@ pub enum View {
 
 /// An action on the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tracing {
+pub(crate) enum Tracing {
     /// Starts recording on every CPU.
     On,
     /// Stops recording.
@@ -81,7 +81,7 @@ pub enum Tracing {
 
 /// Why a line is not a command.
 #[derive(Clone, Copy, Debug)]
-pub enum UsageError<'a> {
+pub(crate) enum UsageError<'a> {
     /// No command has this name.
     Unknown {
         /// The first word.
@@ -130,7 +130,7 @@ impl fmt::Display for UsageError<'_> {
 
 /// Names that other modules define.
 #[derive(Clone, Copy, Debug)]
-pub struct Vocabulary {
+pub(crate) struct Vocabulary {
     /// The names of the benchmarks.
     pub benchmarks: &'static [&'static str],
 }
@@ -139,7 +139,7 @@ pub struct Vocabulary {
 ///
 /// # Errors
 /// The line is not a command.
-pub fn parse<'a>(line: &'a str, vocabulary: &Vocabulary) -> Result<Option<Command>, UsageError<'a>> {
+pub(crate) fn parse<'a>(line: &'a str, vocabulary: &Vocabulary) -> Result<Option<Command>, UsageError<'a>> {
     let mut words = line.split_ascii_whitespace();
     let Some(name) = words.next() else { return Ok(None) };
     let row = ROWS.iter().find(|row| row.name == name).ok_or(UsageError::Unknown { name })?;
@@ -188,13 +188,13 @@ impl Wanted {
 }
 
 /// Whether the form begins with these arguments.
-pub fn begins_with(form: &[Argument], values: &[Value]) -> bool {
+pub(crate) fn begins_with(form: &[Argument], values: &[Value]) -> bool {
     form.len() >= values.len() && form.iter().zip(values).all(|(argument, value)| argument.has_given(value))
 }
 
 impl Argument {
     /// Parses a word as such an argument.
-    pub fn read(self, word: &str, vocabulary: &Vocabulary) -> Option<Value> {
+    pub(crate) fn read(self, word: &str, vocabulary: &Vocabulary) -> Option<Value> {
         match self {
             Argument::Word(own) => (own == word).then_some(Value::Word(own)),
             Argument::Command => ROWS.iter().position(|row| row.name == word).map(Value::Command),

@@ -7,7 +7,7 @@ use super::table::{Argument, ROWS, Value, workloads};
 
 /// The completion of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completion {
+pub(crate) enum Completion {
     /// No name begins with the word.
     Nothing,
     /// One name does: the rest of it, which may be empty.
@@ -17,7 +17,7 @@ pub enum Completion {
 }
 
 /// Completes the last word of a line.
-pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completion {
+pub(crate) fn complete(line: &str, vocabulary: &Vocabulary) -> Completion {
     let begun = last_word(line).len();
     let mut completion = Completion::Nothing;
     each_candidate(line, vocabulary, &mut |name| {
@@ -33,7 +33,7 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completion {
 }
 
 /// Calls `f` with every name that the last word of a line can be completed to, once for each.
-pub fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'static str)) {
+pub(crate) fn each_candidate(line: &str, vocabulary: &Vocabulary, f: &mut dyn FnMut(&'static str)) {
     let begun = last_word(line);
     let mut before = line[..line.len() - begun.len()].split_ascii_whitespace();
     let mut offer = |name: &'static str| {

@@ -12,7 +12,7 @@ use crate::smp::{self, Cpu};
 use crate::time;
 
 /// Shows a line for each CPU.
-pub fn list() {
+pub(crate) fn list() {
     console::print(format_args!(
         "{:>4} {:>7} {:>4} {:<24} {:>10} {:>10}",
         "cpu", "apic id", "node", "state", "interrupts", "calls"
@@ -56,7 +56,7 @@ impl fmt::Display for State<'_> {
 ///
 /// # Errors
 /// The CPU does not exist, or the call failed.
-pub fn call(cpu: CpuId) -> Result<(), CommandError> {
+pub(crate) fn call(cpu: CpuId) -> Result<(), CommandError> {
     listed(cpu)?;
     let ran_at = AtomicU64::new(0);
     let began = time::now_ns();
@@ -75,7 +75,7 @@ pub fn call(cpu: CpuId) -> Result<(), CommandError> {
 ///
 /// # Errors
 /// The CPU did not go offline.
-pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
+pub(crate) fn offline(cpu: CpuId) -> Result<(), CommandError> {
     let began_us = time::now_us();
     hotplug::offline(cpu).map_err(CommandError::Offline)?;
     console::print(format_args!("cpu {cpu} is offline, after {} us", time::now_us() - began_us));
@@ -86,7 +86,7 @@ pub fn offline(cpu: CpuId) -> Result<(), CommandError> {
 ///
 /// # Errors
 /// The CPU did not come online.
-pub fn online(cpu: CpuId) -> Result<(), CommandError> {
+pub(crate) fn online(cpu: CpuId) -> Result<(), CommandError> {
     let began_us = time::now_us();
     hotplug::online(cpu).map_err(CommandError::Online)?;
     console::print(format_args!("cpu {cpu} is online, after {} us", time::now_us() - began_us));

@@ -18,19 +18,19 @@ use super::complete::{Completion, complete, each_candidate};
 use super::keys::Key;
 
 /// The longest line, in characters. Longer lines are not executed.
-pub const MAX_LINE: usize = 120;
+pub(crate) const MAX_LINE: usize = 120;
 
 /// The number of lines in the history.
-pub const HISTORY: usize = 8;
+pub(crate) const HISTORY: usize = 8;
 
 /// The size of the output buffer, in bytes.
 const OUT_BYTES: usize = 256;
 
 /// The prompt.
-pub const PROMPT: &str = "octopod> ";
+pub(crate) const PROMPT: &str = "octopod> ";
 
 /// A line.
-pub type Line = String<MAX_LINE>;
+pub(crate) type Line = String<MAX_LINE>;
 
 const UP: &[u8] = b"\x1b[A";
 const DOWN: &[u8] = b"\x1b[B";
@@ -38,14 +38,14 @@ const RIGHT: &[u8] = b"\x1b[C";
 const LEFT: &[u8] = b"\x1b[D";
 
 /// The output of the editor.
-pub trait Terminal {
+pub(crate) trait Terminal {
     /// Writes the bytes.
     fn show(&mut self, bytes: &[u8]);
 }
 
 /// The result of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EditorEvent {
+pub(crate) enum EditorEvent {
     /// The line is complete, without trailing spaces. The editor is empty.
     Line(Line),
     /// The line is complete, but too long.
@@ -57,7 +57,7 @@ pub enum EditorEvent {
 }
 
 /// The line editor.
-pub struct Editor<T: Terminal> {
+pub(crate) struct Editor<T: Terminal> {
     shell: UShell<Port<T>, Completer, Lines, MAX_LINE>,
     /// Whether characters of this line were rejected.
     is_cut: bool,
@@ -65,7 +65,7 @@ pub struct Editor<T: Terminal> {
 
 impl<T: Terminal> Editor<T> {
     /// An editor with an empty line.
-    pub fn new(terminal: T, vocabulary: Vocabulary) -> Editor<T> {
+    pub(crate) fn new(terminal: T, vocabulary: Vocabulary) -> Editor<T> {
         let port = Port { next: None, out: Vec::new(), terminal, is_mute: false, has_beeped: false };
         let completer =
             Completer { vocabulary, is_probing: Cell::new(false), seen: RefCell::new(String::new()) };
@@ -79,7 +79,7 @@ impl<T: Terminal> Editor<T> {
     }
 
     /// Draws the prompt and the line, also after other output.
-    pub fn draw(&mut self) {
+    pub(crate) fn draw(&mut self) {
         let (line, cursor) = self.contents();
         let back = line.len() - cursor;
         let port = self.port();
@@ -91,7 +91,7 @@ impl<T: Terminal> Editor<T> {
     }
 
     /// Handles a key.
-    pub fn press(&mut self, key: Key) -> Option<EditorEvent> {
+    pub(crate) fn press(&mut self, key: Key) -> Option<EditorEvent> {
         let event = self.take(key);
         self.port().flush();
         event
@@ -197,7 +197,7 @@ impl<T: Terminal> Editor<T> {
     }
 
     /// The line, and the cursor's index in it.
-    pub fn contents(&mut self) -> (Line, usize) {
+    pub(crate) fn contents(&mut self) -> (Line, usize) {
         let was_mute = core::mem::replace(&mut self.port().is_mute, true);
         let behind = self.repeat(RIGHT);
         self.shell.get_autocomplete_mut().is_probing.set(true);

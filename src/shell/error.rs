@@ -11,7 +11,7 @@ use crate::stress::StressError;
 
 /// Why a command failed.
 #[derive(Clone, Copy, Debug)]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// There is no such CPU.
     NotListed {
         /// Its number.
@@ -75,7 +75,7 @@ impl fmt::Display for CommandError {
 }
 
 /// Reports an error of a command, in one line.
-pub fn report(command: &str, error: &CommandError) {
+pub(crate) fn report(command: &str, error: &CommandError) {
     console::print(format_args!("{command}: {error}"));
 }
 
@@ -83,6 +83,6 @@ pub fn report(command: &str, error: &CommandError) {
 ///
 /// # Errors
 /// There is none.
-pub fn listed(cpu: CpuId) -> Result<&'static Cpu, CommandError> {
+pub(crate) fn listed(cpu: CpuId) -> Result<&'static Cpu, CommandError> {
     smp::cpus().get(cpu.index()).ok_or(CommandError::NotListed { cpu })
 }

@@ -11,7 +11,7 @@ use crate::smp;
 const MOST_COLUMNS: usize = 8;
 
 /// Shows a row for each vector with any interrupt.
-pub fn list() {
+pub(crate) fn list() {
     let cpus = smp::cpus().len();
     console::print(format_args!("{:>6} {:<28} {:>9}{}", "vector", "name", "all", Head(cpus)));
     for vector in (0..=255).map(Vector::new) {

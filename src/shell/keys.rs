@@ -3,7 +3,7 @@
 
 /// A key of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub(crate) enum Key {
     /// A printable ASCII character.
     Text(u8),
     /// Ends the line.
@@ -55,7 +55,7 @@ enum State {
 
 /// The decoder.
 #[derive(Debug)]
-pub struct Keys {
+pub(crate) struct Keys {
     state: State,
     after_return: bool,
     noise: u64,
@@ -69,17 +69,17 @@ impl Default for Keys {
 
 impl Keys {
     /// A decoder that has seen no byte.
-    pub const fn new() -> Keys {
+    pub(crate) const fn new() -> Keys {
         Keys { state: State::Ground, after_return: false, noise: 0 }
     }
 
     /// Returns the number of bytes that were no key, nor part of one, since the last call.
-    pub fn take_noise(&mut self) -> u64 {
+    pub(crate) fn take_noise(&mut self) -> u64 {
         core::mem::take(&mut self.noise)
     }
 
     /// Decodes a byte. Returns the key that ends with it, if any.
-    pub fn push(&mut self, byte: u8) -> Option<Key> {
+    pub(crate) fn push(&mut self, byte: u8) -> Option<Key> {
         let after_return = core::mem::replace(&mut self.after_return, byte == b'\r');
         // A control character takes effect also in the middle of a sequence, and ends it. So a truncated sequence does not
         // consume the next Enter.

@@ -21,7 +21,7 @@ const FRAME_KIB: u64 = 4;
 ///
 /// # Errors
 /// The address is not canonical.
-pub fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
+pub(crate) fn show(view: View, boot: &BootInfo) -> Result<(), CommandError> {
     match view {
         View::Summary => summary(boot),
         View::Map => map(boot),
@@ -84,7 +84,7 @@ fn frames() {
 /// Frees the frames that online CPUs cache. A CPU that cannot be called keeps its own.
 ///
 /// **Context:** thread, interrupts on.
-pub fn drain_cpus() {
+pub(crate) fn drain_cpus() {
     let drain = || memory::drain_this_cpu(&IrqGuard::new());
     if let Err(error) = smp::call_online(&smp::all_online(), &drain) {
         log::warn!("frames cached on other CPUs: {error}");

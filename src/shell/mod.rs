@@ -4,11 +4,11 @@
 //! The commands are rows of one [`table`], which help, usage and [completion](complete) use as well. The BSP halts while it
 //! waits for a key. The APs wait for work, as between workloads. A command reports an error in one line.
 
-pub mod command;
-pub mod complete;
-pub mod editor;
-pub mod keys;
-pub mod table;
+pub(crate) mod command;
+pub(crate) mod complete;
+pub(crate) mod editor;
+pub(crate) mod keys;
+pub(crate) mod table;
 
 #[cfg(target_os = "none")]
 mod backtrace;
@@ -35,8 +35,8 @@ mod work;
 mod tests;
 
 #[cfg(target_os = "none")]
-pub use memory::drain_cpus;
+pub(crate) use memory::drain_cpus;
 #[cfg(target_os = "none")]
-pub use reset::reset;
+pub(crate) use reset::reset;
 #[cfg(target_os = "none")]
-pub use session::{End, SessionError, run};
+pub(crate) use session::{End, SessionError, run};

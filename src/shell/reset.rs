@@ -28,7 +28,7 @@ const PULSE_RESET: u8 = 0xfe;
 /// Resets the machine.
 ///
 /// **Context:** any. Does not return.
-pub fn reset() -> ! {
+pub(crate) fn reset() -> ! {
     irq_guard::disable_forever();
     by_tables();
     Deadline::after_ms(EACH_MS).wait();

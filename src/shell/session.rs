@@ -20,7 +20,7 @@ use crate::wire::Record;
 
 /// How a session without a failure ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The run ends.
     PowerOff,
     /// The machine is reset.
@@ -75,7 +75,7 @@ static EDITOR: Mutex<Option<Editor<Serial>>> = Mutex::new(None);
 /// # Errors
 /// See [`SessionError`].
 #[inline(never)]
-pub fn run(
+pub(crate) fn run(
     boot: &BootInfo,
     parameters: &StressParameters,
     give_up: fn(StressError) -> !,

@@ -9,10 +9,10 @@ use crate::cpu::CpuId;
 use crate::stress::workloads::{Workload, defaults};
 
 /// The longest time of a stress, in milliseconds: ten minutes, as the shell takes no other command meanwhile.
-pub const MAX_STRESS_MS: u64 = 600_000;
+pub(crate) const MAX_STRESS_MS: u64 = 600_000;
 
 /// One command.
-pub struct Row {
+pub(crate) struct Row {
     /// Its first word.
     pub name: &'static str,
     /// The forms of its arguments.
@@ -25,7 +25,7 @@ pub struct Row {
 
 /// An argument of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Argument {
+pub(crate) enum Argument {
     /// This word.
     Word(&'static str),
     /// The name of a command.
@@ -44,7 +44,7 @@ pub enum Argument {
 
 /// A parsed argument.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// [`Argument::Word`]
     Word(&'static str),
     /// [`Argument::Command`], as its index in [`ROWS`].
@@ -67,7 +67,7 @@ use Argument::Word;
 const ALONE: &[Argument] = &[];
 
 /// All commands, in the order of `help`.
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "help",
         forms: &[ALONE, &[Argument::Command]],
@@ -188,13 +188,13 @@ fn of_cpu(values: &[Value], make: fn(CpuId) -> Command) -> Option<Command> {
 }
 
 /// The workloads that the command `stress` accepts.
-pub fn workloads() -> impl Iterator<Item = &'static Workload> {
+pub(crate) fn workloads() -> impl Iterator<Item = &'static Workload> {
     defaults()
 }
 
 impl Argument {
     /// Displays what the argument must be.
-    pub fn wanted(self) -> Wanted {
+    pub(crate) fn wanted(self) -> Wanted {
         Wanted(self)
     }
 }
@@ -215,7 +215,7 @@ impl fmt::Display for Argument {
 }
 
 /// Displays what an argument must be.
-pub struct Wanted(Argument);
+pub(crate) struct Wanted(Argument);
 
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use crate::time::{self};
 const SHOWN: usize = 4;
 
 /// Shows the timers of each CPU.
-pub fn list() {
+pub(crate) fn list() {
     console::print(format_args!("APIC timers: {}", timer::mode().name()));
     for cpu in smp::cpus() {
         let Some(gs_base) = cpu.gs_base() else { continue };

@@ -14,7 +14,7 @@ use crate::wire::{RecordedEvent, TraceEvent};
 ///
 /// # Errors
 /// The kernel was booted with `trace=off`.
-pub fn act(tracing: Tracing) -> Result<(), CommandError> {
+pub(crate) fn act(tracing: Tracing) -> Result<(), CommandError> {
     if trace::ring_slots() == 0 {
         return Err(CommandError::NoTrace);
     }

@@ -15,7 +15,7 @@ use crate::stress::workloads::{Workload, defaults};
 ///
 /// # Errors
 /// The stress failed, now or before.
-pub fn stress(
+pub(crate) fn stress(
     session: &mut Session,
     workload: Option<&'static Workload>,
     ms: Option<u64>,
@@ -42,7 +42,7 @@ pub fn stress(
 ///
 /// # Errors
 /// See [`bench::run_now`].
-pub fn bench(name: Option<&str>) -> Result<(), CommandError> {
+pub(crate) fn bench(name: Option<&str>) -> Result<(), CommandError> {
     bench::run_now(name, &mut |name, cost| {
         let each = |total: u64, operations: u64| {
             let hundredths = (u128::from(total) * 100 / u128::from(operations.max(1))) as u64;

@@ -60,7 +60,7 @@ per_cpu! {
 static UNANSWERED: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many targets since boot did not begin a call in time. **Context:** any.
-pub fn call_timeouts() -> u64 {
+pub(crate) fn call_timeouts() -> u64 {
     UNANSWERED.load(Ordering::Relaxed)
 }
 
@@ -68,7 +68,7 @@ pub fn call_timeouts() -> u64 {
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
-pub unsafe fn answered(gs_base: usize) -> (u64, u64) {
+pub(crate) unsafe fn answered(gs_base: usize) -> (u64, u64) {
     // SAFETY: `gs_base` belongs to an area that is never freed, guaranteed by the caller (see # Safety).
     let (calls, interrupts) = unsafe { (ANSWERED.of(gs_base), NOTIFIED.of(gs_base)) };
     (calls.load(Ordering::Relaxed), interrupts.load(Ordering::Relaxed))
@@ -90,7 +90,7 @@ pub fn other_online() -> CpuSet {
 /// [`CallQueues::words_for`] the listed CPUs.
 ///
 /// **Context:** thread on the BSP, once, after bring-up.
-pub fn open() -> Option<()> {
+pub(crate) fn open() -> Option<()> {
     let count = cpus().len();
     let zero = || AtomicU64::new(0);
     let rows = memory::alloc_slice_from((0..CallQueues::words_for(count)).map(|_| zero()))?;

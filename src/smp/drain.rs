@@ -10,7 +10,7 @@ use crate::memory::cache::{Reclaimable, RemoteMagazine};
 use crate::memory::frames::Order;
 
 /// Registers the hook. Once, on the BSP.
-pub fn register() {
+pub(crate) fn register() {
     memory::set_drain_hook(drain_others);
 }
 

@@ -20,7 +20,7 @@ pub fn lock_stalls() -> u64 {
 }
 
 /// Registers the reporter. Once, on the BSP.
-pub fn register() {
+pub(crate) fn register() {
     sync::set_wait_reporter(WaitReporter { stalled, over });
 }
 

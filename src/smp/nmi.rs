@@ -39,14 +39,14 @@ per_cpu! {
 /// trampoline.
 ///
 /// **Context:** any.
-pub fn nmis() -> u64 {
+pub(crate) fn nmis() -> u64 {
     let counters = cpus().iter().filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS));
     let by_cpu: u64 = counters.map(|nmis| nmis.load(Ordering::Relaxed)).sum();
     by_cpu + u64::from(bring_up::trampoline_nmis())
 }
 
 /// Registers the NMI handler and the hooks of the panic and of lock stalls. Once, on the BSP, before the APs are started.
-pub fn register() {
+pub(crate) fn register() {
     interrupts::register(Vector::NMI, "NMI", nmi);
     panic::set_smp_ops(&AllCpus);
     lock_stall::register();
@@ -110,7 +110,7 @@ patchable! {
     /// or to which no NMI can be sent, is reported as `silent`.
     ///
     /// **Context:** the panicking CPU, interrupts off.
-    pub fn stop_others(panicking: &Panicking) {
+    pub(crate) fn stop_others(panicking: &Panicking) {
         let guard = IrqGuard::new();
         if !apic::is_enabled(&guard) {
             return;
@@ -132,7 +132,7 @@ patchable! {
 
 /// Why a CPU's backtrace could not be fetched, or no NMI sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BacktraceError {
+pub(crate) enum BacktraceError {
     /// The CPU is offline or was never online, so no NMI was sent.
     NotOnline,
     /// Another CPU is fetching its backtrace.
@@ -161,7 +161,7 @@ impl fmt::Display for BacktraceError {
 ///
 /// # Errors
 /// [`BacktraceError::NotOnline`], [`BacktraceError::NotSent`]: no NMI was sent.
-pub fn send_nmi(cpu: &Cpu) -> Result<NmiPermit<'_>, BacktraceError> {
+pub(crate) fn send_nmi(cpu: &Cpu) -> Result<NmiPermit<'_>, BacktraceError> {
     let permit = cpu.hotplug.admit_nmi().ok_or(BacktraceError::NotOnline)?;
     let sent = apic::send(&IrqGuard::new(), cpu.entry.apic_id, Message::Nmi);
     sent.map(|()| permit).map_err(BacktraceError::NotSent)
@@ -169,7 +169,7 @@ pub fn send_nmi(cpu: &Cpu) -> Result<NmiPermit<'_>, BacktraceError> {
 
 /// The backtrace of another CPU, as it was interrupted by an NMI.
 #[derive(Clone, Copy, Debug)]
-pub struct RemoteBacktrace {
+pub(crate) struct RemoteBacktrace {
     /// The interrupted instruction.
     pub rip: u64,
     frames: [u64; MAX_FRAMES],
@@ -178,7 +178,7 @@ pub struct RemoteBacktrace {
 
 impl RemoteBacktrace {
     /// Returns the return addresses on its stack, innermost first.
-    pub fn frames(&self) -> &[u64] {
+    pub(crate) fn frames(&self) -> &[u64] {
         &self.frames[..self.count]
     }
 }
@@ -189,7 +189,7 @@ impl RemoteBacktrace {
 ///
 /// # Errors
 /// See [`BacktraceError`].
-pub fn backtrace_of(cpu: &'static Cpu) -> Result<RemoteBacktrace, BacktraceError> {
+pub(crate) fn backtrace_of(cpu: &'static Cpu) -> Result<RemoteBacktrace, BacktraceError> {
     let (Some(request), Some(state)) = (cpu.get(REQUEST), cpu.get(panic::CRASH_STATE)) else {
         return Err(BacktraceError::NotOnline);
     };
@@ -225,7 +225,7 @@ pub fn backtrace_of(cpu: &'static Cpu) -> Result<RemoteBacktrace, BacktraceError
 /// Logs a warning about a CPU and sends it as a record, with the CPU's backtrace and the lock that it waits for.
 ///
 /// **Context:** thread or interrupt, interrupts on or off; not NMI. Spins up to [`NMI_RESPONSE_TIMEOUT_MS`].
-pub fn warn(cpu: &'static Cpu, kind: &'static str, message: fmt::Arguments) {
+pub(crate) fn warn(cpu: &'static Cpu, kind: &'static str, message: fmt::Arguments) {
     let backtrace = backtrace_of(cpu);
     let backtrace = backtrace.inspect_err(|error| log::warn!("cpu {}: no backtrace: {error}", cpu.id())).ok();
     console::warn(Warning {

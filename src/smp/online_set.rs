@@ -16,7 +16,7 @@ static ONLINE_SET: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(ONLINE_SET);
 
 /// Offers work to all online CPUs and returns their set. **Context:** thread.
-pub fn offer_work() -> CpuSet {
+pub(crate) fn offer_work() -> CpuSet {
     let _lock = ONLINE_SET.lock();
     // No CPU still runs earlier work: the owner of that work has not returned before.
     online().filter(|cpu| cpu.work.apply(Phase::offer)).map(Cpu::id).collect()
@@ -24,7 +24,7 @@ pub fn offer_work() -> CpuSet {
 
 /// Removes this CPU from the set and acknowledges the request to go offline. Returns `false`, and changes nothing, if the
 /// request was withdrawn, or if the CPU is idle and has been offered work.
-pub fn remove(me: &Cpu, is_idle: bool) -> bool {
+pub(crate) fn remove(me: &Cpu, is_idle: bool) -> bool {
     let _lock = ONLINE_SET.lock();
     if is_idle && me.work.phase() != Phase::Idle || me.hotplug.apply(StateWord::acknowledge).is_err() {
         return false;
@@ -35,7 +35,7 @@ pub fn remove(me: &Cpu, is_idle: bool) -> bool {
 }
 
 /// Inserts this CPU into the set again. Halts it if another CPU panics.
-pub fn insert(me: &Cpu) {
+pub(crate) fn insert(me: &Cpu) {
     let _lock = ONLINE_SET.lock();
     if !join_online(&me.online, panic::is_panicking) {
         halt_forever();
@@ -51,7 +51,7 @@ fn assign_ranks() {
 }
 
 /// Assigns the ranks after bring-up. **Context:** thread on the BSP.
-pub fn number_at_boot() {
+pub(crate) fn number_at_boot() {
     debug_assert!(!cpus().is_empty());
     let _lock = ONLINE_SET.lock();
     assign_ranks();

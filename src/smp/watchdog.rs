@@ -37,18 +37,18 @@ per_cpu! {
 static ALARMS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many times a CPU was found stuck. **Context:** any.
-pub fn alarms() -> u64 {
+pub(crate) fn alarms() -> u64 {
     ALARMS.load(Ordering::Relaxed)
 }
 
 /// The heartbeat of this CPU. While it exists, this CPU watches another and is watched.
 #[must_use]
-pub struct Heartbeat(Option<TimerId>);
+pub(crate) struct Heartbeat(Option<TimerId>);
 
 /// Starts the heartbeat of this CPU. If there is no timer for it, logs a warning, and the CPU works without a watchdog.
 ///
 /// **Context:** thread, interrupts on.
-pub fn begin() -> Heartbeat {
+pub(crate) fn begin() -> Heartbeat {
     HEARTBEATS.increment();
     if DEPTH.get() > 0 {
         DEPTH.set(DEPTH.get() + 1);

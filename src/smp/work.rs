@@ -320,7 +320,7 @@ pub(super) fn wake_interrupt(_: &mut TrapFrame) {
 }
 
 /// The idle loop: runs work, goes offline on request, and halts otherwise.
-pub fn idle() -> ! {
+pub(crate) fn idle() -> ! {
     let me = &cpus()[cpu::current().index()];
     loop {
         console::send_overdue();

@@ -45,7 +45,7 @@ crate::name_lock!(ARENA, |_, is_so| is_so(ARENA.0.owner()));
 /// # Safety
 /// The memory must be writable, aligned to a page, and used for nothing else until [`revoke`]. No block of the arena may be in
 /// use.
-pub unsafe fn donate(start: *mut u8, bytes: usize) {
+pub(crate) unsafe fn donate(start: *mut u8, bytes: usize) {
     *ARENA.0.lock() = Pool { free: [0; CLASSES], next: start.addr(), end: start.addr() + bytes };
 }
 
@@ -53,7 +53,7 @@ pub unsafe fn donate(start: *mut u8, bytes: usize) {
 ///
 /// # Safety
 /// No block of the arena may be in use.
-pub unsafe fn revoke() {
+pub(crate) unsafe fn revoke() {
     *ARENA.0.lock() = Pool { free: [0; CLASSES], next: 0, end: 0 };
 }
 

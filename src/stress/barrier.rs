@@ -25,7 +25,7 @@ per_cpu! {
 }
 
 /// A barrier for a set of CPUs, which can be used any number of times.
-pub struct Barrier {
+pub(crate) struct Barrier {
     cpus: CpuSet,
     /// How many CPUs end the wait when they have arrived.
     parties: AtomicU32,
@@ -36,7 +36,7 @@ pub struct Barrier {
 
 impl Barrier {
     /// A barrier for these CPUs.
-    pub fn new(cpus: CpuSet) -> Barrier {
+    pub(crate) fn new(cpus: CpuSet) -> Barrier {
         Barrier {
             parties: AtomicU32::new(cpus.len() as u32),
             cpus,
@@ -47,19 +47,19 @@ impl Barrier {
     }
 
     /// Excludes one CPU from all further waits. The caller must not wait in the current round yet.
-    pub fn remove_one(&self) {
+    pub(crate) fn remove_one(&self) {
         self.parties.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Ends all waits, now and later: a CPU has failed and will not arrive again.
     #[cfg(feature = "selftest")]
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.is_aborted.store(true, Ordering::Release);
         smp::wake_others_or_warn();
     }
 
     /// Whether [`abort`](Barrier::abort) was called.
-    pub fn is_aborted(&self) -> bool {
+    pub(crate) fn is_aborted(&self) -> bool {
         self.is_aborted.load(Ordering::Acquire)
     }
 
@@ -69,7 +69,7 @@ impl Barrier {
     ///
     /// # Panics
     /// If no CPU makes progress for [`STRESS_GRACE_MS`].
-    pub fn wait_until(&self, condition: impl Fn() -> bool) {
+    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool) {
         if Deadline::after_us(SPIN_US).wait_until(&condition).is_ok() {
             return;
         }
@@ -99,7 +99,7 @@ impl Barrier {
     ///
     /// # Panics
     /// If no CPU makes progress for [`STRESS_GRACE_MS`].
-    pub fn wait(&self) {
+    pub(crate) fn wait(&self) {
         if self.is_aborted() {
             return;
         }

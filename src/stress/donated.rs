@@ -18,7 +18,7 @@ const KEPT: Order = Order::new(8).expect("there are more orders than that");
 const MAX_RANGES: usize = 8 * ORDERS;
 
 /// Donated frames, and the arena and the metadata of their borrower. Freed when dropped.
-pub struct DonatedFrames {
+pub(crate) struct DonatedFrames {
     ranges: heapless::Vec<FrameRange, MAX_RANGES>,
     metadata: ZeroedSlice<MetadataPage>,
     /// Dropped after `drop` has revoked it from the arena.
@@ -29,7 +29,7 @@ impl DonatedFrames {
     /// Allocates all free frames, in the largest ranges, and that many pages of metadata. `None` if there is too little memory.
     ///
     /// **Context:** thread; no other CPU allocates meanwhile.
-    pub fn take(metadata_pages: usize) -> Option<DonatedFrames> {
+    pub(crate) fn take(metadata_pages: usize) -> Option<DonatedFrames> {
         let metadata = ZeroedSlice::new(metadata_pages)?;
         let bytes = memory::frames().total_frames() * ARENA_BYTES_PER_FRAME;
         let order = Order::containing(bytes.div_ceil(FRAME_BYTES))?;
@@ -52,7 +52,12 @@ impl DonatedFrames {
     }
 
     /// Makes the allocator on these frames, for that many contexts, and passes it to `f`. Does nothing for the kernel's own.
-    pub fn run(&mut self, allocator: &Allocator, contexts: usize, f: &mut dyn FnMut(&dyn FrameSource)) {
+    pub(crate) fn run(
+        &mut self,
+        allocator: &Allocator,
+        contexts: usize,
+        f: &mut dyn FnMut(&dyn FrameSource),
+    ) {
         let Backing::Borrowed(borrower) = allocator.backing else { return };
         let ranges = self.ranges.iter().map(|range| range.number()..range.number() + range.frames());
         let ranges: heapless::Vec<Range<FrameNumber>, MAX_RANGES> = ranges.collect();

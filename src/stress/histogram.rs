@@ -69,12 +69,12 @@ fn count_in(histograms: &[Histogram], bucket: usize) -> u64 {
 }
 
 /// The non-empty buckets of several histograms together, in ascending order.
-pub fn buckets(histograms: &[Histogram]) -> impl Iterator<Item = Bucket> {
+pub(crate) fn buckets(histograms: &[Histogram]) -> impl Iterator<Item = Bucket> {
     (0..BUCKETS).map(|bucket| (top_of(bucket), count_in(histograms, bucket))).filter(|(_, count)| *count > 0)
 }
 
 /// Summarises several histograms. A quantile is the largest value of its bucket, but at most the largest sample.
-pub fn summarise(histograms: &[Histogram]) -> Cycles {
+pub(crate) fn summarise(histograms: &[Histogram]) -> Cycles {
     let samples: u64 = buckets(histograms).map(|(_, count)| count).sum();
     let max = histograms.iter().map(|one| one.max.load(Ordering::Relaxed)).max().unwrap_or(0);
     let quantile = |per_mille: u64| {

@@ -20,7 +20,7 @@ use crate::time::timer::{self, Expiry, TimerId};
 const INTERRUPT_DELAY: Duration = Duration::from_micros(100);
 
 /// The kernel during one workload.
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// The end of the workload.
     pub end: Deadline,
     /// The barrier of its CPUs.

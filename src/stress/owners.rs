@@ -9,10 +9,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::config::MAX_CPUS;
 
 /// The number of a frame.
-pub type FrameIndex = usize;
+pub(crate) type FrameIndex = usize;
 
 /// The number of an owner: a CPU, or a CPU's interrupt handler.
-pub type OwnerId = u32;
+pub(crate) type OwnerId = u32;
 
 /// The difference between the numbers of a CPU's handler and of the CPU: more than any CPU's number.
 const HANDLER: OwnerId = 1 << 20;
@@ -20,7 +20,7 @@ const HANDLER: OwnerId = 1 << 20;
 const _: () = assert!(MAX_CPUS <= HANDLER && (2 * HANDLER as u64) < 1 << (u64::BITS - NEXT_BITS));
 
 /// The owner of frames that the timer interrupt handler of a CPU holds.
-pub const fn handler_of(cpu: OwnerId) -> OwnerId {
+pub(crate) const fn handler_of(cpu: OwnerId) -> OwnerId {
     HANDLER + cpu
 }
 

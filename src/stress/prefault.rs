@@ -11,7 +11,7 @@ const MOST_BLOCKS: usize = 512;
 /// Writes once to each free block of 2 MiB, up to [`MOST_BLOCKS`].
 ///
 /// **Context:** thread, interrupts on; no other CPU allocates meanwhile.
-pub fn free_blocks() {
+pub(crate) fn free_blocks() {
     let mut last = None;
     for _ in 0..MOST_BLOCKS {
         let Some(block) = memory::alloc_nowait(Order::BLOCK) else { break };

@@ -13,12 +13,12 @@ use crate::{console, patchable, per_cpu, smp, time};
 
 per_cpu! {
     /// This CPU's operations in the current workload.
-    pub static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 }
 
 /// The current workload.
 #[derive(Clone, Copy)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The workload.
     pub workload: &'static Workload,
     /// The allocator.
@@ -39,16 +39,16 @@ static CURRENT: SpinLockIrq<Option<Progress>> = SpinLockIrq::new(None);
 crate::name_lock!(CURRENT);
 
 /// Sets the current workload, or none.
-pub fn set(progress: Option<Progress>) {
+pub(crate) fn set(progress: Option<Progress>) {
     *CURRENT.lock() = progress;
 }
 
 /// Reports progress every [`PROGRESS_MS`] until it is dropped. Must be dropped on the CPU that made it.
-pub struct Reporter(Option<TimerId>);
+pub(crate) struct Reporter(Option<TimerId>);
 
 impl Reporter {
     /// Starts reporting. Logs a warning if there is no memory for the timer.
-    pub fn start() -> Reporter {
+    pub(crate) fn start() -> Reporter {
         let timer = timer::every(Duration::from_millis(PROGRESS_MS), report, 0);
         Reporter(timer.inspect_err(|error| log::warn!("progress reporting disabled: {error}")).ok())
     }
@@ -78,7 +78,7 @@ fn report(_: &Expiry) {
 
 patchable! {
     /// Called after each progress record, in the timer interrupt of the BSP.
-    pub fn reported() {}
+    pub(crate) fn reported() {}
 }
 
 /// The operations of each CPU; if there are too many CPUs, of each group of neighbours.
@@ -96,6 +96,6 @@ fn operations() -> impl Iterator<Item = u64> {
 }
 
 /// The operations of all CPUs in the current workload.
-pub fn total_operations() -> u64 {
+pub(crate) fn total_operations() -> u64 {
     operations().sum()
 }

@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The number of items that a [`FrameRing`] holds.
-pub const CAPACITY: usize = 256;
+pub(crate) const CAPACITY: usize = 256;
 
 /// A counter on cache lines of its own: two, since processors prefetch pairs of lines. The type is this crate's, so that it can
 /// be `Zeroable`.

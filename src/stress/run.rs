@@ -83,7 +83,7 @@ impl<'a> Plan<'a> {
 /// The first failure. It ends the stress, unless it concerns an allocator on donated frames only: then the other runs of that
 /// allocator are skipped.
 #[inline(never)]
-pub fn run(
+pub(crate) fn run(
     parameters: &StressParameters,
     seed: u64,
     trace: Option<&[u8]>,
@@ -158,7 +158,7 @@ pub fn run(
 
 patchable! {
     /// Called after each workload, before the second snapshot.
-    pub fn workload_over(source: &dyn FrameSource, allocator: &'static Allocator) {
+    pub(crate) fn workload_over(source: &dyn FrameSource, allocator: &'static Allocator) {
         let _ = (source, allocator);
     }
 }

@@ -8,7 +8,7 @@ use crate::memory::frames::{Invalid, ORDERS};
 
 /// The state of an allocator while no workload runs and every context is drained.
 #[derive(Clone, Copy, Debug)]
-pub struct AllocatorSnapshot {
+pub(crate) struct AllocatorSnapshot {
     free: u64,
     by_order: Option<[usize; ORDERS]>,
 }
@@ -59,17 +59,17 @@ impl fmt::Display for Discrepancy {
 
 impl AllocatorSnapshot {
     /// A snapshot of this allocator.
-    pub fn of(source: &dyn FrameSource) -> AllocatorSnapshot {
+    pub(crate) fn of(source: &dyn FrameSource) -> AllocatorSnapshot {
         AllocatorSnapshot { free: source.free_frames() as u64, by_order: source.free_by_order() }
     }
 
     /// The number of free frames.
-    pub fn free(&self) -> u64 {
+    pub(crate) fn free(&self) -> u64 {
         self.free
     }
 
     /// The frames that are free in `self` and not in `after`, and the reverse; one of the two is 0.
-    pub fn lost_and_gained(&self, after: &AllocatorSnapshot) -> (u64, u64) {
+    pub(crate) fn lost_and_gained(&self, after: &AllocatorSnapshot) -> (u64, u64) {
         (self.free.saturating_sub(after.free), after.free.saturating_sub(self.free))
     }
 
@@ -77,7 +77,7 @@ impl AllocatorSnapshot {
     ///
     /// # Errors
     /// The most specific discrepancy.
-    pub fn compare(
+    pub(crate) fn compare(
         &self,
         after: &AllocatorSnapshot,
         failures: &FailureLog,

@@ -8,9 +8,9 @@ mod magazine;
 
 #[cfg(not(target_os = "none"))]
 pub use hosted::Hosted;
-pub use locked::{LOCKED, Locked};
-pub use magazine::MAGAZINE;
+pub(crate) use locked::{LOCKED, Locked};
+pub(crate) use magazine::MAGAZINE;
 
 #[cfg(target_os = "none")]
-pub use crate::memory::KernelAllocator;
-pub use crate::memory::source::{AllocContext, FrameSource, uninterrupted};
+pub(crate) use crate::memory::KernelAllocator;
+pub(crate) use crate::memory::source::{AllocContext, FrameSource, uninterrupted};

@@ -8,7 +8,7 @@ const CHECKS: u32 = 16;
 
 /// The state of one wait.
 #[derive(Debug)]
-pub struct StallDetector {
+pub(crate) struct StallDetector {
     grace_ms: u64,
     /// The progress at the previous check.
     progress: Option<u64>,
@@ -18,19 +18,19 @@ pub struct StallDetector {
 
 /// No CPU made progress in the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stalled {
+pub(crate) struct Stalled {
     /// For how long, in milliseconds.
     pub idle_ms: u64,
 }
 
 impl StallDetector {
     /// A detector that reports a stall after `grace_ms` milliseconds without progress.
-    pub const fn new(grace_ms: u64) -> StallDetector {
+    pub(crate) const fn new(grace_ms: u64) -> StallDetector {
         StallDetector { grace_ms, progress: None, idle: 0 }
     }
 
     /// The time from one check to the next, in milliseconds. If the host stops all CPUs for longer, that counts as one interval.
-    pub const fn interval_ms(&self) -> u64 {
+    pub(crate) const fn interval_ms(&self) -> u64 {
         self.grace_ms.div_ceil(CHECKS as u64)
     }
 
@@ -38,7 +38,7 @@ impl StallDetector {
     ///
     /// # Errors
     /// It has been the same for the grace period.
-    pub fn check(&mut self, progress: u64) -> Result<(), Stalled> {
+    pub(crate) fn check(&mut self, progress: u64) -> Result<(), Stalled> {
         self.idle = if self.progress.replace(progress) == Some(progress) { self.idle + 1 } else { 0 };
         if self.idle < CHECKS {
             Ok(())

@@ -10,7 +10,7 @@ use crate::memory::{Zeroable, ZeroedSlice};
 use crate::{memory, smp};
 
 /// Tables for all workloads of a run, with room for all CPUs of the machine.
-pub struct Tables {
+pub(crate) struct Tables {
     /// The owner word of each frame; all 0 between workloads.
     pub owners: ZeroedSlice<AtomicU64>,
     /// Two for each CPU.
@@ -28,7 +28,7 @@ impl Tables {
     ///
     /// # Errors
     /// Too little memory, or an error in the trace.
-    pub fn new(trace: Option<&[u8]>) -> Result<Tables, StressError> {
+    pub(crate) fn new(trace: Option<&[u8]>) -> Result<Tables, StressError> {
         let listed = smp::cpus().len();
         let mut ids = table::<u32>(listed)?;
         let mut online = 0;
@@ -51,12 +51,12 @@ impl Tables {
     }
 
     /// The CPUs that were online when the run began, in ascending order.
-    pub fn ids(&self) -> &[u32] {
+    pub(crate) fn ids(&self) -> &[u32] {
         &self.ids[..self.online]
     }
 
     /// The number of frames that the tables take.
-    pub fn frames(&self) -> usize {
+    pub(crate) fn frames(&self) -> usize {
         let trace: usize = self.trace.iter().map(ZeroedSlice::frames).sum();
         let by_cpu = self.histograms.frames() + self.rings.frames() + self.ids.frames();
         self.owners.frames() + by_cpu + trace
@@ -66,7 +66,7 @@ impl Tables {
     ///
     /// # Errors
     /// An error in the trace.
-    pub fn load(&self, text: &[u8]) -> Result<AllocTrace<'_>, StressError> {
+    pub(crate) fn load(&self, text: &[u8]) -> Result<AllocTrace<'_>, StressError> {
         AllocTrace::load(text, self.trace.each_ref().map(|table| &**table)).map_err(StressError::Trace)
     }
 }

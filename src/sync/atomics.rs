@@ -3,7 +3,7 @@
 #[cfg(loom)]
 pub use super::model_atomics::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(any(loom, shuttle)))]
-pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::fence;
 #[cfg(shuttle)]
@@ -12,7 +12,7 @@ pub use shuttle::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fen
 /// Orders the `SeqCst` operations around it under loom, which treats a `SeqCst` operation as `AcqRel` and has a total
 /// order of fences only. Without loom this does nothing, since the operations themselves are totally ordered.
 #[inline(always)]
-pub fn order_sequentially() {
+pub(crate) fn order_sequentially() {
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
 }

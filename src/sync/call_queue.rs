@@ -27,7 +27,7 @@
 use super::atomics::{AtomicU64, AtomicUsize, Ordering, order_sequentially};
 
 /// The most pending calls of one CPU: nested calls that it waits for, and asynchronous calls.
-pub const SLOTS: usize = 8;
+pub(crate) const SLOTS: usize = 8;
 
 const WORD_BITS: usize = u64::BITS as usize;
 /// The alignment of a row, in words. Two CPUs never share a cache line, nor a pair of lines that is fetched together
@@ -52,7 +52,7 @@ const QUEUE: usize = 1;
 /// A pending call of one sender.
 #[derive(Debug)]
 #[repr(align(64))]
-pub struct CallSlot {
+pub(crate) struct CallSlot {
     function: AtomicUsize,
     data: AtomicUsize,
     /// The number of targets that have not finished, with [`COUNTING`] and [`WAKE_SENDER`].
@@ -62,14 +62,14 @@ pub struct CallSlot {
 impl CallSlot {
     /// Creates a free slot.
     #[allow(clippy::new_without_default, reason = "atomics under loom have no const default")]
-    pub fn new() -> CallSlot {
+    pub(crate) fn new() -> CallSlot {
         CallSlot { function: AtomicUsize::new(0), data: AtomicUsize::new(0), pending: AtomicU64::new(0) }
     }
 }
 
 /// The slots and queues of all CPUs.
 #[derive(Debug)]
-pub struct CallQueues<'a> {
+pub(crate) struct CallQueues<'a> {
     cpus: usize,
     /// Words of one queue.
     words: usize,
@@ -80,7 +80,7 @@ pub struct CallQueues<'a> {
 
 /// The outcome of [`CallQueues::enqueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enqueue {
+pub(crate) enum Enqueue {
     /// The call is queued and an IPI is pending at the target: nothing to do.
     AlreadyPending,
     /// Send an interrupt, then call [`CallQueues::ipi_sent`], or [`CallQueues::withdraw`] if it cannot be sent.
@@ -91,11 +91,11 @@ pub enum Enqueue {
 
 /// A target's flags, as a sender has read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFlags(u64);
+pub(crate) struct QueueFlags(u64);
 
 /// A call that a target has dequeued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The function, as the sender passed it to [`CallQueues::prepare`].
     pub function: usize,
     /// Its data.
@@ -105,12 +105,12 @@ pub struct Request {
 
 impl<'a> CallQueues<'a> {
     /// Returns the number of words that [`CallQueues::new`] needs.
-    pub const fn words_for(cpus: usize) -> usize {
+    pub(crate) const fn words_for(cpus: usize) -> usize {
         cpus * Self::stride(cpus)
     }
 
     /// Returns the number of slots that [`CallQueues::new`] needs.
-    pub const fn slots_for(cpus: usize) -> usize {
+    pub(crate) const fn slots_for(cpus: usize) -> usize {
         cpus * SLOTS
     }
 
@@ -122,7 +122,7 @@ impl<'a> CallQueues<'a> {
     ///
     /// # Panics
     /// If `rows` or `slots` do not have the length that [`CallQueues::words_for`] or [`CallQueues::slots_for`] returns.
-    pub fn new(cpus: usize, rows: &'a [AtomicU64], slots: &'a [CallSlot]) -> CallQueues<'a> {
+    pub(crate) fn new(cpus: usize, rows: &'a [AtomicU64], slots: &'a [CallSlot]) -> CallQueues<'a> {
         assert_eq!((rows.len(), slots.len()), (Self::words_for(cpus), Self::slots_for(cpus)));
         let words = (cpus * SLOTS).div_ceil(WORD_BITS);
         let queues = CallQueues { cpus, words, stride: Self::stride(cpus), rows, slots };
@@ -133,7 +133,7 @@ impl<'a> CallQueues<'a> {
     }
 
     /// Returns the number of CPUs that have a queue.
-    pub fn cpus(&self) -> usize {
+    pub(crate) fn cpus(&self) -> usize {
         self.cpus
     }
 
@@ -151,14 +151,14 @@ impl<'a> CallQueues<'a> {
 
     /// Returns whether all targets of the slot's last call have finished.
     #[inline]
-    pub fn is_done(&self, from: usize, slot: usize) -> bool {
+    pub(crate) fn is_done(&self, from: usize, slot: usize) -> bool {
         self.slot(from, slot).pending.load(Ordering::Acquire) & !WAKE_SENDER == 0
     }
 
     /// Sets the slot's next call. The last call has finished. [`CallQueues::set_target_count`] must follow the last
     /// [`CallQueues::enqueue`].
     #[inline]
-    pub fn prepare(&self, from: usize, slot: usize, function: usize, data: usize) {
+    pub(crate) fn prepare(&self, from: usize, slot: usize, function: usize, data: usize) {
         let call = self.slot(from, slot);
         call.function.store(function, Ordering::Relaxed);
         call.data.store(data, Ordering::Relaxed);
@@ -168,13 +168,13 @@ impl<'a> CallQueues<'a> {
     /// Sets the number of targets: those for which [`CallQueues::enqueue`] did not return [`Enqueue::Offline`]. Some of
     /// them may have finished already.
     #[inline]
-    pub fn set_target_count(&self, from: usize, slot: usize, targets: usize) {
+    pub(crate) fn set_target_count(&self, from: usize, slot: usize, targets: usize) {
         self.slot(from, slot).pending.fetch_sub(COUNTING - targets as u64, Ordering::AcqRel);
     }
 
     /// Enqueues the slot's call at a target.
     #[inline]
-    pub fn enqueue(&self, from: usize, slot: usize, to: usize) -> Enqueue {
+    pub(crate) fn enqueue(&self, from: usize, slot: usize, to: usize) -> Enqueue {
         let row = self.row(to);
         let (word, bit) = place(from, slot);
         // SeqCst: the bit publishes what `prepare` has written, and is set before the flags are read.
@@ -193,14 +193,14 @@ impl<'a> CallQueues<'a> {
     /// Records that the IPI of [`Enqueue::SendIpi`] has been sent. Later senders need not send another one, unless the
     /// target has begun to process its queue since.
     #[inline]
-    pub fn ipi_sent(&self, to: usize, QueueFlags(flags): QueueFlags) {
+    pub(crate) fn ipi_sent(&self, to: usize, QueueFlags(flags): QueueFlags) {
         let row = self.row(to);
         // Relaxed: a sender that reads this relies on the target's next exchange, not on this one.
         let _ = row[FLAGS].compare_exchange(flags, flags | IPI_PENDING, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Withdraws the slot's call from a target. Returns `false` if the target has begun it.
-    pub fn withdraw(&self, from: usize, slot: usize, to: usize) -> bool {
+    pub(crate) fn withdraw(&self, from: usize, slot: usize, to: usize) -> bool {
         let was_queued = self.clear(from, slot, to);
         if was_queued {
             self.slot(from, slot).pending.fetch_sub(1, Ordering::AcqRel);
@@ -215,19 +215,19 @@ impl<'a> CallQueues<'a> {
     }
 
     /// Returns whether the slot's call is in a target's queue.
-    pub fn is_queued(&self, from: usize, slot: usize, to: usize) -> bool {
+    pub(crate) fn is_queued(&self, from: usize, slot: usize, to: usize) -> bool {
         let (word, bit) = place(from, slot);
         self.row(to)[QUEUE + word].load(Ordering::Acquire) & bit != 0
     }
 
     /// Returns whether a target is running the slot's call.
-    pub fn is_running(&self, from: usize, slot: usize, to: usize) -> bool {
+    pub(crate) fn is_running(&self, from: usize, slot: usize, to: usize) -> bool {
         let (word, bit) = place(from, slot);
         self.row(to)[QUEUE + self.words + word].load(Ordering::Acquire) & bit != 0
     }
 
     /// As [`CallQueues::is_done`]. If it returns `false`, the target that finishes last wakes the sender.
-    pub fn is_done_or_request_wake(&self, from: usize, slot: usize) -> bool {
+    pub(crate) fn is_done_or_request_wake(&self, from: usize, slot: usize) -> bool {
         self.slot(from, slot).pending.fetch_or(WAKE_SENDER, Ordering::AcqRel) & !WAKE_SENDER == 0
     }
 
@@ -237,7 +237,7 @@ impl<'a> CallQueues<'a> {
     /// is enqueued meanwhile is run as well, or its sender sends another IPI. `run` may call this function again, and so
     /// may an interrupt handler.
     #[inline]
-    pub fn process(&self, me: usize, mut run: impl FnMut(Request), mut wake: impl FnMut(usize)) {
+    pub(crate) fn process(&self, me: usize, mut run: impl FnMut(Request), mut wake: impl FnMut(usize)) {
         let row = self.row(me);
         self.begin(me);
         for word in 0..self.words {
@@ -267,14 +267,14 @@ impl<'a> CallQueues<'a> {
     }
 
     /// Opens this CPU's queue: from now on calls to it are accepted.
-    pub fn open(&self, me: usize) {
+    pub(crate) fn open(&self, me: usize) {
         let flags = &self.row(me)[FLAGS];
         flags.fetch_and(!CLOSED, Ordering::SeqCst);
     }
 
     /// Closes this CPU's queue: from now on calls to it are refused. [`CallQueues::process`] must follow, which runs the
     /// calls that were enqueued before.
-    pub fn close(&self, me: usize) {
+    pub(crate) fn close(&self, me: usize) {
         let flags = &self.row(me)[FLAGS];
         flags.fetch_or(CLOSED, Ordering::SeqCst);
     }

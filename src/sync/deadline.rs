@@ -13,13 +13,13 @@ const MOST_CYCLES_PER_NS: u64 = 10;
 static CLOCK: Hook<fn() -> u64> = Hook::new();
 
 /// Sets the clock, which returns nanoseconds. No deadline may be pending. Only the first call has an effect.
-pub fn set_clock(now_ns: fn() -> u64) {
+pub(crate) fn set_clock(now_ns: fn() -> u64) {
     CLOCK.set(now_ns);
 }
 
 /// Returns the time, in nanoseconds since an arbitrary point. Without a clock it is estimated from the TSC. **Context:**
 /// any.
-pub fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     match CLOCK.get() {
         Some(now_ns) => now_ns(),
         None => read_tsc() / MOST_CYCLES_PER_NS,

@@ -6,11 +6,11 @@
 //! late interrupt afterwards counts once, however long the stop was.
 
 /// The heartbeats of the watching CPU in the watchdog's time-out.
-pub const BEATS_PER_TIMEOUT: u32 = 8;
+pub(crate) const BEATS_PER_TIMEOUT: u32 = 8;
 
 /// The CPU that a CPU watches, and for how long that one has had no heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeartbeatMonitor {
+pub(crate) struct HeartbeatMonitor {
     target: Option<u32>,
     beats: u64,
     stalled: u32,
@@ -18,11 +18,11 @@ pub struct HeartbeatMonitor {
 
 impl HeartbeatMonitor {
     /// No CPU is watched.
-    pub const NONE: HeartbeatMonitor = HeartbeatMonitor { target: None, beats: 0, stalled: 0 };
+    pub(crate) const NONE: HeartbeatMonitor = HeartbeatMonitor { target: None, beats: 0, stalled: 0 };
 
     /// Records a heartbeat of the watching CPU. `watched` is the CPU to watch and its count, or `None`. Returns whether
     /// that CPU has become stuck: once, until its count changes.
-    pub fn beat(&mut self, watched: Option<(u32, u64)>) -> bool {
+    pub(crate) fn beat(&mut self, watched: Option<(u32, u64)>) -> bool {
         let Some((cpu, beats)) = watched else {
             *self = HeartbeatMonitor::NONE;
             return false;

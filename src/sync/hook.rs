@@ -6,22 +6,22 @@ use spin::Once;
 ///
 /// A lower layer must not import from a higher one, so the higher layer sets a function instead. Every hook is listed in
 /// `tests/layers/table.rs`; a test compares the list with the sources.
-pub struct Hook<T>(Once<T>);
+pub(crate) struct Hook<T>(Once<T>);
 
 impl<T: Copy> Hook<T> {
     /// Creates a hook that is not set.
-    pub const fn new() -> Hook<T> {
+    pub(crate) const fn new() -> Hook<T> {
         Hook(Once::new())
     }
 
     /// Sets the hook. Only the first call has an effect. **Context:** any.
-    pub fn set(&self, value: T) {
+    pub(crate) fn set(&self, value: T) {
         self.0.call_once(|| value);
     }
 
     /// Returns the hook, if it is set. **Context:** any.
     #[inline(always)]
-    pub fn get(&self) -> Option<T> {
+    pub(crate) fn get(&self) -> Option<T> {
         self.0.get().copied()
     }
 }

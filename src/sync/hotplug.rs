@@ -129,7 +129,7 @@ impl fmt::Display for HotplugState {
 
 /// A CPU's state and the number of NMI permits. Each transition returns the new value, or `None` if it is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateWord {
+pub(crate) struct StateWord {
     /// The state.
     pub state: HotplugState,
     /// The NMI permits that have not been returned.
@@ -141,7 +141,7 @@ const SENDERS_SHIFT: u32 = 8;
 const STATE_MASK: u32 = (1 << SENDERS_SHIFT) - 1;
 
 /// A transition of [`StateWord`].
-pub type Transition = fn(StateWord) -> Option<StateWord>;
+pub(crate) type Transition = fn(StateWord) -> Option<StateWord>;
 
 impl StateWord {
     const fn from_bits(bits: u32) -> StateWord {
@@ -159,49 +159,49 @@ impl StateWord {
     // --- Transitions by the requester. ---
 
     /// The CPU has come online at boot.
-    pub const fn start(self) -> Option<StateWord> {
+    pub(crate) const fn start(self) -> Option<StateWord> {
         if matches!(self.state, NotStarted) { self.to(Online) } else { None }
     }
 
     /// The CPU is requested to go offline. Discards an earlier refusal.
-    pub const fn request_offline(self) -> Option<StateWord> {
+    pub(crate) const fn request_offline(self) -> Option<StateWord> {
         if matches!(self.state, Online | Refused) { self.to(OfflinePending) } else { None }
     }
 
     /// The request is withdrawn, unless the target has acknowledged it.
-    pub const fn withdraw_offline(self) -> Option<StateWord> {
+    pub(crate) const fn withdraw_offline(self) -> Option<StateWord> {
         if matches!(self.state, OfflinePending) { self.to(Online) } else { None }
     }
 
     /// The requester has read that the target refused.
-    pub const fn accept_refusal(self) -> Option<StateWord> {
+    pub(crate) const fn accept_refusal(self) -> Option<StateWord> {
         if matches!(self.state, Refused) { self.to(Online) } else { None }
     }
 
     /// The CPU is about to be sent INIT. Not allowed while there is an NMI sender.
-    pub const fn restart(self) -> Option<StateWord> {
+    pub(crate) const fn restart(self) -> Option<StateWord> {
         if matches!(self.state, Offline) && self.nmi_senders == 0 { self.to(Restarting) } else { None }
     }
 
     /// The INIT, or each start-up IPI, could not be sent.
-    pub const fn cancel_restart(self) -> Option<StateWord> {
+    pub(crate) const fn cancel_restart(self) -> Option<StateWord> {
         if matches!(self.state, Restarting) { self.to(Offline) } else { None }
     }
 
     /// Its bring-up slot was given up.
-    pub const fn fail(self) -> Option<StateWord> {
+    pub(crate) const fn fail(self) -> Option<StateWord> {
         if matches!(self.state, Restarting) { self.to(Failed) } else { None }
     }
 
     // --- Transitions by the target. ---
 
     /// The target acknowledges: the request can no longer be withdrawn.
-    pub const fn acknowledge(self) -> Option<StateWord> {
+    pub(crate) const fn acknowledge(self) -> Option<StateWord> {
         if matches!(self.state, OfflinePending) { self.to(Teardown) } else { None }
     }
 
     /// The target proceeds to the next state, up to [`HotplugState::Migrated`]. [`CpuHotplug::HALT`] is the last step.
-    pub const fn advance(self) -> Option<StateWord> {
+    pub(crate) const fn advance(self) -> Option<StateWord> {
         match self.state {
             Teardown => self.to(IrqsDrained),
             IrqsDrained => self.to(IpiClosed),
@@ -211,12 +211,12 @@ impl StateWord {
     }
 
     /// The target halts.
-    pub const fn halt(self) -> Option<StateWord> {
+    pub(crate) const fn halt(self) -> Option<StateWord> {
         if matches!(self.state, Migrated) { self.to(Offline) } else { None }
     }
 
     /// The target cannot go offline and continues its work.
-    pub const fn refuse(self) -> Option<StateWord> {
+    pub(crate) const fn refuse(self) -> Option<StateWord> {
         if matches!(self.state, OfflinePending | Teardown | IpiClosed | IrqsDrained) {
             self.to(Refused)
         } else {
@@ -225,19 +225,19 @@ impl StateWord {
     }
 
     /// The target has passed its bring-up slot and loaded its IDT.
-    pub const fn resume(self) -> Option<StateWord> {
+    pub(crate) const fn resume(self) -> Option<StateWord> {
         if matches!(self.state, Restarting) { self.to(Resuming) } else { None }
     }
 
     /// The target takes work again.
-    pub const fn complete(self) -> Option<StateWord> {
+    pub(crate) const fn complete(self) -> Option<StateWord> {
         if matches!(self.state, Resuming) { self.to(Online) } else { None }
     }
 
     // --- Transitions by NMI senders. ---
 
     /// Grants a permit, if the state allows it.
-    pub const fn admit_nmi(self) -> Option<StateWord> {
+    pub(crate) const fn admit_nmi(self) -> Option<StateWord> {
         if !self.state.admits_nmi() || self.nmi_senders == u32::MAX >> SENDERS_SHIFT {
             return None;
         }
@@ -245,7 +245,7 @@ impl StateWord {
     }
 
     /// Returns a permit.
-    pub const fn return_nmi(self) -> Option<StateWord> {
+    pub(crate) const fn return_nmi(self) -> Option<StateWord> {
         match self.nmi_senders.checked_sub(1) {
             Some(nmi_senders) => Some(StateWord { nmi_senders, ..self }),
             None => None,
@@ -255,16 +255,16 @@ impl StateWord {
 
 /// The hotplug state of one CPU, shared by all CPUs.
 #[derive(Debug)]
-pub struct CpuHotplug(AtomicU32);
+pub(crate) struct CpuHotplug(AtomicU32);
 
 /// A permit to send an NMI to a CPU. The CPU is not restarted before it is dropped.
 #[derive(Debug)]
-pub struct NmiPermit<'a>(&'a CpuHotplug);
+pub(crate) struct NmiPermit<'a>(&'a CpuHotplug);
 
 impl CpuHotplug {
     /// The number that a CPU adds to its word when it halts: the transition [`StateWord::halt`] by one instruction
     /// without a stack.
-    pub const HALT: u32 = {
+    pub(crate) const HALT: u32 = {
         let migrated = StateWord { state: Migrated, nmi_senders: 0 };
         match migrated.halt() {
             Some(offline) => offline.bits() - migrated.bits(),
@@ -274,18 +274,18 @@ impl CpuHotplug {
 
     /// Creates the state of a CPU that has not come online.
     #[allow(clippy::new_without_default, reason = "atomics under loom have no const default")]
-    pub fn new() -> CpuHotplug {
+    pub(crate) fn new() -> CpuHotplug {
         CpuHotplug(AtomicU32::new(StateWord { state: NotStarted, nmi_senders: 0 }.bits()))
     }
 
     /// Returns the word.
-    pub fn word(&self) -> StateWord {
+    pub(crate) fn word(&self) -> StateWord {
         StateWord::from_bits(self.0.load(Ordering::Acquire))
     }
 
     /// Returns the state.
     #[inline]
-    pub fn state(&self) -> HotplugState {
+    pub(crate) fn state(&self) -> HotplugState {
         self.word().state
     }
 
@@ -293,7 +293,7 @@ impl CpuHotplug {
     ///
     /// # Errors
     /// The current state, if it does not allow the transition.
-    pub fn apply(&self, transition: Transition) -> Result<(), HotplugState> {
+    pub(crate) fn apply(&self, transition: Transition) -> Result<(), HotplugState> {
         // Not `fetch_update`: loom does not explore all interleavings between its load and its exchange.
         let mut bits = self.0.load(Ordering::Acquire);
         while let Some(next) = transition(StateWord::from_bits(bits)) {
@@ -309,20 +309,20 @@ impl CpuHotplug {
     ///
     /// # Panics
     /// If the state does not allow it.
-    pub fn step(&self, transition: Transition) {
+    pub(crate) fn step(&self, transition: Transition) {
         if let Err(state) = self.apply(transition) {
             panic!("a hotplug step is not possible in state {state}");
         }
     }
 
     /// Grants a permit to send an NMI. `None` if the CPU is offline or has not come online. **Context:** any.
-    pub fn admit_nmi(&self) -> Option<NmiPermit<'_>> {
+    pub(crate) fn admit_nmi(&self) -> Option<NmiPermit<'_>> {
         self.apply(StateWord::admit_nmi).is_ok().then(|| NmiPermit(self))
     }
 
     /// Returns a pointer to the word, for the instruction that adds [`CpuHotplug::HALT`].
     #[cfg(target_os = "none")]
-    pub fn as_ptr(&self) -> *mut u32 {
+    pub(crate) fn as_ptr(&self) -> *mut u32 {
         self.0.as_ptr()
     }
 }
@@ -334,12 +334,12 @@ impl Drop for NmiPermit<'_> {
 }
 
 /// Returns the new state of a bring-up slot after a time-out: `GivenUp`, or `None` if the CPU has passed it.
-pub const fn give_up_slot(state: u32) -> Option<u32> {
+pub(crate) const fn give_up_slot(state: u32) -> Option<u32> {
     if state == SlotState::Online as u32 { None } else { Some(SlotState::GivenUp as u32) }
 }
 
 /// How a requester waits.
-pub trait Requester {
+pub(crate) trait Requester {
     /// Waits until `is_over` returns true, or for the operation's time-out. Returns the last value of `is_over`. The
     /// target wakes the requester when it has reached a state that is waited for.
     fn wait(&self, is_over: impl Fn() -> bool) -> bool;
@@ -351,7 +351,7 @@ pub trait Requester {
 
 /// The outcome of [`take_offline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OfflineOutcome {
+pub(crate) enum OfflineOutcome {
     /// The CPU is offline.
     Offline,
     /// The CPU was not online. Nothing has changed.
@@ -366,7 +366,7 @@ pub enum OfflineOutcome {
 
 /// Takes a CPU offline. `wake` ends the target's halt; if it fails, the target reads the request when it next wakes. The
 /// caller holds the [`HotplugLock`].
-pub fn take_offline(cpu: &CpuHotplug, requester: &impl Requester, wake: impl Fn()) -> OfflineOutcome {
+pub(crate) fn take_offline(cpu: &CpuHotplug, requester: &impl Requester, wake: impl Fn()) -> OfflineOutcome {
     if let Err(state) = cpu.apply(StateWord::request_offline) {
         return OfflineOutcome::NotOnline(state);
     }
@@ -393,7 +393,7 @@ pub fn take_offline(cpu: &CpuHotplug, requester: &impl Requester, wake: impl Fn(
 }
 
 /// How a requester restarts a target.
-pub trait Starter: Requester {
+pub(crate) trait Starter: Requester {
     /// Why the INIT or the start-up IPIs could not be sent.
     type Error;
 
@@ -428,7 +428,7 @@ fn wait_for_return(cpu: &CpuHotplug, starter: &impl Starter) -> bool {
 
 /// The outcome of [`bring_online`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnlineOutcome<E> {
+pub(crate) enum OnlineOutcome<E> {
     /// The CPU is online.
     Online,
     /// The CPU was not offline. Nothing has changed.
@@ -444,7 +444,7 @@ pub enum OnlineOutcome<E> {
 }
 
 /// Brings an offline CPU online. The caller holds the [`HotplugLock`].
-pub fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> OnlineOutcome<S::Error> {
+pub(crate) fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> OnlineOutcome<S::Error> {
     // No permit is granted in state `Offline`.
     starter.spin(|| cpu.word().nmi_senders == 0);
     if cpu.apply(StateWord::restart).is_err() {
@@ -470,16 +470,16 @@ pub fn bring_online<S: Starter>(cpu: &CpuHotplug, starter: &S) -> OnlineOutcome<
 
 /// The lock of hotplug operations: one at a time. It does not wait.
 #[derive(Debug)]
-pub struct HotplugLock(AtomicU32);
+pub(crate) struct HotplugLock(AtomicU32);
 
 /// A [`HotplugLock`], held until this is dropped.
 #[derive(Debug)]
-pub struct HotplugGuard<'a>(&'a HotplugLock);
+pub(crate) struct HotplugGuard<'a>(&'a HotplugLock);
 
 impl HotplugLock {
     /// Creates a free lock.
     #[cfg(not(any(loom, shuttle)))]
-    pub const fn new() -> HotplugLock {
+    pub(crate) const fn new() -> HotplugLock {
         HotplugLock(AtomicU32::new(0))
     }
 
@@ -493,7 +493,7 @@ impl HotplugLock {
     ///
     /// # Errors
     /// The CPU that holds it.
-    pub fn try_lock(&self, me: CpuId) -> Result<HotplugGuard<'_>, CpuId> {
+    pub(crate) fn try_lock(&self, me: CpuId) -> Result<HotplugGuard<'_>, CpuId> {
         match self.0.compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(HotplugGuard(self)),
             Err(holder) => Err(CpuId(holder - 1)),
@@ -501,7 +501,7 @@ impl HotplugLock {
     }
 
     /// Returns the CPU that holds the lock. **Context:** any.
-    pub fn holder(&self) -> Option<CpuId> {
+    pub(crate) fn holder(&self) -> Option<CpuId> {
         self.0.load(Ordering::Acquire).checked_sub(1).map(CpuId)
     }
 }

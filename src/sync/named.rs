@@ -42,14 +42,14 @@ pub(super) fn name_of(owner: usize) -> Option<&'static str> {
 }
 
 /// Returns the numbers of the named locks that this CPU holds; of per-CPU locks, its own copies. **Context:** any.
-pub fn held() -> impl Iterator<Item = u32> {
+pub(crate) fn held() -> impl Iterator<Item = u32> {
     let (me, gs_base) = (cpu::current(), per_cpu::gs_base());
     let is_held = move |lock: &NamedLock| (lock.any)(gs_base, &|owner| owner.get() == Some(me));
     (0..).zip(named()).filter(move |(_, lock)| is_held(lock)).map(|(number, _)| number)
 }
 
 /// Returns the name of the lock with that number. **Context:** any.
-pub fn lock_name(number: u32) -> Option<&'static str> {
+pub(crate) fn lock_name(number: u32) -> Option<&'static str> {
     named().get(number as usize).map(|lock| lock.name)
 }
 

@@ -27,7 +27,7 @@ const CANCELLED: u32 = 5;
 
 /// The reason for which the handler runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NmiReason {
+pub(crate) enum NmiReason {
     /// A requester waits. The handler writes the answer, then calls [`NmiRequest::finish`].
     Requested,
     /// A requester has stopped waiting for this NMI.
@@ -38,13 +38,13 @@ pub enum NmiReason {
 
 /// The request of a target, shared by its requesters and its handler.
 #[derive(Debug)]
-pub struct NmiRequest(AtomicU32);
+pub(crate) struct NmiRequest(AtomicU32);
 
 impl NmiRequest {
     /// Creates a free request.
     #[cfg(not(any(loom, shuttle)))]
     #[allow(clippy::new_without_default, reason = "nothing needs a default")]
-    pub const fn new() -> NmiRequest {
+    pub(crate) const fn new() -> NmiRequest {
         NmiRequest(AtomicU32::new(FREE))
     }
 
@@ -74,34 +74,34 @@ impl NmiRequest {
     // --- Requester. ---
 
     /// Claims the request. Returns `false` if another requester has it.
-    pub fn claim(&self) -> bool {
+    pub(crate) fn claim(&self) -> bool {
         self.change_one_of([(FREE, REQUESTED, ()), (CANCELLED, REQUESTED, ())]).is_some()
     }
 
     /// Returns whether the answer is complete. [`NmiRequest::release`] must follow after it was read.
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.0.load(Ordering::Acquire) == ANSWERED
     }
 
     /// Frees the request after its answer was read.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.0.store(FREE, Ordering::Release);
     }
 
     /// Stops waiting for an NMI that was sent. Returns `false` if the answer has just become complete and can be read.
-    pub fn cancel(&self) -> bool {
+    pub(crate) fn cancel(&self) -> bool {
         self.change(REQUESTED, CANCELLED) || self.change(WRITING, ABANDONED)
     }
 
     /// As [`cancel`](Self::cancel), for an NMI that could not be sent.
-    pub fn withdraw(&self) -> bool {
+    pub(crate) fn withdraw(&self) -> bool {
         self.change(REQUESTED, FREE) || self.change(WRITING, ABANDONED)
     }
 
     // --- Handler. ---
 
     /// Begins the handler and returns its reason.
-    pub fn begin(&self) -> NmiReason {
+    pub(crate) fn begin(&self) -> NmiReason {
         self.change_one_of([
             (REQUESTED, WRITING, NmiReason::Requested),
             (CANCELLED, FREE, NmiReason::Cancelled),
@@ -110,7 +110,7 @@ impl NmiRequest {
     }
 
     /// Publishes the complete answer, or frees an abandoned request.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if !self.change(WRITING, ANSWERED) {
             self.0.store(FREE, Ordering::Release);
         }

@@ -55,7 +55,7 @@ const VIRTUAL_ROUNDS: u32 = 100_000;
 static IS_VIRTUAL: AtomicBool = AtomicBool::new(false);
 
 /// Sets whether the CPUs are virtual, so that they may lose their core at any instruction.
-pub fn set_virtual(is_virtual: bool) {
+pub(crate) fn set_virtual(is_virtual: bool) {
     IS_VIRTUAL.store(is_virtual, core::sync::atomic::Ordering::Relaxed);
 }
 
@@ -63,7 +63,7 @@ pub fn set_virtual(is_virtual: bool) {
 ///
 /// # Safety
 /// `waiting` does not unwind: the stack holds a node that other CPUs write to.
-pub unsafe trait Observer {
+pub(crate) unsafe trait Observer {
     /// Called between two pauses of the wait.
     fn waiting(&mut self);
 }
@@ -95,14 +95,14 @@ enum Joined {
 
 /// A lock without a value. See the [module](self).
 #[repr(transparent)]
-pub struct QueuedLock {
+pub(crate) struct QueuedLock {
     word: AtomicU64,
 }
 
 impl QueuedLock {
     /// A free lock.
     #[cfg(not(loom))]
-    pub const fn new() -> QueuedLock {
+    pub(crate) const fn new() -> QueuedLock {
         QueuedLock { word: AtomicU64::new(0) }
     }
 
@@ -113,19 +113,19 @@ impl QueuedLock {
     }
 
     /// Returns the number of the CPU that holds the lock, if one does. **Context:** any.
-    pub fn holder(&self) -> Option<u32> {
+    pub(crate) fn holder(&self) -> Option<u32> {
         ((self.word.load(Ordering::Acquire) & HOLDER) as u32).checked_sub(1)
     }
 
     /// Takes the lock for the CPU `me` (one more than its number) if it is free and its queue is empty.
     #[inline(always)]
-    pub fn acquire_uncontended(&self, me: u64) -> bool {
+    pub(crate) fn acquire_uncontended(&self, me: u64) -> bool {
         self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the lock for the CPU `me` if it is free and the first of the queue has not requested a hand-off.
     #[inline(always)]
-    pub fn try_acquire(&self, me: u64) -> bool {
+    pub(crate) fn try_acquire(&self, me: u64) -> bool {
         let word = self.word.load(Ordering::Relaxed);
         word & (HOLDER | HANDOFF) == 0 && self.exchange(word, word | me)
     }
@@ -135,7 +135,7 @@ impl QueuedLock {
     /// **Context:** interrupts off, so that the CPU neither changes nor waits for this lock a second time.
     #[cold]
     #[inline(never)]
-    pub fn acquire_contended(&self, me: u64, observer: &mut impl Observer) {
+    pub(crate) fn acquire_contended(&self, me: u64, observer: &mut impl Observer) {
         let mut budget = SpinBudget::new();
         while !budget.is_spent() {
             if self.try_acquire(me) {
@@ -237,7 +237,7 @@ impl QueuedLock {
 
     /// Releases the lock. **Context:** the holder.
     #[inline(always)]
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         #[cfg(all(target_os = "none", target_arch = "x86_64"))]
         // SAFETY: the store has the effect of `fetch_and(!HOLDER, Release)` without a locked operation. A store to the
         // low 16 bits of an aligned word is atomic and leaves the other bits unchanged (SDM Vol. 3A, 9.1.1). Earlier
@@ -253,7 +253,7 @@ impl QueuedLock {
 
     /// Releases the lock in place of a holder that never will, and clears [`HANDOFF`], so that the caller can take the
     /// lock before the queue.
-    pub fn force_release(&self) {
+    pub(crate) fn force_release(&self) {
         self.word.fetch_and(TAIL, Ordering::AcqRel);
     }
 

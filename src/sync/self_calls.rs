@@ -4,7 +4,7 @@
 use core::cell::Cell;
 
 /// The function of a call, which receives the call's data.
-pub type Function = fn(usize);
+pub(crate) type Function = fn(usize);
 
 /// The most pending calls of one CPU.
 pub const ROOM: usize = 16;
@@ -12,7 +12,7 @@ pub const ROOM: usize = 16;
 fn nothing(_: usize) {}
 
 /// A ring of calls, in order. Both indices count up and wrap with `usize`.
-pub struct SelfCalls {
+pub(crate) struct SelfCalls {
     first: Cell<usize>,
     end: Cell<usize>,
     calls: [Cell<(Function, usize)>; ROOM],
@@ -20,7 +20,7 @@ pub struct SelfCalls {
 
 impl SelfCalls {
     /// Creates an empty ring.
-    pub const fn new() -> SelfCalls {
+    pub(crate) const fn new() -> SelfCalls {
         SelfCalls { first: Cell::new(0), end: Cell::new(0), calls: [const { Cell::new((nothing, 0)) }; ROOM] }
     }
 
@@ -33,7 +33,7 @@ impl SelfCalls {
     /// Appends a call. If [`ROOM`] calls are pending, runs them first. Returns whether it is the only pending call, so
     /// that the caller must request an interrupt; otherwise one is pending already.
     #[inline]
-    pub fn push(&self, function: Function, data: usize) -> bool {
+    pub(crate) fn push(&self, function: Function, data: usize) -> bool {
         let mut end = self.end.get();
         let mut before = end.wrapping_sub(self.first.get());
         if before >= ROOM {
@@ -48,7 +48,7 @@ impl SelfCalls {
     }
 
     /// Removes the last call.
-    pub fn withdraw_last(&self) {
+    pub(crate) fn withdraw_last(&self) {
         debug_assert!(self.pending() > 0);
         self.end.set(self.end.get().wrapping_sub(1));
     }
@@ -60,7 +60,7 @@ impl SelfCalls {
 
     /// Runs all pending calls, and those that they add.
     #[inline]
-    pub fn run(&self) {
+    pub(crate) fn run(&self) {
         while self.pending() != 0 {
             let first = self.first.get();
             let (function, data) = self.calls[first % ROOM].get();

@@ -11,7 +11,7 @@ const OTHERS_MASK: u64 = (1 << ADDRESS_SHIFT) - 1;
 
 /// The role of a CPU whose wait is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportRole {
+pub(crate) enum ReportRole {
     /// The CPU reports, and calls [`StallReports::end`] when it has acquired the lock.
     Reporter,
     /// Another CPU has reported this lock. This CPU is only counted.
@@ -22,13 +22,13 @@ pub enum ReportRole {
 
 /// The locks whose stalls are being reported, `N` at most.
 #[derive(Debug)]
-pub struct StallReports<const N: usize>([AtomicU64; N]);
+pub(crate) struct StallReports<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> StallReports<N> {
     /// Creates an empty table.
     #[cfg(not(any(loom, shuttle)))]
     #[allow(clippy::new_without_default, reason = "nothing needs a default")]
-    pub const fn new() -> StallReports<N> {
+    pub(crate) const fn new() -> StallReports<N> {
         StallReports([const { AtomicU64::new(0) }; N])
     }
 
@@ -46,7 +46,7 @@ impl<const N: usize> StallReports<N> {
     }
 
     /// Returns the role of a CPU whose wait for the lock at this address, which is not 0, is too long. **Context:** any.
-    pub fn claim(&self, lock: usize) -> ReportRole {
+    pub(crate) fn claim(&self, lock: usize) -> ReportRole {
         let address = (lock as u64) << ADDRESS_SHIFT;
         let slot = self.slot(lock);
         let mut word = slot.load(Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl<const N: usize> StallReports<N> {
 
     /// Ends the report of the CPU with [`ReportRole::Reporter`], which has acquired the lock. Returns how many CPUs were
     /// counted. **Context:** any.
-    pub fn end(&self, lock: usize) -> u32 {
+    pub(crate) fn end(&self, lock: usize) -> u32 {
         (self.slot(lock).swap(0, Ordering::Relaxed) & OTHERS_MASK) as u32
     }
 }

@@ -11,7 +11,7 @@ use super::atomics::{AtomicU64, Ordering, fence};
 ///
 /// **Context:** any; interrupts off.
 #[must_use = "a CPU that may not continue halts"]
-pub fn join_online(online: &AtomicU64, is_panicking: impl FnOnce() -> bool) -> bool {
+pub(crate) fn join_online(online: &AtomicU64, is_panicking: impl FnOnce() -> bool) -> bool {
     online.store(1, Ordering::Release);
     fence(Ordering::SeqCst);
     !is_panicking()
@@ -20,7 +20,7 @@ pub fn join_online(online: &AtomicU64, is_panicking: impl FnOnce() -> bool) -> b
 /// Orders the store that marks this CPU as panicking before its reads of the online CPUs.
 ///
 /// **Context:** the panicking CPU.
-pub fn before_stopping_others() {
+pub(crate) fn before_stopping_others() {
     fence(Ordering::SeqCst);
 }
 

@@ -6,7 +6,7 @@
 //! time-out and no more than [`STEP_NS`].
 
 /// The most time that one check counts, in nanoseconds. A waiting CPU checks more often, unless the host stops it.
-pub const STEP_NS: u64 = 500_000_000;
+pub(crate) const STEP_NS: u64 = 500_000_000;
 
 /// The remaining time of a time-out. The caller reads the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,7 +53,7 @@ impl Site {
 
 /// A snapshot of a CPU's wait for a lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaitRecord {
+pub(crate) struct WaitRecord {
     /// The address of the lock.
     pub lock: usize,
     /// The call site that waits.
@@ -67,7 +67,7 @@ pub struct WaitRecord {
 }
 
 /// The record of one CPU.
-pub struct WaitSlot {
+pub(crate) struct WaitSlot {
     /// Odd while the record is being changed.
     sequence: AtomicU64,
     /// 0 while the CPU does not wait.
@@ -82,7 +82,7 @@ pub struct WaitSlot {
 impl WaitSlot {
     /// Creates the record of a CPU that does not wait.
     #[cfg(not(loom))]
-    pub const fn new() -> WaitSlot {
+    pub(crate) const fn new() -> WaitSlot {
         WaitSlot {
             sequence: AtomicU64::new(0),
             lock: AtomicUsize::new(0),
@@ -107,7 +107,7 @@ impl WaitSlot {
     }
 
     /// Replaces the record. **Context:** on its own CPU, interrupts off; not NMI.
-    pub fn set(&self, wait: Option<WaitRecord>) {
+    pub(crate) fn set(&self, wait: Option<WaitRecord>) {
         let wait = wait.unwrap_or_default();
         let sequence = self.sequence.load(Ordering::Relaxed).wrapping_add(1);
         self.sequence.store(sequence, Ordering::Relaxed);
@@ -123,7 +123,7 @@ impl WaitSlot {
 
     /// Returns the record. `None` if the CPU does not wait, or changes the record at this moment. **Context:** any, on
     /// any CPU.
-    pub fn get(&self) -> Option<WaitRecord> {
+    pub(crate) fn get(&self) -> Option<WaitRecord> {
         let before = self.sequence.load(Ordering::Acquire);
         let lock = self.lock.load(Ordering::Relaxed);
         let (site, held_at) = (self.site.load(Ordering::Relaxed), self.held_at.load(Ordering::Relaxed));
@@ -150,14 +150,14 @@ impl Default for WaitSlot {
 /// Measures a wait, as the waiting CPU sees it, in periods of an eighth of the watchdog's time-out. If the host stops the
 /// machine, the clock jumps, which counts as one period.
 #[derive(Clone, Copy, Debug)]
-pub struct StallTimer {
+pub(crate) struct StallTimer {
     last_ns: u64,
     periods: u32,
 }
 
 /// The result of [`StallTimer::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitStage {
+pub(crate) enum WaitStage {
     /// The wait continues.
     Waiting,
     /// The wait has just exceeded the watchdog's time-out.
@@ -171,13 +171,13 @@ const PERIOD_NS: u64 = WATCHDOG_MS * 1_000_000 / BEATS_PER_TIMEOUT as u64;
 
 impl StallTimer {
     /// Begins a wait.
-    pub fn new(now_ns: u64) -> StallTimer {
+    pub(crate) fn new(now_ns: u64) -> StallTimer {
         StallTimer { last_ns: now_ns, periods: 0 }
     }
 
     /// Updates the wait by the time `now_ns`. Returns [`WaitStage::Stalled`] once, and [`WaitStage::Expired`] after
     /// `limit_ms`.
-    pub fn check(&mut self, now_ns: u64, limit_ms: u64) -> WaitStage {
+    pub(crate) fn check(&mut self, now_ns: u64, limit_ms: u64) -> WaitStage {
         if now_ns.saturating_sub(self.last_ns) < PERIOD_NS {
             return WaitStage::Waiting;
         }

@@ -31,7 +31,7 @@ const POLLS_PER_CLOCK_READ: u32 = 1024;
 /// Reports waits that are too long. Both functions run on the waiting CPU, with interrupts off, and take locks only by
 /// `try_lock`: the stalled lock is held, by another CPU or by this one.
 #[derive(Clone, Copy, Debug)]
-pub struct WaitReporter {
+pub(crate) struct WaitReporter {
     /// Called when a wait has exceeded the watchdog's time-out. The role tells whether this CPU reports.
     pub stalled: fn(&LockWait, ReportRole),
     /// Called when the reporting CPU has acquired the lock, with the number of other CPUs whose waits were too long.
@@ -44,7 +44,7 @@ static REPORTER: Hook<WaitReporter> = Hook::new();
 static REPORTS: StallReports<16> = StallReports::new();
 
 /// Sets the reporter. Only the first call has an effect.
-pub fn set_wait_reporter(reporter: WaitReporter) {
+pub(crate) fn set_wait_reporter(reporter: WaitReporter) {
     REPORTER.set(reporter);
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for LockWait {
 }
 
 /// Returns whether this CPU waits for a spin lock: whether the caller is called inside a wait. **Context:** any.
-pub fn is_waiting() -> bool {
+pub(crate) fn is_waiting() -> bool {
     // SAFETY: this CPU's own copy, in an area that is never freed. `WaitSlot` is `Sync`, so shared borrows by other CPUs
     // are allowed.
     unsafe { &*WAIT.as_ptr() }.get().is_some()
@@ -118,7 +118,7 @@ pub fn is_waiting() -> bool {
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
-pub unsafe fn wait_of(cpu: CpuId, gs_base: usize) -> Option<LockWait> {
+pub(crate) unsafe fn wait_of(cpu: CpuId, gs_base: usize) -> Option<LockWait> {
     // SAFETY: guaranteed by the caller (see # Safety).
     let wait = unsafe { WAIT.of(gs_base) }.get()?;
     Some(LockWait::of(cpu, &wait))

@@ -11,7 +11,7 @@ use super::hotplug::{CpuHotplug, HotplugState};
 /// The state of a CPU's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The CPU has no work, or has finished it.
     Idle,
     /// The owner offers work.
@@ -32,45 +32,45 @@ impl Phase {
     }
 
     /// The owner offers work.
-    pub const fn offer(self) -> Option<Phase> {
+    pub(crate) const fn offer(self) -> Option<Phase> {
         if matches!(self, Idle) { Some(Offered) } else { None }
     }
 
     /// The owner withdraws the work, which the participant has not taken.
-    pub const fn withdraw(self) -> Option<Phase> {
+    pub(crate) const fn withdraw(self) -> Option<Phase> {
         if matches!(self, Offered) { Some(Idle) } else { None }
     }
 
     /// The participant takes the work.
-    pub const fn take(self) -> Option<Phase> {
+    pub(crate) const fn take(self) -> Option<Phase> {
         if matches!(self, Offered) { Some(Running) } else { None }
     }
 
     /// The participant finishes: it no longer uses what the work borrows.
-    pub const fn finish(self) -> Option<Phase> {
+    pub(crate) const fn finish(self) -> Option<Phase> {
         if matches!(self, Running) { Some(Idle) } else { None }
     }
 }
 
 /// A CPU's part, shared by the owner of the work and the CPU.
 #[derive(Debug)]
-pub struct WorkSlot(AtomicU32);
+pub(crate) struct WorkSlot(AtomicU32);
 
 impl WorkSlot {
     /// Creates a slot without work.
     #[allow(clippy::new_without_default, reason = "atomics under loom have no const default")]
-    pub fn new() -> WorkSlot {
+    pub(crate) fn new() -> WorkSlot {
         WorkSlot(AtomicU32::new(Idle as u32))
     }
 
     /// Returns the phase.
     #[inline]
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         Phase::of(self.0.load(Ordering::Acquire))
     }
 
     /// Makes a transition. Returns whether it was possible.
-    pub fn apply(&self, change: fn(Phase) -> Option<Phase>) -> bool {
+    pub(crate) fn apply(&self, change: fn(Phase) -> Option<Phase>) -> bool {
         let mut number = self.0.load(Ordering::Acquire);
         while let Some(next) = change(Phase::of(number)) {
             match self.0.compare_exchange(number, next as u32, Ordering::AcqRel, Ordering::Acquire) {
@@ -83,7 +83,7 @@ impl WorkSlot {
 
     /// Returns whether the CPU no longer uses what the work borrows: it has finished, or it has failed in a restart
     /// before it ran any code of the kernel.
-    pub fn is_over(&self, hotplug: &CpuHotplug) -> bool {
+    pub(crate) fn is_over(&self, hotplug: &CpuHotplug) -> bool {
         self.phase() == Idle || hotplug.state() == HotplugState::Failed
     }
 }

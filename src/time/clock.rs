@@ -29,7 +29,7 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// Where the TSC's frequency comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrequencySource {
+pub(crate) enum FrequencySource {
     /// CPUID leaf 15H.
     Cpuid,
     /// The hypervisor's timing leaf.
@@ -40,7 +40,7 @@ pub enum FrequencySource {
 
 impl FrequencySource {
     /// The name in reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             FrequencySource::Cpuid => "cpuid",
             FrequencySource::Hypervisor => "hypervisor",
@@ -51,7 +51,7 @@ impl FrequencySource {
 
 /// The calibrated frequencies.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// Where the TSC's frequency comes from.
     pub source: FrequencySource,
     /// The TSC's frequency in hertz.
@@ -62,7 +62,7 @@ pub struct Clock {
 
 /// Why there is no clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClockError {
+pub(crate) enum ClockError {
     /// CPUID does not report the TSC's frequency, and no timer of known frequency counts.
     NoReference,
     /// CPUID does not report the TSC's frequency, and the timer selected on the command line does not exist.
@@ -114,7 +114,7 @@ impl fmt::Display for ClockError {
 ///
 /// # Errors
 /// [`ClockError`] if a frequency cannot be determined.
-pub fn init(
+pub(crate) fn init(
     guard: &IrqGuard,
     features: &Features,
     platform: &Platform,

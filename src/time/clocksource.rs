@@ -60,7 +60,7 @@ impl CounterPair {
 
 /// The selected clock source, and the results of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clocksource {
+pub(crate) struct Clocksource {
     /// `tsc`, `hpet` or `pm_timer`.
     pub name: &'static str,
     /// Why the TSC was not selected, or should not have been.
@@ -75,7 +75,7 @@ pub struct Clocksource {
 
 /// Why the TSC is not used as clock source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnstableReason {
+pub(crate) enum UnstableReason {
     /// The TSCs of two CPUs differ.
     Skew {
         /// The lower bound of the difference, in cycles.
@@ -116,7 +116,7 @@ pub(super) fn start_drift_check(reference: Option<ReferenceTimer>) {
 ///
 /// **Context:** the BSP, once, thread context, interrupts enabled, after [`sample_skew`](super::sample_skew) with each online
 /// CPU and before any of these depends on the time. Spins for several milliseconds.
-pub fn select_clocksource(features: &Features, clock: &Clock, choice: ClockChoice) -> Clocksource {
+pub(crate) fn select_clocksource(features: &Features, clock: &Clock, choice: ClockChoice) -> Clocksource {
     let warp = warp::result(&Deadline::after_ms(IPI_CALL_TIMEOUT_MS));
     let drift_ppm = REFERENCE.get().map(|check| drift_ppm(check, clock.tsc_hz));
     let is_trusted = features.invariant_tsc && matches!(clock.source, FrequencySource::Measured(_));

@@ -28,7 +28,7 @@ pub(super) fn shift() -> u64 {
 /// before the jump expire late, by up to its length.
 ///
 /// **Context:** any, after the clock is calibrated.
-pub fn jump(ms: u64) {
+pub(crate) fn jump(ms: u64) {
     const CYCLES: u64 = 1 << 32;
     let tsc = read_tsc();
     let ns = now::ns_at(tsc + CYCLES) - now::ns_at(tsc);
@@ -37,12 +37,12 @@ pub fn jump(ms: u64) {
 }
 
 /// Sets the offset of this CPU's TSC, in cycles.
-pub fn inject_tsc_offset(cycles: u64) {
+pub(crate) fn inject_tsc_offset(cycles: u64) {
     SHIFT.set(cycles);
 }
 
 /// Makes the calibration report a TSC frequency that is 5 % too low.
-pub fn inject_tsc_drift() {
+pub(crate) fn inject_tsc_drift() {
     DRIFTS.store(true, Ordering::Relaxed);
 }
 

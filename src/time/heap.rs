@@ -16,30 +16,30 @@ const NO_SLOT: u32 = u32::MAX;
 
 /// Identifies a timer. No other timer of the same heap ever has the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     slot: u32,
     sequence: u64,
 }
 
 /// A node of the heap.
 #[derive(Clone, Copy, Debug)]
-pub struct HeapNode {
+pub(crate) struct HeapNode {
     deadline_ns: u64,
     slot: u32,
 }
 
 /// The deadline of a timer that is not due until it is given another deadline. The first node of an empty heap also has it, so
 /// that checking for due timers and finding the first deadline read only that node.
-pub const NEVER_NS: u64 = u64::MAX;
+pub(crate) const NEVER_NS: u64 = u64::MAX;
 
 impl HeapNode {
     /// The initial value of storage.
-    pub const EMPTY: HeapNode = HeapNode { deadline_ns: NEVER_NS, slot: 0 };
+    pub(crate) const EMPTY: HeapNode = HeapNode { deadline_ns: NEVER_NS, slot: 0 };
 }
 
 /// Holds a timer's payload.
 #[derive(Clone, Copy, Debug)]
-pub struct TimerSlot<T> {
+pub(crate) struct TimerSlot<T> {
     /// The payload; `None` if the slot is free.
     payload: Option<T>,
     sequence: u64,
@@ -49,12 +49,12 @@ pub struct TimerSlot<T> {
 
 impl<T> TimerSlot<T> {
     /// The initial value of storage.
-    pub const EMPTY: TimerSlot<T> = TimerSlot { payload: None, sequence: 0, at: NO_SLOT };
+    pub(crate) const EMPTY: TimerSlot<T> = TimerSlot { payload: None, sequence: 0, at: NO_SLOT };
 }
 
 /// Memory for timers: as many as the shorter of the two slices is long.
 #[derive(Debug)]
-pub struct Storage<'a, T> {
+pub(crate) struct Storage<'a, T> {
     /// The nodes of the heap.
     pub nodes: &'a mut [HeapNode],
     /// The slots of the timers.
@@ -63,14 +63,14 @@ pub struct Storage<'a, T> {
 
 impl<T> Storage<'_, T> {
     /// How many timers fit.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.nodes.len().min(self.slots.len()).min(NO_SLOT as usize)
     }
 }
 
 /// A due timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due<T> {
+pub(crate) struct Due<T> {
     /// Its key.
     pub key: Key,
     /// Its deadline in nanoseconds.
@@ -81,7 +81,7 @@ pub struct Due<T> {
 
 /// A heap of timers.
 #[derive(Debug)]
-pub struct Heap<'a, T> {
+pub(crate) struct Heap<'a, T> {
     storage: Storage<'a, T>,
     len: usize,
     /// The first free slot.
@@ -98,40 +98,40 @@ impl<T: Copy> Default for Heap<'_, T> {
 
 impl<'a, T: Copy> Heap<'a, T> {
     /// Creates a heap without timers and without storage.
-    pub const fn new() -> Heap<'a, T> {
+    pub(crate) const fn new() -> Heap<'a, T> {
         Heap { storage: Storage { nodes: &mut [], slots: &mut [] }, len: 0, free: NO_SLOT, next: 1 }
     }
 
     /// The number of timers.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is no timer.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// How many timers the storage holds.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.storage.capacity()
     }
 
     /// The earliest deadline in nanoseconds; `None` if no timer has one.
     #[inline]
-    pub fn first_deadline_ns(&self) -> Option<u64> {
+    pub(crate) fn first_deadline_ns(&self) -> Option<u64> {
         self.storage.nodes.first().map(|node| node.deadline_ns).filter(|first_ns| *first_ns != NEVER_NS)
     }
 
     /// Iterates over deadlines and payloads, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, T)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, T)> + '_ {
         let nodes = self.storage.nodes.iter().take(self.len);
         nodes
             .filter_map(|node| Some((node.deadline_ns, self.storage.slots.get(node.slot as usize)?.payload?)))
     }
 
     /// Inserts a timer. With [`NEVER_NS`] it never becomes due. `None` if the storage is full.
-    pub fn insert(&mut self, deadline_ns: u64, payload: T) -> Option<Key> {
+    pub(crate) fn insert(&mut self, deadline_ns: u64, payload: T) -> Option<Key> {
         let slot = self.free;
         // No slot has the number `NO_SLOT`.
         let entry = self.storage.slots.get_mut(slot as usize)?;
@@ -147,7 +147,7 @@ impl<'a, T: Copy> Heap<'a, T> {
     }
 
     /// Removes and returns the earliest timer if it is due.
-    pub fn take_due(&mut self, now_ns: u64) -> Option<Due<T>> {
+    pub(crate) fn take_due(&mut self, now_ns: u64) -> Option<Due<T>> {
         let node = self.due_node(now_ns)?;
         let due = self.due(node)?;
         self.remove_at(0);
@@ -156,7 +156,7 @@ impl<'a, T: Copy> Heap<'a, T> {
 
     /// Returns the earliest timer if it is due, without removing it.
     #[inline]
-    pub fn peek_due(&self, now_ns: u64) -> Option<Due<T>> {
+    pub(crate) fn peek_due(&self, now_ns: u64) -> Option<Due<T>> {
         self.due(self.due_node(now_ns)?)
     }
 
@@ -176,7 +176,7 @@ impl<'a, T: Copy> Heap<'a, T> {
 
     /// Sets a later deadline for the earliest timer. Its key stays valid.
     #[inline]
-    pub fn postpone_first(&mut self, deadline_ns: u64) {
+    pub(crate) fn postpone_first(&mut self, deadline_ns: u64) {
         let Some(first) = self.storage.nodes.first_mut() else { return };
         if self.len == 1 {
             // The common case: one timer, so nothing to compare with.
@@ -197,7 +197,7 @@ impl<'a, T: Copy> Heap<'a, T> {
     }
 
     /// Removes a timer, due or not. `None` if it has expired or was cancelled.
-    pub fn cancel(&mut self, key: Key) -> Option<T> {
+    pub(crate) fn cancel(&mut self, key: Key) -> Option<T> {
         let slot = self.storage.slots.get(key.slot as usize)?;
         if slot.sequence != key.sequence {
             return None;
@@ -211,7 +211,7 @@ impl<'a, T: Copy> Heap<'a, T> {
     ///
     /// # Errors
     /// Returns the new storage if it is too small for the timers or for their slot numbers. The heap is unchanged.
-    pub fn move_to(&mut self, new: Storage<'a, T>) -> Result<Storage<'a, T>, Storage<'a, T>> {
+    pub(crate) fn move_to(&mut self, new: Storage<'a, T>) -> Result<Storage<'a, T>, Storage<'a, T>> {
         let capacity = new.capacity();
         let nodes = self.storage.nodes.get(..self.len).unwrap_or_default();
         if self.len > capacity || nodes.iter().any(|node| node.slot as usize >= capacity) {

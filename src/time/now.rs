@@ -32,7 +32,7 @@ static_call! {
     /// on processors whose LFENCE is not dispatch-serialising (APM Vol. 3, RDTSCP and LFENCE).
     ///
     /// **Context:** any.
-    pub fn read_tsc_ordered() -> u64 = tsc_behind_lfence => tsc_by_rdtscp, if |features| features.rdtscp;
+    pub(crate) fn read_tsc_ordered() -> u64 = tsc_behind_lfence => tsc_by_rdtscp, if |features| features.rdtscp;
 }
 
 #[unsafe(naked)]
@@ -114,13 +114,13 @@ pub fn now_us() -> u64 {
 /// Converts a TSC value to microseconds since the kernel's entry; 0 before the clock is calibrated.
 ///
 /// **Context:** any.
-pub fn us_at(tsc: u64) -> u64 {
+pub(crate) fn us_at(tsc: u64) -> u64 {
     ns_of(tsc) / 1000
 }
 
 /// Converts a TSC value to nanoseconds since the kernel's entry; 0 before the clock is calibrated.
 ///
 /// **Context:** any.
-pub fn ns_at(tsc: u64) -> u64 {
+pub(crate) fn ns_at(tsc: u64) -> u64 {
     ns_of(tsc)
 }

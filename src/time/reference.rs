@@ -37,7 +37,7 @@ const PIT_COUNT: u8 = 0b1011_0100;
 const PIT_LATCH: u8 = 0b1000_0000;
 
 /// A running timer of known frequency.
-pub enum ReferenceTimer {
+pub(crate) enum ReferenceTimer {
     /// The high-precision event timer.
     Hpet {
         /// The mapped registers.
@@ -62,7 +62,7 @@ impl ReferenceTimer {
     /// PIT takes three port accesses. The firmware lists the first two; the PIT is assumed to exist.
     ///
     /// **Context:** the BSP, once.
-    pub fn candidates(platform: &Platform) -> [Option<ReferenceTimer>; 3] {
+    pub(crate) fn candidates(platform: &Platform) -> [Option<ReferenceTimer>; 3] {
         [
             platform.hpet.and_then(ReferenceTimer::hpet),
             platform.pm_timer.map(ReferenceTimer::PmTimer),
@@ -122,12 +122,12 @@ impl ReferenceTimer {
     }
 
     /// Whether the timer can be the clock source. The PIT cannot: it wraps after 55 ms, and two CPUs cannot read it at once.
-    pub fn is_clock(&self) -> bool {
+    pub(crate) fn is_clock(&self) -> bool {
         !matches!(self, ReferenceTimer::Pit)
     }
 
     /// The name in reports.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             ReferenceTimer::Hpet { .. } => "hpet",
             ReferenceTimer::PmTimer(_) => "pm_timer",
@@ -136,7 +136,7 @@ impl ReferenceTimer {
     }
 
     /// The frequency, width and direction of the counter.
-    pub fn clock(&self) -> CounterSpec {
+    pub(crate) fn clock(&self) -> CounterSpec {
         match self {
             ReferenceTimer::Hpet { clock, .. } => *clock,
             ReferenceTimer::PmTimer(timer) => CounterSpec::pm_timer(timer.wide),
@@ -147,7 +147,7 @@ impl ReferenceTimer {
     /// Reads the counter.
     ///
     /// **Context:** any; for the PIT the BSP alone.
-    pub fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         match self {
             // SAFETY: `hpet` mapped the registers and never unmaps them. A read has no side effect.
             ReferenceTimer::Hpet { registers, .. } => unsafe {

@@ -43,7 +43,7 @@ static COMPARED: AtomicU32 = AtomicU32::new(0);
 
 /// The result of the TSC sync check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Warp {
+pub(crate) struct Warp {
     /// The largest skew seen between two TSCs, in cycles; 0 if there was none.
     pub skew_cycles: u64,
     /// How often a TSC was behind another.
@@ -58,7 +58,7 @@ pub struct Warp {
 /// Returns whether there were enough samples; if not, the AP is one for [`ping_pong`].
 ///
 /// **Context:** the BSP, interrupts enabled. Disables interrupts for up to 1 ms.
-pub fn sample(ask: impl FnOnce() -> bool) -> bool {
+pub(crate) fn sample(ask: impl FnOnce() -> bool) -> bool {
     let _guard = IrqGuard::new();
     let asked = ASKED.load(Ordering::Relaxed) + 1;
     if !ask() {
@@ -77,7 +77,7 @@ pub fn sample(ask: impl FnOnce() -> bool) -> bool {
 /// one, and the BSP with the last one.
 ///
 /// **Context:** the BSP, interrupts enabled, so that `call` may halt.
-pub fn ping_pong(cpus: u32, call: impl Fn() -> bool) {
+pub(crate) fn ping_pong(cpus: u32, call: impl Fn() -> bool) {
     let all_answered = (0..MIN_SKEW_SAMPLES).all(|_| {
         read();
         call()
@@ -88,7 +88,7 @@ pub fn ping_pong(cpus: u32, call: impl Fn() -> bool) {
 /// The AP's part of [`sample`].
 ///
 /// **Context:** thread or interrupt.
-pub fn answer() {
+pub(crate) fn answer() {
     let _guard = IrqGuard::new();
     let samples = alternate(LIMIT_US, |samples| samples >= SKEW_SAMPLES);
     LAST_SAMPLES.store(samples, Ordering::Relaxed);
@@ -98,7 +98,7 @@ pub fn answer() {
 /// Takes one reading for [`ping_pong`].
 ///
 /// **Context:** thread or interrupt.
-pub fn read() {
+pub(crate) fn read() {
     let _guard = IrqGuard::new();
     read_against(0);
     SAMPLES.fetch_add(1, Ordering::Relaxed);

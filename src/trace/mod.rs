@@ -9,21 +9,21 @@
 //! - `all`: all events, in rings of [`TRACE_RING_PAGES`]; the default of the shell;
 //! - `on`: all events, and the launcher receives the rings at the end of the run.
 
-pub mod ring;
+pub(crate) mod ring;
 
 #[cfg(target_os = "none")]
 mod record;
 
 #[cfg(target_os = "none")]
-pub use record::{init, install_ring, record, records_hot_events, ring_of, ring_slots, set_recording};
+pub(crate) use record::{init, install_ring, record, records_hot_events, ring_of, ring_slots, set_recording};
 
 use crate::config::TRACE_RING_PAGES;
 
 /// How many events each CPU keeps where only rare events are recorded.
-pub const SMALL_EVENTS: usize = 32;
+pub(crate) const SMALL_EVENTS: usize = 32;
 
 /// Slots of each CPU's ring where all events are recorded.
-pub const RING_SLOTS: usize = TRACE_RING_PAGES * crate::cpu::PAGE_BYTES / ring::SLOT_BYTES as usize;
+pub(crate) const RING_SLOTS: usize = TRACE_RING_PAGES * crate::cpu::PAGE_BYTES / ring::SLOT_BYTES as usize;
 
 const _: () = assert!(RING_SLOTS.is_power_of_two(), "trace_ring_pages is a power of two");
 const _: () = assert!(SMALL_EVENTS.is_power_of_two());

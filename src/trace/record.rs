@@ -56,7 +56,7 @@ static FIRST: [EventSlot; SMALL_EVENTS] = [const { empty() }; SMALL_EVENTS];
 ///
 /// **Context:** any.
 #[inline(always)]
-pub fn record(event: TraceEvent, a: u64, b: u64) {
+pub(crate) fn record(event: TraceEvent, a: u64, b: u64) {
     // SAFETY: `octopod_trace_record` takes these registers, changes no others, and writes only to this CPU's ring.
     unsafe {
         asm!(
@@ -85,7 +85,7 @@ pub fn record(event: TraceEvent, a: u64, b: u64) {
 /// The caller follows this register convention, and GS addresses this CPU's area.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn octopod_trace_record() {
+pub(crate) unsafe extern "C" fn octopod_trace_record() {
     naked_asm!(
         "mov rcx, gs:[rip + {base}]",
         "test rcx, rcx",
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn octopod_trace_record() {
 /// Sets the highest [`TraceClass`] that is recorded (0 for none), and starts recording on this CPU.
 ///
 /// **Context:** the BSP, once, interrupts disabled, before the branches of `trace!` are enabled.
-pub fn init(_: &IrqGuard, level: u32) {
+pub(crate) fn init(_: &IrqGuard, level: u32) {
     LEVEL.store(level, Ordering::Relaxed);
     if level > 0 {
         // SAFETY: `gs_base()` is that of this CPU's own area, which is never freed, and the guard keeps interrupts disabled.
@@ -122,12 +122,12 @@ pub fn init(_: &IrqGuard, level: u32) {
 }
 
 /// Whether frequent events are recorded as well as rare ones.
-pub fn records_hot_events() -> bool {
+pub(crate) fn records_hot_events() -> bool {
     LEVEL.load(Ordering::Relaxed) >= TraceClass::Hot as u32
 }
 
 /// The number of slots that each CPU's ring needs; 0 if nothing is recorded.
-pub fn ring_slots() -> usize {
+pub(crate) fn ring_slots() -> usize {
     match LEVEL.load(Ordering::Relaxed) {
         0 => 0,
         _ if records_hot_events() => RING_SLOTS,
@@ -141,7 +141,7 @@ pub fn ring_slots() -> usize {
 /// # Safety
 /// `gs_base` is that of a per-CPU area that is never freed. The area belongs to this CPU, with interrupts disabled, or to a
 /// CPU that does not run yet.
-pub unsafe fn install_ring(gs_base: usize, slots: &'static [EventSlot]) {
+pub(crate) unsafe fn install_ring(gs_base: usize, slots: &'static [EventSlot]) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (base, head, mask, ring) =
         unsafe { (Base.of(gs_base), Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
@@ -171,7 +171,7 @@ pub unsafe fn install_ring(gs_base: usize, slots: &'static [EventSlot]) {
 ///
 /// # Safety
 /// `gs_base` is that of a per-CPU area that is never freed.
-pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
+pub(crate) unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (head, mask, ring) = unsafe { (Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
     let address = ring.load(Ordering::Acquire) as usize;
@@ -191,7 +191,7 @@ pub unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
 ///
 /// # Safety
 /// `gs_base` is that of a per-CPU area that is never freed.
-pub unsafe fn set_recording(gs_base: usize, is_recording: bool) {
+pub(crate) unsafe fn set_recording(gs_base: usize, is_recording: bool) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let (base, ring) = unsafe { (Base.of(gs_base), RING.of(gs_base)) };
     base.store(if is_recording { ring.load(Ordering::Relaxed) } else { 0 }, Ordering::Release);

@@ -11,22 +11,22 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::wire::RecordedEvent;
 
 /// Words in a slot.
-pub const SLOT_WORDS: usize = 4;
+pub(crate) const SLOT_WORDS: usize = 4;
 
 /// Bytes in a slot. Positions count bytes.
-pub const SLOT_BYTES: u64 = 8 * SLOT_WORDS as u64;
+pub(crate) const SLOT_BYTES: u64 = 8 * SLOT_WORDS as u64;
 
 /// A slot of a ring.
-pub type EventSlot = [AtomicU64; SLOT_WORDS];
+pub(crate) type EventSlot = [AtomicU64; SLOT_WORDS];
 
 /// Returns an empty slot.
-pub const fn empty() -> EventSlot {
+pub(crate) const fn empty() -> EventSlot {
     [const { AtomicU64::new(0) }; SLOT_WORDS]
 }
 
 /// A ring and its head.
 #[derive(Clone, Copy)]
-pub struct Ring<'a> {
+pub(crate) struct Ring<'a> {
     slots: &'a [EventSlot],
     /// The position of the next event, in bytes since the first event.
     head: &'a AtomicU64,
@@ -34,18 +34,18 @@ pub struct Ring<'a> {
 
 impl<'a> Ring<'a> {
     /// Creates a ring. The number of slots is a power of 2.
-    pub fn new(slots: &'a [EventSlot], head: &'a AtomicU64) -> Ring<'a> {
+    pub(crate) fn new(slots: &'a [EventSlot], head: &'a AtomicU64) -> Ring<'a> {
         debug_assert!(slots.len().is_power_of_two());
         Ring { slots, head }
     }
 
     /// The number of events recorded so far, including overwritten ones and those in progress.
-    pub fn recorded(&self) -> u64 {
+    pub(crate) fn recorded(&self) -> u64 {
         self.head.load(Ordering::Acquire) / SLOT_BYTES
     }
 
     /// Returns at most `most` of the newest events, oldest first; `None` for a lost one.
-    pub fn newest(self, most: usize) -> impl Iterator<Item = Option<RecordedEvent>> + use<'a> {
+    pub(crate) fn newest(self, most: usize) -> impl Iterator<Item = Option<RecordedEvent>> + use<'a> {
         let end = self.head.load(Ordering::Acquire);
         let most = most.min(self.slots.len()) as u64;
         let first = end.saturating_sub(most * SLOT_BYTES);
@@ -72,7 +72,7 @@ impl<'a> Ring<'a> {
 
     /// Records an event as `octopod_trace_record` does, for code that is not performance-critical. Only the ring's own CPU
     /// calls this.
-    pub fn write(&self, traced: &RecordedEvent) {
+    pub(crate) fn write(&self, traced: &RecordedEvent) {
         let position = self.head.fetch_add(SLOT_BYTES, Ordering::AcqRel);
         let slot = &self.slots[(position / SLOT_BYTES) as usize % self.slots.len()];
         for (word, value) in [(1, traced.tsc), (2, traced.a), (3, traced.b)] {

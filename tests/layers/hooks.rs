@@ -24,7 +24,7 @@ const SETTABLE: [&str; 4] = ["Once", "OnceCell", "OnceLock", "AtomicPtr"];
 
 /// The hooks of a crate.
 #[derive(Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// Each hook: the module that calls it, and its name.
     pub hooks: BTreeSet<(String, String)>,
     /// The modules that set a `patchable!` function by `static_call!`, by the function's name.
@@ -36,7 +36,7 @@ pub struct Found {
 }
 
 /// Finds the hooks. `assembly` has the top-level module and the text of each assembly file.
-pub fn find(
+pub(crate) fn find(
     layers: &[(&str, u8)],
     sources: &[Source],
     kernel: &Crate,
@@ -62,7 +62,7 @@ pub fn find(
 }
 
 /// The differences between the table and the hooks found, one line each.
-pub fn violations(table: &[Hook], kernel: &Crate, found: &Found) -> Vec<String> {
+pub(crate) fn violations(table: &[Hook], kernel: &Crate, found: &Found) -> Vec<String> {
     let mut lines = found.hidden.clone();
     let listed: BTreeSet<_> =
         table.iter().map(|hook| (hook.lower.to_owned(), hook.name.to_owned())).collect();

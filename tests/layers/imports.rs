@@ -14,10 +14,10 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, File, ImplItem, Item, Meta, Token, UseTree};
 
 /// The name of a library's root in an import.
-pub const ROOT: &str = "lib";
+pub(crate) const ROOT: &str = "lib";
 
 /// A parsed file, with the path of its module. `main` is a module; the path of the library's root is empty.
-pub struct Source {
+pub(crate) struct Source {
     name: String,
     file: File,
     tokens: TokenStream,
@@ -26,7 +26,7 @@ pub struct Source {
 
 /// An import.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Import {
+pub(crate) struct Import {
     /// The importing module, or [`ROOT`].
     pub from: String,
     /// The module that defines the imported item, or [`ROOT`].
@@ -38,7 +38,7 @@ pub struct Import {
 }
 
 /// The modules of a crate and their imports.
-pub struct Crate {
+pub(crate) struct Crate {
     /// All modules and [`ROOT`], except modules for tests only.
     pub modules: BTreeSet<String>,
     /// All imports from one module into another, each position once.
@@ -50,7 +50,7 @@ pub struct Crate {
 impl Source {
     /// Parses a file of the crate in `folder`. `name` is its path from the repository's root, as in `ci/src/base/text.rs` of the
     /// folder `ci/src`.
-    pub fn new(folder: &str, name: &str, text: &str) -> Source {
+    pub(crate) fn new(folder: &str, name: &str, text: &str) -> Source {
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let path = name.strip_prefix(folder).and_then(|path| path.strip_prefix('/')?.strip_suffix(".rs"));
         let path = path.unwrap_or_else(|| panic!("{name} is not under {folder}"));
@@ -62,19 +62,19 @@ impl Source {
     }
 
     /// The path of its module, or [`ROOT`].
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         written(&self.module)
     }
 
     /// Its tokens.
-    pub fn tokens(&self) -> TokenStream {
+    pub(crate) fn tokens(&self) -> TokenStream {
         self.tokens.clone()
     }
 }
 
 impl Crate {
     /// Finds the imports in the files of the crate `name`.
-    pub fn of(name: &str, sources: &[Source]) -> Crate {
+    pub(crate) fn of(name: &str, sources: &[Source]) -> Crate {
         let mut known = Known { name: name.to_owned(), ..Known::default() };
         for source in sources {
             known.modules.extend((0..=source.module.len()).map(|length| source.module[..length].to_vec()));

@@ -34,7 +34,7 @@ const UNCHECKED: [&str; 24] = [
 
 /// All violations, one line each: a module without a layer, a layer without a module, an import upward, and a cycle at any
 /// level.
-pub fn violations(layers: &[(&str, u8)], found: &Crate) -> Vec<String> {
+pub(crate) fn violations(layers: &[(&str, u8)], found: &Crate) -> Vec<String> {
     let tops: BTreeSet<&str> = found.modules.iter().map(|module| top(module)).collect();
     let unplaced = tops.iter().filter(|module| layer_of(layers, module).is_none());
     let mut lines: Vec<_> = unplaced
@@ -61,12 +61,12 @@ pub fn violations(layers: &[(&str, u8)], found: &Crate) -> Vec<String> {
 }
 
 /// The layer of a top-level module.
-pub fn layer_of(layers: &[(&str, u8)], module: &str) -> Option<u8> {
+pub(crate) fn layer_of(layers: &[(&str, u8)], module: &str) -> Option<u8> {
     layers.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
 /// The top-level module that a module is part of.
-pub fn top(module: &str) -> &str {
+pub(crate) fn top(module: &str) -> &str {
     module.split("::").next().unwrap_or_default()
 }
 

@@ -3,7 +3,7 @@
 
 /// Each top-level module of the kernel and its layer. A module may import from lower layers, and from its own if there is no
 /// cycle.
-pub const LAYERS: &[(&str, u8)] = &[
+pub(crate) const LAYERS: &[(&str, u8)] = &[
     ("config", 0),
     ("wire", 0),
     ("cpu", 1),
@@ -34,7 +34,7 @@ pub const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Each top-level module of the launcher and its layer.
-pub const LAUNCHER_LAYERS: &[(&str, u8)] = &[
+pub(crate) const LAUNCHER_LAYERS: &[(&str, u8)] = &[
     ("base", 0),
     ("machine", 1),
     ("setup", 2),
@@ -49,7 +49,7 @@ pub const LAUNCHER_LAYERS: &[(&str, u8)] = &[
 ];
 
 /// A hook: the means by which a lower module of the kernel calls a function of a higher one, which it does not import.
-pub struct Hook {
+pub(crate) struct Hook {
     /// The name: of a static, of a symbol, of a `patchable!` function, or of the macro that adds a row to a linker section.
     pub name: &'static str,
     /// The module that calls it.
@@ -64,7 +64,7 @@ pub struct Hook {
 }
 
 /// The setters of a hook that several layers set.
-pub const ANY: &[&str] = &["any"];
+pub(crate) const ANY: &[&str] = &["any"];
 
 /// A function that fault injection may replace.
 const fn patchable(lower: &'static str, name: &'static str) -> Hook {
@@ -72,7 +72,7 @@ const fn patchable(lower: &'static str, name: &'static str) -> Hook {
 }
 
 /// Every hook.
-pub const HOOKS: &[Hook] = &[
+pub(crate) const HOOKS: &[Hook] = &[
     Hook {
         name: "static_call",
         lower: "cpu::static_call",

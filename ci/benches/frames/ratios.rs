@@ -23,24 +23,24 @@ struct Limit {
 }
 
 /// A turn of each: how long the one took, and the other.
-pub type Turn = [Duration; 2];
+pub(crate) type Turn = [Duration; 2];
 
 /// The limits, and what has been measured for each.
-pub struct Ratios {
+pub(crate) struct Ratios {
     limits: BTreeMap<String, Limit>,
     turns: BTreeMap<&'static str, Vec<f64>>,
 }
 
 impl Ratios {
     /// The limits of `config/bench.toml`.
-    pub fn read() -> Result<Ratios, String> {
+    pub(crate) fn read() -> Result<Ratios, String> {
         let text = std::fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
         let section: Section = toml::from_str(&text).map_err(|error| format!("{FILE}: {error}"))?;
         Ok(Ratios { limits: section.ratios, turns: BTreeMap::new() })
     }
 
     /// Lets criterion measure both sides of a ratio. `take_turn` does so many repetitions of each.
-    pub fn compare(
+    pub(crate) fn compare(
         &mut self,
         criterion: &mut Criterion,
         name: &'static str,
@@ -63,7 +63,7 @@ impl Ratios {
 
     /// Prints the ratios with their limits. A ratio above its limit is a failure, and so is one that the file does not
     /// know, or a limit that nothing was measured for, unless only some were asked for.
-    pub fn verdict(self) -> ExitCode {
+    pub(crate) fn verdict(self) -> ExitCode {
         // Criterion's mode for tests does everything once, from which no median can be had.
         if std::env::args().any(|argument| argument == "--test") {
             return ExitCode::SUCCESS;
@@ -92,7 +92,7 @@ impl Ratios {
 }
 
 /// The value in the middle.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

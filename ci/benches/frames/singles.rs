@@ -15,7 +15,7 @@ use crate::ratios::{Ratios, Turn};
 const PAIRS: u64 = 2000;
 
 /// How long so many repetitions take.
-pub fn time(repetitions: u64, mut repeated: impl FnMut()) -> Duration {
+pub(crate) fn time(repetitions: u64, mut repeated: impl FnMut()) -> Duration {
     let start = Instant::now();
     for _ in 0..repetitions {
         repeated();
@@ -55,7 +55,7 @@ impl Array {
 }
 
 /// A pair of order 0, and a bare array's pop and push.
-pub fn order_0(criterion: &mut Criterion, ratios: &mut Ratios) {
+pub(crate) fn order_0(criterion: &mut Criterion, ratios: &mut Ratios) {
     let world = World::new(8);
     let mut cache = world.cache();
     let mut array = Array { len: CAPACITY / 2, items: core::array::from_fn(|index| index) };
@@ -73,7 +73,7 @@ pub fn order_0(criterion: &mut Criterion, ratios: &mut Ratios) {
 }
 
 /// A pair of order 9, and the same of the crate's allocator.
-pub fn order_9(criterion: &mut Criterion, ratios: &mut Ratios) {
+pub(crate) fn order_9(criterion: &mut Criterion, ratios: &mut Ratios) {
     const BLOCKS: usize = 64;
     let world = World::new(BLOCKS);
     let mut cache = world.cache();

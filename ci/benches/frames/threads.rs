@@ -113,7 +113,7 @@ fn two_and_one([one, other]: &mut [AllocContext<'_>; 2]) -> Vec<Turn> {
 
 /// Bulks of two threads at once, and of one; and for comparison of two threads that share nothing, which is what the
 /// machine itself takes for a second thread.
-pub fn bulk(criterion: &mut Criterion, ratios: &mut Ratios) {
+pub(crate) fn bulk(criterion: &mut Criterion, ratios: &mut Ratios) {
     let (world, other_world) = (World::new(BLOCKS), World::new(BLOCKS));
     let mut shared = [AllocContext::new(&world), AllocContext::new(&world)];
     let mut apart = [AllocContext::new(&world), AllocContext::new(&other_world)];
@@ -150,7 +150,7 @@ fn freed_by_another(mut alloc: impl FnMut() -> usize, mut free: impl FnMut(usize
 }
 
 /// A frame freed on another thread than its first, and the same with the crate's allocator.
-pub fn remote(criterion: &mut Criterion, ratios: &mut Ratios) {
+pub(crate) fn remote(criterion: &mut Criterion, ratios: &mut Ratios) {
     let world = World::new(BLOCKS);
     let (mut taker, mut giver) = (world.cache(), world.cache());
     let locked = LockedFrameAllocator::<ORDERS>::new();

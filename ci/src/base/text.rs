@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     /// What a terminal, a browser or a viewer of JUnit files would obey.
-    pub const COMMANDS: [&str; 12] = [
+    pub(crate) const COMMANDS: [&str; 12] = [
         "\u{1b}[2J",
         "\u{1b}]0;title\u{7}",
         "\u{9b}2J",

@@ -11,7 +11,7 @@ const DEFAULT_COMMAND: &str = "stress";
 const TOP_LEVEL: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
 /// Sets the defaults in which a command differs from others with the same group of options.
-pub fn set(command: Command) -> Command {
+pub(crate) fn set(command: Command) -> Command {
     command.mut_subcommands(|command| match command.get_name() {
         "bench" => command
             .mut_arg("smp", |smp| smp.default_value("2"))
@@ -21,7 +21,7 @@ pub fn set(command: Command) -> Command {
 }
 
 /// The words of a command line, the program first, with the command of those that begin with an option.
-pub fn with_command(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn with_command(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let names_none = words.get(1).is_none_or(|word| {
         word.as_encoded_bytes().starts_with(b"-") && !TOP_LEVEL.iter().any(|flag| word == flag)

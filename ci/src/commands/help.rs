@@ -1,7 +1,7 @@
 //! The text of `--help` behind the options.
 
 /// Statuses, environment, examples.
-pub const AFTER_HELP: &str = "\
+pub(crate) const AFTER_HELP: &str = "\
 Exit status:
     0  pass
     1  the kernel's verdict is fail; a row of the matrix failed, or its emulator did not start

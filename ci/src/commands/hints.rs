@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 const RENAMED: [(&str, &str); 2] = [("--type", "--command LINE, or -c LINE"), ("--inject", "--inject FAULT")];
 
 /// Adds a hint to a refusal, if there is one.
-pub fn add(mut error: clap::Error, grammar: &Command, words: &[OsString]) -> clap::Error {
+pub(crate) fn add(mut error: clap::Error, grammar: &Command, words: &[OsString]) -> clap::Error {
     let hint = match error.kind() {
         ErrorKind::UnknownArgument => unknown_argument(&error, grammar, words),
         ErrorKind::InvalidSubcommand => Some(format!("the commands are {}", commands(grammar).join(", "))),

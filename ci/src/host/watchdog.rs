@@ -11,7 +11,7 @@ const LOOKS: u32 = 50;
 
 /// A thread that hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hang {
+pub(crate) struct Hang {
     thread: usize,
     call: Call,
     calls: u64,
@@ -25,7 +25,7 @@ impl fmt::Display for Hang {
 }
 
 /// Watches the threads of a run.
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     activity: Arc<Activity>,
     last: Vec<ThreadActivity>,
     /// For each thread, the number of checks that found it in the same call.
@@ -34,14 +34,14 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Of a run that begins.
-    pub fn new(activity: Arc<Activity>) -> Watchdog {
+    pub(crate) fn new(activity: Arc<Activity>) -> Watchdog {
         let last: Vec<_> = activity.threads().collect();
         let same = vec![0; last.len()];
         Watchdog { activity, last, same }
     }
 
     /// Checks the threads; returns the first that hangs.
-    pub fn look(&mut self) -> Option<Hang> {
+    pub(crate) fn look(&mut self) -> Option<Hang> {
         let mut hang = None;
         for (thread, now) in self.activity.threads().enumerate() {
             let is_same = now.call.is_some() && now == self.last[thread];
@@ -55,12 +55,12 @@ impl Watchdog {
     }
 
     /// Each thread's calls so far.
-    pub fn calls(&self) -> Vec<u64> {
+    pub(crate) fn calls(&self) -> Vec<u64> {
         self.activity.threads().map(|thread| thread.calls).collect()
     }
 
     /// What the threads are doing, in words.
-    pub fn doing(&self) -> String {
+    pub(crate) fn doing(&self) -> String {
         let in_words = |(thread, now): (usize, ThreadActivity)| match now.call {
             Some(call) => format!("thread {thread} in call {} ({call})", now.calls),
             None => format!("thread {thread} after call {}", now.calls),

@@ -35,7 +35,7 @@ const MOST_DIAGNOSTICS: usize = 1 << 20;
 ///
 /// # Errors
 /// Cargo cannot be run, or fails; a signal; the time limit.
-pub fn build(
+pub(crate) fn build(
     program: &Program<'_>,
     config: &KernelConfig,
     settings: &Settings,

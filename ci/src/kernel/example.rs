@@ -13,7 +13,7 @@ use crate::base::files::output;
 use crate::base::{Error, Workspace};
 
 /// Where they are, from the checkout's root.
-pub const FOLDER: &str = "examples";
+pub(crate) const FOLDER: &str = "examples";
 
 /// Parts of the checkout's manifest with dependencies that the kernel's target has.
 const KERNEL_ONLY: &str = "cfg(target_os = \"none\")";
@@ -22,7 +22,7 @@ const KERNEL_ONLY: &str = "cfg(target_os = \"none\")";
 ///
 /// # Errors
 /// There is none; the others are named.
-pub fn source(root: &Path, name: &str) -> Result<PathBuf, Error> {
+pub(crate) fn source(root: &Path, name: &str) -> Result<PathBuf, Error> {
     let folder = root.join(FOLDER);
     let candidates = [folder.join(format!("{name}.rs")), folder.join(name).join("main.rs")];
     candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
@@ -46,7 +46,7 @@ fn names(folder: &Path) -> Vec<String> {
 ///
 /// # Errors
 /// There is no such example, or a file cannot be read or written.
-pub fn package(workspace: &Workspace, name: &str, features: &[&str]) -> Result<PathBuf, Error> {
+pub(crate) fn package(workspace: &Workspace, name: &str, features: &[&str]) -> Result<PathBuf, Error> {
     let source = source(&workspace.root, name)?;
     let read = |name: &str| {
         let path = workspace.root.join(name);

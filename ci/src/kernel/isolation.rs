@@ -67,7 +67,7 @@ rpath = false
 
 /// The settings of a build, as the checkout's own files have them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     profile: String,
     /// Each key of the profile.
     keys: Table,
@@ -80,7 +80,7 @@ impl Settings {
     ///
     /// # Errors
     /// The checkout's manifest or cargo configuration cannot be read.
-    pub fn read(root: &Path, profile: &str) -> Result<Settings, Error> {
+    pub(crate) fn read(root: &Path, profile: &str) -> Result<Settings, Error> {
         let table = |path: PathBuf| -> Result<Table, Error> {
             let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
             text.parse().map_err(Error::format(path))
@@ -95,7 +95,7 @@ impl Settings {
     }
 
     /// Makes a build by cargo one with these settings, whatever the user's own are.
-    pub fn apply(&self, command: &mut Command) {
+    pub(crate) fn apply(&self, command: &mut Command) {
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             let is_named =
@@ -153,7 +153,7 @@ fn rustflags(configuration: &Table) -> Vec<String> {
 }
 
 /// Settings of the user's own that reach the kernel's build all the same, each with where it is from.
-pub fn foreign(root: &Path, settings: &Settings) -> Vec<String> {
+pub(crate) fn foreign(root: &Path, settings: &Settings) -> Vec<String> {
     let own = root.join(".cargo/config.toml");
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));

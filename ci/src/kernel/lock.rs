@@ -13,7 +13,7 @@ use crate::base::{Error, Message, Observer};
 const LOCK_LIMIT: Duration = Duration::from_secs(31 * 60);
 
 /// Takes the build lock; it ends with the file that is returned, or with this process.
-pub fn take(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
+pub(crate) fn take(path: &Path, observer: &mut dyn Observer) -> Result<File, Error> {
     let file = File::options().write(true).create(true).truncate(false).open(path);
     let file = file.map_err(Error::file("write", path))?;
     match file.try_lock() {

@@ -12,7 +12,7 @@ const MIN_REPETITIONS: usize = 2;
 
 /// A part of a backtrace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallPart<'a> {
+pub(crate) enum CallPart<'a> {
     /// A call.
     Call(&'a StackFrame),
     /// The last calls above come again.
@@ -37,7 +37,7 @@ impl fmt::Display for CallPart<'_> {
 }
 
 /// The parts of a backtrace, innermost first.
-pub fn folded(frames: &[StackFrame]) -> Vec<CallPart<'_>> {
+pub(crate) fn folded(frames: &[StackFrame]) -> Vec<CallPart<'_>> {
     let mut parts = Vec::new();
     let mut rest = frames;
     while !rest.is_empty() {

@@ -3,10 +3,10 @@
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 
 /// The width of a table.
-pub const COLUMNS: u16 = 80;
+pub(crate) const COLUMNS: u16 = 80;
 
 /// A table with these heads.
-pub fn table(heads: impl Into<Row>) -> Table {
+pub(crate) fn table(heads: impl Into<Row>) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -17,7 +17,7 @@ pub fn table(heads: impl Into<Row>) -> Table {
 }
 
 /// Sets the columns: so many of names, each at most so wide, then numbers; so much space behind each.
-pub fn align(table: &mut Table, names: usize, width: u16, space: u16) {
+pub(crate) fn align(table: &mut Table, names: usize, width: u16, space: u16) {
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, space));
         if at < names {
@@ -30,6 +30,6 @@ pub fn align(table: &mut Table, names: usize, width: u16, space: u16) {
 }
 
 /// Its lines, without spaces at their ends.
-pub fn lines(table: &Table) -> Vec<String> {
+pub(crate) fn lines(table: &Table) -> Vec<String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }

@@ -11,7 +11,7 @@ use crate::run::console::{Attached, Piece, RecordFilter};
 use crate::run::records::{Framing, Reading};
 
 /// A line of the kernel's may be this long; what is longer comes from one that has lost its way.
-pub const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;
+pub(crate) const MAX_LINE_BYTES: usize = 16 * MAX_RECORD_BYTES;
 
 /// The plain lines that are kept in memory; serial.log has them all.
 const MAX_LINES_KEPT: usize = 20_000;
@@ -27,7 +27,7 @@ const HARMLESS: [&str; 2] =
     ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
 
 /// What a machine has said so far.
-pub struct Transcript<'a> {
+pub(crate) struct Transcript<'a> {
     started: Instant,
     kind: EmulatorKind,
     observer: &'a mut dyn Observer,
@@ -55,7 +55,7 @@ pub struct Transcript<'a> {
 
 impl Transcript<'_> {
     /// Of a machine that has just been started, whose kernel is given that nonce.
-    pub fn new(
+    pub(crate) fn new(
         started: Instant,
         kind: EmulatorKind,
         nonce: Nonce,
@@ -84,7 +84,7 @@ impl Transcript<'_> {
     }
 
     /// What came on the line of a kernel with a console.
-    pub fn serial_bytes(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn serial_bytes(&mut self, mut bytes: &[u8]) {
         while let Some(piece) = self.filter.next(&mut bytes, &mut self.framing) {
             match piece {
                 Piece::Record(reading) => self.take(&reading),
@@ -109,7 +109,7 @@ impl Transcript<'_> {
     }
 
     /// No more will come.
-    pub fn serial_end(&mut self) {
+    pub(crate) fn serial_end(&mut self) {
         let rest = self.filter.rest();
         self.console_text(&rest);
         if !self.line.is_empty() {
@@ -119,7 +119,7 @@ impl Transcript<'_> {
     }
 
     /// A line of a kernel without a console.
-    pub fn serial_line(&mut self, line: &str) {
+    pub(crate) fn serial_line(&mut self, line: &str) {
         let reading = self.framing.read(line);
         self.take(&reading);
     }
@@ -172,7 +172,7 @@ impl Transcript<'_> {
     }
 
     /// A line that the emulator wrote.
-    pub fn complaint_line(&mut self, line: &str) {
+    pub(crate) fn complaint_line(&mut self, line: &str) {
         let complains = match self.kind {
             EmulatorKind::Qemu => !HARMLESS.iter().any(|known| line.contains(known)),
             EmulatorKind::Bochs => self.log.take(line).is_some(),

@@ -9,7 +9,7 @@ use crate::setup::packages::{Manager, Privilege};
 
 /// A package manager that the launcher may use.
 #[derive(Debug)]
-pub struct Installer {
+pub(crate) struct Installer {
     /// Which one.
     pub manager: Manager,
     /// Its program.
@@ -20,7 +20,7 @@ pub struct Installer {
 
 impl Installer {
     /// The package manager, or what stands against it.
-    pub fn find() -> Result<Installer, String> {
+    pub(crate) fn find() -> Result<Installer, String> {
         if !may_install() {
             return Err(format!("{NO_INSTALL} is set"));
         }
@@ -33,7 +33,7 @@ impl Installer {
     }
 
     /// Installs `packages`.
-    pub fn install(&self, packages: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {
+    pub(crate) fn install(&self, packages: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {
         if self.manager == Manager::Apt {
             return apt::install(&self.program, &self.privilege, packages, observer);
         }
@@ -45,14 +45,14 @@ impl Installer {
 }
 
 /// The line that installs these packages, if any are known.
-pub fn line(packages: impl Fn(Manager) -> Vec<&'static str>) -> Option<String> {
+pub(crate) fn line(packages: impl Fn(Manager) -> Vec<&'static str>) -> Option<String> {
     let manager = Manager::find()?;
     let packages = packages(manager);
     (!packages.is_empty()).then(|| manager.line_for(&packages))
 }
 
 /// The error for what is missing: with the line that installs its packages, or with advice where none are known.
-pub fn missing(
+pub(crate) fn missing(
     what: String,
     packages: impl Fn(Manager) -> Vec<&'static str>,
     obstacle: &str,

@@ -4,18 +4,18 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 /// Forbids the launcher to install anything.
-pub const NO_INSTALL: &str = "OCTOPOD_NO_INSTALL";
+pub(crate) const NO_INSTALL: &str = "OCTOPOD_NO_INSTALL";
 
 /// A program answers a question about itself within this time.
-pub const PROBE_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Downloads over a slow line take long.
-pub const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
+pub(crate) const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// A package manager that is interrupted needs time to leave its database consistent.
-pub const INSTALL_GRACE: Duration = Duration::from_secs(60);
+pub(crate) const INSTALL_GRACE: Duration = Duration::from_secs(60);
 
 /// Whether the launcher may install what is missing.
-pub fn may_install() -> bool {
+pub(crate) fn may_install() -> bool {
     std::env::var_os(NO_INSTALL).is_none_or(|value| value.is_empty() || value == OsStr::new("0"))
 }

@@ -31,7 +31,7 @@ pub(super) struct Tool {
 
 impl Tool {
     /// The program that is there, if one is. One that the user names must be.
-    pub fn find(&self, named: Option<&OsStr>) -> Result<Option<PathBuf>, Error> {
+    pub(crate) fn find(&self, named: Option<&OsStr>) -> Result<Option<PathBuf>, Error> {
         let Some(named) = named.filter(|name| !name.is_empty()) else {
             return Ok(find_program(self.program));
         };
@@ -46,7 +46,11 @@ impl Tool {
     }
 
     /// Finds the program, and installs it if it is missing.
-    pub fn provide(&self, named: Option<&OsStr>, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
+    pub(crate) fn provide(
+        &self,
+        named: Option<&OsStr>,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, Error> {
         // Of several runs in one process, the first installs, and the others find.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,12 +5,12 @@ use super::images::*;
 const MIB: u64 = 1 << 20;
 
 /// What is reserved for an image: a table that states the largest length must lie in it to its end.
-pub fn room_for(image: &[u8]) -> u64 {
+pub(crate) fn room_for(image: &[u8]) -> u64 {
     (image.len() as u64 + MIB).next_multiple_of(4096)
 }
 
 /// An image, and what must come of it.
-pub struct Case {
+pub(crate) struct Case {
     pub name: String,
     pub image: Vec<u8>,
     pub memory: &'static str,
@@ -147,7 +147,7 @@ fn with_madt(head: MadtHead) -> Vec<u8> {
 
 const ALLOWED: &str = "allow_missing_cpus=on";
 
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let groups =
         [cpu_lists(), madts(), roots(), io_apics(), interrupts(), local_apic(), nodes(), timers(), resets()];
     groups.into_iter().flatten().collect()

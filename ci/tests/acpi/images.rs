@@ -1,7 +1,7 @@
 //! ACPI tables of every shape, sound and broken, as images to be loaded at one address.
 
 /// Where an image is loaded; the RSDP is its beginning.
-pub const BASE: u64 = 0x200_0000;
+pub(crate) const BASE: u64 = 0x200_0000;
 
 /// Where tables begin in an image.
 const FIRST_TABLE: u64 = BASE + 0x100;
@@ -10,7 +10,7 @@ const FIRST_TABLE: u64 = BASE + 0x100;
 const GAP: u64 = 16;
 
 /// An image in the making.
-pub struct Image {
+pub(crate) struct Image {
     bytes: Vec<u8>,
     next: u64,
     /// How far tables lie from multiples of 16.
@@ -18,17 +18,17 @@ pub struct Image {
 }
 
 impl Image {
-    pub fn new() -> Image {
+    pub(crate) fn new() -> Image {
         Image { bytes: Vec::new(), next: FIRST_TABLE, misalign: 0 }
     }
 
     /// The same, with tables that lie so far from multiples of 16.
-    pub fn misaligned(self, by: u64) -> Image {
+    pub(crate) fn misaligned(self, by: u64) -> Image {
         Image { misalign: by, ..self }
     }
 
     /// Puts bytes behind all others; returns where.
-    pub fn put(&mut self, bytes: &[u8]) -> u64 {
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> u64 {
         let at = self.next.next_multiple_of(16) + self.misalign;
         self.put_at(at, bytes);
         self.next = at + bytes.len() as u64 + GAP;
@@ -36,7 +36,7 @@ impl Image {
     }
 
     /// Where the next bytes will lie.
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next.next_multiple_of(16) + self.misalign
     }
 
@@ -47,14 +47,14 @@ impl Image {
     }
 
     /// The image, with its RSDP.
-    pub fn finish(mut self, rsdp: &Rsdp) -> Vec<u8> {
+    pub(crate) fn finish(mut self, rsdp: &Rsdp) -> Vec<u8> {
         self.put_at(BASE, &rsdp.bytes());
         self.bytes
     }
 }
 
 /// The RSDP.
-pub struct Rsdp {
+pub(crate) struct Rsdp {
     pub revision: u8,
     pub rsdt: u64,
     pub xsdt: u64,
@@ -64,7 +64,7 @@ pub struct Rsdp {
 }
 
 impl Rsdp {
-    pub fn new(revision: u8, rsdt: u64, xsdt: u64) -> Rsdp {
+    pub(crate) fn new(revision: u8, rsdt: u64, xsdt: u64) -> Rsdp {
         Rsdp { revision, rsdt, xsdt, length: 36, breaks_first_checksum: false, breaks_second_checksum: false }
     }
 
@@ -85,22 +85,22 @@ impl Rsdp {
 
 /// What is wrong with a table's header.
 #[derive(Clone, Copy, Default)]
-pub struct Harm {
+pub(crate) struct Harm {
     /// The length that it states.
     pub length: Option<u32>,
     /// Its checksum is wrong.
     pub checksum: bool,
 }
 
-pub const SOUND: Harm = Harm { length: None, checksum: false };
-pub const BROKEN: Harm = Harm { length: None, checksum: true };
+pub(crate) const SOUND: Harm = Harm { length: None, checksum: false };
+pub(crate) const BROKEN: Harm = Harm { length: None, checksum: true };
 
-pub fn states(length: u32) -> Harm {
+pub(crate) fn states(length: u32) -> Harm {
     Harm { length: Some(length), checksum: false }
 }
 
 /// A table with a header. OEM fields are bytes of 0xff, which are no text.
-pub fn table(signature: &[u8; 4], body: &[u8], harm: Harm) -> Vec<u8> {
+pub(crate) fn table(signature: &[u8; 4], body: &[u8], harm: Harm) -> Vec<u8> {
     let length = harm.length.unwrap_or(36 + body.len() as u32);
     let mut bytes = [&signature[..], &length.to_le_bytes(), &[3], &[0], &[0xff; 26], body].concat();
     balance(&mut bytes, 9);
@@ -114,11 +114,11 @@ fn balance(bytes: &mut [u8], at: usize) {
     bytes[at] = bytes[at].wrapping_sub(sum);
 }
 
-pub fn xsdt(addresses: &[u64]) -> Vec<u8> {
+pub(crate) fn xsdt(addresses: &[u64]) -> Vec<u8> {
     table(b"XSDT", &addresses.iter().flat_map(|address| address.to_le_bytes()).collect::<Vec<_>>(), SOUND)
 }
 
-pub fn rsdt(addresses: &[u64]) -> Vec<u8> {
+pub(crate) fn rsdt(addresses: &[u64]) -> Vec<u8> {
     let words = addresses.iter().flat_map(|address| (*address as u32).to_le_bytes());
     table(b"RSDT", &words.collect::<Vec<_>>(), SOUND)
 }
@@ -130,98 +130,98 @@ macro_rules! le {
 
 // Entries of a MADT.
 
-pub fn cpu_flags(uid: u8, id: u8, flags: u32) -> Vec<u8> {
+pub(crate) fn cpu_flags(uid: u8, id: u8, flags: u32) -> Vec<u8> {
     [&[0, 8, uid, id][..], &le!(flags)].concat()
 }
 
-pub fn cpu(id: u8) -> Vec<u8> {
+pub(crate) fn cpu(id: u8) -> Vec<u8> {
     cpu_flags(id, id, 1)
 }
 
-pub fn x2apic_cpu_flags(id: u32, flags: u32) -> Vec<u8> {
+pub(crate) fn x2apic_cpu_flags(id: u32, flags: u32) -> Vec<u8> {
     [&[9, 16, 0, 0][..], &le!(id, flags, id)].concat()
 }
 
-pub fn x2apic_cpu(id: u32) -> Vec<u8> {
+pub(crate) fn x2apic_cpu(id: u32) -> Vec<u8> {
     x2apic_cpu_flags(id, 1)
 }
 
-pub fn io_apic(id: u8, address: u32, gsi_base: u32) -> Vec<u8> {
+pub(crate) fn io_apic(id: u8, address: u32, gsi_base: u32) -> Vec<u8> {
     [&[1, 12, id, 0][..], &le!(address, gsi_base)].concat()
 }
 
-pub fn interrupt_override(irq: u8, gsi: u32, flags: u16) -> Vec<u8> {
+pub(crate) fn interrupt_override(irq: u8, gsi: u32, flags: u16) -> Vec<u8> {
     [&[2, 10, 0, irq][..], &le!(gsi, flags)].concat()
 }
 
-pub fn nmi_source(gsi: u32) -> Vec<u8> {
+pub(crate) fn nmi_source(gsi: u32) -> Vec<u8> {
     [&[3, 8, 0, 0][..], &le!(gsi)].concat()
 }
 
-pub fn local_nmi(uid: u8, flags: u16, lint: u8) -> Vec<u8> {
+pub(crate) fn local_nmi(uid: u8, flags: u16, lint: u8) -> Vec<u8> {
     [&[4, 6, uid][..], &le!(flags), &[lint]].concat()
 }
 
-pub fn x2apic_nmi(uid: u32, flags: u16, lint: u8) -> Vec<u8> {
+pub(crate) fn x2apic_nmi(uid: u32, flags: u16, lint: u8) -> Vec<u8> {
     [&[10, 12][..], &le!(flags, uid), &[lint, 0, 0, 0]].concat()
 }
 
-pub fn local_apic_address(address: u64) -> Vec<u8> {
+pub(crate) fn local_apic_address(address: u64) -> Vec<u8> {
     [&[5, 12, 0, 0][..], &le!(address)].concat()
 }
 
 /// The wiring of a PC.
-pub fn wiring() -> Vec<Vec<u8>> {
+pub(crate) fn wiring() -> Vec<Vec<u8>> {
     let level = [5, 9, 10, 11].map(|irq| interrupt_override(irq, irq.into(), 0xd));
     let io_apic = [io_apic(0, 0xfec0_0000, 0), interrupt_override(0, 2, 0)];
     [&io_apic[..], &level, &[local_nmi(0xff, 0, 1)]].concat()
 }
 
 /// The same with other I/O APICs.
-pub fn wiring_with(io_apics: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+pub(crate) fn wiring_with(io_apics: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     [&io_apics[..], &wiring()[1..]].concat()
 }
 
-pub struct MadtHead {
+pub(crate) struct MadtHead {
     pub local_apic: u32,
     pub flags: u32,
     pub harm: Harm,
 }
 
-pub const MADT: MadtHead = MadtHead { local_apic: 0xfee0_0000, flags: 1, harm: SOUND };
+pub(crate) const MADT: MadtHead = MadtHead { local_apic: 0xfee0_0000, flags: 1, harm: SOUND };
 
-pub fn madt_with(head: MadtHead, entries: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn madt_with(head: MadtHead, entries: &[Vec<u8>]) -> Vec<u8> {
     table(b"APIC", &[&le!(head.local_apic, head.flags)[..], &entries.concat()].concat(), head.harm)
 }
 
-pub fn madt(entries: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn madt(entries: &[Vec<u8>]) -> Vec<u8> {
     madt_with(MADT, entries)
 }
 
 // Entries of a SRAT.
 
-pub fn srat_cpu(domain: u32, id: u8) -> Vec<u8> {
+pub(crate) fn srat_cpu(domain: u32, id: u8) -> Vec<u8> {
     let [low, upper @ ..] = domain.to_le_bytes();
     [&[0, 16, low, id][..], &le!(1u32), &[0], &upper, &[0; 4]].concat()
 }
 
-pub fn srat_x2apic(domain: u32, id: u32) -> Vec<u8> {
+pub(crate) fn srat_x2apic(domain: u32, id: u32) -> Vec<u8> {
     [&[2, 24, 0, 0][..], &le!(domain, id, 1u32, 0u32, 0u32)].concat()
 }
 
-pub fn srat_memory_flags(domain: u32, base: u64, bytes: u64, flags: u32) -> Vec<u8> {
+pub(crate) fn srat_memory_flags(domain: u32, base: u64, bytes: u64, flags: u32) -> Vec<u8> {
     [&[1, 40][..], &le!(domain, 0u16, base, bytes, 0u32, flags, 0u64)].concat()
 }
 
-pub fn srat_memory(domain: u32, base: u64, bytes: u64) -> Vec<u8> {
+pub(crate) fn srat_memory(domain: u32, base: u64, bytes: u64) -> Vec<u8> {
     srat_memory_flags(domain, base, bytes, 1)
 }
 
-pub fn srat(entries: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn srat(entries: &[Vec<u8>]) -> Vec<u8> {
     table(b"SRAT", &[&le!(1u32, 0u64)[..], &entries.concat()].concat(), SOUND)
 }
 
-pub fn slit(domains: u64, distances: &[u8]) -> Vec<u8> {
+pub(crate) fn slit(domains: u64, distances: &[u8]) -> Vec<u8> {
     table(b"SLIT", &[&le!(domains)[..], distances].concat(), SOUND)
 }
 
@@ -231,16 +231,16 @@ fn generic_address(space: u8, bits: u8, address: u64) -> Vec<u8> {
     [&[space, bits, 0, 3][..], &le!(address)].concat()
 }
 
-pub fn hpet_in(space: u8, address: u64) -> Vec<u8> {
+pub(crate) fn hpet_in(space: u8, address: u64) -> Vec<u8> {
     let body = [&le!(0x8086_a201u32)[..], &generic_address(space, 64, address), &[0, 100, 0, 0]].concat();
     table(b"HPET", &body, SOUND)
 }
 
-pub fn hpet(address: u64) -> Vec<u8> {
+pub(crate) fn hpet(address: u64) -> Vec<u8> {
     hpet_in(0, address)
 }
 
-pub struct Fadt {
+pub(crate) struct Fadt {
     pub pm_timer: u32,
     pub extended_pm_timer: Option<(u8, u64)>,
     pub flags: u32,
@@ -250,7 +250,7 @@ pub struct Fadt {
 }
 
 /// As QEMU's: a PM timer, and a reset register by a port.
-pub const FADT: Fadt = Fadt {
+pub(crate) const FADT: Fadt = Fadt {
     pm_timer: 0x608,
     extended_pm_timer: None,
     flags: 0x84a5 | 1 << 10,
@@ -260,7 +260,7 @@ pub const FADT: Fadt = Fadt {
 };
 
 impl Fadt {
-    pub fn table(&self) -> Vec<u8> {
+    pub(crate) fn table(&self) -> Vec<u8> {
         let mut bytes = vec![0; 244];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(76, &self.pm_timer.to_le_bytes());

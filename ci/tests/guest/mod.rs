@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// The guest, under TCG. It is ended when this is dropped.
-pub struct Guest {
+pub(crate) struct Guest {
     machine: Supervised,
     /// Its serial input, where a test types.
     keyboard: Option<ChildStdin>,
@@ -37,36 +37,36 @@ pub struct Guest {
     limit: Duration,
     framing: Framing,
     /// The lines for people, so far.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// The records, so far.
-    pub seen: Seen,
+    pub(crate) seen: Seen,
     /// The kernel's file, with its symbols.
-    pub kernel: std::path::PathBuf,
+    pub(crate) kernel: std::path::PathBuf,
     /// For files that belong to it.
-    pub folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Guest {
     /// Boots the kernel by the launcher's `arguments`.
-    pub fn boot(arguments: &[&str]) -> Guest {
+    pub(crate) fn boot(arguments: &[&str]) -> Guest {
         Guest::boot_with(arguments, false, |_| true)
     }
 
     /// Boots it by the command `shell`, until it reads what is typed. So its work ends when the test lets it, however fast it
     /// runs.
-    pub fn boot_to_shell(arguments: &[&str]) -> Guest {
+    pub(crate) fn boot_to_shell(arguments: &[&str]) -> Guest {
         Guest::boot_with(&[&["shell"], arguments].concat(), true, |_| true)
     }
 
     /// Boots it, and gives it another time than a test usually has.
-    pub fn boot_for(arguments: &[&str], limit: Duration) -> Guest {
+    pub(crate) fn boot_for(arguments: &[&str], limit: Duration) -> Guest {
         let mut guest = Guest::boot(arguments);
         guest.limit = limit;
         guest
     }
 
     /// Boots it on a machine that it cannot end: what it did last stays to be looked at.
-    pub fn boot_without_end(arguments: &[&str]) -> Guest {
+    pub(crate) fn boot_without_end(arguments: &[&str]) -> Guest {
         let is_exit = |part: &OsString| part.to_string_lossy().starts_with("isa-debug-exit");
         Guest::boot_with(arguments, false, |group| !group.iter().any(is_exit))
     }
@@ -115,7 +115,7 @@ impl Guest {
     }
 
     /// Hears the guest out until `enough` holds.
-    pub fn hear_until(&mut self, what: &str, enough: impl Fn(&Guest) -> bool) {
+    pub(crate) fn hear_until(&mut self, what: &str, enough: impl Fn(&Guest) -> bool) {
         while !enough(self) {
             match self.hear() {
                 None => {}
@@ -125,7 +125,7 @@ impl Guest {
     }
 
     /// Hears the guest out to its end, which the kernel itself has to bring about.
-    pub fn hear_out(&mut self) -> ExitCode {
+    pub(crate) fn hear_out(&mut self) -> ExitCode {
         loop {
             match self.hear() {
                 None => {}
@@ -168,25 +168,25 @@ impl Guest {
     }
 
     /// Types a line at a guest that was [booted to its shell](Guest::boot_to_shell).
-    pub fn type_line(&mut self, line: &str) {
+    pub(crate) fn type_line(&mut self, line: &str) {
         let keyboard = self.keyboard.as_mut().expect("a guest that is typed at");
         keyboard.write_all(format!("{line}\r").as_bytes()).unwrap();
         keyboard.flush().unwrap();
     }
 
     /// How many of the lines that it has written contain this.
-    pub fn count_lines(&self, text: &str) -> usize {
+    pub(crate) fn count_lines(&self, text: &str) -> usize {
         self.lines.iter().filter(|line| line.contains(text)).count()
     }
 
     /// Runs a line of QEMU's monitor for people.
-    pub fn monitor(&self, line: &str) -> String {
+    pub(crate) fn monitor(&self, line: &str) -> String {
         self.qmp().monitor(line, self.deadline()).unwrap()
     }
 
     /// Stops the machine, its clocks included, while something is done to it: its work cannot end meanwhile, however busy
     /// the host is.
-    pub fn while_stopped<T>(&self, act: impl FnOnce(&Guest) -> T) -> T {
+    pub(crate) fn while_stopped<T>(&self, act: impl FnOnce(&Guest) -> T) -> T {
         self.execute("stop", json!({}));
         let result = act(self);
         self.execute("cont", json!({}));
@@ -194,17 +194,17 @@ impl Guest {
     }
 
     /// Runs a command of QEMU's machine protocol.
-    pub fn execute(&self, command: &str, arguments: Value) -> Value {
+    pub(crate) fn execute(&self, command: &str, arguments: Value) -> Value {
         self.qmp().execute(command, arguments, self.deadline()).unwrap()
     }
 
     /// When the guest's time is over.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.began + self.limit
     }
 
     /// A connection to QEMU, which lasts as long as it is kept.
-    pub fn qmp(&self) -> Qmp {
+    pub(crate) fn qmp(&self) -> Qmp {
         Qmp::connect(&self.socket, self.deadline()).unwrap()
     }
 }

@@ -8,11 +8,11 @@ use iced_x86::{
 use crate::elf::{Code, Image, RelocationKind, SegmentKind, Symbol};
 
 /// The function that does nothing but add 1 to a per-CPU counter.
-pub const PROBE: &str = "octopod_probe_per_cpu_add";
+pub(crate) const PROBE: &str = "octopod_probe_per_cpu_add";
 
 /// What a loader may have to copy, at most: 512 KiB. That firmware's tables and addresses are each checked, and each defect
 /// named, takes some 30 KiB.
-pub const MAX_LOADED_BYTES: u64 = 512 * 1024;
+pub(crate) const MAX_LOADED_BYTES: u64 = 512 * 1024;
 
 /// Code that runs before the kernel proper, or in real mode, by section.
 const EXEMPT_SECTIONS: [&str; 2] = [".rt0", ".ap_trampoline"];
@@ -25,7 +25,7 @@ const PVH_NOTE_TYPE: u32 = 18;
 const PVH_NOTE_BYTES: usize = 20;
 
 /// Every check.
-pub fn all(image: &Image) -> Vec<String> {
+pub(crate) fn all(image: &Image) -> Vec<String> {
     let checks = [
         no_vector_registers,
         only_checked_features,
@@ -40,7 +40,7 @@ pub fn all(image: &Image) -> Vec<String> {
 
 /// The kernel is soft-float, and interrupts save no vector state: one such instruction would corrupt whoever had the
 /// registers in use.
-pub fn no_vector_registers(image: &Image) -> Vec<String> {
+pub(crate) fn no_vector_registers(image: &Image) -> Vec<String> {
     let bound = |name| image.symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address);
     let exempt = match EXEMPT_RANGE.map(bound) {
         [Some(start), Some(end)] => start..end,
@@ -95,7 +95,7 @@ const GUARDED: [(CpuidFeature, &[&str]); 1] = [(CpuidFeature::RDTSCP, &["tsc_by_
 /// The processor that runs the image must have every instruction in it, and rt0 must have checked that, for all that it meets
 /// there else is an exception before there is a way to report one. What the compiler may use is not typed in here: it is
 /// what it has used.
-pub fn only_checked_features(image: &Image) -> Vec<String> {
+pub(crate) fn only_checked_features(image: &Image) -> Vec<String> {
     let checked = match rows_of_rt0(image) {
         Ok(rows) => rows,
         Err(fault) => return vec![fault],
@@ -127,7 +127,7 @@ pub fn only_checked_features(image: &Image) -> Vec<String> {
 }
 
 /// The rows of rt0's tables, each with its name.
-pub fn rows_of_rt0(image: &Image) -> Result<Vec<(FeatureBit, String)>, String> {
+pub(crate) fn rows_of_rt0(image: &Image) -> Result<Vec<(FeatureBit, String)>, String> {
     let mut rows = Vec::new();
     for (leaf, name) in [(1, "required_leaf_1"), (0x8000_0001, "required_leaf_80000001")] {
         let table = image.symbols.iter().find(|symbol| symbol.name == name);
@@ -171,7 +171,7 @@ fn is_floating_point(code: Opcode) -> bool {
 }
 
 /// An interrupt may come between any two instructions, and may move the thread to another CPU.
-pub fn per_cpu_add_is_one_instruction(image: &Image) -> Vec<String> {
+pub(crate) fn per_cpu_add_is_one_instruction(image: &Image) -> Vec<String> {
     let Some(probe) = image.symbols.iter().find(|symbol| symbol.name == PROBE) else {
         return vec![format!("there is no symbol {PROBE}")];
     };
@@ -222,7 +222,7 @@ fn is_frame_of_a_function(instruction: &Instruction) -> bool {
 }
 
 /// rt0 adds a distance, and knows no other arithmetic, nor any but the packed form.
-pub fn only_packed_relocations(image: &Image) -> Vec<String> {
+pub(crate) fn only_packed_relocations(image: &Image) -> Vec<String> {
     let fault = |kind: &RelocationKind| match kind {
         RelocationKind::Packed(_) => None,
         RelocationKind::Other(what) => Some(what.clone()),
@@ -236,14 +236,14 @@ pub fn only_packed_relocations(image: &Image) -> Vec<String> {
 }
 
 /// The final page tables give each segment its rights.
-pub fn no_writable_code(image: &Image) -> Vec<String> {
+pub(crate) fn no_writable_code(image: &Image) -> Vec<String> {
     let both = image.segments.iter().filter(|segment| segment.writable && segment.executable);
     both.map(|segment| format!("the segment at {:#x} is both writable and executable", segment.vaddr))
         .collect()
 }
 
 /// QEMU takes the note's segment's alignment for the notes' own, and walks astray where it is not 4.
-pub fn pvh_note(image: &Image) -> Vec<String> {
+pub(crate) fn pvh_note(image: &Image) -> Vec<String> {
     let notes: Vec<_> = image.segments.iter().filter(|segment| segment.kind == SegmentKind::Note).collect();
     let [note] = notes[..] else {
         return vec![format!("there are {} note segments, not one", notes.len())];
@@ -279,7 +279,7 @@ pub fn pvh_note(image: &Image) -> Vec<String> {
 }
 
 /// What of the file is loaded, which is what stripping it leaves.
-pub fn size(image: &Image) -> Vec<String> {
+pub(crate) fn size(image: &Image) -> Vec<String> {
     let loaded = image.segments.iter().filter(|segment| segment.kind == SegmentKind::Load);
     let bytes: u64 = loaded.map(|segment| segment.data.len() as u64).sum();
     if bytes < MAX_LOADED_BYTES {
@@ -289,7 +289,7 @@ pub fn size(image: &Image) -> Vec<String> {
 }
 
 /// A section's instructions. Reading begins anew at each symbol, so that data between functions cannot hide what follows.
-pub fn disassemble<'a>(image: &Image, code: &'a Code) -> impl Iterator<Item = Instruction> + use<'a> {
+pub(crate) fn disassemble<'a>(image: &Image, code: &'a Code) -> impl Iterator<Item = Instruction> + use<'a> {
     let end = code.address + code.data.len() as u64;
     let symbols = image.symbols.iter().map(|symbol| symbol.address);
     let mut starts: Vec<_> = symbols.filter(|address| (code.address..end).contains(address)).collect();

@@ -5,7 +5,7 @@ use object::read::elf::{ElfFile64, ProgramHeader, SectionHeader};
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, SectionKind};
 
 /// An executable file.
-pub struct Image {
+pub(crate) struct Image {
     /// What loaders look at.
     pub segments: Vec<Segment>,
     /// The sections that hold code.
@@ -18,7 +18,7 @@ pub struct Image {
 
 /// A program header and the bytes that it covers.
 #[derive(Clone)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// What it is for.
     pub kind: SegmentKind,
     /// Its virtual address.
@@ -37,7 +37,7 @@ pub struct Segment {
 
 /// What a segment is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum SegmentKind {
+pub(crate) enum SegmentKind {
     /// Loaded into memory.
     Load,
     /// Notes to the loader.
@@ -47,7 +47,7 @@ pub enum SegmentKind {
 }
 
 /// A section of code.
-pub struct Code {
+pub(crate) struct Code {
     /// The section's name.
     pub section: String,
     /// The virtual address of the first byte.
@@ -57,7 +57,7 @@ pub struct Code {
 }
 
 /// A named address.
-pub struct Symbol {
+pub(crate) struct Symbol {
     /// The name.
     pub name: String,
     /// The virtual address.
@@ -67,7 +67,7 @@ pub struct Symbol {
 }
 
 /// A relocation in a section that is loaded.
-pub struct Relocation {
+pub(crate) struct Relocation {
     /// The section that holds the relocation.
     pub section: String,
     /// Its kind.
@@ -76,7 +76,7 @@ pub struct Relocation {
 
 /// What a relocation asks for.
 #[derive(PartialEq, Eq)]
-pub enum RelocationKind {
+pub(crate) enum RelocationKind {
     /// Add the distance between where the image was linked for and where it is, in the packed form: so many words of it.
     Packed(usize),
     /// Anything else, described.
@@ -85,7 +85,7 @@ pub enum RelocationKind {
 
 impl Image {
     /// Reads an ELF64 file.
-    pub fn read(bytes: &[u8]) -> Result<Image, object::Error> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Image, object::Error> {
         let file = ElfFile64::<Endianness>::parse(bytes)?;
         let endian = file.endian();
         let mut segments = Vec::new();

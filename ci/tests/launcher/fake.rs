@@ -14,12 +14,12 @@ use octopod_ci::kernel::KernelSource;
 use rustix::fs::{Mode as FileMode, OFlags};
 
 /// The launcher's program, as cargo names it at run time: this test may have been built in another folder.
-pub fn launcher() -> PathBuf {
+pub(crate) fn launcher() -> PathBuf {
     std::env::var_os("CARGO_BIN_EXE_octopod").map_or_else(|| LAUNCHER.into(), PathBuf::from)
 }
 
 /// The launcher's program where this test was built.
-pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_octopod");
+pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_octopod");
 
 /// The record of a CPU that is online.
 macro_rules! cpu {
@@ -36,7 +36,7 @@ macro_rules! cpu {
 }
 
 /// What a kernel says on its way to the work, on as many CPUs as the launcher's default.
-pub const SOUND_BOOT: &str = concat!(
+pub(crate) const SOUND_BOOT: &str = concat!(
     r#"@octopod {"boot":{"protocol":"pvh","kaslr":"off","direct_map_base":"0xffff800000000000","slide":"0x0","#,
     r#""apic_mode":"x2apic","clock_source":"hpet","tsc_khz":1000000,"apic_timer_khz":1000000,"cpus_listed":8,"#,
     r#""cpus_online":8,"entry_to_online_us":5,"init_to_online_us":1,"bring_up":{}}}"#,
@@ -53,25 +53,26 @@ pub const SOUND_BOOT: &str = concat!(
 );
 
 /// The result of a workload.
-pub const PAIRS: &str = concat!(
+pub(crate) const PAIRS: &str = concat!(
     r#"@octopod {"stress":{"workload":"pairs","allocator":"octopod","cpus":8,"operations":5,"elapsed_us":1000000,"#,
     r#""lost":0,"double_allocated":0,"cycles":{"p50":1,"p99":2,"p999":3,"max":4}}}"#
 );
 
 /// What a kernel says at last when all is well.
-pub const VERDICT_PASS: &str = r#"@octopod {"verdict":{"pass":true,"reason":null,"free_frames_after":7}}"#;
+pub(crate) const VERDICT_PASS: &str =
+    r#"@octopod {"verdict":{"pass":true,"reason":null,"free_frames_after":7}}"#;
 
 /// Only a hang uses it up, however busy the host is.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A machine that a test has written.
-pub struct Fake {
+pub(crate) struct Fake {
     folder: tempfile::TempDir,
 }
 
 impl Fake {
     /// A QEMU that gives its version, and runs `script` for a machine.
-    pub fn new(script: &str) -> Fake {
+    pub(crate) fn new(script: &str) -> Fake {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("qemu");
         let version = "if [ \"$1\" = --version ]; then echo 'QEMU emulator version 10.0.2'; exit; fi";
@@ -82,22 +83,22 @@ impl Fake {
     }
 
     /// Its program.
-    pub fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         self.folder.path().join("qemu")
     }
 
     /// The run's folder.
-    pub fn out(&self) -> PathBuf {
+    pub(crate) fn out(&self) -> PathBuf {
         self.folder.path().join("out")
     }
 
     /// A kernel that need only be a file with segments: no one looks into it.
-    pub fn kernel() -> PathBuf {
+    pub(crate) fn kernel() -> PathBuf {
         std::env::current_exe().unwrap()
     }
 
     /// A boot on the same machine, for the library.
-    pub fn boot(&self) -> Launch {
+    pub(crate) fn boot(&self) -> Launch {
         let mut launch = Launch::default();
         launch.machine.qemu = Some(OsString::from(self.program()));
         launch.kernel.source = KernelSource::File(Fake::kernel());
@@ -106,7 +107,7 @@ impl Fake {
     }
 
     /// Begins to watch the machine's processes; must be called before it starts.
-    pub fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         let pipe = self.folder.path().join("qemu.alive");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         // A machine that is ended before it opens its end must not be waited for.
@@ -115,12 +116,12 @@ impl Fake {
     }
 
     /// Starts the launcher on this machine.
-    pub fn start(&self, arguments: &[&str]) -> Started {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Started {
         self.spawn(self.command(arguments))
     }
 
     /// The launcher on this machine, yet to be started.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let at = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let (own, machine) = arguments.split_at(at);
         let mut command = Command::new(launcher());
@@ -130,12 +131,12 @@ impl Fake {
     }
 
     /// Starts the launcher's matrix on this machine, with these rows.
-    pub fn start_matrix(&self, rows: &str, arguments: &[&str]) -> Started {
+    pub(crate) fn start_matrix(&self, rows: &str, arguments: &[&str]) -> Started {
         self.spawn(self.matrix_command(rows, arguments))
     }
 
     /// The same, yet to be started.
-    pub fn matrix_command(&self, rows: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn matrix_command(&self, rows: &str, arguments: &[&str]) -> Command {
         let file = self.folder.path().join("machines.toml");
         fs::write(&file, rows).unwrap();
         let mut command = Command::new(launcher());
@@ -145,21 +146,21 @@ impl Fake {
     }
 
     /// Starts this command, a launcher on this machine.
-    pub fn spawn(&self, mut command: Command) -> Started {
+    pub(crate) fn spawn(&self, mut command: Command) -> Started {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Started { child, stdout, stderr, seen: String::new(), out: self.out() }
     }
 
     /// Runs the launcher on this machine to its end.
-    pub fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.start(arguments).end()
     }
 }
 
 /// Writes a program by another process. Written by this one, it could not be run while a child that another test has
 /// just forked still holds the file open for writing.
-pub fn write_program(path: &Path, text: &str) {
+pub(crate) fn write_program(path: &Path, text: &str) {
     let script = "cat >\"$0\" && chmod +x \"$0\"";
     let mut writer = Command::new("sh").args(["-c", script]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
     writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -167,13 +168,13 @@ pub fn write_program(path: &Path, text: &str) {
 }
 
 /// Whether any of a machine's processes is left.
-pub struct Watch {
+pub(crate) struct Watch {
     pipe: fs::File,
 }
 
 impl Watch {
     /// Fails unless the last of them ends.
-    pub fn all_gone(mut self) {
+    pub(crate) fn all_gone(mut self) {
         let deadline = Instant::now() + PATIENCE;
         // Without a writer a pipe is at its end; with one, reading it would block.
         while !matches!(self.pipe.read(&mut [0]), Ok(0)) {
@@ -194,9 +195,9 @@ fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// A launcher at work.
-pub struct Started {
+pub(crate) struct Started {
     /// Its process.
-    pub child: Child,
+    pub(crate) child: Child,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     seen: String,
@@ -205,7 +206,7 @@ pub struct Started {
 
 impl Started {
     /// Waits until the launcher prints `wanted`.
-    pub fn wait_for_line(&mut self, wanted: &str) {
+    pub(crate) fn wait_for_line(&mut self, wanted: &str) {
         while !self.seen.lines().any(|line| line == wanted) {
             self.seen +=
                 &self.stdout.recv_timeout(PATIENCE).expect("the launcher says what its machine says");
@@ -214,7 +215,7 @@ impl Started {
     }
 
     /// Waits for the launcher's end.
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let rest = |from: &Receiver<String>| {
             let mut text = String::new();
             loop {
@@ -233,25 +234,25 @@ impl Started {
 
 /// What a launcher left.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its exit status; none if a signal ended it.
-    pub status: Option<i32>,
+    pub(crate) status: Option<i32>,
     /// What it printed.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// What it printed as errors.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// The run's folder.
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
 impl Ended {
     /// The verdict's line.
-    pub fn last_line(&self) -> &str {
+    pub(crate) fn last_line(&self) -> &str {
         self.stdout.lines().last().unwrap_or_default()
     }
 
     /// The run's report.
-    pub fn report(&self) -> serde_json::Value {
+    pub(crate) fn report(&self) -> serde_json::Value {
         let path = self.out.join("report.json");
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
     }

@@ -9,12 +9,12 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 /// The kernel's file.
 #[derive(Clone)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     bytes: Vec<u8>,
 }
 
 impl Kernel {
-    pub fn read(path: &Path) -> Kernel {
+    pub(crate) fn read(path: &Path) -> Kernel {
         Kernel { bytes: std::fs::read(path).unwrap() }
     }
 
@@ -23,14 +23,14 @@ impl Kernel {
     }
 
     /// The address of a symbol, as it was linked.
-    pub fn address(&self, name: &str) -> u64 {
+    pub(crate) fn address(&self, name: &str) -> u64 {
         let file = self.file();
         let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
         symbol.unwrap_or_else(|| panic!("no symbol {name}")).address()
     }
 
     /// Where the image lies in memory if the loader put it where it was linked: what to subtract from an address.
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.address("image_start") - self.address("rt0_phys")
     }
 
@@ -38,12 +38,12 @@ impl Kernel {
     ///
     /// # Panics
     /// If no function has one of the names: it was renamed, or is no function of its own any more.
-    pub fn functions(&self, names: &[&str]) -> BTreeSet<u64> {
+    pub(crate) fn functions(&self, names: &[&str]) -> BTreeSet<u64> {
         names.iter().flat_map(|name| self.function(name)).collect()
     }
 
     /// The same for one name.
-    pub fn function(&self, wanted: &str) -> BTreeSet<u64> {
+    pub(crate) fn function(&self, wanted: &str) -> BTreeSet<u64> {
         let file = self.file();
         let mut found = BTreeSet::new();
         for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
@@ -60,7 +60,7 @@ impl Kernel {
     }
 
     /// The first instructions of all functions whose demangled name contains one of these.
-    pub fn function_starts(&self, names: &[&str]) -> BTreeSet<u64> {
+    pub(crate) fn function_starts(&self, names: &[&str]) -> BTreeSet<u64> {
         let file = self.file();
         let functions =
             file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0);
@@ -74,7 +74,7 @@ impl Kernel {
     }
 
     /// The instruction behind the first one from a label on that loads CR4.
-    pub fn behind_load_of_cr4(&self, label: &str, bits: u32, offset: u64) -> u64 {
+    pub(crate) fn behind_load_of_cr4(&self, label: &str, bits: u32, offset: u64) -> u64 {
         let mut decoder = self.decoder(bits, self.address(label) - offset, offset);
         while decoder.can_decode() {
             let instruction = decoder.decode();
@@ -87,7 +87,7 @@ impl Kernel {
 
     /// The instructions of the same section that can be reached from a label by direct jumps and calls. `bits` is the mode of
     /// the code, and `offset` what to subtract from an address as it was linked.
-    pub fn reachable(&self, label: &str, bits: u32, offset: u64) -> BTreeSet<u64> {
+    pub(crate) fn reachable(&self, label: &str, bits: u32, offset: u64) -> BTreeSet<u64> {
         let section = self.section(self.address(label));
         let mut found = BTreeSet::new();
         let mut starts = vec![self.address(label) - offset];

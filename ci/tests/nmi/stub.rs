@@ -12,53 +12,53 @@ use octopod_ci::machine::qmp::connect;
 const RIP: u8 = 16;
 
 /// A connection; the machine stands still while the client talks.
-pub struct Stub {
+pub(crate) struct Stub {
     stream: BufReader<UnixStream>,
 }
 
 /// Where the machine stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// The CPU, from 0.
-    pub cpu: usize,
+    pub(crate) cpu: usize,
     /// The instruction that it would execute next.
-    pub rip: u64,
+    pub(crate) rip: u64,
 }
 
 impl Stub {
     /// Connects as soon as QEMU listens.
-    pub fn connect(socket: &Path, limit: Duration) -> Stub {
+    pub(crate) fn connect(socket: &Path, limit: Duration) -> Stub {
         let stream = connect(socket, Instant::now() + limit).unwrap();
         stream.set_read_timeout(Some(limit)).unwrap();
         Stub { stream: BufReader::new(stream) }
     }
 
     /// Stops the machine where a CPU is about to execute the instruction at an address.
-    pub fn set_breakpoint(&mut self, address: u64) {
+    pub(crate) fn set_breakpoint(&mut self, address: u64) {
         assert_eq!(self.ask(&format!("Z1,{address:x},1")), "OK", "{address:#x}");
     }
 
     /// Takes a breakpoint back.
-    pub fn clear_breakpoint(&mut self, address: u64) {
+    pub(crate) fn clear_breakpoint(&mut self, address: u64) {
         assert_eq!(self.ask(&format!("z1,{address:x},1")), "OK", "{address:#x}");
     }
 
     /// Lets all CPUs run until one stops; `None` when QEMU has ended.
-    pub fn go(&mut self) -> Option<Stop> {
+    pub(crate) fn go(&mut self) -> Option<Stop> {
         self.send("vCont;c");
         let answer = self.receive()?;
         self.stopped(&answer)
     }
 
     /// Lets the only CPU execute one instruction.
-    pub fn step(&mut self) -> Option<Stop> {
+    pub(crate) fn step(&mut self) -> Option<Stop> {
         self.send("vCont;s:1");
         let answer = self.receive()?;
         self.stopped(&answer)
     }
 
     /// Lets the machine go on without breakpoints, if it has not ended.
-    pub fn detach(mut self) {
+    pub(crate) fn detach(mut self) {
         self.send("D");
         self.receive();
     }

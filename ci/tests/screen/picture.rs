@@ -2,7 +2,7 @@
 
 use octopod::console::screen::font::{Font, Glyph, HEIGHT, WIDTH};
 
-pub struct Picture {
+pub(crate) struct Picture {
     pub width: usize,
     pub height: usize,
     pixels: Vec<u32>,
@@ -10,7 +10,7 @@ pub struct Picture {
 
 impl Picture {
     /// Reads `P6`, width, height, 255, each followed by one white space, and three bytes for each pixel.
-    pub fn parse(bytes: &[u8]) -> Picture {
+    pub(crate) fn parse(bytes: &[u8]) -> Picture {
         let mut rest = bytes;
         let mut word = || {
             let end = rest.iter().position(u8::is_ascii_whitespace).unwrap();
@@ -26,19 +26,19 @@ impl Picture {
     }
 
     /// A part of it, from the left top.
-    pub fn tile(&self, left: usize, top: usize, width: usize, height: usize) -> Vec<u32> {
+    pub(crate) fn tile(&self, left: usize, top: usize, width: usize, height: usize) -> Vec<u32> {
         (top..top + height)
             .flat_map(|line| self.pixels[line * self.width + left..][..width].to_vec())
             .collect()
     }
 
     /// How many characters of the kernel's font fit.
-    pub fn cells(&self) -> (usize, usize) {
+    pub(crate) fn cells(&self) -> (usize, usize) {
         (self.width / WIDTH, self.height / HEIGHT)
     }
 
     /// The text in it, drawn in the kernel's font, one colour on black. Every pixel counts.
-    pub fn read(&self) -> Vec<String> {
+    pub(crate) fn read(&self) -> Vec<String> {
         let mut font = Font::blank();
         font.read();
         let colours: std::collections::BTreeSet<u32> = self.pixels.iter().copied().collect();

@@ -8,27 +8,27 @@ use super::picture::Picture;
 /// A character and its colours for each cell.
 const CELL_BYTES: usize = 2;
 
-pub struct Watched {
+pub(crate) struct Watched {
     pub guest: Guest,
 }
 
 impl Watched {
     /// Boots the kernel by the launcher's `arguments`, but without the device that ends the run, and hears it out until
     /// `enough` holds.
-    pub fn boot_until(arguments: &[&str], what: &str, enough: impl Fn(&Guest) -> bool) -> Watched {
+    pub(crate) fn boot_until(arguments: &[&str], what: &str, enough: impl Fn(&Guest) -> bool) -> Watched {
         let mut guest = Guest::boot_without_end(arguments);
         guest.hear_until(what, enough);
         Watched { guest }
     }
 
     /// The same until the kernel has given its verdict.
-    pub fn boot(arguments: &[&str]) -> Watched {
+    pub(crate) fn boot(arguments: &[&str]) -> Watched {
         Watched::boot_until(arguments, "the verdict", |guest| guest.seen.verdict.is_some())
     }
 
     /// The rows that the lines so far must have left on the screen; of a text screen, or of one of pixels with so many
     /// columns and rows, from where the kernel says that there is one.
-    pub fn expected(&self, cells: Option<(usize, usize)>) -> Vec<String> {
+    pub(crate) fn expected(&self, cells: Option<(usize, usize)>) -> Vec<String> {
         let mut text = Text::new();
         for line in self.guest.lines.iter().skip_while(|line| !line.contains("stages: octopod ")) {
             if let Some((columns, rows)) = cells.filter(|_| line.contains("stages: console: framebuffer ")) {
@@ -43,7 +43,7 @@ impl Watched {
     }
 
     /// What the text screen's memory holds.
-    pub fn display_memory(&self) -> Vec<u8> {
+    pub(crate) fn display_memory(&self) -> Vec<u8> {
         let bytes = TEXT_COLUMNS * TEXT_ROWS * CELL_BYTES;
         let dump = self.guest.monitor(&format!("xp /{bytes}xb 0xb8000"));
         let bytes = dump.lines().filter_map(|line| line.split_once(':'));
@@ -52,7 +52,7 @@ impl Watched {
     }
 
     /// The rows of the text screen.
-    pub fn text_screen(&self) -> Vec<String> {
+    pub(crate) fn text_screen(&self) -> Vec<String> {
         let memory = self.display_memory();
         let rows = memory.chunks(TEXT_COLUMNS * CELL_BYTES);
         let row =
@@ -61,7 +61,7 @@ impl Watched {
     }
 
     /// A picture of the screen.
-    pub fn picture(&self) -> Picture {
+    pub(crate) fn picture(&self) -> Picture {
         let file = self.guest.folder.path().join("screen.ppm");
         assert_eq!(self.guest.monitor(&format!("screendump {}", file.display())).trim(), "");
         Picture::parse(&std::fs::read(file).unwrap())

@@ -15,33 +15,33 @@ use octopod_ci::kernel::build;
 use octopod_ci::{parse, setup};
 
 /// Only a hang uses it up, however busy the host is.
-pub const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 
 /// What the kernel writes when it waits for a line.
-pub const PROMPT: &str = "\r\u{1b}[Koctopod> ";
+pub(crate) const PROMPT: &str = "\r\u{1b}[Koctopod> ";
 
-pub struct Terminal {
+pub(crate) struct Terminal {
     launcher: Child,
     master: File,
     /// The side that the launcher has, to look at its modes.
     slave: OwnedFd,
     output: Receiver<Vec<u8>>,
     /// All that was written so far.
-    pub text: String,
+    pub(crate) text: String,
     /// How much of it was looked at.
     seen: usize,
     _folder: tempfile::TempDir,
 }
 
 /// Builds the kernel beforehand, which may take longer than any test waits.
-pub fn build(arguments: &[&str]) {
+pub(crate) fn build(arguments: &[&str]) {
     let config = parse(arguments).unwrap().0.kernel;
     setup::target::provide(&mut Silent).unwrap();
     build::provide(&config, &Workspace::find().unwrap(), &mut Silent).unwrap();
 }
 
 /// The launcher's command line for a console, and the folder of its run.
-pub fn launcher(arguments: &[&str]) -> (Command, tempfile::TempDir) {
+pub(crate) fn launcher(arguments: &[&str]) -> (Command, tempfile::TempDir) {
     build(&[&["shell"], arguments].concat());
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_octopod"));
@@ -51,7 +51,7 @@ pub fn launcher(arguments: &[&str]) -> (Command, tempfile::TempDir) {
 
 impl Terminal {
     /// Starts the launcher there.
-    pub fn start(arguments: &[&str]) -> Terminal {
+    pub(crate) fn start(arguments: &[&str]) -> Terminal {
         let (mut command, folder) = launcher(arguments);
         let pty = openpty(None, None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
@@ -72,23 +72,23 @@ impl Terminal {
     }
 
     /// Whether keys go through unseen and one by one.
-    pub fn is_raw(&self) -> bool {
+    pub(crate) fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.slave).unwrap();
         !modes.local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
     /// Types.
-    pub fn type_in(&mut self, keys: impl AsRef<[u8]>) {
+    pub(crate) fn type_in(&mut self, keys: impl AsRef<[u8]>) {
         self.master.write_all(keys.as_ref()).unwrap();
     }
 
     /// Waits until this is written, beyond what was looked at before; what was written up to its end.
-    pub fn expect(&mut self, what: &str) -> String {
+    pub(crate) fn expect(&mut self, what: &str) -> String {
         self.wait_for(what, LIMIT).unwrap_or_else(|| panic!("no {what:?} in {LIMIT:?}:\n{}", self.text))
     }
 
     /// Whether this is written within that time.
-    pub fn comes(&mut self, what: &str, limit: Duration) -> bool {
+    pub(crate) fn comes(&mut self, what: &str, limit: Duration) -> bool {
         self.wait_for(what, limit).is_some()
     }
 
@@ -109,13 +109,13 @@ impl Terminal {
     }
 
     /// Waits until the kernel waits for a line; what was written before.
-    pub fn prompt(&mut self) -> String {
+    pub(crate) fn prompt(&mut self) -> String {
         let written = self.expect(PROMPT);
         written[..written.len() - PROMPT.len()].to_owned()
     }
 
     /// Types a line, and waits for the next prompt; the answer.
-    pub fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.type_in(format!("{line}\r"));
         let echo = format!("{line}\r\n");
         self.expect(&echo);
@@ -123,7 +123,7 @@ impl Terminal {
     }
 
     /// Waits for the launcher's end; its status.
-    pub fn end(&mut self) -> i32 {
+    pub(crate) fn end(&mut self) -> i32 {
         let deadline = Instant::now() + LIMIT;
         loop {
             while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(50)) {

@@ -6,7 +6,7 @@ use super::super::entries::EntryDefect;
 use super::*;
 
 /// A whole table around the entries' bytes.
-pub fn table(entries: &[u8]) -> Vec<u8> {
+pub(crate) fn table(entries: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes[..4].copy_from_slice(b"APIC");
     bytes[4..8].copy_from_slice(&((HEADER_BYTES + entries.len()) as u32).to_le_bytes());

@@ -6,7 +6,7 @@ use super::super::entries::EntryDefect;
 use super::*;
 
 /// A whole table around the entries' bytes.
-pub fn table(entries: &[u8]) -> Vec<u8> {
+pub(crate) fn table(entries: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes[..4].copy_from_slice(b"SRAT");
     bytes[4..8].copy_from_slice(&((HEADER_BYTES + entries.len()) as u32).to_le_bytes());
@@ -15,20 +15,20 @@ pub fn table(entries: &[u8]) -> Vec<u8> {
 }
 
 /// Type 1.
-pub fn memory(domain: u32, base: u64, bytes: u64, flags: u32) -> Vec<u8> {
+pub(crate) fn memory(domain: u32, base: u64, bytes: u64, flags: u32) -> Vec<u8> {
     let domain = domain.to_le_bytes();
     let head = [&[1, 40][..], &domain, &[0xee; 2], &base.to_le_bytes(), &bytes.to_le_bytes()].concat();
     [&head[..], &[0xee; 4], &flags.to_le_bytes(), &[0xee; 8]].concat()
 }
 
 /// Type 2.
-pub fn x2apic(domain: u32, apic_id: u32, flags: u32) -> Vec<u8> {
+pub(crate) fn x2apic(domain: u32, apic_id: u32, flags: u32) -> Vec<u8> {
     let words = [domain, apic_id, flags, 0].map(u32::to_le_bytes);
     [&[2, 24, 0xee, 0xee][..], &words.concat(), &[0xee; 4]].concat()
 }
 
 /// Type 0.
-pub fn apic(domain: u32, apic_id: u8, flags: u32) -> Vec<u8> {
+pub(crate) fn apic(domain: u32, apic_id: u8, flags: u32) -> Vec<u8> {
     let [low, upper @ ..] = domain.to_le_bytes();
     [&[0, 16, low, apic_id][..], &flags.to_le_bytes(), &[0xee], &upper, &[0xee; 4]].concat()
 }

@@ -8,7 +8,7 @@ use super::*;
 
 /// Memory that has only the given tables.
 #[derive(Default)]
-pub struct Paper(BTreeMap<u64, Vec<u8>>);
+pub(crate) struct Paper(BTreeMap<u64, Vec<u8>>);
 
 impl<'a> TableMemory<'a> for &'a Paper {
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {

@@ -14,7 +14,7 @@ const MAX_MODULES: usize = 32;
 const MAX_RSDP_BYTES: usize = 64;
 
 /// The parts of the boot information that outlive the loader's memory.
-pub struct Copies {
+pub(crate) struct Copies {
     pub map: MemoryMap,
     pub command_line: LineBuffer<MAX_COMMAND_LINE_BYTES>,
     /// The first `module_count` are used.
@@ -27,20 +27,20 @@ pub struct Copies {
 
 /// The parts of the boot information that are passed by value.
 #[derive(Default)]
-pub struct Parsed {
+pub(crate) struct Parsed {
     pub map_report: MapReport,
     pub rsdp: Option<RsdpPlace>,
     pub framebuffer: Option<Framebuffer>,
 }
 
 /// Where the RSDP is: at a physical address, or in [`Copies::rsdp`].
-pub enum RsdpPlace {
+pub(crate) enum RsdpPlace {
     At(u64),
     Copied,
 }
 
 impl Copies {
-    pub const EMPTY: Copies = Copies {
+    pub(crate) const EMPTY: Copies = Copies {
         map: MemoryMap::empty(),
         command_line: LineBuffer::new(),
         modules: [PhysRange::new(0, 0); MAX_MODULES],
@@ -53,7 +53,7 @@ impl Copies {
     ///
     /// # Errors
     /// [`BootError::TooLong`] beyond [`MAX_COMMAND_LINE_BYTES`].
-    pub fn set_command_line(&mut self, line: &[u8]) -> Result<(), BootError> {
+    pub(crate) fn set_command_line(&mut self, line: &[u8]) -> Result<(), BootError> {
         if line.len() > MAX_COMMAND_LINE_BYTES {
             let (length, limit) = (line.len() as u64, MAX_COMMAND_LINE_BYTES as u64);
             return Err(BootError::TooLong { what: "the kernel command line", length, limit });
@@ -66,7 +66,7 @@ impl Copies {
     ///
     /// # Errors
     /// [`BootError::TooLong`] beyond [`MAX_MODULES`].
-    pub fn push_module(&mut self, range: PhysRange) -> Result<(), BootError> {
+    pub(crate) fn push_module(&mut self, range: PhysRange) -> Result<(), BootError> {
         let Some(slot) = self.modules.get_mut(self.module_count) else {
             let what = "the list of modules";
             let bytes = size_of::<PhysRange>() as u64;
@@ -79,7 +79,7 @@ impl Copies {
     }
 
     /// Copies the RSDP, at most [`MAX_RSDP_BYTES`] of it.
-    pub fn copy_rsdp(&mut self, rsdp: &[u8]) -> RsdpPlace {
+    pub(crate) fn copy_rsdp(&mut self, rsdp: &[u8]) -> RsdpPlace {
         self.rsdp_bytes = rsdp.len().min(MAX_RSDP_BYTES);
         self.rsdp[..self.rsdp_bytes].copy_from_slice(&rsdp[..self.rsdp_bytes]);
         RsdpPlace::Copied
@@ -87,7 +87,7 @@ impl Copies {
 
     /// Reserves the modules. A module at an invalid address is reported as a defect and becomes an empty range; the other
     /// modules keep their indices.
-    pub fn reserve_modules(&mut self, address_bits: u8) {
+    pub(crate) fn reserve_modules(&mut self, address_bits: u8) {
         let io_regions = IoRegions::new();
         for module in &mut self.modules[..self.module_count] {
             let layout =

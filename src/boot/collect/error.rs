@@ -8,7 +8,7 @@ use crate::boot::pvh::PvhError;
 
 /// Why the boot information cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootError {
+pub(crate) enum BootError {
     /// The PVH start info is malformed.
     Pvh(PvhError),
     /// The Multiboot information is malformed.

@@ -12,7 +12,7 @@ const MAX_TABLE_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// [`BootError::TooLong`].
-pub fn check_length(what: &'static str, length: u64) -> Result<u64, BootError> {
+pub(crate) fn check_length(what: &'static str, length: u64) -> Result<u64, BootError> {
     if length > MAX_TABLE_BYTES {
         return Err(BootError::TooLong { what, length, limit: MAX_TABLE_BYTES });
     }
@@ -26,7 +26,11 @@ pub fn check_length(what: &'static str, length: u64) -> Result<u64, BootError> {
 ///
 /// # Safety
 /// As for [`bytes`].
-pub unsafe fn table(what: &'static str, table: Table, entry: usize) -> Result<&'static [u8], BootError> {
+pub(crate) unsafe fn table(
+    what: &'static str,
+    table: Table,
+    entry: usize,
+) -> Result<&'static [u8], BootError> {
     let length = check_length(what, u64::from(table.entries) * entry as u64)?;
     // SAFETY: `bytes` needs rt0's page tables, no earlier write outside the image, and a caller that drops the slice: all three
     // are guaranteed by the caller (see # Safety).
@@ -40,7 +44,7 @@ pub unsafe fn table(what: &'static str, table: Table, entry: usize) -> Result<&'
 ///
 /// # Safety
 /// As for [`bytes`].
-pub unsafe fn string(address: u64) -> Result<&'static [u8], BootError> {
+pub(crate) unsafe fn string(address: u64) -> Result<&'static [u8], BootError> {
     let (what, limit) = ("the kernel command line", MAX_COMMAND_LINE_BYTES as u64);
     let room = (EARLY_LIMIT - address.min(EARLY_LIMIT)).clamp(1, limit + 1);
     // SAFETY: `bytes` needs rt0's page tables, no earlier write outside the image, and a caller that drops the slice: all three
@@ -58,7 +62,11 @@ pub unsafe fn string(address: u64) -> Result<&'static [u8], BootError> {
 /// # Safety
 /// rt0's page tables are in use, and the kernel has written nothing outside its image. The caller drops the slice before the
 /// first such write.
-pub unsafe fn bytes(what: &'static str, address: u64, length: u64) -> Result<&'static [u8], BootError> {
+pub(crate) unsafe fn bytes(
+    what: &'static str,
+    address: u64,
+    length: u64,
+) -> Result<&'static [u8], BootError> {
     if address.checked_add(length).is_none_or(|end| end > EARLY_LIMIT) {
         return Err(BootError::OutOfReach { what, address });
     }

@@ -12,7 +12,7 @@ use crate::boot::multiboot2::{HEAD_BYTES, Info, total_bytes};
 ///
 /// # Safety
 /// As for [`collect`](super::collect).
-pub unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> {
+pub(crate) unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> {
     // SAFETY: `loader_memory` needs rt0's page tables and no earlier write outside the image, guaranteed by the caller (see
     // # Safety), and that the slices are dropped: `copies` copies what it is passed, and this function returns no slice.
     let bytes = unsafe {

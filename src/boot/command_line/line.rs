@@ -3,7 +3,7 @@
 use super::CommandLineError;
 
 /// A word of the line.
-pub struct Word<'a> {
+pub(crate) struct Word<'a> {
     /// The text before the first `=`.
     pub name: &'a str,
     /// The text after the first `=`, without quotes; `None` without `=`.
@@ -15,7 +15,7 @@ pub struct Word<'a> {
 /// # Errors
 /// The first byte that is neither printable ASCII nor white space: error messages quote the line, and a terminal would
 /// obey a control character.
-pub fn as_text(line: &[u8]) -> Result<&str, CommandLineError<'_>> {
+pub(crate) fn as_text(line: &[u8]) -> Result<&str, CommandLineError<'_>> {
     let is_text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     if let Some(offset) = line.iter().position(|byte| !is_text(*byte)) {
         return Err(CommandLineError::BadByte { offset, byte: line[offset] });
@@ -28,7 +28,7 @@ pub fn as_text(line: &[u8]) -> Result<&str, CommandLineError<'_>> {
 ///
 /// # Errors
 /// A quote that is not closed, or that does not surround a whole value.
-pub fn next_word(line: &str) -> Result<Option<(Word<'_>, &str)>, CommandLineError<'_>> {
+pub(crate) fn next_word(line: &str) -> Result<Option<(Word<'_>, &str)>, CommandLineError<'_>> {
     let line = line.trim_ascii_start();
     if line.is_empty() {
         return Ok(None);

@@ -12,14 +12,14 @@ use crate::sync::SpinLockIrq;
 
 /// The screen. This lock is only taken under the console's, so that lines have the same order on the screen and the serial
 /// port.
-pub static SCREEN: SpinLockIrq<LiveScreen> = SpinLockIrq::new(LiveScreen::new());
+pub(crate) static SCREEN: SpinLockIrq<LiveScreen> = SpinLockIrq::new(LiveScreen::new());
 crate::name_lock!(SCREEN);
 
 /// How many glyphs a section draws, with 104 pixels each.
 const SECTION_GLYPHS: usize = 16;
 
 /// The text and its display: text mode, a framebuffer, or none yet. Initially all zero.
-pub struct LiveScreen {
+pub(crate) struct LiveScreen {
     text: Text,
     font: Font,
     cells: Option<TextMode>,
@@ -43,7 +43,7 @@ impl Memory for PixelMemory {
 
 /// The display that shows the log in addition to the serial port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisplayMode {
+pub(crate) enum DisplayMode {
     /// VGA's text mode.
     Text,
     /// A framebuffer.
@@ -61,13 +61,13 @@ impl LiveScreen {
     }
 
     /// Appends text without drawing it. Before a display is opened, as much text is kept as it would show.
-    pub fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         self.text.write(text);
     }
 
     /// Draws a section of the changed cells: a row in text mode, [`SECTION_GLYPHS`] characters on a framebuffer. Returns
     /// `false` when none is left.
-    pub fn draw_section(&mut self) -> bool {
+    pub(crate) fn draw_section(&mut self) -> bool {
         if let Some(cells) = &mut self.cells {
             self.text.draw_section(cells, usize::MAX)
         } else if let Some((layout, memory)) = &mut self.pixels {
@@ -79,7 +79,7 @@ impl LiveScreen {
     }
 
     /// Draws all changed cells.
-    pub fn draw(&mut self) {
+    pub(crate) fn draw(&mut self) {
         while self.draw_section() {}
     }
 
@@ -96,7 +96,7 @@ impl LiveScreen {
 ///
 /// # Safety
 /// Called once. `cells` is a mapping of physical 0xb8000 that is never unmapped, and no other code drives the display.
-pub unsafe fn open_text(cells: NonNull<u16>) {
+pub(crate) unsafe fn open_text(cells: NonNull<u16>) {
     // SAFETY: `cells` is a permanent mapping of the text memory, and no other code drives the display, guaranteed by the
     // caller (see
     // # Safety).
@@ -117,7 +117,7 @@ pub unsafe fn open_text(cells: NonNull<u16>) {
 /// # Safety
 /// The pointer is a mapping of [`Layout::bytes`] bytes of display memory that is never unmapped, and no other code writes
 /// there.
-pub unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option<DisplayMode> {
+pub(crate) unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option<DisplayMode> {
     let serial = SERIAL.lock();
     let mut screen = SCREEN.lock();
     if let (None, Some((layout, memory))) = (screen.mode(), found.filter(|(layout, _)| fits(layout))) {

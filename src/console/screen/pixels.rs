@@ -8,7 +8,7 @@ use super::font::{Font, HEIGHT, WIDTH};
 
 /// The layout of a framebuffer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Width in pixels.
     pub width: usize,
     /// Height in lines.
@@ -23,25 +23,25 @@ pub struct Layout {
 
 impl Layout {
     /// Whether the layout is valid: the pixel size is supported, and a line holds its pixels.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         (2..=4).contains(&self.pixel_bytes)
             && self.width.checked_mul(self.pixel_bytes).is_some_and(|bytes| bytes <= self.pitch_bytes)
             && self.height.checked_mul(self.pitch_bytes).is_some()
     }
 
     /// The number of columns and rows of characters.
-    pub fn cells(&self) -> (usize, usize) {
+    pub(crate) fn cells(&self) -> (usize, usize) {
         (self.width / WIDTH, self.height / HEIGHT)
     }
 
     /// The size of the framebuffer in bytes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.height * self.pitch_bytes
     }
 }
 
 /// The memory of a framebuffer.
-pub trait Memory {
+pub(crate) trait Memory {
     /// Writes the `pixel_bytes` lowest bytes of `value` at the offset `byte`.
     fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32);
 }
@@ -66,7 +66,7 @@ pub(super) unsafe fn write_pixel(at: NonNull<u8>, bytes: usize, value: u32) {
 }
 
 /// A framebuffer as a surface.
-pub struct Pixels<'a, M> {
+pub(crate) struct Pixels<'a, M> {
     /// The layout.
     pub layout: Layout,
     /// The glyphs.

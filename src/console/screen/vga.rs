@@ -31,7 +31,7 @@ const START_ADDRESS: [u8; 2] = [0xc, 0xd];
 const ATTRIBUTE: u16 = 0x07 << 8;
 
 /// The cells of VGA's text mode.
-pub struct TextMode(NonNull<u16>);
+pub(crate) struct TextMode(NonNull<u16>);
 
 // SAFETY: the cells are mapped on all CPUs, and the holder of the value is the only writer (# Safety of `find`).
 unsafe impl Send for TextMode {}
@@ -41,7 +41,7 @@ impl TextMode {
     ///
     /// # Safety
     /// `cells` is a mapping of physical 0xb8000 that is never unmapped, and no other code drives the display.
-    pub unsafe fn find(cells: NonNull<u16>) -> Option<TextMode> {
+    pub(crate) unsafe fn find(cells: NonNull<u16>) -> Option<TextMode> {
         // SAFETY: no other code drives the display, guaranteed by the caller (see # Safety). Without a VGA the ports are
         // unused, and all bits read as 1.
         unsafe {

@@ -40,7 +40,7 @@ fn count() -> u8 {
 /// Enables all error reporting of this CPU's banks. Passes each error that they hold to `report`, and clears it.
 ///
 /// **Context:** each CPU each time that it comes up, interrupts off; CR4.MCE may be set before or after.
-pub fn enable(report: impl FnMut(BankError)) {
+pub(crate) fn enable(report: impl FnMut(BankError)) {
     errors().for_each(report);
     for bank in 0..count() {
         // SAFETY: the registers exist, because `count` is above `bank`. A status register accepts 0 (SDM Vol. 3B,
@@ -80,7 +80,7 @@ fn control_for(bank: u8) -> Option<u64> {
 /// Returns the errors that this CPU's banks hold, corrected and unsignalled ones included.
 ///
 /// **Context:** any, #MC too.
-pub fn errors() -> impl Iterator<Item = BankError> {
+pub(crate) fn errors() -> impl Iterator<Item = BankError> {
     (0..count()).filter_map(|bank| {
         // SAFETY: the bank exists (`count`), and with it its status register. `from_registers` reads the address and misc
         // registers only if the status marks them as valid.
@@ -93,7 +93,7 @@ pub fn errors() -> impl Iterator<Item = BankError> {
 /// Returns IA32_MCG_STATUS, or 0 without the machine-check architecture.
 ///
 /// **Context:** any, #MC too.
-pub fn global_status() -> GlobalStatus {
+pub(crate) fn global_status() -> GlobalStatus {
     if count() == 0 {
         return GlobalStatus(0);
     }

@@ -24,7 +24,7 @@ unsafe extern "C" {
 /// # Safety
 /// `gs_base` is the GS base of an area that [`copy_template`](super::copy_template) made, that is never freed, and that
 /// is not in the list yet.
-pub unsafe fn register(gs_base: usize) {
+pub(crate) unsafe fn register(gs_base: usize) {
     // SAFETY: the area is never freed, guaranteed by the caller (see # Safety).
     let earlier = unsafe { EARLIER.of(gs_base) };
     let mut newest = NEWEST.load(Ordering::Relaxed);
@@ -39,7 +39,7 @@ pub unsafe fn register(gs_base: usize) {
 }
 
 /// Returns the GS bases of all areas, the BSP's last. **Context:** any.
-pub fn areas() -> impl Iterator<Item = usize> {
+pub(crate) fn areas() -> impl Iterator<Item = usize> {
     let newest = Some(NEWEST.load(Ordering::Acquire)).filter(|gs_base| *gs_base != 0);
     let registered = core::iter::successors(newest, |gs_base| {
         // SAFETY: `EARLIER.of` requires the GS base of an area that is never freed. `NEWEST` and each `EARLIER` hold only

@@ -200,7 +200,8 @@ macro_rules! patchable {
             #[allow(unused_imports)]
             use super::*;
 
-            #[allow(improper_ctypes_definitions, missing_docs)]
+            // Visible where the function is visible, which the macro does not know.
+            #[allow(improper_ctypes_definitions, missing_docs, unreachable_pub)]
             pub extern "C" fn original($($argument: $T),*) $(-> $R)? $body
         }
 

@@ -5,11 +5,11 @@ use core::ops::Range;
 
 /// The length of a patch in bytes: `jmp [rip+0]` and the destination's address. This is the shortest jump to any address
 /// that uses no register.
-pub const PATCH_BYTES: usize = 14;
+pub(crate) const PATCH_BYTES: usize = 14;
 
 /// The addresses of a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// The name of the source.
     pub name: &'static str,
     /// The address of the function to replace.
@@ -22,7 +22,7 @@ pub struct Row {
 
 /// The reason why a row must not be patched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StaticCallError {
+pub(crate) enum StaticCallError {
     /// The source is shorter than the patch.
     TooShort {
         /// The row.
@@ -80,7 +80,10 @@ impl core::error::Error for StaticCallError {}
 ///
 /// # Errors
 /// The first row that must not be patched.
-pub fn check(rows: impl Iterator<Item = Row> + Clone, text: Range<u64>) -> Result<usize, StaticCallError> {
+pub(crate) fn check(
+    rows: impl Iterator<Item = Row> + Clone,
+    text: Range<u64>,
+) -> Result<usize, StaticCallError> {
     for (index, row) in rows.clone().enumerate() {
         let end = row.source.checked_add(row.length).ok_or(StaticCallError::NotCode { row })?;
         if !text.contains(&row.source) || end > text.end || !text.contains(&row.destination) {
@@ -102,7 +105,7 @@ pub fn check(rows: impl Iterator<Item = Row> + Clone, text: Range<u64>) -> Resul
 }
 
 /// Encodes the jump to `destination`.
-pub fn patch(destination: u64) -> [u8; PATCH_BYTES] {
+pub(crate) fn patch(destination: u64) -> [u8; PATCH_BYTES] {
     // JMP r/m64 with a RIP-relative operand 0 bytes ahead (SDM Vol. 2A, JMP).
     let mut patch = [0; PATCH_BYTES];
     patch[..2].copy_from_slice(&[0xff, 0x25]);

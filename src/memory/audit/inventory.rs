@@ -4,14 +4,14 @@ use crate::boot::memory_map::{FRAME_BYTES, PhysRange};
 
 /// Pages of each size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pages {
+pub(crate) struct Pages {
     /// Of 4 KiB, 2 MiB and 1 GiB.
     pub by_size: [u64; 3],
 }
 
 /// What the audit has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// Frames that hold page tables, the root included.
     pub tables: u64,
     /// Runs of adjacent pages with the same rights.

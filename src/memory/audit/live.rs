@@ -16,7 +16,7 @@ use crate::memory::{mmio, stacks, trampoline_tables, vmap};
 ///
 /// # Errors
 /// The violation at the lowest address.
-pub fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
+pub(crate) fn audit_live(map: &MemoryMap, cpus: usize, pages_1g: bool) -> Result<Inventory, Violation> {
     with_live_tables(|root, pat, read_entry| {
         let io_regions = mmio::io_regions().lock();
         let policy = MappingPolicy {

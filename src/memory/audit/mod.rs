@@ -21,7 +21,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use inventory::{Inventory, Pages};
+pub(crate) use inventory::{Inventory, Pages};
 #[cfg(target_os = "none")]
 pub(crate) use live::audit_live;
-pub use rule::Violation;
+pub(crate) use rule::Violation;

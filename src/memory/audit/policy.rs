@@ -10,7 +10,7 @@ use crate::memory::paging::walk::Access;
 
 /// What each mapping may be.
 #[derive(Clone, Copy, Debug)]
-pub struct MappingPolicy<'a> {
+pub(crate) struct MappingPolicy<'a> {
     /// The address at which the direct map has physical address 0.
     pub direct_map_base: u64,
     /// The region of the CPUs' stacks, above the direct map: first address and end.

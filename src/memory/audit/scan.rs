@@ -12,7 +12,7 @@ use crate::memory::paging::walk::{Step, walk};
 ///
 /// # Errors
 /// The violation at the lowest address.
-pub fn audit(
+pub(crate) fn audit(
     root: u64,
     policy: &MappingPolicy<'_>,
     guards: impl Iterator<Item = u64>,

@@ -16,7 +16,7 @@ impl Frames {
     ///
     /// **Context:** thread or interrupt context, interrupts disabled.
     #[inline(always)]
-    pub fn alloc(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    pub(crate) fn alloc(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         if order != Order::FRAME {
             return self.alloc_many(magazine, order);
         }
@@ -30,7 +30,7 @@ impl Frames {
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     #[inline(always)]
-    pub fn alloc_cached(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    pub(crate) fn alloc_cached(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         let frame = magazine.run_cache.take(order)?;
         if order == Order::BLOCK {
             // No other CPU changes the state word of a cached block.
@@ -44,7 +44,7 @@ impl Frames {
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     #[inline(always)]
-    pub fn alloc_from_reserved(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    pub(crate) fn alloc_from_reserved(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         if order == Order::FRAME || order.frames() >= bitmap::WORD_BITS {
             return None;
         }
@@ -63,7 +63,7 @@ impl Frames {
     /// Allocates up to `out.len()` single frames, and writes them to the start of `out`, in no order; how many.
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
-    pub fn alloc_bulk(&self, magazine: &Magazine, out: &mut [FrameNumber]) -> usize {
+    pub(crate) fn alloc_bulk(&self, magazine: &Magazine, out: &mut [FrameNumber]) -> usize {
         let mut done = 0;
         loop {
             let room = &mut out[done..];
@@ -152,7 +152,7 @@ impl Frames {
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
     #[inline(always)]
-    pub fn alloc_from_buddy(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
+    pub(crate) fn alloc_from_buddy(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         self.alloc_blocks(magazine.hint.scope.get(), order)
     }
 }

@@ -7,25 +7,25 @@ use crate::per_cpu;
 
 per_cpu! {
     /// Refills of the empty magazine.
-    pub static REFILLS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static REFILLS: AtomicU64 = AtomicU64::new(0);
     /// Flushes of the full magazine.
-    pub static FLUSHES: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static FLUSHES: AtomicU64 = AtomicU64::new(0);
     /// Drains of the cache.
-    pub static DRAINS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static DRAINS: AtomicU64 = AtomicU64::new(0);
     /// Failed allocations.
-    pub static FAILURES: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static FAILURES: AtomicU64 = AtomicU64::new(0);
     /// Allocations of orders 1 to 8.
-    pub static RUN_ALLOCS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static RUN_ALLOCS: AtomicU64 = AtomicU64::new(0);
     /// Frees of orders 1 to 8.
-    pub static RUN_FREES: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static RUN_FREES: AtomicU64 = AtomicU64::new(0);
     /// Allocations of orders 9 and above.
-    pub static BLOCK_ALLOCS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static BLOCK_ALLOCS: AtomicU64 = AtomicU64::new(0);
     /// Frees of orders 9 and above.
-    pub static BLOCK_FREES: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static BLOCK_FREES: AtomicU64 = AtomicU64::new(0);
     /// Frames allocated in bulk.
-    pub static BULK_ALLOCS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static BULK_ALLOCS: AtomicU64 = AtomicU64::new(0);
     /// Frames freed in bulk.
-    pub static BULK_FREES: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static BULK_FREES: AtomicU64 = AtomicU64::new(0);
     /// Allocations that name a zone type or a node.
-    pub static PLACED_ALLOCS: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static PLACED_ALLOCS: AtomicU64 = AtomicU64::new(0);
 }

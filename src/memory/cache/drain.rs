@@ -10,7 +10,7 @@ use crate::trace;
 /// counted and skipped.
 ///
 /// **Context:** thread or interrupt context, interrupts disabled.
-pub fn drain_this_cpu(guard: &IrqGuard) {
+pub(crate) fn drain_this_cpu(guard: &IrqGuard) {
     if is_inactive() {
         return;
     }

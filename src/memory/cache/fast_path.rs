@@ -21,7 +21,7 @@ per_cpu! {
     static MAGAZINE: Magazine = Magazine::new();
     /// Whether this CPU may cache frames, 1 or 0. It becomes 0 after a drain, and 1 before the CPU caches the next frame: a CPU that
     /// finds no free frame in the shared allocator, and then 0 here, has missed none.
-    pub static CACHE_NONEMPTY: AtomicU32 = AtomicU32::new(1);
+    pub(crate) static CACHE_NONEMPTY: AtomicU32 = AtomicU32::new(1);
 }
 
 /// The magazine is empty, and [`CACHE_NONEMPTY`] is 0. [`activate`] ends this state before the cache is used.
@@ -34,7 +34,7 @@ const DISABLED: u64 = INACTIVE + 1;
 ///
 /// # Safety
 /// As for [`PerCpu::of`].
-pub unsafe fn magazine_of(gs_base: usize) -> RemoteMagazine {
+pub(crate) unsafe fn magazine_of(gs_base: usize) -> RemoteMagazine {
     let magazine = <MAGAZINE as PerCpu>::template().wrapping_byte_add(gs_base);
     // SAFETY: there is an area (see # Safety), which is never freed, and every area has a magazine (I3). It is borrowed by `&`
     // alone, in this module.

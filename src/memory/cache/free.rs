@@ -19,7 +19,7 @@ const _: () = assert!(ENOUGH + WORD_BITS <= CAPACITY);
 impl Frames {
     /// Whether every free of a single frame is checked at once: in debug builds. Otherwise it is checked when the frame returns to the
     /// table.
-    pub const CHECKS_EACH_FREE: bool = cfg!(debug_assertions);
+    pub(crate) const CHECKS_EACH_FREE: bool = cfg!(debug_assertions);
 
     /// Frees a run of `order`: an allocated run, or an aligned part of one.
     ///
@@ -29,7 +29,12 @@ impl Frames {
     /// [`FreeError`]. Nothing has changed then, except that the other frames of a flush are free. In release builds the error of a
     /// single frame may come from a later call, the one that flushes the magazine; it names the frame.
     #[inline(always)]
-    pub fn free(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub(crate) fn free(
+        &self,
+        magazine: &Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
         if order != Order::FRAME {
             return self.free_many(magazine, frame, order);
         }
@@ -48,7 +53,7 @@ impl Frames {
     ///
     /// # Errors
     /// The first error. All frames without an error are free.
-    pub fn free_bulk(&self, magazine: &Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
+    pub(crate) fn free_bulk(&self, magazine: &Magazine, frames: &[FrameNumber]) -> Result<(), FreeError> {
         let small = frames.len() <= BATCH / 2;
         if Self::CHECKS_EACH_FREE && small {
             // One by one: each may be wrong, also because of one before it.
@@ -67,7 +72,7 @@ impl Frames {
     ///
     /// # Errors
     /// The first error. The magazine is empty nevertheless.
-    pub fn drain(&self, magazine: &Magazine) -> Result<(), FreeError> {
+    pub(crate) fn drain(&self, magazine: &Magazine) -> Result<(), FreeError> {
         magazine.transfer_seq.begin();
         // SAFETY: `return_singles` has no access to the magazine, and the view ends with the call.
         let mut result = self.return_singles(unsafe { magazine.view() });
@@ -145,7 +150,12 @@ impl Frames {
     /// # Errors
     /// [`FreeError`]. Nothing has changed then, as far as the error was found before the first change.
     #[inline(always)]
-    pub fn free_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
+    pub(crate) fn free_run(
+        &self,
+        magazine: &Magazine,
+        frame: FrameNumber,
+        order: Order,
+    ) -> Result<(), FreeError> {
         if !frame.is_aligned_to(order) {
             return Err(FreeError::Misaligned { frame, order });
         }
@@ -171,7 +181,7 @@ impl Frames {
     ///
     /// **Context:** as for [`free`](Self::free).
     #[inline(always)]
-    pub fn cache_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
+    pub(crate) fn cache_run(&self, magazine: &Magazine, frame: FrameNumber, order: Order) -> bool {
         if Self::CHECKS_EACH_FREE || order.frames() >= WORD_BITS || !frame.is_aligned_to(order) {
             return false;
         }
@@ -189,7 +199,7 @@ impl Frames {
     /// # Errors
     /// [`FreeError`]; nothing has changed then.
     #[inline(always)]
-    pub fn free_blocks(
+    pub(crate) fn free_blocks(
         &self,
         magazine: &Magazine,
         frame: FrameNumber,

@@ -23,7 +23,7 @@ pub const BATCH: usize = CAPACITY / 2;
 
 /// The magazine is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub(crate) struct Full;
 
 /// The cached frames of a CPU, and where it refills from.
 ///
@@ -33,7 +33,7 @@ pub struct Full;
 /// blocks are leaked.
 #[repr(C, align(64))]
 #[derive(Debug)]
-pub struct Magazine {
+pub(crate) struct Magazine {
     pub(in crate::memory) len: AtomicUsize,
     pub(in crate::memory) transfer_seq: TransferSeq,
     pub(in crate::memory) hint: Hint,
@@ -46,15 +46,15 @@ impl Magazine {
     #[cfg(test)]
     pub const MAX_FRAMES: usize = CAPACITY + super::run_cache::MAX_FRAMES;
     /// The length of an inactive magazine: a CPU writes it after a drain, so that `pop` and `push` fail. Other CPUs read it as 0.
-    pub const INACTIVE: usize = CAPACITY + 1;
+    pub(crate) const INACTIVE: usize = CAPACITY + 1;
     /// The offset of the length in bytes, for accesses through GS.
-    pub const LEN_AT: usize = offset_of!(Magazine, len);
+    pub(crate) const LEN_AT: usize = offset_of!(Magazine, len);
     /// The offset of the frames in bytes.
-    pub const FRAMES_AT: usize = offset_of!(Magazine, frames);
+    pub(crate) const FRAMES_AT: usize = offset_of!(Magazine, frames);
 
     /// An empty magazine.
     #[cfg(not(any(loom, shuttle)))]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self::with(sync::AtomicUsize::new(0))
     }
 
@@ -77,12 +77,12 @@ impl Magazine {
     }
 
     /// Sets the node of the CPU. Frames that are cached, and blocks that are reserved, are used up first.
-    pub fn set_local_node(&self, node: NodeId) {
+    pub(crate) fn set_local_node(&self, node: NodeId) {
         self.hint.scope.set(Scope::from(node));
     }
 
     /// The node of the CPU; node 0 unless it was set.
-    pub fn local_node(&self) -> NodeId {
+    pub(crate) fn local_node(&self) -> NodeId {
         self.hint.scope.get().node
     }
 
@@ -93,7 +93,7 @@ impl Magazine {
 
     /// Takes the frame that was put in last.
     #[inline(always)]
-    pub fn pop(&self) -> Option<FrameNumber> {
+    pub(crate) fn pop(&self) -> Option<FrameNumber> {
         let last = self.len().wrapping_sub(1);
         let frame = self.frames.get(last)?.get();
         self.set_len(last);
@@ -105,7 +105,7 @@ impl Magazine {
     /// # Errors
     /// [`Full`]; nothing has changed then.
     #[inline(always)]
-    pub fn push(&self, frame: FrameNumber) -> Result<(), Full> {
+    pub(crate) fn push(&self, frame: FrameNumber) -> Result<(), Full> {
         let len = self.len();
         self.frames.get(len).ok_or(Full)?.set(frame);
         self.set_len(len + 1);
@@ -114,23 +114,23 @@ impl Magazine {
 
     /// How many single frames it has.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
     /// Whether it has no single frame.
     #[inline(always)]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many frames the CPU caches: single frames, and those of its runs.
-    pub fn cached_frames(&self) -> usize {
+    pub(crate) fn cached_frames(&self) -> usize {
         self.len() + self.run_cache.runs().map(|(_, order)| order.frames()).sum::<usize>()
     }
 
     /// The block of which frames were in flight when the last search failed: its first frame. A caller that can wait searches again.
-    pub fn in_flight(&self) -> Option<FrameNumber> {
+    pub(crate) fn in_flight(&self) -> Option<FrameNumber> {
         self.hint.in_flight.get().map(BlockNumber::first_frame)
     }
 
@@ -145,7 +145,7 @@ impl Magazine {
     }
 
     /// The single frames. The last one is popped next.
-    pub fn frames(&self) -> impl Iterator<Item = FrameNumber> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = FrameNumber> {
         self.frames[..self.len()].iter().map(AtomicFrame::get)
     }
 

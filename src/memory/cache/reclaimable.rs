@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 4;
 
 /// What a drain of the other CPUs' caches may free.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reclaimable {
+pub(crate) enum Reclaimable {
     /// No run of that order. This is certain.
     Nothing,
     /// This run, if the CPUs drain that [have a part of it](RemoteMagazine::has_any_of). If none has, it is free already.
@@ -46,7 +46,7 @@ impl Frames {
     /// the table, which every search finds.
     ///
     /// **Context:** any but NMI; interrupts should be enabled. Takes a time that grows with the memory and with the number of CPUs.
-    pub fn estimate_reclaimable(
+    pub(crate) fn estimate_reclaimable(
         &self,
         order: Order,
         magazines: impl Iterator<Item = RemoteMagazine> + Clone,

@@ -15,14 +15,14 @@ use crate::memory::frames::number::{FrameNumber, Order};
 
 /// Another CPU's magazine. Only its atomic fields are borrowed.
 #[derive(Clone, Copy, Debug)]
-pub struct RemoteMagazine(*const Magazine);
+pub(crate) struct RemoteMagazine(*const Magazine);
 
 impl RemoteMagazine {
     /// The magazine at that address.
     ///
     /// # Safety
     /// The pointer leads to a magazine that is neither moved, dropped, nor borrowed by `&mut` while this value or a copy of it is used.
-    pub const unsafe fn new(magazine: *const Magazine) -> Self {
+    pub(crate) const unsafe fn new(magazine: *const Magazine) -> Self {
         Self(magazine)
     }
 
@@ -45,7 +45,7 @@ impl RemoteMagazine {
     }
 
     /// Whether its CPU caches any frame from `first` up to `end`, or has reserved a block of them.
-    pub fn has_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
+    pub(crate) fn has_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
         let overlaps = |(run, order): (FrameNumber, Order)| run < end && first < run + order.frames();
         self.cached().any(overlaps) || self.has_reserved_any_of(first, end)
     }

@@ -15,7 +15,7 @@ impl Frames {
     /// the [zones are set](Self::set_zones), a request that names a zone type or a node gets `None`.
     ///
     /// **Context:** as for [`alloc`](Self::alloc).
-    pub fn alloc_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
+    pub(crate) fn alloc_in(&self, magazine: &Magazine, request: FrameRequest) -> Option<FrameNumber> {
         let FrameRequest { order, zone, nodes } = request;
         let (node, only_node) = match nodes {
             Nodes::Nearest => (magazine.local_node(), false),

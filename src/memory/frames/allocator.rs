@@ -43,12 +43,12 @@ pub(in crate::memory) struct Counters {
 impl Frames {
     /// The size in bytes of the metadata for the frames below `end`, with so many [partially managed blocks](Self::partial_blocks): at
     /// most 2 bits per frame, unless every second block is managed in part.
-    pub const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
+    pub(crate) const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
         Table::metadata_bytes(end, partial_blocks)
     }
 
     /// How many blocks are managed in part once these ranges are inserted. They are in ascending order and disjoint.
-    pub fn partial_blocks(ranges: impl Iterator<Item = Range<FrameNumber>>) -> usize {
+    pub(crate) fn partial_blocks(ranges: impl Iterator<Item = Range<FrameNumber>>) -> usize {
         let (mut count, mut last) = (0, None);
         for edge in ranges.filter(|range| !range.is_empty()).flat_map(|range| [range.start, range.end]) {
             if edge.index_in_block() != 0 && last != Some(edge.block()) {
@@ -69,7 +69,7 @@ impl Frames {
     /// # Safety
     /// `metadata` is aligned to 64 bytes, and the [`metadata_bytes`](Self::metadata_bytes) from there on are initialised
     /// (not necessarily to zero), valid for reads and writes, and used by nothing else while the allocator is used.
-    pub unsafe fn new(
+    pub(crate) unsafe fn new(
         metadata: NonNull<u8>,
         end: FrameNumber,
         partial_blocks: usize,
@@ -93,17 +93,17 @@ impl Frames {
     }
 
     /// The end of the frames that can be inserted.
-    pub fn end(&self) -> FrameNumber {
+    pub(crate) fn end(&self) -> FrameNumber {
         self.end
     }
 
     /// The size of the metadata in bytes.
-    pub fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         Self::metadata_bytes(self.end, self.table.mask_limit())
     }
 
     /// How many double frees were refused.
-    pub fn double_frees_caught(&self) -> usize {
+    pub(crate) fn double_frees_caught(&self) -> usize {
         self.counters.double_frees.load(Ordering::Relaxed)
     }
 

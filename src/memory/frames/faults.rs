@@ -8,12 +8,12 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// A fault happens once in so many refills or flushes: several times in each round of a stress run, so that one round on a slow host is
 /// enough.
-pub const EVERY: usize = 100;
+pub(crate) const EVERY: usize = 100;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None = 0,
     /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
@@ -52,12 +52,12 @@ static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);
 static CHANCES: AtomicUsize = AtomicUsize::new(0);
 
 /// Arms a fault.
-pub fn arm(fault: Fault) {
+pub(crate) fn arm(fault: Fault) {
     FAULT.store(fault as u8, Ordering::Relaxed);
 }
 
 /// Whether this fault is armed.
-pub fn is_armed(fault: Fault) -> bool {
+pub(crate) fn is_armed(fault: Fault) -> bool {
     FAULT.load(Ordering::Relaxed) == fault as u8
 }
 

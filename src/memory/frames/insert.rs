@@ -68,7 +68,7 @@ impl Frames {
     ///
     /// # Safety
     /// The frames are RAM, mapped writable in the direct map, and not used by anything else: from now on the allocator owns them.
-    pub unsafe fn insert(&self, range: Range<FrameNumber>) -> Result<usize, InsertError> {
+    pub(crate) unsafe fn insert(&self, range: Range<FrameNumber>) -> Result<usize, InsertError> {
         if range.is_empty() {
             return Ok(0);
         }

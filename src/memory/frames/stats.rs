@@ -12,7 +12,7 @@ use core::ops::Range;
 
 /// The frames of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ZoneStats {
+pub(crate) struct ZoneStats {
     /// The zone; `None` for all memory before the zones are set.
     pub name: Option<ZoneId>,
     /// Managed frames.
@@ -25,12 +25,12 @@ pub struct ZoneStats {
 
 impl Frames {
     /// How many frames are managed.
-    pub fn total_frames(&self) -> usize {
+    pub(crate) fn total_frames(&self) -> usize {
         self.counters.inserted_frames.load(Ordering::Relaxed)
     }
 
     /// How many frames are free in the table and the buddies. Cached frames are not counted.
-    pub fn free_frames(&self) -> usize {
+    pub(crate) fn free_frames(&self) -> usize {
         let (mut free, mut block) = (0, BlockNumber(0));
         while block < self.table.all().end {
             let state = self.table.state(block);
@@ -44,7 +44,7 @@ impl Frames {
 
     /// Free frames by the largest order at which they can be allocated: the fragmentation. The sum is
     /// [`free_frames`](Self::free_frames).
-    pub fn free_by_order(&self) -> [usize; ORDERS] {
+    pub(crate) fn free_by_order(&self) -> [usize; ORDERS] {
         let mut frames = [0; ORDERS];
         for zone in self.zone_stats() {
             frames.iter_mut().zip(zone.free_by_order).for_each(|(sum, count)| *sum += count);
@@ -53,7 +53,7 @@ impl Frames {
     }
 
     /// The frames of each zone; of all memory as one before the [zones are set](Self::set_zones).
-    pub fn zone_stats(&self) -> impl Iterator<Item = ZoneStats> {
+    pub(crate) fn zone_stats(&self) -> impl Iterator<Item = ZoneStats> {
         self.all_zones().map(|(name, place)| {
             let mut zone_stats = ZoneStats { name, total: 0, free: 0, free_by_order: [0; ORDERS] };
             for span in place.spans(self.table.all()) {

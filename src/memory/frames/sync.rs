@@ -17,8 +17,8 @@ pub(in crate::memory) use real::*;
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {
-    pub use core::hint::spin_loop;
-    pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use core::hint::spin_loop;
+    pub(crate) use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
     use core::ptr::NonNull;
 
@@ -46,7 +46,7 @@ mod real {
     /// # Safety
     /// `at` is aligned for `T`; from there, `count` of them fit into memory that is valid for reads and writes and used
     /// by nothing else for as long as the slice is.
-    pub unsafe fn place<T>(at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
+    pub(crate) unsafe fn place<T>(at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
         let first = at.cast::<T>();
         for index in 0..count {
             // SAFETY: the caller gives `count` places for a `T`, aligned and writable; `index` is below that.
@@ -61,7 +61,11 @@ mod real {
     ///
     /// # Safety
     /// As for [`place`]; besides, the memory is initialised, with no matter what, and any content is a valid `T`.
-    pub unsafe fn place_as_is<T>(at: NonNull<u8>, count: usize, _make: impl Fn() -> T) -> &'static [T] {
+    pub(crate) unsafe fn place_as_is<T>(
+        at: NonNull<u8>,
+        count: usize,
+        _make: impl Fn() -> T,
+    ) -> &'static [T] {
         // SAFETY: the memory is valid, nothing else's, and holds valid elements, guaranteed by the caller (see # Safety).
         unsafe { core::slice::from_raw_parts(at.cast::<T>().as_ptr(), count) }
     }

@@ -15,7 +15,7 @@ impl Frames {
     ///
     /// # Errors
     /// The first inconsistency. If it is one of a buddy, other blocks in that buddy may be lost.
-    pub fn validate(&self) -> Result<(), Invalid> {
+    pub(crate) fn validate(&self) -> Result<(), Invalid> {
         let mut managed = 0;
         for block in BlockNumber::each(self.table.all()) {
             managed += self.validate_block(block)?;

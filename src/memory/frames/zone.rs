@@ -16,7 +16,7 @@ pub(in crate::memory) struct LockedZone {
 }
 
 /// The free blocks of one zone, behind its lock.
-pub struct Zone(pub(in crate::memory) CachePadded<Lock<LockedZone>>);
+pub(crate) struct Zone(pub(in crate::memory) CachePadded<Lock<LockedZone>>);
 
 impl Zone {
     /// A zone without free blocks.
@@ -57,7 +57,7 @@ impl Scope {
 
 /// Why [`Frames::set_zones`](super::allocator::Frames::set_zones) has failed. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetZonesError {
+pub(crate) enum SetZonesError {
     /// The zones are set already.
     AlreadySet,
     /// The layout has more zones than the caller has passed.

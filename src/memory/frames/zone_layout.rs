@@ -52,11 +52,11 @@ impl ZoneType {
 }
 
 /// Where [`ZoneType::Low`] ends: in the middle of the first block.
-pub const LOW_END: FrameNumber = FrameNumber::new(1 << 8);
+pub(crate) const LOW_END: FrameNumber = FrameNumber::new(1 << 8);
 /// Where the zone of that type ends: at the end of the first block.
 pub const LOW_ZONE_END: FrameNumber = FrameNumber::new(FRAMES_PER_BLOCK);
 /// Where [`ZoneType::Dma32`] ends.
-pub const DMA32_END: FrameNumber = FrameNumber::new(1 << 20);
+pub(crate) const DMA32_END: FrameNumber = FrameNumber::new(1 << 20);
 
 const _: () = assert!(LOW_END.get() < FRAMES_PER_BLOCK, "the low zone is one block");
 

@@ -13,7 +13,7 @@ use super::zone_layout::{ZoneId, ZoneLayout, ZoneType};
 
 impl Frames {
     /// A zone to be passed to [`set_zones`](Self::set_zones).
-    pub fn new_zone(&self) -> Zone {
+    pub(crate) fn new_zone(&self) -> Zone {
         Zone::new(self.direct_map_base)
     }
 
@@ -27,7 +27,7 @@ impl Frames {
     ///
     /// # Safety
     /// No other CPU calls this allocator until this returns: it would take the lock of another zone for the same block.
-    pub unsafe fn set_zones(
+    pub(crate) unsafe fn set_zones(
         &self,
         zone_layout: &'static ZoneLayout,
         zones: &'static [Zone],
@@ -72,13 +72,13 @@ impl Frames {
     }
 
     /// The layout of zones, once it is set.
-    pub fn zone_layout(&self) -> Option<&ZoneLayout> {
+    pub(crate) fn zone_layout(&self) -> Option<&ZoneLayout> {
         self.zones.get().map(|zones| zones.zone_layout)
     }
 
     /// The owners of the allocator's locks, for a report of the locks that a CPU holds.
     #[cfg(target_os = "none")]
-    pub fn lock_owners(&self) -> impl Iterator<Item = &crate::sync::LockOwner> {
+    pub(crate) fn lock_owners(&self) -> impl Iterator<Item = &crate::sync::LockOwner> {
         let with_zones = self.zones.get().map_or(&[][..], |zones| zones.zones);
         let zones = core::iter::once(&self.single_zone).chain(with_zones);
         zones.map(|zone| zone.0.owner()).chain([self.insert_state.owner()])

@@ -19,7 +19,7 @@ const TEXT_CELLS: u64 = 0xb_8000;
 /// Opens the screen in VGA's text mode for the log, if the display is in that mode.
 ///
 /// **Context:** boot, on the BSP, once, before anything else: rt0's tables map the text memory at the same address as the final ones.
-pub fn open_text_screen() {
+pub(crate) fn open_text_screen() {
     let Some(cells) = NonNull::new(direct_map::pointer(TEXT_CELLS)) else { return };
     // SAFETY: called once. rt0 maps physical memory below 4 GiB, and the final tables map the display's range below 1 MiB at the same
     // address. Only the console uses the display.
@@ -29,7 +29,7 @@ pub fn open_text_screen() {
 /// Opens the framebuffer that the loader has set up, unless the text screen is open. Returns the screen in use.
 ///
 /// **Context:** boot, on the BSP, once, when the memory types of all CPUs are final.
-pub fn open_pixel_screen(boot: &BootInfo) -> Option<DisplayMode> {
+pub(crate) fn open_pixel_screen(boot: &BootInfo) -> Option<DisplayMode> {
     let found = boot.framebuffer.as_ref().and_then(layout_of).and_then(|(address, layout)| {
         let refuse = |reason: fmt::Arguments<'_>| {
             report_defect(&Defect { table: "framebuffer", address: Some(address), offset: None, reason });

@@ -73,7 +73,7 @@ fn layout(io_regions: &IoRegions) -> PhysicalLayout<'_> {
 ///
 /// # Errors
 /// [`AddressFault`]: why the registers cannot be there.
-pub fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), AddressFault> {
+pub(crate) fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), AddressFault> {
     let mut io_regions = IO_REGIONS.lock();
     let range = layout(&io_regions).check(address, bytes, Purpose::Registers(device))?;
     let added = io_regions.add(range.rounded_out(), IoRegion::Device(device));
@@ -86,7 +86,7 @@ pub fn claim_device(device: Device, address: u64, bytes: u64) -> Result<(), Addr
 ///
 /// # Errors
 /// [`MapError::Address`] says why the registers cannot be there.
-pub fn map_device(device: Device, address: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
+pub(crate) fn map_device(device: Device, address: u64, bytes: u64) -> Result<NonNull<u8>, MapError> {
     map(address, bytes, Purpose::Registers(device), IoRegion::Device(device)).map(|mapped| mapped.pointer)
 }
 
@@ -96,7 +96,7 @@ pub fn map_device(device: Device, address: u64, bytes: u64) -> Result<NonNull<u8
 ///
 /// # Safety
 /// No other registers in use lie in these pages, and the pointer is not used again.
-pub unsafe fn unmap_device(address: u64, bytes: u64) {
+pub(crate) unsafe fn unmap_device(address: u64, bytes: u64) {
     let pages = PhysRange::new(address, address.saturating_add(bytes)).rounded_out();
     let mut tables = tables().lock();
     if let Some(tables) = tables.as_mut() {
@@ -110,7 +110,7 @@ pub unsafe fn unmap_device(address: u64, bytes: u64) {
 ///
 /// # Errors
 /// [`AddressFault`]: why a table cannot be there.
-pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault> {
+pub(crate) fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault> {
     let mapped = map(address, bytes, Purpose::Table, IoRegion::Firmware).map_err(fault_of)?;
     // SAFETY: `map` has checked that all of the range is mapped readable, and it is never unmapped: `peek_table` unmaps only
     // pages that it has mapped itself. The check has excluded memory that the kernel writes: `holds_content` in `physical`.
@@ -126,7 +126,7 @@ pub fn map_table(address: u64, bytes: u64) -> Result<&'static [u8], AddressFault
 ///
 /// # Panics
 /// If `bytes` is longer than a page.
-pub fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
+pub(crate) fn peek_table(address: u64, bytes: &mut [u8]) -> Result<(), AddressFault> {
     // At most two pages, so the pages that `map` has mapped are adjacent, with no page of another use between them.
     assert!(bytes.len() as u64 <= FRAME_BYTES);
     let mapped = map(address, bytes.len() as u64, Purpose::Table, IoRegion::Firmware).map_err(fault_of)?;

@@ -20,7 +20,7 @@ pub(in crate::memory) fn tables() -> &'static SpinLockIrq<Option<PageTables>> {
 /// The physical address of the kernel's root table, as CR3 takes it; 0 before [`init`](crate::memory::init()).
 ///
 /// **Context:** thread or interrupt context; waits for the lock of the page tables.
-pub fn root() -> u64 {
+pub(crate) fn root() -> u64 {
     TABLES.lock().as_ref().map_or(0, PageTables::root)
 }
 
@@ -42,6 +42,6 @@ pub(in crate::memory) fn with_live_tables<R>(f: impl FnOnce(u64, u64, &dyn Fn(u6
 ///
 /// **Context:** thread or interrupt context; waits for the lock of the page tables.
 #[cfg(feature = "shell")]
-pub fn translate_live(address: u64) -> Translation {
+pub(crate) fn translate_live(address: u64) -> Translation {
     with_live_tables(|root, pat, read_entry| translate(root, address, pat, &read_entry))
 }

@@ -22,7 +22,7 @@ use crate::cpu::{self, UPPER_HALF};
 
 /// The rights and the memory type of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rights {
+pub(crate) enum Rights {
     /// Execute and read.
     Text,
     /// Read only.
@@ -90,10 +90,10 @@ impl fmt::Display for MapError {
 }
 
 /// Allocates frames for page tables: their physical addresses. The direct map contains them.
-pub type FrameSource<'a> = &'a mut dyn FnMut() -> Option<u64>;
+pub(crate) type FrameSource<'a> = &'a mut dyn FnMut() -> Option<u64>;
 
 /// A tree of page tables.
-pub struct PageTables {
+pub(crate) struct PageTables {
     root: u64,
     largest_level: u8,
 }
@@ -103,23 +103,23 @@ impl PageTables {
     ///
     /// # Errors
     /// [`MapError::OutOfFrames`].
-    pub fn new(pages_1g: bool, frames: FrameSource) -> Result<PageTables, MapError> {
+    pub(crate) fn new(pages_1g: bool, frames: FrameSource) -> Result<PageTables, MapError> {
         let root = new_table(frames)?;
         Ok(PageTables { root, largest_level: if pages_1g { 3 } else { 2 } })
     }
 
     /// The physical address of the root table, as CR3 takes it.
-    pub fn root(&self) -> u64 {
+    pub(crate) fn root(&self) -> u64 {
         self.root
     }
 
     /// The entry of the root table that translates an address.
-    pub fn root_entry(&self, address: u64) -> Entry {
+    pub(crate) fn root_entry(&self, address: u64) -> Entry {
         load(self.entry(self.root, index(address, LEVELS)))
     }
 
     /// Sets a root entry to that of another tree: both share the tables below it from then on.
-    pub fn share_root_entry(&mut self, address: u64, entry: Entry) {
+    pub(crate) fn share_root_entry(&mut self, address: u64, entry: Entry) {
         self.entry(self.root, index(address, LEVELS)).store(entry.0, Ordering::Relaxed);
     }
 
@@ -138,7 +138,7 @@ impl PageTables {
     ///
     /// # Safety
     /// If the tree is in use, the caller may make this physical range accessible with these rights.
-    pub unsafe fn map(
+    pub(crate) unsafe fn map(
         &mut self,
         virt: u64,
         physical: u64,
@@ -154,7 +154,7 @@ impl PageTables {
     }
 
     /// Whether an address is mapped.
-    pub fn is_mapped(&self, address: u64) -> bool {
+    pub(crate) fn is_mapped(&self, address: u64) -> bool {
         let mut is_mapped = false;
         self.walk(address, |step| is_mapped = step.is_page());
         is_mapped
@@ -167,14 +167,14 @@ impl PageTables {
     }
 
     /// Makes a page of 4 KiB read-only. The caller flushes it from the TLBs. `false` if no such page is mapped.
-    pub fn make_read_only(&mut self, address: u64) -> bool {
+    pub(crate) fn make_read_only(&mut self, address: u64) -> bool {
         let entry = self.small_entry(address).filter(|entry| load(entry).has(Flags::PRESENT));
         entry.map(|entry| entry.fetch_and(!Flags::WRITABLE.bits(), Ordering::Relaxed)).is_some()
     }
 
     /// Unmaps a page of 4 KiB: its entry is not present any more, but keeps the frame until
     /// [`release_entry`](Self::release_entry). The caller flushes it from the TLBs.
-    pub fn unmap(&mut self, address: u64) {
+    pub(crate) fn unmap(&mut self, address: u64) {
         if let Some(entry) = self.small_entry(address) {
             // One operation, so that an accessed or dirty bit that a processor sets at the same time is not lost.
             entry.fetch_and(!Flags::PRESENT.bits(), Ordering::Relaxed);
@@ -182,7 +182,7 @@ impl PageTables {
     }
 
     /// Clears the entry of an unmapped page; the physical address of its frame.
-    pub fn release_entry(&mut self, address: u64) -> Option<u64> {
+    pub(crate) fn release_entry(&mut self, address: u64) -> Option<u64> {
         let place = self.small_entry(address)?;
         let entry = load(place);
         if entry.is_unused() || entry.has(Flags::PRESENT) {
@@ -246,7 +246,7 @@ impl PageTables {
     ///
     /// # Safety
     /// The tree maps the code that this CPU executes and its stack, as the previous tree did.
-    pub unsafe fn load(&self) {
+    pub(crate) unsafe fn load(&self) {
         // SAFETY: the tree maps this CPU's code and stack, guaranteed by the caller (see # Safety).
         unsafe { load_root(self.root) };
     }
@@ -258,7 +258,7 @@ impl PageTables {
 ///
 /// # Safety
 /// The tree maps the code that this CPU executes and its stack, as the previous tree did.
-pub unsafe fn load_root(root: u64) {
+pub(crate) unsafe fn load_root(root: u64) {
     use x86_64::registers::control::{Cr3, Cr3Flags};
     // SAFETY: the tree maps this CPU's code and stack, guaranteed by the caller (see # Safety).
     unsafe { Cr3::write(PhysFrame::containing_address(PhysAddr::new(root)), Cr3Flags::empty()) };

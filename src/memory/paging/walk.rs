@@ -15,7 +15,7 @@ use crate::cpu::UPPER_HALF;
 
 /// What an entry and those on the way to it allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// Whether each of them allows writes.
     pub writable: bool,
     /// Whether each of them allows execution.
@@ -39,7 +39,7 @@ impl Access {
 
 /// An entry that a walk has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// The level of its table, 4 for the root.
     pub level: u8,
     /// The physical address of its table.
@@ -56,12 +56,12 @@ pub struct Step {
 
 impl Step {
     /// Whether the entry is present.
-    pub const fn is_present(&self) -> bool {
+    pub(crate) const fn is_present(&self) -> bool {
         self.entry.has(Flags::PRESENT)
     }
 
     /// Whether the entry maps a page.
-    pub const fn is_page(&self) -> bool {
+    pub(crate) const fn is_page(&self) -> bool {
         self.is_present() && self.entry.is_page(self.level)
     }
 }
@@ -72,7 +72,7 @@ impl Step {
 ///
 /// # Errors
 /// The first error of `visit`, which ends the walk. A table is not read if `visit` has refused the entry that leads to it.
-pub fn walk<E>(
+pub(crate) fn walk<E>(
     root: u64,
     addresses: RangeInclusive<u64>,
     read_entry: &impl Fn(u64, usize) -> u64,
@@ -118,7 +118,7 @@ fn walk_table<E>(
 }
 
 /// Reads the entries that translate one address, in the order of [`walk`].
-pub fn walk_address(
+pub(crate) fn walk_address(
     root: u64,
     address: u64,
     read_entry: &impl Fn(u64, usize) -> u64,
@@ -132,7 +132,7 @@ pub fn walk_address(
 
 /// The page that an address lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     /// The physical address behind the address.
     pub physical: u64,
     /// The page's size in bytes.
@@ -149,7 +149,7 @@ pub struct Page {
 
 /// The translation of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Translation {
+pub(crate) struct Translation {
     /// The entries on the way, the root's first. The last one maps the page, or is not present.
     pub steps: Vec<Step, { LEVELS as usize }>,
     /// The page, if one is mapped.
@@ -157,7 +157,12 @@ pub struct Translation {
 }
 
 /// Translates an address by the tree at `root`. `pat` is the page attribute table; `read_entry` is as for [`walk`].
-pub fn translate(root: u64, address: u64, pat: u64, read_entry: &impl Fn(u64, usize) -> u64) -> Translation {
+pub(crate) fn translate(
+    root: u64,
+    address: u64,
+    pat: u64,
+    read_entry: &impl Fn(u64, usize) -> u64,
+) -> Translation {
     let mut translation = Translation { steps: Vec::new(), page: None };
     walk_address(root, address, read_entry, |step| {
         // There is room: a walk of one address reads one entry of each level.
@@ -179,7 +184,7 @@ pub fn translate(root: u64, address: u64, pat: u64, read_entry: &impl Fn(u64, us
 }
 
 /// Whether an address is canonical: bits 63 to 47 are equal, as four-level paging demands (SDM Vol. 1, 3.3.7.1).
-pub fn is_canonical(address: u64) -> bool {
+pub(crate) fn is_canonical(address: u64) -> bool {
     matches!(address >> 47, 0 | 0x1_ffff)
 }
 

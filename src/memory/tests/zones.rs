@@ -34,7 +34,7 @@ fn zone_layout(end: FrameNumber, nodes: usize, blocks: &[(usize, usize, u8)]) ->
 }
 
 /// Twenty blocks: two nodes that take turns.
-pub fn two_nodes(end: FrameNumber) -> ZoneLayout {
+pub(crate) fn two_nodes(end: FrameNumber) -> ZoneLayout {
     zone_layout(end, 2, &[(0, 5, 0), (5, 12, 1), (12, 15, 0), (15, 21, 1)])
 }
 

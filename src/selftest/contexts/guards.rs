@@ -23,7 +23,7 @@ per_cpu! {
 ///
 /// # Errors
 /// The first failed check.
-pub fn check() -> CheckResult {
+pub(crate) fn check() -> CheckResult {
     on_all_cpus(IPI_CALL_TIMEOUT_MS, &|_| {
         for (name, check) in CHECKS {
             // The guard count and the interrupt flag must agree before and after each check.

@@ -14,21 +14,21 @@ use crate::interrupts;
 use crate::per_cpu;
 
 /// The error code that the shims push in place of the processor.
-pub const ERROR_CODE: u64 = 0x5a;
+pub(crate) const ERROR_CODE: u64 = 0x5a;
 
 /// The vectors whose exceptions push an error code (SDM Vol. 3A, table 6-1; 29 and 30: APM Vol. 2, 8.2.21 and 8.2.22), in
 /// the order of the shims.
 const WITH_ERROR_CODE: [u8; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
 
 /// Whether the vector's exception pushes an error code.
-pub fn has_error_code(vector: u8) -> bool {
+pub(crate) fn has_error_code(vector: u8) -> bool {
     WITH_ERROR_CODE.contains(&vector)
 }
 
 /// All general registers and the flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Registers {
+pub(crate) struct Registers {
     /// In the order of [`NAMES`].
     pub general: [u64; 15],
     /// The stack pointer.
@@ -38,7 +38,7 @@ pub struct Registers {
 }
 
 /// The registers in the order of [`interrupts::TrapFrame`].
-pub const NAMES: [&str; 15] =
+pub(crate) const NAMES: [&str; 15] =
     ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax"];
 
 /// The registers that the probe loads, and those that it finds afterwards. Per-CPU, so that it needs no register to address them.
@@ -123,7 +123,7 @@ fn instruction(vector: u8) -> u64 {
 }
 
 /// The return address of `int vector`, an instruction of two bytes.
-pub fn return_address(vector: u8) -> u64 {
+pub(crate) fn return_address(vector: u8) -> u64 {
     instruction(vector) + 2
 }
 
@@ -132,7 +132,7 @@ pub fn return_address(vector: u8) -> u64 {
 ///
 /// # Panics
 /// If interrupts were off before the guard.
-pub fn run(guard: &mut IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
+pub(crate) fn run(guard: &mut IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
     /// More than this code keeps below its stack pointer.
     const BELOW: u64 = 256;
     let probe = ThisProbe.as_ptr();
@@ -148,7 +148,7 @@ pub fn run(guard: &mut IrqGuard, vector: u8, load: Registers) -> (Registers, Reg
 }
 
 /// The registers that the probe on this CPU has loaded.
-pub fn loaded() -> Registers {
+pub(crate) fn loaded() -> Registers {
     // SAFETY: no write may overlap the read. The probe is this CPU's own, and `run` writes it only before the interrupt.
     unsafe { (*ThisProbe.as_ptr()).before.get().read() }
 }
@@ -158,11 +158,11 @@ pub fn loaded() -> Registers {
 /// A real exception on such a vector pushes two error codes while these gates are loaded, so its report is wrong. They are loaded
 /// for the probe only.
 #[repr(align(16))]
-pub struct TestGates([[u64; 2]; 256]);
+pub(crate) struct TestGates([[u64; 2]; 256]);
 
 impl TestGates {
     /// Copies the kernel's IDT and inserts the shims.
-    pub fn new() -> TestGates {
+    pub(crate) fn new() -> TestGates {
         // SAFETY: the read must be of initialised memory that is not written. The IDT has 256 gates of 16 bytes, which rt0
         // completes before Rust code runs.
         let mut gates = unsafe { boot::final_idt().cast::<[[u64; 2]; 256]>().read() };
@@ -177,7 +177,7 @@ impl TestGates {
     }
 
     /// Runs `f` with these gates loaded on this CPU.
-    pub fn with<R>(&self, guard: &mut IrqGuard, f: impl FnOnce(&mut IrqGuard) -> R) -> R {
+    pub(crate) fn with<R>(&self, guard: &mut IrqGuard, f: impl FnOnce(&mut IrqGuard) -> R) -> R {
         let base = VirtAddr::from_ptr(&raw const self.0);
         // SAFETY: the gates must be valid while they are loaded. They are the kernel's, or lead to shims that end in the kernel's
         // stubs, and `self` lives until `load_idt` below.

@@ -23,17 +23,17 @@ struct Common {
 }
 
 /// The APs that found no slot, or found that it was given up. The trampoline counts here too.
-pub static LATE_APS: AtomicU32 = AtomicU32::new(0);
+pub(crate) static LATE_APS: AtomicU32 = AtomicU32::new(0);
 
 /// NMIs and machine checks that the trampoline counted, before the AP had a per-CPU area.
-pub static TRAMPOLINE_NMIS: AtomicU32 = AtomicU32::new(0);
-pub static TRAMPOLINE_MACHINE_CHECKS: AtomicU32 = AtomicU32::new(0);
+pub(crate) static TRAMPOLINE_NMIS: AtomicU32 = AtomicU32::new(0);
+pub(crate) static TRAMPOLINE_MACHINE_CHECKS: AtomicU32 = AtomicU32::new(0);
 
 /// The APs whose APIC ID by CPUID differs from that of their local APIC.
 static WRONG_IDS: AtomicU32 = AtomicU32::new(0);
 
 /// Logs the number of APs whose APIC IDs disagree, if there are any.
-pub fn warn_of_wrong_ids() {
+pub(crate) fn warn_of_wrong_ids() {
     match WRONG_IDS.load(Ordering::Relaxed) {
         0 => {}
         count => {
@@ -43,24 +43,24 @@ pub fn warn_of_wrong_ids() {
 }
 
 /// Returns how many NMIs the trampoline has counted.
-pub fn trampoline_nmis() -> u32 {
+pub(crate) fn trampoline_nmis() -> u32 {
     TRAMPOLINE_NMIS.load(Ordering::Relaxed)
 }
 
 /// Returns how many APs arrived after their slot was given up, or had none, and were parked. The number may still grow.
-pub fn late_aps() -> u32 {
+pub(crate) fn late_aps() -> u32 {
     LATE_APS.load(Ordering::Acquire)
 }
 
 /// Sets what the APs read. Once, before the first is started.
-pub fn set_common(platform: Platform) {
+pub(crate) fn set_common(platform: Platform) {
     COMMON.call_once(|| Common { root: memory::root(), platform });
 }
 
 /// The entry point of an AP in long mode. The AP runs on its own stack with interrupts off; its GS base and FS base are
 /// set, and the early GDT and IDT are loaded. An AP that was offline returns from here to [`hotplug::resume`]; until then
 /// the BSP serves its timers.
-pub extern "C" fn entry(slot: &'static Slot) -> ! {
+pub(crate) extern "C" fn entry(slot: &'static Slot) -> ! {
     let Some(common) = COMMON.get() else { halt_forever() };
     // SAFETY: `common.root` is the kernel's root table (`set_common`), which maps this code and the AP's stack at the
     // same addresses as the trampoline tables.
@@ -122,10 +122,10 @@ pub extern "C" fn entry(slot: &'static Slot) -> ! {
 
 patchable! {
     /// Called on a CPU that returns from offline, after it has passed its bring-up slot. Fault injection replaces it.
-    pub fn before_resume() {}
+    pub(crate) fn before_resume() {}
 
     /// Records a stage of bring-up. Halts this CPU if its slot was given up.
-    pub fn enter_stage(slot: &Slot, stage: Stage) {
+    pub(crate) fn enter_stage(slot: &Slot, stage: Stage) {
         stamp(slot, stage);
         if slot.state.load(Ordering::Acquire) == SlotState::GivenUp as u32 {
             park_late_ap();

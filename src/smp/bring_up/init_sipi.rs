@@ -45,7 +45,7 @@ pub struct InitSipiSequence {
 /// need not be online then.
 ///
 /// **Context:** thread on the BSP or under the hotplug lock; interrupts on or off. Spins for about 20 ms at most.
-pub fn send_all(slots: &[Slot], trampoline: &Trampoline) -> InitSipiSequence {
+pub(crate) fn send_all(slots: &[Slot], trampoline: &Trampoline) -> InitSipiSequence {
     let mut sequence = InitSipiSequence::default();
     send_to(Message::Init, slots.iter(), &mut sequence);
     if !trampoline.skip_init_delay() {

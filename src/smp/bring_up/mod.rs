@@ -31,18 +31,18 @@ use crate::sync::{Deadline, Timeout};
 use crate::wire::{BringUpProgress, Record};
 use crate::{console, interrupts, patchable, trace};
 
-pub use ap::{late_aps, trampoline_nmis};
+pub(crate) use ap::{late_aps, trampoline_nmis};
 use init_sipi::InitSipiSequence;
 use trampoline::Trampoline;
 #[cfg(feature = "faults")]
-pub use {
+pub(crate) use {
     ap::{before_resume, enter_stage},
     trampoline::{fill_pages, held_ap, release_ap, wait_while_held},
 };
 
 /// Why bring-up could not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SmpError {
+pub(crate) enum SmpError {
     /// There is no memory for the CPUs' tables, areas or stacks.
     OutOfMemory {
         /// The number of CPUs.
@@ -112,7 +112,7 @@ const MAX_MISSING_LOGGED: usize = 4;
 /// # Errors
 /// See [`SmpError`]. No AP was started. An AP that does not come online is no error: it is logged, and missing in
 /// [`BringUp::online`].
-pub fn start(
+pub(crate) fn start(
     _guard: &IrqGuard,
     platform: Platform,
     features: &Features,
@@ -279,7 +279,7 @@ fn wait_while_progressing(slots: &[Slot], trampoline: &Trampoline) {
 }
 
 /// A CPU that has been restarted.
-pub struct RestartedAp {
+pub(crate) struct RestartedAp {
     slot: &'static Slot,
     trampoline: &'static Trampoline,
 }
@@ -294,7 +294,7 @@ pub struct RestartedAp {
 ///
 /// # Panics
 /// If the CPU has never been online.
-pub fn restart_ap(cpu: &'static Cpu) -> Result<RestartedAp, ApicError> {
+pub(crate) fn restart_ap(cpu: &'static Cpu) -> Result<RestartedAp, ApicError> {
     let found = trampoline::ready()
         .and_then(|trampoline| Some((trampoline, trampoline.slot_of(cpu.entry.apic_id)?, cpu.context()?)));
     let Some((trampoline, slot, context)) = found else {
@@ -320,19 +320,19 @@ fn change_state(slot: &Slot, from: SlotState, to: SlotState) -> bool {
 
 impl RestartedAp {
     /// Finalises the CPU's slot, as at boot. Returns whether the CPU is online; if not, it never will be.
-    pub fn finalize_slot(&self) -> bool {
+    pub(crate) fn finalize_slot(&self) -> bool {
         finalize_slot(self.slot)
     }
 
     /// Returns the last stage that the CPU has reached.
-    pub fn last_seen(&self) -> Stage {
+    pub(crate) fn last_seen(&self) -> Stage {
         self.trampoline.last_seen(self.slot)
     }
 }
 
 patchable! {
     /// Called when all slots are final. Fault injection replaces it.
-    pub fn bringup_complete() {}
+    pub(crate) fn bringup_complete() {}
 }
 
 fn slot_for(ap: &Cpu) -> Slot {

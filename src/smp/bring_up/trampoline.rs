@@ -23,7 +23,7 @@ static TRAMPOLINE: Once<Trampoline> = Once::new();
 
 /// The filled trampoline pages, and the APs' slots.
 #[derive(Debug)]
-pub struct Trampoline {
+pub(crate) struct Trampoline {
     tables: TrampolineTables,
     slots: &'static [Slot],
     skip_init_delay: bool,
@@ -36,7 +36,7 @@ const NEIGHBOUR_FILLER: u8 = 0xa5;
 ///
 /// # Errors
 /// [`MapError`] if the code page cannot be write-protected.
-pub fn prepare(
+pub(crate) fn prepare(
     tables: TrampolineTables,
     slots: &'static [Slot],
     skip_init_delay: bool,
@@ -50,26 +50,26 @@ pub fn prepare(
 }
 
 /// Returns the trampoline if it is prepared.
-pub fn ready() -> Option<&'static Trampoline> {
+pub(crate) fn ready() -> Option<&'static Trampoline> {
     TRAMPOLINE.get()
 }
 
 patchable! {
     /// Fills the pages: the first with an instruction that traps stray execution, the second with zeros.
-    pub fn fill_pages(pages: &mut [u8; BYTES]) {
+    pub(crate) fn fill_pages(pages: &mut [u8; BYTES]) {
         pages[..PAGE_BYTES].fill(FILLER);
         pages[PAGE_BYTES..].fill(0);
     }
 
     /// Returns the AP to hold during bring-up and the stage to hold it at: none. Fault injection replaces this.
-    pub fn held_ap() -> Hold {
+    pub(crate) fn held_ap() -> Hold {
         Hold { apic_id: ApicId::X2APIC_BROADCAST.0, ..Hold::default() }
     }
 }
 
 /// Spins as long as this CPU is held at that stage by fault injection.
 #[cfg(feature = "faults")]
-pub fn wait_while_held(slot: &Slot, stage: Stage) {
+pub(crate) fn wait_while_held(slot: &Slot, stage: Stage) {
     let Some(trampoline) = TRAMPOLINE.get() else { return };
     let hold = &trampoline.scratch().hold;
     let is_meant = hold.apic_id == slot.apic_id && hold.stage == stage as u32;
@@ -80,7 +80,7 @@ pub fn wait_while_held(slot: &Slot, stage: Stage) {
 
 /// Releases the AP that is held.
 #[cfg(feature = "faults")]
-pub fn release_ap() {
+pub(crate) fn release_ap() {
     if let Some(trampoline) = TRAMPOLINE.get() {
         trampoline.scratch().hold.is_on.store(0, Ordering::Release);
     }
@@ -122,23 +122,23 @@ impl Trampoline {
     }
 
     /// Returns the slots of all APs that can be started.
-    pub fn slots(&self) -> &'static [Slot] {
+    pub(crate) fn slots(&self) -> &'static [Slot] {
         self.slots
     }
 
     /// Returns the slot of the CPU with that APIC ID.
-    pub fn slot_of(&self, apic_id: ApicId) -> Option<&'static Slot> {
+    pub(crate) fn slot_of(&self, apic_id: ApicId) -> Option<&'static Slot> {
         let place = self.slots.binary_search_by_key(&apic_id.0, |slot| slot.apic_id).ok()?;
         self.slots.get(place)
     }
 
     /// Returns whether the processors need no wait after INIT: `Features::skip_init_delay`.
-    pub fn skip_init_delay(&self) -> bool {
+    pub(crate) fn skip_init_delay(&self) -> bool {
         self.skip_init_delay
     }
 
     /// Clears the marks that the AP has set in the page during an earlier bring-up.
-    pub fn clear_marks(&self, slot: &Slot) {
+    pub(crate) fn clear_marks(&self, slot: &Slot) {
         let id = slot.apic_id as usize;
         if id >= SEEN_BITS {
             return;
@@ -154,13 +154,13 @@ impl Trampoline {
     }
 
     /// Returns the page number of the code page: the vector of the start-up IPI.
-    pub fn start_up_page(&self) -> u8 {
+    pub(crate) fn start_up_page(&self) -> u8 {
         (self.tables.page() >> 12) as u8
     }
 
     /// Returns the last stage that an AP has reached: by its slot, or by its marks in the page before it has claimed the
     /// slot.
-    pub fn last_seen(&self, slot: &Slot) -> Stage {
+    pub(crate) fn last_seen(&self, slot: &Slot) -> Stage {
         let stage = slot.stage.load(Ordering::Acquire) as usize;
         if stage != Stage::SipiSent as usize {
             return Stage::ALL[stage % Stage::COUNT];
@@ -195,7 +195,7 @@ impl Trampoline {
     }
 
     /// Returns whether the pages beside these are as [`prepare`] has filled them.
-    pub fn neighbours_are_intact(&self) -> bool {
+    pub(crate) fn neighbours_are_intact(&self) -> bool {
         self.tables.neighbours().all(|neighbour| {
             // SAFETY: the page belongs to `TrampolineTables` and is mapped in the direct map. No code of the kernel
             // writes it after `fill`.

@@ -10,7 +10,7 @@ use core::arch::naked_asm;
 /// Both pointers are valid for writes. Other CPUs access `state` only by atomic operations of 32 bits. The stack below
 /// the stored stack pointer may be reused after `step` has been added; the stack above it not before this returns.
 #[unsafe(naked)]
-pub unsafe extern "sysv64" fn suspend(context: *mut u64, state: *mut u32, step: u32) {
+pub(crate) unsafe extern "sysv64" fn suspend(context: *mut u64, state: *mut u32, step: u32) {
     // Seven words and the return address: the stored stack pointer is a multiple of 16. The locked addition becomes
     // visible after the earlier stores (SDM Vol. 3A, 9.2.3.8). It keeps the other bits of the word, which other CPUs
     // change concurrently.
@@ -37,7 +37,7 @@ pub unsafe extern "sysv64" fn suspend(context: *mut u64, state: *mut u32, step: 
 /// `context` is the stack pointer that [`suspend`] has stored on this CPU, and the stack above it is unchanged.
 /// Interrupts are off.
 #[unsafe(naked)]
-pub unsafe extern "sysv64" fn resume(context: u64) -> ! {
+pub(crate) unsafe extern "sysv64" fn resume(context: u64) -> ! {
     naked_asm!(
         "mov rsp, rdi",
         "add rsp, 8",

@@ -17,19 +17,19 @@ static REFUSAL: SpinLockIrq<Option<OfflineError>> = SpinLockIrq::new(None);
 crate::name_lock!(REFUSAL);
 
 /// Takes the error of the CPU that has refused to go offline.
-pub fn why_refused(cpu: CpuId) -> OfflineError {
+pub(crate) fn why_refused(cpu: CpuId) -> OfflineError {
     REFUSAL.lock().take().unwrap_or(OfflineError::NotOnline { cpu })
 }
 
 patchable! {
     /// Returns whether this CPU, which is `me`, is requested to go offline. **Context:** thread.
-    pub fn is_offline_requested(me: &Cpu) -> bool {
+    pub(crate) fn is_offline_requested(me: &Cpu) -> bool {
         me.hotplug.state() == HotplugState::OfflinePending
     }
 
     /// Closes this CPU's call queue and runs the calls in it, and its calls to itself. **Context:** thread, interrupts
     /// off.
-    pub fn close(guard: &IrqGuard) {
+    pub(crate) fn close(guard: &IrqGuard) {
         call::close(guard);
         call_self::run(guard);
     }
@@ -47,7 +47,7 @@ pub fn offline_point() -> bool {
 }
 
 /// Goes offline from the idle loop. Returns at once if this CPU has been offered work.
-pub fn offline_from_idle(me: &'static Cpu) {
+pub(crate) fn offline_from_idle(me: &'static Cpu) {
     go_offline(me, true);
 }
 

@@ -10,7 +10,7 @@ use crate::memory::frames::{FrameNumber, FreeError, ORDERS, Order};
 use crate::stress::allocators::{Allocator, Backing, BorrowedMemory, Borrower};
 
 /// The allocator `locked`.
-pub static LOCKED: Allocator = Allocator {
+pub(crate) static LOCKED: Allocator = Allocator {
     name: "locked",
     summary: "The `LockedFrameAllocator` of the crate `buddy_system_allocator`, behind one lock.",
     backing: Backing::Borrowed(Borrower {
@@ -20,7 +20,7 @@ pub static LOCKED: Allocator = Allocator {
 };
 
 /// `LockedFrameAllocator`, with a count of free frames, which it lacks.
-pub struct Locked {
+pub(crate) struct Locked {
     allocator: LockedFrameAllocator<ORDERS>,
     /// Written under the allocator's lock only.
     free: AtomicUsize,
@@ -28,12 +28,12 @@ pub struct Locked {
 
 impl Locked {
     /// An allocator without frames.
-    pub const fn new() -> Locked {
+    pub(crate) const fn new() -> Locked {
         Locked { allocator: LockedFrameAllocator::new(), free: AtomicUsize::new(0) }
     }
 
     /// An allocator with all frames of this memory.
-    pub fn on(memory: &BorrowedMemory<'_>) -> Locked {
+    pub(crate) fn on(memory: &BorrowedMemory<'_>) -> Locked {
         let locked = Locked::new();
         for frames in memory.frames() {
             locked.insert(frames.clone());
@@ -42,7 +42,7 @@ impl Locked {
     }
 
     /// Adds frames.
-    pub fn insert(&self, frames: Range<FrameNumber>) {
+    pub(crate) fn insert(&self, frames: Range<FrameNumber>) {
         uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             allocator.add_frame(frames.start.get(), frames.end.get());
@@ -51,7 +51,7 @@ impl Locked {
     }
 
     /// Allocates up to `frames.len()` single frames under one acquisition of the lock, and returns their number.
-    pub fn alloc_many(&self, frames: &mut [FrameNumber]) -> usize {
+    pub(crate) fn alloc_many(&self, frames: &mut [FrameNumber]) -> usize {
         uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             let mut taken = 0;
@@ -67,7 +67,7 @@ impl Locked {
     }
 
     /// Frees single frames under one acquisition of the lock.
-    pub fn free_many(&self, frames: &[FrameNumber]) {
+    pub(crate) fn free_many(&self, frames: &[FrameNumber]) {
         uninterrupted(|| {
             let mut allocator = self.allocator.lock();
             for frame in frames {

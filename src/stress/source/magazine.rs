@@ -9,7 +9,7 @@ use crate::memory::frames::{FrameNumber, FreeError, Order};
 use crate::stress::allocators::{Allocator, Backing, Borrower};
 
 /// The allocator `magazine`.
-pub static MAGAZINE: Allocator = Allocator {
+pub(crate) static MAGAZINE: Allocator = Allocator {
     name: "magazine",
     summary: "An array of frames for each CPU, in front of `locked`.",
     backing: Backing::Borrowed(Borrower {
@@ -29,14 +29,14 @@ struct Cache {
 
 /// The cache of one context, on cache lines of its own. The type is this crate's, so that it can be `Zeroable`.
 #[repr(align(128))]
-pub struct ContextCache(UnsafeCell<Cache>);
+pub(crate) struct ContextCache(UnsafeCell<Cache>);
 
 // SAFETY: zero must be a valid value. A `ContextCache` consists of frame numbers and a count, all `usize`.
 unsafe impl Zeroable for ContextCache {}
 
 impl ContextCache {
     /// An empty cache.
-    pub const fn new() -> ContextCache {
+    pub(crate) const fn new() -> ContextCache {
         let cache = Cache { frames: [FrameNumber::new(0); CAPACITY], count: 0 };
         ContextCache(UnsafeCell::new(cache))
     }
@@ -52,7 +52,7 @@ impl Default for ContextCache {
 ///
 /// An allocation does not obtain frames that other contexts cache, and runs of more than one frame come from the shared
 /// allocator only.
-pub struct Cached<'a> {
+pub(crate) struct Cached<'a> {
     caches: &'a [ContextCache],
     shared: &'a Locked,
 }
@@ -63,7 +63,7 @@ unsafe impl Sync for Cached<'_> {}
 
 impl<'a> Cached<'a> {
     /// An allocator with a cache for each context in front of `shared`.
-    pub fn new(caches: &'a [ContextCache], shared: &'a Locked) -> Cached<'a> {
+    pub(crate) fn new(caches: &'a [ContextCache], shared: &'a Locked) -> Cached<'a> {
         Cached { caches, shared }
     }
 

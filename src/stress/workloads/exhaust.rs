@@ -9,7 +9,7 @@ use crate::stress::owners::FrameIndex;
 /// Sums over all CPUs of a workload, one for each phase. Even and odd phases have a sum each, so that one barrier per phase is
 /// enough: no CPU adds to phase n + 2 while another still reads phase n.
 #[derive(Default)]
-pub struct Sums([AtomicU64; 2]);
+pub(crate) struct Sums([AtomicU64; 2]);
 
 /// One CPU's position in the [`Sums`], and their values at its previous read: they are never reset.
 #[derive(Clone, Copy, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Phase {
 const PAIR: Order = Order::new(1).expect("there are more orders than that");
 
 /// The workload `storm`.
-pub static STORM: Workload = Workload {
+pub(crate) static STORM: Workload = Workload {
     name: "storm",
     summary: "Each CPU allocates until no frame is left anywhere, then frees all.",
     is_default: true,
@@ -31,7 +31,7 @@ pub static STORM: Workload = Workload {
 };
 
 /// The workload `fragmentation`.
-pub static FRAGMENTATION: Workload = Workload {
+pub(crate) static FRAGMENTATION: Workload = Workload {
     name: "fragmentation",
     summary: "Each CPU allocates its part of all memory and frees every second frame; one CPU must then obtain all of these.",
     is_default: true,

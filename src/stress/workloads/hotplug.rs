@@ -13,7 +13,7 @@ const MOST_AWAY: usize = 16;
 const STEPS: usize = 32;
 
 /// The workload `hotplug`.
-pub static HOTPLUG: Workload = Workload {
+pub(crate) static HOTPLUG: Workload = Workload {
     name: "hotplug",
     summary: "Each CPU works as in `random`, while one CPU after the other goes offline and comes back.",
     is_default: true,

@@ -16,7 +16,7 @@ const HANDLER_STEPS: usize = 8;
 const EXHAUST_EVERY: u64 = 4096;
 
 /// The workload `interrupts`.
-pub static INTERRUPTS: Workload = Workload {
+pub(crate) static INTERRUPTS: Workload = Workload {
     name: "interrupts",
     summary: "Each CPU works as in `random`, and so does its timer interrupt, 100 us after its last one; one CPU exhausts all memory now and then.",
     is_default: true,

@@ -52,7 +52,7 @@ impl Held {
 }
 
 /// The workload `random`.
-pub static RANDOM: Workload = Workload {
+pub(crate) static RANDOM: Workload = Workload {
     name: "random",
     summary: "Each CPU allocates contiguous frames of random orders, which live for random times.",
     is_default: true,
@@ -61,7 +61,7 @@ pub static RANDOM: Workload = Workload {
 };
 
 /// The workload `mixed_orders`.
-pub static MIXED_ORDERS: Workload = Workload {
+pub(crate) static MIXED_ORDERS: Workload = Workload {
     name: "mixed_orders",
     summary: "Each CPU allocates every order up to 1 GiB, and frees some of it frame by frame.",
     is_default: true,

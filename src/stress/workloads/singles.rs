@@ -21,7 +21,7 @@ pub static PAIRS: Workload = Workload {
 };
 
 /// The workload `bulk`.
-pub static BULK: Workload = Workload {
+pub(crate) static BULK: Workload = Workload {
     name: "bulk",
     summary: "Each CPU allocates more frames than its cache holds, then frees all.",
     is_default: true,
@@ -30,7 +30,7 @@ pub static BULK: Workload = Workload {
 };
 
 /// The workload `remote`.
-pub static REMOTE: Workload = Workload {
+pub(crate) static REMOTE: Workload = Workload {
     name: "remote",
     summary: "Each CPU allocates frames that another CPU frees.",
     is_default: true,

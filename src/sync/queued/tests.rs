@@ -4,7 +4,7 @@ use std::thread;
 use super::*;
 
 /// Yields, since there may be fewer cores than threads.
-pub struct Yielding;
+pub(crate) struct Yielding;
 
 // SAFETY: yielding does not panic.
 unsafe impl Observer for Yielding {

@@ -5,7 +5,7 @@ use crate::cpu::per_cpu::PerCpu;
 
 /// An armed timer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArmedTimer {
+pub(crate) struct ArmedTimer {
     /// The deadline, in nanoseconds of [`now_ns`](crate::time::now_ns).
     pub deadline_ns: u64,
     /// The period in nanoseconds; 0 for a timer that expires once.
@@ -21,7 +21,7 @@ pub struct ArmedTimer {
 ///
 /// # Safety
 /// As for [`PerCpu::of`]: `gs_base` is that of a per-CPU area that is never freed.
-pub unsafe fn armed_timers(gs_base: usize, first: &mut [ArmedTimer]) -> usize {
+pub(crate) unsafe fn armed_timers(gs_base: usize, first: &mut [ArmedTimer]) -> usize {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let queue = unsafe { QUEUE.of(gs_base) }.lock();
     let mut found = 0;

@@ -27,13 +27,13 @@ crate::name_lock!(ORPHANED_TIMERS);
 
 /// The timer queue of a CPU that is going offline.
 #[derive(Clone, Copy)]
-pub struct DetachedTimers(&'static SpinLockIrq<Queue>);
+pub(crate) struct DetachedTimers(&'static SpinLockIrq<Queue>);
 
 /// Stops this CPU's APIC timer. Its timers wait for [`adopt`] or [`reattach`]. A timer interrupt that is already pending
 /// still runs due timers.
 ///
 /// **Context:** interrupts disabled.
-pub fn detach(guard: &IrqGuard) -> DetachedTimers {
+pub(crate) fn detach(guard: &IrqGuard) -> DetachedTimers {
     let queue = own(guard);
     let mut locked = queue.lock_under(guard);
     locked.set_hardware(guard, NEVER);
@@ -43,7 +43,7 @@ pub fn detach(guard: &IrqGuard) -> DetachedTimers {
 
 impl DetachedTimers {
     /// Whether the queue holds no timer. Only the queue's own CPU adds timers.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().heap.is_empty()
     }
 }
@@ -54,7 +54,7 @@ impl DetachedTimers {
 ///
 /// # Errors
 /// [`TimerError::OutOfMemory`] if the alarm cannot be armed; then nothing has changed.
-pub fn adopt(guard: &IrqGuard, detached: DetachedTimers) -> Result<(), TimerError> {
+pub(crate) fn adopt(guard: &IrqGuard, detached: DetachedTimers) -> Result<(), TimerError> {
     let mut orphaned = ORPHANED_TIMERS.lock_under(guard);
     if orphaned.alarm.is_none() {
         orphaned.alarm = Some(every(Duration::MAX, serve, 0)?);
@@ -67,7 +67,7 @@ pub fn adopt(guard: &IrqGuard, detached: DetachedTimers) -> Result<(), TimerErro
 /// Makes this CPU run its own timers again, adopted or not since [`detach`]. Due timers expire immediately.
 ///
 /// **Context:** interrupts disabled.
-pub fn reattach(guard: &IrqGuard) {
+pub(crate) fn reattach(guard: &IrqGuard) {
     let queue = own(guard);
     let mut orphaned = ORPHANED_TIMERS.lock_under(guard);
     if orphaned.remove(guard, queue) && orphaned.first.is_none() {

@@ -14,17 +14,17 @@ use crate::sync::SpinLockIrq;
 use crate::wire::Bucket;
 
 /// The queue returns to its static storage when at most this many timers are left. Well below [`INLINE`], as a hysteresis.
-pub const FEW: usize = INLINE / 4;
+pub(crate) const FEW: usize = INLINE / 4;
 
 /// The value of [`Queue::armed_ns`] while callbacks run. No deadline is earlier.
-pub const EXPIRING: u64 = 0;
+pub(crate) const EXPIRING: u64 = 0;
 
 /// No deadline.
-pub const NEVER: u64 = NEVER_NS;
+pub(crate) const NEVER: u64 = NEVER_NS;
 
 /// A timer in the queue.
 #[derive(Clone, Copy)]
-pub struct Timer {
+pub(crate) struct Timer {
     /// The function to call.
     pub callback: Callback,
     /// The callback's data.
@@ -39,20 +39,20 @@ const FINEST_POWER: u32 = 10;
 /// A histogram of lateness by powers of two. It has a bucket for each bit of a `u64`, so that no index is out of bounds; the
 /// first few stay empty.
 #[derive(Clone, Copy)]
-pub struct Lateness([u64; u64::BITS as usize]);
+pub(crate) struct Lateness([u64; u64::BITS as usize]);
 
 impl Lateness {
     /// An empty histogram.
-    pub const NONE: Lateness = Lateness([0; u64::BITS as usize]);
+    pub(crate) const NONE: Lateness = Lateness([0; u64::BITS as usize]);
 
     /// Counts a timer. Inlined: part of the interrupt's hot path.
     #[inline(always)]
-    pub fn record(&mut self, late_ns: u64) {
+    pub(crate) fn record(&mut self, late_ns: u64) {
         self.0[(late_ns | ((1 << FINEST_POWER) - 1)).ilog2() as usize] += 1;
     }
 
     /// The non-empty buckets: the greatest lateness of each in nanoseconds, and its count.
-    pub fn buckets(self) -> impl Iterator<Item = Bucket> {
+    pub(crate) fn buckets(self) -> impl Iterator<Item = Bucket> {
         let top = |power: usize| (2u64 << power).wrapping_sub(1);
         let all = self.0.into_iter().enumerate().map(move |(power, count)| (top(power), count));
         all.filter(|(_, count)| *count > 0)
@@ -61,7 +61,7 @@ impl Lateness {
 
 /// The mode and scale of an APIC timer.
 #[derive(Clone, Copy)]
-pub struct Hardware {
+pub(crate) struct Hardware {
     /// `None` until this CPU's timer has been started.
     pub mode: Option<TimerMode>,
     /// From nanoseconds to cycles of the APIC timer (one-shot mode) or of the TSC (deadline mode).
@@ -70,11 +70,11 @@ pub struct Hardware {
 
 impl Hardware {
     /// A stopped timer. The scale is unused.
-    pub const NONE: Hardware = Hardware { mode: None, scale: AlarmScale::GIGAHERTZ };
+    pub(crate) const NONE: Hardware = Hardware { mode: None, scale: AlarmScale::GIGAHERTZ };
 }
 
 /// A CPU's timers.
-pub struct Queue {
+pub(crate) struct Queue {
     /// The timers, by deadline.
     pub heap: Heap<'static, Timer>,
     /// The deadline that the APIC timer is set to, or [`NEVER`]. [`EXPIRING`] while the interrupt handler runs callbacks; it
@@ -93,13 +93,13 @@ pub struct Queue {
 }
 
 /// Bytes of storage for each timer.
-pub const BYTES_PER_TIMER: usize = size_of::<HeapNode>() + size_of::<TimerSlot<Timer>>();
+pub(crate) const BYTES_PER_TIMER: usize = size_of::<HeapNode>() + size_of::<TimerSlot<Timer>>();
 
 /// Creates storage in a block of memory.
 ///
 /// # Safety
 /// The block is page-aligned, valid for `bytes` bytes, and used by no other code for as long as the storage is in use.
-pub unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
+pub(crate) unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Timer> {
     const { assert!(size_of::<HeapNode>().is_multiple_of(align_of::<TimerSlot<Timer>>())) };
     let capacity = bytes / BYTES_PER_TIMER;
     let nodes = block.cast::<HeapNode>();
@@ -130,7 +130,7 @@ fn catch_up(now_ns: u64, expiry: &mut Expiry, period_ns: u64) -> u64 {
 
 impl Queue {
     /// Creates an empty queue without storage.
-    pub const fn new() -> Queue {
+    pub(crate) const fn new() -> Queue {
         Queue {
             heap: Heap::new(),
             armed_ns: NEVER,
@@ -145,7 +145,7 @@ impl Queue {
     /// Takes the earliest due timer from the queue; a periodic one stays with its next deadline. Writes the callback's
     /// argument to `place`: returning it would copy it. Inlined: part of the interrupt's hot path.
     #[inline(always)]
-    pub fn take_due<'a>(
+    pub(crate) fn take_due<'a>(
         &mut self,
         now_ns: u64,
         place: &'a mut MaybeUninit<Expiry>,
@@ -169,13 +169,13 @@ impl Queue {
     /// Sets this CPU's APIC timer, whose queue this is, to the deadline, or to an earlier time if 32 bits cannot hold the
     /// count. Inlined: part of the interrupt's hot path.
     #[inline(always)]
-    pub fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
+    pub(crate) fn set_hardware(&mut self, guard: &IrqGuard, deadline_ns: u64) {
         self.set_hardware_at(guard, deadline_ns, now_ns());
     }
 
     /// [`set_hardware`](Self::set_hardware) for a caller that has just read the clock.
     #[inline(always)]
-    pub fn set_hardware_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
+    pub(crate) fn set_hardware_at(&mut self, guard: &IrqGuard, deadline_ns: u64, now_ns: u64) {
         self.armed_ns = deadline_ns;
         let counts = self.hardware.scale.counts(deadline_ns.saturating_sub(now_ns));
         match self.hardware.mode {
@@ -190,7 +190,7 @@ impl Queue {
 
     /// Returns to the static storage if few timers are left and all their slot numbers fit.
     #[inline]
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.frames.is_some() && self.heap.len() <= FEW {
             self.shrink_to_inline();
         }

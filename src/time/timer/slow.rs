@@ -10,7 +10,7 @@ use crate::console::{self, LineBuffer, Warning};
 use crate::{boot, cpu};
 
 /// The longest time that is not reported, in nanoseconds.
-pub const LIMIT_NS: u64 = TIMER_CALLBACK_MS * 1_000_000;
+pub(crate) const LIMIT_NS: u64 = TIMER_CALLBACK_MS * 1_000_000;
 
 /// Reports callbacks that together took `ns` nanoseconds, more than [`LIMIT_NS`]. `last` is the last of them. There is at most
 /// one report in each period of that length.
@@ -18,7 +18,7 @@ pub const LIMIT_NS: u64 = TIMER_CALLBACK_MS * 1_000_000;
 /// **Context:** the timer interrupt, no lock held.
 #[cold]
 #[inline(never)]
-pub fn report(last: Option<Callback>, ns: u64) {
+pub(crate) fn report(last: Option<Callback>, ns: u64) {
     console::warn(Warning {
         cpu: cpu::current().0,
         kind: "timer",
@@ -36,7 +36,7 @@ pub fn report(last: Option<Callback>, ns: u64) {
 /// Reports a callback if it took longer than [`LIMIT_NS`].
 ///
 /// **Context:** as [`report`].
-pub fn check(callback: Callback, ns: u64) {
+pub(crate) fn check(callback: Callback, ns: u64) {
     if ns > LIMIT_NS {
         report(Some(callback), ns);
     }

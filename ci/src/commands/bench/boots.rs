@@ -66,7 +66,7 @@ fn entry_to_work_ns(report: &Report) -> Option<u64> {
 
 /// Why there is no figure.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// A boot did not pass.
     #[error("{name}: the boot of {cpus} CPUs with {memory} did not pass: {reason}")]
     NotBooted {
@@ -95,7 +95,7 @@ pub enum Failure {
 ///
 /// # Errors
 /// If a boot does not pass, or two boots of a machine differ.
-pub fn measure(
+pub(crate) fn measure(
     config: &MachineConfig,
     kernel: &Path,
     folder: &Path,

@@ -10,7 +10,7 @@ use crate::commands::matrix::result::{Ended, Results, RowResult};
 const SERIAL_LINES: usize = 200;
 
 /// The whole file.
-pub fn to_xml(results: &Results) -> Result<String, Error> {
+pub(crate) fn to_xml(results: &Results) -> Result<String, Error> {
     let name = match &results.shard {
         Some(shard) => format!("matrix {shard}"),
         None => "matrix".to_owned(),

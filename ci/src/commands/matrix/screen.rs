@@ -19,7 +19,7 @@ use crate::present::terminal::TerminalConfig;
 const SERIAL_LINES: usize = 12;
 
 /// Prints to the terminal, or where its output is sent.
-pub struct Screen {
+pub(crate) struct Screen {
     /// Standard output belongs to the results.
     to_stderr: bool,
     quiet: bool,
@@ -32,7 +32,7 @@ pub struct Screen {
 
 impl Screen {
     /// As the configuration wants it.
-    pub fn new(config: &TerminalConfig) -> Screen {
+    pub(crate) fn new(config: &TerminalConfig) -> Screen {
         let bars = MultiProgress::new();
         if config.quiet {
             bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
@@ -61,7 +61,7 @@ impl Screen {
     }
 
     /// The rows begin.
-    pub fn begin(&self, jobs: usize, at_once: usize, qemu: &str, accel: &str) {
+    pub(crate) fn begin(&self, jobs: usize, at_once: usize, qemu: &str, accel: &str) {
         self.total.set_style(style("{pos:>5} of {len} {bar:24} {elapsed} {msg}"));
         self.total.set_length(jobs as u64);
         self.total.set_message("");
@@ -75,7 +75,7 @@ impl Screen {
     ///
     /// # Errors
     /// They cannot be written there.
-    pub fn finish(&self, results: &Results, files: &[&std::path::Path]) -> std::io::Result<()> {
+    pub(crate) fn finish(&self, results: &Results, files: &[&std::path::Path]) -> std::io::Result<()> {
         self.total.finish_and_clear();
         if !self.quiet {
             for row in results.rows.iter().filter(|row| matches!(row.ended, Ended::Skipped(_))) {
@@ -108,7 +108,7 @@ impl Screen {
     }
 
     /// What kept the matrix from being run, the sentence last.
-    pub fn error(&self, error: &crate::base::Error) {
+    pub(crate) fn error(&self, error: &crate::base::Error) {
         self.total.finish_and_clear();
         let text = error.to_string();
         let (sentence, details) = text.trim_end().split_once('\n').unwrap_or((text.trim_end(), ""));
@@ -119,7 +119,7 @@ impl Screen {
     }
 
     /// The work before the rows.
-    pub fn preparation(&self) -> impl Observer + '_ {
+    pub(crate) fn preparation(&self) -> impl Observer + '_ {
         Preparation { screen: self }
     }
 }

@@ -36,7 +36,7 @@ fn kind(number: u64) -> (u32, bool) {
 }
 
 /// Boots as often as the task asks for.
-pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let qemu = setup::qemu::provide(task.qemu, console)?;
     let limited = CpuLimit::new(&qemu.program, &task.folder)?;
     let mut built = task.launch(&["boot"])?;

@@ -21,13 +21,13 @@ const GRACE: Duration = Duration::from_secs(10);
 const LINES_KEPT: usize = 30;
 
 /// A command line of cargo's.
-pub struct Cargo {
+pub(crate) struct Cargo {
     command: Command,
     log: PathBuf,
 }
 
 /// How cargo ended.
-pub struct Ran {
+pub(crate) struct Ran {
     /// Its status.
     pub status: ExitStatus,
     command_line: String,
@@ -36,13 +36,13 @@ pub struct Ran {
 
 impl Cargo {
     /// The cargo that built the launcher, with these words. What it builds is kept apart from other builds, under `kind`.
-    pub fn new(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
+    pub(crate) fn new(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         Cargo::start_with(Command::new(program), task, kind, words)
     }
 
     /// The same with nightly Rust, which [`setup::rust`](crate::setup::rust) has provided.
-    pub fn nightly(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
+    pub(crate) fn nightly(task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
         let mut command = Command::new("rustup");
         command.args(["run", "nightly", "cargo"]);
         // It names the toolchain that the launcher was built with, perhaps by another rustup.
@@ -51,7 +51,7 @@ impl Cargo {
     }
 
     /// A program of cargo's, started by this command.
-    pub fn start_with(mut command: Command, task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
+    pub(crate) fn start_with(mut command: Command, task: &Task<'_>, kind: &str, words: &[&str]) -> Cargo {
         command.args(words).current_dir(&task.workspace.root);
         forget_outer_cargo(&mut command);
         command.env("CARGO_TARGET_DIR", target(task.workspace, kind)).env("CARGO_TERM_COLOR", "never");
@@ -59,12 +59,12 @@ impl Cargo {
     }
 
     /// The command itself, for what else it needs.
-    pub fn command(&mut self) -> &mut Command {
+    pub(crate) fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
     /// Runs it to its end, telling `on_line` of each line of either stream.
-    pub fn run(mut self, mut on_line: impl FnMut(&str)) -> Result<Ran, Error> {
+    pub(crate) fn run(mut self, mut on_line: impl FnMut(&str)) -> Result<Ran, Error> {
         let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
         let command_line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let open = || std::fs::File::options().create(true).append(true).open(&self.log);
@@ -102,7 +102,7 @@ impl Cargo {
 
 impl Cargo {
     /// Runs tests to their end, and shows `step` and what they count; `passed` makes the line that reports what was done.
-    pub fn test(
+    pub(crate) fn test(
         self,
         step: &str,
         task: &Task<'_>,
@@ -128,7 +128,7 @@ impl Cargo {
 
 impl Ran {
     /// The error for a run that did not get to what it was for.
-    pub fn failed(self) -> Error {
+    pub(crate) fn failed(self) -> Error {
         Error::ProgramFailed {
             program: self.command_line,
             status: self.status.to_string(),
@@ -144,7 +144,7 @@ fn target(workspace: &Workspace, kind: &str) -> PathBuf {
 
 /// What a test program has said so far.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tests {
+pub(crate) struct Tests {
     /// How many tests passed.
     pub passed: u64,
     /// What the tests have counted, by the name of what it is, in the order of the lines.
@@ -161,7 +161,7 @@ const PANIC_LINES: usize = 16;
 
 impl Tests {
     /// Reads one line of the program's output, or of cargo's. True if it has something counted.
-    pub fn read(&mut self, line: &str) -> bool {
+    pub(crate) fn read(&mut self, line: &str) -> bool {
         if line.starts_with("running ") {
             self.began = true;
         } else if let Some(result) = line.strip_prefix("test result: ") {
@@ -193,7 +193,7 @@ impl Tests {
     }
 
     /// The sum of what was counted under a name that begins so.
-    pub fn sum(&self, what: &str) -> u64 {
+    pub(crate) fn sum(&self, what: &str) -> u64 {
         self.counted.iter().filter(|(_, name)| name.starts_with(what)).map(|(number, _)| number).sum()
     }
 
@@ -215,7 +215,7 @@ impl Tests {
 }
 
 /// The number that stands before a word.
-pub fn number_before(text: &str, word: &str) -> Option<u64> {
+pub(crate) fn number_before(text: &str, word: &str) -> Option<u64> {
     text[..text.find(word)?].rsplit([' ', '\t']).next()?.parse().ok()
 }
 

@@ -16,7 +16,7 @@ const PERIOD_US: u32 = 100_000;
 
 /// The QEMU, for as long as this lives.
 #[derive(Debug)]
-pub struct CpuLimit {
+pub(crate) struct CpuLimit {
     /// The program.
     pub program: PathBuf,
     /// The control group that has the quota; none where the system refuses one.
@@ -25,7 +25,7 @@ pub struct CpuLimit {
 
 impl CpuLimit {
     /// Makes one of this QEMU in the run's folder.
-    pub fn new(qemu: &Path, folder: &RunFolder) -> Result<CpuLimit, Error> {
+    pub(crate) fn new(qemu: &Path, folder: &RunFolder) -> Result<CpuLimit, Error> {
         let taskset = which::which("taskset").map_err(|_| Error::MissingByHand {
             what: "taskset".to_owned(),
             advice: "it comes with util-linux".to_owned(),
@@ -53,7 +53,7 @@ impl CpuLimit {
     }
 
     /// What the host leaves it, for people.
-    pub fn share(&self) -> String {
+    pub(crate) fn share(&self) -> String {
         match self.group {
             Some(_) => format!("one core and {PERCENT} % of it"),
             None => "one core".to_owned(),

@@ -12,7 +12,7 @@ use crate::setup;
 const INPUTS: u64 = 10_000_000;
 
 /// Fuzzes one target after the other. What has been found to be of interest is kept for the next time.
-pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     setup::rust::nightly(&[], console)?;
     let program = setup::rust::program("cargo-fuzz", task.workspace, console)?;
     let inputs = task.count.unwrap_or(INPUTS).to_string();

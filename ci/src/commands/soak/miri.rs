@@ -16,7 +16,7 @@ const FLAGS: &str = "-Zmiri-permissive-provenance -Zmiri-disable-isolation -Zmir
 const CASES: u64 = 2;
 
 /// Runs them once; not the books, which are of where memory goes before the allocator has it, and have no unsafe code.
-pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     setup::rust::nightly(&["miri", "rust-src"], console)?;
     let words = [
         "miri",

@@ -19,7 +19,7 @@ const BUILDING: &str = "building the models";
 const SCHEDULES: u64 = 1_000_000;
 
 /// Every interleaving; the count is the bound for preemptions, in place of each model's own.
-pub fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut cargo = tests(task, "loom", &[MODELS, "--nocapture"]);
     if let Some(bound) = task.count {
         cargo.command().env("LOOM_MAX_PREEMPTIONS", bound.to_string());
@@ -30,7 +30,7 @@ pub fn loom(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
 }
 
 /// Random schedules: so many of the storms, and a tenth as many of each small model as of each storm.
-pub fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn shuttle(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut storms = 0;
     console.receive(Message::Step(BUILDING));
     let listed = tests(task, "shuttle", &[STORMS, "--list"]).run(|line| {

@@ -90,7 +90,7 @@ struct Outcomes {
 }
 
 /// Tries all mutants, or about as many as the task asks for, spread over all.
-pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let program = setup::rust::program("cargo-mutants", task.workspace, console)?;
     let path = task.workspace.root.join("config/mutants.toml");
     let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;

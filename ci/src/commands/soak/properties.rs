@@ -9,7 +9,7 @@ use crate::present::terminal::Console;
 const OPERATIONS: u64 = 10_000_000;
 
 /// Runs until each test has done its share.
-pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let words = ["test", "--package", "octopod", "--lib", "--release", "--"];
     let mut cargo =
         Cargo::new(task, "model", &[&words[..], &["memory::tests::model::", "--nocapture"]].concat());

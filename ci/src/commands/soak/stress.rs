@@ -25,7 +25,7 @@ const MAX_S: u64 = 86_400;
 const ATTEMPTS: usize = 3;
 
 /// Runs until one run has done as many operations as the task asks for.
-pub fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
+pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error> {
     let mut built = task.launch(&["stress"])?;
     task.build(&mut built, console)?;
     let count = task.count.unwrap_or(OPERATIONS);

@@ -15,7 +15,7 @@ use crate::setup;
 
 /// What a soak found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// All is well; what was done.
     Passed(String),
     /// What went wrong, and where its files are.
@@ -23,7 +23,7 @@ pub enum Ended {
 }
 
 /// What a soak has to go by.
-pub struct Task<'a> {
+pub(crate) struct Task<'a> {
     /// What runs the guests' code.
     pub accel: AccelChoice,
     /// The QEMU to use.
@@ -38,12 +38,12 @@ pub struct Task<'a> {
 
 impl Task<'_> {
     /// The folder of the soak's runs, which each run takes over from the one before.
-    pub fn run(&self) -> PathBuf {
+    pub(crate) fn run(&self) -> PathBuf {
         self.folder.file("run")
     }
 
     /// A run with these arguments, in this soak's folder.
-    pub fn launch(&self, arguments: &[&str]) -> Result<Launch, Error> {
+    pub(crate) fn launch(&self, arguments: &[&str]) -> Result<Launch, Error> {
         let parsed = runs::parse(arguments);
         let (mut launch, _) = parsed.map_err(|problem| Error::Usage(problem.to_string()))?;
         launch.machine.accel = self.accel;
@@ -55,14 +55,14 @@ impl Task<'_> {
     }
 
     /// That a run went wrong, and how to have it again.
-    pub fn failed(&self, what: &str, outcome: &Outcome, arguments: &str) -> Ended {
+    pub(crate) fn failed(&self, what: &str, outcome: &Outcome, arguments: &str) -> Ended {
         let reason = outcome.report.reason.as_deref().unwrap_or("see its report");
         let text = format!("{what}: {}\nto repeat it: cargo run -- {arguments}", reason.trim());
         Ended::Failed(text, self.run())
     }
 
     /// Builds the kernel of a run once, for `launch` and those that take its kernel over.
-    pub fn build(&self, launch: &mut Launch, observer: &mut dyn Observer) -> Result<(), Error> {
+    pub(crate) fn build(&self, launch: &mut Launch, observer: &mut dyn Observer) -> Result<(), Error> {
         setup::target::provide(observer)?;
         let built = build::provide(&launch.kernel, self.workspace, observer)?;
         let path = self.folder.adopt(&built.path, "octopod-kernel", built.is_users)?;
@@ -73,7 +73,7 @@ impl Task<'_> {
 }
 
 /// A time as people say it.
-pub fn human(time: Duration) -> String {
+pub(crate) fn human(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds}.{} s", time.subsec_millis() / 100),
         seconds => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -86,7 +86,7 @@ fn offset(file: &[u8]) -> Result<u64, HeaderError> {
 pub(super) mod tests {
     use super::*;
 
-    pub const BASE: u64 = 0xffff_8000_0010_0000;
+    pub(crate) const BASE: u64 = 0xffff_8000_0010_0000;
     const PART_AT: usize = 0x1000;
     const PART_BYTES: usize = 0x2000;
 
@@ -99,7 +99,7 @@ pub(super) mod tests {
     }
 
     /// An ELF file with one part, which holds `header` at its start, and a symbol at `address`.
-    pub fn file(symbol: &str, address: u64, header: &[u32]) -> Vec<u8> {
+    pub(crate) fn file(symbol: &str, address: u64, header: &[u32]) -> Vec<u8> {
         let (symbols, names, sections) = (PART_AT + PART_BYTES, PART_AT + PART_BYTES + 48, 0x3100);
         let mut bytes = vec![0x55; sections];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
@@ -126,7 +126,7 @@ pub(super) mod tests {
         bytes
     }
 
-    pub const BLANK: [u32; 8] =
+    pub(crate) const BLANK: [u32; 8] =
         [0, HEADER_ADDRESSES | 3, 0, 0x10_0000, 0x10_0000, 0x10_2000, 0x10_3000, 0x10_0040];
 
     #[test]

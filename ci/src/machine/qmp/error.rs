@@ -31,7 +31,7 @@ pub enum QmpError {
 }
 
 /// The time that is left; a timeout of zero would mean none at all.
-pub fn left(deadline: Instant) -> io::Result<std::time::Duration> {
+pub(crate) fn left(deadline: Instant) -> io::Result<std::time::Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }

@@ -14,7 +14,7 @@ use crate::report::panic::cpus_in_words;
 use crate::report::{Report, descriptions};
 
 /// What made the report, and how to have the run again.
-pub fn origin(origin: &OriginReport) -> Markup {
+pub(crate) fn origin(origin: &OriginReport) -> Markup {
     let known = |name, value: &String| (!value.is_empty()).then(|| (name, value.clone()));
     let some = |name, value: &Option<String>| value.clone().map(|value| (name, value));
     let rows = [
@@ -33,7 +33,7 @@ pub fn origin(origin: &OriginReport) -> Markup {
 }
 
 /// What ran where.
-pub fn machine(report: &Report) -> Markup {
+pub(crate) fn machine(report: &Report) -> Markup {
     let mut rows: Vec<(&str, String)> = Vec::new();
     if let Some(host) = &report.host {
         rows.push(("machine", format!("{}, -smp {}, {}", host.machine, host.smp, bytes(host.memory_bytes))));
@@ -105,14 +105,14 @@ pub fn machine(report: &Report) -> Markup {
 }
 
 /// What each stage of the boot does.
-pub fn boot_stages(report: &Report) -> Markup {
+pub(crate) fn boot_stages(report: &Report) -> Markup {
     let known =
         report.boot_stages.iter().filter_map(|at| Some((&at.stage, descriptions::boot_stage(&at.stage)?)));
     sentences("What each stage does", known)
 }
 
 /// Names with a sentence each.
-pub fn sentences<'a>(summary: &str, all: impl Iterator<Item = (&'a String, &'static str)>) -> Markup {
+pub(crate) fn sentences<'a>(summary: &str, all: impl Iterator<Item = (&'a String, &'static str)>) -> Markup {
     let mut all = all.peekable();
     if all.peek().is_none() {
         return html! {};
@@ -123,7 +123,7 @@ pub fn sentences<'a>(summary: &str, all: impl Iterator<Item = (&'a String, &'sta
 }
 
 /// The panic record.
-pub fn panic(report: &Report) -> Markup {
+pub(crate) fn panic(report: &Report) -> Markup {
     let Some(panic) = &report.panic else { return html! {} };
     html! {
         h2.bad { "CPU " (panic.cpu) " panicked" }
@@ -154,7 +154,7 @@ pub fn panic(report: &Report) -> Markup {
 }
 
 /// What was wrong and did not end the run, one line each; with the place of the CPU.
-pub fn warnings(report: &Report) -> Markup {
+pub(crate) fn warnings(report: &Report) -> Markup {
     let head = |cpu: u32, kind: &str, message: &str| format!("CPU {cpu}, by {kind}: {message}");
     html! {
         @if !report.warnings.is_empty() || report.unreadable_records > 0 { h2.warn { "Warnings" } }
@@ -193,7 +193,7 @@ fn calls(frames: &[StackFrame]) -> Markup {
 }
 
 /// How long each stage took, over all CPUs, and the stamps of each.
-pub fn stages(report: &Report) -> Markup {
+pub(crate) fn stages(report: &Report) -> Markup {
     if report.cpus.is_empty() {
         return html! {};
     }
@@ -234,7 +234,7 @@ pub fn stages(report: &Report) -> Markup {
 }
 
 /// How late each CPU's timers were.
-pub fn lateness(report: &Report) -> Markup {
+pub(crate) fn lateness(report: &Report) -> Markup {
     let at_most = |ns: Option<u64>| ns.map_or("–".to_owned(), |ns| time(ns as f64 / 1000.0));
     html! {
         @if !report.lateness.is_empty() { details {
@@ -253,7 +253,7 @@ pub fn lateness(report: &Report) -> Markup {
 }
 
 /// What was counted on the way.
-pub fn events(report: &Report) -> Markup {
+pub(crate) fn events(report: &Report) -> Markup {
     let Some(events) = &report.events else { return html! {} };
     html! {
         h2 { "Events" }

@@ -26,7 +26,7 @@ const FIGURES: [&str; 9] =
 const FIRST_COUNT: usize = 3;
 
 /// The memory map line by line, and the frame allocator's counts.
-pub fn memory(report: &Report) -> Markup {
+pub(crate) fn memory(report: &Report) -> Markup {
     let Some(memory) = &report.memory else { return html! {} };
     let kernel = &memory.kernel;
     html! {
@@ -101,7 +101,7 @@ fn zones(zones: &[ZoneReport]) -> Markup {
 }
 
 /// The workloads' figures.
-pub fn stress(report: &Report) -> Markup {
+pub(crate) fn stress(report: &Report) -> Markup {
     if report.stress.is_empty() {
         return html! {};
     }
@@ -161,7 +161,7 @@ fn counted(count: u64) -> String {
 }
 
 /// What things cost.
-pub fn bench(report: &Report) -> Markup {
+pub(crate) fn bench(report: &Report) -> Markup {
     if report.bench.is_empty() {
         return html! {};
     }
@@ -186,7 +186,7 @@ pub fn bench(report: &Report) -> Markup {
 }
 
 /// Interrupts by vector, and by CPU where these are few.
-pub fn interrupts(report: &Report) -> Markup {
+pub(crate) fn interrupts(report: &Report) -> Markup {
     let Some(cpus) = report.interrupts.iter().map(|vector| vector.per_cpu.len()).max() else {
         return html! {};
     };

@@ -78,7 +78,7 @@ impl Span {
 }
 
 /// The picture; none where no CPU was reported.
-pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
     if report.cpus.is_empty() {
         return Ok(None);
     }

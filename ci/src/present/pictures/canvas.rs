@@ -49,10 +49,10 @@ pub struct PictureError {
 }
 
 /// The library's own errors differ by what is drawn on; of all of them only the words matter.
-pub type Drawn = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Where a picture is drawn.
-pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 impl Picture {
     /// As a file of its own, for wide pages, which follows the reader's choice between light and dark.
@@ -82,7 +82,7 @@ impl Picture {
 }
 
 /// Draws a picture in both formats; `height` and `paint` are asked for each.
-pub fn draw(
+pub(crate) fn draw(
     name: &'static str,
     title: &'static str,
     legend: String,
@@ -106,19 +106,19 @@ pub fn draw(
 }
 
 /// Letters of so many pixels; the library takes a height that is larger by a constant.
-pub fn letters(pixels: f64) -> TextStyle<'static> {
+pub(crate) fn letters(pixels: f64) -> TextStyle<'static> {
     ("sans-serif", pixels * 1.24).into_font().color(&INK)
 }
 
 /// Words at a place, in pixels.
-pub fn words(area: &Area<'_>, text: &str, at: (i32, i32), style: TextStyle<'_>, side: HPos) -> Drawn {
+pub(crate) fn words(area: &Area<'_>, text: &str, at: (i32, i32), style: TextStyle<'_>, side: HPos) -> Drawn {
     let text: String = crate::base::text::line(text).chars().take(80).collect();
     area.draw(&Text::new(text, at, style.pos(Pos::new(side, VPos::Center))))?;
     Ok(())
 }
 
 /// A colour and the name of what has it, in a row that is broken where it would be too long. Returns the height.
-pub fn key(
+pub(crate) fn key(
     area: &Area<'_>,
     at: (i32, i32),
     names: &[(RGBColor, &str)],
@@ -138,7 +138,7 @@ pub fn key(
 }
 
 /// How high [`key`] will be.
-pub fn key_height(width: u32, names: &[(RGBColor, &str)]) -> u32 {
+pub(crate) fn key_height(width: u32, names: &[(RGBColor, &str)]) -> u32 {
     let (mut x, mut rows) = (0, 1);
     for (_, name) in names {
         let needed = 24 + (name.chars().count() as f64 * 6.6) as u32;

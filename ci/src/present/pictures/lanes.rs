@@ -6,7 +6,7 @@ const MAX_LANES: usize = 32;
 
 /// Neighbouring CPUs that are shown as one.
 #[derive(Clone, Debug)]
-pub struct Lane<T> {
+pub(crate) struct Lane<T> {
     /// The number of the first.
     pub first: u32,
     /// All of them.
@@ -15,7 +15,7 @@ pub struct Lane<T> {
 
 impl<T> Lane<T> {
     /// Its name.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         match self.members.len() {
             1 => format!("CPU {}", self.first),
             count => format!("{}–{}", self.first, self.first as usize + count - 1),
@@ -24,7 +24,7 @@ impl<T> Lane<T> {
 }
 
 /// Puts members, each with a CPU's number, into lanes: a power of two of them in each.
-pub fn lanes<T>(members: impl IntoIterator<Item = (u32, T)>) -> Vec<Lane<T>> {
+pub(crate) fn lanes<T>(members: impl IntoIterator<Item = (u32, T)>) -> Vec<Lane<T>> {
     let all: Vec<(u32, T)> = members.into_iter().collect();
     let size = all.len().div_ceil(MAX_LANES).max(1).next_power_of_two();
     let mut lanes: Vec<Lane<T>> = Vec::new();

@@ -24,7 +24,7 @@ fn power_of_time(value: f64) -> String {
 }
 
 /// The timers of all CPUs by how late they were; none where no timer has expired.
-pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
     let mut all: BTreeMap<u64, u64> = BTreeMap::new();
     for (top, count) in report.lateness.iter().flat_map(|cpu| &cpu.buckets_ns) {
         let sum = all.entry((*top).max(1)).or_default();

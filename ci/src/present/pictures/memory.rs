@@ -19,7 +19,7 @@ const STRIP_END: i32 = 66;
 
 /// Regions of one owner.
 #[derive(Clone, Debug, Default)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// How many they are.
     pub regions: u64,
     /// How large they are together.
@@ -28,7 +28,7 @@ pub struct Kind {
 }
 
 /// Regions by their owner.
-pub fn kinds(regions: &[MemoryRegion<String>]) -> BTreeMap<&str, Kind> {
+pub(crate) fn kinds(regions: &[MemoryRegion<String>]) -> BTreeMap<&str, Kind> {
     let mut kinds: BTreeMap<&str, Kind> = BTreeMap::new();
     for region in regions {
         let place = kinds.len();
@@ -64,7 +64,7 @@ fn pieces(regions: &[MemoryRegion<String>]) -> Vec<(u64, u64, Option<&str>)> {
 }
 
 /// The picture; none where the memory map is not known.
-pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
     let Some(memory) = report.memory.as_ref().filter(|memory| !memory.regions.is_empty()) else {
         return Ok(None);
     };

@@ -12,17 +12,17 @@ const fn rgb(hex: u32) -> RGBColor {
 }
 
 /// What all is drawn on.
-pub const PAPER: RGBColor = rgb(0xfefefe);
+pub(crate) const PAPER: RGBColor = rgb(0xfefefe);
 /// Letters, and what must be seen first.
-pub const INK: RGBColor = rgb(0x1b1f24);
+pub(crate) const INK: RGBColor = rgb(0x1b1f24);
 /// Axes, and what may be seen last.
-pub const FAINT: RGBColor = rgb(0x5f6872);
+pub(crate) const FAINT: RGBColor = rgb(0x5f6872);
 /// Lines behind the figures.
-pub const GRID: RGBColor = rgb(0xe2e6ea);
+pub(crate) const GRID: RGBColor = rgb(0xe2e6ea);
 /// Waiting, holes, what belongs to others.
-pub const IDLE: RGBColor = rgb(0xb9c0c8);
+pub(crate) const IDLE: RGBColor = rgb(0xb9c0c8);
 /// What went wrong.
-pub const WRONG: RGBColor = rgb(0xb3261e);
+pub(crate) const WRONG: RGBColor = rgb(0xb3261e);
 
 const ROLES: [Pair; 6] = [
     (PAPER, 0x14171b),
@@ -46,7 +46,7 @@ const SERIES: [Pair; 8] = [
 ];
 
 /// The colour of the thing at `place` in a series.
-pub fn series(place: usize) -> RGBColor {
+pub(crate) fn series(place: usize) -> RGBColor {
     SERIES[place % SERIES.len()].0
 }
 

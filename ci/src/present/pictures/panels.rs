@@ -9,18 +9,18 @@ use crate::present::pictures::canvas::{Area, Format, letters};
 use crate::present::pictures::palette::{FAINT, GRID};
 
 /// A panel's height, in pixels.
-pub const HEIGHT: u32 = 210;
+pub(crate) const HEIGHT: u32 = 210;
 
 /// The panels of one picture.
 #[derive(Clone, Copy, Debug)]
-pub struct Panels {
+pub(crate) struct Panels {
     count: usize,
     columns: usize,
 }
 
 impl Panels {
     /// So many of them.
-    pub fn new(count: usize, format: Format) -> Panels {
+    pub(crate) fn new(count: usize, format: Format) -> Panels {
         let columns = match format {
             Format::Wide => count.clamp(1, 3),
             Format::Narrow => 1,
@@ -29,18 +29,18 @@ impl Panels {
     }
 
     /// All rows together.
-    pub fn height(self) -> u32 {
+    pub(crate) fn height(self) -> u32 {
         self.count.div_ceil(self.columns) as u32 * HEIGHT
     }
 
     /// Their places.
-    pub fn split<'a>(self, area: &Area<'a>) -> Vec<DrawingArea<SVGBackend<'a>, Shift>> {
+    pub(crate) fn split<'a>(self, area: &Area<'a>) -> Vec<DrawingArea<SVGBackend<'a>, Shift>> {
         area.split_evenly((self.count.div_ceil(self.columns), self.columns))
     }
 }
 
 /// An axis of a panel.
-pub struct Axis<'a> {
+pub(crate) struct Axis<'a> {
     /// From where to where.
     pub range: std::ops::Range<f64>,
     /// What it counts, with the unit.
@@ -52,10 +52,10 @@ pub struct Axis<'a> {
 }
 
 /// A panel with its axes, ready to be drawn into.
-pub type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+pub(crate) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// Draws a panel's frame. Logarithmic axes are linear in the logarithm.
-pub fn frame<'a, 'b>(
+pub(crate) fn frame<'a, 'b>(
     area: &'a Area<'b>,
     title: &str,
     x: Axis<'_>,
@@ -89,12 +89,12 @@ pub fn frame<'a, 'b>(
 }
 
 /// A tick of an axis that counts things.
-pub fn counted(value: f64) -> String {
+pub(crate) fn counted(value: f64) -> String {
     short(value.max(0.0))
 }
 
 /// A tick of an axis that is linear in the logarithm to the base of ten: only whole powers have a name.
-pub fn power(value: f64) -> String {
+pub(crate) fn power(value: f64) -> String {
     if (value - value.round()).abs() < 0.01 && value > -0.5 {
         short(10f64.powf(value.round()))
     } else {

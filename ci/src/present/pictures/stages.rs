@@ -37,7 +37,7 @@ fn lasted(report: &Report) -> Vec<Lasted<'_>> {
 }
 
 /// The picture; none where no stage is known.
-pub fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn picture(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stages = lasted(report);
     let Some((_, _, end)) = stages.last().copied() else { return Ok(None) };
     let legend =

@@ -47,7 +47,7 @@ fn cpus(count: u32) -> String {
 }
 
 /// Each CPU's operations, a panel for each workload.
-pub fn operations(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn operations(report: &Report) -> Result<Option<Picture>, PictureError> {
     let workloads = workloads(&report.stress);
     let shown: Vec<&StressReport> = workloads
         .iter()
@@ -113,7 +113,7 @@ fn markers(chart: &mut Chart<'_, '_>, place: usize, points: &[(f64, f64)]) -> Dr
 }
 
 /// How operations grow with the CPUs, a line for each allocator; none where nothing was compared.
-pub fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stress = &report.stress;
     let (workloads, allocators) = (workloads(stress), allocators(stress));
     let mut counts = firsts(stress, |result| result.cpus);
@@ -168,7 +168,7 @@ pub fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> {
 }
 
 /// How long a hand-out and its return take, a line for each allocator; none where there are no histograms.
-pub fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
+pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stress = &report.stress;
     let (workloads, allocators) = (workloads(stress), allocators(stress));
     let buckets = || stress.iter().flat_map(|result| &result.histogram);

@@ -32,7 +32,7 @@ struct Words {
 }
 
 /// A bar, and below it a line for the CPUs. All of it hides itself where standard error is no terminal.
-pub struct Bars {
+pub(crate) struct Bars {
     bar: ProgressBar,
     words: Arc<Mutex<Words>>,
     shown: Shown,
@@ -42,7 +42,7 @@ pub struct Bars {
 
 impl Bars {
     /// Bars drawn on `target`, or a line each `interval`. `quiet`: neither.
-    pub fn new(target: ProgressDrawTarget, quiet: bool, interval: Duration) -> Bars {
+    pub(crate) fn new(target: ProgressDrawTarget, quiet: bool, interval: Duration) -> Bars {
         let bar = if quiet {
             ProgressBar::hidden()
         } else {
@@ -58,12 +58,12 @@ impl Bars {
     }
 
     /// Does something to the terminal that the bars would be in the way of.
-    pub fn suspend(&self, f: impl FnOnce()) {
+    pub(crate) fn suspend(&self, f: impl FnOnce()) {
         self.bar.suspend(f);
     }
 
     /// A step without a count. Returns the line to print, where no bar moves and the time for one has come.
-    pub fn step(&mut self, words: &str) -> Option<String> {
+    pub(crate) fn step(&mut self, words: &str) -> Option<String> {
         if self.show(Shown::Step, "{spinner} {wide_msg}") {
             self.bar.enable_steady_tick(TICK);
         }
@@ -73,7 +73,7 @@ impl Bars {
     }
 
     /// A step of which `done` parts of so many are done. Returns what to say, as [`Bars::step`].
-    pub fn count(&mut self, what: &str, done: u64, of: u64, now: &str) -> Option<String> {
+    pub(crate) fn count(&mut self, what: &str, done: u64, of: u64, now: &str) -> Option<String> {
         *self.words() = Words { before: what.to_owned(), ..Words::default() };
         if self.show(Shown::Count, "{before} {bar:24} {pos} of {len}  {wide_msg}") {
             self.bar.enable_steady_tick(TICK);
@@ -88,7 +88,7 @@ impl Bars {
     }
 
     /// A workload, and what each CPU does. Returns what to say, as [`Bars::step`].
-    pub fn workload(&mut self, progress: &Progress<String>) -> Option<String> {
+    pub(crate) fn workload(&mut self, progress: &Progress<String>) -> Option<String> {
         let Progress { workload, allocator, index, of, .. } = progress;
         let place = if allocator == "octopod" { String::new() } else { format!(" on {allocator}") };
         let name = text::line(&format!("{}/{of} {workload}{place}", u64::from(*index) + 1));
@@ -126,7 +126,7 @@ impl Bars {
     }
 
     /// Nothing moves any more.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bar.finish_and_clear();
         self.shown = Shown::Nothing;
     }

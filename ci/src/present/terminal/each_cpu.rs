@@ -12,7 +12,7 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 
 /// The record before.
 #[derive(Debug, Default)]
-pub struct EachCpu {
+pub(crate) struct EachCpu {
     index: Option<u32>,
     elapsed_ms: u64,
     lanes: Vec<u64>,
@@ -20,7 +20,7 @@ pub struct EachCpu {
 
 impl EachCpu {
     /// The line, of 80 columns at most; `None` if this record has no news.
-    pub fn line(&mut self, progress: &Progress<String>) -> Option<String> {
+    pub(crate) fn line(&mut self, progress: &Progress<String>) -> Option<String> {
         if self.index != Some(progress.index) {
             *self = EachCpu { index: Some(progress.index), ..EachCpu::default() };
         }

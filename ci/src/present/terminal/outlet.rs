@@ -23,7 +23,7 @@ const HEAD_BYTES: usize = 5;
 
 /// Which of the process's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Its standard output.
     Stdout,
     /// Its standard error.
@@ -32,7 +32,7 @@ pub enum Stream {
 
 /// Takes what is to be written, and never makes the caller wait for a reader. Dropped, it waits until all is written, or a
 /// signal asks for the launcher's end.
-pub struct Outlet {
+pub(crate) struct Outlet {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
@@ -65,7 +65,7 @@ struct Spill {
 
 impl Outlet {
     /// To the process's own streams.
-    pub fn new() -> Outlet {
+    pub(crate) fn new() -> Outlet {
         Outlet::to(|stream, bytes| match stream {
             Stream::Stdout => write_all(&mut io::stdout().lock(), bytes),
             Stream::Stderr => write_all(&mut io::stderr().lock(), bytes),
@@ -87,7 +87,7 @@ impl Outlet {
     }
 
     /// Has these bytes written behind all others.
-    pub fn write(&self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn write(&self, stream: Stream, bytes: &[u8]) {
         self.shared.locked().push(stream, bytes);
         self.shared.changed.notify_all();
     }
@@ -96,12 +96,12 @@ impl Outlet {
     ///
     /// # Errors
     /// Why a part of the standard output could not be written.
-    pub fn flush(&self) -> io::Result<()> {
+    pub(crate) fn flush(&self) -> io::Result<()> {
         self.wait().failure.take().map_or(Ok(()), Err)
     }
 
     /// Waits until all is written, or a signal asks for the launcher's end.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         drop(self.wait());
     }
 
@@ -117,7 +117,7 @@ impl Outlet {
     }
 
     /// A second handle on the same queue, for what draws by itself.
-    pub fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> Handle {
         Handle { shared: self.shared.clone() }
     }
 }
@@ -138,13 +138,13 @@ impl Drop for Outlet {
 
 /// A handle on an [`Outlet`]'s queue.
 #[derive(Clone)]
-pub struct Handle {
+pub(crate) struct Handle {
     shared: Arc<Shared>,
 }
 
 impl Handle {
     /// As [`Outlet::write`].
-    pub fn write(&self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn write(&self, stream: Stream, bytes: &[u8]) {
         self.shared.locked().push(stream, bytes);
         self.shared.changed.notify_all();
     }

@@ -15,7 +15,7 @@ const ROWS: u16 = 24;
 const HERTZ: u8 = 20;
 
 /// Where bars are drawn; hidden where standard error is no terminal.
-pub fn target(to: Handle) -> ProgressDrawTarget {
+pub(crate) fn target(to: Handle) -> ProgressDrawTarget {
     if !io::stderr().is_terminal() {
         return ProgressDrawTarget::hidden();
     }

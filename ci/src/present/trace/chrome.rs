@@ -46,7 +46,7 @@ fn category(event: TraceEvent) -> &'static str {
 
 /// A trace, as it will be written.
 #[derive(Debug, Default)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     start: Start,
     /// The CPUs with the numbers of the events that they have lost.
     cpus: Vec<(u32, u64)>,
@@ -57,25 +57,25 @@ pub struct Timeline {
 
 impl Timeline {
     /// One without a CPU.
-    pub fn new(start: Start) -> Timeline {
+    pub(crate) fn new(start: Start) -> Timeline {
         Timeline { start, ..Timeline::default() }
     }
 
     /// Adds what a CPU has recorded.
-    pub fn add(&mut self, cpu: &CpuTrace) {
+    pub(crate) fn add(&mut self, cpu: &CpuTrace) {
         self.cpus.push((cpu.cpu, cpu.lost));
         self.events += cpu.events.len() as u64;
         self.items.extend(track(cpu));
     }
 
     /// Puts all in the order of time.
-    pub fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         // The longer of two that begin together holds the other.
         self.items.sort_by_key(|item| (item.begin.tsc, std::cmp::Reverse(item.end_tsc())));
     }
 
     /// How much there is in it.
-    pub fn report(&self) -> TraceReport {
+    pub(crate) fn report(&self) -> TraceReport {
         let lost = self.cpus.iter().fold(0, |all: u64, (_, lost)| all.saturating_add(*lost));
         TraceReport { cpus: self.cpus.len(), events: self.events, lost }
     }
@@ -84,7 +84,7 @@ impl Timeline {
     ///
     /// # Errors
     /// The writer's error.
-    pub fn write(&self, out: &mut dyn Write, names: &EventNames) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, names: &EventNames) -> io::Result<()> {
         let Start { tsc_hz, entry_tsc, skew_cycles, .. } = self.start;
         let clock = Clock { entry_tsc, hz: if tsc_hz == 0 { 1_000_000_000 } else { tsc_hz } };
         // The format knows nothing but microseconds. Without a frequency a cycle is shown as a nanosecond, and the name states it.

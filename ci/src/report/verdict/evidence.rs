@@ -11,7 +11,7 @@ use crate::run::Seen;
 const MAX_XAPIC_CPUS: u32 = 255;
 
 /// What the records say against the pass that the exit code stands for.
-pub fn contradiction(seen: &Seen) -> Option<String> {
+pub(crate) fn contradiction(seen: &Seen) -> Option<String> {
     let against = |what: String| Some(format!("the exit code says pass, but {what}"));
     if let Some(panic) = &seen.panic {
         return against(format!("CPU {} panicked: {}", panic.cpu, panic.message));
@@ -59,7 +59,7 @@ fn incomplete(seen: &Seen) -> Option<String> {
 
 /// Whether a kernel whose file the user names lacks what it was asked for: it has passed without the record that begins each
 /// work of octopod's own kernel.
-pub fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
+pub(crate) fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
     let work = match asked.work {
         _ if seen.memory.is_some() => return None,
         RequestedWork::Stress { .. } if seen.stress.is_empty() => "stress",
@@ -72,7 +72,7 @@ pub fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
 }
 
 /// What was asked for and is not in the records.
-pub fn missing(seen: &Seen, asked: &Requested) -> Option<String> {
+pub(crate) fn missing(seen: &Seen, asked: &Requested) -> Option<String> {
     cpus(seen, asked).or_else(|| frames(seen, asked)).or_else(|| work(seen, &asked.work))
 }
 

@@ -13,13 +13,13 @@ use crate::base::interrupt;
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Keys come one by one, unseen and unchanged, until this is dropped: at the run's end, also where a panic ends it.
-pub struct RawMode {
+pub(crate) struct RawMode {
     _private: (),
 }
 
 impl RawMode {
     /// `None` where standard input is no terminal.
-    pub fn enter() -> Option<RawMode> {
+    pub(crate) fn enter() -> Option<RawMode> {
         if !io::stdin().is_terminal() {
             return None;
         }
