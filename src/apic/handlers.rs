@@ -1,7 +1,6 @@
 //! Handlers of the local APIC's own interrupts and of unexpected ones.
 
-use super::registers::is_in_service;
-use super::{end_of_interrupt, read_error_status};
+use super::registers::{end_of_interrupt, is_in_service, read_error_status};
 use crate::interrupts::{self, TrapFrame, Vector};
 
 pub(crate) fn register() {

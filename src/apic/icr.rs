@@ -20,8 +20,10 @@
 //! [`ApicError::NotDelivered`]. Nothing was sent in that case. An x2APIC's ICR is never busy. Its write is not ordered
 //! after earlier stores, hence the fences (SDM Vol. 3A, 11.12.3).
 
-use super::registers::{self, ICR_ASSERT, ICR_INIT, ICR_NMI, ICR_SELF, ICR_START_UP};
-use super::{ApicError, write_icr, write_icr_self};
+use super::error::ApicError;
+use super::registers::{
+    self, ICR_ASSERT, ICR_INIT, ICR_NMI, ICR_SELF, ICR_START_UP, write_icr, write_icr_self,
+};
 use crate::config::IPI_DELIVERY_MS;
 use crate::cpu::{ApicId, IrqGuard};
 use crate::interrupts::{self, Vector};

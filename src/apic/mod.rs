@@ -9,6 +9,7 @@
 //! status register must be written before it is read (SDM Vol. 3A, 11.5.3).
 
 mod base;
+mod error;
 mod handlers;
 mod icr;
 pub(crate) mod io_apic;
@@ -17,7 +18,6 @@ pub(crate) mod serial_input;
 mod timer;
 
 use core::cell::Cell;
-use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::acpi::NmiPin;
@@ -28,15 +28,16 @@ use crate::boot::report_defect;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{ApicId, Features, IrqGuard};
 use crate::interrupts::Vector;
-use crate::memory::{self, MapError};
-use crate::{patchable, per_cpu, static_call};
+use crate::memory;
+use crate::{patchable, per_cpu};
 
 #[cfg(feature = "faults")]
 pub(crate) use base::set_x2apic_as_firmware;
+pub(crate) use error::ApicError;
 pub(crate) use icr::{Batch, Message, send, send_to_self};
 #[cfg(feature = "faults")]
 pub(crate) use icr::{IcrAccess, accepts_from_itself, is_idle, may_send, transmit};
-pub(crate) use registers::{Mode, mode};
+pub(crate) use registers::{Mode, end_of_interrupt, mode, read_error_status};
 pub(crate) use timer::{
     TimerMode, deadline_mode_works, set_timer_count, set_tsc_deadline, start_timer, start_timer_masked,
     timer_current,
@@ -54,34 +55,6 @@ static XAPIC_BASE: AtomicU64 = AtomicU64::new(0);
 
 /// The physical address of the xAPIC registers.
 static XAPIC_PHYSICAL: AtomicU64 = AtomicU64::new(0);
-
-/// An error of the local APIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApicError {
-    /// The registers cannot be mapped.
-    Map(MapError),
-    /// The message was not sent: the ICR stayed busy with the previous one.
-    NotDelivered {
-        /// The target.
-        to: ApicId,
-        /// The time that the sender has waited, in milliseconds, including earlier messages of the batch.
-        waited_ms: u64,
-    },
-    /// An NMI handler must not send: it may have interrupted the code that sends.
-    InNmi,
-}
-
-impl fmt::Display for ApicError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ApicError::Map(error) => write!(f, "local APIC registers: {error}"),
-            ApicError::NotDelivered { to, waited_ms } => {
-                write!(f, "IPI to APIC ID {to} not sent: ICR busy for {waited_ms} ms")
-            }
-            ApicError::InNmi => f.write_str("IPI not sent: in an NMI handler"),
-        }
-    }
-}
 
 /// Selects the mode for all CPUs, maps the registers, and registers the handlers.
 ///
@@ -135,7 +108,7 @@ patchable! {
         }
         registers::write(Register::TaskPriority, 0);
         // Errors from before are discarded.
-        let _ = read_error_status();
+        let _ = registers::read_error_status();
         IS_ENABLED.set(true);
     }
 }
@@ -175,27 +148,4 @@ pub(crate) fn bsp_apic_id(by_cpuid: ApicId) -> ApicId {
 #[allow(dead_code, reason = "part of the local APIC's interface")]
 pub(crate) fn id() -> ApicId {
     registers::read_id()
-}
-
-static_call! {
-    /// Signals end-of-interrupt to this CPU's local APIC.
-    ///
-    /// **Context:** the handler of an interrupt from the local APIC, once.
-    pub(crate) fn end_of_interrupt() = registers::end_of_interrupt_xapic
-        => registers::end_of_interrupt_x2apic, if |features| features.x2apic;
-
-    /// Writes the interrupt command register, which sends a message. Only [`icr`] calls this; it has the conditions.
-    fn write_icr(destination: ApicId, command: u32) = registers::write_icr_xapic
-        => registers::write_icr_x2apic, if |features| features.x2apic;
-
-    /// Writes the interrupt command register with a destination shorthand. The destination field is ignored (SDM Vol. 3A,
-    /// 11.6.1).
-    fn write_icr_self(command: u32) = registers::write_icr_self_xapic
-        => registers::write_icr_self_x2apic, if |features| features.x2apic;
-}
-
-/// Returns the error status register: the errors since it was last read.
-pub(crate) fn read_error_status() -> u32 {
-    registers::write(Register::ErrorStatus, 0);
-    registers::read(Register::ErrorStatus)
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
 
 use crate::cpu::ApicId;
+use crate::static_call;
 
 /// The mode of a local APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +150,30 @@ fn fence_before_icr() {
     }
 }
 
-pub(crate) extern "C" fn end_of_interrupt_xapic() {
+/// Returns the error status register: the errors since it was last read.
+pub(crate) fn read_error_status() -> u32 {
+    write(Register::ErrorStatus, 0);
+    read(Register::ErrorStatus)
+}
+
+static_call! {
+    /// Signals end-of-interrupt to this CPU's local APIC.
+    ///
+    /// **Context:** the handler of an interrupt from the local APIC, once.
+    pub(crate) fn end_of_interrupt() = end_of_interrupt_xapic
+        => end_of_interrupt_x2apic, if |features| features.x2apic;
+
+    /// Writes the interrupt command register, which sends a message. Only `icr` calls this; it has the conditions.
+    pub(super) fn write_icr(destination: ApicId, command: u32) = write_icr_xapic
+        => write_icr_x2apic, if |features| features.x2apic;
+
+    /// Writes the interrupt command register with a destination shorthand. The destination field is ignored (SDM Vol. 3A,
+    /// 11.6.1).
+    pub(super) fn write_icr_self(command: u32) = write_icr_self_xapic
+        => write_icr_self_x2apic, if |features| features.x2apic;
+}
+
+pub(super) extern "C" fn end_of_interrupt_xapic() {
     // SAFETY: this implementation is called in xAPIC mode only (`static_call!` in `apic`): `BASE` is the registers' page,
     // which `apic::init` has mapped as device memory and nothing unmaps.
     unsafe {

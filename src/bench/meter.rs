@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use super::{BenchError, Benchmark};
+use super::error::BenchError;
 use crate::cpu::registers::read_tsc;
 
 /// The number of measurements of each benchmark.
@@ -32,6 +32,25 @@ impl Meter {
     pub(crate) fn add(&mut self, instructions: u64) {
         self.total += instructions;
     }
+}
+
+/// An operation whose cost is measured.
+pub(super) struct Benchmark {
+    /// Its name in reports and in `config/bench.toml`.
+    pub name: &'static str,
+    /// Repeats the operation that many times, inside `Meter::count`.
+    pub run: fn(&mut Meter, u32),
+    /// The same without the operation: the cost of the repetition, which is subtracted.
+    pub empty: fn(&mut Meter, u32),
+    /// Repetitions in one measurement.
+    pub repetitions: u32,
+    /// Operations in one repetition: the pages of a bulk, or 1.
+    pub operations: u32,
+    /// The number of CPUs that it needs.
+    pub cpus: usize,
+    /// Whether it can run only where instructions are counted, as no time but its own may pass.
+    #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "only the shell measures in cycles"))]
+    pub counted_only: bool,
 }
 
 /// Repeats `body`, in a loop that the compiler does not unroll or optimise.

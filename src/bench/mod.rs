@@ -7,6 +7,7 @@
 //! To add a benchmark, write a function that repeats the operation inside `Meter::count`, and add a line to `ALL` and its limit
 //! to `config/bench.toml`.
 
+mod error;
 mod frames;
 mod interrupts;
 mod meter;
@@ -14,38 +15,18 @@ mod meter;
 mod on_demand;
 mod primitives;
 
-use core::fmt;
-
 use crate::console;
 use crate::cpu::IrqGuard;
 use crate::memory;
 use crate::smp;
 use crate::wire::{self, Record};
 
+pub(crate) use error::BenchError;
 #[cfg(feature = "faults")]
 pub(crate) use meter::faults::begin as become_unsteady;
-use meter::{Meter, empty_loop, empty_windows};
+use meter::{Benchmark, Meter, empty_loop, empty_windows};
 #[cfg(feature = "shell")]
 pub(crate) use on_demand::{Cost, NAMES, run_now};
-
-/// An operation whose cost is measured.
-struct Benchmark {
-    /// Its name in reports and in `config/bench.toml`.
-    name: &'static str,
-    /// Repeats the operation that many times, inside `Meter::count`.
-    run: fn(&mut Meter, u32),
-    /// The same without the operation: the cost of the repetition, which is subtracted.
-    empty: fn(&mut Meter, u32),
-    /// Repetitions in one measurement.
-    repetitions: u32,
-    /// Operations in one repetition: the pages of a bulk, or 1.
-    operations: u32,
-    /// The number of CPUs that it needs.
-    cpus: usize,
-    /// Whether it can run only where instructions are counted, as no time but its own may pass.
-    #[cfg_attr(not(feature = "shell"), expect(dead_code, reason = "only the shell measures in cycles"))]
-    counted_only: bool,
-}
 
 /// An operation that is repeated in one counted loop.
 const fn each(name: &'static str, run: fn(&mut Meter, u32)) -> Benchmark {
@@ -77,50 +58,6 @@ const ALL: &[Benchmark] = &[
     per_page("frame_bulk512_free_per_page", frames::bulk_free, empty_windows),
     per_page("frame_bulk_call_per_page", frames::bulk_call, empty_loop),
 ];
-
-/// Why a figure is missing or not exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BenchError {
-    /// The TSC does not advance by one for each instruction.
-    NotCounting {
-        /// Instructions that were executed.
-        executed: u64,
-        /// The difference of the TSC.
-        counted: u64,
-    },
-    /// Two measurements of the same benchmark differ.
-    Unsteady {
-        /// The benchmark.
-        name: &'static str,
-        /// Instructions in the first measurement.
-        first: u64,
-        /// Instructions in a later one.
-        later: u64,
-    },
-    /// No whole block of frames is free, or too many blocks are partly used.
-    NoMemory,
-    /// The repetition costs less with the operation than without.
-    Negative {
-        /// The benchmark.
-        name: &'static str,
-    },
-}
-
-impl fmt::Display for BenchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BenchError::NotCounting { executed, counted } => write!(
-                f,
-                "the TSC advanced by {counted} over {executed} instructions: the bench needs -icount shift=0"
-            ),
-            BenchError::Unsteady { name, first, later } => {
-                write!(f, "{name}: {first} instructions in one measurement, {later} in another")
-            }
-            BenchError::NoMemory => f.write_str("too little or too fragmented memory for the bench"),
-            BenchError::Negative { name } => write!(f, "{name}: negative cost"),
-        }
-    }
-}
 
 /// The longest time that a logging CPU holds the console with interrupts off, in instructions.
 fn held_by_lines() -> u64 {

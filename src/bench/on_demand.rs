@@ -1,7 +1,9 @@
 //! Benchmarks on demand, for the shell: in instructions where the TSC counts these, else in TSC cycles, which depend on the
 //! machine, the emulator and the host as much as on the kernel.
 
-use super::{ALL, BenchError, Benchmark, frames, meter};
+use super::error::BenchError;
+use super::meter::Benchmark;
+use super::{ALL, frames, meter};
 use crate::cpu::IrqGuard;
 use crate::{memory, smp};
 

@@ -13,11 +13,13 @@ mod line;
 mod list;
 mod names;
 mod parameter;
+mod set;
 mod value;
 
 pub use error::{CommandLineError, MAX_MESSAGE_BYTES, ValueError};
 pub use kernel::{KernelParameters, MAX_RESERVED, TraceLevel};
 pub use list::NameList;
 pub use names::{Named, Names, Switch};
-pub use parameter::{MAX_SETS, Parameter, ParameterList, ParameterSet, parse};
+pub use parameter::{MAX_SETS, Parameter, ParameterList};
+pub use set::{ParameterSet, parse};
 pub use value::{Bounded, FromText, ParameterValue, Ranges, parse_u64};

@@ -9,10 +9,13 @@ use super::multiboot1::{BasicMemory, Framebuffer};
 use crate::wire::little_endian::{read_u32, read_u64};
 
 mod error;
+mod layout;
 #[cfg(test)]
 mod tests;
 
 pub use error::Multiboot2Error;
+pub use layout::HEAD_BYTES;
+use layout::MEMORY_MAP_ENTRY_MIN;
 
 /// The value of EAX at entry.
 pub const LOADER_MAGIC: u32 = 0x36d7_6289;
@@ -86,17 +89,11 @@ pub mod tag {
     pub const LOAD_BASE: u32 = 21;
 }
 
-/// The size of the head before the first tag, in bytes: the minimum for [`total_bytes`].
-pub const HEAD_BYTES: usize = 8;
-
 /// The size of a tag's head (kind and size), in bytes.
 const TAG_HEAD_BYTES: usize = 8;
 
 /// The alignment of tags in bytes.
 const TAG_ALIGN: usize = 8;
-
-/// The size of a memory map entry of version 0, in bytes; later versions may append fields.
-const MEMORY_MAP_ENTRY_MIN: u32 = 24;
 
 /// The sizes of the RSDP of ACPI 1 and of ACPI 2, in bytes.
 const RSDP_OLD_BYTES: usize = 20;

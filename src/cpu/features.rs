@@ -6,9 +6,6 @@ use raw_cpuid::{CpuId, CpuIdReaderNative};
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
-use crate::cpu::ApicId;
-use crate::patchable;
-
 /// The optional features that the kernel uses. rt0 has checked the required ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Features {
@@ -100,23 +97,6 @@ impl Features {
         flags.set(Cr4Flags::FSGSBASE, self.fsgsbase);
         flags.set(Cr4Flags::MACHINE_CHECK_EXCEPTION, self.machine_check);
         flags
-    }
-}
-
-patchable! {
-    /// Returns this CPU's initial APIC ID, from CPUID leaf 1FH, 0BH or 1: the ID after reset (SDM Vol. 3A, 11.12.8).
-    /// Firmware may have changed the local APIC's own ID; see `apic::bsp_apic_id`.
-    ///
-    /// **Context:** any.
-    pub(crate) fn initial_apic_id() -> ApicId {
-        let cpuid = CpuId::new();
-        let levels = [cpuid.get_extended_topology_info_v2(), cpuid.get_extended_topology_info()];
-        match levels.into_iter().flatten().find_map(|mut levels| levels.next()) {
-            Some(level) => ApicId(level.x2apic_id()),
-            None => {
-                ApicId(cpuid.get_feature_info().map_or(0, |basic| u32::from(basic.initial_local_apic_id())))
-            }
-        }
     }
 }
 

@@ -1,13 +1,10 @@
 //! Layer 1: one processor: features, registers, descriptor tables, per-CPU data, and the guard that disables interrupts.
 
+mod address;
 pub(crate) mod id;
 
-/// Bytes in a page, and in a frame of physical memory: the smallest unit of paging (SDM Vol. 3A, 4.2).
-pub const PAGE_BYTES: usize = 4096;
-
-/// The lowest address of the upper half with four-level paging (SDM Vol. 1, 3.3.7.1). The kernel is mapped in this half.
-pub const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
-
+#[cfg(target_os = "none")]
+mod apic_id;
 #[cfg(target_os = "none")]
 mod code;
 #[cfg(target_os = "none")]
@@ -36,6 +33,9 @@ pub(crate) mod tlb;
 #[cfg(target_os = "none")]
 pub(crate) mod zero;
 
+pub use address::{PAGE_BYTES, UPPER_HALF};
+#[cfg(target_os = "none")]
+pub(crate) use apic_id::initial_apic_id;
 #[cfg(target_os = "none")]
 pub(crate) use controls::{ControlRegisters, set_memory_types};
 #[cfg(target_os = "none")]
@@ -43,7 +43,7 @@ pub(crate) use descriptors::{IstStack, load_descriptors};
 #[cfg(target_os = "none")]
 pub use features::Features;
 #[cfg(target_os = "none")]
-pub(crate) use features::{initial_apic_id, package_cpus, physical_address_bits};
+pub(crate) use features::{package_cpus, physical_address_bits};
 pub use id::{ApicId, CpuId};
 #[cfg(target_os = "none")]
 pub use irq_guard::{IrqGuard, interrupts_enabled};

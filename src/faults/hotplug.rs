@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use ap_trampoline::Slot;
 
 use super::Fault;
-use super::inject::FAULT_TIMEOUT_MS;
+use super::common::FAULT_TIMEOUT_MS;
 use super::redirects::is_armed;
 use crate::apic::{self, Message};
 use crate::config::{AP_BRINGUP_TIMEOUT_MS, CPU_OFFLINE_TIMEOUT_MS};

@@ -4,6 +4,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use core::time::Duration;
 
+use super::common::{FAULT_TIMEOUT_MS, on_all, on_last_cpu};
 use super::{Fault, FaultParameters, bring_up, hotplug, ipis, locks, redirects, remap, serial};
 use crate::boot::{self, Handoff, direct_map, pvh};
 use crate::config::{TIMER_CALLBACK_MS, WATCHDOG_MS};
@@ -14,9 +15,6 @@ use crate::panic::Panicking;
 use crate::sync::Deadline;
 use crate::time::timer::Expiry;
 use crate::{bench, console, cpu, memory, panic, selftest, smp, static_call, time};
-
-/// The time-out of faults on all CPUs, in milliseconds.
-pub(super) const FAULT_TIMEOUT_MS: u64 = 10_000;
 
 /// Injects the fault of the earliest boot, before the command line is parsed.
 pub fn at_entry(handoff: &Handoff) {
@@ -167,19 +165,6 @@ impl fmt::Display for PanicsWhenShown {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("the injected fault in a message")
     }
-}
-
-fn on_all(fault: &(dyn Fn(&'static smp::Cpu) + Sync)) {
-    smp::on_each_cpu(FAULT_TIMEOUT_MS, fault).expect("all CPUs run the fault");
-}
-
-pub(super) fn on_last_cpu(fault: &(dyn Fn() + Sync)) {
-    let last = smp::online().last().map(smp::Cpu::id);
-    on_all(&|cpu| {
-        if Some(cpu.id()) == last {
-            fault();
-        }
-    });
 }
 
 /// Runs in a call, so with interrupts off.

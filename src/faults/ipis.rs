@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Fault;
-use super::inject::on_last_cpu;
+use super::common::on_last_cpu;
 use super::redirects::is_armed;
 use crate::apic::{self, ApicError, Batch, IcrAccess, Message};
 use crate::config::IPI_DELIVERY_MS;

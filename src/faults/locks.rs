@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::inject::{FAULT_TIMEOUT_MS, on_last_cpu};
+use super::common::{FAULT_TIMEOUT_MS, on_last_cpu};
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};

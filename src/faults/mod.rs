@@ -10,6 +10,8 @@ mod names;
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod bring_up;
 #[cfg(all(target_os = "none", feature = "faults"))]
+mod common;
+#[cfg(all(target_os = "none", feature = "faults"))]
 mod hotplug;
 #[cfg(all(target_os = "none", feature = "faults"))]
 mod inject;

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use super::Fault;
-use super::inject::FAULT_TIMEOUT_MS;
+use super::common::FAULT_TIMEOUT_MS;
 use super::redirects::is_armed;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::FrameNumber;

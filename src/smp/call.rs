@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 
+use super::call_error::MAX_DEPTH;
 use super::{CallError, call_self, cpus, nmi, online};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::IPI_CALL_TIMEOUT_MS;
@@ -29,10 +30,6 @@ use crate::{memory, per_cpu, trace};
 /// How long a wait with interrupts on spins before it halts. A running CPU completes a call in a few microseconds. A
 /// virtual CPU that does not run may need the host's core on which this one spins.
 const SPIN_US: u64 = 20;
-
-/// The most nested waits of one CPU. A CPU that waits runs the calls of other CPUs, which may wait in turn. The main
-/// stack has room for so many, also in a kernel without optimisation, and for a panic in the innermost.
-pub const MAX_DEPTH: u32 = 4;
 
 const _: () = assert!((MAX_DEPTH as usize) < SLOTS, "nested waits leave no slot for asynchronous calls");
 

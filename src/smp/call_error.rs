@@ -2,11 +2,14 @@
 
 use core::fmt;
 
-use super::call::MAX_DEPTH;
 use crate::apic::ApicError;
 use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::CpuId;
 use crate::sync::call_queue::SLOTS;
+
+/// The most nested waits of one CPU. A CPU that waits runs the calls of other CPUs, which may wait in turn. The main
+/// stack has room for so many, also in a kernel without optimisation, and for a panic in the innermost.
+pub const MAX_DEPTH: u32 = 4;
 
 /// Why a call was not run on every target. All targets that the error does not concern have run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

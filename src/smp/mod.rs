@@ -30,9 +30,9 @@ pub(crate) use bring_up::{
     before_resume, bringup_complete, enter_stage, fill_pages, held_ap, release_ap, wait_while_held,
 };
 pub(crate) use bring_up::{late_aps, start};
-pub use call::{Function, MAX_DEPTH as CALL_DEPTH, all_online, call, call_async, other_online};
+pub use call::{Function, all_online, call, call_async, other_online};
 pub(crate) use call::{answered, call_timeouts, open as open_calls};
-pub use call_error::CallError;
+pub use call_error::{CallError, MAX_DEPTH as CALL_DEPTH};
 pub use call_self::{ROOM as CALLS_TO_SELF, call_self};
 pub use hotplug::call_online;
 pub use lock_stall::lock_stalls;

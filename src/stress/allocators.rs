@@ -1,13 +1,8 @@
 //! The allocators that the stress can test. To add one, declare it in a file of its own and add a line to [`ALL`].
 
-use core::cell::Cell;
-use core::fmt;
-use core::ops::Range;
-
-use super::source::{FrameSource, LOCKED, MAGAZINE};
+pub use super::allocator::{Allocator, Backing, BorrowedMemory, Borrower, MetadataPage, Run};
+use super::source::{LOCKED, MAGAZINE};
 use crate::boot::command_line::Named;
-use crate::memory::Zeroable;
-use crate::memory::frames::FrameNumber;
 
 /// All allocators, in the order of the list.
 const ALL: &[&Allocator] = &[&OCTOPOD, &MAGAZINE, &LOCKED];
@@ -22,135 +17,6 @@ pub static OCTOPOD: Allocator = Allocator {
     backing: Backing::Kernel,
 };
 
-/// An allocator that the stress can test.
-pub struct Allocator {
-    /// Its name, on the command line and in reports.
-    pub name: &'static str,
-    /// What it is, in one sentence.
-    pub summary: &'static str,
-    /// Where its frames come from.
-    pub backing: Backing,
-}
-
-/// The origin of an allocator's frames.
-#[derive(Clone, Copy)]
-pub enum Backing {
-    /// It is the kernel's own allocator.
-    Kernel,
-    /// It works on free frames of the kernel, which it borrows for its run.
-    Borrowed(Borrower),
-}
-
-/// The function that uses an allocator.
-pub type Run<'a> = &'a mut dyn FnMut(&dyn FrameSource);
-
-/// How to make an allocator that works on borrowed frames.
-#[derive(Clone, Copy)]
-pub struct Borrower {
-    /// Returns the bytes of metadata that it needs for a number of contexts ([`AllocContext`](super::source::AllocContext)s).
-    pub metadata_bytes: fn(contexts: usize) -> usize,
-    /// Makes the allocator on this memory, and passes it to the function, once. The allocator ends when the function returns.
-    pub run: fn(&BorrowedMemory<'_>, Run<'_>),
-}
-
-/// The memory of an allocator under test.
-pub struct BorrowedMemory<'a> {
-    /// The frames, in contiguous ranges.
-    frames: &'a [Range<FrameNumber>],
-    /// The number of contexts that use it, numbered from 0.
-    contexts: usize,
-    metadata: Cell<&'a mut [MetadataPage]>,
-}
-
-/// A page of metadata.
-#[repr(C, align(4096))]
-pub struct MetadataPage([u8; PAGE_BYTES]);
-
-/// Bytes of a [`MetadataPage`].
-pub const PAGE_BYTES: usize = 4096;
-
-// SAFETY: zero must be a valid value. A `MetadataPage` is an array of bytes.
-unsafe impl Zeroable for MetadataPage {}
-
-impl MetadataPage {
-    /// A page of zeros.
-    pub const ZERO: MetadataPage = MetadataPage([0; PAGE_BYTES]);
-}
-
-impl<'a> BorrowedMemory<'a> {
-    /// Borrowed memory with these frames and this metadata, which is zeroed.
-    pub fn new(
-        frames: &'a [Range<FrameNumber>],
-        contexts: usize,
-        metadata: &'a mut [MetadataPage],
-    ) -> BorrowedMemory<'a> {
-        metadata.fill_with(|| MetadataPage::ZERO);
-        BorrowedMemory { frames, contexts, metadata: Cell::new(metadata) }
-    }
-
-    /// The frames, in contiguous ranges, the largest first.
-    pub fn frames(&self) -> &'a [Range<FrameNumber>] {
-        self.frames
-    }
-
-    /// The number of contexts that use the allocator, numbered from 0: first one for each CPU, then one for the timer handler
-    /// of each.
-    pub fn contexts(&self) -> usize {
-        self.contexts
-    }
-
-    /// Takes the whole metadata as `len` zeroed elements.
-    ///
-    /// # Panics
-    /// If the metadata is smaller, or was taken before.
-    pub fn take_metadata<T: Zeroable>(&self, len: usize) -> &'a mut [T] {
-        const { assert!(align_of::<T>() <= align_of::<MetadataPage>() && !core::mem::needs_drop::<T>()) };
-        let metadata = self.metadata.take();
-        let bytes = len.checked_mul(size_of::<T>());
-        let fits = bytes.is_some_and(|bytes| bytes <= size_of_val(metadata));
-        assert!(fits, "{len} elements need more metadata than requested, or the metadata was taken before");
-        // SAFETY: the slice must be in bounds, aligned, initialised and unique. The assertions above check the size, and the
-        // alignment, which is at most a page. `new` zeroed the bytes, and zero is a value of `T` (`Zeroable`). `take` has left an
-        // empty slice in place of the borrow.
-        unsafe { core::slice::from_raw_parts_mut(metadata.as_mut_ptr().cast(), len) }
-    }
-}
-
-impl Allocator {
-    /// Whether it is the kernel's own allocator.
-    pub fn is_kernels(&self) -> bool {
-        matches!(self.backing, Backing::Kernel)
-    }
-
-    /// The number of pages of metadata that it needs for a number of contexts.
-    pub fn metadata_pages(&self, contexts: usize) -> usize {
-        match self.backing {
-            Backing::Kernel => 0,
-            Backing::Borrowed(borrower) => (borrower.metadata_bytes)(contexts).div_ceil(PAGE_BYTES),
-        }
-    }
-}
-
-impl PartialEq for Allocator {
-    fn eq(&self, other: &Allocator) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Allocator {}
-
-impl fmt::Debug for Allocator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl fmt::Display for Allocator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name)
-    }
-}
-
 impl Named for &'static Allocator {
     fn all() -> &'static [&'static Allocator] {
         ALL
@@ -158,35 +24,5 @@ impl Named for &'static Allocator {
 
     fn name(&self) -> &'static str {
         self.name
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use super::*;
-
-    #[test]
-    fn metadata_is_zeroed_and_taken_once() {
-        let mut pages = [const { MetadataPage([0xa5; PAGE_BYTES]) }; 2];
-        let memory = BorrowedMemory::new(&[], 4, &mut pages);
-        let words: &mut [u64] = memory.take_metadata(2 * PAGE_BYTES / 8);
-        assert!(words.iter().all(|word| *word == 0));
-        let again =
-            std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| memory.take_metadata::<u64>(1).len()));
-        assert!(again.is_err());
-    }
-
-    #[test]
-    fn too_many_elements_panic() {
-        let mut pages = [MetadataPage::ZERO];
-        for len in [PAGE_BYTES / 8 + 1, usize::MAX] {
-            let memory = BorrowedMemory::new(&[], 4, &mut pages);
-            let taken = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
-                memory.take_metadata::<u64>(len).len()
-            }));
-            assert!(taken.is_err(), "{len}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! `run` runs the workloads one after the other. Each frame has an owner word ([`owners`]). Before and after each workload all
 //! magazines are drained, and snapshots of the allocator's state are compared.
 
+mod allocator;
 pub mod allocators;
 pub(crate) mod failure;
 pub(crate) mod histogram;

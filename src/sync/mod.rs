@@ -12,6 +12,8 @@ pub(crate) mod heartbeat;
 #[cfg(target_os = "none")]
 mod hook;
 pub(crate) mod hotplug;
+#[cfg(target_os = "none")]
+mod lock_owner;
 #[cfg(loom)]
 pub mod model_atomics;
 #[cfg(all(shuttle, test))]
@@ -43,13 +45,15 @@ pub(crate) use deadline::{now_ns, set_clock};
 #[cfg(target_os = "none")]
 pub(crate) use hook::Hook;
 #[cfg(target_os = "none")]
+pub use lock_owner::LockOwner;
+#[cfg(target_os = "none")]
 pub use named::NamedLock;
 #[cfg(target_os = "none")]
 pub(crate) use named::{held, lock_name};
 #[cfg(target_os = "none")]
 pub(crate) use queued::set_virtual;
 #[cfg(target_os = "none")]
-pub use spin_lock::{LockOwner, SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
+pub use spin_lock::{SpinLock, SpinLockGuard, SpinLockIrq, SpinLockIrqGuard};
 #[cfg(target_os = "none")]
 pub(crate) use stall_reports::ReportRole;
 pub(crate) use timeout::{STEP_NS, Timeout};

@@ -1,6 +1,6 @@
 //! The kernel's spin locks: [`SpinLock`] for code that runs with interrupts off, [`SpinLockIrq`] for all other code.
 //!
-//! Both combine a [`QueuedLock`] and a value, and record the holder and the call site that took the lock. A CPU that
+//! Both combine a [`QueuedLock`](super::queued) and a value, and record the holder and the call site that took the lock. A CPU that
 //! holds or awaits a lock has its interrupts off. Otherwise an interrupt handler that takes the lock would wait for the
 //! code that it interrupted, and the CPUs behind in the queue would wait for every interrupt of this one. No guard masks
 //! NMIs, so NMI handlers use `try_lock` only.
@@ -11,41 +11,12 @@ use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::panic::Location;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::queued::QueuedLock;
-use super::wait::Site;
+use super::lock_owner::LockOwner;
 use super::waiting;
-use crate::cpu::{CpuId, IrqGuard, lock_word};
-
-/// The state of a lock without its value: its holder and the call site that took it.
-///
-/// The holder costs nothing: taking the lock stores some word in any case, and a CPU's own word loads as fast as a
-/// constant. The call site costs two instructions.
-#[repr(C)]
-pub struct LockOwner {
-    lock: QueuedLock,
-    /// The [`Site`] that last took the lock. The holder writes it; other CPUs read it for reports only.
-    held_at: AtomicUsize,
-}
+use crate::cpu::{IrqGuard, lock_word};
 
 impl LockOwner {
-    const fn new() -> LockOwner {
-        LockOwner { lock: QueuedLock::new(), held_at: AtomicUsize::new(0) }
-    }
-
-    /// Returns the CPU that holds the lock, if one does. **Context:** any.
-    pub fn get(&self) -> Option<CpuId> {
-        self.lock.holder().map(CpuId)
-    }
-
-    /// Returns the call site that last took the lock. Just after it was taken, this may still be the previous one.
-    /// **Context:** any.
-    pub fn site(&self) -> Site {
-        // SAFETY: only `record_site` stores, and it stores a site's bits.
-        unsafe { Site::from_bits(self.held_at.load(Ordering::Relaxed)) }
-    }
-
     #[inline(always)]
     #[track_caller]
     fn acquire(&self) {
@@ -64,11 +35,6 @@ impl LockOwner {
             self.record_site(Location::caller());
         }
         is_acquired
-    }
-
-    #[inline(always)]
-    fn record_site(&self, location: &'static Location<'static>) {
-        self.held_at.store(Site::of(location).bits(), Ordering::Relaxed);
     }
 }
 

@@ -11,9 +11,9 @@ use core::panic::Location;
 
 use super::deadline::now_ns;
 use super::hook::Hook;
+use super::lock_owner::LockOwner;
 use super::named;
 use super::queued::{Observer, QueuedLock};
-use super::spin_lock::LockOwner;
 use super::stall_reports::{ReportRole, StallReports};
 use super::wait::{Site, StallTimer, WaitRecord, WaitSlot, WaitStage};
 use crate::config::LOCK_TIMEOUT_MS;

@@ -17,16 +17,7 @@ mod record;
 #[cfg(target_os = "none")]
 pub(crate) use record::{init, install_ring, record, records_hot_events, ring_of, ring_slots, set_recording};
 
-use crate::config::TRACE_RING_PAGES;
-
-/// How many events each CPU keeps where only rare events are recorded.
-pub(crate) const SMALL_EVENTS: usize = 32;
-
-/// Slots of each CPU's ring where all events are recorded.
-pub(crate) const RING_SLOTS: usize = TRACE_RING_PAGES * crate::cpu::PAGE_BYTES / ring::SLOT_BYTES as usize;
-
-const _: () = assert!(RING_SLOTS.is_power_of_two(), "trace_ring_pages is a power of two");
-const _: () = assert!(SMALL_EVENTS.is_power_of_two());
+pub(crate) use ring::{RING_SLOTS, SMALL_EVENTS};
 
 /// Records an event with up to two words of type `u64`: `trace!(InterruptEnter, vector, rip)`. The words are evaluated only if
 /// the event is recorded. On a CPU without a ring nothing is recorded.

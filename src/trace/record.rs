@@ -3,8 +3,7 @@
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::ring::{EventSlot, Ring, SLOT_BYTES, empty};
-use super::{RING_SLOTS, SMALL_EVENTS};
+use super::ring::{EventSlot, RING_SLOTS, Ring, SLOT_BYTES, SMALL_EVENTS, empty};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::{PerCpu, PerCpuStorage, gs_base};
 use crate::per_cpu;

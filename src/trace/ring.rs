@@ -8,6 +8,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
+use crate::config::TRACE_RING_PAGES;
 use crate::wire::RecordedEvent;
 
 /// Words in a slot.
@@ -15,6 +16,15 @@ pub(crate) const SLOT_WORDS: usize = 4;
 
 /// Bytes in a slot. Positions count bytes.
 pub(crate) const SLOT_BYTES: u64 = 8 * SLOT_WORDS as u64;
+
+/// How many events each CPU keeps where only rare events are recorded.
+pub(crate) const SMALL_EVENTS: usize = 32;
+
+/// Slots of each CPU's ring where all events are recorded.
+pub(crate) const RING_SLOTS: usize = TRACE_RING_PAGES * crate::cpu::PAGE_BYTES / SLOT_BYTES as usize;
+
+const _: () = assert!(RING_SLOTS.is_power_of_two(), "trace_ring_pages is a power of two");
+const _: () = assert!(SMALL_EVENTS.is_power_of_two());
 
 /// A slot of a ring.
 pub(crate) type EventSlot = [AtomicU64; SLOT_WORDS];

@@ -3,7 +3,8 @@
 //! Paths are found by visiting the syntax tree, and by scanning the tokens of macros, which have no tree. A path counts if it
 //! begins with `crate`, `super`, `self`, the crate's name, or a child of the module that contains it. Any other path begins
 //! with a name that such a path imported, or with another crate. A re-export is followed to the module that defines the name,
-//! and an exported macro to the module that defines it. `mod child;` alone is no import. Code under `#[cfg(test)]` is exempt.
+//! and an exported macro to the module that defines it. `mod child;` is no import, and
+//! neither is a re-export of an item of a sub-module; a use of the re-exported name is. Code under `#[cfg(test)]` is exempt.
 //! Calls by symbol name from assembly, and paths that a procedural macro generates, are not found.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,8 +87,14 @@ impl Crate {
         let (mut imports, mut outside) = (BTreeSet::new(), BTreeSet::new());
         for source in sources.iter().filter(|source| !is_exempt(&source.module)) {
             let module = source.module.clone();
-            let mut search =
-                Search { source, known: &known, module, imports: &mut imports, outside: &mut outside };
+            let mut search = Search {
+                source,
+                known: &known,
+                module,
+                is_re_export: false,
+                imports: &mut imports,
+                outside: &mut outside,
+            };
             search.visit_file(&source.file);
         }
         let modules = known.modules.iter().map(|module| written(module)).collect();
@@ -214,11 +221,18 @@ struct Search<'a> {
     known: &'a Known,
     /// The current position: the file's module and the enclosing inline modules.
     module: Vec<String>,
+    /// Whether the current item is a `use` with a visibility.
+    is_re_export: bool,
     imports: &'a mut BTreeSet<Import>,
     outside: &'a mut BTreeSet<(String, Import)>,
 }
 
 impl Search<'_> {
+    /// Whether a path is one name that this module imported.
+    fn has_imported(&self, path: &[String]) -> bool {
+        matches!(path, [name] if self.known.names.contains_key(&(self.module.clone(), name.clone())))
+    }
+
     fn place(&self, span: Span) -> String {
         format!("{}:{}", self.source.name, span.start().line)
     }
@@ -227,6 +241,7 @@ impl Search<'_> {
         let from = written(&self.module);
         let place = self.place(span);
         match self.known.target(&self.module, path, 8) {
+            Some((to, _)) if self.is_re_export && to.starts_with(&self.module) => {}
             Some((to, item)) if to != self.module => {
                 self.imports.insert(Import { from, to: written(&to), item, place });
             }
@@ -306,7 +321,7 @@ impl Search<'_> {
             at += 3;
         }
         // A lone `crate` or `self` is a visibility or a receiver.
-        if prefix.len() > 1 {
+        if prefix.len() > 1 || self.has_imported(prefix) {
             self.record(prefix, span);
         }
         prefix.truncate(length);
@@ -339,12 +354,14 @@ impl<'ast> Visit<'ast> for Search<'_> {
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.is_re_export = !matches!(item.vis, syn::Visibility::Inherited);
         self.record_tree(&mut Vec::new(), &item.tree);
+        self.is_re_export = false;
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<_> = path.segments.iter().map(|segment| name_of(&segment.ident)).collect();
-        if let (true, Some(first)) = (names.len() > 1, path.segments.first()) {
+        if let (true, Some(first)) = (names.len() > 1 || self.has_imported(&names), path.segments.first()) {
             self.record(&names, first.ident.span());
         }
         visit::visit_path(self, path);

@@ -165,7 +165,7 @@ pub(crate) const HOOKS: &[Hook] = &[
         purpose: "the end of the boot runs the kernel's program",
     },
     patchable("cpu::controls", "set_memory_types"),
-    patchable("cpu::features", "initial_apic_id"),
+    patchable("cpu::apic_id", "initial_apic_id"),
     patchable("cpu::tlb", "flush"),
     patchable("console::serial", "transmit_interrupt"),
     patchable("apic", "enable"),

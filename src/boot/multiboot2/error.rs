@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{HEAD_BYTES, MEMORY_MAP_ENTRY_MIN};
+use super::layout::{HEAD_BYTES, MEMORY_MAP_ENTRY_MIN};
 
 /// Why the Multiboot 2 information is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use raw_cpuid::CpuId;
 use x86_64::registers::model_specific::Msr;
 
-use super::{BankError, BankStatus, GlobalStatus};
+use super::error::{BankError, BankStatus, GlobalStatus};
 
 /// IA32_MCG_CAP. Bits 7 to 0: number of banks; bit 8: [`GLOBAL_CONTROL`] exists.
 const GLOBAL_CAPABILITIES: u32 = 0x179;

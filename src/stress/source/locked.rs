@@ -7,7 +7,7 @@ use buddy_system_allocator::LockedFrameAllocator;
 
 use super::{AllocContext, FrameSource, uninterrupted};
 use crate::memory::frames::{FrameNumber, FreeError, ORDERS, Order};
-use crate::stress::allocators::{Allocator, Backing, BorrowedMemory, Borrower};
+use crate::stress::allocator::{Allocator, Backing, BorrowedMemory, Borrower};
 
 /// The allocator `locked`.
 pub(crate) static LOCKED: Allocator = Allocator {

@@ -6,7 +6,7 @@ use super::{AllocContext, FrameSource, Locked, uninterrupted};
 use crate::memory::Zeroable;
 use crate::memory::cache::{BATCH, CAPACITY};
 use crate::memory::frames::{FrameNumber, FreeError, Order};
-use crate::stress::allocators::{Allocator, Backing, Borrower};
+use crate::stress::allocator::{Allocator, Backing, Borrower};
 
 /// The allocator `magazine`.
 pub(crate) static MAGAZINE: Allocator = Allocator {

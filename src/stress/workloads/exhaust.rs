@@ -1,22 +1,11 @@
 //! Workloads that allocate all memory. No free frame may be unreachable.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::{Failure, Worker, Workload};
+use super::worker::{Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
+use crate::stress::failure::Failure;
 use crate::stress::owners::FrameIndex;
-
-/// Sums over all CPUs of a workload, one for each phase. Even and odd phases have a sum each, so that one barrier per phase is
-/// enough: no CPU adds to phase n + 2 while another still reads phase n.
-#[derive(Default)]
-pub(crate) struct Sums([AtomicU64; 2]);
-
-/// One CPU's position in the [`Sums`], and their values at its previous read: they are never reset.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Phase {
-    next: usize,
-    found: [u64; 2],
-}
 
 /// Two contiguous frames.
 const PAIR: Order = Order::new(1).expect("there are more orders than that");

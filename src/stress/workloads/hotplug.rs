@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::mixed::Held;
-use super::{Worker, Workload};
+use super::worker::{Worker, Workload};
 use crate::memory::frames::Order;
 
 /// The most CPUs that are offline at once.

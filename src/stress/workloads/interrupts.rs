@@ -3,8 +3,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::mixed::Held;
-use super::{Failure, Worker, Workload};
+use super::worker::{Worker, Workload};
 use crate::memory::frames::Order;
+use crate::stress::failure::Failure;
 
 /// Steps of `random` of the thread before it passes a frame to its handler.
 const STEPS: usize = 32;

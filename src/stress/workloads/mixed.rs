@@ -1,6 +1,6 @@
 //! Workloads with several orders.
 
-use super::{ROUNDS, Worker, Workload};
+use super::worker::{ROUNDS, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 
 /// The most runs that `random` holds.

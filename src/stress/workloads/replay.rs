@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Worker, Workload};
+use super::worker::{Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::replay::{AllocEvent, AllocTrace};
 

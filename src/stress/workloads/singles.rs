@@ -1,6 +1,6 @@
 //! Workloads with single frames, the most frequent allocations of a kernel.
 
-use super::{ROUNDS, TIMED, Worker, Workload};
+use super::worker::{ROUNDS, TIMED, Worker, Workload};
 use crate::memory::frames::{FrameNumber, Order};
 use crate::stress::ring::FrameRing;
 

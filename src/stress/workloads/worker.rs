@@ -1,0 +1,306 @@
+//! A workload, the state that its CPUs share, and one of these CPUs.
+
+use core::fmt;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, AtomicU64};
+
+use fastrand::Rng;
+
+use crate::memory::frames::{FrameNumber, Order};
+use crate::stress::failure::{Failure, FailureLog};
+use crate::stress::histogram::Histogram;
+use crate::stress::owners::{Owners, handler_of};
+use crate::stress::replay::AllocTrace;
+use crate::stress::ring::FrameRing;
+use crate::stress::source::{AllocContext, FrameSource};
+
+/// One in this many allocations is timed. Under TCG a CPU that reads its TSC waits for all others that do.
+pub(super) const TIMED: u32 = 128;
+
+/// Short rounds between two reads of the clock, for the same reason.
+pub(super) const ROUNDS: usize = 64;
+
+/// A workload: the operations of each CPU on the allocator under test.
+pub struct Workload {
+    /// Its name, on the command line and in reports.
+    pub name: &'static str,
+    /// What each CPU does, in one sentence.
+    pub summary: &'static str,
+    /// Whether it runs when no workload is named.
+    pub is_default: bool,
+    /// Runs it on one CPU, until [`Platform::has_ended`]. Frees all frames before it returns.
+    pub(in crate::stress) run: fn(&mut Worker<'_>),
+    /// Writes its counters other than operations; `None` if it has none.
+    pub(in crate::stress) details: Option<fn(&Shared, &mut fmt::Formatter<'_>) -> fmt::Result>,
+}
+
+impl PartialEq for Workload {
+    fn eq(&self, other: &Workload) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Workload {}
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+/// Sums over all CPUs of a workload, one for each phase. Even and odd phases have a sum each, so that one barrier per phase is
+/// enough: no CPU adds to phase n + 2 while another still reads phase n.
+#[derive(Default)]
+pub(super) struct Sums(pub(super) [AtomicU64; 2]);
+
+/// One CPU's position in the [`Sums`], and their values at its previous read: they are never reset.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Phase {
+    pub(super) next: usize,
+    pub(super) found: [u64; 2],
+}
+
+/// Displays the counters of a workload other than operations.
+pub struct Details<'a>(pub &'a Shared<'a>);
+
+impl fmt::Display for Details<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.workload.details.map_or(Ok(()), |details| details(self.0, f))
+    }
+}
+
+/// The environment of the workloads: the kernel, or threads of the host.
+pub trait Platform: Sync {
+    /// A clock for latencies: TSC cycles in the kernel.
+    fn cycles(&self) -> u64;
+    /// Whether the workload's time is over.
+    fn has_ended(&self) -> bool;
+    /// Waits until all CPUs of the workload have arrived.
+    fn barrier(&self);
+    /// Waits until `condition` holds, which another CPU of the workload makes true.
+    fn wait_until(&self, condition: &dyn Fn() -> bool);
+    /// Adds to the operations of the calling CPU, whose rank is `rank`.
+    fn count(&self, rank: usize, operations: u64);
+    /// Takes another CPU offline, which interrupts its work.
+    ///
+    /// # Errors
+    /// [`Failure::DidNotGoOffline`]: the CPU continues its work. Other errors: it takes part in no further barrier.
+    fn offline_cpu(&self, id: u32) -> Result<(), Failure>;
+    /// Brings a CPU online.
+    ///
+    /// # Errors
+    /// The CPU did not come online; it takes part in no further barrier.
+    fn online_cpu(&self, id: u32) -> Result<(), Failure>;
+    /// Whether the calling CPU, whose number is `id`, is requested to go offline.
+    fn is_offline_requested(&self, id: u32) -> bool;
+    /// Takes the calling CPU offline, and returns when it is online again.
+    fn go_offline(&self, id: u32);
+    /// Runs `work` while `handler` interrupts it on the same CPU. A platform without interrupts passes `handler` to `work`,
+    /// which calls it between its operations; others pass a function that does nothing.
+    fn with_interrupts(&self, handler: &mut dyn FnMut(), work: &mut dyn FnMut(&mut dyn FnMut()));
+    /// Logs the first failure at once: the workload may not end.
+    fn report(&self, failure: &Failure);
+}
+
+/// The inputs of a workload.
+pub struct Setup<'a> {
+    /// The workload.
+    pub workload: &'static Workload,
+    /// The seed of its random numbers.
+    pub seed: u64,
+    /// The allocator under test.
+    pub source: &'a dyn FrameSource,
+    /// The owner of each frame.
+    pub owners: Owners<'a>,
+    /// Latencies: one histogram for each CPU, by rank, then one for the interrupt handler of each.
+    pub histograms: &'a [Histogram],
+    /// The number of the CPU of each rank, as in reports.
+    pub ids: &'a [u32],
+    /// The queue from the CPU of each rank to that of the next.
+    pub rings: &'a [FrameRing],
+    /// The failures so far.
+    pub failures: &'a FailureLog,
+    /// The number of free frames before the workload.
+    pub free_before: u64,
+    /// The trace that `replay` replays.
+    pub trace: Option<&'a AllocTrace<'a>>,
+}
+
+/// The state that all CPUs of a workload share: its [`Setup`] and its counters.
+pub struct Shared<'a> {
+    setup: Setup<'a>,
+    /// The sums of the exhausting workloads.
+    pub(super) sums: Sums,
+    /// CPU offline/online cycles of `hotplug`.
+    pub(super) offline_cycles: AtomicU64,
+    /// Whether there is another round.
+    pub(super) goes_on: AtomicBool,
+    /// Whether the CPU that ends the workload has done so.
+    pub(super) is_over: AtomicBool,
+    /// Interrupts during allocation, or rounds of a trace.
+    pub(super) rounds: AtomicU64,
+    /// Failed allocations of interrupt handlers, or of a trace.
+    pub(super) failed: AtomicU64,
+}
+
+impl<'a> Shared<'a> {
+    /// Shared state with all counters 0.
+    pub fn new(setup: Setup<'a>) -> Shared<'a> {
+        Shared {
+            setup,
+            sums: Sums::default(),
+            offline_cycles: AtomicU64::new(0),
+            goes_on: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            rounds: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<'a> Deref for Shared<'a> {
+    type Target = Setup<'a>;
+
+    fn deref(&self) -> &Setup<'a> {
+        &self.setup
+    }
+}
+
+/// One CPU of a workload.
+pub(in crate::stress) struct Worker<'a> {
+    pub(super) platform: &'a dyn Platform,
+    pub(super) shared: &'a Shared<'a>,
+    /// Its index among the CPUs of the workload.
+    pub(super) rank: usize,
+    /// Its number in reports.
+    pub(super) id: u32,
+    pub(super) context: AllocContext,
+    pub(super) rng: Rng,
+    pub(super) phase: Phase,
+    /// Whether it has not completed a round.
+    pub(super) is_new: bool,
+}
+
+/// Runs the workload on this CPU, whose rank is the number of its context. The context of its handler, whose number is larger
+/// by the number of CPUs of the workload, belongs to this call as well.
+pub fn run(platform: &dyn Platform, shared: &Shared, context: AllocContext) {
+    let rank = context.number();
+    // Seeds that differ in one bit give related streams, so the rank is multiplied.
+    let seed = shared.seed ^ (rank as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut worker = Worker {
+        platform,
+        shared,
+        rank,
+        id: shared.ids[rank],
+        context,
+        rng: Rng::with_seed(seed),
+        phase: Phase::default(),
+        is_new: true,
+    };
+    platform.barrier();
+    (shared.workload.run)(&mut worker);
+    platform.barrier();
+}
+
+impl<'a> Worker<'a> {
+    /// The worker of this CPU's interrupt handler. Called once.
+    pub(super) fn handler(&mut self) -> Worker<'a> {
+        // SAFETY: a context must be unique. The caller of `run` gave it the handler's context too, and this is called once per
+        // worker.
+        let context = unsafe { AllocContext::new(self.shared.ids.len() + self.rank) };
+        let rng = self.rng.fork();
+        Worker { context, rng, id: handler_of(self.id), is_new: false, ..*self }
+    }
+
+    /// Whether there is another round. There is at least one, however slow the host is.
+    pub(super) fn goes_on(&mut self) -> bool {
+        core::mem::take(&mut self.is_new) || !self.platform.has_ended()
+    }
+
+    pub(super) fn alloc(&mut self, order: Order) -> Option<FrameNumber> {
+        self.shared.source.alloc(&mut self.context, order)
+    }
+
+    /// As [`alloc`](Self::alloc). Records the latency of one in [`TIMED`] allocations, and of each of a block or more, which
+    /// are few.
+    pub(super) fn alloc_sampled(&mut self, order: Order) -> Option<FrameNumber> {
+        if order < Order::BLOCK && self.rng.u32(..TIMED) != 0 {
+            return self.alloc(order);
+        }
+        let (frame, cycles) = self.alloc_timed(order);
+        if frame.is_some() {
+            self.record(cycles);
+        }
+        frame
+    }
+
+    /// As [`alloc`](Self::alloc), and returns its latency.
+    pub(super) fn alloc_timed(&mut self, order: Order) -> (Option<FrameNumber>, u64) {
+        let began = self.platform.cycles();
+        let frame = self.alloc(order);
+        (frame, self.platform.cycles().wrapping_sub(began))
+    }
+
+    pub(super) fn free(&mut self, frame: FrameNumber, order: Order) {
+        // SAFETY: the run must be allocated from this source, and its memory unused. Workloads access owner words only, not the
+        // memory. Each caller frees a run once: it has cleared the owner words before (`disown`, `unlink`), or has just
+        // allocated the run and not recorded an owner.
+        if let Err(error) = unsafe { self.shared.source.free(&mut self.context, frame, order) } {
+            self.note(Failure::Rejected(error));
+        }
+    }
+
+    pub(super) fn record(&self, cycles: u64) {
+        self.shared.histograms[self.context.number()].record(cycles);
+    }
+
+    pub(super) fn count(&self, operations: u64) {
+        self.platform.count(self.rank, operations);
+    }
+
+    pub(super) fn note(&self, failure: Failure) {
+        if self.shared.failures.note(failure) {
+            self.platform.report(&failure);
+        }
+    }
+
+    /// Records this CPU as the owner of an allocated run. Returns whether it owned none of it before.
+    pub(super) fn acquired(&self, frame: FrameNumber, order: Order) -> bool {
+        if !frame.is_aligned_to(order) {
+            self.note(Failure::Misaligned { frame, order });
+        }
+        let mut all = true;
+        for index in 0..order.frames() {
+            if let Err(violation) = self.shared.owners.acquire((frame + index).get(), self.id) {
+                self.note(Failure::OwnershipViolation(violation));
+                all = false;
+            }
+        }
+        all
+    }
+
+    /// Removes `holder` as the owner of a run. Returns whether it owned all of it.
+    pub(super) fn disown(&self, frame: FrameNumber, order: Order, holder: u32) -> bool {
+        let mut all = true;
+        for index in 0..order.frames() {
+            if let Err(violation) = self.shared.owners.release((frame + index).get(), holder) {
+                self.note(Failure::OwnershipViolation(violation));
+                all = false;
+            }
+        }
+        all
+    }
+
+    /// Frees a run of this CPU.
+    pub(super) fn release(&mut self, frame: FrameNumber, order: Order) {
+        if self.disown(frame, order, self.id) {
+            self.free(frame, order);
+        }
+    }
+}
