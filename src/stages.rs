@@ -196,11 +196,11 @@ fn bsp(guard: &IrqGuard, features: &Features) {
     cpu::set_memory_types();
     // SAFETY: called once, with mapped stacks, before other CPUs run: `map_stacks` above mapped them, and the APs start in
     // `aps`.
-    unsafe {
-        cpu::load_descriptors(guard, memory::stacks::ist_tops(CpuId::BSP));
-        interrupts::load_idt();
-        interrupts::pic::mask_all();
-    }
+    unsafe { cpu::load_descriptors(guard, memory::stacks::ist_tops(CpuId::BSP)) };
+    // SAFETY: the gates name the code selector and the IST stacks of the GDT and the TSS, which the line above has loaded.
+    unsafe { interrupts::load_idt() };
+    // SAFETY: called once, on the BSP, before interrupts are enabled and before other CPUs run.
+    unsafe { interrupts::pic::mask_all() };
     interrupts::machine_check::enable(Since::BeforeBoot);
 }
 

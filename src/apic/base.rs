@@ -61,18 +61,18 @@ pub(crate) fn enter(mode: Mode, address: u64) {
     if found == wanted {
         return;
     }
-    // SAFETY: x2APIC mode is left through the disabled state, and the disabled state through xAPIC mode, as the SDM
-    // requires (11.12.5.1). The disabled state loses all register contents, but nothing has been set up yet. Interrupts
-    // are disabled.
-    unsafe {
-        if mode == Mode::XApic && found & EXTD != 0 {
-            write(found & !(EN | EXTD));
-        }
-        if found & EN == 0 {
-            write(wanted & !EXTD);
-        }
-        write(wanted);
+    if mode == Mode::XApic && found & EXTD != 0 {
+        // SAFETY: x2APIC mode must be left through the disabled state (SDM Vol. 3A, 11.12.5.1), which this write enters. It
+        // loses all register contents, but nothing has been set up yet. Interrupts are disabled.
+        unsafe { write(found & !(EN | EXTD)) };
     }
+    if found & EN == 0 {
+        // SAFETY: the disabled state must be left through xAPIC mode (SDM Vol. 3A, 11.12.5.1), which this write enters.
+        unsafe { write(wanted & !EXTD) };
+    }
+    // SAFETY: a transition must be one that the SDM allows (Vol. 3A, 11.12.5.1): the APIC is enabled, in xAPIC mode or in the
+    // wanted one, because of the two writes above.
+    unsafe { write(wanted) };
 }
 
 /// Puts this CPU's local APIC into x2APIC mode, as some firmware does. For fault injection.

@@ -57,9 +57,11 @@ impl IoApicRegisters for Registers {
     }
 
     fn window(&self) -> u32 {
+        // SAFETY: the sum must stay within one object: `open` has mapped `IO_APIC_BYTES` from there, which exceeds `WINDOW`.
+        let window = unsafe { self.0.byte_add(WINDOW) };
         // SAFETY: only `open` makes `Registers`, from a mapping that exists as long as they are in use. The window lies
         // within the mapped bytes.
-        unsafe { self.0.byte_add(WINDOW).read_volatile() }
+        unsafe { window.read_volatile() }
     }
 }
 
@@ -214,13 +216,12 @@ pub(crate) fn route(route: IrqRoute, vector: Vector, to: ApicId) -> Result<(), I
     entry.set_mode(IrqMode::Fixed);
     entry.set_flags(flags);
     entry.set_dest(destination);
-    // SAFETY: the I/O APIC has the pin (`has_pin`). The entry is complete before it is unmasked, and its vector has a
-    // gate, as all have.
-    unsafe {
-        driver.disable_irq(pin);
-        driver.set_table_entry(pin, entry);
-        driver.enable_irq(pin);
-    }
+    // SAFETY: the I/O APIC has the pin (`has_pin`).
+    unsafe { driver.disable_irq(pin) };
+    // SAFETY: the I/O APIC has the pin (`has_pin`), which is masked while its entry changes.
+    unsafe { driver.set_table_entry(pin, entry) };
+    // SAFETY: the I/O APIC has the pin (`has_pin`). Its entry is complete, and the vector in it has a gate, as all have.
+    unsafe { driver.enable_irq(pin) };
     Ok(())
 }
 
@@ -246,13 +247,12 @@ pub(crate) fn move_all(from: ApicId, to: ApicId) -> Result<u32, IoApicError> {
             }
             entry.set_dest(destination.ok_or(IoApicError::OutOfReach { to })?);
             entry.set_flags(flags | IrqFlags::MASKED);
-            // SAFETY: the I/O APIC has the pin. The pin is masked while its entry changes, and the entry keeps its
-            // vector.
-            unsafe {
-                driver.disable_irq(pin);
-                driver.set_table_entry(pin, entry);
-                driver.enable_irq(pin);
-            }
+            // SAFETY: the I/O APIC has the pin: the loop runs over its pins.
+            unsafe { driver.disable_irq(pin) };
+            // SAFETY: the I/O APIC has the pin, which is masked while its entry changes.
+            unsafe { driver.set_table_entry(pin, entry) };
+            // SAFETY: the I/O APIC has the pin, whose entry is complete and has kept its vector.
+            unsafe { driver.enable_irq(pin) };
             moved += 1;
         }
     }

@@ -127,8 +127,10 @@ pub(crate) fn read_x2apic_id() -> ApicId {
 /// # Safety
 /// An xAPIC's registers are mapped there.
 pub(crate) unsafe fn read_xapic_id(page: NonNull<u8>) -> u8 {
-    // SAFETY: the register is in the page, guaranteed by the caller (see # Safety); reading it has no effect.
-    let id = unsafe { page.as_ptr().add(Register::Id as usize).cast::<u32>().read_volatile() };
+    // SAFETY: the register is in the page, guaranteed by the caller (see # Safety).
+    let register = unsafe { page.byte_add(Register::Id as usize) }.cast::<u32>();
+    // SAFETY: the page is mapped, guaranteed by the caller (see # Safety); reading the register has no effect.
+    let id = unsafe { register.read_volatile() };
     (id >> 24) as u8
 }
 
@@ -142,12 +144,11 @@ pub(crate) fn read_id() -> ApicId {
 
 /// Orders earlier stores before a write to an x2APIC's ICR. A store to an xAPIC's ICR, in uncached memory, is ordered by
 /// itself; WRMSR to an x2APIC's ICR is not (SDM Vol. 3A, 11.12.3).
-fn fence_before_icr() {
-    // SAFETY: rt0 rejects a processor without SSE2, which has these instructions. They use no vector register.
-    unsafe {
-        core::arch::x86_64::_mm_mfence();
-        core::arch::x86_64::_mm_lfence();
-    }
+pub(crate) fn fence_before_wrmsr() {
+    // SAFETY: rt0 rejects a processor without SSE2, which has the instruction. It uses no vector register.
+    unsafe { core::arch::x86_64::_mm_mfence() };
+    // SAFETY: rt0 rejects a processor without SSE2, which has the instruction. It uses no vector register.
+    unsafe { core::arch::x86_64::_mm_lfence() };
 }
 
 /// Returns the error status register: the errors since it was last read.
@@ -189,16 +190,14 @@ pub(crate) extern "C" fn end_of_interrupt_x2apic() {
 
 pub(crate) extern "C" fn write_icr_xapic(to: ApicId, command: u32) {
     let base = BASE.load(Ordering::Relaxed);
-    // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. The low half is written last, because
-    // that write sends.
-    unsafe {
-        ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(to.0 << 24);
-        ((base + Register::IcrLow as u64) as *mut u32).write_volatile(command);
-    }
+    // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps.
+    unsafe { ((base + ICR_HIGH_OFFSET) as *mut u32).write_volatile(to.0 << 24) };
+    // SAFETY: in xAPIC mode `BASE` is the registers' page, which nothing unmaps. This write sends; the destination is set.
+    unsafe { ((base + Register::IcrLow as u64) as *mut u32).write_volatile(command) };
 }
 
 pub(crate) extern "C" fn write_icr_x2apic(to: ApicId, command: u32) {
-    fence_before_icr();
+    fence_before_wrmsr();
     // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(to.0) << 32 | u64::from(command)) };
 }
@@ -212,7 +211,7 @@ pub(crate) extern "C" fn write_icr_self_xapic(command: u32) {
 }
 
 pub(crate) extern "C" fn write_icr_self_x2apic(command: u32) {
-    fence_before_icr();
+    fence_before_wrmsr();
     // SAFETY: in x2APIC mode the MSR exists; the value has the format of the ICR (SDM Vol. 3A, 11.12.9).
     unsafe { Msr::new(0x830).write(u64::from(command)) };
 }

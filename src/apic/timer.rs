@@ -48,11 +48,7 @@ pub(crate) fn start_timer(_: &IrqGuard, mode: TimerMode) {
             registers::write(Register::LvtTimer, vector | LVT_TSC_DEADLINE);
             // The mode must be set before a deadline is written, or the deadline is lost. WRMSR to IA32_TSC_DEADLINE is
             // not serialising (SDM Vol. 3A, 11.5.4.1).
-            // SAFETY: rt0 rejects a processor without SSE2, which has these instructions. They use no vector register.
-            unsafe {
-                core::arch::x86_64::_mm_mfence();
-                core::arch::x86_64::_mm_lfence();
-            }
+            registers::fence_before_wrmsr();
         }
     }
 }

@@ -6,6 +6,7 @@ use core::fmt;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use self::copies::{Copies, RsdpPlace};
+use self::loader_memory::LoaderMemory;
 use super::defect::Defect;
 use super::direct_map;
 use super::memory_map::{FRAME_BYTES, MapReport, MemoryMap, PhysRange, ReservedReason};
@@ -105,23 +106,21 @@ static COPIES: SpinMutex<Copies> = SpinMutex::new(Copies::EMPTY);
 /// Called once, on rt0's page tables, before the kernel writes outside its image.
 pub(crate) unsafe fn collect(handoff: &Handoff) -> Result<BootInfo, BootError> {
     let copies: &'static mut Copies = SpinMutexGuard::leak(COPIES.lock());
-    // SAFETY: each needs one call, on rt0's page tables, before the kernel writes outside its image, guaranteed by the caller
-    // (see # Safety).
-    let (protocol, parsed) = unsafe {
-        match handoff.protocol {
-            PROTOCOL_MULTIBOOT1 => (BootProtocol::Multiboot1, multiboot1::read(handoff.loader_info, copies)?),
-            PROTOCOL_MULTIBOOT2 => (BootProtocol::Multiboot2, multiboot2::read(handoff.loader_info, copies)?),
-            _ => (BootProtocol::Pvh, pvh::read(handoff.loader_info, copies)?),
-        }
+    // SAFETY: rt0's page tables are in use and the kernel has written nothing outside its image, guaranteed by the caller (see
+    // # Safety). Nothing in this function writes outside the image, and the value is dropped at its end.
+    let memory = unsafe { LoaderMemory::new() };
+    let info = handoff.loader_info;
+    let (protocol, parsed) = match handoff.protocol {
+        PROTOCOL_MULTIBOOT1 => (BootProtocol::Multiboot1, multiboot1::read(&memory, info, copies)?),
+        PROTOCOL_MULTIBOOT2 => (BootProtocol::Multiboot2, multiboot2::read(&memory, info, copies)?),
+        _ => (BootProtocol::Pvh, pvh::read(&memory, info, copies)?),
     };
     let address_bits = cpu::physical_address_bits();
     report_map(&parsed.map_report, copies.map.limit(1 << address_bits.min(REACH_BITS)));
     let _ = copies.map.reserve(PhysRange::new(0, FRAME_BYTES), ReservedReason::FirstPage);
     let _ = copies.map.reserve(image::all(), ReservedReason::Kernel);
     copies.reserve_modules(address_bits);
-    // SAFETY: rt0's page tables are in use and the kernel has written nothing outside its image, guaranteed by the caller (see
-    // # Safety). The slice is dropped at the end of this function.
-    let segment = unsafe { loader_memory::bytes("the BIOS's variables", EBDA_SEGMENT_AT, 2) }?;
+    let segment = memory.bytes("the BIOS's variables", EBDA_SEGMENT_AT, 2)?;
     let extended_bios_data = (u64::from(segment[0]) | u64::from(segment[1]) << 8) * 16;
     Ok(BootInfo {
         protocol,

@@ -84,7 +84,10 @@ impl<T, const N: usize> DeferredQueue<T, N> {
             }
             // SAFETY: `push` has set the bit in `waiting` after it wrote the value, and `fetch_and` above has cleared it, so
             // no other pop reads the slot.
-            let value = unsafe { (*self.values[oldest].get()).assume_init_read() };
+            let slot = unsafe { &*self.values[oldest].get() };
+            // SAFETY: the slot is initialised: `push` writes the value before it sets the bit, which `fetch_and` has read with
+            // acquire ordering. The bit is cleared, so the value is read once.
+            let value = unsafe { slot.assume_init_read() };
             self.taken.fetch_and(!(1 << oldest), Ordering::Release);
             return Some(value);
         }

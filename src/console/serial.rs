@@ -402,11 +402,10 @@ impl Port for Com1 {
 
     fn leave_test_mode(&mut self) {
         let (line, modem) = (self.uart.lcr(), self.uart.mcr());
-        // SAFETY: LCR and MCR are registers of an open port, which only the holder of `SERIAL` accesses.
-        unsafe {
-            self.uart.backend_mut().write(offsets::LCR as u8, (line - LCR::DLAB).bits());
-            self.uart.backend_mut().write(offsets::MCR as u8, (modem - MCR::LOOP_BACK).bits());
-        }
+        // SAFETY: LCR is a register of an open port, which only the holder of `SERIAL` accesses.
+        unsafe { self.uart.backend_mut().write(offsets::LCR as u8, (line - LCR::DLAB).bits()) };
+        // SAFETY: MCR is a register of an open port, which only the holder of `SERIAL` accesses.
+        unsafe { self.uart.backend_mut().write(offsets::MCR as u8, (modem - MCR::LOOP_BACK).bits()) };
     }
 }
 

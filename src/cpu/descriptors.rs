@@ -114,12 +114,14 @@ pub(crate) unsafe fn load_descriptors(guard: &IrqGuard, ist_tops: [u64; 4]) {
         gdt.load();
         (code, data, tss)
     });
-    // SAFETY: the selectors are those of the GDT loaded above: 64-bit code, data, and this CPU's own TSS.
-    unsafe {
-        CS::set_reg(code);
-        SS::set_reg(data);
-        DS::set_reg(SegmentSelector::NULL);
-        ES::set_reg(SegmentSelector::NULL);
-        load_tss(tss);
-    }
+    // SAFETY: the selector must be of 64-bit code: `code` is that of the GDT loaded above.
+    unsafe { CS::set_reg(code) };
+    // SAFETY: the selector must be of writable data: `data` is that of the GDT loaded above.
+    unsafe { SS::set_reg(data) };
+    // SAFETY: 64-bit code does not use DS, so the null selector is valid (SDM Vol. 3A, 3.4.4).
+    unsafe { DS::set_reg(SegmentSelector::NULL) };
+    // SAFETY: 64-bit code does not use ES, so the null selector is valid (SDM Vol. 3A, 3.4.4).
+    unsafe { ES::set_reg(SegmentSelector::NULL) };
+    // SAFETY: the selector must be of an available TSS: `tss` is this CPU's own in the GDT loaded above, and loaded once.
+    unsafe { load_tss(tss) };
 }

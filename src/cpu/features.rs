@@ -136,12 +136,10 @@ fn xapic_is_disabled() -> bool {
     }
     const IA32_ARCH_CAPABILITIES: u32 = 0x10a;
     const IA32_XAPIC_DISABLE_STATUS: u32 = 0xbd;
-    // SAFETY: CPUID 7:EDX.29 (checked above) reports the first MSR, and bit 21 of its value the second. Reading them has
-    // no effect.
-    unsafe {
-        Msr::new(IA32_ARCH_CAPABILITIES).read() & (1 << 21) != 0
-            && Msr::new(IA32_XAPIC_DISABLE_STATUS).read() & 1 != 0
-    }
+    // SAFETY: CPUID 7:EDX.29 (checked above) reports the MSR. Reading it has no effect.
+    let capabilities = unsafe { Msr::new(IA32_ARCH_CAPABILITIES).read() };
+    // SAFETY: bit 21 of IA32_ARCH_CAPABILITIES reports the MSR. Reading it has no effect.
+    capabilities & (1 << 21) != 0 && unsafe { Msr::new(IA32_XAPIC_DISABLE_STATUS).read() } & 1 != 0
 }
 
 /// Returns whether the processor needs no delay after INIT. The delay of 10 ms is for processors with an external APIC.

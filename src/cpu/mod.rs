@@ -79,11 +79,11 @@ pub fn current() -> CpuId {
 #[cfg(target_os = "none")]
 pub(crate) unsafe fn prepare_area(gs_base: usize, cpu: CpuId, stack: core::ops::Range<u64>) {
     // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
-    unsafe {
-        per_cpu::write(CPU_ID, gs_base, core::cell::Cell::new(cpu.0));
-        per_cpu::write(LOCK_WORD, gs_base, core::cell::Cell::new(u64::from(cpu.0) + 1));
-        thread::prepare(gs_base, stack);
-    }
+    unsafe { per_cpu::write(CPU_ID, gs_base, core::cell::Cell::new(cpu.0)) };
+    // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
+    unsafe { per_cpu::write(LOCK_WORD, gs_base, core::cell::Cell::new(u64::from(cpu.0) + 1)) };
+    // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
+    unsafe { thread::prepare(gs_base, stack) };
 }
 
 /// Returns the number of this CPU plus one: the value of a lock word that this CPU holds. 0 means a free lock.

@@ -73,21 +73,19 @@ pub(super) unsafe fn prepare(gs_base: usize, stack: Range<u64>) {
         stack_top: AtomicU64::new(stack.end),
     };
     // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
-    unsafe {
-        per_cpu::write(OWN, gs_base, thread);
-        per_cpu::write(CurrentThread, gs_base, Cell::new(own as usize));
-    }
+    unsafe { per_cpu::write(OWN, gs_base, thread) };
+    // SAFETY: the area is one that `copy_template` made, and its CPU does not run yet, guaranteed by the caller (see # Safety).
+    unsafe { per_cpu::write(CurrentThread, gs_base, Cell::new(own as usize)) };
 }
 
 /// Returns this CPU's current thread. **Context:** any.
 pub(crate) fn current() -> &'static Thread {
     let this: *const Thread;
-    // SAFETY: FS base addresses a thread from each CPU's first Rust instruction on (rt0, `prepare`). The thread's first
-    // field is its own address (`layout::THIS`), and the thread is never freed.
-    unsafe {
-        core::arch::asm!("mov {}, fs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
-        &*this
-    }
+    // SAFETY: FS base must address 8 readable bytes: it addresses a thread from each CPU's first Rust instruction on (rt0,
+    // `prepare`).
+    unsafe { core::arch::asm!("mov {}, fs:[0]", out(reg) this, options(nostack, preserves_flags, readonly)) };
+    // SAFETY: the thread's first field is its own address (`layout::THIS`), and the thread is never freed.
+    unsafe { &*this }
 }
 
 /// Returns whether an address lies on a stack of this CPU: its thread's or one of its IST stacks. **Context:** any.

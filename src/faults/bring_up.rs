@@ -71,8 +71,10 @@ extern "C" fn release_late_ap() {
 
 extern "C" fn overrun_pages(pages: &mut [u8; BYTES]) {
     smp::fill_pages::original(pages);
-    // SAFETY: the byte behind the pages is in a neighbour page that `TrampolineTables` has allocated with them.
-    unsafe { pages.as_mut_ptr().add(BYTES).write(FILLER) };
+    // SAFETY: the sum stays within the frames that `TrampolineTables` has allocated together: a neighbour page follows.
+    let behind = unsafe { pages.as_mut_ptr().add(BYTES) };
+    // SAFETY: the byte is in the neighbour page, which belongs to `TrampolineTables` and which nothing reads yet.
+    unsafe { behind.write(FILLER) };
 }
 
 /// [`apic::enable`], on a machine whose firmware has enabled x2APIC mode on every CPU.

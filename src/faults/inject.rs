@@ -18,13 +18,14 @@ use crate::{bench, console, cpu, memory, panic, selftest, smp, static_call, time
 
 /// Injects the fault of the earliest boot, before the command line is parsed.
 pub fn at_entry(handoff: &Handoff) {
-    // SAFETY: rt0 has checked the loader's structure, which lies in the first 4 GiB, and so does its command line under
-    // QEMU, the only machine of kernels with the feature `faults`.
-    let line = unsafe {
-        let head = core::slice::from_raw_parts(direct_map::pointer(handoff.loader_info), pvh::HEAD_BYTES_V1);
-        let address = pvh::StartInfo::parse(head).ok().and_then(|info| info.command_line_address);
-        address.map(|address| core::ffi::CStr::from_ptr(direct_map::pointer(address)).to_bytes())
-    };
+    // SAFETY: rt0 has checked the loader's structure, which lies in the first 4 GiB, and nothing has written there since.
+    let head =
+        unsafe { core::slice::from_raw_parts(direct_map::pointer(handoff.loader_info), pvh::HEAD_BYTES_V1) };
+    let address = pvh::StartInfo::parse(head).ok().and_then(|info| info.command_line_address);
+    // SAFETY: the command line is a terminated string in the first 4 GiB: kernels with the feature `faults` run under QEMU
+    // only, which places it there.
+    let line =
+        address.map(|address| unsafe { core::ffi::CStr::from_ptr(direct_map::pointer(address)) }.to_bytes());
     let wanted = b"inject=early_exception";
     if line.is_some_and(|line| line.windows(wanted.len()).any(|word| word == wanted)) {
         // SAFETY: none is needed: the fault is to raise an exception.
@@ -64,6 +65,9 @@ pub fn arm(parameters: &FaultParameters) {
 }
 
 /// Injects a fault when all CPUs are online.
+///
+/// # Panics
+/// If the fault is a panic.
 pub fn at_work(fault: Option<Fault>) {
     ipis::begin();
     match fault {
@@ -110,6 +114,9 @@ pub fn at_work(fault: Option<Fault>) {
 }
 
 /// Injects a fault when the self-test has passed.
+///
+/// # Panics
+/// If the fault is a panic.
 pub fn after_selftest(fault: Option<Fault>) {
     if fault == Some(Fault::PanicAfterSelfTest) {
         on_last_cpu(&|| panic!("the injected fault panic_after_selftest"));
@@ -128,6 +135,9 @@ pub fn before_warp_test(fault: Option<Fault>) {
 }
 
 /// Injects the faults that the page-table audit must find.
+///
+/// # Panics
+/// If no memory for a page table is left.
 pub fn before_audit(fault: Option<Fault>) {
     if fault == Some(Fault::WritableText) {
         memory::map_text_writable().expect("memory for a page table");

@@ -17,13 +17,12 @@ pub(crate) unsafe fn mask_all() {
     let initialise: [[u8; 4]; 2] =
         [[0x11, Vector::PIC.get(), 1 << 2, 1], [0x11, Vector::PIC.get() + 8, 2, 1]];
     for (pic, words) in initialise.into_iter().enumerate() {
-        // SAFETY: these ports belong to the controllers. On a machine without controllers they are unused.
-        unsafe {
-            write(COMMAND[pic], words[0]);
-            for word in &words[1..] {
-                write(DATA[pic], *word);
-            }
-            write(DATA[pic], 0xff);
+        let writes =
+            [(COMMAND, words[0]), (DATA, words[1]), (DATA, words[2]), (DATA, words[3]), (DATA, 0xff)];
+        for (ports, word) in writes {
+            // SAFETY: the port belongs to a controller (on a machine without one it is unused), which accepts ICW1 on its
+            // command port at any time, then ICW2 to ICW4 and its mask on its data port.
+            unsafe { write(ports[pic], word) };
         }
     }
     for vector in vectors() {
@@ -53,10 +52,8 @@ fn spurious(frame: &mut TrapFrame) {
 /// # Safety
 /// The port belongs to one of the controllers, and the write is allowed in its present state.
 unsafe fn write(port: u16, value: u8) {
-    // SAFETY: the port belongs to a controller, guaranteed by the caller (see # Safety). The write to port 0x80 delays
-    // the next command for old controllers; only a diagnostic display uses this port.
-    unsafe {
-        Port::new(port).write(value);
-        Port::new(0x80).write(0u8);
-    }
+    // SAFETY: the port belongs to a controller, guaranteed by the caller (see # Safety).
+    unsafe { Port::new(port).write(value) };
+    // SAFETY: the write delays the next command for old controllers; only a diagnostic display uses this port.
+    unsafe { Port::new(0x80).write(0u8) };
 }

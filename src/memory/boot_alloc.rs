@@ -22,7 +22,9 @@ pub(crate) fn alloc_slice_from<T>(items: impl Iterator<Item = T> + Clone) -> Opt
     let mut written = 0;
     for item in items.take(count) {
         // SAFETY: `alloc_bytes` has allocated room for `count` items, and `written` is below `count`.
-        unsafe { start.add(written).write(item) };
+        let place = unsafe { start.add(written) };
+        // SAFETY: the place lies in the memory that `alloc_bytes` has allocated for this call alone, aligned for an item.
+        unsafe { place.write(item) };
         written += 1;
     }
     // SAFETY: the loop has written `written` items to memory that `alloc_bytes` has allocated for this call alone and that is never freed.
@@ -39,12 +41,11 @@ pub(crate) fn alloc_slice_zeroed<T: Zeroable>(count: usize) -> Option<&'static m
         return Some(&mut []);
     }
     let start = alloc_bytes(bytes)?;
-    // SAFETY: `alloc_bytes` has just allocated the memory, of that size, for this call alone, and nothing frees it; zeros are a
-    // valid `T`, which its implementation of `Zeroable` guarantees.
-    unsafe {
-        start.write_bytes(0, bytes);
-        Some(core::slice::from_raw_parts_mut(start.cast(), count))
-    }
+    // SAFETY: `alloc_bytes` has just allocated the memory, of that size, for this call alone.
+    unsafe { start.write_bytes(0, bytes) };
+    // SAFETY: the memory is this call's alone, and nothing frees it; zeros are a valid `T`, which its implementation of
+    // `Zeroable` guarantees.
+    Some(unsafe { core::slice::from_raw_parts_mut(start.cast(), count) })
 }
 
 /// Allocates memory for one `T`, for the kernel's lifetime, to be written in place without a copy on the stack. `None` without memory.

@@ -101,6 +101,9 @@ impl World {
     }
 
     /// RAM of so many blocks, all inserted.
+    ///
+    /// # Panics
+    /// If the allocator does not accept the memory.
     pub fn new(blocks: usize) -> Self {
         let world = Self::empty(blocks);
         assert_eq!(world.insert(0..world.len), Ok(world.len));
@@ -204,12 +207,13 @@ fn leave_the_first_gigabyte() {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // SAFETY: both were allocated with these layouts, and the allocator goes with them. A model has one world at a
-        // time.
+        // SAFETY: `new` allocated the memory with this layout, and the allocator over it goes with it.
+        unsafe { dealloc(self.memory.0.as_ptr(), self.memory.1) };
+        // SAFETY: `new` allocated the metadata with this layout, and the allocator over it goes with it.
+        unsafe { dealloc(self.metadata.0.as_ptr(), self.metadata.1) };
+        #[cfg(any(loom, shuttle))]
+        // SAFETY: a model has one world at a time, so the arrays are this world's.
         unsafe {
-            dealloc(self.memory.0.as_ptr(), self.memory.1);
-            dealloc(self.metadata.0.as_ptr(), self.metadata.1);
-            #[cfg(any(loom, shuttle))]
             forget_placed();
         }
     }

@@ -70,11 +70,10 @@ impl LowMemory {
         let mut source = || next.next();
         let mut tree = PageTables::new(false, &mut source)?;
         let data = self.page + FRAME_BYTES;
-        // SAFETY: no CPU uses the tree yet; `reserve` has taken both pages for this alone, and each has one kind of rights.
-        unsafe {
-            tree.map(self.page, self.page, FRAME_BYTES, Rights::Text, &mut source)?;
-            tree.map(data, data, FRAME_BYTES, Rights::Data, &mut source)?;
-        }
+        // SAFETY: no CPU uses the tree yet; `reserve` has taken the page for this alone, and it is text only.
+        unsafe { tree.map(self.page, self.page, FRAME_BYTES, Rights::Text, &mut source) }?;
+        // SAFETY: no CPU uses the tree yet; `reserve` has taken the page for this alone, and it is data only.
+        unsafe { tree.map(data, data, FRAME_BYTES, Rights::Data, &mut source) }?;
         let kernel = tables().lock();
         let kernel = kernel.as_ref().ok_or(MapError::OutOfFrames)?;
         for index in ENTRIES / 2..ENTRIES {

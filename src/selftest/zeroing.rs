@@ -62,13 +62,15 @@ fn check(cpu: CpuId, by: &'static str, zero: Zero) -> CheckResult {
     let order = Order::new(PAGES.trailing_zeros() as u8).ok_or_else(no_memory)?;
     let mut frames = FrameRange::alloc(order).ok_or_else(no_memory)?;
     let start = frames.as_uninit().as_mut_ptr().cast::<MaybeUninit<Page>>();
-    // SAFETY: the writes and the slice must stay within owned, initialised memory. `frames` owns `PAGES` pages, and
-    // `write_bytes` initialises all of them.
-    let bytes = unsafe {
-        start.write_bytes(PATTERN, PAGES);
-        zero(&mut *start.add(ZEROED));
-        core::slice::from_raw_parts(start.cast::<u8>(), PAGES * PAGE_BYTES)
-    };
+    // SAFETY: the write must stay within owned memory: `frames` owns `PAGES` pages.
+    unsafe { start.write_bytes(PATTERN, PAGES) };
+    // SAFETY: the page must lie in owned memory: `ZEROED` is below `PAGES`.
+    let page = unsafe { start.add(ZEROED) };
+    // SAFETY: `frames` owns the page, and no other reference to it exists.
+    zero(unsafe { &mut *page });
+    // SAFETY: the slice must stay within owned, initialised memory: `frames` owns `PAGES` pages, and `write_bytes` above
+    // initialises all of them.
+    let bytes = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), PAGES * PAGE_BYTES) };
     let zeroed = ZEROED * PAGE_BYTES..(ZEROED + 1) * PAGE_BYTES;
     for (at, value) in bytes.iter().enumerate() {
         let expected = if zeroed.contains(&at) { 0 } else { PATTERN };

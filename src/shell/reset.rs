@@ -64,10 +64,9 @@ fn by_keyboard_controller() {
 
 /// Raises an exception without an IDT. The processor shuts down, and the machine resets it (SDM Vol. 3A, 6.15, interrupt 8).
 fn by_triple_fault() -> ! {
-    // SAFETY: no handler may be needed any more: interrupts are off for ever, and the exception must not be handled.
-    unsafe {
-        lidt(&DescriptorTablePointer { limit: 0, base: VirtAddr::zero() });
-        asm!("int3");
-    }
+    // SAFETY: no handler may be needed any more: interrupts stay off from here on.
+    unsafe { lidt(&DescriptorTablePointer { limit: 0, base: VirtAddr::zero() }) };
+    // SAFETY: the exception must not be handled: the IDT is empty, so the processor shuts down and executes nothing more.
+    unsafe { asm!("int3") };
     halt_forever()
 }

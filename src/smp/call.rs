@@ -67,7 +67,9 @@ pub(crate) fn call_timeouts() -> u64 {
 /// As for [`PerCpu::of`].
 pub(crate) unsafe fn answered(gs_base: usize) -> (u64, u64) {
     // SAFETY: `gs_base` belongs to an area that is never freed, guaranteed by the caller (see # Safety).
-    let (calls, interrupts) = unsafe { (ANSWERED.of(gs_base), NOTIFIED.of(gs_base)) };
+    let calls = unsafe { ANSWERED.of(gs_base) };
+    // SAFETY: `gs_base` belongs to an area that is never freed, guaranteed by the caller (see # Safety).
+    let interrupts = unsafe { NOTIFIED.of(gs_base) };
     (calls.load(Ordering::Relaxed), interrupts.load(Ordering::Relaxed))
 }
 

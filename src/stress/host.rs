@@ -156,6 +156,9 @@ impl HostRun<'_> {
     }
 
     /// As [`run`](Self::run), while another thread reads `activity`, which must be made for as many threads.
+    ///
+    /// # Panics
+    /// If an allocator that borrows memory returns without running the workload.
     pub fn run_watched(&self, activity: Option<&Activity>) -> Outcome {
         let world = World::new(self.blocks);
         // One for each thread, and one for its handler.

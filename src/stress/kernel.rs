@@ -99,13 +99,15 @@ impl Platform for Kernel {
         let mut interrupts = Interrupts { handler, next: None };
         let data = (&raw mut interrupts).expose_provenance();
         let arm = |guard: &IrqGuard| {
-            // SAFETY: see `interrupts_of`: `interrupts` lives until the end of this function, which cancels the timer.
+            // SAFETY: the value must live and be this CPU's: `interrupts` lives until the end of this function, which cancels
+            // the timer, and the CPU does not go offline meanwhile.
             unsafe { interrupts_of(guard, data) }.arm(data);
         };
         arm(&IrqGuard::new());
         work(&mut || {});
         let guard = IrqGuard::new();
-        // SAFETY: as for `arm` above.
+        // SAFETY: the value must live and be this CPU's: `interrupts` lives until the end of this function, and the CPU does not go
+        // offline meanwhile.
         let last = unsafe { interrupts_of(&guard, data) }.next.take();
         last.map(timer::cancel);
     }
@@ -133,6 +135,7 @@ impl Interrupts<'_> {
 /// # Safety
 /// The address is that of an `Interrupts` of this CPU, which lives as long as the guard. Only code of this CPU accesses it, with
 /// interrupts off.
+#[expect(clippy::mut_from_ref, reason = "the guard bounds the lifetime; # Safety makes the reference unique")]
 unsafe fn interrupts_of(_: &IrqGuard, data: usize) -> &mut Interrupts<'static> {
     let interrupts = core::ptr::with_exposed_provenance_mut::<Interrupts<'static>>(data);
     // SAFETY: the value lives, and no other reference to it is in use while interrupts are off (see # Safety).

@@ -134,8 +134,10 @@ impl WaitSlot {
         if lock == 0 || !before.is_multiple_of(2) || self.sequence.load(Ordering::Relaxed) != before {
             return None;
         }
-        // SAFETY: only `set` stores into the two fields, and it stores a site's bits.
-        let (site, held_at) = unsafe { (Site::from_bits(site), Site::from_bits(held_at)) };
+        // SAFETY: only `set` stores into the field, and it stores a site's bits.
+        let site = unsafe { Site::from_bits(site) };
+        // SAFETY: only `set` stores into the field, and it stores a site's bits.
+        let held_at = unsafe { Site::from_bits(held_at) };
         let holder = (holder as u32).checked_sub(1).map(CpuId);
         Some(WaitRecord { lock, site, since_ns, holder, held_at })
     }

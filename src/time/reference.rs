@@ -1,6 +1,7 @@
-//! ReferenceTimer timers: timers of known frequency that the TSC is measured against, and that can replace it as clock source.
+//! Reference timers: timers of known frequency that the TSC is measured against, and that can replace it as clock source.
 
 use core::fmt;
+use core::ptr::NonNull;
 
 use x86_64::instructions::port::{Port, PortReadOnly};
 
@@ -36,12 +37,55 @@ const PIT_COUNT: u8 = 0b1011_0100;
 /// Latch the count of channel 2 until it is read.
 const PIT_LATCH: u8 = 0b1000_0000;
 
+/// The mapped registers of an HPET.
+pub(crate) struct HpetRegisters(NonNull<u64>);
+
+impl HpetRegisters {
+    /// Creates the accessor.
+    ///
+    /// # Safety
+    /// From `base` on, [`HPET_BYTES`] are mapped as device memory, at a page's start, while the value is used. Only one CPU writes
+    /// to them.
+    unsafe fn new(base: NonNull<u8>) -> HpetRegisters {
+        HpetRegisters(base.cast())
+    }
+
+    /// Returns the address of the register at this offset, in bytes.
+    ///
+    /// # Panics
+    /// If the offset is not that of a register.
+    #[inline(always)]
+    fn at(&self, offset: usize) -> NonNull<u64> {
+        assert!(offset.is_multiple_of(8) && offset < HPET_BYTES as usize);
+        // SAFETY: the sum must stay within the mapping: the offset is below `HPET_BYTES` (asserted above).
+        unsafe { self.0.byte_add(offset) }
+    }
+
+    /// Reads a register, which has no side effect.
+    #[inline(always)]
+    fn read(&self, offset: usize) -> u64 {
+        // SAFETY: the address must be mapped and aligned: `at` returns one within the mapping (# Safety of `new`), which is
+        // aligned to 8 bytes.
+        unsafe { self.at(offset).read_volatile() }
+    }
+
+    /// Writes a register.
+    ///
+    /// # Safety
+    /// The effect of the write on the timer and its interrupts is sound.
+    unsafe fn write(&self, offset: usize, value: u64) {
+        // SAFETY: the address must be mapped and aligned: `at` returns one within the mapping (# Safety of `new`), which is
+        // aligned to 8 bytes. The effect is sound, guaranteed by the caller (see # Safety).
+        unsafe { self.at(offset).write_volatile(value) };
+    }
+}
+
 /// A running timer of known frequency.
 pub(crate) enum ReferenceTimer {
     /// The high-precision event timer.
     Hpet {
         /// The mapped registers.
-        registers: *mut u64,
+        registers: HpetRegisters,
         /// The frequency and width of its counter.
         clock: CounterSpec,
     },
@@ -77,9 +121,10 @@ impl ReferenceTimer {
         };
         let mapped = memory::map_device(Device::Hpet, physical, HPET_BYTES);
         let mapped = mapped.inspect_err(|error| defect(format_args!("{error}: ignoring the timer"))).ok()?;
-        let registers = mapped.cast::<u64>().as_ptr();
-        // SAFETY: `map_device` has mapped the registers as device memory. A read has no side effect.
-        let capabilities = unsafe { registers.byte_add(HPET_CAPABILITIES).read_volatile() };
+        // SAFETY: `map_device` has mapped `HPET_BYTES` as device memory, aligned to a page. They stay mapped, except below, where
+        // the value is not used again. Only the BSP writes to them, once (**Context** of `candidates`).
+        let registers = unsafe { HpetRegisters::new(mapped) };
+        let capabilities = registers.read(HPET_CAPABILITIES);
         let Some(clock) = CounterSpec::hpet_by_capabilities(capabilities) else {
             defect(format_args!("invalid capabilities {capabilities:#x}: ignoring the timer"));
             // SAFETY: `map_device` above mapped this range, and `registers` is not used again.
@@ -89,34 +134,29 @@ impl ReferenceTimer {
         // Firmware may have enabled a timer that delivers its interrupt as a message, which no interrupt controller masks.
         let timers = ((capabilities >> 8 & 0x1f) as usize + 1).min(HPET_TIMERS);
         for timer in 0..timers {
-            // SAFETY: `HPET_TIMERS` registers lie within the range that `map_device` has mapped. Only the BSP accesses them,
-            // once (**Context** of `candidates`). The write disables the timer's interrupts.
-            unsafe {
-                let configuration = registers.byte_add(HPET_TIMER_0 + timer * HPET_TIMER_BYTES);
-                configuration.write_volatile(configuration.read_volatile() & !HPET_TIMER_RAISES);
-            }
+            let configuration = HPET_TIMER_0 + timer * HPET_TIMER_BYTES;
+            // SAFETY: the write disables the timer's interrupts.
+            unsafe { registers.write(configuration, registers.read(configuration) & !HPET_TIMER_RAISES) };
         }
-        // SAFETY: `map_device` has mapped the registers, which stay mapped from here on. Only the BSP accesses them, once.
-        // The write starts the counter; no timer raises interrupts, because of the loop above.
-        unsafe {
-            let configuration = registers.byte_add(HPET_CONFIGURATION);
-            configuration.write_volatile(configuration.read_volatile() & !HPET_LEGACY | HPET_ENABLE);
-        }
+        let configuration = registers.read(HPET_CONFIGURATION) & !HPET_LEGACY | HPET_ENABLE;
+        // SAFETY: the write starts the counter; no timer raises interrupts, because of the loop above.
+        unsafe { registers.write(HPET_CONFIGURATION, configuration) };
         Some(ReferenceTimer::Hpet { registers, clock })
     }
 
     /// Starts channel 2 of the PIT.
     fn pit() -> ReferenceTimer {
+        let mut control = Port::<u8>::new(SPEAKER_CONTROL);
+        // SAFETY: reading the port has no effect.
+        let value = unsafe { control.read() };
         // SAFETY: channel 2 drives only the speaker. The write enables its gate and disables the speaker's data.
-        unsafe {
-            let mut control = Port::<u8>::new(SPEAKER_CONTROL);
-            let value = control.read();
-            control.write(value & !0b11 | 0b01);
-            Port::<u8>::new(PIT_COMMAND).write(PIT_COUNT);
-            // A count of 0 means 2^16.
-            let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
-            channel.write(0);
-            channel.write(0);
+        unsafe { control.write(value & !0b11 | 0b01) };
+        // SAFETY: the command configures channel 2, which drives only the speaker.
+        unsafe { Port::<u8>::new(PIT_COMMAND).write(PIT_COUNT) };
+        // The low byte, then the high byte. A count of 0 means 2^16.
+        for byte in [0, 0] {
+            // SAFETY: the command above lets channel 2 expect two bytes of its count. It drives only the speaker.
+            unsafe { Port::<u8>::new(PIT_CHANNEL_2).write(byte) };
         }
         ReferenceTimer::Pit
     }
@@ -149,21 +189,20 @@ impl ReferenceTimer {
     /// **Context:** any; for the PIT the BSP alone.
     pub(crate) fn read(&self) -> u64 {
         match self {
-            // SAFETY: `hpet` mapped the registers and never unmaps them. A read has no side effect.
-            ReferenceTimer::Hpet { registers, .. } => unsafe {
-                registers.byte_add(HPET_MAIN_COUNTER).read_volatile()
-            },
+            ReferenceTimer::Hpet { registers, .. } => registers.read(HPET_MAIN_COUNTER),
             ReferenceTimer::PmTimer(timer) => {
                 // SAFETY: the FADT names this port as the PM timer's (`Platform::pm_timer`). A read has no side effect.
                 u64::from(unsafe { PortReadOnly::<u32>::new(timer.port).read() })
             }
-            // SAFETY: latching and reading channel 2 does not change its count, and no other code uses the PIT.
-            ReferenceTimer::Pit => unsafe {
-                Port::<u8>::new(PIT_COMMAND).write(PIT_LATCH);
-                let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
-                let low = channel.read();
-                u64::from(u16::from_le_bytes([low, channel.read()]))
-            },
+            ReferenceTimer::Pit => {
+                // SAFETY: latching channel 2 does not change its count, and no other code uses the PIT.
+                unsafe { Port::<u8>::new(PIT_COMMAND).write(PIT_LATCH) };
+                u64::from(u16::from_le_bytes([0; 2].map(|_: u8| {
+                    // SAFETY: a latched count is read in two bytes, which does not change the channel's count, and no other
+                    // code uses the PIT.
+                    unsafe { Port::<u8>::new(PIT_CHANNEL_2).read() }
+                })))
+            }
         }
     }
 }

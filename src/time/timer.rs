@@ -135,11 +135,11 @@ pub(crate) fn mode() -> TimerMode {
 pub(crate) fn start(guard: &IrqGuard) {
     if !HAS_STORAGE.get() {
         HAS_STORAGE.set(true);
+        // SAFETY: the variable lies in this CPU's area, which is never freed.
+        let (nodes, slots) = (unsafe { &*FIRST_NODES.as_ptr() }, unsafe { &*FIRST_SLOTS.as_ptr() });
         // SAFETY: no other code names the two variables, and each CPU creates these references once: it has set `HAS_STORAGE`
-        // above, with interrupts disabled (`guard`). Per-CPU areas are never freed.
-        let storage = unsafe {
-            Storage { nodes: &mut *(*FIRST_NODES.as_ptr()).get(), slots: &mut *(*FIRST_SLOTS.as_ptr()).get() }
-        };
+        // above, with interrupts disabled (`guard`).
+        let storage = Storage { nodes: unsafe { &mut *nodes.get() }, slots: unsafe { &mut *slots.get() } };
         // An empty heap fits into any storage.
         let _ = own(guard).lock_under(guard).heap.move_to(storage);
     }

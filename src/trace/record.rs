@@ -142,8 +142,13 @@ pub(crate) fn ring_slots() -> usize {
 /// CPU that does not run yet.
 pub(crate) unsafe fn install_ring(gs_base: usize, slots: &'static [EventSlot]) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
-    let (base, head, mask, ring) =
-        unsafe { (Base.of(gs_base), Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
+    let base = unsafe { Base.of(gs_base) };
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    let head = unsafe { Head.of(gs_base) };
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    let mask = unsafe { Mask.of(gs_base) };
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    let ring = unsafe { RING.of(gs_base) };
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
     let so_far = unsafe { ring_of(gs_base) };
     base.store(0, Ordering::Relaxed);
@@ -172,7 +177,11 @@ pub(crate) unsafe fn install_ring(gs_base: usize, slots: &'static [EventSlot]) {
 /// `gs_base` is that of a per-CPU area that is never freed.
 pub(crate) unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
-    let (head, mask, ring) = unsafe { (Head.of(gs_base), Mask.of(gs_base), RING.of(gs_base)) };
+    let head = unsafe { Head.of(gs_base) };
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    let mask = unsafe { Mask.of(gs_base) };
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    let ring = unsafe { RING.of(gs_base) };
     let address = ring.load(Ordering::Acquire) as usize;
     let slots = ((mask.load(Ordering::Relaxed) + 1) / SLOT_BYTES) as usize;
     if address == 0 {
@@ -192,6 +201,8 @@ pub(crate) unsafe fn ring_of(gs_base: usize) -> Option<Ring<'static>> {
 /// `gs_base` is that of a per-CPU area that is never freed.
 pub(crate) unsafe fn set_recording(gs_base: usize, is_recording: bool) {
     // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
-    let (base, ring) = unsafe { (Base.of(gs_base), RING.of(gs_base)) };
+    let base = unsafe { Base.of(gs_base) };
+    // SAFETY: `gs_base` is that of an area that is never freed, guaranteed by the caller (see # Safety).
+    let ring = unsafe { RING.of(gs_base) };
     base.store(if is_recording { ring.load(Ordering::Relaxed) } else { 0 }, Ordering::Release);
 }

@@ -18,6 +18,9 @@ static WAKERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
 static CLEANUPS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
 /// Installs the handlers, once for each process.
+///
+/// # Errors
+/// The handlers cannot be installed, or are installed already.
 pub fn install() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
         if SIGNALS.load(Ordering::SeqCst) > 0 {

@@ -124,6 +124,9 @@ pub struct Supervised {
 
 impl Supervised {
     /// Starts `command`.
+    ///
+    /// # Errors
+    /// The program cannot be started.
     pub fn spawn(command: &mut Command, streams: Streams) -> io::Result<Supervised> {
         let stdin = if streams.interactive { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -387,12 +390,18 @@ impl Captured {
     }
 }
 
-/// Runs `command`, which writes a short answer, to its end, or to `limit`. One that writes without end is killed.
+/// Runs `command`, which writes a short answer, to its end, or for `limit`. A program that writes without end is killed.
+///
+/// # Errors
+/// The program cannot be started, or its output cannot be read.
 pub fn capture(command: &mut Command, limit: Duration) -> Result<Captured, Error> {
     run_to_end(command, limit, Duration::from_secs(1), ANSWER_BYTES, |_| {})
 }
 
-/// The same, telling `on_line` of each line, and giving the program `grace` to end where it is broken off.
+/// Like [`capture`], but passes each line to `on_line`, and gives an interrupted program `grace` to end.
+///
+/// # Errors
+/// The program cannot be started, or its output cannot be read.
 pub fn capture_with(
     command: &mut Command,
     limit: Duration,

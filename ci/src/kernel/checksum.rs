@@ -23,7 +23,10 @@ pub enum SealError {
     NotInFile(u64),
 }
 
-/// The same file with the checksum in its place.
+/// Returns the file with its checksum filled in.
+///
+/// # Errors
+/// The file has no place for a checksum, or is not an ELF file that the boot accepts.
 pub fn with_checksum(mut elf: Vec<u8>) -> Result<Vec<u8>, SealError> {
     let (place, checksum) = checksum(&elf)?;
     elf[place].copy_from_slice(&checksum.to_le_bytes());

@@ -17,7 +17,10 @@ pub enum PackError {
     TooLarge(u64),
 }
 
-/// The payload for the unpacker.
+/// Returns the payload for the unpacker.
+///
+/// # Errors
+/// The file is not an ELF file that can be loaded.
 pub fn payload(elf: &[u8]) -> Result<Vec<u8>, PackError> {
     let (image, memory_bytes) = flatten(elf)?;
     let packed = lz4_flex::block::compress(&image);

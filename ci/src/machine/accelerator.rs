@@ -91,7 +91,10 @@ fn virtualisation_flag(cpuinfo: &str) -> Option<&'static str> {
     ["vmx", "svm"].into_iter().find(|flag| flags.split_whitespace().any(|word| word == *flag))
 }
 
-/// Chooses for `host`.
+/// Chooses the accelerator for `host`.
+///
+/// # Errors
+/// The host cannot use the chosen accelerator.
 pub fn decide(choice: AccelChoice, host: &Host) -> Result<Decision, Error> {
     let is_automatic = choice == AccelChoice::Auto;
     let kvm = |reason: String| Decision { accel: Accel::Kvm, reason, is_automatic };

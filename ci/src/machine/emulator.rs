@@ -109,8 +109,11 @@ impl Emulator {
         config.cpu.as_ref().map_or_else(|| default.to_owned(), ToString::to_string)
     }
 
-    /// Makes a machine that boots from `medium`; what it needs, and a script to start it by hand, go into the run's
-    /// folder.
+    /// Creates a machine that boots from `medium`. The files that it needs, and a script that starts it by hand, are written to the
+    /// run's folder.
+    ///
+    /// # Errors
+    /// The machine cannot run this configuration, or a file of the run cannot be written.
     pub fn set_up(
         &self,
         config: &MachineConfig,

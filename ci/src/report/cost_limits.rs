@@ -30,6 +30,9 @@ pub struct Limits(BTreeMap<String, Limit>);
 
 impl Limits {
     /// Reads the file of the workspace at `root`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a table of limits.
     pub fn read(root: &Path) -> Result<Limits, Error> {
         let path = root.join(FILE);
         let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;

@@ -252,7 +252,10 @@ impl Report {
         self.verdict.status()
     }
 
-    /// Writes the report so that a reader finds either all of it or the one before.
+    /// Writes the report atomically: a reader finds either all of it or the previous file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         output::write(path, self.to_json().as_bytes())
     }

@@ -28,9 +28,12 @@ pub fn arguments(scratch: &Scratch) -> Arguments {
     vec![vec!["-S".into()], vec!["-gdb".into(), value]]
 }
 
-/// Writes gdb's script; returns a path of it. gdb takes a quote, a space or a letter of another alphabet in a file's name for
-/// something else, so that it is given names without them. QEMU itself loads a kernel to where it was linked; GRUB chooses a
-/// place, and an unpacker the one behind itself.
+/// Writes gdb's script, and returns its path. gdb misreads a file name with a quote, a space or a non-ASCII letter, so the script
+/// uses names without them. QEMU loads a kernel to its link address. GRUB chooses an address, and the unpacker uses the one
+/// after its own end.
+///
+/// # Errors
+/// A file cannot be written or linked.
 pub fn write_script(
     root: &Path,
     symbols: &Path,

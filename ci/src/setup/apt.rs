@@ -31,7 +31,10 @@ pub struct Source {
     pub signed_by: Option<String>,
 }
 
-/// Installs QEMU with apt, from backports where they have a newer one.
+/// Installs QEMU with apt, from backports if their version is newer.
+///
+/// # Errors
+/// apt fails, or the user refuses the privilege.
 pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Observer) -> Result<(), Error> {
     let apt = Apt { apt_get, privilege };
     let release = OsRelease::read();
@@ -62,7 +65,10 @@ pub fn install_qemu(apt_get: &Path, privilege: &Privilege, observer: &mut dyn Ob
     apt.install(None, &[PACKAGE], observer)
 }
 
-/// Installs packages that any release has new enough.
+/// Installs packages that are new enough in every release.
+///
+/// # Errors
+/// apt fails, or the user refuses the privilege.
 pub fn install(
     apt_get: &Path,
     privilege: &Privilege,

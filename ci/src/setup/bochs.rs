@@ -25,7 +25,10 @@ pub(super) const TOOL: Tool = Tool {
     page: "https://bochs.sourceforge.io/",
 };
 
-/// Finds Bochs, and installs it if it is missing; `named` is the one that the user wants.
+/// Finds Bochs, and installs it if it is missing. `named` is the program that the user chose.
+///
+/// # Errors
+/// Bochs is missing and cannot be installed, or its version is not supported.
 pub fn provide(named: Option<&OsStr>, observer: &mut dyn Observer) -> Result<Bochs, Error> {
     probe(&TOOL.provide(named, observer)?)
 }

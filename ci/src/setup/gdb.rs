@@ -16,6 +16,9 @@ pub(super) const TOOL: Tool = Tool {
 };
 
 /// Finds gdb, and installs it if it is missing.
+///
+/// # Errors
+/// gdb is missing and cannot be installed.
 pub fn provide(observer: &mut dyn Observer) -> Result<PathBuf, Error> {
     TOOL.provide(None, observer)
 }

@@ -70,7 +70,10 @@ impl Need {
         }
     }
 
-    /// Where it is, if it is; for the doctor's table.
+    /// Returns the path if it is installed, for the table of `doctor`.
+    ///
+    /// # Errors
+    /// The user names a folder without the firmware.
     pub fn find(self, qemu: Option<&Path>) -> Result<Option<PathBuf>, Error> {
         Ok(match self {
             Need::Grub(firmware) => {
@@ -83,7 +86,10 @@ impl Need {
     }
 }
 
-/// Finds what `protocol` needs, and installs what is missing. Beside `qemu` there may be firmware.
+/// Finds the tools and the firmware for `protocol`, and installs missing ones. Firmware may lie beside `qemu`.
+///
+/// # Errors
+/// A tool is missing and cannot be installed.
 pub fn provide(
     protocol: BootProtocol,
     qemu: Option<&Path>,

@@ -22,7 +22,10 @@ pub(super) const TOOL: Tool = Tool {
     page: "https://www.qemu.org/download/",
 };
 
-/// Finds QEMU, and installs it if it is missing; `named` is the one that the user wants.
+/// Finds QEMU, and installs it if it is missing. `named` is the program that the user chose.
+///
+/// # Errors
+/// QEMU is missing and cannot be installed, or is too old.
 pub fn provide(named: Option<&OsStr>, observer: &mut dyn Observer) -> Result<Qemu, Error> {
     let qemu = probe(&TOOL.provide(named, observer)?)?;
     if qemu.version < Version::OLDEST_TESTED {

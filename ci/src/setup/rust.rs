@@ -7,7 +7,10 @@ use crate::base::process::{capture, capture_with};
 use crate::base::{Error, Message, Observer, Workspace, cargo};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
-/// Adds nightly Rust with these components if it is not there.
+/// Installs nightly Rust with these components if it is missing.
+///
+/// # Errors
+/// rustup fails.
 pub fn nightly(components: &[&str], observer: &mut dyn Observer) -> Result<(), Error> {
     let with: Vec<String> =
         components.iter().flat_map(|name| ["--component".to_owned(), (*name).to_owned()]).collect();
@@ -45,7 +48,10 @@ fn is_component(line: &str, name: &str) -> bool {
     line.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// A program of cargo's, such as `cargo-fuzz`: where it is. Installed, where it is missing, into cargo's target folder.
+/// Returns the path of a subcommand of cargo, such as `cargo-fuzz`. A missing one is installed into the target folder.
+///
+/// # Errors
+/// cargo fails to install the program.
 pub fn program(name: &str, workspace: &Workspace, observer: &mut dyn Observer) -> Result<PathBuf, Error> {
     if let Ok(path) = which::which(name) {
         return Ok(path);

@@ -9,7 +9,10 @@ use crate::base::process::{capture, capture_with};
 use crate::base::{Error, Message, Observer};
 use crate::setup::limits::{INSTALL_GRACE, INSTALL_LIMIT, NO_INSTALL, PROBE_LIMIT, may_install};
 
-/// Adds the target if it is missing.
+/// Installs the target if it is missing.
+///
+/// # Errors
+/// rustup fails, or is missing.
 pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {
     if installed()? {
         return Ok(());

@@ -2,7 +2,7 @@
 
 use super::BootError;
 use super::copies::{Copies, Parsed};
-use super::loader_memory::{self, check_length};
+use super::loader_memory::{LoaderMemory, check_length};
 use crate::boot::multiboot1::{
     INFO_BYTES, Info, MODULE_ENTRY_BYTES, memory_map_entries, modules, without_file_name,
 };
@@ -11,32 +11,25 @@ use crate::boot::multiboot1::{
 ///
 /// # Errors
 /// The Multiboot information is malformed or out of reach, or has no memory map.
-///
-/// # Safety
-/// As for [`collect`](super::collect).
-pub(crate) unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> {
-    // SAFETY: `loader_memory` needs rt0's page tables and no earlier write outside the image, guaranteed by the caller (see
-    // # Safety), and that the slices are dropped: `copies` copies what it is passed, and this function returns no slice.
-    unsafe {
-        let info = loader_memory::bytes("the boot information", info, INFO_BYTES as u64)?;
-        let info = Info::parse(info).map_err(BootError::Multiboot1)?;
-        let map = info.memory_map.ok_or(BootError::NoMemoryMap)?;
-        let length = check_length("the memory map", map.len())?;
-        let map = loader_memory::bytes("the memory map", map.start, length)?;
-        let map_report = copies.map.fill(memory_map_entries(map).map_err(BootError::Multiboot1)?);
-        if let Some(address) = info.command_line_address {
-            let loader = match info.loader_name_address {
-                Some(name) => loader_memory::string(name)?,
-                None => &[],
-            };
-            copies.set_command_line(without_file_name(loader_memory::string(address)?, loader))?;
-        }
-        if let Some(list) = info.modules {
-            let list = loader_memory::table("the list of modules", list, MODULE_ENTRY_BYTES)?;
-            for module in modules(list) {
-                copies.push_module(module.range)?;
-            }
-        }
-        Ok(Parsed { map_report, rsdp: None, framebuffer: info.framebuffer })
+pub(crate) fn read(memory: &LoaderMemory, info: u64, copies: &mut Copies) -> Result<Parsed, BootError> {
+    let info = memory.bytes("the boot information", info, INFO_BYTES as u64)?;
+    let info = Info::parse(info).map_err(BootError::Multiboot1)?;
+    let map = info.memory_map.ok_or(BootError::NoMemoryMap)?;
+    let length = check_length("the memory map", map.len())?;
+    let map = memory.bytes("the memory map", map.start, length)?;
+    let map_report = copies.map.fill(memory_map_entries(map).map_err(BootError::Multiboot1)?);
+    if let Some(address) = info.command_line_address {
+        let loader = match info.loader_name_address {
+            Some(name) => memory.string(name)?,
+            None => &[],
+        };
+        copies.set_command_line(without_file_name(memory.string(address)?, loader))?;
     }
+    if let Some(list) = info.modules {
+        let list = memory.table("the list of modules", list, MODULE_ENTRY_BYTES)?;
+        for module in modules(list) {
+            copies.push_module(module.range)?;
+        }
+    }
+    Ok(Parsed { map_report, rsdp: None, framebuffer: info.framebuffer })
 }

@@ -2,25 +2,18 @@
 
 use super::BootError;
 use super::copies::{Copies, Parsed};
-use super::loader_memory::{self, check_length};
+use super::loader_memory::{LoaderMemory, check_length};
 use crate::boot::multiboot2::{HEAD_BYTES, Info, total_bytes};
 
 /// Copies the boot information at the physical address `info`.
 ///
 /// # Errors
 /// The Multiboot 2 information is malformed or out of reach, or has no memory map.
-///
-/// # Safety
-/// As for [`collect`](super::collect).
-pub(crate) unsafe fn read(info: u64, copies: &mut Copies) -> Result<Parsed, BootError> {
-    // SAFETY: `loader_memory` needs rt0's page tables and no earlier write outside the image, guaranteed by the caller (see
-    // # Safety), and that the slices are dropped: `copies` copies what it is passed, and this function returns no slice.
-    let bytes = unsafe {
-        let head = loader_memory::bytes("the boot information", info, HEAD_BYTES as u64)?;
-        let length = total_bytes(head).map_err(BootError::Multiboot2)?;
-        let length = check_length("the Multiboot 2 information", length.into())?;
-        loader_memory::bytes("the boot information", info, length)?
-    };
+pub(crate) fn read(memory: &LoaderMemory, info: u64, copies: &mut Copies) -> Result<Parsed, BootError> {
+    let head = memory.bytes("the boot information", info, HEAD_BYTES as u64)?;
+    let length = total_bytes(head).map_err(BootError::Multiboot2)?;
+    let length = check_length("the Multiboot 2 information", length.into())?;
+    let bytes = memory.bytes("the boot information", info, length)?;
     let info = Info::parse(bytes).map_err(BootError::Multiboot2)?;
     let map_report = copies.map.fill(info.memory_map.ok_or(BootError::NoMemoryMap)?.entries());
     copies.set_command_line(info.command_line.unwrap_or_default())?;

@@ -35,9 +35,11 @@ unsafe impl Send for PixelMemory {}
 impl Memory for PixelMemory {
     #[inline(always)]
     fn set(&mut self, byte: usize, pixel_bytes: usize, value: u32) {
-        // SAFETY: `Pixels::put` and `open_pixels` pass offsets within the layout, all of which is mapped (# Safety of
-        // `open_pixels`). The holder of `SCREEN` is the only writer.
-        unsafe { write_pixel(self.0.add(byte), pixel_bytes, value) }
+        // SAFETY: the sum must stay within the mapping: `Pixels::put` and `open_pixels` pass offsets within the layout, all of
+        // which is mapped (# Safety of `open_pixels`).
+        let pixel = unsafe { self.0.add(byte) };
+        // SAFETY: the pixel lies within the mapping, as its offset does. The holder of `SCREEN` is the only writer.
+        unsafe { write_pixel(pixel, pixel_bytes, value) }
     }
 }
 

@@ -60,8 +60,10 @@ pub(super) unsafe fn write_pixel(at: NonNull<u8>, bytes: usize, value: u32) {
         return unsafe { whole.write_volatile(value) };
     }
     for (offset, part) in value.to_le_bytes().into_iter().take(bytes).enumerate() {
-        // SAFETY: `offset` is less than `bytes`, which are valid for writes, guaranteed by the caller (see # Safety).
-        unsafe { at.add(offset).write_volatile(part) };
+        // SAFETY: `offset` is less than `bytes`, which lie in one object, guaranteed by the caller (see # Safety).
+        let byte = unsafe { at.add(offset) };
+        // SAFETY: the byte is one of `bytes`, which are valid for writes, guaranteed by the caller (see # Safety).
+        unsafe { byte.write_volatile(part) };
     }
 }
 

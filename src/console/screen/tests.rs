@@ -225,8 +225,10 @@ fn pixel_is_written_at_any_address_and_changes_only_its_bytes() {
         for misalignment in 0..4 {
             let mut memory = [0xeeeeeeeeu32; 3];
             let start = core::ptr::NonNull::from(&mut memory).cast::<u8>();
+            // SAFETY: `misalignment` is less than 4, and the array has 12 bytes.
+            let pixel = unsafe { start.add(misalignment) };
             // SAFETY: the eight bytes from there on lie in the array, which nothing else uses.
-            unsafe { super::pixels::write_pixel(start.add(misalignment), bytes, 0x4433_2211) };
+            unsafe { super::pixels::write_pixel(pixel, bytes, 0x4433_2211) };
             let mut expected = [0xee; 12];
             expected[misalignment..misalignment + bytes].copy_from_slice(&[0x11, 0x22, 0x33, 0x44][..bytes]);
             let found: Vec<u8> = memory.into_iter().flat_map(u32::to_ne_bytes).collect();

@@ -42,32 +42,39 @@ impl TextMode {
     /// # Safety
     /// `cells` is a mapping of physical 0xb8000 that is never unmapped, and no other code drives the display.
     pub(crate) unsafe fn find(cells: NonNull<u16>) -> Option<TextMode> {
-        // SAFETY: no other code drives the display, guaranteed by the caller (see # Safety). Without a VGA the ports are
-        // unused, and all bits read as 1.
-        unsafe {
-            let miscellaneous = Port::<u8>::new(MISCELLANEOUS_OUTPUT).read();
-            if miscellaneous == 0xff || miscellaneous & 1 == 0 {
-                return None;
-            }
-            let mode = read(GRAPHICS_CONTROLLER, MISCELLANEOUS)?;
-            let columns = read(CRT_CONTROLLER, HORIZONTAL_DISPLAY_END)?;
-            if mode & MISCELLANEOUS_MASK != TEXT_AT_B8000 || usize::from(columns) + 1 != TEXT_COLUMNS {
-                return None;
-            }
-            for half in START_ADDRESS {
-                write(CRT_CONTROLLER, half, 0);
-            }
-            let cursor = read(CRT_CONTROLLER, CURSOR_START)?;
-            write(CRT_CONTROLLER, CURSOR_START, cursor | CURSOR_OFF);
+        // SAFETY: reading the port has no effect. Without a VGA it is unused, and all bits read as 1.
+        let miscellaneous = unsafe { Port::<u8>::new(MISCELLANEOUS_OUTPUT).read() };
+        if miscellaneous == 0xff || miscellaneous & 1 == 0 {
+            return None;
         }
+        // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety).
+        let mode = unsafe { read(GRAPHICS_CONTROLLER, MISCELLANEOUS) }?;
+        // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety).
+        let columns = unsafe { read(CRT_CONTROLLER, HORIZONTAL_DISPLAY_END) }?;
+        if mode & MISCELLANEOUS_MASK != TEXT_AT_B8000 || usize::from(columns) + 1 != TEXT_COLUMNS {
+            return None;
+        }
+        for half in START_ADDRESS {
+            // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety). The display starts at its
+            // first cell.
+            unsafe { write(CRT_CONTROLLER, half, 0) };
+        }
+        // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety).
+        let cursor = unsafe { read(CRT_CONTROLLER, CURSOR_START) }?;
+        // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety). The value is the one just read, with
+        // the bit that hides the cursor.
+        unsafe { write(CRT_CONTROLLER, CURSOR_START, cursor | CURSOR_OFF) };
         Some(TextMode(cells))
     }
 }
 
 impl Surface for TextMode {
     fn put(&mut self, column: usize, row: usize, character: u8) {
-        // SAFETY: `Surface::put` is called for cells of the screen, which are mapped (# Safety of `find`).
-        unsafe { self.0.add(row * TEXT_COLUMNS + column).write_volatile(ATTRIBUTE | u16::from(character)) };
+        // SAFETY: the sum must stay within the mapping: `Surface::put` is called for cells of the screen, which are mapped
+        // (# Safety of `find`).
+        let cell = unsafe { self.0.add(row * TEXT_COLUMNS + column) };
+        // SAFETY: the cell is mapped for writing (# Safety of `find`), and only the holder of `SCREEN` writes it.
+        unsafe { cell.write_volatile(ATTRIBUTE | u16::from(character)) };
     }
 }
 
@@ -77,11 +84,12 @@ impl Surface for TextMode {
 /// No other code uses the registers.
 unsafe fn read(index_port: u16, index: u8) -> Option<u8> {
     let mut select = Port::<u8>::new(index_port);
-    // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety). A read changes only the index.
-    unsafe {
-        select.write(index);
-        (select.read() == index).then(|| Port::<u8>::new(index_port + 1).read())
-    }
+    // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety). The write changes only the index.
+    unsafe { select.write(index) };
+    // SAFETY: reading the index has no effect.
+    let selected = unsafe { select.read() };
+    // SAFETY: reading the data of these two controllers has no effect.
+    (selected == index).then(|| unsafe { Port::<u8>::new(index_port + 1).read() })
 }
 
 /// Writes an indexed register.
@@ -89,9 +97,8 @@ unsafe fn read(index_port: u16, index: u8) -> Option<u8> {
 /// # Safety
 /// No other code uses the registers, and the value is valid for the display.
 unsafe fn write(index_port: u16, index: u8, value: u8) {
-    // SAFETY: no other code uses the registers, and the value is valid, guaranteed by the caller (see # Safety).
-    unsafe {
-        Port::<u8>::new(index_port).write(index);
-        Port::<u8>::new(index_port + 1).write(value);
-    }
+    // SAFETY: no other code uses the registers, guaranteed by the caller (see # Safety). The write changes only the index.
+    unsafe { Port::<u8>::new(index_port).write(index) };
+    // SAFETY: the value is valid for the register, guaranteed by the caller (see # Safety).
+    unsafe { Port::<u8>::new(index_port + 1).write(value) };
 }

@@ -43,20 +43,18 @@ fn count() -> u8 {
 pub(crate) fn enable(report: impl FnMut(BankError)) {
     errors().for_each(report);
     for bank in 0..count() {
-        // SAFETY: the registers exist, because `count` is above `bank`. A status register accepts 0 (SDM Vol. 3B,
-        // 16.3.2.2), and a control register ignores the bits that it does not implement.
-        unsafe {
-            register(bank, Register::Status).write(0);
-            if let Some(control) = control_for(bank) {
-                register(bank, Register::Control).write(control);
-            }
+        // SAFETY: the register exists, because `count` is above `bank`. A status register accepts 0 (SDM Vol. 3B, 16.3.2.2).
+        unsafe { register(bank, Register::Status).write(0) };
+        if let Some(control) = control_for(bank) {
+            // SAFETY: the register exists, because `count` is above `bank`. A control register ignores the bits that it does
+            // not implement (SDM Vol. 3B, 16.3.2.1).
+            unsafe { register(bank, Register::Control).write(control) };
         }
     }
-    // SAFETY: `count() > 0` implies GLOBAL_CAPABILITIES, whose bit 8 reports GLOBAL_CONTROL (SDM Vol. 3B, 16.3.1.1).
-    unsafe {
-        if count() > 0 && Msr::new(GLOBAL_CAPABILITIES).read() & 1 << 8 != 0 {
-            Msr::new(GLOBAL_CONTROL).write(ALL);
-        }
+    // SAFETY: `count() > 0` implies GLOBAL_CAPABILITIES (SDM Vol. 3B, 16.3.1.1). Reading it has no effect.
+    if count() > 0 && unsafe { Msr::new(GLOBAL_CAPABILITIES).read() } & 1 << 8 != 0 {
+        // SAFETY: bit 8 of GLOBAL_CAPABILITIES reports GLOBAL_CONTROL (SDM Vol. 3B, 16.3.1.1).
+        unsafe { Msr::new(GLOBAL_CONTROL).write(ALL) };
     }
 }
 

@@ -98,15 +98,14 @@ mod install {
         for row in holding {
             let patch = patch(row.destination);
             let (head, tail) = patch.split_first_chunk::<8>().unwrap_or((&[0x90; 8], &[]));
+            let tail_at = core::ptr::with_exposed_provenance_mut::<u8>(row.source as usize + head.len());
             // SAFETY: `check` has accepted the row, so the source lies in `text`, which the caller guarantees to be
             // writable, and has room for the patch. An NMI may call the source meanwhile. The tail replaces padding after
-            // the first instruction (`static_call!` makes a source of one jump). The head is one store, after which head
-            // and tail are one instruction.
-            unsafe {
-                let tail_at = core::ptr::with_exposed_provenance_mut::<u8>(row.source as usize + head.len());
-                tail_at.copy_from_nonoverlapping(tail.as_ptr(), tail.len());
-                code::write_word(row.source, *head);
-            }
+            // the first instruction (`static_call!` makes a source of one jump).
+            unsafe { tail_at.copy_from_nonoverlapping(tail.as_ptr(), tail.len()) };
+            // SAFETY: `check` has accepted the row, so the source is aligned and lies in `text`, which the caller guarantees
+            // to be writable. The head is one store, after which head and tail are one instruction.
+            unsafe { code::write_word(row.source, *head) };
         }
         // Instructions fetched before must not be executed (SDM Vol. 3A, 9.1.3): CPUID serialises.
         let _ = core::hint::black_box(core::arch::x86_64::__cpuid(0));

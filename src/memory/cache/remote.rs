@@ -34,9 +34,12 @@ impl RemoteMagazine {
 
     /// The cached frames and runs: single frames first, in the reverse order of their allocation.
     pub(in crate::memory) fn cached(self) -> impl Iterator<Item = (FrameNumber, Order)> {
-        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows two fields that are `Sync`. They live
+        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`, which lives
         // longer than this value and its copies are used, so than the iterator.
-        let (frames, runs) = unsafe { (&(*self.0).frames, &(*self.0).run_cache.runs) };
+        let frames = unsafe { &(*self.0).frames };
+        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field that is `Sync`, which lives
+        // longer than this value and its copies are used, so than the iterator.
+        let runs = unsafe { &(*self.0).run_cache.runs };
         let singles = frames[..self.len()].iter().map(|place| (place.get(), Order::FRAME));
         let runs: [&AtomicFrame; CACHED_ORDERS] = runs.each_ref();
         let runs =
@@ -51,8 +54,9 @@ impl RemoteMagazine {
     }
 
     fn has_reserved_any_of(self, first: FrameNumber, end: FrameNumber) -> bool {
-        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows two fields that are `Sync`.
-        let reserved = unsafe { [(*self.0).hint.reserved.get(), (*self.0).hint.previous.get()] };
+        // SAFETY: `new` demands a magazine that lives (see # Safety there); this borrows a field whose parts are `Sync`.
+        let hint = unsafe { &(*self.0).hint };
+        let reserved = [hint.reserved.get(), hint.previous.get()];
         reserved
             .into_iter()
             .flatten()

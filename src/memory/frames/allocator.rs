@@ -137,13 +137,14 @@ impl Frames {
         let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
         #[cfg(feature = "faults")]
         let alone = alone || faults::is_armed(faults::Fault::SkipBuddyMerge);
-        // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see # Safety).
-        unsafe {
-            if alone && locked.buddy.may_push() {
-                locked.buddy.push(block, order);
-            } else {
-                locked.buddy.give(block, order);
-            }
+        if alone && locked.buddy.may_push() {
+            // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see
+            // # Safety).
+            unsafe { locked.buddy.push(block, order) };
+        } else {
+            // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see
+            // # Safety).
+            unsafe { locked.buddy.give(block, order) };
         }
     }
 }

@@ -49,8 +49,10 @@ mod real {
     pub(crate) unsafe fn place<T>(at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
         let first = at.cast::<T>();
         for index in 0..count {
-            // SAFETY: the caller gives `count` places for a `T`, aligned and writable; `index` is below that.
-            unsafe { first.add(index).write(make()) };
+            // SAFETY: `index` is below `count`, and as many values fit, guaranteed by the caller (see # Safety).
+            let place = unsafe { first.add(index) };
+            // SAFETY: the place is aligned, valid for writes and used by nothing else, guaranteed by the caller (see # Safety).
+            unsafe { place.write(make()) };
         }
         // SAFETY: the memory is valid and nothing else's, guaranteed by the caller (see # Safety), and the loop above has initialised
         // every element.

@@ -113,20 +113,23 @@ impl Table {
         let layout = Layout::new(end, partial_blocks);
         let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
         let zero = || AtomicU64::new(0);
-        // SAFETY: the parts of the layout are disjoint, aligned to lines, and within the memory that the caller guarantees (see
+        // SAFETY: the offsets of the layout lie within the memory that the caller guarantees (see # Safety).
+        let at = |offset: usize| unsafe { metadata.add(offset) };
+        // SAFETY: the part is disjoint from the others, aligned to lines, and within the memory that the caller guarantees (see
+        // # Safety).
+        let words = |offset: usize, count: usize| unsafe { place(at(offset), count, zero) };
+        // SAFETY: the part is disjoint from the others, aligned to lines, and within the memory that the caller guarantees (see
         // # Safety). All bit patterns are valid for an atomic integer, and so for an array of them.
-        unsafe {
-            let at = |offset: usize| metadata.add(offset);
-            Self {
-                blocks: layout.blocks,
-                states: place(at(0), cells(layout.blocks), zero),
-                summary: Summary::new(
-                    place(at(layout.summary_blocks_at), summary_blocks, zero),
-                    place(at(layout.summary_words_at), summary_words, zero),
-                ),
-                masks: place_as_is(at(layout.masks_at), layout.masks, Bitmap::new),
-                bitmaps: place_as_is(at(layout.bitmaps_at), layout.blocks, Bitmap::new),
-            }
+        let bitmaps = |offset: usize, count: usize| unsafe { place_as_is(at(offset), count, Bitmap::new) };
+        Self {
+            blocks: layout.blocks,
+            states: words(0, cells(layout.blocks)),
+            summary: Summary::new(
+                words(layout.summary_blocks_at, summary_blocks),
+                words(layout.summary_words_at, summary_words),
+            ),
+            masks: bitmaps(layout.masks_at, layout.masks),
+            bitmaps: bitmaps(layout.bitmaps_at, layout.blocks),
         }
     }
 

@@ -140,16 +140,27 @@ impl ZoneLayout {
 
     /// Writes an [`empty`](Self::empty) layout in place, field by field. It takes some kilobytes, too much for a stack.
     pub fn write_empty(place: &mut MaybeUninit<Self>) -> &mut Self {
+        // A new field does not compile here before it is written below.
+        let _ = |ZoneLayout { regions: _, end: _, zones: _, zonelists: _ }: ZoneLayout| ();
         let zone_layout = place.as_mut_ptr();
-        // SAFETY: `place` is valid for writes of a `ZoneLayout`, and so is each field in it. All four fields are written before
-        // the reference is made.
-        unsafe {
-            (&raw mut (*zone_layout).regions).write(Vec::new());
-            (&raw mut (*zone_layout).end).write(BlockNumber(0));
-            (&raw mut (*zone_layout).zones).write(Vec::new());
-            (&raw mut (*zone_layout).zonelists).write(Vec::new());
-            place.assume_init_mut()
-        }
+        // SAFETY: `place` is a place for a `ZoneLayout`, so the field lies in it.
+        let regions = unsafe { &raw mut (*zone_layout).regions };
+        // SAFETY: `place` is valid for writes, and so is each field in it.
+        unsafe { regions.write(Vec::new()) };
+        // SAFETY: `place` is a place for a `ZoneLayout`, so the field lies in it.
+        let end = unsafe { &raw mut (*zone_layout).end };
+        // SAFETY: `place` is valid for writes, and so is each field in it.
+        unsafe { end.write(BlockNumber(0)) };
+        // SAFETY: `place` is a place for a `ZoneLayout`, so the field lies in it.
+        let zones = unsafe { &raw mut (*zone_layout).zones };
+        // SAFETY: `place` is valid for writes, and so is each field in it.
+        unsafe { zones.write(Vec::new()) };
+        // SAFETY: `place` is a place for a `ZoneLayout`, so the field lies in it.
+        let zonelists = unsafe { &raw mut (*zone_layout).zonelists };
+        // SAFETY: `place` is valid for writes, and so is each field in it.
+        unsafe { zonelists.write(Vec::new()) };
+        // SAFETY: all fields are written above; the pattern at the start names all that there are.
+        unsafe { place.assume_init_mut() }
     }
 
     /// A [filled](Self::fill) layout, for callers whose stack has room for it.

@@ -277,9 +277,11 @@ struct Piece {
 /// # Safety
 /// `table` is the physical address of a page table in the direct map, and stays one while the reference is used.
 pub(in crate::memory) unsafe fn entry_of<'a>(table: u64, index: usize) -> &'a AtomicU64 {
-    // SAFETY: `table` is a page of 512 aligned words, guaranteed by the caller (see # Safety). Only `new_table` accesses one otherwise,
-    // before the table is linked into a tree.
-    unsafe { AtomicU64::from_ptr(direct_map::pointer::<u64>(table).add(index % ENTRIES)) }
+    // SAFETY: `table` is a page of 512 words, guaranteed by the caller (see # Safety), and `index % ENTRIES` is below 512.
+    let entry = unsafe { direct_map::pointer::<u64>(table).add(index % ENTRIES) };
+    // SAFETY: the word is aligned, as `table` is, and stays one, guaranteed by the caller (see # Safety). Only `new_table`
+    // accesses one otherwise, before the table is linked into a tree.
+    unsafe { AtomicU64::from_ptr(entry) }
 }
 
 fn load(place: &AtomicU64) -> Entry {

@@ -135,22 +135,30 @@ pub(crate) fn return_address(vector: u8) -> u64 {
 pub(crate) fn run(guard: &mut IrqGuard, vector: u8, load: Registers) -> (Registers, Registers) {
     /// More than this code keeps below its stack pointer.
     const BELOW: u64 = 256;
-    let probe = ThisProbe.as_ptr();
+    let probe = this_probe();
     // SAFETY: no other access may overlap the write. The probe is this CPU's own, only this function writes it, and the guard
     // prevents a second call on this CPU.
-    unsafe { (*probe).before.get().write(load) };
+    unsafe { probe.before.get().write(load) };
     // SAFETY: the probe must keep the caller's registers and stack. `interrupt_probe` saves all registers, moves the stack
     // pointer down only, and returns with interrupts off, which `window` permits. A handler that runs meanwhile finds a valid
     // stack and valid gates (`TestGates`), and only reads `before`.
     guard.window(|| unsafe { interrupt_probe(instruction(vector), BELOW + u64::from(vector)) });
-    // SAFETY: no write may overlap the reads. The probe is this CPU's own, and `interrupt_probe` has returned.
-    unsafe { ((*probe).before.get().read(), (*probe).after.get().read()) }
+    // SAFETY: no write may overlap the read. The probe is this CPU's own, and `interrupt_probe` has returned.
+    let before = unsafe { probe.before.get().read() };
+    // SAFETY: no write may overlap the read. The probe is this CPU's own, and `interrupt_probe` has returned.
+    (before, unsafe { probe.after.get().read() })
+}
+
+/// The probe of this CPU. Its fields are cells.
+fn this_probe() -> &'static Probe {
+    // SAFETY: the probe lies in the CPU's area, which is never freed, and no code borrows it by `&mut`.
+    unsafe { &*ThisProbe.as_ptr() }
 }
 
 /// The registers that the probe on this CPU has loaded.
 pub(crate) fn loaded() -> Registers {
     // SAFETY: no write may overlap the read. The probe is this CPU's own, and `run` writes it only before the interrupt.
-    unsafe { (*ThisProbe.as_ptr()).before.get().read() }
+    unsafe { this_probe().before.get().read() }
 }
 
 /// A copy of the kernel's IDT in which the gates of vectors with an error code lead to shims (see `probe.S`).

@@ -77,10 +77,9 @@ pub(crate) extern "C" fn entry(slot: &'static Slot) -> ! {
     enter_stage(slot, Stage::Gs);
     // SAFETY: this CPU runs on rt0's GDT, and the trampoline has set GS base to its area; `bring_up::prepare` has mapped
     // its IST stacks.
-    unsafe {
-        load_descriptors(&guard, stacks::ist_tops(cpu));
-        interrupts::load_idt();
-    }
+    unsafe { load_descriptors(&guard, stacks::ist_tops(cpu)) };
+    // SAFETY: the gates name the code selector and the IST stacks of the GDT and the TSS, which the line above has loaded.
+    unsafe { interrupts::load_idt() };
     if TRAMPOLINE_MACHINE_CHECKS.load(Ordering::Relaxed) > 0
         && cpu::machine_check::global_status().is_in_progress()
     {

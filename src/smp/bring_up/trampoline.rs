@@ -107,18 +107,25 @@ impl Trampoline {
         mailbox.machine_checks = (&raw const ap::TRAMPOLINE_MACHINE_CHECKS).addr() as u64;
         mailbox.entry = ap::entry as *const () as u64;
         let page: *mut u8 = direct_map::pointer(self.tables.page());
-        // SAFETY: `TrampolineTables` owns the two pages and its neighbours. They are mapped for writing in the direct map
-        // until `prepare` write-protects the first, and no AP uses them before the first start-up IPI. Code, mailbox,
-        // scratch and marks do not overlap, as `ap_trampoline` asserts; `fill_pages` zeroes the marks.
-        unsafe {
-            for neighbour in self.tables.neighbours() {
-                direct_map::pointer::<u8>(neighbour).write_bytes(NEIGHBOUR_FILLER, PAGE_BYTES);
-            }
-            fill_pages(&mut *page.cast());
-            page.copy_from_nonoverlapping(code.as_ptr(), code.len());
-            page.add(MAILBOX).cast::<Mailbox>().write(mailbox);
-            page.add(PAGE_BYTES).cast::<Scratch>().write(Scratch { hold: held_ap() });
+        for neighbour in self.tables.neighbours() {
+            // SAFETY: `TrampolineTables` owns the page, which is mapped for writing in the direct map.
+            unsafe { direct_map::pointer::<u8>(neighbour).write_bytes(NEIGHBOUR_FILLER, PAGE_BYTES) };
         }
+        // SAFETY: `TrampolineTables` owns the two pages. They are mapped for writing in the direct map until `prepare`
+        // write-protects the first, and no AP uses them before the first start-up IPI. The reference ends with the call.
+        fill_pages(unsafe { &mut *page.cast() });
+        // SAFETY: `ap_trampoline` asserts that the code fits into the first page and overlaps neither the mailbox nor the
+        // marks, which `fill_pages` has zeroed. The page is this value's and writable, and no AP uses it yet.
+        unsafe { page.copy_from_nonoverlapping(code.as_ptr(), code.len()) };
+        // SAFETY: `ap_trampoline` asserts that the mailbox lies in the first page.
+        let mailbox_at = unsafe { page.add(MAILBOX) }.cast::<Mailbox>();
+        // SAFETY: the mailbox is aligned, as `ap_trampoline` asserts, and in a page of this value that no AP uses yet.
+        unsafe { mailbox_at.write(mailbox) };
+        // SAFETY: the second page follows the first.
+        let scratch_at = unsafe { page.add(PAGE_BYTES) }.cast::<Scratch>();
+        // SAFETY: a page is aligned for the scratch area at its start, which `ap_trampoline` asserts to overlap no mark; no AP
+        // uses the page yet.
+        unsafe { scratch_at.write(Scratch { hold: held_ap() }) };
     }
 
     /// Returns the slots of all APs that can be started.
@@ -139,17 +146,10 @@ impl Trampoline {
 
     /// Clears the marks that the AP has set in the page during an earlier bring-up.
     pub(crate) fn clear_marks(&self, slot: &Slot) {
-        let id = slot.apic_id as usize;
-        if id >= SEEN_BITS {
-            return;
-        }
-        let page: *mut u8 = direct_map::pointer(self.tables.page());
         for marks in [SEEN_REAL_MODE, SEEN_PROTECTED_MODE] {
-            // SAFETY: a byte of the data page: `id` is below `SEEN_BITS`, for which `ap_trampoline` reserves room behind
-            // either offset. The page is never freed (`TRAMPOLINE`). APs change its bits by locked instructions, the
-            // kernel by `AtomicU8`.
-            let byte = unsafe { AtomicU8::from_ptr(page.add(marks + id / 8)) };
-            byte.fetch_and(!(1 << (id % 8)), Ordering::Relaxed);
+            if let Some((byte, bit)) = self.mark(marks, slot.apic_id) {
+                byte.fetch_and(!bit, Ordering::Relaxed);
+            }
         }
     }
 
@@ -175,16 +175,21 @@ impl Trampoline {
     }
 
     fn is_marked(&self, marks: usize, apic_id: u32) -> bool {
+        self.mark(marks, apic_id).is_some_and(|(byte, bit)| byte.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Returns the byte that holds the mark of this APIC ID, and its bit; `None` for an ID without a mark. `marks` is
+    /// `SEEN_REAL_MODE` or `SEEN_PROTECTED_MODE`.
+    fn mark(&self, marks: usize, apic_id: u32) -> Option<(&AtomicU8, u8)> {
         let id = apic_id as usize;
         if id >= SEEN_BITS {
-            return false;
+            return None;
         }
         let page: *mut u8 = direct_map::pointer(self.tables.page());
-        // SAFETY: a byte of the data page: `id` is below `SEEN_BITS`, for which `ap_trampoline` reserves room behind
-        // either offset. The page is never freed (`TRAMPOLINE`). APs change its bits by locked instructions, the kernel
-        // by `AtomicU8`.
-        let byte = unsafe { AtomicU8::from_ptr(page.add(marks + id / 8)) };
-        byte.load(Ordering::Relaxed) & (1 << (id % 8)) != 0
+        // SAFETY: `id` is below `SEEN_BITS`, for which `ap_trampoline` reserves room in the data page behind either offset.
+        let byte = unsafe { page.add(marks + id / 8) };
+        // SAFETY: the page is never freed (`TRAMPOLINE`). APs change the byte by locked instructions, the kernel by `AtomicU8`.
+        Some((unsafe { AtomicU8::from_ptr(byte) }, 1 << (id % 8)))
     }
 
     #[cfg(feature = "faults")]

@@ -103,19 +103,24 @@ pub(crate) unsafe fn carve(block: *mut u8, bytes: usize) -> Storage<'static, Tim
     const { assert!(size_of::<HeapNode>().is_multiple_of(align_of::<TimerSlot<Timer>>())) };
     let capacity = bytes / BYTES_PER_TIMER;
     let nodes = block.cast::<HeapNode>();
-    // SAFETY: the block is valid and exclusively the storage's (see # Safety). Both arrays lie within it, one after the
-    // other, since `capacity * BYTES_PER_TIMER <= bytes`; they are aligned (assertion above), and initialised before they are
-    // borrowed.
-    unsafe {
-        let slots = nodes.add(capacity).cast::<TimerSlot<Timer>>();
-        for number in 0..capacity {
-            nodes.add(number).write(HeapNode::EMPTY);
-            slots.add(number).write(TimerSlot::EMPTY);
-        }
-        Storage {
-            nodes: core::slice::from_raw_parts_mut(nodes, capacity),
-            slots: core::slice::from_raw_parts_mut(slots, capacity),
-        }
+    // SAFETY: both arrays lie within the block, one after the other, since `capacity * BYTES_PER_TIMER <= bytes`.
+    let slots = unsafe { nodes.add(capacity) }.cast::<TimerSlot<Timer>>();
+    for number in 0..capacity {
+        // SAFETY: `number` is below `capacity`, the length of the array, which lies within the block.
+        let (node, slot) = (unsafe { nodes.add(number) }, unsafe { slots.add(number) });
+        // SAFETY: the block is valid for writes and the storage's alone, guaranteed by the caller (see # Safety); the node is
+        // aligned (assertion above).
+        unsafe { node.write(HeapNode::EMPTY) };
+        // SAFETY: the block is valid for writes and the storage's alone, guaranteed by the caller (see # Safety); the slot is
+        // aligned (assertion above).
+        unsafe { slot.write(TimerSlot::EMPTY) };
+    }
+    Storage {
+        // SAFETY: the loop has initialised the array, which belongs to the storage alone (see # Safety).
+        nodes: unsafe { core::slice::from_raw_parts_mut(nodes, capacity) },
+        // SAFETY: the loop has initialised the array, which belongs to the storage alone (see # Safety) and does not overlap
+        // the nodes.
+        slots: unsafe { core::slice::from_raw_parts_mut(slots, capacity) },
     }
 }
 

@@ -39,12 +39,18 @@ impl RunFolder {
     }
 
     /// Opens a new file of this run for writing.
+    ///
+    /// # Errors
+    /// The file cannot be created.
     pub fn open(&self, name: &str) -> Result<fs::File, Error> {
         let path = self.file(name);
         output::create(&path).map_err(Error::file("write", path))
     }
 
     /// Writes a file of this run.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.file(name);
         output::write(&path, bytes).map_err(Error::file("write", &path))?;
@@ -52,20 +58,29 @@ impl RunFolder {
     }
 
     /// Writes a file of this run that can be executed.
+    ///
+    /// # Errors
+    /// The file cannot be written or made executable.
     pub fn write_script(&self, name: &str, text: &[u8]) -> Result<(), Error> {
         let path = self.write(name, text)?;
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&path, executable).map_err(Error::file("write", &path))
     }
 
-    /// Makes a folder that is gone, with all in it, when what is returned is dropped.
+    /// Creates a folder, which is removed with its contents when the returned value is dropped.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
     pub fn temporary_folder(&self) -> Result<tempfile::TempDir, Error> {
         let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.path);
         folder.map_err(Error::file("make a folder in", &self.path))
     }
 
-    /// Gives this run its own file of a kernel, so that a later build cannot change what it booted: a copy of the user's,
-    /// and another name for one that the launcher has built, which no build changes but replaces.
+    /// Gives this run its own file of a kernel, so that a later build cannot change the file that was booted. A user's kernel is
+    /// copied. A kernel that the launcher has built is linked: a build replaces such a file and never changes it.
+    ///
+    /// # Errors
+    /// The file can be neither linked nor copied.
     pub fn adopt(&self, file: &Path, name: &str, is_users: bool) -> Result<PathBuf, Error> {
         let own = self.file(name);
         let put = if is_users { output::copy } else { output::link_or_copy };

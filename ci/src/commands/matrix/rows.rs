@@ -104,7 +104,10 @@ struct Matrix {
     row: Vec<Row>,
 }
 
-/// Reads the rows of the file at `path`, each variant a row of its own.
+/// Reads the rows of the file at `path`. Each variant is a row.
+///
+/// # Errors
+/// The file cannot be read, or is not a table of rows.
 pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
     parse(&text).map_err(Error::format(path))
@@ -150,7 +153,10 @@ impl Row {
         Ok(all)
     }
 
-    /// Its run. A row that names no accelerator of its own has `accel`, but the bench its own, and Bochs none.
+    /// Returns the run. A row that names no accelerator uses `accel`, except that the bench chooses its own and Bochs has none.
+    ///
+    /// # Errors
+    /// The row's options are invalid.
     pub fn launch(&self, accel: AccelChoice) -> Result<Launch, RowProblem> {
         let words = words(&self.run)?;
         let (mut launch, names_accel) = runs::parse(&words).map_err(|error| match error.kind() {
@@ -199,7 +205,10 @@ impl Row {
         PathBuf::from(name.trim_matches(['_', '.']))
     }
 
-    /// The oldest QEMU that can do it.
+    /// Returns the oldest version of QEMU that can run the row.
+    ///
+    /// # Errors
+    /// The row's version is not a version.
     pub fn oldest_qemu(&self) -> Result<Option<Version>, RowProblem> {
         let parse = |text: &String| {
             let banner = format!("QEMU emulator version {text}");

@@ -50,7 +50,10 @@ pub struct Job {
 }
 
 impl Runner {
-    /// Finds QEMU, the one that is named or any, and checks that `accel` is available.
+    /// Finds QEMU, by name if one is given, and checks that `accel` is available.
+    ///
+    /// # Errors
+    /// QEMU is missing or too old, or `accel` is not available.
     pub fn new(
         qemu: Option<&OsStr>,
         accel: AccelChoice,
@@ -74,7 +77,10 @@ impl Runner {
         self.qemu.version
     }
 
-    /// Makes a job of each row.
+    /// Creates a job for each row.
+    ///
+    /// # Errors
+    /// A row is invalid.
     pub fn jobs(&self, rows: Vec<Row>) -> Result<Vec<Job>, Error> {
         let job = |row: Row| match self.job(&row) {
             Ok((launch, skip)) => {
@@ -104,7 +110,10 @@ impl Runner {
         Ok((launch, skip))
     }
 
-    /// Gets what the jobs' emulators and boot protocols need, and builds the kernels that they boot, each variant once.
+    /// Provides the emulators and media of the jobs, and builds their kernels, each variant once.
+    ///
+    /// # Errors
+    /// A tool cannot be installed, or a kernel does not build.
     pub fn prepare<'a>(
         &self,
         jobs: impl IntoIterator<Item = &'a mut Job>,

@@ -60,7 +60,10 @@ impl Soak {
         self.into()
     }
 
-    /// The soaks of these names; all, if there is none.
+    /// Returns the soaks of these names; all soaks if there is no name.
+    ///
+    /// # Errors
+    /// A name is unknown.
     pub fn named(names: &[String]) -> Result<Vec<Soak>, Error> {
         let all = Soak::VARIANTS;
         if names.is_empty() {

@@ -47,7 +47,10 @@ pub enum HeaderError {
     },
 }
 
-/// The same file with the magic and the checksum in its Multiboot 1 header.
+/// Returns the file with magic and checksum filled in in its Multiboot 1 header.
+///
+/// # Errors
+/// The file has no Multiboot 1 header with room for the fields.
 pub fn with_multiboot1_header(mut file: Vec<u8>) -> Result<Vec<u8>, HeaderError> {
     let offset = offset(&file)?;
     let out_of_sight = HeaderError::OutOfSight { offset };

@@ -39,7 +39,10 @@ pub struct Grub {
 const ISO: &str = "octopod.iso";
 
 impl Grub {
-    /// Makes an ISO image in the run's folder that boots `kernel` by GRUB's `command`.
+    /// Creates an ISO image in the run's folder that boots `kernel` by GRUB's `command`.
+    ///
+    /// # Errors
+    /// A tool fails, or a file cannot be written.
     pub fn make_iso(
         &self,
         kernel: &Path,

@@ -45,8 +45,10 @@ pub struct Ovmf {
     pub variables: PathBuf,
 }
 
-/// Finds the firmware: in the folder that the user names, else where distributions have it or beside QEMU. A folder
-/// that the user names must have it.
+/// Finds the firmware: in the folder that the user names, else where distributions install it, else beside QEMU.
+///
+/// # Errors
+/// The folder that the user names has no firmware.
 pub fn find(named: Option<&OsStr>, qemu: Option<&Path>) -> Result<Option<Ovmf>, Error> {
     let Some(named) = named.filter(|name| !name.is_empty()) else {
         let folders = FOLDERS.map(PathBuf::from).into_iter();

@@ -35,6 +35,9 @@ pub struct Qmp {
 
 impl Qmp {
     /// Connects as soon as QEMU listens, reads the greeting and negotiates.
+    ///
+    /// # Errors
+    /// The socket cannot be opened, the answer is not QMP, or the deadline has passed.
     pub fn connect(socket: &Path, deadline: Instant) -> Result<Qmp, QmpError> {
         let mut qmp = Qmp { reader: BufReader::new(connect(socket, deadline)?) };
         while qmp.receive(deadline)?.get("QMP").is_none() {}
@@ -42,7 +45,10 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Asks, and waits for the answer; events that come between are dropped.
+    /// Sends a command, and waits for the answer. Events before the answer are dropped.
+    ///
+    /// # Errors
+    /// QEMU reports an error, the connection ends, or the deadline has passed.
     pub fn execute(&mut self, command: &str, arguments: Value, deadline: Instant) -> Result<Value, QmpError> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');
@@ -60,7 +66,10 @@ impl Qmp {
         }
     }
 
-    /// Runs a line of QEMU's monitor for people, and returns what it prints.
+    /// Runs a line of QEMU's human monitor, and returns its output.
+    ///
+    /// # Errors
+    /// QEMU reports an error, the connection ends, or the deadline has passed.
     pub fn monitor(&mut self, line: &str, deadline: Instant) -> Result<String, QmpError> {
         let answer = self.execute("human-monitor-command", json!({ "command-line": line }), deadline)?;
         Ok(answer.as_str().unwrap_or_default().replace('\r', ""))

@@ -33,7 +33,10 @@ pub fn leave(outcome: &mut Outcome, pictures: Option<&Path>, observer: &mut dyn 
     }
 }
 
-/// Writes page and pictures into a folder.
+/// Writes the page and its pictures to a folder.
+///
+/// # Errors
+/// A picture cannot be drawn, or a file cannot be written.
 pub fn write(report: &Report, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let pictures = pictures::all(report)?;
     std::fs::create_dir_all(folder)?;

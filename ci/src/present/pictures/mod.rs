@@ -21,7 +21,10 @@ pub use canvas::{Format, Picture, PictureError};
 pub use lanes::Spread;
 pub use palette::dark_rules;
 
-/// All pictures that there is something to show for. One that cannot be drawn is an error, whatever the library does then.
+/// Returns all pictures for which the report has data.
+///
+/// # Errors
+/// A picture cannot be drawn, or the library panics.
 pub fn all(report: &Report) -> Result<Vec<Picture>, PictureError> {
     type Draw = fn(&Report) -> Result<Option<Picture>, PictureError>;
     let all: [(&str, Draw); 7] = [

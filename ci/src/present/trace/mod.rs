@@ -15,7 +15,10 @@ use crate::report::trace::TraceReport;
 use crate::run::folder::TRACE;
 use chrome::Timeline;
 
-/// Makes the file of the run's stream, which is then no longer needed. On error there is none.
+/// Converts the run's stream to a file for trace viewers, and removes the stream.
+///
+/// # Errors
+/// The stream cannot be read, or the file cannot be written. No file is left.
 pub fn convert(folder: &RunFolder, names: &EventNames) -> Result<TraceReport, Error> {
     let (stream, path) = (folder.file(TRACE_STREAM), folder.file(TRACE));
     let file = File::open(&stream).map_err(Error::file("read", stream.clone()))?;
