@@ -2,7 +2,7 @@
 
 use core::sync::atomic::AtomicU64;
 
-use super::Vector;
+use super::vector::Vector;
 use crate::cpu::per_cpu::PerCpuStorage;
 use crate::per_cpu;
 use crate::sync::SpinLockIrq;

@@ -4,12 +4,17 @@
 //! their slots in a second table. Their entry in the first table is [`dispatch_ist`], which disables the frame allocator
 //! and then calls the handler. Only [`slot`] maps a vector to its table, so [`handler`] and [`replace`] agree.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-use super::{NMI_DEPTH, TrapFrame, UNREGISTERED, Vector, machine_check, nmi};
+use super::frame::TrapFrame;
+use super::unregistered::unregistered;
+use super::vector::Vector;
+use super::{counts, machine_check, nmi};
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::memory;
+use crate::per_cpu;
 
 /// RFLAGS.IF (SDM Vol. 1, 3.4.3.3).
 const INTERRUPT_FLAG: u64 = 1 << 9;
@@ -47,6 +52,14 @@ fn from_pointer(pointer: *mut ()) -> Handler {
     // SAFETY: the pointer comes from a `HandlerSlot`, whose field is private; `new` and `replace` alone write it, and both
     // store a `Handler`. A function pointer and a data pointer have the same size and representation on x86-64.
     unsafe { core::mem::transmute::<*mut (), Handler>(pointer) }
+}
+
+/// The handler of vectors that have none registered.
+pub(crate) const UNREGISTERED: Handler = unregistered;
+
+per_cpu! {
+    /// The nesting depth of handlers of NMI, #MC, #DF and #DB.
+    static NMI_DEPTH: Cell<u32> = Cell::new(0);
 }
 
 /// The vectors that are delivered although interrupts are disabled, each on an IST stack: #DB, NMI, #DF and #MC.
@@ -89,10 +102,32 @@ pub(crate) fn handler(vector: Vector) -> Handler {
     slot(vector).get()
 }
 
+/// Registers `handler` for `vector` on every CPU. `name` appears in the table of interrupt counts.
+///
+/// **Context:** thread or interrupt; not NMI. Takes a lock.
+pub(crate) fn register(vector: Vector, name: &'static str, handler: Handler) {
+    counts::set_name(vector, name);
+    replace(vector, handler);
+}
+
 /// Replaces the handler of a vector on every CPU and returns the previous one, as [`handler`] would. [`UNREGISTERED`]
 /// removes the handler. The vector keeps its name. **Context:** any.
 pub(crate) fn replace(vector: Vector, handler: Handler) -> Handler {
     slot(vector).replace(handler)
+}
+
+/// Returns whether this CPU runs a handler of NMI, #MC, #DF or #DB, which may have interrupted code with interrupts
+/// disabled. **Context:** any.
+#[inline(always)]
+pub(crate) fn is_in_nmi() -> bool {
+    NMI_DEPTH.get() != 0
+}
+
+/// Resets the nesting depth: INIT has ended all handlers that ran on this CPU.
+///
+/// **Context:** bring-up, before this CPU has loaded its IDT.
+pub(crate) fn reset_nmi_depth(_: &IrqGuard) {
+    NMI_DEPTH.set(0);
 }
 
 /// Calls the handler of the frame's vector. **Context:** the interrupt entry.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::TrapFrame;
+use super::frame::TrapFrame;
 use crate::config::MACHINE_CHECK_MS;
 use crate::console::{self, LineBuffer};
 use crate::cpu::machine_check::{self, BankError, GlobalStatus, worst};

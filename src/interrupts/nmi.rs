@@ -6,7 +6,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{COUNTS, TrapFrame, Vector};
+use super::counts::COUNTS;
+use super::frame::TrapFrame;
+use super::vector::Vector;
 use crate::cpu::IrqGuard;
 use crate::cpu::per_cpu::PerCpu;
 use crate::per_cpu;

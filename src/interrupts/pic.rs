@@ -2,7 +2,10 @@
 
 use x86_64::instructions::port::Port;
 
-use super::{TrapFrame, Vector, register};
+use super::frame::TrapFrame;
+use super::handlers::register;
+use super::unregistered::acknowledge;
+use super::vector::Vector;
 
 const COMMAND: [u16; 2] = [0x20, 0xa0];
 const DATA: [u16; 2] = [0x21, 0xa1];
@@ -40,7 +43,7 @@ pub(crate) fn vectors() -> impl Iterator<Item = Vector> {
 /// of the second controller is in service in the first, on input 2. An interrupt in service in the local APIC comes from
 /// a device that was programmed with this vector; it is acknowledged there.
 fn spurious(frame: &mut TrapFrame) {
-    super::acknowledge(Vector::new(frame.vector as u8));
+    acknowledge(Vector::new(frame.vector as u8));
     if frame.vector >= u64::from(Vector::PIC.get()) + 8 {
         // SAFETY: this is a non-specific end-of-interrupt for the first controller, which has input 2 in service.
         unsafe { write(COMMAND[0], 0x20) };

@@ -2,9 +2,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::MAX_FRAMES;
 use crate::boot::image;
 use crate::cpu::thread;
+
+/// The most return addresses of a backtrace.
+pub(crate) const MAX_FRAMES: usize = 32;
 
 /// Walks the chain of frame pointers on this CPU's stacks and returns the return addresses, innermost first, at most
 /// [`MAX_FRAMES`]. A frame pointer that is invalid ends the walk.

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::control::Cr3;
 
-use super::{MAX_FRAMES, backtrace};
+use super::backtrace::{MAX_FRAMES, backtrace};
 use crate::console::LineBuffer;
 use crate::cpu::per_cpu::PerCpu;
 use crate::wire::{LOCKS_IN_RECORD, Registers};

@@ -3,7 +3,8 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::{CpuStatus, PanicCause, SMP_OPS, backtrace, crash_state, record, stage};
+use super::hooks::{CpuStatus, PanicCause, SMP_OPS, stage, tsc_khz};
+use super::{backtrace, crash_state, record};
 use crate::boot::handoff;
 use crate::console::{LineBuffer, LockWaitSites, PanicOutput};
 use crate::cpu::CpuId;
@@ -130,7 +131,7 @@ fn print_head(line: &mut PanicOutput, record: &PanicRecord<&str>, message: &str,
         slide: record.slide,
         stage: Some(record.stage),
         tsc: Some(record.tsc),
-        tsc_khz: super::tsc_khz(),
+        tsc_khz: tsc_khz(),
     }));
     IS_MESSAGE_SENT.store(true, Ordering::Release);
 }

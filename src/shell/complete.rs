@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use super::command::{MAX_ARGUMENTS, Vocabulary, begins_with};
+use super::parse::{MAX_ARGUMENTS, Vocabulary, begins_with};
 use super::table::{Argument, ROWS, Value, workloads};
 
 /// The completion of a word.

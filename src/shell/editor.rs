@@ -13,9 +13,9 @@ use ushell::autocomplete::Autocomplete;
 use ushell::history::History;
 use ushell::{Input, Read, UShell, Write, control};
 
-use super::command::Vocabulary;
 use super::complete::{Completion, complete, each_candidate};
 use super::keys::Key;
+use super::parse::Vocabulary;
 
 /// The longest line, in characters. Longer lines are not executed.
 pub(crate) const MAX_LINE: usize = 120;

@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod complete;
 pub(crate) mod editor;
 pub(crate) mod keys;
+mod parse;
 pub(crate) mod table;
 
 #[cfg(target_os = "none")]
@@ -24,6 +25,8 @@ mod memory;
 mod reset;
 #[cfg(target_os = "none")]
 mod session;
+#[cfg(target_os = "none")]
+mod state;
 #[cfg(target_os = "none")]
 mod timers;
 #[cfg(target_os = "none")]

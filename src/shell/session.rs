@@ -4,9 +4,11 @@ use core::fmt;
 
 use spin::Mutex;
 
-use super::command::{Command, Vocabulary, parse};
+use super::command::Command;
 use super::editor::{Editor, EditorEvent, Line, MAX_LINE, Terminal};
 use super::keys::{Key, Keys};
+use super::parse::{Vocabulary, parse};
+use super::state::Session;
 use super::table::ROWS;
 use super::{backtrace, cpus, error, irq, memory, timers, tracing, work};
 use crate::apic::serial_input;
@@ -43,16 +45,6 @@ impl fmt::Display for SessionError {
             SessionError::Stress(error) => error.fmt(f),
         }
     }
-}
-
-/// The state of a session.
-pub(super) struct Session<'a> {
-    pub boot: &'a BootInfo,
-    pub parameters: &'a StressParameters,
-    /// Ends the run if a CPU is stuck in a stress.
-    pub give_up: fn(StressError) -> !,
-    /// The first failure of a stress. No other stress runs after it.
-    pub found: Option<StressError>,
 }
 
 /// The serial line as the editor's terminal.

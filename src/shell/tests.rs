@@ -2,9 +2,10 @@ mod typing;
 
 use proptest::prelude::*;
 
-use super::command::{Command, Tracing, UsageError, View, Vocabulary, parse};
+use super::command::{Command, Tracing, View};
 use super::complete::{Completion, complete, each_candidate};
 use super::keys::{Key, Keys};
+use super::parse::{UsageError, Vocabulary, parse};
 use super::table::{Argument, MAX_STRESS_MS, ROWS, Value};
 use crate::cpu::CpuId;
 use crate::stress::workloads::PAIRS;

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::error::CommandError;
-use super::session::Session;
+use super::state::Session;
 use crate::bench::{self, Cost};
 use crate::console;
 use crate::cpu::registers::read_tsc;

@@ -5,6 +5,7 @@ use core::fmt;
 use super::calibration::{
     CounterSpec, READINGS_TO_MOVE, Scale, Window, Windows, plausible_tsc_hz, tsc_hz_from_cpuid,
 };
+use super::frequency::{Clock, FrequencySource};
 use super::parameters::ClockChoice;
 use super::reference::ReferenceTimer;
 use super::{clocksource, now, timer};
@@ -26,39 +27,6 @@ const ATTEMPTS: u32 = 5;
 const LONGEST_WINDOW_SHIFT: u32 = 2;
 
 const NS_PER_MS: u64 = 1_000_000;
-
-/// Where the TSC's frequency comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FrequencySource {
-    /// CPUID leaf 15H.
-    Cpuid,
-    /// The hypervisor's timing leaf.
-    Hypervisor,
-    /// A measurement against the timer of this name.
-    Measured(&'static str),
-}
-
-impl FrequencySource {
-    /// The name in reports.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            FrequencySource::Cpuid => "cpuid",
-            FrequencySource::Hypervisor => "hypervisor",
-            FrequencySource::Measured(reference) => reference,
-        }
-    }
-}
-
-/// The calibrated frequencies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    /// Where the TSC's frequency comes from.
-    pub source: FrequencySource,
-    /// The TSC's frequency in hertz.
-    pub tsc_hz: u64,
-    /// The APIC timer's frequency in hertz.
-    pub apic_timer_hz: u64,
-}
 
 /// Why there is no clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,14 +7,17 @@
 //! This detects frequency scaling and wrong reports.
 
 use core::fmt;
+use core::time::Duration;
 
 use spin::Once;
 
 use super::calibration::parts_per_million;
+use super::frequency::{Clock, FrequencySource};
 use super::parameters::ClockChoice;
 use super::reference::ReferenceTimer;
+use super::timer::{Expiry, TimerError};
 use super::warp::{self, Warp};
-use super::{Clock, FrequencySource, fallback, now, timer};
+use super::{fallback, now, timer};
 use crate::config::{CALIBRATION_MS, IPI_CALL_TIMEOUT_MS};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
@@ -136,7 +139,7 @@ pub(crate) fn select_clocksource(features: &Features, clock: &Clock, choice: Clo
         Some(check) if fallback::switch_to(&check.reference, now::now_ns()) => {
             clocksource.name = check.reference.name();
             timer::disable_deadline_mode(clock);
-            if let Err(error) = fallback::keep_alive() {
+            if let Err(error) = keep_alive() {
                 log::warn!("clocksource {} may miss a wrap: {error}", clocksource.name);
             }
             log::warn!("clocksource: switched to {}: {unstable_reason}", clocksource.name);
@@ -144,6 +147,21 @@ pub(crate) fn select_clocksource(features: &Features, clock: &Clock, choice: Clo
         _ => log::warn!("clocksource: keeping tsc, no {} counts: {unstable_reason}", choice.timer()),
     }
     clocksource
+}
+
+/// Starts a timer on this CPU that reads the counter four times in each wrap, if the counter wraps within 2^64 ns.
+///
+/// # Errors
+/// [`TimerError`] if the timer cannot be armed.
+fn keep_alive() -> Result<(), TimerError> {
+    let wrap_ns = fallback::wrap_ns();
+    if wrap_ns == u64::MAX {
+        return Ok(());
+    }
+    let read = |_: &Expiry| {
+        now::now_ns();
+    };
+    timer::every(Duration::from_nanos(wrap_ns / 4), read, 0).map(drop)
 }
 
 /// Measures by how much the TSC's rate differs from `tsc_hz`, in parts per million.

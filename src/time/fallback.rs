@@ -2,16 +2,14 @@
 //!
 //! All CPUs read the same counter, but it wraps. [`TICKS`] holds the 64-bit count of the last reading. A CPU loads it before it
 //! reads the counter, so the difference is never negative, and the result is never less than an earlier result of any CPU. The
-//! counter must be read at least once in each wrap; a timer does that ([`keep_alive`]).
+//! counter must be read at least once in each wrap; a timer does that (`clocksource::keep_alive`).
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use core::time::Duration;
 
 use spin::Once;
 
 use super::calibration::Scale;
 use super::reference::ReferenceTimer;
-use super::timer::{self, Expiry, TimerError};
 
 /// Whether this counter is the clock.
 pub(super) static IS_USED: AtomicBool = AtomicBool::new(false);
@@ -40,19 +38,9 @@ pub(super) fn switch_to(reference: &'static ReferenceTimer, now_ns: u64) -> bool
     true
 }
 
-/// Starts a timer on this CPU that reads the counter four times in each wrap, if the counter wraps within 2^64 ns.
-///
-/// # Errors
-/// [`TimerError`] if the timer cannot be armed.
-pub(super) fn keep_alive() -> Result<(), TimerError> {
-    let wrap_ns = FALLBACK.get().map_or(u64::MAX, |fallback| fallback.reference.clock().wrap_ns());
-    if wrap_ns == u64::MAX {
-        return Ok(());
-    }
-    let read = |_: &Expiry| {
-        now_ns();
-    };
-    timer::every(Duration::from_nanos(wrap_ns / 4), read, 0).map(drop)
+/// Returns the time in which the counter wraps, in nanoseconds; `u64::MAX` if it does not wrap within 2^64 ns or is not used.
+pub(super) fn wrap_ns() -> u64 {
+    FALLBACK.get().map_or(u64::MAX, |fallback| fallback.reference.clock().wrap_ns())
 }
 
 /// Reads the time in nanoseconds; 0 before [`switch_to`].

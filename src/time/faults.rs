@@ -1,28 +1,13 @@
 //! Fault injection for the TSC.
 
-use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::now;
+use super::tsc_offset::{JUMPED, SHIFT};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::read_tsc;
-use crate::per_cpu;
-
-per_cpu! {
-    /// The offset that is added to this CPU's TSC, in cycles.
-    static SHIFT: Cell<u64> = Cell::new(0);
-}
 
 static DRIFTS: AtomicBool = AtomicBool::new(false);
-
-/// The offset that is added to all TSCs, in cycles.
-static JUMPED: AtomicU64 = AtomicU64::new(0);
-
-/// The offset of this CPU's TSC, in cycles.
-#[inline]
-pub(super) fn shift() -> u64 {
-    SHIFT.get().wrapping_add(JUMPED.load(Ordering::Relaxed))
-}
 
 /// Advances the clock by `ms` milliseconds on all CPUs at once, like a host that stops the machine for that time. Timers armed
 /// before the jump expire late, by up to its length.

@@ -19,20 +19,26 @@ mod fallback;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) mod faults;
 #[cfg(target_os = "none")]
+mod frequency;
+#[cfg(target_os = "none")]
 mod now;
 #[cfg(target_os = "none")]
 mod reference;
 #[cfg(target_os = "none")]
 pub mod timer;
+#[cfg(all(target_os = "none", feature = "faults"))]
+mod tsc_offset;
 #[cfg(target_os = "none")]
 mod wait;
 #[cfg(target_os = "none")]
 mod warp;
 
 #[cfg(target_os = "none")]
-pub(crate) use clock::{Clock, FrequencySource, init};
+pub(crate) use clock::init;
 #[cfg(target_os = "none")]
 pub(crate) use clocksource::{Clocksource, select_clocksource};
+#[cfg(target_os = "none")]
+pub(crate) use frequency::Clock;
 #[cfg(target_os = "none")]
 pub use now::{now_ns, now_us};
 #[cfg(target_os = "none")]

@@ -50,7 +50,7 @@ extern "C" fn tsc_by_rdtscp() -> u64 {
 pub(super) fn read_counter() -> u64 {
     let tsc = read_tsc_ordered();
     #[cfg(feature = "faults")]
-    let tsc = tsc.wrapping_add(super::faults::shift());
+    let tsc = tsc.wrapping_add(super::tsc_offset::shift());
     tsc
 }
 
@@ -100,7 +100,7 @@ pub(super) fn now_ns_unordered() -> u64 {
 fn read_counter_unordered() -> u64 {
     let tsc = read_tsc();
     #[cfg(feature = "faults")]
-    let tsc = tsc.wrapping_add(super::faults::shift());
+    let tsc = tsc.wrapping_add(super::tsc_offset::shift());
     tsc
 }
 

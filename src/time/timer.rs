@@ -14,6 +14,7 @@
 //! While a CPU is offline, the BSP runs its timers (`orphaned`).
 
 mod armed;
+mod callback;
 mod orphaned;
 mod queue;
 mod slow;
@@ -25,11 +26,12 @@ use core::time::Duration;
 
 #[cfg(feature = "shell")]
 pub(crate) use armed::{ArmedTimer, armed_timers};
+pub use callback::{Callback, Expiry, INLINE};
 pub(crate) use orphaned::{DetachedTimers, adopt, detach, reattach};
 use queue::{BYTES_PER_TIMER, EXPIRING, Hardware, NEVER, Queue, Timer, carve};
 
-use super::Clock;
 use super::calibration::{AlarmScale, NS_PER_SECOND};
+use super::frequency::Clock;
 use super::heap::{HeapNode, Key, Storage, TimerSlot};
 use super::now::{now_ns, now_ns_unordered};
 use crate::apic::{self, TimerMode};
@@ -42,30 +44,11 @@ use crate::sync::SpinLockIrq;
 use crate::wire::Bucket;
 use crate::{per_cpu, trace};
 
-/// How many timers each CPU has static storage for.
-pub const INLINE: usize = 16;
-
 /// The farthest TSC deadline, in cycles from now: no sum with the TSC overflows.
 const FARTHEST_CYCLES: u64 = u64::MAX >> 1;
 
 /// The longest delay and period in nanoseconds: 146 years, so that no sum with the time overflows.
 const LONGEST_NS: u64 = 1 << 62;
-
-/// A timer's callback. It must be short and must not block. It may arm and cancel timers, its own included.
-///
-/// **Context:** the timer interrupt of the CPU that armed the timer (of the BSP while that CPU is offline), interrupts off.
-pub type Callback = fn(&Expiry);
-
-/// What a callback receives.
-#[derive(Clone, Copy, Debug)]
-pub struct Expiry {
-    /// The `data` that the timer was armed with.
-    pub data: usize,
-    /// The deadline, in nanoseconds of [`now_ns`].
-    pub deadline_ns: u64,
-    /// For a periodic timer, the number of whole periods since the deadline, for which the callback is not called.
-    pub missed: u64,
-}
 
 /// Identifies an armed timer. It stays valid forever, and matches no other timer after this one has expired.
 #[derive(Clone, Copy)]

@@ -117,14 +117,14 @@ pub(crate) const HOOKS: &[Hook] = &[
     },
     Hook {
         name: "SMP_OPS",
-        lower: "panic",
+        lower: "panic::hooks",
         set_by: "set_smp_ops",
         setters: &["smp"],
         purpose: "a panic stops the other CPUs and reports them",
     },
     Hook {
         name: "EXIT_HOOK",
-        lower: "panic",
+        lower: "panic::hooks",
         set_by: "set_exit_hook",
         setters: &["stages"],
         purpose: "the trace is sent after the panic report",
@@ -152,7 +152,7 @@ pub(crate) const HOOKS: &[Hook] = &[
     },
     Hook {
         name: "ACKNOWLEDGE",
-        lower: "interrupts",
+        lower: "interrupts::unregistered",
         set_by: "set_eoi_hook",
         setters: &["apic"],
         purpose: "an unexpected interrupt is acknowledged to the local APIC",

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use super::super::calibration::AlarmScale;
 use super::super::heap::{Due, Heap, HeapNode, NEVER_NS, Storage, TimerSlot};
 use super::super::now::now_ns;
-use super::{Callback, Expiry, INLINE};
+use super::callback::{Callback, Expiry, INLINE};
 use crate::apic::{self, TimerMode};
 use crate::cpu::IrqGuard;
 use crate::cpu::registers::read_tsc;

@@ -4,7 +4,7 @@
 //! due, and the one that sets the APIC timer. A host that stops the CPU in between looks the same; the limit allows for a
 //! busy host. The watchdog detects a callback that never returns, while CPUs have work.
 
-use super::Callback;
+use super::callback::Callback;
 use crate::config::TIMER_CALLBACK_MS;
 use crate::console::{self, LineBuffer, Warning};
 use crate::{boot, cpu};
