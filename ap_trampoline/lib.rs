@@ -8,7 +8,7 @@
 //! | [`SEEN_REAL_MODE`], [`SEEN_PROTECTED_MODE`] | one bit for each APIC ID, set by the AP with that APIC ID |
 //!
 //! The first page is executable; the BSP writes it once, before it starts the APs. The second page is writable and not executable.
-//! Each AP finds its [`Slot`] in the kernel's memory by its APIC ID and claims it. The assembly takes all offsets from the types
+//! Each AP finds its [`ApSlot`] in the kernel's memory by its APIC ID and claims it. The assembly takes all offsets from the types
 //! of this crate.
 //!
 //! The pages are never freed. A late AP halts in them, and an offline CPU restarts in them.
@@ -131,7 +131,7 @@ pub struct Mailbox {
 #[repr(C)]
 pub struct Scratch {
     /// Read only with the feature `faults`.
-    pub hold: Hold,
+    pub hold: StageHold,
 }
 
 /// The end of the shared stack in the second page, which an AP uses until it has its own. Another AP can overwrite its contents
@@ -141,7 +141,7 @@ const SCRATCH_STACK_TOP: usize = 0x1800;
 /// Fault injection: an AP stops at the end of a stage until it is released; CPUID returns wrong APIC IDs.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub struct Hold {
+pub struct StageHold {
     /// The APIC ID of the AP that stops.
     pub apic_id: u32,
     /// The [`Stage`] at whose end it stops.
@@ -283,7 +283,7 @@ impl fmt::Display for Stage {
 /// AP can still be running.
 #[derive(Debug)]
 #[repr(C, align(128))]
-pub struct Slot {
+pub struct ApSlot {
     /// The APIC ID of the AP.
     pub apic_id: u32,
     /// A [`SlotState`].
@@ -312,7 +312,7 @@ const _: () = {
     assert!(SEEN_PROTECTED_MODE + SEEN_BITS / 8 == BYTES);
     // Gates need no alignment, but a gate in two cache lines takes two reads.
     assert!(offset_of!(Mailbox, idt).is_multiple_of(16));
-    assert!(size_of::<Slot>() == 128);
+    assert!(size_of::<ApSlot>() == 128);
     assert!(size_of::<FarPointer>() == 6 && size_of::<TablePointer>() == 10);
 };
 
@@ -342,7 +342,7 @@ mod image {
 
     macro_rules! slot_stamp {
         ($stage:ident) => {
-            offset_of!(Slot, stamps) + Stage::$stage as usize * 8
+            offset_of!(ApSlot, stamps) + Stage::$stage as usize * 8
         };
     }
 
@@ -437,13 +437,13 @@ mod image {
         hold_is_on = const offset_of!(Scratch, hold.is_on),
         hold_wrong_id_bits = const offset_of!(Scratch, hold.wrong_id_bits),
         faults = const cfg!(feature = "faults") as u32,
-        slot_bytes = const size_of::<Slot>(),
-        apic_id = const offset_of!(Slot, apic_id),
-        state = const offset_of!(Slot, state),
-        stage = const offset_of!(Slot, stage),
-        stack_top = const offset_of!(Slot, stack_top),
-        gs_base = const offset_of!(Slot, gs_base),
-        fs_base = const offset_of!(Slot, fs_base),
+        slot_bytes = const size_of::<ApSlot>(),
+        apic_id = const offset_of!(ApSlot, apic_id),
+        state = const offset_of!(ApSlot, state),
+        stage = const offset_of!(ApSlot, stage),
+        stack_top = const offset_of!(ApSlot, stack_top),
+        gs_base = const offset_of!(ApSlot, gs_base),
+        fs_base = const offset_of!(ApSlot, fs_base),
         stamp_real_mode = const slot_stamp!(RealMode),
         stamp_protected_mode = const slot_stamp!(ProtectedMode),
         stamp_long_mode = const slot_stamp!(LongMode),

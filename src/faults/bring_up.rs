@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use ap_trampoline::{BYTES, FILLER, Hold, Slot};
+use ap_trampoline::{ApSlot, BYTES, FILLER, StageHold};
 
 use super::Fault;
 use super::redirects::is_armed;
@@ -29,9 +29,9 @@ fn holds() -> bool {
 }
 
 static_call! {
-    smp::held_ap() -> Hold => hold_last_ap, if |_| holds();
-    smp::enter_stage(slot: &Slot, stage: Stage) => enter_and_wait, if |_| holds();
-    smp::held_ap() -> Hold => hold_none_and_change_ids, if |_| is_armed(Fault::WrongCpuidIds);
+    smp::held_ap() -> StageHold => hold_last_ap, if |_| holds();
+    smp::enter_stage(slot: &ApSlot, stage: Stage) => enter_and_wait, if |_| holds();
+    smp::held_ap() -> StageHold => hold_none_and_change_ids, if |_| is_armed(Fault::WrongCpuidIds);
     cpu::initial_apic_id() -> ApicId => change_id, if |_| is_armed(Fault::WrongCpuidIds);
     smp::bringup_complete() => release_late_ap, if |_| is_armed(Fault::LateAtStage);
     smp::fill_pages(pages: &mut [u8; BYTES]) => overrun_pages, if |_| is_armed(Fault::OverrunTrampoline);
@@ -39,16 +39,16 @@ static_call! {
         if |_| is_armed(Fault::FirmwareX2Apic);
 }
 
-extern "C" fn hold_last_ap() -> Hold {
+extern "C" fn hold_last_ap() -> StageHold {
     let apic_id = smp::cpus().last().map_or(u32::MAX, |last| last.entry.apic_id.0);
-    Hold { apic_id, stage: STAGE.load(Ordering::Relaxed), is_on: 1.into(), wrong_id_bits: 0 }
+    StageHold { apic_id, stage: STAGE.load(Ordering::Relaxed), is_on: 1.into(), wrong_id_bits: 0 }
 }
 
 /// By CPUID, pairs of CPUs have exchanged APIC IDs.
 const WRONG_ID_BITS: u32 = 1;
 
-extern "C" fn hold_none_and_change_ids() -> Hold {
-    Hold { wrong_id_bits: WRONG_ID_BITS, ..smp::held_ap::original() }
+extern "C" fn hold_none_and_change_ids() -> StageHold {
+    StageHold { wrong_id_bits: WRONG_ID_BITS, ..smp::held_ap::original() }
 }
 
 #[allow(improper_ctypes_definitions)]
@@ -57,7 +57,7 @@ extern "C" fn change_id() -> ApicId {
 }
 
 /// [`smp::enter_stage`], then a wait for as long as this AP is held.
-extern "C" fn enter_and_wait(slot: &Slot, stage: Stage) {
+extern "C" fn enter_and_wait(slot: &ApSlot, stage: Stage) {
     smp::enter_stage::original(slot, stage);
     smp::wait_while_held(slot, stage);
 }

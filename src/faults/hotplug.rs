@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use ap_trampoline::Slot;
+use ap_trampoline::ApSlot;
 
 use super::Fault;
 use super::common::FAULT_TIMEOUT_MS;
@@ -22,7 +22,7 @@ static_call! {
     hotplug::close(guard: &IrqGuard) => hang_in_close, if |_| is_armed(Fault::HangGoingOffline);
     smp::before_resume() => resume_late, if |_| is_armed(Fault::LateOnOnline);
     hotplug::is_offline_requested(me: &Cpu) -> bool => is_requested_as_clock_jumps, if |_| is_armed(Fault::ClockJumpHotplug);
-    smp::enter_stage(slot: &Slot, stage: Stage) => enter_stage_as_clock_jumps,
+    smp::enter_stage(slot: &ApSlot, stage: Stage) => enter_stage_as_clock_jumps,
         if |_| is_armed(Fault::ClockJumpHotplug);
 }
 
@@ -78,7 +78,7 @@ extern "C" fn is_requested_as_clock_jumps(me: &Cpu) -> bool {
 
 /// [`smp::enter_stage`], with the jump when the last CPU is first restarted, before it has passed its slot.
 #[allow(improper_ctypes_definitions)]
-extern "C" fn enter_stage_as_clock_jumps(slot: &Slot, stage: Stage) {
+extern "C" fn enter_stage_as_clock_jumps(slot: &ApSlot, stage: Stage) {
     static HAS_JUMPED: AtomicBool = AtomicBool::new(false);
     let is_last = last().is_some_and(|last| last.id().0 == slot.cpu && last.is_restarted());
     if is_last && stage == Stage::Apic {

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::run::{CheckResult, Failed, ensure, fail, failed, on_all_cpus, outcome};
+use super::check::{CheckResult, Failed, ensure, fail, failed, on_all_cpus, outcome};
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};

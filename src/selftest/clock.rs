@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::run::{CheckResult, ensure, on_all_cpus};
+use super::check::{CheckResult, ensure, on_all_cpus};
 use crate::config::STRESS_GRACE_MS;
 use crate::{smp, time};
 

@@ -8,7 +8,7 @@ mod guards;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::nmis;
-use super::run::{
+use super::check::{
     CheckResult, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, validate_frames,
 };
 use crate::apic::{self, ApicError, Message};

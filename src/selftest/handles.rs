@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::run::{
+use super::check::{
     CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, validate_frames,
 };
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use fastrand::Rng;
 
-use super::run::{
+use super::check::{
     CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, validate_frames,
 };
 use crate::apic::{io_apic, serial_input};

@@ -1,7 +1,7 @@
 //! Checks that the block table rejects invalid frees with the right error, in every build, and that they change nothing. Single
 //! frames reach the block table in batches, so they are freed by `free_bulk` here.
 
-use super::run::{CheckResult, expect_free_frames, fail, failed, free_frames, validate_frames};
+use super::check::{CheckResult, expect_free_frames, fail, failed, free_frames, validate_frames};
 use crate::boot::image;
 use crate::memory;
 use crate::memory::frames::{FrameNumber, FreeError, Order};

@@ -3,7 +3,7 @@
 //! test checks that no line is torn.
 
 use super::nmis;
-use super::run::{CheckResult, ensure, failed, on_all_cpus};
+use super::check::{CheckResult, ensure, failed, on_all_cpus};
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::console::deferred::MAX_DEFERRED;
 use crate::console::{self, Lines};

@@ -1,7 +1,7 @@
 //! Layer 10: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
 //! one after the other, each on every CPU. `selftest.parts=` selects some.
 //!
-//! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `run.rs`, and add a line
+//! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `check.rs`, and add a line
 //! to [`parts!`].
 
 use core::fmt;
@@ -10,15 +10,19 @@ use crate::boot::command_line::{Bounded, NameList, Named};
 use crate::parameters;
 
 #[cfg(all(target_os = "none", feature = "selftest"))]
+mod check;
+#[cfg(all(target_os = "none", feature = "selftest"))]
 mod nmis;
 #[cfg(all(target_os = "none", feature = "selftest"))]
-mod run;
+mod runner;
 
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub use vectors::faults::arm as arm_clobber;
 
 #[cfg(all(target_os = "none", feature = "selftest"))]
-pub use run::{SelfTestError, run};
+pub use check::SelfTestError;
+#[cfg(all(target_os = "none", feature = "selftest"))]
+pub use runner::run;
 
 /// The largest value of `selftest.rounds`.
 const MAX_ROUNDS: u32 = 1_000_000_000;
@@ -31,7 +35,7 @@ pub struct Part {
     pub summary: &'static str,
     /// Runs it, with that many rounds in all if it has rounds.
     #[cfg(all(target_os = "none", feature = "selftest"))]
-    run: fn(rounds: u32) -> run::CheckResult,
+    run: fn(rounds: u32) -> check::CheckResult,
 }
 
 /// Declares the modules of all parts, and lists the parts in the order in which they run.

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::run::{CheckResult, ensure, on_all_cpus};
+use super::check::{CheckResult, ensure, on_all_cpus};
 use crate::apic::serial_input;
 use crate::console::{self, ReceiveErrors};
 use crate::cpu::{ApicId, CpuId};

@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::run::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus};
+use super::check::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus};
 use crate::config::{SHOOTDOWN_PAGES, STRESS_GRACE_MS};
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;

@@ -9,7 +9,7 @@ use core::time::Duration;
 use fastrand::Rng;
 use spin::Once;
 
-use super::run::{CheckResult, ensure, failed, on_all_cpus};
+use super::check::{CheckResult, ensure, failed, on_all_cpus};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{self, CpuId, IrqGuard};

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::ptr::fn_addr_eq;
 use core::sync::atomic::Ordering;
 
-use super::run::{CheckResult, ensure, fail, failed, on_all_cpus};
+use super::check::{CheckResult, ensure, fail, failed, on_all_cpus};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{CpuId, IrqGuard, thread};
 use crate::interrupts::{self, Handler, HandlerSlot, TrapFrame, Vector};

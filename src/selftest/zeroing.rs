@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::run::{CheckResult, Failed, ensure, failed, on_all_cpus};
+use super::check::{CheckResult, Failed, ensure, failed, on_all_cpus};
 use crate::cpu::PAGE_BYTES;
 use crate::cpu::static_call::{PATCH_BYTES, patch};
 use crate::cpu::zero::{Page, zero_by_bytes, zero_by_quadwords, zero_page};

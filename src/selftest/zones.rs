@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
 
-use super::run::{CheckResult, ensure, fail, failed, free_frames, on_all_cpus};
+use super::check::{CheckResult, ensure, fail, failed, free_frames, on_all_cpus};
 use crate::boot::direct_map;
 use crate::config::{MAX_NODES, STRESS_GRACE_MS};
 use crate::cpu::IrqGuard;

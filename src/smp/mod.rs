@@ -29,7 +29,7 @@ pub use bring_up::BringUp;
 pub(crate) use bring_up::{
     before_resume, bringup_complete, enter_stage, fill_pages, held_ap, release_ap, wait_while_held,
 };
-pub(crate) use bring_up::{late_aps, start};
+pub(crate) use bring_up::{late_aps, nmis, start};
 pub use call::{Function, all_online, call, call_async, other_online};
 pub(crate) use call::{answered, call_timeouts, open as open_calls};
 pub use call_error::{CallError, MAX_DEPTH as CALL_DEPTH};
@@ -38,7 +38,7 @@ pub use hotplug::call_online;
 pub use lock_stall::lock_stalls;
 #[cfg(feature = "faults")]
 pub(crate) use nmi::stop_others;
-pub(crate) use nmi::{BacktraceError, backtrace_of, nmis, send_nmi};
+pub(crate) use nmi::{BacktraceError, backtrace_of, send_nmi};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
 pub(crate) use watchdog::alarms as watchdog_alarms;
 pub use work::{WakeError, WorkError, on_each_cpu, wake_others, wake_others_or_warn};

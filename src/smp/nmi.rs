@@ -15,7 +15,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::hotplug::HotplugState;
-use super::{Cpu, bring_up, cpus, lock_stall};
+use super::{Cpu, cpus};
 use crate::apic::{self, ApicError, Batch, Message};
 use crate::config::{NMI_RESPONSE_TIMEOUT_MS, PANIC_STOP_TIMEOUT_MS};
 use crate::console::{self, LineBuffer, Warning};
@@ -35,21 +35,10 @@ per_cpu! {
     static REQUEST: NmiRequest = NmiRequest::new();
 }
 
-/// Returns how many external NMIs the CPUs have taken: those counted per CPU, and those that APs counted in the
-/// trampoline.
-///
-/// **Context:** any.
-pub(crate) fn nmis() -> u64 {
-    let counters = cpus().iter().filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS));
-    let by_cpu: u64 = counters.map(|nmis| nmis.load(Ordering::Relaxed)).sum();
-    by_cpu + u64::from(bring_up::trampoline_nmis())
-}
-
-/// Registers the NMI handler and the hooks of the panic and of lock stalls. Once, on the BSP, before the APs are started.
+/// Registers the NMI handler and the hook of the panic. Once, on the BSP, before the APs are started.
 pub(crate) fn register() {
     interrupts::register(Vector::NMI, "NMI", nmi);
     panic::set_smp_ops(&AllCpus);
-    lock_stall::register();
 }
 
 fn nmi(frame: &mut TrapFrame) {

@@ -7,7 +7,7 @@ use super::calibration::{
 };
 use super::frequency::{Clock, FrequencySource};
 use super::parameters::ClockChoice;
-use super::reference::ReferenceTimer;
+use super::reference::{ReferenceTimer, quickest};
 use super::{clocksource, now, timer};
 use crate::acpi::Platform;
 use crate::config::CALIBRATION_MS;
@@ -221,21 +221,8 @@ struct Sample {
 }
 
 impl Sample {
-    /// Reads all three counters five times and returns the reading that took the fewest cycles: a delay by the host or by an
-    /// SMI lengthens a reading.
+    /// Reads all three counters.
     fn take(read: &impl Fn() -> u64) -> Sample {
-        let attempt = || {
-            let before = read_tsc();
-            let sample = Sample { reference: read(), tsc: read_tsc(), timer: apic::timer_current() };
-            (read_tsc().wrapping_sub(before), sample)
-        };
-        let (mut best_time, mut best) = attempt();
-        for _ in 1..5 {
-            let (time, sample) = attempt();
-            if time < best_time {
-                (best_time, best) = (time, sample);
-            }
-        }
-        best
+        quickest(|| Sample { reference: read(), tsc: read_tsc(), timer: apic::timer_current() })
     }
 }

@@ -14,7 +14,7 @@ use spin::Once;
 use super::calibration::parts_per_million;
 use super::frequency::{Clock, FrequencySource};
 use super::parameters::ClockChoice;
-use super::reference::ReferenceTimer;
+use super::reference::{ReferenceTimer, quickest};
 use super::timer::{Expiry, TimerError};
 use super::warp::{self, Warp};
 use super::{fallback, now, timer};
@@ -49,15 +49,9 @@ struct CounterPair {
 }
 
 impl CounterPair {
-    /// Reads both counters five times and returns the reading that took the fewest cycles: a delay lengthens the others.
+    /// Reads both counters.
     fn sample(reference: &ReferenceTimer) -> CounterPair {
-        let attempt = || {
-            let before = read_tsc();
-            let pair = CounterPair { reference: reference.read(), tsc: read_tsc() };
-            (pair.tsc.wrapping_sub(before), pair)
-        };
-        let first = attempt();
-        (1..5).map(|_| attempt()).fold(first, |best, next| if next.0 < best.0 { next } else { best }).1
+        quickest(|| CounterPair { reference: reference.read(), tsc: read_tsc() })
     }
 }
 

@@ -19,6 +19,8 @@
 
 use core::ops::Range;
 
+use super::little_endian::{read_u32, read_u64};
+
 /// The size and alignment of the block, in bytes.
 pub const PANIC_RECORD_BYTES: usize = 512;
 
@@ -97,8 +99,8 @@ pub fn complete_panic_record(block: &mut [u8; PANIC_RECORD_BYTES], message: &str
 impl<'a> PanicRecord<&'a str> {
     /// Decodes a block; `None` if the magic or the version does not match, or a field is invalid.
     pub fn decode(block: &'a [u8]) -> Option<PanicRecord<&'a str>> {
-        let u32_at = |at| block.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-        let u64_at = |at| block.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let u32_at = |at| read_u32(block, at);
+        let u64_at = |at| read_u64(block, at);
         let text = |field| {
             core::str::from_utf8(block.get::<Range<usize>>(field)?)
                 .ok()

@@ -320,8 +320,9 @@ impl Search<'_> {
             }
             at += 3;
         }
-        // A lone `crate` or `self` is a visibility or a receiver.
-        if prefix.len() > 1 || self.has_imported(prefix) {
+        // A lone `crate` or `self` is a visibility or a receiver, and a lone name before `:` is that of a field.
+        let is_field = is_colon(tokens.get(at + 1));
+        if prefix.len() > 1 || self.has_imported(prefix) && !is_field {
             self.record(prefix, span);
         }
         prefix.truncate(length);

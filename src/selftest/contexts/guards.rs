@@ -9,7 +9,7 @@ use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{IrqGuard, interrupts_enabled};
 use crate::per_cpu;
-use crate::selftest::run::{CheckResult, ensure, on_all_cpus};
+use crate::selftest::check::{CheckResult, ensure, on_all_cpus};
 use crate::smp;
 
 per_cpu! {

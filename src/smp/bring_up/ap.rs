@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use ap_trampoline::{Slot, SlotState, Stage};
+use ap_trampoline::{ApSlot, SlotState, Stage};
 
 use super::super::{cpus, hotplug, work};
 use crate::acpi::{CpuEntry, Platform};
@@ -60,7 +60,7 @@ pub(crate) fn set_common(platform: Platform) {
 /// The entry point of an AP in long mode. The AP runs on its own stack with interrupts off; its GS base and FS base are
 /// set, and the early GDT and IDT are loaded. An AP that was offline returns from here to [`hotplug::resume`]; until then
 /// the BSP serves its timers.
-pub(crate) extern "C" fn entry(slot: &'static Slot) -> ! {
+pub(crate) extern "C" fn entry(slot: &'static ApSlot) -> ! {
     let Some(common) = COMMON.get() else { halt_forever() };
     // SAFETY: `common.root` is the kernel's root table (`set_common`), which maps this code and the AP's stack at the
     // same addresses as the trampoline tables.
@@ -124,7 +124,7 @@ patchable! {
     pub(crate) fn before_resume() {}
 
     /// Records a stage of bring-up. Halts this CPU if its slot was given up.
-    pub(crate) fn enter_stage(slot: &Slot, stage: Stage) {
+    pub(crate) fn enter_stage(slot: &ApSlot, stage: Stage) {
         stamp(slot, stage);
         if slot.state.load(Ordering::Acquire) == SlotState::GivenUp as u32 {
             park_late_ap();
@@ -132,7 +132,7 @@ patchable! {
     }
 }
 
-fn stamp(slot: &Slot, stage: Stage) {
+fn stamp(slot: &ApSlot, stage: Stage) {
     slot.stamps[stage as usize].store(read_tsc(), Ordering::Relaxed);
     trace!(CpuStage, stage as u64);
     slot.stage.store(stage as u32, Ordering::Release);

@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use ap_trampoline::{Slot, Stage};
+use ap_trampoline::{ApSlot, Stage};
 
 use super::trampoline::Trampoline;
 use crate::apic::{self, ApicError, Batch, Message};
@@ -45,7 +45,7 @@ pub struct InitSipiSequence {
 /// need not be online then.
 ///
 /// **Context:** thread on the BSP or under the hotplug lock; interrupts on or off. Spins for about 20 ms at most.
-pub(crate) fn send_all(slots: &[Slot], trampoline: &Trampoline) -> InitSipiSequence {
+pub(crate) fn send_all(slots: &[ApSlot], trampoline: &Trampoline) -> InitSipiSequence {
     let mut sequence = InitSipiSequence::default();
     send_to(Message::Init, slots.iter(), &mut sequence);
     if !trampoline.skip_init_delay() {
@@ -53,7 +53,7 @@ pub(crate) fn send_all(slots: &[Slot], trampoline: &Trampoline) -> InitSipiSeque
         sequence.init_delay_us = INIT_US;
     }
     let start_up = Message::StartUp(trampoline.start_up_page());
-    let is_silent = |slot: &&Slot| trampoline.last_seen(slot) == Stage::SipiSent;
+    let is_silent = |slot: &&ApSlot| trampoline.last_seen(slot) == Stage::SipiSent;
     let began = read_tsc();
     for slot in slots {
         slot.stamps[Stage::SipiSent as usize].store(read_tsc(), Ordering::Relaxed);
@@ -83,7 +83,7 @@ pub(crate) fn send_all(slots: &[Slot], trampoline: &Trampoline) -> InitSipiSeque
     sequence
 }
 
-fn send_to<'a>(message: Message, slots: impl Iterator<Item = &'a Slot>, sequence: &mut InitSipiSequence) {
+fn send_to<'a>(message: Message, slots: impl Iterator<Item = &'a ApSlot>, sequence: &mut InitSipiSequence) {
     let mut batch = Batch::new();
     let mut sent = 0;
     for slot in slots {

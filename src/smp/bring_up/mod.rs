@@ -13,9 +13,9 @@ mod trampoline;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use ap_trampoline::{Slot, SlotState, Stage};
+use ap_trampoline::{ApSlot, SlotState, Stage};
 
-use super::{CPUS, Cpu, drain, nmi, online_set, work};
+use super::{CPUS, Cpu, drain, lock_stall, nmi, online_set, work};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic::ApicError;
@@ -31,7 +31,7 @@ use crate::sync::{Deadline, Timeout};
 use crate::wire::{BringUpProgress, Record};
 use crate::{console, interrupts, patchable, trace};
 
-pub(crate) use ap::{late_aps, trampoline_nmis};
+pub(crate) use ap::late_aps;
 use init_sipi::InitSipiSequence;
 use trampoline::Trampoline;
 #[cfg(feature = "faults")]
@@ -99,7 +99,7 @@ pub struct BringUp {
 
 /// The memory of a CPU beside its area: its stacks and its table entries, in bytes.
 const BYTES_PER_CPU: u64 =
-    stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<Slot>() + size_of::<CpuEntry>()) as u64;
+    stacks::BYTES_PER_CPU + (size_of::<Cpu>() + size_of::<ApSlot>() + size_of::<CpuEntry>()) as u64;
 
 /// The most CPUs that did not start and are logged one by one.
 const MAX_MISSING_LOGGED: usize = 4;
@@ -131,6 +131,7 @@ pub(crate) fn start(
     interrupts::register(interrupts::Vector::WAKE, "wake", work::wake_interrupt);
     drain::register();
     nmi::register();
+    lock_stall::register();
 
     bsp.gs_base.store(per_cpu::gs_base() as u64, Ordering::Relaxed);
     bsp.stage.store(Stage::Online as u64, Ordering::Relaxed);
@@ -259,7 +260,7 @@ fn start_aps(cpus: &'static [Cpu], trampoline: &Trampoline) -> InitSipiSequence 
 ///
 /// Each further stage renews the time-out. A host may run all APs on one core, one after the other, so no fixed time
 /// since the first INIT distinguishes a late AP from a dead one. The wait ends because the number of stages is fixed.
-fn wait_while_progressing(slots: &[Slot], trampoline: &Trampoline) {
+fn wait_while_progressing(slots: &[ApSlot], trampoline: &Trampoline) {
     let all_online = || slots.iter().all(is_online);
     let stages = || slots.iter().map(|slot| trampoline.last_seen(slot) as usize).sum::<usize>();
     let mut seen = stages();
@@ -280,7 +281,7 @@ fn wait_while_progressing(slots: &[Slot], trampoline: &Trampoline) {
 
 /// A CPU that has been restarted.
 pub(crate) struct RestartedAp {
-    slot: &'static Slot,
+    slot: &'static ApSlot,
     trampoline: &'static Trampoline,
 }
 
@@ -314,7 +315,17 @@ pub(crate) fn restart_ap(cpu: &'static Cpu) -> Result<RestartedAp, ApicError> {
     }
 }
 
-fn change_state(slot: &Slot, from: SlotState, to: SlotState) -> bool {
+/// Returns how many external NMIs the CPUs have taken: those counted per CPU, and those that APs counted in the
+/// trampoline.
+///
+/// **Context:** any.
+pub(crate) fn nmis() -> u64 {
+    let counters = super::cpus().iter().filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS));
+    let by_cpu: u64 = counters.map(|nmis| nmis.load(Ordering::Relaxed)).sum();
+    by_cpu + u64::from(ap::trampoline_nmis())
+}
+
+fn change_state(slot: &ApSlot, from: SlotState, to: SlotState) -> bool {
     slot.state.compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
@@ -335,8 +346,8 @@ patchable! {
     pub(crate) fn bringup_complete() {}
 }
 
-fn slot_for(ap: &Cpu) -> Slot {
-    Slot {
+fn slot_for(ap: &Cpu) -> ApSlot {
+    ApSlot {
         apic_id: ap.entry.apic_id.0,
         state: (SlotState::Waiting as u32).into(),
         stage: (Stage::SipiSent as u32).into(),
@@ -348,12 +359,12 @@ fn slot_for(ap: &Cpu) -> Slot {
     }
 }
 
-fn is_online(slot: &Slot) -> bool {
+fn is_online(slot: &ApSlot) -> bool {
     slot.state.load(Ordering::Acquire) == SlotState::Online as u32
 }
 
 /// Finalises a slot and returns whether its CPU is online. If it is not, the slot is given up: an AP that arrives later
 /// halts. Its stack, area and slot are never reused, since it may still run on them.
-fn finalize_slot(slot: &Slot) -> bool {
+fn finalize_slot(slot: &ApSlot) -> bool {
     slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up_slot).is_err()
 }

@@ -4,8 +4,8 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use ap_trampoline::{
-    BYTES, FILLER, Hold, MAILBOX, Mailbox, PAGE_BYTES, SEEN_BITS, SEEN_PROTECTED_MODE, SEEN_REAL_MODE,
-    Scratch, Slot, Stage, TablePointer,
+    ApSlot, BYTES, FILLER, MAILBOX, Mailbox, PAGE_BYTES, SEEN_BITS, SEEN_PROTECTED_MODE, SEEN_REAL_MODE,
+    Scratch, Stage, StageHold, TablePointer,
 };
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr4};
@@ -25,7 +25,7 @@ static TRAMPOLINE: Once<Trampoline> = Once::new();
 #[derive(Debug)]
 pub(crate) struct Trampoline {
     tables: TrampolineTables,
-    slots: &'static [Slot],
+    slots: &'static [ApSlot],
     skip_init_delay: bool,
 }
 
@@ -38,7 +38,7 @@ const NEIGHBOUR_FILLER: u8 = 0xa5;
 /// [`MapError`] if the code page cannot be write-protected.
 pub(crate) fn prepare(
     tables: TrampolineTables,
-    slots: &'static [Slot],
+    slots: &'static [ApSlot],
     skip_init_delay: bool,
 ) -> Result<&'static Trampoline, MapError> {
     TRAMPOLINE.try_call_once(|| {
@@ -62,14 +62,14 @@ patchable! {
     }
 
     /// Returns the AP to hold during bring-up and the stage to hold it at: none. Fault injection replaces this.
-    pub(crate) fn held_ap() -> Hold {
-        Hold { apic_id: ApicId::X2APIC_BROADCAST.0, ..Hold::default() }
+    pub(crate) fn held_ap() -> StageHold {
+        StageHold { apic_id: ApicId::X2APIC_BROADCAST.0, ..StageHold::default() }
     }
 }
 
 /// Spins as long as this CPU is held at that stage by fault injection.
 #[cfg(feature = "faults")]
-pub(crate) fn wait_while_held(slot: &Slot, stage: Stage) {
+pub(crate) fn wait_while_held(slot: &ApSlot, stage: Stage) {
     let Some(trampoline) = TRAMPOLINE.get() else { return };
     let hold = &trampoline.scratch().hold;
     let is_meant = hold.apic_id == slot.apic_id && hold.stage == stage as u32;
@@ -129,12 +129,12 @@ impl Trampoline {
     }
 
     /// Returns the slots of all APs that can be started.
-    pub(crate) fn slots(&self) -> &'static [Slot] {
+    pub(crate) fn slots(&self) -> &'static [ApSlot] {
         self.slots
     }
 
     /// Returns the slot of the CPU with that APIC ID.
-    pub(crate) fn slot_of(&self, apic_id: ApicId) -> Option<&'static Slot> {
+    pub(crate) fn slot_of(&self, apic_id: ApicId) -> Option<&'static ApSlot> {
         let place = self.slots.binary_search_by_key(&apic_id.0, |slot| slot.apic_id).ok()?;
         self.slots.get(place)
     }
@@ -145,7 +145,7 @@ impl Trampoline {
     }
 
     /// Clears the marks that the AP has set in the page during an earlier bring-up.
-    pub(crate) fn clear_marks(&self, slot: &Slot) {
+    pub(crate) fn clear_marks(&self, slot: &ApSlot) {
         for marks in [SEEN_REAL_MODE, SEEN_PROTECTED_MODE] {
             if let Some((byte, bit)) = self.mark(marks, slot.apic_id) {
                 byte.fetch_and(!bit, Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl Trampoline {
 
     /// Returns the last stage that an AP has reached: by its slot, or by its marks in the page before it has claimed the
     /// slot.
-    pub(crate) fn last_seen(&self, slot: &Slot) -> Stage {
+    pub(crate) fn last_seen(&self, slot: &ApSlot) -> Stage {
         let stage = slot.stage.load(Ordering::Acquire) as usize;
         if stage != Stage::SipiSent as usize {
             return Stage::ALL[stage % Stage::COUNT];
@@ -194,7 +194,7 @@ impl Trampoline {
 
     #[cfg(feature = "faults")]
     fn scratch(&self) -> &Scratch {
-        // SAFETY: `fill` has written it, and the page is never freed (`TRAMPOLINE`). `Hold::is_on`, which changes since,
+        // SAFETY: `fill` has written it, and the page is never freed (`TRAMPOLINE`). `StageHold::is_on`, which changes since,
         // is atomic.
         unsafe { &*direct_map::pointer::<Scratch>(self.tables.page() + PAGE_BYTES as u64) }
     }

@@ -21,6 +21,7 @@
 //! stops the CPUs that are online; a CPU that is coming online halts by itself.
 
 mod error;
+mod lock;
 mod suspend;
 mod teardown;
 
@@ -28,6 +29,8 @@ use core::cell::{Cell, OnceCell};
 
 pub use crate::sync::hotplug::HotplugState;
 pub use error::{OfflineError, OnlineError};
+#[cfg(feature = "faults")]
+pub(crate) use lock::is_operation_active;
 #[cfg(feature = "faults")]
 pub(crate) use teardown::close;
 pub(crate) use teardown::is_offline_requested;
@@ -42,13 +45,9 @@ use crate::apic::ApicError;
 use crate::config::{AP_BRINGUP_TIMEOUT_MS, CPU_OFFLINE_TIMEOUT_MS};
 use crate::cpu::{self, CpuId, CpuSet};
 use crate::sync::Timeout;
-use crate::sync::hotplug::{
-    HotplugLock, OfflineOutcome, OnlineOutcome, Requester, Starter, bring_online, take_offline,
-};
+use crate::sync::hotplug::{OfflineOutcome, OnlineOutcome, Requester, Starter, bring_online, take_offline};
 use crate::time::halt_for;
-
-/// The lock of hotplug operations.
-static LOCK: HotplugLock = HotplugLock::new();
+use lock::LOCK;
 
 /// Takes a CPU offline, and returns when it is. The CPU goes offline when it is idle or at an offline point of its work.
 /// The BSP never goes offline.
@@ -221,19 +220,6 @@ impl Starter for Restart<'_> {
 
     fn finalize_slot(&self) -> bool {
         self.again.get().is_some_and(RestartedAp::finalize_slot)
-    }
-}
-
-/// Returns whether a hotplug operation is in progress. **Context:** any.
-#[cfg(feature = "faults")]
-pub(crate) fn is_operation_active() -> bool {
-    LOCK.holder().is_some()
-}
-
-/// Wakes the CPU that runs the current hotplug operation.
-fn wake_requester() {
-    if let Some(requester) = LOCK.holder() {
-        work::wake_waiter(&cpus()[requester.index()]);
     }
 }
 

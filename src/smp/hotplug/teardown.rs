@@ -3,7 +3,9 @@
 use core::sync::atomic::Ordering;
 
 use super::super::{Cpu, call, call_self, cpus, online_set};
-use super::{OfflineError, suspend, wake_requester};
+use super::error::OfflineError;
+use super::lock::wake_requester;
+use super::suspend;
 use crate::apic::{self, io_apic};
 use crate::config::CPU_OFFLINE_TIMEOUT_MS;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard, tlb};

@@ -1,12 +1,9 @@
-//! The harness of the self-test. It runs the parts, and records the first check that fails on any CPU.
+//! What the parts of the self-test use: checks, and the record of the first that fails on any CPU.
 
 use core::fmt;
-use core::ptr::fn_addr_eq;
 
-use super::Part;
 use crate::console::LineBuffer;
 use crate::cpu::IrqGuard;
-use crate::interrupts::{self, HandlerSlot, Vector};
 use crate::memory;
 use crate::smp::{self, Cpu};
 use crate::sync::SpinLockIrq;
@@ -20,7 +17,7 @@ crate::name_lock!(FIRST);
 
 /// A check failed. Its message is recorded if it is the first.
 #[derive(Debug)]
-pub(crate) struct Failed(());
+pub(crate) struct Failed(pub(super) ());
 
 /// What a part, or a step of it, returns.
 pub(crate) type CheckResult<T = ()> = Result<T, Failed>;
@@ -44,7 +41,7 @@ pub(crate) fn failed(message: fmt::Arguments<'_>) -> Failed {
 /// An `Err` with a failed check of this message.
 macro_rules! fail {
     ($($message:tt)+) => {
-        Err($crate::selftest::run::failed(format_args!($($message)+)))
+        Err($crate::selftest::check::failed(format_args!($($message)+)))
     };
 }
 
@@ -52,7 +49,7 @@ macro_rules! fail {
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
-            return $crate::selftest::run::fail!($($message)+);
+            return $crate::selftest::check::fail!($($message)+);
         }
     };
 }
@@ -121,39 +118,10 @@ pub(crate) fn validate_frames() -> CheckResult {
 
 /// The failure of the self-test. Displays the message of the first failed check.
 #[derive(Clone, Copy, Debug)]
-pub struct SelfTestError(());
+pub struct SelfTestError(pub(super) ());
 
 impl fmt::Display for SelfTestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         FIRST.lock().as_ref().map_or(Ok(()), |message| f.write_str(message.as_str()))
     }
-}
-
-/// The handler of each vector before the first part. Each part must restore those that it replaces.
-static HANDLERS_BEFORE: [HandlerSlot; 256] = [const { HandlerSlot::new(interrupts::UNREGISTERED) }; 256];
-
-/// Runs the parts, those that have rounds for `rounds` rounds each.
-///
-/// **Context:** the thread of the BSP, interrupts on, while all APs wait for work.
-///
-/// # Errors
-/// The first failed check. Later parts are not run.
-#[inline(never)]
-pub fn run(parts: impl Iterator<Item = &'static Part>, rounds: u32) -> Result<(), SelfTestError> {
-    for (vector, before) in HANDLERS_BEFORE.iter().enumerate() {
-        before.replace(interrupts::handler(Vector::new(vector as u8)));
-    }
-    for part in parts {
-        let ran = (part.run)(rounds).and_then(|()| outcome()).and_then(|()| check_handlers(part));
-        ran.map_err(|Failed(())| SelfTestError(()))?;
-    }
-    Ok(())
-}
-
-fn check_handlers(part: &Part) -> CheckResult {
-    for (vector, before) in (0..=u8::MAX).zip(&HANDLERS_BEFORE) {
-        let is_restored = fn_addr_eq(before.get(), interrupts::handler(Vector::new(vector)));
-        ensure!(is_restored, "the part {} has not restored the handler of vector {vector}", part.name);
-    }
-    Ok(())
 }
