@@ -70,6 +70,9 @@ impl BuiltIn {
     pub const NONE: BuiltIn = BuiltIn { faults: false, selftest: false, shell: false };
 }
 
+/// The work of a command line that names none.
+const DEFAULT_WORK: Work = Work::Stress;
+
 /// `work=`, as far as the kernel was built for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkParameters {
@@ -81,6 +84,7 @@ const WORK: Parameter = Parameter {
     name: "work",
     summary: " What to do when all CPUs are online.",
     allowed: <Work as FromText>::describe,
+    default: |f| ParameterValue::write(&DEFAULT_WORK, f),
 };
 
 impl ParameterSet for WorkParameters {
@@ -107,7 +111,7 @@ impl Options {
     /// The options of an empty command line, for a kernel that was built with `built_in`.
     pub fn defaults(built_in: BuiltIn) -> Options {
         Options {
-            work: WorkParameters { work: Work::Stress, built_in },
+            work: WorkParameters { work: DEFAULT_WORK, built_in },
             kernel: KernelParameters::default(),
             time: ClockParameters::default(),
             stress: StressParameters::default(),
@@ -136,6 +140,11 @@ impl Options {
             &mut self.time,
             &mut self.faults,
         ]
+    }
+
+    /// All parameters, in the order in which they are listed.
+    pub fn parameters() -> impl Iterator<Item = &'static Parameter> {
+        Options::defaults(BuiltIn::ALL).sets().map(|set| set.parameters()).into_iter().copied().flatten()
     }
 
     /// What to do when all CPUs are online.

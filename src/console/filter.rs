@@ -67,6 +67,16 @@ impl fmt::Display for FilterError<'_> {
 
 impl core::error::Error for FilterError<'_> {}
 
+/// As [`Filter::parse`] reads it.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for rule in self.rules() {
+            write!(f, "{}={},", rule.target(), name_of(rule.level))?;
+        }
+        f.write_str(name_of(self.rest))
+    }
+}
+
 impl Default for Filter {
     fn default() -> Filter {
         Filter::only(DEFAULT)
@@ -166,6 +176,11 @@ pub fn short(target: &str) -> &str {
 pub fn top(target: &str) -> &str {
     let target = short(target);
     target.split_once("::").map_or(target, |(top, _)| top)
+}
+
+/// The name of a level, as filters have it.
+fn name_of(level: LevelFilter) -> &'static str {
+    ["off", "error", "warn", "info", "debug", "trace"][level as usize]
 }
 
 fn level_of(name: &str) -> Result<LevelFilter, FilterError<'_>> {

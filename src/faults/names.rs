@@ -176,6 +176,9 @@ named! {
 /// The stages at whose end an AP can be held: all but the first, in which it does not run yet.
 pub const FAULT_STAGES: &[Stage] = Stage::ALL.split_at(1).1;
 
+/// The stage at whose end an AP is held if the command line names none.
+const DEFAULT_STAGE: Stage = Stage::LongMode;
+
 /// The parameters of fault injection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultParameters {
@@ -190,7 +193,7 @@ pub struct FaultParameters {
 impl FaultParameters {
     /// Creates parameters without a fault. `is_built_in`: whether this kernel was built with faults.
     pub const fn new(is_built_in: bool) -> FaultParameters {
-        FaultParameters { fault: None, stage: Stage::LongMode, is_built_in }
+        FaultParameters { fault: None, stage: DEFAULT_STAGE, is_built_in }
     }
 }
 
@@ -198,12 +201,14 @@ const FAULT: Parameter = Parameter {
     name: "inject",
     summary: " The injected fault.",
     allowed: <Option<Fault> as ParameterValue>::describe,
+    default: |_| Ok(()),
 };
 
 const STAGE: Parameter = Parameter {
     name: "inject.stage",
     summary: " The stage of bring-up at whose end a fault holds the last CPU.",
     allowed: <Stage as FromText>::describe,
+    default: |f| ParameterValue::write(&DEFAULT_STAGE, f),
 };
 
 impl ParameterSet for FaultParameters {
@@ -230,6 +235,10 @@ impl FromText for Stage {
     fn from_text(text: &str) -> Result<Stage, ValueError<'_>> {
         let stage = FAULT_STAGES.iter().copied().find(|stage| stage.name() == text);
         stage.ok_or(ValueError::UnknownName(text))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {

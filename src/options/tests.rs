@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use core::fmt;
 use core::time::Duration;
 
 use super::*;
@@ -37,6 +38,46 @@ fn an_empty_line_gives_the_defaults() {
     assert!(options.stress.workloads.iter().eq(defaults()));
     assert_eq!((options.stress.seed, options.faults.fault), (None, None));
     assert!(options.stress.allocators.iter().eq([&OCTOPOD]));
+}
+
+#[test]
+fn the_default_of_each_parameter_is_a_value_that_it_takes() {
+    let mut with_default = 0;
+    for parameter in Options::parameters() {
+        let default = fmt::from_fn(|f| (parameter.default)(f)).to_string();
+        if default.is_empty() {
+            continue;
+        }
+        with_default += 1;
+        let line = format!("{}={default}", parameter.name);
+        assert_eq!(
+            Options::parse(line.as_bytes(), BuiltIn::ALL),
+            Ok(Options::defaults(BuiltIn::ALL)),
+            "{line}"
+        );
+        assert!(
+            !parameter.summary.is_empty() && !fmt::from_fn(|f| (parameter.allowed)(f)).to_string().is_empty()
+        );
+    }
+    assert!(with_default >= 9, "{with_default}");
+    let values = [
+        ("stress.seconds", "1.250"),
+        ("log", "smp=debug,acpi::madt=off,warn"),
+        ("reserve", "0x8000-0x9000"),
+        ("record_nonce", "0123456789abcdef"),
+        ("stress.cpus", "1,2,8"),
+    ];
+    for (name, text) in values {
+        let options = Options::parse(format!("{name}={text}").as_bytes(), BuiltIn::ALL).unwrap();
+        let written = fmt::from_fn(|f| match name {
+            "stress.seconds" => ParameterValue::write(&options.stress.time, f),
+            "log" => ParameterValue::write(&options.kernel.log, f),
+            "reserve" => ParameterValue::write(&options.kernel.reserve, f),
+            "record_nonce" => ParameterValue::write(&options.kernel.record_nonce, f),
+            _ => ParameterValue::write(&options.stress.cpus, f),
+        });
+        assert_eq!(written.to_string(), text);
+    }
 }
 
 #[test]

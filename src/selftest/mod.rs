@@ -1,4 +1,4 @@
-//! Layer 10: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
+//! Layer 9: the self-test. It checks properties of the kernel that only the machine can show. `work=selftest` runs its parts
 //! one after the other, each on every CPU. `selftest.parts=` selects some.
 //!
 //! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `check.rs`, and add a line
@@ -119,7 +119,7 @@ parameters! {
     pub struct SelfTestParameters {
         /// The parts, in this order.
         pub parts: PartList = PartList::of(ALL.iter().copied()), "selftest.parts";
-        /// InitSipiSequence of each part that has rounds, all CPUs together.
+        /// The rounds of each part that has rounds, all CPUs together.
         pub rounds: Bounded<1, MAX_ROUNDS> = Bounded::new(1000).expect("within bounds"), "selftest.rounds";
     }
 }

@@ -75,6 +75,14 @@ impl ParameterValue for CpuCounts {
         Ok(())
     }
 
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, count) in self.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{count}")?;
+        }
+        Ok(())
+    }
+
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a list of at most {MAX_CPU_COUNTS} ascending numbers of CPUs")
     }

@@ -14,11 +14,11 @@ named! {
     pub enum TraceLevel {
         /// None.
         Off = "off",
-        /// Rare ones, which a panic reports.
+        /// Rare ones. A panic shows the last 32 of each CPU.
         Panic = "panic",
         /// All, for the shell's `trace dump`.
         All = "all",
-        /// All; they are sent to the launcher when the run ends.
+        /// All. They are sent to the launcher when the run ends.
         On = "on",
     }
 }
@@ -28,7 +28,7 @@ parameters! {
     pub struct KernelParameters {
         /// The lines of the log that are shown: a level, and a level for each of some modules.
         pub log: Filter = Filter::default(), "log";
-        /// The events that are traced.
+        /// The events that are traced. By default those that a panic reports; in the shell all.
         pub trace: Option<TraceLevel> = None, "trace";
         /// Whether the base of the direct map, and with it the kernel's address, is random. rt0 reads this parameter itself.
         pub kaslr: Switch = Switch::On, "kaslr";

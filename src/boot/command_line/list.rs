@@ -73,6 +73,14 @@ impl<T: Named, const N: usize> ParameterValue for NameList<T, N> {
         Ok(())
     }
 
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, value) in self.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}", value.name())?;
+        }
+        Ok(())
+    }
+
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a list of {}", Names(T::all()))
     }

@@ -47,6 +47,10 @@ macro_rules! named_values {
                 value.ok_or($crate::boot::command_line::ValueError::UnknownName(text))
             }
 
+            fn write(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(self, f)
+            }
+
             fn describe(f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 let all = <$type as $crate::boot::command_line::Named>::all();
                 ::core::fmt::Display::fmt(&$crate::boot::command_line::Names(all), f)
@@ -55,14 +59,15 @@ macro_rules! named_values {
     };
 }
 
-/// Declares an enum whose values are chosen by name, so that names, parser and the list of allowed names cannot disagree.
+/// Declares an enum whose values are chosen by name, so that names, parser, the list of allowed names and the documentation
+/// cannot disagree.
 #[macro_export]
 macro_rules! named {
-    ($(#[$about:meta])* $vis:vis enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
+    ($(#[$about:meta])* $vis:vis enum $type:ident { $($(#[doc = $doc:literal])* $variant:ident = $name:literal,)+ }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         $vis enum $type {
-            $($(#[$doc])* $variant,)+
+            $($(#[doc = $doc])* $variant,)+
         }
 
         impl $type {
@@ -70,6 +75,13 @@ macro_rules! named {
             pub const fn name(self) -> &'static str {
                 match self {
                     $($type::$variant => $name,)+
+                }
+            }
+
+            /// What the value means: its documentation.
+            pub const fn summary(self) -> &'static str {
+                match self {
+                    $($type::$variant => concat!($($doc),*),)+
                 }
             }
         }

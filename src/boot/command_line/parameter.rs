@@ -14,6 +14,8 @@ pub struct Parameter {
     pub summary: &'static str,
     /// Writes which values it takes.
     pub allowed: fn(&mut fmt::Formatter<'_>) -> fmt::Result,
+    /// Writes the value that it has by default; nothing if it has none.
+    pub default: fn(&mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
 impl PartialEq for Parameter {

@@ -97,6 +97,10 @@ macro_rules! parameters {
                         name: $name,
                         summary: concat!($($doc),*),
                         allowed: <$type as $crate::boot::command_line::ParameterValue>::describe,
+                        default: |f| {
+                            let value: $type = $default;
+                            $crate::boot::command_line::ParameterValue::write(&value, f)
+                        },
                     },
                 )*];
                 &PARAMETERS

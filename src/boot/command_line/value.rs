@@ -21,6 +21,12 @@ pub trait FromText: Sized {
     /// The text is no valid value.
     fn from_text(text: &str) -> Result<Self, ValueError<'_>>;
 
+    /// Writes the value as text that [`from_text`](Self::from_text) parses.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
     /// Writes which texts are allowed.
     ///
     /// # Errors
@@ -36,6 +42,12 @@ pub trait ParameterValue {
     /// The text is no valid value; the old value remains.
     fn assign<'a>(&mut self, text: &'a str) -> Result<(), ValueError<'a>>;
 
+    /// Writes the value as text that [`assign`](Self::assign) takes; nothing if there is no value.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
     /// Writes which texts are allowed.
     ///
     /// # Errors
@@ -49,6 +61,10 @@ impl<T: FromText> ParameterValue for T {
         Ok(())
     }
 
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::write(self, f)
+    }
+
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         T::describe(f)
     }
@@ -60,6 +76,10 @@ impl<T: FromText> ParameterValue for Option<T> {
         Ok(())
     }
 
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().map_or(Ok(()), |value| value.write(f))
+    }
+
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         T::describe(f)
     }
@@ -69,6 +89,10 @@ impl<T: FromText> ParameterValue for Option<T> {
 impl FromText for u64 {
     fn from_text(text: &str) -> Result<u64, ValueError<'_>> {
         parse_u64(text)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +122,10 @@ impl FromText for Duration {
         }
     }
 
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.as_secs(), self.subsec_millis())
+    }
+
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("0.001 to 86400")
     }
@@ -125,6 +153,10 @@ impl<const MIN: u32, const MAX: u32> FromText for Bounded<MIN, MAX> {
         Bounded::new(number).ok_or(ValueError::OutOfRange)
     }
 
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MIN} to {MAX}")
     }
@@ -133,6 +165,10 @@ impl<const MIN: u32, const MAX: u32> FromText for Bounded<MIN, MAX> {
 impl FromText for Filter {
     fn from_text(text: &str) -> Result<Filter, ValueError<'_>> {
         Filter::parse(text).map_err(ValueError::Filter)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,6 +181,10 @@ impl FromText for Filter {
 impl FromText for Nonce {
     fn from_text(text: &str) -> Result<Nonce, ValueError<'_>> {
         Nonce::from_digits(text.as_bytes()).ok_or(ValueError::NotANonce)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,6 +219,11 @@ impl<const N: usize> ParameterValue for Ranges<N> {
         let free = self.ranges.iter_mut().find(|slot| slot.is_empty());
         *free.ok_or(ValueError::TooManyRanges { most: N })? = range;
         Ok(())
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The parameter takes one range; more are given by repeating it.
+        self.iter().next().map_or(Ok(()), |range| write!(f, "{:#x}-{:#x}", range.start, range.end))
     }
 
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result {
