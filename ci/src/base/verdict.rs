@@ -24,6 +24,25 @@ pub enum VerdictKind {
     Interrupted,
 }
 
+/// The launcher's exit statuses and their meanings, for `--help` and the documentation.
+pub const STATUSES: &[(u8, &str)] = &[
+    (0, "pass"),
+    (
+        1,
+        "the kernel's verdict is fail, or its pass lacks evidence; a row of the matrix or a soak failed, or the row's emulator \
+         did not start",
+    ),
+    (
+        2,
+        "a wrong option or kernel parameter; a missing tool that could not be installed; a kernel that does not build; an \
+         emulator that does not start or is killed; a pass of which a requested file could not be written",
+    ),
+    (3, "the kernel panicked, or the machine reset (a triple fault, a second boot)"),
+    (4, "time-out: no verdict in time; the registers of all CPUs are printed"),
+    (5, "the kernel refused the machine, with its reason"),
+    (130, "interrupted by a signal"),
+];
+
 impl VerdictKind {
     /// The launcher's exit status.
     pub fn status(self) -> u8 {
@@ -36,5 +55,20 @@ impl VerdictKind {
             VerdictKind::Refused => 5,
             VerdictKind::Interrupted => 130,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_documented() {
+        use VerdictKind::*;
+        let all = [Pass, Fail, Panic, Timeout, Refused, Usage, Error, Interrupted];
+        for kind in all {
+            assert!(STATUSES.iter().any(|(status, _)| *status == kind.status()), "{kind:?}");
+        }
+        assert!(STATUSES.iter().all(|(status, _)| all.iter().any(|kind| kind.status() == *status)));
     }
 }

@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::base::interrupt;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
-use crate::commands::help::AFTER_HELP;
+use crate::commands::help::after_help;
 use crate::commands::matrix::MatrixArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::runs::RunCommand;
@@ -20,7 +20,7 @@ use crate::commands::{defaults, hints};
     name = "octopod",
     version,
     about,
-    after_help = AFTER_HELP,
+    after_help = after_help(),
     override_usage = "cargo run -- [COMMAND] [OPTIONS] [-- QEMU ARGUMENTS]",
     max_term_width = 110
 )]

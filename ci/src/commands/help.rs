@@ -1,18 +1,15 @@
 //! The text of `--help` behind the options.
 
-/// Statuses, environment, examples.
-pub(crate) const AFTER_HELP: &str = "\
-Exit status:
-    0  pass
-    1  the kernel's verdict is fail; a row of the matrix failed, or its emulator did not start
-    2  a wrong option, something missing that could not be installed,
-       a kernel that does not build, a QEMU that does not start,
-       or a pass of which something that was asked for could not be written
-    3  the kernel panicked, or the machine reset itself (a triple fault)
-    4  no answer in time
-    5  the kernel refused the machine; it says why
-  130  interrupted
+use crate::base::verdict::STATUSES;
 
+/// The text: statuses, environment, examples.
+pub(crate) fn after_help() -> String {
+    let statuses: String =
+        STATUSES.iter().map(|(status, meaning)| format!("  {status:>3}  {meaning}\n")).collect();
+    format!("Exit status:\n{statuses}\n{AFTER_STATUSES}")
+}
+
+const AFTER_STATUSES: &str = "\
 Environment:
   OCTOPOD_QEMU=PATH      as --qemu
   OCTOPOD_BOCHS=PATH     as --bochs

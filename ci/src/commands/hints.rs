@@ -6,7 +6,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Options that are spelled otherwise now.
-const RENAMED: [(&str, &str); 2] = [("--type", "--command LINE, or -c LINE"), ("--inject", "--inject FAULT")];
+const RENAMED: [(&str, &str); 2] = [("--type", "--command LINE, or -c LINE"), ("--fault", "--inject NAME")];
 
 /// Adds a hint to a refusal, if there is one.
 pub(crate) fn add(mut error: clap::Error, grammar: &Command, words: &[OsString]) -> clap::Error {

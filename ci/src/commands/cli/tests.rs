@@ -59,6 +59,7 @@ fn an_option_of_another_command_is_refused_with_a_hint() {
         (&["report", "--tier", "full"], "--tier is an option of matrix, not of report"),
         (&["stress", "--example", "hello"], "--example is an option of run and gdb, not of stress"),
         (&["shell", "--type", "help"], "--type is now --command LINE, or -c LINE"),
+        (&["boot", "--fault", "skip_sipi"], "--fault is now --inject NAME"),
         (&["--smp", "2", "boot"], "the command comes first: octopod boot"),
         (&["bot"], "the commands are boot, stress, bench, run, shell, gdb, matrix, soak, report, doctor"),
     ] {

@@ -38,8 +38,9 @@ const JUNIT: &str = "junit.xml";
 /// Options of `matrix`.
 #[derive(Clone, Debug, Args)]
 pub struct MatrixArgs {
+    /// Which rows.
     #[command(flatten)]
-    pub(crate) selection: Selection,
+    pub selection: Selection,
 
     /// How many rows at once [default: as many as the host has cores]. A row of many CPUs counts for several.
     #[arg(long, value_name = "N")]

@@ -101,7 +101,7 @@ pub struct SoakArgs {
     pub names: Vec<String>,
 
     /// How many, of what the soak counts: boots, operations (stress, model), preemptions (loom), schedules, cases (miri),
-    /// mutants, inputs (fuzz) [default: as in the README, "Long tiers"].
+    /// mutants, inputs (fuzz) [default: as docs/testing.md says].
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
 
