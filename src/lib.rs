@@ -1,40 +1,54 @@
 //! octopod: an SMP kernel for x86-64, built around per-CPU data and APIC timers.
 //!
-//! The modules are layers. Each imports only from layers above it in this list; a test checks the sources. The pure parts
-//! compile on any host, where they are tested. The rest compiles for `x86_64-unknown-none` only.
+//! The modules are layers. Each imports only from layers below its own; `tests/layers.rs` checks the sources.
+//! `docs/architecture.md` describes each. The pure parts compile on any host, where they are tested. The rest compiles for
+//! `x86_64-unknown-none` only.
+//!
+//! <!-- generated: layers-table -->
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`config`], [`wire`] |
-//! | 1 | [`cpu`] |
-//! | 2 | [`sync`], `trace`, [`console`] |
-//! | 3 | [`boot`], `panic` |
-//! | 4 | [`memory`] |
-//! | 5 | `interrupts`, [`acpi`] |
+//! | 0 | `config`, `wire` |
+//! | 1 | `cpu` |
+//! | 2 | `sync`, `console`, `trace` |
+//! | 3 | `boot`, `panic` |
+//! | 4 | `memory` |
+//! | 5 | `interrupts`, `acpi` |
 //! | 6 | `apic` |
-//! | 7 | [`time`] |
+//! | 7 | `time` |
 //! | 8 | `smp` |
-//! | 9 | `audit`, `bench`, [`selftest`], `shell`, [`stress`] |
-//! | 10 | [`faults`], [`options`], `report`, `program`, `stages` |
+//! | 9 | `audit`, `selftest`, `stress`, `bench`, `shell` |
+//! | 10 | `faults`, `options`, `report`, `program`, `stages` |
+//!
+//! <!-- end -->
 //!
 //! # The boot
 //!
 //! `stages` has the whole boot on one screen. Each stage takes the results of the stages before it:
 //!
+//! <!-- generated: boot-path-table -->
+//!
 //! | stage | what | result |
 //! |---|---|---|
-//! | rt0 | 32-bit code: checks the image and the processor, draws the kernel's address, early page tables | `Handoff` |
-//! | loader | the boot information, by PVH or either Multiboot; from here on the log is written to the serial port and a text screen | `BootInfo` |
-//! | options | the kernel command line | [`Options`](options::Options) |
-//! | features, patching | the processor's features; code that depends on them, while code is writable | `Features` |
-//! | memory | the final page tables, then the frame allocator | `LowMemory` |
-//! | bsp | the BSP's GDT, TSS and stacks | |
-//! | screen | the loader's frame buffer, if there is one | |
-//! | platform | ACPI: CPUs, timers, I/O APICs | `Platform` |
-//! | clock | the local APIC, the TSC's and the timer's rate | `Clock` |
-//! | aps | all APs at once | `BringUp` |
-//! | tsc_sync, audit | TSC synchronisation; the page-table audit; a check of each CPU | |
-//! | program | the work, or a kernel of one's own | the verdict |
+//! | `rt0` | 32-bit code checks the image and the processor, chooses the kernel's address, and builds early page tables. | `Handoff` |
+//! | `loader` | From the kernel's entry to its first Rust code; the boot information is read. | `BootInfo` |
+//! | `options` | The kernel command line is parsed. | `Options` |
+//! | `features` | The processor's features are detected and checked. | `Features` |
+//! | `patching` | Code that depends on features is patched. | |
+//! | `memory` | The final page tables are built, and the frame allocator is set up. | `Option<LowMemory>` |
+//! | `bsp` | The BSP loads its GDT, TSS, interrupt stacks and control registers. | |
+//! | `screen` | The log is shown on the framebuffer or the VGA text screen. | |
+//! | `platform` | The ACPI tables are read: CPUs, timers, interrupt routing, NUMA nodes. | `Platform` |
+//! | `zones` | Memory is divided into zones and NUMA nodes. | |
+//! | `clock` | The local APIC is enabled, and the TSC and the APIC timer are calibrated. | `Clock` |
+//! | `serial_input` | The I/O APICs are set up, and the serial port's interrupt on them. | |
+//! | `aps` | The APs are started by INIT-SIPI-SIPI, all at once. | `BringUp` |
+//! | `tsc_sync` | The TSCs of all CPUs are compared, and the clocksource is selected. | |
+//! | `audit` | The live page tables are checked against the policy. | |
+//! | `work` | The work of the command line runs. | |
+//! | `verdict` | The result is reported. | |
+//!
+//! <!-- end -->
 //!
 //! # Custom kernels
 //!

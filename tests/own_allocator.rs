@@ -1,4 +1,4 @@
-//! The README's example of an allocator: it compiles, and runs under the workloads and their checks.
+//! The example of an allocator in `docs/kernels.md`: it compiles, and runs under the workloads and their checks.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -11,7 +11,7 @@ use octopod::stress::allocators::OCTOPOD;
 use octopod::stress::host::{Bound, HostRun};
 use octopod::stress::workloads::Workload;
 
-// The README's example begins here.
+// The documented example begins here.
 /// Allocates single frames from one atomic bitmap.
 struct Bitmap<'a>(&'a [AtomicU64]);
 
@@ -46,14 +46,14 @@ impl FrameSource for Bitmap<'_> {
 const WORDS: usize = 64;
 
 #[test]
-fn the_example_is_the_readmes_and_short() {
+fn the_example_is_the_documented_one_and_short() {
     let own = include_str!("own_allocator.rs");
-    let (_, example) = own.split_once("// The README's example begins here.\n").unwrap();
+    let (_, example) = own.split_once("// The documented example begins here.\n").unwrap();
     let (example, _) = example.split_once("// It ends here.").unwrap();
-    let readme = include_str!("../README.md");
+    let page = include_str!("../docs/kernels.md");
     assert!(
-        readme.contains(&format!("```rust\n{example}```\n")),
-        "README.md has another example:\n{example}"
+        page.contains(&format!("```rust\n{example}```\n")),
+        "docs/kernels.md has another example:\n{example}"
     );
     assert!(example.lines().count() < 50);
 }

@@ -7,17 +7,21 @@
 //! A module imports only from layers below its own, and no two modules import each other; `tests/layers.rs` checks both.
 //! The layers, the lowest first:
 //!
-//! | layer | what it has |
+//! <!-- generated: launcher-layers-table -->
+//!
+//! | layer | content |
 //! |---|---|
-//! | [`base`] | errors, messages, child processes, signals, files, values, texts |
-//! | [`machine`] | QEMU, Bochs, accelerator, boot protocol, boot medium |
-//! | [`setup`] | finds and installs tools |
-//! | [`kernel`] | builds, checks and packs the kernel's ELF file; symbols |
-//! | [`run`] | one run: the supervised emulator, records, console, deadline, run folder |
-//! | [`report`] | verdict, JSON document, comparison, limits |
-//! | [`present`] | terminal, page, pictures, trace file |
-//! | [`host`] | the workloads as threads of the host |
-//! | [`commands`] | the command line: each command with its options, configuration and outcome |
+//! | [`base`] | What every other layer stands on: errors, messages, child processes, files, values and texts. |
+//! | [`machine`] | The machine that a kernel boots on: QEMU or Bochs, the accelerator, the boot protocol and the boot medium. |
+//! | [`setup`] | Checks that the tools of a run are there: the Rust target, QEMU or Bochs, and what a boot protocol needs beside it, installed where the launcher may. |
+//! | [`kernel`] | The kernel's ELF file: built or found, checked, packed, and its symbols. |
+//! | [`run`] | One run: the supervised emulator, the serial channel and its records, the console, the deadline, and the run's folder. |
+//! | [`report`] | What a run comes to: the verdict, the JSON document, and the comparison of two documents. |
+//! | [`present`] | A report for people: the terminal, the page with its pictures, the trace file. |
+//! | [`host`] | The workloads as threads of the host, without a machine. |
+//! | [`commands`] | The commands of the launcher, one file or folder each: its options, its configuration, its outcome. |
+//!
+//! <!-- end -->
 //!
 //! Below [`commands`] no module sees the command line: each takes a configuration of its own, such as
 //! [`MachineConfig`](machine::MachineConfig) or [`KernelConfig`](kernel::KernelConfig).

@@ -68,8 +68,8 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let folder = tempfile::tempdir().unwrap();
     let Some(run) = waiting(&["--smp", "3"], folder.path()) else { return };
     // Readers type what is written there.
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("`octopod per-cpu ").unwrap();
+    let page = include_str!("../../docs/tracing.md");
+    let (_, rest) = page.split_once("`octopod per-cpu ").unwrap();
     let variable = rest.split(' ').next().unwrap();
     let documented = format!("octopod per-cpu {variable}");
     let said = gdb(

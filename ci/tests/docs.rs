@@ -1,0 +1,159 @@
+//! Keeps the documentation true: its generated blocks equal what is generated from the sources, each link and each path leads
+//! somewhere, each name is one of the sources', each command is one that the launcher or cargo takes, and the quick ones pass.
+//!
+//! `OCTOPOD_BLESS=1 cargo test -p octopod-ci --test docs` rewrites the generated blocks.
+
+#[path = "docs/blocks.rs"]
+mod blocks;
+#[path = "docs/commands.rs"]
+mod commands;
+#[path = "docs/links.rs"]
+mod links;
+#[path = "docs/page.rs"]
+mod page;
+#[path = "docs/runs.rs"]
+mod runs;
+#[allow(dead_code, reason = "the documentation does not show all of it")]
+#[path = "../../tests/layers/table.rs"]
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use page::Page;
+
+/// The most lines of README.md.
+const README_LINES: usize = 250;
+
+/// Sources whose documentation has generated blocks.
+const SOURCES: [&str; 2] = ["src/lib.rs", "ci/src/lib.rs"];
+
+/// The root of the checkout.
+fn root() -> PathBuf {
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test"));
+    package.parent().expect("the package lies in the checkout").to_owned()
+}
+
+/// All pages: those of the root and of `docs/`.
+fn pages() -> Vec<Page> {
+    let root = root();
+    let mut pages = Vec::new();
+    for folder in ["", "docs/"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
+        names.sort();
+        pages.extend(names.iter().map(|name| read(&root, &format!("{folder}{name}"))));
+    }
+    assert!(pages.len() > 15, "{} pages were found", pages.len());
+    pages
+}
+
+fn read(root: &Path, name: &str) -> Page {
+    Page::new(name, &fs::read_to_string(root.join(name)).unwrap())
+}
+
+#[track_caller]
+fn assert_none(lines: &[String]) {
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+#[test]
+fn generated_blocks_are_up_to_date() {
+    let root = root();
+    let is_to_bless = std::env::var_os("OCTOPOD_BLESS").is_some();
+    let mut stale = Vec::new();
+    let mut found = Vec::new();
+    let files = pages().into_iter().map(|page| (page.name, ""));
+    for (name, prefix) in files.chain(SOURCES.map(|name| (name.to_owned(), "//! "))) {
+        let path = root.join(&name);
+        let text = fs::read_to_string(&path).unwrap();
+        let generate = |block: &str| {
+            found.push(block.to_owned());
+            blocks::generate(&root, block)
+        };
+        let fresh =
+            blocks::replace(&text, prefix, generate).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if fresh != text && is_to_bless {
+            fs::write(&path, &fresh).unwrap();
+        } else if let Some((line, old, new)) = blocks::first_difference(&text, &fresh) {
+            stale.push(format!("{name}:{line}: is\n  {old}\nand should be\n  {new}"));
+        }
+    }
+    if !stale.is_empty() {
+        stale.push("OCTOPOD_BLESS=1 cargo test -p octopod-ci --test docs rewrites them".to_owned());
+    }
+    assert_none(&stale);
+    let unused: Vec<_> =
+        blocks::NAMES.iter().filter(|name| !found.iter().any(|block| block == *name)).collect();
+    assert!(unused.is_empty(), "no page has the blocks {unused:?}");
+}
+
+#[test]
+fn links_paths_and_names_resolve() {
+    let (root, pages) = (root(), pages());
+    assert_none(&links::broken_links(&root, &pages));
+    assert_none(&links::missing_paths(&root, &pages));
+    assert_none(&links::unknown_names(&links::words_of_sources(&root), &pages));
+    let links: usize = pages.iter().map(|page| page.links.len()).sum();
+    assert!(links > 60, "{links} links were found");
+}
+
+#[test]
+fn commands_are_well_formed() {
+    let (checker, pages) = (commands::Checker::new(&root()), pages());
+    let mut found = 0;
+    let mut wrong = Vec::new();
+    for page in &pages {
+        let (lines, errors) = commands::lines_of(page);
+        found += lines.len();
+        wrong.extend(errors);
+        for (line, text) in lines.iter().chain(&commands::inline(page)) {
+            let checked = commands::parse(text).and_then(|command| checker.check(&command));
+            wrong.extend(checked.err().map(|error| format!("{}:{line}: `{text}`: {error}", page.name)));
+        }
+    }
+    // Those of `--help`.
+    for (line, text) in commands::examples_of_help() {
+        found += 1;
+        let checked = commands::parse(&text).and_then(|command| checker.check(&command));
+        wrong.extend(checked.err().map(|error| format!("--help:{line}: `{text}`: {error}")));
+    }
+    assert_none(&wrong);
+    assert!(found > 50, "{found} commands were found");
+}
+
+#[test]
+fn quick_commands_pass() {
+    let mut all = Vec::new();
+    for page in pages() {
+        all.extend(commands::lines_of(&page).0.into_iter().map(|(_, text)| text));
+    }
+    let stale: Vec<_> =
+        runs::NOT_RUN.iter().filter(|(text, _)| !all.iter().any(|line| line == text)).collect();
+    assert!(stale.is_empty(), "no page has these commands: {stale:#?}");
+    let is_run = |text: &String| !runs::NOT_RUN.iter().any(|(not_run, _)| not_run == text);
+    let mut quick: Vec<_> = all.into_iter().filter(is_run).collect();
+    quick.sort();
+    quick.dedup();
+    assert!(quick.len() > 10, "{quick:?}");
+    assert_none(&runs::failures(&root(), &quick));
+}
+
+#[test]
+fn readme_is_short() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(text.lines().count() <= README_LINES, "README.md has {} lines", text.lines().count());
+}
+
+/// Each soak has a row in `docs/testing.md`, and each row is one.
+#[test]
+fn the_table_of_soaks_is_complete() {
+    use strum::VariantArray;
+    let page = read(&root(), "docs/testing.md");
+    let (_, section) = page.text.split_once("## Soak").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let documented: Vec<_> = rows.map(|(name, _)| name).collect();
+    let known: Vec<_> = octopod_ci::commands::soak::Soak::VARIANTS.iter().map(|soak| soak.name()).collect();
+    assert_eq!(documented, known);
+}
