@@ -10,10 +10,6 @@ use crate::elf::{Code, Image, RelocationKind, SegmentKind, Symbol};
 /// The function that does nothing but add 1 to a per-CPU counter.
 pub(crate) const PROBE: &str = "octopod_probe_per_cpu_add";
 
-/// What a loader may have to copy, at most: 512 KiB. That firmware's tables and addresses are each checked, and each defect
-/// named, takes some 30 KiB.
-pub(crate) const MAX_LOADED_BYTES: u64 = 512 * 1024;
-
 /// Code that runs before the kernel proper, or in real mode, by section.
 const EXEMPT_SECTIONS: [&str; 2] = [".rt0", ".ap_trampoline"];
 /// The same by the symbols around it.
@@ -33,7 +29,6 @@ pub(crate) fn all(image: &Image) -> Vec<String> {
         only_packed_relocations,
         no_writable_code,
         pvh_note,
-        size,
     ];
     checks.iter().flat_map(|check| check(image)).collect()
 }
@@ -276,16 +271,6 @@ pub(crate) fn pvh_note(image: &Image) -> Vec<String> {
         faults.push(format!("the PVH entry is {entry:#x}, which is in no executable segment"));
     }
     faults
-}
-
-/// What of the file is loaded, which is what stripping it leaves.
-pub(crate) fn size(image: &Image) -> Vec<String> {
-    let loaded = image.segments.iter().filter(|segment| segment.kind == SegmentKind::Load);
-    let bytes: u64 = loaded.map(|segment| segment.data.len() as u64).sum();
-    if bytes < MAX_LOADED_BYTES {
-        return Vec::new();
-    }
-    vec![format!("the image has {bytes} bytes to load, and {MAX_LOADED_BYTES} are too many")]
 }
 
 /// A section's instructions. Reading begins anew at each symbol, so that data between functions cannot hide what follows.
