@@ -13,7 +13,7 @@ use crate::config::IPI_CALL_TIMEOUT_MS;
 use crate::console::screen::DisplayMode;
 use crate::cpu::{self, CpuId, CpuSet, Features, IrqGuard};
 #[cfg(feature = "faults")]
-use crate::faults;
+use crate::faults::{self, Point};
 use crate::interrupts::machine_check::Since;
 use crate::memory::{self, LowMemory};
 use crate::options::{BuiltIn, Options, Work};
@@ -53,10 +53,10 @@ extern "C" fn rust_entry(handoff: &Handoff) -> ! {
     serial_output(); //                                               output by interrupt
     report::boot(&boot, &clock, &up);
     #[cfg(feature = "faults")]
-    faults::before_warp_test(options.faults.fault);
+    faults::inject(Point::BeforeTscSync, options.faults.fault);
     tsc_sync(&features, &clock, &options); //                         TSC skew, then the clocksource
     #[cfg(feature = "faults")]
-    faults::before_audit(options.faults.fault);
+    faults::inject(Point::BeforeAudit, options.faults.fault);
     begin(BootStage::Audit);
     let audit = report::page_table_audit(&boot, &features); //        the page tables in use, the registers of each CPU
     let machine = Machine { boot: &boot, options: &options, features: &features, bring_up: &up };
@@ -343,7 +343,7 @@ fn self_test(machine: &Machine) -> Result<(), Reason> {
     // Some parts map and unmap pages.
     audit::run(machine.boot.map, machine.features).map_err(Reason::PageTableAudit)?;
     #[cfg(feature = "faults")]
-    faults::after_selftest(options.faults.fault);
+    faults::inject(Point::AfterSelfTest, options.faults.fault);
     report::free_before_work(memory::frames().free_frames() as u64);
     Ok(())
 }
@@ -385,7 +385,7 @@ pub fn work(machine: &Machine) -> Result<(), Reason> {
     assert!(!HAS_BEGUN.swap(true, Ordering::AcqRel), "the work of the command line must run once per boot");
     let Machine { boot, options, .. } = *machine;
     #[cfg(feature = "faults")]
-    faults::at_work(options.faults.fault);
+    faults::inject(Point::BeforeWork, options.faults.fault);
     let mut is_to_reset = false;
     match options.work() {
         Work::Boot => report::free_before_work(memory::frames().free_frames() as u64),

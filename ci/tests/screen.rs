@@ -97,7 +97,7 @@ fn check_panic_report(rows: &[String]) {
     let starts = |start: &str| rows.iter().position(|row| row.starts_with(start));
     let message = "the injected fault panic_cpu3";
     let first = starts(&format!("octopod: cpu3 panicked: {message}"));
-    assert!(first.is_some_and(|row| rows[row + 1].starts_with("  at src/faults/inject.rs:")), "{rows:#?}");
+    assert!(first.is_some_and(|row| rows[row + 1].starts_with("  at src/faults/panics.rs:")), "{rows:#?}");
     for cpu in ["cpu 0: stopped, ", "cpu 1: stopped, ", "cpu 2: stopped, ", "cpu 3: panicked, "] {
         assert!(starts(cpu) > first, "{cpu}: {rows:#?}");
     }

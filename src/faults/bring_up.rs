@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use ap_trampoline::{ApSlot, BYTES, FILLER, StageHold};
 
-use super::Fault;
+use super::names::Fault;
 use super::redirects::is_armed;
 use crate::acpi::NmiPin;
 use crate::config::AP_BRINGUP_TIMEOUT_MS;

@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use ap_trampoline::ApSlot;
 
-use super::Fault;
-use super::common::FAULT_TIMEOUT_MS;
+use super::injection::{FAULT_TIMEOUT_MS, Injection, Point};
+use super::names::Fault;
 use super::redirects::is_armed;
 use crate::apic::{self, Message};
 use crate::config::{AP_BRINGUP_TIMEOUT_MS, CPU_OFFLINE_TIMEOUT_MS};
@@ -16,6 +16,9 @@ use crate::smp::hotplug;
 use crate::smp::{Cpu, Stage};
 use crate::sync::{Deadline, STEP_NS, Timeout};
 use crate::{smp, static_call, time};
+
+pub(super) const INJECTIONS: &[Injection] =
+    &[Injection(Point::BeforeWork, Fault::RestartInNmi, restart_in_nmi)];
 
 static_call! {
     hotplug::is_offline_requested(me: &Cpu) -> bool => is_requested_except_of_last, if |_| is_armed(Fault::IgnoreOfflineRequest);
@@ -95,7 +98,7 @@ static IS_IN_NMI: AtomicBool = AtomicBool::new(false);
 ///
 /// # Panics
 /// If the CPU then cannot allocate, free, or send IPIs to itself and other CPUs.
-pub(super) fn restart_in_nmi() {
+fn restart_in_nmi() {
     let last = smp::cpus().last().expect("there is a CPU");
     hotplug::offline(last.id()).expect("the last CPU goes offline");
     let handler = interrupts::replace(Vector::NMI, stay_in_nmi);

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::Fault;
-use super::common::on_last_cpu;
+use super::injection::{Injection, Point, on_last_cpu};
+use super::names::Fault;
 use super::redirects::is_armed;
 use crate::apic::{self, ApicError, Batch, IcrAccess, Message};
 use crate::config::IPI_DELIVERY_MS;
@@ -24,6 +24,9 @@ pub(crate) fn begin() {
 fn is_at_work() -> bool {
     IS_AT_WORK.load(Ordering::Acquire)
 }
+
+pub(super) const INJECTIONS: &[Injection] =
+    &[Injection(Point::BeforeWork, Fault::BusyIcrOnLast, call_all_by_busy_icr)];
 
 static_call! {
     apic::is_idle() -> bool => is_idle_but_on_bsp, if |_| is_armed(Fault::BusyIcr);
@@ -166,7 +169,7 @@ extern "C" fn count_waits(
 ///
 /// # Panics
 /// If a call succeeds, or waits for the ICR more than once.
-pub(crate) fn call_all_by_busy_icr() {
+fn call_all_by_busy_icr() {
     on_last_cpu(&|| {
         let others = smp::other_online();
         type Call<'a> = &'a dyn Fn() -> Result<(), CallError>;

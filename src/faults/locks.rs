@@ -4,13 +4,23 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::common::{FAULT_TIMEOUT_MS, on_last_cpu};
+use super::injection::{FAULT_TIMEOUT_MS, Injection, Point, on_last_cpu};
+use super::names::Fault;
 use crate::config::LOCK_TIMEOUT_MS;
 use crate::console;
 use crate::cpu::{CpuId, CpuSet};
 use crate::smp;
 use crate::sync::{Deadline, SpinLockIrq};
 use crate::time::timer;
+
+pub(super) const INJECTIONS: &[Injection] = &[
+    Injection(Point::BeforeTscSync, Fault::HoldLockAtBoot, hold_and_wait),
+    Injection(Point::BeforeWork, Fault::HoldLock, hold_and_wait),
+    Injection(Point::BeforeWork, Fault::HoldLockAtWork, hold_and_wait_at_work),
+    Injection(Point::BeforeWork, Fault::HoldConsole, hold_console),
+    Injection(Point::BeforeWork, Fault::HoldConsoleAWhile, hold_console_a_while),
+    Injection(Point::BeforeWork, Fault::LockTwice, lock_twice),
+];
 
 static LOCK: SpinLockIrq<()> = SpinLockIrq::new(());
 crate::name_lock!(LOCK);
@@ -19,13 +29,13 @@ crate::name_lock!(LOCK);
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
 /// Makes the last CPU hold the lock, in a call, while the BSP waits for it.
-pub(crate) fn hold_and_wait() {
+fn hold_and_wait() {
     call_last(hold_for_ever);
     wait_for_lock();
 }
 
 /// As [`hold_and_wait`], in timer callbacks while the CPUs are at work.
-pub(crate) fn hold_and_wait_at_work() {
+fn hold_and_wait_at_work() {
     const DELAY: Duration = Duration::from_millis(100);
     fn arm(_: usize) {
         timer::after(DELAY, |_| hold_for_ever(0), 0).expect("memory for a timer");
@@ -35,14 +45,14 @@ pub(crate) fn hold_and_wait_at_work() {
 }
 
 /// Makes the last CPU hold the console, in a call, while the BSP logs.
-pub(crate) fn hold_console() {
+fn hold_console() {
     call_last(hold_console_for_ever);
     wait_until_held();
     log::info!("a line that is written by the panic alone");
 }
 
 /// Makes the last CPU hold the console until all others, which log, have stalled.
-pub(crate) fn hold_console_a_while() {
+fn hold_console_a_while() {
     let last = smp::online().last().map(smp::Cpu::id);
     let others = smp::online().count() as u64 - 1;
     let have_stalled = || smp::lock_stalls() >= others;
@@ -62,7 +72,7 @@ pub(crate) fn hold_console_a_while() {
 }
 
 /// Makes the last CPU wait for a lock that it holds.
-pub(crate) fn lock_twice() {
+fn lock_twice() {
     on_last_cpu(&|| {
         let _held = LOCK.lock();
         lock_again();

@@ -249,3 +249,17 @@ impl FromText for Stage {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "faults"))]
+mod tests {
+    use super::Fault;
+    use crate::boot::command_line::Named;
+    use crate::memory::frames::faults;
+
+    #[test]
+    fn each_fault_of_the_frame_allocator_can_be_named() {
+        for fault in faults::Fault::all() {
+            assert!(Fault::from_name(fault.name()).is_some(), "{}", fault.name());
+        }
+    }
+}

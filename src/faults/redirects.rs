@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use super::Fault;
+use super::names::Fault;
 use crate::boot::command_line::Named;
 use crate::config::{IPI_CALL_TIMEOUT_MS, WATCHDOG_MS};
 use crate::cpu::static_call::{PATCH_BYTES, SOURCE_BYTES, StaticCall};

@@ -4,8 +4,8 @@
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
-use super::Fault;
-use super::common::FAULT_TIMEOUT_MS;
+use super::injection::{FAULT_TIMEOUT_MS, Injection, Point};
+use super::names::Fault;
 use super::redirects::is_armed;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
 use crate::memory::frames::FrameNumber;
@@ -14,6 +14,9 @@ use crate::smp::hotplug;
 use crate::sync::{Deadline, SpinLockIrq};
 use crate::time::timer;
 use crate::{apic, smp, static_call};
+
+pub(super) const INJECTIONS: &[Injection] =
+    &[Injection(Point::BeforeWork, Fault::RemapInTeardown, remap_in_teardown)];
 
 static_call! {
     hotplug::close(guard: &IrqGuard) => close_while_remapped, if |_| is_armed(Fault::RemapInTeardown);
@@ -51,7 +54,7 @@ static WRITTEN_BY: AtomicU32 = AtomicU32::new(0);
 ///
 /// # Panics
 /// If the write went to a frame that was unmapped, or if an operation failed, or if there are fewer than three CPUs.
-pub(crate) fn remap_in_teardown() {
+fn remap_in_teardown() {
     let last = smp::online().last().map_or(CpuId::BSP, smp::Cpu::id);
     assert!(last > OTHER, "the fault needs three CPUs");
     for writer in [Writer::Call, Writer::Timer] {

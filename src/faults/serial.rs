@@ -2,12 +2,18 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::Fault;
+use super::injection::{Injection, Point, on_last_cpu};
+use super::names::Fault;
 use super::redirects::is_armed;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;
 use crate::time::halt_until;
 use crate::{console, static_call};
+
+pub(super) const INJECTIONS: &[Injection] = &[
+    Injection(Point::BeforeWork, Fault::MuteTransmitterAtWork, mute_at_work),
+    Injection(Point::BeforeWork, Fault::PanicWithFullRing, || on_last_cpu(&panic_with_full_ring)),
+];
 
 static_call! {
     console::transmit_interrupt() -> u8 => no_interrupt,
@@ -28,7 +34,7 @@ extern "C" fn no_interrupt() -> u8 {
 
 /// Queues lines for an interrupt that never occurs. The next writer, or a CPU that is about to halt, finds that it is
 /// late.
-pub(super) fn mute_at_work() {
+fn mute_at_work() {
     IS_MUTE.store(true, Ordering::Relaxed);
     fill(2);
     Deadline::after_ms(2 * console::LATE_MS).wait();
@@ -42,7 +48,7 @@ pub(super) fn mute_at_work() {
 }
 
 /// Fills the ring and panics before anything is sent.
-pub(super) fn panic_with_full_ring() {
+fn panic_with_full_ring() {
     IS_MUTE.store(true, Ordering::Relaxed);
     // Keeps other lines of this CPU out.
     let _guard = IrqGuard::new();

@@ -72,14 +72,15 @@ macro_rules! named {
 
         impl $type {
             /// The value's name on the command line.
-            pub const fn name(self) -> &'static str {
+            $vis const fn name(self) -> &'static str {
                 match self {
                     $($type::$variant => $name,)+
                 }
             }
 
             /// What the value means: its documentation.
-            pub const fn summary(self) -> &'static str {
+            #[allow(dead_code, reason = "a list that only tests select from shows no meanings")]
+            $vis const fn summary(self) -> &'static str {
                 match self {
                     $($type::$variant => concat!($($doc),*),)+
                 }

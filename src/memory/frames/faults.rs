@@ -3,62 +3,63 @@
 //! One fault can be armed at a time, for all allocators: see [`arm`]. Each breaks one thing and leaves the tables consistent, as a real bug
 //! would, which is what makes such bugs hard to find.
 
-use super::number::FrameNumber;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use super::number::FrameNumber;
+use crate::named;
 
 /// A fault happens once in so many refills or flushes: several times in each round of a stress run, so that one round on a slow host is
 /// enough.
 pub(crate) const EVERY: usize = 100;
 
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Fault {
-    /// Nothing.
-    None = 0,
-    /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
-    DoubleAllocate = 1,
-    /// A flush loses a frame.
-    LeakFrame = 2,
-    /// A flush counts one frame too few.
-    Miscount = 3,
-    /// An allocation returns a run that begins one frame too high.
-    Misalign = 4,
-    /// A block stays in the table when its last frame is freed.
-    SkipBlockCompletion = 5,
-    /// A free block is not put into the buddy.
-    SkipBuddyInsert = 6,
-    /// A block that has free frames again is not marked in the summary.
-    SkipSummaryUpdate = 7,
-    /// Double frees are accepted.
-    AcceptDoubleFree = 8,
-    /// Frees of unmanaged frames are accepted.
-    AcceptUnownedFree = 9,
-    /// Frees of a larger order than the allocation's are accepted.
-    AcceptWrongOrder = 10,
-    /// A CPU without free frames does not make the others drain their caches.
-    SkipRemoteDrain = 11,
-    /// An allocation with interrupts disabled waits for the other CPUs.
-    BlockInIrq = 12,
-    /// The allocator is not disabled in NMI handlers.
-    AllowAllocInNmi = 13,
-    /// A refill enables interrupts half-way.
-    EnableIrqsInRefill = 14,
-    /// A free block is not merged with its free buddy.
-    SkipBuddyMerge = 15,
+named! {
+    /// What goes wrong, by the fault's name on the command line.
+    pub(crate) enum Fault {
+        /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
+        DoubleAllocate = "double_allocate",
+        /// A flush loses a frame.
+        LeakFrame = "leak_frame",
+        /// A flush counts one frame too few.
+        Miscount = "miscount",
+        /// An allocation returns a run that begins one frame too high.
+        Misalign = "misalign",
+        /// A block stays in the table when its last frame is freed.
+        SkipBlockCompletion = "skip_block_completion",
+        /// A free block is not put into the buddy.
+        SkipBuddyInsert = "skip_buddy_insert",
+        /// A block that has free frames again is not marked in the summary.
+        SkipSummaryUpdate = "skip_summary_update",
+        /// Double frees are accepted.
+        AcceptDoubleFree = "accept_double_free",
+        /// Frees of unmanaged frames are accepted.
+        AcceptUnownedFree = "accept_unowned_free",
+        /// Frees of a larger order than the allocation's are accepted.
+        AcceptWrongOrder = "accept_wrong_order",
+        /// A CPU without free frames does not make the others drain their caches.
+        SkipRemoteDrain = "skip_remote_drain",
+        /// An allocation with interrupts disabled waits for the other CPUs.
+        BlockInIrq = "block_in_irq",
+        /// The allocator is not disabled in NMI handlers.
+        AllowAllocInNmi = "allow_alloc_in_nmi",
+        /// A refill enables interrupts half-way.
+        EnableIrqsInRefill = "enable_irqs_in_refill",
+        /// A free block is not merged with its free buddy.
+        SkipBuddyMerge = "skip_buddy_merge",
+    }
 }
 
-static FAULT: AtomicU8 = AtomicU8::new(Fault::None as u8);
+/// One more than the armed fault's number, or 0.
+static ARMED: AtomicU8 = AtomicU8::new(0);
 static CHANCES: AtomicUsize = AtomicUsize::new(0);
 
-/// Arms a fault.
-pub(crate) fn arm(fault: Fault) {
-    FAULT.store(fault as u8, Ordering::Relaxed);
+/// Arms a fault, or none.
+pub(crate) fn arm(fault: Option<Fault>) {
+    ARMED.store(fault.map_or(0, |fault| fault as u8 + 1), Ordering::Relaxed);
 }
 
 /// Whether this fault is armed.
 pub(crate) fn is_armed(fault: Fault) -> bool {
-    FAULT.load(Ordering::Relaxed) == fault as u8
+    ARMED.load(Ordering::Relaxed) == fault as u8 + 1
 }
 
 /// Whether this fault happens now.
