@@ -20,6 +20,7 @@
 //! [`ApicError::NotDelivered`]. Nothing was sent in that case. An x2APIC's ICR is never busy. Its write is not ordered
 //! after earlier stores, hence the fences (SDM Vol. 3A, 11.12.3).
 
+use super::driver;
 use super::error::ApicError;
 use super::registers::{
     self, ICR_ASSERT, ICR_INIT, ICR_NMI, ICR_SELF, ICR_START_UP, write_icr, write_icr_self,
@@ -159,7 +160,16 @@ patchable! {
             IcrAccess::Guard(_) | IcrAccess::Panic(_) => {}
         }
         batch.wait_until_idle(to)?;
-        write_icr(to, message.command());
+        let is_sent = match message {
+            // The hot path.
+            Message::Fixed(_) => false,
+            Message::Nmi => driver::send_nmi(to),
+            Message::Init => driver::send_init(to),
+            Message::StartUp(page) => driver::send_start_up(to, page),
+        };
+        if !is_sent {
+            write_icr(to, message.command());
+        }
         Ok(())
     }
 

@@ -1,14 +1,14 @@
 //! Layer 6: each CPU's local APIC, and the I/O APICs ([`io_apic`]), which deliver device interrupts to it.
 //!
 //! The modes xAPIC (registers in memory) and x2APIC (MSRs) have the same registers except for the interrupt command
-//! register; `registers` hides the difference. The `x2apic` crate drives the I/O APICs ([`io_apic`]). Its `LocalApic` is
-//! not used: it derives the mode from CPUID alone, so that xAPIC mode could not be selected on a processor with x2APIC,
-//! and it unmasks both LINT pins and the timer when it enables an APIC.
+//! register; `registers` hides the difference. The `x2apic` crate drives the I/O APICs ([`io_apic`]), and the local APIC
+//! where that is sound (`driver`).
 //!
 //! Two hardware rules matter: the two halves of an xAPIC's ICR, and when the ICR may be written (`icr`); and the error
 //! status register must be written before it is read (SDM Vol. 3A, 11.5.3).
 
 mod base;
+mod driver;
 mod error;
 mod handlers;
 mod icr;
@@ -130,7 +130,7 @@ pub(crate) fn is_any_requested(_: &IrqGuard) -> bool {
 pub(crate) fn bsp_apic_id(by_cpuid: ApicId) -> ApicId {
     match base::initial_state() {
         base::InitialState::Disabled => by_cpuid,
-        base::InitialState::X2Apic => registers::read_x2apic_id(),
+        base::InitialState::X2Apic => driver::id().unwrap_or(by_cpuid),
         base::InitialState::XApic(address) => {
             let Ok(page) = memory::map_device(Device::LocalApic, address, FRAME_BYTES) else {
                 return by_cpuid;

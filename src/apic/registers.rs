@@ -115,13 +115,6 @@ pub(crate) fn write(register: Register, value: u32) {
     }
 }
 
-/// Reads this CPU's APIC ID by the x2APIC's MSR, whatever [`mode`] is.
-pub(crate) fn read_x2apic_id() -> ApicId {
-    // SAFETY: the MSR exists in x2APIC mode, in which the caller has found the APIC. In another mode the read raises #GP.
-    // Reading has no effect.
-    ApicId(unsafe { Msr::new(0x802).read() } as u32)
-}
-
 /// Reads the 8-bit APIC ID from the xAPIC registers at `page`.
 ///
 /// # Safety
