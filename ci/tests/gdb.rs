@@ -1,15 +1,18 @@
 //! The kernel under gdb: stopped on another CPU, wherever KASLR has put it; and a processor without CPUID, which QEMU has
 //! not, made by gdb. Skipped, and said so, where there is no gdb and none can be installed.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use object::{Object, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol};
 use octopod_ci::base::process::capture;
-use octopod_ci::base::{Message, Observer, Silent};
+use octopod_ci::base::{Message, Observer, Silent, Workspace};
+use octopod_ci::kernel::{KernelConfig, build};
 use octopod_ci::{Outcome, launch_with, parse, setup};
 
 /// Only a hang uses it up, however busy the host is.
@@ -124,6 +127,67 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
         (0, Some(3)),
         "{said}"
     );
+}
+
+/// The first quoted or unquoted word after each occurrence of `start`.
+fn words_after<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    let is_part = |letter: char| letter.is_alphanumeric() || "_:".contains(letter);
+    let rests = text.split(start).skip(1);
+    let words = rests.map(|rest| rest.split(|letter| !is_part(letter)).next().unwrap_or_default());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// The quoted strings of the constants of a Python program.
+fn constants(program: &str) -> Vec<&str> {
+    let lines = program.lines().filter(|line| line.starts_with(|letter: char| letter.is_ascii_uppercase()));
+    lines.flat_map(|line| line.split('"').skip(1).step_by(2)).collect()
+}
+
+/// The names in gdb's helper and in the documentation are those of the kernel. This needs no gdb.
+#[test]
+fn the_kernel_has_each_symbol_that_the_helper_and_the_documentation_name() {
+    let workspace = Workspace::find().unwrap();
+    let kernel = build::provide(&KernelConfig::default(), &workspace, &mut Silent).unwrap();
+    let bytes = fs::read(&kernel.symbols).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let mangled = file.symbols().filter_map(|symbol| symbol.name().ok());
+    let symbols: BTreeSet<String> =
+        mangled.map(|name| addr2line::demangle_auto(name.into(), None).into_owned()).collect();
+    let debug_names = file.section_by_name(".debug_str").unwrap().uncompressed_data().unwrap();
+    let debug_names: BTreeSet<&[u8]> = debug_names.split(|byte| *byte == 0).collect();
+    let has_symbol = |name: &str| symbols.contains(name);
+    let has_debug_name = |name: &str| debug_names.contains(name.as_bytes());
+    let has_variable = |name: &str| symbols.iter().any(|path| path.ends_with(&format!("::{name}")));
+
+    let helper = include_str!("../gdb/octopod.py");
+    let (types, linked): (Vec<_>, Vec<_>) =
+        constants(helper).into_iter().partition(|name| name.contains("::"));
+    let linked = [linked, words_after(helper, "linked[\"")].concat();
+    let types = types.iter().filter_map(|path| path.rsplit("::").next());
+    let types: Vec<_> = types.chain(words_after(helper, "fields[\"")).collect();
+    let mut documentation = vec![fs::read_to_string(workspace.root.join("README.md")).unwrap()];
+    for entry in fs::read_dir(workspace.root.join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            documentation.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    let documentation = documentation.join("\n");
+    let functions = words_after(&documentation, "`break ");
+    let variables =
+        [words_after(helper, "per_cpu_variable(\""), words_after(&documentation, "`octopod per-cpu ")]
+            .concat();
+    for (what, names, exists) in [
+        ("symbol", &linked, &has_symbol as &dyn Fn(&str) -> bool),
+        ("type or field", &types, &has_debug_name),
+        ("function", &functions, &has_symbol),
+        ("per-CPU variable", &variables, &has_variable),
+    ] {
+        assert!(!names.is_empty(), "no {what} is named: the test finds nothing");
+        for name in names {
+            assert!(exists(name), "the kernel has no {what} {name}");
+        }
+    }
 }
 
 /// A processor whose EFLAGS.ID does not stay as it was set. No emulator that is at hand is one: gdb takes the bit back.
