@@ -227,12 +227,12 @@ mod tests {
         let root = Workspace::find().unwrap().root;
         let settings = Settings::read(&root, "kernel").unwrap();
         assert!(settings.rustflags.contains(&"force-frame-pointers=yes".to_owned()), "{settings:?}");
-        assert_eq!(settings.keys["opt-level"].as_str(), Some("s"));
+        assert_eq!(settings.keys["opt-level"].as_integer(), Some(3));
         assert_eq!(chain(&root, "kernel"), ["kernel", "release"]);
         let mut command = Command::new("cargo");
         settings.apply(&mut command);
         let arguments: Vec<_> = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
-        for key in ["opt-level=\"s\"", "strip=\"none\"", "overflow-checks=false", "lto=\"fat\""] {
+        for key in ["opt-level=3", "strip=\"none\"", "overflow-checks=false", "lto=\"fat\""] {
             assert!(arguments.contains(&format!("profile.kernel.{key}")), "{key}: {arguments:?}");
         }
         let set =
