@@ -317,11 +317,13 @@ fn commands() -> String {
     table(&["command", "what it does"], rows)
 }
 
+/// An option, its help, and the commands that take it.
+type OptionRow = (String, String, Vec<String>);
+
 /// Each option with its commands, under the headings of `--help`.
 fn options() -> String {
     let grammar = cli::command();
-    // By heading: the option, its help, and the commands that take it.
-    let mut groups: Vec<(String, Vec<(String, String, Vec<String>)>)> = Vec::new();
+    let mut groups: Vec<(String, Vec<OptionRow>)> = Vec::new();
     for command in grammar.get_subcommands() {
         for arg in command.get_arguments() {
             let Some(long) = arg.get_long().filter(|long| *long != "help") else { continue };
