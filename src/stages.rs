@@ -77,6 +77,9 @@ fn begin(stage: BootStage) {
 fn loader(handoff: &Handoff) -> BootInfo {
     begin(BootStage::Loader);
     console::init(handoff.entry_tsc);
+    if let Some(hz) = time::estimate_tsc_hz() {
+        console::set_estimated_tsc_hz(hz);
+    }
     memory::open_text_screen();
     // SAFETY: called once, on rt0's page tables, before memory outside the image is written: no earlier stage writes any.
     let boot =

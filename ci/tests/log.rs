@@ -12,16 +12,32 @@ const CPUS: usize = 8;
 /// What each line of the self-test ends in, so that its end can be missed.
 const END: &str = ", end of line";
 
-/// A line of the log in its parts: `[  0.123456]    3 selftest: text`, or with `[  12.34 Mc]` for the time.
-fn parts(line: &str) -> Option<(&str, usize, &str, &str)> {
-    let (time, rest) = line.strip_prefix('[')?.split_once("] ")?;
-    let (cpu, rest) = rest.trim_start().split_once(' ')?;
+/// A line of the log in its parts, `[    0.123456] cpu3 selftest: text`: the time in microseconds, the CPU, the module, the text.
+fn parts(line: &str) -> Option<(u64, usize, &str, &str)> {
+    let (time, rest) = line.strip_prefix('[')?.split_once("] cpu")?;
+    let (cpu, rest) = rest.split_once(' ')?;
     let (target, text) = rest.split_once(": ")?;
-    let number = time.strip_suffix(" Mc").unwrap_or(time).trim_start();
-    let (whole, decimals) = number.split_once('.')?;
+    let (seconds, decimals) = time.trim_start().split_once('.')?;
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let is_name = target.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    (is_number(whole) && is_number(decimals) && is_name).then_some((time, cpu.parse().ok()?, target, text))
+    if time.len() < 12 || decimals.len() != 6 || !is_number(seconds) || !is_number(decimals) || !is_name {
+        return None;
+    }
+    let us = seconds.parse::<u64>().ok()? * 1_000_000 + decimals.parse::<u64>().ok()?;
+    Some((us, cpu.parse().ok()?, target, text))
+}
+
+#[test]
+fn time_stamps_are_in_seconds_from_the_first_line_and_never_go_back() {
+    let mut guest = Guest::boot(&["boot", "--smp", "1"]);
+    assert_eq!(guest.hear_out(), ExitCode::Pass, "{}", guest.lines.join("\n"));
+    let times: Vec<u64> = guest.lines.iter().filter_map(|line| Some(parts(line)?.0)).collect();
+    assert!(times.len() > 10 && times.is_sorted(), "{:#?}", guest.lines);
+    // The calibrated clock says when the stage of the first line began, and when the next one did. The time stamp is from the
+    // estimate that was made before.
+    let began_us = |name: &str| guest.seen.boot_stages.iter().find(|stage| stage.0 == name).expect("stage").1;
+    let (earliest, latest) = (began_us("loader") / 2, began_us("options") * 2);
+    assert!((earliest..=latest).contains(&times[0]), "{} not in {earliest}..={latest}", times[0]);
 }
 
 #[test]

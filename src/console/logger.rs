@@ -1,5 +1,5 @@
-//! The backend of the `log` macros. A line shows the time since the kernel's entry, the CPU, the module, the level if it is not
-//! info, and the text.
+//! The backend of the `log` macros. A line shows the time since the kernel's entry in seconds, the CPU, the module, the level if
+//! it is not info, and the text: `[    0.050466] cpu0 acpi: warning: text`.
 //!
 //! A line is formatted before any lock is taken, and written whole under the console's lock. Code that cannot wait for this
 //! lock, because it may have interrupted the holder (an NMI, a machine check), pushes its line to a lock-free queue
@@ -36,6 +36,13 @@ static CLOCK: Hook<fn() -> u64> = Hook::new();
 
 /// The TSC at the kernel's entry.
 static ENTRY_TSC: AtomicU64 = AtomicU64::new(0);
+
+/// The TSC's frequency in kHz before [`CLOCK`] is set; 0 if it is unknown.
+static ESTIMATED_TSC_KHZ: AtomicU64 = AtomicU64::new(0);
+
+/// The latest time stamp by the estimated frequency, in microseconds. Later stamps are not less, although the clock may differ from
+/// the estimate.
+static LAST_ESTIMATE_US: AtomicU64 = AtomicU64::new(0);
 
 /// The filter; unset until the command line is parsed.
 static FILTER: Once<Filter> = Once::new();
@@ -98,20 +105,33 @@ pub(super) fn may_wait() -> bool {
 fn line_of<const N: usize>(record: &Record) -> LineBuffer<N> {
     let target = filter::top(record.target());
     let prefix = LevelPrefix(record.level());
-    LineBuffer::format(format_args!("{Timestamp} {:>4} {target}: {prefix}{}", cpu::current(), record.args()))
+    LineBuffer::format(format_args!(
+        "{} cpu{} {target}: {prefix}{}",
+        Timestamp::now(),
+        cpu::current(),
+        record.args()
+    ))
 }
 
-/// Formats the time: in seconds, or in millions of TSC cycles before the clock is set.
-struct Timestamp;
+/// A time since the kernel's entry in microseconds. Formatted in seconds, as Linux does.
+struct Timestamp(u64);
+
+impl Timestamp {
+    /// The time by the clock. Before the clock is set, the time by the TSC's estimated frequency, or 0 without an estimate.
+    fn now() -> Timestamp {
+        if let Some(clock) = CLOCK.get() {
+            return Timestamp(clock().max(LAST_ESTIMATE_US.load(Ordering::Relaxed)));
+        }
+        let khz = ESTIMATED_TSC_KHZ.load(Ordering::Relaxed);
+        let cycles = read_tsc().saturating_sub(ENTRY_TSC.load(Ordering::Relaxed));
+        let us = cycles.saturating_mul(1000).checked_div(khz).unwrap_or(0);
+        Timestamp(us.max(LAST_ESTIMATE_US.fetch_max(us, Ordering::Relaxed)))
+    }
+}
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(clock) = CLOCK.get() {
-            let us = clock();
-            return write!(f, "[{:>3}.{:06}]", us / 1_000_000, us % 1_000_000);
-        }
-        let cycles = read_tsc().saturating_sub(ENTRY_TSC.load(Ordering::Relaxed));
-        write!(f, "[{:>4}.{:02} Mc]", cycles / 1_000_000, cycles / 10_000 % 100)
+        write!(f, "[{:>5}.{:06}]", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 
@@ -249,7 +269,8 @@ pub(super) fn write_next_deferred(serial: &mut Serial, screen: &mut LiveScreen) 
     let unreported = lost - REPORTED_LOST.swap(lost, Ordering::Relaxed);
     if unreported > 0 {
         let line: LineBuffer<MAX_DEFERRED_BYTES> = LineBuffer::format(format_args!(
-            "{Timestamp} {:>4} console: {}{unreported} lines lost: console busy, and no room to defer them",
+            "{} cpu{} console: {}{unreported} lines lost: console busy, and no room to defer them",
+            Timestamp::now(),
             cpu::current(),
             LevelPrefix(Level::Warn)
         ));
@@ -276,8 +297,8 @@ fn write(serial: &mut Serial, screen: &mut LiveScreen, line: &str) {
     drawing::mark_dirty();
 }
 
-/// Opens the serial port and installs the logger. Lines are deferred until [`set_filter`]. Until [`set_clock`] they show the
-/// time in millions of TSC cycles since `entry_tsc`.
+/// Opens the serial port and installs the logger. Lines are deferred until [`set_filter`]. They show the time since
+/// `entry_tsc`: see [`set_estimated_tsc_hz`] and [`set_clock`].
 ///
 /// **Context:** the BSP, once, before the first line.
 pub(crate) fn init(entry_tsc: u64) {
@@ -297,6 +318,11 @@ pub(crate) fn set_filter(filter: Filter) {
             "log={target}: octopod has no such module; the rule applies to lines of other crates only"
         );
     }
+}
+
+/// Sets the TSC's estimated frequency in hertz, for the time stamps until [`set_clock`]. Without it, they are 0.
+pub fn set_estimated_tsc_hz(hz: u64) {
+    ESTIMATED_TSC_KHZ.store(hz / 1000, Ordering::Relaxed);
 }
 
 /// Sets the clock for time stamps, in microseconds. Only the first call has an effect.

@@ -37,7 +37,7 @@ pub(crate) use line::{
 #[cfg(target_os = "none")]
 pub use line_buffer::LineBuffer;
 #[cfg(target_os = "none")]
-pub(crate) use logger::{Lines, init, lines, print, set_clock, set_filter};
+pub(crate) use logger::{Lines, init, lines, print, set_clock, set_estimated_tsc_hz, set_filter};
 #[cfg(target_os = "none")]
 pub(crate) use serial::{ReceiveErrors, receive_errors};
 #[cfg(target_os = "none")]

@@ -96,18 +96,7 @@ pub(crate) fn init(
         .filter(|reference| !is_named || reference.name() == choice.name())
         .inspect(|_| is_absent = false)
         .find(is_moving);
-    let reported = features
-        .tsc_ratio
-        .and_then(|(denominator, numerator, crystal_hz)| {
-            tsc_hz_from_cpuid(denominator, numerator, crystal_hz)
-        })
-        .and_then(plausible_tsc_hz)
-        .map(|hz| (FrequencySource::Cpuid, hz))
-        .or_else(|| {
-            let khz = features.hypervisor_tsc_khz?;
-            plausible_tsc_hz(u64::from(khz) * 1000).map(|hz| (FrequencySource::Hypervisor, hz))
-        });
-    let (source, tsc_hz, apic_timer_hz) = match (reported, &reference) {
+    let (source, tsc_hz, apic_timer_hz) = match (reported_tsc_hz(features), &reference) {
         (Some((source, tsc_hz)), _) => {
             let clock = CounterSpec::tsc(tsc_hz).ok_or(ClockError::NoReference)?;
             let measured = measure(guard, clock, read_tsc).map_err(|stopped| match stopped {
@@ -141,6 +130,18 @@ pub(crate) fn init(
     clocksource::start_drift_check(reference);
     let clock = Clock { source, tsc_hz, apic_timer_hz };
     if timer::init(guard, features, &clock) { Ok(clock) } else { Err(ClockError::NoApicTimer) }
+}
+
+/// The TSC's frequency in hertz as CPUID or the hypervisor reports it. `None` if neither does, or if it is implausible.
+pub(super) fn reported_tsc_hz(features: &Features) -> Option<(FrequencySource, u64)> {
+    let by_cpuid = features.tsc_ratio.and_then(|(denominator, numerator, crystal_hz)| {
+        let hz = tsc_hz_from_cpuid(denominator, numerator, crystal_hz)?;
+        Some((FrequencySource::Cpuid, plausible_tsc_hz(hz)?))
+    });
+    by_cpuid.or_else(|| {
+        let hz = u64::from(features.hypervisor_tsc_khz?) * 1000;
+        Some((FrequencySource::Hypervisor, plausible_tsc_hz(hz)?))
+    })
 }
 
 /// Whether the timer counts.

@@ -15,6 +15,8 @@ mod clock;
 #[cfg(target_os = "none")]
 mod clocksource;
 #[cfg(target_os = "none")]
+mod estimate;
+#[cfg(target_os = "none")]
 mod fallback;
 #[cfg(all(target_os = "none", feature = "faults"))]
 pub(crate) mod faults;
@@ -37,6 +39,8 @@ mod warp;
 pub(crate) use clock::init;
 #[cfg(target_os = "none")]
 pub(crate) use clocksource::{Clocksource, select_clocksource};
+#[cfg(target_os = "none")]
+pub(crate) use estimate::estimate_tsc_hz;
 #[cfg(target_os = "none")]
 pub(crate) use frequency::Clock;
 #[cfg(target_os = "none")]

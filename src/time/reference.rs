@@ -145,8 +145,10 @@ impl ReferenceTimer {
         Some(ReferenceTimer::Hpet { registers, clock })
     }
 
-    /// Starts channel 2 of the PIT.
-    fn pit() -> ReferenceTimer {
+    /// Starts channel 2 of the PIT. If there is none, its count does not change.
+    ///
+    /// **Context:** the BSP.
+    pub(super) fn pit() -> ReferenceTimer {
         let mut control = Port::<u8>::new(SPEAKER_CONTROL);
         // SAFETY: reading the port has no effect.
         let value = unsafe { control.read() };

@@ -196,7 +196,7 @@ fn an_end_of_the_emulators_own_has_its_own_sentence() {
 #[test]
 fn a_slow_reader_does_not_change_the_verdict() {
     // More than a pipe and what the launcher keeps in memory hold.
-    let flood = "i=0; while [ $i -lt 40000 ]; do echo \"[    1.000000]    0 stress: line $i of very many\"; i=$((i+1)); done";
+    let flood = "i=0; while [ $i -lt 40000 ]; do echo \"[    1.000000] cpu0 stress: line $i of very many\"; i=$((i+1)); done";
     let fake =
         Fake::new(&format!("{flood}\n{}", say(&[SOUND_BOOT, VERDICT_PASS], &format!("exit {STATUS_PASS}"))));
     let mut command = fake.command(&["boot", "--timeout", "100"]);

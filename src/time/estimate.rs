@@ -1,0 +1,64 @@
+//! Estimates the TSC's frequency at the kernel's entry, for the time stamps of the log lines before [`init`](super::init).
+
+use super::calibration::Window;
+use super::clock::reported_tsc_hz;
+use super::reference::ReferenceTimer;
+use crate::cpu::Features;
+use crate::cpu::registers::read_tsc;
+
+/// How long the measurement takes, in nanoseconds. The PIT's resolution of 838 ns is a third of a percent of it.
+const WINDOW_NS: u64 = 250_000;
+
+/// After this many equal readings there is no PIT. A reading takes three port accesses, so they take longer than a tick of 838 ns
+/// hundreds of times.
+const READINGS_TO_MOVE: u32 = 1_000;
+
+/// Samples of which the one with the fewest cycles counts.
+const SAMPLES: usize = 5;
+
+/// Estimates the TSC's frequency in hertz: as CPUID or the hypervisor reports it, otherwise by one measurement of
+/// [`WINDOW_NS`] against the PIT, with an error below one percent. `None` if there is neither. Needs neither ACPI tables nor
+/// page tables of the kernel's own.
+///
+/// **Context:** the BSP, before [`init`](super::init), interrupts disabled. Spins for a quarter of a millisecond.
+pub fn estimate_tsc_hz() -> Option<u64> {
+    reported_tsc_hz(&Features::read()).map(|(_, hz)| hz).or_else(measure)
+}
+
+/// Measures the TSC against the PIT. `None` if the PIT does not count.
+fn measure() -> Option<u64> {
+    let pit = ReferenceTimer::pit();
+    let at_rest = pit.read();
+    if (0..READINGS_TO_MOVE).all(|_| pit.read() == at_rest) {
+        return None;
+    }
+    let clock = pit.clock();
+    let begin = Sample::take(&pit);
+    let mut window = Window::new(clock, begin.count, clock.ticks_for_ns(WINDOW_NS));
+    while !window.is_over(pit.read()).ok()? {}
+    let end = Sample::take(&pit);
+    clock.frequency_hz(end.tsc.wrapping_sub(begin.tsc), begin.count, end.count)
+}
+
+/// Both counters, read at nearly the same time.
+#[derive(Clone, Copy)]
+struct Sample {
+    tsc: u64,
+    count: u64,
+}
+
+impl Sample {
+    /// Reads both counters [`SAMPLES`] times. Returns the reading that took the fewest cycles: an SMI or the host's scheduler
+    /// lengthens a reading.
+    fn take(pit: &ReferenceTimer) -> Sample {
+        let attempt = |_| {
+            let before = read_tsc();
+            let sample = Sample { count: pit.read(), tsc: read_tsc() };
+            (sample.tsc.wrapping_sub(before), sample)
+        };
+        let best = (1..SAMPLES)
+            .map(attempt)
+            .fold(attempt(0), |best, next| if next.0 < best.0 { next } else { best });
+        best.1
+    }
+}
