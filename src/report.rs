@@ -11,7 +11,7 @@ use ap_trampoline::Stage;
 use crate::acpi::expected::{CpuLimit, UnlistedReason};
 use crate::acpi::numa::Numa;
 use crate::boot::defect::Defect;
-use crate::boot::{BootInfo, handoff, report_defect, unreported_defects};
+use crate::boot::{BootInfo, handoff, image, report_defect, unreported_defects};
 use crate::console::{self, LineBuffer};
 use crate::cpu::Features;
 use crate::cpu::registers::{exit, read_tsc};
@@ -130,17 +130,25 @@ pub(crate) fn zones(numa: &Numa<'_>) {
         let zones = frames.zone_stats().filter(|zone| zone.name.is_some_and(|name| name.node == node));
         let mib = zones.map(|zone| zone.total).sum::<usize>() >> 8;
         let domain = numa.domain(node).unwrap_or_default();
-        log::info!("{node} (domain {domain}): {mib} MiB, distances{}", Distances(numa, node));
+        log::info!("{node} (domain {domain}): {mib} MiB, distances {}", Distances(numa, node));
+        let subject = LineBuffer::<40>::format(format_args!("memory.node{}", node.0));
+        let distances = LineBuffer::<200>::format(format_args!("{}", Distances(numa, node)));
+        console::send(&Record::number(subject.as_str(), "domain", domain.into()));
+        console::send(&Record::number(subject.as_str(), "mib", mib as u64));
+        console::send(&Record::text(subject.as_str(), "distances", distances.as_str()));
     }
 }
 
-/// Displays the distances of a node to all nodes.
+/// Displays the distances of a node to all nodes, with a space between.
 struct Distances<'a>(&'a Numa<'a>, NodeId);
 
 impl fmt::Display for Distances<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Distances(numa, from) = self;
-        (0..numa.nodes() as u8).try_for_each(|to| write!(f, " {}", numa.distance(*from, NodeId(to))))
+        let mut separator = "";
+        (0..numa.nodes() as u8).map(NodeId).try_for_each(|to| {
+            write!(f, "{}{}", core::mem::replace(&mut separator, " "), numa.distance(*from, to))
+        })
     }
 }
 
@@ -163,6 +171,8 @@ pub(crate) fn boot(boot: &BootInfo, clock: &Clock, up: &BringUp) {
         report_defect(&Defect { table: "MADT", address: None, offset: None, reason });
     }
     log::debug!("AP trampoline at {:#x}", up.trampoline_page);
+    let image_start = LineBuffer::<20>::format(format_args!("{:#x}", image::all().start));
+    console::send(&Record::text("boot", "image_start", image_start.as_str()));
     console::send(&Record::Boot(wire::Boot {
         version: Some(env!("CARGO_PKG_VERSION")),
         protocol: boot.protocol.name(),
@@ -392,6 +402,7 @@ fn finish(outcome: Result<(), Reason>) -> ExitCode {
         timer_interrupts: interrupts_on(Vector::TIMER),
         ipi_call_timeouts: smp::call_timeouts(),
         watchdog_alarms: smp::watchdog_alarms(),
+        watchdog_recoveries: smp::watchdog_recoveries(),
         lock_stalls: smp::lock_stalls(),
         unexpected_nmis: smp::nmis(),
         log_lines_lost: console::lines().lost,

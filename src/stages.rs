@@ -24,7 +24,7 @@ use crate::shell;
 use crate::smp::{self, BringUp};
 use crate::sync;
 use crate::time::{self, Clock};
-use crate::wire::{BootStage, Nonce, TraceClass};
+use crate::wire::{BootStage, Nonce, Record, TraceClass};
 use crate::{apic, bench, console, interrupts, panic, stress, trace};
 #[cfg(feature = "selftest")]
 use crate::{audit, selftest};
@@ -209,11 +209,18 @@ fn bsp(guard: &IrqGuard, features: &Features) {
 
 fn screen(boot: &BootInfo) {
     begin(BootStage::Screen);
-    match memory::open_pixel_screen(boot) {
+    let mode = memory::open_pixel_screen(boot);
+    match mode {
         None => log::info!("console: serial only"),
         Some(DisplayMode::Text) => log::info!("console: VGA text"),
         Some(DisplayMode::Pixels { columns, rows }) => log::info!("console: framebuffer {columns}x{rows}"),
     }
+    let name = match mode {
+        None => "serial",
+        Some(DisplayMode::Text) => "vga_text",
+        Some(DisplayMode::Pixels { .. }) => "framebuffer",
+    };
+    console::send(&Record::text("boot", "console", name));
 }
 
 #[inline(never)]
@@ -223,6 +230,8 @@ fn platform(boot: &BootInfo, options: &Options) -> Platform {
     let bsp = apic::bsp_apic_id(by_cpuid);
     if bsp != by_cpuid {
         log::warn!("BSP: APIC ID {bsp} by its local APIC, {by_cpuid} by CPUID; using the former");
+        console::send(&Record::number("boot", "bsp_apic_id", bsp.0.into()));
+        console::send(&Record::number("boot", "bsp_apic_id_by_cpuid", by_cpuid.0.into()));
     }
     acpi::read_platform(boot, bsp, options.kernel.max_cpus.map(|most| most.get()))
         .unwrap_or_else(|error| boot::refuse(format_args!("{error}")))
@@ -286,8 +295,12 @@ fn serial_input(platform: &Platform) {
     begin(BootStage::SerialInput);
     let pins =
         apic::io_apic::init(platform.io_apics).unwrap_or_else(|error| boot::refuse(format_args!("{error}")));
+    console::send(&Record::number("boot", "io_apic_pins", u64::from(pins)));
     match apic::serial_input::init(platform.interrupt_sources, platform.cpus[0].apic_id) {
-        Ok(gsi) => log::info!("{pins} I/O APIC pins, serial input by pin {gsi}"),
+        Ok(gsi) => {
+            log::info!("{pins} I/O APIC pins, serial input by pin {gsi}");
+            console::send(&Record::number("boot", "serial_input_pin", u64::from(gsi)));
+        }
         Err(error) => {
             log::info!("{pins} I/O APIC pins, no serial input: {error}");
             // Without any I/O APIC, `io_apic::init` has reported that.
@@ -305,11 +318,14 @@ fn serial_output() {
     if !apic::serial_input::is_open() {
         return;
     }
-    if console::send_by_interrupt() {
+    let is_by_interrupt = console::send_by_interrupt();
+    if is_by_interrupt {
         log::info!("serial output by interrupt");
     } else {
         log::warn!("serial output by polling: the port's empty transmitter does not interrupt");
     }
+    let name = if is_by_interrupt { "interrupt" } else { "polling" };
+    console::send(&Record::text("boot", "serial_output", name));
 }
 
 #[inline(never)]

@@ -12,6 +12,7 @@ mod bench;
 mod boot;
 mod defect;
 mod exit;
+mod fact;
 mod frame;
 mod hex;
 mod interrupts;
@@ -33,6 +34,7 @@ pub use boot::{
 };
 pub use defect::Defect;
 pub use exit::{EXIT_PORT, ExitCode, SHUTDOWN, SHUTDOWN_PORT};
+pub use fact::Fact;
 pub use frame::{MARKER, MAX_FRAME_BYTES, NONCE_DIGITS, NONCE_PARAMETER, Nonce, RecordFrame};
 pub use interrupts::{COUNTS_IN_RECORD, Interrupts};
 pub use lock_wait::LockWait;
@@ -95,6 +97,8 @@ pub enum Record<S> {
     Warning(Warning<S>),
     /// When a description by firmware, the boot loader or the command line is wrong, and the run continues.
     Defect(Defect<S>),
+    /// When a part of the kernel has determined something that a program may check.
+    Fact(Fact<S>),
     /// One for each return address, innermost first, after [`Record::Warning`]; records of other CPUs can be in between.
     WarningFrame(WarningFrame),
     /// Before the verdict: once for each vector with interrupts, and for each [`COUNTS_IN_RECORD`] CPUs.
@@ -159,6 +163,8 @@ pub struct Events {
     pub ipi_call_timeouts: u64,
     /// Number of times that the watchdog reported a CPU as stuck.
     pub watchdog_alarms: u64,
+    /// Number of times that a CPU which the watchdog had reported took interrupts again.
+    pub watchdog_recoveries: u64,
     /// Number of waits for a spin lock that exceeded the watchdog's time.
     pub lock_stalls: u64,
     /// NMIs that no CPU had sent.

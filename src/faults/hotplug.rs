@@ -15,7 +15,8 @@ use crate::memory::OwnedFrame;
 use crate::smp::hotplug;
 use crate::smp::{Cpu, Stage};
 use crate::sync::{Deadline, STEP_NS, Timeout};
-use crate::{smp, static_call, time};
+use crate::wire::Record;
+use crate::{console, smp, static_call, time};
 
 pub(super) const INJECTIONS: &[Injection] =
     &[Injection(Point::BeforeWork, Fault::RestartInNmi, restart_in_nmi)];
@@ -123,6 +124,7 @@ fn restart_in_nmi() {
     let place = smp::backtrace_of(last).map(|_| ());
     place.expect("a CPU that is back answers an NMI");
     log::info!("cpu {} works after a restart out of an NMI handler", last.id());
+    console::send(&Record::number("fault", "cpu_restarted_in_nmi", last.id().0.into()));
 }
 
 /// An NMI handler that only INIT ends.

@@ -11,7 +11,8 @@ use crate::cpu::{self, ApicId, CpuId};
 use crate::interrupts::Vector;
 use crate::smp::hotplug::HotplugState;
 use crate::smp::{CallError, Cpu};
-use crate::{smp, static_call};
+use crate::wire::Record;
+use crate::{console, smp, static_call};
 
 /// Whether all CPUs are online.
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
@@ -185,6 +186,9 @@ fn call_all_by_busy_icr() {
             assert!(matches!(outcome, Err(CallError::NotSent { .. })), "{name}: {outcome:?}");
             assert!(waits == 1, "{name}: {waits} waits for a busy ICR, {count} targets");
             log::info!("{name}: cpu {} waited once for its ICR, {count} targets", cpu::current());
+            console::send(&Record::number("fault.icr_waits", name, waits.into()));
+            console::send(&Record::number("fault.icr_targets", name, count as u64));
+            console::send(&Record::number("fault.icr_sender", name, cpu::current().0.into()));
         }
     });
 }

@@ -13,7 +13,8 @@ use crate::memory::{self, FrameBatch, Mapping, OwnedFrame};
 use crate::smp::hotplug;
 use crate::sync::{Deadline, SpinLockIrq};
 use crate::time::timer;
-use crate::{apic, smp, static_call};
+use crate::wire::Record;
+use crate::{apic, console, smp, static_call};
 
 pub(super) const INJECTIONS: &[Injection] =
     &[Injection(Point::BeforeWork, Fault::RemapInTeardown, remap_in_teardown)];
@@ -71,6 +72,11 @@ fn remap_in_teardown() {
         log::info!(
             "remapped while cpu {last} went offline: cpu {by} wrote to the new frame, by a {writer:?}"
         );
+        let name = match writer {
+            Writer::Call => "call",
+            Writer::Timer => "timer",
+        };
+        console::send(&Record::number("fault.remapped_by", name, by.into()));
         hotplug::online(last).expect("the last CPU comes back");
     }
     let mapping = MAPPING.lock().take().expect("the page is mapped");

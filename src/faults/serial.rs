@@ -8,6 +8,7 @@ use super::redirects::is_armed;
 use crate::cpu::IrqGuard;
 use crate::sync::Deadline;
 use crate::time::halt_until;
+use crate::wire::Record;
 use crate::{console, static_call};
 
 pub(super) const INJECTIONS: &[Injection] = &[
@@ -41,10 +42,12 @@ fn mute_at_work() {
     log::info!("written after lines that no interrupt has sent");
     let (_, late) = console::transmit_interrupts();
     log::info!("{late} interrupts of the transmitter were late");
+    console::send(&Record::number("fault.serial_output", "late_interrupts", late.into()));
     // Now without a later writer.
     fill(1);
     let is_sent = halt_until(&Deadline::after_ms(2 * console::LATE_MS), console::is_sent).is_ok();
     log::info!("a line that no interrupt sends was sent before a halt: {is_sent}");
+    console::send(&Record::number("fault.serial_output", "lines_sent_before_halt", is_sent.into()));
 }
 
 /// Fills the ring and panics before anything is sent.

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::check::{CheckResult, Failed, ensure, fail, failed, on_all_cpus, outcome};
+use super::check::{CheckResult, Failed, ensure, fail, failed, on_all_cpus, outcome, send_facts};
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, CpuId, CpuSet, IrqGuard};
@@ -68,6 +68,7 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         calls - interrupts_before.0,
         interrupts - interrupts_before.1
     );
+    send_facts("selftest.calls", &[("cpus", online.into()), ("rounds", rounds.into())]);
     Ok(())
 }
 

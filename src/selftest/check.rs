@@ -2,11 +2,12 @@
 
 use core::fmt;
 
-use crate::console::LineBuffer;
+use crate::console::{self, LineBuffer};
 use crate::cpu::IrqGuard;
 use crate::memory;
 use crate::smp::{self, Cpu};
 use crate::sync::SpinLockIrq;
+use crate::wire::Record;
 
 /// A failure's message, cut to what a record can hold.
 type Message = LineBuffer<200>;
@@ -55,6 +56,15 @@ macro_rules! ensure {
 }
 
 pub(super) use {ensure, fail};
+
+/// Sends numbers that a part has determined, `selftest.PART` as their subject.
+///
+/// **Context:** thread, interrupts on.
+pub fn send_facts(subject: &str, facts: &[(&str, u64)]) {
+    for (name, value) in facts {
+        console::send(&Record::number(subject, name, *value));
+    }
+}
 
 /// Whether no check has failed on any CPU.
 ///

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::check::{CheckResult, ensure, on_all_cpus};
+use super::check::{CheckResult, ensure, on_all_cpus, send_facts};
 use crate::config::STRESS_GRACE_MS;
 use crate::{smp, time};
 
@@ -35,5 +35,7 @@ pub(crate) fn run(_: u32) -> CheckResult {
         smp::online().count(),
         elapsed_ns / 1000
     );
+    let cpus = smp::online().count() as u64;
+    send_facts("selftest.clock", &[("cpus", cpus), ("readings_per_cpu", READINGS.into())]);
     Ok(())
 }

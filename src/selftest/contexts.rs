@@ -8,9 +8,7 @@ mod guards;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::nmis;
-use super::check::{
-    CheckResult, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, validate_frames,
-};
+use super::check::{CheckResult, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, send_facts, validate_frames};
 use crate::apic::{self, ApicError, Message};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::PerCpu;
@@ -61,6 +59,7 @@ pub(crate) fn run(_: u32) -> CheckResult {
     log::info!(
         "contexts: {NMIS} NMIs on each of {cpus} CPUs: all allocations and IPIs failed; no CPU was called with interrupts off"
     );
+    send_facts("selftest.contexts", &[("cpus", cpus as u64), ("nmis_per_cpu", NMIS)]);
     Ok(())
 }
 

@@ -3,9 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::check::{
-    CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, validate_frames,
-};
+use super::check::{CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, send_facts, validate_frames};
 use crate::memory::frames::{FRAME_BYTES, FrameNumber, Order};
 use crate::memory::{self, FrameBatch, FrameRange, Mapping, OwnedFrame, REGION_PAGES, VmapError};
 use crate::smp;
@@ -47,6 +45,7 @@ pub(crate) fn run(_: u32) -> CheckResult {
     }
     validate_frames()?;
     log::info!("handles: {} checks passed, all frames freed", steps.len());
+    send_facts("selftest.handles", &[("checks", steps.len() as u64)]);
     Ok(())
 }
 

@@ -7,9 +7,7 @@ use core::time::Duration;
 
 use fastrand::Rng;
 
-use super::check::{
-    CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, validate_frames,
-};
+use super::check::{CheckResult, Failed, ensure, expect_free_frames, fail, failed, free_frames, on_all_cpus, send_facts, validate_frames};
 use crate::apic::{io_apic, serial_input};
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::cpu::IrqGuard;
@@ -66,7 +64,9 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
     let before = free_frames()?;
     if let Err(failure) = idle_cpus(cpus, before) {
         smp::call(&smp::all_online(), &|| {}).map_err(|error| call_failed(CpuId::BSP, error))?;
-        log::warn!("hotplug: {} CPUs continue without the one that failed", smp::online().count());
+        let online = smp::online().count();
+        log::warn!("hotplug: {online} CPUs continue without the one that failed");
+        send_facts("selftest.hotplug", &[("cpus_after_failure", online as u64)]);
         return Err(failure);
     }
     let is_over = AtomicBool::new(false);
@@ -92,6 +92,13 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
     log::info!(
         "hotplug: {rounds} rounds among {cpus} CPUs: {cycles} CPU offline/online cycles, {timers} timers served elsewhere"
     );
+    let facts = [
+        ("cpus", cpus as u64),
+        ("rounds", rounds.into()),
+        ("cycles", cycles.into()),
+        ("timers_served_elsewhere", timers),
+    ];
+    send_facts("selftest.hotplug", &facts);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Checks that the block table rejects invalid frees with the right error, in every build, and that they change nothing. Single
 //! frames reach the block table in batches, so they are freed by `free_bulk` here.
 
-use super::check::{CheckResult, expect_free_frames, fail, failed, free_frames, validate_frames};
+use super::check::{CheckResult, expect_free_frames, fail, failed, free_frames, send_facts, validate_frames};
 use crate::boot::image;
 use crate::memory;
 use crate::memory::frames::{FrameNumber, FreeError, Order};
@@ -20,12 +20,15 @@ const BATCH: usize = 40;
 /// The first failed check.
 pub(crate) fn run(_: u32) -> CheckResult {
     let before = free_frames()?;
+    let rejected_before = memory::frames().double_frees_caught();
     freed_twice()?;
     not_managed()?;
     of_another_size()?;
     expect_free_frames(before, "invalid frees")?;
     validate_frames()?;
+    let rejected = (memory::frames().double_frees_caught() - rejected_before) as u64;
     log::info!("all invalid frees rejected");
+    send_facts("selftest.invalid_free", &[("rejected", rejected)]);
     Ok(())
 }
 

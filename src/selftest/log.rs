@@ -3,7 +3,7 @@
 //! test checks that no line is torn.
 
 use super::nmis;
-use super::check::{CheckResult, ensure, failed, on_all_cpus};
+use super::check::{CheckResult, ensure, failed, on_all_cpus, send_facts};
 use crate::config::{IPI_CALL_TIMEOUT_MS, STRESS_GRACE_MS};
 use crate::console::deferred::MAX_DEFERRED;
 use crate::console::{self, Lines};
@@ -36,7 +36,9 @@ pub(crate) fn run(_: u32) -> CheckResult {
         let logged = all_at_once()?;
         while_held().map(|()| logged)
     })?;
-    log::info!("{logged} lines by {} CPUs and their NMI handlers, no lines lost", loggers().count());
+    let cpus = loggers().count();
+    log::info!("{logged} lines by {cpus} CPUs and their NMI handlers, no lines lost");
+    send_facts("selftest.log", &[("cpus", cpus as u64), ("lines", logged)]);
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::check::{CheckResult, ensure, on_all_cpus};
+use super::check::{CheckResult, ensure, on_all_cpus, send_facts};
 use crate::apic::serial_input;
 use crate::console::{self, ReceiveErrors};
 use crate::cpu::{ApicId, CpuId};
@@ -62,10 +62,13 @@ pub(crate) fn run(_: u32) -> CheckResult {
     let bsp = &smp::cpus()[CpuId::BSP.index()];
     route_to(bsp)?;
     overruns()?;
-    log::info!("serial input received on each of {} CPUs, lost bytes counted", receivers().count());
+    let cpus = receivers().count();
+    log::info!("serial input received on each of {cpus} CPUs, lost bytes counted");
+    send_facts("selftest.serial", &[("input_cpus", cpus as u64)]);
     match sent {
         Some(lines) => {
-            log::info!("{lines} serial lines sent by interrupt on each of {} CPUs", receivers().count())
+            log::info!("{lines} serial lines sent by interrupt on each of {cpus} CPUs");
+            send_facts("selftest.serial", &[("output_cpus", cpus as u64), ("output_lines_per_cpu", lines.into())]);
         }
         None => log::info!("serial output is by polling: no interrupt to test"),
     }

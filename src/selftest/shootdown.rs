@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::check::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus};
+use super::check::{CheckResult, ensure, expect_free_frames, failed, free_frames, on_all_cpus, send_facts};
 use crate::config::{SHOOTDOWN_PAGES, STRESS_GRACE_MS};
 use crate::cpu::CpuId;
 use crate::cpu::per_cpu::PerCpu;
@@ -52,7 +52,9 @@ pub(crate) fn run(rounds: u32) -> CheckResult {
         take_part(cpu, &barrier, each, most).inspect_err(|_| barrier.abort())
     })?;
     expect_free_frames(before, "temporary mappings")?;
-    log::info!("{} temporary mappings made, read and unmapped by {online} CPUs", each as usize * mappers);
+    let mappings = each as usize * mappers;
+    log::info!("{mappings} temporary mappings made, read and unmapped by {online} CPUs");
+    send_facts("selftest.shootdown", &[("cpus", online as u64), ("mappings", mappings as u64)]);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use core::time::Duration;
 use fastrand::Rng;
 use spin::Once;
 
-use super::check::{CheckResult, ensure, failed, on_all_cpus};
+use super::check::{CheckResult, ensure, failed, on_all_cpus, send_facts};
 use crate::config::STRESS_GRACE_MS;
 use crate::cpu::per_cpu::{PerCpu, gs_base};
 use crate::cpu::{self, CpuId, IrqGuard};
@@ -180,6 +180,8 @@ fn report(histograms: &[Histogram]) {
         lateness_ns.p50,
         lateness_ns.max
     );
+    let cpus = histograms.len() as u64;
+    send_facts("selftest.timers", &[("cpus", cpus), ("timers_per_cpu", TIMERS as u64)]);
     let mut below = [0; wire::LATENESS_BUCKETS];
     for probe in PROBES.get().copied().unwrap_or_default() {
         let late_ns = probe
@@ -260,7 +262,9 @@ fn stay_idle() -> CheckResult {
     // This CPU's sleep ended by a timer interrupt, which must be counted.
     let is_counted = timer_interrupts_here() != own_before;
     ensure!(is_counted, "cpu {}: the timer interrupt that ended its sleep was not counted", cpu::current());
-    log::info!("{} idle CPUs took no timer interrupt in {} ms", others().count(), IDLE.as_millis());
+    let idle_cpus = others().count();
+    log::info!("{idle_cpus} idle CPUs took no timer interrupt in {} ms", IDLE.as_millis());
+    send_facts("selftest.timers", &[("idle_cpus", idle_cpus as u64)]);
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::check::{CheckResult, Failed, ensure, failed, on_all_cpus};
+use super::check::{CheckResult, Failed, ensure, failed, on_all_cpus, send_facts};
+use crate::console;
 use crate::cpu::PAGE_BYTES;
 use crate::cpu::static_call::{PATCH_BYTES, patch};
 use crate::cpu::zero::{Page, zero_by_bytes, zero_by_quadwords, zero_page};
@@ -12,6 +13,7 @@ use crate::cpu::{CpuId, Features};
 use crate::memory::FrameRange;
 use crate::memory::frames::Order;
 use crate::smp;
+use crate::wire::Record;
 
 /// Time limit for all CPUs, in milliseconds.
 const LIMIT_MS: u64 = 30_000;
@@ -55,6 +57,8 @@ pub(crate) fn run(_: u32) -> CheckResult {
     ensure!(done == online, "zeroing: {done} of {online} CPUs ran the check");
     let chosen = if erms { "bytes" } else { "quadwords" };
     log::info!("zeroing: 3 implementations checked on each of {online} CPUs, zero_page uses {chosen}");
+    send_facts("selftest.zeroing", &[("cpus", online as u64), ("implementations", 3)]);
+    console::send(&Record::text("selftest.zeroing", "zero_page", chosen));
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::Vec;
 
-use super::check::{CheckResult, ensure, fail, failed, free_frames, on_all_cpus};
+use super::check::{CheckResult, ensure, fail, failed, free_frames, on_all_cpus, send_facts};
 use crate::boot::direct_map;
+use crate::console::{self, LineBuffer};
 use crate::config::{MAX_NODES, STRESS_GRACE_MS};
 use crate::cpu::IrqGuard;
 use crate::memory;
@@ -18,6 +19,7 @@ use crate::memory::frames::{
     FrameNumber, FrameRequest, MAX_ZONES, NodeId, Nodes, Order, ZoneStats, ZoneType,
 };
 use crate::smp::{self, Cpu};
+use crate::wire::Record;
 use crate::sync::SpinLockIrq;
 
 /// Frames that each CPU allocates: more than a magazine holds.
@@ -112,6 +114,8 @@ pub(crate) fn run(_: u32) -> CheckResult {
     log::info!(
         "zones: {served} CPUs served by their own node; {low} frames below 1 MiB, {dma32} below 4 GiB, all free again"
     );
+    let facts = [("cpus_served_by_own_node", served.into()), ("low_frames", low as u64), ("dma32_frames", dma32 as u64)];
+    send_facts("selftest.zones", &facts);
     Ok(())
 }
 
@@ -177,16 +181,21 @@ fn nodes_in_turn(local: NodeId) -> CheckResult {
     held.free();
     result?;
     check_exhausted(ZoneType::Normal, free)?;
-    log::info!("{local} is served by nodes{}", Turns(&turns));
-    check_all_free()
+    check_all_free()?;
+    log::info!("{local} is served by nodes {}", Turns(&turns));
+    let name = LineBuffer::<40>::format(format_args!("node{}_served_by", local.0));
+    let nodes = LineBuffer::<100>::format(format_args!("{}", Turns(&turns)));
+    console::send(&Record::text("selftest.zones", name.as_str(), nodes.as_str()));
+    Ok(())
 }
 
-/// Displays the numbers of nodes.
+/// Displays the numbers of nodes, with a space between.
 struct Turns<'a>(&'a [NodeId]);
 
 impl fmt::Display for Turns<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|node| write!(f, " {}", node.0))
+        let mut separator = "";
+        self.0.iter().try_for_each(|node| write!(f, "{}{}", core::mem::replace(&mut separator, " "), node.0))
     }
 }
 

@@ -40,7 +40,7 @@ pub use lock_stall::lock_stalls;
 pub(crate) use nmi::stop_others;
 pub(crate) use nmi::{BacktraceError, backtrace_of, send_nmi};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
-pub(crate) use watchdog::alarms as watchdog_alarms;
+pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};
 pub use work::{WakeError, WorkError, on_each_cpu, wake_others, wake_others_or_warn};
 
 use crate::acpi::CpuEntry;

@@ -41,6 +41,14 @@ pub(crate) fn alarms() -> u64 {
     ALARMS.load(Ordering::Relaxed)
 }
 
+/// The number of times that a CPU which was found stuck took interrupts again.
+static RECOVERIES: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many times a CPU that was found stuck has recovered. **Context:** any.
+pub fn recoveries() -> u64 {
+    RECOVERIES.load(Ordering::Relaxed)
+}
+
 /// The heartbeat of this CPU. While it exists, this CPU watches another and is watched.
 #[must_use]
 pub(crate) struct Heartbeat(Option<TimerId>);
@@ -92,6 +100,7 @@ fn beat(expiry: &Expiry) {
     HEARTBEATS.increment();
     IS_STUCK.with(&guard, |stuck| {
         if stuck.swap(false, Ordering::AcqRel) {
+            RECOVERIES.fetch_add(1, Ordering::Relaxed);
             log::warn!("cpu {} recovered", cpu::current());
         }
     });

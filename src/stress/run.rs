@@ -20,6 +20,7 @@ use super::tables::Tables;
 use super::workloads::{self, Details, Setup, Shared, Workload};
 use crate::boot::command_line::NameList;
 use crate::config::STRESS_GRACE_MS;
+use crate::console::LineBuffer;
 use crate::cpu::CpuId;
 use crate::sync::Deadline;
 use crate::wire::{self, BUCKETS_IN_RECORD, Record};
@@ -106,6 +107,8 @@ pub(crate) fn run(
     }
     let _reporter = Reporter::start();
     log::info!("seed {seed:#x}, {} ms for each workload", plan.budget_us / 1000);
+    let seed_text = LineBuffer::<20>::format(format_args!("{seed:#x}"));
+    console::send(&Record::text("stress", "seed", seed_text.as_str()));
     drain(&KernelAllocator)?;
     // The frames of the tables are free again at the end.
     before_work((KernelAllocator.free_frames() + tables.frames()) as u64);
@@ -140,6 +143,7 @@ pub(crate) fn run(
                 Ok(()) => {}
                 Err(error) if error.concerns_borrower_only() => {
                     log::error!("{error}: skipping {allocator}");
+                    console::send(&Record::text("stress", "skipped", allocator.name));
                     skipped.push(allocator);
                     first.get_or_insert(error);
                     // The donated frames are free again, whatever their owner words say.
@@ -308,6 +312,9 @@ impl AllocatorRun<'_> {
             elapsed_us,
             lost,
             double_allocated,
+            rounds: shared.rounds.load(Ordering::Relaxed),
+            failed_allocations: shared.failed.load(Ordering::Relaxed),
+            offline_cycles: shared.offline_cycles.load(Ordering::Relaxed),
             cycles: summarise(shared.histograms),
         }));
     }

@@ -53,6 +53,15 @@ pub struct Stress<S> {
     /// Frames that were allocated while they had an owner, or freed by a CPU that did not own them.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
+    /// Rounds of `replay`; interrupts during allocation of `interrupts`; else 0.
+    #[serde(default)]
+    pub rounds: u64,
+    /// Allocations of `replay` or `interrupts` that failed; else 0.
+    #[serde(default)]
+    pub failed_allocations: u64,
+    /// CPU offline/online cycles of `hotplug`; else 0.
+    #[serde(default)]
+    pub offline_cycles: u64,
     /// The latency of an allocation and its free.
     pub cycles: Cycles,
 }

@@ -269,6 +269,9 @@ fn note(seen: &mut Seen, ran: &Ran) {
         elapsed_us: figures.elapsed_us,
         lost: figures.lost,
         double_allocated: figures.double_allocated,
+        rounds: figures.rounds,
+        failed_allocations: figures.failed_allocations,
+        offline_cycles: figures.offline_cycles,
         cycles: Cycles { ..figures.cycles },
     });
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use octopod::wire::{Boot, Clock, Cpu, Events, FrameCounts, Memory, MemoryRegion, PageTables, Timers};
+use octopod::wire::{Boot, Clock, Cpu, Events, Fact, FrameCounts, Memory, MemoryRegion, PageTables, Timers};
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::output;
@@ -74,6 +74,9 @@ pub struct Report {
     /// How late timers were, for each CPU that had any.
     #[serde(default)]
     pub lateness: Vec<LatenessReport>,
+    /// What parts of the kernel have determined.
+    #[serde(default)]
+    pub facts: Vec<Fact<String>>,
     /// What was counted on the way.
     pub events: Option<Events>,
     /// What was wrong on the way and did not end the run.
@@ -223,6 +226,7 @@ impl Report {
             clock: seen.clock.clone(),
             timers: seen.timers.clone(),
             lateness: lateness::reports(seen),
+            facts: seen.facts.clone(),
             events: seen.events,
             warnings: warning::reports(seen),
             panic: PanicReport::of(seen, backtrace),

@@ -113,6 +113,9 @@ fn add_stress(seen: &mut Seen, workload: &str, allocator: &str, cpus: u32) {
         elapsed_us: 500_000,
         lost: 0,
         double_allocated: 0,
+        rounds: 0,
+        failed_allocations: 0,
+        offline_cycles: 0,
         cycles: Cycles { p50: 383, p99: 415, p999: 1_023, max: 1 << 30 },
     });
 }

@@ -25,6 +25,15 @@ pub struct StressReport {
     /// Frames that were allocated twice, or freed by a CPU that did not own them.
     #[serde(alias = "doubled")]
     pub double_allocated: u64,
+    /// Rounds of `replay`, or interrupts during allocation of `interrupts`.
+    #[serde(default)]
+    pub rounds: u64,
+    /// Allocations of these that failed.
+    #[serde(default)]
+    pub failed_allocations: u64,
+    /// CPU offline/online cycles of `hotplug`.
+    #[serde(default)]
+    pub offline_cycles: u64,
     /// How long an allocation and its free take together: in TSC cycles, by threads of the host in nanoseconds.
     pub cycles: Cycles,
     /// The same in full: the buckets that hold a sample, each with the greatest value that falls into it.
@@ -58,6 +67,9 @@ fn report(stress: &Stress<String>, histogram: Vec<Bucket>, per_cpu_operations: V
         seconds: Duration::from_micros(stress.elapsed_us).as_secs_f64(),
         lost: stress.lost,
         double_allocated: stress.double_allocated,
+        rounds: stress.rounds,
+        failed_allocations: stress.failed_allocations,
+        offline_cycles: stress.offline_cycles,
         cycles: stress.cycles,
         histogram,
         per_cpu_operations,

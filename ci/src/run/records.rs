@@ -3,9 +3,9 @@
 //! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
-    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, FrameCounts, Interrupts, Lateness, Memory,
-    MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record, Stress, StressCpu, Timers,
-    Verdict, Warning, Work, ZoneCounts,
+    Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, FrameCounts, Interrupts, Lateness,
+    Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record, Stress, StressCpu,
+    Timers, Verdict, Warning, Work, ZoneCounts,
 };
 
 pub mod framing;
@@ -67,6 +67,8 @@ pub struct Seen {
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
     /// What firmware, the boot loader or the command line describes wrongly.
     pub defects: Vec<Defect<String>>,
+    /// What parts of the kernel have determined.
+    pub facts: Vec<Fact<String>>,
     /// The table of interrupts, as it came.
     pub interrupts: Vec<Interrupts<String>>,
     /// What the time is read from.
@@ -205,6 +207,7 @@ impl Seen {
             }
             Record::Warning(warning) => push(&mut self.warnings, (warning, Vec::new()), MAX_OF_A_KIND),
             Record::Defect(defect) => push(&mut self.defects, defect, MAX_OF_A_KIND),
+            Record::Fact(fact) => push(&mut self.facts, fact, MAX_OF_A_KIND),
             Record::WarningFrame(frame) => {
                 let last = self.warnings.iter_mut().rev().find(|(warning, _)| warning.cpu == frame.cpu);
                 if let Some((_, frames)) = last {
@@ -366,6 +369,9 @@ mod tests {
             elapsed_us: 1,
             lost: 0,
             double_allocated: 0,
+            rounds: 0,
+            failed_allocations: 0,
+            offline_cycles: 0,
             cycles: Default::default(),
         };
         let mut seen = Seen::default();

@@ -12,7 +12,8 @@ use crate::cpu::{self, CpuId, IrqGuard, load_descriptors};
 use crate::interrupts::machine_check::Since;
 use crate::memory;
 use crate::memory::stacks;
-use crate::{interrupts, patchable, time, trace};
+use crate::wire::Record;
+use crate::{console, interrupts, patchable, time, trace};
 
 /// What every AP reads during bring-up.
 static COMMON: spin::Once<Common> = spin::Once::new();
@@ -37,7 +38,8 @@ pub(crate) fn warn_of_wrong_ids() {
     match WRONG_IDS.load(Ordering::Relaxed) {
         0 => {}
         count => {
-            log::warn!("{count} APs: APIC ID by CPUID differs from that of the local APIC, using the latter")
+            log::warn!("{count} APs: APIC ID by CPUID differs from that of the local APIC, using the latter");
+            console::send(&Record::number("boot", "aps_with_other_id_by_cpuid", count.into()));
         }
     }
 }

@@ -138,15 +138,15 @@ pub struct Shared<'a> {
     /// The sums of the exhausting workloads.
     pub(super) sums: Sums,
     /// CPU offline/online cycles of `hotplug`.
-    pub(super) offline_cycles: AtomicU64,
+    pub(in crate::stress) offline_cycles: AtomicU64,
     /// Whether there is another round.
     pub(super) goes_on: AtomicBool,
     /// Whether the CPU that ends the workload has done so.
     pub(super) is_over: AtomicBool,
     /// Interrupts during allocation, or rounds of a trace.
-    pub(super) rounds: AtomicU64,
+    pub(in crate::stress) rounds: AtomicU64,
     /// Failed allocations of interrupt handlers, or of a trace.
-    pub(super) failed: AtomicU64,
+    pub(in crate::stress) failed: AtomicU64,
 }
 
 impl<'a> Shared<'a> {

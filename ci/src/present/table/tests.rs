@@ -35,6 +35,9 @@ fn report(workloads: &[&str], operations: u64) -> Report {
         elapsed_us: 1_000_000,
         lost: 0,
         double_allocated: 0,
+        rounds: 0,
+        failed_allocations: 0,
+        offline_cycles: 0,
         cycles: Cycles { p50: 120, p99: 4_321, p999: 99_999, max: 123_456_789 },
     };
     let seen = Seen {

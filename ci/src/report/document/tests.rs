@@ -18,6 +18,9 @@ fn stress(allocator: &str) -> Stress<String> {
         elapsed_us: 1_500_000,
         lost: 0,
         double_allocated: 0,
+        rounds: 0,
+        failed_allocations: 0,
+        offline_cycles: 0,
         cycles: Cycles { p50: 1, p99: 2, p999: 3, max: 4 },
     }
 }
@@ -117,7 +120,7 @@ fn the_report_has_the_fields_of_schema_2() {
         report["stress"][0],
         json!({
             "workload": "pairs", "allocator": "octopod", "cpus": 2, "operations": 30, "seconds": 1.5, "lost": 0,
-            "double_allocated": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
+            "double_allocated": 0, "rounds": 0, "failed_allocations": 0, "offline_cycles": 0, "cycles": { "p50": 1, "p99": 2, "p999": 3, "max": 4 }, "histogram": [[2, 15]],
             "per_cpu_operations": [10, 20]
         })
     );
@@ -241,6 +244,7 @@ fn full() -> Report {
         lateness_ns: Cycles::default(),
         lateness_histogram: Default::default(),
     });
+    report.facts = vec![Fact { subject: word(), name: word(), value: Some(1), text: Some(word()) }];
     let warning = &mut report.warnings[0];
     (warning.table, warning.address, warning.offset) = (Some(word()), Some(word()), Some(1));
     report.trace = Some(TraceReport { cpus: 1, events: 1, lost: 0 });

@@ -94,6 +94,9 @@ fn records_that_contradict_a_pass_make_it_a_failure() {
         elapsed_us: 1,
         lost: 1,
         double_allocated: 0,
+        rounds: 0,
+        failed_allocations: 0,
+        offline_cycles: 0,
         cycles: Default::default(),
     };
     let refused = Seen { refused: Some("no NX".to_owned()), ..said(true) };
