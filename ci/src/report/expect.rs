@@ -4,7 +4,10 @@ use octopod::wire::LockWait;
 use serde::Deserialize;
 
 use crate::report::Outcome;
+use crate::report::expect::condition::Condition;
 use crate::report::panic::PanicCpuReport;
+
+pub mod condition;
 
 /// What must come of a run. Whatever is absent may be anything, but for the rules that hold for every run: see
 /// [`Expect::check`].
@@ -25,7 +28,10 @@ pub struct Expect {
     pub reason: Option<String>,
     /// A part of the place that the reason of a panic names.
     pub at: Option<String>,
-    /// Parts of the kernel's lines.
+    /// Conditions on `report.json`: see [`condition`].
+    #[serde(default)]
+    pub report: Vec<Condition>,
+    /// Parts of the kernel's lines, for the few rows whose subject is the message.
     #[serde(default)]
     pub says: Vec<String>,
     /// The workloads that ran.
@@ -91,6 +97,15 @@ impl Expect {
         if let Some(part) = &expect.at {
             let place = reason.lines().next().and_then(|line| line.rsplit_once(", at "));
             must(place.is_some_and(|(_, place)| place.contains(part)), format!("the place is not `{part}`"));
+        }
+        if !expect.report.is_empty() {
+            match serde_json::to_value(report) {
+                Ok(report) => {
+                    let failures = expect.report.iter().filter_map(|condition| condition.check(&report));
+                    failures.for_each(|failure| must(false, failure));
+                }
+                Err(error) => must(false, format!("report.json: {error}")),
+            }
         }
         for part in &expect.says {
             let said = outcome.serial.iter().any(|line| line.contains(part));
