@@ -82,6 +82,10 @@ fn problem(record: &Record<String>) -> Option<String> {
         }
         Record::Lateness(late) => first([cpu_number(late.cpu), of_buckets(&late.buckets_ns)]),
         Record::Timers(timers) => at_most("CPUs", timers.cpus, MAX_CPUS),
+        Record::Fact(fact) => {
+            let is_one = fact.value.is_some() != fact.text.is_some();
+            (!is_one).then(|| "a fact that is not either a number or a text".to_owned())
+        }
         Record::Verdict(verdict) => at_most("free frames", verdict.free_frames_after, MAX_FRAMES),
         Record::Warning(_)
         | Record::Defect(_)
