@@ -1,7 +1,7 @@
 //! Reports for the tests of what is made of them.
 
 use octopod::wire::{
-    Bench, Boot, Cpu, Cycles, Events, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs, Stress,
+    Bench, Boot, Cpu, Cycles, Events, Fact, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs, Stress,
     StressCpu, Verdict, Warning,
 };
 
@@ -136,6 +136,7 @@ pub fn hostile() -> Report {
     seen.regions.iter_mut().for_each(|region| region.owner = word());
     seen.boot_stages.iter_mut().for_each(|(name, _)| *name = word());
     seen.interrupts.iter_mut().for_each(|vector| vector.name = word());
+    seen.facts.push(Fact { subject: word(), name: word(), value: None, text: Some(word()) });
     seen.bench.push(Bench { name: word(), unit: word(), total: 1, operations: 1 });
     let wait = || LockWait {
         lock: word(),

@@ -264,3 +264,24 @@ pub(crate) fn events(report: &Report) -> Markup {
         } }
     }
 }
+
+/// What parts of the kernel have determined.
+pub fn facts(report: &Report) -> Markup {
+    html! {
+        @if !report.facts.is_empty() { details {
+            summary { "Facts: what parts of the kernel have determined" }
+            div.scroll.tall { table {
+                tr { th { "part" } th { "fact" } th.number { "value" } }
+                @for fact in &report.facts {
+                    tr {
+                        td { (text(&fact.subject)) } td { (text(&fact.name.replace('_', " "))) }
+                        td.number {
+                            @if let Some(value) = fact.value { (indicatif::HumanCount(value)) }
+                            @if let Some(words) = &fact.text { (text(words)) }
+                        }
+                    }
+                }
+            } }
+        } }
+    }
+}
