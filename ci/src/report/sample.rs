@@ -1,8 +1,8 @@
 //! Reports for the tests of what is made of them.
 
 use octopod::wire::{
-    Bench, Boot, Cpu, Cycles, Events, Fact, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs, Stress,
-    StressCpu, Verdict, Warning,
+    Bench, Boot, Cpu, Cycles, Events, Fact, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs,
+    Stress, StressCpu, Verdict, Warning,
 };
 
 use crate::base::VerdictKind;
