@@ -321,7 +321,7 @@ pub(crate) fn set_filter(filter: Filter) {
 }
 
 /// Sets the TSC's estimated frequency in hertz, for the time stamps until [`set_clock`]. Without it, they are 0.
-pub fn set_estimated_tsc_hz(hz: u64) {
+pub(crate) fn set_estimated_tsc_hz(hz: u64) {
     ESTIMATED_TSC_KHZ.store(hz / 1000, Ordering::Relaxed);
 }
 

@@ -60,7 +60,7 @@ pub(super) use {ensure, fail};
 /// Sends numbers that a part has determined, `selftest.PART` as their subject.
 ///
 /// **Context:** thread, interrupts on.
-pub fn send_facts(subject: &str, facts: &[(&str, u64)]) {
+pub(super) fn send_facts(subject: &str, facts: &[(&str, u64)]) {
     for (name, value) in facts {
         console::send(&Record::number(subject, name, *value));
     }

@@ -45,7 +45,7 @@ pub(crate) fn alarms() -> u64 {
 static RECOVERIES: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many times a CPU that was found stuck has recovered. **Context:** any.
-pub fn recoveries() -> u64 {
+pub(crate) fn recoveries() -> u64 {
     RECOVERIES.load(Ordering::Relaxed)
 }
 

@@ -21,7 +21,7 @@ const SAMPLES: usize = 5;
 /// page tables of the kernel's own.
 ///
 /// **Context:** the BSP, before [`init`](super::init), interrupts disabled. Spins for a quarter of a millisecond.
-pub fn estimate_tsc_hz() -> Option<u64> {
+pub(crate) fn estimate_tsc_hz() -> Option<u64> {
     reported_tsc_hz(&Features::read()).map(|(_, hz)| hz).or_else(measure)
 }
 

@@ -266,7 +266,7 @@ pub(crate) fn events(report: &Report) -> Markup {
 }
 
 /// What parts of the kernel have determined.
-pub fn facts(report: &Report) -> Markup {
+pub(super) fn facts(report: &Report) -> Markup {
     html! {
         @if !report.facts.is_empty() { details {
             summary { "Facts: what parts of the kernel have determined" }
