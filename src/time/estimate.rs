@@ -2,7 +2,7 @@
 
 use super::calibration::Window;
 use super::clock::reported_tsc_hz;
-use super::reference::ReferenceTimer;
+use super::reference::{ReferenceTimer, quickest};
 use crate::cpu::Features;
 use crate::cpu::registers::read_tsc;
 
@@ -12,9 +12,6 @@ const WINDOW_NS: u64 = 250_000;
 /// After this many equal readings there is no PIT. A reading takes three port accesses, so they take longer than a tick of 838 ns
 /// hundreds of times.
 const READINGS_TO_MOVE: u32 = 1_000;
-
-/// Samples of which the one with the fewest cycles counts.
-const SAMPLES: usize = 5;
 
 /// Estimates the TSC's frequency in hertz: as CPUID or the hypervisor reports it, otherwise by one measurement of
 /// [`WINDOW_NS`] against the PIT, with an error below one percent. `None` if there is neither. Needs neither ACPI tables nor
@@ -48,17 +45,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// Reads both counters [`SAMPLES`] times. Returns the reading that took the fewest cycles: an SMI or the host's scheduler
-    /// lengthens a reading.
     fn take(pit: &ReferenceTimer) -> Sample {
-        let attempt = |_| {
-            let before = read_tsc();
-            let sample = Sample { count: pit.read(), tsc: read_tsc() };
-            (sample.tsc.wrapping_sub(before), sample)
-        };
-        let best = (1..SAMPLES)
-            .map(attempt)
-            .fold(attempt(0), |best, next| if next.0 < best.0 { next } else { best });
-        best.1
+        quickest(|| Sample { count: pit.read(), tsc: read_tsc() })
     }
 }
