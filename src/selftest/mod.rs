@@ -2,7 +2,7 @@
 //! one after the other, each on every CPU. `selftest.parts=` selects some.
 //!
 //! To add a part, write a module with a function `run(rounds: u32) -> CheckResult` that uses the helpers of `check.rs`, and add a line
-//! to [`parts!`].
+//! to `parts!`.
 
 use core::fmt;
 
