@@ -78,7 +78,7 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let said = gdb(
         folder.path(),
         &[
-            "break octopod::smp::bring_up::ap::entry",
+            "break octopod::smp::ap::entry",
             "continue",
             "printf \"stopped on %d\\n\", $_thread",
             "info threads",
@@ -106,14 +106,14 @@ fn gdb_stops_on_an_ap_and_reads_its_variables() {
     let number: u32 = thread.parse().unwrap();
     let cpu = (number - 1).to_string();
     let place = line(&format!("thread {thread}: cpu {cpu}, "));
-    assert!(place.contains("octopod::smp::bring_up::ap::entry"), "{place}\n{said}");
+    assert!(place.contains("octopod::smp::ap::entry"), "{place}\n{said}");
     for (of, expected) in [(&*thread, &*cpu), ("1", "0")] {
         assert_eq!(value_of(&said, of, &format!("::{variable} ")), expected, "{said}");
     }
     let of_ap = value_of(&said, &thread, "octopod::cpu::per_cpu::GS_BASE");
     assert_eq!(of_ap, line("its GS base is "), "{said}");
     assert_ne!(of_ap, value_of(&said, "1", "octopod::cpu::per_cpu::GS_BASE"), "{said}");
-    assert!(said.contains("octopod::smp::bring_up::ap::entry ("), "no backtrace of an AP:\n{said}");
+    assert!(said.contains("octopod::smp::ap::entry ("), "no backtrace of an AP:\n{said}");
     assert!(said.contains("octopod::stages::rust_entry ("), "no backtrace of the BSP:\n{said}");
 
     // Once from what rt0 hands on, once from the table of gates.

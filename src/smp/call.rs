@@ -388,7 +388,7 @@ fn process(_: &IrqGuard) {
             function(call.data);
             trace!(CallEnd, call.function as u64);
         },
-        |sender| super::work::wake_waiter(&cpus()[sender]),
+        |sender| super::wake::wake_waiter(&cpus()[sender]),
     );
 }
 

@@ -6,6 +6,7 @@
 //! interrupts off. [`on_each_cpu`] runs a function on all online CPUs with interrupts on. A CPU that takes no other
 //! interrupts is reached by NMI. [`hotplug`] takes CPUs offline and brings them back.
 
+mod ap;
 mod bring_up;
 mod call;
 mod call_error;
@@ -16,6 +17,7 @@ mod lock_stall;
 mod nmi;
 mod online_set;
 mod shootdown;
+mod wake;
 mod watchdog;
 mod work;
 
@@ -23,13 +25,14 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
 
+pub(crate) use ap::start;
 pub use ap_trampoline::Stage;
 pub use bring_up::BringUp;
 #[cfg(feature = "faults")]
 pub(crate) use bring_up::{
     before_resume, bringup_complete, enter_stage, fill_pages, held_ap, release_ap, wait_while_held,
 };
-pub(crate) use bring_up::{late_aps, nmis, start};
+pub(crate) use bring_up::{late_aps, nmis};
 pub use call::{Function, all_online, call, call_async, other_online};
 pub(crate) use call::{answered, call_timeouts, open as open_calls};
 pub use call_error::{CallError, MAX_DEPTH as CALL_DEPTH};
@@ -40,8 +43,9 @@ pub use lock_stall::lock_stalls;
 pub(crate) use nmi::stop_others;
 pub(crate) use nmi::{BacktraceError, backtrace_of, send_nmi};
 pub use shootdown::{ShootdownError, purge_mappings, shootdown};
+pub use wake::{WakeError, wake_others, wake_others_or_warn};
 pub(crate) use watchdog::{alarms as watchdog_alarms, recoveries as watchdog_recoveries};
-pub use work::{WakeError, WorkError, on_each_cpu, wake_others, wake_others_or_warn};
+pub use work::{WorkError, on_each_cpu};
 
 use crate::acpi::CpuEntry;
 use crate::apic;

@@ -13,7 +13,7 @@ use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
-use super::{Cpu, cpus, nmi, work};
+use super::{Cpu, cpus, nmi, wake};
 use crate::config::WATCHDOG_MS;
 use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::{self, IrqGuard};
@@ -127,7 +127,7 @@ fn next_watched() -> Option<(&'static Cpu, u64)> {
     let in_turn = after.iter().chain(before.iter().take(me.index()));
     in_turn.filter(|cpu| cpu.is_online()).find_map(|cpu| {
         let (beating, stuck) = (cpu.get(IS_ACTIVE)?, cpu.get(IS_STUCK)?);
-        let is_due = beating.load(Ordering::Acquire) || work::is_due(cpu);
+        let is_due = beating.load(Ordering::Acquire) || wake::is_due(cpu);
         let is_watched = is_due && !stuck.load(Ordering::Acquire);
         is_watched.then_some((cpu, cpu.get(HEARTBEATS)?.load(Ordering::Acquire)))
     })

@@ -128,7 +128,7 @@ fn a_machine_check_in_the_trampoline_is_reported() {
     let machine = Machine::new(2, &[]);
     let trampoline = Trampoline::of(&machine.kernel, &[]);
     let labels = ["ap_trampoline_paging", "ap_trampoline_long_mode", "ap_trampoline_claimed"];
-    let entry = machine.kernel.function_starts(&["octopod::smp::bring_up::ap::entry"]);
+    let entry = machine.kernel.function_starts(&["octopod::smp::ap::entry"]);
     assert_eq!(entry.len(), 1);
     let mut machine = Some(machine);
     for address in labels.map(|label| trampoline.address(label)).into_iter().chain(entry) {

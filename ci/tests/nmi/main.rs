@@ -187,7 +187,7 @@ fn at_each_instruction_of_an_ap_in_long_mode() {
     machine.stub.clear_breakpoint(paging);
     machine.send_nmi(1);
     let functions = [
-        "octopod::smp::bring_up::ap::entry",
+        "octopod::smp::ap::entry",
         "octopod::interrupts::load_idt",
         "octopod::cpu::descriptors::load_descriptors",
         "octopod::cpu::machine_check::banks::",

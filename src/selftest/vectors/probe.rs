@@ -192,7 +192,7 @@ impl TestGates {
         unsafe { lidt(&DescriptorTablePointer { limit: size_of::<TestGates>() as u16 - 1, base }) };
         let result = f(guard);
         // SAFETY: the CPU must have loaded its TSS. Each CPU that runs work has done so (`stages::bsp`,
-        // `bring_up::ap::entry`).
+        // `smp::ap::entry`).
         unsafe { interrupts::load_idt() };
         result
     }

@@ -2,11 +2,11 @@
 //!
 //! All APs run the trampoline at once. Each finds its own slot by its APIC ID, so no AP waits for another, and no AP can
 //! take another's stack or area. [`init_sipi`] sends INIT and the start-up IPIs. [`trampoline`] is the page that the APs
-//! wake up in. [`ap`] is their path from there to the idle loop. The BSP waits as long as any AP makes progress. Then it
+//! wake up in. `smp::ap` is their path from there to the idle loop. The BSP waits as long as any AP makes progress. Then it
 //! finalises each slot: the CPU is online, or its slot is given up permanently. An AP that arrives later finds that its
 //! slot is given up, and halts. Its stack, area and slot are never reused.
 
-mod ap;
+mod ap_state;
 mod init_sipi;
 mod trampoline;
 
@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 
 use ap_trampoline::{ApSlot, SlotState, Stage};
 
-use super::{CPUS, Cpu, drain, lock_stall, nmi, online_set, work};
+use super::{CPUS, Cpu, lock_stall, nmi, online_set, wake};
 use crate::acpi::expected::ExpectedCpus;
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic::ApicError;
@@ -31,14 +31,13 @@ use crate::sync::{Deadline, Timeout};
 use crate::wire::{BringUpProgress, Record};
 use crate::{console, interrupts, patchable, trace};
 
-pub(crate) use ap::late_aps;
+pub(crate) use ap_state::{
+    COMMON, Entry, TRAMPOLINE_MACHINE_CHECKS, WRONG_IDS, before_resume, enter_stage, late_aps, park_late_ap,
+};
 use init_sipi::InitSipiSequence;
 use trampoline::Trampoline;
 #[cfg(feature = "faults")]
-pub(crate) use {
-    ap::{before_resume, enter_stage},
-    trampoline::{fill_pages, held_ap, release_ap, wait_while_held},
-};
+pub(crate) use trampoline::{fill_pages, held_ap, release_ap, wait_while_held};
 
 /// Why bring-up could not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +103,7 @@ const BYTES_PER_CPU: u64 =
 /// The most CPUs that did not start and are logged one by one.
 const MAX_MISSING_LOGGED: usize = 4;
 
-/// Brings up all APs.
+/// Brings up all APs, which enter the kernel at `entry`.
 ///
 /// **Context:** thread on the BSP, once, interrupts off. Spins until all are online or none has made progress for
 /// [`AP_BRINGUP_TIMEOUT_MS`].
@@ -117,6 +116,7 @@ pub(crate) fn start(
     platform: Platform,
     features: &Features,
     low: Option<LowMemory>,
+    entry: Entry,
 ) -> Result<BringUp, SmpError> {
     let free_before = memory::frames().free_frames();
     let no_memory = SmpError::OutOfMemory {
@@ -127,9 +127,8 @@ pub(crate) fn start(
     let cpus = memory::alloc_slice_from(platform.cpus.iter().map(|entry| Cpu::new(*entry)));
     let cpus = *CPUS.call_once(|| cpus.map(|cpus| &*cpus).unwrap_or_default());
     let (bsp, aps) = cpus.split_first().ok_or(no_memory)?;
-    ap::set_common(platform);
-    interrupts::register(interrupts::Vector::WAKE, "wake", work::wake_interrupt);
-    drain::register();
+    ap_state::set_common(platform, entry);
+    interrupts::register(interrupts::Vector::WAKE, "wake", wake::wake_interrupt);
     nmi::register();
     lock_stall::register();
 
@@ -251,7 +250,7 @@ fn start_aps(cpus: &'static [Cpu], trampoline: &Trampoline) -> InitSipiSequence 
         log::error!("{more} more CPUs did not start");
     }
     bringup_complete();
-    ap::warn_of_wrong_ids();
+    ap_state::warn_of_wrong_ids();
     sequence
 }
 
@@ -322,7 +321,7 @@ pub(crate) fn restart_ap(cpu: &'static Cpu) -> Result<RestartedAp, ApicError> {
 pub(crate) fn nmis() -> u64 {
     let counters = super::cpus().iter().filter_map(|cpu| cpu.get(interrupts::EXTERNAL_NMIS));
     let by_cpu: u64 = counters.map(|nmis| nmis.load(Ordering::Relaxed)).sum();
-    by_cpu + u64::from(ap::trampoline_nmis())
+    by_cpu + u64::from(ap_state::trampoline_nmis())
 }
 
 fn change_state(slot: &ApSlot, from: SlotState, to: SlotState) -> bool {

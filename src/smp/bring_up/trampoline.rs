@@ -11,7 +11,7 @@ use spin::Once;
 use x86_64::registers::control::{Cr0, Cr4};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 
-use super::ap;
+use super::ap_state;
 use crate::boot::{self, direct_map};
 use crate::cpu::ApicId;
 use crate::interrupts;
@@ -102,10 +102,10 @@ impl Trampoline {
         mailbox.efer = (Efer::read() - EferFlags::LONG_MODE_ACTIVE).bits() as u32;
         mailbox.slots = self.slots.as_ptr().addr() as u64;
         mailbox.slot_count = self.slots.len() as u32;
-        mailbox.late_aps = (&raw const ap::LATE_APS).addr() as u64;
-        mailbox.nmis = (&raw const ap::TRAMPOLINE_NMIS).addr() as u64;
-        mailbox.machine_checks = (&raw const ap::TRAMPOLINE_MACHINE_CHECKS).addr() as u64;
-        mailbox.entry = ap::entry as *const () as u64;
+        mailbox.late_aps = (&raw const ap_state::LATE_APS).addr() as u64;
+        mailbox.nmis = (&raw const ap_state::TRAMPOLINE_NMIS).addr() as u64;
+        mailbox.machine_checks = (&raw const ap_state::TRAMPOLINE_MACHINE_CHECKS).addr() as u64;
+        mailbox.entry = ap_state::COMMON.get().map_or(0, |common| common.entry);
         let page: *mut u8 = direct_map::pointer(self.tables.page());
         for neighbour in self.tables.neighbours() {
             // SAFETY: `TrampolineTables` owns the page, which is mapped for writing in the direct map.

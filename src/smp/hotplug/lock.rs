@@ -1,6 +1,6 @@
 //! The lock of hotplug operations.
 
-use super::super::{cpus, work};
+use super::super::{cpus, wake};
 use crate::sync::hotplug::HotplugLock;
 
 /// The lock of hotplug operations.
@@ -15,6 +15,6 @@ pub(crate) fn is_operation_active() -> bool {
 /// Wakes the CPU that runs the current hotplug operation.
 pub(super) fn wake_requester() {
     if let Some(requester) = LOCK.holder() {
-        work::wake_waiter(&cpus()[requester.index()]);
+        wake::wake_waiter(&cpus()[requester.index()]);
     }
 }

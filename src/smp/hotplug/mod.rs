@@ -40,7 +40,7 @@ pub(super) use suspend::resume;
 pub(super) use teardown::offline_from_idle;
 
 use super::bring_up::{self, RestartedAp};
-use super::{CallError, Cpu, call, cpus, nmi, work};
+use super::{CallError, Cpu, call, cpus, nmi, wake};
 use crate::apic::ApicError;
 use crate::config::{AP_BRINGUP_TIMEOUT_MS, CPU_OFFLINE_TIMEOUT_MS};
 use crate::cpu::{self, CpuId, CpuSet};
@@ -72,7 +72,7 @@ pub fn offline(cpu: CpuId) -> Result<(), OfflineError> {
         return Err(OfflineError::NotOnline { cpu });
     }
     let unsent: Cell<Option<ApicError>> = Cell::new(None);
-    let wake = || unsent.set(work::wake_cpu(target).err());
+    let wake = || unsent.set(wake::wake_cpu(target).err());
     let wake_again = || {
         if unsent.get().is_some() {
             wake();

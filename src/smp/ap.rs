@@ -1,62 +1,36 @@
 //! The path of an AP from the trampoline to the idle loop.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use ap_trampoline::{ApSlot, SlotState, Stage};
 
-use super::super::{cpus, hotplug, work};
+use super::bring_up::{
+    self, BringUp, COMMON, SmpError, TRAMPOLINE_MACHINE_CHECKS, WRONG_IDS, before_resume, enter_stage,
+    park_late_ap,
+};
+use super::{cpus, drain, hotplug, work};
 use crate::acpi::{CpuEntry, Platform};
 use crate::apic;
-use crate::cpu::registers::{halt_forever, read_tsc};
-use crate::cpu::{self, CpuId, IrqGuard, load_descriptors};
+use crate::cpu::registers::halt_forever;
+use crate::cpu::{self, CpuId, Features, IrqGuard, load_descriptors};
 use crate::interrupts::machine_check::Since;
-use crate::memory;
-use crate::memory::stacks;
-use crate::wire::Record;
-use crate::{console, interrupts, patchable, time, trace};
+use crate::memory::{LowMemory, stacks};
+use crate::{interrupts, memory, time};
 
-/// What every AP reads during bring-up.
-static COMMON: spin::Once<Common> = spin::Once::new();
-
-struct Common {
-    root: u64,
+/// Brings up all APs: [`bring_up::start`] with [`entry`]. Registers the hook that drains other CPUs' frame caches.
+///
+/// **Context:** thread on the BSP, once, interrupts off.
+///
+/// # Errors
+/// See [`SmpError`].
+pub(crate) fn start(
+    guard: &IrqGuard,
     platform: Platform,
-}
-
-/// The APs that found no slot, or found that it was given up. The trampoline counts here too.
-pub(crate) static LATE_APS: AtomicU32 = AtomicU32::new(0);
-
-/// NMIs and machine checks that the trampoline counted, before the AP had a per-CPU area.
-pub(crate) static TRAMPOLINE_NMIS: AtomicU32 = AtomicU32::new(0);
-pub(crate) static TRAMPOLINE_MACHINE_CHECKS: AtomicU32 = AtomicU32::new(0);
-
-/// The APs whose APIC ID by CPUID differs from that of their local APIC.
-static WRONG_IDS: AtomicU32 = AtomicU32::new(0);
-
-/// Logs the number of APs whose APIC IDs disagree, if there are any.
-pub(crate) fn warn_of_wrong_ids() {
-    match WRONG_IDS.load(Ordering::Relaxed) {
-        0 => {}
-        count => {
-            log::warn!("{count} APs: APIC ID by CPUID differs from that of the local APIC, using the latter");
-            console::send(&Record::number("boot", "aps_with_other_id_by_cpuid", count.into()));
-        }
-    }
-}
-
-/// Returns how many NMIs the trampoline has counted.
-pub(crate) fn trampoline_nmis() -> u32 {
-    TRAMPOLINE_NMIS.load(Ordering::Relaxed)
-}
-
-/// Returns how many APs arrived after their slot was given up, or had none, and were parked. The number may still grow.
-pub(crate) fn late_aps() -> u32 {
-    LATE_APS.load(Ordering::Acquire)
-}
-
-/// Sets what the APs read. Once, before the first is started.
-pub(crate) fn set_common(platform: Platform) {
-    COMMON.call_once(|| Common { root: memory::root(), platform });
+    features: &Features,
+    low: Option<LowMemory>,
+) -> Result<BringUp, SmpError> {
+    drain::register();
+    bring_up::start(guard, platform, features, low, entry)
 }
 
 /// The entry point of an AP in long mode. The AP runs on its own stack with interrupts off; its GS base and FS base are
@@ -119,29 +93,4 @@ pub(crate) extern "C" fn entry(slot: &'static ApSlot) -> ! {
     drop(guard);
     log::debug!("online on {node}");
     work::idle()
-}
-
-patchable! {
-    /// Called on a CPU that returns from offline, after it has passed its bring-up slot. Fault injection replaces it.
-    pub(crate) fn before_resume() {}
-
-    /// Records a stage of bring-up. Halts this CPU if its slot was given up.
-    pub(crate) fn enter_stage(slot: &ApSlot, stage: Stage) {
-        stamp(slot, stage);
-        if slot.state.load(Ordering::Acquire) == SlotState::GivenUp as u32 {
-            park_late_ap();
-        }
-    }
-}
-
-fn stamp(slot: &ApSlot, stage: Stage) {
-    slot.stamps[stage as usize].store(read_tsc(), Ordering::Relaxed);
-    trace!(CpuStage, stage as u64);
-    slot.stage.store(stage as u32, Ordering::Release);
-}
-
-/// Halts an AP whose slot was given up, on its own stack, with interrupts off.
-fn park_late_ap() -> ! {
-    LATE_APS.fetch_add(1, Ordering::AcqRel);
-    halt_forever()
 }
