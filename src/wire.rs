@@ -138,6 +138,18 @@ pub enum Record<S> {
     Verdict(Verdict<S>),
 }
 
+impl<'a> Record<&'a str> {
+    /// A fact that is a number.
+    pub const fn number(subject: &'a str, name: &'a str, value: u64) -> Record<&'a str> {
+        Record::Fact(Fact { subject, name, value: Some(value), text: None })
+    }
+
+    /// A fact that is a text.
+    pub const fn text(subject: &'a str, name: &'a str, text: &'a str) -> Record<&'a str> {
+        Record::Fact(Fact { subject, name, value: None, text: Some(text) })
+    }
+}
+
 /// The beginning of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
