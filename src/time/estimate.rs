@@ -14,7 +14,7 @@ const WINDOW_NS: u64 = 250_000;
 const READINGS_TO_MOVE: u32 = 1_000;
 
 /// Estimates the TSC's frequency in hertz: as CPUID or the hypervisor reports it, otherwise by one measurement of
-/// [`WINDOW_NS`] against the PIT, with an error below one percent. `None` if there is neither. Needs neither ACPI tables nor
+/// [`WINDOW_NS`] against the PIT, with an error of up to a few percent. `None` if there is neither. Needs neither ACPI tables nor
 /// page tables of the kernel's own.
 ///
 /// **Context:** the BSP, before [`init`](super::init), interrupts disabled. Spins for a quarter of a millisecond.
