@@ -9,7 +9,7 @@ use crate::memory::audit::{Inventory, Violation};
 use crate::smp::{self, CallError};
 use crate::sync::SpinLockIrq;
 
-/// What the audit has found.
+/// The findings of the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// A mapping that breaks a rule.

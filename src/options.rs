@@ -13,7 +13,7 @@ use crate::time::parameters::ClockParameters;
 #[cfg(test)]
 mod tests;
 
-/// What the kernel command line asks for.
+/// The options of the kernel command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// `work=`: what to do when all CPUs are online.
@@ -31,7 +31,7 @@ pub struct Options {
 }
 
 named! {
-    /// What to do when all CPUs are online.
+    /// The work when all CPUs are online.
     pub enum Work {
         /// Nothing more than report the boot.
         Boot = "boot",
@@ -46,7 +46,7 @@ named! {
     }
 }
 
-/// What a kernel was built with.
+/// The features that a kernel was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuiltIn {
     /// Fault injection.
@@ -58,7 +58,7 @@ pub struct BuiltIn {
 }
 
 impl BuiltIn {
-    /// What this build has.
+    /// The features of this build.
     pub const HERE: BuiltIn = BuiltIn {
         faults: cfg!(feature = "faults"),
         selftest: cfg!(feature = "selftest"),
@@ -147,7 +147,7 @@ impl Options {
         Options::defaults(BuiltIn::ALL).sets().map(|set| set.parameters()).into_iter().copied().flatten()
     }
 
-    /// What to do when all CPUs are online.
+    /// The work when all CPUs are online.
     pub fn work(&self) -> Work {
         self.work.work
     }

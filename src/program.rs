@@ -42,7 +42,7 @@ unsafe extern "Rust" {
 /// **Context:** the thread of the BSP, interrupts on, once.
 ///
 /// # Errors
-/// Those of the program.
+/// The error that the program returns.
 pub(crate) fn run(machine: &Machine) -> Result<(), Reason> {
     octopod_program(machine)
 }

@@ -82,7 +82,7 @@ pub enum Record<S> {
     /// Before the verdict, once for each CPU that has called the frame allocator.
     FrameCounts(FrameCounts),
     /// Once, when the first workload has ended; never if the kernel only boots.
-    Work(Work),
+    Work(WorkStart),
     /// Periodically while a workload runs, by a timer of the BSP.
     Progress(Progress<S>),
     /// Once for each workload, when it has ended.
@@ -152,7 +152,7 @@ impl<'a> Record<&'a str> {
 
 /// The beginning of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Work {
+pub struct WorkStart {
     /// Time from the kernel's entry to the first operation of the work, in microseconds.
     pub entry_to_work_us: u64,
 }

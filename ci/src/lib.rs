@@ -11,13 +11,13 @@
 //!
 //! | layer | content |
 //! |---|---|
-//! | [`base`] | What every other layer stands on: errors, messages, child processes, files, values and texts. |
+//! | [`base`] | The lowest layer: errors, messages, child processes, files, values and texts. |
 //! | [`machine`] | The machine that a kernel boots on: QEMU or Bochs, the accelerator, the boot protocol and the boot medium. |
-//! | [`setup`] | Checks that the tools of a run are there: the Rust target, QEMU or Bochs, and what a boot protocol needs beside it, installed where the launcher may. |
+//! | [`setup`] | Checks the tools of a run and installs missing ones, if the launcher may: the Rust target, QEMU or Bochs, and the tools of a boot protocol. |
 //! | [`kernel`] | The kernel's ELF file: built or found, checked, packed, and its symbols. |
 //! | [`run`] | One run: the supervised emulator, the serial channel and its records, the console, the deadline, and the run's folder. |
-//! | [`report`] | What a run comes to: the verdict, the JSON document, and the comparison of two documents. |
-//! | [`present`] | A report for people: the terminal, the page with its pictures, the trace file. |
+//! | [`report`] | The result of a run: the verdict, the JSON document, and the comparison of two documents. |
+//! | [`present`] | The presentation of a report: the terminal, the page with its pictures, the trace file. |
 //! | [`host`] | The workloads as threads of the host, without a machine. |
 //! | [`commands`] | The commands of the launcher, one file or folder each: its options, its configuration, its outcome. |
 //!

@@ -1,5 +1,5 @@
-//! Boots the kernel in QEMU: a test for each row of the fast tier of `config/machines.toml`, under TCG. Rows are run and
-//! judged by what the `matrix` command uses.
+//! Boots the kernel in QEMU: a test for each row of the fast tier of `config/machines.toml`, under TCG. The `matrix` command's
+//! code runs and judges the rows.
 //!
 //! `cargo test --test boot NAME` runs the rows whose name contains NAME; `OCTOPOD_TIER=full` runs all tiers.
 
@@ -38,7 +38,7 @@ fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Error> {
     let runner = Runner::new(qemu.as_deref(), AccelChoice::Tcg, folder, &mut Silent)?;
     let mut jobs = runner.jobs(rows)?;
 
-    // What the rows need that will be run is there before they compete for the processor.
+    // Tools and kernels of the selected rows are provided before the rows compete for the processor.
     let is_wanted = |job: &&mut Job| {
         let is_named = arguments.filter.as_ref().is_none_or(|filter| job.row.name.contains(filter));
         is_named && !arguments.list

@@ -1,5 +1,5 @@
-//! The kernel under gdb: stopped on another CPU, wherever KASLR has put it; and a processor without CPUID, which QEMU has
-//! not, made by gdb. Skipped, and said so, where there is no gdb and none can be installed.
+//! The kernel under gdb: stopped on another CPU, at any KASLR address; and a processor without CPUID, which gdb simulates
+//! because QEMU has none. The tests are skipped, with a message, if gdb is missing and cannot be installed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ fn waiting(arguments: &[&str], folder: &Path) -> Option<JoinHandle<Outcome>> {
     Some(run)
 }
 
-/// What gdb says to these commands, behind those of the run's script.
+/// The output of gdb for these commands, which follow those of the run's script.
 fn gdb(folder: &Path, commands: &[&str]) -> String {
     let mut command = Command::new("gdb");
     command.args(["-nx", "-batch", "-x"]).arg(folder.join("debug.gdb"));

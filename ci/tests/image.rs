@@ -2,8 +2,8 @@
 //! rt0, that a per-CPU increment is one instruction, that rt0 can apply every relocation, that no segment is both
 //! writable and executable, and that loaders find the PVH note.
 //!
-//! Each check is a function over an [`Image`], so that the tests can also show it one that is wrong.
-//! [`Image::read`] makes one of a file.
+//! Each check is a function over an [`Image`], so that the tests can also pass it an invalid one. [`Image::read`] creates an
+//! image from a file.
 
 use octopod_ci::base::{Silent, Workspace};
 use octopod_ci::kernel::{KernelConfig, build};
@@ -154,7 +154,7 @@ fn vector_and_floating_point_code_is_found() {
         let mut image = good_image();
         image.code[1].data = [bytes, &[0xc3]].concat();
         assert_faults(checks::no_vector_registers(&image), &[text]);
-        // The same in rt0, and in the trampoline wherever that lies, is nobody's business.
+        // The same instruction in rt0, or in the trampoline in any section, is accepted.
         image.code[1].section = ".rt0".to_owned();
         assert_faults(checks::no_vector_registers(&image), &[]);
         image.code[1].section = ".text".to_owned();

@@ -1,5 +1,5 @@
-//! The launcher against machines that are shell scripts: what its exit status, report and last line say of each way
-//! in which a run can end, and that nothing of a run outlives it. No kernel is built and no QEMU is needed.
+//! The launcher with shell scripts as machines: its exit status, report and last line for each way in which a run can end.
+//! Nothing of a run outlives it. No kernel is built and no QEMU is needed.
 
 #[path = "launcher/checkout.rs"]
 mod checkout;
@@ -242,7 +242,7 @@ fn bochs_is_looked_for_only_where_it_is_asked_for() {
     let fake = Fake::new("exit 1");
     let stdout = start(&["--bochs", fake.program().to_str().unwrap()]);
     assert!(stdout.contains("does not answer to --help as Bochs does"), "{stdout}");
-    // What it cannot do is said before it is looked for.
+    // An unsupported option is refused before the program is searched.
     let stdout = start(&["--machine", "pc"]);
     assert!(stdout.contains("--machine does not go with --emulator bochs"), "{stdout}");
 }

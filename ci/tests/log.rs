@@ -1,5 +1,5 @@
-//! The log of eight CPUs that write at once while NMIs strike them, line by line: none is torn, and each CPU's lines are
-//! there in their order. And what a filter leaves out is left out.
+//! The log of eight CPUs that write at once while NMIs interrupt them: no line is torn, and the lines of each CPU are in order. A
+//! filter removes exactly its lines.
 
 #[path = "guest/mod.rs"]
 mod guest;
@@ -9,7 +9,7 @@ use octopod::wire::ExitCode;
 
 const CPUS: usize = 8;
 
-/// What each line of the self-test ends in, so that its end can be missed.
+/// The end of each line of the self-test, so that a truncated line is found.
 const END: &str = ", end of line";
 
 /// A line of the log in its parts, `[    0.123456] cpu3 selftest: text`: the time in microseconds, the CPU, the module, the text.

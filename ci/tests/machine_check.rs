@@ -1,5 +1,5 @@
-//! Machine checks, injected by QEMU's monitor into a kernel at work: one report that names bank, status, address and CPU,
-//! whether one CPU is told of the error or all of them.
+//! Machine checks, injected by QEMU's monitor into a kernel at work: one report names bank, status, address and CPU, whether the
+//! error is signalled to one CPU or to all.
 
 #[path = "guest/mod.rs"]
 mod guest;
@@ -55,8 +55,8 @@ fn of_all_cpus_the_one_that_has_the_bank_speaks() {
     );
 }
 
-/// Valid and uncorrected, but not enabled: it is in the bank without having been signalled. Nobody else comes, so after a
-/// wait this CPU says that it was told nothing.
+/// Valid and uncorrected, but not enabled: the error is in the bank without a signal. No other CPU reports one, so after a wait
+/// this CPU reports that it found no signalled error.
 #[test]
 fn a_bystander_is_not_taken_for_the_error() {
     let (cpu, message) = panic_summary("qemu64", "", "0x5", "0xad00000000000134");

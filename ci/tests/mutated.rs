@@ -1,5 +1,5 @@
-//! Recorded serial logs, changed in every way that a line, a cable or a kernel can change them: reading, judging and drawing
-//! never panic, and no run passes without its evidence.
+//! Recorded serial logs with every kind of damage: reading, judging and drawing never panic, and no run passes without its
+//! evidence.
 
 use octopod::wire::ExitCode;
 use octopod_ci::machine::EmulatorKind;
@@ -165,14 +165,14 @@ fn judged(lines: &[Vec<u8>], asked: &Requested) -> (Seen, Judgement) {
     let shown = [table::summary(&report).concat(), table::interrupts(&report.interrupts).concat()].concat();
     assert!(!shown.contains(['\u{9b}', '\u{202e}', '\r', '\n']), "{shown}");
     assert!(!page.contains(['\u{9b}', '\u{202e}']));
-    // What is written can be read again, numbers and all.
+    // A written report can be read again, with equal numbers.
     let folder = tempfile::tempdir().unwrap();
     report.write(&folder.path().join("report.json")).unwrap();
     octopod_ci::report::read::read(folder.path()).unwrap();
     (seen, judgement)
 }
 
-/// What a pass stands for, without the launcher's own rules for it.
+/// The meaning of a pass, without the launcher's own rules for it.
 fn has_evidence(seen: &Seen, asked: &Requested) -> bool {
     let (Some(boot), Some(verdict)) = (&seen.boot, &seen.verdict) else { return false };
     let online = seen.cpus.iter().filter(|cpu| cpu.state == "online").count();

@@ -11,8 +11,8 @@ use octopod::wire::ExitCode;
 use octopod_ci::machine::qmp::connect;
 use serde_json::json;
 
-/// How many NMIs each CPU is sent during one piece of work, and how many pieces there are. What of the NMIs does not come
-/// during the work, because the host is slow, comes between two pieces.
+/// The number of NMIs that each CPU gets during one piece of work, and the number of pieces. On a slow host some NMIs arrive
+/// after a piece of work and before the next.
 const NMIS: usize = 30;
 const PIECES: usize = 10;
 
@@ -57,7 +57,7 @@ fn a_storm_of_nmis_costs_nothing_but_time() {
     }
     power_off(&mut guest, PIECES);
     let events = guest.seen.events.expect("events");
-    // Those that come while a CPU still has one before it are one; how many, the host's load decides.
+    // NMIs that arrive while one is pending merge with it. Their number depends on the load of the host.
     let sent = (NMIS * PIECES * CPUS) as u64;
     assert!(
         (CPUS as u64..=sent).contains(&events.unexpected_nmis),
@@ -68,10 +68,10 @@ fn a_storm_of_nmis_costs_nothing_but_time() {
     assert_eq!(guest.seen.warnings, []);
 }
 
-/// Every vector that a device may use, to every CPU, as message-signalled interrupts: those of the kernel's own too, and the
-/// spurious one's. One that were not acknowledged would keep its CPU from those below it.
+/// Sends each vector that a device may use to each CPU as a message-signalled interrupt, including the kernel's own vectors and the
+/// spurious vector. An interrupt that is not acknowledged would block those of lower priority on its CPU.
 #[test]
-fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
+fn interrupts_without_a_handler_are_counted_and_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("qtest");
     let qtest = format!("unix:{},server=on,wait=off", socket.display());
@@ -110,7 +110,7 @@ fn interrupts_that_nobody_asked_for_are_counted_and_acknowledged() {
     assert_eq!(seen.warnings, []);
 }
 
-/// They wait for a SIPI that nobody sends, and those at work go on.
+/// The CPUs wait for a SIPI that no CPU sends; the CPUs at work continue.
 #[test]
 fn cpus_that_are_plugged_in_are_left_alone() {
     let mut guest = boot(&["--smp", "2,maxcpus=4"]);
@@ -124,7 +124,7 @@ fn cpus_that_are_plugged_in_are_left_alone() {
 /// Plugs in all CPUs for which the machine has room.
 fn plug_all(guest: &Guest) {
     let slots = guest.execute("query-hotpluggable-cpus", json!({}));
-    // What is there already has a path.
+    // An existing CPU has a path.
     let free = slots.as_array().unwrap().iter().filter(|slot| slot.get("qom-path").is_none());
     for (number, slot) in free.enumerate() {
         let mut device = slot["props"].clone();

@@ -1,5 +1,5 @@
-//! A kernel that was damaged on its way, compressed or not, is refused with the reason, not run; and so is one that is
-//! entered by nobody it knows.
+//! A damaged kernel, compressed or not, is refused with the reason and not run. So is a kernel that is entered by an unknown boot
+//! protocol.
 
 use object::{Object, ObjectSegment, ObjectSymbol};
 use octopod_ci::base::{Silent, Workspace};

@@ -68,7 +68,7 @@ fn cpus_that_share_one_core_compare_their_clocks() {
     let cores = sched_getaffinity(this_thread).unwrap();
     let core = (0..CpuSet::count()).find(|core| cores.is_set(*core).unwrap_or(false)).unwrap();
     one.set(core).unwrap();
-    // What a thread starts may run where the thread may.
+    // A child of a thread inherits its CPU affinity.
     sched_setaffinity(this_thread, &one).unwrap();
     let mut guest = Guest::boot(&["boot", "--smp", "8"]);
     assert_eq!(guest.hear_out(), ExitCode::Pass, "{:#?}", guest.lines);

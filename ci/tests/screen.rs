@@ -1,8 +1,8 @@
-//! A person without a serial cable sees what the serial line says: the log, the panic report, and why the kernel refuses the
-//! machine; on VGA's text screen, or in pixels.
+//! The screen shows what the serial line shows: the log, the panic report, and the reason for which the kernel refuses the
+//! machine; on VGA's text screen and in pixels.
 //!
-//! What a screen must show is worked out from the lines that the serial port has sent, by the kernel's own code for text
-//! and glyphs; what it shows is read from QEMU, from the display's memory or a picture of the screen.
+//! The expected screen is computed from the lines of the serial port by the kernel's own code for text and glyphs. The actual
+//! screen is read from QEMU, from the display's memory or a picture of the screen.
 
 #[path = "guest/mod.rs"]
 mod guest;

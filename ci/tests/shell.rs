@@ -1,5 +1,4 @@
-//! The kernel's console: typed at by hand, through the launcher and a pseudo-terminal, with what people and broken
-//! terminals type; and from a pipe.
+//! The kernel's console: typed input through the launcher and a pseudo-terminal, valid and malformed; and input from a pipe.
 
 #[path = "shell/terminal.rs"]
 mod terminal;
@@ -25,13 +24,13 @@ fn one_line(answer: &str) -> &str {
     line
 }
 
-/// What a dump of the trace says of CPU 3, the last.
+/// The part of a trace dump for CPU 3, the last.
 fn newest_of_cpu_3(dump: &str) -> String {
     dump.split_once("cpu 3: ").unwrap_or_else(|| panic!("{dump:?} has no cpu 3")).1.to_owned()
 }
 
 #[test]
-fn somebody_types() {
+fn typed_commands_are_edited_and_run() {
     let mut shell = Terminal::start(&["--smp", "4"]);
     shell.expect("`help` lists the commands; Ctrl-D ends the run\r\n");
     shell.prompt();
@@ -164,7 +163,7 @@ fn noise_is_survived(shell: &mut Terminal) {
     shell.type_in(format!("poweroff {}\r", "x".repeat(140)));
     shell.expect("ignored a line of more than 120 characters\r\n");
     shell.prompt();
-    // A flood, while nobody reads: what is lost is counted and said, and nothing of it is run.
+    // A flood of input while the shell does not read: lost keys are counted and reported, and no part of it is run.
     shell.type_in("stress pairs 300\r");
     shell.expect("stress pairs 300\r\n");
     shell.type_in("poweroff ".repeat(2000));
@@ -173,7 +172,7 @@ fn noise_is_survived(shell: &mut Terminal) {
     let lost = shell.expect(" bytes dropped");
     let lost: u64 = lost.strip_suffix(" bytes dropped").unwrap().parse().unwrap();
     assert!(lost > 0);
-    // The rest of the flood may still be on its way and take the key with it, so it is typed again and again until one is
+    // The end of the flood may still be in flight and swallow the key, so the key is typed again and again until one is
     // answered. A late answer to an earlier one will do.
     let dropped = |shell: &mut Terminal| {
         shell.type_in(CTRL_C);
@@ -229,7 +228,7 @@ fn real_work_is_done(shell: &mut Terminal) {
         backtrace.contains("octopod::smp::work::idle") && backtrace.contains("src/smp/work.rs:"),
         "{backtrace}"
     );
-    // What was recorded before it was switched off stays, and nothing is added.
+    // Events from before the switch stay, and no event is added.
     assert!(one_line(&shell.ask("trace off")).contains("no CPU records anything"));
     let dump = shell.ask("trace dump");
     assert!(dump.contains("cpu 3: ") && dump.contains(" frame drain"), "{dump}");
@@ -257,7 +256,7 @@ fn the_launchers_own_key_ends_a_run_at_once() {
     assert!(!shell.is_raw());
 }
 
-/// What the launcher says to a pipe of these bytes, and its status.
+/// The launcher's output for a pipe of these bytes, and its status.
 fn piped(arguments: &[&str], input: &[u8]) -> (i32, String) {
     let (mut command, _folder) = launcher(arguments);
     let mut launcher =

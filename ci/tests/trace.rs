@@ -1,4 +1,4 @@
-//! A trace as it is left in a run's folder: well formed, a track for each CPU, in order within a CPU and across them.
+//! The trace in a run's folder: it is well formed, has a track for each CPU, and is in order within a CPU and across CPUs.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ struct Slice {
     arguments: Value,
 }
 
-/// What a run has left, by the viewers' rules.
+/// Parses the trace of a run by the viewers' rules.
 struct Timeline {
     tracks: Vec<u64>,
     slices: Vec<Slice>,
@@ -134,7 +134,7 @@ fn a_trace_is_well_formed_and_in_order_across_cpus() {
             shootdown.begin - timeline.skew_ns <= dropped.begin
                 && dropped.end <= shootdown.end + timeline.skew_ns
         });
-        // What asked for it may have been overwritten.
+        // The event of the request may have been overwritten.
         let is_lost = timeline.lost > 0;
         assert!(around || is_lost, "{dropped:?} in none of {shootdowns:#?}");
         seen += usize::from(around && dropped.track != 0);

@@ -1,7 +1,7 @@
 //! The layouts of tables and entries from the `acpi` crate, over bytes whose length has been checked.
 //!
 //! The crate's structures are packed, so they may lie at any address, and consist of integers, so any bytes are a valid
-//! value: see [`Layout`]. The kernel uses these parts of version 5.2.0: `rsdp::Rsdp`, `sdt::{SdtHeader, Signature}`,
+//! value: see [`FirmwareLayout`]. The kernel uses these parts of version 5.2.0: `rsdp::Rsdp`, `sdt::{SdtHeader, Signature}`,
 //! `madt::Madt` with `MadtEntry` and the structures of its entries, and the public fields of `fadt::Fadt`. It does not
 //! use the rest:
 //!
@@ -30,7 +30,7 @@ use ::acpi::sdt::SdtHeader;
 /// # Safety
 /// The type is `repr(C, packed)` or of one byte, without padding, and consists of integers. It has an alignment of 1,
 /// every value of its bytes is valid, and it has no interior mutability.
-pub(super) unsafe trait Layout {}
+pub(super) unsafe trait FirmwareLayout {}
 
 macro_rules! layouts {
     ($($name:ty),+ $(,)?) => {$(
@@ -38,7 +38,7 @@ macro_rules! layouts {
 
         // SAFETY: the crate's structure is `repr(C, packed)`, which the line above checks by its alignment, and its fields are
         // integers, arrays and newtypes of these, or `MaybeUninit` of these.
-        unsafe impl Layout for $name {}
+        unsafe impl FirmwareLayout for $name {}
     )+};
 }
 
@@ -58,22 +58,22 @@ layouts!(
 );
 
 /// Returns the structure at the start of `bytes`; `None` if there are too few.
-pub(super) fn view<T: Layout>(bytes: &[u8]) -> Option<&T> {
+pub(super) fn view<T: FirmwareLayout>(bytes: &[u8]) -> Option<&T> {
     if bytes.len() < size_of::<T>() {
         return None;
     }
     // SAFETY: the slice has at least as many bytes as `T` (checked above) and is borrowed as long as the result. `T` has
-    // an alignment of 1 and accepts any bytes (`Layout`).
+    // an alignment of 1 and accepts any bytes (`FirmwareLayout`).
     Some(unsafe { &*bytes.as_ptr().cast::<T>() })
 }
 
 /// Returns a copy of the structure at the start of `bytes`, with zeros for missing bytes.
-pub(super) fn zero_extended<T: Layout>(bytes: &[u8]) -> T {
+pub(super) fn zero_extended<T: FirmwareLayout>(bytes: &[u8]) -> T {
     let mut copy = MaybeUninit::<T>::zeroed();
     let length = bytes.len().min(size_of::<T>());
     // SAFETY: `length` is at most the length of either, by the line above, and a new variable does not overlap the slice.
     unsafe { copy.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), length) };
-    // SAFETY: all bytes are initialised, by `zeroed` and the copy, and any bytes are a value of `T`, by `Layout`.
+    // SAFETY: all bytes are initialised, by `zeroed` and the copy, and any bytes are a value of `T`, by `FirmwareLayout`.
     unsafe { copy.assume_init() }
 }
 

@@ -122,7 +122,7 @@ fn lock_when(has_room: impl Fn(&Serial) -> bool) -> ConsoleGuard {
     }
 }
 
-/// What a writer does about bytes that it has appended and the port has not yet taken.
+/// The action of a writer for bytes that it has appended and the port has not yet accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
     /// It sends while the port is ready, and leaves the rest to the port's interrupt. With interrupts disabled it fills the

@@ -27,7 +27,7 @@ pub(super) const MAX_WARNING_BYTES: usize = MAX_RECORD_BYTES + 2 + MAX_FRAMES * 
 pub(crate) struct Warning {
     /// The CPU.
     pub cpu: u32,
-    /// What detected it: see [`wire::Warning::kind`].
+    /// The detector: see [`wire::Warning::kind`].
     pub kind: &'static str,
     /// The message, without a full stop.
     pub message: LineBuffer<120>,

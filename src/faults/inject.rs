@@ -46,7 +46,7 @@ pub fn at_entry(handoff: &Handoff) {
 pub fn arm(parameters: &FaultParameters) {
     redirects::arm(parameters.fault);
     bring_up::arm(parameters.stage);
-    frame_faults::arm(parameters.fault.and_then(|fault| frame_faults::Fault::from_name(fault.name())));
+    frame_faults::arm(parameters.fault.and_then(|fault| frame_faults::FrameFault::from_name(fault.name())));
     inject(Point::CommandLine, parameters.fault);
 }
 

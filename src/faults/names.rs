@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn each_fault_of_the_frame_allocator_can_be_named() {
-        for fault in faults::Fault::all() {
+        for fault in faults::FrameFault::all() {
             assert!(Fault::from_name(fault.name()).is_some(), "{}", fault.name());
         }
     }

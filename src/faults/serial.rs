@@ -42,7 +42,7 @@ fn mute_at_work() {
     log::info!("written after lines that no interrupt has sent");
     let (_, late) = console::transmit_interrupts();
     log::info!("{late} interrupts of the transmitter were late");
-    console::send(&Record::number("fault.serial_output", "late_interrupts", late.into()));
+    console::send(&Record::number("fault.serial_output", "late_interrupts", late));
     // Now without a later writer.
     fill(1);
     let is_sent = halt_until(&Deadline::after_ms(2 * console::LATE_MS), console::is_sent).is_ok();

@@ -1,4 +1,4 @@
-//! The allocator on the host: memory of the host's in the role of RAM, for tests, stress and benchmarks there.
+//! The allocator on the host: memory of the host in the role of RAM, for tests, stress and benchmarks.
 
 extern crate std;
 
@@ -90,13 +90,13 @@ impl World {
         world
     }
 
-    /// Cuts the memory into arenas, which are leaked. The caller sees to it that nothing else uses the allocator meanwhile.
+    /// Divides the memory into zones, which are leaked. The caller ensures that no other code uses the allocator meanwhile.
     ///
     /// # Errors
     /// The allocator's.
     pub(crate) fn set_zones(&self, zone_layout: ZoneLayout) -> Result<(), SetZonesError> {
         let zones: Vec<Zone> = zone_layout.zones().iter().map(|_| self.frames.new_zone()).collect();
-        // SAFETY: nothing else uses the allocator meanwhile, which the callers, all in this crate, see to.
+        // SAFETY: nothing else uses the allocator meanwhile, which the callers, all in this crate, ensure.
         unsafe { self.frames.set_zones(Box::leak(Box::new(zone_layout)), zones.leak()) }
     }
 
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-/// What one CPU caches of a [`World`]'s frames, and the way to the others. When it is dropped, the frames in it are lost to the
+/// The cache of one CPU over a [`World`]'s frames, and access to all others. When it is dropped, the frames in it are lost to the
 /// world.
 pub struct Cache<'a> {
     world: &'a World,
@@ -173,7 +173,7 @@ impl Cache<'_> {
     /// allocator's books.
     ///
     /// # Errors
-    /// What was wrong, as far as the allocator can tell.
+    /// The error, as far as the allocator can detect it.
     #[inline(always)]
     pub fn free(&mut self, frame: FrameNumber, order: Order) -> Result<(), FreeError> {
         self.world.frames.free(&self.magazine, frame, order)

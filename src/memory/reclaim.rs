@@ -1,4 +1,4 @@
-//! What an allocation does when a search has found no frame: it waits for frames in flight, then asks the other CPUs to drain
+//! The slow path of an allocation whose search has found no frame: it waits for frames in flight, then asks the other CPUs to drain
 //! their caches.
 //!
 //! The search itself is the caller's, as a closure: `cache::percpu` knows this CPU's magazine, this module does not.

@@ -1,5 +1,5 @@
-//! The allocator on the host: pure parts one by one, the whole against a naive model and against the crate's own
-//! allocator, and threads against each other with an owner for each frame.
+//! The allocator on the host: pure parts alone, the whole against a naive model and against the crate's own allocator, and
+//! concurrent threads with an owner for each frame.
 
 extern crate std;
 

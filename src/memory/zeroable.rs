@@ -1,4 +1,4 @@
-//! Types of which zero is a value.
+//! Types for which zero is a valid value.
 
 /// A type of which a value with every byte zero is valid.
 ///

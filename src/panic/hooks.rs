@@ -53,7 +53,7 @@ pub(crate) struct Panicking {
     pub(super) _not_send: PhantomData<*mut ()>,
 }
 
-/// What the SMP layer does for the CPU that panics.
+/// The operations of the SMP layer for the CPU that panics.
 pub(crate) trait SmpOps: Sync {
     /// Stops all other CPUs. Returns when they have stopped, or after a time-out.
     fn stop(&self, panicking: &Panicking);

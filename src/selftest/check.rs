@@ -20,7 +20,7 @@ crate::name_lock!(FIRST);
 #[derive(Debug)]
 pub(crate) struct Failed(pub(super) ());
 
-/// What a part, or a step of it, returns.
+/// The result of a part, or of a step of it.
 pub(crate) type CheckResult<T = ()> = Result<T, Failed>;
 
 /// An error of the kernel is a failed check with the error's own message.

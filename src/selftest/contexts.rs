@@ -1,6 +1,6 @@
 //! Checks what the frame allocator and the local APIC do in restricted contexts. Interrupt guards nest. With interrupts off, as
 //! in a handler, an allocation that finds no frame fails at once and calls no other CPU. In an NMI, which may have interrupted
-//! the allocator, every allocation and free fails; so does an IPI, as the NMI may have come between the two writes of the ICR.
+//! the allocator, every allocation and free fails; so does an IPI, as the NMI may have interrupted the two writes of the ICR.
 //! The checks depend on counts; time only ends a wait that has failed.
 
 mod guards;

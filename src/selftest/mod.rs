@@ -31,7 +31,7 @@ const MAX_ROUNDS: u32 = 1_000_000_000;
 pub struct Part {
     /// Its name, on the command line and in reports; also that of its module.
     pub name: &'static str,
-    /// What it checks, in one sentence.
+    /// Its purpose, in one sentence.
     pub summary: &'static str,
     /// Runs it, with that many rounds in all if it has rounds.
     #[cfg(all(target_os = "none", feature = "selftest"))]

@@ -17,7 +17,7 @@ pub(crate) struct Row {
     pub name: &'static str,
     /// The forms of its arguments.
     pub forms: &'static [&'static [Argument]],
-    /// What it does, in one line without a full stop.
+    /// Its effect, in one line without a full stop.
     pub about: &'static str,
     /// Makes the command from the arguments of one of the forms.
     pub(super) make: fn(&[Value]) -> Option<Command>,

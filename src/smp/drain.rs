@@ -21,7 +21,7 @@ pub(crate) fn register() {
 /// **Context:** thread context, interrupts enabled.
 fn drain_others(order: Order, scope: DrainScope) -> bool {
     #[cfg(feature = "faults")]
-    if memory::frames::faults::is_armed(memory::frames::faults::Fault::SkipRemoteDrain) {
+    if memory::frames::faults::is_armed(memory::frames::faults::FrameFault::SkipRemoteDrain) {
         return false;
     }
     let reclaimable = memory::frames().estimate_reclaimable(order, cpus().iter().filter_map(magazine));

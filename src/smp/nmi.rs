@@ -1,7 +1,7 @@
 //! NMIs, which reach a CPU that takes no other interrupts.
 //!
 //! An NMI carries no reason, and two pending NMIs are delivered as one. So a sender first stores its request. The handler
-//! checks for every kind of request: a panicking CPU, and a CPU that asks for this one's backtrace. If there is none, the
+//! checks for every kind of request: a panicking CPU, and a CPU that requests a backtrace of this CPU. If there is none, the
 //! NMI is external and is counted.
 //!
 //! An NMI is sent only under an [`NmiPermit`], which keeps the target from being
@@ -31,7 +31,7 @@ use crate::sync::stop::before_stopping_others;
 use crate::{boot, patchable, per_cpu};
 
 per_cpu! {
-    /// The request of another CPU for this one's backtrace. The handler saves the backtrace in `panic::CRASH_STATE`.
+    /// The request of another CPU for a backtrace of this CPU. The handler saves the backtrace in `panic::CRASH_STATE`.
     static REQUEST: NmiRequest = NmiRequest::new();
 }
 

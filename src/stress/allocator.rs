@@ -13,7 +13,7 @@ use crate::memory::source::FrameSource;
 pub struct Allocator {
     /// Its name, on the command line and in reports.
     pub name: &'static str,
-    /// What it is, in one sentence.
+    /// Its description, in one sentence.
     pub summary: &'static str,
     /// Where its frames come from.
     pub backing: Backing,

@@ -11,7 +11,7 @@ use crate::memory::{self, FrameRange, ZeroedSlice};
 /// Bytes of tree nodes per frame at worst: every second frame is free, each in a node that is not half full.
 const ARENA_BYTES_PER_FRAME: usize = 32;
 
-/// What the kernel keeps for its own allocations: 1 MiB.
+/// The reserve for the kernel's own allocations: 1 MiB.
 const KEPT: Order = Order::new(8).expect("there are more orders than that");
 
 /// The most donated ranges. After boot there are two or three of each order.

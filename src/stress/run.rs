@@ -112,7 +112,7 @@ pub(crate) fn run(
     drain(&KernelAllocator)?;
     // The frames of the tables are free again at the end.
     before_work((KernelAllocator.free_frames() + tables.frames()) as u64);
-    console::send(&Record::Work(wire::Work { entry_to_work_us: time::now_us() }));
+    console::send(&Record::Work(wire::WorkStart { entry_to_work_us: time::now_us() }));
     if plan.runs() > 1 {
         prefault::free_blocks();
     }

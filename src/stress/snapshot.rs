@@ -13,7 +13,7 @@ pub(crate) struct AllocatorSnapshot {
     by_order: Option<[usize; ORDERS]>,
 }
 
-/// What a check after a workload found.
+/// The finding of a check after a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discrepancy {
     /// A check failed while it ran.

@@ -1,11 +1,11 @@
-//! What frames cost on the host, next to something else on the same host: `cargo bench -p octopod`.
+//! The cost of frames on the host, relative to another operation on the same host: `cargo bench -p octopod`.
 //!
-//! A time says more about the machine than about the code, so what is held to a limit are ratios, each within one run:
-//! what is compared takes turns of some tens of microseconds, so that noise hits both alike, and the median of the turns
-//! counts. Criterion chooses how many turns there are and shows the times. The limits are `[ratios]` in
-//! `config/bench.toml`; if one is exceeded, the status is 1.
+//! A time depends on the machine more than on the code, so the limits apply to ratios, each within one run. The two operations
+//! alternate in turns of some tens of microseconds, so that noise affects both, and the median of the turns counts. Criterion
+//! chooses the number of turns and shows the times. The limits are `[ratios]` in `config/bench.toml`; if one is exceeded, the
+//! exit status is 1.
 //!
-//! Run it in release mode on a machine that has two processors to spare.
+//! Run it in release mode on a machine with two idle processors.
 
 mod ratios;
 mod singles;

@@ -1,4 +1,4 @@
-//! Two things measured by turns, and what the one takes of the other's time.
+//! Measures two operations in turns, and the ratio of their times.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

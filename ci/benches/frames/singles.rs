@@ -30,7 +30,7 @@ fn by_turns(repetitions: u64, mut one: impl FnMut(), mut other: impl FnMut()) ->
     (0..turns).map(|_| [time(turn, &mut one), time(turn, &mut other)]).collect()
 }
 
-/// What a magazine would be if it never had to refill: the floor.
+/// The lower bound: a magazine that never refills.
 struct Array {
     len: usize,
     items: [usize; CAPACITY],

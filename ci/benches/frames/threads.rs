@@ -1,4 +1,4 @@
-//! Two threads: next to each other, and one behind the other.
+//! Two threads: in parallel, and one after the other.
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -74,7 +74,7 @@ fn until_enough(wanted: u64, mut some: impl FnMut() -> Vec<Turn>) -> Vec<Turn> {
     turns
 }
 
-/// What a thread needs for a bulk.
+/// The buffers of a thread for bulk calls.
 struct AllocContext<'a> {
     cache: Cache<'a>,
     held: [FrameNumber; BULK],

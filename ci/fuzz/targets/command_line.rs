@@ -9,7 +9,7 @@ use octopod::options::{BuiltIn, Options};
 fuzz_target!(|bytes: &[u8]| {
     for built_in in [BuiltIn::NONE, BuiltIn::ALL] {
         if let Err(error) = Options::parse(bytes, built_in) {
-            // What is said of it fits on a line, and commands no terminal.
+            // The error message fits on a line, and contains no terminal commands.
             let text = error.to_string();
             assert!(text.len() <= MAX_MESSAGE_BYTES && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
         }

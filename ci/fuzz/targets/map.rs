@@ -1,4 +1,4 @@
-//! What holds for the kernel's memory map whatever a loader says.
+//! Invariants of the kernel's memory map for any input of a loader.
 
 use octopod::boot::memory_map::{MemoryMap, Owner, PhysRange, RawEntry, ReservedReason};
 

@@ -1,4 +1,4 @@
-//! The Multiboot 2 information: a walk over tags, and what is in them.
+//! The Multiboot 2 information: the walk over its tags, and their contents.
 
 #![no_main]
 

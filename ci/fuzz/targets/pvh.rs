@@ -1,4 +1,4 @@
-//! The PVH start info and its memory map, and what becomes of them in the kernel's own map.
+//! The PVH start info and its memory map, and the kernel's own map that is filled from them.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The tables of what is near to what: the walk over their entries, and the layout of zones that is made of them.
+//! The SRAT and the SLIT: the walk over their entries, and the layout of zones that is made of them.
 
 #![no_main]
 

@@ -1,12 +1,12 @@
-//! What every cargo has in common that the launcher starts.
+//! Settings that all cargo processes of the launcher share.
 
 use std::process::Command;
 
 /// The target that the kernel is built for.
 pub const TARGET: &str = "x86_64-unknown-none";
 
-/// What cargo and rustup tell their children about the package that runs. A build script that asks for one of these
-/// would otherwise run again each time the launcher is started in another way.
+/// Variables by which cargo and rustup describe the running package to child processes. A build script that reads one of them
+/// would otherwise run again whenever the launcher is started in another way.
 const NOT_FOR_THE_BUILD: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
 /// The same, by their full names; and flags that are meant for the host's programs: in the environment they would
 /// replace those that the workspace sets for the kernel's target.

@@ -1,4 +1,4 @@
-//! Everything that keeps the launcher from booting a kernel, with what it takes to say what to do about it.
+//! The errors of the launcher, each with the data that its message and its remedy need.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use crate::base::VerdictKind;
 
-/// Why there was no run, or why one was broken off.
+/// The reason why a run did not start, or was aborted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The user asks for something that cannot be.
+    /// The user requests something impossible.
     #[error("{0}")]
     Usage(String),
-    /// Something else is in the way.
+    /// Another failure.
     #[error("{0}")]
     Failed(String),
-    /// A file is not what it is taken for.
+    /// A file has an invalid format.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         problem: String,
     },
     /// The run would replace a file that it reads.
-    #[error("{output} would replace {}, which is what {input} names; nothing was started", path.display())]
+    #[error("{output} would replace {}, the file of {input}; nothing was started", path.display())]
     OutputIsInput {
         /// The option that names the output.
         output: String,
@@ -43,54 +43,54 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// What was asked for cannot be written.
+    /// A requested file cannot be written.
     #[error("{what}: cannot write {}: {source}", path.display())]
     Unwritable {
-        /// The option that asks for it.
+        /// The option that requests it.
         what: String,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// What was asked for could not be made.
+    /// A requested file could not be made.
     #[error("{what}: {error}")]
     NotMade {
-        /// The option that asks for it.
+        /// The option that requests it.
         what: &'static str,
-        /// Why.
+        /// The reason.
         error: Box<Error>,
     },
-    /// A file that is to be read is none.
+    /// An input is not a regular file.
     #[error("cannot read {}: it is not a regular file, but {kind}", path.display())]
     NotAFile {
         /// Its path.
         path: PathBuf,
-        /// What it is.
+        /// Its description.
         kind: &'static str,
     },
-    /// KVM was asked for by name and cannot work.
+    /// KVM was requested by name and cannot be used.
     #[error("--accel kvm cannot work here: {reason}; use --accel tcg, or auto")]
     KvmUnusable {
-        /// What stands against it.
+        /// The reason.
         reason: String,
     },
-    /// A tool is missing and may not, or could not, be installed.
+    /// A tool is missing, and its installation is not allowed or failed.
     #[error("{what} is missing, and {obstacle}; to install it, type: {line}")]
     Missing {
         /// The tool.
         what: String,
         /// Why the launcher did not install it.
         obstacle: String,
-        /// The command that does.
+        /// The command that installs it.
         line: String,
     },
-    /// A tool is missing, and there is no command that is known to install it.
+    /// A tool is missing, and no command to install it is known.
     #[error("{what} is missing: {advice}")]
     MissingByHand {
         /// The tool.
         what: String,
-        /// What to do.
+        /// The remedy.
         advice: String,
     },
     /// A program could not be started, or did not end in time.
@@ -98,18 +98,18 @@ pub enum Error {
     Program {
         /// Its name.
         program: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A program took longer than it may.
+    /// A program exceeded its time limit.
     #[error("{program} did not end within {} s", limit.as_secs())]
     ProgramTimeout {
         /// Its name.
         program: String,
-        /// The time it had.
+        /// The limit.
         limit: Duration,
     },
-    /// A program that was asked for a few lines wrote without end.
+    /// A program wrote more than its limit.
     #[error("{program} wrote more than {bytes} bytes where a few lines were expected")]
     ProgramFloods {
         /// Its name.
@@ -132,32 +132,32 @@ pub enum Error {
     KernelBuild {
         /// How cargo ended.
         status: String,
-        /// What the compiler said.
+        /// The output of the compiler.
         diagnostics: String,
     },
-    /// The kernel does not build, or not to what it must be, and settings of the user's reach its build.
-    #[error("{error}\nthese settings reach the kernel's build: {}", settings.join("; "))]
+    /// The kernel does not build, or builds to an invalid file, and settings of the user affect its build.
+    #[error("{error}\nthese settings affect the kernel's build: {}", settings.join("; "))]
     ForeignSettings {
-        /// What is wrong.
+        /// The defect.
         error: Box<Error>,
-        /// The settings, each with where it is from.
+        /// The settings, each with its source.
         settings: Vec<String>,
     },
-    /// Cargo ended well but named no executable.
+    /// Cargo succeeded but named no executable.
     #[error("cargo built the kernel but named no executable for {target}")]
     NoExecutable {
-        /// The cargo target that was asked for.
+        /// The requested cargo target.
         target: String,
     },
-    /// The kernel's file is not one.
+    /// The file is not a kernel.
     #[error("{} is not a kernel that can be booted: {reason}", path.display())]
     NotAKernel {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         reason: String,
     },
-    /// Another run has its files in the folder at the moment.
+    /// Another run uses the folder.
     #[error("another octopod is running in {}; --out DIR keeps the files of two apart", folder.display())]
     FolderBusy {
         /// The folder.
@@ -166,22 +166,22 @@ pub enum Error {
     /// The results of the matrix cannot be written as XML.
     #[error("cannot write the results as JUnit XML: {0}")]
     Junit(#[from] quick_junit::SerializeError),
-    /// A file or folder of the launcher's own could not be read or written.
+    /// A file or folder of the launcher could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
         /// `read`, `write`, ...
         action: &'static str,
         /// Which one.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Work of the launcher's own took longer than it may.
+    /// Work of the launcher exceeded its time limit.
     #[error("{what} took longer than {} s", limit.as_secs())]
     TimedOut {
-        /// What it did.
+        /// The work that took too long.
         what: &'static str,
-        /// The time it had.
+        /// The limit.
         limit: Duration,
     },
     /// Ctrl-C, SIGTERM or SIGHUP.
@@ -204,7 +204,7 @@ impl Error {
         }
     }
 
-    /// The same for a build that these settings reach. An interrupt stays one.
+    /// Adds the settings that affect the build to an error of the build. Other errors stay.
     pub(crate) fn with_settings(self, settings: &[String]) -> Error {
         match self {
             Error::KernelBuild { .. } | Error::NotAKernel { .. } | Error::NoExecutable { .. } => {
@@ -214,13 +214,13 @@ impl Error {
         }
     }
 
-    /// For `map_err`: which file is not what it is taken for.
+    /// For `map_err`: names the file with the invalid format.
     pub(crate) fn format<E: std::fmt::Display>(path: impl Into<PathBuf>) -> impl FnOnce(E) -> Error {
         let path = path.into();
         move |problem| Error::Format { path, problem: problem.to_string() }
     }
 
-    /// For `map_err`: which output of which option could not be written.
+    /// For `map_err`: names the option and the output that could not be written.
     pub(crate) fn unwritable<P: Into<PathBuf>>(
         what: &str,
         path: P,
@@ -229,7 +229,7 @@ impl Error {
         move |source| Error::Unwritable { what, path, source }
     }
 
-    /// For `map_err`: what was to be done to which file.
+    /// For `map_err`: names the action and the file.
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::File { action, path, source }

@@ -1,8 +1,8 @@
-//! Ctrl-C, SIGTERM and SIGHUP, as something that a wait can wake up for.
+//! Ctrl-C, SIGTERM and SIGHUP, as an event that wakes waits.
 //!
-//! The first signal asks the launcher to end: it sets a flag that never goes back, and wakes each wait that has registered a
-//! `Listener`. The second ends the process at once, with the status of an interrupted run: whatever the launcher waits for
-//! then, its user waits no longer. Only the binary installs the handlers; a program that uses the library keeps its own.
+//! The first signal asks the launcher to end: it sets a flag that is never cleared, and wakes each wait that has registered a
+//! `Listener`. The second signal ends the process at once, with the status of an interrupted run. Only the binary installs the
+//! handlers; a program that uses the library keeps its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ type Waker = Box<dyn Fn() + Send>;
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 static WAKERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
-/// What has to be done before the process ends at once.
+/// Work before an immediate end of the process.
 static CLEANUPS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
 /// Installs the handlers, once for each process.

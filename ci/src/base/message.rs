@@ -15,7 +15,7 @@ pub enum Message<'a> {
         done: u64,
         /// Parts that there are.
         of: u64,
-        /// What is being done now.
+        /// The present step.
         now: &'a str,
     },
     /// Something that people should know, such as a package source that was added.
@@ -24,7 +24,7 @@ pub enum Message<'a> {
     Tool(&'a str),
     /// A line that the kernel wrote for people.
     Kernel(&'a str),
-    /// What the kernel's console writes, as it comes.
+    /// Output of the kernel's console, as it arrives.
     Console(&'a [u8]),
     /// The terminal is about to pass on what it gets as it is: what was said so far has to be written before.
     RawMode,

@@ -1,4 +1,4 @@
-//! What every other layer stands on: errors, messages, child processes, files, values and texts.
+//! The lowest layer: errors, messages, child processes, files, values and texts.
 
 pub mod cargo;
 pub mod checkout;

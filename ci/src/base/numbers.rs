@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers in a readable form.
 
 /// A count that may have a fraction, which is then shown to the hundredth.
 pub fn plain(count: f64) -> String {

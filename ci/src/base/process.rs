@@ -1,9 +1,8 @@
-//! Child processes that cannot outlive the launcher, and whose every wait has a deadline.
+//! Child processes that end with the launcher, and whose every wait has a deadline.
 //!
-//! A [`Supervised`] child leads a process group of its own, so that what it starts ends with it, and so that the
-//! terminal's Ctrl-C reaches the launcher alone, which then decides. Threads read its two streams and wait for its
-//! end; all of them report through one bounded channel, which also keeps a child that writes without end from
-//! filling the launcher's memory.
+//! A [`Supervised`] child leads a process group of its own. So its own children end with it, and Ctrl-C at the terminal reaches
+//! the launcher alone, which then ends the child. Threads read the two streams of the child and wait for its end. All of them
+//! report through one bounded channel, so a child that writes without end does not fill the launcher's memory.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -37,7 +36,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long a killed child may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a stream's log file may grow to; a kernel that prints in a loop must not fill the disk.
+/// The maximum size of a stream's log file: a kernel that prints in a loop must not fill the disk.
 const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Which of a child's streams.
@@ -49,7 +48,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// What [`Supervised::next`] waited for.
+/// The result of [`Supervised::next`].
 #[derive(Debug)]
 pub enum ProcessEvent {
     /// The child wrote a line; bytes that are not UTF-8 are replaced, and what exceeds the cap is cut.
@@ -345,7 +344,7 @@ struct Kept {
     head: String,
     tail: VecDeque<String>,
     tail_bytes: usize,
-    /// All that was written.
+    /// The complete output.
     bytes: usize,
 }
 
@@ -371,7 +370,7 @@ impl Kept {
     }
 }
 
-/// What a short-lived program wrote, and how it ended. Of very much, the beginning and the end.
+/// The output of a short-lived program and its exit status. Of long output, the beginning and the end.
 #[derive(Debug)]
 pub struct Captured {
     /// How it ended.

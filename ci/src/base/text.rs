@@ -30,7 +30,7 @@ pub fn is_shown(character: char) -> bool {
 /// Text on one line: a line break within it becomes a space.
 pub fn line(text: &str) -> String {
     let mut shown = shown(text);
-    // What ends a line is no gap in it.
+    // The end of a line is no gap in it.
     shown.truncate(shown.trim_end_matches(' ').len());
     shown
 }
@@ -121,7 +121,7 @@ pub fn path(path: &std::path::Path) -> String {
 mod tests {
     use super::*;
 
-    /// What a terminal, a browser or a viewer of JUnit files would obey.
+    /// Characters that a terminal, a browser or a viewer of JUnit files interprets.
     pub(crate) const COMMANDS: [&str; 12] = [
         "\u{1b}[2J",
         "\u{1b}]0;title\u{7}",

@@ -45,7 +45,7 @@ const SMP_KEYS: [&str; 9] =
     ["cpus", "maxcpus", "sockets", "dies", "clusters", "modules", "cores", "threads", "drawers"];
 const MACHINES: [&str; 3] = ["pc", "q35", "microvm"];
 
-/// What goes behind QEMU's `-smp`.
+/// The value of QEMU's `-smp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smp(String);
 
@@ -89,7 +89,7 @@ impl FromStr for Smp {
     }
 }
 
-/// What goes behind QEMU's `-m`.
+/// The value of QEMU's `-m`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemSize {
     text: String,
@@ -183,7 +183,7 @@ impl FromStr for Seed {
     }
 }
 
-/// What goes behind QEMU's `-M`: one of the machines that octopod knows, and properties of the user's own.
+/// The value of QEMU's `-M`: a machine that octopod supports, and properties that the user adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineType {
     text: String,
@@ -196,7 +196,7 @@ impl MachineType {
         self.name
     }
 
-    /// What the user put behind the name, with its comma.
+    /// The user's properties after the name, with the comma.
     pub fn properties(&self) -> &str {
         &self.text[self.name.len()..]
     }
@@ -301,8 +301,8 @@ mod tests {
 
     #[test]
     fn smp_takes_a_number_and_qemus_keys() {
-        for good in ["1", "8", "4096", "6,sockets=2,cores=3,threads=1", "2,maxcpus=4", "cpus=3"] {
-            assert_eq!(good.parse::<Smp>().unwrap().to_string(), good);
+        for valid in ["1", "8", "4096", "6,sockets=2,cores=3,threads=1", "2,maxcpus=4", "cpus=3"] {
+            assert_eq!(valid.parse::<Smp>().unwrap().to_string(), valid);
         }
         for bad in ["", "0", "4097", "-1", "eight", "4,", "4,8", "4,sockets", "4,sockets=", "4,legs=8", "1 "]
         {
@@ -345,8 +345,8 @@ mod tests {
 
     #[test]
     fn seeds_are_decimal_or_hexadecimal() {
-        for good in ["0", "7", "0xFf", "18446744073709551615"] {
-            assert_eq!(good.parse::<Seed>().unwrap().to_string(), good);
+        for valid in ["0", "7", "0xFf", "18446744073709551615"] {
+            assert_eq!(valid.parse::<Seed>().unwrap().to_string(), valid);
         }
         for bad in ["", "0x", "+7", "0x+7", "-1", "ff", "18446744073709551616"] {
             assert_eq!(bad.parse::<Seed>(), Err(ValueError::Seed), "{bad:?}");

@@ -1,4 +1,4 @@
-//! Version numbers of QEMU and Bochs, as they and as package managers write them.
+//! Version numbers of QEMU and Bochs, in the forms that the programs and package managers print.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Groups of options that several commands take, and the values that they name.
+//! Groups of options that several commands share, and the types of their values.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -48,16 +48,16 @@ pub struct MachineArgs {
     #[arg(long, value_name = "SIZE", default_value_t)]
     pub mem: MemSize,
 
-    /// CPU model, as QEMU's -cpu [default: under tcg qemu64 with what TCG has of newer features, under kvm host; under Bochs
+    /// CPU model, as QEMU's -cpu [default: under tcg qemu64 with the newer features that TCG supports, under kvm host; under Bochs
     /// corei7_haswell_4770].
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<Line>,
 
-    /// pc, q35 or microvm; properties of QEMU's may follow, as in microvm,acpi=off.
+    /// pc, q35 or microvm; QEMU's properties may follow, as in microvm,acpi=off.
     #[arg(long, value_name = "MACHINE", default_value_t)]
     pub machine: MachineType,
 
-    /// What runs the guest's code; auto means kvm only where it is sure to be hardware's.
+    /// The accelerator; auto means kvm if it is certain to use the hardware, else tcg.
     #[arg(long, value_enum, value_name = "ACCEL", default_value_t)]
     pub accel: AccelChoice,
 
@@ -68,7 +68,7 @@ pub struct MachineArgs {
     #[command(flatten)]
     pub(crate) qemu: QemuArgs,
 
-    /// Arguments for QEMU, behind all others.
+    /// Arguments for QEMU, after all others.
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     pub qemu_arguments: Vec<OsString>,
 }
@@ -84,7 +84,7 @@ pub struct QemuArgs {
 /// The Bochs to use.
 #[derive(Clone, Debug, Default, Args)]
 pub struct BochsArgs {
-    /// The Bochs to use [default: bochs, installed by apt-get if it is asked for and missing].
+    /// The Bochs to use [default: bochs, installed by apt-get if it is chosen and missing].
     #[arg(long, value_name = "PATH", env = "OCTOPOD_BOCHS", hide_env_values = true)]
     pub bochs: Option<OsString>,
 }
@@ -93,7 +93,7 @@ pub struct BochsArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct EmulatorArgs {
-    /// What emulates the machine. Bochs has one machine, takes a plain --smp and models of its own, and boots ISO images.
+    /// The emulator. Bochs has one machine, takes a plain --smp and CPU models of its own, and boots ISO images.
     #[arg(long, value_enum, value_name = "EMULATOR", default_value_t)]
     pub emulator: EmulatorKind,
 
@@ -109,11 +109,12 @@ pub struct KernelArgs {
     #[arg(long)]
     pub allow_missing_cpus: bool,
 
-    /// Which lines of the log are shown, as in smp=debug,info: a level for a module and all below it, and one for the rest.
+    /// Log filter, as in smp=debug,info: a level for a module and its sub-modules, and one for all others.
     #[arg(long, value_name = "FILTER")]
     pub log: Option<LogFilter>,
 
-    /// Trace the run: what each CPU did when, as trace.json in the run's folder, for ui.perfetto.dev or chrome://tracing.
+    /// Trace the run: the events of each CPU over time, as trace.json in the run's folder, for ui.perfetto.dev or
+    /// chrome://tracing.
     #[arg(long)]
     pub trace: bool,
 
@@ -138,7 +139,7 @@ pub struct KernelArgs {
     pub kernel: Option<PathBuf>,
 }
 
-/// An example in the kernel's place.
+/// An example instead of the kernel.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Kernel")]
 pub struct ExampleArgs {
@@ -151,42 +152,42 @@ pub struct ExampleArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Run")]
 pub struct TimeArgs {
-    /// Give the run up after so long [default: 60, and what --seconds says; more for ISO images and Bochs; no limit for gdb,
-    /// nor for a shell at a terminal].
+    /// Time limit of the run [default: 60, plus --seconds; more for ISO images and Bochs; no limit for gdb, nor for a shell at a
+    /// terminal].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: Option<u64>,
 }
 
-/// What a run leaves.
+/// The output of a run.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct OutputArgs {
-    /// Write the report here as well; - means standard output, which then holds nothing else.
+    /// Write the report to this file too; - means standard output, which then has nothing else.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Keep the run's files here [default: a folder of its own under target/octopod/runs].
+    /// The folder of the run's files [default: a new folder under target/octopod/runs].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
 
-    /// Leave the pictures in this folder as well.
+    /// Write the pictures to this folder too.
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,
 }
 
-/// How many folders of runs stay.
+/// The number of run folders to keep.
 #[derive(Clone, Debug, Args)]
 pub struct KeepArgs {
-    /// Keep the newest N folders of runs in target/octopod/runs, and remove older ones; that of a run which has not ended is
-    /// always kept.
+    /// Keep the newest N run folders in target/octopod/runs, and remove older ones; the folder of a running run is always
+    /// kept.
     #[arg(long, value_name = "N", default_value = "50")]
     pub keep: NonZeroUsize,
 }
 
-/// What the terminal shows.
+/// The output on the terminal.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Terminal")]
 pub struct TerminalArgs {
@@ -194,16 +195,16 @@ pub struct TerminalArgs {
     #[arg(long, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Print also what the tools say, QEMU's command line, and the records.
+    /// Also print the output of the tools, QEMU's command line, and the records.
     #[arg(long)]
     pub verbose: bool,
 }
 
-/// The lines in the place of bars.
+/// Progress without a terminal.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Terminal")]
 pub struct ProgressArgs {
-    /// Where no terminal shows a bar: report the progress every so many seconds.
+    /// Without a terminal, report the progress at this interval.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     pub progress: u64,
 }
@@ -229,7 +230,7 @@ impl MachineArgs {
 }
 
 impl KernelArgs {
-    /// The kernel; what of it depends on its work is left out.
+    /// The kernel, without the parts that depend on its work.
     pub fn configure(&self, example: Option<&Word>) -> KernelConfig {
         let source = match (&self.kernel, example) {
             (Some(path), _) => KernelSource::File(path.clone()),
@@ -245,7 +246,7 @@ impl KernelArgs {
         }
     }
 
-    /// The parameters that these options stand for.
+    /// The parameters of these options.
     pub fn parameters(&self) -> Vec<String> {
         let mut parameters = Vec::new();
         parameters.extend(self.inject.as_ref().map(|fault| format!("inject={fault}")));
@@ -257,7 +258,7 @@ impl KernelArgs {
 }
 
 impl OutputArgs {
-    /// What is written, and where.
+    /// The files to write.
     pub fn configure(&self) -> OutputConfig {
         OutputConfig {
             out: self.out.clone(),
@@ -269,8 +270,8 @@ impl OutputArgs {
 }
 
 impl TerminalArgs {
-    /// What is shown, with lines for bars after so many seconds. Where the report goes to standard output, standard error
-    /// has all else.
+    /// The output on the terminal. Without a terminal, a progress line replaces the bar. If the report goes to standard output,
+    /// everything else goes to standard error.
     pub fn configure(&self, progress: &ProgressArgs, json: Option<&PathBuf>) -> TerminalConfig {
         TerminalConfig {
             quiet: self.quiet,

@@ -1,4 +1,4 @@
-//! The command line: which command, with its own options.
+//! The command line: the commands, each with its own options.
 
 use std::ffi::OsString;
 
@@ -38,18 +38,18 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
-    /// One that boots a kernel.
+    /// A command that boots a kernel.
     #[command(flatten)]
     Run(RunCommand),
-    /// Run the rows of config/machines.toml, several at once, and report which did not do what they must.
+    /// Run the rows of config/machines.toml, several at once, and report the failures.
     Matrix(MatrixArgs),
-    /// Run the long tiers, by name or all: boots, stress, loom, shuttle, model, miri, mutants, fuzz.
+    /// Run the soaks, by name or all: boots, stress, loom, shuttle, model, miri, mutants, fuzz.
     Soak(SoakArgs),
-    /// Draw the pages of a run again, or set two runs side by side: folders of runs, or their report.json.
+    /// Draw the pages of a run again, or compare two runs: folders of runs, or their report.json.
     Report(ReportArgs),
     /// Check the installed tools and report what is missing; boot nothing, install nothing.
     Doctor(DoctorArgs),
-    /// Write what a shell needs to complete command lines.
+    /// Write the completion script of a shell.
     Completions(CompletionsArgs),
 }
 
@@ -62,7 +62,7 @@ impl Cli {
     /// Reads a command line, the program first.
     ///
     /// # Errors
-    /// It is none, with hints at what it may be meant to be; or it asks for help.
+    /// The command line is invalid (the error has a hint), or it asks for help.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let words = defaults::with_command(words);
         let matches = command().try_get_matches_from(&words);
@@ -70,11 +70,11 @@ impl Cli {
         Ok(Cli { words: words[1..].to_vec(), ..Cli::from_arg_matches(&matches)? })
     }
 
-    /// Does what is asked for. Returns the exit status.
+    /// Executes the command. Returns the exit status.
     pub fn execute(&self) -> u8 {
         let runs = |work: &dyn Fn() -> u8| {
             if let Err(error) = interrupt::install() {
-                eprintln!("octopod-ci: Ctrl-C cannot be caught: {error}");
+                eprintln!("octopod-ci: cannot handle Ctrl-C: {error}");
             }
             work()
         };

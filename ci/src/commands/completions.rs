@@ -1,4 +1,4 @@
-//! `completions`: writes what a shell needs to complete command lines.
+//! `completions`: writes the completion script of a shell.
 
 use std::io::Write;
 

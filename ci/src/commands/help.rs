@@ -1,4 +1,4 @@
-//! The text of `--help` behind the options.
+//! The text of `--help` after the options.
 
 use crate::base::verdict::STATUSES;
 
@@ -15,7 +15,7 @@ Environment:
   OCTOPOD_BOCHS=PATH     as --bochs
   OCTOPOD_OVMF=DIR       the folder of the UEFI firmware, for --boot uefi
   OCTOPOD_NO_INSTALL=1   install nothing; print the command instead
-  OCTOPOD_ROOT=DIR       the checkout to work on, instead of the one that is found
+  OCTOPOD_ROOT=DIR       the checkout to work on, instead of the nearest one
 
 Examples:
   cargo run                                           stress on eight CPUs
@@ -23,19 +23,19 @@ Examples:
   cargo run -- boot --smp 6,sockets=2,cores=3         sparse APIC IDs
   cargo run -- boot --boot uefi                       by GRUB on UEFI firmware, from an ISO image
   cargo run -- stress --seconds 60 --json out.json    a report for programs
-  cargo run -- boot --log smp=debug,warn              more of one module's log, less of the others'
-  cargo run -- boot --emulator bochs                  in Bochs, which is slow and strict
-  cargo run -- boot -- -d int -D int.log              QEMU's own options behind --
+  cargo run -- boot --log smp=debug,warn              more log lines of one module, fewer of the others
+  cargo run -- boot --emulator bochs                  in Bochs, which is slower and stricter
+  cargo run -- boot -- -d int -D int.log              QEMU's own options after --
   cargo run -- boot --trace                           a timeline of each CPU, for Perfetto
-  cargo run -- bench                                  what things cost, in instructions
-  cargo run -- report OLD NEW                         two runs side by side: folders, or their report.json
-  cargo run -- run --example hello                    a program of your own, from examples/
-  cargo run -- run --kernel my-kernel.elf             the same from a file
-  cargo run -- shell                                  a console to ask the running kernel with
-  cargo run -- shell -c cpus -c irq                   the same with these commands
-  printf 'cpus\\nirq\\n' | cargo run -q -- shell         the same from a pipe; its end ends the run
+  cargo run -- bench                                  the cost of operations, in instructions
+  cargo run -- report OLD NEW                         compare two runs: folders, or their report.json
+  cargo run -- run --example hello                    a custom kernel, from examples/
+  cargo run -- run --kernel my-kernel.elf             a custom kernel, from an ELF file
+  cargo run -- shell                                  the console of the running kernel
+  cargo run -- shell -c cpus -c irq                   run these commands in it
+  printf 'cpus\\nirq\\n' | cargo run -q -- shell         commands from a pipe; its end ends the run
   cargo run -- gdb --append work=stress               wait for gdb, then stress
   cargo run -- matrix --tier full --shard 1/4         a quarter of all rows of config/machines.toml
   cargo run -- matrix memory                          the rows whose name contains `memory`
-  cargo run -- soak boots --count 22                  a few of the long tier's boots
-  cargo run -- soak loom shuttle                      the models of what is lock-free";
+  cargo run -- soak boots --count 22                  a few boots of the soak
+  cargo run -- soak loom shuttle                      the models of the lock-free parts";

@@ -1,4 +1,4 @@
-//! Hints for a command line that is refused: whose option it is, and what an old spelling is called now.
+//! Hints for a refused command line: which command has the option, and the present name of a renamed one.
 
 use std::ffi::OsString;
 

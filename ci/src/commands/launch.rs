@@ -75,7 +75,7 @@ impl LaunchKind {
     }
 }
 
-/// What a run leaves, and where.
+/// The output of a run and its paths.
 #[derive(Clone, Debug)]
 pub struct OutputConfig {
     /// The run's folder; `None` for one of its own.
@@ -111,7 +111,7 @@ pub struct Launch {
     pub replay: Option<PathBuf>,
     /// Its time and its console.
     pub run: RunConfig,
-    /// What it leaves.
+    /// The output.
     pub output: OutputConfig,
     /// The words that it was made of, the command first; none if it was made otherwise.
     pub words: Vec<OsString>,
@@ -190,7 +190,7 @@ impl Launch {
         replay::check(path, smp, &self.cpus, mem.bytes())
     }
 
-    /// What is read and written by name.
+    /// The files to read and write.
     pub fn files(&self) -> Plan {
         let mut files = Plan::default();
         if let KernelSource::File(path) = &self.kernel.source {
@@ -225,7 +225,7 @@ impl Launch {
         ))
     }
 
-    /// What to type to have it again.
+    /// The command that repeats it.
     fn repeat(&self, seed: Option<RunSeed>) -> Option<String> {
         let (command, rest) = self.words.split_first()?;
         let mut words = vec![command.to_string_lossy().into_owned()];
@@ -259,7 +259,7 @@ pub struct RunSeed {
 pub struct Begun {
     /// The checkout.
     pub workspace: Workspace,
-    /// What is read and written by name.
+    /// The files to read and write.
     pub files: Plan,
     /// The run's folder, once it has one.
     pub folder: Option<RunFolder>,
@@ -269,7 +269,7 @@ pub struct Begun {
     pub emulator_command: Option<String>,
 }
 
-/// What is done with the report of a run that has booted its kernel, before it is written.
+/// Changes the report of a run that has booted its kernel, before it is written.
 pub type Finish<'a> = &'a mut dyn FnMut(&mut Report, &Kernel, &RunFolder, &mut dyn Observer);
 
 /// Boots what is asked for.
@@ -277,7 +277,7 @@ pub fn launch_on(launch: &Launch, host: &Host, observer: &mut dyn Observer, fini
     with_report(launch, observer, |begun, observer| boot(launch, host, begun, observer, finish))
 }
 
-/// Runs `body`, and writes the report of what comes of it. Whatever goes wrong is in the outcome's report.
+/// Runs `body`, and writes a report of its outcome. The report also describes an error of `body`.
 pub fn with_report(
     launch: &Launch,
     observer: &mut dyn Observer,

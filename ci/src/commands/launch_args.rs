@@ -1,4 +1,4 @@
-//! What all commands take that boot one kernel.
+//! The options of all commands that boot one kernel.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl LaunchArgs {
         }
     }
 
-    /// What the terminal shows of it.
+    /// The output on the terminal.
     pub fn terminal(&self) -> TerminalConfig {
         self.terminal.configure(&self.progress, self.output.json.as_ref())
     }

@@ -1,4 +1,4 @@
-//! `report`: draws the pages of a run again, or sets two runs side by side.
+//! `report`: draws the pages of a run again, or compares two runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -101,7 +101,7 @@ impl ReportArgs {
         Ok(vec![folder.join(folder::PAGE).display().to_string()])
     }
 
-    /// What is read and written by name.
+    /// The files to read and write.
     pub fn files(&self, workspace: &Workspace) -> Plan {
         let mut files = Plan::default();
         for run in &self.runs {

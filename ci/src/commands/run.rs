@@ -1,4 +1,4 @@
-//! `run`: boots a program of the user's own, an example of the package or an ELF file.
+//! `run`: boots a custom kernel, an example of the package or an ELF file.
 
 use clap::{ArgGroup, Args};
 

@@ -1,4 +1,4 @@
-//! The commands that boot one kernel, and what comes of each.
+//! The commands that boot one kernel, and their results.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! `shell`: the kernel's console at this terminal, or fed from a pipe.
+//! `shell`: the kernel's console, at the terminal or on a pipe.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `stress`: lets all CPUs race for frames, and proves that none was lost or allocated twice. With `--host` as threads of this
-//! host.
+//! `stress`: all CPUs allocate and free frames concurrently. The kernel proves that no frame was lost or allocated twice. With
+//! `--host`, threads of the host take the role of CPUs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::commands::launch_args::LaunchArgs;
 use crate::host::stress::{self as host, HostConfig};
 use crate::report::{Outcome, Report};
 
-/// What each part of a comparison may take: its time if none is given, and on a slow host much more to begin and to end.
+/// The time limit of each part of a comparison besides its own time: a slow host needs long to begin and to end it.
 const GRACE_OF_A_PART: Duration = Duration::from_secs(2);
 
 /// Options of `stress`.

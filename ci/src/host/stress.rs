@@ -1,8 +1,8 @@
-//! `stress --host`: the kernel's workloads, checks and allocators on the host, with threads in the place of CPUs and no
-//! machine around them. What is wrong there too is the allocator's fault, and can be debugged like any program.
+//! `stress --host`: the kernel's workloads, checks and allocators on the host, with threads in the role of CPUs. A failure
+//! there is a failure of the allocator itself, and can be debugged like any program.
 //!
-//! A thread does the work, and another watches it: it reports progress, enforces the time limit, and names the call in
-//! which an allocator hangs. Threads cannot be broken off, so those of a run that is given up end with the process.
+//! One thread does the work, and another watches it: it reports progress, enforces the time limit, and names the call in which
+//! an allocator hangs. Threads cannot be cancelled, so the threads of an aborted run end with the process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const DEFAULT_TIME: Duration = Duration::from_millis(200);
 /// A block of the allocator's.
 const BLOCK_BYTES: u64 = 2 << 20;
 
-/// What is run on the host.
+/// The configuration of a run on the host.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// The parameters, as a kernel would have them.
@@ -86,8 +86,8 @@ enum Said {
     Woken,
 }
 
-/// All that the work needs.
-struct Work {
+/// The parameters of the work.
+struct HostRuns {
     parts: Vec<Part>,
     text: Option<(Vec<u8>, TraceSize)>,
     blocks: usize,
@@ -109,9 +109,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     let parts = plan(&config.threads, &kernel, traced);
     if let Some(part) = parts.iter().find(|part| part.threads < traced) {
         let threads = part.threads;
-        return Err(Error::Usage(format!(
-            "the trace is for {traced} CPUs, and is to be replayed by {threads} threads"
-        )));
+        return Err(Error::Usage(format!("the trace is for {traced} CPUs, but there are {threads} threads")));
     }
     let time = kernel.stress.time.map_or(DEFAULT_TIME, |time| time / parts.len().max(1) as u32);
     let seed = config.seed;
@@ -121,7 +119,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     )));
     let blocks = (config.mem.bytes() / BLOCK_BYTES).max(1) as usize;
     let of = parts.len() as u32;
-    let work = Work { parts, text, blocks, time, seed };
+    let work = HostRuns { parts, text, blocks, time, seed };
     let (sender, said) = channel();
     let woken = sender.clone();
     let _listener = Listener::new(move || drop(woken.send(Said::Woken)));
@@ -129,7 +127,7 @@ pub fn run(config: &HostConfig, observer: &mut dyn Observer) -> Result<(Judgemen
     watch(&said, of, time, config.limit, observer)
 }
 
-impl Work {
+impl HostRuns {
     /// Does all parts, one after the other, until the receiver is gone.
     fn run(&self, to: &Sender<Said>) {
         let tables = self.text.as_ref().map(|(_, size)| TraceTables::new(size));
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_is_told() {
+    fn a_panic_of_the_work_is_reported() {
         let (sender, said) = channel();
         drop(sender);
         let limit = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Sees that a thread does not come out of a call of the allocator.
+//! Detects a thread that does not return from a call of the allocator.
 
 use std::fmt;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Watchdog {
         self.activity.threads().map(|thread| thread.calls).collect()
     }
 
-    /// What the threads are doing, in words.
+    /// The present calls of the threads, as text.
     pub(crate) fn doing(&self) -> String {
         let in_words = |(thread, now): (usize, ThreadActivity)| match now.call {
             Some(call) => format!("thread {thread} in call {} ({call})", now.calls),
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// An allocator without frames, which does not come back until it is told to.
+    /// An allocator without frames, whose calls return only when the test allows it.
     struct Hanging {
         until: std::sync::Mutex<Receiver<()>>,
     }

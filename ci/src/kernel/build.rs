@@ -1,5 +1,5 @@
-//! Builds the kernel for its own target, one launcher at a time, and keeps each variant's file apart; or takes the file that
-//! the user names.
+//! Builds the kernel for its target, one launcher at a time, and keeps the file of each variant; or takes the file that the
+//! user names.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Refuses a kernel that cannot be had, before anything is installed or built.
 ///
 /// # Errors
-/// What is wrong.
+/// The defect.
 pub fn check(config: &KernelConfig, workspace: &Workspace) -> Result<(), Error> {
     match &config.source {
         KernelSource::Built(_) => return Ok(()),
@@ -64,7 +64,7 @@ pub fn provide(
     }
     let settings = Settings::read(&workspace.root, config.profile())?;
     build(config, &settings, workspace, observer).map_err(|error| {
-        // What the user has set for all builds may be what is wrong with this one.
+        // The user's settings for all builds may be the cause of the failure.
         let foreign = isolation::foreign(&workspace.root, &settings);
         match foreign.is_empty() {
             true => error,

@@ -24,7 +24,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Cargo may use this long to end its compilers.
 const BUILD_GRACE: Duration = Duration::from_secs(5);
 
-/// What makes cargo draw its bar where no terminal is, and how wide: its counts are of use, its drawing is not.
+/// Settings that make cargo draw its progress bar without a terminal, and its width. The launcher reads the counts in the bar.
 const SHOW_COUNTS: [(&str, &str); 2] =
     [("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100")];
 
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargos_counts_are_told_from_what_it_has_to_say() {
+    fn cargos_progress_and_its_messages_are_distinguished() {
         let bar = "    Building [=========>       ] 68/76: octopod(build), spin        ";
         assert_eq!(Said::of(bar), Said::Count { done: 68, of: 76, units: "octopod(build), spin" });
         assert_eq!(Said::of("Building [ ] 0/7"), Said::Count { done: 0, of: 7, units: "" });

@@ -1,4 +1,4 @@
-//! Writes the kernel's checksum into its file, where rt0 looks for it: it runs only as it was built.
+//! Writes the kernel's checksum into its file. rt0 compares it, so a damaged kernel does not run.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ const SEALED: [&str; 2] = ["checksum_start", "checksum_end"];
 
 /// Why a file cannot be sealed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
+pub enum ChecksumError {
     /// Not an ELF file.
     #[error("{0}")]
     NotElf(#[from] object::Error),
@@ -27,28 +27,30 @@ pub enum SealError {
 ///
 /// # Errors
 /// The file has no place for a checksum, or is not an ELF file that the boot accepts.
-pub fn with_checksum(mut elf: Vec<u8>) -> Result<Vec<u8>, SealError> {
+pub fn with_checksum(mut elf: Vec<u8>) -> Result<Vec<u8>, ChecksumError> {
     let (place, checksum) = checksum(&elf)?;
     elf[place].copy_from_slice(&checksum.to_le_bytes());
     Ok(elf)
 }
 
 /// Where the checksum belongs in the file, and what it is: Adler-32 over what a loader lays between the two symbols.
-fn checksum(elf: &[u8]) -> Result<(Range<usize>, u32), SealError> {
+fn checksum(elf: &[u8]) -> Result<(Range<usize>, u32), ChecksumError> {
     let file = object::File::parse(elf)?;
     let address = |name| {
         let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
-        symbol.map(|symbol| symbol.address()).ok_or(SealError::NoSymbol(name))
+        symbol.map(|symbol| symbol.address()).ok_or(ChecksumError::NoSymbol(name))
     };
     // The part of the file that a loader puts at `from`, up to `to` at most.
     let part = |from: u64, to: u64| {
         let mut loaded = file.segments().map(|segment| (segment.address(), segment.file_range()));
         let (start, (at, bytes)) = loaded
             .find(|(start, (_, bytes))| (*start..start + bytes).contains(&from))
-            .ok_or(SealError::NotInFile(from))?;
+            .ok_or(ChecksumError::NotInFile(from))?;
         let bytes = (to - from).min(start + bytes - from);
         let at = (at + from - start) as usize;
-        elf.get(at..at + bytes as usize).map(|_| at..at + bytes as usize).ok_or(SealError::NotInFile(from))
+        elf.get(at..at + bytes as usize)
+            .map(|_| at..at + bytes as usize)
+            .ok_or(ChecksumError::NotInFile(from))
     };
     let [mut from, to] = [address(SEALED[0])?, address(SEALED[1])?];
     let mut adler = adler2::Adler32::new();
@@ -59,5 +61,5 @@ fn checksum(elf: &[u8]) -> Result<(Range<usize>, u32), SealError> {
     }
     let place = address(CHECKSUM)?;
     let word = part(place, place + 4)?;
-    if word.len() == 4 { Ok((word, adler.checksum())) } else { Err(SealError::NotInFile(place)) }
+    if word.len() == 4 { Ok((word, adler.checksum())) } else { Err(ChecksumError::NotInFile(place)) }
 }

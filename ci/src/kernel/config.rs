@@ -1,4 +1,4 @@
-//! Which kernel is wanted: the program, the cargo profile, the features; or a file that there is already.
+//! The configuration of the kernel: the program, the cargo profile and the features, or an existing file.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub const KERNEL_PACKAGE: &str = "octopod";
 
 /// A program for the kernel's target.
 pub struct Program<'a> {
-    /// What it is a program of.
+    /// The program to build.
     pub kind: ProgramKind,
     /// Its name.
     pub name: &'a str,
@@ -88,7 +88,7 @@ impl KernelConfig {
         }
     }
 
-    /// What is built and then booted, or compressed.
+    /// The kernel to build, to boot or to compress.
     pub fn program(&self) -> Program<'_> {
         self.example().map_or(KERNEL, |name| Program { kind: ProgramKind::Example, name })
     }

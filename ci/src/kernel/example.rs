@@ -1,8 +1,8 @@
-//! Kernels in `examples/`: each file there is one, without being named anywhere.
+//! Kernels in `examples/`. Each file there is one; no other file lists them.
 //!
-//! They run on no host, so they are no examples to cargo, which would build them for the host with everything else. For each
-//! there is a package in the target folder, made from the checkout's own manifest: the same dependencies in the same
-//! versions, the same edition, profiles and lints, and the kernel's linker script.
+//! They cannot be examples of the package for cargo, which would build them for the host with everything else. For each there
+//! is a package in the target folder, generated from the manifest of the checkout: the same dependencies in the same versions,
+//! the same edition, profiles and lints, and the kernel's linker script.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ fn manifest_of(checkout: &Table, root: &Path, source: &Path, name: &str, feature
     manifest
 }
 
-/// What links the example as the checkout's own build script links the kernel.
+/// The build script that links the example as the checkout's own script links the kernel.
 fn build_script(script: &Path) -> String {
     format!(
         "fn main() {{\n    let script = {:?};\n    println!(\"cargo::rerun-if-changed={{script}}\");\n    \

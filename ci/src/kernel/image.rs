@@ -1,4 +1,4 @@
-//! A kernel's file, and what a loader makes of it.
+//! A kernel's file, and its image in memory as a loader creates it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct Kernel {
     pub path: PathBuf,
     /// The one that has the symbols.
     pub symbols: PathBuf,
-    /// What it was built as.
+    /// The variant that was built.
     pub variant: String,
     /// Bytes that the loader copies to memory, or would if the kernel were not compressed.
     pub image_bytes: u64,
@@ -40,9 +40,9 @@ impl Kernel {
     }
 }
 
-/// What a loader makes of a file.
+/// The image that a loader creates from a file.
 pub struct Image {
-    /// What it copies: the file's bytes in its loadable segments.
+    /// The bytes that it copies: those of the loadable segments.
     pub bytes: u64,
     /// The physical address behind the last segment.
     pub end: u64,

@@ -1,8 +1,8 @@
-//! Keeps settings that are meant for the user's other programs out of the kernel's build: target flags, profiles, wrappers,
-//! from the environment and from the configuration files of cargo above the checkout and in the user's home.
+//! Keeps cargo settings for the user's other programs out of the kernel's build: target flags, profiles and wrappers, from the
+//! environment and from the configuration files of cargo above the checkout and in the user's home.
 //!
-//! Where cargo lets the command line or the environment overrule a setting, it is overruled by what the checkout's own
-//! files say. What can be overruled by neither is found by [`foreign`], and named if the build fails.
+//! Where the command line or the environment can override a setting, the launcher overrides it by the settings of the checkout.
+//! [`foreign`] finds the settings that neither can override; they are named if the build fails.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,7 +39,7 @@ const KEPT: &str = "CARGO_BUILD_JOBS";
 /// Between flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
 
-/// What cargo's own profiles say, each key with its value in `release` and in `dev`.
+/// The settings of cargo's own profiles, each key with its value in `release` and in `dev`.
 const DEFAULTS: &str = "
 [release]
 opt-level = 3

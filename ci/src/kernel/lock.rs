@@ -1,4 +1,4 @@
-//! The lock that one launcher at a time builds under.
+//! The build lock: one launcher at a time builds.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Compresses a kernel: the image as a loader would lay it out, as one LZ4 block behind the head that the unpacker reads.
+//! Compresses a kernel: the image as a loader would lay it out, as one LZ4 block after the head that the unpacker reads.
 
 use object::{Object, ObjectSegment};
 use octopod_payload::Head;

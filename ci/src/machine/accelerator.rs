@@ -1,7 +1,7 @@
-//! Who runs the guest's code: KVM where it is sure to be the hardware, else QEMU's translator, TCG.
+//! Chooses the accelerator: KVM if it is certain to use the hardware, else TCG, QEMU's translator.
 //!
-//! That /dev/kvm opens proves nothing: a KVM without `vmx` or `svm` below it may interpret ring-0 code hundreds of
-//! times slower than TCG translates it.
+//! An accessible /dev/kvm is not sufficient. A KVM without `vmx` or `svm` below it may interpret ring-0 code hundreds of times
+//! slower than TCG translates it.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -60,7 +60,7 @@ pub struct Decision {
     pub is_automatic: bool,
 }
 
-/// What the choice depends on.
+/// The facts that the choice depends on.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The host can run x86-64 guests under Linux's KVM at all.

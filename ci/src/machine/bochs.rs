@@ -1,7 +1,7 @@
-//! Bochs: a machine that interprets every instruction, checks what TCG lets pass, and has what TCG lacks, as the APIC
-//! timer's TSC-deadline mode.
+//! Bochs: a machine that interprets every instruction, performs checks that TCG omits, and has features that TCG lacks, such as
+//! the TSC-deadline mode of the APIC timer.
 //!
-//! It has no exit device. The kernel ends it by a Bochs port, and reports its result by its records alone.
+//! It has no exit device. The kernel ends it by a Bochs port, and reports its result by records alone.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::machine::arguments::quoted;
 pub struct Bochs {
     /// The program.
     pub program: PathBuf,
-    /// What it calls itself.
+    /// The version that it reports.
     pub version: Version,
     /// Whether it was built with its debugger, where it waits for a command before it starts.
     pub has_debugger: bool,
@@ -35,7 +35,7 @@ const INSTRUCTIONS_PER_SECOND: u32 = 50_000_000;
 /// Bochs puts guest memory beyond this into a file.
 const MAX_HOST_MIB: u64 = 2048;
 
-/// What the run's folder holds for Bochs: its configuration, its debugger's commands, and what it prints.
+/// Bochs's files in the run's folder: its configuration, its debugger's commands, and its output.
 const CONFIGURATION: &str = "bochsrc";
 const COMMANDS: &str = "bochs.commands";
 const PRINTED: &str = "bochs.out";
@@ -48,7 +48,7 @@ const SHUTDOWN: &str = "Shutdown port: shutdown requested";
 const TRIPLE_FAULT: &str = "exception with no resolution";
 
 impl Bochs {
-    /// What the run's folder holds for it besides the ISO image, by name.
+    /// The files in the run's folder for it, besides the ISO image.
     pub fn files(&self, config: &MachineConfig, iso: &str) -> Vec<(&'static str, String)> {
         let mut files = vec![(CONFIGURATION, self.configuration(config, iso))];
         if self.has_debugger {
@@ -88,8 +88,8 @@ impl Bochs {
     }
 }
 
-/// What Bochs wrote to its standard error, taken apart. Its lines begin with the time, a letter for what they are, and
-/// their origin, as in `00255773420i[CPU3  ] | RIP=ffff812f87dd71b2`.
+/// The parsed lines of Bochs's standard error. Each line begins with the time, a letter for its kind, and
+/// its origin, as in `00255773420i[CPU3  ] | RIP=ffff812f87dd71b2`.
 #[derive(Debug, Default)]
 pub struct Log {
     /// Whether the kernel has ended it.
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_debugger_is_told_to_continue() {
+    fn only_a_script_for_a_debugger_continues() {
         let script = |has_debugger| String::from_utf8(bochs(has_debugger).script()).unwrap();
         assert!(script(true).contains("exec /usr/bin/bochs -q -f bochsrc -rc bochs.commands \"$@\" 3>&1"));
         assert!(script(false).contains("exec /usr/bin/bochs -q -f bochsrc \"$@\" 3>&1"));

@@ -32,7 +32,7 @@ pub enum BootProtocol {
     UefiMultiboot1,
 }
 
-/// What runs before GRUB.
+/// The firmware that runs before GRUB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Firmware {
     /// SeaBIOS, which comes with QEMU.
@@ -61,7 +61,7 @@ impl BootProtocol {
         matches!(self, BootProtocol::Multiboot1 | BootProtocol::Multiboot1Grub | BootProtocol::UefiMultiboot1)
     }
 
-    /// What firmware and GRUB may take before the kernel begins: five seconds are usual under TCG, on an idle host.
+    /// The time limit for firmware and GRUB before the kernel begins: five seconds are usual under TCG, on an idle host.
     pub fn grace(self) -> Duration {
         match self.firmware() {
             None => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! What the machine of a run is to be.
+//! The configuration of the machine of a run.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl EmulatorKind {
 /// The machine of a run; by default eight CPUs with 128 MiB on a q35, entered by PVH.
 #[derive(Clone, Debug, Default)]
 pub struct MachineConfig {
-    /// What emulates it.
+    /// The emulator.
     pub emulator: EmulatorKind,
     /// CPUs, as QEMU's `-smp`.
     pub smp: Smp,
@@ -69,7 +69,7 @@ pub struct MachineConfig {
     pub cpu: Option<Line>,
     /// The machine type, with QEMU's properties.
     pub machine: MachineType,
-    /// What runs the guest's code.
+    /// The accelerator.
     pub accel: AccelChoice,
     /// How the kernel is entered.
     pub boot: BootProtocol,
@@ -106,7 +106,7 @@ impl MachineConfig {
         }
         if machine == "microvm" {
             return Err(Error::Usage(format!(
-                "--boot {protocol} does not go with --machine {machine}, which has no disc drive"
+                "--boot {protocol} does not go with --machine {machine}, which has no CD-ROM drive"
             )));
         }
         // GRUB puts a backslash before each of these on the way to the kernel.
@@ -154,7 +154,7 @@ impl MachineConfig {
         let is_plain = self.smp.to_string().bytes().all(|byte| byte.is_ascii_digit());
         let is_whole = self.mem.bytes().is_multiple_of(1 << 20);
         let obstacles = [
-            ("--trace", self.has_trace_port, "it has no port for it that goes to a file"),
+            ("--trace", self.has_trace_port, "it has no port that writes to a file"),
             ("--accel", self.accel != default.accel, "it interprets every instruction itself"),
             ("--machine", self.machine != default.machine, "it has one machine, an i440FX"),
             ("-- QEMU ARGUMENTS", !self.qemu_arguments.is_empty(), "they are QEMU's"),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn microvm_has_no_disc_drive() {
+    fn microvm_refuses_protocols_that_boot_from_a_cd() {
         for &boot in BootProtocol::VARIANTS {
             let machine = "microvm,acpi=off".parse().unwrap();
             let config = MachineConfig { boot, machine, ..MachineConfig::default() };

@@ -1,4 +1,4 @@
-//! What the kernel is booted on: QEMU, or Bochs. Here is what the launcher asks of both; [`crate::machine::qemu`] and
+//! The emulator of a run: QEMU or Bochs. This module has their common interface; [`crate::machine::qemu`] and
 //! [`crate::machine::bochs`] have the command line of each.
 
 use std::ffi::OsString;
@@ -76,7 +76,7 @@ impl Emulator {
         }
     }
 
-    /// What runs the guest's code.
+    /// The accelerator.
     pub fn accel(&self) -> &'static str {
         match self {
             Emulator::Qemu(_, decision) => decision.accel.name(),

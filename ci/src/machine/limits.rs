@@ -1,4 +1,4 @@
-//! Machines that cannot work, as far as that is known before anything is installed, built or booted.
+//! Refuses configurations that cannot work, before anything is installed, built or booted.
 
 use crate::base::Error;
 use crate::machine::{EmulatorKind, Firmware, MachineConfig};
@@ -9,7 +9,7 @@ const MIB: u64 = 1 << 20;
 /// The physical address that the kernel is linked to; loaders put nothing lower.
 pub const IMAGE_START: u64 = MIB;
 
-/// What firmware and GRUB take before there is a kernel. Estimates, which have not been measured yet.
+/// The time of firmware and GRUB before the kernel starts. Estimates, not measurements.
 const BIOS_NEEDS: u64 = 16 * MIB;
 const UEFI_NEEDS: u64 = 64 * MIB;
 

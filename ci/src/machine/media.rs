@@ -1,5 +1,4 @@
-//! What the machine boots from: the kernel's file, or an ISO image with GRUB. It is made from the ELF file and put into the
-//! run's folder.
+//! The boot medium: the kernel's file, or an ISO image with GRUB. It is made from the ELF file and written to the run's folder.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,7 +13,7 @@ pub mod header;
 pub mod iso;
 pub mod ovmf;
 
-/// What QEMU is given to boot from.
+/// The boot medium of QEMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Medium {
     /// A file that QEMU loads itself.
@@ -23,7 +22,7 @@ pub enum Medium {
         file: PathBuf,
         /// The kernel's command line.
         command_line: String,
-        /// What is loaded beside it.
+        /// The modules.
         module: Option<PathBuf>,
     },
     /// An ISO image with GRUB, which has the command line too.
@@ -107,20 +106,20 @@ fn chip(unit: u8, readonly: &str, file: &Path) -> OsString {
 /// The programs and files that a boot protocol needs beside QEMU; what it does not need is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tools {
-    /// What makes ISO images.
+    /// The program that makes ISO images.
     pub grub: Option<iso::Grub>,
     /// UEFI firmware.
     pub ovmf: Option<ovmf::Ovmf>,
 }
 
-/// What the loader gets.
+/// The input of the loader.
 #[derive(Clone, Debug)]
 pub struct Loaded<'a> {
     /// The kernel's file.
     pub kernel: &'a Path,
     /// The kernel's command line.
     pub command_line: &'a str,
-    /// What is loaded beside it.
+    /// The modules.
     pub module: Option<PathBuf>,
 }
 

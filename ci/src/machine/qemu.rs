@@ -16,18 +16,18 @@ use crate::machine::media::Medium;
 pub struct Qemu {
     /// The program.
     pub program: PathBuf,
-    /// What it calls itself.
+    /// The version that it reports.
     pub version: Version,
 }
 
 /// The parts of a command line that are chosen for each run.
 #[derive(Debug)]
 pub struct Machine<'a> {
-    /// What it is to be.
+    /// The configuration.
     pub config: &'a MachineConfig,
-    /// Who runs the guest's code.
+    /// The accelerator.
     pub accel: Accel,
-    /// What it boots from.
+    /// The boot medium.
     pub medium: &'a Medium,
     /// The socket of its machine protocol; a run by hand has none.
     pub qmp: Option<QmpSocket<'a>>,
@@ -39,12 +39,12 @@ pub struct Machine<'a> {
 /// read`).
 pub const COUNTED_CPU: &str = "qemu64,+pdpe1gb,+rdtscp,+smep,+smap,+umip";
 
-/// Who waits for whom at the socket of the machine protocol.
+/// Which side listens on the socket of the machine protocol.
 #[derive(Clone, Copy, Debug)]
 pub enum QmpSocket<'a> {
     /// QEMU listens there, and starts at once.
     Listens(&'a Path),
-    /// Somebody listens there, to whom QEMU connects before it starts the machine.
+    /// The launcher listens, and QEMU connects before it starts the machine.
     Connects(&'a Path),
 }
 

@@ -1,4 +1,4 @@
-//! Why QEMU ended a machine, by its `SHUTDOWN` event (QEMU's qapi/run-state.json, `ShutdownCause`).
+//! The reasons for which QEMU ends a machine, from its `SHUTDOWN` event (QEMU's qapi/run-state.json, `ShutdownCause`).
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! A backtrace as it is shown: calls that repeat, as those of a recursion, are folded.
+//! A backtrace for display: repeated calls, as in a recursion, are folded.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How tables on the terminal look: at most 80 columns, no lines, numbers at the right.
+//! The layout of tables on the terminal: at most 80 columns, no lines, numbers right-aligned.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 

@@ -1,4 +1,4 @@
-//! A report for people: the terminal, the page with its pictures, the trace file.
+//! The presentation of a report: the terminal, the page with its pictures, the trace file.
 
 mod calls;
 pub mod comparison;

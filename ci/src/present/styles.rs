@@ -8,5 +8,5 @@ pub const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 /// A warning.
 pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
-/// What is less important.
+/// Less important text.
 pub const FAINT: Style = Style::new().dimmed();

@@ -1,4 +1,4 @@
-//! A report in at most 80 columns, for people.
+//! A report as text in at most 80 columns.
 
 use comfy_table::Table;
 use indicatif::HumanCount;
@@ -56,7 +56,7 @@ pub fn summary(report: &Report) -> Vec<String> {
     lines
 }
 
-/// What each NUMA node has, where there are several.
+/// The memory of each NUMA node, if there are several.
 fn nodes(zones: &[ZoneReport]) -> Vec<String> {
     let count = zones.iter().map(|zone| zone.node + 1).max().unwrap_or(0);
     let nodes = (0..count).filter(|_| count > 1).map(|node| {

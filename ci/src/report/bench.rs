@@ -1,22 +1,22 @@
-//! What things cost, as the report has it.
+//! The costs of operations in the report.
 
 use octopod::wire::Bench;
 use serde::{Deserialize, Serialize};
 
-/// What something costs.
+/// The cost of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     /// The benchmark's name.
     pub name: String,
-    /// What the figures count: `instructions`.
+    /// The unit of the figures: `instructions`.
     pub unit: String,
     /// For one operation.
     pub value: f64,
-    /// What it may be; absent for what is only shown, and where nothing was compared.
+    /// The limit; absent for a figure that is only shown, and if nothing was compared.
     pub limit: Option<f64>,
-    /// What it should be, where the limit is higher.
+    /// The target, if the limit is higher.
     pub goal: Option<f64>,
-    /// What Linux 6.1 takes for the same.
+    /// The figure of Linux 6.1 for the same operation.
     pub linux: Option<f64>,
 }
 

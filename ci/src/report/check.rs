@@ -1,4 +1,4 @@
-//! What a report's numbers may be, where it is read from a file: as those of the records that it was made of.
+//! The valid ranges of the numbers in a report that is read from a file: the same as those of the records.
 
 use octopod::config::MAX_CPUS;
 
@@ -15,7 +15,7 @@ const MAX_OF_A_KIND: usize = 1 << 16;
 /// There are so many vectors.
 const MAX_VECTORS: usize = 256;
 
-/// What cannot be true in it.
+/// Returns a value that is out of its valid range.
 pub(crate) fn problem(report: &Report) -> Option<String> {
     let cpus = MAX_CPUS as usize;
     let memory = report.memory.as_ref();

@@ -1,4 +1,4 @@
-//! Two runs side by side: what is faster, what is slower, what else has changed.
+//! Compares two runs: what is faster, what is slower, what else has changed.
 //!
 //! `report RUN` draws the pages of a run that has none; `report OLD NEW` compares. A run is a folder or its report.json.
 
@@ -24,7 +24,7 @@ pub enum Better {
 /// Figures of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// What they are of.
+    /// The runs that are compared.
     pub name: &'static str,
     /// The figures.
     pub rows: Vec<Row>,
@@ -33,7 +33,7 @@ pub struct Group {
 /// A figure in both runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// What it is.
+    /// Its description.
     pub name: String,
     /// In the old run; absent if it has none.
     pub old: Option<f64>,
@@ -42,7 +42,7 @@ pub struct Row {
     better: Better,
 }
 
-/// What a row comes to.
+/// The result of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Notably better.
@@ -75,7 +75,7 @@ impl Row {
         }
     }
 
-    /// What it comes to.
+    /// The result.
     pub fn change(&self) -> Change {
         let (Some(old), Some(new)) = (self.old, self.new) else { return Change::OneSided };
         let notable = (new - old).abs() > NOTABLE * old.max(new);

@@ -1,4 +1,4 @@
-//! What things may cost: `config/bench.toml`, and a run of the bench held against it.
+//! The limits of costs in `config/bench.toml`, and the comparison of a bench run with them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::report::Report;
 /// The file, relative to the workspace's root.
 pub const FILE: &str = "config/bench.toml";
 
-/// What something may cost, in the unit of its figure.
+/// The limit of a cost, in the unit of its figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// A figure above this is a failure; absent for what is only shown.
     pub limit: Option<f64>,
-    /// What it should be, where the limit is higher.
+    /// The target, if the limit is higher.
     pub goal: Option<f64>,
-    /// What Linux 6.1 takes for the same.
+    /// The figure of Linux 6.1 for the same operation.
     pub linux: Option<f64>,
 }
 
@@ -41,7 +41,7 @@ impl Limits {
 
     fn from_toml(text: &str) -> Result<Limits, toml::de::Error> {
         let mut sections: toml::Table = text.parse()?;
-        // Those are of `cargo bench`, and not counts.
+        // These limits are those of `cargo bench`, which are no counts.
         sections.remove("ratios");
         sections.try_into().map(Limits)
     }
@@ -124,11 +124,11 @@ mod tests {
         let (kind, reason) = judged("[add]\nlimit = 1", &[("sub", 1)]);
         assert_eq!(kind, VerdictKind::Fail);
         assert_eq!(reason, "sub is not in config/bench.toml; add was not measured");
-        // What has no limit is only shown, if it is there.
+        // A figure without a limit is only shown.
         let (kind, _) = judged("[add]\nlimit = 1\n[trip]", &[("add", 1)]);
         assert_eq!(kind, VerdictKind::Pass);
         assert!(Limits::from_toml("[add]\nlimits = 1").is_err());
-        // What is held to the host's bench is no count.
+        // A limit of the host's bench is no count.
         let limits = "[add]\nlimit = 1\n[ratios.add_to_sub]\nlimit = 0.5";
         assert_eq!(judged(limits, &[("add", 1000)]), (VerdictKind::Pass, String::new()));
     }

@@ -1,4 +1,4 @@
-//! What workloads, allocators and stages are, in a sentence each.
+//! Descriptions of workloads, allocators and stages, in a sentence each.
 
 use octopod::boot::command_line::Named;
 use octopod::stress::allocators::Allocator;

@@ -1,7 +1,7 @@
-//! What a run leaves for programs: `report.json`, schema 2 (`docs/report.md`), and the exit status.
+//! The report of a run for programs: `report.json`, schema 2 (`docs/report.md`), and the exit status.
 //!
-//! Put together from the kernel's records and the launcher's own findings by [`Report::assemble`], which touches
-//! nothing outside. The report names no path of the machine that wrote it, but those that its command lines hold.
+//! [`Report::assemble`] builds it from the kernel's records and the launcher's findings, without side effects. The report
+//! contains no path of the machine that wrote it, except those in its command lines.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::report::trace::TraceReport;
 use crate::report::warning::{self, WarningReport};
 
 /// The report's format. A field may be added within a number; it takes a new one to change or remove one.
-/// What is added is optional or has `serde(default)`: reports that were stored before are read as well.
+/// New fields are optional or have `serde(default)`, so stored reports of earlier versions can be read.
 pub const SCHEMA: u32 = 2;
 
 /// The oldest format that can still be read: its fields of other names are known.
@@ -41,14 +41,14 @@ pub struct Report {
     pub verdict: VerdictKind,
     /// Why, unless it is a pass.
     pub reason: Option<String>,
-    /// What made the report, and how to have the run again.
+    /// The origin of the report, and the command that repeats the run.
     #[serde(default)]
     pub origin: OriginReport,
     /// The kernel's command line.
     pub command_line: String,
-    /// What the launcher chose and measured; absent if there was no run.
+    /// The launcher's choices and measurements; absent if there was no run.
     pub host: Option<HostReport>,
-    /// What was booted; absent if nothing was.
+    /// The booted kernel; absent if none was booted.
     pub kernel: Option<KernelReport>,
     /// How the kernel came up.
     pub boot: Option<BootReport>,
@@ -61,13 +61,13 @@ pub struct Report {
     pub memory: Option<MemoryReport>,
     /// The workloads, in the order in which they ran.
     pub stress: Vec<StressReport>,
-    /// What things cost, in the order in which it was measured.
+    /// The costs, in the order of their measurement.
     #[serde(default)]
     pub bench: Vec<BenchReport>,
     /// The interrupts that were taken, by vector and CPU, in the order of the vectors.
     #[serde(default)]
     pub interrupts: Vec<InterruptReport>,
-    /// What the time is read from.
+    /// The clock source.
     pub clock: Option<Clock<String>>,
     /// How the self-test's timers did; absent where it did not run.
     pub timers: Option<Timers<String>>,
@@ -79,18 +79,18 @@ pub struct Report {
     pub facts: Vec<Fact<String>>,
     /// What was counted on the way.
     pub events: Option<Events>,
-    /// What was wrong on the way and did not end the run.
+    /// Problems that did not end the run.
     #[serde(default)]
     pub warnings: Vec<WarningReport>,
     /// The panic record.
     pub panic: Option<PanicReport>,
-    /// What came of the trace, if one was asked for and came.
+    /// The trace, if one was requested and recorded.
     pub trace: Option<TraceReport>,
     /// Record lines that could not be read.
     pub unreadable_records: u64,
 }
 
-/// What the launcher chose and measured.
+/// The launcher's choices and measurements.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostReport {
     /// The host's operating system.
@@ -124,7 +124,7 @@ pub struct HostReport {
     pub wall_ms: u64,
 }
 
-/// What was booted.
+/// The booted kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KernelReport {
     /// The cargo profile and features that it was built with; `given` for a file named by the user.
@@ -153,7 +153,7 @@ impl BootStageReport {
 /// How the kernel came up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootReport {
-    /// What the kernel said.
+    /// The text of the kernel.
     #[serde(flatten)]
     pub kernel: Boot<String>,
     /// As in [`HostReport`].
@@ -165,7 +165,7 @@ pub struct BootReport {
 /// The frame allocator's counts, before and after.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemoryReport {
-    /// What the kernel said at the start.
+    /// The first record of the kernel.
     #[serde(flatten)]
     pub kernel: Memory,
     /// Free frames after the work, from the verdict.
@@ -246,7 +246,7 @@ impl Report {
         self.reason = Some(reason);
     }
 
-    /// What latencies are counted in: on a machine cycles, by threads of a host its nanoseconds.
+    /// The unit of latencies: cycles on a machine, nanoseconds with threads of the host.
     pub fn latency_unit(&self) -> &'static str {
         if self.boot.is_some() { "TSC cycles" } else { "ns" }
     }

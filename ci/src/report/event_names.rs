@@ -1,4 +1,4 @@
-//! What the numbers in an event mean: names of functions, vectors and stages.
+//! Names for the numbers in an event: functions, vectors and stages.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::kernel::Symbols;
 
-/// What is known beside the trace itself.
+/// Facts that are not in the trace itself.
 pub struct EventNames<'a> {
     symbols: &'a Symbols,
     slide: u64,
@@ -25,7 +25,7 @@ impl<'a> EventNames<'a> {
         EventNames { symbols, slide, vectors }
     }
 
-    /// What an event is called, for those that are called by what they are about; else by its kind.
+    /// The name of an event: that of its subject, or else of its kind.
     pub fn title(&self, event: TraceEvent, a: u64) -> String {
         match event {
             TraceEvent::BootStage => boot_stage(a),

@@ -58,7 +58,7 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// What is wrong with an outcome, line by line; nothing if it is as it must be.
+    /// The differences of an outcome from the expectation, line by line; none if it is met.
     ///
     /// Whatever is expected: the records can be read, and a pass has lost nothing and allocated nothing twice.
     pub fn check(&self, outcome: &Outcome) -> Vec<String> {

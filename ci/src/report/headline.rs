@@ -22,7 +22,7 @@ pub fn verdict(report: &Report) -> (&'static str, String) {
     }
 }
 
-/// What ran, in a few words.
+/// A short description of the run.
 pub fn what_ran(report: &Report) -> String {
     let words = report.command_line.split_whitespace();
     let work = words.filter_map(|word| word.strip_prefix("work=")).next_back();

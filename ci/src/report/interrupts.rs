@@ -1,4 +1,4 @@
-//! The table of interrupts, put together from its records.
+//! The table of interrupts, built from its records.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::run::Seen;
 pub struct InterruptReport {
     /// The vector.
     pub vector: u8,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Each CPU's count, by its number.
     pub per_cpu: Vec<u64>,

@@ -1,4 +1,4 @@
-//! How late timers were, put together from its records.
+//! The lateness of timers, built from its records.
 
 use octopod::wire::Bucket;
 use serde::{Deserialize, Serialize};

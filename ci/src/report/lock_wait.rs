@@ -1,4 +1,4 @@
-//! A CPU's wait for a spin lock, in words.
+//! A CPU's wait for a spin lock, as text.
 
 use octopod::wire::LockWait;
 

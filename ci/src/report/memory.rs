@@ -1,4 +1,4 @@
-//! What each NUMA node has of each zone, before the work and after it, put together from its records.
+//! The memory of each zone of each NUMA node, before and after the work, built from its records.
 
 use octopod::wire::ORDERS;
 use serde::{Deserialize, Serialize};

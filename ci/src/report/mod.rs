@@ -1,4 +1,4 @@
-//! What a run comes to: the verdict, the JSON document, and the comparison of two documents.
+//! The result of a run: the verdict, the JSON document, and the comparison of two documents.
 
 pub mod bench;
 pub mod check;

@@ -1,4 +1,4 @@
-//! Where a report comes from: what made it, when and on what, and what to type to have the run again.
+//! The origin of a report: the versions, the time and the host, and the command that repeats the run.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct OriginReport {
     pub date: String,
     /// The host: operating system, architecture, number of CPUs, and their model where it is known.
     pub host: String,
-    /// What to type to have the run again, with the seed if it was drawn.
+    /// The command that repeats the run, with the seed if it was drawn.
     pub repeat: Option<String>,
     /// Where the random choices of the workloads start from, in hexadecimal; JSON's numbers would round it. Absent where
     /// there are none.

@@ -1,4 +1,4 @@
-//! What a command that boots a kernel comes to.
+//! The outcome of a command that boots a kernel.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use crate::base::{Error, VerdictKind};
 use crate::kernel::StackFrame;
 use crate::report::Report;
 
-/// What came of a launch.
+/// The outcome of a launch.
 #[derive(Debug)]
 pub struct Outcome {
     /// The launcher's exit status.
     pub status: u8,
-    /// What happened, for programs.
+    /// The report.
     pub report: Report,
-    /// What the kernel said to people, line by line.
+    /// The log of the kernel, line by line.
     pub serial: Vec<String>,
-    /// What the emulator complained of.
+    /// The messages of the emulator.
     pub complaint: String,
     /// The CPUs' registers, if the run was given up.
     pub registers: Option<String>,
@@ -24,9 +24,9 @@ pub struct Outcome {
     pub cpus_at: Vec<CpuPlace>,
     /// The run's folder, once it has one.
     pub run_dir: Option<PathBuf>,
-    /// What kept the launcher from booting anything, or broke the run off.
+    /// The error that prevented the boot or ended the run.
     pub error: Option<Error>,
-    /// What was asked for and could not be written. A pass without it has the status of an error.
+    /// A requested file that could not be written. A pass then has the status of an error.
     pub unwritten: Vec<Error>,
     /// The run's folder, which is in use for as long as this is.
     #[expect(dead_code, reason = "held for as long as the page is being written")]

@@ -1,4 +1,4 @@
-//! The panic record: of the CPU that panicked first, and of every other.
+//! The panic in a report: the CPU that panicked first, and the state of every other CPU.
 
 use octopod::wire::{BootStage, LockWait, PanicCpu, Registers};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::run::Seen;
 pub struct PanicReport {
     /// The CPU that panicked first.
     pub cpu: u32,
-    /// What it said.
+    /// The message.
     pub message: String,
     /// Where in the source.
     pub location: Option<String>,
@@ -21,7 +21,7 @@ pub struct PanicReport {
     pub stage: Option<String>,
     /// The calls that led there, innermost first.
     pub backtrace: Vec<StackFrame>,
-    /// What is known of each CPU, of this one too.
+    /// The state of each CPU, including this one.
     #[serde(default)]
     pub cpus: Vec<PanicCpuReport>,
 }
@@ -35,7 +35,7 @@ pub struct PanicCpuReport {
     pub state: String,
     /// The stage of its bring-up.
     pub stage: String,
-    /// What it panicked of, if it was not the first.
+    /// Its own panic message, if it was not the first.
     pub message: Option<String>,
     /// Its registers by name, each in hexadecimal; JSON's numbers would round them.
     pub registers: Vec<(String, String)>,
@@ -77,7 +77,7 @@ impl PanicReport {
         cpu.events.iter().filter(|event| is_booting || !event.is_stage()).collect()
     }
 
-    /// What is known of the CPU that panicked first.
+    /// The state of the CPU that panicked first.
     pub fn first(&self) -> Option<&PanicCpuReport> {
         self.cpus.iter().find(|cpu| cpu.cpu == self.cpu)
     }
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpus_of_which_the_same_is_known_are_told_together() {
+    fn cpus_with_equal_state_are_grouped() {
         let mut seen = Seen::default();
         seen.take(Record::Panic(Panic { cpu: 1, ..Panic::default() }));
         for cpu in 0..6 {

@@ -52,7 +52,7 @@ pub fn report_of(run: &Path) -> PathBuf {
     if run.is_dir() { run.join("report.json") } else { run.to_path_buf() }
 }
 
-/// What is wrong with a report's JSON.
+/// The error in a report's JSON.
 fn in_words(problem: &serde_json::Error) -> String {
     match problem.classify() {
         Category::Eof => format!("it is cut off: {problem}"),

@@ -1,4 +1,4 @@
-//! Reports for the tests of what is made of them.
+//! Sample reports for tests.
 
 use octopod::wire::{
     Bench, Boot, Cpu, Cycles, Events, Fact, Interrupts, Lateness, LockWait, Memory, MemoryRegion, StagesUs,
@@ -16,7 +16,7 @@ use crate::run::Seen;
 /// Words that want to be more than words.
 pub const HOSTILE: &str = "<script>alert(1)</script>\"'&]]>\u{1b}[2J\u{0}<img src=x>";
 
-/// What a machine with so many CPUs may say, which ran each workload on each allocator with 1 and with all CPUs.
+/// Returns possible records of a machine that ran each workload on each allocator with 1 and with all CPUs.
 pub fn seen(cpus: u32, workloads: &[&str], allocators: &[&str]) -> Seen {
     let mut seen = Seen {
         boot: Some(Boot {

@@ -1,4 +1,4 @@
-//! What the stress measured, put together from its records.
+//! The measurements of the stress, built from its records.
 
 use std::time::Duration;
 

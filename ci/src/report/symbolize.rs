@@ -1,4 +1,4 @@
-//! Names for the addresses of a report, from the kernel's symbols.
+//! Resolves the addresses of a report by the kernel's symbols.
 
 use crate::kernel::{StackFrame, Symbols};
 use crate::report::Report;

@@ -1,4 +1,4 @@
-//! What came of a trace.
+//! The trace of a run in its report.
 
 use octopod::wire::TraceEvent;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct EventReport {
     pub cycles_before: i64,
     /// The same in microseconds; absent if the kernel did not know the TSC's frequency yet.
     pub us_before: Option<f64>,
-    /// What it was.
+    /// The kind.
     pub text: String,
 }
 

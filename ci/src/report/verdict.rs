@@ -1,8 +1,8 @@
-//! How a run ended, judged from four sources: QEMU's status, QEMU's reason for its end, the kernel's records, and the
-//! clock. Of Bochs, whose status does not depend on the kernel, only that the kernel ended it.
+//! The verdict of a run, from four sources: QEMU's status, QEMU's reason for its end, the kernel's records, and the clock. The
+//! status of Bochs does not depend on the kernel; only the fact that the kernel ended it counts.
 //!
-//! A pass needs QEMU's status, or Bochs's end, and the kernel's verdict to agree, and the records to show what was asked for
-//! (module `evidence`). Where witnesses contradict each other, the run has failed, and the reason names the contradiction.
+//! A pass needs QEMU's status, or the end of Bochs, to agree with the kernel's verdict, and records that contain what was
+//! requested (module `evidence`). If sources contradict each other, the run fails, and the reason names the contradiction.
 
 use std::time::Duration;
 
@@ -29,16 +29,16 @@ pub struct Judgement {
     pub reason: Option<String>,
 }
 
-/// What a run is judged by.
+/// The sources of a verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct RunEvidence<'a> {
-    /// What it ran in.
+    /// The emulator.
     pub emulator: EmulatorKind,
     /// How it ended.
     pub end: &'a End,
-    /// What QEMU said of that over QMP; `None` if it said nothing.
+    /// QEMU's reason for it over QMP; `None` if QEMU sent none.
     pub shutdown: Option<&'a Shutdown>,
-    /// What the kernel's records said.
+    /// The kernel's records.
     pub seen: &'a Seen,
     /// The calls that led to a panic, innermost first.
     pub backtrace: &'a [StackFrame],
@@ -46,9 +46,9 @@ pub struct RunEvidence<'a> {
     pub first_line: Option<&'a str>,
     /// The last one.
     pub last_line: Option<&'a str>,
-    /// What the emulator complained of.
+    /// The messages of the emulator.
     pub complaint: &'a str,
-    /// What the run was asked to do.
+    /// The request of the run.
     pub asked: &'a Requested,
 }
 
@@ -64,7 +64,7 @@ impl RunEvidence<'_> {
     fn judge(&self) -> Judged {
         let seen = self.seen;
         let title = self.emulator.title();
-        // Whatever came of the second boot, the first one's machine was reset.
+        // The machine of the first boot was reset, whatever the second boot reports.
         if seen.booted_again && *self.end != End::Interrupted {
             let reason = match &seen.panic {
                 Some(_) => self.panic_summary(" (and the kernel booted a second time)"),
@@ -259,7 +259,7 @@ fn failure(seen: &Seen) -> String {
     }
 }
 
-/// What the kernel's records say of its end: its code, where the emulator passes none on.
+/// The end of the kernel by its records: its exit code, if the emulator does not report one.
 fn code_of_the_records(seen: &Seen) -> Option<ExitCode> {
     match &seen.verdict {
         _ if seen.panic.is_some() => Some(ExitCode::Panicked),

@@ -1,4 +1,4 @@
-//! What was wrong on the way and did not end the run.
+//! Problems that did not end the run.
 
 use octopod::wire::{Defect, LockWait, Warning};
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use crate::run::Seen;
 pub struct WarningReport {
     /// The CPU; 0 for a description.
     pub cpu: u32,
-    /// Who noticed: `call`, `watchdog`, `timer`, `lock`, `lock_holder` or `machine_check`, or `firmware` for a description.
+    /// The detector: `call`, `watchdog`, `timer`, `lock`, `lock_holder` or `machine_check`, or `firmware` for a description.
     pub kind: String,
-    /// What is wrong.
+    /// The defect.
     pub message: String,
-    /// What holds a wrong description: a table by its signature, or another name, as `memory map` or `command line`.
+    /// The source of an invalid description: a table by its signature, or another name such as `memory map` or `command line`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
     /// The physical address that it concerns, in hexadecimal; JSON's numbers would round it.

@@ -1,4 +1,4 @@
-//! How long a run has taken, without the time in which the launcher itself was stopped.
+//! The duration of a run, without the time in which the launcher itself was stopped.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ impl RunClock {
         RunClock { limit, used: Duration::ZERO, read_at: now }
     }
 
-    /// What is left of the time at `now`; zero when it has run out.
+    /// The remaining time at `now`; zero after the deadline.
     pub fn left(&mut self, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.read_at);
         self.read_at = now;

@@ -1,4 +1,4 @@
-//! The kernel's command line: what the launcher's options say, and what the user appends.
+//! The kernel's command line: parameters from the launcher's options, and those that the user appends.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ pub const SEED_PARAMETER: &str = "stress.seed";
 /// The parameters of a kernel. What the user appends comes last, where it wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
-    /// What the launcher's options stand for.
+    /// The parameters from the launcher's options.
     pub own: Vec<String>,
-    /// What the user appends.
+    /// The parameters that the user appends.
     pub appended: Vec<String>,
 }
 
@@ -27,10 +27,10 @@ impl CommandLine {
     }
 
     /// Refuses what the kernel would refuse later: too long a line, and names of its own options that it does not know.
-    /// What is appended is for the kernel to judge, which may be another than this launcher's.
+    /// The kernel checks the appended parameters, because it may be of another version than the launcher.
     ///
     /// # Errors
-    /// What the kernel would report.
+    /// The error that the kernel would report.
     pub fn check(&self) -> Result<(), Error> {
         // The launcher puts the nonce of the records before it, and a seed if none is given.
         let nonce = NONCE_PARAMETER.len() + "=".len() + NONCE_DIGITS + " ".len();

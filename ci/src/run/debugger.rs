@@ -1,8 +1,8 @@
 //! `gdb`: a run that waits for a debugger before its first instruction.
 //!
 //! QEMU listens on a Unix socket. A script in the run's folder makes gdb load octopod's commands (`ci/gdb/octopod.py`),
-//! connect, and find out where KASLR has put the kernel. The launcher does not start gdb itself: the terminal is the
-//! kernel's, whose lines come as they are written, and gdb wants one of its own.
+//! connect, and find the address at which KASLR has placed the kernel. The launcher does not start gdb itself: its terminal
+//! shows the kernel's lines, and gdb needs a terminal of its own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const SOCKET: &str = "gdb";
 /// The script's name in the run's folder.
 const SCRIPT: &str = "debug.gdb";
 
-/// What makes QEMU wait for a debugger.
+/// The arguments that make QEMU wait for a debugger.
 pub fn arguments(scratch: &Scratch) -> Arguments {
     let mut value = OsString::from("unix:");
     value.push(escape_commas(scratch.path().join(SOCKET).as_os_str()));

@@ -1,4 +1,4 @@
-//! How the emulator of a run ended.
+//! The end of the emulator of a run.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Where runs keep their files: a folder for each, the newest of them also under the name `latest`. A run holds the lock of
-//! its folder, so that no other writes to it, and none removes it as an old one.
+//! The folders of runs: one for each run, the newest also under the name `latest`. A run holds the lock of its folder, so no
+//! other run writes to it or removes it.
 
 use std::fs;
 use std::io;
@@ -200,16 +200,16 @@ mod tests {
     fn an_earlier_runs_files_go_and_the_users_own_stay() {
         let folder = tempfile::tempdir().unwrap();
         let (workspace, out) = (workspace(&folder), folder.path().join("out"));
-        fs::create_dir_all(out.join("disc")).unwrap();
+        fs::create_dir_all(out.join("kept")).unwrap();
         fs::create_dir_all(out.join(".octopod-left/boot")).unwrap();
-        for name in ["serial.log", "mine.txt", "disc/mine"] {
+        for name in ["serial.log", "mine.txt", "kept/mine"] {
             fs::write(out.join(name), "").unwrap();
         }
         let other = folder.path().join("other.log");
         fs::hard_link(out.join("serial.log"), &other).unwrap();
         let run = create(&workspace, "boot", Some(&out)).unwrap();
         io::Write::write_all(&mut run.open("serial.log").unwrap(), b"new").unwrap();
-        assert!(out.join("mine.txt").exists() && out.join("disc/mine").exists());
+        assert!(out.join("mine.txt").exists() && out.join("kept/mine").exists());
         assert!(!out.join(".octopod-left").exists());
         assert_eq!(fs::read(other).unwrap(), b"");
     }

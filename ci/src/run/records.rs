@@ -1,11 +1,11 @@
-//! Reads the serial port's lines and gathers what the kernel's records say.
+//! Reads the lines of the serial port and collects the kernel's records.
 //!
 //! [`framing`] separates records from text, [`plausible`] refuses impossible numbers, and [`Seen`] collects the rest.
 
 use octopod::wire::{
     Bench, Boot, Bucket, Clock, Cpu, Defect, Events, ExitReason, Fact, FrameCounts, Interrupts, Lateness,
     Memory, MemoryRegion, PageTables, Panic, PanicCpu, PanicWait, Progress, Record, Stress, StressCpu,
-    Timers, Verdict, Warning, Work, ZoneCounts,
+    Timers, Verdict, Warning, WorkStart, ZoneCounts,
 };
 
 pub mod framing;
@@ -28,7 +28,7 @@ const MAX_KEPT: usize = 5;
 /// A trace event in a record: its TSC, its number, and its two words.
 pub type TracedWords = (u64, u8, u64, u64);
 
-/// All that the kernel has said so far.
+/// All records of the kernel so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// How it came up.
@@ -39,55 +39,55 @@ pub struct Seen {
     pub cpus: Vec<Cpu<String>>,
     /// The memory map.
     pub regions: Vec<MemoryRegion<String>>,
-    /// What the walk of the page tables counted.
+    /// The counts of the page-table audit.
     pub page_tables: Option<PageTables>,
     /// The frame allocator's counts.
     pub memory: Option<Memory>,
-    /// What each node has of each zone, before the work and after it.
+    /// The memory of each zone of each node, before and after the work.
     pub zones: Vec<ZoneCounts<String>>,
-    /// What CPUs have asked of the frame allocator.
+    /// The frame allocator's event counts per CPU.
     pub frame_counts: Vec<FrameCounts>,
     /// When the work began.
-    pub work: Option<Work>,
+    pub work: Option<WorkStart>,
     /// The workload under way.
     pub progress: Option<Progress<String>>,
     /// The workloads that have ended.
     pub stress: Vec<Stress<String>>,
     /// Their latencies, in the same order.
     pub latencies: Vec<Vec<Bucket>>,
-    /// Those of the workload under way.
+    /// The counts of the running workload.
     pub latencies_so_far: Vec<Bucket>,
     /// The share of each CPU in them, in the same order.
     pub shares: Vec<Vec<StressCpu<String>>>,
-    /// Those of the workload that is about to be reported.
+    /// The counts of the workload whose report is next.
     pub shares_so_far: Vec<StressCpu<String>>,
-    /// What things cost.
+    /// The costs of operations.
     pub bench: Vec<Bench<String>>,
-    /// What was wrong on the way, each with the return addresses on the CPU's stack.
+    /// Problems that did not end the run, each with the return addresses on the CPU's stack.
     pub warnings: Vec<(Warning<String>, Vec<u64>)>,
-    /// What firmware, the boot loader or the command line describes wrongly.
+    /// Invalid descriptions by firmware, the boot loader or the command line.
     pub defects: Vec<Defect<String>>,
     /// What parts of the kernel have determined.
     pub facts: Vec<Fact<String>>,
     /// The table of interrupts, as it came.
     pub interrupts: Vec<Interrupts<String>>,
-    /// What the time is read from.
+    /// The clock source.
     pub clock: Option<Clock<String>>,
     /// How the self-test's timers did.
     pub timers: Option<Timers<String>>,
     /// How late all timers were, CPU by CPU.
     pub lateness: Vec<Lateness>,
-    /// What was counted on the way.
+    /// The counts of events.
     pub events: Option<Events>,
     /// Why the kernel refused the machine.
     pub refused: Option<String>,
-    /// What is wrong with the kernel's command line.
+    /// The error in the kernel's command line.
     pub usage: Option<String>,
     /// The first CPU's panic record.
     pub panic: Option<Panic<String>>,
     /// The return addresses on its stack, innermost first.
     pub frames: Vec<u64>,
-    /// What is known of each CPU after that, with the return addresses on its stack.
+    /// The state of each CPU after a panic, with the return addresses on its stack.
     pub panic_cpus: Vec<(PanicCpu<String>, Vec<u64>)>,
     /// The spin locks that CPUs waited for when the kernel had panicked.
     pub panic_waits: Vec<PanicWait<String>>,
@@ -112,7 +112,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Enters what a line holds of records. Gives back the record, if there was one that counts.
+    /// Enters the records of a line. Returns the record, if there is one that counts.
     pub fn read<'a>(&mut self, reading: &'a Reading) -> Option<&'a Record<String>> {
         self.unreadable += reading.cut;
         match reading.order {
@@ -126,7 +126,7 @@ impl Seen {
                 self.booted_again = true;
                 return None;
             }
-            // What looked like records was text.
+            // The lines that looked like records were text.
             Order::First => *self = Seen::default(),
         }
         match reading.record.as_ref()? {
@@ -251,7 +251,7 @@ impl Seen {
                 }
             }
             Record::Verdict(verdict) => {
-                // The first one counts: a failure is not taken back.
+                // The first verdict counts: a later pass does not replace a failure.
                 let is_again = self.verdict.is_some();
                 self.once("verdict", is_again);
                 self.verdict.get_or_insert(verdict);
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_not_taken_back() {
+    fn a_second_verdict_does_not_replace_the_first() {
         let mut seen = Seen::default();
         seen.take(verdict(false));
         seen.take(verdict(true));

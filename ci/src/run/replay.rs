@@ -1,5 +1,5 @@
-//! `stress --replay FILE`: a recorded trace is checked here, with the kernel's own code, and then goes to the kernel as a
-//! module beside it, or to the threads of `--host`.
+//! `stress --replay FILE`: checks a recorded trace by the kernel's own code, and passes it to the kernel as a module, or to the
+//! threads of `--host`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::machine::limits::{IMAGE_START, check_memory};
 /// No trace is larger.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// What a machine must have to replay a trace.
+/// The requirements of a trace on the machine that replays it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// CPUs.
@@ -24,7 +24,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Those of a trace that has been checked.
+    /// The requirements of a checked trace.
     fn of(text: &[u8], size: &replay::TraceSize) -> Needs {
         let mut orders: Vec<u32> = Vec::with_capacity(size.runs);
         let (mut held, mut most) = (0_u64, 0);
@@ -54,7 +54,7 @@ impl Needs {
         if cpus < self.cpus {
             let traced = self.cpus;
             return Err(Error::Usage(format!(
-                "the trace is for {traced} CPUs, and is to be replayed on {cpus}: --smp {traced} has enough"
+                "the trace is for {traced} CPUs, but the machine has {cpus}: use --smp {traced}"
             )));
         }
         let needs = self.frames.saturating_mul(FRAME_BYTES as u64).saturating_add(IMAGE_START);
@@ -65,7 +65,7 @@ impl Needs {
 /// Refuses a file that is no trace, and a trace that the machine is too small for.
 ///
 /// # Errors
-/// What is wrong, with the line.
+/// The error, with its line.
 pub fn check(path: &Path, smp: &Smp, cpus: &[u32], memory_bytes: u64) -> Result<(), Error> {
     let (text, size) = read(path)?;
     Needs::of(&text, &size).check(smp, cpus, memory_bytes)

@@ -1,4 +1,4 @@
-//! One run: starts the emulator, reads its output, and ends it at the latest at the deadline.
+//! One run: starts the emulator, reads its output, and ends it at the deadline at the latest.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -26,24 +26,24 @@ const REGISTERS_LIMIT: Duration = Duration::from_secs(10);
 /// deadline.
 const QUIT_GRACE: Duration = Duration::from_secs(3);
 
-/// What may wait to be read when the time is up: more than a pipe and the channel behind it hold. A machine that writes
-/// without a pause is given up all the same.
+/// The maximum number of lines that are read after the deadline: more than a pipe and the channel behind it hold. A machine that
+/// writes without a pause is aborted nevertheless.
 const MAX_LATE: usize = 4096;
 
-/// All that a run showed.
+/// The observations of a run.
 #[derive(Debug)]
 pub struct Run {
     /// How it ended.
     pub end: End,
-    /// What QEMU said of that.
+    /// QEMU's reason for it.
     pub shutdown: Option<Shutdown>,
-    /// What the kernel's records said.
+    /// The kernel's records.
     pub seen: Seen,
     /// Whether a record came, or what is taken for one.
     pub has_records: bool,
-    /// What the kernel said to people.
+    /// The log of the kernel.
     pub serial: Vec<String>,
-    /// What the emulator complained of, less what is known to be harmless.
+    /// The messages of the emulator, without those that are known to be harmless.
     pub complaint: String,
     /// From the emulator's start until the kernel's CPUs were online.
     pub start_to_online: Option<Duration>,
@@ -75,7 +75,7 @@ pub struct RunConfig {
     pub console: Option<ConsoleConfig>,
 }
 
-/// What the kernel of a run is, for its records and its console.
+/// The kernel of a run, for the interpretation of its records and its console.
 pub struct Booted {
     /// The nonce that it was given.
     pub nonce: Nonce,
@@ -140,7 +140,7 @@ fn follow(
     loop {
         let now = Instant::now();
         let left = clock.left(now);
-        // What has arrived when the time is up counts, however long it has waited: it is read to the first pause.
+        // Output that has arrived by the deadline counts: it is read up to the first pause.
         late += usize::from(left.is_zero());
         let happening = match left {
             Duration::ZERO if late > MAX_LATE => ProcessEvent::Deadline,

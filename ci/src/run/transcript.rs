@@ -1,4 +1,4 @@
-//! Takes apart what comes from a machine, as it comes: records, text, the emulator's own words.
+//! Splits the output of a machine as it arrives: records, text, messages of the emulator.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ const MAX_COMPLAINTS: usize = 20;
 const HARMLESS: [&str; 2] =
     ["TCG doesn't support requested feature", "exceeds the recommended cpus supported by KVM"];
 
-/// What a machine has said so far.
+/// The output of a machine so far.
 pub(crate) struct Transcript<'a> {
     started: Instant,
     kind: EmulatorKind,
@@ -34,15 +34,15 @@ pub(crate) struct Transcript<'a> {
     framing: Framing,
     /// Of Bochs: what it wrote, taken apart.
     pub log: bochs::Log,
-    /// What the kernel's records said.
+    /// The kernel's records.
     pub seen: Seen,
     /// Whether a record came, or what is taken for one.
     pub has_records: bool,
-    /// What the kernel said to people.
+    /// The log of the kernel.
     pub serial: Vec<String>,
     /// Bytes of these lines.
     kept_bytes: usize,
-    /// What the emulator complained of, less what is known to be harmless.
+    /// The messages of the emulator, without those that are known to be harmless.
     pub complaint: String,
     complaints: usize,
     /// From the emulator's start until the kernel's CPUs were online.
@@ -83,7 +83,7 @@ impl Transcript<'_> {
         }
     }
 
-    /// What came on the line of a kernel with a console.
+    /// The output of a kernel with a console.
     pub(crate) fn serial_bytes(&mut self, mut bytes: &[u8]) {
         while let Some(piece) = self.filter.next(&mut bytes, &mut self.framing) {
             match piece {

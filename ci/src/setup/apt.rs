@@ -1,6 +1,6 @@
-//! QEMU by apt. A Debian release keeps the QEMU that it came with; its backports often hold a newer one, whose TCG
-//! has x2APIC. So on Debian the backports suite is added from the mirror that the machine's own configuration names, and
-//! kept only if it has the newer QEMU. Where the configuration names no mirror, the line to add is printed.
+//! Installs QEMU by apt. A Debian release keeps its version of QEMU; its backports often have a newer one, whose TCG supports
+//! x2APIC. On Debian, the backports suite is added from the mirror of the machine's own configuration, and kept only if its
+//! QEMU is newer. If the configuration names no mirror, the line to add is printed.
 
 use std::fmt::Write;
 use std::fs;
@@ -289,7 +289,7 @@ fn mirror_of<'a>(sources: &'a [Source], codename: &str) -> Option<(&'a Source, V
         .or_else(|| find(true, &|suite| ALIASES.contains(&suite)))
 }
 
-/// What people can do where no mirror is known.
+/// The advice if no mirror is known.
 fn line_to_add(suite: &str) -> String {
     format!(
         "apt's configuration names no mirror of this release, so that its own QEMU is installed; for a newer one add \

@@ -1,4 +1,4 @@
-//! What is there, what is missing, and what each part is for. Looks, and changes nothing.
+//! Checks the installed tools and reports what is missing, and the purpose of each tool. Changes nothing.
 
 use std::process::Command;
 
@@ -29,13 +29,13 @@ pub enum State {
 /// One row of the doctor's table.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// What it is.
+    /// Its description.
     pub name: &'static str,
     /// Whether it is there.
     pub state: State,
     /// Its version, or what is wrong.
     pub found: String,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: &'static str,
 }
 
@@ -99,7 +99,7 @@ fn bochs_part(config: &MachineConfig) -> Part {
     tool("Bochs", found, is_needed, line_for(&bochs::TOOL), purpose)
 }
 
-/// What boot protocols need beside QEMU. Only the tools of the chosen one count as missing.
+/// The tools of boot protocols besides QEMU. Only those of the chosen protocol count as missing.
 fn media_parts(config: &MachineConfig) -> Vec<Part> {
     let all = [
         (Need::Grub(Firmware::Bios), "loads the kernel; needed only for --boot multiboot1-grub, multiboot2"),
@@ -126,7 +126,7 @@ fn line_for(tool: &Tool) -> String {
     line(|manager| (tool.packages)(manager).to_vec()).unwrap_or(tool.page.to_owned())
 }
 
-/// What was found, or where it was not, the line that installs it.
+/// The path, or the command that installs a missing tool.
 fn tool(
     name: &'static str,
     found: Result<Option<String>, Error>,

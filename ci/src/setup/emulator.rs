@@ -1,4 +1,4 @@
-//! The emulator that a run wants: found, or installed.
+//! Finds or installs the emulator of a run.
 
 use crate::base::{Error, Observer};
 use crate::machine::accelerator::{Host, decide};

@@ -1,4 +1,4 @@
-//! gdb, for runs that are debugged.
+//! gdb, for runs with a debugger.
 
 use std::path::PathBuf;
 

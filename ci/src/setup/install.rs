@@ -1,4 +1,4 @@
-//! Installs packages, where the launcher may.
+//! Installs packages, if the launcher may.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub(crate) struct Installer {
     pub manager: Manager,
     /// Its program.
     pub program: PathBuf,
-    /// What makes it work.
+    /// The files that the tool needs.
     pub privilege: Privilege,
 }
 
@@ -25,7 +25,7 @@ impl Installer {
             return Err(format!("{NO_INSTALL} is set"));
         }
         let found = Manager::find().and_then(|manager| Some((manager, manager.path()?)));
-        let (manager, program) = found.ok_or("no package manager that octopod knows is there")?;
+        let (manager, program) = found.ok_or("no supported package manager was found")?;
         match Privilege::find(manager) {
             Privilege::None => Err("this is neither root, nor may it use sudo without a password".to_owned()),
             privilege => Ok(Installer { manager, program, privilege }),

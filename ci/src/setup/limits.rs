@@ -1,4 +1,4 @@
-//! What the setup of a tool may take, and whether it may install anything.
+//! Limits for the setup of a tool, and whether it may install packages.
 
 use std::ffi::OsStr;
 use std::time::Duration;

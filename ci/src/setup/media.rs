@@ -1,4 +1,4 @@
-//! What boot protocols need beside QEMU, looked for and installed only when one of them is asked for.
+//! The tools and the firmware of boot protocols, found and installed only for a protocol that needs them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +24,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// What `protocol` needs.
+    /// The tools and firmware of `protocol`.
     pub fn of(protocol: BootProtocol) -> &'static [Need] {
         match protocol.firmware() {
             None => &[],

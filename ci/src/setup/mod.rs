@@ -1,5 +1,5 @@
-//! Checks that the tools of a run are there: the Rust target, QEMU or Bochs, and what a boot protocol needs beside it,
-//! installed where the launcher may.
+//! Checks the tools of a run and installs missing ones, if the launcher may: the Rust target, QEMU or Bochs, and the tools of a
+//! boot protocol.
 
 pub mod apt;
 pub mod bochs;

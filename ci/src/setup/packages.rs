@@ -118,7 +118,7 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
     })
 }
 
-/// What the launcher may do as root.
+/// The means by which the launcher runs commands as root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Privilege {
     /// It is root, or the manager needs none.
@@ -173,7 +173,7 @@ impl Privilege {
         observer: &mut dyn Observer,
     ) -> Result<Captured, Error> {
         let shown = format!("{} {}", program.display(), arguments.join(" "));
-        // Nobody is there to answer a package's questions.
+        // The installation is not interactive, so a package must not ask questions.
         let Some(mut command) = self.command(program, &[("DEBIAN_FRONTEND", "noninteractive")]) else {
             let status = "no root privilege".to_owned();
             return Err(Error::ProgramFailed { program: shown, status, output: String::new() });
@@ -194,12 +194,12 @@ impl Privilege {
     }
 }
 
-/// What a Linux distribution calls itself.
+/// The name of a Linux distribution.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OsRelease {
     /// `debian`, `fedora`, ...
     pub id: String,
-    /// What it is made from.
+    /// The distributions that it derives from.
     pub id_like: Vec<String>,
     /// `bookworm`, ...; unstable Debian has none.
     pub codename: Option<String>,

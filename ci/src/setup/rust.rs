@@ -1,4 +1,4 @@
-//! What some of the long tiers need besides the Rust that built the launcher: nightly, its components, programs of cargo's.
+//! Tools of the soaks besides the installed Rust: nightly, its components, and subcommands of cargo.
 
 use std::path::PathBuf;
 use std::process::Command;

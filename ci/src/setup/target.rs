@@ -36,7 +36,7 @@ pub fn provide(observer: &mut dyn Observer) -> Result<(), Error> {
     let added = capture_with(&mut command, INSTALL_LIMIT, INSTALL_GRACE, |line| {
         observer.receive(Message::Tool(line))
     })?;
-    // What rustup did counts, not what it said: the compiler in use may be of another toolchain.
+    // The installed target counts, not rustup's message: the compiler in use may be of another toolchain.
     match added.status.success() && installed()? {
         true => Ok(()),
         false => Err(Error::ProgramFailed {
@@ -63,11 +63,11 @@ pub(super) fn rustc(arguments: &[&str]) -> Result<String, Error> {
     let named = std::env::var_os("RUSTC");
     let rustc = named.clone().unwrap_or_else(|| "rustc".into());
     let answer = capture(Command::new(&rustc).args(arguments), PROBE_LIMIT)?;
-    let by_whom = if named.is_some() { ", which the environment's RUSTC names," } else { "" };
+    let source = if named.is_some() { ", which the environment's RUSTC names," } else { "" };
     match answer.status.success() {
         true => Ok(answer.stdout),
         false => Err(Error::ProgramFailed {
-            program: format!("{} {}{by_whom}", rustc.display(), arguments.join(" ")),
+            program: format!("{} {}{source}", rustc.display(), arguments.join(" ")),
             status: answer.status.to_string(),
             output: answer.tail(12),
         }),

@@ -1,4 +1,4 @@
-//! A program that a run needs: the one that the user names, the one that is there, or one from the system's packages.
+//! A program that a run needs: named by the user, installed already, or installed from the system's packages.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) struct Tool {
     pub named_by: [&'static str; 2],
     /// The packages that hold it; none where there is no such package.
     pub packages: fn(Manager) -> &'static [&'static str],
-    /// What installs it by apt, if that is more than to install the packages.
+    /// The installation by apt, if it differs from that of the packages.
     pub install_by_apt: Option<ByApt>,
     /// Whether only apt's packages are known to work.
     pub is_by_apt_only: bool,

@@ -1,10 +1,10 @@
-//! The cases: each an image of tables, and what must come of it on a machine with four CPUs.
+//! The cases: each an image of tables, and the expected result on a machine with four CPUs.
 
 use super::images::*;
 
 const MIB: u64 = 1 << 20;
 
-/// What is reserved for an image: a table that states the largest length must lie in it to its end.
+/// The size of the reserved memory for an image: a table that states the maximum length must lie in it completely.
 pub(crate) fn room_for(image: &[u8]) -> u64 {
     (image.len() as u64 + MIB).next_multiple_of(4096)
 }
@@ -21,7 +21,7 @@ pub(crate) struct Case {
     pub cpus: u32,
     /// The tables that warnings name, found by reading alone; no other is named then.
     pub warnings: Vec<&'static str>,
-    /// Those that are named in a boot as well, when what answers at an address has been looked at.
+    /// The defects that a boot reports in addition, after it has probed the device at an address.
     pub probed: Vec<&'static str>,
 }
 
@@ -679,7 +679,7 @@ fn timers() -> Vec<Case> {
     cases
 }
 
-/// Reset registers. A boot of one is a console that is told to reset the machine.
+/// Reset registers. A boot of such a case starts a shell, which resets the machine.
 fn resets() -> Vec<Case> {
     let with =
         |reset, flags| tables(&[Fadt { reset, flags, ..FADT }.table(), hpet(0xfed0_0000), good_madt()]);

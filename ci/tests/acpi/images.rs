@@ -6,7 +6,7 @@ pub(crate) const BASE: u64 = 0x200_0000;
 /// Where tables begin in an image.
 const FIRST_TABLE: u64 = BASE + 0x100;
 
-/// What follows each table: nothing that belongs to it.
+/// The bytes after each table, which do not belong to it.
 const GAP: u64 = 16;
 
 /// An image in the making.
@@ -83,7 +83,7 @@ impl Rsdp {
     }
 }
 
-/// What is wrong with a table's header.
+/// The defect of a table's header.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Harm {
     /// The length that it states.

@@ -1,5 +1,5 @@
-//! Boots images of tables of every shape, and holds each to what must come of it. The kernel's own tests read the same
-//! images on the host: `src/acpi/image_tests.rs`.
+//! Boots images of tables, valid and broken, and compares each boot with its expected result. The kernel's own tests read the
+//! same images on the host: `src/acpi/image_tests.rs`.
 
 mod cases;
 mod images;

@@ -1,5 +1,5 @@
-//! A processor that the host does not let run: frozen before its first instruction, and thawed when it was given up. By then
-//! INIT and SIPI wait for it, so it comes all at once.
+//! A processor that the host freezes before its first instruction, and thaws after the bring-up has timed out. INIT and SIPI
+//! are pending by then, so it starts at once.
 
 use std::time::Instant;
 
@@ -53,7 +53,7 @@ fn has_come_and_halted(registers: &str) -> bool {
 }
 
 #[test]
-fn a_cpu_that_the_host_freezes_comes_late_and_is_sent_away() {
+fn a_cpu_that_the_host_freezes_comes_online_late_and_is_parked() {
     // A firmware that calls no CPU but its own, so that one may be frozen from the start.
     let machine = ["--machine", "microvm", "--smp", "4", "--allow-missing-cpus"];
     let mut guest = Guest::boot_to_shell(&[&machine[..], &["--", "-S", "-bios", "qboot.rom"]].concat());

@@ -1,4 +1,4 @@
-//! Bring-up on machines whose firmware lists CPUs as no emulator's does, and what bring-up costs.
+//! Bring-up on machines whose firmware lists CPUs as no emulator does, and the cost of bring-up.
 
 mod frozen;
 #[path = "../guest/mod.rs"]

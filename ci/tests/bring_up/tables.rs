@@ -1,4 +1,4 @@
-//! ACPI tables of our own, right and wrong, for a machine whose firmware would never have them.
+//! ACPI tables, valid and invalid, that the firmware of the machine would not generate.
 
 use acpi_tables::Aml;
 use acpi_tables::rsdp::Rsdp;
@@ -79,7 +79,7 @@ impl Madt {
     }
 }
 
-/// What is loaded.
+/// The loaded image.
 pub(crate) struct Image(pub Vec<u8>);
 
 impl Image {

@@ -1,4 +1,4 @@
-//! Links, paths and names that lead nowhere.
+//! Broken links, and paths and names that do not exist.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A kernel in QEMU that a test talks to while it runs: reads its lines, and asks QEMU's monitor to do things to it.
+//! A running kernel in QEMU for a test: it reads the kernel's lines, and sends commands to QEMU's monitor.
 
 // Each test program uses a part.
 #![allow(dead_code)]
@@ -30,7 +30,7 @@ pub(crate) struct Guest {
     machine: Supervised,
     /// Its serial input, where a test types.
     keyboard: Option<ChildStdin>,
-    /// What it has written of a line that has not ended.
+    /// The part of an incomplete line.
     open_line: Vec<u8>,
     socket: std::path::PathBuf,
     began: Instant,

@@ -1,4 +1,4 @@
-//! What must hold for the kernel's image. Each check gives a line for each fault.
+//! The checks of the kernel's image. Each returns a line for each fault.
 
 use iced_x86::{
     Code as Opcode, CpuidFeature, Decoder, DecoderOptions, Formatter, Instruction, InstructionInfoFactory,
@@ -33,8 +33,8 @@ pub(crate) fn all(image: &Image) -> Vec<String> {
     checks.iter().flat_map(|check| check(image)).collect()
 }
 
-/// The kernel is soft-float, and interrupts save no vector state: one such instruction would corrupt whoever had the
-/// registers in use.
+/// The kernel is soft-float, and interrupts save no vector state: such an instruction would corrupt the vector registers of the
+/// interrupted code.
 pub(crate) fn no_vector_registers(image: &Image) -> Vec<String> {
     let bound = |name| image.symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address);
     let exempt = match EXEMPT_RANGE.map(bound) {
@@ -57,7 +57,7 @@ pub(crate) fn no_vector_registers(image: &Image) -> Vec<String> {
     faults
 }
 
-/// What rt0 looks for by one row of a table: CPUID's leaf, and the bit of EDX.
+/// The features that rt0 checks by a table: CPUID's leaf, and the bit of EDX.
 type FeatureBit = (u32, u32);
 
 /// Which bit of CPUID says that a processor has an instruction; `None` for what every processor with long mode has, whatever
@@ -152,7 +152,7 @@ fn is_vector(register: Register) -> bool {
         || register.is_tmm()
 }
 
-/// Those that work on the floating point state as a whole name no register.
+/// Instructions for the whole floating-point state name no register.
 fn is_floating_point(code: Opcode) -> bool {
     use CpuidFeature::{
         FPU, FPU287, FPU287XL_ONLY, FPU387, FPU387SL_ONLY, FXSR, MMX, XSAVE, XSAVEC, XSAVEOPT, XSAVES,
@@ -165,7 +165,7 @@ fn is_floating_point(code: Opcode) -> bool {
         && code.cpuid_features().iter().any(|feature| state.contains(feature) || whole.contains(feature))
 }
 
-/// An interrupt may come between any two instructions, and may move the thread to another CPU.
+/// An interrupt may occur between any two instructions, and may move the thread to another CPU.
 pub(crate) fn per_cpu_add_is_one_instruction(image: &Image) -> Vec<String> {
     let Some(probe) = image.symbols.iter().find(|symbol| symbol.name == PROBE) else {
         return vec![format!("there is no symbol {PROBE}")];

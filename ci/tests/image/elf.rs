@@ -1,4 +1,4 @@
-//! What the checks need of an ELF file, as plain data.
+//! The contents of an ELF file that the checks need, as plain data.
 
 use object::elf;
 use object::read::elf::{ElfFile64, ProgramHeader, SectionHeader};
@@ -6,20 +6,20 @@ use object::{Endianness, Object, ObjectSection, ObjectSymbol, SectionKind};
 
 /// An executable file.
 pub(crate) struct Image {
-    /// What loaders look at.
+    /// The program headers, which loaders read.
     pub segments: Vec<Segment>,
     /// The sections that hold code.
     pub code: Vec<Code>,
     /// Every named address.
     pub symbols: Vec<Symbol>,
-    /// What is left to be relocated when the image is loaded.
+    /// The relocations that remain when the image is loaded.
     pub relocations: Vec<Relocation>,
 }
 
 /// A program header and the bytes that it covers.
 #[derive(Clone)]
 pub(crate) struct Segment {
-    /// What it is for.
+    /// Its purpose.
     pub kind: SegmentKind,
     /// Its virtual address.
     pub vaddr: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Segment {
     pub data: Vec<u8>,
 }
 
-/// What a segment is for.
+/// The purpose of a segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SegmentKind {
     /// Loaded into memory.
@@ -74,7 +74,7 @@ pub(crate) struct Relocation {
     pub kind: RelocationKind,
 }
 
-/// What a relocation asks for.
+/// The kind of a relocation.
 #[derive(PartialEq, Eq)]
 pub(crate) enum RelocationKind {
     /// Add the distance between where the image was linked for and where it is, in the packed form: so many words of it.

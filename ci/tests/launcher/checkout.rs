@@ -1,4 +1,4 @@
-//! Which checkout the launcher works on, wherever it lies and however it is started.
+//! The checkout that the launcher works on, for each location and each way to start it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn two_clones_with_one_target_folder_keep_their_runs_apart() {
     let parent = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| checkout(parent.path(), name));
     let shared = parent.path().join("shared");
-    // What cargo says of the launcher that it starts, whichever clone has built it.
+    // The environment that cargo sets for the launcher that it starts, whichever clone has built it.
     let newest = |root: &Path| {
         let mut command = Command::new(a.join("target/debug/octopod"));
         command.env("CARGO_TARGET_DIR", &shared).env("CARGO_MANIFEST_DIR", root.join("ci"));

@@ -1,5 +1,5 @@
-//! What the launcher believes: which lines are records, what a pass has to show, how an end of the emulator's own is told, and
-//! that neither a slow reader nor a file that is none changes any of it.
+//! The launcher's evidence: which lines are records, what a pass requires, how an exit of the emulator itself is reported. Neither
+//! a slow reader nor a malformed file changes the verdict.
 
 use std::fs;
 use std::io::Read;
@@ -202,7 +202,7 @@ fn a_slow_reader_does_not_change_the_verdict() {
     let mut command = fake.command(&["boot", "--timeout", "100"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let report = fake.out().join("report.json");
-    // Nobody reads until the run is over.
+    // The test reads only when the run is over.
     while !report.exists() {
         std::thread::yield_now();
         assert!(child.try_wait().unwrap().is_none(), "the launcher ends before all is read");

@@ -1,4 +1,4 @@
-//! A QEMU that is a shell script, and a launcher that is made to use it.
+//! A shell script in the role of QEMU, and a launcher that uses it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -35,7 +35,7 @@ macro_rules! cpu {
     };
 }
 
-/// What a kernel says on its way to the work, on as many CPUs as the launcher's default.
+/// The log of a kernel up to the start of its work, on the launcher's default number of CPUs.
 pub(crate) const SOUND_BOOT: &str = concat!(
     r#"@octopod {"boot":{"protocol":"pvh","kaslr":"off","direct_map_base":"0xffff800000000000","slide":"0x0","#,
     r#""apic_mode":"x2apic","clock_source":"hpet","tsc_khz":1000000,"apic_timer_khz":1000000,"cpus_listed":8,"#,
@@ -58,7 +58,7 @@ pub(crate) const PAIRS: &str = concat!(
     r#""lost":0,"double_allocated":0,"cycles":{"p50":1,"p99":2,"p999":3,"max":4}}}"#
 );
 
-/// What a kernel says at last when all is well.
+/// The last record of a kernel that passes.
 pub(crate) const VERDICT_PASS: &str =
     r#"@octopod {"verdict":{"pass":true,"reason":null,"free_frames_after":7}}"#;
 
@@ -76,7 +76,7 @@ impl Fake {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("qemu");
         let version = "if [ \"$1\" = --version ]; then echo 'QEMU emulator version 10.0.2'; exit; fi";
-        // All that the machine starts inherits the pipe's writing end: its reader sees the end of the last one.
+        // Every process that the machine starts inherits the pipe's writing end: its reader sees the end of the last process.
         let hold = "if [ -p \"$0.alive\" ]; then exec 9>\"$0.alive\"; fi";
         write_program(&program, &format!("#!/bin/sh\n{version}\n{hold}\n{script}\n"));
         Fake { folder }
@@ -232,14 +232,14 @@ impl Started {
     }
 }
 
-/// What a launcher left.
+/// The result of a launcher.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// Its exit status; none if a signal ended it.
     pub(crate) status: Option<i32>,
-    /// What it printed.
+    /// Its standard output.
     pub(crate) stdout: String,
-    /// What it printed as errors.
+    /// Its standard error.
     pub(crate) stderr: String,
     /// The run's folder.
     pub(crate) out: PathBuf,

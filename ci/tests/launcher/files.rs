@@ -1,5 +1,4 @@
-//! What the launcher does with files that the user names: none that it reads is ever lost, and each that was asked for is
-//! written whole or makes the status 2.
+//! Files that the user names: no input is ever lost, and each requested output is written completely, or the exit status is 2.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -74,7 +73,7 @@ fn a_kernel_is_never_an_output_and_is_whole_afterwards() {
         for more in [
             [OsStr::new("--out"), out.as_os_str()],
             [OsStr::new("--json"), kernel.as_os_str()],
-            // What is wrong otherwise must not have it written to either.
+            // Other errors must not lead to a write either.
             [OsStr::new("--json"), named.as_os_str()],
         ] {
             for wrong in [&[][..], &["--inject", "nope"]] {
@@ -84,7 +83,7 @@ fn a_kernel_is_never_an_output_and_is_whole_afterwards() {
                 let ended = case.run(&arguments);
                 let text = String::from_utf8_lossy(&ended.stdout).into_owned();
                 assert_eq!(ended.status.code(), Some(2), "{arguments:?} {text}");
-                assert!(text.contains("which is what --kernel names"), "{arguments:?} {text}");
+                assert!(text.contains("the file of --kernel"), "{arguments:?} {text}");
                 assert!(fs::read(&kernel).unwrap() == bytes, "{arguments:?}");
             }
         }

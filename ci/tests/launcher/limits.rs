@@ -1,4 +1,4 @@
-//! What is refused before anything is built or started, and what is bounded whatever a program does.
+//! Input that is refused before anything is built or started, and limits that hold for any program.
 
 use std::fs;
 use std::process::Command;
@@ -135,7 +135,7 @@ fn a_trace_without_end_takes_no_memory() {
     assert!(text.lines().last().unwrap().contains("more than 4194304 events"), "{text}");
 }
 
-/// What the launcher tells.
+/// The messages of the launcher.
 #[derive(Default)]
 struct Notes(Vec<String>);
 
@@ -159,7 +159,7 @@ fn tcg_takes_the_place_of_a_kvm_that_opens_and_fails() {
     assert_eq!(outcome.report.host.unwrap().accel, "tcg");
     let note = notes.0.iter().find(|note| note.contains("TCG is used instead")).expect("a note");
     assert!(note.contains("failed to initialize kvm"), "{note}");
-    // What is asked for by name is not replaced; nor is a run that has got as far as the kernel.
+    // An accelerator that is requested by name is not replaced; nor is that of a run whose kernel has started.
     let mut by_name = fake.boot();
     by_name.machine.accel = octopod_ci::machine::AccelChoice::Kvm;
     assert_eq!(launch_on(&by_name, &host, &mut Notes::default()).status, 2);

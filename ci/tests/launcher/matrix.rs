@@ -1,4 +1,4 @@
-//! The matrix on machines that are shell scripts: what it prints, writes and returns.
+//! The matrix with shell scripts as machines: its output, its files and its exit status.
 
 use std::process::Command;
 use std::sync::mpsc::channel;

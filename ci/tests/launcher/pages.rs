@@ -1,4 +1,4 @@
-//! What a run leaves for people, and what the launcher makes of two runs.
+//! The pages of a run, and the comparison of two runs.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What people see while the launcher works: bars and colours on a terminal, neither in a pipe.
+//! The output of the launcher: bars and colours on a terminal, neither on a pipe.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -39,7 +39,7 @@ impl OnTerminal {
         let (sender, output) = channel();
         thread::spawn(move || {
             let (mut terminal, mut bytes) = (File::from(terminal.master), [0; 4096]);
-            // Linux ends it with an error when nobody is left on the other side.
+            // Linux returns an error when the other side is closed.
             while let Ok(count @ 1..) = terminal.read(&mut bytes) {
                 let _ = sender.send(bytes[..count].to_vec());
             }

@@ -1,4 +1,4 @@
-//! Which instructions the kernel's file has: those of a function, and those that can be reached from a label.
+//! The instructions of the kernel's file: those of a function, and those that are reachable from a label.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

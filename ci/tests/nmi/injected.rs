@@ -1,5 +1,5 @@
-//! What QEMU's monitor injects, as a board does: NMIs at LINT1 of the local APIC from the kernel's entry to the end of the
-//! boot, and machine checks.
+//! Injection by QEMU's monitor, as by a board: NMIs at LINT1 of the local APIC from the kernel's entry to the end of the boot,
+//! and machine checks.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,7 @@ fn each_nmi_of_a_storm_from_the_entry_on_is_counted() {
     // SeaBIOS leaves the pin open.
     assert!(machine.press_nmi_button());
     let starts = machine.kernel.function_starts(MODULES);
-    // From there on the counts are on their way to the launcher.
+    // From there on the kernel sends its counts to the launcher.
     let end = machine.kernel.function_starts(&["octopod::report::finish"]);
     assert_eq!(end.len(), 1);
     starts.union(&end).for_each(|address| machine.stub.set_breakpoint(*address));

@@ -1,8 +1,8 @@
-//! NMIs and machine checks at every instruction of the early boot: each is counted or reported, and the boot goes on.
+//! NMIs and machine checks at every instruction of the early boot: each is counted or reported, and the boot continues.
 //!
-//! QEMU's gdb stub stops the machine at each instruction of the code in question, once. There the CPU gets an NMI, as a
-//! message-signalled interrupt, which no entry of a local vector table masks; the next stop is in the same place or behind it,
-//! so no two are pending at once and each must be counted. Nothing here depends on time.
+//! QEMU's gdb stub stops the machine once at each instruction of the tested code. There the CPU gets an NMI, as a
+//! message-signalled interrupt, which no entry of a local vector table masks. The next stop is at the same address or after it,
+//! so no two NMIs are pending at once and each must be counted. The test does not depend on time.
 
 mod code;
 #[path = "../guest/mod.rs"]
@@ -149,10 +149,10 @@ fn a_few_instructions_pass_before_rt0_has_a_gate() {
     assert_eq!(machine.guest.hear_out(), ExitCode::Pass, "{:#?}", machine.guest.lines);
 }
 
-/// What the BSP does from its first Rust function on while descriptor tables, page tables and code change, and
-/// while its local APIC is set up. The functions below are those that are none of another's: the compiler has
-/// made the rest (`static_call::install`, `static_key::enable`, `set_memory_types`, `memory::init`, `load_root`) part of these. None of it
-/// is called by the handler, in which a second NMI would wait for the first.
+/// The BSP from its first Rust function on, while descriptor tables, page tables and code change, and while its local APIC is set up.
+/// The functions below are those that the compiler has not inlined; the others (`static_call::install`, `static_key::enable`,
+/// `set_memory_types`, `memory::init`, `load_root`) are part of them. The handler calls none of them: in the handler, a second NMI
+/// would wait for the first.
 #[test]
 fn at_each_instruction_that_changes_tables_or_code() {
     let functions = [
@@ -175,8 +175,8 @@ fn at_each_instruction_that_changes_tables_or_code() {
     machine.assert_counted();
 }
 
-/// What an AP does from the instruction after that which turns paging on, until it is online: the trampoline without a stack
-/// of its own, with one, and the kernel's part before and after it has its own tables.
+/// An AP from the instruction after paging is enabled until it is online: the trampoline without a stack and with one, and the
+/// kernel's part before and after the AP has its own tables.
 #[test]
 fn at_each_instruction_of_an_ap_in_long_mode() {
     let mut machine = Machine::new(2, &[]);
@@ -221,8 +221,8 @@ fn at_each_instruction_of_an_ap_that_comes_too_late() {
     assert_eq!(events.late_cpus_parked, 1);
 }
 
-/// What a CPU does that reports a panic, from the moment on at which the others would be stopped. An NMI, which may be one that
-/// another CPU has sent before it was stopped, must not stop this one: no other CPU would report anything.
+/// A CPU that reports a panic, from the time on at which it stops the others. An NMI, which another CPU may have sent before it was
+/// stopped, must not stop this CPU: no other CPU would report anything.
 #[test]
 fn at_each_instruction_of_a_panic_report() {
     let mut machine = Machine::new(4, &["--inject", "panic_cpu3"]);

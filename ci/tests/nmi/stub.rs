@@ -1,5 +1,4 @@
-//! A client of QEMU's gdb stub (GDB manual, appendix E), as much of it as the tests need: breakpoints, and where a CPU
-//! stopped.
+//! A client of QEMU's gdb stub (GDB manual, appendix E) for the tests: breakpoints, and the address at which a CPU stopped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,4 @@
-//! A picture of a screen, as QEMU writes it: a binary portable pixmap.
+//! A picture of a screen in the format that QEMU writes: a binary portable pixmap.
 
 use octopod::console::screen::font::{Font, Glyph, HEIGHT, WIDTH};
 

@@ -1,4 +1,4 @@
-//! A machine that stands still at the end of its run, so that its screen can be looked at.
+//! A machine that stops at the end of its run, so that its screen can be read.
 
 use octopod::console::screen::{TEXT_COLUMNS, TEXT_ROWS, Text};
 
@@ -42,7 +42,7 @@ impl Watched {
         (0..text.size().1).map(row).collect()
     }
 
-    /// What the text screen's memory holds.
+    /// The contents of the text screen's memory.
     pub(crate) fn display_memory(&self) -> Vec<u8> {
         let bytes = TEXT_COLUMNS * TEXT_ROWS * CELL_BYTES;
         let dump = self.guest.monitor(&format!("xp /{bytes}xb 0xb8000"));

@@ -1,4 +1,4 @@
-//! The launcher at a pseudo-terminal, and somebody who types.
+//! The launcher at a pseudo-terminal, and its typed input.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use octopod_ci::{parse, setup};
 /// Only a hang uses it up, however busy the host is.
 pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 
-/// What the kernel writes when it waits for a line.
+/// The prompt of the kernel.
 pub(crate) const PROMPT: &str = "\r\u{1b}[Koctopod> ";
 
 pub(crate) struct Terminal {
@@ -26,7 +26,7 @@ pub(crate) struct Terminal {
     /// The side that the launcher has, to look at its modes.
     slave: OwnedFd,
     output: Receiver<Vec<u8>>,
-    /// All that was written so far.
+    /// The complete output so far.
     pub(crate) text: String,
     /// How much of it was looked at.
     seen: usize,
@@ -61,7 +61,7 @@ impl Terminal {
         let (sender, output) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // Reading fails when nobody has the other side any more.
+            // Reading fails when the other side is closed.
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
                 if sender.send(bytes[..count].to_vec()).is_err() {
                     break;

@@ -188,7 +188,7 @@ fn twenty_thousand_domains_are_a_few_passes() {
     let entries: Vec<_> = (0..20_000u64).map(|at| memory(at as u32, at * 4096, 4096, 1)).collect();
     let bytes = table(&entries.concat());
     let numa = numa(&bytes, None).unwrap();
-    // Those of them that have memory: 79 MiB less the legacy windows.
+    // Only the parts with memory: 79 MiB less the legacy windows.
     assert_eq!((numa.nodes(), numa.left_out), (MAX_NODES, 20_000 - 96 - MAX_NODES as u32));
     // The rest is the first node's again, below the legacy windows and above them.
     assert_eq!(numa.ranges().count(), MAX_NODES + 2);

@@ -48,12 +48,12 @@ pub enum CommandLineError<'a> {
         parameter: &'static Parameter,
         /// The value, without its quotes.
         value: &'a str,
-        /// What is wrong with it.
+        /// The defect.
         error: ValueError<'a>,
     },
 }
 
-/// What is wrong with a value.
+/// The error in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueError<'a> {
     /// Nothing follows the `=`.
@@ -85,7 +85,7 @@ pub enum ValueError<'a> {
     Filter(FilterError<'a>),
     /// The kernel was built without the cargo feature that the value needs.
     NotBuiltIn {
-        /// What the kernel lacks.
+        /// The missing feature of the kernel.
         what: &'static str,
         /// The cargo feature.
         feature: &'static str,

@@ -10,7 +10,7 @@ pub const MAX_SETS: usize = 8;
 pub struct Parameter {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it does, in one or a few sentences.
+    /// Its effect, in one or a few sentences.
     pub summary: &'static str,
     /// Writes which values it takes.
     pub allowed: fn(&mut fmt::Formatter<'_>) -> fmt::Result,

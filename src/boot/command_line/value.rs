@@ -30,7 +30,7 @@ pub trait FromText: Sized {
     /// Writes which texts are allowed.
     ///
     /// # Errors
-    /// Those of the formatter.
+    /// The errors of the formatter.
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -51,7 +51,7 @@ pub trait ParameterValue {
     /// Writes which texts are allowed.
     ///
     /// # Errors
-    /// Those of the formatter.
+    /// The errors of the formatter.
     fn describe(f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 

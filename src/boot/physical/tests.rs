@@ -1,4 +1,4 @@
-//! What can be where, on a machine that has some of everything.
+//! The valid places of each kind of device and memory, on a machine that has all of them.
 
 use std::string::ToString;
 use std::vec::Vec;
@@ -149,7 +149,7 @@ fn tables_lie_in_memory_that_is_not_reused() {
     ] {
         assert_eq!(check(address, bytes, Purpose::Table), expected, "{address:#x}");
     }
-    // What is usable is the frame allocator's only when there is one.
+    // Usable memory belongs to the frame allocator only once that exists.
     assert_eq!(check(3 * MIB, 36, Purpose::EarlyTable), Ok(()));
     assert_eq!(check(MIB + 0x1000, 36, Purpose::EarlyTable), kernel);
 }

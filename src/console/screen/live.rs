@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use super::Text;
 use super::font::Font;
-use super::pixels::{Layout, Memory, Pixels, write_pixel};
+use super::pixels::{Memory, PixelLayout, Pixels, write_pixel};
 use super::vga::TextMode;
 use crate::console::line::SERIAL;
 use crate::console::logger::write_deferred;
@@ -23,7 +23,7 @@ pub(crate) struct LiveScreen {
     text: Text,
     font: Font,
     cells: Option<TextMode>,
-    pixels: Option<(Layout, PixelMemory)>,
+    pixels: Option<(PixelLayout, PixelMemory)>,
 }
 
 /// The memory of a framebuffer.
@@ -117,9 +117,9 @@ pub(crate) unsafe fn open_text(cells: NonNull<u16>) {
 /// **Context:** thread.
 ///
 /// # Safety
-/// The pointer is a mapping of [`Layout::bytes`] bytes of display memory that is never unmapped, and no other code writes
+/// The pointer is a mapping of [`PixelLayout::bytes`] bytes of display memory that is never unmapped, and no other code writes
 /// there.
-pub(crate) unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option<DisplayMode> {
+pub(crate) unsafe fn open_pixels(found: Option<(PixelLayout, NonNull<u8>)>) -> Option<DisplayMode> {
     let serial = SERIAL.lock();
     let mut screen = SCREEN.lock();
     if let (None, Some((layout, memory))) = (screen.mode(), found.filter(|(layout, _)| fits(layout))) {
@@ -142,7 +142,7 @@ pub(crate) unsafe fn open_pixels(found: Option<(Layout, NonNull<u8>)>) -> Option
 }
 
 /// Whether the layout is valid and has room for the text so far.
-fn fits(layout: &Layout) -> bool {
+fn fits(layout: &PixelLayout) -> bool {
     let (columns, rows) = layout.cells();
     layout.is_sound() && columns >= super::TEXT_COLUMNS && rows >= super::TEXT_ROWS
 }

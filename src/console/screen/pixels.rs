@@ -8,7 +8,7 @@ use super::font::{Font, HEIGHT, WIDTH};
 
 /// The layout of a framebuffer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(crate) struct PixelLayout {
     /// Width in pixels.
     pub width: usize,
     /// Height in lines.
@@ -21,7 +21,7 @@ pub(crate) struct Layout {
     pub foreground: u32,
 }
 
-impl Layout {
+impl PixelLayout {
     /// Whether the layout is valid: the pixel size is supported, and a line holds its pixels.
     pub(crate) fn is_sound(&self) -> bool {
         (2..=4).contains(&self.pixel_bytes)
@@ -70,7 +70,7 @@ pub(super) unsafe fn write_pixel(at: NonNull<u8>, bytes: usize, value: u32) {
 /// A framebuffer as a surface.
 pub(crate) struct Pixels<'a, M> {
     /// The layout.
-    pub layout: Layout,
+    pub layout: PixelLayout,
     /// The glyphs.
     pub font: &'a Font,
     /// The memory.
@@ -79,7 +79,7 @@ pub(crate) struct Pixels<'a, M> {
 
 impl<M: Memory> Surface for Pixels<'_, M> {
     fn put(&mut self, column: usize, row: usize, character: u8) {
-        let Layout { pitch_bytes, pixel_bytes, foreground, .. } = self.layout;
+        let PixelLayout { pitch_bytes, pixel_bytes, foreground, .. } = self.layout;
         for (line, bits) in self.font.glyph(character).iter().enumerate() {
             let start = (row * HEIGHT + line) * pitch_bytes + column * WIDTH * pixel_bytes;
             for pixel in 0..WIDTH {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::font::{Font, HEIGHT, WIDTH};
-use super::pixels::{Layout, Memory, Pixels};
+use super::pixels::{Memory, PixelLayout, Pixels};
 use super::*;
 
 /// Records the characters that are shown.
@@ -174,7 +174,8 @@ fn glyphs_are_drawn_in_their_cells_and_nowhere_else() {
     let mut font = Font::blank();
     font.read();
     for pixel_bytes in 2..=4 {
-        let layout = Layout { width: 20, height: 40, pitch_bytes: 90, pixel_bytes, foreground: 0x8765_4321 };
+        let layout =
+            PixelLayout { width: 20, height: 40, pitch_bytes: 90, pixel_bytes, foreground: 0x8765_4321 };
         assert!(layout.is_sound());
         assert_eq!(layout.cells(), (2, 3));
         let mut memory = Bytes(vec![0x55; layout.bytes()]);
@@ -206,14 +207,14 @@ fn every_character_has_a_distinct_glyph() {
 
 #[test]
 fn invalid_layouts_are_detected() {
-    let layout = Layout { width: 640, height: 480, pitch_bytes: 2560, pixel_bytes: 4, foreground: 1 };
+    let layout = PixelLayout { width: 640, height: 480, pitch_bytes: 2560, pixel_bytes: 4, foreground: 1 };
     assert!(layout.is_sound());
     for wrong in [
-        Layout { pixel_bytes: 1, ..layout },
-        Layout { pixel_bytes: 5, ..layout },
-        Layout { pitch_bytes: 2559, ..layout },
-        Layout { width: usize::MAX, ..layout },
-        Layout { height: usize::MAX, ..layout },
+        PixelLayout { pixel_bytes: 1, ..layout },
+        PixelLayout { pixel_bytes: 5, ..layout },
+        PixelLayout { pitch_bytes: 2559, ..layout },
+        PixelLayout { width: usize::MAX, ..layout },
+        PixelLayout { height: usize::MAX, ..layout },
     ] {
         assert!(!wrong.is_sound(), "{wrong:?}");
     }

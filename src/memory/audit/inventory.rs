@@ -9,7 +9,7 @@ pub(crate) struct Pages {
     pub by_size: [u64; 3],
 }
 
-/// What the audit has seen.
+/// The counts of the audit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inventory {
     /// Frames that hold page tables, the root included.

@@ -1,4 +1,4 @@
-//! What a run of pages may be: [`MappingPolicy`].
+//! The rules for a run of pages: [`MappingPolicy`].
 
 use super::inventory::Pages;
 use super::rule::{Rule, Violation};
@@ -8,7 +8,7 @@ use crate::cpu::UPPER_HALF;
 use crate::memory::paging::entry::MemoryType;
 use crate::memory::paging::walk::Access;
 
-/// What each mapping may be.
+/// The rules for each mapping.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MappingPolicy<'a> {
     /// The address at which the direct map has physical address 0.
@@ -25,7 +25,7 @@ pub(crate) struct MappingPolicy<'a> {
     pub read_only: &'a [(PhysRange, Rule)],
     /// The memory map.
     pub regions: &'a [Region],
-    /// What is mapped beside RAM.
+    /// The mappings beside RAM.
     pub io_regions: &'a IoRegions,
     /// The page attribute table.
     pub pat: u64,
@@ -33,7 +33,7 @@ pub(crate) struct MappingPolicy<'a> {
     pub pages_1g: bool,
 }
 
-/// What can be done with a page.
+/// The access rights of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rights {
     pub(super) access: Access,
@@ -49,7 +49,7 @@ pub(super) struct Run {
     pub(super) pages: Pages,
 }
 
-/// What lies at a physical address, as far as its mapping depends on it.
+/// The contents of a physical address, as far as its mapping depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Ram,
@@ -62,7 +62,7 @@ impl MappingPolicy<'_> {
         self.direct_map_base + physical
     }
 
-    /// What lies at a page, and for a window its end. `None` if nothing is known to be there.
+    /// Returns the contents of a page, and for a window its end. `None` if nothing is known to be there.
     fn expected_mapping(&self, page: u64) -> Option<(Expected, Option<u64>)> {
         if let Some((io_region, end)) = self.io_regions.at(page) {
             return Some((Expected::IoRegion(io_region), Some(end)));

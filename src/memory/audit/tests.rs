@@ -1,4 +1,4 @@
-//! Tables on paper: as a machine has them, in order, and then with one thing wrong at a time.
+//! Page tables in host memory: valid ones, and each with one defect.
 
 extern crate std;
 
@@ -147,7 +147,7 @@ impl Paper {
     }
 }
 
-/// What comes of a tree in order to which this has been done.
+/// Audits a valid tree after `change`.
 #[track_caller]
 fn assert_found(address: u64, rule: Rule, harm: impl FnOnce(&mut Paper)) {
     let mut paper = Paper::in_order(true);
@@ -242,7 +242,7 @@ fn nothing_lies_where_nothing_should() {
     assert_found(beyond, Rule::OutOfPlace, |paper| paper.set(beyond, 1, 0x60_0000 | RW));
     let constant = STACKS.0 + 5 * PAGE;
     assert_found(constant, Rule::OutOfPlace, |paper| paper.set(constant, 1, 0x60_0000 | RO));
-    // What is mapped for a time is data in its own place.
+    // A temporary mapping is data at its own address.
     let (first, end) = TEMPORARY;
     let mut paper = Paper::in_order(true);
     paper.set(first, 1, 0x60_0000 | RW);

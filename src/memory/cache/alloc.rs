@@ -134,12 +134,12 @@ impl Frames {
             self.find_run(magazine, order)
         });
         #[cfg(feature = "faults")]
-        let found = found.map(faults::handed_out);
+        let found = found.map(faults::returned_run);
         found
     }
 
-    /// A run from the shared allocator. It is a [transfer](super::transfer_seq): a run of several words is taken word by word, and put
-    /// back if one is missing.
+    /// A run from the shared allocator. It is a [transfer](super::transfer_seq): a run of several words is taken word by word, and
+    /// released if one is missing.
     fn find_run(&self, magazine: &Magazine, order: Order) -> Option<FrameNumber> {
         magazine.transfer_seq.begin();
         let found = self.find_many(&magazine.hint, order);

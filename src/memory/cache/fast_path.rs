@@ -112,7 +112,7 @@ pub(crate) fn reset_cache(guard: &IrqGuard) {
 pub(crate) fn with_alloc_disabled<R>(guard: &IrqGuard, f: impl FnOnce() -> R) -> R {
     let interrupted = len();
     #[cfg(feature = "faults")]
-    if faults::is_armed(faults::Fault::AllowAllocInNmi) {
+    if faults::is_armed(faults::FrameFault::AllowAllocInNmi) {
         return f();
     }
     set_len(guard, DISABLED);
@@ -153,7 +153,7 @@ pub(super) fn push(guard: &IrqGuard, frame: FrameNumber) -> Result<(), Full> {
 /// Fault injection: a refill that uses the length that it has read before an interrupt.
 #[cfg(feature = "faults")]
 pub(super) fn enable_irqs_in_refill(guard: &mut IrqGuard) {
-    if faults::is_armed(faults::Fault::EnableIrqsInRefill) && guard.were_enabled() {
+    if faults::is_armed(faults::FrameFault::EnableIrqsInRefill) && guard.were_enabled() {
         let len = len();
         guard.window(|| Deadline::after_us(200).wait());
         set_len(guard, len);

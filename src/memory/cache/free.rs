@@ -169,7 +169,7 @@ impl Frames {
             }
         } else if magazine.run_cache.has(frame, order) {
             #[cfg(feature = "faults")]
-            if faults::is_armed(faults::Fault::AcceptDoubleFree) {
+            if faults::is_armed(faults::FrameFault::AcceptDoubleFree) {
                 return self.return_run(frame, order);
             }
             return Err(self.double_free(frame, 1));

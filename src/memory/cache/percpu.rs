@@ -107,7 +107,7 @@ fn alloc_with_search(#[allow(unused_mut)] mut guard: IrqGuard, order: Order) -> 
     }
     let may_wait = guard.were_enabled();
     #[cfg(feature = "faults")]
-    let may_wait = may_wait || faults::is_armed(faults::Fault::BlockInIrq);
+    let may_wait = may_wait || faults::is_armed(faults::FrameFault::BlockInIrq);
     drop(guard);
     let found = if may_wait {
         alloc_slow_path(order, |frames, magazine| frames.alloc(magazine, order))

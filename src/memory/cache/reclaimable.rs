@@ -29,7 +29,7 @@ use crate::memory::frames::sync::{Ordering, fence, spin_loop};
 /// How often the scan is repeated if frames are in flight.
 const ATTEMPTS: usize = 4;
 
-/// What a drain of the other CPUs' caches may free.
+/// The result of the estimate: the frames that a drain of the other CPUs' caches may free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reclaimable {
     /// No run of that order. This is certain.
@@ -126,7 +126,7 @@ impl Frames {
             let state = self.table.state(block);
             lacking += match state.kind() {
                 Kind::Buddy | Kind::Transit | Kind::Cached => 0,
-                // By its bits: the count is too low while another CPU has taken frames that it will put back.
+                // By its bits: the count is too low while another CPU has taken frames that it will release.
                 Kind::Frames if state.is_whole() => {
                     missing(&self.table.bitmap(block).load(), 0, Order::BLOCK)
                 }

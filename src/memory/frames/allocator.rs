@@ -29,7 +29,7 @@ pub(crate) struct Frames {
     pub(in crate::memory) counters: CachePadded<Counters>,
 }
 
-/// What the lock of `insert` protects, in addition to the state words that leave `Absent`. It is taken before the lock of a zone.
+/// The data that the lock of `insert` protects, in addition to the state words that leave `Absent`. It is taken before the lock of a zone.
 pub(in crate::memory) struct InsertState {
     pub(in crate::memory) masks_used: usize,
 }
@@ -112,7 +112,7 @@ impl Frames {
     #[inline(never)]
     pub(in crate::memory) fn retire(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::Fault::SkipBuddyInsert) {
+        if faults::strikes_block(faults::FrameFault::SkipBuddyInsert) {
             return self.table.mark_in_buddy(block, Order::BLOCK);
         }
         // SAFETY: this CPU has made the transition to `Transit`, which only one CPU can: the block is free and no other CPU uses it.
@@ -136,7 +136,7 @@ impl Frames {
         // If the first block of the buddy is not free, there is nothing to merge with.
         let alone = order < Order::MAX && self.table.state(block.buddy(order)).kind() != Kind::Buddy;
         #[cfg(feature = "faults")]
-        let alone = alone || faults::is_armed(faults::Fault::SkipBuddyMerge);
+        let alone = alone || faults::is_armed(faults::FrameFault::SkipBuddyMerge);
         if alone && locked.buddy.may_push() {
             // SAFETY: the frames are aligned, mapped, free and in no buddy, and `locked` is their zone, guaranteed by the caller (see
             // # Safety).

@@ -191,7 +191,7 @@ mod tests {
         BlockNumber(number * Order::MAX.blocks())
     }
 
-    /// Where nothing is mapped: whoever touches a piece here does not survive it.
+    /// At addresses where nothing is mapped: an access to a free run faults.
     fn buddy() -> Buddy {
         Buddy::new(1 << 62)
     }

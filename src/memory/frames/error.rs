@@ -82,7 +82,7 @@ impl fmt::Display for FreeError {
             }
             Self::DoubleFree { frame } => write!(f, "{frame} freed twice"),
             Self::WrongOrder { frame, given, at_most } => {
-                write!(f, "{frame} freed at {given}, but was handed out at {at_most} or less")
+                write!(f, "{frame} freed at {given}, but was allocated at {at_most} or less")
             }
             Self::AllocDisabled { frame } => write!(f, "{frame} freed in an NMI, where nothing may be"),
         }

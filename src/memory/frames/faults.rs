@@ -14,7 +14,7 @@ pub(crate) const EVERY: usize = 100;
 
 named! {
     /// What goes wrong, by the fault's name on the command line.
-    pub(crate) enum Fault {
+    pub(crate) enum FrameFault {
         /// A frame that a refill has moved to a magazine is free in the table as well, and will be allocated again.
         DoubleAllocate = "double_allocate",
         /// A flush loses a frame.
@@ -53,45 +53,45 @@ static ARMED: AtomicU8 = AtomicU8::new(0);
 static CHANCES: AtomicUsize = AtomicUsize::new(0);
 
 /// Arms a fault, or none.
-pub(crate) fn arm(fault: Option<Fault>) {
+pub(crate) fn arm(fault: Option<FrameFault>) {
     ARMED.store(fault.map_or(0, |fault| fault as u8 + 1), Ordering::Relaxed);
 }
 
 /// Whether this fault is armed.
-pub(crate) fn is_armed(fault: Fault) -> bool {
+pub(crate) fn is_armed(fault: FrameFault) -> bool {
     ARMED.load(Ordering::Relaxed) == fault as u8 + 1
 }
 
 /// Whether this fault happens now.
-fn strikes(fault: Fault) -> bool {
+fn strikes(fault: FrameFault) -> bool {
     is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
 }
 
 /// [`strikes`] for events of whole blocks, which are rare: every second time.
-pub(in crate::memory) fn strikes_block(fault: Fault) -> bool {
+pub(in crate::memory) fn strikes_block(fault: FrameFault) -> bool {
     is_armed(fault) && CHANCES.fetch_add(1, Ordering::Relaxed) % 2 == 1
 }
 
 /// How many of these freed frames are counted.
 pub(in crate::memory) fn counted(frames: usize) -> usize {
-    if strikes(Fault::Miscount) { frames - 1 } else { frames }
+    if strikes(FrameFault::Miscount) { frames - 1 } else { frames }
 }
 
 /// The run that is returned instead of this one.
-pub(in crate::memory) fn handed_out(run: FrameNumber) -> FrameNumber {
-    if strikes(Fault::Misalign) { run + 1 } else { run }
+pub(in crate::memory) fn returned_run(run: FrameNumber) -> FrameNumber {
+    if strikes(FrameFault::Misalign) { run + 1 } else { run }
 }
 
 /// After a refill whose first frame is this one: the frame that is freed although the magazine has it.
 pub(in crate::memory) fn after_refill(first: Option<FrameNumber>) -> Option<FrameNumber> {
     // The frame that is popped last: until then it can be allocated on another CPU.
-    first.filter(|_| strikes(Fault::DoubleAllocate))
+    first.filter(|_| strikes(FrameFault::DoubleAllocate))
 }
 
 /// Before a flush of these frames: the ones that are flushed.
 pub(in crate::memory) fn before_flush(batch: &[FrameNumber]) -> &[FrameNumber] {
     match batch {
-        [_, rest @ ..] if strikes(Fault::LeakFrame) => rest,
+        [_, rest @ ..] if strikes(FrameFault::LeakFrame) => rest,
         _ => batch,
     }
 }

@@ -86,7 +86,7 @@ impl Frames {
     #[inline(always)]
     pub(in crate::memory) fn foreign(&self, state: State, word: usize, bits: u64) -> u64 {
         #[cfg(feature = "faults")]
-        if faults::is_armed(faults::Fault::AcceptUnownedFree) {
+        if faults::is_armed(faults::FrameFault::AcceptUnownedFree) {
             return 0;
         }
         self.table.unmanaged(state, word, bits)
@@ -106,7 +106,7 @@ impl Frames {
         let mask = mask & !foreign;
         let doubled = self.table.bitmap(frame.block()).set(word, mask);
         #[cfg(feature = "faults")]
-        let doubled = if faults::is_armed(faults::Fault::AcceptDoubleFree) { 0 } else { doubled };
+        let doubled = if faults::is_armed(faults::FrameFault::AcceptDoubleFree) { 0 } else { doubled };
         if foreign | doubled == 0 {
             return (count(mask), Ok(()));
         }
@@ -140,7 +140,7 @@ impl Frames {
             #[cfg(feature = "faults")]
             Some((_, new))
                 if new.kind() == Kind::Transit
-                    && faults::strikes_block(faults::Fault::SkipBlockCompletion) =>
+                    && faults::strikes_block(faults::FrameFault::SkipBlockCompletion) =>
             {
                 state::store(self.table.cell(block), State::whole(FRAMES_PER_BLOCK));
             }

@@ -70,7 +70,7 @@ impl Frames {
             }
             let doubled = self.table.bitmap(frame.block()).word(word) & mask;
             #[cfg(feature = "faults")]
-            let doubled = if faults::is_armed(faults::Fault::AcceptDoubleFree) { 0 } else { doubled };
+            let doubled = if faults::is_armed(faults::FrameFault::AcceptDoubleFree) { 0 } else { doubled };
             if doubled != 0 {
                 return Err(self.double_free(lowest(frame, doubled), 1));
             }
@@ -111,7 +111,7 @@ impl Frames {
             Kind::Absent | Kind::Corrupt => return Err(FreeError::NotManaged { frame }),
         };
         #[cfg(feature = "faults")]
-        let allocated = match faults::is_armed(faults::Fault::AcceptWrongOrder) {
+        let allocated = match faults::is_armed(faults::FrameFault::AcceptWrongOrder) {
             true => allocated.max(order),
             false => allocated,
         };

@@ -1,4 +1,4 @@
-//! What a search looks for: [`SearchTarget`], single frames or an aligned run.
+//! The target of a search: [`SearchTarget`], single frames or an aligned run.
 //!
 //! The search knows in which order to try blocks. The target knows how many frames to take from the count of a block, and which bits to
 //! collect.
@@ -28,14 +28,14 @@ impl Ownership {
         if self == Self::Reserve { state.reserve() } else { Some(state) }
     }
 
-    /// Whether the block, now in this state, is no longer available to other CPUs, which the summary must be told.
+    /// Whether the block, now in this state, is no longer available to other CPUs, so that its bit in the summary must be cleared.
     #[inline(always)]
     fn ends_offer(self, new: State) -> bool {
         self == Self::Reserve || (new.free() == 0 && !new.is_reserved())
     }
 }
 
-/// What a search looks for.
+/// The target of a search.
 pub(in crate::memory) trait SearchTarget {
     /// The result.
     type Output;
@@ -137,7 +137,7 @@ impl SearchTarget for Run {
         word: &Cell<usize>,
     ) -> Option<FrameNumber> {
         let (table, count) = (&frames.table, self.order.frames());
-        // Frames that are taken from the count are invisible to other CPUs until they are put back. So the bits of a block that
+        // Frames that are taken from the count are invisible to other CPUs until they are released. So the bits of a block that
         // this CPU has not reserved are checked first.
         if ownership != Ownership::Reserved {
             let state = table.state(block);
@@ -162,7 +162,7 @@ impl SearchTarget for Run {
 }
 
 impl Frames {
-    /// Puts back frames that were taken from the count and not found in the bitmap, and releases the block if it was reserved with
+    /// Releases frames that were taken from the count and not found in the bitmap, and releases the block if it was reserved with
     /// them.
     #[cold]
     #[inline(never)]

@@ -26,7 +26,7 @@
 use super::number::{FRAMES_PER_BLOCK, Order};
 use super::sync::{AtomicU64, Ordering};
 
-/// What a block is.
+/// The kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::memory) enum Kind {
     /// No frame of it is managed.

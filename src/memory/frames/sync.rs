@@ -108,14 +108,14 @@ mod modelled {
     }
 
     std::thread_local! {
-        /// What ends the values that were placed on this thread, on which all of an execution runs.
+        /// The destructors of the values that were placed on this thread, on which all of an execution runs.
         static PLACED: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
     }
 
     /// As the real one, but in memory of its own, until [`forget_placed`].
     ///
     /// # Safety
-    /// None of its own: it has the real one's signature.
+    /// None of its own: it has the signature of the real function.
     pub unsafe fn place<T: 'static>(_at: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [T] {
         let values = Box::into_raw((0..count).map(|_| make()).collect::<Vec<T>>().into_boxed_slice());
         // SAFETY: made by `into_raw` above; the only owner, and called once.
@@ -128,7 +128,7 @@ mod modelled {
     /// As [`place`].
     ///
     /// # Safety
-    /// None of its own: it has the real one's signature.
+    /// None of its own: it has the signature of the real function.
     pub unsafe fn place_as_is<T: 'static>(
         at: NonNull<u8>,
         count: usize,

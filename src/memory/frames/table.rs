@@ -20,7 +20,7 @@ pub(in crate::memory) const LINE_BYTES: usize = 64;
 const STATES_PER_LINE: usize = LINE_BYTES / 8;
 
 /// The offsets of the parts of the metadata, in bytes.
-struct Layout {
+struct TableLayout {
     blocks: usize,
     masks: usize,
     summary_blocks_at: usize,
@@ -30,7 +30,7 @@ struct Layout {
     bytes: usize,
 }
 
-impl Layout {
+impl TableLayout {
     const fn new(end: FrameNumber, masks: usize) -> Self {
         let blocks = end.get().div_ceil(FRAMES_PER_BLOCK);
         let (summary_blocks, summary_words) = Summary::words_needed(blocks);
@@ -47,8 +47,8 @@ const _: () = {
     assert!(size_of::<AtomicU64>() == 8 || MODELLED, "states are 8 bytes");
     assert!(size_of::<Bitmap>() == LINE_BYTES || MODELLED, "a bitmap is one line");
     // 2 bits a frame, for 1 GiB and for 16 TiB, with more edges than a loader's map has.
-    assert!(Layout::new(FrameNumber::new(1 << 18), 128).bytes <= (1 << 18) / 4);
-    assert!(Layout::new(FrameNumber::new(1 << 32), 512).bytes <= (1 << 32) / 4);
+    assert!(TableLayout::new(FrameNumber::new(1 << 18), 128).bytes <= (1 << 18) / 4);
+    assert!(TableLayout::new(FrameNumber::new(1 << 32), 512).bytes <= (1 << 32) / 4);
 };
 
 /// The number of state words: whole groups.
@@ -97,7 +97,7 @@ pub(in crate::memory) struct Table {
 impl Table {
     /// The size in bytes of the metadata for the frames below `end`, with so many partially managed blocks.
     pub(in crate::memory) const fn metadata_bytes(end: FrameNumber, partial_blocks: usize) -> usize {
-        Layout::new(end, partial_blocks).bytes
+        TableLayout::new(end, partial_blocks).bytes
     }
 
     /// A table of absent blocks.
@@ -110,7 +110,7 @@ impl Table {
         end: FrameNumber,
         partial_blocks: usize,
     ) -> Self {
-        let layout = Layout::new(end, partial_blocks);
+        let layout = TableLayout::new(end, partial_blocks);
         let (summary_blocks, summary_words) = Summary::words_needed(layout.blocks);
         let zero = || AtomicU64::new(0);
         // SAFETY: the offsets of the layout lie within the memory that the caller guarantees (see # Safety).
@@ -224,7 +224,7 @@ impl Table {
     #[inline(never)]
     pub(in crate::memory) fn mark_available(&self, block: BlockNumber) {
         #[cfg(feature = "faults")]
-        if faults::strikes_block(faults::Fault::SkipSummaryUpdate) {
+        if faults::strikes_block(faults::FrameFault::SkipSummaryUpdate) {
             return;
         }
         self.summary.set(block);

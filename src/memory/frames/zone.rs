@@ -10,7 +10,7 @@ use super::number::{BlockNumber, FrameNumber, Order};
 use super::sync::Lock;
 use super::zone_layout::{NodeId, ZoneId, ZoneLayout, ZoneType};
 
-/// What the lock of a zone protects, in addition to the state words of its blocks while they leave `Buddy` or `Huge`.
+/// The data that the lock of a zone protects, in addition to the state words of its blocks while they leave `Buddy` or `Huge`.
 pub(in crate::memory) struct LockedZone {
     pub(in crate::memory) buddy: Buddy,
 }

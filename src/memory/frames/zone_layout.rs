@@ -76,7 +76,7 @@ pub struct ZoneId {
 
 /// Contiguous blocks of one zone. A region ends where the next one starts.
 #[derive(Clone, Copy, Debug)]
-struct Region {
+struct ZoneRegion {
     start: BlockNumber,
     name: ZoneId,
     /// The index of the zone.
@@ -87,7 +87,7 @@ struct Region {
 #[derive(Clone, Debug)]
 pub struct ZoneLayout {
     /// In ascending order. The first one starts at block 0.
-    regions: Vec<Region, MAX_REGIONS>,
+    regions: Vec<ZoneRegion, MAX_REGIONS>,
     end: BlockNumber,
     zones: Vec<ZoneId, MAX_ZONES>,
     /// For each node, the indices of the zones, nearest first.
@@ -253,7 +253,8 @@ impl ZoneLayout {
             if zone_end <= start || border >= self.end {
                 continue;
             }
-            let region = Region { start: start.max(border), name: ZoneId { node, zone_type: zone }, zone: 0 };
+            let region =
+                ZoneRegion { start: start.max(border), name: ZoneId { node, zone_type: zone }, zone: 0 };
             self.regions.push(region).map_err(|_| ZoneLayoutError::TooManyRegions { limit: MAX_REGIONS })?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::mapping::map_framebuffer;
 use crate::boot::defect::Defect;
 use crate::boot::multiboot1::{Framebuffer, PixelFormat};
 use crate::boot::{BootInfo, direct_map, report_defect};
-use crate::console::screen::pixels::Layout;
+use crate::console::screen::pixels::PixelLayout;
 use crate::console::screen::{self, DisplayMode};
 
 /// The largest framebuffer in bytes: 8192 by 8192 pixels of four bytes. A larger size is taken for an error of the loader.
@@ -35,7 +35,7 @@ pub(crate) fn open_pixel_screen(boot: &BootInfo) -> Option<DisplayMode> {
             report_defect(&Defect { table: "framebuffer", address: Some(address), offset: None, reason });
         };
         if !layout.is_sound() || layout.bytes() > MAX_SCREEN_BYTES {
-            let Layout { width, height, pitch_bytes, pixel_bytes, .. } = layout;
+            let PixelLayout { width, height, pitch_bytes, pixel_bytes, .. } = layout;
             refuse(format_args!(
                 "{height} lines of {pitch_bytes} bytes, with {width} pixels of {pixel_bytes} bytes in each: not used"
             ));
@@ -54,7 +54,7 @@ pub(crate) fn open_pixel_screen(boot: &BootInfo) -> Option<DisplayMode> {
 }
 
 /// The physical address and the layout of a framebuffer, if its pixels are RGB.
-fn layout_of(found: &Framebuffer) -> Option<(u64, Layout)> {
+fn layout_of(found: &Framebuffer) -> Option<(u64, PixelLayout)> {
     let PixelFormat::Rgb { red, green, blue } = found.format else { return None };
     let all_bits = |bits: u8| 1u64.checked_shl(bits.into()).map_or(u32::MAX, |over| (over - 1) as u32);
     let channels = [red, green, blue];
@@ -63,7 +63,7 @@ fn layout_of(found: &Framebuffer) -> Option<(u64, Layout)> {
         let most = all_bits(channel.bits);
         pixel | (most - most / 3).checked_shl(channel.shift.into()).unwrap_or(0)
     });
-    let layout = Layout {
+    let layout = PixelLayout {
         width: found.width as usize,
         height: found.height as usize,
         pitch_bytes: found.pitch_bytes as usize,

@@ -1,4 +1,4 @@
-//! What a page-table entry says (SDM Vol. 3A, 4.5, tables 4-15 to 4-20), and the memory type that it selects.
+//! Page-table entries (SDM Vol. 3A, 4.5, tables 4-15 to 4-20), and the memory type that it selects.
 
 use x86_64::structures::paging::PageTableFlags as Flags;
 

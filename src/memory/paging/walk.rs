@@ -13,7 +13,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 use super::entry::{ENTRIES, Entry, LEVELS, MemoryType, index, span};
 use crate::cpu::UPPER_HALF;
 
-/// What an entry and those on the way to it allow.
+/// The rights of an entry together with those of the upper levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
     /// Whether each of them allows writes.
@@ -25,7 +25,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// What the root allows: everything.
+    /// The rights of the root: all.
     const ALL: Access = Access { writable: true, executable: true, user: true };
 
     fn and(self, entry: Entry) -> Access {
@@ -50,7 +50,7 @@ pub(crate) struct Step {
     pub address: u64,
     /// The entry.
     pub entry: Entry,
-    /// What it allows, if it is present, together with the entries on the way to it.
+    /// Its rights, if it is present, together with those of the upper levels.
     pub access: Access,
 }
 
@@ -137,7 +137,7 @@ pub(crate) struct Page {
     pub physical: u64,
     /// The page's size in bytes.
     pub bytes: u64,
-    /// What may be done with it.
+    /// Its rights.
     pub access: Access,
     /// Whether its TLB entries survive a load of CR3.
     pub global: bool,

@@ -1,5 +1,5 @@
-//! From the loader's map to the allocator nothing is lost and nothing counted twice: every frame that the loader calls
-//! usable ends up with the allocator, or in a region that says what it was taken for. In the order of `memory::init`.
+//! From the loader's map to the allocator no frame is lost and none counts twice: every frame that the loader calls usable
+//! belongs to the allocator, or to a region that names its use. In the order of `memory::init`.
 
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -52,28 +52,28 @@ proptest! {
         let page = map.find_usable_below(limit, FRAME_BYTES, FRAME_BYTES);
         fitted &= take(&mut map, page, ReservedReason::Trampoline);
 
-        let mut handed_out = Vec::new();
+        let mut taken_early = Vec::new();
         if let Some(mut early) = EarlyFrames::new(&map, limit) {
-            handed_out.extend(core::iter::from_fn(|| early.alloc()).take(early_frames));
+            taken_early.extend(core::iter::from_fn(|| early.alloc()).take(early_frames));
             early.finish(&mut map);
         }
         let metadata = map.find_usable_below(END, metadata_frames * FRAME_BYTES, FRAME_BYTES);
         fitted &= take(&mut map, metadata, ReservedReason::FrameTables);
         prop_assert!(fitted);
 
-        // What was handed out early is the loader's, each frame once, and the map knows.
+        // Frames that were allocated early were the loader's, each once, and the map has them.
         let reserved = |wanted: fn(ReservedReason) -> bool| {
             let of_kernel = move |owner| matches!(owner, Owner::Kernel(reason) if wanted(reason));
             let regions = map.regions().iter().filter(move |region| of_kernel(region.owner));
             frames(regions.map(|region| region.range))
         };
-        let early: BTreeSet<u64> = handed_out.iter().map(|address| address / FRAME_BYTES).collect();
-        prop_assert_eq!(early.len(), handed_out.len());
-        prop_assert!(handed_out.iter().all(|address| *address < limit));
+        let early: BTreeSet<u64> = taken_early.iter().map(|address| address / FRAME_BYTES).collect();
+        prop_assert_eq!(early.len(), taken_early.len());
+        prop_assert!(taken_early.iter().all(|address| *address < limit));
         let noted: BTreeSet<u64> = reserved(|reason| reason == ReservedReason::EarlyTables).into_iter().collect();
         prop_assert_eq!(&noted, &early);
 
-        // What goes to the allocator and what is reserved make up what the loader gave, without an overlap.
+        // The allocator's memory and the reserved memory together are the loader's, without an overlap.
         let runs = || map.usable_frames().map(|run| run.start as usize..run.end as usize);
         let numbers = runs().map(|run| FrameNumber::new(run.start)..FrameNumber::new(run.end));
         let world = World::with_edges(BLOCKS, Frames::partial_blocks(numbers));
@@ -84,7 +84,7 @@ proptest! {
         let everything = world.take_everything(&Magazine::new());
         let allocators: BTreeSet<u64> = everything.iter().map(|frame| world.index(*frame) as u64).collect();
         prop_assert_eq!(allocators.len(), everything.len());
-        // A page that was usable in part may be reserved as a whole; it was nobody's to give.
+        // A page that was usable in part may be reserved as a whole; it was never available.
         let kept: BTreeSet<u64> =
             reserved(|_| true).into_iter().filter(|frame| loaders.contains(frame)).collect();
         prop_assert!(allocators.is_disjoint(&kept));

@@ -1,5 +1,5 @@
-//! Threads in the role of CPUs. Each frame has an owner's mark, swapped in and out at each change of hands: a frame handed
-//! out twice finds a mark, one freed by another than its owner misses one.
+//! Threads in the role of CPUs. Each frame has an owner's mark, which is swapped at each change of owner: a frame that is allocated
+//! twice has a mark already, and a frame that is freed by another thread than its owner has none.
 
 use super::{World, order};
 use crate::memory::cache::Magazine;
@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 pub(super) const THREADS: usize = 4;
 
-/// Who has which frame.
+/// The owner of each frame.
 pub(super) struct Owners {
     marks: Vec<AtomicU8>,
     pub(super) doubled: AtomicUsize,
@@ -102,7 +102,7 @@ pub(super) fn run(blocks: usize, workload: impl Fn(&mut Cpu) + Sync) {
     assert_eq!(world.frames.double_frees_caught(), 0);
     let magazine = Magazine::new();
     let all = world.take_everything(&magazine);
-    assert_eq!(all.len(), world.len - 8, "one CPU gets every frame that nobody holds");
+    assert_eq!(all.len(), world.len - 8, "one CPU gets every frame that no CPU holds");
 }
 
 /// More in the long tier, fewer in Miri.
@@ -203,7 +203,7 @@ fn runs() {
 
 /// A run that spans words, while a bit in one of them comes and goes: it is taken whole or not at all.
 #[test]
-fn a_run_over_words_is_put_back_if_it_is_not_whole() {
+fn a_run_over_words_is_released_if_it_is_not_whole() {
     let bitmap = Bitmap::new();
     bitmap.reset_to_free_from(0);
     let stop = AtomicBool::new(false);
@@ -273,7 +273,7 @@ fn storm() {
     });
 }
 
-/// A block that goes from the buddy to the table and back all the time is never overlooked on its way.
+/// A block that moves between the buddy and the table all the time is never missed in flight.
 #[test]
 fn a_block_in_transit_is_not_out_of_memory() {
     let world = World::new(1);
@@ -294,9 +294,9 @@ fn a_block_in_transit_is_not_out_of_memory() {
     world.assert_as_before(before);
 }
 
-/// Frames that a search for a run has reserved in vain are not missed by a search for any frame.
+/// Frames that a search for a run has reserved and released are not missed by a search for any frame.
 #[test]
-fn frames_taken_and_put_back_are_not_out_of_memory() {
+fn frames_reserved_and_released_are_not_out_of_memory() {
     let world = World::new(1);
     let (holder, magazine) = (Magazine::new(), Magazine::new());
     // The holder keeps the block; two frames of it are free that are no run.

@@ -1,10 +1,10 @@
-//! The deliberate faults are noticed.
+//! The checks find the injected faults.
 
 use super::World;
 use super::concurrent::{Owners, Random};
 use crate::memory::cache::Magazine;
 use crate::memory::frames::Order;
-use crate::memory::frames::faults::{EVERY, Fault, arm};
+use crate::memory::frames::faults::{EVERY, FrameFault, arm};
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
@@ -49,9 +49,9 @@ fn each_fault_is_noticed_and_only_as_what_it_is() {
         return pass_alone("each_fault_is_noticed_and_only_as_what_it_is");
     }
     assert_eq!(damage(None), (0, 0));
-    let (doubled, _) = damage(Some(Fault::DoubleAllocate));
-    assert!(doubled > 0, "a frame handed out twice went unnoticed");
-    let (doubled, lost) = damage(Some(Fault::LeakFrame));
+    let (doubled, _) = damage(Some(FrameFault::DoubleAllocate));
+    assert!(doubled > 0, "no double allocation was found");
+    let (doubled, lost) = damage(Some(FrameFault::LeakFrame));
     assert_eq!(doubled, 0);
     assert!(lost > 0, "a lost frame went unnoticed");
 }

@@ -1,4 +1,4 @@
-//! Memory taken in: edges, holes, single frames, overlaps, and the limits.
+//! Inserted memory: edges, holes, single frames, overlaps, and the limits.
 
 use super::{World, order};
 use crate::memory::cache::Magazine;

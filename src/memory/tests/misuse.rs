@@ -1,4 +1,4 @@
-//! What callers do wrong: each mistake is named, and nothing is damaged by it.
+//! Invalid calls: each returns its error, and damages nothing.
 
 use super::{World, order};
 use crate::memory::cache::Magazine;

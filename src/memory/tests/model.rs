@@ -99,9 +99,9 @@ enum Zones {
 struct Model {
     world: World,
     magazines: [Magazine; CPUS],
-    /// For each frame, whether the allocator has it, that is: managed and not handed out.
+    /// For each frame, whether it is free, that is, managed and not allocated.
     free: Vec<bool>,
-    /// What is out.
+    /// The allocated frames.
     out: Vec<(FrameNumber, Order)>,
     oracle: FrameAllocator<33>,
     /// For each frame that is out here, what of the oracle's is out for it.
@@ -148,7 +148,7 @@ impl Model {
         Some(cut.zones()[cut.zone_of(frame.block())])
     }
 
-    /// Whether a run may be handed out for a request: all of it lies in one place, and there.
+    /// Whether a run may be allocated for a request: all of it is free, in one zone, and that zone matches.
     fn is_fit(&self, index: usize, order: Order, zone: ZoneType, node: Option<NodeId>) -> bool {
         let (first, last) = (self.world.first + index, self.world.first + index + (order.frames() - 1));
         let Some(name) = self.name_of(first) else { return zone == ZoneType::Normal && node.is_none() };
@@ -341,7 +341,7 @@ fn random_steps_agree_with_the_model() {
             }
         }
         model.assert_consistent();
-        // What one CPU can get while the others are drained is everything that is not out.
+        // One CPU can get every free frame once the others are drained.
         model.drain_all();
         let free = model.free.iter().filter(|&&is_free| is_free).count();
         let rest = model.world.take_everything(&model.magazines[0]);

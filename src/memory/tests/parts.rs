@@ -51,7 +51,7 @@ fn blocks_with_an_edge_in_them_are_counted_once() {
 fn metadata_is_at_most_two_bits_a_frame() {
     for frames in [1 << 15, 1 << 16, 1 << 18, (1 << 20) + 1, 1 << 24, 1 << 32usize] {
         let bytes = Frames::metadata_bytes(FrameNumber::new(frames), frames / 512 / 4);
-        // What the last block and the start of each part are rounded up by.
+        // The padding of the last block and before each part.
         assert!(bytes * 8 <= frames * 2 + 8 * 8 * 64, "{frames} frames: {bytes} bytes");
     }
 }
@@ -59,7 +59,7 @@ fn metadata_is_at_most_two_bits_a_frame() {
 #[test]
 fn taking_and_putting_back_never_leave_the_bounds() {
     for free in 0..=512 {
-        let state = State::whole(free).reserve().expect("nobody holds it");
+        let state = State::whole(free).reserve().expect("no CPU has reserved it");
         for count in [1, 2, 63, 64, 255, 511, 512] {
             let some = state.take_up_to(count);
             assert_eq!(some.map(State::free), (free > 0).then(|| free.saturating_sub(count)));
@@ -263,7 +263,7 @@ fn a_run_is_taken_from_the_word_that_is_named_or_the_next() {
         let seen = bitmap.see_run_in(5, order(number)).expect("all is free");
         assert_eq!(bitmap.take_seen(5, seen), Some(5 * 64));
         assert_eq!(bitmap.word(5), !(u64::MAX >> (64 - order(number).frames())), "and no more of it");
-        // What has been taken since is not there.
+        // Frames that were allocated since are not there.
         let seen = bitmap.see_run_in(6, order(number)).expect("all is free");
         bitmap.take_run_in(6, order(number));
         assert_eq!(bitmap.take_seen(6, seen), None);
@@ -320,7 +320,7 @@ fn the_summary_finds_what_is_set_and_nothing_else() {
     assert_eq!(found(100), [4095, 4096, 8191, 8192, 0]);
     summary.clear(BlockNumber(4096), || true);
     assert_eq!(found(4096), [4096, 8191, 8192, 0, 4095], "a block that has got frames again keeps its bit");
-    // What is cleared leaves nothing behind, in either level, and hides nothing else.
+    // Clearing leaves no bit behind, in either level, and hides no other block.
     let left = found(0);
     for (index, block) in left.iter().enumerate() {
         summary.clear(BlockNumber(*block), || false);

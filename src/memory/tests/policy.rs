@@ -1,4 +1,4 @@
-//! Which block is taken from, kept and given back: what users of the allocator would notice, case by case.
+//! The allocator's policy, case by case: from which block it allocates, which blocks it caches and which it returns to the buddy.
 
 use super::{World, order};
 use crate::memory::cache::magazine::BATCH;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::vec::Vec;
 
 #[test]
-fn single_frames_of_a_checkerboard_are_all_found() {
+fn all_single_frames_of_fragmented_blocks_are_found() {
     let world = World::new(4);
     let magazine = Magazine::new();
     let other = Magazine::new();
@@ -96,7 +96,7 @@ fn a_reserved_block_is_not_available() {
     assert!(!world.frames.table.is_marked_available(block), "nothing is left");
 }
 
-/// What the kernel tries first, without the search.
+/// The path that the kernel tries first, without the search.
 #[test]
 fn the_fast_paths_allocate_what_the_search_would() {
     let world = World::new(4);
@@ -244,8 +244,8 @@ fn free_blocks(frames: &Frames) -> usize {
     taken.len()
 }
 
-/// Two halves of a piece that went to the buddy without a look at each other. Two neighbours that are no halves are as they
-/// should be.
+/// Two halves of a run that went to the buddy without a check for a merge are found. Two neighbours that are not halves of one run are
+/// valid.
 #[test]
 fn free_buddies_that_are_not_merged_are_found() {
     let world = World::new(4);

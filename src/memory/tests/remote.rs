@@ -1,5 +1,5 @@
-//! A magazine's owner and another CPU that reads it, at the same time. Miri runs this too, and reports a data race if one of
-//! the owner's ways to write a word, or one of the reader's to read it, is no atomic access.
+//! A magazine's owner and another CPU that reads it, at the same time. Miri runs this test too, and reports a data race if an
+//! access of the owner or of the reader is not atomic.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -1,4 +1,4 @@
-//! The runs that a CPU keeps: handed out again, given back when they are asked for, and refused when they are freed twice.
+//! The run cache of a CPU: runs are allocated again, drained on request, and refused when they are freed twice.
 
 use super::concurrent::{THREADS, rounds, run};
 use super::{World, order};
@@ -146,7 +146,7 @@ fn a_block_that_one_cpu_caches_is_refused_on_all() {
     world.assert_as_before(before);
 }
 
-/// As with single frames: two CPUs keep it, and the second one to give it back is told.
+/// As with single frames: two CPUs cache the run, and the second one that drains it gets an error.
 #[test]
 fn a_run_that_two_cpus_cache_is_caught_when_they_drain() {
     let world = World::new(4);
@@ -174,7 +174,7 @@ fn runs_that_were_not_allocated_are_not_cached() {
         let foreign = world.first + 512;
         let result = world.frames.free(&magazine, foreign, order(number));
         assert_eq!(result, Err(FreeError::NotManaged { frame: foreign }));
-        // Larger than what was handed out: the rest of it is free.
+        // Larger than the allocation: the rest of the run is free.
         let around = FrameNumber::new(run.get() & !(order(number).frames() - 1));
         if number > 1 {
             assert!(world.frames.free(&magazine, around, order(number)).is_err(), "order {number}");

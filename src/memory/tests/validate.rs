@@ -1,4 +1,4 @@
-//! What breaks a rule of the books is found, and named with its place.
+//! Each violation of an invariant is found, and reported with its place.
 
 use super::{World, order};
 use crate::memory::cache::Magazine;
@@ -69,7 +69,7 @@ fn bits_and_counts_that_differ_are_found() {
 fn a_block_missing_in_the_summary_is_found() {
     let (world, block, _) = with_run(1, Order::FRAME);
     let state = world.frames.table.state(block);
-    set(&world, block, state.reserve().expect("nobody holds it"));
+    set(&world, block, state.reserve().expect("no CPU has reserved it"));
     world.frames.table.mark_unavailable(block);
     set(&world, block, state);
     assert_eq!(world.frames.validate(), Err(Invalid::NotInSummary { block: block.first_frame() }));

@@ -1,4 +1,4 @@
-//! Zones and nodes: how memory is cut, who is asked first, and what requests get.
+//! Zones and nodes: the division of memory, the order of the search, and the result of requests.
 
 use super::{World, order};
 use crate::memory::cache::{Magazine, Reclaimable, RemoteMagazine};
@@ -276,7 +276,7 @@ fn before_the_zones_are_set_requests_for_a_type_fail() {
     assert!(world.frames.alloc_in(&magazine, request).is_some());
 }
 
-/// What a magazine keeps is not lost to a request that only it could meet.
+/// Frames in a magazine are found by a request that only they can meet.
 #[test]
 fn a_request_drains_its_own_magazine() {
     let world = World::with_zones(1, |end| zone_layout(end, 1, &[(0, 1, 0)]));
@@ -303,7 +303,7 @@ fn cached_frames_complete_a_run_of_one_zone_only() {
         assert_eq!(world.frames.free_bulk(&here, &frames[1..]), Ok(()));
         assert_eq!(world.frames.drain(&here), Ok(()));
         assert_eq!(world.frames.free(&there, frames[0], Order::FRAME), Ok(()));
-        // SAFETY: it outlives the call, and nobody writes to it meanwhile.
+        // SAFETY: the magazine outlives the call, and no code writes to it meanwhile.
         let there = unsafe { RemoteMagazine::new(&raw const there) };
         world.frames.estimate_reclaimable(order(10), [there].into_iter())
     };

@@ -1,4 +1,4 @@
-//! Each CPU and its timer interrupt, which may come between any two instructions, use the same allocator.
+//! Each CPU and its timer interrupt, which may occur between any two instructions, use the same allocator.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -24,7 +24,7 @@ pub(super) const ROUNDS: usize = 64;
 pub struct Workload {
     /// Its name, on the command line and in reports.
     pub name: &'static str,
-    /// What each CPU does, in one sentence.
+    /// The work of each CPU, in one sentence.
     pub summary: &'static str,
     /// Whether it runs when no workload is named.
     pub is_default: bool,

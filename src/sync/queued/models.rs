@@ -161,7 +161,7 @@ fn queued_cpus_get_the_lock_in_order() {
 
 /// The first of the queue has requested a hand-off, and another CPU arrives.
 #[test]
-fn nobody_passes_a_cpu_that_asked_for_a_hand_off() {
+fn no_cpu_passes_one_that_asked_for_a_hand_off() {
     explore(Some(2), &BOTH, || {
         let model = Model::new();
         model.acquire(1);

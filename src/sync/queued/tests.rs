@@ -88,7 +88,7 @@ fn queued_cpus_get_the_lock_in_the_order_of_their_arrival() {
 }
 
 #[test]
-fn nobody_passes_the_first_of_the_queue_once_it_has_asked_for_a_hand_off() {
+fn no_cpu_passes_the_first_of_the_queue_once_it_has_asked_for_a_hand_off() {
     let (lock, has_it) = (QueuedLock::new(), AtomicBool::new(false));
     assert!(lock.acquire_uncontended(1));
     thread::scope(|scope| {

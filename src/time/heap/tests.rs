@@ -52,7 +52,7 @@ proptest! {
     fn heap_behaves_like_a_sorted_list(steps in prop::collection::vec(step(), 1..200)) {
         let mut heap = heap(4);
         let mut keys: Vec<Key> = Vec::new();
-        // What is in the heap: payload, deadline. Payloads count up, as keys do.
+        // The contents of the heap: payload, deadline. Payloads count up, as keys do.
         let mut model: BTreeMap<u32, u64> = BTreeMap::new();
         for step in steps {
             match step {

@@ -8,7 +8,7 @@ pub const INLINE: usize = 16;
 /// **Context:** the timer interrupt of the CPU that armed the timer (of the BSP while that CPU is offline), interrupts off.
 pub type Callback = fn(&Expiry);
 
-/// What a callback receives.
+/// The argument of a callback.
 #[derive(Clone, Copy, Debug)]
 pub struct Expiry {
     /// The `data` that the timer was armed with.

@@ -1,4 +1,4 @@
-//! Reads files that the user names: regular ones, of a size that is known beforehand.
+//! Reads files that the user names. Each must be a regular file of a bounded size.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::Read;
@@ -46,7 +46,7 @@ fn too_large(path: &Path, bytes: u64, most: u64) -> Error {
     Error::Usage(format!("cannot read {path}: it has {bytes} bytes, and at most {most} are read"))
 }
 
-/// What a file is that is no regular one.
+/// The kind of a file that is not regular.
 pub(super) fn kind(file_type: FileType) -> &'static str {
     match file_type {
         kind if kind.is_dir() => "a folder",

@@ -1,4 +1,4 @@
-//! One run in a folder at a time.
+//! The lock of a folder: one run at a time uses it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};

@@ -1,9 +1,9 @@
-//! Files and folders that the user names, and the launcher's own temporary ones.
+//! Files and folders that the user names, and the launcher's temporary ones.
 //!
-//! [`Plan`] is what a command reads and writes by name: it is checked before anything starts, so that no output replaces
-//! an input and none turns out to be unwritable in the end. [`output`] writes a file as a whole or not at all, [`input`]
-//! reads one that is a file and not too large, [`FolderLock`] keeps two runs out of one folder, [`scratch`] has temporary
-//! folders that are removed even after a `SIGKILL`.
+//! [`Plan`] lists the files that a command reads and writes by name. It is checked before anything starts: no output replaces
+//! an input, and every output is writable. [`output`] writes a file completely or not at all. [`input`] reads a regular file of
+//! a bounded size. [`FolderLock`] reserves a folder for one run. [`scratch`] has temporary folders that are removed even after
+//! a `SIGKILL`.
 
 mod identity;
 pub mod input;

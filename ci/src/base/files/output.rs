@@ -1,5 +1,5 @@
-//! Writes files as a whole: into a new file beside the name, which is renamed when all of it is there. A full disk, a limit
-//! or a signal leaves what was there before; what a hard link shares with another name stays that name's.
+//! Writes files completely or not at all: the data goes to a new file beside the target, which is then renamed. A full disk, a
+//! limit or a signal leaves the old file. Another hard link to the old file keeps its contents.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -153,7 +153,7 @@ pub fn sweep(folder: &Path) {
         if !is_part(&name) {
             continue;
         }
-        // Who writes it holds its lock.
+        // The writer holds the lock of the file.
         let is_left = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
         if is_left {
             let _ = fs::remove_file(entry.path());
@@ -173,7 +173,7 @@ fn part(folder: &Path) -> io::Result<NamedTempFile> {
     Ok(part)
 }
 
-/// What the system said, less the name of a temporary file, which the user has not named.
+/// Removes the path of a temporary file, which the user does not know, from an error of the system.
 fn without_path(error: io::Error) -> io::Error {
     let system = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>());
     let code = system.and_then(io::Error::raw_os_error);
@@ -204,7 +204,7 @@ fn new_target(path: &Path) -> io::Result<Target> {
         return Err(io::Error::new(ErrorKind::NotFound, "it names no file"));
     }
     match fs::read_link(path) {
-        // A link to a link that leads nowhere is left alone.
+        // A link to a broken link is left alone.
         Ok(link) => Ok(Target::File(folder_of(path).join(link))),
         Err(_) => Ok(Target::File(path.to_owned())),
     }

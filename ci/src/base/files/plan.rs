@@ -1,4 +1,4 @@
-//! What a command reads and writes by name.
+//! The files that a command reads and writes by name.
 
 use std::collections::HashMap;
 use std::fs;

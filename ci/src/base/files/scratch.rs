@@ -1,5 +1,5 @@
-//! Temporary folders. Each is removed when its process is done with it; what a process leaves that is killed, the next one
-//! removes.
+//! Temporary folders. Each is removed when its process no longer needs it. The folders of a killed process are removed by the
+//! next one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -107,7 +107,7 @@ mod tests {
         let at_work = Scratch::new_in(parent.path()).unwrap();
         let killed = Scratch::new_in(parent.path()).unwrap();
         let left = killed.path().to_owned();
-        // What a process does that is killed: its locks end, its folders stay.
+        // As after a kill: the locks of the process end, its folders stay.
         let Scratch { folder, _lock } = killed;
         drop(_lock);
         let _ = folder.keep();

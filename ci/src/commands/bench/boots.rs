@@ -1,8 +1,8 @@
-//! What a boot costs, in virtual time: whole boots of machines of given sizes, with counted instructions.
+//! The cost of a boot in virtual time: boots of machines of given sizes, with counted instructions.
 //!
-//! Under `-icount shift=0` each instruction of any CPU takes a nanosecond of virtual time, and a halted machine goes on to its
-//! next timer event at once. All CPUs share one host thread and take turns, so a boot repeats to the nanosecond. Each is
-//! run twice to show that it does.
+//! Under `-icount shift=0` each instruction of any CPU takes a nanosecond of virtual time, and a halted machine advances to its
+//! next timer event at once. All CPUs share one host thread in turns, so a boot repeats to the nanosecond. Each boot runs twice
+//! to check that.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::machine::{AccelChoice, MachineConfig};
 use crate::report::Report;
 use crate::run::CommandLine;
 
-/// What the figures count.
+/// The unit of the figures.
 const UNIT: &str = "ns";
 
 /// One figure about booting.
@@ -26,7 +26,7 @@ struct BootBenchmark {
     name: &'static str,
     /// The machine: CPUs and memory.
     machine: (u32, &'static str),
-    /// What is read from the report, in nanoseconds.
+    /// The value in the report, in nanoseconds.
     read: fn(&Report) -> Option<u64>,
     /// The machine that the figure is divided by; the figure is a ratio then.
     to: Option<(u32, &'static str)>,

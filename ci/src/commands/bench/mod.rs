@@ -1,5 +1,5 @@
-//! `bench`: counts the instructions that things cost, and compares with the limits in `config/bench.toml`. Under TCG, on one
-//! CPU; the other answers calls.
+//! `bench`: counts the instructions of operations, and compares the counts with the limits in `config/bench.toml`. It runs
+//! under TCG, on one CPU; a second CPU answers calls.
 
 mod boots;
 

@@ -92,7 +92,7 @@ fn completions_name_the_commands_and_their_options() {
     }
 }
 
-/// What is wrong with the files of a command.
+/// The error in the files of a command.
 fn check(words: &[&str]) -> Result<(), Error> {
     let workspace = Workspace { root: "/nonexistent".into(), target: "/nonexistent/target".into() };
     let files = match read(words).unwrap().command {

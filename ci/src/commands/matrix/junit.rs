@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::commands::matrix::result::tests::results;
 
-    /// What stands between the row's opening tag and its closing one.
+    /// The element within the row's element.
     fn case_of(xml: &str, name: &str) -> String {
         let (_, rest) = xml.split_once(&format!("<testcase name=\"{name}\"")).expect(name);
         rest.split("</testcase>").next().unwrap_or_default().to_owned()

@@ -1,8 +1,8 @@
-//! `matrix`: runs the rows of `config/machines.toml`, several at once, and reports which did not do what they must.
+//! `matrix`: runs the rows of `config/machines.toml`, several at once, and reports the rows that fail.
 //!
-//! [`selection`] chooses the rows; [`runner`] finds the tools, builds the kernels and runs one row; [`schedule`] runs as
-//! many at once as the host can bear; [`result`] separates failures from skips and from machines that did not start;
-//! `screen` and `junit` pass it on. The boot tests share all but what prints and writes.
+//! [`selection`] chooses the rows. [`runner`] finds the tools, builds the kernels and runs one row. [`schedule`] runs as many
+//! rows at once as the host has resources for. [`result`] separates failures from skips and from machines that did not start.
+//! `screen` and `junit` show the results. The boot tests use the same modules, except those that print and write.
 
 mod junit;
 pub mod result;
@@ -62,7 +62,7 @@ pub struct MatrixArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// What runs the guests' code, unless a row names it.
+    /// The accelerator, unless a row names it.
     #[arg(long, value_enum, value_name = "ACCEL", default_value = "tcg")]
     pub accel: AccelChoice,
 
@@ -96,12 +96,12 @@ impl MatrixArgs {
         if asked_for.is_empty() && !wanted.names.is_empty() {
             let names = wanted.names.join(" or ");
             let file = file.display();
-            return Err(Error::Usage(format!("no row of {file} is called like {names}; there are {rows}")));
+            return Err(Error::Usage(format!("no row of {file} matches {names}; the rows are {rows}")));
         }
         let folder = self.out.clone().unwrap_or_else(|| workspace.own().join("matrix"));
         let junit = self.junit.clone().unwrap_or_else(|| folder.join(JUNIT));
         let json = folder.join(RESULTS);
-        // If this run has no results, an earlier one's must not be taken for them.
+        // Results of an earlier run must not be taken for those of this run, if it has none.
         for earlier in [&junit, &json] {
             let _ = std::fs::remove_file(earlier);
         }
@@ -143,7 +143,7 @@ impl MatrixArgs {
         Ok(results.status())
     }
 
-    /// What is read and written by name.
+    /// The files to read and write.
     pub fn files(&self, workspace: &Workspace) -> Plan {
         let mut files = Plan::default();
         match &self.rows {

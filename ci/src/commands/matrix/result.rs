@@ -77,7 +77,7 @@ impl Ended {
         }
     }
 
-    /// Judges what came of `row`.
+    /// Returns the result of `row`.
     pub fn of(row: &Row, outcome: &Outcome) -> Ended {
         let report = &outcome.report;
         // Without the accelerator that the row names, or a tool that its boot protocol needs, nothing was booted.
@@ -104,17 +104,17 @@ impl Ended {
     }
 }
 
-/// A row with what came of it, and what it takes to look into it.
+/// A row with its result, and the data to investigate a failure.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowResult {
     /// The row's name.
     pub name: String,
-    /// What to type to have it again.
+    /// The command that repeats it.
     pub command_line: String,
-    /// What came of it.
+    /// The result.
     #[serde(serialize_with = "as_name", rename = "result")]
     pub ended: Ended,
-    /// What was wrong, or why it was not run.
+    /// The failure, or the reason why the row was not run.
     pub wrong: Vec<String>,
     /// The verdict's reason in the run's own report, whether expected or not.
     pub reason: Option<String>,
@@ -124,10 +124,10 @@ pub struct RowResult {
     /// The run's folder, if it has one. Programs find it by its name under `rows`, beside their file.
     #[serde(serialize_with = "as_file_name")]
     pub folder: Option<PathBuf>,
-    /// What the kernel said; in the run's folder too.
+    /// The log of the kernel, which is also in the run's folder.
     #[serde(skip)]
     pub serial: Vec<String>,
-    /// What the emulator complained of.
+    /// The messages of the emulator.
     #[serde(skip)]
     pub complaint: String,
 }
@@ -159,7 +159,7 @@ impl RowResult {
         matches!(self.ended, Ended::Failed(_) | Ended::NotStarted(_))
     }
 
-    /// All that a person needs of a row that did not pass, with the kernel's last `serial_lines` lines.
+    /// Describes a row that did not pass, with the kernel's last `serial_lines` lines.
     pub fn details(&self, serial_lines: usize) -> Vec<String> {
         let mut lines = self.wrong.clone();
         // A part of it may be expected, so it is not what is wrong, but it is the best hint.
@@ -249,7 +249,7 @@ impl fmt::Display for Counts {
 pub struct Results {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// What made it, when and on what; each row has the line that repeats it.
+    /// The origin of the results; each row has the command that repeats it.
     pub origin: OriginReport,
     /// `--accel`; a row may have its own.
     pub accel: &'static str,

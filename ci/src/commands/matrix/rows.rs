@@ -1,7 +1,7 @@
-//! The boot matrix: rows of `config/machines.toml`, each a command line of this launcher's and what must come of it.
+//! The boot matrix: rows of `config/machines.toml`, each a command line of the launcher and the expected result.
 //!
-//! A command line has all that a row is about: boot protocol, machine, CPUs, processor, memory, APIC mode. It can be pasted. A
-//! row that lists variants in `with` stands for itself and for one more row with each of them.
+//! The command line of a row contains all of its configuration: boot protocol, machine, CPUs, processor, memory, APIC mode. It
+//! can be pasted into a terminal. A row that lists variants in `with` stands for itself and for one more row with each variant.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub enum Tier {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// What the row is called; unique, also as a folder's name.
+    /// The name of the row: unique, also as a folder's name.
     pub name: String,
     /// The launcher's arguments, as one would type them after `cargo run --`.
     pub run: String,
@@ -49,7 +49,7 @@ pub struct Row {
     pub tier: Tier,
     /// The oldest QEMU that can do it; with an older one the row is skipped.
     pub qemu: Option<String>,
-    /// What must come of it.
+    /// The expected result.
     pub expect: Expect,
 }
 
@@ -64,11 +64,11 @@ pub enum Problem {
     Row {
         /// The row.
         name: String,
-        /// What is wrong with it.
+        /// The defect.
         problem: RowProblem,
     },
     /// Two rows would share a folder.
-    #[error("the rows `{first}` and `{second}` would share a folder: no two may be called alike")]
+    #[error("the rows `{first}` and `{second}` would share a folder: their names must differ")]
     SharedName {
         /// The row that comes first.
         first: String,
@@ -80,7 +80,7 @@ pub enum Problem {
 /// Why a row cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum RowProblem {
-    /// What a shell would wait for the end of.
+    /// Syntax whose end a shell would wait for.
     #[error("a quote in `{0}` does not end")]
     Quote(String),
     /// The launcher does not understand it.
@@ -178,8 +178,8 @@ impl Row {
         Ok(launch)
     }
 
-    /// What to type to have the same run again, given its [`Row::launch`]: the row's own arguments, the accelerator
-    /// and the emulator that is used.
+    /// Returns the command that repeats the run of [`Row::launch`]: the row's own arguments, the accelerator and the
+    /// emulator.
     pub fn command_line(&self, config: &MachineConfig) -> String {
         let (mut more, program) = match config.emulator {
             EmulatorKind::Qemu => {

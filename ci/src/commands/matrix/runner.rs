@@ -1,7 +1,7 @@
-//! Runs one row. The boot tests of `cargo test` and the `matrix` command are both built on it.
+//! Runs one row. The boot tests of `cargo test` and the `matrix` command use it.
 //!
-//! A [`Runner`] is what all rows share; it makes a [`Job`] of each row, and installs and builds what they need before
-//! the first is run: two must not install at once, and no compiler is to compete with a machine for the processor.
+//! A [`Runner`] holds what all rows share. It creates a [`Job`] for each row, and installs tools and builds kernels before the
+//! first row runs: two installations must not run at once, and no compiler must compete with a machine for the processor.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,7 @@ use crate::setup;
 /// The folder of the kernels, beside those of the rows; no row's name begins so.
 const KERNELS: &str = "_kernels";
 
-/// What all rows share: one QEMU, one accelerator, a folder for their folders, a kernel of each variant.
+/// The parts that all rows share: one QEMU, one accelerator, a folder for their folders, a kernel of each variant.
 #[derive(Debug)]
 pub struct Runner {
     /// The one that is named, if one is; a row's command line names it too.
@@ -44,7 +44,7 @@ pub struct Job {
     /// The row.
     pub row: Row,
     launch: Launch,
-    /// What is known before it is run, and spares the run.
+    /// The result that is known before the run, and replaces it.
     known_result: Option<Ended>,
     folder: PathBuf,
 }
@@ -158,7 +158,7 @@ impl Runner {
         Ok(kernel.moved_to(path, symbols, Some(Arc::new(folder))))
     }
 
-    /// What a row ends with whose emulator or boot protocol cannot be used on this host.
+    /// The result of a row whose emulator or boot protocol this host cannot use.
     fn unavailable(
         &self,
         config: &MachineConfig,
@@ -181,7 +181,7 @@ impl Runner {
 }
 
 impl Job {
-    /// What it needs of the host.
+    /// The resources of the host that it needs.
     pub fn weight(&self) -> Weight {
         Weight::of(&self.launch.machine)
     }

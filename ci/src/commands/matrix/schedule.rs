@@ -1,7 +1,7 @@
-//! Runs several rows at once: as many as the host's cores and its memory allow.
+//! Runs several rows at once: as many as the cores and the memory of the host allow.
 //!
-//! The heaviest rows come first. Those that need the host for themselves are then over before the light ones fill it,
-//! and no core idles at the end beside a long row that began last.
+//! The heaviest rows run first. So the rows that need the whole host end before the light rows fill it, and no core idles
+//! beside a long row that began last.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;

@@ -1,5 +1,5 @@
-//! What people see of the matrix: a line for each row that has ended and, on a terminal, below these a line for each
-//! that is at work and a bar for all; at the end what was wrong, and the counts.
+//! The output of the matrix: a line for each row that has ended; on a terminal, also a line for each running row and a progress
+//! bar; at the end the failures and the counts.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -95,7 +95,7 @@ impl Screen {
             self.line(&format!("{FAINT}{}{FAINT:#}", files.join("  ")));
             if results.counts.not_started > 0 {
                 self.line(&format!(
-                    "{BAD}{} of those that failed did not start{BAD:#}: nothing is known of the kernel there",
+                    "{BAD}{} of the failed rows did not start{BAD:#}: their kernels were not tested",
                     results.counts.not_started
                 ));
             }
@@ -107,7 +107,7 @@ impl Screen {
         }
     }
 
-    /// What kept the matrix from being run, the sentence last.
+    /// The reason why the matrix did not run, the sentence last.
     pub(crate) fn error(&self, error: &crate::base::Error) {
         self.total.finish_and_clear();
         let text = error.to_string();

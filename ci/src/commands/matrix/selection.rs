@@ -1,4 +1,4 @@
-//! Which rows of the matrix are run.
+//! Selects the rows of the matrix to run.
 
 use std::str::FromStr;
 

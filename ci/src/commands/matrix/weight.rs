@@ -1,4 +1,4 @@
-//! What a row takes of the host.
+//! The share of the host that a row needs.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -10,7 +10,7 @@ use crate::machine::MachineConfig;
 /// within their deadlines on half of a core, but 64 beside another machine on two cores may not.
 const CPUS_PER_SLOT: usize = 8;
 
-/// What a row needs, or what the host has.
+/// The resources that a row needs, or that the host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight {
     /// Cores.
@@ -20,7 +20,7 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// What a run takes.
+    /// The resources of a run.
     pub fn of(config: &MachineConfig) -> Weight {
         // `-smp` is a number, or keys of which one is the greatest; CPUs of several sockets may be more than that.
         let smp = config.smp.to_string();
@@ -29,7 +29,7 @@ impl Weight {
         Weight { slots: cpus.div_ceil(CPUS_PER_SLOT), bytes: config.mem.bytes() }
     }
 
-    /// What this host has: `jobs`, or its cores; and the available memory, where the system has it.
+    /// Returns the resources of this host: `jobs` or its cores, and the available memory, if the system reports it.
     pub fn of_the_host(jobs: Option<NonZeroUsize>) -> Weight {
         let cores = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         Weight { slots: cores, bytes: available_bytes().unwrap_or(u64::MAX) }

@@ -1,4 +1,4 @@
-//! What a command line means.
+//! The meaning of command lines.
 
 use std::time::Duration;
 
@@ -172,7 +172,7 @@ fn the_rest_is_qemus() {
 }
 
 #[test]
-fn the_kernel_is_told_to_replay() {
+fn replay_selects_the_workload_of_the_kernel() {
     assert_eq!(line(&["--replay", "t"]), "work=stress stress.workloads=replay");
     let both = "work=stress stress.workloads=pairs,replay";
     assert_eq!(line(&["--replay", "t", "--workloads", "pairs,replay"]), both);

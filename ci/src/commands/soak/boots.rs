@@ -1,5 +1,5 @@
-//! Boots, one after the other, the same kernel each time. One in eleven has 64 CPUs, and every second one is held to a
-//! part of the host.
+//! Boots of the same kernel, one after the other. One boot in eleven has 64 CPUs, and every second boot runs on a limited part
+//! of the host.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ const BOOTS: u64 = 1_100;
 /// A held boot may take so long, in seconds: ten times the usual.
 const HELD_LIMIT_S: &str = "600";
 
-/// A kind of boot, and what came of those of it.
+/// A kind of boot, and the results of its boots.
 #[derive(Debug, Default)]
 struct Tally {
     boots: u64,
     slowest: Duration,
 }
 
-/// What the boot of this number is like: its CPUs, and whether it is held.
+/// The configuration of the boot of this number: its CPUs, and whether its CPU time is limited.
 fn kind(number: u64) -> (u32, bool) {
     let cpus = if number % EVERY == EVERY - 1 { MANY } else { FEW };
     (cpus, number % 2 == 1)
@@ -74,7 +74,7 @@ pub(crate) fn run(task: &Task<'_>, console: &mut Console) -> Result<Ended, Error
     Ok(Ended::Passed(summary(&tallies, &limited.share())))
 }
 
-/// What must come of each.
+/// The expected result of each boot.
 fn expected(cpus: u32) -> Expect {
     Expect { cpus: Some(cpus), ..Expect::default() }
 }

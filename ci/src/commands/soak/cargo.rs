@@ -1,4 +1,4 @@
-//! Cargo in a soak's service: started in the workspace, with a log in the soak's folder, until it ends or Ctrl-C.
+//! Runs cargo for a soak: in the workspace, with a log in the soak's folder, until cargo ends or Ctrl-C.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -142,12 +142,12 @@ fn target(workspace: &Workspace, kind: &str) -> PathBuf {
     workspace.own().join("soak").join(kind)
 }
 
-/// What a test program has said so far.
+/// The output of a test program so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tests {
     /// How many tests passed.
     pub passed: u64,
-    /// What the tests have counted, by the name of what it is, in the order of the lines.
+    /// The counts that the tests have printed, by name, in the order of the lines.
     pub counted: Vec<(u64, String)>,
     failed: Vec<String>,
     panic: Vec<String>,
@@ -197,7 +197,7 @@ impl Tests {
         self.counted.iter().filter(|(_, name)| name.starts_with(what)).map(|(number, _)| number).sum()
     }
 
-    /// What came of the run: `passed` makes the line that reports what was done.
+    /// Returns the result of the run. `passed` makes the line that reports its work.
     ///
     /// # Errors
     /// Cargo's, if there was no test to run.
@@ -249,7 +249,7 @@ mod tests {
         let tests = read(&[
             "running 2 tests",
             "thread 'a::b' panicked at x.rs:1:2:",
-            "frame 0x3 was handed out twice",
+            "frame 0x3 was allocated twice",
             "note: run with `RUST_BACKTRACE=1`",
             "thread 'a::c' panicked at x.rs:7:2:",
             "failures:",
@@ -258,7 +258,7 @@ mod tests {
             "test result: FAILED. 0 passed; 2 failed; 0 ignored",
         ]);
         assert_eq!(tests.failed, ["a::b", "a::c"]);
-        assert_eq!(tests.panic[1], "frame 0x3 was handed out twice");
+        assert_eq!(tests.panic[1], "frame 0x3 was allocated twice");
         assert_eq!(tests.panic.len(), 3);
     }
 }

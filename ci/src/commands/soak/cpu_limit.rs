@@ -1,6 +1,7 @@
-//! A QEMU with a CPU limit: it gets one core of the host, and a tenth of that where control groups allow it.
+//! A QEMU with a CPU limit: it gets one core of the host, and a tenth of a core where control groups allow it.
 //!
-//! It is a script in the run's folder, which `--qemu` takes: so the run is like any other, and can be had again by hand.
+//! The limit is a script in the run's folder, which is passed as `--qemu`. So the run is like any other, and can be repeated by
+//! hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use crate::base::files::RunFolder;
 use crate::machine::arguments::quoted;
 use crate::setup;
 
-/// What is left of the core, in percent, and in which time that is meted out.
+/// The CPU limit in percent of a core, and its period.
 const PERCENT: u32 = 10;
 const PERIOD_US: u32 = 100_000;
 
@@ -52,7 +53,7 @@ impl CpuLimit {
         unreachable!("the last attempt has no group")
     }
 
-    /// What the host leaves it, for people.
+    /// The remaining share of the host, as text.
     pub(crate) fn share(&self) -> String {
         match self.group {
             Some(_) => format!("one core and {PERCENT} % of it"),

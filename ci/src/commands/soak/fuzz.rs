@@ -1,4 +1,4 @@
-//! Random bytes for the parsers of untrusted input: every target of `ci/fuzz`, so many inputs each.
+//! Random input for the parsers of untrusted input: every target of `ci/fuzz`, with a given number of inputs each.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
-//! The tests of the frame allocator, and of the structures laid over ACPI tables, under Miri, an interpreter that sees
-//! undefined behaviour: a wrong pointer, a data race, a value that is none. It is a hundred times slower or more, so the
-//! tests do less of the same there.
+//! The tests of the frame allocator, and of the structures that are laid over ACPI tables, under Miri. Miri is an interpreter
+//! that detects undefined behaviour: invalid pointers, data races, invalid values. It is a hundred times slower or more, so the
+//! tests do fewer rounds there.
 
 use crate::base::Error;
 use crate::commands::soak::cargo::Cargo;

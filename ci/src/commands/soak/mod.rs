@@ -1,9 +1,9 @@
-//! `soak`: the long tiers, each a command, for nights and before a release.
+//! `soak`: long tests, each a command, for nights and before a release.
 //!
-//! `boots` and `stress` are runs of the launcher itself, many of them or a long one; `cpu_limit` limits the processor time of
-//! some. The others run cargo: `models`, `properties` and `miri` run the library's tests for longer, or by other means, than
-//! `cargo test` does; `mutants` tests the tests; `fuzz` tests the parsers of untrusted input. Each soak ends with one line that
-//! reports what was done, and at the first failure with the folder of the run that failed.
+//! `boots` and `stress` run the launcher itself, many times or for long; `cpu_limit` limits the processor time of some runs.
+//! The other soaks run cargo: `models`, `properties` and `miri` run the library's tests for longer than `cargo test`, or by
+//! other means; `mutants` tests the tests; `fuzz` tests the parsers of untrusted input. Each soak ends with one line that
+//! reports its work. It ends at the first failure, with the folder of the run that failed.
 
 mod boots;
 mod cargo;
@@ -32,7 +32,7 @@ use crate::machine::AccelChoice;
 use crate::present::terminal::Console;
 use crate::run::folder;
 
-/// What can be soaked, in the order in which all are run.
+/// The soaks, in the order in which all run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Soak {
@@ -109,7 +109,7 @@ pub struct SoakArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// What runs the guests' code.
+    /// The accelerator.
     #[arg(long, value_enum, value_name = "ACCEL", default_value = "tcg")]
     pub accel: AccelChoice,
 
@@ -161,7 +161,7 @@ impl SoakArgs {
         Ok(0)
     }
 
-    /// What is read and written by name.
+    /// The files to read and write.
     fn files(&self) -> Plan {
         let mut files = Plan::default();
         inputs::programs(&mut files, self.qemu.qemu.as_deref(), None);

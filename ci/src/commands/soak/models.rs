@@ -1,5 +1,5 @@
-//! The library's models: under loom, which tries every interleaving of small ones, and under shuttle, which tries random
-//! ones of larger. Either crate replaces the atomics of what is modelled, so the library is built for it.
+//! The library's models: under loom, which tries every interleaving of small models, and under shuttle, which tries random
+//! interleavings of larger ones. Each crate replaces the atomics of the modelled code, so the library is built once for each.
 
 use crate::base::{Error, Message, Observer};
 use crate::commands::soak::cargo::Cargo;

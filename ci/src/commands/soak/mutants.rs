@@ -1,5 +1,5 @@
-//! `cargo mutants` on the frame allocator: each mutant is a small change that some test must see. Those that none can
-//! see are in `config/mutants.toml`, each with its reason; any other fails the soak.
+//! `cargo mutants` on the frame allocator: each mutant is a small change that a test must detect. Mutants that no test can
+//! detect are in `config/mutants.toml`, each with the reason. Any other undetected mutant fails the soak.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,7 @@ struct Config {
     files: Vec<String>,
     /// The part of them that must be caught, in percent.
     least_caught_percent: u64,
-    /// Those that need not be.
+    /// Mutants that no test has to detect.
     #[serde(default)]
     missed: Vec<Excused>,
 }
@@ -64,7 +64,7 @@ fn one() -> u64 {
     1
 }
 
-/// What came of a file's mutants, and of which sources.
+/// The results of a file's mutants, and the sources that they are results of.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     sources: Sources,
@@ -78,7 +78,7 @@ struct Sources {
     tests: u64,
 }
 
-/// What became of the mutants.
+/// The results of the mutants.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Outcomes {
     /// Caught by a test, or by not coming to an end.
@@ -136,8 +136,8 @@ fn a_part(
     pass(program, &words, &ALL, task, console)
 }
 
-/// All mutants of a file. What came of them is kept, so that a soak that was interrupted goes on with the next file. Once
-/// the allocator changes, all are tried again; when only its tests do, those that these had missed.
+/// All mutants of a file. Their results are kept, so that an interrupted soak continues with the next file. When the allocator
+/// changes, all are tried again. When only its tests change, those are tried again that the tests had missed.
 fn all_of(
     program: &Path,
     file: &str,
@@ -244,7 +244,7 @@ impl Outcomes {
 }
 
 impl Config {
-    /// What was done, or what is wrong.
+    /// The work done, or the error.
     fn judge(&self, outcomes: &Outcomes) -> Result<String, String> {
         let mut excused: BTreeMap<&str, u64> = BTreeMap::new();
         for entry in self.missed.iter().filter(|entry| !entry.reason.trim().is_empty()) {

@@ -1,4 +1,4 @@
-//! The library's property tests of the frame allocator, for as many random operations as the task asks for.
+//! The library's property tests of the frame allocator, with a given number of random operations.
 
 use crate::base::Error;
 use crate::commands::soak::cargo::Cargo;

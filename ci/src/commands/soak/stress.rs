@@ -1,6 +1,6 @@
-//! All workloads on eight CPUs, in one run of so many operations.
+//! All workloads on eight CPUs, in one run with a given number of operations.
 //!
-//! The kernel's workloads run for a time, so a short run measures how long the real one has to be.
+//! The kernel's workloads run for a time, so a short run first measures how long the actual run has to be.
 
 use crate::base::{Error, Message, Observer, interrupt};
 use crate::commands::runs::launch_with;

@@ -1,4 +1,4 @@
-//! What a soak has to go by, and what it comes to.
+//! The parameters and the result of a soak.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use crate::machine::AccelChoice;
 use crate::report::Outcome;
 use crate::setup;
 
-/// What a soak found.
+/// The result of a soak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// All is well; what was done.
     Passed(String),
-    /// What went wrong, and where its files are.
+    /// The failure, and the folder with its files.
     Failed(String, PathBuf),
 }
 
-/// What a soak has to go by.
+/// The parameters of a soak.
 pub(crate) struct Task<'a> {
-    /// What runs the guests' code.
+    /// The accelerator.
     pub accel: AccelChoice,
     /// The QEMU to use.
     pub qemu: Option<&'a OsStr>,

@@ -1,5 +1,5 @@
-//! The Multiboot 1 header of the kernel's ELF file. The file carries it blank, because QEMU's `-kernel` prefers a
-//! Multiboot 1 header and then ignores the PVH note: with the magic in place, one of two boot protocols would be lost.
+//! The Multiboot 1 header of the kernel's ELF file. The file has it without its magic, because QEMU's `-kernel` prefers a
+//! Multiboot 1 header and then ignores the PVH note: with the magic, PVH could not be used.
 
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol, elf};
@@ -36,7 +36,7 @@ pub enum HeaderError {
     /// There is something else in its place.
     #[error("its Multiboot 1 header begins with {found:#010x} where it should be blank")]
     NotBlank {
-        /// What it begins with.
+        /// The first bytes.
         found: u32,
     },
     /// A loader would have to understand the file's format, and QEMU's wants 32-bit files.

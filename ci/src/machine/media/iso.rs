@@ -13,18 +13,18 @@ use crate::base::{Error, Message, Observer};
 use crate::machine::Firmware;
 
 /// Half a second is usual.
-const DISC_LIMIT: Duration = Duration::from_secs(60);
+const BUILD_LIMIT: Duration = Duration::from_secs(60);
 
 /// The builder of the image may use this long to remove its own files.
-const DISC_GRACE: Duration = Duration::from_secs(2);
+const BUILD_GRACE: Duration = Duration::from_secs(2);
 
-/// What becomes the image, beside it.
+/// The folder with the contents of the image.
 const TREE: &str = "iso";
 
 /// The kernel in the image.
 const KERNEL: &str = "/boot/octopod";
 
-/// What makes ISO images.
+/// The program that makes ISO images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grub {
     /// `grub-mkrescue`, by whatever name.
@@ -52,17 +52,17 @@ impl Grub {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, Error> {
         observer.receive(Message::Step("making the ISO image"));
-        // What becomes the image, and the image until it is whole.
+        // The contents of the image, and the image until it is complete.
         let work = folder.temporary_folder()?;
         let (tree, part) = (work.path().join(TREE), work.path().join(ISO));
         let configuration = tree.join("boot/grub");
         fs::create_dir_all(&configuration).map_err(Error::file("make the folder", &configuration))?;
         let path = configuration.join("grub.cfg");
         fs::write(&path, script(command, command_line)).map_err(Error::file("write", &path))?;
-        let on_disc = tree.join(KERNEL.trim_start_matches('/'));
-        output::link_or_copy(kernel, &on_disc).map_err(Error::file("copy", kernel))?;
+        let in_image = tree.join(KERNEL.trim_start_matches('/'));
+        output::link_or_copy(kernel, &in_image).map_err(Error::file("copy", kernel))?;
         let mut mkrescue = self.command(work.path());
-        let ended = capture_with(&mut mkrescue, DISC_LIMIT, DISC_GRACE, |line| {
+        let ended = capture_with(&mut mkrescue, BUILD_LIMIT, BUILD_GRACE, |line| {
             observer.receive(Message::Tool(line));
         })?;
         // It has been known to end well without having written anything.
@@ -85,7 +85,7 @@ impl Grub {
         if let Some(modules) = &self.modules {
             command.arg("-d").arg(modules);
         }
-        // What a menu would need, and half of the image.
+        // Files that only a menu needs, and that are half of the image.
         command.args(["--fonts=", "--locales=", "--themes="]);
         command.arg("--xorriso").arg(&self.xorriso).args(["-o", ISO, TREE]);
         command

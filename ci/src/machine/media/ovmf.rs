@@ -1,4 +1,4 @@
-//! OVMF, the UEFI firmware for QEMU's machines, which every distribution keeps in another place.
+//! OVMF, the UEFI firmware for QEMU's machines. Distributions install it at different paths.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

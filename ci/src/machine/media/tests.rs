@@ -1,4 +1,4 @@
-//! What each medium asks of QEMU.
+//! QEMU's arguments for each medium.
 
 use super::*;
 use crate::base::Silent;
@@ -9,7 +9,7 @@ fn lines(medium: &Medium) -> Vec<String> {
 }
 
 #[test]
-fn a_kernel_gets_its_command_line_from_qemu_and_a_disc_has_it() {
+fn direct_boot_passes_the_command_line_and_an_iso_image_contains_it() {
     let medium =
         Medium::Kernel { file: "/r/octopod-kernel".into(), command_line: "work=boot".into(), module: None };
     assert_eq!(lines(&medium), ["-kernel /r/octopod-kernel", "-append work=boot"]);

@@ -1,4 +1,4 @@
-//! A small client of QEMU's machine protocol: one question at a time, each with a deadline.
+//! A small client of QEMU's machine protocol: one command at a time, each with a deadline.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;

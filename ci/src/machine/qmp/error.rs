@@ -1,4 +1,4 @@
-//! What can go wrong in a conversation with QEMU.
+//! The errors of QEMU's machine protocol.
 
 use std::io;
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub enum QmpError {
     #[error("QMP: {0}")]
     Io(#[from] io::Error),
     /// An answer that is no JSON.
-    #[error("QMP sent something that is no JSON: {0}")]
+    #[error("QMP sent invalid JSON: {0}")]
     Garbled(#[from] serde_json::Error),
     /// QEMU has not connected, or not greeted yet.
     #[error("QMP: QEMU is not connected")]
@@ -23,9 +23,9 @@ pub enum QmpError {
     /// QEMU refused the command.
     #[error("QMP refused {command}: {answer}")]
     Refused {
-        /// What was asked.
+        /// The command.
         command: String,
-        /// What QEMU answered.
+        /// The answer of QEMU.
         answer: Value,
     },
 }

@@ -1,6 +1,6 @@
-//! The launcher's own connection to a QEMU that runs: it receives the events, and requests the registers at the end.
+//! The launcher's connection to a running QEMU: it receives the events, and requests the registers at the end.
 //!
-//! The launcher listens and QEMU connects while it starts, so that no wait for a socket is needed.
+//! The launcher listens and QEMU connects while it starts, so no wait for a socket is needed.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,7 +18,7 @@ use crate::machine::shutdown::Shutdown;
 /// QEMU's longest answer, the registers of all CPUs, is some megabytes; what is longer comes from something else.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// What QEMU has sent so far.
+/// The events and answers of QEMU so far.
 #[derive(Debug, Default)]
 struct Received {
     /// The way back, as soon as QEMU has greeted.

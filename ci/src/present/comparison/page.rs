@@ -1,4 +1,4 @@
-//! The comparison as a page, made as the page of a single run is.
+//! The comparison as a page, built like the page of a single run.
 
 use maud::{Markup, PreEscaped, html};
 

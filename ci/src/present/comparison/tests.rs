@@ -1,4 +1,4 @@
-//! Two runs that were stored.
+//! The comparison of two stored runs.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn what_is_faster_slower_new_or_gone_is_said() {
     assert_eq!(rate("storm, octopod, 1 CPU").word(), "worse");
     assert_eq!(rate("remote, octopod, 1 CPU").word(), "gone");
     assert_eq!(row(&groups, "p99 of latency", "pairs, octopod, 2 CPUs").word(), "");
-    // What can be compared comes first, whichever run is the new one.
+    // Comparable rows come first, whichever run is the new one.
     for (old, new) in [(&old, &new), (&new, &old)] {
         let rates = crate::report::comparison::groups(old, new)
             .into_iter()

@@ -1,4 +1,4 @@
-//! What every page has.
+//! The parts that every page has.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -27,7 +27,7 @@ fn style() -> String {
     format!("\n{}@media (prefers-color-scheme: dark) {{\n{dark}}}\n", include_str!("page.css"))
 }
 
-/// What came from a machine, without what a browser must not be shown.
+/// Text from a machine, without characters that a browser must not get.
 pub fn text(words: &str) -> String {
     clean::lines(words)
 }

@@ -1,6 +1,6 @@
-//! The report as a page for people: one file with its pictures in it, which loads nothing and runs nothing.
+//! The report as an HTML page: one file that contains its pictures, and neither loads nor runs anything.
 //!
-//! Whatever came from the machine is text here, never markup: [`maud`] escapes it. The same report makes the same page.
+//! All data from the machine is text, never markup: [`maud`] escapes it. The same report gives the same page.
 
 use std::panic::catch_unwind;
 use std::path::Path;

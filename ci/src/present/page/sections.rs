@@ -1,4 +1,4 @@
-//! What is said in words: the machine, what went wrong, what was counted.
+//! The sections of a page that are text: the machine, the failure, the counts.
 
 use maud::{Markup, html};
 use octopod::wire::StagesUs;
@@ -13,7 +13,7 @@ use crate::report::origin::OriginReport;
 use crate::report::panic::cpus_in_words;
 use crate::report::{Report, descriptions};
 
-/// What made the report, and how to have the run again.
+/// The origin of the report, and the command that repeats the run.
 pub(crate) fn origin(origin: &OriginReport) -> Markup {
     let known = |name, value: &String| (!value.is_empty()).then(|| (name, value.clone()));
     let some = |name, value: &Option<String>| value.clone().map(|value| (name, value));
@@ -32,7 +32,7 @@ pub(crate) fn origin(origin: &OriginReport) -> Markup {
     }
 }
 
-/// What ran where.
+/// The configuration of the run.
 pub(crate) fn machine(report: &Report) -> Markup {
     let mut rows: Vec<(&str, String)> = Vec::new();
     if let Some(host) = &report.host {
@@ -104,7 +104,7 @@ pub(crate) fn machine(report: &Report) -> Markup {
     }
 }
 
-/// What each stage of the boot does.
+/// The description of each boot stage.
 pub(crate) fn boot_stages(report: &Report) -> Markup {
     let known =
         report.boot_stages.iter().filter_map(|at| Some((&at.stage, descriptions::boot_stage(&at.stage)?)));
@@ -153,7 +153,7 @@ pub(crate) fn panic(report: &Report) -> Markup {
     }
 }
 
-/// What was wrong and did not end the run, one line each; with the place of the CPU.
+/// Problems that did not end the run, one line each, with the location of the CPU.
 pub(crate) fn warnings(report: &Report) -> Markup {
     let head = |cpu: u32, kind: &str, message: &str| format!("CPU {cpu}, by {kind}: {message}");
     html! {
@@ -252,7 +252,7 @@ pub(crate) fn lateness(report: &Report) -> Markup {
     }
 }
 
-/// What was counted on the way.
+/// The counts of events.
 pub(crate) fn events(report: &Report) -> Markup {
     let Some(events) = &report.events else { return html! {} };
     html! {

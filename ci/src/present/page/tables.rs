@@ -1,4 +1,4 @@
-//! What is shown in tables: memory, workloads, costs, interrupts.
+//! The tables of a page: memory, workloads, costs, interrupts.
 
 use indicatif::HumanCount;
 use maud::{Markup, html};
@@ -18,7 +18,7 @@ const MAX_CPU_COLUMNS: usize = 8;
 /// Orders are shown in groups, each up to this one.
 const LAST_ORDERS: [usize; 6] = [0, 4, 8, 9, 13, ORDERS - 1];
 
-/// What is shown of a workload behind its name and its allocator's.
+/// The columns of a workload after its name and its allocator's.
 const FIGURES: [&str; 9] =
     ["CPUs", "operations", "per second", "lost", "twice", "p50", "p99", "p99.9", "max"];
 
@@ -160,7 +160,7 @@ fn counted(count: u64) -> String {
     if count < 1_000_000 { HumanCount(count).to_string() } else { short(count as f64) }
 }
 
-/// What things cost.
+/// The costs of operations.
 pub(crate) fn bench(report: &Report) -> Markup {
     if report.bench.is_empty() {
         return html! {};

@@ -1,4 +1,4 @@
-//! What a page holds, and what it must not.
+//! The contents of a page, and contents that it must not have.
 
 use scraper::{Html, Selector};
 

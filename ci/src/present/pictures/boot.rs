@@ -1,5 +1,5 @@
-//! The boot as lanes of time: on one side when each CPU was called, came and was online; on the other what it then did,
-//! which under most accelerators takes a hundredth of that time.
+//! The boot as lanes over time: on one side the start-up IPI, the start and the online state of each CPU; on the other the
+//! stages of its bring-up, which take a hundredth of that time under most accelerators.
 
 use octopod::wire::{Cpu, StagesUs};
 use plotters::prelude::*;
@@ -276,7 +276,7 @@ impl Board<'_> {
     }
 }
 
-/// What went wrong, on a ground of its own: there may be a bar below it.
+/// A failure, on a background of its own: there may be a bar below it.
 fn wrong(area: &Area<'_>, text: &str, (x, y): (i32, i32)) -> Drawn {
     let width = text.chars().count() as i32 * 6 + 8;
     area.draw(&Rectangle::new([(x - 2, y - 7), (x + width, y + 7)], PAPER.filled()))?;

@@ -1,4 +1,4 @@
-//! What pictures are drawn with: their formats, letters, keys.
+//! The canvas of all pictures: their formats, text and keys.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -30,7 +30,7 @@ impl Format {
 pub struct Picture {
     /// Its file's name, without the ending.
     pub name: &'static str,
-    /// What can be seen on it.
+    /// The description of the picture.
     pub title: &'static str,
     /// How to read it.
     pub legend: String,
@@ -44,7 +44,7 @@ pub struct Picture {
 pub struct PictureError {
     /// The picture.
     pub name: &'static str,
-    /// What the library said.
+    /// The error of the library.
     pub problem: String,
 }
 

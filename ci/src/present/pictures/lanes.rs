@@ -1,5 +1,4 @@
-//! CPUs in lanes: one for each as long as there are few, and for so many neighbours where there are more than a picture
-//! can show.
+//! CPUs in lanes: one lane for each CPU, or one for several neighbours if a picture has too few lanes.
 
 /// More lanes than this are too thin to be read.
 const MAX_LANES: usize = 32;

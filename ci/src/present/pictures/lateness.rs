@@ -1,4 +1,4 @@
-//! How late timers were.
+//! The lateness of timers.
 
 use std::collections::BTreeMap;
 

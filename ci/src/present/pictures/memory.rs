@@ -1,4 +1,4 @@
-//! Physical memory: what lies where, and how much of it is what.
+//! Physical memory: its regions, and the amount of each kind.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! A report as pictures: SVG, by the library `plotters`.
+//! The pictures of a report: SVG, by the library `plotters`.
 //!
-//! Each picture is drawn twice, for wide pages and for phones, since the letters of a drawing that is scaled down cannot be
-//! read. Colours are those of a light page; a style sheet exchanges them on a dark one.
+//! Each picture is drawn twice, for wide pages and for phones, because text in a scaled drawing becomes too small. The colours
+//! are those of a light page; a style sheet replaces them on a dark one.
 
 use std::panic::catch_unwind;
 

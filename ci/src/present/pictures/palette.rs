@@ -1,4 +1,4 @@
-//! Colours, each for light and for dark pages. Neighbours differ also without red or without green.
+//! Colours for light and for dark pages. Neighbouring colours also differ for viewers who do not distinguish red and green.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ const fn rgb(hex: u32) -> RGBColor {
     RGBColor((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
 }
 
-/// What all is drawn on.
+/// The background.
 pub(crate) const PAPER: RGBColor = rgb(0xfefefe);
 /// Letters, and what must be seen first.
 pub(crate) const INK: RGBColor = rgb(0x1b1f24);
@@ -21,7 +21,7 @@ pub(crate) const FAINT: RGBColor = rgb(0x5f6872);
 pub(crate) const GRID: RGBColor = rgb(0xe2e6ea);
 /// Waiting, holes, what belongs to others.
 pub(crate) const IDLE: RGBColor = rgb(0xb9c0c8);
-/// What went wrong.
+/// A failure.
 pub(crate) const WRONG: RGBColor = rgb(0xb3261e);
 
 const ROLES: [Pair; 6] = [

@@ -1,4 +1,4 @@
-//! Small pictures of one kind beside each other: one for each workload, each with a scale of its own.
+//! Panels: small pictures of one kind, one for each workload, each with its own scale.
 
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -43,9 +43,9 @@ impl Panels {
 pub(crate) struct Axis<'a> {
     /// From where to where.
     pub range: std::ops::Range<f64>,
-    /// What it counts, with the unit.
+    /// The quantity, with its unit.
     pub name: &'a str,
-    /// What stands at a tick.
+    /// The label of a tick.
     pub label: &'a dyn Fn(f64) -> String,
     /// About how many ticks.
     pub ticks: usize,

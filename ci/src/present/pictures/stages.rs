@@ -1,4 +1,4 @@
-//! The boot as the BSP sees it: one stage after the other, from the kernel's entry to its work.
+//! The stages of the boot on the BSP, from the kernel's entry to its work.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -27,8 +27,8 @@ const WORK: &str = "work";
 /// A stage, when it began and when it ended.
 type Lasted<'a> = (&'a str, u64, u64);
 
-/// What lay before the first stage, and each stage up to the work; of the last one only the beginning is known if the run
-/// did not get that far.
+/// Returns the time before the first stage, and each stage up to the work. If the run ended earlier, only the beginning of the last
+/// stage is known.
 fn lasted(report: &Report) -> Vec<Lasted<'_>> {
     let names = ["rt0"].into_iter().chain(report.boot_stages.iter().map(|stage| stage.stage.as_str()));
     let began = || [0].into_iter().chain(report.boot_stages.iter().map(|stage| stage.began_us));

@@ -1,4 +1,4 @@
-//! What the stress measured: each CPU's operations, how they grow with the CPUs, and how long one takes.
+//! The measurements of the stress: the operations of each CPU, their growth with the number of CPUs, and their latency.
 
 use octopod::wire::Cycles;
 use plotters::prelude::*;
@@ -167,7 +167,7 @@ pub(crate) fn scaling(report: &Report) -> Result<Option<Picture>, PictureError> 
     })
 }
 
-/// How long a hand-out and its return take, a line for each allocator; none where there are no histograms.
+/// Draws the latency of an allocation and its free, a line for each allocator. Returns `None` if there are no histograms.
 pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> {
     let stress = &report.stress;
     let (workloads, allocators) = (workloads(stress), allocators(stress));
@@ -193,7 +193,7 @@ pub(crate) fn latency(report: &Report) -> Result<Option<Picture>, PictureError> 
     let height = |format: super::Format| {
         Panels::new(workloads.len(), format).height() + key_height(format.width() - 20, &names) + KEY_GAP
     };
-    draw("latency", "Latency of a hand-out and its return", legend, height, |area, format| {
+    draw("latency", "Latency of an allocation and its free", legend, height, |area, format| {
         let used = key(&area.margin(0, 0, 10, 10), (0, 14), &names)?;
         let (_, below) = area.split_vertically(used + KEY_GAP as i32);
         for (area, workload) in Panels::new(workloads.len(), format).split(&below).iter().zip(&workloads) {

@@ -1,4 +1,4 @@
-//! That the pictures are SVG, whatever they show.
+//! Every picture is valid SVG, for all reports.
 
 use roxmltree::Document;
 

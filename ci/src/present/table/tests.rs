@@ -1,4 +1,4 @@
-//! That what is printed fits, and says what it should.
+//! The text of a report fits into 80 columns, and has the expected contents.
 
 use octopod::wire::{Boot, Cycles, Stress, Verdict};
 

@@ -1,4 +1,4 @@
-//! What moves on a terminal while work goes on; where no terminal is, a line about it now and then.
+//! Progress during the work: bars on a terminal, elsewhere a line from time to time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::present::terminal::each_cpu::EachCpu;
 /// From one picture of a spinner to the next.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the bar shows.
+/// The quantity that the bar shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shown {
     Nothing,
@@ -23,7 +23,7 @@ enum Shown {
     Workload,
 }
 
-/// What stands beside the bar. All of it changes before any of it is drawn; each of the library's own setters draws.
+/// The text beside the bar. All of it changes before the next draw, whereas each of the library's own setters draws.
 #[derive(Debug, Default)]
 struct Words {
     before: String,
@@ -135,7 +135,7 @@ impl Bars {
         let key = |text: fn(&Words) -> &str| {
             let words = self.words.clone();
             move |_: &ProgressState, to: &mut dyn fmt::Write| {
-                // Whoever draws has no use for the error.
+                // The progress bar has no use for the error.
                 let _ = to.write_str(text(&locked(&words)));
             }
         };

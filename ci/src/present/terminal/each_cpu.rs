@@ -1,4 +1,4 @@
-//! What each CPU does in a second, on one line, from one record of progress to the next.
+//! The rate of each CPU on one line, from one progress record to the next.
 
 use octopod::wire::{Progress, cpus_per_lane};
 

@@ -1,4 +1,4 @@
-//! What people see: the kernel's lines as they come, bars while work goes on, and a table at the end.
+//! The terminal: the kernel's lines as they arrive, bars during the work, and a table at the end.
 
 mod bars;
 mod each_cpu;
@@ -33,7 +33,7 @@ const CPUS_SHOWN: usize = 16;
 /// Of a CPU that was only stopped by a panic, so many of the last events are shown.
 const EVENTS_SHOWN: usize = 4;
 
-/// What the terminal shows.
+/// The output on the terminal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TerminalConfig {
     /// The verdict only.
@@ -134,7 +134,7 @@ impl Console {
         self.outlet.write(self.stream, bytes);
     }
 
-    /// Prints what came of a launch, the verdict last; with `--json -`, the report alone on standard output.
+    /// Prints the outcome of a launch, the verdict last. With `--json -`, standard output gets the report only.
     ///
     /// # Errors
     /// The report cannot be written there.
@@ -170,7 +170,7 @@ impl Console {
             _ => BAD,
         };
         let (word, text) = headline::verdict(report);
-        // What a tool said at length stands above, so that the last line is the verdict; the rest of a panic's message is there.
+        // Long output of a tool, and the rest of a panic's message, is printed above, so that the last line is the verdict.
         let (sentence, details) = text.split_once('\n').unwrap_or((&text, ""));
         if !self.quiet && !details.is_empty() && report.panic.is_none() {
             self.lines(details);

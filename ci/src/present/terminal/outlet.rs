@@ -12,10 +12,10 @@ use std::thread::{self, JoinHandle};
 
 use crate::base::interrupt::{self, Listener};
 
-/// What waits in memory at most, in bytes.
+/// The maximum of pending output in memory, in bytes.
 const MAX_IN_MEMORY: usize = 256 << 10;
 
-/// What waits in the file at most, in bytes. What a kernel prints beyond that is in serial.log.
+/// The maximum of pending output in the file, in bytes. Further output of the kernel is in serial.log.
 const MAX_IN_FILE: u64 = 256 << 20;
 
 /// A stream's byte, and the length.
@@ -56,7 +56,7 @@ struct Queue {
     is_closed: bool,
 }
 
-/// What waits in the file: from `read_at` to `written_to`.
+/// Pending output in the file: from `read_at` to `written_to`.
 struct Spill {
     file: File,
     read_at: u64,

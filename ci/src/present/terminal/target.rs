@@ -1,4 +1,4 @@
-//! The terminal behind standard error as `indicatif` draws on it, by way of the [`Outlet`](super::outlet::Outlet).
+//! The terminal behind standard error, on which `indicatif` draws through the [`Outlet`](super::outlet::Outlet).
 
 use std::io::{self, IsTerminal};
 

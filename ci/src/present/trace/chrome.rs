@@ -1,8 +1,8 @@
-//! The trace in the format of Chrome's trace viewer, which Perfetto reads too: one object with a list of events, a track
-//! (a "thread") for each CPU.
+//! The trace in the format of Chrome's trace viewer, which Perfetto reads too: one object with a list of events, and a track (a
+//! "thread") for each CPU.
 //!
-//! What has a beginning and an end is one complete event: halves whose other half was lost would confuse a viewer. An end
-//! whose beginning is lost is left out; what had not ended when the trace did ends there.
+//! A begin and its end become one complete event, because an unpaired half confuses a viewer. An end without its begin is
+//! omitted. A begin without its end ends with the trace.
 
 use std::io::{self, Write};
 
@@ -198,7 +198,7 @@ fn track(cpu: &CpuTrace) -> Vec<Item> {
         } else if let Some(begun) = begun_by(event) {
             let same = |(open, begin): &(TraceEvent, &RecordedEvent)| *open == begun && begin.a == traced.a;
             if let Some(at) = open.iter().rposition(same) {
-                // What is still open above it has lost its end.
+                // Events that are still open above it have lost their end.
                 for (event, begin) in open.drain(at..) {
                     items.push(item(begin, event, Some(traced.tsc)));
                 }

@@ -1,4 +1,4 @@
-//! The kernel's stream: a magic, then parts one behind the other.
+//! The kernel's stream: a magic, then parts in sequence.
 
 use std::io::{self, Read};
 
@@ -13,7 +13,7 @@ const PART_BYTES: usize = 256;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What is said of a trace before its events.
+/// The head of a trace, before its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
     /// The TSC's frequency; 0 if the kernel did not know it yet.
@@ -22,7 +22,7 @@ pub struct Start {
     pub entry_tsc: u64,
     /// By how much CPUs' TSCs are apart at most, as far as is known.
     pub skew_cycles: u64,
-    /// What to subtract from an address to find it in the kernel's ELF file.
+    /// The offset of an address from that in the kernel's ELF file.
     pub slide: u64,
 }
 
@@ -35,14 +35,14 @@ pub enum Section {
     Cpu(CpuTrace),
 }
 
-/// What a CPU recorded.
+/// The events of a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuTrace {
     /// Its number.
     pub cpu: u32,
     /// Events that it recorded.
     pub recorded: u64,
-    /// Those of them that are lost.
+    /// The number of lost events.
     pub lost: u64,
     /// The others, by time.
     pub events: Vec<RecordedEvent>,
@@ -51,7 +51,7 @@ pub struct CpuTrace {
 impl CpuTrace {
     /// All of its events have come.
     fn complete(mut self) -> Section {
-        // What interrupts a record comes behind it in the ring, and was earlier.
+        // An event that interrupts a record comes after it in the ring, but was earlier.
         self.events.sort_by_key(|event| event.tsc);
         Section::Cpu(self)
     }
@@ -87,7 +87,7 @@ pub enum StreamError {
     /// It ends without its last part.
     #[error("the trace is cut after {events} events")]
     Cut {
-        /// What came before.
+        /// The previous part.
         events: u64,
     },
     /// The last part counts others than have come.

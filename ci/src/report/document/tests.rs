@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use octopod::wire::{
-    Cycles, ExpectedCpus, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, Work, ZoneCounts,
+    Cycles, ExpectedCpus, Lateness, Pages, Panic, Record, Stress, StressCpu, Verdict, WorkStart, ZoneCounts,
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ fn seen() -> Seen {
             init_to_online_us: 5,
             bring_up: Default::default(),
         }),
-        work: Some(Work { entry_to_work_us: 4 }),
+        work: Some(WorkStart { entry_to_work_us: 4 }),
         memory: Some(Memory { frames_total: 9, metadata_bytes: 8, free_frames_before: 7 }),
         regions: vec![MemoryRegion { start: 4096, end: 1 << 52, owner: "usable".to_owned() }],
         page_tables: Some(PageTables {

@@ -1,4 +1,4 @@
-//! What a run was asked to do, as far as the launcher knows: what a pass has to show.
+//! The request of a run, as far as the launcher knows it: the evidence that a pass needs.
 
 use octopod::boot::command_line::Switch;
 use octopod::config::MAX_CPUS;
@@ -7,7 +7,7 @@ use octopod::options::{Options as KernelOptions, Work};
 use crate::machine::{BootProtocol, MachineConfig};
 use crate::run::CommandLine;
 
-/// What was asked for.
+/// The request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requested {
     /// CPUs that must come online; `None` where that is not known, or some may be missing.
@@ -16,7 +16,7 @@ pub struct Requested {
     pub may_miss_cpus: bool,
     /// Whether the user names the kernel's file, which may lack the work.
     pub is_named_kernel: bool,
-    /// What the kernel does when it is up.
+    /// The work of the kernel after its boot.
     pub work: RequestedWork,
 }
 
@@ -26,7 +26,7 @@ pub enum RequestedWork {
     /// Not known: a program of the user's own.
     #[default]
     Program,
-    /// What is typed.
+    /// The typed commands.
     Shell,
     /// None, or the self-test.
     Boot,
@@ -44,7 +44,7 @@ pub enum RequestedWork {
 }
 
 impl Requested {
-    /// What is asked of a machine, whose kernel has this command line, and if `is_own_program` a program of the user's own.
+    /// Returns the request of a run with this machine and command line. With `is_own_program`, the kernel runs a custom program.
     pub fn of(config: &MachineConfig, command_line: &CommandLine, is_own_program: bool) -> Requested {
         // A line that the kernel will refuse asks for nothing.
         let Some(kernel) = command_line.parsed() else { return Requested::default() };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_is_what_the_kernel_is_told() {
+    fn the_requested_work_is_that_of_the_command_line() {
         let work = |own: &str, is_own| Requested::of(&MachineConfig::default(), &line(own), is_own).work;
         assert_eq!(work("work=boot", false), RequestedWork::Boot);
         assert_eq!(work("work=boot work=bench", false), RequestedWork::Bench);

@@ -1,4 +1,4 @@
-//! The evidence for a pass: no record contradicts it, and the records contain what was asked for.
+//! The evidence for a pass: no record contradicts it, and the records contain everything that was requested.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::run::Seen;
 /// Without x2APIC mode no interrupt reaches an APIC ID above 254.
 const MAX_XAPIC_CPUS: u32 = 255;
 
-/// What the records say against the pass that the exit code stands for.
+/// The contradiction between the records and the pass of the exit code.
 pub(crate) fn contradiction(seen: &Seen) -> Option<String> {
     let against = |what: String| Some(format!("the exit code says pass, but {what}"));
     if let Some(panic) = &seen.panic {
@@ -71,7 +71,7 @@ pub(crate) fn without_work(seen: &Seen, asked: &Requested) -> Option<String> {
     asked.is_named_kernel.then_some(reason)
 }
 
-/// What was asked for and is not in the records.
+/// A request that is not in the records.
 pub(crate) fn missing(seen: &Seen, asked: &Requested) -> Option<String> {
     cpus(seen, asked).or_else(|| frames(seen, asked)).or_else(|| work(seen, &asked.work))
 }
@@ -175,7 +175,7 @@ mod tests {
         sample::seen(4, &["pairs", "bulk"], &["octopod", "locked"])
     }
 
-    /// What is wrong with a run after a change to a sound one.
+    /// The verdict of a valid run after a change.
     fn wrong(change: impl FnOnce(&mut Seen, &mut Requested)) -> String {
         let (mut seen, mut asked) = (seen(), asked());
         change(&mut seen, &mut asked);

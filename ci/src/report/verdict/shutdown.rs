@@ -1,9 +1,9 @@
-//! What QEMU's reason for ending a machine means for a run without a verdict.
+//! The meaning of QEMU's reason for ending a machine, for a run without a verdict.
 
 use crate::base::VerdictKind;
 use crate::machine::shutdown::Shutdown;
 
-/// What a run comes to that ended so without a verdict.
+/// The result of a run that ended this way without a verdict.
 pub(super) fn judge(shutdown: &Shutdown) -> (VerdictKind, String) {
     let said = |kind, what: &str| (kind, what.to_owned());
     match shutdown.reason.as_str() {
@@ -11,7 +11,7 @@ pub(super) fn judge(shutdown: &Shutdown) -> (VerdictKind, String) {
         "guest-panic" => said(VerdictKind::Panic, "the guest told QEMU of a panic"),
         "guest-shutdown" | "guest" => said(VerdictKind::Fail, "the kernel powered the machine off"),
         "host-signal" => said(VerdictKind::Error, "a signal ended QEMU"),
-        "host-qmp-quit" => said(VerdictKind::Error, "QEMU was told to quit over QMP"),
+        "host-qmp-quit" => said(VerdictKind::Error, "QEMU received quit over QMP"),
         "host-qmp-system-reset" => said(VerdictKind::Error, "the machine was reset from outside, over QMP"),
         "host-ui" => said(VerdictKind::Error, "QEMU's window was closed"),
         "host-error" => said(VerdictKind::Error, "QEMU gave the machine up after an error of the host"),
@@ -31,7 +31,7 @@ pub(super) fn is_by_gdb(complaint: &str) -> bool {
     complaint.contains("QEMU: Terminated via GDBstub")
 }
 
-/// What to do about a machine that did not start.
+/// The remedy for a machine that did not start.
 pub(super) fn hint(complaint: &str) -> Option<&'static str> {
     complaint
         .contains("PVH")

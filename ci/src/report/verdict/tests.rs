@@ -1,4 +1,4 @@
-//! What follows from which witness.
+//! The verdict for each combination of sources.
 
 use octopod::wire::{Panic, Verdict};
 
@@ -136,7 +136,7 @@ fn a_refusal_without_its_record_still_has_its_line() {
 }
 
 #[test]
-fn qemus_own_statuses_are_told_apart() {
+fn qemus_own_statuses_have_their_own_verdicts() {
     let (seen, asked, silent) = (said(true), boot(), Seen::default());
     let (kind, reason) = on(End::Status(0), &Seen { verdict: None, ..seen.clone() });
     assert_eq!(kind, VerdictKind::Panic);
@@ -158,7 +158,7 @@ fn an_end_of_qemus_own_is_explained() {
         ("guest-shutdown", VerdictKind::Fail, "the kernel powered the machine off before"),
         ("guest-panic", VerdictKind::Panic, "the guest told QEMU of a panic"),
         ("host-signal", VerdictKind::Error, "a signal ended QEMU before"),
-        ("host-qmp-quit", VerdictKind::Error, "QEMU was told to quit over QMP"),
+        ("host-qmp-quit", VerdictKind::Error, "QEMU received quit over QMP"),
         ("host-invented", VerdictKind::Error, "QEMU ended the machine (host-invented)"),
     ] {
         let (found, sentence) =

@@ -1,4 +1,4 @@
-//! Parts what the kernel writes into what is for people, byte by byte as it comes, and records.
+//! Separates the kernel's output, byte by byte as it arrives, into text and records.
 
 use crate::run::records::framing::Match;
 use crate::run::records::{Framing, Reading};
@@ -69,7 +69,7 @@ impl RecordFilter {
         (!text.is_empty()).then_some(Piece::Text(text))
     }
 
-    /// What is held back at the end.
+    /// The bytes that are held back at the end.
     pub fn rest(&mut self) -> Vec<u8> {
         self.in_record = false;
         std::mem::take(&mut self.held)

@@ -1,4 +1,4 @@
-//! What is typed, or comes by a pipe, on its way to the machine.
+//! Input to the machine, from the terminal or a pipe.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};

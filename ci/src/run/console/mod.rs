@@ -1,8 +1,8 @@
-//! The kernel's console at this terminal, or at a pipe: `cargo run -- shell`.
+//! The kernel's console at the terminal, or on a pipe: `cargo run -- shell`.
 //!
-//! Until the kernel first asks for a line the run looks like any other. From then on the terminal is the kernel's: keys go
-//! to it as they are typed, Ctrl-C too, and what it writes is shown as it comes, less the records ([`RecordFilter`]). A pipe gives
-//! one line for each time that the kernel asks ([`Input`]), so that none is lost however fast they are written; its end is
+//! Until the kernel first prompts for a line, the run looks like any other. From then on the terminal belongs to the kernel:
+//! keys are sent to it as they are typed, Ctrl-C included, and its output is shown as it arrives, without the records
+//! ([`RecordFilter`]). A pipe sends one line for each prompt ([`Input`]), so that no line is lost. The end of the pipe is
 //! Ctrl-D, by which the kernel ends the run.
 
 mod filter;

@@ -1,11 +1,11 @@
-//! Names for the addresses of code that the kernel's console shows: it knows none itself.
+//! Names for code addresses in the kernel's console output. The kernel itself has no symbols.
 
 use std::path::{Path, PathBuf};
 
 use crate::base::text;
 use crate::kernel::{StackFrame, Symbols};
 
-/// What stands before an address on a line of the console's, and whether it is one to return to.
+/// The text before an address on a console line, and whether it is a return address.
 const BEFORE: [(&str, bool); 3] = [("  at 0x", false), ("  by 0x", true), ("    calls 0x", false)];
 
 /// How a traced event begins, and what stands before an address of code in it.

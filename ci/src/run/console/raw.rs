@@ -1,4 +1,4 @@
-//! The terminal without its own line editing, for as long as that is wanted.
+//! The terminal in raw mode, without its own line editing, while the value exists.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};

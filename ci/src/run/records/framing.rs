@@ -1,29 +1,28 @@
-//! Tells records from text on the serial line, as `octopod::wire`'s frames define it.
+//! Separates records from text on the serial line, by the frames of `octopod::wire`.
 //!
-//! The launcher draws a nonce for each run. A kernel that takes it frames every record by it, so the first such record shows
-//! that all others of this run come the same way: what went before without the nonce was text, and so is what follows
-//! without it. A kernel that does not take the nonce, as one from another checkout or a recorded log, has one framing of its
-//! own: that of its first record.
+//! The launcher draws a nonce for each run. A kernel that accepts it frames every record by it. So the first such record shows
+//! the framing of all records of the run; earlier and later lines without the nonce are text. A kernel that does not accept the
+//! nonce, such as one from another checkout or a recorded log, has one framing: that of its first record.
 
 use octopod::wire::{MARKER, Nonce, Record, RecordFrame};
 
 use crate::base::text;
 use crate::run::records::plausible;
 
-/// What a line of the serial port is.
+/// The parts of a line of the serial port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// What is for people: all of the line, or what stood before a record. Empty if there is nothing.
+    /// The text: the whole line, or the part before a record. It may be empty.
     pub text: String,
-    /// What is for programs.
+    /// The record.
     pub record: Option<Result<Box<Record<String>>, Unreadable>>,
-    /// What the line shows of the records before it.
+    /// The conclusion from the line about the records before it.
     pub order: Order,
     /// Records before it on the same line, cut off by it.
     pub cut: u64,
 }
 
-/// What a record's frame shows of those before it.
+/// The conclusion from a record's frame about the records before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// It is the next one.
@@ -44,7 +43,7 @@ pub enum Order {
 pub struct Unreadable {
     /// The line, cleaned.
     pub line: String,
-    /// What is wrong with it.
+    /// The defect.
     pub problem: String,
 }
 
@@ -85,7 +84,7 @@ impl Framing {
         nonce == Some(self.nonce) || self.found.is_none_or(|found| found == nonce)
     }
 
-    /// What `bytes`, up to a frame's last one, are.
+    /// Decodes `bytes`, which end with the last byte of a frame.
     pub fn matches(&self, bytes: &[u8]) -> Match {
         if let Some((frame, length)) = RecordFrame::read(bytes) {
             return if length == bytes.len() && self.takes(frame) { Match::Yes } else { Match::No };
@@ -121,7 +120,7 @@ impl Framing {
         let (cut, frame, record) = match parsed {
             Some((place, frame, record)) => (place, frame, plausible::check(record).map_err(unreadable)),
             None => {
-                // What can be said of a line with several frames is said of the last.
+                // The result for a line with several frames is that for the last frame.
                 let (place, (at, frame, length)) = (frames.len() - 1, frames[frames.len() - 1]);
                 let problem = parse(&line[at + length..]).err().unwrap_or_default();
                 (place, frame, Err(unreadable(problem)))
@@ -276,7 +275,7 @@ mod tests {
         let reading = framing.read(&format!("text {}{second}", &first[..40]));
         assert_eq!((taken(&reading), reading.text.as_str()), (Some(&record(2)), "text "));
         assert_eq!((reading.cut, reading.order), (1, Order::Next));
-        // What a record quotes is no record.
+        // A record within a record is not a record.
         let quoting = Record::Refused(ExitReason { reason: own(9, &record(3)) });
         let reading = framing.read(&own(2, &quoting));
         assert!(matches!(taken(&reading), Some(Record::Refused(_))) && reading.cut == 0, "{reading:?}");

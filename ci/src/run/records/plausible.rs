@@ -1,8 +1,7 @@
-//! What a record's numbers may be. They are checked here, once, when a record is read: behind this, sums do not overflow,
-//! differences are not negative, and nothing is divided by zero or counted up to 2^64.
+//! The valid ranges of a record's numbers. They are checked once, when a record is read. After that, sums do not overflow,
+//! differences are not negative, no divisor is zero, and no count is near 2^64.
 //!
-//! Panics and warnings are let through whatever CPU they name: what a kernel reports that has lost its way is still worth
-//! showing.
+//! Panics and warnings are accepted for any CPU number: the report of a corrupted kernel is still useful.
 
 use octopod::config::MAX_CPUS;
 use octopod::wire::{Boot, Bucket, Cpu, MemoryRegion, Record, Stress, ZoneCounts};
@@ -28,7 +27,7 @@ const MAX_WORKLOADS: u32 = 1 << 16;
 /// The record, if its numbers can be true.
 ///
 /// # Errors
-/// What cannot be.
+/// A value out of its valid range.
 pub fn check(record: Record<String>) -> Result<Box<Record<String>>, String> {
     problem(&record).map_or(Ok(()), Err)?;
     Ok(Box::new(record))
@@ -104,7 +103,7 @@ fn problem(record: &Record<String>) -> Option<String> {
     }
 }
 
-/// What cannot be true of how the kernel came up.
+/// Returns an invalid value of the boot.
 pub fn of_boot(boot: &Boot<String>) -> Option<String> {
     let up = &boot.bring_up;
     first([
@@ -123,14 +122,14 @@ pub fn of_boot(boot: &Boot<String>) -> Option<String> {
     ])
 }
 
-/// What cannot be true of a CPU.
+/// Returns an invalid value of a CPU.
 pub fn of_cpu(cpu: &Cpu<String>) -> Option<String> {
     let stamps = cpu.stages_us.in_order();
     cpu_number(cpu.cpu)
         .or_else(|| stamps.into_iter().find_map(|(name, at)| time(&format!("stage {name}"), at?)))
 }
 
-/// What cannot be true of a region.
+/// Returns an invalid value of a region.
 pub fn of_region(region: &MemoryRegion<String>) -> Option<String> {
     if region.start >= region.end || region.end > MAX_PHYSICAL {
         return Some(format!("a region from {:#x} to {:#x}", region.start, region.end));
@@ -157,7 +156,7 @@ fn of_stress(stress: &Stress<String>) -> Option<String> {
     ])
 }
 
-/// What cannot be true of a histogram, or a part of it.
+/// Returns an invalid value of a histogram, or of a part of it.
 pub fn of_buckets(buckets: &[Bucket]) -> Option<String> {
     let is_ascending = buckets.is_sorted_by(|(top, _), (next, _)| top < next);
     let holds_samples = buckets.iter().all(|(_, count)| *count > 0);

@@ -117,7 +117,7 @@ fn both_formats_of_a_folder_are_read_and_other_files_are_not() {
 }
 
 #[test]
-fn offers_are_told_apart_by_their_suite() {
+fn offers_are_distinguished_by_their_suite() {
     let text = "\
 qemu-system-x86 | 1:10.0.2+ds-2+deb13u1~bpo12+1 | http://m.example/debian bookworm-backports/main amd64 Packages
 qemu-system-x86 | 1:7.2+dfsg-7+deb12u16 | http://m.example/debian bookworm/main amd64 Packages

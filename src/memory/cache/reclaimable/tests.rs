@@ -24,7 +24,7 @@ fn magazines(count: usize) -> Vec<UnsafeCell<Magazine>> {
 }
 
 impl Cpus {
-    /// From frame 0 on, as in a machine: of frames with higher numbers there would be more than can be told apart.
+    /// From frame 0 on, as in a machine: with higher numbers there would be more frames than the encoding distinguishes.
     fn new(blocks: usize, cpus: usize) -> Cpus {
         let world = World::at_zero(blocks);
         assert_eq!(world.insert(0..world.len), Ok(world.len));
@@ -46,7 +46,7 @@ impl Cpus {
         assert_eq!(self.world.frames.drain(self.magazines[cpu].get_mut()), Ok(()));
     }
 
-    /// Every frame is out, and nobody keeps any.
+    /// All frames are allocated, and no CPU caches any.
     fn all_taken(blocks: usize, cpus: usize) -> (Cpus, Vec<FrameNumber>) {
         let mut this = Cpus::new(blocks, cpus);
         let mut all = this.world.take_everything(this.magazines[0].get_mut());
@@ -55,29 +55,29 @@ impl Cpus {
         (this, all)
     }
 
-    fn afar(&self) -> impl Iterator<Item = RemoteMagazine> + Clone {
-        // SAFETY: the magazines live while `self` does, and nobody writes to them while this is looked at.
+    fn remote(&self) -> impl Iterator<Item = RemoteMagazine> + Clone {
+        // SAFETY: the magazines live while `self` does, and no code writes to them while the iterator is used.
         self.magazines.iter().map(|magazine| unsafe { RemoteMagazine::new(magazine.get()) })
     }
 
-    /// What a CPU does with its count of moves.
+    /// Changes the sequence count of a CPU.
     fn transfer_seq(&self, cpu: usize, change: fn(&TransferSeq)) {
-        // SAFETY: it is there to be shared, and nobody borrows the magazine as a whole.
+        // SAFETY: the field is shared, and no code borrows the magazine as a whole.
         change(unsafe { &(*self.magazines[cpu].get()).transfer_seq });
     }
 
     fn estimate_reclaimable(&self, order: Order) -> Reclaimable {
-        self.world.frames.estimate_reclaimable(order, self.afar())
+        self.world.frames.estimate_reclaimable(order, self.remote())
     }
 
-    /// Who would be asked for that gain.
+    /// The CPUs that would be asked to drain.
     fn asked(&self, reclaimable: &Reclaimable) -> Vec<usize> {
         let Reclaimable::Run(run) = reclaimable else { panic!("{reclaimable:?}") };
-        let asked = self.afar().enumerate().filter(|(_, afar)| afar.has_any_of(run.start, run.end));
+        let asked = self.remote().enumerate().filter(|(_, remote)| remote.has_any_of(run.start, run.end));
         asked.map(|(cpu, _)| cpu).collect()
     }
 
-    /// What is promised is there once those have given back what they keep who have any of it.
+    /// A promised run is available once the CPUs that cache a part of it have drained their caches.
     fn assert_promise(&mut self, order: Order) {
         let reclaimable = self.estimate_reclaimable(order);
         for cpu in self.asked(&reclaimable) {
@@ -182,19 +182,19 @@ fn the_estimate_is_unknown_while_frames_are_in_flight() {
     assert_eq!(cpus.estimate_reclaimable(Order::BLOCK), Reclaimable::Nothing);
 }
 
-/// What changes between a look at the moves and the next is seen, and nothing is certain then.
+/// A transfer between two reads of the sequence counts is seen, and the result is unknown.
 #[test]
 fn the_estimate_is_unknown_while_transfers_are_made() {
     let (cpus, _) = Cpus::all_taken(1, 2);
-    // Whenever somebody has looked at all, a CPU has moved something.
-    let restless = cpus.afar().enumerate().inspect(|&(cpu, _)| {
+    // After each scan of all CPUs, a CPU has transferred a frame.
+    let restless = cpus.remote().enumerate().inspect(|&(cpu, _)| {
         if cpu == 1 {
             cpus.transfer_seq(1, TransferSeq::begin);
             cpus.transfer_seq(1, TransferSeq::end);
         }
     });
     assert_eq!(
-        cpus.world.frames.estimate_reclaimable(Order::BLOCK, restless.map(|(_, afar)| afar)),
+        cpus.world.frames.estimate_reclaimable(Order::BLOCK, restless.map(|(_, remote)| remote)),
         Reclaimable::Unknown
     );
 }
@@ -206,7 +206,7 @@ fn the_estimate_is_unknown_while_cpus_come_online() {
     let looks = core::cell::Cell::new(0);
     let growing = core::iter::once(()).flat_map(|()| {
         looks.set(looks.get() + 1);
-        cpus.afar().skip(1).take(looks.get())
+        cpus.remote().skip(1).take(looks.get())
     });
     assert_eq!(cpus.world.frames.estimate_reclaimable(Order::BLOCK, growing), Reclaimable::Unknown);
     assert_eq!(looks.get(), 3 * ATTEMPTS);
@@ -247,13 +247,13 @@ fn the_estimate_is_unknown_with_too_many_runs() {
     }
 }
 
-/// Whoever moves frames between two looks is noticed, and else nobody.
+/// A transfer between two reads changes the sequence count; without a transfer it stays.
 #[test]
 fn transfers_are_counted() {
     let mut cpus = Cpus::new(4, 1);
-    let mut last = cpus.afar().next().and_then(RemoteMagazine::transfer_seq);
+    let mut last = cpus.remote().next().and_then(RemoteMagazine::transfer_seq);
     let mut has_moved = |cpus: &Cpus| {
-        let now = cpus.afar().next().and_then(RemoteMagazine::transfer_seq);
+        let now = cpus.remote().next().and_then(RemoteMagazine::transfer_seq);
         assert!(now.is_some(), "no move is under way");
         core::mem::replace(&mut last, now) != now
     };

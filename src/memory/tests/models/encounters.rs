@@ -1,4 +1,4 @@
-//! Two or three CPUs meet at one block. Each encounter begins with all memory taken, but for what it is about.
+//! Two or three CPUs race at one block. Each test begins with all memory allocated, except the frames of the race.
 
 use super::*;
 use crate::memory::cache::CAPACITY;
@@ -60,13 +60,13 @@ fn as_a_frame_is_freed(here_does: fn(&mut Cpu)) {
     });
 }
 
-/// Refill against a free from afar: the block that is refilled from gets a frame back.
+/// Refill against a remote free: the block from which a CPU refills gets a frame back.
 #[test]
 fn a_frame_freed_on_another_cpu_is_never_lost() {
     as_a_frame_is_freed(|here| assert!(here.refill(2) <= 1));
 }
 
-/// Drain against a free from afar, of a block of which other frames stay out: whoever looks for one finds it.
+/// Drain against a remote free, of a block of which other frames stay allocated: a search finds the frame.
 #[test]
 fn a_block_released_while_a_frame_of_it_is_freed_is_found() {
     as_a_frame_is_freed(Cpu::drain);
@@ -125,7 +125,7 @@ fn two_blocks_sent_to_the_buddy_at_once_merge() {
     });
 }
 
-/// Drain against a free from afar: the block is let go and becomes wholly free at once.
+/// Drain against a remote free: the block is released and becomes wholly free at once.
 #[test]
 fn a_block_released_while_its_last_frame_is_freed_goes_to_the_buddy() {
     check(UNBOUNDED, || {
@@ -145,7 +145,7 @@ fn a_block_released_while_its_last_frame_is_freed_goes_to_the_buddy() {
     });
 }
 
-/// Retire against refill: a block that goes home is found on its way.
+/// Retire against refill: a block that returns to the buddy is found in flight.
 #[test]
 fn a_block_in_transit_to_the_buddy_is_not_out_of_memory() {
     check(Some(5), || {
@@ -193,7 +193,7 @@ fn a_block_is_stolen_from_while_its_cpu_drains() {
     });
 }
 
-/// One frame, freed on two CPUs at once: one of them is told.
+/// One frame, freed on two CPUs at once: one of them gets an error.
 #[test]
 fn a_frame_freed_twice_at_once_is_freed_once() {
     check(UNBOUNDED, || {
@@ -210,8 +210,8 @@ fn a_frame_freed_twice_at_once_is_freed_once() {
     });
 }
 
-/// One block, freed on two CPUs at once, whole or a part of it: one of them is told. Each CPU keeps it, or has one already
-/// and goes by way of the buddy.
+/// One block, freed on two CPUs at once, whole or a part of it: one of them gets an error. Each CPU caches it, or has one already and
+/// frees to the buddy.
 #[test]
 fn a_block_freed_twice_at_once_is_freed_once() {
     for (keepers, part) in [(0, 9), (1, 9), (2, 9), (0, 3), (1, 3)] {
@@ -292,7 +292,7 @@ fn a_magazine_is_drained_while_another_refills() {
     });
 }
 
-/// The same with a third CPU that frees one from afar.
+/// The same with a third CPU that frees a frame remotely.
 #[test]
 fn a_magazine_is_drained_while_another_refills_and_a_third_frees() {
     check(Some(2), || {
@@ -301,8 +301,8 @@ fn a_magazine_is_drained_while_another_refills_and_a_third_frees() {
         let frame = here.alloc(Order::FRAME).expect("two were free");
         here.free(frame, Order::FRAME);
         let there = there.on_thread(|cpu| cpu.alloc(Order::FRAME).is_some());
-        let afar = model.frame(0, 71);
-        let beyond = beyond.on_thread(move |cpu| cpu.flush(&[afar]));
+        let remote = model.frame(0, 71);
+        let beyond = beyond.on_thread(move |cpu| cpu.flush(&[remote]));
         here.drain();
         let ((mut there, got), (beyond, ())) = (join(there), join(beyond));
         assert!(got || there.alloc(Order::FRAME).is_some());

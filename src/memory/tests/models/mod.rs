@@ -1,8 +1,8 @@
-//! Model checking. The [`encounters`] at one block, and those over larger [`pieces`], are small enough for every
-//! interleaving, under loom, as are those of a CPU that looks for [`gains`], and of the [`summaries`] alone; shuttle tries
-//! random ones of these, and of whole [`storms`].
+//! Model checking. The races at one block ([`encounters`]), those over larger [`pieces`], those of the [`reclaimable`] estimate
+//! and those of the [`summaries`] are small enough for loom, which tries every interleaving. shuttle tries random interleavings
+//! of these, and of whole [`storms`].
 //!
-//! `cargo run -- soak loom` and `cargo run -- soak shuttle` run them, and say how many executions there were.
+//! `cargo run -- soak loom` and `cargo run -- soak shuttle` run them, and report the number of executions.
 
 mod encounters;
 mod pieces;
@@ -93,7 +93,7 @@ impl Model {
         assert!(frame.is_aligned_to(order));
         let first = self.world.index(frame);
         for out in &self.out[first..first + order.frames()] {
-            assert!(!out.swap(true, Ordering::Relaxed), "{frame} at {order} was handed out twice");
+            assert!(!out.swap(true, Ordering::Relaxed), "{frame} at {order} was allocated twice");
         }
     }
 
@@ -104,7 +104,7 @@ impl Model {
         }
     }
 
-    /// The summary is right where nobody is changing it: it has all blocks with free frames that no magazine holds.
+    /// The summary is right while no CPU changes it: it has all blocks with free frames that no magazine holds.
     fn assert_searches_find_all_blocks(&self) {
         let table = &self.frames().table;
         for block in BlockNumber::each(table.all()) {
@@ -115,7 +115,7 @@ impl Model {
         }
     }
 
-    /// The end of an execution, when every thread has ended: the books agree with the marks, and when all is given back,
+    /// The end of an execution, after the end of all threads: the allocator's counts agree with the marks. When all frames are freed,
     /// memory is as whole as before.
     fn end<const CPUS: usize>(&self, mut cpus: [Cpu; CPUS]) {
         assert_eq!(self.frames().validate(), Ok(()));

@@ -1,13 +1,13 @@
-//! Meetings over more than single frames: runs, blocks that were handed out whole, blocks managed in part.
+//! Races over more than single frames: runs, blocks that were allocated whole, blocks managed in part.
 
 use super::super::order;
 use super::*;
 #[cfg(loom)]
 use crate::memory::frames::state::State;
 
-/// Two frames that are no run: a search that reserves them in vain does not hide them from one that wants any.
+/// Two frames that are no run: a search that reserves and releases them does not hide them from a search for any frame.
 #[test]
-fn frames_taken_and_put_back_are_not_out_of_memory() {
+fn frames_reserved_and_released_are_not_out_of_memory() {
     check(Some(4), || {
         let (model, [mut here, there]) = Cpu::all_taken(1);
         here.flush(&[model.frame(0, 1)]);
@@ -21,7 +21,7 @@ fn frames_taken_and_put_back_are_not_out_of_memory() {
     });
 }
 
-/// A run over two words, while a frame of it is taken and given back: whole or not at all.
+/// A run over two words, while a frame of it is allocated and freed: it is found whole or not at all.
 #[test]
 fn a_run_over_words_is_taken_whole_or_not_at_all() {
     check(Some(4), || {
@@ -47,7 +47,7 @@ fn a_run_over_words_is_taken_whole_or_not_at_all() {
     });
 }
 
-/// Parts of a block that was handed out whole, freed on two CPUs at once: it is opened up once.
+/// Parts of a block that was allocated whole, freed on two CPUs at once: it is split once.
 #[test]
 fn a_huge_block_is_split_once() {
     check(UNBOUNDED, || {
@@ -97,7 +97,7 @@ fn blocks_freed_at_once_merge() {
     });
 }
 
-/// A block, freed whole on two CPUs at once: one of them keeps it, the other is told.
+/// A block, freed whole on two CPUs at once: one of them caches it, the other gets an error.
 #[test]
 fn a_block_freed_twice_at_once_is_cached_once() {
     check(UNBOUNDED, || {
@@ -145,12 +145,12 @@ fn a_cached_block_is_drained_while_another_cpu_searches() {
         let there = there.on_thread(|cpu| cpu.alloc(order(9)).is_some());
         here.drain();
         let (mut there, got) = join(there);
-        assert!(got || there.alloc(order(9)).is_some(), "given back, it is there");
+        assert!(got || there.alloc(order(9)).is_some(), "it is free and found");
         model.end([here, there]);
     });
 }
 
-/// A run and a frame of it, freed at once: the frame is counted once, whoever was first.
+/// A run and a frame of it, freed at once: the frame is counted once, whichever free is first.
 #[test]
 fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
     check(UNBOUNDED, || {
@@ -173,8 +173,8 @@ fn a_run_and_a_frame_of_it_freed_at_once_are_counted_once() {
     });
 }
 
-/// What another CPU is at is told from what is not there. No thread is needed for that, which shuttle would refuse; but only
-/// a model gives up soon.
+/// Frames that another CPU has in flight are distinguished from missing frames. That needs no thread, which shuttle would refuse; but
+/// only a model gives up soon.
 #[cfg(loom)]
 #[test]
 fn a_failed_search_names_the_block_in_flight() {

@@ -1,4 +1,4 @@
-//! A CPU out of memory looks at what another keeps, while that one moves it. A run that nobody holds is not overlooked.
+//! A CPU out of memory scans the cache of another CPU while that CPU transfers frames. A free run is not missed.
 
 use super::super::order;
 use super::*;
@@ -12,9 +12,9 @@ struct Seen {
     magazine: UnsafeCell<Magazine>,
 }
 
-// SAFETY: one thread uses the magazine; another looks at it from afar, as CPUs do.
+// SAFETY: one thread uses the magazine; another reads it by `RemoteMagazine`, whose fields are `Sync`.
 unsafe impl Sync for Seen {}
-// SAFETY: the magazine is used by one thread at a time, and read from afar by another, as CPUs do.
+// SAFETY: the magazine is used by one thread at a time, and read by another by `RemoteMagazine`, whose fields are `Sync`.
 unsafe impl Send for Seen {}
 
 impl Seen {
@@ -22,7 +22,7 @@ impl Seen {
         Arc::new(Seen { model: cpu.model, magazine: UnsafeCell::new(cpu.magazine) })
     }
 
-    fn afar(&self) -> RemoteMagazine {
+    fn remote(&self) -> RemoteMagazine {
         // SAFETY: it lives as long as `self`. A model's threads take turns, between two operations of the checker's.
         unsafe { RemoteMagazine::new(self.magazine.get()) }
     }
@@ -60,7 +60,7 @@ fn assert_seen(
         let wanted = order((table.len() + kept.len()).ilog2() as u8);
         let seen = Seen::of(there);
         let thread = seen.clone().on_thread(work);
-        let reclaimable = model.frames().estimate_reclaimable(wanted, [seen.afar()].into_iter());
+        let reclaimable = model.frames().estimate_reclaimable(wanted, [seen.remote()].into_iter());
         assert_ne!(reclaimable, Reclaimable::Nothing);
         thread.join().expect("the thread has not panicked");
         model.end([here, Seen::end(seen)]);
@@ -85,8 +85,8 @@ fn a_drain_and_a_refill_hide_no_run() {
     });
 }
 
-/// A run of two words is looked for, and its first word put back, since a third CPU has taken a frame of the second
-/// meanwhile: that first word is not out of sight.
+/// A search for a run of two words releases the first word, because a third CPU has meanwhile taken a frame of the second: the first
+/// word is not missed.
 #[test]
 fn a_failed_search_hides_no_run() {
     check_interleavings(Some(3), || {
@@ -102,7 +102,7 @@ fn a_failed_search_hides_no_run() {
             assert_eq!(want.try_take(cpu.model.frames(), block, Ownership::Steal, &word), Some(1));
             cpu.model.take(frame[0], Order::FRAME);
         });
-        let reclaimable = model.frames().estimate_reclaimable(order(6), [seen.afar()].into_iter());
+        let reclaimable = model.frames().estimate_reclaimable(order(6), [seen.remote()].into_iter());
         let found = searcher.join().expect("the thread has not panicked");
         let (beyond, ()) = join(taker);
         match found {

@@ -4,7 +4,7 @@ use super::super::order;
 use super::*;
 use shuttle::rand::{Rng, thread_rng};
 
-/// What a CPU of a storm does, each time one of these.
+/// The steps of a CPU in a storm.
 const STEPS: usize = 24;
 
 /// A storm on so many blocks.

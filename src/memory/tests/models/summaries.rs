@@ -1,11 +1,11 @@
-//! The summary's two levels: a word of blocks, and the bit of the level above that says whether it has any.
+//! The two levels of the summary: a word of blocks, and the bit of the upper level that marks the word as not empty.
 
 use super::*;
 use crate::memory::frames::summary::Summary;
 use crate::memory::frames::sync::{AtomicUsize, place};
 use core::ptr::NonNull;
 
-/// A summary of two words, and whether the second one's two blocks have free frames.
+/// A summary of two words, and whether the two blocks of the second word have free frames.
 struct Two {
     summary: Summary,
     has_free: [AtomicUsize; 2],

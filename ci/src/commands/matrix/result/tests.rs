@@ -71,7 +71,7 @@ fn with_rows(wanted: &[&str]) -> Results {
 }
 
 #[test]
-fn the_four_results_are_told_apart() {
+fn four_results_have_four_names() {
     let results = results();
     let found: Vec<_> = results.rows.iter().map(|row| row.ended.name()).collect();
     assert_eq!(found, ["passed", "failed", "not_started", "skipped"]);
